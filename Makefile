@@ -1,0 +1,40 @@
+# make run, make test: the whole set-up. make help lists the rest.
+
+# For a shell that does not know them yet: rustup's programs, and those that only root has in its path.
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
+
+export PCAP INTERFACE
+
+.PHONY: help run test bench lint build
+
+help:
+	@echo 'make run                  listen on the default interface and show what is heard; Ctrl-C ends it'
+	@echo 'make run INTERFACE=eth0   the same on eth0'
+	@echo 'make run PCAP=lan.pcap    show what is in a capture file; needs no privileges'
+	@echo 'make test                 build, then run all tests; as root those with network namespaces too'
+	@echo 'make bench                measure the speed'
+	@echo 'make lint                 formatting and clippy, warnings as errors'
+	@echo 'make build                optimised programs, in target/release'
+
+build:
+	@contrib/setup.sh build
+	cargo build --release --bin collector --bin aw-stdout
+
+run: build
+	@contrib/run.sh
+
+test:
+	@contrib/setup.sh build test
+	cargo build --workspace --bins
+	cargo test --workspace
+	tests/loom.sh
+
+bench:
+	@contrib/setup.sh build bench
+	cargo build --release --workspace --bins
+	cargo run --release --package aw-tests --bin bench
+
+lint:
+	@contrib/setup.sh build lint
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Installs what is missing on Debian, or says what to install. Usage: setup.sh build [test] [bench] [lint]
+# Calls nothing when nothing is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+fail() { echo "setup: $*" >&2; exit 1; }
+
+missing=()
+need() { # package, then a command that succeeds where it is there
+  local package=$1
+  shift
+  "$@" >/dev/null 2>&1 || missing+=("$package")
+}
+command_exists() { command -v "$1"; }
+linker() { echo 'int main(void) { return 0; }' | cc -x c - -o /dev/null "$@"; }
+
+for purpose in "$@"; do
+  case $purpose in
+    build)
+      need gcc command_exists cc
+      need libc6-dev linker
+      need libpcap-dev linker -lpcap
+      ;;
+    test)
+      need arping command_exists arping
+      need iproute2 command_exists ip
+      need ndisc6 command_exists ndisc6
+      need perl-base command_exists perl
+      need procps command_exists sysctl
+      need python3-scapy /usr/bin/python3 -c 'import scapy'
+      need tcpdump command_exists tcpdump
+      need util-linux command_exists setpriv
+      ;;
+    bench) need tcpdump command_exists tcpdump ;;
+    lint) ;;
+    *) fail "unknown purpose: $purpose" ;;
+  esac
+done
+
+if ((${#missing[@]})); then
+  hint="install ${missing[*]} (as root: apt-get install ${missing[*]})"
+  command -v apt-get >/dev/null || fail "no apt-get here: $hint"
+  as_root=(env DEBIAN_FRONTEND=noninteractive)
+  if ((EUID != 0)); then
+    command -v sudo >/dev/null || fail "not root, and no sudo here: $hint"
+    echo "setup: installing ${missing[*]} with sudo"
+    sudo -n true 2>/dev/null || { [[ -t 0 ]] && sudo -v; } || fail "sudo refused: $hint"
+    as_root=(sudo "${as_root[@]}")
+  fi
+  log=$(mktemp)
+  trap 'rm -f "$log"' EXIT
+  apt() { echo "setup: apt-get $*"; "${as_root[@]}" apt-get -y "$@" </dev/null >"$log" 2>&1; }
+  # The package lists are fetched where there are none, or where they are so old that a package has gone.
+  apt install --no-install-recommends "${missing[@]}" \
+    || { apt update && apt install --no-install-recommends "${missing[@]}"; } \
+    || { tail -n 5 "$log" >&2; fail "apt-get failed: $hint"; }
+fi
+
+wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+command -v cargo >/dev/null \
+  || fail "no Rust toolchain: install Rust $wanted or newer from https://rustup.rs, then run this again"
+found=$(cargo --version | cut -d ' ' -f 2) || fail "cargo does not start: rustup default stable"
+found=${found%%-*}
+[[ $(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1) == "$wanted" ]] \
+  || fail "cargo is version $found, but $wanted or newer is needed: rustup update"
+
+if [[ " $* " == *" lint "* ]]; then
+  for component in fmt:rustfmt clippy:clippy; do
+    cargo "${component%:*}" --version >/dev/null 2>&1 \
+      || rustup component add "${component#*:}" \
+      || fail "cargo ${component%:*} is missing: rustup component add ${component#*:}"
+  done
+fi
