@@ -6,6 +6,14 @@ cd "$(dirname "$0")/.."
 
 fail() { echo "setup: $*" >&2; exit 1; }
 
+wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+command -v cargo >/dev/null \
+  || fail "no Rust toolchain: install Rust $wanted or newer from https://rustup.rs, then run this again"
+found=$(cargo --version | cut -d ' ' -f 2) || fail "cargo does not start: rustup default stable"
+found=${found%%-*}
+[[ $(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1) == "$wanted" ]] \
+  || fail "cargo is version $found, but $wanted or newer is needed: rustup update"
+
 missing=()
 need() { # package, then a command that succeeds where it is there
   local package=$1
@@ -56,14 +64,6 @@ if ((${#missing[@]})); then
     || { apt update && apt install --no-install-recommends "${missing[@]}"; } \
     || { tail -n 5 "$log" >&2; fail "apt-get failed: $hint"; }
 fi
-
-wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-command -v cargo >/dev/null \
-  || fail "no Rust toolchain: install Rust $wanted or newer from https://rustup.rs, then run this again"
-found=$(cargo --version | cut -d ' ' -f 2) || fail "cargo does not start: rustup default stable"
-found=${found%%-*}
-[[ $(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1) == "$wanted" ]] \
-  || fail "cargo is version $found, but $wanted or newer is needed: rustup update"
 
 if [[ " $* " == *" lint "* ]]; then
   for component in fmt:rustfmt clippy:clippy; do
