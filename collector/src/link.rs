@@ -72,7 +72,7 @@ impl Link {
                 let (header, bytes) = split::<14>(bytes)?;
                 let [_, _, _, _, _, _, a, b, c, d, e, f, protocol @ ..] = *header;
                 Ok(Payload {
-                    source: MacAddr([a, b, c, d, e, f]),
+                    source: MacAddr::new([a, b, c, d, e, f]),
                     protocol: u16::from_be_bytes(protocol),
                     bytes,
                 })
@@ -83,7 +83,7 @@ impl Link {
                 let [_, _, d0, d1, l0, l1, a, b, c, d, e, f, _, _, protocol @ ..] = *header;
                 cooked(u16::from_be_bytes([d0, d1]), u16::from_be_bytes([l0, l1]))?;
                 Ok(Payload {
-                    source: MacAddr([a, b, c, d, e, f]),
+                    source: MacAddr::new([a, b, c, d, e, f]),
                     protocol: u16::from_be_bytes(protocol),
                     bytes,
                 })
@@ -94,7 +94,7 @@ impl Link {
                 let [p0, p1, _, _, _, _, _, _, d0, d1, _, length, a, b, c, d, e, f, _, _] = *header;
                 cooked(u16::from_be_bytes([d0, d1]), length.into())?;
                 Ok(Payload {
-                    source: MacAddr([a, b, c, d, e, f]),
+                    source: MacAddr::new([a, b, c, d, e, f]),
                     protocol: u16::from_be_bytes([p0, p1]),
                     bytes,
                 })

@@ -33,11 +33,11 @@ fn event(n: u64) -> Event {
         time: UnixTime::from_nanos(n as i64),
         address: Ipv4Addr::from_bits(n as u32).to_ipv6_mapped(),
         interface: eth0(),
-        mac: MacAddr([2, 0, 0, 0, 0, n as u8]),
+        mac: MacAddr::new([2, 0, 0, 0, 0, n as u8]),
         vlan: VlanId::NONE,
         outer_vlan: VlanId::NONE,
         kind: Kind::Pairing(Origin::ArpReply),
-        router: None,
+        router: Ipv4Addr::UNSPECIFIED,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::{
     io::{Read, Write},
-    net::Ipv6Addr,
+    net::{Ipv4Addr, Ipv6Addr},
     process::exit,
     time::{Duration, Instant},
 };
@@ -47,16 +47,16 @@ fn usage() -> ! {
 /// Event `n`.
 fn event(n: u64, interface: shm_layout::InterfaceName) -> Event {
     let mixed = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let [a, b, c, d, e, f, g, h] = mixed.to_le_bytes();
+    let [_, _, mac @ ..] = mixed.to_be_bytes();
     Event {
         time: UnixTime::from_nanos(n as i64),
         address: Ipv6Addr::from((u128::from(n) << 64) | u128::from(mixed)),
         interface,
-        mac: MacAddr([a, b, c, d, e, f]),
-        vlan: VlanId::from_tag(u16::from_le_bytes([g, h])),
+        mac: MacAddr::new(mac),
+        vlan: VlanId::from_tag((mixed >> 48) as u16),
         outer_vlan: VlanId::from_tag(n as u16),
         kind: Kind::Pairing(Origin::NdDad),
-        router: None,
+        router: Ipv4Addr::UNSPECIFIED,
     }
 }
 
@@ -87,13 +87,14 @@ fn write(name: RingName, events: u64, batch: u64) {
     let account = writer.interface(interface);
     rendezvous();
     let start = Instant::now();
-    for n in 0..events {
-        writer.publish(account, &event(n, interface));
-        if (n + 1) % batch == 0 {
-            writer.wake();
+    let mut n = 0;
+    while n < events {
+        for _ in 0..batch.min(events - n) {
+            writer.publish(account, &event(n, interface));
+            n += 1;
         }
+        writer.wake();
     }
-    writer.wake();
     println!("{events} written in {} ns", start.elapsed().as_nanos());
 }
 
