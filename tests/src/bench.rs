@@ -20,7 +20,7 @@ impl Random {
     }
 
     fn below(&mut self, bound: u32) -> u32 {
-        ((self.next() >> 32) * u64::from(bound) >> 32) as u32
+        (((self.next() >> 32) * u64::from(bound)) >> 32) as u32
     }
 }
 
@@ -54,7 +54,7 @@ fn frame(random: &mut Random) -> Vec<u8> {
     let mac = station(host);
     let mut ethernet = Ethernet::from(mac);
     // A host stays in its VLAN.
-    if host % 4 == 0 {
+    if host.is_multiple_of(4) {
         ethernet = ethernet.tag(DOT1Q, 10 + (host / 4 % 8) as u16);
     }
     padded(match random.below(100) {

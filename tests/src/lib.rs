@@ -6,6 +6,7 @@
 
 pub mod bench;
 pub mod capture_file;
+pub mod collect;
 pub mod frames;
 pub mod lan;
 pub mod neighbor;

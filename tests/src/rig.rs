@@ -30,7 +30,7 @@ pub fn binary(name: &str) -> PathBuf {
 }
 
 /// A command that runs one of the product's binaries.
-pub fn program<const N: usize>(name: &str, arguments: [&str; N]) -> Command {
+pub fn program(name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary(name));
     command.args(arguments);
     command
