@@ -18,23 +18,13 @@ fn frame() -> Vec<u8> {
 fn a_truncated_capture_delivers_what_it_has() {
     let whole = ethernet_pcap(&[frame(), frame()]);
     let second = 24 + 16 + 42;
-    for cut in [
-        second + 1,
-        second + 15,
-        second + 16,
-        second + 17,
-        whole.len() - 1,
-    ] {
+    for cut in [second + 1, second + 15, second + 16, second + 17, whole.len() - 1] {
         let ring = Ring::new();
         let finished = collect(&ring, &whole[..cut], &[]).refused("collector", &["capture"]);
         assert_eq!(finished.stdout, ONE, "cut at {cut}");
         assert_eq!(held(&ring), ONE, "cut at {cut}");
     }
-    assert_eq!(
-        lines(&whole[..second], &[]),
-        ONE,
-        "cut between packets, it is whole"
-    );
+    assert_eq!(lines(&whole[..second], &[]), ONE, "cut between packets, it is whole");
 }
 
 #[test]
@@ -55,9 +45,7 @@ fn a_truncated_standard_input_is_named() {
     let whole = ethernet_pcap(&[frame(), frame()]);
     let command = program("collector", &["--ring", ring.name(), "--read", "-"]);
     assert_eq!(
-        run_with(command, &whole[..100])
-            .refused("collector", &["standard input"])
-            .stdout,
+        run_with(command, &whole[..100]).refused("collector", &["standard input"]).stdout,
         ONE
     );
 }
@@ -69,9 +57,8 @@ fn a_capture_without_packets_is_no_error() {
 
 #[test]
 fn what_is_no_capture_is_refused() {
-    let garbage: Vec<u8> = (0..4000_u32)
-        .map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect();
+    let garbage: Vec<u8> =
+        (0..4000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let header = ethernet_pcap::<Vec<u8>>(&[]);
     for (what, bytes) in [
         ("empty", &[][..]),
@@ -95,9 +82,7 @@ fn a_capture_with_absurd_lengths_is_refused() {
         }
         bytes.extend([0; 100]);
         assert_eq!(
-            collect(&Ring::new(), &bytes, &[])
-                .refused("collector", &["capture"])
-                .stdout,
+            collect(&Ring::new(), &bytes, &[]).refused("collector", &["capture"]).stdout,
             ONE
         );
     }
@@ -126,12 +111,7 @@ fn what_cannot_be_read_is_named() {
 fn a_link_type_without_ethernet_is_named() {
     for (link_type, name) in [(WLAN, "IEEE802_11"), (101, "RAW")] {
         let capture = pcap_of(link_type, &[frame()]);
-        assert_eq!(
-            collect(&Ring::new(), &capture, &[])
-                .refused("collector", &[name])
-                .stdout,
-            ""
-        );
+        assert_eq!(collect(&Ring::new(), &capture, &[]).refused("collector", &[name]).stdout, "");
     }
 }
 
@@ -145,15 +125,9 @@ fn wrong_options_are_named() {
         (&["--max-rate", "0", "--read", "x"], "0"),
         (&["-L", "0", "--read", "x"], "0"),
         (&["-L", "-5", "--read", "x"], "-5"),
-        (
-            &["-L", "99999999999999999999", "--read", "x"],
-            "99999999999999999999",
-        ),
+        (&["-L", "99999999999999999999", "--read", "x"], "99999999999999999999"),
         (&["-4", "-6", "--read", "x"], "-6"),
-        (
-            &["--group", "no-such-group-at-all", "--read", "/dev/null"],
-            "no-such-group-at-all",
-        ),
+        (&["--group", "no-such-group-at-all", "--read", "/dev/null"], "no-such-group-at-all"),
         (&["--read", "x", "eth0"], "eth0"),
     ] {
         let mut command = program("collector", &["--ring", ring.name()]);
@@ -161,19 +135,12 @@ fn wrong_options_are_named() {
             command.args(options);
             command
         });
-        assert!(
-            matches!(finished.status.code(), Some(1 | 2)),
-            "{options:?}: {finished:#?}"
-        );
+        assert!(matches!(finished.status.code(), Some(1 | 2)), "{options:?}: {finished:#?}");
         assert!(
             finished.stderr.contains(named) && finished.stdout.is_empty(),
             "{options:?}: {finished:#?}"
         );
-        assert!(
-            ring.files().is_empty(),
-            "{options:?} left {:?}",
-            ring.files()
-        );
+        assert!(ring.files().is_empty(), "{options:?} left {:?}", ring.files());
     }
 }
 
@@ -183,10 +150,7 @@ fn ring_names_that_cannot_be_are_refused() {
     for name in ["", "/", "/a/b", "/..", "/../etc/x", &long] {
         let mut command = program("collector", &["--read", "-", "--ring", name]);
         let finished = run_with(
-            std::mem::replace(
-                &mut command,
-                program("aw-stdout", &["--once", "--ring", name]),
-            ),
+            std::mem::replace(&mut command, program("aw-stdout", &["--once", "--ring", name])),
             &sample::capture(),
         );
         assert!(
@@ -194,10 +158,7 @@ fn ring_names_that_cannot_be_are_refused() {
             "{name:?}: {finished:#?}"
         );
         let finished = run(command);
-        assert!(
-            matches!(finished.status.code(), Some(1 | 2)),
-            "{name:?}: {finished:#?}"
-        );
+        assert!(matches!(finished.status.code(), Some(1 | 2)), "{name:?}: {finished:#?}");
     }
 }
 
@@ -211,21 +172,11 @@ fn the_ring_is_rounded_up_to_a_power_of_two() {
         collect(&ring, &capture, &["-q", "-L", asked]).ok();
         let objects = held_json(&ring);
         let held = objects.len() as u64;
-        assert!(
-            held == slots || held == slots - 1,
-            "-L {asked}: {held} events are held"
-        );
-        assert_eq!(
-            objects.last().unwrap()["time"],
-            1000 + 2999,
-            "the newest is the last"
-        );
+        assert!(held == slots || held == slots - 1, "-L {asked}: {held} events are held");
+        assert_eq!(objects.last().unwrap()["time"], 1000 + 2999, "the newest is the last");
         assert_eq!(objects[0]["time"], 4000 - held, "the oldest is the first");
         let bytes = ring.path().metadata().unwrap().len();
-        assert!(
-            (slots * 64..slots * 64 + 65536).contains(&bytes),
-            "-L {asked}: {bytes} bytes"
-        );
+        assert!((slots * 64..slots * 64 + 65536).contains(&bytes), "-L {asked}: {bytes} bytes");
     }
 }
 

@@ -22,10 +22,7 @@ fn target() -> Ipv6Addr {
 fn each_heard(mut packet: impl FnMut(Time, &[u8])) {
     for (number, heard) in (0..).zip(sample::heard()) {
         packet(
-            Time {
-                seconds: sample::FIRST_SECOND + number,
-                nanoseconds: 999_999_999 - number,
-            },
+            Time { seconds: sample::FIRST_SECOND + number, nanoseconds: 999_999_999 - number },
             &heard.bytes,
         );
     }
@@ -35,17 +32,10 @@ fn each_heard(mut packet: impl FnMut(Time, &[u8])) {
 #[track_caller]
 fn is_the_sample(capture: &[u8], unit: Unit) {
     let ring = Ring::new();
-    assert_eq!(
-        collect(&ring, capture, &[]).ok().stdout,
-        sample::text("pcap")
-    );
+    assert_eq!(collect(&ring, capture, &[]).ok().stdout, sample::text("pcap"));
     for (number, object) in (0..).zip(held_json(&ring)) {
         let exact = 999_999_999 - number;
-        let expected = if unit == Unit::Nanosecond {
-            exact
-        } else {
-            exact / 1000 * 1000
-        };
+        let expected = if unit == Unit::Nanosecond { exact } else { exact / 1000 * 1000 };
         assert_eq!(object["time"], sample::FIRST_SECOND + number, "{object}");
         assert_eq!(object["nanoseconds"], expected, "{object}");
     }
@@ -96,18 +86,12 @@ fn pcapng_of_two_interfaces() {
 fn standard_input() {
     let ring = Ring::new();
     let command = || program("collector", &["--ring", ring.name(), "--read", "-"]);
-    assert_eq!(
-        run_with(command(), &sample::capture()).ok().stdout,
-        sample::text("pcap")
-    );
+    assert_eq!(run_with(command(), &sample::capture()).ok().stdout, sample::text("pcap"));
     let mut pcapng = Pcapng::new(Vec::new()).unwrap();
     pcapng.interface(ETHERNET as u16).unwrap();
     pcapng.packet(0, at(1000), &arp().frame()).unwrap();
     let expected = "1000 pcap 0 02:00:00:00:00:01 192.0.2.1 ARP_REQ\n";
-    assert_eq!(
-        run_with(command(), &pcapng.finish().unwrap()).ok().stdout,
-        expected
-    );
+    assert_eq!(run_with(command(), &pcapng.finish().unwrap()).ok().stdout, expected);
 }
 
 /// Each kind of packet in a cooked capture, untagged, tagged and tagged twice. The MAC of DAD is the cooked header's.
@@ -118,25 +102,14 @@ fn cooked_captures() {
         let mut ethernet = Ethernet::from(station(1));
         ethernet.tags = tags.to_vec();
         let frame = ethernet.frame(ethertype, payload);
-        (
-            u16::from_be_bytes([frame[12], frame[13]]),
-            frame[14..].to_vec(),
-        )
+        (u16::from_be_bytes([frame[12], frame[13]]), frame[14..].to_vec())
     };
     let packets = [
         tagged(&[], ARP, &arp().bytes()),
         tagged(&[], IPV6, &Neighbor::probe(target()).bytes()),
-        tagged(
-            &[],
-            IPV6,
-            &Neighbor::advertise(station(2), target()).bytes(),
-        ),
+        tagged(&[], IPV6, &Neighbor::advertise(station(2), target()).bytes()),
         tagged(&[(DOT1Q, 7)], ARP, &arp().bytes()),
-        tagged(
-            &[(DOT1AD, 200), (DOT1Q, 9)],
-            IPV6,
-            &Neighbor::probe(target()).bytes(),
-        ),
+        tagged(&[(DOT1AD, 200), (DOT1Q, 9)], IPV6, &Neighbor::probe(target()).bytes()),
         tagged(&[(DOT1Q, 0)], ARP, &arp().bytes()),
     ];
     let expected = "\
@@ -147,10 +120,8 @@ fn cooked_captures() {
 1004 pcap 9 02:00:00:00:00:01 2001:db8::1 ND_DAD
 1005 pcap 0 02:00:00:00:00:01 192.0.2.1 ARP_REQ
 ";
-    let v1: Vec<_> = packets
-        .iter()
-        .map(|(protocol, payload)| cooked(station(1), *protocol, payload))
-        .collect();
+    let v1: Vec<_> =
+        packets.iter().map(|(protocol, payload)| cooked(station(1), *protocol, payload)).collect();
     assert_eq!(lines(&pcap_of(LINUX_SLL, &v1), &[]), expected);
     let v2: Vec<_> = packets
         .iter()
@@ -159,10 +130,8 @@ fn cooked_captures() {
     assert_eq!(lines(&pcap_of(LINUX_SLL2, &v2), &[]), expected);
     let ring = Ring::new();
     collect(&ring, &pcap_of(LINUX_SLL2, &v2), &["-q"]).ok();
-    let outer: Vec<_> = held_json(&ring)
-        .iter()
-        .map(|object| object["outer_vlan"].as_u64())
-        .collect();
+    let outer: Vec<_> =
+        held_json(&ring).iter().map(|object| object["outer_vlan"].as_u64()).collect();
     assert_eq!(outer, [0, 0, 0, 0, 200, 0].map(Some));
 }
 
@@ -194,11 +163,7 @@ fn the_ends_of_time() {
         for second in seconds {
             file.packet(at(second), &arp().frame()).unwrap();
         }
-        assert_eq!(
-            lines(&file.finish().unwrap(), &[]),
-            expected,
-            "pcap, {unit:?}"
-        );
+        assert_eq!(lines(&file.finish().unwrap(), &[]), expected, "pcap, {unit:?}");
     }
     let mut file = Pcapng::new(Vec::new()).unwrap();
     file.interface(ETHERNET as u16).unwrap();

@@ -17,8 +17,7 @@ const PUBLISHED: &str = "published";
 fn replay(refusals: &[Refusal]) -> (String, BTreeMap<String, u64>) {
     let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
     for refusal in refusals {
-        file.cut_packet(at(1000), &refusal.bytes, refusal.wire_length)
-            .unwrap();
+        file.cut_packet(at(1000), &refusal.bytes, refusal.wire_length).unwrap();
     }
     let finished = collect(&Ring::new(), &file.finish().unwrap(), &["-v"]).ok();
     let mut counters = counters(&finished.stderr, "pcap");
@@ -72,12 +71,8 @@ fn other_traffic_is_not_malformed() {
     let ethernet = Ethernet::from(station(1));
     let mut echo = Neighbor::probe("2001:db8::1".parse().unwrap());
     echo.message = 128;
-    let other = |bytes: Vec<u8>| Refusal {
-        wrong: "",
-        counter: "",
-        wire_length: bytes.len(),
-        bytes,
-    };
+    let other =
+        |bytes: Vec<u8>| Refusal { wrong: "", counter: "", wire_length: bytes.len(), bytes };
     let frames = [
         ethernet.frame(IPV4, &[0x45; 20]),
         ethernet.clone().tag(DOT1Q, 3).frame(IPV4, &[0x45; 20]),
@@ -87,20 +82,12 @@ fn other_traffic_is_not_malformed() {
         ethernet.frame(38, &[0x42, 0x42, 3, 0, 0, 0, 0, 0]),
         echo.frame(station(1)),
         // A router's advertisement, with a hop limit that would be wrong for a neighbour.
-        Neighbor {
-            message: 134,
-            hop_limit: 1,
-            destination: ALL_NODES,
-            ..echo.clone()
-        }
-        .frame(station(1)),
+        Neighbor { message: 134, hop_limit: 1, destination: ALL_NODES, ..echo.clone() }
+            .frame(station(1)),
         // No ICMPv6 at all behind hop-by-hop options.
-        Neighbor {
-            message: 17,
-            ..echo.clone()
-        }
-        .behind(padding_options(HOP_BY_HOP, 1))
-        .frame(station(1)),
+        Neighbor { message: 17, ..echo.clone() }
+            .behind(padding_options(HOP_BY_HOP, 1))
+            .frame(station(1)),
     ];
     let (stdout, counters) = replay(&frames.map(other));
     assert_eq!(stdout, "");
@@ -135,10 +122,7 @@ fn every_prefix_of_a_good_frame_is_harmless() {
             arp.on(&Ethernet::from(station(1)).tag(DOT1Q, 5)),
             "1000 pcap 5 02:00:00:00:00:01 192.0.2.1 ARP_REQ\n",
         ),
-        (
-            neighbor.frame(station(1)),
-            "1000 pcap 0 02:00:00:00:00:01 2001:db8::1 ND_NA\n",
-        ),
+        (neighbor.frame(station(1)), "1000 pcap 0 02:00:00:00:00:01 2001:db8::1 ND_NA\n"),
         (
             Ethernet::from(station(1)).snap().frame(ARP, &arp.bytes()),
             "1000 pcap 0 02:00:00:00:00:01 192.0.2.1 ARP_REQ\n",

@@ -11,15 +11,8 @@ const TEXT: &str = include_str!("data/sample.txt");
 
 #[test]
 fn the_committed_sample_is_what_the_generator_writes() {
-    assert!(
-        sample::capture() == CAPTURE,
-        "run `make-capture sample tests/data/sample.pcap`"
-    );
-    assert_eq!(
-        sample::text("pcap"),
-        TEXT,
-        "run `make-capture sample-text tests/data/sample.txt`"
-    );
+    assert!(sample::capture() == CAPTURE, "run `make-capture sample tests/data/sample.pcap`");
+    assert_eq!(sample::text("pcap"), TEXT, "run `make-capture sample-text tests/data/sample.txt`");
 }
 
 #[test]
@@ -34,11 +27,7 @@ fn the_ring_holds_the_sample() {
     assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("", ""));
     let shown = run(stdout_of(&ring, &["--once", "--replay"])).ok();
     assert_eq!(shown.stdout, TEXT);
-    let expected = format!(
-        "aw-stdout: {}: {} events, 0 lost\n",
-        ring.name(),
-        TEXT.lines().count()
-    );
+    let expected = format!("aw-stdout: {}: {} events, 0 lost\n", ring.name(), TEXT.lines().count());
     assert_eq!(shown.stderr, expected);
     assert_eq!(held(&ring), TEXT, "a reader takes nothing away");
 }
@@ -79,10 +68,7 @@ fn the_sample_in_json_has_every_field() {
 fn the_interface_has_the_name_it_is_given() {
     assert_eq!(lines(CAPTURE, &["--as", "trunk0"]), sample::text("trunk0"));
     // The longest name that Linux allows an interface.
-    assert_eq!(
-        lines(CAPTURE, &["--as", "fifteen-letters"]),
-        sample::text("fifteen-letters")
-    );
+    assert_eq!(lines(CAPTURE, &["--as", "fifteen-letters"]), sample::text("fifteen-letters"));
 }
 
 /// Longer than an interface's name can be, empty, or of two words, which would break the line's columns.
@@ -114,9 +100,6 @@ fn one_family_only() {
 #[test]
 fn a_slow_replay_delivers_all() {
     let ring = Ring::new();
-    assert_eq!(
-        collect(&ring, CAPTURE, &["--max-rate", "500"]).ok().stdout,
-        TEXT
-    );
+    assert_eq!(collect(&ring, CAPTURE, &["--max-rate", "500"]).ok().stdout, TEXT);
     assert_eq!(held(&ring), TEXT);
 }

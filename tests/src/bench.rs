@@ -31,18 +31,12 @@ const HOSTS: u32 = 20_000;
 pub fn write(out: impl Write, frames: u64, seed: u64) -> Result<()> {
     let mut file = Pcap::new(out, ETHERNET, Unit::Microsecond)?;
     let mut random = Random(seed);
-    let mut time = Time {
-        seconds: 1_700_000_000,
-        nanoseconds: 0,
-    };
+    let mut time = Time { seconds: 1_700_000_000, nanoseconds: 0 };
     for _ in 0..frames {
         file.packet(time, &frame(&mut random))?;
         time.nanoseconds += 5_000;
         if time.nanoseconds == 1_000_000_000 {
-            time = Time {
-                seconds: time.seconds + 1,
-                nanoseconds: 0,
-            };
+            time = Time { seconds: time.seconds + 1, nanoseconds: 0 };
         }
     }
     file.finish().map(drop)
@@ -73,9 +67,7 @@ fn frame(random: &mut Random) -> Vec<u8> {
         83..85 => Neighbor::probe(ip6(host)).on(&ethernet),
         _ => {
             let length = random.below(200) as usize;
-            ethernet
-                .to(station(peer))
-                .frame(IPV4, &udp(ip(host), ip(peer), length))
+            ethernet.to(station(peer)).frame(IPV4, &udp(ip(host), ip(peer), length))
         }
     })
 }
@@ -96,10 +88,7 @@ fn udp(source: Ipv4Addr, destination: Ipv4Addr, length: usize) -> Vec<u8> {
     bytes.extend([0, 0, 0x40, 0, 64, 17, 0, 0]);
     bytes.extend(source.octets());
     bytes.extend(destination.octets());
-    let sum: u32 = bytes
-        .chunks(2)
-        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]))
-        .sum();
+    let sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
     let sum = (sum & 0xffff) + (sum >> 16);
     bytes[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
     bytes.extend(5000u16.to_be_bytes());

@@ -24,10 +24,7 @@ pub struct Time {
 
 /// A time, in whole seconds since the epoch.
 pub fn at(seconds: u32) -> Time {
-    Time {
-        seconds,
-        nanoseconds: 0,
-    }
+    Time { seconds, nanoseconds: 0 }
 }
 
 /// What a unit of a packet's time is.
@@ -64,11 +61,8 @@ impl<W: Write> Pcap<W> {
             Unit::Nanosecond => 0xa1b2_3c4d,
         };
         file.word(magic)?;
-        let version: [u16; 2] = if swapped {
-            [2u16.swap_bytes(), 4u16.swap_bytes()]
-        } else {
-            [2, 4]
-        };
+        let version: [u16; 2] =
+            if swapped { [2u16.swap_bytes(), 4u16.swap_bytes()] } else { [2, 4] };
         file.out.write_all(&version[0].to_le_bytes())?;
         file.out.write_all(&version[1].to_le_bytes())?;
         for word in [0, 0, 262_144, link_type] {
@@ -106,11 +100,7 @@ impl<W: Write> Pcap<W> {
     }
 
     fn word(&mut self, word: u32) -> Result<()> {
-        let word = if self.swapped {
-            word.swap_bytes()
-        } else {
-            word
-        };
+        let word = if self.swapped { word.swap_bytes() } else { word };
         self.out.write_all(&word.to_le_bytes())
     }
 }
@@ -179,8 +169,7 @@ pub fn ethernet_pcap<B: AsRef<[u8]>>(frames: &[B]) -> Vec<u8> {
 pub fn pcap_of<B: AsRef<[u8]>>(link_type: u32, frames: &[B]) -> Vec<u8> {
     let mut file = Pcap::new(Vec::new(), link_type, Unit::Microsecond).expect("memory takes all");
     for (second, frame) in (1000..).zip(frames) {
-        file.packet(at(second), frame.as_ref())
-            .expect("memory takes all");
+        file.packet(at(second), frame.as_ref()).expect("memory takes all");
     }
     file.finish().expect("memory takes all")
 }

@@ -37,12 +37,7 @@ pub fn held(ring: &Ring) -> String {
 /// All that the ring still holds, as objects.
 #[track_caller]
 pub fn held_json(ring: &Ring) -> Vec<Value> {
-    run(stdout_of(ring, &["--once", "--format", "json"]))
-        .ok()
-        .stdout
-        .lines()
-        .map(json)
-        .collect()
+    run(stdout_of(ring, &["--once", "--format", "json"])).ok().stdout.lines().map(json).collect()
 }
 
 /// One line of JSON.

@@ -44,12 +44,7 @@ pub struct Ethernet {
 impl Ethernet {
     /// An untagged broadcast from `source`.
     pub fn from(source: Mac) -> Self {
-        Ethernet {
-            destination: BROADCAST,
-            source,
-            tags: Vec::new(),
-            snap: false,
-        }
+        Ethernet { destination: BROADCAST, source, tags: Vec::new(), snap: false }
     }
 
     /// The same, to one station or group.
@@ -157,11 +152,7 @@ impl Arp {
 
     /// `mac` says that it has `ip`.
     pub fn reply(mac: Mac, ip: Ipv4Addr, target: Ipv4Addr) -> Self {
-        Arp {
-            operation: 2,
-            target_mac: station(0xffff),
-            ..Arp::request(mac, ip, target)
-        }
+        Arp { operation: 2, target_mac: station(0xffff), ..Arp::request(mac, ip, target) }
     }
 
     /// `mac` asks whether anybody has `ip`, for it wants it (RFC 5227, address conflict detection).

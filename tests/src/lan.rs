@@ -36,10 +36,7 @@ impl Lan {
             mac: mac.into(),
         };
         // Made before the namespaces are, so that half of them do not stay behind.
-        let lan = Lan {
-            here: host("h", HERE),
-            there: host("t", THERE),
-        };
+        let lan = Lan { here: host("h", HERE), there: host("t", THERE) };
         match lan.make() {
             Ok(()) => Some(lan),
             Err(why) => {
@@ -55,11 +52,7 @@ impl Lan {
         ip(&format!("netns add {there}"))?;
         for host in [&self.here, &self.there] {
             for which in ["all", "default"] {
-                host.try_run(&[
-                    "sysctl",
-                    "-qw",
-                    &format!("net.ipv6.conf.{which}.disable_ipv6=1"),
-                ])?;
+                host.try_run(&["sysctl", "-qw", &format!("net.ipv6.conf.{which}.disable_ipv6=1")])?;
             }
         }
         ip(&format!(
@@ -84,17 +77,14 @@ impl Host {
     /// A command that runs there; its process id is the program's own, for `ip` becomes it.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("ip");
-        command
-            .args(["netns", "exec", &self.namespace])
-            .arg(program);
+        command.args(["netns", "exec", &self.namespace]).arg(program);
         command
     }
 
     /// Runs it there, to its end; panics when it fails.
     #[track_caller]
     pub fn run(&self, words: &[&str]) {
-        self.try_run(words)
-            .unwrap_or_else(|error| panic!("{error}"));
+        self.try_run(words).unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// `ip` with these words, in this namespace; panics when it fails.
@@ -106,11 +96,7 @@ impl Host {
     /// Switches IPv6 on, without a link-local address of the kernel's own choice.
     pub fn ipv6(&self, interface: &str) {
         self.ip(&format!("link set {interface} addrgenmode none"));
-        self.run(&[
-            "sysctl",
-            "-qw",
-            &format!("net.ipv6.conf.{interface}.disable_ipv6=0"),
-        ]);
+        self.run(&["sysctl", "-qw", &format!("net.ipv6.conf.{interface}.disable_ipv6=0")]);
     }
 
     /// Sends these frames, as they are, through scapy.
@@ -135,10 +121,9 @@ fn ip(words: &str) -> Result<(), String> {
 fn succeed(command: &mut Command) -> Result<(), String> {
     match command.output() {
         Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(format!(
-            "{command:?}: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        )),
+        Ok(output) => {
+            Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+        }
         Err(error) => Err(format!("{command:?}: {error}")),
     }
 }

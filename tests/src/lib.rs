@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod capture_file;
 pub mod collect;
+pub mod feed;
 pub mod frames;
 pub mod lan;
 pub mod neighbor;

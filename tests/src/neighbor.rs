@@ -72,10 +72,7 @@ impl Neighbor {
 
     /// Somebody asks whether anybody has `target`, for it wants it (RFC 4862, duplicate address detection).
     pub fn probe(target: Ipv6Addr) -> Self {
-        Neighbor {
-            options: Vec::new(),
-            ..Neighbor::solicit([0; 6], Ipv6Addr::UNSPECIFIED, target)
-        }
+        Neighbor { options: Vec::new(), ..Neighbor::solicit([0; 6], Ipv6Addr::UNSPECIFIED, target) }
     }
 
     /// `mac` tells everybody that it has `target`.
@@ -171,11 +168,7 @@ pub fn fragment(offset_and_more: u16) -> (u8, Vec<u8>) {
 /// RFC 4443, 2.3: over the pseudo-header and the message, whose own field is zero.
 fn checksum(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> u16 {
     let mut covered = [source.octets(), destination.octets()].concat();
-    covered.extend(
-        u32::try_from(message.len())
-            .expect("a short message")
-            .to_be_bytes(),
-    );
+    covered.extend(u32::try_from(message.len()).expect("a short message").to_be_bytes());
     covered.extend([0, 0, 0, 58]);
     covered.extend(message);
     let mut sum: u32 = covered

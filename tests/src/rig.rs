@@ -2,13 +2,16 @@
 //! for. Every wait has a bound, so that a broken product fails a test and never hangs it; no test asserts on time.
 
 use rustix::process::{Pid, Signal, kill_process};
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// How long anything may take before the test gives up: a bound on failure, not a promise of speed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -16,10 +19,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Where a binary of this build lies: beside the directory of the test executables.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test knows where it is");
-    let profile = test
-        .ancestors()
-        .nth(2)
-        .expect("target/<profile>/deps/<test>");
+    let profile = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
     let path = profile.join(name);
     assert!(
         path.exists(),
@@ -98,10 +98,7 @@ impl Written {
         let reader = std::thread::spawn(move || {
             let mut stream = BufReader::new(stream);
             let mut bytes = Vec::new();
-            while stream
-                .read_until(b'\n', &mut bytes)
-                .is_ok_and(|read| read > 0)
-            {
+            while stream.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
                 let line = String::from_utf8_lossy(&bytes).into_owned();
                 sink.0.0.lock().unwrap().lines.push(line);
                 sink.0.1.notify_all();
@@ -133,11 +130,7 @@ impl Written {
             }
             let left = give_up.saturating_duration_since(Instant::now());
             if state.ended || left.is_zero() {
-                let how = if state.ended {
-                    "the output ended"
-                } else {
-                    "patience ended"
-                };
+                let how = if state.ended { "the output ended" } else { "patience ended" };
                 let text = state.lines.concat();
                 drop(state);
                 panic!("waited for {what}, but {how}; written so far:\n{text}");
@@ -148,18 +141,14 @@ impl Written {
 
     /// Waits for a line that contains this text, and returns it without its end.
     pub fn wait_for(&self, text: &str) -> String {
-        self.wait_until(text, |lines| {
-            lines.iter().find(|line| line.contains(text)).cloned()
-        })
-        .trim_end()
-        .to_owned()
+        self.wait_until(text, |lines| lines.iter().find(|line| line.contains(text)).cloned())
+            .trim_end()
+            .to_owned()
     }
 
     /// Waits for that many lines.
     pub fn wait_for_lines(&self, count: usize) {
-        self.wait_until(&format!("{count} lines"), |lines| {
-            (lines.len() >= count).then_some(())
-        });
+        self.wait_until(&format!("{count} lines"), |lines| (lines.len() >= count).then_some(()));
     }
 }
 
@@ -178,23 +167,13 @@ pub struct Run {
 impl Run {
     /// Starts it, all three streams in our hands.
     pub fn start(mut command: Command) -> Self {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
         let stdin = child.stdin.take();
         let (stdout, out) = Written::read(child.stdout.take().expect("piped"));
         let (stderr, err) = Written::read(child.stderr.take().expect("piped"));
-        Run {
-            child,
-            stdin,
-            stdout,
-            stderr,
-            readers: vec![out, err],
-        }
+        Run { child, stdin, stdout, stderr, readers: vec![out, err] }
     }
 
     /// Its process id.
@@ -212,11 +191,7 @@ impl Run {
         drop(self.stdin.take());
         let give_up = Instant::now() + PATIENCE;
         let status = loop {
-            match self
-                .child
-                .try_wait()
-                .expect("our own child can be waited for")
-            {
+            match self.child.try_wait().expect("our own child can be waited for") {
                 Some(status) => break status,
                 None if Instant::now() < give_up => std::thread::sleep(Duration::from_millis(2)),
                 None => panic!(
@@ -229,11 +204,7 @@ impl Run {
         for reader in self.readers.drain(..) {
             reader.join().expect("a reader thread does not panic");
         }
-        Finished {
-            status,
-            stdout: self.stdout.text(),
-            stderr: self.stderr.text(),
-        }
+        Finished { status, stdout: self.stdout.text(), stderr: self.stderr.text() }
     }
 
     /// Sends SIGTERM and waits for the end.
@@ -310,16 +281,21 @@ pub fn run(command: Command) -> Finished {
     run_with(command, &[])
 }
 
+/// A directory that everybody can reach, with copies of these binaries: where the build lies, an unprivileged user may
+/// have no way to.
+pub fn public_copy(names: &[&str]) -> TempDir {
+    let directory = tempfile::tempdir_in("/tmp").expect("a temporary directory");
+    let open = Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), open).expect("our own directory can be opened");
+    for name in names {
+        std::fs::copy(binary(name), directory.path().join(name)).expect("a binary can be copied");
+    }
+    directory
+}
+
 /// Says, past the test harness that would swallow it, that a test was skipped; where CI runs, that is a failure.
 pub fn skip(why: &str) {
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "CI must run this test, but: {why}"
-    );
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "CI must run this test, but: {why}");
     let thread = std::thread::current();
-    let _ = writeln!(
-        std::io::stderr(),
-        "SKIPPED: {}: {why}",
-        thread.name().unwrap_or("test")
-    );
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {}: {why}", thread.name().unwrap_or("test"));
 }

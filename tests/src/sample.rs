@@ -23,13 +23,7 @@ pub struct Heard {
 /// The frames that are events, in order.
 pub fn heard() -> Vec<Heard> {
     let mut all = Vec::new();
-    let mut add = |outer_vlan, event, bytes| {
-        all.push(Heard {
-            bytes,
-            event,
-            outer_vlan,
-        })
-    };
+    let mut add = |outer_vlan, event, bytes| all.push(Heard { bytes, event, outer_vlan });
     let ip = |last| Ipv4Addr::new(192, 0, 2, last);
     let ip6 = |last| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
     let link_local = |last| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last);
@@ -38,21 +32,9 @@ pub fn heard() -> Vec<Heard> {
     let load_balancer: Mac = [0x03, 0xbf, 0xc0, 0, 0x02, 0x0b];
 
     // Every origin, untagged.
-    add(
-        0,
-        "0 02:00:00:00:00:01 192.0.2.1 ARP_REQ",
-        request(1).frame(),
-    );
-    add(
-        0,
-        "0 02:00:00:00:00:02 192.0.2.2 ARP_REP",
-        Arp::reply(station(2), ip(2), ip(254)).frame(),
-    );
-    add(
-        0,
-        "0 02:00:00:00:00:03 192.0.2.3 ARP_ACD",
-        Arp::probe(station(3), ip(3)).frame(),
-    );
+    add(0, "0 02:00:00:00:00:01 192.0.2.1 ARP_REQ", request(1).frame());
+    add(0, "0 02:00:00:00:00:02 192.0.2.2 ARP_REP", Arp::reply(station(2), ip(2), ip(254)).frame());
+    add(0, "0 02:00:00:00:00:03 192.0.2.3 ARP_ACD", Arp::probe(station(3), ip(3)).frame());
     add(
         0,
         "0 02:00:00:00:00:04 fe80::4 ND_NS",
@@ -63,23 +45,11 @@ pub fn heard() -> Vec<Heard> {
         "0 02:00:00:00:00:05 2001:db8::5 ND_NA",
         Neighbor::advertise(station(5), ip6(5)).frame(station(5)),
     );
-    add(
-        0,
-        "0 02:00:00:00:00:06 2001:db8::6 ND_DAD",
-        Neighbor::probe(ip6(6)).frame(station(6)),
-    );
+    add(0, "0 02:00:00:00:00:06 2001:db8::6 ND_DAD", Neighbor::probe(ip6(6)).frame(station(6)));
 
     // Tags: one, the largest id, two, the provider's outside, three, and priority tags, which are no VLAN.
-    add(
-        0,
-        "7 02:00:00:00:00:07 192.0.2.7 ARP_REQ",
-        request(7).on(&from(7).tag(DOT1Q, 7)),
-    );
-    add(
-        0,
-        "4094 02:00:00:00:00:08 192.0.2.8 ARP_REQ",
-        request(8).on(&from(8).tag(DOT1Q, 0xeffe)),
-    );
+    add(0, "7 02:00:00:00:00:07 192.0.2.7 ARP_REQ", request(7).on(&from(7).tag(DOT1Q, 7)));
+    add(0, "4094 02:00:00:00:00:08 192.0.2.8 ARP_REQ", request(8).on(&from(8).tag(DOT1Q, 0xeffe)));
     add(
         100,
         "9 02:00:00:00:00:09 192.0.2.9 ARP_REQ",
@@ -100,11 +70,7 @@ pub fn heard() -> Vec<Heard> {
         "12 02:00:00:00:00:0c 192.0.2.12 ARP_REQ",
         request(12).on(&from(12).tag(DOT1AD, 30).tag(DOT1Q, 20).tag(DOT1Q, 12)),
     );
-    add(
-        0,
-        "0 02:00:00:00:00:0d 192.0.2.13 ARP_REQ",
-        request(13).on(&from(13).tag(DOT1Q, 0xa000)),
-    );
+    add(0, "0 02:00:00:00:00:0d 192.0.2.13 ARP_REQ", request(13).on(&from(13).tag(DOT1Q, 0xa000)));
     add(
         0,
         "14 02:00:00:00:00:0e 192.0.2.14 ARP_REQ",
@@ -117,19 +83,11 @@ pub fn heard() -> Vec<Heard> {
     );
 
     // 802.3 with SNAP, untagged and tagged; hardware type 6; padded to 60 bytes.
-    add(
-        0,
-        "0 02:00:00:00:00:10 192.0.2.16 ARP_REQ",
-        request(16).on(&from(16).snap()),
-    );
+    add(0, "0 02:00:00:00:00:10 192.0.2.16 ARP_REQ", request(16).on(&from(16).snap()));
     add(
         0,
         "17 02:00:00:00:00:11 192.0.2.17 ARP_REQ",
-        Arp {
-            hardware: 6,
-            ..request(17)
-        }
-        .on(&from(17).tag(DOT1Q, 17).snap()),
+        Arp { hardware: 6, ..request(17) }.on(&from(17).tag(DOT1Q, 17).snap()),
     );
     add(
         0,
@@ -160,9 +118,7 @@ pub fn heard() -> Vec<Heard> {
     add(
         0,
         "0 02:00:00:00:00:16 2001:db8::16 ND_DAD",
-        Neighbor::probe(ip6(22))
-            .behind(routing())
-            .frame(station(22)),
+        Neighbor::probe(ip6(22)).behind(routing()).frame(station(22)),
     );
     let far = Neighbor::advertise(station(23), ip6(23))
         .behind(padding_options(HOP_BY_HOP, 2))
@@ -171,8 +127,7 @@ pub fn heard() -> Vec<Heard> {
     add(
         0,
         "0 02:00:00:00:00:17 2001:db8::17 ND_NA",
-        far.behind(padding_options(DESTINATION_OPTIONS, 2))
-            .frame(station(23)),
+        far.behind(padding_options(DESTINATION_OPTIONS, 2)).frame(station(23)),
     );
 
     // Options: another before the MAC's, of which the first counts; a solicited answer to one station.
@@ -181,41 +136,27 @@ pub fn heard() -> Vec<Heard> {
     add(
         0,
         "0 02:00:00:00:00:18 2001:db8::18 ND_NA",
-        Neighbor {
-            options: mtu_first,
-            ..Neighbor::advertise(station(24), ip6(24))
-        }
-        .frame(station(24)),
+        Neighbor { options: mtu_first, ..Neighbor::advertise(station(24), ip6(24)) }
+            .frame(station(24)),
     );
     let answer = Neighbor {
         flags: SOLICITED | OVERRIDE,
         destination: ip6(1),
         ..Neighbor::advertise(station(25), ip6(25))
     };
-    add(
-        0,
-        "0 02:00:00:00:00:19 2001:db8::19 ND_NA",
-        answer.frame(station(25)),
-    );
+    add(0, "0 02:00:00:00:00:19 2001:db8::19 ND_NA", answer.frame(station(25)));
     add(
         0,
         "0 02:00:00:00:00:1a 2001:db8::1a ND_DAD",
-        Neighbor {
-            options: vec![nonce],
-            ..Neighbor::probe(ip6(26))
-        }
-        .frame(station(26)),
+        Neighbor { options: vec![nonce], ..Neighbor::probe(ip6(26)) }.frame(station(26)),
     );
 
     // Whose MAC: a proxy answers with its own for another's address; ARP's sender is not the Ethernet source.
     add(
         0,
         "0 02:00:00:00:00:1b 2001:db8::1b ND_NA",
-        Neighbor {
-            source: ip6(1),
-            ..Neighbor::advertise(station(27), ip6(27))
-        }
-        .frame(station(0xfe)),
+        Neighbor { source: ip6(1), ..Neighbor::advertise(station(27), ip6(27)) }
+            .frame(station(0xfe)),
     );
     add(
         0,
@@ -240,10 +181,7 @@ pub fn capture() -> Vec<u8> {
     let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory takes all");
     let mut number = 0;
     let mut next = || {
-        let time = Time {
-            seconds: FIRST_SECOND + number,
-            nanoseconds: number * 1_000_000,
-        };
+        let time = Time { seconds: FIRST_SECOND + number, nanoseconds: number * 1_000_000 };
         number += 1;
         time
     };
@@ -251,8 +189,7 @@ pub fn capture() -> Vec<u8> {
         file.packet(next(), &heard.bytes).expect("memory takes all");
     }
     for refusal in refusals::all() {
-        file.cut_packet(next(), &refusal.bytes, refusal.wire_length)
-            .expect("memory takes all");
+        file.cut_packet(next(), &refusal.bytes, refusal.wire_length).expect("memory takes all");
     }
     file.finish().expect("memory takes all")
 }
