@@ -46,7 +46,7 @@ impl Listening {
 }
 
 fn lines<const N: usize>(lines: [&str; N]) -> Vec<String> {
-    lines.iter().map(|line| line.replace("HERE", HERE).replace("THERE", THERE)).collect()
+    lines.iter().map(|line| line.replace("THERE", THERE).replace("HERE", HERE)).collect()
 }
 
 /// Frames of every origin and with every kind of tag. What the kernel strips of a tag must be put back.
