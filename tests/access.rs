@@ -2,7 +2,7 @@
 //! Needs root, to become somebody else.
 #![forbid(unsafe_code)]
 
-use aw_tests::collect::{collect, held};
+use aw_tests::collect::{collect, held, stdout_of};
 use aw_tests::feed::{numbered_capture, reading_collector};
 use aw_tests::rig::{Ring, Run, program, public_copy, run, run_with, skip};
 use aw_tests::sample;
@@ -227,6 +227,21 @@ fn another_users_segment_is_not_trusted() {
             );
         }
     }
+}
+
+/// A ring that others than its owner may write to proves nothing: no reader believes it.
+#[test]
+fn a_ring_that_others_may_write_is_not_read() {
+    let Some(ring) = shared_ring() else { return };
+    for mode in [0o646, 0o660] {
+        fs::set_permissions(ring.path(), Permissions::from_mode(mode)).unwrap();
+        let refused =
+            run(stdout_of(&ring, &["--once"])).refused("aw-stdout", &[ring.name(), "write"]);
+        assert_eq!(refused.stdout, "");
+    }
+    // The next start mends it.
+    collect(&ring, &numbered_capture(1..2), &["-q", "--group", GROUP]).ok();
+    assert_eq!(held(&ring).lines().count(), sample::heard().len() + 1);
 }
 
 /// Links that somebody laid out in /dev/shm, which everybody may write to, are not followed.

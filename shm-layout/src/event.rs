@@ -1,0 +1,456 @@
+//! The event: what was seen, where and when, and its line of text.
+//!
+//! An event is 56 bytes, so that with its sequence word it fills one cache line. Numbers are in
+//! the machine's byte order: the segment never leaves it.
+//!
+//! | byte | field |
+//! |---|---|
+//! | 0 | time, nanoseconds since the Unix epoch, signed |
+//! | 8 | address, 16 bytes, IPv4 as `::ffff:a.b.c.d` |
+//! | 24 | interface name, 16 bytes, padded with zero bytes |
+//! | 40 | MAC address, 6 bytes |
+//! | 46 | VLAN id, 0 = untagged |
+//! | 48 | outer VLAN id, 0 = none |
+//! | 50 | kind: 1 = pairing |
+//! | 51 | origin, 0 to 5 |
+//! | 52 | IPv4 address of the router that reported it, 0 = none |
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+use crate::ring::Words;
+
+/// Nanoseconds since the Unix epoch, from 1677 to 2262.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct UnixTime(i64);
+
+impl UnixTime {
+    /// From nanoseconds since the epoch.
+    pub const fn from_nanos(nanos: i64) -> Self {
+        UnixTime(nanos)
+    }
+
+    /// From whole seconds and the nanoseconds beyond, held at the type's ends.
+    pub const fn new(seconds: i64, nanos: i64) -> Self {
+        UnixTime(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+    }
+
+    /// Now, by the machine's clock.
+    pub fn now() -> Self {
+        match std::time::UNIX_EPOCH.elapsed() {
+            Ok(since) => UnixTime::new(since.as_secs() as i64, since.subsec_nanos().into()),
+            Err(before) => UnixTime(-(before.duration().as_nanos() as i64)),
+        }
+    }
+
+    /// Nanoseconds since the epoch.
+    pub const fn as_nanos(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch, rounded down.
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000_000)
+    }
+
+    /// The nanoseconds beyond [`UnixTime::seconds`], 0 to 999,999,999.
+    pub const fn subsec_nanos(self) -> u32 {
+        self.0.rem_euclid(1_000_000_000) as u32
+    }
+}
+
+/// A 48-bit MAC address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddr(pub [u8; 6]);
+
+impl MacAddr {
+    /// `ff:ff:ff:ff:ff:ff`.
+    pub const BROADCAST: MacAddr = MacAddr([0xff; 6]);
+    /// `00:00:00:00:00:00`.
+    pub const ZERO: MacAddr = MacAddr([0; 6]);
+}
+
+impl fmt::Display for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut text = *b"00:00:00:00:00:00";
+        for (to, byte) in text.chunks_mut(3).zip(self.0) {
+            to[0] = HEX[usize::from(byte >> 4)];
+            to[1] = HEX[usize::from(byte & 15)];
+        }
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for MacAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A VLAN id of 12 bits (IEEE 802.1Q); 0 stands for "no VLAN", as a priority tag says it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct VlanId(u16);
+
+impl VlanId {
+    /// Not on a VLAN.
+    pub const NONE: VlanId = VlanId(0);
+
+    /// The id in a tag's control information: its lower 12 bits.
+    pub const fn from_tag(control: u16) -> Self {
+        VlanId(control & 0x0fff)
+    }
+
+    /// The number, 0 to 4095.
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for VlanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A network interface's name, 1 to 15 bytes, as the kernel has it (IFNAMSIZ).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InterfaceName([u8; 16]);
+
+impl FromStr for InterfaceName {
+    type Err = &'static str;
+
+    /// Refuses what would break the line of text, or a terminal.
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        if !(1..=15).contains(&name.len()) {
+            return Err("an interface name has 1 to 15 bytes");
+        }
+        if name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '/') {
+            return Err("an interface name has no spaces, slashes or control characters");
+        }
+        let mut bytes = [0; 16];
+        bytes[..name.len()].copy_from_slice(name.as_bytes());
+        Ok(InterfaceName(bytes))
+    }
+}
+
+impl InterfaceName {
+    pub(crate) fn to_words(self) -> [u64; 2] {
+        halves(self.0)
+    }
+
+    pub(crate) fn from_words(words: [u64; 2]) -> Self {
+        InterfaceName(join(words))
+    }
+
+    /// The name as text; empty if it is none that the writer could have stored.
+    pub fn as_str(&self) -> &str {
+        let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(16);
+        str::from_utf8(&self.0[..length]).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// Which message said that a MAC uses an address. The numbers are addrwatch's `origin` ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Origin {
+    /// ARP request: sender's MAC and address.
+    ArpRequest = 0,
+    /// ARP reply: sender's MAC and address.
+    ArpReply = 1,
+    /// ARP probe, sent to find out whether an address is free (RFC 5227): sender's MAC and the
+    /// target address.
+    ArpProbe = 2,
+    /// Neighbor Solicitation: source link-layer option and source address.
+    NdSolicitation = 3,
+    /// Neighbor Advertisement: target link-layer option and target address.
+    NdAdvertisement = 4,
+    /// Duplicate Address Detection: Ethernet source and target address.
+    NdDad = 5,
+}
+
+impl Origin {
+    const ALL: [Origin; 6] = [
+        Origin::ArpRequest,
+        Origin::ArpReply,
+        Origin::ArpProbe,
+        Origin::NdSolicitation,
+        Origin::NdAdvertisement,
+        Origin::NdDad,
+    ];
+
+    /// addrwatch's word for it: `ARP_REQ`, `ARP_REP`, `ARP_ACD`, `ND_NS`, `ND_NA`, `ND_DAD`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Origin::ArpRequest => "ARP_REQ",
+            Origin::ArpReply => "ARP_REP",
+            Origin::ArpProbe => "ARP_ACD",
+            Origin::NdSolicitation => "ND_NS",
+            Origin::NdAdvertisement => "ND_NA",
+            Origin::NdDad => "ND_DAD",
+        }
+    }
+
+    const fn is_arp(self) -> bool {
+        (self as u8) < Origin::NdSolicitation as u8
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What an event says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A MAC was seen using an address.
+    Pairing(Origin),
+}
+
+impl Kind {
+    /// The kind's name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Pairing(_) => "pairing",
+        }
+    }
+}
+
+/// An event of a kind or origin that this reader does not know: from a newer collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownEvent {
+    /// The kind's number.
+    pub kind: u8,
+    /// The origin's number.
+    pub origin: u8,
+}
+
+/// One event of the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When the packet was captured.
+    pub time: UnixTime,
+    /// The address, IPv4 as v4-mapped; [`Event::ip`] tells which it is.
+    pub address: Ipv6Addr,
+    /// The interface it was heard on.
+    pub interface: InterfaceName,
+    /// The MAC address.
+    pub mac: MacAddr,
+    /// The innermost VLAN.
+    pub vlan: VlanId,
+    /// The outermost VLAN, where there are several.
+    pub outer_vlan: VlanId,
+    /// What the event says.
+    pub kind: Kind,
+    /// The router that reported it, where one did.
+    pub router: Option<Ipv4Addr>,
+}
+
+impl Event {
+    /// The address in its own family. The kind decides, not the bits: an IPv6 neighbour may use a
+    /// v4-mapped address, and stays what it is.
+    pub fn ip(&self) -> IpAddr {
+        match (self.kind, self.address.to_ipv4_mapped()) {
+            (Kind::Pairing(origin), Some(v4)) if origin.is_arp() => IpAddr::V4(v4),
+            _ => IpAddr::V6(self.address),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn pack(&self) -> Words {
+        let [address_0, address_1] = halves(self.address.octets());
+        let [interface_0, interface_1] = self.interface.to_words();
+        let [a, b, c, d, e, f] = self.mac.0;
+        let [v, w] = self.vlan.0.to_ne_bytes();
+        let [x, y] = self.outer_vlan.0.to_ne_bytes();
+        let (kind, origin) = match self.kind {
+            Kind::Pairing(origin) => (1, origin as u8),
+        };
+        let [q, r, s, t] = self.router.map_or([0; 4], |router| router.octets());
+        [
+            self.time.0 as u64,
+            address_0,
+            address_1,
+            interface_0,
+            interface_1,
+            u64::from_ne_bytes([a, b, c, d, e, f, v, w]),
+            u64::from_ne_bytes([x, y, kind, origin, q, r, s, t]),
+        ]
+    }
+
+    #[inline]
+    pub(crate) fn unpack(words: &Words) -> Result<Event, UnknownEvent> {
+        let [a, b, c, d, e, f, v, w] = words[5].to_ne_bytes();
+        let [x, y, kind, origin, router @ ..] = words[6].to_ne_bytes();
+        let unknown = UnknownEvent { kind, origin };
+        if kind != 1 {
+            return Err(unknown);
+        }
+        let origin = *Origin::ALL.get(usize::from(origin)).ok_or(unknown)?;
+        Ok(Event {
+            time: UnixTime(words[0] as i64),
+            address: Ipv6Addr::from(join([words[1], words[2]])),
+            interface: InterfaceName(join([words[3], words[4]])),
+            mac: MacAddr([a, b, c, d, e, f]),
+            vlan: VlanId(u16::from_ne_bytes([v, w])),
+            outer_vlan: VlanId(u16::from_ne_bytes([x, y])),
+            kind: Kind::Pairing(origin),
+            router: (router != [0; 4]).then(|| Ipv4Addr::from(router)),
+        })
+    }
+}
+
+fn halves(bytes: [u8; 16]) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+    [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])]
+}
+
+fn join(words: [u64; 2]) -> [u8; 16] {
+    let [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]] = words.map(u64::to_ne_bytes);
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+}
+
+/// addrwatch's line, without its end: `seconds interface vlan mac ip ORIGIN`.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.time.seconds())?;
+        self.fmt_after_time(f)
+    }
+}
+
+impl Event {
+    /// The line from the interface on, for outputs that write the time in their own way.
+    pub fn after_time(&self) -> impl fmt::Display + '_ {
+        fmt::from_fn(|f| self.fmt_after_time(f))
+    }
+
+    fn fmt_after_time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Kind::Pairing(origin) = self.kind;
+        write!(f, "{} {} {} ", self.interface, self.vlan, self.mac)?;
+        match self.ip() {
+            IpAddr::V4(ip) => write!(f, "{ip}")?,
+            IpAddr::V6(ip) => fmt_ipv6(ip, f)?,
+        }
+        write!(f, " {origin}")
+    }
+}
+
+/// As inet_ntop(3) of glibc, which addrwatch uses. It differs from std in one case: the deprecated
+/// IPv4-compatible addresses (RFC 4291, 2.5.5.1) end in dotted form.
+fn fmt_ipv6(ip: Ipv6Addr, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match ip.segments() {
+        [0, 0, 0, 0, 0, 0, high, _] if high != 0 => {
+            let [.., a, b, c, d] = ip.octets();
+            write!(f, "::{}", Ipv4Addr::new(a, b, c, d))
+        }
+        _ => write!(f, "{ip}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Event {
+        Event {
+            time: UnixTime::new(1_700_000_000, 123_456_789),
+            address: Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped(),
+            interface: "eth0".parse().unwrap(),
+            mac: MacAddr([0x02, 0xab, 0, 0, 0, 0x1f]),
+            vlan: VlanId::from_tag(0xe005),
+            outer_vlan: VlanId::from_tag(4095),
+            kind: Kind::Pairing(Origin::ArpRequest),
+            router: None,
+        }
+    }
+
+    fn bytes(event: &Event) -> Vec<u8> {
+        event.pack().iter().flat_map(|word| word.to_ne_bytes()).collect()
+    }
+
+    #[test]
+    fn layout() {
+        let bytes = bytes(&Event { router: Some(Ipv4Addr::new(10, 0, 0, 1)), ..event() });
+        assert_eq!(bytes[0..8], 1_700_000_000_123_456_789_i64.to_ne_bytes());
+        assert_eq!(bytes[8..24], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2, 7]);
+        assert_eq!(&bytes[24..40], b"eth0\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(bytes[40..46], [0x02, 0xab, 0, 0, 0, 0x1f]);
+        assert_eq!(bytes[46..48], 5_u16.to_ne_bytes());
+        assert_eq!(bytes[48..50], 4095_u16.to_ne_bytes());
+        assert_eq!(bytes[50..56], [1, 0, 10, 0, 0, 1]);
+    }
+
+    #[test]
+    fn packed_and_unpacked() {
+        for origin in Origin::ALL {
+            let event = Event { kind: Kind::Pairing(origin), ..event() };
+            assert_eq!(Event::unpack(&event.pack()), Ok(event));
+        }
+    }
+
+    #[test]
+    fn a_newer_kind_is_told_apart() {
+        for (kind, origin) in [(0, 0), (2, 0), (255, 255), (1, 6)] {
+            let mut words = event().pack();
+            words[6] = u64::from_ne_bytes([0, 0, kind, origin, 0, 0, 0, 0]);
+            assert_eq!(Event::unpack(&words), Err(UnknownEvent { kind, origin }));
+        }
+    }
+
+    #[test]
+    fn text() {
+        let event = event();
+        assert_eq!(event.to_string(), "1700000000 eth0 5 02:ab:00:00:00:1f 192.0.2.7 ARP_REQ");
+        for (ip, text) in [
+            ("2001:db8::1", "2001:db8::1"),
+            ("fe80::1:0:0:1", "fe80::1:0:0:1"),
+            ("2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"),
+            ("2001:0:0:1:0:0:0:1", "2001:0:0:1::1"),
+            ("::1", "::1"),
+            ("::1:2", "::0.1.0.2"),
+            ("::192.0.2.1", "::192.0.2.1"),
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.1"),
+        ] {
+            let kind = Kind::Pairing(Origin::NdDad);
+            let event = Event { address: ip.parse().unwrap(), kind, ..event };
+            let line = format!("1700000000 eth0 5 02:ab:00:00:00:1f {text} ND_DAD");
+            assert_eq!(event.to_string(), line);
+        }
+    }
+
+    #[test]
+    fn times() {
+        let before = UnixTime::from_nanos(-1);
+        assert_eq!((before.seconds(), before.subsec_nanos()), (-1, 999_999_999));
+        assert_eq!(UnixTime::new(i64::MAX, 0).as_nanos(), i64::MAX);
+        assert_eq!(UnixTime::new(i64::MIN, 0).as_nanos(), i64::MIN);
+        assert_eq!(UnixTime::new(u32::MAX.into(), 5).seconds(), 4_294_967_295);
+    }
+
+    #[test]
+    fn interface_names() {
+        assert_eq!("enp0s31f6.4094".parse::<InterfaceName>().unwrap().as_str(), "enp0s31f6.4094");
+        for bad in ["", "sixteen-bytes-xx", "a b", "a/b", "a\x1b[0m", "a\n"] {
+            assert!(bad.parse::<InterfaceName>().is_err(), "{bad:?}");
+        }
+        let foreign = InterfaceName([0xff; 16]);
+        assert_eq!(foreign.as_str(), "");
+    }
+}

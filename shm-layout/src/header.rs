@@ -1,0 +1,218 @@
+//! The segment, field by field. Offsets in bytes; numbers in the machine's byte order.
+//!
+//! ```text
+//!     0  u64  magic "ADDRWTCH"           ┐
+//!     8  u64  layout version             │ written once, the version last:
+//!    16  u64  slots, a power of two      │ a segment without it is not ready
+//!    24  u64  generation                 │
+//!    32  i64  created, ns since the epoch│
+//!    40  u64  bytes before the slots     │
+//!    48  u64  first event ever held      ┘ not 0 where it took over from a ring of another size
+//!    56  u32  retired: 1 = look for the successor under the same name
+//!    64  64 bytes  host name, padded with zero bytes
+//!   128  u64  head: events published so far
+//!   192  u32  wake: futex word, changed once a batch
+//!   256  u64  writer's process id, 0 = none
+//!   264  i64  writer's heartbeat, ns since the epoch
+//!  4096  128 accounts of 512 bytes: 16 bytes interface name (zero = free), 62 u64 counters
+//! 69632  slots of 64 bytes: u64 sequence, 56 bytes event
+//! ```
+//!
+//! What changes at a different pace lies on different cache lines. All words are atomics: a
+//! reader may look at any moment, and sees each of them whole.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+
+use crate::{Counter, InterfaceName, UnixTime};
+
+/// Version of this layout. A different one makes a new segment with a new generation.
+pub const LAYOUT_VERSION: u64 = 1;
+
+/// Interfaces that have an account of their own; the last account holds all beyond.
+pub const MAX_INTERFACES: usize = 128;
+
+pub(crate) const MAGIC: u64 = u64::from_ne_bytes(*b"ADDRWTCH");
+
+/// Room in an account for counters that are still to come.
+const COUNTERS: usize = 62;
+
+/// Name of the last account, once the others are taken.
+const ALL_BEYOND: &str = "(others)";
+
+#[repr(C, align(4096))]
+#[derive(Debug)]
+pub(crate) struct Header {
+    pub magic: AtomicU64,
+    pub version: AtomicU64,
+    pub slots: AtomicU64,
+    pub generation: AtomicU64,
+    pub created: AtomicU64,
+    pub header_bytes: AtomicU64,
+    pub first: AtomicU64,
+    pub retired: AtomicU32,
+    _line_end: u32,
+    pub host: [AtomicU64; 8],
+    pub head: Line<AtomicU64>,
+    pub wake: Line<AtomicU32>,
+    pub writer: Line<Heartbeat>,
+    _reserved: [u64; 472],
+    pub accounts: [Account; MAX_INTERFACES],
+}
+
+/// A cache line of its own.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct Line<T>(pub T);
+
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Heartbeat {
+    pub pid: AtomicU64,
+    pub time: AtomicU64,
+}
+
+const _: () = {
+    use std::mem::{offset_of, size_of};
+    assert!(offset_of!(Header, version) == 8);
+    assert!(offset_of!(Header, retired) == 56);
+    assert!(offset_of!(Header, host) == 64);
+    assert!(offset_of!(Header, head) == 128);
+    assert!(offset_of!(Header, wake) == 192);
+    assert!(offset_of!(Header, writer) == 256);
+    assert!(offset_of!(Header, accounts) == 4096);
+    assert!(size_of::<Account>() == 512);
+    assert!(size_of::<Header>() == 69_632);
+    assert!(size_of::<crate::ring::Slot>() == 64);
+    assert!(Counter::ALL.len() <= COUNTERS);
+};
+
+impl Header {
+    pub fn host(&self) -> String {
+        let bytes = self.host.each_ref().map(|word| word.load(Relaxed).to_ne_bytes());
+        let bytes = bytes.as_flattened();
+        let length = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    }
+
+    pub fn set_host(&self, host: &str) {
+        let mut bytes = [0; 64];
+        let length = host.floor_char_boundary(bytes.len() - 1);
+        bytes[..length].copy_from_slice(&host.as_bytes()[..length]);
+        for (to, chunk) in self.host.iter().zip(bytes.as_chunks().0) {
+            to.store(u64::from_ne_bytes(*chunk), Relaxed);
+        }
+    }
+
+    /// The account of an interface, made if there is none yet; the shared last one if all are
+    /// taken. For the writer only.
+    pub fn account(&self, name: InterfaceName) -> usize {
+        let own = name.to_words();
+        for (index, account) in self.accounts[..MAX_INTERFACES - 1].iter().enumerate() {
+            let words = account.name.each_ref().map(|word| word.load(Relaxed));
+            if words == own {
+                return index;
+            }
+            if words == [0; 2] {
+                account.set_name(own);
+                return index;
+            }
+        }
+        if let Ok(beyond) = ALL_BEYOND.parse::<InterfaceName>() {
+            self.accounts[MAX_INTERFACES - 1].set_name(beyond.to_words());
+        }
+        MAX_INTERFACES - 1
+    }
+
+    /// All accounts in use.
+    pub fn accounts(&self) -> Vec<InterfaceAccount> {
+        let used = |account: &&Account| account.name[0].load(Acquire) != 0;
+        self.accounts.iter().filter(used).map(Account::read).collect()
+    }
+
+    /// Finishes the accounts of a writer that was killed. It works on one frame at a time, so at
+    /// most one account has seen a frame without its outcome: the head tells whether that frame
+    /// was published.
+    pub fn settle(&self, head: u64) {
+        let published: u64 =
+            self.accounts.iter().map(|account| account.get(Counter::Published)).sum();
+        let mut unaccounted = head.saturating_sub(published);
+        for account in &self.accounts {
+            let read = account.read();
+            for _ in 0..read.get(Counter::Seen).saturating_sub(read.outcomes()) {
+                if unaccounted > 0 {
+                    unaccounted -= 1;
+                    account.add(Counter::Published, 1);
+                } else {
+                    account.add(Counter::Interrupted, 1);
+                }
+            }
+        }
+    }
+}
+
+/// The counters of one interface, as they lie in the segment.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Account {
+    name: [AtomicU64; 2],
+    counters: [AtomicU64; COUNTERS],
+}
+
+impl Account {
+    fn set_name(&self, [first, second]: [u64; 2]) {
+        self.name[1].store(second, Relaxed);
+        self.name[0].store(first, Release); // not zero: from here on readers see the account
+    }
+
+    fn get(&self, counter: Counter) -> u64 {
+        self.counters[counter as usize].load(Relaxed)
+    }
+
+    /// Only the writer adds, so a load and a store are enough. The store's release keeps the
+    /// order of a frame's counters for whoever finishes them after a kill.
+    #[inline]
+    pub(crate) fn add(&self, counter: Counter, number: u64) {
+        self.counters[counter as usize].store(self.get(counter) + number, Release);
+    }
+
+    fn read(&self) -> InterfaceAccount {
+        InterfaceAccount {
+            name: InterfaceName::from_words(self.name.each_ref().map(|word| word.load(Relaxed))),
+            counters: self.counters.each_ref().map(|counter| counter.load(Relaxed)),
+        }
+    }
+
+    /// Takes over another segment's account.
+    pub(crate) fn copy(&self, from: &Account) {
+        for (to, from) in self.counters.iter().zip(&from.counters) {
+            to.store(from.load(Relaxed), Relaxed);
+        }
+        self.set_name(from.name.each_ref().map(|word| word.load(Relaxed)));
+    }
+}
+
+/// The counters of one interface since the ring's generation began.
+#[derive(Clone, Debug)]
+pub struct InterfaceAccount {
+    /// The interface.
+    pub name: InterfaceName,
+    counters: [u64; COUNTERS],
+}
+
+impl InterfaceAccount {
+    /// One counter.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.counters[counter as usize]
+    }
+
+    /// The sum of all outcomes. It equals `Seen` unless a frame is in hand at this moment.
+    pub fn outcomes(&self) -> u64 {
+        let outcomes = Counter::ALL.iter().filter(|counter| counter.is_outcome());
+        outcomes.map(|counter| self.get(*counter)).sum()
+    }
+}
+
+/// When the writer last said that it lives.
+pub(crate) fn time(word: &AtomicU64) -> UnixTime {
+    UnixTime::from_nanos(word.load(Relaxed) as i64)
+}

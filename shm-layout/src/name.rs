@@ -1,0 +1,81 @@
+//! The name of a segment, as in `shm_open(3)`: one component below `/dev/shm`.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+/// A segment's name, with its leading slash: `/addrwatch`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RingName(String);
+
+/// Longest name: NAME_MAX less what the lock's and the successor's names add.
+const MAX_LENGTH: usize = 240;
+
+/// A text that is not a segment's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadName;
+
+impl fmt::Display for BadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "must be one name of 1 to {MAX_LENGTH} visible characters, such as /addrwatch")
+    }
+}
+
+impl std::error::Error for BadName {}
+
+impl FromStr for RingName {
+    type Err = BadName;
+
+    /// Accepts the name with or without its leading slash.
+    fn from_str(text: &str) -> Result<Self, BadName> {
+        let name = text.strip_prefix('/').unwrap_or(text);
+        let fine = !name.starts_with('.') // no `..`, nothing hidden
+            && (1..=MAX_LENGTH).contains(&name.len())
+            && name.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '/');
+        if fine { Ok(RingName(format!("/{name}"))) } else { Err(BadName) }
+    }
+}
+
+impl fmt::Display for RingName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl RingName {
+    /// The name with its leading slash.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Where Linux shows the segment: `/dev/shm/addrwatch`.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/dev/shm{}", self.0))
+    }
+
+    /// The lock that the writer holds, a file only its owner may open: an advisory lock on the
+    /// segment itself could be taken by any reader, who would then keep the collector from
+    /// starting.
+    pub(crate) fn lock(&self) -> RingName {
+        RingName(format!("{}.lock", self.0))
+    }
+
+    /// The name of a segment that is not ready yet.
+    pub(crate) fn unfinished(&self) -> RingName {
+        RingName(format!("{}.new", self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for (text, name) in [("/addrwatch", "/addrwatch"), ("site-2", "/site-2")] {
+            assert_eq!(text.parse::<RingName>().unwrap().as_str(), name);
+        }
+        let long = "x".repeat(241);
+        for bad in ["", "/", "..", "/.", ".hidden", "a/b", "//a", "a b", "a\n", "a\x1b", &long] {
+            assert!(bad.parse::<RingName>().is_err(), "{bad:?}");
+        }
+    }
+}

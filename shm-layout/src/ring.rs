@@ -1,0 +1,155 @@
+//! The ring's algorithm: one writer, any number of readers, a sequence lock for each slot.
+//!
+//! Every word is an atomic, so a race is a value that is thrown away, never undefined behaviour.
+//! Readers only load: their mapping is read-only, and there std promises relaxed loads alone, so
+//! each ordering a reader needs is a fence of its own.
+//!
+//! A slot's sequence word says whose it is: 0 = never written, `2n + 1` = event `n` is being
+//! written, `2n + 2` = event `n` is complete. It only ever grows.
+//!
+//! The guards carry names (W1…W3 of the writer, R1…R4 of the reader); `ring/model.rs` proves the
+//! algorithm, and that each guard is needed: the proof fails without it.
+
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicU64, Ordering::*, fence};
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU64, Ordering::*, fence};
+
+/// Words of an event: seven, so that a slot is one cache line. The loom model has two, the
+/// smallest event that can be torn.
+pub(crate) const WORDS: usize = if cfg!(loom) { 2 } else { 7 };
+
+/// An event as it lies in a slot.
+pub(crate) type Words = [u64; WORDS];
+
+/// One event and the word that guards it.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct Slot {
+    sequence: AtomicU64,
+    words: [AtomicU64; WORDS],
+}
+
+impl Slot {
+    /// An empty slot, on the heap; the real ones are mapped, and zero bytes are an empty slot.
+    #[cfg(any(loom, test))]
+    pub(crate) fn new() -> Self {
+        Slot { sequence: AtomicU64::new(0), words: std::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+}
+
+const fn writing(n: u64) -> u64 {
+    2 * n + 1
+}
+
+const fn complete(n: u64) -> u64 {
+    2 * n + 2
+}
+
+/// What a reader finds where event `n` belongs.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Event `n`, whole.
+    Event(Words),
+    /// Not published yet.
+    NotYet,
+    /// Overwritten, or being overwritten, by a later event.
+    Gone,
+}
+
+/// The slots and the number of events published so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ring<'a> {
+    slots: &'a [Slot],
+    head: &'a AtomicU64,
+    first: u64,
+}
+
+impl<'a> Ring<'a> {
+    /// `slots` must be a power of two long, which whoever maps or makes them has checked. No event
+    /// before `first` was ever in these slots: they took over from a smaller ring.
+    pub(crate) fn new(slots: &'a [Slot], head: &'a AtomicU64, first: u64) -> Self {
+        debug_assert!(slots.len().is_power_of_two());
+        Ring { slots, head, first }
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.slots.len() as u64
+    }
+
+    fn slot(&self, n: u64) -> &'a Slot {
+        &self.slots[n as usize & (self.slots.len() - 1)]
+    }
+
+    /// Events published so far, as last seen; the next one has this number.
+    pub(crate) fn head(&self) -> u64 {
+        self.head.load(Relaxed)
+    }
+
+    /// Publishes event `n`. Only one thread of one process may ever do this, with `n` = head.
+    #[inline]
+    pub(crate) fn publish(&self, n: u64, words: &Words) {
+        let slot = self.slot(n);
+        slot.sequence.store(writing(n), Relaxed); // W1: whoever sees a new word finds this mark at R3
+        fence(Release); // W2, pairs with R2
+        for (to, word) in slot.words.iter().zip(words) {
+            to.store(*word, Relaxed);
+        }
+        slot.sequence.store(complete(n), Release); // W3, pairs with R1
+        self.head.store(n + 1, Release);
+    }
+
+    /// Looks for event `n`.
+    #[inline]
+    pub(crate) fn read(&self, n: u64) -> Found {
+        let slot = self.slot(n);
+        let before = slot.sequence.load(Relaxed);
+        if before != complete(n) {
+            let ahead = before < complete(n) && n >= self.first;
+            return if ahead { Found::NotYet } else { Found::Gone };
+        }
+        fence(Acquire); // R1, pairs with W3
+        let words = std::array::from_fn(|i| slot.words[i].load(Relaxed));
+        fence(Acquire); // R2, pairs with W2
+        if slot.sequence.load(Relaxed) != before {
+            return Found::Gone;
+        } // R3: the re-check
+        Found::Event(words)
+    }
+
+    /// Whether something other than [`Found::NotYet`] awaits the reader of event `n`.
+    pub(crate) fn ready(&self, n: u64) -> bool {
+        self.slot(n).sequence.load(Relaxed) >= complete(n) || n < self.first
+    }
+
+    /// Where a reader goes whose event `n` is gone: to the oldest one still held, and past `n` in
+    /// any case, for the slot itself proves that `n` is lost even where the head seen is stale.
+    pub(crate) fn oldest_after(&self, n: u64) -> u64 {
+        self.oldest().max(n + 1) // R4: never stay on a lost event
+    }
+
+    /// The oldest event still held. The writer may overwrite it at any moment.
+    pub(crate) fn oldest(&self) -> u64 {
+        let oldest = self.head().saturating_sub(self.capacity()).max(self.first);
+        // The one the writer is overwriting just now is already gone.
+        oldest + u64::from(self.slot(oldest).sequence.load(Relaxed) > complete(oldest))
+    }
+
+    /// The number of the next event, for a writer that takes over from one which was killed: it
+    /// may have completed an event, which readers then have seen, without telling the head.
+    pub(crate) fn recover(&self) -> u64 {
+        let mut head = self.head.load(Acquire);
+        while self.slot(head).sequence.load(Acquire) == complete(head) {
+            head += 1;
+        }
+        self.head.store(head, Release);
+        head
+    }
+}
+
+#[cfg(all(test, loom))]
+mod model;
+
+#[cfg(all(test, not(loom)))]
+mod tests;

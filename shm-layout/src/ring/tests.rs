@@ -1,0 +1,99 @@
+//! The states in which a killed writer may leave the ring.
+
+use super::*;
+
+struct Memory {
+    slots: Vec<Slot>,
+    head: AtomicU64,
+}
+
+impl Memory {
+    /// Four slots, so many events published.
+    fn with(events: u64) -> Self {
+        let memory =
+            Memory { slots: (0..4).map(|_| Slot::new()).collect(), head: AtomicU64::new(0) };
+        for n in 0..events {
+            memory.ring().publish(n, &event(n));
+        }
+        memory
+    }
+
+    fn ring(&self) -> Ring<'_> {
+        Ring::new(&self.slots, &self.head, 0)
+    }
+}
+
+fn event(n: u64) -> Words {
+    [n; WORDS]
+}
+
+#[test]
+fn in_order_then_nothing() {
+    let memory = Memory::with(3);
+    for n in 0..3 {
+        assert_eq!(memory.ring().read(n), Found::Event(event(n)));
+    }
+    assert_eq!(memory.ring().read(3), Found::NotYet);
+    assert!(!memory.ring().ready(3));
+}
+
+#[test]
+fn exactly_the_overwritten_are_lost() {
+    let memory = Memory::with(11);
+    let ring = memory.ring();
+    assert_eq!(ring.read(0), Found::Gone);
+    assert_eq!(ring.oldest_after(0), 7);
+    for n in 7..11 {
+        assert_eq!(ring.read(n), Found::Event(event(n)));
+    }
+}
+
+#[test]
+fn killed_before_the_head_was_told() {
+    for events in [0, 1, 3, 4, 5, 9] {
+        let memory = Memory::with(events + 1);
+        memory.head.store(events, Relaxed); // the last store of `publish` never happened
+        assert_eq!(memory.ring().read(events), Found::Event(event(events)), "readers saw it");
+        assert_eq!(memory.ring().recover(), events + 1, "so it keeps its number");
+        assert_eq!(memory.ring().head(), events + 1);
+    }
+}
+
+#[test]
+fn killed_in_the_middle_of_an_event() {
+    for events in [0, 1, 3, 4, 5, 9] {
+        let memory = Memory::with(events);
+        let ring = memory.ring();
+        let slot = ring.slot(events);
+        slot.sequence.store(writing(events), Relaxed);
+        slot.words[0].store(77, Relaxed);
+        assert_eq!(ring.read(events), Found::NotYet, "half an event is none");
+        assert_eq!(ring.recover(), events, "the next writer writes it again");
+        let oldest = ring.oldest();
+        assert_eq!(oldest, (events + 1).saturating_sub(4), "its slot's old event is gone");
+        for n in oldest..events {
+            assert_eq!(ring.read(n), Found::Event(event(n)));
+        }
+        if let Some(overwritten) = events.checked_sub(4) {
+            assert_eq!(ring.read(overwritten), Found::Gone);
+            assert_eq!(ring.oldest_after(overwritten), overwritten + 1);
+        }
+        ring.publish(events, &event(events));
+        assert_eq!(ring.read(events), Found::Event(event(events)));
+    }
+}
+
+#[test]
+fn events_from_before_the_first_are_gone_not_awaited() {
+    let memory = Memory::with(0);
+    memory.head.store(10, Relaxed);
+    let ring = Ring::new(&memory.slots, &memory.head, 10);
+    ring.publish(10, &event(10));
+    assert_eq!(ring.oldest(), 10);
+    for n in [0, 6, 9] {
+        assert_eq!(ring.read(n), Found::Gone);
+        assert!(ring.ready(n));
+        assert_eq!(ring.oldest_after(n), 10);
+    }
+    assert_eq!(ring.read(10), Found::Event(event(10)));
+}

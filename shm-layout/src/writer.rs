@@ -1,0 +1,369 @@
+//! The writing side: creating a segment or carrying on with it, publishing, counting, waking.
+
+use std::{
+    fmt,
+    fs::{self, File, TryLockError},
+    io::{self, ErrorKind},
+    os::unix::fs::{MetadataExt, PermissionsExt, fchown},
+    sync::atomic::Ordering::*,
+};
+
+use rustix::{
+    fs::Mode,
+    process::geteuid,
+    shm::{self, OFlags},
+    thread::futex,
+};
+
+use crate::{
+    Counter, Event, InterfaceAccount, InterfaceName, RingName, UnixTime,
+    header::{LAYOUT_VERSION, MAGIC},
+    map::{MAX_SLOTS, Map, Unfit, same_file},
+    ring::Found,
+};
+
+/// What segment to write to.
+#[derive(Clone, Debug)]
+pub struct WriterOptions {
+    /// Its name.
+    pub name: RingName,
+    /// Events it holds; rounded up to a power of two.
+    pub slots: u64,
+    /// The group that may read it, by number; the process's own if none.
+    pub group: Option<u32>,
+}
+
+impl WriterOptions {
+    /// Slots of a segment for which nothing else was asked: 4 MiB of events.
+    pub const DEFAULT_SLOTS: u64 = 65_536;
+}
+
+/// Why there is no segment to write to.
+#[derive(Debug)]
+pub enum CreateError {
+    /// Another collector writes to it; its process id, if it could be read.
+    Busy(RingName, Option<u64>),
+    /// Something of this name belongs to another user.
+    ForeignOwner(RingName, u32),
+    /// Something of this name is not a ring.
+    NotARing(RingName),
+    /// Too many slots were asked for.
+    TooLarge(u64),
+    /// The system refused an operation on a name.
+    Io(&'static str, RingName, io::Error),
+}
+
+impl fmt::Display for CreateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const CHOOSE: &str = "or choose another name with -m";
+        match self {
+            Self::Busy(name, pid) => {
+                write!(f, "open ring {name}: in use by another collector")?;
+                pid.map_or(Ok(()), |pid| write!(f, ", process {pid}"))?;
+                write!(f, " (stop it, {CHOOSE})")
+            }
+            Self::ForeignOwner(name, uid) => {
+                write!(f, "open ring {name}: belongs to user id {uid} (remove it, {CHOOSE})")
+            }
+            Self::NotARing(name) => {
+                write!(
+                    f,
+                    "open ring {name}: {} is not a ring (delete it, {CHOOSE})",
+                    name.path().display()
+                )
+            }
+            Self::TooLarge(slots) => {
+                write!(f, "create ring: {slots} slots are too many (at most {MAX_SLOTS})")
+            }
+            Self::Io(operation, name, error) => {
+                write!(f, "{operation} {}: {}", name.path().display(), cause(error))?;
+                match error.kind() {
+                    ErrorKind::PermissionDenied => {
+                        write!(f, " (it belongs to another user: become that user, {CHOOSE})")
+                    }
+                    ErrorKind::StorageFull | ErrorKind::OutOfMemory => {
+                        write!(f, " (free memory in /dev/shm, or choose fewer slots with -L)")
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl std::error::Error for CreateError {}
+
+/// An error's text without the number that std appends.
+pub(crate) fn cause(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((text, _)) => text.to_lowercase(),
+        None => text,
+    }
+}
+
+/// An interface's account in the segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceId(usize);
+
+/// The one writer of a segment. The segment stays when the writer ends.
+#[derive(Debug)]
+pub struct Writer {
+    map: Map,
+    next: u64,
+    /// Held until the process ends, however it ends.
+    _lock: File,
+}
+
+impl Writer {
+    /// Carries on with the segment of this name, or makes it.
+    ///
+    /// A segment of the same size is continued: same generation, next number. One of another size
+    /// is replaced by a new segment that takes over its generation, its accounts and as many of its
+    /// events as fit; readers follow and lose nothing but what does not fit. One of another layout
+    /// is replaced by an empty segment of a new generation.
+    pub fn create(options: &WriterOptions) -> Result<Writer, CreateError> {
+        let name = &options.name;
+        let slots = options
+            .slots
+            .max(2)
+            .checked_next_power_of_two()
+            .filter(|slots| *slots <= MAX_SLOTS)
+            .ok_or(CreateError::TooLarge(options.slots))?;
+        let lock = lock(name)?;
+        let old = open_own(name)?;
+        if let Some(old) = &old {
+            old.header().settle(old.ring().recover());
+        }
+        let map = match old {
+            Some(old) if old.ring().capacity() == slots => {
+                permit(&old, options)?;
+                old
+            }
+            old => replace(old, slots, options)?,
+        };
+        let header = map.header();
+        header.set_host(&rustix::system::uname().nodename().to_string_lossy());
+        header.writer.0.pid.store(std::process::id().into(), Relaxed);
+        let next = map.ring().head();
+        let writer = Writer { map, next, _lock: lock };
+        writer.beat(UnixTime::now());
+        writer.wake();
+        Ok(writer)
+    }
+
+    /// The account of an interface, kept from earlier runs of the same generation.
+    pub fn interface(&mut self, name: InterfaceName) -> InterfaceId {
+        InterfaceId(self.map.header().account(name))
+    }
+
+    /// Counts one frame, or one outcome.
+    #[inline]
+    pub fn count(&mut self, interface: InterfaceId, counter: Counter) {
+        self.add(interface, counter, 1);
+    }
+
+    /// Adds to a counter.
+    #[inline]
+    pub fn add(&mut self, interface: InterfaceId, counter: Counter, number: u64) {
+        self.map.header().accounts[interface.0].add(counter, number);
+    }
+
+    /// Publishes an event and counts it. Readers that wait are not woken by this.
+    #[inline]
+    pub fn publish(&mut self, interface: InterfaceId, event: &Event) {
+        self.map.ring().publish(self.next, &event.pack());
+        self.next += 1;
+        self.count(interface, Counter::Published);
+    }
+
+    /// Wakes the readers that wait: once a batch, since this is a system call.
+    pub fn wake(&self) {
+        wake(&self.map);
+    }
+
+    /// Says that the writer lives.
+    pub fn beat(&self, now: UnixTime) {
+        self.map.header().writer.0.time.store(now.as_nanos() as u64, Relaxed);
+    }
+
+    /// Events published in this generation, so also the next event's number.
+    pub fn published(&self) -> u64 {
+        self.next
+    }
+
+    /// All interfaces' counters.
+    pub fn accounts(&self) -> Vec<InterfaceAccount> {
+        self.map.header().accounts()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.map.header().writer.0.pid.store(0, Relaxed);
+        self.wake();
+    }
+}
+
+/// Deletes a segment that has no writer. Readers that still map it notice and wait for a new one.
+pub fn remove(name: &RingName) -> Result<(), CreateError> {
+    let _lock = lock(name)?;
+    let done = match Map::open_writable(name) {
+        Ok(map) => {
+            own(
+                &map.file()
+                    .metadata()
+                    .map_err(|error| CreateError::Io("examine", name.clone(), error))?,
+                name,
+            )?;
+            let done = unlink(name);
+            retire(&map);
+            done
+        }
+        Err(Unfit::Version(_)) => unlink(name),
+        Err(Unfit::NotARing) => Err(CreateError::NotARing(name.clone())),
+        Err(Unfit::Io(error)) => Err(CreateError::Io("open", name.clone(), error)),
+    };
+    // Whoever opened the lock's file before this finds that it lost its name, and tries again.
+    unlink(&name.lock()).and(done)
+}
+
+fn wake(map: &Map) {
+    let word = &map.header().wake.0;
+    word.store(word.load(Relaxed).wrapping_add(1), Release);
+    // It can only fail for a bad address, which a mapped word is not.
+    let _ = futex::wake(word, futex::Flags::empty(), i32::MAX as u32);
+}
+
+fn retire(map: &Map) {
+    map.header().retired.store(1, Release);
+    wake(map);
+}
+
+/// Takes the writer's lock.
+fn lock(name: &RingName) -> Result<File, CreateError> {
+    let lock = name.lock();
+    let failed = |error: io::Error| CreateError::Io("lock", lock.clone(), error);
+    loop {
+        let flags = OFlags::RDWR | OFlags::CREATE;
+        let file = shm::open(lock.as_str(), flags, Mode::RUSR | Mode::WUSR);
+        let file = File::from(file.map_err(|error| failed(error.into()))?);
+        let metadata = file.metadata().map_err(failed)?;
+        own(&metadata, &lock)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let map = Map::open_read_only(name).ok();
+                let pid = map.map(|map| map.header().writer.0.pid.load(Relaxed));
+                return Err(CreateError::Busy(name.clone(), pid.filter(|pid| *pid != 0)));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // `remove` may have deleted the file between our opening and locking it.
+        match fs::symlink_metadata(lock.path()) {
+            Ok(current) if same_file(&current, &metadata) => return Ok(file),
+            _ => {}
+        }
+    }
+}
+
+/// `/dev/shm` is open to everybody: only what belongs to this process's user is used.
+fn own(metadata: &fs::Metadata, name: &RingName) -> Result<(), CreateError> {
+    match metadata.uid() {
+        uid if uid == geteuid().as_raw() => Ok(()),
+        uid => Err(CreateError::ForeignOwner(name.clone(), uid)),
+    }
+}
+
+/// The existing segment, if there is one whose layout is ours.
+fn open_own(name: &RingName) -> Result<Option<Map>, CreateError> {
+    match fs::symlink_metadata(name.path()) {
+        Ok(metadata) => own(&metadata, name)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(CreateError::Io("examine", name.clone(), error)),
+    }
+    match Map::open_writable(name) {
+        Ok(map) => Ok(Some(map)),
+        Err(Unfit::Version(_)) => Ok(None),
+        Err(Unfit::NotARing) => Err(CreateError::NotARing(name.clone())),
+        Err(Unfit::Io(error)) => Err(CreateError::Io("open", name.clone(), error)),
+    }
+}
+
+/// Makes a segment under another name, fills it, and puts it in the old one's place: whoever opens
+/// the name finds a whole segment at any moment, even if this process is killed in between.
+fn replace(old: Option<Map>, slots: u64, options: &WriterOptions) -> Result<Map, CreateError> {
+    let name = &options.name;
+    let unfinished = name.unfinished();
+    let failed = |operation, error| CreateError::Io(operation, unfinished.clone(), error);
+    unlink(&unfinished)?; // left behind by a writer that was killed
+    let map = match Map::create(&unfinished, slots) {
+        Ok(map) => map,
+        Err(error) => {
+            unlink(&unfinished)?;
+            return Err(match error {
+                Unfit::Io(error) => failed("create", error),
+                Unfit::NotARing | Unfit::Version(_) => CreateError::NotARing(unfinished),
+            });
+        }
+    };
+    fill(&map, old.as_ref(), slots).map_err(|error| failed("fill", error))?;
+    permit(&map, options)?;
+    fs::rename(unfinished.path(), name.path()).map_err(|error| failed("rename", error))?;
+    if let Some(old) = old {
+        retire(&old);
+    }
+    Ok(map)
+}
+
+fn fill(map: &Map, old: Option<&Map>, slots: u64) -> io::Result<()> {
+    let header = map.header();
+    header.magic.store(MAGIC, Relaxed);
+    header.slots.store(slots, Relaxed);
+    header.header_bytes.store(size_of_val(header) as u64, Relaxed);
+    match old {
+        None => {
+            let mut generation = [0; 8];
+            rustix::rand::getrandom(&mut generation, rustix::rand::GetRandomFlags::empty())?;
+            header.generation.store(u64::from_ne_bytes(generation), Relaxed);
+            header.created.store(UnixTime::now().as_nanos() as u64, Relaxed);
+        }
+        Some(old) => {
+            let from = old.header();
+            header.generation.store(from.generation.load(Relaxed), Relaxed);
+            header.created.store(from.created.load(Relaxed), Relaxed);
+            for (to, from) in header.accounts.iter().zip(&from.accounts) {
+                to.copy(from);
+            }
+            let events = old.ring();
+            let first = events.oldest().max(events.head().saturating_sub(slots));
+            header.first.store(first, Relaxed);
+            header.head.0.store(first, Relaxed);
+            let ring = map.ring();
+            for n in first..events.head() {
+                if let Found::Event(words) = events.read(n) {
+                    ring.publish(n, &words);
+                }
+            }
+        }
+    }
+    header.version.store(LAYOUT_VERSION, Release);
+    Ok(())
+}
+
+/// 0640 and the group: members read, nobody but the owner writes. Set on the open file, since the
+/// process's umask would narrow what is asked for at creation.
+fn permit(map: &Map, options: &WriterOptions) -> Result<(), CreateError> {
+    let failed = |error| CreateError::Io("set the group of", options.name.clone(), error);
+    fchown(map.file(), None, options.group).map_err(failed)?;
+    map.file().set_permissions(fs::Permissions::from_mode(0o640)).map_err(failed)
+}
+
+fn unlink(name: &RingName) -> Result<(), CreateError> {
+    match shm::unlink(name.as_str()) {
+        Err(error) if error != rustix::io::Errno::NOENT => {
+            Err(CreateError::Io("delete", name.clone(), error.into()))
+        }
+        _ => Ok(()),
+    }
+}
