@@ -4,7 +4,8 @@
 
 use aw_tests::collect::{collect, held, stdout_of};
 use aw_tests::feed::{numbered_capture, reading_collector};
-use aw_tests::rig::{Ring, Run, program, public_copy, run, run_with, skip};
+use aw_tests::rig::{Run, program, public_copy, run, run_with, skip};
+use aw_tests::ring::Ring;
 use aw_tests::sample;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

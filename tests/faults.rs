@@ -4,7 +4,8 @@
 use aw_tests::capture_file::*;
 use aw_tests::collect::{collect, held, held_json, lines};
 use aw_tests::frames::{Arp, station};
-use aw_tests::rig::{Ring, program, run, run_with};
+use aw_tests::rig::{program, run, run_with};
+use aw_tests::ring::Ring;
 use aw_tests::sample;
 
 const ONE: &str = "1000 pcap 0 02:00:00:00:00:01 192.0.2.1 ARP_REQ\n";

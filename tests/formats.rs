@@ -6,7 +6,8 @@ use aw_tests::capture_file::*;
 use aw_tests::collect::{collect, held_json, lines};
 use aw_tests::frames::{ARP, Arp, DOT1AD, DOT1Q, Ethernet, IPV6, cooked, cooked_v2, station};
 use aw_tests::neighbor::Neighbor;
-use aw_tests::rig::{Ring, program, run_with};
+use aw_tests::rig::{program, run_with};
+use aw_tests::ring::Ring;
 use aw_tests::sample;
 use std::net::Ipv6Addr;
 

@@ -4,46 +4,8 @@
 
 use aw_tests::collect::counters;
 use aw_tests::lan::{HERE, Host, Lan, THERE};
-use aw_tests::rig::{Ring, Run, binary, run};
-use std::time::{SystemTime, UNIX_EPOCH};
-
-/// A collector that listens, on the interface that it says it listens on.
-struct Listening {
-    run: Run,
-    since: u64,
-    _ring: Ring,
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
-
-impl Listening {
-    fn start(host: &Host, arguments: &[&str], interface: &str) -> Self {
-        let ring = Ring::new();
-        let mut command = host.command(binary("collector"));
-        command.args(["--ring", ring.name(), "-v"]).args(arguments);
-        let run = Run::start(command);
-        run.stderr.wait_for(&format!("collector: listening on {interface}"));
-        Listening { run, since: now(), _ring: ring }
-    }
-
-    /// Waits for exactly these lines (without their times, which must be the present), and ends the collector, which
-    /// must have heard nothing else.
-    #[track_caller]
-    fn hears(self, expected: &[String]) {
-        self.run.stdout.wait_for_lines(expected.len());
-        let finished = self.run.stop().ok();
-        let mut lines = Vec::new();
-        for line in finished.stdout.lines() {
-            let (time, rest) = line.split_once(' ').unwrap();
-            let time: u64 = time.parse().unwrap();
-            assert!((self.since..=now()).contains(&time), "{line}");
-            lines.push(rest);
-        }
-        assert_eq!(lines, expected, "{}", finished.stderr);
-    }
-}
+use aw_tests::listening::Listening;
+use aw_tests::rig::run;
 
 fn lines<const N: usize>(lines: [&str; N]) -> Vec<String> {
     lines.iter().map(|line| line.replace("THERE", THERE).replace("HERE", HERE)).collect()
@@ -245,69 +207,4 @@ fn the_accounts_balance() {
     assert_eq!(counters["published"], frames("veth0").len() as u64, "{counters:?}");
     assert_eq!(counters["arp_operation"], 1, "{counters:?}");
     assert_eq!(seen, counters.values().sum::<u64>(), "{counters:?}");
-}
-
-/// Promiscuous unless told otherwise, as the kernel shows it.
-#[test]
-fn promiscuous_unless_told_otherwise() {
-    let Some(lan) = Lan::new() else { return };
-    let promiscuity = || {
-        let mut command = lan.here.command("ip");
-        command.args(["-d", "link", "show", "veth0"]);
-        let shown = run(command).ok().stdout;
-        shown.split_once("promiscuity ").unwrap().1.split_whitespace().next().unwrap().to_owned()
-    };
-    assert_eq!(promiscuity(), "0");
-    let listening = Listening::start(&lan.here, &["veth0"], "veth0");
-    assert_eq!(promiscuity(), "1");
-    listening.hears(&[]);
-    for option in ["-P", "--no-promisc"] {
-        let listening = Listening::start(&lan.here, &[option, "veth0"], "veth0");
-        assert_eq!(promiscuity(), "0");
-        listening.hears(&[]);
-    }
-}
-
-/// No interface named: the first that is up and not loopback; none at all: it says so.
-#[test]
-fn the_default_interface() {
-    let Some(lan) = Lan::new() else { return };
-    lan.here.ip("link set lo up");
-    Listening::start(&lan.here, &[], "veth0").hears(&[]);
-    lan.here.ip("link add later0 type veth peer name later1");
-    Listening::start(&lan.here, &[], "veth0").hears(&[]);
-    lan.here.ip("link set veth0 down");
-    lan.here.ip("link set later1 up");
-    lan.here.ip("link set later0 up");
-    let listening = Listening::start(&lan.here, &[], "later");
-    listening.hears(&[]);
-    lan.here.ip("link set later0 down");
-    lan.here.ip("link set later1 down");
-    let ring = Ring::new();
-    let mut command = lan.here.command(binary("collector"));
-    command.args(["--ring", ring.name()]);
-    run(command).refused("collector", &["interface"]);
-}
-
-#[test]
-fn an_interface_that_is_missing_is_named() {
-    let Some(lan) = Lan::new() else { return };
-    for interfaces in [&["nowhere0"][..], &["veth0", "nowhere0"]] {
-        let ring = Ring::new();
-        let mut command = lan.here.command(binary("collector"));
-        command.args(["--ring", ring.name()]).args(interfaces);
-        let finished = run(command).refused("collector", &["nowhere0"]);
-        assert_eq!(finished.stdout, "");
-    }
-}
-
-#[test]
-fn without_privileges_it_says_what_to_do() {
-    let Some(lan) = Lan::new() else { return };
-    let directory = aw_tests::rig::public_copy(&["collector"]);
-    let ring = Ring::new();
-    let mut command = lan.here.command("setpriv");
-    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-    command.arg(directory.path().join("collector")).args(["--ring", ring.name(), "veth0"]);
-    run(command).refused("collector", &["veth0", "ermi", "("]);
 }

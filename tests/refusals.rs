@@ -7,7 +7,7 @@ use aw_tests::collect::{collect, counters};
 use aw_tests::frames::{ARP, Arp, DOT1Q, Ethernet, IPV4, IPV6, station};
 use aw_tests::neighbor::{ALL_NODES, HOP_BY_HOP, Neighbor, padding_options};
 use aw_tests::refusals::{self, Refusal};
-use aw_tests::rig::Ring;
+use aw_tests::ring::Ring;
 use std::collections::BTreeMap;
 
 /// Counters that are sums, or of frames that became events.

@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use aw_tests::collect::{collect, held, held_json, lines, stdout_of};
-use aw_tests::rig::{Ring, run};
+use aw_tests::rig::run;
+use aw_tests::ring::Ring;
 use aw_tests::sample;
 
 const CAPTURE: &[u8] = include_bytes!("data/sample.pcap");

@@ -1,7 +1,8 @@
 //! The commonest steps of a test: replay a capture into a ring, print a ring, read the counters.
 
 use crate::capture_file::save;
-use crate::rig::{Finished, Ring, program, run};
+use crate::rig::{Finished, program, run};
+use crate::ring::Ring;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;

@@ -4,12 +4,14 @@
 use crate::capture_file::{ETHERNET, Pcap, Unit, at};
 use crate::collect::{json, stdout_of};
 use crate::frames::{Arp, station};
-use crate::rig::{Finished, PATIENCE, Ring, program};
+use crate::rig::{Finished, PATIENCE, program};
+use crate::ring::Ring;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, BufWriter};
 use std::net::Ipv4Addr;
-use std::process::{Child, ChildStdin, Stdio};
+use std::ops::Range;
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep};
@@ -26,12 +28,27 @@ pub fn numbered(number: u32) -> Vec<u8> {
 }
 
 /// A whole capture of these numbers.
-pub fn numbered_capture(numbers: std::ops::Range<u32>) -> Vec<u8> {
+pub fn numbered_capture(numbers: Range<u32>) -> Vec<u8> {
     let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory takes all");
     for number in numbers {
         file.packet(at(number), &numbered(number)).expect("memory takes all");
     }
     file.finish().expect("memory takes all")
+}
+
+/// Publishes these numbers.
+#[track_caller]
+pub fn publish(ring: &Ring, numbers: Range<u32>) {
+    crate::collect::collect(ring, &numbered_capture(numbers), &["-q"]).ok();
+}
+
+/// The lines that these numbers, less than 256, become.
+pub fn numbered_lines(numbers: Range<u32>) -> String {
+    numbers
+        .map(|number| {
+            format!("{number} pcap 0 02:00:00:00:00:{number:02x} 10.0.0.{number} ARP_REQ\n")
+        })
+        .collect()
 }
 
 /// The number of an event, wherever it stands: time, MAC and address must agree about it.
@@ -103,6 +120,15 @@ impl Seen {
         let word =
             |name: &str| event[name].as_u64().unwrap_or_else(|| panic!("no {name} in {event}"));
         Seen { generation: word("generation"), sequence: word("sequence"), number }
+    }
+}
+
+/// One generation, no gap, no repeat.
+#[track_caller]
+pub fn assert_contiguous(events: &[Seen]) {
+    for pair in events.windows(2) {
+        assert_eq!(pair[0].generation, pair[1].generation);
+        assert_eq!(pair[0].sequence + 1, pair[1].sequence, "{pair:?}");
     }
 }
 
@@ -178,7 +204,7 @@ impl Drop for Follower {
 }
 
 /// A collector that reads numbered frames from its standard input, not started yet.
-pub fn reading_collector(ring: &Ring, options: &[&str]) -> std::process::Command {
+pub fn reading_collector(ring: &Ring, options: &[&str]) -> Command {
     let mut command = program("collector", &["--ring", ring.name(), "--read", "-"]);
     command.args(options);
     command

@@ -1,5 +1,4 @@
-//! Runs the real binaries: rings with names of their own, processes that end with the test, output that can be waited
-//! for. Every wait has a bound, so that a broken product fails a test and never hangs it; no test asserts on time.
+//! Runs the real binaries: processes that end with the test, output that can be waited for. Every wait has a bound, so that a broken product fails a test and never hangs it; no test asserts on time.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::Permissions;
@@ -7,7 +6,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -34,51 +32,6 @@ pub fn program(name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary(name));
     command.args(arguments);
     command
-}
-
-/// A ring's name that nobody else uses; what lies under it in /dev/shm goes with it.
-pub struct Ring(String);
-
-impl Default for Ring {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Ring {
-    /// A new name.
-    pub fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Ring(format!("/aw-test-{}-{number:04}", std::process::id()))
-    }
-
-    /// As `--ring` wants it.
-    pub fn name(&self) -> &str {
-        &self.0
-    }
-
-    /// The segment's file.
-    pub fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/dev/shm{}", self.0))
-    }
-
-    /// Everything in /dev/shm that belongs to this ring: segment, lock, half-made segments.
-    pub fn files(&self) -> Vec<PathBuf> {
-        let listing = std::fs::read_dir("/dev/shm").expect("/dev/shm can be listed");
-        listing
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.to_string_lossy().contains(&self.0[1..]))
-            .collect()
-    }
-}
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        for file in self.files() {
-            let _ = std::fs::remove_file(file);
-        }
-    }
 }
 
 /// What a process wrote to one of its outputs, so far.
@@ -279,6 +232,16 @@ pub fn run_with(command: Command, input: &[u8]) -> Finished {
 /// Runs it to its end with no input.
 pub fn run(command: Command) -> Finished {
     run_with(command, &[])
+}
+
+/// Waits until something is so; a bound on failure only.
+#[track_caller]
+pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
+    let give_up = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < give_up, "patience ended before {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// A directory that everybody can reach, with copies of these binaries: where the build lies, an unprivileged user may
