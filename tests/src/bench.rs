@@ -8,9 +8,14 @@ use std::io::{Result, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// SplitMix64: small, good enough to mix traffic, and ours, so that the file never changes with a library.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
+    /// A generator that always gives the same numbers for the same seed.
+    pub fn new(seed: u64) -> Self {
+        Random(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -19,7 +24,8 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, bound: u32) -> u32 {
+    /// A number less than `bound`.
+    pub fn below(&mut self, bound: u32) -> u32 {
         (((self.next() >> 32) * u64::from(bound)) >> 32) as u32
     }
 }
@@ -30,7 +36,7 @@ const HOSTS: u32 = 20_000;
 /// Writes a capture of that many frames, five microseconds apart.
 pub fn write(out: impl Write, frames: u64, seed: u64) -> Result<()> {
     let mut file = Pcap::new(out, ETHERNET, Unit::Microsecond)?;
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut time = Time { seconds: 1_700_000_000, nanoseconds: 0 };
     for _ in 0..frames {
         file.packet(time, &frame(&mut random))?;
