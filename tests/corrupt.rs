@@ -113,7 +113,8 @@ fn spoiled_files_end_with_a_clear_error() {
         let mut file = whole.clone();
         for _ in 0..1 + random.below(8) {
             // The file's header and packet headers are what hurts; they are a fifth of it.
-            let at = random.below(if random.below(3) == 0 { 24 } else { file.len() as u32 });
+            let end = if random.below(3) == 0 { 24 } else { file.len() as u32 };
+            let at = random.below(end);
             file[at as usize] ^= 1 << random.below(8);
         }
         file.truncate(file.len() - random.below(3) as usize * random.below(200) as usize);
