@@ -48,7 +48,7 @@ fn a_full_output_is_an_error() {
     publish(&ring, 1..4);
     let full = run(stdout_of(&ring, &["--once", "-o", "/dev/full"]));
     assert_eq!(full.status.code(), Some(1), "{full:#?}");
-    assert!(full.stderr.contains("aw-stdout: write /dev/full: "), "{full:#?}");
+    assert!(full.stderr.contains("aw-stdout: write to /dev/full: "), "{full:#?}");
     let mut command = Command::new("sh");
     command.args(["-c", "exec \"$0\" \"$@\" > /dev/full"]).arg(binary("aw-stdout"));
     command.args(["--ring", ring.name(), "--once"]);

@@ -101,6 +101,14 @@ impl Feeder {
     }
 }
 
+/// The generation, which is 16 hexadecimal digits of text: a number would not survive programs whose numbers are doubles.
+#[track_caller]
+pub fn generation_of(event: &Value) -> u64 {
+    let text = event["generation"].as_str().expect("text");
+    assert_eq!(text.len(), 16, "{event}");
+    u64::from_str_radix(text, 16).expect("hexadecimal digits")
+}
+
 /// An event as a follower saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -117,9 +125,8 @@ impl Seen {
     #[track_caller]
     pub fn from(event: &Value) -> Self {
         let number = number_of(event);
-        let word =
-            |name: &str| event[name].as_u64().unwrap_or_else(|| panic!("no {name} in {event}"));
-        Seen { generation: word("generation"), sequence: word("sequence"), number }
+        let sequence = event["sequence"].as_u64().expect("a number");
+        Seen { generation: generation_of(event), sequence, number }
     }
 }
 
