@@ -1,2 +1,73 @@
-//! To come.
-fn main() {}
+//! `collector`: hears ARP and IPv6 Neighbor Discovery on live interfaces or from a capture file,
+//! and publishes each pairing of a MAC with an address to a ring in shared memory.
+//!
+//! capture (`live`, `replay`) → `parse` → `check` → publish (`pipeline`): each stage's output is
+//! the next one's input, and every frame ends in the ring or in one counter. It trusts nothing
+//! that comes from the network or from a file.
+#![forbid(unsafe_code)]
+
+mod check;
+mod filter;
+mod link;
+mod live;
+mod options;
+mod parse;
+mod pipeline;
+mod replay;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use shm_layout::{Writer, remove};
+
+use crate::{options::Options, pipeline::Pipeline};
+
+/// A failure: what failed, on what, why, and what to do; or the reader of our lines has gone.
+#[derive(Debug)]
+pub enum Stop {
+    /// Standard output was closed: `| head` has its lines.
+    Closed,
+    /// A text for the user.
+    Failed(String),
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(()) | Err(Stop::Closed) => ExitCode::SUCCESS,
+        Err(Stop::Failed(why)) => {
+            eprintln!("collector: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Stop> {
+    if options.remove {
+        return remove(&options.ring).map_err(failed);
+    }
+    match &options.read {
+        Some(file) => {
+            let capture = replay::open(file)?;
+            let mut pipeline = open_ring(options)?;
+            let end = replay::run(capture, file, options, &mut pipeline);
+            pipeline.finish(end)
+        }
+        None => {
+            let listeners = live::open(options)?;
+            let mut pipeline = open_ring(options)?;
+            let end = live::run(listeners, &mut pipeline);
+            pipeline.finish(end)
+        }
+    }
+}
+
+/// After the captures, so that a wrong interface leaves no ring behind.
+fn open_ring(options: &Options) -> Result<Pipeline, Stop> {
+    let ring = options.writer()?;
+    Ok(Pipeline::new(Writer::create(&ring).map_err(failed)?, options))
+}
+
+fn failed(error: impl std::fmt::Display) -> Stop {
+    Stop::Failed(error.to_string())
+}

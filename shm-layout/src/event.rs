@@ -343,12 +343,17 @@ impl Event {
 
     fn fmt_after_time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Kind::Pairing(origin) = self.kind;
-        write!(f, "{} {} {} ", self.interface, self.vlan, self.mac)?;
-        match self.ip() {
-            IpAddr::V4(ip) => write!(f, "{ip}")?,
-            IpAddr::V6(ip) => fmt_ipv6(ip, f)?,
-        }
-        write!(f, " {origin}")
+        let Event { interface, vlan, mac, .. } = self;
+        write!(f, "{interface} {vlan} {mac} {} {origin}", self.ip_text())
+    }
+
+    /// The address as addrwatch writes it.
+    pub fn ip_text(&self) -> impl fmt::Display + use<> {
+        let ip = self.ip();
+        fmt::from_fn(move |f| match ip {
+            IpAddr::V4(ip) => write!(f, "{ip}"),
+            IpAddr::V6(ip) => fmt_ipv6(ip, f),
+        })
     }
 }
 

@@ -177,12 +177,16 @@ impl Reader {
         wait_any(&[self], timeout);
     }
 
-    /// Whether another segment has taken this one's place, or none has. What this one still holds
-    /// can be read to its end first: nothing is added to it any more.
-    pub fn is_superseded(&self) -> bool {
-        if self.map.header().retired.load(Relaxed) != 0 {
-            return true;
-        }
+    /// Whether the writer said that another segment takes this one's place. What this one still
+    /// holds can be read to its end first: nothing is added to it any more.
+    pub fn is_retired(&self) -> bool {
+        self.map.header().retired.load(Acquire) != 0
+    }
+
+    /// Whether the name leads elsewhere, or nowhere: as [`Reader::is_retired`], for a segment
+    /// whose writer was killed before it could say so, or that was deleted by hand. Asks the
+    /// file system.
+    pub fn is_replaced(&self) -> bool {
         match (self.map.file().metadata(), fs::metadata(self.name.path())) {
             (Ok(ours), Ok(current)) => !same_file(&ours, &current),
             (_, Err(error)) => error.kind() == ErrorKind::NotFound,

@@ -1,2 +1,63 @@
-//! To come.
-fn main() {}
+//! `aw-stdout`: prints events as lines, addrwatch's or JSON, to standard output or a file.
+
+mod lines;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use aw_output::{RingOptions, run};
+use clap::{Parser, ValueEnum};
+
+use crate::lines::Lines;
+
+/// Prints the events of the collector's ring, one a line.
+#[derive(Parser)]
+#[command(name = "aw-stdout", version, after_help = EXAMPLES)]
+struct Options {
+    #[command(flatten)]
+    rings: RingOptions,
+
+    /// How to write an event
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+
+    /// How to write its time: seconds since 1970, or date and time with the zone's offset
+    #[arg(long, value_enum, default_value_t = Time::Unix)]
+    time: Time,
+
+    /// Append to FILE instead of standard output; opened anew on SIGHUP
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// The shape of a line.
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// seconds interface vlan mac ip ORIGIN
+    Text,
+    /// One JSON object a line, with all fields
+    Json,
+}
+
+/// The shape of a time.
+#[derive(Clone, Copy, ValueEnum)]
+enum Time {
+    /// Seconds since 1970-01-01 00:00 UTC
+    Unix,
+    /// Date and time in the zone of TZ, or of this machine: 2026-11-22T14:05:00+01:00
+    Rfc3339,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  aw-stdout                        what is heard from now on
+  aw-stdout --once --format json   what the ring still holds, then exit
+  aw-stdout -m /lan -m /dmz        two collectors at once
+  aw-stdout -o /var/log/addrwatch.log --time rfc3339
+
+The reader needs no privileges but to be a member of the ring's group.
+Exit status: 0 when stopped by a signal or a closed pipe, 1 on failure, 2 for wrong options.";
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    run("aw-stdout", &options.rings, || Lines::open(&options))
+}

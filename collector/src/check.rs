@@ -1,0 +1,166 @@
+//! From a message to what it says: a MAC that uses an address. Each rule names its source, and
+//! each refusal its counter.
+
+use std::net::Ipv6Addr;
+
+use etherparse::{
+    ArpHardwareId, ArpOperation, ArpPacketSlice, EtherType,
+    icmpv6::{NdpOptionReadError, NdpOptionSlice},
+};
+use shm_layout::{Counter, Event, InterfaceName, Kind, MacAddr, Origin, UnixTime, VlanId};
+
+use crate::parse::{Message, Neighbor, NeighborKind, Packet};
+
+/// A message that passed every check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// The MAC address.
+    pub mac: MacAddr,
+    /// The address that it uses, IPv4 as v4-mapped.
+    pub address: Ipv6Addr,
+    /// Which message said so.
+    pub origin: Origin,
+    /// The innermost VLAN.
+    pub vlan: VlanId,
+    /// The outermost VLAN, where there are several.
+    pub outer_vlan: VlanId,
+}
+
+impl Sighting {
+    /// The sighting at a time and a place.
+    pub fn event(self, time: UnixTime, interface: InterfaceName) -> Event {
+        let Sighting { mac, address, origin, vlan, outer_vlan } = self;
+        let kind = Kind::Pairing(origin);
+        Event { time, address, interface, mac, vlan, outer_vlan, kind, router: None }
+    }
+}
+
+/// Checks a message and reads its pairing.
+pub fn sighting(packet: &Packet) -> Result<Sighting, Counter> {
+    let (mac, address, origin) = match &packet.message {
+        Message::Arp(message) => arp(message)?,
+        Message::Nd(message) => neighbor(message, packet.source)?,
+    };
+    match mac {
+        // Group addresses other than this one pass: Microsoft NLB answers with them.
+        MacAddr::BROADCAST => return Err(Counter::BroadcastMac),
+        MacAddr::ZERO => return Err(Counter::ZeroMac),
+        _ => {}
+    }
+    if address.is_unspecified() || address == ARP_UNSPECIFIED {
+        return Err(Counter::UnspecifiedAddress);
+    }
+    Ok(Sighting { mac, address, origin, vlan: packet.vlan, outer_vlan: packet.outer_vlan })
+}
+
+type Pairing = (MacAddr, Ipv6Addr, Origin);
+
+/// `0.0.0.0`, as an event holds it.
+const ARP_UNSPECIFIED: Ipv6Addr = std::net::Ipv4Addr::UNSPECIFIED.to_ipv6_mapped();
+
+/// RFC 826; RFC 5227 for probes.
+fn arp(message: &ArpPacketSlice) -> Result<Pairing, Counter> {
+    // 6 is IEEE 802, which RFC 1042 has on 802.3; hosts accept both.
+    if !matches!(message.hw_addr_type(), ArpHardwareId::ETHERNET | ArpHardwareId::IEEE802) {
+        return Err(Counter::ArpHardwareType);
+    }
+    if message.proto_addr_type() != EtherType::IPV4 {
+        return Err(Counter::ArpProtocolType);
+    }
+    let mac = message.sender_hw_addr().try_into().map_err(|_| Counter::ArpHardwareSize)?;
+    let ipv4 = |bytes: &[u8]| match <[u8; 4]>::try_from(bytes) {
+        Ok(bytes) => Ok(std::net::Ipv4Addr::from(bytes).to_ipv6_mapped()),
+        Err(_) => Err(Counter::ArpProtocolSize),
+    };
+    let sender = ipv4(message.sender_protocol_addr())?;
+    let origin = match message.operation() {
+        ArpOperation::REQUEST => Origin::ArpRequest,
+        ArpOperation::REPLY => Origin::ArpReply,
+        _ => return Err(Counter::ArpOperation),
+    };
+    if sender == ARP_UNSPECIFIED {
+        let target = ipv4(message.target_protocol_addr())?;
+        return Ok((MacAddr(mac), target, Origin::ArpProbe));
+    }
+    Ok((MacAddr(mac), sender, origin))
+}
+
+/// RFC 4861, 7.1.1 and 7.1.2.
+fn neighbor(message: &Neighbor, ethernet_source: MacAddr) -> Result<Pairing, Counter> {
+    let &Neighbor { source, destination, target, .. } = message;
+    if message.hop_limit != 255 {
+        return Err(Counter::HopLimit); // it crossed a router, so it comes from elsewhere
+    }
+    if message.code != 0 {
+        return Err(Counter::Code);
+    }
+    if target.is_multicast() || source.is_multicast() {
+        return Err(Counter::MulticastAddress);
+    }
+    let link_layer = LinkLayer::read(message)?;
+    match message.kind {
+        NeighborKind::Solicitation if source.is_unspecified() => {
+            if !is_solicited_node(destination) {
+                return Err(Counter::DadDestination);
+            }
+            if link_layer.source.is_some() {
+                return Err(Counter::DadLinkLayer);
+            }
+            Ok((ethernet_source, target, Origin::NdDad))
+        }
+        NeighborKind::Solicitation => {
+            let mac = link_layer.source.ok_or(Counter::NoPairing)?;
+            Ok((mac, source, Origin::NdSolicitation))
+        }
+        NeighborKind::Advertisement { solicited } => {
+            if solicited && destination.is_multicast() {
+                return Err(Counter::SolicitedMulticast);
+            }
+            let mac = link_layer.target.ok_or(Counter::NoPairing)?;
+            Ok((mac, target, Origin::NdAdvertisement))
+        }
+    }
+}
+
+/// The link-layer address options of a message; the first of each, as hosts take them.
+#[derive(Default)]
+struct LinkLayer {
+    source: Option<MacAddr>,
+    target: Option<MacAddr>,
+}
+
+impl LinkLayer {
+    fn read(message: &Neighbor) -> Result<LinkLayer, Counter> {
+        let mut found = LinkLayer::default();
+        for option in message.options.clone() {
+            match option.map_err(malformed)? {
+                NdpOptionSlice::SourceLinkLayerAddress(option) => {
+                    found.source.get_or_insert(ethernet(option.link_layer_address())?);
+                }
+                NdpOptionSlice::TargetLinkLayerAddress(option) => {
+                    found.target.get_or_insert(ethernet(option.link_layer_address())?);
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// RFC 2464, 6: on Ethernet the option holds six bytes.
+fn ethernet(address: &[u8]) -> Result<MacAddr, Counter> {
+    address.try_into().map(MacAddr).map_err(|_| Counter::OptionLength)
+}
+
+fn malformed(error: NdpOptionReadError) -> Counter {
+    match error {
+        NdpOptionReadError::ZeroLength { .. } => Counter::ZeroLengthOption,
+        NdpOptionReadError::UnexpectedEndOfSlice { .. } => Counter::Truncated,
+        _ => Counter::OptionLength,
+    }
+}
+
+/// `ff02::1:ff00:0/104` (RFC 4291, 2.7.1).
+fn is_solicited_node(address: Ipv6Addr) -> bool {
+    matches!(address.octets(), [0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, ..])
+}

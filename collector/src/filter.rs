@@ -1,0 +1,64 @@
+//! The kernel's filter: lets through only what can matter, so that a busy link costs nothing.
+//!
+//! Plain offsets, not libpcap's `vlan`: the kernel may have taken the outermost tag off before the
+//! filter sees the frame, or not, and the same offsets then serve for one tag more or less.
+
+use crate::link::Link;
+
+/// The filter for a link type. It is generous: what it lets through is still parsed and checked.
+pub fn expression(link: Link) -> String {
+    let protocol = match link {
+        Link::Ethernet => 12,
+        Link::CookedV1 => 14,
+        Link::CookedV2 => 0,
+    };
+    let [one, two] = [protocol + 4, protocol + 8];
+    match link {
+        // The protocol lies at the start of this header, and a tag behind it.
+        Link::CookedV2 => format!("{} or {}", message(0, 20), tag(0)),
+        _ => format!(
+            "{} or ({} and ({} or ({} and ({} or {}))))",
+            untagged(protocol),
+            tag(protocol),
+            untagged(one),
+            tag(one),
+            untagged(two),
+            tag(two), // three tags or more: let the parser look
+        ),
+    }
+}
+
+fn tag(at: u32) -> String {
+    format!("(link[{at}:2] = 0x8100 or link[{at}:2] = 0x88a8 or link[{at}:2] = 0x9100)")
+}
+
+/// A protocol field at `at` with its payload behind it, perhaps behind LLC and SNAP.
+fn untagged(at: u32) -> String {
+    let (llc, protocol) = (at + 2, at + 8);
+    format!(
+        "({} or (link[{at}:2] <= 1500 and link[{llc}:4] = 0xaaaa0300 and {}))",
+        message(at, at + 2),
+        message(protocol, protocol + 2),
+    )
+}
+
+/// ARP, or IPv6 that is or may become Neighbor Discovery.
+fn message(protocol: u32, payload: u32) -> String {
+    let next_header = payload + 6;
+    let icmp_type = payload + 40;
+    let fragment = payload + 40;
+    let offset = fragment + 2;
+    format!(
+        "(link[{protocol}:2] = 0x0806 or (link[{protocol}:2] = 0x86dd and (\
+         (link[{next_header}] = 58 and (link[{icmp_type}] = 135 or link[{icmp_type}] = 136)) \
+         or link[{next_header}] = 0 or link[{next_header}] = 43 or link[{next_header}] = 51 \
+         or link[{next_header}] = 60 \
+         or (link[{next_header}] = 44 and link[{offset}:2] & 0xfff8 = 0 and {}))))",
+        any_of(fragment, &[0, 43, 51, 58, 60]),
+    )
+}
+
+fn any_of(at: u32, values: &[u8]) -> String {
+    let tests: Vec<_> = values.iter().map(|value| format!("link[{at}] = {value}")).collect();
+    format!("({})", tests.join(" or "))
+}

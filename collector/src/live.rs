@@ -1,0 +1,195 @@
+//! Live capture: any number of interfaces in one thread, drained as soon as they have frames.
+
+use std::{
+    io::{self, Read},
+    os::{fd::AsFd, unix::net::UnixStream},
+    time::{Duration, Instant},
+};
+
+use pcap::{Active, Capture, Device, Precision};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{AddressFamily, SocketType, netdevice::name_to_index, socket},
+};
+use shm_layout::InterfaceName;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::{
+    Stop, failed, filter,
+    link::{Frame, Link},
+    options::Options,
+    pipeline::{Pipeline, Source},
+};
+
+/// Longest frame kept. Neighbor Discovery is never fragmented (RFC 6980), so it fits an Ethernet
+/// frame; a longer one is refused as truncated.
+const SNAPSHOT: i32 = 2048;
+/// The kernel's buffer for each interface: about a thousand frames of that size.
+const BUFFER: i32 = 2 << 20;
+/// Frames taken from one interface before the next has its turn.
+const TURN: usize = 1024;
+/// How often the collector says that it lives, and asks the kernel for its drops.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// An interface that is listened to.
+pub struct Listener {
+    name: InterfaceName,
+    link: Link,
+    capture: Capture<Active>,
+    /// The kernel's count of drops when it was last asked; it wraps.
+    dropped: u32,
+}
+
+/// Opens every interface asked for.
+pub fn open(options: &Options) -> Result<Vec<Listener>, Stop> {
+    let names = match options.interfaces.as_slice() {
+        [] => vec![first_interface()?],
+        names => names.to_vec(),
+    };
+    names.into_iter().map(|name| listen(name, !options.no_promisc)).collect()
+}
+
+/// The first that is up, not loopback, and a network interface at all: libpcap lists other
+/// things too.
+fn first_interface() -> Result<InterfaceName, Stop> {
+    let devices =
+        Device::list().map_err(|error| failed(format_args!("list interfaces: {error}")))?;
+    devices
+        .iter()
+        .filter(|device| device.flags.is_up() && !device.flags.is_loopback())
+        .filter(|device| exists(&device.name))
+        .find_map(|device| device.name.parse().ok())
+        .ok_or_else(|| {
+            failed("find an interface: none is up but loopback (ip link set NAME up, or name one)")
+        })
+}
+
+fn exists(name: &str) -> bool {
+    socket(AddressFamily::INET, SocketType::DGRAM, None)
+        .and_then(|socket| name_to_index(socket, name))
+        .is_ok()
+}
+
+fn listen(name: InterfaceName, promiscuous: bool) -> Result<Listener, Stop> {
+    let any = name.as_str() == "any";
+    if !any && !exists(name.as_str()) {
+        return Err(failed(format_args!(
+            "listen on {name}: no such interface (ip link shows those there are)"
+        )));
+    }
+    let fault = |error: pcap::Error| failed(format_args!("listen on {name}: {}", explain(&error)));
+    let capture = Capture::from_device(name.as_str())
+        .map_err(fault)?
+        .promisc(promiscuous && !any) // `any` cannot be
+        .immediate_mode(true)
+        .precision(Precision::Nano)
+        .snaplen(SNAPSHOT)
+        .buffer_size(BUFFER)
+        .open()
+        .map_err(fault)?;
+    let mut capture = capture.setnonblock().map_err(fault)?;
+    let linktype = capture.get_datalink();
+    let link = Link::of(linktype).ok_or_else(|| {
+        failed(format_args!(
+            "listen on {name}: link type {} ({}) carries no Ethernet frames (name an Ethernet interface)",
+            linktype.get_name().unwrap_or_else(|_| "unknown".into()),
+            linktype.0
+        ))
+    })?;
+    capture.filter(&filter::expression(link), true).map_err(fault)?;
+    Ok(Listener { name, link, capture, dropped: 0 })
+}
+
+/// libpcap's error in our words, with what to do.
+fn explain(error: &pcap::Error) -> String {
+    let text = match error {
+        pcap::Error::PcapError(text) => text.as_str(),
+        other => return other.to_string(),
+    };
+    if text.contains("permission") || text.contains("not permitted") {
+        return "permission denied (run as root, or: setcap cap_net_raw+ep collector)".into();
+    }
+    if text.contains("is not up") || text.contains("went down") {
+        return "it is down (ip link set it up)".into();
+    }
+    text.into()
+}
+
+/// Listens until a signal ends it, or no interface is left.
+pub fn run(mut listeners: Vec<Listener>, pipeline: &mut Pipeline) -> Result<(), Stop> {
+    let mut signals = stop_signals().map_err(|e| failed(format_args!("register signals: {e}")))?;
+    let mut sources: Vec<Source> =
+        listeners.iter().map(|listener| pipeline.source(listener.name, listener.link)).collect();
+    let names: Vec<_> = listeners.iter().map(|listener| listener.name.as_str()).collect();
+    eprintln!("collector: listening on {}", names.join(", "));
+    let mut beat = Instant::now();
+    loop {
+        let ready = wait(&listeners, &signals)?;
+        if matches!(signals.read(&mut [0]), Ok(1)) {
+            return Ok(());
+        }
+        let mut lost = Vec::new();
+        for index in ready {
+            let source = &sources[index];
+            let read = listeners[index].capture.dispatch(Some(TURN), |packet| {
+                pipeline.frame(source, &Frame::new(&packet));
+            });
+            if let Err(error) = read {
+                eprintln!("collector: stopped listening on {}: {}", source.name, explain(&error));
+                lost.push(index);
+            }
+        }
+        pipeline.deliver()?;
+        if beat.elapsed() >= BEAT || !lost.is_empty() {
+            beat = Instant::now();
+            pipeline.beat();
+            for (listener, source) in listeners.iter_mut().zip(&sources) {
+                listener.count_drops(source, pipeline);
+            }
+        }
+        for index in lost.into_iter().rev() {
+            listeners.remove(index);
+            sources.remove(index);
+        }
+        if listeners.is_empty() {
+            return Err(failed("listen: no interface is left (start again when one is up)"));
+        }
+    }
+}
+
+impl Listener {
+    fn count_drops(&mut self, source: &Source, pipeline: &mut Pipeline) {
+        if let Ok(stats) = self.capture.stats() {
+            let new = stats.dropped.wrapping_sub(self.dropped);
+            self.dropped = stats.dropped;
+            pipeline.kernel_dropped(source, new.into());
+        }
+    }
+}
+
+/// A stream that has a byte to read once SIGINT or SIGTERM came.
+fn stop_signals() -> io::Result<UnixStream> {
+    let (read, write) = UnixStream::pair()?;
+    read.set_nonblocking(true)?;
+    signal_hook::low_level::pipe::register(SIGINT, write.try_clone()?)?;
+    signal_hook::low_level::pipe::register(SIGTERM, write)?;
+    Ok(read)
+}
+
+/// Sleeps until there is a frame, a signal, or a beat is due; tells which listeners to look at.
+fn wait(listeners: &[Listener], signals: &UnixStream) -> Result<Vec<usize>, Stop> {
+    let captures = listeners.iter().map(|listener| listener.capture.as_fd());
+    let mut fds: Vec<_> = captures
+        .chain([signals.as_fd()])
+        .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+        .collect();
+    let timeout = Timespec { tv_sec: BEAT.as_secs() as i64, tv_nsec: 0 };
+    match poll(&mut fds, Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(failed(format_args!("wait for frames: {error}"))),
+    }
+    // Errors show as events too: then the capture tells what is wrong.
+    let ready =
+        fds[..listeners.len()].iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty());
+    Ok(ready.map(|(index, _)| index).collect())
+}

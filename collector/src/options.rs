@@ -1,0 +1,137 @@
+//! The command line. Where addrwatch has an option, it has the same name here.
+
+use std::num::{NonZeroU32, NonZeroU64};
+
+use clap::Parser;
+use shm_layout::{InterfaceName, RingName, WriterOptions};
+
+use crate::{Stop, failed};
+
+/// Hears ARP and IPv6 Neighbor Discovery, and records which MAC uses which IP address.
+///
+/// Each pairing is published to a ring in shared memory, from which aw-stdout and the other
+/// outputs read, and printed as a line: seconds interface vlan mac ip ORIGIN.
+#[derive(Parser, Debug)]
+#[command(name = "collector", version, after_help = EXAMPLES)]
+pub struct Options {
+    /// Interfaces to listen on; `any` for all at once [default: the first that is up and not loopback]
+    #[arg(value_name = "INTERFACE", conflicts_with = "read")]
+    pub interfaces: Vec<InterfaceName>,
+
+    /// Replay a capture file (pcap or pcapng, - for standard input) with its packets' own times, then exit; needs no privileges
+    #[arg(long, value_name = "FILE")]
+    pub read: Option<String>,
+
+    /// Report events of a replay as from interface NAME
+    #[arg(long = "as", value_name = "NAME", default_value = "pcap", requires = "read")]
+    pub interface: InterfaceName,
+
+    /// Replay at most NUM events a second, so that slow outputs can follow
+    #[arg(long, value_name = "NUM", requires = "read")]
+    pub max_rate: Option<NonZeroU32>,
+
+    /// Name of the ring
+    #[arg(
+        short = 'm',
+        long = "shm-log-name",
+        visible_alias = "ring",
+        value_name = "NAME",
+        default_value = "/addrwatch"
+    )]
+    pub ring: RingName,
+
+    /// Events that the ring holds, rounded up to a power of two; 64 bytes each
+    #[arg(short = 'L', long = "shm-log-size", value_name = "NUM", default_value_t = DEFAULT_SLOTS)]
+    pub slots: NonZeroU64,
+
+    /// Group whose members may read the ring, by name or number [default: `addrwatch` if root and it exists, else the own one]
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+
+    /// Delete the ring and exit; it otherwise stays for the outputs when the collector ends
+    #[arg(long, conflicts_with_all = ["interfaces", "read"])]
+    pub remove: bool,
+
+    /// Do not print events
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// Say on standard error which frames are refused and why, and all counters at the end
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// IPv4 only: count Neighbor Discovery as filtered
+    #[arg(short = '4', long, conflicts_with = "ipv6_only")]
+    pub ipv4_only: bool,
+
+    /// IPv6 only: count ARP as filtered
+    #[arg(short = '6', long)]
+    pub ipv6_only: bool,
+
+    /// Do not put the interfaces into promiscuous mode
+    #[arg(short = 'P', long)]
+    pub no_promisc: bool,
+}
+
+const DEFAULT_SLOTS: NonZeroU64 = NonZeroU64::new(WriterOptions::DEFAULT_SLOTS).unwrap();
+
+const EXAMPLES: &str = "\
+Examples:
+  collector eth0                       listen on eth0 and print what is heard
+  collector -q eth0 eth1               the same on two, for the outputs only
+  collector --read lan.pcap            replay a capture file
+  tcpdump -w - | collector --read -    replay from a pipe, as it comes
+  collector --remove                   delete the ring
+
+To listen needs root, or the capability CAP_NET_RAW.
+Exit status: 0 when stopped by a signal or at a replay's end, 1 on failure, 2 for wrong options.";
+
+/// The group that owns the ring where root says nothing else.
+const DEFAULT_GROUP: &str = "addrwatch";
+
+impl Options {
+    /// The ring that they ask for.
+    pub fn writer(&self) -> Result<WriterOptions, Stop> {
+        let group = match &self.group {
+            Some(group) => Some(group_id(group)?),
+            None if rustix::process::geteuid().is_root() => {
+                uzers::get_group_by_name(DEFAULT_GROUP).map(|group| group.gid())
+            }
+            None => None,
+        };
+        Ok(WriterOptions { name: self.ring.clone(), slots: self.slots.get(), group })
+    }
+}
+
+fn group_id(group: &str) -> Result<u32, Stop> {
+    if let Ok(id) = group.parse() {
+        return Ok(id);
+    }
+    let found = uzers::get_group_by_name(group).map(|group| group.gid());
+    found
+        .ok_or_else(|| failed(format_args!("find group {group}: no such group (groupadd {group})")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn well_formed() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn addrwatch_names() {
+        let line = "collector -q -v -4 -P -m /x -L 100 eth0 eth1";
+        let long = "collector --quiet --verbose --ipv4-only --no-promisc --shm-log-name /x --shm-log-size 100 eth0 eth1";
+        for line in [line, long] {
+            let options = Options::try_parse_from(line.split(' ')).unwrap();
+            assert!(options.quiet && options.verbose && options.ipv4_only && options.no_promisc);
+            assert_eq!(options.ring.as_str(), "/x");
+            assert_eq!(options.slots.get(), 100);
+            assert_eq!(options.interfaces.len(), 2);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The road of a frame: parse → check → publish, and the account of where it ended.
+
+use std::{
+    io::{self, BufWriter, ErrorKind, Stdout, Write},
+    time::{Duration, Instant},
+};
+
+use shm_layout::{Counter, Event, InterfaceId, InterfaceName, Origin, UnixTime, Writer};
+
+use crate::{
+    Stop,
+    check::{self, Sighting},
+    failed,
+    link::{Frame, Link},
+    options::Options,
+    parse,
+};
+
+/// Where frames come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// The interface's name in events.
+    pub name: InterfaceName,
+    /// Its link type.
+    pub link: Link,
+    /// Its account.
+    pub account: InterfaceId,
+}
+
+/// Everything behind the capture.
+pub struct Pipeline {
+    writer: Writer,
+    /// Lines for standard output, unless `-q`.
+    lines: Option<BufWriter<Stdout>>,
+    ipv4: bool,
+    ipv6: bool,
+    refusals: Option<Refusals>,
+    fault: Option<io::Error>,
+}
+
+impl Pipeline {
+    pub fn new(writer: Writer, options: &Options) -> Self {
+        Pipeline {
+            writer,
+            lines: (!options.quiet).then(|| BufWriter::with_capacity(64 * 1024, io::stdout())),
+            ipv4: !options.ipv6_only,
+            ipv6: !options.ipv4_only,
+            refusals: options.verbose.then(Refusals::default),
+            fault: None,
+        }
+    }
+
+    /// A source of frames, with its account.
+    pub fn source(&mut self, name: InterfaceName, link: Link) -> Source {
+        Source { name, link, account: self.writer.interface(name) }
+    }
+
+    /// Takes one frame to its end; tells whether it became an event.
+    pub fn frame(&mut self, source: &Source, frame: &Frame) -> bool {
+        self.writer.count(source.account, Counter::Seen);
+        let heard = parse::parse(source.link, frame)
+            .and_then(|packet| check::sighting(&packet))
+            .and_then(|sighting| self.wanted(sighting));
+        match heard {
+            Ok(sighting) => {
+                let event = sighting.event(frame.time, source.name);
+                self.writer.publish(source.account, &event);
+                self.print(&event);
+                true
+            }
+            Err(reason) => {
+                self.writer.count(source.account, reason);
+                if let Some(refusals) = &mut self.refusals {
+                    refusals.say(source.name, reason);
+                }
+                false
+            }
+        }
+    }
+
+    /// `-4` and `-6`.
+    fn wanted(&self, sighting: Sighting) -> Result<Sighting, Counter> {
+        let wanted = match sighting.origin {
+            Origin::ArpRequest | Origin::ArpReply | Origin::ArpProbe => self.ipv4,
+            Origin::NdSolicitation | Origin::NdAdvertisement | Origin::NdDad => self.ipv6,
+        };
+        if wanted { Ok(sighting) } else { Err(Counter::Filtered) }
+    }
+
+    fn print(&mut self, event: &Event) {
+        if let Some(lines) = &mut self.lines
+            && let Err(error) = writeln!(lines, "{event}")
+        {
+            self.fault = Some(error);
+        }
+    }
+
+    /// Counts frames that the kernel could not keep.
+    pub fn kernel_dropped(&mut self, source: &Source, number: u64) {
+        self.writer.add(source.account, Counter::KernelDropped, number);
+    }
+
+    /// After each batch: what was heard is delivered.
+    pub fn deliver(&mut self) -> Result<(), Stop> {
+        self.writer.wake();
+        if let Some(lines) = &mut self.lines
+            && let Err(error) = lines.flush()
+        {
+            self.fault.get_or_insert(error);
+        }
+        match self.fault.take() {
+            None => Ok(()),
+            Some(error) if error.kind() == ErrorKind::BrokenPipe => Err(Stop::Closed),
+            Some(error) => Err(failed(format_args!("write to standard output: {error}"))),
+        }
+    }
+
+    /// About once a second: the collector lives.
+    pub fn beat(&self) {
+        self.writer.beat(UnixTime::now());
+    }
+
+    /// Delivers what is left, and with `-v` prints the accounts.
+    pub fn finish(mut self, end: Result<(), Stop>) -> Result<(), Stop> {
+        let end = end.and(self.deliver());
+        if self.refusals.is_some() && !matches!(end, Err(Stop::Closed)) {
+            for account in self.writer.accounts() {
+                for counter in Counter::ALL {
+                    let number = account.get(*counter);
+                    if number > 0 {
+                        eprintln!("collector: {}: {number} {}", account.name, counter.name());
+                    }
+                }
+            }
+        }
+        end
+    }
+}
+
+/// What `-v` says of refused frames: the first of each reason, then one line a second at most.
+#[derive(Default)]
+struct Refusals {
+    reasons: [Option<Told>; Counter::ALL.len()],
+}
+
+struct Told {
+    at: Instant,
+    /// Refused since then, and not told.
+    silent: u64,
+}
+
+impl Refusals {
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    fn say(&mut self, interface: InterfaceName, reason: Counter) {
+        if matches!(reason, Counter::Unrelated | Counter::Filtered | Counter::RateLimited) {
+            return; // nothing is wrong with these
+        }
+        let told = &mut self.reasons[reason as usize];
+        match told {
+            Some(told) if told.at.elapsed() < Self::PAUSE => told.silent += 1,
+            _ => {
+                let silent = told.as_ref().map_or(0, |told| told.silent);
+                eprint!("collector: {interface}: frame refused: {}", reason.name());
+                if silent > 0 {
+                    eprint!(", and {silent} more since this was last said");
+                }
+                eprintln!();
+                *told = Some(Told { at: Instant::now(), silent: 0 });
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The run loop: every ring in turn, then sleep until there is more.
+
+use std::time::{Duration, Instant};
+
+use shm_layout::{AttachError, Next, Position, Reader, RingName, Start, wait_any};
+
+use crate::{Entry, Error, RingOptions, Sink, signals::Signals};
+
+/// Longest sleep: how late a signal that arrives just before the sleep is seen, at worst.
+const SLEEP: Duration = Duration::from_millis(500);
+/// How often a ring that does not exist is looked for, and an idle one is checked for its successor.
+const LOOK: Duration = Duration::from_millis(200);
+/// Events taken from one ring before the next ring has its turn.
+const TURN: usize = 4096;
+
+pub(crate) fn follow(name: &str, options: &RingOptions, sink: &mut impl Sink) -> Result<(), Error> {
+    let signals = Signals::register().map_err(|error| Error::new("register signals", error))?;
+    let mut sources: Vec<Source> =
+        options.rings.iter().map(|ring| Source::new(name, ring, options)).collect();
+    let end = serve(&mut sources, options, sink, &signals);
+    if !matches!(end, Err(Error::Closed)) {
+        sources.iter().for_each(Source::report);
+    }
+    end
+}
+
+fn serve(
+    sources: &mut [Source],
+    options: &RingOptions,
+    sink: &mut impl Sink,
+    signals: &Signals,
+) -> Result<(), Error> {
+    for source in sources.iter_mut() {
+        source.attach()?;
+        if options.once && source.reader.is_none() {
+            return Err(source.failed(AttachError::Missing));
+        }
+    }
+    while !signals.stop() {
+        if signals.take_reopen() {
+            sink.idle()?;
+            sink.reopen()?;
+        }
+        let mut busy = false;
+        for source in sources.iter_mut() {
+            busy |= source.drain(sink)?;
+        }
+        if busy {
+            continue;
+        }
+        sink.idle()?;
+        if options.once {
+            break;
+        }
+        for source in sources.iter_mut() {
+            busy |= source.look_for_successor()?;
+        }
+        if busy {
+            continue;
+        }
+        let readers: Vec<&Reader> = sources.iter().filter_map(|s| s.reader.as_ref()).collect();
+        let all = readers.len() == sources.len();
+        wait_any(&readers, if all { SLEEP } else { LOOK });
+    }
+    sink.idle()
+}
+
+/// One ring: its reader while it exists, and the account of what came from it.
+struct Source<'a> {
+    program: &'a str,
+    ring: &'a RingName,
+    verbose: bool,
+    reader: Option<Reader>,
+    /// Where to begin when the ring appears, or appears again.
+    start: Start,
+    waiting: bool,
+    looked: Instant,
+    delivered: u64,
+    lost: u64,
+    unknown: u64,
+}
+
+impl<'a> Source<'a> {
+    fn new(program: &'a str, ring: &'a RingName, options: &RingOptions) -> Self {
+        let start = if options.replay || options.once { Start::Oldest } else { Start::Now };
+        Source {
+            program,
+            ring,
+            verbose: options.verbose,
+            reader: None,
+            start,
+            waiting: false,
+            looked: Instant::now(),
+            delivered: 0,
+            lost: 0,
+            unknown: 0,
+        }
+    }
+
+    fn say(&self, what: std::fmt::Arguments) {
+        eprintln!("{}: {what}", self.program);
+    }
+
+    fn failed(&self, error: AttachError) -> Error {
+        match error {
+            AttachError::Denied(Some(id)) => match uzers::get_group_by_gid(id) {
+                Some(group) => Error::Failed(format!(
+                    "open ring {}: permission denied (run as a member of group {})",
+                    self.ring,
+                    group.name().display()
+                )),
+                None => Error::new(format_args!("open ring {}", self.ring), error),
+            },
+            _ => Error::new(format_args!("open ring {}", self.ring), error),
+        }
+    }
+
+    /// Attaches if the ring exists. Whoever waited for it wants its first event too.
+    fn attach(&mut self) -> Result<(), Error> {
+        match Reader::attach(self.ring, self.start) {
+            Ok(reader) => {
+                if self.verbose {
+                    self.say(format_args!(
+                        "reading ring {}, {} slots, generation {:016x}, from event {}",
+                        self.ring,
+                        reader.slots(),
+                        reader.generation(),
+                        reader.position().sequence
+                    ));
+                }
+                self.reader = Some(reader);
+                self.waiting = false;
+                Ok(())
+            }
+            Err(AttachError::Missing) => {
+                if !self.waiting {
+                    self.say(format_args!(
+                        "waiting for ring {} (start the collector, or name its ring with -m)",
+                        self.ring
+                    ));
+                }
+                self.waiting = true;
+                if self.start == Start::Now {
+                    self.start = Start::Oldest;
+                }
+                Ok(())
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Hands over what there is, up to a turn; tells whether there was anything.
+    fn drain(&mut self, sink: &mut impl Sink) -> Result<bool, Error> {
+        let Some(reader) = &mut self.reader else { return Ok(false) };
+        let generation = reader.generation();
+        for turn in 0..TURN {
+            match reader.next() {
+                Next::Event(sequence, event) => {
+                    let position = Position { generation, sequence };
+                    sink.put(&Entry { ring: self.ring, position, event })?;
+                    self.delivered += 1;
+                }
+                Next::Unknown(..) => self.unknown += 1,
+                Next::Lapped { lost } => {
+                    self.lost += lost;
+                    if self.verbose {
+                        eprintln!(
+                            "{}: ring {}: {lost} events lost, overwritten before they were read",
+                            self.program, self.ring
+                        );
+                    }
+                }
+                Next::Empty => return Ok(turn > 0),
+            }
+        }
+        Ok(true)
+    }
+
+    /// With nothing to read: goes on to the segment that took this one's place, if one did, and
+    /// looks again for a ring that is not there. Tells whether there may be something to read.
+    fn look_for_successor(&mut self) -> Result<bool, Error> {
+        let due = self.looked.elapsed() >= LOOK;
+        if due {
+            self.looked = Instant::now();
+        }
+        if let Some(reader) = &self.reader {
+            if !reader.is_retired() && !(due && reader.is_replaced()) {
+                return Ok(false);
+            }
+            // Its last events may have come since we looked; after this, none can.
+            if reader.position().sequence < reader.published() {
+                return Ok(true);
+            }
+            self.start = Start::At(reader.position());
+            self.reader = None;
+        } else if !due {
+            return Ok(false);
+        }
+        self.attach()?;
+        Ok(self.reader.is_some())
+    }
+
+    fn report(&self) {
+        let Source { program, ring, delivered, lost, unknown, .. } = self;
+        eprint!("{program}: {ring}: {delivered} events, {lost} lost");
+        if *unknown > 0 {
+            eprint!(", {unknown} of a kind that this release does not know");
+        }
+        eprintln!();
+    }
+}

@@ -1,0 +1,156 @@
+//! Events as lines, and where they go.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufWriter, Write},
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
+
+use aw_output::{Entry, Error, Sink};
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+use serde::Serialize;
+use shm_layout::{Kind, UnixTime};
+
+use crate::{Format, Options, Time};
+
+/// Bytes collected before they are written; what is left is written when the ring is empty.
+const BUFFER: usize = 64 * 1024;
+
+pub struct Lines {
+    format: Format,
+    time: Time,
+    zone: TimeZone,
+    path: Option<PathBuf>,
+    to: BufWriter<Box<dyn Write>>,
+}
+
+impl Lines {
+    pub fn open(options: &Options) -> Result<Lines, Error> {
+        let path = options.output.clone();
+        Ok(Lines {
+            format: options.format,
+            time: options.time,
+            zone: TimeZone::system(),
+            to: open(path.as_deref())?,
+            path,
+        })
+    }
+
+    fn zoned(&self, time: UnixTime) -> Zoned {
+        // Every i64 of nanoseconds is within jiff's range.
+        Timestamp::from_nanosecond(time.as_nanos().into())
+            .unwrap_or_default()
+            .to_zoned(self.zone.clone())
+    }
+
+    fn text(&mut self, entry: &Entry) -> io::Result<()> {
+        match self.time {
+            Time::Unix => writeln!(self.to, "{}", entry.event),
+            Time::Rfc3339 => {
+                let time =
+                    self.zoned(entry.event.time).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
+                writeln!(self.to, "{time} {}", entry.event.after_time())
+            }
+        }
+    }
+
+    fn json(&mut self, entry: &Entry) -> io::Result<()> {
+        let event = &entry.event;
+        let Kind::Pairing(origin) = event.kind;
+        let line = Line {
+            ring: entry.ring.as_str(),
+            generation: format!("{:016x}", entry.position.generation),
+            sequence: entry.position.sequence,
+            kind: event.kind.name(),
+            time: match self.time {
+                Time::Unix => LineTime::Seconds(event.time.seconds()),
+                Time::Rfc3339 => LineTime::Text(
+                    self.zoned(event.time).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string(),
+                ),
+            },
+            nanoseconds: event.time.subsec_nanos(),
+            interface: event.interface.as_str(),
+            vlan: event.vlan.get(),
+            outer_vlan: event.outer_vlan.get(),
+            mac: event.mac.to_string(),
+            ip: event.ip_text().to_string(),
+            origin: origin.name(),
+            router: event.router.map(|router| router.to_string()),
+        };
+        serde_json::to_writer(&mut self.to, &line)?;
+        self.to.write_all(b"\n")
+    }
+
+    fn fault(&self, error: io::Error) -> Error {
+        match &self.path {
+            Some(path) => Error::write(path.display(), error),
+            None => Error::write("standard output", error),
+        }
+    }
+}
+
+/// An event in JSON. The generation is text, for it does not fit a double.
+#[derive(Serialize)]
+struct Line<'a> {
+    ring: &'a str,
+    generation: String,
+    sequence: u64,
+    kind: &'a str,
+    time: LineTime,
+    nanoseconds: u32,
+    interface: &'a str,
+    vlan: u16,
+    outer_vlan: u16,
+    mac: String,
+    ip: String,
+    origin: &'a str,
+    router: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum LineTime {
+    Seconds(i64),
+    Text(String),
+}
+
+impl Sink for Lines {
+    fn put(&mut self, entry: &Entry) -> Result<(), Error> {
+        match self.format {
+            Format::Text => self.text(entry),
+            Format::Json => self.json(entry),
+        }
+        .map_err(|error| self.fault(error))
+    }
+
+    fn idle(&mut self) -> Result<(), Error> {
+        self.to.flush().map_err(|error| self.fault(error))
+    }
+
+    fn reopen(&mut self) -> Result<(), Error> {
+        if self.path.is_some() {
+            self.to = open(self.path.as_deref())?;
+        }
+        Ok(())
+    }
+}
+
+fn open(path: Option<&Path>) -> Result<BufWriter<Box<dyn Write>>, Error> {
+    let to: Box<dyn Write> = match path {
+        Some(path) => {
+            let file: io::Result<File> = OpenOptions::new().append(true).create(true).open(path);
+            Box::new(
+                file.map_err(|error| Error::new(format_args!("open {}", path.display()), error))?,
+            )
+        }
+        // Not Stdout itself: it would flush at every newline.
+        None => Box::new(File::from(
+            io::stdout()
+                .as_fd()
+                .try_clone_to_owned()
+                .map_err(|error| Error::new("open standard output", error))?,
+        )),
+    };
+    Ok(BufWriter::with_capacity(BUFFER, to))
+}
