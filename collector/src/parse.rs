@@ -83,11 +83,20 @@ pub fn parse<'a>(link: Link, frame: &Frame<'a>) -> Result<Packet<'a>, Counter> {
     }
     let message = match protocol {
         ARP if frame.is_cut() => return Err(Counter::Truncated),
-        ARP => Message::Arp(ArpPacketSlice::from_slice(bytes).map_err(|_| Counter::Truncated)?),
+        ARP => Message::Arp(arp(bytes)?),
         IPV6 => Message::Nd(neighbor(bytes, frame.is_cut())?),
         _ => return Err(Counter::Unrelated),
     };
     Ok(Packet { source: payload.source, vlan: vlans.inner, outer_vlan: vlans.outer, message })
+}
+
+/// A size field may ask for more bytes than there are: then the size is what is wrong.
+fn arp(bytes: &[u8]) -> Result<ArpPacketSlice<'_>, Counter> {
+    ArpPacketSlice::from_slice(bytes).map_err(|_| match bytes {
+        [_, _, _, _, hardware, _, ..] if *hardware != 6 => Counter::ArpHardwareSize,
+        [_, _, _, _, _, protocol, ..] if *protocol != 4 => Counter::ArpProtocolSize,
+        _ => Counter::Truncated,
+    })
 }
 
 /// The tags' ids. A tag with id 0 carries a priority and no VLAN (IEEE 802.1Q, 9.6).

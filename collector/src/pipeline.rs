@@ -153,7 +153,8 @@ impl Refusals {
     const PAUSE: Duration = Duration::from_secs(1);
 
     fn say(&mut self, interface: InterfaceName, reason: Counter) {
-        if matches!(reason, Counter::Unrelated | Counter::Filtered | Counter::RateLimited) {
+        use Counter::{Filtered, NoPairing, RateLimited, Unrelated};
+        if matches!(reason, Unrelated | Filtered | RateLimited | NoPairing) {
             return; // nothing is wrong with these
         }
         let told = &mut self.reasons[reason as usize];

@@ -8,17 +8,12 @@ use std::{
     sync::atomic::Ordering::*,
 };
 
-use rustix::{
-    fs::Mode,
-    process::geteuid,
-    shm::{self, OFlags},
-    thread::futex,
-};
+use rustix::{fs::OFlags, process::geteuid, thread::futex};
 
 use crate::{
     Counter, Event, InterfaceAccount, InterfaceName, RingName, UnixTime,
     header::{LAYOUT_VERSION, MAGIC},
-    map::{MAX_SLOTS, Map, Unfit, same_file},
+    map::{MAX_SLOTS, Map, Unfit, open, same_file},
     ring::Found,
 };
 
@@ -245,9 +240,7 @@ fn lock(name: &RingName) -> Result<File, CreateError> {
     let lock = name.lock();
     let failed = |error: io::Error| CreateError::Io("lock", lock.clone(), error);
     loop {
-        let flags = OFlags::RDWR | OFlags::CREATE;
-        let file = shm::open(lock.as_str(), flags, Mode::RUSR | Mode::WUSR);
-        let file = File::from(file.map_err(|error| failed(error.into()))?);
+        let file = open(&lock, OFlags::RDWR | OFlags::CREATE).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         own(&metadata, &lock)?;
         match file.try_lock() {
@@ -360,9 +353,9 @@ fn permit(map: &Map, options: &WriterOptions) -> Result<(), CreateError> {
 }
 
 fn unlink(name: &RingName) -> Result<(), CreateError> {
-    match shm::unlink(name.as_str()) {
-        Err(error) if error != rustix::io::Errno::NOENT => {
-            Err(CreateError::Io("delete", name.clone(), error.into()))
+    match fs::remove_file(name.path()) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(CreateError::Io("delete", name.clone(), error))
         }
         _ => Ok(()),
     }

@@ -184,7 +184,8 @@ impl<'a> Source<'a> {
             self.looked = Instant::now();
         }
         if let Some(reader) = &self.reader {
-            if !reader.is_retired() && !(due && reader.is_replaced()) {
+            let superseded = reader.is_retired() || (due && reader.is_replaced());
+            if !superseded {
                 return Ok(false);
             }
             // Its last events may have come since we looked; after this, none can.
