@@ -97,8 +97,7 @@ fn two_interfaces() {
     lan.there.ip("link add left type veth peer name right");
     lan.there.ip("link set left up");
     lan.there.ip("link set right up");
-    let listening = Listening::start(&lan.there, &["veth1", "left"], "left");
-    listening.run.stderr.wait_for("collector: listening on veth1");
+    let listening = Listening::start(&lan.there, &["veth1", "left"], "veth1, left");
     let arp = |n: u8| {
         format!(
             "send(Ether(dst='ff:ff:ff:ff:ff:ff') / ARP(hwsrc='02:00:00:00:00:0{n}', psrc='192.0.2.{n}'))"
