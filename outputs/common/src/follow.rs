@@ -17,6 +17,9 @@ pub(crate) fn follow(name: &str, options: &RingOptions, sink: &mut impl Sink) ->
     let signals = Signals::register().map_err(|error| Error::new("register signals", error))?;
     let mut sources: Vec<Source> =
         options.rings.iter().map(|ring| Source::new(name, ring, options)).collect();
+    for source in &mut sources {
+        source.attach()?;
+    }
     let end = serve(&mut sources, options, sink, &signals);
     if !matches!(end, Err(Error::Closed)) {
         sources.iter().for_each(Source::report);
@@ -30,12 +33,6 @@ fn serve(
     sink: &mut impl Sink,
     signals: &Signals,
 ) -> Result<(), Error> {
-    for source in sources.iter_mut() {
-        source.attach()?;
-        if options.once && source.reader.is_none() {
-            return Err(source.failed(AttachError::Missing));
-        }
-    }
     while !signals.stop() {
         if signals.take_reopen() {
             sink.idle()?;
@@ -70,6 +67,7 @@ struct Source<'a> {
     program: &'a str,
     ring: &'a RingName,
     verbose: bool,
+    once: bool,
     reader: Option<Reader>,
     /// Where to begin when the ring appears, or appears again.
     start: Start,
@@ -87,6 +85,7 @@ impl<'a> Source<'a> {
             program,
             ring,
             verbose: options.verbose,
+            once: options.once,
             reader: None,
             start,
             waiting: false,
@@ -132,7 +131,7 @@ impl<'a> Source<'a> {
                 self.waiting = false;
                 Ok(())
             }
-            Err(AttachError::Missing) => {
+            Err(AttachError::Missing) if !self.once => {
                 if !self.waiting {
                     self.say(format_args!(
                         "waiting for ring {} (start the collector, or name its ring with -m)",
