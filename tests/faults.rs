@@ -45,10 +45,7 @@ fn a_truncated_standard_input_is_named() {
     let ring = Ring::new();
     let whole = ethernet_pcap(&[frame(), frame()]);
     let command = program("collector", &["--ring", ring.name(), "--read", "-"]);
-    assert_eq!(
-        run_with(command, &whole[..100]).refused("collector", &["read -: "]).stdout,
-        ONE
-    );
+    assert_eq!(run_with(command, &whole[..100]).refused("collector", &["read -: "]).stdout, ONE);
 }
 
 #[test]
@@ -131,7 +128,7 @@ fn wrong_options_are_named() {
         (&["-L", "99999999999999999999", "--read", "x"], "99999999999999999999"),
         (&["-4", "-6", "--read", "x"], "--ipv6-only"),
         (&["--group", "no-such-group-at-all", "--read", &whole], "no-such-group-at-all"),
-        (&["--read", "x", "eth0"], "eth0"),
+        (&["--read", "x", "eth0"], "INTERFACE"),
     ] {
         let mut command = program("collector", &["--ring", ring.name()]);
         let finished = run({
@@ -179,7 +176,10 @@ fn the_ring_is_rounded_up_to_a_power_of_two() {
         assert_eq!(objects.last().unwrap()["time"], 1000 + 2999, "the newest is the last");
         assert_eq!(objects[0]["time"], 4000 - held, "the oldest is the first");
         let bytes = ring.path().metadata().unwrap().len();
-        assert!((slots * 64..slots * 64 + (128 << 10)).contains(&bytes), "-L {asked}: {bytes} bytes");
+        assert!(
+            (slots * 64..slots * 64 + (128 << 10)).contains(&bytes),
+            "-L {asked}: {bytes} bytes"
+        );
     }
 }
 
