@@ -205,7 +205,7 @@ fn an_unprivileged_replay_makes_a_ring_of_its_own() {
     let other = Ring::new();
     let arguments = ["--ring", other.name(), "--read", "-", "--group", GROUP];
     run_with(as_nobody(NOBODY, &collector, &arguments), &sample::capture())
-        .refused("collector", &[GROUP]);
+        .refused("collector", &["group", other.name()]);
 }
 
 /// Somebody was there first, with a ring that all may write: root's collector does not publish into it.

@@ -128,7 +128,7 @@ fn wrong_options_are_named() {
         (&["-L", "99999999999999999999", "--read", "x"], "99999999999999999999"),
         (&["-4", "-6", "--read", "x"], "--ipv6-only"),
         (&["--group", "no-such-group-at-all", "--read", &whole], "no-such-group-at-all"),
-        (&["--read", "x", "eth0"], "eth0"),
+        (&["--read", "x", "eth0"], "INTERFACE"),
     ] {
         let mut command = program("collector", &["--ring", ring.name()]);
         let finished = run({

@@ -68,13 +68,24 @@ fn frames_sent_by_scapy() {
     listening.hears(&frames("veth0"));
 }
 
-/// `any` hears all interfaces; each line names the one that the frame came through.
+/// `any` hears all interfaces, without Ethernet headers. Linux 6.10 and later spoil stacked tags there: the header names
+/// the innermost protocol, although a tag still lies before it (`vlan_get_protocol_dgram` in net/packet/af_packet.c).
+/// Such a frame may be missed, but must not become another event.
 #[test]
 fn frames_on_any_interface() {
     let Some(lan) = Lan::new() else { return };
     let listening = Listening::start(&lan.here, &["any"], "any");
     lan.there.scapy("veth1", FRAMES);
-    listening.hears(&frames("any"));
+    let all = frames("any");
+    let last = all.last().unwrap();
+    listening.run.stdout.wait_for(last);
+    let mut heard = listening.stop();
+    let stacked = [" 9 ", " 10 ", " 11 ", " 14 "].map(|vlan| format!("any{vlan}"));
+    let is_stacked = |line: &String| stacked.iter().any(|start| line.starts_with(start));
+    let without: Vec<String> = all.iter().filter(|line| !is_stacked(line)).cloned().collect();
+    assert!(heard.iter().all(|line| all.contains(line)), "{heard:#?}");
+    heard.retain(|line| !is_stacked(line));
+    assert_eq!(heard, without);
 }
 
 #[test]

@@ -29,19 +29,23 @@ impl Listening {
         Listening { run, since: now(), _ring: ring }
     }
 
-    /// Waits for exactly these lines (without their times, which must be the present), and ends the collector, which
-    /// must have heard nothing else.
+    /// Waits for exactly these lines (without their times), and ends the collector, which must have heard nothing else.
     #[track_caller]
     pub fn hears(self, expected: &[String]) {
         self.run.stdout.wait_for_lines(expected.len());
+        assert_eq!(self.stop(), expected);
+    }
+
+    /// Ends the collector: its lines without their times, which must be the present.
+    #[track_caller]
+    pub fn stop(self) -> Vec<String> {
         let finished = self.run.stop().ok();
-        let mut lines = Vec::new();
-        for line in finished.stdout.lines() {
-            let (time, rest) = line.split_once(' ').unwrap();
-            let time: u64 = time.parse().unwrap();
+        let without_time = |line: &str| {
+            let (time, rest) = line.split_once(' ').expect("a time");
+            let time: u64 = time.parse().expect("seconds");
             assert!((self.since..=now()).contains(&time), "{line}");
-            lines.push(rest);
-        }
-        assert_eq!(lines, expected, "{}", finished.stderr);
+            rest.to_owned()
+        };
+        finished.stdout.lines().map(without_time).collect()
     }
 }
