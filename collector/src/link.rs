@@ -18,8 +18,12 @@ impl<'a> Frame<'a> {
     /// From a capture opened with nanosecond precision.
     pub fn new(packet: &pcap::Packet<'a>) -> Self {
         let time = packet.header.ts;
+        // libpcap 1.10 reads the unsigned 32-bit seconds of a pcap file as signed, which ends in
+        // 2038; nothing was captured before 1970.
+        let wrapped = (i32::MIN.into()..0).contains(&time.tv_sec);
+        let seconds = time.tv_sec + if wrapped { 1 << 32 } else { 0 };
         Frame {
-            time: UnixTime::new(time.tv_sec, time.tv_usec),
+            time: UnixTime::new(seconds, time.tv_usec),
             bytes: packet.data,
             length: packet.header.len as usize,
         }
