@@ -31,6 +31,9 @@ struct Options {
     frames: u64,
 }
 
+/// Events after which the writer wakes its readers, a system call: a busy interface's turn.
+const BATCH: &str = "1024";
+
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome<()> {
@@ -86,7 +89,7 @@ fn publish(options: &Options) -> Outcome<()> {
     let events = options.events.to_string();
     let alone = measure(options.runs, || {
         let ring = Ring::new();
-        let mut writer = Load::start(&["write", ring.name(), &events, "256"])?;
+        let mut writer = Load::start(&["write", ring.name(), &events, BATCH])?;
         writer.go()?;
         Ok(vec![writer.numbers()?[1] / options.events as f64])
     })?;
@@ -99,7 +102,7 @@ fn through(options: &Options, readers: usize) -> Outcome<()> {
     let events = options.events.to_string();
     let results = measure(options.runs, || {
         let ring = Ring::new();
-        let mut writer = Load::start(&["write", ring.name(), &events, "256"])?;
+        let mut writer = Load::start(&["write", ring.name(), &events, BATCH])?;
         let mut following = (0..readers)
             .map(|_| Load::start(&["read", ring.name(), &events, "0"]))
             .collect::<Outcome<Vec<_>>>()?;
