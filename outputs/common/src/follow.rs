@@ -10,6 +10,8 @@ use crate::{Entry, Error, RingOptions, Sink, signals::Signals};
 const SLEEP: Duration = Duration::from_millis(500);
 /// How often a ring that does not exist is looked for, and an idle one is checked for its successor.
 const LOOK: Duration = Duration::from_millis(200);
+/// How often losses are told, at most.
+const TELL: Duration = Duration::from_secs(1);
 /// Events taken from one ring before the next ring has its turn.
 const TURN: usize = 4096;
 
@@ -75,6 +77,8 @@ struct Source<'a> {
     looked: Instant,
     delivered: u64,
     lost: u64,
+    /// Of those, the ones that `-v` has told, and when it did.
+    lost_told: (u64, Instant),
     unknown: u64,
 }
 
@@ -92,6 +96,7 @@ impl<'a> Source<'a> {
             looked: Instant::now(),
             delivered: 0,
             lost: 0,
+            lost_told: (0, Instant::now()),
             unknown: 0,
         }
     }
@@ -160,19 +165,25 @@ impl<'a> Source<'a> {
                     self.delivered += 1;
                 }
                 Next::Unknown(..) => self.unknown += 1,
-                Next::Lapped { lost } => {
-                    self.lost += lost;
-                    if self.verbose {
-                        eprintln!(
-                            "{}: ring {}: {lost} events lost, overwritten before they were read",
-                            self.program, self.ring
-                        );
-                    }
+                Next::Lapped { lost } => self.lost += lost,
+                Next::Empty => {
+                    self.tell_lost();
+                    return Ok(turn > 0);
                 }
-                Next::Empty => return Ok(turn > 0),
             }
         }
+        self.tell_lost();
         Ok(true)
+    }
+
+    /// `-v`: what was lost since this was last told, once a second at most.
+    fn tell_lost(&mut self) {
+        let (told, at) = self.lost_told;
+        if self.verbose && self.lost > told && (told == 0 || at.elapsed() >= TELL) {
+            let new = self.lost - told;
+            self.say(format_args!("ring {}: {new} events lost, overwritten unread", self.ring));
+            self.lost_told = (self.lost, Instant::now());
+        }
     }
 
     /// With nothing to read: goes on to the segment that took this one's place, if one did, and
