@@ -1,7 +1,7 @@
 //! From a message to what it says: a MAC that uses an address. Each rule names its source, and
 //! each refusal its counter.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use etherparse::{
     ArpHardwareId, ArpOperation, ArpPacketSlice, EtherType,
@@ -31,7 +31,16 @@ impl Sighting {
     pub fn event(self, time: UnixTime, interface: InterfaceName) -> Event {
         let Sighting { mac, address, origin, vlan, outer_vlan } = self;
         let kind = Kind::Pairing(origin);
-        Event { time, address, interface, mac, vlan, outer_vlan, kind, router: None }
+        Event {
+            time,
+            address,
+            interface,
+            mac,
+            vlan,
+            outer_vlan,
+            kind,
+            router: Ipv4Addr::UNSPECIFIED,
+        }
     }
 }
 
@@ -56,7 +65,7 @@ pub fn sighting(packet: &Packet) -> Result<Sighting, Counter> {
 type Pairing = (MacAddr, Ipv6Addr, Origin);
 
 /// `0.0.0.0`, as an event holds it.
-const ARP_UNSPECIFIED: Ipv6Addr = std::net::Ipv4Addr::UNSPECIFIED.to_ipv6_mapped();
+const ARP_UNSPECIFIED: Ipv6Addr = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped();
 
 /// RFC 826; RFC 5227 for probes.
 fn arp(message: &ArpPacketSlice) -> Result<Pairing, Counter> {
@@ -69,7 +78,7 @@ fn arp(message: &ArpPacketSlice) -> Result<Pairing, Counter> {
     }
     let mac = message.sender_hw_addr().try_into().map_err(|_| Counter::ArpHardwareSize)?;
     let ipv4 = |bytes: &[u8]| match <[u8; 4]>::try_from(bytes) {
-        Ok(bytes) => Ok(std::net::Ipv4Addr::from(bytes).to_ipv6_mapped()),
+        Ok(bytes) => Ok(Ipv4Addr::from(bytes).to_ipv6_mapped()),
         Err(_) => Err(Counter::ArpProtocolSize),
     };
     let sender = ipv4(message.sender_protocol_addr())?;
@@ -80,9 +89,9 @@ fn arp(message: &ArpPacketSlice) -> Result<Pairing, Counter> {
     };
     if sender == ARP_UNSPECIFIED {
         let target = ipv4(message.target_protocol_addr())?;
-        return Ok((MacAddr(mac), target, Origin::ArpProbe));
+        return Ok((MacAddr::new(mac), target, Origin::ArpProbe));
     }
-    Ok((MacAddr(mac), sender, origin))
+    Ok((MacAddr::new(mac), sender, origin))
 }
 
 /// RFC 4861, 7.1.1 and 7.1.2.
@@ -149,7 +158,7 @@ impl LinkLayer {
 
 /// RFC 2464, 6: on Ethernet the option holds six bytes.
 fn ethernet(address: &[u8]) -> Result<MacAddr, Counter> {
-    address.try_into().map(MacAddr).map_err(|_| Counter::OptionLength)
+    address.try_into().map(MacAddr::new).map_err(|_| Counter::OptionLength)
 }
 
 fn malformed(error: NdpOptionReadError) -> Counter {

@@ -10,35 +10,31 @@ pub fn expression(link: Link) -> String {
     let protocol = match link {
         Link::Ethernet => 12,
         Link::CookedV1 => 14,
-        Link::CookedV2 => 0,
+        // The protocol lies at the start of this header, the payload or a tag behind it.
+        Link::CookedV2 => return format!("{} or {}", untagged(0, 20), tag(0)),
     };
     let [one, two] = [protocol + 4, protocol + 8];
-    match link {
-        // The protocol lies at the start of this header, and a tag behind it.
-        Link::CookedV2 => format!("{} or {}", message(0, 20), tag(0)),
-        _ => format!(
-            "{} or ({} and ({} or ({} and ({} or {}))))",
-            untagged(protocol),
-            tag(protocol),
-            untagged(one),
-            tag(one),
-            untagged(two),
-            tag(two), // three tags or more: let the parser look
-        ),
-    }
+    format!(
+        "{} or ({} and ({} or ({} and ({} or {}))))",
+        untagged(protocol, protocol + 2),
+        tag(protocol),
+        untagged(one, one + 2),
+        tag(one),
+        untagged(two, two + 2),
+        tag(two), // three tags or more: let the parser look
+    )
 }
 
 fn tag(at: u32) -> String {
     format!("(link[{at}:2] = 0x8100 or link[{at}:2] = 0x88a8 or link[{at}:2] = 0x9100)")
 }
 
-/// A protocol field at `at` with its payload behind it, perhaps behind LLC and SNAP.
-fn untagged(at: u32) -> String {
-    let (llc, protocol) = (at + 2, at + 8);
+/// A protocol field with its payload, perhaps behind LLC and SNAP.
+fn untagged(protocol: u32, payload: u32) -> String {
     format!(
-        "({} or (link[{at}:2] <= 1500 and link[{llc}:4] = 0xaaaa0300 and {}))",
-        message(at, at + 2),
-        message(protocol, protocol + 2),
+        "({} or (link[{protocol}:2] <= 1500 and link[{payload}:4] = 0xaaaa0300 and {}))",
+        message(protocol, payload),
+        message(payload + 6, payload + 8),
     )
 }
 

@@ -18,8 +18,12 @@ impl<'a> Frame<'a> {
     /// From a capture opened with nanosecond precision.
     pub fn new(packet: &pcap::Packet<'a>) -> Self {
         let time = packet.header.ts;
+        // libpcap 1.10 reads the unsigned 32-bit seconds of a pcap file as signed, which ends in
+        // 2038; nothing was captured before 1970.
+        let wrapped = (i32::MIN.into()..0).contains(&time.tv_sec);
+        let seconds = time.tv_sec + if wrapped { 1 << 32 } else { 0 };
         Frame {
-            time: UnixTime::new(time.tv_sec, time.tv_usec),
+            time: UnixTime::new(seconds, time.tv_usec),
             bytes: packet.data,
             length: packet.header.len as usize,
         }
@@ -72,7 +76,7 @@ impl Link {
                 let (header, bytes) = split::<14>(bytes)?;
                 let [_, _, _, _, _, _, a, b, c, d, e, f, protocol @ ..] = *header;
                 Ok(Payload {
-                    source: MacAddr([a, b, c, d, e, f]),
+                    source: MacAddr::new([a, b, c, d, e, f]),
                     protocol: u16::from_be_bytes(protocol),
                     bytes,
                 })
@@ -83,7 +87,7 @@ impl Link {
                 let [_, _, d0, d1, l0, l1, a, b, c, d, e, f, _, _, protocol @ ..] = *header;
                 cooked(u16::from_be_bytes([d0, d1]), u16::from_be_bytes([l0, l1]))?;
                 Ok(Payload {
-                    source: MacAddr([a, b, c, d, e, f]),
+                    source: MacAddr::new([a, b, c, d, e, f]),
                     protocol: u16::from_be_bytes(protocol),
                     bytes,
                 })
@@ -94,7 +98,7 @@ impl Link {
                 let [p0, p1, _, _, _, _, _, _, d0, d1, _, length, a, b, c, d, e, f, _, _] = *header;
                 cooked(u16::from_be_bytes([d0, d1]), length.into())?;
                 Ok(Payload {
-                    source: MacAddr([a, b, c, d, e, f]),
+                    source: MacAddr::new([a, b, c, d, e, f]),
                     protocol: u16::from_be_bytes([p0, p1]),
                     bytes,
                 })

@@ -1,6 +1,7 @@
 //! Live capture: any number of interfaces in one thread, drained as soon as they have frames.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read},
     os::{fd::AsFd, unix::net::UnixStream},
     time::{Duration, Instant},
@@ -42,10 +43,12 @@ pub struct Listener {
 
 /// Opens every interface asked for.
 pub fn open(options: &Options) -> Result<Vec<Listener>, Stop> {
-    let names = match options.interfaces.as_slice() {
-        [] => vec![first_interface()?],
-        names => names.to_vec(),
-    };
+    let mut names = options.interfaces.clone();
+    if names.is_empty() {
+        names.push(first_interface()?);
+    }
+    let mut once = BTreeSet::new();
+    names.retain(|name| once.insert(*name)); // one named twice would be heard twice
     names.into_iter().map(|name| listen(name, !options.no_promisc)).collect()
 }
 

@@ -14,6 +14,8 @@ mod options;
 mod parse;
 mod pipeline;
 mod replay;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 

@@ -20,6 +20,8 @@ const ARP: u16 = 0x0806;
 const IPV6: u16 = 0x86dd;
 /// 802.1Q, 802.1ad, and the number used for stacked tags before 802.1ad.
 const TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
+/// LLC for SNAP, unnumbered, and organisation zero: an EtherType follows (RFC 1042).
+const SNAP: &[u8] = &[0xaa, 0xaa, 0x03, 0, 0, 0];
 /// Up to this, the field is a length and an LLC header follows (IEEE 802.3).
 const MAX_LENGTH: u16 = 1500;
 
@@ -125,11 +127,12 @@ fn snap(length: u16, bytes: &[u8], link: Link) -> Result<(u16, &[u8]), Counter> 
         Link::Ethernet => bytes.get(..length.into()).unwrap_or(bytes),
         Link::CookedV1 | Link::CookedV2 => bytes,
     };
-    // LLC SNAP, unnumbered, organisation zero: an EtherType follows (RFC 1042).
-    match bytes {
-        [0xaa, 0xaa, 0x03, 0, 0, 0, p0, p1, rest @ ..] => {
-            Ok((u16::from_be_bytes([*p0, *p1]), rest))
+    match bytes.split_at_checked(SNAP.len()) {
+        Some((SNAP, rest)) => {
+            let (protocol, rest) = split::<2>(rest)?;
+            Ok((u16::from_be_bytes(*protocol), rest))
         }
+        None if SNAP.starts_with(bytes) => Err(Counter::Truncated),
         _ => Err(Counter::Unrelated),
     }
 }

@@ -16,9 +16,8 @@ use std::{
 };
 
 use rustix::{
-    fs::{FallocateFlags, Mode, fallocate},
+    fs::{FallocateFlags, Mode, OFlags, fallocate},
     mm::{MapFlags, ProtFlags, mmap, munmap},
-    shm::{self, OFlags},
 };
 
 use crate::{
@@ -81,9 +80,9 @@ impl Map {
     }
 
     fn open(name: &RingName, flags: OFlags, access: ProtFlags) -> Result<Map, Unfit> {
-        let file = File::from(shm::open(name.as_str(), flags, Mode::empty())?);
+        let file = open(name, flags)?;
         let length = file.metadata()?.len();
-        if length < size_of::<Header>() as u64 {
+        if !file.metadata()?.is_file() || length < size_of::<Header>() as u64 {
             return Err(Unfit::NotARing);
         }
         let mut map = Map::of(file, length, access)?;
@@ -110,7 +109,7 @@ impl Map {
     /// Creates a segment whose name must be free, with all its memory reserved, mode 0600.
     pub fn create(name: &RingName, slots: u64) -> Result<Map, Unfit> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-        let file = File::from(shm::open(name.as_str(), flags, Mode::RUSR | Mode::WUSR)?);
+        let file = open(name, flags)?;
         let length = size_for(slots);
         fallocate(&file, FallocateFlags::empty(), 0, length)?;
         let mut map = Map::of(file, length, ProtFlags::READ | ProtFlags::WRITE)?;
@@ -159,6 +158,14 @@ impl Drop for Map {
         let unmapped = unsafe { munmap(self.header.as_ptr().cast(), self.bytes) };
         debug_assert!(unmapped.is_ok());
     }
+}
+
+/// Opens a name in `/dev/shm` as shm_open(3) does, which follows no link: `rustix::shm::open` of
+/// 1.1 would. Nor does it wait for the other end of a pipe that somebody put there. A new file can
+/// be opened by its owner alone.
+pub(crate) fn open(name: &RingName, flags: OFlags) -> io::Result<File> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(name.path(), flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
 fn size_for(slots: u64) -> u64 {

@@ -8,17 +8,12 @@ use std::{
     sync::atomic::Ordering::*,
 };
 
-use rustix::{
-    fs::Mode,
-    process::geteuid,
-    shm::{self, OFlags},
-    thread::futex,
-};
+use rustix::{fs::OFlags, process::geteuid, thread::futex};
 
 use crate::{
     Counter, Event, InterfaceAccount, InterfaceName, RingName, UnixTime,
     header::{LAYOUT_VERSION, MAGIC},
-    map::{MAX_SLOTS, Map, Unfit, same_file},
+    map::{MAX_SLOTS, Map, Unfit, open, same_file},
     ring::Found,
 };
 
@@ -47,6 +42,8 @@ pub enum CreateError {
     ForeignOwner(RingName, u32),
     /// Something of this name is not a ring.
     NotARing(RingName),
+    /// The segment cannot be given to this group.
+    Group(RingName, u32, io::Error),
     /// Too many slots were asked for.
     TooLarge(u64),
     /// The system refused an operation on a name.
@@ -70,6 +67,13 @@ impl fmt::Display for CreateError {
                     f,
                     "open ring {name}: {} is not a ring (delete it, {CHOOSE})",
                     name.path().display()
+                )
+            }
+            Self::Group(name, group, error) => {
+                let error = cause(error);
+                write!(
+                    f,
+                    "give ring {name} to group {group}: {error} (become root or one of its members)"
                 )
             }
             Self::TooLarge(slots) => {
@@ -245,9 +249,7 @@ fn lock(name: &RingName) -> Result<File, CreateError> {
     let lock = name.lock();
     let failed = |error: io::Error| CreateError::Io("lock", lock.clone(), error);
     loop {
-        let flags = OFlags::RDWR | OFlags::CREATE;
-        let file = shm::open(lock.as_str(), flags, Mode::RUSR | Mode::WUSR);
-        let file = File::from(file.map_err(|error| failed(error.into()))?);
+        let file = open(&lock, OFlags::RDWR | OFlags::CREATE).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         own(&metadata, &lock)?;
         match file.try_lock() {
@@ -296,24 +298,24 @@ fn replace(old: Option<Map>, slots: u64, options: &WriterOptions) -> Result<Map,
     let name = &options.name;
     let unfinished = name.unfinished();
     let failed = |operation, error| CreateError::Io(operation, unfinished.clone(), error);
-    unlink(&unfinished)?; // left behind by a writer that was killed
-    let map = match Map::create(&unfinished, slots) {
-        Ok(map) => map,
-        Err(error) => {
-            unlink(&unfinished)?;
-            return Err(match error {
-                Unfit::Io(error) => failed("create", error),
-                Unfit::NotARing | Unfit::Version(_) => CreateError::NotARing(unfinished),
-            });
-        }
+    let make = || {
+        unlink(&unfinished)?; // left behind by a writer that was killed
+        let map = Map::create(&unfinished, slots).map_err(|error| match error {
+            Unfit::Io(error) => failed("create", error),
+            Unfit::NotARing | Unfit::Version(_) => CreateError::NotARing(unfinished.clone()),
+        })?;
+        fill(&map, old.as_ref(), slots).map_err(|error| failed("fill", error))?;
+        permit(&map, options)?;
+        fs::rename(unfinished.path(), name.path()).map_err(|error| failed("rename", error))?;
+        Ok(map)
     };
-    fill(&map, old.as_ref(), slots).map_err(|error| failed("fill", error))?;
-    permit(&map, options)?;
-    fs::rename(unfinished.path(), name.path()).map_err(|error| failed("rename", error))?;
-    if let Some(old) = old {
-        retire(&old);
+    let made = make();
+    match (&made, &old) {
+        (Ok(_), Some(old)) => retire(old),
+        (Ok(_), None) => {}
+        (Err(_), _) => unlink(&unfinished)?,
     }
-    Ok(map)
+    made
 }
 
 fn fill(map: &Map, old: Option<&Map>, slots: u64) -> io::Result<()> {
@@ -354,15 +356,20 @@ fn fill(map: &Map, old: Option<&Map>, slots: u64) -> io::Result<()> {
 /// 0640 and the group: members read, nobody but the owner writes. Set on the open file, since the
 /// process's umask would narrow what is asked for at creation.
 fn permit(map: &Map, options: &WriterOptions) -> Result<(), CreateError> {
-    let failed = |error| CreateError::Io("set the group of", options.name.clone(), error);
-    fchown(map.file(), None, options.group).map_err(failed)?;
-    map.file().set_permissions(fs::Permissions::from_mode(0o640)).map_err(failed)
+    let name = || options.name.clone();
+    if let Some(group) = options.group {
+        fchown(map.file(), None, Some(group))
+            .map_err(|error| CreateError::Group(name(), group, error))?;
+    }
+    map.file()
+        .set_permissions(fs::Permissions::from_mode(0o640))
+        .map_err(|error| CreateError::Io("set the mode of", name(), error))
 }
 
 fn unlink(name: &RingName) -> Result<(), CreateError> {
-    match shm::unlink(name.as_str()) {
-        Err(error) if error != rustix::io::Errno::NOENT => {
-            Err(CreateError::Io("delete", name.clone(), error.into()))
+    match fs::remove_file(name.path()) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(CreateError::Io("delete", name.clone(), error))
         }
         _ => Ok(()),
     }

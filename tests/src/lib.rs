@@ -1,1 +1,18 @@
-//! To come.
+//! What the end-to-end tests stand on: frames and capture files made by hand, and a rig that runs the real binaries.
+//!
+//! Nothing here uses the product's own crates: a test that took its expectations from the code under test could not
+//! fail.
+#![forbid(unsafe_code)]
+
+pub mod bench;
+pub mod capture_file;
+pub mod collect;
+pub mod feed;
+pub mod frames;
+pub mod lan;
+pub mod listening;
+pub mod neighbor;
+pub mod refusals;
+pub mod rig;
+pub mod ring;
+pub mod sample;

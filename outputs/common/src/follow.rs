@@ -10,6 +10,8 @@ use crate::{Entry, Error, RingOptions, Sink, signals::Signals};
 const SLEEP: Duration = Duration::from_millis(500);
 /// How often a ring that does not exist is looked for, and an idle one is checked for its successor.
 const LOOK: Duration = Duration::from_millis(200);
+/// How often losses are told, at most.
+const TELL: Duration = Duration::from_secs(1);
 /// Events taken from one ring before the next ring has its turn.
 const TURN: usize = 4096;
 
@@ -17,6 +19,9 @@ pub(crate) fn follow(name: &str, options: &RingOptions, sink: &mut impl Sink) ->
     let signals = Signals::register().map_err(|error| Error::new("register signals", error))?;
     let mut sources: Vec<Source> =
         options.rings.iter().map(|ring| Source::new(name, ring, options)).collect();
+    for source in &mut sources {
+        source.attach()?;
+    }
     let end = serve(&mut sources, options, sink, &signals);
     if !matches!(end, Err(Error::Closed)) {
         sources.iter().for_each(Source::report);
@@ -30,12 +35,6 @@ fn serve(
     sink: &mut impl Sink,
     signals: &Signals,
 ) -> Result<(), Error> {
-    for source in sources.iter_mut() {
-        source.attach()?;
-        if options.once && source.reader.is_none() {
-            return Err(source.failed(AttachError::Missing));
-        }
-    }
     while !signals.stop() {
         if signals.take_reopen() {
             sink.idle()?;
@@ -70,6 +69,7 @@ struct Source<'a> {
     program: &'a str,
     ring: &'a RingName,
     verbose: bool,
+    once: bool,
     reader: Option<Reader>,
     /// Where to begin when the ring appears, or appears again.
     start: Start,
@@ -77,6 +77,8 @@ struct Source<'a> {
     looked: Instant,
     delivered: u64,
     lost: u64,
+    /// Of those, the ones that `-v` has told, and when it did.
+    lost_told: (u64, Instant),
     unknown: u64,
 }
 
@@ -87,12 +89,14 @@ impl<'a> Source<'a> {
             program,
             ring,
             verbose: options.verbose,
+            once: options.once,
             reader: None,
             start,
             waiting: false,
             looked: Instant::now(),
             delivered: 0,
             lost: 0,
+            lost_told: (0, Instant::now()),
             unknown: 0,
         }
     }
@@ -132,7 +136,7 @@ impl<'a> Source<'a> {
                 self.waiting = false;
                 Ok(())
             }
-            Err(AttachError::Missing) => {
+            Err(AttachError::Missing) if !self.once => {
                 if !self.waiting {
                     self.say(format_args!(
                         "waiting for ring {} (start the collector, or name its ring with -m)",
@@ -161,19 +165,25 @@ impl<'a> Source<'a> {
                     self.delivered += 1;
                 }
                 Next::Unknown(..) => self.unknown += 1,
-                Next::Lapped { lost } => {
-                    self.lost += lost;
-                    if self.verbose {
-                        eprintln!(
-                            "{}: ring {}: {lost} events lost, overwritten before they were read",
-                            self.program, self.ring
-                        );
-                    }
+                Next::Lapped { lost } => self.lost += lost,
+                Next::Empty => {
+                    self.tell_lost();
+                    return Ok(turn > 0);
                 }
-                Next::Empty => return Ok(turn > 0),
             }
         }
+        self.tell_lost();
         Ok(true)
+    }
+
+    /// `-v`: what was lost since this was last told, once a second at most.
+    fn tell_lost(&mut self) {
+        let (told, at) = self.lost_told;
+        if self.verbose && self.lost > told && (told == 0 || at.elapsed() >= TELL) {
+            let new = self.lost - told;
+            self.say(format_args!("ring {}: {new} events lost, overwritten unread", self.ring));
+            self.lost_told = (self.lost, Instant::now());
+        }
     }
 
     /// With nothing to read: goes on to the segment that took this one's place, if one did, and
@@ -184,7 +194,8 @@ impl<'a> Source<'a> {
             self.looked = Instant::now();
         }
         if let Some(reader) = &self.reader {
-            if !reader.is_retired() && !(due && reader.is_replaced()) {
+            let superseded = reader.is_retired() || (due && reader.is_replaced());
+            if !superseded {
                 return Ok(false);
             }
             // Its last events may have come since we looked; after this, none can.

@@ -2,6 +2,7 @@
 //! rings and following them through restarts, counting what was lost, signals and exit codes.
 //!
 //! It trusts the collector whose ring it reads, and nobody else.
+#![forbid(unsafe_code)]
 
 mod follow;
 mod signals;

@@ -76,7 +76,7 @@ impl Lines {
             mac: event.mac.to_string(),
             ip: event.ip_text().to_string(),
             origin: origin.name(),
-            router: event.router.map(|router| router.to_string()),
+            router: (!event.router.is_unspecified()).then(|| event.router.to_string()),
         };
         serde_json::to_writer(&mut self.to, &line)?;
         self.to.write_all(b"\n")

@@ -1,4 +1,5 @@
 //! `aw-stdout`: prints events as lines, addrwatch's or JSON, to standard output or a file.
+#![forbid(unsafe_code)]
 
 mod lines;
 

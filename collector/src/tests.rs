@@ -1,0 +1,216 @@
+//! Properties of the road from bytes to a sighting: whatever is sent, nothing panics, and the
+//! kernel's filter lets through whatever the parser would accept.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use pcap::{BpfProgram, Capture, Linktype};
+use proptest::{collection::vec, prelude::*, sample::Index};
+use shm_layout::{Counter, MacAddr, Origin, UnixTime};
+
+use crate::{
+    check::{self, Sighting},
+    filter,
+    link::{Frame, Link},
+    parse,
+};
+
+fn hear(link: Link, bytes: &[u8]) -> Result<Sighting, Counter> {
+    hear_of(link, bytes, bytes.len())
+}
+
+fn hear_of(link: Link, bytes: &[u8], length: usize) -> Result<Sighting, Counter> {
+    let frame = Frame { time: UnixTime::from_nanos(0), bytes, length };
+    parse::parse(link, &frame).and_then(|packet| check::sighting(&packet))
+}
+
+/// What the kernel would run for a link type.
+struct Filter(BpfProgram);
+
+impl Filter {
+    fn of(link: Link) -> Filter {
+        let number = match link {
+            Link::Ethernet => Linktype::ETHERNET,
+            Link::CookedV1 => Linktype::LINUX_SLL,
+            Link::CookedV2 => Linktype(276),
+        };
+        let capture = Capture::dead(number).unwrap();
+        Filter(capture.compile(&filter::expression(link), true).unwrap())
+    }
+
+    fn passes(&self, bytes: &[u8]) -> bool {
+        self.0.filter(bytes)
+    }
+}
+
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+fn arp_request() -> Vec<u8> {
+    let mut bytes = vec![0, 1, 8, 0, 6, 4, 0, 1];
+    bytes.extend(MAC);
+    bytes.extend([192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 192, 0, 2, 2]);
+    bytes
+}
+
+/// An advertisement with its IPv6 header, behind some extension headers.
+fn advertisement(extensions: &[u8]) -> Vec<u8> {
+    let target = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).octets();
+    let mut icmp = vec![136, 0, 0, 0, 0x40, 0, 0, 0];
+    icmp.extend(target);
+    icmp.extend([2, 1]);
+    icmp.extend(MAC);
+    let mut chain = Vec::new();
+    for (index, _) in extensions.iter().enumerate() {
+        chain.push(*extensions.get(index + 1).unwrap_or(&58));
+        chain.extend([0, 1, 4, 0, 0, 0, 0]); // eight bytes, padded
+    }
+    let length = (chain.len() + icmp.len()) as u16;
+    let mut bytes = vec![0x60, 0, 0, 0];
+    bytes.extend(length.to_be_bytes());
+    bytes.extend([*extensions.first().unwrap_or(&58), 255]);
+    bytes.extend(target);
+    bytes.extend(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2).octets());
+    bytes.extend(chain);
+    bytes.extend(icmp);
+    bytes
+}
+
+/// A frame around a message: link header, tags, LLC and SNAP if asked for.
+fn frame(link: Link, tags: &[(u16, u16)], snap: bool, protocol: u16, message: &[u8]) -> Vec<u8> {
+    let length = message.len() as u16 + 8;
+    let cooked = link != Link::Ethernet;
+    let last = match (snap, cooked) {
+        (false, _) => protocol,
+        (true, false) => length,
+        (true, true) => 4, // ETH_P_802_2
+    };
+    let protocols: Vec<u16> = tags.iter().map(|(tpid, _)| *tpid).chain([last]).collect();
+    let first = protocols[0].to_be_bytes();
+    let mut bytes = match link {
+        Link::Ethernet => [&[0xff; 6], &MAC[..], &first].concat(),
+        Link::CookedV1 => [&[0, 1, 0, 1, 0, 6], &MAC[..], &[0, 0], &first].concat(),
+        Link::CookedV2 => [&first, &[0, 0, 0, 0, 0, 9, 0, 1, 1, 6][..], &MAC[..], &[0, 0]].concat(),
+    };
+    for ((_, control), protocol) in tags.iter().zip(&protocols[1..]) {
+        bytes.extend(control.to_be_bytes());
+        bytes.extend(protocol.to_be_bytes());
+    }
+    if snap {
+        bytes.extend([0xaa, 0xaa, 3, 0, 0, 0]);
+        bytes.extend(protocol.to_be_bytes());
+    }
+    bytes.extend(message);
+    bytes
+}
+
+fn links() -> impl Strategy<Value = Link> {
+    prop_oneof![Just(Link::Ethernet), Just(Link::CookedV1), Just(Link::CookedV2)]
+}
+
+fn tags() -> impl Strategy<Value = Vec<(u16, u16)>> {
+    vec((prop_oneof![Just(0x8100), Just(0x88a8), Just(0x9100)], any::<u16>()), 0..6)
+}
+
+fn messages() -> impl Strategy<Value = (u16, Vec<u8>)> {
+    let headers = prop_oneof![Just(43), Just(60)];
+    let extensions = (any::<bool>(), vec(headers, 0..3)).prop_map(|(hop_by_hop, mut rest)| {
+        if hop_by_hop {
+            rest.insert(0, 0);
+        }
+        rest
+    });
+    prop_oneof![
+        Just((0x0806, arp_request())),
+        extensions.prop_map(|extensions| (0x86dd, advertisement(&extensions))),
+    ]
+}
+
+fn frames() -> impl Strategy<Value = (Link, Vec<(u16, u16)>, Vec<u8>)> {
+    (links(), tags(), any::<bool>(), messages()).prop_map(
+        |(link, tags, snap, (protocol, message))| {
+            let bytes = frame(link, &tags, snap, protocol, &message);
+            (link, tags, bytes)
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn random_bytes_do_no_harm(link in links(), bytes in vec(any::<u8>(), 0..200)) {
+        let _ = hear(link, &bytes);
+    }
+
+    /// Whatever lies around the message: it is found, and so are its VLANs.
+    #[test]
+    fn the_message_is_found((link, tags, bytes) in frames()) {
+        let sighting = hear(link, &bytes).unwrap();
+        prop_assert_eq!(sighting.mac, MacAddr::new(MAC));
+        let ids: Vec<_> = tags.iter().map(|(_, control)| control & 0xfff).filter(|id| *id != 0).collect();
+        prop_assert_eq!(sighting.vlan.get(), ids.last().copied().unwrap_or(0));
+        let outer = if ids.len() > 1 { ids[0] } else { 0 };
+        prop_assert_eq!(sighting.outer_vlan.get(), outer);
+    }
+
+    /// A cut frame is never taken for a whole one.
+    #[test]
+    fn a_cut_frame_is_truncated((link, _, bytes) in frames(), cut in any::<Index>()) {
+        let short = &bytes[..cut.index(bytes.len())];
+        prop_assert_eq!(hear(link, short).map(|_| ()), Err(Counter::Truncated));
+        prop_assert_eq!(hear_of(link, short, bytes.len()).map(|_| ()), Err(Counter::Truncated));
+        // By one byte beyond the message, that is: also where nothing of the message is missing.
+        prop_assert_eq!(hear_of(link, &bytes, bytes.len() + 1).map(|_| ()), Err(Counter::Truncated));
+    }
+
+    /// Damaged frames do no harm, and the kernel keeps none from us that we would publish.
+    #[test]
+    fn the_filter_is_generous(
+        (link, _, mut bytes) in frames(),
+        damage in vec((any::<Index>(), any::<u8>()), 0..4),
+        padding in 0..20_usize,
+    ) {
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes.extend(vec![0; padding]);
+        if hear(link, &bytes).is_ok() {
+            prop_assert!(Filter::of(link).passes(&bytes));
+        }
+    }
+}
+
+/// The filter is there to keep things out.
+#[test]
+fn the_filter_drops_what_cannot_matter() {
+    let mut udp = advertisement(&[]);
+    udp[6] = 17;
+    let mut echo = advertisement(&[]);
+    echo[40] = 128;
+    let mut first_fragment = advertisement(&[44]);
+    first_fragment[42..44].copy_from_slice(&0x0001_u16.to_be_bytes());
+    let mut later_fragment = advertisement(&[44]);
+    later_fragment[42..44].copy_from_slice(&0x0009_u16.to_be_bytes());
+    for link in [Link::Ethernet, Link::CookedV1, Link::CookedV2] {
+        let filter = Filter::of(link);
+        let untagged = |protocol, message: &[u8]| frame(link, &[], false, protocol, message);
+        assert!(!filter.passes(&untagged(0x0800, &[0x45; 60])), "IPv4, {link:?}");
+        assert!(!filter.passes(&untagged(0x86dd, &udp)), "UDP over IPv6, {link:?}");
+        assert!(!filter.passes(&untagged(0x86dd, &echo)), "ping, {link:?}");
+        assert!(!filter.passes(&untagged(0x86dd, &later_fragment)), "a later fragment, {link:?}");
+        assert!(filter.passes(&untagged(0x86dd, &first_fragment)), "a first one, {link:?}");
+    }
+    let tagged = frame(Link::Ethernet, &[(0x8100, 7)], false, 0x0800, &[0x45; 60]);
+    assert!(!Filter::of(Link::Ethernet).passes(&tagged), "tagged IPv4");
+}
+
+#[test]
+fn what_an_arp_request_says() {
+    let bytes =
+        frame(Link::Ethernet, &[(0x88a8, 100), (0x8100, 0x6007)], false, 0x0806, &arp_request());
+    let sighting = hear(Link::Ethernet, &bytes).unwrap();
+    assert_eq!(sighting.origin, Origin::ArpRequest);
+    assert_eq!(sighting.mac, MacAddr::new(MAC));
+    assert_eq!(sighting.address, Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped());
+    assert_eq!((sighting.vlan.get(), sighting.outer_vlan.get()), (7, 100));
+}

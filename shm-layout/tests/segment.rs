@@ -1,0 +1,349 @@
+//! A segment's life: made, continued, resized, taken over after a kill, removed.
+
+mod common;
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    os::unix::fs::{FileExt, MetadataExt, PermissionsExt},
+    process::Command,
+    time::Duration,
+};
+
+use common::Ring;
+use shm_layout::{
+    AttachError, Counter, CreateError, Event, InterfaceName, Kind, MacAddr, Next, Origin, Position,
+    Reader, RingName, Start, UnixTime, VlanId, Writer, WriterOptions, remove,
+};
+
+fn create(ring: &RingName, slots: u64) -> Writer {
+    Writer::create(&WriterOptions { name: ring.clone(), slots, group: None }).unwrap()
+}
+
+fn refused(ring: &RingName) -> CreateError {
+    Writer::create(&WriterOptions { name: ring.clone(), slots: 8, group: None }).unwrap_err()
+}
+
+fn eth0() -> InterfaceName {
+    "eth0".parse().unwrap()
+}
+
+fn event(n: u64) -> Event {
+    Event {
+        time: UnixTime::from_nanos(n as i64),
+        address: Ipv4Addr::from_bits(n as u32).to_ipv6_mapped(),
+        interface: eth0(),
+        mac: MacAddr::new([2, 0, 0, 0, 0, n as u8]),
+        vlan: VlanId::NONE,
+        outer_vlan: VlanId::NONE,
+        kind: Kind::Pairing(Origin::ArpReply),
+        router: Ipv4Addr::UNSPECIFIED,
+    }
+}
+
+fn publish(writer: &mut Writer, count: u64) {
+    let account = writer.interface(eth0());
+    for _ in 0..count {
+        writer.count(account, Counter::Seen);
+        let event = event(writer.published());
+        writer.publish(account, &event);
+    }
+    writer.wake();
+}
+
+/// Reads to the end: the numbers read, each checked against its event, and the number lost.
+fn drain(reader: &mut Reader) -> (Vec<u64>, u64) {
+    let (mut read, mut lost) = (Vec::new(), 0);
+    loop {
+        match reader.next() {
+            Next::Event(n, found) => {
+                assert_eq!(found, event(n));
+                read.push(n);
+            }
+            Next::Lapped { lost: more } => lost += more,
+            Next::Empty => return (read, lost),
+            Next::Unknown(n, unknown) => panic!("event {n}: {unknown:?}"),
+        }
+    }
+}
+
+fn range(from: u64, to: u64) -> Vec<u64> {
+    (from..to).collect()
+}
+
+#[test]
+fn starts_where_it_is_told_to() {
+    let ring = Ring::new();
+    let mut writer = create(&ring, 8);
+    publish(&mut writer, 20);
+    let mut oldest = Reader::attach(&ring, Start::Oldest).unwrap();
+    let mut now = Reader::attach(&ring, Start::Now).unwrap();
+    let generation = now.generation();
+    let at = |sequence| Start::At(Position { generation, sequence });
+    let mut held = Reader::attach(&ring, at(15)).unwrap();
+    let mut lapped = Reader::attach(&ring, at(3)).unwrap();
+    let elsewhere = Start::At(Position { generation: generation ^ 1, sequence: 15 });
+    let mut foreign = Reader::attach(&ring, elsewhere).unwrap();
+    let mut beyond = Reader::attach(&ring, at(21)).unwrap();
+    publish(&mut writer, 0);
+    assert_eq!(drain(&mut oldest), (range(12, 20), 0));
+    assert_eq!(drain(&mut now), (vec![], 0));
+    assert_eq!(drain(&mut held), (range(15, 20), 0));
+    assert_eq!(drain(&mut lapped), (range(12, 20), 9));
+    assert_eq!(drain(&mut foreign), (range(12, 20), 0));
+    assert_eq!(drain(&mut beyond), (range(12, 20), 0));
+    publish(&mut writer, 1);
+    assert_eq!(drain(&mut now), (vec![20], 0));
+}
+
+#[test]
+fn slots_are_rounded_up_and_bounded() {
+    for (asked, given) in [(0, 2), (1, 2), (2, 2), (3, 4), (100, 128), (65_536, 65_536)] {
+        let ring = Ring::new();
+        let _writer = create(&ring, asked);
+        assert_eq!(Reader::attach(&ring, Start::Now).unwrap().slots(), given);
+    }
+    for asked in [(1 << 28) + 1, u64::MAX] {
+        let ring = Ring::new();
+        let options = WriterOptions { name: ring.clone(), slots: asked, group: None };
+        assert!(matches!(Writer::create(&options), Err(CreateError::TooLarge(_))));
+    }
+}
+
+#[test]
+fn a_restarted_writer_continues() {
+    let ring = Ring::new();
+    let mut writer = create(&ring, 8);
+    publish(&mut writer, 5);
+    let mut running = Reader::attach(&ring, Start::Oldest).unwrap();
+    assert_eq!(drain(&mut running), (range(0, 5), 0));
+    let position = running.position();
+    drop(writer);
+    assert_eq!(running.writer(), None);
+
+    let mut writer = create(&ring, 8);
+    assert_eq!(running.writer(), Some(std::process::id().into()));
+    assert_eq!(writer.published(), 5);
+    publish(&mut writer, 3);
+    assert_eq!(drain(&mut running), (range(5, 8), 0));
+    let mut was_down = Reader::attach(&ring, Start::At(position)).unwrap();
+    assert_eq!(drain(&mut was_down), (range(5, 8), 0));
+    let accounts = writer.accounts();
+    assert_eq!(accounts.len(), 1, "the same interface has the same account");
+    assert_eq!(accounts[0].get(Counter::Published), 8);
+}
+
+#[test]
+fn one_writer_at_a_time() {
+    let ring = Ring::new();
+    let writer = create(&ring, 8);
+    let text = refused(&ring).to_string();
+    assert!(text.contains(&format!("in use by another collector, process {}", std::process::id())));
+    assert!(matches!(remove(&ring), Err(CreateError::Busy(..))));
+    drop(writer);
+    drop(create(&ring, 8));
+}
+
+#[test]
+fn another_size_is_the_same_stream() {
+    let ring = Ring::new();
+    let mut writer = create(&ring, 8);
+    publish(&mut writer, 20);
+    let mut behind = Reader::attach(&ring, Start::Oldest).unwrap();
+    let mut down = Reader::attach(&ring, Start::Oldest).unwrap();
+    assert!(matches!(down.next(), Next::Event(12, _)));
+    let position = down.position();
+    let long_down = Position { sequence: 2, ..position };
+    drop(down);
+    drop(writer);
+
+    let mut writer = create(&ring, 32);
+    assert_eq!(writer.published(), 20);
+    publish(&mut writer, 4);
+    assert!(behind.is_retired() && behind.is_replaced());
+    assert_eq!(drain(&mut behind), (range(12, 20), 0), "the old segment is read to its end");
+    let mut follows = Reader::attach(&ring, Start::At(behind.position())).unwrap();
+    assert_eq!(drain(&mut follows), (range(20, 24), 0));
+    assert!(!follows.is_retired() && !follows.is_replaced());
+    let mut was_down = Reader::attach(&ring, Start::At(position)).unwrap();
+    assert_eq!(drain(&mut was_down), (range(13, 24), 0));
+    let mut was_long_down = Reader::attach(&ring, Start::At(long_down)).unwrap();
+    assert_eq!(drain(&mut was_long_down), (range(12, 24), 10));
+    assert_eq!(writer.accounts()[0].get(Counter::Published), 24);
+    drop(writer);
+
+    let mut writer = create(&ring, 4);
+    publish(&mut writer, 1);
+    assert_eq!(drain(&mut follows), (vec![], 0));
+    let mut follows = Reader::attach(&ring, Start::At(follows.position())).unwrap();
+    assert_eq!(drain(&mut follows), (vec![24], 0));
+    let mut oldest = Reader::attach(&ring, Start::Oldest).unwrap();
+    assert_eq!(drain(&mut oldest), (range(21, 25), 0));
+}
+
+#[test]
+fn the_frame_in_hand_at_a_kill_is_accounted_for() {
+    // Killed after publishing, before the counter: the head knows.
+    for (published, outcome) in [(true, Counter::Published), (false, Counter::Interrupted)] {
+        let ring = Ring::new();
+        let mut writer = create(&ring, 8);
+        publish(&mut writer, 3);
+        let account = writer.interface(eth0());
+        let other = writer.interface("eth1".parse().unwrap());
+        writer.count(other, Counter::Seen);
+        writer.count(other, Counter::HopLimit);
+        writer.count(account, Counter::Seen);
+        drop(writer);
+        if published {
+            add_to_head(&ring);
+        }
+        let accounts = create(&ring, 8).accounts();
+        let eth0 = accounts.iter().find(|account| account.name == eth0()).unwrap();
+        assert_eq!(eth0.get(Counter::Seen), 4);
+        assert_eq!(eth0.get(outcome), if published { 4 } else { 1 });
+        for account in accounts {
+            assert_eq!(account.get(Counter::Seen), account.outcomes());
+        }
+    }
+}
+
+/// As if an event had been published, as far as the header goes.
+fn add_to_head(ring: &RingName) {
+    let file = fs::OpenOptions::new().read(true).write(true).open(ring.path()).unwrap();
+    let mut head = [0; 8];
+    file.read_exact_at(&mut head, 128).unwrap();
+    file.write_all_at(&(u64::from_ne_bytes(head) + 1).to_ne_bytes(), 128).unwrap();
+}
+
+#[test]
+fn more_interfaces_than_accounts_share_the_last() {
+    let ring = Ring::new();
+    let mut writer = create(&ring, 2);
+    for n in 0..shm_layout::MAX_INTERFACES + 10 {
+        let account = writer.interface(format!("eth{n}").parse().unwrap());
+        writer.count(account, Counter::Seen);
+        writer.count(account, Counter::Unrelated);
+    }
+    let accounts = Reader::attach(&ring, Start::Now).unwrap().accounts();
+    assert_eq!(accounts.len(), shm_layout::MAX_INTERFACES);
+    let last = accounts.last().unwrap();
+    assert_eq!((last.name.as_str(), last.get(Counter::Seen)), ("(others)", 11));
+    let seen: u64 = accounts.iter().map(|account| account.get(Counter::Seen)).sum();
+    assert_eq!(seen, shm_layout::MAX_INTERFACES as u64 + 10);
+}
+
+#[test]
+fn removed_and_made_again() {
+    let ring = Ring::new();
+    assert!(remove(&ring).unwrap_err().to_string().contains("no such file"));
+    let mut writer = create(&ring, 8);
+    publish(&mut writer, 2);
+    let mut reader = Reader::attach(&ring, Start::Oldest).unwrap();
+    drop(writer);
+    remove(&ring).unwrap();
+    assert!(!ring.path().exists());
+    assert!(reader.is_retired() && reader.is_replaced());
+    assert_eq!(drain(&mut reader), (range(0, 2), 0), "what it held is still readable");
+    assert!(matches!(Reader::attach(&ring, Start::Oldest), Err(AttachError::Missing)));
+    let generation = reader.generation();
+    let writer = create(&ring, 8);
+    let reader = Reader::attach(&ring, Start::At(reader.position())).unwrap();
+    assert_ne!(reader.generation(), generation);
+    assert_eq!(writer.published(), 0);
+}
+
+#[test]
+fn readable_by_the_group_writable_by_the_owner() {
+    let ring = Ring::new();
+    let options = WriterOptions { name: ring.clone(), slots: 8, group: Some(12_345) };
+    // Only root may give a file to a group it is not in.
+    if let Err(error) = Writer::create(&options) {
+        assert!(error.to_string().contains("operation not permitted"), "{error}");
+        println!("SKIPPED: not root");
+        return;
+    }
+    let file = fs::metadata(ring.path()).unwrap();
+    assert_eq!((file.mode() & 0o7777, file.gid()), (0o640, 12_345));
+    fs::set_permissions(ring.path(), fs::Permissions::from_mode(0o660)).unwrap();
+    assert!(matches!(Reader::attach(&ring, Start::Oldest), Err(AttachError::Unsafe)));
+}
+
+#[test]
+fn what_is_not_a_ring_is_refused_and_left_alone() {
+    for content in [vec![], vec![0; 100], vec![0; 1 << 20], vec![0xff; 1 << 20]] {
+        let ring = Ring::new();
+        fs::write(ring.path(), &content).unwrap();
+        fs::set_permissions(ring.path(), fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(matches!(refused(&ring), CreateError::NotARing(_)));
+        assert!(matches!(remove(&ring), Err(CreateError::NotARing(_))));
+        assert!(matches!(Reader::attach(&ring, Start::Oldest), Err(AttachError::NotARing)));
+        assert_eq!(fs::read(ring.path()).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_header_that_lies_about_its_size_is_refused() {
+    for (offset, value) in [(16, 3_u64), (16, 16), (16, 1 << 40), (16, 0), (40, 0), (0, 7)] {
+        let ring = Ring::new();
+        drop(create(&ring, 8));
+        let file = fs::OpenOptions::new().write(true).open(ring.path()).unwrap();
+        file.write_all_at(&value.to_ne_bytes(), offset).unwrap();
+        assert!(matches!(Reader::attach(&ring, Start::Oldest), Err(AttachError::NotARing)));
+        assert!(matches!(refused(&ring), CreateError::NotARing(_)));
+    }
+}
+
+#[test]
+fn another_layout_is_told_to_readers_and_replaced_by_the_writer() {
+    let ring = Ring::new();
+    drop(create(&ring, 8));
+    let old = Reader::attach(&ring, Start::Oldest).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(ring.path()).unwrap();
+    file.write_all_at(&99_u64.to_ne_bytes(), 8).unwrap();
+    let refused = Reader::attach(&ring, Start::Oldest).unwrap_err();
+    assert!(matches!(refused, AttachError::Version(99)));
+    assert!(refused.to_string().contains("layout version 99"));
+    drop(create(&ring, 8));
+    let new = Reader::attach(&ring, Start::Oldest).unwrap();
+    assert_ne!(new.generation(), old.generation());
+    assert!(old.is_replaced());
+}
+
+#[test]
+fn a_link_in_the_name_s_place_is_not_followed() {
+    let ring = Ring::new();
+    let target = Ring::new();
+    drop(create(&target, 8));
+    std::os::unix::fs::symlink(target.path(), ring.path()).unwrap();
+    assert!(Reader::attach(&ring, Start::Oldest).is_err());
+    assert!(matches!(refused(&ring), CreateError::Io(..)));
+}
+
+#[test]
+fn a_pipe_in_the_name_s_place_does_not_hang() {
+    let ring = Ring::new();
+    assert!(Command::new("mkfifo").arg(ring.path()).status().unwrap().success());
+    assert!(matches!(Reader::attach(&ring, Start::Oldest), Err(AttachError::NotARing)));
+    assert!(matches!(refused(&ring), CreateError::NotARing(_)));
+}
+
+#[test]
+fn waiting_ends_with_an_event_from_any_ring() {
+    let (one, two) = (Ring::new(), Ring::new());
+    let (_quiet, mut writer) = (create(&one, 8), create(&two, 8));
+    let quiet = Reader::attach(&one, Start::Oldest).unwrap();
+    let mut reader = Reader::attach(&two, Start::Oldest).unwrap();
+    let publisher = std::thread::spawn(move || {
+        for _ in 0..200 {
+            publish(&mut writer, 1);
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    });
+    // Far longer than the test may take: without a wake-up this would not end in time.
+    let mut read = 0;
+    while read < 200 {
+        shm_layout::wait_any(&[&quiet, &reader], Duration::from_secs(600));
+        read += drain(&mut reader).0.len();
+    }
+    publisher.join().unwrap();
+}

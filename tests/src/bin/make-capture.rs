@@ -1,0 +1,60 @@
+//! Writes captures: the sample of `tests/data/`, the lines that it must become, and large ones for benchmarks.
+#![forbid(unsafe_code)]
+
+use aw_tests::{bench, sample};
+use clap::{Parser, Subcommand};
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Writes capture files for addrwatch-rs's tests and benchmarks.
+#[derive(Parser)]
+struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Every origin, every kind of header, every refusal
+    Sample {
+        /// Where to write it
+        file: PathBuf,
+    },
+    /// The lines that the sample must become
+    SampleText {
+        /// Where to write them
+        file: PathBuf,
+    },
+    /// Many frames: 60 % ARP, 25 % ND, 15 % other
+    Bench {
+        /// Where to write them
+        file: PathBuf,
+        /// How many
+        #[arg(long, default_value_t = 2_000_000)]
+        frames: u64,
+        /// The same seed makes the same file
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    let (file, result) = match Options::parse().what {
+        What::Sample { file } => (file.clone(), std::fs::write(file, sample::capture())),
+        What::SampleText { file } => (file.clone(), std::fs::write(file, sample::text("pcap"))),
+        What::Bench { file, frames, seed } => {
+            let result = File::create(&file)
+                .and_then(|out| bench::write(BufWriter::with_capacity(1 << 20, out), frames, seed));
+            (file, result)
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("make-capture: write {}: {error}", file.display());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Two network namespaces and a veth pair between them, which vanish with the test.
+
+use crate::rig::skip;
+use std::path::Path;
+use std::process::{Command, id};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// One end of the wire.
+pub struct Host {
+    namespace: String,
+    /// Its MAC, as text.
+    pub mac: String,
+}
+
+/// The wire: `here` listens on `veth0`, `there` speaks on `veth1`. IPv6 is off at both ends until switched on, so that
+/// nothing is said that the test does not say.
+pub struct Lan {
+    /// Has `veth0`.
+    pub here: Host,
+    /// Has `veth1`.
+    pub there: Host,
+}
+
+/// MAC of `veth0`.
+pub const HERE: &str = "02:aa:00:00:00:01";
+/// MAC of `veth1`.
+pub const THERE: &str = "02:aa:00:00:00:02";
+
+impl Lan {
+    /// Makes it, or says why the test is skipped.
+    pub fn new() -> Option<Lan> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let host = |side: &str, mac: &str| Host {
+            namespace: format!("awt-{}-{number}-{side}", id()),
+            mac: mac.into(),
+        };
+        // Made before the namespaces are, so that half of them do not stay behind.
+        let lan = Lan { here: host("h", HERE), there: host("t", THERE) };
+        match lan.make() {
+            Ok(()) => Some(lan),
+            Err(why) => {
+                skip(&format!("no network namespaces here: {why}"));
+                None
+            }
+        }
+    }
+
+    fn make(&self) -> Result<(), String> {
+        let (here, there) = (&self.here.namespace, &self.there.namespace);
+        ip(&format!("netns add {here}"))?;
+        ip(&format!("netns add {there}"))?;
+        for host in [&self.here, &self.there] {
+            for which in ["all", "default"] {
+                host.try_run(&["sysctl", "-qw", &format!("net.ipv6.conf.{which}.disable_ipv6=1")])?;
+            }
+        }
+        ip(&format!(
+            "link add veth0 netns {here} address {HERE} type veth peer name veth1 netns {there} address {THERE}"
+        ))?;
+        ip(&format!("-n {here} link set veth0 up"))?;
+        ip(&format!("-n {there} link set veth1 up"))
+    }
+}
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        for host in [&self.here, &self.there] {
+            if Path::new("/run/netns").join(&host.namespace).exists() {
+                let _ = ip(&format!("netns del {}", host.namespace));
+            }
+        }
+    }
+}
+
+impl Host {
+    /// A command that runs there; its process id is the program's own, for `ip` becomes it.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace]).arg(program);
+        command
+    }
+
+    /// Runs it there, to its end; panics when it fails.
+    #[track_caller]
+    pub fn run(&self, words: &[&str]) {
+        self.try_run(words).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// `ip` with these words, in this namespace; panics when it fails.
+    #[track_caller]
+    pub fn ip(&self, words: &str) {
+        ip(&format!("-n {} {words}", self.namespace)).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Switches IPv6 on, without a link-local address of the kernel's own choice.
+    pub fn ipv6(&self, interface: &str) {
+        self.ip(&format!("link set {interface} addrgenmode none"));
+        self.run(&["sysctl", "-qw", &format!("net.ipv6.conf.{interface}.disable_ipv6=0")]);
+    }
+
+    /// Sends these frames, as they are, through scapy.
+    #[track_caller]
+    pub fn scapy(&self, interface: &str, python: &str) {
+        let script = format!(
+            "from scapy.all import *\nconf.verb = 0\nsend = lambda p: sendp(p, iface='{interface}')\n{python}"
+        );
+        self.run(&["/usr/bin/python3", "-c", &script]);
+    }
+
+    fn try_run(&self, words: &[&str]) -> Result<(), String> {
+        let mut command = self.command(words[0]);
+        succeed(command.args(&words[1..]))
+    }
+}
+
+fn ip(words: &str) -> Result<(), String> {
+    succeed(Command::new("ip").args(words.split_whitespace()))
+}
+
+fn succeed(command: &mut Command) -> Result<(), String> {
+    match command.output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+        }
+        Err(error) => Err(format!("{command:?}: {error}")),
+    }
+}

@@ -1,0 +1,51 @@
+//! A collector that listens on an interface.
+
+use crate::lan::Host;
+use crate::rig::{Run, binary};
+use crate::ring::Ring;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A collector that listens, on the interface that it says it listens on.
+pub struct Listening {
+    /// Its process.
+    pub run: Run,
+    since: u64,
+    _ring: Ring,
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+impl Listening {
+    /// Starts it with these options and interfaces, and waits until it listens on this one.
+    #[track_caller]
+    pub fn start(host: &Host, arguments: &[&str], interface: &str) -> Self {
+        let ring = Ring::new();
+        let mut command = host.command(binary("collector"));
+        command.args(["--ring", ring.name(), "-v"]).args(arguments);
+        let run = Run::start(command);
+        run.stderr.wait_for(&format!("collector: listening on {interface}"));
+        Listening { run, since: now(), _ring: ring }
+    }
+
+    /// Waits for exactly these lines (without their times), and ends the collector, which must have heard nothing else.
+    #[track_caller]
+    pub fn hears(self, expected: &[String]) {
+        self.run.stdout.wait_for_lines(expected.len());
+        assert_eq!(self.stop(), expected);
+    }
+
+    /// Ends the collector: its lines without their times, which must be the present.
+    #[track_caller]
+    pub fn stop(self) -> Vec<String> {
+        let finished = self.run.stop().ok();
+        let without_time = |line: &str| {
+            let (time, rest) = line.split_once(' ').expect("a time");
+            let time: u64 = time.parse().expect("seconds");
+            assert!((self.since..=now()).contains(&time), "{line}");
+            rest.to_owned()
+        };
+        finished.stdout.lines().map(without_time).collect()
+    }
+}

@@ -1,0 +1,225 @@
+//! One frame for each reason to refuse it, beside the counter that must be the only one to move.
+
+use crate::frames::{ARP, Arp, BROADCAST, DOT1Q, Ethernet, IPV6, Mac, padded, station};
+use crate::neighbor::*;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// A frame that must not become an event.
+pub struct Refusal {
+    /// What is wrong with it.
+    pub wrong: &'static str,
+    /// The counter, as `collector -v` prints it.
+    pub counter: &'static str,
+    /// What was captured.
+    pub bytes: Vec<u8>,
+    /// How long it was on the wire.
+    pub wire_length: usize,
+}
+
+const IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 66);
+const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
+const NOBODY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+const IP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x66);
+const PEER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xfe);
+const NOBODY6: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
+const GROUP6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x66);
+/// Like a solicited-node address, but for one word.
+const NEARLY6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 2, 0xff00, 0x66);
+
+/// All of them. The pairings that they would make, were they let through, are of 192.0.2.66 or
+/// 2001:db8::66.
+pub fn all() -> Vec<Refusal> {
+    let mut table = Table(Vec::new());
+    arp(&mut table);
+    neighbor(&mut table);
+    option(&mut table);
+    short_on_the_wire(&mut table);
+    cut_by_the_capture(&mut table);
+    table.0
+}
+
+fn mac() -> Mac {
+    station(0x66)
+}
+
+fn request() -> Arp {
+    Arp::request(mac(), IP, PEER)
+}
+
+fn solicitation() -> Neighbor {
+    Neighbor::solicit(mac(), IP6, PEER6)
+}
+
+/// Each method adds a good packet of its kind, spoiled.
+struct Table(Vec<Refusal>);
+
+impl Table {
+    fn frame(&mut self, counter: &'static str, wrong: &'static str, bytes: Vec<u8>) {
+        let wire_length = bytes.len();
+        self.0.push(Refusal { wrong, counter, bytes, wire_length });
+    }
+
+    fn arp(&mut self, counter: &'static str, wrong: &'static str, spoil: impl FnOnce(&mut Arp)) {
+        let mut arp = request();
+        spoil(&mut arp);
+        self.frame(counter, wrong, arp.on(&Ethernet::from(mac())));
+    }
+
+    fn ns(
+        &mut self,
+        counter: &'static str,
+        wrong: &'static str,
+        spoil: impl FnOnce(&mut Neighbor),
+    ) {
+        self.neighbor(counter, wrong, solicitation(), spoil);
+    }
+
+    fn na(
+        &mut self,
+        counter: &'static str,
+        wrong: &'static str,
+        spoil: impl FnOnce(&mut Neighbor),
+    ) {
+        self.neighbor(counter, wrong, Neighbor::advertise(mac(), IP6), spoil);
+    }
+
+    fn dad(
+        &mut self,
+        counter: &'static str,
+        wrong: &'static str,
+        spoil: impl FnOnce(&mut Neighbor),
+    ) {
+        self.neighbor(counter, wrong, Neighbor::probe(IP6), spoil);
+    }
+
+    fn neighbor(
+        &mut self,
+        counter: &'static str,
+        wrong: &'static str,
+        mut packet: Neighbor,
+        spoil: impl FnOnce(&mut Neighbor),
+    ) {
+        spoil(&mut packet);
+        self.frame(counter, wrong, packet.frame(mac()));
+    }
+}
+
+fn arp(table: &mut Table) {
+    table.arp("arp_hardware_type", "hardware type 15, frame relay", |arp| arp.hardware = 15);
+    table.arp("arp_protocol_type", "protocol type 0x86dd", |arp| arp.protocol = IPV6);
+    table.arp("arp_hardware_size", "MACs of 8 bytes", |arp| arp.hardware_size = 8);
+    table.arp("arp_hardware_size", "MACs of no bytes", |arp| arp.hardware_size = 0);
+    table.arp("arp_protocol_size", "addresses of 16 bytes", |arp| arp.protocol_size = 16);
+    table.arp("arp_operation", "operation 0", |arp| arp.operation = 0);
+    table.arp("arp_operation", "operation 3, RARP's", |arp| arp.operation = 3);
+    table.arp("broadcast_mac", "ARP from the broadcast MAC", |arp| arp.sender_mac = BROADCAST);
+    table.arp("zero_mac", "ARP from no MAC", |arp| arp.sender_mac = [0; 6]);
+    table.arp("unspecified_address", "nobody asks for nobody", |arp| {
+        (arp.sender_ip, arp.target_ip) = (NOBODY, NOBODY);
+    });
+}
+
+fn neighbor(table: &mut Table) {
+    table.ns("ip_version", "ethertype IPv6, version 4", |ns| ns.version = 4);
+    table.ns("hop_limit", "NS with hop limit 254", |ns| ns.hop_limit = 254);
+    table.na("hop_limit", "NA with hop limit 64", |na| na.hop_limit = 64);
+    table.dad("hop_limit", "DAD with hop limit 1", |dad| dad.hop_limit = 1);
+    table.ns("code", "NS with code 1", |ns| ns.code = 1);
+    table.na("code", "NA with code 255", |na| na.code = 255);
+    table.ns("multicast_address", "NS for a group", |ns| ns.target = GROUP6);
+    table.na("multicast_address", "NA of a group", |na| na.target = GROUP6);
+    table.ns("multicast_address", "NS from a group", |ns| ns.source = GROUP6);
+    table.dad("dad_destination", "DAD to all nodes", |dad| dad.destination = ALL_NODES);
+    table.dad("dad_destination", "DAD to one station", |dad| dad.destination = PEER6);
+    table.dad("dad_destination", "DAD to ff02::2:ff00:66", |dad| dad.destination = NEARLY6);
+    table.na("solicited_multicast", "solicited NA to all nodes", |na| na.flags = SOLICITED);
+    table.ns("fragmented", "NS, an atomic fragment", |ns| ns.extensions.push(fragment(0)));
+    table.na("fragmented", "NA, a first fragment", |na| na.extensions.push(fragment(1)));
+    table.dad("fragmented", "DAD, hop-by-hop options, then a fragment header", |dad| {
+        dad.extensions = vec![padding_options(HOP_BY_HOP, 1), fragment(0)];
+    });
+    table.ns("extension_header", "hop-by-hop options behind others", |ns| {
+        ns.extensions =
+            vec![padding_options(DESTINATION_OPTIONS, 1), padding_options(HOP_BY_HOP, 1)];
+    });
+    table.dad("unspecified_address", "DAD for ::", |dad| {
+        *dad = Neighbor::probe(NOBODY6);
+    });
+    table.na("unspecified_address", "NA of ::", |na| na.target = NOBODY6);
+    table.frame("zero_mac", "DAD from no MAC", Neighbor::probe(IP6).frame([0; 6]));
+    table.frame(
+        "broadcast_mac",
+        "DAD from the broadcast MAC",
+        Neighbor::probe(IP6).frame(BROADCAST),
+    );
+}
+
+fn option(table: &mut Table) {
+    table.dad("dad_link_layer", "DAD with a source link-layer option", |dad| {
+        dad.options.push(link_layer(SOURCE_LINK_LAYER, mac()));
+    });
+    table
+        .ns("zero_length_option", "NS whose MAC's option has no length", |ns| ns.options[0][1] = 0);
+    table.na("zero_length_option", "NA with an option of no length behind the MAC's", |na| {
+        na.options.push(vec![14, 0, 0, 0, 0, 0, 0, 0]);
+    });
+    table.ns("option_length", "NS whose MAC's option has 16 bytes", |ns| {
+        ns.options[0][1] = 2;
+        ns.options[0].extend([0; 8]);
+    });
+    table.ns("no_pairing", "NS without a MAC", |ns| ns.options.clear());
+    table.na("no_pairing", "NA without a MAC", |na| na.options.clear());
+    table.na("no_pairing", "NA with the other option", |na| na.options[0][0] = SOURCE_LINK_LAYER);
+    table.ns("no_pairing", "NS with the other option", |ns| ns.options[0][0] = TARGET_LINK_LAYER);
+    table.ns("broadcast_mac", "NS of the broadcast MAC", |ns| {
+        ns.options = vec![link_layer(SOURCE_LINK_LAYER, BROADCAST)];
+    });
+    table.na("zero_mac", "NA of no MAC", |na| {
+        na.options = vec![link_layer(TARGET_LINK_LAYER, [0; 6])];
+    });
+}
+
+fn short_on_the_wire(table: &mut Table) {
+    let ethernet = Ethernet::from(mac());
+    let tagged = ethernet.clone().tag(DOT1Q, 5);
+    let arp = request().bytes();
+    let ns = solicitation().bytes();
+    for (wrong, bytes) in [
+        ("nothing behind the ethertype of ARP", ethernet.frame(ARP, &[])),
+        ("ARP of 27 bytes", ethernet.frame(ARP, &arp[..27])),
+        ("tagged ARP of 20 bytes", tagged.frame(ARP, &arp[..20])),
+        ("nothing behind the ethertype of IPv6", ethernet.frame(IPV6, &[])),
+        ("IPv6 of 39 bytes", ethernet.frame(IPV6, &ns[..39])),
+        ("NS of 23 bytes", ethernet.frame(IPV6, &shortened(&ns, 63))),
+        ("NS whose option ends after two bytes", ethernet.frame(IPV6, &shortened(&ns, 66))),
+        ("NS shorter than its IPv6 length says", ethernet.frame(IPV6, &ns[..64])),
+    ] {
+        table.frame("truncated", wrong, bytes);
+    }
+    table.ns("truncated", "NS whose option is longer than the packet", |ns| ns.options[0][1] = 9);
+    table.ns("truncated", "an extension header longer than the packet", |ns| {
+        let (number, mut bytes) = padding_options(DESTINATION_OPTIONS, 1);
+        bytes[1] = 200;
+        ns.extensions.push((number, bytes));
+    });
+}
+
+/// Whole on the wire, but not in the file.
+fn cut_by_the_capture(table: &mut Table) {
+    let ns = solicitation().frame(mac());
+    for (wrong, whole, kept) in [
+        ("ARP of which 40 bytes are kept", request().frame(), 40),
+        ("ARP of which all but the padding is kept", padded(request().frame()), 42),
+        ("NS of which all but two bytes is kept", ns, 84),
+    ] {
+        table.frame("truncated", wrong, whole[..kept].to_vec());
+        table.0.last_mut().expect("just added").wire_length = whole.len();
+    }
+}
+
+/// An IPv6 packet cut to `length`, its own length field with it.
+fn shortened(packet: &[u8], length: usize) -> Vec<u8> {
+    let mut packet = packet[..length].to_vec();
+    packet[4..6].copy_from_slice(&((length - 40) as u16).to_be_bytes());
+    packet
+}

@@ -1,0 +1,271 @@
+//! Runs the real binaries: processes that end with the test, output that can be waited for. Every wait has a bound, so that a broken product fails a test and never hangs it; no test asserts on time.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::Permissions;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long anything may take before the test gives up: a bound on failure, not a promise of speed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a binary of this build lies: beside the directory of the test executables.
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test knows where it is");
+    let profile = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+    let path = profile.join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build --workspace --bins` first",
+        path.display()
+    );
+    path
+}
+
+/// A command that runs one of the product's binaries.
+pub fn program(name: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary(name));
+    command.args(arguments);
+    command
+}
+
+/// What a process wrote to one of its outputs, so far.
+#[derive(Clone, Default)]
+pub struct Written(Arc<(Mutex<State>, Condvar)>);
+
+#[derive(Default)]
+struct State {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Written {
+    fn read(stream: impl Read + Send + 'static) -> (Self, JoinHandle<()>) {
+        let written = Written::default();
+        let sink = written.clone();
+        let reader = std::thread::spawn(move || {
+            let mut stream = BufReader::new(stream);
+            let mut bytes = Vec::new();
+            while stream.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
+                let line = String::from_utf8_lossy(&bytes).into_owned();
+                sink.0.0.lock().unwrap().lines.push(line);
+                sink.0.1.notify_all();
+                bytes.clear();
+            }
+            sink.0.0.lock().unwrap().ended = true;
+            sink.0.1.notify_all();
+        });
+        (written, reader)
+    }
+
+    /// All of it, line ends included.
+    pub fn text(&self) -> String {
+        self.0.0.lock().unwrap().lines.concat()
+    }
+
+    /// How many lines there are.
+    pub fn count(&self) -> usize {
+        self.0.0.lock().unwrap().lines.len()
+    }
+
+    /// Waits until `found` makes something of the lines; panics when the stream ended first, or patience did.
+    pub fn wait_until<T>(&self, what: &str, mut found: impl FnMut(&[String]) -> Option<T>) -> T {
+        let give_up = Instant::now() + PATIENCE;
+        let mut state = self.0.0.lock().unwrap();
+        loop {
+            if let Some(value) = found(&state.lines) {
+                return value;
+            }
+            let left = give_up.saturating_duration_since(Instant::now());
+            if state.ended || left.is_zero() {
+                let how = if state.ended { "the output ended" } else { "patience ended" };
+                let text = state.lines.concat();
+                drop(state);
+                panic!("waited for {what}, but {how}; written so far:\n{text}");
+            }
+            state = self.0.1.wait_timeout(state, left).unwrap().0;
+        }
+    }
+
+    /// Waits for a line that contains this text, and returns it without its end.
+    pub fn wait_for(&self, text: &str) -> String {
+        self.wait_until(text, |lines| lines.iter().find(|line| line.contains(text)).cloned())
+            .trim_end()
+            .to_owned()
+    }
+
+    /// Waits for that many lines.
+    pub fn wait_for_lines(&self, count: usize) {
+        self.wait_until(&format!("{count} lines"), |lines| (lines.len() >= count).then_some(()));
+    }
+}
+
+/// A process that runs; killed, if it still does, when dropped.
+pub struct Run {
+    child: Child,
+    /// Its standard input, until it is taken.
+    pub stdin: Option<ChildStdin>,
+    /// Its standard output.
+    pub stdout: Written,
+    /// Its standard error.
+    pub stderr: Written,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Run {
+    /// Starts it, all three streams in our hands.
+    pub fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+        let stdin = child.stdin.take();
+        let (stdout, out) = Written::read(child.stdout.take().expect("piped"));
+        let (stderr, err) = Written::read(child.stderr.take().expect("piped"));
+        Run { child, stdin, stdout, stderr, readers: vec![out, err] }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("our own child can be signalled");
+    }
+
+    /// Waits for it to end, and for all that it wrote.
+    pub fn finish(mut self) -> Finished {
+        drop(self.stdin.take());
+        let give_up = Instant::now() + PATIENCE;
+        let status = loop {
+            match self.child.try_wait().expect("our own child can be waited for") {
+                Some(status) => break status,
+                None if Instant::now() < give_up => std::thread::sleep(Duration::from_millis(2)),
+                None => panic!(
+                    "it did not end; stdout:\n{}\nstderr:\n{}",
+                    self.stdout.text(),
+                    self.stderr.text()
+                ),
+            }
+        };
+        for reader in self.readers.drain(..) {
+            reader.join().expect("a reader thread does not panic");
+        }
+        Finished { status, stdout: self.stdout.text(), stderr: self.stderr.text() }
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub fn stop(self) -> Finished {
+        self.signal(Signal::TERM);
+        self.finish()
+    }
+
+    /// Sends SIGKILL and waits for the end.
+    pub fn kill(self) -> Finished {
+        self.signal(Signal::KILL);
+        self.finish()
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A process that ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// How.
+    pub status: ExitStatus,
+    /// All of its standard output.
+    pub stdout: String,
+    /// All of its standard error.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Panics unless it exited with 0; returns itself.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.status.code(), Some(0), "{self:#?}");
+        self
+    }
+
+    /// Panics unless it exited with 1 and said one line about it, `program: ...`, with each of these texts; returns
+    /// itself.
+    #[track_caller]
+    pub fn refused(self, program: &str, texts: &[&str]) -> Self {
+        assert_eq!(self.status.code(), Some(1), "{self:#?}");
+        let own = format!("{program}: ");
+        let lines: Vec<&str> = self.stderr.lines().collect();
+        assert!(
+            lines.len() == 1 && lines[0].starts_with(&own),
+            "one line `{own}...` was expected: {self:#?}"
+        );
+        for text in texts {
+            assert!(lines[0].contains(text), "{text:?} is not in: {}", lines[0]);
+        }
+        self
+    }
+}
+
+/// Runs it to its end with this standard input.
+pub fn run_with(command: Command, input: &[u8]) -> Finished {
+    let mut run = Run::start(command);
+    let mut stdin = run.stdin.take().expect("piped");
+    let input = input.to_vec();
+    // In a thread, for it may be more than a pipe holds; that the process does not want it all is its own affair.
+    let feeder = std::thread::spawn(move || drop(stdin.write_all(&input)));
+    let finished = run.finish();
+    feeder.join().expect("the feeder does not panic");
+    finished
+}
+
+/// Runs it to its end with no input.
+pub fn run(command: Command) -> Finished {
+    run_with(command, &[])
+}
+
+/// Waits until something is so; a bound on failure only.
+#[track_caller]
+pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
+    let give_up = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < give_up, "patience ended before {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A directory that everybody can reach, with copies of these binaries: where the build lies, an unprivileged user may
+/// have no way to.
+pub fn public_copy(names: &[&str]) -> TempDir {
+    let directory = tempfile::tempdir_in("/tmp").expect("a temporary directory");
+    let open = Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), open).expect("our own directory can be opened");
+    for name in names {
+        // By another process: a copy that we hold open for writing, if only for the moment in which another thread
+        // starts a program and hands it all our files, cannot be run ("text file busy").
+        run({
+            let mut copy = Command::new("cp");
+            copy.arg(binary(name)).arg(directory.path());
+            copy
+        })
+        .ok();
+    }
+    directory
+}
+
+/// Says, past the test harness that would swallow it, that a test was skipped; where CI runs, that is a failure.
+pub fn skip(why: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "CI must run this test, but: {why}");
+    let thread = std::thread::current();
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {}: {why}", thread.name().unwrap_or("test"));
+}
