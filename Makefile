@@ -26,7 +26,7 @@ run: build
 test:
 	@contrib/setup.sh build test
 	cargo build --workspace --bins
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 	tests/loom.sh
 
 bench:

@@ -35,9 +35,17 @@ fi
 cd "$(dirname "$0")/.."
 programs=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 ring=/make-run.$$
-stopped='' ended='' child=''
-trap 'stopped=1; [[ ! $child ]] || kill "$child" 2>/dev/null || true' INT TERM HUP
+stopped='' ended='' child='' told=''
+trap 'stopped=1; tell_child' INT TERM HUP
 trap 'ended=1' USR1 # from the part above: the collector has ended
+
+# Ends it, once: at a second signal it would not even finish its last line.
+tell_child() {
+  if [[ $child && ! $told ]]; then
+    told=1
+    kill "$child" 2>/dev/null || true
+  fi
+}
 
 fail() {
   echo "make run: $*" >&2
@@ -87,7 +95,7 @@ code=0
 if [[ ! $stopped && ! $ended && -e /dev/shm$ring ]]; then
   start "$programs/aw-stdout" --replay -m "$ring"
   [[ $stopped || $ended ]] || wait -n "$keeper" "$child" || code=$?
-  kill "$child" 2>/dev/null || true
+  tell_child
 fi
 [[ ! $hold ]] || exec {hold}>&-
 [[ ! $child ]] || await "$child"
