@@ -2,11 +2,15 @@
 #![forbid(unsafe_code)]
 
 use aw_tests::collect::{json, stdout_of};
-use aw_tests::feed::{number_of, numbered_lines, publish};
-use aw_tests::rig::{Run, run, wait_until};
+use aw_tests::feed::{
+    Follower, number_of, numbered_capture, numbered_lines, publish, reading_collector,
+};
+use aw_tests::rig::{PATIENCE, Run, run, wait_until};
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
 use std::fs;
+use std::io::Write;
+use std::time::Instant;
 
 /// Waits until the reader has this ring mapped and sleeps.
 #[track_caller]
@@ -78,6 +82,25 @@ fn it_ends_cleanly_when_told() {
         following.signal(signal);
         assert!(following.finish().ok().stderr.ends_with("3 events, 0 lost\n"));
     }
+}
+
+/// A reader that sleeps is woken by the event, not by its own clock: so many times one after the other that a reader
+/// which only looked now and then would need minutes, where a second is enough.
+#[test]
+fn a_sleeping_reader_is_woken() {
+    let ring = Ring::new();
+    let mut collector = Run::start(reading_collector(&ring, &["-q"]));
+    let mut stdin = collector.stdin.take().unwrap();
+    let mut follower = Follower::start(&ring);
+    let begun = Instant::now();
+    for number in 1..501 {
+        // The file's header is in the first capture only.
+        let capture = numbered_capture(number..number + 1);
+        stdin.write_all(if number == 1 { &capture } else { &capture[24..] }).unwrap();
+        follower.wait_for(number);
+        assert!(begun.elapsed() < PATIENCE, "only {number} events arrived");
+    }
+    follower.stop().1.ok();
 }
 
 #[test]

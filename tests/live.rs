@@ -35,6 +35,7 @@ send(ether(11, 0x88a8) / Dot1Q(vlan=200, type=0x8100) / Dot1Q(vlan=11) / arp(11)
 send(ether(12, 0x88a8) / Dot1Q(vlan=12) / ns(12))
 send(ether(13, 0x8100) / Dot1Q(vlan=0, prio=5) / arp(13))
 send(ether(14, 0x8100) / Dot1Q(vlan=30) / Dot1Q(vlan=20) / Dot1Q(vlan=14) / na(14))
+send(ether(16, 0x8100) / Dot1Q(vlan=40) / Dot1Q(vlan=30) / Dot1Q(vlan=20) / Dot1Q(vlan=16) / arp(16))
 send(Dot3(src=mac(15), dst='ff:ff:ff:ff:ff:ff') / LLC(dsap=0xaa, ssap=0xaa, ctrl=3) / SNAP(OUI=0, code=0x806) / arp(15))
 ";
 
@@ -54,6 +55,7 @@ fn frames(interface: &str) -> Vec<String> {
         "12 02:00:00:00:00:0c 2001:db8::c ND_NS",
         "0 02:00:00:00:00:0d 192.0.2.13 ARP_REQ",
         "14 02:00:00:00:00:0e 2001:db8::e ND_NA",
+        "16 02:00:00:00:00:10 192.0.2.16 ARP_REQ",
         "0 02:00:00:00:00:0f 192.0.2.15 ARP_REQ",
     ]
     .map(|line| format!("{interface} {line}"))
@@ -80,7 +82,7 @@ fn frames_on_any_interface() {
     let last = all.last().unwrap();
     listening.run.stdout.wait_for(last);
     let mut heard = listening.stop();
-    let stacked = [" 9 ", " 10 ", " 11 ", " 14 "].map(|vlan| format!("any{vlan}"));
+    let stacked = [" 9 ", " 10 ", " 11 ", " 14 ", " 16 "].map(|vlan| format!("any{vlan}"));
     let is_stacked = |line: &String| stacked.iter().any(|start| line.starts_with(start));
     let without: Vec<String> = all.iter().filter(|line| !is_stacked(line)).cloned().collect();
     assert!(heard.iter().all(|line| all.contains(line)), "{heard:#?}");

@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::{self, Read},
-    os::{fd::AsFd, unix::net::UnixStream},
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
@@ -13,13 +12,13 @@ use rustix::{
     net::{AddressFamily, SocketType, netdevice::name_to_index, socket},
 };
 use shm_layout::InterfaceName;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::{
     Stop, failed, filter,
     link::{Frame, Link},
     options::Options,
     pipeline::{Pipeline, Source},
+    signals::Signals,
 };
 
 /// Longest frame kept. Neighbor Discovery is never fragmented (RFC 6980), so it fits an Ethernet
@@ -120,7 +119,7 @@ fn explain(error: &pcap::Error) -> String {
 
 /// Listens until a signal ends it, or no interface is left.
 pub fn run(mut listeners: Vec<Listener>, pipeline: &mut Pipeline) -> Result<(), Stop> {
-    let mut signals = stop_signals().map_err(|e| failed(format_args!("register signals: {e}")))?;
+    let signals = Signals::register()?;
     let mut sources: Vec<Source> =
         listeners.iter().map(|listener| pipeline.source(listener.name, listener.link)).collect();
     let names: Vec<_> = listeners.iter().map(|listener| listener.name.as_str()).collect();
@@ -128,7 +127,7 @@ pub fn run(mut listeners: Vec<Listener>, pipeline: &mut Pipeline) -> Result<(), 
     let mut beat = Instant::now();
     loop {
         let ready = wait(&listeners, &signals)?;
-        if matches!(signals.read(&mut [0]), Ok(1)) {
+        if signals.stopped() {
             return Ok(());
         }
         let mut lost = Vec::new();
@@ -170,17 +169,8 @@ impl Listener {
     }
 }
 
-/// A stream that has a byte to read once SIGINT or SIGTERM came.
-fn stop_signals() -> io::Result<UnixStream> {
-    let (read, write) = UnixStream::pair()?;
-    read.set_nonblocking(true)?;
-    signal_hook::low_level::pipe::register(SIGINT, write.try_clone()?)?;
-    signal_hook::low_level::pipe::register(SIGTERM, write)?;
-    Ok(read)
-}
-
 /// Sleeps until there is a frame, a signal, or a beat is due; tells which listeners to look at.
-fn wait(listeners: &[Listener], signals: &UnixStream) -> Result<Vec<usize>, Stop> {
+fn wait(listeners: &[Listener], signals: &Signals) -> Result<Vec<usize>, Stop> {
     let captures = listeners.iter().map(|listener| listener.capture.as_fd());
     let mut fds: Vec<_> = captures
         .chain([signals.as_fd()])

@@ -14,6 +14,7 @@ mod options;
 mod parse;
 mod pipeline;
 mod replay;
+mod signals;
 #[cfg(test)]
 mod tests;
 
@@ -50,9 +51,9 @@ fn run(options: &Options) -> Result<(), Stop> {
     }
     match &options.read {
         Some(file) => {
-            let capture = replay::open(file)?;
+            let replay = replay::open(file)?;
             let mut pipeline = open_ring(options)?;
-            let end = replay::run(capture, file, options, &mut pipeline);
+            let end = replay::run(replay, file, options, &mut pipeline);
             pipeline.finish(end)
         }
         None => {

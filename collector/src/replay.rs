@@ -1,22 +1,20 @@
 //! `--read`: a capture file, replayed with its packets' own times.
 
 use std::{
-    io,
-    os::fd::AsFd,
+    fmt::Display,
+    fs::File,
+    io::{self, ErrorKind, Read, Write},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
     thread,
     time::{Duration, Instant},
 };
 
 use pcap::{Capture, Offline, Precision};
-use rustix::fs::{FileType, fstat, stat};
-use signal_hook::{
-    consts::{SIGINT, SIGTERM},
-    iterator::Signals,
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::retry_on_intr,
+    pipe::PipeFlags,
 };
 
 use crate::{
@@ -24,6 +22,7 @@ use crate::{
     link::{Frame, Link},
     options::Options,
     pipeline::Pipeline,
+    signals::Signals,
 };
 
 /// Frames taken before their events are delivered.
@@ -32,38 +31,70 @@ const BATCH: usize = 256;
 /// A capture file, opened and found to be readable.
 pub struct Replay {
     capture: Capture<Offline>,
+    /// The name it was opened under, with which libpcap's errors begin.
+    name: String,
     link: Link,
     /// Frames a batch: one where waiting for the next frame may take long.
     batch: usize,
+    signals: Signals,
 }
 
 /// Opens a capture file; `-` is standard input.
 pub fn open(file: &str) -> Result<Replay, Stop> {
-    let mode = match file {
-        "-" => fstat(io::stdin().as_fd()),
-        _ => stat(file),
+    let fault = |why: &dyn Display| failed(format_args!("read {file}: {why}"));
+    let unreadable = |error: io::Error| {
+        fault(&format_args!("{} (name a pcap or pcapng file)", system_text(&error)))
     };
-    let mode = mode.map_err(|error| {
-        failed(format_args!("read {file}: {} (name a pcap or pcapng file)", io_text(error.into())))
-    })?;
-    let kind = FileType::from_raw_mode(mode.st_mode);
-    if kind == FileType::Directory {
-        return Err(failed(format_args!(
-            "read {file}: is a directory (name a pcap or pcapng file)"
-        )));
+    let signals = Signals::register()?;
+    let input = match file {
+        "-" => io::stdin().as_fd().try_clone_to_owned().map(File::from),
+        _ => File::open(file),
+    };
+    let input = input.map_err(unreadable)?;
+    let kind = input.metadata().map_err(unreadable)?.file_type();
+    if kind.is_dir() {
+        return Err(unreadable(ErrorKind::IsADirectory.into()));
     }
-    let capture = Capture::from_file_with_precision(Path::new(file), Precision::Nano)
-        .map_err(|error| failed(format_args!("read {file}: {}", text(&error, file))))?;
+    let pipe = if kind.is_file() { None } else { Some(pump(input, &signals).map_err(unreadable)?) };
+    let (name, batch) = match &pipe {
+        Some(pipe) => (format!("/dev/fd/{}", pipe.as_raw_fd()), 1),
+        None => (file.to_owned(), BATCH),
+    };
+    let capture = Capture::from_file_with_precision(Path::new(&name), Precision::Nano)
+        .map_err(|error| fault(&pcap_text(&error, &name)))?;
     let link = capture.get_datalink();
     let link = Link::of(link).ok_or_else(|| {
         let name = link.get_name().unwrap_or_else(|_| "unknown".into());
-        failed(format_args!(
-            "read {file}: link type {name} ({}) carries no Ethernet frames (capture on an Ethernet interface, or on `any`)",
+        fault(&format_args!(
+            "link type {name} ({}) carries no Ethernet frames (capture on an Ethernet interface, or on `any`)",
             link.0
         ))
     })?;
-    let batch = if kind == FileType::RegularFile { BATCH } else { 1 };
-    Ok(Replay { capture, link, batch })
+    Ok(Replay { capture, name, link, batch, signals })
+}
+
+/// Hands a pipe on through a pipe of ours, which ends when a signal comes: a replay that waits for
+/// more could not be stopped otherwise. Gives the end to read from.
+fn pump(mut input: File, signals: &Signals) -> io::Result<OwnedFd> {
+    let (from, to) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let signals = signals.try_clone()?;
+    thread::spawn(move || -> io::Result<()> {
+        let mut to = File::from(to);
+        let mut bytes = vec![0; 64 * 1024];
+        loop {
+            let mut ready =
+                [PollFd::new(&input, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+            retry_on_intr(|| poll(&mut ready, None))?;
+            if signals.stopped() {
+                return Ok(());
+            }
+            match input.read(&mut bytes)? {
+                0 => return Ok(()),
+                length => to.write_all(&bytes[..length])?,
+            }
+        }
+    });
+    Ok(from)
 }
 
 /// Replays it to its end.
@@ -73,7 +104,6 @@ pub fn run(
     options: &Options,
     pipeline: &mut Pipeline,
 ) -> Result<(), Stop> {
-    let stop = stop_on_signal()?;
     let source = pipeline.source(options.interface, replay.link);
     let mut pace = options.max_rate.map(|rate| Pace::new(rate.get()));
     let batch = if pace.is_some() { 1 } else { replay.batch };
@@ -86,20 +116,19 @@ pub fn run(
             events += u64::from(pipeline.frame(&source, &Frame::new(&packet)));
         });
         pipeline.deliver()?;
+        if replay.signals.stopped() {
+            eprintln!("collector: read {file}: stopped by a signal after {frames} frames");
+            return Ok(());
+        }
         match read {
             Ok(0) => return Ok(()),
             Ok(_) => {}
             Err(error) => {
                 return Err(failed(format_args!(
                     "read {file}: {} after {frames} frames (the events before it were delivered)",
-                    text(&error, file)
+                    pcap_text(&error, &replay.name)
                 )));
             }
-        }
-        if stop.load(Relaxed) {
-            return Err(failed(format_args!(
-                "read {file}: stopped by a signal after {frames} frames"
-            )));
         }
         if beat.elapsed() >= Duration::from_secs(1) {
             beat = Instant::now();
@@ -109,24 +138,6 @@ pub fn run(
             pace.sleep_after(events);
         }
     }
-}
-
-/// Sets a flag at the first SIGINT or SIGTERM. A replay that waits for its pipe does not see the
-/// flag, and has delivered everything: then the process ends a moment later.
-fn stop_on_signal() -> Result<Arc<AtomicBool>, Stop> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    let mut signals = Signals::new([SIGINT, SIGTERM])
-        .map_err(|error| failed(format_args!("register signals: {error}")))?;
-    thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            flag.store(true, Relaxed);
-            thread::sleep(Duration::from_millis(500));
-            eprintln!("collector: stopped by a signal while waiting for more of the capture");
-            std::process::exit(1);
-        }
-    });
-    Ok(stop)
 }
 
 /// So many events a second.
@@ -149,7 +160,7 @@ impl Pace {
 }
 
 /// libpcap's text, which may begin with the file's name.
-fn text(error: &pcap::Error, file: &str) -> String {
+fn pcap_text(error: &pcap::Error, file: &str) -> String {
     let text = match error {
         pcap::Error::PcapError(text) => text.clone(),
         other => other.to_string(),
@@ -157,7 +168,7 @@ fn text(error: &pcap::Error, file: &str) -> String {
     text.strip_prefix(&format!("{file}: ")).map_or(text.clone(), str::to_owned)
 }
 
-fn io_text(error: io::Error) -> String {
+fn system_text(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }

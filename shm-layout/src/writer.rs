@@ -220,9 +220,7 @@ pub fn remove(name: &RingName) -> Result<(), CreateError> {
                     .map_err(|error| CreateError::Io("examine", name.clone(), error))?,
                 name,
             )?;
-            let done = unlink(name);
-            retire(&map);
-            done
+            unlink(name).inspect(|()| retire(&map))
         }
         Err(Unfit::Version(_)) => unlink(name),
         Err(Unfit::NotARing) => Err(CreateError::NotARing(name.clone())),

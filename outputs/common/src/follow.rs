@@ -74,6 +74,8 @@ struct Source<'a> {
     /// Where to begin when the ring appears, or appears again.
     start: Start,
     waiting: bool,
+    /// Another segment has taken this one's place; what is left is read first.
+    leaving: bool,
     looked: Instant,
     delivered: u64,
     lost: u64,
@@ -93,6 +95,7 @@ impl<'a> Source<'a> {
             reader: None,
             start,
             waiting: false,
+            leaving: false,
             looked: Instant::now(),
             delivered: 0,
             lost: 0,
@@ -194,16 +197,17 @@ impl<'a> Source<'a> {
             self.looked = Instant::now();
         }
         if let Some(reader) = &self.reader {
-            let superseded = reader.is_retired() || (due && reader.is_replaced());
-            if !superseded {
-                return Ok(false);
-            }
-            // Its last events may have come since we looked; after this, none can.
-            if reader.position().sequence < reader.published() {
+            if !self.leaving && (reader.is_retired() || (due && reader.is_replaced())) {
+                // Its last events may have come since we looked; after this, none can.
+                self.leaving = true;
                 return Ok(true);
+            }
+            if !self.leaving {
+                return Ok(false);
             }
             self.start = Start::At(reader.position());
             self.reader = None;
+            self.leaving = false;
         } else if !due {
             return Ok(false);
         }
