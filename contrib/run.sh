@@ -17,10 +17,12 @@ remove_ring() {
 if [[ ${1-} == --keep ]]; then
   main=$2 programs=$3 ring=$4
   shift 4
-  trap '' INT HUP # Ctrl-C reaches the collector by itself
+  trap '' INT HUP
   trap 'kill "$collector"' TERM
   exec 3<&0
+  set -m # in a process group of its own: one signal ends it cleanly, a second one at once
   "$programs/collector" -q -m "$ring" "$@" </dev/null 3<&- &
+  set +m
   collector=$!
   { read -r _ <&3 || [[ ! -d /proc/$collector ]] || kill "$collector"; } &
   watch=$!
