@@ -9,13 +9,20 @@ pub struct RingName(String);
 /// Longest name: NAME_MAX less what the lock's and the successor's names add.
 const MAX_LENGTH: usize = 240;
 
+/// Ends of the names of files beside a segment, which no segment's own name may have.
+const LOCK: &str = ".lock";
+const UNFINISHED: &str = ".new";
+
 /// A text that is not a segment's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadName;
 
 impl fmt::Display for BadName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "must be one name of 1 to {MAX_LENGTH} visible characters, such as /addrwatch")
+        write!(
+            f,
+            "must be one name of 1 to {MAX_LENGTH} visible characters, not ending in {LOCK} or {UNFINISHED}, such as /addrwatch"
+        )
     }
 }
 
@@ -29,6 +36,7 @@ impl FromStr for RingName {
         let name = text.strip_prefix('/').unwrap_or(text);
         let fine = !name.starts_with('.') // no `..`, nothing hidden
             && (1..=MAX_LENGTH).contains(&name.len())
+            && !name.ends_with(LOCK) && !name.ends_with(UNFINISHED)
             && name.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '/');
         if fine { Ok(RingName(format!("/{name}"))) } else { Err(BadName) }
     }
@@ -55,12 +63,12 @@ impl RingName {
     /// segment itself could be taken by any reader, who would then keep the collector from
     /// starting.
     pub(crate) fn lock(&self) -> RingName {
-        RingName(format!("{}.lock", self.0))
+        RingName(format!("{}{LOCK}", self.0))
     }
 
     /// The name of a segment that is not ready yet.
     pub(crate) fn unfinished(&self) -> RingName {
-        RingName(format!("{}.new", self.0))
+        RingName(format!("{}{UNFINISHED}", self.0))
     }
 }
 
@@ -74,7 +82,10 @@ mod tests {
             assert_eq!(text.parse::<RingName>().unwrap().as_str(), name);
         }
         let long = "x".repeat(241);
-        for bad in ["", "/", "..", "/.", ".hidden", "a/b", "//a", "a b", "a\n", "a\x1b", &long] {
+        for bad in [
+            "", "/", "..", "/.", ".hidden", "a/b", "//a", "a b", "a\n", "a\x1b", "a.lock", "a.new",
+            &long,
+        ] {
             assert!(bad.parse::<RingName>().is_err(), "{bad:?}");
         }
     }

@@ -60,7 +60,8 @@ impl fmt::Display for CreateError {
                 write!(f, " (stop it, {CHOOSE})")
             }
             Self::ForeignOwner(name, uid) => {
-                write!(f, "open ring {name}: belongs to user id {uid} (remove it, {CHOOSE})")
+                let path = name.path();
+                write!(f, "open {}: belongs to user id {uid} (remove it, {CHOOSE})", path.display())
             }
             Self::NotARing(name) => {
                 write!(
@@ -82,6 +83,7 @@ impl fmt::Display for CreateError {
             Self::Io(operation, name, error) => {
                 write!(f, "{operation} {}: {}", name.path().display(), cause(error))?;
                 match error.kind() {
+                    ErrorKind::NotFound => write!(f, " (name a collector's ring with -m)"),
                     ErrorKind::PermissionDenied => {
                         write!(f, " (it belongs to another user: become that user, {CHOOSE})")
                     }
