@@ -40,7 +40,10 @@ for purpose in "$@"; do
       need tcpdump command_exists tcpdump
       need util-linux command_exists setpriv
       ;;
-    bench) need tcpdump command_exists tcpdump ;;
+    bench)
+      need tcpdump command_exists tcpdump
+      need time test -x /usr/bin/time
+      ;;
     lint) ;;
     *) fail "unknown purpose: $purpose" ;;
   esac
