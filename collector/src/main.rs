@@ -6,8 +6,10 @@
 //! that comes from the network or from a file.
 #![forbid(unsafe_code)]
 
+mod blacklist;
 mod check;
 mod filter;
+mod limit;
 mod link;
 mod live;
 mod options;

@@ -5,7 +5,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use clap::Parser;
 use shm_layout::{InterfaceName, RingName, WriterOptions};
 
-use crate::{Stop, failed};
+use crate::{Stop, blacklist::Block, failed, limit::Silence};
 
 /// Hears ARP and IPv6 Neighbor Discovery, and records which MAC uses which IP address.
 ///
@@ -68,12 +68,30 @@ pub struct Options {
     #[arg(short = '6', long)]
     pub ipv6_only: bool,
 
+    /// Ignore pairings with this address or block of addresses; may be repeated
+    #[arg(short, long, value_name = "IP[/BITS]")]
+    pub blacklist: Vec<Block>,
+
+    /// Report a pairing at most once in NUM seconds, and each change of MAC at once; 0 = no limit, -1 = once for ever
+    #[arg(short, long, value_name = "NUM", default_value = "0", allow_negative_numbers = true)]
+    pub ratelimit: Silence,
+
+    /// Pairings that the rate limit knows, at most; beyond, it forgets the one silent longest. About 64 bytes each
+    #[arg(long, value_name = "NUM", default_value_t = DEFAULT_PAIRINGS)]
+    pub max_pairings: NonZeroU32,
+
+    /// Accepted for addrwatch's sake; the table grows by itself
+    #[arg(short = 'H', long, value_name = "NUM", hide = true)]
+    pub hashsize: Option<u32>,
+
     /// Do not put the interfaces into promiscuous mode
     #[arg(short = 'P', long)]
     pub no_promisc: bool,
 }
 
 const DEFAULT_SLOTS: NonZeroU64 = NonZeroU64::new(WriterOptions::DEFAULT_SLOTS).unwrap();
+
+const DEFAULT_PAIRINGS: NonZeroU32 = NonZeroU32::new(1_000_000).unwrap();
 
 const EXAMPLES: &str = "\
 Examples:

@@ -9,8 +9,10 @@ use shm_layout::{Counter, Event, InterfaceId, InterfaceName, Origin, UnixTime, W
 
 use crate::{
     Stop,
+    blacklist::Block,
     check::{self, Sighting},
     failed,
+    limit::{Key, Limit},
     link::{Frame, Link},
     options::Options,
     parse,
@@ -34,17 +36,24 @@ pub struct Pipeline {
     lines: Option<BufWriter<Stdout>>,
     ipv4: bool,
     ipv6: bool,
+    blacklist: Vec<Block>,
+    limit: Limit,
     refusals: Option<Refusals>,
     fault: Option<io::Error>,
 }
 
 impl Pipeline {
     pub fn new(writer: Writer, options: &Options) -> Self {
+        if options.verbose && options.hashsize.is_some() {
+            eprintln!("collector: -H has no effect: the table of pairings grows by itself");
+        }
         Pipeline {
             writer,
             lines: (!options.quiet).then(|| BufWriter::with_capacity(64 * 1024, io::stdout())),
             ipv4: !options.ipv6_only,
             ipv6: !options.ipv4_only,
+            blacklist: options.blacklist.clone(),
+            limit: Limit::new(options.ratelimit, options.max_pairings.get() as usize),
             refusals: options.verbose.then(Refusals::default),
             fault: None,
         }
@@ -60,7 +69,8 @@ impl Pipeline {
         self.writer.count(source.account, Counter::Seen);
         let heard = parse::parse(source.link, frame)
             .and_then(|packet| check::sighting(&packet))
-            .and_then(|sighting| self.wanted(sighting));
+            .and_then(|sighting| self.wanted(sighting))
+            .and_then(|sighting| self.admit(sighting, source, frame.time));
         match heard {
             Ok(sighting) => {
                 let event = sighting.event(frame.time, source.name);
@@ -78,13 +88,30 @@ impl Pipeline {
         }
     }
 
-    /// `-4` and `-6`.
+    /// `-4`, `-6` and `-b`.
     fn wanted(&self, sighting: Sighting) -> Result<Sighting, Counter> {
         let wanted = match sighting.origin {
             Origin::ArpRequest | Origin::ArpReply | Origin::ArpProbe => self.ipv4,
             Origin::NdSolicitation | Origin::NdAdvertisement | Origin::NdDad => self.ipv6,
         };
-        if wanted { Ok(sighting) } else { Err(Counter::Filtered) }
+        let blacklisted = self.blacklist.iter().any(|block| block.holds(sighting.address));
+        if wanted && !blacklisted { Ok(sighting) } else { Err(Counter::Filtered) }
+    }
+
+    /// `-r`.
+    fn admit(
+        &mut self,
+        sighting: Sighting,
+        source: &Source,
+        now: UnixTime,
+    ) -> Result<Sighting, Counter> {
+        let Sighting { mac, address, vlan, outer_vlan, .. } = sighting;
+        let key = Key { interface: source.account, vlan, outer_vlan, address };
+        let verdict = self.limit.admit(key, mac, now);
+        if verdict.forgot {
+            self.writer.count(source.account, Counter::Forgotten);
+        }
+        if verdict.report { Ok(sighting) } else { Err(Counter::RateLimited) }
     }
 
     fn print(&mut self, event: &Event) {

@@ -82,11 +82,14 @@ counters! {
     ZeroMac "zero_mac"
     /// The pairing's address is `0.0.0.0` or `::`.
     UnspecifiedAddress "unspecified_address"
+    /// Pairings that the rate limit forgot for want of room, so that they may be reported too
+    /// early; not frames.
+    Forgotten "forgotten"
 }
 
 impl Counter {
     /// Whether this is where a frame ended: the sum of these is `Seen`.
     pub fn is_outcome(self) -> bool {
-        !matches!(self, Counter::Seen | Counter::KernelDropped)
+        !matches!(self, Counter::Seen | Counter::KernelDropped | Counter::Forgotten)
     }
 }

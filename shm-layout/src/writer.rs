@@ -109,7 +109,7 @@ pub(crate) fn cause(error: &io::Error) -> String {
 }
 
 /// An interface's account in the segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct InterfaceId(usize);
 
 /// The one writer of a segment. The segment stays when the writer ends.

@@ -1,0 +1,187 @@
+//! The rate limit: one report of a pairing, then silence for a while. A change of MAC is always
+//! reported.
+//!
+//! It has no clock: a frame's own time decides, so that a replay gives the same lines. Its memory
+//! is bounded by the number of pairings it may know; beyond that it forgets the one that was
+//! silent longest. Every step costs the same however many it knows, and takes no memory once the
+//! table has grown.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    net::Ipv6Addr,
+    str::FromStr,
+};
+
+use hashbrown::{HashTable, hash_table::Entry as Place};
+use shm_layout::{InterfaceId, MacAddr, UnixTime, VlanId};
+
+/// How long a pairing is silent after it was reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// 0: every sighting is reported.
+    None,
+    /// For so many seconds.
+    Seconds(u32),
+    /// -1: for ever.
+    Forever,
+}
+
+impl FromStr for Silence {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<i64>() {
+            Ok(-1) => Ok(Silence::Forever),
+            Ok(0) => Ok(Silence::None),
+            Ok(seconds) if let Ok(seconds) = u32::try_from(seconds) => {
+                Ok(Silence::Seconds(seconds))
+            }
+            _ => Err("a number of seconds, 0 for no limit, -1 for ever"),
+        }
+    }
+}
+
+impl Silence {
+    fn covers(self, reported: UnixTime, now: UnixTime) -> bool {
+        let elapsed = now.as_nanos().saturating_sub(reported.as_nanos());
+        match self {
+            Silence::None => false,
+            Silence::Seconds(seconds) => elapsed <= i64::from(seconds) * 1_000_000_000,
+            Silence::Forever => true,
+        }
+    }
+}
+
+/// What has one MAC at a time: an address at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub interface: InterfaceId,
+    pub vlan: VlanId,
+    pub outer_vlan: VlanId,
+    pub address: Ipv6Addr,
+}
+
+/// What became of a sighting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// To be reported.
+    pub report: bool,
+    /// Another pairing was forgotten for it.
+    pub forgot: bool,
+}
+
+/// A pairing as last reported, in a list from the one silent longest to the one just heard.
+struct Pairing {
+    key: Key,
+    mac: MacAddr,
+    reported: UnixTime,
+    earlier: u32,
+    later: u32,
+}
+
+/// No pairing: the list's ends.
+const END: u32 = u32::MAX;
+
+/// The pairings known.
+pub struct Limit {
+    silence: Silence,
+    max: usize,
+    /// Places in `pairings`, by the hash of their keys; the hash is keyed, so that nobody can
+    /// choose addresses that fall together.
+    index: HashTable<u32>,
+    hasher: RandomState,
+    pairings: Vec<Pairing>,
+    longest_silent: u32,
+    just_heard: u32,
+}
+
+impl Limit {
+    /// Knows at most `max` pairings, at least one.
+    pub fn new(silence: Silence, max: usize) -> Self {
+        Limit {
+            silence,
+            max: max.clamp(1, END as usize),
+            index: HashTable::new(),
+            hasher: RandomState::new(),
+            pairings: Vec::new(),
+            longest_silent: END,
+            just_heard: END,
+        }
+    }
+
+    /// Decides on a sighting, and remembers it.
+    pub fn admit(&mut self, key: Key, mac: MacAddr, now: UnixTime) -> Verdict {
+        if self.silence == Silence::None {
+            return Verdict { report: true, forgot: false };
+        }
+        let hash = self.hasher.hash_one(key);
+        let known = self.index.find(hash, |place| self.pairings[*place as usize].key == key);
+        if let Some(&place) = known {
+            self.move_to_end(place);
+            let pairing = &mut self.pairings[place as usize];
+            let report = pairing.mac != mac || !self.silence.covers(pairing.reported, now);
+            if report {
+                pairing.mac = mac;
+                pairing.reported = now;
+            }
+            return Verdict { report, forgot: false };
+        }
+        let forgot = self.pairings.len() == self.max;
+        let place = if forgot { self.forget_longest_silent() } else { self.pairings.len() as u32 };
+        let pairing = Pairing { key, mac, reported: now, earlier: END, later: END };
+        match self.pairings.get_mut(place as usize) {
+            Some(old) => *old = pairing,
+            None => self.pairings.push(pairing),
+        }
+        self.append(place);
+        let (pairings, hasher) = (&self.pairings, &self.hasher);
+        let rehash = |place: &u32| hasher.hash_one(pairings[*place as usize].key);
+        self.index.insert_unique(hash, place, rehash);
+        Verdict { report: true, forgot }
+    }
+
+    /// Takes the one silent longest out of index and list; tells its place, which is then free.
+    fn forget_longest_silent(&mut self) -> u32 {
+        let place = self.longest_silent;
+        let hash = self.hasher.hash_one(self.pairings[place as usize].key);
+        let pairings = &self.pairings;
+        let rehash = |place: &u32| self.hasher.hash_one(pairings[*place as usize].key);
+        if let Place::Occupied(entry) = self.index.entry(hash, |other| *other == place, rehash) {
+            entry.remove();
+        }
+        self.unlink(place);
+        place
+    }
+
+    fn move_to_end(&mut self, place: u32) {
+        if place != self.just_heard {
+            self.unlink(place);
+            self.append(place);
+        }
+    }
+
+    fn unlink(&mut self, place: u32) {
+        let Pairing { earlier, later, .. } = self.pairings[place as usize];
+        match earlier {
+            END => self.longest_silent = later,
+            earlier => self.pairings[earlier as usize].later = later,
+        }
+        match later {
+            END => self.just_heard = earlier,
+            later => self.pairings[later as usize].earlier = earlier,
+        }
+    }
+
+    fn append(&mut self, place: u32) {
+        self.pairings[place as usize].earlier = self.just_heard;
+        self.pairings[place as usize].later = END;
+        match self.just_heard {
+            END => self.longest_silent = place,
+            last => self.pairings[last as usize].later = place,
+        }
+        self.just_heard = place;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! The rate limit: addrwatch's example, the bound, and that no change of MAC is ever kept back.
+
+use std::collections::{HashMap, VecDeque};
+
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+
+fn mac(n: u8) -> MacAddr {
+    MacAddr::new([2, 0, 0, 0, 0, n])
+}
+
+fn address(n: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n)
+}
+
+fn key(n: u16) -> Key {
+    let none = VlanId::NONE;
+    Key { interface: InterfaceId::default(), vlan: none, outer_vlan: none, address: address(n) }
+}
+
+fn at(seconds: i64) -> UnixTime {
+    UnixTime::new(seconds, 0)
+}
+
+/// What is reported of sightings of one address.
+fn reported(silence: Silence, sightings: &[(i64, u8)]) -> Vec<i64> {
+    let mut limit = Limit::new(silence, 10);
+    let sightings = sightings.iter();
+    let shown = sightings.filter(|(time, n)| limit.admit(key(1), mac(*n), at(*time)).report);
+    shown.map(|(time, _)| *time).collect()
+}
+
+#[test]
+fn addrwatchs_example() {
+    // Four lines of eight: 1, 20, 30, 40. The MACs are those of its README.
+    let sightings = [(1, 1), (15, 1), (20, 2), (25, 2), (30, 1), (35, 1), (40, 2), (65, 2)];
+    assert_eq!(reported(Silence::Seconds(100), &sightings), [1, 20, 30, 40]);
+}
+
+#[test]
+fn silence_includes_its_last_moment() {
+    let sightings = [(0, 1), (99, 1), (100, 1), (101, 1), (150, 1), (201, 1), (202, 1)];
+    assert_eq!(reported(Silence::Seconds(100), &sightings), [0, 101, 202]);
+    assert_eq!(reported(Silence::Forever, &sightings), [0]);
+    assert_eq!(reported(Silence::None, &sightings), [0, 99, 100, 101, 150, 201, 202]);
+    // A clock set back makes nothing new.
+    assert_eq!(reported(Silence::Seconds(100), &[(1000, 1), (0, 1), (1101, 1)]), [1000, 1101]);
+}
+
+#[test]
+fn places_are_told_apart() {
+    let mut limit = Limit::new(Silence::Forever, 10);
+    let places = [
+        key(1),
+        key(2),
+        Key { vlan: VlanId::from_tag(5), ..key(1) },
+        Key { outer_vlan: VlanId::from_tag(5), ..key(1) },
+    ];
+    for _ in 0..2 {
+        let shown = places.map(|key| limit.admit(key, mac(1), at(0)).report);
+        assert!(shown.iter().all(|report| *report) || shown.iter().all(|report| !*report));
+    }
+    assert_eq!(limit.pairings.len(), 4);
+}
+
+#[test]
+fn options() {
+    for (text, silence) in
+        [("0", Silence::None), ("-1", Silence::Forever), ("60", Silence::Seconds(60))]
+    {
+        assert_eq!(text.parse(), Ok(silence));
+    }
+    for bad in ["", "-2", "4294967296", "1.5", "1m"] {
+        assert!(bad.parse::<Silence>().is_err(), "{bad:?}");
+    }
+}
+
+/// The same by the definition, without any thought for speed.
+struct Model {
+    silence: Silence,
+    max: usize,
+    known: HashMap<Key, (MacAddr, UnixTime)>,
+    heard: VecDeque<Key>,
+}
+
+impl Model {
+    fn admit(&mut self, key: Key, mac: MacAddr, now: UnixTime) -> Verdict {
+        self.heard.retain(|other| *other != key);
+        let mut forgot = false;
+        if !self.known.contains_key(&key) && self.known.len() == self.max {
+            let longest_silent = self.heard.pop_front().unwrap();
+            self.known.remove(&longest_silent);
+            forgot = true;
+        }
+        self.heard.push_back(key);
+        let report = match self.known.get(&key) {
+            Some((known, reported)) => *known != mac || !self.silence.covers(*reported, now),
+            None => true,
+        };
+        if report {
+            self.known.insert(key, (mac, now));
+        }
+        Verdict { report, forgot }
+    }
+}
+
+fn silences() -> impl Strategy<Value = Silence> {
+    prop_oneof![(1..50_u32).prop_map(Silence::Seconds), Just(Silence::Forever)]
+}
+
+fn sightings() -> impl Strategy<Value = Vec<(u16, u8, i64)>> {
+    vec((0..12_u16, 0..3_u8, -5..30_i64), 0..300)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn as_the_definition_says(silence in silences(), max in 1..14_usize, sightings in sightings()) {
+        let mut limit = Limit::new(silence, max);
+        let mut model = Model { silence, max, known: HashMap::new(), heard: VecDeque::new() };
+        let mut now = 0;
+        for (n, m, step) in sightings {
+            now += step;
+            let verdict = limit.admit(key(n), mac(m), at(now));
+            prop_assert_eq!(verdict, model.admit(key(n), mac(m), at(now)));
+            prop_assert!(limit.pairings.len() <= max && limit.index.len() == limit.pairings.len());
+        }
+    }
+
+    /// Whatever happens, what is reported shows every change of MAC, in order.
+    #[test]
+    fn no_change_is_kept_back(silence in silences(), max in 1..14_usize, sightings in sightings()) {
+        let mut limit = Limit::new(silence, max);
+        let mut now = 0;
+        let mut seen: HashMap<u16, Vec<u8>> = HashMap::new();
+        let mut shown: HashMap<u16, Vec<u8>> = HashMap::new();
+        for (n, m, step) in sightings {
+            now += step;
+            seen.entry(n).or_default().push(m);
+            if limit.admit(key(n), mac(m), at(now)).report {
+                shown.entry(n).or_default().push(m);
+            }
+        }
+        for (n, mut macs) in seen {
+            let mut shown = shown.remove(&n).unwrap_or_default();
+            macs.dedup();
+            shown.dedup();
+            prop_assert_eq!(shown, macs);
+        }
+    }
+}
