@@ -3,10 +3,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use etherparse::{
-    ArpHardwareId, ArpOperation, ArpPacketSlice, EtherType,
-    icmpv6::{NdpOptionReadError, NdpOptionSlice},
-};
+use etherparse::{ArpHardwareId, ArpOperation, ArpPacketSlice, EtherType, icmpv6::NdpOptionType};
 use shm_layout::{Counter, Event, InterfaceName, Kind, MacAddr, Origin, UnixTime, VlanId};
 
 use crate::parse::{Message, Neighbor, NeighborKind, Packet};
@@ -106,67 +103,54 @@ fn neighbor(message: &Neighbor, ethernet_source: MacAddr) -> Result<Pairing, Cou
     if target.is_multicast() || source.is_multicast() {
         return Err(Counter::MulticastAddress);
     }
-    let link_layer = LinkLayer::read(message)?;
     match message.kind {
-        NeighborKind::Solicitation if source.is_unspecified() => {
+        NeighborKind::Solicitation => {
+            let mac = option(message.options, NdpOptionType::SOURCE_LINK_LAYER_ADDRESS)?;
+            if !source.is_unspecified() {
+                let mac = ethernet(mac.ok_or(Counter::NoPairing)?)?;
+                return Ok((mac, source, Origin::NdSolicitation));
+            }
             if !is_solicited_node(destination) {
                 return Err(Counter::DadDestination);
             }
-            if link_layer.source.is_some() {
+            if mac.is_some() {
                 return Err(Counter::DadLinkLayer);
             }
             Ok((ethernet_source, target, Origin::NdDad))
         }
-        NeighborKind::Solicitation => {
-            let mac = link_layer.source.ok_or(Counter::NoPairing)?;
-            Ok((mac, source, Origin::NdSolicitation))
-        }
         NeighborKind::Advertisement { solicited } => {
+            let mac = option(message.options, NdpOptionType::TARGET_LINK_LAYER_ADDRESS)?;
             if solicited && destination.is_multicast() {
                 return Err(Counter::SolicitedMulticast);
             }
-            let mac = link_layer.target.ok_or(Counter::NoPairing)?;
+            let mac = ethernet(mac.ok_or(Counter::NoPairing)?)?;
             Ok((mac, target, Origin::NdAdvertisement))
         }
     }
 }
 
-/// The link-layer address options of a message; the first of each, as hosts take them.
-#[derive(Default)]
-struct LinkLayer {
-    source: Option<MacAddr>,
-    target: Option<MacAddr>,
-}
-
-impl LinkLayer {
-    fn read(message: &Neighbor) -> Result<LinkLayer, Counter> {
-        let mut found = LinkLayer::default();
-        for option in message.options.clone() {
-            match option.map_err(malformed)? {
-                NdpOptionSlice::SourceLinkLayerAddress(option) => {
-                    found.source.get_or_insert(ethernet(option.link_layer_address())?);
-                }
-                NdpOptionSlice::TargetLinkLayerAddress(option) => {
-                    found.target.get_or_insert(ethernet(option.link_layer_address())?);
-                }
-                _ => {}
-            }
+/// Walks the options (RFC 4861, 4.6) and gives the body of the first of one kind, as hosts take it.
+/// Of all others only the length counts: RFC 4861, 7.1, has a host ignore what they say, so a
+/// frame that is refused for it would be a place to hide.
+fn option(mut options: &[u8], wanted: NdpOptionType) -> Result<Option<&[u8]>, Counter> {
+    let mut found = None;
+    while let [kind, units, ..] = *options {
+        if units == 0 {
+            return Err(Counter::ZeroLengthOption);
         }
-        Ok(found)
+        let length = usize::from(units) * 8;
+        let (option, rest) = options.split_at_checked(length).ok_or(Counter::Truncated)?;
+        if kind == wanted.0 {
+            found.get_or_insert(&option[2..]);
+        }
+        options = rest;
     }
+    if options.is_empty() { Ok(found) } else { Err(Counter::Truncated) }
 }
 
 /// RFC 2464, 6: on Ethernet the option holds six bytes.
 fn ethernet(address: &[u8]) -> Result<MacAddr, Counter> {
     address.try_into().map(MacAddr::new).map_err(|_| Counter::OptionLength)
-}
-
-fn malformed(error: NdpOptionReadError) -> Counter {
-    match error {
-        NdpOptionReadError::ZeroLength { .. } => Counter::ZeroLengthOption,
-        NdpOptionReadError::UnexpectedEndOfSlice { .. } => Counter::Truncated,
-        _ => Counter::OptionLength,
-    }
 }
 
 /// `ff02::1:ff00:0/104` (RFC 4291, 2.7.1).

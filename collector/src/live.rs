@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     os::fd::AsFd,
     time::{Duration, Instant},
 };
@@ -18,14 +19,14 @@ use crate::{
     link::{Frame, Link},
     options::Options,
     pipeline::{Pipeline, Source},
+    say,
     signals::Signals,
 };
 
-/// Longest frame kept. Neighbor Discovery is never fragmented (RFC 6980), so it fits an Ethernet
-/// frame; a longer one is refused as truncated.
+/// Shortest snapshot length: an Ethernet frame with its tags, and room to spare.
 const SNAPSHOT: i32 = 2048;
-/// The kernel's buffer for each interface: about a thousand frames of that size.
-const BUFFER: i32 = 2 << 20;
+/// Frames that the kernel keeps for an interface until they are taken.
+const KEPT: i32 = 2048;
 /// Frames taken from one interface before the next has its turn.
 const TURN: usize = 1024;
 /// How often the collector says that it lives, and asks the kernel for its drops.
@@ -85,8 +86,8 @@ fn listen(name: InterfaceName, promiscuous: bool) -> Result<Listener, Stop> {
         .promisc(promiscuous && !any) // `any` cannot be
         .immediate_mode(true)
         .precision(Precision::Nano)
-        .snaplen(SNAPSHOT)
-        .buffer_size(BUFFER)
+        .snaplen(snapshot(name))
+        .buffer_size(snapshot(name) * KEPT)
         .open()
         .map_err(fault)?;
     let mut capture = capture.setnonblock().map_err(fault)?;
@@ -100,6 +101,23 @@ fn listen(name: InterfaceName, promiscuous: bool) -> Result<Listener, Stop> {
     })?;
     capture.filter(&filter::expression(link), true).map_err(fault)?;
     Ok(Listener { name, link, capture, dropped: 0 })
+}
+
+/// The snapshot length for an interface: whatever it may receive is kept whole, for a frame that is
+/// cut is refused, and somebody could hide behind a long padding.
+fn snapshot(name: InterfaceName) -> i32 {
+    const TAGS: i32 = 64;
+    let mtu = |name: &str| -> Option<i32> {
+        fs::read_to_string(format!("/sys/class/net/{name}/mtu")).ok()?.trim().parse().ok()
+    };
+    let mtu = match name.as_str() {
+        "any" => fs::read_dir("/sys/class/net").ok().and_then(|names| {
+            let names = names.filter_map(|name| name.ok()?.file_name().into_string().ok());
+            names.filter(|name| name != "lo").filter_map(|name| mtu(&name)).max()
+        }),
+        name => mtu(name),
+    };
+    mtu.map_or(SNAPSHOT, |mtu| mtu.saturating_add(TAGS).clamp(SNAPSHOT, 16_384))
 }
 
 /// libpcap's error in our words, with what to do.
@@ -123,12 +141,15 @@ pub fn run(mut listeners: Vec<Listener>, pipeline: &mut Pipeline) -> Result<(), 
     let mut sources: Vec<Source> =
         listeners.iter().map(|listener| pipeline.source(listener.name, listener.link)).collect();
     let names: Vec<_> = listeners.iter().map(|listener| listener.name.as_str()).collect();
-    eprintln!("collector: listening on {}", names.join(", "));
+    say(format_args!("listening on {}", names.join(", ")));
     let mut beat = Instant::now();
     loop {
-        let ready = wait(&listeners, &signals)?;
-        if signals.stopped() {
-            return Ok(());
+        let mut ready = wait(&listeners, &signals)?;
+        let stopped = signals.stopped();
+        let due = stopped || beat.elapsed() >= BEAT;
+        if due {
+            // libpcap notices only when asked for frames that an interface has gone.
+            ready = (0..listeners.len()).collect();
         }
         let mut lost = Vec::new();
         for index in ready {
@@ -137,17 +158,20 @@ pub fn run(mut listeners: Vec<Listener>, pipeline: &mut Pipeline) -> Result<(), 
                 pipeline.frame(source, &Frame::new(&packet));
             });
             if let Err(error) = read {
-                eprintln!("collector: stopped listening on {}: {}", source.name, explain(&error));
+                say(format_args!("stopped listening on {}: {}", source.name, explain(&error)));
                 lost.push(index);
             }
         }
         pipeline.deliver()?;
-        if beat.elapsed() >= BEAT || !lost.is_empty() {
+        if due || !lost.is_empty() {
             beat = Instant::now();
-            pipeline.beat();
+            pipeline.beat()?;
             for (listener, source) in listeners.iter_mut().zip(&sources) {
                 listener.count_drops(source, pipeline);
             }
+        }
+        if stopped {
+            return Ok(());
         }
         for index in lost.into_iter().rev() {
             listeners.remove(index);

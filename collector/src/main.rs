@@ -15,12 +15,17 @@ mod live;
 mod options;
 mod parse;
 mod pipeline;
+mod printer;
 mod replay;
 mod signals;
 #[cfg(test)]
 mod tests;
 
-use std::process::ExitCode;
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use shm_layout::{Writer, remove};
@@ -37,11 +42,21 @@ pub enum Stop {
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) if error.use_stderr() => {
+            let text = error.to_string();
+            let lines = text.trim_start_matches("error: ").lines().map(str::trim);
+            let fault: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+            say(format_args!("{} (collector --help lists the options)", fault.join(" ")));
+            return ExitCode::from(2);
+        }
+        Err(help) => help.exit(),
+    };
     match run(&options) {
         Ok(()) | Err(Stop::Closed) => ExitCode::SUCCESS,
         Err(Stop::Failed(why)) => {
-            eprintln!("collector: {why}");
+            say(why);
             ExitCode::FAILURE
         }
     }
@@ -53,7 +68,7 @@ fn run(options: &Options) -> Result<(), Stop> {
     }
     match &options.read {
         Some(file) => {
-            let replay = replay::open(file)?;
+            let Some(replay) = replay::open(file)? else { return Ok(()) };
             let mut pipeline = open_ring(options)?;
             let end = replay::run(replay, file, options, &mut pipeline);
             pipeline.finish(end)
@@ -70,9 +85,14 @@ fn run(options: &Options) -> Result<(), Stop> {
 /// After the captures, so that a wrong interface leaves no ring behind.
 fn open_ring(options: &Options) -> Result<Pipeline, Stop> {
     let ring = options.writer()?;
-    Ok(Pipeline::new(Writer::create(&ring).map_err(failed)?, options))
+    Pipeline::new(Writer::create(&ring).map_err(failed)?, options)
 }
 
-fn failed(error: impl std::fmt::Display) -> Stop {
+/// Says something on standard error. That it cannot be said is no reason to stop.
+fn say(what: impl Display) {
+    let _ = writeln!(io::stderr(), "collector: {what}");
+}
+
+fn failed(error: impl Display) -> Stop {
     Stop::Failed(error.to_string())
 }

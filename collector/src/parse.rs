@@ -7,7 +7,7 @@ use etherparse::{
     ArpPacketSlice, IpAuthHeaderSlice, IpNumber, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice,
     Ipv6RawExtHeaderSlice, err,
     icmpv6::{
-        NdpOptionsIterator, NeighborAdvertisementHeader, NeighborAdvertisementPayloadSlice,
+        NeighborAdvertisementHeader, NeighborAdvertisementPayloadSlice,
         NeighborSolicitationPayloadSlice,
     },
     ip_number,
@@ -55,7 +55,7 @@ pub struct Neighbor<'a> {
     pub hop_limit: u8,
     pub code: u8,
     pub target: Ipv6Addr,
-    pub options: NdpOptionsIterator<'a>,
+    pub options: &'a [u8],
     pub kind: NeighborKind,
 }
 
@@ -163,13 +163,13 @@ fn neighbor(bytes: &[u8], cut: bool) -> Result<Neighbor<'_>, Counter> {
     let (target, options, kind) = match kind {
         SOLICITATION => {
             let body = NeighborSolicitationPayloadSlice::from_slice(body).map_err(truncated)?;
-            (body.target_address(), body.options_iterator(), NeighborKind::Solicitation)
+            (body.target_address(), body.options(), NeighborKind::Solicitation)
         }
         _ => {
             let body = NeighborAdvertisementPayloadSlice::from_slice(body).map_err(truncated)?;
             let solicited = NeighborAdvertisementHeader::from_bytes(*flags).solicited;
             let kind = NeighborKind::Advertisement { solicited };
-            (body.target_address(), body.options_iterator(), kind)
+            (body.target_address(), body.options(), kind)
         }
     };
     Ok(Neighbor {

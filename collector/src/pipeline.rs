@@ -1,11 +1,14 @@
 //! The road of a frame: parse → check → publish, and the account of where it ended.
 
 use std::{
-    io::{self, BufWriter, ErrorKind, Stdout, Write},
+    io::{self, ErrorKind},
     time::{Duration, Instant},
 };
 
-use shm_layout::{Counter, Event, InterfaceId, InterfaceName, Origin, UnixTime, Writer};
+use shm_layout::{
+    Counter, InterfaceAccount, InterfaceId, InterfaceName, Origin, RingName, UnixTime, Writer,
+    cause,
+};
 
 use crate::{
     Stop,
@@ -16,6 +19,8 @@ use crate::{
     link::{Frame, Link},
     options::Options,
     parse,
+    printer::Printer,
+    say,
 };
 
 /// Where frames come from.
@@ -32,31 +37,35 @@ pub struct Source {
 /// Everything behind the capture.
 pub struct Pipeline {
     writer: Writer,
+    ring: RingName,
+    /// What the readers were last woken for.
+    woken: u64,
     /// Lines for standard output, unless `-q`.
-    lines: Option<BufWriter<Stdout>>,
+    printer: Option<Printer>,
     ipv4: bool,
     ipv6: bool,
     blacklist: Vec<Block>,
     limit: Limit,
     refusals: Option<Refusals>,
-    fault: Option<io::Error>,
 }
 
 impl Pipeline {
-    pub fn new(writer: Writer, options: &Options) -> Self {
+    pub fn new(writer: Writer, options: &Options) -> Result<Self, Stop> {
         if options.verbose && options.hashsize.is_some() {
-            eprintln!("collector: -H has no effect: the table of pairings grows by itself");
+            say("-H has no effect: the table of pairings grows by itself");
         }
-        Pipeline {
+        let printer = || Printer::new(options.read.is_some()).map_err(unprintable);
+        Ok(Pipeline {
+            woken: writer.published(),
             writer,
-            lines: (!options.quiet).then(|| BufWriter::with_capacity(64 * 1024, io::stdout())),
+            ring: options.ring.clone(),
+            printer: if options.quiet { None } else { Some(printer()?) },
             ipv4: !options.ipv6_only,
             ipv6: !options.ipv4_only,
             blacklist: options.blacklist.clone(),
             limit: Limit::new(options.ratelimit, options.max_pairings.get() as usize),
             refusals: options.verbose.then(Refusals::default),
-            fault: None,
-        }
+        })
     }
 
     /// A source of frames, with its account.
@@ -75,7 +84,9 @@ impl Pipeline {
             Ok(sighting) => {
                 let event = sighting.event(frame.time, source.name);
                 self.writer.publish(source.account, &event);
-                self.print(&event);
+                if let Some(printer) = &mut self.printer {
+                    printer.print(&event);
+                }
                 true
             }
             Err(reason) => {
@@ -114,14 +125,6 @@ impl Pipeline {
         if verdict.report { Ok(sighting) } else { Err(Counter::RateLimited) }
     }
 
-    fn print(&mut self, event: &Event) {
-        if let Some(lines) = &mut self.lines
-            && let Err(error) = writeln!(lines, "{event}")
-        {
-            self.fault = Some(error);
-        }
-    }
-
     /// Counts frames that the kernel could not keep.
     pub fn kernel_dropped(&mut self, source: &Source, number: u64) {
         self.writer.add(source.account, Counter::KernelDropped, number);
@@ -129,38 +132,56 @@ impl Pipeline {
 
     /// After each batch: what was heard is delivered.
     pub fn deliver(&mut self) -> Result<(), Stop> {
-        self.writer.wake();
-        if let Some(lines) = &mut self.lines
-            && let Err(error) = lines.flush()
-        {
-            self.fault.get_or_insert(error);
+        if self.woken != self.writer.published() {
+            self.woken = self.writer.published();
+            self.writer.wake();
         }
-        match self.fault.take() {
-            None => Ok(()),
-            Some(error) if error.kind() == ErrorKind::BrokenPipe => Err(Stop::Closed),
-            Some(error) => Err(failed(format_args!("write to standard output: {error}"))),
-        }
+        self.printer.as_mut().map_or(Ok(()), Printer::deliver).map_err(unprintable)
     }
 
-    /// About once a second: the collector lives.
-    pub fn beat(&self) {
+    /// About once a second: the collector lives, and its ring can be found.
+    pub fn beat(&mut self) -> Result<(), Stop> {
         self.writer.beat(UnixTime::now());
+        if self.writer.keep_name().map_err(failed)? {
+            say(format_args!("ring {} was deleted by somebody: made again", self.ring));
+        }
+        Ok(())
     }
 
     /// Delivers what is left, and with `-v` prints the accounts.
     pub fn finish(mut self, end: Result<(), Stop>) -> Result<(), Stop> {
         let end = end.and(self.deliver());
+        let printed = match self.printer.take() {
+            Some(printer) if !matches!(end, Err(Stop::Closed)) => printer.finish(),
+            _ => Ok(0),
+        };
+        if let Ok(unprinted @ 1..) = printed {
+            say(format_args!(
+                "{unprinted} events were not printed, for standard output was not read (all are in the ring; -q prints none)"
+            ));
+        }
+        let end = end.and(printed.map(|_| ()).map_err(unprintable));
         if self.refusals.is_some() && !matches!(end, Err(Stop::Closed)) {
-            for account in self.writer.accounts() {
-                for counter in Counter::ALL {
-                    let number = account.get(*counter);
-                    if number > 0 {
-                        eprintln!("collector: {}: {number} {}", account.name, counter.name());
-                    }
-                }
-            }
+            self.writer.accounts().iter().for_each(tell);
         }
         end
+    }
+}
+
+/// One interface's counters, a line each.
+fn tell(account: &InterfaceAccount) {
+    for counter in Counter::ALL {
+        let number = account.get(*counter);
+        if number > 0 {
+            say(format_args!("{}: {number} {}", account.name, counter.name()));
+        }
+    }
+}
+
+fn unprintable(error: io::Error) -> Stop {
+    match error.kind() {
+        ErrorKind::BrokenPipe => Stop::Closed,
+        _ => failed(format_args!("write to standard output: {}", cause(&error))),
     }
 }
 
@@ -189,11 +210,11 @@ impl Refusals {
             Some(told) if told.at.elapsed() < Self::PAUSE => told.silent += 1,
             _ => {
                 let silent = told.as_ref().map_or(0, |told| told.silent);
-                eprint!("collector: {interface}: frame refused: {}", reason.name());
-                if silent > 0 {
-                    eprint!(", and {silent} more since this was last said");
-                }
-                eprintln!();
+                let more = match silent {
+                    0 => String::new(),
+                    silent => format!(", and {silent} more since this was last said"),
+                };
+                say(format_args!("{interface}: frame refused: {}{more}", reason.name()));
                 *told = Some(Told { at: Instant::now(), silent: 0 });
             }
         }

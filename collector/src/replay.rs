@@ -6,7 +6,7 @@ use std::{
     io::{self, ErrorKind, Read, Write},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -16,12 +16,14 @@ use rustix::{
     io::retry_on_intr,
     pipe::PipeFlags,
 };
+use shm_layout::cause;
 
 use crate::{
     Stop, failed,
     link::{Frame, Link},
     options::Options,
     pipeline::Pipeline,
+    say,
     signals::Signals,
 };
 
@@ -37,15 +39,20 @@ pub struct Replay {
     /// Frames a batch: one where waiting for the next frame may take long.
     batch: usize,
     signals: Signals,
+    pump: Option<JoinHandle<io::Result<()>>>,
 }
 
-/// Opens a capture file; `-` is standard input.
-pub fn open(file: &str) -> Result<Replay, Stop> {
+/// A pipe that ends when a signal comes.
+struct Pipe {
+    end: OwnedFd,
+    pump: JoinHandle<io::Result<()>>,
+}
+
+/// Opens a capture file; `-` is standard input. None: a signal came before it had begun.
+pub fn open(file: &str) -> Result<Option<Replay>, Stop> {
     let fault = |why: &dyn Display| failed(format_args!("read {file}: {why}"));
-    let unreadable = |error: io::Error| {
-        fault(&format_args!("{} (name a pcap or pcapng file)", system_text(&error)))
-    };
-    let signals = Signals::register()?;
+    let unreadable =
+        |error: io::Error| fault(&format_args!("{} (name a pcap or pcapng file)", cause(&error)));
     let input = match file {
         "-" => io::stdin().as_fd().try_clone_to_owned().map(File::from),
         _ => File::open(file),
@@ -55,13 +62,18 @@ pub fn open(file: &str) -> Result<Replay, Stop> {
     if kind.is_dir() {
         return Err(unreadable(ErrorKind::IsADirectory.into()));
     }
+    // Not earlier: a named pipe without a writer is opened as long as nobody interrupts it.
+    let signals = Signals::register()?;
     let pipe = if kind.is_file() { None } else { Some(pump(input, &signals).map_err(unreadable)?) };
     let (name, batch) = match &pipe {
-        Some(pipe) => (format!("/dev/fd/{}", pipe.as_raw_fd()), 1),
+        Some(pipe) => (format!("/dev/fd/{}", pipe.end.as_raw_fd()), 1),
         None => (file.to_owned(), BATCH),
     };
-    let capture = Capture::from_file_with_precision(Path::new(&name), Precision::Nano)
-        .map_err(|error| fault(&pcap_text(&error, &name)))?;
+    let capture = match Capture::from_file_with_precision(Path::new(&name), Precision::Nano) {
+        Ok(capture) => capture,
+        Err(_) if signals.stopped() => return Ok(None),
+        Err(error) => return Err(fault(&pcap_text(&error, &name))),
+    };
     let link = capture.get_datalink();
     let link = Link::of(link).ok_or_else(|| {
         let name = link.get_name().unwrap_or_else(|_| "unknown".into());
@@ -70,15 +82,16 @@ pub fn open(file: &str) -> Result<Replay, Stop> {
             link.0
         ))
     })?;
-    Ok(Replay { capture, name, link, batch, signals })
+    let pump = pipe.map(|pipe| pipe.pump);
+    Ok(Some(Replay { capture, name, link, batch, signals, pump }))
 }
 
 /// Hands a pipe on through a pipe of ours, which ends when a signal comes: a replay that waits for
 /// more could not be stopped otherwise. Gives the end to read from.
-fn pump(mut input: File, signals: &Signals) -> io::Result<OwnedFd> {
-    let (from, to) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+fn pump(mut input: File, signals: &Signals) -> io::Result<Pipe> {
+    let (end, to) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     let signals = signals.try_clone()?;
-    thread::spawn(move || -> io::Result<()> {
+    let pump = thread::spawn(move || -> io::Result<()> {
         let mut to = File::from(to);
         let mut bytes = vec![0; 64 * 1024];
         loop {
@@ -88,13 +101,16 @@ fn pump(mut input: File, signals: &Signals) -> io::Result<OwnedFd> {
             if signals.stopped() {
                 return Ok(());
             }
-            match input.read(&mut bytes)? {
-                0 => return Ok(()),
-                length => to.write_all(&bytes[..length])?,
+            match input.read(&mut bytes) {
+                Ok(0) => return Ok(()),
+                Ok(length) => to.write_all(&bytes[..length])?,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+                Err(error) => return Err(error),
             }
         }
     });
-    Ok(from)
+    Ok(Pipe { end, pump })
 }
 
 /// Replays it to its end.
@@ -113,15 +129,15 @@ pub fn run(
         let mut events = 0;
         let read = replay.capture.dispatch(Some(batch), |packet| {
             frames += 1;
-            events += u64::from(pipeline.frame(&source, &Frame::new(&packet)));
+            events += u32::from(pipeline.frame(&source, &Frame::new(&packet)));
         });
         pipeline.deliver()?;
         if replay.signals.stopped() {
-            eprintln!("collector: read {file}: stopped by a signal after {frames} frames");
+            say(format_args!("read {file}: stopped by a signal after {frames} frames"));
             return Ok(());
         }
         match read {
-            Ok(0) => return Ok(()),
+            Ok(0) => return replay.ended(file, frames),
             Ok(_) => {}
             Err(error) => {
                 return Err(failed(format_args!(
@@ -132,7 +148,7 @@ pub fn run(
         }
         if beat.elapsed() >= Duration::from_secs(1) {
             beat = Instant::now();
-            pipeline.beat();
+            pipeline.beat()?;
         }
         if let Some(pace) = &mut pace {
             pace.sleep_after(events);
@@ -140,22 +156,36 @@ pub fn run(
     }
 }
 
-/// So many events a second.
+impl Replay {
+    /// At the end of a pipe: whether it ended, or failed.
+    fn ended(&mut self, file: &str, frames: u64) -> Result<(), Stop> {
+        match self.pump.take().map(JoinHandle::join) {
+            Some(Ok(Err(error))) => {
+                let error = cause(&error);
+                Err(failed(format_args!("read {file}: {error} after {frames} frames")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// At most so many events a second.
 struct Pace {
-    rate: f64,
-    start: Instant,
-    events: u64,
+    each: Duration,
+    due: Instant,
 }
 
 impl Pace {
     fn new(rate: u32) -> Self {
-        Pace { rate: rate.into(), start: Instant::now(), events: 0 }
+        Pace { each: Duration::from_secs(1) / rate, due: Instant::now() }
     }
 
-    fn sleep_after(&mut self, events: u64) {
-        self.events += events;
-        let due = Duration::from_secs_f64(self.events as f64 / self.rate);
-        thread::sleep(due.saturating_sub(self.start.elapsed()));
+    fn sleep_after(&mut self, events: u32) {
+        // Sleeps last a little too long, which is made up for; a pause in what came is not.
+        let now = Instant::now();
+        let earliest = now.checked_sub(Duration::from_millis(50)).unwrap_or(now);
+        self.due = self.due.max(earliest) + self.each * events;
+        thread::sleep(self.due.saturating_duration_since(now));
     }
 }
 
@@ -166,9 +196,4 @@ fn pcap_text(error: &pcap::Error, file: &str) -> String {
         other => other.to_string(),
     };
     text.strip_prefix(&format!("{file}: ")).map_or(text.clone(), str::to_owned)
-}
-
-fn system_text(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }

@@ -180,6 +180,39 @@ proptest! {
     }
 }
 
+/// RFC 4861, 7.1: what other options say is ignored, and hosts believe such a message.
+#[test]
+fn options_that_say_nothing_here_hide_nothing() {
+    let mtu_too_long = [&[5, 2][..], &[0; 14]].concat();
+    let prefix_too_short = vec![3, 1, 0, 0, 0, 0, 0, 0];
+    let source_too_long = [&[1, 2][..], &[0; 14]].concat();
+    let zero_length = vec![14, 0, 0, 0, 0, 0, 0, 0];
+    let target_too_long = [&[2, 2][..], &[0; 14]].concat();
+    let half = vec![14];
+    for (option, expected) in [
+        (mtu_too_long, Ok(MacAddr::new(MAC))),
+        (prefix_too_short, Ok(MacAddr::new(MAC))),
+        (source_too_long, Ok(MacAddr::new(MAC))),
+        (zero_length, Err(Counter::ZeroLengthOption)),
+        (half, Err(Counter::Truncated)),
+        (target_too_long.clone(), Ok(MacAddr::new(MAC))), // the second of its kind
+    ] {
+        let mut message = advertisement(&[]);
+        message.extend(&option);
+        let length = (message.len() - 40) as u16;
+        message[4..6].copy_from_slice(&length.to_be_bytes());
+        let bytes = frame(Link::Ethernet, &[], false, 0x86dd, &message);
+        let heard = hear(Link::Ethernet, &bytes).map(|sighting| sighting.mac);
+        assert_eq!(heard, expected, "{option:?}");
+    }
+    let mut message = advertisement(&[]);
+    message.truncate(64);
+    message.extend(target_too_long);
+    message[4..6].copy_from_slice(&40_u16.to_be_bytes());
+    let bytes = frame(Link::Ethernet, &[], false, 0x86dd, &message);
+    assert_eq!(hear(Link::Ethernet, &bytes), Err(Counter::OptionLength));
+}
+
 /// The filter is there to keep things out.
 #[test]
 fn the_filter_drops_what_cannot_matter() {

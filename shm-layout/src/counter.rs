@@ -74,7 +74,8 @@ counters! {
     Fragmented "fragmented"
     /// Neighbor Discovery option of length zero (RFC 4861, 4.6).
     ZeroLengthOption "zero_length_option"
-    /// Neighbor Discovery option whose length does not fit its type.
+    /// A link-layer address option, the one that would pair, of another length than Ethernet's
+    /// (RFC 2464, 6).
     OptionLength "option_length"
     /// The pairing's MAC is the broadcast address.
     BroadcastMac "broadcast_mac"

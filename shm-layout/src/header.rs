@@ -21,7 +21,7 @@
 //! What changes at a different pace lies on different cache lines. All words are atomics: a
 //! reader may look at any moment, and sees each of them whole.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 
 use crate::{Counter, InterfaceName, UnixTime};
 
@@ -125,8 +125,10 @@ impl Header {
 
     /// All accounts in use.
     pub fn accounts(&self) -> Vec<InterfaceAccount> {
-        let used = |account: &&Account| account.name[0].load(Acquire) != 0;
-        self.accounts.iter().filter(used).map(Account::read).collect()
+        let used = |account: &&Account| account.name[0].load(Relaxed) != 0;
+        let used: Vec<&Account> = self.accounts.iter().filter(used).collect();
+        fence(Acquire); // pairs with the release in set_name
+        used.into_iter().map(Account::read).collect()
     }
 
     /// Finishes the accounts of a writer that was killed. It works on one frame at a time, so at

@@ -46,5 +46,5 @@ pub use {
     header::{Account, InterfaceAccount, LAYOUT_VERSION, MAX_INTERFACES},
     name::{BadName, RingName},
     reader::{AttachError, Next, Position, Reader, Start, wait_any},
-    writer::{CreateError, InterfaceId, Writer, WriterOptions, remove},
+    writer::{CreateError, InterfaceId, Writer, WriterOptions, cause, remove},
 };

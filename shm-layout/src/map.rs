@@ -1,7 +1,7 @@
 //! Creating, opening and mapping a segment: the only unsafe code of the whole system.
 //!
-//! `/dev/shm` is open to everybody, so nothing found there is trusted: a segment's owner, its
-//! size and its header are checked before anything in it is used, links are not followed, and
+//! `/dev/shm` is open to everybody, so nothing found there is trusted: a segment's size and header
+//! are checked before anything in it is used (its owner by the writer), links are not followed, and
 //! the memory is reserved when it is created, since a full tmpfs would end the process later
 //! (SIGBUS) instead of failing here.
 #![allow(unsafe_code)]
@@ -12,7 +12,7 @@ use std::{
     num::NonZeroUsize,
     ptr::NonNull,
     slice,
-    sync::atomic::Ordering::*,
+    sync::atomic::{Ordering::*, fence},
 };
 
 use rustix::{
@@ -90,7 +90,9 @@ impl Map {
         if header.magic.load(Relaxed) != MAGIC {
             return Err(Unfit::NotARing);
         }
-        match header.version.load(Acquire) {
+        let version = header.version.load(Relaxed);
+        fence(Acquire); // pairs with the release in `fill`
+        match version {
             LAYOUT_VERSION => {}
             other => return Err(Unfit::Version(other)),
         }

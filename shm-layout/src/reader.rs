@@ -139,8 +139,8 @@ impl Reader {
         let mut reader = Reader { map, name: name.clone(), next: 0, laps: 0, lapped: 0 };
         let ring = reader.map.ring();
         reader.next = match start {
-            Start::Now => ring.head(),
-            Start::At(at) if at.generation == reader.generation() && at.sequence <= ring.head() => {
+            Start::Now => ring.end(),
+            Start::At(at) if at.generation == reader.generation() && at.sequence <= ring.end() => {
                 at.sequence
             }
             Start::Oldest | Start::At(_) => ring.oldest(),
@@ -202,7 +202,9 @@ impl Reader {
     /// Whether the writer said that another segment takes this one's place. What this one still
     /// holds can be read to its end first: nothing is added to it any more.
     pub fn is_retired(&self) -> bool {
-        self.map.header().retired.load(Acquire) != 0
+        let retired = self.map.header().retired.load(Relaxed) != 0;
+        fence(Acquire); // pairs with the release in `retire`
+        retired
     }
 
     /// Whether the name leads elsewhere, or nowhere: as [`Reader::is_retired`], for a segment
@@ -223,7 +225,7 @@ impl Reader {
 
     /// Events published so far in this generation.
     pub fn published(&self) -> u64 {
-        self.map.ring().head()
+        self.map.ring().end()
     }
 
     /// Events that the ring can hold.

@@ -136,15 +136,21 @@ impl<'a> Ring<'a> {
         oldest + u64::from(self.slot(oldest).sequence.load(Relaxed) > complete(oldest))
     }
 
-    /// The number of the next event, for a writer that takes over from one which was killed: it
-    /// may have completed an event, which readers then have seen, without telling the head.
-    pub(crate) fn recover(&self) -> u64 {
-        let mut head = self.head.load(Acquire);
-        while self.slot(head).sequence.load(Acquire) == complete(head) {
-            head += 1;
+    /// The number of the next event. A writer that was killed may have completed one, which
+    /// readers then have seen, without telling the head.
+    pub(crate) fn end(&self) -> u64 {
+        let mut end = self.head();
+        while self.slot(end).sequence.load(Relaxed) == complete(end) {
+            end += 1;
         }
-        self.head.store(head, Release);
-        head
+        end
+    }
+
+    /// For a writer that takes over: the number of the next event, told to the head.
+    pub(crate) fn recover(&self) -> u64 {
+        let end = self.end();
+        self.head.store(end, Release);
+        end
     }
 }
 

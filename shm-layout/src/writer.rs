@@ -100,7 +100,7 @@ impl fmt::Display for CreateError {
 impl std::error::Error for CreateError {}
 
 /// An error's text without the number that std appends.
-pub(crate) fn cause(error: &io::Error) -> String {
+pub fn cause(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {
         Some((text, _)) => text.to_lowercase(),
@@ -116,9 +116,10 @@ pub struct InterfaceId(usize);
 #[derive(Debug)]
 pub struct Writer {
     map: Map,
+    options: WriterOptions,
     next: u64,
     /// Held until the process ends, however it ends.
-    _lock: File,
+    lock: File,
 }
 
 impl Writer {
@@ -137,6 +138,7 @@ impl Writer {
             .filter(|slots| *slots <= MAX_SLOTS)
             .ok_or(CreateError::TooLarge(options.slots))?;
         let lock = lock(name)?;
+        unlink(&name.unfinished())?; // left behind by a writer that was killed
         let old = open_own(name)?;
         if let Some(old) = &old {
             old.header().settle(old.ring().recover());
@@ -146,16 +148,42 @@ impl Writer {
                 permit(&old, options)?;
                 old
             }
-            old => replace(old, slots, options)?,
+            old => replace(old.as_ref(), slots, options)?,
         };
-        let header = map.header();
+        let next = map.ring().head();
+        let writer = Writer { map, options: options.clone(), next, lock };
+        writer.introduce();
+        Ok(writer)
+    }
+
+    /// Says whose segment this is.
+    fn introduce(&self) {
+        let header = self.map.header();
         header.set_host(&rustix::system::uname().nodename().to_string_lossy());
         header.writer.0.pid.store(std::process::id().into(), Relaxed);
-        let next = map.ring().head();
-        let writer = Writer { map, next, _lock: lock };
-        writer.beat(UnixTime::now());
-        writer.wake();
-        Ok(writer)
+        self.beat(UnixTime::now());
+        self.wake();
+    }
+
+    /// Makes the segment anew, with all it holds, if somebody deleted its file: readers that come
+    /// later would find none. (systemd-logind deletes those of ordinary users when they log out,
+    /// logind.conf(5), RemoveIPC.) Tells whether that was so. A file of the same name that is not
+    /// this writer's is an error. Asks the file system; about once a second is enough.
+    pub fn keep_name(&mut self) -> Result<bool, CreateError> {
+        let name = &self.options.name;
+        if !is_at(&self.lock, &name.lock())? {
+            self.lock = lock(name)?;
+        }
+        if is_at(self.map.file(), name)? {
+            return Ok(false);
+        }
+        if let Some(other) = open_own(name)? {
+            let pid = other.header().writer.0.pid.load(Relaxed);
+            return Err(CreateError::Busy(name.clone(), Some(pid)));
+        }
+        self.map = replace(Some(&self.map), self.map.ring().capacity(), &self.options)?;
+        self.introduce();
+        Ok(true)
     }
 
     /// The account of an interface, kept from earlier runs of the same generation.
@@ -216,18 +244,15 @@ pub fn remove(name: &RingName) -> Result<(), CreateError> {
     let _lock = lock(name)?;
     let done = match Map::open_writable(name) {
         Ok(map) => {
-            own(
-                &map.file()
-                    .metadata()
-                    .map_err(|error| CreateError::Io("examine", name.clone(), error))?,
-                name,
-            )?;
+            let metadata = map.file().metadata();
+            own(&metadata.map_err(|error| CreateError::Io("examine", name.clone(), error))?, name)?;
             unlink(name).inspect(|()| retire(&map))
         }
         Err(Unfit::Version(_)) => unlink(name),
         Err(Unfit::NotARing) => Err(CreateError::NotARing(name.clone())),
         Err(Unfit::Io(error)) => Err(CreateError::Io("open", name.clone(), error)),
     };
+    unlink(&name.unfinished())?;
     // Whoever opened the lock's file before this finds that it lost its name, and tries again.
     unlink(&name.lock()).and(done)
 }
@@ -262,10 +287,19 @@ fn lock(name: &RingName) -> Result<File, CreateError> {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         // `remove` may have deleted the file between our opening and locking it.
-        match fs::symlink_metadata(lock.path()) {
-            Ok(current) if same_file(&current, &metadata) => return Ok(file),
-            _ => {}
+        if is_at(&file, &lock)? {
+            return Ok(file);
         }
+    }
+}
+
+/// Whether an open file still has its name.
+fn is_at(file: &File, name: &RingName) -> Result<bool, CreateError> {
+    let failed = |error| CreateError::Io("examine", name.clone(), error);
+    match fs::symlink_metadata(name.path()) {
+        Ok(current) => Ok(same_file(&current, &file.metadata().map_err(failed)?)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(error)),
     }
 }
 
@@ -294,23 +328,22 @@ fn open_own(name: &RingName) -> Result<Option<Map>, CreateError> {
 
 /// Makes a segment under another name, fills it, and puts it in the old one's place: whoever opens
 /// the name finds a whole segment at any moment, even if this process is killed in between.
-fn replace(old: Option<Map>, slots: u64, options: &WriterOptions) -> Result<Map, CreateError> {
+fn replace(old: Option<&Map>, slots: u64, options: &WriterOptions) -> Result<Map, CreateError> {
     let name = &options.name;
     let unfinished = name.unfinished();
     let failed = |operation, error| CreateError::Io(operation, unfinished.clone(), error);
     let make = || {
-        unlink(&unfinished)?; // left behind by a writer that was killed
         let map = Map::create(&unfinished, slots).map_err(|error| match error {
             Unfit::Io(error) => failed("create", error),
             Unfit::NotARing | Unfit::Version(_) => CreateError::NotARing(unfinished.clone()),
         })?;
-        fill(&map, old.as_ref(), slots).map_err(|error| failed("fill", error))?;
+        fill(&map, old, slots).map_err(|error| failed("fill", error))?;
         permit(&map, options)?;
         fs::rename(unfinished.path(), name.path()).map_err(|error| failed("rename", error))?;
         Ok(map)
     };
     let made = make();
-    match (&made, &old) {
+    match (&made, old) {
         (Ok(_), Some(old)) => retire(old),
         (Ok(_), None) => {}
         (Err(_), _) => unlink(&unfinished)?,

@@ -1,10 +1,13 @@
 //! The run loop: every ring in turn, then sleep until there is more.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use shm_layout::{AttachError, Next, Position, Reader, RingName, Start, wait_any};
 
-use crate::{Entry, Error, RingOptions, Sink, signals::Signals};
+use crate::{Entry, Error, RingOptions, Sink, say, signals::Signals};
 
 /// Longest sleep: how late a signal that arrives just before the sleep is seen, at worst.
 const SLEEP: Duration = Duration::from_millis(500);
@@ -17,8 +20,9 @@ const TURN: usize = 4096;
 
 pub(crate) fn follow(name: &str, options: &RingOptions, sink: &mut impl Sink) -> Result<(), Error> {
     let signals = Signals::register().map_err(|error| Error::new("register signals", error))?;
-    let mut sources: Vec<Source> =
-        options.rings.iter().map(|ring| Source::new(name, ring, options)).collect();
+    let mut once = HashSet::new(); // a ring named twice would be delivered twice
+    let rings = options.rings.iter().filter(|ring| once.insert(*ring));
+    let mut sources: Vec<Source> = rings.map(|ring| Source::new(name, ring, options)).collect();
     for source in &mut sources {
         source.attach()?;
     }
@@ -37,31 +41,34 @@ fn serve(
 ) -> Result<(), Error> {
     while !signals.stop() {
         if signals.take_reopen() {
-            sink.idle()?;
+            deliver(sources, sink)?;
             sink.reopen()?;
         }
         let mut busy = false;
         for source in sources.iter_mut() {
-            busy |= source.drain(sink)?;
+            busy |= source.drain(sink)? || (!options.once && source.look_for_successor()?);
         }
         if busy {
             continue;
         }
-        sink.idle()?;
+        deliver(sources, sink)?;
         if options.once {
-            break;
-        }
-        for source in sources.iter_mut() {
-            busy |= source.look_for_successor()?;
-        }
-        if busy {
-            continue;
+            return Ok(());
         }
         let readers: Vec<&Reader> = sources.iter().filter_map(|s| s.reader.as_ref()).collect();
         let all = readers.len() == sources.len();
         wait_any(&readers, if all { SLEEP } else { LOOK });
     }
-    sink.idle()
+    deliver(sources, sink)
+}
+
+/// What was handed over is delivered once the sink says so.
+fn deliver(sources: &mut [Source], sink: &mut impl Sink) -> Result<(), Error> {
+    sink.idle()?;
+    for source in sources {
+        source.delivered += std::mem::take(&mut source.pending);
+    }
+    Ok(())
 }
 
 /// One ring: its reader while it exists, and the account of what came from it.
@@ -78,6 +85,8 @@ struct Source<'a> {
     leaving: bool,
     looked: Instant,
     delivered: u64,
+    /// Handed to the sink, which has not confirmed them yet.
+    pending: u64,
     lost: u64,
     /// Of those, the ones that `-v` has told, and when it did.
     lost_told: (u64, Instant),
@@ -98,6 +107,7 @@ impl<'a> Source<'a> {
             leaving: false,
             looked: Instant::now(),
             delivered: 0,
+            pending: 0,
             lost: 0,
             lost_told: (0, Instant::now()),
             unknown: 0,
@@ -105,7 +115,7 @@ impl<'a> Source<'a> {
     }
 
     fn say(&self, what: std::fmt::Arguments) {
-        eprintln!("{}: {what}", self.program);
+        say(self.program, what);
     }
 
     fn failed(&self, error: AttachError) -> Error {
@@ -165,7 +175,7 @@ impl<'a> Source<'a> {
                 Next::Event(sequence, event) => {
                     let position = Position { generation, sequence };
                     sink.put(&Entry { ring: self.ring, position, event })?;
-                    self.delivered += 1;
+                    self.pending += 1;
                 }
                 Next::Unknown(..) => self.unknown += 1,
                 Next::Lapped { lost } => self.lost += lost,
@@ -184,7 +194,10 @@ impl<'a> Source<'a> {
         let (told, at) = self.lost_told;
         if self.verbose && self.lost > told && (told == 0 || at.elapsed() >= TELL) {
             let new = self.lost - told;
-            self.say(format_args!("ring {}: {new} events lost, overwritten unread", self.ring));
+            self.say(format_args!(
+                "ring {}: {new} events lost, overtaken by the collector",
+                self.ring
+            ));
             self.lost_told = (self.lost, Instant::now());
         }
     }
@@ -216,11 +229,16 @@ impl<'a> Source<'a> {
     }
 
     fn report(&self) {
-        let Source { program, ring, delivered, lost, unknown, .. } = self;
-        eprint!("{program}: {ring}: {delivered} events, {lost} lost");
-        if *unknown > 0 {
-            eprint!(", {unknown} of a kind that this release does not know");
+        let Source { ring, delivered, lost, .. } = self;
+        let mut text = format!("{ring}: {delivered} events, {lost} lost");
+        for (number, what) in [
+            (self.pending, "not delivered, or only in part"),
+            (self.unknown, "of a kind that this release does not know"),
+        ] {
+            if number > 0 {
+                text += &format!(", {number} {what}");
+            }
         }
-        eprintln!();
+        self.say(format_args!("{text}"));
     }
 }

@@ -8,13 +8,13 @@ mod follow;
 mod signals;
 
 use std::{
-    error, fmt,
-    io::{self, ErrorKind},
+    fmt,
+    io::{self, ErrorKind, Write},
     process::ExitCode,
 };
 
-use clap::Args;
-use shm_layout::{Event, Position, RingName};
+use clap::{Args, Parser};
+use shm_layout::{Event, Position, RingName, cause};
 
 /// Options that every output has.
 #[derive(Args, Clone, Debug)]
@@ -78,17 +78,36 @@ pub enum Error {
 
 impl Error {
     /// A failure of an operation on something.
-    pub fn new(what: impl fmt::Display, cause: impl error::Error) -> Error {
+    pub fn new(what: impl fmt::Display, cause: impl fmt::Display) -> Error {
         Error::Failed(format!("{what}: {cause}"))
     }
 
     /// A failure to write to something; a closed pipe is [`Error::Closed`].
-    pub fn write(to: impl fmt::Display, cause: io::Error) -> Error {
-        match cause.kind() {
+    pub fn write(to: impl fmt::Display, error: io::Error) -> Error {
+        match error.kind() {
             ErrorKind::BrokenPipe => Error::Closed,
-            _ => Error::new(format_args!("write to {to}"), cause),
+            _ => Error::new(format_args!("write to {to}"), cause(&error)),
         }
     }
+}
+
+/// Reads the command line. A fault in it is one line, and ends the program with status 2.
+pub fn parse<P: Parser>(name: &str) -> P {
+    P::try_parse().unwrap_or_else(|error| {
+        if !error.use_stderr() {
+            error.exit(); // --help, --version
+        }
+        let text = error.to_string();
+        let lines = text.trim_start_matches("error: ").lines().map(str::trim);
+        let fault: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+        say(name, format_args!("{} ({name} --help lists the options)", fault.join(" ")));
+        std::process::exit(2);
+    })
+}
+
+/// Says something on standard error. That it cannot be said is no reason to stop.
+pub fn say(name: &str, what: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "{name}: {what}");
 }
 
 /// Runs an output until it is told to stop: opens its sink and hands it every event of its rings.
@@ -101,7 +120,7 @@ pub fn run<S: Sink>(
     match open().and_then(|mut sink| follow::follow(name, options, &mut sink)) {
         Ok(()) | Err(Error::Closed) => ExitCode::SUCCESS,
         Err(Error::Failed(why)) => {
-            eprintln!("{name}: {why}");
+            say(name, why);
             ExitCode::FAILURE
         }
     }

@@ -3,14 +3,14 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufWriter, Write},
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::fs::FileExt},
     path::{Path, PathBuf},
 };
 
 use aw_output::{Entry, Error, Sink};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
-use shm_layout::{Kind, UnixTime};
+use shm_layout::{Kind, UnixTime, cause};
 
 use crate::{Format, Options, Time};
 
@@ -139,18 +139,33 @@ impl Sink for Lines {
 fn open(path: Option<&Path>) -> Result<BufWriter<Box<dyn Write>>, Error> {
     let to: Box<dyn Write> = match path {
         Some(path) => {
-            let file: io::Result<File> = OpenOptions::new().append(true).create(true).open(path);
-            Box::new(
-                file.map_err(|error| Error::new(format_args!("open {}", path.display()), error))?,
-            )
+            let fault = |error| Error::new(format_args!("open {}", path.display()), cause(&error));
+            Box::new(append(path).map_err(fault)?)
         }
         // Not Stdout itself: it would flush at every newline.
         None => Box::new(File::from(
             io::stdout()
                 .as_fd()
                 .try_clone_to_owned()
-                .map_err(|error| Error::new("open standard output", error))?,
+                .map_err(|error| Error::new("open standard output", cause(&error)))?,
         )),
     };
     Ok(BufWriter::with_capacity(BUFFER, to))
+}
+
+/// Opens a file to append lines to. A full disk may have cut its last line: it is ended, so that
+/// ours begins on a line of its own.
+fn append(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    let length = file.metadata()?.len();
+    if file.metadata()?.is_file() && length > 0 {
+        let mut last = [0];
+        // Where we may write but not read there is nothing to look at.
+        if File::open(path).and_then(|file| file.read_exact_at(&mut last, length - 1)).is_ok()
+            && last != *b"\n"
+        {
+            file.write_all(b"\n")?;
+        }
+    }
+    Ok(file)
 }

@@ -5,7 +5,7 @@ mod lines;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use aw_output::{RingOptions, run};
+use aw_output::{RingOptions, parse, run};
 use clap::{Parser, ValueEnum};
 
 use crate::lines::Lines;
@@ -59,6 +59,6 @@ The reader needs no privileges but to be a member of the ring's group.
 Exit status: 0 when stopped by a signal or a closed pipe, 1 on failure, 2 for wrong options.";
 
 fn main() -> ExitCode {
-    let options = Options::parse();
+    let options: Options = parse("aw-stdout");
     run("aw-stdout", &options.rings, || Lines::open(&options))
 }

@@ -1,0 +1,131 @@
+//! Whatever is broken around the programs, they go on or end in order: nobody reads what they print, standard error
+//! is full, the interface goes, the ring's file is deleted.
+#![forbid(unsafe_code)]
+
+use aw_tests::collect::{held, stdout_of};
+use aw_tests::feed::{numbered_capture, numbered_lines, publish};
+use aw_tests::lan::Lan;
+use aw_tests::rig::{Run, binary, program, run, run_with, wait_until};
+use aw_tests::ring::Ring;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, OpenOptions};
+use std::process::Stdio;
+
+/// A collector that listens on this host's veth0, not printing.
+fn listening(lan: &Lan, ring: &Ring) -> Run {
+    let mut command = lan.here.command(binary("collector"));
+    command.args(["-q", "--ring", ring.name(), "veth0"]);
+    let collector = Run::start(command);
+    collector.stderr.wait_for("listening on veth0");
+    collector
+}
+
+#[test]
+fn a_full_standard_error_ends_nothing() {
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    let capture = directory.path().join("a.pcap");
+    // The last frame is empty, so that `-v` has something to say.
+    fs::write(&capture, [numbered_capture(1..4), vec![0; 16]].concat()).unwrap();
+    let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let file = capture.to_str().unwrap();
+    for (name, arguments, code) in [
+        ("collector", vec!["-v", "--ring", ring.name(), "--read", file], 0),
+        ("aw-stdout", vec!["-v", "--ring", ring.name(), "--once"], 0),
+        ("aw-stdout", vec!["--ring", "/no-such-ring-here", "--once"], 1),
+        ("collector", vec!["--no-such-option"], 2),
+    ] {
+        let output = program(name, &arguments).stderr(full()).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{name} {arguments:?}");
+    }
+}
+
+/// A live collector whose lines nobody reads still hears and publishes everything, and ends when told to.
+#[test]
+fn lines_that_nobody_reads_hold_up_nothing() {
+    let Some(lan) = Lan::new() else { return };
+    let ring = Ring::new();
+    let mut command = lan.here.command(binary("collector"));
+    command.args(["--ring", ring.name(), "veth0"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut collector = command.spawn().unwrap();
+    let _unread = collector.stdout.take();
+    wait_until("the ring is there", || ring.path().exists());
+    for round in 0..4 {
+        lan.there.scapy(
+            "veth1",
+            &format!(
+                "frame = Ether(src='02:00:00:00:00:01', dst='ff:ff:ff:ff:ff:ff') / \
+                 ARP(op=1, hwsrc='02:00:00:00:00:01', psrc='192.0.2.{round}', pdst='192.0.2.9')\n\
+                 sendp([frame] * 1000, iface='veth1', verbose=False, inter=0.0002)"
+            ),
+        );
+    }
+    let heard = || held(&ring).lines().filter(|line| line.ends_with("ARP_REQ")).count();
+    wait_until("4000 events are in the ring", || heard() >= 4000);
+    kill_process(Pid::from_child(&collector), Signal::TERM).unwrap();
+    let output = collector.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("events were not printed"), "{said}");
+}
+
+/// libpcap tells only those who ask that an interface which was down has gone.
+#[test]
+fn an_interface_that_went_down_and_away_is_missed() {
+    let Some(lan) = Lan::new() else { return };
+    let ring = Ring::new();
+    let collector = listening(&lan, &ring);
+    lan.here.ip("link set veth0 down");
+    lan.here.ip("link del veth0");
+    collector.stderr.wait_for("stopped listening on veth0");
+    let finished = collector.finish();
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+}
+
+#[test]
+fn a_ring_deleted_by_hand_is_made_again() {
+    let Some(lan) = Lan::new() else { return };
+    let ring = Ring::new();
+    publish(&ring, 1..4);
+    let collector = listening(&lan, &ring);
+    fs::remove_file(ring.path()).unwrap();
+    collector.stderr.wait_for("made again");
+    assert!(held(&ring).starts_with(&numbered_lines(1..4)), "with what it held");
+    let second = program("collector", &["-q", "--ring", ring.name(), "--read", "-"]);
+    run_with(second, &numbered_capture(4..5)).refused("collector", &["in use"]);
+    assert_eq!(collector.stop().status.code(), Some(0));
+}
+
+#[test]
+fn a_torn_last_line_is_ended_first() {
+    let ring = Ring::new();
+    publish(&ring, 1..4);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("log");
+    for (before, between) in [("", ""), ("torn", "\n"), ("whole\n", "")] {
+        fs::write(&file, before).unwrap();
+        run(stdout_of(&ring, &["--once", "-o", file.to_str().unwrap()])).ok();
+        let expected = format!("{before}{between}{}", numbered_lines(1..4));
+        assert_eq!(fs::read_to_string(&file).unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_ring_named_twice_is_read_once() {
+    let ring = Ring::new();
+    publish(&ring, 1..4);
+    let finished = run(stdout_of(&ring, &["--once", "-m", ring.name()])).ok();
+    assert_eq!(finished.stdout, numbered_lines(1..4));
+}
+
+/// What does not reach the disk is not called delivered.
+#[test]
+fn what_was_not_written_is_not_counted() {
+    let ring = Ring::new();
+    publish(&ring, 1..4);
+    let finished = run(stdout_of(&ring, &["--once", "-o", "/dev/full"]));
+    assert_eq!(finished.status.code(), Some(1));
+    let account = format!("{}: 0 events, 0 lost, 3 not delivered", ring.name());
+    assert!(finished.stderr.contains(&account), "{}", finished.stderr);
+    assert!(finished.stderr.contains("no space left on device"), "{}", finished.stderr);
+}
