@@ -70,11 +70,17 @@ pub struct Verdict {
     pub forgot: bool,
 }
 
-/// A pairing as last reported, in a list from the one silent longest to the one just heard.
+/// A pairing as last reported.
 struct Pairing {
     key: Key,
     mac: MacAddr,
     reported: UnixTime,
+}
+
+/// A pairing's neighbours in the list from the one silent longest to the one just heard. Apart from
+/// the pairings, for a step in the list touches three of these, and they are small enough to stay
+/// in the processor's cache.
+struct Links {
     earlier: u32,
     later: u32,
 }
@@ -91,6 +97,7 @@ pub struct Limit {
     index: HashTable<u32>,
     hasher: RandomState,
     pairings: Vec<Pairing>,
+    links: Vec<Links>,
     longest_silent: u32,
     just_heard: u32,
 }
@@ -104,6 +111,7 @@ impl Limit {
             index: HashTable::new(),
             hasher: RandomState::new(),
             pairings: Vec::new(),
+            links: Vec::new(),
             longest_silent: END,
             just_heard: END,
         }
@@ -128,10 +136,13 @@ impl Limit {
         }
         let forgot = self.pairings.len() == self.max;
         let place = if forgot { self.forget_longest_silent() } else { self.pairings.len() as u32 };
-        let pairing = Pairing { key, mac, reported: now, earlier: END, later: END };
+        let pairing = Pairing { key, mac, reported: now };
         match self.pairings.get_mut(place as usize) {
             Some(old) => *old = pairing,
-            None => self.pairings.push(pairing),
+            None => {
+                self.pairings.push(pairing);
+                self.links.push(Links { earlier: END, later: END });
+            }
         }
         self.append(place);
         let (pairings, hasher) = (&self.pairings, &self.hasher);
@@ -161,23 +172,23 @@ impl Limit {
     }
 
     fn unlink(&mut self, place: u32) {
-        let Pairing { earlier, later, .. } = self.pairings[place as usize];
+        let Links { earlier, later } = self.links[place as usize];
         match earlier {
             END => self.longest_silent = later,
-            earlier => self.pairings[earlier as usize].later = later,
+            earlier => self.links[earlier as usize].later = later,
         }
         match later {
             END => self.just_heard = earlier,
-            later => self.pairings[later as usize].earlier = earlier,
+            later => self.links[later as usize].earlier = earlier,
         }
     }
 
     fn append(&mut self, place: u32) {
-        self.pairings[place as usize].earlier = self.just_heard;
-        self.pairings[place as usize].later = END;
+        self.links[place as usize].earlier = self.just_heard;
+        self.links[place as usize].later = END;
         match self.just_heard {
             END => self.longest_silent = place,
-            last => self.pairings[last as usize].later = place,
+            last => self.links[last as usize].later = place,
         }
         self.just_heard = place;
     }

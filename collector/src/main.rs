@@ -1,7 +1,7 @@
 //! `collector`: hears ARP and IPv6 Neighbor Discovery on live interfaces or from a capture file,
 //! and publishes each pairing of a MAC with an address to a ring in shared memory.
 //!
-//! capture (`live`, `replay`) → `parse` → `check` → publish (`pipeline`): each stage's output is
+//! capture (`live`, `replay`) → `parse` → `check` → `limit` → publish (`pipeline`): each stage's output is
 //! the next one's input, and every frame ends in the ring or in one counter. It trusts nothing
 //! that comes from the network or from a file.
 #![forbid(unsafe_code)]
@@ -53,6 +53,10 @@ fn main() -> ExitCode {
         }
         Err(help) => help.exit(),
     };
+    if let Some(moved) = options.moved() {
+        say(moved);
+        return ExitCode::from(2);
+    }
     match run(&options) {
         Ok(()) | Err(Stop::Closed) => ExitCode::SUCCESS,
         Err(Stop::Failed(why)) => {

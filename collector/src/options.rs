@@ -84,6 +84,14 @@ pub struct Options {
     #[arg(short = 'H', long, value_name = "NUM", hide = true)]
     pub hashsize: Option<u32>,
 
+    /// Moved: aw-stdout -o
+    #[arg(short, long, value_name = "FILE", hide = true)]
+    output: Option<String>,
+
+    /// Moved: aw-sqlite
+    #[arg(short, long, visible_alias = "sqlite3-table", value_name = "FILE", hide = true)]
+    sqlite3: Option<String>,
+
     /// Do not put the interfaces into promiscuous mode
     #[arg(short = 'P', long)]
     pub no_promisc: bool,
@@ -108,6 +116,19 @@ Exit status: 0 when stopped by a signal or at a replay's end, 1 on failure, 2 fo
 const DEFAULT_GROUP: &str = "addrwatch";
 
 impl Options {
+    /// What to say if an option was given that is another program's now.
+    pub fn moved(&self) -> Option<&'static str> {
+        if self.output.is_some() {
+            Some("-o, --output: the collector writes no files (use aw-stdout -o FILE)")
+        } else if self.sqlite3.is_some() {
+            Some(
+                "-s, --sqlite3: the collector writes no database (that is for the output aw-sqlite)",
+            )
+        } else {
+            None
+        }
+    }
+
     /// The ring that they ask for.
     pub fn writer(&self) -> Result<WriterOptions, Stop> {
         let group = match &self.group {

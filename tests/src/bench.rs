@@ -30,16 +30,14 @@ impl Random {
     }
 }
 
-/// How many hosts speak.
-const HOSTS: u32 = 20_000;
-
-/// Writes a capture of that many frames, five microseconds apart.
-pub fn write(out: impl Write, frames: u64, seed: u64) -> Result<()> {
+/// Writes a capture of that many frames, five microseconds apart, from that many hosts, each with an IPv4 and an IPv6
+/// address.
+pub fn write(out: impl Write, frames: u64, hosts: u32, seed: u64) -> Result<()> {
     let mut file = Pcap::new(out, ETHERNET, Unit::Microsecond)?;
     let mut random = Random::new(seed);
     let mut time = Time { seconds: 1_700_000_000, nanoseconds: 0 };
     for _ in 0..frames {
-        file.packet(time, &frame(&mut random))?;
+        file.packet(time, &frame(&mut random, hosts))?;
         time.nanoseconds += 5_000;
         if time.nanoseconds == 1_000_000_000 {
             time = Time { seconds: time.seconds + 1, nanoseconds: 0 };
@@ -48,9 +46,9 @@ pub fn write(out: impl Write, frames: u64, seed: u64) -> Result<()> {
     file.finish().map(drop)
 }
 
-fn frame(random: &mut Random) -> Vec<u8> {
-    let host = 1 + random.below(HOSTS);
-    let peer = 1 + random.below(HOSTS);
+fn frame(random: &mut Random, hosts: u32) -> Vec<u8> {
+    let host = 1 + random.below(hosts);
+    let peer = 1 + random.below(hosts);
     let mac = station(host);
     let mut ethernet = Ethernet::from(mac);
     // A host stays in its VLAN.
@@ -113,7 +111,7 @@ mod tests {
     fn the_same_seed_makes_the_same_file() {
         let make = |seed| {
             let mut out = Vec::new();
-            write(&mut out, 1000, seed).unwrap();
+            write(&mut out, 1000, 100, seed).unwrap();
             out
         };
         assert_eq!(make(1), make(1));

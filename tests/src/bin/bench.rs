@@ -44,6 +44,7 @@ fn main() -> Outcome<()> {
     through(&options, 3)?;
     wake_up(&options)?;
     replay(&options)?;
+    rate_limit(&options)?;
     Ok(())
 }
 
@@ -185,6 +186,37 @@ fn replay(options: &Options) -> Outcome<()> {
         let peak = measure(options.runs, || Ok(vec![peak_memory(&command.0, &command.1)?]))?;
         row(&format!("peak memory, {name}"), &peak[0], 1.0 / 1024.0, "MiB");
     }
+    Ok(())
+}
+
+/// What the rate limit costs a frame, however many pairings it knows, and how much memory they take.
+fn rate_limit(options: &Options) -> Outcome<()> {
+    let directory = tempfile::tempdir()?;
+    let capture = directory.path().join("limit.pcap");
+    let frames = options.frames.to_string();
+    let ring = Ring::new();
+    let collector = binary("collector");
+    let without = ["--read", text(&capture)?, "-q", "-m", ring.name()];
+    let with = [&without[..], &["-r", "60", "--max-pairings", "4000000"]].concat();
+    for pairings in [1_000, 10_000, 100_000, 1_000_000] {
+        let hosts = (pairings / 2).to_string();
+        let made = Command::new(binary("make-capture"))
+            .args(["bench", text(&capture)?, "--frames", &frames, "--hosts", &hosts])
+            .status()?;
+        if !made.success() {
+            return Err("make-capture failed".into());
+        }
+        let both = measure(options.runs, || {
+            let without = run(&collector, &without)?;
+            Ok(vec![(run(&collector, &with)? - without) / options.frames as f64])
+        })?;
+        row(&format!("rate limit, of {pairings} pairings"), &both[0], 1e9, "ns a frame");
+    }
+    let memory = measure(options.runs, || {
+        let without = peak_memory(&collector, &without)?;
+        Ok(vec![(peak_memory(&collector, &with)? - without) / 1024.0])
+    })?;
+    row("  memory for the last", &memory[0], 1.0, "MiB");
     Ok(())
 }
 

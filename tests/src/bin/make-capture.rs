@@ -34,6 +34,9 @@ enum What {
         /// How many
         #[arg(long, default_value_t = 2_000_000)]
         frames: u64,
+        /// From how many hosts, each with two addresses
+        #[arg(long, default_value_t = 20_000)]
+        hosts: u32,
         /// The same seed makes the same file
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -44,9 +47,10 @@ fn main() -> ExitCode {
     let (file, result) = match Options::parse().what {
         What::Sample { file } => (file.clone(), std::fs::write(file, sample::capture())),
         What::SampleText { file } => (file.clone(), std::fs::write(file, sample::text("pcap"))),
-        What::Bench { file, frames, seed } => {
-            let result = File::create(&file)
-                .and_then(|out| bench::write(BufWriter::with_capacity(1 << 20, out), frames, seed));
+        What::Bench { file, frames, hosts, seed } => {
+            let result = File::create(&file).and_then(|out| {
+                bench::write(BufWriter::with_capacity(1 << 20, out), frames, hosts, seed)
+            });
             (file, result)
         }
     };
