@@ -1,145 +1,61 @@
 //! Live capture: any number of interfaces in one thread, drained as soon as they have frames.
+//! One that vanishes is looked for until it is back.
 
 use std::{
     collections::BTreeSet,
-    fs,
     os::fd::AsFd,
     time::{Duration, Instant},
 };
 
-use pcap::{Active, Capture, Device, Precision};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    net::{AddressFamily, SocketType, netdevice::name_to_index, socket},
-};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shm_layout::InterfaceName;
 
 use crate::{
-    Stop, failed, filter,
-    link::{Frame, Link},
+    Stop, failed,
+    interface::{self, Opened, explain},
+    link::Frame,
     options::Options,
     pipeline::{Pipeline, Source},
     say,
     signals::Signals,
 };
 
-/// Shortest snapshot length: an Ethernet frame with its tags, and room to spare.
-const SNAPSHOT: i32 = 2048;
-/// Frames that the kernel keeps for an interface until they are taken.
-const KEPT: i32 = 2048;
 /// Frames taken from one interface before the next has its turn.
 const TURN: usize = 1024;
 /// How often the collector says that it lives, and asks the kernel for its drops.
 const BEAT: Duration = Duration::from_secs(1);
+/// Longest pause between two looks for an interface that vanished; the first is a beat.
+const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 
-/// An interface that is listened to.
+/// An interface that was asked for.
 pub struct Listener {
     name: InterfaceName,
-    link: Link,
-    capture: Capture<Active>,
-    /// The kernel's count of drops when it was last asked; it wraps.
-    dropped: u32,
+    promiscuous: bool,
+    /// None: it vanished.
+    opened: Option<Opened>,
+    pause: Duration,
+    next_look: Instant,
 }
 
-/// Opens every interface asked for.
+/// Opens every interface asked for. At the start, all must be there.
 pub fn open(options: &Options) -> Result<Vec<Listener>, Stop> {
     let mut names = options.interfaces.clone();
     if names.is_empty() {
-        names.push(first_interface()?);
+        names.push(interface::first()?);
     }
     let mut once = BTreeSet::new();
     names.retain(|name| once.insert(*name)); // one named twice would be heard twice
-    names.into_iter().map(|name| listen(name, !options.no_promisc)).collect()
-}
-
-/// The first that is up, not loopback, and a network interface at all: libpcap lists other
-/// things too.
-fn first_interface() -> Result<InterfaceName, Stop> {
-    let devices =
-        Device::list().map_err(|error| failed(format_args!("list interfaces: {error}")))?;
-    devices
-        .iter()
-        .filter(|device| device.flags.is_up() && !device.flags.is_loopback())
-        .filter(|device| exists(&device.name))
-        .find_map(|device| device.name.parse().ok())
-        .ok_or_else(|| {
-            failed("find an interface: none is up but loopback (ip link set NAME up, or name one)")
-        })
-}
-
-fn exists(name: &str) -> bool {
-    socket(AddressFamily::INET, SocketType::DGRAM, None)
-        .and_then(|socket| name_to_index(socket, name))
-        .is_ok()
-}
-
-fn listen(name: InterfaceName, promiscuous: bool) -> Result<Listener, Stop> {
-    let any = name.as_str() == "any";
-    if !any && !exists(name.as_str()) {
-        return Err(failed(format_args!(
-            "listen on {name}: no such interface (ip link shows those there are)"
-        )));
-    }
-    let fault = |error: pcap::Error| failed(format_args!("listen on {name}: {}", explain(&error)));
-    let capture = Capture::from_device(name.as_str())
-        .map_err(fault)?
-        .promisc(promiscuous && !any) // `any` cannot be
-        .immediate_mode(true)
-        .precision(Precision::Nano)
-        .snaplen(snapshot(name))
-        .buffer_size(snapshot(name) * KEPT)
-        .open()
-        .map_err(fault)?;
-    let mut capture = capture.setnonblock().map_err(fault)?;
-    let linktype = capture.get_datalink();
-    let link = Link::of(linktype).ok_or_else(|| {
-        failed(format_args!(
-            "listen on {name}: link type {} ({}) carries no Ethernet frames (name an Ethernet interface)",
-            linktype.get_name().unwrap_or_else(|_| "unknown".into()),
-            linktype.0
-        ))
-    })?;
-    capture.filter(&filter::expression(link), true).map_err(fault)?;
-    Ok(Listener { name, link, capture, dropped: 0 })
-}
-
-/// The snapshot length for an interface: whatever it may receive is kept whole, for a frame that is
-/// cut is refused, and somebody could hide behind a long padding.
-fn snapshot(name: InterfaceName) -> i32 {
-    const TAGS: i32 = 64;
-    let mtu = |name: &str| -> Option<i32> {
-        fs::read_to_string(format!("/sys/class/net/{name}/mtu")).ok()?.trim().parse().ok()
+    let promiscuous = !options.no_promisc;
+    let listener = |name| {
+        let opened = Some(interface::open(name, promiscuous)?);
+        Ok(Listener { name, promiscuous, opened, pause: BEAT, next_look: Instant::now() })
     };
-    let mtu = match name.as_str() {
-        "any" => fs::read_dir("/sys/class/net").ok().and_then(|names| {
-            let names = names.filter_map(|name| name.ok()?.file_name().into_string().ok());
-            names.filter(|name| name != "lo").filter_map(|name| mtu(&name)).max()
-        }),
-        name => mtu(name),
-    };
-    mtu.map_or(SNAPSHOT, |mtu| mtu.saturating_add(TAGS).clamp(SNAPSHOT, 16_384))
+    names.into_iter().map(listener).collect()
 }
 
-/// libpcap's error in our words, with what to do.
-fn explain(error: &pcap::Error) -> String {
-    let text = match error {
-        pcap::Error::PcapError(text) => text.as_str(),
-        other => return other.to_string(),
-    };
-    if text.contains("permission") || text.contains("not permitted") {
-        return "permission denied (run as root, or: setcap cap_net_raw+ep collector)".into();
-    }
-    if text.contains("is not up") || text.contains("went down") {
-        return "it is down (ip link set it up)".into();
-    }
-    text.into()
-}
-
-/// Listens until a signal ends it, or no interface is left.
+/// Listens until a signal ends it.
 pub fn run(mut listeners: Vec<Listener>, pipeline: &mut Pipeline) -> Result<(), Stop> {
     let signals = Signals::register()?;
-    let mut sources: Vec<Source> =
-        listeners.iter().map(|listener| pipeline.source(listener.name, listener.link)).collect();
     let names: Vec<_> = listeners.iter().map(|listener| listener.name.as_str()).collect();
     say(format_args!("listening on {}", names.join(", ")));
     let mut beat = Instant::now();
@@ -151,52 +67,86 @@ pub fn run(mut listeners: Vec<Listener>, pipeline: &mut Pipeline) -> Result<(), 
             // libpcap notices only when asked for frames that an interface has gone.
             ready = (0..listeners.len()).collect();
         }
-        let mut lost = Vec::new();
         for index in ready {
-            let source = &sources[index];
-            let read = listeners[index].capture.dispatch(Some(TURN), |packet| {
-                pipeline.frame(source, &Frame::new(&packet));
-            });
-            if let Err(error) = read {
-                say(format_args!("stopped listening on {}: {}", source.name, explain(&error)));
-                lost.push(index);
-            }
+            listeners[index].hear(pipeline);
         }
         pipeline.deliver()?;
-        if due || !lost.is_empty() {
+        if due {
             beat = Instant::now();
             pipeline.beat()?;
-            for (listener, source) in listeners.iter_mut().zip(&sources) {
-                listener.count_drops(source, pipeline);
+            for listener in &mut listeners {
+                listener.count_drops(pipeline);
+                listener.look(pipeline);
             }
         }
         if stopped {
             return Ok(());
         }
-        for index in lost.into_iter().rev() {
-            listeners.remove(index);
-            sources.remove(index);
-        }
-        if listeners.is_empty() {
-            return Err(failed("listen: no interface is left (start again when one is up)"));
-        }
     }
 }
 
 impl Listener {
-    fn count_drops(&mut self, source: &Source, pipeline: &mut Pipeline) {
-        if let Ok(stats) = self.capture.stats() {
-            let new = stats.dropped.wrapping_sub(self.dropped);
-            self.dropped = stats.dropped;
-            pipeline.kernel_dropped(source, new.into());
+    /// Takes what frames there are.
+    fn hear(&mut self, pipeline: &mut Pipeline) {
+        let Some(opened) = &mut self.opened else { return };
+        let source: Source = pipeline.source(self.name, opened.link);
+        let read = opened.capture.dispatch(Some(TURN), |packet| {
+            pipeline.frame(&source, &Frame::new(&packet));
+        });
+        if let Err(error) = read {
+            self.lose(&explain(&error), pipeline);
+        }
+    }
+
+    fn lose(&mut self, why: &str, pipeline: &mut Pipeline) {
+        say(format_args!("stopped listening on {}: {why} (looking for it)", self.name));
+        self.count_drops(pipeline);
+        self.opened = None;
+        self.pause = BEAT;
+        self.next_look = Instant::now();
+    }
+
+    fn count_drops(&mut self, pipeline: &mut Pipeline) {
+        if let Some(opened) = &mut self.opened {
+            let drops = opened.new_drops();
+            let source = pipeline.source(self.name, opened.link);
+            pipeline.kernel_dropped(&source, drops);
+        }
+    }
+
+    /// Whether an interface has gone unnoticed, and whether one is back: one line when it is, none
+    /// while it is not.
+    fn look(&mut self, pipeline: &mut Pipeline) {
+        let now = Instant::now();
+        if let Some(opened) = &self.opened
+            && !opened.is_current(self.name)
+        {
+            self.lose("it was deleted", pipeline);
+        }
+        if self.opened.is_some() || now < self.next_look {
+            return;
+        }
+        match interface::open(self.name, self.promiscuous) {
+            Ok(opened) => {
+                self.opened = Some(opened);
+                say(format_args!("listening on {} again", self.name));
+            }
+            Err(_) => {
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                self.next_look = now + self.pause;
+            }
         }
     }
 }
 
 /// Sleeps until there is a frame, a signal, or a beat is due; tells which listeners to look at.
 fn wait(listeners: &[Listener], signals: &Signals) -> Result<Vec<usize>, Stop> {
-    let captures = listeners.iter().map(|listener| listener.capture.as_fd());
+    let opened = listeners.iter().enumerate().filter_map(|(index, listener)| {
+        listener.opened.as_ref().map(|opened| (index, opened.capture.as_fd()))
+    });
+    let (indexes, captures): (Vec<usize>, Vec<_>) = opened.unzip();
     let mut fds: Vec<_> = captures
+        .into_iter()
         .chain([signals.as_fd()])
         .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
         .collect();
@@ -206,7 +156,6 @@ fn wait(listeners: &[Listener], signals: &Signals) -> Result<Vec<usize>, Stop> {
         Err(error) => return Err(failed(format_args!("wait for frames: {error}"))),
     }
     // Errors show as events too: then the capture tells what is wrong.
-    let ready =
-        fds[..listeners.len()].iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty());
-    Ok(ready.map(|(index, _)| index).collect())
+    let ready = indexes.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+    Ok(ready.map(|(index, _)| *index).collect())
 }

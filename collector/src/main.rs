@@ -9,6 +9,7 @@
 mod blacklist;
 mod check;
 mod filter;
+mod interface;
 mod limit;
 mod link;
 mod live;
