@@ -1,4 +1,5 @@
-//! What the collector does not report, and counts: the rate limit, the blacklist; options that are elsewhere now.
+//! What the collector does not report, and counts: the rate limit, the blacklist; the counts themselves; options that
+//! are elsewhere now.
 #![forbid(unsafe_code)]
 
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at};
@@ -117,4 +118,41 @@ fn addrwatchs_options_that_do_nothing_or_are_elsewhere() {
         assert_eq!(finished.status.code(), Some(2), "{bad:?}");
         assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
     }
+}
+
+/// The counters of a collector that has ended, from the ring alone.
+#[test]
+fn the_counters_are_there_to_be_read() {
+    let ring = Ring::new();
+    collect(&ring, &sightings(&EXAMPLE), &["-q", "-r", "100", "--as", "lan0"]).ok();
+    let stats = |options: &[&str]| {
+        let all = [&["--stats", "--ring", ring.name()], options].concat();
+        run(program("collector", &all)).ok().stdout
+    };
+    let value = |text: &str, name: &str| -> String {
+        let mut lines = text.lines().filter_map(|line| line.trim().split_once(' '));
+        lines.find(|(first, _)| *first == name).unwrap().1.trim().to_owned()
+    };
+    let text = stats(&[]);
+    for (name, expected) in [
+        ("interface", "lan0"),
+        ("seen", "8"),
+        ("published", "4"),
+        ("rate_limited", "4"),
+        ("events", "4"),
+    ] {
+        assert_eq!(value(&text, name), expected, "{text}");
+    }
+    assert!(value(&text, "collector").starts_with("ended "), "{text}");
+    assert!(!text.contains("hop_limit"), "what is zero is left out: {text}");
+    let object = aw_tests::collect::json(&stats(&["--format", "json"]));
+    assert_eq!(object["process"], serde_json::Value::Null);
+    assert_eq!(object["events"], 4);
+    assert_eq!(object["interfaces"][0]["interface"], "lan0");
+    let counters = object["interfaces"][0]["counters"].as_object().unwrap();
+    assert_eq!((&counters["seen"], &counters["hop_limit"]), (&8.into(), &0.into()));
+
+    let missing = Ring::new();
+    let finished = run(program("collector", &["--stats", "--ring", missing.name()]));
+    finished.refused("collector", &["no such ring", missing.name()]);
 }

@@ -19,6 +19,7 @@ mod pipeline;
 mod printer;
 mod replay;
 mod signals;
+mod stats;
 #[cfg(test)]
 mod tests;
 
@@ -70,6 +71,9 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Stop> {
     if options.remove {
         return remove(&options.ring).map_err(failed);
+    }
+    if options.stats {
+        return stats::print(&options.ring, options.format);
     }
     match &options.read {
         Some(file) => {

@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use shm_layout::{InterfaceName, RingName, WriterOptions};
 
 use crate::{Stop, blacklist::Block, failed, limit::Silence};
@@ -52,6 +52,14 @@ pub struct Options {
     #[arg(long, conflicts_with_all = ["interfaces", "read"])]
     pub remove: bool,
 
+    /// Print the counters of the collector that writes to the ring, and exit
+    #[arg(long, conflicts_with_all = ["interfaces", "read", "remove"])]
+    pub stats: bool,
+
+    /// How to print them
+    #[arg(long, value_enum, default_value_t = Format::Text, requires = "stats")]
+    pub format: Format,
+
     /// Do not print events
     #[arg(short, long)]
     pub quiet: bool,
@@ -97,6 +105,15 @@ pub struct Options {
     pub no_promisc: bool,
 }
 
+/// The shape of `--stats`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Format {
+    /// A line for each counter that is not zero
+    Text,
+    /// One JSON object with all counters
+    Json,
+}
+
 const DEFAULT_SLOTS: NonZeroU64 = NonZeroU64::new(WriterOptions::DEFAULT_SLOTS).unwrap();
 
 const DEFAULT_PAIRINGS: NonZeroU32 = NonZeroU32::new(1_000_000).unwrap();
@@ -107,6 +124,7 @@ Examples:
   collector -q eth0 eth1               the same on two, for the outputs only
   collector --read lan.pcap            replay a capture file
   tcpdump -w - | collector --read -    replay from a pipe, as it comes
+  collector --stats                    how the running collector is
   collector --remove                   delete the ring
 
 To listen needs root, or the capability CAP_NET_RAW.

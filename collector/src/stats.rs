@@ -1,0 +1,81 @@
+//! `--stats`: how a collector is, from its ring's header, without touching it.
+
+use std::io::{self, ErrorKind, Write};
+
+use jiff::{Timestamp, tz::TimeZone};
+use serde_json::{Map, Value, json};
+use shm_layout::{Counter, InterfaceAccount, Reader, RingName, Start, UnixTime, cause};
+
+use crate::{Stop, failed, options::Format};
+
+/// Prints the header's content.
+pub fn print(ring: &RingName, format: Format) -> Result<(), Stop> {
+    let reader = Reader::attach(ring, Start::Now)
+        .map_err(|error| failed(format_args!("read ring {ring}: {error}")))?;
+    let text = match format {
+        Format::Text => text(&reader, UnixTime::now()),
+        Format::Json => format!("{}\n", json(&reader)),
+    };
+    io::stdout().write_all(text.as_bytes()).map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Stop::Closed,
+        _ => failed(format_args!("write to standard output: {}", cause(&error))),
+    })
+}
+
+/// A line for each thing; counters that are zero are left out, but for the first ones.
+fn text(reader: &Reader, now: UnixTime) -> String {
+    let mut text = String::new();
+    let mut line = |what: &str, value: &str| text += &format!("{what:<22} {value}\n");
+    line("ring", reader.name().as_str());
+    line("host", &reader.host());
+    let silent = (now.as_nanos() - reader.heartbeat().as_nanos()).max(0) / 1_000_000_000;
+    line(
+        "collector",
+        &match reader.writer() {
+            Some(process) => format!("process {process}, last sign of life {silent} s ago"),
+            None => format!("ended {silent} s ago"),
+        },
+    );
+    line("since", &date(reader.created()));
+    line("slots", &reader.slots().to_string());
+    line("events", &reader.published().to_string());
+    for account in reader.accounts() {
+        line("interface", account.name.as_str());
+        for counter in shown(&account) {
+            line(&format!("  {}", counter.name()), &account.get(counter).to_string());
+        }
+    }
+    text
+}
+
+fn shown(account: &InterfaceAccount) -> impl Iterator<Item = Counter> + use<'_> {
+    let always = [Counter::Seen, Counter::KernelDropped, Counter::Published];
+    let shown = move |counter: &&Counter| always.contains(counter) || account.get(**counter) > 0;
+    Counter::ALL.iter().filter(shown).copied()
+}
+
+/// Date and time in the machine's zone.
+fn date(time: UnixTime) -> String {
+    let time = Timestamp::from_nanosecond(time.as_nanos().into()).unwrap_or_default();
+    time.to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}
+
+/// All counters, times in seconds since 1970.
+fn json(reader: &Reader) -> Value {
+    let interface = |account: &InterfaceAccount| {
+        let counter = |counter: &Counter| (counter.name().into(), account.get(*counter).into());
+        let counters: Map<String, Value> = Counter::ALL.iter().map(counter).collect();
+        json!({ "interface": account.name.as_str(), "counters": counters })
+    };
+    json!({
+        "ring": reader.name().as_str(),
+        "host": reader.host(),
+        "generation": format!("{:016x}", reader.generation()),
+        "created": reader.created().seconds(),
+        "process": reader.writer(),
+        "heartbeat": reader.heartbeat().seconds(),
+        "slots": reader.slots(),
+        "events": reader.published(),
+        "interfaces": reader.accounts().iter().map(interface).collect::<Vec<_>>(),
+    })
+}
