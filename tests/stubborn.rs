@@ -158,3 +158,21 @@ fn what_was_not_written_is_not_counted() {
     assert!(finished.stderr.contains(&account), "{}", finished.stderr);
     assert!(finished.stderr.contains("no space left on device"), "{}", finished.stderr);
 }
+
+/// A long padding hides nothing: hosts on a link with jumbo frames believe such an answer too.
+#[test]
+fn frames_as_long_as_the_link_allows_are_heard() {
+    let Some(lan) = Lan::new() else { return };
+    lan.here.ip("link set veth0 mtu 9000");
+    lan.there.ip("link set veth1 mtu 9000");
+    let ring = Ring::new();
+    let collector = listening(&lan, &ring);
+    lan.there.scapy(
+        "veth1",
+        "sendp(Ether(src='02:00:00:00:00:07', dst='ff:ff:ff:ff:ff:ff') / \
+         ARP(op=2, hwsrc='02:00:00:00:00:07', psrc='192.0.2.7') / Raw(bytes(8900)), iface='veth1')",
+    );
+    let line = " veth0 0 02:00:00:00:00:07 192.0.2.7 ARP_REP";
+    wait_until("it is heard", || held(&ring).contains(line));
+    assert_eq!(collector.stop().status.code(), Some(0));
+}
