@@ -2,7 +2,7 @@
 //! is full, the interface goes, the ring's file is deleted.
 #![forbid(unsafe_code)]
 
-use aw_tests::collect::{held, stdout_of};
+use aw_tests::collect::{held, json, stdout_of};
 use aw_tests::feed::{numbered_capture, numbered_lines, publish};
 use aw_tests::lan::Lan;
 use aw_tests::rig::{Run, binary, program, run, run_with, wait_until};
@@ -174,5 +174,32 @@ fn frames_as_long_as_the_link_allows_are_heard() {
     );
     let line = " veth0 0 02:00:00:00:00:07 192.0.2.7 ARP_REP";
     wait_until("it is heard", || held(&ring).contains(line));
+    assert_eq!(collector.stop().status.code(), Some(0));
+}
+
+/// Frames for which the collector had no time are counted by the kernel, shown, and told.
+#[test]
+fn what_the_kernel_drops_is_counted_and_told() {
+    let Some(lan) = Lan::new() else { return };
+    let ring = Ring::new();
+    let collector = listening(&lan, &ring);
+    collector.signal(Signal::STOP);
+    lan.there.scapy(
+        "veth1",
+        "frame = Ether(src='02:00:00:00:00:01', dst='ff:ff:ff:ff:ff:ff') / \
+         ARP(op=2, hwsrc='02:00:00:00:00:01', psrc='192.0.2.1')\n\
+         sendp(raw(frame), iface='veth1', count=6000)",
+    );
+    collector.signal(Signal::CONT);
+    let told = collector.stderr.wait_for("veth0: the kernel dropped");
+    let counters = || {
+        let stats = ["--stats", "--format", "json", "--ring", ring.name()];
+        let object = json(&run(program("collector", &stats)).ok().stdout);
+        let counters = &object["interfaces"][0]["counters"];
+        ["seen", "kernel_dropped"].map(|name| counters[name].as_u64().unwrap())
+    };
+    wait_until("each frame is seen or dropped", || counters().iter().sum::<u64>() == 6000);
+    let [seen, dropped] = counters();
+    assert!(seen > 0 && told.contains(&format!("dropped {dropped} frames")), "{told} {seen}");
     assert_eq!(collector.stop().status.code(), Some(0));
 }

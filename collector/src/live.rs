@@ -24,6 +24,8 @@ use crate::{
 const TURN: usize = 1024;
 /// How often the collector says that it lives, and asks the kernel for its drops.
 const BEAT: Duration = Duration::from_secs(1);
+/// How often drops are told, at most.
+const DROPS_TOLD: Duration = Duration::from_secs(60);
 /// Longest pause between two looks for an interface that vanished; the first is a beat.
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 
@@ -35,6 +37,9 @@ pub struct Listener {
     opened: Option<Opened>,
     pause: Duration,
     next_look: Instant,
+    /// Drops that were not told yet, and when some were last told.
+    drops: u64,
+    drops_told: Option<Instant>,
 }
 
 /// Opens every interface asked for. At the start, all must be there.
@@ -48,7 +53,15 @@ pub fn open(options: &Options) -> Result<Vec<Listener>, Stop> {
     let promiscuous = !options.no_promisc;
     let listener = |name| {
         let opened = Some(interface::open(name, promiscuous)?);
-        Ok(Listener { name, promiscuous, opened, pause: BEAT, next_look: Instant::now() })
+        Ok(Listener {
+            name,
+            promiscuous,
+            opened,
+            pause: BEAT,
+            next_look: Instant::now(),
+            drops: 0,
+            drops_told: None,
+        })
     };
     names.into_iter().map(listener).collect()
 }
@@ -111,6 +124,13 @@ impl Listener {
             let drops = opened.new_drops();
             let source = pipeline.source(self.name, opened.link);
             pipeline.kernel_dropped(&source, drops);
+            self.drops += drops;
+        }
+        let due = self.drops_told.is_none_or(|told| told.elapsed() >= DROPS_TOLD);
+        if self.drops > 0 && due {
+            let drops = std::mem::take(&mut self.drops);
+            say(format_args!("{}: the kernel dropped {drops} frames for want of time", self.name));
+            self.drops_told = Some(Instant::now());
         }
     }
 
