@@ -177,12 +177,8 @@ fn frames_as_long_as_the_link_allows_are_heard() {
     assert_eq!(collector.stop().status.code(), Some(0));
 }
 
-/// Frames for which the collector had no time are counted by the kernel, shown, and told.
-#[test]
-fn what_the_kernel_drops_is_counted_and_told() {
-    let Some(lan) = Lan::new() else { return };
-    let ring = Ring::new();
-    let collector = listening(&lan, &ring);
+/// Sends more frames than the kernel keeps while the collector sleeps.
+fn flood(lan: &Lan, collector: &Run) {
     collector.signal(Signal::STOP);
     lan.there.scapy(
         "veth1",
@@ -190,16 +186,42 @@ fn what_the_kernel_drops_is_counted_and_told() {
          ARP(op=2, hwsrc='02:00:00:00:00:01', psrc='192.0.2.1')\n\
          sendp(raw(frame), iface='veth1', count=6000)",
     );
+}
+
+/// Frames seen, and frames dropped by the kernel.
+fn accounts(ring: &Ring) -> [u64; 2] {
+    let stats = ["--stats", "--format", "json", "--ring", ring.name()];
+    let object = json(&run(program("collector", &stats)).ok().stdout);
+    let counters = &object["interfaces"][0]["counters"];
+    ["seen", "kernel_dropped"].map(|name| counters[name].as_u64().unwrap_or_default())
+}
+
+/// Frames for which the collector had no time are counted by the kernel, shown, and told.
+#[test]
+fn what_the_kernel_drops_is_counted_and_told() {
+    let Some(lan) = Lan::new() else { return };
+    let ring = Ring::new();
+    let collector = listening(&lan, &ring);
+    flood(&lan, &collector);
     collector.signal(Signal::CONT);
     let told = collector.stderr.wait_for("veth0: the kernel dropped");
-    let counters = || {
-        let stats = ["--stats", "--format", "json", "--ring", ring.name()];
-        let object = json(&run(program("collector", &stats)).ok().stdout);
-        let counters = &object["interfaces"][0]["counters"];
-        ["seen", "kernel_dropped"].map(|name| counters[name].as_u64().unwrap())
-    };
-    wait_until("each frame is seen or dropped", || counters().iter().sum::<u64>() == 6000);
-    let [seen, dropped] = counters();
+    wait_until("each frame is seen or dropped", || accounts(&ring).iter().sum::<u64>() == 6000);
+    let [seen, dropped] = accounts(&ring);
     assert!(seen > 0 && told.contains(&format!("dropped {dropped} frames")), "{told} {seen}");
     assert_eq!(collector.stop().status.code(), Some(0));
+}
+
+/// Also at the end: what the kernel kept when the signal came is heard, and the rest counted.
+#[test]
+fn frames_from_before_the_end_are_accounted_for() {
+    let Some(lan) = Lan::new() else { return };
+    let ring = Ring::new();
+    let collector = listening(&lan, &ring);
+    flood(&lan, &collector);
+    collector.signal(Signal::TERM);
+    collector.signal(Signal::CONT);
+    assert_eq!(collector.finish().status.code(), Some(0));
+    let [seen, dropped] = accounts(&ring);
+    assert_eq!(seen + dropped, 6000, "{seen} seen, {dropped} dropped");
+    assert!(seen > 1024 && dropped > 0, "{seen} seen, {dropped} dropped");
 }

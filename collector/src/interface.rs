@@ -11,7 +11,7 @@ use crate::{Stop, failed, filter, link::Link};
 /// Shortest snapshot length: an Ethernet frame with its tags, and room to spare.
 const SNAPSHOT: i32 = 2048;
 /// Frames that the kernel keeps for an interface until they are taken.
-const KEPT: i32 = 2048;
+pub const KEPT: i32 = 2048;
 
 /// An interface that is listened to.
 pub struct Opened {

@@ -15,7 +15,7 @@ use crate::{
     interface::{self, Opened, explain},
     link::Frame,
     options::Options,
-    pipeline::{Pipeline, Source},
+    pipeline::Pipeline,
     say,
     signals::Signals,
 };
@@ -80,8 +80,10 @@ pub fn run(mut listeners: Vec<Listener>, pipeline: &mut Pipeline) -> Result<(), 
             // libpcap notices only when asked for frames that an interface has gone.
             ready = (0..listeners.len()).collect();
         }
+        // At the end, all that the kernel kept: what was heard before the signal is accounted for.
+        let turn = if stopped { 2 * interface::KEPT as usize } else { TURN };
         for index in ready {
-            listeners[index].hear(pipeline);
+            listeners[index].hear(turn, pipeline);
         }
         pipeline.deliver()?;
         if due {
@@ -99,11 +101,11 @@ pub fn run(mut listeners: Vec<Listener>, pipeline: &mut Pipeline) -> Result<(), 
 }
 
 impl Listener {
-    /// Takes what frames there are.
-    fn hear(&mut self, pipeline: &mut Pipeline) {
+    /// Takes what frames there are, up to so many.
+    fn hear(&mut self, turn: usize, pipeline: &mut Pipeline) {
         let Some(opened) = &mut self.opened else { return };
-        let source: Source = pipeline.source(self.name, opened.link);
-        let read = opened.capture.dispatch(Some(TURN), |packet| {
+        let source = pipeline.source(self.name, opened.link);
+        let read = opened.capture.dispatch(Some(turn), |packet| {
             pipeline.frame(&source, &Frame::new(&packet));
         });
         if let Err(error) = read {

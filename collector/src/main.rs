@@ -1,9 +1,9 @@
 //! `collector`: hears ARP and IPv6 Neighbor Discovery on live interfaces or from a capture file,
 //! and publishes each pairing of a MAC with an address to a ring in shared memory.
 //!
-//! capture (`live`, `replay`) → `parse` → `check` → `limit` → publish (`pipeline`): each stage's output is
-//! the next one's input, and every frame ends in the ring or in one counter. It trusts nothing
-//! that comes from the network or from a file.
+//! capture (`live`, `replay`) → `parse` → `check` → admit (`blacklist`, `limit`) → publish
+//! (`pipeline`): each stage's output is the next one's input, and every frame ends in the ring or
+//! in one counter. It trusts nothing that comes from the network or from a file.
 #![forbid(unsafe_code)]
 
 mod blacklist;

@@ -84,7 +84,7 @@ pub struct Options {
     #[arg(short, long, value_name = "NUM", default_value = "0", allow_negative_numbers = true)]
     pub ratelimit: Silence,
 
-    /// Pairings that the rate limit knows, at most; beyond, it forgets the one silent longest. About 64 bytes each
+    /// Pairings that the rate limit knows, at most; beyond, it forgets the one silent longest. Up to 68 bytes each
     #[arg(long, value_name = "NUM", default_value_t = DEFAULT_PAIRINGS)]
     pub max_pairings: NonZeroU32,
 

@@ -1,4 +1,4 @@
-//! The road of a frame: parse → check → publish, and the account of where it ended.
+//! The road of a frame: parse → check → admit → publish, and the account of where it ended.
 
 use std::{
     io::{self, ErrorKind},
