@@ -6,7 +6,7 @@ use pcap::{Active, Capture, Device, Precision};
 use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
 use shm_layout::InterfaceName;
 
-use crate::{Stop, failed, filter, link::Link};
+use crate::{Error, failed, filter, link::Link};
 
 /// Shortest snapshot length: an Ethernet frame with its tags, and room to spare.
 const SNAPSHOT: i32 = 2048;
@@ -41,7 +41,7 @@ impl Opened {
 
 /// The first that is up, not loopback, and a network interface at all: libpcap lists other
 /// things too.
-pub fn first() -> Result<InterfaceName, Stop> {
+pub fn first() -> Result<InterfaceName, Error> {
     let devices =
         Device::list().map_err(|error| failed(format_args!("list interfaces: {error}")))?;
     devices
@@ -60,8 +60,17 @@ fn index(name: &str) -> Option<u32> {
     name_to_index(socket, name).ok()
 }
 
+/// How interfaces are opened.
+#[derive(Clone, Debug)]
+pub struct How {
+    /// Heard is also what is for others.
+    pub promiscuous: bool,
+    /// `--filter`.
+    pub filter: Option<String>,
+}
+
 /// Opens an interface.
-pub fn open(name: InterfaceName, promiscuous: bool) -> Result<Opened, Stop> {
+pub fn open(name: InterfaceName, how: &How) -> Result<Opened, Error> {
     let any = name.as_str() == "any";
     let index = index(name.as_str());
     if !any && index.is_none() {
@@ -72,7 +81,7 @@ pub fn open(name: InterfaceName, promiscuous: bool) -> Result<Opened, Stop> {
     let fault = |error: pcap::Error| failed(format_args!("listen on {name}: {}", explain(&error)));
     let capture = Capture::from_device(name.as_str())
         .map_err(fault)?
-        .promisc(promiscuous && !any) // `any` cannot be
+        .promisc(how.promiscuous && !any) // `any` cannot be
         .immediate_mode(true)
         .precision(Precision::Nano)
         .snaplen(snapshot(name))
@@ -88,7 +97,9 @@ pub fn open(name: InterfaceName, promiscuous: bool) -> Result<Opened, Stop> {
             linktype.0
         ))
     })?;
-    capture.filter(&filter::expression(link), true).map_err(fault)?;
+    let theirs = how.filter.as_deref();
+    theirs.map(|theirs| filter::compile(&mut capture, theirs)).transpose()?;
+    capture.filter(&filter::both(&filter::expression(link), theirs), true).map_err(fault)?;
     Ok(Opened { link, capture, index, dropped: 0 })
 }
 
@@ -116,7 +127,7 @@ pub fn explain(error: &pcap::Error) -> String {
         other => return other.to_string(),
     };
     if text.contains("permission") || text.contains("not permitted") {
-        return "permission denied (run as root, or: setcap cap_net_raw+ep collector)".into();
+        return "permission denied: CAP_NET_RAW is missing (run as root, or: setcap cap_net_raw+ep collector)".into();
     }
     if text.contains("is not up") || text.contains("went down") {
         return "it is down (ip link set it up)".into();

@@ -68,6 +68,15 @@ impl Link {
         }
     }
 
+    /// The number of the link type.
+    pub fn number(self) -> u32 {
+        match self {
+            Link::Ethernet => 1,
+            Link::CookedV1 => 113,
+            Link::CookedV2 => 276,
+        }
+    }
+
     /// Takes the header off.
     pub fn payload<'a>(self, frame: &Frame<'a>) -> Result<Payload<'a>, Counter> {
         let bytes = frame.bytes;

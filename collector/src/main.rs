@@ -3,7 +3,8 @@
 //!
 //! capture (`live`, `replay`) → `parse` → `check` → admit (`blacklist`, `limit`) → publish
 //! (`pipeline`): each stage's output is the next one's input, and every frame ends in the ring or
-//! in one counter. It trusts nothing that comes from the network or from a file.
+//! in one counter. It trusts nothing that comes from the network or from a file, and gives up its
+//! privileges before it looks at the first frame.
 #![forbid(unsafe_code)]
 
 mod blacklist;
@@ -17,91 +18,81 @@ mod options;
 mod parse;
 mod pipeline;
 mod printer;
+mod refusals;
 mod replay;
-mod signals;
+mod snap;
 mod stats;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fmt::Display,
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
-use clap::Parser;
+use aw_service::{Calls, CapabilitySet, Error, Signals, Startup, failed, say, warn};
 use shm_layout::{Writer, remove};
 
-use crate::{options::Options, pipeline::Pipeline};
-
-/// A failure: what failed, on what, why, and what to do; or the reader of our lines has gone.
-#[derive(Debug)]
-pub enum Stop {
-    /// Standard output was closed: `| head` has its lines.
-    Closed,
-    /// A text for the user.
-    Failed(String),
-}
+use crate::{link::Link, options::Options, pipeline::Pipeline, snap::Snap};
 
 fn main() -> ExitCode {
-    let options = match Options::try_parse() {
-        Ok(options) => options,
-        Err(error) if error.use_stderr() => {
-            let text = error.to_string();
-            let lines = text.trim_start_matches("error: ").lines().map(str::trim);
-            let fault: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-            say(format_args!("{} (collector --help lists the options)", fault.join(" ")));
-            return ExitCode::from(2);
-        }
-        Err(help) => help.exit(),
-    };
+    let options: Options = aw_service::parse("collector");
     if let Some(moved) = options.moved() {
         say(moved);
         return ExitCode::from(2);
     }
-    match run(&options) {
-        Ok(()) | Err(Stop::Closed) => ExitCode::SUCCESS,
-        Err(Stop::Failed(why)) => {
-            say(why);
-            ExitCode::FAILURE
-        }
-    }
+    aw_service::run("collector", &options.service, |startup| run(&options, startup))
 }
 
-fn run(options: &Options) -> Result<(), Stop> {
+fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     if options.remove {
         return remove(&options.ring).map_err(failed);
     }
     if options.stats {
-        return stats::print(&options.ring, options.format);
+        return stats::print(options);
     }
     match &options.read {
         Some(file) => {
-            let Some(replay) = replay::open(file)? else { return Ok(()) };
-            let mut pipeline = open_ring(options)?;
+            let mut snap = None;
+            let confine = || {
+                snap = confine(options, CapabilitySet::empty(), startup)?;
+                Ok(())
+            };
+            let Some(replay) = replay::open(file, options, confine)? else { return Ok(()) };
+            let mut pipeline = open_ring(options, snap, replay.link())?;
+            startup.ready()?;
             let end = replay::run(replay, file, options, &mut pipeline);
             pipeline.finish(end)
         }
         None => {
+            let signals = Signals::register()?;
             let listeners = live::open(options)?;
-            let mut pipeline = open_ring(options)?;
-            let end = live::run(listeners, &mut pipeline);
+            // An interface that comes back is opened again, which needs this one.
+            let snap = confine(options, CapabilitySet::NET_RAW, startup)?;
+            let mut pipeline = open_ring(options, snap, live::link(&listeners)?)?;
+            startup.ready()?;
+            let end = live::run(listeners, &signals, &mut pipeline, startup);
             pipeline.finish(end)
         }
     }
 }
 
+/// Gives up all that is not needed any more. The ring is made after this, by whoever we are then,
+/// so that it can be made again, and its captures opened again, at any time.
+fn confine(
+    options: &Options,
+    keep: CapabilitySet,
+    startup: &mut Startup,
+) -> Result<Option<snap::Opened>, Error> {
+    let identity = options.identity()?;
+    let snap = options.snap(identity.as_ref())?;
+    let mut calls = Calls::basic();
+    calls.allow_sockets(rustix::net::AddressFamily::INET.as_raw().into()); // to ask for interfaces
+    calls.allow_sockets(rustix::net::AddressFamily::PACKET.as_raw().into());
+    startup.confine(identity.as_ref(), keep, &options.files(), calls, options.verbose)?;
+    Ok(snap)
+}
+
 /// After the captures, so that a wrong interface leaves no ring behind.
-fn open_ring(options: &Options) -> Result<Pipeline, Stop> {
-    let ring = options.writer()?;
-    Pipeline::new(Writer::create(&ring).map_err(failed)?, options)
-}
-
-/// Says something on standard error. That it cannot be said is no reason to stop.
-fn say(what: impl Display) {
-    let _ = writeln!(io::stderr(), "collector: {what}");
-}
-
-fn failed(error: impl Display) -> Stop {
-    Stop::Failed(error.to_string())
+fn open_ring(options: &Options, snap: Option<snap::Opened>, link: Link) -> Result<Pipeline, Error> {
+    let snap = snap.map(|opened| Snap::begin(opened, link)).transpose()?;
+    let writer = Writer::create(&options.writer()?).map_err(failed)?;
+    Pipeline::new(writer, snap, options)
 }

@@ -1,11 +1,15 @@
 //! The command line. Where addrwatch has an option, it has the same name here.
 
-use std::num::{NonZeroU32, NonZeroU64};
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+};
 
+use aw_service::{Access, Identity, ServiceOptions, group_id};
 use clap::{Parser, ValueEnum};
 use shm_layout::{InterfaceName, RingName, WriterOptions};
 
-use crate::{Stop, blacklist::Block, failed, limit::Silence};
+use crate::{Error, blacklist::Block, limit::Silence, snap};
 
 /// Hears ARP and IPv6 Neighbor Discovery, and records which MAC uses which IP address.
 ///
@@ -48,6 +52,21 @@ pub struct Options {
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
 
+    #[command(flatten)]
+    pub service: ServiceOptions,
+
+    /// Host name that the ring is to give its outputs [default: this machine's]
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    pub hostname: Option<String>,
+
+    /// Hear only frames that this filter of pcap-filter(7) lets through, too
+    #[arg(long, value_name = "BPF")]
+    pub filter: Option<String>,
+
+    /// Keep samples of refused frames in FILE, a pcap: 5 a minute of each reason, 16 MiB in all
+    #[arg(long, value_name = "FILE")]
+    pub snap_malformed: Option<PathBuf>,
+
     /// Delete the ring and exit; it otherwise stays for the outputs when the collector ends
     #[arg(long, conflicts_with_all = ["interfaces", "read"])]
     pub remove: bool,
@@ -60,11 +79,11 @@ pub struct Options {
     #[arg(long, value_enum, default_value_t = Format::Text, requires = "stats")]
     pub format: Format,
 
-    /// Do not print events
+    /// Do not print events; -d does not either
     #[arg(short, long)]
     pub quiet: bool,
 
-    /// Say on standard error which frames are refused and why, and all counters at the end
+    /// Say why frames are refused, once a minute, and all counters at the end
     #[arg(short, long)]
     pub verbose: bool,
 
@@ -126,11 +145,14 @@ Examples:
   tcpdump -w - | collector --read -    replay from a pipe, as it comes
   collector --stats                    how the running collector is
   collector --remove                   delete the ring
+  collector -d -r 60 eth0              in the background, each pairing once a minute
 
-To listen needs root, or the capability CAP_NET_RAW.
+To listen needs the capability CAP_NET_RAW, which root has; all else is given up before the first frame.
 Exit status: 0 when stopped by a signal or at a replay's end, 1 on failure, 2 for wrong options.";
 
-/// The group that owns the ring where root says nothing else.
+/// The user that the collector becomes, and the group that may read the ring, where root says
+/// nothing else and there are such.
+pub const DEFAULT_USER: &str = "addrwatch";
 const DEFAULT_GROUP: &str = "addrwatch";
 
 impl Options {
@@ -148,7 +170,15 @@ impl Options {
     }
 
     /// The ring that they ask for.
-    pub fn writer(&self) -> Result<WriterOptions, Stop> {
+    pub fn writer(&self) -> Result<WriterOptions, Error> {
+        let group = self.group.as_deref().map(group_id).transpose()?;
+        let (name, slots, host) = (self.ring.clone(), self.slots.get(), self.hostname.clone());
+        Ok(WriterOptions { name, slots, group, host })
+    }
+
+    /// Who to be once everything is open: the user's group is the ring's, so that the ring can be
+    /// given to it without a privilege.
+    pub fn identity(&self) -> Result<Option<Identity>, Error> {
         let group = match &self.group {
             Some(group) => Some(group_id(group)?),
             None if rustix::process::geteuid().is_root() => {
@@ -156,17 +186,31 @@ impl Options {
             }
             None => None,
         };
-        Ok(WriterOptions { name: self.ring.clone(), slots: self.slots.get(), group })
+        Identity::choose(self.service.user.as_deref(), DEFAULT_USER, group)
+    }
+
+    /// What is opened later: the ring, what the kernel tells of interfaces, the next file of frames.
+    pub fn files(&self) -> Vec<Access> {
+        let mut files = vec![Access::Write("/dev/shm".into()), Access::Read("/sys".into())];
+        if let Some(file) = &self.snap_malformed {
+            let directory =
+                std::path::absolute(file).ok().and_then(|file| Some(file.parent()?.into()));
+            files.extend(directory.map(Access::Write));
+        }
+        files
+    }
+
+    /// The file for refused frames, which is the user's to make again.
+    pub fn snap(&self, owner: Option<&Identity>) -> Result<Option<snap::Opened>, Error> {
+        self.snap_malformed.as_deref().map(|file| snap::open(file, owner)).transpose()
     }
 }
 
-fn group_id(group: &str) -> Result<u32, Stop> {
-    if let Ok(id) = group.parse() {
-        return Ok(id);
-    }
-    let found = uzers::get_group_by_name(group).map(|group| group.gid());
-    found
-        .ok_or_else(|| failed(format_args!("find group {group}: no such group (groupadd {group})")))
+/// A host's name as the ring holds it.
+fn host_name(name: &str) -> Result<String, String> {
+    let fits = (1..=63).contains(&name.len())
+        && !name.contains(|c: char| c.is_control() || c.is_whitespace());
+    if fits { Ok(name.into()) } else { Err("a name of 1 to 63 visible characters".into()) }
 }
 
 #[cfg(test)]

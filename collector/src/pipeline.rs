@@ -1,17 +1,11 @@
 //! The road of a frame: parse → check → admit → publish, and the account of where it ended.
 
-use std::{
-    io::{self, ErrorKind},
-    time::{Duration, Instant},
-};
-
 use shm_layout::{
     Counter, InterfaceAccount, InterfaceId, InterfaceName, Origin, RingName, UnixTime, Writer,
-    cause,
 };
 
 use crate::{
-    Stop,
+    Error,
     blacklist::Block,
     check::{self, Sighting},
     failed,
@@ -20,7 +14,10 @@ use crate::{
     options::Options,
     parse,
     printer::Printer,
+    refusals::Refusals,
     say,
+    snap::Snap,
+    warn,
 };
 
 /// Where frames come from.
@@ -47,10 +44,11 @@ pub struct Pipeline {
     blacklist: Vec<Block>,
     limit: Limit,
     refusals: Option<Refusals>,
+    snap: Option<Snap>,
 }
 
 impl Pipeline {
-    pub fn new(writer: Writer, options: &Options) -> Result<Self, Stop> {
+    pub fn new(writer: Writer, snap: Option<Snap>, options: &Options) -> Result<Self, Error> {
         if options.verbose && options.hashsize.is_some() {
             say("-H has no effect: the table of pairings grows by itself");
         }
@@ -59,12 +57,13 @@ impl Pipeline {
             woken: writer.published(),
             writer,
             ring: options.ring.clone(),
-            printer: if options.quiet { None } else { Some(printer()?) },
+            printer: if options.quiet || options.service.daemon { None } else { Some(printer()?) },
             ipv4: !options.ipv6_only,
             ipv6: !options.ipv4_only,
             blacklist: options.blacklist.clone(),
             limit: Limit::new(options.ratelimit, options.max_pairings.get() as usize),
             refusals: options.verbose.then(Refusals::default),
+            snap,
         })
     }
 
@@ -91,12 +90,23 @@ impl Pipeline {
             }
             Err(reason) => {
                 self.writer.count(source.account, reason);
-                if let Some(refusals) = &mut self.refusals {
-                    refusals.say(source.name, reason);
+                if reason.is_refusal() {
+                    if let Some(refusals) = &mut self.refusals {
+                        refusals.add(reason);
+                    }
+                    if let Some(snap) = &mut self.snap {
+                        snap.keep(frame, reason);
+                    }
                 }
                 false
             }
         }
+    }
+
+    /// Counts a frame that `--filter` kept out of a replay.
+    pub fn filtered(&mut self, source: &Source) {
+        self.writer.count(source.account, Counter::Seen);
+        self.writer.count(source.account, Counter::Filtered);
     }
 
     /// `-4`, `-6` and `-b`.
@@ -131,28 +141,38 @@ impl Pipeline {
     }
 
     /// After each batch: what was heard is delivered.
-    pub fn deliver(&mut self) -> Result<(), Stop> {
+    pub fn deliver(&mut self) -> Result<(), Error> {
         if self.woken != self.writer.published() {
             self.woken = self.writer.published();
             self.writer.wake();
         }
+        if let Some(refusals) = &mut self.refusals {
+            refusals.tell_if_due();
+        }
         self.printer.as_mut().map_or(Ok(()), Printer::deliver).map_err(unprintable)
     }
 
+    /// SIGHUP: files are opened anew.
+    pub fn reopen(&mut self) {
+        if let Some(snap) = &mut self.snap {
+            snap.reopen();
+        }
+    }
+
     /// About once a second: the collector lives, and its ring can be found.
-    pub fn beat(&mut self) -> Result<(), Stop> {
+    pub fn beat(&mut self) -> Result<(), Error> {
         self.writer.beat(UnixTime::now());
         if self.writer.keep_name().map_err(failed)? {
-            say(format_args!("ring {} was deleted by somebody: made again", self.ring));
+            warn(format_args!("ring {} was deleted by somebody: made again", self.ring));
         }
         Ok(())
     }
 
     /// Delivers what is left, and with `-v` prints the accounts.
-    pub fn finish(mut self, end: Result<(), Stop>) -> Result<(), Stop> {
+    pub fn finish(mut self, end: Result<(), Error>) -> Result<(), Error> {
         let end = end.and(self.deliver());
         let printed = match self.printer.take() {
-            Some(printer) if !matches!(end, Err(Stop::Closed)) => printer.finish(),
+            Some(printer) if !matches!(end, Err(Error::Closed)) => printer.finish(),
             _ => Ok(0),
         };
         if let Ok(unprinted @ 1..) = printed {
@@ -161,7 +181,10 @@ impl Pipeline {
             ));
         }
         let end = end.and(printed.map(|_| ()).map_err(unprintable));
-        if self.refusals.is_some() && !matches!(end, Err(Stop::Closed)) {
+        if let Some(refusals) = &mut self.refusals
+            && !matches!(end, Err(Error::Closed))
+        {
+            refusals.tell();
             self.writer.accounts().iter().for_each(tell);
         }
         end
@@ -178,45 +201,6 @@ fn tell(account: &InterfaceAccount) {
     }
 }
 
-fn unprintable(error: io::Error) -> Stop {
-    match error.kind() {
-        ErrorKind::BrokenPipe => Stop::Closed,
-        _ => failed(format_args!("write to standard output: {}", cause(&error))),
-    }
-}
-
-/// What `-v` says of refused frames: the first of each reason, then one line a second at most.
-#[derive(Default)]
-struct Refusals {
-    reasons: [Option<Told>; Counter::ALL.len()],
-}
-
-struct Told {
-    at: Instant,
-    /// Refused since then, and not told.
-    silent: u64,
-}
-
-impl Refusals {
-    const PAUSE: Duration = Duration::from_secs(1);
-
-    fn say(&mut self, interface: InterfaceName, reason: Counter) {
-        use Counter::{Filtered, NoPairing, RateLimited, Unrelated};
-        if matches!(reason, Unrelated | Filtered | RateLimited | NoPairing) {
-            return; // nothing is wrong with these
-        }
-        let told = &mut self.reasons[reason as usize];
-        match told {
-            Some(told) if told.at.elapsed() < Self::PAUSE => told.silent += 1,
-            _ => {
-                let silent = told.as_ref().map_or(0, |told| told.silent);
-                let more = match silent {
-                    0 => String::new(),
-                    silent => format!(", and {silent} more since this was last said"),
-                };
-                say(format_args!("{interface}: frame refused: {}{more}", reason.name()));
-                *told = Some(Told { at: Instant::now(), silent: 0 });
-            }
-        }
-    }
+fn unprintable(error: std::io::Error) -> Error {
+    Error::write("standard output", error)
 }

@@ -5,12 +5,12 @@ use std::{
     fs::File,
     io::{self, ErrorKind, Read, Write},
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    path::Path,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use pcap::{Capture, Offline, Precision};
+use aw_service::Signals;
+use pcap::{BpfProgram, Capture, Offline, Precision};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::retry_on_intr,
@@ -19,12 +19,11 @@ use rustix::{
 use shm_layout::cause;
 
 use crate::{
-    Stop, failed,
+    Error, failed, filter,
     link::{Frame, Link},
     options::Options,
     pipeline::Pipeline,
     say,
-    signals::Signals,
 };
 
 /// Frames taken before their events are delivered.
@@ -38,6 +37,8 @@ pub struct Replay {
     link: Link,
     /// Frames a batch: one where waiting for the next frame may take long.
     batch: usize,
+    /// `--filter`: what it keeps out is counted, as a file is counted whole.
+    filter: Option<BpfProgram>,
     signals: Signals,
     pump: Option<JoinHandle<io::Result<()>>>,
 }
@@ -48,8 +49,13 @@ struct Pipe {
     pump: JoinHandle<io::Result<()>>,
 }
 
-/// Opens a capture file; `-` is standard input. None: a signal came before it had begun.
-pub fn open(file: &str) -> Result<Option<Replay>, Stop> {
+/// Opens a capture file; `-` is standard input. None: a signal came before it had begun. In between
+/// it gives up what is not needed any more: what comes through a pipe is only looked at after that.
+pub fn open(
+    file: &str,
+    options: &Options,
+    confine: impl FnOnce() -> Result<(), Error>,
+) -> Result<Option<Replay>, Error> {
     let fault = |why: &dyn Display| failed(format_args!("read {file}: {why}"));
     let unreadable =
         |error: io::Error| fault(&format_args!("{} (name a pcap or pcapng file)", cause(&error)));
@@ -64,12 +70,20 @@ pub fn open(file: &str) -> Result<Option<Replay>, Stop> {
     }
     // Not earlier: a named pipe without a writer is opened as long as nobody interrupts it.
     let signals = Signals::register()?;
-    let pipe = if kind.is_file() { None } else { Some(pump(input, &signals).map_err(unreadable)?) };
-    let (name, batch) = match &pipe {
-        Some(pipe) => (format!("/dev/fd/{}", pipe.end.as_raw_fd()), 1),
-        None => (file.to_owned(), BATCH),
+    let capture = |name: &str| Capture::from_file_with_precision(name, Precision::Nano);
+    let (name, batch, capture, pump) = if kind.is_file() {
+        // Its name, for our rights to it may go; libpcap reads its header.
+        let capture = capture(file);
+        confine()?;
+        (file.to_owned(), BATCH, capture, None)
+    } else {
+        confine()?;
+        let Pipe { end, pump } = pump(input, &signals).map_err(unreadable)?;
+        let name = format!("/dev/fd/{}", end.as_raw_fd());
+        let capture = capture(&name);
+        (name, 1, capture, Some(pump))
     };
-    let capture = match Capture::from_file_with_precision(Path::new(&name), Precision::Nano) {
+    let mut capture = match capture {
         Ok(capture) => capture,
         Err(_) if signals.stopped() => return Ok(None),
         Err(error) => return Err(fault(&pcap_text(&error, &name))),
@@ -82,8 +96,9 @@ pub fn open(file: &str) -> Result<Option<Replay>, Stop> {
             link.0
         ))
     })?;
-    let pump = pipe.map(|pipe| pipe.pump);
-    Ok(Some(Replay { capture, name, link, batch, signals, pump }))
+    let filter = options.filter.as_deref();
+    let filter = filter.map(|filter| filter::compile(&mut capture, filter)).transpose()?;
+    Ok(Some(Replay { capture, name, link, batch, filter, signals, pump }))
 }
 
 /// Hands a pipe on through a pipe of ours, which ends when a signal comes: a replay that waits for
@@ -119,7 +134,7 @@ pub fn run(
     file: &str,
     options: &Options,
     pipeline: &mut Pipeline,
-) -> Result<(), Stop> {
+) -> Result<(), Error> {
     let source = pipeline.source(options.interface, replay.link);
     let mut pace = options.max_rate.map(|rate| Pace::new(rate.get()));
     let batch = if pace.is_some() { 1 } else { replay.batch };
@@ -129,7 +144,12 @@ pub fn run(
         let mut events = 0;
         let read = replay.capture.dispatch(Some(batch), |packet| {
             frames += 1;
-            events += u32::from(pipeline.frame(&source, &Frame::new(&packet)));
+            let frame = Frame::new(&packet);
+            if replay.filter.as_mut().is_some_and(|filter| !filter.filter(packet.data)) {
+                pipeline.filtered(&source);
+            } else {
+                events += u32::from(pipeline.frame(&source, &frame));
+            }
         });
         pipeline.deliver()?;
         if replay.signals.stopped() {
@@ -157,8 +177,13 @@ pub fn run(
 }
 
 impl Replay {
+    /// The file's link type.
+    pub fn link(&self) -> Link {
+        self.link
+    }
+
     /// At the end of a pipe: whether it ended, or failed.
-    fn ended(&mut self, file: &str, frames: u64) -> Result<(), Stop> {
+    fn ended(&mut self, file: &str, frames: u64) -> Result<(), Error> {
         match self.pump.take().map(JoinHandle::join) {
             Some(Ok(Err(error))) => {
                 let error = cause(&error);

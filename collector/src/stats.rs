@@ -1,25 +1,32 @@
 //! `--stats`: how a collector is, from its ring's header, without touching it.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 
+use aw_service::Account;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
-use shm_layout::{Counter, InterfaceAccount, Reader, RingName, Start, UnixTime, cause};
+use shm_layout::{Counter, InterfaceAccount, Reader, Start, UnixTime};
 
-use crate::{Stop, failed, options::Format};
+use crate::{
+    Error, failed,
+    options::{DEFAULT_USER, Format, Options},
+};
 
 /// Prints the header's content.
-pub fn print(ring: &RingName, format: Format) -> Result<(), Stop> {
-    let reader = Reader::attach(ring, Start::Now)
+pub fn print(options: &Options) -> Result<(), Error> {
+    let ring = &options.ring;
+    let owner = match &options.service.user {
+        Some(user) => Some(Account::find(user)?),
+        None => Account::named(DEFAULT_USER),
+    };
+    let owner: Vec<u32> = owner.iter().map(|user| user.uid.as_raw()).collect();
+    let reader = Reader::attach_to(ring, &owner, Start::Now)
         .map_err(|error| failed(format_args!("read ring {ring}: {error}")))?;
-    let text = match format {
+    let text = match options.format {
         Format::Text => text(&reader, UnixTime::now()),
         Format::Json => format!("{}\n", json(&reader)),
     };
-    io::stdout().write_all(text.as_bytes()).map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Stop::Closed,
-        _ => failed(format_args!("write to standard output: {}", cause(&error))),
-    })
+    io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", error))
 }
 
 /// A line for each thing; counters that are zero are left out, but for the first ones.

@@ -89,6 +89,13 @@ counters! {
 }
 
 impl Counter {
+    /// Whether a frame that ends here is one that should not have been sent, or not so.
+    pub fn is_refusal(self) -> bool {
+        use Counter::*;
+        let fine = [Published, Unrelated, Filtered, RateLimited, NoPairing, Interrupted];
+        self.is_outcome() && !fine.contains(&self)
+    }
+
     /// Whether this is where a frame ended: the sum of these is `Seen`.
     pub fn is_outcome(self) -> bool {
         !matches!(self, Counter::Seen | Counter::KernelDropped | Counter::Forgotten)

@@ -10,6 +10,7 @@ use std::{
     fs::{File, Metadata},
     io,
     num::NonZeroUsize,
+    os::unix::fs::MetadataExt,
     ptr::NonNull,
     slice,
     sync::atomic::{Ordering::*, fence},
@@ -37,6 +38,8 @@ pub(crate) enum Unfit {
     NotARing,
     /// A segment of another layout version.
     Version(u64),
+    /// It belongs to a user who is not trusted.
+    Foreign(u32),
 }
 
 impl From<rustix::io::Errno> for Unfit {
@@ -69,20 +72,30 @@ unsafe impl Send for Map {}
 unsafe impl Sync for Map {}
 
 impl Map {
-    /// Opens a segment for reading; the kernel refuses any store through this mapping.
-    pub fn open_read_only(name: &RingName) -> Result<Map, Unfit> {
-        Map::open(name, OFlags::RDONLY, ProtFlags::READ)
+    /// Opens a segment for reading; the kernel refuses any store through this mapping. Its owner,
+    /// who could cut it short while it is mapped, must be trusted.
+    pub fn open_read_only(name: &RingName, trusted: impl Fn(u32) -> bool) -> Result<Map, Unfit> {
+        Map::open(name, OFlags::RDONLY, ProtFlags::READ, trusted)
     }
 
     /// Opens an existing segment for its writer.
-    pub fn open_writable(name: &RingName) -> Result<Map, Unfit> {
-        Map::open(name, OFlags::RDWR, ProtFlags::READ | ProtFlags::WRITE)
+    pub fn open_writable(name: &RingName, trusted: impl Fn(u32) -> bool) -> Result<Map, Unfit> {
+        Map::open(name, OFlags::RDWR, ProtFlags::READ | ProtFlags::WRITE, trusted)
     }
 
-    fn open(name: &RingName, flags: OFlags, access: ProtFlags) -> Result<Map, Unfit> {
+    fn open(
+        name: &RingName,
+        flags: OFlags,
+        access: ProtFlags,
+        trusted: impl Fn(u32) -> bool,
+    ) -> Result<Map, Unfit> {
         let file = open(name, flags)?;
-        let length = file.metadata()?.len();
-        if !file.metadata()?.is_file() || length < size_of::<Header>() as u64 {
+        let metadata = file.metadata()?;
+        if !trusted(metadata.uid()) {
+            return Err(Unfit::Foreign(metadata.uid()));
+        }
+        let length = metadata.len();
+        if !metadata.is_file() || length < size_of::<Header>() as u64 {
             return Err(Unfit::NotARing);
         }
         let mut map = Map::of(file, length, access)?;
@@ -176,6 +189,5 @@ fn size_for(slots: u64) -> u64 {
 
 /// Whether both are the same file.
 pub(crate) fn same_file(a: &Metadata, b: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }

@@ -10,6 +10,7 @@ use std::{
 
 use rustix::{
     io::Errno,
+    process::geteuid,
     thread::futex::{self, Wait, WaitFlags, WaitvFlags},
     time::{ClockId, Timespec},
 };
@@ -68,6 +69,8 @@ pub enum AttachError {
     Denied(Option<u32>),
     /// Others than its owner may write to it, so nothing in it can be believed.
     Unsafe,
+    /// It belongs to a user whom nobody said to believe; that user's id.
+    Foreign(u32),
     /// It is no ring.
     NotARing,
     /// It has another layout version than this program.
@@ -89,6 +92,10 @@ impl fmt::Display for AttachError {
             Self::Unsafe => write!(
                 f,
                 "others than its owner may write to it (start the collector again to mend its mode)"
+            ),
+            Self::Foreign(user) => write!(
+                f,
+                "it belongs to user id {user}, not to root, addrwatch or oneself (if that is the collector's user, say so with --owner)"
             ),
             Self::NotARing => write!(f, "not a ring (name the collector's ring with -m)"),
             Self::Version(version) => write!(
@@ -120,9 +127,23 @@ pub struct Reader {
 const LAPS: u32 = 16;
 
 impl Reader {
-    /// Attaches to the segment of this name.
+    /// Attaches to the segment of this name, if it is root's or one's own.
     pub fn attach(name: &RingName, start: Start) -> Result<Reader, AttachError> {
-        let map = Map::open_read_only(name).map_err(|error| match error {
+        Reader::attach_to(name, &[], start)
+    }
+
+    /// Attaches to the segment of this name. `/dev/shm` is open to everybody, so it must belong to
+    /// root, to this process's user, or to one of these users.
+    pub fn attach_to(name: &RingName, owners: &[u32], start: Start) -> Result<Reader, AttachError> {
+        let is_trusted = |user| user == 0 || user == geteuid().as_raw() || owners.contains(&user);
+        // Also where it is no ring, or may not be read.
+        if let Ok(file) = fs::symlink_metadata(name.path())
+            && !is_trusted(file.uid())
+        {
+            return Err(AttachError::Foreign(file.uid()));
+        }
+        let map = Map::open_read_only(name, is_trusted).map_err(|error| match error {
+            Unfit::Foreign(user) => AttachError::Foreign(user),
             Unfit::NotARing => AttachError::NotARing,
             Unfit::Version(version) => AttachError::Version(version),
             Unfit::Io(error) => match error.kind() {

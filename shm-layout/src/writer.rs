@@ -26,6 +26,8 @@ pub struct WriterOptions {
     pub slots: u64,
     /// The group that may read it, by number; the process's own if none.
     pub group: Option<u32>,
+    /// The host that it is to name; this machine's name if none.
+    pub host: Option<String>,
 }
 
 impl WriterOptions {
@@ -61,7 +63,12 @@ impl fmt::Display for CreateError {
             }
             Self::ForeignOwner(name, uid) => {
                 let path = name.path();
-                write!(f, "open {}: belongs to user id {uid} (remove it, {CHOOSE})", path.display())
+                write!(
+                    f,
+                    "open {}: belongs to user id {uid} (as root: collector --remove -m {}, {CHOOSE})",
+                    path.display(),
+                    name.as_str().trim_end_matches(".lock")
+                )
             }
             Self::NotARing(name) => {
                 write!(
@@ -137,7 +144,7 @@ impl Writer {
             .checked_next_power_of_two()
             .filter(|slots| *slots <= MAX_SLOTS)
             .ok_or(CreateError::TooLarge(options.slots))?;
-        let lock = lock(name)?;
+        let lock = lock(name, false)?;
         unlink(&name.unfinished())?; // left behind by a writer that was killed
         let old = open_own(name)?;
         if let Some(old) = &old {
@@ -159,7 +166,10 @@ impl Writer {
     /// Says whose segment this is.
     fn introduce(&self) {
         let header = self.map.header();
-        header.set_host(&rustix::system::uname().nodename().to_string_lossy());
+        match &self.options.host {
+            Some(host) => header.set_host(host),
+            None => header.set_host(&rustix::system::uname().nodename().to_string_lossy()),
+        }
         header.writer.0.pid.store(std::process::id().into(), Relaxed);
         self.beat(UnixTime::now());
         self.wake();
@@ -172,7 +182,7 @@ impl Writer {
     pub fn keep_name(&mut self) -> Result<bool, CreateError> {
         let name = &self.options.name;
         if !is_at(&self.lock, &name.lock())? {
-            self.lock = lock(name)?;
+            self.lock = lock(name, false)?;
         }
         if is_at(self.map.file(), name)? {
             return Ok(false);
@@ -240,14 +250,14 @@ impl Drop for Writer {
 }
 
 /// Deletes a segment that has no writer. Readers that still map it notice and wait for a new one.
+/// Root may delete those of others.
 pub fn remove(name: &RingName) -> Result<(), CreateError> {
-    let _lock = lock(name)?;
-    let done = match Map::open_writable(name) {
-        Ok(map) => {
-            let metadata = map.file().metadata();
-            own(&metadata.map_err(|error| CreateError::Io("examine", name.clone(), error))?, name)?;
-            unlink(name).inspect(|()| retire(&map))
-        }
+    let _lock = lock(name, geteuid().is_root())?;
+    let done = match Map::open_writable(name, is_own) {
+        Ok(map) => unlink(name).inspect(|()| retire(&map)),
+        // Not marked as retired, for its owner could cut it short meanwhile: readers see by its name.
+        Err(Unfit::Foreign(_)) if geteuid().is_root() => unlink(name),
+        Err(Unfit::Foreign(user)) => Err(CreateError::ForeignOwner(name.clone(), user)),
         Err(Unfit::Version(_)) => unlink(name),
         Err(Unfit::NotARing) => Err(CreateError::NotARing(name.clone())),
         Err(Unfit::Io(error)) => Err(CreateError::Io("open", name.clone(), error)),
@@ -269,18 +279,36 @@ fn retire(map: &Map) {
     wake(map);
 }
 
-/// Takes the writer's lock.
-fn lock(name: &RingName) -> Result<File, CreateError> {
+/// Takes the writer's lock; that of another user's segment only to remove it.
+fn lock(name: &RingName, foreign: bool) -> Result<File, CreateError> {
     let lock = name.lock();
     let failed = |error: io::Error| CreateError::Io("lock", lock.clone(), error);
     loop {
-        let file = open(&lock, OFlags::RDWR | OFlags::CREATE).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        own(&metadata, &lock)?;
+        // In two steps: with O_CREAT alone the kernel refuses even root the files of others there
+        // (fs.protected_regular), and we could not say whose it is.
+        let file = match open(&lock, OFlags::RDWR) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                open(&lock, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
+            }
+            opened => opened,
+        };
+        let file = match file {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => continue, // just now
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                if let Ok(metadata) = fs::symlink_metadata(lock.path()) {
+                    own(&metadata, &lock)?;
+                }
+                return Err(failed(error));
+            }
+            opened => opened.map_err(failed)?,
+        };
+        if !foreign {
+            own(&file.metadata().map_err(failed)?, &lock)?;
+        }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let map = Map::open_read_only(name).ok();
+                let map = Map::open_read_only(name, is_own).ok();
                 let pid = map.map(|map| map.header().writer.0.pid.load(Relaxed));
                 return Err(CreateError::Busy(name.clone(), pid.filter(|pid| *pid != 0)));
             }
@@ -306,9 +334,13 @@ fn is_at(file: &File, name: &RingName) -> Result<bool, CreateError> {
 /// `/dev/shm` is open to everybody: only what belongs to this process's user is used.
 fn own(metadata: &fs::Metadata, name: &RingName) -> Result<(), CreateError> {
     match metadata.uid() {
-        uid if uid == geteuid().as_raw() => Ok(()),
-        uid => Err(CreateError::ForeignOwner(name.clone(), uid)),
+        user if is_own(user) => Ok(()),
+        user => Err(CreateError::ForeignOwner(name.clone(), user)),
     }
+}
+
+fn is_own(user: u32) -> bool {
+    user == geteuid().as_raw()
 }
 
 /// The existing segment, if there is one whose layout is ours.
@@ -318,8 +350,9 @@ fn open_own(name: &RingName) -> Result<Option<Map>, CreateError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(CreateError::Io("examine", name.clone(), error)),
     }
-    match Map::open_writable(name) {
+    match Map::open_writable(name, is_own) {
         Ok(map) => Ok(Some(map)),
+        Err(Unfit::Foreign(user)) => Err(CreateError::ForeignOwner(name.clone(), user)),
         Err(Unfit::Version(_)) => Ok(None),
         Err(Unfit::NotARing) => Err(CreateError::NotARing(name.clone())),
         Err(Unfit::Io(error)) => Err(CreateError::Io("open", name.clone(), error)),
@@ -335,7 +368,9 @@ fn replace(old: Option<&Map>, slots: u64, options: &WriterOptions) -> Result<Map
     let make = || {
         let map = Map::create(&unfinished, slots).map_err(|error| match error {
             Unfit::Io(error) => failed("create", error),
-            Unfit::NotARing | Unfit::Version(_) => CreateError::NotARing(unfinished.clone()),
+            Unfit::NotARing | Unfit::Version(_) | Unfit::Foreign(_) => {
+                CreateError::NotARing(unfinished.clone())
+            }
         })?;
         fill(&map, old, slots).map_err(|error| failed("fill", error))?;
         permit(&map, options)?;

@@ -17,11 +17,12 @@ use shm_layout::{
 };
 
 fn create(ring: &RingName, slots: u64) -> Writer {
-    Writer::create(&WriterOptions { name: ring.clone(), slots, group: None }).unwrap()
+    Writer::create(&WriterOptions { name: ring.clone(), slots, group: None, host: None }).unwrap()
 }
 
 fn refused(ring: &RingName) -> CreateError {
-    Writer::create(&WriterOptions { name: ring.clone(), slots: 8, group: None }).unwrap_err()
+    Writer::create(&WriterOptions { name: ring.clone(), slots: 8, group: None, host: None })
+        .unwrap_err()
 }
 
 fn eth0() -> InterfaceName {
@@ -105,7 +106,7 @@ fn slots_are_rounded_up_and_bounded() {
     }
     for asked in [(1 << 28) + 1, u64::MAX] {
         let ring = Ring::new();
-        let options = WriterOptions { name: ring.clone(), slots: asked, group: None };
+        let options = WriterOptions { name: ring.clone(), slots: asked, group: None, host: None };
         assert!(matches!(Writer::create(&options), Err(CreateError::TooLarge(_))));
     }
 }
@@ -303,7 +304,7 @@ fn removed_and_made_again() {
 #[test]
 fn readable_by_the_group_writable_by_the_owner() {
     let ring = Ring::new();
-    let options = WriterOptions { name: ring.clone(), slots: 8, group: Some(12_345) };
+    let options = WriterOptions { name: ring.clone(), slots: 8, group: Some(12_345), host: None };
     // Only root may give a file to a group it is not in.
     if let Err(error) = Writer::create(&options) {
         assert!(error.to_string().contains("operation not permitted"), "{error}");

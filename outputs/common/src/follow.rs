@@ -7,7 +7,9 @@ use std::{
 
 use shm_layout::{AttachError, Next, Position, Reader, RingName, Start, wait_any};
 
-use crate::{Entry, Error, RingOptions, Sink, say, signals::Signals};
+use aw_service::Signals;
+
+use crate::{Entry, Error, RingOptions, Sink, say};
 
 /// Longest sleep: how late a signal that arrives just before the sleep is seen, at worst.
 const SLEEP: Duration = Duration::from_millis(500);
@@ -18,11 +20,12 @@ const TELL: Duration = Duration::from_secs(1);
 /// Events taken from one ring before the next ring has its turn.
 const TURN: usize = 4096;
 
-pub(crate) fn follow(name: &str, options: &RingOptions, sink: &mut impl Sink) -> Result<(), Error> {
-    let signals = Signals::register().map_err(|error| Error::new("register signals", error))?;
+pub(crate) fn follow(options: &RingOptions, sink: &mut impl Sink) -> Result<(), Error> {
+    let signals = Signals::register()?;
+    let owners = options.owners()?;
     let mut once = HashSet::new(); // a ring named twice would be delivered twice
     let rings = options.rings.iter().filter(|ring| once.insert(*ring));
-    let mut sources: Vec<Source> = rings.map(|ring| Source::new(name, ring, options)).collect();
+    let mut sources: Vec<Source> = rings.map(|ring| Source::new(ring, &owners, options)).collect();
     for source in &mut sources {
         source.attach()?;
     }
@@ -39,8 +42,8 @@ fn serve(
     sink: &mut impl Sink,
     signals: &Signals,
 ) -> Result<(), Error> {
-    while !signals.stop() {
-        if signals.take_reopen() {
+    while !signals.stopped() {
+        if signals.take_hangup() {
             deliver(sources, sink)?;
             sink.reopen()?;
         }
@@ -73,8 +76,9 @@ fn deliver(sources: &mut [Source], sink: &mut impl Sink) -> Result<(), Error> {
 
 /// One ring: its reader while it exists, and the account of what came from it.
 struct Source<'a> {
-    program: &'a str,
     ring: &'a RingName,
+    /// Users whose rings are believed.
+    owners: &'a [u32],
     verbose: bool,
     once: bool,
     reader: Option<Reader>,
@@ -94,11 +98,11 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn new(program: &'a str, ring: &'a RingName, options: &RingOptions) -> Self {
+    fn new(ring: &'a RingName, owners: &'a [u32], options: &RingOptions) -> Self {
         let start = if options.replay || options.once { Start::Oldest } else { Start::Now };
         Source {
-            program,
             ring,
+            owners,
             verbose: options.verbose,
             once: options.once,
             reader: None,
@@ -112,10 +116,6 @@ impl<'a> Source<'a> {
             lost_told: (0, Instant::now()),
             unknown: 0,
         }
-    }
-
-    fn say(&self, what: std::fmt::Arguments) {
-        say(self.program, what);
     }
 
     fn failed(&self, error: AttachError) -> Error {
@@ -134,10 +134,10 @@ impl<'a> Source<'a> {
 
     /// Attaches if the ring exists. Whoever waited for it wants its first event too.
     fn attach(&mut self) -> Result<(), Error> {
-        match Reader::attach(self.ring, self.start) {
+        match Reader::attach_to(self.ring, self.owners, self.start) {
             Ok(reader) => {
                 if self.verbose {
-                    self.say(format_args!(
+                    say(format_args!(
                         "reading ring {}, {} slots, generation {:016x}, from event {}",
                         self.ring,
                         reader.slots(),
@@ -151,7 +151,7 @@ impl<'a> Source<'a> {
             }
             Err(AttachError::Missing) if !self.once => {
                 if !self.waiting {
-                    self.say(format_args!(
+                    say(format_args!(
                         "waiting for ring {} (start the collector, or name its ring with -m)",
                         self.ring
                     ));
@@ -194,10 +194,7 @@ impl<'a> Source<'a> {
         let (told, at) = self.lost_told;
         if self.verbose && self.lost > told && (told == 0 || at.elapsed() >= TELL) {
             let new = self.lost - told;
-            self.say(format_args!(
-                "ring {}: {new} events lost, overtaken by the collector",
-                self.ring
-            ));
+            say(format_args!("ring {}: {new} events lost, overtaken by the collector", self.ring));
             self.lost_told = (self.lost, Instant::now());
         }
     }
@@ -239,6 +236,6 @@ impl<'a> Source<'a> {
                 text += &format!(", {number} {what}");
             }
         }
-        self.say(format_args!("{text}"));
+        say(format_args!("{text}"));
     }
 }

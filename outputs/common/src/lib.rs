@@ -5,16 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod follow;
-mod signals;
 
-use std::{
-    fmt,
-    io::{self, ErrorKind, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
-use clap::{Args, Parser};
-use shm_layout::{Event, Position, RingName, cause};
+use aw_service::{Account, ServiceOptions};
+use clap::Args;
+use shm_layout::{Event, Position, RingName};
+
+pub use aw_service::{Error, parse, say};
 
 /// Options that every output has.
 #[derive(Args, Clone, Debug)]
@@ -37,9 +35,26 @@ pub struct RingOptions {
     #[arg(long)]
     pub once: bool,
 
+    /// Believe rings of USER, the collector's, instead of `addrwatch`; those of root and one's own always
+    #[arg(long, value_name = "USER", default_value = DEFAULT_USER, hide_default_value = true)]
+    pub owner: String,
+
     /// Say on standard error what happens: rings found and left, events lost
     #[arg(short, long)]
     pub verbose: bool,
+}
+
+/// The user that the collector runs as where root says nothing else.
+const DEFAULT_USER: &str = "addrwatch";
+
+impl RingOptions {
+    /// The users whose rings are believed, besides root and ourselves.
+    fn owners(&self) -> Result<Vec<u32>, Error> {
+        if self.owner == DEFAULT_USER {
+            return Ok(Account::named(DEFAULT_USER).iter().map(|user| user.uid.as_raw()).collect());
+        }
+        Ok(vec![Account::find(&self.owner)?.uid.as_raw()])
+    }
 }
 
 /// An event with its place in the stream.
@@ -67,61 +82,12 @@ pub trait Sink {
     }
 }
 
-/// Why an output ends.
-#[derive(Debug)]
-pub enum Error {
-    /// Whoever read the output has gone: `| head` has its lines. Not a failure.
-    Closed,
-    /// A failure: what failed, on what, why, and what to do.
-    Failed(String),
-}
-
-impl Error {
-    /// A failure of an operation on something.
-    pub fn new(what: impl fmt::Display, cause: impl fmt::Display) -> Error {
-        Error::Failed(format!("{what}: {cause}"))
-    }
-
-    /// A failure to write to something; a closed pipe is [`Error::Closed`].
-    pub fn write(to: impl fmt::Display, error: io::Error) -> Error {
-        match error.kind() {
-            ErrorKind::BrokenPipe => Error::Closed,
-            _ => Error::new(format_args!("write to {to}"), cause(&error)),
-        }
-    }
-}
-
-/// Reads the command line. A fault in it is one line, and ends the program with status 2.
-pub fn parse<P: Parser>(name: &str) -> P {
-    P::try_parse().unwrap_or_else(|error| {
-        if !error.use_stderr() {
-            error.exit(); // --help, --version
-        }
-        let text = error.to_string();
-        let lines = text.trim_start_matches("error: ").lines().map(str::trim);
-        let fault: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-        say(name, format_args!("{} ({name} --help lists the options)", fault.join(" ")));
-        std::process::exit(2);
-    })
-}
-
-/// Says something on standard error. That it cannot be said is no reason to stop.
-pub fn say(name: &str, what: impl fmt::Display) {
-    let _ = writeln!(io::stderr(), "{name}: {what}");
-}
-
 /// Runs an output until it is told to stop: opens its sink and hands it every event of its rings.
 /// `name` is the program's, for its messages.
 pub fn run<S: Sink>(
-    name: &str,
+    name: &'static str,
     options: &RingOptions,
     open: impl FnOnce() -> Result<S, Error>,
 ) -> ExitCode {
-    match open().and_then(|mut sink| follow::follow(name, options, &mut sink)) {
-        Ok(()) | Err(Error::Closed) => ExitCode::SUCCESS,
-        Err(Error::Failed(why)) => {
-            say(name, why);
-            ExitCode::FAILURE
-        }
-    }
+    aw_service::run(name, &ServiceOptions::default(), |_| follow::follow(options, &mut open()?))
 }

@@ -66,7 +66,8 @@ fn interface() -> shm_layout::InterfaceName {
 
 fn writer(name: RingName) -> Writer {
     let slots = WriterOptions::DEFAULT_SLOTS;
-    Writer::create(&WriterOptions { name, slots, group: None }).unwrap_or_else(|error| fail(&error))
+    Writer::create(&WriterOptions { name, slots, group: None, host: None })
+        .unwrap_or_else(|error| fail(&error))
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ! {

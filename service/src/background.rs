@@ -1,0 +1,61 @@
+//! `-d`: into the background. The process that was started waits until the one in the background is
+//! ready, so that whatever goes wrong before still reaches the terminal and the exit status.
+
+use std::{
+    fs,
+    io::{PipeWriter, Read, Write, pipe},
+    process::ExitCode,
+};
+
+use daemonize2::{Daemonize, Outcome, Stdio};
+use rustix::process::umask;
+
+use crate::{Error, failed};
+
+/// The process in the background, until it is ready.
+pub(crate) struct Waiting(PipeWriter);
+
+/// Which of the two processes this is.
+pub(crate) enum Side {
+    /// The one that was started, and ends with what the other says.
+    Started(ExitCode),
+    /// The one in the background.
+    Background(Waiting),
+}
+
+/// Splits the process in two.
+pub(crate) fn detach() -> Result<Side, Error> {
+    let failure = |error| Error::io("go into the background", error);
+    let (mut told, tell) = pipe().map_err(failure)?;
+    let threads = fs::read_dir("/proc/self/task").map_err(failure)?.count();
+    if threads != 1 {
+        return Err(failed(format_args!("go into the background: {threads} threads run already")));
+    }
+    let mask = umask(rustix::fs::Mode::empty());
+    umask(mask);
+    let daemon =
+        Daemonize::new().umask(mask.as_raw_mode()).stdout(Stdio::keep()).stderr(Stdio::keep());
+    // SAFETY: fork(2) in a process of several threads leaves locks locked for ever; this one has a
+    // single thread, as the kernel has just said, and only it could make another.
+    #[allow(unsafe_code)]
+    let outcome = unsafe { daemon.execute() };
+    match outcome {
+        Outcome::Parent(Ok(_)) => {
+            drop(tell);
+            let mut status = [1]; // it ended without a word
+            let _ = told.read_exact(&mut status);
+            Ok(Side::Started(ExitCode::from(status[0])))
+        }
+        Outcome::Child(Ok(_)) => Ok(Side::Background(Waiting(tell))),
+        Outcome::Parent(Err(error)) | Outcome::Child(Err(error)) => {
+            Err(Error::new("go into the background", error))
+        }
+    }
+}
+
+impl Waiting {
+    /// Lets the process that was started end with this status.
+    pub fn tell(mut self, status: u8) {
+        let _ = self.0.write_all(&[status]); // it may have been killed meanwhile
+    }
+}

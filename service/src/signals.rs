@@ -1,0 +1,81 @@
+//! SIGTERM and SIGINT end a program, SIGHUP lets it open its files anew.
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
+    low_level::pipe,
+};
+
+use crate::Error;
+
+/// Whether a signal came: to ask, and to poll for together with other descriptors.
+pub struct Signals {
+    stop: Arc<AtomicBool>,
+    hangup: Arc<AtomicBool>,
+    /// Has something to read once a signal came.
+    wake: UnixStream,
+}
+
+impl Signals {
+    /// From now on signals are noticed instead of ending the process.
+    pub fn register() -> Result<Signals, Error> {
+        let register = || -> io::Result<Signals> {
+            let (stop, hangup) =
+                (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+            let (wake, write) = UnixStream::pair()?;
+            wake.set_nonblocking(true)?;
+            for signal in [SIGINT, SIGTERM] {
+                // A second one ends the process at once, should the first find it stuck in a write.
+                flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
+                flag::register(signal, Arc::clone(&stop))?;
+                pipe::register(signal, write.try_clone()?)?;
+            }
+            flag::register(SIGHUP, Arc::clone(&hangup))?;
+            pipe::register(SIGHUP, write)?;
+            Ok(Signals { stop, hangup, wake })
+        };
+        register().map_err(|error| Error::io("register signals", error))
+    }
+
+    /// SIGINT or SIGTERM came.
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    /// SIGHUP came since this was last asked.
+    pub fn take_hangup(&self) -> bool {
+        let came = self.hangup.swap(false, Relaxed);
+        if came {
+            let mut bytes = [0; 16];
+            while matches!(io::Read::read(&mut &self.wake, &mut bytes), Ok(1..)) {}
+        }
+        came
+    }
+
+    /// The same signals, for another thread.
+    pub fn try_clone(&self) -> io::Result<Signals> {
+        Ok(Signals {
+            stop: Arc::clone(&self.stop),
+            hangup: Arc::clone(&self.hangup),
+            wake: self.wake.try_clone()?,
+        })
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}

@@ -1,0 +1,53 @@
+//! Users and groups, by name or number.
+
+use rustix::fs::{Gid, Uid};
+
+use crate::{Error, failed};
+
+/// A user to run as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The user.
+    pub uid: Uid,
+    /// The user's own group.
+    pub gid: Gid,
+}
+
+impl Account {
+    /// The user of this name or number. A number that no user has is its own group, too.
+    pub fn find(user: &str) -> Result<Account, Error> {
+        let account = |user: &uzers::User| Account {
+            uid: Uid::from_raw(user.uid()),
+            gid: Gid::from_raw(user.primary_group_id()),
+        };
+        match user.parse::<u32>() {
+            Ok(u32::MAX) => Err(failed(format_args!("find user {user}: not a user's number"))),
+            Ok(id) => Ok(uzers::get_user_by_uid(id)
+                .as_ref()
+                .map_or(Account { uid: Uid::from_raw(id), gid: Gid::from_raw(id) }, account)),
+            Err(_) => Account::named(user).ok_or_else(|| {
+                failed(format_args!("find user {user}: no such user (useradd --system {user})"))
+            }),
+        }
+    }
+
+    /// The user of this name, if there is one.
+    pub fn named(name: &str) -> Option<Account> {
+        uzers::get_user_by_name(name).map(|user| Account {
+            uid: Uid::from_raw(user.uid()),
+            gid: Gid::from_raw(user.primary_group_id()),
+        })
+    }
+}
+
+/// The group of this name or number.
+pub fn group_id(group: &str) -> Result<u32, Error> {
+    if let Ok(id) = group.parse()
+        && id != u32::MAX
+    {
+        return Ok(id);
+    }
+    let found = uzers::get_group_by_name(group).map(|group| group.gid());
+    found
+        .ok_or_else(|| failed(format_args!("find group {group}: no such group (groupadd {group})")))
+}
