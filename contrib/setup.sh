@@ -37,6 +37,7 @@ for purpose in "$@"; do
       need perl-base command_exists perl
       need procps command_exists sysctl
       need python3-scapy /usr/bin/python3 -c 'import scapy'
+      need rsyslog test -x /usr/sbin/rsyslogd
       need tcpdump command_exists tcpdump
       need util-linux command_exists setpriv
       ;;
