@@ -8,7 +8,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    net::Ipv6Addr,
+    net::{Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
 
@@ -58,6 +58,8 @@ pub struct Key {
     pub interface: InterfaceId,
     pub vlan: VlanId,
     pub outer_vlan: VlanId,
+    /// Who reported it: two routers may have the same private addresses behind them.
+    pub router: Ipv4Addr,
     pub address: Ipv6Addr,
 }
 

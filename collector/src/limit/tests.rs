@@ -16,7 +16,13 @@ fn address(n: u16) -> Ipv6Addr {
 
 fn key(n: u16) -> Key {
     let none = VlanId::NONE;
-    Key { interface: InterfaceId::default(), vlan: none, outer_vlan: none, address: address(n) }
+    Key {
+        interface: InterfaceId::default(),
+        vlan: none,
+        outer_vlan: none,
+        router: Ipv4Addr::UNSPECIFIED,
+        address: address(n),
+    }
 }
 
 fn at(seconds: i64) -> UnixTime {
@@ -56,6 +62,7 @@ fn places_are_told_apart() {
         key(2),
         Key { vlan: VlanId::from_tag(5), ..key(1) },
         Key { outer_vlan: VlanId::from_tag(5), ..key(1) },
+        Key { router: Ipv4Addr::LOCALHOST, ..key(1) },
     ];
     for _ in 0..2 {
         let shown = places.map(|key| limit.admit(key, mac(1), at(0)).report);

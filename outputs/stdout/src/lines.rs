@@ -10,7 +10,7 @@ use std::{
 use aw_output::{Entry, Error, Sink};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
-use shm_layout::{Kind, UnixTime, cause};
+use shm_layout::{UnixTime, cause};
 
 use crate::{Format, Options, Time};
 
@@ -57,7 +57,6 @@ impl Lines {
 
     fn json(&mut self, entry: &Entry) -> io::Result<()> {
         let event = &entry.event;
-        let Kind::Pairing(origin) = event.kind;
         let line = Line {
             ring: entry.ring.as_str(),
             generation: format!("{:016x}", entry.position.generation),
@@ -75,7 +74,7 @@ impl Lines {
             outer_vlan: event.outer_vlan.get(),
             mac: event.mac.to_string(),
             ip: event.ip_text().to_string(),
-            origin: origin.name(),
+            origin: event.kind.origin(),
             router: (!event.router.is_unspecified()).then(|| event.router.to_string()),
         };
         serde_json::to_writer(&mut self.to, &line)?;
