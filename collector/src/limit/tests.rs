@@ -68,7 +68,7 @@ fn places_are_told_apart() {
         let shown = places.map(|key| limit.admit(key, mac(1), at(0)).report);
         assert!(shown.iter().all(|report| *report) || shown.iter().all(|report| !*report));
     }
-    assert_eq!(limit.pairings.len(), 4);
+    assert_eq!(limit.pairings.len(), 5);
 }
 
 #[test]
