@@ -14,6 +14,8 @@ use crate::{
     parse,
 };
 
+mod fuzzed;
+
 fn hear(link: Link, bytes: &[u8]) -> Result<Sighting, Counter> {
     hear_of(link, bytes, bytes.len())
 }
