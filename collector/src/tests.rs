@@ -14,6 +14,7 @@ use crate::{
     parse,
 };
 
+mod allocations;
 mod fuzzed;
 
 fn hear(link: Link, bytes: &[u8]) -> Result<Sighting, Counter> {
