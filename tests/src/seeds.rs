@@ -65,6 +65,10 @@ fn frames() -> Vec<(String, Vec<u8>)> {
     add("cooked-nd".into(), COOKED, cooked(mac, IPV6, &nd));
     add("cooked-2-arp".into(), COOKED_V2, cooked_v2(mac, 9, ARP, &arp));
     add("cooked-2-nd".into(), COOKED_V2, cooked_v2(mac, 9, IPV6, &nd));
+    // An authentication header (RFC 4302, 2), of which the other seeds have none.
+    let authenticated = Neighbor::probe("2001:db8::2".parse().expect("an address"))
+        .behind((51, [vec![0, 4], vec![0; 22]].concat()));
+    add("heard-authenticated".into(), ETHERNET, authenticated.frame(mac));
     add("unrelated".into(), ETHERNET, Ethernet::from(mac).frame(0x88cc, &[2, 7, 4]));
     all
 }
