@@ -75,7 +75,7 @@ impl<'a> Ring<'a> {
     /// before `first` was ever in these slots: they took over from a smaller ring.
     pub(crate) fn new(slots: &'a [Slot], head: &'a AtomicU64, first: u64) -> Self {
         debug_assert!(slots.len().is_power_of_two());
-        Ring { slots, head, first: first.min(LAST) }
+        Ring { slots, head, first }
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -146,7 +146,7 @@ impl<'a> Ring<'a> {
     /// The oldest event still held. The writer may overwrite it at any moment.
     pub(crate) fn oldest(&self) -> u64 {
         let head = self.head();
-        let oldest = head.saturating_sub(self.capacity()).max(self.first);
+        let oldest = head.saturating_sub(self.capacity()).max(self.first.min(LAST));
         // The one the writer is overwriting just now is already gone; one that is yet to come is not.
         let gone = oldest < head && self.slot(oldest).sequence.load(Relaxed) > complete(oldest);
         oldest + u64::from(gone)
