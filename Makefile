@@ -5,7 +5,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 export PCAP INTERFACE
 
-.PHONY: help run test bench lint build
+.PHONY: help run test bench fuzz lint build
 
 help:
 	@echo 'make run                  listen on the default interface and show what is heard; Ctrl-C ends it'
@@ -13,6 +13,7 @@ help:
 	@echo 'make run PCAP=lan.pcap    show what is in a capture file; needs no privileges'
 	@echo 'make test                 build, then run all tests; as root those with network namespaces too'
 	@echo 'make bench                measure the speed'
+	@echo 'make fuzz                 look for frames and segments that do harm, SECONDS=240 for each target'
 	@echo 'make lint                 formatting and clippy, warnings as errors'
 	@echo 'make build                optimised programs, in target/release'
 
@@ -34,7 +35,19 @@ bench:
 	cargo build --release --workspace --bins
 	cargo run --release --package aw-tests --bin bench
 
+# What it finds that is new goes to target/, not to the seeds.
+SECONDS ?= 240
+
+fuzz:
+	@contrib/setup.sh build fuzz
+	for target in frame segment; do \
+	  mkdir -p "target/fuzz-$$target" && \
+	  cargo +nightly fuzz run "$$target" "target/fuzz-$$target" "fuzz/corpus/$$target" -- \
+	    -max_total_time=$(SECONDS) -print_final_stats=1 || exit 1; \
+	done
+
 lint:
 	@contrib/setup.sh build lint
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing on Debian, or says what to install. Usage: setup.sh build [test] [bench] [lint]
+# Installs what is missing on Debian, or says what to install. Usage: setup.sh build [test] [bench] [fuzz] [lint]
 # Calls nothing when nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -45,6 +45,7 @@ for purpose in "$@"; do
       need tcpdump command_exists tcpdump
       need time test -x /usr/bin/time
       ;;
+    fuzz) need g++ command_exists c++ ;;
     lint) ;;
     *) fail "unknown purpose: $purpose" ;;
   esac
@@ -67,6 +68,13 @@ if ((${#missing[@]})); then
   apt install --no-install-recommends "${missing[@]}" \
     || { apt update && apt install --no-install-recommends "${missing[@]}"; } \
     || { tail -n 5 "$log" >&2; fail "apt-get failed: $hint"; }
+fi
+
+if [[ " $* " == *" fuzz "* ]]; then
+  cargo +nightly --version >/dev/null 2>&1 \
+    || fail "no nightly toolchain, which cargo-fuzz needs: rustup toolchain install nightly"
+  cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz \
+    || fail "cargo-fuzz could not be installed: cargo install --locked cargo-fuzz"
 fi
 
 if [[ " $* " == *" lint "* ]]; then

@@ -143,13 +143,17 @@ impl FromStr for InterfaceName {
         if !(1..=15).contains(&name.len()) {
             return Err("an interface name has 1 to 15 bytes");
         }
-        if name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '/') {
+        if name.chars().any(breaks_a_line) {
             return Err("an interface name has no spaces, slashes or control characters");
         }
         let mut bytes = [0; 16];
         bytes[..name.len()].copy_from_slice(name.as_bytes());
         Ok(InterfaceName(bytes))
     }
+}
+
+fn breaks_a_line(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || c == '/'
 }
 
 impl InterfaceName {
@@ -164,7 +168,8 @@ impl InterfaceName {
     /// The name as text; empty if it is none that the writer could have stored.
     pub fn as_str(&self) -> &str {
         let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(16);
-        str::from_utf8(&self.0[..length]).unwrap_or_default()
+        let name = str::from_utf8(&self.0[..length]).unwrap_or_default();
+        if name.chars().any(breaks_a_line) { "" } else { name }
     }
 }
 
@@ -494,7 +499,8 @@ mod tests {
         for bad in ["", "sixteen-bytes-xx", "a b", "a/b", "a\x1b[0m", "a\n"] {
             assert!(bad.parse::<InterfaceName>().is_err(), "{bad:?}");
         }
-        let foreign = InterfaceName([0xff; 16]);
-        assert_eq!(foreign.as_str(), "");
+        for foreign in [[0xff; 16], *b"eth0\n170000000 x", *b"\x1b[31meth0\0\0\0\0\0\0\0"] {
+            assert_eq!(InterfaceName(foreign).as_str(), "");
+        }
     }
 }

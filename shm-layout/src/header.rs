@@ -135,19 +135,16 @@ impl Header {
     /// most one account has seen a frame without its outcome: the head tells whether that frame
     /// was published.
     pub fn settle(&self, head: u64) {
-        let published: u64 =
-            self.accounts.iter().map(|account| account.get(Counter::Published)).sum();
+        let published = total(self.accounts.iter().map(|account| account.get(Counter::Published)));
         let mut unaccounted = head.saturating_sub(published);
         for account in &self.accounts {
             let read = account.read();
-            for _ in 0..read.get(Counter::Seen).saturating_sub(read.outcomes()) {
-                if unaccounted > 0 {
-                    unaccounted -= 1;
-                    account.add(Counter::Published, 1);
-                } else {
-                    account.add(Counter::Interrupted, 1);
-                }
-            }
+            // No loop: where the segment is damaged, this may be any number.
+            let missing = read.get(Counter::Seen).saturating_sub(read.outcomes());
+            let published = missing.min(unaccounted);
+            unaccounted -= published;
+            account.add(Counter::Published, published);
+            account.add(Counter::Interrupted, missing - published);
         }
     }
 }
@@ -174,7 +171,8 @@ impl Account {
     /// order of a frame's counters for whoever finishes them after a kill.
     #[inline]
     pub(crate) fn add(&self, counter: Counter, number: u64) {
-        self.counters[counter as usize].store(self.get(counter) + number, Release);
+        let sum = self.get(counter).wrapping_add(number); // it comes round in a damaged segment only
+        self.counters[counter as usize].store(sum, Release);
     }
 
     fn read(&self) -> InterfaceAccount {
@@ -210,8 +208,13 @@ impl InterfaceAccount {
     /// The sum of all outcomes. It equals `Seen` unless a frame is in hand at this moment.
     pub fn outcomes(&self) -> u64 {
         let outcomes = Counter::ALL.iter().filter(|counter| counter.is_outcome());
-        outcomes.map(|counter| self.get(*counter)).sum()
+        total(outcomes.map(|counter| self.get(*counter)))
     }
+}
+
+/// The sum, held at the type's end: counters of a damaged segment may be anything.
+fn total(counters: impl Iterator<Item = u64>) -> u64 {
+    counters.fold(0, u64::saturating_add)
 }
 
 /// When the writer last said that it lives.

@@ -16,3 +16,4 @@ pub mod refusals;
 pub mod rig;
 pub mod ring;
 pub mod sample;
+pub mod seeds;

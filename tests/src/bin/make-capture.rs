@@ -1,7 +1,8 @@
-//! Writes captures: the sample of `tests/data/`, the lines that it must become, and large ones for benchmarks.
+//! Writes captures: the sample of `tests/data/`, the lines that it must become, large ones for benchmarks; and the seeds
+//! of the fuzz targets.
 #![forbid(unsafe_code)]
 
-use aw_tests::{bench, sample};
+use aw_tests::{bench, sample, seeds};
 use clap::{Parser, Subcommand};
 use std::fs::File;
 use std::io::BufWriter;
@@ -27,6 +28,11 @@ enum What {
         /// Where to write them
         file: PathBuf,
     },
+    /// What fuzzing begins with: fuzz/corpus
+    Seeds {
+        /// The directory to write them to
+        directory: PathBuf,
+    },
     /// Many frames: 60 % ARP, 25 % ND, 15 % other
     Bench {
         /// Where to write them
@@ -47,6 +53,7 @@ fn main() -> ExitCode {
     let (file, result) = match Options::parse().what {
         What::Sample { file } => (file.clone(), std::fs::write(file, sample::capture())),
         What::SampleText { file } => (file.clone(), std::fs::write(file, sample::text("pcap"))),
+        What::Seeds { directory } => (directory.clone(), seeds::write(&directory)),
         What::Bench { file, frames, hosts, seed } => {
             let result = File::create(&file).and_then(|out| {
                 bench::write(BufWriter::with_capacity(1 << 20, out), frames, hosts, seed)
