@@ -2,7 +2,7 @@
 //! business, every fourth frame tagged.
 
 use crate::capture_file::{ETHERNET, Pcap, Time, Unit};
-use crate::frames::{Arp, DOT1Q, Ethernet, IPV4, padded, station};
+use crate::frames::{ARP, Arp, DOT1Q, Ethernet, IPV4, IPV6, padded, station};
 use crate::neighbor::{Neighbor, SOLICITED};
 use std::io::{Result, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -47,6 +47,13 @@ pub fn introductions(hosts: u32) -> impl Iterator<Item = Vec<u8>> {
         ]
         .map(padded)
     })
+}
+
+/// Whether a frame of this traffic is ARP or Neighbor Discovery.
+pub fn is_wanted(frame: &[u8]) -> bool {
+    let ethertype = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+    let inner = ethertype(if ethertype(12) == DOT1Q { 16 } else { 12 });
+    [ARP, IPV6].contains(&inner)
 }
 
 /// Writes a capture of these frames, five microseconds apart.

@@ -1,6 +1,7 @@
 //! `make bench`: how fast this is, as a table of medians. Nothing here is a test: the machine decides.
 #![forbid(unsafe_code)]
 
+mod live;
 mod replay;
 mod ring;
 
@@ -8,7 +9,7 @@ use std::{error::Error, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 
-/// Prints how fast ring, wake-up, replay and rate limit are: medians, with the range of all runs.
+/// Prints how fast ring, wake-up, replay, rate limit and live capture are: medians, with the range of all runs.
 #[derive(Parser)]
 struct Options {
     /// What to measure; all, if nothing is named
@@ -29,6 +30,14 @@ struct Options {
     /// Frames in the generated capture
     #[arg(long, default_value_t = 2_000_000)]
     frames: u64,
+
+    /// Frames a second of a live capture
+    #[arg(long, default_value_t = 200_000)]
+    rate: u64,
+
+    /// Seconds of each live capture
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -41,6 +50,8 @@ enum Section {
     Replay,
     /// What the rate limit costs
     Limit,
+    /// A link between two network namespaces, beside tcpdump; needs root
+    Live,
 }
 
 /// What tcpdump needs to hear the same messages; ours is written otherwise, but lets as much through.
@@ -64,6 +75,7 @@ fn main() -> Outcome<()> {
             Section::Wake => ring::wake_up(&options)?,
             Section::Replay => replay::beside_tcpdump(&options)?,
             Section::Limit => replay::rate_limit(&options)?,
+            Section::Live => live::all(&options)?,
         }
     }
     Ok(())
