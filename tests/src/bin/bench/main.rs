@@ -104,5 +104,5 @@ fn row(name: &str, values: &[f64], scale: f64, unit: &str) {
     let mut values: Vec<f64> = values.iter().map(|value| value * scale).collect();
     values.sort_by(f64::total_cmp);
     let (low, median, high) = (values[0], values[values.len() / 2], values[values.len() - 1]);
-    println!("{name:56} {median:9.2} {unit:12} [{low:.2} .. {high:.2}]");
+    println!("{name:56} {median:9.2} {unit:15} [{low:.2} .. {high:.2}]");
 }
