@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     os::fd::AsFd,
+    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -15,6 +16,7 @@ use crate::{
     interface::{self, Opened, explain},
     link::Frame,
     options::Options,
+    pace::Pace,
     pipeline::Pipeline,
     say,
     signals::Signals,
@@ -72,6 +74,7 @@ pub fn run(mut listeners: Vec<Listener>, pipeline: &mut Pipeline) -> Result<(), 
     let names: Vec<_> = listeners.iter().map(|listener| listener.name.as_str()).collect();
     say(format_args!("listening on {}", names.join(", ")));
     let mut beat = Instant::now();
+    let mut pace = Pace::new(beat);
     loop {
         let mut ready = wait(&listeners, &signals)?;
         let stopped = signals.stopped();
@@ -82,9 +85,8 @@ pub fn run(mut listeners: Vec<Listener>, pipeline: &mut Pipeline) -> Result<(), 
         }
         // At the end, all that the kernel kept: what was heard before the signal is accounted for.
         let turn = if stopped { 2 * interface::KEPT as usize } else { TURN };
-        for index in ready {
-            listeners[index].hear(turn, pipeline);
-        }
+        let heard: Vec<_> =
+            ready.into_iter().map(|index| listeners[index].hear(turn, pipeline)).collect();
         pipeline.deliver()?;
         if due {
             beat = Instant::now();
@@ -97,20 +99,26 @@ pub fn run(mut listeners: Vec<Listener>, pipeline: &mut Pipeline) -> Result<(), 
         if stopped {
             return Ok(());
         }
+        let pause = pace.after(heard.iter().sum(), Instant::now());
+        // Not where more is waiting already.
+        if !pause.is_zero() && heard.iter().all(|frames| *frames < TURN) {
+            sleep(pause);
+        }
     }
 }
 
 impl Listener {
-    /// Takes what frames there are, up to so many.
-    fn hear(&mut self, turn: usize, pipeline: &mut Pipeline) {
-        let Some(opened) = &mut self.opened else { return };
+    /// Takes what frames there are, up to so many; tells how many there were.
+    fn hear(&mut self, turn: usize, pipeline: &mut Pipeline) -> usize {
+        let Some(opened) = &mut self.opened else { return 0 };
         let source = pipeline.source(self.name, opened.link);
         let read = opened.capture.dispatch(Some(turn), |packet| {
             pipeline.frame(&source, &Frame::new(&packet));
         });
-        if let Err(error) = read {
+        read.unwrap_or_else(|error| {
             self.lose(&explain(&error), pipeline);
-        }
+            0
+        })
     }
 
     fn lose(&mut self, why: &str, pipeline: &mut Pipeline) {

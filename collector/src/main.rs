@@ -14,6 +14,7 @@ mod limit;
 mod link;
 mod live;
 mod options;
+mod pace;
 mod parse;
 mod pipeline;
 mod printer;
