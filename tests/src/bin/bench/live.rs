@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::{FILTER, Options, Outcome, binary, measure, row};
 
 /// tcpdump as the collector listens: woken for each frame, slots and buffer of the same size.
-const AT_ONCE: [&str; 5] = ["--immediate-mode", "-s", "2048", "-B", "4096"];
+const AT_ONCE: [&str; 5] = ["--immediate-mode", "-s", "1920", "-B", "7680"];
 /// Longer than tcpdump keeps a frame.
 const SETTLE: Duration = Duration::from_millis(1_300);
 
