@@ -13,7 +13,7 @@ help:
 	@echo 'make run PCAP=lan.pcap    show what is in a capture file; needs no privileges'
 	@echo 'make test                 build, then run all tests; as root those with network namespaces too'
 	@echo 'make bench                measure the speed'
-	@echo 'make fuzz                 look for frames and segments that do harm, SECONDS=240 for each target'
+	@echo 'make fuzz                 look for frames, datagrams and segments that do harm, SECONDS=240 for each target'
 	@echo 'make lint                 formatting and clippy, warnings as errors'
 	@echo 'make build                optimised programs, in target/release'
 
@@ -40,7 +40,7 @@ SECONDS ?= 240
 
 fuzz:
 	@contrib/setup.sh build fuzz
-	for target in frame segment; do \
+	for target in frame macupd segment; do \
 	  mkdir -p "target/fuzz-$$target" && \
 	  cargo +nightly fuzz run "$$target" "target/fuzz-$$target" "fuzz/corpus/$$target" -- \
 	    -max_total_time=$(SECONDS) -print_final_stats=1 || exit 1; \

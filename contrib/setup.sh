@@ -42,6 +42,8 @@ for purpose in "$@"; do
       need util-linux command_exists setpriv
       ;;
     bench)
+      need iproute2 command_exists ip
+      need procps command_exists sysctl
       need tcpdump command_exists tcpdump
       need time test -x /usr/bin/time
       ;;

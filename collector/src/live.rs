@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     os::fd::{AsFd, BorrowedFd},
+    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -16,6 +17,7 @@ use crate::{
     link::Link,
     listener::Listener,
     options::Options,
+    pace::Pace,
     pipeline::Pipeline,
     router::Routers,
     say, warn,
@@ -75,6 +77,7 @@ impl Live {
     ) -> Result<(), Error> {
         say(format_args!("listening on {}", self.sources().join(", ")));
         let mut beat = Instant::now();
+        let mut pace = Pace::new(beat);
         loop {
             let mut ready = self.wait(signals)?;
             if signals.take_hangup() {
@@ -89,11 +92,17 @@ impl Live {
             }
             // At the end, all that the kernel kept: what was heard before the signal is accounted for.
             let turn = if stopped { 2 * interface::KEPT as usize } else { TURN };
+            let mut most = 0;
+            let mut heard = 0;
             for index in ready {
-                self.listeners[index].hear(turn, pipeline);
+                let frames = self.listeners[index].hear(turn, pipeline);
+                most = most.max(frames);
+                heard += frames;
             }
             if let Some(routers) = &mut self.routers {
-                routers.hear(turn, pipeline);
+                let datagrams = routers.hear(turn, pipeline);
+                most = most.max(datagrams);
+                heard += datagrams;
             }
             pipeline.deliver()?;
             if due {
@@ -104,6 +113,11 @@ impl Live {
             }
             if stopped {
                 return Ok(());
+            }
+            let pause = pace.after(heard, Instant::now());
+            // Not where more is waiting already.
+            if !pause.is_zero() && most < TURN {
+                sleep(pause);
             }
         }
     }

@@ -18,6 +18,7 @@ mod listener;
 mod live;
 mod macupd;
 mod options;
+mod pace;
 mod parse;
 mod pipeline;
 mod printer;

@@ -91,14 +91,14 @@ impl Routers {
         self.address
     }
 
-    /// Takes what datagrams there are, up to so many.
-    pub fn hear(&mut self, turn: usize, pipeline: &mut Pipeline) {
+    /// Takes what datagrams there are, up to so many; tells how many.
+    pub fn hear(&mut self, turn: usize, pipeline: &mut Pipeline) -> usize {
         let account = pipeline.account(self.account);
         let mut bytes = [0; MAX_LENGTH + 1];
-        for _ in 0..turn {
+        for taken in 0..turn {
             let (length, sender) = match self.socket.recv_from(&mut bytes) {
                 Ok((length, sender)) => (length, sender.ip()),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return taken,
                 // Of another datagram, which could not be delivered: ours are still to come.
                 Err(_) => continue,
             };
@@ -114,6 +114,7 @@ impl Routers {
                 }
             }
         }
+        turn
     }
 
     /// Counts datagrams for which the socket had no room.

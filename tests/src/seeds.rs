@@ -22,7 +22,7 @@ pub struct Seed {
 /// All of them.
 pub fn all() -> Vec<Seed> {
     let frames = frames().into_iter().map(|(name, bytes)| Seed { target: "frame", name, bytes });
-    frames.chain(segments()).collect()
+    frames.chain(datagrams()).chain(segments()).collect()
 }
 
 /// Writes them below this directory, one more for each target.
@@ -71,6 +71,42 @@ fn frames() -> Vec<(String, Vec<u8>)> {
     add("heard-authenticated".into(), ETHERNET, authenticated.frame(mac));
     add("unrelated".into(), ETHERNET, Ethernet::from(mac).frame(0x88cc, &[2, 7, 4]));
     all
+}
+
+/// Lines of a router's table, one for each reason to refuse it, and several in one datagram.
+fn datagrams() -> impl Iterator<Item = Seed> {
+    let line = |ip: &str, hardware: &str, flags: &str, mac: &str, interface: &str| {
+        format!("   1    {ip:<16} {hardware:<11}{flags:<12}{mac}     *        {interface}")
+    };
+    let mac = "02:00:00:00:00:01";
+    let entry = |flags: &str, mac: &str| line("192.168.1.124", "0x1", flags, mac, "br0");
+    let two = format!("{}\n{}\r\n", entry("0x2", mac), entry("0x6", mac));
+    [
+        ("heard", entry("0x2", mac)),
+        ("heard-static", entry("0x6", "AA:BB:CC:DD:EE:02")),
+        ("heard-twice", two),
+        ("heard-with-end", entry("0x2", mac) + "\n\0"),
+        ("other-interface", line("10.9.0.1", "0x1", "0x2", mac, "vlan2.4094")),
+        ("incomplete", entry("0x0", "00:00:00:00:00:00")),
+        ("failed", entry("0x0", mac)),
+        ("proxy", line("192.168.1.1", "0x1", "0xc", "00:00:00:00:00:00", "*")),
+        ("zero", entry("0x2", "00:00:00:00:00:00")),
+        ("broadcast", entry("0x2", "ff:ff:ff:ff:ff:ff")),
+        ("group", entry("0x2", "01:00:5e:00:00:01")),
+        ("unspecified", line("0.0.0.0", "0x1", "0x2", mac, "br0")),
+        ("hardware", line("192.168.1.124", "0x20", "0x2", mac, "br0")),
+        ("flags", entry("0xffffffff", mac)),
+        ("ipv6", line("2001:db8::1", "0x1", "0x2", mac, "br0")),
+        ("long-interface", line("192.168.1.124", "0x1", "0x2", mac, "sixteen-letters-")),
+        ("wlan", format!("   1    rssi 0 0 {mac} +-55+ wlan")),
+        ("wds", format!("   2    rssi 0 0 {mac} ++ wds")),
+        ("six-fields", "1 192.168.1.124 0x1 0x2 02:00:00:00:00:01 *".into()),
+        ("eight-fields", entry("0x2", mac) + " more"),
+        ("number", entry("0x2", mac).replace("   1 ", "999999")),
+        ("empty", String::new()),
+    ]
+    .into_iter()
+    .map(|(name, text)| Seed { target: "macupd", name: name.into(), bytes: text.into_bytes() })
 }
 
 /// A word of the segment that a seed may change: of the header, of an account, of all slots (`header.rs` has the

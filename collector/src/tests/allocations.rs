@@ -55,7 +55,8 @@ fn numbered(n: u32) -> Vec<u8> {
 fn no_frame_allocates() {
     let ring: RingName = format!("/aw-allocations-{}", std::process::id()).parse().unwrap();
     let ring = Ring(ring);
-    let line = format!("collector -q -u root -r 60 -b 192.0.2.0/24 --max-pairings {KNOWN} -m {}", ring.0);
+    let line =
+        format!("collector -q -u root -r 60 -b 192.0.2.0/24 --max-pairings {KNOWN} -m {}", ring.0);
     let options = Options::parse_from(line.split(' '));
     let writer = Writer::create(&options.writer().unwrap()).unwrap();
     let mut pipeline = Pipeline::new(writer, None, &options).unwrap();

@@ -39,10 +39,13 @@ enum What {
         file: PathBuf,
         /// How many
         #[arg(long, default_value_t = 2_000_000)]
-        frames: u64,
+        frames: usize,
         /// From how many hosts, each with two addresses
         #[arg(long, default_value_t = 20_000)]
         hosts: u32,
+        /// Before them, each pairing of so many hosts once
+        #[arg(long, default_value_t = 0)]
+        introduce: u32,
         /// The same seed makes the same file
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -54,10 +57,11 @@ fn main() -> ExitCode {
         What::Sample { file } => (file.clone(), std::fs::write(file, sample::capture())),
         What::SampleText { file } => (file.clone(), std::fs::write(file, sample::text("pcap"))),
         What::Seeds { directory } => (directory.clone(), seeds::write(&directory)),
-        What::Bench { file, frames, hosts, seed } => {
-            let result = File::create(&file).and_then(|out| {
-                bench::write(BufWriter::with_capacity(1 << 20, out), frames, hosts, seed)
-            });
+        What::Bench { file, frames, hosts, introduce, seed } => {
+            let first = bench::introductions(introduce);
+            let all = first.chain(bench::traffic(hosts, seed).take(frames));
+            let result = File::create(&file)
+                .and_then(|out| bench::write(BufWriter::with_capacity(1 << 20, out), all));
             (file, result)
         }
     };
