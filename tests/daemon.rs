@@ -153,7 +153,6 @@ fn errors_reach_the_terminal() {
     let other = Ring::new();
     for (ring, options, why) in [
         (&ring, &["-u", "root"][..], "in use by another collector"),
-        (&other, &["--macupd", "192.0.2.1:2056"], "192.0.2.1:2056"),
         (&other, &["-u", "no-such-user-here"], "no-such-user-here"),
         (&other, &["--group", "no-such-group-here"], "no-such-group-here"),
         (&other, &["--filter", "no such filter"], "no such filter"),
