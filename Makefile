@@ -25,7 +25,7 @@ run: build
 
 test:
 	@contrib/setup.sh build test
-	cargo build --workspace --bins
+	cargo build --workspace --bins --examples
 	cargo test --workspace --no-fail-fast
 	tests/loom.sh
 

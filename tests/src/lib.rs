@@ -15,4 +15,5 @@ pub mod neighbor;
 pub mod refusals;
 pub mod rig;
 pub mod ring;
+pub mod rows;
 pub mod sample;

@@ -1,15 +1,10 @@
 //! `aw-rows`: events as rows of a SQLite database, each of them exactly once.
 #![forbid(unsafe_code)]
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use aw_output::{
-    Access, Account, Entry, Fault, Ledger, Plan, Result, RingOptions, Sink, SpoolOptions, parse,
-    run,
+    Access, Account, Entry, Fault, Ledger, Plan, Result, RingOptions, Sink, SpoolOptions,
 };
 use clap::Parser;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -21,10 +16,8 @@ use shm_layout::RingName;
 struct Options {
     #[command(flatten)]
     rings: RingOptions,
-
     #[command(flatten)]
     spool: SpoolOptions,
-
     /// Keep events in the database FILE
     #[arg(long, value_name = "FILE")]
     database: PathBuf,
@@ -32,53 +25,45 @@ struct Options {
 
 struct Rows {
     path: PathBuf,
-    /// None: not opened yet, or anew after a failure, which takes back what was not committed.
+    /// None: to be opened, at first and after a failure, which takes back what was not committed.
     database: Option<Connection>,
 }
 
+const SCHEMA: &str = "PRAGMA journal_mode = wal;
+    CREATE TABLE IF NOT EXISTS event (ring TEXT, sequence INTEGER, line TEXT);
+    CREATE TABLE IF NOT EXISTS account (ring TEXT PRIMARY KEY, generation INTEGER,
+        began INTEGER, delivered INTEGER, lost INTEGER, skipped INTEGER);";
+
 impl Rows {
-    /// Does something with the database. Whatever fails may be better later.
+    /// Does something in the transaction that `idle` commits. Whatever fails may be better later.
     fn with<T>(&mut self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
-        let attempt = || {
-            let database = match self.database.take() {
-                Some(database) => database,
-                None => open(&self.path)?,
-            };
+        let open = || -> rusqlite::Result<Connection> {
+            let database = Connection::open(&self.path)?;
+            database.busy_timeout(Duration::from_millis(100))?; // the rings wait for nobody
+            database.execute_batch(SCHEMA).map(|()| database)
+        };
+        let done = self.database.take().map_or_else(open, Ok).and_then(|database| {
             if database.is_autocommit() {
                 database.execute_batch("BEGIN")?;
             }
             let value = act(&database)?;
             self.database = Some(database);
             Ok(value)
-        };
-        let down = |error: rusqlite::Error| format!("write {}: {error}", self.path.display());
-        attempt().map_err(|error| Fault::Down(down(error)))
+        });
+        done.map_err(|error| Fault::Down(format!("write {}: {error}", self.path.display())))
     }
-}
-
-fn open(path: &Path) -> rusqlite::Result<Connection> {
-    let database = Connection::open(path)?;
-    database.execute_batch(
-        "PRAGMA journal_mode = wal;
-        CREATE TABLE IF NOT EXISTS event (ring TEXT, sequence INTEGER, line TEXT);
-        CREATE TABLE IF NOT EXISTS account (ring TEXT PRIMARY KEY, generation INTEGER,
-            began INTEGER, delivered INTEGER, lost INTEGER, skipped INTEGER);",
-    )?;
-    Ok(database)
 }
 
 impl Sink for Rows {
     fn put(&mut self, entry: &Entry) -> Result {
-        let (ring, sequence) = (entry.ring.as_str(), entry.position.sequence as i64);
-        let row = params![ring, sequence, entry.event.to_string()];
+        let (sequence, line) = (entry.position.sequence as i64, entry.event.to_string());
+        let row = params![entry.ring.as_str(), sequence, line];
         let insert = "INSERT INTO event VALUES (?, ?, ?)";
         self.with(|database| database.prepare_cached(insert)?.execute(row).map(drop))
     }
-
     fn idle(&mut self) -> Result {
         self.with(|database| database.execute_batch("COMMIT"))
     }
-
     fn ledger(&mut self) -> Option<&mut dyn Ledger> {
         Some(self)
     }
@@ -86,17 +71,15 @@ impl Sink for Rows {
 
 impl Ledger for Rows {
     fn load(&mut self, ring: &RingName) -> Result<Option<Account>> {
-        let select =
-            "SELECT generation, began, delivered, lost, skipped FROM account WHERE ring = ?";
+        let select = "SELECT * FROM account WHERE ring = ?";
         self.with(|database| {
-            let row = database.query_row(select, [ring.as_str()], |row| {
-                let columns = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
+            let account = database.query_row(select, [ring.as_str()], |row| {
+                let columns = [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
                 Ok(Account::from_columns(columns))
             });
-            row.optional()
+            account.optional()
         })
     }
-
     fn store(&mut self, ring: &RingName, account: &Account) -> Result {
         let [generation, began, delivered, lost, skipped] = account.columns();
         let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
@@ -106,14 +89,10 @@ impl Ledger for Rows {
 }
 
 fn main() -> ExitCode {
-    let options: Options = parse("aw-rows");
-    let path = std::path::absolute(&options.database).unwrap_or(options.database);
-    let directory = path.parent().map(|parent| Access::Write(parent.into()));
-    let plan = Plan {
-        files: directory.into_iter().collect(),
-        linger: Duration::from_millis(200), // a commit for many events, not for each
-        spool: Some(options.spool),
-        ..Plan::default()
-    };
-    run("aw-rows", &options.rings, &plan, || Ok(Rows { path, database: None }))
+    let Options { rings, spool, database } = aw_output::parse("aw-rows");
+    let path = std::path::absolute(&database).unwrap_or(database);
+    let files = path.parent().map(|directory| Access::Write(directory.into())).into_iter();
+    let linger = Duration::from_millis(200); // a commit for many events, not for each
+    let plan = Plan { files: files.collect(), linger, spool: Some(spool), ..Plan::default() };
+    aw_output::run("aw-rows", &rings, &plan, || Ok(Rows { path, database: None }))
 }
