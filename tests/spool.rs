@@ -60,7 +60,8 @@ fn kills_do_not_harm_the_spool() {
         output.kill();
     }
     assert!(lock.is_none());
-    let output = rows.start(&ring, &[]);
+    let output = rows.start(&ring, &["-v"]);
+    output.stderr.wait_for("reading ring"); // before that, a signal would simply end it
     let all = u64::from(published);
     wait_until("all rows", || rows.account(&ring).is_some_and(|account| account.next() == all));
     output.stop().ok();
@@ -116,7 +117,8 @@ fn what_is_kept_survives_an_end() {
     assert!(ended.stderr.contains("7 events wait in "), "{}", ended.stderr);
     collect(&ring, &numbered_capture(11..15), &["-q"]).ok();
     drop(lock);
-    let again = rows.start(&ring, &[]);
+    let again = rows.start(&ring, &["-v"]);
+    again.stderr.wait_for("reading ring");
     wait_until("all rows", || rows.account(&ring).is_some_and(|account| account.next() == 14));
     again.stop().ok();
     assert_eq!(rows.lines(), numbered_lines(1..15));
