@@ -39,6 +39,7 @@ bench:
 	@contrib/setup.sh build bench
 	cargo build --release --workspace --bins
 	cargo run --release --package aw-tests --bin bench
+	cargo run --release --package aw-tests --bin latency
 
 lint:
 	@contrib/setup.sh build lint

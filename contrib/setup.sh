@@ -41,6 +41,8 @@ for purpose in "$@"; do
       need util-linux command_exists setpriv
       ;;
     bench)
+      need iproute2 command_exists ip
+      need python3-minimal test -x /usr/bin/python3
       need tcpdump command_exists tcpdump
       need time test -x /usr/bin/time
       ;;
