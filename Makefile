@@ -5,7 +5,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 export PCAP INTERFACE
 
-.PHONY: help run test chaos bench lint build
+.PHONY: help run test chaos bench fuzz lint build
 
 help:
 	@echo 'make run                  listen on the default interface and show what is heard; Ctrl-C ends it'
@@ -14,6 +14,7 @@ help:
 	@echo 'make test                 build, then run all tests; as root those with network namespaces too'
 	@echo 'make chaos                kill everything at random for ten minutes; SECONDS=60 SEED=7 for others'
 	@echo 'make bench                measure the speed'
+	@echo 'make fuzz                 look for frames, datagrams and segments that do harm, SECONDS=240 for each target'
 	@echo 'make lint                 formatting and clippy, warnings as errors'
 	@echo 'make build                optimised programs, in target/release'
 
@@ -30,10 +31,11 @@ test:
 	cargo test --workspace --no-fail-fast
 	tests/loom.sh
 
+chaos: SECONDS = 600
 chaos:
 	@contrib/setup.sh build test
 	cargo build --workspace --bins --examples
-	AW_CHAOS_SECONDS=$(or $(SECONDS),600) AW_CHAOS_SEED=$(SEED) cargo test --package aw-tests --test chaos -- --nocapture
+	AW_CHAOS_SECONDS=$(SECONDS) AW_CHAOS_SEED=$(SEED) cargo test --package aw-tests --test chaos -- --nocapture
 
 bench:
 	@contrib/setup.sh build bench
@@ -41,7 +43,19 @@ bench:
 	cargo run --release --package aw-tests --bin bench
 	cargo run --release --package aw-tests --bin latency
 
+# What it finds that is new goes to target/, not to the seeds.
+SECONDS ?= 240
+
+fuzz:
+	@contrib/setup.sh build fuzz
+	for target in frame macupd segment; do \
+	  mkdir -p "target/fuzz-$$target" && \
+	  cargo +nightly fuzz run "$$target" "target/fuzz-$$target" "fuzz/corpus/$$target" -- \
+	    -max_total_time=$(SECONDS) -print_final_stats=1 || exit 1; \
+	done
+
 lint:
 	@contrib/setup.sh build lint
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing on Debian, or says what to install. Usage: setup.sh build [test] [bench] [lint]
+# Installs what is missing on Debian, or says what to install. Usage: setup.sh build [test] [bench] [fuzz] [lint]
 # Calls nothing when nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -37,15 +37,18 @@ for purpose in "$@"; do
       need perl-base command_exists perl
       need procps command_exists sysctl
       need python3-scapy /usr/bin/python3 -c 'import scapy'
+      need rsyslog test -x /usr/sbin/rsyslogd
       need tcpdump command_exists tcpdump
       need util-linux command_exists setpriv
       ;;
     bench)
       need iproute2 command_exists ip
       need python3-minimal test -x /usr/bin/python3
+      need procps command_exists sysctl
       need tcpdump command_exists tcpdump
       need time test -x /usr/bin/time
       ;;
+    fuzz) need g++ command_exists c++ ;;
     lint) ;;
     *) fail "unknown purpose: $purpose" ;;
   esac
@@ -68,6 +71,13 @@ if ((${#missing[@]})); then
   apt install --no-install-recommends "${missing[@]}" \
     || { apt update && apt install --no-install-recommends "${missing[@]}"; } \
     || { tail -n 5 "$log" >&2; fail "apt-get failed: $hint"; }
+fi
+
+if [[ " $* " == *" fuzz "* ]]; then
+  cargo +nightly --version >/dev/null 2>&1 \
+    || fail "no nightly toolchain, which cargo-fuzz needs: rustup toolchain install nightly"
+  cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz \
+    || fail "cargo-fuzz could not be installed: cargo install --locked cargo-fuzz"
 fi
 
 if [[ " $* " == *" lint "* ]]; then

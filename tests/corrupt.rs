@@ -161,7 +161,7 @@ fn memory_does_not_grow_with_the_input() {
     let ring = Ring::new();
     let mut collector = Run::start(reading_collector(&ring, &[]));
     let mut traffic = Vec::new();
-    bench::write(&mut traffic, 500_000, 20_000, 3).unwrap();
+    bench::write(&mut traffic, bench::traffic(20_000, 3).take(500_000)).unwrap();
     let mut stdin = collector.stdin.take().unwrap();
     stdin.write_all(&traffic).unwrap();
     collector.stdout.wait_for_lines(400_000);

@@ -56,7 +56,7 @@ fn all_refusals_together_are_each_counted() {
 #[test]
 fn the_accounts_balance() {
     let mut traffic = Vec::new();
-    bench::write(&mut traffic, 50_000, 20_000, 7).unwrap();
+    bench::write(&mut traffic, bench::traffic(20_000, 7).take(50_000)).unwrap();
     let finished = collect(&Ring::new(), &traffic, &["-v"]).ok();
     let mut counters = counters(&finished.stderr, "pcap");
     let seen = counters.remove(SEEN).expect("seen is printed");

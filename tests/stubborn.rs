@@ -204,10 +204,10 @@ fn what_the_kernel_drops_is_counted_and_told() {
     let collector = listening(&lan, &ring);
     flood(&lan, &collector);
     collector.signal(Signal::CONT);
-    let told = collector.stderr.wait_for("the kernel dropped frames");
+    let told = collector.stderr.wait_for("the kernel dropped");
     wait_until("each frame is seen or dropped", || accounts(&ring).iter().sum::<u64>() == 6000);
     let [seen, dropped] = accounts(&ring);
-    assert!(seen > 0 && told.contains(&format!(": {dropped} on veth0")), "{told} {seen}");
+    assert!(seen > 0 && told.contains(&format!(": {dropped} frames on veth0")), "{told} {seen}");
     assert_eq!(collector.stop().status.code(), Some(0));
 }
 

@@ -4,6 +4,8 @@ use std::{net::Ipv6Addr, str::FromStr};
 
 use ipnet::IpNet;
 
+use crate::options::block;
+
 /// One address or block of addresses, IPv4 or IPv6: `192.0.2.1`, `2001:db8::/32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block(IpNet);
@@ -12,11 +14,7 @@ impl FromStr for Block {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let address = text.parse().map(|address: std::net::IpAddr| IpNet::from(address));
-        address
-            .or_else(|_| text.parse())
-            .map(Block)
-            .map_err(|_| "an address or a block of them, such as 192.0.2.1 or 2001:db8::/32")
+        block(text).map(Block)
     }
 }
 

@@ -3,19 +3,7 @@
 //! Plain offsets, not libpcap's `vlan`: the kernel may have taken the outermost tag off before the
 //! filter sees the frame, or not, and the same offsets then serve for one tag more or less.
 
-use pcap::{BpfProgram, Capture};
-
-use crate::{Error, failed, interface::explain, link::Link};
-
-/// `--filter`, by itself: so that a fault in it is told as such, and no parenthesis in it undoes ours.
-pub fn compile<T: pcap::Activated + ?Sized>(
-    capture: &mut Capture<T>,
-    filter: &str,
-) -> Result<BpfProgram, Error> {
-    capture.compile(filter, true).map_err(|error| {
-        failed(format_args!("--filter {filter:?}: {} (see pcap-filter(7))", explain(&error)))
-    })
-}
+use crate::link::Link;
 
 /// Ours and that of `--filter`, which comes last: its `vlan` shifts what stands behind it.
 pub fn both(ours: &str, theirs: Option<&str>) -> String {

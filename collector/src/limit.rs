@@ -3,16 +3,16 @@
 //!
 //! It has no clock: a frame's own time decides, so that a replay gives the same lines. Its memory
 //! is bounded by the number of pairings it may know; beyond that it forgets the one that was
-//! silent longest. Every step costs the same however many it knows, and takes no memory once the
-//! table has grown.
+//! silent longest. On average a step costs the same however many it knows, and it takes no memory
+//! once the table has grown.
 
 use std::{
     hash::{BuildHasher, RandomState},
-    net::Ipv6Addr,
+    net::{Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
 
-use hashbrown::{HashTable, hash_table::Entry as Place};
+use hashbrown::HashTable;
 use shm_layout::{InterfaceId, MacAddr, UnixTime, VlanId};
 
 /// How long a pairing is silent after it was reported.
@@ -58,6 +58,8 @@ pub struct Key {
     pub interface: InterfaceId,
     pub vlan: VlanId,
     pub outer_vlan: VlanId,
+    /// Who reported it: two routers may have the same private addresses behind them.
+    pub router: Ipv4Addr,
     pub address: Ipv6Addr,
 }
 
@@ -145,19 +147,36 @@ impl Limit {
             }
         }
         self.append(place);
+        self.enter(hash, place, forgot);
+        Verdict { report: true, forgot }
+    }
+
+    /// Puts a place into the index. What is taken out may leave a mark there, and where marks have
+    /// used up the room, hashbrown would double the table; here the table is filled anew instead,
+    /// so that it never grows once all pairings are there. The room is kept large enough that this
+    /// is seldom.
+    fn enter(&mut self, hash: u64, place: u32, forgot: bool) {
         let (pairings, hasher) = (&self.pairings, &self.hasher);
         let rehash = |place: &u32| hasher.hash_one(pairings[*place as usize].key);
+        if forgot && self.index.len() == self.index.capacity() {
+            self.index.clear();
+            for place in 0..pairings.len() as u32 {
+                self.index.insert_unique(rehash(&place), place, rehash);
+            }
+            return;
+        }
         self.index.insert_unique(hash, place, rehash);
-        Verdict { report: true, forgot }
+        if !forgot && pairings.len() == self.max {
+            self.index.reserve(self.max / 32 + 1, rehash);
+        }
     }
 
     /// Takes the one silent longest out of index and list; tells its place, which is then free.
     fn forget_longest_silent(&mut self) -> u32 {
         let place = self.longest_silent;
         let hash = self.hasher.hash_one(self.pairings[place as usize].key);
-        let pairings = &self.pairings;
-        let rehash = |place: &u32| self.hasher.hash_one(pairings[*place as usize].key);
-        if let Place::Occupied(entry) = self.index.entry(hash, |other| *other == place, rehash) {
+        // Not by `entry`, which makes room for one more.
+        if let Ok(entry) = self.index.find_entry(hash, |other| *other == place) {
             entry.remove();
         }
         self.unlink(place);

@@ -1,22 +1,25 @@
-//! Live capture: any number of interfaces in one thread, drained as soon as they have frames.
-//! One that vanishes is looked for until it is back.
+//! Live capture: any number of interfaces, and the reports of routers, in one thread, drained as
+//! soon as there is something.
 
 use std::{
     collections::BTreeSet,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
+    thread::sleep,
     time::{Duration, Instant},
 };
 
 use aw_service::{Signals, Startup};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use shm_layout::InterfaceName;
 
 use crate::{
     Error, failed,
-    interface::{self, How, Opened, explain},
-    link::{Frame, Link},
+    interface::{self, How},
+    link::Link,
+    listener::Listener,
     options::Options,
+    pace::Pace,
     pipeline::Pipeline,
+    router::Routers,
     say, warn,
 };
 
@@ -26,188 +29,151 @@ const TURN: usize = 1024;
 const BEAT: Duration = Duration::from_secs(1);
 /// How often drops are told, at most.
 const DROPS_TOLD: Duration = Duration::from_secs(60);
-/// An interface that stays for so long is not one that comes and goes.
-const STEADY: Duration = Duration::from_secs(60);
-/// Longest pause between two looks for an interface that vanished; the first is a beat.
-const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 
-/// An interface that was asked for.
-pub struct Listener {
-    name: InterfaceName,
-    how: How,
-    /// None: it vanished.
-    opened: Option<Opened>,
-    /// Since when it is as it is.
-    since: Instant,
-    pause: Duration,
-    next_look: Instant,
-    /// Drops that were not told yet.
-    drops: u64,
+/// Everything that is listened to.
+pub struct Live {
+    listeners: Vec<Listener>,
+    routers: Option<Routers>,
+    drops_told: Option<Instant>,
 }
 
-/// Opens every interface asked for. At the start, all must be there.
-pub fn open(options: &Options) -> Result<Vec<Listener>, Error> {
-    let mut names = options.interfaces.clone();
-    if names.is_empty() {
-        names.push(interface::first()?);
+impl Live {
+    /// Opens everything asked for. At the start, all must be there.
+    pub fn open(options: &Options) -> Result<Live, Error> {
+        let mut names = options.interfaces.clone();
+        if names.is_empty() && options.macupd.is_none() {
+            names.push(interface::first()?);
+        }
+        let mut once = BTreeSet::new();
+        names.retain(|name| once.insert(*name)); // one named twice would be heard twice
+        let how = How { promiscuous: !options.no_promisc, filter: options.filter.clone() };
+        let listeners = names.into_iter().map(|name| Listener::open(name, &how));
+        let routers = options.macupd.map(|address| Routers::open(address, &options.macupd_from));
+        Ok(Live {
+            listeners: listeners.collect::<Result<_, _>>()?,
+            routers: routers.transpose()?,
+            drops_told: None,
+        })
     }
-    let mut once = BTreeSet::new();
-    names.retain(|name| once.insert(*name)); // one named twice would be heard twice
-    let how = How { promiscuous: !options.no_promisc, filter: options.filter.clone() };
-    let listener = |name| {
-        let opened = Some(interface::open(name, &how)?);
-        let (how, now) = (how.clone(), Instant::now());
-        Ok(Listener { name, how, opened, since: now, pause: BEAT, next_look: now, drops: 0 })
-    };
-    names.into_iter().map(listener).collect()
-}
 
-/// The link type of all of them, for a file that can hold frames of one only.
-pub fn link(listeners: &[Listener]) -> Result<Link, Error> {
-    let links = || listeners.iter().filter_map(|listener| Some(listener.opened.as_ref()?.link));
-    let first = links().next().unwrap_or(Link::Ethernet);
-    if links().all(|link| link == first) {
-        return Ok(first);
+    /// The link type of all interfaces, for a file that can hold frames of one only.
+    pub fn link(&self) -> Result<Link, Error> {
+        let links = || self.listeners.iter().filter_map(Listener::link);
+        let first = links().next().unwrap_or(Link::Ethernet);
+        if links().all(|link| link == first) {
+            return Ok(first);
+        }
+        Err(failed(
+            "--snap-malformed: `any` has another link type than the other interfaces (name it alone)",
+        ))
     }
-    Err(failed(
-        "--snap-malformed: `any` has another link type than the other interfaces (name it alone)",
-    ))
-}
 
-/// Listens until a signal ends it.
-pub fn run(
-    mut listeners: Vec<Listener>,
-    signals: &Signals,
-    pipeline: &mut Pipeline,
-    startup: &mut Startup,
-) -> Result<(), Error> {
-    let names: Vec<_> = listeners.iter().map(|listener| listener.name.as_str()).collect();
-    say(format_args!("listening on {}", names.join(", ")));
-    let mut beat = Instant::now();
-    let mut drops_told: Option<Instant> = None;
-    loop {
-        let mut ready = wait(&listeners, signals)?;
-        if signals.take_hangup() {
-            pipeline.reopen();
-            listeners.iter_mut().for_each(|listener| listener.next_look = Instant::now());
-        }
-        let stopped = signals.stopped();
-        let due = stopped || beat.elapsed() >= BEAT;
-        if due {
-            // libpcap notices only when asked for frames that an interface has gone.
-            ready = (0..listeners.len()).collect();
-        }
-        // At the end, all that the kernel kept: what was heard before the signal is accounted for.
-        let turn = if stopped { 2 * interface::KEPT as usize } else { TURN };
-        for index in ready {
-            listeners[index].hear(turn, pipeline);
-        }
-        pipeline.deliver()?;
-        if due {
-            beat = Instant::now();
-            pipeline.beat()?;
-            startup.alive();
-            for listener in &mut listeners {
-                listener.count_drops(pipeline);
-                listener.look(pipeline);
+    /// Listens until a signal ends it.
+    pub fn run(
+        &mut self,
+        signals: &Signals,
+        pipeline: &mut Pipeline,
+        startup: &mut Startup,
+    ) -> Result<(), Error> {
+        say(format_args!("listening on {}", self.sources().join(", ")));
+        let mut beat = Instant::now();
+        let mut pace = Pace::new(beat);
+        loop {
+            let mut ready = self.wait(signals)?;
+            if signals.take_hangup() {
+                pipeline.reopen();
+                self.listeners.iter_mut().for_each(Listener::look_soon);
             }
-            if drops_told.is_none_or(|told| told.elapsed() >= DROPS_TOLD)
-                && tell_drops(&mut listeners)
-            {
-                drops_told = Some(beat);
+            let stopped = signals.stopped();
+            let due = stopped || beat.elapsed() >= BEAT;
+            if due {
+                // libpcap notices only when asked for frames that an interface has gone.
+                ready = (0..self.listeners.len()).collect();
+            }
+            // At the end, all that the kernel kept: what was heard before the signal is accounted for.
+            let turn = if stopped { 2 * interface::KEPT as usize } else { TURN };
+            let mut most = 0;
+            let mut heard = 0;
+            for index in ready {
+                let frames = self.listeners[index].hear(turn, pipeline);
+                most = most.max(frames);
+                heard += frames;
+            }
+            if let Some(routers) = &mut self.routers {
+                let datagrams = routers.hear(turn, pipeline);
+                most = most.max(datagrams);
+                heard += datagrams;
+            }
+            pipeline.deliver()?;
+            if due {
+                beat = Instant::now();
+                pipeline.beat()?;
+                startup.alive();
+                self.look_after(pipeline);
+            }
+            if stopped {
+                return Ok(());
+            }
+            let pause = pace.after(heard, Instant::now());
+            // Not where more is waiting already.
+            if !pause.is_zero() && most < TURN {
+                sleep(pause);
             }
         }
-        if stopped {
-            return Ok(());
-        }
-    }
-}
-
-impl Listener {
-    /// Takes what frames there are, up to so many.
-    fn hear(&mut self, turn: usize, pipeline: &mut Pipeline) {
-        let Some(opened) = &mut self.opened else { return };
-        let source = pipeline.source(self.name, opened.link);
-        let read = opened.capture.dispatch(Some(turn), |packet| {
-            pipeline.frame(&source, &Frame::new(&packet));
-        });
-        if let Err(error) = read {
-            self.lose(&explain(&error), pipeline);
-        }
     }
 
-    fn lose(&mut self, why: &str, pipeline: &mut Pipeline) {
-        warn(format_args!("stopped listening on {}: {why} (looking for it)", self.name));
-        self.count_drops(pipeline);
-        self.opened = None;
-        // One that comes and goes is looked for less and less often, and so told less often.
-        if self.since.elapsed() >= STEADY {
-            self.pause = BEAT;
-        }
-        self.since = Instant::now();
-        self.next_look = self.since + self.pause;
+    /// What it listens on, for the user.
+    fn sources(&self) -> Vec<String> {
+        let names = self.listeners.iter().map(|listener| listener.name.to_string());
+        let routers = self.routers.iter().map(|routers| format!("{} (MACupd)", routers.address()));
+        names.chain(routers).collect()
     }
 
-    fn count_drops(&mut self, pipeline: &mut Pipeline) {
-        if let Some(opened) = &mut self.opened {
-            let drops = opened.new_drops();
-            let source = pipeline.source(self.name, opened.link);
-            pipeline.kernel_dropped(&source, drops);
-            self.drops += drops;
+    /// Once a beat: drops are counted and told, in one line for all, and what vanished is looked for.
+    fn look_after(&mut self, pipeline: &mut Pipeline) {
+        for listener in &mut self.listeners {
+            listener.count_drops(pipeline);
+            listener.look(pipeline);
         }
-    }
-
-    /// Whether an interface has gone unnoticed, and whether one is back: one line when it is, none
-    /// while it is not.
-    fn look(&mut self, pipeline: &mut Pipeline) {
-        let now = Instant::now();
-        if let Some(opened) = &self.opened
-            && !opened.is_current(self.name)
-        {
-            self.lose("it was deleted", pipeline);
+        if let Some(routers) = &mut self.routers {
+            routers.count_drops(pipeline);
         }
-        if self.opened.is_some() || now < self.next_look {
+        if self.drops_told.is_some_and(|told| told.elapsed() < DROPS_TOLD) {
             return;
         }
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        self.next_look = now + self.pause;
-        if let Ok(opened) = interface::open(self.name, &self.how) {
-            self.opened = Some(opened);
-            self.since = now;
-            say(format_args!("listening on {} again", self.name));
+        let listeners = self.listeners.iter_mut();
+        let mut drops: Vec<_> = listeners
+            .filter(|listener| listener.drops > 0)
+            .map(|l| format!("{} frames on {}", std::mem::take(&mut l.drops), l.name))
+            .collect();
+        if let Some(routers) = self.routers.as_mut().filter(|routers| routers.drops() > 0) {
+            drops.push(format!("{} datagrams (MACupd)", routers.take_drops()));
+        }
+        if !drops.is_empty() {
+            warn(format_args!("the kernel dropped for want of time: {}", drops.join(", ")));
+            self.drops_told = Some(Instant::now());
         }
     }
-}
 
-/// One line for all interfaces; tells whether there was anything to tell.
-fn tell_drops(listeners: &mut [Listener]) -> bool {
-    let dropping = listeners.iter_mut().filter(|listener| listener.drops > 0);
-    let drops: Vec<_> = dropping
-        .map(|listener| format!("{} on {}", std::mem::take(&mut listener.drops), listener.name))
-        .collect();
-    if !drops.is_empty() {
-        warn(format_args!("the kernel dropped frames for want of time: {}", drops.join(", ")));
+    /// Sleeps until there is a frame, a datagram, a signal, or a beat is due; tells which listeners
+    /// to look at.
+    fn wait(&self, signals: &Signals) -> Result<Vec<usize>, Error> {
+        let opened = self.listeners.iter().enumerate();
+        let opened = opened.filter_map(|(index, listener)| Some((index, listener.fd()?)));
+        let (indexes, captures): (Vec<usize>, Vec<BorrowedFd>) = opened.unzip();
+        let others = [signals.as_fd()].into_iter().chain(self.routers.as_ref().map(AsFd::as_fd));
+        let mut fds: Vec<_> = captures
+            .into_iter()
+            .chain(others)
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        let timeout = Timespec { tv_sec: BEAT.as_secs() as i64, tv_nsec: 0 };
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(failed(format_args!("wait for frames: {error}"))),
+        }
+        // Errors show as events too: then the capture tells what is wrong.
+        let ready = indexes.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+        Ok(ready.map(|(index, _)| *index).collect())
     }
-    !drops.is_empty()
-}
-
-/// Sleeps until there is a frame, a signal, or a beat is due; tells which listeners to look at.
-fn wait(listeners: &[Listener], signals: &Signals) -> Result<Vec<usize>, Error> {
-    let opened = listeners.iter().enumerate().filter_map(|(index, listener)| {
-        listener.opened.as_ref().map(|opened| (index, opened.capture.as_fd()))
-    });
-    let (indexes, captures): (Vec<usize>, Vec<_>) = opened.unzip();
-    let mut fds: Vec<_> = captures
-        .into_iter()
-        .chain([signals.as_fd()])
-        .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
-        .collect();
-    let timeout = Timespec { tv_sec: BEAT.as_secs() as i64, tv_nsec: 0 };
-    match poll(&mut fds, Some(&timeout)) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(error) => return Err(failed(format_args!("wait for frames: {error}"))),
-    }
-    // Errors show as events too: then the capture tells what is wrong.
-    let ready = indexes.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
-    Ok(ready.map(|(index, _)| *index).collect())
 }

@@ -1,5 +1,6 @@
-//! `collector`: hears ARP and IPv6 Neighbor Discovery on live interfaces or from a capture file,
-//! and publishes each pairing of a MAC with an address to a ring in shared memory.
+//! `collector`: hears ARP and IPv6 Neighbor Discovery on live interfaces or from a capture file, and
+//! the reports of DD-WRT routers (MACupd), and publishes each pairing of a MAC with an address to a
+//! ring in shared memory.
 //!
 //! capture (`live`, `replay`) → `parse` → `check` → admit (`blacklist`, `limit`) → publish
 //! (`pipeline`): each stage's output is the next one's input, and every frame ends in the ring or
@@ -13,13 +14,17 @@ mod filter;
 mod interface;
 mod limit;
 mod link;
+mod listener;
 mod live;
+mod macupd;
 mod options;
+mod pace;
 mod parse;
 mod pipeline;
 mod printer;
 mod refusals;
 mod replay;
+mod router;
 mod snap;
 mod stats;
 #[cfg(test)]
@@ -30,7 +35,7 @@ use std::process::ExitCode;
 use aw_service::{Calls, CapabilitySet, Error, Signals, Startup, failed, say, warn};
 use shm_layout::{Writer, remove};
 
-use crate::{link::Link, options::Options, pipeline::Pipeline, snap::Snap};
+use crate::{link::Link, live::Live, options::Options, pipeline::Pipeline, snap::Snap};
 
 fn main() -> ExitCode {
     let options: Options = aw_service::parse("collector");
@@ -56,19 +61,19 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
                 Ok(())
             };
             let Some(replay) = replay::open(file, options, confine)? else { return Ok(()) };
-            let mut pipeline = open_ring(options, snap, replay.link())?;
+            let mut pipeline = open_ring(options, snap, || Ok(replay.link()))?;
             startup.ready()?;
             let end = replay::run(replay, file, options, &mut pipeline);
             pipeline.finish(end)
         }
         None => {
             let signals = Signals::register()?;
-            let listeners = live::open(options)?;
+            let mut live = Live::open(options)?;
             // An interface that comes back is opened again, which needs this one.
             let snap = confine(options, CapabilitySet::NET_RAW, startup)?;
-            let mut pipeline = open_ring(options, snap, live::link(&listeners)?)?;
+            let mut pipeline = open_ring(options, snap, || live.link())?;
             startup.ready()?;
-            let end = live::run(listeners, &signals, &mut pipeline, startup);
+            let end = live.run(&signals, &mut pipeline, startup);
             pipeline.finish(end)
         }
     }
@@ -91,8 +96,12 @@ fn confine(
 }
 
 /// After the captures, so that a wrong interface leaves no ring behind.
-fn open_ring(options: &Options, snap: Option<snap::Opened>, link: Link) -> Result<Pipeline, Error> {
-    let snap = snap.map(|opened| Snap::begin(opened, link)).transpose()?;
+fn open_ring(
+    options: &Options,
+    snap: Option<snap::Opened>,
+    link: impl FnOnce() -> Result<Link, Error>,
+) -> Result<Pipeline, Error> {
+    let snap = snap.map(|opened| Snap::begin(opened, link()?)).transpose()?;
     let writer = Writer::create(&options.writer()?).map_err(failed)?;
     Pipeline::new(writer, snap, options)
 }

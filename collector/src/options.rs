@@ -1,19 +1,21 @@
 //! The command line. Where addrwatch has an option, it has the same name here.
 
 use std::{
+    net::{IpAddr, SocketAddrV4},
     num::{NonZeroU32, NonZeroU64},
     path::PathBuf,
 };
 
 use aw_service::{Access, Identity, ServiceOptions, group_id};
 use clap::{Parser, ValueEnum};
+use ipnet::IpNet;
 use shm_layout::{InterfaceName, RingName, WriterOptions};
 
 use crate::{Error, blacklist::Block, limit::Silence, snap};
 
 /// Hears ARP and IPv6 Neighbor Discovery, and records which MAC uses which IP address.
 ///
-/// Each pairing is published to a ring in shared memory, from which aw-stdout and the other
+/// It also takes the reports that DD-WRT routers send (MACupd). Each pairing is published to a ring in shared memory, from which aw-stdout and the other
 /// outputs read, and printed as a line: seconds interface vlan mac ip ORIGIN.
 #[derive(Parser, Debug)]
 #[command(name = "collector", version, after_help = EXAMPLES)]
@@ -51,6 +53,14 @@ pub struct Options {
     /// Group whose members may read the ring, by name or number [default: `addrwatch` if root and it exists, else the own one]
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
+
+    /// Receive the reports of DD-WRT routers, too; listens on no interface but those named [default: 0.0.0.0:2056]
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = DEFAULT_MACUPD, conflicts_with = "read")]
+    pub macupd: Option<SocketAddrV4>,
+
+    /// Take such reports from this address or block only; may be repeated [default: private and link-local addresses]
+    #[arg(long, value_name = "ADDR[/BITS]", value_parser = block, requires = "macupd")]
+    pub macupd_from: Vec<IpNet>,
 
     #[command(flatten)]
     pub service: ServiceOptions,
@@ -135,6 +145,8 @@ pub enum Format {
 
 const DEFAULT_SLOTS: NonZeroU64 = NonZeroU64::new(WriterOptions::DEFAULT_SLOTS).unwrap();
 
+const DEFAULT_MACUPD: &str = "0.0.0.0:2056";
+
 const DEFAULT_PAIRINGS: NonZeroU32 = NonZeroU32::new(1_000_000).unwrap();
 
 const EXAMPLES: &str = "\
@@ -144,6 +156,7 @@ Examples:
   collector --read lan.pcap            replay a capture file
   tcpdump -w - | collector --read -    replay from a pipe, as it comes
   collector --stats                    how the running collector is
+  collector --macupd                   what DD-WRT routers report, for which no privilege is needed
   collector --remove                   delete the ring
   collector -d -r 60 eth0              in the background, each pairing once a minute
 
@@ -204,6 +217,14 @@ impl Options {
     pub fn snap(&self, owner: Option<&Identity>) -> Result<Option<snap::Opened>, Error> {
         self.snap_malformed.as_deref().map(|file| snap::open(file, owner)).transpose()
     }
+}
+
+/// An address, or a block of addresses.
+pub fn block(text: &str) -> Result<IpNet, &'static str> {
+    let address = text.parse().map(|address: IpAddr| IpNet::from(address));
+    address
+        .or_else(|_| text.parse())
+        .map_err(|_| "an address or a block of them, such as 192.0.2.1 or 2001:db8::/32")
 }
 
 /// A host's name as the ring holds it.

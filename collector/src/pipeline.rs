@@ -1,14 +1,13 @@
 //! The road of a frame: parse → check → admit → publish, and the account of where it ended.
 
 use shm_layout::{
-    Counter, InterfaceAccount, InterfaceId, InterfaceName, Origin, RingName, UnixTime, Writer,
+    Counter, Event, InterfaceAccount, InterfaceId, InterfaceName, RingName, UnixTime, Writer,
 };
 
 use crate::{
     Error,
     blacklist::Block,
-    check::{self, Sighting},
-    failed,
+    check, failed,
     limit::{Key, Limit},
     link::{Frame, Link},
     options::Options,
@@ -62,7 +61,7 @@ impl Pipeline {
             ipv6: !options.ipv4_only,
             blacklist: options.blacklist.clone(),
             limit: Limit::new(options.ratelimit, options.max_pairings.get() as usize),
-            refusals: options.verbose.then(Refusals::default),
+            refusals: options.verbose.then(Refusals::new),
             snap,
         })
     }
@@ -77,28 +76,42 @@ impl Pipeline {
         self.writer.count(source.account, Counter::Seen);
         let heard = parse::parse(source.link, frame)
             .and_then(|packet| check::sighting(&packet))
-            .and_then(|sighting| self.wanted(sighting))
-            .and_then(|sighting| self.admit(sighting, source, frame.time));
-        match heard {
-            Ok(sighting) => {
-                let event = sighting.event(frame.time, source.name);
-                self.writer.publish(source.account, &event);
+            .map(|sighting| sighting.event(frame.time, source.name));
+        let end = self.end(source.account, heard);
+        if let (Err(reason), Some(snap)) = (end, &mut self.snap)
+            && reason.is_refusal()
+        {
+            snap.keep(frame, reason);
+        }
+        end.is_ok()
+    }
+
+    /// Takes one line of a router's report to its end.
+    pub fn report(&mut self, account: InterfaceId, heard: Result<Event, Counter>) {
+        self.writer.count(account, Counter::Seen);
+        let _ = self.end(account, heard); // it is counted
+    }
+
+    /// The second half of the road: admit → publish, or the reason why not.
+    fn end(&mut self, account: InterfaceId, heard: Result<Event, Counter>) -> Result<(), Counter> {
+        let admitted =
+            heard.and_then(|event| self.wanted(event)).and_then(|event| self.admit(account, event));
+        match admitted {
+            Ok(event) => {
+                self.writer.publish(account, &event);
                 if let Some(printer) = &mut self.printer {
                     printer.print(&event);
                 }
-                true
+                Ok(())
             }
             Err(reason) => {
-                self.writer.count(source.account, reason);
-                if reason.is_refusal() {
-                    if let Some(refusals) = &mut self.refusals {
-                        refusals.add(reason);
-                    }
-                    if let Some(snap) = &mut self.snap {
-                        snap.keep(frame, reason);
-                    }
+                self.writer.count(account, reason);
+                if let Some(refusals) = &mut self.refusals
+                    && reason.is_refusal()
+                {
+                    refusals.add(reason);
                 }
-                false
+                Err(reason)
             }
         }
     }
@@ -110,34 +123,31 @@ impl Pipeline {
     }
 
     /// `-4`, `-6` and `-b`.
-    fn wanted(&self, sighting: Sighting) -> Result<Sighting, Counter> {
-        let wanted = match sighting.origin {
-            Origin::ArpRequest | Origin::ArpReply | Origin::ArpProbe => self.ipv4,
-            Origin::NdSolicitation | Origin::NdAdvertisement | Origin::NdDad => self.ipv6,
-        };
-        let blacklisted = self.blacklist.iter().any(|block| block.holds(sighting.address));
-        if wanted && !blacklisted { Ok(sighting) } else { Err(Counter::Filtered) }
+    fn wanted(&self, event: Event) -> Result<Event, Counter> {
+        let wanted = if event.kind.is_ipv4() { self.ipv4 } else { self.ipv6 };
+        let blacklisted = self.blacklist.iter().any(|block| block.holds(event.address));
+        if wanted && !blacklisted { Ok(event) } else { Err(Counter::Filtered) }
     }
 
     /// `-r`.
-    fn admit(
-        &mut self,
-        sighting: Sighting,
-        source: &Source,
-        now: UnixTime,
-    ) -> Result<Sighting, Counter> {
-        let Sighting { mac, address, vlan, outer_vlan, .. } = sighting;
-        let key = Key { interface: source.account, vlan, outer_vlan, address };
-        let verdict = self.limit.admit(key, mac, now);
+    fn admit(&mut self, interface: InterfaceId, event: Event) -> Result<Event, Counter> {
+        let Event { mac, address, vlan, outer_vlan, router, time, .. } = event;
+        let key = Key { interface, vlan, outer_vlan, router, address };
+        let verdict = self.limit.admit(key, mac, time);
         if verdict.forgot {
-            self.writer.count(source.account, Counter::Forgotten);
+            self.writer.count(interface, Counter::Forgotten);
         }
-        if verdict.report { Ok(sighting) } else { Err(Counter::RateLimited) }
+        if verdict.report { Ok(event) } else { Err(Counter::RateLimited) }
     }
 
-    /// Counts frames that the kernel could not keep.
-    pub fn kernel_dropped(&mut self, source: &Source, number: u64) {
-        self.writer.add(source.account, Counter::KernelDropped, number);
+    /// The account of an interface, or of something else that is heard.
+    pub fn account(&mut self, name: InterfaceName) -> InterfaceId {
+        self.writer.interface(name)
+    }
+
+    /// Counts what the kernel could not keep.
+    pub fn kernel_dropped(&mut self, account: InterfaceId, number: u64) {
+        self.writer.add(account, Counter::KernelDropped, number);
     }
 
     /// After each batch: what was heard is delivered.

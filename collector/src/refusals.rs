@@ -7,7 +7,6 @@ use shm_layout::Counter;
 use crate::say;
 
 /// Frames refused since they were last told.
-#[derive(Default)]
 pub struct Refusals {
     counts: [u64; Counter::ALL.len()],
     told: Option<Instant>,
@@ -15,6 +14,11 @@ pub struct Refusals {
 
 impl Refusals {
     const PAUSE: Duration = Duration::from_secs(60);
+
+    /// None yet.
+    pub fn new() -> Refusals {
+        Refusals { counts: [0; Counter::ALL.len()], told: None }
+    }
 
     /// Counts one.
     pub fn add(&mut self, reason: Counter) {
@@ -35,7 +39,7 @@ impl Refusals {
             counts.map(|(reason, count)| format!("{count} {}", reason.name())).collect();
         if !counts.is_empty() {
             say(format_args!("frames refused: {}", counts.join(", ")));
-            *self = Refusals { told: Some(Instant::now()), ..Refusals::default() };
+            *self = Refusals { told: Some(Instant::now()), ..Refusals::new() };
         }
     }
 }

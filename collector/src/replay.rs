@@ -19,7 +19,7 @@ use rustix::{
 use shm_layout::cause;
 
 use crate::{
-    Error, failed, filter,
+    Error, failed, interface,
     link::{Frame, Link},
     options::Options,
     pipeline::Pipeline,
@@ -97,7 +97,7 @@ pub fn open(
         ))
     })?;
     let filter = options.filter.as_deref();
-    let filter = filter.map(|filter| filter::compile(&mut capture, filter)).transpose()?;
+    let filter = filter.map(|filter| interface::compile(&mut capture, filter)).transpose()?;
     Ok(Some(Replay { capture, name, link, batch, filter, signals, pump }))
 }
 

@@ -35,7 +35,8 @@ fn text(reader: &Reader, now: UnixTime) -> String {
     let mut line = |what: &str, value: &str| text += &format!("{what:<22} {value}\n");
     line("ring", reader.name().as_str());
     line("host", &reader.host());
-    let silent = (now.as_nanos() - reader.heartbeat().as_nanos()).max(0) / 1_000_000_000;
+    let silent =
+        now.as_nanos().saturating_sub(reader.heartbeat().as_nanos()).max(0) / 1_000_000_000;
     line(
         "collector",
         &match reader.writer() {

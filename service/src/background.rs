@@ -2,18 +2,25 @@
 //! ready, so that whatever goes wrong before still reaches the terminal and the exit status.
 
 use std::{
-    fs,
+    fs::{self, File, OpenOptions},
     io::{PipeWriter, Read, Write, pipe},
     process::ExitCode,
 };
 
 use daemonize2::{Daemonize, Outcome, Stdio};
-use rustix::process::umask;
+use rustix::{
+    process::umask,
+    stdio::{dup2_stderr, dup2_stdout},
+};
 
 use crate::{Error, failed};
 
 /// The process in the background, until it is ready.
-pub(crate) struct Waiting(PipeWriter);
+pub(crate) struct Waiting {
+    started: PipeWriter,
+    /// Opened early: later it may not be.
+    nothing: File,
+}
 
 /// Which of the two processes this is.
 pub(crate) enum Side {
@@ -31,6 +38,7 @@ pub(crate) fn detach() -> Result<Side, Error> {
     if threads != 1 {
         return Err(failed(format_args!("go into the background: {threads} threads run already")));
     }
+    let nothing = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failure)?;
     let mask = umask(rustix::fs::Mode::empty());
     umask(mask);
     let daemon =
@@ -46,7 +54,7 @@ pub(crate) fn detach() -> Result<Side, Error> {
             let _ = told.read_exact(&mut status);
             Ok(Side::Started(ExitCode::from(status[0])))
         }
-        Outcome::Child(Ok(_)) => Ok(Side::Background(Waiting(tell))),
+        Outcome::Child(Ok(_)) => Ok(Side::Background(Waiting { started: tell, nothing })),
         Outcome::Parent(Err(error)) | Outcome::Child(Err(error)) => {
             Err(Error::new("go into the background", error))
         }
@@ -54,8 +62,15 @@ pub(crate) fn detach() -> Result<Side, Error> {
 }
 
 impl Waiting {
+    /// Lets go of the terminal, and of the directory that it was started in.
+    pub fn leave(&self) -> rustix::io::Result<()> {
+        rustix::process::chdir("/")?;
+        dup2_stdout(&self.nothing)?;
+        dup2_stderr(&self.nothing)
+    }
+
     /// Lets the process that was started end with this status.
     pub fn tell(mut self, status: u8) {
-        let _ = self.0.write_all(&[status]); // it may have been killed meanwhile
+        let _ = self.started.write_all(&[status]); // it may have been killed meanwhile
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Args, Parser};
-use rustix::{fs, io::Errno, stdio};
+use rustix::{fs, io::Errno};
 use sd_notify::NotifyState;
 
 use crate::{
@@ -147,7 +147,7 @@ impl Startup {
             if !log::syslog_is_there() {
                 warn("there is no syslog daemon at /dev/log: what is said from now on is lost");
             }
-            leave_terminal().map_err(|error| Error::io("leave the terminal", error))?;
+            waiting.leave().map_err(|error| Error::io("leave the terminal", error))?;
             log::to_syslog();
             waiting.tell(0);
         }
@@ -171,11 +171,4 @@ impl Startup {
 /// To whoever started us, if that is systemd; it may have ended, and we go on.
 fn tell_systemd(what: &[NotifyState]) {
     let _ = sd_notify::notify(what);
-}
-
-fn leave_terminal() -> rustix::io::Result<()> {
-    let flags = fs::OFlags::RDWR | fs::OFlags::CLOEXEC;
-    let nothing = fs::open("/dev/null", flags, fs::Mode::empty())?;
-    stdio::dup2_stdout(&nothing)?;
-    stdio::dup2_stderr(&nothing)
 }

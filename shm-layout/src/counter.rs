@@ -86,13 +86,35 @@ counters! {
     /// Pairings that the rate limit forgot for want of room, so that they may be reported too
     /// early; not frames.
     Forgotten "forgotten"
+    /// MACupd: from a sender that is not allowed.
+    MacupdSender "macupd_sender"
+    /// MACupd: a line that is not one of an ARP table.
+    MacupdMalformed "macupd_malformed"
+    /// MACupd: an entry without the flag "complete": the router asked, and nobody answered.
+    MacupdIncomplete "macupd_incomplete"
+    /// MACupd: an entry that the router itself answers for (proxy ARP).
+    MacupdProxy "macupd_proxy"
+    /// MACupd: a wireless client, which has no address in this line.
+    MacupdWireless "macupd_wireless"
+    /// MACupd: the MAC is a group address, which no host has.
+    MacupdGroup "macupd_group"
 }
 
 impl Counter {
     /// Whether a frame that ends here is one that should not have been sent, or not so.
     pub fn is_refusal(self) -> bool {
         use Counter::*;
-        let fine = [Published, Unrelated, Filtered, RateLimited, NoPairing, Interrupted];
+        let fine = [
+            Published,
+            Unrelated,
+            Filtered,
+            RateLimited,
+            NoPairing,
+            Interrupted,
+            MacupdIncomplete,
+            MacupdProxy,
+            MacupdWireless,
+        ];
         self.is_outcome() && !fine.contains(&self)
     }
 

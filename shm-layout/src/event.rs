@@ -11,8 +11,8 @@
 //! | 40 | MAC address, 6 bytes |
 //! | 46 | VLAN id, 0 = untagged |
 //! | 48 | outer VLAN id, 0 = none |
-//! | 50 | kind: 1 = pairing |
-//! | 51 | origin, 0 to 5 |
+//! | 50 | kind: 1 = pairing, 2 = MACupd |
+//! | 51 | origin of a pairing, 0 to 5; otherwise 0 |
 //! | 52 | IPv4 address of the router that reported it, 0 = none |
 
 use std::{
@@ -143,13 +143,17 @@ impl FromStr for InterfaceName {
         if !(1..=15).contains(&name.len()) {
             return Err("an interface name has 1 to 15 bytes");
         }
-        if name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '/') {
+        if name.chars().any(breaks_a_line) {
             return Err("an interface name has no spaces, slashes or control characters");
         }
         let mut bytes = [0; 16];
         bytes[..name.len()].copy_from_slice(name.as_bytes());
         Ok(InterfaceName(bytes))
     }
+}
+
+fn breaks_a_line(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || c == '/'
 }
 
 impl InterfaceName {
@@ -164,7 +168,8 @@ impl InterfaceName {
     /// The name as text; empty if it is none that the writer could have stored.
     pub fn as_str(&self) -> &str {
         let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(16);
-        str::from_utf8(&self.0[..length]).unwrap_or_default()
+        let name = str::from_utf8(&self.0[..length]).unwrap_or_default();
+        if name.chars().any(breaks_a_line) { "" } else { name }
     }
 }
 
@@ -237,6 +242,8 @@ impl fmt::Display for Origin {
 pub enum Kind {
     /// A MAC was seen using an address.
     Pairing(Origin),
+    /// A router reported an entry of its ARP table.
+    MacUpd,
 }
 
 impl Kind {
@@ -244,6 +251,23 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Kind::Pairing(_) => "pairing",
+            Kind::MacUpd => "macupd",
+        }
+    }
+
+    /// The last word of the line: a pairing's origin, or `MACUPD`.
+    pub const fn origin(self) -> &'static str {
+        match self {
+            Kind::Pairing(origin) => origin.name(),
+            Kind::MacUpd => "MACUPD",
+        }
+    }
+
+    /// Whether it is about an IPv4 address.
+    pub const fn is_ipv4(self) -> bool {
+        match self {
+            Kind::Pairing(origin) => origin.is_arp(),
+            Kind::MacUpd => true,
         }
     }
 }
@@ -264,7 +288,7 @@ pub struct Event {
     pub time: UnixTime,
     /// The address, IPv4 as v4-mapped; [`Event::ip`] tells which it is.
     pub address: Ipv6Addr,
-    /// The interface it was heard on.
+    /// The interface it was heard on: of this machine, or of the router that reported it.
     pub interface: InterfaceName,
     /// The MAC address.
     pub mac: MacAddr,
@@ -282,8 +306,8 @@ impl Event {
     /// The address in its own family. The kind decides, not the bits: an IPv6 neighbour may use a
     /// v4-mapped address, and stays what it is.
     pub fn ip(&self) -> IpAddr {
-        match (self.kind, self.address.to_ipv4_mapped()) {
-            (Kind::Pairing(origin), Some(v4)) if origin.is_arp() => IpAddr::V4(v4),
+        match self.address.to_ipv4_mapped() {
+            Some(v4) if self.kind.is_ipv4() => IpAddr::V4(v4),
             _ => IpAddr::V6(self.address),
         }
     }
@@ -297,6 +321,7 @@ impl Event {
         let [x, y] = self.outer_vlan.0.to_ne_bytes();
         let (kind, origin) = match self.kind {
             Kind::Pairing(origin) => (1, origin as u8),
+            Kind::MacUpd => (2, 0),
         };
         let [q, r, s, t] = self.router.octets();
         [
@@ -315,10 +340,11 @@ impl Event {
         let [.., v, w] = words[5].to_ne_bytes();
         let [x, y, kind, origin, router @ ..] = words[6].to_ne_bytes();
         let unknown = UnknownEvent { kind, origin };
-        if kind != 1 {
-            return Err(unknown);
-        }
-        let origin = *Origin::ALL.get(usize::from(origin)).ok_or(unknown)?;
+        let kind = match (kind, origin) {
+            (1, origin) => Kind::Pairing(*Origin::ALL.get(usize::from(origin)).ok_or(unknown)?),
+            (2, 0) => Kind::MacUpd,
+            _ => return Err(unknown),
+        };
         Ok(Event {
             time: UnixTime(words[0] as i64),
             address: Ipv6Addr::from(join([words[1], words[2]])),
@@ -326,7 +352,7 @@ impl Event {
             mac: MacAddr(words[5].to_be() >> 16),
             vlan: VlanId(u16::from_ne_bytes([v, w])),
             outer_vlan: VlanId(u16::from_ne_bytes([x, y])),
-            kind: Kind::Pairing(origin),
+            kind,
             router: Ipv4Addr::from(router),
         })
     }
@@ -378,9 +404,8 @@ impl Event {
     }
 
     fn fmt_after_time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Kind::Pairing(origin) = self.kind;
-        let Event { interface, vlan, mac, .. } = self;
-        write!(f, "{interface} {vlan} {mac} {} {origin}", self.ip_text())
+        let Event { interface, vlan, mac, kind, .. } = self;
+        write!(f, "{interface} {vlan} {mac} {} {}", self.ip_text(), kind.origin())
     }
 
     /// The address as addrwatch writes it.
@@ -445,11 +470,15 @@ mod tests {
             assert_eq!(Event::unpack(&event.pack()), Ok(event));
             assert_eq!(Event::from_bytes(&event.to_bytes()), Ok(event));
         }
+        let router = Ipv4Addr::new(192, 0, 2, 1);
+        let event = Event { kind: Kind::MacUpd, router, ..event() };
+        assert_eq!(Event::unpack(&event.pack()), Ok(event));
+        assert_eq!(event.to_string(), "1700000000 eth0 5 02:ab:00:00:00:1f 192.0.2.7 MACUPD");
     }
 
     #[test]
     fn a_newer_kind_is_told_apart() {
-        for (kind, origin) in [(0, 0), (2, 0), (255, 255), (1, 6)] {
+        for (kind, origin) in [(0, 0), (2, 1), (3, 0), (255, 255), (1, 6)] {
             let mut words = event().pack();
             words[6] = u64::from_ne_bytes([0, 0, kind, origin, 0, 0, 0, 0]);
             assert_eq!(Event::unpack(&words), Err(UnknownEvent { kind, origin }));
@@ -492,7 +521,8 @@ mod tests {
         for bad in ["", "sixteen-bytes-xx", "a b", "a/b", "a\x1b[0m", "a\n"] {
             assert!(bad.parse::<InterfaceName>().is_err(), "{bad:?}");
         }
-        let foreign = InterfaceName([0xff; 16]);
-        assert_eq!(foreign.as_str(), "");
+        for foreign in [[0xff; 16], *b"eth0\n170000000 x", *b"\x1b[31meth0\0\0\0\0\0\0\0"] {
+            assert_eq!(InterfaceName(foreign).as_str(), "");
+        }
     }
 }

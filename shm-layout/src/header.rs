@@ -129,7 +129,7 @@ impl Header {
 
     /// The sum of one counter over all interfaces.
     pub fn sum(&self, counter: Counter) -> u64 {
-        self.accounts.iter().map(|account| account.get(counter)).sum()
+        total(self.accounts.iter().map(|account| account.get(counter)))
     }
 
     /// All accounts in use.
@@ -147,14 +147,12 @@ impl Header {
         let mut unaccounted = head.saturating_sub(self.sum(Counter::Published));
         for account in &self.accounts {
             let read = account.read();
-            for _ in 0..read.get(Counter::Seen).saturating_sub(read.outcomes()) {
-                if unaccounted > 0 {
-                    unaccounted -= 1;
-                    account.add(Counter::Published, 1);
-                } else {
-                    account.add(Counter::Interrupted, 1);
-                }
-            }
+            // No loop: where the segment is damaged, this may be any number.
+            let missing = read.get(Counter::Seen).saturating_sub(read.outcomes());
+            let published = missing.min(unaccounted);
+            unaccounted -= published;
+            account.add(Counter::Published, published);
+            account.add(Counter::Interrupted, missing - published);
         }
     }
 }
@@ -181,7 +179,8 @@ impl Account {
     /// order of a frame's counters for whoever finishes them after a kill.
     #[inline]
     pub(crate) fn add(&self, counter: Counter, number: u64) {
-        self.counters[counter as usize].store(self.get(counter) + number, Release);
+        let sum = self.get(counter).wrapping_add(number); // it comes round in a damaged segment only
+        self.counters[counter as usize].store(sum, Release);
     }
 
     fn read(&self) -> InterfaceAccount {
@@ -217,8 +216,13 @@ impl InterfaceAccount {
     /// The sum of all outcomes. It equals `Seen` unless a frame is in hand at this moment.
     pub fn outcomes(&self) -> u64 {
         let outcomes = Counter::ALL.iter().filter(|counter| counter.is_outcome());
-        outcomes.map(|counter| self.get(*counter)).sum()
+        total(outcomes.map(|counter| self.get(*counter)))
     }
+}
+
+/// The sum, held at the type's end: counters of a damaged segment may be anything.
+fn total(counters: impl Iterator<Item = u64>) -> u64 {
+    counters.fold(0, u64::saturating_add)
 }
 
 /// When the writer last said that it lives.

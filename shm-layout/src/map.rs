@@ -24,7 +24,7 @@ use rustix::{
 use crate::{
     header::{Header, LAYOUT_VERSION, MAGIC},
     name::RingName,
-    ring::{Ring, Slot},
+    ring::{LAST, Ring, Slot},
 };
 
 /// Largest ring: 2^28 slots, 16 GiB.
@@ -113,7 +113,8 @@ impl Map {
         let fits = slots.is_power_of_two()
             && slots <= MAX_SLOTS
             && header.header_bytes.load(Relaxed) == size_of::<Header>() as u64
-            && length == size_for(slots);
+            && length == size_for(slots)
+            && (header.first.load(Relaxed)..=LAST).contains(&header.head.0.load(Relaxed));
         if !fits {
             return Err(Unfit::NotARing);
         }

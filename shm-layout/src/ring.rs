@@ -39,6 +39,10 @@ impl Slot {
     }
 }
 
+/// No ring gets as far: at a thousand million events a second it takes a century. A number beyond
+/// is a lie or damage; held to this, twice the number still fits a word.
+pub(crate) const LAST: u64 = 1 << 62;
+
 const fn writing(n: u64) -> u64 {
     2 * n + 1
 }
@@ -84,7 +88,7 @@ impl<'a> Ring<'a> {
 
     /// Events published so far, as last seen; the next one has this number.
     pub(crate) fn head(&self) -> u64 {
-        self.head.load(Relaxed)
+        self.head.load(Relaxed).min(LAST)
     }
 
     /// Publishes event `n`. Only one thread of one process may ever do this, with `n` = head.
@@ -107,7 +111,7 @@ impl<'a> Ring<'a> {
         let before = slot.sequence.load(Relaxed);
         if before != complete(n) {
             let ahead = before < complete(n) && n >= self.first;
-            return if ahead { Found::NotYet } else { Found::Gone };
+            return if ahead { Found::NotYet } else { self.gone(n) };
         }
         fence(Acquire); // R1, pairs with W3
         let words = std::array::from_fn(|i| slot.words[i].load(Relaxed));
@@ -118,9 +122,19 @@ impl<'a> Ring<'a> {
         Found::Event(words)
     }
 
+    /// Whether the slot that says that event `n` is gone can be believed. A writer that is at a
+    /// later event in it has told the head more than `n`, which this fence makes visible (it pairs
+    /// with W2 of the event before that one). Otherwise the slot is damaged, and event `n` is yet
+    /// to come: a reader would go from one damaged slot to the next and come to no end.
+    #[cold]
+    fn gone(&self, n: u64) -> Found {
+        fence(Acquire);
+        if self.head() > n { Found::Gone } else { Found::NotYet }
+    }
+
     /// Whether something other than [`Found::NotYet`] awaits the reader of event `n`.
     pub(crate) fn ready(&self, n: u64) -> bool {
-        self.slot(n).sequence.load(Relaxed) >= complete(n) || n < self.first
+        self.read(n) != Found::NotYet
     }
 
     /// Where a reader goes whose event `n` is gone: to the oldest one still held, and past `n` in
@@ -131,9 +145,11 @@ impl<'a> Ring<'a> {
 
     /// The oldest event still held. The writer may overwrite it at any moment.
     pub(crate) fn oldest(&self) -> u64 {
-        let oldest = self.head().saturating_sub(self.capacity()).max(self.first);
-        // The one the writer is overwriting just now is already gone.
-        oldest + u64::from(self.slot(oldest).sequence.load(Relaxed) > complete(oldest))
+        let head = self.head();
+        let oldest = head.saturating_sub(self.capacity()).max(self.first.min(LAST));
+        // The one the writer is overwriting just now is already gone; one that is yet to come is not.
+        let gone = oldest < head && self.slot(oldest).sequence.load(Relaxed) > complete(oldest);
+        oldest + u64::from(gone)
     }
 
     /// The number of the next event. A writer that was killed may have completed one, which

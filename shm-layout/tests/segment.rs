@@ -361,8 +361,10 @@ fn what_is_not_a_ring_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_header_that_lies_about_its_size_is_refused() {
-    for (offset, value) in [(16, 3_u64), (16, 16), (16, 1 << 40), (16, 0), (40, 0), (0, 7)] {
+fn a_header_that_lies_is_refused() {
+    let sizes = [(16, 3_u64), (16, 16), (16, 1 << 40), (16, 0), (40, 0), (0, 7)];
+    let numbers = [(48, 1), (48, u64::MAX), (128, (1 << 62) + 1), (128, u64::MAX)];
+    for (offset, value) in [&sizes[..], &numbers].concat() {
         let ring = Ring::new();
         drop(create(&ring, 8));
         let file = fs::OpenOptions::new().write(true).open(ring.path()).unwrap();
@@ -370,6 +372,26 @@ fn a_header_that_lies_about_its_size_is_refused() {
         assert!(matches!(Reader::attach(&ring, Start::Oldest), Err(AttachError::NotARing)));
         assert!(matches!(refused(&ring), CreateError::NotARing(_)));
     }
+}
+
+/// A writer that takes over neither counts one by one up to what is missing, nor runs over.
+#[test]
+fn counters_that_cannot_be_are_settled_at_once() {
+    let ring = Ring::new();
+    let mut writer = create(&ring, 8);
+    publish(&mut writer, 1);
+    drop(writer);
+    let file = fs::OpenOptions::new().write(true).open(ring.path()).unwrap();
+    let counter = |counter: Counter| 4096 + 16 + 8 * counter as u64;
+    file.write_all_at(&u64::MAX.to_ne_bytes(), counter(Counter::Seen)).unwrap();
+    let accounts = create(&ring, 8).accounts();
+    assert_eq!(accounts[0].get(Counter::Interrupted), u64::MAX - 1);
+    for outcome in [Counter::Published, Counter::Unrelated] {
+        file.write_all_at(&u64::MAX.to_ne_bytes(), counter(outcome)).unwrap();
+    }
+    let mut writer = create(&ring, 8);
+    publish(&mut writer, 2);
+    assert_eq!(writer.accounts()[0].get(Counter::Seen), 1, "it came round");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! business, every fourth frame tagged.
 
 use crate::capture_file::{ETHERNET, Pcap, Time, Unit};
-use crate::frames::{Arp, DOT1Q, Ethernet, IPV4, padded, station};
+use crate::frames::{ARP, Arp, DOT1Q, Ethernet, IPV4, IPV6, padded, station};
 use crate::neighbor::{Neighbor, SOLICITED};
 use std::io::{Result, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -30,14 +30,38 @@ impl Random {
     }
 }
 
-/// Writes a capture of that many frames, five microseconds apart, from that many hosts, each with an IPv4 and an IPv6
-/// address.
-pub fn write(out: impl Write, frames: u64, hosts: u32, seed: u64) -> Result<()> {
-    let mut file = Pcap::new(out, ETHERNET, Unit::Microsecond)?;
+/// Frames without end, from that many hosts, each with an IPv4 and an IPv6 address.
+pub fn traffic(hosts: u32, seed: u64) -> impl Iterator<Item = Vec<u8>> {
     let mut random = Random::new(seed);
+    std::iter::from_fn(move || Some(frame(&mut random, hosts)))
+}
+
+/// Each pairing of these hosts once.
+pub fn introductions(hosts: u32) -> impl Iterator<Item = Vec<u8>> {
+    (1..=hosts).flat_map(|host| {
+        let ethernet = link(host);
+        let mac = ethernet.source;
+        [
+            Arp::request(mac, ip(host), ip(host)).on(&ethernet),
+            Neighbor::solicit(mac, ip6(host), ip6(host)).on(&ethernet),
+        ]
+        .map(padded)
+    })
+}
+
+/// Whether a frame of this traffic is ARP or Neighbor Discovery.
+pub fn is_wanted(frame: &[u8]) -> bool {
+    let ethertype = |at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+    let inner = ethertype(if ethertype(12) == DOT1Q { 16 } else { 12 });
+    [ARP, IPV6].contains(&inner)
+}
+
+/// Writes a capture of these frames, five microseconds apart.
+pub fn write(out: impl Write, frames: impl Iterator<Item = Vec<u8>>) -> Result<()> {
+    let mut file = Pcap::new(out, ETHERNET, Unit::Microsecond)?;
     let mut time = Time { seconds: 1_700_000_000, nanoseconds: 0 };
-    for _ in 0..frames {
-        file.packet(time, &frame(&mut random, hosts))?;
+    for frame in frames {
+        file.packet(time, &frame)?;
         time.nanoseconds += 5_000;
         if time.nanoseconds == 1_000_000_000 {
             time = Time { seconds: time.seconds + 1, nanoseconds: 0 };
@@ -49,12 +73,8 @@ pub fn write(out: impl Write, frames: u64, hosts: u32, seed: u64) -> Result<()> 
 fn frame(random: &mut Random, hosts: u32) -> Vec<u8> {
     let host = 1 + random.below(hosts);
     let peer = 1 + random.below(hosts);
-    let mac = station(host);
-    let mut ethernet = Ethernet::from(mac);
-    // A host stays in its VLAN.
-    if host.is_multiple_of(4) {
-        ethernet = ethernet.tag(DOT1Q, 10 + (host / 4 % 8) as u16);
-    }
+    let ethernet = link(host);
+    let mac = ethernet.source;
     padded(match random.below(100) {
         0..35 => Arp::request(mac, ip(host), ip(peer)).on(&ethernet),
         35..57 => Arp::reply(mac, ip(host), ip(peer)).on(&ethernet.to(station(peer))),
@@ -74,6 +94,12 @@ fn frame(random: &mut Random, hosts: u32) -> Vec<u8> {
             ethernet.to(station(peer)).frame(IPV4, &udp(ip(host), ip(peer), length))
         }
     })
+}
+
+/// A host stays in its VLAN.
+fn link(host: u32) -> Ethernet {
+    let ethernet = Ethernet::from(station(host));
+    if host.is_multiple_of(4) { ethernet.tag(DOT1Q, 10 + (host / 4 % 8) as u16) } else { ethernet }
 }
 
 fn ip(host: u32) -> Ipv4Addr {
@@ -111,7 +137,7 @@ mod tests {
     fn the_same_seed_makes_the_same_file() {
         let make = |seed| {
             let mut out = Vec::new();
-            write(&mut out, 1000, 100, seed).unwrap();
+            write(&mut out, traffic(100, seed).take(1000)).unwrap();
             out
         };
         assert_eq!(make(1), make(1));

@@ -17,3 +17,4 @@ pub mod rig;
 pub mod ring;
 pub mod rows;
 pub mod sample;
+pub mod seeds;

@@ -49,3 +49,15 @@ impl Listening {
         finished.stdout.lines().map(without_time).collect()
     }
 }
+
+/// A collector that listens on this host's veth0 with these options, printing nothing, started by this command (which
+/// becomes it): `[]` for root itself.
+pub fn quiet(host: &Host, ring: &Ring, by: &[&str], options: &[&str]) -> Run {
+    let collector = binary("collector");
+    let words: Vec<&str> = by.iter().copied().chain([collector.to_str().expect("text")]).collect();
+    let mut command = host.command(words[0]);
+    command.args(&words[1..]).args(["-q", "--ring", ring.name()]).args(options).arg("veth0");
+    let run = Run::start(command);
+    run.stderr.wait_for("listening on veth0");
+    run
+}

@@ -16,7 +16,13 @@ fn address(n: u16) -> Ipv6Addr {
 
 fn key(n: u16) -> Key {
     let none = VlanId::NONE;
-    Key { interface: InterfaceId::default(), vlan: none, outer_vlan: none, address: address(n) }
+    Key {
+        interface: InterfaceId::default(),
+        vlan: none,
+        outer_vlan: none,
+        router: Ipv4Addr::UNSPECIFIED,
+        address: address(n),
+    }
 }
 
 fn at(seconds: i64) -> UnixTime {
@@ -56,12 +62,40 @@ fn places_are_told_apart() {
         key(2),
         Key { vlan: VlanId::from_tag(5), ..key(1) },
         Key { outer_vlan: VlanId::from_tag(5), ..key(1) },
+        Key { router: Ipv4Addr::LOCALHOST, ..key(1) },
     ];
     for _ in 0..2 {
         let shown = places.map(|key| limit.admit(key, mac(1), at(0)).report);
         assert!(shown.iter().all(|report| *report) || shown.iter().all(|report| !*report));
     }
-    assert_eq!(limit.pairings.len(), 4);
+    assert_eq!(limit.pairings.len(), 5);
+}
+
+/// However long strangers come and go: the index keeps the size it had when it was first full, and
+/// that is what the README says of it.
+#[test]
+fn a_full_table_grows_no_more() {
+    // 14, 896 and 1792 are 7/8 of a power of two, which is where hashbrown has no room left.
+    for max in [1, 3, 14, 896, 900, 1000, 1700, 1792, 5000] {
+        let mut limit = Limit::new(Silence::Forever, max);
+        let mut stranger = 0;
+        let mut admit = |limit: &mut Limit, count: usize| {
+            for _ in 0..count {
+                stranger += 1;
+                let address = Ipv6Addr::from_bits(stranger);
+                assert!(limit.admit(Key { address, ..key(1) }, mac(1), at(0)).report);
+            }
+        };
+        admit(&mut limit, max);
+        let size = limit.index.allocation_size();
+        admit(&mut limit, 100 * max);
+        assert_eq!(limit.index.allocation_size(), size, "{max}");
+        assert_eq!((limit.index.len(), limit.pairings.len()), (max, max));
+        if max >= 1000 {
+            let bytes = size + max * (size_of::<Pairing>() + size_of::<Links>());
+            assert!(bytes <= 68 * max, "{max}: {bytes}");
+        }
+    }
 }
 
 #[test]

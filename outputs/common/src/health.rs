@@ -59,9 +59,16 @@ fn check_ring(
     }
     if let Some(dropped) = reader.dropped().map(age).filter(|age| *age < DROPS_WITHIN) {
         let accounts = reader.accounts();
-        let drops = accounts.iter().map(|account| account.get(Counter::KernelDropped)).sum::<u64>();
-        let seconds = dropped.as_secs();
-        return Err(format!("the kernel dropped frames, the last {seconds} s ago, {drops} in all"));
+        let dropping = accounts
+            .iter()
+            .map(|account| (account.get(Counter::KernelDropped), account.name.as_str()))
+            .filter(|(drops, _)| *drops > 0);
+        let drops: Vec<_> = dropping.map(|(drops, name)| format!("{drops} on {name}")).collect();
+        return Err(format!(
+            "the kernel dropped frames, the last {} s ago: {} in all",
+            dropped.as_secs(),
+            drops.join(", ")
+        ));
     }
     if let Some(behind) = lag(name, &reader, options) {
         return Err(format!("{name} is {behind} events behind"));

@@ -122,7 +122,9 @@ pub fn run<S: Sink>(
         confine(options, plan, keeps, startup)?;
         let mut sink = open()?;
         let own = sink.ledger().is_some();
-        let directory = &options.state_dir;
+        let directory =
+            &std::path::absolute(&options.state_dir) // in the background we are elsewhere
+                .map_err(|error| Error::io("find the state directory", error))?;
         let locked = (keeps && !own || plan.spool.is_some()).then(|| state::lock(directory, name));
         let _lock = locked.transpose()?;
         let spool = plan.spool.as_ref().map(|spool| spool.open(directory, name)).transpose()?;

@@ -10,7 +10,7 @@ use std::{
 use aw_output::{Entry, Error, Result, Sink};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
-use shm_layout::{Kind, UnixTime, cause};
+use shm_layout::{UnixTime, cause};
 
 use crate::{Format, Options, Time};
 
@@ -27,7 +27,9 @@ pub struct Lines {
 
 impl Lines {
     pub fn open(options: &Options) -> std::result::Result<Lines, Error> {
-        let path = options.output.clone();
+        // In the background it will be in another directory.
+        let path = options.output.as_deref().map(std::path::absolute).transpose();
+        let path = path.map_err(|error| Error::io("find the output's directory", error))?;
         Ok(Lines {
             format: options.format,
             time: options.time,
@@ -57,7 +59,6 @@ impl Lines {
 
     fn json(&mut self, entry: &Entry) -> io::Result<()> {
         let event = &entry.event;
-        let Kind::Pairing(origin) = event.kind;
         let line = Line {
             ring: entry.ring.as_str(),
             generation: format!("{:016x}", entry.position.generation),
@@ -75,7 +76,7 @@ impl Lines {
             outer_vlan: event.outer_vlan.get(),
             mac: event.mac.to_string(),
             ip: event.ip_text().to_string(),
-            origin: origin.name(),
+            origin: event.kind.origin(),
             router: (!event.router.is_unspecified()).then(|| event.router.to_string()),
         };
         serde_json::to_writer(&mut self.to, &line)?;

@@ -48,6 +48,28 @@ fn exactly_the_overwritten_are_lost() {
     }
 }
 
+/// Slots that claim to hold later events than were ever published: a reader comes to an end, sleeps,
+/// and reads what is published then.
+#[test]
+fn damaged_slots_hide_no_later_event() {
+    for sequence in [complete(40), writing(1 << 50), u64::MAX] {
+        let memory = Memory::with(6);
+        let ring = memory.ring();
+        for slot in &memory.slots {
+            slot.sequence.store(sequence, Relaxed);
+        }
+        let mut n = ring.oldest();
+        while ring.read(n) == Found::Gone {
+            n = ring.oldest_after(n);
+            assert!(n <= 6);
+        }
+        assert_eq!((n, ring.read(n), ring.ready(n)), (6, Found::NotYet, false));
+        assert_eq!((ring.oldest(), ring.end()), (3, 6));
+        ring.publish(6, &event(6));
+        assert_eq!(ring.read(6), Found::Event(event(6)));
+    }
+}
+
 #[test]
 fn killed_before_the_head_was_told() {
     for events in [0, 1, 3, 4, 5, 9] {

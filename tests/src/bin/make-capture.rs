@@ -1,7 +1,8 @@
-//! Writes captures: the sample of `tests/data/`, the lines that it must become, and large ones for benchmarks.
+//! Writes captures: the sample of `tests/data/`, the lines that it must become, large ones for benchmarks; and the seeds
+//! of the fuzz targets.
 #![forbid(unsafe_code)]
 
-use aw_tests::{bench, sample};
+use aw_tests::{bench, sample, seeds};
 use clap::{Parser, Subcommand};
 use std::fs::File;
 use std::io::BufWriter;
@@ -27,16 +28,24 @@ enum What {
         /// Where to write them
         file: PathBuf,
     },
+    /// What fuzzing begins with: fuzz/corpus
+    Seeds {
+        /// The directory to write them to
+        directory: PathBuf,
+    },
     /// Many frames: 60 % ARP, 25 % ND, 15 % other
     Bench {
         /// Where to write them
         file: PathBuf,
         /// How many
         #[arg(long, default_value_t = 2_000_000)]
-        frames: u64,
+        frames: usize,
         /// From how many hosts, each with two addresses
         #[arg(long, default_value_t = 20_000)]
         hosts: u32,
+        /// Before them, each pairing of so many hosts once
+        #[arg(long, default_value_t = 0)]
+        introduce: u32,
         /// The same seed makes the same file
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -47,10 +56,12 @@ fn main() -> ExitCode {
     let (file, result) = match Options::parse().what {
         What::Sample { file } => (file.clone(), std::fs::write(file, sample::capture())),
         What::SampleText { file } => (file.clone(), std::fs::write(file, sample::text("pcap"))),
-        What::Bench { file, frames, hosts, seed } => {
-            let result = File::create(&file).and_then(|out| {
-                bench::write(BufWriter::with_capacity(1 << 20, out), frames, hosts, seed)
-            });
+        What::Seeds { directory } => (directory.clone(), seeds::write(&directory)),
+        What::Bench { file, frames, hosts, introduce, seed } => {
+            let first = bench::introductions(introduce);
+            let all = first.chain(bench::traffic(hosts, seed).take(frames));
+            let result = File::create(&file)
+                .and_then(|out| bench::write(BufWriter::with_capacity(1 << 20, out), all));
             (file, result)
         }
     };

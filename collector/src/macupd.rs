@@ -1,0 +1,219 @@
+//! MACupd: DD-WRT routers send their ARP table by UDP, a line a datagram, every few seconds.
+//!
+//! A datagram is `%4d    ` and a line of the router's `/proc/net/arp`, without an end; a wireless
+//! client is another line of seven fields, which begins with `rssi`. Nothing in it proves who sent
+//! it, so only allowed senders are listened to, and every line is taken to be hostile.
+
+use std::net::Ipv4Addr;
+
+use shm_layout::{Counter, Event, InterfaceName, Kind, MacAddr, UnixTime, VlanId};
+
+/// Longest datagram that is looked at: real ones have 40 to 90 bytes.
+pub const MAX_LENGTH: usize = 512;
+
+/// Bits of the third field (`net/if_arp.h` of Linux).
+const COMPLETE: u32 = 0x2;
+const PUBLISHED: u32 = 0x8;
+
+/// The lines of a datagram: one, but several are tolerated. An empty one is a line, too, so that
+/// each datagram is counted.
+pub fn lines(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let end = |byte: &u8| matches!(byte, 0 | b'\r' | b'\n' | b' ');
+    let length = datagram.iter().rposition(|byte| !end(byte)).map_or(0, |last| last + 1);
+    datagram[..length].split(|byte| *byte == b'\n')
+}
+
+/// What a line says, reported by this router at this time.
+pub fn event(line: &[u8], router: Ipv4Addr, time: UnixTime) -> Result<Event, Counter> {
+    let malformed = Counter::MacupdMalformed;
+    let text = str::from_utf8(line).ok().filter(|text| text.is_ascii()).ok_or(malformed)?;
+    let mut fields = text.split_ascii_whitespace();
+    let mut next = || fields.next().ok_or(malformed);
+    let [number, ip, hardware, flags, mac, mask, interface] =
+        [next()?, next()?, next()?, next()?, next()?, next()?, next()?];
+    let numbered = number.len() <= 6 && number.parse::<u32>().is_ok_and(|number| number > 0);
+    if fields.next().is_some() || !numbered {
+        return Err(malformed);
+    }
+    let mac = parse_mac(mac).ok_or(malformed)?;
+    if ip == "rssi" {
+        return Err(wireless([hardware, flags], mask, interface).unwrap_or(malformed));
+    }
+    let ip: Ipv4Addr = ip.parse().map_err(|_| malformed)?;
+    let interface: InterfaceName = interface.parse().map_err(|_| malformed)?;
+    if hexadecimal(hardware) != Some(1) {
+        return Err(malformed);
+    }
+    let flags = hexadecimal(flags).ok_or(malformed)?;
+    // The flag decides and not the MAC: of a neighbour that does not answer any more the kernel
+    // goes on to print the last one.
+    if flags & PUBLISHED != 0 {
+        return Err(Counter::MacupdProxy);
+    }
+    if flags & COMPLETE == 0 {
+        return Err(Counter::MacupdIncomplete);
+    }
+    match mac {
+        MacAddr::ZERO => return Err(Counter::ZeroMac),
+        MacAddr::BROADCAST => return Err(Counter::BroadcastMac),
+        mac if mac.octets()[0] & 1 != 0 => return Err(Counter::MacupdGroup),
+        _ => {}
+    }
+    if ip.is_unspecified() {
+        return Err(Counter::UnspecifiedAddress);
+    }
+    Ok(Event {
+        time,
+        address: ip.to_ipv6_mapped(),
+        interface,
+        mac,
+        vlan: VlanId::NONE,
+        outer_vlan: VlanId::NONE,
+        kind: Kind::MacUpd,
+        router,
+    })
+}
+
+/// `rssi 0 0 MAC +SIGNAL+ wlan` or `wds`, the signal an integer or empty.
+fn wireless(zeros: [&str; 2], signal: &str, kind: &str) -> Option<Counter> {
+    let signal = signal.strip_prefix('+')?.strip_suffix('+')?;
+    let fine = zeros == ["0", "0"]
+        && (signal.is_empty() || signal.parse::<i32>().is_ok())
+        && matches!(kind, "wlan" | "wds");
+    fine.then_some(Counter::MacupdWireless)
+}
+
+fn hexadecimal(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix("0x")?;
+    let fine = digits.bytes().all(|byte| byte.is_ascii_hexdigit()); // no sign
+    u32::from_str_radix(digits, 16).ok().filter(|_| fine)
+}
+
+/// Six pairs of digits: capitals from kernels 2.4.
+fn parse_mac(text: &str) -> Option<MacAddr> {
+    let mut octets = [0; 6];
+    let mut pairs = text.split(':');
+    for octet in &mut octets {
+        let pair = pairs.next().filter(|pair| pair.len() == 2)?;
+        let fine = pair.bytes().all(|byte| byte.is_ascii_hexdigit());
+        *octet = u8::from_str_radix(pair, 16).ok().filter(|_| fine)?;
+    }
+    pairs.next().is_none().then_some(MacAddr::new(octets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+    fn heard(line: &str) -> Result<String, Counter> {
+        let time = UnixTime::new(7, 0);
+        event(line.as_bytes(), ROUTER, time).map(|event| event.to_string())
+    }
+
+    #[test]
+    fn lines_of_an_arp_table() {
+        let line = |text: &str| Ok(text.to_owned());
+        for (text, expected) in [
+            (
+                "   1    192.168.1.124    0x1         0x2         22:22:22:22:22:22     *        br0",
+                line("7 br0 0 22:22:22:22:22:22 192.168.1.124 MACUPD"),
+            ),
+            (
+                "  12    10.9.0.6         0x1         0x6         AA:BB:CC:DD:EE:02     *        vlan2",
+                line("7 vlan2 0 aa:bb:cc:dd:ee:02 10.9.0.6 MACUPD"),
+            ),
+            // Asked, no answer; failed, with the last MAC; published.
+            (
+                "   1    10.9.0.77        0x1         0x0         00:00:00:00:00:00     *        v0",
+                Err(Counter::MacupdIncomplete),
+            ),
+            (
+                "   1    10.9.0.5         0x1         0x0         aa:bb:cc:dd:ee:01     *        v0",
+                Err(Counter::MacupdIncomplete),
+            ),
+            (
+                "   1    10.9.0.9         0x1         0xc         00:00:00:00:00:00     *        *",
+                Err(Counter::MacupdProxy),
+            ),
+            ("1 10.9.0.5 0x1 0x2 00:00:00:00:00:00 * v0", Err(Counter::ZeroMac)),
+            ("1 10.9.0.5 0x1 0x2 ff:ff:ff:ff:ff:ff * v0", Err(Counter::BroadcastMac)),
+            ("1 10.9.0.5 0x1 0x2 01:00:5e:00:00:01 * v0", Err(Counter::MacupdGroup)),
+            ("1 0.0.0.0 0x1 0x2 02:00:5e:00:00:01 * v0", Err(Counter::UnspecifiedAddress)),
+            ("   1    rssi 0 0 22:22:22:22:22:22 +-55+ wlan", Err(Counter::MacupdWireless)),
+            ("   2    rssi 0 0 33:33:33:33:33:33 ++ wds", Err(Counter::MacupdWireless)),
+        ] {
+            assert_eq!(heard(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_lines_are_malformed() {
+        for text in [
+            "",
+            "1",
+            "1 10.9.0.5 0x1 0x2 02:00:00:00:00:01 *",
+            "1 10.9.0.5 0x1 0x2 02:00:00:00:00:01 * v0 more",
+            "0 10.9.0.5 0x1 0x2 02:00:00:00:00:01 * v0",
+            "1000000 10.9.0.5 0x1 0x2 02:00:00:00:00:01 * v0",
+            "x 10.9.0.5 0x1 0x2 02:00:00:00:00:01 * v0",
+            "1 10.9.0 0x1 0x2 02:00:00:00:00:01 * v0",
+            "1 2001:db8::1 0x1 0x2 02:00:00:00:00:01 * v0",
+            "1 10.9.0.5 0x6 0x2 02:00:00:00:00:01 * v0",
+            "1 10.9.0.5 1 0x2 02:00:00:00:00:01 * v0",
+            "1 10.9.0.5 0x1 0x+2 02:00:00:00:00:01 * v0",
+            "1 10.9.0.5 0x1 0x111111111 02:00:00:00:00:01 * v0",
+            "1 10.9.0.5 0x1 0x2 02:00:00:00:00 * v0",
+            "1 10.9.0.5 0x1 0x2 02:00:00:00:00:01:02 * v0",
+            "1 10.9.0.5 0x1 0x2 2:0:0:0:0:1 * v0",
+            "1 10.9.0.5 0x1 0x2 02:00:00:00:00:+1 * v0",
+            "1 10.9.0.5 0x1 0x2 02:00:00:00:00:01 * sixteen-letters-",
+            "1 10.9.0.5 0x1 0x2 02:00:00:00:00:01 * \u{1b}[0m",
+            "1 10.9.0.5 0x1 0x2 02:00:00:00:00:01 * ä",
+            "1 rssi 0 1 02:00:00:00:00:01 +-55+ wlan",
+            "1 rssi 0 0 02:00:00:00:00:01 -55 wlan",
+            "1 rssi 0 0 02:00:00:00:00:01 +x+ wlan",
+            "1 rssi 0 0 02:00:00:00:00:01 + wlan",
+            "1 rssi 0 0 02:00:00:00:00:01 +-55+ eth0",
+        ] {
+            assert_eq!(heard(text), Err(Counter::MacupdMalformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn datagrams() {
+        for (datagram, expected) in [
+            (&b"one"[..], vec![&b"one"[..]]),
+            (b"one\n", vec![b"one"]),
+            (b"one\r\n\0", vec![b"one"]),
+            (b"one\ntwo", vec![b"one", b"two"]),
+            (b"", vec![b""]),
+            (b"\n\n", vec![b""]),
+        ] {
+            assert_eq!(lines(datagram).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn whatever_is_sent_does_no_harm(datagram in proptest::collection::vec(any::<u8>(), 0..600)) {
+            prop_assert!(lines(&datagram).count() >= 1);
+            for line in lines(&datagram) {
+                let _ = event(line, ROUTER, UnixTime::new(0, 0));
+            }
+        }
+
+        /// Words of the right kind in any number and order.
+        #[test]
+        fn words_in_any_order_do_no_harm(words in proptest::collection::vec(prop_oneof![
+            Just("1"), Just("10.9.0.5"), Just("0x1"), Just("0x2"), Just("rssi"), Just("0"), Just("*"),
+            Just("02:00:00:00:00:01"), Just("+-55+"), Just("wlan"), Just("br0"),
+        ], 0..9)) {
+            let _ = event(words.join(" ").as_bytes(), ROUTER, UnixTime::new(0, 0));
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Any bytes as a frame: it is refused for a reason that frames can have, or heard; then it says what was sent, nothing
+//! that must not be published, and the kernel's filter would have let it through.
+
+use std::net::Ipv4Addr;
+
+use pcap::{BpfProgram, Capture, Linktype};
+use shm_layout::{Counter, Event, MacAddr, Origin, UnixTime, VlanId};
+
+use crate::{
+    check, filter,
+    link::{Frame, Link},
+    parse,
+};
+
+const LINKS: [(Link, Linktype); 3] = [
+    (Link::Ethernet, Linktype::ETHERNET),
+    (Link::CookedV1, Linktype::LINUX_SLL),
+    (Link::CookedV2, Linktype(276)),
+];
+
+thread_local! {
+    static FILTERS: [BpfProgram; 3] = LINKS.map(|(link, number)| {
+        Capture::dead(number).unwrap().compile(&filter::expression(link), true).unwrap()
+    });
+}
+
+/// The first byte picks the link type; its highest bit says that the capture cut the frame. The rest is the frame.
+pub fn frame(input: &[u8]) {
+    let [choice, bytes @ ..] = input else { return };
+    let link = usize::from(choice & 0x7f) % LINKS.len();
+    let cut = choice & 0x80 != 0;
+    let time = UnixTime::from_nanos(0);
+    let frame = Frame { time, bytes, length: bytes.len() + usize::from(cut) };
+    let heard = parse::parse(LINKS[link].0, &frame).and_then(|packet| check::sighting(&packet));
+    match heard {
+        Err(reason) => assert!(is_refusal(reason), "{reason:?}"),
+        Ok(sighting) => {
+            assert!(!cut, "a cut frame is taken for a whole one");
+            assert!(![MacAddr::BROADCAST, MacAddr::ZERO].contains(&sighting.mac));
+            assert!(sighting.outer_vlan == VlanId::NONE || sighting.vlan != VlanId::NONE);
+            let sent = |what: &[u8]| bytes.windows(what.len()).any(|window| window == what);
+            assert!(sent(&sighting.mac.octets()), "{sighting:?}");
+            match (sighting.origin, sighting.address.to_ipv4_mapped()) {
+                (Origin::ArpRequest | Origin::ArpReply | Origin::ArpProbe, Some(address)) => {
+                    assert!(address != Ipv4Addr::UNSPECIFIED && sent(&address.octets()));
+                }
+                (Origin::NdSolicitation | Origin::NdAdvertisement | Origin::NdDad, _) => {
+                    let address = sighting.address;
+                    assert!(!address.is_unspecified() && !address.is_multicast(), "{address}");
+                    assert!(sent(&address.octets()), "{address}");
+                }
+                _ => panic!("ARP's address is none of IPv4: {sighting:?}"),
+            }
+            let event: Event = sighting.event(time, "eth0".parse().unwrap());
+            assert_eq!(event.to_string().split(' ').count(), 6, "{event}");
+            let passes = FILTERS.with(|filters| filters[link].filter(bytes));
+            assert!(passes, "the filter would have kept it from us: {event}");
+        }
+    }
+}
+
+/// What parsing and checking may say of a frame.
+fn is_refusal(reason: Counter) -> bool {
+    use Counter::{Filtered, Interrupted, Published, RateLimited};
+    reason.is_outcome() && !matches!(reason, Published | Filtered | RateLimited | Interrupted)
+}

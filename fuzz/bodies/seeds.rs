@@ -1,0 +1,62 @@
+//! A target's seeds, and random mutations of them: what the stable tests feed to its body.
+
+use std::{fs, path::Path};
+
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::{Index, select},
+};
+
+/// Whatever lies in the target's corpus.
+pub fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
+    let files =
+        fs::read_dir(&corpus).unwrap_or_else(|error| panic!("{}: {error}", corpus.display()));
+    let seeds: Vec<_> = files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
+    assert!(seeds.len() > 20, "{} seeds are few", seeds.len());
+    seeds
+}
+
+/// A seed with some damage.
+pub fn mutated(target: &str) -> impl Strategy<Value = Vec<u8>> {
+    let seeds = seeds(target);
+    let edit = prop_oneof![
+        4 => any::<u8>().prop_map(Edit::Set),
+        4 => (0..8_u8).prop_map(Edit::Flip),
+        2 => select(vec![0, 1, 0x7f, 0x80, 0xff]).prop_map(Edit::Set),
+        1 => any::<u8>().prop_map(Edit::Insert),
+        1 => Just(Edit::Remove),
+        1 => Just(Edit::Cut),
+        1 => select(seeds.clone()).prop_map(Edit::Splice),
+    ];
+    (select(seeds), vec((any::<Index>(), edit), 0..6)).prop_map(|(mut bytes, edits)| {
+        for (at, edit) in edits {
+            let at = at.index(bytes.len() + 1);
+            match edit {
+                Edit::Set(byte) => bytes.iter_mut().skip(at).take(1).for_each(|to| *to = byte),
+                Edit::Flip(bit) => bytes.iter_mut().skip(at).take(1).for_each(|to| *to ^= 1 << bit),
+                Edit::Insert(byte) => bytes.insert(at, byte),
+                Edit::Remove => drop(bytes.drain(at..(at + 1).min(bytes.len()))),
+                Edit::Cut => bytes.truncate(at),
+                Edit::Splice(other) => {
+                    bytes.truncate(at);
+                    bytes.extend(other.iter().skip(at));
+                }
+            }
+        }
+        bytes
+    })
+}
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Set(u8),
+    Flip(u8),
+    Insert(u8),
+    Remove,
+    /// All from here on goes.
+    Cut,
+    /// From here on it is another seed.
+    Splice(Vec<u8>),
+}

@@ -1,0 +1,22 @@
+//! The fuzz target `segment` without cargo-fuzz: its body over its seeds, then over many mutations of them.
+
+use proptest::prelude::*;
+
+#[path = "../../fuzz/bodies/segment.rs"]
+mod body;
+#[path = "../../fuzz/bodies/seeds.rs"]
+mod seeds;
+
+#[test]
+fn each_seed_is_refused_or_read_to_an_end() {
+    seeds::seeds("segment").iter().for_each(|seed| body::segment(seed));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn so_is_each_mutation(input in seeds::mutated("segment")) {
+        body::segment(&input);
+    }
+}

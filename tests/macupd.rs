@@ -1,0 +1,232 @@
+//! The reports of DD-WRT routers: datagrams over UDP on the loopback, as the sender's source makes them.
+#![forbid(unsafe_code)]
+
+use aw_tests::collect::{held, held_json, json};
+use aw_tests::lan::Lan;
+use aw_tests::rig::{Run, binary, program, public_copy, run, wait_until};
+use aw_tests::ring::Ring;
+use rustix::process::Signal;
+use serde_json::Value;
+use std::net::{SocketAddr, UdpSocket};
+use std::process::Command;
+
+/// A collector that takes reports on a port of the kernel's choice.
+struct Receiver {
+    run: Run,
+    address: SocketAddr,
+}
+
+impl Receiver {
+    fn start(mut command: Command) -> Receiver {
+        command.args(["--macupd", "127.0.0.1:0"]);
+        let run = Run::start(command);
+        let line = run.stderr.wait_for("(MACupd)");
+        let words = line.split_whitespace();
+        let address = words.filter_map(|word| word.parse().ok()).next().expect("an address");
+        Receiver { run, address }
+    }
+
+    fn listening(ring: &Ring, options: &[&str]) -> Receiver {
+        let mut command = program("collector", &["-q", "--ring", ring.name()]);
+        command.args(options);
+        Receiver::start(command)
+    }
+
+    /// Sends datagrams as from a router with this address.
+    fn send(&self, router: &str, datagrams: &[&str]) {
+        let socket = UdpSocket::bind((router, 0)).unwrap();
+        for datagram in datagrams {
+            socket.send_to(datagram.as_bytes(), self.address).unwrap();
+        }
+    }
+}
+
+fn counters(ring: &Ring) -> Value {
+    let stats = ["--stats", "--format", "json", "--ring", ring.name()];
+    let all = json(&run(program("collector", &stats)).ok().stdout);
+    let interfaces = all["interfaces"].as_array().unwrap();
+    let ours = interfaces.iter().find(|account| account["interface"] == "(macupd)");
+    ours.map(|account| account["counters"].clone()).unwrap_or_default()
+}
+
+fn seen(ring: &Ring) -> u64 {
+    counters(ring)["seen"].as_u64().unwrap_or_default()
+}
+
+/// A line of an ARP table, as the sender makes it.
+fn line(number: u32, ip: &str, flags: u8, mac: &str, interface: &str) -> String {
+    format!(
+        "{number:4}    {ip:<16} 0x1         {:<10}  {mac}     *        {interface}",
+        format!("0x{flags:x}")
+    )
+}
+
+fn without_time(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+}
+
+/// A router's whole cycle: its table, then its wireless clients; and what is none of both.
+#[test]
+fn a_routers_table_becomes_events() {
+    let ring = Ring::new();
+    let receiver = Receiver::listening(&ring, &[]);
+    let table = [
+        line(1, "192.168.1.124", 2, "22:22:22:22:22:22", "br0"),
+        line(2, "192.168.1.125", 6, "AA:BB:CC:DD:EE:01", "vlan2"),
+        line(3, "192.168.1.126", 0, "00:00:00:00:00:00", "br0"),
+        line(4, "192.168.1.127", 0, "22:22:22:22:22:27", "br0"),
+        line(5, "192.168.1.128", 12, "00:00:00:00:00:00", "*"),
+        line(6, "192.168.1.129", 2, "ff:ff:ff:ff:ff:ff", "br0"),
+        line(7, "192.168.1.130", 2, "01:00:5e:00:00:01", "br0"),
+        "   1    rssi 0 0 22:22:22:22:22:22 +-55+ wlan".into(),
+        "   2    rssi 0 0 33:33:33:33:33:33 ++ wds".into(),
+        "nonsense".into(),
+        String::new(),
+        "x".repeat(600),
+        line(8, "192.168.1.131", 2, "22:22:22:22:22:31", "eth1\n"),
+    ];
+    receiver.send("127.0.0.2", &table.each_ref().map(String::as_str));
+    wait_until("all are counted", || seen(&ring) == 13);
+    assert_eq!(
+        without_time(&held(&ring)),
+        [
+            "br0 0 22:22:22:22:22:22 192.168.1.124 MACUPD",
+            "vlan2 0 aa:bb:cc:dd:ee:01 192.168.1.125 MACUPD",
+            "eth1 0 22:22:22:22:22:31 192.168.1.131 MACUPD",
+        ]
+    );
+    let first = &held_json(&ring)[0];
+    assert_eq!((&first["kind"], &first["router"]), (&"macupd".into(), &"127.0.0.2".into()));
+    assert_eq!((&first["origin"], &first["interface"]), (&"MACUPD".into(), &"br0".into()));
+    let counters = counters(&ring);
+    for (name, number) in [
+        ("published", 3),
+        ("macupd_incomplete", 2),
+        ("macupd_proxy", 1),
+        ("broadcast_mac", 1),
+        ("macupd_group", 1),
+        ("macupd_wireless", 2),
+        ("macupd_malformed", 3),
+        ("kernel_dropped", 0),
+    ] {
+        assert_eq!(counters[name], number, "{name} of {counters:#}");
+    }
+    let finished = receiver.run.stop().ok();
+    let said =
+        finished.stderr.lines().filter(|line| !line.contains("listening on")).collect::<Vec<_>>();
+    assert!(
+        said.len() == 1 && said[0].contains("--macupd-from"),
+        "none is logged singly: {said:?}"
+    );
+}
+
+#[test]
+fn only_those_who_are_named_may_report() {
+    let report = line(1, "192.168.1.124", 2, "22:22:22:22:22:22", "br0");
+    let ring = Ring::new();
+    let options = ["--macupd-from", "127.0.0.2", "--macupd-from", "127.0.1.0/24"];
+    let receiver = Receiver::listening(&ring, &options);
+    for router in ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.1.77"] {
+        receiver.send(router, &[&report]);
+    }
+    wait_until("all are counted", || seen(&ring) == 4);
+    let routers: Vec<_> =
+        held_json(&ring).iter().map(|event| event["router"].to_string()).collect();
+    assert_eq!(routers, ["\"127.0.0.2\"", "\"127.0.1.77\""]);
+    assert_eq!(counters(&ring)["macupd_sender"], 2);
+    receiver.run.stop().ok();
+}
+
+/// The rate limit, the blacklist and -6 hold for reports, too; what is behind another router is another place.
+#[test]
+fn reports_are_limited_as_sightings_are() {
+    let ring = Ring::new();
+    let receiver = Receiver::listening(&ring, &["-r", "60", "-b", "192.168.1.99"]);
+    let report = |last: u8, mac: u8| {
+        line(1, &format!("192.168.1.{last}"), 2, &format!("22:22:22:22:22:{mac:02x}"), "br0")
+    };
+    receiver.send("127.0.0.2", &[&report(1, 1), &report(1, 1), &report(1, 2), &report(99, 1)]);
+    receiver.send("127.0.0.3", &[&report(1, 2), &report(1, 2)]);
+    wait_until("all are counted", || seen(&ring) == 6);
+    let counters = counters(&ring);
+    let number = |name: &str| counters[name].as_u64().unwrap();
+    assert_eq!((number("published"), number("rate_limited"), number("filtered")), (3, 2, 1));
+    receiver.run.stop().ok();
+}
+
+/// Beside interfaces, in one process.
+#[test]
+fn reports_and_frames_together() {
+    let Some(lan) = Lan::new() else { return };
+    lan.here.ip("link set lo up");
+    let ring = Ring::new();
+    let mut command = lan.here.command(binary("collector"));
+    command.args(["-q", "--ring", ring.name(), "veth0"]);
+    let receiver = Receiver::start(command);
+    lan.there.scapy(
+        "veth1",
+        "send(Ether(dst='ff:ff:ff:ff:ff:ff') / ARP(op=2, hwsrc='02:00:00:00:00:07', psrc='192.0.2.7'))",
+    );
+    wait_until("the frame is heard", || {
+        held(&ring).contains("veth0 0 02:00:00:00:00:07 192.0.2.7 ARP_REP")
+    });
+    let report = line(1, "192.168.1.124", 2, "22:22:22:22:22:22", "br0");
+    let script = format!(
+        "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'{report}', ('127.0.0.1', {}))",
+        receiver.address.port()
+    );
+    lan.here.run(&["/usr/bin/python3", "-c", &script]);
+    wait_until("the report is heard", || {
+        held(&ring).contains("br0 0 22:22:22:22:22:22 192.168.1.124 MACUPD")
+    });
+    receiver.run.stop().ok();
+}
+
+/// Reports alone need no privilege at all.
+#[test]
+fn no_privilege_is_needed() {
+    let ring = Ring::new();
+    let directory = public_copy(&["collector"]);
+    let root = rustix::process::geteuid().is_root();
+    let mut command = Command::new(if root { "setpriv" } else { "env" });
+    if root {
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    }
+    command.arg(directory.path().join("collector")).args(["-q", "--ring", ring.name()]);
+    let receiver = Receiver::start(command);
+    receiver.send("127.0.0.2", &[&line(1, "192.168.1.124", 2, "22:22:22:22:22:22", "br0")]);
+    let stats = ["--stats", "-u", "65534", "--ring", ring.name()];
+    wait_until("it is heard", || {
+        run(program("collector", &stats)).ok().stdout.contains("events                 1")
+    });
+    receiver.run.stop().ok();
+}
+
+/// Datagrams for which the collector has no time are counted by the kernel, and told: none is lost silently.
+#[test]
+fn what_the_kernel_drops_is_counted() {
+    const SENT: usize = 60_000;
+    let ring = Ring::new();
+    let receiver = Receiver::listening(&ring, &[]);
+    receiver.run.signal(Signal::STOP);
+    let report = line(1, "192.168.1.124", 2, "22:22:22:22:22:22", "br0");
+    receiver.send("127.0.0.2", &vec![&*report; SENT]);
+    receiver.run.signal(Signal::CONT);
+    receiver.run.stderr.wait_for("datagrams (MACupd)");
+    let sum = || seen(&ring) + counters(&ring)["kernel_dropped"].as_u64().unwrap();
+    wait_until("each is seen or dropped", || sum() == SENT as u64);
+    assert!(seen(&ring) > 0);
+    receiver.run.stop().ok();
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let ring = Ring::new();
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    run(program("collector", &["--ring", ring.name(), "--macupd", &address]))
+        .refused("collector", &[&address, "in use", "--macupd"]);
+    let bad = ["--ring", ring.name(), "--macupd", "127.0.0.1:0", "--macupd-from", "2001:db8::/32"];
+    run(program("collector", &bad)).refused("collector", &["2001:db8::/32", "IPv4"]);
+    assert!(ring.files().is_empty());
+}

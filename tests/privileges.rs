@@ -1,0 +1,225 @@
+//! What the collector may still do once it listens, as the kernel tells it: /proc/PID/status of the running process. Needs
+//! root and network namespaces.
+#![forbid(unsafe_code)]
+
+use aw_tests::collect::stdout_of;
+use aw_tests::feed::{numbered_capture, reading_collector};
+use aw_tests::lan::Lan;
+use aw_tests::listening::quiet;
+use aw_tests::rig::{Run, public_copy, run, wait_until};
+use aw_tests::ring::Ring;
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+/// `nobody` on Debian, and a group that nobody is in.
+const NOBODY: &str = "65534";
+const GROUP: &str = "60123";
+
+/// CAP_NET_RAW, number 13 of linux/capability.h.
+const NET_RAW: &str = "0000000000002000";
+const NONE: &str = "0000000000000000";
+
+/// What the kernel says of each thread.
+fn threads(id: u32) -> Vec<BTreeMap<String, String>> {
+    let tasks = fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    let status = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")).unwrap());
+    let fields = |text: String| -> BTreeMap<String, String> {
+        let fields = text.lines().filter_map(|line| line.split_once(':'));
+        fields.map(|(name, value)| (name.to_owned(), words(value))).collect()
+    };
+    status.map(fields).collect()
+}
+
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[track_caller]
+fn assert_confined(id: u32, user: &str, group: &str, capabilities: &str) {
+    let threads = threads(id);
+    assert!(!threads.is_empty());
+    for status in threads {
+        for (field, expected) in [
+            ("Uid", [user; 4].join(" ")),
+            ("Gid", [group; 4].join(" ")),
+            ("Groups", String::new()),
+            ("CapInh", NONE.into()),
+            ("CapPrm", capabilities.into()),
+            ("CapEff", capabilities.into()),
+            ("CapBnd", NONE.into()),
+            ("CapAmb", NONE.into()),
+            ("NoNewPrivs", "1".into()),
+            ("Seccomp", "2".into()),
+        ] {
+            assert_eq!(status[field], expected, "{field} of {status:#?}");
+        }
+    }
+}
+
+fn send(lan: &Lan, from: &str, last: u8) {
+    let host = if from == "veth1" { &lan.there } else { &lan.here };
+    host.scapy(
+        from,
+        &format!(
+            "sendp(Ether(src='02:00:00:00:00:07', dst='ff:ff:ff:ff:ff:ff') / \
+             ARP(op=2, hwsrc='02:00:00:00:00:07', psrc='192.0.2.{last}'), iface='{from}')"
+        ),
+    );
+}
+
+#[track_caller]
+fn wait_for(ring: &Ring, last: u8) {
+    let line = format!(" veth0 0 02:00:00:00:00:07 192.0.2.{last} ARP_REP");
+    let read = || run(stdout_of(ring, &["--once", "--owner", NOBODY])).ok().stdout;
+    wait_until(&line, || read().contains(&line));
+}
+
+/// Started by root as another user: nothing is left but the capability to open an interface again, which is enough to do
+/// so, and to make a ring again that was deleted.
+#[test]
+fn root_becomes_another_user() {
+    let Some(lan) = Lan::new() else { return };
+    let ring = Ring::new();
+    let collector = quiet(&lan.here, &ring, &[], &["-u", NOBODY, "--group", GROUP]);
+    assert_confined(collector.id(), NOBODY, GROUP, NET_RAW);
+    let file = ring.path().metadata().unwrap();
+    assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (65534, 60123, 0o640));
+    send(&lan, "veth1", 1);
+    wait_for(&ring, 1);
+
+    lan.here.ip("link del veth0");
+    collector.stderr.wait_for("stopped listening on veth0");
+    lan.here.ip("link add veth0 type veth peer name veth9");
+    lan.here.ip("link set veth9 up");
+    lan.here.ip("link set veth0 up");
+    collector.stderr.wait_for("listening on veth0 again");
+    send(&lan, "veth9", 2);
+    wait_for(&ring, 2);
+
+    fs::remove_file(ring.path()).unwrap();
+    collector.stderr.wait_for("made again");
+    let file = ring.path().metadata().unwrap();
+    assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (65534, 60123, 0o640));
+    assert_confined(collector.id(), NOBODY, GROUP, NET_RAW);
+    assert_eq!(collector.stop().status.code(), Some(0));
+}
+
+/// A user's own group, where no other was asked for; with lines printed by a second thread.
+#[test]
+fn every_thread_is_confined() {
+    let Some(lan) = Lan::new() else { return };
+    let ring = Ring::new();
+    let mut command = lan.here.command(aw_tests::rig::binary("collector"));
+    command.args(["--ring", ring.name(), "-u", NOBODY, "--group", NOBODY, "veth0"]);
+    let collector = Run::start(command);
+    collector.stderr.wait_for("listening on veth0");
+    assert_eq!(threads(collector.id()).len(), 2);
+    assert_confined(collector.id(), NOBODY, NOBODY, NET_RAW);
+    send(&lan, "veth1", 3);
+    collector.stdout.wait_for("192.0.2.3 ARP_REP");
+    assert_eq!(collector.stop().status.code(), Some(0));
+}
+
+#[test]
+fn root_that_stays_root_has_no_more_rights_than_others() {
+    let Some(lan) = Lan::new() else { return };
+    let ring = Ring::new();
+    let collector = quiet(&lan.here, &ring, &[], &["-u", "root", "--group", GROUP]);
+    assert_confined(collector.id(), "0", GROUP, NET_RAW);
+    assert_eq!(collector.stop().status.code(), Some(0));
+    assert_eq!(ring.path().metadata().unwrap().gid().to_string(), GROUP);
+}
+
+/// Somebody else who has CAP_NET_RAW and nothing more.
+#[test]
+fn the_one_capability_is_enough() {
+    let Some(lan) = Lan::new() else { return };
+    let directory = public_copy(&["collector"]);
+    let path = directory.path().join("collector");
+    let ring = Ring::new();
+    let by = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
+    let capability = ["--inh-caps", "-all,+net_raw", "--ambient-caps", "-all,+net_raw"];
+    let mut command = lan.here.command(by[0]);
+    command.args(&by[1..]).args(capability).args(["--bounding-set", "-all,+net_raw"]);
+    command.arg(path).args(["-q", "--ring", ring.name(), "veth0"]);
+    let collector = Run::start(command);
+    collector.stderr.wait_for("listening on veth0");
+    let status = &threads(collector.id())[0];
+    assert_eq!((&*status["CapEff"], &*status["CapPrm"]), (NET_RAW, NET_RAW));
+    assert_eq!((&*status["CapInh"], &*status["CapAmb"]), (NONE, NONE));
+    assert_eq!((&*status["NoNewPrivs"], &*status["Seccomp"]), ("1", "2"));
+    send(&lan, "veth1", 4);
+    wait_for(&ring, 4);
+    assert_eq!(collector.stop().status.code(), Some(0));
+}
+
+/// A replay keeps nothing at all, whoever wrote the file.
+#[test]
+fn a_replay_keeps_no_capability() {
+    if !rustix::process::geteuid().is_root() {
+        return aw_tests::rig::skip("only root has something to give up");
+    }
+    let ring = Ring::new();
+    let mut replay = Run::start(reading_collector(&ring, &["-q", "-u", NOBODY, "--group", GROUP]));
+    let mut input = replay.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, &numbered_capture(1..4)).unwrap();
+    let owner = ["--once", "--owner", NOBODY];
+    wait_until("it reads", || {
+        ring.path().exists() && run(stdout_of(&ring, &owner)).stdout.lines().count() == 3
+    });
+    assert_confined(replay.id(), NOBODY, GROUP, NONE);
+    drop(input);
+    replay.finish().ok();
+}
+
+/// Who may not become another user says so; who asks for himself may.
+#[test]
+fn another_user_is_refused_to_those_who_may_not() {
+    if !rustix::process::geteuid().is_root() {
+        return aw_tests::rig::skip("only root can become somebody else");
+    }
+    let directory = public_copy(&["collector"]);
+    let ring = Ring::new();
+    let start = |user: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]);
+        command.arg(directory.path().join("collector"));
+        command.args(["--ring", ring.name(), "-q", "--read", "-", "-u", user]);
+        aw_tests::rig::run_with(command, &numbered_capture(1..4))
+    };
+    start("60001").refused("collector", &["60001", "permission denied", "start as root"]);
+    start("no-such-user-here").refused("collector", &["no-such-user-here", "no such user"]);
+    start(NOBODY).ok();
+    assert_eq!(
+        run(stdout_of(&ring, &["--once", "--owner", NOBODY])).ok().stdout.lines().count(),
+        3
+    );
+    run(stdout_of(&ring, &["--once"]))
+        .refused("aw-stdout", &["belongs to user id 65534", "--owner"]);
+}
+
+/// Landlock, from outside: the directory of the file of refused frames is open to the collector, and another one that
+/// takes its place is not, although its user may write there.
+#[test]
+fn files_elsewhere_cannot_be_opened() {
+    let Some(lan) = Lan::new() else { return };
+    let ring = Ring::new();
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("frames");
+    let snap = directory.join("bad.pcap");
+    fs::create_dir(&directory).unwrap();
+    let options = ["-u", "root", "--snap-malformed", snap.to_str().unwrap()];
+    let collector = quiet(&lan.here, &ring, &[], &options);
+    fs::remove_file(&snap).unwrap();
+    collector.signal(Signal::HUP);
+    wait_until("the file is made again", || snap.exists());
+    fs::rename(&directory, parent.path().join("old")).unwrap();
+    fs::create_dir(&directory).unwrap();
+    collector.signal(Signal::HUP);
+    collector.stderr.wait_for("bad.pcap: permission denied");
+    assert!(!snap.exists());
+    assert_eq!(collector.stop().status.code(), Some(0));
+}

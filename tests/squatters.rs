@@ -1,0 +1,159 @@
+//! Somebody else was there first: what another user laid in /dev/shm, or where a file of ours is to be, is not believed,
+//! followed or written to. Needs root, to be somebody else.
+#![forbid(unsafe_code)]
+
+use aw_tests::collect::{collect, stdout_of};
+use aw_tests::feed::{numbered_capture, numbered_lines, publish};
+use aw_tests::lan::Lan;
+use aw_tests::rig::{Finished, binary, program, public_copy, run};
+use aw_tests::ring::Ring;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
+use std::process::Command;
+
+const NOBODY: u32 = 65534;
+const ANOTHER: &str = "60001";
+
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        aw_tests::rig::skip("only root can be somebody else");
+    }
+    root
+}
+
+fn as_user(user: &str, program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
+    command.arg(program).args(arguments);
+    command
+}
+
+/// A ring that nobody made, which all may read.
+fn nobodys_ring(ring: &Ring) {
+    publish(ring, 1..4);
+    for file in ring.files() {
+        chown(&file, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    fs::set_permissions(ring.path(), Permissions::from_mode(0o644)).unwrap();
+}
+
+/// Neither root nor a third user believes it, unless told to; its owner does.
+#[test]
+fn a_ring_of_somebody_else_is_not_believed() {
+    if !is_root() {
+        return;
+    }
+    let directory = public_copy(&["aw-stdout", "collector"]);
+    let path = |name: &str| directory.path().join(name);
+    let ring = Ring::new();
+    nobodys_ring(&ring);
+    let name = ["--ring", ring.name()];
+    let stdout = |user: &str, more: &[&str]| {
+        run(as_user(user, &path("aw-stdout"), &[&name[..], &["--once"], more].concat()))
+    };
+    for user in ["0", ANOTHER] {
+        let finished =
+            stdout(user, &[]).refused("aw-stdout", &[ring.name(), "user id 65534", "--owner"]);
+        assert_eq!(finished.stdout, "");
+        stdout(user, &["--owner", "60002"]).refused("aw-stdout", &["user id 65534"]);
+        assert_eq!(stdout(user, &["--owner", "65534"]).ok().stdout, numbered_lines(1..4));
+        let stats = as_user(user, &path("collector"), &[&name[..], &["--stats"]].concat());
+        run(stats).refused("collector", &["user id 65534"]);
+        let stats =
+            as_user(user, &path("collector"), &[&name[..], &["--stats", "-u", "65534"]].concat());
+        assert!(run(stats).ok().stdout.contains("seen"));
+    }
+    assert_eq!(stdout("65534", &[]).ok().stdout, numbered_lines(1..4));
+
+    // Neither does the collector write to it, and says how to be rid of it; root may.
+    let before = fs::read(ring.path()).unwrap();
+    let refused =
+        |finished: Finished| drop(finished.refused("collector", &["user id 65534", "--remove"]));
+    refused(collect(&ring, &numbered_capture(4..5), &["-q", "-u", "root"]));
+    refused(collect(&ring, &numbered_capture(4..5), &["-q", "-u", ANOTHER]));
+    run(as_user(ANOTHER, &path("collector"), &[&name[..], &["--remove"]].concat()))
+        .refused("collector", &["user id 65534"]);
+    assert!(fs::read(ring.path()).unwrap() == before);
+    run(program("collector", &[&name[..], &["--remove"]].concat())).ok();
+    assert_eq!(ring.files(), Vec::<std::path::PathBuf>::new());
+}
+
+/// A lock of somebody else keeps nobody from being told so.
+#[test]
+fn a_lock_of_somebody_else_is_named() {
+    if !is_root() {
+        return;
+    }
+    let ring = Ring::new();
+    let lock = format!("{}.lock", ring.path().display());
+    fs::write(&lock, "").unwrap();
+    chown(&lock, Some(NOBODY), Some(NOBODY)).unwrap();
+    fs::set_permissions(&lock, Permissions::from_mode(0o600)).unwrap();
+    for user in ["root", ANOTHER] {
+        collect(&ring, &numbered_capture(1..2), &["-q", "-u", user])
+            .refused("collector", &[".lock", "user id 65534"]);
+    }
+}
+
+/// Files that the collector writes as root, in directories where others may write.
+#[test]
+fn links_and_files_of_others_are_not_written_to() {
+    if !is_root() {
+        return;
+    }
+    let Some(lan) = Lan::new() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o1777)).unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("victim"), "precious").unwrap();
+    symlink(at("victim"), at("link")).unwrap();
+    symlink(at("nowhere"), at("dangling")).unwrap();
+    fs::write(at("second"), "precious").unwrap();
+    fs::hard_link(at("second"), at("second name")).unwrap();
+    fs::write(at("foreign"), "theirs").unwrap();
+    chown(at("foreign"), Some(NOBODY), Some(NOBODY)).unwrap();
+    fs::set_permissions(at("foreign"), Permissions::from_mode(0o666)).unwrap();
+    for (name, why) in [
+        ("link", "it is a link"),
+        ("dangling", "it is a link"),
+        ("second", "more names"),
+        ("foreign", "user id 65534"),
+    ] {
+        for option in ["--pid", "--snap-malformed"] {
+            let ring = Ring::new();
+            let mut command = lan.here.command(binary("collector"));
+            command
+                .args(["-q", "--ring", ring.name(), "-u", "root", option])
+                .arg(at(name))
+                .arg("veth0");
+            run(command).refused("collector", &[name, why]);
+            assert!(ring.files().is_empty(), "{:?}", ring.files());
+        }
+    }
+    for (name, content) in [("victim", "precious"), ("second", "precious"), ("foreign", "theirs")] {
+        assert_eq!(fs::read_to_string(at(name)).unwrap(), content);
+    }
+    assert_eq!(at("foreign").metadata().unwrap().uid(), NOBODY);
+    assert!(!at("nowhere").exists());
+}
+
+/// A ring that vanished while a reader waits, and comes back as somebody else's.
+#[test]
+fn a_reader_does_not_follow_to_somebody_elses_ring() {
+    if !is_root() {
+        return;
+    }
+    let ring = Ring::new();
+    publish(&ring, 1..4);
+    let reader = aw_tests::rig::Run::start(stdout_of(&ring, &["--replay"]));
+    reader.stdout.wait_for_lines(3);
+    let other = Ring::new();
+    nobodys_ring(&other);
+    fs::rename(other.path(), ring.path()).unwrap();
+    let finished = reader.finish();
+    assert_eq!(finished.status.code(), Some(1));
+    assert!(finished.stderr.contains("user id 65534"), "{}", finished.stderr);
+    assert_eq!(finished.stdout, numbered_lines(1..4));
+}

@@ -1,0 +1,108 @@
+//! `make bench`: how fast this is, as a table of medians. Nothing here is a test: the machine decides.
+#![forbid(unsafe_code)]
+
+mod live;
+mod replay;
+mod ring;
+
+use std::{error::Error, path::PathBuf};
+
+use clap::{Parser, ValueEnum};
+
+/// Prints how fast ring, wake-up, replay, rate limit and live capture are: medians, with the range of all runs.
+#[derive(Parser)]
+struct Options {
+    /// What to measure; all, if nothing is named
+    sections: Vec<Section>,
+
+    /// Runs of each measurement
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+
+    /// Events in each run of the ring
+    #[arg(long, default_value_t = 200_000_000)]
+    events: u64,
+
+    /// Wake-ups in each run
+    #[arg(long, default_value_t = 5_000)]
+    wakes: u64,
+
+    /// Frames in the generated capture
+    #[arg(long, default_value_t = 2_000_000)]
+    frames: u64,
+
+    /// Frames a second of a live capture
+    #[arg(long, default_value_t = 200_000)]
+    rate: u64,
+
+    /// Seconds of each live capture
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Section {
+    /// Publishing to the ring, and through it
+    Ring,
+    /// From publishing to a reader that is awake
+    Wake,
+    /// Capture files, beside tcpdump
+    Replay,
+    /// What the rate limit costs
+    Limit,
+    /// A link between two network namespaces, beside tcpdump; needs root
+    Live,
+}
+
+/// What tcpdump needs to hear the same messages; ours is written otherwise, but lets as much through.
+const FILTER: &str = "arp or icmp6 or (vlan and (arp or icmp6))";
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome<()> {
+    let mut options = Options::parse();
+    if options.sections.is_empty() {
+        options.sections = Section::value_variants().to_vec();
+    }
+    println!("medians of {} runs, lowest and highest in brackets", options.runs);
+    for section in &options.sections {
+        match section {
+            Section::Ring => {
+                ring::publish(&options)?;
+                ring::through(&options, 1)?;
+                ring::through(&options, 3)?;
+            }
+            Section::Wake => ring::wake_up(&options)?,
+            Section::Replay => replay::beside_tcpdump(&options)?,
+            Section::Limit => replay::rate_limit(&options)?,
+            Section::Live => live::all(&options)?,
+        }
+    }
+    Ok(())
+}
+
+/// A binary of this build: they lie beside this one.
+fn binary(name: &str) -> PathBuf {
+    std::env::current_exe().unwrap_or_default().with_file_name(name)
+}
+
+/// Runs something so many times; gives for each of its figures the values of all runs.
+fn measure(runs: usize, mut once: impl FnMut() -> Outcome<Vec<f64>>) -> Outcome<Vec<Vec<f64>>> {
+    let mut figures: Vec<Vec<f64>> = Vec::new();
+    for _ in 0..runs {
+        for (index, value) in once()?.into_iter().enumerate() {
+            if figures.len() == index {
+                figures.push(Vec::new());
+            }
+            figures[index].push(value);
+        }
+    }
+    Ok(figures)
+}
+
+fn row(name: &str, values: &[f64], scale: f64, unit: &str) {
+    let mut values: Vec<f64> = values.iter().map(|value| value * scale).collect();
+    values.sort_by(f64::total_cmp);
+    let (low, median, high) = (values[0], values[values.len() / 2], values[values.len() - 1]);
+    println!("{name:56} {median:9.2} {unit:15} [{low:.2} .. {high:.2}]");
+}
