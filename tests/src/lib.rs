@@ -15,5 +15,6 @@ pub mod neighbor;
 pub mod refusals;
 pub mod rig;
 pub mod ring;
+pub mod rows;
 pub mod sample;
 pub mod seeds;
