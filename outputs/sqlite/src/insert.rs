@@ -12,11 +12,13 @@ use shm_layout::{Event, InterfaceName, Kind, MacAddr, Reader, RingName, Start, V
 /// Pairings that are remembered, for each costs a search otherwise. At most 6 MB.
 const PAIRINGS: usize = 1 << 16;
 
-/// Rows that are known to be there.
+/// Rows that are known to be there, and those that are going to be.
 #[derive(Default)]
 pub struct Insert {
     rings: Vec<Ring>,
     pairings: HashMap<(i64, MacAddr, IpAddr), i64>,
+    /// Pairing, time and origin of sightings, until the transaction's end: sorted, they touch each page once.
+    rows: Vec<(i64, i64, u8)>,
 }
 
 struct Ring {
@@ -69,11 +71,21 @@ impl Insert {
                 pairing
             }
         };
-        let insert = "INSERT OR IGNORE INTO sighting VALUES (?, ?, ?, 0)";
-        if database.prepare_cached(insert)?.execute(params![pairing, time, origin])? == 0 {
-            let again = "INSERT INTO sighting SELECT ?1, ?2, ?3, max(again) + 1 FROM sighting
-                WHERE pairing = ?1 AND time = ?2 AND origin = ?3";
-            database.prepare_cached(again)?.execute(params![pairing, time, origin])?;
+        self.rows.push((pairing, time, origin));
+        Ok(())
+    }
+
+    /// Writes the sightings. To be called before the end of the transaction.
+    pub fn finish(&mut self, database: &Connection) -> rusqlite::Result<()> {
+        self.rows.sort_unstable();
+        let mut insert =
+            database.prepare_cached("INSERT OR IGNORE INTO sighting VALUES (?, ?, ?, 0)")?;
+        for (pairing, time, origin) in self.rows.drain(..) {
+            if insert.execute(params![pairing, time, origin])? == 0 {
+                let again = "INSERT INTO sighting SELECT ?1, ?2, ?3, max(again) + 1 FROM sighting
+                    WHERE pairing = ?1 AND time = ?2 AND origin = ?3";
+                database.prepare_cached(again)?.execute(params![pairing, time, origin])?;
+            }
         }
         Ok(())
     }

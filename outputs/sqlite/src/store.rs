@@ -154,6 +154,7 @@ impl Store {
                 return Ok(open.import.is_some() || due.is_some());
             }
             let Some(before) = due else { return Ok(false) };
+            open.insert.finish(&open.database)?; // or a pairing that is new seems to have no rows
             retention.step(&open.database, &mut open.insert, before, rows)
         });
         self.retention = retention;
@@ -167,6 +168,7 @@ impl Store {
         let Some(open) = &self.open else { return Ok(()) };
         let place = open.file;
         self.with(|open| {
+            open.insert.finish(&open.database)?;
             open.database.execute_batch("COMMIT")?;
             open.import.iter_mut().for_each(Import::tell);
             Ok(())
