@@ -3,7 +3,7 @@
 # For a shell that does not know them yet: rustup's programs, and those that only root has in its path.
 export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 
-export PCAP INTERFACE
+export PCAP INTERFACE DATABASE
 
 .PHONY: help run test chaos bench fuzz lint build
 
@@ -11,6 +11,7 @@ help:
 	@echo 'make run                  listen on the default interface and show what is heard; Ctrl-C ends it'
 	@echo 'make run INTERFACE=eth0   the same on eth0'
 	@echo 'make run PCAP=lan.pcap    show what is in a capture file; needs no privileges'
+	@echo 'make run DATABASE=lan.db  the same, and keep it in lan.db, for aw-query'
 	@echo 'make test                 build, then run all tests; as root those with network namespaces too'
 	@echo 'make chaos                kill everything at random for ten minutes; SECONDS=60 SEED=7 for others'
 	@echo 'make bench                measure the speed'
@@ -20,7 +21,7 @@ help:
 
 build:
 	@contrib/setup.sh build
-	cargo build --release --bin collector --bin aw-stdout
+	cargo build --release --bin collector --bin aw-stdout --bin aw-sqlite --bin aw-query
 
 run: build
 	@contrib/run.sh
@@ -42,6 +43,7 @@ bench:
 	cargo build --release --workspace --bins
 	cargo run --release --package aw-tests --bin bench
 	cargo run --release --package aw-tests --bin latency
+	cargo run --release --package aw-tests --bin bench-history
 
 # What it finds that is new goes to target/, not to the seeds.
 SECONDS ?= 240

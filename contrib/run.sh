@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# make run: the collector and aw-stdout, on a ring of their own that goes when they end.
+# make run: the collector, aw-stdout and aw-sqlite, on a ring of their own that goes when they end.
 # PCAP=FILE: a capture file instead of a network. INTERFACE=NAME: that one instead of the default.
+# aw-sqlite keeps what is heard: in DATABASE=FILE, or in a file that goes with the ring.
 set -euo pipefail
 
 # Waits for a process to end, whatever signals come meanwhile; its exit status is then in `status`.
@@ -62,8 +63,26 @@ start() {
   child=$!
 }
 
+# aw-sqlite: what it keeps beside the database goes with us, and so does the database if none was named.
+state=$(mktemp -d) rows='' as_us=()
+((EUID != 0)) || as_us=(--user root) # who owns that directory, and most likely that of DATABASE
+trap 'rm -rf -- "$state"' EXIT
+keep_rows() {
+  set -m
+  setpriv --pdeathsig TERM "$programs/aw-sqlite" -m "$ring" --state-dir "$state" \
+    --database "${DATABASE:-$state/addrwatch.db}" "${as_us[@]}" "$@" </dev/null &
+  set +m
+  rows=$!
+}
+end_rows() {
+  [[ $rows ]] || return 0
+  kill "$rows" 2>/dev/null || true
+  await "$rows"
+  rows=''
+}
+
 if [[ ${PCAP-} ]]; then
-  trap remove_ring EXIT
+  trap 'remove_ring; rm -rf -- "$state"' EXIT
   # An event takes at least 58 bytes of a capture file; half a million events are the most to be held.
   slots=65536
   [[ ! -f $PCAP ]] || slots=$(($(stat -Lc %s -- "$PCAP") / 58))
@@ -71,7 +90,11 @@ if [[ ${PCAP-} ]]; then
   start "$programs/collector" -q --read="$PCAP" -m "$ring" -L "$slots"
   await "$child"
   replayed=$status
+  status=0
   if [[ ! $stopped && -e /dev/shm$ring ]]; then # a truncated file too, up to where it ends
+    keep_rows --once
+    await "$rows"
+    replayed=$((replayed | status))
     start "$programs/aw-stdout" --once -m "$ring"
     await "$child"
   fi
@@ -95,10 +118,12 @@ keeper=$! hold=${KEEPER[1]-} # bash forgets KEEPER as soon as it has ended
 until [[ $stopped || $ended || -e /dev/shm$ring || ! -d /proc/$keeper ]]; do sleep 0.05; done
 code=0
 if [[ ! $stopped && ! $ended && -e /dev/shm$ring ]]; then
+  keep_rows
   start "$programs/aw-stdout" --replay -m "$ring"
   [[ $stopped || $ended ]] || wait -n "$keeper" "$child" || code=$?
   tell_child
 fi
+end_rows
 [[ ! $hold ]] || exec {hold}>&-
 [[ ! $child ]] || await "$child"
 await "$keeper"

@@ -9,6 +9,7 @@ pub mod capture_file;
 pub mod collect;
 pub mod feed;
 pub mod frames;
+pub mod history;
 pub mod lan;
 pub mod listening;
 pub mod neighbor;

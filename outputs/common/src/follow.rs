@@ -72,6 +72,9 @@ fn serve<S: Sink>(
         }
         if options.once {
             outlet.finish()?;
+            if outlet.rest()? {
+                continue;
+            }
             return outlet.all_delivered();
         }
         wait(sources, outlet);

@@ -75,6 +75,13 @@ pub trait Sink {
     /// after [`Plan::batch`] events, and before the end.
     fn idle(&mut self) -> Result;
 
+    /// Does some of what is not urgent: called when everything is delivered, at least twice a second.
+    /// Tells whether there is more of it to do at once. It takes some tens of milliseconds at most,
+    /// for events wait meanwhile.
+    fn rest(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Opens its files anew (SIGHUP: they were renamed by whoever rotates logs).
     fn reopen(&mut self) -> Result {
         Ok(())

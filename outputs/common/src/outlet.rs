@@ -157,11 +157,19 @@ impl<'a, S: Sink> Outlet<'a, S> {
         {
             self.deliver()?;
         }
-        let more = self.drain()?;
+        let more = self.drain()? || (idle && self.rest()?);
         if self.saved.elapsed() >= SAVE {
             self.save()?;
         }
         Ok(more)
+    }
+
+    /// Lets the sink do what is not urgent, if it has confirmed all; tells whether there is more.
+    pub fn rest(&mut self) -> Result<bool, Error> {
+        if !self.pending.is_empty() || !matches!(self.way, Way::Direct) {
+            return Ok(false);
+        }
+        self.sink.rest().or_else(|fault| self.fail(fault).map(|()| false))
     }
 
     /// How long `work` can wait.

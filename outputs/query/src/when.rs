@@ -1,0 +1,190 @@
+//! What people write for a time: `2026-11-20 14:05`, `14:05`, `yesterday`, `2h30m`, `@1700000000`. No
+//! clock: now is an argument, and its zone is that of all times without one.
+
+use jiff::{SignedDuration, Timestamp, ToSpan, Zoned, civil};
+use shm_layout::UnixTime;
+
+/// What a text names: a moment, or a minute or day as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct When {
+    /// Its first moment.
+    pub from: UnixTime,
+    /// The first one after it; the same, if it is a moment.
+    pub to: UnixTime,
+}
+
+/// For the help of each option that takes one.
+pub const FORMS: &str = "\
+Times: '2026-11-20 14:05', with seconds, fractions, and Z or +01:00 if wanted; 2026-11-20; 14:05 (today);
+now, today, yesterday, 'yesterday 14:05'; 90s, 30m, 2h, 1d, 1w or 1h30m ago; @1700000000 (seconds since 1970).
+Without an offset they are in the zone of TZ or of this machine. --to a day or minute includes all of it.";
+
+const BAD: &str = "is no time such as '2026-11-20 14:05', 14:05, yesterday or 2h";
+
+/// Reads a time.
+pub fn parse(text: &str, now: &Zoned) -> Result<When, &'static str> {
+    let text = text.trim();
+    if let Some(seconds) = text.strip_prefix('@') {
+        let seconds = seconds.parse().map_err(|_| BAD)?;
+        return Timestamp::from_second(seconds).map(|time| span(time, 1.second())).map_err(|_| BAD);
+    }
+    if let Some(then) = ago(text, now) {
+        return Ok(span(then.timestamp(), 0.seconds()));
+    }
+    let (day, time) = match text.split_once([' ', 'T']).filter(|(day, _)| !day.contains(':')) {
+        Some((day, time)) => (day_of(day, now).ok_or(BAD)?, Some(time.trim())),
+        None => match day_of(text, now) {
+            Some(day) => (day, None),
+            None => (now.date(), Some(text)),
+        },
+    };
+    let Some(time) = time else { return whole_day(day, now).ok_or(BAD) };
+    let (time, offset) = split_offset(time);
+    let clock: civil::Time =
+        if time.contains(':') { time.parse().map_err(|_| BAD)? } else { return Err(BAD) };
+    let then = match offset {
+        Some(offset) => format!("{day}T{clock}{offset}").parse::<Timestamp>(),
+        None => {
+            day.to_datetime(clock).to_zoned(now.time_zone().clone()).map(|then| then.timestamp())
+        }
+    };
+    let long = match time.matches(':').count() {
+        1 => 1.minute(),
+        _ if time.contains('.') => 0.seconds(),
+        _ => 1.second(),
+    };
+    then.map(|then| span(then, long)).map_err(|_| BAD)
+}
+
+fn span(from: Timestamp, long: jiff::Span) -> When {
+    let nanos = |time: Timestamp| {
+        let nanos = time.as_nanosecond().clamp(i64::MIN.into(), i64::MAX.into());
+        UnixTime::from_nanos(nanos as i64)
+    };
+    When { from: nanos(from), to: nanos(from.checked_add(long).unwrap_or(Timestamp::MAX)) }
+}
+
+fn day_of(text: &str, now: &Zoned) -> Option<civil::Date> {
+    match text {
+        "today" => Some(now.date()),
+        "yesterday" => now.date().yesterday().ok(),
+        _ if text.contains('-') => text.parse().ok(),
+        _ => None,
+    }
+}
+
+/// From its first moment to the next one's: 23 to 25 hours.
+fn whole_day(day: civil::Date, now: &Zoned) -> Option<When> {
+    let begin = |day: civil::Date| day.to_zoned(now.time_zone().clone()).ok();
+    let (from, to) = (begin(day)?, begin(day.tomorrow().ok()?)?);
+    let to = span(to.timestamp(), 0.seconds()).from;
+    Some(When { to, ..span(from.timestamp(), 0.seconds()) })
+}
+
+/// `14:05:00+01:00` into its time and its offset.
+fn split_offset(text: &str) -> (&str, Option<&str>) {
+    match text.find(['Z', 'z', '+', '-']) {
+        Some(at) => (text[..at].trim_end(), Some(&text[at..])),
+        None => (text, None),
+    }
+}
+
+/// `1h30m`, `1h30m ago`, `-1h30m`: so long before now. A day is 24 hours here.
+fn ago(text: &str, now: &Zoned) -> Option<Zoned> {
+    if text == "now" {
+        return Some(now.clone());
+    }
+    let mut rest = text.strip_suffix("ago").unwrap_or(text).trim_end();
+    rest = rest.strip_prefix('-').unwrap_or(rest);
+    let mut all: i64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: i64 = rest[..digits].parse().ok()?;
+        rest = rest[digits..].trim_start();
+        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let unit = match &rest[..letters] {
+            "s" | "sec" | "second" | "seconds" => 1,
+            "m" | "min" | "minute" | "minutes" => 60,
+            "h" | "hour" | "hours" => 3600,
+            "d" | "day" | "days" => 86_400,
+            "w" | "week" | "weeks" => 604_800,
+            _ => return None,
+        };
+        all = all.checked_add(number.checked_mul(unit)?)?;
+        rest = rest[letters..].trim_start();
+    }
+    (all > 0).then(|| now.checked_sub(SignedDuration::from_secs(all)).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a zone of its own rules, so that the test needs no files: an hour ahead, two in summer.
+    fn now() -> Zoned {
+        let zone = jiff::tz::TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        "2026-11-22T14:05:30Z".parse::<Timestamp>().unwrap().to_zoned(zone)
+    }
+
+    fn told(text: &str) -> Result<String, &'static str> {
+        let show = |time: UnixTime| Timestamp::from_nanosecond(time.as_nanos().into()).unwrap();
+        let When { from, to } = parse(text, &now())?;
+        let seconds = (to.as_nanos() - from.as_nanos()) / 1_000_000_000;
+        Ok(format!("{} {seconds}", show(from)))
+    }
+
+    #[test]
+    fn times() {
+        for (text, expected) in [
+            ("now", "2026-11-22T14:05:30Z 0"),
+            ("2026-11-20 14:05", "2026-11-20T13:05:00Z 60"),
+            ("2026-11-20T14:05:07", "2026-11-20T13:05:07Z 1"),
+            ("2026-11-20 14:05:07.25", "2026-11-20T13:05:07.25Z 0"),
+            ("2026-11-20 14:05Z", "2026-11-20T14:05:00Z 60"),
+            ("2026-11-20T14:05:00-08:00", "2026-11-20T22:05:00Z 1"),
+            ("2026-11-20 14:05 +02:00", "2026-11-20T12:05:00Z 60"),
+            ("2026-11-20", "2026-11-19T23:00:00Z 86400"),
+            ("2026-10-25", "2026-10-24T22:00:00Z 90000"), // the clocks went back
+            ("2026-03-29 02:30", "2026-03-29T01:30:00Z 60"), // there was no such time
+            ("14:05", "2026-11-22T13:05:00Z 60"),
+            ("today", "2026-11-21T23:00:00Z 86400"),
+            ("yesterday 23:59:59", "2026-11-21T22:59:59Z 1"),
+            ("1h30m", "2026-11-22T12:35:30Z 0"),
+            ("2 days ago", "2026-11-20T14:05:30Z 0"),
+            ("-90s", "2026-11-22T14:04:00Z 0"),
+            ("@1700000000", "2023-11-14T22:13:20Z 1"),
+        ] {
+            assert_eq!(told(text).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn nonsense() {
+        for text in [
+            "",
+            " ",
+            "never",
+            "14",
+            "1405",
+            "25:00",
+            "2026-13-01",
+            "2026-11-20 noon",
+            "@",
+            "@x",
+            "1y",
+            "h",
+            "0s",
+            "ago",
+            "99999999999999999999d",
+            "9999999999999d",
+            "14:05 CET",
+            "2026-11-20T",
+            "é",
+            "1hé",
+            "today yesterday",
+            "@99999999999999",
+        ] {
+            assert_eq!(told(text), Err(BAD), "{text}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! From an event to its rows: the place and the pairing that it belongs to, and the sighting.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use aw_output::Entry;
+use rusqlite::{Connection, OptionalExtension, params};
+use shm_layout::{Event, InterfaceName, Kind, MacAddr, Reader, RingName, Start, VlanId};
+
+/// The origin of a router's report, after addrwatch's own.
+const MACUPD: u8 = 6;
+
+/// Pairings that are remembered, for each costs a search otherwise. At most 6 MB.
+const PAIRINGS: usize = 1 << 16;
+
+/// Rows that are known to be there, and those that are going to be.
+#[derive(Default)]
+pub struct Insert {
+    rings: Vec<Ring>,
+    pairings: HashMap<(i64, MacAddr, IpAddr), i64>,
+    /// Pairing, time and origin of sightings, until the transaction's end: sorted, they touch each page once.
+    rows: Vec<(i64, i64, u8)>,
+}
+
+struct Ring {
+    name: RingName,
+    host: String,
+    places: HashMap<(InterfaceName, VlanId, VlanId, Ipv4Addr), i64>,
+}
+
+/// A sighting, as every table can tell it.
+pub struct Sighting {
+    pub place: i64,
+    pub mac: MacAddr,
+    pub ip: IpAddr,
+    /// Nanoseconds since 1970.
+    pub time: i64,
+    pub origin: u8,
+}
+
+impl Insert {
+    /// Some pairings are gone.
+    pub fn forget(&mut self) {
+        self.pairings.clear();
+    }
+
+    pub fn event(&mut self, database: &Connection, entry: &Entry) -> rusqlite::Result<()> {
+        let event = &entry.event;
+        let place = self.place_of(database, entry.ring, event)?;
+        let origin = match event.kind {
+            Kind::Pairing(origin) => origin as u8,
+            Kind::MacUpd => MACUPD,
+        };
+        let (mac, ip, time) = (event.mac, event.ip(), event.time.as_nanos());
+        let sighting = Sighting { place, mac, ip, time, origin };
+        self.sighting(database, &sighting, || event.ip_text().to_string())
+    }
+
+    /// Adds a sighting; `text` is its address as addrwatch writes it.
+    pub fn sighting(
+        &mut self,
+        database: &Connection,
+        sighting: &Sighting,
+        text: impl FnOnce() -> String,
+    ) -> rusqlite::Result<()> {
+        let Sighting { place, mac, ip, time, origin } = *sighting;
+        let pairing = match self.pairings.get(&(place, mac, ip)) {
+            Some(pairing) => *pairing,
+            None => {
+                let pairing = pairing(database, sighting, &text())?;
+                if self.pairings.len() >= PAIRINGS {
+                    self.pairings.clear();
+                }
+                self.pairings.insert((place, mac, ip), pairing);
+                pairing
+            }
+        };
+        self.rows.push((pairing, time, origin));
+        Ok(())
+    }
+
+    /// Writes the sightings. To be called before the end of the transaction.
+    pub fn finish(&mut self, database: &Connection) -> rusqlite::Result<()> {
+        self.rows.sort_unstable();
+        let mut insert =
+            database.prepare_cached("INSERT OR IGNORE INTO sighting VALUES (?, ?, ?, 0)")?;
+        for (pairing, time, origin) in self.rows.drain(..) {
+            if insert.execute(params![pairing, time, origin])? == 0 {
+                let again = "INSERT INTO sighting SELECT ?1, ?2, ?3, max(again) + 1 FROM sighting
+                    WHERE pairing = ?1 AND time = ?2 AND origin = ?3";
+                database.prepare_cached(again)?.execute(params![pairing, time, origin])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn place_of(
+        &mut self,
+        database: &Connection,
+        ring: &RingName,
+        event: &Event,
+    ) -> rusqlite::Result<i64> {
+        let index = match self.rings.iter().position(|known| known.name == *ring) {
+            Some(index) => index,
+            None => {
+                let (name, host) = (ring.clone(), host_of(ring));
+                self.rings.push(Ring { name, host, places: HashMap::new() });
+                self.rings.len() - 1
+            }
+        };
+        let Ring { name, host, places } = &mut self.rings[index];
+        let Event { interface, vlan, outer_vlan, router, .. } = *event;
+        let key = (interface, vlan, outer_vlan, router);
+        if let Some(place) = places.get(&key) {
+            return Ok(*place);
+        }
+        let from = Some(router).filter(|router| !router.is_unspecified());
+        let router = from.map(|router| router.to_string()).unwrap_or_default();
+        let vlans = [vlan, outer_vlan].map(|vlan| i64::from(vlan.get()));
+        let id = place(database, [host, name.as_str(), interface.as_str(), &router], vlans)?;
+        places.insert(key, id);
+        Ok(id)
+    }
+}
+
+/// The number of a place: host, ring, interface and router; VLAN and outer VLAN.
+pub fn place(
+    database: &Connection,
+    [host, ring, interface, router]: [&str; 4],
+    [vlan, outer_vlan]: [i64; 2],
+) -> rusqlite::Result<i64> {
+    let row = params![host, ring, interface, vlan, outer_vlan, router];
+    let insert = "INSERT OR IGNORE INTO place (host, ring, interface, vlan, outer_vlan, router)
+        VALUES (?, ?, ?, ?, ?, ?)";
+    database.prepare_cached(insert)?.execute(row)?;
+    let select = "SELECT id FROM place WHERE host = ? AND ring = ? AND interface = ? AND vlan = ?
+        AND outer_vlan = ? AND router = ?";
+    database.prepare_cached(select)?.query_row(row, |row| row.get(0))
+}
+
+fn pairing(database: &Connection, sighting: &Sighting, text: &str) -> rusqlite::Result<i64> {
+    let Sighting { place, mac, ip, .. } = *sighting;
+    let bytes: &[u8] = match &ip {
+        IpAddr::V4(ip) => &ip.octets(),
+        IpAddr::V6(ip) => &ip.octets(),
+    };
+    let mac = mac_number(mac);
+    let select = "SELECT id FROM pairing WHERE address = ? AND mac = ? AND place = ?";
+    let known =
+        database.prepare_cached(select)?.query_row(params![bytes, mac, place], |row| row.get(0));
+    if let Some(known) = known.optional()? {
+        return Ok(known);
+    }
+    let insert = "INSERT INTO pairing (address, mac, place, ip) VALUES (?, ?, ?, ?)";
+    database.prepare_cached(insert)?.insert(params![bytes, mac, place, text])
+}
+
+fn mac_number(mac: MacAddr) -> i64 {
+    mac.octets().iter().fold(0, |number, byte| number << 8 | i64::from(*byte))
+}
+
+/// The collector's host, as its ring has it; this machine, if the ring has gone meanwhile. Who may
+/// write the ring was asked by whoever read the event.
+fn host_of(ring: &RingName) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let owner = std::fs::metadata(ring.path()).map(|file| file.uid());
+    let owners: Vec<u32> = owner.into_iter().collect();
+    match Reader::attach_to(ring, &owners, Start::Now) {
+        Ok(reader) => reader.host(),
+        Err(_) => this_host(),
+    }
+}
+
+pub fn this_host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,239 @@
+//! The database as the run loop sees it: rows and accounts in one transaction, which `idle` commits.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::ErrorKind,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::PathBuf,
+    time::Duration,
+};
+
+use aw_output::{Account, Entry, Error, Fault, Ledger, Result, Sink, failed};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use shm_layout::RingName;
+
+use crate::{
+    import::Import,
+    insert::Insert,
+    retention::Retention,
+    schema::{self, Refused, TableName},
+};
+
+/// How long another program may hold the lock before events go to the spool: the ring waits for nobody.
+const BUSY: Duration = Duration::from_millis(200);
+
+/// What the command line says of the database.
+pub struct Settings {
+    pub path: PathBuf,
+    pub table: TableName,
+    /// Days for which sightings are kept.
+    pub retention: Option<u32>,
+}
+
+pub struct Store {
+    settings: Settings,
+    /// None: to be opened, at first and after a failure, which takes back what was not committed.
+    open: Option<Open>,
+    retention: Retention,
+}
+
+/// An open database. What it remembers goes with it when a transaction is taken back.
+pub struct Open {
+    pub database: Connection,
+    /// Device and inode, to notice that somebody moved it away.
+    file: (u64, u64),
+    pub insert: Insert,
+    import: Option<Import>,
+}
+
+impl Store {
+    /// Opens the database, as far as it can be: what may be better later is no reason to end.
+    pub fn new(settings: Settings) -> std::result::Result<Store, Error> {
+        let directory = settings.path.parent().filter(|directory| !directory.is_dir());
+        if let Some(directory) = directory {
+            return Err(failed(format_args!(
+                "open {}: there is no directory {} (make it, or choose another with --database)",
+                settings.path.display(),
+                directory.display()
+            )));
+        }
+        let retention = Retention::new(settings.retention);
+        let mut store = Store { settings, open: None, retention };
+        match store.open() {
+            Ok(open) => store.open = Some(open),
+            Err(Refused::Foreign(why)) => return Err(failed(store.named(&why))),
+            Err(Refused::Sqlite(_)) => {} // the run loop will meet it, and go on
+        }
+        Ok(store)
+    }
+
+    fn open(&self) -> std::result::Result<Open, Refused> {
+        let Settings { path, table, .. } = &self.settings;
+        // Who was where is nobody's business but the group's. SQLite takes the mode for its other files.
+        match OpenOptions::new().write(true).create_new(true).mode(0o640).open(path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                let error = std::io::Error::new(error.kind(), error);
+                return Err(rusqlite::Error::ToSqlConversionFailure(error.into()).into());
+            }
+            _ => {}
+        }
+        let mut database = Connection::open(path)?;
+        database.busy_timeout(BUSY)?;
+        database.set_prepared_statement_cache_capacity(32);
+        database.execute_batch(schema::SESSION)?;
+        schema::prepare(&mut database, table)?;
+        let import = Import::find(&database, table)?;
+        let file = place_of(path).unwrap_or_default();
+        Ok(Open { database, file, insert: Insert::default(), import })
+    }
+
+    fn named(&self, why: &str) -> String {
+        format!("use {}: {why}", self.settings.path.display())
+    }
+
+    /// Does something in the transaction that `idle` commits.
+    fn with<T>(&mut self, act: impl FnOnce(&mut Open) -> rusqlite::Result<T>) -> Result<T> {
+        let opened = match self.open.take() {
+            Some(open) => Ok(open),
+            None => self.open(),
+        };
+        let mut open = match opened {
+            Ok(open) => open,
+            Err(Refused::Foreign(why)) => return Err(Fault::Down(self.named(&why))),
+            Err(Refused::Sqlite(error)) => return Err(self.down(error)),
+        };
+        let done = || {
+            if open.database.is_autocommit() {
+                open.database.execute_batch("BEGIN IMMEDIATE")?;
+            }
+            act(&mut open)
+        };
+        match done() {
+            Ok(value) => {
+                self.open = Some(open);
+                Ok(value)
+            }
+            Err(error) => {
+                self.retention.begin_again();
+                Err(self.down(error)) // and what was not committed goes with the connection
+            }
+        }
+    }
+
+    fn down(&self, error: rusqlite::Error) -> Fault {
+        let help = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => " (make room on its disk)",
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => " (by another program)",
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                " (let this program's user write the file and its directory)"
+            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                " (move it away with its -wal, or repair it with sqlite3's .recover)"
+            }
+            _ => "",
+        };
+        let path = self.settings.path.display();
+        Fault::Down(format!("write {path}: {error}{help}"))
+    }
+
+    /// A piece of what is to be done beside events: carrying over an old table, and forgetting. Tells
+    /// whether there is more.
+    fn chore(&mut self, rows: usize) -> Result<bool> {
+        let due = self.retention.due();
+        let importing = self.open.as_ref().is_none_or(|open| open.import.is_some());
+        if due.is_none() && !importing {
+            return Ok(false);
+        }
+        let mut retention = std::mem::take(&mut self.retention);
+        let table = self.settings.table.clone();
+        let done = self.with(|open| {
+            if let Some(mut import) = open.import.take() {
+                if import.step(&open.database, &mut open.insert, &table, rows)? {
+                    open.import = Some(import);
+                }
+                return Ok(open.import.is_some() || due.is_some());
+            }
+            let Some(before) = due else { return Ok(false) };
+            open.insert.finish(&open.database)?; // or a pairing that is new seems to have no rows
+            retention.step(&open.database, &mut open.insert, before, rows)
+        });
+        self.retention = retention;
+        if done.is_err() {
+            self.retention.begin_again();
+        }
+        done
+    }
+
+    fn commit(&mut self) -> Result {
+        let Some(open) = &self.open else { return Ok(()) };
+        let place = open.file;
+        self.with(|open| {
+            open.insert.finish(&open.database)?;
+            open.database.execute_batch("COMMIT")?;
+            open.import.iter_mut().for_each(Import::tell);
+            Ok(())
+        })?;
+        // Somebody moved it away, or put another in its place: the next rows go to what has the name.
+        // The log beside it has kept its name, so what it holds must be in the file that goes.
+        if place_of(&self.settings.path) != Some(place)
+            && let Some(open) = self.open.take()
+            && let Err(error) = open.database.execute_batch("PRAGMA wal_checkpoint(truncate)")
+        {
+            return Err(self.down(error));
+        }
+        Ok(())
+    }
+}
+
+/// Rows of an old table, or to be forgotten, that are dealt with in one go where events come all the
+/// time, and where none come: some milliseconds, and some tens of them.
+const SMALL: usize = 1000;
+const LARGE: usize = 10_000;
+
+impl Sink for Store {
+    fn put(&mut self, entry: &Entry) -> Result {
+        self.with(|open| open.insert.event(&open.database, entry))
+    }
+
+    fn idle(&mut self) -> Result {
+        self.chore(SMALL)?;
+        self.commit()
+    }
+
+    fn rest(&mut self) -> Result<bool> {
+        let more = self.chore(LARGE)?;
+        if self.open.as_ref().is_some_and(|open| !open.database.is_autocommit()) {
+            self.commit()?;
+        }
+        Ok(more)
+    }
+
+    fn ledger(&mut self) -> Option<&mut dyn Ledger> {
+        Some(self)
+    }
+}
+
+impl Ledger for Store {
+    fn load(&mut self, ring: &RingName) -> Result<Option<Account>> {
+        let select =
+            "SELECT generation, began, delivered, lost, skipped FROM account WHERE ring = ?";
+        self.with(|open| {
+            let account = open.database.query_row(select, [ring.as_str()], |row| {
+                let columns = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
+                Ok(Account::from_columns(columns))
+            });
+            account.optional()
+        })
+    }
+
+    fn store(&mut self, ring: &RingName, account: &Account) -> Result {
+        let [generation, began, delivered, lost, skipped] = account.columns();
+        let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
+        let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";
+        self.with(|open| open.database.prepare_cached(replace)?.execute(row).map(drop))
+    }
+}
+
+fn place_of(path: &std::path::Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}

@@ -1,0 +1,291 @@
+//! `aw-query`: who had an address, and when; from what `aw-sqlite` kept of frames that a collector heard.
+#![forbid(unsafe_code)]
+
+use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at};
+use aw_tests::collect::{collect, json};
+use aw_tests::feed::publish;
+use aw_tests::frames::{Arp, DOT1Q, Ethernet, station};
+use aw_tests::history::{History, addrwatch_database};
+use aw_tests::rig::{Finished, program, run, skip, wait_until};
+use aw_tests::ring::Ring;
+use serde_json::Value;
+use std::fs::{self, File, Permissions};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{FileExt, PermissionsExt, chown};
+
+/// 2026-11-20 14:00 UTC.
+const BEGIN: u32 = 1_795_183_200;
+
+const ADDRESS: &str = "10.1.2.3";
+
+/// What was seen: seconds after the beginning, MAC, last number of the address 10.1.2., VLAN.
+type Seen = (u32, u32, u8, u16);
+
+/// A history of this.
+fn history(seen: &[Seen]) -> History {
+    let (ring, history) = (Ring::new(), History::new());
+    let mut capture = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
+    for (seconds, mac, address, vlan) in seen {
+        let (mac, ip) = (station(*mac), Ipv4Addr::new(10, 1, 2, *address));
+        let mut ethernet = Ethernet::from(mac);
+        if *vlan > 0 {
+            ethernet = ethernet.tag(DOT1Q, *vlan);
+        }
+        let frame = Arp::request(mac, ip, [10, 1, 2, 254].into()).on(&ethernet);
+        capture.packet(at(BEGIN + seconds), &frame).unwrap();
+    }
+    collect(&ring, &capture.finish().unwrap(), &["-q", "--as", "eth0", "--hostname", "here"]).ok();
+    run(history.command(&ring, &["--once"])).ok();
+    history
+}
+
+/// One device for a day, every five minutes; another takes over at 15:00; and it is back at 17:00.
+fn handover() -> History {
+    let step = 300;
+    let mut seen: Vec<Seen> = Vec::new();
+    seen.extend((0..12).map(|n| (n * step, 1, 3, 0)));
+    seen.extend((12..36).map(|n| (n * step, 2, 3, 0)));
+    seen.extend((36..48).map(|n| (n * step, 1, 3, 0)));
+    seen.push((100, 1, 4, 7));
+    history(&seen)
+}
+
+fn rows(finished: Finished) -> Vec<Value> {
+    finished.ok().stdout.lines().map(json).collect()
+}
+
+/// Some fields of all rows.
+fn fields(history: &History, arguments: &[&str], names: &[&str]) -> Vec<String> {
+    let rows = rows(run(history.query(&[arguments, &["--format", "json"]].concat())));
+    let field = |row: &Value, name: &&str| match &row[name] {
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    };
+    let line =
+        |row: &Value| names.iter().map(|name| field(row, name)).collect::<Vec<_>>().join(" ");
+    rows.iter().map(line).collect()
+}
+
+#[test]
+fn who_had_it() {
+    let history = handover();
+    let who = |time: &str| {
+        let at = format!("2026-11-20 {time}");
+        let names = ["mac", "how_sure", "seconds_before", "seconds_after", "interface", "vlan"];
+        fields(&history, &["who", ADDRESS, "--at", &at], &names)
+    };
+    assert_eq!(who("14:32:00"), ["02:00:00:00:00:01 sure 120 180 eth0 0"]);
+    assert_eq!(who("15:30:00"), ["02:00:00:00:00:02 sure 0 300 eth0 0"]);
+    assert_eq!(
+        who("14:58:00"),
+        ["02:00:00:00:00:02 changed null 120 eth0 0", "02:00:00:00:00:01 changed 180 7320 eth0 0"]
+    );
+    assert_eq!(who("13:59:59"), ["02:00:00:00:00:01 one-sided null 1 eth0 0"]);
+    assert_eq!(who("23:00"), ["02:00:00:00:00:01 one-sided 18300 null eth0 0"]);
+    let ip = fields(&history, &["ip", ADDRESS, "--at", "2026-11-20 14:32"], &["mac", "how_sure"]);
+    assert_eq!(ip, ["02:00:00:00:00:01 sure"]);
+    let text = run(history.query(&["who", ADDRESS, "--at", "2026-11-20 14:32"])).ok().stdout;
+    assert_eq!(
+        text,
+        "MAC                SEEN BEFORE                 SEEN AFTER                  HOW SURE  WHY                                        INTERFACE  VLAN\n\
+         02:00:00:00:00:01  2026-11-20 14:30:00 +00:00  2026-11-20 14:35:00 +00:00  sure      seen 2 min 0 s before and 3 min 0 s after  eth0       0\n"
+    );
+}
+
+/// Two that share an address have a span each, and who had it is contested.
+#[test]
+fn two_at_once() {
+    let seen: Vec<Seen> = (0..200).map(|n| (n * 10, 1 + n % 2, 3, 0)).collect();
+    let history = history(&seen);
+    let at = ["who", ADDRESS, "--at", "2026-11-20 14:10:05"];
+    assert_eq!(
+        fields(&history, &at, &["mac", "how_sure", "others"]),
+        ["02:00:00:00:00:01 contested 1", "02:00:00:00:00:02 contested 1"]
+    );
+    let spans = fields(&history, &["ip", ADDRESS], &["mac", "count"]);
+    assert_eq!(spans, ["02:00:00:00:00:01 100", "02:00:00:00:00:02 100"]);
+}
+
+#[test]
+fn spans() {
+    let history = handover();
+    let names = ["mac", "first_seen", "last_seen", "count"];
+    let time = |text: &str| format!("2026-11-20T{text}:00.000000000+00:00");
+    let [a, b, c, d, e, f] = ["14:00", "14:55", "15:00", "16:55", "17:00", "17:55"].map(time);
+    let [one, two] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
+    let all =
+        [format!("{one} {a} {b} 12"), format!("{two} {c} {d} 24"), format!("{one} {e} {f} 12")];
+    assert_eq!(fields(&history, &["ip", ADDRESS], &names), all);
+    let part = ["ip", ADDRESS, "--from", "2026-11-20 15:00", "--to", "2026-11-20 16:54"];
+    let last = time("16:50");
+    assert_eq!(fields(&history, &part, &names), [format!("{two} {c} {last} 23")]);
+    let [of_two, of_one] = [two, "0200.0000.0001"]
+        .map(|mac| fields(&history, &["mac", mac], &["address", "count", "vlan"]));
+    assert_eq!(of_two, ["10.1.2.3 24 0"]);
+    assert_eq!(of_one, ["10.1.2.3 12 0", "10.1.2.4 1 7", "10.1.2.3 12 0"]);
+    let devices = fields(&history, &["devices"], &["mac", "count", "addresses"]);
+    assert_eq!(
+        devices,
+        [format!("{one} 25 [\"10.1.2.3\",\"10.1.2.4\"]"), format!("{two} 24 [\"10.1.2.3\"]")]
+    );
+}
+
+#[test]
+fn changes() {
+    let history = handover();
+    let names = ["change", "address", "mac", "before"];
+    let [one, two] = ["02:00:00:00:00:01", "02:00:00:00:00:02"];
+    let new = [format!("new 10.1.2.3 {one} null"), format!("new 10.1.2.4 {one} null")];
+    let changed =
+        [format!("changed 10.1.2.3 {two} {one}"), format!("changed 10.1.2.3 {one} {two}")];
+    let all = fields(&history, &["changes"], &names);
+    assert_eq!(all, [&new[..], &changed[..]].concat());
+    let since = |time: &str| fields(&history, &["changes", "--since", time], &names);
+    assert_eq!(since("2026-11-20 14:30"), changed);
+    assert_eq!(since("2026-11-20 15:00"), changed);
+    assert_eq!(since("2026-11-20 15:00:01"), changed[1..]);
+    let until = ["changes", "--from", "2026-11-20 14:30", "--to", "2026-11-20 16:00"];
+    assert_eq!(fields(&history, &until, &names), changed[..1]);
+}
+
+/// What is in each VLAN has nothing to do with the other.
+#[test]
+fn networks() {
+    let seen: Vec<Seen> = (0..10).flat_map(|n| [(n * 60, 1, 3, 0), (n * 60, 2, 3, 5)]).collect();
+    let history = history(&seen);
+    let names = ["mac", "how_sure", "vlan", "host"];
+    let at = ["who", ADDRESS, "--at", "2026-11-20 14:05:30"];
+    let mut who = fields(&history, &at, &names);
+    who.sort();
+    assert_eq!(who, ["02:00:00:00:00:01 sure 0 here", "02:00:00:00:00:02 sure 5 here"]);
+    assert_eq!(fields(&history, &["changes"], &["change"]), ["new", "new"]);
+}
+
+/// Times are those of the zone, and show it.
+#[test]
+fn zones() {
+    let history = handover();
+    let mut query = history.query(&["who", ADDRESS, "--at", "2026-11-20 15:32"]);
+    query.env("TZ", "CET-1CEST,M3.5.0,M10.5.0/3");
+    let text = run(query).ok().stdout;
+    assert!(text.contains("2026-11-20 15:30:00 +01:00") && text.contains("sure"), "{text}");
+    let csv = run(history.query(&["ip", ADDRESS, "--format", "csv"])).ok().stdout;
+    let lines: Vec<&str> = csv.split("\r\n").collect();
+    assert_eq!(
+        lines[0],
+        "mac,first_seen,last_seen,count,address,interface,vlan,outer_vlan,host,router"
+    );
+    let first = "02:00:00:00:00:01,2026-11-20T14:00:00.000000000+00:00,2026-11-20T14:55:00.000000000+00:00,12,10.1.2.3,eth0,0,0,here,";
+    assert_eq!((lines[1], lines.len()), (first, 5));
+}
+
+#[test]
+fn exit_codes() {
+    let history = handover();
+    let code = |arguments: &[&str]| run(history.query(arguments)).status.code();
+    assert_eq!(code(&["ip", ADDRESS]), Some(0));
+    let nothing = run(history.query(&["ip", "10.9.9.9"]));
+    assert_eq!((nothing.status.code(), &*nothing.stdout), (Some(3), ""));
+    assert_eq!(nothing.stderr, "aw-query: nothing is known of that\n");
+    for wrong in [
+        &[][..],
+        &["ip"],
+        &["ip", "10.1.2"],
+        &["who", ADDRESS, "--at", "noon"],
+        &["who", ADDRESS, "--from", "1d"],
+        &["ip", ADDRESS, "--at", "1d", "--from", "2d"],
+        &["mac", "02:00"],
+        &["changes", "--since", "1y"],
+        &["devices", "--format", "xml"],
+    ] {
+        let ended = run(history.query(wrong));
+        assert_eq!(ended.status.code(), Some(2), "{wrong:?}: {ended:#?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{wrong:?}: {ended:#?}");
+    }
+    let help = run(program("aw-query", &["--help"])).ok().stdout;
+    for text in ["who", "ip", "mac", "changes", "devices", "contested", "--format", "yesterday"] {
+        assert!(help.contains(text), "{text} is not in: {help}");
+    }
+}
+
+#[test]
+fn what_is_no_history_is_refused() {
+    let history = History::new();
+    run(history.query(&["devices"])).refused("aw-query", &["lan.db: unable to open", "--database"]);
+    addrwatch_database(history.database(), []);
+    run(history.query(&["devices"]))
+        .refused("aw-query", &["not a database of aw-sqlite", "carries"]);
+    fs::write(history.database(), "rubbish".repeat(1000)).unwrap();
+    run(history.query(&["devices"])).refused("aw-query", &["file is not a database"]);
+    let newer = "PRAGMA application_id = 1096247401; PRAGMA user_version = 9";
+    fs::remove_file(history.database()).unwrap();
+    rusqlite::Connection::open(history.database()).unwrap().execute_batch(newer).unwrap();
+    run(history.query(&["devices"])).refused("aw-query", &["of version 9"]);
+    let history = handover();
+    let file = File::options().write(true).open(history.database()).unwrap();
+    for page in 1..file.metadata().unwrap().len() / 4096 {
+        file.write_all_at(&[0x5a; 4096], page * 4096).unwrap();
+    }
+    for question in [&["devices"][..], &["changes"], &["ip", ADDRESS], &["who", ADDRESS]] {
+        run(history.query(question)).refused("aw-query", &["malformed", ".recover"]);
+    }
+}
+
+/// Whatever is in the database: no panic, and nothing that steers a terminal.
+#[test]
+fn content_is_not_trusted() {
+    let history = handover();
+    let evil = "PRAGMA foreign_keys = off; UPDATE place SET interface = char(27) || '[2Jx' || char(155) || '31m' || char(10) || char(8238);
+        INSERT INTO pairing (address, mac, place, ip) VALUES (x'0a010203', -1, 1, 'x'), (x'0a01020304', 5, 1, 'x'),
+            (x'', 7, 1, ''), (x'0a010203', 281474976710656, 1, ''), (x'0a010203', 9, 999, ''), (5, 5, 1, 'x');
+        INSERT INTO sighting SELECT id, 9223372036854775807, 99, 0 FROM pairing;
+        INSERT INTO sighting SELECT id, -9223372036854775808, -5, 0 FROM pairing;";
+    history.open().unwrap().execute_batch(evil).unwrap();
+    for format in ["table", "json", "csv"] {
+        for question in [
+            &["devices"][..],
+            &["changes"],
+            &["ip", ADDRESS],
+            &["who", ADDRESS],
+            &["mac", "02:00:00:00:00:01"],
+            &["ip", ADDRESS, "--at", "@0"],
+        ] {
+            let ended = run(history.query(&[question, &["--format", format]].concat())).ok();
+            let steers = |c: char| c.is_control() && c != '\n' && !(c == '\r' && format == "csv");
+            assert!(!ended.stdout.contains(steers), "{question:?}: {:?}", ended.stdout);
+            assert!(!ended.stdout.contains('\u{202e}') && ended.stdout.contains("?[2Jx"));
+        }
+    }
+    let text = "UPDATE place SET vlan = 'seven' WHERE id = 1";
+    history.open().unwrap().execute_batch(text).unwrap();
+    run(history.query(&["devices"])).refused("aw-query", &["read /"]);
+}
+
+/// While it is written to, and by a user who may read it and nothing else.
+#[test]
+fn it_only_reads() {
+    let ring = Ring::new();
+    let history = History::new();
+    publish(&ring, 1..1000);
+    let output = history.start(&ring, &[]);
+    wait_until("rows", || history.count() == 999);
+    let _lock = history.lock();
+    let now = ["who", "10.0.0.7", "--at", "@7"];
+    assert_eq!(fields(&history, &now, &["mac", "how_sure"]), ["02:00:00:00:00:07 one-sided"]);
+    drop(_lock);
+    output.stop().ok();
+    if !rustix::process::geteuid().is_root() {
+        return skip("it needs root");
+    }
+    for path in [history.path(), &history.path().join("history")] {
+        fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    }
+    chown(history.database(), None, Some(65534)).unwrap();
+    let public = aw_tests::rig::public_copy(&["aw-query"]);
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    command.arg(public.path().join("aw-query")).arg("--database").arg(history.database());
+    command.args(["who", "10.0.0.7", "--at", "@7"]);
+    assert!(run(command).ok().stdout.contains("02:00:00:00:00:07"));
+    assert_eq!(fs::read_dir(history.path().join("history")).unwrap().count(), 1);
+}

@@ -1,0 +1,318 @@
+//! `aw-sqlite`: every event once, whatever is killed when; addrwatch's table, as before and carried on; nothing written
+//! while nothing comes; and old rows forgotten.
+#![forbid(unsafe_code)]
+
+use aw_tests::collect::{collect, held};
+use aw_tests::feed::{numbered_capture, publish};
+use aw_tests::history::{History, Row, addrwatch_database};
+use aw_tests::rig::{program, run, wait_until};
+use aw_tests::ring::Ring;
+use aw_tests::rows::Account;
+use aw_tests::sample;
+use rusqlite::Connection;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const ORIGINS: [&str; 6] = ["ARP_REQ", "ARP_REP", "ARP_ACD", "ND_NS", "ND_NA", "ND_DAD"];
+
+/// What the table says is what the lines say, field by field.
+#[test]
+fn the_table_is_addrwatchs() {
+    let ring = Ring::new();
+    let history = History::new();
+    collect(&ring, &sample::capture(), &["-q"]).ok();
+    let ended = run(history.command(&ring, &["--once"])).ok();
+    assert!(ended.stderr.ends_with(": 30 events, 0 lost\n"), "{}", ended.stderr);
+    let line = |(time, interface, vlan, mac, ip, origin): Row| {
+        format!("{time} {interface} {vlan} {mac} {ip} {}\n", ORIGINS[origin as usize])
+    };
+    let lines: String = history.rows("addrwatch").into_iter().map(line).collect();
+    assert_eq!(lines, held(&ring));
+    let mode = fs::metadata(history.database()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+}
+
+#[test]
+fn the_table_has_another_name() {
+    let ring = Ring::new();
+    let history = History::new();
+    publish(&ring, 1..4);
+    run(history.command(&ring, &["--once", "--table", "seen"])).ok();
+    assert_eq!(history.rows("seen").len(), 3);
+    for bad in ["pairing", "a b", "sqlite_x"] {
+        assert_eq!(run(history.command(&ring, &["--table", bad])).status.code(), Some(2), "{bad}");
+    }
+}
+
+/// The same thing heard twice at the same time is two rows.
+#[test]
+fn what_is_the_same_is_there_twice() {
+    let ring = Ring::new();
+    let history = History::new();
+    for _ in 0..3 {
+        publish(&ring, 1..3);
+    }
+    run(history.command(&ring, &["--once"])).ok();
+    let times: Vec<i64> = history.rows("addrwatch").iter().map(|row| row.0).collect();
+    assert_eq!(times, [1, 1, 1, 2, 2, 2]);
+}
+
+/// A row is there within a second, and a little for a busy machine.
+#[test]
+fn a_row_is_there_soon() {
+    let ring = Ring::new();
+    let history = History::new();
+    publish(&ring, 1..2);
+    let output = history.start(&ring, &[]);
+    wait_until("the first row", || history.count() == 1);
+    let began = Instant::now();
+    publish(&ring, 2..3);
+    wait_until("the second row", || history.count() == 2);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    output.stop().ok();
+}
+
+/// Killed at any moment, also while it makes its tables, and started again.
+#[test]
+fn kills_do_no_harm() {
+    let ring = Ring::new();
+    let history = History::new();
+    for round in 0..20_u32 {
+        publish(&ring, 1 + round * 2000..1 + (round + 1) * 2000);
+        let output = history.start(&ring, &[]);
+        sleep(Duration::from_millis(u64::from(round * 13 % 70)));
+        if round % 3 == 0 {
+            let before = history.count();
+            wait_until("rows", || history.count() > before);
+        }
+        output.kill();
+    }
+    run(history.command(&ring, &["--once"])).ok();
+    history.assert_exactly_once(&ring, 40_001);
+}
+
+/// Nothing comes, nothing is written: not a byte in any of its files, however long.
+#[test]
+fn idle_it_writes_nothing() {
+    let ring = Ring::new();
+    let history = History::new();
+    publish(&ring, 1..100);
+    let output = history.start(&ring, &["--retention", "36500"]);
+    wait_until("the rows", || history.count() == 99);
+    sleep(Duration::from_secs(6)); // the account of the spool is written after five at most
+    let written = || {
+        let io = fs::read_to_string(format!("/proc/{}/io", output.id())).expect("our own child");
+        let line = io.lines().find(|line| line.starts_with("wchar: "));
+        line.and_then(|line| line[7..].parse::<u64>().ok()).expect("a number")
+    };
+    let before = written();
+    sleep(Duration::from_secs(4));
+    assert_eq!(written(), before);
+    output.stop().ok();
+}
+
+/// A row of a table that addrwatch made.
+fn old(number: u32) -> Row {
+    let mac = format!("02:00:00:00:{:02x}:{:02x}", number / 256 % 40, number % 256);
+    let ip = if number.is_multiple_of(3) {
+        format!("2001:db8::{:x}", 1 + number % 500)
+    } else {
+        format!("10.0.{}.{}", number % 7, number % 250)
+    };
+    // Many at the same second, some of them the same but for their place in the table.
+    let time = 1_600_000_000 + i64::from(number / 50);
+    (time, format!("eth{}", number % 2), i64::from(number % 3), mac, ip, i64::from(number % 6))
+}
+
+/// All rows of addrwatch's database are there at any moment, while they are carried over and the program is killed
+/// again and again; new ones come meanwhile; and what others made of the table still works.
+#[test]
+fn an_old_database_is_carried_on() {
+    const OLD: u32 = 200_000;
+    let ring = Ring::new();
+    let history = History::new();
+    let doubled = |number: u32| old(if number.is_multiple_of(10) { number / 20 } else { number });
+    addrwatch_database(history.database(), (0..OLD).map(doubled));
+    let others = "CREATE VIEW theirs AS SELECT count(*) AS number FROM addrwatch";
+    history.open().unwrap().execute_batch(others).unwrap();
+    let before = history.rows("addrwatch");
+    for round in 0..12_u64 {
+        let output = history.start(&ring, &[]);
+        sleep(Duration::from_millis(20 + 15 * round));
+        output.kill();
+        assert_eq!(history.count(), u64::from(OLD), "after kill {round}");
+        assert_eq!(history.value::<i64>("SELECT number FROM theirs"), Some(i64::from(OLD)));
+    }
+    publish(&ring, 1..6);
+    let ended = run(history.command(&ring, &["--once"])).ok();
+    assert!(ended.stderr.contains("rows that can be read are carried over"), "{}", ended.stderr);
+    assert_eq!(history.account(&ring), Some(Account { began: 0, delivered: 5, lost: 0 }));
+    let mut after = history.rows("addrwatch");
+    assert_eq!(after.drain(..5).map(|row| row.0).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    let sorted = |mut rows: Vec<Row>| {
+        rows.sort();
+        rows
+    };
+    assert!(sorted(after) == sorted(before), "rows differ");
+    assert_eq!(history.value::<i64>("SELECT number FROM theirs"), Some(i64::from(OLD) + 5));
+    let left = "SELECT count(*) FROM sqlite_schema WHERE name = 'addrwatch_old'";
+    assert_eq!(history.value::<i64>(left), Some(0));
+    let again = run(history.command(&ring, &["--once"])).ok();
+    assert!(!again.stderr.contains("carr"), "{}", again.stderr);
+}
+
+/// A row that is not addrwatch's way is not lost either: it stays, and is said.
+#[test]
+fn rows_that_cannot_be_read_stay() {
+    let ring = Ring::new();
+    let history = History::new();
+    publish(&ring, 1..2);
+    let mut rows: Vec<Row> = (0..10).map(old).collect();
+    rows[3].3 = "not a MAC".into();
+    rows[5].4 = "10.0.0.999".into();
+    rows[7].5 = 77;
+    addrwatch_database(history.database(), rows);
+    let null = "INSERT INTO addrwatch (timestamp) VALUES (NULL)";
+    history.open().unwrap().execute_batch(null).unwrap();
+    for _ in 0..2 {
+        let ended = run(history.command(&ring, &["--once"])).ok();
+        assert!(ended.stderr.contains("4 rows cannot be read, and stay in table addrwatch_old"));
+        assert_eq!(history.count(), 12);
+    }
+    assert_eq!(history.value::<i64>("SELECT count(*) FROM addrwatch_old"), Some(4));
+}
+
+/// What is something else stays as it is.
+#[test]
+fn other_databases_are_refused() {
+    let ring = Ring::new();
+    for (sql, why) in [
+        ("PRAGMA application_id = 5", "another program"),
+        ("CREATE TABLE sighting (x)", "a table sighting already"),
+        ("CREATE TABLE addrwatch (timestamp)", "is not one that addrwatch made"),
+        ("CREATE VIEW addrwatch AS SELECT 1", "its view addrwatch is not ours"),
+        ("PRAGMA application_id = 1096247401; PRAGMA user_version = 99", "of version 99"),
+    ] {
+        let history = History::new();
+        Connection::open(history.database()).unwrap().execute_batch(sql).unwrap();
+        let refused = run(history.command(&ring, &["--once"]));
+        refused.refused("aw-sqlite", &["use /", "lan.db: ", why]);
+        let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'account'";
+        assert_eq!(history.value::<i64>(tables), Some(0), "{sql}");
+    }
+    let nowhere = History::at("/nowhere/lan.db".into());
+    run(nowhere.command(&ring, &[])).refused("aw-sqlite", &["no directory /nowhere", "--database"]);
+}
+
+/// Old rows go, a few at a time, and new ones stay; so do their pairings.
+#[test]
+fn what_is_too_old_is_forgotten() {
+    let ring = Ring::new();
+    let history = History::new();
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+    let day = |days: i64| now - days * 86_400;
+    let row = |number: u32| {
+        let (_, interface, vlan, mac, ip, origin) = old(number % 100);
+        let days = if number.is_multiple_of(4) || number % 100 == 1 { 40 } else { 20 };
+        (day(days) + i64::from(number), interface, vlan, mac, ip, origin)
+    };
+    addrwatch_database(history.database(), (0..60_000).map(row));
+    let kept = (0..60_000).map(row).filter(|row| row.0 > day(30)).count() as u64;
+    publish(&ring, 1..10); // in 1970
+    let output = history.start(&ring, &["--retention", "30"]);
+    wait_until("only new ones", || history.count() == kept);
+    sleep(Duration::from_millis(300));
+    assert_eq!(history.count(), kept);
+    wait_until("pairings without rows are gone", || {
+        let left = "SELECT count(*) FROM pairing WHERE id NOT IN (SELECT pairing FROM sighting)";
+        history.value::<i64>(left) == Some(0)
+    });
+    publish(&ring, 10..12); // it must not take a pairing for known that it forgot
+    wait_until("new rows", || history.count() == kept + 2);
+    assert_eq!(history.account(&ring).unwrap().delivered, 11);
+    output.stop().ok();
+}
+
+/// Moved away, for an archive: the next rows go to a new one.
+#[test]
+fn a_database_is_moved_away() {
+    let ring = Ring::new();
+    let history = History::new();
+    publish(&ring, 1..6);
+    let output = history.start(&ring, &[]);
+    wait_until("rows", || history.count() == 5);
+    let archive = history.path().join("history/archive.db");
+    fs::rename(history.database(), &archive).unwrap();
+    publish(&ring, 6..9); // still into the old one: that is seen afterwards
+    wait_until("a new one", || history.database().exists());
+    publish(&ring, 9..12);
+    wait_until("rows in the new one", || history.count() == 3);
+    let ended = output.stop().ok();
+    assert!(ended.stderr.ends_with(": 11 events, 0 lost\n"), "{}", ended.stderr);
+    let archive = Connection::open(archive).unwrap();
+    let rows: i64 =
+        archive.query_row("SELECT count(*) FROM sighting", [], |row| row.get(0)).unwrap();
+    assert_eq!((rows, history.account(&ring).unwrap().next()), (8, 11));
+}
+
+/// Several rings, and the collector's own name of the host.
+#[test]
+fn places_are_told_apart() {
+    let rings = [Ring::new(), Ring::new()];
+    let history = History::new();
+    for (ring, host) in rings.iter().zip(["one", "two"]) {
+        collect(ring, &numbered_capture(1..4), &["-q", "--hostname", host]).ok();
+    }
+    run(history.command(&rings[0], &["-m", rings[1].name(), "--once"])).ok();
+    let hosts = "SELECT group_concat(host || ring, ' ') FROM place ORDER BY host";
+    let [one, two] = rings.each_ref().map(Ring::name);
+    assert_eq!(history.value::<String>(hosts), Some(format!("one{one} two{two}")));
+    let help = run(program("aw-sqlite", &["--help"])).ok();
+    for option in ["--database", "--table", "--retention", "--spool-size", "--state-dir"] {
+        assert!(help.stdout.contains(option), "{}", help.stdout);
+    }
+}
+
+/// What a router reports has an origin of its own, and its router's address as a place.
+#[test]
+fn reports_of_routers_are_kept() {
+    let ring = Ring::new();
+    let mut command =
+        program("collector", &["-q", "--ring", ring.name(), "--macupd", "127.0.0.1:0"]);
+    command.stdin(std::process::Stdio::null());
+    let collector = aw_tests::rig::Run::start(command);
+    let line = collector.stderr.wait_for("(MACupd)");
+    let to: std::net::SocketAddr =
+        line.split_whitespace().find_map(|word| word.parse().ok()).expect("an address");
+    let socket = std::net::UdpSocket::bind("127.0.0.2:0").unwrap();
+    let report =
+        b"   1    192.168.1.124    0x1         0x2         22:22:22:22:22:22     *        br0";
+    socket.send_to(report, to).unwrap();
+    let held = || aw_tests::collect::held(&ring).lines().count();
+    aw_tests::rig::wait_until("it is in the ring", || held() == 1);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.db");
+    run(program(
+        "aw-sqlite",
+        &[
+            "--ring",
+            ring.name(),
+            "--once",
+            "--state-dir",
+            directory.path().to_str().unwrap(),
+            "--database",
+            file.to_str().unwrap(),
+        ],
+    ))
+    .ok();
+    let database = rusqlite::Connection::open(&file).unwrap();
+    let row: (String, String, String, i64) = database
+        .query_row("SELECT interface, mac_address, ip_address, origin FROM addrwatch", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
+        .unwrap();
+    assert_eq!(row, ("br0".into(), "22:22:22:22:22:22".into(), "192.168.1.124".into(), 6));
+    collector.stop().ok();
+}

@@ -1,0 +1,202 @@
+//! `aw-sqlite` whose database cannot be written, each fault for real: it says so once, keeps what comes, and goes on
+//! when it is better. No event is lost and none is there twice.
+#![forbid(unsafe_code)]
+
+use aw_tests::feed::{numbered_capture, publish, reading_collector};
+use aw_tests::history::History;
+use aw_tests::rig::{Run, run, run_with, skip, wait_until};
+use aw_tests::ring::Ring;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+
+/// All numbers to before `end` arrive, and it ends; what it said.
+#[track_caller]
+fn recovered(history: &History, ring: &Ring, output: Run, end: u32) -> String {
+    output.stderr.wait_for("the destination is back");
+    let all = u64::from(end) - 1;
+    wait_until("all rows", || history.account(ring).is_some_and(|account| account.next() == all));
+    let ended = output.stop().ok();
+    history.assert_exactly_once(ring, end);
+    let down = ended.stderr.matches("keeping events in").count();
+    assert_eq!(down, 1, "one line for each change of state: {}", ended.stderr);
+    ended.stderr
+}
+
+fn is_root() -> bool {
+    if !rustix::process::geteuid().is_root() {
+        skip("it needs root");
+        return false;
+    }
+    true
+}
+
+#[test]
+fn locked_by_another() {
+    let ring = Ring::new();
+    let history = History::new();
+    publish(&ring, 1..101);
+    let output = history.start(&ring, &[]);
+    wait_until("rows", || history.count() == 100);
+    let lock = history.lock();
+    let options = ["-q", "-L", "8192", "--max-rate", "20000"];
+    run_with(reading_collector(&ring, &options), &numbered_capture(101..20_001)).ok();
+    let said = output.stderr.wait_for("keeping events in");
+    assert!(said.contains("lan.db: database is locked (by another program)"), "{said}");
+    assert_eq!(history.count(), 100, "readers go on");
+    drop(lock);
+    recovered(&history, &ring, output, 20_001);
+}
+
+/// A tmpfs of eight MiB, all but full; then room is made.
+#[test]
+fn a_full_disk() {
+    if !is_root() {
+        return;
+    }
+    let ring = Ring::new();
+    let history = History::new();
+    let disk = history.path().join("history");
+    let _mount = Mount::new(&disk, "size=8m");
+    publish(&ring, 1..11);
+    let output = history.start(&ring, &[]);
+    wait_until("rows", || history.count() == 10);
+    let mut size = 8 << 20;
+    while size > 0 {
+        match File::create(disk.join("other")).and_then(|file| file.write_at(&vec![1; size], 0)) {
+            Ok(written) if written == size => break,
+            _ => size -= 4096,
+        }
+    }
+    let options = ["-q", "--max-rate", "20000"];
+    run_with(reading_collector(&ring, &options), &numbered_capture(11..8001)).ok();
+    let said = output.stderr.wait_for("keeping events in");
+    assert!(said.contains("is full (make room on its disk)"), "{said}");
+    fs::remove_file(disk.join("other")).unwrap();
+    recovered(&history, &ring, output, 8001);
+}
+
+/// A tmpfs, until it is dropped.
+struct Mount<'a>(&'a Path);
+
+impl Mount<'_> {
+    fn new<'a>(at: &'a Path, options: &str) -> Mount<'a> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at);
+        run(mount).ok();
+        Mount(at)
+    }
+}
+
+impl Drop for Mount<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
+    }
+}
+
+/// A file that its user may not write any more, and a directory.
+#[test]
+fn read_only() {
+    if !is_root() {
+        return;
+    }
+    let ring = Ring::new();
+    let history = History::new();
+    let directory = history.path().join("history");
+    fs::set_permissions(history.path(), Permissions::from_mode(0o755)).unwrap();
+    for path in [&directory, &history.path().join("state")] {
+        fs::create_dir_all(path).unwrap();
+        chown(path, Some(65534), Some(65534)).unwrap();
+    }
+    // The ring is root's and of this group.
+    let collect = |numbers| {
+        let options = ["-q", "--group", "65534"];
+        run_with(reading_collector(&ring, &options), &numbered_capture(numbers)).ok()
+    };
+    let options = ["-u", "65534"];
+    collect(1..11);
+    run(history.command(&ring, &[&options[..], &["--once"]].concat())).ok();
+    fs::set_permissions(history.database(), Permissions::from_mode(0o440)).unwrap();
+    fs::set_permissions(&directory, Permissions::from_mode(0o550)).unwrap();
+    collect(11..101);
+    let output = history.start(&ring, &options);
+    let said = output.stderr.wait_for("keeping events in");
+    assert!(said.contains("(let this program's user write the file and its directory)"), "{said}");
+    collect(101..201);
+    fs::set_permissions(&directory, Permissions::from_mode(0o750)).unwrap();
+    fs::set_permissions(history.database(), Permissions::from_mode(0o640)).unwrap();
+    recovered(&history, &ring, output, 201);
+}
+
+/// A page of it is rubbish. It is moved away, and what came since is in the new one.
+#[test]
+fn a_broken_page() {
+    let ring = Ring::new();
+    let history = History::new();
+    publish(&ring, 1..5001);
+    run(history.command(&ring, &["--once"])).ok();
+    let file = File::options().write(true).open(history.database()).unwrap();
+    let pages = file.metadata().unwrap().len() / 4096;
+    for page in 1..pages {
+        file.write_all_at(&[0xa5; 4096], page * 4096).unwrap();
+    }
+    publish(&ring, 5001..5101);
+    let output = history.start(&ring, &[]);
+    let said = output.stderr.wait_for("keeping events in");
+    assert!(said.contains("malformed (move it away with its -wal, or repair it"), "{said}");
+    fs::rename(history.database(), history.path().join("history/broken.db")).unwrap();
+    for end in ["-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{end}", history.database().display()));
+    }
+    output.stderr.wait_for("the destination is back");
+    publish(&ring, 5101..5201);
+    wait_until("all rows", || history.account(&ring).is_some_and(|a| a.next() == 5200));
+    let ended = output.stop().ok();
+    assert!(ended.stderr.ends_with(" 0 lost\n"), "{}", ended.stderr);
+    let times: Vec<i64> = history.rows("addrwatch").iter().map(|row| row.0).collect();
+    assert_eq!(times.last(), Some(&5200));
+}
+
+/// No database at all, but something else: nothing is written to it.
+#[test]
+fn not_a_database() {
+    let ring = Ring::new();
+    let history = History::new();
+    let text = "these are my notes, and no database ".repeat(300);
+    fs::write(history.database(), &text).unwrap();
+    publish(&ring, 1..6);
+    let output = history.start(&ring, &[]);
+    let said = output.stderr.wait_for("keeping events in");
+    assert!(said.contains("file is not a database (move it away"), "{said}");
+    assert_eq!(fs::read_to_string(history.database()).unwrap(), text);
+    fs::rename(history.database(), history.path().join("history/notes")).unwrap();
+    recovered(&history, &ring, output, 6);
+}
+
+/// Killed again and again while it is locked out, and while it delivers what it kept.
+#[test]
+fn kills_while_it_is_down() {
+    let ring = Ring::new();
+    let history = History::new();
+    publish(&ring, 1..11);
+    run(history.command(&ring, &["--once"])).ok();
+    let mut published = 10;
+    let mut lock = None;
+    for round in 0..12_u32 {
+        lock = if round % 3 == 2 { None } else { lock.or_else(|| Some(history.lock())) };
+        let output = history.start(&ring, &[]);
+        for _ in 0..3 {
+            publish(&ring, published + 1..published + 801);
+            published += 800;
+            std::thread::sleep(std::time::Duration::from_millis(u64::from(40 + 45 * round)));
+        }
+        output.kill();
+    }
+    drop(lock);
+    let output = history.start(&ring, &[]);
+    let all = u64::from(published);
+    wait_until("all rows", || history.account(&ring).is_some_and(|a| a.next() == all));
+    output.stop().ok();
+    history.assert_exactly_once(&ring, published + 1);
+}

@@ -1,0 +1,156 @@
+//! `aw-sqlite` and what is in its database, read as anybody may: by SQL.
+
+use crate::rig::{Run, program};
+use crate::ring::Ring;
+use crate::rows::Account;
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, OpenFlags};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A row as addrwatch's table has it.
+pub type Row = (i64, String, i64, String, String, i64);
+
+/// A state directory and a database, each in a directory of its own; both vanish with the test.
+pub struct History {
+    directory: TempDir,
+    database: PathBuf,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl History {
+    /// Nothing is there yet.
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let database = directory.path().join("history/lan.db");
+        std::fs::create_dir(directory.path().join("history")).expect("our own directory");
+        History { directory, database }
+    }
+
+    /// The same with the database elsewhere.
+    pub fn at(database: PathBuf) -> Self {
+        History { database, ..History::new() }
+    }
+
+    /// Beneath it lies everything.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The database's file.
+    pub fn database(&self) -> &Path {
+        &self.database
+    }
+
+    /// The spool's file.
+    pub fn spool(&self) -> PathBuf {
+        self.path().join("state/aw-sqlite.spool")
+    }
+
+    /// `aw-sqlite` on this ring, not started yet.
+    pub fn command(&self, ring: &Ring, options: &[&str]) -> Command {
+        let mut command = program("aw-sqlite", &["--ring", ring.name()]);
+        command.arg("--state-dir").arg(self.path().join("state"));
+        command.arg("--database").arg(&self.database).args(options);
+        command
+    }
+
+    /// `aw-sqlite` on this ring.
+    pub fn start(&self, ring: &Ring, options: &[&str]) -> Run {
+        Run::start(self.command(ring, options))
+    }
+
+    /// `aw-query` on this database, with its times in UTC.
+    pub fn query(&self, arguments: &[&str]) -> Command {
+        let mut command = program("aw-query", &[]);
+        command.arg("--database").arg(&self.database).args(arguments).env("TZ", "UTC");
+        command
+    }
+
+    /// Our own connection; none while there is no database.
+    pub fn open(&self) -> Option<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let database = Connection::open_with_flags(&self.database, flags).ok()?;
+        database.busy_timeout(Duration::from_secs(30)).ok()?;
+        Some(database)
+    }
+
+    /// The only value of a query; none while it cannot be answered.
+    pub fn value<T: FromSql>(&self, select: &str) -> Option<T> {
+        self.open()?.query_row(select, [], |row| row.get(0)).ok()
+    }
+
+    /// How many rows the view has.
+    pub fn count(&self) -> u64 {
+        self.value::<i64>("SELECT count(*) FROM addrwatch").unwrap_or(0) as u64
+    }
+
+    /// All rows, in the order of time and address.
+    #[track_caller]
+    pub fn rows(&self, table: &str) -> Vec<Row> {
+        let database = self.open().expect("a database");
+        let select = format!("SELECT * FROM {table} ORDER BY timestamp, ip_address, origin");
+        let mut statement = database.prepare(&select).expect("addrwatch's columns");
+        let columns: Vec<&str> = statement.column_names().collect();
+        let theirs = ["timestamp", "interface", "vlan_tag", "mac_address", "ip_address", "origin"];
+        assert_eq!(columns, theirs);
+        let row = |row: &rusqlite::Row| -> rusqlite::Result<Row> {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+        };
+        statement.query_map([], row).expect("rows").map(|row| row.expect("a row")).collect()
+    }
+
+    /// How the output stands with a ring; nothing if there is no account yet.
+    pub fn account(&self, ring: &Ring) -> Option<Account> {
+        let select = "SELECT began, delivered, lost FROM account WHERE ring = ?";
+        let number = |value: i64| value as u64;
+        self.open()?
+            .query_row(select, [ring.name()], |row| {
+                let (began, delivered) = (number(row.get(0)?), number(row.get(1)?));
+                Ok(Account { began, delivered, lost: number(row.get(2)?) })
+            })
+            .ok()
+    }
+
+    /// Keeps the database from being written until what this returns is dropped.
+    pub fn lock(&self) -> Connection {
+        let database = self.open().expect("a database");
+        database.execute_batch("BEGIN IMMEDIATE").expect("nobody else locks it for long");
+        database
+    }
+
+    /// The rows are those of the numbers from 1 to before `end`, each once, and the file is sound.
+    #[track_caller]
+    pub fn assert_exactly_once(&self, ring: &Ring, end: u32) {
+        let account = self.account(ring).expect("an account");
+        assert_eq!((account.next(), account.lost), (u64::from(end) - 1, 0), "{account:?}");
+        let times: Vec<i64> = self.rows("addrwatch").iter().map(|row| row.0).collect();
+        assert_eq!(times, (1..i64::from(end)).collect::<Vec<i64>>());
+        let sound = self.value::<String>("PRAGMA integrity_check");
+        assert_eq!(sound.as_deref(), Some("ok"));
+    }
+}
+
+/// A database as addrwatch makes it, with these rows.
+pub fn addrwatch_database(path: &Path, rows: impl IntoIterator<Item = Row>) {
+    let mut database = Connection::open(path).expect("a new database");
+    let make = "CREATE TABLE addrwatch (timestamp UNSIGNED BIG INT, interface varchar(16),
+        vlan_tag UNSIGNED INT, mac_address varchar(17), ip_address varchar(42), origin TINYINT)";
+    database.execute_batch(make).expect("a table");
+    let transaction = database.transaction().expect("a transaction");
+    {
+        let insert = "INSERT INTO addrwatch VALUES (?, ?, ?, ?, ?, ?)";
+        let mut insert = transaction.prepare(insert).expect("its columns");
+        for row in rows {
+            insert.execute(row).expect("a row");
+        }
+    }
+    transaction.commit().expect("room for it");
+}
