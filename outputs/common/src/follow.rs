@@ -29,7 +29,7 @@ pub(crate) fn follow(options: &RingOptions, sink: &mut impl Sink) -> Result<(), 
     for source in &mut sources {
         source.attach()?;
     }
-    let end = serve(&mut sources, options, sink, &signals);
+    let end = serve(&mut sources, options, sink, &signals).and_then(|()| sink.close());
     if !matches!(end, Err(Error::Closed)) {
         sources.iter().for_each(Source::report);
     }

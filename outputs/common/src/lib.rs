@@ -80,6 +80,11 @@ pub trait Sink {
     fn reopen(&mut self) -> Result<(), Error> {
         Ok(())
     }
+
+    /// The end, after the last `idle`: nothing more will come.
+    fn close(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// Runs an output until it is told to stop: opens its sink and hands it every event of its rings.
