@@ -17,3 +17,4 @@ pub mod rig;
 pub mod ring;
 pub mod sample;
 pub mod seeds;
+pub mod tracker;
