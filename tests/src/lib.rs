@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod browser;
 pub mod capture_file;
 pub mod collect;
 pub mod feed;
@@ -12,6 +13,7 @@ pub mod frames;
 pub mod lan;
 pub mod listening;
 pub mod neighbor;
+pub mod receiver;
 pub mod refusals;
 pub mod rig;
 pub mod ring;

@@ -21,11 +21,12 @@ pub fn dates(days: u32) -> Vec<String> {
 }
 
 /// A day's log of so many devices, every third with a name, every seventh with a private MAC and an IPv6 address. Not all are there
-/// each day.
-fn log(date: &str, devices: u32, random: &mut Random) -> String {
+/// each day; every thirteenth only on the last, which ends at five in the afternoon.
+fn log(date: &str, last: bool, devices: u32, random: &mut Random) -> String {
     let mut text = HEADER.to_owned();
     for device in 0..devices {
-        if random.below(10) < 3 && device % 11 != 0 {
+        let new = device % 13 == 12;
+        if new && !last || !new && random.below(10) < 3 && device % 11 != 0 {
             continue;
         }
         let private = device % 7 == 6;
@@ -34,7 +35,7 @@ fn log(date: &str, devices: u32, random: &mut Random) -> String {
         let name =
             if device % 3 == 0 { NAMES[device as usize / 3 % NAMES.len()] } else { "unknown" };
         let begin = random.below(12);
-        let length = 1 + random.below(24 - begin);
+        let length = 1 + random.below(if last { 17 } else { 24 } - begin);
         let hours: String = (0..24)
             .map(|hour| match hour {
                 hour if hour < begin || hour >= begin + length || random.below(8) == 0 => '.',
@@ -84,8 +85,8 @@ const NAMES: [&str; 12] = [
 /// Fills a directory with logs of so many devices, the last of them today's.
 pub fn make_logs(directory: &Path, devices: u32, days: u32) {
     let mut random = Random::new(7);
-    for date in dates(days) {
-        let text = log(&date, devices, &mut random);
+    for (date, left) in dates(days).into_iter().zip((0..days).rev()) {
+        let text = log(&date, left == 0, devices, &mut random);
         fs::write(directory.join(format!("macupd_tracker.{date}.log")), text).expect("a log");
     }
 }
@@ -96,7 +97,8 @@ pub struct Tracking {
     pub run: Run,
     /// Its LOGDIR and REPORTDIR.
     pub directory: TempDir,
-    ring: String,
+    /// The ring.
+    pub ring: String,
 }
 
 impl Tracking {
@@ -125,7 +127,7 @@ impl Tracking {
     /// A log of this kind, `tracker`, `alert` or `error`; of all days together, empty if there is none.
     pub fn log(&self, kind: &str) -> String {
         let mut files = self.files();
-        files.retain(|file| file.starts_with(&format!("macupd_{kind}.")));
+        files.retain(|file| file.starts_with(&format!("macupd_{kind}.")) && file.ends_with(".log"));
         files
             .iter()
             .map(|file| fs::read_to_string(self.directory.path().join(file)).unwrap_or_default())

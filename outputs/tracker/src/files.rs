@@ -8,7 +8,7 @@ use std::{
 };
 
 use aw_output::Error;
-use aw_service::{cause, failed, open_own};
+use aw_service::{cause, failed, is_at, open_own};
 use jiff::civil::Date;
 
 use crate::{
@@ -85,7 +85,14 @@ pub fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
         path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = directory.join(format!(".{file}.new")); // one is left, at most, whoever is killed when
-    let mut new = open_own(&beside, mode)?;
+    // One after the other, should two write the same: the second finds that its file was renamed.
+    let mut new = loop {
+        let new = open_own(&beside, mode)?;
+        new.lock().map_err(fault)?;
+        if is_at(&new, &beside) {
+            break new;
+        }
+    };
     let written = new
         .set_len(0)
         .and_then(|()| new.write_all(bytes))

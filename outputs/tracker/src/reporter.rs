@@ -4,7 +4,6 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -21,6 +20,9 @@ use crate::{
 /// The shortest pause between two reports, and the share of the time that they may take.
 const PAUSE: Duration = Duration::from_secs(1);
 const SHARE: u32 = 8;
+
+/// How long the end waits for the last report.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The page's name in REPORTDIR.
 pub const PAGE: &str = "macupd_report.html";
@@ -75,6 +77,7 @@ pub fn publish(path: &Path, report: &Report) -> Result<(), Error> {
 struct Desk {
     order: Option<Order>,
     end: bool,
+    ended: bool,
 }
 
 #[derive(Default)]
@@ -92,7 +95,6 @@ impl Shared {
 /// The thread, as the road of events sees it.
 pub struct Reporter {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Reporter {
@@ -101,23 +103,28 @@ impl Reporter {
         let theirs = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("report".into());
         let thread = thread.spawn(move || work(&theirs, &places));
-        let thread = thread.map_err(|error| Error::io("start a thread", error))?;
-        Ok(Reporter { shared, thread: Some(thread) })
+        thread.map_err(|error| Error::io("start a thread", error))?;
+        Ok(Reporter { shared })
     }
 
     /// A report is due; one that was not begun yet is replaced.
     pub fn order(&self, order: Order) {
         self.shared.desk().order = Some(order);
-        self.shared.changed.notify_one();
+        self.shared.changed.notify_all();
     }
 
-    /// Waits for the report that was ordered last.
-    pub fn finish(&mut self) {
-        self.shared.desk().end = true;
-        self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+    /// Waits for the report that was ordered last, but not for ever.
+    pub fn finish(&self) -> bool {
+        let until = Instant::now() + PATIENCE;
+        let mut desk = self.shared.desk();
+        desk.end = true;
+        self.shared.changed.notify_all();
+        while !desk.ended && Instant::now() < until {
+            let left = until.saturating_duration_since(Instant::now());
+            let waited = self.shared.changed.wait_timeout(desk, left);
+            desk = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        desk.ended
     }
 }
 
@@ -128,7 +135,10 @@ fn work(shared: &Shared, places: &Places) {
         let order = loop {
             match desk.order.take() {
                 Some(order) => break order,
-                None if desk.end => return,
+                None if desk.end => {
+                    desk.ended = true;
+                    return shared.changed.notify_all();
+                }
                 None => desk = shared.changed.wait(desk).unwrap_or_else(PoisonError::into_inner),
             }
         };

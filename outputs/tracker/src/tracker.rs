@@ -218,7 +218,9 @@ impl Sink for Tracker<'_> {
     fn close(&mut self) -> Result<(), Error> {
         let tasks = self.journal.flush();
         let fine = self.act(tasks);
-        self.reporter.finish();
+        if !self.reporter.finish() {
+            say("the last report takes too long: it is not written");
+        }
         if fine {
             return Ok(());
         }

@@ -14,8 +14,8 @@ use crate::{
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 /// Their SHA-256: what differs by a byte does not count for the browser.
-const STYLE_HASH: &str = "sha256-8mk/DGqW6YFi1ZVBMveV7FB72/A6uH9RuuVTp4bjtHs=";
-const SCRIPT_HASH: &str = "sha256-uAK5vZ+791PafJqlbWcxZfHEdGhFlOD5cssDFwtRaVY=";
+const STYLE_HASH: &str = "sha256-2E0/axpFkBSVxOjHOum2RFXPD7+8XYocJwCUN3bson8=";
+const SCRIPT_HASH: &str = "sha256-JOhdWyhGqOQiPLbWhIHC3vXZjyLBN+TvrgpfU8a65wk=";
 
 /// What the page may do, for its head and for a server: nothing but its own style and script.
 pub fn policy() -> String {
@@ -66,7 +66,7 @@ pub fn page(report: &Report) -> String {
 }
 
 fn write(page: &mut String, report: &Report) -> fmt::Result {
-    let Report { day, span, made, .. } = report;
+    let Report { day, made, .. } = report;
     write!(
         page,
         "<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n\
@@ -74,7 +74,7 @@ fn write(page: &mut String, report: &Report) -> fmt::Result {
          <meta name=viewport content=\"width=device-width, initial-scale=1\">\n\
          <meta name=referrer content=no-referrer>\n<title>Who was here: {day}</title>\n\
          <style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Who was here</h1>\n\
-         <p class=sub>{} · report of {}</p>\n",
+         <p class=sub>{} · <span>report of {}</span></p>\n",
         policy(),
         day.strftime("%A, %-d %B %Y"),
         Foreign(made),
@@ -82,7 +82,6 @@ fn write(page: &mut String, report: &Report) -> fmt::Result {
     tiles(page, report)?;
     page.push_str(TOOLS);
     devices(page, report)?;
-    let _ = span;
     log(page, "Alerts", "No alerts.", &report.alerts, report.all_alerts, alert)?;
     log(page, "Errors", "No errors.", &report.errors, report.all_errors, |page, line| {
         write!(page, "<bdi>{}</bdi>", Foreign(line))
@@ -91,7 +90,7 @@ fn write(page: &mut String, report: &Report) -> fmt::Result {
 }
 
 fn tiles(page: &mut String, report: &Report) -> fmt::Result {
-    let on = if report.live { "today" } else { "that day" };
+    let on = on(report);
     let counts = &report.counts;
     let new = if report.history { counts.new.to_string() } else { "–".into() };
     write!(
@@ -99,7 +98,7 @@ fn tiles(page: &mut String, report: &Report) -> fmt::Result {
         "<dl class=tiles>\n\
          <div class=tile><dt>Devices {on}</dt><dd>{} <small>of {}</small></dd></div>\n\
          <div class=\"tile new\"><dt>New {on}</dt><dd>{new}</dd></div>\n\
-         <div class=\"tile unknown\"><dt>Without a name {on}</dt><dd>{}</dd></div>\n\
+         <div class=\"tile unknown\"><dt>Unknown {on}</dt><dd>{}</dd></div>\n\
          <div class=tile><dt>Last heard</dt><dd>",
         counts.here, counts.all, counts.unknown
     )?;
@@ -110,6 +109,10 @@ fn tiles(page: &mut String, report: &Report) -> fmt::Result {
     }
     page.push_str("</dd></div>\n</dl>\n");
     Ok(())
+}
+
+fn on(report: &Report) -> &'static str {
+    if report.live { "today" } else { "that day" }
 }
 
 const TOOLS: &str = "<div class=tools hidden>\n\
@@ -139,7 +142,8 @@ fn devices(page: &mut String, report: &Report) -> fmt::Result {
     write!(
         page,
         "<table class=devices>\n<thead><tr><th data-k=name>Device<th data-k=address>Addresses<th data-k=first>First seen\
-         <th data-k=last aria-sort=descending>Last seen<th>Hours{}<th data-k=days>{span} days{}</tr></thead>\n<tbody>\n",
+         <th data-k=last aria-sort=descending>Last seen<th>Hours {}{}<th data-k=days>{span} days{}</tr></thead>\n<tbody>\n",
+        on(report),
         axis(["0", "12", "24"]),
         axis([&short(from), "", &short(report.day)]),
     )?;
@@ -198,9 +202,9 @@ fn row(page: &mut String, report: &Report, device: &Device) -> fmt::Result {
         write!(page, "<li><span>and earlier ones</span>")?;
     }
     page.push_str("</ul><td data-l=\"First seen\">");
-    time(page, *first)?;
+    time(page, *first, None)?;
     page.push_str("<td data-l=\"Last seen\">");
-    time(page, *last)?;
+    time(page, *last, Some(report))?;
     page.push_str("<td data-l=Hours>");
     let level = |count: u32, [middle, high]: [u32; 2]| match count {
         0 => 0,
@@ -209,11 +213,11 @@ fn row(page: &mut String, report: &Report, device: &Device) -> fmt::Result {
         _ => 3,
     };
     let cells = hours.cells().iter().map(|cell| level((*cell).into(), [4, 10]));
-    strip(page, "h", cells, &spans(hours.mask()))?;
+    strip(page, cells, &spans(hours.mask()))?;
     write!(page, "<td data-l=\"{} days\">", report.span)?;
     let active = days.iter().filter(|day| **day != 0).count();
     let cells = days.iter().map(|day| level(day.count_ones(), [6, 16]));
-    strip(page, "d", cells, &format!("{active} of {} days", days.len()))?;
+    strip(page, cells, &format!("{active} of {} days", days.len()))?;
     page.push_str("</tr>\n");
     Ok(())
 }
@@ -226,9 +230,16 @@ fn time_of(clock: HourMinute) -> String {
     format!("{:02}:{:02}", clock.hour, clock.minute)
 }
 
-fn time(page: &mut String, (date, clock): When) -> fmt::Result {
+/// The day first, but for what was on the report's own day: there the time is what counts.
+fn time(page: &mut String, (date, clock): When, report: Option<&Report>) -> fmt::Result {
     let clock = time_of(clock);
-    write!(page, "<time datetime={date}T{clock}><b>{clock}</b> <span>{date}</span></time>")
+    write!(page, "<time datetime={date}T{clock}>")?;
+    match report.filter(|report| report.day == date) {
+        Some(report) => write!(page, "<b>{clock}</b> <span>{}</span>", on(report))?,
+        None => write!(page, "<b>{date}</b> <span>{clock}</span>")?,
+    }
+    page.push_str("</time>");
+    Ok(())
 }
 
 /// Hours as a list of spans: `7–9, 12`.
@@ -251,17 +262,13 @@ fn spans(mask: u32) -> String {
 
 /// Cells in a row: for each level a path that runs along the middle of its cells, as thick as they are high. That takes a
 /// tenth of the bytes of as many rectangles.
-fn strip(
-    page: &mut String,
-    class: &str,
-    cells: impl Iterator<Item = u8>,
-    title: &str,
-) -> fmt::Result {
+fn strip(page: &mut String, cells: impl Iterator<Item = u8>, title: &str) -> fmt::Result {
     let cells: Vec<u8> = cells.collect();
     let width = cells.len();
     write!(
         page,
-        "<svg class={class} viewBox=\"0 0 {width} 1\" preserveAspectRatio=none role=img><title>{title}</title>"
+        "<svg viewBox=\"0 0 {width} 1\" preserveAspectRatio=none role=img><title>{title}</title>\
+         <path class=e d=\"M0 .5h{width}\"/>"
     )?;
     for (level, class) in [(1, "a"), (2, "b"), (3, "c")] {
         let mut at = 0;
@@ -353,8 +360,8 @@ mod tests {
     #[test]
     fn strips() {
         let mut page = String::new();
-        strip(&mut page, "h", [1, 1, 0, 3, 1].into_iter(), "x").unwrap();
-        assert!(page.ends_with("<title>x</title><path class=a d=\"M0 .5h2M4 .5h1\"/><path class=c d=\"M3 .5h1\"/></svg>"), "{page}");
+        strip(&mut page, [1, 1, 0, 3, 1].into_iter(), "x").unwrap();
+        assert!(page.ends_with("<title>x</title><path class=e d=\"M0 .5h5\"/><path class=a d=\"M0 .5h2M4 .5h1\"/><path class=c d=\"M3 .5h1\"/></svg>"), "{page}");
         for (mask, text) in [
             (0, "none"),
             (1, "0"),
