@@ -5,13 +5,14 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 export PCAP INTERFACE
 
-.PHONY: help run test bench fuzz lint build
+.PHONY: help run test chaos bench fuzz lint build
 
 help:
 	@echo 'make run                  listen on the default interface and show what is heard; Ctrl-C ends it'
 	@echo 'make run INTERFACE=eth0   the same on eth0'
 	@echo 'make run PCAP=lan.pcap    show what is in a capture file; needs no privileges'
 	@echo 'make test                 build, then run all tests; as root those with network namespaces too'
+	@echo 'make chaos                kill everything at random for ten minutes; SECONDS=60 SEED=7 for others'
 	@echo 'make bench                measure the speed'
 	@echo 'make fuzz                 look for frames, datagrams and segments that do harm, SECONDS=240 for each target'
 	@echo 'make lint                 formatting and clippy, warnings as errors'
@@ -26,14 +27,21 @@ run: build
 
 test:
 	@contrib/setup.sh build test
-	cargo build --workspace --bins
+	cargo build --workspace --bins --examples
 	cargo test --workspace --no-fail-fast
 	tests/loom.sh
+
+chaos: SECONDS = 600
+chaos:
+	@contrib/setup.sh build test
+	cargo build --workspace --bins --examples
+	AW_CHAOS_SECONDS=$(SECONDS) AW_CHAOS_SEED=$(SEED) cargo test --package aw-tests --test chaos -- --nocapture
 
 bench:
 	@contrib/setup.sh build bench
 	cargo build --release --workspace --bins
 	cargo run --release --package aw-tests --bin bench
+	cargo run --release --package aw-tests --bin latency
 
 # What it finds that is new goes to target/, not to the seeds.
 SECONDS ?= 240

@@ -45,6 +45,7 @@ for purpose in "$@"; do
       ;;
     bench)
       need iproute2 command_exists ip
+      need python3-minimal test -x /usr/bin/python3
       need procps command_exists sysctl
       need tcpdump command_exists tcpdump
       need time test -x /usr/bin/time

@@ -37,7 +37,10 @@ fn it_waits_for_the_ring_and_says_so_once() {
     let finished = reader.stop().ok();
     assert_eq!(finished.stdout, numbered_lines(1..6));
     let account = format!("aw-stdout: {}: 5 events, 0 lost", ring.name());
-    assert_eq!(finished.stderr.lines().collect::<Vec<_>>(), [said.as_str(), account.as_str()]);
+    let lines: Vec<_> = finished.stderr.lines().collect();
+    let [first, there, last] = lines[..] else { panic!("{lines:?}") };
+    assert_eq!((first, last), (said.as_str(), account.as_str()));
+    assert!(there.starts_with(&format!("aw-stdout: reading ring {}, ", ring.name())), "{there}");
 }
 
 #[test]

@@ -76,11 +76,13 @@ fn a_full_disk() {
     let ring = Ring::new();
     let receiver = Receiver::listening(&ring, &[]);
     let directory = tempfile::tempdir().unwrap();
+    let state = tempfile::tempdir().unwrap();
     let shown = directory.path().to_str().unwrap();
     let script = format!(
-        "mount -t tmpfs -o size=256k none {shown} && exec {} --ring {} --replay --log-dir {shown}",
+        "mount -t tmpfs -o size=256k none {shown} && exec {} --ring {} --state-dir {} --log-dir {shown}",
         binary("aw-tracker").display(),
-        ring.name()
+        ring.name(),
+        state.path().display()
     );
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", &script]);

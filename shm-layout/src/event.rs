@@ -358,6 +358,27 @@ impl Event {
     }
 }
 
+impl Event {
+    /// Bytes of an event.
+    pub const SIZE: usize = size_of::<Words>();
+
+    /// As it lies in the ring, for programs that keep events on the same machine.
+    pub fn to_bytes(&self) -> [u8; Event::SIZE] {
+        let mut bytes = [0; Event::SIZE];
+        bytes.as_chunks_mut().0.copy_from_slice(&self.pack().map(u64::to_ne_bytes));
+        bytes
+    }
+
+    /// From [`Event::to_bytes`].
+    pub fn from_bytes(bytes: &[u8; Event::SIZE]) -> Result<Event, UnknownEvent> {
+        let mut words = Words::default();
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+            *word = u64::from_ne_bytes(*bytes);
+        }
+        Event::unpack(&words)
+    }
+}
+
 fn halves(bytes: [u8; 16]) -> [u64; 2] {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
     [u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])]
@@ -447,6 +468,7 @@ mod tests {
         for origin in Origin::ALL {
             let event = Event { kind: Kind::Pairing(origin), ..event() };
             assert_eq!(Event::unpack(&event.pack()), Ok(event));
+            assert_eq!(Event::from_bytes(&event.to_bytes()), Ok(event));
         }
         let router = Ipv4Addr::new(192, 0, 2, 1);
         let event = Event { kind: Kind::MacUpd, router, ..event() };

@@ -14,6 +14,8 @@
 //!   192  u32  wake: futex word, changed once a batch
 //!   256  u64  writer's process id, 0 = none
 //!   264  i64  writer's heartbeat, ns since the epoch
+//!   272  i64  when the last frame was seen, to a heartbeat; 0 = none yet
+//!   280  i64  when the kernel last dropped frames, to a heartbeat; 0 = never
 //!  4096  128 accounts of 512 bytes: 16 bytes interface name (zero = free), 62 u64 counters
 //! 69632  slots of 64 bytes: u64 sequence, 56 bytes event
 //! ```
@@ -69,6 +71,8 @@ pub(crate) struct Line<T>(pub T);
 pub(crate) struct Heartbeat {
     pub pid: AtomicU64,
     pub time: AtomicU64,
+    pub heard: AtomicU64,
+    pub dropped: AtomicU64,
 }
 
 const _: () = {
@@ -123,6 +127,11 @@ impl Header {
         MAX_INTERFACES - 1
     }
 
+    /// The sum of one counter over all interfaces.
+    pub fn sum(&self, counter: Counter) -> u64 {
+        total(self.accounts.iter().map(|account| account.get(counter)))
+    }
+
     /// All accounts in use.
     pub fn accounts(&self) -> Vec<InterfaceAccount> {
         let used = |account: &&Account| account.name[0].load(Relaxed) != 0;
@@ -135,8 +144,7 @@ impl Header {
     /// most one account has seen a frame without its outcome: the head tells whether that frame
     /// was published.
     pub fn settle(&self, head: u64) {
-        let published = total(self.accounts.iter().map(|account| account.get(Counter::Published)));
-        let mut unaccounted = head.saturating_sub(published);
+        let mut unaccounted = head.saturating_sub(self.sum(Counter::Published));
         for account in &self.accounts {
             let read = account.read();
             // No loop: where the segment is damaged, this may be any number.

@@ -38,6 +38,8 @@ pub struct Position {
 pub enum Start {
     /// With the oldest event that the ring still holds.
     Oldest,
+    /// With the first event of the stream: those that the ring holds no longer count as lost.
+    First,
     /// With the next event to be published.
     Now,
     /// Where an earlier reader stopped; with the oldest if that was in another generation.
@@ -161,6 +163,7 @@ impl Reader {
         let ring = reader.map.ring();
         reader.next = match start {
             Start::Now => ring.end(),
+            Start::First => 0,
             Start::At(at) if at.generation == reader.generation() && at.sequence <= ring.end() => {
                 at.sequence
             }
@@ -203,6 +206,13 @@ impl Reader {
             self.lapped = (self.lapped + quarter).min(ring.head()).max(self.lapped);
         }
         self.lapped
+    }
+
+    /// Goes past events that the writer has overwritten, without reading any; their number.
+    pub fn skip_lost(&mut self) -> u64 {
+        let from = self.next;
+        self.next = self.map.ring().oldest().max(from);
+        self.next - from
     }
 
     /// The place of the next event.
@@ -272,6 +282,16 @@ impl Reader {
     /// When the writer last said that it lives: about once a second.
     pub fn heartbeat(&self) -> UnixTime {
         time(&self.map.header().writer.0.time)
+    }
+
+    /// When the last frame was seen, to about a second; none if there was none yet.
+    pub fn heard(&self) -> Option<UnixTime> {
+        Some(time(&self.map.header().writer.0.heard)).filter(|time| time.as_nanos() != 0)
+    }
+
+    /// When the kernel last dropped frames, to about a second; none if it never did.
+    pub fn dropped(&self) -> Option<UnixTime> {
+        Some(time(&self.map.header().writer.0.dropped)).filter(|time| time.as_nanos() != 0)
     }
 
     /// All interfaces' counters.

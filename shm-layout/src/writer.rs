@@ -90,10 +90,14 @@ impl fmt::Display for CreateError {
             Self::Io(operation, name, error) => {
                 write!(f, "{operation} {}: {}", name.path().display(), cause(error))?;
                 match error.kind() {
-                    ErrorKind::NotFound => write!(f, " (name a collector's ring with -m)"),
-                    ErrorKind::PermissionDenied => {
-                        write!(f, " (it belongs to another user: become that user, {CHOOSE})")
+                    ErrorKind::NotFound if *operation == "open" => {
+                        write!(f, " (name a collector's ring with -m)")
                     }
+                    ErrorKind::NotFound => write!(f, " (is /dev/shm mounted?)"),
+                    ErrorKind::PermissionDenied => write!(
+                        f,
+                        " (if it is another user's: become that user, as root collector --remove, {CHOOSE})"
+                    ),
                     ErrorKind::StorageFull | ErrorKind::OutOfMemory => {
                         write!(f, " (free memory in /dev/shm, or choose fewer slots with -L)")
                     }
@@ -125,9 +129,14 @@ pub struct Writer {
     map: Map,
     options: WriterOptions,
     next: u64,
+    /// Frames seen, and dropped by the kernel, at the last heartbeat.
+    counted: [u64; 2],
     /// Held until the process ends, however it ends.
     lock: File,
 }
+
+/// What a heartbeat also tells the time of.
+const NOTED: [Counter; 2] = [Counter::Seen, Counter::KernelDropped];
 
 impl Writer {
     /// Carries on with the segment of this name, or makes it.
@@ -158,13 +167,14 @@ impl Writer {
             old => replace(old.as_ref(), slots, options)?,
         };
         let next = map.ring().head();
-        let writer = Writer { map, options: options.clone(), next, lock };
+        let counted = NOTED.map(|counter| map.header().sum(counter));
+        let mut writer = Writer { map, options: options.clone(), next, counted, lock };
         writer.introduce();
         Ok(writer)
     }
 
     /// Says whose segment this is.
-    fn introduce(&self) {
+    fn introduce(&mut self) {
         let header = self.map.header();
         match &self.options.host {
             Some(host) => header.set_host(host),
@@ -226,9 +236,20 @@ impl Writer {
         wake(&self.map);
     }
 
-    /// Says that the writer lives.
-    pub fn beat(&self, now: UnixTime) {
-        self.map.header().writer.0.time.store(now.as_nanos() as u64, Relaxed);
+    /// Says that the writer lives, and whether since the last time frames came, or were dropped.
+    pub fn beat(&mut self, now: UnixTime) {
+        let header = self.map.header();
+        let beat = &header.writer.0;
+        let now = now.as_nanos() as u64;
+        for ((counter, counted), when) in
+            NOTED.into_iter().zip(&mut self.counted).zip([&beat.heard, &beat.dropped])
+        {
+            let sum = header.sum(counter);
+            if sum != std::mem::replace(counted, sum) {
+                when.store(now, Relaxed);
+            }
+        }
+        beat.time.store(now, Relaxed);
     }
 
     /// Events published in this generation, so also the next event's number.
@@ -402,6 +423,9 @@ fn fill(map: &Map, old: Option<&Map>, slots: u64) -> io::Result<()> {
             let from = old.header();
             header.generation.store(from.generation.load(Relaxed), Relaxed);
             header.created.store(from.created.load(Relaxed), Relaxed);
+            let (to, beat) = (&header.writer.0, &from.writer.0);
+            to.heard.store(beat.heard.load(Relaxed), Relaxed);
+            to.dropped.store(beat.dropped.load(Relaxed), Relaxed);
             for (to, from) in header.accounts.iter().zip(&from.accounts) {
                 to.copy(from);
             }

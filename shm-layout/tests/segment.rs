@@ -86,6 +86,8 @@ fn starts_where_it_is_told_to() {
     let elsewhere = Start::At(Position { generation: generation ^ 1, sequence: 15 });
     let mut foreign = Reader::attach(&ring, elsewhere).unwrap();
     let mut beyond = Reader::attach(&ring, at(21)).unwrap();
+    let mut first = Reader::attach(&ring, Start::First).unwrap();
+    let mut skipping = Reader::attach(&ring, Start::First).unwrap();
     publish(&mut writer, 0);
     assert_eq!(drain(&mut oldest), (range(12, 20), 0));
     assert_eq!(drain(&mut now), (vec![], 0));
@@ -93,8 +95,35 @@ fn starts_where_it_is_told_to() {
     assert_eq!(drain(&mut lapped), (range(12, 20), 9));
     assert_eq!(drain(&mut foreign), (range(12, 20), 0));
     assert_eq!(drain(&mut beyond), (range(12, 20), 0));
+    assert_eq!(drain(&mut first), (range(12, 20), 12));
+    assert_eq!((skipping.skip_lost(), skipping.skip_lost()), (12, 0));
     publish(&mut writer, 1);
     assert_eq!(drain(&mut now), (vec![20], 0));
+    assert_eq!(skipping.skip_lost(), 1);
+    assert_eq!(drain(&mut skipping), (range(13, 21), 0));
+}
+
+/// The heartbeat also tells when frames last came and were last dropped, through restarts and sizes.
+#[test]
+fn heard_and_dropped() {
+    let ring = Ring::new();
+    let at = UnixTime::from_nanos;
+    let mut writer = create(&ring, 8);
+    let reader = Reader::attach(&ring, Start::Now).unwrap();
+    writer.beat(at(1));
+    assert_eq!((reader.heard(), reader.dropped()), (None, None));
+    let interface = writer.interface("eth0".parse().unwrap());
+    writer.count(interface, Counter::Seen);
+    writer.beat(at(2));
+    writer.add(interface, Counter::KernelDropped, 7);
+    writer.beat(at(3));
+    writer.beat(at(4));
+    assert_eq!((reader.heard(), reader.dropped()), (Some(at(2)), Some(at(3))));
+    drop(writer);
+    create(&ring, 16).beat(at(5));
+    let reader = Reader::attach(&ring, Start::Now).unwrap();
+    assert_eq!((reader.heard(), reader.dropped()), (Some(at(2)), Some(at(3))));
+    assert_eq!(reader.heartbeat(), at(5));
 }
 
 #[test]

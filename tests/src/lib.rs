@@ -17,6 +17,7 @@ pub mod receiver;
 pub mod refusals;
 pub mod rig;
 pub mod ring;
+pub mod rows;
 pub mod sample;
 pub mod seeds;
 pub mod tracker;

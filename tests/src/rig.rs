@@ -16,6 +16,15 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a binary of this build lies: beside this one, or beside the directory of the test executables.
 pub fn binary(name: &str) -> PathBuf {
+    built(name)
+}
+
+/// Where an example of this build lies.
+pub fn example(name: &str) -> PathBuf {
+    built(&format!("examples/{name}"))
+}
+
+fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test knows where it is");
     let beside = test.parent().expect("target/<profile>/bench or target/<profile>/deps/<test>");
     let tests = beside.ends_with("deps");
@@ -23,7 +32,7 @@ pub fn binary(name: &str) -> PathBuf {
     let path = profile.join(name);
     assert!(
         path.exists(),
-        "{} is missing: run `cargo build --workspace --bins` first",
+        "{} is missing: run `cargo build --workspace --bins --examples` first",
         path.display()
     );
     path
@@ -31,7 +40,12 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// A command that runs one of the product's binaries.
 pub fn program(name: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary(name));
+    program_at(binary(name), arguments)
+}
+
+/// A command that runs a program.
+pub fn program_at(path: PathBuf, arguments: &[&str]) -> Command {
+    let mut command = Command::new(path);
     command.args(arguments);
     command
 }

@@ -6,6 +6,7 @@ use crate::ring::Ring;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use tempfile::TempDir;
 
 const HEADER: &str = "mac name ip iface date time last active-hours\n";
@@ -13,7 +14,7 @@ const HEADER: &str = "mac name ip iface date time last active-hours\n";
 /// The present date, and those of the days before it: `YYYYMMDD`, as date(1) has them.
 pub fn dates(days: u32) -> Vec<String> {
     let date = |ago: u32| {
-        let mut command = std::process::Command::new("date");
+        let mut command = Command::new("date");
         command.args(["-d", &format!("12:00 {ago} days ago"), "+%Y%m%d"]);
         run(command).ok().stdout.trim().to_owned()
     };
@@ -91,6 +92,13 @@ pub fn make_logs(directory: &Path, devices: u32, days: u32) {
     }
 }
 
+/// A tracker of a ring with its state in `.state` of this directory, not started yet.
+pub fn tracker(ring: &str, directory: &Path) -> Command {
+    let mut command = program("aw-tracker", &["--ring", ring, "--state-dir"]);
+    command.arg(directory.join(".state"));
+    command
+}
+
 /// A tracker, its directory, and the ring that it follows.
 pub struct Tracking {
     /// Its process.
@@ -111,10 +119,10 @@ impl Tracking {
         )
     }
 
-    /// Follows a ring into this directory.
+    /// Follows a ring into this directory, where it has its state, too.
     pub fn start_in(directory: TempDir, ring: &str, options: &[&str]) -> Tracking {
-        let mut command = program("aw-tracker", &["--ring", ring, "--replay", "--log-dir"]);
-        command.arg(directory.path()).args(options);
+        let mut command = tracker(ring, directory.path());
+        command.arg("--log-dir").arg(directory.path()).args(options);
         Tracking { run: Run::start(command), directory, ring: ring.to_owned() }
     }
 

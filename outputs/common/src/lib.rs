@@ -1,61 +1,30 @@
 //! What every output shares, so that an output is only its [`Sink`]: the options, attaching to
-//! rings and following them through restarts, counting what was lost, signals and exit codes.
+//! rings and following them through restarts, the account of every event, a spool for what a
+//! destination that is down cannot take, privileges, signals and exit codes. `docs/new-output.md`
+//! shows a whole one.
 //!
 //! It trusts the collector whose ring it reads, and nobody else.
 #![forbid(unsafe_code)]
 
+mod account;
 mod follow;
+mod health;
+mod options;
+mod outlet;
+mod plan;
+mod source;
+mod spool;
+mod state;
 
 use std::process::ExitCode;
 
-use aw_service::{Account, ServiceOptions};
-use clap::Args;
+use aw_service::{Calls, CapabilitySet, Signals, Startup};
 use shm_layout::{Event, Position, RingName};
 
-pub use aw_service::{Error, parse, say};
-
-/// Options that every output has.
-#[derive(Args, Clone, Debug)]
-pub struct RingOptions {
-    /// Read the ring of this name, as given to the collector's -m; may be repeated
-    #[arg(
-        short = 'm',
-        long = "ring",
-        visible_alias = "shm-log-name",
-        value_name = "NAME",
-        default_value = "/addrwatch"
-    )]
-    pub rings: Vec<RingName>,
-
-    /// Begin with the oldest event that the ring still holds, not with the next one
-    #[arg(long)]
-    pub replay: bool,
-
-    /// Exit once every event has been read; begins with the oldest, as --replay
-    #[arg(long)]
-    pub once: bool,
-
-    /// Believe rings of USER, the collector's, instead of `addrwatch`; those of root and one's own always
-    #[arg(long, value_name = "USER", default_value = DEFAULT_USER, hide_default_value = true)]
-    pub owner: String,
-
-    /// Say on standard error what happens: rings found and left, events lost
-    #[arg(short, long)]
-    pub verbose: bool,
-}
-
-/// The user that the collector runs as where root says nothing else.
-const DEFAULT_USER: &str = "addrwatch";
-
-impl RingOptions {
-    /// The users whose rings are believed, besides root and ourselves.
-    fn owners(&self) -> Result<Vec<u32>, Error> {
-        if self.owner == DEFAULT_USER {
-            return Ok(Account::named(DEFAULT_USER).iter().map(|user| user.uid.as_raw()).collect());
-        }
-        Ok(vec![Account::find(&self.owner)?.uid.as_raw()])
-    }
-}
+pub use account::Account;
+pub use aw_service::{Access, Error, failed, parse, say, warn};
+pub use options::{From, RingOptions, SpoolOptions};
+pub use plan::Plan;
 
 /// An event with its place in the stream.
 #[derive(Clone, Copy, Debug)]
@@ -68,31 +37,139 @@ pub struct Entry<'a> {
     pub event: Event,
 }
 
-/// Where an output puts events.
-pub trait Sink {
-    /// Takes an event, in order. It may keep it until `idle`.
-    fn put(&mut self, entry: &Entry) -> Result<(), Error>;
+/// Why a sink could not do what it was told.
+#[derive(Debug)]
+pub enum Fault {
+    /// Its destination is down and may come back: what it was handed since the last `idle` is not
+    /// delivered. It is kept in the spool and handed over again, from the first; where the output
+    /// has no spool, it ends. In one line: operation, object, cause.
+    Down(String),
+    /// The output cannot go on.
+    Fatal(Error),
+}
 
-    /// Delivers what it kept: called when there is nothing more to read, and before the end.
-    fn idle(&mut self) -> Result<(), Error>;
-
-    /// Opens its files anew (SIGHUP: they were renamed by whoever rotates logs).
-    fn reopen(&mut self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    /// The end, after the last `idle`: nothing more will come.
-    fn close(&mut self) -> Result<(), Error> {
-        Ok(())
+impl std::convert::From<Error> for Fault {
+    fn from(error: Error) -> Fault {
+        Fault::Fatal(error)
     }
 }
 
-/// Runs an output until it is told to stop: opens its sink and hands it every event of its rings.
-/// `name` is the program's, for its messages.
+impl Fault {
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            Fault::Down(why) => Error::Failed(why),
+            Fault::Fatal(error) => error,
+        }
+    }
+}
+
+/// What a sink answers.
+pub type Result<T = ()> = std::result::Result<T, Fault>;
+
+/// Where an output puts events.
+pub trait Sink {
+    /// Takes an event, in order. It may keep it until `idle`.
+    fn put(&mut self, entry: &Entry) -> Result;
+
+    /// Delivers what it kept, all or none if it can: called when there is nothing more to read, or
+    /// after [`Plan::batch`] events, and before the end.
+    fn idle(&mut self) -> Result;
+
+    /// Does some of what is not urgent: called when everything is delivered, at least twice a second.
+    /// Tells whether there is more of it to do at once. It takes some tens of milliseconds at most,
+    /// for events wait meanwhile.
+    fn rest(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Opens its files anew (SIGHUP: they were renamed by whoever rotates logs).
+    fn reopen(&mut self) -> Result {
+        Ok(())
+    }
+
+    /// Makes sure that what was delivered survives a power cut, before the account of it is
+    /// written down. Not called where the sink keeps its own. [`Fault::Down`]: not yet; the account
+    /// stays as it was, and this is called again some seconds later.
+    fn sync(&mut self) -> Result {
+        Ok(())
+    }
+
+    /// The end, after the last `idle`: nothing more will come. `sync` may follow.
+    fn close(&mut self) -> Result {
+        Ok(())
+    }
+
+    /// Where accounts are kept if not in a file of the state directory: with the rows, for a
+    /// database, so that each event is there exactly once whatever is killed when.
+    fn ledger(&mut self) -> Option<&mut dyn Ledger> {
+        None
+    }
+}
+
+/// Keeps the account of each ring.
+pub trait Ledger {
+    /// The account of a ring, if it has one.
+    fn load(&mut self, ring: &RingName) -> Result<Option<Account>>;
+
+    /// Stores the account of a ring. One that keeps it with its rows does so in the transaction that
+    /// the next [`Sink::idle`] commits.
+    fn store(&mut self, ring: &RingName, account: &Account) -> Result;
+}
+
+/// Runs an output until it is told to stop: gives up what the plan does not need, opens its sink and
+/// hands it every event of its rings. `name` is the program's, for its messages and its files.
 pub fn run<S: Sink>(
     name: &'static str,
     options: &RingOptions,
-    open: impl FnOnce() -> Result<S, Error>,
+    plan: &Plan,
+    open: impl FnOnce() -> std::result::Result<S, Error>,
 ) -> ExitCode {
-    aw_service::run(name, &ServiceOptions::default(), |_| follow::follow(options, &mut open()?))
+    aw_service::run(name, &options.service, |startup| {
+        let owners = options.owners()?;
+        if options.health {
+            return health::check(name, options, &owners);
+        }
+        let from = options.start(plan);
+        let signals = Signals::register()?;
+        let keeps = from == From::Resume || plan.from == From::Resume;
+        confine(options, &owners, plan, keeps, startup)?;
+        let mut sink = open()?;
+        let own = sink.ledger().is_some();
+        let directory =
+            &std::path::absolute(&options.state_dir) // in the background we are elsewhere
+                .map_err(|error| Error::io("find the state directory", error))?;
+        let locked = (keeps && !own || plan.spool.is_some()).then(|| state::lock(directory, name));
+        let _lock = locked.transpose()?;
+        let spool = plan.spool.as_ref().map(|spool| spool.open(directory, name)).transpose()?;
+        let file = (keeps && !own && spool.is_none())
+            .then(|| state::StateFile::open(directory, name))
+            .transpose()?;
+        let outlet = outlet::Outlet::new(&mut sink, plan, spool, file)?;
+        follow::follow(options, from, &owners, outlet, &signals, startup)
+    })
+}
+
+/// Gives up all privileges: an output needs none. What it opens is opened after this, by whoever it
+/// is then, so that it can be opened again at any time.
+fn confine(
+    options: &RingOptions,
+    owners: &[u32],
+    plan: &Plan,
+    keeps: bool,
+    startup: &mut Startup,
+) -> std::result::Result<(), Error> {
+    let identity = options.identity(owners)?;
+    let mut files = vec![
+        Access::Read("/dev/shm".into()),
+        Access::Read("/etc/group".into()), // to name the group whose members may read a ring
+    ];
+    if keeps || plan.spool.is_some() {
+        state::make_directory(&options.state_dir, identity.as_ref())?;
+        files.push(Access::Write(options.state_dir.clone()));
+    }
+    files.extend_from_slice(&plan.files);
+    let mut calls = Calls::basic();
+    plan.sockets.iter().for_each(|family| calls.allow_sockets(*family));
+    let none = CapabilitySet::empty();
+    startup.confine(identity.as_ref(), none, &files, calls, options.verbose)
 }

@@ -2,12 +2,12 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, ErrorKind, Write},
     os::{fd::AsFd, unix::fs::FileExt},
     path::{Path, PathBuf},
 };
 
-use aw_output::{Entry, Error, Sink};
+use aw_output::{Entry, Error, Result, Sink};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
 use shm_layout::{UnixTime, cause};
@@ -22,12 +22,14 @@ pub struct Lines {
     time: Time,
     zone: TimeZone,
     path: Option<PathBuf>,
-    to: BufWriter<Box<dyn Write>>,
+    to: BufWriter<File>,
 }
 
 impl Lines {
-    pub fn open(options: &Options) -> Result<Lines, Error> {
-        let path = options.output.clone();
+    pub fn open(options: &Options) -> std::result::Result<Lines, Error> {
+        // In the background it will be in another directory.
+        let path = options.output.as_deref().map(std::path::absolute).transpose();
+        let path = path.map_err(|error| Error::io("find the output's directory", error))?;
         Ok(Lines {
             format: options.format,
             time: options.time,
@@ -115,39 +117,46 @@ enum LineTime {
 }
 
 impl Sink for Lines {
-    fn put(&mut self, entry: &Entry) -> Result<(), Error> {
+    fn put(&mut self, entry: &Entry) -> Result {
         match self.format {
             Format::Text => self.text(entry),
             Format::Json => self.json(entry),
         }
-        .map_err(|error| self.fault(error))
+        .map_err(|error| self.fault(error).into())
     }
 
-    fn idle(&mut self) -> Result<(), Error> {
-        self.to.flush().map_err(|error| self.fault(error))
+    fn idle(&mut self) -> Result {
+        self.to.flush().map_err(|error| self.fault(error).into())
     }
 
-    fn reopen(&mut self) -> Result<(), Error> {
+    fn reopen(&mut self) -> Result {
         if self.path.is_some() {
             self.to = open(self.path.as_deref())?;
         }
         Ok(())
     }
+
+    fn sync(&mut self) -> Result {
+        match self.to.get_ref().sync_data() {
+            Err(error) if error.kind() != ErrorKind::InvalidInput => Err(self.fault(error).into()),
+            _ => Ok(()), // a pipe or a terminal keeps nothing
+        }
+    }
 }
 
-fn open(path: Option<&Path>) -> Result<BufWriter<Box<dyn Write>>, Error> {
-    let to: Box<dyn Write> = match path {
+fn open(path: Option<&Path>) -> std::result::Result<BufWriter<File>, Error> {
+    let to = match path {
         Some(path) => {
             let fault = |error| Error::new(format_args!("open {}", path.display()), cause(&error));
-            Box::new(append(path).map_err(fault)?)
+            append(path).map_err(fault)?
         }
         // Not Stdout itself: it would flush at every newline.
-        None => Box::new(File::from(
+        None => File::from(
             io::stdout()
                 .as_fd()
                 .try_clone_to_owned()
                 .map_err(|error| Error::new("open standard output", cause(&error)))?,
-        )),
+        ),
     };
     Ok(BufWriter::with_capacity(BUFFER, to))
 }

@@ -5,7 +5,7 @@ mod lines;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use aw_output::{RingOptions, parse, run};
+use aw_output::{Access, From, Plan, RingOptions, parse, run};
 use clap::{Parser, ValueEnum};
 
 use crate::lines::Lines;
@@ -26,7 +26,7 @@ struct Options {
     time: Time,
 
     /// Append to FILE instead of standard output; opened anew on SIGHUP
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", required_if_eq("daemon", "true"))]
     output: Option<PathBuf>,
 }
 
@@ -54,11 +54,31 @@ Examples:
   aw-stdout --once --format json   what the ring still holds, then exit
   aw-stdout -m /lan -m /dmz        two collectors at once
   aw-stdout -o /var/log/addrwatch.log --time rfc3339
+  aw-stdout -d -o /var/log/addrwatch.log --from resume
+                                   in the background; after a restart it goes on where it was
+  aw-stdout --health               whether all is well, for a monitoring check
 
-The reader needs no privileges but to be a member of the ring's group.
+It needs no privileges but to be a member of the ring's group, and gives up all others.
 Exit status: 0 when stopped by a signal or a closed pipe, 1 on failure, 2 for wrong options.";
 
 fn main() -> ExitCode {
     let options: Options = parse("aw-stdout");
-    run("aw-stdout", &options.rings, || Lines::open(&options))
+    let files = options.output.iter().filter_map(|path| std::path::absolute(path).ok());
+    let files = files.filter_map(place).map(Access::Write).collect();
+    let plan = Plan { files, from: From::Now, ..Plan::default() };
+    run("aw-stdout", &options.rings, &plan, || Lines::open(&options))
+}
+
+/// Where a file is made: its directory, for logrotate renames it; but where it is a device, and in
+/// the root directory, only the file itself.
+fn place(path: PathBuf) -> Option<PathBuf> {
+    let alone = match path.metadata() {
+        Ok(file) if file.is_dir() => return None, // it will not be opened
+        Ok(file) => !file.is_file(),
+        Err(_) => false,
+    };
+    match path.parent().filter(|parent| !alone && *parent != "/") {
+        Some(parent) => Some(parent.into()),
+        None => Some(path),
+    }
 }

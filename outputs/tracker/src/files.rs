@@ -87,7 +87,7 @@ pub fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let beside = directory.join(format!(".{file}.new")); // one is left, at most, whoever is killed when
     // One after the other, should two write the same: the second finds that its file was renamed.
     let mut new = loop {
-        let new = open_own(&beside, mode)?;
+        let new = open_own(&beside, mode, None)?;
         new.lock().map_err(fault)?;
         if is_at(&new, &beside) {
             break new;
@@ -149,7 +149,7 @@ impl LogDir {
     pub fn append(&self, log: Log, date: Date, text: &str) -> Result<(), Error> {
         let path = self.path.join(name(log.into(), date));
         let fault = |error: io::Error| Error::io(format_args!("write {}", path.display()), error);
-        let mut file = open_own(&path, LOG_MODE)?;
+        let mut file = open_own(&path, LOG_MODE, None)?;
         let add = |file: &mut File| {
             // Killed in the middle of a line: ours begins on its own.
             let end = file.seek(SeekFrom::End(0))?;

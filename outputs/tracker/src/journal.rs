@@ -299,6 +299,16 @@ impl Journal {
         self.write(true)
     }
 
+    /// Whatever has been seen is to be in the files, counts too; a report is made only if there is news.
+    pub fn sync(&mut self) -> Vec<Task> {
+        let news = self.due.is_some();
+        let mut tasks = self.write(false);
+        if !news && tasks.last() == Some(&Task::Report) {
+            tasks.pop();
+        }
+        tasks
+    }
+
     /// A task could not be done: it will be due again.
     pub fn failed(&mut self, task: Task) {
         match task {

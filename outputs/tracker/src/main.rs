@@ -17,12 +17,14 @@ mod tracker;
 mod vendors;
 
 use std::{
+    env,
     io::{Write, stdout},
+    net::TcpListener,
     path::Path,
     process::ExitCode,
 };
 
-use aw_output::{Error, parse, run};
+use aw_output::{Error, Plan, parse, run};
 use aw_service::ServiceOptions;
 
 use crate::{
@@ -40,17 +42,39 @@ fn main() -> ExitCode {
         Some(Command::Report { log_dir, sources }) => {
             aw_service::run(NAME, &ServiceOptions::default(), |_| report(log_dir, sources))
         }
-        None => run(NAME, &options.rings, || {
-            options.settings.explain()?;
-            Tracker::open(&options.settings)
-        }),
+        None => track(options),
     }
+}
+
+fn track(mut options: Options) -> ExitCode {
+    let prepared = prepare(&mut options);
+    let (plan, listener) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return aw_service::run(NAME, &ServiceOptions::default(), |_| Err(error)),
+    };
+    let Options { rings, settings, .. } = &options;
+    run(NAME, rings, &plan, || {
+        settings.explain()?;
+        Tracker::open(settings, listener)
+    })
+}
+
+/// What is needed; and listens for browsers, which it may not any more once it is confined.
+fn prepare(options: &mut Options) -> Result<(Plan, Option<TcpListener>), Error> {
+    let Options { rings, settings, .. } = options;
+    if rings.health {
+        return Ok((Plan::default(), None));
+    }
+    settings.sources.start =
+        env::current_dir().map_err(|error| Error::io("find this directory", error))?;
+    let plan = Plan { files: settings.files()?, ..Plan::default() };
+    Ok((plan, settings.serve.as_ref().map(serve::listen).transpose()?))
 }
 
 /// The page, beside the logs, and its text.
 fn report(log_dir: &Path, sources: &Sources) -> Result<(), Error> {
     let (wanted, _) = sources.wanted(Some(log_dir), true)?;
-    let vendors = sources.vendors.clone();
+    let vendors = sources.vendors();
     let places = Places { log_dir: wanted.log_dir, report_dir: wanted.report_dir, vendors };
     let logs = files::list(&places.log_dir)?;
     let today = jiff::Zoned::now().date();

@@ -2,13 +2,14 @@
 
 use std::{
     collections::HashMap,
+    io::ErrorKind,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     num::{NonZeroU16, NonZeroU32},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use aw_output::{Error, RingOptions, say};
+use aw_output::{Access, Error, RingOptions, failed, say};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shm_layout::MacAddr;
 
@@ -91,6 +92,10 @@ pub struct Sources {
     /// Directory with the IEEE's registries of makers
     #[arg(long, value_name = "DIR", default_value = VENDORS)]
     pub vendors: PathBuf,
+
+    /// Where it was started: in the background it is elsewhere
+    #[arg(skip)]
+    pub start: PathBuf,
 }
 
 /// Which sightings count.
@@ -108,6 +113,7 @@ pub const EXAMPLES: &str = "\
 Examples:
   aw-tracker -c macupd_tracker.conf              as the file says
   aw-tracker --log-dir /var/log/addrwatch --serve 8080
+  aw-tracker -d -p /run/aw-tracker.pid           in the background
   aw-tracker --log-dir logs --name '02:00:00:00:00:01|Kitchen radio'
   aw-tracker report /var/log/addrwatch           the report, as a page and as text
 
@@ -132,18 +138,27 @@ pub struct Wanted {
 }
 
 impl Sources {
-    /// The configuration file, and where it is.
-    fn read(&self) -> Result<(Config, Option<&Path>), Error> {
-        let path = match &self.config {
-            Some(path) => path.as_path(),
-            None if Path::new(CONFIG).exists() => Path::new(CONFIG),
-            None => return Ok((Config::default(), None)),
-        };
+    /// Where the configuration is, if there is one.
+    fn path(&self) -> PathBuf {
+        self.start.join(self.config.as_deref().unwrap_or(Path::new(CONFIG)))
+    }
+
+    /// The registries of makers.
+    pub fn vendors(&self) -> PathBuf {
+        self.start.join(&self.vendors)
+    }
+
+    /// The configuration.
+    fn read(&self) -> Result<Config, Error> {
+        let path = self.path();
         let shown = path.display();
-        let bytes =
-            std::fs::read(path).map_err(|error| Error::io(format_args!("read {shown}"), error))?;
-        let config = Config::parse(&bytes);
-        Ok((config.map_err(|fault| Error::new(shown, fault))?, Some(path)))
+        let bytes = match std::fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && self.config.is_none() => {
+                return Ok(Config::default());
+            }
+            read => read.map_err(|error| Error::io(format_args!("read {shown}"), error))?,
+        };
+        Config::parse(&bytes).map_err(|fault| Error::new(shown, fault))
     }
 
     /// What is wanted of the logs in a directory.
@@ -152,18 +167,22 @@ impl Sources {
         log_dir: Option<&Path>,
         report_beside: bool,
     ) -> Result<(Wanted, Config), Error> {
-        let (config, path) = self.read()?;
+        let config = self.read()?;
         let log_dir =
             log_dir.map(Path::to_owned).or_else(|| config.log_dir.clone()).ok_or_else(|| {
-                let where_ = path.unwrap_or(Path::new(CONFIG)).display();
-                Error::Failed(format!("no directory for logs (LOGDIR in {where_}, or --log-dir)"))
+                let path = self.path();
+                failed(format_args!(
+                    "no directory for logs (LOGDIR in {}, or --log-dir)",
+                    path.display()
+                ))
             })?;
         let configured = config.report_dir.clone().filter(|_| !report_beside);
         let mut names: Names = HashMap::clone(&config.names);
         names.extend(self.names.iter().cloned());
+        let report_dir = self.report_dir.clone().or(configured).unwrap_or_else(|| log_dir.clone());
         let wanted = Wanted {
-            report_dir: self.report_dir.clone().or(configured).unwrap_or_else(|| log_dir.clone()),
-            log_dir,
+            report_dir: self.start.join(report_dir),
+            log_dir: self.start.join(log_dir),
             max_logs: self.max_logs.map(NonZeroU16::get).or(config.max_logs).unwrap_or(MAX_LOGS),
             names: Arc::new(names),
         };
@@ -175,6 +194,14 @@ impl Settings {
     /// What is wanted, by now.
     pub fn wanted(&self) -> Result<Wanted, Error> {
         Ok(self.sources.wanted(self.log_dir.as_deref(), false)?.0)
+    }
+
+    /// What is to be read and written. Directories: files that are replaced are others each time.
+    pub fn files(&self) -> Result<Vec<Access>, Error> {
+        let wanted = self.wanted()?;
+        let config = self.sources.path().parent().map(Path::to_owned);
+        let read = config.into_iter().chain([self.sources.vendors()]).map(Access::Read);
+        Ok(read.chain([wanted.log_dir, wanted.report_dir].map(Access::Write)).collect())
     }
 
     /// Says what of the file has moved.
@@ -190,7 +217,7 @@ impl Settings {
             ));
         }
         if config.pid_file.is_some() {
-            say("PIDFILE is without effect: this program stays in the foreground");
+            say("PIDFILE is without effect here (-d -p FILE)");
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{Error, say};
+use aw_output::{Error, say, warn};
 use jiff::{Zoned, civil::Date};
 
 use crate::{
@@ -147,7 +147,7 @@ fn work(shared: &Shared, places: &Places) {
         let done = gather(places, &order).and_then(|report| publish(&places.page(), &report));
         // Told when it begins, and when it ends: not with each report.
         match &done {
-            Err(Error::Failed(why)) if !failed => say(format_args!("{why} (trying again)")),
+            Err(Error::Failed(why)) if !failed => warn(format_args!("{why} (trying again)")),
             Ok(()) if failed => say("the report is written again"),
             _ => {}
         }

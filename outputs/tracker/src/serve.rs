@@ -24,11 +24,15 @@ const HEAD: usize = 8_192;
 const PATIENCE: Duration = Duration::from_secs(5);
 const TRANSFER: Duration = Duration::from_secs(60);
 
-/// Begins to serve this page, in threads of their own.
-pub fn start(address: &SocketAddr, page: PathBuf) -> Result<(), Error> {
+/// Listens: while the program may still do that.
+pub fn listen(address: &SocketAddr) -> Result<TcpListener, Error> {
     let fault = |error| Error::io(format_args!("serve on {address}"), error);
-    let listener = TcpListener::bind(address).map_err(fault)?;
-    let address = listener.local_addr().map_err(fault)?;
+    TcpListener::bind(address).map_err(fault)
+}
+
+/// Begins to serve this page, in threads of their own.
+pub fn start(listener: TcpListener, page: PathBuf) -> Result<(), Error> {
+    let address = listener.local_addr().map_err(|error| Error::io("serve the report", error))?;
     say(format_args!("serving the report on http://{address}/"));
     let thread = thread::Builder::new().name("serve".into());
     let accept = move || {

@@ -1,8 +1,8 @@
 //! Events in, files out: what the journal thinks is done here.
 
-use std::{sync::Arc, time::Instant};
+use std::{net::TcpListener, sync::Arc, time::Instant};
 
-use aw_output::{Entry, Error, Sink, say};
+use aw_output::{Entry, Error, Fault, Result, Sink, say, warn};
 use jiff::{civil::Date, tz::TimeZone};
 use shm_layout::{Kind as EventKind, UnixTime};
 
@@ -37,16 +37,20 @@ pub struct Tracker<'a> {
 }
 
 impl<'a> Tracker<'a> {
-    pub fn open(settings: &'a Settings) -> Result<Self, Error> {
+    /// Opens the logs; `listener`: where browsers are to be shown the report.
+    pub fn open(
+        settings: &'a Settings,
+        listener: Option<TcpListener>,
+    ) -> std::result::Result<Self, Error> {
         let wanted = settings.wanted()?;
         let logs = LogDir::open(&wanted.log_dir)?;
         let places = Places {
             log_dir: wanted.log_dir.clone(),
             report_dir: wanted.report_dir.clone(),
-            vendors: settings.sources.vendors.clone(),
+            vendors: settings.sources.vendors(),
         };
-        if let Some(address) = &settings.serve {
-            crate::serve::start(address, places.page())?;
+        if let Some(listener) = listener {
+            crate::serve::start(listener, places.page())?;
         }
         let zone = TimeZone::system();
         let began = Instant::now();
@@ -73,7 +77,7 @@ impl<'a> Tracker<'a> {
     }
 
     /// A day goes on where its log ends.
-    fn open_day(&mut self, date: Date) -> Result<(), Error> {
+    fn open_day(&mut self, date: Date) -> std::result::Result<(), Error> {
         let bytes = load(self.logs.path(), Kind::Tracker, date)?;
         let mut rows: Vec<(Key, Activity)> = Vec::new();
         for (number, line) in table::read(&bytes) {
@@ -135,7 +139,7 @@ impl<'a> Tracker<'a> {
             };
             if let Err(error) = done {
                 if let (Error::Failed(why), false) = (&error, self.failed) {
-                    say(format_args!("{why} (trying again)"));
+                    warn(format_args!("{why} (trying again)"));
                 }
                 (fine, self.failed) = (false, true);
                 self.journal.failed(task);
@@ -147,6 +151,11 @@ impl<'a> Tracker<'a> {
             say(format_args!("{} is written again", self.logs.path().display()));
         }
         fine
+    }
+
+    fn unwritten(&self) -> String {
+        let shown = self.logs.path().display();
+        format!("some of the last sightings could not be written to {shown}")
     }
 
     fn source(&self, kind: EventKind) -> bool {
@@ -167,7 +176,7 @@ fn rules(settings: &Settings, wanted: &Wanted) -> Rules {
 }
 
 impl Sink for Tracker<'_> {
-    fn put(&mut self, entry: &Entry) -> Result<(), Error> {
+    fn put(&mut self, entry: &Entry) -> Result {
         self.events = self.events.wrapping_add(1);
         if self.events.is_multiple_of(TURN) {
             self.turn();
@@ -187,13 +196,24 @@ impl Sink for Tracker<'_> {
         Ok(())
     }
 
-    fn idle(&mut self) -> Result<(), Error> {
+    /// Delivered is what the journal has: what is written down of it is what the logs have, see `sync`.
+    fn idle(&mut self) -> Result {
         self.turn();
         Ok(())
     }
 
+    fn rest(&mut self) -> Result<bool> {
+        self.turn();
+        Ok(false)
+    }
+
+    fn sync(&mut self) -> Result {
+        let tasks = self.journal.sync();
+        if self.act(tasks) { Ok(()) } else { Err(Fault::Down(self.unwritten())) }
+    }
+
     /// The configuration is read again. One that is wrong changes nothing.
-    fn reopen(&mut self) -> Result<(), Error> {
+    fn reopen(&mut self) -> Result {
         match self.settings.wanted() {
             Ok(wanted) => {
                 if (&wanted.log_dir, &wanted.report_dir)
@@ -206,25 +226,21 @@ impl Sink for Tracker<'_> {
                 say("configuration read again");
             }
             Err(Error::Failed(why)) => {
-                say(format_args!("{why} (keeping the old configuration)"));
+                warn(format_args!("{why} (keeping the old configuration)"));
                 self.journal.error(&why);
             }
-            Err(closed) => return Err(closed),
+            Err(closed) => return Err(closed.into()),
         }
         self.turn();
         Ok(())
     }
 
-    fn close(&mut self) -> Result<(), Error> {
+    fn close(&mut self) -> Result {
         let tasks = self.journal.flush();
         let fine = self.act(tasks);
         if !self.reporter.finish() {
             say("the last report takes too long: it is not written");
         }
-        if fine {
-            return Ok(());
-        }
-        let shown = self.logs.path().display();
-        Err(Error::Failed(format!("some of the last sightings could not be written to {shown}")))
+        if fine { Ok(()) } else { Err(Fault::Down(self.unwritten())) }
     }
 }

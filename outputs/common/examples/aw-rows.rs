@@ -1,0 +1,98 @@
+//! `aw-rows`: events as rows of a SQLite database, each of them exactly once.
+#![forbid(unsafe_code)]
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use aw_output::{
+    Access, Account, Entry, Fault, Ledger, Plan, Result, RingOptions, Sink, SpoolOptions,
+};
+use clap::Parser;
+use rusqlite::{Connection, OptionalExtension, params};
+use shm_layout::RingName;
+
+/// Keeps the events of the collector's rings in a SQLite database.
+#[derive(Parser)]
+#[command(name = "aw-rows", version)]
+struct Options {
+    #[command(flatten)]
+    rings: RingOptions,
+    #[command(flatten)]
+    spool: SpoolOptions,
+    /// Keep events in the database FILE
+    #[arg(long, value_name = "FILE")]
+    database: PathBuf,
+}
+
+struct Rows {
+    path: PathBuf,
+    /// None: to be opened, at first and after a failure, which takes back what was not committed.
+    database: Option<Connection>,
+}
+
+const SCHEMA: &str = "PRAGMA journal_mode = wal;
+    CREATE TABLE IF NOT EXISTS event (ring TEXT, sequence INTEGER, line TEXT);
+    CREATE TABLE IF NOT EXISTS account (ring TEXT PRIMARY KEY, generation INTEGER,
+        began INTEGER, delivered INTEGER, lost INTEGER, skipped INTEGER);";
+
+impl Rows {
+    /// Does something in the transaction that `idle` commits. Whatever fails may be better later.
+    fn with<T>(&mut self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        let open = || -> rusqlite::Result<Connection> {
+            let database = Connection::open(&self.path)?;
+            database.busy_timeout(Duration::from_millis(100))?; // the rings wait for nobody
+            database.execute_batch(SCHEMA).map(|()| database)
+        };
+        let done = self.database.take().map_or_else(open, Ok).and_then(|database| {
+            if database.is_autocommit() {
+                database.execute_batch("BEGIN")?;
+            }
+            let value = act(&database)?;
+            self.database = Some(database);
+            Ok(value)
+        });
+        done.map_err(|error| Fault::Down(format!("write {}: {error}", self.path.display())))
+    }
+}
+
+impl Sink for Rows {
+    fn put(&mut self, entry: &Entry) -> Result {
+        let (sequence, line) = (entry.position.sequence as i64, entry.event.to_string());
+        let row = params![entry.ring.as_str(), sequence, line];
+        let insert = "INSERT INTO event VALUES (?, ?, ?)";
+        self.with(|database| database.prepare_cached(insert)?.execute(row).map(drop))
+    }
+    fn idle(&mut self) -> Result {
+        self.with(|database| database.execute_batch("COMMIT"))
+    }
+    fn ledger(&mut self) -> Option<&mut dyn Ledger> {
+        Some(self)
+    }
+}
+
+impl Ledger for Rows {
+    fn load(&mut self, ring: &RingName) -> Result<Option<Account>> {
+        let select = "SELECT * FROM account WHERE ring = ?";
+        self.with(|database| {
+            let account = database.query_row(select, [ring.as_str()], |row| {
+                let columns = [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
+                Ok(Account::from_columns(columns))
+            });
+            account.optional()
+        })
+    }
+    fn store(&mut self, ring: &RingName, account: &Account) -> Result {
+        let [generation, began, delivered, lost, skipped] = account.columns();
+        let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
+        let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";
+        self.with(|database| database.execute(replace, row).map(drop))
+    }
+}
+
+fn main() -> ExitCode {
+    let Options { rings, spool, database } = aw_output::parse("aw-rows");
+    let path = std::path::absolute(&database).unwrap_or(database);
+    let files = path.parent().map(|directory| Access::Write(directory.into())).into_iter();
+    let linger = Duration::from_millis(200); // a commit for many events, not for each
+    let plan = Plan { files: files.collect(), linger, spool: Some(spool), ..Plan::default() };
+    aw_output::run("aw-rows", &rings, &plan, || Ok(Rows { path, database: None }))
+}

@@ -1,0 +1,127 @@
+use super::*;
+use std::fs;
+
+/// An event as it lies in the ring: its kind and origin are bytes 50 and 51.
+pub(crate) const EVENT: [u8; Event::SIZE] = {
+    let mut bytes = [0; Event::SIZE];
+    bytes[24] = b'e';
+    bytes[50] = 1;
+    bytes
+};
+
+fn name(ring: &str) -> RingName {
+    ring.parse().unwrap()
+}
+
+fn piece(generation: u64, sequence: u64, what: What) -> Piece {
+    Piece { at: Position { generation, sequence }, what }
+}
+
+fn event() -> What {
+    What::Event(Event::from_bytes(&EVENT).unwrap())
+}
+
+fn append(spool: &mut Spool, ring: &RingName, pieces: &[Piece]) -> bool {
+    let pieces: Vec<_> = pieces.iter().map(|piece| (ring, *piece)).collect();
+    spool.append(&pieces, &[]).unwrap()
+}
+
+#[test]
+fn in_order_and_through_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || Spool::open(directory.path(), "aw-test", 1 << 20).unwrap();
+    let (one, two) = (name("/one"), name("/two"));
+    let generation = u64::MAX;
+    let mut spool = open();
+    assert!(append(
+        &mut spool,
+        &one,
+        &[piece(generation, 5, What::Restart), piece(generation, 5, event())]
+    ));
+    assert!(append(
+        &mut spool,
+        &two,
+        &[piece(2, 0, What::Start), piece(2, 0, event()), piece(2, 1, What::Skipped)]
+    ));
+    assert!(append(&mut spool, &one, &[piece(generation, 6, What::Lost(9))]));
+    drop(spool);
+
+    let mut spool = open();
+    assert_eq!(spool.waiting(), 2);
+    let at = |generation, sequence| Some(Position { generation, sequence });
+    assert_eq!(spool.end(&one).unwrap(), at(generation, 15));
+    assert_eq!(spool.end(&two).unwrap(), at(2, 2));
+    assert_eq!(spool.end(&name("/three")).unwrap(), None);
+    let (pieces, last) = spool.oldest(4).unwrap();
+    let expected = [
+        (one.clone(), piece(generation, 5, What::Restart)),
+        (one.clone(), piece(generation, 5, event())),
+        (two.clone(), piece(2, 0, What::Start)),
+        (two.clone(), piece(2, 0, event())),
+    ];
+    assert_eq!(pieces, expected);
+    let account = Account { generation, began: 5, delivered: 1, lost: 0, skipped: 0 };
+    spool.delivered(last, &[(one.clone(), account)]).unwrap();
+    drop(spool);
+
+    let mut spool = open();
+    assert!(matches!(spool.load(&one), Ok(Some(found)) if found == account));
+    assert!(matches!(spool.load(&two), Ok(None)));
+    let rest = [(two, piece(2, 1, What::Skipped)), (one, piece(generation, 6, What::Lost(9)))];
+    assert_eq!((spool.oldest(9).unwrap().0, spool.waiting()), (rest.into(), 0));
+}
+
+/// The sink had stored more than the spool knew: nothing of it comes twice, whatever stream it was in.
+#[test]
+fn what_the_sink_has_is_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(directory.path(), "aw-test", 1 << 20).unwrap();
+    let (one, two) = (name("/one"), name("/two"));
+    let pieces = [(1, 8), (1, 9), (2, 0), (2, 1), (2, 2)];
+    let pieces = pieces.map(|(generation, sequence)| piece(generation, sequence, event()));
+    for ring in [&one, &two] {
+        assert!(append(&mut spool, ring, &pieces));
+    }
+    let account = Account { generation: 2, began: 0, delivered: 2, lost: 0, skipped: 0 };
+    spool.forget_all_in(&one, &account).unwrap();
+    let left = spool.oldest(99).unwrap().0;
+    let of = |ring: &RingName| left.iter().filter(|(name, _)| name == ring).count();
+    assert_eq!((of(&one), of(&two), spool.waiting()), (1, 5, 6));
+}
+
+#[test]
+fn it_has_a_bound_and_gives_the_disk_back() {
+    const LIMIT: u64 = 1 << 20;
+    let directory = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(directory.path(), "aw-test", LIMIT).unwrap();
+    let ring = name("/one");
+    let mut next = 0;
+    let batch = |next: u64| (next..next + 500).map(|n| piece(1, n, event())).collect::<Vec<_>>();
+    while append(&mut spool, &ring, &batch(next)) {
+        next += 500;
+    }
+    assert!(next > 5_000, "{next} events");
+    assert_eq!(spool.waiting(), next);
+    let size = |path: &Path| fs::metadata(path).unwrap().len();
+    assert!(size(spool.path()) <= LIMIT);
+    // All or nothing, and what was there is there.
+    assert!(!append(&mut spool, &ring, &batch(next)));
+    assert_eq!(spool.end(&ring).unwrap().unwrap().sequence, next);
+    while spool.waiting() > 0 {
+        let (_, last) = spool.oldest(2_000).unwrap();
+        spool.delivered(last, &[]).unwrap();
+    }
+    assert!(size(spool.path()) < LIMIT / 8, "{} bytes", size(spool.path()));
+    assert!(append(&mut spool, &ring, &batch(next)));
+}
+
+#[test]
+fn what_is_not_a_spool_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("aw-test.spool"), [7; 9000]).unwrap();
+    let Err(Error::Failed(why)) = Spool::open(directory.path(), "aw-test", 1 << 20).map(drop)
+    else {
+        panic!()
+    };
+    assert!(why.contains("aw-test.spool: ") && why.contains("move it away"), "{why}");
+}

@@ -1,0 +1,147 @@
+//! `aw-stdout --health`, and the alarm of an output that has become blind.
+#![forbid(unsafe_code)]
+
+use aw_tests::collect::stdout_of;
+use aw_tests::feed::{numbered_capture, publish, reading_collector};
+use aw_tests::rig::{Finished, Run, run};
+use aw_tests::ring::Ring;
+use rustix::process::Signal;
+use std::io::Write;
+use std::process::ChildStdin;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// A replay that never ends, an event every 100 ms, so that its heart beats.
+fn beating(ring: &Ring, slots: &str) -> (Run, ChildStdin) {
+    let mut collector =
+        Run::start(reading_collector(ring, &["-q", "-L", slots, "--max-rate", "10"]));
+    let mut stdin = collector.stdin.take().unwrap();
+    let numbers = numbered_capture(1..10_000);
+    stdin.write_all(&numbers[..60_000]).unwrap();
+    (collector, stdin)
+}
+
+fn health(ring: &Ring, options: &[&str]) -> Finished {
+    let begun = Instant::now();
+    let finished = run({
+        let mut command = stdout_of(ring, &["--health"]);
+        command.args(options);
+        command
+    });
+    assert!(begun.elapsed() < Duration::from_secs(20), "a check must not hang");
+    finished
+}
+
+#[test]
+fn health_tells_what_is_wrong() {
+    let ring = Ring::new();
+    health(&ring, &[]).refused("aw-stdout", &[ring.name(), "no such ring"]);
+    publish(&ring, 1..4);
+    health(&ring, &[]).refused("aw-stdout", &["no heartbeat: the collector ended"]);
+
+    let (collector, _stdin) = beating(&ring, "65536");
+    sleep(Duration::from_millis(2500));
+    let well = health(&ring, &[]).ok();
+    assert!(well.stdout.starts_with(&format!("aw-stdout: ring {}: last frame ", ring.name())));
+    assert_eq!((well.stdout.lines().count(), well.stderr.as_str()), (1, ""), "{well:#?}");
+    let both = health(&ring, &["-m", "/aw-test-no-such-ring"]);
+    both.refused("aw-stdout", &["/aw-test-no-such-ring"]);
+
+    collector.signal(Signal::STOP);
+    sleep(Duration::from_secs(6));
+    health(&ring, &["--max-silence", "3"]).refused("aw-stdout", &["no heartbeat from", "process"]);
+    collector.signal(Signal::CONT);
+    sleep(Duration::from_millis(2500));
+    health(&ring, &["--max-silence", "3"]).ok();
+    collector.kill();
+    sleep(Duration::from_secs(6));
+    health(&ring, &[]).refused("aw-stdout", &["no heartbeat from"]);
+}
+
+/// A collector that lives and hears nothing.
+#[test]
+fn silence_is_told_if_asked_for() {
+    let ring = Ring::new();
+    let Some(lan) = aw_tests::lan::Lan::new() else { return };
+    let mut command = lan.here.command(aw_tests::rig::binary("collector"));
+    command.args(["--ring", ring.name(), "-q", "veth0"]);
+    let collector = Run::start(command);
+    collector.stderr.wait_for("listening on veth0");
+    sleep(Duration::from_secs(3));
+    health(&ring, &["--max-silence", "2"]).refused("aw-stdout", &["no frame for "]);
+    health(&ring, &["--max-silence", "0"]).ok();
+    health(&ring, &[]).ok();
+    lan.there.scapy("veth1", "send(Ether(dst='ff:ff:ff:ff:ff:ff')/ARP(pdst='192.0.2.1'))");
+    sleep(Duration::from_millis(1500));
+    health(&ring, &["--max-silence", "60"]).ok();
+    collector.stop().ok();
+}
+
+/// An output that hangs: it keeps its position, and that stays behind.
+#[test]
+fn a_lagging_output_is_told() {
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().to_str().unwrap();
+    let options = ["--from", "resume", "--state-dir", state];
+    publish(&ring, 1..11);
+    run({
+        let mut command = stdout_of(&ring, &["--once"]);
+        command.args(options);
+        command
+    })
+    .ok();
+    let capture = numbered_capture(1..1001);
+    let mut collector = Run::start(reading_collector(&ring, &["-q", "-L", "64"]));
+    let mut stdin = collector.stdin.take().unwrap();
+    stdin.write_all(&capture).unwrap();
+    let more = std::thread::spawn(move || {
+        for number in 1001..1200 {
+            if stdin.write_all(&numbered_capture(number..number + 1)[24..]).is_err() {
+                return;
+            }
+            sleep(Duration::from_millis(100));
+        }
+    });
+    sleep(Duration::from_secs(2));
+    health(&ring, &["--state-dir", state]).refused("aw-stdout", &["aw-stdout is ", "behind"]);
+    let output = Run::start({
+        let mut command = stdout_of(&ring, &options);
+        command.arg("-v");
+        command
+    });
+    output.stderr.wait_for("reading ring");
+    health(&ring, &["--state-dir", state]).ok();
+    output.stop().ok();
+    collector.kill();
+    more.join().unwrap();
+}
+
+/// The heart stops: one line. It beats again: one more.
+#[test]
+fn an_output_says_that_it_is_blind() {
+    let ring = Ring::new();
+    let (collector, _stdin) = beating(&ring, "65536");
+    let output = Run::start(stdout_of(&ring, &["-v"]));
+    output.stderr.wait_for("reading ring");
+    collector.signal(Signal::STOP);
+    let said = output.stderr.wait_for("no sign of life from the collector, process ");
+    assert!(said.contains(ring.name()) && said.contains(&collector.id().to_string()), "{said}");
+    sleep(Duration::from_millis(1200));
+    collector.signal(Signal::CONT);
+    output.stderr.wait_for("the collector is back");
+    collector.kill();
+    output.stderr.wait_until("a second alarm", |lines| {
+        (lines.iter().filter(|line| line.contains("no sign of life")).count() == 2).then_some(())
+    });
+    let (next, _stdin) = beating(&ring, "65536");
+    output.stderr.wait_until("the second return", |lines| {
+        (lines.iter().filter(|line| line.contains("the collector is back")).count() == 2)
+            .then_some(())
+    });
+    next.stop();
+    output.stderr.wait_for("its collector has ended");
+    let ended = output.stop().ok();
+    let alarms = ended.stderr.lines().filter(|line| line.contains("nothing new will come"));
+    assert_eq!(alarms.count(), 3, "{}", ended.stderr);
+}

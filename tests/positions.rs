@@ -1,0 +1,202 @@
+//! Outputs that keep their position: after an end, a kill, another stream they go on where they were, and what they
+//! could not get is in their account.
+#![forbid(unsafe_code)]
+
+use aw_tests::collect::{collect, json, stdout_of};
+use aw_tests::feed::{number_of, numbered_capture, numbered_lines, publish, reading_collector};
+use aw_tests::rig::{Run, program, run, run_with, wait_until};
+use aw_tests::ring::Ring;
+use aw_tests::rows::{Account, Rows};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// `aw-stdout --from resume`, which appends to `log` beneath this directory.
+fn resuming(ring: &Ring, directory: &Path, options: &[&str]) -> Command {
+    let mut command = stdout_of(ring, &["--from", "resume"]);
+    command.arg("--state-dir").arg(directory.join("state"));
+    command.arg("-o").arg(directory.join("log")).args(options);
+    command
+}
+
+/// What the file of positions says of this ring.
+#[track_caller]
+fn position(directory: &Path, ring: &Ring) -> Value {
+    let text = fs::read_to_string(directory.join("state/aw-stdout.positions")).expect("positions");
+    let all: Value = json(&text);
+    let position = all[ring.name()].clone();
+    let number = |field: &str| position[field].as_u64().expect("a number");
+    let sum: u64 = ["began", "delivered", "lost", "skipped"].into_iter().map(number).sum();
+    assert_eq!(number("next"), sum, "{position}");
+    position
+}
+
+#[test]
+fn it_goes_on_where_it_was_told_to_end() {
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let is = |lines: &str| fs::read_to_string(&log).is_ok_and(|text| text == lines);
+    publish(&ring, 1..4);
+    // The first time it begins with the oldest.
+    let reader = Run::start(resuming(&ring, directory.path(), &[]));
+    wait_until("the first lines", || is(&numbered_lines(1..4)));
+    let ended = reader.stop().ok();
+    assert!(ended.stderr.ends_with("3 events, 0 lost\n"), "{}", ended.stderr);
+    publish(&ring, 4..8);
+    let reader = Run::start(resuming(&ring, directory.path(), &[]));
+    wait_until("the next lines", || is(&numbered_lines(1..8)));
+    assert!(reader.stop().ok().stderr.ends_with("4 events, 0 lost\n"));
+    let once = run(resuming(&ring, directory.path(), &["--once"])).ok();
+    assert!(once.stderr.ends_with("0 events, 0 lost\n"), "{}", once.stderr);
+    assert!(is(&numbered_lines(1..8)));
+    assert_eq!(position(directory.path(), &ring)["delivered"], 7);
+}
+
+/// While it was away the ring went round: what it does not hold any more is lost, counted, and said.
+#[test]
+fn what_was_overwritten_while_it_was_away_is_lost() {
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    let fill = |numbers| {
+        run_with(reading_collector(&ring, &["-q", "-L", "64"]), &numbered_capture(numbers)).ok()
+    };
+    fill(1..11);
+    run(resuming(&ring, directory.path(), &["--once"])).ok();
+    fill(11..111);
+    let ended = run(resuming(&ring, directory.path(), &["--once"])).ok();
+    assert!(ended.stderr.ends_with(": 64 events, 36 lost\n"), "{}", ended.stderr);
+    let position = position(directory.path(), &ring);
+    for (field, number) in [("next", 110), ("began", 0), ("delivered", 74), ("lost", 36)] {
+        assert_eq!(position[field], number, "{position}");
+    }
+}
+
+/// Killed while events come: none is missing, and none of those twice that were written before the last position.
+#[test]
+fn a_kill_loses_nothing() {
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let lines = || fs::read_to_string(&log).unwrap_or_default().lines().count() as u32;
+    for round in 0..5 {
+        let (first, end) = (1 + round * 2000, 1 + (round + 1) * 2000);
+        publish(&ring, first..end);
+        let reader = Run::start(resuming(&ring, directory.path(), &["--format", "json"]));
+        let before = lines();
+        wait_until("some lines", || lines() > before + 500);
+        reader.kill();
+    }
+    run(resuming(&ring, directory.path(), &["--format", "json", "--once"])).ok();
+    let text = fs::read_to_string(&log).unwrap();
+    // The kill may have cut a line, which is then written again as a whole.
+    let whole = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut numbers: Vec<u32> = whole.map(|event| number_of(&event)).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers, (1..10_001).collect::<Vec<u32>>());
+    let position = position(directory.path(), &ring);
+    assert_eq!((&position["delivered"], &position["lost"]), (&10_000.into(), &0.into()));
+}
+
+/// The ring was made anew: what is unknown is said, and of the new stream nothing is passed over in silence.
+#[test]
+fn another_stream_is_begun_from_its_first_event() {
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    publish(&ring, 1..6);
+    run(resuming(&ring, directory.path(), &["--once"])).ok();
+    run(program("collector", &["--ring", ring.name(), "--remove"])).ok();
+    run_with(reading_collector(&ring, &["-q", "-L", "64"]), &numbered_capture(6..106)).ok();
+    let ended = run(resuming(&ring, directory.path(), &["--once"])).ok();
+    let said = format!("aw-stdout: ring {} was made anew, with another stream: ", ring.name());
+    assert!(ended.stderr.contains(&said), "{}", ended.stderr);
+    assert!(ended.stderr.contains("after event 5 of generation "), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with(": 64 events, 36 lost\n"), "{}", ended.stderr);
+    let position = position(directory.path(), &ring);
+    assert_eq!((&position["began"], &position["next"]), (&0.into(), &100.into()));
+}
+
+#[test]
+fn from_says_where_to_begin() {
+    let ring = Ring::new();
+    publish(&ring, 1..4);
+    for options in [&["--from", "oldest"][..], &["--replay"]] {
+        let reader = Run::start(stdout_of(&ring, options));
+        reader.stdout.wait_for_lines(3);
+        assert_eq!(reader.stop().ok().stdout, numbered_lines(1..4));
+    }
+    let once = run(stdout_of(&ring, &["--from", "now", "--once"])).ok();
+    assert_eq!(once.stdout, "");
+    let both = run(stdout_of(&ring, &["--from", "now", "--replay"]));
+    assert_eq!(both.status.code(), Some(2), "{both:#?}");
+
+    // A database goes on where it was, unless it is told otherwise.
+    let rows = Rows::new();
+    run(rows.command(&ring, &["--once"])).ok();
+    publish(&ring, 4..6);
+    run(rows.command(&ring, &["--once"])).ok();
+    assert_eq!(rows.lines(), numbered_lines(1..6));
+    publish(&ring, 6..8);
+    run(rows.command(&ring, &["--once", "--from", "now"])).ok();
+    assert_eq!(rows.account(&ring), Some(Account { began: 7, delivered: 0, lost: 0 }));
+    run(rows.command(&ring, &["--once", "--from", "oldest"])).ok();
+    assert_eq!(rows.lines(), numbered_lines(1..6) + &numbered_lines(1..8));
+}
+
+/// Killed at any moment, started again: a database that keeps the position with its rows has each event once.
+#[test]
+fn a_database_has_every_event_exactly_once() {
+    let ring = Ring::new();
+    let rows = Rows::new();
+    for round in 0..6 {
+        publish(&ring, 1 + round * 3000..1 + (round + 1) * 3000);
+        let output = rows.start(&ring, &[]);
+        let before = rows.sequences(&ring).len();
+        wait_until("rows", || rows.sequences(&ring).len() > before);
+        std::thread::sleep(std::time::Duration::from_millis(u64::from(round) * 7));
+        output.kill();
+    }
+    run(rows.command(&ring, &["--once"])).ok();
+    rows.assert_exactly_once(&ring, 18_000);
+    assert_eq!(rows.account(&ring), Some(Account { began: 0, delivered: 18_000, lost: 0 }));
+}
+
+/// What several rings hold at the same time comes in the order of its time.
+#[test]
+fn rings_are_merged_by_time() {
+    let rings = [Ring::new(), Ring::new(), Ring::new()];
+    let every_third = |first: u32| -> Vec<u8> {
+        let numbers: Vec<u32> = (0..50).map(|n| first + 3 * n).collect();
+        let mut capture = numbered_capture(numbers[0]..numbers[0] + 1);
+        for number in &numbers[1..] {
+            capture.extend(&numbered_capture(*number..number + 1)[24..]);
+        }
+        capture
+    };
+    for (ring, first) in rings.iter().zip(1..) {
+        collect(ring, &every_third(first), &["-q"]).ok();
+    }
+    let [one, two, three] = &rings;
+    let options = ["-m", two.name(), "-m", three.name(), "--once"];
+    assert_eq!(run(stdout_of(one, &options)).ok().stdout, numbered_lines(1..151));
+}
+
+/// Each of two programs with one account would undo the other's.
+#[test]
+fn a_state_directory_is_one_programs() {
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    let first = Run::start(resuming(&ring, directory.path(), &[]));
+    first.stderr.wait_for("waiting");
+    let refused = run(resuming(&ring, directory.path(), &[]));
+    refused.refused("aw-stdout", &["in use by another aw-stdout", "--state-dir"]);
+    first.signal(Signal::TERM);
+    first.finish().ok();
+    fs::write(directory.path().join("state/aw-stdout.positions"), "rubbish").unwrap();
+    run(resuming(&ring, directory.path(), &[])).refused("aw-stdout", &["aw-stdout.positions"]);
+    let nowhere = stdout_of(&ring, &["--from", "resume", "--state-dir", "/nowhere/at/all"]);
+    run(nowhere).refused("aw-stdout", &["make /nowhere/at/all: ", "--state-dir"]);
+}
