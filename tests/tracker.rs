@@ -135,7 +135,7 @@ fn frames_are_filed_by_their_own_time() {
     };
     let tracking = track(&[]);
     let logs: Vec<_> =
-        tracking.files().into_iter().filter(|file| file.contains("tracker.")).collect();
+        tracking.files().into_iter().filter(|file| file.starts_with("macupd_tracker.")).collect();
     assert_eq!(logs.len(), 2, "{logs:?}");
     let old = fs::read_to_string(tracking.directory.path().join(&logs[0])).unwrap();
     assert!(old.contains(" 1200 1300 ............11.........."), "{old}");

@@ -2,13 +2,14 @@
 //! Whoever may write to the directory is trusted, but for what stands in the logs.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use aw_output::Error;
-use aw_service::{cause, failed, is_at, open_own};
+use aw_service::{failed, is_at, open_own};
 use jiff::civil::Date;
 
 use crate::{
@@ -85,9 +86,12 @@ pub fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
         path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = directory.join(format!(".{file}.new")); // one is left, at most, whoever is killed when
+    // Nobody else can open it, and so lock it, before it has its name. One that is there and cannot be opened goes.
+    let open = || open_own(&beside, 0o600, None);
+    let reopen = |error| fs::remove_file(&beside).map_or(Err(error), |()| open());
     // One after the other, should two write the same: the second finds that its file was renamed.
     let mut new = loop {
-        let new = open_own(&beside, mode, None)?;
+        let new = open().or_else(reopen)?;
         new.lock().map_err(fault)?;
         if is_at(&new, &beside) {
             break new;
@@ -96,6 +100,7 @@ pub fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let written = new
         .set_len(0)
         .and_then(|()| new.write_all(bytes))
+        .and_then(|()| new.set_permissions(Permissions::from_mode(mode)))
         .and_then(|()| new.sync_all())
         .and_then(|()| fs::rename(&beside, path));
     if written.is_err() {
@@ -115,7 +120,17 @@ impl LogDir {
     pub fn open(path: &Path) -> Result<LogDir, Error> {
         let shown = path.display();
         let fault = |error| Error::io(format_args!("open directory {shown}"), error);
-        let lock = File::open(path).map_err(fault)?;
+        fs::read_dir(path).map_err(fault)?;
+        // A file of its own, that nobody else can open: whoever can open the directory could lock it.
+        let lock =
+            open_own(&path.join(".macupd_tracker.lock"), 0o600, None).map_err(
+                |error| match error {
+                    Error::Failed(why) => failed(format_args!(
+                        "{why} (let this user write to {shown}, or choose another --log-dir)"
+                    )),
+                    closed => closed,
+                },
+            )?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
@@ -125,14 +140,6 @@ impl LogDir {
             }
             Err(fs::TryLockError::Error(error)) => return Err(fault(error)),
         }
-        let probe = path.join(".macupd_probe");
-        let probed = File::create(&probe).and_then(|_| fs::remove_file(&probe));
-        probed.map_err(|error| {
-            failed(format_args!(
-                "write to directory {shown}: {} (let this user write there, or choose another --log-dir)",
-                cause(&error)
-            ))
-        })?;
         Ok(LogDir { path: path.into(), _lock: lock })
     }
 
@@ -212,9 +219,14 @@ mod tests {
         logs.write(date("20261122"), "two\n").unwrap_err();
         assert_eq!(content(directory.path(), file), "one\n");
         fs::remove_dir(directory.path().join(format!(".{file}.new"))).unwrap();
-        symlink("/etc/passwd", directory.path().join(format!(".{file}.new"))).unwrap();
-        logs.write(date("20261122"), "two\n").unwrap_err();
-        assert_eq!(load(directory.path(), Kind::Tracker, date("20261122")).unwrap(), b"one\n");
+        let victim = directory.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        symlink(&victim, directory.path().join(format!(".{file}.new"))).unwrap();
+        logs.write(date("20261122"), "two\n").unwrap();
+        assert_eq!(content(directory.path(), "victim"), "precious", "links are not followed");
+        assert_eq!(load(directory.path(), Kind::Tracker, date("20261122")).unwrap(), b"two\n");
+        let mode = directory.path().join(file).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, LOG_MODE);
         assert_eq!(load(directory.path(), Kind::Tracker, date("20261121")).unwrap(), b"");
     }
 
@@ -255,7 +267,7 @@ mod tests {
             .map(|entry| entry.unwrap().file_name())
             .collect();
         assert!(
-            left.len() == keep.len() && keep.iter().all(|file| left.contains(&(*file).into())),
+            left.len() == keep.len() + 1 && keep.iter().all(|file| left.contains(&(*file).into())),
             "{left:?}"
         );
     }
