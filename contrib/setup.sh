@@ -32,6 +32,8 @@ for purpose in "$@"; do
       ;;
     test)
       need arping command_exists arping
+      need chromium command_exists chromium
+      need chromium-driver command_exists chromedriver
       need iproute2 command_exists ip
       need ndisc6 command_exists ndisc6
       need perl-base command_exists perl

@@ -3,43 +3,13 @@
 
 use aw_tests::collect::{held, held_json, json};
 use aw_tests::lan::Lan;
-use aw_tests::rig::{Run, binary, program, public_copy, run, wait_until};
+use aw_tests::receiver::{Receiver, line};
+use aw_tests::rig::{binary, program, public_copy, run, wait_until};
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
 use serde_json::Value;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::process::Command;
-
-/// A collector that takes reports on a port of the kernel's choice.
-struct Receiver {
-    run: Run,
-    address: SocketAddr,
-}
-
-impl Receiver {
-    fn start(mut command: Command) -> Receiver {
-        command.args(["--macupd", "127.0.0.1:0"]);
-        let run = Run::start(command);
-        let line = run.stderr.wait_for("(MACupd)");
-        let words = line.split_whitespace();
-        let address = words.filter_map(|word| word.parse().ok()).next().expect("an address");
-        Receiver { run, address }
-    }
-
-    fn listening(ring: &Ring, options: &[&str]) -> Receiver {
-        let mut command = program("collector", &["-q", "--ring", ring.name()]);
-        command.args(options);
-        Receiver::start(command)
-    }
-
-    /// Sends datagrams as from a router with this address.
-    fn send(&self, router: &str, datagrams: &[&str]) {
-        let socket = UdpSocket::bind((router, 0)).unwrap();
-        for datagram in datagrams {
-            socket.send_to(datagram.as_bytes(), self.address).unwrap();
-        }
-    }
-}
 
 fn counters(ring: &Ring) -> Value {
     let stats = ["--stats", "--format", "json", "--ring", ring.name()];
@@ -51,14 +21,6 @@ fn counters(ring: &Ring) -> Value {
 
 fn seen(ring: &Ring) -> u64 {
     counters(ring)["seen"].as_u64().unwrap_or_default()
-}
-
-/// A line of an ARP table, as the sender makes it.
-fn line(number: u32, ip: &str, flags: u8, mac: &str, interface: &str) -> String {
-    format!(
-        "{number:4}    {ip:<16} 0x1         {:<10}  {mac}     *        {interface}",
-        format!("0x{flags:x}")
-    )
 }
 
 fn without_time(text: &str) -> Vec<String> {

@@ -256,6 +256,7 @@ const BASIC_X86_64: &[c_long] = &[
 const SOCKETS: &[c_long] = &[
     libc::SYS_bind,
     libc::SYS_connect,
+    libc::SYS_accept4, // of a socket that listened before; nobody is given listen
     libc::SYS_getsockname,
     libc::SYS_getpeername,
     libc::SYS_getsockopt,

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod browser;
 pub mod capture_file;
 pub mod collect;
 pub mod feed;
@@ -13,9 +14,11 @@ pub mod history;
 pub mod lan;
 pub mod listening;
 pub mod neighbor;
+pub mod receiver;
 pub mod refusals;
 pub mod rig;
 pub mod ring;
 pub mod rows;
 pub mod sample;
 pub mod seeds;
+pub mod tracker;

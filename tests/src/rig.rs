@@ -14,7 +14,7 @@ use tempfile::TempDir;
 /// How long anything may take before the test gives up: a bound on failure, not a promise of speed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where a binary of this build lies: beside the directory of the test executables.
+/// Where a binary of this build lies: beside this one, or beside the directory of the test executables.
 pub fn binary(name: &str) -> PathBuf {
     built(name)
 }
@@ -26,7 +26,9 @@ pub fn example(name: &str) -> PathBuf {
 
 fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test knows where it is");
-    let profile = test.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+    let beside = test.parent().expect("target/<profile>/bench or target/<profile>/deps/<test>");
+    let tests = beside.ends_with("deps");
+    let profile = if tests { beside.parent().expect("target/<profile>") } else { beside };
     let path = profile.join(name);
     assert!(
         path.exists(),

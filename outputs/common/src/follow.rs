@@ -37,6 +37,7 @@ pub(crate) fn follow<S: Sink>(
     }
     startup.ready()?;
     let end = serve(&mut sources, options, &mut outlet, signals, startup);
+    let end = end.and_then(|()| outlet.close());
     if !matches!(end, Err(Error::Closed)) {
         for (index, source) in sources.iter().enumerate() {
             outlet.report(index, source.lost, source.skipped);

@@ -88,8 +88,14 @@ pub trait Sink {
     }
 
     /// Makes sure that what was delivered survives a power cut, before the account of it is
-    /// written down. Not called where the sink keeps its own.
+    /// written down. Not called where the sink keeps its own. [`Fault::Down`]: not yet; the account
+    /// stays as it was, and this is called again some seconds later.
     fn sync(&mut self) -> Result {
+        Ok(())
+    }
+
+    /// The end, after the last `idle`: nothing more will come. `sync` may follow.
+    fn close(&mut self) -> Result {
         Ok(())
     }
 

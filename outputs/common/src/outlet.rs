@@ -189,6 +189,12 @@ impl<'a, S: Sink> Outlet<'a, S> {
         self.save()
     }
 
+    /// The end, once all is finished: the sink is told, and is to have no excuse any more.
+    pub fn close(&mut self) -> Result<(), Error> {
+        self.sink.close().map_err(Fault::into_error)?;
+        self.write_down().map_err(Fault::into_error)
+    }
+
     /// What was handed over is delivered once the sink says so.
     pub fn deliver(&mut self) -> Result<(), Error> {
         if self.pending.is_empty() {
@@ -365,26 +371,33 @@ impl<'a, S: Sink> Outlet<'a, S> {
         begun.collect()
     }
 
-    /// Writes the accounts down where the sink does not.
+    /// Writes the accounts down where the sink does not, unless it asks to wait.
     fn save(&mut self) -> Result<(), Error> {
-        if !std::mem::take(&mut self.unsaved) {
+        match self.write_down() {
+            Err(Fault::Fatal(error)) => Err(error),
+            Ok(()) | Err(Fault::Down(_)) => Ok(()), // what is written down stays behind, never ahead
+        }
+    }
+
+    fn write_down(&mut self) -> Result<(), Fault> {
+        if !self.unsaved {
             return Ok(());
         }
         self.saved = Instant::now();
-        if self.spool.is_none() && self.file.is_none() {
-            return Ok(());
-        }
-        self.sink.sync().map_err(Fault::into_error)?;
-        let accounts = self.accounts();
-        if let Some(spool) = &mut self.spool {
-            spool.delivered(0, &accounts)?;
-        }
-        if let Some(file) = &mut self.file {
-            for (ring, account) in &accounts {
-                file.store(ring, account).map_err(Fault::into_error)?;
+        if self.spool.is_some() || self.file.is_some() {
+            self.sink.sync()?;
+            let accounts = self.accounts();
+            if let Some(spool) = &mut self.spool {
+                spool.delivered(0, &accounts)?;
             }
-            file.save()?;
+            if let Some(file) = &mut self.file {
+                for (ring, account) in &accounts {
+                    file.store(ring, account)?;
+                }
+                file.save()?;
+            }
         }
+        self.unsaved = false;
         Ok(())
     }
 

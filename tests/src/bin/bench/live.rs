@@ -224,15 +224,15 @@ impl Sent {
 
 /// What a process used so far.
 #[derive(Clone, Copy)]
-struct Usage {
+pub struct Usage {
     /// Seconds, user and system; from the scheduler, for the clock ticks of `stat` are too coarse for an idle process.
-    cpu: f64,
+    pub cpu: f64,
     /// Times that it gave the CPU up by itself.
     sleeps: f64,
 }
 
 impl Usage {
-    fn of(process: &Run) -> Outcome<Usage> {
+    pub fn of(process: &Run) -> Outcome<Usage> {
         let mut usage = Usage { cpu: 0.0, sleeps: 0.0 };
         for task in fs::read_dir(format!("/proc/{}/task", process.id()))? {
             let task = task?.path();
@@ -247,7 +247,7 @@ impl Usage {
         Ok(usage)
     }
 
-    fn since(self, before: Usage) -> Usage {
+    pub fn since(self, before: Usage) -> Usage {
         Usage { cpu: self.cpu - before.cpu, sleeps: self.sleeps - before.sleeps }
     }
 }

@@ -4,12 +4,13 @@
 mod live;
 mod replay;
 mod ring;
+mod routers;
 
 use std::{error::Error, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 
-/// Prints how fast ring, wake-up, replay, rate limit and live capture are: medians, with the range of all runs.
+/// Prints how fast ring, wake-up, replay, rate limit, live capture, reports of routers and aw-tracker are: medians, with the range of all runs.
 #[derive(Parser)]
 struct Options {
     /// What to measure; all, if nothing is named
@@ -52,6 +53,10 @@ enum Section {
     Limit,
     /// A link between two network namespaces, beside tcpdump; needs root
     Live,
+    /// Reports of routers, on the loopback
+    Macupd,
+    /// aw-tracker with ten thousand devices
+    Tracker,
 }
 
 /// What tcpdump needs to hear the same messages; ours is written otherwise, but lets as much through.
@@ -76,6 +81,8 @@ fn main() -> Outcome<()> {
             Section::Replay => replay::beside_tcpdump(&options)?,
             Section::Limit => replay::rate_limit(&options)?,
             Section::Live => live::all(&options)?,
+            Section::Macupd => routers::datagrams(&options)?,
+            Section::Tracker => routers::tracker(&options)?,
         }
     }
     Ok(())

@@ -1,0 +1,164 @@
+//! A real browser: headless Chromium, driven by its chromedriver in the W3C's WebDriver protocol, which is JSON over HTTP.
+
+use crate::rig::Run;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// A window of a browser, closed when dropped.
+pub struct Browser {
+    driver: Run,
+    port: u16,
+    session: String,
+}
+
+impl Browser {
+    /// Opens a window of this size.
+    pub fn open(width: u32, height: u32) -> Browser {
+        let mut command = Command::new("chromedriver");
+        command.args(["--port=0"]);
+        let driver = Run::start(command);
+        let line = driver.stdout.wait_for("started successfully on port");
+        let port = line.trim_end_matches('.').rsplit(' ').next().and_then(|port| port.parse().ok());
+        let mut browser = Browser { driver, port: port.expect("a port"), session: String::new() };
+        // No sandbox: root's browser has none. No shared memory: /dev/shm may be small, and is full of rings here.
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--hide-scrollbars",
+        ];
+        let options = json!({ "args": arguments });
+        let wanted = json!({ "capabilities": { "alwaysMatch": {
+            "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } } } });
+        let session = browser.ask("POST", "/session", &wanted);
+        browser.session = session["sessionId"].as_str().expect("a session").to_owned();
+        browser.resize(width, height);
+        browser
+    }
+
+    /// Makes the page's view exactly this large, as a phone's is: a window may have a least width.
+    pub fn resize(&mut self, width: u32, height: u32) {
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride",
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false }),
+        );
+    }
+
+    /// Light or dark; on the screen or on paper.
+    pub fn media(&mut self, media: &str, scheme: &str) {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.devtools(
+            "Emulation.setEmulatedMedia",
+            json!({ "media": media, "features": features }),
+        );
+    }
+
+    /// With scripts, or without.
+    pub fn scripts(&mut self, on: bool) {
+        self.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": !on }));
+    }
+
+    /// A command of Chromium's own protocol.
+    pub fn devtools(&mut self, command: &str, parameters: Value) -> Value {
+        self.post("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
+    }
+
+    /// Opens an address, and waits until it is loaded.
+    pub fn go(&mut self, address: &str) {
+        self.post("/url", &json!({ "url": address }));
+    }
+
+    /// Opens a file.
+    pub fn go_to_file(&mut self, path: &Path) {
+        self.go(&format!("file://{}", path.display()));
+    }
+
+    /// What this body of a function returns.
+    pub fn run(&mut self, script: &str) -> Value {
+        self.post("/execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
+    /// Types into what this selector finds.
+    pub fn type_into(&mut self, selector: &str, text: &str) {
+        let element = self.find(selector);
+        self.post(&format!("/element/{element}/clear"), &json!({}));
+        self.post(&format!("/element/{element}/value"), &json!({ "text": text }));
+    }
+
+    /// Clicks on what this selector finds.
+    pub fn click(&mut self, selector: &str) {
+        let element = self.find(selector);
+        self.post(&format!("/element/{element}/click"), &json!({}));
+    }
+
+    fn find(&mut self, selector: &str) -> String {
+        let wanted = json!({ "using": "css selector", "value": selector });
+        let found = self.post("/element", &wanted);
+        let element = found.as_object().and_then(|found| found.values().next()?.as_str());
+        element.unwrap_or_else(|| panic!("no {selector}: {found}")).to_owned()
+    }
+
+    /// What the browser complained about: refused scripts, missing files.
+    pub fn complaints(&mut self) -> Vec<String> {
+        let log = self.post("/se/log", &json!({ "type": "browser" }));
+        let lines = log.as_array().expect("a log").iter();
+        lines.map(|line| line["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// The page as a picture, in PNG, base64.
+    pub fn picture(&mut self) -> String {
+        let path = format!("/session/{}/screenshot", self.session);
+        self.ask("GET", &path, &Value::Null).as_str().expect("a picture").to_owned()
+    }
+
+    fn post(&mut self, path: &str, body: &Value) -> Value {
+        let path = format!("/session/{}{path}", self.session);
+        self.ask("POST", &path, body)
+    }
+
+    /// One request on a connection of its own; the answer's value.
+    fn ask(&mut self, method: &str, path: &str, body: &Value) -> Value {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the driver runs");
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = BufReader::new(stream);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            answer.read_line(&mut line).expect("a line of the head");
+            let line = line.trim_end().to_ascii_lowercase();
+            if let Some(number) = line.strip_prefix("content-length:") {
+                length = number.trim().parse().expect("a length");
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        let mut bytes = vec![0; length];
+        answer.read_exact(&mut bytes).expect("the whole answer");
+        let answer: Value = serde_json::from_slice(&bytes).expect("JSON");
+        assert!(answer["value"]["error"].is_null(), "{method} {path} {body:.300}: {answer:.2000}");
+        answer["value"].clone()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let path = format!("/session/{}", self.session);
+            self.ask("DELETE", &path, &Value::Null);
+        }
+        self.driver.signal(rustix::process::Signal::TERM);
+    }
+}

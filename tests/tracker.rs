@@ -1,0 +1,339 @@
+//! `aw-tracker` end to end: a router's datagrams over UDP, frames from a capture, through the collector and its ring to the files.
+#![forbid(unsafe_code)]
+
+use aw_tests::capture_file::{ETHERNET, Pcap, Time, Unit};
+use aw_tests::collect::collect;
+use aw_tests::frames::{Arp, Ethernet, station};
+use aw_tests::receiver::{Receiver, line};
+use aw_tests::rig::{Run, program, run, wait_until};
+use aw_tests::ring::Ring;
+use aw_tests::tracker::{Tracking, dates, tracker};
+use rustix::process::Signal;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const CONF: &str = "\
+# as it was
+[MAIN]
+HOST=0.0.0.0  # Host
+PORT=2056     # Port
+PIDFILE=/run/macupd_tracker.pid
+LOGDIR=DIRECTORY
+REPORTDIR=DIRECTORY
+MAXLOGS=31    #Remove logs
+[MACLIST]
+22:22:22:22:22:22|Omas Küche
+AA:BB:CC:DD:EE:01|NAS
+";
+
+/// A row without its date and times, in single spaces.
+fn rows(log: &str) -> Vec<String> {
+    let row = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        words[..words.len() - 4].join(" ")
+    };
+    log.lines().filter(|line| !line.starts_with("mac ")).map(row).collect()
+}
+
+/// Sightings of all hours of a row.
+fn cells(log: &str, mac: &str) -> u32 {
+    let row = log.lines().find(|line| line.starts_with(mac)).unwrap_or_default();
+    let cells = row.rsplit(' ').next().unwrap_or_default().chars();
+    cells.map(|cell| if cell == '*' { 10 } else { cell.to_digit(10).unwrap_or(0) }).sum()
+}
+
+fn configured(directory: &Path, extra: &str) -> String {
+    let path = directory.join("macupd_tracker.conf");
+    let text = CONF.replace("DIRECTORY", directory.to_str().unwrap()) + extra;
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// A router's table becomes the day's log, an alert and a report, all within seconds.
+#[test]
+fn a_routers_devices_are_tracked() {
+    let ring = Ring::new();
+    let receiver = Receiver::listening(&ring, &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let config = configured(directory.path(), "");
+    let mut command = tracker(ring.name(), directory.path());
+    command.args(["-c", &config]).env("TZ", "Europe/Berlin");
+    let run = Run::start(command);
+    run.stderr.wait_for("collector --macupd 0.0.0.0:2056");
+    let tracking = Tracking { run, directory, ring: ring.name().into() };
+    wait_until("the first report", || tracking.page().contains("No device was heard"));
+    let table = [
+        line(1, "192.168.1.124", 2, "22:22:22:22:22:22", "br0"),
+        line(2, "192.168.1.125", 2, "AA:BB:CC:DD:EE:01", "vlan2"),
+        line(3, "192.168.1.126", 2, "66:66:66:66:66:66", "br0"),
+        "   1    rssi 0 0 22:22:22:22:22:22 +-55+ wlan".into(),
+    ];
+    let table = table.each_ref().map(String::as_str);
+    let sent = Instant::now();
+    receiver.send("127.0.0.2", &table);
+    wait_until("they are in the log", || tracking.log("tracker").lines().count() == 4);
+    assert!(sent.elapsed() < Duration::from_secs(3), "within a second, on an idle machine");
+    assert_eq!(
+        rows(&tracking.log("tracker")),
+        [
+            "22:22:22:22:22:22 Omas Küche 192.168.1.124 br0",
+            "66:66:66:66:66:66 unknown 192.168.1.126 br0",
+            "aa:bb:cc:dd:ee:01 NAS 192.168.1.125 vlan2",
+        ]
+    );
+    assert_eq!(rows(&tracking.log("alert")), ["66:66:66:66:66:66 unknown 192.168.1.126 br0"]);
+    wait_until("the report has them", || tracking.page().contains("66:66:66:66:66:66"));
+    let header =
+        "mac               name       ip              iface date     time last active-hours\n";
+    assert!(tracking.log("tracker").starts_with(header), "{}", tracking.log("tracker"));
+    // Counts come with the end; the day goes on where it was, without a second alert.
+    receiver.send("127.0.0.3", &table);
+    receiver.send("127.0.0.2", &table);
+    wait_until("they are read", || {
+        let stats = ["--stats", "--ring", ring.name()];
+        aw_tests::rig::run(program("collector", &stats))
+            .ok()
+            .stdout
+            .contains("events                 9")
+    });
+    let tracking = tracking.again(|run| drop(run.stop().ok()), &["-v", "-c", &config]);
+    tracking.run.stderr.wait_for("reading ring");
+    receiver.run.stop().ok();
+    wait_until("it has read all", || tracking.page().contains("66:66:66:66:66:66"));
+    assert_eq!(tracking.log("alert").lines().count(), 1);
+    assert_eq!(cells(&tracking.log("tracker"), "66:66:66:66:66:66"), 3, "each is counted once");
+    assert_eq!(tracking.log("error"), "");
+    tracking.run.stop().ok();
+}
+
+/// A capture of two days ago and today, ARP of two devices: filed by the frames' own times, and only those that are wanted.
+#[test]
+fn frames_are_filed_by_their_own_time() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let noon = (now / 86_400 - 2) * 86_400 + 43_200;
+    let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
+    for (host, at) in
+        [(1, noon - 90 * 86_400), (1, noon), (2, noon + 60), (1, noon + 3_600), (2, now), (2, now)]
+    {
+        let time = Time { seconds: at as u32, nanoseconds: 0 };
+        let arp = Arp::request(station(host), [10, 0, 0, host as u8].into(), [10, 0, 0, 9].into());
+        file.packet(time, &arp.on(&Ethernet::from(station(host)))).unwrap();
+    }
+    let capture = file.finish().unwrap();
+    let ring = Ring::new();
+    collect(&ring, &capture, &["-q", "--as", "eth7"]).ok();
+    let track = |options: &[&str]| {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = tracker(ring.name(), directory.path());
+        command.args(["--once", "--log-dir"]).arg(directory.path()).args(options).env("TZ", "UTC");
+        run(command).ok();
+        Tracking { run: Run::start(Command::new("true")), directory, ring: ring.name().into() }
+    };
+    let tracking = track(&[]);
+    let logs: Vec<_> =
+        tracking.files().into_iter().filter(|file| file.starts_with("macupd_tracker.")).collect();
+    assert_eq!(logs.len(), 2, "{logs:?}");
+    let old = fs::read_to_string(tracking.directory.path().join(&logs[0])).unwrap();
+    assert!(old.contains(" 1200 1300 ............11.........."), "{old}");
+    assert!(old.contains(" 1201 1201 ............1..........."), "{old}");
+    assert_eq!(tracking.log("alert").lines().count(), 3, "of each day");
+    assert!(tracking.log("error").contains("1 sightings are of days that have no log"));
+    let page = tracking.page();
+    assert!(page.contains("<dd>1 <small>of 2</small>"), "{page}");
+    let routers = track(&["--source", "macupd"]);
+    assert_eq!((routers.log("tracker"), routers.log("alert")), (String::new(), String::new()));
+    let pairings = track(&["--source", "pairing"]);
+    assert_eq!(pairings.log("tracker"), tracking.log("tracker"));
+}
+
+/// The ancestor's files, as its code and as its README have them, with what its crashes left: read, told, and continued.
+#[test]
+fn the_ancestors_files_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let days = dates(3);
+    let code = "\
+mac               name     date     time last ip              iface active-hours            \n\
+11:11:11:11:11:11 router   DATE     0001 2359 192.168.1.1     br0   *********7**************
+22:22:22:22:22:22 unknown  DATE     1031 1231 rssi            wlan  ......12....1...........
+22:22:22:22:22:22 unknown  DATE     1031 1231 192.168.1.124   br0   ..........121...........
+33:33:33:33:33    half
+";
+    let put = |kind: &str, day: &str, text: &str| {
+        let path = directory.path().join(format!("macupd_{kind}.{day}.log"));
+        fs::write(path, text.replace("DATE    ", day)).unwrap();
+    };
+    for day in &days {
+        put("tracker", day, code);
+    }
+    put(
+        "alert",
+        &days[1],
+        "22:22:22:22:22:22 unknown  DATE     1031 1031 192.168.1.124   br0   ..........1.............\n",
+    );
+    put("error", &days[1], "20180320:1031:Err: data_array is invalid: ['<b>']\n");
+    put("tracker", "20180320", code); // far too old: goes
+    let ring = Ring::new();
+    let receiver = Receiver::listening(&ring, &[]);
+    let tracking =
+        Tracking::start_in(directory, ring.name(), &["--name", "22:22:22:22:22:22|windows"]);
+    wait_until("the report", || tracking.page().contains("11:11:11:11:11:11"));
+    // The second is a new row, and so written at once; the first is counted before.
+    let both =
+        ["192.168.1.124", "192.168.1.125"].map(|ip| line(1, ip, 2, "22:22:22:22:22:22", "br0"));
+    receiver.send("127.0.0.2", &both.each_ref().map(String::as_str));
+    wait_until("the sightings", || tracking.log("tracker").contains("192.168.1.125"));
+    tracking.run.signal(Signal::TERM);
+    wait_until("the old log is gone", || {
+        !tracking.files().iter().any(|file| file.contains("2018"))
+    });
+    let log = fs::read_to_string(
+        tracking.directory.path().join(format!("macupd_tracker.{}.log", days[2])),
+    )
+    .unwrap();
+    assert!(cells(&log, "22:22:22:22:22:22") >= 5, "{log}");
+    assert_eq!(log.lines().count(), 4, "{log}");
+    assert!(
+        tracking.log("error").contains(":5: fewer than eight columns: 33:33:33:33:33    half"),
+        "{}",
+        tracking.log("error")
+    );
+    assert_eq!(tracking.log("alert").lines().count(), 1, "it has a name now");
+    // The report again, by hand, and as text.
+    let mut command = program("aw-tracker", &["report"]);
+    let text = run({
+        command.arg(tracking.directory.path());
+        command
+    })
+    .ok()
+    .stdout;
+    for part in [
+        "Collected MAC-addresses\n\n11:11:11:11:11:11 router\n11:11:11:11:11:11 unknown\n22:22:22:22:22:22 unknown\n22:22:22:22:22:22 windows\n",
+        &format!(
+            "\n11:11:11:11:11:11 router\n{} 0001 2359 192.168.1.1     br0   *********7**************\n",
+            days[0]
+        ),
+        "\nAlerts\n\n22:22:22:22:22:22 unknown",
+        "Err: data_array is invalid: ['<b>']\n",
+        "macupd_tracker.",
+        "End of report\n",
+    ] {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+    assert!(tracking.page().contains("[&#39;&lt;b&gt;&#39;]"));
+    receiver.run.stop().ok();
+}
+
+/// SIGHUP: other names, at once; a file that is wrong changes nothing, and its line is named.
+#[test]
+fn the_configuration_is_read_again() {
+    let ring = Ring::new();
+    let receiver = Receiver::listening(&ring, &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let config = configured(directory.path(), "");
+    let tracking = Tracking::start_in(directory, ring.name(), &["-c", &config]);
+    receiver.send("127.0.0.2", &[&line(1, "192.168.1.126", 2, "66:66:66:66:66:66", "br0")]);
+    wait_until("it is heard", || tracking.log("tracker").contains("unknown"));
+    configured(tracking.directory.path(), "66:66:66:66:66:66|新しい テレビ\nMAXDAYS=3\n");
+    tracking.run.signal(Signal::HUP);
+    tracking.run.stderr.wait_for("line 13: unknown key MAXDAYS");
+    assert!(tracking.log("tracker").contains("unknown"));
+    configured(tracking.directory.path(), "66:66:66:66:66:66|新しい テレビ\n");
+    tracking.run.signal(Signal::HUP);
+    wait_until("it has its name", || tracking.log("tracker").contains("新しい テレビ"));
+    wait_until("in the report, too", || tracking.page().contains("新しい テレビ"));
+    assert!(tracking.log("error").contains("unknown key MAXDAYS"));
+    tracking.run.stop().ok();
+    receiver.run.stop().ok();
+}
+
+#[test]
+fn what_is_wrong_at_the_start_is_said() {
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let start = |options: &[&str]| {
+        let mut command = tracker(ring.name(), directory.path());
+        command.args(options);
+        run(command)
+    };
+    start(&[]).refused("aw-tracker", &["LOGDIR", "--log-dir", "/etc/macupd_tracker.conf"]);
+    start(&["--log-dir", "/nonexistent"]).refused("aw-tracker", &["/nonexistent", "no such"]);
+    start(&["-c", "/nonexistent"]).refused("aw-tracker", &["/nonexistent", "no such"]);
+    let config = configured(directory.path(), "22:22:22:22:22:22|\n");
+    start(&["-c", &config]).refused("aw-tracker", &[&config, "line 12", "no name"]);
+    start(&["--log-dir", path, "--serve", "192.0.2.1:80"]).refused("aw-tracker", &["192.0.2.1:80"]);
+    let tracking = Tracking::start(&ring, &[]);
+    wait_until("it runs", || !tracking.page().is_empty());
+    let taken = tracking.directory.path().to_str().unwrap();
+    start(&["--log-dir", taken]).refused("aw-tracker", &[taken, "another aw-tracker"]);
+    for wrong in [
+        &["--serve", "nonsense"][..],
+        &["--name", "x|y"],
+        &["--max-logs", "0"],
+        &["--max-rows", "0"],
+    ] {
+        assert_eq!(start(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+    tracking.run.stop().ok();
+}
+
+/// The example that is shipped, and its settings.
+#[test]
+fn the_example_is_read() {
+    let ring = Ring::new();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../contrib/macupd_tracker.conf");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap().to_owned();
+    let options = ["-c", example, "--report-dir", &path];
+    let tracking = Tracking::start_in(directory, ring.name(), &options);
+    wait_until("it runs", || !tracking.page().is_empty());
+    let finished = tracking.run.stop().ok();
+    assert!(finished.stderr.contains("--macupd 0.0.0.0:2056"), "{finished:?}");
+}
+
+fn ask(port: u16, request: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer
+}
+
+/// `--serve` shows the page, and nothing else, to this machine alone.
+#[test]
+fn the_report_is_served() {
+    let ring = Ring::new();
+    let tracking = Tracking::start(&ring, &["--serve", "0"]);
+    let line = tracking.run.stderr.wait_for("serving the report on http://127.0.0.1:");
+    let port: u16 = line.trim_end_matches('/').rsplit(':').next().unwrap().parse().unwrap();
+    wait_until("there is a page", || !tracking.page().is_empty());
+    let answer = ask(port, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK") && head.contains("default-src 'none'"), "{head}");
+    assert!(body.starts_with("<!DOCTYPE html>") && body.ends_with("</html>\n"));
+    for (request, status) in [
+        ("HEAD / HTTP/1.0\r\n\r\n", "200 OK"),
+        ("GET /macupd_tracker.20261122.log HTTP/1.1\r\n\r\n", "404 Not Found"),
+        ("GET /../../etc/passwd HTTP/1.1\r\n\r\n", "404 Not Found"),
+        ("DELETE / HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
+        ("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", "403 Forbidden"),
+        ("\0\0\0\r\n\r\n", "400 Bad Request"),
+        (&format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(9_000)), "431 "),
+    ] {
+        let answer = ask(port, request);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request:.60}: {answer:.100}");
+    }
+    // Those who say nothing keep nobody out for long, nor the tracker from its work.
+    let silent: Vec<_> =
+        (0..40).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    wait_until("there is room again", || {
+        ask(port, "GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200")
+    });
+    drop(silent);
+    tracking.run.stop().ok();
+}

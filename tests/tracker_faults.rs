@@ -1,0 +1,180 @@
+//! `aw-tracker` when things go wrong: killed in the middle of writing, a full disk, a report that never ends, made-up devices.
+#![forbid(unsafe_code)]
+
+use aw_tests::receiver::{Receiver, line};
+use aw_tests::rig::{Run, binary, run, skip, wait_until};
+use aw_tests::ring::Ring;
+use aw_tests::tracker::{Tracking, make_logs};
+use rustix::process::Signal;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+fn report(device: u32) -> String {
+    let [a, b, c, d] = device.to_be_bytes();
+    let ip = Ipv4Addr::from(0x0a00_0000 + device).to_string();
+    line(1 + device % 999_999, &ip, 2, &format!("22:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}"), "br0")
+}
+
+/// Sends reports of these devices; with a pause now and then, so that none is dropped.
+fn send(receiver: &Receiver, devices: std::ops::Range<u32>) {
+    let reports: Vec<_> = devices.map(report).collect();
+    for some in reports.chunks(500) {
+        receiver.send("127.0.0.2", &some.iter().map(String::as_str).collect::<Vec<_>>());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The number of rows of a log that must be whole.
+fn whole(log: &str) -> usize {
+    if log.is_empty() {
+        return 0;
+    }
+    assert!(log.starts_with("mac ") && log.ends_with('\n'), "{log:.200}");
+    for row in log.lines().skip(1) {
+        let cells = row.rsplit(' ').next().unwrap_or_default();
+        assert!(row.starts_with("22:00:") && cells.len() == 24, "{row}");
+    }
+    log.lines().count() - 1
+}
+
+/// Killed at any moment, with thousands of rows to be written several times a second: each file is the old one or the new one.
+#[test]
+fn killed_in_the_middle_of_writing() {
+    const DEVICES: u32 = 6_000;
+    let ring = Ring::new();
+    let receiver = Receiver::listening(&ring, &[]);
+    let mut tracking = Tracking::start(&ring, &[]);
+    let mut before = 0;
+    let rounds = 24;
+    for round in 0..rounds {
+        let each = DEVICES / rounds;
+        send(&receiver, round * each..(round + 1) * each);
+        std::thread::sleep(Duration::from_millis(u64::from(round) * 97 % 700));
+        tracking = tracking.again(|run| drop(run.kill()), &[]);
+        let rows = whole(&tracking.log("tracker"));
+        assert!(rows >= before, "{rows} rows, {before} before");
+        before = rows;
+        let page = tracking.page();
+        assert!(page.is_empty() || page.ends_with("</html>\n"));
+    }
+    assert!(before > 0);
+    wait_until("all are there", || whole(&tracking.log("tracker")) == DEVICES as usize);
+    assert_eq!(tracking.log("error"), "");
+    tracking.run.stop().ok();
+    receiver.run.stop().ok();
+}
+
+/// Where the disk is full, the old log stays whole, and once there is room the rest is written. Nothing else stops.
+#[test]
+fn a_full_disk() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("needs root, to mount a small file system");
+    }
+    let ring = Ring::new();
+    let receiver = Receiver::listening(&ring, &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let shown = directory.path().to_str().unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=256k none {shown} && exec {} --ring {} --state-dir {} --log-dir {shown}",
+        binary("aw-tracker").display(),
+        ring.name(),
+        state.path().display()
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script]);
+    let tracker = Run::start(command);
+    let inside = format!("/proc/{}/root{shown}", tracker.id());
+    let inside = Path::new(&inside);
+    let log = || {
+        let files = fs::read_dir(inside).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let log = files.filter(|path| path.to_string_lossy().contains("macupd_tracker.2")).max();
+        log.map(|log| fs::read_to_string(log).unwrap()).unwrap_or_default()
+    };
+    send(&receiver, 0..50);
+    wait_until("there is a log", || whole(&log()) == 50);
+    let filler = inside.join("filler");
+    let fill = || drop(fs::write(&filler, vec![b'x'; 1 << 20]));
+    fill();
+    send(&receiver, 50..400);
+    tracker.stderr.wait_for("trying again");
+    assert_eq!(whole(&log()), 50);
+    fs::remove_file(&filler).unwrap();
+    tracker.stderr.wait_for("is written again");
+    wait_until("the rest is there", || whole(&log()) == 400);
+    // At the end there is no other time: it is a failure.
+    fill();
+    send(&receiver, 400..420);
+    std::thread::sleep(Duration::from_secs(1));
+    tracker.signal(Signal::TERM);
+    let finished = tracker.finish();
+    assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("could not be written"), "{finished:?}");
+    receiver.run.stop().ok();
+}
+
+/// A report that takes for ever (its list of makers is a pipe that nobody writes to) keeps nothing from the logs.
+#[test]
+fn the_logs_do_not_wait_for_a_report() {
+    let ring = Ring::new();
+    let receiver = Receiver::listening(&ring, &[]);
+    let vendors = tempfile::tempdir().unwrap();
+    for file in ["oui.csv", "mam.csv"] {
+        let mut command = Command::new("mkfifo");
+        command.arg(vendors.path().join(file));
+        run(command).ok();
+    }
+    let tracking = Tracking::start(&ring, &["--vendors", vendors.path().to_str().unwrap()]);
+    for device in 0..5 {
+        send(&receiver, device..device + 1);
+        wait_until("it is logged", || whole(&tracking.log("tracker")) == device as usize + 1);
+    }
+    assert!(!tracking.files().contains(&"macupd_report.html".into()));
+    let finished = tracking.run.stop().ok();
+    assert!(finished.stderr.contains("takes too long"), "{finished:?}");
+    receiver.run.stop().ok();
+}
+
+/// Somebody makes up a hundred thousand devices: so many rows as there may be, one line that says so, bounded memory.
+#[test]
+fn made_up_devices_are_bounded() {
+    let ring = Ring::new();
+    let mut command =
+        aw_tests::rig::program("collector", &["-q", "-L", "262144", "--ring", ring.name()]);
+    command.env("LC_ALL", "C");
+    let receiver = Receiver::start(command);
+    let tracking =
+        Tracking::start(&ring, &["--max-rows", "20000", "--name", "22:00:00:ff:ff:ff|known"]);
+    send(&receiver, 0..100_000);
+    send(&receiver, 0x00ff_ffff..0x0100_0000);
+    wait_until("the known one is there, too", || tracking.log("tracker").contains(" known "));
+    let status = fs::read_to_string(format!("/proc/{}/status", tracking.run.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 150_000, "{peak} KiB, of which 17 MiB are the ring");
+    tracking.run.signal(Signal::TERM);
+    wait_until("it is told", || tracking.log("error").contains("found no room"));
+    assert_eq!(whole(&tracking.log("tracker")), 18_001);
+    assert_eq!(tracking.log("alert").lines().count(), 18_000);
+    assert_eq!(tracking.log("error").lines().count(), 1);
+    receiver.run.stop().ok();
+}
+
+/// Thousands of devices and a month of logs: a new device is in the log at once, and in the report within seconds.
+#[test]
+fn a_large_network() {
+    let ring = Ring::new();
+    let receiver = Receiver::listening(&ring, &[]);
+    let directory = tempfile::tempdir().unwrap();
+    make_logs(directory.path(), 3_000, 31);
+    let tracking = Tracking::start_in(directory, ring.name(), &[]);
+    wait_until("the first report", || !tracking.page().is_empty());
+    send(&receiver, 0..1);
+    wait_until("it is logged", || tracking.log("alert").lines().count() == 1);
+    wait_until("it is in the report", || tracking.page().contains("22:00:00:00:00:00"));
+    tracking.run.stop().ok();
+    receiver.run.stop().ok();
+}
