@@ -33,7 +33,10 @@ for purpose in "$@"; do
     test)
       need arping command_exists arping
       need iproute2 command_exists ip
+      need mariadb-client-core command_exists mariadb
+      need mariadb-server-core test -x /usr/sbin/mariadbd -a -x /usr/bin/mariadb-install-db # no service, no /etc
       need ndisc6 command_exists ndisc6
+      need openssl command_exists openssl
       need perl-base command_exists perl
       need procps command_exists sysctl
       need python3-scapy /usr/bin/python3 -c 'import scapy'
@@ -67,9 +70,10 @@ if ((${#missing[@]})); then
   log=$(mktemp)
   trap 'rm -f "$log"' EXIT
   apt() { echo "setup: apt-get $*"; "${as_root[@]}" apt-get -y "$@" </dev/null >"$log" 2>&1; }
+  # Nothing is removed for them: not a MySQL server, which MariaDB would replace.
   # The package lists are fetched where there are none, or where they are so old that a package has gone.
-  apt install --no-install-recommends "${missing[@]}" \
-    || { apt update && apt install --no-install-recommends "${missing[@]}"; } \
+  apt install --no-install-recommends --no-remove "${missing[@]}" \
+    || { apt update && apt install --no-install-recommends --no-remove "${missing[@]}"; } \
     || { tail -n 5 "$log" >&2; fail "apt-get failed: $hint"; }
 fi
 

@@ -11,6 +11,7 @@ pub mod feed;
 pub mod frames;
 pub mod lan;
 pub mod listening;
+pub mod mariadb;
 pub mod neighbor;
 pub mod refusals;
 pub mod rig;
