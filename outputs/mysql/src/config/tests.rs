@@ -81,6 +81,23 @@ fn transport_security() {
 }
 
 #[test]
+fn the_shipped_example() {
+    let text = include_str!("../../../../contrib/mysql.cnf");
+    let socket = Some("/run/mysqld/mysqld.sock".into());
+    assert_eq!(parsed(text), Config { socket, ..Config::default() });
+    let all: String = text
+        .lines()
+        .map(|line| {
+            format!("{}\n", line.strip_prefix('#').filter(|l| !l.starts_with(' ')).unwrap_or(line))
+        })
+        .collect();
+    let config = parsed(&all);
+    assert_eq!(config.server(), "db.example.net:3306");
+    assert_eq!(config.password, Some(Password("secret # with any characters".into())));
+    assert_eq!(config.tls_files().count(), 3);
+}
+
+#[test]
 fn what_is_wrong_is_said() {
     for (text, why) in [
         ("", "no section [addrwatch]"),
