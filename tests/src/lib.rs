@@ -17,5 +17,6 @@ pub mod refusals;
 pub mod rig;
 pub mod ring;
 pub mod rows;
+pub mod rsyslog;
 pub mod sample;
 pub mod seeds;
