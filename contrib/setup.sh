@@ -46,6 +46,8 @@ for purpose in "$@"; do
       ;;
     bench)
       need iproute2 command_exists ip
+      need mariadb-client-core command_exists mariadb
+      need mariadb-server-core test -x /usr/sbin/mariadbd -a -x /usr/bin/mariadb-install-db
       need python3-minimal test -x /usr/bin/python3
       need procps command_exists sysctl
       need tcpdump command_exists tcpdump

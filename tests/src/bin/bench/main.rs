@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod live;
+mod mysql;
 mod replay;
 mod ring;
 
@@ -52,6 +53,8 @@ enum Section {
     Limit,
     /// A link between two network namespaces, beside tcpdump; needs root
     Live,
+    /// Rows into MariaDB, beside inserts by hand
+    Mysql,
 }
 
 /// What tcpdump needs to hear the same messages; ours is written otherwise, but lets as much through.
@@ -76,6 +79,7 @@ fn main() -> Outcome<()> {
             Section::Replay => replay::beside_tcpdump(&options)?,
             Section::Limit => replay::rate_limit(&options)?,
             Section::Live => live::all(&options)?,
+            Section::Mysql => mysql::beside_hand_batched(&options)?,
         }
     }
     Ok(())
