@@ -117,14 +117,14 @@ fn a_server_that_was_stopped() {
     let Some(mut server) = MariaDb::start(&[]) else { return };
     let ring = Ring::new();
     let small = |numbers| {
-        let collector = reading_collector(&ring, &["-q", "-L", "4096", "--max-rate", "20000"]);
+        let collector = reading_collector(&ring, &["-q", "-L", "16384", "--max-rate", "10000"]);
         run_with(collector, &numbered_capture(numbers)).ok();
     };
     small(1..101);
     let output = server.output(&ring, &[]);
     server.wait_for(100);
     server.stop();
-    small(101..30_001);
+    small(101..40_001);
     let said = output.stderr.wait_for("keeping events in");
     let socket = server.path("socket");
     let expected = format!("aw-mysql: write to addrwatch at {}: ", socket.display());
@@ -132,14 +132,14 @@ fn a_server_that_was_stopped() {
     sleep(Duration::from_secs(4)); // several tries, which say nothing more
     server.start_again(&[]);
     output.stderr.wait_for("the destination is back");
-    small(30_001..30_011);
-    server.wait_for(30_010);
+    small(40_001..40_011);
+    server.wait_for(40_010);
     let ended = output.stop().ok();
-    assert!(ended.stderr.ends_with(": 30010 events, 0 lost\n"), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with(": 40010 events, 0 lost\n"), "{}", ended.stderr);
     for change in ["keeping events in", "the destination is back"] {
         assert_eq!(ended.stderr.matches(change).count(), 1, "{}", ended.stderr);
     }
-    server.assert_numbers(1..30_011);
+    server.assert_numbers(1..40_011);
 }
 
 /// The server closes connections that were silent: nobody notices. Down from the start: kept, and delivered later.
