@@ -2,6 +2,7 @@
 //! a supervisor that speaks systemd's protocol. Needs root and network namespaces.
 #![forbid(unsafe_code)]
 
+use aw_tests::collect::held;
 use aw_tests::lan::{Host, Lan};
 use aw_tests::listening::quiet;
 use aw_tests::rig::{PATIENCE, Run, binary, run, wait_until};
@@ -11,7 +12,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// A collector in the background, which ends with the test.
@@ -86,7 +87,8 @@ fn in_the_background() {
         assert_eq!(target, Path::new("/dev/null"));
     }
     assert_eq!(fs::read_link(collector.proc("cwd")).unwrap(), Path::new("/"));
-    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, 0o644);
+    // Whoever could read it could lock it, and so keep the next one from starting.
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
 
     // A second one with the same file is refused while this one lives, and says so on the terminal.
     let other = Ring::new();
@@ -151,7 +153,6 @@ fn errors_reach_the_terminal() {
     let other = Ring::new();
     for (ring, options, why) in [
         (&ring, &["-u", "root"][..], "in use by another collector"),
-        (&other, &["nowhere0"], "nowhere0"),
         (&other, &["-u", "no-such-user-here"], "no-such-user-here"),
         (&other, &["--group", "no-such-group-here"], "no-such-group-here"),
         (&other, &["--filter", "no such filter"], "no such filter"),
@@ -167,6 +168,41 @@ fn errors_reach_the_terminal() {
     run(command).refused("collector", &["/nowhere/at/all", "no such file or directory"]);
     assert!(other.files().is_empty());
     assert_eq!(first.stop().status.code(), Some(0));
+}
+
+/// A pipe that nobody reads, a log that nobody takes: the collector goes on, and ends when told to.
+#[test]
+fn messages_that_nobody_takes_hold_up_nothing() {
+    let Some(lan) = Lan::new() else { return };
+    let ring = Ring::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = lan.here.command(binary("collector"));
+    command.args(["--ring", ring.name(), "-u", "root", "veth0"]);
+    command.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
+    let mut collector = command.spawn().unwrap();
+    drop(command);
+    wait_until("the ring is there", || ring.path().exists());
+    // Some 40 bytes a line: more than a pipe holds.
+    lan.there.scapy(
+        "veth1",
+        "frame = Ether(src='02:00:00:00:00:01', dst='ff:ff:ff:ff:ff:ff') / ARP(op=2, hwsrc='02:00:00:00:00:01', psrc='192.0.2.1')\n\
+         sendp([frame] * 3000, iface='veth1', verbose=False)",
+    );
+    lan.here.ip("link del veth0");
+    lan.here.ip("link add veth0 type veth peer name veth9");
+    lan.here.ip("link set veth0 up");
+    lan.here.ip("link set veth9 up");
+    let line = " veth0 0 02:00:00:00:00:02 192.0.2.2 ARP_REP";
+    wait_until("it hears again", || {
+        lan.here.scapy(
+            "veth9",
+            "send(Ether(src='02:00:00:00:00:02', dst='ff:ff:ff:ff:ff:ff') / ARP(op=2, hwsrc='02:00:00:00:00:02', psrc='192.0.2.2'))",
+        );
+        held(&ring).contains(line)
+    });
+    kill_process(Pid::from_child(&collector), Signal::TERM).unwrap();
+    assert_eq!(collector.wait().unwrap().code(), Some(0));
+    drop(reader);
 }
 
 /// A real syslog daemon, whose socket is /dev/log for those who are started in its file systems.

@@ -1,9 +1,10 @@
 //! Which interfaces the collector opens, how, and what it says when it cannot.
 #![forbid(unsafe_code)]
 
+use aw_tests::collect::held;
 use aw_tests::lan::Lan;
 use aw_tests::listening::Listening;
-use aw_tests::rig::{binary, public_copy, run};
+use aw_tests::rig::{Run, binary, public_copy, run, wait_until};
 use aw_tests::ring::Ring;
 
 /// Promiscuous unless told otherwise, as the kernel shows it.
@@ -51,13 +52,86 @@ fn the_default_interface() {
 #[test]
 fn an_interface_that_is_missing_is_named() {
     let Some(lan) = Lan::new() else { return };
-    for interfaces in [&["nowhere0"][..], &["veth0", "nowhere0"]] {
+    for interfaces in [&["nowhere0"][..], &["nowhere0", "nowhere1"]] {
         let ring = Ring::new();
         let mut command = lan.here.command(binary("collector"));
         command.args(["--ring", ring.name()]).args(interfaces);
         let finished = run(command).refused("collector", &["nowhere0"]);
         assert_eq!(finished.stdout, "");
     }
+}
+
+/// One that is not there yet is waited for, beside others, or with --wait; one that goes down and up is told once each.
+#[test]
+fn an_interface_that_appears_later_is_heard() {
+    let Some(lan) = Lan::new() else { return };
+    for (options, wanted) in
+        [(&["veth0", "later0"][..], "listening on veth0"), (&["--wait", "later0"], "nothing yet")]
+    {
+        let ring = Ring::new();
+        let mut command = lan.here.command(binary("collector"));
+        command.args(["-q", "--ring", ring.name()]).args(options);
+        let collector = Run::start(command);
+        collector.stderr.wait_for(wanted);
+        collector.stderr.wait_for("not listening on later0: no such interface");
+        lan.here.ip("link add later0 type veth peer name later1");
+        lan.here.ip("link set later1 up");
+        lan.here.ip("link set later0 up");
+        collector.stderr.wait_for("listening on later0 again");
+        let arp = |last: u8| {
+            let frame = "Ether(src='02:00:00:00:00:07', dst='ff:ff:ff:ff:ff:ff')";
+            lan.here.scapy(
+                "later1",
+                &format!(
+                    "send({frame} / ARP(op=2, hwsrc='02:00:00:00:00:07', psrc='192.0.2.{last}'))"
+                ),
+            );
+            let line = format!(" later0 0 02:00:00:00:00:07 192.0.2.{last} ARP_REP");
+            wait_until(&line, || held(&ring).contains(&line));
+        };
+        arp(1);
+        lan.here.ip("link set later0 down");
+        collector.stderr.wait_for("later0 is down");
+        lan.here.ip("link set later0 up");
+        collector.stderr.wait_for("later0 is up again");
+        arp(2);
+        lan.here.ip("link del later0");
+        collector.stderr.wait_for("stopped listening on later0");
+        // Something else of its name cannot be listened to, which is told once.
+        lan.here.ip("tuntap add later0 mode tun");
+        lan.here.ip("link set later0 up");
+        collector.stderr.wait_for("cannot listen on later0: link type");
+        lan.here.ip("link del later0");
+        let finished = collector.stop().ok();
+        let lines = finished.stderr.lines().filter(|line| line.contains("later0")).count();
+        assert_eq!(lines, 6, "one line a change: {}", finished.stderr);
+    }
+}
+
+/// More interfaces than the ring has accounts for: each is a place of its own to the rate limit.
+#[test]
+fn many_interfaces_are_told_apart() {
+    let Some(lan) = Lan::new() else { return };
+    let names: Vec<String> = (0..130).map(|number| format!("many{number}")).collect();
+    let script = "for i in $(seq 0 129); do echo link add many$i type veth peer name peer$i; \
+                  echo link set many$i up; echo link set peer$i up; done | ip -batch -";
+    lan.here.run(&["sh", "-c", script]);
+    let ring = Ring::new();
+    let mut command = lan.here.command(binary("collector"));
+    command.args(["-q", "--ring", ring.name(), "-r", "-1"]).args(&names);
+    let collector = Run::start(command);
+    collector.stderr.wait_for("listening on many0");
+    lan.here.scapy(
+        "lo",
+        "frame = Ether(src='02:00:00:00:00:07', dst='ff:ff:ff:ff:ff:ff') / ARP(op=2, hwsrc='02:00:00:00:00:07', psrc='192.0.2.7')\n\
+         [sendp(frame, iface='peer%d' % i) for i in range(130)]",
+    );
+    wait_until("each is reported", || held(&ring).lines().count() == 130);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", collector.id())).unwrap();
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kib: u64 = memory.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 160 << 10, "the kernel's buffers are bounded together: {kib} KiB");
+    assert_eq!(collector.stop().status.code(), Some(0));
 }
 
 #[test]

@@ -27,6 +27,8 @@ fn a_filter_in_a_replay() {
     assert_eq!(finished.stdout, [numbered_lines(3..4), numbered_lines(5..6)].concat());
     let counted = counters(&finished.stderr, "pcap");
     assert_eq!((counted["seen"], counted["published"], counted["filtered"]), (8, 2, 6));
+    let empty = collect(&Ring::new(), &capture, &["--filter", ""]);
+    assert_eq!(empty.status.code(), Some(2));
     for bad in ["arp and", "arp) or (ip", "no such thing"] {
         let finished = collect(&Ring::new(), &capture, &["--filter", bad]);
         assert!(finished.refused("collector", &["--filter", bad]).stdout.is_empty());
@@ -125,9 +127,93 @@ fn samples_of_refused_frames_are_kept() {
     assert_eq!((of("vlan 9"), of("length 30:")), (5, 5), "{kept:#?}");
     assert!(kept[0].starts_with("1.000000"), "{}", kept[0]);
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    // The next run begins anew.
+    // The next run goes on with it; with what is something else it does not.
     collect(&ring, &bad_frames(3), &options).ok();
-    assert_eq!(tcpdump(&file).len(), 2);
+    assert_eq!(tcpdump(&file).len(), 12);
+    for other in [&b"precious"[..], &numbered_capture(1..2)] {
+        fs::write(&file, other).unwrap();
+        collect(&ring, &bad_frames(3), &options)
+            .refused("collector", &["bad.pcap", "another file"]);
+        assert_eq!(fs::read(&file).unwrap(), other);
+    }
+}
+
+/// As root would have it: the file is given to the collector's user, who goes on with it after a restart.
+#[test]
+fn samples_are_the_users() {
+    let Some(lan) = Lan::new() else { return };
+    let directory = tempfile::tempdir_in("/tmp").unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    let file = directory.path().join("bad.pcap");
+    let ring = Ring::new();
+    let options = ["-u", "65534", "--group", "65534", "--snap-malformed", file.to_str().unwrap()];
+    for round in 1..=2 {
+        let collector = quiet(&lan.here, &ring, &[], &options);
+        lan.there.scapy("veth1", "send(Ether(dst='ff:ff:ff:ff:ff:ff') / ARP(op=9))");
+        wait_until("it is kept", || tcpdump(&file).len() == round);
+        assert_eq!(collector.stop().status.code(), Some(0));
+    }
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&file.metadata().unwrap()), 65534);
+    let mut command = lan.here.command(aw_tests::rig::binary("collector"));
+    command.current_dir("/").args(["--ring", ring.name(), "--snap-malformed", "bad.pcap", "veth0"]);
+    run(command).refused("collector", &["--snap-malformed", "another directory"]);
+}
+
+/// A full disk: what was kept is whole, and the collector goes on.
+#[test]
+fn a_full_disk_leaves_whole_samples() {
+    let directory = tempfile::tempdir().unwrap();
+    if !rustix::process::geteuid().is_root() {
+        return aw_tests::rig::skip("only root can make a small disk");
+    }
+    let path = directory.path().to_str().unwrap().to_owned();
+    let mount = |words: &[&str]| {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        run(command).ok();
+    };
+    mount(&["mount", "-t", "tmpfs", "-o", "size=4k", "none", &path]);
+    let file = directory.path().join("bad.pcap");
+    // Five frames of 1000 bytes are more than a page.
+    let mut capture = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
+    for number in 0..6 {
+        let frame = Arp {
+            operation: 9,
+            ..Arp::request(station(1), [192, 0, 2, 1].into(), [192, 0, 2, 2].into())
+        };
+        let mut bytes = frame.frame();
+        bytes.resize(1000, 0);
+        capture.packet(at(number), &bytes).unwrap();
+    }
+    let ring = Ring::new();
+    let options = ["-q", "-u", "root", "--snap-malformed", file.to_str().unwrap()];
+    let finished = collect(&ring, &capture.finish().unwrap(), &options);
+    let kept = tcpdump(&file);
+    mount(&["umount", &path]);
+    let finished = finished.ok();
+    assert!(finished.stderr.contains("no space left"), "{}", finished.stderr);
+    assert_eq!(kept.len(), 4, "{kept:#?}");
+}
+
+/// SIGHUP ends no replay, and keeps no signal from ending it.
+#[test]
+fn sighup_in_a_replay() {
+    let ring = Ring::new();
+    let mut replay = Run::start(reading_collector(&ring, &["-q"]));
+    let mut input = replay.stdin.take().unwrap();
+    let capture = numbered_capture(1..4);
+    let (first, rest) = capture.split_at(capture.len() - 20);
+    input.write_all(first).unwrap();
+    let held = || aw_tests::collect::held(&ring).lines().count();
+    wait_until("two are read", || ring.path().exists() && held() == 2);
+    replay.signal(Signal::HUP);
+    replay.signal(Signal::HUP);
+    input.write_all(rest).unwrap();
+    wait_until("all are read", || held() == 3);
+    replay.signal(Signal::HUP);
+    replay.signal(Signal::TERM);
+    replay.finish().ok();
+    drop(input);
 }
 
 /// A rotation: the file is renamed, SIGHUP makes the next; without a rename nothing is lost.

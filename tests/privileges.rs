@@ -116,7 +116,7 @@ fn every_thread_is_confined() {
     command.args(["--ring", ring.name(), "-u", NOBODY, "--group", NOBODY, "veth0"]);
     let collector = Run::start(command);
     collector.stderr.wait_for("listening on veth0");
-    assert_eq!(threads(collector.id()).len(), 2);
+    assert_eq!(threads(collector.id()).len(), 3, "one listens, one prints, one logs");
     assert_confined(collector.id(), NOBODY, NOBODY, NET_RAW);
     send(&lan, "veth1", 3);
     collector.stdout.wait_for("192.0.2.3 ARP_REP");
@@ -199,6 +199,40 @@ fn another_user_is_refused_to_those_who_may_not() {
     );
     run(stdout_of(&ring, &["--once"]))
         .refused("aw-stdout", &["belongs to user id 65534", "--owner"]);
+}
+
+/// A group by its name, which takes files that are closed later.
+#[test]
+fn a_group_by_name() {
+    let Some(lan) = Lan::new() else { return };
+    let ring = Ring::new();
+    let collector = quiet(&lan.here, &ring, &[], &["-u", "nobody", "--group", "daemon"]);
+    assert_confined(collector.id(), NOBODY, "1", NET_RAW);
+    assert_eq!(ring.path().metadata().unwrap().gid(), 1);
+    assert_eq!(collector.stop().status.code(), Some(0));
+}
+
+/// Reports of routers take no capability; root in a container may lack the one to empty the bounding set.
+#[test]
+fn no_more_is_kept_than_there_is_use_for() {
+    let Some(lan) = Lan::new() else { return };
+    lan.here.ip("link set lo up");
+    let ring = Ring::new();
+    let mut command = lan.here.command(aw_tests::rig::binary("collector"));
+    command.args(["-q", "--ring", ring.name(), "-u", NOBODY, "--group", NOBODY]);
+    command.args(["--macupd", "127.0.0.1:0"]);
+    let collector = Run::start(command);
+    collector.stderr.wait_for("(MACupd)");
+    assert_confined(collector.id(), NOBODY, NOBODY, NONE);
+    assert_eq!(collector.stop().status.code(), Some(0));
+
+    let ring = Ring::new();
+    let by = ["setpriv", "--bounding-set", "-setpcap", "--inh-caps", "-setpcap"];
+    let collector = quiet(&lan.here, &ring, &by, &["-u", NOBODY, "--group", NOBODY]);
+    let status = &threads(collector.id())[0];
+    assert_eq!((&*status["CapEff"], &*status["NoNewPrivs"]), (NET_RAW, "1"));
+    assert_ne!(status["CapBnd"], NONE);
+    assert_eq!(collector.stop().status.code(), Some(0));
 }
 
 /// Landlock, from outside: the directory of the file of refused frames is open to the collector, and another one that

@@ -60,7 +60,7 @@ fn a_ring_of_somebody_else_is_not_believed() {
         stdout(user, &["--owner", "60002"]).refused("aw-stdout", &["user id 65534"]);
         assert_eq!(stdout(user, &["--owner", "65534"]).ok().stdout, numbered_lines(1..4));
         let stats = as_user(user, &path("collector"), &[&name[..], &["--stats"]].concat());
-        run(stats).refused("collector", &["user id 65534"]);
+        run(stats).refused("collector", &["user id 65534", "-u"]);
         let stats =
             as_user(user, &path("collector"), &[&name[..], &["--stats", "-u", "65534"]].concat());
         assert!(run(stats).ok().stdout.contains("seen"));

@@ -108,7 +108,9 @@ fn an_interface_that_comes_back_is_heard_again() {
     }
     let finished = collector.stop();
     assert_eq!(finished.status.code(), Some(0), "{finished:?}");
-    assert_eq!(finished.stderr.lines().count(), 7, "one line a change: {}", finished.stderr);
+    // That it was down for a moment before it was deleted may be seen, or not.
+    let lines = finished.stderr.lines().filter(|line| !line.contains("veth0 is down"));
+    assert_eq!(lines.count(), 7, "one line a change: {}", finished.stderr);
 }
 
 #[test]

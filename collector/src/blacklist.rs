@@ -24,7 +24,9 @@ impl Block {
         match (self.0, address.to_ipv4_mapped()) {
             (IpNet::V4(block), Some(address)) => block.contains(&address),
             (IpNet::V4(_), None) => false,
-            (IpNet::V6(block), _) => block.contains(&address),
+            // ::/0 is all of IPv6 and nothing of IPv4, but for who says ::ffff:0:0/96.
+            (IpNet::V6(block), Some(_)) => block.prefix_len() >= 96 && block.contains(&address),
+            (IpNet::V6(block), None) => block.contains(&address),
         }
     }
 }
@@ -51,6 +53,9 @@ mod tests {
             ("2001:db8::1", "2001:db8::1", true),
             ("2001:db8::1", "2001:db8::2", false),
             ("fe80::/10", "192.0.2.1", false),
+            ("::/0", "192.0.2.1", false),
+            ("::/0", "2001:db8::1", true),
+            ("::ffff:0:0/96", "192.0.2.1", true),
         ] {
             assert_eq!(
                 block.parse::<Block>().unwrap().holds(mapped(address)),

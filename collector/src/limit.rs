@@ -13,7 +13,7 @@ use std::{
 };
 
 use hashbrown::HashTable;
-use shm_layout::{InterfaceId, MacAddr, UnixTime, VlanId};
+use shm_layout::{InterfaceName, MacAddr, UnixTime, VlanId};
 
 /// How long a pairing is silent after it was reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,12 +41,19 @@ impl FromStr for Silence {
     }
 }
 
+/// How far in the future a report may lie, in nanoseconds: a day, for clocks are set back by hours.
+const FUTURE: i64 = 86_400_000_000_000;
+
 impl Silence {
     fn covers(self, reported: UnixTime, now: UnixTime) -> bool {
         let elapsed = now.as_nanos().saturating_sub(reported.as_nanos());
         match self {
             Silence::None => false,
-            Silence::Seconds(seconds) => elapsed <= i64::from(seconds) * 1_000_000_000,
+            Silence::Seconds(seconds) => {
+                let silence = i64::from(seconds) * 1_000_000_000;
+                // A report from days ahead of now was made by a clock that was wrong.
+                (-silence - FUTURE..=silence).contains(&elapsed)
+            }
             Silence::Forever => true,
         }
     }
@@ -55,7 +62,7 @@ impl Silence {
 /// What has one MAC at a time: an address at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
-    pub interface: InterfaceId,
+    pub interface: InterfaceName,
     pub vlan: VlanId,
     pub outer_vlan: VlanId,
     /// Who reported it: two routers may have the same private addresses behind them.
@@ -151,10 +158,10 @@ impl Limit {
         Verdict { report: true, forgot }
     }
 
-    /// Puts a place into the index. What is taken out may leave a mark there, and where marks have
-    /// used up the room, hashbrown would double the table; here the table is filled anew instead,
-    /// so that it never grows once all pairings are there. The room is kept large enough that this
-    /// is seldom.
+    /// Puts a place into the index. What is taken out of a crowded table leaves a mark there, and
+    /// where marks have used up the room, hashbrown would double the table; here it is filled anew
+    /// instead, so that it never grows once all pairings are there. With so much room that less than
+    /// two thirds are taken, marks are so rare that this hardly ever happens.
     fn enter(&mut self, hash: u64, place: u32, forgot: bool) {
         let (pairings, hasher) = (&self.pairings, &self.hasher);
         let rehash = |place: &u32| hasher.hash_one(pairings[*place as usize].key);
@@ -166,8 +173,9 @@ impl Limit {
             return;
         }
         self.index.insert_unique(hash, place, rehash);
-        if !forgot && pairings.len() == self.max {
-            self.index.reserve(self.max / 32 + 1, rehash);
+        // `capacity` is seven eighths of the places that there are.
+        if !forgot && self.index.len() > self.index.capacity() / 4 * 3 {
+            self.index.reserve(self.index.capacity() - self.index.len() + 1, rehash);
         }
     }
 

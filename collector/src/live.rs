@@ -3,13 +3,20 @@
 
 use std::{
     collections::BTreeSet,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, OwnedFd},
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use aw_service::{Signals, Startup};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use aw_service::{CapabilitySet, Signals, Startup};
+use rustix::{
+    event::{Timespec, epoll},
+    io::Errno,
+    net::{
+        AddressFamily, RecvFlags, SocketFlags, SocketType, bind, netlink::SocketAddrNetlink, recv,
+        socket_with,
+    },
+};
 
 use crate::{
     Error, failed,
@@ -34,11 +41,21 @@ const DROPS_TOLD: Duration = Duration::from_secs(60);
 pub struct Live {
     listeners: Vec<Listener>,
     routers: Option<Routers>,
+    /// Says that some interface changed (RTMGRP_LINK of rtnetlink(7)); what, is asked then.
+    changes: Option<OwnedFd>,
+    /// What there may be to read, which the kernel keeps for us: to wait takes no memory.
+    poll: OwnedFd,
     drops_told: Option<Instant>,
 }
 
+/// What is polled for, besides listeners, which are told by their place.
+const SIGNALS: u64 = u64::MAX;
+const CHANGES: u64 = u64::MAX - 1;
+const ROUTERS: u64 = u64::MAX - 2;
+
 impl Live {
-    /// Opens everything asked for. At the start, all must be there.
+    /// Opens everything asked for. An interface that is not there is looked for, if there is
+    /// anything else to listen to, or `--wait`.
     pub fn open(options: &Options) -> Result<Live, Error> {
         let mut names = options.interfaces.clone();
         if names.is_empty() && options.macupd.is_none() {
@@ -46,14 +63,35 @@ impl Live {
         }
         let mut once = BTreeSet::new();
         names.retain(|name| once.insert(*name)); // one named twice would be heard twice
-        let how = How { promiscuous: !options.no_promisc, filter: options.filter.clone() };
+        let (promiscuous, filter) = (!options.no_promisc, options.filter.clone());
+        let how = How { promiscuous, filter, number: names.len() };
         let listeners = names.into_iter().map(|name| Listener::open(name, &how));
+        let listeners: Vec<Listener> = listeners.collect::<Result<_, _>>()?;
+        let all_missing = listeners.iter().all(|listener| listener.missing().is_some());
+        if let Some(listener) = listeners.first()
+            && let Some(why) = listener.missing()
+            && all_missing
+            && options.macupd.is_none()
+            && !options.wait
+        {
+            return Err(failed(format_args!(
+                "listen on {}: {why}; --wait waits for it",
+                listener.name
+            )));
+        }
         let routers = options.macupd.map(|address| Routers::open(address, &options.macupd_from));
-        Ok(Live {
-            listeners: listeners.collect::<Result<_, _>>()?,
-            routers: routers.transpose()?,
-            drops_told: None,
-        })
+        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .map_err(|error| Error::io("make a poll", error))?;
+        let (routers, changes) = (routers.transpose()?, changes().ok());
+        Ok(Live { listeners, routers, changes, poll, drops_told: None })
+    }
+
+    /// What it needs as long as it runs: an interface that comes back is opened again.
+    pub fn needs(&self) -> CapabilitySet {
+        match self.listeners.is_empty() {
+            true => CapabilitySet::empty(),
+            false => CapabilitySet::NET_RAW,
+        }
     }
 
     /// The link type of all interfaces, for a file that can hold frames of one only.
@@ -75,41 +113,46 @@ impl Live {
         pipeline: &mut Pipeline,
         startup: &mut Startup,
     ) -> Result<(), Error> {
-        say(format_args!("listening on {}", self.sources().join(", ")));
+        self.register(signals).map_err(|error| Error::io("poll", error))?;
+        self.introduce();
         let mut beat = Instant::now();
         let mut pace = Pace::new(beat);
+        let mut events = Vec::with_capacity(self.listeners.len() + 3);
         loop {
-            let mut ready = self.wait(signals)?;
+            self.wait(&mut events)?;
+            signals.clear();
             if signals.take_hangup() {
                 pipeline.reopen();
                 self.listeners.iter_mut().for_each(Listener::look_soon);
             }
             let stopped = signals.stopped();
             let due = stopped || beat.elapsed() >= BEAT;
-            if due {
-                // libpcap notices only when asked for frames that an interface has gone.
-                ready = (0..self.listeners.len()).collect();
-            }
             // At the end, all that the kernel kept: what was heard before the signal is accounted for.
             let turn = if stopped { 2 * interface::KEPT as usize } else { TURN };
-            let mut most = 0;
-            let mut heard = 0;
-            for index in ready {
-                let frames = self.listeners[index].hear(turn, pipeline);
-                most = most.max(frames);
-                heard += frames;
+            let (mut heard, mut most) = (0, 0);
+            let mut changed = self.changes.is_none() && due;
+            for event in &events {
+                let number = match event.data.u64() {
+                    SIGNALS => 0,
+                    ROUTERS => self.routers.as_mut().map_or(0, |r| r.hear(turn, pipeline)),
+                    CHANGES => {
+                        changed = true;
+                        0
+                    }
+                    place => self.listeners[place as usize].hear(turn, pipeline),
+                };
+                heard += number;
+                most = most.max(number);
             }
-            if let Some(routers) = &mut self.routers {
-                let datagrams = routers.hear(turn, pipeline);
-                most = most.max(datagrams);
-                heard += datagrams;
+            if changed || stopped {
+                self.examine(turn, pipeline);
             }
             pipeline.deliver()?;
             if due {
                 beat = Instant::now();
                 pipeline.beat()?;
                 startup.alive();
-                self.look_after(pipeline);
+                self.look_after(pipeline)?;
             }
             if stopped {
                 return Ok(());
@@ -122,28 +165,77 @@ impl Live {
         }
     }
 
-    /// What it listens on, for the user.
-    fn sources(&self) -> Vec<String> {
-        let names = self.listeners.iter().map(|listener| listener.name.to_string());
-        let routers = self.routers.iter().map(|routers| format!("{} (MACupd)", routers.address()));
-        names.chain(routers).collect()
+    fn register(&self, signals: &Signals) -> Result<(), Errno> {
+        let add = |fd, data| epoll::add(&self.poll, fd, epoll::EventData::new_u64(data), IN);
+        add(signals.as_fd(), SIGNALS)?;
+        self.changes.as_ref().map_or(Ok(()), |fd| add(fd.as_fd(), CHANGES))?;
+        self.routers.as_ref().map_or(Ok(()), |routers| add(routers.as_fd(), ROUTERS))?;
+        let listeners = self.listeners.iter().enumerate();
+        let mut opened = listeners.filter_map(|(place, l)| Some((l.fd()?, place as u64)));
+        opened.try_for_each(|(fd, place)| add(fd, place))
     }
 
-    /// Once a beat: drops are counted and told, in one line for all, and what vanished is looked for.
-    fn look_after(&mut self, pipeline: &mut Pipeline) {
+    /// Tells what it listens on, and what it does not.
+    fn introduce(&self) {
+        let there = self.listeners.iter().filter(|listener| listener.missing().is_none());
+        let names = there.map(|listener| listener.name.to_string());
+        let routers = self.routers.iter().map(|routers| format!("{} (MACupd)", routers.address()));
+        let mut sources: Vec<_> = names.chain(routers).collect();
+        if sources.is_empty() {
+            sources.push("nothing yet".into());
+        }
+        let who = match rustix::process::geteuid().is_root() && !self.listeners.is_empty() {
+            true => ", as root (a user addrwatch, or -u, is safer)",
+            false => "",
+        };
+        say(format_args!("listening on {}{who}", sources.join(", ")));
+        for listener in &self.listeners {
+            if let Some(why) = listener.missing() {
+                warn(format_args!("not listening on {}: {why} (looking for it)", listener.name));
+            }
+        }
+    }
+
+    /// Something changed about some interface: asks which. libpcap notices only when asked for
+    /// frames that an interface has gone, so it is asked.
+    fn examine(&mut self, turn: usize, pipeline: &mut Pipeline) {
+        if let Some(changes) = &self.changes {
+            let mut message = [0; 4096];
+            // What it says is not looked at; ENOBUFS says that there was more.
+            while matches!(
+                recv(changes, &mut message, RecvFlags::DONTWAIT),
+                Ok(_) | Err(Errno::INTR | Errno::NOBUFS)
+            ) {}
+        }
         for listener in &mut self.listeners {
+            listener.hear(turn, pipeline);
+            listener.examine(pipeline);
+        }
+    }
+
+    /// Once a beat: drops are counted and told, in one line for all, and what is missing is looked for.
+    fn look_after(&mut self, pipeline: &mut Pipeline) -> Result<(), Error> {
+        for (place, listener) in self.listeners.iter_mut().enumerate() {
             listener.count_drops(pipeline);
-            listener.look(pipeline);
+            if listener.look()
+                && let Some(fd) = listener.fd()
+            {
+                let data = epoll::EventData::new_u64(place as u64);
+                epoll::add(&self.poll, fd, data, IN).map_err(|error| Error::io("poll", error))?;
+            }
         }
         if let Some(routers) = &mut self.routers {
             routers.count_drops(pipeline);
         }
-        if self.drops_told.is_some_and(|told| told.elapsed() < DROPS_TOLD) {
-            return;
+        if self.drops_told.is_none_or(|told| told.elapsed() >= DROPS_TOLD) {
+            self.tell_drops();
         }
-        let listeners = self.listeners.iter_mut();
+        Ok(())
+    }
+
+    fn tell_drops(&mut self) {
+        let listeners = self.listeners.iter_mut().filter(|listener| listener.drops > 0);
         let mut drops: Vec<_> = listeners
-            .filter(|listener| listener.drops > 0)
             .map(|l| format!("{} frames on {}", std::mem::take(&mut l.drops), l.name))
             .collect();
         if let Some(routers) = self.routers.as_mut().filter(|routers| routers.drops() > 0) {
@@ -155,25 +247,25 @@ impl Live {
         }
     }
 
-    /// Sleeps until there is a frame, a datagram, a signal, or a beat is due; tells which listeners
-    /// to look at.
-    fn wait(&self, signals: &Signals) -> Result<Vec<usize>, Error> {
-        let opened = self.listeners.iter().enumerate();
-        let opened = opened.filter_map(|(index, listener)| Some((index, listener.fd()?)));
-        let (indexes, captures): (Vec<usize>, Vec<BorrowedFd>) = opened.unzip();
-        let others = [signals.as_fd()].into_iter().chain(self.routers.as_ref().map(AsFd::as_fd));
-        let mut fds: Vec<_> = captures
-            .into_iter()
-            .chain(others)
-            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
-            .collect();
+    /// Sleeps until there is a frame, a datagram, a signal, a change, or a beat is due.
+    fn wait(&self, events: &mut Vec<epoll::Event>) -> Result<(), Error> {
+        events.clear();
         let timeout = Timespec { tv_sec: BEAT.as_secs() as i64, tv_nsec: 0 };
-        match poll(&mut fds, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(failed(format_args!("wait for frames: {error}"))),
+        let events = rustix::buffer::spare_capacity(events);
+        match epoll::wait(&self.poll, events, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(Error::io("wait for frames", error)),
         }
-        // Errors show as events too: then the capture tells what is wrong.
-        let ready = indexes.iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
-        Ok(ready.map(|(index, _)| *index).collect())
     }
+}
+
+const IN: epoll::EventFlags = epoll::EventFlags::IN;
+
+/// The kernel's word that an interface was made, deleted, went up or down.
+fn changes() -> Result<OwnedFd, Errno> {
+    const LINKS: u32 = 1; // RTMGRP_LINK
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+    bind(&socket, &SocketAddrNetlink::new(0, LINKS))?;
+    Ok(socket)
 }

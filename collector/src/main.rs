@@ -33,7 +33,8 @@ mod tests;
 use std::process::ExitCode;
 
 use aw_service::{Calls, CapabilitySet, Error, Signals, Startup, failed, say, warn};
-use shm_layout::{Writer, remove};
+use rustix::net::AddressFamily;
+use shm_layout::{Writer, WriterOptions, remove};
 
 use crate::{link::Link, live::Live, options::Options, pipeline::Pipeline, snap::Snap};
 
@@ -53,6 +54,8 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     if options.stats {
         return stats::print(options);
     }
+    // Before privileges go, for to look up a name of a group takes files.
+    let ring = options.writer()?;
     match &options.read {
         Some(file) => {
             let mut snap = None;
@@ -61,17 +64,16 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
                 Ok(())
             };
             let Some(replay) = replay::open(file, options, confine)? else { return Ok(()) };
-            let mut pipeline = open_ring(options, snap, || Ok(replay.link()))?;
+            let mut pipeline = open_ring(options, &ring, snap, || Ok(replay.link()))?;
             startup.ready()?;
-            let end = replay::run(replay, file, options, &mut pipeline);
+            let end = replay::run(replay, file, options, &mut pipeline, startup);
             pipeline.finish(end)
         }
         None => {
             let signals = Signals::register()?;
             let mut live = Live::open(options)?;
-            // An interface that comes back is opened again, which needs this one.
-            let snap = confine(options, CapabilitySet::NET_RAW, startup)?;
-            let mut pipeline = open_ring(options, snap, || live.link())?;
+            let snap = confine(options, live.needs(), startup)?;
+            let mut pipeline = open_ring(options, &ring, snap, || live.link())?;
             startup.ready()?;
             let end = live.run(&signals, &mut pipeline, startup);
             pipeline.finish(end)
@@ -89,19 +91,22 @@ fn confine(
     let identity = options.identity()?;
     let snap = options.snap(identity.as_ref())?;
     let mut calls = Calls::basic();
-    calls.allow_sockets(rustix::net::AddressFamily::INET.as_raw().into()); // to ask for interfaces
-    calls.allow_sockets(rustix::net::AddressFamily::PACKET.as_raw().into());
-    startup.confine(identity.as_ref(), keep, &options.files(), calls, options.verbose)?;
+    if !keep.is_empty() {
+        calls.allow_sockets(AddressFamily::INET.as_raw().into()); // to ask for interfaces
+        calls.allow_sockets(AddressFamily::PACKET.as_raw().into());
+    }
+    startup.confine(identity.as_ref(), keep, &options.files()?, calls, options.verbose)?;
     Ok(snap)
 }
 
 /// After the captures, so that a wrong interface leaves no ring behind.
 fn open_ring(
     options: &Options,
+    ring: &WriterOptions,
     snap: Option<snap::Opened>,
     link: impl FnOnce() -> Result<Link, Error>,
 ) -> Result<Pipeline, Error> {
     let snap = snap.map(|opened| Snap::begin(opened, link()?)).transpose()?;
-    let writer = Writer::create(&options.writer()?).map_err(failed)?;
+    let writer = Writer::create(ring).map_err(failed)?;
     Pipeline::new(writer, snap, options)
 }

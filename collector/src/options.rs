@@ -7,11 +7,11 @@ use std::{
 };
 
 use aw_service::{Access, Identity, ServiceOptions, group_id};
-use clap::{Parser, ValueEnum};
+use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
 use ipnet::IpNet;
 use shm_layout::{InterfaceName, RingName, WriterOptions};
 
-use crate::{Error, blacklist::Block, limit::Silence, snap};
+use crate::{Error, blacklist::Block, failed, limit::Silence, snap};
 
 /// Hears ARP and IPv6 Neighbor Discovery, and records which MAC uses which IP address.
 ///
@@ -23,6 +23,10 @@ pub struct Options {
     /// Interfaces to listen on; `any` for all at once [default: the first that is up and not loopback]
     #[arg(value_name = "INTERFACE", conflicts_with = "read")]
     pub interfaces: Vec<InterfaceName>,
+
+    /// Start even if none of them is there yet: each is listened on as soon as it is
+    #[arg(long, requires = "interfaces")]
+    pub wait: bool,
 
     /// Replay a capture file (pcap or pcapng, - for standard input) with its packets' own times, then exit; needs no privileges
     #[arg(long, value_name = "FILE")]
@@ -70,7 +74,7 @@ pub struct Options {
     pub hostname: Option<String>,
 
     /// Hear only frames that this filter of pcap-filter(7) lets through, too
-    #[arg(long, value_name = "BPF")]
+    #[arg(long, value_name = "BPF", value_parser = NonEmptyStringValueParser::new())]
     pub filter: Option<String>,
 
     /// Keep samples of refused frames in FILE, a pcap: 5 a minute of each reason, 16 MiB in all
@@ -78,11 +82,11 @@ pub struct Options {
     pub snap_malformed: Option<PathBuf>,
 
     /// Delete the ring and exit; it otherwise stays for the outputs when the collector ends
-    #[arg(long, conflicts_with_all = ["interfaces", "read"])]
+    #[arg(long, conflicts_with_all = ["interfaces", "read", "daemon", "pid_file"])]
     pub remove: bool,
 
-    /// Print the counters of the collector that writes to the ring, and exit
-    #[arg(long, conflicts_with_all = ["interfaces", "read", "remove"])]
+    /// Print the counters of the collector that writes to the ring, and exit; -u names the collector's user
+    #[arg(long, conflicts_with_all = ["interfaces", "read", "remove", "daemon", "pid_file"])]
     pub stats: bool,
 
     /// How to print them
@@ -113,7 +117,7 @@ pub struct Options {
     #[arg(short, long, value_name = "NUM", default_value = "0", allow_negative_numbers = true)]
     pub ratelimit: Silence,
 
-    /// Pairings that the rate limit knows, at most; beyond, it forgets the one silent longest. Up to 68 bytes each
+    /// Pairings that the rate limit knows, at most; beyond, it forgets the one silent longest. Up to 80 bytes each
     #[arg(long, value_name = "NUM", default_value_t = DEFAULT_PAIRINGS)]
     pub max_pairings: NonZeroU32,
 
@@ -177,6 +181,10 @@ impl Options {
             Some(
                 "-s, --sqlite3: the collector writes no database (that is for the output aw-sqlite)",
             )
+        } else if self.service.daemon && self.read.as_deref() == Some("-") {
+            Some(
+                "-d: in the background there is no standard input to read (name a file, or leave out -d)",
+            )
         } else {
             None
         }
@@ -203,14 +211,24 @@ impl Options {
     }
 
     /// What is opened later: the ring, what the kernel tells of interfaces, the next file of frames.
-    pub fn files(&self) -> Vec<Access> {
+    pub fn files(&self) -> Result<Vec<Access>, Error> {
         let mut files = vec![Access::Write("/dev/shm".into()), Access::Read("/sys".into())];
         if let Some(file) = &self.snap_malformed {
-            let directory =
-                std::path::absolute(file).ok().and_then(|file| Some(file.parent()?.into()));
-            files.extend(directory.map(Access::Write));
+            let file = std::path::absolute(file)
+                .map_err(|error| Error::io(format_args!("find {}", file.display()), error))?;
+            match file.parent() {
+                Some(directory) if directory.parent().is_some() => {
+                    files.push(Access::Write(directory.into()));
+                }
+                // What is beneath its directory stays open to us.
+                _ => {
+                    return Err(failed(
+                        "--snap-malformed: a file in / would leave all files open (choose another directory)",
+                    ));
+                }
+            }
         }
-        files
+        Ok(files)
     }
 
     /// The file for refused frames, which is the user's to make again.

@@ -1,7 +1,8 @@
 //! The road of a frame: parse → check → admit → publish, and the account of where it ended.
 
 use shm_layout::{
-    Counter, Event, InterfaceAccount, InterfaceId, InterfaceName, RingName, UnixTime, Writer,
+    Counter, CreateError, Event, InterfaceAccount, InterfaceId, InterfaceName, RingName, UnixTime,
+    Writer,
 };
 
 use crate::{
@@ -44,6 +45,8 @@ pub struct Pipeline {
     limit: Limit,
     refusals: Option<Refusals>,
     snap: Option<Snap>,
+    /// A file of somebody else has taken the ring's name, which was said.
+    displaced: bool,
 }
 
 impl Pipeline {
@@ -63,6 +66,7 @@ impl Pipeline {
             limit: Limit::new(options.ratelimit, options.max_pairings.get() as usize),
             refusals: options.verbose.then(Refusals::new),
             snap,
+            displaced: false,
         })
     }
 
@@ -81,7 +85,7 @@ impl Pipeline {
         if let (Err(reason), Some(snap)) = (end, &mut self.snap)
             && reason.is_refusal()
         {
-            snap.keep(frame, reason);
+            snap.keep(source.link, frame, reason);
         }
         end.is_ok()
     }
@@ -130,12 +134,12 @@ impl Pipeline {
     }
 
     /// `-r`.
-    fn admit(&mut self, interface: InterfaceId, event: Event) -> Result<Event, Counter> {
-        let Event { mac, address, vlan, outer_vlan, router, time, .. } = event;
+    fn admit(&mut self, account: InterfaceId, event: Event) -> Result<Event, Counter> {
+        let Event { mac, interface, address, vlan, outer_vlan, router, time, .. } = event;
         let key = Key { interface, vlan, outer_vlan, router, address };
         let verdict = self.limit.admit(key, mac, time);
         if verdict.forgot {
-            self.writer.count(interface, Counter::Forgotten);
+            self.writer.count(account, Counter::Forgotten);
         }
         if verdict.report { Ok(event) } else { Err(Counter::RateLimited) }
     }
@@ -172,7 +176,18 @@ impl Pipeline {
     /// About once a second: the collector lives, and its ring can be found.
     pub fn beat(&mut self) -> Result<(), Error> {
         self.writer.beat(UnixTime::now());
-        if self.writer.keep_name().map_err(failed)? {
+        let kept = match self.writer.keep_name() {
+            // Who put it there may not end us; what we have mapped is still ours.
+            Err(error @ CreateError::ForeignOwner(..)) => {
+                if !std::mem::replace(&mut self.displaced, true) {
+                    warn(format_args!("{error}: readers that come later will not find ours"));
+                }
+                return Ok(());
+            }
+            kept => kept.map_err(failed)?,
+        };
+        self.displaced = false;
+        if kept {
             warn(format_args!("ring {} was deleted by somebody: made again", self.ring));
         }
         Ok(())

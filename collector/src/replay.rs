@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::Signals;
+use aw_service::{Signals, Startup};
 use pcap::{BpfProgram, Capture, Offline, Precision};
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -97,7 +97,8 @@ pub fn open(
         ))
     })?;
     let filter = options.filter.as_deref();
-    let filter = filter.map(|filter| interface::compile(&mut capture, filter)).transpose()?;
+    let filter = filter.map(|filter| interface::compile(&mut capture, filter));
+    let filter = filter.transpose().map_err(failed)?;
     Ok(Some(Replay { capture, name, link, batch, filter, signals, pump }))
 }
 
@@ -113,8 +114,13 @@ fn pump(mut input: File, signals: &Signals) -> io::Result<Pipe> {
             let mut ready =
                 [PollFd::new(&input, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
             retry_on_intr(|| poll(&mut ready, None))?;
+            let [input_is_ready, _] = ready.map(|fd| !fd.revents().is_empty());
+            signals.clear();
             if signals.stopped() {
                 return Ok(());
+            }
+            if !input_is_ready {
+                continue; // SIGHUP, which is the other thread's
             }
             match input.read(&mut bytes) {
                 Ok(0) => return Ok(()),
@@ -134,6 +140,7 @@ pub fn run(
     file: &str,
     options: &Options,
     pipeline: &mut Pipeline,
+    startup: &mut Startup,
 ) -> Result<(), Error> {
     let source = pipeline.source(options.interface, replay.link);
     let mut pace = options.max_rate.map(|rate| Pace::new(rate.get()));
@@ -152,6 +159,9 @@ pub fn run(
             }
         });
         pipeline.deliver()?;
+        if replay.signals.take_hangup() {
+            pipeline.reopen();
+        }
         if replay.signals.stopped() {
             say(format_args!("read {file}: stopped by a signal after {frames} frames"));
             return Ok(());
@@ -169,6 +179,7 @@ pub fn run(
         if beat.elapsed() >= Duration::from_secs(1) {
             beat = Instant::now();
             pipeline.beat()?;
+            startup.alive();
         }
         if let Some(pace) = &mut pace {
             pace.sleep_after(events);

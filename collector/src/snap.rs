@@ -6,8 +6,8 @@
 
 use std::{
     fs::{File, Permissions},
-    io::{self, Write},
-    os::unix::fs::{PermissionsExt, fchown},
+    io::{self, Seek, SeekFrom, Write},
+    os::unix::fs::{FileExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use aw_service::{Identity, cause, is_at, open_own};
 use shm_layout::Counter;
 
 use crate::{
-    Error,
+    Error, failed,
     link::{Frame, Link},
     warn,
 };
@@ -39,7 +39,7 @@ pub struct Opened {
 pub fn open(path: &Path, owner: Option<&Identity>) -> Result<Opened, Error> {
     let path = std::path::absolute(path)
         .map_err(|error| Error::io(format_args!("find {}", path.display()), error))?;
-    let file = open_own(&path, 0o600)?;
+    let file = open_own(&path, 0o600, owner.map(|owner| owner.user))?;
     if let Some(owner) = owner {
         fchown(&file, Some(owner.user.as_raw()), Some(owner.group.as_raw()))
             .map_err(|error| Error::io(format_args!("give {} away", path.display()), error))?;
@@ -51,26 +51,36 @@ pub fn open(path: &Path, owner: Option<&Identity>) -> Result<Opened, Error> {
 pub struct Snap {
     path: PathBuf,
     link: Link,
-    /// None: it is full, or could not be written to, which was said.
-    file: Option<File>,
+    file: File,
     written: u64,
+    /// It is full, or could not be written to, which was said.
+    ended: bool,
     /// Frames kept in this minute, of each reason.
     kept: [u8; Counter::ALL.len()],
     since: Instant,
 }
 
 impl Snap {
-    /// Empties the file, for frames of this link type.
+    /// Begins an empty file for frames of this link type, or goes on with one that was begun so.
     pub fn begin(Opened { path, file }: Opened, link: Link) -> Result<Snap, Error> {
         let written = begin(&file, link)
-            .map_err(|error| Error::io(format_args!("write {}", path.display()), error))?;
+            .map_err(|error| Error::io(format_args!("write {}", path.display()), error))?
+            .ok_or_else(|| {
+                failed(format_args!(
+                    "write {}: it is another file than one of refused frames with link type {} (remove it, or choose another name)",
+                    path.display(),
+                    link.number()
+                ))
+            })?;
         let kept = [0; Counter::ALL.len()];
-        Ok(Snap { path, link, file: Some(file), written, kept, since: Instant::now() })
+        Ok(Snap { path, link, file, written, ended: false, kept, since: Instant::now() })
     }
 
-    /// Keeps a frame, unless there were enough like it.
-    pub fn keep(&mut self, frame: &Frame, reason: Counter) {
-        let Some(file) = &mut self.file else { return };
+    /// Keeps a frame of this link type, unless there were enough like it.
+    pub fn keep(&mut self, link: Link, frame: &Frame, reason: Counter) {
+        if self.ended || link != self.link {
+            return; // an interface may come back as one of another type
+        }
         if self.since.elapsed() >= MINUTE {
             self.kept = [0; Counter::ALL.len()];
             self.since = Instant::now();
@@ -83,7 +93,8 @@ impl Snap {
         let record = record(frame);
         if self.written + record.len() as u64 > LIMIT {
             self.give_up(format_args!("it has {} MiB", LIMIT >> 20));
-        } else if let Err(error) = file.write_all(&record) {
+        } else if let Err(error) = self.file.write_all(&record) {
+            let _ = self.file.set_len(self.written); // no half a frame
             self.give_up(cause(&error));
         } else {
             self.written += record.len() as u64;
@@ -93,12 +104,12 @@ impl Snap {
     fn give_up(&mut self, why: impl std::fmt::Display) {
         let path = self.path.display();
         warn(format_args!("keep frames in {path}: {why} (rename or remove it, then send SIGHUP)"));
-        self.file = None;
+        self.ended = true;
     }
 
     /// If the file was renamed or removed: makes it anew.
     pub fn reopen(&mut self) {
-        if self.file.as_ref().is_some_and(|file| is_at(file, &self.path)) {
+        if is_at(&self.file, &self.path) {
             return;
         }
         match open(&self.path, None).and_then(|opened| Snap::begin(opened, self.link)) {
@@ -110,16 +121,22 @@ impl Snap {
 }
 
 /// The file's header: pcap with nanoseconds, in the machine's byte order (draft-ietf-opsawg-pcap).
-fn begin(file: &File, link: Link) -> io::Result<u64> {
+/// Gives the file's length; none if it is another file.
+fn begin(mut file: &File, link: Link) -> io::Result<Option<u64>> {
     let mut header = Vec::new();
     header.extend(0xa1b2_3c4d_u32.to_ne_bytes());
     header.extend([2_u16, 4].map(u16::to_ne_bytes).as_flattened());
     header.extend([0; 8]);
     header.extend([LENGTH as u32, link.number()].map(u32::to_ne_bytes).as_flattened());
-    file.set_len(0)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    (&mut &*file).write_all(&header)?;
-    Ok(header.len() as u64)
+    let length = file.metadata()?.len();
+    if length == 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        file.write_all(&header)?;
+        return Ok(Some(header.len() as u64));
+    }
+    let mut found = vec![0; header.len()];
+    let same = file.read_exact_at(&mut found, 0).is_ok() && found == header;
+    same.then(|| file.seek(SeekFrom::End(0))).transpose()
 }
 
 /// Seconds, nanoseconds, length here, length on the wire, bytes.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use aw_service::Account;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
-use shm_layout::{Counter, InterfaceAccount, Reader, Start, UnixTime};
+use shm_layout::{AttachError, Counter, InterfaceAccount, Reader, Start, UnixTime};
 
 use crate::{
     Error, failed,
@@ -21,7 +21,12 @@ pub fn print(options: &Options) -> Result<(), Error> {
     };
     let owner: Vec<u32> = owner.iter().map(|user| user.uid.as_raw()).collect();
     let reader = Reader::attach_to(ring, &owner, Start::Now)
-        .map_err(|error| failed(format_args!("read ring {ring}: {error}")))?;
+        .map_err(|error| match error {
+            AttachError::Foreign(user) => failed(format_args!(
+                "read ring {ring}: it belongs to user id {user} (if that is the collector's user, say so with -u)"
+            )),
+            _ => failed(format_args!("read ring {ring}: {error}")),
+        })?;
     let text = match options.format {
         Format::Text => text(&reader, UnixTime::now()),
         Format::Json => format!("{}\n", json(&reader)),

@@ -34,7 +34,10 @@ pub(crate) enum Side {
 pub(crate) fn detach() -> Result<Side, Error> {
     let failure = |error| Error::io("go into the background", error);
     let (mut told, tell) = pipe().map_err(failure)?;
-    let threads = fs::read_dir("/proc/self/task").map_err(failure)?.count();
+    let threads = fs::read_dir("/proc/self/task").map_err(|error| {
+        Error::io("go into the background: count threads in /proc (is it mounted?)", error)
+    })?;
+    let threads = threads.count();
     if threads != 1 {
         return Err(failed(format_args!("go into the background: {threads} threads run already")));
     }
@@ -69,8 +72,8 @@ impl Waiting {
         dup2_stderr(&self.nothing)
     }
 
-    /// Lets the process that was started end with this status.
-    pub fn tell(mut self, status: u8) {
-        let _ = self.started.write_all(&[status]); // it may have been killed meanwhile
+    /// Lets the process that was started end with this status; tells whether it was still there.
+    pub fn tell(mut self, status: u8) -> bool {
+        self.started.write_all(&[status]).is_ok()
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Mode, OFlags, open},
+    fs::{Mode, OFlags, Uid, open},
     process::geteuid,
 };
 
@@ -16,8 +16,9 @@ use crate::{Error, failed};
 
 /// Opens a file for writing, and makes it if there is none, without truncating it. It must be ours
 /// alone: a link is not followed, and a file that is no regular one, has a second name, or belongs
-/// to neither root nor ourselves, is refused. Somebody put it there so that we write to it.
-pub fn open_own(path: &Path, mode: u32) -> Result<File, Error> {
+/// to neither root, ourselves nor `owner`, whom we are going to be, is refused. Somebody put it
+/// there so that we write to it.
+pub fn open_own(path: &Path, mode: u32, owner: Option<Uid>) -> Result<File, Error> {
     let shown = path.display();
     let failure =
         |error: io::Error| match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
@@ -35,7 +36,7 @@ pub fn open_own(path: &Path, mode: u32) -> Result<File, Error> {
         match open(path, flags, mode) {
             Ok(file) => {
                 let file = File::from(file);
-                is_ours(&file.metadata().map_err(failure)?)
+                is_ours(&file.metadata().map_err(failure)?, owner)
                     .map_err(|why| failed(format_args!("open {shown}: {why} (remove it)")))?;
                 return Ok(file);
             }
@@ -50,11 +51,12 @@ pub fn open_own(path: &Path, mode: u32) -> Result<File, Error> {
     }
 }
 
-fn is_ours(file: &Metadata) -> Result<(), String> {
+fn is_ours(file: &Metadata, other: Option<Uid>) -> Result<(), String> {
     let owner = file.uid();
+    let trusted = [Uid::ROOT, geteuid(), other.unwrap_or(Uid::ROOT)].map(Uid::as_raw);
     if !file.is_file() {
         Err("it is not a regular file".into())
-    } else if owner != 0 && owner != geteuid().as_raw() {
+    } else if !trusted.contains(&owner) {
         Err(format!("it belongs to user id {owner}"))
     } else if file.nlink() != 1 {
         Err("it has more names than this one".into())
@@ -78,8 +80,8 @@ mod tests {
     fn only_what_is_ours_is_opened() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        open_own(&at("new"), 0o644).unwrap();
-        open_own(&at("new"), 0o644).unwrap();
+        open_own(&at("new"), 0o644, None).unwrap();
+        open_own(&at("new"), 0o644, None).unwrap();
         fs::write(at("victim"), "precious").unwrap();
         symlink(at("victim"), at("link")).unwrap();
         symlink(at("nowhere"), at("dangling")).unwrap();
@@ -92,7 +94,11 @@ mod tests {
             ("pipe", "not a regular file"),
             (".", "is a directory"),
         ] {
-            let Err(Error::Failed(text)) = open_own(&at(name), 0o644) else { panic!("{name}") };
+            let Err(Error::Failed(text)) = open_own(&at(name), 0o644, None) else {
+                panic!("{name}")
+            };
+            let nobody = Some(Uid::from_raw(65534));
+            open_own(&at("new"), 0o644, nobody).unwrap();
             assert!(text.contains(why), "{text}");
         }
         assert_eq!(fs::read_to_string(at("victim")).unwrap(), "precious");
@@ -100,7 +106,7 @@ mod tests {
         if geteuid().is_root() {
             std::os::unix::fs::chown(at("new"), Some(65534), None).unwrap();
             assert!(
-                matches!(open_own(&at("new"), 0o644), Err(Error::Failed(why)) if why.contains("65534"))
+                matches!(open_own(&at("new"), 0o644, None), Err(Error::Failed(why)) if why.contains("65534"))
             );
         }
     }

@@ -1,15 +1,30 @@
 //! Where messages go: standard error, or syslog once the program is in the background.
+//!
+//! Once the program works, a thread of its own writes them: whoever does not take them, a pager or a
+//! syslog daemon that hangs, must not hold up a capture, nor its end.
 
 use std::{
     fmt::Display,
     io::{self, Write},
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    os::unix::net::UnixDatagram,
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel},
+    },
+    thread,
+    time::Duration,
 };
 
-use syslog::{Facility, Formatter3164, Logger, LoggerBackend};
+use jiff::Zoned;
+use syslog::{Facility, LogFormat, Logger, LoggerBackend, Severity};
+
+/// Messages that may wait; more are counted.
+const WAITING: usize = 256;
+/// How long the program's end waits for them.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 static NAME: OnceLock<&'static str> = OnceLock::new();
-static SYSLOG: Mutex<Option<Syslog>> = Mutex::new(None);
+static THREAD: Mutex<Option<Queue>> = Mutex::new(None);
 
 /// Says something. That it cannot be said is no reason to stop.
 pub fn say(what: impl Display) {
@@ -34,19 +49,45 @@ pub(crate) fn name() -> &'static str {
     NAME.get().copied().unwrap_or("addrwatch")
 }
 
-/// From now on to syslog; tells whether somebody takes it there.
-pub(crate) fn to_syslog() -> bool {
-    let syslog = Syslog { connection: connect() };
-    let connected = syslog.connection.is_some();
-    *locked() = Some(syslog);
-    connected
-}
-
 /// Whether there is a syslog daemon.
 pub(crate) fn syslog_is_there() -> bool {
-    connect().is_some()
+    match UnixDatagram::unbound().and_then(|socket| socket.connect("/dev/log")) {
+        Ok(()) => true,
+        Err(error) => error.raw_os_error() == Some(libc::EPROTOTYPE), // a stream is one, too
+    }
 }
 
+/// From now on a thread writes, to standard error or to syslog.
+pub(crate) fn start(to_syslog: bool) {
+    let (to, messages) = sync_channel::<(Level, String)>(WAITING);
+    let (ended, end) = channel();
+    thread::spawn(move || {
+        let mut syslog = to_syslog.then(Syslog::default);
+        for (level, text) in messages {
+            write(syslog.as_mut(), level, &text);
+        }
+        let _ = ended.send(()); // nobody waits any more: the process ends
+    });
+    *locked() = Some(Queue { to, end, lost: 0 });
+}
+
+/// Waits until all is written, for a while.
+pub(crate) fn finish() {
+    if let Some(Queue { to, end, .. }) = locked().take() {
+        drop(to);
+        let _ = end.recv_timeout(PATIENCE);
+    }
+}
+
+/// To the thread.
+struct Queue {
+    to: SyncSender<(Level, String)>,
+    end: Receiver<()>,
+    /// Messages for which it had no room, since it last had.
+    lost: u64,
+}
+
+#[derive(Clone, Copy)]
 enum Level {
     Notice,
     Warning,
@@ -55,19 +96,46 @@ enum Level {
 
 fn log(level: Level, text: &str) {
     // A name that came from elsewhere must not begin a line of its own, nor steer a terminal.
-    let text = text.replace(char::is_control, "?");
-    match &mut *locked() {
-        Some(syslog) => syslog.send(level, &text),
+    let mut text = text.replace(char::is_control, "?");
+    let mut thread = locked();
+    let Some(queue) = &mut *thread else { return write(None, level, &text) };
+    if queue.lost > 0 {
+        text = format!("{text} ({} messages before this could not be written)", queue.lost);
+    }
+    match queue.to.try_send((level, text)) {
+        Ok(()) => queue.lost = 0,
+        Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => queue.lost += 1,
+    }
+}
+
+fn write(syslog: Option<&mut Syslog>, level: Level, text: &str) {
+    match syslog {
+        Some(syslog) => syslog.send(level, text),
         None => drop(writeln!(io::stderr(), "{}: {text}", name())),
     }
 }
 
-fn locked() -> MutexGuard<'static, Option<Syslog>> {
-    SYSLOG.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked() -> MutexGuard<'static, Option<Queue>> {
+    THREAD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Connection = Logger<LoggerBackend, Formatter3164>;
+/// `/dev/log`, as daemon. The syslog crate's own formats tell the time in UTC once there is a second
+/// thread; a line of RFC 3164 has the machine's.
+#[derive(Clone)]
+struct Line;
 
+impl<T: Display> LogFormat<T> for Line {
+    fn format<W: Write>(&self, to: &mut W, severity: Severity, text: T) -> syslog::Result<()> {
+        let priority = Facility::LOG_DAEMON as u8 | severity as u8;
+        let time = Zoned::now().strftime("%b %e %H:%M:%S").to_string();
+        let line = format!("<{priority}>{time} {}[{}]: {text}", name(), std::process::id());
+        to.write_all(line.as_bytes()).map_err(syslog::Error::Io)
+    }
+}
+
+type Connection = Logger<LoggerBackend, Line>;
+
+#[derive(Default)]
 struct Syslog {
     connection: Option<Connection>,
 }
@@ -94,16 +162,5 @@ impl Syslog {
 }
 
 fn connect() -> Option<Connection> {
-    let formatter = Formatter3164 {
-        facility: Facility::LOG_DAEMON,
-        hostname: None,
-        process: name().into(),
-        pid: std::process::id(),
-    };
-    let connection = syslog::unix(formatter).ok()?;
-    if let LoggerBackend::Unix(socket) = &connection.backend {
-        // A syslog daemon that hangs must not hang us.
-        socket.set_nonblocking(true).ok()?;
-    }
-    Some(connection)
+    syslog::unix(Line).ok()
 }

@@ -1,9 +1,16 @@
-//! `-p`: the process's id in a file that is locked as long as the process lives.
+//! `-p`: the process's id in a file that is locked as long as the process lives. Nobody else may
+//! open it: whoever can read a file can lock it, and so keep us from starting.
 
 use std::{
     fs::{self, File, TryLockError},
     io::{Read, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Access, Mode, access, fchmod},
+    process::geteuid,
 };
 
 use crate::{
@@ -24,8 +31,10 @@ impl PidFile {
         let failure =
             |operation, error| Error::io(format_args!("{operation} {}", path.display()), error);
         let path = std::path::absolute(path).map_err(|error| failure("find", error))?;
-        let mut file = loop {
-            let file = open_own(&path, 0o644)?;
+        let file = loop {
+            let file = open_own(&path, 0o600, None)?;
+            fchmod(&file, Mode::RUSR | Mode::WUSR)
+                .map_err(|error| failure("protect", error.into()))?;
             match file.try_lock() {
                 Ok(()) if is_at(&file, &path) => break file,
                 Ok(()) => {} // removed since we opened it, by the process that had it
@@ -45,13 +54,24 @@ impl PidFile {
             file.set_len(0)?;
             writeln!(file, "{}", std::process::id())
         };
-        write(&mut file).map_err(|error| failure("write", error))?;
-        Ok(PidFile { path, file })
+        let mut pid_file = PidFile { path: path.clone(), file }; // removed if it cannot be written
+        write(&mut pid_file.file).map_err(|error| failure("write", error))?;
+        Ok(pid_file)
     }
 
     /// Where it is removed from at the end.
     pub fn directory(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// Whether this process, as it is now, may remove it: its directory must be writable, and where
+    /// that is sticky, directory or file be its own.
+    pub fn is_removable(&self) -> bool {
+        let directory = self.directory();
+        let own = |file: fs::Metadata| file.uid() == geteuid().as_raw();
+        let sticky = directory.metadata().is_ok_and(|file| file.mode() & 0o1000 != 0);
+        let owned = directory.metadata().is_ok_and(own) || self.file.metadata().is_ok_and(own);
+        access(directory, Access::WRITE_OK).is_ok() && (!sticky || owned)
     }
 }
 

@@ -104,6 +104,8 @@ impl Calls {
         for call in [libc::SYS_mmap, libc::SYS_mprotect] {
             calls.allow_if(call, 2, without(libc::PROT_EXEC));
         }
+        // What a terminal is told as if it had been typed there.
+        calls.allow_unless(libc::SYS_ioctl, 1, &[libc::TIOCSTI as _, libc::TIOCLINUX as _]);
         calls.allow_sockets(libc::AF_UNIX);
         calls
     }
@@ -117,6 +119,16 @@ impl Calls {
     fn allow(&mut self, calls: &[c_long]) {
         for call in calls {
             self.allowed.insert(*call, Vec::new());
+        }
+    }
+
+    fn allow_unless(&mut self, call: c_long, argument: u8, values: &[u64]) {
+        let other = |value: &u64| {
+            SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, *value)
+        };
+        let conditions: Result<Vec<_>, _> = values.iter().map(other).collect();
+        if let Ok(rule) = conditions.and_then(SeccompRule::new) {
+            self.allowed.entry(call).or_default().push(rule);
         }
     }
 
@@ -232,11 +244,12 @@ const BASIC: &[c_long] = &[
     libc::SYS_fsync,
     libc::SYS_fdatasync,
     libc::SYS_fcntl,
-    libc::SYS_ioctl,
     libc::SYS_dup,
     libc::SYS_dup3,
     libc::SYS_pipe2,
     libc::SYS_ppoll,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
     libc::SYS_pselect6,
     libc::SYS_getcwd,
     libc::SYS_chdir,
@@ -253,6 +266,7 @@ const BASIC_X86_64: &[c_long] = &[
     libc::SYS_unlink,
     libc::SYS_rename,
     libc::SYS_poll,
+    libc::SYS_epoll_wait,
     libc::SYS_select,
     libc::SYS_dup2,
     libc::SYS_time,

@@ -24,7 +24,7 @@ use crate::Error;
 pub struct Signals {
     stop: Arc<AtomicBool>,
     hangup: Arc<AtomicBool>,
-    /// Has something to read once a signal came.
+    /// Has something to read once a signal came, until it is cleared.
     wake: UnixStream,
 }
 
@@ -56,12 +56,13 @@ impl Signals {
 
     /// SIGHUP came since this was last asked.
     pub fn take_hangup(&self) -> bool {
-        let came = self.hangup.swap(false, Relaxed);
-        if came {
-            let mut bytes = [0; 16];
-            while matches!(io::Read::read(&mut &self.wake, &mut bytes), Ok(1..)) {}
-        }
-        came
+        self.hangup.swap(false, Relaxed)
+    }
+
+    /// After each poll, before asking what came: the descriptor shows new signals only.
+    pub fn clear(&self) {
+        let mut bytes = [0; 16];
+        while matches!(io::Read::read(&mut &self.wake, &mut bytes), Ok(1..)) {}
     }
 
     /// The same signals, for another thread.

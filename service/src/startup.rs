@@ -1,18 +1,19 @@
 //! From the command line to a program that works, step by step, and its end.
 
 use std::{
+    panic,
     path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
 use clap::{Args, Parser};
-use rustix::{fs, io::Errno};
 use sd_notify::NotifyState;
 
 use crate::{
     Error, Identity,
     background::{self, Side, Waiting},
+    failed,
     log::{self, say, warn},
     pid_file::PidFile,
     privileges::{CapabilitySet, drop_all_but},
@@ -58,6 +59,8 @@ pub fn run(
     program: impl FnOnce(&mut Startup) -> Result<(), Error>,
 ) -> ExitCode {
     log::set_name(name);
+    // In the background nobody sees standard error.
+    panic::set_hook(Box::new(|panic| log::error(format_args!("a fault in the program: {panic}"))));
     let waiting = match options.daemon.then(background::detach).transpose() {
         Ok(None) => None,
         Ok(Some(Side::Background(waiting))) => Some(waiting),
@@ -70,10 +73,12 @@ pub fn run(
         tell_systemd(&[NotifyState::Stopping]);
     }
     let status = end(result);
+    drop(startup.pid_file.take()); // before anybody hears that we have ended, and tries again
     if let Some(waiting) = startup.waiting.take() {
         // It ended before it was ready: a failure, or nothing was left to do.
         waiting.tell(u8::from(status != ExitCode::SUCCESS));
     }
+    log::finish();
     status
 }
 
@@ -122,7 +127,7 @@ impl Startup {
         files.extend(time_zone());
         if let Some(pid_file) = &self.pid_file {
             let directory = pid_file.directory();
-            if fs::access(directory, fs::Access::WRITE_OK) != Err(Errno::ACCESS) {
+            if pid_file.is_removable() {
                 files.push(Access::Remove(directory.into()));
             } else {
                 warn(format_args!(
@@ -148,8 +153,12 @@ impl Startup {
                 warn("there is no syslog daemon at /dev/log: what is said from now on is lost");
             }
             waiting.leave().map_err(|error| Error::io("leave the terminal", error))?;
-            log::to_syslog();
-            waiting.tell(0);
+            log::start(true);
+            if !waiting.tell(0) {
+                return Err(failed("whoever started this has ended before it was ready"));
+            }
+        } else {
+            log::start(false);
         }
         tell_systemd(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
         self.watchdog = sd_notify::watchdog_enabled()

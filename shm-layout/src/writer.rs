@@ -90,10 +90,14 @@ impl fmt::Display for CreateError {
             Self::Io(operation, name, error) => {
                 write!(f, "{operation} {}: {}", name.path().display(), cause(error))?;
                 match error.kind() {
-                    ErrorKind::NotFound => write!(f, " (name a collector's ring with -m)"),
-                    ErrorKind::PermissionDenied => {
-                        write!(f, " (it belongs to another user: become that user, {CHOOSE})")
+                    ErrorKind::NotFound if *operation == "open" => {
+                        write!(f, " (name a collector's ring with -m)")
                     }
+                    ErrorKind::NotFound => write!(f, " (is /dev/shm mounted?)"),
+                    ErrorKind::PermissionDenied => write!(
+                        f,
+                        " (if it is another user's: become that user, as root collector --remove, {CHOOSE})"
+                    ),
                     ErrorKind::StorageFull | ErrorKind::OutOfMemory => {
                         write!(f, " (free memory in /dev/shm, or choose fewer slots with -L)")
                     }

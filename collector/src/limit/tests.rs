@@ -17,7 +17,7 @@ fn address(n: u16) -> Ipv6Addr {
 fn key(n: u16) -> Key {
     let none = VlanId::NONE;
     Key {
-        interface: InterfaceId::default(),
+        interface: "eth0".parse().unwrap(),
         vlan: none,
         outer_vlan: none,
         router: Ipv4Addr::UNSPECIFIED,
@@ -50,8 +50,13 @@ fn silence_includes_its_last_moment() {
     assert_eq!(reported(Silence::Seconds(100), &sightings), [0, 101, 202]);
     assert_eq!(reported(Silence::Forever, &sightings), [0]);
     assert_eq!(reported(Silence::None, &sightings), [0, 99, 100, 101, 150, 201, 202]);
-    // A clock set back makes nothing new.
+    // A clock set back makes nothing new; but a report from days ahead was made by a wrong one.
     assert_eq!(reported(Silence::Seconds(100), &[(1000, 1), (0, 1), (1101, 1)]), [1000, 1101]);
+    let wrong = [(2_000_000_000, 1), (1_700_000_000, 1), (1_700_000_050, 1), (1_700_000_101, 1)];
+    assert_eq!(
+        reported(Silence::Seconds(100), &wrong),
+        [2_000_000_000, 1_700_000_000, 1_700_000_101]
+    );
 }
 
 #[test]
@@ -93,7 +98,7 @@ fn a_full_table_grows_no_more() {
         assert_eq!((limit.index.len(), limit.pairings.len()), (max, max));
         if max >= 1000 {
             let bytes = size + max * (size_of::<Pairing>() + size_of::<Links>());
-            assert!(bytes <= 68 * max, "{max}: {bytes}");
+            assert!(bytes <= 80 * max, "{max}: {bytes}");
         }
     }
 }

@@ -56,18 +56,15 @@ impl Account {
     pub(crate) fn after(before: Option<Account>, piece: &Piece) -> Account {
         let begin = |sequence| Account::begin(Position { sequence, ..piece.at });
         let mut account = match before {
-            _ if piece.what == What::Start => return begin(piece.at.sequence),
+            _ if piece.what == What::Restart => return begin(piece.at.sequence),
             Some(account) if account.generation == piece.at.generation => account,
             Some(_) => begin(0), // another stream, all of which was to be read
             None => begin(piece.at.sequence),
         };
-        if account.has(piece) {
-            return account;
-        }
         account.lost += piece.at.sequence.saturating_sub(account.next()); // nobody can say more
-        let new = piece.end() - account.next();
+        let new = piece.end().saturating_sub(account.next()); // 0: it is in it already
         match piece.what {
-            What::Start => {}
+            What::Start | What::Restart => {}
             What::Event(_) => account.delivered += new,
             What::Lost(_) => account.lost += new,
             What::Skipped => account.skipped += new,
@@ -85,8 +82,10 @@ pub(crate) struct Piece {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
-    /// From here on, whatever was before.
+    /// From here on, if nothing is known from before.
     Start,
+    /// From here on, whatever was before.
+    Restart,
     Event(Event),
     /// So many events, overwritten before they were read.
     Lost(u64),
@@ -99,7 +98,7 @@ impl Piece {
     pub fn end(&self) -> u64 {
         self.at.sequence
             + match self.what {
-                What::Start => 0,
+                What::Start | What::Restart => 0,
                 What::Event(_) | What::Skipped => 1,
                 What::Lost(number) => number,
             }
@@ -132,7 +131,9 @@ mod tests {
             // Another stream, from its first event on.
             (piece(2, 0, What::Lost(3)), [0, 0, 3, 0]),
             (piece(2, 3, event()), [0, 1, 3, 0]),
-            (piece(2, 1, What::Start), [1, 0, 0, 0]),
+            (piece(2, 1, What::Start), [0, 1, 3, 0]),
+            (piece(2, 6, What::Start), [0, 1, 5, 0]),
+            (piece(2, 1, What::Restart), [1, 0, 0, 0]),
         ] {
             let now = Account::after(account, &piece);
             let expected = Account { generation: now.generation, began, delivered, lost, skipped };

@@ -119,7 +119,7 @@ pub fn run<S: Sink>(
         let from = options.start(plan);
         let signals = Signals::register()?;
         let keeps = from == From::Resume || plan.from == From::Resume;
-        confine(options, plan, keeps, startup)?;
+        confine(options, &owners, plan, keeps, startup)?;
         let mut sink = open()?;
         let own = sink.ledger().is_some();
         let directory =
@@ -131,7 +131,7 @@ pub fn run<S: Sink>(
         let file = (keeps && !own && spool.is_none())
             .then(|| state::StateFile::open(directory, name))
             .transpose()?;
-        let outlet = outlet::Outlet::new(&mut sink, plan, spool, file);
+        let outlet = outlet::Outlet::new(&mut sink, plan, spool, file)?;
         follow::follow(options, from, &owners, outlet, &signals, startup)
     })
 }
@@ -140,11 +140,12 @@ pub fn run<S: Sink>(
 /// is then, so that it can be opened again at any time.
 fn confine(
     options: &RingOptions,
+    owners: &[u32],
     plan: &Plan,
     keeps: bool,
     startup: &mut Startup,
 ) -> std::result::Result<(), Error> {
-    let identity = options.identity()?;
+    let identity = options.identity(owners)?;
     let mut files = vec![
         Access::Read("/dev/shm".into()),
         Access::Read("/etc/group".into()), // to name the group whose members may read a ring

@@ -1,6 +1,8 @@
 //! The options that every output has.
 
 use std::{
+    collections::BTreeSet,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -94,16 +96,20 @@ impl RingOptions {
         }
     }
 
-    /// Who to be: the user asked for, with all groups, for a ring's may be among them.
-    pub(crate) fn identity(&self) -> Result<Option<Identity>, Error> {
+    /// Who to be: the user asked for, with all groups. Where root decides that, those of the rings
+    /// to read come along, for root could read them.
+    pub(crate) fn identity(&self, owners: &[u32]) -> Result<Option<Identity>, Error> {
         let identity = Identity::choose(self.service.user.as_deref(), DEFAULT_USER, None)?;
         Ok(identity.map(|identity| {
             let user = uzers::get_user_by_uid(identity.user.as_raw());
-            let groups = user
+            let own = user
                 .and_then(|user| uzers::get_user_groups(user.name(), user.primary_group_id()))
                 .unwrap_or_default();
-            let groups = groups.iter().map(|group| Gid::from_raw(group.gid())).collect();
-            Identity { groups, ..identity }
+            let rings = self.rings.iter().filter_map(|ring| ring.path().symlink_metadata().ok());
+            let believed = rings.filter(|ring| ring.uid() == 0 || owners.contains(&ring.uid()));
+            let groups = own.iter().map(|group| group.gid()).chain(believed.map(|ring| ring.gid()));
+            let groups: BTreeSet<u32> = groups.collect(); // in order, as the kernel tells them
+            Identity { groups: groups.into_iter().map(Gid::from_raw).collect(), ..identity }
         }))
     }
 }

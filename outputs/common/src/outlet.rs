@@ -41,6 +41,8 @@ pub(crate) struct Outlet<'a, S> {
 struct Book {
     ring: RingName,
     account: Option<Account>,
+    /// A restart of the account is pending.
+    restarts: bool,
     /// Delivered in this run.
     delivered: u64,
 }
@@ -59,8 +61,7 @@ impl<'a, S: Sink> Outlet<'a, S> {
         plan: &'a Plan,
         spool: Option<Spool>,
         file: Option<StateFile>,
-    ) -> Self {
-        let waits = spool.as_ref().is_some_and(|spool| spool.waiting() > 0);
+    ) -> Result<Self, Error> {
         let mut outlet = Outlet {
             sink,
             plan,
@@ -73,11 +74,13 @@ impl<'a, S: Sink> Outlet<'a, S> {
             saved: Instant::now(),
             unsaved: false,
         };
-        if waits {
+        if let Some(spool) = &outlet.spool
+            && !spool.is_empty()?
+        {
             let retry = Instant::now();
             outlet.way = Way::Spooling { retry, pause: FIRST_PAUSE, full: false, told: false };
         }
-        outlet
+        Ok(outlet)
     }
 
     /// Opens the account of a ring; where to read on, if that is known.
@@ -101,7 +104,7 @@ impl<'a, S: Sink> Outlet<'a, S> {
         for ledger in ledgers.into_iter().flatten().filter(|_| !answered) {
             account = ledger.load(ring).map_err(Fault::into_error)?;
         }
-        self.books.push(Book { ring: ring.clone(), account, delivered: 0 });
+        self.books.push(Book { ring: ring.clone(), account, restarts: false, delivered: 0 });
         let spooled = self.spool.as_ref().map_or(Ok(None), |spool| spool.end(ring))?;
         Ok(spooled.or(account.map(|account| account.position())))
     }
@@ -114,6 +117,12 @@ impl<'a, S: Sink> Outlet<'a, S> {
 
     /// Takes a piece of the ring that was opened as number `ring`.
     pub fn take(&mut self, ring: usize, piece: Piece) -> Result<(), Error> {
+        let book = &mut self.books[ring];
+        book.restarts |= piece.what == What::Restart;
+        // Read again, for the sink could not say before how far it was.
+        if !book.restarts && book.account.is_some_and(|account| account.has(&piece)) {
+            return Ok(());
+        }
         if let (Way::Direct, What::Event(event)) = (&self.way, piece.what) {
             let entry = Entry { ring: &self.books[ring].ring, position: piece.at, event };
             if let Err(fault) = self.sink.put(&entry) {
@@ -217,6 +226,7 @@ impl<'a, S: Sink> Outlet<'a, S> {
         for (book, account) in self.books.iter_mut().zip(accounts) {
             self.unsaved |= book.account != account;
             book.account = account;
+            book.restarts = false;
         }
         Ok(())
     }
@@ -246,12 +256,13 @@ impl<'a, S: Sink> Outlet<'a, S> {
     }
 
     fn spool_pending(&mut self) -> Result<(), Error> {
+        let accounts = self.accounts();
         let (Some(spool), Way::Spooling { full, .. }) = (&mut self.spool, &mut self.way) else {
             return Ok(());
         };
         let ring = |of: usize| &self.books[of].ring;
         let pieces: Vec<_> = self.pending.iter().map(|(of, piece)| (ring(*of), *piece)).collect();
-        let stored = spool.append(&pieces)?;
+        let stored = spool.append(&pieces, &accounts)?;
         if stored {
             self.pending.clear();
             self.since = None;
@@ -280,8 +291,7 @@ impl<'a, S: Sink> Outlet<'a, S> {
             Ok(last) => last,
             Err(fault) => return self.fail(fault).map(|()| false),
         };
-        let accounts: Vec<_> =
-            self.books.iter().filter_map(|book| Some((book.ring.clone(), book.account?))).collect();
+        let accounts = self.accounts();
         let Some(spool) = &mut self.spool else { return Ok(false) };
         if last > 0 {
             spool.delivered(last, &accounts)?;
@@ -312,6 +322,9 @@ impl<'a, S: Sink> Outlet<'a, S> {
                 let mut place = 0..;
                 self.pending.retain(|(of, _)| place.next() >= Some(had) || *of != index);
                 book.account = Some(account);
+                let restarts =
+                    |(of, piece): &(usize, Piece)| *of == index && piece.what == What::Restart;
+                book.restarts = self.pending.iter().any(restarts);
             }
         }
         let (pieces, last) = spool.oldest(self.plan.batch)?;
@@ -326,7 +339,7 @@ impl<'a, S: Sink> Outlet<'a, S> {
                         Some(ledger) => ledger.load(&ring)?,
                         None => spool.load(&ring)?,
                     };
-                    self.books.push(Book { ring, account, delivered: 0 });
+                    self.books.push(Book { ring, account, restarts: false, delivered: 0 });
                     self.books.len() - 1
                 }
             };
@@ -344,6 +357,12 @@ impl<'a, S: Sink> Outlet<'a, S> {
         Ok(last)
     }
 
+    /// All accounts that have begun.
+    fn accounts(&self) -> Vec<(RingName, Account)> {
+        let begun = self.books.iter().filter_map(|book| Some((book.ring.clone(), book.account?)));
+        begun.collect()
+    }
+
     /// Writes the accounts down where the sink does not.
     fn save(&mut self) -> Result<(), Error> {
         if !std::mem::take(&mut self.unsaved) {
@@ -354,8 +373,7 @@ impl<'a, S: Sink> Outlet<'a, S> {
             return Ok(());
         }
         self.sink.sync().map_err(Fault::into_error)?;
-        let accounts: Vec<_> =
-            self.books.iter().filter_map(|book| Some((book.ring.clone(), book.account?))).collect();
+        let accounts = self.accounts();
         if let Some(spool) = &mut self.spool {
             spool.delivered(0, &accounts)?;
         }
@@ -406,3 +424,6 @@ impl<'a, S: Sink> Outlet<'a, S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,7 +133,8 @@ impl<'a> Source<'a> {
     fn attach_at(&mut self, start: Start) -> Result<Reader, AttachError> {
         let reader = Reader::attach_to(self.ring, self.owners, start)?;
         let Start::At(resume) = start else {
-            self.next = Some(Piece { at: reader.position(), what: What::Start });
+            let what = if self.from == From::Resume { What::Start } else { What::Restart };
+            self.next = Some(Piece { at: reader.position(), what });
             return Ok(reader);
         };
         let ring = self.ring;
@@ -149,7 +150,7 @@ impl<'a> Source<'a> {
                 "ring {ring} has no event {} yet, where this output was: going on with the oldest, and beginning its account anew",
                 resume.sequence
             ));
-            self.next = Some(Piece { at: reader.position(), what: What::Start });
+            self.next = Some(Piece { at: reader.position(), what: What::Restart });
         }
         Ok(reader)
     }
@@ -196,7 +197,7 @@ impl<'a> Source<'a> {
         match what {
             What::Lost(lost) => self.lost += lost,
             What::Skipped => self.skipped += 1,
-            What::Start | What::Event(_) => {}
+            What::Start | What::Restart | What::Event(_) => {}
         }
     }
 

@@ -46,7 +46,7 @@ impl Spool {
             let database = Connection::open(&path)?;
             database.execute_batch(SCHEMA)?;
             database.pragma_update(None, "max_page_count", (limit / PAGE) as i64)?;
-            let count = "SELECT count(event) FROM piece";
+            let count = "SELECT count(event) FROM piece WHERE number = 1";
             let waiting = database.query_row(count, [], |row| row.get::<_, i64>(0))?;
             Ok((database, waiting as u64))
         };
@@ -72,20 +72,37 @@ impl Spool {
         Error::new(format_args!("use {}", self.path.display()), error)
     }
 
-    /// Adds pieces at its end, all or none; tells whether there was room.
-    pub fn append(&mut self, pieces: &[(&RingName, Piece)]) -> Result<bool, Error> {
+    /// Whether there is nothing to hand over, not even a loss.
+    pub fn is_empty(&self) -> Result<bool, Error> {
+        let any = self
+            .database
+            .query_row("SELECT EXISTS (SELECT 1 FROM piece)", [], |row| row.get::<_, bool>(0));
+        any.map(|any| !any).map_err(|error| self.fault(error))
+    }
+
+    /// Adds pieces at its end, and writes down the accounts that they follow, all or nothing; tells
+    /// whether there was room.
+    pub fn append(
+        &mut self,
+        pieces: &[(&RingName, Piece)],
+        accounts: &[(RingName, Account)],
+    ) -> Result<bool, Error> {
         let mut events = 0;
         let mut append = || -> rusqlite::Result<()> {
             let transaction = self.database.transaction()?;
+            for (ring, account) in accounts {
+                store(&transaction, ring, account)?;
+            }
             for (ring, piece) in pieces {
                 let ring = ring_id(&transaction, ring)?;
                 let (number, event) = match &piece.what {
                     What::Start => (0, None),
-                    What::Event(event) => (1, Some(event.to_bytes())),
+                    What::Restart => (0, Some(Vec::new())),
+                    What::Event(event) => (1, Some(event.to_bytes().to_vec())),
                     What::Skipped => (1, None),
                     What::Lost(number) => (-(*number as i64), None),
                 };
-                events += u64::from(event.is_some());
+                events += u64::from(matches!(piece.what, What::Event(_)));
                 let Position { generation, sequence } = piece.at;
                 transaction
                     .prepare_cached(
@@ -128,7 +145,7 @@ impl Spool {
     pub fn delivered(&mut self, last: i64, accounts: &[(RingName, Account)]) -> Result<(), Error> {
         let forget = |database: &mut Connection| -> rusqlite::Result<i64> {
             let transaction = database.transaction()?;
-            let count = "SELECT count(event) FROM piece WHERE id <= ?";
+            let count = "SELECT count(event) FROM piece WHERE number = 1 AND id <= ?";
             let events = transaction.query_row(count, [last], |row| row.get(0))?;
             transaction.execute("DELETE FROM piece WHERE id <= ?", [last])?;
             for (ring, account) in accounts {
@@ -152,7 +169,8 @@ impl Spool {
         );
         let count = || -> rusqlite::Result<i64> {
             forgotten?;
-            self.database.query_row("SELECT count(event) FROM piece", [], |row| row.get(0))
+            self.database
+                .query_row("SELECT count(event) FROM piece WHERE number = 1", [], |row| row.get(0))
         };
         self.waiting = count().map_err(|error| self.fault(error))? as u64;
         self.shrink()
@@ -160,11 +178,10 @@ impl Spool {
 
     /// Gives the disk back once nothing is left.
     fn shrink(&mut self) -> Result<(), Error> {
+        if !self.is_empty()? {
+            return Ok(());
+        }
         let shrink = || -> rusqlite::Result<()> {
-            let any = "SELECT EXISTS (SELECT 1 FROM piece)";
-            if self.database.query_row(any, [], |row| row.get(0))? {
-                return Ok(());
-            }
             // A row for each page, which it frees when it is asked for.
             let mut free = self.database.prepare_cached("PRAGMA incremental_vacuum")?;
             let mut pages = free.query([])?;
@@ -228,13 +245,15 @@ fn ring_id(database: &Connection, ring: &RingName) -> rusqlite::Result<i64> {
         .query_row([ring.as_str()], |row| row.get(0))
 }
 
-/// A row, as `append` wrote it: 0 = the start, 1 = an event, or none that is known; less than 0 = so many lost.
+/// A row, as `append` wrote it: 0 = a start; 1 = an event, or none that is known; less than 0 = so
+/// many lost.
 fn piece(row: &Row) -> rusqlite::Result<Option<(RingName, Piece)>> {
     let [generation, sequence] = [row.get::<_, i64>(2)? as u64, row.get::<_, i64>(3)? as u64];
     let number: i64 = row.get(4)?;
     let event = row.get_ref(5)?.as_blob_or_null()?.map(<&[u8; Event::SIZE]>::try_from);
     let what = match (number, event) {
-        (0, _) => What::Start,
+        (0, None) => What::Start,
+        (0, Some(_)) => What::Restart,
         (1, Some(Ok(bytes))) => Event::from_bytes(bytes).map_or(What::Skipped, What::Event),
         (..0, _) => What::Lost(number.unsigned_abs()),
         _ => What::Skipped,

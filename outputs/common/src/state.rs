@@ -35,7 +35,7 @@ pub(crate) fn make_directory(path: &Path, owner: Option<&Identity>) -> Result<()
 /// Two programs of one name with one state directory would each undo the other's account.
 pub(crate) fn lock(directory: &Path, name: &str) -> Result<File, Error> {
     let path = directory.join(format!("{name}.lock"));
-    let file = open_own(&path, 0o600)?;
+    let file = open_own(&path, 0o600, None)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(failed(format_args!(
@@ -89,7 +89,7 @@ impl StateFile {
     pub fn save(&self) -> Result<(), Error> {
         let new = self.path.with_extension("new");
         let write = || {
-            let mut file = open_own(&new, 0o640)?;
+            let mut file = open_own(&new, 0o640, None)?;
             let mut text = serde_json::to_vec_pretty(&self.accounts).unwrap_or_default();
             text.push(b'\n');
             let directory = self.path.parent().unwrap_or(Path::new("."));

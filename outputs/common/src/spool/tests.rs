@@ -23,7 +23,7 @@ fn event() -> What {
 
 fn append(spool: &mut Spool, ring: &RingName, pieces: &[Piece]) -> bool {
     let pieces: Vec<_> = pieces.iter().map(|piece| (ring, *piece)).collect();
-    spool.append(&pieces).unwrap()
+    spool.append(&pieces, &[]).unwrap()
 }
 
 #[test]
@@ -36,9 +36,13 @@ fn in_order_and_through_a_restart() {
     assert!(append(
         &mut spool,
         &one,
-        &[piece(generation, 5, What::Start), piece(generation, 5, event())]
+        &[piece(generation, 5, What::Restart), piece(generation, 5, event())]
     ));
-    assert!(append(&mut spool, &two, &[piece(2, 0, event()), piece(2, 1, What::Skipped)]));
+    assert!(append(
+        &mut spool,
+        &two,
+        &[piece(2, 0, What::Start), piece(2, 0, event()), piece(2, 1, What::Skipped)]
+    ));
     assert!(append(&mut spool, &one, &[piece(generation, 6, What::Lost(9))]));
     drop(spool);
 
@@ -48,10 +52,11 @@ fn in_order_and_through_a_restart() {
     assert_eq!(spool.end(&one).unwrap(), at(generation, 15));
     assert_eq!(spool.end(&two).unwrap(), at(2, 2));
     assert_eq!(spool.end(&name("/three")).unwrap(), None);
-    let (pieces, last) = spool.oldest(3).unwrap();
+    let (pieces, last) = spool.oldest(4).unwrap();
     let expected = [
-        (one.clone(), piece(generation, 5, What::Start)),
+        (one.clone(), piece(generation, 5, What::Restart)),
         (one.clone(), piece(generation, 5, event())),
+        (two.clone(), piece(2, 0, What::Start)),
         (two.clone(), piece(2, 0, event())),
     ];
     assert_eq!(pieces, expected);

@@ -1,0 +1,177 @@
+use super::*;
+use crate::{Result, SpoolOptions};
+use proptest::prelude::*;
+use shm_layout::Event;
+use std::path::Path;
+
+/// A destination that fails at any moment, also after it has committed but before it could say so.
+#[derive(Default)]
+struct Fragile {
+    rows: Vec<u64>,
+    account: Option<Account>,
+    /// Since the last commit.
+    open: Vec<u64>,
+    stored: Option<Account>,
+    keeps: bool,
+    /// What happens at each call: 0 = it fails, 1 = it does its work and fails, else it works.
+    fate: Option<Random>,
+}
+
+/// SplitMix64.
+#[derive(Clone)]
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}
+
+impl Fragile {
+    fn act(&mut self, act: impl FnOnce(&mut Self)) -> Result {
+        let fate = self.fate.as_mut().map_or(9, |random| random.below(10));
+        if fate > 0 {
+            act(self);
+        }
+        if fate > 1 {
+            return Ok(());
+        }
+        self.open.clear();
+        self.stored = None;
+        Err(Fault::Down("down".into()))
+    }
+}
+
+impl Sink for Fragile {
+    fn put(&mut self, entry: &Entry) -> Result {
+        let sequence = entry.position.sequence;
+        // It rarely fails here, for it is called so often.
+        if !sequence.is_multiple_of(5) {
+            self.open.push(sequence);
+            return Ok(());
+        }
+        self.act(|sink| sink.open.push(sequence))
+    }
+
+    fn idle(&mut self) -> Result {
+        self.act(|sink| {
+            sink.rows.append(&mut sink.open);
+            sink.account = sink.stored.take().or(sink.account);
+        })
+    }
+
+    fn ledger(&mut self) -> Option<&mut dyn Ledger> {
+        if self.keeps { Some(self) } else { None }
+    }
+}
+
+impl Ledger for Fragile {
+    fn load(&mut self, _: &RingName) -> Result<Option<Account>> {
+        self.act(|_| {})?;
+        Ok(self.account)
+    }
+
+    fn store(&mut self, _: &RingName, account: &Account) -> Result {
+        self.act(|sink| sink.stored = Some(*account))
+    }
+}
+
+const GENERATION: u64 = 7;
+
+/// The stream's piece that begins with this number: mostly events.
+fn piece(sequence: u64) -> Piece {
+    let what = match sequence % 13 {
+        3 => What::Lost(2),
+        4 => unreachable!("lost"),
+        9 => What::Skipped,
+        _ => What::Event(Event::from_bytes(&crate::spool::tests::EVENT).unwrap()),
+    };
+    Piece { at: Position { generation: GENERATION, sequence }, what }
+}
+
+fn is_event(sequence: u64) -> bool {
+    ![3, 4, 9].contains(&(sequence % 13))
+}
+
+fn open<'a>(sink: &'a mut Fragile, plan: &'a Plan, directory: &Path) -> (Outlet<'a, Fragile>, u64) {
+    // Whoever was killed has committed nothing more.
+    sink.open.clear();
+    sink.stored = None;
+    let spool = Spool::open(directory, "aw-test", 1 << 20).unwrap();
+    let mut outlet = Outlet::new(sink, plan, Some(spool), None).unwrap();
+    let position = outlet.open(&"/test".parse().unwrap()).unwrap();
+    (outlet, position.map_or(0, |position| position.sequence))
+}
+
+/// Whatever fails, and whenever the output is killed: all is delivered, in order; exactly once where
+/// the sink keeps the account, which adds up.
+fn all_is_delivered(keeps: bool, seed: u64) {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = Plan { batch: 8, spool: None::<SpoolOptions>, ..Plan::default() };
+    let (fate, mut random) = (Some(Random(!seed)), Random(seed));
+    let mut sink = Fragile { keeps, fate, ..Fragile::default() };
+    let mut furthest = 0;
+    for _ in 0..20 {
+        let (mut outlet, mut next) = open(&mut sink, &plan, directory.path());
+        assert!(next <= furthest, "what was never read is not passed over");
+        for _ in 0..random.below(60) {
+            if outlet.has_room() && random.below(4) > 0 {
+                let piece = piece(next);
+                next = piece.end();
+                outlet.take(0, piece).unwrap();
+            } else {
+                outlet.work(random.below(2) > 0).unwrap();
+            }
+            if let Way::Spooling { retry, .. } = &mut outlet.way
+                && random.below(2) > 0
+            {
+                *retry = Instant::now();
+            }
+        }
+        furthest = furthest.max(next);
+    } // killed: nothing is finished
+    sink.fate = None;
+    let (mut outlet, mut next) = open(&mut sink, &plan, directory.path());
+    while next < furthest || !matches!(outlet.way, Way::Direct) {
+        if next < furthest && outlet.has_room() {
+            let piece = piece(next);
+            next = piece.end();
+            outlet.take(0, piece).unwrap();
+        }
+        outlet.work(true).unwrap();
+        if let Way::Spooling { retry, .. } = &mut outlet.way {
+            *retry = Instant::now();
+        }
+    }
+    outlet.finish().unwrap();
+    let account = outlet.books[0].account;
+    let waiting = outlet.spool.as_ref().map(Spool::waiting);
+    assert_eq!((account.map(|account| account.next()), waiting), (Some(next), Some(0)));
+    let expected: Vec<u64> = (0..next).filter(|n| is_event(*n)).collect();
+    if keeps {
+        assert!(sink.rows == expected, "{:?}", sink.rows);
+        assert_eq!(account.unwrap().delivered, expected.len() as u64);
+    } else {
+        sink.rows.sort_unstable();
+        sink.rows.dedup();
+        assert!(sink.rows == expected, "{:?}", sink.rows);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn exactly_once(seed in any::<u64>()) {
+        all_is_delivered(true, seed);
+    }
+
+    #[test]
+    fn at_least_once(seed in any::<u64>()) {
+        all_is_delivered(false, seed);
+    }
+}
