@@ -35,7 +35,10 @@ for purpose in "$@"; do
       need chromium command_exists chromium
       need chromium-driver command_exists chromedriver
       need iproute2 command_exists ip
+      need mariadb-client-core command_exists mariadb
+      need mariadb-server-core test -x /usr/sbin/mariadbd -a -x /usr/bin/mariadb-install-db # no service, no /etc
       need ndisc6 command_exists ndisc6
+      need openssl command_exists openssl
       need perl-base command_exists perl
       need procps command_exists sysctl
       need python3-scapy /usr/bin/python3 -c 'import scapy'
@@ -45,6 +48,8 @@ for purpose in "$@"; do
       ;;
     bench)
       need iproute2 command_exists ip
+      need mariadb-client-core command_exists mariadb
+      need mariadb-server-core test -x /usr/sbin/mariadbd -a -x /usr/bin/mariadb-install-db
       need python3-minimal test -x /usr/bin/python3
       need procps command_exists sysctl
       need tcpdump command_exists tcpdump
@@ -69,9 +74,10 @@ if ((${#missing[@]})); then
   log=$(mktemp)
   trap 'rm -f "$log"' EXIT
   apt() { echo "setup: apt-get $*"; "${as_root[@]}" apt-get -y "$@" </dev/null >"$log" 2>&1; }
+  # Nothing is removed for them: not a MySQL server, which MariaDB would replace.
   # The package lists are fetched where there are none, or where they are so old that a package has gone.
-  apt install --no-install-recommends "${missing[@]}" \
-    || { apt update && apt install --no-install-recommends "${missing[@]}"; } \
+  apt install --no-install-recommends --no-remove "${missing[@]}" \
+    || { apt update && apt install --no-install-recommends --no-remove "${missing[@]}"; } \
     || { tail -n 5 "$log" >&2; fail "apt-get failed: $hint"; }
 fi
 

@@ -9,8 +9,8 @@ use std::{
 };
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, NetPort, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
 };
 use libc::c_long;
 use rustix::io::Errno;
@@ -30,10 +30,25 @@ pub enum Access {
     Write(PathBuf),
     /// Files are removed.
     Remove(PathBuf),
+    /// TCP connections are made to this port, wherever.
+    Connect(u16),
 }
 
-/// Takes away all files but these, and all TCP. A path that does not exist is left out. Tells
-/// whether the kernel has Landlock.
+impl Access {
+    /// What the C library reads to find a host by its name; it asks servers through sockets of
+    /// AF_INET and AF_INET6, over TCP only if an answer is too long.
+    pub fn host_names() -> Vec<Access> {
+        let files = ["hosts", "resolv.conf", "nsswitch.conf", "host.conf", "gai.conf"]
+            .map(|name| format!("/etc/{name}"));
+        let managed =
+            ["/run/systemd/resolve", "/run/NetworkManager", "/run/resolvconf"].map(String::from);
+        let read = files.into_iter().chain(managed).map(|path| Access::Read(path.into()));
+        read.chain([Access::Connect(53)]).collect()
+    }
+}
+
+/// Takes away all files but these, and all TCP but to these ports. A path that does not exist is
+/// left out. Tells whether the kernel has Landlock.
 pub(crate) fn restrict_files(rules: &[Access]) -> Result<bool, Error> {
     let status = landlock(rules).map_err(|error| Error::new("restrict files", error))?;
     if status == RulesetStatus::NotEnforced {
@@ -61,6 +76,10 @@ fn landlock(rules: &[Access]) -> Result<RulesetStatus, landlock::RulesetError> {
             Access::Read(path) => (path, read),
             Access::Write(path) => (path, write),
             Access::Remove(path) => (path, AccessFs::RemoveFile.into()),
+            Access::Connect(port) => {
+                ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+                continue;
+            }
         };
         ruleset = ruleset.add_rules(path_beneath_rules([path], access))?;
     }
@@ -263,6 +282,7 @@ const SOCKETS: &[c_long] = &[
     libc::SYS_setsockopt,
     libc::SYS_sendto,
     libc::SYS_sendmsg,
+    libc::SYS_sendmmsg, // the C library asks for IPv4 and IPv6 addresses at once
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_shutdown,
@@ -277,7 +297,11 @@ pub(crate) fn time_zone() -> Vec<Access> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{process::Command, thread};
+    use std::{
+        net::{TcpListener, TcpStream},
+        process::Command,
+        thread,
+    };
 
     /// In a thread of its own, for there is no way back.
     fn restricted<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
@@ -293,11 +317,14 @@ mod tests {
             fs::create_dir(path).unwrap();
         }
         fs::write(read.join("old"), "text").unwrap();
+        let listeners = [(); 2].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
+        let [here, there] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
         restricted(move || {
             let rules = [
                 Access::Read(read.clone()),
                 Access::Write(write.clone()),
                 Access::Read("/nowhere".into()),
+                Access::Connect(here.port()),
             ];
             if !restrict_files(&rules).unwrap() {
                 return; // this kernel has no Landlock
@@ -313,7 +340,8 @@ mod tests {
             fs::remove_file(write.join("newer")).unwrap();
             denied(fs::read("/etc/passwd").map(drop));
             denied(fs::write(inside.join("beside"), ""));
-            denied(std::net::TcpStream::connect(("127.0.0.1", 9)).map(drop));
+            denied(TcpStream::connect(there).map(drop));
+            TcpStream::connect(here).unwrap();
             denied(Command::new("/bin/true").status().map(drop));
         });
     }

@@ -51,8 +51,8 @@ struct Book {
 enum Way {
     /// To the sink.
     Direct,
-    /// Into the spool, until the destination is back.
-    Spooling { retry: Instant, pause: Duration, full: bool },
+    /// Into the spool, until the destination is back. `told`: why, in this run.
+    Spooling { retry: Instant, pause: Duration, full: bool, told: bool },
 }
 
 impl<'a, S: Sink> Outlet<'a, S> {
@@ -77,17 +77,19 @@ impl<'a, S: Sink> Outlet<'a, S> {
         if let Some(spool) = &outlet.spool
             && !spool.is_empty()?
         {
-            outlet.way = Way::Spooling { retry: Instant::now(), pause: FIRST_PAUSE, full: false };
+            let retry = Instant::now();
+            outlet.way = Way::Spooling { retry, pause: FIRST_PAUSE, full: false, told: false };
         }
         Ok(outlet)
     }
 
     /// Opens the account of a ring; where to read on, if that is known.
     pub fn open(&mut self, ring: &RingName) -> Result<Option<Position>, Error> {
-        let mut account = None;
+        let (mut account, mut answered) = (None, false);
         match self.sink.ledger().map(|ledger| ledger.load(ring)) {
             Some(Ok(kept)) => {
-                account = kept;
+                // Also if it has none: what we wrote down was for other rows.
+                (account, answered) = (kept, true);
                 if let (Some(spool), Some(account)) = (&mut self.spool, &account) {
                     spool.forget_all_in(ring, account)?;
                 }
@@ -95,12 +97,11 @@ impl<'a, S: Sink> Outlet<'a, S> {
             Some(Err(fault)) => self.fail(fault)?,
             None => {}
         }
-        let own = account.is_some();
         let ledgers = [
             self.spool.as_mut().map(|spool| spool as &mut dyn Ledger),
             self.file.as_mut().map(|file| file as &mut dyn Ledger),
         ];
-        for ledger in ledgers.into_iter().flatten().filter(|_| !own) {
+        for ledger in ledgers.into_iter().flatten().filter(|_| !answered) {
             account = ledger.load(ring).map_err(Fault::into_error)?;
         }
         self.books.push(Book { ring: ring.clone(), account, restarts: false, delivered: 0 });
@@ -250,15 +251,19 @@ impl<'a, S: Sink> Outlet<'a, S> {
             return Err(fault.into_error());
         };
         let now = Instant::now();
+        let told = matches!(self.way, Way::Spooling { told: true, .. });
+        if !told {
+            warn(format_args!("{why}: keeping events in {}", spool.path().display()));
+        }
         match &mut self.way {
             Way::Direct => {
-                warn(format_args!("{why}: keeping events in {}", spool.path().display()));
                 let retry = now + FIRST_PAUSE;
-                self.way = Way::Spooling { retry, pause: FIRST_PAUSE, full: false };
+                self.way = Way::Spooling { retry, pause: FIRST_PAUSE, full: false, told: true };
             }
-            Way::Spooling { retry, pause, .. } => {
+            Way::Spooling { retry, pause, told, .. } => {
                 *pause = (*pause * 2).min(LONGEST_PAUSE);
                 *retry = now + *pause;
+                *told = true;
             }
         }
         Ok(())
@@ -304,7 +309,8 @@ impl<'a, S: Sink> Outlet<'a, S> {
         let Some(spool) = &mut self.spool else { return Ok(false) };
         if last > 0 {
             spool.delivered(last, &accounts)?;
-            self.way = Way::Spooling { retry: Instant::now(), pause: FIRST_PAUSE, full: false };
+            let retry = Instant::now();
+            self.way = Way::Spooling { retry, pause: FIRST_PAUSE, full: false, told: true };
             return Ok(true);
         }
         self.way = Way::Direct;

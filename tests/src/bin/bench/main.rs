@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod live;
+mod mysql;
 mod replay;
 mod ring;
 mod routers;
@@ -57,6 +58,8 @@ enum Section {
     Macupd,
     /// aw-tracker with ten thousand devices
     Tracker,
+    /// Rows into MariaDB, beside inserts by hand
+    Mysql,
 }
 
 /// What tcpdump needs to hear the same messages; ours is written otherwise, but lets as much through.
@@ -83,6 +86,7 @@ fn main() -> Outcome<()> {
             Section::Live => live::all(&options)?,
             Section::Macupd => routers::datagrams(&options)?,
             Section::Tracker => routers::tracker(&options)?,
+            Section::Mysql => mysql::beside_hand_batched(&options)?,
         }
     }
     Ok(())

@@ -1,0 +1,39 @@
+-- Moves the rows of addrwatch 0.8 (one table, `addrwatch`, all in text) into the tables of addrwatch 1.0, which aw-mysql
+-- makes when it is started. Make a backup first, start aw-mysql once, then:
+--
+--   mariadb DATABASE < migrate_0.8_to_1.0.sql
+--
+-- Everything happens in one transaction: if it is interrupted, nothing has happened, and it can be run again. What is
+-- no MAC address, no IP address or no origin stays in `addrwatch`; drop that table when you have seen what is left. With
+-- a prefix (aw-mysql -p), write it before `log` and `origin` below. A table of ten million rows takes minutes.
+
+-- With daylight saving time an hour comes twice; in UTC none does.
+SET time_zone = '+00:00';
+
+-- A MAC as addrwatch wrote it; some C libraries leave out leading zeros.
+SET @mac = '^[0-9A-Fa-f]{1,2}(:[0-9A-Fa-f]{1,2}){5}$';
+
+START TRANSACTION;
+
+INSERT INTO log (tstamp, hostname, interface, vlan_tag, mac_address, ip_address, origin_id)
+SELECT old.tstamp, left(old.hostname, 255), old.interface, old.vlan_tag,
+    unhex(concat(
+        lpad(substring_index(old.mac_address, ':', 1), 2, '0'),
+        lpad(substring_index(substring_index(old.mac_address, ':', 2), ':', -1), 2, '0'),
+        lpad(substring_index(substring_index(old.mac_address, ':', 3), ':', -1), 2, '0'),
+        lpad(substring_index(substring_index(old.mac_address, ':', 4), ':', -1), 2, '0'),
+        lpad(substring_index(substring_index(old.mac_address, ':', 5), ':', -1), 2, '0'),
+        lpad(substring_index(old.mac_address, ':', -1), 2, '0'))),
+    inet6_aton(old.ip_address), origin.id
+FROM addrwatch AS old JOIN origin ON origin.name = old.origin
+WHERE old.mac_address REGEXP @mac AND inet6_aton(old.ip_address) IS NOT NULL
+ORDER BY old.tstamp
+FOR UPDATE;
+
+DELETE old
+FROM addrwatch AS old JOIN origin ON origin.name = old.origin
+WHERE old.mac_address REGEXP @mac AND inet6_aton(old.ip_address) IS NOT NULL;
+
+COMMIT;
+
+SELECT count(*) AS `rows that stay in addrwatch` FROM addrwatch;

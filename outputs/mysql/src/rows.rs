@@ -1,0 +1,374 @@
+//! Events as rows, and the account of each ring, committed together.
+//!
+//! A transaction is built here and sent as a whole, so that it can be sent again after a deadlock or
+//! on a new connection. It begins with the account: that locks the account's row, and finds out
+//! whether another transaction of this host and ring came between.
+
+use std::{collections::HashMap, fmt::Write, net::IpAddr};
+
+use aw_output::{Account, Entry, Fault, Ledger, Result, Sink, failed, warn};
+use mysql::{Conn, DriverError, Error, Opts, prelude::Queryable};
+use shm_layout::{Kind, RingName, UnixTime};
+
+use crate::{
+    config::Config,
+    schema::{NO_SUCH_TABLE, Prefix, Tables},
+};
+
+/// Rows of a statement, if the server takes packets of that size.
+const ROWS: usize = 1000;
+/// How often a transaction is sent again because of a deadlock.
+const DEADLOCKS: u32 = 3;
+/// What a TIMESTAMP can hold everywhere, in seconds.
+const TIMES: std::ops::RangeInclusive<i64> = 1..=i32::MAX as i64;
+
+/// Times in UTC: in another zone an hour may come twice. Nothing is cut to fit, so that what is
+/// stored is what was seen. And nobody waits longer for a lock than the ring can wait for us.
+const BEGIN: &str = "SET autocommit = 1, time_zone = '+00:00',
+    sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
+    lock_wait_timeout = 5, innodb_lock_wait_timeout = 5";
+
+/// Errors of servers, by number.
+const DUPLICATE: u16 = 1062;
+const DEADLOCK: u16 = 1213;
+
+pub struct Rows {
+    options: Opts,
+    server: String,
+    database: String,
+    tables: Tables,
+    /// The host's name, quoted.
+    host: String,
+    link: Option<Link>,
+    /// Accounts as the database had them last.
+    known: HashMap<RingName, Option<Account>>,
+    /// What `idle` sends: the accounts, and the rows, each with a comma before it, and where it ends.
+    accounts: Vec<(RingName, Account)>,
+    rows: String,
+    ends: Vec<usize>,
+    warned: bool,
+}
+
+/// A connection, and the longest statement that it takes.
+struct Link {
+    to: Conn,
+    longest: usize,
+    /// It has carried a transaction, and may have been closed since.
+    used: bool,
+}
+
+/// Why a transaction failed.
+enum Failure {
+    Server(Error),
+    /// The account is not what it was when it was read: somebody else stores for this host and ring.
+    Overtaken,
+    /// The connection broke while the server committed: it may have, or not.
+    Unknown(Error),
+    Moved,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Server(error)
+    }
+}
+
+impl Rows {
+    pub fn new(
+        config: &Config,
+        prefix: &Prefix,
+        hostname: Option<String>,
+    ) -> std::result::Result<Rows, aw_output::Error> {
+        let host = match hostname {
+            Some(name) => name,
+            None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        };
+        if host.is_empty() || host.chars().count() > 255 {
+            return Err(failed("the host's name must have 1 to 255 characters (--hostname)"));
+        }
+        // Which of its features other programs of the workspace ask for is not ours to say.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Ok(Rows {
+            options: config.options(BEGIN),
+            server: config.server(),
+            database: config.database().into(),
+            tables: Tables::new(prefix),
+            host: quoted(&host),
+            link: None,
+            known: HashMap::new(),
+            accounts: Vec::new(),
+            rows: String::new(),
+            ends: Vec::new(),
+            warned: false,
+        })
+    }
+
+    /// The connection, made and with all tables if there was none.
+    fn link(&mut self) -> std::result::Result<Link, Failure> {
+        if let Some(link) = self.link.take() {
+            return Ok(link);
+        }
+        let mut to = Conn::new(self.options.clone())?;
+        if !self.tables.set_up(&mut to)? {
+            return Err(Failure::Moved);
+        }
+        if !std::mem::replace(&mut self.warned, true)
+            && let Some(engine) = self.tables.engine_without_transactions(&mut to)?
+        {
+            let log = &self.tables.log;
+            warn(format_args!(
+                "table {log} is of engine {engine}, which has no transactions: after a failure events may be in it twice (ALTER TABLE {log} ENGINE = InnoDB)"
+            ));
+        }
+        let packet: Option<usize> = to.query_first("SELECT @@max_allowed_packet")?;
+        Ok(Link { to, longest: packet.unwrap_or(0).max(1024) - 64, used: false })
+    }
+
+    fn transact(&self, link: &mut Link) -> std::result::Result<(), Failure> {
+        let to = &mut link.to;
+        to.query_drop("START TRANSACTION")?;
+        for (ring, account) in &self.accounts {
+            self.write_account(to, ring, account)?;
+        }
+        let insert = format!(
+            "INSERT INTO {} (tstamp, hostname, interface, vlan_tag, mac_address, ip_address, origin_id) VALUES ",
+            self.tables.log
+        );
+        let (mut from, mut ends) = (0, self.ends.as_slice());
+        while !ends.is_empty() {
+            let room = (from + link.longest).saturating_sub(insert.len());
+            let fit = ends.iter().take(ROWS).take_while(|end| **end <= room).count().max(1);
+            let end = ends[fit - 1];
+            let rows = &self.rows[from + 1..end];
+            to.query_drop([insert.as_str(), rows].concat())?;
+            (from, ends) = (end, &ends[fit..]);
+        }
+        to.query_drop("COMMIT").map_err(|error| match error {
+            Error::MySqlError(_) => Failure::Server(error),
+            _ => Failure::Unknown(error),
+        })
+    }
+
+    fn write_account(
+        &self,
+        to: &mut Conn,
+        ring: &RingName,
+        account: &Account,
+    ) -> std::result::Result<(), Failure> {
+        let (table, key) = (&self.tables.position, self.key(ring));
+        let columns = |account: &Account, between: &str| {
+            let Account { generation, began, delivered, lost, skipped } = account;
+            format!(
+                "generation = {generation}{between}began = {began}{between}delivered = {delivered}{between}lost = {lost}{between}skipped = {skipped}"
+            )
+        };
+        let new = columns(account, ", ");
+        let Some(Some(before)) = self.known.get(ring) else {
+            let (host, ring) = (&self.host, quoted(ring.as_str()));
+            let insert = format!("INSERT INTO {table} SET hostname = {host}, ring = {ring}, {new}");
+            return match to.query_drop(insert) {
+                Err(Error::MySqlError(error)) if error.code == DUPLICATE => Err(Failure::Overtaken),
+                done => Ok(done?),
+            };
+        };
+        let before = columns(before, " AND ");
+        to.query_drop(format!("UPDATE {table} SET {new} WHERE {key} AND {before}"))?;
+        if to.affected_rows() == 1 { Ok(()) } else { Err(Failure::Overtaken) }
+    }
+
+    fn key(&self, ring: &RingName) -> String {
+        format!("hostname = {} AND ring = {}", self.host, quoted(ring.as_str()))
+    }
+
+    /// Sends the transaction; again after a deadlock, and once on a new connection if the server had
+    /// closed the old one meanwhile (`wait_timeout`, a restart).
+    fn send(&mut self) -> std::result::Result<(), Failure> {
+        let mut deadlocks = 0;
+        loop {
+            let mut link = self.link()?;
+            let done = self.transact(&mut link);
+            let used = std::mem::replace(&mut link.used, true);
+            match done {
+                Ok(()) => {
+                    self.link = Some(link);
+                    return Ok(());
+                }
+                Err(Failure::Server(Error::MySqlError(error)))
+                    if error.code == DEADLOCK && deadlocks < DEADLOCKS =>
+                {
+                    deadlocks += 1;
+                    self.link = Some(link);
+                }
+                Err(Failure::Server(error)) if used && closed(&error) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    fn fault(&self, failure: Failure) -> Fault {
+        let Rows { server, database, .. } = self;
+        let (log, position) = (&self.tables.log, &self.tables.position);
+        let why = match failure {
+            Failure::Server(error) => explain(&error, database),
+            Failure::Overtaken => format!(
+                "another program has changed our row in {position} (run one aw-mysql for each host, ring and prefix)"
+            ),
+            Failure::Unknown(error) => {
+                format!("{}; whether it has committed will be asked", explain(&error, database))
+            }
+            Failure::Moved => format!(
+                "table {log} is missing (rename it back, or make another with CREATE TABLE {log} LIKE the old one)"
+            ),
+        };
+        Fault::Down(format!("write to {database} at {server}: {why}"))
+    }
+}
+
+impl Sink for Rows {
+    fn put(&mut self, entry: &Entry) -> Result {
+        let event = &entry.event;
+        let time: UnixTime = event.time;
+        let seconds = time.seconds().clamp(*TIMES.start(), *TIMES.end());
+        let (host, interface, vlan) = (&self.host, quoted(event.interface.as_str()), event.vlan);
+        let origin = match event.kind {
+            Kind::Pairing(origin) => origin as u8,
+            Kind::MacUpd => 6,
+        };
+        let (mac, ip) = (
+            hex(&event.mac.octets()),
+            match event.ip() {
+                IpAddr::V4(ip) => hex(&ip.octets()),
+                IpAddr::V6(ip) => hex(&ip.octets()),
+            },
+        );
+        let _ = write!(
+            self.rows,
+            ",(from_unixtime({seconds}),{host},{interface},{vlan},{mac},{ip},{origin})"
+        ); // memory takes all
+        self.ends.push(self.rows.len());
+        Ok(())
+    }
+
+    fn idle(&mut self) -> Result {
+        let sent = self.send();
+        self.rows.clear();
+        self.ends.clear();
+        let accounts = std::mem::take(&mut self.accounts);
+        match sent {
+            Ok(()) => {
+                self.known.extend(accounts.into_iter().map(|(ring, it)| (ring, Some(it))));
+                Ok(())
+            }
+            Err(failure) => {
+                self.known.clear(); // the loop asks for them before it hands anything over again
+                Err(self.fault(failure))
+            }
+        }
+    }
+
+    /// A new connection: certificates may be others.
+    fn reopen(&mut self) -> Result {
+        self.link = None;
+        Ok(())
+    }
+
+    fn ledger(&mut self) -> Option<&mut dyn Ledger> {
+        Some(self)
+    }
+}
+
+impl Ledger for Rows {
+    /// With a lock: a transaction of ours whose connection broke may still be going on, and this waits
+    /// for its end.
+    fn load(&mut self, ring: &RingName) -> Result<Option<Account>> {
+        type Row = (u64, u64, u64, u64, u64);
+        let select = format!(
+            "SELECT generation, began, delivered, lost, skipped FROM {} WHERE {} FOR UPDATE",
+            self.tables.position,
+            self.key(ring)
+        );
+        let load = |rows: &mut Rows| -> std::result::Result<Option<Row>, Failure> {
+            let mut link = rows.link()?;
+            let row = link.to.query_first(&select)?;
+            rows.link = Some(link);
+            Ok(row)
+        };
+        let row = load(self).map_err(|failure| self.fault(failure))?;
+        let account = row.map(|(generation, began, delivered, lost, skipped)| Account {
+            generation,
+            began,
+            delivered,
+            lost,
+            skipped,
+        });
+        self.known.insert(ring.clone(), account);
+        Ok(account)
+    }
+
+    fn store(&mut self, ring: &RingName, account: &Account) -> Result {
+        self.accounts.push((ring.clone(), *account));
+        Ok(())
+    }
+}
+
+/// Whether the connection has gone.
+fn closed(error: &Error) -> bool {
+    match error {
+        // Too long idle, too many connections, about to stop: MySQL says so before it closes.
+        Error::MySqlError(error) => [1053, 1927, 4031].contains(&error.code),
+        Error::IoError(_) | Error::CodecError(_) => true,
+        _ => false,
+    }
+}
+
+fn explain(error: &Error, database: &str) -> String {
+    let Error::MySqlError(error) = error else { return broken(error) };
+    let advice = match error.code {
+        1045 | 1698 => " (user and password are in the section [addrwatch] of --config)".into(),
+        1044 | 1142 => format!(" (GRANT ALL ON `{database}`.* TO the user)"),
+        1049 => format!(" (CREATE DATABASE `{database}`)"),
+        NO_SUCH_TABLE => " (rename it back)".into(),
+        _ => String::new(),
+    };
+    format!("{}{advice}", error.message)
+}
+
+/// A failure that is not the server's answer, in words.
+fn broken(error: &Error) -> String {
+    use std::{
+        error::Error as _,
+        io::ErrorKind::{TimedOut, WouldBlock},
+    };
+    let io: &std::io::Error = match error {
+        Error::IoError(error) => error,
+        Error::CodecError(codec) => match codec.source().and_then(|it| it.downcast_ref()) {
+            Some(error) => error,
+            None => return codec.to_string(),
+        },
+        Error::DriverError(DriverError::CouldNotConnect(Some((_, why, _)))) => {
+            // The operation is named already, and the system's number for it helps nobody.
+            return why.split(" (os error").next().unwrap_or_default().to_lowercase();
+        }
+        Error::DriverError(DriverError::ConnectTimeout) => return "it does not answer".into(),
+        Error::DriverError(error) => return error.to_string(),
+        Error::TlsError(error) => return format!("TLS: {error}"),
+        error => return error.to_string(),
+    };
+    match io.kind() {
+        TimedOut | WouldBlock => "it does not answer".into(),
+        _ => shm_layout::cause(io).to_string(),
+    }
+}
+
+/// As text in SQL.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// As bytes in SQL.
+fn hex(bytes: &[u8]) -> String {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digits = digits.map(|digit| char::from(HEX[usize::from(digit)]));
+    ['0', 'x'].into_iter().chain(digits).collect()
+}

@@ -1,0 +1,180 @@
+//! Where a syslog daemon is, and how one gets there.
+
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket},
+    os::unix::net::UnixDatagram,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+use aw_output::Access;
+use rustix::net::sockopt::{set_socket_keepalive, set_tcp_user_timeout};
+
+/// How long to wait for a connection, and until something is taken: the ring waits for nobody.
+const WAIT: Duration = Duration::from_secs(2);
+/// How long a peer may leave unacknowledged what it was sent.
+const ACKNOWLEDGE: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    Local(PathBuf),
+    Udp(Place),
+    Tcp(Place),
+}
+
+/// A host and its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    host: String,
+    port: u16,
+}
+
+/// A way to the daemon.
+pub enum Way {
+    Local(UnixDatagram),
+    Udp(UdpSocket),
+    Tcp(TcpStream),
+}
+
+impl FromStr for Destination {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const BAD: &str = "must be a socket's path, udp://HOST[:PORT] or tcp://HOST[:PORT]";
+        match text.split_once("://") {
+            None if text.starts_with('/') => Ok(Destination::Local(text.into())),
+            Some(("udp", place)) => Ok(Destination::Udp(place.parse().map_err(|()| BAD)?)),
+            Some(("tcp", place)) => Ok(Destination::Tcp(place.parse().map_err(|()| BAD)?)),
+            _ => Err(BAD),
+        }
+    }
+}
+
+impl FromStr for Place {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
+            Some(Some((host, ""))) => (host, None),
+            Some(Some((host, port))) => (host, Some(port.strip_prefix(':').ok_or(())?)),
+            Some(None) => return Err(()),
+            None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+        };
+        let port = port.map_or(Ok(514), |port| port.parse().map_err(drop))?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._:%".contains(c);
+        if host.is_empty() || port == 0 || !host.chars().all(plain) {
+            return Err(());
+        }
+        Ok(Place { host: host.into(), port })
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Destination::Local(path) => write!(f, "{}", path.display()),
+            Destination::Udp(Place { host, port }) => write!(f, "{host}:{port} over UDP"),
+            Destination::Tcp(Place { host, port }) => write!(f, "{host}:{port} over TCP"),
+        }
+    }
+}
+
+impl Destination {
+    pub fn is_local(&self) -> bool {
+        matches!(self, Destination::Local(_))
+    }
+
+    /// Files and ports that it takes to get there.
+    pub fn access(&self) -> Vec<Access> {
+        match self {
+            Destination::Local(_) => Vec::new(),
+            Destination::Udp(_) => Access::host_names(),
+            Destination::Tcp(Place { port, .. }) => {
+                let mut access = Access::host_names();
+                access.push(Access::Connect(*port));
+                access
+            }
+        }
+    }
+
+    /// Families of sockets that it takes.
+    pub fn sockets(&self) -> Vec<i32> {
+        if self.is_local() { Vec::new() } else { vec![libc::AF_INET, libc::AF_INET6] }
+    }
+
+    /// Connects; what is sent there waits for two seconds at most.
+    pub fn connect(&self) -> io::Result<Way> {
+        match self {
+            Destination::Local(path) => {
+                let socket = UnixDatagram::unbound()?;
+                socket.connect(path)?;
+                socket.set_write_timeout(Some(WAIT))?;
+                Ok(Way::Local(socket))
+            }
+            Destination::Udp(place) => place.first(|address| {
+                let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                let socket = UdpSocket::bind(any)?;
+                socket.connect(address)?;
+                socket.set_write_timeout(Some(WAIT))?;
+                Ok(Way::Udp(socket))
+            }),
+            Destination::Tcp(place) => place.first(|address| {
+                let socket = TcpStream::connect_timeout(&address, WAIT)?;
+                socket.set_write_timeout(Some(WAIT))?;
+                set_socket_keepalive(&socket, true)?;
+                set_tcp_user_timeout(&socket, ACKNOWLEDGE.as_millis() as u32)?;
+                Ok(Way::Tcp(socket))
+            }),
+        }
+    }
+}
+
+impl Place {
+    /// The first of its addresses to which this succeeds.
+    fn first<T>(&self, connect: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+        let mut last = io::Error::other("the name has no address");
+        for address in (self.host.as_str(), self.port).to_socket_addrs()? {
+            match connect(address) {
+                Ok(way) => return Ok(way),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations() {
+        let place = |host: &str, port| Place { host: host.into(), port };
+        for (text, destination) in [
+            ("/dev/log", Destination::Local("/dev/log".into())),
+            ("udp://logs", Destination::Udp(place("logs", 514))),
+            ("udp://192.0.2.1:1514", Destination::Udp(place("192.0.2.1", 1514))),
+            ("tcp://logs.example.net:601", Destination::Tcp(place("logs.example.net", 601))),
+            ("tcp://[2001:db8::1]", Destination::Tcp(place("2001:db8::1", 514))),
+            ("tcp://[fe80::1%eth0]:601", Destination::Tcp(place("fe80::1%eth0", 601))),
+        ] {
+            assert_eq!(text.parse(), Ok(destination), "{text}");
+        }
+        for bad in [
+            "",
+            "logs",
+            "tls://logs",
+            "udp://",
+            "udp://a:0",
+            "udp://a:b",
+            "udp://a b",
+            "tcp://[::1",
+            "tcp://[::1]601",
+            "udp://a/b",
+        ] {
+            assert!(bad.parse::<Destination>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! A MariaDB server of the test's own: Debian's program with a data directory, a socket and a port of its own, as an
+//! unprivileged user; and `aw-mysql`, which stores there. Whatever server the machine has is not touched.
+
+use crate::rig::{Run, program, run, skip, wait_until};
+use crate::ring::Ring;
+use std::fs::{self, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// Who the server runs as where we are root, which it refuses to be.
+const NOBODY: u32 = 65534;
+
+/// A server; it ends with the test.
+pub struct MariaDb {
+    directory: TempDir,
+    server: Option<Run>,
+    /// Where it listens on the loopback.
+    pub port: u16,
+}
+
+impl MariaDb {
+    /// A running one, with the empty database `addrwatch`; none where there is no MariaDB.
+    pub fn start(options: &[&str]) -> Option<Self> {
+        if !Path::new("/usr/sbin/mariadbd").exists() {
+            skip("there is no MariaDB here (mariadb-server-core)");
+            return None;
+        }
+        let directory = public_directory();
+        let mut install = as_nobody("/usr/bin/mariadb-install-db");
+        install.args([
+            "--no-defaults",
+            "--skip-test-db",
+            "--auth-root-authentication-method=socket",
+        ]);
+        install.arg(format!("--datadir={}", directory.path().join("data").display())).args(SMALL);
+        run(install).ok();
+        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let mut server = MariaDb { directory, server: None, port };
+        server.start_again(options);
+        server.sql("CREATE DATABASE IF NOT EXISTS addrwatch");
+        Some(server)
+    }
+
+    /// Beneath it lies everything.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// After a stop or a kill; returns once it answers.
+    #[track_caller]
+    pub fn start_again(&mut self, options: &[&str]) {
+        let mut command = as_nobody("/usr/sbin/mariadbd");
+        command.arg("--no-defaults").arg(format!("--datadir={}", self.path("data").display()));
+        command.arg(format!("--socket={}", self.path("socket").display()));
+        command.arg(format!("--pid-file={}", self.path("data/pid").display()));
+        command.args([
+            "--bind-address=127.0.0.1",
+            "--skip-name-resolve",
+            "--innodb-buffer-pool-size=64M",
+        ]);
+        command.arg(format!("--port={}", self.port)).args(SMALL).args(options);
+        let server = Run::start(command);
+        server.stderr.wait_for("ready for connections");
+        self.server = Some(server);
+    }
+
+    fn take(&mut self) -> Run {
+        self.server.take().expect("it runs")
+    }
+
+    /// Ends it in good order.
+    pub fn stop(&mut self) {
+        self.take().stop().ok();
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.take().kill();
+    }
+
+    /// A signal: SIGSTOP makes it hang.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        self.server.as_ref().expect("it runs").signal(signal);
+    }
+
+    /// Its client, as the server's root, in the database `addrwatch` once that exists.
+    pub fn client(&self, database: &str) -> Command {
+        let mut command = Command::new("mariadb");
+        command.args([
+            "--no-defaults",
+            "--batch",
+            "--skip-column-names",
+            "--unbuffered",
+            "-u",
+            "root",
+        ]);
+        command.arg(format!("--socket={}", self.path("socket").display())).arg(database);
+        command
+    }
+
+    /// What these statements answer.
+    #[track_caller]
+    pub fn sql(&self, statements: &str) -> String {
+        let exists = self.path("data/addrwatch").exists();
+        let mut client = self.client(if exists { "addrwatch" } else { "mysql" });
+        client.args(["-e", statements]);
+        run(client).ok().stdout
+    }
+
+    /// A client that holds what it has locked until it is dropped.
+    #[track_caller]
+    pub fn hold(&self, statements: &str) -> Run {
+        use std::io::Write;
+        let mut client = Run::start(self.client("addrwatch"));
+        let stdin = client.stdin.as_mut().expect("piped");
+        writeln!(stdin, "{statements}; SELECT 'held';").expect("it takes them");
+        client.stdout.wait_for("held");
+        client
+    }
+
+    /// A configuration file for `aw-mysql` with these lines beside those that lead to this server.
+    pub fn config(&self, lines: &str) -> PathBuf {
+        let path = self.path("mysql.cnf");
+        let socket = self.path("socket");
+        let text = format!("[addrwatch]\nsocket = {}\nuser = root\n{lines}\n", socket.display());
+        fs::write(&path, text).expect("our own directory can be written to");
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("it is ours");
+        path
+    }
+
+    /// `aw-mysql` on this ring, with the state directory `state`; not started yet.
+    pub fn command(&self, ring: &Ring, options: &[&str]) -> Command {
+        self.command_of("state", 0, ring, options)
+    }
+
+    /// The same with another state directory, and as another user if we are root. The server knows root by its socket.
+    pub fn command_of(&self, state: &str, user: u32, ring: &Ring, options: &[&str]) -> Command {
+        let config = self.path("mysql.cnf");
+        let config = if config.exists() { config } else { self.config("") };
+        let mut command = program("aw-mysql", &["--ring", ring.name(), "--config"]);
+        command.arg(config).arg("--state-dir").arg(self.path(state)).args(options);
+        if rustix::process::geteuid().is_root() {
+            command.args(["-u", &user.to_string()]);
+        }
+        command
+    }
+
+    /// `aw-mysql` on this ring.
+    pub fn output(&self, ring: &Ring, options: &[&str]) -> Run {
+        Run::start(self.command(ring, options))
+    }
+
+    /// How many rows there are; none where there is no table.
+    pub fn count(&self) -> u64 {
+        let mut client = self.client("addrwatch");
+        client.args(["-e", "SELECT count(*) FROM log"]);
+        run(client).stdout.trim().parse().unwrap_or(0)
+    }
+
+    /// Waits until there are so many rows.
+    #[track_caller]
+    pub fn wait_for(&self, rows: u64) {
+        wait_until(&format!("{rows} rows"), || self.count() >= rows);
+    }
+
+    /// `began delivered lost` of this ring.
+    pub fn account(&self, ring: &Ring) -> String {
+        let select = "SELECT concat_ws(' ', began, delivered, lost) FROM position WHERE ring =";
+        self.sql(&format!("{select} '{}'", ring.name())).trim().into()
+    }
+
+    /// Every numbered event once, in order, and nothing else.
+    #[track_caller]
+    pub fn assert_numbers(&self, numbers: std::ops::Range<u32>) {
+        let expected: String = numbers.map(|number| format!("{number}\n")).collect();
+        // There is no primary key, and no index has the origin: rows come in the order they were stored.
+        let found = self.sql("SELECT unix_timestamp(tstamp) FROM log WHERE origin_id >= 0");
+        assert!(found == expected, "{}", difference(&found, &expected));
+    }
+
+    /// All rows as addrwatch's lines, sorted: the view is a join, which has no order.
+    pub fn lines(&self) -> String {
+        sorted(&self.sql(
+            "SELECT concat_ws(' ', unix_timestamp(tstamp), convert(interface USING utf8mb4), vlan_tag, lower(concat_ws(':',
+                substr(mac_address, 1, 2), substr(mac_address, 3, 2), substr(mac_address, 5, 2),
+                substr(mac_address, 7, 2), substr(mac_address, 9, 2), substr(mac_address, 11, 2))),
+                inet6_ntoa(unhex(ip_address)), origin) FROM log_plaintext",
+        ))
+    }
+}
+
+/// These lines, sorted.
+pub fn sorted(text: &str) -> String {
+    let mut lines: Vec<_> = text.lines().map(|line| format!("{line}\n")).collect();
+    lines.sort();
+    lines.concat()
+}
+
+fn difference(found: &str, expected: &str) -> String {
+    let place = found.lines().zip(expected.lines()).position(|(a, b)| a != b);
+    let (have, want) = (found.lines().count(), expected.lines().count());
+    let around = place.map(|place| found.lines().skip(place).take(5).collect::<Vec<_>>());
+    format!("{have} rows, {want} expected; from row {place:?} on: {around:?}")
+}
+
+/// Little enough for many servers at once.
+const SMALL: &[&str] = &["--innodb-log-file-size=8M", "--innodb-buffer-pool-dump-at-shutdown=OFF"];
+
+fn public_directory() -> TempDir {
+    let directory = tempfile::tempdir_in("/tmp").expect("a temporary directory");
+    let open = Permissions::from_mode(0o755);
+    fs::set_permissions(directory.path(), open).expect("our own directory can be opened");
+    if rustix::process::geteuid().is_root() {
+        chown(directory.path(), Some(NOBODY), Some(NOBODY)).expect("root may");
+    }
+    directory
+}
+
+fn as_nobody(program: &str) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    let id = NOBODY.to_string();
+    command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--", program]);
+    command
+}
