@@ -41,6 +41,7 @@ for purpose in "$@"; do
       need openssl command_exists openssl
       need perl-base command_exists perl
       need procps command_exists sysctl
+      need prometheus test -x /usr/bin/prometheus -a -x /usr/bin/promtool
       need python3-scapy /usr/bin/python3 -c 'import scapy'
       need rsyslog test -x /usr/sbin/rsyslogd
       need tcpdump command_exists tcpdump

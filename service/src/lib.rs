@@ -17,7 +17,7 @@ mod users;
 
 pub use {
     error::{Error, failed},
-    file::{is_at, open_own},
+    file::{is_at, open_own, replace},
     log::{say, warn},
     privileges::{CapabilitySet, Identity},
     sandbox::{Access, Calls},

@@ -12,6 +12,7 @@ mod health;
 mod options;
 mod outlet;
 mod plan;
+pub mod serve;
 mod source;
 mod spool;
 mod state;
@@ -25,6 +26,7 @@ pub use account::Account;
 pub use aw_service::{Access, Error, failed, parse, say, warn};
 pub use options::{From, RingOptions, SpoolOptions};
 pub use plan::Plan;
+pub use state::{Kept, kept};
 
 /// An event with its place in the stream.
 #[derive(Clone, Copy, Debug)]
@@ -144,7 +146,9 @@ pub fn run<S: Sink>(
         let file = (keeps && !own && spool.is_none())
             .then(|| state::StateFile::open(directory, name))
             .transpose()?;
-        let outlet = outlet::Outlet::new(&mut sink, plan, spool, file)?;
+        // A database that is elsewhere, or locked, tells nobody here how far this output is.
+        let copy = (keeps && file.is_none()).then(|| state::StateFile::copy(directory, name));
+        let outlet = outlet::Outlet::new(&mut sink, plan, spool, file)?.with_copy(copy);
         follow::follow(options, from, &owners, outlet, &signals, startup)
     })
 }

@@ -80,7 +80,7 @@ pub(crate) const DEFAULT_USER: &str = "addrwatch";
 
 impl RingOptions {
     /// The users whose rings are believed, besides root and ourselves.
-    pub(crate) fn owners(&self) -> Result<Vec<u32>, Error> {
+    pub fn owners(&self) -> Result<Vec<u32>, Error> {
         if self.owner == DEFAULT_USER {
             return Ok(Account::named(DEFAULT_USER).iter().map(|user| user.uid.as_raw()).collect());
         }

@@ -33,6 +33,8 @@ pub(crate) struct Outlet<'a, S> {
     way: Way,
     spool: Option<Spool>,
     file: Option<StateFile>,
+    /// The accounts once more, for others to read, where they are kept elsewhere.
+    copy: Option<StateFile>,
     saved: Instant,
     unsaved: bool,
 }
@@ -71,6 +73,7 @@ impl<'a, S: Sink> Outlet<'a, S> {
             way: Way::Direct,
             spool,
             file,
+            copy: None,
             saved: Instant::now(),
             unsaved: false,
         };
@@ -81,6 +84,10 @@ impl<'a, S: Sink> Outlet<'a, S> {
             outlet.way = Way::Spooling { retry, pause: FIRST_PAUSE, full: false, told: false };
         }
         Ok(outlet)
+    }
+
+    pub fn with_copy(self, copy: Option<StateFile>) -> Self {
+        Outlet { copy, ..self }
     }
 
     /// Opens the account of a ring; where to read on, if that is known.
@@ -402,6 +409,13 @@ impl<'a, S: Sink> Outlet<'a, S> {
                 }
                 file.save()?;
             }
+        }
+        let accounts = self.accounts();
+        if let Some(copy) = &mut self.copy {
+            for (ring, account) in &accounts {
+                copy.store(ring, account)?;
+            }
+            let _ = copy.replace(); // nothing depends on it
         }
         self.unsaved = false;
         Ok(())

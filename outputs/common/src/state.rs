@@ -3,12 +3,12 @@
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File, TryLockError},
-    io::{ErrorKind, Read, Write},
+    io::{ErrorKind, Read},
     os::unix::fs::{DirBuilderExt, chown},
     path::{Path, PathBuf},
 };
 
-use aw_service::{Error, Identity, failed, open_own};
+use aw_service::{Error, Identity, failed, open_own, replace};
 use serde::{Deserialize, Serialize};
 use shm_layout::RingName;
 
@@ -85,22 +85,28 @@ impl StateFile {
         Ok(StateFile { path, accounts })
     }
 
+    /// `NAME.account`: a copy of what is kept elsewhere, for others to read; never read by the output.
+    pub fn copy(directory: &Path, name: &str) -> StateFile {
+        StateFile { path: directory.join(format!("{name}.account")), accounts: BTreeMap::new() }
+    }
+
     /// Writes it down: another file, all of it on the disk, then the name.
     pub fn save(&self) -> Result<(), Error> {
-        let new = self.path.with_extension("new");
-        let write = || {
-            let mut file = open_own(&new, 0o640, None)?;
-            let mut text = serde_json::to_vec_pretty(&self.accounts).unwrap_or_default();
-            text.push(b'\n');
-            let directory = self.path.parent().unwrap_or(Path::new("."));
-            file.set_len(0)
-                .and_then(|()| file.write_all(&text))
-                .and_then(|()| file.sync_all())
-                .and_then(|()| fs::rename(&new, &self.path))
-                .and_then(|()| File::open(directory)?.sync_all())
-                .map_err(|error| Error::write(self.path.display(), error))
-        };
-        write()
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        self.write(File::sync_all)?;
+        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| Error::write(self.path.display(), error))
+    }
+
+    /// The same, without waiting for the disk.
+    pub fn replace(&self) -> Result<(), Error> {
+        self.write(|_| Ok(()))
+    }
+
+    fn write(&self, sync: impl Fn(&File) -> std::io::Result<()>) -> Result<(), Error> {
+        let mut text = serde_json::to_vec_pretty(&self.accounts).unwrap_or_default();
+        text.push(b'\n');
+        replace(&self.path, &self.path.with_extension("new"), 0o640, &text, sync)
     }
 }
 
@@ -145,6 +151,57 @@ pub(crate) fn next_of(
     (line.generation == format!("{generation:016x}")).then_some(line.next)
 }
 
+/// What an output, which may be another program, left in a state directory.
+#[derive(Debug, Default, PartialEq)]
+pub struct Kept {
+    /// Its accounts by ring.
+    pub accounts: BTreeMap<String, Account>,
+    /// Bytes that its spool takes, if it has one.
+    pub spool: Option<u64>,
+}
+
+/// Outputs of a state directory that are told of, at most: whoever may write there makes up names.
+const OUTPUTS: usize = 64;
+
+/// The outputs by name that keep their state in this directory, or in one right beneath it.
+pub fn kept(directory: &Path) -> BTreeMap<String, Kept> {
+    let files = |path: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        entries.take(1000).map(|entry| entry.path()).collect()
+    };
+    let here = files(directory);
+    let beneath = here.iter().filter(|path| path.is_dir()).flat_map(|path| files(path));
+    let mut outputs = BTreeMap::<String, Kept>::new();
+    for path in here.iter().cloned().chain(beneath) {
+        let end = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
+        let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
+        let fits = outputs.len() < OUTPUTS || outputs.contains_key(name);
+        if !fits || !["positions", "account", "spool"].contains(&end) {
+            continue;
+        }
+        let output = outputs.entry(name.into()).or_default();
+        if end == "spool" {
+            let log = path.with_extension("spool-wal");
+            let bytes = |path: &Path| path.metadata().map_or(0, |file| file.len());
+            output.spool = Some(bytes(&path) + bytes(&log));
+        } else {
+            output.accounts.extend(accounts(&path));
+        }
+    }
+    outputs
+}
+
+/// Nothing, if it cannot be read, is longer than a MiB, or does not add up.
+fn accounts(path: &Path) -> BTreeMap<String, Account> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(1 << 20).read_to_string(&mut text));
+    let accounts = read.ok().and_then(|_| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let mut file = StateFile { path: path.into(), accounts };
+    let rings: Vec<RingName> = file.accounts.keys().filter_map(|ring| ring.parse().ok()).collect();
+    let account = |ring: RingName| Some((ring.to_string(), file.load(&ring).ok()??));
+    rings.into_iter().filter_map(account).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,6 +242,31 @@ mod tests {
         fs::write(&path, format!(r#"{{"/lan":{line}}}"#)).unwrap();
         let mut file = StateFile::open(directory.path(), "aw-test").unwrap();
         assert!(file.load(&"/lan".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn what_outputs_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let ring: RingName = "/lan".parse().unwrap();
+        let account = Account { generation: 7, began: 5, delivered: 3, lost: 2, skipped: 1 };
+        fs::create_dir(at("own")).unwrap();
+        let mut copy = StateFile::copy(&at("own"), "aw-a");
+        copy.store(&ring, &account).map_err(|_| ()).unwrap();
+        copy.replace().unwrap();
+        fs::write(at("own/aw-a.spool"), [0; 100]).unwrap();
+        fs::write(at("own/aw-a.spool-wal"), [0; 23]).unwrap();
+        fs::write(at("aw-b.positions"), r#"{"/lan":{"next":1}}"#).unwrap();
+        fs::write(at("aw-c.lock"), "").unwrap();
+        let accounts = BTreeMap::from([("/lan".into(), account)]);
+        let a = Kept { accounts, spool: Some(123) };
+        let expected = [("aw-a".into(), a), ("aw-b".into(), Kept::default())];
+        assert_eq!(kept(directory.path()), BTreeMap::from(expected));
+        for number in 0..OUTPUTS {
+            fs::write(at(&format!("made-up-{number}.spool")), "").unwrap();
+        }
+        assert_eq!(kept(directory.path()).len(), OUTPUTS);
+        assert_eq!(kept(&at("nowhere")), BTreeMap::new());
     }
 
     #[test]
