@@ -8,6 +8,7 @@ mod background;
 mod error;
 mod file;
 mod log;
+mod manual;
 mod pid_file;
 mod privileges;
 mod sandbox;

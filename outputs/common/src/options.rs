@@ -16,6 +16,7 @@ use crate::{Plan, spool::Spool};
 
 /// Options that every output has.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Rings")]
 pub struct RingOptions {
     /// Read the ring of this name, as given to the collector's -m; may be repeated
     #[arg(
@@ -116,6 +117,7 @@ impl RingOptions {
 
 /// Options of an output whose destination may be down.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Destination away")]
 pub struct SpoolOptions {
     /// While the destination is down, keep events in the state directory, up to SIZE bytes (K, M, G)
     #[arg(long, value_name = "SIZE", default_value = "1G")]
