@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing on Debian, or says what to install. Usage: setup.sh build [test] [bench] [fuzz] [lint]
+# Installs what is missing on Debian, or says what to install. Usage: setup.sh build [test] [deb] [bench] [fuzz] [lint]
 # Calls nothing when nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -34,7 +34,12 @@ for purpose in "$@"; do
       need arping command_exists arping
       need chromium command_exists chromium
       need chromium-driver command_exists chromedriver
+      need debootstrap command_exists debootstrap
+      need fish command_exists fish
       need iproute2 command_exists ip
+      need lintian command_exists lintian
+      need man-db command_exists man
+      need mandoc command_exists mandoc
       need mariadb-client-core command_exists mariadb
       need mariadb-server-core test -x /usr/sbin/mariadbd -a -x /usr/bin/mariadb-install-db # no service, no /etc
       need ndisc6 command_exists ndisc6
@@ -43,9 +48,20 @@ for purpose in "$@"; do
       need procps command_exists sysctl
       need prometheus test -x /usr/bin/prometheus -a -x /usr/bin/promtool
       need python3-scapy /usr/bin/python3 -c 'import scapy'
+      need python3-seccomp /usr/bin/python3 -c 'import seccomp'
       need rsyslog test -x /usr/sbin/rsyslogd
+      need shellcheck command_exists shellcheck
+      need supervisor test -x /usr/bin/supervisord
+      need systemd command_exists systemd-analyze
       need tcpdump command_exists tcpdump
       need util-linux command_exists setpriv
+      need zsh command_exists zsh
+      need binutils command_exists strip
+      need dpkg-dev command_exists dpkg-shlibdeps
+      ;;
+    deb)
+      need binutils command_exists strip
+      need dpkg-dev command_exists dpkg-shlibdeps
       ;;
     bench)
       need iproute2 command_exists ip

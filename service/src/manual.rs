@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use clap::Command;
+use clap::{Arg, Command};
 use clap_complete::{Shell, generate};
 use clap_mangen::{Man, roff};
 
@@ -28,12 +28,20 @@ pub(crate) fn print_if_asked(name: &str, command: Command) {
     std::process::exit(i32::from(printed.is_err()));
 }
 
+/// When the pages were last looked through.
+const DATE: &str = "2026-11-22";
+
 /// The page; what is written by hand (FILES, SEE ALSO) is added to it.
 fn page(mut command: Command, out: &mut Vec<u8>) -> io::Result<()> {
     command.build();
+    command = command.mut_args(with_aliases);
     let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-    let section = if command.get_subcommands().next().is_some() { "1" } else { "8" };
-    let man = Man::new(command.clone()).section(section).manual("addrwatch-rs").source("addrwatch-rs");
+    let service = command.get_arguments().any(|option| option.get_id() == "daemon");
+    let section = if service { "8" } else { "1" };
+    let version = format!("addrwatch-rs {}", env!("CARGO_PKG_VERSION"));
+    let title = command.get_name().to_uppercase();
+    let man = Man::new(command.clone()).title(title).section(section);
+    let man = man.date(DATE).source(version).manual("addrwatch-rs");
     man.render_title(out)?;
     man.render_name_section(out)?;
     man.render_synopsis_section(out)?;
@@ -41,13 +49,28 @@ fn page(mut command: Command, out: &mut Vec<u8>) -> io::Result<()> {
     man.render_options_section(out)?;
     for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
         let mut text = Vec::new();
-        Man::new(sub.clone()).render_options_section(&mut text)?;
+        Man::new(sub.clone().mut_args(with_aliases)).render_options_section(&mut text)?;
         let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
         writeln!(out, ".SH \"COMMAND {}\"", sub.get_name().to_uppercase())?;
         writeln!(out, "{}.", escape(&about))?;
-        out.extend(text.split_inclusive(|byte| *byte == b'\n').filter(|line| !line.starts_with(b".SH")).flatten());
+        out.extend(
+            text.split_inclusive(|byte| *byte == b'\n')
+                .filter(|line| !line.starts_with(b".SH"))
+                .flatten(),
+        );
     }
     examples(&after, out)
+}
+
+/// Other names of an option, which `--help` tells and the page would not.
+fn with_aliases(option: Arg) -> Arg {
+    let Some(names) = option.get_visible_aliases().filter(|names| !names.is_empty()) else {
+        return option;
+    };
+    let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+    let names: Vec<_> = names.iter().map(|name| format!("--{name}")).collect();
+    let names = names.join(", ");
+    option.help(format!("{help}; the same as {names}"))
 }
 
 /// What stands below the options in `--help`: as it is, under headings of its own.
