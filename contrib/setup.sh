@@ -38,6 +38,7 @@ for purpose in "$@"; do
       need fish command_exists fish
       need iproute2 command_exists ip
       need lintian command_exists lintian
+      need logrotate test -x /usr/sbin/logrotate
       need man-db command_exists man
       need mandoc command_exists mandoc
       need mariadb-client-core command_exists mariadb
