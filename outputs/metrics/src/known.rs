@@ -87,8 +87,12 @@ impl Known {
             add("ring_events_total", &of, &reader.published());
             add("collector_running", &of, &u8::from(reader.writer().is_some()));
             add("collector_heartbeat_age_seconds", &of, &age(reader.heartbeat()));
-            reader.heard().map(|at| add("collector_last_frame_age_seconds", &of, &age(at)));
-            reader.dropped().map(|at| add("collector_last_drop_age_seconds", &of, &age(at)));
+            if let Some(at) = reader.heard() {
+                add("collector_last_frame_age_seconds", &of, &age(at));
+            }
+            if let Some(at) = reader.dropped() {
+                add("collector_last_drop_age_seconds", &of, &age(at));
+            }
             for account in reader.accounts() {
                 let of = [of[0], ("interface", account.name.as_str())];
                 for counter in Counter::ALL {
@@ -108,7 +112,9 @@ impl Known {
             }
         }
         for (output, kept) in kept(&self.state) {
-            kept.spool.map(|bytes| add("spool_bytes", &[("output", &output)], &bytes));
+            if let Some(bytes) = kept.spool {
+                add("spool_bytes", &[("output", &output)], &bytes);
+            }
             for (ring, account) in kept.accounts {
                 let Some((generation, published)) = streams.get(&ring) else { continue };
                 let of = [("output", output.as_str()), ("ring", &ring)];
