@@ -290,6 +290,16 @@ fn programs_run_in_their_units() {
     }
 }
 
+/// Ends what a supervisor started, also where the test fails: without it, they would go on.
+struct Ends<'a>(&'a str);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        let mut stop = program_at("/usr/bin/supervisorctl".into(), &["-c", self.0, "stop", "all"]);
+        let _ = stop.output(); // returns once they have ended
+    }
+}
+
 /// Debian's supervisor starts all of them, starts again the one that was killed, and ends them.
 #[test]
 fn supervisor() {
@@ -339,6 +349,7 @@ fn supervisor() {
     fs::write(&file, configuration).unwrap();
     let file = file.to_str().unwrap();
     let daemon = Run::start(program_at("/usr/bin/supervisord".into(), &["-c", file]));
+    let ends = Ends(file);
     let control = |words: &[&str]| {
         let mut command = program_at("/usr/bin/supervisorctl".into(), &["-c", file]);
         command.args(words);
@@ -372,6 +383,7 @@ fn supervisor() {
             || log.contains("0 events, 0 lost"),
         "{log}"
     );
+    drop(ends);
     daemon.stop();
 }
 
