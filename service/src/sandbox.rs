@@ -9,8 +9,8 @@ use std::{
 };
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, NetPort, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
 };
 use libc::c_long;
 use rustix::io::Errno;
@@ -30,9 +30,13 @@ pub enum Access {
     Write(PathBuf),
     /// Files are removed.
     Remove(PathBuf),
+    /// As `Write`, and directories are made and removed.
+    Tree(PathBuf),
+    /// TCP connections are made to this port, wherever (Linux 6.7; before, to any port).
+    Connect(u16),
 }
 
-/// Takes away all files but these, and all TCP. A path that does not exist is left out. Tells
+/// Takes away all files but these, and all TCP but to these ports. A path that does not exist is left out. Tells
 /// whether the kernel has Landlock.
 pub(crate) fn restrict_files(rules: &[Access]) -> Result<bool, Error> {
     let status = landlock(rules).map_err(|error| Error::new("restrict files", error))?;
@@ -61,6 +65,11 @@ fn landlock(rules: &[Access]) -> Result<RulesetStatus, landlock::RulesetError> {
             Access::Read(path) => (path, read),
             Access::Write(path) => (path, write),
             Access::Remove(path) => (path, AccessFs::RemoveFile.into()),
+            Access::Tree(path) => (path, write | AccessFs::MakeDir | AccessFs::RemoveDir),
+            Access::Connect(port) => {
+                ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+                continue;
+            }
         };
         ruleset = ruleset.add_rules(path_beneath_rules([path], access))?;
     }
@@ -93,6 +102,13 @@ impl Calls {
     pub fn allow_sockets(&mut self, family: i32) {
         self.allow(SOCKETS);
         self.allow_if(libc::SYS_socket, 0, (SeccompCmpOp::Eq, family as u64));
+    }
+
+    /// What an event loop waits with (epoll, eventfd), and the making of directories.
+    pub fn allow_event_loop(&mut self) {
+        self.allow(EVENT_LOOP);
+        #[cfg(target_arch = "x86_64")]
+        self.allow(&[libc::SYS_epoll_wait, libc::SYS_mkdir, libc::SYS_rmdir]);
     }
 
     fn allow(&mut self, calls: &[c_long]) {
@@ -239,6 +255,14 @@ const BASIC_X86_64: &[c_long] = &[
     libc::SYS_time,
 ];
 
+const EVENT_LOOP: &[c_long] = &[
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_eventfd2,
+    libc::SYS_mkdirat,
+];
+
 const SOCKETS: &[c_long] = &[
     libc::SYS_bind,
     libc::SYS_connect,
@@ -300,6 +324,29 @@ mod tests {
             denied(fs::write(inside.join("beside"), ""));
             denied(std::net::TcpStream::connect(("127.0.0.1", 9)).map(drop));
             denied(Command::new("/bin/true").status().map(drop));
+        });
+    }
+
+    #[test]
+    fn trees_and_ports() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = directory.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        restricted(move || {
+            let rules = [Access::Tree(tree.clone()), Access::Connect(port)];
+            if !restrict_files(&rules).unwrap() {
+                return; // this kernel has no Landlock
+            }
+            fs::create_dir(tree.join("new")).unwrap();
+            fs::write(tree.join("new/file"), "text").unwrap();
+            fs::remove_dir_all(tree.join("new")).unwrap();
+            let denied = fs::create_dir(directory.path().join("beside")).unwrap_err();
+            assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
+            std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let denied = std::net::TcpStream::connect(("127.0.0.1", 9)).unwrap_err();
+            assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
         });
     }
 
