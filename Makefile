@@ -19,7 +19,7 @@ help:
 
 build:
 	@contrib/setup.sh build
-	cargo build --release --bin collector --bin aw-stdout
+	cargo build --release --bin collector --bin aw-stdout --bin aw-routeros
 
 run: build
 	@contrib/run.sh

@@ -4,7 +4,7 @@ use std::{
     fs,
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread,
@@ -84,7 +84,7 @@ impl Prepared {
             sender.run(&woken);
             let _ = done.send(());
         })?;
-        Ok(Mailer { from, to, spool, wake, ended })
+        Ok(Mailer { from, to, spool, wake, ended: Mutex::new(ended) })
     }
 }
 
@@ -94,7 +94,7 @@ pub struct Mailer {
     to: Vec<Mailbox>,
     spool: Arc<Spool>,
     wake: SyncSender<()>,
-    ended: Receiver<()>,
+    ended: Mutex<Receiver<()>>, // a mutex, so that threads may share it
 }
 
 impl Mailer {
@@ -114,7 +114,9 @@ impl Mailer {
     /// in the spool.
     pub fn finish(self, patience: Duration) {
         drop(self.wake);
-        let _ = self.ended.recv_timeout(patience);
+        if let Ok(ended) = self.ended.into_inner() {
+            let _ = ended.recv_timeout(patience);
+        }
     }
 }
 

@@ -222,7 +222,26 @@ impl Config {
     pub fn read(path: &Path) -> Result<Config, String> {
         let text = fs::read_to_string(path)
             .map_err(|error| format!("read {}: {}", path.display(), shm_layout::cause(&error)))?;
-        Config::parse(&text).map_err(|why| format!("{}: {why}", path.display()))
+        let mut config =
+            Config::parse(&text).map_err(|why| format!("{}: {why}", path.display()))?;
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+        config.anchor(absolute.parent().unwrap_or(Path::new("/")));
+        Ok(config)
+    }
+
+    /// Paths that are not absolute are those beside the file.
+    fn anchor(&mut self, directory: &Path) {
+        let set = |path: &mut PathBuf| *path = directory.join(&*path);
+        set(&mut self.archive);
+        self.git.iter_mut().for_each(set);
+        if let Some(mail) = &mut self.mail {
+            [&mut mail.ca_file, &mut mail.password_file].into_iter().flatten().for_each(set);
+        }
+        for router in &mut self.routers {
+            let paths =
+                [&mut router.password_file, &mut router.key_file, &mut router.passphrase_file];
+            paths.into_iter().flatten().for_each(set);
+        }
     }
 
     /// Judges its text.

@@ -40,6 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub enum Fault {
     /// It cannot be reached, or the connection broke.
     Unreachable(String),
+    /// It runs no further command in this connection.
+    NoChannel(String),
     /// Both sides know no common algorithm.
     Algorithms(String),
     /// No host key is pinned for it; the one that it has.
@@ -55,7 +57,7 @@ pub enum Fault {
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Fault::Unreachable(why) | Fault::Local(why) => f.write_str(why),
+            Fault::Unreachable(why) | Fault::NoChannel(why) | Fault::Local(why) => f.write_str(why),
             Fault::Algorithms(why) => write!(f, "{why} (for RouterOS 6 set legacy = true)"),
             Fault::UnknownKey(key) => {
                 write!(f, "its host key is not known: {key} (if it is right, set host_key)")
@@ -181,6 +183,11 @@ impl Session {
         timeout(PATIENCE, start).await.map_err(|_| late())?.map_err(|error| fault(error, None))
     }
 
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.handle.is_closed()
+    }
+
     /// Takes leave.
     pub async fn close(self) {
         let leave = self.handle.disconnect(Disconnect::ByApplication, "", "");
@@ -215,6 +222,9 @@ fn fault(error: russh::Error, stranger: Option<(HostKey, bool)>) -> Fault {
             "no common {kind:?} algorithm, it offers {}",
             theirs.join(", ")
         )),
+        (russh::Error::ChannelOpenFailure(why), None) => {
+            Fault::NoChannel(format!("it opens no channel: {why:?}"))
+        }
         (error, None) => Fault::Unreachable(error.to_string().to_lowercase()),
     }
 }
