@@ -32,10 +32,14 @@ for purpose in "$@"; do
       ;;
     test)
       need arping command_exists arping
+      need git command_exists git
       need iproute2 command_exists ip
       need ndisc6 command_exists ndisc6
+      need openssh-client command_exists ssh-agent
+      need openssh-server test -x /usr/sbin/sshd
       need perl-base command_exists perl
       need procps command_exists sysctl
+      need python3-aiosmtpd /usr/bin/python3 -c 'import aiosmtpd'
       need python3-scapy /usr/bin/python3 -c 'import scapy'
       need rsyslog test -x /usr/sbin/rsyslogd
       need tcpdump command_exists tcpdump
