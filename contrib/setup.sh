@@ -34,13 +34,17 @@ for purpose in "$@"; do
       need arping command_exists arping
       need chromium command_exists chromium
       need chromium-driver command_exists chromedriver
+      need git command_exists git
       need iproute2 command_exists ip
       need mariadb-client-core command_exists mariadb
       need mariadb-server-core test -x /usr/sbin/mariadbd -a -x /usr/bin/mariadb-install-db # no service, no /etc
       need ndisc6 command_exists ndisc6
       need openssl command_exists openssl
+      need openssh-client command_exists ssh-agent
+      need openssh-server test -x /usr/sbin/sshd
       need perl-base command_exists perl
       need procps command_exists sysctl
+      need python3-aiosmtpd /usr/bin/python3 -c 'import aiosmtpd'
       need python3-scapy /usr/bin/python3 -c 'import scapy'
       need rsyslog test -x /usr/sbin/rsyslogd
       need tcpdump command_exists tcpdump
