@@ -209,4 +209,7 @@ fn nothing_is_lost_in_silence_or_delivered_twice() {
         std::io::stderr(),
         "chaos: {all} events; databases {accounts:?}; file {delivered} delivered, {lost} lost; actions {done:?}"
     );
+    // What lives as long as the program does not vanish by itself.
+    ring.files().iter().for_each(|file| drop(fs::remove_file(file)));
+    rows.iter().for_each(|rows| drop(fs::remove_dir_all(rows.path())));
 }

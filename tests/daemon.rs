@@ -7,7 +7,7 @@ use aw_tests::lan::{Host, Lan};
 use aw_tests::listening::quiet;
 use aw_tests::rig::{PATIENCE, Run, binary, run, wait_until};
 use aw_tests::ring::Ring;
-use rustix::process::{Pid, Signal, getsid, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixDatagram;
@@ -67,6 +67,15 @@ fn daemon(host: &Host, ring: &Ring, options: &[&str]) -> Command {
     command
 }
 
+/// The session a process belongs to. Not by getsid(2): the tests' own may have begun outside their
+/// process namespace, and is then 0, which is no id.
+fn session(stat: &Path) -> u32 {
+    let stat = fs::read_to_string(stat).unwrap();
+    let (_, after_name) = stat.rsplit_once(") ").expect("a name in parentheses");
+    // proc_pid_stat(5): state, parent, process group, session.
+    after_name.split(' ').nth(3).and_then(|id| id.parse().ok()).expect("the id of a session")
+}
+
 fn public_directory() -> TempDir {
     let directory = tempfile::tempdir_in("/tmp").unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
@@ -81,7 +90,7 @@ fn in_the_background() {
     let file = directory.path().join("collector.pid");
     let collector = Daemon::start(daemon(&lan.here, &ring, &["-u", "root"]), &file);
     assert!(collector.is_running() && ring.path().exists());
-    assert_ne!(getsid(Some(collector.id)), getsid(None), "a session of its own");
+    assert_ne!(session(&collector.proc("stat")), session(Path::new("/proc/self/stat")), "a session of its own");
     for stream in ["0", "1", "2"] {
         let target = fs::read_link(collector.proc(&format!("fd/{stream}"))).unwrap();
         assert_eq!(target, Path::new("/dev/null"));

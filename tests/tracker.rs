@@ -337,3 +337,28 @@ fn the_report_is_served() {
     drop(silent);
     tracking.run.stop().ok();
 }
+
+/// A configuration that is a link, as /etc often has it; a file of an old day that cannot be read costs only itself.
+#[test]
+fn links_are_followed_and_what_cannot_be_read_is_passed_over() {
+    let ring = aw_tests::ring::Ring::new();
+    aw_tests::feed::publish(&ring, 1..4);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    for name in ["real", "etc", "logs", "state"] {
+        std::fs::create_dir(at(name)).unwrap();
+    }
+    let logs = at("logs");
+    std::fs::write(at("real/m.conf"), format!("LOGDIR={}\n", logs.display())).unwrap();
+    std::os::unix::fs::symlink("../real/m.conf", at("etc/m.conf")).unwrap();
+    let (config, state) = (at("etc/m.conf"), at("state"));
+    let mut command =
+        aw_tests::rig::program("aw-tracker", &["--once", "--ring", ring.name(), "-c"]);
+    command.arg(config).arg("--state-dir").arg(state).args(["-u", "root"]);
+    aw_tests::rig::run(command).ok();
+    std::fs::create_dir(logs.join("macupd_error.20260101.log")).unwrap();
+    let mut command = aw_tests::rig::program("aw-tracker", &["report"]);
+    command.arg(&logs);
+    let finished = aw_tests::rig::run(command).ok();
+    assert!(finished.stdout.contains("macupd_error.20260101.log"), "{}", finished.stdout);
+}

@@ -120,7 +120,10 @@ impl Live {
         let mut events = Vec::with_capacity(self.listeners.len() + 3);
         loop {
             self.wait(&mut events)?;
-            signals.clear();
+            // Before asking which came, and not for each frame: it is a system call.
+            if events.iter().any(|event| event.data.u64() == SIGNALS) {
+                signals.clear();
+            }
             if signals.take_hangup() {
                 pipeline.reopen();
                 self.listeners.iter_mut().for_each(Listener::look_soon);

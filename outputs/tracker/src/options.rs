@@ -199,8 +199,18 @@ impl Settings {
     /// What is to be read and written. Directories: files that are replaced are others each time.
     pub fn files(&self) -> Result<Vec<Access>, Error> {
         let wanted = self.wanted()?;
-        let config = self.sources.path().parent().map(Path::to_owned);
-        let read = config.into_iter().chain([self.sources.vendors()]).map(Access::Read);
+        // Where a file is a link, also the directory that it leads to.
+        let parent = |path: &Path| path.parent().map(Path::to_owned);
+        let places = |path: PathBuf| {
+            let target = path.canonicalize().ok();
+            [parent(&path), target.as_deref().and_then(parent)].into_iter().flatten()
+        };
+        let vendors = self.sources.vendors();
+        let registries = std::fs::read_dir(&vendors).into_iter().flatten().flatten();
+        let registries = registries.flat_map(|file| places(file.path()));
+        let read = places(self.sources.path()).chain([vendors.clone()]).chain(registries);
+        let read: std::collections::BTreeSet<PathBuf> = read.collect();
+        let read = read.into_iter().map(Access::Read);
         Ok(read.chain([wanted.log_dir, wanted.report_dir].map(Access::Write)).collect())
     }
 

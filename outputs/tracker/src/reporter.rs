@@ -56,7 +56,15 @@ pub fn gather(places: &Places, order: &Order) -> Result<Report, Error> {
     let made = Zoned::now().strftime("%Y-%m-%d %H:%M:%S %:z").to_string();
     let mut gathering = Gathering::new(made, order.day, order.live, order.max_logs);
     for (kind, date) in files::list(&places.log_dir)? {
-        let bytes = load(&places.log_dir, kind, date)?;
+        let bytes = match load(&places.log_dir, kind, date) {
+            Ok(bytes) => bytes,
+            // One that cannot be read costs itself, and not the report.
+            Err(Error::Failed(why)) => {
+                gathering.errors(why.as_bytes());
+                continue;
+            }
+            Err(closed) => return Err(closed),
+        };
         match kind {
             Kind::Tracker => gathering.tracker(date, &files::name(kind, date), &bytes),
             Kind::Alert => gathering.alerts(&bytes),
