@@ -10,7 +10,7 @@ use std::{
 use aw_output::{Entry, Error, Result, Sink};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
-use shm_layout::{UnixTime, cause};
+use shm_layout::{Kind, UnixTime, cause};
 
 use crate::{Format, Options, Time};
 
@@ -78,6 +78,14 @@ impl Lines {
             ip: event.ip_text().to_string(),
             origin: event.kind.origin(),
             router: (!event.router.is_unspecified()).then(|| event.router.to_string()),
+            change: match &event.kind {
+                Kind::ConfigChange(change) => Some(Change {
+                    user: change.user.as_str(),
+                    lines_added: change.added,
+                    lines_removed: change.removed,
+                }),
+                Kind::Pairing(_) | Kind::MacUpd => None,
+            },
         };
         serde_json::to_writer(&mut self.to, &line)?;
         self.to.write_all(b"\n")
@@ -107,6 +115,16 @@ struct Line<'a> {
     ip: String,
     origin: &'a str,
     router: Option<String>,
+    #[serde(flatten)]
+    change: Option<Change<'a>>,
+}
+
+/// Fields that only a changed configuration has.
+#[derive(Serialize)]
+struct Change<'a> {
+    user: &'a str,
+    lines_added: u32,
+    lines_removed: u32,
 }
 
 #[derive(Serialize)]
