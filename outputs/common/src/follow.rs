@@ -67,6 +67,7 @@ fn serve<S: Sink>(
             }
         }
         startup.alive();
+        outlet.tick()?;
         if outlet.work(!busy)? || busy {
             continue;
         }

@@ -55,7 +55,8 @@ impl std::convert::From<Error> for Fault {
 }
 
 impl Fault {
-    pub(crate) fn into_error(self) -> Error {
+    /// For what has no spool.
+    pub fn into_error(self) -> Error {
         match self {
             Fault::Down(why) => Error::Failed(why),
             Fault::Fatal(error) => error,
@@ -74,6 +75,17 @@ pub trait Sink {
     /// Delivers what it kept, all or none if it can: called when there is nothing more to read, or
     /// after [`Plan::batch`] events, and before the end.
     fn idle(&mut self) -> Result;
+
+    /// Does what is due without an event: called about twice a second, and never while it has something that `idle` has
+    /// not delivered.
+    fn tick(&mut self) -> Result {
+        Ok(())
+    }
+
+    /// The last call, after `idle`: to be told once more is not to be hoped for.
+    fn end(&mut self) -> Result {
+        Ok(())
+    }
 
     /// Opens its files anew (SIGHUP: they were renamed by whoever rotates logs).
     fn reopen(&mut self) -> Result {

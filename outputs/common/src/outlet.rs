@@ -175,9 +175,23 @@ impl<'a, S: Sink> Outlet<'a, S> {
         }
     }
 
+    /// Lets the sink do what is due without an event, unless it has events or is down.
+    pub fn tick(&mut self) -> Result<(), Error> {
+        match self.sink_if_free().map_or(Ok(()), Sink::tick) {
+            Ok(()) => Ok(()),
+            Err(fault) => self.fail(fault),
+        }
+    }
+
+    fn sink_if_free(&mut self) -> Option<&mut S> {
+        let free = self.pending.is_empty() && matches!(self.way, Way::Direct);
+        free.then_some(&mut *self.sink)
+    }
+
     /// Everything taken is delivered, or in the spool; the accounts are written down.
     pub fn finish(&mut self) -> Result<(), Error> {
         self.deliver()?;
+        self.sink_if_free().map_or(Ok(()), Sink::end).map_err(Fault::into_error)?;
         self.save()
     }
 
