@@ -32,6 +32,7 @@ for purpose in "$@"; do
       ;;
     test)
       need arping command_exists arping
+      need arpwatch test -x /usr/sbin/arpwatch
       need iproute2 command_exists ip
       need ndisc6 command_exists ndisc6
       need perl-base command_exists perl
