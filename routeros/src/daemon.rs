@@ -249,7 +249,7 @@ fn own_directory(path: &Path, identity: Option<&Identity>) -> Result<(), Error> 
 
 /// One daemon writes to an archive.
 fn lock(archive: &Path) -> Result<File, Error> {
-    let file = open_own(&archive.join(".lock"), 0o600)?;
+    let file = open_own(&archive.join(".lock"), 0o600, None)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(failed(format_args!(
