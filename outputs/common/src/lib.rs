@@ -54,6 +54,7 @@ impl std::convert::From<Error> for Fault {
     }
 }
 
+impl Fault {
     /// The error of what has no spool, and so cannot wait.
     pub fn into_error(self) -> Error {
         match self {
