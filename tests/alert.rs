@@ -12,7 +12,7 @@ use std::{
 
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, save};
 use aw_tests::collect::{collect, json};
-use aw_tests::frames::{Arp, Mac};
+use aw_tests::frames::{Arp, Ethernet, Mac};
 use aw_tests::rig::{Finished, Run, binary, program, run, wait_until};
 use aw_tests::ring::Ring;
 use serde_json::Value;
@@ -73,7 +73,12 @@ impl Alert {
 
     #[track_caller]
     fn publish(&self, capture: &[u8], options: &[&str]) {
-        collect(&self.ring, capture, &[&["-q"], options].concat()).ok();
+        self.collect(capture, options);
+    }
+
+    #[track_caller]
+    fn collect(&self, capture: &[u8], options: &[&str]) -> Finished {
+        collect(&self.ring, capture, &[&["-q"], options].concat()).ok()
     }
 
     fn script(&self, name: &str, text: &str) -> String {
@@ -130,8 +135,14 @@ fn arpwatch(directory: &Path, capture: &[u8]) -> Vec<String> {
                 report[place] = value.trim().into();
             }
         }
-        for words in ["reused old ethernet address", "suppressed DECnet flip flop"] {
+        for words in [
+            "reused old ethernet address",
+            "suppressed DECnet flip flop",
+            "ethernet mismatch",
+            "ethernet broadcast",
+        ] {
             if let Some((_, rest)) = line.split_once(&format!("{words} ")) {
+                let rest = rest.trim_end_matches("(from file)"); // its interface
                 let mut rest = rest.split_whitespace().map(|word| word.trim_matches(['(', ')']));
                 let mut next = || rest.next().unwrap_or_default().to_owned();
                 reports.push([words.into(), next(), next(), next()]);
@@ -212,6 +223,84 @@ fn says_what_arpwatch_says() {
     let fresh = tempfile::tempdir().expect("a temporary directory");
     save(fresh.path(), "arp.dat", exported.as_bytes());
     assert_eq!(arpwatch(fresh.path(), &next), [changed]);
+}
+
+/// Frames whose sender is another than the message's, or nobody: told as arpwatch does, and nothing is learned of them.
+#[test]
+fn what_is_odd_about_frames_is_told_as_arpwatch_does() {
+    const NOBODY: [Mac; 2] = [[0xff; 6], [0; 6]];
+    let (a, b, c) = (device(1), device(2), device(3));
+    let from =
+        [(a, a), (b, a), (a, b), (c, NOBODY[0]), (NOBODY[0], c), (NOBODY[1], c), (c, NOBODY[1])];
+    let again = [(NOBODY[0], NOBODY[1]), (NOBODY[1], NOBODY[1]), (b, b), (a, b), (a, a)];
+    let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory takes all");
+    for (number, (source, sender)) in (1..).zip(from.into_iter().chain(again)) {
+        let arp = Arp::request(sender, [10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        file.packet(at(1000 + number), &arp.on(&Ethernet::from(source))).expect("memory takes all");
+    }
+    let capture = file.finish().expect("memory takes all");
+    let alert = Alert::new();
+    let expected = arpwatch(alert.directory.path(), &capture);
+    assert_eq!(expected.len(), 12, "{expected:#?}");
+    alert.publish(&capture, &["--odd-macs"]);
+    let told = alert.once(&["--print", "--dialect", "arpwatch"]).stdout;
+    assert_eq!(ours(&told), expected);
+    // Without the option the collector counts what pairs nothing, and publishes the rest.
+    let plain = Alert::new();
+    let collected = plain.collect(&capture, &["-v"]).stderr;
+    assert!(
+        collected.contains("pcap: 1 broadcast_mac") && collected.contains("pcap: 3 zero_mac"),
+        "{collected}"
+    );
+    // This system's own words: who asks for them gets them, and what pairs is learned.
+    let mut config = "[[channel]]\nname = \"c\"\nburst = 99\nkinds = [\"mismatch\", \"broadcast\", \"new_device\"]\n".to_owned();
+    config += &format!("command = [{:?}]\n", plain.teller());
+    let config = save(plain.directory.path(), "alert.toml", config.as_bytes());
+    plain.once(&["-c", &config]);
+    let kinds: Vec<_> =
+        plain.told().iter().map(|report| report["kind"].as_str().unwrap().to_owned()).collect();
+    let count = |kind: &str| kinds.iter().filter(|told| *told == kind).count();
+    assert_eq!(
+        (count("mismatch"), count("broadcast"), count("new_device")),
+        (3, 2, 3),
+        "{kinds:?}"
+    );
+    let mismatch = plain.told().into_iter().find(|report| report["kind"] == "mismatch").unwrap();
+    assert_eq!((&mismatch["mac"], &mismatch["old_mac"]), (&text(b).into(), &text(a).into()));
+}
+
+/// An address of no local network: of the blocks that are named, and of the interface's own.
+#[test]
+fn bogons() {
+    let claims = [(1000, device(1), [10, 0, 0, 1]), (1001, device(2), [192, 0, 2, 1])];
+    let claims = claims.map(|(time, mac, ip)| (time, mac, Ipv4Addr::from(ip)));
+    let alert = Alert::new();
+    alert.publish(&capture(&claims), &["--as", "lo"]);
+    let config = |local: &str| {
+        let text = format!("local = {{ {local} }}\n");
+        save(alert.directory.path(), "alert.toml", text.as_bytes())
+    };
+    let told = |local: &str| {
+        let options = ["--print", "--dialect", "arpwatch", "--state-dir"];
+        let state = tempfile::tempdir().expect("a temporary directory");
+        let state = state.path().display().to_string();
+        let (path, once) = (config(local), ["--once", "-c"]);
+        let options = [&once[..], &[&path], &options, &[&state]].concat();
+        let mut command = program("aw-alert", &["--ring", alert.ring.name()]);
+        command.args(options);
+        ours(&run(command).ok().stdout)
+    };
+    let station = |(_, mac, ip): (u32, Mac, Ipv4Addr)| format!("new station {ip} {}", text(mac));
+    let bogon = |(_, mac, ip): (u32, Mac, Ipv4Addr)| format!("bogon {ip} {}", text(mac));
+    let [one, two] = claims;
+    assert_eq!(told(""), [station(one), station(two)]);
+    assert_eq!(told("lo = ['10.0.0.0/8']"), [station(one), bogon(two)]);
+    assert_eq!(told("'*' = ['192.0.2.0/24']"), [bogon(one), station(two)]);
+    assert_eq!(told("'*' = [], lo = ['0.0.0.0/0']"), [station(one), station(two)]);
+    assert_eq!(told("lo = ['interface']"), [bogon(one), bogon(two)], "127.0.0.0/8");
+    assert_eq!(told("lo = ['interface', '10.0.0.1']"), [station(one), bogon(two)]);
+    let wrong = config("'*' = ['interface']");
+    run(alert.command(&["-c", &wrong, "--check"])).refused("aw-alert", &[&wrong, "needs the name"]);
 }
 
 #[test]

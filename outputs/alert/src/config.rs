@@ -17,7 +17,7 @@ use crate::{
     device::{Policy, parse_mac},
     gate::Limit,
     report::{Kind, Report},
-    watch::{Dialect, Rules},
+    watch::{Dialect, EVERYWHERE, Rules},
 };
 
 /// The file as it is written.
@@ -32,6 +32,9 @@ pub struct Config {
     virtual_macs: Option<Policy>,
     random_macs: Option<Policy>,
     proxy_arp_addresses: Option<u32>,
+    /// By network, or `*`.
+    local: BTreeMap<String, Vec<Local>>,
+    failover: Vec<Failover>,
     watch: Vec<Watched>,
     mute: Vec<Mute>,
     pub channel: Vec<Channel>,
@@ -43,6 +46,32 @@ struct Watched {
     mac: Mac,
     /// Seconds.
     silent_after: u32,
+}
+
+/// MACs that take each other's addresses over by design.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Failover {
+    macs: Vec<Mac>,
+}
+
+/// What is local: a block, or what the interface of that name has now.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+enum Local {
+    Block(IpNet),
+    Interface,
+}
+
+impl TryFrom<String> for Local {
+    type Error = String;
+    fn try_from(text: String) -> Result<Local, String> {
+        if text == "interface" {
+            return Ok(Local::Interface);
+        }
+        let why = |why| format!("{why}, nor the word \"interface\"");
+        Block::try_from(text).map(|block| Local::Block(block.0)).map_err(why)
+    }
 }
 
 /// Reports that nobody is told; without a kind all of the MAC, without a MAC all of the kind.
@@ -165,11 +194,30 @@ impl Config {
                 known(&text(path)?).map_err(|why| format!("{}: {why}", path.display()))?
             }
         };
+        let mut local = BTreeMap::new();
+        for (network, blocks) in &self.local {
+            let mut all = Vec::new();
+            for block in blocks {
+                match block {
+                    Local::Block(block) => all.push(*block),
+                    Local::Interface if network == EVERYWHERE => {
+                        return Err(format!(
+                            "local: \"interface\" needs the name of one, not {network}"
+                        ));
+                    }
+                    Local::Interface => all.extend(addresses(network)?),
+                }
+            }
+            local.insert(network.clone(), all);
+        }
+        let macs = |failover: &Failover| failover.macs.iter().map(|mac| mac.0).collect();
         let watched = self.watch.iter().map(|watch| (watch.mac.0, watch.silent_after.into()));
         Ok(Rules {
             dialect,
             known,
             watched: watched.collect(),
+            failovers: self.failover.iter().map(macs).collect(),
+            local,
             returned_after_days: self.returned_after_days.unwrap_or(given.returned_after_days),
             duplicate_within: self.duplicate_within.map_or(given.duplicate_within, Into::into),
             quiet: self.quiet.map_or(given.quiet, Into::into),
@@ -187,6 +235,22 @@ impl Config {
         };
         self.mute.iter().any(hits)
     }
+}
+
+/// The blocks of an interface's IPv4 addresses; where it has none, any address is local, as arpwatch has it.
+fn addresses(interface: &str) -> Result<Vec<IpNet>, String> {
+    let all = if_addrs::get_if_addrs().map_err(|error| {
+        format!("read the addresses of {interface}: {}", shm_layout::cause(&error))
+    })?;
+    let own = all.into_iter().filter(|found| found.name == interface);
+    let blocks: Vec<_> = own
+        .filter_map(|found| match found.addr {
+            if_addrs::IfAddr::V4(v4) => IpNet::new(v4.ip.into(), v4.prefixlen).ok(),
+            if_addrs::IfAddr::V6(_) => None,
+        })
+        .collect();
+    let any = || vec![IpNet::V4(ipnet::Ipv4Net::default())];
+    Ok(if blocks.is_empty() { any() } else { blocks })
 }
 
 /// A file's text.

@@ -16,6 +16,12 @@ pub enum Kind {
     SuppressedDecnet,
     ReusedOld,
     Changed,
+    /// ARP in the frame of another MAC.
+    Mismatch,
+    /// ARP of, or in a frame of, the broadcast or the zero MAC.
+    Broadcast,
+    /// An address of no local network.
+    Bogon,
     NewDevice,
     UnknownDevice,
     Returned,
@@ -48,6 +54,9 @@ impl Kind {
             Kind::SuppressedDecnet => "suppressed DECnet flip flop",
             Kind::ReusedOld => "reused old ethernet address",
             Kind::Changed => "changed ethernet address",
+            Kind::Mismatch => "ethernet mismatch",
+            Kind::Broadcast => "ethernet broadcast",
+            Kind::Bogon => "bogon",
             Kind::NewDevice => "new device",
             Kind::UnknownDevice => "unknown device",
             Kind::Returned => "returned device",
@@ -60,7 +69,8 @@ impl Kind {
 
     /// What arpwatch writes to its log, but mails to nobody.
     pub fn is_for_the_log(self) -> bool {
-        matches!(self, Kind::SuppressedDecnet | Kind::ReusedOld)
+        use Kind::*;
+        matches!(self, SuppressedDecnet | ReusedOld | Mismatch | Broadcast | Bogon)
     }
 
     /// As in the configuration.

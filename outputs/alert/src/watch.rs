@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use ipnet::IpNet;
 use shm_layout::{Event, Kind as EventKind, MacAddr, Origin};
 
 use crate::{
@@ -31,6 +32,9 @@ pub enum Dialect {
     Arpwatch,
 }
 
+/// Stands for every other network in [`Rules::local`].
+pub const EVERYWHERE: &str = "*";
+
 /// What is looked for.
 #[derive(Clone, Debug)]
 pub struct Rules {
@@ -47,6 +51,11 @@ pub struct Rules {
     pub quiet: i64,
     pub virtual_macs: Policy,
     pub random_macs: Policy,
+    /// MACs that take each other's addresses over by design.
+    pub failovers: Vec<Vec<MacAddr>>,
+    /// The address blocks of a network, or of those that are not named; where there are none, no
+    /// address is a bogon.
+    pub local: BTreeMap<String, Vec<IpNet>>,
     /// A MAC that was first to claim so many IPv4 addresses answers for others; 0 = none does.
     pub proxy_arp_addresses: u32,
 }
@@ -62,6 +71,8 @@ impl Default for Rules {
             quiet: 3600,
             virtual_macs: Policy::Ignore,
             random_macs: Policy::Digest,
+            failovers: Vec::new(),
+            local: BTreeMap::new(),
             proxy_arp_addresses: 32,
         }
     }
@@ -104,6 +115,10 @@ impl Rules {
         if !event.kind.is_ipv4() || is_probe(event) {
             return Ok(Vec::new());
         }
+        // What is odd about the frame is all that is said of it.
+        if let Some(kind) = self.oddity(event) {
+            return Ok(vec![self.odd(kind, event)]);
+        }
         let (network, ip) = (network(event), event.ip());
         let mut station = memory.station(&network, ip)?;
         let change = station.claim(event.mac, event.time.seconds());
@@ -118,6 +133,12 @@ impl Rules {
     ) -> Result<Vec<Report>, M::Error> {
         let (network, ip, time) = (network(event), event.ip(), event.time.seconds());
         let mut reports = Vec::new();
+        if let Some(kind) = self.oddity(event) {
+            reports.push(self.odd(kind, event));
+        }
+        if is_no_device(event.mac) {
+            return Ok(reports);
+        }
         let known = memory.device(event.mac)?;
         let is_new = known.is_none();
         let mut device = known.unwrap_or_else(|| Device::new(time));
@@ -153,6 +174,7 @@ impl Rules {
             }
             let old = change.and_then(|(_, old)| old).or(duplicate.map(|(other, _)| other));
             let noisy = self.answers_for_others(event.mac, Some(&device))
+                || old.is_some_and(|old| self.are_a_failover(event.mac, old.mac))
                 || match old.filter(|old| old.mac != event.mac) {
                     Some(old) => self.answers_for_others(old.mac, memory.device(old.mac)?.as_ref()),
                     None => false,
@@ -202,6 +224,35 @@ impl Rules {
         let many = self.proxy_arp_addresses;
         let proxy = many > 0 && device.is_some_and(|device| device.addresses >= many);
         proxy || Class::of(mac) == Class::Virtual && self.virtual_macs == Policy::Ignore
+    }
+
+    /// Whether these take each other's addresses over by design.
+    fn are_a_failover(&self, one: MacAddr, other: MacAddr) -> bool {
+        self.failovers.iter().any(|macs| macs.contains(&one) && macs.contains(&other))
+    }
+
+    /// What is odd about an ARP message, whatever it says, in arpwatch's order.
+    fn oddity(&self, event: &Event) -> Option<Kind> {
+        if !matches!(event.kind, EventKind::Pairing(_)) || !event.kind.is_ipv4() {
+            return None;
+        }
+        let local = self.local.get(&network(event)).or(self.local.get(EVERYWHERE));
+        let is_local = |nets: &Vec<IpNet>| nets.iter().any(|net| net.contains(&event.ip()));
+        // A probe asks for an address; whoever has it has not said so.
+        if !is_probe(event) && local.is_some_and(|nets| !is_local(nets)) {
+            Some(Kind::Bogon)
+        } else if is_no_device(event.source) || is_no_device(event.mac) {
+            Some(Kind::Broadcast)
+        } else {
+            (event.source != event.mac).then_some(Kind::Mismatch)
+        }
+    }
+
+    /// Its first MAC is the frame's, its second the message's.
+    fn odd(&self, kind: Kind, event: &Event) -> Report {
+        let theirs = Event { mac: event.source, ..*event };
+        let old_mac = (event.source != event.mac).then(|| event.mac.to_string());
+        Report { old_mac, ..self.report(kind, &theirs) }
     }
 
     /// Which of the watched devices fell silent by now. Passive: only when they were last heard is known.
@@ -265,6 +316,11 @@ impl Rules {
 fn noted(report: Report, more: String) -> Report {
     let note = report.note.map_or(more.clone(), |note| format!("{note}, {more}"));
     Report { note: Some(note), ..report }
+}
+
+/// Whether no device has this MAC.
+fn is_no_device(mac: MacAddr) -> bool {
+    mac == MacAddr::BROADCAST || mac == MacAddr::ZERO
 }
 
 fn is_probe(event: &Event) -> bool {

@@ -39,6 +39,7 @@ fn event(time: i64, mac: &str, ip: &str, origin: Origin) -> Event {
         address,
         interface: "eth0".parse().unwrap(),
         mac: parse_mac(mac).unwrap(),
+        source: parse_mac(mac).unwrap(),
         vlan: VlanId::NONE,
         outer_vlan: VlanId::NONE,
         kind: EventKind::Pairing(origin),
@@ -141,6 +142,22 @@ fn classes_that_make_no_noise() {
     let rules = Rules { known, ..rules };
     let reports = rules.hear(&phone, &mut Notes::default()).unwrap();
     assert_eq!((reports[0].name.as_deref(), reports[0].digest), (Some("laptop"), false));
+}
+
+#[test]
+fn a_failover_pair_takes_over_in_silence() {
+    let pair = vec![parse_mac(A).unwrap(), parse_mac(B).unwrap()];
+    let rules = Rules { failovers: vec![pair], ..Rules::default() };
+    let c = "00:08:e1:00:00:0c";
+    let events = [A, B, A, B, c].map(|mac| event(100, mac, "10.0.0.1", Origin::ArpReply));
+    let expected = [
+        vec![Kind::NewDevice],
+        vec![Kind::NewDevice],
+        vec![],
+        vec![],
+        vec![Kind::NewDevice, Kind::Changed],
+    ];
+    assert_eq!(told(&rules, &mut Notes::default(), &events), expected);
 }
 
 #[test]
