@@ -55,7 +55,8 @@ impl std::convert::From<Error> for Fault {
 }
 
 impl Fault {
-    pub(crate) fn into_error(self) -> Error {
+    /// The error of what has no spool, and so cannot wait.
+    pub fn into_error(self) -> Error {
         match self {
             Fault::Down(why) => Error::Failed(why),
             Fault::Fatal(error) => error,

@@ -233,6 +233,7 @@ impl Sink for Rows {
         let origin = match event.kind {
             Kind::Pairing(origin) => origin as u8,
             Kind::MacUpd => 6,
+            Kind::ConfigChange(_) => return Ok(()), // the tables have no place for it
         };
         let (mac, ip) = (
             hex(&event.mac.octets()),

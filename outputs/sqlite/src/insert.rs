@@ -52,6 +52,7 @@ impl Insert {
         let origin = match event.kind {
             Kind::Pairing(origin) => origin as u8,
             Kind::MacUpd => MACUPD,
+            Kind::ConfigChange(_) => return Ok(()), // the tables have no place for it
         };
         let (mac, ip, time) = (event.mac, event.ip(), event.time.as_nanos());
         let sighting = Sighting { place, mac, ip, time, origin };

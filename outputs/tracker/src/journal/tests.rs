@@ -31,6 +31,7 @@ fn event(mac: u32, time: UnixTime) -> Event {
         address: Ipv4Addr::from(0x0a00_0000 + mac).to_ipv6_mapped(),
         interface: "eth0".parse().unwrap(),
         mac: MacAddr::new([2, 0, a, b, c, d]),
+        source: MacAddr::new([2, 0, a, b, c, d]),
         vlan: VlanId::NONE,
         outer_vlan: VlanId::NONE,
         kind: Kind::Pairing(Origin::ArpRequest),

@@ -1,0 +1,126 @@
+//! Who made a change, from the message of a log line: RouterOS 6 ends it with `by USER`, RouterOS 7
+//! says `by CHANNEL:USER@ADDRESS/STEP (COMMAND)`. The form is told from the line, never from the
+//! version.
+//!
+//! Names of objects and commands are chosen by the person who makes the change, so they may hold a
+//! forged actor. Which of two is the forged one cannot be told: both are named, as ambiguous.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+/// Who made a change, and through what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// The router's user, or `scheduler:NAME` where no person was logged in.
+    pub user: String,
+    /// `ssh`, `ssh-cmd`, `api`, `tcp-msg(winbox)`; RouterOS 6 does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// IPv4, IPv6 or MAC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// What it went through: `terminal`, `script:NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
+}
+
+/// What a message says of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Naming {
+    /// Whom it names, at least one.
+    pub actors: Vec<Actor>,
+    /// The command, where the router tells it.
+    pub command: Option<String>,
+    /// Whether several are named who differ, of whom one may be forged.
+    pub ambiguous: bool,
+}
+
+const BY: &str = " by ";
+const COMMAND: &str = " (";
+/// Actors in one message, at most: beyond, it is made to confuse.
+const MOST: usize = 8;
+
+/// Whom a message names, if it names anybody.
+pub fn naming(message: &str) -> Option<Naming> {
+    let mut actors: Vec<Actor> = Vec::new();
+    let mut command = None;
+    for (at, _) in message.match_indices(BY) {
+        let rest = &message[at + BY.len()..];
+        let end = rest.find(COMMAND).unwrap_or(rest.len());
+        let Some(actor) = actor(rest[..end].trim_end()) else { continue };
+        if command.is_none() {
+            let text = rest[end..].trim_start_matches(COMMAND).trim_end();
+            command = Some(text.strip_suffix(')').unwrap_or(text).to_owned());
+        }
+        if actors.len() < MOST && !actors.contains(&actor) {
+            actors.push(actor);
+        }
+    }
+    if actors.is_empty() && !message.contains(COMMAND) {
+        let user = message.rsplit_once(BY)?.1.trim();
+        let plain = Actor { user: user.into(), channel: None, address: None, via: None };
+        actors.extend((!user.is_empty()).then_some(plain));
+    }
+    let first = actors.first()?;
+    let ambiguous = actors.iter().any(|other| other.user != first.user);
+    Some(Naming { ambiguous, command: command.filter(|text| !text.is_empty()), actors })
+}
+
+/// Whether the message is the head of a long one, which the router cut into several entries: its
+/// command is not closed.
+pub fn is_open(message: &str) -> bool {
+    message.contains(COMMAND) && !message.ends_with(')')
+}
+
+/// An actor in RouterOS 7's form.
+fn actor(text: &str) -> Option<Actor> {
+    if let Some((name, steps)) = text.strip_prefix("scheduler:").map(cut)
+        && !name.is_empty()
+    {
+        let (user, via) = (format!("scheduler:{name}"), steps.map(str::to_owned));
+        return Some(Actor { user, channel: Some("scheduler".into()), address: None, via });
+    }
+    let (channel, rest) = text.split_once(':')?;
+    let visible = |c: char| c.is_ascii_graphic();
+    if channel.is_empty() || !channel.chars().all(visible) {
+        return None;
+    }
+    // A user's name may hold `@`, `/` and `:`, an address none of the first two: the last one counts.
+    let (user, address, steps) = rest.rmatch_indices('@').find_map(|(at, _)| {
+        let (address, steps) = cut(&rest[at + 1..]);
+        is_address(address).then_some((&rest[..at], address, steps))
+    })?;
+    Some(Actor {
+        user: user.into(),
+        channel: Some(channel.into()),
+        address: Some(address.into()),
+        via: steps.map(str::to_owned),
+    })
+}
+
+/// The name, and the steps after it, but for the number of the action.
+fn cut(text: &str) -> (&str, Option<&str>) {
+    let (name, steps) = text.split_once('/').map_or((text, ""), |(name, steps)| (name, steps));
+    let steps = match steps.rfind("action:") {
+        Some(at) if steps[at + 7..].bytes().all(|byte| byte.is_ascii_digit()) => {
+            steps[..at].trim_end_matches('/')
+        }
+        _ => steps,
+    };
+    (name, (!steps.is_empty()).then_some(steps))
+}
+
+fn is_address(text: &str) -> bool {
+    let unscoped = text.split_once('%').map_or(text, |(address, _)| address);
+    let mac = text.len() == 17
+        && text.split(':').count() == 6
+        && text
+            .split(':')
+            .all(|byte| byte.len() == 2 && byte.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    mac || text.parse::<Ipv4Addr>().is_ok() || unscoped.parse::<Ipv6Addr>().is_ok()
+}
+
+#[cfg(test)]
+#[path = "actor/tests.rs"]
+mod tests;

@@ -1,0 +1,412 @@
+//! One router, for as long as the daemon runs: connected, followed, exported, and tried again.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use russh::ChannelMsg;
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{Instant, sleep, sleep_until},
+};
+
+use crate::{
+    backoff::Backoff,
+    change::Credit,
+    config::Router,
+    export::Unfit,
+    hub::{Hub, Outcome, Sent},
+    line::Line,
+    record::{Record, Records},
+    ssh::{Answer, Fault, Session},
+    watch::{Claim, Pace, Watch},
+};
+
+/// A line is whole when nothing followed it for so long.
+const QUIET: Duration = Duration::from_millis(300);
+/// From the first line about a change to its export, at most.
+const LATEST: Duration = Duration::from_secs(30);
+/// A router whose key is wrong, or that refuses what we ask, is tried again after that.
+const LONG: Duration = Duration::from_secs(600);
+/// A refused export is tried again after the first pause, and at most after the second.
+const RETRY: [Duration; 2] = [Duration::from_secs(10), LONG];
+/// Candidates named, at most: the last ones.
+const CANDIDATES: usize = 20;
+
+/// Follows a router until the task is ended. `reload` changes when the user wants it tried again.
+pub async fn run(router: Arc<Router>, hub: Arc<Hub>, mut reload: watch::Receiver<u64>) {
+    let mut task = Task { router, hub, backoff: Backoff::default(), alarmed: None, down: None };
+    loop {
+        let began = Instant::now();
+        let fault = task.connection().await;
+        if task.down.is_none() {
+            task.down = Some(Instant::now());
+        }
+        match task.after(fault, began.elapsed()) {
+            Some(pause) => {
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    _ = reload.changed() => {}
+                }
+            }
+            None => {
+                if reload.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+struct Task {
+    router: Arc<Router>,
+    hub: Arc<Hub>,
+    backoff: Backoff,
+    /// What was reported, and is not over.
+    alarmed: Option<String>,
+    /// Since when it cannot be reached.
+    down: Option<Instant>,
+}
+
+impl Task {
+    /// Says what is wrong, once, and for how long to wait; none: until told otherwise.
+    fn after(&mut self, fault: Fault, lasted: Duration) -> Option<Duration> {
+        let why = fault.to_string();
+        let name = &self.router.name;
+        let (status, subject, pause) = match &fault {
+            Fault::Unreachable(_) | Fault::NoChannel(_) => {
+                self.hub.set_status(name, "unreachable", &why);
+                let pause = self.backoff.pause(lasted, chance());
+                let down = self.down.map_or(Duration::ZERO, |down| down.elapsed());
+                if self.alarmed.is_none() && down >= self.hub.alarm_after {
+                    self.alarmed = Some(why.clone());
+                    let text = format!("unreachable for {} s: {why}", down.as_secs());
+                    self.hub.alarm(&self.router, "unreachable", &text);
+                } else if lasted > Duration::from_secs(1) && down < Duration::from_secs(1) {
+                    self.hub.note(name, &format!("connection lost: {why}"));
+                }
+                // The alarm must not wait for the end of a long pause.
+                let rest = self.hub.alarm_after.saturating_sub(down).max(Duration::from_millis(10));
+                return Some(if self.alarmed.is_some() { pause } else { pause.min(rest) });
+            }
+            Fault::Refused(_) => ("refused", "login refused", None),
+            Fault::ChangedKey(_) => ("host key", "HOST KEY CHANGED", Some(LONG)),
+            Fault::UnknownKey(_) => ("host key", "host key unknown", Some(LONG)),
+            Fault::Algorithms(_) => ("algorithms", "no common algorithm", Some(LONG)),
+            Fault::Local(_) => ("failing", "not followed", Some(LONG)),
+        };
+        self.hub.set_status(name, status, &why);
+        if self.alarmed.as_ref() != Some(&why) {
+            self.hub.alarm(&self.router, subject, &why);
+            self.alarmed = Some(why);
+        }
+        pause
+    }
+
+    /// One connection, to its end.
+    async fn connection(&mut self) -> Fault {
+        let session = match Session::open(&self.router).await {
+            Ok(session) => Arc::new(session),
+            Err(fault) => return fault,
+        };
+        match self.follow(&session).await {
+            Ok(never) => match never {},
+            Err(fault) => fault,
+        }
+    }
+
+    fn connected(&mut self) {
+        self.down = None;
+        self.hub.set_status(&self.router.name, "connected", "");
+        let back = if self.alarmed.take().is_some() { " again" } else { "" };
+        self.hub.note(&self.router.name, &format!("connected{back}"));
+    }
+
+    async fn follow(&mut self, session: &Arc<Session>) -> Result<std::convert::Infallible, Fault> {
+        let router = Arc::clone(&self.router);
+        let held = session.run("/log print", router.patience()).await?;
+        let mut following = Following::start(session, router.log_filter).await?;
+        self.connected();
+        let old = records(&held);
+        let mut candidates = Some(self.candidates(&old));
+        let pace = Pace {
+            settle: Duration::from_secs(router.settle),
+            latest: LATEST,
+            interval: Duration::from_secs(router.interval),
+        };
+        let mut watch = Watch::new(pace, old);
+        let mut records = Records::default();
+        let start = Instant::now();
+        let mut export: Option<(Export, Duration, (Vec<Claim>, u64))> = None;
+        let (mut retry, mut quiet) = (RETRY[0], false);
+        loop {
+            let due = start + watch.due();
+            let exporting = async {
+                match &mut export {
+                    Some((export, ..)) => export.await,
+                    None => {
+                        sleep_until(due).await;
+                        None
+                    }
+                }
+            };
+            tokio::select! {
+                heard = following.next() => {
+                    let whole = match heard? {
+                        Heard::Bytes(bytes) => records.feed(&bytes),
+                        Heard::Refusal(command) => {
+                            // Here, for what awaits inside the branch's own future can be dropped.
+                            following.restart(session, command).await?;
+                            continue;
+                        }
+                    };
+                    whole.into_iter().for_each(|record| { watch.hear(start.elapsed(), record); });
+                    quiet = false;
+                }
+                () = sleep(QUIET), if !quiet => {
+                    quiet = true;
+                    records.flush().into_iter().for_each(|record| { watch.hear(start.elapsed(), record); });
+                }
+                done = exporting => match (done, export.take()) {
+                    (None, _) => {
+                        let claims = watch.begin();
+                        let export_now = take(Arc::clone(session), Arc::clone(&router), None);
+                        export = Some((Box::pin(export_now), start.elapsed(), claims));
+                    }
+                    (Some(Err(fault)), Some((_, _, claims))) => {
+                        if session.is_closed() {
+                            return Err(fault);
+                        }
+                        self.failing("failed fetch", format!("export failed: {fault}"));
+                        watch.retry(claims, start.elapsed(), retry);
+                        retry = (retry * 2).min(RETRY[1]);
+                    }
+                    (Some(Ok(sent)), Some((_, began, claims))) => {
+                        let mut credit = Credit { claims: claims.0.clone(), further: claims.1, candidates: candidates.clone() };
+                        credit.claims.extend_from_slice(watch.meanwhile());
+                        let last = credit.claims.clone();
+                        match self.conclude(sent, credit).await {
+                            Some(Outcome::Doubtful { export: first, base }) => {
+                                let lines = first.lines.len();
+                                self.hub.note(&router.name, &format!("the export has {lines} lines of {base}: taken once more"));
+                                let again = take(Arc::clone(session), Arc::clone(&router), Some(first));
+                                export = Some((Box::pin(again), began, claims));
+                                continue;
+                            }
+                            Some(Outcome::Refused(unfit)) => {
+                                self.failing("incomplete export", format!("export refused: {unfit}; it is kept in refused/"));
+                                watch.retry(claims, start.elapsed(), retry);
+                                retry = (retry * 2).min(RETRY[1]);
+                            }
+                            None => {
+                                watch.retry(claims, start.elapsed(), retry);
+                                retry = (retry * 2).min(RETRY[1]);
+                            }
+                            Some(_) => {
+                                candidates = None;
+                                retry = RETRY[0];
+                                watch.end(began, start.elapsed());
+                                self.whole(&last);
+                            }
+                        }
+                    }
+                    (Some(_), None) => {}
+                },
+            }
+        }
+    }
+
+    /// What the log said while nobody listened: after the last line that we know.
+    fn candidates(&self, held: &[Record]) -> Vec<Claim> {
+        let known =
+            self.hub.archive(&self.router.name).state().ok().and_then(|state| state.last_message);
+        let last = known.and_then(|known| held.iter().rposition(|record| record.message == known));
+        let new = &held[last.map_or(0, |at| at + 1)..];
+        let mut claims: Vec<_> = new.iter().filter_map(Claim::of).collect();
+        claims.drain(..claims.len().saturating_sub(CANDIDATES));
+        claims
+    }
+
+    async fn conclude(&mut self, sent: Sent, credit: Credit) -> Option<Outcome> {
+        let (hub, router) = (Arc::clone(&self.hub), Arc::clone(&self.router));
+        let concluded = spawn_blocking(move || hub.conclude(&router, sent, credit)).await;
+        let outcome = match concluded {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => {
+                let why = format!("write to the archive: {}", shm_layout::cause(&error));
+                self.failing("archive", why);
+                return None;
+            }
+            Err(_) => {
+                self.failing("internal error", "the export could not be looked at".into());
+                return None;
+            }
+        };
+        match &outcome {
+            Outcome::First => {
+                self.hub.note(&self.router.name, "first contact: configuration stored")
+            }
+            Outcome::Changed(change) => {
+                let when = self.hub.when(change.time);
+                if self.hub.print {
+                    print!("{}", change.text(&when, self.hub.secrets));
+                }
+                let text = format!(
+                    "configuration changed by {} (+{} -{})",
+                    change.who(),
+                    change.added,
+                    change.removed
+                );
+                self.hub.note(&self.router.name, &text);
+            }
+            Outcome::Same | Outcome::Doubtful { .. } | Outcome::Refused(_) => {}
+        }
+        Some(outcome)
+    }
+
+    /// Something is wrong with exports: said once, until one is whole again.
+    fn failing(&mut self, subject: &str, why: String) {
+        self.hub.set_status(&self.router.name, "incomplete", &why);
+        if self.alarmed.as_ref() != Some(&why) {
+            self.hub.alarm(&self.router, subject, &why);
+            self.alarmed = Some(why);
+        }
+    }
+
+    fn whole(&mut self, claims: &[Claim]) {
+        if self.alarmed.take().is_some() {
+            self.hub.note(&self.router.name, "the export is whole again");
+        }
+        self.hub.set_status(&self.router.name, "connected", "");
+        if let Err(error) = self.hub.remember(&self.router.name, claims) {
+            self.hub.note(
+                &self.router.name,
+                &format!("write state.json: {}", shm_layout::cause(&error)),
+            );
+        }
+    }
+}
+
+type Export = Pin<Box<dyn Future<Output = Option<Result<Sent, Fault>>> + Send>>;
+
+/// Takes an export, with the first of the commands that this version understands.
+async fn take(
+    session: Arc<Session>,
+    router: Arc<Router>,
+    first: Option<crate::export::Export>,
+) -> Option<Result<Sent, Fault>> {
+    let mut taken = export(&session, &router).await;
+    if let Err(Fault::NoChannel(_)) = taken {
+        // It lets only one command run at a time in a connection: one more connection.
+        taken = match Session::open(&router).await {
+            Ok(second) => {
+                let taken = export(&second, &router).await;
+                second.close().await;
+                taken
+            }
+            Err(fault) => Err(fault),
+        };
+    }
+    Some(taken.map(|(bytes, fault)| Sent { bytes, fault, first }))
+}
+
+/// An export as the router sent it, and what was wrong on the way.
+pub async fn export(session: &Session, router: &Router) -> Result<(Vec<u8>, Option<Unfit>), Fault> {
+    // RouterOS 6 shows secrets unless told not to, RouterOS 7 hides them unless told not to.
+    let commands = match router.show_sensitive {
+        true => ["/export terse show-sensitive", "/export terse"],
+        false => ["/export terse hide-sensitive", "/export terse"],
+    };
+    let mut refused = (Vec::new(), None);
+    for command in commands {
+        let Answer { bytes, is_closed, is_cut } = session.run(command, router.patience()).await?;
+        if is_cut {
+            return Ok((bytes, Some(Unfit::TooLarge(crate::ssh::LONGEST_ANSWER))));
+        }
+        if !is_closed {
+            return Ok((bytes, Some(Unfit::NotClosed)));
+        }
+        let is_export = bytes.trim_ascii_start().starts_with(b"#");
+        refused = (bytes, None);
+        if is_export {
+            break;
+        }
+    }
+    Ok(refused)
+}
+
+/// The records of a log that was printed.
+pub fn records(answer: &Answer) -> Vec<Record> {
+    let mut records = Records::default();
+    let mut all = records.feed(&answer.bytes);
+    all.extend(records.flush());
+    all.dedup();
+    all
+}
+
+/// The log as it grows.
+struct Following {
+    channel: russh::Channel<russh::client::Msg>,
+    commands: std::slice::Iter<'static, &'static str>,
+    said: Vec<u8>,
+}
+
+const FILTERED: &[&str] =
+    &["/log print follow-only where topics~\"system\"", "/log print follow-only"];
+
+impl Following {
+    async fn start(session: &Session, filter: bool) -> Result<Following, Fault> {
+        let mut commands = if filter { FILTERED } else { &FILTERED[1..] }.iter();
+        let first = commands.next().copied().unwrap_or_default();
+        Ok(Following { channel: session.start(first).await?, commands, said: Vec::new() })
+    }
+
+    async fn restart(&mut self, session: &Session, command: &str) -> Result<(), Fault> {
+        self.said.clear();
+        self.channel = session.start(command).await?;
+        Ok(())
+    }
+
+    /// What comes next.
+    async fn next(&mut self) -> Result<Heard, Fault> {
+        loop {
+            match self.channel.wait().await {
+                Some(ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) => {
+                    if self.said.len() < 200 {
+                        self.said.extend_from_slice(&data[..data.len().min(200)]);
+                    }
+                    return Ok(Heard::Bytes(data.to_vec()));
+                }
+                Some(ChannelMsg::Close | ChannelMsg::Failure) => break,
+                Some(_) => {}
+                None => return Err(Fault::Unreachable("the connection broke".into())),
+            }
+        }
+        let said = String::from_utf8_lossy(&self.said);
+        let first = said.trim().lines().next().unwrap_or_default();
+        if first.is_empty() || Line::parse(first).is_some() {
+            return Err(Fault::Unreachable("it ended the log".into()));
+        }
+        match self.commands.next() {
+            Some(command) => Ok(Heard::Refusal(command)),
+            None => {
+                let first: String = first.chars().filter(|c| !c.is_control()).collect();
+                Err(Fault::Local(format!("the router does not show its log: {first}")))
+            }
+        }
+    }
+}
+
+/// What comes from the router while it is followed.
+enum Heard {
+    /// More of its log.
+    Bytes(Vec<u8>),
+    /// It does not understand the command; the next one to try.
+    Refusal(&'static str),
+}
+
+/// A number by chance, to spread what many routers do.
+fn chance() -> u8 {
+    let mut byte = [128];
+    let _ = rustix::rand::getrandom(&mut byte, rustix::rand::GetRandomFlags::empty());
+    byte[0]
+}

@@ -1,0 +1,244 @@
+//! What goes wrong with routers, and what `aw-routeros` makes of it: nothing half becomes the base, nobody is let in on
+//! trust, and nothing is asked again and again.
+#![forbid(unsafe_code)]
+
+use aw_tests::mail_sink::MailSink;
+use aw_tests::rig::wait_until;
+use aw_tests::ring::Ring;
+use aw_tests::routeros::{Faults, Router, Version, new_key};
+use aw_tests::watching::Watching;
+use rustix::process::Signal;
+use std::fs;
+
+/// Exports that are not whole are kept aside and reported; the base stays, and the change is found once it is whole.
+#[test]
+fn exports_that_are_not_whole() {
+    type Set = fn(&mut Faults);
+    let faults: [(Set, &str); 4] = [
+        (|faults| faults.cut = Some(150), "it ends in the middle of a line"),
+        (|faults| faults.marks = vec!["#interrupted".into()], "the router interrupted it"),
+        (
+            |faults| faults.marks = vec!["#error exporting /ip socks".into()],
+            "failed to export /ip socks",
+        ),
+        (|faults| faults.cut = Some(0), "the router sent nothing"),
+    ];
+    for (set, why) in faults {
+        let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+        let watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+        let daemon = watching.start();
+        daemon.stderr.wait_for("first contact");
+        let base = fs::read(watching.archive("core1").join("latest.rsc")).unwrap();
+        set(&mut router.state().faults);
+        router.add("alice", "/ip dns set servers=192.0.2.53");
+        daemon.stderr.wait_for(why);
+        sink.wait_for(&["Subject: [addrwatch] core1: incomplete export", why]);
+        assert_eq!(fs::read(watching.archive("core1").join("latest.rsc")).unwrap(), base);
+        assert_eq!(fs::read_dir(watching.archive("core1").join("refused")).unwrap().count(), 1);
+        router.state().faults = Faults::default();
+        daemon.stderr.wait_for("the export is whole again");
+        daemon.stderr.wait_for("changed by alice (+1 -0)");
+        daemon.stop().ok();
+    }
+}
+
+/// An export that never comes is reported; the log is followed on, and who did it is not forgotten.
+#[test]
+fn an_export_that_never_comes() {
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    let watching = Watching::new(&ring)
+        .mail(sink.port)
+        .router("core1", &router, Version::V7)
+        .option("timeout = 2");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.state().faults.hang = true;
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    sink.wait_for(&["core1: failed fetch", "took longer than 2s"]);
+    router.state().faults.hang = false;
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    assert_eq!(router.state().logins, 1);
+    daemon.stop().ok();
+}
+
+/// A cut at the end of a line shows by what is lost only: the export is taken once more. If it is the same then, it is
+/// believed.
+#[test]
+fn an_export_that_lost_much() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().lines.extend((0..20).map(|n| format!("/ip route add gateway=192.0.2.{n}")));
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    let exports = router.exports();
+    router.state().lines.truncate(10);
+    router.log("system,info", "route removed by ssh:alice@192.0.2.7 (/ip route remove)");
+    daemon.stderr.wait_for("the export has 10 lines of 25: taken once more");
+    daemon.stderr.wait_for("changed by alice (+0 -15)");
+    assert_eq!(router.exports(), exports + 2);
+    daemon.stop().ok();
+}
+
+/// RouterOS drops what does not fit the client's window: the window is larger than any export that is accepted.
+#[test]
+fn the_window_does_not_starve_it() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let line = |n| {
+        format!(
+            "/ip firewall address-list add address=192.0.2.1 list=l{n} comment={}",
+            "x".repeat(40)
+        )
+    };
+    router.state().lines = (0..30_000).map(line).collect();
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    let latest = fs::read_to_string(watching.archive("core1").join("latest.rsc")).unwrap();
+    assert!(latest.len() > 3 << 20 && latest.lines().count() == 30_003, "{}", latest.len());
+    assert_eq!(router.state().enlarged, 0, "the window that it opens with is enough");
+    daemon.stop().ok();
+}
+
+/// A refused login is tried once, and once more after SIGHUP: no ban, no storm in the router's log.
+#[test]
+fn a_refused_login() {
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    router.state().faults.refuse = true;
+    let watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("login refused");
+    sink.wait_for(&["core1: login refused"]);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(router.state().refused, 1);
+    router.state().faults.refuse = false;
+    daemon.signal(Signal::HUP);
+    daemon.stderr.wait_for("connected again");
+    assert_eq!(router.counts(), (1, 1));
+    daemon.stop().ok();
+}
+
+/// An unknown key is not believed, a changed one is reported, and neither gets a password.
+#[test]
+fn host_keys() {
+    let (mut router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    let mut watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+    let pinned = format!("host_key = {:?}\n", router.host_key);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.shut_down();
+    router.boot(Some(new_key()));
+    daemon.stderr.wait_for("ITS HOST KEY HAS CHANGED");
+    sink.wait_for(&["core1: HOST KEY CHANGED", &router.host_key]);
+    assert_eq!(router.counts(), (1, 0));
+    // Pinned anew, it is followed again, without a restart.
+    let pin = format!("host_key = [\"ssh-ed25519 {}\"]\n", router.host_key);
+    watching.replace(&pinned, &pin);
+    daemon.signal(Signal::HUP);
+    wait_until("it logged in", || router.state().logins == 2);
+    watching.replace(&pin, "");
+    daemon.signal(Signal::HUP);
+    daemon.stderr.wait_for(&format!("its host key is not known: ssh-ed25519 {}", router.host_key));
+    daemon.stop().ok();
+    assert_eq!(router.state().logins, 2);
+}
+
+/// A boot, a cable, silence: it is reported once, and followed again as soon as it is back; what changed meanwhile is
+/// found.
+#[test]
+fn it_goes_and_comes_back() {
+    let (mut router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    let watching = Watching::new(&ring)
+        .mail(sink.port)
+        .router("core1", &router, Version::V7)
+        .option("keepalive = 1");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.send(b" 2026-11-22 10:00:00 system,info item added by mal");
+    router.shut_down();
+    daemon.stderr.wait_for("unreachable for");
+    sink.wait_for(&["core1: unreachable"]);
+    router.add_silently("/ip dns set servers=192.0.2.53");
+    let mut lines = daemon.stderr.count();
+    router.boot(None);
+    // The key is another after this boot: only the first one is pinned.
+    daemon.stderr.wait_for("HOST KEY HAS CHANGED");
+    lines = daemon.stderr.count() - lines;
+    assert!(lines < 5, "{}", daemon.stderr.text());
+    assert!(!watching.archive("core1").join("users").join("mal.diff").exists());
+    daemon.stop().ok();
+
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let watching =
+        Watching::new(&ring).router("core1", &router, Version::V7).option("keepalive = 1");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.send(b" 2026-11-22 10:00:00 system,info item added by mal");
+    router.cut();
+    router.add_silently("/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("changed by UNKNOWN (+1 -0)");
+    assert!(!watching.archive("core1").join("users").join("mal.diff").exists());
+    router.add("alice", "/ip dns set servers=192.0.2.54");
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    daemon.stop().ok();
+}
+
+/// Long records come in pieces, and a terminal's ornaments may stand in between; a router may refuse `where`, or a
+/// second channel.
+#[test]
+fn oddities() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().faults.no_where = true;
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    wait_until("it follows without a filter", || {
+        router.state().commands.iter().any(|command| command == "/log print follow-only")
+    });
+    router.add_silently("/system script add name=x");
+    for piece in [
+        "\x1b[1m = = =   = = =\r\n 2026-11-22 10:00:00 system,info script changed by ssh:al",
+        "ice@192.0.2.7 (/system script set x source=\"ab\r\n-- Ctrl-C to quit.\r",
+        " 2026-11-22 10:00:00 system,info cd by ef\r\n 2026-11-22 10:00:00 system,info gh\")\r\n",
+    ] {
+        router.send(piece.as_bytes());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    let diff = fs::read_to_string(watching.archive("core1").join("diff.txt")).unwrap();
+    assert!(diff.contains("command: /system script set x source=\"abcd by efgh\"\n"), "{diff}");
+    daemon.stop().ok();
+
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().faults.channels = Some(2); // the log, and what follows it
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    assert_eq!(router.state().logins, 2, "a second connection for the export");
+    daemon.stop().ok();
+}
+
+/// While the mail server is away mail waits, across a restart, too; what it will never take holds up nobody.
+#[test]
+fn a_mail_server_that_fails() {
+    let (router, mut sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    let watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    sink.down();
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("mail cannot be sent, 1 waiting");
+    daemon.stderr.wait_for("changed by alice");
+    daemon.kill();
+    let daemon = watching.start();
+    daemon.stderr.wait_for("mail cannot be sent");
+    sink.up();
+    sink.wait_for(&["changed by alice"]);
+    daemon.stderr.wait_for("mail can be sent again");
+    sink.answer(Some("554 never"));
+    router.add("bob", "/ip dns set servers=192.0.2.54");
+    daemon.stderr.wait_for("the mail server refuses a mail for good");
+    sink.answer(None);
+    router.add("carol", "/ip dns set servers=192.0.2.55");
+    sink.wait_for(&["changed by carol"]);
+    daemon.stop().ok();
+}
