@@ -13,6 +13,7 @@ use shm_layout::{RingName, UnixTime};
 
 use crate::{
     config::Config,
+    device::parse_mac,
     gate::{Gate, Limit},
     report::{Message, Report},
     speaker::{Answer, Job, Speaker},
@@ -58,7 +59,7 @@ struct Lane {
 impl Alerts {
     pub fn new(
         config: Config,
-        rules: Rules,
+        mut rules: Rules,
         mut store: Store,
         speaker: Option<Speaker>,
     ) -> Result<Alerts> {
@@ -67,6 +68,10 @@ impl Alerts {
             let gate = store.gate(&channel.name)?;
             lanes.push(Lane { gate, changed: false, busy: None, retry: None, full: false });
         }
+        // What was imported, unless the configuration says otherwise.
+        let mut names = store.names()?;
+        names.append(&mut rules.known);
+        rules.known = names;
         let learns_until = store.note("learns until")?;
         store.commit()?;
         Ok(Alerts {
@@ -89,6 +94,12 @@ impl Alerts {
         if self.config.mutes(report) {
             return Ok(());
         }
+        let mut vendor = |mac: &str| match parse_mac(mac) {
+            Some(mac) => self.store.vendor(mac),
+            None => Ok(None),
+        };
+        let old_vendor = report.old_mac.as_deref().map_or(Ok(None), &mut vendor)?;
+        let report = &Report { vendor: vendor(&report.mac)?, old_vendor, ..report.clone() };
         if self.print && self.is_printed(report) {
             self.lines.push(match self.rules.dialect {
                 Dialect::Arpwatch => report.to_string(),
