@@ -287,6 +287,7 @@ impl Sink for Alerts {
             std::thread::sleep(Duration::from_millis(10));
         }
         let waiting = self.waiting()?;
+        self.store.write_down()?;
         self.store.commit()?;
         if let Some(speaker) = self.speaker.take() {
             speaker.finish(patience);

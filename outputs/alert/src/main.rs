@@ -9,6 +9,7 @@ mod device;
 mod files;
 mod gate;
 mod import;
+mod recent;
 mod report;
 mod speaker;
 mod station;
@@ -128,8 +129,8 @@ fn main() -> ExitCode {
         }
     };
     let Options { rings, print, learn, .. } = options;
-    // What happens within that is told at once, and committed once.
-    let plan = Plan { linger: Duration::from_millis(200), ..Plan::default() };
+    // What happens within that is told at once, and committed once: a disk is not worn out.
+    let plan = Plan { linger: Duration::from_secs(1), ..Plan::default() };
     run("aw-alert", &rings, &plan, || {
         let speaker = pipes.map(Speaker::new).transpose()?;
         let store = Store::open(&state).map_err(aw_output::Fault::into_error)?;

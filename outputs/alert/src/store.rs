@@ -4,7 +4,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aw_output::{Account, Fault, Result};
@@ -14,6 +14,7 @@ use shm_layout::{MacAddr, RingName};
 use crate::{
     device::Device,
     gate::Gate,
+    recent::{Heard, Recent},
     report::Message,
     station::{Claim, Station},
     watch::{Memory, Names},
@@ -36,6 +37,8 @@ const SCHEMA: &str = "PRAGMA locking_mode = exclusive; PRAGMA journal_mode = wal
 
 /// Stations, and devices, that are remembered; beyond, those silent longest are forgotten.
 const MOST: u64 = 1_000_000;
+/// After a kill, the times of what was only heard once more are older by so much, at most.
+const WRITE_DOWN: Duration = Duration::from_secs(300);
 /// New ones after which that is looked at.
 const LOOK: u32 = 50_000;
 
@@ -43,6 +46,10 @@ pub struct Store {
     path: PathBuf,
     database: Connection,
     new: u32,
+    stations: Recent<(String, IpAddr), Station>,
+    devices: Recent<MacAddr, Device>,
+    /// When all that is recent was written down.
+    written: Instant,
 }
 
 impl Store {
@@ -57,7 +64,10 @@ impl Store {
             database.execute_batch("BEGIN IMMEDIATE; COMMIT").map(|()| database)
         };
         match open() {
-            Ok(database) => Ok(Store { path, database, new: 0 }),
+            Ok(database) => {
+                let (stations, devices) = (Recent::new(), Recent::new());
+                Ok(Store { path, database, new: 0, stations, devices, written: Instant::now() })
+            }
             Err(error) => Err(fault(&path, &error)),
         }
     }
@@ -77,13 +87,32 @@ impl Store {
             self.new = 0;
             self.forget(MOST)?;
         }
+        let full = self.stations.is_full() || self.devices.is_full();
+        if full || self.written.elapsed() >= WRITE_DOWN {
+            self.write_down()?;
+        }
         if self.database.is_autocommit() {
             return Ok(());
         }
         self.with(|database| database.execute_batch("COMMIT"))
     }
 
+    /// Also what was heard once more since the last time, and nothing else.
+    pub fn write_down(&mut self) -> Result {
+        self.written = Instant::now();
+        for ((network, ip), station) in self.stations.late() {
+            self.replace_station(&network, ip, &station)?;
+        }
+        for (mac, device) in self.devices.late() {
+            self.replace_device(mac, &device)?;
+        }
+        self.stations.clear();
+        self.devices.clear();
+        Ok(())
+    }
+
     fn forget(&mut self, most: u64) -> Result {
+        self.write_down()?;
         for table in ["station", "device"] {
             // A tenth more, so that it is done seldom.
             let beyond = format!(
@@ -236,16 +265,69 @@ impl Memory for Store {
     type Error = Fault;
 
     fn station(&mut self, network: &str, ip: IpAddr) -> Result<Station> {
+        let key = (network.to_owned(), ip);
+        if let Some(station) = self.stations.get(&key) {
+            return Ok(station.clone());
+        }
         let select = "SELECT * FROM station WHERE network = ? AND ip = ?";
-        self.with(|database| {
+        let found = self.with(|database| {
             let mut select = database.prepare_cached(select)?;
-            let found =
-                select.query_row(params![network, ip_bytes(ip)], station_from).optional()?;
-            Ok(found.unwrap_or_default())
-        })
+            select.query_row(params![network, ip_bytes(ip)], station_from).optional()
+        })?;
+        if let Some(station) = &found {
+            self.stations.loaded(key, station.clone());
+        }
+        Ok(found.unwrap_or_default())
     }
 
     fn keep_station(&mut self, network: &str, ip: IpAddr, is: &Station) -> Result {
+        let at_once = self.stations.keep(&(network.to_owned(), ip), is);
+        if at_once { self.replace_station(network, ip, is) } else { Ok(()) }
+    }
+
+    fn device(&mut self, mac: MacAddr) -> Result<Option<Device>> {
+        if let Some(device) = self.devices.get(&mac) {
+            return Ok(Some(device.clone()));
+        }
+        let select = "SELECT * FROM device WHERE mac = ?";
+        let device = |row: &Row| {
+            Ok(Device {
+                first: row.get(1)?,
+                last: row.get(2)?,
+                addresses: row.get(3)?,
+                unknown_day: row.get(4)?,
+                silent: row.get(5)?,
+            })
+        };
+        let found = self.with(|database| {
+            database.prepare_cached(select)?.query_row([number(mac)], device).optional()
+        })?;
+        if let Some(device) = &found {
+            self.devices.loaded(mac, device.clone());
+        }
+        Ok(found)
+    }
+
+    fn keep_device(&mut self, mac: MacAddr, is: &Device) -> Result {
+        if self.devices.keep(&mac, is) { self.replace_device(mac, is) } else { Ok(()) }
+    }
+}
+
+impl Heard for Station {
+    fn timeless(&self) -> Station {
+        let claims = self.claims.iter().map(|claim| Claim { time: 0, ..*claim }).collect();
+        Station { claims, ..self.clone() }
+    }
+}
+
+impl Heard for Device {
+    fn timeless(&self) -> Device {
+        Device { last: 0, ..self.clone() }
+    }
+}
+
+impl Store {
+    fn replace_station(&mut self, network: &str, ip: IpAddr, is: &Station) -> Result {
         let claims: Vec<u8> = is.claims.iter().flat_map(claim_bytes).collect();
         let probe = is.probe.as_ref().map(claim_bytes);
         let last = is.claims.first().or(is.probe.as_ref()).map_or(0, |claim| claim.time);
@@ -264,23 +346,7 @@ impl Memory for Store {
         self.with(|database| database.prepare_cached(replace)?.execute(row).map(drop))
     }
 
-    fn device(&mut self, mac: MacAddr) -> Result<Option<Device>> {
-        let select = "SELECT * FROM device WHERE mac = ?";
-        let device = |row: &Row| {
-            Ok(Device {
-                first: row.get(1)?,
-                last: row.get(2)?,
-                addresses: row.get(3)?,
-                unknown_day: row.get(4)?,
-                silent: row.get(5)?,
-            })
-        };
-        self.with(|database| {
-            database.prepare_cached(select)?.query_row([number(mac)], device).optional()
-        })
-    }
-
-    fn keep_device(&mut self, mac: MacAddr, is: &Device) -> Result {
+    fn replace_device(&mut self, mac: MacAddr, is: &Device) -> Result {
         let Device { first, last, addresses, unknown_day, silent } = is;
         let row = params![number(mac), first, last, addresses, unknown_day, silent];
         let replace = "REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?)";
