@@ -20,7 +20,7 @@ fn two_hundred() {
     for (n, router) in routers.iter().enumerate() {
         router.add(&format!("user{n}"), "/ip dns set servers=192.0.2.54");
     }
-    wait_until("all are mailed", || sink.messages().len() >= ROUTERS);
+    wait_until("all are mailed", || sink.count() >= ROUTERS);
     let mails = sink.messages();
     assert_eq!(mails.len(), ROUTERS);
     for n in 0..ROUTERS {

@@ -83,11 +83,20 @@ impl MailSink {
 
     /// All messages so far, decoded.
     pub fn messages(&self) -> Vec<String> {
+        self.files().iter().map(|path| decoded(&std::fs::read(path).expect("a message"))).collect()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.files().len()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.directory.path()).expect("our own directory");
         let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
         paths.retain(|path| path.extension().is_some_and(|end| end == "eml"));
         paths.sort();
-        paths.iter().map(|path| decoded(&std::fs::read(path).expect("a message"))).collect()
+        paths
     }
 
     /// Waits for a message that contains each of these, and returns it.
