@@ -57,6 +57,12 @@ impl Watching {
         self
     }
 
+    /// A line more about mail.
+    pub fn mail_option(mut self, line: &str) -> Self {
+        self.mail += &format!("{line}\n");
+        self
+    }
+
     /// Changes are committed to a repository.
     pub fn git(mut self) -> Self {
         self.head += &format!("git = {:?}\n", self.git_path());
