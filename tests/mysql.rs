@@ -1,6 +1,7 @@
 //! `aw-mysql` with a real MariaDB: the tables, what existed before, and every way in which a server can go away.
 #![forbid(unsafe_code)]
 
+use aw_tests::certificates::make_certificates;
 use aw_tests::collect::{collect, held};
 use aw_tests::feed::{numbered_capture, publish, reading_collector};
 use aw_tests::mariadb::{MariaDb, sorted};
@@ -10,7 +11,6 @@ use aw_tests::sample;
 use rustix::process::Signal;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -360,20 +360,6 @@ fn over_the_network() {
         "aw-mysql",
         &["mysql.cnf: it has a password, and everybody may read it (chmod o-r)"],
     );
-}
-
-fn make_certificates(directory: &Path) {
-    fs::create_dir(directory).unwrap();
-    let script = "exec 2>/dev/null; cd \"$0\"
-        new='openssl req -newkey rsa:2048 -nodes -days 30'
-        $new -x509 -keyout ca.key -out ca.pem -subj /CN=ours
-        $new -keyout server.key -out server.csr -subj /CN=server
-        printf 'subjectAltName=IP:127.0.0.1\\n' > names
-        openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile names -out server.pem
-        chmod 644 ./*";
-    let mut command = std::process::Command::new("sh");
-    command.args(["-ec", script]).arg(directory);
-    run(command).ok();
 }
 
 /// Tables of addrwatch 0.8 become those of 1.0.

@@ -150,8 +150,29 @@ fn the_archive_is_looked_at() {
         command(&["diff", "core1", first, "--secrets"])
             .contains("+/ppp secret add name=x password=geheim")
     );
+    let second = names[1].to_str().unwrap();
+    assert_eq!(command(&["diff", "core1", first, second]), command(&["diff", "core1", first]));
+    assert!(command(&["diff", "core1", second, first]).contains("-/ppp secret add name=x"));
     assert!(command(&["show"]).contains("stopped"));
+    let shown: serde_json::Value =
+        serde_json::from_str(&command(&["show", "--format", "json"])).unwrap();
+    let expected = ["core1", "stopped", "7.14.2"].map(serde_json::Value::from);
+    assert_eq!(["name", "status", "version"].map(|name| shown[name].clone()), expected, "{shown}");
+    assert_eq!(shown["lines"], 6);
     assert!(command(&["show", "core1"]).contains("password=***"));
+    assert!(command(&["show", "core1", "--secrets"]).contains("password=geheim"));
+    let old = command(&["show", "core1", first]);
+    assert!(old.contains("/system identity") && !old.contains("secret"), "{old}");
+    for (arguments, why) in [
+        (["diff", "core1", "x"], "x: no snapshot begins so"),
+        (["diff", "core1", "2"], "2: several snapshots begin so"),
+        (["show", "core2", ""], "core2: no router of this name"),
+        (["log", "core2", "--secrets"], "core2: no router of this name"),
+    ] {
+        let mut command = watching.command();
+        command.args(arguments);
+        run(command).refused("aw-routeros", &[why]);
+    }
     let git = |arguments: &[&str]| {
         let mut command = std::process::Command::new("git");
         command

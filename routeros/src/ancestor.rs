@@ -11,8 +11,8 @@ pub struct Ancestor {
     pub mail: Option<MailOptions>,
     /// Where what is found is written, besides the terminal.
     pub log_file: Option<String>,
-    /// Seconds before a router is tried again, from `reconnect_interval`.
-    pub reconnect: Option<u64>,
+    /// Its intervals, which mean nothing here: nothing is polled, and pauses grow.
+    pub intervals: Vec<String>,
 }
 
 impl Ancestor {
@@ -71,13 +71,11 @@ impl Ancestor {
             }),
             _ => None,
         };
-        let seconds =
-            |text: &String| text.parse::<f64>().ok().map(|seconds| seconds.max(1.0) as u64);
-        Ok(Ancestor {
-            mail,
-            log_file: get("log_file_name").map(|name| unquoted(name)),
-            reconnect: get("reconnect_interval").and_then(seconds),
-        })
+        let log_file = get("log_file_name").map(|name| unquoted(name));
+        let mut intervals: Vec<_> =
+            values.keys().filter(|key| key.ends_with("_interval")).cloned().collect();
+        intervals.sort();
+        Ok(Ancestor { mail, log_file, intervals })
     }
 }
 
@@ -95,7 +93,7 @@ mod tests {
         assert_eq!((mail.server.as_str(), mail.from.as_str()), ("192.0.2.25", "a@example.org"));
         assert_eq!(mail.to, ["b@example.org", "c@example.org", "d@example.org"]);
         assert_eq!(ancestor.log_file.as_deref(), Some("watch.log"));
-        assert_eq!(ancestor.reconnect, Some(5));
+        assert_eq!(ancestor.intervals, ["log_watch_interval", "reconnect_interval"]);
         let off = Ancestor::parse(&text.replace("True", "no")).unwrap();
         assert_eq!(off.mail, None);
         assert_eq!(Ancestor::parse("").unwrap(), Ancestor::default());

@@ -166,9 +166,10 @@ fn has_rule(text: &str) -> bool {
         let logs = words.iter().any(|word| {
             let topics = word.trim_start_matches("topics=");
             topics.split(',').any(|topic| topic == "info")
-                && topics
-                    .split(',')
-                    .all(|topic| ["info", "system"].contains(&topic) || topic.starts_with('!'))
+                && topics.split(',').all(|topic| {
+                    ["info", "system"].contains(&topic)
+                        || topic.strip_prefix('!').is_some_and(|not| not != "system")
+                })
         });
         is_numbered && !is_off && logs
     };
@@ -214,5 +215,6 @@ mod tests {
         assert!(has_rule(" 0 *  info       memory\n") && has_rule("1 system,info memory"));
         assert!(!has_rule(" 0 X  topics=info action=memory\n") && !has_rule("0 error memory"));
         assert!(!has_rule("0 dhcp,info memory") && !has_rule("info"));
+        assert!(has_rule("0 info,!account memory") && !has_rule("0 info,!system memory"));
     }
 }

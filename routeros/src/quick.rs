@@ -43,6 +43,12 @@ pub fn run(host: &str, login: &str, options: &Options) -> Result<(), Error> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ancestor::default(),
         Err(error) => return Err(Error::io(format_args!("read {ANCESTOR}"), error)),
     };
+    if !ancestor.intervals.is_empty() {
+        let names = ancestor.intervals.join(", ");
+        say(format_args!(
+            "{ANCESTOR}: {names}: without effect, for nothing is polled and the pauses between attempts grow"
+        ));
+    }
     let address = Address::try_from(host.to_owned()).map_err(failed)?;
     let legacy = options.quick.legacy;
     let key = believe(&address, legacy, options.quick.host_key.as_ref())?;

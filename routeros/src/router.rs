@@ -1,23 +1,28 @@
 //! One router, for as long as the daemon runs: connected, followed, exported, and tried again.
 
+mod following;
+mod taking;
+
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use russh::ChannelMsg;
 use tokio::{
     sync::watch,
     task::spawn_blocking,
     time::{Instant, sleep, sleep_until},
 };
 
+pub use self::taking::{export, records};
+use self::{
+    following::{Following, Heard},
+    taking::take,
+};
 use crate::{
     backoff::Backoff,
     change::Credit,
     config::Router,
-    export::Unfit,
     hub::{Hub, Outcome, Sent},
-    line::Line,
     record::{Record, Records},
-    ssh::{Answer, Fault, Session},
+    ssh::{Fault, Session},
     watch::{Claim, Pace, Watch},
 };
 
@@ -287,122 +292,6 @@ impl Task {
 }
 
 type Export = Pin<Box<dyn Future<Output = Option<Result<Sent, Fault>>> + Send>>;
-
-/// Takes an export, with the first of the commands that this version understands.
-async fn take(
-    session: Arc<Session>,
-    router: Arc<Router>,
-    first: Option<crate::export::Export>,
-) -> Option<Result<Sent, Fault>> {
-    let mut taken = export(&session, &router).await;
-    if let Err(Fault::NoChannel(_)) = taken {
-        // It lets only one command run at a time in a connection: one more connection.
-        taken = match Session::open(&router).await {
-            Ok(second) => {
-                let taken = export(&second, &router).await;
-                second.close().await;
-                taken
-            }
-            Err(fault) => Err(fault),
-        };
-    }
-    Some(taken.map(|(bytes, fault)| Sent { bytes, fault, first }))
-}
-
-/// An export as the router sent it, and what was wrong on the way.
-pub async fn export(session: &Session, router: &Router) -> Result<(Vec<u8>, Option<Unfit>), Fault> {
-    // RouterOS 6 shows secrets unless told not to, RouterOS 7 hides them unless told not to.
-    let commands = match router.show_sensitive {
-        true => ["/export terse show-sensitive", "/export terse"],
-        false => ["/export terse hide-sensitive", "/export terse"],
-    };
-    let mut refused = (Vec::new(), None);
-    for command in commands {
-        let Answer { bytes, is_closed, is_cut } = session.run(command, router.patience()).await?;
-        if is_cut {
-            return Ok((bytes, Some(Unfit::TooLarge(crate::ssh::LONGEST_ANSWER))));
-        }
-        if !is_closed {
-            return Ok((bytes, Some(Unfit::NotClosed)));
-        }
-        let is_export = bytes.trim_ascii_start().starts_with(b"#");
-        refused = (bytes, None);
-        if is_export {
-            break;
-        }
-    }
-    Ok(refused)
-}
-
-/// The records of a log that was printed.
-pub fn records(answer: &Answer) -> Vec<Record> {
-    let mut records = Records::default();
-    let mut all = records.feed(&answer.bytes);
-    all.extend(records.flush());
-    all.dedup();
-    all
-}
-
-/// The log as it grows.
-struct Following {
-    channel: russh::Channel<russh::client::Msg>,
-    commands: std::slice::Iter<'static, &'static str>,
-    said: Vec<u8>,
-}
-
-const FILTERED: &[&str] =
-    &["/log print follow-only where topics~\"system\"", "/log print follow-only"];
-
-impl Following {
-    async fn start(session: &Session, filter: bool) -> Result<Following, Fault> {
-        let mut commands = if filter { FILTERED } else { &FILTERED[1..] }.iter();
-        let first = commands.next().copied().unwrap_or_default();
-        Ok(Following { channel: session.start(first).await?, commands, said: Vec::new() })
-    }
-
-    async fn restart(&mut self, session: &Session, command: &str) -> Result<(), Fault> {
-        self.said.clear();
-        self.channel = session.start(command).await?;
-        Ok(())
-    }
-
-    /// What comes next.
-    async fn next(&mut self) -> Result<Heard, Fault> {
-        loop {
-            match self.channel.wait().await {
-                Some(ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) => {
-                    if self.said.len() < 200 {
-                        self.said.extend_from_slice(&data[..data.len().min(200)]);
-                    }
-                    return Ok(Heard::Bytes(data.to_vec()));
-                }
-                Some(ChannelMsg::Close | ChannelMsg::Failure) => break,
-                Some(_) => {}
-                None => return Err(Fault::Unreachable("the connection broke".into())),
-            }
-        }
-        let said = String::from_utf8_lossy(&self.said);
-        let first = said.trim().lines().next().unwrap_or_default();
-        if first.is_empty() || Line::parse(first).is_some() {
-            return Err(Fault::Unreachable("it ended the log".into()));
-        }
-        match self.commands.next() {
-            Some(command) => Ok(Heard::Refusal(command)),
-            None => {
-                let first: String = first.chars().filter(|c| !c.is_control()).collect();
-                Err(Fault::Local(format!("the router does not show its log: {first}")))
-            }
-        }
-    }
-}
-
-/// What comes from the router while it is followed.
-enum Heard {
-    /// More of its log.
-    Bytes(Vec<u8>),
-    /// It does not understand the command; the next one to try.
-    Refusal(&'static str),
-}
 
 /// A number by chance, to spread what many routers do.
 fn chance() -> u8 {

@@ -1,27 +1,26 @@
 //! A connection to a router. The router is believed to be itself only by a pinned host key, and what
 //! it sends is bounded in size and in time.
 
+mod fault;
+mod login;
+
 use std::{
     borrow::Cow,
-    fs,
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use russh::{
     Channel, ChannelMsg, Disconnect, Preferred, cipher,
-    client::{self, AuthResult, GexParams, Handle, Msg},
+    client::{self, GexParams, Handle, Msg},
     kex,
-    keys::{
-        HashAlg, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate,
-        agent::{AgentIdentity, client::AgentClient},
-        load_secret_key,
-    },
+    keys::PublicKeyOrCertificate,
     mac,
 };
 use tokio::{net::TcpStream, time::timeout};
 
+pub use self::fault::Fault;
+use self::{fault::fault, login::Way};
 use crate::{
     config::Router,
     host_key::{self, HostKey},
@@ -34,45 +33,6 @@ pub const LONGEST_ANSWER: usize = (16 << 20) - (64 << 10);
 const WINDOW: u32 = 16 << 20;
 /// To connect, and to log in, take no longer.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Why there is no connection, or no longer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// It cannot be reached, or the connection broke.
-    Unreachable(String),
-    /// It runs no further command in this connection.
-    NoChannel(String),
-    /// Both sides know no common algorithm.
-    Algorithms(String),
-    /// No host key is pinned for it; the one that it has.
-    UnknownKey(HostKey),
-    /// Its host key is none of those pinned; the one that it has.
-    ChangedKey(HostKey),
-    /// It refused the login.
-    Refused(String),
-    /// What is needed here is missing: a password, a key, an agent.
-    Local(String),
-}
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Fault::Unreachable(why) | Fault::NoChannel(why) | Fault::Local(why) => f.write_str(why),
-            Fault::Algorithms(why) => write!(f, "{why} (for RouterOS 6 set legacy = true)"),
-            Fault::UnknownKey(key) => {
-                write!(f, "its host key is not known: {key} (if it is right, set host_key)")
-            }
-            Fault::ChangedKey(key) => write!(
-                f,
-                "ITS HOST KEY HAS CHANGED, which may be an attack: {key} (if it is right, set host_key)"
-            ),
-            Fault::Refused(why) => write!(
-                f,
-                "login refused{why}; not tried again before a reload (a user who has an SSH key may not log in by password)"
-            ),
-        }
-    }
-}
 
 /// A router that let us in.
 pub struct Session {
@@ -213,22 +173,6 @@ async fn connect(router: &Router) -> Result<Handle<Client>, Fault> {
     })
 }
 
-fn fault(error: russh::Error, stranger: Option<(HostKey, bool)>) -> Fault {
-    match (error, stranger) {
-        (_, Some((key, true))) => Fault::UnknownKey(key),
-        (_, Some((key, false))) => Fault::ChangedKey(key),
-        (russh::Error::IO(error), None) => Fault::Unreachable(shm_layout::cause(&error)),
-        (russh::Error::NoCommonAlgo { kind, theirs, .. }, None) => Fault::Algorithms(format!(
-            "no common {kind:?} algorithm, it offers {}",
-            theirs.join(", ")
-        )),
-        (russh::Error::ChannelOpenFailure(why), None) => {
-            Fault::NoChannel(format!("it opens no channel: {why:?}"))
-        }
-        (error, None) => Fault::Unreachable(error.to_string().to_lowercase()),
-    }
-}
-
 fn options(router: &Router) -> client::Config {
     let mut preferred = Preferred {
         key: host_key::algorithms(&router.host_key.0, router.legacy).into(),
@@ -257,106 +201,4 @@ fn options(router: &Router) -> client::Config {
         nodelay: true,
         ..client::Config::default()
     }
-}
-
-/// How to log in, with all files read.
-enum Way {
-    Password(String),
-    Key(Arc<russh::keys::PrivateKey>),
-    Agent,
-}
-
-impl Way {
-    fn prepare(router: &Router) -> Result<Way, Fault> {
-        if let Some(path) = &router.password_file {
-            return Ok(Way::Password(first_line(path)?));
-        }
-        let Some(path) = &router.key_file else { return Ok(Way::Agent) };
-        let passphrase = router.passphrase_file.as_deref().map(first_line).transpose()?;
-        let key = load_secret_key(path, passphrase.as_deref())
-            .map_err(|error| Fault::Local(format!("read {}: {error}", path.display())))?;
-        Ok(Way::Key(Arc::new(key)))
-    }
-
-    async fn log_in(self, handle: &mut Handle<Client>, router: &Router) -> Result<(), Fault> {
-        let user = router.login();
-        let broken = |error: russh::Error| fault(error, None);
-        match self {
-            Way::Password(password) => {
-                let result = handle.authenticate_password(user, password).await.map_err(broken)?;
-                accepted(&result)
-            }
-            Way::Key(key) => {
-                let mut result = Err(Fault::Refused(String::new()));
-                for hash in hashes(handle, key.public_key(), router.legacy).await {
-                    let key = PrivateKeyWithHashAlg::new(Arc::clone(&key), hash);
-                    let tried = handle.authenticate_publickey(user.clone(), key).await;
-                    result = accepted(&tried.map_err(broken)?);
-                    if result.is_ok() {
-                        break;
-                    }
-                }
-                result
-            }
-            Way::Agent => {
-                let failure = |error| Fault::Local(format!("ask the SSH agent: {error}"));
-                let mut agent = AgentClient::connect_env().await.map_err(failure)?;
-                let identities = agent.request_identities().await.map_err(failure)?;
-                let mut result = Err(Fault::Refused(": the agent has no keys".into()));
-                for identity in identities {
-                    let AgentIdentity::PublicKey { key, .. } = identity else { continue };
-                    for hash in hashes(handle, &key, router.legacy).await {
-                        let tried = handle
-                            .authenticate_publickey_with(
-                                user.clone(),
-                                key.clone(),
-                                hash,
-                                &mut agent,
-                            )
-                            .await;
-                        let tried = tried.map_err(|error| {
-                            Fault::Local(format!("sign with the SSH agent: {error}"))
-                        })?;
-                        result = accepted(&tried);
-                        if result.is_ok() {
-                            return result;
-                        }
-                    }
-                }
-                result
-            }
-        }
-    }
-}
-
-/// The hashes to sign with: for RSA the one that the server names, else SHA-256, then SHA-1 where old
-/// algorithms are allowed. Each refusal is a line in the router's log, so there are few.
-async fn hashes(handle: &Handle<Client>, key: &PublicKey, legacy: bool) -> Vec<Option<HashAlg>> {
-    if !key.algorithm().is_rsa() {
-        return vec![None];
-    }
-    let named = handle.best_supported_rsa_hash().await.ok().flatten().flatten();
-    let mut hashes = vec![named.or(Some(HashAlg::Sha256))];
-    if named == Some(HashAlg::Sha512) {
-        hashes.push(Some(HashAlg::Sha256)); // OpenSSH names SHA-512 even where it is switched off
-    }
-    hashes.extend(legacy.then_some(None));
-    hashes
-}
-
-fn accepted(result: &AuthResult) -> Result<(), Fault> {
-    match result {
-        AuthResult::Success => Ok(()),
-        AuthResult::Failure { partial_success: true, .. } => {
-            Err(Fault::Refused(": it wants a second proof".into()))
-        }
-        AuthResult::Failure { .. } => Err(Fault::Refused(String::new())),
-    }
-}
-
-fn first_line(path: &Path) -> Result<String, Fault> {
-    let text = fs::read_to_string(path).map_err(|error| {
-        Fault::Local(format!("read {}: {}", path.display(), shm_layout::cause(&error)))
-    })?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
 }

@@ -33,8 +33,10 @@ pub fn ask_secret(question: &str) -> Result<String, Error> {
     answer
 }
 
-/// Prints to standard output.
+/// Prints to standard output, without what could steer a terminal: much of it was chosen by a router's
+/// users.
 pub fn print(text: &str) -> Result<(), Error> {
+    let text = text.replace(|c: char| c.is_control() && c != '\n', "?");
     let mut out = stdout();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())

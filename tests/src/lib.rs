@@ -6,7 +6,9 @@
 
 pub mod bench;
 pub mod browser;
+pub mod cable;
 pub mod capture_file;
+pub mod certificates;
 pub mod collect;
 pub mod feed;
 pub mod frames;

@@ -2,15 +2,27 @@
 
 use crate::rig::{Run, wait_until};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
 /// Writes each message to a file of its own, and answers as it is told to by a file `mood`.
 const SERVER: &str = "\
-import sys, os, time, asyncio
+import sys, os, time, asyncio, ssl
 from aiosmtpd.controller import Controller
-port, directory = int(sys.argv[1]), sys.argv[2]
+from aiosmtpd.smtp import AuthResult
+port, directory, tls = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+options = {}
+if tls != 'none':
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS)
+    context.load_cert_chain(sys.argv[4] + '/server.pem', sys.argv[4] + '/server.key')
+    def judge(server, session, envelope, mechanism, data):
+        return AuthResult(success=data.login == b'watch' and data.password == b's3cret')
+    options = dict(authenticator=judge, auth_required=True)
+    if tls == 'starttls':
+        options.update(tls_context=context, require_starttls=True)
+    else:
+        options.update(ssl_context=context, auth_require_tls=False)
 class Keep:
     count = 0
     async def handle_DATA(self, server, session, envelope):
@@ -24,7 +36,7 @@ class Keep:
             f.write(head.encode() + envelope.content)
         os.rename(name + '.new', name + '.eml')
         return '250 kept'
-Controller(Keep(), hostname='127.0.0.1', port=port).start()
+Controller(Keep(), hostname='127.0.0.1', port=port, **options).start()
 print('listening', flush=True)
 time.sleep(100000)
 ";
@@ -34,6 +46,8 @@ pub struct MailSink {
     /// Where it listens.
     pub port: u16,
     directory: TempDir,
+    /// How the connection is protected, and by whose certificate.
+    tls: (&'static str, PathBuf),
     run: Option<Run>,
 }
 
@@ -46,11 +60,18 @@ impl Default for MailSink {
 impl MailSink {
     /// A server on a port of its own.
     pub fn start() -> MailSink {
+        MailSink::protected("none", Path::new("/"))
+    }
+
+    /// A server that takes mail of the user `watch` with the password `s3cret` only, after `starttls` or over `tls`, with a
+    /// certificate of this directory.
+    pub fn protected(tls: &'static str, certificates: &Path) -> MailSink {
         let free = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let port = free.local_addr().expect("an address").port();
         drop(free);
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut sink = MailSink { port, directory, run: None };
+        let tls = (tls, certificates.to_owned());
+        let mut sink = MailSink { port, directory, tls, run: None };
         sink.up();
         sink
     }
@@ -59,6 +80,7 @@ impl MailSink {
     pub fn up(&mut self) {
         let mut command = Command::new("/usr/bin/python3");
         command.args(["-c", SERVER]).arg(self.port.to_string()).arg(self.directory.path());
+        command.arg(self.tls.0).arg(&self.tls.1);
         let run = Run::start(command);
         run.stdout.wait_for("listening");
         self.run = Some(run);
@@ -83,11 +105,20 @@ impl MailSink {
 
     /// All messages so far, decoded.
     pub fn messages(&self) -> Vec<String> {
+        self.files().iter().map(|path| decoded(&std::fs::read(path).expect("a message"))).collect()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.files().len()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.directory.path()).expect("our own directory");
         let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
         paths.retain(|path| path.extension().is_some_and(|end| end == "eml"));
         paths.sort();
-        paths.iter().map(|path| decoded(&std::fs::read(path).expect("a message"))).collect()
+        paths
     }
 
     /// Waits for a message that contains each of these, and returns it.

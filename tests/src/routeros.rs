@@ -4,7 +4,7 @@
 use russh::keys::{Algorithm, PrivateKey, PublicKey};
 use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, MethodKind, MethodSet, Preferred, SshId, cipher, kex, mac};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -38,6 +38,8 @@ pub struct Faults {
     pub no_where: bool,
     /// Only so many channels are opened in a connection.
     pub channels: Option<usize>,
+    /// Nothing about changes is logged.
+    pub no_rule: bool,
 }
 
 /// What can be changed and looked at while it runs.
@@ -67,6 +69,7 @@ pub struct Router {
     pub address: SocketAddr,
     /// Its host key's fingerprint.
     pub host_key: String,
+    key: PrivateKey,
     version: Version,
     shared: Arc<Shared>,
     listening: Mutex<AbortHandle>,
@@ -91,6 +94,11 @@ fn runtime() -> &'static Runtime {
 impl Router {
     /// A router with a small configuration; `admin` logs in with `secret`.
     pub fn start(version: Version) -> Router {
+        Router::start_at(version, Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// The same at another address.
+    pub fn start_at(version: Version, ip: IpAddr) -> Router {
         let lines = [
             "/interface bridge add name=loopback",
             "/ip address add address=192.0.2.1/24 interface=ether1",
@@ -114,8 +122,8 @@ impl Router {
         let shared = Arc::new(Shared { version, state: Mutex::new(state), log, drop });
         let key = new_key();
         let host_key = fingerprint(&key);
-        let (address, listening) = listen(&shared, key, None);
-        Router { address, host_key, version, shared, listening: Mutex::new(listening) }
+        let (address, listening) = listen(&shared, key.clone(), SocketAddr::new(ip, 0));
+        Router { address, host_key, key, version, shared, listening: Mutex::new(listening) }
     }
 
     /// What can be changed.
@@ -191,10 +199,10 @@ impl Router {
 
     /// Is back, with this host key or with its own; its log is empty then, as after a boot.
     pub fn boot(&mut self, key: Option<PrivateKey>) {
-        let key = key.unwrap_or_else(new_key);
-        self.host_key = fingerprint(&key);
+        self.key = key.unwrap_or_else(|| self.key.clone());
+        self.host_key = fingerprint(&self.key);
         self.state().log.clear();
-        let (_, listening) = listen(&self.shared, key, Some(self.address));
+        let (_, listening) = listen(&self.shared, self.key.clone(), self.address);
         *self.listening.lock().unwrap() = listening;
     }
 }
@@ -215,11 +223,7 @@ pub fn fingerprint(key: &PrivateKey) -> String {
     key.public_key().fingerprint(russh::keys::HashAlg::Sha256).to_string()
 }
 
-fn listen(
-    shared: &Arc<Shared>,
-    key: PrivateKey,
-    at: Option<SocketAddr>,
-) -> (SocketAddr, AbortHandle) {
+fn listen(shared: &Arc<Shared>, key: PrivateKey, address: SocketAddr) -> (SocketAddr, AbortHandle) {
     let preferred = match shared.version {
         Version::V7 => Preferred::DEFAULT,
         Version::V6 => Preferred {
@@ -239,7 +243,6 @@ fn listen(
         ..server::Config::default()
     });
     let shared = Arc::clone(shared);
-    let address = at.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
     let listener = runtime().block_on(async {
         for _ in 0..100 {
             match TcpListener::bind(address).await {
@@ -415,7 +418,8 @@ impl Shared {
             }
             ("/log print", _) => state.log.iter().map(|line| format!("{line}{end}")).collect(),
             ("/system logging print", _) => {
-                format!(" 0  *  topics=info prefix=\"\" action=memory{end}")
+                let topics = if faults.no_rule { "error" } else { "info" };
+                format!(" 0  *  topics={topics} prefix=\"\" action=memory{end}")
             }
             ("/system clock print", _) => {
                 format!("  time: 00:00:00{end}  date: 2001-01-01{end}  gmt-offset: +00:00{end}")

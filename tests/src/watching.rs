@@ -8,6 +8,29 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
+/// So many routers, `core0` and so on, of 2,000 lines each, and a daemon's configuration for them: with the default pause for
+/// further lines, and without periodic exports.
+pub fn many(count: usize, ring: &Ring, mail: u16) -> (Vec<Router>, Watching) {
+    let line =
+        |n| format!("/ip firewall address-list add address=192.0.2.1 list=l{n} comment=some-words");
+    let routers: Vec<_> = (0..count).map(|_| Router::start(Version::V7)).collect();
+    let mut watching = Watching::new(ring).mail(mail);
+    for (n, router) in routers.iter().enumerate() {
+        router.state().lines.extend((0..2_000).map(line));
+        watching =
+            watching.router(&format!("core{n}"), router, Version::V7).option("interval = 100000");
+    }
+    watching.replace("settle = 1\n", "");
+    (routers, watching)
+}
+
+/// Bytes of memory that a process has had at most.
+pub fn peak_memory(run: &Run) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", run.id())).expect("it runs");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
 /// A configuration, and where its archive lies.
 pub struct Watching {
     directory: TempDir,
@@ -31,6 +54,12 @@ impl Watching {
         self.mail = format!(
             "[mail]\nserver = \"127.0.0.1:{port}\"\nfrom = \"a@example.org\"\nto = [\"noc@example.org\"]\n"
         );
+        self
+    }
+
+    /// A line more about mail.
+    pub fn mail_option(mut self, line: &str) -> Self {
+        self.mail += &format!("{line}\n");
         self
     }
 

@@ -8,7 +8,7 @@ use std::{collections::HashMap, fmt::Write, net::IpAddr};
 
 use aw_output::{Account, Entry, Fault, Ledger, Result, Sink, failed, warn};
 use mysql::{Conn, DriverError, Error, Opts, prelude::Queryable};
-use shm_layout::{Kind, RingName, UnixTime};
+use shm_layout::{ConfigChange, Kind, RingName, UnixTime};
 
 use crate::{
     config::Config,
@@ -42,11 +42,44 @@ pub struct Rows {
     link: Option<Link>,
     /// Accounts as the database had them last.
     known: HashMap<RingName, Option<Account>>,
-    /// What `idle` sends: the accounts, and the rows, each with a comma before it, and where it ends.
+    /// What `idle` sends: the accounts, the rows, and changes of configurations, which have a table of
+    /// their own.
     accounts: Vec<(RingName, Account)>,
-    rows: String,
-    ends: Vec<usize>,
+    rows: Values,
+    changes: Values,
     warned: bool,
+}
+
+/// Rows for a table, each with a comma before it, and where it ends.
+#[derive(Default)]
+struct Values {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Values {
+    fn add(&mut self, row: std::fmt::Arguments) {
+        let _ = self.text.write_fmt(row); // memory takes all
+        self.ends.push(self.text.len());
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+
+    /// Sends them behind `insert`, in statements that the server takes.
+    fn send(&self, link: &mut Link, insert: &str) -> std::result::Result<(), Failure> {
+        let (mut from, mut ends) = (0, self.ends.as_slice());
+        while !ends.is_empty() {
+            let room = (from + link.longest).saturating_sub(insert.len());
+            let fit = ends.iter().take(ROWS).take_while(|end| **end <= room).count().max(1);
+            let end = ends[fit - 1];
+            link.to.query_drop([insert, &self.text[from + 1..end]].concat())?;
+            (from, ends) = (end, &ends[fit..]);
+        }
+        Ok(())
+    }
 }
 
 /// A connection, and the longest statement that it takes.
@@ -97,8 +130,8 @@ impl Rows {
             link: None,
             known: HashMap::new(),
             accounts: Vec::new(),
-            rows: String::new(),
-            ends: Vec::new(),
+            rows: Values::default(),
+            changes: Values::default(),
             warned: false,
         })
     }
@@ -125,25 +158,19 @@ impl Rows {
     }
 
     fn transact(&self, link: &mut Link) -> std::result::Result<(), Failure> {
-        let to = &mut link.to;
-        to.query_drop("START TRANSACTION")?;
+        if !self.changes.ends.is_empty() {
+            self.tables.set_up_changes(&mut link.to)?; // before it begins: to make a table commits
+        }
+        link.to.query_drop("START TRANSACTION")?;
         for (ring, account) in &self.accounts {
-            self.write_account(to, ring, account)?;
+            self.write_account(&mut link.to, ring, account)?;
         }
-        let insert = format!(
-            "INSERT INTO {} (tstamp, hostname, interface, vlan_tag, mac_address, ip_address, origin_id) VALUES ",
-            self.tables.log
-        );
-        let (mut from, mut ends) = (0, self.ends.as_slice());
-        while !ends.is_empty() {
-            let room = (from + link.longest).saturating_sub(insert.len());
-            let fit = ends.iter().take(ROWS).take_while(|end| **end <= room).count().max(1);
-            let end = ends[fit - 1];
-            let rows = &self.rows[from + 1..end];
-            to.query_drop([insert.as_str(), rows].concat())?;
-            (from, ends) = (end, &ends[fit..]);
-        }
-        to.query_drop("COMMIT").map_err(|error| match error {
+        let Tables { log, config_change, .. } = &self.tables;
+        let columns = "tstamp, hostname, interface, vlan_tag, mac_address, ip_address, origin_id";
+        self.rows.send(link, &format!("INSERT INTO {log} ({columns}) VALUES "))?;
+        let columns = "tstamp, hostname, router, ip_address, user, lines_added, lines_removed";
+        self.changes.send(link, &format!("INSERT INTO {config_change} ({columns}) VALUES "))?;
+        link.to.query_drop("COMMIT").map_err(|error| match error {
             Error::MySqlError(_) => Failure::Server(error),
             _ => Failure::Unknown(error),
         })
@@ -230,30 +257,32 @@ impl Sink for Rows {
         let time: UnixTime = event.time;
         let seconds = time.seconds().clamp(*TIMES.start(), *TIMES.end());
         let (host, interface, vlan) = (&self.host, quoted(event.interface.as_str()), event.vlan);
+        let ip = match event.ip() {
+            IpAddr::V4(ip) => hex(&ip.octets()),
+            IpAddr::V6(ip) => hex(&ip.octets()),
+        };
         let origin = match event.kind {
             Kind::Pairing(origin) => origin as u8,
             Kind::MacUpd => 6,
-            Kind::ConfigChange(_) => return Ok(()), // the tables have no place for it
+            Kind::ConfigChange(ConfigChange { user, added, removed }) => {
+                let user = quoted(user.as_str());
+                self.changes.add(format_args!(
+                    ",(from_unixtime({seconds}),{host},{interface},{ip},{user},{added},{removed})"
+                ));
+                return Ok(());
+            }
         };
-        let (mac, ip) = (
-            hex(&event.mac.octets()),
-            match event.ip() {
-                IpAddr::V4(ip) => hex(&ip.octets()),
-                IpAddr::V6(ip) => hex(&ip.octets()),
-            },
-        );
-        let _ = write!(
-            self.rows,
+        let mac = hex(&event.mac.octets());
+        self.rows.add(format_args!(
             ",(from_unixtime({seconds}),{host},{interface},{vlan},{mac},{ip},{origin})"
-        ); // memory takes all
-        self.ends.push(self.rows.len());
+        ));
         Ok(())
     }
 
     fn idle(&mut self) -> Result {
         let sent = self.send();
         self.rows.clear();
-        self.ends.clear();
+        self.changes.clear();
         let accounts = std::mem::take(&mut self.accounts);
         match sent {
             Ok(()) => {

@@ -43,6 +43,7 @@ pub struct Tables {
     pub origin: String,
     view: String,
     pub position: String,
+    pub config_change: String,
 }
 
 impl Tables {
@@ -53,6 +54,7 @@ impl Tables {
             origin: name("origin"),
             view: name("log_plaintext"),
             position: name("position"),
+            config_change: name("config_change"),
         }
     }
 
@@ -136,6 +138,28 @@ impl Tables {
             ) ENGINE = InnoDB",
             self.position
         )
+    }
+
+    /// For changes of routers' configurations, once there is one: nobody else is asked for the right to
+    /// make tables.
+    pub fn set_up_changes(&self, to: &mut Conn) -> Result<(), Error> {
+        if exists(to, &self.config_change)? {
+            return Ok(());
+        }
+        to.query_drop(format!(
+            "CREATE TABLE IF NOT EXISTS {} (
+                tstamp TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+                hostname VARCHAR(255) NOT NULL,
+                router VARCHAR(16) NOT NULL,
+                ip_address VARBINARY(16) NOT NULL,
+                user VARCHAR(16) CHARACTER SET utf8mb4 NOT NULL,
+                lines_added INT UNSIGNED NOT NULL,
+                lines_removed INT UNSIGNED NOT NULL,
+                KEY tstamp (tstamp),
+                KEY router_tstamp (router, tstamp)
+            ) ENGINE = InnoDB",
+            self.config_change
+        ))
     }
 
     /// An origin without a name would hide its rows from the view.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr};
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
-    history::{History, Pairing, Range, Result},
+    history::{ConfigChange, History, Pairing, Range, Result},
     spans::{Span, Spans},
     table::{Table, Value},
     who::{Holder, How, who},
@@ -144,7 +144,7 @@ pub fn mac(history: &mut dyn History, mac: MacAddr, range: Range) -> Result<Tabl
     Ok(Table { rows: rows.collect(), columns })
 }
 
-/// Addresses that are new, or have another MAC.
+/// Addresses that are new, or have another MAC; and routers whose configuration was changed.
 pub fn changes(history: &mut dyn History, range: Range) -> Result<Table> {
     let mut found = Vec::new();
     for ip in history.addresses(None, range)? {
@@ -169,22 +169,34 @@ pub fn changes(history: &mut dyn History, range: Range) -> Result<Table> {
         found.extend(new.map(|span| (ip, span)));
     }
     found.sort_by_key(|(ip, span)| (span.first, *ip));
-    let rows = found.iter().map(|(ip, span)| {
-        let from = span.from.map(|(mac, _)| Value::text(mac));
-        let last = span.from.map(|(_, time)| time);
-        let what = Value::text(if from.is_some() { "changed" } else { "new" });
-        let first = vec![
-            span.first.into(),
-            Value::text(ip),
-            what,
-            Value::text(span.mac),
-            from.into(),
-            last.into(),
-        ];
-        row(history, span.network, first)
-    });
+    let mut rows: Vec<_> = found
+        .iter()
+        .map(|(ip, span)| {
+            let from = span.from.map(|(mac, _)| Value::text(mac));
+            let last = span.from.map(|(_, time)| time);
+            let what = Value::text(if from.is_some() { "changed" } else { "new" });
+            let first = vec![
+                span.first.into(),
+                Value::text(ip),
+                what,
+                Value::text(span.mac),
+                from.into(),
+                last.into(),
+            ];
+            (span.first, row(history, span.network, first))
+        })
+        .collect();
+    for change in history.config_changes(range)? {
+        let ConfigChange { time, network, user, added, removed } = change;
+        let router = history.networks().get(network).map(|network| network.router.clone());
+        let what = Value::text(format!("configuration +{added} -{removed} by {user}"));
+        let router = router.filter(|router| !router.is_empty()).map(Value::Text);
+        let first = vec![time.into(), router.into(), what, Value::None, Value::None, Value::None];
+        rows.push((time, row(history, network, first)));
+    }
+    rows.sort_by_key(|(time, _)| *time);
     let columns = columns(&["time", "address", "change", "mac", "before", "before_last_seen"]);
-    Ok(Table { rows: rows.collect(), columns })
+    Ok(Table { rows: rows.into_iter().map(|(_, row)| row).collect(), columns })
 }
 
 /// Every MAC: its addresses, the newest first, and when it was seen.

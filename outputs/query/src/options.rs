@@ -87,7 +87,7 @@ enum Command {
         #[command(flatten)]
         times: Times,
     },
-    /// Addresses that were new or had another MAC
+    /// Addresses that were new or had another MAC, and routers whose configuration was changed
     Changes(Times),
     /// All MACs, with their addresses
     Devices(Times),

@@ -7,7 +7,9 @@ use std::{
 
 use aw_output::Entry;
 use rusqlite::{Connection, OptionalExtension, params};
-use shm_layout::{Event, InterfaceName, Kind, MacAddr, Reader, RingName, Start, VlanId};
+use shm_layout::{
+    ConfigChange, Event, InterfaceName, Kind, MacAddr, Reader, RingName, Start, VlanId,
+};
 
 /// The origin of a router's report, after addrwatch's own.
 const MACUPD: u8 = 6;
@@ -52,7 +54,12 @@ impl Insert {
         let origin = match event.kind {
             Kind::Pairing(origin) => origin as u8,
             Kind::MacUpd => MACUPD,
-            Kind::ConfigChange(_) => return Ok(()), // the tables have no place for it
+            Kind::ConfigChange(change) => {
+                let ConfigChange { user, added, removed } = change;
+                let insert = "INSERT INTO config_change VALUES (?, ?, ?, ?, ?)";
+                let row = params![event.time.as_nanos(), place, user.as_str(), added, removed];
+                return database.prepare_cached(insert)?.execute(row).map(drop);
+            }
         };
         let (mac, ip, time) = (event.mac, event.ip(), event.time.as_nanos());
         let sighting = Sighting { place, mac, ip, time, origin };

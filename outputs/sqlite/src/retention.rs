@@ -67,8 +67,9 @@ impl Retention {
         for _ in 0..LOOK {
             let next = database.prepare_cached(next)?.query_row([pass.pairing], |row| row.get(0));
             let Some(pairing) = next.optional()? else {
-                self.pass = None;
-                return Ok(false);
+                let more = forget_changes(database, before, left)? == left;
+                self.pass = self.pass.filter(|_| more);
+                return Ok(more);
             };
             let forgotten = forget(database, pairing, before, left)?;
             left -= forgotten;
@@ -100,6 +101,13 @@ fn forget(
         SELECT pairing, time, origin, again FROM sighting WHERE pairing = ? AND time < ?
         ORDER BY time, origin, again LIMIT ?)";
     database.prepare_cached(delete)?.execute(params![pairing, before, rows as i64])
+}
+
+/// Deletes the oldest changes of configurations, at most so many.
+fn forget_changes(database: &Connection, before: i64, rows: usize) -> rusqlite::Result<usize> {
+    let delete = "DELETE FROM config_change WHERE rowid IN (
+        SELECT rowid FROM config_change WHERE time < ? ORDER BY time LIMIT ?)";
+    database.prepare_cached(delete)?.execute(params![before, rows as i64])
 }
 
 /// Deletes a pairing of which no sighting is left; tells whether it did.

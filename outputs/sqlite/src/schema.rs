@@ -46,6 +46,16 @@ const TABLES: &str = "
         lost INTEGER NOT NULL, skipped INTEGER NOT NULL
     ) WITHOUT ROWID;";
 
+/// Made where it is missing, for databases of before have none: a table more disturbs nobody who reads the others.
+const CHANGES: &str = "
+    CREATE TABLE IF NOT EXISTS config_change (
+        time INTEGER NOT NULL,     -- nanoseconds since 1970
+        place INTEGER NOT NULL REFERENCES place, -- its interface is the router's name
+        user TEXT NOT NULL,        -- 16 bytes of it
+        lines_added INTEGER NOT NULL, lines_removed INTEGER NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS config_change_time ON config_change (time);";
+
 /// What every connection sets. Nothing is synced to the disk but before the log is copied into the
 /// tables: a kill loses nothing, a power cut what the kernel had not written yet, and the file is
 /// whole in any case. At 16 MiB the log is copied: the more often a page is in it, the fewer times it
@@ -64,7 +74,15 @@ const THEIRS: [&str; 6] =
     ["timestamp", "interface", "vlan_tag", "mac_address", "ip_address", "origin"];
 
 /// Ours, which the view cannot be called.
-const OURS: [&str; 5] = ["place", "pairing", "pairing_of_mac", "sighting", "account"];
+const OURS: [&str; 7] = [
+    "place",
+    "pairing",
+    "pairing_of_mac",
+    "sighting",
+    "account",
+    "config_change",
+    "config_change_time",
+];
 
 /// What the view reads, and how it is known as ours.
 const FROM: &str =
@@ -144,6 +162,7 @@ pub fn prepare(database: &mut Connection, table: &TableName) -> Result<(), Refus
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
+    transaction.execute_batch(CHANGES)?;
     let (name, old) = (table.as_str(), table.old());
     let like =
         "SELECT count(*) FROM sqlite_schema WHERE type = 'view' AND name = ? AND sql NOT LIKE ?";

@@ -164,6 +164,7 @@ impl<'a> Tracker<'a> {
 
     fn source(&self, kind: EventKind) -> bool {
         match self.settings.source {
+            _ if matches!(kind, EventKind::ConfigChange(_)) => true, // no sighting, whose source is chosen
             Source::All => true,
             Source::Macupd => kind == EventKind::MacUpd,
             Source::Pairing => matches!(kind, EventKind::Pairing(_)),
@@ -189,6 +190,10 @@ impl Sink for Tracker<'_> {
             return Ok(());
         }
         let Some(at) = self.journal.moment(&entry.event) else { return Ok(()) };
+        if let EventKind::ConfigChange(change) = &entry.event.kind {
+            self.journal.config_change(&entry.event, change, at);
+            return Ok(());
+        }
         if !self.journal.is_open(at.date) {
             if !self.journal.has_room() {
                 let tasks = self.journal.flush();

@@ -1,6 +1,6 @@
 use super::*;
 use jiff::Timestamp;
-use shm_layout::{Kind, MacAddr, Origin};
+use shm_layout::{Kind, MacAddr, Origin, UserName};
 use std::net::Ipv4Addr;
 
 /// A journal with a clock that the test turns, and files that are strings.
@@ -9,6 +9,7 @@ struct Desk {
     now: Now,
     files: HashMap<Date, String>,
     alerts: String,
+    config: String,
     errors: String,
     writes: usize,
     reports: usize,
@@ -53,6 +54,7 @@ impl Desk {
             now,
             files: HashMap::new(),
             alerts: String::new(),
+            config: String::new(),
             errors: String::new(),
             writes: 0,
             reports: 0,
@@ -67,6 +69,7 @@ impl Desk {
         for task in tasks {
             match task {
                 Task::Append(Log::Alert, _, text) => self.alerts += &text,
+                Task::Append(Log::Config, _, text) => self.config += &text,
                 Task::Append(Log::Error, _, text) => self.errors += &text,
                 Task::Write(date, text) => {
                     self.writes += 1;
@@ -130,6 +133,39 @@ impl Desk {
             |line: &str| line.split_whitespace().skip(5).take(2).collect::<Vec<_>>().join(" ");
         self.files[&date(day)].lines().skip(1).map(row).collect()
     }
+}
+
+#[test]
+fn a_routers_configuration_is_no_device() {
+    let mut desk = Desk::new("Europe/Berlin", "2026-11-22T08:10:00Z");
+    let user = UserName::cut("alice");
+    let change = ConfigChange { user, added: 3, removed: 1 };
+    let router = Ipv4Addr::new(192, 0, 2, 1);
+    let changed = |time| Event::config_change(time, "core1".parse().unwrap(), router, change);
+    for _ in 0..2 {
+        let event = changed(desk.now.wall);
+        let at = desk.journal.moment(&event).unwrap();
+        desk.journal.config_change(&event, &change, at);
+    }
+    desk.wait(1);
+    let line = "20261122:0910:core1 (192.0.2.1) changed by alice (+3 -1)\n";
+    assert_eq!(desk.config, line.repeat(2));
+    assert_eq!((desk.writes, desk.reports, desk.alerts.as_str()), (0, 2, ""));
+    // While the disk takes nothing, what waits has a bound, and what is lost is said.
+    let event = changed(desk.now.wall);
+    let at = desk.journal.moment(&event).unwrap();
+    (0..50_000).for_each(|_| desk.journal.config_change(&event, &change, at));
+    desk.config.clear();
+    desk.wait(1);
+    assert!(
+        desk.config.len() < MOST_CONFIG + 100
+            && desk.config.lines().all(|text| text == &line[..line.len() - 1])
+    );
+    assert!(
+        desk.errors.contains("is lost") && desk.errors.contains("further errors"),
+        "{}",
+        desk.errors
+    );
 }
 
 #[test]

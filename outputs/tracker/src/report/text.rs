@@ -47,10 +47,14 @@ fn write(text: &mut String, report: &Report, logs: &[Vec<u8>], names: &Names) ->
         }
     }
     none(text, devices.is_empty(), "No activity details.")?;
-    for (title, lines, all, empty) in [
-        ("Alerts", &report.alerts, report.all_alerts, "No alerts."),
-        ("Errors", &report.errors, report.all_errors, "No errors."),
-    ] {
+    let Report { alerts, all_alerts, changes, all_changes, errors, all_errors, .. } = report;
+    let changes =
+        (!changes.is_empty()).then_some(("Configuration changes", changes, *all_changes, ""));
+    for (title, lines, all, empty) in [("Alerts", alerts, *all_alerts, "No alerts.")]
+        .into_iter()
+        .chain(changes)
+        .chain([("Errors", errors, *all_errors, "No errors.")])
+    {
         writeln!(text, "\n{title}\n")?;
         if all > lines.len() {
             writeln!(text, "(the last {} of {all})", lines.len())?;

@@ -6,13 +6,14 @@ mod live;
 mod mysql;
 mod replay;
 mod ring;
+mod routeros;
 mod routers;
 
 use std::{error::Error, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 
-/// Prints how fast ring, wake-up, replay, rate limit, live capture, reports of routers, aw-tracker, rows into MariaDB and aw-alert are: medians, with the range of all runs.
+/// Prints how fast ring, wake-up, replay, rate limit, live capture, reports of routers, aw-tracker, rows into MariaDB, aw-alert and aw-routeros are: medians, with the range of all runs.
 #[derive(Parser)]
 struct Options {
     /// What to measure; all, if nothing is named
@@ -63,6 +64,8 @@ enum Section {
     Mysql,
     /// aw-alert with a million stations
     Alert,
+    /// aw-routeros with two hundred routers, and large exports
+    Routeros,
 }
 
 /// What tcpdump needs to hear the same messages; ours is written otherwise, but lets as much through.
@@ -89,6 +92,10 @@ fn main() -> Outcome<()> {
             Section::Live => live::all(&options)?,
             Section::Macupd => routers::datagrams(&options)?,
             Section::Tracker => routers::tracker(&options)?,
+            Section::Routeros => {
+                routeros::many_routers(&options)?;
+                routeros::differences(&options)?;
+            }
             Section::Mysql => mysql::beside_hand_batched(&options)?,
             Section::Alert => alert::events(&options)?,
         }
