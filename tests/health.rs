@@ -35,9 +35,9 @@ fn health(ring: &Ring, options: &[&str]) -> Finished {
 #[test]
 fn health_tells_what_is_wrong() {
     let ring = Ring::new();
-    health(&ring, &[]).refused("aw-stdout", &[ring.name(), "no such ring"]);
+    health(&ring, &[]).unwell(&[ring.name(), "no such ring"]);
     publish(&ring, 1..4);
-    health(&ring, &[]).refused("aw-stdout", &["no heartbeat: the collector ended"]);
+    health(&ring, &[]).unwell(&["no heartbeat: the collector ended"]);
 
     let (collector, _stdin) = beating(&ring, "65536");
     sleep(Duration::from_millis(2500));
@@ -45,17 +45,17 @@ fn health_tells_what_is_wrong() {
     assert!(well.stdout.starts_with(&format!("aw-stdout: ring {}: last frame ", ring.name())));
     assert_eq!((well.stdout.lines().count(), well.stderr.as_str()), (1, ""), "{well:#?}");
     let both = health(&ring, &["-m", "/aw-test-no-such-ring"]);
-    both.refused("aw-stdout", &["/aw-test-no-such-ring"]);
+    both.unwell(&["/aw-test-no-such-ring"]);
 
     collector.signal(Signal::STOP);
     sleep(Duration::from_secs(6));
-    health(&ring, &["--max-silence", "3"]).refused("aw-stdout", &["no heartbeat from", "process"]);
+    health(&ring, &["--max-silence", "3"]).unwell(&["no heartbeat from", "process"]);
     collector.signal(Signal::CONT);
     sleep(Duration::from_millis(2500));
     health(&ring, &["--max-silence", "3"]).ok();
     collector.kill();
     sleep(Duration::from_secs(6));
-    health(&ring, &[]).refused("aw-stdout", &["no heartbeat from"]);
+    health(&ring, &[]).unwell(&["no heartbeat from"]);
 }
 
 /// A collector that lives and hears nothing.
@@ -68,7 +68,7 @@ fn silence_is_told_if_asked_for() {
     let collector = Run::start(command);
     collector.stderr.wait_for("listening on veth0");
     sleep(Duration::from_secs(3));
-    health(&ring, &["--max-silence", "2"]).refused("aw-stdout", &["no frame for "]);
+    health(&ring, &["--max-silence", "2"]).unwell(&["no frame for "]);
     health(&ring, &["--max-silence", "0"]).ok();
     health(&ring, &[]).ok();
     lan.there.scapy("veth1", "send(Ether(dst='ff:ff:ff:ff:ff:ff')/ARP(pdst='192.0.2.1'))");
@@ -104,7 +104,7 @@ fn a_lagging_output_is_told() {
         }
     });
     sleep(Duration::from_secs(2));
-    health(&ring, &["--state-dir", state]).refused("aw-stdout", &["aw-stdout is ", "behind"]);
+    health(&ring, &["--state-dir", state]).unwell(&["aw-stdout is ", "behind"]);
     let output = Run::start({
         let mut command = stdout_of(&ring, &options);
         command.arg("-v");

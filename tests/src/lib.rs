@@ -14,6 +14,7 @@ pub mod history;
 pub mod lan;
 pub mod listening;
 pub mod mariadb;
+pub mod mount;
 pub mod neighbor;
 pub mod receiver;
 pub mod refusals;

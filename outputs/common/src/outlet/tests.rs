@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Result, SpoolOptions};
+use crate::{Ledger, Result, SpoolOptions, spool::Spool};
 use proptest::prelude::*;
 use shm_layout::Event;
 use std::path::Path;
@@ -102,7 +102,10 @@ fn open<'a>(sink: &'a mut Fragile, plan: &'a Plan, directory: &Path) -> (Outlet<
     sink.open.clear();
     sink.stored = None;
     let spool = Spool::open(directory, "aw-test", 1 << 20).unwrap();
-    let mut outlet = Outlet::new(sink, plan, Some(spool), None).unwrap();
+    let own = sink.keeps;
+    let (file, notes, saved) = (None, None, Default::default());
+    let stores = Stores { spool: Some(spool), file, notes, own, saved };
+    let mut outlet = Outlet::new(sink, plan, stores).unwrap();
     let position = outlet.open(&"/test".parse().unwrap()).unwrap();
     (outlet, position.map_or(0, |position| position.sequence))
 }
@@ -149,7 +152,7 @@ fn all_is_delivered(keeps: bool, seed: u64) {
     }
     outlet.finish().unwrap();
     let account = outlet.books[0].account;
-    let waiting = outlet.spool.as_ref().map(Spool::waiting);
+    let waiting = outlet.stores.spool.as_ref().map(Spool::waiting);
     assert_eq!((account.map(|account| account.next()), waiting), (Some(next), Some(0)));
     let expected: Vec<u64> = (0..next).filter(|n| is_event(*n)).collect();
     if keeps {
