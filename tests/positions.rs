@@ -27,6 +27,13 @@ fn resuming(ring: &Ring, directory: &Path, options: &[&str]) -> Command {
     command
 }
 
+/// The same, with its lines wherever one wants them.
+fn keeping(ring: &Ring, directory: &Path, options: &[&str]) -> Command {
+    let mut command = stdout_of(ring, &["--from", "resume"]);
+    command.arg("--state-dir").arg(directory.join("state")).args(options);
+    command
+}
+
 /// What the file of positions says of this ring.
 #[track_caller]
 fn position(directory: &Path, ring: &Ring) -> Value {
@@ -166,7 +173,7 @@ fn a_failure_saves_the_position() {
     let _mount = Mount::new(&disk, "size=1m");
     publish(&ring, 1..50_001);
     let log = disk.join("log");
-    let ended = run(resuming(&ring, directory.path(), &["-o", log.to_str().unwrap()]));
+    let ended = run(keeping(&ring, directory.path(), &["-o", log.to_str().unwrap()]));
     assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
     assert!(ended.stderr.contains("no space left on device"), "{ended:#?}");
     let lines = fs::read_to_string(&log).unwrap().lines().count() as u64;
@@ -180,12 +187,7 @@ fn it_ends_though_nobody_takes_its_lines() {
     let ring = Ring::new();
     let directory = tempfile::tempdir().unwrap();
     publish(&ring, 1..50_001);
-    let resuming = || {
-        let mut command = stdout_of(&ring, &["--from", "resume"]);
-        command.arg("--state-dir").arg(directory.path().join("state"));
-        command
-    };
-    let mut command = resuming();
+    let mut command = keeping(&ring, directory.path(), &[]);
     let mut unread = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let now = directory.path().join("state/aw-stdout.now");
     let noted = || fs::read_to_string(&now).unwrap_or_default();
@@ -205,12 +207,7 @@ fn it_ends_though_nobody_takes_its_lines() {
     let number = |line: &str| line.split(' ').next().unwrap().parse::<usize>().unwrap();
     let taken = String::from_utf8(ended.stdout).unwrap();
     let whole = taken.lines().count() - usize::from(!taken.ends_with('\n'));
-    let rest = run({
-        let mut command = resuming();
-        command.arg("--once");
-        command
-    })
-    .ok();
+    let rest = run(keeping(&ring, directory.path(), &["--once"])).ok();
     let first = number(rest.stdout.lines().next().unwrap());
     assert!((whole + 2 - BATCH..whole + 2).contains(&first), "{whole}, then from {first} on");
     assert_eq!(rest.stdout.lines().count(), 50_001 - first);

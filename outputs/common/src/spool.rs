@@ -65,10 +65,7 @@ impl Spool {
         };
         match open() {
             Ok((database, waiting)) => Ok(Spool { path, database, waiting }),
-            Err(error) => Err(failed(format_args!(
-                "open {}: {error} (move it away; what it holds was not delivered)",
-                path.display()
-            ))),
+            Err(error) => Err(failure("open", &path, &error)),
         }
     }
 
@@ -82,14 +79,7 @@ impl Spool {
     }
 
     fn fault(&self, error: rusqlite::Error) -> Error {
-        let advice = match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => "(make room on its disk)",
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                "(move it away; what it holds was not delivered)"
-            }
-            _ => "(let this program's user write there, or choose another --state-dir)",
-        };
-        failed(format_args!("use {}: {error} {advice}", self.path.display()))
+        failure("use", &self.path, &error)
     }
 
     /// Whether there is nothing to hand over, not even a loss.
@@ -107,9 +97,7 @@ impl Spool {
         pieces: &[(&RingName, Piece)],
         accounts: &[(RingName, Account)],
     ) -> Result<bool, Error> {
-        if let Ok(disk) = statvfs(&self.path)
-            && disk.f_bavail * disk.f_frsize < RESERVE
-        {
+        if room(&self.path) < RESERVE {
             return Ok(false);
         }
         let mut events = 0;
@@ -301,6 +289,22 @@ fn piece(row: &Row) -> rusqlite::Result<Option<(RingName, Piece)>> {
     let name: String = row.get(1)?;
     let at = Position { generation, sequence };
     Ok(name.parse().ok().map(|name| (name, Piece { at, what })))
+}
+
+fn failure(what: &str, path: &Path, error: &rusqlite::Error) -> Error {
+    let advice = match error.sqlite_error_code() {
+        _ if is_full(error) || room(path) == 0 => "make room on its disk",
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "move it away; what it holds was not delivered"
+        }
+        _ => "let this program's user write there, or choose another --state-dir",
+    };
+    failed(format_args!("{what} {}: {error} ({advice})", path.display()))
+}
+
+/// Bytes free on the disk; many where nobody says.
+fn room(path: &Path) -> u64 {
+    statvfs(path).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// No room, by our bound or on the disk.

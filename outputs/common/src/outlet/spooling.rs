@@ -179,6 +179,9 @@ impl<S: Sink> Outlet<'_, S> {
             let Some(account) = account else { continue };
             book.account = Some(account);
             spool.forget_all_in(&book.ring, &account)?;
+            if spool.restarts(&book.ring)? {
+                continue; // all that is pending is behind it
+            }
             let restart =
                 |(of, piece): &(usize, Piece)| *of == index && piece.what == What::Restart;
             let old = self.pending.iter().position(restart).unwrap_or(self.pending.len());
