@@ -34,6 +34,7 @@ for purpose in "$@"; do
       need arping command_exists arping
       need chromium command_exists chromium
       need chromium-driver command_exists chromedriver
+      need faketime command_exists faketime
       need iproute2 command_exists ip
       need mariadb-client-core command_exists mariadb
       need mariadb-server-core test -x /usr/sbin/mariadbd -a -x /usr/bin/mariadb-install-db # no service, no /etc
