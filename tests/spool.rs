@@ -82,7 +82,7 @@ fn what_a_full_spool_cannot_hold_is_counted() {
     publish(&ring, 1..11);
     run(rows.command(&ring, &["--once"])).ok();
     let lock = rows.lock();
-    let output = rows.start(&ring, &["--spool-size", "1M", "-v"]);
+    let output = rows.start(&ring, &["--spool-size", "1M"]);
     let options = ["-q", "-L", "1024", "--max-rate", "15000"];
     run_with(reading_collector(&ring, &options), &numbered_capture(11..last + 1)).ok();
     output.stderr.wait_for("is full: what the rings overwrite from now on is lost");

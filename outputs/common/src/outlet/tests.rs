@@ -13,6 +13,8 @@ struct Fragile {
     open: Vec<u64>,
     stored: Option<Account>,
     keeps: bool,
+    /// It cannot open its files anew.
+    blocked: bool,
     /// What happens at each call: 0 = it fails, 1 = it does its work and fails, else it works.
     fate: Option<Random>,
 }
@@ -62,6 +64,14 @@ impl Sink for Fragile {
             sink.rows.append(&mut sink.open);
             sink.account = sink.stored.take().or(sink.account);
         })
+    }
+
+    fn reopen(&mut self) -> Result {
+        if self.blocked { Err(Fault::Down("blocked".into())) } else { Ok(()) }
+    }
+
+    fn close(&mut self) -> Result {
+        self.reopen()
     }
 
     fn ledger(&mut self) -> Option<&mut dyn Ledger> {
@@ -163,6 +173,28 @@ fn all_is_delivered(keeps: bool, seed: u64) {
         sink.rows.dedup();
         assert!(sink.rows == expected, "{:?}", sink.rows);
     }
+}
+
+/// Whatever a sink with a spool cannot do now, it may do later.
+#[test]
+fn what_is_down_is_no_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = Plan::default();
+    let mut sink = Fragile { blocked: true, ..Fragile::default() };
+    let (mut outlet, _) = open(&mut sink, &plan, directory.path());
+    outlet.take(0, piece(0)).unwrap();
+    outlet.reopen().unwrap();
+    outlet.take(0, piece(1)).unwrap();
+    assert!(matches!(outlet.way, Way::Spooling { .. }));
+    outlet.finish().unwrap();
+    outlet.close().unwrap();
+    drop(outlet);
+    let (mut outlet, next) = open(&mut sink, &plan, directory.path());
+    assert_eq!(next, 2);
+    outlet.work(true).unwrap();
+    assert_eq!(outlet.books[0].account.map(|account| account.delivered), Some(2));
+    drop(outlet);
+    assert_eq!(sink.rows, [0, 1]);
 }
 
 proptest! {
