@@ -27,9 +27,9 @@ pub use aw_service::{Access, Error, failed, parse, say, warn};
 pub use options::{From, RingOptions, SpoolOptions};
 pub use plan::Plan;
 
-/// How long an output that was told to end may wait for its destination. Who told it waits ten seconds,
-/// if that is a container's runtime, and kills it then.
-const GRACE: Duration = Duration::from_secs(8);
+/// How long an output that was told to end may wait for its destination: longer than any sink waits
+/// for something on purpose, and less than systemd, which kills it after 90 s.
+const GRACE: Duration = Duration::from_secs(15);
 
 /// An event with its place in the stream.
 #[derive(Clone, Copy, Debug)]
