@@ -36,6 +36,7 @@ for purpose in "$@"; do
       need chromium-driver command_exists chromedriver
       need git command_exists git
       need arpwatch test -x /usr/sbin/arpwatch
+      need faketime command_exists faketime
       need iproute2 command_exists ip
       need mariadb-client-core command_exists mariadb
       need mariadb-server-core test -x /usr/sbin/mariadbd -a -x /usr/bin/mariadb-install-db # no service, no /etc

@@ -157,6 +157,10 @@ impl Sink for Lines {
         Ok(())
     }
 
+    fn survives_kill(&self) -> bool {
+        true
+    }
+
     fn sync(&mut self) -> Result {
         match self.to.get_ref().sync_data() {
             Err(error) if error.kind() != ErrorKind::InvalidInput => Err(self.fault(error).into()),
