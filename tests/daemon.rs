@@ -90,7 +90,11 @@ fn in_the_background() {
     let file = directory.path().join("collector.pid");
     let collector = Daemon::start(daemon(&lan.here, &ring, &["-u", "root"]), &file);
     assert!(collector.is_running() && ring.path().exists());
-    assert_ne!(session(&collector.proc("stat")), session(Path::new("/proc/self/stat")), "a session of its own");
+    assert_ne!(
+        session(&collector.proc("stat")),
+        session(Path::new("/proc/self/stat")),
+        "a session of its own"
+    );
     for stream in ["0", "1", "2"] {
         let target = fs::read_link(collector.proc(&format!("fd/{stream}"))).unwrap();
         assert_eq!(target, Path::new("/dev/null"));

@@ -23,4 +23,5 @@ pub mod rows;
 pub mod rsyslog;
 pub mod sample;
 pub mod seeds;
+pub mod seen;
 pub mod tracker;

@@ -2,16 +2,11 @@
 //! protocol; each event exactly once.
 #![forbid(unsafe_code)]
 
-mod config;
-mod rows;
-mod schema;
-
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use aw_mysql::{Config, Prefix, Rows};
 use aw_output::{Plan, RingOptions, SpoolOptions, parse, run};
 use clap::Parser;
-
-use crate::{config::Config, rows::Rows, schema::Prefix};
 
 /// Keeps the events of the collector's rings in a MySQL or MariaDB database.
 // addrwatch_mysql's -p is the prefix, and its command lines go on working; the pid file keeps --pid.

@@ -7,10 +7,11 @@
 use std::{collections::HashMap, fmt::Write, net::IpAddr};
 
 use aw_output::{Account, Entry, Fault, Ledger, Result, Sink, failed, warn};
-use mysql::{Conn, DriverError, Error, Opts, prelude::Queryable};
+use mysql::{Conn, Error, Opts, prelude::Queryable};
 use shm_layout::{Kind, RingName, UnixTime};
 
 use crate::{
+    cause::cause,
     config::Config,
     schema::{NO_SUCH_TABLE, Prefix, Tables},
 };
@@ -32,6 +33,7 @@ const BEGIN: &str = "SET autocommit = 1, time_zone = '+00:00',
 const DUPLICATE: u16 = 1062;
 const DEADLOCK: u16 = 1213;
 
+/// The sink.
 pub struct Rows {
     options: Opts,
     server: String,
@@ -74,6 +76,7 @@ impl From<Error> for Failure {
 }
 
 impl Rows {
+    /// Connects later: what is wrong with the server may be better then.
     pub fn new(
         config: &Config,
         prefix: &Prefix,
@@ -86,8 +89,6 @@ impl Rows {
         if host.is_empty() || host.chars().count() > 255 {
             return Err(failed("the host's name must have 1 to 255 characters (--hostname)"));
         }
-        // Which of its features other programs of the workspace ask for is not ours to say.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Rows {
             options: config.options(BEGIN),
             server: config.server(),
@@ -322,42 +323,15 @@ fn closed(error: &Error) -> bool {
 }
 
 fn explain(error: &Error, database: &str) -> String {
-    let Error::MySqlError(error) = error else { return broken(error) };
-    let advice = match error.code {
+    let Error::MySqlError(server) = error else { return cause(error) };
+    let advice = match server.code {
         1045 | 1698 => " (user and password are in the section [addrwatch] of --config)".into(),
         1044 | 1142 => format!(" (GRANT ALL ON `{database}`.* TO the user)"),
         1049 => format!(" (CREATE DATABASE `{database}`)"),
         NO_SUCH_TABLE => " (rename it back)".into(),
         _ => String::new(),
     };
-    format!("{}{advice}", error.message)
-}
-
-/// A failure that is not the server's answer, in words.
-fn broken(error: &Error) -> String {
-    use std::{
-        error::Error as _,
-        io::ErrorKind::{TimedOut, WouldBlock},
-    };
-    let io: &std::io::Error = match error {
-        Error::IoError(error) => error,
-        Error::CodecError(codec) => match codec.source().and_then(|it| it.downcast_ref()) {
-            Some(error) => error,
-            None => return codec.to_string(),
-        },
-        Error::DriverError(DriverError::CouldNotConnect(Some((_, why, _)))) => {
-            // The operation is named already, and the system's number for it helps nobody.
-            return why.split(" (os error").next().unwrap_or_default().to_lowercase();
-        }
-        Error::DriverError(DriverError::ConnectTimeout) => return "it does not answer".into(),
-        Error::DriverError(error) => return error.to_string(),
-        Error::TlsError(error) => return format!("TLS: {error}"),
-        error => return error.to_string(),
-    };
-    match io.kind() {
-        TimedOut | WouldBlock => "it does not answer".into(),
-        _ => shm_layout::cause(io).to_string(),
-    }
+    cause(error) + &advice
 }
 
 /// As text in SQL.

@@ -33,19 +33,24 @@ const ORIGINS: [(u8, &str, &str); 7] = [
 ];
 
 /// Errors of servers, by number.
+/// Or view.
 pub const NO_SUCH_TABLE: u16 = 1146;
 const TABLE_EXISTS: u16 = 1050;
 const DENIED: u16 = 1142;
 
 /// The names of the tables, quoted.
 pub struct Tables {
+    /// A row for each event.
     pub log: String,
+    /// Names of origins.
     pub origin: String,
     view: String,
+    /// The accounts.
     pub position: String,
 }
 
 impl Tables {
+    /// With this before each name.
     pub fn new(Prefix(prefix): &Prefix) -> Tables {
         let name = |name| format!("`{prefix}{name}`");
         Tables {
@@ -78,6 +83,8 @@ impl Tables {
         Ok(true)
     }
 
+    /// Addrwatch's, and three indexes more. With the last one a server steps from pairing to pairing of an
+    /// address, however many sightings they have.
     fn create_log(&self) -> String {
         format!(
             "CREATE TABLE IF NOT EXISTS {} (
@@ -93,7 +100,8 @@ impl Tables {
                 KEY mac_address (mac_address),
                 KEY interface_vlan_tag (interface, vlan_tag),
                 KEY ip_address_tstamp (ip_address, tstamp),
-                KEY mac_address_tstamp (mac_address, tstamp)
+                KEY mac_address_tstamp (mac_address, tstamp),
+                KEY pairing (ip_address, mac_address, vlan_tag, interface, hostname, tstamp)
             ) ENGINE = InnoDB",
             self.log
         )
