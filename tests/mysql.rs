@@ -40,7 +40,8 @@ fn rows_as_addrwatch_has_them() {
     assert_eq!(
         server.sql(indexes),
         "interface\tinterface\ninterface_vlan_tag\tinterface,vlan_tag\nip_address_tstamp\tip_address,tstamp\n\
-         mac_address\tmac_address\nmac_address_tstamp\tmac_address,tstamp\nvlan_tag\tvlan_tag\n"
+         mac_address\tmac_address\nmac_address_tstamp\tmac_address,tstamp\n\
+         pairing\tip_address,mac_address,vlan_tag,interface,hostname,tstamp\nvlan_tag\tvlan_tag\n"
     );
     // With a prefix: tables of their own.
     run(server.command(&ring, &["--once", "-p", "site1_"])).ok();
