@@ -66,6 +66,16 @@ fn aw_mysql() {
         tstamp BETWEEN now() - INTERVAL 10 MINUTE AND now() FROM config_change";
     assert_eq!(server.sql(select), "here\tcore1\t7F000001\talice\t2\t1\t1\n");
     assert_eq!(server.sql("SELECT count(*) FROM log; SELECT delivered FROM position"), "0\n1\n");
+    let config = server.config("");
+    let mut query = program("aw-query", &["-c", config.to_str().unwrap()]);
+    query.args(["changes", "--since", "1d"]);
+    let answer = run(query).ok().stdout;
+    assert!(
+        answer.lines().count() == 2
+            && answer.contains("configuration +2 -1 by alice")
+            && answer.contains("127.0.0.1"),
+        "{answer}"
+    );
 }
 
 /// As a line, and field by field.

@@ -7,7 +7,8 @@ use aw_tests::feed::{Follower, numbered_capture, numbered_lines, publish, readin
 use aw_tests::mount::Mount;
 use aw_tests::rig::{program, run, run_with, skip, wait_until};
 use aw_tests::ring::Ring;
-use aw_tests::rows::{Account, Rows};
+use aw_tests::account::Account;
+use aw_tests::rows::Rows;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::thread::sleep;

@@ -4,6 +4,7 @@
 //! fail.
 #![forbid(unsafe_code)]
 
+pub mod account;
 pub mod bench;
 pub mod browser;
 pub mod cable;
@@ -28,5 +29,6 @@ pub mod rows;
 pub mod rsyslog;
 pub mod sample;
 pub mod seeds;
+pub mod seen;
 pub mod tracker;
 pub mod watching;

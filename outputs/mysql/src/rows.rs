@@ -6,11 +6,12 @@
 
 use std::{collections::HashMap, fmt::Write, net::IpAddr};
 
-use aw_output::{Account, Entry, Fault, Ledger, Result, Sink, failed, warn};
-use mysql::{Conn, DriverError, Error, Opts, prelude::Queryable};
+use aw_output::{Account, Entry, Fault, Ledger, Result, Sink, failed, host_of, this_host, warn};
+use mysql::{Conn, Error, FromRowError, Opts, prelude::Queryable};
 use shm_layout::{ConfigChange, Kind, RingName, UnixTime};
 
 use crate::{
+    cause::cause,
     config::Config,
     schema::{NO_SUCH_TABLE, Prefix, Tables},
 };
@@ -32,13 +33,17 @@ const BEGIN: &str = "SET autocommit = 1, time_zone = '+00:00',
 const DUPLICATE: u16 = 1062;
 const DEADLOCK: u16 = 1213;
 
+/// The sink.
 pub struct Rows {
     options: Opts,
     server: String,
     database: String,
     tables: Tables,
-    /// The host's name, quoted.
+    /// Whose accounts these are, quoted: a name that no other machine has.
     host: String,
+    /// What the rows say, quoted: the same if it was given, else what each ring says.
+    hosts: HashMap<RingName, String>,
+    given: bool,
     link: Option<Link>,
     /// Accounts as the database had them last.
     known: HashMap<RingName, Option<Account>>,
@@ -107,26 +112,25 @@ impl From<Error> for Failure {
 }
 
 impl Rows {
+    /// Connects later: what is wrong with the server may be better then.
     pub fn new(
         config: &Config,
         prefix: &Prefix,
         hostname: Option<String>,
     ) -> std::result::Result<Rows, aw_output::Error> {
-        let host = match hostname {
-            Some(name) => name,
-            None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        };
+        let given = hostname.is_some();
+        let host = hostname.unwrap_or_else(this_host);
         if host.is_empty() || host.chars().count() > 255 {
             return Err(failed("the host's name must have 1 to 255 characters (--hostname)"));
         }
-        // Which of its features other programs of the workspace ask for is not ours to say.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Rows {
             options: config.options(BEGIN),
             server: config.server(),
             database: config.database().into(),
             tables: Tables::new(prefix),
             host: quoted(&host),
+            hosts: HashMap::new(),
+            given,
             link: None,
             known: HashMap::new(),
             accounts: Vec::new(),
@@ -256,7 +260,11 @@ impl Sink for Rows {
         let event = &entry.event;
         let time: UnixTime = event.time;
         let seconds = time.seconds().clamp(*TIMES.start(), *TIMES.end());
-        let (host, interface, vlan) = (&self.host, quoted(event.interface.as_str()), event.vlan);
+        if !self.given && !self.hosts.contains_key(entry.ring) {
+            self.hosts.insert(entry.ring.clone(), quoted(&host_of(entry.ring)));
+        }
+        let host = self.hosts.get(entry.ring).unwrap_or(&self.host);
+        let (interface, vlan) = (quoted(event.interface.as_str()), event.vlan);
         let ip = match event.ip() {
             IpAddr::V4(ip) => hex(&ip.octets()),
             IpAddr::V6(ip) => hex(&ip.octets()),
@@ -311,7 +319,7 @@ impl Ledger for Rows {
     /// With a lock: a transaction of ours whose connection broke may still be going on, and this waits
     /// for its end.
     fn load(&mut self, ring: &RingName) -> Result<Option<Account>> {
-        type Row = (u64, u64, u64, u64, u64);
+        type Row = std::result::Result<(u64, u64, u64, u64, u64), FromRowError>;
         let select = format!(
             "SELECT generation, began, delivered, lost, skipped FROM {} WHERE {} FOR UPDATE",
             self.tables.position,
@@ -319,11 +327,19 @@ impl Ledger for Rows {
         );
         let load = |rows: &mut Rows| -> std::result::Result<Option<Row>, Failure> {
             let mut link = rows.link()?;
-            let row = link.to.query_first(&select)?;
+            let row = link.to.query_first_opt(&select)?;
             rows.link = Some(link);
             Ok(row)
         };
-        let row = load(self).map_err(|failure| self.fault(failure))?;
+        let row = load(self).map_err(|failure| self.fault(failure))?.transpose();
+        let row = row.map_err(|_| {
+            let Rows { database, tables, .. } = self;
+            Fault::Down(format!(
+                "read {} of {database}: its row for {} has other columns than ours",
+                tables.position,
+                ring.as_str()
+            ))
+        })?;
         let account = row.map(|(generation, began, delivered, lost, skipped)| Account {
             generation,
             began,
@@ -352,42 +368,15 @@ fn closed(error: &Error) -> bool {
 }
 
 fn explain(error: &Error, database: &str) -> String {
-    let Error::MySqlError(error) = error else { return broken(error) };
-    let advice = match error.code {
+    let Error::MySqlError(server) = error else { return cause(error) };
+    let advice = match server.code {
         1045 | 1698 => " (user and password are in the section [addrwatch] of --config)".into(),
         1044 | 1142 => format!(" (GRANT ALL ON `{database}`.* TO the user)"),
         1049 => format!(" (CREATE DATABASE `{database}`)"),
         NO_SUCH_TABLE => " (rename it back)".into(),
         _ => String::new(),
     };
-    format!("{}{advice}", error.message)
-}
-
-/// A failure that is not the server's answer, in words.
-fn broken(error: &Error) -> String {
-    use std::{
-        error::Error as _,
-        io::ErrorKind::{TimedOut, WouldBlock},
-    };
-    let io: &std::io::Error = match error {
-        Error::IoError(error) => error,
-        Error::CodecError(codec) => match codec.source().and_then(|it| it.downcast_ref()) {
-            Some(error) => error,
-            None => return codec.to_string(),
-        },
-        Error::DriverError(DriverError::CouldNotConnect(Some((_, why, _)))) => {
-            // The operation is named already, and the system's number for it helps nobody.
-            return why.split(" (os error").next().unwrap_or_default().to_lowercase();
-        }
-        Error::DriverError(DriverError::ConnectTimeout) => return "it does not answer".into(),
-        Error::DriverError(error) => return error.to_string(),
-        Error::TlsError(error) => return format!("TLS: {error}"),
-        error => return error.to_string(),
-    };
-    match io.kind() {
-        TimedOut | WouldBlock => "it does not answer".into(),
-        _ => shm_layout::cause(io).to_string(),
-    }
+    cause(error) + &advice
 }
 
 /// As text in SQL.

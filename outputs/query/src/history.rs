@@ -8,7 +8,7 @@ use shm_layout::{MacAddr, UnixTime};
 
 /// Where an address is unique, as far as one can tell from outside: what was heard on one interface
 /// and VLAN of one host, or by one router. The ring does not matter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
     pub host: String,
     pub interface: String,
