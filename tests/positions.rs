@@ -131,10 +131,14 @@ fn after_a_kill_it_goes_on_where_it_was() {
     run(resuming(&ring, directory.path(), &["--once"])).ok();
     for (first, end) in [(11, 31), (131, 151), (251, 271)] {
         let reader = Run::start(resuming(&ring, directory.path(), &[]));
+        let noted = |number: u32| {
+            let note = format!("\"next\":{number},");
+            let text = || fs::read_to_string(directory.path().join("state/aw-stdout.now"));
+            wait_until("a note", || text().is_ok_and(|text| text.contains(&note)));
+        };
+        noted(first - 1);
         fill(first..end);
-        let note = format!("\"next\":{}", end - 1);
-        let noted = || fs::read_to_string(directory.path().join("state/aw-stdout.now"));
-        wait_until("a note", || noted().is_ok_and(|text| text.contains(&note)));
+        noted(end - 1);
         reader.kill();
         fill(end..end + 100); // more than the ring holds
     }
