@@ -2,12 +2,12 @@
 //! destination is back; what there was no room for is counted and said.
 #![forbid(unsafe_code)]
 
+use aw_tests::account::Account;
 use aw_tests::collect::collect;
 use aw_tests::feed::{Follower, numbered_capture, numbered_lines, publish, reading_collector};
 use aw_tests::mount::Mount;
 use aw_tests::rig::{program, run, run_with, skip, wait_until};
 use aw_tests::ring::Ring;
-use aw_tests::account::Account;
 use aw_tests::rows::Rows;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
