@@ -4,6 +4,7 @@
 use aw_tests::collect::{collect, held};
 use aw_tests::feed::{numbered_capture, publish, reading_collector};
 use aw_tests::mariadb::{MariaDb, sorted};
+use aw_tests::receiver::{Receiver, line};
 use aw_tests::rig::{Run, program, run, run_with, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::sample;
@@ -50,6 +51,44 @@ fn rows_as_addrwatch_has_them() {
     let hosts = server
         .sql("SELECT DISTINCT hostname FROM site1_log UNION SELECT hostname FROM site1_position");
     assert_eq!(hosts, format!("{}\n", rustix::system::uname().nodename().to_str().unwrap()));
+}
+
+/// What a router reports has an origin of its own; rows name the collector's host, accounts this machine.
+#[test]
+fn reports_of_routers() {
+    let Some(server) = MariaDb::start(&[]) else { return };
+    let ring = Ring::new();
+    let receiver = Receiver::listening(&ring, &["--hostname", "gateway"]);
+    receiver.send("127.0.0.2", &[&line(1, "192.168.1.124", 2, "22:22:22:22:22:22", "vlan2")]);
+    wait_until("it is in the ring", || !held(&ring).is_empty());
+    run(server.command(&ring, &["--once"])).ok();
+    receiver.run.stop().ok();
+    assert_eq!(server.lines(), held(&ring));
+    let row = server.sql(
+        "SELECT hostname, interface, hex(mac_address), inet6_ntoa(ip_address), origin_id FROM log",
+    );
+    assert_eq!(row, "gateway\tvlan2\t222222222222\t192.168.1.124\t6\n");
+    assert!(held(&ring).ends_with(" vlan2 0 22:22:22:22:22:22 192.168.1.124 MACUPD\n"));
+    let machine = format!("{}\n", rustix::system::uname().nodename().to_str().unwrap());
+    assert_eq!(server.sql("SELECT hostname FROM position"), machine);
+}
+
+/// Numbers that nobody would expect in the tables beside the log are said or passed over, and end nothing.
+#[test]
+fn odd_rows_of_others() {
+    let Some(server) = MariaDb::start(&[]) else { return };
+    let ring = Ring::new();
+    publish(&ring, 1..6);
+    server.sql("CREATE TABLE origin (id INT NULL, name VARCHAR(16), description VARCHAR(255)); INSERT INTO origin VALUES (-1, 'MINE', ''), (2147483647, 'MINE', ''), (NULL, NULL, NULL)");
+    run(server.command(&ring, &["--once"])).ok();
+    server.assert_numbers(1..6);
+    assert_eq!(server.sql("SELECT count(*) FROM origin"), "10\n");
+    publish(&ring, 6..11);
+    server.sql("ALTER TABLE position MODIFY generation VARCHAR(30) NULL; UPDATE position SET generation = NULL");
+    let once = run(server.command(&ring, &["--once"]));
+    assert_eq!(once.status.code(), Some(1), "{once:#?}");
+    assert!(once.stderr.contains("has other columns than ours"), "{once:#?}");
+    server.assert_numbers(1..6);
 }
 
 /// Tables of addrwatch 1.0, and views upon them, are used as they are.

@@ -2,11 +2,12 @@
 //! could not get is in their account.
 #![forbid(unsafe_code)]
 
+use aw_tests::account::Account;
 use aw_tests::collect::{collect, json, stdout_of};
 use aw_tests::feed::{number_of, numbered_capture, numbered_lines, publish, reading_collector};
 use aw_tests::rig::{Run, program, run, run_with, wait_until};
 use aw_tests::ring::Ring;
-use aw_tests::rows::{Account, Rows};
+use aw_tests::rows::Rows;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;

@@ -2,12 +2,12 @@
 //! while nothing comes; and old rows forgotten.
 #![forbid(unsafe_code)]
 
+use aw_tests::account::Account;
 use aw_tests::collect::{collect, held};
 use aw_tests::feed::{numbered_capture, publish};
 use aw_tests::history::{History, Row, addrwatch_database};
 use aw_tests::rig::{program, run, wait_until};
 use aw_tests::ring::Ring;
-use aw_tests::rows::Account;
 use aw_tests::sample;
 use rusqlite::Connection;
 use std::fs;
@@ -161,6 +161,36 @@ fn an_old_database_is_carried_on() {
     assert_eq!(history.value::<i64>(left), Some(0));
     let again = run(history.command(&ring, &["--once"])).ok();
     assert!(!again.stderr.contains("carr"), "{}", again.stderr);
+}
+
+/// The name is changed in the midst of it, and once more: no row is left behind, and every name still shows them all.
+#[test]
+fn another_name_while_rows_are_carried_over() {
+    const OLD: u32 = 200_000;
+    let (ring, history) = (Ring::new(), History::new());
+    addrwatch_database(history.database(), (0..OLD).map(old));
+    let all = |name: &str| history.value::<i64>(&format!("SELECT count(*) FROM {name}"));
+    let left = || all("addrwatch_old").unwrap_or(0);
+    let output = history.start(&ring, &[]);
+    wait_until("some are carried over", || (1..i64::from(OLD)).contains(&left()));
+    output.kill();
+    let output = history.start(&ring, &["--table", "a1"]);
+    wait_until("the other name is there", || all("a1").is_some());
+    output.kill();
+    assert!(left() > 0, "too fast for this test");
+    for name in ["addrwatch", "a1"] {
+        assert_eq!(all(name), Some(OLD.into()), "{name}");
+    }
+    // Another one of addrwatch's tables, in the same file: it is carried over as well.
+    let more = "CREATE TABLE a AS SELECT * FROM addrwatch LIMIT 30";
+    history.open().unwrap().execute_batch(more).unwrap();
+    publish(&ring, 1..6);
+    run(history.command(&ring, &["--once", "--table", "a"])).ok();
+    for name in ["addrwatch", "a1", "a"] {
+        assert_eq!(all(name), Some(i64::from(OLD) + 35), "{name}");
+    }
+    let left = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name LIKE '%old'";
+    assert_eq!(history.value::<i64>(left), Some(0));
 }
 
 /// A row that is not addrwatch's way is not lost either: it stays, and is said.

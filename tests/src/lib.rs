@@ -4,6 +4,7 @@
 //! fail.
 #![forbid(unsafe_code)]
 
+pub mod account;
 pub mod bench;
 pub mod browser;
 pub mod capture_file;

@@ -36,6 +36,7 @@ impl MariaDb {
             "--auth-root-authentication-method=socket",
         ]);
         install.arg(format!("--datadir={}", directory.path().join("data").display())).args(SMALL);
+        install.arg(format!("--tmpdir={}", directory.path().display()));
         run(install).ok();
         let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = free.local_addr().expect("an address").port();
@@ -58,6 +59,8 @@ impl MariaDb {
         command.arg("--no-defaults").arg(format!("--datadir={}", self.path("data").display()));
         command.arg(format!("--socket={}", self.path("socket").display()));
         command.arg(format!("--pid-file={}", self.path("data/pid").display()));
+        // Of its own: files in /tmp have the process's number in their names, which a server in another namespace has too.
+        command.arg(format!("--tmpdir={}", self.directory.path().display()));
         command.args([
             "--bind-address=127.0.0.1",
             "--skip-name-resolve",

@@ -9,6 +9,7 @@
 mod account;
 mod follow;
 mod health;
+mod host;
 mod options;
 mod outlet;
 mod plan;
@@ -23,6 +24,7 @@ use shm_layout::{Event, Position, RingName};
 
 pub use account::Account;
 pub use aw_service::{Access, Error, failed, parse, say, warn};
+pub use host::{host_of, this_host};
 pub use options::{From, RingOptions, SpoolOptions};
 pub use plan::Plan;
 

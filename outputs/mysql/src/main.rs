@@ -27,7 +27,7 @@ struct Options {
     #[arg(short, long, value_name = "PREFIX", default_value = "")]
     prefix: Prefix,
 
-    /// Store NAME as the host's name; every host that shares the tables needs another [default: this machine's]
+    /// Store NAME as the host's name, in rows and accounts; every machine that shares the tables needs another [default: in rows the collector's, in accounts this machine's]
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
 

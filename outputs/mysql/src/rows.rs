@@ -6,8 +6,8 @@
 
 use std::{collections::HashMap, fmt::Write, net::IpAddr};
 
-use aw_output::{Account, Entry, Fault, Ledger, Result, Sink, failed, warn};
-use mysql::{Conn, Error, Opts, prelude::Queryable};
+use aw_output::{Account, Entry, Fault, Ledger, Result, Sink, failed, host_of, this_host, warn};
+use mysql::{Conn, Error, FromRowError, Opts, prelude::Queryable};
 use shm_layout::{Kind, RingName, UnixTime};
 
 use crate::{
@@ -39,8 +39,11 @@ pub struct Rows {
     server: String,
     database: String,
     tables: Tables,
-    /// The host's name, quoted.
+    /// Whose accounts these are, quoted: a name that no other machine has.
     host: String,
+    /// What the rows say, quoted: the same if it was given, else what each ring says.
+    hosts: HashMap<RingName, String>,
+    given: bool,
     link: Option<Link>,
     /// Accounts as the database had them last.
     known: HashMap<RingName, Option<Account>>,
@@ -82,10 +85,8 @@ impl Rows {
         prefix: &Prefix,
         hostname: Option<String>,
     ) -> std::result::Result<Rows, aw_output::Error> {
-        let host = match hostname {
-            Some(name) => name,
-            None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        };
+        let given = hostname.is_some();
+        let host = hostname.unwrap_or_else(this_host);
         if host.is_empty() || host.chars().count() > 255 {
             return Err(failed("the host's name must have 1 to 255 characters (--hostname)"));
         }
@@ -95,6 +96,8 @@ impl Rows {
             database: config.database().into(),
             tables: Tables::new(prefix),
             host: quoted(&host),
+            hosts: HashMap::new(),
+            given,
             link: None,
             known: HashMap::new(),
             accounts: Vec::new(),
@@ -230,7 +233,11 @@ impl Sink for Rows {
         let event = &entry.event;
         let time: UnixTime = event.time;
         let seconds = time.seconds().clamp(*TIMES.start(), *TIMES.end());
-        let (host, interface, vlan) = (&self.host, quoted(event.interface.as_str()), event.vlan);
+        if !self.given && !self.hosts.contains_key(entry.ring) {
+            self.hosts.insert(entry.ring.clone(), quoted(&host_of(entry.ring)));
+        }
+        let host = self.hosts.get(entry.ring).unwrap_or(&self.host);
+        let (interface, vlan) = (quoted(event.interface.as_str()), event.vlan);
         let origin = match event.kind {
             Kind::Pairing(origin) => origin as u8,
             Kind::MacUpd => 6,
@@ -282,7 +289,7 @@ impl Ledger for Rows {
     /// With a lock: a transaction of ours whose connection broke may still be going on, and this waits
     /// for its end.
     fn load(&mut self, ring: &RingName) -> Result<Option<Account>> {
-        type Row = (u64, u64, u64, u64, u64);
+        type Row = std::result::Result<(u64, u64, u64, u64, u64), FromRowError>;
         let select = format!(
             "SELECT generation, began, delivered, lost, skipped FROM {} WHERE {} FOR UPDATE",
             self.tables.position,
@@ -290,11 +297,19 @@ impl Ledger for Rows {
         );
         let load = |rows: &mut Rows| -> std::result::Result<Option<Row>, Failure> {
             let mut link = rows.link()?;
-            let row = link.to.query_first(&select)?;
+            let row = link.to.query_first_opt(&select)?;
             rows.link = Some(link);
             Ok(row)
         };
-        let row = load(self).map_err(|failure| self.fault(failure))?;
+        let row = load(self).map_err(|failure| self.fault(failure))?.transpose();
+        let row = row.map_err(|_| {
+            let Rows { database, tables, .. } = self;
+            Fault::Down(format!(
+                "read {} of {database}: its row for {} has other columns than ours",
+                tables.position,
+                ring.as_str()
+            ))
+        })?;
         let account = row.map(|(generation, began, delivered, lost, skipped)| Account {
             generation,
             began,

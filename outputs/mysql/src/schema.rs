@@ -148,8 +148,12 @@ impl Tables {
 
     /// An origin without a name would hide its rows from the view.
     fn fill_origin(&self, to: &mut Conn) -> Result<(), Error> {
-        let known: Vec<u32> = to.query(format!("SELECT id FROM {}", self.origin))?;
-        for (id, name, description) in ORIGINS.iter().filter(|it| !known.contains(&it.0.into())) {
+        // As text: others may have added origins of any number.
+        let known: Vec<String> =
+            to.query(format!("SELECT concat(id) FROM {} WHERE id IS NOT NULL", self.origin))?;
+        for (id, name, description) in
+            ORIGINS.iter().filter(|it| !known.contains(&it.0.to_string()))
+        {
             let origin = &self.origin;
             to.query_drop(format!(
                 "INSERT IGNORE INTO {origin} VALUES ({id}, '{name}', '{description}')"

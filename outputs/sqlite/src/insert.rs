@@ -5,9 +5,9 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use aw_output::Entry;
+use aw_output::{Entry, host_of};
 use rusqlite::{Connection, OptionalExtension, params};
-use shm_layout::{Event, InterfaceName, Kind, MacAddr, Reader, RingName, Start, VlanId};
+use shm_layout::{Event, InterfaceName, Kind, MacAddr, RingName, VlanId};
 
 /// The origin of a router's report, after addrwatch's own.
 const MACUPD: u8 = 6;
@@ -159,20 +159,4 @@ fn pairing(database: &Connection, sighting: &Sighting, text: &str) -> rusqlite::
 
 fn mac_number(mac: MacAddr) -> i64 {
     mac.octets().iter().fold(0, |number, byte| number << 8 | i64::from(*byte))
-}
-
-/// The collector's host, as its ring has it; this machine, if the ring has gone meanwhile. Who may
-/// write the ring was asked by whoever read the event.
-fn host_of(ring: &RingName) -> String {
-    use std::os::unix::fs::MetadataExt;
-    let owner = std::fs::metadata(ring.path()).map(|file| file.uid());
-    let owners: Vec<u32> = owner.into_iter().collect();
-    match Reader::attach_to(ring, &owners, Start::Now) {
-        Ok(reader) => reader.host(),
-        Err(_) => this_host(),
-    }
-}
-
-pub fn this_host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -82,7 +82,7 @@ impl Store {
         database.set_prepared_statement_cache_capacity(32);
         database.execute_batch(schema::SESSION)?;
         schema::prepare(&mut database, table)?;
-        let import = Import::find(&database, table)?;
+        let import = Import::find(&database, "")?;
         let file = place_of(path).unwrap_or_default();
         Ok(Open { database, file, insert: Insert::default(), import })
     }
@@ -145,12 +145,13 @@ impl Store {
             return Ok(false);
         }
         let mut retention = std::mem::take(&mut self.retention);
-        let table = self.settings.table.clone();
         let done = self.with(|open| {
             if let Some(mut import) = open.import.take() {
-                if import.step(&open.database, &mut open.insert, &table, rows)? {
-                    open.import = Some(import);
-                }
+                open.import = if import.step(&open.database, &mut open.insert, rows)? {
+                    Some(import)
+                } else {
+                    Import::find(&open.database, import.old())?
+                };
                 return Ok(open.import.is_some() || due.is_some());
             }
             let Some(before) = due else { return Ok(false) };
