@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::HashMap, net::IpAddr};
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
-    history::{History, Network, Pairing, Range, Result},
+    history::{Around, History, Network, Pairing, Range, Result},
     spans::{Span, Spans},
     table::{Table, Value},
     who::{Holder, How, who},
@@ -157,10 +157,8 @@ pub fn changes(history: &mut dyn History, range: Range) -> Result<Table> {
     for ip in history.addresses(None, range)? {
         let just_before = UnixTime::from_nanos(range.from.as_nanos().saturating_sub(1));
         let around = history.around(ip, just_before)?;
-        // Most addresses have one MAC, and had it before: there is no need to look at each sighting.
-        if let [one] = &around[..]
-            && one.before.is_some()
-        {
+        // Most addresses have the MAC that they had before: there is no need to look at each sighting.
+        if around.iter().all(|one| goes_on(one, &around, range)) {
             continue;
         }
         let mut seen = Spans::default();
@@ -194,6 +192,17 @@ pub fn changes(history: &mut dyn History, range: Range) -> Result<Table> {
     });
     let columns = columns(&["time", "address", "change", "mac", "before", "before_last_seen"]);
     Ok(Table { rows: rows.collect(), columns })
+}
+
+/// Whether this MAC was not seen in this time, or it alone was and it was the last one before.
+fn goes_on(one: &Around, all: &[Around], range: Range) -> bool {
+    let seen = |around: &Around| around.after.is_some_and(|after| after < range.to);
+    let yields = |other: &Around| {
+        other.network != one.network
+            || other.mac == one.mac
+            || !seen(other) && other.before < one.before
+    };
+    !seen(one) || one.before.is_some() && all.iter().all(yields)
 }
 
 /// Every MAC: its addresses, the newest first, and when it was seen.
