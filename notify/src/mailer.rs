@@ -80,8 +80,7 @@ pub struct Mailer {
 impl Mailer {
     /// Takes a message: once this returns, it is on disk and will be sent.
     pub fn send(&self, subject: &str, text: &str) -> Result<(), String> {
-        let message =
-            self.courier.write(&Mail { subject, text, id: None, comment: None })?;
+        let message = self.courier.write(&Mail { subject, text, id: None, comment: None })?;
         self.spool.put(&message).map_err(|error| format!("spool a mail: {error}"))?;
         match self.wake.try_send(()) {
             Ok(()) | Err(TrySendError::Full(())) => Ok(()), // full: it will look anyway

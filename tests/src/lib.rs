@@ -4,6 +4,7 @@
 //! fail.
 #![forbid(unsafe_code)]
 
+pub mod authority;
 pub mod bench;
 pub mod browser;
 pub mod capture_file;
@@ -27,3 +28,4 @@ pub mod sample;
 pub mod seeds;
 pub mod tracker;
 pub mod watching;
+pub mod web_sink;

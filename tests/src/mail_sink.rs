@@ -6,25 +6,46 @@ use std::path::PathBuf;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// Writes each message to a file of its own, and answers as it is told to by a file `mood`.
+/// Writes each message to a file of its own, and answers as it is told to by a file `mood`: so, `slow`ly, or by dying once
+/// it has the message. With TLS it wants a user and a password as well.
 const SERVER: &str = "\
-import sys, os, time, asyncio
+import sys, os, time, ssl, asyncio
 from aiosmtpd.controller import Controller
-port, directory = int(sys.argv[1]), sys.argv[2]
+from aiosmtpd.smtp import AuthResult
+port, directory, tls, pem = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 class Keep:
     count = 0
     async def handle_DATA(self, server, session, envelope):
         mood = os.path.join(directory, 'mood')
         if os.path.exists(mood):
-            return open(mood).read()
+            mood = open(mood).read()
+            if mood == 'slow':
+                await asyncio.sleep(100000)
+            if mood == 'die':
+                os._exit(1)
+            return mood
         Keep.count += 1
         name = os.path.join(directory, '%08d' % Keep.count)
         head = 'FROM %s TO %s\\n' % (envelope.mail_from, ','.join(envelope.rcpt_tos))
+        if session.ssl or tls == 'tls':
+            head += 'AS %s\\n' % (session.login_data or b'nobody').decode()
         with open(name + '.new', 'wb') as f:
             f.write(head.encode() + envelope.content)
         os.rename(name + '.new', name + '.eml')
         return '250 kept'
-Controller(Keep(), hostname='127.0.0.1', port=port).start()
+class Login:
+    def __call__(self, server, session, envelope, mechanism, data):
+        good = (data.login, data.password) == (b'watch', b's3cret')
+        session.login_data = data.login
+        return AuthResult(success=good, handled=False)
+options = {}
+if tls:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    options = {'tls': {'ssl_context': context, 'auth_require_tls': False},
+               'starttls': {'tls_context': context, 'require_starttls': True}}[tls]
+    options |= {'authenticator': Login(), 'auth_required': True}
+Controller(Keep(), hostname='127.0.0.1', port=port, **options).start()
 print('listening', flush=True)
 time.sleep(100000)
 ";
@@ -34,6 +55,8 @@ pub struct MailSink {
     /// Where it listens.
     pub port: u16,
     directory: TempDir,
+    /// `starttls` or `tls`, and the file with certificate and key.
+    tls: Option<(&'static str, PathBuf)>,
     run: Option<Run>,
 }
 
@@ -46,11 +69,20 @@ impl Default for MailSink {
 impl MailSink {
     /// A server on a port of its own.
     pub fn start() -> MailSink {
+        Self::start_with(None)
+    }
+
+    /// The same with `starttls` or `tls`, for the user `watch` with the password `s3cret` only.
+    pub fn start_protected(tls: &'static str, pem: PathBuf) -> MailSink {
+        Self::start_with(Some((tls, pem)))
+    }
+
+    fn start_with(tls: Option<(&'static str, PathBuf)>) -> MailSink {
         let free = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let port = free.local_addr().expect("an address").port();
         drop(free);
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut sink = MailSink { port, directory, run: None };
+        let mut sink = MailSink { port, directory, tls, run: None };
         sink.up();
         sink
     }
@@ -59,6 +91,10 @@ impl MailSink {
     pub fn up(&mut self) {
         let mut command = Command::new("/usr/bin/python3");
         command.args(["-c", SERVER]).arg(self.port.to_string()).arg(self.directory.path());
+        match &self.tls {
+            Some((tls, pem)) => command.arg(tls).arg(pem),
+            None => command.args(["", ""]),
+        };
         let run = Run::start(command);
         run.stdout.wait_for("listening");
         self.run = Some(run);

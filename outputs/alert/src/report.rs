@@ -132,7 +132,12 @@ impl Report {
     pub fn message(&self, zone: &TimeZone) -> Message {
         let who = self.name.as_ref().unwrap_or(&self.ip);
         let subject = format!("{} ({who}) {}", self.kind.words(), self.network);
-        Message { subject, text: self.letter(zone), fields: self.fields(zone) }
+        Message { subject, text: self.letter(zone, false), fields: self.fields(zone) }
+    }
+
+    /// The same, and no line more or less than arpwatch's letter has.
+    pub fn arpwatch_message(&self, zone: &TimeZone) -> Message {
+        Message { text: self.letter(zone, true), ..self.message(zone) }
     }
 
     /// The keys of macupd_tracker's alerter among them.
@@ -147,20 +152,27 @@ impl Report {
         })
     }
 
-    /// The text of arpwatch's mail: keys to the right of 20 columns. Names of makers are not known here.
-    fn letter(&self, zone: &TimeZone) -> String {
+    /// The text of arpwatch's mail: keys to the right of 20 columns. Names of makers are not known here, which arpwatch
+    /// says where it has no ethercodes.dat.
+    fn letter(&self, zone: &TimeZone, arpwatch: bool) -> String {
         let date = |time| zoned(time, zone).strftime("%A, %B %-d, %Y %-H:%M:%S %z").to_string();
         let previous = self.previous.filter(|_| self.kind != Kind::NewStation);
+        let mac = Some(self.mac.clone()).filter(|mac| !mac.is_empty());
+        let vendor = |mac: &Option<String>| {
+            mac.as_ref().filter(|_| arpwatch).map(|_| "<unknown>".to_owned())
+        };
         let lines = [
             ("hostname", Some(self.name.clone().unwrap_or_else(|| "<unknown>".into()))),
             ("ip address", Some(self.ip.clone())),
             ("interface", Some(self.network.clone())),
-            ("ethernet address", Some(self.mac.clone()).filter(|mac| !mac.is_empty())),
+            ("ethernet address", mac.clone()),
+            ("ethernet vendor", vendor(&mac)),
             ("old ethernet address", self.old_mac.clone()),
+            ("old ethernet vendor", vendor(&self.old_mac)),
             ("timestamp", Some(date(self.time))),
             ("previous timestamp", previous.map(date)),
             ("delta", previous.map(|previous| delta(self.time - previous))),
-            ("note", self.note.clone()),
+            ("note", self.note.clone().filter(|_| !arpwatch)),
         ];
         let lines = lines.into_iter().filter_map(|(key, value)| Some((key, value?)));
         lines.map(|(key, value)| format!("{key:>20}: {value}\n")).collect()
@@ -219,6 +231,11 @@ old ethernet address: 00:08:e1:01:02:0b
                delta: 1 second
 ";
         assert_eq!(text, expected);
+        let theirs = flip.arpwatch_message(&TimeZone::UTC);
+        let expected = expected
+            .replace("01:02:0a\n", "01:02:0a\n     ethernet vendor: <unknown>\n")
+            .replace("01:02:0b\n", "01:02:0b\n old ethernet vendor: <unknown>\n");
+        assert_eq!((theirs.subject, theirs.text), (subject, expected));
         assert_eq!((&fields["kind"], &fields["date"]), (&"flip_flop".into(), &"20231114".into()));
     }
 
