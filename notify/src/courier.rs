@@ -82,6 +82,8 @@ impl Courier {
     }
 
     pub(crate) fn send_written(&self, message: &[u8]) -> Result<(), Failure> {
+        // lettre ends the last line once more: no empty line behind the text.
+        let message = message.strip_suffix(b"\r\n").unwrap_or(message);
         match self.transport.send_raw(&self.envelope, message) {
             Ok(_) => Ok(()),
             Err(error) if is_about_this_message(&error) => Err(Failure::Refused(told(&error))),

@@ -14,7 +14,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 port, directory, tls, pem = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 class Keep:
-    count = 0
+    count = len(os.listdir(directory))
     async def handle_DATA(self, server, session, envelope):
         mood = os.path.join(directory, 'mood')
         if os.path.exists(mood):
@@ -28,7 +28,7 @@ class Keep:
         name = os.path.join(directory, '%08d' % Keep.count)
         head = 'FROM %s TO %s\\n' % (envelope.mail_from, ','.join(envelope.rcpt_tos))
         if session.ssl or tls == 'tls':
-            head += 'AS %s\\n' % (session.login_data or b'nobody').decode()
+            head += 'AS %s\\n' % session.auth_data.login.decode()
         with open(name + '.new', 'wb') as f:
             f.write(head.encode() + envelope.content)
         os.rename(name + '.new', name + '.eml')
@@ -36,8 +36,7 @@ class Keep:
 class Login:
     def __call__(self, server, session, envelope, mechanism, data):
         good = (data.login, data.password) == (b'watch', b's3cret')
-        session.login_data = data.login
-        return AuthResult(success=good, handled=False)
+        return AuthResult(success=good, handled=False, auth_data=data)
 options = {}
 if tls:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

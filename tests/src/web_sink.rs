@@ -14,7 +14,7 @@ const SERVER: &str = "\
 import sys, os, time, json, ssl, http.server
 port, directory, pem = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 class Keep(http.server.BaseHTTPRequestHandler):
-    count = 0
+    count = len(os.listdir(directory))
     def log_message(self, *arguments): pass
     def do_POST(self):
         try: mood = open(os.path.join(directory, 'mood')).read()
