@@ -269,6 +269,88 @@ fn what_is_odd_about_frames_is_told_as_arpwatch_does() {
     assert_eq!((&mismatch["mac"], &mismatch["old_mac"]), (&text(b).into(), &text(a).into()));
 }
 
+/// What other programs knew is not told as new, has its names and makers, and is printed in each shape.
+#[test]
+fn moving_in_and_out() {
+    let alert = Alert::new();
+    let file = |name: &str| alert.path(name).display().to_string();
+    let database = |name: &str, statements: &str| {
+        rusqlite::Connection::open(alert.path(name)).unwrap().execute_batch(statements).unwrap();
+        file(name)
+    };
+    let (a, b, c, d) = (text(device(1)), text(device(2)), text(device(3)), text(device(4)));
+    let addrwatch = database(
+        "addrwatch.db",
+        &format!(
+            "CREATE TABLE addrwatch (timestamp UNSIGNED BIG INT, interface VARCHAR(16), vlan_tag UNSIGNED INT,
+                mac_address VARCHAR(17), ip_address VARCHAR(42), origin TINYINT);
+             INSERT INTO addrwatch VALUES (900, 'pcap', 0, '{a}', '10.0.0.1', 0), (905, 'pcap', 0, '{a}', '10.0.0.1', 1),
+                (906, 'pcap', 7, '{a}', 'fe80::1', 4), (1, 'pcap', 0, 'rubbish', '10.0.0.1', 0)"
+        ),
+    );
+    let hostwatch = database(
+        "hostwatch.db",
+        &format!(
+            "CREATE TABLE hosts (id integer primary key, interface_name text, ip_address text, protocol text,
+                ether_address text, real_ether_address text, first_seen timestamp, last_seen timestamp,
+                prev_ether_address text, prev_real_ether_address text, prev_last_seen timestamp,
+                update_interval_sec integer);
+             INSERT INTO hosts VALUES (1, 'pcap', '10.0.0.2', 'arp', '{b}', '{b}', '1970-01-01 00:00:10',
+                '1970-01-01 00:15:10', '{c}', '', '1970-01-01 00:05:00', -1)"
+        ),
+    );
+    let conf = save(
+        alert.directory.path(),
+        "macupd_tracker.conf",
+        format!("PORT=1\n[MACLIST]\n{d}|the, NAS\n").as_bytes(),
+    );
+    let codes = save(alert.directory.path(), "ethercodes.dat", b"0:8:e1\tMaker  One\n");
+    let told = run(alert.command(&["import", &addrwatch, &hostwatch, &conf, &codes])).ok();
+    for line in [
+        format!("{addrwatch}: 2 pairings learned"),
+        format!("{hostwatch}: 2 pairings learned"),
+        format!("{conf}: 1 names learned"),
+        format!("{codes}: 1 makers learned"),
+    ] {
+        assert!(told.stdout.lines().any(|told| told == line), "{told:?}");
+    }
+    assert!(told.stderr.contains("addrwatch.db: 1 lines say nothing"), "{told:?}");
+    let exported = |shape: &[&str]| run(alert.command(&[&["export"], shape].concat())).ok().stdout;
+    let dat = format!("{a}\t10.0.0.1\t905\n{b}\t10.0.0.2\t910\n{c}\t10.0.0.2\t300\n");
+    assert_eq!(exported(&[]), dat);
+    let csv = format!(
+        "network,ip,mac,last,current,name\r\npcap,10.0.0.1,{a},905,true,\r\npcap,10.0.0.2,{b},910,true,\r\n\
+         pcap,10.0.0.2,{c},300,false,\r\npcap.7,fe80::1,{a},906,true,\r\n"
+    );
+    assert_eq!(exported(&["csv"]), csv);
+    let lines: Vec<_> = exported(&["json"]).lines().map(json).collect();
+    assert_eq!(
+        (lines.len(), &lines[3]["ip"], &lines[3]["network"]),
+        (4, &"fe80::1".into(), &"pcap.7".into())
+    );
+    // A known pairing, the one before it, a device with a name and one that nobody knows.
+    let claims = [(1, 1), (3, 2), (4, 4), (5, 5)];
+    let claims = claims.map(|(mac, ip)| (100_000, device(mac), Ipv4Addr::new(10, 0, 0, ip)));
+    alert.publish(&capture(&claims), &[]);
+    alert.once(&["--exec", &alert.teller()]);
+    let reports = alert.told();
+    let told = reports.iter().map(|told| {
+        let text = |key: &str| told[key].as_str().unwrap_or("-").to_owned();
+        [text("kind"), text("mac"), text("name"), text("vendor"), text("old_vendor")].join(" ")
+    });
+    let told: Vec<_> = told.collect();
+    let expected = [
+        format!("unknown_device {a} - Maker One -"),
+        format!("unknown_device {c} - Maker One -"),
+        format!("flip_flop {c} - Maker One Maker One"),
+        format!("new_device {d} the, NAS Maker One -"),
+        format!("new_device {} - Maker One -", text(device(5))),
+        format!("unknown_device {} - Maker One -", text(device(5))),
+    ];
+    assert_eq!(told, expected);
+    assert!(exported(&["csv"]).contains(&format!("10.0.0.4,{d},100000,true,\"the, NAS\"\r\n")));
+}
+
 /// An address of no local network: of the blocks that are named, and of the interface's own.
 #[test]
 fn bogons() {

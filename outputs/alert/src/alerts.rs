@@ -14,6 +14,7 @@ use shm_layout::{RingName, UnixTime};
 
 use crate::{
     config::Config,
+    device::parse_mac,
     gate::{Gate, Limit},
     hours::Outside,
     report::{Message, Report},
@@ -78,7 +79,7 @@ impl Lane {
 impl Alerts {
     pub fn new(
         config: Config,
-        rules: Rules,
+        mut rules: Rules,
         mut store: Store,
         speaker: Option<Speaker>,
     ) -> Result<Alerts> {
@@ -87,6 +88,10 @@ impl Alerts {
             let gate = store.gate(&channel.name)?;
             lanes.push(Lane::new(gate));
         }
+        // What was imported, unless the configuration says otherwise.
+        let mut names = store.names()?;
+        names.append(&mut rules.known);
+        rules.known = names;
         let learns_until = store.note("learns until")?;
         store.commit()?;
         Ok(Alerts {
@@ -109,6 +114,12 @@ impl Alerts {
         if self.config.mutes(report) {
             return Ok(());
         }
+        let mut vendor = |mac: &str| match parse_mac(mac) {
+            Some(mac) => self.store.vendor(mac),
+            None => Ok(None),
+        };
+        let old_vendor = report.old_mac.as_deref().map_or(Ok(None), &mut vendor)?;
+        let report = &Report { vendor: vendor(&report.mac)?, old_vendor, ..report.clone() };
         if self.print && self.is_printed(report) {
             self.lines.push(match self.rules.dialect {
                 Dialect::Arpwatch => report.to_string(),

@@ -1,6 +1,6 @@
 //! `arp.dat`, arpwatch's memory: `mac TAB ip TAB time [TAB host name [TAB interface]]`, of all its dialects.
 
-use std::{fmt::Write, net::Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use shm_layout::MacAddr;
 
@@ -52,12 +52,12 @@ pub fn merge(claims: &mut Vec<Claim>, new: Claim) {
 }
 
 /// Debian's five columns, or the four of others.
-pub fn write(to: &mut String, mac: MacAddr, ip: Ipv4Addr, time: i64, interface: Option<&str>) {
+pub fn line(mac: MacAddr, ip: Ipv4Addr, time: i64, interface: Option<&str>) -> String {
     let time = time.clamp(0, u32::MAX.into());
-    let _ = match interface {
-        Some(interface) => writeln!(to, "{mac}\t{ip}\t{time}\t\t{interface}"),
-        None => writeln!(to, "{mac}\t{ip}\t{time}"),
-    };
+    match interface {
+        Some(interface) => format!("{mac}\t{ip}\t{time}\t\t{interface}\n"),
+        None => format!("{mac}\t{ip}\t{time}\n"),
+    }
 }
 
 #[cfg(test)]

@@ -1,84 +1,86 @@
-//! What is done without a ring: import, export, a test message.
+//! What is done without a ring: an export, a test message.
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::Write,
+    io::{BufWriter, Write},
     net::IpAddr,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use aw_notify::Failure;
 use aw_output::{Error, Fault, failed};
+use clap::ValueEnum;
 use jiff::tz::TimeZone;
+use serde_json::json;
 use shm_layout::UnixTime;
 
 use crate::{
     arpdat,
     channel::{Secrets, Voice},
     config::Config,
-    device::Device,
     report::{Kind, Report},
+    station::{Claim, Station},
     store::Store,
-    watch::Memory,
+    watch::Names,
 };
 
-/// Learns what arpwatch knew; all of it or nothing.
-pub fn import(state: &Path, network: &str, files: &[PathBuf]) -> Result<(), Error> {
+/// In which shape what is known is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Shape {
+    /// arpwatch's memory: IPv4 only
+    #[default]
+    #[value(name = "arp.dat")]
+    ArpDat,
+    /// Comma-separated values (RFC 4180), with a heading
+    Csv,
+    /// One JSON object a line
+    Json,
+}
+
+/// Prints the stations. `debian`: with the five columns of Debian's arpwatch.
+pub fn export(state: &Path, shape: Shape, debian: bool, known: &Names) -> Result<(), Error> {
     let mut store = Store::open(state).map_err(Fault::into_error)?;
-    for path in files {
-        let bytes = read(path)?;
-        let (lines, bad) = arpdat::read(&String::from_utf8_lossy(&bytes));
-        let count = lines.len();
-        let learn = || {
-            for line in lines {
-                // What it read from a file has no interface.
-                let interface = line.interface.filter(|name| !name.contains(' '));
-                let (network, ip) = (interface.as_deref().unwrap_or(network), IpAddr::V4(line.ip));
-                let mut station = store.station(network, ip)?;
-                arpdat::merge(&mut station.claims, line.claim);
-                store.keep_station(network, ip, &station)?;
-                let device = store.device(line.claim.mac)?;
-                let mut device = device.unwrap_or_else(|| Device::new(line.claim.time));
-                device.first = device.first.min(line.claim.time);
-                device.hear(line.claim.time, 0);
-                store.keep_device(line.claim.mac, &device)?;
+    let mut names = store.names().map_err(Fault::into_error)?;
+    names.extend(known.clone());
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut written = match shape {
+        Shape::Csv => out.write_all(b"network,ip,mac,last,current,name\r\n"),
+        Shape::ArpDat | Shape::Json => Ok(()),
+    };
+    let write = |network: &str, ip: IpAddr, station: &Station| {
+        for (place, Claim { mac, time }) in station.claims.iter().enumerate() {
+            let (current, name) = (place == 0, names.get(mac));
+            let line = match (shape, ip) {
+                (Shape::ArpDat, IpAddr::V4(ip)) => {
+                    arpdat::line(*mac, ip, *time, debian.then_some(network))
+                }
+                (Shape::ArpDat, IpAddr::V6(_)) => continue,
+                (Shape::Csv, _) => {
+                    let name = name.map_or("", String::as_str);
+                    let (network, name) = (quoted(network), quoted(name));
+                    format!("{network},{ip},{mac},{time},{current},{name}\r\n")
+                }
+                (Shape::Json, _) => {
+                    let line = json!({
+                        "network": network, "ip": ip, "mac": mac.to_string(), "last": time,
+                        "current": current, "name": name,
+                    });
+                    format!("{line}\n")
+                }
+            };
+            if written.is_ok() {
+                written = out.write_all(line.as_bytes());
             }
-            store.commit()
-        };
-        learn().map_err(Fault::into_error)?;
-        println!("{}: {count} lines learned", path.display());
-        if !bad.is_empty() {
-            let numbers: Vec<_> = bad.iter().take(10).map(usize::to_string).collect();
-            let (bad, numbers) = (bad.len(), numbers.join(", "));
-            eprintln!("aw-alert: {}: {bad} lines say nothing: {numbers}", path.display());
-        }
-    }
-    Ok(())
-}
-
-/// arpwatch renames the old one before the new one has its name: between the two there is none.
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let mut old = path.as_os_str().to_owned();
-    old.push("-");
-    fs::read(path)
-        .or_else(|error| fs::read(&old).map_err(|_| error))
-        .map_err(|error| Error::io(format_args!("read {}", path.display()), error))
-}
-
-/// Prints the IPv4 stations: arpwatch knows no others.
-pub fn export(state: &Path, debian: bool) -> Result<(), Error> {
-    let mut store = Store::open(state).map_err(Fault::into_error)?;
-    let mut text = String::new();
-    let write = |network: &str, ip, station: &crate::station::Station| {
-        let IpAddr::V4(ip) = ip else { return };
-        for claim in &station.claims {
-            arpdat::write(&mut text, claim.mac, ip, claim.time, debian.then_some(network));
         }
     };
     store.each_station(write).map_err(Fault::into_error)?;
-    let written = std::io::stdout().lock().write_all(text.as_bytes());
+    let written = written.and_then(|()| out.flush());
     written.map_err(|error| Error::write("standard output", error))
+}
+
+fn quoted(text: &str) -> String {
+    let special = text.contains([',', '"', '\r', '\n']);
+    if special { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.into() }
 }
 
 /// A message that says that it is a test.
@@ -96,6 +98,8 @@ pub fn test(config: &Config, name: &str, secrets: &BTreeMap<String, Secrets>) ->
         ip: "192.0.2.1".into(),
         mac: "00:00:5e:00:53:01".into(), // for documentation (RFC 7042, 2.1.2)
         name: None,
+        vendor: None,
+        old_vendor: None,
         old_mac: None,
         previous: None,
         note: Some("a test of this channel".into()),

@@ -9,6 +9,7 @@ mod device;
 mod files;
 mod gate;
 mod hours;
+mod import;
 mod report;
 mod speaker;
 mod station;
@@ -30,6 +31,7 @@ use crate::{
     alerts::Alerts,
     channel::Secrets,
     config::Config,
+    files::Shape,
     speaker::{Pipes, Speaker},
     store::Store,
     watch::{Dialect, Rules},
@@ -77,17 +79,21 @@ struct Options {
 /// Instead of following rings.
 #[derive(Subcommand)]
 enum Work {
-    /// Learn the stations of arpwatch's arp.dat
+    /// Learn what other programs knew: arp.dat and ethercodes.dat of arpwatch, the SQLite databases of addrwatch and
+    /// hostwatch, the names of macupd_tracker.conf
     Import {
         /// The network of lines that name no interface
         #[arg(long, value_name = "INTERFACE")]
-        network: String,
-        /// arp.dat; where it is missing, arp.dat-
+        network: Option<String>,
+        /// Files; where one is missing, the same with - behind it, as arpwatch leaves it
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
-    /// Print what is known, as an arp.dat
+    /// Print what is known
     Export {
+        /// In which shape
+        #[arg(value_enum, default_value_t)]
+        shape: Shape,
         /// With the five columns of Debian's arpwatch
         #[arg(long)]
         debian: bool,
@@ -106,6 +112,8 @@ Examples:
   aw-alert -c /etc/addrwatch/alert.toml --check
   aw-alert --print --once --dialect arpwatch     what arpwatch would have said of the ring
   aw-alert import --network eth0 /var/lib/arpwatch/arp.dat
+  aw-alert import /etc/macupd_tracker.conf       names of known devices
+  aw-alert export csv
 Exit status: 0 when stopped by a signal or a closed pipe, 1 on failure, 2 for wrong options.";
 
 fn main() -> ExitCode {
@@ -161,9 +169,11 @@ fn prepare(
     }
     match &options.work {
         Some(Work::Import { network, files }) => {
-            files::import(state, network, files).map(|()| None)
+            import::import(state, network.as_deref(), files).map(|()| None)
         }
-        Some(Work::Export { debian }) => files::export(state, *debian).map(|()| None),
+        Some(Work::Export { shape, debian }) => {
+            files::export(state, *shape, *debian, &rules.known).map(|()| None)
+        }
         Some(Work::Test { channel }) => files::test(&config, channel, &secrets).map(|()| None),
         None if options.rings.health || config.channel.is_empty() => {
             Ok(Some((config, rules, None)))

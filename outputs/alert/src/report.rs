@@ -95,6 +95,11 @@ pub struct Report {
     pub mac: String,
     /// The name that the list of known MACs has for it.
     pub name: Option<String>,
+    /// The MAC's maker, where that is known, and the other one's.
+    #[serde(default)]
+    pub vendor: Option<String>,
+    #[serde(default)]
+    pub old_vendor: Option<String>,
     /// The MAC that had the address before, and when it was last heard there.
     pub old_mac: Option<String>,
     pub previous: Option<i64>,
@@ -135,7 +140,7 @@ impl Report {
         Message { subject, text: self.letter(zone, false), fields: self.fields(zone) }
     }
 
-    /// The same, and no line more or less than arpwatch's letter has.
+    /// The same, with no line more than arpwatch's letter has.
     pub fn arpwatch_message(&self, zone: &TimeZone) -> Message {
         Message { text: self.letter(zone, true), ..self.message(zone) }
     }
@@ -148,27 +153,22 @@ impl Report {
             "mac": self.mac, "ip": self.ip, "iface": self.network, "name": self.name,
             "date": time.strftime("%Y%m%d").to_string(), "time": time.strftime("%H%M").to_string(),
             "last": self.previous.map(|last| zoned(last, zone).strftime("%H%M").to_string()),
-            "old_mac": self.old_mac, "previous": self.previous, "note": self.note,
+            "vendor": self.vendor, "old_vendor": self.old_vendor, "old_mac": self.old_mac, "previous": self.previous, "note": self.note,
         })
     }
 
-    /// The text of arpwatch's mail: keys to the right of 20 columns. Names of makers are not known here, which arpwatch
-    /// says where it has no ethercodes.dat.
+    /// The text of arpwatch's mail: keys to the right of 20 columns. `arpwatch`: no line that it does not have.
     fn letter(&self, zone: &TimeZone, arpwatch: bool) -> String {
         let date = |time| zoned(time, zone).strftime("%A, %B %-d, %Y %-H:%M:%S %z").to_string();
         let previous = self.previous.filter(|_| self.kind != Kind::NewStation);
-        let mac = Some(self.mac.clone()).filter(|mac| !mac.is_empty());
-        let vendor = |mac: &Option<String>| {
-            mac.as_ref().filter(|_| arpwatch).map(|_| "<unknown>".to_owned())
-        };
         let lines = [
             ("hostname", Some(self.name.clone().unwrap_or_else(|| "<unknown>".into()))),
             ("ip address", Some(self.ip.clone())),
             ("interface", Some(self.network.clone())),
-            ("ethernet address", mac.clone()),
-            ("ethernet vendor", vendor(&mac)),
+            ("ethernet address", Some(self.mac.clone()).filter(|mac| !mac.is_empty())),
+            ("ethernet vendor", vendor(&self.vendor).filter(|_| !self.mac.is_empty())),
             ("old ethernet address", self.old_mac.clone()),
-            ("old ethernet vendor", vendor(&self.old_mac)),
+            ("old ethernet vendor", vendor(&self.old_vendor).filter(|_| self.old_mac.is_some())),
             ("timestamp", Some(date(self.time))),
             ("previous timestamp", previous.map(date)),
             ("delta", previous.map(|previous| delta(self.time - previous))),
@@ -177,6 +177,10 @@ impl Report {
         let lines = lines.into_iter().filter_map(|(key, value)| Some((key, value?)));
         lines.map(|(key, value)| format!("{key:>20}: {value}\n")).collect()
     }
+}
+
+fn vendor(name: &Option<String>) -> Option<String> {
+    Some(name.clone().unwrap_or_else(|| "<unknown>".into()))
 }
 
 /// arpwatch's: the largest unit, cut down.
@@ -204,6 +208,8 @@ pub mod tests {
             ip: "10.0.0.1".into(),
             mac: "00:08:e1:01:02:0a".into(),
             name: None,
+            vendor: Some("Maker".into()),
+            old_vendor: None,
             old_mac: Some("00:08:e1:01:02:0b".into()),
             previous: Some(1_700_000_002),
             note: None,
@@ -220,22 +226,22 @@ pub mod tests {
         assert_eq!(same.to_string(), "new activity 10.0.0.1 00:08:e1:01:02:0a eth0");
         let Message { subject, text, fields } = flip.message(&TimeZone::UTC);
         assert_eq!(subject, "flip flop (10.0.0.1) eth0");
-        // As Debian's arpwatch -d wrote it, but for the makers' names.
+        // As Debian's arpwatch -d wrote it.
         let expected = "            hostname: <unknown>
           ip address: 10.0.0.1
            interface: eth0
     ethernet address: 00:08:e1:01:02:0a
+     ethernet vendor: Maker
 old ethernet address: 00:08:e1:01:02:0b
+ old ethernet vendor: <unknown>
            timestamp: Tuesday, November 14, 2023 22:13:23 +0000
   previous timestamp: Tuesday, November 14, 2023 22:13:22 +0000
                delta: 1 second
 ";
         assert_eq!(text, expected);
-        let theirs = flip.arpwatch_message(&TimeZone::UTC);
-        let expected = expected
-            .replace("01:02:0a\n", "01:02:0a\n     ethernet vendor: <unknown>\n")
-            .replace("01:02:0b\n", "01:02:0b\n old ethernet vendor: <unknown>\n");
-        assert_eq!((theirs.subject, theirs.text), (subject, expected));
+        let noted = Report { note: Some("a note".into()), ..flip.clone() };
+        assert!(noted.message(&TimeZone::UTC).text.ends_with("                note: a note\n"));
+        assert_eq!(noted.arpwatch_message(&TimeZone::UTC).text, expected);
         assert_eq!((&fields["kind"], &fields["date"]), (&"flip_flop".into(), &"20231114".into()));
     }
 

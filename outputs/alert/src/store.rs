@@ -16,7 +16,7 @@ use crate::{
     gate::Gate,
     report::Message,
     station::{Claim, Station},
-    watch::Memory,
+    watch::{Memory, Names},
 };
 
 /// `exclusive`: one program at a time. `full`: what was told is not told again after a power cut.
@@ -31,6 +31,8 @@ const SCHEMA: &str = "PRAGMA locking_mode = exclusive; PRAGMA journal_mode = wal
     CREATE TABLE IF NOT EXISTS refused (id INTEGER PRIMARY KEY, channel TEXT, message TEXT);
     CREATE INDEX IF NOT EXISTS waiting ON outbox (channel, id);
     CREATE TABLE IF NOT EXISTS gate (channel TEXT PRIMARY KEY, state TEXT);
+    CREATE TABLE IF NOT EXISTS name (mac INTEGER PRIMARY KEY, name TEXT);
+    CREATE TABLE IF NOT EXISTS vendor (oui INTEGER PRIMARY KEY, name TEXT);
     CREATE TABLE IF NOT EXISTS note (key TEXT PRIMARY KEY, value INTEGER);";
 
 /// Stations, and devices, that are remembered; beyond, those silent longest are forgotten.
@@ -122,6 +124,41 @@ impl Store {
     pub fn keep_note(&mut self, key: &str, value: i64) -> Result {
         let replace = "REPLACE INTO note VALUES (?, ?)";
         self.with(|database| database.execute(replace, params![key, value]).map(drop))
+    }
+
+    /// A device's name, from elsewhere.
+    pub fn keep_name(&mut self, mac: MacAddr, name: &str) -> Result {
+        let replace = "REPLACE INTO name VALUES (?, ?)";
+        self.with(|database| {
+            database.prepare_cached(replace)?.execute(params![number(mac), name]).map(drop)
+        })
+    }
+
+    pub fn names(&mut self) -> Result<Names> {
+        let names = self.with(|database| {
+            let mut select = database.prepare("SELECT mac, name FROM name")?;
+            let name = |row: &Row| Ok((mac_from(row.get(0)?), row.get(1)?));
+            select.query_map([], name)?.collect::<rusqlite::Result<Names>>()
+        });
+        self.commit().and(names)
+    }
+
+    /// Who was given a block of MACs; the first to be told counts.
+    pub fn keep_vendor(&mut self, oui: [u8; 3], name: &str) -> Result {
+        let insert = "INSERT OR IGNORE INTO vendor VALUES (?, ?)";
+        self.with(|database| {
+            database.prepare_cached(insert)?.execute(params![block(oui), name]).map(drop)
+        })
+    }
+
+    /// A MAC's maker.
+    pub fn vendor(&mut self, mac: MacAddr) -> Result<Option<String>> {
+        let [a, b, c, ..] = mac.octets();
+        let select = "SELECT name FROM vendor WHERE oui = ?";
+        self.with(|database| {
+            let mut select = database.prepare_cached(select)?;
+            select.query_row([block([a, b, c])], |row| row.get(0)).optional()
+        })
     }
 
     pub fn gate(&mut self, channel: &str) -> Result<Gate> {
@@ -272,6 +309,15 @@ impl Memory for Store {
 
 fn number(mac: MacAddr) -> i64 {
     mac.octets().iter().fold(0, |number, octet| number << 8 | i64::from(*octet))
+}
+
+fn mac_from(number: i64) -> MacAddr {
+    let [_, _, octets @ ..] = number.to_be_bytes();
+    MacAddr::new(octets)
+}
+
+fn block([a, b, c]: [u8; 3]) -> i64 {
+    i64::from(a) << 16 | i64::from(b) << 8 | i64::from(c)
 }
 
 fn ip_bytes(ip: IpAddr) -> Vec<u8> {

@@ -148,7 +148,7 @@ mod tests {
     fn bodies() {
         let flip = report(Kind::FlipFlop).message(&TimeZone::UTC);
         let title = "flip flop (10.0.0.1) eth0";
-        let text = "ip address: 10.0.0.1\ninterface: eth0\nethernet address: 00:08:e1:01:02:0a\n\
+        let text = "ip address: 10.0.0.1\ninterface: eth0\nethernet address: 00:08:e1:01:02:0a\nethernet vendor: Maker\n\
                     old ethernet address: 00:08:e1:01:02:0b\n\
                     timestamp: Tuesday, November 14, 2023 22:13:23 +0000\n\
                     previous timestamp: Tuesday, November 14, 2023 22:13:22 +0000\ndelta: 1 second";
@@ -168,7 +168,7 @@ mod tests {
         let teams = body(Template::Teams);
         let card = &teams["attachments"][0]["content"];
         assert_eq!(card["body"][0]["inlines"][0]["text"], title);
-        assert_eq!(card["body"].as_array().map(Vec::len), Some(8));
+        assert_eq!(card["body"].as_array().map(Vec::len), Some(9));
         let loud = Template::Ntfy.body(&flip, "whom", Some(5));
         assert_eq!(loud["priority"], 5);
     }

@@ -35,12 +35,15 @@ pub enum Dialect {
 /// Stands for every other network in [`Rules::local`].
 pub const EVERYWHERE: &str = "*";
 
+/// MACs with the names that somebody gave them.
+pub type Names = BTreeMap<MacAddr, String>;
+
 /// What is looked for.
 #[derive(Clone, Debug)]
 pub struct Rules {
     pub dialect: Dialect,
     /// MACs with their names; where there are any, all others are unknown.
-    pub known: BTreeMap<MacAddr, String>,
+    pub known: Names,
     /// Devices whose silence is told, after so many seconds.
     pub watched: BTreeMap<MacAddr, i64>,
     /// 0 = never told.
@@ -272,6 +275,8 @@ impl Rules {
                 ip: String::new(),
                 mac: mac.to_string(),
                 name: self.known.get(mac).cloned(),
+                vendor: None,
+                old_vendor: None,
                 old_mac: None,
                 previous: Some(device.last),
                 note: Some(format!("not heard for {} s", now - device.last)),
@@ -305,6 +310,8 @@ impl Rules {
             ip: event.ip().to_string(),
             mac: event.mac.to_string(),
             name: self.known.get(&event.mac).cloned(),
+            vendor: None,
+            old_vendor: None,
             old_mac: None,
             previous: None,
             note: None,

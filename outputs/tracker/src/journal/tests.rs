@@ -252,6 +252,23 @@ fn events_are_filed_by_their_own_time() {
     assert_eq!(desk.journal.days.len(), 1, "today");
 }
 
+/// Logs that somebody put together may have a key twice.
+#[test]
+fn rows_of_one_key_are_joined() {
+    let mut desk = Desk::new("UTC", "2026-11-22T12:00:00Z");
+    desk.files.insert(
+        date("2026-11-10"),
+        "mac name ip iface date time last active-hours\n\
+         02:00:00:00:00:02 unknown 10.0.0.2 eth0 20261110 0900 0930 .........5..............\n\
+         02:00:00:00:00:02 unknown 10.0.0.2 eth0 20261110 0801 0910 ........19..............\n"
+            .into(),
+    );
+    desk.take(&event(2, time("2026-11-10T10:05:00Z")));
+    desk.wait(1);
+    assert_eq!(desk.cells("2026-11-10", 2), "........1*1.............");
+    assert_eq!(desk.times("2026-11-10"), ["0801 1005"]);
+}
+
 #[test]
 fn a_clock_that_is_set() {
     let mut desk = Desk::new("UTC", "2026-11-22T12:00:00Z");
