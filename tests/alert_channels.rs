@@ -4,7 +4,7 @@
 use std::{
     fs::{self, Permissions},
     net::Ipv4Addr,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, SystemTime},
@@ -15,7 +15,9 @@ use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, save};
 use aw_tests::collect::{collect, json};
 use aw_tests::frames::Arp;
 use aw_tests::mail_sink::MailSink;
-use aw_tests::rig::{Finished, Run, program, run, run_with, wait_until};
+use aw_tests::rig::{
+    Finished, Run, program, program_at, public_copy, run, run_with, skip, wait_until,
+};
 use aw_tests::ring::Ring;
 use aw_tests::web_sink::WebSink;
 use serde_json::Value;
@@ -91,13 +93,17 @@ impl Alert {
 
     /// New devices with the addresses 10.0.0.N and MACs 00:08:e1:00:00:N.
     fn publish(&self, numbers: std::ops::Range<u8>) {
+        self.publish_with(numbers, &[]);
+    }
+
+    fn publish_with(&self, numbers: std::ops::Range<u8>, options: &[&str]) {
         let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory");
         for number in numbers {
             let ip = Ipv4Addr::new(10, 0, 0, number);
             let arp = Arp::request([0, 8, 0xe1, 0, 0, number], ip, [192, 0, 2, 254].into());
             file.packet(at(1000 + u32::from(number)), &arp.frame()).expect("memory");
         }
-        collect(&self.ring, &file.finish().expect("memory"), &["-q"]).ok();
+        collect(&self.ring, &file.finish().expect("memory"), &[&["-q"], options].concat()).ok();
     }
 }
 
@@ -515,4 +521,28 @@ fn mail_as_arpwatch_writes_it() {
     let letter = fs::read_to_string(&out).expect("it was told");
     let from = format!("From: arpwatch (Arpwatch {})\nTo: root\n", host.trim());
     assert!(letter.starts_with(&from) && letter.ends_with(body), "{letter}");
+}
+
+/// Who starts it as root need not let the user that it becomes read what is secret.
+#[test]
+fn a_secret_that_only_root_may_read_reaches_the_one_that_speaks() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root can become another user");
+    }
+    let (alert, sink) = (Alert::new(), WebSink::start(None));
+    let public = public_copy(&["aw-alert"]);
+    let state = public.path().join("state");
+    fs::create_dir(&state).expect("our own directory");
+    chown(&state, Some(65534), Some(65534)).expect("we are root");
+    let token = alert.secret("token", "tk_1\n");
+    let url = format!("http://127.0.0.1:{}/x", sink.port);
+    let config = alert.config(&webhook("hook", &format!("url = {url:?}, token_file = {token:?}")));
+    alert.publish_with(1..2, &["--group", "65534"]);
+    let mut command = program_at(public.path().join("aw-alert"), &["--once", "-u", "65534"]);
+    command.args(["--ring", alert.ring.name(), "-c", &config, "--state-dir"]).arg(&state);
+    run(command).ok();
+    let requests = sink.requests();
+    assert_eq!(requests[0]["headers"]["authorization"], "Bearer tk_1", "{requests:?}");
+    let owner = fs::metadata(state.join("aw-alert.db")).expect("it remembers").uid();
+    assert_eq!(owner, 65534);
 }

@@ -47,6 +47,8 @@ impl fmt::Display for Failure {
 
 /// Sends mail: all options understood, all files read.
 pub struct Courier {
+    /// As it is configured.
+    server: String,
     transport: SmtpTransport,
     envelope: Envelope,
     from: Mailbox,
@@ -68,7 +70,8 @@ impl Courier {
         let receivers: Vec<Address> = to.iter().map(|mailbox| mailbox.email.clone()).collect();
         let envelope = Envelope::new(Some(from.email.clone()), receivers)
             .map_err(|_| "mail: nobody receives it (name somebody in to)")?;
-        Ok(Courier { transport: transport(options, password, limit)?, envelope, from, to })
+        let transport = transport(options, password, limit)?;
+        Ok(Courier { server: options.server.clone(), transport, envelope, from, to })
     }
 
     /// The mail as it is sent, with its date.
@@ -86,8 +89,11 @@ impl Courier {
         let message = message.strip_suffix(b"\r\n").unwrap_or(message);
         match self.transport.send_raw(&self.envelope, message) {
             Ok(_) => Ok(()),
-            Err(error) if is_about_this_message(&error) => Err(Failure::Refused(told(&error))),
-            Err(error) => Err(Failure::Down(told(&error))),
+            Err(error) => {
+                let why = format!("mail server {}: {}", self.server, told(&error));
+                let refused = is_about_this_message(&error);
+                Err(if refused { Failure::Refused(why) } else { Failure::Down(why) })
+            }
         }
     }
 }
@@ -104,7 +110,9 @@ fn told(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let mut texts: Vec<String> = causes.map(|cause| cause.to_string()).collect();
     texts.dedup_by(|after, before| before.contains(&**after));
-    texts.join(": ")
+    let text = texts.join(": ");
+    // What the number means stands before it.
+    text.split_once(" (os error").map_or(text.clone(), |(text, _)| text.to_owned())
 }
 
 fn transport(

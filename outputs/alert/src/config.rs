@@ -407,7 +407,7 @@ mod tests {
     #[test]
     fn the_example_is_understood() {
         let example = include_str!("../../../contrib/alert/alert.toml");
-        assert_eq!(Config::parse(example).unwrap().channel.len(), 2);
+        assert_eq!(Config::parse(example).unwrap().channel.len(), 3);
         let readme = include_str!("../../../README.md");
         assert!(readme.contains(example), "README.md and contrib/alert/alert.toml differ");
     }
