@@ -21,7 +21,7 @@ help:
 
 build:
 	@contrib/setup.sh build
-	cargo build --release --bin collector --bin aw-stdout --bin aw-sqlite --bin aw-query --bin aw-tracker --bin aw-mysql --bin aw-syslog --bin aw-routeros
+	cargo build --release --bin collector --bin aw-stdout --bin aw-sqlite --bin aw-query --bin aw-tracker --bin aw-mysql --bin aw-syslog --bin aw-routeros --bin aw-alert
 
 run: build
 	@contrib/run.sh

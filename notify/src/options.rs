@@ -4,6 +4,8 @@ use std::{net::IpAddr, path::PathBuf};
 
 use serde::Deserialize;
 
+use crate::Secret;
+
 /// Where mail goes, and how.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
@@ -20,8 +22,10 @@ pub struct MailOptions {
     pub ca_file: Option<PathBuf>,
     /// Log in as this user.
     pub user: Option<String>,
-    /// Its password is the first line of this file.
+    /// Its password is the first line of this file, which others may not read...
     pub password_file: Option<PathBuf>,
+    /// ...or this variable of the environment.
+    pub password_env: Option<String>,
     /// The name to greet the server with, instead of this machine's.
     pub hello: Option<String>,
 }
@@ -58,6 +62,19 @@ impl MailOptions {
             None => return Err(fault()),
         };
         if host.is_empty() || port == 0 { Err(fault()) } else { Ok((host, port)) }
+    }
+
+    /// Reads the password.
+    pub fn password(&self) -> Result<Option<Secret>, String> {
+        let (file, variable) = (self.password_file.as_deref(), self.password_env.as_deref());
+        let password = Secret::read("password", file, variable)?;
+        match (&self.user, &password) {
+            (Some(user), None) => {
+                Err(format!("mail: user {user:?} without password_file or password_env"))
+            }
+            (None, Some(_)) => Err("mail: a password, but no user".into()),
+            _ => Ok(password),
+        }
     }
 
     /// How the connection is protected, where nothing is said.

@@ -67,6 +67,7 @@ impl Ancestor {
                 ca_file: None,
                 user: None,
                 password_file: None,
+                password_env: None,
                 hello: None,
             }),
             _ => None,

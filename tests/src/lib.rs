@@ -32,3 +32,4 @@ pub mod seeds;
 pub mod seen;
 pub mod tracker;
 pub mod watching;
+pub mod web_sink;

@@ -6,36 +6,44 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// Writes each message to a file of its own, and answers as it is told to by a file `mood`.
+/// Writes each message to a file of its own, and answers as it is told to by a file `mood`: so, `slow`ly, or by dying once
+/// it has the message. With TLS it wants a user and a password as well.
 const SERVER: &str = "\
-import sys, os, time, asyncio, ssl
+import sys, os, time, ssl, asyncio
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
-port, directory, tls = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-options = {}
-if tls != 'none':
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS)
-    context.load_cert_chain(sys.argv[4] + '/server.pem', sys.argv[4] + '/server.key')
-    def judge(server, session, envelope, mechanism, data):
-        return AuthResult(success=data.login == b'watch' and data.password == b's3cret')
-    options = dict(authenticator=judge, auth_required=True)
-    if tls == 'starttls':
-        options.update(tls_context=context, require_starttls=True)
-    else:
-        options.update(ssl_context=context, auth_require_tls=False)
+port, directory, tls, pem = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 class Keep:
-    count = 0
+    count = len(os.listdir(directory))
     async def handle_DATA(self, server, session, envelope):
         mood = os.path.join(directory, 'mood')
         if os.path.exists(mood):
-            return open(mood).read()
+            mood = open(mood).read()
+            if mood == 'slow':
+                await asyncio.sleep(100000)
+            if mood == 'die':
+                os._exit(1)
+            return mood
         Keep.count += 1
         name = os.path.join(directory, '%08d' % Keep.count)
         head = 'FROM %s TO %s\\n' % (envelope.mail_from, ','.join(envelope.rcpt_tos))
+        if session.ssl or tls == 'tls':
+            head += 'AS %s\\n' % session.auth_data.login.decode()
         with open(name + '.new', 'wb') as f:
             f.write(head.encode() + envelope.content)
         os.rename(name + '.new', name + '.eml')
         return '250 kept'
+class Login:
+    def __call__(self, server, session, envelope, mechanism, data):
+        good = (data.login, data.password) == (b'watch', b's3cret')
+        return AuthResult(success=good, handled=False, auth_data=data)
+options = {}
+if tls != 'none':
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem + '/server.pem', pem + '/server.key')
+    options = {'tls': {'ssl_context': context, 'auth_require_tls': False},
+               'starttls': {'tls_context': context, 'require_starttls': True}}[tls]
+    options |= {'authenticator': Login(), 'auth_required': True}
 Controller(Keep(), hostname='127.0.0.1', port=port, **options).start()
 print('listening', flush=True)
 time.sleep(100000)

@@ -7,21 +7,23 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aw_notify::Failure;
 use aw_output::{Account, Entry, Error, Ledger, Result, Sink, say, warn};
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned, tz::TimeZone};
 use shm_layout::{RingName, UnixTime};
 
 use crate::{
     config::Config,
     device::parse_mac,
     gate::{Gate, Limit},
+    hours::Outside,
     report::{Message, Report},
     speaker::{Answer, Job, Speaker},
     store::Store,
     watch::{Dialect, Rules},
 };
 
-/// Messages that wait for a channel, at most; beyond, reports gather in its digest until it is back.
+/// Messages that wait for a channel, or that it refused, at most; beyond, reports gather in its digest until it is back.
 const MOST_WAITING: u64 = 1000;
 /// Pauses between two tries.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
@@ -52,8 +54,26 @@ struct Lane {
     busy: Option<i64>,
     /// Since it fails: when to try again, and the pause before that.
     retry: Option<(Instant, Duration)>,
+    /// It refused the last message.
+    refuses: bool,
     /// Too many wait.
     full: bool,
+    /// It is one of its hours.
+    open: bool,
+}
+
+impl Lane {
+    fn new(gate: Gate) -> Lane {
+        Lane {
+            gate,
+            changed: false,
+            busy: None,
+            retry: None,
+            refuses: false,
+            full: false,
+            open: true,
+        }
+    }
 }
 
 impl Alerts {
@@ -66,7 +86,7 @@ impl Alerts {
         let mut lanes = Vec::new();
         for channel in &config.channel {
             let gate = store.gate(&channel.name)?;
-            lanes.push(Lane { gate, changed: false, busy: None, retry: None, full: false });
+            lanes.push(Lane::new(gate));
         }
         // What was imported, unless the configuration says otherwise.
         let mut names = store.names()?;
@@ -106,20 +126,28 @@ impl Alerts {
                 Dialect::Devices => format!("{} {report}", report.time),
             });
         }
+        let local = self.local(now);
         for (channel, lane) in self.config.channel.iter().zip(&mut self.lanes) {
-            if !channel.wants(report, self.rules.dialect) {
+            lane.open = channel.is_open(&local);
+            let is_for_it = lane.open || channel.outside == Outside::Digest;
+            if !is_for_it || !channel.wants(report, self.rules.dialect) {
                 continue;
             }
             let mut limit = channel.limit();
-            if lane.full {
+            if lane.full || !lane.open {
                 limit = Limit { burst: 0, ..limit };
             }
             lane.changed = true;
             if lane.gate.offer(report, now, limit) {
-                self.store.send(&channel.name, &report.message(&self.zone))?;
+                self.store.send(&channel.name, &channel.message(report, &self.zone))?;
             }
         }
         Ok(())
+    }
+
+    /// By the clock on the wall.
+    fn local(&self, seconds: i64) -> Zoned {
+        Timestamp::from_second(seconds).unwrap_or_default().to_zoned(self.zone.clone())
     }
 
     fn is_printed(&self, report: &Report) -> bool {
@@ -151,9 +179,13 @@ impl Alerts {
             }
         }
         self.hear_answers()?;
+        let local = self.local(now);
         for (channel, lane) in self.config.channel.iter().zip(&mut self.lanes) {
-            lane.full = self.store.count(&channel.name)? >= MOST_WAITING;
-            if !lane.full
+            lane.open = channel.is_open(&local);
+            let held = self.store.count(&channel.name)? + self.store.refused(&channel.name)?;
+            lane.full = held >= MOST_WAITING;
+            if lane.open
+                && !lane.full
                 && let Some(digest) = lane.gate.due(now, channel.limit(), flush)
             {
                 lane.changed = true;
@@ -172,7 +204,10 @@ impl Alerts {
         for (channel, lane) in self.config.channel.iter().zip(&mut self.lanes) {
             let free =
                 lane.busy.is_none() && lane.retry.is_none_or(|(when, _)| when <= Instant::now());
-            if free && let Some((id, message)) = self.store.waiting(&channel.name)? {
+            if lane.open
+                && free
+                && let Some((id, message)) = self.store.waiting(&channel.name)?
+            {
                 speaker.tell(&Job { id, channel: channel.name.clone(), message })?;
                 lane.busy = Some(id);
             }
@@ -187,22 +222,31 @@ impl Alerts {
                 answers.push_back(answer);
             }
         }
-        for Answer { id, channel, fault } in answers {
+        for Answer { id, channel, failure } in answers {
             let names = self.config.channel.iter().map(|channel| &channel.name);
             let Some(index) = names.into_iter().position(|name| *name == channel) else { continue };
             let lane = &mut self.lanes[index];
-            let Some(why) = fault else {
-                lane.busy = None;
-                if lane.retry.take().is_some() {
-                    say(format_args!("channel {channel} works again"));
-                }
-                self.store.sent(id)?;
-                continue;
-            };
             lane.busy = None;
-            let [first, longest] = PAUSES;
-            let pause = lane.retry.map_or(first, |(_, last)| (last * 2).min(longest));
-            let begins = lane.retry.replace((Instant::now() + pause, pause)).is_none();
+            let (begins, why) = match failure {
+                None => {
+                    let failed = lane.retry.take().is_some() | std::mem::take(&mut lane.refuses);
+                    if failed {
+                        say(format_args!("channel {channel} works again"));
+                    }
+                    self.store.sent(id)?;
+                    continue;
+                }
+                Some(Failure::Down(why)) => {
+                    let [first, longest] = PAUSES;
+                    let pause = lane.retry.map_or(first, |(_, last)| (last * 2).min(longest));
+                    (lane.retry.replace((Instant::now() + pause, pause)).is_none(), why)
+                }
+                Some(Failure::Refused(why)) => {
+                    lane.retry = None;
+                    self.store.set_aside(id)?;
+                    (!std::mem::replace(&mut lane.refuses, true), why)
+                }
+            };
             if begins {
                 warn(format_args!("channel {channel}: {why}: keeping its messages"));
                 self.tell_others(index, &why)?;
@@ -221,7 +265,8 @@ impl Alerts {
         });
         let message = Message { subject: format!("channel {name} fails"), text, fields };
         for (channel, lane) in self.config.channel.iter().zip(&self.lanes) {
-            if lane.retry.is_none() {
+            let silent = !lane.open && channel.outside == Outside::Ignore;
+            if lane.retry.is_none() && !lane.refuses && !silent {
                 self.store.send(&channel.name, &message)?;
             }
         }
@@ -231,7 +276,7 @@ impl Alerts {
     /// Whether a channel that works has something to send.
     fn has_more(&mut self) -> Result<bool> {
         for (channel, lane) in self.config.channel.iter().zip(&self.lanes) {
-            let more = lane.retry.is_none() && self.store.count(&channel.name)? > 0;
+            let more = lane.open && lane.retry.is_none() && self.store.count(&channel.name)? > 0;
             if lane.busy.is_some() || more {
                 return Ok(true);
             }
@@ -242,7 +287,7 @@ impl Alerts {
     fn waiting(&mut self) -> Result<u64> {
         let mut waiting = 0;
         for channel in &self.config.channel {
-            waiting += self.store.count(&channel.name)?;
+            waiting += self.store.count(&channel.name)? + self.store.refused(&channel.name)?;
         }
         Ok(waiting)
     }

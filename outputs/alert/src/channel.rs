@@ -1,80 +1,131 @@
-//! The ways to tell somebody: a program, SMTP, sendmail, syslog.
+//! The ways to tell somebody: a program, SMTP, sendmail, a webhook, syslog.
 
 use std::{
+    collections::BTreeMap,
+    fmt::Display,
     io::{ErrorKind, Write},
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use aw_notify::{Mailer, Prepared, Report};
+use aw_notify::{Courier, Failure, Mail, Secret};
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    config::{Channel, Sendmail},
+    config::{Channel, Config, Layout, Sendmail},
     report::Message,
-    speaker::{Answer, answer},
+    webhook::{Keys, Webhook},
 };
 
-/// How long the end waits for a mail server; the rest stays in the spool.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// What a channel must know and nobody else may. Read by the process that the user started, who may be root, and handed
+/// to the one that speaks, who may not read it.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub struct Secrets {
+    password: Option<Secret>,
+    url: Option<Secret>,
+    token: Option<Secret>,
+    secret: Option<Secret>,
+}
 
-/// A channel that speaks. Mail is opened with the first message: the state directory may be made meanwhile.
+impl Secrets {
+    fn read(channel: &Channel) -> Result<Secrets, String> {
+        let mut secrets = Secrets::default();
+        if let Some(smtp) = &channel.smtp {
+            secrets.password = smtp.password()?;
+        }
+        if let Some(to) = &channel.webhook {
+            let read = Secret::read;
+            secrets.url = read("url", to.url_file.as_deref(), to.url_env.as_deref())?;
+            secrets.token = read("token", to.token_file.as_deref(), to.token_env.as_deref())?;
+            secrets.secret = read("secret", to.secret_file.as_deref(), to.secret_env.as_deref())?;
+        }
+        Ok(secrets)
+    }
+
+    /// Of each channel by name, once each is known to be ready to speak.
+    pub fn read_all(config: &Config) -> Result<BTreeMap<String, Secrets>, String> {
+        let mut all = BTreeMap::new();
+        for (index, channel) in config.channel.iter().enumerate() {
+            let secrets = Secrets::read(channel).map_err(|why| config.at(index, &why))?;
+            Voice::new(channel, &secrets).map_err(|why| config.at(index, &why))?;
+            all.insert(channel.name.clone(), secrets);
+        }
+        Ok(all)
+    }
+}
+
+/// Variables of the environment that hold secrets, which no program that we start needs.
+pub fn variables(config: &Config) -> impl Iterator<Item = &String> {
+    config.channel.iter().flat_map(|channel| {
+        let smtp = channel.smtp.iter().flat_map(|smtp| &smtp.password_env);
+        let webhook = channel.webhook.iter();
+        smtp.chain(webhook.flat_map(|to| [&to.url_env, &to.token_env, &to.secret_env]).flatten())
+    })
+}
+
+/// A channel that speaks.
 pub struct Voice {
-    channel: Channel,
-    spool: PathBuf,
-    mailer: Option<Mailer>,
+    way: Way,
+    limit: Duration,
+    /// A comment behind the sender of a mail.
+    comment: Option<String>,
+}
+
+enum Way {
+    Command(Vec<String>),
+    Sendmail(Sendmail),
+    Mail(Box<Courier>),
+    Webhook(Box<Webhook>),
+    Syslog,
 }
 
 impl Voice {
-    pub fn new(channel: Channel, state: &Path) -> Voice {
-        let spool = state.join(format!("aw-alert-mail-{}", channel.name));
-        Voice { channel, spool, mailer: None }
+    /// Understands the options and reads the files of authorities.
+    pub fn new(channel: &Channel, secrets: &Secrets) -> Result<Voice, String> {
+        let limit = Duration::from_secs(channel.time_limit.into());
+        let way = if let Some(command) = &channel.command {
+            Way::Command(command.clone())
+        } else if let Some(sendmail) = &channel.sendmail {
+            Way::Sendmail(sendmail.clone())
+        } else if let Some(smtp) = &channel.smtp {
+            Way::Mail(Box::new(Courier::new(smtp, secrets.password.as_ref(), limit)?))
+        } else if let Some(webhook) = &channel.webhook {
+            let Secrets { url, token, secret, .. } = secrets;
+            let keys = Keys { url: url.as_ref(), token: token.as_ref(), secret: secret.as_ref() };
+            Way::Webhook(Box::new(Webhook::new(webhook, &keys, limit)?))
+        } else {
+            Way::Syslog
+        };
+        // As arpwatch calls itself.
+        let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let arpwatch = channel.layout == Layout::Arpwatch;
+        let comment = arpwatch.then(|| format!("Arpwatch {}", host()));
+        Ok(Voice { way, limit, comment })
     }
 
-    /// Once this returns without a fault, the message is delivered, or on disk and will be.
-    pub fn say(&mut self, message: &Message) -> Result<(), String> {
+    /// Once this returns without a failure, the message is delivered. `id` is the same for each try.
+    pub fn say(&self, message: &Message, id: i64) -> Result<(), Failure> {
         let Message { subject, text, fields } = message;
-        let limit = Duration::from_secs(self.channel.time_limit.into());
-        if let Some(command) = &self.channel.command {
-            let mut json = fields.to_string();
-            json.push('\n');
-            return run(command, &environment(fields), &json, limit);
-        }
-        if let Some(sendmail) = &self.channel.sendmail {
-            let command = [sendmail.path.clone(), "-t".into(), "-i".into()];
-            return run(&command, &[], &letter(sendmail, subject, text), limit);
-        }
-        if self.channel.smtp.is_some() {
-            return self.mailer()?.send(subject, text);
-        }
-        log(fields)
-    }
-
-    fn mailer(&mut self) -> Result<&Mailer, String> {
-        if self.mailer.is_none() {
-            let options = self.channel.smtp.as_ref().ok_or("no mail server")?;
-            let name = self.channel.name.clone();
-            let report = move |report| {
-                let why = match report {
-                    Report::Failing { waiting, why } => format!("{why}: {waiting} mails wait"),
-                    Report::Works => "mail is sent again".into(),
-                    Report::Refused(why) => format!("a mail was refused, and is kept: {why}"),
-                };
-                answer(&Answer { id: 0, channel: name.clone(), fault: Some(why) });
-            };
-            let mailer = Prepared::new(options, &self.spool)?.start(report);
-            self.mailer = Some(mailer.map_err(|error| format!("start a thread: {error}"))?);
-        }
-        self.mailer.as_ref().ok_or("no mail server".into())
-    }
-
-    pub fn finish(self) {
-        if let Some(mailer) = self.mailer {
-            mailer.finish(PATIENCE);
+        let id = format!("{id}-{}", fields["seconds"]);
+        let comment = self.comment.as_deref();
+        match &self.way {
+            Way::Command(command) => {
+                let mut json = fields.to_string();
+                json.push('\n');
+                run(command, &environment(fields), &json, self.limit).map_err(Failure::Down)
+            }
+            Way::Sendmail(sendmail) => {
+                let command = [sendmail.path.clone(), "-t".into(), "-i".into()];
+                let letter = letter(sendmail, comment, subject, text);
+                run(&command, &[], &letter, self.limit).map_err(Failure::Down)
+            }
+            Way::Mail(courier) => courier.send(&Mail { subject, text, id: Some(&id), comment }),
+            Way::Webhook(webhook) => webhook.send(message, &id),
+            Way::Syslog => log(fields).map_err(Failure::Down),
         }
     }
 }
@@ -105,7 +156,7 @@ fn run(
     limit: Duration,
 ) -> Result<(), String> {
     let [program, arguments @ ..] = command else { return Err("no program".into()) };
-    let fault = |why: &dyn std::fmt::Display| format!("run {program}: {why}");
+    let fault = |why: &dyn Display| format!("run {program}: {why}");
     let mut child = Command::new(program)
         .args(arguments)
         .envs(environment.iter().map(|(key, value)| (key, value)))
@@ -142,14 +193,16 @@ fn stop(child: &mut Child) {
 }
 
 /// For sendmail -t, in ASCII where a header is concerned.
-fn letter(sendmail: &Sendmail, subject: &str, text: &str) -> String {
+fn letter(sendmail: &Sendmail, comment: Option<&str>, subject: &str, text: &str) -> String {
     let header = |text: &str| -> String {
         text.chars().map(|c| if c.is_ascii() && !c.is_control() { c } else { '?' }).collect()
     };
+    let comment = comment.map(|comment| format!(" ({})", header(comment)));
     format!(
-        "From: {}\nTo: {}\nSubject: {}\nAuto-Submitted: auto-generated\nMIME-Version: 1.0\n\
+        "From: {}{}\nTo: {}\nSubject: {}\nAuto-Submitted: auto-generated\nMIME-Version: 1.0\n\
          Content-Type: text/plain; charset=UTF-8\n\n{text}",
         header(&sendmail.from),
+        comment.unwrap_or_default(),
         header(&sendmail.to.join(", ")),
         header(subject)
     )
@@ -199,7 +252,8 @@ mod tests {
     #[test]
     fn a_subject_adds_no_header() {
         let to = Sendmail { path: String::new(), from: "a@b".into(), to: vec!["c@d".into()] };
-        let letter = letter(&to, "x\nBcc: evil", "text\n");
+        let letter = letter(&to, Some("Arpwatch h"), "x\nBcc: evil", "text\n");
+        assert!(letter.starts_with("From: a@b (Arpwatch h)\nTo: c@d\n"), "{letter}");
         assert!(letter.contains("\nSubject: x?Bcc: evil\n") && letter.ends_with("\n\ntext\n"));
     }
 }

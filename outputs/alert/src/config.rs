@@ -4,20 +4,22 @@ use std::{
     collections::BTreeMap,
     fs,
     net::IpAddr,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use aw_notify::MailOptions;
 use ipnet::IpNet;
+use jiff::{Zoned, tz::TimeZone};
 use serde::Deserialize;
 use shm_layout::MacAddr;
 
 use crate::{
     device::{Policy, parse_mac},
     gate::Limit,
-    report::{Kind, Report},
+    hours::{Day, Hours, Outside, is_open},
+    report::{Kind, Message, Report},
     watch::{Dialect, EVERYWHERE, Rules},
+    webhook,
 };
 
 /// The file as it is written.
@@ -38,6 +40,9 @@ pub struct Config {
     watch: Vec<Watched>,
     mute: Vec<Mute>,
     pub channel: Vec<Channel>,
+    /// Where each channel stands in the file.
+    #[serde(skip)]
+    lines: Vec<usize>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -91,22 +96,53 @@ pub struct Channel {
     networks: Option<Vec<String>>,
     macs: Option<Vec<Mac>>,
     addresses: Option<Vec<Block>>,
+    hours: Option<Hours>,
+    days: Option<Vec<Day>>,
+    #[serde(default)]
+    pub outside: Outside,
     #[serde(default = "burst")]
     burst: u32,
     #[serde(default = "window")]
     window: u32,
     /// A program with its arguments.
     pub command: Option<Vec<String>>,
-    /// Seconds that it may take.
+    /// Seconds that it may take: a program, a webhook, or each answer of a mail server.
     #[serde(default = "time_limit")]
     pub time_limit: u32,
     pub smtp: Option<MailOptions>,
     pub sendmail: Option<Sendmail>,
+    /// Of mail.
+    #[serde(default)]
+    pub layout: Layout,
+    pub webhook: Option<webhook::Options>,
     #[serde(default)]
     pub syslog: bool,
 }
 
-#[derive(Debug, Deserialize)]
+/// Where the channels stand.
+#[derive(Deserialize)]
+struct Places {
+    #[serde(default)]
+    channel: Vec<Place>,
+}
+
+#[derive(Deserialize)]
+struct Place {
+    name: toml::Spanned<String>,
+}
+
+/// Whose letters are written.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// Ours: with what else there is to say.
+    #[default]
+    Own,
+    /// arpwatch's, for those who sort by it.
+    Arpwatch,
+}
+
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sendmail {
     #[serde(default = "sendmail")]
@@ -154,16 +190,31 @@ impl TryFrom<String> for Block {
 }
 
 impl Config {
-    /// Reads and checks.
+    /// Understands and checks its text; no file that it names is read.
     pub fn parse(text: &str) -> Result<Config, String> {
-        let config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
+        let line = |at: usize| text[..at].matches('\n').count() + 1;
+        let fault = |error: toml::de::Error| {
+            let place = error.span().map(|span| format!("line {}: ", line(span.start)));
+            // Not the line itself: somebody may have put a secret there.
+            place.unwrap_or_default() + error.message()
+        };
+        let mut config: Config = toml::from_str(text).map_err(fault)?;
+        let places: Places = toml::from_str(text).map_err(fault)?;
+        config.lines = places.channel.iter().map(|place| line(place.name.span().start)).collect();
         for (index, channel) in config.channel.iter().enumerate() {
-            channel.check().map_err(|why| format!("channel {:?}: {why}", channel.name))?;
+            channel.check().map_err(|why| config.at(index, &why))?;
             if config.channel[..index].iter().any(|other| other.name == channel.name) {
-                return Err(format!("channel {:?} is there twice", channel.name));
+                return Err(config.at(index, "is there twice"));
             }
         }
         Ok(config)
+    }
+
+    /// A fault of a channel, with its place.
+    pub fn at(&self, index: usize, why: &str) -> String {
+        let name = self.channel.get(index).map_or("", |channel| &channel.name);
+        let line = self.lines.get(index).map(|line| format!("line {line}: "));
+        format!("{}channel {name:?}: {why}", line.unwrap_or_default())
     }
 
     /// A channel of the command line.
@@ -172,6 +223,11 @@ impl Config {
         let program = std::path::absolute(program).unwrap_or_else(|_| program.into());
         self.channel.push(Channel {
             name: "exec".into(),
+            hours: None,
+            days: None,
+            outside: Outside::default(),
+            layout: Layout::default(),
+            webhook: None,
             kinds: None,
             networks: None,
             macs: None,
@@ -274,14 +330,18 @@ fn known(text: &str) -> Result<BTreeMap<MacAddr, String>, String> {
 
 impl Channel {
     fn check(&self) -> Result<(), String> {
-        let ways =
-            [self.command.is_some(), self.smtp.is_some(), self.sendmail.is_some(), self.syslog];
-        if ways.iter().filter(|way| **way).count() != 1 {
-            return Err("needs one of command, smtp, sendmail, syslog".into());
+        let mail = self.smtp.is_some() || self.sendmail.is_some();
+        let others = [self.command.is_some(), self.webhook.is_some(), self.syslog];
+        let ways = [self.smtp.is_some(), self.sendmail.is_some()].into_iter().chain(others);
+        if ways.filter(|way| *way).count() != 1 {
+            return Err("needs one of command, smtp, sendmail, webhook, syslog".into());
+        }
+        if self.layout == Layout::Arpwatch && !mail {
+            return Err("layout is for smtp and sendmail".into());
         }
         let name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if self.name.is_empty() || !self.name.chars().all(name) {
-            return Err("a name has letters, digits, - and _ only".into()); // a directory is named so
+            return Err("a name has letters, digits, - and _ only".into());
         }
         if let Some(command) = &self.command
             && !command.first().is_some_and(|program| program.starts_with('/'))
@@ -293,17 +353,30 @@ impl Channel {
         }
         if let Some(smtp) = &self.smtp {
             smtp.host_and_port()?;
-            for path in smtp.password_file.iter() {
-                let others = fs::metadata(path).is_ok_and(|file| file.mode() & 0o007 != 0);
-                if others {
-                    return Err(format!("{}: others may read it (chmod o= it)", path.display()));
-                }
-            }
+        }
+        if let Some(webhook) = &self.webhook {
+            webhook.check()?;
+        }
+        if self.outside == Outside::Ignore && self.hours.is_none() && self.days.is_none() {
+            return Err("outside needs hours or days".into());
         }
         Ok(())
     }
 
     /// When it has had enough.
+    /// Whether it may be used now.
+    pub fn is_open(&self, now: &Zoned) -> bool {
+        is_open(self.hours, self.days.as_deref(), now)
+    }
+
+    /// A report in its layout.
+    pub fn message(&self, report: &Report, zone: &TimeZone) -> Message {
+        match self.layout {
+            Layout::Own => report.message(zone),
+            Layout::Arpwatch => report.arpwatch_message(zone),
+        }
+    }
+
     pub fn limit(&self) -> Limit {
         Limit { burst: self.burst, window: self.window.into() }
     }
@@ -334,7 +407,7 @@ mod tests {
     #[test]
     fn the_example_is_understood() {
         let example = include_str!("../../../contrib/alert/alert.toml");
-        assert_eq!(Config::parse(example).unwrap().channel.len(), 2);
+        assert_eq!(Config::parse(example).unwrap().channel.len(), 3);
         let readme = include_str!("../../../README.md");
         assert!(readme.contains(example), "README.md and contrib/alert/alert.toml differ");
     }

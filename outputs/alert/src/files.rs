@@ -1,11 +1,13 @@
 //! What is done without a ring: an export, a test message.
 
 use std::{
+    collections::BTreeMap,
     io::{BufWriter, Write},
     net::IpAddr,
     path::Path,
 };
 
+use aw_notify::Failure;
 use aw_output::{Error, Fault, failed};
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
@@ -14,7 +16,7 @@ use shm_layout::UnixTime;
 
 use crate::{
     arpdat,
-    channel::Voice,
+    channel::{Secrets, Voice},
     config::Config,
     report::{Kind, Report},
     station::{Claim, Station},
@@ -82,10 +84,13 @@ fn quoted(text: &str) -> String {
 }
 
 /// A message that says that it is a test.
-pub fn test(config: Config, name: &str, state: &Path) -> Result<(), Error> {
-    let channel = config.channel.into_iter().find(|channel| channel.name == name);
-    let channel = channel
-        .ok_or_else(|| failed(format_args!("no channel is named {name:?} in the configuration")))?;
+pub fn test(config: &Config, name: &str, secrets: &BTreeMap<String, Secrets>) -> Result<(), Error> {
+    let channel = config.channel.iter().find(|channel| channel.name == name);
+    let (channel, secrets) = channel.zip(secrets.get(name)).ok_or_else(|| {
+        let names: Vec<_> = config.channel.iter().map(|channel| &*channel.name).collect();
+        let names = if names.is_empty() { "none".into() } else { names.join(", ") };
+        failed(format_args!("no channel is named {name:?}; the configuration has {names}"))
+    })?;
     let report = Report {
         kind: Kind::NewDevice,
         time: UnixTime::now().seconds(),
@@ -100,8 +105,10 @@ pub fn test(config: Config, name: &str, state: &Path) -> Result<(), Error> {
         note: Some("a test of this channel".into()),
         digest: false,
     };
-    let mut voice = Voice::new(channel, state);
-    let said = voice.say(&report.message(&TimeZone::system()));
-    voice.finish();
-    said.map_err(|why| failed(format_args!("channel {name}: {why}")))
+    let message = channel.message(&report, &TimeZone::system());
+    let voice = Voice::new(channel, secrets).map_err(Failure::Down);
+    let said = voice.and_then(|voice| voice.say(&message, 0));
+    said.map_err(|why| failed(format_args!("channel {name}: {why}")))?;
+    println!("channel {name}: sent");
+    Ok(())
 }

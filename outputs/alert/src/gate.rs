@@ -38,7 +38,7 @@ pub struct Digest {
     first: i64,
     last: i64,
     kinds: BTreeMap<String, u64>,
-    samples: Vec<String>,
+    samples: Vec<(i64, String)>,
 }
 
 impl Gate {
@@ -77,7 +77,7 @@ impl Digest {
         (self.first, self.last) = (self.first.min(report.time), self.last.max(report.time));
         *self.kinds.entry(report.kind.words().into()).or_default() += 1;
         if self.samples.len() < SAMPLES {
-            self.samples.push(format!("{} {report}", report.time));
+            self.samples.push((report.time, report.to_string()));
         }
     }
 
@@ -89,21 +89,21 @@ impl Digest {
             time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %z").to_string()
         };
         let more = count - samples.len() as u64;
-        let mut text = format!(
-            "{count} reports from {} to {}: {}\n\n{}\n",
-            date(*first),
-            date(*last),
-            each.join(", "),
-            samples.join("\n")
-        );
+        let reports = if *count == 1 { "report" } else { "reports" };
+        let subject = format!("{count} {reports}: {}", each.join(", "));
+        let mut text = format!("{count} {reports} from {} to {}\n\n", date(*first), date(*last));
+        for (time, line) in samples {
+            text += &format!("{} {line}\n", date(*time));
+        }
         if more > 0 {
             text += &format!("and {more} more\n");
         }
+        let lines: Vec<_> = samples.iter().map(|(time, line)| format!("{time} {line}")).collect();
         let fields = json!({
-            "kind": "digest", "message": format!("{count} reports: {}", each.join(", ")), "count": count,
-            "seconds": last, "first": first, "last": last, "kinds": kinds, "samples": samples,
+            "kind": "digest", "message": subject, "count": count,
+            "seconds": last, "first": first, "last": last, "kinds": kinds, "samples": lines,
         });
-        Message { subject: format!("{count} reports: {}", each.join(", ")), text, fields }
+        Message { subject, text, fields }
     }
 }
 

@@ -8,13 +8,16 @@ mod config;
 mod device;
 mod files;
 mod gate;
+mod hours;
 mod import;
 mod recent;
 mod report;
 mod speaker;
 mod station;
 mod store;
+mod template;
 mod watch;
+mod webhook;
 
 use std::{
     path::{Path, PathBuf},
@@ -27,6 +30,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     alerts::Alerts,
+    channel::Secrets,
     config::Config,
     files::Shape,
     speaker::{Pipes, Speaker},
@@ -118,7 +122,7 @@ fn main() -> ExitCode {
     let state = std::path::absolute(&options.rings.state_dir) // in the background we are elsewhere
         .unwrap_or_else(|_| options.rings.state_dir.clone());
     if options.speaker {
-        return speaker::speak(options.exec.as_deref(), &state);
+        return speaker::speak(options.exec.as_deref());
     }
     let (config, rules, pipes) = match prepare(&options, &state) {
         Ok(Some(ready)) => ready,
@@ -155,6 +159,11 @@ fn prepare(
     let mut config = Config::parse(&text).map_err(place)?;
     config.add_command(options.exec.as_deref());
     let rules = config.rules(options.dialect).map_err(place)?;
+    // Whoever starts it may read what the one that speaks may not.
+    let secrets = match options.rings.health {
+        true => Default::default(),
+        false => Secrets::read_all(&config).map_err(place)?,
+    };
     if options.check {
         println!("{} channels, {} known MACs", config.channel.len(), rules.known.len());
         return Ok(None);
@@ -166,12 +175,12 @@ fn prepare(
         Some(Work::Export { shape, debian }) => {
             files::export(state, *shape, *debian, &rules.known).map(|()| None)
         }
-        Some(Work::Test { channel }) => files::test(config, channel, state).map(|()| None),
+        Some(Work::Test { channel }) => files::test(&config, channel, &secrets).map(|()| None),
         None if options.rings.health || config.channel.is_empty() => {
             Ok(Some((config, rules, None)))
         }
         None => {
-            let pipes = speaker::start(&options.rings, &text)?;
+            let pipes = speaker::start(&options.rings, &config, &text, &secrets)?;
             Ok(Some((config, rules, Some(pipes))))
         }
     }

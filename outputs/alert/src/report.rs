@@ -137,7 +137,12 @@ impl Report {
     pub fn message(&self, zone: &TimeZone) -> Message {
         let who = self.name.as_ref().unwrap_or(&self.ip);
         let subject = format!("{} ({who}) {}", self.kind.words(), self.network);
-        Message { subject, text: self.letter(zone), fields: self.fields(zone) }
+        Message { subject, text: self.letter(zone, false), fields: self.fields(zone) }
+    }
+
+    /// The same, with no line more than arpwatch's letter has.
+    pub fn arpwatch_message(&self, zone: &TimeZone) -> Message {
+        Message { text: self.letter(zone, true), ..self.message(zone) }
     }
 
     /// The keys of macupd_tracker's alerter among them.
@@ -152,8 +157,8 @@ impl Report {
         })
     }
 
-    /// The text of arpwatch's mail: keys to the right of 20 columns.
-    fn letter(&self, zone: &TimeZone) -> String {
+    /// The text of arpwatch's mail: keys to the right of 20 columns. `arpwatch`: no line that it does not have.
+    fn letter(&self, zone: &TimeZone, arpwatch: bool) -> String {
         let date = |time| zoned(time, zone).strftime("%A, %B %-d, %Y %-H:%M:%S %z").to_string();
         let previous = self.previous.filter(|_| self.kind != Kind::NewStation);
         let lines = [
@@ -167,7 +172,7 @@ impl Report {
             ("timestamp", Some(date(self.time))),
             ("previous timestamp", previous.map(date)),
             ("delta", previous.map(|previous| delta(self.time - previous))),
-            ("note", self.note.clone()),
+            ("note", self.note.clone().filter(|_| !arpwatch)),
         ];
         let lines = lines.into_iter().filter_map(|(key, value)| Some((key, value?)));
         lines.map(|(key, value)| format!("{key:>20}: {value}\n")).collect()
@@ -234,6 +239,9 @@ old ethernet address: 00:08:e1:01:02:0b
                delta: 1 second
 ";
         assert_eq!(text, expected);
+        let noted = Report { note: Some("a note".into()), ..flip.clone() };
+        assert!(noted.message(&TimeZone::UTC).text.ends_with("                note: a note\n"));
+        assert_eq!(noted.arpwatch_message(&TimeZone::UTC).text, expected);
         assert_eq!((&fields["kind"], &fields["date"]), (&"flip_flop".into(), &"20231114".into()));
     }
 

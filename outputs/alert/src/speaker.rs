@@ -3,7 +3,7 @@
 //! is handed messages as lines of JSON on a pipe, and answers each. It believes what comes from there, and ends with it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     ffi::OsString,
     io::{BufRead, BufReader, Write},
     os::unix::process::CommandExt,
@@ -14,11 +14,16 @@ use std::{
     time::Duration,
 };
 
-use aw_output::{Error, Fault, RingOptions, failed, warn};
+use aw_notify::Failure;
+use aw_output::{Error, Fault, RingOptions, failed};
 use aw_service::Identity;
 use serde::{Deserialize, Serialize};
 
-use crate::{channel::Voice, config::Config, report::Message};
+use crate::{
+    channel::{Secrets, Voice, variables},
+    config::Config,
+    report::Message,
+};
 
 /// A message for a channel.
 #[derive(Debug, Deserialize, Serialize)]
@@ -28,12 +33,12 @@ pub struct Job {
     pub message: Message,
 }
 
-/// What became of it: sent, or why not. The id 0 is no job's: something to log.
+/// What became of it: sent, or why not.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Answer {
     pub id: i64,
     pub channel: String,
-    pub fault: Option<String>,
+    pub failure: Option<Failure>,
 }
 
 /// Its pipes, before privileges are given up.
@@ -42,12 +47,20 @@ pub struct Pipes {
     from: ChildStdout,
 }
 
-/// Starts it.
-pub fn start(rings: &RingOptions, config: &str) -> Result<Pipes, Error> {
+/// Starts it, and hands it the configuration's text with what is secret.
+pub fn start(
+    rings: &RingOptions,
+    config: &Config,
+    text: &str,
+    secrets: &BTreeMap<String, Secrets>,
+) -> Result<Pipes, Error> {
     let failure = |error| Error::io("start the process that sends messages", error);
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let mut command = Command::new("/proc/self/exe");
     command.arg("--speaker").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    for name in variables(config) {
+        command.env_remove(name);
+    }
     command.process_group(0); // Ctrl-C is for the one that tells it when to end
     if let Some(user) = Identity::choose(rings.service.user.as_deref(), "addrwatch", None)? {
         command.uid(user.user.as_raw()).gid(user.group.as_raw());
@@ -55,8 +68,8 @@ pub fn start(rings: &RingOptions, config: &str) -> Result<Pipes, Error> {
     let mut child = command.spawn().map_err(failure)?;
     match (child.stdin.take(), child.stdout.take()) {
         (Some(mut to), Some(from)) => {
-            // Handed over: it may not be allowed to read the file.
-            let line = serde_json::to_string(config).unwrap_or_default();
+            // Handed over: it may not be allowed to read the files.
+            let line = serde_json::to_string(&(text, secrets)).unwrap_or_default();
             writeln!(to, "{line}").map_err(failure)?;
             Ok(Pipes { to, from })
         }
@@ -95,15 +108,10 @@ impl Speaker {
     }
 
     pub fn answer(&mut self) -> Result<Option<Answer>, Fault> {
-        loop {
-            match self.answers.try_recv() {
-                Ok(Answer { id: 0, channel, fault }) => {
-                    warn(format_args!("channel {channel}: {}", fault.unwrap_or_default()));
-                }
-                Ok(answer) => return Ok(Some(answer)),
-                Err(TryRecvError::Empty) => return Ok(None),
-                Err(TryRecvError::Disconnected) => return Err(ended()),
-            }
+        match self.answers.try_recv() {
+            Ok(answer) => Ok(Some(answer)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(ended()),
         }
     }
 
@@ -122,10 +130,14 @@ fn ended() -> Fault {
 }
 
 /// The process itself. A thread a channel: one that hangs keeps no other waiting.
-pub fn speak(exec: Option<&Path>, state: &Path) -> ExitCode {
+pub fn speak(exec: Option<&Path>) -> ExitCode {
     let mut lines = std::io::stdin().lock().lines().map_while(Result::ok);
-    let text: Option<String> = lines.next().and_then(|line| serde_json::from_str(&line).ok());
-    let Some(mut config) = text.and_then(|text| Config::parse(&text).ok()) else {
+    let handed = lines.next().and_then(|line| {
+        let (text, secrets): (String, BTreeMap<String, Secrets>) =
+            serde_json::from_str(&line).ok()?;
+        Some((Config::parse(&text).ok()?, secrets))
+    });
+    let Some((mut config, mut secrets)) = handed else {
         eprintln!("aw-alert: --speaker is for aw-alert itself");
         return ExitCode::from(2);
     };
@@ -135,15 +147,16 @@ pub fn speak(exec: Option<&Path>, state: &Path) -> ExitCode {
         for one in config.channel {
             let (send, jobs) = channel::<Job>();
             lanes.insert(one.name.clone(), send);
+            let secrets = secrets.remove(&one.name).unwrap_or_default();
             scope.spawn(move || {
-                let mut voice = Voice::new(one, state);
                 for Job { id, channel, message } in jobs {
-                    let fault = voice.say(&message).err();
-                    if !answer(&Answer { id, channel, fault }) {
+                    // Anew each time: the file of an authority may be there by now.
+                    let voice = Voice::new(&one, &secrets).map_err(Failure::Down);
+                    let failure = voice.and_then(|voice| voice.say(&message, id)).err();
+                    if !answer(&Answer { id, channel, failure }) {
                         return;
                     }
                 }
-                voice.finish();
             });
         }
         for line in lines {
@@ -158,7 +171,7 @@ pub fn speak(exec: Option<&Path>, state: &Path) -> ExitCode {
 }
 
 /// Tells whether anybody listens.
-pub fn answer(answer: &Answer) -> bool {
+fn answer(answer: &Answer) -> bool {
     let mut line = serde_json::to_vec(answer).unwrap_or_default();
     line.push(b'\n');
     let mut out = std::io::stdout().lock();

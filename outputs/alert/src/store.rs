@@ -29,6 +29,7 @@ const SCHEMA: &str = "PRAGMA locking_mode = exclusive; PRAGMA journal_mode = wal
     CREATE TABLE IF NOT EXISTS account (ring TEXT PRIMARY KEY, generation INTEGER,
         began INTEGER, delivered INTEGER, lost INTEGER, skipped INTEGER);
     CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, channel TEXT, message TEXT);
+    CREATE TABLE IF NOT EXISTS refused (id INTEGER PRIMARY KEY, channel TEXT, message TEXT);
     CREATE INDEX IF NOT EXISTS waiting ON outbox (channel, id);
     CREATE TABLE IF NOT EXISTS gate (channel TEXT PRIMARY KEY, state TEXT);
     CREATE TABLE IF NOT EXISTS name (mac INTEGER PRIMARY KEY, name TEXT);
@@ -60,8 +61,11 @@ impl Store {
             database.busy_timeout(Duration::from_millis(100))?;
             database.set_prepared_statement_cache_capacity(32);
             database.execute_batch(SCHEMA)?;
-            // Takes the lock that it then keeps.
-            database.execute_batch("BEGIN IMMEDIATE; COMMIT").map(|()| database)
+            // Takes the lock that it then keeps. What was refused may please by now: its place is the old one.
+            let again =
+                "BEGIN IMMEDIATE; INSERT INTO outbox SELECT id, channel, message FROM refused;
+                DELETE FROM refused; COMMIT";
+            database.execute_batch(again).map(|()| database)
         };
         match open() {
             Ok(database) => {
@@ -233,6 +237,21 @@ impl Store {
 
     pub fn sent(&mut self, id: i64) -> Result {
         self.with(|database| database.execute("DELETE FROM outbox WHERE id = ?", [id]).map(drop))
+    }
+
+    /// Keeps a message that its channel refuses, but not in the way of those behind it. The next start tries it again.
+    pub fn set_aside(&mut self, id: i64) -> Result {
+        let insert = "INSERT INTO refused SELECT id, channel, message FROM outbox WHERE id = ?";
+        self.with(|database| database.execute(insert, [id]).map(drop))?;
+        self.sent(id)
+    }
+
+    /// How many messages a channel has refused.
+    pub fn refused(&mut self, channel: &str) -> Result<u64> {
+        let count = "SELECT count(*) FROM refused WHERE channel = ?";
+        let count: i64 =
+            self.with(|database| database.query_row(count, [channel], |row| row.get(0)))?;
+        Ok(count as u64)
     }
 
     /// Hands over every station, for an export.
@@ -435,8 +454,17 @@ mod tests {
         assert_eq!(store.count("mail").unwrap(), 1, "not what was not committed");
         let (id, found) = store.waiting("mail").unwrap().unwrap();
         assert_eq!(found, message);
+        store.send("mail", &Message { subject: "next".into(), ..message.clone() }).unwrap();
+        store.set_aside(id).unwrap();
+        assert_eq!((store.count("mail").unwrap(), store.refused("mail").unwrap()), (1, 1));
+        assert_eq!(store.waiting("mail").unwrap().unwrap().1.subject, "next");
+        store.commit().unwrap();
+        drop(store);
+        let mut store = Store::open(directory.path()).unwrap();
+        assert_eq!((store.count("mail").unwrap(), store.refused("mail").unwrap()), (2, 0));
+        assert_eq!(store.waiting("mail").unwrap(), Some((id, message)), "in its old place");
         store.sent(id).unwrap();
-        assert!(store.waiting("mail").unwrap().is_none());
+        assert_eq!(store.count("mail").unwrap(), 1);
     }
 
     #[test]
