@@ -35,6 +35,8 @@ for purpose in "$@"; do
       need chromium command_exists chromium
       need chromium-driver command_exists chromedriver
       need git command_exists git
+      need arpwatch test -x /usr/sbin/arpwatch
+      need faketime command_exists faketime
       need iproute2 command_exists ip
       need mariadb-client-core command_exists mariadb
       need mariadb-server-core test -x /usr/sbin/mariadbd -a -x /usr/bin/mariadb-install-db # no service, no /etc
@@ -76,7 +78,10 @@ if ((${#missing[@]})); then
     as_root=(sudo "${as_root[@]}")
   fi
   log=$(mktemp)
-  trap 'rm -f "$log"' EXIT
+  # The tests start their own servers: nothing is started because its package was installed (invoke-rc.d(8)).
+  policy=/usr/sbin/policy-rc.d
+  if [[ -e $policy ]]; then policy=; else printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin $policy; fi
+  trap 'rm -f "$log"; [[ -z $policy ]] || "${as_root[@]}" rm -f "$policy"' EXIT
   apt() { echo "setup: apt-get $*"; "${as_root[@]}" apt-get -y "$@" </dev/null >"$log" 2>&1; }
   # Nothing is removed for them: not a MySQL server, which MariaDB would replace.
   # The package lists are fetched where there are none, or where they are so old that a package has gone.

@@ -4,12 +4,11 @@
 
 use aw_tests::feed::{numbered_capture, publish, reading_collector};
 use aw_tests::history::History;
+use aw_tests::mount::Mount;
 use aw_tests::rig::{Run, run, run_with, skip, wait_until};
 use aw_tests::ring::Ring;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, chown};
-use std::path::Path;
-use std::process::Command;
 
 /// All numbers to before `end` arrive, and it ends; what it said.
 #[track_caller]
@@ -58,41 +57,17 @@ fn a_full_disk() {
     let ring = Ring::new();
     let history = History::new();
     let disk = history.path().join("history");
-    let _mount = Mount::new(&disk, "size=8m");
+    let mount = Mount::new(&disk, "size=8m");
     publish(&ring, 1..11);
     let output = history.start(&ring, &[]);
     wait_until("rows", || history.count() == 10);
-    let mut size = 8 << 20;
-    while size > 0 {
-        match File::create(disk.join("other")).and_then(|file| file.write_at(&vec![1; size], 0)) {
-            Ok(written) if written == size => break,
-            _ => size -= 4096,
-        }
-    }
+    mount.fill();
     let options = ["-q", "--max-rate", "20000"];
     run_with(reading_collector(&ring, &options), &numbered_capture(11..8001)).ok();
     let said = output.stderr.wait_for("keeping events in");
     assert!(said.contains("is full (make room on its disk)"), "{said}");
-    fs::remove_file(disk.join("other")).unwrap();
+    mount.make_room();
     recovered(&history, &ring, output, 8001);
-}
-
-/// A tmpfs, until it is dropped.
-struct Mount<'a>(&'a Path);
-
-impl Mount<'_> {
-    fn new<'a>(at: &'a Path, options: &str) -> Mount<'a> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at);
-        run(mount).ok();
-        Mount(at)
-    }
-}
-
-impl Drop for Mount<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
-    }
 }
 
 /// A file that its user may not write any more, and a directory.

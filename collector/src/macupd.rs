@@ -67,6 +67,7 @@ pub fn event(line: &[u8], router: Ipv4Addr, time: UnixTime) -> Result<Event, Cou
         address: ip.to_ipv6_mapped(),
         interface,
         mac,
+        source: mac,
         vlan: VlanId::NONE,
         outer_vlan: VlanId::NONE,
         kind: Kind::MacUpd,

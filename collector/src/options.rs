@@ -109,6 +109,10 @@ pub struct Options {
     #[arg(short = '6', long)]
     pub ipv6_only: bool,
 
+    /// Publish ARP from the broadcast and the zero MAC, too: for aw-alert's "ethernet broadcast"
+    #[arg(long)]
+    pub odd_macs: bool,
+
     /// Ignore pairings with this address or block of addresses; may be repeated
     #[arg(short, long, value_name = "IP[/BITS]")]
     pub blacklist: Vec<Block>,

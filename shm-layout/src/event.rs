@@ -15,6 +15,13 @@
 //! | 51 | origin of a pairing, 0 to 5; otherwise 0 |
 //! | 52 | IPv4 address of the router that reported it, 0 = none |
 //!
+//! Of an ARP message, whose address leaves its first twelve bytes without use:
+//!
+//! | byte | field |
+//! |---|---|
+//! | 8 | MAC address that sent the frame, where it is another than the pairing's; otherwise 0 |
+//! | 15 | 1 where it is another; otherwise 0 |
+//!
 //! A configuration change has no address, MAC or VLAN of its own. In their place stand:
 //!
 //! | byte | field |
@@ -325,6 +332,10 @@ impl Kind {
         }
     }
 
+    const fn is_arp(self) -> bool {
+        matches!(self, Kind::Pairing(origin) if origin.is_arp())
+    }
+
     /// Whether it is about an IPv4 address.
     pub const fn is_ipv4(self) -> bool {
         match self {
@@ -354,6 +365,9 @@ pub struct Event {
     pub interface: InterfaceName,
     /// The MAC address.
     pub mac: MacAddr,
+    /// Who sent the frame, for ARP; otherwise the MAC address again. Another one answers for others,
+    /// or lies.
+    pub source: MacAddr,
     /// The innermost VLAN.
     pub vlan: VlanId,
     /// The outermost VLAN, where there are several.
@@ -378,6 +392,7 @@ impl Event {
             address: router.to_ipv6_mapped(),
             interface: name,
             mac: MacAddr::ZERO,
+            source: MacAddr::ZERO,
             vlan: VlanId::NONE,
             outer_vlan: VlanId::NONE,
             kind: Kind::ConfigChange(change),
@@ -399,7 +414,10 @@ impl Event {
         if let Kind::ConfigChange(change) = self.kind {
             return self.pack_change(&change);
         }
-        let [address_0, address_1] = halves(self.address.octets());
+        let [mut address_0, address_1] = halves(self.address.octets());
+        if self.source != self.mac && self.kind.is_arp() {
+            address_0 = u64::from_be(self.source.0 << 16 | 1);
+        }
         let [interface_0, interface_1] = self.interface.to_words();
         let mac = u64::from_be(self.mac.0 << 16); // its bytes, then two of zero
         let [v, w] = self.vlan.0.to_ne_bytes();
@@ -432,11 +450,17 @@ impl Event {
             (CONFIG_CHANGE, 0) => return Ok(Event::unpack_change(words, Ipv4Addr::from(router))),
             _ => return Err(unknown),
         };
+        let mac = MacAddr(words[5].to_be() >> 16);
+        let (mut source, mut address_0) = (mac, words[1]);
+        if address_0 != 0 && kind.is_arp() {
+            (source, address_0) = (MacAddr(address_0.to_be() >> 16), 0);
+        }
         Ok(Event {
             time: UnixTime(words[0] as i64),
-            address: Ipv6Addr::from(join([words[1], words[2]])),
+            address: Ipv6Addr::from(join([address_0, words[2]])),
             interface: InterfaceName(join([words[3], words[4]])),
-            mac: MacAddr(words[5].to_be() >> 16),
+            mac,
+            source,
             vlan: VlanId(u16::from_ne_bytes([v, w])),
             outer_vlan: VlanId(u16::from_ne_bytes([x, y])),
             kind,
@@ -565,6 +589,7 @@ mod tests {
             address: Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped(),
             interface: "eth0".parse().unwrap(),
             mac: MacAddr::new([0x02, 0xab, 0, 0, 0, 0x1f]),
+            source: MacAddr::new([0x02, 0xab, 0, 0, 0, 0x1f]),
             vlan: VlanId::from_tag(0xe005),
             outer_vlan: VlanId::from_tag(4095),
             kind: Kind::Pairing(Origin::ArpRequest),
@@ -594,6 +619,12 @@ mod tests {
             let event = Event { kind: Kind::Pairing(origin), ..event() };
             assert_eq!(Event::unpack(&event.pack()), Ok(event));
             assert_eq!(Event::from_bytes(&event.to_bytes()), Ok(event));
+        }
+        for source in [MacAddr::new([2, 1, 2, 3, 4, 5]), MacAddr::ZERO, MacAddr::BROADCAST] {
+            let event = Event { source, ..event() };
+            assert_eq!(Event::unpack(&event.pack()), Ok(event));
+            assert_eq!(bytes(&event)[8..14], source.octets());
+            assert_eq!(bytes(&event)[14..24], [0, 1, 0, 0, 0xff, 0xff, 192, 0, 2, 7]);
         }
         let router = Ipv4Addr::new(192, 0, 2, 1);
         let event = Event { kind: Kind::MacUpd, router, ..event() };

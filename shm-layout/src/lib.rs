@@ -11,7 +11,7 @@
 //! | `header.rs` | the segment drawn field by field |
 //! | `counter.rs` | what is counted for each interface |
 //! | `name.rs` | the segment's name |
-//! | `map.rs` | creating, opening and mapping: the only unsafe code of the whole system |
+//! | `map.rs` | creating, opening and mapping: the unsafe code of the system, but for one call in `aw-service` |
 //! | `writer.rs`, `reader.rs` | the two sides |
 //!
 //! A reader trusts the segment's owner, and no more than that: every length is checked against

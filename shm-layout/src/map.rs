@@ -1,4 +1,5 @@
-//! Creating, opening and mapping a segment: the only unsafe code of the whole system.
+//! Creating, opening and mapping a segment: the unsafe code of the system, but for the one call in
+//! `aw-service` that forks.
 //!
 //! `/dev/shm` is open to everybody, so nothing found there is trusted: a segment's size and header
 //! are checked before anything in it is used (its owner by the writer), links are not followed, and

@@ -17,6 +17,7 @@ pub mod lan;
 pub mod listening;
 pub mod mail_sink;
 pub mod mariadb;
+pub mod mount;
 pub mod neighbor;
 pub mod receiver;
 pub mod refusals;

@@ -3,14 +3,14 @@
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File, TryLockError},
-    io::{ErrorKind, Read, Write},
+    io::{self, ErrorKind, Write},
     os::unix::fs::{DirBuilderExt, chown},
     path::{Path, PathBuf},
 };
 
 use aw_service::{Error, Identity, failed, open_own};
 use serde::{Deserialize, Serialize};
-use shm_layout::RingName;
+use shm_layout::{RingName, cause};
 
 use crate::{Account, Fault, Ledger};
 
@@ -35,17 +35,35 @@ pub(crate) fn make_directory(path: &Path, owner: Option<&Identity>) -> Result<()
 /// Two programs of one name with one state directory would each undo the other's account.
 pub(crate) fn lock(directory: &Path, name: &str) -> Result<File, Error> {
     let path = directory.join(format!("{name}.lock"));
-    let file = open_own(&path, 0o600, None)?;
+    let file = open_in(&path, 0o600)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(failed(format_args!(
             "lock {}: in use by another {name} (stop it, or choose another --state-dir)",
             path.display()
         ))),
-        Err(TryLockError::Error(error)) => {
-            Err(Error::io(format_args!("lock {}", path.display()), error))
-        }
+        Err(TryLockError::Error(error)) => Err(refused("lock", &path, error)),
     }
+}
+
+/// Opens a file of the state directory, and makes it if there is none.
+pub(crate) fn open_in(path: &Path, mode: u32) -> Result<File, Error> {
+    open_own(path, mode, None).map_err(|error| match error {
+        // Whoever says what to do has said all.
+        Error::Failed(why) if !why.ends_with(')') => failed(format_args!("{why} {OTHER}")),
+        error => error,
+    })
+}
+
+const OTHER: &str = "(let this program's user write there, or choose another --state-dir)";
+
+/// The system refused something in the state directory: why, and what to do.
+pub(crate) fn refused(what: &str, path: &Path, error: io::Error) -> Error {
+    let advice = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "(make room on its disk)",
+        _ => OTHER,
+    };
+    failed(format_args!("{what} {}: {} {advice}", path.display(), cause(&error)))
 }
 
 /// `NAME.positions`: replaced as a whole, so that it is whole whenever the program is killed.
@@ -56,13 +74,29 @@ pub(crate) struct StateFile {
 
 /// An account in JSON. The generation is text, for it does not fit a double.
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
-struct Line {
+pub(crate) struct Line {
     generation: String,
     next: u64,
     began: u64,
     delivered: u64,
     lost: u64,
     skipped: u64,
+}
+
+impl Line {
+    pub fn from(account: &Account) -> Line {
+        let Account { began, delivered, lost, skipped, .. } = *account;
+        let generation = format!("{:016x}", account.generation);
+        Line { generation, next: account.next(), began, delivered, lost, skipped }
+    }
+
+    /// None if its numbers do not add up.
+    pub fn account(&self) -> Option<Account> {
+        let Line { next, began, delivered, lost, skipped, .. } = *self;
+        let generation = u64::from_str_radix(&self.generation, 16).ok()?;
+        let sum = [delivered, lost, skipped].into_iter().try_fold(began, u64::checked_add);
+        (sum == Some(next)).then_some(Account { generation, began, delivered, lost, skipped })
+    }
 }
 
 impl StateFile {
@@ -80,7 +114,7 @@ impl StateFile {
                 ))
             })?,
             Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(Error::io(format_args!("read {}", path.display()), error)),
+            Err(error) => return Err(refused("read", &path, error)),
         };
         Ok(StateFile { path, accounts })
     }
@@ -89,7 +123,7 @@ impl StateFile {
     pub fn save(&self) -> Result<(), Error> {
         let new = self.path.with_extension("new");
         let write = || {
-            let mut file = open_own(&new, 0o640, None)?;
+            let mut file = open_in(&new, 0o640)?;
             let mut text = serde_json::to_vec_pretty(&self.accounts).unwrap_or_default();
             text.push(b'\n');
             let directory = self.path.parent().unwrap_or(Path::new("."));
@@ -98,7 +132,7 @@ impl StateFile {
                 .and_then(|()| file.sync_all())
                 .and_then(|()| fs::rename(&new, &self.path))
                 .and_then(|()| File::open(directory)?.sync_all())
-                .map_err(|error| Error::write(self.path.display(), error))
+                .map_err(|error| refused("write to", &self.path, error))
         };
         write()
     }
@@ -107,13 +141,7 @@ impl StateFile {
 impl Ledger for StateFile {
     fn load(&mut self, ring: &RingName) -> Result<Option<Account>, Fault> {
         let Some(line) = self.accounts.get(ring.as_str()) else { return Ok(None) };
-        let Line { next, began, delivered, lost, skipped, .. } = *line;
-        let generation = u64::from_str_radix(&line.generation, 16);
-        let account = generation
-            .ok()
-            .map(|generation| Account { generation, began, delivered, lost, skipped })
-            .filter(|account| account.next() == next);
-        account.map(Some).ok_or_else(|| {
+        line.account().map(Some).ok_or_else(|| {
             let path = self.path.display();
             failed(format_args!(
                 "read {path}: the numbers of ring {ring} do not add up (remove it, to begin with the oldest event)"
@@ -123,10 +151,7 @@ impl Ledger for StateFile {
     }
 
     fn store(&mut self, ring: &RingName, account: &Account) -> Result<(), Fault> {
-        let Account { began, delivered, lost, skipped, .. } = *account;
-        let generation = format!("{:016x}", account.generation);
-        let line = Line { generation, next: account.next(), began, delivered, lost, skipped };
-        self.accounts.insert(ring.as_str().into(), line);
+        self.accounts.insert(ring.as_str().into(), Line::from(account));
         Ok(())
     }
 }
@@ -137,12 +162,28 @@ pub(crate) fn next_of(
     name: &str,
     ring: &RingName,
     generation: u64,
-) -> Option<u64> {
-    let mut text = String::new();
-    File::open(StateFile::path(directory, name)).ok()?.read_to_string(&mut text).ok()?;
-    let accounts: BTreeMap<String, Line> = serde_json::from_str(&text).ok()?;
-    let line = accounts.get(ring.as_str())?;
-    (line.generation == format!("{generation:016x}")).then_some(line.next)
+) -> Result<Option<u64>, String> {
+    let path = StateFile::path(directory, name);
+    let Some(bytes) = read_another(&path)? else { return Ok(None) };
+    let accounts: BTreeMap<String, Line> = serde_json::from_slice(&bytes)
+        .map_err(|error| format!("read {}: {error} (is it of this release?)", path.display()))?;
+    let account = accounts.get(ring.as_str()).and_then(Line::account);
+    Ok(account.filter(|it| it.generation == generation).map(|it| it.next()))
+}
+
+/// A file of another program, unless there is none.
+pub(crate) fn read_another(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
+            Ok(None)
+        }
+        Err(error) => Err(format!(
+            "read {}: {} (ask as the user whose it is, or name its --state-dir)",
+            path.display(),
+            cause(&error)
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -163,7 +204,7 @@ mod tests {
         }
         let mut again = StateFile::open(directory.path(), "aw-test").unwrap();
         assert!(matches!(again.load(&ring), Ok(Some(found)) if found == account));
-        let next = |generation| next_of(directory.path(), "aw-test", &ring, generation);
+        let next = |generation| next_of(directory.path(), "aw-test", &ring, generation).unwrap();
         assert_eq!((next(generation), next(7)), (Some(11), None));
         let files: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
         assert_eq!(files.len(), 1, "{files:?}");

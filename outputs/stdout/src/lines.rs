@@ -75,6 +75,7 @@ impl Lines {
             vlan: event.vlan.get(),
             outer_vlan: event.outer_vlan.get(),
             mac: event.mac.to_string(),
+            frame_source: (event.source != event.mac).then(|| event.source.to_string()),
             ip: event.ip_text().to_string(),
             origin: event.kind.origin(),
             router: (!event.router.is_unspecified()).then(|| event.router.to_string()),
@@ -112,6 +113,8 @@ struct Line<'a> {
     vlan: u16,
     outer_vlan: u16,
     mac: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frame_source: Option<String>,
     ip: String,
     origin: &'a str,
     router: Option<String>,
@@ -152,6 +155,10 @@ impl Sink for Lines {
             self.to = open(self.path.as_deref())?;
         }
         Ok(())
+    }
+
+    fn survives_kill(&self) -> bool {
+        true
     }
 
     fn sync(&mut self) -> Result {

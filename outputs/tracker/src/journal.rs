@@ -138,10 +138,15 @@ impl Journal {
         // Tomorrow's: midnight may have passed unnoticed, or the clock was set back.
         let tomorrow = self.today.date.tomorrow().unwrap_or(Date::MAX);
         if at.date < self.oldest() || at.date > tomorrow {
-            self.strays += 1;
+            self.stray();
             return None;
         }
         Some(at)
+    }
+
+    /// A sighting of a day that has no log: counted, and told every hour.
+    pub fn stray(&mut self) {
+        self.strays += 1;
     }
 
     fn oldest(&self) -> Date {

@@ -42,6 +42,17 @@ impl Activity {
         }
         self.hours.add(at.clock.hour)
     }
+
+    /// Adds what another row of the same key says.
+    pub fn join(&mut self, other: &Activity) {
+        if other.first.seconds < self.first.seconds {
+            self.first = other.first;
+        }
+        if other.last.seconds > self.last.seconds {
+            self.last = other.last;
+        }
+        self.hours.join(&other.hours);
+    }
 }
 
 /// Sightings in each hour: `.` none, `1` to `9`, `*` ten or more.

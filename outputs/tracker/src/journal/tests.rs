@@ -32,6 +32,7 @@ fn event(mac: u32, time: UnixTime) -> Event {
         address: Ipv4Addr::from(0x0a00_0000 + mac).to_ipv6_mapped(),
         interface: "eth0".parse().unwrap(),
         mac: MacAddr::new([2, 0, a, b, c, d]),
+        source: MacAddr::new([2, 0, a, b, c, d]),
         vlan: VlanId::NONE,
         outer_vlan: VlanId::NONE,
         kind: Kind::Pairing(Origin::ArpRequest),
@@ -285,6 +286,23 @@ fn events_are_filed_by_their_own_time() {
     desk.wait(3600);
     assert_eq!(desk.errors, "20261122:1200:2 sightings are of days that have no log\n");
     assert_eq!(desk.journal.days.len(), 1, "today");
+}
+
+/// Logs that somebody put together may have a key twice.
+#[test]
+fn rows_of_one_key_are_joined() {
+    let mut desk = Desk::new("UTC", "2026-11-22T12:00:00Z");
+    desk.files.insert(
+        date("2026-11-10"),
+        "mac name ip iface date time last active-hours\n\
+         02:00:00:00:00:02 unknown 10.0.0.2 eth0 20261110 0900 0930 .........5..............\n\
+         02:00:00:00:00:02 unknown 10.0.0.2 eth0 20261110 0801 0910 ........19..............\n"
+            .into(),
+    );
+    desk.take(&event(2, time("2026-11-10T10:05:00Z")));
+    desk.wait(1);
+    assert_eq!(desk.cells("2026-11-10", 2), "........1*1.............");
+    assert_eq!(desk.times("2026-11-10"), ["0801 1005"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `make bench`: how fast this is, as a table of medians. Nothing here is a test: the machine decides.
 #![forbid(unsafe_code)]
 
+mod alert;
 mod live;
 mod mysql;
 mod replay;
@@ -12,7 +13,7 @@ use std::{error::Error, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 
-/// Prints how fast ring, wake-up, replay, rate limit, live capture, reports of routers, aw-tracker and aw-routeros are: medians, with the range of all runs.
+/// Prints how fast ring, wake-up, replay, rate limit, live capture, reports of routers, aw-tracker, rows into MariaDB, aw-alert and aw-routeros are: medians, with the range of all runs.
 #[derive(Parser)]
 struct Options {
     /// What to measure; all, if nothing is named
@@ -61,6 +62,8 @@ enum Section {
     Tracker,
     /// Rows into MariaDB, beside inserts by hand
     Mysql,
+    /// aw-alert with a million stations
+    Alert,
     /// aw-routeros with two hundred routers, and large exports
     Routeros,
 }
@@ -94,6 +97,7 @@ fn main() -> Outcome<()> {
                 routeros::differences(&options)?;
             }
             Section::Mysql => mysql::beside_hand_batched(&options)?,
+            Section::Alert => alert::events(&options)?,
         }
     }
     Ok(())
