@@ -159,6 +159,7 @@ fn the_archive_is_looked_at() {
     let expected = ["core1", "stopped", "7.14.2"].map(serde_json::Value::from);
     assert_eq!(["name", "status", "version"].map(|name| shown[name].clone()), expected, "{shown}");
     assert_eq!(shown["lines"], 6);
+    assert!(!shown.to_string().contains("geheim"), "{shown}");
     assert!(command(&["show", "core1"]).contains("password=***"));
     assert!(command(&["show", "core1", "--secrets"]).contains("password=geheim"));
     let old = command(&["show", "core1", first]);

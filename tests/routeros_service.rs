@@ -116,6 +116,62 @@ fn add_asks_at_a_terminal() {
     assert_eq!(fs::read_to_string(&config).unwrap(), before);
 }
 
+/// What root adds the daemon can read, which is another user then; what it cannot read it names.
+#[test]
+fn root_adds_for_the_daemons_user() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root can give files away");
+    }
+    let (router, directory) = (Router::start(Version::V7), tempfile::tempdir().unwrap());
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let known = fs::read_to_string("/etc/passwd").unwrap();
+    let others = known.lines().filter(|line| !line.starts_with("addrwatch:"));
+    let all = others.chain(["addrwatch:x:64321:64321::/nonexistent:/bin/false", ""]);
+    fs::write(at("passwd"), all.collect::<Vec<_>>().join("\n")).unwrap();
+    let with_user = |arguments: &[&str]| {
+        let script = "mount --bind \"$1\" /etc/passwd; shift; exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command
+            .args(["-m", "sh", "-ec", script, "sh"])
+            .arg(at("passwd"))
+            .arg(binary("aw-routeros"));
+        command.arg("-c").arg(at("routeros.toml")).args(arguments);
+        command
+    };
+    let address = router.address.to_string();
+    let add = with_user(&[
+        "add",
+        &address,
+        "--name",
+        "core1",
+        "--login",
+        "admin",
+        "--host-key",
+        &router.host_key,
+    ]);
+    aw_tests::rig::run_with(add, b"secret\n").ok();
+    for name in ["routeros.toml", "core1.pass"] {
+        let file = fs::metadata(at(name)).unwrap();
+        assert_eq!(
+            (file.uid(), file.gid(), file.permissions().mode() & 0o777),
+            (64321, 64321, 0o600),
+            "{name}"
+        );
+    }
+    let entry = fs::read_to_string(at("routeros.toml")).unwrap();
+    let archive = format!("archive = {:?}\nring = \"\"\n", at("archive"));
+    let entry = entry.replace("archive = \"/var/lib/addrwatch/routeros\"\n", &archive);
+    fs::write(at("routeros.toml"), entry).unwrap();
+    let daemon = Run::start(with_user(&[]));
+    daemon.stderr.wait_for("first contact");
+    daemon.stop().ok();
+    chown(at("core1.pass"), Some(0), Some(0)).unwrap();
+    let daemon = Run::start(with_user(&[]));
+    daemon.stderr.wait_for("permission denied (let the user that aw-routeros runs as read it)");
+    daemon.stop().ok();
+}
+
 /// A router with an IPv6 address.
 #[test]
 fn over_ipv6() {

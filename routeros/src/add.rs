@@ -3,15 +3,16 @@
 use std::{
     fs::{self, OpenOptions},
     io::Write,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, fchown},
     path::{Path, PathBuf},
 };
 
-use aw_service::{Error, failed};
+use aw_service::{Error, Identity, failed};
 use clap::Args;
 
 use crate::{
     config::{Address, Config, Name, Router},
+    daemon::DEFAULT_USER,
     host_key::HostKey,
     ssh::Session,
     terminal::{ask, ask_secret, print},
@@ -149,8 +150,14 @@ pub fn block_on<T>(what: impl Future<Output = T>) -> Result<T, Error> {
     Ok(runtime.map_err(|error| Error::io("start the event loop", error))?.block_on(what))
 }
 
+/// A file that nobody reads but we and the daemon, which root starts as another user.
 fn write_new(path: &Path, text: &str) -> Result<(), Error> {
     let failure = |error| Error::io(format_args!("make {}", path.display()), error);
+    let identity = Identity::choose(None, DEFAULT_USER, None)?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.map_err(failure)?.write_all(text.as_bytes()).map_err(failure)
+    let mut file = file.map_err(failure)?;
+    if let Some(Identity { user, group, .. }) = identity {
+        fchown(&file, Some(user.as_raw()), Some(group.as_raw())).map_err(failure)?;
+    }
+    file.write_all(text.as_bytes()).map_err(failure)
 }

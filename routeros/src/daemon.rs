@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The user that the daemon becomes where root says nothing else.
-const DEFAULT_USER: &str = "addrwatch";
+pub const DEFAULT_USER: &str = "addrwatch";
 /// Changes are rare: the ring of a thousand takes 133 kB.
 const SLOTS: u64 = 1024;
 /// Disks are waited for by so many threads.

@@ -160,7 +160,7 @@ pub fn show(path: &Path, options: &ShowOptions) -> Result<(), Error> {
                 address: router.address.to_string(),
                 state: &state,
             };
-            print(&json(&line, true))?;
+            print(&json(&line, options.secrets))?;
             continue;
         }
         let text = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };

@@ -134,8 +134,11 @@ impl Watch {
 
     /// An export that began at `began` ended, and it was whole.
     pub fn end(&mut self, began: Duration, now: Duration) {
-        let rest = (now.saturating_sub(began) * 4).min(Duration::from_secs(30));
-        self.rest = now + rest;
+        // Not after the first one: before it there was rest enough, and at the start, when all routers
+        // are asked at once, it is we who are slow.
+        if self.next > Duration::ZERO {
+            self.rest = now + (now.saturating_sub(began) * 4).min(Duration::from_secs(30));
+        }
         self.next = now + self.pace.interval;
     }
 

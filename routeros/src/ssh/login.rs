@@ -1,6 +1,6 @@
 //! How to log in: by password, key or agent.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, io::ErrorKind, path::Path, sync::Arc};
 
 use russh::{
     client::{AuthResult, Handle, Handler},
@@ -32,8 +32,10 @@ impl Way {
         }
         let Some(path) = &router.key_file else { return Ok(Way::Agent) };
         let passphrase = router.passphrase_file.as_deref().map(first_line).transpose()?;
-        let key = load_secret_key(path, passphrase.as_deref())
-            .map_err(|error| Fault::Local(format!("read {}: {error}", path.display())))?;
+        let key = load_secret_key(path, passphrase.as_deref()).map_err(|error| match error {
+            russh::keys::Error::IO(error) => unreadable(path, &error),
+            error => Fault::Local(format!("read {}: {error}", path.display())),
+        })?;
         Ok(Way::Key(Arc::new(key)))
     }
 
@@ -123,8 +125,14 @@ fn accepted(result: &AuthResult) -> Result<(), Fault> {
 }
 
 fn first_line(path: &Path) -> Result<String, Fault> {
-    let text = fs::read_to_string(path).map_err(|error| {
-        Fault::Local(format!("read {}: {}", path.display(), shm_layout::cause(&error)))
-    })?;
+    let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
+    let help = match error.kind() {
+        ErrorKind::PermissionDenied => " (let the user that aw-routeros runs as read it)",
+        _ => "",
+    };
+    Fault::Local(format!("read {}: {}{help}", path.display(), shm_layout::cause(error)))
 }

@@ -46,6 +46,11 @@ fn a_slow_router_rests() {
     watch.end(s(10), s(14));
     watch.hear(s(14), record(1));
     assert_eq!(watch.due(), s(30), "four times the four seconds that it took");
+    let mut watch = Watch::new(Pace { settle: s(2), latest: s(30), interval: s(3600) }, []);
+    watch.begin();
+    watch.end(s(0), s(10));
+    watch.hear(s(10), record(1));
+    assert_eq!(watch.due(), s(12), "not after the first one");
 }
 
 #[test]
