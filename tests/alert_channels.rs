@@ -10,8 +10,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aw_tests::certificates::make_certificates;
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, save};
+use aw_tests::certificates::make_certificates;
 use aw_tests::collect::{collect, json};
 use aw_tests::frames::Arp;
 use aw_tests::mail_sink::MailSink;

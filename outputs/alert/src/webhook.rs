@@ -82,12 +82,12 @@ impl Options {
                 return Err(format!("webhook: {name} {verb} {option}"));
             }
         }
-        let most = match template {
-            Some(Ntfy) => 1..=5,
-            Some(Gotify) => 0..=10,
-            _ => 1..=0,
+        let is_known = |priority: u8| match template {
+            Some(Ntfy) => (1..=5).contains(&priority),
+            Some(Gotify) => priority <= 10,
+            _ => false,
         };
-        if let Some(priority) = self.priority.filter(|priority| !most.contains(priority)) {
+        if let Some(priority) = self.priority.filter(|priority| !is_known(*priority)) {
             return Err(format!("webhook: {name} has no priority {priority}"));
         }
         for (name, value) in &self.headers {
