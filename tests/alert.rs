@@ -13,7 +13,7 @@ use std::{
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, save};
 use aw_tests::collect::{collect, json};
 use aw_tests::frames::{Arp, Ethernet, Mac};
-use aw_tests::rig::{Finished, Run, binary, program, run, wait_until};
+use aw_tests::rig::{Finished, Run, program, run, wait_until};
 use aw_tests::ring::Ring;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -315,11 +315,30 @@ fn moving_in_and_out() {
         assert!(told.stdout.lines().any(|told| told == line), "{told:?}");
     }
     assert!(told.stderr.contains("addrwatch.db: 1 lines say nothing"), "{told:?}");
+    // What root imports is for the user that follows the rings.
+    if rustix::process::geteuid().is_root() {
+        use std::os::unix::fs::MetadataExt;
+        let mut command = program("aw-alert", &["--state-dir"]);
+        command.arg(alert.path("theirs")).args(["-u", "nobody", "import", &codes]);
+        run(command).ok();
+        let owner = |name: &str| alert.path(name).metadata().unwrap().uid();
+        assert_eq!((owner("theirs"), owner("theirs/aw-alert.db")), (65534, 65534));
+    }
+    let mut command = program("aw-alert", &["--state-dir"]);
+    command.arg(alert.path("nothing")).arg("export");
+    run(command).refused("aw-alert", &["nothing is known", "--state-dir"]);
+    // What is older changes nothing; what is newer does, also if it is only the time.
+    let again = |name: &str, text: String| {
+        let file = save(alert.directory.path(), name, text.as_bytes());
+        run(alert.command(&["import", "--network", "pcap", &file])).ok();
+    };
+    again("old.dat", format!("{a}\t10.0.0.1\t7\n{c}\t10.0.0.2\t8\n"));
+    again("new.dat", format!("{a}\t10.0.0.1\t904\n{a}\t10.0.0.1\t908\n"));
     let exported = |shape: &[&str]| run(alert.command(&[&["export"], shape].concat())).ok().stdout;
-    let dat = format!("{a}\t10.0.0.1\t905\n{b}\t10.0.0.2\t910\n{c}\t10.0.0.2\t300\n");
+    let dat = format!("{a}\t10.0.0.1\t908\n{b}\t10.0.0.2\t910\n{c}\t10.0.0.2\t300\n");
     assert_eq!(exported(&[]), dat);
     let csv = format!(
-        "network,ip,mac,last,current,name\r\npcap,10.0.0.1,{a},905,true,\r\npcap,10.0.0.2,{b},910,true,\r\n\
+        "network,ip,mac,last,current,name\r\npcap,10.0.0.1,{a},908,true,\r\npcap,10.0.0.2,{b},910,true,\r\n\
          pcap,10.0.0.2,{c},300,false,\r\npcap.7,fe80::1,{a},906,true,\r\n"
     );
     assert_eq!(exported(&["csv"]), csv);
@@ -565,5 +584,4 @@ fn faults_in_the_configuration_are_told() {
     wait_until("it has its state", || alert.path("state/aw-alert.db").exists());
     alert.publish(&devices(1..2), &[]);
     one.stop().ok();
-    assert!(binary("aw-alert").exists());
 }

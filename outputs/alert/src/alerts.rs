@@ -27,6 +27,8 @@ use crate::{
 const MOST_WAITING: u64 = 1000;
 /// Pauses between two tries.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+/// How often the others are told that a channel fails, at most.
+const HOUR: Duration = Duration::from_secs(3600);
 /// How long the end waits for channels: of `--once`, and of a signal.
 const PATIENCE: Duration = Duration::from_secs(60);
 const HURRY: Duration = Duration::from_secs(2);
@@ -38,6 +40,8 @@ pub struct Alerts {
     pub speaker: Option<Speaker>,
     pub print: bool,
     pub once: bool,
+    /// Since when it listens.
+    began: i64,
     /// Seconds to learn in silence, from the first event on.
     pub learn: Option<i64>,
     learns_until: Option<i64>,
@@ -60,6 +64,8 @@ struct Lane {
     full: bool,
     /// It is one of its hours.
     open: bool,
+    /// When the others were told that it fails.
+    told: Option<Instant>,
 }
 
 impl Lane {
@@ -72,6 +78,7 @@ impl Lane {
             refuses: false,
             full: false,
             open: true,
+            told: None,
         }
     }
 }
@@ -93,6 +100,13 @@ impl Alerts {
         names.append(&mut rules.known);
         rules.known = names;
         let learns_until = store.note("learns until")?;
+        for (channel, messages) in store.channels()? {
+            if !config.channel.iter().any(|other| other.name == channel) {
+                warn(format_args!(
+                    "{messages} messages wait for channel {channel}, which the configuration does not have"
+                ));
+            }
+        }
         store.commit()?;
         Ok(Alerts {
             config,
@@ -101,6 +115,7 @@ impl Alerts {
             speaker,
             print: false,
             once: false,
+            began: UnixTime::now().seconds(),
             learn: None,
             learns_until,
             lanes,
@@ -122,7 +137,7 @@ impl Alerts {
         let report = &Report { vendor: vendor(&report.mac)?, old_vendor, ..report.clone() };
         if self.print && self.is_printed(report) {
             self.lines.push(match self.rules.dialect {
-                Dialect::Arpwatch => report.to_string(),
+                Dialect::Arpwatch => report.arpwatch_line(),
                 Dialect::Devices => format!("{} {report}", report.time),
             });
         }
@@ -139,7 +154,11 @@ impl Alerts {
             }
             lane.changed = true;
             if lane.gate.offer(report, now, limit) {
-                self.store.send(&channel.name, &channel.message(report, &self.zone))?;
+                let mut message = channel.message(report, &self.zone);
+                if self.rules.dialect == Dialect::Arpwatch {
+                    message.fields["message"] = report.arpwatch_line().into();
+                }
+                self.store.send(&channel.name, &message)?;
             }
         }
         Ok(())
@@ -172,12 +191,6 @@ impl Alerts {
     /// What is due without an event: silence, digests, messages that wait, answers. `flush`: it is the end.
     fn chores(&mut self, flush: bool) -> Result {
         let now = UnixTime::now().seconds();
-        // An old capture's devices are not silent, they are of another time.
-        if !self.once {
-            for report in self.rules.silent(now, &mut self.store)? {
-                self.tell(&report, now)?;
-            }
-        }
         self.hear_answers()?;
         let local = self.local(now);
         for (channel, lane) in self.config.channel.iter().zip(&mut self.lanes) {
@@ -249,7 +262,12 @@ impl Alerts {
             };
             if begins {
                 warn(format_args!("channel {channel}: {why}: keeping its messages"));
-                self.tell_others(index, &why)?;
+                // One that fails now and then is no news each time, and two such must not keep each other going.
+                let lane = &mut self.lanes[index];
+                if lane.told.is_none_or(|told| told.elapsed() >= HOUR) {
+                    lane.told = Some(Instant::now());
+                    self.tell_others(index, &why)?;
+                }
             }
         }
         Ok(())
@@ -313,7 +331,16 @@ impl Sink for Alerts {
         self.speak()
     }
 
+    /// All rings are read to their ends: who is silent now is silent.
     fn rest(&mut self) -> Result<bool> {
+        let now = UnixTime::now().seconds();
+        let learns = self.learns_until.is_some_and(|until| now < until);
+        // An old capture's devices are not silent, they are of another time.
+        if !self.once && !learns {
+            for report in self.rules.silent(now, self.began, &mut self.store)? {
+                self.tell(&report, now)?;
+            }
+        }
         self.idle().map(|()| false)
     }
 

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Display,
     io::{ErrorKind, Write},
-    os::unix::process::CommandExt,
+    os::unix::{net::UnixDatagram, process::CommandExt},
     process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -116,12 +116,12 @@ impl Voice {
             Way::Command(command) => {
                 let mut json = fields.to_string();
                 json.push('\n');
-                run(command, &environment(fields), &json, self.limit).map_err(Failure::Down)
+                run(command, &environment(fields), &json, self.limit)
             }
             Way::Sendmail(sendmail) => {
                 let command = [sendmail.path.clone(), "-t".into(), "-i".into()];
                 let letter = letter(sendmail, comment, subject, text);
-                run(&command, &[], &letter, self.limit).map_err(Failure::Down)
+                run(&command, &[], &letter, self.limit)
             }
             Way::Mail(courier) => courier.send(&Mail { subject, text, id: Some(&id), comment }),
             Way::Webhook(webhook) => webhook.send(message, &id),
@@ -130,23 +130,31 @@ impl Voice {
     }
 }
 
+/// macupd_tracker's alerter has these.
+const KEYS: [&str; 8] = ["mac", "name", "ip", "iface", "date", "time", "last", "active-hours"];
+
 /// `AW_` and the field's name in capitals, and the keys of macupd_tracker's alerter as they are. What is text stays text;
 /// no NUL, which no variable can hold.
 fn environment(fields: &Value) -> Vec<(String, String)> {
-    let mut variables = Vec::new();
+    // All of them, in any message: a script may insist.
+    let always = KEYS.iter().filter(|key| fields.get(**key).is_none());
+    let mut variables: Vec<_> = always.map(|key| ((*key).to_owned(), String::new())).collect();
     for (key, value) in fields.as_object().into_iter().flatten() {
         let text = match value {
             Value::Null => String::new(),
             Value::String(text) => text.replace('\0', ""),
             other => other.to_string(),
         };
-        if ["mac", "name", "ip", "iface", "date", "time", "last"].contains(&&**key) {
+        if KEYS.contains(&&**key) {
             variables.push((key.clone(), text.clone()));
         }
-        variables.push((format!("AW_{}", key.to_uppercase()), text));
+        variables.push((format!("AW_{}", key.to_uppercase().replace('-', "_")), text));
     }
     variables
 }
+
+/// sysexits.h: the input is at fault.
+const EX_DATAERR: i32 = 65;
 
 /// Runs a program, without a shell, with this input; it has so long.
 fn run(
@@ -154,9 +162,9 @@ fn run(
     environment: &[(String, String)],
     input: &str,
     limit: Duration,
-) -> Result<(), String> {
-    let [program, arguments @ ..] = command else { return Err("no program".into()) };
-    let fault = |why: &dyn Display| format!("run {program}: {why}");
+) -> Result<(), Failure> {
+    let [program, arguments @ ..] = command else { return Err(Failure::Down("no program".into())) };
+    let fault = |why: &dyn Display| Failure::Down(format!("run {program}: {why}"));
     let mut child = Command::new(program)
         .args(arguments)
         .envs(environment.iter().map(|(key, value)| (key, value)))
@@ -177,6 +185,10 @@ fn run(
     loop {
         match child.try_wait().map_err(|error| fault(&error))? {
             Some(status) if status.success() => return Ok(()),
+            // It does not want this message, whenever it comes.
+            Some(status) if status.code() == Some(EX_DATAERR) => {
+                return Err(Failure::Refused(format!("run {program}: {status}")));
+            }
             Some(status) => return Err(fault(&status)),
             None if Instant::now() >= end => {
                 stop(&mut child);
@@ -208,28 +220,28 @@ fn letter(sendmail: &Sendmail, comment: Option<&str>, subject: &str, text: &str)
     )
 }
 
-/// Facility daemon, at the level that arpwatch gives it.
+/// Facility daemon, at the level that arpwatch gives it, without a process id, as arpwatch has it.
 fn log(fields: &Value) -> Result<(), String> {
-    let formatter = syslog::Formatter3164 {
-        facility: syslog::Facility::LOG_DAEMON,
-        hostname: None,
-        process: "aw-alert".into(),
-        pid: 0,
+    const DAEMON: u8 = 3 << 3;
+    let level = match fields["kind"].as_str() {
+        Some("suppressed_decnet" | "mismatch" | "broadcast" | "bogon") => 6, // info
+        _ => 5,                                                              // notice
     };
+    let time = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
     let text = fields["message"].as_str().unwrap_or_default();
-    let mut log = syslog::unix(formatter).map_err(|error| format!("syslog: {error}"))?;
-    let sent = match fields["kind"].as_str() {
-        Some("suppressed_decnet") => log.info(text),
-        _ => log.notice(text),
-    };
-    sent.map_err(|error| format!("syslog: {error}"))
+    let line = format!("<{}>{time} aw-alert: {text}", DAEMON | level);
+    let sent = UnixDatagram::unbound().and_then(|socket| socket.send_to(line.as_bytes(), LOG));
+    sent.map(drop).map_err(|error| format!("write to {LOG}: {error} (is a syslog daemon there?)"))
 }
+
+/// Where syslog daemons listen.
+const LOG: &str = "/dev/log";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shell(script: &str, limit: Duration) -> Result<(), String> {
+    fn shell(script: &str, limit: Duration) -> Result<(), Failure> {
         let command = ["/bin/sh", "-c", script].map(str::to_owned);
         let fields =
             serde_json::json!({"mac": "00:08:e1:00:00:01", "seconds": 7, "name": "a\0; b"});
@@ -242,11 +254,21 @@ mod tests {
         let all =
             "read line; [ \"$line $mac $AW_SECONDS $name\" = 'line 00:08:e1:00:00:01 7 a; b' ]";
         assert_eq!(shell(all, long), Ok(()));
-        assert_eq!(shell("exit 3", long).unwrap_err(), "run /bin/sh: exit status: 3");
+        let fails = |script: &str, limit| match shell(script, limit) {
+            Err(Failure::Down(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(fails("exit 3", long), "run /bin/sh: exit status: 3");
+        assert!(matches!(shell("exit 65", long), Err(Failure::Refused(_))));
         let began = Instant::now();
-        let why = shell("sleep 60 & sleep 60", Duration::from_millis(50)).unwrap_err();
+        let why = fails("sleep 60 & sleep 60", Duration::from_millis(50));
         assert!(why.contains("not done") && began.elapsed() < long, "{why}");
-        assert!(run(&["/nowhere".into()], &[], "", long).unwrap_err().contains("/nowhere"));
+        let why = run(&["/nowhere".into()], &[], "", long).unwrap_err();
+        assert!(format!("{why:?}").contains("/nowhere"));
+        // Whatever the message lacks, a script finds its variables.
+        let digest = environment(&serde_json::json!({"kind": "digest"}));
+        let script = "set -u; : $mac $name $ip $iface $date $time $last".to_owned();
+        assert_eq!(run(&["/bin/sh".into(), "-c".into(), script], &digest, "", long), Ok(()));
     }
 
     #[test]

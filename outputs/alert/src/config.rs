@@ -34,6 +34,7 @@ pub struct Config {
     virtual_macs: Option<Policy>,
     random_macs: Option<Policy>,
     proxy_arp_addresses: Option<u32>,
+    proxy_arp: Option<Policy>,
     /// By network, or `*`.
     local: BTreeMap<String, Vec<Local>>,
     failover: Vec<Failover>,
@@ -218,8 +219,11 @@ impl Config {
     }
 
     /// A channel of the command line.
-    pub fn add_command(&mut self, program: Option<&Path>) {
-        let Some(program) = program else { return };
+    pub fn add_command(&mut self, program: Option<&Path>) -> Result<(), String> {
+        let Some(program) = program else { return Ok(()) };
+        if self.channel.iter().any(|channel| channel.name == "exec") {
+            return Err("--exec is a channel \"exec\", and there is one already (rename it)".into());
+        }
         let program = std::path::absolute(program).unwrap_or_else(|_| program.into());
         self.channel.push(Channel {
             name: "exec".into(),
@@ -240,6 +244,7 @@ impl Config {
             sendmail: None,
             syslog: false,
         });
+        Ok(())
     }
 
     pub fn rules(&self, dialect: Dialect) -> Result<Rules, String> {
@@ -279,6 +284,7 @@ impl Config {
             quiet: self.quiet.map_or(given.quiet, Into::into),
             virtual_macs: self.virtual_macs.unwrap_or(given.virtual_macs),
             random_macs: self.random_macs.unwrap_or(given.random_macs),
+            proxy_arp: self.proxy_arp.unwrap_or(given.proxy_arp),
             proxy_arp_addresses: self.proxy_arp_addresses.unwrap_or(given.proxy_arp_addresses),
         })
     }
@@ -392,10 +398,13 @@ impl Channel {
             (None, Dialect::Arpwatch) => self.syslog || !report.kind.is_for_the_log(),
             (None, Dialect::Devices) => Kind::DEFAULT.contains(&report.kind),
         };
+        // A silent device is in no network and has no address: it is for all.
         let ip: Option<IpAddr> = report.ip.parse().ok();
-        kind && within(&self.networks, |network| *network == report.network)
-            && within(&self.macs, |mac| mac.0.to_string() == report.mac)
-            && within(&self.addresses, |block| ip.is_some_and(|ip| block.0.contains(&ip)))
+        let (no_network, no_ip) = (report.network.is_empty(), report.ip.is_empty());
+        let macs = [Some(&report.mac), report.old_mac.as_ref()];
+        kind && within(&self.networks, |network| no_network || *network == report.network)
+            && within(&self.macs, |mac| macs.contains(&Some(&mac.0.to_string())))
+            && within(&self.addresses, |block| no_ip || ip.is_some_and(|ip| block.0.contains(&ip)))
     }
 }
 

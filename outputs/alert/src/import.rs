@@ -2,6 +2,7 @@
 //! names of macupd_tracker.conf. Which it is, is seen from a file itself.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::Read,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -15,7 +16,7 @@ use shm_layout::MacAddr;
 use crate::{
     arpdat,
     device::{Device, parse_mac},
-    station::Claim,
+    station::{Claim, MAX_CLAIMS},
     store::Store,
     watch::Memory,
 };
@@ -49,9 +50,10 @@ pub fn import(state: &Path, network: Option<&str>, files: &[PathBuf]) -> Result<
             read(path, network).map_err(|why| Error::new(format_args!("import {shown}"), why))?;
         let Found { sightings, names, vendors, bad } = &found;
         let mut learn = || {
-            sightings.iter().try_for_each(|sighting| take(&mut store, sighting))?;
+            take(&mut store, sightings)?;
             names.iter().try_for_each(|(mac, name)| store.keep_name(*mac, name))?;
             vendors.iter().try_for_each(|(block, name)| store.keep_vendor(*block, name))?;
+            store.write_down()?;
             store.commit()
         };
         learn().map_err(Fault::into_error)?;
@@ -71,16 +73,29 @@ pub fn import(state: &Path, network: Option<&str>, files: &[PathBuf]) -> Result<
     Ok(())
 }
 
-fn take(store: &mut Store, sighting: &Sighting) -> aw_output::Result {
-    let Sighting { network, ip, claim, first } = sighting;
-    let mut station = store.station(network, *ip)?;
-    arpdat::merge(&mut station.claims, *claim);
-    store.keep_station(network, *ip, &station)?;
-    let device = store.device(claim.mac)?;
-    let mut device = device.unwrap_or_else(|| Device::new(claim.time));
-    device.first = device.first.min(*first);
-    device.hear(claim.time, 0);
-    store.keep_device(claim.mac, &device)
+/// Of one file, a pairing's later line counts, as arpwatch loads it; what is known already, only if it is newer.
+fn take(store: &mut Store, sightings: &[Sighting]) -> aw_output::Result {
+    let mut stations: BTreeMap<(&str, IpAddr), Vec<Claim>> = BTreeMap::new();
+    for Sighting { network, ip, claim, first } in sightings {
+        arpdat::merge(stations.entry((network, *ip)).or_default(), *claim);
+        let device = store.device(claim.mac)?;
+        let mut device = device.unwrap_or_else(|| Device::new(claim.time));
+        device.first = device.first.min(*first);
+        device.hear(claim.time, 0);
+        store.keep_device(claim.mac, &device)?;
+    }
+    for ((network, ip), claims) in stations {
+        let mut station = store.station(network, ip)?;
+        for claim in claims {
+            let newer = |known: &Claim| known.mac == claim.mac && known.time >= claim.time;
+            if !station.claims.iter().any(newer) {
+                arpdat::merge(&mut station.claims, claim);
+            }
+        }
+        station.claims.truncate(MAX_CLAIMS);
+        store.keep_station(network, ip, &station)?;
+    }
+    Ok(())
 }
 
 fn read(path: &Path, network: Option<&str>) -> Result<Found, String> {

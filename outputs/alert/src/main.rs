@@ -26,6 +26,7 @@ use std::{
 };
 
 use aw_output::{Error, Plan, RingOptions, failed, parse, run};
+use aw_service::Identity;
 use clap::{Parser, Subcommand};
 
 use crate::{
@@ -157,7 +158,7 @@ fn prepare(
         None => failed(why),
     };
     let mut config = Config::parse(&text).map_err(place)?;
-    config.add_command(options.exec.as_deref());
+    config.add_command(options.exec.as_deref()).map_err(place)?;
     let rules = config.rules(options.dialect).map_err(place)?;
     // Whoever starts it may read what the one that speaks may not.
     let secrets = match options.rings.health {
@@ -170,7 +171,10 @@ fn prepare(
     }
     match &options.work {
         Some(Work::Import { network, files }) => {
-            import::import(state, network.as_deref(), files).map(|()| None)
+            let made = |error| Error::io(format_args!("make {}", state.display()), error);
+            std::fs::create_dir_all(state).map_err(made)?;
+            let imported = import::import(state, network.as_deref(), files);
+            hand_over(options, state).and(imported).map(|()| None)
         }
         Some(Work::Export { shape, debian }) => {
             files::export(state, *shape, *debian, &rules.known).map(|()| None)
@@ -184,6 +188,20 @@ fn prepare(
             Ok(Some((config, rules, Some(pipes))))
         }
     }
+}
+
+/// What root has imported belongs to the user that will follow rings.
+fn hand_over(options: &Options, state: &Path) -> Result<(), Error> {
+    let user = options.rings.service.user.as_deref();
+    let Some(Identity { user, group, .. }) = Identity::choose(user, "addrwatch", None)? else {
+        return Ok(());
+    };
+    let files = ["aw-alert.db", "aw-alert.db-wal", "aw-alert.db-shm"].map(|name| state.join(name));
+    for path in files.iter().map(PathBuf::as_path).chain([state]).filter(|path| path.exists()) {
+        std::os::unix::fs::lchown(path, Some(user.as_raw()), Some(group.as_raw()))
+            .map_err(|error| Error::io(format_args!("give {} away", path.display()), error))?;
+    }
+    Ok(())
 }
 
 fn seconds(text: &str) -> Result<i64, &'static str> {

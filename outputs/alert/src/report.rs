@@ -109,15 +109,11 @@ pub struct Report {
     pub digest: bool,
 }
 
-/// arpwatch's line, as Debian's writes it to the log: `<message> <ip> <mac> (<old mac>) <interface>`.
+/// arpwatch's line, and what else is known: `<message> <ip> <mac> (<old mac>) <interface> [name]: note`.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { kind, network, ip, mac, old_mac, note, name, .. } = self;
-        write!(f, "{} {ip} {mac}", kind.words())?;
-        if let Some(old) = old_mac.as_ref().filter(|old| *old != mac) {
-            write!(f, " ({old})")?;
-        }
-        write!(f, " {network}")?;
+        let Report { note, name, .. } = self;
+        f.write_str(&self.arpwatch_line())?;
         if let Some(name) = name {
             write!(f, " [{name}]")?;
         }
@@ -134,6 +130,14 @@ pub struct Message {
 }
 
 impl Report {
+    /// As Debian's arpwatch writes it to the log: `<message> <ip> <mac> (<old mac>) <interface>`.
+    pub fn arpwatch_line(&self) -> String {
+        let Report { kind, network, ip, mac, old_mac, .. } = self;
+        let old = old_mac.as_ref().filter(|old| *old != mac);
+        let old = old.map(|old| format!(" ({old})")).unwrap_or_default();
+        format!("{} {ip} {mac}{old} {network}", kind.words())
+    }
+
     pub fn message(&self, zone: &TimeZone) -> Message {
         let who = self.name.as_ref().unwrap_or(&self.ip);
         let subject = format!("{} ({who}) {}", self.kind.words(), self.network);
@@ -148,11 +152,13 @@ impl Report {
     /// The keys of macupd_tracker's alerter among them.
     pub fn fields(&self, zone: &TimeZone) -> Value {
         let time = zoned(self.time, zone);
+        let hours: String =
+            (0..24).map(|hour| if hour == time.hour() { '1' } else { '.' }).collect();
         json!({
             "kind": self.kind.name(), "message": self.to_string(), "seconds": self.time,
             "mac": self.mac, "ip": self.ip, "iface": self.network, "name": self.name,
             "date": time.strftime("%Y%m%d").to_string(), "time": time.strftime("%H%M").to_string(),
-            "last": self.previous.map(|last| zoned(last, zone).strftime("%H%M").to_string()),
+            "active-hours": hours, "last": self.previous.map(|last| zoned(last, zone).strftime("%H%M").to_string()),
             "vendor": self.vendor, "old_vendor": self.old_vendor, "old_mac": self.old_mac, "previous": self.previous, "note": self.note,
         })
     }

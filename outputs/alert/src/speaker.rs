@@ -141,7 +141,7 @@ pub fn speak(exec: Option<&Path>) -> ExitCode {
         eprintln!("aw-alert: --speaker is for aw-alert itself");
         return ExitCode::from(2);
     };
-    config.add_command(exec);
+    let _ = config.add_command(exec); // it was told before
     thread::scope(|scope| {
         let mut lanes = HashMap::new();
         for one in config.channel {

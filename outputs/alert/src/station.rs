@@ -8,9 +8,11 @@ const HALF_A_YEAR: i64 = 180 * 86_400;
 /// DECnet sets the MAC to an address of its own, so that a station flips at each start.
 const DECNET: [u8; 3] = [0xaa, 0x00, 0x04];
 const DECNET_WITHIN: i64 = 86_400;
+/// An owner answers a probe at once (RFC 5227, 2.4; RFC 4862, 5.4.3); in whole seconds, and with delays.
+const ANSWER_WITHIN: i64 = 5;
 /// Claims kept for each address. arpwatch keeps all; a host that makes up MACs would make that endless.
 /// The one silent longest goes, and is *changed* instead of *reused* if it ever returns.
-const MAX_CLAIMS: usize = 64;
+pub const MAX_CLAIMS: usize = 64;
 
 /// A MAC that claimed the address, and when it last did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,10 +77,22 @@ impl Station {
     }
 
     /// Whether two machines use the address now. To be asked before the claim is taken: the other one, and how it shows.
-    pub fn duplicate(&self, mac: MacAddr, time: i64, within: i64) -> Option<(Claim, &'static str)> {
+    /// `answers`: it is a reply or an advertisement.
+    pub fn duplicate(
+        &self,
+        mac: MacAddr,
+        time: i64,
+        within: i64,
+        answers: bool,
+    ) -> Option<(Claim, &'static str)> {
         let near = |claim: &Claim| (time - claim.time).abs() <= within;
-        // The owner answers the probe of another: both want it.
-        if let Some(probe) = self.probe.filter(|probe| probe.mac != mac && near(probe))
+        // The owner answers the probe of another: both want it. Other messages of the owner are no answer.
+        let asked = |probe: &Claim| {
+            answers
+                && probe.mac != mac
+                && (0..=ANSWER_WITHIN.min(within)).contains(&(time - probe.time))
+        };
+        if let Some(probe) = self.probe.filter(asked)
             && self.claims.first().is_some_and(|owner| owner.mac == mac)
         {
             return Some((probe, "the owner answered a probe"));
@@ -175,17 +189,23 @@ mod tests {
     #[test]
     fn a_duplicate_is_not_a_move() {
         let (_, station) = play(&[('A', 0), ('B', 5)]);
-        assert_eq!(station.duplicate(mac('B'), 6, 60), None, "moved, and stays");
-        let (other, why) = station.duplicate(mac('A'), 7, 60).unwrap();
+        assert_eq!(station.duplicate(mac('B'), 6, 60, false), None, "moved, and stays");
+        let (other, why) = station.duplicate(mac('A'), 7, 60, false).unwrap();
         assert_eq!((other.mac, why), (mac('B'), "both were heard in turn"));
-        assert_eq!(station.duplicate(mac('A'), 700, 60), None, "a lease that went there and back");
+        assert_eq!(
+            station.duplicate(mac('A'), 700, 60, false),
+            None,
+            "a lease that went there and back"
+        );
         let (_, mut station) = play(&[('A', 0)]);
         station.probe = Some(Claim { mac: mac('B'), time: 1000 });
         assert_eq!(
-            station.duplicate(mac('A'), 1001, 60).map(|(other, _)| other.mac),
+            station.duplicate(mac('A'), 1001, 60, true).map(|(other, _)| other.mac),
             Some(mac('B'))
         );
-        assert_eq!(station.duplicate(mac('B'), 1001, 60), None, "nobody answered");
+        assert_eq!(station.duplicate(mac('B'), 1001, 60, true), None, "nobody answered");
+        assert_eq!(station.duplicate(mac('A'), 1001, 60, false), None, "it only asked for others");
+        assert_eq!(station.duplicate(mac('A'), 1030, 60, true), None, "an answer to somebody else");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{Account, Fault, Result};
+use aw_output::{Account, Fault, Result, warn};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::{MacAddr, RingName};
 
@@ -20,8 +20,9 @@ use crate::{
     watch::{Memory, Names},
 };
 
-/// `exclusive`: one program at a time. `full`: what was told is not told again after a power cut.
-const SCHEMA: &str = "PRAGMA locking_mode = exclusive; PRAGMA journal_mode = wal; PRAGMA synchronous = full;
+/// `exclusive`: one program at a time. `full`: what was told is not told again after a power cut. `memory`:
+/// no other directory can be written to.
+const SCHEMA: &str = "PRAGMA locking_mode = exclusive; PRAGMA journal_mode = wal; PRAGMA synchronous = full; PRAGMA temp_store = memory;
     CREATE TABLE IF NOT EXISTS station (network TEXT, ip BLOB, last INTEGER, claims BLOB, probe BLOB,
         told INTEGER, untold INTEGER, told_duplicate INTEGER, PRIMARY KEY (network, ip)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS device (mac INTEGER PRIMARY KEY, first INTEGER, last INTEGER,
@@ -40,7 +41,7 @@ const SCHEMA: &str = "PRAGMA locking_mode = exclusive; PRAGMA journal_mode = wal
 const MOST: u64 = 1_000_000;
 /// After a kill, the times of what was only heard once more are older by so much, at most.
 const WRITE_DOWN: Duration = Duration::from_secs(300);
-/// New ones after which that is looked at.
+/// New ones after which that is looked at, and at the start.
 const LOOK: u32 = 50_000;
 
 pub struct Store {
@@ -54,8 +55,13 @@ pub struct Store {
 }
 
 impl Store {
+    /// In a state directory.
+    pub fn path(directory: &Path) -> PathBuf {
+        directory.join("aw-alert.db")
+    }
+
     pub fn open(directory: &Path) -> Result<Store> {
-        let path = directory.join("aw-alert.db");
+        let path = Store::path(directory);
         let open = || {
             let database = Connection::open(&path)?;
             database.busy_timeout(Duration::from_millis(100))?;
@@ -70,7 +76,7 @@ impl Store {
         match open() {
             Ok(database) => {
                 let (stations, devices) = (Recent::new(), Recent::new());
-                Ok(Store { path, database, new: 0, stations, devices, written: Instant::now() })
+                Ok(Store { path, database, new: LOOK, stations, devices, written: Instant::now() })
             }
             Err(error) => Err(fault(&path, &error)),
         }
@@ -117,13 +123,20 @@ impl Store {
 
     fn forget(&mut self, most: u64) -> Result {
         self.write_down()?;
-        for table in ["station", "device"] {
-            // A tenth more, so that it is done seldom.
+        for (table, key) in [("station", "(network, ip)"), ("device", "mac")] {
+            let all = format!("SELECT count(*) FROM {table}");
+            let all =
+                self.with(|database| database.query_row(&all, [], |row| row.get::<_, i64>(0)))?;
+            let most = most as i64;
+            if all <= most {
+                continue;
+            }
+            // A tenth more, so that it is done seldom. So many, and not whatever is as old: of an import all is.
             let beyond = format!(
-                "DELETE FROM {table} WHERE (SELECT count(*) FROM {table}) > ?1 AND last <= (SELECT last
-                 FROM {table} ORDER BY last DESC LIMIT 1 OFFSET ?1 * 9 / 10)"
+                "DELETE FROM {table} WHERE {key} IN (SELECT {} FROM {table} ORDER BY last LIMIT ?)",
+                key.trim_matches(['(', ')'])
             );
-            self.with(|database| database.execute(&beyond, [most as i64]))?;
+            self.with(|database| database.execute(&beyond, [all - most / 10 * 9]))?;
         }
         Ok(())
     }
@@ -212,6 +225,16 @@ impl Store {
         })
     }
 
+    /// The channels that messages wait for, and how many.
+    pub fn channels(&mut self) -> Result<Vec<(String, u64)>> {
+        let select = "SELECT channel, count(*) FROM outbox GROUP BY channel";
+        self.with(|database| {
+            let mut select = database.prepare(select)?;
+            let count = |row: &Row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64));
+            select.query_map([], count)?.collect()
+        })
+    }
+
     /// The oldest message that waits for a channel.
     pub fn waiting(&mut self, channel: &str) -> Result<Option<(i64, Message)>> {
         let select = "SELECT id, message FROM outbox WHERE channel = ? ORDER BY id LIMIT 1";
@@ -223,7 +246,13 @@ impl Store {
         let Some((id, text)) = found else { return Ok(None) };
         match serde_json::from_str(&text) {
             Ok(message) => Ok(Some((id, message))),
-            Err(_) => self.sent(id).map(|()| None), // of another release
+            // Of another release.
+            Err(error) => {
+                warn(format_args!(
+                    "message {id} for channel {channel} is lost, it cannot be read: {error}"
+                ));
+                self.sent(id).map(|()| None)
+            }
         }
     }
 
@@ -275,6 +304,13 @@ fn fault(path: &Path, error: &rusqlite::Error) -> Fault {
         Some(rusqlite::ErrorCode::DatabaseBusy) => {
             " (another aw-alert uses it: stop that one, or choose another --state-dir)"
         }
+        Some(
+            rusqlite::ErrorCode::CannotOpen
+            | rusqlite::ErrorCode::ReadOnly
+            | rusqlite::ErrorCode::SystemIoFailure,
+        ) => {
+            " (it must be there, with room on its disk, and belong to the user that aw-alert runs as: -u)"
+        }
         _ => "",
     };
     Fault::Down(format!("use {}: {error}{hint}", path.display()))
@@ -300,7 +336,9 @@ impl Memory for Store {
     }
 
     fn keep_station(&mut self, network: &str, ip: IpAddr, is: &Station) -> Result {
-        let at_once = self.stations.keep(&(network.to_owned(), ip), is);
+        let key = (network.to_owned(), ip);
+        self.new += u32::from(self.stations.get(&key).is_none());
+        let at_once = self.stations.keep(&key, is);
         if at_once { self.replace_station(network, ip, is) } else { Ok(()) }
     }
 
@@ -328,6 +366,7 @@ impl Memory for Store {
     }
 
     fn keep_device(&mut self, mac: MacAddr, is: &Device) -> Result {
+        self.new += u32::from(self.devices.get(&mac).is_none());
         if self.devices.keep(&mac, is) { self.replace_device(mac, is) } else { Ok(()) }
     }
 }
@@ -350,7 +389,6 @@ impl Store {
         let claims: Vec<u8> = is.claims.iter().flat_map(claim_bytes).collect();
         let probe = is.probe.as_ref().map(claim_bytes);
         let last = is.claims.first().or(is.probe.as_ref()).map_or(0, |claim| claim.time);
-        self.new += u32::from(is.claims.len() == 1);
         let row = params![
             network,
             ip_bytes(ip),
@@ -475,7 +513,17 @@ mod tests {
         for time in 0..200 {
             store.keep_device(mac(time), &Device::new(time)).unwrap();
         }
+        for time in 0..300 {
+            // Imported: all as old.
+            let ip = Ipv4Addr::from(time as u32).into();
+            let claims = vec![Claim { mac: mac(time), time: 5 }];
+            store.keep_station("eth0", ip, &Station { claims, ..Station::default() }).unwrap();
+        }
+        assert_eq!(store.new, LOOK + 500, "whatever made them up is looked at");
         store.forget(200).unwrap();
+        let mut left = 0;
+        store.each_station(|_, _, _| left += 1).unwrap();
+        assert_eq!(left, 180, "a tenth fewer than so many, not none");
         assert!(store.device(mac(0)).unwrap().is_some());
         store.forget(100).unwrap();
         let left = (0..200).filter(|time| store.device(mac(*time)).unwrap().is_some());

@@ -61,6 +61,8 @@ pub struct Rules {
     pub local: BTreeMap<String, Vec<IpNet>>,
     /// A MAC that was first to claim so many IPv4 addresses answers for others; 0 = none does.
     pub proxy_arp_addresses: u32,
+    /// What to do when such a one takes an address over, or loses one.
+    pub proxy_arp: Policy,
 }
 
 impl Default for Rules {
@@ -77,6 +79,7 @@ impl Default for Rules {
             failovers: Vec::new(),
             local: BTreeMap::new(),
             proxy_arp_addresses: 32,
+            proxy_arp: Policy::Digest,
         }
     }
 }
@@ -168,7 +171,11 @@ impl Rules {
         if is_probe(event) {
             station.probe = Some(Claim { mac: event.mac, time });
         } else {
-            let duplicate = station.duplicate(event.mac, time, self.duplicate_within);
+            let answers = matches!(
+                event.kind,
+                EventKind::Pairing(Origin::ArpReply | Origin::NdAdvertisement)
+            );
+            let duplicate = station.duplicate(event.mac, time, self.duplicate_within, answers);
             let change = station.claim(event.mac, time);
             if let Some((Change::NewStation, _)) = change
                 && ip.is_ipv4()
@@ -176,12 +183,19 @@ impl Rules {
                 device.addresses = device.addresses.saturating_add(1);
             }
             let old = change.and_then(|(_, old)| old).or(duplicate.map(|(other, _)| other));
-            let noisy = self.answers_for_others(event.mac, Some(&device))
-                || old.is_some_and(|old| self.are_a_failover(event.mac, old.mac))
-                || match old.filter(|old| old.mac != event.mac) {
-                    Some(old) => self.answers_for_others(old.mac, memory.device(old.mac)?.as_ref()),
+            let old = old.filter(|old| old.mac != event.mac);
+            // A virtual MAC takes its address back by design; that another takes it from there is not.
+            let by_design = Class::of(event.mac) == Class::Virtual
+                && self.virtual_macs == Policy::Ignore
+                || old.is_some_and(|old| self.are_a_failover(event.mac, old.mac));
+            let proxy = self.answers_for_others(&device)
+                || match old {
+                    Some(old) => {
+                        memory.device(old.mac)?.is_some_and(|old| self.answers_for_others(&old))
+                    }
                     None => false,
                 };
+            let silent = by_design || proxy && self.proxy_arp == Policy::Ignore;
             let report = match (duplicate, change) {
                 (Some((other, why)), _) => Some(Report {
                     old_mac: Some(other.mac.to_string()),
@@ -191,8 +205,10 @@ impl Rules {
                 }),
                 (None, change) => change.map(|(change, old)| self.changed(event, change, old)),
             };
-            reports.extend(report.filter(|_| !noisy).and_then(|report| {
-                if matches!(report.kind, Kind::NewStation | Kind::NewActivity) {
+            reports.extend(report.filter(|_| !silent).and_then(|mut report| {
+                report.digest = proxy && self.proxy_arp == Policy::Digest;
+                // What goes to and fro is told now and then; that somebody new has it, always.
+                if !matches!(report.kind, Kind::FlipFlop | Kind::Duplicate) {
                     return Some(report);
                 }
                 let duplicate = report.kind == Kind::Duplicate;
@@ -216,17 +232,17 @@ impl Rules {
         match policy {
             Policy::Ignore => reports.clear(),
             // That two machines fight for an address is no less urgent for their kind of MAC.
-            Policy::Digest => reports.iter_mut().for_each(|r| r.digest = r.kind != Kind::Duplicate),
+            Policy::Digest => {
+                reports.iter_mut().for_each(|r| r.digest |= r.kind != Kind::Duplicate);
+            }
             Policy::Report => {}
         }
         Ok(reports)
     }
 
-    /// Whether a MAC that takes an address over says nothing: shared by routers, or proxy ARP.
-    fn answers_for_others(&self, mac: MacAddr, device: Option<&Device>) -> bool {
-        let many = self.proxy_arp_addresses;
-        let proxy = many > 0 && device.is_some_and(|device| device.addresses >= many);
-        proxy || Class::of(mac) == Class::Virtual && self.virtual_macs == Policy::Ignore
+    /// Whether it does proxy ARP.
+    fn answers_for_others(&self, device: &Device) -> bool {
+        self.proxy_arp_addresses > 0 && device.addresses >= self.proxy_arp_addresses
     }
 
     /// Whether these take each other's addresses over by design.
@@ -258,12 +274,18 @@ impl Rules {
         Report { old_mac, ..self.report(kind, &theirs) }
     }
 
-    /// Which of the watched devices fell silent by now. Passive: only when they were last heard is known.
-    pub fn silent<M: Memory>(&self, now: i64, memory: &mut M) -> Result<Vec<Report>, M::Error> {
+    /// Which of the watched devices fell silent by now. Passive: only when they were last heard is known, and nothing of
+    /// the time before `since`, when nobody listened.
+    pub fn silent<M: Memory>(
+        &self,
+        now: i64,
+        since: i64,
+        memory: &mut M,
+    ) -> Result<Vec<Report>, M::Error> {
         let mut reports = Vec::new();
         for (mac, limit) in &self.watched {
             let Some(mut device) = memory.device(*mac)? else { continue };
-            if device.silent || now - device.last <= *limit {
+            if device.silent || now - device.last.max(since) <= *limit {
                 continue;
             }
             device.silent = true;

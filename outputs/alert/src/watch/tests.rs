@@ -124,17 +124,31 @@ fn changes_and_duplicates() {
 fn classes_that_make_no_noise() {
     let rules = Rules { proxy_arp_addresses: 3, ..Rules::default() };
     let mut notes = Notes::default();
-    // A virtual router, and its address that moves to the real one and back.
+    // A virtual router takes its address back without a word; that another takes it from there is told.
     let ip = "10.0.0.1";
     let moves = [VRRP, A, VRRP, A].map(|mac| event(0, mac, ip, Origin::ArpReply));
     let none: Vec<Kind> = vec![];
-    let expected = [none.clone(), vec![Kind::NewDevice], none.clone(), none.clone()];
+    let expected =
+        [none.clone(), vec![Kind::NewDevice, Kind::Changed], none.clone(), vec![Kind::Duplicate]];
     assert_eq!(told(&rules, &mut notes, &moves), expected);
     // Proxy ARP: B answers for three addresses, then for one that is another's.
     let claims = ["10.0.1.1", "10.0.1.2", "10.0.1.3", "10.0.0.1", "10.0.0.1"];
     let claims = claims.map(|ip| event(1, B, ip, Origin::ArpReply));
-    let expected = [vec![Kind::NewDevice], none.clone(), none.clone(), none.clone(), none];
+    let before = rules.hear(&claims[0], &mut notes).unwrap();
+    assert!(before.iter().all(|report| !report.digest), "not yet");
+    let expected = [none.clone(), none.clone(), none.clone(), vec![Kind::Changed], none.clone()];
     assert_eq!(told(&rules, &mut notes, &claims), expected);
+    // It waits for the digest, or is not told, or each is.
+    let takes = |proxy_arp, notes: &mut Notes| {
+        let rules = Rules { proxy_arp, ..rules.clone() };
+        let owner = event(100, A, "10.0.0.1", Origin::ArpReply);
+        let took = event(8000, B, "10.0.0.1", Origin::ArpReply);
+        rules.hear(&owner, notes).unwrap();
+        let told = rules.hear(&took, notes).unwrap();
+        told.into_iter().map(|report| (report.kind, report.digest)).collect::<Vec<_>>()
+    };
+    assert_eq!(takes(Policy::Digest, &mut notes), [(Kind::FlipFlop, true)]);
+    assert_eq!(takes(Policy::Ignore, &mut notes), []);
     // A phone's made-up MAC waits for the digest; one that has a name does not.
     let phone = event(2, RANDOM, "10.0.0.7", Origin::ArpReply);
     assert!(rules.hear(&phone, &mut notes).unwrap().iter().all(|report| report.digest));
@@ -142,6 +156,18 @@ fn classes_that_make_no_noise() {
     let rules = Rules { known, ..rules };
     let reports = rules.hear(&phone, &mut Notes::default()).unwrap();
     assert_eq!((reports[0].name.as_deref(), reports[0].digest), (Some("laptop"), false));
+}
+
+/// That somebody new has the address is told, however lately another change of it was.
+#[test]
+fn one_takeover_does_not_hide_the_next() {
+    let c = "00:08:e1:00:00:0c";
+    let events = [(A, 0), (B, 5000), (c, 6000), (B, 6100), (c, 6200)];
+    let events = events.map(|(mac, time)| event(time, mac, "10.0.0.1", Origin::ArpReply));
+    let told = told(&Rules::default(), &mut Notes::default(), &events);
+    assert_eq!(told[1], [Kind::NewDevice, Kind::Changed]);
+    assert_eq!(told[2], [Kind::NewDevice, Kind::Changed]);
+    assert_eq!((&told[3], &told[4]), (&vec![Kind::FlipFlop], &vec![]), "to and fro: once an hour");
 }
 
 #[test]
@@ -182,7 +208,7 @@ fn unknown_once_a_day_silent_and_back() {
         vec![Kind::UnknownDevice],
     ];
     assert_eq!(told(&rules, &mut notes, &heard), expected);
-    let mut silent = |now| rules.silent(now, &mut notes).unwrap_or_else(|never| match never {});
+    let mut silent = |now| rules.silent(now, 0, &mut notes).unwrap_or_else(|never| match never {});
     assert!(silent(600).is_empty());
     assert_eq!(
         silent(601)[0].to_string(),
