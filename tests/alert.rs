@@ -404,6 +404,43 @@ fn bogons() {
     run(alert.command(&["-c", &wrong, "--check"])).refused("aw-alert", &[&wrong, "needs the name"]);
 }
 
+/// A watched device falls silent, while another is still heard, and is back; a restart tells it neither again nor too early.
+#[test]
+fn a_watched_device_is_silent_and_back() {
+    let alert = Alert::new();
+    let mac = text(device(1));
+    let config = format!("[[watch]]\nmac = \"{mac}\"\nsilent_after = 2\n");
+    let config = save(alert.directory.path(), "alert.toml", config.as_bytes());
+    let now = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.expect("after 1970").as_secs() as u32
+    };
+    let heard = |station, ago| {
+        let claim = (now() - ago, device(station), Ipv4Addr::new(10, 0, 0, station as u8));
+        alert.publish(&capture(&[claim]), &[]);
+    };
+    // Heard long ago, when nobody listened: that does not count.
+    heard(1, 1000);
+    let running = Run::start(alert.command(&["-c", &config, "--print"]));
+    running.stdout.wait_for("new device 10.0.0.1");
+    let silent = running.stdout.wait_for("silent device");
+    assert!(silent.contains(&mac) && silent.contains("not heard for 100"), "{silent}");
+    heard(2, 0);
+    running.stdout.wait_for("new device 10.0.0.2");
+    heard(1, 0);
+    running.stdout.wait_for("device is back 10.0.0.1");
+    running.stdout.wait_for_lines(5); // and silent once more
+    let ended = running.stop().ok();
+    assert_eq!(ended.stdout.matches("silent device").count(), 2, "{}", ended.stdout);
+    let again = Run::start(alert.command(&["-c", &config, "--print"]));
+    heard(3, 0);
+    again.stdout.wait_for("new device 10.0.0.3");
+    heard(1, 0);
+    again.stdout.wait_for("device is back 10.0.0.1");
+    let ended = again.stop().ok();
+    assert!(!ended.stdout.contains("silent device"), "it was told: {}", ended.stdout);
+}
+
 #[test]
 fn a_restart_alerts_nobody_again() {
     let alert = Alert::new();

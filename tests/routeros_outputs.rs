@@ -78,6 +78,28 @@ fn aw_mysql() {
     );
 }
 
+/// Told at once, as a line and with its fields.
+#[test]
+fn aw_alert() {
+    let ring = changed();
+    let directory = tempfile::tempdir().unwrap();
+    let told = directory.path().join("told");
+    let script = format!("cat >> {}", told.display());
+    let text = format!("[[channel]]\nname = 'c'\ncommand = ['/bin/sh', '-c', '{script}']\n");
+    let config = directory.path().join("alert.toml");
+    fs::write(&config, text).unwrap();
+    let mut command = program("aw-alert", &["--ring", ring.name(), "--once", "--print", "-c"]);
+    command.arg(&config).arg("--state-dir").arg(directory.path()).args(["-u", "root"]);
+    let printed = run(command).ok().stdout;
+    assert!(
+        printed
+            .contains("configuration changed 127.0.0.1  core1: by alice, 2 lines added, 1 removed"),
+        "{printed}"
+    );
+    let told: serde_json::Value = serde_json::from_str(&fs::read_to_string(told).unwrap()).unwrap();
+    assert_eq!((&told["kind"], &told["iface"]), (&"config_change".into(), &"core1".into()));
+}
+
 /// As a line, and field by field.
 #[test]
 fn aw_syslog() {
