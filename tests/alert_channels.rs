@@ -290,7 +290,7 @@ fn tls_only_with_an_authority_that_is_trusted() {
     make_certificates(&certificates);
     let sink = WebSink::start(Some(&certificates));
     let ca = certificates.join("ca.pem");
-    let url = format!("https://localhost:{}/x", sink.port);
+    let url = format!("https://127.0.0.1:{}/x", sink.port);
     let mut text = webhook("strangers", &format!("url = {url:?}"));
     text += &webhook("ours", &format!("url = {url:?}, ca_file = {ca:?}"));
     alert.config(&text);
@@ -412,7 +412,7 @@ fn secrets_stay_secret() {
 
 fn smtp(sink: &MailSink, more: &str) -> String {
     format!(
-        "[[channel]]\nname = \"mail\"\ntime_limit = 1\nsmtp = {{ server = \"localhost:{}\", \
+        "[[channel]]\nname = \"mail\"\ntime_limit = 1\nsmtp = {{ server = \"127.0.0.1:{}\", \
          from = \"arpwatch@example.org\", to = [\"a@example.org\", \"b@example.org\"]{more} }}\n",
         sink.port
     )
