@@ -3,7 +3,8 @@
 //! version.
 //!
 //! Names of objects and commands are chosen by the person who makes the change, so they may hold a
-//! forged actor. Which of two is the forged one cannot be told: both are named, as ambiguous.
+//! forged actor, of either form. Which of two is the forged one cannot be told: both are named, as
+//! ambiguous.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -38,39 +39,57 @@ pub struct Naming {
 
 const BY: &str = " by ";
 const COMMAND: &str = " (";
-/// Actors in one message, at most: beyond, it is made to confuse.
+/// Actors of RouterOS 7 in one message, at most: beyond, it is made to confuse.
 const MOST: usize = 8;
 
 /// Whom a message names, if it names anybody.
 pub fn naming(message: &str) -> Option<Naming> {
-    let mut actors: Vec<Actor> = Vec::new();
-    let mut command = None;
-    for (at, _) in message.match_indices(BY) {
-        let rest = &message[at + BY.len()..];
-        let end = rest.find(COMMAND).unwrap_or(rest.len());
-        let Some(actor) = actor(rest[..end].trim_end()) else { continue };
+    let (mut actors, mut command, mut further) = (Vec::new(), None, false);
+    for (actor, text) in in_form_7(message) {
         if command.is_none() {
-            let text = rest[end..].trim_start_matches(COMMAND).trim_end();
+            let text = text.trim_start_matches(COMMAND).trim_end();
             command = Some(text.strip_suffix(')').unwrap_or(text).to_owned());
         }
-        if actors.len() < MOST && !actors.contains(&actor) {
-            actors.push(actor);
+        if !actors.contains(&actor) {
+            further |= actors.len() == MOST;
+            actors.extend((!further).then_some(actor));
         }
     }
-    if actors.is_empty() && !message.contains(COMMAND) {
-        let user = message.rsplit_once(BY)?.1.trim();
-        let plain = Actor { user: user.into(), channel: None, address: None, via: None };
-        actors.extend((!user.is_empty()).then_some(plain));
+    // Whatever stands before it, this may be RouterOS 6, whose users choose what stands before it.
+    if let Some(user) = in_form_6(message) {
+        actors.push(Actor { user: user.into(), channel: None, address: None, via: None });
     }
     let first = actors.first()?;
-    let ambiguous = actors.iter().any(|other| other.user != first.user);
+    let ambiguous = further || actors.iter().any(|other| other.user != first.user);
     Some(Naming { ambiguous, command: command.filter(|text| !text.is_empty()), actors })
 }
 
-/// Whether the message is the head of a long one, which the router cut into several entries: its
-/// command is not closed.
+/// Whether the message is the head of a long one, which the router cut into several entries: the
+/// command of a RouterOS 7 is not closed. A message that ends as RouterOS 6 ends them is whole: else
+/// the name of an object would hide the lines that follow.
 pub fn is_open(message: &str) -> bool {
-    message.contains(COMMAND) && !message.ends_with(')')
+    let is_name = |user: &str| !user.contains(' ');
+    !message.ends_with(')')
+        && in_form_7(message).any(|(_, command)| !command.is_empty())
+        && !in_form_6(message).is_some_and(is_name)
+}
+
+/// Actors in RouterOS 7's form, each with what follows it.
+fn in_form_7(message: &str) -> impl Iterator<Item = (Actor, &str)> {
+    message.match_indices(BY).filter_map(|(at, _)| {
+        let rest = &message[at + BY.len()..];
+        let (name, command) = rest.split_at(rest.find(COMMAND).unwrap_or(rest.len()));
+        Some((actor(name.trim_end())?, command))
+    })
+}
+
+/// The user at the end of a message in RouterOS 6's form. The end of a command, `)`, is none:
+/// RouterOS takes no such name.
+fn in_form_6(message: &str) -> Option<&str> {
+    let (before, user) = message.rsplit_once(BY)?;
+    let user = user.trim();
+    let is_command = user.contains(COMMAND) || before.contains(COMMAND) && user.ends_with(')');
+    (!user.is_empty() && !is_command && actor(user).is_none()).then_some(user)
 }
 
 /// An actor in RouterOS 7's form.

@@ -15,7 +15,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -165,14 +165,12 @@ impl Archive {
 
     fn write_new(&self, directory: &str, time: Timestamp, bytes: &[u8]) -> io::Result<String> {
         let directory = self.path(directory);
-        for n in 0.. {
-            let name = snapshot(time, n);
-            match create_new(&directory.join(&name), bytes) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists && n < 999 => {}
-                done => return done.map(|()| name),
-            }
-        }
-        Err(ErrorKind::AlreadyExists.into())
+        // We alone write here.
+        let free = |name: &String| !directory.join(name).exists();
+        let name = (0..1000).map(|n| snapshot(time, n)).find(free);
+        let name = name.ok_or(ErrorKind::AlreadyExists)?;
+        put(&directory.join("unfinished.new"), &directory.join(&name), bytes)?;
+        Ok(name)
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
@@ -205,21 +203,31 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
-    let unfinished = PathBuf::from(name);
-    found(fs::remove_file(&unfinished))?; // of a process that was killed
-    create_new(&unfinished, bytes)?;
-    fs::rename(&unfinished, path)
+    put(Path::new(&name), path, bytes)
 }
 
-fn create_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+/// Writes a file under another name, under which half of it may stay, and then gives it its own.
+fn put(unfinished: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    found(fs::remove_file(unfinished))?; // of a process that was killed
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    file.sync_all()?;
+    fs::rename(unfinished, path)
 }
 
+/// Adds lines. If the last one was cut short, by a crash or a full disk, it stays alone.
 fn append(path: &Path, bytes: &[u8]) -> io::Result<File> {
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?; // in one call, so that nothing comes in between
+    let mut file =
+        OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    let mut last = [b'\n'];
+    if let Some(end) = file.metadata()?.len().checked_sub(1) {
+        file.read_exact_at(&mut last, end)?;
+    }
+    if last == [b'\n'] {
+        file.write_all(bytes)?; // in one call, so that nothing comes in between
+    } else {
+        file.write_all(&[b"\n", bytes].concat())?;
+    }
     Ok(file)
 }
 

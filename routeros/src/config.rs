@@ -18,6 +18,9 @@ pub use self::values::{Address, HostKeys, Name};
 /// Where it lies, unless `-c` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/addrwatch/routeros.toml";
 
+/// Seconds of any wait, at most: a year. Clocks must be able to add it.
+const LONGEST: u64 = 366 * 24 * 3600;
+
 /// The whole file.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
@@ -170,6 +173,9 @@ impl Config {
         if config.keep == 0 {
             return Err("keep: at least 1".into());
         }
+        if config.alarm_after > LONGEST {
+            return Err(format!("alarm_after: at most {LONGEST}"));
+        }
         Ok(config)
     }
 
@@ -191,6 +197,9 @@ impl Router {
         }
         if self.interval == 0 || self.timeout == 0 || self.keepalive == 0 {
             return Err("interval, timeout and keepalive are at least 1".into());
+        }
+        if [self.interval, self.settle, self.timeout, self.keepalive].iter().any(|s| *s > LONGEST) {
+            return Err(format!("interval, settle, timeout and keepalive are at most {LONGEST}"));
         }
         Ok(())
     }

@@ -93,7 +93,9 @@ fn read(bytes: &[u8]) -> Result<Export, Unfit> {
     let (mut whole, mut is_part) = (String::new(), false);
     for line in text.lines() {
         let part = if is_part { line.trim_start_matches(' ') } else { line };
-        if let Some(start) = wrapped(part) {
+        // A comment is whole: it must not hide the line behind it.
+        let is_comment = !is_part && line.starts_with('#');
+        if let Some(start) = wrapped(part).filter(|_| !is_comment) {
             whole.push_str(start);
             is_part = true;
             continue;

@@ -2,10 +2,25 @@
 //! messages.
 
 /// Ends of the names of attributes that are secrets.
-const SECRETS: [&str; 9] =
-    ["password", "passphrase", "secret", "-key", "psk", "token", "-pin", "passwd", "community"];
+const SECRETS: [&str; 11] = [
+    "password",
+    "passphrase",
+    "secret",
+    "-key",
+    "psk",
+    "token",
+    "-pin",
+    "passwd",
+    "community",
+    "identity",
+    "-cak",
+];
+/// Whole names of such attributes.
+const SECRETS_WHOLE: [&str; 3] = ["key", "pin", "cak"];
 /// Attributes that end so and are none.
 const PUBLIC: [&str; 3] = ["public-key", "host-key", "local-key"];
+/// Here a `name` is a password.
+const COMMUNITIES: [&str; 2] = ["snmp community", "snmp/community"];
 
 const MASK: &str = "***";
 
@@ -14,17 +29,19 @@ const MASK: &str = "***";
 pub fn mask(text: &str) -> String {
     let mut masked = String::with_capacity(text.len());
     let mut rest = text;
+    let mut in_communities = false;
     while let Some(at) = rest.find('=') {
         let (before, value) = (&rest[..at], &rest[at + 1..]);
         masked.push_str(before);
         masked.push('=');
         rest = value;
+        let line = before.rsplit_once('\n').map_or(before, |(_, line)| line);
+        in_communities &= line.len() == before.len();
+        in_communities |= COMMUNITIES.iter().any(|menu| line.contains(menu));
         let mut words = before.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '-');
         let name = words.next().unwrap_or_default().to_ascii_lowercase();
-        let is_secret = (name == "key" || SECRETS.iter().any(|end| name.ends_with(end)))
-            && !PUBLIC.iter().any(|end| name.ends_with(end));
         let length = length(value);
-        if is_secret && length > 0 {
+        if (is_secret(&name) || in_communities && name == "name") && length > 0 {
             masked.push_str(MASK);
             rest = &value[length..];
         }
@@ -32,21 +49,30 @@ pub fn mask(text: &str) -> String {
     masked + rest
 }
 
+/// Several of a kind have numbers: `static-key-1`.
+fn is_secret(name: &str) -> bool {
+    let unnumbered = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let name = unnumbered.strip_suffix('-').unwrap_or(name);
+    (SECRETS_WHOLE.contains(&name) || SECRETS.iter().any(|end| name.ends_with(end)))
+        && !PUBLIC.iter().any(|end| name.ends_with(end))
+}
+
 /// How long a value is: up to its closing quote, or to the blank after it. Inside a script, which is
-/// a quoted text itself, quotes are written `\"`.
+/// a quoted text itself, quotes are written `\"`, and `\\\"` in a script inside that: every level
+/// doubles the backslashes and puts one before the quote.
 fn length(value: &str) -> usize {
-    for quote in ["\\\"", "\""] {
-        let Some(inner) = value.strip_prefix(quote) else { continue };
-        let mut escaped = false;
-        for (at, c) in inner.char_indices() {
-            if quote == "\\\"" {
-                if inner[at..].starts_with(quote) && !inner[..at].ends_with('\\') {
-                    return at + 2 * quote.len();
-                }
-            } else if !escaped && c == '"' {
-                return at + 2 * quote.len();
+    let depth = value.bytes().take_while(|byte| *byte == b'\\').count();
+    if value[depth..].starts_with('"') {
+        let mut backslashes = 0;
+        for (at, byte) in value.bytes().enumerate().skip(depth + 1) {
+            if byte == b'"' && backslashes < depth {
+                return at - backslashes; // the quote around all of it
             }
-            escaped = c == '\\' && !escaped;
+            // Pairs of backslashes of its own level are text; a single one makes the quote text.
+            if byte == b'"' && (backslashes - depth) / (depth + 1) % 2 == 0 {
+                return at + 1;
+            }
+            backslashes = if byte == b'\\' { backslashes + 1 } else { 0 };
         }
         return value.find('\n').unwrap_or(value.len());
     }
@@ -74,6 +100,25 @@ mod tests {
             ("password= x=y", "password= x=y"),
             ("Password=x", "Password=***"),
             ("a==b", "a==b"),
+            ("/interface lte set sim pin=1234 mtu=1", "/interface lte set sim pin=*** mtu=1"),
+            (
+                "static-key-1=abc static-algo-1=40bit-wep",
+                "static-key-1=*** static-algo-1=40bit-wep",
+            ),
+            ("macsec add cak=0a ckn=1", "macsec add cak=*** ckn=1"),
+            ("client identity=bob x=y", "client identity=*** x=y"),
+            (
+                "/snmp community set [ find default=yes ] name=geheim\n/user add name=a",
+                "/snmp community set [ find default=yes ] name=***\n/user add name=a",
+            ),
+            ("(/snmp/community/add name=geheim)", "(/snmp/community/add name=***)"),
+            (
+                r#"source="x source=\"set password=\\\"a b\\\"; y\" z" v=w"#,
+                r#"source="x source=\"set password=***; y\" z" v=w"#,
+            ),
+            (r#"source="set password=\"a \\\" b\" z""#, r#"source="set password=*** z""#),
+            (r#"password="ends in \\" x=y"#, "password=*** x=y"),
+            (r#"source="set password=\"open" x=y"#, r#"source="set password=***" x=y"#),
         ] {
             assert_eq!(mask(text), masked);
         }
@@ -92,6 +137,17 @@ mod tests {
         fn no_text_panics(text in ".{0,100}", parts in prop::collection::vec("(password|=|\"|\\\\| |é|\n)", 0..20)) {
             mask(&text);
             mask(&parts.concat());
+        }
+
+        /// However deep the script is in which a secret is quoted, and whatever it ends with.
+        #[test]
+        fn a_quoted_secret_is_masked_at_any_depth(value in "[A-Z\\\\\" ]{0,10}", depth in 0..4_usize) {
+            let mut quoted = format!("password={:?} after=x", value);
+            for _ in 0..depth {
+                quoted = format!("source={quoted:?}");
+            }
+            let masked = mask(&quoted);
+            prop_assert!(masked.contains("password=*** after=x"), "{quoted} {masked}");
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct Records {
 struct Held {
     record: Record,
     lines: usize,
+    /// Further entries belong to it: what they hold does not tell whether it is open.
+    joined: bool,
 }
 
 impl Records {
@@ -80,11 +82,13 @@ impl Records {
             return None;
         };
         let mut doubtful = false;
-        if let Some(held) = &self.held {
+        if let Some(held) = &mut self.held {
             let Record { time, topics, message, .. } = &held.record;
             let follows = line.may_be_change() && line.topics == topics && line.time == time;
-            if follows && is_open(message) && held.lines < MOST_LINES {
+            let open = if held.joined { !message.ends_with(')') } else { is_open(message) };
+            if follows && open && held.lines < MOST_LINES {
                 if naming(line.message).is_none_or(|naming| naming.actors[0].channel.is_none()) {
+                    held.joined = true;
                     self.append(line.message);
                     return None;
                 }
@@ -94,7 +98,7 @@ impl Records {
         let Line { time, topics, message } = line;
         let (time, topics, message) = (time.into(), topics.into(), message.into());
         let record = Record { time, topics, message, doubtful };
-        self.held.replace(Held { record, lines: 1 }).map(|held| held.record)
+        self.held.replace(Held { record, lines: 1, joined: false }).map(|held| held.record)
     }
 
     fn append(&mut self, text: &str) {

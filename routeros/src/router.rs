@@ -23,6 +23,7 @@ use crate::{
     hub::{Hub, Outcome, Sent},
     record::{Record, Records},
     ssh::{Fault, Session},
+    terminal::print,
     watch::{Claim, Pace, Watch},
 };
 
@@ -39,8 +40,10 @@ const CANDIDATES: usize = 20;
 
 /// Follows a router until the task is ended. `reload` changes when the user wants it tried again.
 pub async fn run(router: Arc<Router>, hub: Arc<Hub>, mut reload: watch::Receiver<u64>) {
-    let mut task = Task { router, hub, backoff: Backoff::default(), alarmed: None, down: None };
+    let mut task = Task::new(router, hub);
     loop {
+        // What is read already holds for this attempt: a login that is refused is not tried twice.
+        reload.borrow_and_update();
         let began = Instant::now();
         let fault = task.connection().await;
         if task.down.is_none() {
@@ -66,13 +69,20 @@ struct Task {
     router: Arc<Router>,
     hub: Arc<Hub>,
     backoff: Backoff,
-    /// What was reported, and is not over.
+    /// What keeps us from following it, was reported, and is not over.
     alarmed: Option<String>,
+    /// The same of its exports: one must not silence the other.
+    unfit: Option<String>,
     /// Since when it cannot be reached.
     down: Option<Instant>,
 }
 
 impl Task {
+    fn new(router: Arc<Router>, hub: Arc<Hub>) -> Task {
+        let backoff = Backoff::default();
+        Task { router, hub, backoff, alarmed: None, unfit: None, down: None }
+    }
+
     /// Says what is wrong, once, and for how long to wait; none: until told otherwise.
     fn after(&mut self, fault: Fault, lasted: Duration) -> Option<Duration> {
         let why = fault.to_string();
@@ -253,7 +263,11 @@ impl Task {
             Outcome::Changed(change) => {
                 let when = self.hub.when(change.time);
                 if self.hub.print {
-                    print!("{}", change.text(&when, self.hub.secrets));
+                    // Whoever read it may have gone; what is archived stays.
+                    let text = change.text(&when, self.hub.secrets);
+                    if print(&text).is_err() {
+                        aw_service::warn("a change cannot be written to standard output");
+                    }
                 }
                 let text = format!(
                     "configuration changed by {} (+{} -{})",
@@ -271,14 +285,14 @@ impl Task {
     /// Something is wrong with exports: said once, until one is whole again.
     fn failing(&mut self, subject: &str, why: String) {
         self.hub.set_status(&self.router.name, "incomplete", &why);
-        if self.alarmed.as_ref() != Some(&why) {
+        if self.unfit.as_ref() != Some(&why) {
             self.hub.alarm(&self.router, subject, &why);
-            self.alarmed = Some(why);
+            self.unfit = Some(why);
         }
     }
 
     fn whole(&mut self, claims: &[Claim]) {
-        if self.alarmed.take().is_some() {
+        if self.unfit.take().is_some() {
             self.hub.note(&self.router.name, "the export is whole again");
         }
         self.hub.set_status(&self.router.name, "connected", "");
@@ -298,4 +312,40 @@ fn chance() -> u8 {
     let mut byte = [128];
     let _ = rustix::rand::getrandom(&mut byte, rustix::rand::GetRandomFlags::empty());
     byte[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// What is wrong with exports does not hide that the router is gone, nor the other way round.
+    #[tokio::test]
+    async fn each_alarm_stands_for_itself() {
+        let root = tempfile::tempdir().unwrap();
+        let text = format!(
+            "archive = {:?}\nalarm_after = 0\n[[router]]\nname = \"core1\"\naddress = \"192.0.2.1\"\nuser = \"a\"\nagent = true\n",
+            root.path()
+        );
+        let config = Config::parse(&text).unwrap();
+        let hub = Arc::new(Hub::new(&config, false, None, None, None));
+        let mut task = Task::new(Arc::new(config.routers[0].clone()), hub);
+        for _ in 0..2 {
+            task.failing("incomplete export", "the export is cut".into());
+            task.down = Some(Instant::now());
+            task.after(Fault::Unreachable("no route".into()), Duration::ZERO);
+        }
+        let log = std::fs::read_to_string(root.path().join("core1/log.txt")).unwrap();
+        assert_eq!(log.matches("the export is cut").count(), 1, "{log}");
+        assert_eq!(log.matches("unreachable for 0 s").count(), 1, "{log}");
+        task.connected();
+        task.failing("incomplete export", "the export is cut".into());
+        task.whole(&[]);
+        let log = std::fs::read_to_string(root.path().join("core1/log.txt")).unwrap();
+        assert_eq!(log.matches("the export is cut").count(), 1, "{log}");
+        assert!(
+            log.contains("connected again") && log.ends_with("the export is whole again\n"),
+            "{log}"
+        );
+    }
 }

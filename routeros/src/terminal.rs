@@ -1,20 +1,19 @@
 //! Questions to whoever sits at the terminal, and tables.
 
-use std::io::{IsTerminal, Write, stdin, stdout};
+use std::io::{IsTerminal, Read, Write, stdin, stdout};
 
 use aw_service::{Error, failed};
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
+
+/// What Ctrl-C types.
+const INTERRUPT: u8 = 3;
 
 /// Asks a question, and returns the line of the answer.
 pub fn ask(question: &str) -> Result<String, Error> {
-    let failure = |error| Error::io("ask", error);
-    print!("{question}");
-    stdout().flush().map_err(failure)?;
-    let mut line = String::new();
-    match stdin().read_line(&mut line).map_err(failure)? {
-        0 => Err(failed(format_args!("{} no answer", question.trim()))),
-        _ => Ok(line.trim_end_matches(['\n', '\r']).to_owned()),
-    }
+    print(question)?;
+    answer(question, stdin().lock())
 }
 
 /// Asks for a password, which is not shown.
@@ -24,13 +23,39 @@ pub fn ask_secret(question: &str) -> Result<String, Error> {
     }
     let failure = |error| Error::io("hide what is typed", error);
     let before = tcgetattr(stdin()).map_err(failure)?;
-    let mut hidden = before.clone();
-    hidden.local_modes.remove(LocalModes::ECHO);
-    tcsetattr(stdin(), OptionalActions::Flush, &hidden).map_err(failure)?;
+    tcsetattr(stdin(), OptionalActions::Flush, &hidden(before.clone())).map_err(failure)?;
     let answer = ask(question);
-    println!();
-    tcsetattr(stdin(), OptionalActions::Flush, &before).map_err(failure)?;
+    let restored = tcsetattr(stdin(), OptionalActions::Flush, &before).map_err(failure);
+    print("\n")?;
+    restored?;
     answer
+}
+
+/// A terminal that does not show what is typed. Ctrl-C ends the line instead of us: who ends with a
+/// terminal in this state leaves it so.
+fn hidden(mut terminal: Termios) -> Termios {
+    terminal.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+    terminal.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT;
+    terminal
+}
+
+/// The line of the answer, which is as short as people type.
+fn answer(question: &str, input: impl Read) -> Result<String, Error> {
+    let mut line = Vec::new();
+    for byte in input.bytes().take(64 * 1024) {
+        match byte.map_err(|error| Error::io("read the answer", error))? {
+            b'\n' => {
+                let line = String::from_utf8(line).map_err(|_| failed("the answer is not text"))?;
+                return Ok(line.trim_end_matches('\r').to_owned());
+            }
+            INTERRUPT => return Err(failed("interrupted")),
+            byte => line.push(byte),
+        }
+    }
+    match String::from_utf8(line) {
+        Ok(line) if !line.is_empty() => Ok(line),
+        _ => Err(failed(format_args!("{} no answer", question.trim()))),
+    }
 }
 
 /// Prints to standard output, without what could steer a terminal: much of it was chosen by a router's
@@ -64,6 +89,26 @@ pub fn table(rows: &[Vec<String>]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn answers() {
+        for (typed, expected) in [
+            ("yes\r\nmore", Some("yes")),
+            ("\n", Some("")),
+            ("end", Some("end")),
+            ("", None),
+            ("se\x03", None),
+        ] {
+            assert_eq!(
+                answer("Password:", typed.as_bytes()).ok().as_deref(),
+                expected,
+                "{typed:?}"
+            );
+        }
+        assert!(answer("", &b"\xff\n"[..]).is_err());
+    }
+
     #[test]
     fn columns() {
         let rows = [["a", "bb", ""], ["ccc", "d\n", "é"]];

@@ -66,8 +66,11 @@ pub struct Pace {
 /// Claims between two exports, at most: beyond, they are only counted.
 const MOST_CLAIMS: usize = 500;
 /// Records remembered, to tell repeated ones: of several actions for one entry (memory, disk), and
-/// what `follow-only` may repeat.
+/// what `follow-only` may repeat...
 const REMEMBERED: usize = 1_000;
+/// ...for so long: RouterOS 6 gives no date, and what somebody does daily at the same second is no
+/// repetition.
+const REPEATED: Duration = Duration::from_secs(60);
 
 /// A connected router: what its log said and its export has not yet shown.
 #[derive(Debug)]
@@ -76,7 +79,8 @@ pub struct Watch {
     claims: Vec<Claim>,
     /// Claims beyond those kept.
     uncounted: u64,
-    heard: VecDeque<Record>,
+    /// Each with when it was heard.
+    heard: VecDeque<(Duration, Record)>,
     first: Option<Duration>,
     last: Option<Duration>,
     /// Not before: the router rests four times as long as an export took it, up to 30 s.
@@ -87,7 +91,7 @@ pub struct Watch {
 impl Watch {
     /// A router just connected, of whose log these records are old.
     pub fn new(pace: Pace, old: impl IntoIterator<Item = Record>) -> Watch {
-        let mut heard: VecDeque<_> = old.into_iter().collect();
+        let mut heard: VecDeque<_> = old.into_iter().map(|old| (Duration::ZERO, old)).collect();
         heard.drain(..heard.len().saturating_sub(REMEMBERED));
         let (claims, none) = (Vec::new(), Duration::ZERO);
         Watch { pace, claims, uncounted: 0, heard, first: None, last: None, rest: none, next: none }
@@ -96,13 +100,16 @@ impl Watch {
     /// Takes a record; tells whether it claims a change and is new.
     pub fn hear(&mut self, now: Duration, record: Record) -> bool {
         let Some(claim) = Claim::of(&record) else { return false };
-        if self.heard.contains(&record) {
+        while self.heard.front().is_some_and(|(heard, _)| *heard + REPEATED < now) {
+            self.heard.pop_front();
+        }
+        if self.heard.iter().any(|(_, heard)| *heard == record) {
             return false;
         }
         if self.heard.len() >= REMEMBERED {
             self.heard.pop_front();
         }
-        self.heard.push_back(record);
+        self.heard.push_back((now, record));
         if self.claims.len() < MOST_CLAIMS {
             self.claims.push(claim);
         } else {

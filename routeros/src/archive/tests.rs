@@ -51,6 +51,23 @@ fn snapshots_of_one_second_and_their_end() {
 }
 
 #[test]
+fn half_a_line_and_half_a_snapshot_stay_alone() {
+    let (_root, archive) = archive();
+    fs::write(archive.path("log.txt"), "now whole\nnow ha").unwrap();
+    archive.log("then", "a").unwrap();
+    archive.log("then", "b").unwrap();
+    let log = fs::read_to_string(archive.path("log.txt")).unwrap();
+    assert_eq!(log, "now whole\nnow ha\nthen a\nthen b\n");
+    let unfinished = archive.path("snapshots").join("unfinished.new");
+    fs::write(&unfinished, "half").unwrap();
+    assert_eq!(archive.snapshots().unwrap(), [""; 0]);
+    let name = archive.keep(time(0), b"whole").unwrap();
+    assert_eq!(archive.snapshots().unwrap(), [name.clone()]);
+    assert_eq!(archive.snapshot(&name).unwrap(), b"whole");
+    assert!(!unfinished.exists());
+}
+
+#[test]
 fn the_base_is_replaced_even_after_a_crash() {
     let (_root, archive) = archive();
     fs::write(archive.path("latest.rsc.new"), "half").unwrap();

@@ -47,6 +47,21 @@ fn what_ends_an_unfinished_message() {
     assert_eq!(all(long.as_bytes()).len(), 1 + 37, "the 64 lines of the first, then each its own");
 }
 
+/// Names of objects on RouterOS 6 must not hide what others did in the same second.
+#[test]
+fn a_bracket_in_a_name_swallows_nothing() {
+    for object in ["<Office (main)>", "<x by ssh:bob@1.2.3.4 (>"] {
+        let log = format!(
+            "12:00:00 system,info ppp secret {object} changed by eve\n12:00:00 system,info item added by alice\n"
+        );
+        let expected = [
+            format!("system,info ppp secret {object} changed by eve"),
+            "system,info item added by alice".into(),
+        ];
+        assert_eq!(all(log.as_bytes()), expected);
+    }
+}
+
 #[test]
 fn a_wrapped_line_is_joined() {
     let log = "12:00:00 system,info filter rule added by ssh:admin@192.0.2.7 (*1 = /ip fire\r\nwall add)\r\n";

@@ -65,6 +65,18 @@ fn lines_heard_before_arm_nothing() {
     assert!(!watch.hear(s(1), login) && !watch.hear(s(1), system));
 }
 
+/// RouterOS 6 gives no date: what comes a day later at the same second is new.
+#[test]
+fn a_daily_change_is_no_repetition() {
+    let day = s(24 * 3600);
+    let pace = Pace { settle: s(2), latest: s(30), interval: 2 * day };
+    let mut watch = Watch::new(pace, [record(1)]);
+    watch.end(s(0), s(0));
+    assert!(!watch.hear(s(5), record(1)), "what the router repeats");
+    assert!(watch.hear(day, record(1)) && !watch.hear(day + s(1), record(1)));
+    assert!(watch.hear(2 * day, record(1)));
+}
+
 #[test]
 fn after_a_refused_export_its_claims_stand() {
     let mut watch = watch();
