@@ -248,8 +248,9 @@ fn what_is_too_old_is_forgotten() {
         let days = if number.is_multiple_of(4) || number % 100 == 1 { 40 } else { 20 };
         (day(days) + i64::from(number), interface, vlan, mac, ip, origin)
     };
-    addrwatch_database(history.database(), (0..60_000).map(row));
-    let kept = (0..60_000).map(row).filter(|row| row.0 > day(30)).count() as u64;
+    let all = || (0..60_000).map(row).chain([(now, "eth0".into(), 0, old(1).3, old(1).4, 0)]);
+    addrwatch_database(history.database(), all());
+    let kept = all().filter(|row| row.0 > day(30)).count() as u64;
     publish(&ring, 1..10); // in 1970
     let output = history.start(&ring, &["--retention", "30"]);
     wait_until("only new ones", || history.count() == kept);
@@ -263,6 +264,26 @@ fn what_is_too_old_is_forgotten() {
     wait_until("new rows", || history.count() == kept + 2);
     assert_eq!(history.account(&ring).unwrap().delivered, 11);
     output.stop().ok();
+}
+
+/// The newest sighting is of 40 days before what the clock shows, which may be wrong: nothing is forgotten by it.
+#[test]
+fn a_clock_that_is_ahead() {
+    let (ring, history) = (Ring::new(), History::new());
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+    let row = |number: u32| {
+        let (_, interface, vlan, mac, ip, origin) = old(number);
+        (now - 40 * 86_400 - i64::from(number), interface, vlan, mac, ip, origin)
+    };
+    addrwatch_database(history.database(), (0..5000).map(row));
+    publish(&ring, 1..11);
+    let output = history.start(&ring, &["--retention", "30"]);
+    output.stderr.wait_for("the clock is 40 days ahead of the newest sighting: nothing is forg");
+    publish(&ring, 11..21); // goes on
+    wait_until("new rows", || history.account(&ring).is_some_and(|a| a.next() == 20));
+    sleep(Duration::from_millis(1500)); // it rests three times
+    output.stop().ok();
+    assert_eq!(history.count(), 5020);
 }
 
 /// Moved away, for an archive: the next rows go to a new one.

@@ -7,8 +7,10 @@ use aw_tests::history::History;
 use aw_tests::mount::Mount;
 use aw_tests::rig::{Run, run, run_with, skip, wait_until};
 use aw_tests::ring::Ring;
+use rusqlite::Connection;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, chown};
+use std::path::Path;
 
 /// All numbers to before `end` arrive, and it ends; what it said.
 #[track_caller]
@@ -131,6 +133,75 @@ fn a_broken_page() {
     assert!(ended.stderr.ends_with(" 0 lost\n"), "{}", ended.stderr);
     let times: Vec<i64> = history.rows("addrwatch").iter().map(|row| row.0).collect();
     assert_eq!(times.last(), Some(&5200));
+}
+
+/// Moved away while somebody reads it: rows go on into it, and the new one begins when he has read. Each is in one of them.
+#[test]
+fn moved_away_while_it_is_read() {
+    let (ring, history) = (Ring::new(), History::new());
+    publish(&ring, 1..101);
+    let output = history.start(&ring, &[]);
+    wait_until("rows", || history.count() == 100);
+    let reader = history.open().unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let read = || reader.query_row("SELECT count(*) FROM sighting", [], |row| row.get::<_, i64>(0));
+    assert_eq!(read(), Ok(100));
+    publish(&ring, 101..201);
+    wait_until("more rows", || history.count() == 200);
+    let archive = history.path().join("history/archive.db");
+    fs::rename(history.database(), &archive).unwrap();
+    publish(&ring, 201..301);
+    output.stderr.wait_for("somebody still reads it: rows go on into it");
+    assert!(!history.database().exists());
+    assert_eq!(read(), Ok(100));
+    reader.execute_batch("COMMIT").unwrap();
+    publish(&ring, 301..401);
+    wait_until("a new one", || history.database().exists());
+    publish(&ring, 401..501);
+    wait_until("rows in the new one", || {
+        history.value::<i64>("SELECT max(time) FROM sighting") == Some(500_000_000_000)
+    });
+    assert_eq!(read(), Ok(400), "he goes on reading the one that was moved");
+    drop(reader);
+    let ended = output.stop().ok();
+    assert!(!ended.stderr.contains("keeping events in"), "{}", ended.stderr);
+    assert_eq!(in_both(&history, &archive), (1..501).collect::<Vec<i64>>());
+}
+
+/// The times in both, in order, and that both are sound.
+fn in_both(history: &History, archive: &Path) -> Vec<i64> {
+    let mut times = Vec::new();
+    for file in [archive, history.database()] {
+        let database = Connection::open(file).unwrap();
+        let sound = database.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+        assert_eq!(sound.as_deref(), Ok("ok"));
+        let mut select = database.prepare("SELECT time / 1000000000 FROM sighting").unwrap();
+        times.extend(select.query_map([], |row| row.get::<_, i64>(0)).unwrap().flatten());
+    }
+    times.sort_unstable();
+    times
+}
+
+/// Killed when it was moved away and not left yet: its log is not taken for a new one's, nor deleted.
+#[test]
+fn killed_when_it_was_moved_away() {
+    let (ring, history) = (Ring::new(), History::new());
+    publish(&ring, 1..101);
+    let output = history.start(&ring, &[]);
+    wait_until("rows", || history.count() == 100);
+    output.kill();
+    let archive = history.path().join("history/archive.db");
+    let log = |of: &Path| format!("{}-wal", of.display());
+    fs::rename(history.database(), &archive).unwrap();
+    publish(&ring, 101..201);
+    let output = history.start(&ring, &[]);
+    let said = output.stderr.wait_for("keeping events in");
+    assert!(said.contains("lan.db-wal has rows of the file that was moved away (rename"), "{said}");
+    fs::rename(log(history.database()), log(&archive)).unwrap();
+    output.stderr.wait_for("the destination is back");
+    output.stop().ok();
+    let both = in_both(&history, &archive);
+    assert!((1..201).all(|time| both.contains(&time)), "{both:?}");
 }
 
 /// No database at all, but something else: nothing is written to it.
