@@ -263,7 +263,7 @@ impl Ledger for Spool {
                 Ok(Account::from_columns(columns))
             },
         );
-        Ok(account.optional().map_err(|error| self.fault(error))?)
+        Ok(account.optional().map_err(|error| self.fault(error))?.flatten())
     }
 
     fn store(&mut self, ring: &RingName, account: &Account) -> Result<(), Fault> {
