@@ -4,7 +4,7 @@
 use aw_tests::collect::stdout_of;
 use aw_tests::feed::{numbered_capture, publish, reading_collector};
 use aw_tests::history::History;
-use aw_tests::rig::{Finished, Run, run, skip, wait_until};
+use aw_tests::rig::{Finished, Run, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
 use std::fs;
@@ -161,6 +161,49 @@ fn a_database_that_lags_is_told() {
     let said = unwell.stdout.clone();
     assert_eq!((unwell.status.code(), unwell.stderr.as_str()), (Some(1), ""), "{unwell:#?}");
     assert!(said.contains("aw-sqlite is ") && said.contains("events behind"), "{said}");
+    output.signal(Signal::CONT);
+    output.stop().ok();
+    collector.kill();
+}
+
+/// It was killed, or its ring was made anew since: what it wrote down is of another stream, or gone.
+#[test]
+fn a_database_that_does_not_run_is_told() {
+    let ring = Ring::new();
+    let history = History::new();
+    let check = |options: &[&str]| {
+        let mut command = history.command(&ring, &["--health"]);
+        command.args(["--max-silence", "0"]).args(options);
+        run(command)
+    };
+    let unwell = |options: &[&str], text: &str| {
+        let unwell = check(options);
+        assert_eq!((unwell.status.code(), unwell.stderr.as_str()), (Some(1), ""), "{unwell:#?}");
+        assert!(unwell.stdout.contains(text), "{unwell:#?}");
+    };
+    let (collector, stdin) = beating(&ring, "64");
+    wait_until("the ring", || ring.path().exists());
+    unwell(&[], "aw-sqlite does not run"); // and never did
+    let output = history.start(&ring, &[]);
+    wait_until("rows", || history.count() > 0);
+    check(&[]).ok();
+    output.kill();
+    unwell(&[], "aw-sqlite does not run");
+    check(&["--once"]).ok(); // somebody starts it now and then
+    drop(stdin);
+    collector.kill();
+
+    run(program("collector", &["--ring", ring.name(), "--remove"])).ok();
+    let (collector, _stdin) = beating(&ring, "64");
+    wait_until("the ring", || ring.path().exists());
+    sleep(Duration::from_secs(6)); // sixty events: half a ring is less
+    unwell(&["--once"], "aw-sqlite is ");
+    let output = history.start(&ring, &[]);
+    output.stderr.wait_for("another stream");
+    check(&[]).ok();
+    fs::write(history.path().join("state/aw-sqlite.now"), "").unwrap();
+    output.signal(Signal::STOP);
+    unwell(&[], "events behind");
     output.signal(Signal::CONT);
     output.stop().ok();
     collector.kill();

@@ -11,6 +11,7 @@ use aw_tests::routeros::{Faults, Router, Version, new_key};
 use aw_tests::watching::Watching;
 use rustix::process::Signal;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 /// Exports that are not whole are kept aside and reported; the base stays, and the change is found once it is whole.
 #[test]
@@ -344,6 +345,8 @@ fn protected_mail() {
         daemon.stop().ok();
         let password = watching.file("mail.pass");
         fs::write(&password, "s3cret\n").unwrap();
+        // One that others may read is refused.
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
         let watching = watching
             .mail_option(&format!("ca_file = {:?}", certificates.join("ca.pem")))
             .mail_option(&format!("user = \"watch\"\npassword_file = {password:?}"));

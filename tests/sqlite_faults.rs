@@ -5,12 +5,14 @@
 use aw_tests::feed::{numbered_capture, publish, reading_collector};
 use aw_tests::history::History;
 use aw_tests::mount::Mount;
-use aw_tests::rig::{Run, run, run_with, skip, wait_until};
+use aw_tests::rig::{Run, program, run, run_with, skip, wait_until};
 use aw_tests::ring::Ring;
 use rusqlite::Connection;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// All numbers to before `end` arrive, and it ends; what it said.
 #[track_caller]
@@ -70,6 +72,35 @@ fn a_full_disk() {
     assert!(said.contains("is full (make room on its disk)"), "{said}");
     mount.make_room();
     recovered(&history, &ring, output, 8001);
+}
+
+/// Database and spool on one disk, as they are where nothing else is said: both meet its end. What comes waits in the
+/// ring, and all of it is there once there is room.
+#[test]
+fn a_full_disk_for_both() {
+    if !is_root() {
+        return;
+    }
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    let history = History::at(state.join("addrwatch.db"));
+    let mount = Mount::new(&state, "size=24m");
+    publish(&ring, 1..11);
+    let mut command = program("aw-sqlite", &["--ring", ring.name()]);
+    command.arg("--state-dir").arg(&state);
+    let output = Run::start(command);
+    wait_until("rows", || history.count() == 10);
+    mount.fill();
+    publish(&ring, 11..8001);
+    let said = output.stderr.wait_for("keeping events in");
+    assert!(said.contains("is full (make room on its disk)"), "{said}");
+    output.stderr.wait_for("is full: what the rings overwrite from now on is lost");
+    publish(&ring, 8001..8101);
+    sleep(Duration::from_secs(8)); // some tries of what is down
+    assert!(!output.stderr.text().contains("is back"), "{}", output.stderr.text());
+    mount.make_room();
+    recovered(&history, &ring, output, 8101);
 }
 
 /// A file that its user may not write any more, and a directory.

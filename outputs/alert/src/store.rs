@@ -147,7 +147,9 @@ impl Store {
             let columns = [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
             Ok(Account::from_columns(columns))
         };
-        self.with(|database| database.query_row(select, [ring.as_str()], account).optional())
+        let account =
+            self.with(|database| database.query_row(select, [ring.as_str()], account).optional());
+        account.map(Option::flatten)
     }
 
     pub fn keep_account(&mut self, ring: &RingName, account: &Account) -> Result {

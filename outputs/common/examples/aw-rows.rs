@@ -77,7 +77,7 @@ impl Ledger for Rows {
             database.query_row(select, [ring.as_str()], columns).optional()
         })?;
         self.idle()?; // no transaction stays open, for nobody knows when the next event comes
-        Ok(account.map(Account::from_columns))
+        Ok(account.and_then(Account::from_columns))
     }
     fn store(&mut self, ring: &RingName, account: &Account) -> Result {
         let [generation, began, delivered, lost, skipped] = account.columns();

@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
     process::ExitCode,
     thread::sleep,
     time::{Duration, Instant},
@@ -12,7 +12,12 @@ use std::{
 use aw_service::Error;
 use shm_layout::{AttachError, Counter, Reader, RingName, Start, UnixTime};
 
-use crate::{RingOptions, notes, outlet::SAVE, state};
+use crate::{
+    From, Plan, RingOptions,
+    notes::{self, Notes},
+    outlet::SAVE,
+    state::{self, StateFile, is_locked},
+};
 
 /// A heartbeat comes once a second. One that looks older is watched for a while before it counts:
 /// somebody may have set the clock.
@@ -25,8 +30,8 @@ const SLACK: i64 = 5_000_000_000;
 
 /// Prints one line, on standard output as monitoring wants it: that all is well, or the first thing that
 /// is wrong, with status 1.
-pub(crate) fn check(name: &str, options: &RingOptions) -> ExitCode {
-    let (well, text) = match check_all(name, options) {
+pub(crate) fn check(name: &str, options: &RingOptions, plan: &Plan) -> ExitCode {
+    let (well, text) = match check_all(name, options, plan) {
         Ok(good) => (true, good.join("; ")),
         Err(why) => (false, why),
     };
@@ -34,12 +39,12 @@ pub(crate) fn check(name: &str, options: &RingOptions) -> ExitCode {
     ExitCode::from(u8::from(!well || told.is_err()))
 }
 
-fn check_all(name: &str, options: &RingOptions) -> Result<Vec<String>, String> {
+fn check_all(name: &str, options: &RingOptions, plan: &Plan) -> Result<Vec<String>, String> {
     let owners = options.owners().map_err(|error| match error {
         Error::Failed(why) => why,
         Error::Closed => "nothing can be asked".into(),
     })?;
-    let ring = |ring| match check_ring(name, ring, options, &owners) {
+    let ring = |ring| match check_ring(name, ring, options, plan, &owners) {
         Ok(text) => Ok(format!("ring {ring}: {text}")),
         Err(why) => Err(format!("ring {ring}: {why}")),
     };
@@ -50,6 +55,7 @@ fn check_ring(
     name: &str,
     ring: &RingName,
     options: &RingOptions,
+    plan: &Plan,
     owners: &[u32],
 ) -> Result<String, String> {
     let attach = || Reader::attach_to(ring, owners, Start::Oldest);
@@ -83,7 +89,12 @@ fn check_ring(
             drops.join(", ")
         ));
     }
-    if let Some(behind) = lag(name, &reader, options)? {
+    let keeps = keeps_position(options, plan);
+    if keeps && !options.once && !runs(name, options, plan) {
+        let directory = options.state_dir.display();
+        return Err(format!("{name} does not run: nobody holds {directory}/{name}.lock"));
+    }
+    if let Some(behind) = lag(name, &reader, options, keeps)? {
         return Err(format!("{name} is {behind} events behind"));
     }
     Ok(format!("last frame {frame}"))
@@ -132,10 +143,27 @@ fn beats(reader: &Reader) -> bool {
     false
 }
 
-/// How far the output of this name and state directory is behind, if it is by more than half a ring
+/// Whether an output with these options goes on where it was.
+fn keeps_position(options: &RingOptions, plan: &Plan) -> bool {
+    plan.spool.is_some() || options.start(plan) == From::Resume
+}
+
+/// Whether it runs, as far as one can say: without a spool it may need no lock.
+fn runs(name: &str, options: &RingOptions, plan: &Plan) -> bool {
+    is_locked(&options.state_dir, name)
+        .unwrap_or_else(|error| plan.spool.is_none() || error.kind() != ErrorKind::NotFound)
+}
+
+/// How far the output of this name and/// How far the output of this name and state directory is behind, if it is by more than half a ring
 /// and stays so: some write their position down only now and then.
-fn lag(name: &str, reader: &Reader, options: &RingOptions) -> Result<Option<u64>, String> {
+fn lag(
+    name: &str,
+    reader: &Reader,
+    options: &RingOptions,
+    keeps: bool,
+) -> Result<Option<u64>, String> {
     let published = reader.published();
+    let files = [Notes::path, StateFile::path].map(|path| path(&options.state_dir, name));
     let end = Instant::now() + SAVE + BEAT_WITHIN;
     loop {
         let (directory, ring) = (&options.state_dir, reader.name());
@@ -143,7 +171,10 @@ fn lag(name: &str, reader: &Reader, options: &RingOptions) -> Result<Option<u64>
         if next.is_none() {
             next = state::next_of(directory, name, ring, reader.generation())?;
         }
-        let behind = next.map_or(0, |next| published.saturating_sub(next));
+        // One that writes its position down, but none in this stream, has nothing of it.
+        let has_nothing = keeps && files.iter().any(|file| file.exists());
+        let next = next.unwrap_or(if has_nothing { 0 } else { published });
+        let behind = published.saturating_sub(next);
         if behind <= reader.slots() / 2 {
             return Ok(None);
         }

@@ -140,7 +140,7 @@ pub fn run<S: Sink>(
     open: impl FnOnce() -> std::result::Result<S, Error>,
 ) -> ExitCode {
     if options.health {
-        return health::check(name, options);
+        return health::check(name, options, plan);
     }
     aw_service::run(name, &options.service, |startup| {
         let owners = options.owners()?;

@@ -48,7 +48,7 @@ pub(crate) fn this_boot() -> String {
 }
 
 impl Notes {
-    fn path(directory: &Path, name: &str) -> PathBuf {
+    pub fn path(directory: &Path, name: &str) -> PathBuf {
         directory.join(format!("{name}.now"))
     }
 

@@ -60,14 +60,14 @@ impl<'a, S: Sink> Outlet<'a, S> {
             }
             None => self.stores.load_noted(ring)?,
         };
-        let (mut restarts, mut end) = (false, None);
-        if let Some(spool) = &mut self.stores.spool {
-            if let Some(account) = &account {
-                spool.forget_all_in(ring, account)?;
-            }
-            restarts = spool.restarts(ring)?;
-            end = spool.end(ring)?;
+        if let (Some(spool), Some(account)) = (&mut self.stores.spool, &account) {
+            let forgotten = spool.forget_all_in(ring, account);
+            forgotten.or_else(|fault| self.fail(fault))?;
         }
+        let (restarts, end) = match &self.stores.spool {
+            Some(spool) => (spool.restarts(ring)?, spool.end(ring)?),
+            None => (false, None),
+        };
         self.books.push(Book { ring: ring.clone(), account, restarts, delivered: 0 });
         Ok(end.or(account.map(|account| account.position())))
     }

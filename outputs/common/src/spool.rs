@@ -169,7 +169,10 @@ impl Spool {
         };
         let events = forget(&mut self.database).map_err(|error| self.fault(error))?;
         self.waiting -= events as u64;
-        if last > 0 { self.shrink() } else { Ok(()) }
+        if last > 0 {
+            self.shrink();
+        }
+        Ok(())
     }
 
     /// Whether a restart of a ring's account is in it.
@@ -184,8 +187,9 @@ impl Spool {
     }
 
     /// Forgets what a sink had stored before it, or we, were killed, by its account. That says nothing of
-    /// what is behind a restart, before which nothing of that was handed over.
-    pub fn forget_all_in(&mut self, ring: &RingName, account: &Account) -> Result<(), Error> {
+    /// what is behind a restart, before which nothing of that was handed over. [`Fault::Down`]: its disk
+    /// is too full for that, and nothing of it is to be handed over before there is room.
+    pub fn forget_all_in(&mut self, ring: &RingName, account: &Account) -> Result<(), Fault> {
         let forgotten = self.database.execute(
             "DELETE FROM piece WHERE ring = (SELECT id FROM ring WHERE name = ?1) AND id <= (
                 SELECT max(piece.id) FROM piece JOIN ring ON ring.id = ring
@@ -195,19 +199,35 @@ impl Spool {
                 WHERE name = ?1 AND number = 0 AND event IS NOT NULL)",
             params![ring.as_str(), account.generation as i64, account.next() as i64],
         );
-        let count = || -> rusqlite::Result<i64> {
-            forgotten?;
-            self.database
-                .query_row("SELECT count(event) FROM piece WHERE number = 1", [], |row| row.get(0))
+        let count = || -> rusqlite::Result<Option<i64>> {
+            if forgotten? == 0 {
+                return Ok(None);
+            }
+            let count = "SELECT count(event) FROM piece WHERE number = 1";
+            self.database.query_row(count, [], |row| row.get(0)).map(Some)
         };
-        self.waiting = count().map_err(|error| self.fault(error))? as u64;
-        self.shrink()
+        match count() {
+            Ok(None) => {}
+            Ok(Some(waiting)) => {
+                self.waiting = waiting as u64;
+                self.shrink();
+            }
+            Err(error) => {
+                let full = is_full(&error);
+                return Err(match self.fault(error) {
+                    Error::Failed(why) if full => Fault::Down(why),
+                    error => error.into(),
+                });
+            }
+        }
+        Ok(())
     }
 
-    /// Gives the disk back once nothing is left.
-    fn shrink(&mut self) -> Result<(), Error> {
-        if !self.is_empty()? {
-            return Ok(());
+    /// Gives the disk back once nothing is left. That takes some room first: without, it keeps what it
+    /// has, and may give it back the next time.
+    fn shrink(&mut self) {
+        if !matches!(self.is_empty(), Ok(true)) {
+            return;
         }
         let shrink = || -> rusqlite::Result<()> {
             // A row for each page, which it frees when it is asked for.
@@ -216,7 +236,7 @@ impl Spool {
             while pages.next()?.is_some() {}
             self.database.execute_batch("PRAGMA wal_checkpoint(truncate)")
         };
-        shrink().map_err(|error| self.fault(error))
+        let _ = shrink();
     }
 
     /// Where the ring is to be read on, if anything of it is in here.
@@ -243,7 +263,7 @@ impl Ledger for Spool {
                 Ok(Account::from_columns(columns))
             },
         );
-        Ok(account.optional().map_err(|error| self.fault(error))?)
+        Ok(account.optional().map_err(|error| self.fault(error))?.flatten())
     }
 
     fn store(&mut self, ring: &RingName, account: &Account) -> Result<(), Fault> {

@@ -6,6 +6,8 @@ use std::{
     io::{self, ErrorKind, Write},
     os::unix::fs::{DirBuilderExt, chown},
     path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
 };
 
 use aw_service::{Error, Identity, failed, open_own};
@@ -34,15 +36,39 @@ pub(crate) fn make_directory(path: &Path, owner: Option<&Identity>) -> Result<()
 
 /// Two programs of one name with one state directory would each undo the other's account.
 pub(crate) fn lock(directory: &Path, name: &str) -> Result<File, Error> {
-    let path = directory.join(format!("{name}.lock"));
+    let path = lock_path(directory, name);
     let file = open_in(&path, 0o600)?;
-    match file.try_lock() {
+    let mut tries = 0..5;
+    let locked = loop {
+        match file.try_lock() {
+            // Somebody may only be asking whether it is held.
+            Err(TryLockError::WouldBlock) if tries.next().is_some() => sleep(ASKING),
+            locked => break locked,
+        }
+    };
+    match locked {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(failed(format_args!(
             "lock {}: in use by another {name} (stop it, or choose another --state-dir)",
             path.display()
         ))),
         Err(TryLockError::Error(error)) => Err(refused("lock", &path, error)),
+    }
+}
+
+/// For longer than it takes to ask whether a lock is held.
+const ASKING: Duration = Duration::from_millis(20);
+
+fn lock_path(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.lock"))
+}
+
+/// Whether another program of this name holds its lock, for `--health`; an error where nobody can say.
+pub(crate) fn is_locked(directory: &Path, name: &str) -> io::Result<bool> {
+    match File::open(lock_path(directory, name))?.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -231,7 +257,13 @@ mod tests {
     #[test]
     fn one_program_at_a_time() {
         let directory = tempfile::tempdir().unwrap();
+        let is_locked = || is_locked(directory.path(), "aw-test");
+        assert_eq!(is_locked().unwrap_err().kind(), ErrorKind::NotFound);
+        let held = lock(directory.path(), "aw-test").unwrap();
+        drop(held);
+        assert!(!is_locked().unwrap());
         let _held = lock(directory.path(), "aw-test").unwrap();
+        assert!(is_locked().unwrap());
         let Err(Error::Failed(why)) = lock(directory.path(), "aw-test").map(drop) else { panic!() };
         assert!(why.contains("in use by another aw-test"), "{why}");
         assert!(lock(directory.path(), "aw-other").is_ok());

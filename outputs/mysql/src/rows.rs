@@ -340,12 +340,9 @@ impl Ledger for Rows {
                 ring.as_str()
             ))
         })?;
-        let account = row.map(|(generation, began, delivered, lost, skipped)| Account {
-            generation,
-            began,
-            delivered,
-            lost,
-            skipped,
+        let account = row.and_then(|(generation, began, delivered, lost, skipped)| {
+            let columns = [generation, began, delivered, lost, skipped];
+            Account::from_columns(columns.map(|number: u64| number as i64))
         });
         self.known.insert(ring.clone(), account);
         Ok(account)

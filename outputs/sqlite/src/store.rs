@@ -297,7 +297,7 @@ impl Ledger for Store {
                 let columns = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
                 Ok(Account::from_columns(columns))
             });
-            account.optional()
+            account.optional().map(Option::flatten)
         })
     }
 

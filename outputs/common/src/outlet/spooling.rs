@@ -32,6 +32,16 @@ pub(super) enum Way {
     },
 }
 
+/// What the sink took while it counted as down.
+enum Handed {
+    /// The spool's pieces up to this number.
+    Spooled { last: i64 },
+    /// So many of those that are pending.
+    Pending { number: usize },
+    /// There was nothing.
+    Nothing,
+}
+
 impl Way {
     /// At the start: what is in the spool comes first.
     pub fn first(spool: Option<&Spool>) -> Result<Way, Error> {
@@ -101,43 +111,48 @@ impl<S: Sink> Outlet<'_, S> {
         if !matches!(self.way, Way::Spooling { retry, .. } if retry <= Instant::now()) {
             return Ok(false);
         }
-        let last = match self.hand_over() {
-            Ok(last) => last,
+        let handed = match self.hand_over() {
+            Ok(handed) => handed,
             Err(fault) => return self.fail(fault).map(|()| false),
         };
         let accounts = self.accounts();
-        let Some(spool) = &mut self.stores.spool else { return Ok(false) };
-        if last > 0 {
-            // Its disk is full, of other things: what was handed over is forgotten later.
-            if let Err(Error::Failed(why)) = spool.delivered(last, &accounts) {
-                return self.fail(Fault::Down(why)).map(|()| false);
+        match (handed, &mut self.stores.spool) {
+            (Handed::Nothing, _) | (_, None) => {}
+            (Handed::Spooled { last }, Some(spool)) => {
+                // Its disk is full, of other things: what was handed over is forgotten later.
+                if let Err(Error::Failed(why)) = spool.delivered(last, &accounts) {
+                    return self.fail(Fault::Down(why)).map(|()| false);
+                }
+                return self.go_on();
             }
-            if let Way::Spooling { pause, full, told, doubt, .. } = &mut self.way {
-                (*pause, *full, *told, *doubt) = (FIRST_PAUSE, false, true, false);
+            (Handed::Pending { number }, Some(_)) => {
+                self.pending.drain(..number);
+                self.since = None;
+                return self.go_on();
             }
-            return self.look_for_restarts().map(|()| true);
         }
         self.way = Way::Direct;
         say("the destination is back, and has all that was kept for it");
-        let pending = std::mem::take(&mut self.pending);
-        self.since = None;
-        for (ring, piece) in pending {
-            self.take(ring, piece)?;
-        }
         Ok(true)
     }
 
-    /// The number of the spool's last piece that the sink has now; 0 where there was none.
-    fn hand_over(&mut self) -> Result<i64, Fault> {
+    /// The sink has taken something while it counted as down.
+    fn go_on(&mut self) -> Result<bool, Error> {
+        if let Way::Spooling { pause, full, told, doubt, .. } = &mut self.way {
+            (*pause, *full, *told, *doubt) = (FIRST_PAUSE, false, true, false);
+        }
+        self.look_for_restarts().map(|()| true)
+    }
+
+    /// Hands over what is oldest: in the spool, and behind that what it had no room for.
+    fn hand_over(&mut self) -> Result<Handed, Fault> {
         if matches!(self.way, Way::Spooling { doubt: true, .. }) {
             self.ask_how_far()?;
         }
-        let Some(spool) = &mut self.stores.spool else { return Ok(0) };
+        let Some(spool) = &mut self.stores.spool else { return Ok(Handed::Nothing) };
         let (mut pieces, mut last) = spool.oldest(self.plan.batch)?;
-        // A restart comes alone, see `take`.
-        let restart = pieces.iter().position(|(_, piece)| piece.what == What::Restart);
-        if let Some(before) = restart.filter(|_| pieces.len() > 1) {
-            (pieces, last) = spool.oldest(before.max(1))?;
+        if let Some(few) = to_restart(pieces.iter().map(|(_, piece)| piece)) {
+            (pieces, last) = spool.oldest(few)?;
         }
         let mut known = Vec::with_capacity(pieces.len());
         for (ring, piece) in pieces {
@@ -156,6 +171,16 @@ impl<S: Sink> Outlet<'_, S> {
             };
             known.push((index, piece));
         }
+        let handed = match self.pending.len() {
+            _ if last > 0 => Handed::Spooled { last },
+            0 => Handed::Nothing,
+            all => {
+                let few = to_restart(self.pending.iter().map(|(_, piece)| piece));
+                let number = few.unwrap_or(all);
+                known.extend_from_slice(&self.pending[..number]);
+                Handed::Pending { number }
+            }
+        };
         for (index, piece) in &known {
             if let What::Event(event) = piece.what {
                 let entry = Entry { ring: &self.books[*index].ring, position: piece.at, event };
@@ -165,7 +190,7 @@ impl<S: Sink> Outlet<'_, S> {
         if !known.is_empty() {
             self.confirm(&known)?;
         }
-        Ok(last)
+        Ok(handed)
     }
 
     /// What the sink has, after all, is neither in the spool nor pending any more.
@@ -192,4 +217,10 @@ impl<S: Sink> Outlet<'_, S> {
         }
         Ok(())
     }
+}
+
+/// How many pieces go together, if not all: a restart comes alone, see `take`.
+fn to_restart<'a>(mut pieces: impl Iterator<Item = &'a Piece>) -> Option<usize> {
+    let restart = pieces.position(|piece| piece.what == What::Restart);
+    restart.map(|before| before.max(1))
 }
