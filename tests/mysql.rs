@@ -218,12 +218,18 @@ fn a_server_that_hangs() {
     publish(&ring, 1..1001);
     let output = server.output(&ring, &[]);
     server.wait_for(1000);
+    let connections = || {
+        let status = server.sql("SHOW GLOBAL STATUS LIKE 'Connections'");
+        status.trim().rsplit('\t').next().and_then(|it| it.parse::<u64>().ok()).expect("a number")
+    };
+    let before = connections();
     server.signal(Signal::STOP);
     publish(&ring, 1001..3001);
     let said = output.stderr.wait_for("keeping events in");
     assert!(said.contains("it does not answer"), "{said}");
     server.signal(Signal::CONT);
     output.stderr.wait_for("the destination is back");
+    assert_eq!(connections() - before, 2, "this question's, and one after it was in the spool");
     server.wait_for(3000);
     output.stop().ok();
     server.assert_numbers(1..3001);
@@ -420,6 +426,43 @@ fn migration() {
     // Once more, it changes nothing.
     server.sql(include_str!("../contrib/migrate_0.8_to_1.0.sql"));
     assert_eq!(server.lines(), sorted(&format!("{ours}{theirs}")));
+}
+
+/// Tables of a time when MyISAM was the default: an end in the midst of it leaves all rows where they were, too.
+#[test]
+fn migration_without_transactions() {
+    let Some(server) = MariaDb::start(&[]) else { return };
+    server.sql(include_str!("data/addrwatch-0.8.sql"));
+    let ring = Ring::new();
+    publish(&ring, 1..3);
+    run(server.command(&ring, &["--once"])).ok();
+    server.sql(
+        "ALTER TABLE addrwatch ENGINE = MyISAM; ALTER TABLE log DROP KEY pairing, ENGINE = MyISAM",
+    );
+    let script = include_str!("../contrib/migrate_0.8_to_1.0.sql");
+    let rows = || server.sql("SELECT (SELECT count(*) FROM addrwatch), (SELECT count(*) FROM log)");
+    assert!(script.contains("COMMIT;"));
+    server.sql(&script.replace("COMMIT;", "ROLLBACK;"));
+    assert_eq!(rows(), "10\t2\n");
+    server.sql(script);
+    assert_eq!(rows(), "3\t9\n");
+}
+
+/// Names of any script, whatever the server's default is.
+#[test]
+fn names_of_any_script() {
+    let Some(server) = MariaDb::start(&["--character-set-server=latin1"]) else { return };
+    let ring = Ring::new();
+    publish(&ring, 1..3);
+    run(server.command(&ring, &["--once", "--hostname", "ルータ"])).ok();
+    assert_eq!(
+        server.sql("SELECT DISTINCT hex(convert(hostname USING utf8mb4)) FROM log"),
+        "E383ABE383BCE382BF\n"
+    );
+    server.assert_numbers(1..3);
+    let sets = "SELECT column_name, character_set_name FROM information_schema.columns
+        WHERE table_name = 'log' AND character_set_name IS NOT NULL ORDER BY 1";
+    assert_eq!(server.sql(sets), "hostname\tutf8mb4\ninterface\tutf8mb4\n");
 }
 
 /// addrwatch_mysql's options: `-p` is the prefix there, `-f` the foreground.

@@ -19,7 +19,7 @@ use mysql::{ClientIdentity, Opts, OptsBuilder, SslOpts};
 const SOCKET: &str = "/run/mysqld/mysqld.sock";
 /// How long to wait for a connection, and for the answer to a statement: the ring waits for nobody.
 const CONNECT: Duration = Duration::from_secs(2);
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// How to reach the server.
 #[derive(Clone, Debug, PartialEq, Eq)]

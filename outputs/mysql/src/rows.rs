@@ -11,7 +11,7 @@ use mysql::{Conn, Error, FromRowError, Opts, prelude::Queryable};
 use shm_layout::{ConfigChange, Kind, RingName, UnixTime};
 
 use crate::{
-    cause::cause,
+    cause::{cause, timed_out},
     config::Config,
     schema::{NO_SUCH_TABLE, Prefix, Tables},
 };
@@ -24,10 +24,10 @@ const DEADLOCKS: u32 = 3;
 const TIMES: std::ops::RangeInclusive<i64> = 1..=i32::MAX as i64;
 
 /// Times in UTC: in another zone an hour may come twice. Nothing is cut to fit, so that what is
-/// stored is what was seen. And nobody waits longer for a lock than the ring can wait for us.
+/// stored is what was seen. And nobody waits longer for a lock than we wait for an answer.
 const BEGIN: &str = "SET autocommit = 1, time_zone = '+00:00',
     sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
-    lock_wait_timeout = 5, innodb_lock_wait_timeout = 5";
+    lock_wait_timeout = 2, innodb_lock_wait_timeout = 2";
 
 /// Errors of servers, by number.
 const DUPLICATE: u16 = 1062;
@@ -212,7 +212,8 @@ impl Rows {
     }
 
     /// Sends the transaction; again after a deadlock, and once on a new connection if the server had
-    /// closed the old one meanwhile (`wait_timeout`, a restart).
+    /// closed the old one meanwhile (`wait_timeout`, a restart). Not if it did not answer: it would not on
+    /// another one either, and the ring goes on.
     fn send(&mut self) -> std::result::Result<(), Failure> {
         let mut deadlocks = 0;
         loop {
@@ -359,7 +360,7 @@ fn closed(error: &Error) -> bool {
     match error {
         // Too long idle, too many connections, about to stop: MySQL says so before it closes.
         Error::MySqlError(error) => [1053, 1927, 4031].contains(&error.code),
-        Error::IoError(_) | Error::CodecError(_) => true,
+        Error::IoError(_) | Error::CodecError(_) => !timed_out(error),
         _ => false,
     }
 }

@@ -87,13 +87,13 @@ impl Tables {
     }
 
     /// Addrwatch's, and three indexes more. With the last one a server steps from pairing to pairing of an
-    /// address, however many sightings they have.
+    /// address, however many sightings they have. Names are of any script, whatever the server's default is.
     fn create_log(&self) -> String {
         format!(
             "CREATE TABLE IF NOT EXISTS {} (
                 tstamp TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
-                hostname VARCHAR(255) NOT NULL DEFAULT 'localhost',
-                interface VARCHAR(16) NOT NULL,
+                hostname VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL DEFAULT 'localhost',
+                interface VARCHAR(16) CHARACTER SET utf8mb4 NOT NULL,
                 vlan_tag INT NOT NULL DEFAULT 0,
                 mac_address BINARY(6) NOT NULL,
                 ip_address VARBINARY(16) NOT NULL,
@@ -158,8 +158,8 @@ impl Tables {
         to.query_drop(format!(
             "CREATE TABLE IF NOT EXISTS {} (
                 tstamp TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
-                hostname VARCHAR(255) NOT NULL,
-                router VARCHAR(16) NOT NULL,
+                hostname VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL,
+                router VARCHAR(16) CHARACTER SET utf8mb4 NOT NULL,
                 ip_address VARBINARY(16) NOT NULL,
                 user VARCHAR(16) CHARACTER SET utf8mb4 NOT NULL,
                 lines_added INT UNSIGNED NOT NULL,
