@@ -11,6 +11,7 @@ use aw_tests::routeros::{Faults, Router, Version, new_key};
 use aw_tests::watching::Watching;
 use rustix::process::Signal;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 /// Exports that are not whole are kept aside and reported; the base stays, and the change is found once it is whole.
 #[test]
@@ -116,6 +117,48 @@ fn a_refused_login() {
     daemon.signal(Signal::HUP);
     daemon.stderr.wait_for("connected again");
     assert_eq!(router.counts(), (1, 1));
+    daemon.stop().ok();
+}
+
+/// Nor after a reload that changes its entry: the new attempt is the one that was asked for.
+#[test]
+fn a_login_refused_after_a_reload() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().faults.refuse = true;
+    let mut watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("login refused");
+    watching.replace("settle = 1", "settle = 2");
+    daemon.signal(Signal::HUP);
+    wait_until("it is tried once more", || router.state().refused == 2);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(router.state().refused, 2);
+    daemon.stop().ok();
+}
+
+/// What the mail server does not take for one receiver, the others get, and nobody gets anything twice.
+#[test]
+fn a_receiver_that_the_mail_server_does_not_take() {
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    sink.answer_for("gone@example.org", "550 no such user");
+    sink.answer_for("full@example.org", "452 mailbox full");
+    let mut watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+    let receivers = "\"gone@example.org\", \"full@example.org\", \"noc@example.org\"";
+    watching.replace_mail("\"noc@example.org\"", receivers);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    for n in 1..=2 {
+        router.add("alice", &format!("/ip dns set servers=192.0.2.{n}"));
+        sink.wait_for(&["TO noc@example.org\n", &format!("+/ip dns set servers=192.0.2.{n}")]);
+    }
+    daemon.stderr.wait_for("refuses a mail for good: mail server 127.0.0.1");
+    daemon.stderr.wait_for("no such user");
+    let ended = |end: &str| {
+        let names = fs::read_dir(watching.archive(".spool")).unwrap();
+        names.filter(|name| name.as_ref().unwrap().path().extension().unwrap() == end).count()
+    };
+    wait_until("each is judged", || (ended("refused"), ended("eml")) == (2, 2));
+    assert_eq!(sink.count(), 2);
     daemon.stop().ok();
 }
 
@@ -302,6 +345,7 @@ fn protected_mail() {
         daemon.stop().ok();
         let password = watching.file("mail.pass");
         fs::write(&password, "s3cret\n").unwrap();
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
         let watching = watching
             .mail_option(&format!("ca_file = {:?}", certificates.join("ca.pem")))
             .mail_option(&format!("user = \"watch\"\npassword_file = {password:?}"));

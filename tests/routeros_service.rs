@@ -116,6 +116,25 @@ fn add_asks_at_a_terminal() {
     assert_eq!(fs::read_to_string(&config).unwrap(), before);
 }
 
+/// Ctrl-C at the question for the password leaves a terminal that shows again what is typed.
+#[test]
+fn interrupted_at_the_password() {
+    let router = Router::start(Version::V7);
+    let directory = tempfile::tempdir().unwrap();
+    let script = PERSON.replace("b'secret'", "b'sec\\x03'").replace("import os", "import termios, os").replace(
+        "sys.exit(",
+        "sys.stdout.write('ECHO %s' % bool(termios.tcgetattr(terminal)[3] & termios.ECHO)); sys.stdout.flush(); sys.exit(",
+    );
+    let mut person = Command::new("/usr/bin/python3");
+    person.args(["-c", &script]).arg(binary("aw-routeros"));
+    person.args(["add", &router.address.to_string(), "-c"]).arg(directory.path().join("x.toml"));
+    let seen = run(person);
+    assert_eq!(seen.status.code(), Some(1), "{seen:?}");
+    assert!(seen.stdout.contains("interrupted"), "{seen:?}");
+    assert!(seen.stdout.ends_with("ECHO True"), "{seen:?}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
 /// What root adds the daemon can read, which is another user then; what it cannot read it names.
 #[test]
 fn root_adds_for_the_daemons_user() {

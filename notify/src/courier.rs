@@ -3,12 +3,14 @@
 use std::{fmt, fs, time::Duration};
 
 use lettre::{
-    Address, SmtpTransport, Transport,
+    Address,
     address::Envelope,
     message::Mailbox,
     transport::smtp::{
-        authentication::Credentials,
-        client::{Certificate, CertificateStore, Tls as SmtpTls, TlsParameters},
+        Error as SmtpError,
+        authentication::{Credentials, DEFAULT_MECHANISMS},
+        client::{Certificate, CertificateStore, SmtpConnection, Tls as SmtpTls, TlsParameters},
+        commands,
         extension::ClientId,
     },
 };
@@ -45,11 +47,25 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Why a message was not sent to one of its receivers.
+pub(crate) enum Undelivered {
+    /// The server takes nothing now, or nothing of us.
+    Server(String),
+    /// It does not take this one now; others, perhaps.
+    Deferred(String),
+    /// It will never take this one.
+    Refused(String),
+}
+
 /// Sends mail: all options understood, all files read.
 pub struct Courier {
     /// As it is configured.
     server: String,
-    transport: SmtpTransport,
+    host: (String, u16),
+    tls: SmtpTls,
+    hello: ClientId,
+    credentials: Option<Credentials>,
+    limit: Duration,
     envelope: Envelope,
     from: Mailbox,
     to: Vec<Mailbox>,
@@ -70,8 +86,24 @@ impl Courier {
         let receivers: Vec<Address> = to.iter().map(|mailbox| mailbox.email.clone()).collect();
         let envelope = Envelope::new(Some(from.email.clone()), receivers)
             .map_err(|_| "mail: nobody receives it (name somebody in to)")?;
-        let transport = transport(options, password, limit)?;
-        Ok(Courier { server: options.server.clone(), transport, envelope, from, to })
+        let (host, port) = options.host_and_port()?;
+        let tls = match options.protection()? {
+            Tls::None => SmtpTls::None,
+            Tls::Starttls => SmtpTls::Required(parameters(options, host)?),
+            Tls::Tls => SmtpTls::Wrapper(parameters(options, host)?),
+        };
+        let login = options.user.clone().zip(password);
+        Ok(Courier {
+            server: options.server.clone(),
+            host: (host.into(), port),
+            tls,
+            hello: options.hello.clone().map_or_else(ClientId::default, ClientId::Domain),
+            credentials: login.map(|(user, word)| Credentials::new(user, word.reveal().into())),
+            limit,
+            envelope,
+            from,
+            to,
+        })
     }
 
     /// The mail as it is sent, with its date.
@@ -81,26 +113,71 @@ impl Courier {
 
     /// Once this returns without a failure, the server has taken it.
     pub fn send(&self, mail: &Mail) -> Result<(), Failure> {
-        self.send_written(&self.write(mail).map_err(Failure::Refused)?)
+        let message = self.write(mail).map_err(Failure::Refused)?;
+        self.deliver(&self.envelope, &message).map_err(|error| {
+            let refused = is_about_this_message(&error);
+            if refused {
+                Failure::Refused(self.why(&error))
+            } else {
+                Failure::Down(self.why(&error))
+            }
+        })
     }
 
-    pub(crate) fn send_written(&self, message: &[u8]) -> Result<(), Failure> {
+    /// Who receives what is sent.
+    pub(crate) fn receivers(&self) -> &[Address] {
+        self.envelope.to()
+    }
+
+    /// Sends to one receiver: that the server refuses another's mail is not this one's fault.
+    pub(crate) fn send_to(&self, receiver: &Address, message: &[u8]) -> Result<(), Undelivered> {
+        let server = |error| Undelivered::Server(self.why(&error));
+        let sender = self.envelope.from();
+        let one = Envelope::new(sender.cloned(), vec![receiver.clone()]);
+        let one = one.map_err(|error| Undelivered::Refused(error.to_string()))?;
+        let Err(error) = self.deliver(&one, message) else { return Ok(()) };
+        if error.status().is_none() {
+            return Err(server(error));
+        }
+        // Whether it refused the message, or us: an error does not tell after which command it came.
+        let mut connection = self.connect().map_err(server)?;
+        connection.command(commands::Mail::new(sender.cloned(), Vec::new())).map_err(server)?;
+        let _ = connection.quit();
+        let (why, refused) = (self.why(&error), is_about_this_message(&error));
+        Err(if refused { Undelivered::Refused(why) } else { Undelivered::Deferred(why) })
+    }
+
+    fn deliver(&self, envelope: &Envelope, message: &[u8]) -> Result<(), SmtpError> {
         // lettre ends the last line once more: no empty line behind the text.
         let message = message.strip_suffix(b"\r\n").unwrap_or(message);
-        match self.transport.send_raw(&self.envelope, message) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let why = format!("mail server {}: {}", self.server, told(&error));
-                let refused = is_about_this_message(&error);
-                Err(if refused { Failure::Refused(why) } else { Failure::Down(why) })
-            }
+        let mut connection = self.connect()?;
+        connection.send(envelope, message)?;
+        let _ = connection.quit(); // it has the message
+        Ok(())
+    }
+
+    fn connect(&self) -> Result<SmtpConnection, SmtpError> {
+        let (host, port) = &self.host;
+        let (server, limit) = ((host.as_str(), *port), Some(self.limit));
+        let at_once = if let SmtpTls::Wrapper(tls) = &self.tls { Some(tls) } else { None };
+        let mut connection = SmtpConnection::connect(server, limit, &self.hello, at_once, None)?;
+        if let SmtpTls::Required(tls) = &self.tls {
+            connection.starttls(tls, &self.hello)?;
         }
+        if let Some(credentials) = &self.credentials {
+            connection.auth(DEFAULT_MECHANISMS, credentials)?;
+        }
+        Ok(connection)
+    }
+
+    fn why(&self, error: &SmtpError) -> String {
+        format!("mail server {}: {}", self.server, told(error))
     }
 }
 
 /// Whether the server will never take the message. That it does not let us in (RFC 4954, 6) is not
 /// the message's fault.
-fn is_about_this_message(error: &lettre::transport::smtp::Error) -> bool {
+fn is_about_this_message(error: &SmtpError) -> bool {
     let code = error.status().map(|code| code.to_string());
     error.is_permanent() && !code.is_some_and(|code| code.starts_with("53"))
 }
@@ -113,28 +190,6 @@ fn told(error: &dyn std::error::Error) -> String {
     let text = texts.join(": ");
     // What the number means stands before it.
     text.split_once(" (os error").map_or(text.clone(), |(text, _)| text.to_owned())
-}
-
-fn transport(
-    options: &MailOptions,
-    password: Option<&Secret>,
-    limit: Duration,
-) -> Result<SmtpTransport, String> {
-    let (host, port) = options.host_and_port()?;
-    let tls = match options.protection()? {
-        Tls::None => SmtpTls::None,
-        Tls::Starttls => SmtpTls::Required(parameters(options, host)?),
-        Tls::Tls => SmtpTls::Wrapper(parameters(options, host)?),
-    };
-    let mut builder =
-        SmtpTransport::builder_dangerous(host).port(port).tls(tls).timeout(Some(limit));
-    if let Some(name) = &options.hello {
-        builder = builder.hello_name(ClientId::Domain(name.clone()));
-    }
-    if let (Some(user), Some(password)) = (&options.user, password) {
-        builder = builder.credentials(Credentials::new(user.clone(), password.reveal().into()));
-    }
-    Ok(builder.build())
 }
 
 fn parameters(options: &MailOptions, host: &str) -> Result<TlsParameters, String> {

@@ -1,6 +1,7 @@
 //! The thread that sends what is in the spool.
 
 use std::{
+    collections::HashSet,
     fs,
     path::Path,
     sync::{
@@ -11,7 +12,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{Courier, Failure, Mail, MailOptions, spool::Spool};
+use lettre::Address;
+
+use crate::{Courier, Mail, MailOptions, courier::Undelivered, spool::Spool};
 
 /// What became of messages. The first failure is told, and the end of failing, not each attempt.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub enum Report {
     },
     /// It works again.
     Works,
-    /// The server will never take this one: it is kept under the name `*.refused`.
+    /// The server will never take this one for one receiver: it is kept under the name `*.refused`.
     Refused(String),
 }
 
@@ -81,7 +84,10 @@ impl Mailer {
     /// Takes a message: once this returns, it is on disk and will be sent.
     pub fn send(&self, subject: &str, text: &str) -> Result<(), String> {
         let message = self.courier.write(&Mail { subject, text, id: None, comment: None })?;
-        self.spool.put(&message).map_err(|error| format!("spool a mail: {error}"))?;
+        // One for each receiver: what one's server refuses, the others get.
+        let mails: Vec<_> =
+            self.courier.receivers().iter().map(|receiver| addressed(receiver, &message)).collect();
+        self.spool.put(&mails).map_err(|error| format!("spool a mail: {error}"))?;
         match self.wake.try_send(()) {
             Ok(()) | Err(TrySendError::Full(())) => Ok(()), // full: it will look anyway
             Err(TrySendError::Disconnected(())) => {
@@ -144,18 +150,48 @@ impl Sender {
         let failing =
             |waiting, why: &dyn ToString| Report::Failing { waiting, why: why.to_string() };
         let waiting = self.spool.waiting().map_err(|error| failing(0, &error))?;
+        let (mut later, mut deferred, mut reason) = (HashSet::new(), 0, None);
         for (sent, path) in waiting.iter().enumerate() {
             let left = waiting.len() - sent;
-            let message = fs::read(path).map_err(|error| failing(left, &error))?;
-            match self.courier.send_written(&message) {
+            let mail = fs::read(path).map_err(|error| failing(left, &error))?;
+            let (receivers, message) = self.receivers(&mail);
+            if receivers.iter().any(|receiver| later.contains(receiver)) {
+                deferred += 1;
+                continue;
+            }
+            // One, but for what an earlier version left.
+            let sent = receivers.iter().try_for_each(|to| self.courier.send_to(to, message));
+            match sent {
                 Ok(()) => fs::remove_file(path).map_err(|error| failing(left, &error))?,
-                Err(Failure::Refused(why)) => {
+                Err(Undelivered::Refused(why)) => {
                     self.spool.set_aside(path).map_err(|error| failing(left, &error))?;
                     (self.report)(Report::Refused(why));
                 }
-                Err(Failure::Down(why)) => return Err(failing(left, &why)),
+                Err(Undelivered::Deferred(why)) => {
+                    later.extend(receivers);
+                    deferred += 1;
+                    reason = Some(why);
+                }
+                Err(Undelivered::Server(why)) => return Err(failing(left + deferred, &why)),
             }
         }
-        Ok(())
+        reason.map_or(Ok(()), |why| Err(failing(deferred, &why)))
     }
+
+    /// To whom a mail of the spool goes, and its message.
+    fn receivers<'a>(&self, mail: &'a [u8]) -> (Vec<Address>, &'a [u8]) {
+        let addressed = mail.strip_prefix(RECEIVER).and_then(|rest| {
+            let end = rest.iter().position(|byte| *byte == b'\n')?;
+            let receiver = str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
+            Some((vec![receiver], &rest[end + 1..]))
+        });
+        addressed.unwrap_or_else(|| (self.courier.receivers().to_vec(), mail))
+    }
+}
+
+/// What a mail of the spool begins with, before its message.
+const RECEIVER: &[u8] = b"RCPT ";
+
+fn addressed(receiver: &Address, message: &[u8]) -> Vec<u8> {
+    [RECEIVER, receiver.to_string().as_bytes(), b"\n", message].concat()
 }

@@ -15,6 +15,12 @@ from aiosmtpd.smtp import AuthResult
 port, directory, tls, pem = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 class Keep:
     count = len(os.listdir(directory))
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        answer = os.path.join(directory, 'for-' + address)
+        if os.path.exists(answer):
+            return open(answer).read()
+        envelope.rcpt_tos.append(address)
+        return '250 fine'
     async def handle_DATA(self, server, session, envelope):
         mood = os.path.join(directory, 'mood')
         if os.path.exists(mood):
@@ -109,6 +115,12 @@ impl MailSink {
             Some(answer) => std::fs::write(mood, answer).expect("the mood is ours"),
             None => std::fs::remove_file(mood).expect("the mood is ours"),
         }
+    }
+
+    /// Answers so whenever this receiver is named.
+    pub fn answer_for(&self, receiver: &str, answer: &str) {
+        let path = self.directory.path().join(format!("for-{receiver}"));
+        std::fs::write(path, answer).expect("the answer is ours");
     }
 
     /// All messages so far, decoded.

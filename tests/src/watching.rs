@@ -101,6 +101,13 @@ impl Watching {
         self.write();
     }
 
+    /// The same of what is said of mail.
+    pub fn replace_mail(&mut self, old: &str, new: &str) {
+        assert!(self.mail.contains(old), "{old} is not in {}", self.mail);
+        self.mail = self.mail.replace(old, new);
+        self.write();
+    }
+
     fn write(&self) -> PathBuf {
         let path = self.file("routeros.toml");
         fs::write(&path, [&*self.head, &self.mail, &self.routers].concat())
