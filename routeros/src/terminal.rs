@@ -1,6 +1,6 @@
 //! Questions to whoever sits at the terminal, and tables.
 
-use std::io::{IsTerminal, Read, Write, stdin, stdout};
+use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
 
 use aw_service::{Error, failed};
 use rustix::termios::{
@@ -40,7 +40,7 @@ fn hidden(mut terminal: Termios) -> Termios {
 }
 
 /// The line of the answer, which is as short as people type.
-fn answer(question: &str, input: impl Read) -> Result<String, Error> {
+fn answer(question: &str, input: impl BufRead) -> Result<String, Error> {
     let mut line = Vec::new();
     for byte in input.bytes().take(64 * 1024) {
         match byte.map_err(|error| Error::io("read the answer", error))? {

@@ -62,7 +62,7 @@ fn half_a_line_and_half_a_snapshot_stay_alone() {
     fs::write(&unfinished, "half").unwrap();
     assert_eq!(archive.snapshots().unwrap(), [""; 0]);
     let name = archive.keep(time(0), b"whole").unwrap();
-    assert_eq!(archive.snapshots().unwrap(), [name.clone()]);
+    assert_eq!(archive.snapshots().unwrap(), std::slice::from_ref(&name));
     assert_eq!(archive.snapshot(&name).unwrap(), b"whole");
     assert!(!unfinished.exists());
 }
