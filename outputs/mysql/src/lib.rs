@@ -10,6 +10,6 @@ mod schema;
 pub use {
     cause::cause,
     config::Config,
-    rows::Rows,
+    rows::{Rows, hex},
     schema::{NO_SUCH_TABLE, Prefix, Tables},
 };

@@ -383,7 +383,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// As bytes in SQL.
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     let digits = digits.map(|digit| char::from(HEX[usize::from(digit)]));

@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use aw_mysql::{Config, NO_SUCH_TABLE, Prefix, Tables, cause};
+use aw_mysql::{Config, NO_SUCH_TABLE, Prefix, Tables, cause, hex};
 use aw_service::{Error, failed, warn};
 use mysql::{Conn, OptsBuilder, Row, Value, prelude::Queryable};
 use shm_layout::{MacAddr, UnixTime};
@@ -290,11 +290,6 @@ fn hex_of(ip: IpAddr) -> String {
         IpAddr::V4(ip) => hex(&ip.octets()),
         IpAddr::V6(ip) => hex(&ip.octets()),
     }
-}
-
-/// As bytes in SQL.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold("0x".into(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 #[cfg(test)]
