@@ -105,6 +105,23 @@ impl MacAddr {
     }
 }
 
+impl FromStr for MacAddr {
+    type Err = &'static str;
+
+    /// Six pairs of hexadecimal digits in either case, with colons between.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const BAD: &str = "not a MAC address";
+        let mut octets = [0; 6];
+        let mut pairs = text.split(':');
+        for octet in &mut octets {
+            let pair = pairs.next().filter(|pair| pair.len() == 2).ok_or(BAD)?;
+            let fine = pair.bytes().all(|byte| byte.is_ascii_hexdigit()); // no sign
+            *octet = u8::from_str_radix(pair, 16).ok().filter(|_| fine).ok_or(BAD)?;
+        }
+        if pairs.next().is_none() { Ok(MacAddr::new(octets)) } else { Err(BAD) }
+    }
+}
+
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -645,6 +662,22 @@ mod tests {
         assert_eq!(bytes[48..56], [0, 0, 3, 0, 192, 0, 2, 1]);
         let line = "1700000000 core1 0 00:00:00:00:00:00 192.0.2.1 CONFIG:+3-70000:alice";
         assert_eq!(event.to_string(), line);
+    }
+
+    #[test]
+    fn mac_addresses() {
+        let mac: MacAddr = "AA:bb:00:00:00:1f".parse().unwrap();
+        assert_eq!(mac.to_string(), "aa:bb:00:00:00:1f");
+        for bad in [
+            "",
+            "aa:bb:00:00:00",
+            "aa:bb:00:00:00:1f:00",
+            "a:bb:00:00:00:1f",
+            "+a:bb:00:00:00:1f",
+            "aa-bb-00-00-00-1f",
+        ] {
+            assert_eq!(bad.parse::<MacAddr>(), Err("not a MAC address"), "{bad}");
+        }
     }
 
     #[test]

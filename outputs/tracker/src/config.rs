@@ -5,8 +5,6 @@ use std::{collections::HashMap, fmt, path::PathBuf};
 
 use shm_layout::MacAddr;
 
-use crate::row::parse_mac;
-
 /// What a device is called that nobody named.
 pub const UNKNOWN: &str = "unknown";
 
@@ -108,8 +106,7 @@ fn number(key: &str, value: &str) -> Result<u16, String> {
 /// `MAC|name`, as in the file, and as an option.
 pub fn parse_name(text: &str) -> Result<(MacAddr, String), String> {
     let (mac, name) = text.split_once('|').ok_or_else(|| format!("not MAC|name: {text:?}"))?;
-    let mac =
-        parse_mac(mac.trim()).ok_or_else(|| format!("not a MAC address: {:?}", mac.trim()))?;
+    let mac = mac.trim().parse::<MacAddr>().map_err(|why| format!("{why}: {:?}", mac.trim()))?;
     if name.contains('|') {
         return Err(format!("more than one | for {mac}"));
     }
