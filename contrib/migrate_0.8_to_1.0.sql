@@ -5,13 +5,24 @@
 --
 -- Everything happens in one transaction: if it is interrupted, nothing has happened, and it can be run again. What is
 -- no MAC address, no IP address or no origin stays in `addrwatch`; drop that table when you have seen what is left. With
--- a prefix (aw-mysql -p), write it before `log` and `origin` below. A table of ten million rows takes minutes.
+-- a prefix (aw-mysql -p), write it before `log` and `origin` below, wherever they stand. A table of ten million rows takes minutes.
 
 -- With daylight saving time an hour comes twice; in UTC none does.
 SET time_zone = '+00:00';
 
 -- A MAC as addrwatch wrote it; some C libraries leave out leading zeros.
 SET @mac = '^[0-9A-Fa-f]{1,2}(:[0-9A-Fa-f]{1,2}){5}$';
+
+-- MyISAM, once the default, has no transactions. Each table is rebuilt only if it is not of InnoDB.
+SET @step = (SELECT if(count(*) > 0, 'DO 0', 'ALTER TABLE addrwatch ENGINE = InnoDB') FROM information_schema.tables
+    WHERE table_schema = database() AND table_name = 'addrwatch' AND engine = 'InnoDB');
+PREPARE step FROM @step;
+EXECUTE step;
+SET @step = (SELECT if(count(*) > 0, 'DO 0', 'ALTER TABLE log ENGINE = InnoDB') FROM information_schema.tables
+    WHERE table_schema = database() AND table_name = 'log' AND engine = 'InnoDB');
+PREPARE step FROM @step;
+EXECUTE step;
+DEALLOCATE PREPARE step;
 
 START TRANSACTION;
 

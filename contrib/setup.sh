@@ -36,6 +36,9 @@ for purpose in "$@"; do
       need chromium-driver command_exists chromedriver
       need debootstrap command_exists debootstrap
       need fish command_exists fish
+      need git command_exists git
+      need arpwatch test -x /usr/sbin/arpwatch
+      need faketime command_exists faketime
       need iproute2 command_exists ip
       need lintian command_exists lintian
       need logrotate test -x /usr/sbin/logrotate
@@ -45,9 +48,12 @@ for purpose in "$@"; do
       need mariadb-server-core test -x /usr/sbin/mariadbd -a -x /usr/bin/mariadb-install-db # no service, no /etc
       need ndisc6 command_exists ndisc6
       need openssl command_exists openssl
+      need openssh-client command_exists ssh-agent
+      need openssh-server test -x /usr/sbin/sshd
       need perl-base command_exists perl
       need procps command_exists sysctl
       need prometheus test -x /usr/bin/prometheus -a -x /usr/bin/promtool
+      need python3-aiosmtpd /usr/bin/python3 -c 'import aiosmtpd'
       need python3-scapy /usr/bin/python3 -c 'import scapy'
       need python3-seccomp /usr/bin/python3 -c 'import seccomp'
       need rsyslog test -x /usr/sbin/rsyslogd
@@ -90,7 +96,10 @@ if ((${#missing[@]})); then
     as_root=(sudo "${as_root[@]}")
   fi
   log=$(mktemp)
-  trap 'rm -f "$log"' EXIT
+  # The tests start their own servers: nothing is started because its package was installed (invoke-rc.d(8)).
+  policy=/usr/sbin/policy-rc.d
+  if [[ -e $policy ]]; then policy=; else printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin $policy; fi
+  trap 'rm -f "$log"; [[ -z $policy ]] || "${as_root[@]}" rm -f "$policy"' EXIT
   apt() { echo "setup: apt-get $*"; "${as_root[@]}" apt-get -y "$@" </dev/null >"$log" 2>&1; }
   # Nothing is removed for them: not a MySQL server, which MariaDB would replace.
   # The package lists are fetched where there are none, or where they are so old that a package has gone.

@@ -1,22 +1,59 @@
-//! Everything is killed at random: the collector, three outputs, the connection to a database; the ring changes its size
-//! all the time. Afterwards each event that was ever published is in the databases exactly once, in the file at least
-//! once, or in a loss count. `make chaos` runs it longer; the seed is printed.
+//! Everything is killed at random: two collectors, one that replays and one that listens, three outputs, the database
+//! server. The rings change their sizes and are made anew, a database is locked, clocks are stepped. Afterwards each event
+//! that was ever published is in the databases exactly once, in the file at least once, or in a loss count. `make chaos`
+//! runs it longer; the seed is printed.
 #![forbid(unsafe_code)]
 
 use aw_tests::bench::Random;
+use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at};
 use aw_tests::collect::{json, stdout_of};
-use aw_tests::feed::{numbered_capture, reading_collector};
-use aw_tests::rig::{Finished, Run, program, run, run_with, wait_until};
+use aw_tests::feed::{numbered, reading_collector};
+use aw_tests::lan::Lan;
+use aw_tests::mariadb::MariaDb;
+use aw_tests::rig::{Finished, Run, binary, program, run, run_with, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::rows::Rows;
 use rustix::process::Signal;
-use std::collections::BTreeSet;
+use serde_json::Value;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::env::var;
 use std::fs;
 use std::io::Write;
+use std::ops::Range;
+use std::path::Path;
 use std::process::Command;
+use std::rc::Rc;
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Events that aw-stdout writes at once, at most: what a kill repeats, or counts as lost though it is written.
+const BATCH: u64 = 256;
+/// Numbers of the frames on the wire begin here, those of the replay with 1.
+const LIVE: u32 = 14_000_000;
+
+thread_local! {
+    /// Hours by which the clock of the next program is wrong.
+    static CLOCK: Cell<i32> = const { Cell::new(0) };
+}
+
+/// Its clock is that of the machine and some hours, as if it had been set since the last program was started.
+fn with_clock(mut command: Command) -> Command {
+    let library = |directory: fs::DirEntry| directory.path().join("faketime/libfaketime.so.1");
+    let mut libraries = fs::read_dir("/usr/lib").unwrap().flatten().map(library);
+    if let Some(library) = libraries.find(|library| library.exists()) {
+        command.env("LD_PRELOAD", library).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        command.env("FAKETIME", format!("{:+}h", CLOCK.get()));
+    }
+    command
+}
+
+/// What libfaketime leaves behind for a process that was killed.
+fn clean_up(id: u32) {
+    for file in [format!("faketime_shm_{id}"), format!("sem.faketime_sem_{id}")] {
+        let _ = fs::remove_file(Path::new("/dev/shm").join(file));
+    }
+}
 
 /// An output: how it is started, and its process, if it runs.
 struct Output {
@@ -24,6 +61,7 @@ struct Output {
     start: Box<dyn Fn() -> Command>,
     run: Option<Run>,
     asleep: bool,
+    kills: u64,
 }
 
 impl Output {
@@ -34,18 +72,21 @@ impl Output {
             command
         })
         .ok(); // from now on it has an account, so nothing is before its time
-        Output { name, start: Box::new(start), run: None, asleep: false }
+        Output { name, start: Box::new(start), run: None, asleep: false, kills: 0 }
     }
 
     fn ensure(&mut self) {
         if self.run.is_none() {
-            self.run = Some(Run::start((self.start)()));
+            self.run = Some(Run::start(with_clock((self.start)())));
         }
     }
 
     fn kill(&mut self) {
         if let Some(run) = self.run.take() {
+            let id = run.id();
             self.look_at(&run.kill());
+            clean_up(id);
+            self.kills += 1;
         }
         self.asleep = false;
     }
@@ -54,7 +95,10 @@ impl Output {
     fn stop(&mut self) {
         self.wake();
         let Some(run) = self.run.take() else { return };
+        let id = run.id();
         let ended = run.stop();
+        clean_up(id);
+        self.kills += u64::from(!ended.status.success());
         assert!(ended.status.success() || ended.stderr.is_empty(), "{}: {ended:#?}", self.name);
         self.look_at(&ended);
     }
@@ -79,34 +123,145 @@ impl Output {
     }
 }
 
-/// A collector that replays, and the thread that feeds it.
+/// A collector on its ring, and who makes frames for it. Each frame has a number of its own, which is in its MAC and in
+/// its address.
 struct Collector {
-    run: Run,
-    feeder: JoinHandle<()>,
+    ring: Rc<Ring>,
+    lan: Option<Rc<Lan>>,
+    run: Option<Run>,
+    feeder: Option<JoinHandle<()>>,
+    /// The number of the next frame, and of the first one of the ring's generation.
+    next: u32,
+    first: u32,
+    /// What was published of each generation that was removed: its numbers, and how many.
+    old: Vec<(Range<u32>, u64)>,
 }
 
 impl Collector {
-    fn start(ring: &Ring, random: &mut Random) -> Self {
+    fn new(ring: Rc<Ring>, lan: Option<Rc<Lan>>, first: u32) -> Self {
+        Collector { ring, lan, run: None, feeder: None, next: first, first, old: Vec::new() }
+    }
+
+    /// Some thousand frames to come.
+    fn numbers(&mut self, random: &mut Random) -> Range<u32> {
+        let most = if self.lan.is_some() { 3_000 } else { 20_000 };
+        let numbers = self.next..self.next + 500 + random.below(most);
+        self.next = numbers.end;
+        numbers
+    }
+
+    fn start(&mut self, random: &mut Random) {
         let slots = (64 << random.below(8)).to_string(); // 64 to 8192
+        let numbers = self.numbers(random);
+        let options = ["-q", "-L", &slots];
+        if let Some(lan) = self.lan.clone() {
+            let mut command = lan.here.command(binary("collector"));
+            command.args(["--ring", self.ring.name()]).args(options).arg("veth0");
+            self.run = Some(Run::start(with_clock(command)));
+            self.send(&lan, numbers);
+            return;
+        }
         let rate = (1000 + random.below(30_000)).to_string();
-        let numbers = 1..500 + random.below(20_000);
-        let options = ["-q", "-L", &slots, "--max-rate", &rate];
-        let mut run = Run::start(reading_collector(ring, &options));
+        let mut command = reading_collector(&self.ring, &options);
+        command.args(["--max-rate", &rate]);
+        let mut run = Run::start(with_clock(command));
         let mut stdin = run.stdin.take().expect("piped");
+        let bytes = capture(numbers, random);
         // A broken pipe: the collector was killed.
-        let feed = move || drop(stdin.write_all(&numbered_capture(numbers)));
-        Collector { run, feeder: std::thread::spawn(feed) }
+        self.feeder = Some(std::thread::spawn(move || drop(stdin.write_all(&bytes))));
+        self.run = Some(run);
     }
 
-    fn has_ended(&self) -> bool {
-        self.feeder.is_finished()
+    /// Through the wire, some 4000 a second. What comes while nobody listens is not published.
+    fn send(&mut self, lan: &Lan, numbers: Range<u32>) {
+        const SENDER: &str = "
+import socket, sys, time
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+wire.bind(('veth1', 0))
+for number, line in enumerate(sys.stdin):
+    wire.send(bytes.fromhex(line))
+    if number % 20 == 0:
+        time.sleep(0.005)
+";
+        let mut sender = lan.there.command("/usr/bin/python3");
+        sender.args(["-c", SENDER]);
+        let frame = |number| {
+            let bytes: String = numbered(number).iter().map(|byte| format!("{byte:02x}")).collect();
+            bytes + "\n"
+        };
+        let frames: String = numbers.map(frame).collect();
+        self.feeder = Some(std::thread::spawn(move || drop(run_with(sender, frames.as_bytes()))));
     }
 
-    fn end(self, kill: bool) {
-        let ended = if kill { self.run.kill() } else { self.run.finish().ok() };
+    fn is_done(&self) -> bool {
+        self.run.is_none() || self.feeder.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn end(&mut self, kill: bool) {
+        let Some(run) = self.run.take() else { return };
+        let id = run.id();
+        let live = self.lan.is_some();
+        let ended = match kill {
+            true => run.kill(),
+            false if live => run.stop(),
+            false => run.finish().ok(),
+        };
+        clean_up(id);
         assert!(!ended.stderr.contains("panic"), "{ended:#?}");
-        self.feeder.join().expect("the feeder does not panic");
+        self.feeder.take().into_iter().for_each(|it| it.join().expect("it does not panic"));
     }
+
+    /// The ring is removed: the next event begins another generation.
+    fn remove(&mut self) {
+        self.end(true);
+        let published = published(&self.ring);
+        run(program("collector", &["--ring", self.ring.name(), "--remove"])).ok();
+        self.old.push((self.first..self.next, published));
+        self.first = self.next;
+        self.found();
+    }
+
+    /// One event, so that there is a ring.
+    fn found(&mut self) {
+        let numbers = self.next..self.next + 1;
+        self.next += 1;
+        let bytes = capture(numbers, &mut Random::new(0));
+        run_with(reading_collector(&self.ring, &["-q", "-L", "256"]), &bytes).ok();
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        end(self.run.take());
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        end(self.run.take());
+    }
+}
+
+/// The test has failed.
+fn end(run: Option<Run>) {
+    let Some(run) = run else { return };
+    let id = run.id();
+    drop(run);
+    clean_up(id);
+}
+
+/// A capture of these numbers, whose clock is set back and forth.
+fn capture(numbers: Range<u32>, random: &mut Random) -> Vec<u8> {
+    let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory takes all");
+    let mut clock = 1_000_000_000;
+    for number in numbers {
+        if random.below(500) == 0 {
+            clock = 900_000_000 + random.below(200_000_000);
+        }
+        clock += 1;
+        file.packet(at(clock), &numbered(number)).expect("memory takes all");
+    }
+    file.finish().expect("memory takes all")
 }
 
 /// Events published in the ring's stream.
@@ -120,6 +275,56 @@ fn setting(name: &str) -> Option<u64> {
     var(name).ok().filter(|text| !text.is_empty()).map(|text| text.parse().expect("a number"))
 }
 
+/// The number that MAC and address of a line agree about.
+fn number_in(mac: &str, ip: &str) -> u32 {
+    let [_, a, b, c] = ip.parse::<std::net::Ipv4Addr>().expect("an address").octets();
+    let number = u32::from_be_bytes([0, a, b, c]);
+    let [_, _, d, e, f, g] = aw_tests::frames::station(number);
+    assert_eq!(mac, format!("02:00:{d:02x}:{e:02x}:{f:02x}:{g:02x}"), "{ip}");
+    number
+}
+
+/// How often each number is there.
+fn count(numbers: impl Iterator<Item = u32>) -> BTreeMap<u32, u64> {
+    let mut counts = BTreeMap::new();
+    numbers.for_each(|number| *counts.entry(number).or_default() += 1);
+    counts
+}
+
+fn in_lines(lines: &str) -> BTreeMap<u32, u64> {
+    count(lines.lines().map(|line| {
+        let words: Vec<_> = line.split(' ').collect();
+        number_in(words[3], words[4])
+    }))
+}
+
+/// `began`, `delivered`, `lost`.
+type Account = [u64; 3];
+
+/// Of each generation no more than was published; of the last, all that the account says, which adds up.
+/// What is there may be up to `spare` more than what is called delivered.
+#[track_caller]
+fn assert_adds_up(
+    what: &str,
+    rows: &BTreeMap<u32, u64>,
+    collector: &Collector,
+    account: Account,
+    spare: u64,
+) {
+    let name = collector.ring.name();
+    let rows_of = |numbers: &Range<u32>| rows.range(numbers.clone()).count() as u64;
+    for (numbers, published) in &collector.old {
+        let rows = rows_of(numbers);
+        assert!(rows <= *published, "{what}, {name}: {rows} of {published} in {numbers:?}");
+    }
+    let [began, delivered, lost] = account;
+    let all = published(&collector.ring);
+    assert_eq!((began, delivered + lost), (0, all), "{what}, {name}: {account:?}");
+    let rows = rows_of(&(collector.first..collector.next));
+    let said = delivered..=delivered + spare;
+    assert!(said.contains(&rows), "{what}, {name}: {rows} are there, {delivered} delivered");
+}
+
 #[test]
 fn nothing_is_lost_in_silence_or_delivered_twice() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
@@ -128,25 +333,17 @@ fn nothing_is_lost_in_silence_or_delivered_twice() {
     // Past the test harness, which would swallow it.
     let _ = writeln!(std::io::stderr(), "chaos: AW_CHAOS_SEED={seed}, {} s", time.as_secs());
     let mut random = Random::new(seed);
+    let Some(server) = MariaDb::start(&[]) else { return };
+    let (server, lan) = (Rc::new(RefCell::new(server)), Lan::new().map(Rc::new));
+    let rings = [(); 2].map(|()| Rc::new(Ring::new()));
+    let [replayed, heard] = rings.clone();
+    let mut collectors = [Collector::new(replayed, None, 1), Collector::new(heard, lan, LIVE)];
+    collectors.iter_mut().for_each(Collector::found);
+    let rows = Rc::new(Rows::new());
+    let log = rows.path().join("log");
+    let mut outputs = outputs(&rings, &server, &rows, &log);
 
-    let ring: &'static Ring = Box::leak(Box::new(Ring::new()));
-    let rows: &'static [Rows; 2] = Box::leak(Box::new([Rows::new(), Rows::new()]));
-    let log = rows[0].path().join("log");
-    let (file, state) = (log.clone(), rows[0].path().join("state"));
-    run_with(reading_collector(ring, &["-q", "-L", "64"]), &numbered_capture(1..2)).ok();
-    let mut outputs = [
-        Output::new("the database", || rows[0].command(ring, &[])),
-        Output::new("the locked database", || rows[1].command(ring, &["--spool-size", "1M"])),
-        Output::new("the file", move || {
-            let mut command = stdout_of(ring, &["--from", "resume", "--format", "json"]);
-            command.arg("--state-dir").arg(&state).arg("-o").arg(&file);
-            command
-        }),
-    ];
-
-    let mut collector = Some(Collector::start(ring, &mut random));
-    let mut lock = None;
-    let mut done = [0_u32; 8];
+    let (mut lock, mut up, mut done) = (None, true, [0_u32; 12]);
     let end = Instant::now() + time;
     while Instant::now() < end {
         for output in &mut outputs {
@@ -154,62 +351,128 @@ fn nothing_is_lost_in_silence_or_delivered_twice() {
                 output.ensure();
             }
         }
-        if collector.as_ref().is_none_or(Collector::has_ended) && random.below(3) > 0 {
-            collector.take().into_iter().for_each(|ended| ended.end(false));
-            collector = Some(Collector::start(ring, &mut random));
+        for collector in &mut collectors {
+            if collector.is_done() && random.below(3) > 0 {
+                collector.end(false);
+                collector.start(&mut random);
+            }
         }
         sleep(Duration::from_millis(u64::from(random.below(250))));
         let output = &mut outputs[random.below(3) as usize];
-        let action = random.below(8);
+        let collector = &mut collectors[random.below(2) as usize];
+        let action = random.below(done.len() as u32);
         done[action as usize] += 1;
         match action {
             0 | 1 => output.kill(),
             2 => output.stop(),
             3 => output.sleep(),
             4 => outputs.iter_mut().for_each(Output::wake),
-            5 => collector.take().into_iter().for_each(|running| running.end(true)),
-            6 => lock = lock.take().or_else(|| rows[1].try_lock()),
-            _ => lock = None,
+            5 => collector.end(true),
+            6 => lock = lock.take().or_else(|| rows.try_lock()),
+            7 => lock = None,
+            8 if up => {
+                server.borrow_mut().kill();
+                up = false;
+            }
+            9 if !up => {
+                server.borrow_mut().start_again(&[]);
+                up = true;
+            }
+            10 if random.below(3) == 0 => collector.remove(),
+            _ => CLOCK.set(random.below(100) as i32 - 50),
         }
     }
     drop(lock);
-    collector.take().into_iter().for_each(|running| running.end(false));
-    run_with(reading_collector(ring, &["-q", "-L", "256"]), &numbered_capture(1..20)).ok();
-    let all = published(ring);
+    if !up {
+        server.borrow_mut().start_again(&[]);
+    }
+    for collector in &mut collectors {
+        collector.end(false);
+        collector.found(); // so that nobody waits for what is lost
+    }
     outputs.iter_mut().for_each(Output::kill);
     outputs.iter_mut().for_each(Output::ensure);
-    for rows in rows {
-        let next = || rows.account(ring).map(|account| account.next());
-        wait_until("all is in the databases", || next() == Some(all));
-    }
-    let positions = rows[0].path().join("state/aw-stdout.positions");
-    let position = || {
-        let text = fs::read_to_string(&positions).ok()?;
-        Some(json(&text)[ring.name()].clone())
+
+    let in_server = |ring: &Ring| -> Account {
+        let account = server.borrow().account(ring);
+        let numbers: Vec<u64> = account.split(' ').flat_map(str::parse).collect();
+        numbers.try_into().unwrap_or_default()
     };
-    wait_until("all is in the file", || position().is_some_and(|at| at["next"] == all));
+    let in_rows = |ring: &Ring| -> Account {
+        let account = rows.account(ring).unwrap_or_default();
+        [account.began, account.delivered, account.lost]
+    };
+    let positions = rows.path().join("state/aw-stdout.positions");
+    let in_file = |ring: &Ring| -> Account {
+        let text = fs::read_to_string(&positions).unwrap_or_default();
+        let all: Value = serde_json::from_str(&text).unwrap_or_default();
+        ["began", "delivered", "lost"].map(|field| all[ring.name()][field].as_u64().unwrap_or(0))
+    };
+    for collector in &collectors {
+        let (ring, all) = (&*collector.ring, published(&collector.ring));
+        let arrived = |account: Account| account.iter().sum::<u64>() == all;
+        wait_until("all is in the server", || arrived(in_server(ring)));
+        wait_until("all is in the other database", || arrived(in_rows(ring)));
+        wait_until("all is in the file", || arrived(in_file(ring)));
+    }
     outputs.iter_mut().for_each(Output::stop);
 
-    for rows in rows {
-        rows.assert_exactly_once(ring, all);
-        assert_eq!(rows.account(ring).unwrap().began, 0);
+    let databases = [in_lines(&server.borrow().lines()), in_lines(&rows.lines())];
+    for (name, database) in ["the server", "the other database"].into_iter().zip(&databases) {
+        let twice = database.iter().find(|(_, count)| **count > 1);
+        assert_eq!(twice, None, "{name}: a number, and how often it is there");
     }
-    // Whole lines: a kill may have cut one, which then came again.
     let text = fs::read_to_string(&log).unwrap();
-    let whole =
-        text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let in_file: BTreeSet<u64> = whole.filter_map(|event| event["sequence"].as_u64()).collect();
-    let position = position().unwrap();
-    let [began, delivered, lost] =
-        ["began", "delivered", "lost"].map(|field| position[field].as_u64().unwrap());
-    assert_eq!((began, delivered + lost), (0, all), "{position}");
-    assert!(in_file.len() as u64 >= delivered, "{} of {delivered} are there", in_file.len());
-    let accounts = rows.each_ref().map(|rows| rows.account(ring).unwrap());
+    // Whole lines: a kill may have cut one, which then came again.
+    let whole = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let field = |event: &Value, name: &str| event[name].as_str().unwrap().to_owned();
+    let written = count(whole.map(|event| number_in(&field(&event, "mac"), &field(&event, "ip"))));
+    let spare = outputs[2].kills * BATCH;
+    let repeated: u64 = written.values().map(|count| count - 1).sum();
+    assert!(repeated <= spare, "{repeated} lines again, after {} kills", outputs[2].kills);
+    for collector in &collectors {
+        let ring = &*collector.ring;
+        assert_adds_up("the server", &databases[0], collector, in_server(ring), 0);
+        assert_adds_up("the other database", &databases[1], collector, in_rows(ring), 0);
+        assert_adds_up("the file", &written, collector, in_file(ring), spare);
+    }
+    let accounts = collectors.each_ref().map(|collector| {
+        let ring = &*collector.ring;
+        (published(ring), collector.old.len(), in_server(ring), in_rows(ring), in_file(ring))
+    });
     let _ = writeln!(
         std::io::stderr(),
-        "chaos: {all} events; databases {accounts:?}; file {delivered} delivered, {lost} lost; actions {done:?}"
+        "chaos: published, generations before, [began, delivered, lost] of server, rows, file: {accounts:?}; \
+         file: {repeated} lines again, {} kills; rows {} and {}; actions {done:?}",
+        outputs[2].kills,
+        databases[0].len(),
+        databases[1].len(),
     );
-    // What lives as long as the program does not vanish by itself.
-    ring.files().iter().for_each(|file| drop(fs::remove_file(file)));
-    rows.iter().for_each(|rows| drop(fs::remove_dir_all(rows.path())));
+}
+
+/// Three outputs, each of both rings.
+fn outputs(
+    rings: &[Rc<Ring>; 2],
+    server: &Rc<RefCell<MariaDb>>,
+    rows: &Rc<Rows>,
+    log: &Path,
+) -> [Output; 3] {
+    let (state, log) = (rows.path().join("state"), log.to_owned());
+    let two = [(); 3].map(|()| rings.clone());
+    let (server, rows) = (Rc::clone(server), Rc::clone(rows));
+    let [to_server, to_rows, to_file] = two;
+    [
+        Output::new("aw-mysql", move || {
+            server.borrow().command(&to_server[0], &["-m", to_server[1].name()])
+        }),
+        Output::new("aw-rows", move || {
+            rows.command(&to_rows[0], &["-m", to_rows[1].name(), "--spool-size", "1M"])
+        }),
+        Output::new("aw-stdout", move || {
+            let options = ["-m", to_file[1].name(), "--from", "resume", "--format", "json"];
+            let mut command = stdout_of(&to_file[0], &options);
+            command.arg("--state-dir").arg(&state).arg("-o").arg(&log);
+            command
+        }),
+    ]
 }

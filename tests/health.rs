@@ -3,9 +3,11 @@
 
 use aw_tests::collect::stdout_of;
 use aw_tests::feed::{numbered_capture, publish, reading_collector};
-use aw_tests::rig::{Finished, Run, run};
+use aw_tests::history::History;
+use aw_tests::rig::{Finished, Run, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
+use std::fs;
 use std::io::Write;
 use std::process::ChildStdin;
 use std::thread::sleep;
@@ -35,9 +37,9 @@ fn health(ring: &Ring, options: &[&str]) -> Finished {
 #[test]
 fn health_tells_what_is_wrong() {
     let ring = Ring::new();
-    health(&ring, &[]).refused("aw-stdout", &[ring.name(), "no such ring"]);
+    health(&ring, &[]).unwell(&[ring.name(), "no such ring"]);
     publish(&ring, 1..4);
-    health(&ring, &[]).refused("aw-stdout", &["no heartbeat: the collector ended"]);
+    health(&ring, &[]).unwell(&["no heartbeat: the collector ended"]);
 
     let (collector, _stdin) = beating(&ring, "65536");
     sleep(Duration::from_millis(2500));
@@ -45,17 +47,17 @@ fn health_tells_what_is_wrong() {
     assert!(well.stdout.starts_with(&format!("aw-stdout: ring {}: last frame ", ring.name())));
     assert_eq!((well.stdout.lines().count(), well.stderr.as_str()), (1, ""), "{well:#?}");
     let both = health(&ring, &["-m", "/aw-test-no-such-ring"]);
-    both.refused("aw-stdout", &["/aw-test-no-such-ring"]);
+    both.unwell(&["/aw-test-no-such-ring"]);
 
     collector.signal(Signal::STOP);
     sleep(Duration::from_secs(6));
-    health(&ring, &["--max-silence", "3"]).refused("aw-stdout", &["no heartbeat from", "process"]);
+    health(&ring, &["--max-silence", "3"]).unwell(&["no heartbeat from", "process"]);
     collector.signal(Signal::CONT);
     sleep(Duration::from_millis(2500));
     health(&ring, &["--max-silence", "3"]).ok();
     collector.kill();
     sleep(Duration::from_secs(6));
-    health(&ring, &[]).refused("aw-stdout", &["no heartbeat from"]);
+    health(&ring, &[]).unwell(&["no heartbeat from"]);
 }
 
 /// A collector that lives and hears nothing.
@@ -68,7 +70,7 @@ fn silence_is_told_if_asked_for() {
     let collector = Run::start(command);
     collector.stderr.wait_for("listening on veth0");
     sleep(Duration::from_secs(3));
-    health(&ring, &["--max-silence", "2"]).refused("aw-stdout", &["no frame for "]);
+    health(&ring, &["--max-silence", "2"]).unwell(&["no frame for "]);
     health(&ring, &["--max-silence", "0"]).ok();
     health(&ring, &[]).ok();
     lan.there.scapy("veth1", "send(Ether(dst='ff:ff:ff:ff:ff:ff')/ARP(pdst='192.0.2.1'))");
@@ -104,7 +106,7 @@ fn a_lagging_output_is_told() {
         }
     });
     sleep(Duration::from_secs(2));
-    health(&ring, &["--state-dir", state]).refused("aw-stdout", &["aw-stdout is ", "behind"]);
+    health(&ring, &["--state-dir", state]).unwell(&["aw-stdout is ", "behind"]);
     let output = Run::start({
         let mut command = stdout_of(&ring, &options);
         command.arg("-v");
@@ -115,6 +117,122 @@ fn a_lagging_output_is_told() {
     output.stop().ok();
     collector.kill();
     more.join().unwrap();
+}
+
+/// Whoever may not read how far the output is hears that, and not that all is well.
+#[test]
+fn what_cannot_be_asked_is_told() {
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().to_str().unwrap();
+    let (collector, _stdin) = beating(&ring, "64");
+    wait_until("the ring", || ring.path().exists());
+    health(&ring, &["--state-dir", state]).ok();
+    let positions = directory.path().join("aw-stdout.positions");
+    fs::write(&positions, "rubbish").unwrap();
+    health(&ring, &["--state-dir", state]).unwell(&["read ", "aw-stdout.positions: "]);
+    fs::remove_file(&positions).unwrap();
+    fs::create_dir(&positions).unwrap();
+    health(&ring, &["--state-dir", state]).unwell(&["read ", "directory", "--state-dir"]);
+    health(&ring, &["--owner", "no-such-user-here"]).unwell(&["no-such-user-here"]);
+    collector.kill();
+}
+
+/// Of an output that keeps its position with its rows, too.
+#[test]
+fn a_database_that_lags_is_told() {
+    let ring = Ring::new();
+    let history = History::new();
+    let (collector, _stdin) = beating(&ring, "64");
+    let output = history.start(&ring, &[]);
+    let check = || {
+        run({
+            let mut command = history.command(&ring, &["--health"]);
+            command.args(["--max-silence", "0"]);
+            command
+        })
+    };
+    wait_until("rows", || history.count() > 0);
+    let well = check().ok();
+    assert!(well.stdout.starts_with("aw-sqlite: ring "), "{well:#?}");
+    output.signal(Signal::STOP);
+    sleep(Duration::from_secs(6)); // sixty events: half a ring is less
+    let unwell = check();
+    let said = unwell.stdout.clone();
+    assert_eq!((unwell.status.code(), unwell.stderr.as_str()), (Some(1), ""), "{unwell:#?}");
+    assert!(said.contains("aw-sqlite is ") && said.contains("events behind"), "{said}");
+    output.signal(Signal::CONT);
+    output.stop().ok();
+    collector.kill();
+}
+
+/// It was killed, or its ring was made anew since: what it wrote down is of another stream, or gone.
+#[test]
+fn a_database_that_does_not_run_is_told() {
+    let ring = Ring::new();
+    let history = History::new();
+    let check = |options: &[&str]| {
+        let mut command = history.command(&ring, &["--health"]);
+        command.args(["--max-silence", "0"]).args(options);
+        run(command)
+    };
+    let unwell = |options: &[&str], text: &str| {
+        let unwell = check(options);
+        assert_eq!((unwell.status.code(), unwell.stderr.as_str()), (Some(1), ""), "{unwell:#?}");
+        assert!(unwell.stdout.contains(text), "{unwell:#?}");
+    };
+    let (collector, stdin) = beating(&ring, "64");
+    wait_until("the ring", || ring.path().exists());
+    unwell(&[], "aw-sqlite does not run"); // and never did
+    let output = history.start(&ring, &[]);
+    wait_until("rows", || history.count() > 0);
+    check(&[]).ok();
+    output.kill();
+    unwell(&[], "aw-sqlite does not run");
+    check(&["--once"]).ok(); // somebody starts it now and then
+    drop(stdin);
+    collector.kill();
+
+    run(program("collector", &["--ring", ring.name(), "--remove"])).ok();
+    let (collector, _stdin) = beating(&ring, "64");
+    wait_until("the ring", || ring.path().exists());
+    sleep(Duration::from_secs(6)); // sixty events: half a ring is less
+    unwell(&["--once"], "aw-sqlite is ");
+    let output = history.start(&ring, &[]);
+    output.stderr.wait_for("another stream");
+    check(&[]).ok();
+    fs::write(history.path().join("state/aw-sqlite.now"), "").unwrap();
+    output.signal(Signal::STOP);
+    unwell(&[], "events behind");
+    output.signal(Signal::CONT);
+    output.stop().ok();
+    collector.kill();
+}
+
+/// The machine's clock is set back by three hours: nothing that is well becomes unwell, and what it says is true.
+#[test]
+fn a_clock_that_was_set_back_alarms_nobody() {
+    let libraries = fs::read_dir("/usr/lib").unwrap().flatten();
+    let mut libraries = libraries.map(|it| it.path().join("faketime/libfaketime.so.1"));
+    let Some(library) = libraries.find(|library| library.exists()) else {
+        return skip("there is no libfaketime here (faketime)");
+    };
+    let ring = Ring::new();
+    let earlier = |options: &[&str]| {
+        let mut command = stdout_of(&ring, &["--health"]);
+        command.args(options).env("LD_PRELOAD", &library).env("FAKETIME", "-3h");
+        run(command)
+    };
+    publish(&ring, 1..4);
+    earlier(&[]).unwell(&["the collector ended at a time unknown, for the clock was set back"]);
+    let (collector, _stdin) = beating(&ring, "65536");
+    wait_until("its heart beats", || health(&ring, &[]).status.success());
+    let well = earlier(&["--max-silence", "3"]).ok();
+    assert!(well.stdout.contains("last frame at a time unknown"), "{well:#?}");
+    collector.signal(Signal::STOP);
+    sleep(Duration::from_secs(1));
+    earlier(&[]).unwell(&["no heartbeat from the collector", "the clock was set back"]);
+    collector.kill();
 }
 
 /// The heart stops: one line. It beats again: one more.

@@ -1,16 +1,17 @@
 //! `aw-mysql` with a real MariaDB: the tables, what existed before, and every way in which a server can go away.
 #![forbid(unsafe_code)]
 
+use aw_tests::certificates::make_certificates;
 use aw_tests::collect::{collect, held};
 use aw_tests::feed::{numbered_capture, publish, reading_collector};
 use aw_tests::mariadb::{MariaDb, sorted};
+use aw_tests::receiver::{Receiver, line};
 use aw_tests::rig::{Run, program, run, run_with, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::sample;
 use rustix::process::Signal;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ fn rows_as_addrwatch_has_them() {
     assert_eq!(
         server.sql(indexes),
         "interface\tinterface\ninterface_vlan_tag\tinterface,vlan_tag\nip_address_tstamp\tip_address,tstamp\n\
-         mac_address\tmac_address\nmac_address_tstamp\tmac_address,tstamp\nvlan_tag\tvlan_tag\n"
+         mac_address\tmac_address\nmac_address_tstamp\tmac_address,tstamp\n\
+         pairing\tip_address,mac_address,vlan_tag,interface,hostname,tstamp\nvlan_tag\tvlan_tag\n"
     );
     // With a prefix: tables of their own.
     run(server.command(&ring, &["--once", "-p", "site1_"])).ok();
@@ -49,6 +51,44 @@ fn rows_as_addrwatch_has_them() {
     let hosts = server
         .sql("SELECT DISTINCT hostname FROM site1_log UNION SELECT hostname FROM site1_position");
     assert_eq!(hosts, format!("{}\n", rustix::system::uname().nodename().to_str().unwrap()));
+}
+
+/// What a router reports has an origin of its own; rows name the collector's host, accounts this machine.
+#[test]
+fn reports_of_routers() {
+    let Some(server) = MariaDb::start(&[]) else { return };
+    let ring = Ring::new();
+    let receiver = Receiver::listening(&ring, &["--hostname", "gateway"]);
+    receiver.send("127.0.0.2", &[&line(1, "192.168.1.124", 2, "22:22:22:22:22:22", "vlan2")]);
+    wait_until("it is in the ring", || !held(&ring).is_empty());
+    run(server.command(&ring, &["--once"])).ok();
+    receiver.run.stop().ok();
+    assert_eq!(server.lines(), held(&ring));
+    let row = server.sql(
+        "SELECT hostname, interface, hex(mac_address), inet6_ntoa(ip_address), origin_id FROM log",
+    );
+    assert_eq!(row, "gateway\tvlan2\t222222222222\t192.168.1.124\t6\n");
+    assert!(held(&ring).ends_with(" vlan2 0 22:22:22:22:22:22 192.168.1.124 MACUPD\n"));
+    let machine = format!("{}\n", rustix::system::uname().nodename().to_str().unwrap());
+    assert_eq!(server.sql("SELECT hostname FROM position"), machine);
+}
+
+/// Numbers that nobody would expect in the tables beside the log are said or passed over, and end nothing.
+#[test]
+fn odd_rows_of_others() {
+    let Some(server) = MariaDb::start(&[]) else { return };
+    let ring = Ring::new();
+    publish(&ring, 1..6);
+    server.sql("CREATE TABLE origin (id INT NULL, name VARCHAR(16), description VARCHAR(255)); INSERT INTO origin VALUES (-1, 'MINE', ''), (2147483647, 'MINE', ''), (NULL, NULL, NULL)");
+    run(server.command(&ring, &["--once"])).ok();
+    server.assert_numbers(1..6);
+    assert_eq!(server.sql("SELECT count(*) FROM origin"), "10\n");
+    publish(&ring, 6..11);
+    server.sql("ALTER TABLE position MODIFY generation VARCHAR(30) NULL; UPDATE position SET generation = NULL");
+    let once = run(server.command(&ring, &["--once"]));
+    assert_eq!(once.status.code(), Some(1), "{once:#?}");
+    assert!(once.stderr.contains("has other columns than ours"), "{once:#?}");
+    server.assert_numbers(1..6);
 }
 
 /// Tables of addrwatch 1.0, and views upon them, are used as they are.
@@ -178,12 +218,18 @@ fn a_server_that_hangs() {
     publish(&ring, 1..1001);
     let output = server.output(&ring, &[]);
     server.wait_for(1000);
+    let connections = || {
+        let status = server.sql("SHOW GLOBAL STATUS LIKE 'Connections'");
+        status.trim().rsplit('\t').next().and_then(|it| it.parse::<u64>().ok()).expect("a number")
+    };
+    let before = connections();
     server.signal(Signal::STOP);
     publish(&ring, 1001..3001);
     let said = output.stderr.wait_for("keeping events in");
     assert!(said.contains("it does not answer"), "{said}");
     server.signal(Signal::CONT);
     output.stderr.wait_for("the destination is back");
+    assert_eq!(connections() - before, 2, "this question's, and one after it was in the spool");
     server.wait_for(3000);
     output.stop().ok();
     server.assert_numbers(1..3001);
@@ -362,20 +408,6 @@ fn over_the_network() {
     );
 }
 
-fn make_certificates(directory: &Path) {
-    fs::create_dir(directory).unwrap();
-    let script = "exec 2>/dev/null; cd \"$0\"
-        new='openssl req -newkey rsa:2048 -nodes -days 30'
-        $new -x509 -keyout ca.key -out ca.pem -subj /CN=ours
-        $new -keyout server.key -out server.csr -subj /CN=server
-        printf 'subjectAltName=IP:127.0.0.1\\n' > names
-        openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile names -out server.pem
-        chmod 644 ./*";
-    let mut command = std::process::Command::new("sh");
-    command.args(["-ec", script]).arg(directory);
-    run(command).ok();
-}
-
 /// Tables of addrwatch 0.8 become those of 1.0.
 #[test]
 fn migration() {
@@ -394,6 +426,43 @@ fn migration() {
     // Once more, it changes nothing.
     server.sql(include_str!("../contrib/migrate_0.8_to_1.0.sql"));
     assert_eq!(server.lines(), sorted(&format!("{ours}{theirs}")));
+}
+
+/// Tables of a time when MyISAM was the default: an end in the midst of it leaves all rows where they were, too.
+#[test]
+fn migration_without_transactions() {
+    let Some(server) = MariaDb::start(&[]) else { return };
+    server.sql(include_str!("data/addrwatch-0.8.sql"));
+    let ring = Ring::new();
+    publish(&ring, 1..3);
+    run(server.command(&ring, &["--once"])).ok();
+    server.sql(
+        "ALTER TABLE addrwatch ENGINE = MyISAM; ALTER TABLE log DROP KEY pairing, ENGINE = MyISAM",
+    );
+    let script = include_str!("../contrib/migrate_0.8_to_1.0.sql");
+    let rows = || server.sql("SELECT (SELECT count(*) FROM addrwatch), (SELECT count(*) FROM log)");
+    assert!(script.contains("COMMIT;"));
+    server.sql(&script.replace("COMMIT;", "ROLLBACK;"));
+    assert_eq!(rows(), "10\t2\n");
+    server.sql(script);
+    assert_eq!(rows(), "3\t9\n");
+}
+
+/// Names of any script, whatever the server's default is.
+#[test]
+fn names_of_any_script() {
+    let Some(server) = MariaDb::start(&["--character-set-server=latin1"]) else { return };
+    let ring = Ring::new();
+    publish(&ring, 1..3);
+    run(server.command(&ring, &["--once", "--hostname", "ルータ"])).ok();
+    assert_eq!(
+        server.sql("SELECT DISTINCT hex(convert(hostname USING utf8mb4)) FROM log"),
+        "E383ABE383BCE382BF\n"
+    );
+    server.assert_numbers(1..3);
+    let sets = "SELECT column_name, character_set_name FROM information_schema.columns
+        WHERE table_name = 'log' AND character_set_name IS NOT NULL ORDER BY 1";
+    assert_eq!(server.sql(sets), "hostname\tutf8mb4\ninterface\tutf8mb4\n");
 }
 
 /// addrwatch_mysql's options: `-p` is the prefix there, `-f` the foreground.

@@ -2,22 +2,36 @@
 //! could not get is in their account.
 #![forbid(unsafe_code)]
 
+use aw_tests::account::Account;
 use aw_tests::collect::{collect, json, stdout_of};
 use aw_tests::feed::{number_of, numbered_capture, numbered_lines, publish, reading_collector};
-use aw_tests::rig::{Run, program, run, run_with, wait_until};
+use aw_tests::mount::Mount;
+use aw_tests::rig::{Run, program, run, run_with, skip, wait_until};
 use aw_tests::ring::Ring;
-use aw_tests::rows::{Account, Rows};
-use rustix::process::Signal;
+use aw_tests::rows::Rows;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Events that aw-stdout writes at once, at most: what a kill repeats.
+const BATCH: usize = 256;
 
 /// `aw-stdout --from resume`, which appends to `log` beneath this directory.
 fn resuming(ring: &Ring, directory: &Path, options: &[&str]) -> Command {
     let mut command = stdout_of(ring, &["--from", "resume"]);
     command.arg("--state-dir").arg(directory.join("state"));
     command.arg("-o").arg(directory.join("log")).args(options);
+    command
+}
+
+/// The same, with its lines wherever one wants them.
+fn keeping(ring: &Ring, directory: &Path, options: &[&str]) -> Command {
+    let mut command = stdout_of(ring, &["--from", "resume"]);
+    command.arg("--state-dir").arg(directory.join("state")).args(options);
     command
 }
 
@@ -95,10 +109,115 @@ fn a_kill_loses_nothing() {
     let whole = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut numbers: Vec<u32> = whole.map(|event| number_of(&event)).collect();
     numbers.sort_unstable();
+    let written = numbers.len();
     numbers.dedup();
+    assert!(written - numbers.len() <= 5 * BATCH, "a kill repeats a batch, and no more: {written}");
     assert_eq!(numbers, (1..10_001).collect::<Vec<u32>>());
     let position = position(directory.path(), &ring);
     assert_eq!((&position["delivered"], &position["lost"]), (&10_000.into(), &0.into()));
+}
+
+/// Killed before it has written its position down: it goes on there, though the ring was overtaken since. No line is
+/// there twice, and none that is there counts as lost.
+#[test]
+fn after_a_kill_it_goes_on_where_it_was() {
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    let fill = |numbers| {
+        run_with(reading_collector(&ring, &["-q", "-L", "64"]), &numbered_capture(numbers)).ok()
+    };
+    fill(1..11);
+    // From now on it has an account: killed before it ever wrote one down, it begins as if it had not been.
+    run(resuming(&ring, directory.path(), &["--once"])).ok();
+    for (first, end) in [(11, 31), (131, 151), (251, 271)] {
+        let reader = Run::start(resuming(&ring, directory.path(), &[]));
+        let noted = |number: u32| {
+            let note = format!("\"next\":{number},");
+            let text = || fs::read_to_string(directory.path().join("state/aw-stdout.now"));
+            wait_until("a note", || text().is_ok_and(|text| text.contains(&note)));
+        };
+        noted(first - 1);
+        fill(first..end);
+        noted(end - 1);
+        reader.kill();
+        fill(end..end + 100); // more than the ring holds
+    }
+    let ended = run(resuming(&ring, directory.path(), &["--once"])).ok();
+    assert!(ended.stderr.ends_with(": 64 events, 36 lost\n"), "{}", ended.stderr);
+    let text = fs::read_to_string(directory.path().join("log")).unwrap();
+    let seconds: Vec<u32> =
+        text.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
+    let expected: Vec<u32> = (1..31).chain(67..151).chain(187..271).chain(307..371).collect();
+    assert_eq!(seconds, expected);
+    let position = position(directory.path(), &ring);
+    for (field, number) in [("next", 370), ("delivered", expected.len()), ("lost", 3 * 36)] {
+        assert_eq!(position[field], number, "{position}");
+    }
+}
+
+/// Whoever removes the file of positions begins anew; a note alone is not believed.
+#[test]
+fn without_positions_it_begins_anew() {
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    publish(&ring, 1..11);
+    run(resuming(&ring, directory.path(), &["--once"])).ok();
+    assert!(directory.path().join("state/aw-stdout.now").exists());
+    fs::remove_file(directory.path().join("state/aw-stdout.positions")).unwrap();
+    let again = run(resuming(&ring, directory.path(), &["--once"])).ok();
+    assert!(again.stderr.ends_with(": 10 events, 0 lost\n"), "{}", again.stderr);
+}
+
+/// It ends because its disk is full: what it has written stays delivered.
+#[test]
+fn a_failure_saves_the_position() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("it needs root, to mount a small disk");
+    }
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    let disk = directory.path().join("disk");
+    let _mount = Mount::new(&disk, "size=1m");
+    publish(&ring, 1..50_001);
+    let log = disk.join("log");
+    let ended = run(keeping(&ring, directory.path(), &["-o", log.to_str().unwrap()]));
+    assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
+    assert!(ended.stderr.contains("no space left on device"), "{ended:#?}");
+    let lines = fs::read_to_string(&log).unwrap().lines().count() as u64;
+    let delivered = position(directory.path(), &ring)["delivered"].as_u64().unwrap();
+    assert!(delivered > 5000 && lines - delivered <= BATCH as u64, "{delivered} of {lines}");
+}
+
+/// Told to end while nobody reads what it prints: it ends, and goes on there.
+#[test]
+fn it_ends_though_nobody_takes_its_lines() {
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    publish(&ring, 1..50_001);
+    let mut command = keeping(&ring, directory.path(), &[]);
+    let mut unread = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let now = directory.path().join("state/aw-stdout.now");
+    let noted = || fs::read_to_string(&now).unwrap_or_default();
+    let mut before = String::new();
+    wait_until("the pipe is full", || {
+        sleep(Duration::from_millis(300));
+        let same = !before.is_empty() && before == noted();
+        before = noted();
+        same
+    });
+    kill_process(Pid::from_child(&unread), Signal::TERM).unwrap();
+    wait_until("its end", || unread.try_wait().unwrap().is_some());
+    let ended = unread.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("the destination takes nothing: ending"), "{said}");
+    let number = |line: &str| line.split(' ').next().unwrap().parse::<usize>().unwrap();
+    let taken = String::from_utf8(ended.stdout).unwrap();
+    let whole = taken.lines().count() - usize::from(!taken.ends_with('\n'));
+    let rest = run(keeping(&ring, directory.path(), &["--once"])).ok();
+    let first = number(rest.stdout.lines().next().unwrap());
+    assert!((whole + 2 - BATCH..whole + 2).contains(&first), "{whole}, then from {first} on");
+    assert_eq!(rest.stdout.lines().count(), 50_001 - first);
 }
 
 /// The ring was made anew: what is unknown is said, and of the new stream nothing is passed over in silence.

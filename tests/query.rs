@@ -1,53 +1,26 @@
 //! `aw-query`: who had an address, and when; from what `aw-sqlite` kept of frames that a collector heard.
 #![forbid(unsafe_code)]
 
-use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at};
-use aw_tests::collect::{collect, json};
+use aw_tests::collect::json;
 use aw_tests::feed::publish;
-use aw_tests::frames::{Arp, DOT1Q, Ethernet, station};
 use aw_tests::history::{History, addrwatch_database};
 use aw_tests::rig::{Finished, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
+use aw_tests::seen::{self, ADDRESS, Seen, hear};
 use serde_json::Value;
 use std::fs::{self, File, Permissions};
-use std::net::Ipv4Addr;
 use std::os::unix::fs::{FileExt, PermissionsExt, chown};
-
-/// 2026-11-20 14:00 UTC.
-const BEGIN: u32 = 1_795_183_200;
-
-const ADDRESS: &str = "10.1.2.3";
-
-/// What was seen: seconds after the beginning, MAC, last number of the address 10.1.2., VLAN.
-type Seen = (u32, u32, u8, u16);
 
 /// A history of this.
 fn history(seen: &[Seen]) -> History {
     let (ring, history) = (Ring::new(), History::new());
-    let mut capture = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
-    for (seconds, mac, address, vlan) in seen {
-        let (mac, ip) = (station(*mac), Ipv4Addr::new(10, 1, 2, *address));
-        let mut ethernet = Ethernet::from(mac);
-        if *vlan > 0 {
-            ethernet = ethernet.tag(DOT1Q, *vlan);
-        }
-        let frame = Arp::request(mac, ip, [10, 1, 2, 254].into()).on(&ethernet);
-        capture.packet(at(BEGIN + seconds), &frame).unwrap();
-    }
-    collect(&ring, &capture.finish().unwrap(), &["-q", "--as", "eth0", "--hostname", "here"]).ok();
+    hear(&ring, seen);
     run(history.command(&ring, &["--once"])).ok();
     history
 }
 
-/// One device for a day, every five minutes; another takes over at 15:00; and it is back at 17:00.
 fn handover() -> History {
-    let step = 300;
-    let mut seen: Vec<Seen> = Vec::new();
-    seen.extend((0..12).map(|n| (n * step, 1, 3, 0)));
-    seen.extend((12..36).map(|n| (n * step, 2, 3, 0)));
-    seen.extend((36..48).map(|n| (n * step, 1, 3, 0)));
-    seen.push((100, 1, 4, 7));
-    history(&seen)
+    history(&seen::handover())
 }
 
 fn rows(finished: Finished) -> Vec<Value> {

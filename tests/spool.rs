@@ -2,12 +2,17 @@
 //! destination is back; what there was no room for is counted and said.
 #![forbid(unsafe_code)]
 
+use aw_tests::account::Account;
 use aw_tests::collect::collect;
 use aw_tests::feed::{Follower, numbered_capture, numbered_lines, publish, reading_collector};
-use aw_tests::rig::{run, run_with, wait_until};
+use aw_tests::mount::Mount;
+use aw_tests::rig::{program, run, run_with, skip, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::rows::Rows;
-use std::fs;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::thread::sleep;
+use std::time::Duration;
 
 /// The ring goes round many times meanwhile, and nothing is lost.
 #[test]
@@ -78,7 +83,7 @@ fn what_a_full_spool_cannot_hold_is_counted() {
     publish(&ring, 1..11);
     run(rows.command(&ring, &["--once"])).ok();
     let lock = rows.lock();
-    let output = rows.start(&ring, &["--spool-size", "1M", "-v"]);
+    let output = rows.start(&ring, &["--spool-size", "1M"]);
     let options = ["-q", "-L", "1024", "--max-rate", "15000"];
     run_with(reading_collector(&ring, &options), &numbered_capture(11..last + 1)).ok();
     output.stderr.wait_for("is full: what the rings overwrite from now on is lost");
@@ -94,6 +99,159 @@ fn what_a_full_spool_cannot_hold_is_counted() {
     assert!(ended.stderr.ends_with(&said), "{said} was expected: {}", ended.stderr);
     let spool = fs::metadata(rows.path().join("state/aw-rows.spool")).unwrap().len();
     assert!(spool <= 1 << 20, "{spool} bytes");
+}
+
+/// The spool is full, and the ring is made anew: what the old one still holds is read first.
+#[test]
+fn a_ring_is_not_left_while_there_is_no_room() {
+    let ring = Ring::new();
+    let rows = Rows::new();
+    publish(&ring, 1..11);
+    run(rows.command(&ring, &["--once"])).ok();
+    let lock = rows.lock();
+    let output = rows.start(&ring, &["--spool-size", "1M"]);
+    publish(&ring, 11..50_001); // the ring holds them all
+    output.stderr.wait_for("is full: what the rings overwrite from now on is lost");
+    run(program("collector", &["--ring", ring.name(), "--remove"])).ok();
+    publish(&ring, 1..101);
+    sleep(Duration::from_millis(1500)); // time enough to leave
+    drop(lock);
+    wait_until("all rows", || rows.sequences(&ring).len() >= 50_100);
+    let ended = output.stop().ok();
+    assert_eq!(rows.sequences(&ring), (0..50_000).chain(0..100).collect::<Vec<u64>>());
+    let full = ended.stderr.matches("is full").count();
+    assert_eq!(full, 1, "one line for each change of state: {}", ended.stderr);
+}
+
+/// The state directory's disk is full: a database that is well goes on without it.
+#[test]
+fn a_full_state_directory_ends_no_database() {
+    if !is_root() {
+        return;
+    }
+    let ring = Ring::new();
+    let rows = Rows::new();
+    let mount = Mount::new(&rows.path().join("state"), "size=1m");
+    publish(&ring, 1..11);
+    let output = rows.start(&ring, &[]);
+    wait_until("the first rows", || rows.sequences(&ring).len() == 10);
+    mount.fill();
+    for round in 1..4 {
+        publish(&ring, 11 + (round - 1) * 100..11 + round * 100);
+        wait_until("rows", || rows.sequences(&ring).len() == 10 + round as usize * 100);
+        if round == 1 {
+            let said = output.stderr.wait_for("going on without");
+            assert!(said.contains("aw-rows.spool: ") && said.contains("(make room on"), "{said}");
+        }
+        sleep(Duration::from_millis(5500));
+    }
+    let again = run(rows.command(&ring, &["--once"]));
+    again.refused("aw-rows", &["in use by another aw-rows"]);
+    let ended = output.stop().ok();
+    assert_eq!(ended.stderr.matches("going on without").count(), 1, "{}", ended.stderr);
+    rows.assert_exactly_once(&ring, 310);
+    assert_eq!(rows.account(&ring).unwrap().lost, 0);
+    // It does not begin without a place for what its database may not take, and says what to do.
+    run(rows.command(&ring, &["--once"])).refused("aw-rows", &["aw-rows.spool", "(make room on"]);
+}
+
+/// The spool has filled its disk. It keeps what it needs to give up what it holds.
+#[test]
+fn a_spool_that_filled_its_disk_drains() {
+    if !is_root() {
+        return;
+    }
+    let ring = Ring::new();
+    let rows = Rows::new();
+    let _mount = Mount::new(&rows.path().join("state"), "size=16m");
+    publish(&ring, 1..11);
+    run(rows.command(&ring, &["--once"])).ok();
+    let lock = rows.lock();
+    let output = rows.start(&ring, &[]);
+    let last = 300_000;
+    let options = ["-q", "--max-rate", "100000"];
+    run_with(reading_collector(&ring, &options), &numbered_capture(11..last + 1)).ok();
+    output.stderr.wait_for("is full: what the rings overwrite from now on is lost");
+    drop(lock);
+    let all = u64::from(last);
+    wait_until("all rows", || rows.account(&ring).is_some_and(|account| account.next() == all));
+    output.stop().ok();
+    rows.assert_exactly_once(&ring, all);
+    assert!(rows.account(&ring).unwrap().delivered > 80_000, "{:?}", rows.account(&ring));
+}
+
+/// `--from oldest` while the destination is down: everything comes once more, as it does when it is up.
+#[test]
+fn from_oldest_holds_while_it_is_down() {
+    let ring = Ring::new();
+    let rows = Rows::new();
+    publish(&ring, 1..8);
+    run(rows.command(&ring, &["--once"])).ok();
+    let lock = rows.lock();
+    let output = rows.start(&ring, &["--from", "oldest"]);
+    output.stderr.wait_for("keeping events in");
+    publish(&ring, 8..11);
+    // Killed and started again: it is in the spool.
+    let kept = || {
+        let spool = rows.path().join("state/aw-rows.spool-wal");
+        fs::metadata(spool).is_ok_and(|file| file.len() > 0)
+    };
+    wait_until("a spool", kept);
+    sleep(Duration::from_millis(1500));
+    output.kill();
+    let output = rows.start(&ring, &[]);
+    publish(&ring, 11..15);
+    sleep(Duration::from_millis(500));
+    drop(lock);
+    let lines = numbered_lines(1..8) + &numbered_lines(1..15);
+    wait_until("all rows", || rows.lines() == lines);
+    output.stderr.wait_for("the destination is back");
+    output.stop().ok();
+    assert_eq!(rows.account(&ring), Some(Account { began: 0, delivered: 14, lost: 0 }));
+}
+
+/// What was read of a database leaves no transaction open: another may write to it, and it goes on.
+#[test]
+fn it_holds_no_transaction_while_nothing_comes() {
+    let ring = Ring::new();
+    let rows = Rows::new();
+    publish(&ring, 1..4);
+    run(rows.command(&ring, &["--once"])).ok();
+    let output = rows.start(&ring, &["-v"]);
+    output.stderr.wait_for("reading ring");
+    rows.lock().execute_batch("CREATE TABLE other (a); COMMIT").unwrap();
+    publish(&ring, 4..6);
+    wait_until("the rows", || rows.sequences(&ring).len() == 5);
+    let ended = output.stop().ok();
+    assert!(!ended.stderr.contains("keeping events"), "{}", ended.stderr);
+}
+
+/// The spool tells who was where: it is its user's alone.
+#[test]
+fn the_spool_is_its_users_alone() {
+    let ring = Ring::new();
+    let rows = Rows::new();
+    let state = rows.path().join("state");
+    fs::create_dir(&state).unwrap();
+    let spool = File::create(state.join("aw-rows.spool")).unwrap(); // by a release that did not care
+    spool.set_permissions(Permissions::from_mode(0o644)).unwrap();
+    publish(&ring, 1..4);
+    let output = rows.start(&ring, &[]);
+    wait_until("rows", || rows.sequences(&ring).len() == 3);
+    for file in fs::read_dir(&state).unwrap().map(|file| file.unwrap()) {
+        let mode = file.metadata().unwrap().mode() & 0o777;
+        let shared = file.file_name() == "aw-rows.now"; // for --health
+        assert_eq!(mode, if shared { 0o640 } else { 0o600 }, "{file:?}");
+    }
+    output.stop().ok();
+}
+
+fn is_root() -> bool {
+    if !rustix::process::geteuid().is_root() {
+        skip("it needs root, to mount a small disk");
+        return false;
+    }
+    true
 }
 
 /// The destination is down from the start, the output ends, and is started again: nothing is lost or doubled.

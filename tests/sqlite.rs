@@ -2,12 +2,12 @@
 //! while nothing comes; and old rows forgotten.
 #![forbid(unsafe_code)]
 
+use aw_tests::account::Account;
 use aw_tests::collect::{collect, held};
 use aw_tests::feed::{numbered_capture, publish};
 use aw_tests::history::{History, Row, addrwatch_database};
 use aw_tests::rig::{program, run, wait_until};
 use aw_tests::ring::Ring;
-use aw_tests::rows::Account;
 use aw_tests::sample;
 use rusqlite::Connection;
 use std::fs;
@@ -163,6 +163,36 @@ fn an_old_database_is_carried_on() {
     assert!(!again.stderr.contains("carr"), "{}", again.stderr);
 }
 
+/// The name is changed in the midst of it, and once more: no row is left behind, and every name still shows them all.
+#[test]
+fn another_name_while_rows_are_carried_over() {
+    const OLD: u32 = 200_000;
+    let (ring, history) = (Ring::new(), History::new());
+    addrwatch_database(history.database(), (0..OLD).map(old));
+    let all = |name: &str| history.value::<i64>(&format!("SELECT count(*) FROM {name}"));
+    let left = || all("addrwatch_old").unwrap_or(0);
+    let output = history.start(&ring, &[]);
+    wait_until("some are carried over", || (1..i64::from(OLD)).contains(&left()));
+    output.kill();
+    let output = history.start(&ring, &["--table", "a1"]);
+    wait_until("the other name is there", || all("a1").is_some());
+    output.kill();
+    assert!(left() > 0, "too fast for this test");
+    for name in ["addrwatch", "a1"] {
+        assert_eq!(all(name), Some(OLD.into()), "{name}");
+    }
+    // Another one of addrwatch's tables, in the same file: it is carried over as well.
+    let more = "CREATE TABLE a AS SELECT * FROM addrwatch LIMIT 30";
+    history.open().unwrap().execute_batch(more).unwrap();
+    publish(&ring, 1..6);
+    run(history.command(&ring, &["--once", "--table", "a"])).ok();
+    for name in ["addrwatch", "a1", "a"] {
+        assert_eq!(all(name), Some(i64::from(OLD) + 35), "{name}");
+    }
+    let left = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name LIKE '%old'";
+    assert_eq!(history.value::<i64>(left), Some(0));
+}
+
 /// A row that is not addrwatch's way is not lost either: it stays, and is said.
 #[test]
 fn rows_that_cannot_be_read_stay() {
@@ -218,8 +248,9 @@ fn what_is_too_old_is_forgotten() {
         let days = if number.is_multiple_of(4) || number % 100 == 1 { 40 } else { 20 };
         (day(days) + i64::from(number), interface, vlan, mac, ip, origin)
     };
-    addrwatch_database(history.database(), (0..60_000).map(row));
-    let kept = (0..60_000).map(row).filter(|row| row.0 > day(30)).count() as u64;
+    let all = || (0..60_000).map(row).chain([(now, "eth0".into(), 0, old(1).3, old(1).4, 0)]);
+    addrwatch_database(history.database(), all());
+    let kept = all().filter(|row| row.0 > day(30)).count() as u64;
     publish(&ring, 1..10); // in 1970
     let output = history.start(&ring, &["--retention", "30"]);
     wait_until("only new ones", || history.count() == kept);
@@ -233,6 +264,26 @@ fn what_is_too_old_is_forgotten() {
     wait_until("new rows", || history.count() == kept + 2);
     assert_eq!(history.account(&ring).unwrap().delivered, 11);
     output.stop().ok();
+}
+
+/// The newest sighting is of 40 days before what the clock shows, which may be wrong: nothing is forgotten by it.
+#[test]
+fn a_clock_that_is_ahead() {
+    let (ring, history) = (Ring::new(), History::new());
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+    let row = |number: u32| {
+        let (_, interface, vlan, mac, ip, origin) = old(number);
+        (now - 40 * 86_400 - i64::from(number), interface, vlan, mac, ip, origin)
+    };
+    addrwatch_database(history.database(), (0..5000).map(row));
+    publish(&ring, 1..11);
+    let output = history.start(&ring, &["--retention", "30"]);
+    output.stderr.wait_for("the clock is 40 days ahead of the newest sighting: nothing is forg");
+    publish(&ring, 11..21); // goes on
+    wait_until("new rows", || history.account(&ring).is_some_and(|a| a.next() == 20));
+    sleep(Duration::from_millis(1500)); // it rests three times
+    output.stop().ok();
+    assert_eq!(history.count(), 5020);
 }
 
 /// Moved away, for an archive: the next rows go to a new one.

@@ -4,12 +4,15 @@
 
 use aw_tests::feed::{numbered_capture, publish, reading_collector};
 use aw_tests::history::History;
-use aw_tests::rig::{Run, run, run_with, skip, wait_until};
+use aw_tests::mount::Mount;
+use aw_tests::rig::{Run, program, run, run_with, skip, wait_until};
 use aw_tests::ring::Ring;
+use rusqlite::Connection;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 use std::path::Path;
-use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 /// All numbers to before `end` arrive, and it ends; what it said.
 #[track_caller]
@@ -58,41 +61,46 @@ fn a_full_disk() {
     let ring = Ring::new();
     let history = History::new();
     let disk = history.path().join("history");
-    let _mount = Mount::new(&disk, "size=8m");
+    let mount = Mount::new(&disk, "size=8m");
     publish(&ring, 1..11);
     let output = history.start(&ring, &[]);
     wait_until("rows", || history.count() == 10);
-    let mut size = 8 << 20;
-    while size > 0 {
-        match File::create(disk.join("other")).and_then(|file| file.write_at(&vec![1; size], 0)) {
-            Ok(written) if written == size => break,
-            _ => size -= 4096,
-        }
-    }
+    mount.fill();
     let options = ["-q", "--max-rate", "20000"];
     run_with(reading_collector(&ring, &options), &numbered_capture(11..8001)).ok();
     let said = output.stderr.wait_for("keeping events in");
     assert!(said.contains("is full (make room on its disk)"), "{said}");
-    fs::remove_file(disk.join("other")).unwrap();
+    mount.make_room();
     recovered(&history, &ring, output, 8001);
 }
 
-/// A tmpfs, until it is dropped.
-struct Mount<'a>(&'a Path);
-
-impl Mount<'_> {
-    fn new<'a>(at: &'a Path, options: &str) -> Mount<'a> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at);
-        run(mount).ok();
-        Mount(at)
+/// Database and spool on one disk, as they are where nothing else is said: both meet its end. What comes waits in the
+/// ring, and all of it is there once there is room.
+#[test]
+fn a_full_disk_for_both() {
+    if !is_root() {
+        return;
     }
-}
-
-impl Drop for Mount<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
-    }
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    let history = History::at(state.join("addrwatch.db"));
+    let mount = Mount::new(&state, "size=24m");
+    publish(&ring, 1..11);
+    let mut command = program("aw-sqlite", &["--ring", ring.name()]);
+    command.arg("--state-dir").arg(&state);
+    let output = Run::start(command);
+    wait_until("rows", || history.count() == 10);
+    mount.fill();
+    publish(&ring, 11..8001);
+    let said = output.stderr.wait_for("keeping events in");
+    assert!(said.contains("is full (make room on its disk)"), "{said}");
+    output.stderr.wait_for("is full: what the rings overwrite from now on is lost");
+    publish(&ring, 8001..8101);
+    sleep(Duration::from_secs(8)); // some tries of what is down
+    assert!(!output.stderr.text().contains("is back"), "{}", output.stderr.text());
+    mount.make_room();
+    recovered(&history, &ring, output, 8101);
 }
 
 /// A file that its user may not write any more, and a directory.
@@ -156,6 +164,75 @@ fn a_broken_page() {
     assert!(ended.stderr.ends_with(" 0 lost\n"), "{}", ended.stderr);
     let times: Vec<i64> = history.rows("addrwatch").iter().map(|row| row.0).collect();
     assert_eq!(times.last(), Some(&5200));
+}
+
+/// Moved away while somebody reads it: rows go on into it, and the new one begins when he has read. Each is in one of them.
+#[test]
+fn moved_away_while_it_is_read() {
+    let (ring, history) = (Ring::new(), History::new());
+    publish(&ring, 1..101);
+    let output = history.start(&ring, &[]);
+    wait_until("rows", || history.count() == 100);
+    let reader = history.open().unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let read = || reader.query_row("SELECT count(*) FROM sighting", [], |row| row.get::<_, i64>(0));
+    assert_eq!(read(), Ok(100));
+    publish(&ring, 101..201);
+    wait_until("more rows", || history.count() == 200);
+    let archive = history.path().join("history/archive.db");
+    fs::rename(history.database(), &archive).unwrap();
+    publish(&ring, 201..301);
+    output.stderr.wait_for("somebody still reads it: rows go on into it");
+    assert!(!history.database().exists());
+    assert_eq!(read(), Ok(100));
+    reader.execute_batch("COMMIT").unwrap();
+    publish(&ring, 301..401);
+    wait_until("a new one", || history.database().exists());
+    publish(&ring, 401..501);
+    wait_until("rows in the new one", || {
+        history.value::<i64>("SELECT max(time) FROM sighting") == Some(500_000_000_000)
+    });
+    assert_eq!(read(), Ok(400), "he goes on reading the one that was moved");
+    drop(reader);
+    let ended = output.stop().ok();
+    assert!(!ended.stderr.contains("keeping events in"), "{}", ended.stderr);
+    assert_eq!(in_both(&history, &archive), (1..501).collect::<Vec<i64>>());
+}
+
+/// The times in both, in order, and that both are sound.
+fn in_both(history: &History, archive: &Path) -> Vec<i64> {
+    let mut times = Vec::new();
+    for file in [archive, history.database()] {
+        let database = Connection::open(file).unwrap();
+        let sound = database.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+        assert_eq!(sound.as_deref(), Ok("ok"));
+        let mut select = database.prepare("SELECT time / 1000000000 FROM sighting").unwrap();
+        times.extend(select.query_map([], |row| row.get::<_, i64>(0)).unwrap().flatten());
+    }
+    times.sort_unstable();
+    times
+}
+
+/// Killed when it was moved away and not left yet: its log is not taken for a new one's, nor deleted.
+#[test]
+fn killed_when_it_was_moved_away() {
+    let (ring, history) = (Ring::new(), History::new());
+    publish(&ring, 1..101);
+    let output = history.start(&ring, &[]);
+    wait_until("rows", || history.count() == 100);
+    output.kill();
+    let archive = history.path().join("history/archive.db");
+    let log = |of: &Path| format!("{}-wal", of.display());
+    fs::rename(history.database(), &archive).unwrap();
+    publish(&ring, 101..201);
+    let output = history.start(&ring, &[]);
+    let said = output.stderr.wait_for("keeping events in");
+    assert!(said.contains("lan.db-wal has rows of the file that was moved away (rename"), "{said}");
+    fs::rename(log(history.database()), log(&archive)).unwrap();
+    output.stderr.wait_for("the destination is back");
+    output.stop().ok();
+    let both = in_both(&history, &archive);
+    assert!((1..201).all(|time| both.contains(&time)), "{both:?}");
 }
 
 /// No database at all, but something else: nothing is written to it.

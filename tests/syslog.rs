@@ -3,7 +3,8 @@
 
 use aw_tests::collect::{collect, held, stdout_of};
 use aw_tests::feed::{numbered_lines, publish};
-use aw_tests::rig::{PATIENCE, Run, program, run};
+use aw_tests::mount::Mount;
+use aw_tests::rig::{PATIENCE, Run, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::rsyslog::Rsyslog;
 use aw_tests::sample;
@@ -145,6 +146,41 @@ fn a_daemon_that_is_restarted() {
         daemon.wait_for(410);
         assert_eq!(daemon.numbers(), (1..411).collect::<Vec<u32>>(), "{way}");
     }
+}
+
+/// The spool's disk is full when the daemon comes back: nothing can be forgotten, and nothing comes twice.
+#[test]
+fn a_full_disk_when_the_daemon_comes_back() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("it needs root, to mount a small disk");
+    }
+    let Some(mut daemon) = Rsyslog::start() else { return };
+    let ring = Ring::new();
+    let mount = Mount::new(&daemon.path("state"), "size=24m");
+    let output = daemon.output(&ring, &["--to", &daemon.socket()]);
+    output.stderr.wait_for("waiting for ring");
+    publish(&ring, 1..11);
+    daemon.wait_for(10);
+    daemon.stop();
+    let last = 10_000; // some batches
+    publish(&ring, 11..last + 1);
+    output.stderr.wait_for("keeping events in");
+    sleep(Duration::from_millis(1500)); // all are in the spool
+    mount.fill();
+    daemon.start_again();
+    let some = daemon.messages().len();
+    wait_until("a batch", || daemon.messages().len() > some);
+    sleep(Duration::from_secs(5)); // and some tries
+    let came = daemon.messages().len();
+    assert!(came < last as usize, "the disk is full, {came}");
+    mount.make_room();
+    output.stderr.wait_for("the destination is back");
+    publish(&ring, last + 1..last + 11);
+    daemon.wait_for(last as usize + 10);
+    let ended = output.stop().ok();
+    assert!(ended.stderr.ends_with(" events, 0 lost\n"), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("keeping events in").count(), 1, "{}", ended.stderr);
+    assert_eq!(daemon.numbers(), (1..last + 11).collect::<Vec<u32>>());
 }
 
 /// A daemon that hangs takes no more than its socket holds. Nothing else stops for it, and nothing comes twice.

@@ -144,6 +144,22 @@ fn frames_are_filed_by_their_own_time() {
     assert!(tracking.log("error").contains("1 sightings are of days that have no log"));
     let page = tracking.page();
     assert!(page.contains("<dd>1 <small>of 2</small>"), "{page}");
+    // A log that cannot be read stays as it is, and costs its own day only.
+    let spoiled = tempfile::tempdir().unwrap();
+    fs::create_dir(spoiled.path().join(&logs[0])).unwrap();
+    let mut command = tracker(ring.name(), spoiled.path());
+    command.args(["--once", "--log-dir"]).arg(spoiled.path()).env("TZ", "UTC");
+    let finished = run(command).ok();
+    assert_eq!(finished.stderr.matches("its sightings are not kept").count(), 1, "{finished:?}");
+    let spoiled = Tracking {
+        run: Run::start(Command::new("true")),
+        directory: spoiled,
+        ring: ring.name().into(),
+    };
+    let today = fs::read_to_string(tracking.directory.path().join(&logs[1])).unwrap();
+    assert_eq!(spoiled.log("tracker"), today);
+    assert!(spoiled.log("error").contains(&logs[0]));
+    assert!(spoiled.log("error").contains("4 sightings are of days that have no log"));
     let routers = track(&["--source", "macupd"]);
     assert_eq!((routers.log("tracker"), routers.log("alert")), (String::new(), String::new()));
     let pairings = track(&["--source", "pairing"]);
@@ -357,8 +373,17 @@ fn links_are_followed_and_what_cannot_be_read_is_passed_over() {
     command.arg(config).arg("--state-dir").arg(state).args(["-u", "root"]);
     aw_tests::rig::run(command).ok();
     std::fs::create_dir(logs.join("macupd_error.20260101.log")).unwrap();
+    std::fs::write(logs.join("macupd_error.20260102.log"), "one \u{202e}owt\u{1b}[2J\n").unwrap();
     let mut command = aw_tests::rig::program("aw-tracker", &["report"]);
     command.arg(&logs);
     let finished = aw_tests::rig::run(command).ok();
+    assert!(finished.stdout.contains("one ?owt?[2J\n"), "it does not steer the terminal");
     assert!(finished.stdout.contains("macupd_error.20260101.log"), "{}", finished.stdout);
+    // The page is beside the logs, or where the configuration that is named says.
+    assert!(logs.join("macupd_report.html").exists());
+    std::fs::write(at("real/m.conf"), format!("REPORTDIR={}\n", at("real").display())).unwrap();
+    let mut command = aw_tests::rig::program("aw-tracker", &["report", "-c"]);
+    command.arg(at("etc/m.conf")).arg(&logs);
+    aw_tests::rig::run(command).ok();
+    assert!(at("real/macupd_report.html").exists());
 }

@@ -13,6 +13,8 @@ use crate::parse::{Message, Neighbor, NeighborKind, Packet};
 pub struct Sighting {
     /// The MAC address.
     pub mac: MacAddr,
+    /// Who sent the frame, for ARP; otherwise the MAC address again.
+    pub source: MacAddr,
     /// The address that it uses, IPv4 as v4-mapped.
     pub address: Ipv6Addr,
     /// Which message said so.
@@ -26,13 +28,14 @@ pub struct Sighting {
 impl Sighting {
     /// The sighting at a time and a place.
     pub fn event(self, time: UnixTime, interface: InterfaceName) -> Event {
-        let Sighting { mac, address, origin, vlan, outer_vlan } = self;
+        let Sighting { mac, source, address, origin, vlan, outer_vlan } = self;
         let kind = Kind::Pairing(origin);
         Event {
             time,
             address,
             interface,
             mac,
+            source,
             vlan,
             outer_vlan,
             kind,
@@ -41,13 +44,14 @@ impl Sighting {
     }
 }
 
-/// Checks a message and reads its pairing.
-pub fn sighting(packet: &Packet) -> Result<Sighting, Counter> {
-    let (mac, address, origin) = match &packet.message {
-        Message::Arp(message) => arp(message)?,
-        Message::Nd(message) => neighbor(message, packet.source)?,
+/// Checks a message and reads its pairing. `odd_macs`: ARP from the broadcast and the zero MAC passes.
+pub fn sighting(packet: &Packet, odd_macs: bool) -> Result<Sighting, Counter> {
+    let ((mac, address, origin), source) = match &packet.message {
+        Message::Arp(message) => (arp(message)?, Some(packet.source)),
+        Message::Nd(message) => (neighbor(message, packet.source)?, None),
     };
     match mac {
+        _ if odd_macs && source.is_some() => {}
         // Group addresses other than this one pass: Microsoft NLB answers with them.
         MacAddr::BROADCAST => return Err(Counter::BroadcastMac),
         MacAddr::ZERO => return Err(Counter::ZeroMac),
@@ -56,7 +60,8 @@ pub fn sighting(packet: &Packet) -> Result<Sighting, Counter> {
     if address.is_unspecified() || address == ARP_UNSPECIFIED {
         return Err(Counter::UnspecifiedAddress);
     }
-    Ok(Sighting { mac, address, origin, vlan: packet.vlan, outer_vlan: packet.outer_vlan })
+    let (source, Packet { vlan, outer_vlan, .. }) = (source.unwrap_or(mac), packet);
+    Ok(Sighting { mac, source, address, origin, vlan: *vlan, outer_vlan: *outer_vlan })
 }
 
 type Pairing = (MacAddr, Ipv6Addr, Origin);

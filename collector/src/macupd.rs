@@ -35,7 +35,7 @@ pub fn event(line: &[u8], router: Ipv4Addr, time: UnixTime) -> Result<Event, Cou
     if fields.next().is_some() || !numbered {
         return Err(malformed);
     }
-    let mac = parse_mac(mac).ok_or(malformed)?;
+    let mac = mac.parse().map_err(|_| malformed)?; // in capitals from kernels 2.4
     if ip == "rssi" {
         return Err(wireless([hardware, flags], mask, interface).unwrap_or(malformed));
     }
@@ -67,6 +67,7 @@ pub fn event(line: &[u8], router: Ipv4Addr, time: UnixTime) -> Result<Event, Cou
         address: ip.to_ipv6_mapped(),
         interface,
         mac,
+        source: mac,
         vlan: VlanId::NONE,
         outer_vlan: VlanId::NONE,
         kind: Kind::MacUpd,
@@ -87,18 +88,6 @@ fn hexadecimal(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("0x")?;
     let fine = digits.bytes().all(|byte| byte.is_ascii_hexdigit()); // no sign
     u32::from_str_radix(digits, 16).ok().filter(|_| fine)
-}
-
-/// Six pairs of digits: capitals from kernels 2.4.
-fn parse_mac(text: &str) -> Option<MacAddr> {
-    let mut octets = [0; 6];
-    let mut pairs = text.split(':');
-    for octet in &mut octets {
-        let pair = pairs.next().filter(|pair| pair.len() == 2)?;
-        let fine = pair.bytes().all(|byte| byte.is_ascii_hexdigit());
-        *octet = u8::from_str_radix(pair, 16).ok().filter(|_| fine)?;
-    }
-    pairs.next().is_none().then_some(MacAddr::new(octets))
 }
 
 #[cfg(test)]

@@ -116,6 +116,10 @@ pub struct Options {
     #[arg(help_heading = "What is reported", short = '6', long)]
     pub ipv6_only: bool,
 
+    /// Publish ARP from the broadcast and the zero MAC, too: for aw-alert's "ethernet broadcast"
+    #[arg(long)]
+    pub odd_macs: bool,
+
     /// Ignore pairings with this address or block of addresses; may be repeated
     #[arg(help_heading = "What is reported", short, long, value_name = "IP[/BITS]")]
     pub blacklist: Vec<Block>,

@@ -41,6 +41,7 @@ pub struct Pipeline {
     printer: Option<Printer>,
     ipv4: bool,
     ipv6: bool,
+    odd_macs: bool,
     blacklist: Vec<Block>,
     limit: Limit,
     refusals: Option<Refusals>,
@@ -62,6 +63,7 @@ impl Pipeline {
             printer: if options.quiet || options.service.daemon { None } else { Some(printer()?) },
             ipv4: !options.ipv6_only,
             ipv6: !options.ipv4_only,
+            odd_macs: options.odd_macs,
             blacklist: options.blacklist.clone(),
             limit: Limit::new(options.ratelimit, options.max_pairings.get() as usize),
             refusals: options.verbose.then(Refusals::new),
@@ -79,7 +81,7 @@ impl Pipeline {
     pub fn frame(&mut self, source: &Source, frame: &Frame) -> bool {
         self.writer.count(source.account, Counter::Seen);
         let heard = parse::parse(source.link, frame)
-            .and_then(|packet| check::sighting(&packet))
+            .and_then(|packet| check::sighting(&packet, self.odd_macs))
             .map(|sighting| sighting.event(frame.time, source.name));
         let end = self.end(source.account, heard);
         if let (Err(reason), Some(snap)) = (end, &mut self.snap)

@@ -23,7 +23,7 @@ fn hear(link: Link, bytes: &[u8]) -> Result<Sighting, Counter> {
 
 fn hear_of(link: Link, bytes: &[u8], length: usize) -> Result<Sighting, Counter> {
     let frame = Frame { time: UnixTime::from_nanos(0), bytes, length };
-    parse::parse(link, &frame).and_then(|packet| check::sighting(&packet))
+    parse::parse(link, &frame).and_then(|packet| check::sighting(&packet, false))
 }
 
 /// What the kernel would run for a link type.

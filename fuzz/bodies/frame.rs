@@ -31,7 +31,8 @@ pub fn frame(input: &[u8]) {
     let cut = choice & 0x80 != 0;
     let time = UnixTime::from_nanos(0);
     let frame = Frame { time, bytes, length: bytes.len() + usize::from(cut) };
-    let heard = parse::parse(LINKS[link].0, &frame).and_then(|packet| check::sighting(&packet));
+    let heard =
+        parse::parse(LINKS[link].0, &frame).and_then(|packet| check::sighting(&packet, false));
     match heard {
         Err(reason) => assert!(is_refusal(reason), "{reason:?}"),
         Ok(sighting) => {

@@ -124,6 +124,7 @@ fn publish(writer: &mut Writer, count: u64) {
             address,
             interface: name,
             mac: MacAddr::new([2, 0, 0, 0, 0, 1]),
+            source: MacAddr::new([2, 0, 0, 0, 0, 1]),
             vlan: VlanId::NONE,
             outer_vlan: VlanId::NONE,
             kind: Kind::Pairing(Origin::NdAdvertisement),

@@ -30,7 +30,9 @@ pub enum Access {
     Write(PathBuf),
     /// Files are removed.
     Remove(PathBuf),
-    /// TCP connections are made to this port, wherever.
+    /// As `Write`, and directories are made and removed.
+    Tree(PathBuf),
+    /// TCP connections are made to this port, wherever (Linux 6.7; before, to any port).
     Connect(u16),
 }
 
@@ -76,6 +78,7 @@ fn landlock(rules: &[Access]) -> Result<RulesetStatus, landlock::RulesetError> {
             Access::Read(path) => (path, read),
             Access::Write(path) => (path, write),
             Access::Remove(path) => (path, AccessFs::RemoveFile.into()),
+            Access::Tree(path) => (path, write | AccessFs::MakeDir | AccessFs::RemoveDir),
             Access::Connect(port) => {
                 ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
                 continue;
@@ -114,6 +117,13 @@ impl Calls {
     pub fn allow_sockets(&mut self, family: i32) {
         self.allow(SOCKETS);
         self.allow_if(libc::SYS_socket, 0, (SeccompCmpOp::Eq, family as u64));
+    }
+
+    /// What an event loop waits with (epoll, eventfd), and the making of directories.
+    pub fn allow_event_loop(&mut self) {
+        self.allow(EVENT_LOOP);
+        #[cfg(target_arch = "x86_64")]
+        self.allow(&[libc::SYS_epoll_wait, libc::SYS_mkdir, libc::SYS_rmdir]);
     }
 
     fn allow(&mut self, calls: &[c_long]) {
@@ -272,6 +282,14 @@ const BASIC_X86_64: &[c_long] = &[
     libc::SYS_time,
 ];
 
+const EVENT_LOOP: &[c_long] = &[
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_eventfd2,
+    libc::SYS_mkdirat,
+];
+
 const SOCKETS: &[c_long] = &[
     libc::SYS_bind,
     libc::SYS_connect,
@@ -343,6 +361,29 @@ mod tests {
             denied(TcpStream::connect(there).map(drop));
             TcpStream::connect(here).unwrap();
             denied(Command::new("/bin/true").status().map(drop));
+        });
+    }
+
+    #[test]
+    fn trees_and_ports() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = directory.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        restricted(move || {
+            let rules = [Access::Tree(tree.clone()), Access::Connect(port)];
+            if !restrict_files(&rules).unwrap() {
+                return; // this kernel has no Landlock
+            }
+            fs::create_dir(tree.join("new")).unwrap();
+            fs::write(tree.join("new/file"), "text").unwrap();
+            fs::remove_dir_all(tree.join("new")).unwrap();
+            let denied = fs::create_dir(directory.path().join("beside")).unwrap_err();
+            assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
+            std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let denied = std::net::TcpStream::connect(("127.0.0.1", 9)).unwrap_err();
+            assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
         });
     }
 

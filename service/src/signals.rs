@@ -6,19 +6,23 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
     },
+    process,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    thread,
+    time::Duration,
 };
 
+use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     flag,
     low_level::pipe,
 };
 
-use crate::Error;
+use crate::{Error, log};
 
 /// Whether a signal came: to ask, and to poll for together with other descriptors.
 pub struct Signals {
@@ -63,6 +67,25 @@ impl Signals {
     pub fn clear(&self) {
         let mut bytes = [0; 16];
         while matches!(io::Read::read(&mut &self.wake, &mut bytes), Ok(1..)) {}
+    }
+
+    /// From now on the process ends, with status 1, if it still runs so long after it was told to end. `why`:
+    /// what it waits for then.
+    pub fn insist(&self, grace: Duration, why: &'static str) -> Result<(), Error> {
+        let failure = |error| Error::io("watch for signals", error);
+        let signals = self.try_clone().map_err(failure)?;
+        let watch = move || {
+            while !signals.stopped() {
+                let mut wake = [PollFd::new(&signals, PollFlags::IN)];
+                let _ = poll(&mut wake, None); // whatever it says, one looks again
+                signals.clear();
+            }
+            thread::sleep(grace);
+            log::error(why);
+            log::finish();
+            process::exit(1);
+        };
+        thread::Builder::new().name("end".into()).spawn(watch).map(drop).map_err(failure)
     }
 
     /// The same signals, for another thread.

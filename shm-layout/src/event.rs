@@ -11,9 +11,26 @@
 //! | 40 | MAC address, 6 bytes |
 //! | 46 | VLAN id, 0 = untagged |
 //! | 48 | outer VLAN id, 0 = none |
-//! | 50 | kind: 1 = pairing, 2 = MACupd |
+//! | 50 | kind: 1 = pairing, 2 = MACupd, 3 = configuration change |
 //! | 51 | origin of a pairing, 0 to 5; otherwise 0 |
 //! | 52 | IPv4 address of the router that reported it, 0 = none |
+//!
+//! Of an ARP message, whose address leaves its first twelve bytes without use:
+//!
+//! | byte | field |
+//! |---|---|
+//! | 8 | MAC address that sent the frame, where it is another than the pairing's; otherwise 0 |
+//! | 15 | 1 where it is another; otherwise 0 |
+//!
+//! A configuration change has no address, MAC or VLAN of its own. In their place stand:
+//!
+//! | byte | field |
+//! |---|---|
+//! | 8 | user who made it, 16 bytes, cut there and padded with zero bytes |
+//! | 24 | the router's name, as an interface's |
+//! | 40 | lines added, 4 bytes |
+//! | 44 | lines removed, 4 bytes |
+//! | 48 | 0 |
 
 use std::{
     fmt,
@@ -85,6 +102,23 @@ impl MacAddr {
     pub const fn octets(self) -> [u8; 6] {
         let [_, _, octets @ ..] = self.0.to_be_bytes();
         octets
+    }
+}
+
+impl FromStr for MacAddr {
+    type Err = &'static str;
+
+    /// Six pairs of hexadecimal digits in either case, with colons between.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const BAD: &str = "not a MAC address";
+        let mut octets = [0; 6];
+        let mut pairs = text.split(':');
+        for octet in &mut octets {
+            let pair = pairs.next().filter(|pair| pair.len() == 2).ok_or(BAD)?;
+            let fine = pair.bytes().all(|byte| byte.is_ascii_hexdigit()); // no sign
+            *octet = u8::from_str_radix(pair, 16).ok().filter(|_| fine).ok_or(BAD)?;
+        }
+        if pairs.next().is_none() { Ok(MacAddr::new(octets)) } else { Err(BAD) }
     }
 }
 
@@ -237,6 +271,53 @@ impl fmt::Display for Origin {
     }
 }
 
+/// A name of at most 16 bytes; a longer one is cut. What would break a line is replaced by `_`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserName([u8; 16]);
+
+impl UserName {
+    /// As much of the name as fits.
+    pub fn cut(name: &str) -> UserName {
+        let mut bytes = [0; 16];
+        let mut length = 0;
+        for c in name.chars().map(|c| if breaks_a_line(c) { '_' } else { c }) {
+            let Some(room) = bytes.get_mut(length..length + c.len_utf8()) else { break };
+            length += c.encode_utf8(room).len();
+        }
+        UserName(bytes)
+    }
+
+    /// The name; empty if it is none that the writer could have stored.
+    pub fn as_str(&self) -> &str {
+        let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(16);
+        let name = str::from_utf8(&self.0[..length]).unwrap_or_default();
+        if name.chars().any(breaks_a_line) { "" } else { name }
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// What was changed in a router's configuration, and by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConfigChange {
+    /// Who did it; `UNKNOWN` where nobody can tell.
+    pub user: UserName,
+    /// Lines that the configuration has now and had not.
+    pub added: u32,
+    /// Lines that it had.
+    pub removed: u32,
+}
+
 /// What an event says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -244,6 +325,8 @@ pub enum Kind {
     Pairing(Origin),
     /// A router reported an entry of its ARP table.
     MacUpd,
+    /// A router's configuration was changed: [`Event::config_change`].
+    ConfigChange(ConfigChange),
 }
 
 impl Kind {
@@ -252,22 +335,29 @@ impl Kind {
         match self {
             Kind::Pairing(_) => "pairing",
             Kind::MacUpd => "macupd",
+            Kind::ConfigChange(_) => "config_change",
         }
     }
 
-    /// The last word of the line: a pairing's origin, or `MACUPD`.
+    /// The last word of the line: a pairing's origin, `MACUPD`, or `CONFIG`, which the line follows
+    /// with what was changed.
     pub const fn origin(self) -> &'static str {
         match self {
             Kind::Pairing(origin) => origin.name(),
             Kind::MacUpd => "MACUPD",
+            Kind::ConfigChange(_) => "CONFIG",
         }
+    }
+
+    const fn is_arp(self) -> bool {
+        matches!(self, Kind::Pairing(origin) if origin.is_arp())
     }
 
     /// Whether it is about an IPv4 address.
     pub const fn is_ipv4(self) -> bool {
         match self {
             Kind::Pairing(origin) => origin.is_arp(),
-            Kind::MacUpd => true,
+            Kind::MacUpd | Kind::ConfigChange(_) => true,
         }
     }
 }
@@ -292,6 +382,9 @@ pub struct Event {
     pub interface: InterfaceName,
     /// The MAC address.
     pub mac: MacAddr,
+    /// Who sent the frame, for ARP; otherwise the MAC address again. Another one answers for others,
+    /// or lies.
+    pub source: MacAddr,
     /// The innermost VLAN.
     pub vlan: VlanId,
     /// The outermost VLAN, where there are several.
@@ -303,6 +396,27 @@ pub struct Event {
 }
 
 impl Event {
+    /// The configuration of a router was changed. Its address is the event's address as well as its
+    /// router; it has no MAC and no VLAN.
+    pub fn config_change(
+        time: UnixTime,
+        name: InterfaceName,
+        router: Ipv4Addr,
+        change: ConfigChange,
+    ) -> Event {
+        Event {
+            time,
+            address: router.to_ipv6_mapped(),
+            interface: name,
+            mac: MacAddr::ZERO,
+            source: MacAddr::ZERO,
+            vlan: VlanId::NONE,
+            outer_vlan: VlanId::NONE,
+            kind: Kind::ConfigChange(change),
+            router,
+        }
+    }
+
     /// The address in its own family. The kind decides, not the bits: an IPv6 neighbour may use a
     /// v4-mapped address, and stays what it is.
     pub fn ip(&self) -> IpAddr {
@@ -314,7 +428,13 @@ impl Event {
 
     #[inline]
     pub(crate) fn pack(&self) -> Words {
-        let [address_0, address_1] = halves(self.address.octets());
+        if let Kind::ConfigChange(change) = self.kind {
+            return self.pack_change(&change);
+        }
+        let [mut address_0, address_1] = halves(self.address.octets());
+        if self.source != self.mac && self.kind.is_arp() {
+            address_0 = u64::from_be(self.source.0 << 16 | 1);
+        }
         let [interface_0, interface_1] = self.interface.to_words();
         let mac = u64::from_be(self.mac.0 << 16); // its bytes, then two of zero
         let [v, w] = self.vlan.0.to_ne_bytes();
@@ -322,6 +442,7 @@ impl Event {
         let (kind, origin) = match self.kind {
             Kind::Pairing(origin) => (1, origin as u8),
             Kind::MacUpd => (2, 0),
+            Kind::ConfigChange(_) => (CONFIG_CHANGE, 0),
         };
         let [q, r, s, t] = self.router.octets();
         [
@@ -343,18 +464,55 @@ impl Event {
         let kind = match (kind, origin) {
             (1, origin) => Kind::Pairing(*Origin::ALL.get(usize::from(origin)).ok_or(unknown)?),
             (2, 0) => Kind::MacUpd,
+            (CONFIG_CHANGE, 0) => return Ok(Event::unpack_change(words, Ipv4Addr::from(router))),
             _ => return Err(unknown),
         };
+        let mac = MacAddr(words[5].to_be() >> 16);
+        let (mut source, mut address_0) = (mac, words[1]);
+        if address_0 != 0 && kind.is_arp() {
+            (source, address_0) = (MacAddr(address_0.to_be() >> 16), 0);
+        }
         Ok(Event {
             time: UnixTime(words[0] as i64),
-            address: Ipv6Addr::from(join([words[1], words[2]])),
+            address: Ipv6Addr::from(join([address_0, words[2]])),
             interface: InterfaceName(join([words[3], words[4]])),
-            mac: MacAddr(words[5].to_be() >> 16),
+            mac,
+            source,
             vlan: VlanId(u16::from_ne_bytes([v, w])),
             outer_vlan: VlanId(u16::from_ne_bytes([x, y])),
             kind,
             router: Ipv4Addr::from(router),
         })
+    }
+
+    #[cold]
+    fn pack_change(&self, change: &ConfigChange) -> Words {
+        let [user_0, user_1] = halves(change.user.0);
+        let [interface_0, interface_1] = self.interface.to_words();
+        let [a, b, c, d] = change.added.to_ne_bytes();
+        let [e, f, g, h] = change.removed.to_ne_bytes();
+        let [q, r, s, t] = self.router.octets();
+        [
+            self.time.0 as u64,
+            user_0,
+            user_1,
+            interface_0,
+            interface_1,
+            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_ne_bytes([0, 0, CONFIG_CHANGE, 0, q, r, s, t]),
+        ]
+    }
+
+    #[cold]
+    fn unpack_change(words: &Words, router: Ipv4Addr) -> Event {
+        let [a, b, c, d, e, f, g, h] = words[5].to_ne_bytes();
+        let change = ConfigChange {
+            user: UserName(join([words[1], words[2]])),
+            added: u32::from_ne_bytes([a, b, c, d]),
+            removed: u32::from_ne_bytes([e, f, g, h]),
+        };
+        let name = InterfaceName(join([words[3], words[4]]));
+        Event::config_change(UnixTime(words[0] as i64), name, router, change)
     }
 }
 
@@ -378,6 +536,7 @@ impl Event {
         Event::unpack(&words)
     }
 }
+const CONFIG_CHANGE: u8 = 3;
 
 fn halves(bytes: [u8; 16]) -> [u64; 2] {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
@@ -389,7 +548,8 @@ fn join(words: [u64; 2]) -> [u8; 16] {
     [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
 }
 
-/// addrwatch's line, without its end: `seconds interface vlan mac ip ORIGIN`.
+/// addrwatch's line, without its end: `seconds interface vlan mac ip ORIGIN`. That of a changed
+/// configuration has its words, too: `seconds router 0 00:00:00:00:00:00 ip CONFIG:+3-1:user`.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.time.seconds())?;
@@ -405,7 +565,13 @@ impl Event {
 
     fn fmt_after_time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Event { interface, vlan, mac, kind, .. } = self;
-        write!(f, "{interface} {vlan} {mac} {} {}", self.ip_text(), kind.origin())
+        write!(f, "{interface} {vlan} {mac} {} {}", self.ip_text(), kind.origin())?;
+        match kind {
+            Kind::ConfigChange(ConfigChange { user, added, removed }) => {
+                write!(f, ":+{added}-{removed}:{user}")
+            }
+            Kind::Pairing(_) | Kind::MacUpd => Ok(()),
+        }
     }
 
     /// The address as addrwatch writes it.
@@ -440,6 +606,7 @@ mod tests {
             address: Ipv4Addr::new(192, 0, 2, 7).to_ipv6_mapped(),
             interface: "eth0".parse().unwrap(),
             mac: MacAddr::new([0x02, 0xab, 0, 0, 0, 0x1f]),
+            source: MacAddr::new([0x02, 0xab, 0, 0, 0, 0x1f]),
             vlan: VlanId::from_tag(0xe005),
             outer_vlan: VlanId::from_tag(4095),
             kind: Kind::Pairing(Origin::ArpRequest),
@@ -470,6 +637,12 @@ mod tests {
             assert_eq!(Event::unpack(&event.pack()), Ok(event));
             assert_eq!(Event::from_bytes(&event.to_bytes()), Ok(event));
         }
+        for source in [MacAddr::new([2, 1, 2, 3, 4, 5]), MacAddr::ZERO, MacAddr::BROADCAST] {
+            let event = Event { source, ..event() };
+            assert_eq!(Event::unpack(&event.pack()), Ok(event));
+            assert_eq!(bytes(&event)[8..14], source.octets());
+            assert_eq!(bytes(&event)[14..24], [0, 1, 0, 0, 0xff, 0xff, 192, 0, 2, 7]);
+        }
         let router = Ipv4Addr::new(192, 0, 2, 1);
         let event = Event { kind: Kind::MacUpd, router, ..event() };
         assert_eq!(Event::unpack(&event.pack()), Ok(event));
@@ -477,8 +650,55 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_configuration() {
+        let change = ConfigChange { user: UserName::cut("alice"), added: 3, removed: 70_000 };
+        let (name, router) = ("core1".parse().unwrap(), Ipv4Addr::new(192, 0, 2, 1));
+        let event = Event::config_change(UnixTime::new(1_700_000_000, 5), name, router, change);
+        assert_eq!(Event::unpack(&event.pack()), Ok(event));
+        let bytes = bytes(&event);
+        assert_eq!(&bytes[8..24], b"alice\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(&bytes[24..40], b"core1\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(bytes[40..48], [3_u32.to_ne_bytes(), 70_000_u32.to_ne_bytes()].concat());
+        assert_eq!(bytes[48..56], [0, 0, 3, 0, 192, 0, 2, 1]);
+        let line = "1700000000 core1 0 00:00:00:00:00:00 192.0.2.1 CONFIG:+3-70000:alice";
+        assert_eq!(event.to_string(), line);
+    }
+
+    #[test]
+    fn mac_addresses() {
+        let mac: MacAddr = "AA:bb:00:00:00:1f".parse().unwrap();
+        assert_eq!(mac.to_string(), "aa:bb:00:00:00:1f");
+        for bad in [
+            "",
+            "aa:bb:00:00:00",
+            "aa:bb:00:00:00:1f:00",
+            "a:bb:00:00:00:1f",
+            "+a:bb:00:00:00:1f",
+            "aa-bb-00-00-00-1f",
+        ] {
+            assert_eq!(bad.parse::<MacAddr>(), Err("not a MAC address"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn user_names() {
+        for (name, kept) in [
+            ("a b\n/\x1b", "a_b___"),
+            ("scheduler:guest-wifi-off", "scheduler:guest-"),
+            ("fifteen-bytes-xé", "fifteen-bytes-x"),
+            ("fourteen-bytesé", "fourteen-bytesé"),
+            ("", ""),
+        ] {
+            assert_eq!(UserName::cut(name).as_str(), kept);
+        }
+        for foreign in [[0xff; 16], *b"a b\0\0\0\0\0\0\0\0\0\0\0\0\0"] {
+            assert_eq!(UserName(foreign).as_str(), "");
+        }
+    }
+
+    #[test]
     fn a_newer_kind_is_told_apart() {
-        for (kind, origin) in [(0, 0), (2, 1), (3, 0), (255, 255), (1, 6)] {
+        for (kind, origin) in [(0, 0), (2, 1), (3, 1), (4, 0), (255, 255), (1, 6)] {
             let mut words = event().pack();
             words[6] = u64::from_ne_bytes([0, 0, kind, origin, 0, 0, 0, 0]);
             assert_eq!(Event::unpack(&words), Err(UnknownEvent { kind, origin }));

@@ -42,7 +42,10 @@ mod writer;
 #[cfg(not(loom))]
 pub use {
     counter::Counter,
-    event::{Event, InterfaceName, Kind, MacAddr, Origin, UnixTime, UnknownEvent, VlanId},
+    event::{
+        ConfigChange, Event, InterfaceName, Kind, MacAddr, Origin, UnixTime, UnknownEvent,
+        UserName, VlanId,
+    },
     header::{Account, InterfaceAccount, LAYOUT_VERSION, MAX_INTERFACES},
     name::{BadName, RingName},
     reader::{AttachError, Next, Position, Reader, Start, wait_any},

@@ -35,6 +35,7 @@ fn event(n: u64) -> Event {
         address: Ipv4Addr::from_bits(n as u32).to_ipv6_mapped(),
         interface: eth0(),
         mac: MacAddr::new([2, 0, 0, 0, 0, n as u8]),
+        source: MacAddr::new([2, 0, 0, 0, 0, n as u8]),
         vlan: VlanId::NONE,
         outer_vlan: VlanId::NONE,
         kind: Kind::Pairing(Origin::ArpReply),

@@ -1,8 +1,8 @@
 //! `aw-sqlite` and what is in its database, read as anybody may: by SQL.
 
+use crate::account::Account;
 use crate::rig::{Run, program};
 use crate::ring::Ring;
-use crate::rows::Account;
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
@@ -109,14 +109,7 @@ impl History {
 
     /// How the output stands with a ring; nothing if there is no account yet.
     pub fn account(&self, ring: &Ring) -> Option<Account> {
-        let select = "SELECT began, delivered, lost FROM account WHERE ring = ?";
-        let number = |value: i64| value as u64;
-        self.open()?
-            .query_row(select, [ring.name()], |row| {
-                let (began, delivered) = (number(row.get(0)?), number(row.get(1)?));
-                Ok(Account { began, delivered, lost: number(row.get(2)?) })
-            })
-            .ok()
+        Account::of(ring, &self.open()?)
     }
 
     /// Keeps the database from being written until what this returns is dropped.

@@ -4,23 +4,32 @@
 //! fail.
 #![forbid(unsafe_code)]
 
+pub mod account;
 pub mod bench;
 pub mod browser;
+pub mod cable;
 pub mod capture_file;
+pub mod certificates;
 pub mod collect;
 pub mod feed;
 pub mod frames;
 pub mod history;
 pub mod lan;
 pub mod listening;
+pub mod mail_sink;
 pub mod mariadb;
+pub mod mount;
 pub mod neighbor;
 pub mod receiver;
 pub mod refusals;
 pub mod rig;
 pub mod ring;
+pub mod routeros;
 pub mod rows;
 pub mod rsyslog;
 pub mod sample;
 pub mod seeds;
+pub mod seen;
 pub mod tracker;
+pub mod watching;
+pub mod web_sink;

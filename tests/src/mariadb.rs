@@ -36,6 +36,7 @@ impl MariaDb {
             "--auth-root-authentication-method=socket",
         ]);
         install.arg(format!("--datadir={}", directory.path().join("data").display())).args(SMALL);
+        install.arg(tmpdir(&directory));
         run(install).ok();
         let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = free.local_addr().expect("an address").port();
@@ -58,6 +59,7 @@ impl MariaDb {
         command.arg("--no-defaults").arg(format!("--datadir={}", self.path("data").display()));
         command.arg(format!("--socket={}", self.path("socket").display()));
         command.arg(format!("--pid-file={}", self.path("data/pid").display()));
+        command.arg(tmpdir(&self.directory));
         command.args([
             "--bind-address=127.0.0.1",
             "--skip-name-resolve",
@@ -219,6 +221,12 @@ fn public_directory() -> TempDir {
         chown(directory.path(), Some(NOBODY), Some(NOBODY)).expect("root may");
     }
     directory
+}
+
+/// Its temporary files are named after its process alone: those of another process namespace, or of one that was
+/// killed, would have the same names.
+fn tmpdir(directory: &TempDir) -> String {
+    format!("--tmpdir={}", directory.path().display())
 }
 
 fn as_nobody(program: &str) -> Command {

@@ -233,6 +233,21 @@ impl Finished {
     }
 }
 
+impl Finished {
+    /// Panics unless it exited with 1 and said on standard output, in one line, `aw-stdout: ...` with each of these
+    /// texts, and nothing else anywhere: what monitoring wants.
+    #[track_caller]
+    pub fn unwell(self, texts: &[&str]) -> Self {
+        let streams = (self.status.code(), self.stdout.lines().count(), self.stderr.as_str());
+        assert_eq!(streams, (Some(1), 1, ""), "{self:#?}");
+        assert!(self.stdout.starts_with("aw-stdout: "), "{self:#?}");
+        for text in texts {
+            assert!(self.stdout.contains(text), "{text:?} is not in: {}", self.stdout);
+        }
+        self
+    }
+}
+
 /// Runs it to its end with this standard input.
 pub fn run_with(command: Command, input: &[u8]) -> Finished {
     let mut run = Run::start(command);

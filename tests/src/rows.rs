@@ -1,5 +1,6 @@
 //! `aw-rows`, the output of docs/new-output.md, and what is in its database.
 
+use crate::account::Account;
 use crate::rig::{Run, example, program_at};
 use crate::ring::Ring;
 use rusqlite::{Connection, OpenFlags};
@@ -11,24 +12,6 @@ use tempfile::TempDir;
 /// A state directory and a database for `aw-rows`; both vanish with the test.
 pub struct Rows {
     directory: TempDir,
-}
-
-/// What the output says of one ring.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Account {
-    /// The first event of the account.
-    pub began: u64,
-    /// Events delivered.
-    pub delivered: u64,
-    /// Events lost.
-    pub lost: u64,
-}
-
-impl Account {
-    /// The number of the next event.
-    pub fn next(&self) -> u64 {
-        self.began + self.delivered + self.lost
-    }
 }
 
 impl Default for Rows {
@@ -79,14 +62,7 @@ impl Rows {
 
     /// How the output stands with a ring; nothing if there is no account yet.
     pub fn account(&self, ring: &Ring) -> Option<Account> {
-        let select = "SELECT began, delivered, lost FROM account WHERE ring = ?";
-        let number = |value: i64| value as u64;
-        self.open()?
-            .query_row(select, [ring.name()], |row| {
-                let (began, delivered) = (number(row.get(0)?), number(row.get(1)?));
-                Ok(Account { began, delivered, lost: number(row.get(2)?) })
-            })
-            .ok()
+        Account::of(ring, &self.open()?)
     }
 
     /// The numbers of all rows of a ring, in the order of their insertion.

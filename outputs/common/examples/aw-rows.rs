@@ -7,7 +7,7 @@ use aw_output::{
     Access, Account, Entry, Fault, Ledger, Plan, Result, RingOptions, Sink, SpoolOptions,
 };
 use clap::Parser;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::RingName;
 
 /// Keeps the events of the collector's rings in a SQLite database.
@@ -72,13 +72,12 @@ impl Sink for Rows {
 impl Ledger for Rows {
     fn load(&mut self, ring: &RingName) -> Result<Option<Account>> {
         let select = "SELECT * FROM account WHERE ring = ?";
-        self.with(|database| {
-            let account = database.query_row(select, [ring.as_str()], |row| {
-                let columns = [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
-                Ok(Account::from_columns(columns))
-            });
-            account.optional()
-        })
+        let account = self.with(|database| {
+            let columns = |row: &Row| Ok([1, 2, 3, 4, 5].map(|column| row.get_unwrap(column)));
+            database.query_row(select, [ring.as_str()], columns).optional()
+        })?;
+        self.idle()?; // no transaction stays open, for nobody knows when the next event comes
+        Ok(account.and_then(Account::from_columns))
     }
     fn store(&mut self, ring: &RingName, account: &Account) -> Result {
         let [generation, began, delivered, lost, skipped] = account.columns();

@@ -36,10 +36,11 @@ impl Account {
         [generation, began, delivered, lost, skipped].map(|number| number as i64)
     }
 
-    /// From [`Account::columns`].
-    pub fn from_columns(columns: [i64; 5]) -> Account {
+    /// From [`Account::columns`]. None if they are no account: somebody else wrote them.
+    pub fn from_columns(columns: [i64; 5]) -> Option<Account> {
         let [generation, began, delivered, lost, skipped] = columns.map(|number| number as u64);
-        Account { generation, began, delivered, lost, skipped }
+        let sum = [delivered, lost, skipped].into_iter().try_fold(began, u64::checked_add);
+        sum.map(|_| Account { generation, began, delivered, lost, skipped })
     }
 
     /// Where to go on.
@@ -96,12 +97,11 @@ pub(crate) enum What {
 impl Piece {
     /// The number of the event after it.
     pub fn end(&self) -> u64 {
-        self.at.sequence
-            + match self.what {
-                What::Start | What::Restart => 0,
-                What::Event(_) | What::Skipped => 1,
-                What::Lost(number) => number,
-            }
+        self.at.sequence.saturating_add(match self.what {
+            What::Start | What::Restart => 0,
+            What::Event(_) | What::Skipped => 1,
+            What::Lost(number) => number,
+        })
     }
 }
 
@@ -142,6 +142,15 @@ mod tests {
             account = Some(now);
         }
         assert_eq!(Account::after(None, &piece(3, 7, event())).began, 7);
+    }
+
+    #[test]
+    fn columns_of_others_are_no_account() {
+        let account = Account { generation: u64::MAX, began: 1, delivered: 2, lost: 3, skipped: 4 };
+        assert_eq!(Account::from_columns(account.columns()), Some(account));
+        for columns in [[7, 0, -1, -1, 0], [7, -1, 0, 0, 1], [7, 1, i64::MIN, i64::MIN, 0]] {
+            assert_eq!(Account::from_columns(columns), None, "{columns:?}");
+        }
     }
 
     fn event() -> What {

@@ -38,6 +38,9 @@ pub(crate) fn follow<S: Sink>(
     startup.ready()?;
     let end = serve(&mut sources, options, &mut outlet, signals, startup);
     let end = end.and_then(|()| outlet.close());
+    if end.is_err() {
+        outlet.save_anyway();
+    }
     if !matches!(end, Err(Error::Closed)) {
         for (index, source) in sources.iter().enumerate() {
             outlet.report(index, source.lost, source.skipped);
@@ -56,19 +59,20 @@ fn serve<S: Sink>(
 ) -> Result<(), Error> {
     while !signals.stopped() {
         if signals.take_hangup() {
-            outlet.deliver()?;
-            outlet.sink.reopen().map_err(crate::Fault::into_error)?;
+            outlet.reopen()?;
         }
-        let mut busy = turn(sources, outlet)?;
+        let all_read = turn(sources, outlet)?;
+        let mut busy = outlet.work(all_read)?; // before anything else that takes time
         for source in sources.iter_mut() {
             source.tell_lost();
             if !options.once {
                 source.feel_pulse();
-                busy |= !busy && source.look_for_successor()?;
+                // A ring is left once it is read to its end, and not while there is no room.
+                busy |= all_read && source.look_for_successor()?;
             }
         }
         startup.alive();
-        if outlet.work(!busy)? || busy {
+        if busy || !all_read && outlet.has_room() {
             continue;
         }
         if options.once {
@@ -83,21 +87,21 @@ fn serve<S: Sink>(
     outlet.finish()
 }
 
-/// Hands over what there is, up to a turn; tells whether there was anything.
+/// Hands over what there is, up to a turn and as far as there is room; tells whether that was all.
 fn turn<S: Sink>(sources: &mut [Source], outlet: &mut Outlet<S>) -> Result<bool, Error> {
-    for taken in 0..TURN {
+    for _ in 0..TURN {
         if !outlet.has_room() {
             for (index, source) in sources.iter_mut().enumerate() {
                 if let Some(lost) = source.take_lost() {
                     outlet.take(index, lost)?;
                 }
             }
-            return Ok(taken > 0);
+            return Ok(false);
         }
-        let Some((index, piece)) = next(sources) else { return Ok(taken > 0) };
+        let Some((index, piece)) = next(sources) else { return Ok(true) };
         outlet.take(index, piece)?;
     }
-    Ok(true)
+    Ok(false)
 }
 
 /// The oldest of what the rings hold at this moment.

@@ -2,14 +2,22 @@
 //! check or a container's health check.
 
 use std::{
+    fmt,
+    io::{self, ErrorKind, Write},
+    process::ExitCode,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use aw_service::{Error, failed};
+use aw_service::Error;
 use shm_layout::{AttachError, Counter, Reader, RingName, Start, UnixTime};
 
-use crate::{RingOptions, outlet::SAVE, state};
+use crate::{
+    From, Plan, RingOptions,
+    notes::{self, Notes},
+    outlet::SAVE,
+    state::{self, StateFile, is_locked},
+};
 
 /// A heartbeat comes once a second. One that looks older is watched for a while before it counts:
 /// somebody may have set the clock.
@@ -17,47 +25,58 @@ const BEAT_WITHIN: Duration = Duration::from_secs(5);
 const WATCH: Duration = Duration::from_millis(2500);
 /// For how long the kernel's drops make a collector unhealthy.
 const DROPS_WITHIN: Duration = Duration::from_secs(300);
+/// By so many nanoseconds a time may be ahead of ours without a clock having been set.
+const SLACK: i64 = 5_000_000_000;
 
-/// Prints one line and succeeds, or fails with the first thing that is wrong.
-pub(crate) fn check(name: &str, options: &RingOptions, owners: &[u32]) -> Result<(), Error> {
-    let mut good = Vec::new();
-    for ring in &options.rings {
-        match check_ring(name, ring, options, owners) {
-            Ok(text) => good.push(format!("ring {ring}: {text}")),
-            Err(why) => return Err(failed(format_args!("ring {ring}: {why}"))),
-        }
-    }
-    use std::io::Write;
-    writeln!(std::io::stdout(), "{name}: {}", good.join("; "))
-        .map_err(|error| Error::write("standard output", error))
+/// Prints one line, on standard output as monitoring wants it: that all is well, or the first thing that
+/// is wrong, with status 1.
+pub(crate) fn check(name: &str, options: &RingOptions, plan: &Plan) -> ExitCode {
+    let (well, text) = match check_all(name, options, plan) {
+        Ok(good) => (true, good.join("; ")),
+        Err(why) => (false, why),
+    };
+    let told = writeln!(io::stdout(), "{name}: {text}");
+    ExitCode::from(u8::from(!well || told.is_err()))
+}
+
+fn check_all(name: &str, options: &RingOptions, plan: &Plan) -> Result<Vec<String>, String> {
+    let owners = options.owners().map_err(|error| match error {
+        Error::Failed(why) => why,
+        Error::Closed => "nothing can be asked".into(),
+    })?;
+    let ring = |ring| match check_ring(name, ring, options, plan, &owners) {
+        Ok(text) => Ok(format!("ring {ring}: {text}")),
+        Err(why) => Err(format!("ring {ring}: {why}")),
+    };
+    options.rings.iter().map(ring).collect()
 }
 
 fn check_ring(
     name: &str,
     ring: &RingName,
     options: &RingOptions,
+    plan: &Plan,
     owners: &[u32],
 ) -> Result<String, String> {
     let attach = || Reader::attach_to(ring, owners, Start::Oldest);
     let reader = attach().map_err(|error: AttachError| error.to_string())?;
-    let now = UnixTime::now();
-    let age = |then: UnixTime| {
-        let nanos = now.as_nanos().saturating_sub(then.as_nanos());
-        Duration::from_nanos(nanos.max(0) as u64)
-    };
-    let beat = age(reader.heartbeat());
+    let beat = Age::of(reader.heartbeat());
     let Some(pid) = reader.writer() else {
-        return Err(format!("no heartbeat: the collector ended {} s ago", beat.as_secs()));
+        return Err(format!("no heartbeat: the collector ended {beat}"));
     };
-    if (beat > BEAT_WITHIN || now < reader.heartbeat()) && !beats(&reader) {
-        let seconds = beat.as_secs();
-        return Err(format!("no heartbeat from the collector, process {pid}, for {seconds} s"));
+    if beat.is_not_within(BEAT_WITHIN) && !beats(&reader) {
+        return Err(format!("no heartbeat from the collector, process {pid}: its last was {beat}"));
     }
-    let silence = age(reader.heard().unwrap_or(reader.created()));
-    if options.max_silence > 0 && silence.as_secs() >= options.max_silence {
+    let frame = Age::of(reader.heard().unwrap_or(reader.created()));
+    if options.max_silence > 0
+        && let Age::Known(silence) = frame
+        && silence.as_secs() >= options.max_silence
+    {
         return Err(format!("no frame for {} s", silence.as_secs()));
     }
-    if let Some(dropped) = reader.dropped().map(age).filter(|age| *age < DROPS_WITHIN) {
+    if let Some(Age::Known(age)) = reader.dropped().map(Age::of)
+        && age < DROPS_WITHIN
+    {
         let accounts = reader.accounts();
         let dropping = accounts
             .iter()
@@ -66,14 +85,50 @@ fn check_ring(
         let drops: Vec<_> = dropping.map(|(drops, name)| format!("{drops} on {name}")).collect();
         return Err(format!(
             "the kernel dropped frames, the last {} s ago: {} in all",
-            dropped.as_secs(),
+            age.as_secs(),
             drops.join(", ")
         ));
     }
-    if let Some(behind) = lag(name, &reader, options) {
+    let keeps = keeps_position(options, plan);
+    if keeps && !options.once && !runs(name, options, plan) {
+        let directory = options.state_dir.display();
+        return Err(format!("{name} does not run: nobody holds {directory}/{name}.lock"));
+    }
+    if let Some(behind) = lag(name, &reader, options, keeps)? {
         return Err(format!("{name} is {behind} events behind"));
     }
-    Ok(format!("last frame {} s ago", silence.as_secs()))
+    Ok(format!("last frame {frame}"))
+}
+
+/// How long ago something was, by the machine's clock, which somebody may have set since.
+enum Age {
+    Known(Duration),
+    /// By the clock it is still to come.
+    Future,
+}
+
+impl Age {
+    fn of(then: UnixTime) -> Age {
+        let nanos = UnixTime::now().as_nanos().saturating_sub(then.as_nanos());
+        match u64::try_from(nanos) {
+            Ok(nanos) => Age::Known(Duration::from_nanos(nanos)),
+            Err(_) if nanos >= -SLACK => Age::Known(Duration::ZERO),
+            Err(_) => Age::Future,
+        }
+    }
+
+    fn is_not_within(&self, limit: Duration) -> bool {
+        !matches!(self, Age::Known(age) if *age <= limit)
+    }
+}
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Age::Known(age) => write!(f, "{} s ago", age.as_secs()),
+            Age::Future => write!(f, "at a time unknown, for the clock was set back since"),
+        }
+    }
 }
 
 /// Whether the heart beats while one watches.
@@ -88,20 +143,43 @@ fn beats(reader: &Reader) -> bool {
     false
 }
 
-/// How far the output of this name and state directory is behind, if it is by more than half a ring
-/// and stays so: it writes its position down only now and then.
-fn lag(name: &str, reader: &Reader, options: &RingOptions) -> Option<u64> {
+/// Whether an output with these options goes on where it was.
+fn keeps_position(options: &RingOptions, plan: &Plan) -> bool {
+    plan.spool.is_some() || options.start(plan) == From::Resume
+}
+
+/// Whether it runs, as far as one can say: without a spool it may need no lock.
+fn runs(name: &str, options: &RingOptions, plan: &Plan) -> bool {
+    is_locked(&options.state_dir, name)
+        .unwrap_or_else(|error| plan.spool.is_none() || error.kind() != ErrorKind::NotFound)
+}
+
+/// How far the output of this name and/// How far the output of this name and state directory is behind, if it is by more than half a ring
+/// and stays so: some write their position down only now and then.
+fn lag(
+    name: &str,
+    reader: &Reader,
+    options: &RingOptions,
+    keeps: bool,
+) -> Result<Option<u64>, String> {
     let published = reader.published();
+    let files = [Notes::path, StateFile::path].map(|path| path(&options.state_dir, name));
     let end = Instant::now() + SAVE + BEAT_WITHIN;
     loop {
-        let (ring, generation) = (reader.name(), reader.generation());
-        let next = state::next_of(&options.state_dir, name, ring, generation)?;
+        let (directory, ring) = (&options.state_dir, reader.name());
+        let mut next = notes::next_of(directory, name, ring, reader.generation())?;
+        if next.is_none() {
+            next = state::next_of(directory, name, ring, reader.generation())?;
+        }
+        // One that writes its position down, but none in this stream, has nothing of it.
+        let has_nothing = keeps && files.iter().any(|file| file.exists());
+        let next = next.unwrap_or(if has_nothing { 0 } else { published });
         let behind = published.saturating_sub(next);
         if behind <= reader.slots() / 2 {
-            return None;
+            return Ok(None);
         }
         if Instant::now() >= end {
-            return Some(behind);
+            return Ok(Some(behind));
         }
         sleep(Duration::from_millis(100));
     }

@@ -9,6 +9,9 @@
 mod account;
 mod follow;
 mod health;
+mod host;
+mod kept;
+mod notes;
 mod options;
 mod outlet;
 mod plan;
@@ -17,16 +20,21 @@ mod source;
 mod spool;
 mod state;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use aw_service::{Calls, CapabilitySet, Signals, Startup};
 use shm_layout::{Event, Position, RingName};
 
 pub use account::Account;
 pub use aw_service::{Access, Error, failed, parse, say, warn};
+pub use host::{host_of, this_host};
 pub use options::{From, RingOptions, SpoolOptions};
 pub use plan::Plan;
-pub use state::{Kept, kept};
+pub use kept::{Kept, kept};
+
+/// How long an output that was told to end may wait for its destination: longer than any sink waits
+/// for something on purpose, and less than systemd, which kills it after 90 s.
+const GRACE: Duration = Duration::from_secs(15);
 
 /// An event with its place in the stream.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +65,8 @@ impl std::convert::From<Error> for Fault {
 }
 
 impl Fault {
-    pub(crate) fn into_error(self) -> Error {
+    /// The error of what has no spool, and so cannot wait.
+    pub fn into_error(self) -> Error {
         match self {
             Fault::Down(why) => Error::Failed(why),
             Fault::Fatal(error) => error,
@@ -87,6 +96,13 @@ pub trait Sink {
     /// Opens its files anew (SIGHUP: they were renamed by whoever rotates logs).
     fn reopen(&mut self) -> Result {
         Ok(())
+    }
+
+    /// Whether a kill leaves what `idle` has delivered: it is in a file or in somebody else's hands, and not
+    /// in this process. After a kill the output then goes on behind the last batch, and not where the
+    /// account was last written down.
+    fn survives_kill(&self) -> bool {
+        false
     }
 
     /// Makes sure that what was delivered survives a power cut, before the account of it is
@@ -126,29 +142,34 @@ pub fn run<S: Sink>(
     plan: &Plan,
     open: impl FnOnce() -> std::result::Result<S, Error>,
 ) -> ExitCode {
+    if options.health {
+        return health::check(name, options, plan);
+    }
     aw_service::run(name, &options.service, |startup| {
         let owners = options.owners()?;
-        if options.health {
-            return health::check(name, options, &owners);
-        }
         let from = options.start(plan);
         let signals = Signals::register()?;
         let keeps = from == From::Resume || plan.from == From::Resume;
+        let boot = notes::this_boot();
         confine(options, &owners, plan, keeps, startup)?;
+        signals
+            .insist(GRACE, "the destination takes nothing: ending with what it has confirmed")?;
         let mut sink = open()?;
         let own = sink.ledger().is_some();
         let directory =
             &std::path::absolute(&options.state_dir) // in the background we are elsewhere
                 .map_err(|error| Error::io("find the state directory", error))?;
-        let locked = (keeps && !own || plan.spool.is_some()).then(|| state::lock(directory, name));
-        let _lock = locked.transpose()?;
+        let states = keeps && !own || plan.spool.is_some();
+        let _lock = states.then(|| state::lock(directory, name)).transpose()?;
         let spool = plan.spool.as_ref().map(|spool| spool.open(directory, name)).transpose()?;
         let file = (keeps && !own && spool.is_none())
             .then(|| state::StateFile::open(directory, name))
             .transpose()?;
-        // A database that is elsewhere, or locked, tells nobody here how far this output is.
-        let copy = (keeps && file.is_none()).then(|| state::StateFile::copy(directory, name));
-        let outlet = outlet::Outlet::new(&mut sink, plan, spool, file)?.with_copy(copy);
+        let notes = (states && (own || sink.survives_kill()))
+            .then(|| notes::Notes::open(directory, name, boot))
+            .transpose()?;
+        let stores = outlet::Stores { spool, file, notes, own, saved: Default::default() };
+        let outlet = outlet::Outlet::new(&mut sink, plan, stores)?;
         follow::follow(options, from, &owners, outlet, &signals, startup)
     })
 }

@@ -56,7 +56,7 @@ pub struct RingOptions {
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub max_silence: u64,
 
-    /// Say on standard error what happens: rings found and left, events lost
+    /// Say on standard error what happens: rings found and left
     #[arg(short, long)]
     pub verbose: bool,
 

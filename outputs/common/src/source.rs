@@ -13,7 +13,7 @@ use crate::{
 /// How often a ring that does not exist is looked for, and an idle one is checked for its successor.
 pub(crate) const LOOK: Duration = Duration::from_millis(200);
 /// How often losses are told, at most.
-const TELL: Duration = Duration::from_secs(1);
+const TELL: Duration = Duration::from_secs(60);
 /// A collector that says for so long not that it lives, which it does once a second, is dead or hangs.
 const BLIND: Duration = Duration::from_secs(5);
 
@@ -37,7 +37,7 @@ pub(crate) struct Source<'a> {
     pulse: Pulse,
     pub lost: u64,
     pub skipped: u64,
-    /// Losses that `-v` has told, and when it did.
+    /// Losses that were told, and when.
     lost_told: (u64, Instant),
 }
 
@@ -201,12 +201,12 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// What was lost since this was last told, once a second at most.
+    /// What was lost since this was last told: at once, and then once a minute at most.
     pub fn tell_lost(&mut self) {
         let (told, at) = self.lost_told;
-        if self.verbose && self.lost > told && (told == 0 || at.elapsed() >= TELL) {
+        if self.lost > told && (told == 0 || at.elapsed() >= TELL) {
             let new = self.lost - told;
-            say(format_args!("ring {}: {new} events lost, overtaken by the collector", self.ring));
+            warn(format_args!("ring {}: {new} events lost, overtaken by the collector", self.ring));
             self.lost_told = (self.lost, Instant::now());
         }
     }

@@ -3,15 +3,21 @@
 //!
 //! It trusts the state directory's owner, and nobody else.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use aw_service::{Error, failed};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use rustix::fs::statvfs;
 use shm_layout::{Event, Position, RingName};
 
 use crate::{
     Account, Fault, Ledger,
     account::{Piece, What},
+    state::{open_in, refused},
 };
 
 const SCHEMA: &str = "
@@ -29,6 +35,8 @@ const SCHEMA: &str = "
 
 /// Bytes of a page of SQLite's.
 const PAGE: u64 = 4096;
+/// What an addition leaves free on the disk: it takes room to give up what was delivered.
+const RESERVE: u64 = 8 << 20;
 
 pub(crate) struct Spool {
     path: PathBuf,
@@ -42,6 +50,11 @@ impl Spool {
     /// and a few MiB beside them while it works.
     pub fn open(directory: &Path, name: &str, limit: u64) -> Result<Spool, Error> {
         let path = directory.join(format!("{name}.spool"));
+        // What it holds is nobody's business. SQLite takes the mode for its other files.
+        let file = open_in(&path, 0o600)?;
+        let mode = file.set_permissions(Permissions::from_mode(0o600));
+        mode.map_err(|error| refused("make its user's alone", &path, error))?;
+        drop(file);
         let open = || -> rusqlite::Result<(Connection, u64)> {
             let database = Connection::open(&path)?;
             database.execute_batch(SCHEMA)?;
@@ -52,10 +65,7 @@ impl Spool {
         };
         match open() {
             Ok((database, waiting)) => Ok(Spool { path, database, waiting }),
-            Err(error) => Err(failed(format_args!(
-                "open {}: {error} (move it away; what it holds was not delivered)",
-                path.display()
-            ))),
+            Err(error) => Err(failure("open", &path, &error)),
         }
     }
 
@@ -69,7 +79,7 @@ impl Spool {
     }
 
     fn fault(&self, error: rusqlite::Error) -> Error {
-        Error::new(format_args!("use {}", self.path.display()), error)
+        failure("use", &self.path, &error)
     }
 
     /// Whether there is nothing to hand over, not even a loss.
@@ -87,6 +97,9 @@ impl Spool {
         pieces: &[(&RingName, Piece)],
         accounts: &[(RingName, Account)],
     ) -> Result<bool, Error> {
+        if room(&self.path) < RESERVE {
+            return Ok(false);
+        }
         let mut events = 0;
         let mut append = || -> rusqlite::Result<()> {
             let transaction = self.database.transaction()?;
@@ -156,30 +169,65 @@ impl Spool {
         };
         let events = forget(&mut self.database).map_err(|error| self.fault(error))?;
         self.waiting -= events as u64;
-        if last > 0 { self.shrink() } else { Ok(()) }
+        if last > 0 {
+            self.shrink();
+        }
+        Ok(())
     }
 
-    /// Forgets what a sink that keeps its own account had stored before it, or we, were killed.
-    pub fn forget_all_in(&mut self, ring: &RingName, account: &Account) -> Result<(), Error> {
+    /// Whether a restart of a ring's account is in it.
+    pub fn restarts(&self, ring: &RingName) -> Result<bool, Error> {
+        let any = self.database.query_row(
+            "SELECT EXISTS (SELECT 1 FROM piece JOIN ring ON ring.id = ring
+            WHERE name = ? AND number = 0 AND event IS NOT NULL)",
+            [ring.as_str()],
+            |row| row.get(0),
+        );
+        any.map_err(|error| self.fault(error))
+    }
+
+    /// Forgets what a sink had stored before it, or we, were killed, by its account. That says nothing of
+    /// what is behind a restart, before which nothing of that was handed over. [`Fault::Down`]: its disk
+    /// is too full for that, and nothing of it is to be handed over before there is room.
+    pub fn forget_all_in(&mut self, ring: &RingName, account: &Account) -> Result<(), Fault> {
         let forgotten = self.database.execute(
             "DELETE FROM piece WHERE ring = (SELECT id FROM ring WHERE name = ?1) AND id <= (
                 SELECT max(piece.id) FROM piece JOIN ring ON ring.id = ring
-                WHERE name = ?1 AND piece.generation = ?2 AND sequence + abs(number) <= ?3)",
+                WHERE name = ?1 AND piece.generation = ?2 AND sequence + abs(number) <= ?3)
+            AND id < (
+                SELECT coalesce(min(piece.id), 1 << 62) FROM piece JOIN ring ON ring.id = ring
+                WHERE name = ?1 AND number = 0 AND event IS NOT NULL)",
             params![ring.as_str(), account.generation as i64, account.next() as i64],
         );
-        let count = || -> rusqlite::Result<i64> {
-            forgotten?;
-            self.database
-                .query_row("SELECT count(event) FROM piece WHERE number = 1", [], |row| row.get(0))
+        let count = || -> rusqlite::Result<Option<i64>> {
+            if forgotten? == 0 {
+                return Ok(None);
+            }
+            let count = "SELECT count(event) FROM piece WHERE number = 1";
+            self.database.query_row(count, [], |row| row.get(0)).map(Some)
         };
-        self.waiting = count().map_err(|error| self.fault(error))? as u64;
-        self.shrink()
+        match count() {
+            Ok(None) => {}
+            Ok(Some(waiting)) => {
+                self.waiting = waiting as u64;
+                self.shrink();
+            }
+            Err(error) => {
+                let full = is_full(&error);
+                return Err(match self.fault(error) {
+                    Error::Failed(why) if full => Fault::Down(why),
+                    error => error.into(),
+                });
+            }
+        }
+        Ok(())
     }
 
-    /// Gives the disk back once nothing is left.
-    fn shrink(&mut self) -> Result<(), Error> {
-        if !self.is_empty()? {
-            return Ok(());
+    /// Gives the disk back once nothing is left. That takes some room first: without, it keeps what it
+    /// has, and may give it back the next time.
+    fn shrink(&mut self) {
+        if !matches!(self.is_empty(), Ok(true)) {
+            return;
         }
         let shrink = || -> rusqlite::Result<()> {
             // A row for each page, which it frees when it is asked for.
@@ -188,7 +236,7 @@ impl Spool {
             while pages.next()?.is_some() {}
             self.database.execute_batch("PRAGMA wal_checkpoint(truncate)")
         };
-        shrink().map_err(|error| self.fault(error))
+        let _ = shrink();
     }
 
     /// Where the ring is to be read on, if anything of it is in here.
@@ -215,7 +263,7 @@ impl Ledger for Spool {
                 Ok(Account::from_columns(columns))
             },
         );
-        Ok(account.optional().map_err(|error| self.fault(error))?)
+        Ok(account.optional().map_err(|error| self.fault(error))?.flatten())
     }
 
     fn store(&mut self, ring: &RingName, account: &Account) -> Result<(), Fault> {
@@ -261,6 +309,22 @@ fn piece(row: &Row) -> rusqlite::Result<Option<(RingName, Piece)>> {
     let name: String = row.get(1)?;
     let at = Position { generation, sequence };
     Ok(name.parse().ok().map(|name| (name, Piece { at, what })))
+}
+
+fn failure(what: &str, path: &Path, error: &rusqlite::Error) -> Error {
+    let advice = match error.sqlite_error_code() {
+        _ if is_full(error) || room(path) == 0 => "make room on its disk",
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "move it away; what it holds was not delivered"
+        }
+        _ => "let this program's user write there, or choose another --state-dir",
+    };
+    failed(format_args!("{what} {}: {error} ({advice})", path.display()))
+}
+
+/// Bytes free on the disk; many where nobody says.
+fn room(path: &Path) -> u64 {
+    statvfs(path).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// No room, by our bound or on the disk.

@@ -3,14 +3,16 @@
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder, File, TryLockError},
-    io::{ErrorKind, Read},
+    io::{self, ErrorKind, Write},
     os::unix::fs::{DirBuilderExt, chown},
     path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
 };
 
-use aw_service::{Error, Identity, failed, open_own, replace};
+use aw_service::{Error, Identity, failed, open_own};
 use serde::{Deserialize, Serialize};
-use shm_layout::RingName;
+use shm_layout::{RingName, cause};
 
 use crate::{Account, Fault, Ledger};
 
@@ -34,18 +36,60 @@ pub(crate) fn make_directory(path: &Path, owner: Option<&Identity>) -> Result<()
 
 /// Two programs of one name with one state directory would each undo the other's account.
 pub(crate) fn lock(directory: &Path, name: &str) -> Result<File, Error> {
-    let path = directory.join(format!("{name}.lock"));
-    let file = open_own(&path, 0o600, None)?;
-    match file.try_lock() {
+    let path = lock_path(directory, name);
+    let file = open_in(&path, 0o600)?;
+    let mut tries = 0..5;
+    let locked = loop {
+        match file.try_lock() {
+            // Somebody may only be asking whether it is held.
+            Err(TryLockError::WouldBlock) if tries.next().is_some() => sleep(ASKING),
+            locked => break locked,
+        }
+    };
+    match locked {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(failed(format_args!(
             "lock {}: in use by another {name} (stop it, or choose another --state-dir)",
             path.display()
         ))),
-        Err(TryLockError::Error(error)) => {
-            Err(Error::io(format_args!("lock {}", path.display()), error))
-        }
+        Err(TryLockError::Error(error)) => Err(refused("lock", &path, error)),
     }
+}
+
+/// For longer than it takes to ask whether a lock is held.
+const ASKING: Duration = Duration::from_millis(20);
+
+fn lock_path(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.lock"))
+}
+
+/// Whether another program of this name holds its lock, for `--health`; an error where nobody can say.
+pub(crate) fn is_locked(directory: &Path, name: &str) -> io::Result<bool> {
+    match File::open(lock_path(directory, name))?.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Opens a file of the state directory, and makes it if there is none.
+pub(crate) fn open_in(path: &Path, mode: u32) -> Result<File, Error> {
+    open_own(path, mode, None).map_err(|error| match error {
+        // Whoever says what to do has said all.
+        Error::Failed(why) if !why.ends_with(')') => failed(format_args!("{why} {OTHER}")),
+        error => error,
+    })
+}
+
+const OTHER: &str = "(let this program's user write there, or choose another --state-dir)";
+
+/// The system refused something in the state directory: why, and what to do.
+pub(crate) fn refused(what: &str, path: &Path, error: io::Error) -> Error {
+    let advice = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "(make room on its disk)",
+        _ => OTHER,
+    };
+    failed(format_args!("{what} {}: {} {advice}", path.display(), cause(&error)))
 }
 
 /// `NAME.positions`: replaced as a whole, so that it is whole whenever the program is killed.
@@ -56,13 +100,29 @@ pub(crate) struct StateFile {
 
 /// An account in JSON. The generation is text, for it does not fit a double.
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
-struct Line {
+pub(crate) struct Line {
     generation: String,
     next: u64,
     began: u64,
     delivered: u64,
     lost: u64,
     skipped: u64,
+}
+
+impl Line {
+    pub fn from(account: &Account) -> Line {
+        let Account { began, delivered, lost, skipped, .. } = *account;
+        let generation = format!("{:016x}", account.generation);
+        Line { generation, next: account.next(), began, delivered, lost, skipped }
+    }
+
+    /// None if its numbers do not add up.
+    pub fn account(&self) -> Option<Account> {
+        let Line { next, began, delivered, lost, skipped, .. } = *self;
+        let generation = u64::from_str_radix(&self.generation, 16).ok()?;
+        let sum = [delivered, lost, skipped].into_iter().try_fold(began, u64::checked_add);
+        (sum == Some(next)).then_some(Account { generation, began, delivered, lost, skipped })
+    }
 }
 
 impl StateFile {
@@ -80,46 +140,34 @@ impl StateFile {
                 ))
             })?,
             Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(Error::io(format_args!("read {}", path.display()), error)),
+            Err(error) => return Err(refused("read", &path, error)),
         };
         Ok(StateFile { path, accounts })
     }
 
-    /// `NAME.account`: a copy of what is kept elsewhere, for others to read; never read by the output.
-    pub fn copy(directory: &Path, name: &str) -> StateFile {
-        StateFile { path: directory.join(format!("{name}.account")), accounts: BTreeMap::new() }
-    }
-
     /// Writes it down: another file, all of it on the disk, then the name.
     pub fn save(&self) -> Result<(), Error> {
-        let directory = self.path.parent().unwrap_or(Path::new("."));
-        self.write(File::sync_all)?;
-        let synced = File::open(directory).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| Error::write(self.path.display(), error))
-    }
-
-    /// The same, without waiting for the disk.
-    pub fn replace(&self) -> Result<(), Error> {
-        self.write(|_| Ok(()))
-    }
-
-    fn write(&self, sync: impl Fn(&File) -> std::io::Result<()>) -> Result<(), Error> {
-        let mut text = serde_json::to_vec_pretty(&self.accounts).unwrap_or_default();
-        text.push(b'\n');
-        replace(&self.path, &self.path.with_extension("new"), 0o640, &text, sync)
+        let new = self.path.with_extension("new");
+        let write = || {
+            let mut file = open_in(&new, 0o640)?;
+            let mut text = serde_json::to_vec_pretty(&self.accounts).unwrap_or_default();
+            text.push(b'\n');
+            let directory = self.path.parent().unwrap_or(Path::new("."));
+            file.set_len(0)
+                .and_then(|()| file.write_all(&text))
+                .and_then(|()| file.sync_all())
+                .and_then(|()| fs::rename(&new, &self.path))
+                .and_then(|()| File::open(directory)?.sync_all())
+                .map_err(|error| refused("write to", &self.path, error))
+        };
+        write()
     }
 }
 
 impl Ledger for StateFile {
     fn load(&mut self, ring: &RingName) -> Result<Option<Account>, Fault> {
         let Some(line) = self.accounts.get(ring.as_str()) else { return Ok(None) };
-        let Line { next, began, delivered, lost, skipped, .. } = *line;
-        let generation = u64::from_str_radix(&line.generation, 16);
-        let account = generation
-            .ok()
-            .map(|generation| Account { generation, began, delivered, lost, skipped })
-            .filter(|account| account.next() == next);
-        account.map(Some).ok_or_else(|| {
+        line.account().map(Some).ok_or_else(|| {
             let path = self.path.display();
             failed(format_args!(
                 "read {path}: the numbers of ring {ring} do not add up (remove it, to begin with the oldest event)"
@@ -129,10 +177,7 @@ impl Ledger for StateFile {
     }
 
     fn store(&mut self, ring: &RingName, account: &Account) -> Result<(), Fault> {
-        let Account { began, delivered, lost, skipped, .. } = *account;
-        let generation = format!("{:016x}", account.generation);
-        let line = Line { generation, next: account.next(), began, delivered, lost, skipped };
-        self.accounts.insert(ring.as_str().into(), line);
+        self.accounts.insert(ring.as_str().into(), Line::from(account));
         Ok(())
     }
 }
@@ -143,63 +188,35 @@ pub(crate) fn next_of(
     name: &str,
     ring: &RingName,
     generation: u64,
-) -> Option<u64> {
-    let mut text = String::new();
-    File::open(StateFile::path(directory, name)).ok()?.read_to_string(&mut text).ok()?;
-    let accounts: BTreeMap<String, Line> = serde_json::from_str(&text).ok()?;
-    let line = accounts.get(ring.as_str())?;
-    (line.generation == format!("{generation:016x}")).then_some(line.next)
+) -> Result<Option<u64>, String> {
+    let path = StateFile::path(directory, name);
+    let Some(bytes) = read_another(&path)? else { return Ok(None) };
+    let accounts: BTreeMap<String, Line> = serde_json::from_slice(&bytes)
+        .map_err(|error| format!("read {}: {error} (is it of this release?)", path.display()))?;
+    let account = accounts.get(ring.as_str()).and_then(Line::account);
+    Ok(account.filter(|it| it.generation == generation).map(|it| it.next()))
 }
 
-/// What an output, which may be another program, left in a state directory.
-#[derive(Debug, Default, PartialEq)]
-pub struct Kept {
-    /// Its accounts by ring.
-    pub accounts: BTreeMap<String, Account>,
-    /// Bytes that its spool takes, if it has one.
-    pub spool: Option<u64>,
+/// All accounts in the file of another program; none where it is no such file.
+pub(crate) fn accounts(bytes: &[u8]) -> BTreeMap<RingName, Account> {
+    let lines: BTreeMap<String, Line> = serde_json::from_slice(bytes).unwrap_or_default();
+    let account = |(ring, line): (&String, &Line)| Some((ring.parse().ok()?, line.account()?));
+    lines.iter().filter_map(account).collect()
 }
 
-/// Outputs of a state directory that are told of, at most: whoever may write there makes up names.
-const OUTPUTS: usize = 64;
-
-/// The outputs by name that keep their state in this directory, or in one right beneath it.
-pub fn kept(directory: &Path) -> BTreeMap<String, Kept> {
-    let files = |path: &Path| -> Vec<PathBuf> {
-        let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        entries.take(1000).map(|entry| entry.path()).collect()
-    };
-    let here = files(directory);
-    let beneath = here.iter().filter(|path| path.is_dir()).flat_map(|path| files(path));
-    let mut outputs = BTreeMap::<String, Kept>::new();
-    for path in here.iter().cloned().chain(beneath) {
-        let end = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
-        let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
-        let fits = outputs.len() < OUTPUTS || outputs.contains_key(name);
-        if !fits || !["positions", "account", "spool"].contains(&end) {
-            continue;
+/// A file of another program, unless there is none.
+pub(crate) fn read_another(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
+            Ok(None)
         }
-        let output = outputs.entry(name.into()).or_default();
-        if end == "spool" {
-            let log = path.with_extension("spool-wal");
-            let bytes = |path: &Path| path.metadata().map_or(0, |file| file.len());
-            output.spool = Some(bytes(&path) + bytes(&log));
-        } else {
-            output.accounts.extend(accounts(&path));
-        }
+        Err(error) => Err(format!(
+            "read {}: {} (ask as the user whose it is, or name its --state-dir)",
+            path.display(),
+            cause(&error)
+        )),
     }
-    outputs
-}
-
-/// Nothing, if it cannot be read, is longer than a MiB, or does not add up.
-fn accounts(path: &Path) -> BTreeMap<String, Account> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(1 << 20).read_to_string(&mut text));
-    let accounts = read.ok().and_then(|_| serde_json::from_str(&text).ok()).unwrap_or_default();
-    let mut file = StateFile { path: path.into(), accounts };
-    let rings: Vec<RingName> = file.accounts.keys().filter_map(|ring| ring.parse().ok()).collect();
-    let account = |ring: RingName| Some((ring.to_string(), file.load(&ring).ok()??));
-    rings.into_iter().filter_map(account).collect()
 }
 
 #[cfg(test)]
@@ -220,7 +237,7 @@ mod tests {
         }
         let mut again = StateFile::open(directory.path(), "aw-test").unwrap();
         assert!(matches!(again.load(&ring), Ok(Some(found)) if found == account));
-        let next = |generation| next_of(directory.path(), "aw-test", &ring, generation);
+        let next = |generation| next_of(directory.path(), "aw-test", &ring, generation).unwrap();
         assert_eq!((next(generation), next(7)), (Some(11), None));
         let files: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
         assert_eq!(files.len(), 1, "{files:?}");
@@ -245,34 +262,15 @@ mod tests {
     }
 
     #[test]
-    fn what_outputs_left() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join(name);
-        let ring: RingName = "/lan".parse().unwrap();
-        let account = Account { generation: 7, began: 5, delivered: 3, lost: 2, skipped: 1 };
-        fs::create_dir(at("own")).unwrap();
-        let mut copy = StateFile::copy(&at("own"), "aw-a");
-        copy.store(&ring, &account).map_err(|_| ()).unwrap();
-        copy.replace().unwrap();
-        fs::write(at("own/aw-a.spool"), [0; 100]).unwrap();
-        fs::write(at("own/aw-a.spool-wal"), [0; 23]).unwrap();
-        fs::write(at("aw-b.positions"), r#"{"/lan":{"next":1}}"#).unwrap();
-        fs::write(at("aw-c.lock"), "").unwrap();
-        let accounts = BTreeMap::from([("/lan".into(), account)]);
-        let a = Kept { accounts, spool: Some(123) };
-        let expected = [("aw-a".into(), a), ("aw-b".into(), Kept::default())];
-        assert_eq!(kept(directory.path()), BTreeMap::from(expected));
-        for number in 0..OUTPUTS {
-            fs::write(at(&format!("made-up-{number}.spool")), "").unwrap();
-        }
-        assert_eq!(kept(directory.path()).len(), OUTPUTS);
-        assert_eq!(kept(&at("nowhere")), BTreeMap::new());
-    }
-
-    #[test]
     fn one_program_at_a_time() {
         let directory = tempfile::tempdir().unwrap();
+        let is_locked = || is_locked(directory.path(), "aw-test");
+        assert_eq!(is_locked().unwrap_err().kind(), ErrorKind::NotFound);
+        let held = lock(directory.path(), "aw-test").unwrap();
+        drop(held);
+        assert!(!is_locked().unwrap());
         let _held = lock(directory.path(), "aw-test").unwrap();
+        assert!(is_locked().unwrap());
         let Err(Error::Failed(why)) = lock(directory.path(), "aw-test").map(drop) else { panic!() };
         assert!(why.contains("in use by another aw-test"), "{why}");
         assert!(lock(directory.path(), "aw-other").is_ok());

@@ -43,7 +43,7 @@ const METRICS: &[(&str, &str)] = &[
     ("kernel_dropped_total", "Frames that the kernel dropped, the collector being too slow."),
     ("forgotten_total", "Pairings that the rate limit forgot for want of room."),
     ("events_total", "Events by origin, of those that aw-metrics read since it began."),
-    ("output_next_event", "The event that an output delivers next; written down every 5 seconds."),
+    ("output_next_event", "The event that an output delivers next, as it wrote it down, every 5 seconds or sooner."),
     ("output_behind_events", "Events published that it has not delivered, by that."),
     ("output_delivered_total", "Events that it delivered."),
     ("output_lost_total", "Events that the collector overwrote before it read them."),
@@ -81,7 +81,7 @@ impl Known {
             let reader = Reader::attach_to(ring, &self.owners, Start::Now);
             add("ring_up", &of, &u8::from(reader.is_ok()));
             let Ok(reader) = reader else { continue };
-            streams.insert(name, (reader.generation(), reader.published()));
+            streams.insert(name.as_str(), (reader.generation(), reader.published()));
             add("ring_slots", &of, &reader.slots());
             add("ring_created_timestamp_seconds", &of, &reader.created().seconds());
             add("ring_events_total", &of, &reader.published());
@@ -116,8 +116,8 @@ impl Known {
                 add("spool_bytes", &[("output", &output)], &bytes);
             }
             for (ring, account) in kept.accounts {
-                let Some((generation, published)) = streams.get(&ring) else { continue };
-                let of = [("output", output.as_str()), ("ring", &ring)];
+                let Some((generation, published)) = streams.get(ring.as_str()) else { continue };
+                let of = [("output", output.as_str()), ("ring", ring.as_str())];
                 add("output_next_event", &of, &account.next());
                 add("output_delivered_total", &of, &account.delivered);
                 add("output_lost_total", &of, &account.lost);

@@ -75,7 +75,7 @@ impl Sink for Metrics {
         {
             self.written = Some(Instant::now());
             let (new, text) = (format!("{}.new", file.display()), lock(&self.known).clone().text());
-            let written = replace(file, Path::new(&new), 0o644, text.as_bytes(), |_| Ok(()));
+            let written = replace(file, Path::new(&new), 0o644, text.as_bytes());
             if let Err(Error::Failed(why)) = written {
                 warn(why); // there may be room later; node_exporter tells how old the file is
             }

@@ -19,7 +19,7 @@ use mysql::{ClientIdentity, Opts, OptsBuilder, SslOpts};
 const SOCKET: &str = "/run/mysqld/mysqld.sock";
 /// How long to wait for a connection, and for the answer to a statement: the ring waits for nobody.
 const CONNECT: Duration = Duration::from_secs(2);
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(3);
 
 /// How to reach the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,6 +196,41 @@ impl Config {
         self.tcp.unwrap_or(host != "localhost").then_some(host)
     }
 
+    /// Takes what a URL says: `[USER@][HOST[:PORT]][/DATABASE]`, behind the `mysql://`. Its other parts
+    /// are those of a file, and so is the password: everybody may read a command line.
+    pub fn set_url(&mut self, url: &str) -> Result<(), Error> {
+        let (place, database) = url.split_once('/').unwrap_or((url, ""));
+        let (user, server) = place.rsplit_once('@').unwrap_or(("", place));
+        // An IPv6 address has colons of its own, and brackets around it.
+        let port = server.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
+        let (host, port) = port.map_or((server, None), |(host, port)| (host, Some(port)));
+        if user.contains(':') {
+            return Err(failed(
+                "a password in a URL is everybody's to read (write it into the file of --config)",
+            ));
+        }
+        let odd = |text: &str| text.contains(['/', '?', '#', '%', '@']);
+        let port = port.map(|port| port.parse().ok().filter(|port| *port > 0));
+        if [user, host, database].into_iter().any(odd) || port == Some(None) {
+            return Err(failed(
+                "a URL is mysql://[USER@][HOST[:PORT]][/DATABASE] (all else goes into the file of --config)",
+            ));
+        }
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if !host.is_empty() {
+            (self.host, self.tcp) = (Some(host.into()), None);
+        }
+        if let Some(Some(port)) = port {
+            (self.port, self.tcp) = (port, Some(true)); // whoever names a port means TCP
+        }
+        for (to, text) in [(&mut self.user, user), (&mut self.database, database)] {
+            if !text.is_empty() {
+                *to = text.into();
+            }
+        }
+        Ok(())
+    }
+
     /// For messages.
     pub fn server(&self) -> String {
         match self.over_tcp() {
@@ -204,6 +239,7 @@ impl Config {
         }
     }
 
+    /// Its name.
     pub fn database(&self) -> &str {
         &self.database
     }
@@ -223,8 +259,10 @@ impl Config {
         self.over_tcp().map_or(Vec::new(), |_| vec![libc::AF_INET, libc::AF_INET6])
     }
 
-    /// For the library; each connection begins with these statements.
+    /// For the library; each connection begins with this statement.
     pub fn options(&self, begin: &str) -> Opts {
+        // Which of its features other programs of the workspace ask for is not ours to say.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let host = self.over_tcp().map(|host| match host.parse::<Ipv6Addr>() {
             Ok(ip) => format!("[{ip}]"),
             Err(_) => host.into(),

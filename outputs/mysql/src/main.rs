@@ -2,16 +2,11 @@
 //! protocol; each event exactly once.
 #![forbid(unsafe_code)]
 
-mod config;
-mod rows;
-mod schema;
-
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use aw_mysql::{Config, Prefix, Rows};
 use aw_output::{Plan, RingOptions, SpoolOptions, parse, run};
 use clap::Parser;
-
-use crate::{config::Config, rows::Rows, schema::Prefix};
 
 /// Keeps the events of the collector's rings in a MySQL or MariaDB database.
 // addrwatch_mysql's -p is the prefix, and its command lines go on working; the pid file keeps --pid.
@@ -32,7 +27,7 @@ struct Options {
     #[arg(short, long, value_name = "PREFIX", default_value = "")]
     prefix: Prefix,
 
-    /// Store NAME as the host's name; every host that shares the tables needs another [default: this machine's]
+    /// Store NAME as the host's name, in rows and accounts; every machine that shares the tables needs another [default: in rows the collector's, in accounts this machine's]
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
 

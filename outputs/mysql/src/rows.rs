@@ -6,11 +6,12 @@
 
 use std::{collections::HashMap, fmt::Write, net::IpAddr};
 
-use aw_output::{Account, Entry, Fault, Ledger, Result, Sink, failed, warn};
-use mysql::{Conn, DriverError, Error, Opts, prelude::Queryable};
-use shm_layout::{Kind, RingName, UnixTime};
+use aw_output::{Account, Entry, Fault, Ledger, Result, Sink, failed, host_of, this_host, warn};
+use mysql::{Conn, Error, FromRowError, Opts, prelude::Queryable};
+use shm_layout::{ConfigChange, Kind, RingName, UnixTime};
 
 use crate::{
+    cause::{cause, timed_out},
     config::Config,
     schema::{NO_SUCH_TABLE, Prefix, Tables},
 };
@@ -23,30 +24,67 @@ const DEADLOCKS: u32 = 3;
 const TIMES: std::ops::RangeInclusive<i64> = 1..=i32::MAX as i64;
 
 /// Times in UTC: in another zone an hour may come twice. Nothing is cut to fit, so that what is
-/// stored is what was seen. And nobody waits longer for a lock than the ring can wait for us.
+/// stored is what was seen. And nobody waits longer for a lock than we wait for an answer.
 const BEGIN: &str = "SET autocommit = 1, time_zone = '+00:00',
     sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
-    lock_wait_timeout = 5, innodb_lock_wait_timeout = 5";
+    lock_wait_timeout = 2, innodb_lock_wait_timeout = 2";
 
 /// Errors of servers, by number.
 const DUPLICATE: u16 = 1062;
 const DEADLOCK: u16 = 1213;
 
+/// The sink.
 pub struct Rows {
     options: Opts,
     server: String,
     database: String,
     tables: Tables,
-    /// The host's name, quoted.
+    /// Whose accounts these are, quoted: a name that no other machine has.
     host: String,
+    /// What the rows say, quoted: the same if it was given, else what each ring says.
+    hosts: HashMap<RingName, String>,
+    given: bool,
     link: Option<Link>,
     /// Accounts as the database had them last.
     known: HashMap<RingName, Option<Account>>,
-    /// What `idle` sends: the accounts, and the rows, each with a comma before it, and where it ends.
+    /// What `idle` sends: the accounts, the rows, and changes of configurations, which have a table of
+    /// their own.
     accounts: Vec<(RingName, Account)>,
-    rows: String,
-    ends: Vec<usize>,
+    rows: Values,
+    changes: Values,
     warned: bool,
+}
+
+/// Rows for a table, each with a comma before it, and where it ends.
+#[derive(Default)]
+struct Values {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Values {
+    fn add(&mut self, row: std::fmt::Arguments) {
+        let _ = self.text.write_fmt(row); // memory takes all
+        self.ends.push(self.text.len());
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+
+    /// Sends them behind `insert`, in statements that the server takes.
+    fn send(&self, link: &mut Link, insert: &str) -> std::result::Result<(), Failure> {
+        let (mut from, mut ends) = (0, self.ends.as_slice());
+        while !ends.is_empty() {
+            let room = (from + link.longest).saturating_sub(insert.len());
+            let fit = ends.iter().take(ROWS).take_while(|end| **end <= room).count().max(1);
+            let end = ends[fit - 1];
+            link.to.query_drop([insert, &self.text[from + 1..end]].concat())?;
+            (from, ends) = (end, &ends[fit..]);
+        }
+        Ok(())
+    }
 }
 
 /// A connection, and the longest statement that it takes.
@@ -74,31 +112,30 @@ impl From<Error> for Failure {
 }
 
 impl Rows {
+    /// Connects later: what is wrong with the server may be better then.
     pub fn new(
         config: &Config,
         prefix: &Prefix,
         hostname: Option<String>,
     ) -> std::result::Result<Rows, aw_output::Error> {
-        let host = match hostname {
-            Some(name) => name,
-            None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        };
+        let given = hostname.is_some();
+        let host = hostname.unwrap_or_else(this_host);
         if host.is_empty() || host.chars().count() > 255 {
             return Err(failed("the host's name must have 1 to 255 characters (--hostname)"));
         }
-        // Which of its features other programs of the workspace ask for is not ours to say.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Rows {
             options: config.options(BEGIN),
             server: config.server(),
             database: config.database().into(),
             tables: Tables::new(prefix),
             host: quoted(&host),
+            hosts: HashMap::new(),
+            given,
             link: None,
             known: HashMap::new(),
             accounts: Vec::new(),
-            rows: String::new(),
-            ends: Vec::new(),
+            rows: Values::default(),
+            changes: Values::default(),
             warned: false,
         })
     }
@@ -125,25 +162,19 @@ impl Rows {
     }
 
     fn transact(&self, link: &mut Link) -> std::result::Result<(), Failure> {
-        let to = &mut link.to;
-        to.query_drop("START TRANSACTION")?;
+        if !self.changes.ends.is_empty() {
+            self.tables.set_up_changes(&mut link.to)?; // before it begins: to make a table commits
+        }
+        link.to.query_drop("START TRANSACTION")?;
         for (ring, account) in &self.accounts {
-            self.write_account(to, ring, account)?;
+            self.write_account(&mut link.to, ring, account)?;
         }
-        let insert = format!(
-            "INSERT INTO {} (tstamp, hostname, interface, vlan_tag, mac_address, ip_address, origin_id) VALUES ",
-            self.tables.log
-        );
-        let (mut from, mut ends) = (0, self.ends.as_slice());
-        while !ends.is_empty() {
-            let room = (from + link.longest).saturating_sub(insert.len());
-            let fit = ends.iter().take(ROWS).take_while(|end| **end <= room).count().max(1);
-            let end = ends[fit - 1];
-            let rows = &self.rows[from + 1..end];
-            to.query_drop([insert.as_str(), rows].concat())?;
-            (from, ends) = (end, &ends[fit..]);
-        }
-        to.query_drop("COMMIT").map_err(|error| match error {
+        let Tables { log, config_change, .. } = &self.tables;
+        let columns = "tstamp, hostname, interface, vlan_tag, mac_address, ip_address, origin_id";
+        self.rows.send(link, &format!("INSERT INTO {log} ({columns}) VALUES "))?;
+        let columns = "tstamp, hostname, router, ip_address, user, lines_added, lines_removed";
+        self.changes.send(link, &format!("INSERT INTO {config_change} ({columns}) VALUES "))?;
+        link.to.query_drop("COMMIT").map_err(|error| match error {
             Error::MySqlError(_) => Failure::Server(error),
             _ => Failure::Unknown(error),
         })
@@ -181,7 +212,8 @@ impl Rows {
     }
 
     /// Sends the transaction; again after a deadlock, and once on a new connection if the server had
-    /// closed the old one meanwhile (`wait_timeout`, a restart).
+    /// closed the old one meanwhile (`wait_timeout`, a restart). Not if it did not answer: it would not on
+    /// another one either, and the ring goes on.
     fn send(&mut self) -> std::result::Result<(), Failure> {
         let mut deadlocks = 0;
         loop {
@@ -229,30 +261,37 @@ impl Sink for Rows {
         let event = &entry.event;
         let time: UnixTime = event.time;
         let seconds = time.seconds().clamp(*TIMES.start(), *TIMES.end());
-        let (host, interface, vlan) = (&self.host, quoted(event.interface.as_str()), event.vlan);
+        if !self.given && !self.hosts.contains_key(entry.ring) {
+            self.hosts.insert(entry.ring.clone(), quoted(&host_of(entry.ring)));
+        }
+        let host = self.hosts.get(entry.ring).unwrap_or(&self.host);
+        let (interface, vlan) = (quoted(event.interface.as_str()), event.vlan);
+        let ip = match event.ip() {
+            IpAddr::V4(ip) => hex(&ip.octets()),
+            IpAddr::V6(ip) => hex(&ip.octets()),
+        };
         let origin = match event.kind {
             Kind::Pairing(origin) => origin as u8,
             Kind::MacUpd => 6,
+            Kind::ConfigChange(ConfigChange { user, added, removed }) => {
+                let user = quoted(user.as_str());
+                self.changes.add(format_args!(
+                    ",(from_unixtime({seconds}),{host},{interface},{ip},{user},{added},{removed})"
+                ));
+                return Ok(());
+            }
         };
-        let (mac, ip) = (
-            hex(&event.mac.octets()),
-            match event.ip() {
-                IpAddr::V4(ip) => hex(&ip.octets()),
-                IpAddr::V6(ip) => hex(&ip.octets()),
-            },
-        );
-        let _ = write!(
-            self.rows,
+        let mac = hex(&event.mac.octets());
+        self.rows.add(format_args!(
             ",(from_unixtime({seconds}),{host},{interface},{vlan},{mac},{ip},{origin})"
-        ); // memory takes all
-        self.ends.push(self.rows.len());
+        ));
         Ok(())
     }
 
     fn idle(&mut self) -> Result {
         let sent = self.send();
         self.rows.clear();
-        self.ends.clear();
+        self.changes.clear();
         let accounts = std::mem::take(&mut self.accounts);
         match sent {
             Ok(()) => {
@@ -281,7 +320,7 @@ impl Ledger for Rows {
     /// With a lock: a transaction of ours whose connection broke may still be going on, and this waits
     /// for its end.
     fn load(&mut self, ring: &RingName) -> Result<Option<Account>> {
-        type Row = (u64, u64, u64, u64, u64);
+        type Row = std::result::Result<(u64, u64, u64, u64, u64), FromRowError>;
         let select = format!(
             "SELECT generation, began, delivered, lost, skipped FROM {} WHERE {} FOR UPDATE",
             self.tables.position,
@@ -289,17 +328,22 @@ impl Ledger for Rows {
         );
         let load = |rows: &mut Rows| -> std::result::Result<Option<Row>, Failure> {
             let mut link = rows.link()?;
-            let row = link.to.query_first(&select)?;
+            let row = link.to.query_first_opt(&select)?;
             rows.link = Some(link);
             Ok(row)
         };
-        let row = load(self).map_err(|failure| self.fault(failure))?;
-        let account = row.map(|(generation, began, delivered, lost, skipped)| Account {
-            generation,
-            began,
-            delivered,
-            lost,
-            skipped,
+        let row = load(self).map_err(|failure| self.fault(failure))?.transpose();
+        let row = row.map_err(|_| {
+            let Rows { database, tables, .. } = self;
+            Fault::Down(format!(
+                "read {} of {database}: its row for {} has other columns than ours",
+                tables.position,
+                ring.as_str()
+            ))
+        })?;
+        let account = row.and_then(|(generation, began, delivered, lost, skipped)| {
+            let columns = [generation, began, delivered, lost, skipped];
+            Account::from_columns(columns.map(|number: u64| number as i64))
         });
         self.known.insert(ring.clone(), account);
         Ok(account)
@@ -316,48 +360,21 @@ fn closed(error: &Error) -> bool {
     match error {
         // Too long idle, too many connections, about to stop: MySQL says so before it closes.
         Error::MySqlError(error) => [1053, 1927, 4031].contains(&error.code),
-        Error::IoError(_) | Error::CodecError(_) => true,
+        Error::IoError(_) | Error::CodecError(_) => !timed_out(error),
         _ => false,
     }
 }
 
 fn explain(error: &Error, database: &str) -> String {
-    let Error::MySqlError(error) = error else { return broken(error) };
-    let advice = match error.code {
+    let Error::MySqlError(server) = error else { return cause(error) };
+    let advice = match server.code {
         1045 | 1698 => " (user and password are in the section [addrwatch] of --config)".into(),
         1044 | 1142 => format!(" (GRANT ALL ON `{database}`.* TO the user)"),
         1049 => format!(" (CREATE DATABASE `{database}`)"),
         NO_SUCH_TABLE => " (rename it back)".into(),
         _ => String::new(),
     };
-    format!("{}{advice}", error.message)
-}
-
-/// A failure that is not the server's answer, in words.
-fn broken(error: &Error) -> String {
-    use std::{
-        error::Error as _,
-        io::ErrorKind::{TimedOut, WouldBlock},
-    };
-    let io: &std::io::Error = match error {
-        Error::IoError(error) => error,
-        Error::CodecError(codec) => match codec.source().and_then(|it| it.downcast_ref()) {
-            Some(error) => error,
-            None => return codec.to_string(),
-        },
-        Error::DriverError(DriverError::CouldNotConnect(Some((_, why, _)))) => {
-            // The operation is named already, and the system's number for it helps nobody.
-            return why.split(" (os error").next().unwrap_or_default().to_lowercase();
-        }
-        Error::DriverError(DriverError::ConnectTimeout) => return "it does not answer".into(),
-        Error::DriverError(error) => return error.to_string(),
-        Error::TlsError(error) => return format!("TLS: {error}"),
-        error => return error.to_string(),
-    };
-    match io.kind() {
-        TimedOut | WouldBlock => "it does not answer".into(),
-        _ => shm_layout::cause(io).to_string(),
-    }
+    cause(error) + &advice
 }
 
 /// As text in SQL.
@@ -366,7 +383,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// As bytes in SQL.
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     let digits = digits.map(|digit| char::from(HEX[usize::from(digit)]));

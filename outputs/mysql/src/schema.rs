@@ -33,19 +33,26 @@ const ORIGINS: [(u8, &str, &str); 7] = [
 ];
 
 /// Errors of servers, by number.
+/// Or view.
 pub const NO_SUCH_TABLE: u16 = 1146;
 const TABLE_EXISTS: u16 = 1050;
 const DENIED: u16 = 1142;
 
 /// The names of the tables, quoted.
 pub struct Tables {
+    /// A row for each event.
     pub log: String,
+    /// Names of origins.
     pub origin: String,
     view: String,
+    /// The accounts.
     pub position: String,
+    /// Changes of routers' configurations.
+    pub config_change: String,
 }
 
 impl Tables {
+    /// With this before each name.
     pub fn new(Prefix(prefix): &Prefix) -> Tables {
         let name = |name| format!("`{prefix}{name}`");
         Tables {
@@ -53,6 +60,7 @@ impl Tables {
             origin: name("origin"),
             view: name("log_plaintext"),
             position: name("position"),
+            config_change: name("config_change"),
         }
     }
 
@@ -78,12 +86,14 @@ impl Tables {
         Ok(true)
     }
 
+    /// Addrwatch's, and three indexes more. With the last one a server steps from pairing to pairing of an
+    /// address, however many sightings they have. Names are of any script, whatever the server's default is.
     fn create_log(&self) -> String {
         format!(
             "CREATE TABLE IF NOT EXISTS {} (
                 tstamp TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
-                hostname VARCHAR(255) NOT NULL DEFAULT 'localhost',
-                interface VARCHAR(16) NOT NULL,
+                hostname VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL DEFAULT 'localhost',
+                interface VARCHAR(16) CHARACTER SET utf8mb4 NOT NULL,
                 vlan_tag INT NOT NULL DEFAULT 0,
                 mac_address BINARY(6) NOT NULL,
                 ip_address VARBINARY(16) NOT NULL,
@@ -93,7 +103,8 @@ impl Tables {
                 KEY mac_address (mac_address),
                 KEY interface_vlan_tag (interface, vlan_tag),
                 KEY ip_address_tstamp (ip_address, tstamp),
-                KEY mac_address_tstamp (mac_address, tstamp)
+                KEY mac_address_tstamp (mac_address, tstamp),
+                KEY pairing (ip_address, mac_address, vlan_tag, interface, hostname, tstamp)
             ) ENGINE = InnoDB",
             self.log
         )
@@ -138,10 +149,36 @@ impl Tables {
         )
     }
 
+    /// For changes of routers' configurations, once there is one: nobody else is asked for the right to
+    /// make tables.
+    pub fn set_up_changes(&self, to: &mut Conn) -> Result<(), Error> {
+        if exists(to, &self.config_change)? {
+            return Ok(());
+        }
+        to.query_drop(format!(
+            "CREATE TABLE IF NOT EXISTS {} (
+                tstamp TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+                hostname VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL,
+                router VARCHAR(16) CHARACTER SET utf8mb4 NOT NULL,
+                ip_address VARBINARY(16) NOT NULL,
+                user VARCHAR(16) CHARACTER SET utf8mb4 NOT NULL,
+                lines_added INT UNSIGNED NOT NULL,
+                lines_removed INT UNSIGNED NOT NULL,
+                KEY tstamp (tstamp),
+                KEY router_tstamp (router, tstamp)
+            ) ENGINE = InnoDB",
+            self.config_change
+        ))
+    }
+
     /// An origin without a name would hide its rows from the view.
     fn fill_origin(&self, to: &mut Conn) -> Result<(), Error> {
-        let known: Vec<u32> = to.query(format!("SELECT id FROM {}", self.origin))?;
-        for (id, name, description) in ORIGINS.iter().filter(|it| !known.contains(&it.0.into())) {
+        // As text: others may have added origins of any number.
+        let known: Vec<String> =
+            to.query(format!("SELECT concat(id) FROM {} WHERE id IS NOT NULL", self.origin))?;
+        for (id, name, description) in
+            ORIGINS.iter().filter(|it| !known.contains(&it.0.to_string()))
+        {
             let origin = &self.origin;
             to.query_drop(format!(
                 "INSERT IGNORE INTO {origin} VALUES ({id}, '{name}', '{description}')"

@@ -8,7 +8,7 @@ use shm_layout::{MacAddr, UnixTime};
 
 /// Where an address is unique, as far as one can tell from outside: what was heard on one interface
 /// and VLAN of one host, or by one router. The ring does not matter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
     pub host: String,
     pub interface: String,
@@ -58,6 +58,17 @@ pub struct Pairing {
     pub count: u64,
 }
 
+/// The change of a router's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigChange {
+    pub time: UnixTime,
+    /// Its interface is the router's name.
+    pub network: usize,
+    pub user: String,
+    pub added: i64,
+    pub removed: i64,
+}
+
 pub type Result<T = ()> = std::result::Result<T, Error>;
 
 /// A history.
@@ -76,4 +87,7 @@ pub trait History {
 
     /// All pairings that were seen in this time, each at least once: what is counted twice adds up.
     fn pairings(&mut self, range: Range) -> Result<Vec<Pairing>>;
+
+    /// All changes of routers' configurations in this time.
+    fn config_changes(&mut self, range: Range) -> Result<Vec<ConfigChange>>;
 }

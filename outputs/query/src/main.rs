@@ -4,6 +4,7 @@
 
 mod answers;
 mod history;
+mod mysql;
 mod options;
 mod spans;
 mod sqlite;
@@ -16,11 +17,13 @@ use std::{
     process::ExitCode,
 };
 
+use aw_mysql::Config;
 use aw_service::{Error, failed, parse, say};
 use jiff::{Zoned, tz::TimeZone};
 
 use crate::{
     history::{History, Result},
+    mysql::Mysql,
     options::{Options, Question},
     sqlite::Sqlite,
     table::Table,
@@ -71,11 +74,24 @@ fn ask(history: &mut dyn History, question: Question) -> Result<Table> {
 
 /// Another kind of history is another arm here, and one file.
 fn open(options: &Options) -> Result<Box<dyn History>> {
-    match options.database.split_once("://") {
-        Some(("sqlite", path)) => Ok(Box::new(Sqlite::open(path.as_ref())?)),
-        Some((kind, _)) => Err(failed(format_args!(
-            "open {kind}://...: this release reads databases of aw-sqlite only"
-        ))),
-        None => Ok(Box::new(Sqlite::open(options.database.as_ref())?)),
+    let Options { database, config, prefix, .. } = options;
+    let server = |url: &str| -> Result<Box<dyn History>> {
+        let mut config = config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+        config.set_url(url)?;
+        Ok(Box::new(Mysql::open(&config, prefix)?))
+    };
+    let file =
+        |path: &str| -> Result<Box<dyn History>> { Ok(Box::new(Sqlite::open(path.as_ref())?)) };
+    match database.as_ref().map(|name| name.split_once("://").unwrap_or(("sqlite", name))) {
+        Some(("mysql" | "mariadb", url)) => server(url),
+        None if config.is_some() => server(""),
+        Some(("sqlite", _)) if config.is_some() => {
+            Err(failed("--config says where a server is, and --database names a file: choose one"))
+        }
+        Some(("sqlite", path)) => file(path),
+        Some((kind, _)) => {
+            Err(failed(format_args!("open {kind}://...: histories are a file, or mysql://...")))
+        }
+        None => file(options::FILE),
     }
 }

@@ -1,7 +1,8 @@
 //! The command line, and the question it asks.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::PathBuf};
 
+use aw_mysql::Prefix;
 use aw_service::{Error, failed};
 use clap::{Args, Parser, Subcommand};
 use jiff::Zoned;
@@ -13,18 +14,24 @@ use crate::{
     when::{self, When},
 };
 
+/// The history, unless another one is named.
+pub const FILE: &str = "/var/lib/addrwatch/addrwatch.db";
+
 /// Tells which MAC had which address, where and when.
 #[derive(Parser)]
 #[command(name = "aw-query", version, after_help = after_help())]
 pub struct Options {
-    /// The history: a database of aw-sqlite
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        default_value = "/var/lib/addrwatch/addrwatch.db"
-    )]
-    pub database: String,
+    /// The history: a database of aw-sqlite, or mysql://[USER@][HOST[:PORT]]/DATABASE [default: the server of --config, or /var/lib/addrwatch/addrwatch.db]
+    #[arg(long, global = true, value_name = "FILE|URL")]
+    pub database: Option<String>,
+
+    /// Read where the server is from FILE, and the password, as aw-mysql does
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// What stands before the names of the server's tables, as for aw-mysql
+    #[arg(short, long, global = true, value_name = "PREFIX", default_value = "")]
+    pub prefix: Prefix,
 
     /// How to write the answer; JSON and CSV have the nanoseconds and all columns
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
@@ -43,6 +50,7 @@ Examples:
   aw-query mac 02:00:00:00:00:01 --from 2026-11-01 --to 2026-11-20
   aw-query changes --since 1d
   aw-query devices --format csv
+  aw-query -c /etc/addrwatch/mysql.cnf changes --since 1d
 
 {}
 
@@ -87,7 +95,7 @@ enum Command {
         #[command(flatten)]
         times: Times,
     },
-    /// Addresses that were new or had another MAC
+    /// Addresses that were new or had another MAC, and routers whose configuration was changed
     Changes(Times),
     /// All MACs, with their addresses
     Devices(Times),

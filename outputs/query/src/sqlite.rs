@@ -7,7 +7,7 @@ use aw_service::{Error, failed, warn};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params, types::ValueRef};
 use shm_layout::{MacAddr, UnixTime};
 
-use crate::history::{Around, History, Network, Pairing, Range, Result, Sighting};
+use crate::history::{Around, ConfigChange, History, Network, Pairing, Range, Result, Sighting};
 
 /// Of aw-sqlite's files: "AWhi", and the version of its tables.
 const APPLICATION: i32 = 0x4157_6869;
@@ -186,6 +186,27 @@ impl History for Sqlite {
                 pairings.push(Pairing { network, mac, ip, first, last, count });
             }
             Ok(pairings)
+        })
+    }
+
+    fn config_changes(&mut self, range: Range) -> Result<Vec<ConfigChange>> {
+        self.asked(|history| {
+            let known = "SELECT count(*) FROM sqlite_schema WHERE name = 'config_change'";
+            if !history.database.query_row(known, [], |row| row.get(0))? {
+                return Ok(Vec::new()); // made by an aw-sqlite that knew of none
+            }
+            let select = "SELECT time, place, user, lines_added, lines_removed FROM config_change
+                WHERE time >= ? AND time < ?";
+            let mut statement = history.database.prepare_cached(select)?;
+            let mut rows = statement.query([range.from.as_nanos(), range.to.as_nanos()])?;
+            let mut changes = Vec::new();
+            while let Some(row) = rows.next()? {
+                let Some(network) = history.places.get(&row.get(1)?).copied() else { continue };
+                let time = UnixTime::from_nanos(row.get(0)?);
+                let (user, added, removed) = (row.get(2)?, row.get(3)?, row.get(4)?);
+                changes.push(ConfigChange { time, network, user, added, removed });
+            }
+            Ok(changes)
         })
     }
 }

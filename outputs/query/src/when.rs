@@ -1,7 +1,10 @@
-//! What people write for a time: `2026-11-20 14:05`, `14:05`, `yesterday`, `2h30m`, `@1700000000`. No
-//! clock: now is an argument, and its zone is that of all times without one.
+//! What people write for a time: `2026-11-20 14:05`, `14:05`, `last tuesday 14:05`, `2h30m`,
+//! `@1700000000`. No clock: now is an argument, and its zone is that of all times without one.
 
-use jiff::{SignedDuration, Timestamp, ToSpan, Zoned, civil};
+use jiff::{
+    SignedDuration, Timestamp, ToSpan, Zoned,
+    civil::{self, Weekday},
+};
 use shm_layout::UnixTime;
 
 /// What a text names: a moment, or a minute or day as a whole.
@@ -16,7 +19,7 @@ pub struct When {
 /// For the help of each option that takes one.
 pub const FORMS: &str = "\
 Times: '2026-11-20 14:05', with seconds, fractions, and Z or +01:00 if wanted; 2026-11-20; 14:05 (today);
-now, today, yesterday, 'yesterday 14:05'; 90s, 30m, 2h, 1d, 1w or 1h30m ago; @1700000000 (seconds since 1970).
+now, today, yesterday, 'yesterday 14:05'; tuesday, 'last tue 14:05' (the last one before today); 90s, 30m, 2h, 1d, 1w or 1h30m ago; @1700000000 (seconds since 1970).
 Without an offset they are in the zone of TZ or of this machine. --to a day or minute includes all of it.";
 
 const BAD: &str = "is no time such as '2026-11-20 14:05', 14:05, yesterday or 2h";
@@ -31,7 +34,12 @@ pub fn parse(text: &str, now: &Zoned) -> Result<When, &'static str> {
     if let Some(then) = ago(text, now) {
         return Ok(span(then.timestamp(), 0.seconds()));
     }
-    let (day, time) = match text.split_once([' ', 'T']).filter(|(day, _)| !day.contains(':')) {
+    let text = text.strip_prefix("last ").filter(|rest| weekday(rest).is_some()).unwrap_or(text);
+    // The T of 2026-11-20T14:05, not that of Tuesday.
+    let behind_digit = |at: usize| text[..at].ends_with(|c: char| c.is_ascii_digit());
+    let cut = text.char_indices().find(|(at, c)| *c == ' ' || *c == 'T' && behind_digit(*at));
+    let cut = cut.map(|(at, _)| (&text[..at], &text[at + 1..]));
+    let (day, time) = match cut.filter(|(day, _)| !day.contains(':')) {
         Some((day, time)) => (day_of(day, now).ok_or(BAD)?, Some(time.trim())),
         None => match day_of(text, now) {
             Some(day) => (day, None),
@@ -69,8 +77,23 @@ fn day_of(text: &str, now: &Zoned) -> Option<civil::Date> {
         "today" => Some(now.date()),
         "yesterday" => now.date().yesterday().ok(),
         _ if text.contains('-') => text.parse().ok(),
-        _ => None,
+        _ => now.date().nth_weekday(-1, weekday(text)?).ok(),
     }
+}
+
+/// The day of the week that a text begins with, in full or its first three letters.
+fn weekday(text: &str) -> Option<Weekday> {
+    let word = text.split(' ').next()?.to_ascii_lowercase();
+    Some(match word.as_str() {
+        "monday" | "mon" => Weekday::Monday,
+        "tuesday" | "tue" => Weekday::Tuesday,
+        "wednesday" | "wed" => Weekday::Wednesday,
+        "thursday" | "thu" => Weekday::Thursday,
+        "friday" | "fri" => Weekday::Friday,
+        "saturday" | "sat" => Weekday::Saturday,
+        "sunday" | "sun" => Weekday::Sunday,
+        _ => return None,
+    })
 }
 
 /// From its first moment to the next one's: 23 to 25 hours.
@@ -149,6 +172,11 @@ mod tests {
             ("14:05", "2026-11-22T13:05:00Z 60"),
             ("today", "2026-11-21T23:00:00Z 86400"),
             ("yesterday 23:59:59", "2026-11-21T22:59:59Z 1"),
+            ("last tuesday 14:05", "2026-11-17T13:05:00Z 60"),
+            ("Tue 14:05:07", "2026-11-17T13:05:07Z 1"),
+            ("Thursday", "2026-11-18T23:00:00Z 86400"),
+            ("sunday 14:05Z", "2026-11-15T14:05:00Z 60"), // today is one
+            ("2026-11-20T14:05 +02:00", "2026-11-20T12:05:00Z 60"),
             ("1h30m", "2026-11-22T12:35:30Z 0"),
             ("2 days ago", "2026-11-20T14:05:30Z 0"),
             ("-90s", "2026-11-22T14:04:00Z 0"),
@@ -182,6 +210,11 @@ mod tests {
             "é",
             "1hé",
             "today yesterday",
+            "last",
+            "last 14:05",
+            "last today",
+            "tuesdays 14:05",
+            "tuesday noon",
             "@99999999999999",
         ] {
             assert_eq!(told(text), Err(BAD), "{text}");

@@ -83,7 +83,7 @@ fn holders(all: &[&Around], at: UnixTime) -> Vec<Holder> {
         .collect();
     holders.sort_by_key(|holder| {
         let sides = [distance(holder.before, at), distance(holder.after, at)];
-        sides.into_iter().flatten().min()
+        (sides.into_iter().flatten().min(), holder.mac)
     });
     holders
 }

@@ -6,20 +6,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{say, warn};
+use aw_output::{say, this_host, warn};
 use rusqlite::{Connection, OptionalExtension, Row};
 use shm_layout::MacAddr;
 
 use crate::{
-    insert::{Insert, Sighting, place, this_host},
-    schema::{self, TableName},
+    insert::{Insert, Sighting, place},
+    schema,
 };
 
 /// How often progress is told.
 const TELL: Duration = Duration::from_secs(5);
 
+/// One table at a time: there are two only where `--table` was changed meanwhile.
 pub struct Import {
     host: String,
+    old: String,
     /// Rows dealt with, by their number; rows that cannot be carried over stay behind it.
     last: i64,
     rows: [u64; 3],
@@ -32,19 +34,22 @@ const DONE: usize = 1;
 const LEFT: usize = 2;
 
 impl Import {
-    /// What there is to be carried over, if anything.
-    pub fn find(database: &Connection, table: &TableName) -> rusqlite::Result<Option<Import>> {
-        let old = table.old();
-        if schema::kind(database, &old)?.is_none() {
-            return Ok(None);
-        }
+    /// What there is to be carried over, if anything: of the first table behind this one.
+    pub fn find(database: &Connection, behind: &str) -> rusqlite::Result<Option<Import>> {
+        let olds = schema::olds(database)?;
+        let Some(old) = olds.into_iter().find(|old| old.as_str() > behind) else { return Ok(None) };
         let count = format!("SELECT count(*) FROM \"{old}\"");
         let all = database.query_row(&count, [], |row| row.get::<_, i64>(0))? as u64;
         if all > 0 {
-            say(format_args!("carrying over {all} rows of addrwatch's table {}", table.as_str()));
+            say(format_args!("carrying over {all} rows of addrwatch's table ({old})"));
         }
         let (host, told) = (this_host(), Instant::now());
-        Ok(Some(Import { host, last: i64::MIN, rows: [all, 0, 0], told, ended: false }))
+        Ok(Some(Import { host, old, last: i64::MIN, rows: [all, 0, 0], told, ended: false }))
+    }
+
+    /// The table.
+    pub fn old(&self) -> &str {
+        &self.old
     }
 
     /// Carries over so many rows; tells whether there may be more. In the caller's transaction.
@@ -52,10 +57,9 @@ impl Import {
         &mut self,
         database: &Connection,
         insert: &mut Insert,
-        table: &TableName,
         limit: usize,
     ) -> rusqlite::Result<bool> {
-        let old = table.old();
+        let old = self.old.clone();
         let select = format!(
             "SELECT rowid, timestamp, interface, vlan_tag, mac_address, ip_address, origin
             FROM \"{old}\" WHERE rowid > ? ORDER BY rowid LIMIT ?"
@@ -84,10 +88,10 @@ impl Import {
         drop(rows);
         let any = format!("SELECT 1 FROM \"{old}\" LIMIT 1");
         if database.query_row(&any, [], |_| Ok(())).optional()?.is_none() {
-            schema::drop_old(database, table)?;
+            schema::drop_old(database, &old)?;
         }
         self.ended = true;
-        self.tell_end(table);
+        self.tell_end();
         Ok(false)
     }
 
@@ -100,13 +104,13 @@ impl Import {
         }
     }
 
-    fn tell_end(&self, table: &TableName) {
+    fn tell_end(&self) {
         let [all, done, left] = self.rows;
         if all > 0 {
             say(format_args!("all of addrwatch's rows that can be read are carried over: {done}"));
         }
         if left > 0 {
-            warn(format_args!("{left} rows cannot be read, and stay in table {}", table.old()));
+            warn(format_args!("{left} rows cannot be read, and stay in table {}", self.old));
         }
     }
 }

@@ -5,15 +5,17 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use aw_output::Entry;
+use aw_output::{Entry, host_of};
 use rusqlite::{Connection, OptionalExtension, params};
-use shm_layout::{Event, InterfaceName, Kind, MacAddr, Reader, RingName, Start, VlanId};
+use shm_layout::{ConfigChange, Event, InterfaceName, Kind, MacAddr, RingName, VlanId};
 
 /// The origin of a router's report, after addrwatch's own.
 const MACUPD: u8 = 6;
 
 /// Pairings that are remembered, for each costs a search otherwise. At most 6 MB.
 const PAIRINGS: usize = 1 << 16;
+/// Places that are remembered of each ring, for whoever forges VLANs makes as many as he likes. At most 1 MB.
+const PLACES: usize = 1 << 12;
 
 /// Rows that are known to be there, and those that are going to be.
 #[derive(Default)]
@@ -52,6 +54,12 @@ impl Insert {
         let origin = match event.kind {
             Kind::Pairing(origin) => origin as u8,
             Kind::MacUpd => MACUPD,
+            Kind::ConfigChange(change) => {
+                let ConfigChange { user, added, removed } = change;
+                let insert = "INSERT INTO config_change VALUES (?, ?, ?, ?, ?)";
+                let row = params![event.time.as_nanos(), place, user.as_str(), added, removed];
+                return database.prepare_cached(insert)?.execute(row).map(drop);
+            }
         };
         let (mac, ip, time) = (event.mac, event.ip(), event.time.as_nanos());
         let sighting = Sighting { place, mac, ip, time, origin };
@@ -120,6 +128,9 @@ impl Insert {
         let router = from.map(|router| router.to_string()).unwrap_or_default();
         let vlans = [vlan, outer_vlan].map(|vlan| i64::from(vlan.get()));
         let id = place(database, [host, name.as_str(), interface.as_str(), &router], vlans)?;
+        if places.len() >= PLACES {
+            places.clear();
+        }
         places.insert(key, id);
         Ok(id)
     }
@@ -161,18 +172,33 @@ fn mac_number(mac: MacAddr) -> i64 {
     mac.octets().iter().fold(0, |number, byte| number << 8 | i64::from(*byte))
 }
 
-/// The collector's host, as its ring has it; this machine, if the ring has gone meanwhile. Who may
-/// write the ring was asked by whoever read the event.
-fn host_of(ring: &RingName) -> String {
-    use std::os::unix::fs::MetadataExt;
-    let owner = std::fs::metadata(ring.path()).map(|file| file.uid());
-    let owners: Vec<u32> = owner.into_iter().collect();
-    match Reader::attach_to(ring, &owners, Start::Now) {
-        Ok(reader) => reader.host(),
-        Err(_) => this_host(),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema;
+    use shm_layout::{UnixTime, UserName};
 
-pub fn this_host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    /// Forged stacks of VLANs fill no memory, and a place that was forgotten keeps its number.
+    #[test]
+    fn places_have_a_bound() {
+        let mut database = Connection::open_in_memory().unwrap();
+        assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+        let (mut insert, ring) = (Insert::default(), "test".parse().unwrap());
+        let change = ConfigChange { user: UserName::cut("admin"), added: 0, removed: 0 };
+        let (time, name) = (UnixTime::now(), "eth0".parse().unwrap());
+        let event = Event::config_change(time, name, Ipv4Addr::LOCALHOST, change);
+        let mut place_of = |vlans: (u16, u16)| {
+            let [vlan, outer_vlan] = [vlans.0, vlans.1].map(VlanId::from_tag);
+            let event = Event { vlan, outer_vlan, ..event };
+            let place = insert.place_of(&database, &ring, &event).unwrap();
+            (place, insert.rings[0].places.len())
+        };
+        let (first, _) = place_of((1, 1));
+        for vlan in 1..=4094 {
+            for outer in 2..5 {
+                assert!(place_of((vlan, outer)).1 <= PLACES);
+            }
+        }
+        assert_eq!(place_of((1, 1)).0, first);
+    }
 }

@@ -46,6 +46,16 @@ const TABLES: &str = "
         lost INTEGER NOT NULL, skipped INTEGER NOT NULL
     ) WITHOUT ROWID;";
 
+/// Made where it is missing, for databases of before have none: a table more disturbs nobody who reads the others.
+const CHANGES: &str = "
+    CREATE TABLE IF NOT EXISTS config_change (
+        time INTEGER NOT NULL,     -- nanoseconds since 1970
+        place INTEGER NOT NULL REFERENCES place, -- its interface is the router's name
+        user TEXT NOT NULL,        -- 16 bytes of it
+        lines_added INTEGER NOT NULL, lines_removed INTEGER NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS config_change_time ON config_change (time);";
+
 /// What every connection sets. Nothing is synced to the disk but before the log is copied into the
 /// tables: a kill loses nothing, a power cut what the kernel had not written yet, and the file is
 /// whole in any case. At 16 MiB the log is copied: the more often a page is in it, the fewer times it
@@ -64,7 +74,15 @@ const THEIRS: [&str; 6] =
     ["timestamp", "interface", "vlan_tag", "mac_address", "ip_address", "origin"];
 
 /// Ours, which the view cannot be called.
-const OURS: [&str; 5] = ["place", "pairing", "pairing_of_mac", "sighting", "account"];
+const OURS: [&str; 7] = [
+    "place",
+    "pairing",
+    "pairing_of_mac",
+    "sighting",
+    "account",
+    "config_change",
+    "config_change_time",
+];
 
 /// What the view reads, and how it is known as ours.
 const FROM: &str =
@@ -96,11 +114,11 @@ impl TableName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
 
-    /// Where rows of a table that addrwatch made wait to be carried over.
-    pub fn old(&self) -> String {
-        format!("{}_old", self.0)
-    }
+/// Where rows of a table that addrwatch made wait to be carried over, once a view has its name.
+fn old_of(view: &str) -> String {
+    format!("{view}_old")
 }
 
 /// What keeps a database from being used at all.
@@ -144,7 +162,8 @@ pub fn prepare(database: &mut Connection, table: &TableName) -> Result<(), Refus
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
-    let (name, old) = (table.as_str(), table.old());
+    transaction.execute_batch(CHANGES)?;
+    let (name, old) = (table.as_str(), old_of(table.as_str()));
     let like =
         "SELECT count(*) FROM sqlite_schema WHERE type = 'view' AND name = ? AND sql NOT LIKE ?";
     let ours = format!("%{FROM}%");
@@ -161,21 +180,52 @@ pub fn prepare(database: &mut Connection, table: &TableName) -> Result<(), Refus
             "PRAGMA legacy_alter_table = on; ALTER TABLE \"{name}\" RENAME TO \"{old}\""
         ))?;
     }
-    make_view(&transaction, table)?;
+    make_view(&transaction, name, &[])?;
+    make_views(&transaction)?;
     Ok(transaction.commit()?)
 }
 
-/// Makes the view, if it is not as it should be: with the old table while there is one.
-pub fn make_view(database: &Connection, table: &TableName) -> rusqlite::Result<()> {
-    let (name, old) = (table.as_str(), table.old());
-    let mut sql = format!(
+/// What the definition of each view of ours begins with.
+fn head(name: &str) -> String {
+    format!(
         "CREATE VIEW \"{name}\" (timestamp, interface, vlan_tag, mac_address, ip_address, origin) AS
         SELECT time / 1000000000 - (time % 1000000000 < 0), interface, vlan,
             printf('%02x:%02x:%02x:%02x:%02x:%02x', mac >> 40, mac >> 32 & 255, mac >> 24 & 255,
                 mac >> 16 & 255, mac >> 8 & 255, mac & 255), ip, origin
         {FROM}"
-    );
-    if kind(database, &old)?.is_some() {
+    )
+}
+
+/// Our views: that of `--table`, and those of earlier ones.
+fn views(database: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = database
+        .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'view' ORDER BY name")?;
+    let all = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let all: Vec<(String, String)> = all.collect::<rusqlite::Result<_>>()?;
+    Ok(all.into_iter().filter(|(name, sql)| sql.starts_with(&head(name))).map(|it| it.0).collect())
+}
+
+/// Tables that addrwatch made whose rows are still to be carried over, under whatever name they came.
+pub fn olds(database: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for old in views(database)?.iter().map(|view| old_of(view)) {
+        if kind(database, &old)?.as_deref() == Some("table") && columns(database, &old)? == THEIRS {
+            found.push(old);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Makes those of our views that are not as they should be: each with all old tables that there are.
+fn make_views(database: &Connection) -> rusqlite::Result<()> {
+    let olds = olds(database)?;
+    views(database)?.iter().try_for_each(|view| make_view(database, view, &olds))
+}
+
+fn make_view(database: &Connection, name: &str, olds: &[String]) -> rusqlite::Result<()> {
+    let mut sql = head(name);
+    for old in olds {
         let theirs = THEIRS.join(", ");
         sql += &format!(" UNION ALL SELECT {theirs} FROM \"{old}\"");
     }
@@ -186,10 +236,10 @@ pub fn make_view(database: &Connection, table: &TableName) -> rusqlite::Result<(
     Ok(())
 }
 
-/// Nothing is left of the old table.
-pub fn drop_old(database: &Connection, table: &TableName) -> rusqlite::Result<()> {
-    database.execute_batch(&format!("DROP TABLE \"{}\"", table.old()))?;
-    make_view(database, table)
+/// Nothing is left of an old table.
+pub fn drop_old(database: &Connection, old: &str) -> rusqlite::Result<()> {
+    database.execute_batch(&format!("DROP TABLE \"{old}\""))?;
+    make_views(database)
 }
 
 /// What kind of thing has this name, if any.

@@ -4,12 +4,14 @@ use std::{
     fs::{self, OpenOptions},
     io::ErrorKind,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
-use aw_output::{Account, Entry, Error, Fault, Ledger, Result, Sink, failed};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use aw_output::{Account, Entry, Error, Fault, Ledger, Result, Sink, failed, warn};
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
+};
 use shm_layout::RingName;
 
 use crate::{
@@ -34,6 +36,10 @@ pub struct Store {
     settings: Settings,
     /// None: to be opened, at first and after a failure, which takes back what was not committed.
     open: Option<Open>,
+    /// The file that was open when something failed.
+    lost: Option<(u64, u64)>,
+    /// It was said that the file was moved away and cannot be left yet.
+    told: bool,
     retention: Retention,
 }
 
@@ -58,7 +64,7 @@ impl Store {
             )));
         }
         let retention = Retention::new(settings.retention);
-        let mut store = Store { settings, open: None, retention };
+        let mut store = Store { settings, open: None, lost: None, told: false, retention };
         match store.open() {
             Ok(open) => store.open = Some(open),
             Err(Refused::Foreign(why)) => return Err(failed(store.named(&why))),
@@ -69,11 +75,23 @@ impl Store {
 
     fn open(&self) -> std::result::Result<Open, Refused> {
         let Settings { path, table, .. } = &self.settings;
+        // A log of another file, for whoever wrote it was killed, or lost hold of it, before it could be
+        // left: SQLite would delete it, or take it for this file's.
+        let place = place_of(path);
+        if place.is_none_or(|place| self.lost.is_some_and(|lost| lost != place)) && has_log(path) {
+            let why = format!(
+                "{} has rows of the file that was moved away (rename it as that one, with -wal behind it)",
+                beside(path, "-wal").display()
+            );
+            return Err(as_sqlite(std::io::Error::other(why)).into());
+        }
+        if place.is_none() {
+            remove_log(path).map_err(as_sqlite)?;
+        }
         // Who was where is nobody's business but the group's. SQLite takes the mode for its other files.
         match OpenOptions::new().write(true).create_new(true).mode(0o640).open(path) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                let error = std::io::Error::new(error.kind(), error);
-                return Err(rusqlite::Error::ToSqlConversionFailure(error.into()).into());
+                return Err(as_sqlite(std::io::Error::new(error.kind(), error)).into());
             }
             _ => {}
         }
@@ -82,7 +100,7 @@ impl Store {
         database.set_prepared_statement_cache_capacity(32);
         database.execute_batch(schema::SESSION)?;
         schema::prepare(&mut database, table)?;
-        let import = Import::find(&database, table)?;
+        let import = Import::find(&database, "")?;
         let file = place_of(path).unwrap_or_default();
         Ok(Open { database, file, insert: Insert::default(), import })
     }
@@ -110,11 +128,12 @@ impl Store {
         };
         match done() {
             Ok(value) => {
-                self.open = Some(open);
+                (self.open, self.lost) = (Some(open), None);
                 Ok(value)
             }
             Err(error) => {
                 self.retention.begin_again();
+                self.lost = Some(open.file);
                 Err(self.down(error)) // and what was not committed goes with the connection
             }
         }
@@ -145,12 +164,13 @@ impl Store {
             return Ok(false);
         }
         let mut retention = std::mem::take(&mut self.retention);
-        let table = self.settings.table.clone();
         let done = self.with(|open| {
             if let Some(mut import) = open.import.take() {
-                if import.step(&open.database, &mut open.insert, &table, rows)? {
-                    open.import = Some(import);
-                }
+                open.import = if import.step(&open.database, &mut open.insert, rows)? {
+                    Some(import)
+                } else {
+                    Import::find(&open.database, import.old())?
+                };
                 return Ok(open.import.is_some() || due.is_some());
             }
             let Some(before) = due else { return Ok(false) };
@@ -165,24 +185,79 @@ impl Store {
     }
 
     fn commit(&mut self) -> Result {
-        let Some(open) = &self.open else { return Ok(()) };
-        let place = open.file;
         self.with(|open| {
             open.insert.finish(&open.database)?;
             open.database.execute_batch("COMMIT")?;
             open.import.iter_mut().for_each(Import::tell);
             Ok(())
         })?;
-        // Somebody moved it away, or put another in its place: the next rows go to what has the name.
-        // The log beside it has kept its name, so what it holds must be in the file that goes.
-        if place_of(&self.settings.path) != Some(place)
-            && let Some(open) = self.open.take()
-            && let Err(error) = open.database.execute_batch("PRAGMA wal_checkpoint(truncate)")
-        {
-            return Err(self.down(error));
-        }
+        self.leave_if_moved();
         Ok(())
     }
+
+    /// Somebody moved it away, or put another in its place: the next rows go to what has the name. Until
+    /// the old one has all of its log they go on into that: it is no fault, for they are kept.
+    fn leave_if_moved(&mut self) {
+        let path = &self.settings.path;
+        let Some(open) = &self.open else { return };
+        if place_of(path) == Some(open.file) {
+            return;
+        }
+        let why = match leave(&open.database, path) {
+            Ok(true) => {
+                (self.open, self.told) = (None, false);
+                return;
+            }
+            Ok(false) => "somebody still reads it".into(),
+            Err(error) => error.to_string(),
+        };
+        if !std::mem::replace(&mut self.told, true) {
+            warn(format_args!(
+                "leave the file that was {}: {why}: rows go on into it, wherever it is now",
+                path.display()
+            ));
+        }
+    }
+}
+
+/// Copies the log into the database, which has another name now, and removes the log and its index,
+/// which have kept theirs: the next database of that name would take them for its own. Whoever has
+/// them open reads on, for an empty log says nothing. False while it cannot be, for somebody reads.
+fn leave(database: &Connection, path: &Path) -> rusqlite::Result<bool> {
+    let checkpoint = "PRAGMA wal_checkpoint(truncate)";
+    let busy: i64 = database.query_row(checkpoint, [], |row| row.get(0))?;
+    if busy != 0 {
+        return Ok(false); // which is no error to SQLite
+    }
+    let _alone = Transaction::new_unchecked(database, TransactionBehavior::Immediate)?;
+    if has_log(path) {
+        return Ok(false); // somebody came between
+    }
+    remove_log(path).map(|()| true).map_err(as_sqlite)
+}
+
+fn has_log(path: &Path) -> bool {
+    fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0)
+}
+
+fn remove_log(path: &Path) -> std::io::Result<()> {
+    for end in ["-wal", "-shm"] {
+        match fs::remove_file(beside(path, end)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn as_sqlite(error: std::io::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(error.into())
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
 
 /// Rows of an old table, or to be forgotten, that are dealt with in one go where events come all the
@@ -222,7 +297,7 @@ impl Ledger for Store {
                 let columns = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
                 Ok(Account::from_columns(columns))
             });
-            account.optional()
+            account.optional().map(Option::flatten)
         })
     }
 
@@ -234,6 +309,6 @@ impl Ledger for Store {
     }
 }
 
-fn place_of(path: &std::path::Path) -> Option<(u64, u64)> {
+fn place_of(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }

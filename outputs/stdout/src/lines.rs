@@ -10,7 +10,7 @@ use std::{
 use aw_output::{Entry, Error, Result, Sink};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
-use shm_layout::{UnixTime, cause};
+use shm_layout::{Kind, UnixTime, cause};
 
 use crate::{Format, Options, Time};
 
@@ -75,9 +75,18 @@ impl Lines {
             vlan: event.vlan.get(),
             outer_vlan: event.outer_vlan.get(),
             mac: event.mac.to_string(),
+            frame_source: (event.source != event.mac).then(|| event.source.to_string()),
             ip: event.ip_text().to_string(),
             origin: event.kind.origin(),
             router: (!event.router.is_unspecified()).then(|| event.router.to_string()),
+            change: match &event.kind {
+                Kind::ConfigChange(change) => Some(Change {
+                    user: change.user.as_str(),
+                    lines_added: change.added,
+                    lines_removed: change.removed,
+                }),
+                Kind::Pairing(_) | Kind::MacUpd => None,
+            },
         };
         serde_json::to_writer(&mut self.to, &line)?;
         self.to.write_all(b"\n")
@@ -104,9 +113,21 @@ struct Line<'a> {
     vlan: u16,
     outer_vlan: u16,
     mac: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frame_source: Option<String>,
     ip: String,
     origin: &'a str,
     router: Option<String>,
+    #[serde(flatten)]
+    change: Option<Change<'a>>,
+}
+
+/// Fields that only a changed configuration has.
+#[derive(Serialize)]
+struct Change<'a> {
+    user: &'a str,
+    lines_added: u32,
+    lines_removed: u32,
 }
 
 #[derive(Serialize)]
@@ -134,6 +155,10 @@ impl Sink for Lines {
             self.to = open(self.path.as_deref())?;
         }
         Ok(())
+    }
+
+    fn survives_kill(&self) -> bool {
+        true
     }
 
     fn sync(&mut self) -> Result {

@@ -61,11 +61,14 @@ Examples:
 It needs no privileges but to be a member of the ring's group, and gives up all others.
 Exit status: 0 when stopped by a signal or a closed pipe, 1 on failure, 2 for wrong options.";
 
+/// Lines that come twice after a kill, at most.
+const BATCH: usize = 256;
+
 fn main() -> ExitCode {
     let options: Options = parse("aw-stdout");
     let files = options.output.iter().filter_map(|path| std::path::absolute(path).ok());
     let files = files.filter_map(place).map(Access::Write).collect();
-    let plan = Plan { files, from: From::Now, ..Plan::default() };
+    let plan = Plan { files, from: From::Now, batch: BATCH, ..Plan::default() };
     run("aw-stdout", &options.rings, &plan, || Lines::open(&options))
 }
 

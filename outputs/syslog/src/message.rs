@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use aw_output::{Entry, Error, failed};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
+use shm_layout::Kind;
 
 use crate::Format;
 
@@ -71,6 +72,10 @@ fn data(entry: &Entry) -> String {
     let mut text = format!("[{}@{ENTERPRISE}", event.kind.name());
     let router = (!event.router.is_unspecified()).then(|| event.router.to_string());
     let outer = Some(event.outer_vlan.to_string()).filter(|outer| outer != "0");
+    let change = match event.kind {
+        Kind::ConfigChange(change) => Some(change),
+        Kind::Pairing(_) | Kind::MacUpd => None,
+    };
     for (name, value) in [
         ("ring", Some(entry.ring.to_string())),
         ("sequence", Some(entry.position.sequence.to_string())),
@@ -81,6 +86,9 @@ fn data(entry: &Entry) -> String {
         ("ip", Some(event.ip_text().to_string())),
         ("origin", Some(event.kind.origin().into())),
         ("router", router),
+        ("user", change.map(|change| change.user.to_string())),
+        ("lines_added", change.map(|change| change.added.to_string())),
+        ("lines_removed", change.map(|change| change.removed.to_string())),
     ] {
         if let Some(value) = value {
             let escaped: String = value

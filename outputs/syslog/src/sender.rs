@@ -125,6 +125,11 @@ impl Sink for Sender {
         Ok(())
     }
 
+    /// Also over TCP: what the kernel has of a batch, it goes on sending.
+    fn survives_kill(&self) -> bool {
+        true
+    }
+
     fn reopen(&mut self) -> Result {
         self.way = None;
         Ok(())

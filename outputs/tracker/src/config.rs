@@ -5,8 +5,6 @@ use std::{collections::HashMap, fmt, path::PathBuf};
 
 use shm_layout::MacAddr;
 
-use crate::row::parse_mac;
-
 /// What a device is called that nobody named.
 pub const UNKNOWN: &str = "unknown";
 
@@ -100,6 +98,7 @@ fn once<T>(place: &mut Option<T>, key: &str, value: Result<T, String>) -> Result
 }
 
 fn number(key: &str, value: &str) -> Result<u16, String> {
+    let value = value.split('#').next().unwrap_or_default().trim(); // a comment without a space before it
     let number = value.parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| format!("{key}={value}: a number from 1 to 65535 is needed"))
 }
@@ -107,8 +106,7 @@ fn number(key: &str, value: &str) -> Result<u16, String> {
 /// `MAC|name`, as in the file, and as an option.
 pub fn parse_name(text: &str) -> Result<(MacAddr, String), String> {
     let (mac, name) = text.split_once('|').ok_or_else(|| format!("not MAC|name: {text:?}"))?;
-    let mac =
-        parse_mac(mac.trim()).ok_or_else(|| format!("not a MAC address: {:?}", mac.trim()))?;
+    let mac = mac.trim().parse::<MacAddr>().map_err(|why| format!("{why}: {:?}", mac.trim()))?;
     if name.contains('|') {
         return Err(format!("more than one | for {mac}"));
     }
@@ -168,6 +166,7 @@ AA:BB:CC:DD:EE:02|windows
 
     #[test]
     fn what_it_also_takes() {
+        assert_eq!(Config::parse(b"PORT=2057# here").unwrap().port, Some(2057));
         let text = "\u{feff}logdir = /var/log/with space/a#b   # and a comment\n\n\t\n\
             02:00:00:00:00:01|Omas  Küche = 台所\n 02:00:00:00:00:02 | Studio #2 \n\
             02:00:00:00:00:03|first\n02:00:00:00:00:03|second\n";
@@ -185,6 +184,8 @@ AA:BB:CC:DD:EE:02|windows
             ("\nMAXDAYS=3", 2, "unknown key MAXDAYS"),
             ("LOGDIR=/a\n#\nlogdir=/b", 3, "set already"),
             ("PORT=0", 1, "PORT=0"),
+            ("PORT=#1", 1, "no value"),
+            ("PORT=x#1", 1, "PORT=x:"),
             ("PORT=70000", 1, "1 to 65535"),
             ("MAXLOGS=a month", 1, "a month"),
             ("LOGDIR=", 1, "no value"),

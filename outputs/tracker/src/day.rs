@@ -41,9 +41,14 @@ pub struct Day {
 impl Day {
     /// A day with what its log already has.
     pub fn new(date: Date, rows: impl IntoIterator<Item = (Key, Activity)>) -> Self {
-        let rows: HashMap<_, _> = rows.into_iter().collect();
-        let macs = rows.keys().map(|key| key.mac).collect();
-        Day { date, rows, macs, changed: false, refused: 0 }
+        let mut joined: HashMap<Key, Activity> = HashMap::new();
+        for (key, activity) in rows {
+            // Logs that somebody put together may have a key twice.
+            let row = joined.entry(key);
+            row.and_modify(|row| row.join(&activity)).or_insert(activity);
+        }
+        let macs = joined.keys().map(|key| key.mac).collect();
+        Day { date, rows: joined, macs, changed: false, refused: 0 }
     }
 
     /// Takes a sighting. `limit`: how many rows there may be.

@@ -26,6 +26,7 @@ pub const REPORT_MODE: u32 = 0o644;
 pub enum Kind {
     Tracker,
     Alert,
+    Config,
     Error,
 }
 
@@ -33,6 +34,7 @@ impl From<Log> for Kind {
     fn from(log: Log) -> Kind {
         match log {
             Log::Alert => Kind::Alert,
+            Log::Config => Kind::Config,
             Log::Error => Kind::Error,
         }
     }
@@ -43,6 +45,7 @@ pub fn name(kind: Kind, date: Date) -> String {
     let kind = match kind {
         Kind::Tracker => "tracker",
         Kind::Alert => "alert",
+        Kind::Config => "config",
         Kind::Error => "error",
     };
     format!("macupd_{kind}.{}.log", compact(date))
@@ -53,6 +56,7 @@ fn parse(file: &str) -> Option<(Kind, Date)> {
     let kind = match kind {
         "tracker" => Kind::Tracker,
         "alert" => Kind::Alert,
+        "config" => Kind::Config,
         "error" => Kind::Error,
         _ => return None,
     };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
-use shm_layout::{Event, InterfaceName, UnixTime, VlanId};
+use shm_layout::{ConfigChange, Event, InterfaceName, UnixTime, VlanId};
 
 use crate::{
     calendar::{Calendar, Moment, compact},
@@ -30,6 +30,8 @@ const DISTRUST: Duration = Duration::from_secs(3_600);
 /// Names of interfaces that are remembered, and errors that wait to be written.
 const MOST_INTERFACES: usize = 4_096;
 const MOST_ERRORS: usize = 100;
+/// Bytes about configurations that wait for a disk that takes nothing.
+const MOST_CONFIG: usize = 1 << 20;
 
 /// The time, by the clock on the wall and by one that is never set.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +54,8 @@ pub struct Rules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Log {
     Alert,
+    /// Changes of routers' configurations.
+    Config,
     Error,
 }
 
@@ -134,10 +138,15 @@ impl Journal {
         // Tomorrow's: midnight may have passed unnoticed, or the clock was set back.
         let tomorrow = self.today.date.tomorrow().unwrap_or(Date::MAX);
         if at.date < self.oldest() || at.date > tomorrow {
-            self.strays += 1;
+            self.stray();
             return None;
         }
         Some(at)
+    }
+
+    /// A sighting of a day that has no log: counted, and told every hour.
+    pub fn stray(&mut self) {
+        self.strays += 1;
     }
 
     fn oldest(&self) -> Date {
@@ -180,6 +189,21 @@ impl Journal {
         self.due.get_or_insert(steady + GATHER);
     }
 
+    /// Takes the change of a router's configuration.
+    pub fn config_change(&mut self, event: &Event, change: &ConfigChange, at: Moment) {
+        let ConfigChange { user, added, removed } = change;
+        let (day, clock) = (compact(at.date), at.clock);
+        let (router, ip) = (event.interface, event.ip());
+        let text =
+            format!("{day}:{clock}:{router} ({ip}) changed by {user} (+{added} -{removed})\n");
+        if self.lines.iter().any(|(log, _, text)| *log == Log::Config && text.len() > MOST_CONFIG) {
+            return self
+                .error("a change of a router's configuration is lost: its log cannot be written");
+        }
+        self.append(Log::Config, at.date, &text);
+        self.due.get_or_insert(self.now.steady + GATHER);
+    }
+
     /// `eth0`, or `eth0.9` for VLAN 9, or `eth0.100.9` where it is in another, as Linux names them.
     fn interface(&mut self, event: &Event) -> Arc<str> {
         let Event { interface, vlan, outer_vlan, .. } = *event;
@@ -208,7 +232,7 @@ impl Journal {
 
     fn append(&mut self, log: Log, date: Date, text: &str) {
         match self.lines.iter_mut().find(|(of, on, _)| (*of, *on) == (log, date)) {
-            Some((.., lines)) if log == Log::Alert => lines.push_str(text),
+            Some((.., lines)) if log != Log::Error => lines.push_str(text),
             _ => self.lines.push((log, date, text.to_owned())),
         }
     }

@@ -176,7 +176,9 @@ impl Sources {
                     path.display()
                 ))
             })?;
-        let configured = config.report_dir.clone().filter(|_| !report_beside);
+        // A configuration that was asked for is followed; one that is only there was not meant.
+        let configured =
+            config.report_dir.clone().filter(|_| !report_beside || self.config.is_some());
         let mut names: Names = HashMap::clone(&config.names);
         names.extend(self.names.iter().cloned());
         let report_dir = self.report_dir.clone().or(configured).unwrap_or_else(|| log_dir.clone());

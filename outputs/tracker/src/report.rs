@@ -18,9 +18,10 @@ use crate::{
 
 /// Addresses of a device that are shown, the last ones; further ones are counted.
 const ADDRESSES: usize = 8;
-/// Devices, alerts and errors that are shown, the last ones: a page must open.
+/// Devices, alerts, changes and errors that are shown, the last ones: a page must open.
 const DEVICES: usize = 20_000;
 const ALERTS: usize = 1_000;
+const CHANGES: usize = 1_000;
 const ERRORS: usize = 500;
 
 /// What is wrong with a row that stands in the log of another day.
@@ -73,6 +74,9 @@ pub struct Report {
     /// The newest first, as they stand in the logs.
     pub alerts: Vec<String>,
     pub all_alerts: usize,
+    /// Changes of routers' configurations; shown where there are some.
+    pub changes: Vec<String>,
+    pub all_changes: usize,
     pub errors: Vec<String>,
     pub all_errors: usize,
 }
@@ -147,6 +151,8 @@ impl Gathering {
             counts: Counts::default(),
             alerts: Vec::new(),
             all_alerts: 0,
+            changes: Vec::new(),
+            all_changes: 0,
             errors: Vec::new(),
             all_errors: 0,
         };
@@ -195,6 +201,11 @@ impl Gathering {
         self.report.all_alerts += add(&mut self.report.alerts, bytes, ALERTS);
     }
 
+    /// A log of configurations.
+    pub fn changes(&mut self, bytes: &[u8]) {
+        self.report.all_changes += add(&mut self.report.changes, bytes, CHANGES);
+    }
+
     /// An error log.
     pub fn errors(&mut self, bytes: &[u8]) {
         self.report.all_errors += add(&mut self.report.errors, bytes, ERRORS);
@@ -224,6 +235,7 @@ impl Gathering {
         }
         report.errors.drain(..report.errors.len().saturating_sub(ERRORS));
         report.alerts.reverse();
+        report.changes.reverse();
         report.errors.reverse();
         report
     }

@@ -68,6 +68,7 @@ pub fn gather(places: &Places, order: &Order) -> Result<Report, Error> {
         match kind {
             Kind::Tracker => gathering.tracker(date, &files::name(kind, date), &bytes),
             Kind::Alert => gathering.alerts(&bytes),
+            Kind::Config => gathering.changes(&bytes),
             Kind::Error => gathering.errors(&bytes),
         }
     }

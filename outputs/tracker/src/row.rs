@@ -42,6 +42,17 @@ impl Activity {
         }
         self.hours.add(at.clock.hour)
     }
+
+    /// Adds what another row of the same key says.
+    pub fn join(&mut self, other: &Activity) {
+        if other.first.seconds < self.first.seconds {
+            self.first = other.first;
+        }
+        if other.last.seconds > self.last.seconds {
+            self.last = other.last;
+        }
+        self.hours.join(&other.hours);
+    }
 }
 
 /// Sightings in each hour: `.` none, `1` to `9`, `*` ten or more.
@@ -105,18 +116,6 @@ impl FromStr for Hours {
     }
 }
 
-/// Six pairs of digits, in either case.
-pub fn parse_mac(text: &str) -> Option<MacAddr> {
-    let mut octets = [0; 6];
-    let mut pairs = text.split(':');
-    for octet in &mut octets {
-        let pair = pairs.next().filter(|pair| pair.len() == 2)?;
-        let fine = pair.bytes().all(|byte| byte.is_ascii_hexdigit()); // no sign
-        *octet = u8::from_str_radix(pair, 16).ok().filter(|_| fine)?;
-    }
-    pairs.next().is_none().then_some(MacAddr::new(octets))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,20 +139,5 @@ mod tests {
         let mut joined: Hours = "9......................1".parse().unwrap();
         joined.join(&hours);
         assert_eq!(joined.to_string(), "*....*.................2");
-    }
-
-    #[test]
-    fn macs() {
-        assert_eq!(parse_mac("AA:bb:00:00:00:1f").unwrap().to_string(), "aa:bb:00:00:00:1f");
-        for bad in [
-            "",
-            "aa:bb:00:00:00",
-            "aa:bb:00:00:00:1f:00",
-            "a:bb:00:00:00:1f",
-            "+a:bb:00:00:00:1f",
-            "aa-bb-00-00-00-1f",
-        ] {
-            assert_eq!(parse_mac(bad), None, "{bad}");
-        }
     }
 }

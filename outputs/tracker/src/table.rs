@@ -9,7 +9,7 @@ use shm_layout::MacAddr;
 use crate::{
     calendar::{HourMinute, compact, parse_date},
     config::UNKNOWN,
-    row::{Activity, Hours, Key, parse_mac},
+    row::{Activity, Hours, Key},
 };
 
 type Columns = [&'static str; 8];
@@ -80,7 +80,7 @@ fn line<'a>(text: &'a str, order: &Columns) -> Result<Option<Line<'a>>, &'static
     }
     let (first, last) = (field("time").parse(), field("last").parse());
     Ok(Some(Line {
-        mac: parse_mac(words[0]).ok_or("not a MAC address")?,
+        mac: words[0].parse()?,
         name: Some(name).filter(|name| *name != UNKNOWN),
         ip: field("ip").parse().map_err(|_| "not an IP address")?,
         interface: field("iface"),

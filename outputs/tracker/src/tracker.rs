@@ -32,6 +32,8 @@ pub struct Tracker<'a> {
     events: u32,
     zone: TimeZone,
     zone_asked: i64,
+    /// Days whose logs cannot be read: they are left as they are.
+    unreadable: Vec<Date>,
     /// A log could not be written.
     failed: bool,
 }
@@ -65,6 +67,7 @@ impl<'a> Tracker<'a> {
             events: 0,
             zone,
             zone_asked: now.wall.seconds(),
+            unreadable: Vec::new(),
             failed: false,
         };
         tracker.open_day(tracker.journal.today())?;
@@ -108,6 +111,7 @@ impl<'a> Tracker<'a> {
         let now = self.now();
         if (now.wall.seconds() - self.zone_asked).abs() >= ZONE {
             self.zone_asked = now.wall.seconds();
+            self.unreadable.clear(); // tried again
             let zone = TimeZone::system();
             if zone != self.zone {
                 self.journal.change(self.journal.rules().clone(), zone.clone());
@@ -160,6 +164,7 @@ impl<'a> Tracker<'a> {
 
     fn source(&self, kind: EventKind) -> bool {
         match self.settings.source {
+            _ if matches!(kind, EventKind::ConfigChange(_)) => true, // no sighting, whose source is chosen
             Source::All => true,
             Source::Macupd => kind == EventKind::MacUpd,
             Source::Pairing => matches!(kind, EventKind::Pairing(_)),
@@ -185,12 +190,27 @@ impl Sink for Tracker<'_> {
             return Ok(());
         }
         let Some(at) = self.journal.moment(&entry.event) else { return Ok(()) };
+        if let EventKind::ConfigChange(change) = &entry.event.kind {
+            self.journal.config_change(&entry.event, change, at);
+            return Ok(());
+        }
         if !self.journal.is_open(at.date) {
             if !self.journal.has_room() {
                 let tasks = self.journal.flush();
                 self.act(tasks);
             }
-            self.open_day(at.date)?;
+            if !self.unreadable.contains(&at.date)
+                && let Err(error) = self.open_day(at.date)
+            {
+                let Error::Failed(why) = error else { return Err(error.into()) };
+                warn(format_args!("{why} (its sightings are not kept; trying again every minute)"));
+                self.journal.error(&why);
+                self.unreadable.push(at.date);
+            }
+            if self.unreadable.contains(&at.date) {
+                self.journal.stray();
+                return Ok(());
+            }
         }
         self.journal.sight(&entry.event, at, self.began.elapsed());
         Ok(())

@@ -80,7 +80,6 @@ fn field(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::row::parse_mac;
 
     #[test]
     fn the_smallest_block_counts() {
@@ -104,7 +103,7 @@ mod tests {
             "00:aa:cc:00:00:00",
             "02:22:72:00:00:01",
         ]
-        .map(|mac| parse_mac(mac).unwrap());
+        .map(|mac| mac.parse::<MacAddr>().unwrap());
         let vendors = Vendors::look_up(directory.path(), macs.into_iter());
         assert_eq!(
             macs.map(|mac| vendors.of(mac)),

@@ -53,6 +53,7 @@ fn event(n: u64, interface: shm_layout::InterfaceName) -> Event {
         address: Ipv6Addr::from((u128::from(n) << 64) | u128::from(mixed)),
         interface,
         mac: MacAddr::new(mac),
+        source: MacAddr::new(mac),
         vlan: VlanId::from_tag((mixed >> 48) as u16),
         outer_vlan: VlanId::from_tag(n as u16),
         kind: Kind::Pairing(Origin::NdDad),

@@ -1,5 +1,6 @@
 //! `make bench`, the history's part: rows a second into SQLite beside inserts by hand, bytes a row on the disk and
-//! written, and how soon aw-query answers with many rows. Nothing here is a test: the machine decides.
+//! written, and how soon aw-query answers with many rows, in SQLite and in MariaDB. Nothing here is a test: the machine
+//! decides.
 
 use std::{
     error::Error,
@@ -9,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_tests::{bench::Random, ring::Ring};
+use aw_tests::{bench::Random, mariadb::MariaDb, ring::Ring};
 use clap::Parser;
 use rusqlite::{Connection, params, params_from_iter, types::Value};
 
@@ -27,6 +28,10 @@ struct Options {
     /// Rows in the history that aw-query is asked about
     #[arg(long, default_value_t = 20_000_000)]
     rows: u64,
+
+    /// Rows in MariaDB, in which they take six times the room and longer to make
+    #[arg(long, default_value_t = 5_000_000)]
+    server_rows: u64,
 
     /// Seconds in which the bytes written on a quiet network are counted
     #[arg(long, default_value_t = 20)]
@@ -46,7 +51,8 @@ fn main() -> Outcome<()> {
         insert(&options, hosts)?;
     }
     quiet(&options)?;
-    ask(&options)
+    ask(&options)?;
+    ask_server(&options)
 }
 
 /// aw-sqlite on a full ring; and by hand the same rows from memory, a thousand in a transaction: into the same table,
@@ -187,6 +193,40 @@ fn ask(options: &Options) -> Outcome<()> {
     grow(&database, options.rows as i64, end - LONG)?;
     let size = fs::metadata(&database)?.len() as f64;
     println!("{} rows, {HOSTS} addresses, 31 days, {:.0} MB:", options.rows, size / 1e6);
+    ask_all(&["--database", &database.to_string_lossy()], end)
+}
+
+/// The same of MariaDB, in the tables that aw-mysql makes.
+fn ask_server(options: &Options) -> Outcome<()> {
+    let large = ["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=256M"];
+    let Some(server) = MariaDb::start(&large) else { return Ok(()) };
+    let directory = tempfile::tempdir_in(&options.directory)?;
+    let ring = Ring::new();
+    fill(directory.path(), &ring, &["--frames", "10"], 5, 1 << 16)?;
+    let config = server.config("");
+    let mut output = Command::new(binary("aw-mysql"));
+    output.args(["--once", "-m", ring.name(), "-u", "0", "--state-dir"]).arg(server.path("state"));
+    run(output.arg("--config").arg(&config))?;
+    let (rows, end) = (options.server_rows, now());
+    let (begin, long) = ((end - LONG) / 1_000_000_000, LONG / 1_000_000_000);
+    const PIECE: u64 = 250_000;
+    for piece in 0..rows / PIECE {
+        let number = format!("({} + seq)", piece * PIECE);
+        let host = format!("{number} * 7919 % {HOSTS}"); // in no order
+        server.sql(&format!(
+            "INSERT INTO log SELECT from_unixtime({begin} + {long} * {number} div {rows}), 'here', 'eth0', 0,
+                unhex(lpad(hex({mac} + {number} * 2 div {rows} * 65536 + {host}), 12, '0')),
+                unhex(lpad(hex({ip} + {host}), 8, '0')), seq % 2 FROM seq_0_to_{last}",
+            mac = 0x0600_0000_0000_u64,
+            ip = 0x0a00_0000,
+            last = PIECE - 1
+        ));
+    }
+    println!("{rows} rows, {HOSTS} addresses, 31 days, in MariaDB:");
+    ask_all(&["--config", &config.to_string_lossy()], end)
+}
+
+fn ask_all(database: &[&str], end: i64) -> Outcome<()> {
     let mut random = Random::new(1);
     for (name, times) in [("who", 200), ("ip", 20), ("mac", 20), ("changes", 5), ("devices", 5)] {
         let mut seconds = Vec::new();
@@ -204,7 +244,7 @@ fn ask(options: &Options) -> Outcome<()> {
             };
             let begin = Instant::now();
             let mut query = Command::new(binary("aw-query"));
-            run(query.arg("--database").arg(&database).args(arguments).stdout(Stdio::null()))?;
+            run(query.args(database).args(arguments).stdout(Stdio::null()))?;
             seconds.push(begin.elapsed().as_secs_f64());
         }
         row(&format!("aw-query {name}, the process included"), &seconds, 1e3, "ms");

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Result, SpoolOptions};
+use crate::{Ledger, Result, SpoolOptions, spool::Spool};
 use proptest::prelude::*;
 use shm_layout::Event;
 use std::path::Path;
@@ -13,6 +13,8 @@ struct Fragile {
     open: Vec<u64>,
     stored: Option<Account>,
     keeps: bool,
+    /// It cannot open its files anew.
+    blocked: bool,
     /// What happens at each call: 0 = it fails, 1 = it does its work and fails, else it works.
     fate: Option<Random>,
 }
@@ -64,6 +66,14 @@ impl Sink for Fragile {
         })
     }
 
+    fn reopen(&mut self) -> Result {
+        if self.blocked { Err(Fault::Down("blocked".into())) } else { Ok(()) }
+    }
+
+    fn close(&mut self) -> Result {
+        self.reopen()
+    }
+
     fn ledger(&mut self) -> Option<&mut dyn Ledger> {
         if self.keeps { Some(self) } else { None }
     }
@@ -102,7 +112,10 @@ fn open<'a>(sink: &'a mut Fragile, plan: &'a Plan, directory: &Path) -> (Outlet<
     sink.open.clear();
     sink.stored = None;
     let spool = Spool::open(directory, "aw-test", 1 << 20).unwrap();
-    let mut outlet = Outlet::new(sink, plan, Some(spool), None).unwrap();
+    let own = sink.keeps;
+    let (file, notes, saved) = (None, None, Default::default());
+    let stores = Stores { spool: Some(spool), file, notes, own, saved };
+    let mut outlet = Outlet::new(sink, plan, stores).unwrap();
     let position = outlet.open(&"/test".parse().unwrap()).unwrap();
     (outlet, position.map_or(0, |position| position.sequence))
 }
@@ -149,7 +162,7 @@ fn all_is_delivered(keeps: bool, seed: u64) {
     }
     outlet.finish().unwrap();
     let account = outlet.books[0].account;
-    let waiting = outlet.spool.as_ref().map(Spool::waiting);
+    let waiting = outlet.stores.spool.as_ref().map(Spool::waiting);
     assert_eq!((account.map(|account| account.next()), waiting), (Some(next), Some(0)));
     let expected: Vec<u64> = (0..next).filter(|n| is_event(*n)).collect();
     if keeps {
@@ -160,6 +173,28 @@ fn all_is_delivered(keeps: bool, seed: u64) {
         sink.rows.dedup();
         assert!(sink.rows == expected, "{:?}", sink.rows);
     }
+}
+
+/// Whatever a sink with a spool cannot do now, it may do later.
+#[test]
+fn what_is_down_is_no_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = Plan::default();
+    let mut sink = Fragile { blocked: true, ..Fragile::default() };
+    let (mut outlet, _) = open(&mut sink, &plan, directory.path());
+    outlet.take(0, piece(0)).unwrap();
+    outlet.reopen().unwrap();
+    outlet.take(0, piece(1)).unwrap();
+    assert!(matches!(outlet.way, Way::Spooling { .. }));
+    outlet.finish().unwrap();
+    outlet.close().unwrap();
+    drop(outlet);
+    let (mut outlet, next) = open(&mut sink, &plan, directory.path());
+    assert_eq!(next, 2);
+    outlet.work(true).unwrap();
+    assert_eq!(outlet.books[0].account.map(|account| account.delivered), Some(2));
+    drop(outlet);
+    assert_eq!(sink.rows, [0, 1]);
 }
 
 proptest! {

@@ -59,6 +59,41 @@ fn where_the_server_is() {
     assert_eq!(host, "[::1]");
 }
 
+/// A URL says more than the file, and nothing secret.
+#[test]
+fn urls() {
+    let socket = "/run/mysqld/mysqld.sock";
+    for (url, server, user, database) in [
+        ("", socket, "alice", "lan"),
+        ("bob@/", socket, "bob", "lan"),
+        ("localhost/other", socket, "alice", "other"),
+        ("localhost:3307/other", "localhost:3307", "alice", "other"),
+        ("bob@db.example.net", "db.example.net:3306", "bob", "lan"),
+        ("bob@[::1]:3307/x", "::1:3307", "bob", "x"),
+        ("[::1]/x", "::1:3306", "alice", "x"),
+    ] {
+        let mut config = parsed("[addrwatch]\nuser = alice\ndatabase = lan\npassword = secret");
+        config.set_url(url).unwrap_or_else(|_| panic!("{url}"));
+        let found = (config.server(), config.user.as_str(), config.database());
+        assert_eq!(found, (server.into(), user, database), "{url}");
+        assert!(config.password.is_some(), "{url}");
+    }
+    for (url, why) in [
+        ("bob:secret@db/x", "write it into the file of --config"),
+        ("bob:@db/x", "write it into the file of --config"),
+        ("bob:sec/ret@db/x", "a URL is mysql://"),
+        ("bob:sec@ret@db/x", "write it into the file of --config"),
+        ("db:0/x", "a URL is mysql://"),
+        ("db:x/x", "a URL is mysql://"),
+        ("db/x?ssl=1", "a URL is mysql://"),
+        ("db/x/y", "a URL is mysql://"),
+        ("b%6fb@db/x", "a URL is mysql://"),
+    ] {
+        let Err(Error::Failed(said)) = Config::default().set_url(url) else { panic!("{url}") };
+        assert!(said.contains(why) && !said.contains("sec"), "{url}: {said}");
+    }
+}
+
 /// Strict unless it is told otherwise: who asks for TLS wants to know whom it talks to.
 #[test]
 fn transport_security() {

@@ -1,6 +1,6 @@
 use super::*;
 use jiff::Timestamp;
-use shm_layout::{Kind, MacAddr, Origin};
+use shm_layout::{Kind, MacAddr, Origin, UserName};
 use std::net::Ipv4Addr;
 
 /// A journal with a clock that the test turns, and files that are strings.
@@ -9,6 +9,7 @@ struct Desk {
     now: Now,
     files: HashMap<Date, String>,
     alerts: String,
+    config: String,
     errors: String,
     writes: usize,
     reports: usize,
@@ -31,6 +32,7 @@ fn event(mac: u32, time: UnixTime) -> Event {
         address: Ipv4Addr::from(0x0a00_0000 + mac).to_ipv6_mapped(),
         interface: "eth0".parse().unwrap(),
         mac: MacAddr::new([2, 0, a, b, c, d]),
+        source: MacAddr::new([2, 0, a, b, c, d]),
         vlan: VlanId::NONE,
         outer_vlan: VlanId::NONE,
         kind: Kind::Pairing(Origin::ArpRequest),
@@ -52,6 +54,7 @@ impl Desk {
             now,
             files: HashMap::new(),
             alerts: String::new(),
+            config: String::new(),
             errors: String::new(),
             writes: 0,
             reports: 0,
@@ -66,6 +69,7 @@ impl Desk {
         for task in tasks {
             match task {
                 Task::Append(Log::Alert, _, text) => self.alerts += &text,
+                Task::Append(Log::Config, _, text) => self.config += &text,
                 Task::Append(Log::Error, _, text) => self.errors += &text,
                 Task::Write(date, text) => {
                     self.writes += 1;
@@ -129,6 +133,39 @@ impl Desk {
             |line: &str| line.split_whitespace().skip(5).take(2).collect::<Vec<_>>().join(" ");
         self.files[&date(day)].lines().skip(1).map(row).collect()
     }
+}
+
+#[test]
+fn a_routers_configuration_is_no_device() {
+    let mut desk = Desk::new("Europe/Berlin", "2026-11-22T08:10:00Z");
+    let user = UserName::cut("alice");
+    let change = ConfigChange { user, added: 3, removed: 1 };
+    let router = Ipv4Addr::new(192, 0, 2, 1);
+    let changed = |time| Event::config_change(time, "core1".parse().unwrap(), router, change);
+    for _ in 0..2 {
+        let event = changed(desk.now.wall);
+        let at = desk.journal.moment(&event).unwrap();
+        desk.journal.config_change(&event, &change, at);
+    }
+    desk.wait(1);
+    let line = "20261122:0910:core1 (192.0.2.1) changed by alice (+3 -1)\n";
+    assert_eq!(desk.config, line.repeat(2));
+    assert_eq!((desk.writes, desk.reports, desk.alerts.as_str()), (0, 2, ""));
+    // While the disk takes nothing, what waits has a bound, and what is lost is said.
+    let event = changed(desk.now.wall);
+    let at = desk.journal.moment(&event).unwrap();
+    (0..50_000).for_each(|_| desk.journal.config_change(&event, &change, at));
+    desk.config.clear();
+    desk.wait(1);
+    assert!(
+        desk.config.len() < MOST_CONFIG + 100
+            && desk.config.lines().all(|text| text == &line[..line.len() - 1])
+    );
+    assert!(
+        desk.errors.contains("is lost") && desk.errors.contains("further errors"),
+        "{}",
+        desk.errors
+    );
 }
 
 #[test]
@@ -249,6 +286,23 @@ fn events_are_filed_by_their_own_time() {
     desk.wait(3600);
     assert_eq!(desk.errors, "20261122:1200:2 sightings are of days that have no log\n");
     assert_eq!(desk.journal.days.len(), 1, "today");
+}
+
+/// Logs that somebody put together may have a key twice.
+#[test]
+fn rows_of_one_key_are_joined() {
+    let mut desk = Desk::new("UTC", "2026-11-22T12:00:00Z");
+    desk.files.insert(
+        date("2026-11-10"),
+        "mac name ip iface date time last active-hours\n\
+         02:00:00:00:00:02 unknown 10.0.0.2 eth0 20261110 0900 0930 .........5..............\n\
+         02:00:00:00:00:02 unknown 10.0.0.2 eth0 20261110 0801 0910 ........19..............\n"
+            .into(),
+    );
+    desk.take(&event(2, time("2026-11-10T10:05:00Z")));
+    desk.wait(1);
+    assert_eq!(desk.cells("2026-11-10", 2), "........1*1.............");
+    assert_eq!(desk.times("2026-11-10"), ["0801 1005"]);
 }
 
 #[test]

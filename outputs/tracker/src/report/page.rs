@@ -83,9 +83,11 @@ fn write(page: &mut String, report: &Report) -> fmt::Result {
     page.push_str(TOOLS);
     devices(page, report)?;
     log(page, "Alerts", "No alerts.", &report.alerts, report.all_alerts, alert)?;
-    log(page, "Errors", "No errors.", &report.errors, report.all_errors, |page, line| {
-        write!(page, "<bdi>{}</bdi>", Foreign(line))
-    })?;
+    let plain = |page: &mut String, line: &str| write!(page, "<bdi>{}</bdi>", Foreign(line));
+    if !report.changes.is_empty() {
+        log(page, "Configuration changes", "", &report.changes, report.all_changes, plain)?;
+    }
+    log(page, "Errors", "No errors.", &report.errors, report.all_errors, plain)?;
     write!(page, "</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n")
 }
 

@@ -18,7 +18,12 @@ pub fn text(report: &Report, logs: &[Vec<u8>], names: &Names) -> String {
     // Writing to a String does not fail.
     let _ = write(&mut text, report, logs, names);
     // What came from elsewhere must not steer the terminal.
-    text.replace(|c: char| c.is_control() && c != '\n', "?")
+    text.replace(|c: char| c != '\n' && (c.is_control() || reorders(c)), "?")
+}
+
+/// Characters that show what follows in another order (Unicode Standard Annex 9, Directional Formatting Characters).
+fn reorders(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn write(text: &mut String, report: &Report, logs: &[Vec<u8>], names: &Names) -> fmt::Result {
@@ -42,10 +47,14 @@ fn write(text: &mut String, report: &Report, logs: &[Vec<u8>], names: &Names) ->
         }
     }
     none(text, devices.is_empty(), "No activity details.")?;
-    for (title, lines, all, empty) in [
-        ("Alerts", &report.alerts, report.all_alerts, "No alerts."),
-        ("Errors", &report.errors, report.all_errors, "No errors."),
-    ] {
+    let Report { alerts, all_alerts, changes, all_changes, errors, all_errors, .. } = report;
+    let changes =
+        (!changes.is_empty()).then_some(("Configuration changes", changes, *all_changes, ""));
+    for (title, lines, all, empty) in [("Alerts", alerts, *all_alerts, "No alerts.")]
+        .into_iter()
+        .chain(changes)
+        .chain([("Errors", errors, *all_errors, "No errors.")])
+    {
         writeln!(text, "\n{title}\n")?;
         if all > lines.len() {
             writeln!(text, "(the last {} of {all})", lines.len())?;

@@ -1,17 +1,19 @@
 //! `make bench`: how fast this is, as a table of medians. Nothing here is a test: the machine decides.
 #![forbid(unsafe_code)]
 
+mod alert;
 mod live;
 mod mysql;
 mod replay;
 mod ring;
+mod routeros;
 mod routers;
 
 use std::{error::Error, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 
-/// Prints how fast ring, wake-up, replay, rate limit, live capture, reports of routers and aw-tracker are: medians, with the range of all runs.
+/// Prints how fast ring, wake-up, replay, rate limit, live capture, reports of routers, aw-tracker, rows into MariaDB, aw-alert and aw-routeros are: medians, with the range of all runs.
 #[derive(Parser)]
 struct Options {
     /// What to measure; all, if nothing is named
@@ -60,6 +62,10 @@ enum Section {
     Tracker,
     /// Rows into MariaDB, beside inserts by hand
     Mysql,
+    /// aw-alert with a million stations
+    Alert,
+    /// aw-routeros with two hundred routers, and large exports
+    Routeros,
 }
 
 /// What tcpdump needs to hear the same messages; ours is written otherwise, but lets as much through.
@@ -86,7 +92,12 @@ fn main() -> Outcome<()> {
             Section::Live => live::all(&options)?,
             Section::Macupd => routers::datagrams(&options)?,
             Section::Tracker => routers::tracker(&options)?,
+            Section::Routeros => {
+                routeros::many_routers(&options)?;
+                routeros::differences(&options)?;
+            }
             Section::Mysql => mysql::beside_hand_batched(&options)?,
+            Section::Alert => alert::events(&options)?,
         }
     }
     Ok(())

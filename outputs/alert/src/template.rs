@@ -1,0 +1,206 @@
+//! What services want to be sent: each has its own JSON. What reports say comes from strangers: no markup in it works,
+//! and nobody is mentioned. Each service's limit on length is kept.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::report::Message;
+
+/// A service that is known.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Template {
+    /// docs.ntfy.sh/publish, "Publish as JSON".
+    Ntfy,
+    /// gotify.net/api-docs, `POST /message`.
+    Gotify,
+    /// core.telegram.org/bots/api, `sendMessage`.
+    Telegram,
+    /// Incoming webhooks of Slack.
+    Slack,
+    /// discord.com/developers/docs/resources/webhook, "Execute Webhook".
+    Discord,
+    /// Incoming webhooks of Mattermost.
+    Mattermost,
+    /// A workflow of Teams, "When a Teams webhook request is received".
+    Teams,
+}
+
+impl Template {
+    /// As in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Template::Ntfy => "ntfy",
+            Template::Gotify => "gotify",
+            Template::Telegram => "telegram",
+            Template::Slack => "slack",
+            Template::Discord => "discord",
+            Template::Mattermost => "mattermost",
+            Template::Teams => "teams",
+        }
+    }
+
+    /// Whether who knows the URL may post.
+    pub fn has_secret_url(self) -> bool {
+        matches!(self, Template::Slack | Template::Discord | Template::Mattermost | Template::Teams)
+    }
+
+    /// The body. `whom`: ntfy's topic, Telegram's chat.
+    pub fn body(self, message: &Message, whom: &str, priority: Option<u8>) -> Value {
+        let (title, text) = (&message.subject, plain(&message.text));
+        let mut body = match self {
+            Template::Ntfy => json!({"topic": whom, "title": title, "message": short(&text, 4000)}),
+            Template::Gotify => json!({"title": title, "message": text}),
+            Template::Telegram => json!({
+                "chat_id": whom, "text": short(&format!("{title}\n{text}"), 4000),
+                "link_preview_options": {"is_disabled": true},
+            }),
+            // Every & < > is to be escaped; what is in a block of code is not looked at for markup.
+            Template::Slack => {
+                let escaped = |text: &str| {
+                    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+                };
+                json!({"text": fenced(&escaped(title), &escaped(&short(&text, 8000)))})
+            }
+            Template::Discord => json!({
+                "embeds": [{"title": short(title, 250), "description": fenced("", &short(&text, 4000))}],
+                "allowed_mentions": {"parse": []},
+            }),
+            Template::Mattermost => json!({"text": fenced(title, &short(&text, 3500))}),
+            // Runs of text have no markup, and no lines: each is a block of its own.
+            Template::Teams => {
+                let run = |text: &str, weight: &str| {
+                    json!({
+                        "type": "RichTextBlock", "spacing": "None",
+                        "inlines": [{"type": "TextRun", "text": text, "weight": weight}],
+                    })
+                };
+                let text = lines(&short(&text, 8000), 60);
+                let lines = text.lines().filter(|line| !line.is_empty());
+                let blocks = lines.map(|line| run(line, "Default"));
+                let blocks: Vec<_> = [run(title, "Bolder")].into_iter().chain(blocks).collect();
+                json!({
+                    "type": "message",
+                    "attachments": [{
+                        "contentType": "application/vnd.microsoft.card.adaptive",
+                        "contentUrl": null,
+                        "content": {
+                            "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+                            "type": "AdaptiveCard", "version": "1.4", "body": blocks,
+                        },
+                    }],
+                })
+            }
+        };
+        if let Some(priority) = priority {
+            body["priority"] = priority.into();
+        }
+        body
+    }
+}
+
+/// A letter's text without its columns, and without what is not known: screens are narrow.
+fn plain(text: &str) -> String {
+    let lines = text.lines().map(str::trim_start).filter(|line| !line.ends_with(": <unknown>"));
+    lines.collect::<Vec<_>>().join("\n").trim_end().to_owned()
+}
+
+/// So many bytes at most, cut at a line.
+fn short(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(most);
+    let end = text[..end].rfind('\n').unwrap_or(end);
+    format!("{}\n[cut]", &text[..end])
+}
+
+/// So many lines at most.
+fn lines(text: &str, most: usize) -> String {
+    let end = text.match_indices('\n').nth(most).map(|(at, _)| at);
+    end.map_or_else(|| text.to_owned(), |end| format!("{}\n[cut]", &text[..end]))
+}
+
+/// A title and a block of code, which nothing in it can end.
+fn fenced(title: &str, text: &str) -> String {
+    let harmless = |text: &str| text.replace('`', "'");
+    let title = if title.is_empty() { String::new() } else { format!("`{}`\n", harmless(title)) };
+    format!("{title}```\n{}\n```", harmless(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Kind, tests::report};
+    use jiff::tz::TimeZone;
+
+    const ALL: [Template; 7] = [
+        Template::Ntfy,
+        Template::Gotify,
+        Template::Telegram,
+        Template::Slack,
+        Template::Discord,
+        Template::Mattermost,
+        Template::Teams,
+    ];
+
+    #[test]
+    fn bodies() {
+        let flip = report(Kind::FlipFlop).message(&TimeZone::UTC);
+        let title = "flip flop (10.0.0.1) eth0";
+        let text = "ip address: 10.0.0.1\ninterface: eth0\nethernet address: 00:08:e1:01:02:0a\nethernet vendor: Maker\n\
+                    old ethernet address: 00:08:e1:01:02:0b\n\
+                    timestamp: Tuesday, November 14, 2023 22:13:23 +0000\n\
+                    previous timestamp: Tuesday, November 14, 2023 22:13:22 +0000\ndelta: 1 second";
+        let body = |template: Template| template.body(&flip, "whom", None);
+        let ntfy = json!({"topic": "whom", "title": title, "message": text});
+        assert_eq!(body(Template::Ntfy), ntfy);
+        assert_eq!(body(Template::Gotify), json!({"title": title, "message": text}));
+        let telegram = body(Template::Telegram);
+        assert_eq!(telegram["chat_id"], "whom");
+        assert_eq!(telegram["text"], format!("{title}\n{text}"));
+        let code = format!("`{title}`\n```\n{text}\n```");
+        assert_eq!(body(Template::Slack), json!({"text": code}));
+        assert_eq!(body(Template::Mattermost), json!({"text": code}));
+        let discord = body(Template::Discord);
+        assert_eq!(discord["embeds"][0]["title"], title);
+        assert_eq!(discord["allowed_mentions"], json!({"parse": []}));
+        let teams = body(Template::Teams);
+        let card = &teams["attachments"][0]["content"];
+        assert_eq!(card["body"][0]["inlines"][0]["text"], title);
+        assert_eq!(card["body"].as_array().map(Vec::len), Some(9));
+        let loud = Template::Ntfy.body(&flip, "whom", Some(5));
+        assert_eq!(loud["priority"], 5);
+    }
+
+    #[test]
+    fn no_markup_of_strangers() {
+        let note = Some("<!channel> @everyone ``` & [x](http://evil)".to_owned());
+        let hostile = crate::report::Report { note, ..report(Kind::NewDevice) };
+        let hostile = hostile.message(&TimeZone::UTC);
+        for template in [Template::Slack, Template::Mattermost, Template::Discord] {
+            let body = template.body(&hostile, "", None);
+            let text = body["text"].as_str().or(body["embeds"][0]["description"].as_str());
+            let text = text.expect("it has one of them");
+            assert_eq!(text.matches("```").count(), 2, "{text}");
+        }
+        let slack = Template::Slack.body(&hostile, "", None);
+        assert!(slack["text"].as_str().unwrap().contains("&lt;!channel&gt;"), "{slack}");
+    }
+
+    #[test]
+    fn long_ones_are_cut_and_say_so() {
+        let message = Message {
+            subject: "é".repeat(400),
+            text: "é a line\n".repeat(5000),
+            fields: Value::Null,
+        };
+        for template in ALL {
+            let body = template.body(&message, "whom", None);
+            let all = body.to_string();
+            let cut = template == Template::Gotify || all.contains("[cut]");
+            assert!(cut && (template == Template::Gotify || all.len() < 28_000), "{template:?}");
+        }
+        assert_eq!(short("éé", 3), "é\n[cut]");
+    }
+}

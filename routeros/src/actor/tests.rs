@@ -1,0 +1,166 @@
+use super::*;
+use proptest::prelude::*;
+
+fn named(message: &str) -> (String, String, String, String, String) {
+    let naming = naming(message).unwrap_or_else(|| panic!("{message}"));
+    assert!(!naming.ambiguous && naming.actors.len() == 1, "{naming:?}");
+    let Actor { user, channel, address, via } = naming.actors[0].clone();
+    let text = Option::unwrap_or_default;
+    (user, text(channel), text(address), text(via), text(naming.command))
+}
+
+/// Lines of real routers, see the facts on RouterOS.
+#[test]
+fn both_versions() {
+    for (message, user, channel, address, via, command) in [
+        ("mangle rule changed by admin", "admin", "", "", "", ""),
+        (
+            "filter rule added by ssh:aether@10.1.1.2 (*22 = /ip firewall filter add action=accept)",
+            "aether",
+            "ssh",
+            "10.1.1.2",
+            "",
+            "*22 = /ip firewall filter add action=accept",
+        ),
+        ("filter rule moved by ssh:aether@10.1.1.2 ()", "aether", "ssh", "10.1.1.2", "", ""),
+        (
+            "user ops removed by ssh:-2@172.31.88.5/action:0 (/user remove *2)",
+            "-2",
+            "ssh",
+            "172.31.88.5",
+            "",
+            "/user remove *2",
+        ),
+        (
+            "router rebooted by ssh-cmd:admin@192.168.88.10/reboot",
+            "admin",
+            "ssh-cmd",
+            "192.168.88.10",
+            "reboot",
+            "",
+        ),
+        (
+            "changed script settings by tcp-msg(winbox):admin@192.168.2.250 (/system script set a source=\":log info (ola)\")",
+            "admin",
+            "tcp-msg(winbox)",
+            "192.168.2.250",
+            "",
+            "/system script set a source=\":log info (ola)\"",
+        ),
+        (
+            "ppp secret <skn014> changed by mac-msg(winbox):admin@54:14:A7:11:53:3C/terminal/action:245 (/ppp secret set skn014)",
+            "admin",
+            "mac-msg(winbox)",
+            "54:14:A7:11:53:3C",
+            "terminal",
+            "/ppp secret set skn014",
+        ),
+        (
+            "log rule added by api:ispm-api@:: (*F = /system logging add)",
+            "ispm-api",
+            "api",
+            "::",
+            "",
+            "*F = /system logging add",
+        ),
+        (
+            "script removed by api:ispm-api@::/script:ispm-wan-usage/action:3 (/system script remove *2)",
+            "ispm-api",
+            "api",
+            "::",
+            "script:ispm-wan-usage",
+            "/system script remove *2",
+        ),
+        (
+            "device changed by scheduler:guest-wifi-off/action:8 (/interface set guest-wifi disabled=yes)",
+            "scheduler:guest-wifi-off",
+            "scheduler",
+            "",
+            "",
+            "/interface set guest-wifi disabled=yes",
+        ),
+        (
+            "core1: item changed by winbox-3.41/tcp-msg(winbox):a@b@fe80::1%ether1 ()",
+            "a@b",
+            "winbox-3.41/tcp-msg(winbox)",
+            "fe80::1%ether1",
+            "",
+            "",
+        ),
+    ] {
+        let expected = [user, channel, address, via, command].map(str::to_owned);
+        assert_eq!(<[String; 5]>::from(named(message)), expected, "{message}");
+    }
+}
+
+#[test]
+fn nobody_is_named() {
+    for message in
+        ["dns changed", "link down", "by admin", "x by ", "x by  ", "item added by ssh:bob (/x)"]
+    {
+        assert_eq!(naming(message), None, "{message}");
+    }
+}
+
+#[test]
+fn forged_actors_make_it_ambiguous() {
+    for message in [
+        "ppp secret <x by ssh:bob@1.2.3.4 (> changed by ssh:eve@10.0.0.1 (/ppp secret set x)",
+        "script changed by ssh:eve@10.0.0.1 (/system script set source=\"y by ssh:bob@1.2.3.4 (z)\")",
+        "user x by ssh:bob@1.2.3.4 (y added by eve",
+    ] {
+        let naming = naming(message).unwrap();
+        let mut users: Vec<_> = naming.actors.iter().map(|actor| actor.user.as_str()).collect();
+        users.sort();
+        assert_eq!((users, naming.ambiguous), (vec!["bob", "eve"], true), "{message}");
+    }
+    let twice = naming("a by ssh:eve@10.0.0.1 (b by ssh:eve@10.0.0.2 ())").unwrap();
+    assert_eq!((twice.actors.len(), twice.ambiguous), (2, false));
+    let many: String = (0..20).map(|n| format!("x by ssh:bob@1.2.3.{n} (")).collect();
+    let crowd = naming(&format!("{many} changed by ssh:eve@10.0.0.1 ()")).unwrap();
+    assert_eq!((crowd.actors.len(), crowd.ambiguous), (MOST, true));
+}
+
+/// What stands in brackets in the name of an object is no command, and a command may say `by`.
+#[test]
+fn brackets_in_a_name_and_by_in_a_command() {
+    let office = "ppp secret <Office (main)> changed by alice";
+    assert!(named(office).0 == "alice" && !is_open(office));
+    let comment =
+        "rule added by ssh:eve@10.0.0.1 (/ip firewall filter add comment=\"asked by bob\")";
+    assert_eq!(named(comment).0, "eve");
+}
+
+#[test]
+fn long_messages_are_open() {
+    assert!(is_open("x changed by ssh:a@1.1.1.1 (/system script set source=\"abc"));
+    assert!(!is_open("x changed by ssh:a@1.1.1.1 (/x)") && !is_open("x changed by admin"));
+    assert!(!is_open("x by ssh:bob@1.2.3.4 (y changed by eve"), "it is whole in RouterOS 6");
+    assert!(is_open("x changed by ssh:a@1.1.1.1 (/x source=\"seen by b and c"));
+}
+
+proptest! {
+    /// Whoever is logged in through SSH is among those named, whatever else the line holds.
+    #[test]
+    fn the_true_actor_is_always_named(
+        object in "(.{0,40}|x by ssh:bob@1\\.2\\.3\\.4 \\(.{0,20})",
+        user in "[A-Za-z0-9._@:/ -]{1,20}",
+        command in ".{0,60}",
+    ) {
+        let message = format!("{object} changed by ssh:{user}@192.0.2.7/action:1 ({command})");
+        let named = naming(&message).unwrap();
+        let is_named = named.actors.iter().any(|actor| actor.user == user);
+        prop_assert!(is_named || named.ambiguous, "{:?}", named);
+        // RouterOS 6 says nothing behind the user.
+        let user = user.replace([':', '/', ' '], "x");
+        let named = naming(&format!("{object} {command} changed by {user}")).unwrap();
+        prop_assert!(named.actors.iter().any(|actor| actor.user == user), "{:?}", named);
+        prop_assert!(named.actors.len() == 1 || named.ambiguous || named.actors.iter().all(|actor| actor.user == user));
+    }
+
+    #[test]
+    fn no_message_panics(message in ".{0,200}", parts in prop::collection::vec("( by |ssh:|@|::| \\(|\\)|/|action:|scheduler:|a|1\\.1\\.1\\.1)", 0..20)) {
+        let _ = naming(&message);
+        let _ = naming(&parts.concat());
+    }
+}

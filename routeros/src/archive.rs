@@ -1,0 +1,243 @@
+//! The archive: of each router its configurations, what changed, when, and who did it. Directories
+//! are 0700 and files 0600, for configurations hold secrets.
+//!
+//! ```text
+//! NAME/latest.rsc          the base: the last export that was whole
+//! NAME/snapshots/*.rsc     each configuration that was different, by time
+//! NAME/changes.jsonl       each change, for programs
+//! NAME/diff.txt            each change with its diff, for people
+//! NAME/users/USER.diff     the same, of one user
+//! NAME/log.txt             what happened, a line each
+//! NAME/refused/*.rsc       exports that were not whole
+//! NAME/state.json          how it is
+//! ```
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, ErrorKind, Write},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    change::Change,
+    config::Name,
+    names::{outdated, snapshot, user_file},
+};
+
+/// One router's part of the archive.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    directory: PathBuf,
+}
+
+/// How a router is, as it was last known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct State {
+    /// `connected`, `unreachable`, `refused`, `host key`, `stopped`.
+    pub status: String,
+    /// Why, where something is wrong.
+    pub why: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// When an export was last whole.
+    pub exported: Option<Timestamp>,
+    /// When the configuration last changed.
+    pub changed: Option<Timestamp>,
+    /// RouterOS's version.
+    pub version: String,
+    /// Lines of configuration.
+    pub lines: usize,
+    /// The message of the last change that its log told, to find those after it.
+    pub last_message: Option<String>,
+}
+
+/// Refused exports kept.
+const REFUSED: usize = 20;
+/// `log.txt` becomes `log.txt.1` at this size.
+const LONGEST_LOG: u64 = 8 << 20;
+
+impl Archive {
+    /// A router's part of the archive at `root`; nothing is made yet.
+    pub fn of(root: &Path, router: &Name) -> Archive {
+        Archive { directory: root.join(router.as_str()) }
+    }
+
+    /// Makes its directories.
+    pub fn make(&self) -> io::Result<()> {
+        for name in ["snapshots", "users", "refused"] {
+            make_directory(&self.directory.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// The base, if there is one.
+    pub fn base(&self) -> io::Result<Option<Vec<u8>>> {
+        found(fs::read(self.path("latest.rsc")))
+    }
+
+    /// Keeps a configuration that is different, under the name that is returned. It is not the base
+    /// before [`Archive::set_base`].
+    pub fn keep(&self, time: Timestamp, export: &[u8]) -> io::Result<String> {
+        self.write_new("snapshots", time, export)
+    }
+
+    /// Keeps an export that was not whole.
+    pub fn refuse(&self, time: Timestamp, export: &[u8]) -> io::Result<PathBuf> {
+        let name = self.write_new("refused", time, export)?;
+        self.tidy("refused", REFUSED, None)?;
+        Ok(self.path("refused").join(name))
+    }
+
+    /// Makes a snapshot the base: last of all, so that a change is found again if we are killed
+    /// before everything else about it is written.
+    pub fn set_base(&self, export: &[u8]) -> io::Result<()> {
+        replace(&self.path("latest.rsc"), export)
+    }
+
+    /// Writes down a change, for programs, for people, and to the file of each user.
+    pub fn record(&self, change: &Change, text: &str) -> io::Result<()> {
+        let mut line = serde_json::to_string(change)?;
+        line.push('\n');
+        append(&self.path("changes.jsonl"), line.as_bytes())?.sync_data()?;
+        append(&self.path("diff.txt"), text.as_bytes())?;
+        for user in &change.users {
+            append(&self.path("users").join(user_file(user)), text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Adds a line to `log.txt`.
+    pub fn log(&self, time: &str, what: &str) -> io::Result<()> {
+        let path = self.path("log.txt");
+        let line = format!("{time} {}\n", what.replace(char::is_control, "?"));
+        let file = append(&path, line.as_bytes())?;
+        if file.metadata()?.len() > LONGEST_LOG {
+            fs::rename(&path, path.with_extension("txt.1"))?;
+        }
+        Ok(())
+    }
+
+    /// Removes snapshots beyond so many, and those from before `since`.
+    pub fn retain(&self, keep: usize, since: Option<Timestamp>) -> io::Result<()> {
+        self.tidy("snapshots", keep, since)
+    }
+
+    /// How the router is.
+    pub fn state(&self) -> io::Result<State> {
+        let Some(bytes) = found(fs::read(self.path("state.json")))? else {
+            return Ok(State::default());
+        };
+        Ok(serde_json::from_slice(&bytes).unwrap_or_default()) // it is only a memory
+    }
+
+    /// Writes down how it is.
+    pub fn set_state(&self, state: &State) -> io::Result<()> {
+        replace(&self.path("state.json"), &serde_json::to_vec(state)?)
+    }
+
+    /// All changes, oldest first. A line that a crash cut short is left out.
+    pub fn changes(&self) -> io::Result<Vec<Change>> {
+        let Some(bytes) = found(fs::read(self.path("changes.jsonl")))? else {
+            return Ok(Vec::new());
+        };
+        let lines = bytes.split(|byte| *byte == b'\n');
+        Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    }
+
+    /// The names of all snapshots, oldest first.
+    pub fn snapshots(&self) -> io::Result<Vec<String>> {
+        self.list("snapshots")
+    }
+
+    /// A snapshot's text.
+    pub fn snapshot(&self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.path("snapshots").join(name))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    fn write_new(&self, directory: &str, time: Timestamp, bytes: &[u8]) -> io::Result<String> {
+        let directory = self.path(directory);
+        // We alone write here.
+        let free = |name: &String| !directory.join(name).exists();
+        let name = (0..1000).map(|n| snapshot(time, n)).find(free);
+        let name = name.ok_or(ErrorKind::AlreadyExists)?;
+        put(&directory.join("unfinished.new"), &directory.join(&name), bytes)?;
+        Ok(name)
+    }
+
+    fn list(&self, directory: &str) -> io::Result<Vec<String>> {
+        let Some(entries) = found(fs::read_dir(self.path(directory)))? else {
+            return Ok(Vec::new());
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.extend(entry?.file_name().into_string());
+        }
+        names.retain(|name| name.ends_with(".rsc"));
+        names.sort();
+        Ok(names)
+    }
+
+    fn tidy(&self, directory: &str, keep: usize, since: Option<Timestamp>) -> io::Result<()> {
+        for name in outdated(self.list(directory)?, keep, since) {
+            fs::remove_file(self.path(directory).join(name))?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a directory, and those above it, for us alone.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// A file in another's place, at once or not at all.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    put(Path::new(&name), path, bytes)
+}
+
+/// Writes a file under another name, under which half of it may stay, and then gives it its own.
+fn put(unfinished: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    found(fs::remove_file(unfinished))?; // of a process that was killed
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(unfinished, path)
+}
+
+/// Adds lines. If the last one was cut short, by a crash or a full disk, it stays alone.
+fn append(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let mut file =
+        OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    let mut last = [b'\n'];
+    if let Some(end) = file.metadata()?.len().checked_sub(1) {
+        file.read_exact_at(&mut last, end)?;
+    }
+    if last == [b'\n'] {
+        file.write_all(bytes)?; // in one call, so that nothing comes in between
+    } else {
+        file.write_all(&[b"\n", bytes].concat())?;
+    }
+    Ok(file)
+}
+
+fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+#[cfg(test)]
+#[path = "archive/tests.rs"]
+mod tests;

@@ -1,0 +1,212 @@
+//! A change: whom it is credited to, how it is told.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    diff::Difference,
+    mask::mask,
+    watch::{Claim, users},
+};
+
+/// Who is credited with what nobody's line explains.
+pub const UNKNOWN: &str = "UNKNOWN";
+
+/// One change of a router's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// When its export was taken, by our clock.
+    pub time: Timestamp,
+    /// The router.
+    pub router: String,
+    /// Its address.
+    pub address: String,
+    /// Who is credited: all whom the log named since the last export, or [`UNKNOWN`].
+    pub users: Vec<String>,
+    /// Whether one of them may be forged.
+    pub ambiguous: bool,
+    /// What the log said.
+    pub claims: Vec<Claim>,
+    /// Claims beyond those that are kept.
+    #[serde(default)]
+    pub further_claims: u64,
+    /// Where nobody is credited: what the log said while nobody listened.
+    pub candidates: Vec<Claim>,
+    /// Lines added.
+    pub added: u32,
+    /// Lines removed.
+    pub removed: u32,
+    /// The name of the snapshot.
+    pub snapshot: String,
+    /// The unified diff.
+    pub diff: String,
+}
+
+/// Where a change was found, and whom to credit.
+#[derive(Clone, Debug, Default)]
+pub struct Credit {
+    /// What the log said since the last export.
+    pub claims: Vec<Claim>,
+    /// Claims that were only counted.
+    pub further: u64,
+    /// What it said before that; then nobody can tell who it was.
+    pub candidates: Option<Vec<Claim>>,
+}
+
+impl Change {
+    /// A difference, credited.
+    pub fn new(
+        time: Timestamp,
+        (router, address): (&str, &str),
+        credit: Credit,
+        difference: Difference,
+        snapshot: String,
+    ) -> Change {
+        let Credit { claims, further, candidates } = credit;
+        let mut named: Vec<String> = users(&claims).into_iter().map(str::to_owned).collect();
+        let (claims, candidates) = match candidates {
+            Some(mut candidates) => {
+                candidates.extend(claims);
+                named.clear();
+                (Vec::new(), candidates)
+            }
+            None => (claims, Vec::new()),
+        };
+        if named.is_empty() {
+            named.push(UNKNOWN.into());
+        }
+        Change {
+            time,
+            router: router.into(),
+            address: address.into(),
+            users: named,
+            ambiguous: claims.iter().any(|claim| claim.ambiguous),
+            further_claims: further,
+            claims,
+            candidates,
+            added: difference.added,
+            removed: difference.removed,
+            snapshot,
+            diff: difference.text,
+        }
+    }
+
+    /// Who did it, in a few words.
+    pub fn who(&self) -> String {
+        let mut who = self.users.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        if self.users.len() > 3 {
+            let _ = write!(who, " and {} more", self.users.len() - 3);
+        }
+        if self.ambiguous {
+            who.push_str(" (ambiguous)");
+        }
+        who.replace(char::is_control, "?")
+    }
+
+    /// One line.
+    pub fn summary(&self) -> String {
+        format!(
+            "{}: configuration changed by {} (+{} -{})",
+            self.router,
+            self.who(),
+            self.added,
+            self.removed
+        )
+    }
+
+    /// All of it, for people; `when` is its time as they read it.
+    pub fn text(&self, when: &str, secrets: bool) -> String {
+        let shown = |text: &str| {
+            let text = text.replace(|c: char| c.is_control() && c != '\n', "?");
+            if secrets { text } else { mask(&text) }
+        };
+        let mut text = String::new();
+        let _ = writeln!(text, "{when} {} ({})", self.summary(), self.address);
+        if self.ambiguous {
+            text.push_str("  The log names several, of whom one may be forged: all are given.\n");
+        }
+        for (what, claims) in [("", &self.claims), ("candidate: ", &self.candidates)] {
+            for claim in claims {
+                for actor in &claim.actors {
+                    let _ = write!(text, "  {what}{}", shown(&actor.user));
+                    for (word, value) in
+                        [("by", &actor.channel), ("from", &actor.address), ("through", &actor.via)]
+                    {
+                        let Some(value) = value else { continue };
+                        let _ = write!(text, " {word} {}", shown(value));
+                    }
+                    text.push('\n');
+                }
+                let _ = writeln!(text, "    log {}: {}", claim.time, shown(&claim.message));
+                if let Some(command) = &claim.command {
+                    let _ = writeln!(text, "    command: {}", shown(command));
+                }
+            }
+        }
+        if self.further_claims > 0 {
+            let _ = writeln!(text, "  and {} lines of the log more", self.further_claims);
+        }
+        let _ = writeln!(text, "+++ {}", self.snapshot);
+        text + &shown(&self.diff) + "\n"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Record;
+
+    fn claim(message: &str) -> Claim {
+        let (time, topics) = ("12:00:00".into(), "system,info".into());
+        Claim::of(&Record { time, topics, message: message.into(), doubtful: false }).unwrap()
+    }
+
+    fn change(credit: Credit) -> Change {
+        let text = "@@ -1 +1 @@\n-/ppp secret add password=old\n+/ppp secret add password=new\n";
+        let difference = Difference { text: text.into(), added: 1, removed: 1 };
+        let time = Timestamp::from_second(1_700_000_000).unwrap();
+        Change::new(time, ("core1", "192.0.2.1:22"), credit, difference, "x.rsc".into())
+    }
+
+    #[test]
+    fn credited_and_told() {
+        let line =
+            "secret changed by ssh:alice@192.0.2.7/terminal (/ppp secret set x password=new)";
+        let claims = vec![claim(line), claim("item added by bob")];
+        let change = change(Credit { claims, ..Credit::default() });
+        assert_eq!(
+            change.text("now", false),
+            "now core1: configuration changed by alice, bob (+1 -1) (192.0.2.1:22)\n  \
+             alice by ssh from 192.0.2.7 through terminal\n    \
+             log 12:00:00: secret changed by ssh:alice@192.0.2.7/terminal (/ppp secret set x password=***)\n    \
+             command: /ppp secret set x password=***\n  bob\n    \
+             log 12:00:00: item added by bob\n+++ x.rsc\n@@ -1 +1 @@\n\
+             -/ppp secret add password=***\n+/ppp secret add password=***\n\n"
+        );
+        assert!(change.text("now", true).contains("+/ppp secret add password=new\n"));
+        let json = serde_json::to_string(&change).unwrap();
+        assert_eq!(serde_json::from_str::<Change>(&json).unwrap(), change);
+    }
+
+    #[test]
+    fn nobody_can_tell() {
+        assert_eq!(change(Credit::default()).users, [UNKNOWN]);
+        let candidates = Some(vec![claim("item added by eve")]);
+        let credit = Credit { claims: vec![claim("item added by bob")], further: 0, candidates };
+        let change = change(credit);
+        assert_eq!(
+            (change.users.as_slice(), change.claims.len()),
+            ([UNKNOWN.to_owned()].as_slice(), 0)
+        );
+        assert!(change.text("now", false).contains("  candidate: eve\n"));
+    }
+
+    #[test]
+    fn forged_is_said() {
+        let line = "x <y by ssh:bob@1.2.3.4 (> changed by ssh:eve@10.0.0.1 (/x)";
+        let change = change(Credit { claims: vec![claim(line)], ..Credit::default() });
+        assert!(change.who().ends_with("(ambiguous)") && change.users.len() == 2);
+    }
+}

@@ -1,0 +1,125 @@
+//! Commits to a git repository, without git: a bare repository is a directory of files, and to add a
+//! commit takes four of them. No other program is started, so the sandbox stays closed.
+//! (gitformat-loose(5), gitrepository-layout(5).)
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use flate2::{Compression, write::ZlibEncoder};
+use sha1::{Digest, Sha1};
+
+use crate::archive::{make_directory, replace};
+
+/// A bare repository with one branch, `main`, whose tree has a file for each router.
+#[derive(Debug)]
+pub struct Repository {
+    path: PathBuf,
+}
+
+/// An object's name.
+type Id = [u8; 20];
+
+const BRANCH: &str = "refs/heads/main";
+
+impl Repository {
+    /// Opens the repository, and makes it if there is none.
+    pub fn open(path: &Path) -> io::Result<Repository> {
+        if !path.join("HEAD").exists() {
+            for directory in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {
+                make_directory(&path.join(directory))?;
+            }
+            replace(
+                &path.join("config"),
+                b"[core]\n\trepositoryformatversion = 0\n\tbare = true\n",
+            )?;
+            replace(&path.join("HEAD"), format!("ref: {BRANCH}\n").as_bytes())?;
+        }
+        Ok(Repository { path: path.into() })
+    }
+
+    /// Commits these files, each a name and its content, as the whole tree.
+    pub fn commit(
+        &self,
+        files: &[(String, Vec<u8>)],
+        author: &str,
+        seconds: i64,
+        message: &str,
+    ) -> io::Result<()> {
+        let mut files: Vec<_> = files.iter().collect();
+        files.sort();
+        let mut tree = Vec::new();
+        for (name, content) in files {
+            let blob = self.write("blob", content)?;
+            tree.extend_from_slice(format!("100644 {name}\0").as_bytes());
+            tree.extend_from_slice(&blob);
+        }
+        let tree = hex(&self.write("tree", &tree)?);
+        let parent = self.head()?.map(|id| format!("parent {id}\n")).unwrap_or_default();
+        let person = |c: char| if c.is_control() || "<>".contains(c) { '_' } else { c };
+        let author: String = author.chars().map(person).collect();
+        let mail: String =
+            author.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect();
+        let commit = format!(
+            "tree {tree}\n{parent}author {author} <{mail}@router> {seconds} +0000\n\
+             committer aw-routeros <aw-routeros@localhost> {seconds} +0000\n\n{message}\n"
+        );
+        let commit = hex(&self.write("commit", commit.as_bytes())?);
+        replace(&self.path.join(BRANCH), format!("{commit}\n").as_bytes())
+    }
+
+    /// The newest commit; after `git gc` it may stand in the packed references.
+    fn head(&self) -> io::Result<Option<String>> {
+        let is_id = |text: &str| text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        if let Ok(text) = fs::read_to_string(self.path.join(BRANCH)) {
+            return match text.trim() {
+                id if is_id(id) => Ok(Some(id.into())),
+                _ => Err(io::Error::other(format!("{BRANCH} is damaged"))),
+            };
+        }
+        let packed = fs::read_to_string(self.path.join("packed-refs")).unwrap_or_default();
+        let line = packed.lines().find_map(|line| line.strip_suffix(BRANCH));
+        Ok(line.map(str::trim).filter(|id| is_id(id)).map(str::to_owned))
+    }
+
+    fn write(&self, kind: &str, content: &[u8]) -> io::Result<Id> {
+        let mut object = format!("{kind} {}\0", content.len()).into_bytes();
+        object.extend_from_slice(content);
+        let id: Id = Sha1::digest(&object).into();
+        let name = hex(&id);
+        let directory = self.path.join("objects").join(&name[..2]);
+        let path = directory.join(&name[2..]);
+        if !path.exists() {
+            make_directory(&directory)?;
+            let mut packed = ZlibEncoder::new(Vec::new(), Compression::default());
+            packed.write_all(&object)?;
+            replace(&path, &packed.finish()?)?;
+        }
+        Ok(id)
+    }
+}
+
+fn hex(id: &Id) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_have_gits_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let repository = Repository::open(&directory.path().join("r.git")).unwrap();
+        let blob = repository.write("blob", b"hello\n").unwrap();
+        assert_eq!(hex(&blob), "ce013625030ba8dba906f756967f9e9ca394464a");
+        assert_eq!(repository.head().unwrap(), None);
+        repository.commit(&[("a.rsc".into(), b"1".to_vec())], "a <b>\n", 1, "first").unwrap();
+        let first = repository.head().unwrap().unwrap();
+        fs::remove_file(repository.path.join(BRANCH)).unwrap();
+        fs::write(repository.path.join("packed-refs"), format!("# x\n{first} {BRANCH}\n")).unwrap();
+        assert_eq!(repository.head().unwrap(), Some(first), "after git gc");
+    }
+}

@@ -1,0 +1,115 @@
+//! A router's host key, as the configuration pins it: `SHA256:...`, with or without its type before
+//! it. Keys are believed only if they are pinned; there is no learning while it runs.
+
+use std::fmt;
+
+use russh::keys::{Algorithm, HashAlg, PublicKey, ssh_key::Fingerprint};
+use serde::Deserialize;
+
+/// A pinned key.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub struct HostKey {
+    /// Its type, such as `ssh-rsa`: only keys of this type are then asked for, so that a router that
+    /// gets a second key of another type does not look like a stranger.
+    pub kind: Option<String>,
+    /// Its SHA-256.
+    pub fingerprint: Fingerprint,
+}
+
+const KINDS: [&str; 5] =
+    ["ssh-rsa", "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"];
+
+impl TryFrom<String> for HostKey {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<HostKey, String> {
+        let fault =
+            || format!("host key {text:?}: must be SHA256:... (aw-routeros add HOST shows it)");
+        let (kind, print) = match text.trim().split_once(' ') {
+            Some((kind, print)) if KINDS.contains(&kind) => (Some(kind.to_owned()), print.trim()),
+            Some(_) => return Err(fault()),
+            None => (None, text.trim()),
+        };
+        let fingerprint: Fingerprint = print.parse().map_err(|_| fault())?;
+        match fingerprint.algorithm() {
+            HashAlg::Sha256 => Ok(HostKey { kind, fingerprint }),
+            _ => Err(fault()),
+        }
+    }
+}
+
+impl HostKey {
+    /// The pin for a key.
+    pub fn of(key: &PublicKey) -> HostKey {
+        let kind = Some(kind(&key.algorithm()).to_owned());
+        HostKey { kind, fingerprint: key.fingerprint(HashAlg::Sha256) }
+    }
+
+    /// Whether it is this key that is pinned.
+    pub fn is_of(&self, key: &PublicKey) -> bool {
+        self.fingerprint == key.fingerprint(HashAlg::Sha256)
+    }
+}
+
+impl fmt::Display for HostKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Some(kind) => write!(f, "{kind} {}", self.fingerprint),
+            None => self.fingerprint.fmt(f),
+        }
+    }
+}
+
+/// The type of a key: RSA has one for several algorithms to sign with.
+fn kind(algorithm: &Algorithm) -> &str {
+    if matches!(algorithm, Algorithm::Rsa { .. }) { "ssh-rsa" } else { algorithm.as_str() }
+}
+
+/// The algorithms to ask for: of the types that are pinned, or all, RSA first, which is what
+/// RouterOS has where nobody chose another.
+pub fn algorithms(pinned: &[HostKey], legacy: bool) -> Vec<Algorithm> {
+    let rsa = |hash| Algorithm::Rsa { hash };
+    let mut all = vec![rsa(Some(HashAlg::Sha512)), rsa(Some(HashAlg::Sha256))];
+    all.extend(KINDS[1..].iter().filter_map(|name| Algorithm::new(name).ok()));
+    if legacy {
+        all.push(rsa(None));
+    }
+    if pinned.is_empty() || pinned.iter().any(|pin| pin.kind.is_none()) {
+        return all;
+    }
+    let is_pinned = |algorithm: &Algorithm| {
+        pinned.iter().any(|pin| pin.kind.as_deref() == Some(kind(algorithm)))
+    };
+    all.into_iter().filter(is_pinned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRINT: &str = "SHA256:Nh0Me49Zh9fDw/VYUfq43IJmI1T+XrjiYONPND8GzaM";
+
+    #[test]
+    fn pins() {
+        for text in [PRINT.to_owned(), format!("ssh-rsa {PRINT}"), format!("ssh-ed25519 {PRINT}")] {
+            assert_eq!(HostKey::try_from(text.clone()).unwrap().to_string(), text);
+        }
+        for text in ["", "SHA256:", "MD5:00", "SHA256:abc", &format!("dss {PRINT}")] {
+            assert!(HostKey::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_keys_of_a_pinned_type_are_asked_for() {
+        let pin = |kind: &str| HostKey::try_from(format!("{kind}{PRINT}")).unwrap();
+        let names = |pins: &[HostKey], legacy| -> Vec<String> {
+            algorithms(pins, legacy).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(names(&[pin("ssh-rsa ")], false), ["rsa-sha2-512", "rsa-sha2-256"]);
+        assert_eq!(names(&[pin("ssh-rsa ")], true).last().unwrap(), "ssh-rsa");
+        assert_eq!(names(&[pin("ssh-ed25519 ")], true), ["ssh-ed25519"]);
+        assert_eq!(names(&[pin("ssh-ed25519 "), pin("")], false).len(), 6);
+        assert_eq!(names(&[], false)[0], "rsa-sha2-512");
+    }
+}

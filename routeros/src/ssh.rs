@@ -1,0 +1,204 @@
+//! A connection to a router. The router is believed to be itself only by a pinned host key, and what
+//! it sends is bounded in size and in time.
+
+mod fault;
+mod login;
+
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use russh::{
+    Channel, ChannelMsg, Disconnect, Preferred, cipher,
+    client::{self, GexParams, Handle, Msg},
+    kex,
+    keys::PublicKeyOrCertificate,
+    mac,
+};
+use tokio::{net::TcpStream, time::timeout};
+
+pub use self::fault::Fault;
+use self::{fault::fault, login::Way};
+use crate::{
+    config::Router,
+    host_key::{self, HostKey},
+};
+
+/// Bytes of an answer, at most.
+pub const LONGEST_ANSWER: usize = (16 << 20) - (64 << 10);
+/// More than any answer: RouterOS drops the end of what does not fit the client's window, and closes
+/// as if all were well (MikroTik SUP-219800).
+const WINDOW: u32 = 16 << 20;
+/// To connect, and to log in, take no longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A router that let us in.
+pub struct Session {
+    handle: Handle<Client>,
+}
+
+/// What a command wrote.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// All of it.
+    pub bytes: Vec<u8>,
+    /// The router closed the channel, as it does after the end.
+    pub is_closed: bool,
+    /// It would have been longer than what is accepted.
+    pub is_cut: bool,
+}
+
+impl Answer {
+    /// As text.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.bytes)
+    }
+}
+
+struct Client {
+    pinned: Vec<HostKey>,
+    /// The key that was not believed.
+    stranger: Arc<Mutex<Option<HostKey>>>,
+}
+
+impl client::Handler for Client {
+    type Error = russh::Error;
+
+    async fn check_server_key(
+        &mut self,
+        key: &PublicKeyOrCertificate,
+    ) -> Result<bool, russh::Error> {
+        let PublicKeyOrCertificate::PublicKey { key, .. } = key else { return Ok(false) };
+        if self.pinned.iter().any(|pin| pin.is_of(key)) {
+            return Ok(true);
+        }
+        *self.stranger.lock().unwrap_or_else(PoisonError::into_inner) = Some(HostKey::of(key));
+        Ok(false)
+    }
+}
+
+impl Session {
+    /// Connects and logs in.
+    pub async fn open(router: &Router) -> Result<Session, Fault> {
+        let way = Way::prepare(router)?;
+        let mut handle = connect(router).await?;
+        let login = way.log_in(&mut handle, router);
+        let ended = timeout(PATIENCE, login).await;
+        ended.map_err(|_| Fault::Unreachable("it did not answer the login".into()))??;
+        Ok(Session { handle })
+    }
+
+    /// The host key of a router, for `add` to show.
+    pub async fn host_key(router: &Router) -> Result<HostKey, Fault> {
+        match connect(&Router { host_key: Default::default(), ..router.clone() }).await {
+            Err(Fault::UnknownKey(key)) => Ok(key),
+            Err(fault) => Err(fault),
+            Ok(_) => Err(Fault::Unreachable("it showed no host key".into())),
+        }
+    }
+
+    /// Runs a command to its end.
+    pub async fn run(&self, command: &str, patience: Duration) -> Result<Answer, Fault> {
+        let run = async {
+            let mut channel = self.start(command).await?;
+            let mut answer = Answer::default();
+            // Servers differ in the order of eof, exit status and close: only the last one counts.
+            while let Some(message) = channel.wait().await {
+                match message {
+                    ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } => {
+                        let room = LONGEST_ANSWER.saturating_sub(answer.bytes.len());
+                        answer.bytes.extend_from_slice(&data[..data.len().min(room)]);
+                        if data.len() > room {
+                            answer.is_cut = true;
+                            let _ = channel.close().await;
+                            break;
+                        }
+                    }
+                    ChannelMsg::Close => {
+                        answer.is_closed = true;
+                        break;
+                    }
+                    ChannelMsg::Failure => {
+                        return Err(Fault::Unreachable(format!("it does not run {command}")));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(answer)
+        };
+        let late = || Fault::Unreachable(format!("{command} took longer than {patience:?}"));
+        timeout(patience, run).await.map_err(|_| late())?
+    }
+
+    /// Starts a command, without a terminal: with one, RouterOS wraps, paints and prompts.
+    pub async fn start(&self, command: &str) -> Result<Channel<Msg>, Fault> {
+        let start = async {
+            let channel = self.handle.channel_open_session().await?;
+            channel.exec(true, command).await?;
+            Ok(channel)
+        };
+        let late = || Fault::Unreachable(format!("it did not start {command}"));
+        timeout(PATIENCE, start).await.map_err(|_| late())?.map_err(|error| fault(error, None))
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.handle.is_closed()
+    }
+
+    /// Takes leave.
+    pub async fn close(self) {
+        let leave = self.handle.disconnect(Disconnect::ByApplication, "", "");
+        let _ = timeout(Duration::from_secs(1), leave).await;
+    }
+}
+
+async fn connect(router: &Router) -> Result<Handle<Client>, Fault> {
+    let pinned = router.host_key.0.clone();
+    let stranger = Arc::new(Mutex::new(None));
+    let client = Client { pinned: pinned.clone(), stranger: Arc::clone(&stranger) };
+    let connect = async {
+        let address = (router.address.host.as_str(), router.address.port);
+        let stream = TcpStream::connect(address).await.map_err(russh::Error::IO)?;
+        let _ = stream.set_nodelay(true);
+        client::connect_stream(Arc::new(options(router)), stream, client).await
+    };
+    let late = || Fault::Unreachable("it does not answer".into());
+    let connected = timeout(PATIENCE, connect).await.map_err(|_| late())?;
+    connected.map_err(|error| {
+        let key = stranger.lock().unwrap_or_else(PoisonError::into_inner).take();
+        fault(error, key.map(|key| (key, pinned.is_empty())))
+    })
+}
+
+fn options(router: &Router) -> client::Config {
+    let mut preferred = Preferred {
+        key: host_key::algorithms(&router.host_key.0, router.legacy).into(),
+        ..Preferred::DEFAULT
+    };
+    if router.legacy {
+        // The group exchange of old versions has primes that are refused here: group 14 before it.
+        let at = preferred.kex.iter().position(|name| *name == kex::DH_GEX_SHA256).unwrap_or(0);
+        let exchanges = preferred.kex.to_mut();
+        exchanges.insert(at, kex::DH_G14_SHA1);
+        if router.legacy_group1 {
+            exchanges.insert(at + 1, kex::DH_G1_SHA1);
+        }
+        let old = [cipher::AES_256_CBC, cipher::AES_192_CBC, cipher::AES_128_CBC];
+        preferred.cipher.to_mut().extend(old);
+        preferred.mac.to_mut().push(mac::HMAC_SHA1);
+    }
+    client::Config {
+        preferred,
+        // RouterOS has a prime of 2048 bits, and larger ones take a small router seconds.
+        gex: GexParams::new(2048, 2048, 8192).unwrap_or_default(),
+        window_size: WINDOW,
+        keepalive_interval: Some(Duration::from_secs(router.keepalive)),
+        keepalive_max: 3,
+        inactivity_timeout: None, // a log may be silent for days
+        nodelay: true,
+        ..client::Config::default()
+    }
+}

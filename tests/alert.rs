@@ -1,0 +1,624 @@
+//! `aw-alert`: what it says against what Debian's arpwatch says, and that nothing is told twice or never.
+#![forbid(unsafe_code)]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, save};
+use aw_tests::collect::{collect, json};
+use aw_tests::frames::{Arp, Ethernet, Mac};
+use aw_tests::rig::{Finished, Run, program, run, wait_until};
+use aw_tests::ring::Ring;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Not locally administered, unlike `station`'s: such wait for a digest.
+fn device(number: u32) -> Mac {
+    let [_, a, b, c] = number.to_be_bytes();
+    [0x00, 0x08, 0xe1, a, b, c]
+}
+
+fn text(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// At these seconds, these MACs claim these addresses.
+fn capture(claims: &[(u32, Mac, Ipv4Addr)]) -> Vec<u8> {
+    let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory takes all");
+    for (time, mac, ip) in claims {
+        let frame = Arp::request(*mac, *ip, [192, 0, 2, 254].into()).frame();
+        file.packet(at(*time), &frame).expect("memory takes all");
+    }
+    file.finish().expect("memory takes all")
+}
+
+/// So many devices, one address each.
+fn devices(numbers: std::ops::Range<u32>) -> Vec<u8> {
+    let claim = |number| (1000 + number, device(number), Ipv4Addr::from(0x0a00_0000 + number));
+    capture(&numbers.map(claim).collect::<Vec<_>>())
+}
+
+struct Alert {
+    directory: TempDir,
+    ring: Ring,
+}
+
+impl Alert {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Alert { directory, ring: Ring::new() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn command(&self, options: &[&str]) -> Command {
+        let mut command = program("aw-alert", &["--ring", self.ring.name()]);
+        command.arg("--state-dir").arg(self.path("state")).args(options).env("TZ", "UTC");
+        fs::create_dir_all(self.path("state")).expect("our own directory can be written to");
+        command
+    }
+
+    #[track_caller]
+    fn once(&self, options: &[&str]) -> Finished {
+        run(self.command(&[&["--once"], options].concat())).ok()
+    }
+
+    #[track_caller]
+    fn publish(&self, capture: &[u8], options: &[&str]) {
+        self.collect(capture, options);
+    }
+
+    #[track_caller]
+    fn collect(&self, capture: &[u8], options: &[&str]) -> Finished {
+        collect(&self.ring, capture, &[&["-q"], options].concat()).ok()
+    }
+
+    fn script(&self, name: &str, text: &str) -> String {
+        use std::os::unix::fs::PermissionsExt;
+        let path = save(self.directory.path(), name, format!("#!/bin/sh\n{text}\n").as_bytes());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our own file");
+        path
+    }
+
+    /// A program that writes what it is told into a file.
+    fn teller(&self) -> String {
+        self.script("tell", &format!("exec cat >> {}", self.path("told").display()))
+    }
+
+    fn told(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.path("told")).unwrap_or_default();
+        text.lines().map(json).collect()
+    }
+}
+
+/// Debian's arpwatch on a capture: its reports as `message ip mac old`, in order.
+fn arpwatch(directory: &Path, capture: &[u8]) -> Vec<String> {
+    let file = save(directory, "arpwatch.pcap", capture);
+    let data = directory.join("arp.dat");
+    fs::write(&data, fs::read(&data).unwrap_or_default()).expect("our own file");
+    let mut command = Command::new("/bin/sh");
+    // Letters go to standard output, what it logs to standard error: in one stream they are in order.
+    command.args([
+        "-c",
+        "exec /usr/sbin/arpwatch \"$@\" 2>&1",
+        "sh",
+        "-d",
+        "-N",
+        "-r",
+        &file,
+        "-f",
+    ]);
+    command.arg(&data).env("TZ", "UTC");
+    let ended = run(command).ok();
+    let mut reports: Vec<[String; 4]> = Vec::new();
+    for line in ended.stdout.lines() {
+        // What it mails is a letter, what it only logs is a line.
+        if let Some((message, _)) = line.strip_prefix("Subject: ").and_then(|s| s.split_once(" ("))
+        {
+            reports.push([message.into(), String::new(), String::new(), String::new()]);
+        } else if let Some((key, value)) = line.split_once(": ") {
+            let place = match key.trim() {
+                "ip address" => 1,
+                "ethernet address" => 2,
+                "old ethernet address" => 3,
+                _ => 0,
+            };
+            if let Some(report) = reports.last_mut().filter(|_| place > 0) {
+                report[place] = value.trim().into();
+            }
+        }
+        for words in [
+            "reused old ethernet address",
+            "suppressed DECnet flip flop",
+            "ethernet mismatch",
+            "ethernet broadcast",
+        ] {
+            if let Some((_, rest)) = line.split_once(&format!("{words} ")) {
+                let rest = rest.trim_end_matches("(from file)"); // its interface
+                let mut rest = rest.split_whitespace().map(|word| word.trim_matches(['(', ')']));
+                let mut next = || rest.next().unwrap_or_default().to_owned();
+                reports.push([words.into(), next(), next(), next()]);
+            }
+        }
+    }
+    reports.iter().map(|report| report.join(" ").trim_end().to_owned()).collect()
+}
+
+/// The same from our lines.
+fn ours(stdout: &str) -> Vec<String> {
+    let line = |line: &str| {
+        let words = line.rsplit_once(' ').map_or(line, |(words, _)| words);
+        words.replace(['(', ')'], "")
+    };
+    stdout.lines().map(line).collect()
+}
+
+#[test]
+fn says_what_arpwatch_says() {
+    let decnet: Mac = [0xaa, 0, 4, 0, 1, 4];
+    let macs =
+        [device(1), device(2), device(3), decnet, [0x02, 0, 0, 0, 0, 1], [0, 0, 0x5e, 0, 1, 7]];
+    // A story at random, always the same; half a year is passed now and then, by a second or not.
+    let mut seed = 7_u64;
+    let mut random = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let mut time = 100_000_000;
+    let claims: Vec<_> = (0..150) // arpwatch sleeps after every few letters
+        .map(|_| {
+            time += [1, 60, 86_399, 86_400, 86_401, 15_552_000, 15_552_001][match random(14) {
+                common @ 0..5 => common as usize,
+                5 => 6,
+                6 => 5,
+                _ => 0,
+            }];
+            (time, macs[random(6) as usize], Ipv4Addr::new(10, 0, 0, random(2) as u8 + 1))
+        })
+        .collect();
+    let capture = capture(&claims);
+    let alert = Alert::new();
+    let expected = arpwatch(alert.directory.path(), &capture);
+    alert.publish(&capture, &[]);
+    let told = alert.once(&["--print", "--dialect", "arpwatch"]).stdout;
+    let told = ours(&told);
+    for (ours, theirs) in told.iter().zip(&expected) {
+        assert_eq!(ours, theirs);
+    }
+    assert_eq!(told.len(), expected.len());
+    for words in ["new station", "flip flop", "changed", "reused old", "suppressed", "new activity"]
+    {
+        assert!(told.iter().any(|line| line.starts_with(words)), "no {words} in the story");
+    }
+    // Their memory and ours are the same, through export and import.
+    let sorted = |text: &str| {
+        let key = |line: &str| line.split('\t').take(3).map(str::to_owned).collect::<Vec<_>>();
+        let mut lines: Vec<_> = text.lines().map(key).collect();
+        lines.sort();
+        lines
+    };
+    let theirs = fs::read_to_string(alert.path("arp.dat")).expect("arpwatch wrote it");
+    let exported = run(alert.command(&["export", "--debian"])).ok().stdout;
+    assert_eq!(sorted(&exported), sorted(&theirs));
+    let other = Alert::new();
+    let file = alert.path("arp.dat").display().to_string();
+    run(other.command(&["import", "--network", "pcap", &file])).ok();
+    let again = run(other.command(&["export"])).ok().stdout;
+    assert_eq!(sorted(&again), sorted(&theirs));
+    // What was imported is not new; and arpwatch takes our file for its own.
+    let (last, mac, ip) = claims[149];
+    let next = self::capture(&[(last + 1, mac, ip), (last + 2, device(9), ip)]);
+    let changed = format!("changed ethernet address {ip} {} {}", text(device(9)), text(mac));
+    other.publish(&next, &[]);
+    let told = other.once(&["--print", "--dialect", "arpwatch"]).stdout;
+    assert_eq!(ours(&told), std::slice::from_ref(&changed));
+    let fresh = tempfile::tempdir().expect("a temporary directory");
+    save(fresh.path(), "arp.dat", exported.as_bytes());
+    assert_eq!(arpwatch(fresh.path(), &next), [changed]);
+}
+
+/// Frames whose sender is another than the message's, or nobody: told as arpwatch does, and nothing is learned of them.
+#[test]
+fn what_is_odd_about_frames_is_told_as_arpwatch_does() {
+    const NOBODY: [Mac; 2] = [[0xff; 6], [0; 6]];
+    let (a, b, c) = (device(1), device(2), device(3));
+    let from =
+        [(a, a), (b, a), (a, b), (c, NOBODY[0]), (NOBODY[0], c), (NOBODY[1], c), (c, NOBODY[1])];
+    let again = [(NOBODY[0], NOBODY[1]), (NOBODY[1], NOBODY[1]), (b, b), (a, b), (a, a)];
+    let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory takes all");
+    for (number, (source, sender)) in (1..).zip(from.into_iter().chain(again)) {
+        let arp = Arp::request(sender, [10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        file.packet(at(1000 + number), &arp.on(&Ethernet::from(source))).expect("memory takes all");
+    }
+    let capture = file.finish().expect("memory takes all");
+    let alert = Alert::new();
+    let expected = arpwatch(alert.directory.path(), &capture);
+    assert_eq!(expected.len(), 12, "{expected:#?}");
+    alert.publish(&capture, &["--odd-macs"]);
+    let told = alert.once(&["--print", "--dialect", "arpwatch"]).stdout;
+    assert_eq!(ours(&told), expected);
+    // Without the option the collector counts what pairs nothing, and publishes the rest.
+    let plain = Alert::new();
+    let collected = plain.collect(&capture, &["-v"]).stderr;
+    assert!(
+        collected.contains("pcap: 1 broadcast_mac") && collected.contains("pcap: 3 zero_mac"),
+        "{collected}"
+    );
+    // This system's own words: who asks for them gets them, and what pairs is learned.
+    let mut config = "[[channel]]\nname = \"c\"\nburst = 99\nkinds = [\"mismatch\", \"broadcast\", \"new_device\"]\n".to_owned();
+    config += &format!("command = [{:?}]\n", plain.teller());
+    let config = save(plain.directory.path(), "alert.toml", config.as_bytes());
+    plain.once(&["-c", &config]);
+    let kinds: Vec<_> =
+        plain.told().iter().map(|report| report["kind"].as_str().unwrap().to_owned()).collect();
+    let count = |kind: &str| kinds.iter().filter(|told| *told == kind).count();
+    assert_eq!(
+        (count("mismatch"), count("broadcast"), count("new_device")),
+        (3, 2, 3),
+        "{kinds:?}"
+    );
+    let mismatch = plain.told().into_iter().find(|report| report["kind"] == "mismatch").unwrap();
+    assert_eq!((&mismatch["mac"], &mismatch["old_mac"]), (&text(b).into(), &text(a).into()));
+}
+
+/// What other programs knew is not told as new, has its names and makers, and is printed in each shape.
+#[test]
+fn moving_in_and_out() {
+    let alert = Alert::new();
+    let file = |name: &str| alert.path(name).display().to_string();
+    let database = |name: &str, statements: &str| {
+        rusqlite::Connection::open(alert.path(name)).unwrap().execute_batch(statements).unwrap();
+        file(name)
+    };
+    let (a, b, c, d) = (text(device(1)), text(device(2)), text(device(3)), text(device(4)));
+    let addrwatch = database(
+        "addrwatch.db",
+        &format!(
+            "CREATE TABLE addrwatch (timestamp UNSIGNED BIG INT, interface VARCHAR(16), vlan_tag UNSIGNED INT,
+                mac_address VARCHAR(17), ip_address VARCHAR(42), origin TINYINT);
+             INSERT INTO addrwatch VALUES (900, 'pcap', 0, '{a}', '10.0.0.1', 0), (905, 'pcap', 0, '{a}', '10.0.0.1', 1),
+                (906, 'pcap', 7, '{a}', 'fe80::1', 4), (1, 'pcap', 0, 'rubbish', '10.0.0.1', 0)"
+        ),
+    );
+    let hostwatch = database(
+        "hostwatch.db",
+        &format!(
+            "CREATE TABLE hosts (id integer primary key, interface_name text, ip_address text, protocol text,
+                ether_address text, real_ether_address text, first_seen timestamp, last_seen timestamp,
+                prev_ether_address text, prev_real_ether_address text, prev_last_seen timestamp,
+                update_interval_sec integer);
+             INSERT INTO hosts VALUES (1, 'pcap', '10.0.0.2', 'arp', '{b}', '{b}', '1970-01-01 00:00:10',
+                '1970-01-01 00:15:10', '{c}', '', '1970-01-01 00:05:00', -1)"
+        ),
+    );
+    let conf = save(
+        alert.directory.path(),
+        "macupd_tracker.conf",
+        format!("PORT=1\n[MACLIST]\n{d}|the, NAS\n").as_bytes(),
+    );
+    let codes = save(alert.directory.path(), "ethercodes.dat", b"0:8:e1\tMaker  One\n");
+    let told = run(alert.command(&["import", &addrwatch, &hostwatch, &conf, &codes])).ok();
+    for line in [
+        format!("{addrwatch}: 2 pairings learned"),
+        format!("{hostwatch}: 2 pairings learned"),
+        format!("{conf}: 1 names learned"),
+        format!("{codes}: 1 makers learned"),
+    ] {
+        assert!(told.stdout.lines().any(|told| told == line), "{told:?}");
+    }
+    assert!(told.stderr.contains("addrwatch.db: 1 lines say nothing"), "{told:?}");
+    // What root imports is for the user that follows the rings.
+    if rustix::process::geteuid().is_root() {
+        use std::os::unix::fs::MetadataExt;
+        let mut command = program("aw-alert", &["--state-dir"]);
+        command.arg(alert.path("theirs")).args(["-u", "nobody", "import", &codes]);
+        run(command).ok();
+        let owner = |name: &str| alert.path(name).metadata().unwrap().uid();
+        assert_eq!((owner("theirs"), owner("theirs/aw-alert.db")), (65534, 65534));
+    }
+    let mut command = program("aw-alert", &["--state-dir"]);
+    command.arg(alert.path("nothing")).arg("export");
+    run(command).refused("aw-alert", &["nothing is known", "--state-dir"]);
+    // What is older changes nothing; what is newer does, also if it is only the time.
+    let again = |name: &str, text: String| {
+        let file = save(alert.directory.path(), name, text.as_bytes());
+        run(alert.command(&["import", "--network", "pcap", &file])).ok();
+    };
+    again("old.dat", format!("{a}\t10.0.0.1\t7\n{c}\t10.0.0.2\t8\n"));
+    again("new.dat", format!("{a}\t10.0.0.1\t904\n{a}\t10.0.0.1\t908\n"));
+    let exported = |shape: &[&str]| run(alert.command(&[&["export"], shape].concat())).ok().stdout;
+    let dat = format!("{a}\t10.0.0.1\t908\n{b}\t10.0.0.2\t910\n{c}\t10.0.0.2\t300\n");
+    assert_eq!(exported(&[]), dat);
+    let csv = format!(
+        "network,ip,mac,last,current,name\r\npcap,10.0.0.1,{a},908,true,\r\npcap,10.0.0.2,{b},910,true,\r\n\
+         pcap,10.0.0.2,{c},300,false,\r\npcap.7,fe80::1,{a},906,true,\r\n"
+    );
+    assert_eq!(exported(&["csv"]), csv);
+    let lines: Vec<_> = exported(&["json"]).lines().map(json).collect();
+    assert_eq!(
+        (lines.len(), &lines[3]["ip"], &lines[3]["network"]),
+        (4, &"fe80::1".into(), &"pcap.7".into())
+    );
+    // A known pairing, the one before it, a device with a name and one that nobody knows.
+    let claims = [(1, 1), (3, 2), (4, 4), (5, 5)];
+    let claims = claims.map(|(mac, ip)| (100_000, device(mac), Ipv4Addr::new(10, 0, 0, ip)));
+    alert.publish(&capture(&claims), &[]);
+    alert.once(&["--exec", &alert.teller()]);
+    let reports = alert.told();
+    let told = reports.iter().map(|told| {
+        let text = |key: &str| told[key].as_str().unwrap_or("-").to_owned();
+        [text("kind"), text("mac"), text("name"), text("vendor"), text("old_vendor")].join(" ")
+    });
+    let told: Vec<_> = told.collect();
+    let expected = [
+        format!("unknown_device {a} - Maker One -"),
+        format!("unknown_device {c} - Maker One -"),
+        format!("flip_flop {c} - Maker One Maker One"),
+        format!("new_device {d} the, NAS Maker One -"),
+        format!("new_device {} - Maker One -", text(device(5))),
+        format!("unknown_device {} - Maker One -", text(device(5))),
+    ];
+    assert_eq!(told, expected);
+    assert!(exported(&["csv"]).contains(&format!("10.0.0.4,{d},100000,true,\"the, NAS\"\r\n")));
+}
+
+/// An address of no local network: of the blocks that are named, and of the interface's own.
+#[test]
+fn bogons() {
+    let claims = [(1000, device(1), [10, 0, 0, 1]), (1001, device(2), [192, 0, 2, 1])];
+    let claims = claims.map(|(time, mac, ip)| (time, mac, Ipv4Addr::from(ip)));
+    let alert = Alert::new();
+    alert.publish(&capture(&claims), &["--as", "lo"]);
+    let config = |local: &str| {
+        let text = format!("local = {{ {local} }}\n");
+        save(alert.directory.path(), "alert.toml", text.as_bytes())
+    };
+    let told = |local: &str| {
+        let options = ["--print", "--dialect", "arpwatch", "--state-dir"];
+        let state = tempfile::tempdir().expect("a temporary directory");
+        let state = state.path().display().to_string();
+        let (path, once) = (config(local), ["--once", "-c"]);
+        let options = [&once[..], &[&path], &options, &[&state]].concat();
+        let mut command = program("aw-alert", &["--ring", alert.ring.name()]);
+        command.args(options);
+        ours(&run(command).ok().stdout)
+    };
+    let station = |(_, mac, ip): (u32, Mac, Ipv4Addr)| format!("new station {ip} {}", text(mac));
+    let bogon = |(_, mac, ip): (u32, Mac, Ipv4Addr)| format!("bogon {ip} {}", text(mac));
+    let [one, two] = claims;
+    assert_eq!(told(""), [station(one), station(two)]);
+    assert_eq!(told("lo = ['10.0.0.0/8']"), [station(one), bogon(two)]);
+    assert_eq!(told("'*' = ['192.0.2.0/24']"), [bogon(one), station(two)]);
+    assert_eq!(told("'*' = [], lo = ['0.0.0.0/0']"), [station(one), station(two)]);
+    assert_eq!(told("lo = ['interface']"), [bogon(one), bogon(two)], "127.0.0.0/8");
+    assert_eq!(told("lo = ['interface', '10.0.0.1']"), [station(one), bogon(two)]);
+    let wrong = config("'*' = ['interface']");
+    run(alert.command(&["-c", &wrong, "--check"])).refused("aw-alert", &[&wrong, "needs the name"]);
+}
+
+/// A watched device falls silent, while another is still heard, and is back; a restart tells it neither again nor too early.
+#[test]
+fn a_watched_device_is_silent_and_back() {
+    let alert = Alert::new();
+    let mac = text(device(1));
+    let config = format!("[[watch]]\nmac = \"{mac}\"\nsilent_after = 2\n");
+    let config = save(alert.directory.path(), "alert.toml", config.as_bytes());
+    let now = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.expect("after 1970").as_secs() as u32
+    };
+    let heard = |station, ago| {
+        let claim = (now() - ago, device(station), Ipv4Addr::new(10, 0, 0, station as u8));
+        alert.publish(&capture(&[claim]), &[]);
+    };
+    // Heard long ago, when nobody listened: that does not count.
+    heard(1, 1000);
+    let running = Run::start(alert.command(&["-c", &config, "--print"]));
+    running.stdout.wait_for("new device 10.0.0.1");
+    let silent = running.stdout.wait_for("silent device");
+    assert!(silent.contains(&mac) && silent.contains("not heard for 100"), "{silent}");
+    heard(2, 0);
+    running.stdout.wait_for("new device 10.0.0.2");
+    heard(1, 0);
+    running.stdout.wait_for("device is back 10.0.0.1");
+    running.stdout.wait_for_lines(5); // and silent once more
+    let ended = running.stop().ok();
+    assert_eq!(ended.stdout.matches("silent device").count(), 2, "{}", ended.stdout);
+    let again = Run::start(alert.command(&["-c", &config, "--print"]));
+    heard(3, 0);
+    again.stdout.wait_for("new device 10.0.0.3");
+    heard(1, 0);
+    again.stdout.wait_for("device is back 10.0.0.1");
+    let ended = again.stop().ok();
+    assert!(!ended.stdout.contains("silent device"), "it was told: {}", ended.stdout);
+}
+
+#[test]
+fn a_restart_alerts_nobody_again() {
+    let alert = Alert::new();
+    alert.publish(&devices(1..4), &[]);
+    let first = alert.once(&["--print"]).stdout;
+    let line = format!("1001 new device 10.0.0.1 {} pcap\n", text(device(1)));
+    assert!(first.starts_with(&line) && first.lines().count() == 3, "{first}");
+    assert_eq!(alert.once(&["--print"]).stdout, "");
+    // The same devices once more, and another ring's worth of addresses: no news either.
+    alert.publish(&devices(1..5), &[]);
+    let more = alert.once(&["--print"]).stdout;
+    assert_eq!(more.lines().count(), 1, "{more}");
+}
+
+#[test]
+fn learns_in_silence() {
+    let alert = Alert::new();
+    alert.publish(&devices(1..100), &[]);
+    let told = alert.once(&["--print", "--learn", "90s"]).stdout;
+    assert_eq!(told.lines().count(), 9, "second 1091 to 1099: {told}");
+    alert.publish(&devices(1..101), &[]);
+    let told = alert.once(&["--print", "--learn", "90s"]).stdout;
+    assert_eq!(told.lines().count(), 1, "it does not begin to learn again: {told}");
+}
+
+#[test]
+fn a_program_is_told_and_one_that_fails_is_told_later() {
+    let alert = Alert::new();
+    alert.publish(&devices(1..3), &[]);
+    let fails = alert.script("tell", "exit 3");
+    let ended = alert.once(&["--exec", &fails]);
+    assert!(ended.stderr.contains("exit status: 3"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("2 messages wait to be sent"), "{}", ended.stderr);
+    let out = alert.path("told");
+    alert.script(
+        "tell",
+        &format!("read line; echo \"$mac $AW_KIND $iface|$line\" >> {}", out.display()),
+    );
+    alert.once(&["--exec", &fails]);
+    let told = fs::read_to_string(&out).expect("it was told");
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines.len(), 2, "{told}");
+    for (number, line) in (1..).zip(lines) {
+        let (words, report) = line.split_once('|').expect("both");
+        assert_eq!(words, format!("{} new_device pcap", text(device(number))));
+        let report = json(report);
+        assert_eq!(report["ip"], Ipv4Addr::from(0x0a00_0000 + number).to_string());
+        assert_eq!((&report["date"], &report["time"]), (&"19700101".into(), &"0016".into()));
+    }
+}
+
+#[test]
+fn a_flood_of_new_devices_is_one_digest() {
+    let alert = Alert::new();
+    alert.publish(&devices(1..100_001), &["-L", "131072"]);
+    alert.once(&["--exec", &alert.teller()]);
+    let told = alert.told();
+    let (digests, single): (Vec<_>, Vec<_>) =
+        told.iter().partition(|report| report["kind"] == "digest");
+    assert_eq!((digests.len(), single.len()), (1, 10));
+    let digest = digests[0];
+    assert_eq!(digest["count"], 99_990);
+    assert_eq!((&digest["first"], &digest["last"]), (&1011.into(), &101_000.into()));
+    assert_eq!(digest["samples"].as_array().map(Vec::len), Some(20));
+}
+
+#[test]
+fn killed_at_any_time_it_tells_each_at_least_once() {
+    let alert = Alert::new();
+    let (config, told) = (alert.path("config"), alert.path("told"));
+    let slow = alert.script("tell", &format!("sleep 0.01; exec cat >> {}", told.display()));
+    let text = format!("[[channel]]\nname = \"all\"\nburst = 100000\ncommand = [{slow:?}]\n");
+    fs::write(&config, text).expect("our own file");
+    let config = config.display().to_string();
+    for round in 0..8_u32 {
+        alert.publish(&devices(round * 20..round * 20 + 20), &[]);
+        let running = Run::start(alert.command(&["-c", &config]));
+        std::thread::sleep(Duration::from_millis(40 * u64::from(round) + 10));
+        running.kill();
+    }
+    let speaks = |_: &()| fs::metadata(&told).map_or(0, |file| file.len());
+    let before = speaks(&());
+    alert.once(&["-c", &config]);
+    assert!(speaks(&()) > before, "something was left to tell");
+    let told = alert.told();
+    let mut macs: Vec<_> = told.iter().map(|report| report["mac"].to_string()).collect();
+    macs.sort();
+    macs.dedup();
+    assert_eq!(macs.len(), 160, "each is told");
+    assert!(told.len() <= 160 + 8, "one a kill is told twice: {}", told.len());
+}
+
+#[test]
+fn mail() {
+    // An SMTP server of a few lines: it takes all and shows what it got.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
+        let mut got = String::new();
+        stream.write_all(b"220 test\r\n").expect("it listens");
+        while let Some(Ok(line)) = lines.next() {
+            let answer: &[u8] = match line.as_str() {
+                "DATA" => {
+                    stream.write_all(b"354 go on\r\n").expect("it listens");
+                    let text = lines.by_ref().map_while(Result::ok).take_while(|line| line != ".");
+                    got.extend(text.map(|line| line + "\n"));
+                    b"250 taken\r\n"
+                }
+                "QUIT" => break,
+                _ => b"250 ok\r\n",
+            };
+            stream.write_all(answer).expect("it listens");
+            if !got.is_empty() {
+                break;
+            }
+        }
+        got
+    });
+    let alert = Alert::new();
+    let config = alert.path("config");
+    let text = format!(
+        "[[channel]]\nname = \"mail\"\nsmtp = {{ server = \"127.0.0.1:{port}\", from = \"a@example.org\", \
+         to = [\"b@example.org\"] }}\n"
+    );
+    fs::write(&config, text).expect("our own file");
+    let config = config.display().to_string();
+    run(alert.command(&["-c", &config, "--check"])).ok();
+    alert.publish(&devices(1..2), &[]);
+    alert.once(&["-c", &config]);
+    let got = server.join().expect("the server does not panic");
+    for part in [
+        "\nSubject: new device (10.0.0.1) pcap\n",
+        "\n          ip address: 10.0.0.1\n",
+        "\n    ethernet address: 00:08:e1:00:00:01\n",
+        "\n           timestamp: Thursday, January 1, 1970 0:16:41 +0000\n",
+    ] {
+        assert!(got.contains(part), "{part:?} is not in:\n{got}");
+    }
+}
+
+#[test]
+fn sendmail_and_a_channel_that_hangs_beside_it() {
+    let alert = Alert::new();
+    let out = alert.path("letter");
+    let sendmail =
+        alert.script("sendmail", &format!("echo \"$@\" > {0}; exec cat >> {0}", out.display()));
+    let hangs = alert.script("hangs", "sleep 60");
+    let text = format!(
+        "[[channel]]\nname = \"hangs\"\ncommand = [{hangs:?}]\ntime_limit = 1\n[[channel]]\nname = \"mail\"\n\
+         kinds = [\"new_device\"]\nsendmail = {{ path = {sendmail:?}, from = \"a@b\", to = [\"c@d\", \"e@f\"] }}\n"
+    );
+    let config = save(alert.directory.path(), "config", text.as_bytes());
+    alert.publish(&devices(1..2), &[]);
+    let ended = alert.once(&["-c", &config]);
+    assert!(ended.stderr.contains("channel hangs: run "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("not done after 1 s"), "{}", ended.stderr);
+    // The letter was the report, then the word that the other channel fails.
+    let letter = fs::read_to_string(&out).expect("it was told");
+    assert!(
+        letter.starts_with("-t -i\nFrom: a@b\nTo: c@d, e@f\nSubject: channel hangs fails\n"),
+        "{letter}"
+    );
+    run(alert.command(&["-c", &config, "test", "mail"])).ok();
+    let letter = fs::read_to_string(&out).expect("it was told");
+    assert!(letter.contains("\nSubject: new device (192.0.2.1) test\n"), "{letter}");
+    assert!(letter.ends_with("                note: a test of this channel\n"), "{letter}");
+}
+
+#[test]
+fn faults_in_the_configuration_are_told() {
+    let alert = Alert::new();
+    let config = save(alert.directory.path(), "config", b"[[channel]]\nname = \"a\"\n");
+    let ended = run(alert.command(&["-c", &config, "--check"]));
+    ended.refused("aw-alert", &["config", "needs one of command"]);
+    let one = Run::start(alert.command(&[]));
+    wait_until("it has its state", || alert.path("state/aw-alert.db").exists());
+    alert.publish(&devices(1..2), &[]);
+    one.stop().ok();
+}

@@ -1,0 +1,552 @@
+//! `aw-alert`'s channels against real servers that fail in every way: webhooks and mail, with TLS and without; hours; secrets.
+#![forbid(unsafe_code)]
+
+use std::{
+    fs::{self, Permissions},
+    net::Ipv4Addr,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, SystemTime},
+};
+
+use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, save};
+use aw_tests::certificates::make_certificates;
+use aw_tests::collect::{collect, json};
+use aw_tests::frames::Arp;
+use aw_tests::mail_sink::MailSink;
+use aw_tests::rig::{
+    Finished, Run, program, program_at, public_copy, run, run_with, skip, wait_until,
+};
+use aw_tests::ring::Ring;
+use aw_tests::web_sink::WebSink;
+use serde_json::Value;
+use tempfile::TempDir;
+
+struct Alert {
+    directory: TempDir,
+    ring: Ring,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Alert {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Alert { directory, ring: Ring::new(), variables: Vec::new() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a file that only we may read.
+    fn secret(&self, name: &str, text: &str) -> String {
+        let path = save(self.directory.path(), name, text.as_bytes());
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("our own file");
+        path
+    }
+
+    fn config(&self, text: &str) -> String {
+        save(self.directory.path(), "alert.toml", text.as_bytes())
+    }
+
+    /// A channel that writes what it is told into a file.
+    fn teller(&self) -> String {
+        let told = self.path("told");
+        let text = format!("#!/bin/sh\nexec cat >> {}\n", told.display());
+        let path = save(self.directory.path(), "tell", text.as_bytes());
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("our own file");
+        format!("[[channel]]\nname = \"teller\"\ncommand = [{path:?}]\n")
+    }
+
+    fn told(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.path("told")).unwrap_or_default();
+        text.lines().map(json).collect()
+    }
+
+    fn command(&self, options: &[&str]) -> Command {
+        let mut command = program("aw-alert", &["--ring", self.ring.name()]);
+        command.arg("--state-dir").arg(self.path("state")).args(options).env("TZ", "UTC");
+        for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
+            command.env_remove(proxy).env_remove(proxy.to_uppercase());
+        }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        fs::create_dir_all(self.path("state")).expect("our own directory can be written to");
+        command
+    }
+
+    #[track_caller]
+    fn once(&self) -> Finished {
+        let config = self.path("alert.toml").display().to_string();
+        run(self.command(&["--once", "-c", &config])).ok()
+    }
+
+    fn start(&self) -> Run {
+        let config = self.path("alert.toml").display().to_string();
+        Run::start(self.command(&["-c", &config]))
+    }
+
+    fn test(&self, channel: &str) -> Finished {
+        let config = self.path("alert.toml").display().to_string();
+        run(self.command(&["-c", &config, "test", channel]))
+    }
+
+    /// New devices with the addresses 10.0.0.N and MACs 00:08:e1:00:00:N.
+    fn publish(&self, numbers: std::ops::Range<u8>) {
+        self.publish_with(numbers, &[]);
+    }
+
+    fn publish_with(&self, numbers: std::ops::Range<u8>, options: &[&str]) {
+        let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory");
+        for number in numbers {
+            let ip = Ipv4Addr::new(10, 0, 0, number);
+            let arp = Arp::request([0, 8, 0xe1, 0, 0, number], ip, [192, 0, 2, 254].into());
+            file.packet(at(1000 + u32::from(number)), &arp.frame()).expect("memory");
+        }
+        collect(&self.ring, &file.finish().expect("memory"), &[&["-q"], options].concat()).ok();
+    }
+}
+
+/// The last numbers of the addresses that reports name, in their order.
+fn numbers(reports: &[Value]) -> Vec<u8> {
+    let number = |report: &Value| report["ip"].as_str()?.rsplit('.').next()?.parse().ok();
+    reports.iter().filter_map(number).collect()
+}
+
+fn webhook(name: &str, options: &str) -> String {
+    format!("[[channel]]\nname = \"{name}\"\ntime_limit = 1\nwebhook = {{ {options} }}\n")
+}
+
+#[test]
+fn a_webhook_is_posted_to_and_signed() {
+    let (alert, sink) = (Alert::new(), WebSink::start(None));
+    let key = alert.secret("key", "open sesame\n");
+    let url = format!("http://127.0.0.1:{}/hook?a=b", sink.port);
+    alert.config(&format!(
+        "{}{}",
+        alert.teller(),
+        webhook(
+            "hook",
+            &format!("url = {url:?}, secret_file = {key:?}, headers = {{ X-Zone = \"home\" }}")
+        )
+    ));
+    alert.publish(1..3);
+    alert.once();
+    let requests = sink.requests();
+    assert_eq!(sink.wait_for(2), alert.told(), "the same JSON for all");
+    for request in &requests {
+        let (headers, body) = (&request["headers"], request["body"].as_str().expect("text"));
+        assert_eq!((&request["path"], &headers["x-zone"]), (&"/hook?a=b".into(), &"home".into()));
+        assert_eq!(headers["content-type"], "application/json");
+        let mut openssl = Command::new("openssl");
+        openssl.args(["dgst", "-sha256", "-hmac", "open sesame", "-r"]);
+        let digits = run_with(openssl, body.as_bytes()).ok().stdout;
+        let digits = digits.split_whitespace().next().expect("a digest");
+        assert_eq!(headers["x-webhook-signature"], format!("sha256={digits}"));
+    }
+    assert_ne!(requests[0]["headers"]["x-webhook-id"], requests[1]["headers"]["x-webhook-id"]);
+    assert_eq!(numbers(&alert.told()), [1, 2]);
+}
+
+#[test]
+fn every_service_gets_what_it_wants_where_it_wants_it() {
+    let (mut alert, sink) = (Alert::new(), WebSink::start(None));
+    let base = format!("http://127.0.0.1:{}", sink.port);
+    let token = alert.secret("token", "123:Tk\n");
+    let hidden = alert.secret("url", &format!("{base}/services/T0/B0/s3cret\n"));
+    alert.variables.push(("HOOK", format!("{base}/hooks/s3cret")));
+    let at = format!("url = {base:?}, token_file = {token:?}");
+    let mut text =
+        webhook("ntfy", &format!("template = \"ntfy\", topic = \"home\", priority = 4, {at}"));
+    text += &webhook("gotify", &format!("template = \"gotify\", {at}"));
+    text += &webhook("telegram", &format!("template = \"telegram\", chat = \"-100\", {at}"));
+    for name in ["slack", "discord"] {
+        text += &webhook(name, &format!("template = {name:?}, url_file = {hidden:?}"));
+    }
+    for name in ["mattermost", "teams"] {
+        text += &webhook(name, &format!("template = {name:?}, url_env = \"HOOK\""));
+    }
+    let config = alert.config(&text);
+    run(alert.command(&["-c", &config, "--check"])).ok();
+    let title = "new device (192.0.2.1) test";
+    for (name, path, places) in [
+        ("ntfy", "/", &["/title", "/topic", "/message", "/priority"][..]),
+        ("gotify", "/message", &["/title", "/message"]),
+        ("telegram", "/bot123:Tk/sendMessage", &["/text", "/chat_id"]),
+        ("slack", "/services/T0/B0/s3cret", &["/text"]),
+        ("discord", "/services/T0/B0/s3cret", &["/embeds/0/title", "/allowed_mentions/parse"]),
+        ("mattermost", "/hooks/s3cret", &["/text"]),
+        ("teams", "/hooks/s3cret", &["/attachments/0/content/body/0/inlines/0/text"]),
+    ] {
+        let said = alert.test(name).ok();
+        assert_eq!(said.stdout, format!("channel {name}: sent\n"));
+        let request = sink.requests().pop().expect("it was sent");
+        assert_eq!(request["path"], path);
+        let body = json(request["body"].as_str().expect("text"));
+        let text = body.pointer(places[0]).and_then(Value::as_str).expect("a title");
+        assert!(text.contains(title), "{name}: {body}");
+        assert!(places.iter().all(|place| body.pointer(place).is_some()), "{name}: {body}");
+        let headers = &request["headers"];
+        assert_eq!(headers["authorization"] == "Bearer 123:Tk", name == "ntfy");
+        assert_eq!(headers["x-gotify-key"] == "123:Tk", name == "gotify");
+    }
+    // A service that says no, with the secret in what it says.
+    sink.mood("404 no_service s3cret 123:Tk");
+    for name in ["ntfy", "gotify", "telegram", "slack", "mattermost"] {
+        let said = alert.test(name);
+        assert!(!said.status.success());
+        assert!(
+            said.stderr.contains(&format!("{base}: 404 Not Found: no_service")),
+            "{}",
+            said.stderr
+        );
+        assert!(!said.stderr.contains("bot123"), "{}", said.stderr);
+    }
+    assert!(!alert.test("ntfy").stderr.contains("123:Tk"));
+    assert!(!alert.test("telegram").stderr.contains("123:Tk"));
+}
+
+#[test]
+fn a_webhook_that_fails_says_how_and_loses_nothing() {
+    let (alert, mut sink) = (Alert::new(), WebSink::start(None));
+    let token = alert.secret("token", "tk_secret\n");
+    let elsewhere = WebSink::start(None);
+    let url = format!("http://127.0.0.1:{}/x", sink.port);
+    let hook = webhook("hook", &format!("url = {url:?}, token_file = {token:?}"));
+    alert.config(&format!("{hook}{}", alert.teller()));
+    let redirect = format!("to http://127.0.0.1:{}/y", elsewhere.port);
+    for (mood, why) in [
+        ("500 broken", "500 Internal Server Error: broken"),
+        ("429 slow down", "429 Too Many Requests: slow down"),
+        ("hang", "not done after 1 s"),
+        ("close", ""),
+        ("endless", "500 Internal Server Error: xxxx"),
+        (
+            &redirect,
+            &format!(
+                "307 Temporary Redirect, to http://127.0.0.1:{}: not followed",
+                elsewhere.port
+            ),
+        ),
+    ] {
+        sink.mood(mood);
+        let said = alert.test("hook");
+        assert!(!said.status.success(), "{mood}");
+        let expected = format!("channel hook: POST http://127.0.0.1:{}: {why}", sink.port);
+        assert!(said.stderr.contains(&expected), "{mood}: {}", said.stderr);
+        assert!(!said.stderr.contains("tk_secret") && said.stderr.len() < 500, "{}", said.stderr);
+    }
+    assert!(elsewhere.requests().is_empty());
+    sink.down();
+    let refused = alert.test("hook");
+    assert!(refused.stderr.contains("onnection refused"), "{}", refused.stderr);
+    // While it is down the others go on, and are told so once.
+    alert.publish(1..4);
+    let ended = alert.once();
+    assert!(ended.stderr.contains("3 messages wait to be sent"), "{}", ended.stderr);
+    let told = alert.told();
+    assert_eq!(numbers(&told), [1, 2, 3]);
+    let fails = told.iter().filter(|report| report["kind"] == "channel_fails");
+    assert_eq!(fails.count(), 1);
+    // It is there again, at first with a broken answer: then all comes, in order.
+    sink.mood("close");
+    sink.up();
+    let before = sink.requests().len();
+    let running = alert.start();
+    wait_until("it tries", || sink.requests().len() > before);
+    sink.mood("200");
+    assert_eq!(numbers(&sink.wait_for(3)), [1, 2, 3]);
+    running.stop().ok();
+    let ids: Vec<_> =
+        sink.requests().iter().map(|one| one["headers"]["x-webhook-id"].clone()).collect();
+    let first = ids[ids.len() - 3].clone();
+    assert!(ids[..ids.len() - 3].contains(&first), "each try has the same id: {ids:?}");
+}
+
+#[test]
+fn what_a_server_refuses_is_not_in_the_way_and_is_tried_again() {
+    let (alert, sink) = (Alert::new(), WebSink::start(None));
+    let url = format!("http://127.0.0.1:{}/x", sink.port);
+    alert.config(&webhook("hook", &format!("url = {url:?}")));
+    sink.mood("400 bad words");
+    alert.publish(1..2);
+    let ended = alert.once();
+    assert!(ended.stderr.contains("400 Bad Request: bad words"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("1 messages wait to be sent"), "{}", ended.stderr);
+    let running = alert.start();
+    wait_until("it is refused again", || sink.requests().len() == 2);
+    sink.mood("200");
+    alert.publish(2..4);
+    assert_eq!(numbers(&sink.wait_for(2)), [2, 3]);
+    running.stop().ok();
+    alert.once();
+    assert_eq!(numbers(&sink.wait_for(3)), [2, 3, 1]);
+}
+
+#[test]
+fn tls_only_with_an_authority_that_is_trusted() {
+    let alert = Alert::new();
+    let certificates = alert.path("tls");
+    make_certificates(&certificates);
+    let sink = WebSink::start(Some(&certificates));
+    let ca = certificates.join("ca.pem");
+    let url = format!("https://127.0.0.1:{}/x", sink.port);
+    let mut text = webhook("strangers", &format!("url = {url:?}"));
+    text += &webhook("ours", &format!("url = {url:?}, ca_file = {ca:?}"));
+    alert.config(&text);
+    let said = alert.test("strangers");
+    assert!(!said.status.success() && said.stderr.contains("UnknownIssuer"), "{}", said.stderr);
+    assert!(said.stderr.contains("ca_file"), "{}", said.stderr);
+    assert!(sink.requests().is_empty());
+    alert.test("ours").ok();
+    assert_eq!(sink.requests().len(), 1);
+}
+
+#[test]
+fn killed_at_any_time_a_webhook_is_told_at_least_once() {
+    let (alert, sink) = (Alert::new(), WebSink::start(None));
+    let url = format!("http://127.0.0.1:{}/x", sink.port);
+    alert.config(
+        &webhook("hook", &format!("url = {url:?}"))
+            .replace("time_limit", "burst = 1000\ntime_limit"),
+    );
+    for round in 0..6_u8 {
+        alert.publish(round * 10..round * 10 + 10);
+        let running = alert.start();
+        std::thread::sleep(Duration::from_millis(50 * u64::from(round) + 10));
+        running.kill();
+    }
+    alert.once();
+    let told = sink.wait_for(60);
+    let mut found = numbers(&told);
+    assert!(found.len() <= 60 + 6, "one a kill is told twice: {}", found.len());
+    found.sort();
+    found.dedup();
+    assert_eq!(found, (0..60).collect::<Vec<_>>());
+    // Whoever listens can tell the second time from a second message.
+    let mut ids: Vec<_> =
+        sink.requests().iter().map(|one| one["headers"]["x-webhook-id"].to_string()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 60);
+}
+
+#[test]
+fn outside_its_hours_a_channel_waits_or_does_not_care() {
+    let now = SystemTime::UNIX_EPOCH.elapsed().expect("it is later").as_secs() / 3600 % 24;
+    let hours =
+        |from: u64, to: u64| format!("\"{:02}:00-{:02}:00\"", (now + from) % 24, (now + to) % 24);
+    let (later, current) = (hours(6, 12), hours(23, 3));
+    let alert = Alert::new();
+    let channels = |waits: &str| {
+        let teller = alert.teller();
+        let fussy = teller.replace("teller", "fussy").replace("tell\"", "fussy\"");
+        format!("{teller}hours = {waits}\n{fussy}hours = {later}\noutside = \"ignore\"\n")
+    };
+    let teller = fs::read_to_string({
+        alert.teller();
+        alert.path("tell")
+    });
+    let fussy = teller.expect("our own file").replace("/told", "/fussed");
+    save(alert.directory.path(), "fussy", fussy.as_bytes());
+    fs::set_permissions(alert.path("fussy"), Permissions::from_mode(0o755)).expect("our own");
+    alert.config(&channels(&later));
+    alert.publish(1..4);
+    alert.once();
+    assert!(alert.told().is_empty(), "{:?}", alert.told());
+    alert.publish(4..5);
+    alert.once();
+    assert!(alert.told().is_empty(), "{:?}", alert.told());
+    // The hours have come.
+    alert.config(&channels(&current));
+    alert.once();
+    let told = alert.told();
+    assert_eq!((told.len(), &told[0]["kind"]), (1, &"digest".into()), "{told:?}");
+    assert_eq!(told[0]["count"], 4);
+    // Later than the digest's window they come one by one again; at once they are in the next.
+    alert.publish(5..6);
+    alert.once();
+    assert_eq!(alert.told()[1]["message"], "1 report: 1 new device");
+    assert!(!alert.path("fussed").exists());
+}
+
+#[test]
+fn secrets_stay_secret() {
+    let mut alert = Alert::new();
+    let token = alert.secret("token", "tk_1\n");
+    let hook =
+        |options: &str| webhook("hook", &format!("url = \"http://127.0.0.1:1/\", {options}"));
+    let config = alert.config(&hook(&format!("token_file = {token:?}")));
+    fs::set_permissions(&token, Permissions::from_mode(0o644)).expect("our own file");
+    for options in [&["--check"][..], &["--once"], &["test", "hook"]] {
+        let said = run(alert.command(&[&["-c", &config], options].concat()));
+        said.refused(
+            "aw-alert",
+            &["line 2: channel \"hook\": ", "token: others may read it (chmod o= it)"],
+        );
+    }
+    fs::set_permissions(&token, Permissions::from_mode(0o640)).expect("our own file");
+    run(alert.command(&["-c", &config, "--check"])).ok();
+    // A secret written where it does not belong is not shown in the error.
+    let config = alert.config(&hook("token = \"tk_1\""));
+    let said = run(alert.command(&["-c", &config, "--check"]));
+    assert!(said.stderr.contains("line 4: unknown field `token`"), "{}", said.stderr);
+    assert!(!said.stderr.contains("tk_1"), "{}", said.stderr);
+    // What comes from the environment ends where it is needed.
+    let out = alert.path("environment");
+    let shows = format!("#!/bin/sh\nenv >> {}\n", out.display());
+    let shows = save(alert.directory.path(), "shows", shows.as_bytes());
+    fs::set_permissions(&shows, Permissions::from_mode(0o755)).expect("our own file");
+    let config = alert.config(&format!(
+        "[[channel]]\nname = \"shows\"\ncommand = [{shows:?}]\n{}",
+        hook("token_env = \"HOOK_TOKEN\"")
+    ));
+    let said = run(alert.command(&["-c", &config, "--check"]));
+    said.refused("aw-alert", &["line 5: channel \"hook\"", "no variable \"HOOK_TOKEN\""]);
+    alert.variables.push(("HOOK_TOKEN", "tk_2".into()));
+    alert.publish(1..2);
+    alert.once();
+    let environment = fs::read_to_string(&out).expect("it was told");
+    assert!(environment.contains("AW_KIND=new_device") && !environment.contains("tk_2"));
+}
+
+fn smtp(sink: &MailSink, more: &str) -> String {
+    format!(
+        "[[channel]]\nname = \"mail\"\ntime_limit = 1\nsmtp = {{ server = \"127.0.0.1:{}\", \
+         from = \"arpwatch@example.org\", to = [\"a@example.org\", \"b@example.org\"]{more} }}\n",
+        sink.port
+    )
+}
+
+#[test]
+fn mail_with_tls_and_a_password() {
+    let alert = Alert::new();
+    let [certificates, others] = ["tls", "others"].map(|name| alert.path(name));
+    make_certificates(&certificates);
+    make_certificates(&others);
+    let (password, wrong) =
+        (alert.secret("password", "s3cret\n"), alert.secret("wrong", "t3cret\n"));
+    let ca = certificates.join("ca.pem");
+    for tls in ["starttls", "tls"] {
+        let sink = MailSink::protected(tls, &certificates);
+        let with = |ca: &Path, password: &str| {
+            let more = format!(
+                ", tls = {tls:?}, ca_file = {ca:?}, user = \"watch\", password_file = {password:?}"
+            );
+            alert.config(&smtp(&sink, &more));
+            alert.test("mail")
+        };
+        with(&ca, &password).ok();
+        let letter = sink.wait_for(&["Subject: new device (192.0.2.1) test\n"]);
+        assert!(letter.contains("AS watch\n"), "{letter}");
+        assert!(
+            letter.starts_with("FROM arpwatch@example.org TO a@example.org,b@example.org\n"),
+            "{letter}"
+        );
+        let said = with(&ca, &wrong);
+        assert!(!said.status.success() && said.stderr.contains("535"), "{}", said.stderr);
+        assert!(!said.stderr.contains("t3cret"), "{}", said.stderr);
+        let said = with(&others.join("ca.pem"), &password);
+        assert!(!said.status.success(), "{tls}");
+        assert!(said.stderr.contains("certificate"), "{}", said.stderr);
+        assert_eq!(sink.messages().len(), 1);
+    }
+    fs::set_permissions(&password, Permissions::from_mode(0o604)).expect("our own file");
+    let sink = MailSink::start();
+    alert.config(&smtp(&sink, &format!(", user = \"watch\", password_file = {password:?}")));
+    alert.test("mail").refused("aw-alert", &["password: others may read it"]);
+}
+
+#[test]
+fn a_mail_server_that_fails() {
+    let (alert, mut sink) = (Alert::new(), MailSink::start());
+    alert.config(&format!("{}{}", smtp(&sink, ""), alert.teller()));
+    sink.down();
+    alert.publish(1..3);
+    let ended = alert.once();
+    assert!(ended.stderr.contains("onnection refused"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("2 messages wait to be sent"), "{}", ended.stderr);
+    let told = alert.told();
+    let fails = told.iter().filter(|report| report["kind"] == "channel_fails");
+    assert_eq!((fails.count(), numbers(&told)), (1, vec![1, 2]));
+    // Too slow.
+    sink.up();
+    sink.answer(Some("slow"));
+    let said = alert.test("mail");
+    assert!(!said.status.success() && said.stderr.contains("channel mail: "), "{}", said.stderr);
+    // It dies with the message in its hands: the next one gets it.
+    sink.answer(Some("die"));
+    let running = alert.start();
+    running.stderr.wait_for("channel mail");
+    sink.down();
+    sink.answer(None);
+    sink.up();
+    sink.wait_for(&["Subject: new device (10.0.0.2)"]);
+    running.stop().ok();
+    let subjects: Vec<_> = sink.messages();
+    let order: Vec<_> = subjects.iter().map(|letter| letter.contains("(10.0.0.1)")).collect();
+    assert_eq!(order, [true, false], "{subjects:?}");
+    // It refuses one for good: the next one comes, and the first one once more after a restart.
+    sink.answer(Some("554 no such words here"));
+    let running = alert.start();
+    alert.publish(3..4);
+    running.stderr.wait_for("554");
+    sink.answer(None);
+    alert.publish(4..5);
+    sink.wait_for(&["Subject: new device (10.0.0.4)"]);
+    assert_eq!(sink.messages().len(), 3);
+    running.stop().ok();
+    alert.once();
+    sink.wait_for(&["Subject: new device (10.0.0.3)"]);
+}
+
+#[test]
+fn mail_as_arpwatch_writes_it() {
+    let (alert, sink) = (Alert::new(), MailSink::start());
+    let out = alert.path("letter");
+    let script = format!("#!/bin/sh\nexec cat > {}\n", out.display());
+    let sendmail = save(alert.directory.path(), "sendmail", script.as_bytes());
+    fs::set_permissions(&sendmail, Permissions::from_mode(0o755)).expect("our own file");
+    let layout = "layout = \"arpwatch\"\n";
+    alert.config(&format!(
+        "{}{layout}[[channel]]\nname = \"sendmail\"\n{layout}sendmail = {{ path = {sendmail:?}, \
+         from = \"arpwatch\", to = [\"root\"] }}\n",
+        smtp(&sink, "")
+    ));
+    alert.publish(1..2);
+    alert.once();
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").expect("it has a name");
+    let body = "\n\n            hostname: <unknown>\n          ip address: 10.0.0.1\n           interface: pcap\n    \
+                ethernet address: 00:08:e1:00:00:01\n     ethernet vendor: <unknown>\n           timestamp: \
+                Thursday, January 1, 1970 0:16:41 +0000\n";
+    let letter = sink.wait_for(&["Subject: new device (10.0.0.1) pcap\n"]);
+    let from = format!("\nFrom: arpwatch@example.org (Arpwatch {})\n", host.trim());
+    assert!(letter.contains(&from) && letter.ends_with(body), "{letter}");
+    let letter = fs::read_to_string(&out).expect("it was told");
+    let from = format!("From: arpwatch (Arpwatch {})\nTo: root\n", host.trim());
+    assert!(letter.starts_with(&from) && letter.ends_with(body), "{letter}");
+}
+
+/// Who starts it as root need not let the user that it becomes read what is secret.
+#[test]
+fn a_secret_that_only_root_may_read_reaches_the_one_that_speaks() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root can become another user");
+    }
+    let (alert, sink) = (Alert::new(), WebSink::start(None));
+    let public = public_copy(&["aw-alert"]);
+    let state = public.path().join("state");
+    fs::create_dir(&state).expect("our own directory");
+    chown(&state, Some(65534), Some(65534)).expect("we are root");
+    let token = alert.secret("token", "tk_1\n");
+    let url = format!("http://127.0.0.1:{}/x", sink.port);
+    let config = alert.config(&webhook("hook", &format!("url = {url:?}, token_file = {token:?}")));
+    alert.publish_with(1..2, &["--group", "65534"]);
+    let mut command = program_at(public.path().join("aw-alert"), &["--once", "-u", "65534"]);
+    command.args(["--ring", alert.ring.name(), "-c", &config, "--state-dir"]).arg(&state);
+    run(command).ok();
+    let requests = sink.requests();
+    assert_eq!(requests[0]["headers"]["authorization"], "Bearer tk_1", "{requests:?}");
+    let owner = fs::metadata(state.join("aw-alert.db")).expect("it remembers").uid();
+    assert_eq!(owner, 65534);
+}

@@ -1,0 +1,220 @@
+//! `aw-query` and a real MariaDB: what `aw-mysql` keeps is answered as what `aw-sqlite` keeps of the same events.
+#![forbid(unsafe_code)]
+
+use aw_tests::history::History;
+use aw_tests::mariadb::MariaDb;
+use aw_tests::rig::{Finished, program, run};
+use aw_tests::ring::Ring;
+use aw_tests::seen::{self, ADDRESS, Seen, hear};
+use std::process::Command;
+
+/// Every subcommand, with times and without.
+const QUESTIONS: &[&[&str]] = &[
+    &["who", ADDRESS, "--at", "2026-11-20 14:32"],
+    &["who", ADDRESS, "--at", "2026-11-20 14:58"],
+    &["who", ADDRESS, "--at", "2026-11-20 15:00:00"],
+    &["who", ADDRESS, "--at", "2026-11-20 14:59:59"],
+    &["who", ADDRESS, "--at", "2026-11-19"],
+    &["who", ADDRESS, "--at", "2026-11-21T12:00Z"],
+    &["who", "10.1.2.9", "--at", "2026-11-20 16:00:30"],
+    &["ip", ADDRESS],
+    &["ip", ADDRESS, "--at", "2026-11-20 17:01"],
+    &["ip", ADDRESS, "--from", "2026-11-20 15:00", "--to", "2026-11-20 16:54"],
+    &["ip", "10.1.2.9"],
+    &["ip", "10.1.2.200"],
+    &["ip", "fe80::1"],
+    &["mac", "02:00:00:00:00:01"],
+    &["mac", "0200.0000.0002", "--since", "2026-11-20 16:00"],
+    &["mac", "02:00:00:00:00:ff"],
+    &["changes"],
+    &["changes", "--since", "2026-11-20 14:30"],
+    &["changes", "--from", "2026-11-20 14:30", "--to", "2026-11-20 16:00"],
+    &["changes", "--since", "2030-01-01"],
+    &["devices"],
+    &["devices", "--from", "2026-11-20 15:00", "--to", "2026-11-20 15:30"],
+];
+
+/// A handover, two that share an address, and one address in two VLANs.
+fn all_seen() -> Vec<Seen> {
+    let mut seen = seen::handover();
+    seen.extend((0..100).map(|n| (7200 + 10 * n, 5 + n % 2, 9, 0)));
+    seen.extend((0..20).flat_map(|n| [(60 * n, 7, 20, 0), (60 * n, 8, 20, 5)]));
+    seen.sort_unstable();
+    seen
+}
+
+fn asked(question: &[&str], database: &[&str]) -> Finished {
+    let mut query = program("aw-query", database);
+    query.args(question).env("TZ", "UTC");
+    run(query)
+}
+
+/// The same answer, to the last byte; and the same exit status where there is none.
+#[track_caller]
+fn assert_same(history: &History, server: &MariaDb) {
+    let config = server.config("");
+    let (file, config) = (history.database().to_str().unwrap(), config.to_str().unwrap());
+    for question in QUESTIONS {
+        for format in ["table", "json", "csv"] {
+            let of = |database: &[&str]| {
+                let answer = asked(&[*question, &["--format", format]].concat(), database);
+                (answer.status.code(), answer.stdout)
+            };
+            let (ours, theirs) = (of(&["--database", file]), of(&["-c", config]));
+            assert_eq!(ours, theirs, "{question:?} {format}");
+            let nothing = ["fe80::1", "10.1.2.200", "02:00:00:00:00:ff", "2030-01-01"];
+            let nothing = question.iter().any(|word| nothing.contains(word));
+            assert_eq!(ours.0, Some(if nothing { 3 } else { 0 }), "{question:?} {format}");
+        }
+    }
+}
+
+#[test]
+fn the_same_answers() {
+    let Some(server) = MariaDb::start(&["--default-time-zone=+05:00"]) else { return };
+    let (ring, history) = (Ring::new(), History::new());
+    hear(&ring, &all_seen());
+    run(history.command(&ring, &["--once"])).ok();
+    run(server.command(&ring, &["--once"])).ok();
+    assert_same(&history, &server);
+    // With a prefix, tables of their own; and a URL says the same as the file.
+    server.sql("CREATE TABLE site1_log LIKE log; INSERT INTO site1_log SELECT * FROM log WHERE vlan_tag = 7");
+    let config = server.config("database = nowhere");
+    let url = ["-c", config.to_str().unwrap(), "--database", "mysql://root@localhost/addrwatch"];
+    let devices =
+        |more: &[&str]| asked(&[&["devices", "--format", "csv"], more].concat(), &url).ok();
+    assert_eq!(devices(&[]).stdout.lines().count(), 7);
+    let of_site = devices(&["-p", "site1_"]);
+    assert_eq!((of_site.stdout.lines().count(), &*of_site.stderr), (2, ""));
+}
+
+/// A database that addrwatch 1.0 made and filled: the same, and how to make it fast is said.
+#[test]
+fn a_database_of_addrwatch() {
+    let Some(server) = MariaDb::start(&[]) else { return };
+    let (ring, history) = (Ring::new(), History::new());
+    hear(&ring, &all_seen());
+    run(history.command(&ring, &["--once"])).ok();
+    run(server.command(&ring, &["--once", "--hostname", "here", "-p", "other_"])).ok();
+    server.sql(include_str!("data/addrwatch-1.0.sql"));
+    server.sql("DELETE FROM log; INSERT INTO log SELECT * FROM other_log ORDER BY tstamp");
+    assert_same(&history, &server);
+    let config = server.config("");
+    let ask = || asked(&["devices"], &["-c", config.to_str().unwrap()]).ok();
+    let index = "CREATE INDEX ip_address_tstamp ON `log` (ip_address, tstamp)";
+    let said = ask().stderr;
+    assert!(said.contains("no index by address") && said.contains(index), "{said}");
+    server.sql(index);
+    assert_eq!(ask().stderr, "");
+    assert_same(&history, &server);
+}
+
+/// However often addresses were seen, who had one, and what has changed, takes a few steps in an index for each. Rows
+/// are counted, not time.
+#[test]
+fn answers_take_few_steps() {
+    let Some(server) = MariaDb::start(&[]) else { return };
+    let ring = Ring::new();
+    hear(&ring, &seen::handover());
+    run(server.command(&ring, &["--once", "--hostname", "here"])).ok();
+    server.sql(
+        "INSERT INTO log SELECT from_unixtime(1795100000 + seq), 'here', 'eth0', 0, 0x020000000001, 0x0a010203, 0
+            FROM seq_1_to_50000;
+        INSERT INTO log SELECT from_unixtime(1795100000 + seq), 'here', 'eth0', 0, unhex(lpad(hex(seq % 100), 12, '0')), unhex(concat('0a02', lpad(hex(seq % 100), 4, '0'))), 0
+            FROM seq_1_to_50000;
+        INSERT INTO log SELECT from_unixtime(1795190000 + seq), 'here', 'eth0', 0, 0x020000000001, 0x0a030000, 0 FROM seq_1_to_100;
+        ANALYZE TABLE log",
+    );
+    let config = server.config("");
+    let rows = || -> u64 {
+        let sum = "SELECT sum(variable_value) FROM information_schema.global_status WHERE variable_name LIKE 'handler_read%'";
+        server.sql(sum).trim().parse().unwrap()
+    };
+    let before = rows();
+    let idle = rows() - before;
+    let who = ["who", ADDRESS, "--at", "2026-11-20 14:32"];
+    for question in [&who[..], &["changes", "--since", "2026-11-20 12:00"]] {
+        let begin = rows();
+        let answer = asked(question, &["-c", config.to_str().unwrap()]).ok().stdout;
+        let read = rows() - begin - idle;
+        assert!(answer.contains("02:00:00:00:00:01"), "{answer}");
+        assert!(read < 2000, "{question:?}: {read} rows were looked at");
+    }
+}
+
+/// Over TCP, as a user who may only read, with the password in a file; and what is refused.
+#[test]
+fn over_the_network() {
+    let Some(server) = MariaDb::start(&[]) else { return };
+    let ring = Ring::new();
+    hear(&ring, &seen::handover());
+    run(server.command(&ring, &["--once", "--hostname", "here"])).ok();
+    server.sql(
+        "CREATE USER reader@'127.0.0.1' IDENTIFIED BY 'a#b'; GRANT SELECT ON addrwatch.log TO reader@'127.0.0.1';
+        CREATE USER stranger@'127.0.0.1' IDENTIFIED BY 'a#b';
+        CREATE DATABASE other; CREATE TABLE other.log (n INT); CREATE TABLE other.x_log (n INT); DROP TABLE other.x_log;
+        GRANT SELECT ON other.* TO reader@'127.0.0.1'",
+    );
+    let config = server.config("password = 'a#b'");
+    let port = server.port;
+    let ask = |url: &str, more: &[&str]| {
+        let options = ["-c", config.to_str().unwrap(), "--database", url];
+        asked(&["who", ADDRESS, "--at", "2026-11-20 14:32"], &[&options, more].concat())
+    };
+    let url = format!("mysql://reader@127.0.0.1:{port}/addrwatch");
+    let answer = ask(&url, &[]).ok();
+    assert!(answer.stdout.contains("02:00:00:00:00:01"), "{answer:#?}");
+    assert_eq!(answer.stderr, "");
+    let at = |user: &str, database: &str| format!("mysql://{user}@127.0.0.1:{port}/{database}");
+    let refused = |url: &str, more: &[&str], why: &[&str]| {
+        let ended = ask(url, more);
+        assert!(!ended.stderr.contains("a#b") && !ended.stderr.contains("secret"), "{ended:#?}");
+        ended.refused("aw-query", why);
+    };
+    refused(&at("reader:secret", "addrwatch"), &[], &["a password in a URL", "--config"]);
+    refused(&at("stranger", "addrwatch"), &[], &["Access denied", "GRANT SELECT"]);
+    refused(&at("nobody", "addrwatch"), &[], &["Access denied", "section [addrwatch]"]);
+    refused(&at("reader", "other"), &[], &["Unknown column", "not a table of aw-mysql"]);
+    refused(&at("reader", "other"), &["-p", "x_"], &["doesn't exist", "--prefix"]);
+    refused(
+        "mysql://reader@127.0.0.1:1/addrwatch",
+        &[],
+        &["addrwatch at 127.0.0.1:1: ", "refused"],
+    );
+    refused("mysql://127.0.0.1/a/b?ssl=0", &[], &["a URL is mysql://"]);
+    refused("postgres://127.0.0.1/addrwatch", &[], &["open postgres://", "mysql://"]);
+    refused("lan.db", &[], &["--config says where a server is", "choose one"]);
+    let mut nowhere = Command::new(program("aw-query", &[]).get_program());
+    nowhere.args(["-c", "/nowhere/mysql.cnf", "devices"]);
+    run(nowhere).refused("aw-query", &["read /nowhere/mysql.cnf: no such file"]);
+}
+
+/// Whatever is in the tables: no panic, and nothing that steers a terminal.
+#[test]
+fn content_is_not_trusted() {
+    let Some(server) = MariaDb::start(&["--sql-mode="]) else { return };
+    server.sql(
+        "CREATE TABLE log (tstamp TIMESTAMP(3) NULL, hostname VARBINARY(255), interface VARCHAR(16) CHARACTER SET latin1,
+            vlan_tag BIGINT, mac_address VARBINARY(20) NULL, ip_address VARBINARY(20) NULL, origin_id INT);
+        INSERT INTO log VALUES (from_unixtime(1795183200.5), 0x1b5b324affe280ae, concat(char(27), '[2J', char(155)), 5, 0x020000000001, 0x0a010203, 0),
+            (NULL, NULL, NULL, NULL, NULL, NULL, NULL), (0, '', '', -9223372036854775808, 0x020000000001, 0x0a010203, 99),
+            (now(), 'x', 'y', 0, 0x0200, 0x0a010203, 1), (now(), 'x', 'y', 0, 0x020000000001, 0x0a0102, 1)",
+    );
+    let config = server.config("");
+    for question in [
+        &["devices"][..],
+        &["changes"],
+        &["ip", ADDRESS],
+        &["who", ADDRESS, "--at", "2026-11-20 14:00:01"],
+        &["mac", "02:00:00:00:00:01"],
+    ] {
+        for format in ["table", "json", "csv"] {
+            let question = [question, &["--format", format]].concat();
+            let ended = asked(&question, &["-c", config.to_str().unwrap()]).ok();
+            let steers = |c: char| c.is_control() && c != '\n' && !(c == '\r' && format == "csv");
+            assert!(!ended.stdout.contains(steers), "{question:?}: {:?}", ended.stdout);
+            assert!(!ended.stdout.contains('\u{202e}'), "{question:?}: {:?}", ended.stdout);
+            assert!(ended.stdout.contains("?[2J"), "{question:?}: {:?}", ended.stdout);
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! What goes wrong with routers, and what `aw-routeros` makes of it: nothing half becomes the base, nobody is let in on
+//! trust, and nothing is asked again and again.
+#![forbid(unsafe_code)]
+
+use aw_tests::cable::Cable;
+use aw_tests::certificates::make_certificates;
+use aw_tests::mail_sink::MailSink;
+use aw_tests::rig::wait_until;
+use aw_tests::ring::Ring;
+use aw_tests::routeros::{Faults, Router, Version, new_key};
+use aw_tests::watching::Watching;
+use rustix::process::Signal;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+/// Exports that are not whole are kept aside and reported; the base stays, and the change is found once it is whole.
+#[test]
+fn exports_that_are_not_whole() {
+    type Set = fn(&mut Faults);
+    let faults: [(Set, &str); 4] = [
+        (|faults| faults.cut = Some(150), "it ends in the middle of a line"),
+        (|faults| faults.marks = vec!["#interrupted".into()], "the router interrupted it"),
+        (
+            |faults| faults.marks = vec!["#error exporting /ip socks".into()],
+            "failed to export /ip socks",
+        ),
+        (|faults| faults.cut = Some(0), "the router sent nothing"),
+    ];
+    for (set, why) in faults {
+        let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+        let watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+        let daemon = watching.start();
+        daemon.stderr.wait_for("first contact");
+        let base = fs::read(watching.archive("core1").join("latest.rsc")).unwrap();
+        set(&mut router.state().faults);
+        router.add("alice", "/ip dns set servers=192.0.2.53");
+        daemon.stderr.wait_for(why);
+        sink.wait_for(&["Subject: [addrwatch] core1: incomplete export", why]);
+        assert_eq!(fs::read(watching.archive("core1").join("latest.rsc")).unwrap(), base);
+        assert_eq!(fs::read_dir(watching.archive("core1").join("refused")).unwrap().count(), 1);
+        router.state().faults = Faults::default();
+        daemon.stderr.wait_for("the export is whole again");
+        daemon.stderr.wait_for("changed by alice (+1 -0)");
+        daemon.stop().ok();
+    }
+}
+
+/// An export that never comes is reported; the log is followed on, and who did it is not forgotten.
+#[test]
+fn an_export_that_never_comes() {
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    let watching = Watching::new(&ring)
+        .mail(sink.port)
+        .router("core1", &router, Version::V7)
+        .option("timeout = 2");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.state().faults.hang = true;
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    sink.wait_for(&["core1: failed fetch", "took longer than 2s"]);
+    router.state().faults.hang = false;
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    assert_eq!(router.state().logins, 1);
+    daemon.stop().ok();
+}
+
+/// A cut at the end of a line shows by what is lost only: the export is taken once more. If it is the same then, it is
+/// believed.
+#[test]
+fn an_export_that_lost_much() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().lines.extend((0..20).map(|n| format!("/ip route add gateway=192.0.2.{n}")));
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    let exports = router.exports();
+    router.state().lines.truncate(10);
+    router.log("system,info", "route removed by ssh:alice@192.0.2.7 (/ip route remove)");
+    daemon.stderr.wait_for("the export has 10 lines of 25: taken once more");
+    daemon.stderr.wait_for("changed by alice (+0 -15)");
+    assert_eq!(router.exports(), exports + 2);
+    daemon.stop().ok();
+}
+
+/// RouterOS drops what does not fit the client's window: the window is larger than any export that is accepted.
+#[test]
+fn the_window_does_not_starve_it() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let line = |n| {
+        format!(
+            "/ip firewall address-list add address=192.0.2.1 list=l{n} comment={}",
+            "x".repeat(40)
+        )
+    };
+    router.state().lines = (0..30_000).map(line).collect();
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    let latest = fs::read_to_string(watching.archive("core1").join("latest.rsc")).unwrap();
+    assert!(latest.len() > 3 << 20 && latest.lines().count() == 30_003, "{}", latest.len());
+    assert_eq!(router.state().enlarged, 0, "the window that it opens with is enough");
+    daemon.stop().ok();
+}
+
+/// A refused login is tried once, and once more after SIGHUP: no ban, no storm in the router's log.
+#[test]
+fn a_refused_login() {
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    router.state().faults.refuse = true;
+    let watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("login refused");
+    sink.wait_for(&["core1: login refused"]);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(router.state().refused, 1);
+    router.state().faults.refuse = false;
+    daemon.signal(Signal::HUP);
+    daemon.stderr.wait_for("connected again");
+    assert_eq!(router.counts(), (1, 1));
+    daemon.stop().ok();
+}
+
+/// Nor after a reload that changes its entry: the new attempt is the one that was asked for.
+#[test]
+fn a_login_refused_after_a_reload() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().faults.refuse = true;
+    let mut watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("login refused");
+    watching.replace("settle = 1", "settle = 2");
+    daemon.signal(Signal::HUP);
+    wait_until("it is tried once more", || router.state().refused == 2);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(router.state().refused, 2);
+    daemon.stop().ok();
+}
+
+/// What the mail server does not take for one receiver, the others get, and nobody gets anything twice.
+#[test]
+fn a_receiver_that_the_mail_server_does_not_take() {
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    sink.answer_for("gone@example.org", "550 no such user");
+    sink.answer_for("full@example.org", "452 mailbox full");
+    let mut watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+    let receivers = "\"gone@example.org\", \"full@example.org\", \"noc@example.org\"";
+    watching.replace_mail("\"noc@example.org\"", receivers);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    for n in 1..=2 {
+        router.add("alice", &format!("/ip dns set servers=192.0.2.{n}"));
+        sink.wait_for(&["TO noc@example.org\n", &format!("+/ip dns set servers=192.0.2.{n}")]);
+    }
+    daemon.stderr.wait_for("refuses a mail for good: mail server 127.0.0.1");
+    daemon.stderr.wait_for("no such user");
+    let ended = |end: &str| {
+        let names = fs::read_dir(watching.archive(".spool")).unwrap();
+        names.filter(|name| name.as_ref().unwrap().path().extension().unwrap() == end).count()
+    };
+    wait_until("each is judged", || (ended("refused"), ended("eml")) == (2, 2));
+    assert_eq!(sink.count(), 2);
+    daemon.stop().ok();
+}
+
+/// An unknown key is not believed, a changed one is reported, and neither gets a password.
+#[test]
+fn host_keys() {
+    let (mut router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    let mut watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+    let pinned = format!("host_key = {:?}\n", router.host_key);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.shut_down();
+    router.boot(Some(new_key()));
+    daemon.stderr.wait_for("ITS HOST KEY HAS CHANGED");
+    sink.wait_for(&["core1: HOST KEY CHANGED", &router.host_key]);
+    assert_eq!(router.counts(), (1, 0));
+    // Pinned anew, it is followed again, without a restart.
+    let pin = format!("host_key = [\"ssh-ed25519 {}\"]\n", router.host_key);
+    watching.replace(&pinned, &pin);
+    daemon.signal(Signal::HUP);
+    wait_until("it logged in", || router.state().logins == 2);
+    watching.replace(&pin, "");
+    daemon.signal(Signal::HUP);
+    daemon.stderr.wait_for(&format!("its host key is not known: ssh-ed25519 {}", router.host_key));
+    daemon.stop().ok();
+    assert_eq!(router.state().logins, 2);
+}
+
+/// A boot, a cable, silence: it is reported once, and followed again as soon as it is back; what changed meanwhile is
+/// found.
+#[test]
+fn it_goes_and_comes_back() {
+    let (mut router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    let watching = Watching::new(&ring)
+        .mail(sink.port)
+        .router("core1", &router, Version::V7)
+        .option("keepalive = 1");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.send(b" 2026-11-22 10:00:00 system,info item added by mal");
+    let lines = daemon.stderr.count();
+    router.shut_down();
+    daemon.stderr.wait_for("unreachable for");
+    sink.wait_for(&["core1: unreachable"]);
+    router.add_silently("/ip dns set servers=192.0.2.53");
+    router.boot(None);
+    daemon.stderr.wait_for("connected again");
+    daemon.stderr.wait_for("changed by UNKNOWN (+1 -0)");
+    router.add("alice", "/ip dns set servers=192.0.2.54");
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    let lines = daemon.stderr.count() - lines;
+    assert!(lines < 7, "{}", daemon.stderr.text());
+    assert!(!watching.archive("core1").join("users").join("mal.diff").exists());
+    daemon.stop().ok();
+
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.send(b" 2026-11-22 10:00:00 system,info item added by mal");
+    router.cut();
+    router.add_silently("/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("changed by UNKNOWN (+1 -0)");
+    assert!(!watching.archive("core1").join("users").join("mal.diff").exists());
+    router.add("alice", "/ip dns set servers=192.0.2.54");
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    daemon.stop().ok();
+}
+
+/// One that says nothing more is asked whether it lives; one that never said anything is not waited for.
+#[test]
+fn silence() {
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    let cable = Cable::to(router.address);
+    let mut watching = Watching::new(&ring)
+        .mail(sink.port)
+        .router("core1", &router, Version::V7)
+        .option("keepalive = 1");
+    watching.replace(&router.address.to_string(), &cable.address.to_string());
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    cable.pull();
+    router.add("eve", "/ip dns set servers=192.0.2.53");
+    sink.wait_for(&["core1: unreachable"]);
+    cable.plug();
+    daemon.stderr.wait_for("connected again");
+    daemon.stderr.wait_for("changed by UNKNOWN (+1 -0)");
+    let diff = fs::read_to_string(watching.archive("core1").join("diff.txt")).unwrap();
+    assert!(diff.contains("candidate: eve"), "{diff}");
+    assert_eq!(router.state().logins, 2);
+    router.state().faults.silent = true;
+    cable.pull();
+    cable.plug();
+    daemon.stderr.wait_for("it does not answer");
+    router.state().faults.silent = false;
+    router.add_silently("/ip dns set servers=192.0.2.54");
+    let unknown = "configuration changed by UNKNOWN";
+    wait_until("it is back", || daemon.stderr.text().matches(unknown).count() == 2);
+    router.add("alice", "/ip dns set servers=192.0.2.55");
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    daemon.stop().ok();
+}
+
+/// Long records come in pieces, and a terminal's ornaments may stand in between; a router may refuse `where`, or a
+/// second channel.
+#[test]
+fn oddities() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().faults.no_where = true;
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    wait_until("it follows without a filter", || {
+        router.state().commands.iter().any(|command| command == "/log print follow-only")
+    });
+    router.add_silently("/system script add name=x");
+    for piece in [
+        "\x1b[1m = = =   = = =\r\n 2026-11-22 10:00:00 system,info script changed by ssh:al",
+        "ice@192.0.2.7 (/system script set x source=\"ab\r\n-- Ctrl-C to quit.\r",
+        " 2026-11-22 10:00:00 system,info cd by ef\r\n 2026-11-22 10:00:00 system,info gh\")\r\n",
+    ] {
+        router.send(piece.as_bytes());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    let diff = fs::read_to_string(watching.archive("core1").join("diff.txt")).unwrap();
+    assert!(diff.contains("command: /system script set x source=\"abcd by efgh\"\n"), "{diff}");
+    daemon.stop().ok();
+
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().faults.channels = Some(2); // the log, and what follows it
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    assert_eq!(router.state().logins, 2, "a second connection for the export");
+    daemon.stop().ok();
+}
+
+/// While the mail server is away mail waits, across a restart, too; what it will never take holds up nobody.
+#[test]
+fn a_mail_server_that_fails() {
+    let (router, mut sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    let watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    sink.down();
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("mail cannot be sent, 1 waiting");
+    daemon.stderr.wait_for("changed by alice");
+    daemon.kill();
+    let daemon = watching.start();
+    daemon.stderr.wait_for("mail cannot be sent");
+    sink.up();
+    sink.wait_for(&["changed by alice"]);
+    daemon.stderr.wait_for("mail can be sent again");
+    sink.answer(Some("554 never"));
+    router.add("bob", "/ip dns set servers=192.0.2.54");
+    daemon.stderr.wait_for("the mail server refuses a mail for good");
+    sink.answer(None);
+    router.add("carol", "/ip dns set servers=192.0.2.55");
+    sink.wait_for(&["changed by carol"]);
+    daemon.stop().ok();
+}
+
+/// Mail over STARTTLS and over TLS, to a server with a private authority, with a password; not to one whose certificate
+/// nobody vouches for.
+#[test]
+fn protected_mail() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificates = directory.path().join("tls");
+    make_certificates(&certificates);
+    for tls in ["starttls", "tls"] {
+        let sink = MailSink::protected(tls, &certificates);
+        let (router, ring) = (Router::start(Version::V7), Ring::new());
+        let watching = Watching::new(&ring)
+            .mail(sink.port)
+            .mail_option(&format!("tls = {tls:?}"))
+            .router("core1", &router, Version::V7);
+        let daemon = watching.start();
+        daemon.stderr.wait_for("first contact");
+        router.add("alice", "/ip dns set servers=192.0.2.53");
+        let why = daemon.stderr.wait_for("mail cannot be sent");
+        assert!(why.contains("certificate"), "{why}");
+        daemon.stop().ok();
+        let password = watching.file("mail.pass");
+        fs::write(&password, "s3cret\n").unwrap();
+        // One that others may read is refused.
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
+        let watching = watching
+            .mail_option(&format!("ca_file = {:?}", certificates.join("ca.pem")))
+            .mail_option(&format!("user = \"watch\"\npassword_file = {password:?}"));
+        let daemon = watching.start();
+        sink.wait_for(&["changed by alice"]); // it waited in the spool
+        daemon.stop().ok();
+    }
+}

@@ -1,0 +1,287 @@
+//! `aw-routeros` as a program: in the background, as another user, asked at a terminal, over IPv6, in JSON.
+#![forbid(unsafe_code)]
+
+use aw_tests::rig::{Run, binary, program, run, skip, wait_until};
+use aw_tests::ring::Ring;
+use aw_tests::routeros::{Router, Version, new_key};
+use aw_tests::watching::Watching;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::fs::{self, Permissions};
+use std::net::{Ipv6Addr, TcpListener};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::process::Command;
+
+const NOBODY: u32 = 65534;
+
+/// `-d -p -u`: once it follows, whoever started it goes on; it is somebody else then, and so is what it writes.
+#[test]
+fn in_the_background_as_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root can become somebody else");
+    }
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    fs::set_permissions(watching.file(""), Permissions::from_mode(0o755)).unwrap();
+    let password = watching.file("password");
+    chown(&password, Some(NOBODY), Some(NOBODY)).unwrap();
+    fs::set_permissions(&password, Permissions::from_mode(0o600)).unwrap();
+    let pid_file = watching.file("pid");
+    let mut command = watching.command();
+    command.args(["-d", "-u", "nobody", "-p"]).arg(&pid_file);
+    let started = run(command).ok();
+    assert_eq!(started.stdout, "");
+    let id: i32 = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+    let proc = |name: &str| fs::read_to_string(format!("/proc/{id}/{name}")).unwrap_or_default();
+    wait_until("the first configuration", || watching.archive("core1/latest.rsc").exists());
+    let status = proc("status");
+    for line in [
+        "Uid:\t65534\t65534\t65534\t65534",
+        "CapEff:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+    ] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    wait_until("the change", || watching.archive("core1/users/alice.diff").exists());
+    for path in ["", "core1", "core1/latest.rsc", "core1/users/alice.diff", "core1/state.json"] {
+        assert_eq!(fs::metadata(watching.archive(path)).unwrap().uid(), NOBODY, "{path}");
+    }
+    assert_eq!(fs::metadata(ring.path()).unwrap().uid(), NOBODY);
+    // A second one for the same archive is refused, and says so to whoever starts it.
+    let mut second = watching.command();
+    second.args(["-d", "-u", "nobody"]);
+    run(second).refused("aw-routeros", &["another aw-routeros writes to it"]);
+    kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
+    wait_until("its end", || !proc("comm").starts_with("aw-routeros"));
+}
+
+/// A terminal that answers questions as they come, and shows what a person would have seen.
+const PERSON: &str = "
+import os, pty, sys
+answers = [(b'Name', b'core1'), (b'(yes/no)', b'yes'), (b'Login', b'admin'), (b'Password', b'secret')]
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+seen, told = b'', 0
+while True:
+    try:
+        data = os.read(terminal, 4096)
+    except OSError:
+        break
+    if not data:
+        break
+    seen += data
+    if answers and answers[0][0] in seen[told:]:
+        told = len(seen)
+        os.write(terminal, answers.pop(0)[1] + b'\\n')
+sys.stdout.buffer.write(seen)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+";
+
+/// What is not given is asked for, and a password is not shown while it is typed.
+#[test]
+fn add_asks_at_a_terminal() {
+    let router = Router::start(Version::V7);
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("routeros.toml");
+    let mut person = Command::new("/usr/bin/python3");
+    person.args(["-c", PERSON]).arg(binary("aw-routeros"));
+    person.args(["add", &router.address.to_string(), "-c"]).arg(&config);
+    let seen = run(person).ok().stdout;
+    for text in [
+        "Name [127.0.0.1]: core1",
+        &router.host_key,
+        "(yes/no): yes",
+        "Login: admin",
+        "core1 is added",
+    ] {
+        assert!(seen.contains(text), "{text}: {seen}");
+    }
+    assert!(!seen.contains("secret"), "{seen}");
+    assert_eq!(fs::read_to_string(directory.path().join("core1.pass")).unwrap(), "secret\n");
+    let mut check = program("aw-routeros", &["check", "core1", "-c"]);
+    check.arg(&config);
+    run(check).ok();
+    // The same name again is refused before anything is asked; a no changes nothing.
+    let before = fs::read_to_string(&config).unwrap();
+    let mut again = program("aw-routeros", &["add", "192.0.2.1", "--name", "core1", "-c"]);
+    again.arg(&config);
+    run(again).refused("aw-routeros", &["core1: there is a router of this name already"]);
+    let mut no = program("aw-routeros", &["add", "--name", "core2", "-c"]);
+    no.arg(&config).arg(router.address.to_string());
+    let no = aw_tests::rig::run_with(no, b"no\n");
+    no.refused("aw-routeros", &["the host key is not believed"]);
+    assert_eq!(fs::read_to_string(&config).unwrap(), before);
+}
+
+/// Ctrl-C at the question for the password leaves a terminal that shows again what is typed.
+#[test]
+fn interrupted_at_the_password() {
+    let router = Router::start(Version::V7);
+    let directory = tempfile::tempdir().unwrap();
+    let script = PERSON.replace("b'secret'", "b'sec\\x03'").replace("import os", "import termios, os").replace(
+        "sys.exit(",
+        "sys.stdout.write('ECHO %s' % bool(termios.tcgetattr(terminal)[3] & termios.ECHO)); sys.stdout.flush(); sys.exit(",
+    );
+    let mut person = Command::new("/usr/bin/python3");
+    person.args(["-c", &script]).arg(binary("aw-routeros"));
+    person.args(["add", &router.address.to_string(), "-c"]).arg(directory.path().join("x.toml"));
+    let seen = run(person);
+    assert_eq!(seen.status.code(), Some(1), "{seen:?}");
+    assert!(seen.stdout.contains("interrupted"), "{seen:?}");
+    assert!(seen.stdout.ends_with("ECHO True"), "{seen:?}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+/// What root adds the daemon can read, which is another user then; what it cannot read it names.
+#[test]
+fn root_adds_for_the_daemons_user() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root can give files away");
+    }
+    let (router, directory) = (Router::start(Version::V7), tempfile::tempdir().unwrap());
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let known = fs::read_to_string("/etc/passwd").unwrap();
+    let others = known.lines().filter(|line| !line.starts_with("addrwatch:"));
+    let all = others.chain(["addrwatch:x:64321:64321::/nonexistent:/bin/false", ""]);
+    fs::write(at("passwd"), all.collect::<Vec<_>>().join("\n")).unwrap();
+    let with_user = |arguments: &[&str]| {
+        let script = "mount --bind \"$1\" /etc/passwd; shift; exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command
+            .args(["-m", "sh", "-ec", script, "sh"])
+            .arg(at("passwd"))
+            .arg(binary("aw-routeros"));
+        command.arg("-c").arg(at("routeros.toml")).args(arguments);
+        command
+    };
+    let address = router.address.to_string();
+    let add = with_user(&[
+        "add",
+        &address,
+        "--name",
+        "core1",
+        "--login",
+        "admin",
+        "--host-key",
+        &router.host_key,
+    ]);
+    aw_tests::rig::run_with(add, b"secret\n").ok();
+    for name in ["routeros.toml", "core1.pass"] {
+        let file = fs::metadata(at(name)).unwrap();
+        assert_eq!(
+            (file.uid(), file.gid(), file.permissions().mode() & 0o777),
+            (64321, 64321, 0o600),
+            "{name}"
+        );
+    }
+    let entry = fs::read_to_string(at("routeros.toml")).unwrap();
+    let archive = format!("archive = {:?}\nring = \"\"\n", at("archive"));
+    let entry = entry.replace("archive = \"/var/lib/addrwatch/routeros\"\n", &archive);
+    fs::write(at("routeros.toml"), entry).unwrap();
+    let daemon = Run::start(with_user(&[]));
+    daemon.stderr.wait_for("first contact");
+    daemon.stop().ok();
+    chown(at("core1.pass"), Some(0), Some(0)).unwrap();
+    let daemon = Run::start(with_user(&[]));
+    daemon.stderr.wait_for("permission denied (let the user that aw-routeros runs as read it)");
+    daemon.stop().ok();
+}
+
+/// A router with an IPv6 address.
+#[test]
+fn over_ipv6() {
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        return skip("there is no IPv6 here");
+    }
+    let router = Router::start_at(Version::V7, Ipv6Addr::LOCALHOST.into());
+    let ring = Ring::new();
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    daemon.stop().ok();
+    let diff = fs::read_to_string(watching.archive("core1/diff.txt")).unwrap();
+    assert!(diff.contains(&format!("({})\n", router.address)), "{diff}");
+}
+
+/// Every router once: what is right, and what is wrong with each, field by field.
+#[test]
+fn check_in_json() {
+    let (seven, six, other) =
+        (Router::start(Version::V7), Router::start(Version::V6), Router::start(Version::V7));
+    six.state().faults.no_rule = true;
+    let mut cut = Router::start(Version::V7);
+    cut.state().faults.cut = Some(150);
+    let ring = Ring::new();
+    let pinned = other.host_key.clone();
+    let mut watching = Watching::new(&ring)
+        .router("cut", &cut, Version::V7)
+        .router("other", &other, Version::V7)
+        .router("seven", &seven, Version::V7)
+        .router("six", &six, Version::V6);
+    let wrong = aw_tests::routeros::fingerprint(&new_key());
+    watching.replace(&pinned, &wrong);
+    let check = || {
+        let mut command = watching.command();
+        command.args(["check", "--format", "json"]);
+        run(command)
+    };
+    let found = check().refused("aw-routeros", &["2 of 4 routers cannot be followed"]);
+    let found: Vec<Value> =
+        found.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let field = |router: usize, name: &str| found[router][name].as_str().unwrap().to_owned();
+    let names: Vec<_> = (0..4).map(|at| field(at, "router")).collect();
+    assert_eq!(names, ["cut", "other", "seven", "six"]);
+    for (router, ok) in [false, false, true, true].into_iter().enumerate() {
+        assert_eq!(found[router]["ok"], ok, "{found:?}");
+        if router != 1 {
+            for name in ["login", "log"] {
+                assert_eq!(field(router, name), "ok", "{found:?}");
+            }
+            assert!(field(router, "clock").ends_with(" s"), "2001 is long ago: {found:?}");
+        }
+    }
+    assert!(field(0, "export").contains("in the middle of a line"), "{found:?}");
+    assert!(field(1, "login").contains("ITS HOST KEY HAS CHANGED"), "{found:?}");
+    assert_eq!(other.counts(), (0, 0), "no password for a stranger");
+    assert_eq!(
+        (field(2, "rule"), field(2, "export")),
+        ("ok".into(), "ok, 5 lines, RouterOS 7.14.2".into())
+    );
+    assert!(field(3, "rule").starts_with("none for info"), "{found:?}");
+    assert_eq!(field(3, "export"), "ok, 5 lines, RouterOS 6.49.18");
+    cut.shut_down();
+    cut.boot(None);
+    let mut command = watching.command();
+    command.args(["check", "nobody"]);
+    run(command).refused("aw-routeros", &["nobody: no router of this name"]);
+}
+
+/// The ancestor's `config.txt`: no mail where it is switched off, and its intervals are said to have no use.
+#[test]
+fn the_ancestors_configuration() {
+    let router = Router::start(Version::V6);
+    let directory = tempfile::tempdir().unwrap();
+    let text = "[DEFAULT]\nLOG_FILE_NAME = watch.log\nLOG_WATCH_INTERVAL = 0.05\nRECONNECT_INTERVAL = 5\n\
+        ENABLE_EMAIL = False\nMAIL_SERVER = 127.0.0.1:1\nMAIL_FROM = a@example.org\nMAIL_TO = b@example.org\n";
+    fs::write(directory.path().join("config.txt"), text).unwrap();
+    let address = router.address.to_string();
+    let mut command =
+        program("aw-routeros", &[&address, "admin", "--legacy", "--host-key", &router.host_key]);
+    command.current_dir(directory.path());
+    let mut quick = Run::start(command);
+    std::io::Write::write_all(&mut quick.stdin.take().unwrap(), b"secret\n").unwrap();
+    quick.stderr.wait_for("config.txt: log_watch_interval, reconnect_interval: without effect");
+    quick.stderr.wait_for("first contact");
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    quick.stdout.wait_for("+/ip dns set servers=192.0.2.53");
+    let ended = quick.stop().ok();
+    assert!(!ended.stderr.contains("mail"), "{}", ended.stderr);
+    let log = fs::read_to_string(directory.path().join("watch.log")).unwrap();
+    assert!(log.contains("changed by alice") && log.contains("+/ip dns"), "{log}");
+}

@@ -1,0 +1,157 @@
+//! `aw-routeros` and a second, independent SSH server: Debian's sshd, with a script in RouterOS's place, and keys of
+//! ssh-keygen and ssh-agent.
+#![forbid(unsafe_code)]
+
+use aw_tests::rig::{Run, run, wait_until};
+use aw_tests::ring::Ring;
+use aw_tests::watching::Watching;
+use std::fs::{self, Permissions};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// The server, as whoever runs the test.
+struct Sshd {
+    directory: TempDir,
+    port: u16,
+    user: String,
+    _run: Run,
+}
+
+fn key(path: &Path, kind: &str) {
+    let mut command = Command::new("ssh-keygen");
+    command.args(["-q", "-N", "", "-t", kind, "-f"]).arg(path);
+    run(command).ok();
+}
+
+impl Sshd {
+    fn start() -> Sshd {
+        let directory = tempfile::tempdir_in("/tmp").unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for (name, kind) in [
+            ("host_rsa", "rsa"),
+            ("host_ed25519", "ed25519"),
+            ("rsa", "rsa"),
+            ("ed25519", "ed25519"),
+        ] {
+            key(&at(name), kind);
+        }
+        let public = |name: &str| fs::read_to_string(at(&format!("{name}.pub"))).unwrap();
+        fs::write(at("authorized"), public("rsa") + &public("ed25519")).unwrap();
+        fs::write(at("log"), "").unwrap();
+        let script = format!(
+            "#!/bin/sh\ncd {:?}\ncase \"$SSH_ORIGINAL_COMMAND\" in\n'/export terse'*) cat export ;;\n\
+             '/log print follow-only'*) exec tail -n 0 -F log 2>/dev/null ;;\n'/log print') cat log ;;\nesac\n",
+            directory.path()
+        );
+        fs::write(at("script"), script).unwrap();
+        fs::set_permissions(at("script"), Permissions::from_mode(0o700)).unwrap();
+        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let show = |name: &str| at(name).display().to_string();
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nHostKey {}\nAuthorizedKeysFile {}\nForceCommand {}\n\
+             StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n",
+            show("host_rsa"),
+            show("host_ed25519"),
+            show("authorized"),
+            show("script"),
+        );
+        fs::write(at("config"), config).unwrap();
+        if rustix::process::geteuid().is_root() {
+            fs::create_dir_all("/run/sshd").unwrap(); // which the package's service makes
+        }
+        let mut command = Command::new("/usr/sbin/sshd");
+        command.args(["-D", "-e", "-f"]).arg(at("config"));
+        let sshd = Run::start(command);
+        wait_until("sshd listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let user = run({
+            let mut command = Command::new("id");
+            command.arg("-un");
+            command
+        });
+        let user = user.ok().stdout.trim().to_owned();
+        let server = Sshd { directory, port, user, _run: sshd };
+        server.export(2_000);
+        server
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn export(&self, lines: usize) {
+        let line = |n| {
+            format!(
+                "/ip firewall address-list add address=192.0.2.1 list=l{n} comment={}\r\n",
+                "x".repeat(60)
+            )
+        };
+        let body: String = (0..lines).map(line).collect();
+        let text =
+            format!("# 2026-11-22 10:00:00 by RouterOS 7.14.2\r\n# software id = X\r\n#\r\n{body}");
+        fs::write(self.at("export.new"), text).unwrap();
+        fs::rename(self.at("export.new"), self.at("export")).unwrap();
+    }
+
+    fn log(&self, message: &str) {
+        let mut text = fs::read_to_string(self.at("log")).unwrap();
+        text += &format!(" 2026-11-22 10:00:00 system,info {message}\r\n");
+        fs::write(self.at("log"), text).unwrap();
+    }
+
+    fn watching(&self, ring: &Ring, host: &str) -> Watching {
+        let mut command = Command::new("ssh-keygen");
+        command.arg("-lf").arg(self.at(&format!("{host}.pub")));
+        let print = run(command).ok().stdout;
+        let print = print.split(' ').nth(1).unwrap();
+        let kind = if host == "host_rsa" { "ssh-rsa" } else { "ssh-ed25519" };
+        Watching::new(ring)
+            .entry("core1", &format!("127.0.0.1:{}", self.port))
+            .option(&format!("user = {:?}", self.user))
+            .option(&format!("host_key = \"{kind} {print}\""))
+            .option("settle = 1")
+    }
+}
+
+/// With each kind of user key, and each kind of host key: a pinned kind is the one that is asked for.
+#[test]
+fn another_server() {
+    let server = Sshd::start();
+    for (round, (user, host)) in
+        [("ed25519", "host_rsa"), ("rsa", "host_ed25519")].into_iter().enumerate()
+    {
+        let ring = Ring::new();
+        let watching =
+            server.watching(&ring, host).option(&format!("key_file = {:?}", server.at(user)));
+        let daemon = watching.start();
+        daemon.stderr.wait_for("first contact");
+        // The script's tail may begin a moment after that; the line comes when it does.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        server.export(2_001 + round);
+        server.log(&format!("address list entry added by ssh:alice{round}@192.0.2.7 (*1 = /x)"));
+        daemon.stderr.wait_for(&format!("changed by alice{round} (+1 -0)"));
+        daemon.stop().ok();
+    }
+}
+
+/// With the keys of an agent.
+#[test]
+fn an_agent() {
+    let (server, ring) = (Sshd::start(), Ring::new());
+    let socket = server.at("agent");
+    let mut command = Command::new("ssh-agent");
+    command.arg("-D").arg("-a").arg(&socket);
+    let _agent = Run::start(command);
+    wait_until("the agent listens", || socket.exists());
+    let mut add = Command::new("ssh-add");
+    add.arg(server.at("rsa")).env("SSH_AUTH_SOCK", &socket);
+    run(add).ok();
+    let watching = server.watching(&ring, "host_rsa").option("agent = true");
+    let mut command = watching.command();
+    command.env("SSH_AUTH_SOCK", &socket);
+    let daemon = Run::start(command);
+    daemon.stderr.wait_for("first contact");
+    daemon.stop().ok();
+}

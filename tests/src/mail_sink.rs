@@ -1,0 +1,184 @@
+//! A mail server that keeps what it gets: Debian's aiosmtpd, in a process of its own.
+
+use crate::rig::{Run, wait_until};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// Writes each message to a file of its own, and answers as it is told to by a file `mood`: so, `slow`ly, or by dying once
+/// it has the message. With TLS it wants a user and a password as well.
+const SERVER: &str = "\
+import sys, os, time, ssl, asyncio
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
+port, directory, tls, pem = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
+class Keep:
+    count = len(os.listdir(directory))
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        answer = os.path.join(directory, 'for-' + address)
+        if os.path.exists(answer):
+            return open(answer).read()
+        envelope.rcpt_tos.append(address)
+        return '250 fine'
+    async def handle_DATA(self, server, session, envelope):
+        mood = os.path.join(directory, 'mood')
+        if os.path.exists(mood):
+            mood = open(mood).read()
+            if mood == 'slow':
+                await asyncio.sleep(100000)
+            if mood == 'die':
+                os._exit(1)
+            return mood
+        Keep.count += 1
+        name = os.path.join(directory, '%08d' % Keep.count)
+        head = 'FROM %s TO %s\\n' % (envelope.mail_from, ','.join(envelope.rcpt_tos))
+        if session.ssl or tls == 'tls':
+            head += 'AS %s\\n' % session.auth_data.login.decode()
+        with open(name + '.new', 'wb') as f:
+            f.write(head.encode() + envelope.content)
+        os.rename(name + '.new', name + '.eml')
+        return '250 kept'
+class Login:
+    def __call__(self, server, session, envelope, mechanism, data):
+        good = (data.login, data.password) == (b'watch', b's3cret')
+        return AuthResult(success=good, handled=False, auth_data=data)
+options = {}
+if tls != 'none':
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem + '/server.pem', pem + '/server.key')
+    options = {'tls': {'ssl_context': context, 'auth_require_tls': False},
+               'starttls': {'tls_context': context, 'require_starttls': True}}[tls]
+    options |= {'authenticator': Login(), 'auth_required': True}
+Controller(Keep(), hostname='127.0.0.1', port=port, **options).start()
+print('listening', flush=True)
+time.sleep(100000)
+";
+
+/// The server; it ends with the test.
+pub struct MailSink {
+    /// Where it listens.
+    pub port: u16,
+    directory: TempDir,
+    /// How the connection is protected, and by whose certificate.
+    tls: (&'static str, PathBuf),
+    run: Option<Run>,
+}
+
+impl Default for MailSink {
+    fn default() -> Self {
+        Self::start()
+    }
+}
+
+impl MailSink {
+    /// A server on a port of its own.
+    pub fn start() -> MailSink {
+        MailSink::protected("none", Path::new("/"))
+    }
+
+    /// A server that takes mail of the user `watch` with the password `s3cret` only, after `starttls` or over `tls`, with a
+    /// certificate of this directory.
+    pub fn protected(tls: &'static str, certificates: &Path) -> MailSink {
+        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let tls = (tls, certificates.to_owned());
+        let mut sink = MailSink { port, directory, tls, run: None };
+        sink.up();
+        sink
+    }
+
+    /// Is there again.
+    pub fn up(&mut self) {
+        let mut command = Command::new("/usr/bin/python3");
+        command.args(["-c", SERVER]).arg(self.port.to_string()).arg(self.directory.path());
+        command.arg(self.tls.0).arg(&self.tls.1);
+        let run = Run::start(command);
+        run.stdout.wait_for("listening");
+        self.run = Some(run);
+        wait_until("the mail server listens", || {
+            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        });
+    }
+
+    /// Is gone.
+    pub fn down(&mut self) {
+        self.run.take().map(Run::kill);
+    }
+
+    /// Answers every message so, or takes them again.
+    pub fn answer(&self, answer: Option<&str>) {
+        let mood: PathBuf = self.directory.path().join("mood");
+        match answer {
+            Some(answer) => std::fs::write(mood, answer).expect("the mood is ours"),
+            None => std::fs::remove_file(mood).expect("the mood is ours"),
+        }
+    }
+
+    /// Answers so whenever this receiver is named.
+    pub fn answer_for(&self, receiver: &str, answer: &str) {
+        let path = self.directory.path().join(format!("for-{receiver}"));
+        std::fs::write(path, answer).expect("the answer is ours");
+    }
+
+    /// All messages so far, decoded.
+    pub fn messages(&self) -> Vec<String> {
+        self.files().iter().map(|path| decoded(&std::fs::read(path).expect("a message"))).collect()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.files().len()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.directory.path()).expect("our own directory");
+        let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|end| end == "eml"));
+        paths.sort();
+        paths
+    }
+
+    /// Waits for a message that contains each of these, and returns it.
+    pub fn wait_for(&self, texts: &[&str]) -> String {
+        let mut found = None;
+        wait_until(&format!("a mail with {texts:?}"), || {
+            let messages = self.messages();
+            found = messages
+                .into_iter()
+                .find(|message| texts.iter().all(|text| message.contains(text)));
+            found.is_some()
+        });
+        found.expect("it was found")
+    }
+}
+
+/// Quoted-printable undone, where it is one.
+fn decoded(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
+    if !text.contains("quoted-printable") {
+        return text;
+    }
+    let text = text.replace("=\n", "");
+    let mut out = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let hex = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+        match byte {
+            b'=' => {
+                let mut ahead = bytes.clone();
+                match (hex(ahead.next()), hex(ahead.next())) {
+                    (Some(high), Some(low)) => {
+                        out.push((high * 16 + low) as u8);
+                        bytes = ahead;
+                    }
+                    _ => out.push(byte),
+                }
+            }
+            _ => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}

@@ -1,0 +1,121 @@
+//! A web server that keeps what it is sent, or fails as it is told to: Python's, in a process of its own.
+
+use crate::rig::{Run, wait_until};
+use serde_json::Value;
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tempfile::TempDir;
+
+/// Each request becomes a file of JSON, once its mood, a word in a file `mood`, is known.
+const SERVER: &str = "\
+import sys, os, time, json, ssl, http.server
+port, directory, pem = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+class Keep(http.server.BaseHTTPRequestHandler):
+    count = len(os.listdir(directory))
+    def log_message(self, *arguments): pass
+    def do_POST(self):
+        try: mood = open(os.path.join(directory, 'mood')).read()
+        except FileNotFoundError: mood = '200'
+        body = self.rfile.read(int(self.headers['Content-Length'])).decode()
+        Keep.count += 1
+        name = os.path.join(directory, '%08d' % Keep.count)
+        with open(name + '.new', 'w') as f:
+            json.dump({'path': self.path, 'mood': mood, 'body': body,
+                       'headers': {k.lower(): v for k, v in self.headers.items()}}, f)
+        os.rename(name + '.new', name + '.json')
+        if mood == 'hang':
+            time.sleep(100000)
+        elif mood == 'close':
+            self.wfile.write(b'HTTP/1.1 20')
+        elif mood == 'endless':
+            self.wfile.write(b'HTTP/1.1 500 x\\r\\n\\r\\n')
+            while True: self.wfile.write(b'x' * 65536)
+        elif mood.startswith('to '):
+            self.send_response(307)
+            self.send_header('Location', mood[3:])
+            self.end_headers()
+        else:
+            status, _, text = mood.partition(' ')
+            self.send_response(int(status))
+            self.end_headers()
+            self.wfile.write((text + self.headers.get('Authorization', '')).encode())
+        self.close_connection = True
+server = http.server.ThreadingHTTPServer(('127.0.0.1', port), Keep)
+server.daemon_threads = True
+if pem:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem + '/server.pem', pem + '/server.key')
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+print('listening', flush=True)
+server.serve_forever()
+";
+
+/// The server; it ends with the test.
+pub struct WebSink {
+    /// Where it listens.
+    pub port: u16,
+    directory: TempDir,
+    certificates: Option<PathBuf>,
+    run: Option<Run>,
+}
+
+impl WebSink {
+    /// A server on a port of its own; with a certificate of this directory, for TLS.
+    pub fn start(certificates: Option<&Path>) -> WebSink {
+        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let certificates = certificates.map(Path::to_owned);
+        let mut sink = WebSink { port, directory, certificates, run: None };
+        sink.up();
+        sink
+    }
+
+    /// Is there again.
+    pub fn up(&mut self) {
+        let mut command = Command::new("/usr/bin/python3");
+        command.args(["-c", SERVER]).arg(self.port.to_string()).arg(self.directory.path());
+        command.arg(self.certificates.as_deref().unwrap_or(Path::new("")));
+        let run = Run::start(command);
+        run.stdout.wait_for("listening");
+        self.run = Some(run);
+    }
+
+    /// Is gone.
+    pub fn down(&mut self) {
+        self.run.take().map(Run::kill);
+    }
+
+    /// Answers so from now on: a status with a text, `hang`, `close` in the middle of an answer, `endless`, `to URL`.
+    pub fn mood(&self, mood: &str) {
+        let path = self.directory.path().join("mood");
+        std::fs::write(path.with_extension("new"), mood).expect("the mood is ours");
+        std::fs::rename(path.with_extension("new"), path).expect("the mood is ours");
+    }
+
+    /// All requests so far.
+    pub fn requests(&self) -> Vec<Value> {
+        let entries = std::fs::read_dir(self.directory.path()).expect("our own directory");
+        let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|end| end == "json"));
+        paths.sort();
+        let read = |path: &PathBuf| std::fs::read_to_string(path).expect("a request");
+        paths.iter().map(|path| serde_json::from_str(&read(path)).expect("JSON")).collect()
+    }
+
+    /// The bodies of the requests that it took, once there are so many.
+    pub fn wait_for(&self, count: usize) -> Vec<Value> {
+        let taken = || -> Vec<Value> {
+            let requests = self.requests().into_iter();
+            let taken = requests.filter(|request| request["mood"] == "200");
+            let body = |request: Value| request["body"].as_str().unwrap_or_default().to_owned();
+            taken.map(|request| serde_json::from_str(&body(request)).expect("JSON")).collect()
+        };
+        wait_until(&format!("{count} messages"), || taken().len() >= count);
+        taken()
+    }
+}
