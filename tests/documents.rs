@@ -59,8 +59,11 @@ fn options_that_are_named_exist() {
         .split(' ')
         .map(|name| {
             let help = run(program(name, &["--help"])).ok().stdout;
-            let more = ["who", "ip", "mac", "changes", "devices", "report"]
-                .map(|command| run(program(name, &[command, "--help"])).stdout);
+            let more = [
+                "who", "ip", "mac", "changes", "devices", "report", "import", "export", "add",
+                "log", "diff", "show", "check",
+            ]
+            .map(|command| run(program(name, &[command, "--help"])).stdout);
             (name, help + &more.concat())
         })
         .collect();

@@ -111,6 +111,38 @@ fn each_flag_is_in_its_page_and_each_in_the_page_is_real() {
     }
 }
 
+/// A configuration file with a key that does not exist is refused, with those that do: each has its place in the page,
+/// and the page has no other.
+#[test]
+fn each_key_is_in_its_page_and_each_in_the_page_is_real() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file.toml");
+    let file = file.to_str().unwrap();
+    let mail = "archive = \"/x\"\n[mail]\n";
+    let router = "archive = \"/x\"\n[[router]]\n";
+    for (page, ask, tables) in [
+        ("alert", ["--check", "-c", file], ["", "[[channel]]\n", "[channel.webhook]\n"]),
+        ("routeros", ["show", "-c", file], ["", mail, router]),
+    ] {
+        let mut keys = BTreeSet::new();
+        for table in tables {
+            let table =
+                table.replace("[channel.webhook]", "[[channel]]\nname = \"x\"\n[channel.webhook]");
+            fs::write(file, format!("{table}made_up = 1\n")).unwrap();
+            let refused = run(program(&format!("aw-{page}"), &ask));
+            let (_, expected) =
+                refused.stderr.split_once("expected one of ").expect(&refused.stderr);
+            keys.extend(expected.split('`').skip(1).step_by(2).map(String::from));
+        }
+        assert!(keys.len() > 20, "{keys:?}");
+        let text =
+            fs::read_to_string(format!("{ROOT}/contrib/man/addrwatch-{page}.toml.5")).unwrap();
+        let bold = text.lines().filter_map(|line| line.strip_prefix(".B "));
+        let told: BTreeSet<_> = bold.flat_map(|line| line.split(", ")).map(String::from).collect();
+        assert_eq!(told, keys, "{page}");
+    }
+}
+
 #[test]
 fn pages_are_accepted() {
     if no_mandoc() {

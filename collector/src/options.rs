@@ -225,7 +225,7 @@ impl Options {
             }
             None => None,
         };
-        Identity::choose(self.service.user.as_deref(), DEFAULT_USER, group)
+        Identity::choose(self.service.user.as_deref(), &[DEFAULT_USER], group)
     }
 
     /// What is opened later: the ring, what the kernel tells of interfaces, the next file of frames.

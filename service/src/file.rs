@@ -67,12 +67,7 @@ fn is_ours(file: &Metadata, other: Option<Uid>) -> Result<(), String> {
 
 /// Replaces a file, as a whole: whoever opens it finds the old one or the new one. `new` is its name
 /// meanwhile, in the same directory.
-pub fn replace(
-    path: &Path,
-    new: &Path,
-    mode: u32,
-    bytes: &[u8],
-) -> Result<(), Error> {
+pub fn replace(path: &Path, new: &Path, mode: u32, bytes: &[u8]) -> Result<(), Error> {
     let mut file = open_own(new, mode, None)?;
     file.set_len(0)
         .and_then(|()| file.write_all(bytes))

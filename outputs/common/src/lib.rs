@@ -28,9 +28,9 @@ use shm_layout::{Event, Position, RingName};
 pub use account::Account;
 pub use aw_service::{Access, Error, failed, parse, say, warn};
 pub use host::{host_of, this_host};
+pub use kept::{Kept, kept};
 pub use options::{From, RingOptions, SpoolOptions};
 pub use plan::Plan;
-pub use kept::{Kept, kept};
 
 /// How long an output that was told to end may wait for its destination: longer than any sink waits
 /// for something on purpose, and less than systemd, which kills it after 90 s.

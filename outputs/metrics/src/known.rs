@@ -43,7 +43,10 @@ const METRICS: &[(&str, &str)] = &[
     ("kernel_dropped_total", "Frames that the kernel dropped, the collector being too slow."),
     ("forgotten_total", "Pairings that the rate limit forgot for want of room."),
     ("events_total", "Events by origin, of those that aw-metrics read since it began."),
-    ("output_next_event", "The event that an output delivers next, as it wrote it down, every 5 seconds or sooner."),
+    (
+        "output_next_event",
+        "The event that an output delivers next, as it wrote it down, every 5 seconds or sooner.",
+    ),
     ("output_behind_events", "Events published that it has not delivered, by that."),
     ("output_delivered_total", "Events that it delivered."),
     ("output_lost_total", "Events that the collector overwrote before it read them."),
