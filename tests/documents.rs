@@ -85,6 +85,50 @@ fn options_that_are_named_exist() {
     assert!(seen > 30, "{seen}");
 }
 
+/// Each command of each document: what is ours is understood by its parser, to the last word; what is make's is a target; the
+/// rest is of Debian.
+#[test]
+fn every_command_is_understood() {
+    let makefile = fs::read_to_string(format!("{ROOT}/Makefile")).unwrap();
+    let built = binary("collector").parent().unwrap().display().to_string();
+    let mut asked = 0;
+    for path in documents() {
+        let text = fs::read_to_string(&path).unwrap();
+        let blocks = text.split("```").skip(1).step_by(2);
+        let blocks =
+            blocks.filter(|block| block.starts_with("sh\n") || block.starts_with("text\n"));
+        let lines =
+            blocks.filter(|block| !block.contains('─')).flat_map(|block| block.lines().skip(1));
+        for line in
+            lines.flat_map(|line| line.split(" # ").next()).flat_map(|line| line.split("&&"))
+        {
+            let command = line.trim().trim_end_matches('&').trim().trim_start_matches("sudo ");
+            let (program, rest) = command.split_once(' ').unwrap_or((command, ""));
+            let name = program.rsplit('/').next().unwrap();
+            if name == "make" {
+                let mut targets = rest.split(' ').filter(|word| !word.contains('='));
+                let is_target = |word: &str| {
+                    makefile.contains(&format!("\n{word}: "))
+                        || makefile.contains(&format!("\n{word}:\n"))
+                };
+                assert!(targets.all(is_target), "{}: {line}", path.display());
+            } else if name == "collector" || name.starts_with("aw-") {
+                // --help is obeyed where it stands, so whatever stands before it was taken.
+                let ran =
+                    run(program_at("sh".into(), &["-c", &format!("{built}/{name} {rest} --help")]));
+                assert!(
+                    ran.status.success() && ran.stdout.contains("Usage: "),
+                    "{}: {line}: {}",
+                    path.display(),
+                    ran.stderr
+                );
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 20, "{asked}");
+}
+
 /// The first commands of the quick start, as they stand there, but for where they are.
 #[test]
 fn the_quick_start_runs() {
