@@ -46,9 +46,6 @@ struct Options {
     #[arg(short, long, value_name = "FILE", global = true, default_value = config::DEFAULT_PATH)]
     config: PathBuf,
 
-    #[command(flatten)]
-    service: ServiceOptions,
-
     /// Say what the kernel does not have
     #[arg(short, long)]
     verbose: bool,
@@ -62,6 +59,9 @@ struct Options {
 
     #[command(flatten)]
     quick: quick::QuickOptions,
+
+    #[command(flatten)]
+    service: ServiceOptions,
 
     #[command(subcommand)]
     command: Option<Command>,
