@@ -45,6 +45,8 @@ pub struct Hub {
     mailer: Option<Mailer>,
     ring: Option<Mutex<Writer>>,
     git: Option<Mutex<Repository>>,
+    /// Held while a `log.txt` is written.
+    logging: Mutex<()>,
     /// The ancestor's log, which has each change.
     log_file: Option<Mutex<File>>,
 }
@@ -69,6 +71,7 @@ impl Hub {
             mailer,
             ring: ring.map(Mutex::new),
             git: git.map(Mutex::new),
+            logging: Mutex::new(()),
             log_file: None,
         }
     }
@@ -112,6 +115,7 @@ impl Hub {
     }
 
     fn log(&self, router: &Name, what: &str) {
+        let _alone = self.logging.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = self.archive(router).log(&self.when(Timestamp::now()), what) {
             warn(format_args!("{router}: write log.txt: {}", shm_layout::cause(&error)));
         }

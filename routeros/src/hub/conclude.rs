@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Hub;
 use crate::{
+    archive::Archive,
     change::{Change, Credit},
     config::Router,
     diff::Difference,
@@ -47,6 +48,8 @@ pub struct Sent {
     pub first: Option<Export>,
 }
 
+/// From one look for what is too old to the next.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// A diff that takes longer is no longer the shortest.
 const DIFF: Duration = Duration::from_secs(2);
 
@@ -113,6 +116,14 @@ impl Hub {
             }
         };
         let mut state = archive.state()?;
+        let is_due = state.tidied.is_none_or(|last| now.duration_since(last).abs() > DAY);
+        if is_due || matches!(outcome, Outcome::Changed(_)) {
+            state.tidied = if is_due { Some(now) } else { state.tidied };
+            if let Err(error) = self.tidy(&archive, now, is_due) {
+                let why = shm_layout::cause(&error);
+                self.note(&router.name, &format!("remove what is too old: {why}"));
+            }
+        }
         state.exported = Some(now);
         (state.version, state.lines) = (export.version, export.lines.len());
         if !matches!(outcome, Outcome::Same) {
@@ -143,11 +154,23 @@ impl Hub {
         }
         self.publish(router, &change);
         archive.set_base(bytes)?; // last: whoever is killed before finds the change again
-        let since = self.keep_days.and_then(|days| {
-            now.checked_sub(SignedDuration::from_hours(24 * i64::from(days))).ok()
-        });
-        archive.retain(self.keep, since)?;
         self.commit(router, &change.summary(), &change.users.join(", "), now);
         Ok(Box::new(change))
+    }
+
+    /// Removes snapshots that are too old; once a day all else, for which files are written anew. Changes go
+    /// with their snapshots: so they have a bound where no days are set, too.
+    fn tidy(&self, archive: &Archive, now: Timestamp, all: bool) -> io::Result<()> {
+        let age = self.keep_days.map(|days| SignedDuration::from_hours(24 * i64::from(days)));
+        let since = age.and_then(|age| now.checked_sub(age).ok());
+        archive.retain(self.keep, since)?;
+        if !all {
+            return Ok(());
+        }
+        if let Some(since) = since.max(archive.complete_since(self.keep)?) {
+            archive.forget_changes(since)?;
+        }
+        let _alone = self.logging.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Ok(()), |since| archive.forget_log(since))
     }
 }
