@@ -276,3 +276,50 @@ fn add_and_the_old_way() {
             .contains("changed by alice")
     );
 }
+
+/// A commit is about the router that changed, and the others' files stay in it: after `git gc`, after a restart, and
+/// though nobody reads them again.
+#[test]
+fn a_commit_has_the_other_routers_files() {
+    let (one, two, ring) = (Router::start(Version::V7), Router::start(Version::V7), Ring::new());
+    let watching = Watching::new(&ring).git().router("one", &one, Version::V7).router(
+        "two",
+        &two,
+        Version::V7,
+    );
+    let git = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.args(["-c", "safe.directory=*", "--git-dir"]);
+        command.arg(watching.git_path()).args(arguments);
+        run(command).ok().stdout
+    };
+    let files = || git(&["show", "--name-only", "--format=%an", "main"]);
+    let lines = |file: &str| git(&["show", &format!("main:{file}")]).lines().count();
+    let daemon = watching.start();
+    for name in ["one", "two"] {
+        daemon.stderr.wait_for(&format!("{name}: first contact"));
+    }
+    // A line of which it never heard: were the others' files read for a commit, it would be in it.
+    let latest = watching.archive("two/latest.rsc");
+    let before = fs::read_to_string(&latest).unwrap();
+    fs::write(&latest, before.clone() + "/by hand add\r\n").unwrap();
+    let held = lines("two.rsc");
+    one.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("one: configuration changed by alice");
+    assert_eq!(files(), "alice\n\none.rsc\n");
+    assert_eq!(lines("two.rsc"), held);
+    fs::write(&latest, before).unwrap();
+    git(&["gc", "-q", "--prune=now"]);
+    two.add("bob", "/ip dns set servers=192.0.2.54");
+    daemon.stderr.wait_for("two: configuration changed by bob");
+    assert_eq!(files(), "bob\n\ntwo.rsc\n");
+    daemon.stop().ok();
+    git(&["gc", "-q", "--prune=now"]);
+    one.add_silently("/ip dns set servers=192.0.2.55");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("one: configuration changed by UNKNOWN");
+    daemon.stop().ok();
+    assert_eq!(files(), "UNKNOWN\n\none.rsc\n");
+    assert_eq!(git(&["log", "--format=%an", "main"]).lines().count(), 5);
+    git(&["fsck", "--strict"]);
+}

@@ -285,3 +285,52 @@ fn the_ancestors_configuration() {
     let log = fs::read_to_string(directory.path().join("watch.log")).unwrap();
     assert!(log.contains("changed by alice") && log.contains("+/ip dns"), "{log}");
 }
+
+/// What is older than `keep_days` goes from every file of the archive; what is younger stays as it was written.
+#[test]
+fn what_is_too_old_goes() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let watching =
+        Watching::new(&ring).global("keep_days = 30").router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    daemon.stop().ok();
+    let at = |name: &str| watching.archive("core1").join(name);
+    let read = |name: &str| fs::read_to_string(at(name)).unwrap();
+    let names = |directory: &str| {
+        let entries = fs::read_dir(at(directory)).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    // The same once more, six years ago; and a change of somebody who never came again.
+    let texts = ["diff.txt", "users/alice.diff", "changes.jsonl", "log.txt"];
+    let young = texts.map(read);
+    let year = young[0][..4].to_owned();
+    for (name, text) in texts.iter().zip(&young) {
+        fs::write(at(name), text.replace(&format!("{year}-"), "2020-") + text).unwrap();
+    }
+    fs::write(at("users/eve.diff"), young[0].replace(&format!("{year}-"), "2020-")).unwrap();
+    fs::write(at("snapshots/20200101T000000Z.rsc"), "old").unwrap();
+    fs::write(at("refused/20200101T000000Z.rsc"), "old").unwrap();
+    let kept = names("snapshots")[1..].to_vec();
+    // It is looked for once a day: that was yesterday.
+    let mut state: Value = serde_json::from_str(&read("state.json")).unwrap();
+    assert!(state["tidied"].is_string(), "{state}");
+    state["tidied"] = "2020-01-01T00:00:00Z".into();
+    fs::write(at("state.json"), state.to_string()).unwrap();
+    let daemon = watching.start();
+    wait_until("it looked", || !read("state.json").contains("2020-01-01"));
+    daemon.stop().ok();
+    for (name, young) in texts.iter().zip(&young) {
+        let left = read(name);
+        assert!(left.starts_with(young) && !left.contains("2020-"), "{name}: {left}");
+        assert_eq!(fs::metadata(at(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+    }
+    assert_eq!(read("diff.txt"), young[0]);
+    assert_eq!((names("users"), names("refused")), (vec!["alice.diff".to_owned()], Vec::new()));
+    assert_eq!(names("snapshots"), kept);
+}

@@ -98,7 +98,8 @@ fn what_is_older_is_forgotten_and_nothing_else() {
     }
     fs::write(path("users/eve.diff"), entry(3)).unwrap();
     fs::write(path("diff.txt.new"), "of a process that was killed").unwrap();
-    fs::write(path("changes.jsonl"), changes(&[0, 10, 5]) + "{\"time\"\n" + &changes(&[20])).unwrap();
+    fs::write(path("changes.jsonl"), changes(&[0, 10, 5]) + "{\"time\"\n" + &changes(&[20]))
+        .unwrap();
     archive.refuse(time(0), b"old").unwrap();
     archive.refuse(time(10), b"young").unwrap();
     archive.forget_changes(time(0)).unwrap();

@@ -102,7 +102,7 @@ impl Hub {
             None => {
                 archive.keep(now, &sent.bytes)?;
                 archive.set_base(&sent.bytes)?;
-                self.commit(router, "first configuration", "aw-routeros", now);
+                self.commit(router, &sent.bytes, "first configuration", "aw-routeros", now);
                 Outcome::First
             }
             Some(base) => {
@@ -154,7 +154,7 @@ impl Hub {
         }
         self.publish(router, &change);
         archive.set_base(bytes)?; // last: whoever is killed before finds the change again
-        self.commit(router, &change.summary(), &change.users.join(", "), now);
+        self.commit(router, bytes, &change.summary(), &change.users.join(", "), now);
         Ok(Box::new(change))
     }
 
