@@ -1,6 +1,8 @@
 //! `aw-routeros` as a program: in the background, as another user, asked at a terminal, over IPv6, in JSON.
 #![forbid(unsafe_code)]
 
+use aw_tests::certificates::make_certificates;
+use aw_tests::mail_sink::MailSink;
 use aw_tests::rig::{Run, binary, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::routeros::{Router, Version, new_key};
@@ -333,4 +335,32 @@ fn what_is_too_old_goes() {
     assert_eq!(read("diff.txt"), young[0]);
     assert_eq!((names("users"), names("refused")), (vec!["alice.diff".to_owned()], Vec::new()));
     assert_eq!(names("snapshots"), kept);
+}
+
+/// Its mail went to any server, unprotected: now it is encrypted where the server offers that, whoever vouches for it.
+#[test]
+fn the_ancestors_mail_is_encrypted_where_it_can_be() {
+    let (router, directory) = (Router::start(Version::V7), tempfile::tempdir().unwrap());
+    let certificates = directory.path().join("tls");
+    make_certificates(&certificates);
+    for offer in ["offered", "none"] {
+        let sink = MailSink::protected(offer, &certificates);
+        let text = format!(
+            "[DEFAULT]\nMAIL_SERVER = 127.0.0.1:{}\nMAIL_FROM = a@example.org\nMAIL_TO = b@example.org\n",
+            sink.port
+        );
+        fs::write(directory.path().join("config.txt"), text).unwrap();
+        let address = router.address.to_string();
+        let mut command =
+            program("aw-routeros", &[&address, "admin", "--host-key", &router.host_key]);
+        command.current_dir(directory.path());
+        let mut quick = Run::start(command);
+        std::io::Write::write_all(&mut quick.stdin.take().unwrap(), b"secret\n").unwrap();
+        quick.stderr.wait_for("first contact");
+        router.add("alice", &format!("/ip dns set servers=192.0.2.{}", sink.port % 250));
+        let mail = sink.wait_for(&["changed by alice"]);
+        let encrypted = mail.lines().nth(1) == Some("ENCRYPTED");
+        assert_eq!(encrypted, offer == "offered", "{mail}");
+        quick.stop().ok();
+    }
 }

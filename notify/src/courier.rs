@@ -98,8 +98,9 @@ impl Courier {
         let (host, port) = options.host_and_port()?;
         let tls = match options.protection()? {
             Tls::None => SmtpTls::None,
-            Tls::Starttls => SmtpTls::Required(parameters(options, host)?),
-            Tls::Tls => SmtpTls::Wrapper(parameters(options, host)?),
+            Tls::Opportunistic => SmtpTls::Opportunistic(parameters(options, host, false)?),
+            Tls::Starttls => SmtpTls::Required(parameters(options, host, true)?),
+            Tls::Tls => SmtpTls::Wrapper(parameters(options, host, true)?),
         };
         let login = options.user.clone().zip(password);
         Ok(Courier {
@@ -212,8 +213,12 @@ impl Courier {
         let (server, limit) = ((host.as_str(), *port), Some(self.limit));
         let at_once = if let SmtpTls::Wrapper(tls) = &self.tls { Some(tls) } else { None };
         let mut connection = SmtpConnection::connect(server, limit, &self.hello, at_once, None)?;
-        if let SmtpTls::Required(tls) = &self.tls {
-            connection.starttls(tls, &self.hello)?;
+        match &self.tls {
+            SmtpTls::Required(tls) => connection.starttls(tls, &self.hello)?,
+            SmtpTls::Opportunistic(tls) if connection.can_starttls() => {
+                connection.starttls(tls, &self.hello)?;
+            }
+            _ => {}
         }
         if let Some(credentials) = &self.credentials {
             connection.auth(DEFAULT_MECHANISMS, credentials)?;
@@ -262,8 +267,13 @@ fn told(error: &dyn std::error::Error) -> String {
     text.split_once(" (os error").map_or(text.clone(), |(text, _)| text.to_owned())
 }
 
-fn parameters(options: &MailOptions, host: &str) -> Result<TlsParameters, String> {
-    let mut builder = TlsParameters::builder(host.into());
+fn parameters(
+    options: &MailOptions,
+    host: &str,
+    is_checked: bool,
+) -> Result<TlsParameters, String> {
+    let mut builder =
+        TlsParameters::builder(host.into()).dangerous_accept_invalid_certs(!is_checked);
     if let Some(path) = &options.ca_file {
         let pem = fs::read(path).map_err(|error| format!("read {}: {error}", path.display()))?;
         let authority = Certificate::from_pem(&pem)

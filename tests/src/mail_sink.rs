@@ -33,7 +33,9 @@ class Keep:
         Keep.count += 1
         name = os.path.join(directory, '%08d' % Keep.count)
         head = 'FROM %s TO %s\\n' % (envelope.mail_from, ','.join(envelope.rcpt_tos))
-        if session.ssl or tls == 'tls':
+        if session.ssl and tls == 'offered':
+            head += 'ENCRYPTED\\n'
+        elif session.ssl or tls == 'tls':
             head += 'AS %s\\n' % session.auth_data.login.decode()
         with open(name + '.new', 'wb') as f:
             f.write(head.encode() + envelope.content)
@@ -47,9 +49,11 @@ options = {}
 if tls != 'none':
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem + '/server.pem', pem + '/server.key')
-    options = {'tls': {'ssl_context': context, 'auth_require_tls': False},
+    options = {'offered': {'tls_context': context},
+               'tls': {'ssl_context': context, 'auth_require_tls': False},
                'starttls': {'tls_context': context, 'require_starttls': True}}[tls]
-    options |= {'authenticator': Login(), 'auth_required': True}
+    if tls != 'offered':
+        options |= {'authenticator': Login(), 'auth_required': True}
 Controller(Keep(), hostname='127.0.0.1', port=port, **options).start()
 print('listening', flush=True)
 time.sleep(100000)
@@ -78,7 +82,7 @@ impl MailSink {
     }
 
     /// A server that takes mail of the user `watch` with the password `s3cret` only, after `starttls` or over `tls`, with a
-    /// certificate of this directory.
+    /// certificate of this directory; or of anybody, where STARTTLS is only `offered`.
     pub fn protected(tls: &'static str, certificates: &Path) -> MailSink {
         let free = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let port = free.local_addr().expect("an address").port();
