@@ -153,6 +153,22 @@ fn the_archive_is_looked_at() {
     let second = names[1].to_str().unwrap();
     assert_eq!(command(&["diff", "core1", first, second]), command(&["diff", "core1", first]));
     assert!(command(&["diff", "core1", second, first]).contains("-/ppp secret add name=x"));
+    let last = command(&["diff", "core1"]);
+    assert!(last.contains(&format!("\n--- {first}\n+++ {second}\n@@ ")), "{last}");
+    let object = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&command(arguments)).unwrap()
+    };
+    let last = object(&["diff", "core1", "--format", "json"]);
+    let between = object(&["diff", "core1", first, second, "--format", "json"]);
+    for name in ["router", "before", "snapshot", "added", "removed", "diff"] {
+        assert_eq!(last[name], between[name], "{name}: {last} {between}");
+    }
+    assert!(last["diff"].as_str().unwrap().contains("\n+/ppp secret add name=x password=***\n"));
+    let open = object(&["diff", "core1", first, "--format", "json", "--secrets"]);
+    assert!(open["diff"].as_str().unwrap().contains("password=geheim"), "{open}");
+    let whole = object(&["show", "core1", "--format", "json"]);
+    assert_eq!(whole["router"], "core1");
+    assert_eq!(whole["configuration"], command(&["show", "core1"]).as_str());
     assert!(command(&["show"]).contains("stopped"));
     let shown: serde_json::Value =
         serde_json::from_str(&command(&["show", "--format", "json"])).unwrap();

@@ -251,6 +251,7 @@ fn check_in_json() {
     assert!(field(0, "export").contains("in the middle of a line"), "{found:?}");
     assert!(field(1, "login").contains("ITS HOST KEY HAS CHANGED"), "{found:?}");
     assert_eq!(other.counts(), (0, 0), "no password for a stranger");
+    assert_eq!((field(2, "rights"), field(3, "rights")), ("ok".into(), "ok".into()));
     assert_eq!(
         (field(2, "rule"), field(2, "export")),
         ("ok".into(), "ok, 5 lines, RouterOS 7.14.2".into())
@@ -363,4 +364,102 @@ fn the_ancestors_mail_is_encrypted_where_it_can_be() {
         assert_eq!(encrypted, offer == "offered", "{mail}");
         quick.stop().ok();
     }
+}
+
+/// `check` knows what the base knows: a section that fails in it always may fail, one that did not before may not.
+#[test]
+fn check_compares_with_the_base() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().faults.marks = vec!["#error exporting /system/routerboard".into()];
+    let watching =
+        Watching::new(&ring).router("core1", &router, Version::V7).option("show_sensitive = true");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    daemon.stop().ok();
+    let check = || {
+        let mut command = watching.command();
+        command.arg("check");
+        run(command)
+    };
+    let found = check().ok().stdout;
+    assert!(found.contains("  ok  ") && !found.contains("missing"), "{found}");
+    router.state().faults.no_secrets = true;
+    assert!(check().ok().stdout.contains("  sensitive missing  "));
+    router.state().faults.marks.push("#error exporting /ip socks".into());
+    let found = check().refused("aw-routeros", &["1 of 1 routers cannot be followed"]).stdout;
+    assert!(found.contains("the router failed to export /ip socks"), "{found}");
+}
+
+/// The old way with a wrong password says so and ends: nobody would tell it to try again.
+#[test]
+fn a_wrong_password_ends_it() {
+    let (router, directory) = (Router::start(Version::V7), tempfile::tempdir().unwrap());
+    let address = router.address.to_string();
+    let mut command = program("aw-routeros", &[&address, "admin", "--host-key", &router.host_key]);
+    command.current_dir(directory.path());
+    let ended = aw_tests::rig::run_with(command, b"wrong\n");
+    let last = ended.stderr.lines().last().unwrap();
+    assert_eq!(last, format!("aw-routeros: {address}: not followed without a login"));
+    assert!(ended.stderr.contains("login refused"), "{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(router.counts(), (0, 1));
+}
+
+/// What `add` cannot finish leaves nothing behind.
+#[test]
+fn add_leaves_nothing_of_what_fails() {
+    let (router, directory) = (Router::start(Version::V7), tempfile::tempdir().unwrap());
+    let config = directory.path().join("routeros.toml");
+    let text = "archive = \"/nowhere\"\nrouter = [{ name = \"x\", address = \"192.0.2.1\", user = \"x\", agent = true }]\n";
+    fs::write(&config, text).unwrap();
+    let address = router.address.to_string();
+    let add = || {
+        let more = ["--name", "core1", "--login", "admin", "--host-key", &router.host_key];
+        let mut add = program("aw-routeros", &["add", &address]);
+        add.args(more).arg("-c").arg(&config);
+        aw_tests::rig::run_with(add, b"secret\n")
+    };
+    add().refused("aw-routeros", &["with an entry for core1 at its end: line"]);
+    assert_eq!(fs::read_to_string(&config).unwrap(), text);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    // Nor does it take another's password for its own.
+    fs::write(&config, "archive = \"/nowhere\"").unwrap();
+    fs::write(directory.path().join("core1.pass"), "old\n").unwrap();
+    add().refused("aw-routeros", &["core1.pass", "exists"]);
+    assert_eq!(fs::read_to_string(&config).unwrap(), "archive = \"/nowhere\"");
+    assert_eq!(fs::read_to_string(directory.path().join("core1.pass")).unwrap(), "old\n");
+}
+
+/// A base that is damaged is replaced by the newest snapshot that is whole, loudly; what changed meanwhile is found.
+#[test]
+fn a_damaged_base() {
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    let watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+    let at = |name: &str| watching.archive("core1").join(name);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    daemon.stop().ok();
+    let first = fs::read_dir(at("snapshots")).unwrap().next().unwrap().unwrap();
+    let first = first.file_name().into_string().unwrap();
+    fs::write(at("snapshots/20990101T000000Z.rsc"), "half").unwrap();
+    for damage in ["", "# 2026-11-22 10:00:00 by RouterOS 7.14.2\r\n/ip dns se"] {
+        fs::write(at("latest.rsc"), damage).unwrap();
+        router.add_silently(&format!("/ip dns static add name=x{}", damage.len()));
+        let daemon = watching.start();
+        daemon.stderr.wait_for("latest.rsc is damaged (");
+        daemon.stderr.wait_for("changed by UNKNOWN (+1 -0)");
+        daemon.stop().ok();
+        sink.wait_for(&["Subject: [addrwatch] core1: archive", "is damaged", "is taken instead"]);
+    }
+    let diff = fs::read_to_string(at("diff.txt")).unwrap();
+    assert!(diff.contains("\n+/ip dns static add name=x0\n"), "{diff}");
+    fs::write(at("latest.rsc"), "").unwrap();
+    for name in fs::read_dir(at("snapshots")).unwrap() {
+        fs::write(name.unwrap().path(), "").unwrap();
+    }
+    let daemon = watching.start();
+    daemon.stderr.wait_for("no snapshot is whole: beginning anew");
+    daemon.stderr.wait_for("first contact");
+    daemon.stop().ok();
+    assert!(at("snapshots").join(first).exists());
 }

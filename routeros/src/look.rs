@@ -55,6 +55,8 @@ pub struct DiffOptions {
     /// To this one [default: the newest]
     #[arg(value_name = "B")]
     to: Option<String>,
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
     /// Show secrets
     #[arg(long)]
     secrets: bool,
@@ -112,7 +114,10 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
         let changes = read(&name, archive.changes())?;
         let last =
             changes.last().ok_or_else(|| failed(format_args!("{name}: nothing changed yet")))?;
-        return print(&last.text(&local(last.time), options.secrets));
+        return print(&match options.format {
+            Format::Table => last.text(&local(last.time), options.secrets),
+            Format::Json => json(last, options.secrets),
+        });
     };
     let lines = |snapshot: &str| {
         let bytes = read(&name, archive.snapshot(snapshot))?;
@@ -127,6 +132,18 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
         None => snapshots.last().ok_or_else(|| failed(format_args!("{name}: no snapshots")))?,
     };
     let difference = Difference::between(&lines(from)?, &lines(to)?, None);
+    if options.format == Format::Json {
+        let Difference { text, added, removed } = &difference;
+        let between = Between {
+            router: name.as_str(),
+            before: from,
+            snapshot: to,
+            added: *added,
+            removed: *removed,
+            diff: text,
+        };
+        return print(&json(&between, options.secrets));
+    }
     let text = format!("--- {from}\n+++ {to}\n{}", difference.text);
     print(&if options.secrets { text } else { mask(&text) })
 }
@@ -146,6 +163,10 @@ pub fn show(path: &Path, options: &ShowOptions) -> Result<(), Error> {
                 .ok_or_else(|| failed(format_args!("{name}: no configuration is stored yet")))?,
         };
         let text = String::from_utf8_lossy(&bytes).replace('\r', "");
+        if options.format == Format::Json {
+            let line = Configuration { router: name.as_str(), configuration: &text };
+            return print(&json(&line, options.secrets));
+        }
         return print(&if options.secrets { text } else { mask(&text) });
     }
     let mut rows = vec![row(&[
@@ -185,6 +206,23 @@ struct Shown<'a> {
     address: String,
     #[serde(flatten)]
     state: &'a State,
+}
+
+/// Named as in a change.
+#[derive(Serialize)]
+struct Between<'a> {
+    router: &'a str,
+    before: &'a str,
+    snapshot: &'a str,
+    added: u32,
+    removed: u32,
+    diff: &'a str,
+}
+
+#[derive(Serialize)]
+struct Configuration<'a> {
+    router: &'a str,
+    configuration: &'a str,
 }
 
 /// The router of this name, or all.

@@ -59,18 +59,7 @@ impl Hub {
     pub fn conclude(&self, router: &Router, sent: Sent, credit: Credit) -> io::Result<Outcome> {
         let (archive, now) = (self.archive(&router.name), Timestamp::now());
         archive.make()?;
-        let old = archive.base()?.map(|bytes| judge(&bytes, None));
-        let base = match old {
-            Some(Ok(base)) => Some(base),
-            Some(Err(unfit)) => {
-                self.note(
-                    &router.name,
-                    &format!("latest.rsc is damaged ({unfit}): beginning anew"),
-                );
-                None
-            }
-            None => None,
-        };
+        let base = self.base(router, &archive)?;
         let judged = match sent.fault {
             Some(fault) => Err(fault),
             None => judge(&sent.bytes, base.as_ref().map(|base| &base.failed)),
@@ -133,6 +122,29 @@ impl Hub {
         Ok(outcome)
     }
 
+    /// What to compare with: the base, or, where it is damaged, the newest snapshot that is whole, which then
+    /// is the base again.
+    fn base(&self, router: &Router, archive: &Archive) -> io::Result<Option<Export>> {
+        let Some(bytes) = archive.base()? else { return Ok(None) };
+        let unfit = match judge(&bytes, None) {
+            Ok(base) => return Ok(Some(base)),
+            Err(unfit) => unfit,
+        };
+        for name in archive.snapshots()?.iter().rev() {
+            let bytes = archive.snapshot(name)?;
+            if let Ok(base) = judge(&bytes, None) {
+                let what = format!("latest.rsc is damaged ({unfit}): {name} is taken instead");
+                self.alarm(router, "archive", &what);
+                archive.set_base(&bytes)?;
+                return Ok(Some(base));
+            }
+        }
+        let what =
+            format!("latest.rsc is damaged ({unfit}), and no snapshot is whole: beginning anew");
+        self.alarm(router, "archive", &what);
+        Ok(None)
+    }
+
     fn changed(
         &self,
         router: &Router,
@@ -142,9 +154,10 @@ impl Hub {
         now: Timestamp,
     ) -> io::Result<Box<Change>> {
         let archive = self.archive(&router.name);
-        let snapshot = archive.keep(now, bytes)?;
+        let old = archive.snapshots()?.pop().unwrap_or_default();
+        let snapshots = (old, archive.keep(now, bytes)?);
         let names = (router.name.as_str(), &*router.address.to_string());
-        let change = Change::new(now, names, credit, difference, snapshot);
+        let change = Change::new(now, names, credit, difference, snapshots);
         let when = self.when(now);
         archive.record(&change, &change.text(&when, true))?;
         self.mail(&change.summary(), &change.text(&when, self.secrets));
