@@ -137,6 +137,10 @@ fn the_archive_is_looked_at() {
         log.lines().count() == 2 && log.contains("alice  +1 -0") && log.contains("password=***"),
         "{log}"
     );
+    // By what it calls the snapshot, the others find it.
+    let called = log.lines().nth(1).unwrap().split("+1 -0  ").nth(1).unwrap();
+    let called = called.split(' ').next().unwrap();
+    assert!(command(&["show", "core1", called]).contains("/ppp secret add name=x"), "{called}");
     assert_eq!(command(&["log", "--user", "bob", "--format", "json"]), "");
     let json = command(&["log", "--format", "json", "--secrets"]);
     assert!(json.contains("\"users\":[\"alice\"]") && json.contains("password=geheim"), "{json}");
@@ -181,7 +185,10 @@ fn the_archive_is_looked_at() {
     let old = command(&["show", "core1", first]);
     assert!(old.contains("/system identity") && !old.contains("secret"), "{old}");
     for (arguments, why) in [
-        (["diff", "core1", "x"], "x: no snapshot begins so"),
+        (
+            ["diff", "core1", "x"],
+            &*format!("x: no snapshot begins so (they are {first} to {second})"),
+        ),
         (["diff", "core1", "2"], "2: several snapshots begin so"),
         (["show", "core2", ""], "core2: no router of this name"),
         (["log", "core2", "--secrets"], "core2: no router of this name"),
@@ -255,6 +262,10 @@ fn add_and_the_old_way() {
         "{}",
         finished.stdout
     );
+    let six = Router::start(Version::V6);
+    let mut command = program("aw-routeros", &["add", "--name", "six", &six.address.to_string()]);
+    command.arg("-c").arg(directory.path().join("new.toml"));
+    run(command).refused("aw-routeros", &["no common", "(RouterOS 6: --legacy)"]);
     let entry = fs::read_to_string(directory.path().join("new.toml")).unwrap();
     for line in [
         "name = \"core1\"",

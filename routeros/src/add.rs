@@ -14,7 +14,7 @@ use crate::{
     config::{Address, Config, Name, Router},
     daemon::DEFAULT_USER,
     host_key::HostKey,
-    ssh::Session,
+    ssh::{Fault, Session},
     terminal::{ask, ask_secret, print},
 };
 
@@ -137,8 +137,10 @@ pub fn believe(address: &Address, legacy: bool, pin: Option<&HostKey>) -> Result
         return Err(failed("no router"));
     };
     let router = Router { legacy_group1: legacy, ..router };
-    let key = block_on(Session::host_key(&router))?
-        .map_err(|fault| failed(format_args!("{address}: {fault}")))?;
+    let key = block_on(Session::host_key(&router))?.map_err(|fault| match fault {
+        Fault::Algorithms(why) => failed(format_args!("{address}: {why} (RouterOS 6: --legacy)")),
+        fault => failed(format_args!("{address}: {fault}")),
+    })?;
     match pin {
         Some(pin) if pin.fingerprint == key.fingerprint => return Ok(key),
         Some(_) => return Err(failed(format_args!("{address}: its host key is another: {key}"))),

@@ -49,7 +49,7 @@ pub struct LogOptions {
 pub struct DiffOptions {
     /// The router
     router: String,
-    /// From this snapshot, by the beginning of its name
+    /// From this snapshot, by the beginning of its name, as log shows it
     #[arg(value_name = "A")]
     from: Option<String>,
     /// To this one [default: the newest]
@@ -93,13 +93,15 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
             &changes.iter().map(|change| json(change, options.secrets)).collect::<String>(),
         );
     }
-    let mut rows = vec![row(&["TIME", "ROUTER", "USER", "LINES", "LOG"])];
+    let mut rows = vec![row(&["TIME", "ROUTER", "USER", "LINES", "SNAPSHOT", "LOG"])];
     for change in &changes {
         let said = change.claims.iter().chain(&change.candidates).next_back();
         let said = said.map_or("", |claim| claim.message.as_str());
         let said = if options.secrets { said.to_owned() } else { mask(said) };
         let lines = format!("+{} -{}", change.added, change.removed);
-        rows.push(vec![local(change.time), change.router.clone(), change.who(), lines, said]);
+        let snapshot = change.snapshot.trim_end_matches(".rsc").to_owned();
+        let (time, router) = (local(change.time), change.router.clone());
+        rows.push(vec![time, router, change.who(), lines, snapshot, said]);
     }
     print(&table(&rows))
 }
@@ -243,7 +245,13 @@ fn find<'a>(snapshots: &'a [String], start: &str) -> Result<&'a String, Error> {
         (Some(name), None) => Ok(name),
         (Some(name), Some(_)) if name.trim_end_matches(".rsc") == start => Ok(name),
         (Some(_), Some(_)) => Err(failed(format_args!("{start}: several snapshots begin so"))),
-        (None, _) => Err(failed(format_args!("{start}: no snapshot begins so"))),
+        (None, _) => {
+            let there_are = match (snapshots.first(), snapshots.last()) {
+                (Some(first), Some(last)) => format!("they are {first} to {last}"),
+                _ => "there are none".into(),
+            };
+            Err(failed(format_args!("{start}: no snapshot begins so ({there_are})")))
+        }
     }
 }
 
