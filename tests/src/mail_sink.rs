@@ -15,6 +15,19 @@ from aiosmtpd.smtp import AuthResult
 port, directory, tls, pem = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 class Keep:
     count = len(os.listdir(directory))
+    async def handle_EHLO(self, server, session, envelope, hostname, responses):
+        session.host_name, session.mails = hostname, 0
+        with open(os.path.join(directory, 'greetings'), 'a') as f:
+            f.write(hostname + '\\n')
+        return responses
+    async def handle_MAIL(self, server, session, envelope, address, options):
+        session.mails += 1
+        most = os.path.join(directory, 'most')
+        if os.path.exists(most) and session.mails > int(open(most).read()):
+            return '421 enough'
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return '250 fine'
     async def handle_RCPT(self, server, session, envelope, address, options):
         answer = os.path.join(directory, 'for-' + address)
         if os.path.exists(answer):
@@ -125,6 +138,17 @@ impl MailSink {
     pub fn answer_for(&self, receiver: &str, answer: &str) {
         let path = self.directory.path().join(format!("for-{receiver}"));
         std::fs::write(path, answer).expect("the answer is ours");
+    }
+
+    /// Takes only so many mails in a connection.
+    pub fn take_at_most(&self, mails: usize) {
+        std::fs::write(self.directory.path().join("most"), mails.to_string()).expect("it is ours");
+    }
+
+    /// How many connections it was greeted in.
+    pub fn greetings(&self) -> usize {
+        let greetings = std::fs::read_to_string(self.directory.path().join("greetings"));
+        greetings.map_or(0, |text| text.lines().count())
     }
 
     /// All messages so far, decoded.
