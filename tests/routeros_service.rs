@@ -457,9 +457,53 @@ fn a_damaged_base() {
     for name in fs::read_dir(at("snapshots")).unwrap() {
         fs::write(name.unwrap().path(), "").unwrap();
     }
+    // Told once, though the first exports are not whole.
+    router.state().faults.cut = Some(150);
     let daemon = watching.start();
     daemon.stderr.wait_for("no snapshot is whole: beginning anew");
+    daemon.stderr.wait_for("export refused");
+    router.state().faults.cut = None;
     daemon.stderr.wait_for("first contact");
+    assert_eq!(daemon.stderr.text().matches("is damaged").count(), 1);
     daemon.stop().ok();
-    assert!(at("snapshots").join(first).exists());
+    assert!(at("snapshots").join(first).exists() && at("latest.rsc.damaged").exists());
+}
+
+/// Where no days are set, changes have a bound all the same: that of their snapshots.
+#[test]
+fn changes_go_with_their_snapshots() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let watching = Watching::new(&ring).global("keep = 2").router("core1", &router, Version::V7);
+    let at = |name: &str| watching.archive("core1").join(name);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    for (n, user) in ["alice", "bob", "carol"].into_iter().enumerate() {
+        router.add(user, &format!("/ip dns static add name=x{n}"));
+        daemon.stderr.wait_for(&format!("changed by {user} (+1 -0)"));
+    }
+    daemon.stop().ok();
+    let log = fs::read_to_string(at("log.txt")).unwrap();
+    let state = fs::read_to_string(at("state.json")).unwrap();
+    let mut state: Value = serde_json::from_str(&state).unwrap();
+    state["tidied"] = "2020-01-01T00:00:00Z".into();
+    fs::write(at("state.json"), state.to_string()).unwrap();
+    let daemon = watching.start();
+    wait_until("it looked", || {
+        !fs::read_to_string(at("state.json")).unwrap().contains("2020-01-01")
+    });
+    daemon.stop().ok();
+    let command = |arguments: &[&str]| {
+        let mut command = watching.command();
+        command.args(arguments);
+        run(command).ok().stdout
+    };
+    let told = command(&["log"]);
+    assert!(told.lines().count() == 3 && !told.contains("alice"), "{told}");
+    assert!(command(&["diff", "core1"]).contains("changed by carol"));
+    let diff = fs::read_to_string(at("diff.txt")).unwrap();
+    let heads: Vec<_> =
+        diff.lines().filter(|line| line.contains("configuration changed")).collect();
+    assert!(heads.len() == 2 && heads[0].contains("by bob") && heads[1].contains("by carol"));
+    assert!(!at("users/alice.diff").exists() && at("users/bob.diff").exists());
+    assert!(fs::read_to_string(at("log.txt")).unwrap().starts_with(&log));
 }

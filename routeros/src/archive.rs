@@ -101,6 +101,11 @@ impl Archive {
         replace(&self.path("latest.rsc"), export)
     }
 
+    /// Keeps a base that is damaged, but no longer takes it for one.
+    pub fn set_base_aside(&self) -> io::Result<()> {
+        fs::rename(self.path("latest.rsc"), self.path("latest.rsc.damaged"))
+    }
+
     /// Writes down a change, for programs, for people, and to the file of each user.
     pub fn record(&self, change: &Change, text: &str) -> io::Result<()> {
         let mut line = serde_json::to_string(change)?;

@@ -141,6 +141,7 @@ impl Hub {
         }
         let what =
             format!("latest.rsc is damaged ({unfit}), and no snapshot is whole: beginning anew");
+        archive.set_base_aside()?; // told once
         self.alarm(router, "archive", &what);
         Ok(None)
     }
