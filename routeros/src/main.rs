@@ -78,7 +78,7 @@ enum Command {
     Diff(look::DiffOptions),
     /// List the routers and how they are, or show one's configuration
     Show(look::ShowOptions),
-    /// Try every router once: login, host key, log, export, clock
+    /// Try every router once: login, host key, rights, log, its rule, export, clock
     Check(check::CheckOptions),
 }
 
