@@ -26,6 +26,18 @@ pub enum Version {
 pub struct Faults {
     /// The export ends after so many bytes.
     pub cut: Option<usize>,
+    /// That goes wrong with the next export only.
+    pub once: bool,
+    /// What does not fit the client's window is dropped, and the channel closed as if all were well.
+    pub starve: bool,
+    /// What it answers to an export with a flag.
+    pub odd: Option<String>,
+    /// Only so many logins succeed.
+    pub logins: Option<usize>,
+    /// The only key exchange that it knows is that of 1024 bits; from the next boot on.
+    pub group1: bool,
+    /// Somebody who adds this line of configuration while the log is printed, and is not in the print.
+    pub between: Option<(String, String)>,
     /// Lines at the end of the export, such as `#interrupted`.
     pub marks: Vec<String>,
     /// Logins are refused.
@@ -54,6 +66,8 @@ pub struct State {
     pub commands: Vec<String>,
     /// Logins that succeeded.
     pub logins: usize,
+    /// As whom somebody last tried to log in by password.
+    pub login: String,
     /// Logins that were refused.
     pub refused: usize,
     /// How often a client had to enlarge a window: RouterOS drops what did not fit before.
@@ -112,6 +126,7 @@ impl Router {
             faults: Faults::default(),
             commands: Vec::new(),
             logins: 0,
+            login: String::new(),
             refused: 0,
             enlarged: 0,
             clock: 0,
@@ -138,14 +153,7 @@ impl Router {
 
     /// Adds a line of configuration and writes the log line of it.
     pub fn add(&self, user: &str, line: &str) {
-        self.state().lines.push(line.into());
-        let message = match self.version {
-            Version::V6 => format!("item added by {user}"),
-            Version::V7 => {
-                format!("item added by ssh:{user}@192.0.2.7/terminal/action:1 (*1 = {line})")
-            }
-        };
-        self.log("system,info", &message);
+        self.shared.add(user, line);
     }
 
     /// Changes the configuration without a word.
@@ -155,24 +163,12 @@ impl Router {
 
     /// Writes to the log, in the form of its version.
     pub fn log(&self, topics: &str, message: &str) {
-        let line = {
-            let mut state = self.state();
-            state.clock += 1;
-            let (minute, second) = (state.clock / 60 % 60, state.clock % 60);
-            let time = match self.version {
-                Version::V6 => format!("nov/22 10:{minute:02}:{second:02}"),
-                Version::V7 => format!(" 2026-11-22 10:{minute:02}:{second:02}"),
-            };
-            let line = format!("{time} {topics} {message}");
-            state.log.push(line.clone());
-            line
-        };
-        self.send(format!("{line}\r\n").as_bytes());
+        self.shared.write(topics, message);
     }
 
     /// Sends bytes to whoever follows the log.
     pub fn send(&self, bytes: &[u8]) {
-        let _ = self.shared.log.send(bytes.to_vec());
+        self.shared.send(bytes);
     }
 
     /// Logins that succeeded, and those that were refused.
@@ -202,6 +198,11 @@ impl Router {
         self.key = key.unwrap_or_else(|| self.key.clone());
         self.host_key = fingerprint(&self.key);
         self.state().log.clear();
+        self.plug();
+    }
+
+    /// Is back as it was.
+    pub fn plug(&self) {
         let (_, listening) = listen(&self.shared, self.key.clone(), self.address);
         *self.listening.lock().unwrap() = listening;
     }
@@ -224,10 +225,11 @@ pub fn fingerprint(key: &PrivateKey) -> String {
 }
 
 fn listen(shared: &Arc<Shared>, key: PrivateKey, address: SocketAddr) -> (SocketAddr, AbortHandle) {
+    let group1 = shared.state.lock().unwrap().faults.group1;
     let preferred = match shared.version {
         Version::V7 => Preferred::DEFAULT,
         Version::V6 => Preferred {
-            kex: vec![kex::DH_G14_SHA1].into(),
+            kex: vec![if group1 { kex::DH_G1_SHA1 } else { kex::DH_G14_SHA1 }].into(),
             cipher: vec![cipher::AES_128_CBC].into(),
             mac: vec![mac::HMAC_SHA1].into(),
             ..Preferred::DEFAULT
@@ -286,7 +288,8 @@ struct Client {
 impl Client {
     fn judge(&self, right: bool) -> Auth {
         let mut state = self.shared.state.lock().unwrap();
-        if right && !state.faults.refuse {
+        let full = state.faults.logins.is_some_and(|most| state.logins >= most);
+        if right && !state.faults.refuse && !full {
             state.logins += 1;
             return Auth::Accept;
         }
@@ -299,7 +302,11 @@ impl server::Handler for Client {
     type Error = russh::Error;
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, russh::Error> {
-        let right = password == self.shared.state.lock().unwrap().password;
+        let right = {
+            let mut state = self.shared.state.lock().unwrap();
+            state.login = user.into();
+            password == state.password
+        };
         Ok(self.judge(right && user.split('+').next() == Some("admin")))
     }
 
@@ -349,18 +356,62 @@ impl server::Handler for Client {
         session.channel_success(channel)?;
         let handle = session.handle();
         let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move { shared.run(&command, channel, &handle).await });
+        let (followed, window) = (shared.log.subscribe(), session.window_size(&channel) as usize);
+        tokio::spawn(async move {
+            shared.run(&command, channel, window, followed, &handle).await;
+        });
         Ok(())
     }
 }
 
 impl Shared {
-    async fn run(&self, command: &str, channel: ChannelId, handle: &Handle) {
-        let mut followed = self.log.subscribe();
+    fn send(&self, bytes: &[u8]) {
+        let _ = self.log.send(bytes.to_vec());
+    }
+
+    fn add(&self, user: &str, line: &str) {
+        self.state.lock().unwrap().lines.push(line.into());
+        let message = match self.version {
+            Version::V6 => format!("item added by {user}"),
+            Version::V7 => {
+                format!("item added by ssh:{user}@192.0.2.7/terminal/action:1 (*1 = {line})")
+            }
+        };
+        self.write("system,info", &message);
+    }
+
+    fn write(&self, topics: &str, message: &str) {
+        let line = {
+            let mut state = self.state.lock().unwrap();
+            state.clock += 1;
+            let (minute, second) = (state.clock / 60 % 60, state.clock % 60);
+            let time = match self.version {
+                Version::V6 => format!("nov/22 10:{minute:02}:{second:02}"),
+                Version::V7 => format!(" 2026-11-22 10:{minute:02}:{second:02}"),
+            };
+            let line = format!("{time} {topics} {message}");
+            state.log.push(line.clone());
+            line
+        };
+        self.send(format!("{line}\r\n").as_bytes());
+    }
+
+    async fn run(
+        &self,
+        command: &str,
+        channel: ChannelId,
+        window: usize,
+        mut followed: broadcast::Receiver<Vec<u8>>,
+        handle: &Handle,
+    ) {
         let faults = {
             let mut state = self.state.lock().unwrap();
             state.commands.push(command.into());
-            state.faults.clone()
+            let faults = state.faults.clone();
+            if faults.once && command.starts_with("/export") {
+                state.faults = Faults::default();
+            }
+            faults
         };
         if command.starts_with("/log print follow-only")
             && !(faults.no_where && command.contains("where"))
@@ -380,6 +431,13 @@ impl Shared {
         if command.starts_with("/export") {
             answer.truncate(faults.cut.unwrap_or(usize::MAX));
         }
+        if faults.starve {
+            answer.truncate(window);
+        }
+        if let Some((user, line)) = faults.between.filter(|_| command == "/log print") {
+            self.state.lock().unwrap().faults.between = None;
+            self.add(&user, &line);
+        }
         // As RouterOS: data, exit status, close; status 0 even for errors.
         let _ = handle.data(channel, answer).await;
         let _ = handle.exit_status_request(channel, 0).await;
@@ -391,6 +449,9 @@ impl Shared {
         let end = "\r\n";
         match command.split_once(" terse").unwrap_or((command, "")) {
             ("/export", flag) => {
+                if let Some(odd) = faults.odd.as_ref().filter(|_| !flag.is_empty()) {
+                    return format!("{odd}{end}");
+                }
                 if self.version == Version::V6 && flag == " show-sensitive" {
                     return format!("expected end of command (line 1 column 15){end}");
                 }

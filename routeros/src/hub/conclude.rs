@@ -2,13 +2,14 @@
 
 use std::{
     io::{self, Write},
+    net::Ipv4Addr,
     sync::PoisonError,
     time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Hub;
+use super::{Hub, Turn};
 use crate::{
     change::{Change, Credit},
     config::Router,
@@ -25,10 +26,10 @@ pub enum Outcome {
     Same,
     /// Something did.
     Changed(Box<Change>),
-    /// It lost many lines: it must be taken again.
+    /// It lost many lines, or is the first one: it must be taken again.
     Doubtful {
-        /// Lines of the base.
-        base: usize,
+        /// Lines of the base, if there is one.
+        base: Option<usize>,
         /// What was sent.
         export: Export,
     },
@@ -43,8 +44,12 @@ pub struct Sent {
     pub bytes: Vec<u8>,
     /// Where something was wrong with it on the way.
     pub fault: Option<Unfit>,
-    /// It was taken because the one before, which is this, had lost many lines.
+    /// It was taken because the one before, which is this, was doubtful.
     pub first: Option<Export>,
+    /// Where the router is, if that is an address of version 4.
+    pub address: Option<Ipv4Addr>,
+    /// Until it is archived.
+    pub _turn: Turn,
 }
 
 /// A diff that takes longer is no longer the shortest.
@@ -60,36 +65,34 @@ impl Hub {
         let base = match old {
             Some(Ok(base)) => Some(base),
             Some(Err(unfit)) => {
-                self.note(
-                    &router.name,
-                    &format!("latest.rsc is damaged ({unfit}): beginning anew"),
-                );
+                if sent.first.is_none() {
+                    let text = format!("latest.rsc is damaged ({unfit}): beginning anew");
+                    self.note(&router.name, &text);
+                }
                 None
             }
             None => None,
         };
-        let judged = match sent.fault {
-            Some(fault) => Err(fault),
+        let judged = match &sent.fault {
+            Some(fault) => Err(fault.clone()),
             None => judge(&sent.bytes, base.as_ref().map(|base| &base.failed)),
         };
-        let judged = judged.and_then(|export| match (&base, &sent.first) {
-            (_, Some(first)) if first.lines == export.lines => Ok((export, false)),
-            (Some(base), first) if has_shrunk(base.lines.len(), export.lines.len()) => {
-                match first {
-                    Some(first) => Err(Unfit::Unstable {
-                        lines: [base, first, &export].map(|export| export.lines.len()),
-                    }),
-                    None => Ok((export, true)),
-                }
+        // Nothing speaks for the first one of all but a second one that is the same.
+        let lines = base.as_ref().map(|base| base.lines.len());
+        let judged = judged.and_then(|export| match &sent.first {
+            Some(first) if first.lines == export.lines => Ok((export, false)),
+            _ if lines.is_some_and(|base| !has_shrunk(base, export.lines.len())) => {
+                Ok((export, false))
             }
-            _ => Ok((export, false)),
+            Some(first) => {
+                let lines = [lines.unwrap_or(0), first.lines.len(), export.lines.len()];
+                Err(Unfit::Unstable { lines })
+            }
+            None => Ok((export, true)),
         });
         let export = match judged {
             Ok((export, false)) => export,
-            Ok((export, true)) => {
-                let base = base.map_or(0, |base| base.lines.len());
-                return Ok(Outcome::Doubtful { base, export });
-            }
+            Ok((export, true)) => return Ok(Outcome::Doubtful { base: lines, export }),
             Err(unfit) => {
                 archive.refuse(now, &sent.bytes)?;
                 return Ok(Outcome::Refused(unfit));
@@ -108,7 +111,7 @@ impl Hub {
                 if difference.is_empty() {
                     Outcome::Same
                 } else {
-                    Outcome::Changed(self.changed(router, &sent.bytes, credit, difference, now)?)
+                    Outcome::Changed(self.changed(router, &sent, credit, difference, now)?)
                 }
             }
         };
@@ -125,13 +128,13 @@ impl Hub {
     fn changed(
         &self,
         router: &Router,
-        bytes: &[u8],
+        sent: &Sent,
         credit: Credit,
         difference: Difference,
         now: Timestamp,
     ) -> io::Result<Box<Change>> {
         let archive = self.archive(&router.name);
-        let snapshot = archive.keep(now, bytes)?;
+        let snapshot = archive.keep(now, &sent.bytes)?;
         let names = (router.name.as_str(), &*router.address.to_string());
         let change = Change::new(now, names, credit, difference, snapshot);
         let when = self.when(now);
@@ -141,8 +144,8 @@ impl Hub {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             file.write_all(change.text(&when, self.secrets).as_bytes())?;
         }
-        self.publish(router, &change);
-        archive.set_base(bytes)?; // last: whoever is killed before finds the change again
+        self.publish(router, sent.address, &change);
+        archive.set_base(&sent.bytes)?; // last: whoever is killed before finds the change again
         let since = self.keep_days.and_then(|days| {
             now.checked_sub(SignedDuration::from_hours(24 * i64::from(days))).ok()
         });
