@@ -27,7 +27,6 @@ use crate::{
     git::Repository,
     hub::Hub,
     router,
-    ssh::RESOLVERS,
 };
 
 /// The user that the daemon becomes where root says nothing else.
@@ -75,7 +74,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let hub = Arc::new(Hub::new(&config, false, mailer, ring, git));
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(WRITERS + RESOLVERS)
+        .max_blocking_threads(WRITERS)
         .thread_keep_alive(Duration::from_secs(5))
         .build()
         .map_err(|error| Error::io("start the event loop", error))?;

@@ -8,6 +8,7 @@ use std::{
     borrow::Cow,
     net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
     sync::{Arc, Mutex, PoisonError},
+    thread::Builder,
     time::Duration,
 };
 
@@ -18,7 +19,11 @@ use russh::{
     keys::PublicKeyOrCertificate,
     mac,
 };
-use tokio::{net::TcpStream, sync::Semaphore, task::spawn_blocking, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
 
 pub use self::fault::Fault;
 use self::{fault::fault, login::Way};
@@ -35,10 +40,9 @@ const WINDOW: u32 = 16 << 20;
 /// To find a name's addresses, to connect to each of them, to exchange keys, and to log in, take no
 /// longer.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Names are asked for by so many threads: those that write to the archive are not kept waiting by
-/// a name server that does not answer.
-pub const RESOLVERS: usize = 4;
-static RESOLVING: Semaphore = Semaphore::const_new(RESOLVERS);
+/// Names are asked for by so many threads at most, of their own: those that write to the archive are
+/// not kept waiting by a name server that does not answer.
+static RESOLVERS: Semaphore = Semaphore::const_new(4);
 
 /// A router that let us in.
 pub struct Session {
@@ -192,17 +196,20 @@ async fn addresses(Address { host, port }: &Address) -> Result<Vec<SocketAddr>, 
         return Ok(vec![SocketAddr::new(ip, *port)]);
     }
     let unknown = |why: &str| Fault::Unreachable(format!("find the address of {host}: {why}"));
-    let asked = (host.clone(), *port);
+    let (asked, (tell, found)) = ((host.clone(), *port), oneshot::channel());
     let resolve = async {
-        let turn = RESOLVING.acquire().await;
+        let turn = RESOLVERS.acquire().await;
         // The thread keeps its turn, even if nobody waits for it any longer.
-        spawn_blocking(move || (asked.to_socket_addrs(), drop(turn)).0).await
+        let ask = move || (tell.send(asked.to_socket_addrs()), turn);
+        Builder::new()
+            .name("resolver".into())
+            .spawn(ask)
+            .map_err(|error| unknown(&error.to_string()))?;
+        found.await.map_err(|_| unknown("its thread ended"))
     };
-    match timeout(PATIENCE, resolve).await {
-        Ok(Ok(Ok(addresses))) => Ok(addresses.collect()),
-        Ok(Ok(Err(error))) => Err(unknown(&shm_layout::cause(&error))),
-        Ok(Err(_)) | Err(_) => Err(unknown("no name server answers")),
-    }
+    let found =
+        timeout(PATIENCE, resolve).await.map_err(|_| unknown("no name server answers"))??;
+    found.map(Iterator::collect).map_err(|error| unknown(&shm_layout::cause(&error)))
 }
 
 /// A connection to the first of the addresses that takes one, and which one that is.

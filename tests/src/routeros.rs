@@ -84,7 +84,6 @@ pub struct Router {
     /// Its host key's fingerprint.
     pub host_key: String,
     key: PrivateKey,
-    version: Version,
     shared: Arc<Shared>,
     listening: Mutex<AbortHandle>,
 }
@@ -138,7 +137,7 @@ impl Router {
         let key = new_key();
         let host_key = fingerprint(&key);
         let (address, listening) = listen(&shared, key.clone(), SocketAddr::new(ip, 0));
-        Router { address, host_key, key, version, shared, listening: Mutex::new(listening) }
+        Router { address, host_key, key, shared, listening: Mutex::new(listening) }
     }
 
     /// What can be changed.
