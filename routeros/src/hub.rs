@@ -25,7 +25,6 @@ use crate::{
     config::{Config, Name, Router},
     git::Repository,
     mask::mask,
-    watch::Claim,
 };
 
 /// So many routers send a log or an export at the same time, each of up to 16 MiB...
@@ -211,11 +210,13 @@ impl Hub {
     }
 
     /// Remembers the last line about a change, to know after the next connection which ones are new.
-    pub fn remember(&self, router: &Name, last: Option<&Claim>) -> io::Result<()> {
-        let Some(Claim { time, message, .. }) = last.cloned() else { return Ok(()) };
-        let archive = self.archive(router);
-        let state = State { last_line: Some((time, message)), ..archive.state()? };
-        archive.set_state(&state)
+    pub fn remember(&self, router: &Name, line: Option<(String, String)>) -> io::Result<()> {
+        let (archive, Some(line)) = (self.archive(router), line) else { return Ok(()) };
+        let state = archive.state()?;
+        if state.last_line.as_ref() == Some(&line) {
+            return Ok(());
+        }
+        archive.set_state(&State { last_line: Some(line), ..state })
     }
 
     /// Sends what mail can be sent at once.

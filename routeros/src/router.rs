@@ -21,7 +21,7 @@ use crate::{
     change::Credit,
     config::Router,
     export,
-    hub::{Hub, Outcome, Sent},
+    hub::{Hub, Outcome, Sent, Turn},
     record::Records,
     ssh::{Fault, Session},
     terminal::print,
@@ -178,8 +178,8 @@ impl Task {
         };
         let held: Vec<_> =
             held.iter().filter_map(|record| Some((record, Claim::of(record)?))).collect();
+        let last = watch.newest().cloned();
         held.iter().for_each(|(record, _)| watch.know(now, record));
-        let last = watch.shown().kept.pop().map(|claim| (claim.time, claim.message));
         let last = last.or_else(|| self.hub.archive(&self.router.name).state().ok()?.last_line);
         let known = last.and_then(|(time, message)| {
             held.iter().rposition(|(_, claim)| {
@@ -241,19 +241,21 @@ impl Task {
                 }
                 done = exporting => match (done, export.take()) {
                     (Some(Ok(sent)), Some((_, began))) => {
+                        // A line that was held back may be about what the export shows.
+                        if let Some(record) = records.flush() {
+                            watch.hear(start.elapsed(), &record);
+                        }
                         let Claims { kept: claims, further, .. } = watch.shown();
-                        // The log goes on after what it held when we came.
-                        let known = candidates.iter().flatten().chain(&claims);
-                        let last = known.last().cloned();
+                        let newest = watch.newest().cloned();
                         let credit = Credit { claims, further, candidates: candidates.clone() };
                         match self.conclude(sent, credit).await {
-                            Some(Outcome::Doubtful { export: first, base }) => {
+                            Some(Outcome::Doubtful { export: first, base, turn }) => {
                                 if let Some(base) = base {
                                     let lines = first.lines.len();
                                     let text = format!("the export has {lines} lines of {base}: taken once more");
                                     self.hub.note(&self.router.name, &text);
                                 }
-                                export = Some((self.export(session, Some(first)), began));
+                                export = Some((self.export(session, Some((first, turn))), began));
                             }
                             Some(Outcome::Refused(unfit)) => {
                                 self.failing("incomplete export", format!("export refused: {unfit}; it is kept in refused/"));
@@ -268,7 +270,7 @@ impl Task {
                                 candidates = None;
                                 retry = RETRY[0];
                                 watch.end(began, start.elapsed());
-                                self.whole(last.as_ref());
+                                self.whole(newest);
                             }
                         }
                     }
@@ -292,12 +294,15 @@ impl Task {
         }
     }
 
-    /// An export, when it is this router's turn.
-    fn export(&self, session: &Arc<Session>, first: Option<export::Export>) -> Export {
+    /// An export, when it is this router's turn, or because the one before, in the same turn, is doubtful.
+    fn export(&self, session: &Arc<Session>, doubtful: Option<(export::Export, Turn)>) -> Export {
         let (session, router) = (Arc::clone(session), Arc::clone(&self.router));
         let (hub, failed) = (Arc::clone(&self.hub), self.unfit.is_some());
         Box::pin(async move {
-            let turn = hub.turn(failed).await;
+            let (first, turn) = match doubtful {
+                Some((first, turn)) => (Some(first), turn),
+                None => (None, hub.turn(failed).await),
+            };
             take(&session, &router, turn, first).await
         })
     }
@@ -352,12 +357,12 @@ impl Task {
         }
     }
 
-    fn whole(&mut self, last: Option<&Claim>) {
+    fn whole(&mut self, newest: Option<(String, String)>) {
         if self.unfit.take().is_some() {
             self.hub.note(&self.router.name, "the export is whole again");
         }
         self.hub.set_status(&self.router.name, "connected", "");
-        if let Err(error) = self.hub.remember(&self.router.name, last) {
+        if let Err(error) = self.hub.remember(&self.router.name, newest) {
             self.hub.note(
                 &self.router.name,
                 &format!("write state.json: {}", shm_layout::cause(&error)),

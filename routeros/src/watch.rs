@@ -129,6 +129,8 @@ pub struct Watch {
     begun: Claims,
     /// What was heard, as hashes, each with when.
     heard: VecDeque<(Duration, u64)>,
+    /// The last line about a change that the router's log has: time and message.
+    newest: Option<(String, String)>,
     /// Of our own, so that nobody can make a line whose hash is that of another.
     hasher: RandomState,
     first: Option<Duration>,
@@ -141,11 +143,13 @@ pub struct Watch {
 impl Watch {
     /// A router just connected, with claims from before that no export has shown.
     pub fn new(pace: Pace, claims: Claims) -> Watch {
+        let newest = claims.kept.last().map(|claim| (claim.time.clone(), claim.message.clone()));
         Watch {
             pace,
             claims,
             begun: Claims::default(),
             heard: VecDeque::new(),
+            newest,
             hasher: RandomState::new(),
             first: None,
             last: None,
@@ -160,6 +164,12 @@ impl Watch {
             self.heard.pop_front();
         }
         self.heard.push_back((now, self.hash(record)));
+        self.newest = Some((record.time.clone(), record.message.clone()));
+    }
+
+    /// The last line about a change that the router's log has: time and message.
+    pub fn newest(&self) -> Option<&(String, String)> {
+        self.newest.as_ref()
     }
 
     /// Takes a record; tells whether it claims a change and is new.

@@ -3,7 +3,10 @@
 
 use russh::keys::{Algorithm, PrivateKey, PublicKey};
 use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, Session, VerifiedPublicKey};
-use russh::{Channel, ChannelId, MethodKind, MethodSet, Preferred, SshId, cipher, kex, mac};
+use russh::{
+    Channel, ChannelId, ChannelWriteHalf, MethodKind, MethodSet, Preferred, SshId, cipher, kex, mac,
+};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -155,6 +158,11 @@ impl Router {
         self.shared.add(user, line);
     }
 
+    /// The same while nobody listens.
+    pub fn add_unheard(&self, user: &str, line: &str) {
+        self.shared.note(user, line);
+    }
+
     /// Changes the configuration without a word.
     pub fn add_silently(&self, line: &str) {
         self.state().lines.push(line.into());
@@ -162,7 +170,8 @@ impl Router {
 
     /// Writes to the log, in the form of its version.
     pub fn log(&self, topics: &str, message: &str) {
-        self.shared.write(topics, message);
+        let line = self.shared.write(topics, message);
+        self.send(format!("{line}\r\n").as_bytes());
     }
 
     /// Sends bytes to whoever follows the log.
@@ -264,7 +273,7 @@ fn listen(shared: &Arc<Shared>, key: PrivateKey, address: SocketAddr) -> (Socket
                     let _ = drop.recv().await;
                     return;
                 }
-                let client = Client { shared: Arc::clone(&shared), channels: 0 };
+                let client = Client { shared: Arc::clone(&shared), channels: HashMap::new() };
                 let Ok(running) = server::run_stream(config, stream, client).await else { return };
                 let handle = running.handle();
                 tokio::select! {
@@ -281,7 +290,7 @@ fn listen(shared: &Arc<Shared>, key: PrivateKey, address: SocketAddr) -> (Socket
 
 struct Client {
     shared: Arc<Shared>,
-    channels: usize,
+    channels: HashMap<ChannelId, Arc<ChannelWriteHalf<Msg>>>,
 }
 
 impl Client {
@@ -323,13 +332,13 @@ impl server::Handler for Client {
 
     async fn channel_open_session(
         &mut self,
-        _: Channel<Msg>,
+        channel: Channel<Msg>,
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), russh::Error> {
-        self.channels += 1;
         let most = self.shared.state.lock().unwrap().faults.channels.unwrap_or(usize::MAX);
-        if self.channels <= most {
+        if self.channels.len() < most {
+            self.channels.insert(channel.id(), Arc::new(channel.split().1));
             reply.accept().await;
         }
         Ok(())
@@ -355,9 +364,9 @@ impl server::Handler for Client {
         session.channel_success(channel)?;
         let handle = session.handle();
         let shared = Arc::clone(&self.shared);
-        let (followed, window) = (shared.log.subscribe(), session.window_size(&channel) as usize);
+        let (followed, writer) = (shared.log.subscribe(), self.channels.get(&channel).cloned());
         tokio::spawn(async move {
-            shared.run(&command, channel, window, followed, &handle).await;
+            shared.run(&command, channel, writer, followed, &handle).await;
         });
         Ok(())
     }
@@ -369,6 +378,11 @@ impl Shared {
     }
 
     fn add(&self, user: &str, line: &str) {
+        let line = self.note(user, line);
+        self.send(format!("{line}\r\n").as_bytes());
+    }
+
+    fn note(&self, user: &str, line: &str) -> String {
         self.state.lock().unwrap().lines.push(line.into());
         let message = match self.version {
             Version::V6 => format!("item added by {user}"),
@@ -376,30 +390,27 @@ impl Shared {
                 format!("item added by ssh:{user}@192.0.2.7/terminal/action:1 (*1 = {line})")
             }
         };
-        self.write("system,info", &message);
+        self.write("system,info", &message)
     }
 
-    fn write(&self, topics: &str, message: &str) {
-        let line = {
-            let mut state = self.state.lock().unwrap();
-            state.clock += 1;
-            let (minute, second) = (state.clock / 60 % 60, state.clock % 60);
-            let time = match self.version {
-                Version::V6 => format!("nov/22 10:{minute:02}:{second:02}"),
-                Version::V7 => format!(" 2026-11-22 10:{minute:02}:{second:02}"),
-            };
-            let line = format!("{time} {topics} {message}");
-            state.log.push(line.clone());
-            line
+    fn write(&self, topics: &str, message: &str) -> String {
+        let mut state = self.state.lock().unwrap();
+        state.clock += 1;
+        let (minute, second) = (state.clock / 60 % 60, state.clock % 60);
+        let time = match self.version {
+            Version::V6 => format!("nov/22 10:{minute:02}:{second:02}"),
+            Version::V7 => format!(" 2026-11-22 10:{minute:02}:{second:02}"),
         };
-        self.send(format!("{line}\r\n").as_bytes());
+        let line = format!("{time} {topics} {message}");
+        state.log.push(line.clone());
+        line
     }
 
     async fn run(
         &self,
         command: &str,
         channel: ChannelId,
-        window: usize,
+        writer: Option<Arc<ChannelWriteHalf<Msg>>>,
         mut followed: broadcast::Receiver<Vec<u8>>,
         handle: &Handle,
     ) {
@@ -430,8 +441,16 @@ impl Shared {
         if command.starts_with("/export") {
             answer.truncate(faults.cut.unwrap_or(usize::MAX));
         }
-        if faults.starve {
-            answer.truncate(window);
+        if let Some(writer) = writer.filter(|_| faults.starve) {
+            let mut rest = &*answer;
+            while let Some((now, later)) =
+                rest.split_at_checked(rest.len().min(writer.writable_packet_size().await))
+                && !now.is_empty()
+            {
+                let _ = writer.data_bytes(now.to_vec()).await;
+                rest = later;
+            }
+            answer.clear();
         }
         if let Some((user, line)) = faults.between.filter(|_| command == "/log print") {
             self.state.lock().unwrap().faults.between = None;

@@ -32,6 +32,8 @@ pub enum Outcome {
         base: Option<usize>,
         /// What was sent.
         export: Export,
+        /// For the next one: only so many wait for theirs with one in hand.
+        turn: Turn,
     },
     /// It was not whole, and is kept aside.
     Refused(Unfit),
@@ -49,7 +51,7 @@ pub struct Sent {
     /// Where the router is, if that is an address of version 4.
     pub address: Option<Ipv4Addr>,
     /// Until it is archived.
-    pub _turn: Turn,
+    pub turn: Turn,
 }
 
 /// A diff that takes longer is no longer the shortest.
@@ -92,7 +94,9 @@ impl Hub {
         });
         let export = match judged {
             Ok((export, false)) => export,
-            Ok((export, true)) => return Ok(Outcome::Doubtful { base: lines, export }),
+            Ok((export, true)) => {
+                return Ok(Outcome::Doubtful { base: lines, export, turn: sent.turn });
+            }
             Err(unfit) => {
                 archive.refuse(now, &sent.bytes)?;
                 return Ok(Outcome::Refused(unfit));

@@ -19,7 +19,7 @@ pub async fn take(
     first: Option<Export>,
 ) -> Result<Sent, Fault> {
     let (bytes, fault) = beside(session, router, exports(router)).await?;
-    Ok(Sent { bytes, fault, first, address: session.ipv4(), _turn: turn })
+    Ok(Sent { bytes, fault, first, address: session.ipv4(), turn })
 }
 
 /// An export.
