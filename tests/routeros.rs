@@ -56,6 +56,24 @@ fn a_change_is_archived_mailed_and_published() {
     }
 }
 
+/// A router that is reached by a name stands on the ring with the address that it was reached at.
+#[test]
+fn the_address_of_a_name() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let mut watching =
+        Watching::new(&ring).router("a-router-with-a-long-name", &router, Version::V7);
+    let port = router.address.port();
+    watching.replace(&router.address.to_string(), &format!("localhost:{port}"));
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("changed by alice");
+    let lines = run(program("aw-stdout", &["--once", "--ring", ring.name()])).ok().stdout;
+    let expected = " a-router-with-a 0 00:00:00:00:00:00 127.0.0.1 CONFIG:+1-0:alice\n";
+    assert!(lines.ends_with(expected), "{lines}");
+    daemon.stop().ok();
+}
+
 /// What nobody's line explains is UNKNOWN's, with candidates from the router's log.
 #[test]
 fn changes_while_it_was_away() {

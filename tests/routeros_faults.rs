@@ -5,13 +5,15 @@
 use aw_tests::cable::Cable;
 use aw_tests::certificates::make_certificates;
 use aw_tests::mail_sink::MailSink;
-use aw_tests::rig::wait_until;
+use aw_tests::rig::{Run, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::routeros::{Faults, Router, Version, new_key};
 use aw_tests::watching::Watching;
 use rustix::process::Signal;
 use std::fs;
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 /// Exports that are not whole are kept aside and reported; the base stays, and the change is found once it is whole.
 #[test]
@@ -99,6 +101,197 @@ fn the_window_does_not_starve_it() {
     let latest = fs::read_to_string(watching.archive("core1").join("latest.rsc")).unwrap();
     assert!(latest.len() > 3 << 20 && latest.lines().count() == 30_003, "{}", latest.len());
     assert_eq!(router.state().enlarged, 0, "the window that it opens with is enough");
+    daemon.stop().ok();
+}
+
+/// With a window of our own size: RouterOS drops what does not fit, and closes as if all were well. What fits is whole;
+/// what would not is refused, for a cut at the end of a line shows by nothing else.
+#[test]
+fn what_the_window_drops() {
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    let line = |n| {
+        format!(
+            "/ip firewall address-list add address=192.0.2.1 list=l{n} comment={}",
+            "x".repeat(940)
+        )
+    };
+    router.state().faults.starve = true;
+    router.state().lines = (0..8_000).map(line).collect();
+    let watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    let latest = watching.archive("core1").join("latest.rsc");
+    let base = fs::read(&latest).unwrap();
+    assert!(base.len() > 7 << 20 && base.ends_with(b"x\r\n"), "{}", base.len());
+    router.state().lines.extend((8_000..17_000).map(line));
+    router.log("system,info", "entry added by ssh:alice@192.0.2.7 ()");
+    daemon.stderr.wait_for("export refused: it is longer than");
+    sink.wait_for(&["core1: incomplete export"]);
+    assert!(fs::read(&latest).unwrap() == base, "the base stays");
+    daemon.stop().ok();
+}
+
+/// The first export has no other to compare it with: it is taken twice, and believed if both are the same.
+#[test]
+fn the_first_export_is_cut() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    // At the end of a line, where nothing shows it.
+    let cut = "# 2026-11-22 10:00:00 by RouterOS 7.14.2\r\n# software id = SSXB-J5Q7\r\n#\r\n/interface bridge add name=loopback\r\n";
+    router.state().faults = Faults { cut: Some(cut.len()), once: true, ..Faults::default() };
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("it is the first one, and another one taken at once differs");
+    assert!(!watching.archive("core1").join("latest.rsc").exists());
+    daemon.stderr.wait_for("first contact");
+    let latest = fs::read_to_string(watching.archive("core1").join("latest.rsc")).unwrap();
+    assert_eq!(latest.lines().count(), 3 + 5);
+    daemon.stop().ok();
+}
+
+/// Whoever was named when the connection ended is credited after it; what the log says of the time between is
+/// UNKNOWN's, and is said once.
+#[test]
+fn a_connection_that_ends_before_the_export() {
+    for version in [Version::V6, Version::V7] {
+        let (router, ring) = (Router::start(version), Ring::new());
+        let watching = Watching::new(&ring).router("core1", &router, version);
+        let daemon = watching.start();
+        daemon.stderr.wait_for("first contact");
+        let diff = || fs::read_to_string(watching.archive("core1").join("diff.txt")).unwrap();
+        let break_off = |user: &str, line: &str| {
+            let exports = router.exports();
+            router.state().faults.hang = true;
+            router.add(user, line);
+            wait_until("the line was heard", || router.exports() > exports);
+            router.shut_down();
+            router.state().faults.hang = false;
+        };
+        break_off("alice", "/ip dns set servers=192.0.2.53");
+        router.plug();
+        daemon.stderr.wait_for("changed by alice (+1 -0)");
+        assert!(!diff().contains("candidate"), "{}", diff());
+        break_off("bob", "/ip dns set servers=192.0.2.54");
+        router.add_unheard("eve", "/user add name=eve group=full");
+        router.plug();
+        daemon.stderr.wait_for("changed by bob, UNKNOWN (+2 -0)");
+        assert_eq!(diff().matches("candidate: eve").count(), 1, "{}", diff());
+        // The same words again, as RouterOS 6 has them: this line, and none of before.
+        router.shut_down();
+        router.add_unheard("eve", "/user add name=eva group=full");
+        router.plug();
+        daemon.stderr.wait_for("changed by UNKNOWN (+1 -0)");
+        assert_eq!(diff().matches("candidate: eve").count(), 2, "{}", diff());
+        router.shut_down();
+        router.add_silently("/user add name=mal group=full");
+        router.plug();
+        let unknown = "changed by UNKNOWN (+1 -0)";
+        wait_until("it is found", || daemon.stderr.text().matches(unknown).count() == 2);
+        assert_eq!(diff().matches("candidate: ").count(), 2, "{}", diff());
+        daemon.stop().ok();
+    }
+}
+
+/// A line that comes while the log is printed is neither lost nor taken for two.
+#[test]
+fn a_line_between_the_log_and_its_follower() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    router.state().faults.between = Some(("bob".into(), "/ip dns set servers=192.0.2.54".into()));
+    router.cut();
+    daemon.stderr.wait_for("changed by bob (+1 -0)");
+    daemon.stop().ok();
+}
+
+/// Another answer than that a word is not known: no other command is tried, whose export would lack the secrets.
+#[test]
+fn an_odd_answer() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().lines.push("/ppp secret add name=x password=geheim".into());
+    let watching =
+        Watching::new(&ring).router("core1", &router, Version::V7).option("show_sensitive = true");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.state().faults.odd = Some("failure: try again later".into());
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("export refused: the router answered: failure: try again later");
+    assert!(!router.state().commands.contains(&"/export terse".into()));
+    router.state().faults.odd = None;
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    daemon.stop().ok();
+}
+
+/// The second connection of a router that lets only one command run in each: refused there, it is refused.
+#[test]
+fn a_refused_second_login() {
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    router.state().faults = Faults { channels: Some(2), logins: Some(1), ..Faults::default() };
+    let watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    sink.wait_for(&["core1: login refused"]);
+    // Longer than the pause after an export that failed.
+    std::thread::sleep(std::time::Duration::from_secs(12));
+    assert_eq!(router.counts(), (1, 1));
+    router.state().faults.logins = None;
+    daemon.signal(Signal::HUP);
+    daemon.stderr.wait_for("first contact");
+    daemon.stop().ok();
+}
+
+/// What old routers need, and only where it is asked for.
+#[test]
+fn old_algorithms_and_a_suffix() {
+    let (mut router, ring) = (Router::start(Version::V6), Ring::new());
+    router.state().faults.group1 = true;
+    router.shut_down();
+    router.boot(None);
+    let mut watching = Watching::new(&ring).router("core1", &router, Version::V6);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("no common Kex algorithm, it offers diffie-hellman-group1-sha1");
+    let option = "legacy_group1 = true\nlogin_suffix = \"+ct1000w\"";
+    watching.replace("legacy = true", &format!("legacy = true\n{option}"));
+    daemon.signal(Signal::HUP);
+    daemon.stderr.wait_for("first contact");
+    assert_eq!(router.state().login, "admin+ct1000w");
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    daemon.stop().ok();
+}
+
+/// A name server that does not answer keeps routers waiting whose names it knows, and no others.
+#[test]
+fn a_dead_name_server() {
+    let silent = UdpSocket::bind("127.0.0.153:53").expect("port 53, as root");
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let mut watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    for n in 0..12 {
+        let password = watching.file("password");
+        watching = watching
+            .entry(&format!("gone{n}"), &format!("gone{n}.example.org"))
+            .option("user = \"admin\"")
+            .option(&format!("password_file = {password:?}"));
+    }
+    let resolver = watching.file("resolv.conf");
+    let text = "nameserver 127.0.0.153\noptions timeout:30 attempts:5\n";
+    fs::write(&resolver, text).unwrap();
+    fs::set_permissions(&resolver, fs::Permissions::from_mode(0o644)).unwrap();
+    let inner = watching.command();
+    let mut command = Command::new("unshare");
+    let mount =
+        format!("mount --bind {} /etc/resolv.conf && exec \"$0\" \"$@\"", resolver.display());
+    command.args(["--mount", "sh", "-c", &mount]).arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let daemon = Run::start(command);
+    silent.recv(&mut [0; 512]).expect("a question");
+    daemon.stderr.wait_for("core1: first contact");
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    assert!(!daemon.stderr.text().contains("gone0: first"));
     daemon.stop().ok();
 }
 
@@ -293,7 +486,11 @@ fn oddities() {
     let watching = Watching::new(&ring).router("core1", &router, Version::V7);
     let daemon = watching.start();
     daemon.stderr.wait_for("first contact");
-    assert_eq!(router.state().logins, 2, "a second connection for the export");
+    assert_eq!(
+        router.state().logins,
+        3,
+        "a second connection for each export, of which the first takes two"
+    );
     daemon.stop().ok();
 }
 

@@ -64,14 +64,27 @@ pub fn naming(message: &str) -> Option<Naming> {
     Some(Naming { ambiguous, command: command.filter(|text| !text.is_empty()), actors })
 }
 
-/// Whether the message is the head of a long one, which the router cut into several entries: the
-/// command of a RouterOS 7 is not closed. A message that ends as RouterOS 6 ends them is whole: else
+/// Whether the message may be the head of a long one, which the router cut into several entries: the
+/// command of a RouterOS 7 is not closed. A bracket inside quotes closes nothing: who writes a script
+/// can put one where the router will cut.
+pub fn may_go_on(message: &str) -> bool {
+    in_form_7(message).any(|(_, command)| !command.is_empty() && !is_closed(command))
+}
+
+/// Whether it is that head for certain. A message that ends as RouterOS 6 ends them may be whole: else
 /// the name of an object would hide the lines that follow.
 pub fn is_open(message: &str) -> bool {
     let is_name = |user: &str| !user.contains(' ');
-    !message.ends_with(')')
-        && in_form_7(message).any(|(_, command)| !command.is_empty())
-        && !in_form_6(message).is_some_and(is_name)
+    may_go_on(message) && !in_form_6(message).is_some_and(is_name)
+}
+
+fn is_closed(command: &str) -> bool {
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in command.bytes() {
+        quoted ^= byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+    }
+    command.ends_with(')') && !quoted
 }
 
 /// Actors in RouterOS 7's form, each with what follows it.

@@ -52,8 +52,8 @@ pub struct State {
     pub version: String,
     /// Lines of configuration.
     pub lines: usize,
-    /// The message of the last change that its log told, to find those after it.
-    pub last_message: Option<String>,
+    /// Time and message of the last change that its log told, to find those after it.
+    pub last_line: Option<(String, String)>,
     /// When what is too old was last looked for.
     pub tidied: Option<Timestamp>,
 }

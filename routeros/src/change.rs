@@ -23,7 +23,8 @@ pub struct Change {
     pub router: String,
     /// Its address.
     pub address: String,
-    /// Who is credited: all whom the log named since the last export, or [`UNKNOWN`].
+    /// Who is credited: all whom the log named since the last export, and [`UNKNOWN`] where it names
+    /// nobody or was not followed all the time.
     pub users: Vec<String>,
     /// Whether one of them may be forged.
     pub ambiguous: bool,
@@ -32,7 +33,7 @@ pub struct Change {
     /// Claims beyond those that are kept.
     #[serde(default)]
     pub further_claims: u64,
-    /// Where nobody is credited: what the log said while nobody listened.
+    /// What the log said while nobody listened.
     pub candidates: Vec<Claim>,
     /// Lines added.
     pub added: u32,
@@ -54,7 +55,7 @@ pub struct Credit {
     pub claims: Vec<Claim>,
     /// Claims that were only counted.
     pub further: u64,
-    /// What it said before that; then nobody can tell who it was.
+    /// What it said while nobody listened: somebody else may have had a part in it.
     pub candidates: Option<Vec<Claim>>,
 }
 
@@ -69,17 +70,10 @@ impl Change {
     ) -> Change {
         let Credit { claims, further, candidates } = credit;
         let mut named: Vec<String> = users(&claims).into_iter().map(str::to_owned).collect();
-        let (claims, candidates) = match candidates {
-            Some(mut candidates) => {
-                candidates.extend(claims);
-                named.clear();
-                (Vec::new(), candidates)
-            }
-            None => (claims, Vec::new()),
-        };
-        if named.is_empty() {
+        if named.is_empty() || candidates.is_some() {
             named.push(UNKNOWN.into());
         }
+        let candidates = candidates.unwrap_or_default();
         Change {
             time,
             router: router.into(),
@@ -208,7 +202,7 @@ mod tests {
         let change = change(credit);
         assert_eq!(
             (change.users.as_slice(), change.claims.len()),
-            ([UNKNOWN.to_owned()].as_slice(), 0)
+            (["bob".to_owned(), UNKNOWN.into()].as_slice(), 1)
         );
         assert!(change.text("now", false).contains("  candidate: eve\n"));
     }

@@ -130,7 +130,7 @@ async fn try_once(router: &Router, archive: &Archive) -> Finding {
     let log = answer("/log print").await;
     let is_log = log
         .as_ref()
-        .is_ok_and(|answer| answer.text().trim().is_empty() || !records(answer).is_empty());
+        .is_ok_and(|answer| answer.text().trim().is_empty() || !records(&answer.bytes).is_empty());
     finding.log = match &log {
         _ if is_log => "ok".into(),
         Ok(answer) => answer.text().lines().next().unwrap_or_default().to_owned(),

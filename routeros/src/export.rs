@@ -33,9 +33,9 @@ pub enum Unfit {
     TooLarge(usize),
     /// The connection ended before the command did.
     NotClosed,
-    /// It lost many lines, and a second one, taken at once, has not the same.
+    /// It lost many lines, or is the first one, and a second one, taken at once, has not the same.
     Unstable {
-        /// Lines of the base, of the first and of the second export.
+        /// Lines of the base (0: there is none), of the first and of the second export.
         lines: [usize; 3],
     },
 }
@@ -54,6 +54,9 @@ impl fmt::Display for Unfit {
             }
             Unfit::TooLarge(limit) => write!(f, "it is longer than {limit} bytes"),
             Unfit::NotClosed => write!(f, "the connection ended in the middle of it"),
+            Unfit::Unstable { lines: [0, ..] } => {
+                write!(f, "it is the first one, and another one taken at once differs")
+            }
             Unfit::Unstable { lines: [base, first, second] } => write!(
                 f,
                 "of {base} lines it has {first}, and another one taken at once has {second}"

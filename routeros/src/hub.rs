@@ -5,10 +5,10 @@ mod conclude;
 use std::{
     fs::{File, OpenOptions},
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::Ipv4Addr,
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use aw_notify::Mailer;
 use aw_service::{Error, say, warn};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use shm_layout::{ConfigChange, Counter, Event, UnixTime, UserName, Writer};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use self::conclude::{Outcome, Sent};
 use crate::{
@@ -24,8 +25,15 @@ use crate::{
     config::{Config, Name, Router},
     git::Repository,
     mask::mask,
-    watch::Claim,
 };
+
+/// So many routers send a log or an export at the same time, each of up to 16 MiB...
+const TURNS: usize = 16;
+/// ...and besides so many whose last export failed: those that hang keep nobody else waiting.
+const FAILED_TURNS: usize = 4;
+
+/// It is a router's turn until this is dropped.
+pub type Turn = Option<OwnedSemaphorePermit>;
 
 /// What all routers share.
 pub struct Hub {
@@ -47,6 +55,8 @@ pub struct Hub {
     git: Option<Mutex<Repository>>,
     /// Held while a `log.txt` is written.
     logging: Mutex<()>,
+    turns: Arc<Semaphore>,
+    failed_turns: Arc<Semaphore>,
     /// The ancestor's log, which has each change.
     log_file: Option<Mutex<File>>,
 }
@@ -72,6 +82,8 @@ impl Hub {
             ring: ring.map(Mutex::new),
             git: git.map(Mutex::new),
             logging: Mutex::new(()),
+            turns: Arc::new(Semaphore::new(TURNS)),
+            failed_turns: Arc::new(Semaphore::new(FAILED_TURNS)),
             log_file: None,
         }
     }
@@ -83,6 +95,12 @@ impl Hub {
             file.map_err(|error| Error::io(format_args!("open {path}"), error))
         };
         Ok(Hub { log_file: path.map(open).transpose()?.map(Mutex::new), ..self })
+    }
+
+    /// Waits for the turn of a router, whose last export failed or not.
+    pub async fn turn(&self, failed: bool) -> Turn {
+        let turns = if failed { &self.failed_turns } else { &self.turns };
+        Arc::clone(turns).acquire_owned().await.ok() // nobody closes them
     }
 
     /// A router's part of the archive.
@@ -152,16 +170,13 @@ impl Hub {
         }
     }
 
-    fn publish(&self, router: &Router, change: &Change) {
+    fn publish(&self, router: &Router, address: Option<Ipv4Addr>, change: &Change) {
         let Some(ring) = &self.ring else { return };
         let mut ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
         // The ring's names have 15 bytes; a router's is of ASCII.
         let name = router.name.as_str();
         let Ok(name) = name[..name.len().min(15)].parse() else { return };
-        let address = match router.address.host.parse() {
-            Ok(IpAddr::V4(address)) => address,
-            _ => Ipv4Addr::UNSPECIFIED,
-        };
+        let address = address.unwrap_or(Ipv4Addr::UNSPECIFIED);
         let nanos = i64::try_from(change.time.as_nanosecond()).unwrap_or(i64::MAX);
         let user = UserName::cut(&change.users.join(","));
         let what = ConfigChange { user, added: change.added, removed: change.removed };
@@ -201,12 +216,14 @@ impl Hub {
         }
     }
 
-    /// Remembers the last line about a change, to know after a restart which ones are new.
-    pub fn remember(&self, router: &Name, claims: &[Claim]) -> io::Result<()> {
-        let Some(last) = claims.last() else { return Ok(()) };
-        let archive = self.archive(router);
-        let state = State { last_message: Some(last.message.clone()), ..archive.state()? };
-        archive.set_state(&state)
+    /// Remembers the last line about a change, to know after the next connection which ones are new.
+    pub fn remember(&self, router: &Name, line: Option<(String, String)>) -> io::Result<()> {
+        let (archive, Some(line)) = (self.archive(router), line) else { return Ok(()) };
+        let state = archive.state()?;
+        if state.last_line.as_ref() == Some(&line) {
+            return Ok(());
+        }
+        archive.set_state(&State { last_line: Some(line), ..state })
     }
 
     /// Sends what mail can be sent at once.

@@ -3,7 +3,7 @@
 //! several entries, are joined.
 
 use crate::{
-    actor::{is_open, naming},
+    actor::{is_open, may_go_on, naming},
     line::Line,
 };
 
@@ -16,7 +16,7 @@ pub struct Record {
     pub topics: String,
     /// Its message.
     pub message: String,
-    /// It began where a longer one was not finished: it may be a piece of that one.
+    /// A longer one of the same second was not finished: it may be a piece of that one.
     pub doubtful: bool,
 }
 
@@ -40,6 +40,9 @@ const MOST_LINES: usize = 64;
 pub struct Records {
     partial: Vec<u8>,
     held: Option<Held>,
+    /// Time and topics of a record that was handed over unfinished: what else they have may be pieces
+    /// of it, whoever is named there.
+    unfinished: Option<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -70,7 +73,11 @@ impl Records {
     /// Nothing came for a while: the record held back is whole. What there is of an unfinished line
     /// waits for its end, and never names anybody if that does not come.
     pub fn flush(&mut self) -> Option<Record> {
-        self.held.take().map(|held| held.record)
+        let record = self.held.take()?.record;
+        if record.may_be_change() && may_go_on(&record.message) {
+            self.unfinished = Some((record.time.clone(), record.topics.clone()));
+        }
+        Some(record)
     }
 
     fn line(&mut self, text: &str) -> Option<Record> {
@@ -81,24 +88,27 @@ impl Records {
             self.append(text); // wrapped at the width of a screen
             return None;
         };
-        let mut doubtful = false;
         if let Some(held) = &mut self.held {
             let Record { time, topics, message, .. } = &held.record;
             let follows = line.may_be_change() && line.topics == topics && line.time == time;
-            let open = if held.joined { !message.ends_with(')') } else { is_open(message) };
-            if follows && open && held.lines < MOST_LINES {
-                if naming(line.message).is_none_or(|naming| naming.actors[0].channel.is_none()) {
-                    held.joined = true;
-                    self.append(line.message);
-                    return None;
-                }
-                doubtful = true;
+            let open = if held.joined { may_go_on(message) } else { is_open(message) };
+            let names =
+                naming(line.message).is_some_and(|naming| naming.actors[0].channel.is_some());
+            if follows && open && held.lines < MOST_LINES && !names {
+                held.joined = true;
+                self.append(line.message);
+                return None;
             }
         }
+        let whole = self.flush();
         let Line { time, topics, message } = line;
-        let (time, topics, message) = (time.into(), topics.into(), message.into());
+        let (time, topics, message): (String, String, _) =
+            (time.into(), topics.into(), message.into());
+        self.unfinished.take_if(|(second, _)| *second != time);
+        let doubtful = self.unfinished.as_ref().is_some_and(|(_, of)| *of == topics);
         let record = Record { time, topics, message, doubtful };
-        self.held.replace(Held { record, lines: 1, joined: false }).map(|held| held.record)
+        self.held = Some(Held { record, lines: 1, joined: false });
+        whole
     }
 
     fn append(&mut self, text: &str) {

@@ -3,7 +3,7 @@
 mod following;
 mod taking;
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -14,17 +14,18 @@ use tokio::{
 pub use self::taking::{export, records};
 use self::{
     following::{Following, Heard},
-    taking::take,
+    taking::{log, take},
 };
 use crate::{
     backoff::Backoff,
     change::Credit,
     config::Router,
-    hub::{Hub, Outcome, Sent},
-    record::{Record, Records},
+    export,
+    hub::{Hub, Outcome, Sent, Turn},
+    record::Records,
     ssh::{Fault, Session},
     terminal::print,
-    watch::{Claim, Pace, Watch},
+    watch::{Claim, Claims, Pace, Watch, is_same_time},
 };
 
 /// A line is whole when nothing followed it for so long.
@@ -75,12 +76,16 @@ struct Task {
     unfit: Option<String>,
     /// Since when it cannot be reached.
     down: Option<Instant>,
+    /// What its log said before the last connection ended, and no export has shown.
+    claims: Claims,
+    /// Whether to let it send only lines about the system.
+    filter: bool,
 }
 
 impl Task {
     fn new(router: Arc<Router>, hub: Arc<Hub>) -> Task {
-        let backoff = Backoff::default();
-        Task { router, hub, backoff, alarmed: None, unfit: None, down: None }
+        let (backoff, claims, filter) = (Backoff::default(), Claims::default(), router.log_filter);
+        Task { router, hub, backoff, alarmed: None, unfit: None, down: None, claims, filter }
     }
 
     /// Says what is wrong, once, and for how long to wait; none: until told otherwise.
@@ -123,7 +128,21 @@ impl Task {
             Ok(session) => Arc::new(session),
             Err(fault) => return fault,
         };
-        match self.follow(&session).await {
+        let pace = Pace {
+            settle: Duration::from_secs(self.router.settle),
+            latest: LATEST,
+            interval: spread(Duration::from_secs(self.router.interval), chance()),
+        };
+        let start = Instant::now();
+        let mut watch = Watch::new(pace, std::mem::take(&mut self.claims));
+        let mut records = Records::default();
+        let ended = self.follow(&session, start, &mut watch, &mut records).await;
+        // Who was named and not yet credited is credited after the next connection.
+        if let Some(record) = records.flush() {
+            watch.hear(start.elapsed(), &record);
+        }
+        self.claims = watch.leave();
+        match ended {
             Ok(never) => match never {},
             Err(fault) => fault,
         }
@@ -136,28 +155,62 @@ impl Task {
         self.hub.note(&self.router.name, &format!("connected{back}"));
     }
 
-    async fn follow(&mut self, session: &Arc<Session>) -> Result<std::convert::Infallible, Fault> {
-        let router = Arc::clone(&self.router);
-        let held = session.run("/log print", router.patience()).await?;
-        let mut following = Following::start(session, router.log_filter).await?;
-        self.connected();
-        let old = records(&held);
-        let mut candidates = Some(self.candidates(&old));
-        let pace = Pace {
-            settle: Duration::from_secs(router.settle),
-            latest: LATEST,
-            interval: Duration::from_secs(router.interval),
+    /// Follows the log, and then reads what of it the router holds, in this order: no line comes between.
+    /// With it what the log said while nobody listened; none: nothing, and nobody did anything.
+    async fn begin(
+        &mut self,
+        session: &Session,
+        now: Duration,
+        watch: &mut Watch,
+    ) -> Result<(Following, Option<Vec<Claim>>), Fault> {
+        let (router, hub) = (Arc::clone(&self.router), Arc::clone(&self.hub));
+        let failed = self.unfit.is_some();
+        let (following, held) = loop {
+            let mut following = Following::start(session, self.filter).await?;
+            let held = async {
+                let _turn = hub.turn(failed).await;
+                log(session, &router).await
+            };
+            match following.meanwhile(held).await? {
+                Some(held) => break (following, held?),
+                None => self.filter = false,
+            }
         };
-        let mut watch = Watch::new(pace, old);
-        let mut records = Records::default();
-        let start = Instant::now();
-        let mut export: Option<(Export, Duration, (Vec<Claim>, u64))> = None;
+        let held: Vec<_> =
+            held.iter().filter_map(|record| Some((record, Claim::of(record)?))).collect();
+        let last = watch.newest().cloned();
+        held.iter().for_each(|(record, _)| watch.know(now, record));
+        let last = last.or_else(|| self.hub.archive(&self.router.name).state().ok()?.last_line);
+        let known = last.and_then(|(time, message)| {
+            held.iter().rposition(|(_, claim)| {
+                claim.message == message && is_same_time(&claim.time, &time)
+            })
+        });
+        let new = held.into_iter().skip(known.map_or(0, |at| at + 1));
+        let mut new: Vec<_> = new.map(|(_, claim)| claim).collect();
+        new.drain(..new.len().saturating_sub(CANDIDATES));
+        let mut candidates = Claims::default();
+        new.into_iter().for_each(|claim| candidates.push(claim));
+        let nothing = known.is_some() && candidates.kept.is_empty();
+        Ok((following, (!nothing).then_some(candidates.kept)))
+    }
+
+    async fn follow(
+        &mut self,
+        session: &Arc<Session>,
+        start: Instant,
+        watch: &mut Watch,
+        records: &mut Records,
+    ) -> Result<Infallible, Fault> {
+        let (mut following, mut candidates) = self.begin(session, start.elapsed(), watch).await?;
+        self.connected();
+        let mut export: Option<(Export, Duration)> = None;
         let (mut retry, mut quiet) = (RETRY[0], false);
         loop {
             let due = start + watch.due();
             let exporting = async {
                 match &mut export {
-                    Some((export, ..)) => export.await,
+                    Some((export, _)) => Some(export.await),
                     None => {
                         sleep_until(due).await;
                         None
@@ -168,77 +221,90 @@ impl Task {
                 heard = following.next() => {
                     let whole = match heard? {
                         Heard::Bytes(bytes) => records.feed(&bytes),
-                        Heard::Refusal(command) => {
-                            // Here, for what awaits inside the branch's own future can be dropped.
-                            following.restart(session, command).await?;
+                        Heard::NoFilter => {
+                            self.filter = false;
+                            let now = start.elapsed();
+                            (following, candidates) = self.begin(session, now, watch).await?;
                             continue;
                         }
                     };
-                    whole.into_iter().for_each(|record| { watch.hear(start.elapsed(), record); });
+                    for record in whole {
+                        watch.hear(start.elapsed(), &record);
+                    }
                     quiet = false;
                 }
                 () = sleep(QUIET), if !quiet => {
                     quiet = true;
-                    records.flush().into_iter().for_each(|record| { watch.hear(start.elapsed(), record); });
+                    if let Some(record) = records.flush() {
+                        watch.hear(start.elapsed(), &record);
+                    }
                 }
                 done = exporting => match (done, export.take()) {
-                    (None, _) => {
-                        let claims = watch.begin();
-                        let export_now = take(Arc::clone(session), Arc::clone(&router), None);
-                        export = Some((Box::pin(export_now), start.elapsed(), claims));
-                    }
-                    (Some(Err(fault)), Some((_, _, claims))) => {
-                        if session.is_closed() {
-                            return Err(fault);
+                    (Some(Ok(sent)), Some((_, began))) => {
+                        // A line that was held back may be about what the export shows.
+                        if let Some(record) = records.flush() {
+                            watch.hear(start.elapsed(), &record);
                         }
-                        self.failing("failed fetch", format!("export failed: {fault}"));
-                        watch.retry(claims, start.elapsed(), retry);
-                        retry = (retry * 2).min(RETRY[1]);
-                    }
-                    (Some(Ok(sent)), Some((_, began, claims))) => {
-                        let mut credit = Credit { claims: claims.0.clone(), further: claims.1, candidates: candidates.clone() };
-                        credit.claims.extend_from_slice(watch.meanwhile());
-                        let last = credit.claims.clone();
+                        let Claims { kept: claims, further, .. } = watch.shown();
+                        let newest = watch.newest().cloned();
+                        let credit = Credit { claims, further, candidates: candidates.clone() };
                         match self.conclude(sent, credit).await {
-                            Some(Outcome::Doubtful { export: first, base }) => {
-                                let lines = first.lines.len();
-                                self.hub.note(&router.name, &format!("the export has {lines} lines of {base}: taken once more"));
-                                let again = take(Arc::clone(session), Arc::clone(&router), Some(first));
-                                export = Some((Box::pin(again), began, claims));
-                                continue;
+                            Some(Outcome::Doubtful { export: first, base, turn }) => {
+                                if let Some(base) = base {
+                                    let lines = first.lines.len();
+                                    let text = format!("the export has {lines} lines of {base}: taken once more");
+                                    self.hub.note(&self.router.name, &text);
+                                }
+                                export = Some((self.export(session, Some((first, turn))), began));
                             }
                             Some(Outcome::Refused(unfit)) => {
                                 self.failing("incomplete export", format!("export refused: {unfit}; it is kept in refused/"));
-                                watch.retry(claims, start.elapsed(), retry);
+                                watch.retry(start.elapsed(), retry);
                                 retry = (retry * 2).min(RETRY[1]);
                             }
                             None => {
-                                watch.retry(claims, start.elapsed(), retry);
+                                watch.retry(start.elapsed(), retry);
                                 retry = (retry * 2).min(RETRY[1]);
                             }
                             Some(_) => {
                                 candidates = None;
                                 retry = RETRY[0];
                                 watch.end(began, start.elapsed());
-                                self.whole(&last);
+                                self.whole(newest);
                             }
                         }
                     }
-                    (Some(_), None) => {}
+                    (Some(Err(fault)), _) => {
+                        watch.retry(start.elapsed(), retry);
+                        if fault.is_final() {
+                            return Err(fault);
+                        }
+                        // If the connection ended, the log says so: after what it still has to say.
+                        if !session.is_closed() {
+                            self.failing("failed fetch", format!("export failed: {fault}"));
+                        }
+                        retry = (retry * 2).min(RETRY[1]);
+                    }
+                    (None, _) | (_, None) => {
+                        watch.begin();
+                        export = Some((self.export(session, None), start.elapsed()));
+                    }
                 },
             }
         }
     }
 
-    /// What the log said while nobody listened: after the last line that we know.
-    fn candidates(&self, held: &[Record]) -> Vec<Claim> {
-        let known =
-            self.hub.archive(&self.router.name).state().ok().and_then(|state| state.last_message);
-        let last = known.and_then(|known| held.iter().rposition(|record| record.message == known));
-        let new = &held[last.map_or(0, |at| at + 1)..];
-        let mut claims: Vec<_> = new.iter().filter_map(Claim::of).collect();
-        claims.drain(..claims.len().saturating_sub(CANDIDATES));
-        claims
+    /// An export, when it is this router's turn, or because the one before, in the same turn, is doubtful.
+    fn export(&self, session: &Arc<Session>, doubtful: Option<(export::Export, Turn)>) -> Export {
+        let (session, router) = (Arc::clone(session), Arc::clone(&self.router));
+        let (hub, failed) = (Arc::clone(&self.hub), self.unfit.is_some());
+        Box::pin(async move {
+            let (first, turn) = match doubtful {
+                Some((first, turn)) => (Some(first), turn),
+                None => (None, hub.turn(failed).await),
+            };
+            take(&session, &router, turn, first).await
+        })
     }
 
     async fn conclude(&mut self, sent: Sent, credit: Credit) -> Option<Outcome> {
@@ -291,12 +357,12 @@ impl Task {
         }
     }
 
-    fn whole(&mut self, claims: &[Claim]) {
+    fn whole(&mut self, newest: Option<(String, String)>) {
         if self.unfit.take().is_some() {
             self.hub.note(&self.router.name, "the export is whole again");
         }
         self.hub.set_status(&self.router.name, "connected", "");
-        if let Err(error) = self.hub.remember(&self.router.name, claims) {
+        if let Err(error) = self.hub.remember(&self.router.name, newest) {
             self.hub.note(
                 &self.router.name,
                 &format!("write state.json: {}", shm_layout::cause(&error)),
@@ -305,7 +371,13 @@ impl Task {
     }
 }
 
-type Export = Pin<Box<dyn Future<Output = Option<Result<Sent, Fault>>> + Send>>;
+type Export = Pin<Box<dyn Future<Output = Result<Sent, Fault>> + Send>>;
+
+/// Up to an eighth less, by chance: routers that were started together are not all asked at once for
+/// ever.
+fn spread(interval: Duration, chance: u8) -> Duration {
+    interval - interval / 8 * u32::from(chance) / 255
+}
 
 /// A number by chance, to spread what many routers do.
 fn chance() -> u8 {
@@ -318,6 +390,13 @@ fn chance() -> u8 {
 mod tests {
     use super::*;
     use crate::config::Config;
+
+    #[test]
+    fn an_interval_is_spread() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(spread(hour, 0), hour);
+        assert_eq!(spread(hour, 255), hour - hour / 8);
+    }
 
     /// What is wrong with exports does not hide that the router is gone, nor the other way round.
     #[tokio::test]
@@ -340,7 +419,7 @@ mod tests {
         assert_eq!(log.matches("unreachable for 0 s").count(), 1, "{log}");
         task.connected();
         task.failing("incomplete export", "the export is cut".into());
-        task.whole(&[]);
+        task.whole(None);
         let log = std::fs::read_to_string(root.path().join("core1/log.txt")).unwrap();
         assert_eq!(log.matches("the export is cut").count(), 1, "{log}");
         assert!(

@@ -6,7 +6,9 @@ mod login;
 
 use std::{
     borrow::Cow,
+    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
     sync::{Arc, Mutex, PoisonError},
+    thread::Builder,
     time::Duration,
 };
 
@@ -17,12 +19,16 @@ use russh::{
     keys::PublicKeyOrCertificate,
     mac,
 };
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
 
 pub use self::fault::Fault;
 use self::{fault::fault, login::Way};
 use crate::{
-    config::Router,
+    config::{Address, Router},
     host_key::{self, HostKey},
 };
 
@@ -31,12 +37,18 @@ pub const LONGEST_ANSWER: usize = (16 << 20) - (64 << 10);
 /// More than any answer: RouterOS drops the end of what does not fit the client's window, and closes
 /// as if all were well (MikroTik SUP-219800).
 const WINDOW: u32 = 16 << 20;
-/// To connect, and to log in, take no longer.
+/// To find a name's addresses, to connect to each of them, to exchange keys, and to log in, take no
+/// longer.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Names are asked for by so many threads at most, of their own: those that write to the archive are
+/// not kept waiting by a name server that does not answer.
+static RESOLVERS: Semaphore = Semaphore::const_new(4);
 
 /// A router that let us in.
 pub struct Session {
     handle: Handle<Client>,
+    /// Where it is.
+    peer: IpAddr,
 }
 
 /// What a command wrote.
@@ -83,11 +95,11 @@ impl Session {
     /// Connects and logs in.
     pub async fn open(router: &Router) -> Result<Session, Fault> {
         let way = Way::prepare(router)?;
-        let mut handle = connect(router).await?;
+        let (mut handle, peer) = connect(router).await?;
         let login = way.log_in(&mut handle, router);
         let ended = timeout(PATIENCE, login).await;
         ended.map_err(|_| Fault::Unreachable("it did not answer the login".into()))??;
-        Ok(Session { handle })
+        Ok(Session { handle, peer })
     }
 
     /// The host key of a router, for `add` to show.
@@ -143,6 +155,14 @@ impl Session {
         timeout(PATIENCE, start).await.map_err(|_| late())?.map_err(|error| fault(error, None))
     }
 
+    /// The router's address of version 4, if it is reached by one.
+    pub fn ipv4(&self) -> Option<Ipv4Addr> {
+        match self.peer.to_canonical() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+
     /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.handle.is_closed()
@@ -155,22 +175,58 @@ impl Session {
     }
 }
 
-async fn connect(router: &Router) -> Result<Handle<Client>, Fault> {
+async fn connect(router: &Router) -> Result<(Handle<Client>, IpAddr), Fault> {
     let pinned = router.host_key.0.clone();
     let stranger = Arc::new(Mutex::new(None));
     let client = Client { pinned: pinned.clone(), stranger: Arc::clone(&stranger) };
-    let connect = async {
-        let address = (router.address.host.as_str(), router.address.port);
-        let stream = TcpStream::connect(address).await.map_err(russh::Error::IO)?;
-        let _ = stream.set_nodelay(true);
-        client::connect_stream(Arc::new(options(router)), stream, client).await
-    };
-    let late = || Fault::Unreachable("it does not answer".into());
-    let connected = timeout(PATIENCE, connect).await.map_err(|_| late())?;
-    connected.map_err(|error| {
+    let (stream, peer) = reach(&addresses(&router.address).await?, PATIENCE).await?;
+    let _ = stream.set_nodelay(true);
+    let connect = client::connect_stream(Arc::new(options(router)), stream, client);
+    let connected = timeout(PATIENCE, connect).await.map_err(|_| silent())?;
+    let handle = connected.map_err(|error| {
         let key = stranger.lock().unwrap_or_else(PoisonError::into_inner).take();
         fault(error, key.map(|key| (key, pinned.is_empty())))
-    })
+    })?;
+    Ok((handle, peer))
+}
+
+/// The addresses of a host.
+async fn addresses(Address { host, port }: &Address) -> Result<Vec<SocketAddr>, Fault> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, *port)]);
+    }
+    let unknown = |why: &str| Fault::Unreachable(format!("find the address of {host}: {why}"));
+    let (asked, (tell, found)) = ((host.clone(), *port), oneshot::channel());
+    let resolve = async {
+        let turn = RESOLVERS.acquire().await;
+        // The thread keeps its turn, even if nobody waits for it any longer.
+        let ask = move || (tell.send(asked.to_socket_addrs()), turn);
+        Builder::new()
+            .name("resolver".into())
+            .spawn(ask)
+            .map_err(|error| unknown(&error.to_string()))?;
+        found.await.map_err(|_| unknown("its thread ended"))
+    };
+    let found =
+        timeout(PATIENCE, resolve).await.map_err(|_| unknown("no name server answers"))??;
+    found.map(Iterator::collect).map_err(|error| unknown(&shm_layout::cause(&error)))
+}
+
+/// A connection to the first of the addresses that takes one, and which one that is.
+async fn reach(addresses: &[SocketAddr], patience: Duration) -> Result<(TcpStream, IpAddr), Fault> {
+    let mut fault = Fault::Unreachable("its name has no address".into());
+    for address in addresses {
+        fault = match timeout(patience, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok((stream, address.ip())),
+            Ok(Err(error)) => Fault::Unreachable(shm_layout::cause(&error)),
+            Err(_) => silent(),
+        };
+    }
+    Err(fault)
+}
+
+fn silent() -> Fault {
+    Fault::Unreachable("it does not answer".into())
 }
 
 fn options(router: &Router) -> client::Config {
@@ -200,5 +256,41 @@ fn options(router: &Router) -> client::Config {
         inactivity_timeout: None, // a log may be silent for days
         nodelay: true,
         ..client::Config::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpSocket;
+
+    /// An address that says nothing takes the time of none but itself.
+    #[tokio::test]
+    async fn every_address_has_its_time() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = socket.listen(0).unwrap();
+        let silent = full.local_addr().unwrap();
+        let patience = Duration::from_millis(300);
+        // Who nobody accepts waits; once the queue is full, Linux answers no further one.
+        let mut queue = Vec::new();
+        while let Ok(stream) = reach(&[silent], patience).await {
+            queue.push(stream);
+        }
+        let alive = tokio::net::TcpListener::bind("127.0.0.2:0").await.unwrap();
+        let address = alive.local_addr().unwrap();
+        let found = reach(&[silent, silent, address], patience).await.unwrap();
+        assert_eq!(found.1, address.ip());
+        assert_eq!(reach(&[silent], patience).await.unwrap_err(), super::silent());
+    }
+
+    #[tokio::test]
+    async fn names_and_addresses() {
+        let find = async |text: &str| addresses(&text.to_owned().try_into().unwrap()).await;
+        assert_eq!(find("192.0.2.1:2222").await.unwrap(), ["192.0.2.1:2222".parse().unwrap()]);
+        assert_eq!(find("[2001:db8::1]").await.unwrap(), ["[2001:db8::1]:22".parse().unwrap()]);
+        assert!(find("localhost:22").await.unwrap().iter().all(|found| found.ip().is_loopback()));
+        let why = find("x..y").await.unwrap_err().to_string();
+        assert!(why.starts_with("find the address of x..y: "), "{why}");
     }
 }

@@ -1,7 +1,11 @@
 //! When to take an export, and whom to credit with what it shows. Time is an argument: how long the
 //! connection has lasted.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +45,18 @@ impl Claim {
     }
 }
 
+/// Whether two times of the router may be the same: RouterOS 6 leaves out the date while it is today's,
+/// and the year while it is this one.
+pub fn is_same_time(one: &str, other: &str) -> bool {
+    let parts = |time| str::rsplit_once(time, ' ').unwrap_or(("", time));
+    let ((one, clock), (other, same)) = (parts(one), parts(other));
+    let begins = |long: &str, short: &str| {
+        let rest = long.strip_prefix(short);
+        short.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    clock == same && (begins(one, other) || begins(other, one))
+}
+
 /// Users named by these claims, each once, in order.
 pub fn users(claims: &[Claim]) -> Vec<&str> {
     let mut users = Vec::new();
@@ -63,8 +79,10 @@ pub struct Pace {
     pub interval: Duration,
 }
 
-/// Claims between two exports, at most: beyond, they are only counted.
+/// Claims kept, at most: beyond, they are only counted...
 const MOST_CLAIMS: usize = 500;
+/// ...and so many bytes of them: a single message may have 64 KiB.
+const LARGEST_CLAIMS: usize = 256 << 10;
 /// Records remembered, to tell repeated ones: of several actions for one entry (memory, disk), and
 /// what `follow-only` may repeat...
 const REMEMBERED: usize = 1_000;
@@ -72,15 +90,49 @@ const REMEMBERED: usize = 1_000;
 /// repetition.
 const REPEATED: Duration = Duration::from_secs(60);
 
+/// What the log said, within bounds.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// In order.
+    pub kept: Vec<Claim>,
+    /// Those beyond.
+    pub further: u64,
+    bytes: usize,
+}
+
+impl Claims {
+    /// One more.
+    pub fn push(&mut self, claim: Claim) {
+        // A command stands in the message, too, and so do the names.
+        let bytes = 2 * (claim.time.len() + claim.message.len());
+        if self.kept.len() < MOST_CLAIMS && self.bytes + bytes <= LARGEST_CLAIMS {
+            self.bytes += bytes;
+            self.kept.push(claim);
+        } else {
+            self.further += 1;
+        }
+    }
+
+    /// Those that came later.
+    pub fn append(&mut self, later: Claims) {
+        later.kept.into_iter().for_each(|claim| self.push(claim));
+        self.further += later.further;
+    }
+}
+
 /// A connected router: what its log said and its export has not yet shown.
 #[derive(Debug)]
 pub struct Watch {
     pace: Pace,
-    claims: Vec<Claim>,
-    /// Claims beyond those kept.
-    uncounted: u64,
-    /// Each with when it was heard.
-    heard: VecDeque<(Duration, Record)>,
+    claims: Claims,
+    /// Those that the export which is being taken may show.
+    begun: Claims,
+    /// What was heard, as hashes, each with when.
+    heard: VecDeque<(Duration, u64)>,
+    /// The last line about a change that the router's log has: time and message.
+    newest: Option<(String, String)>,
+    /// Of our own, so that nobody can make a line whose hash is that of another.
+    hasher: RandomState,
     first: Option<Duration>,
     last: Option<Duration>,
     /// Not before: the router rests four times as long as an export took it, up to 30 s.
@@ -89,35 +141,56 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A router just connected, of whose log these records are old.
-    pub fn new(pace: Pace, old: impl IntoIterator<Item = Record>) -> Watch {
-        let mut heard: VecDeque<_> = old.into_iter().map(|old| (Duration::ZERO, old)).collect();
-        heard.drain(..heard.len().saturating_sub(REMEMBERED));
-        let (claims, none) = (Vec::new(), Duration::ZERO);
-        Watch { pace, claims, uncounted: 0, heard, first: None, last: None, rest: none, next: none }
+    /// A router just connected, with claims from before that no export has shown.
+    pub fn new(pace: Pace, claims: Claims) -> Watch {
+        let newest = claims.kept.last().map(|claim| (claim.time.clone(), claim.message.clone()));
+        Watch {
+            pace,
+            claims,
+            begun: Claims::default(),
+            heard: VecDeque::new(),
+            newest,
+            hasher: RandomState::new(),
+            first: None,
+            last: None,
+            rest: Duration::ZERO,
+            next: Duration::ZERO,
+        }
     }
 
-    /// Takes a record; tells whether it claims a change and is new.
-    pub fn hear(&mut self, now: Duration, record: Record) -> bool {
-        let Some(claim) = Claim::of(&record) else { return false };
-        while self.heard.front().is_some_and(|(heard, _)| *heard + REPEATED < now) {
-            self.heard.pop_front();
-        }
-        if self.heard.iter().any(|(_, heard)| *heard == record) {
-            return false;
-        }
+    /// The router held this record when we came: hearing it once more is nothing new.
+    pub fn know(&mut self, now: Duration, record: &Record) {
         if self.heard.len() >= REMEMBERED {
             self.heard.pop_front();
         }
-        self.heard.push_back((now, record));
-        if self.claims.len() < MOST_CLAIMS {
-            self.claims.push(claim);
-        } else {
-            self.uncounted += 1;
+        self.heard.push_back((now, self.hash(record)));
+        self.newest = Some((record.time.clone(), record.message.clone()));
+    }
+
+    /// The last line about a change that the router's log has: time and message.
+    pub fn newest(&self) -> Option<&(String, String)> {
+        self.newest.as_ref()
+    }
+
+    /// Takes a record; tells whether it claims a change and is new.
+    pub fn hear(&mut self, now: Duration, record: &Record) -> bool {
+        let Some(claim) = Claim::of(record) else { return false };
+        while self.heard.front().is_some_and(|(heard, _)| *heard + REPEATED < now) {
+            self.heard.pop_front();
         }
+        let hash = self.hash(record);
+        if self.heard.iter().any(|(_, heard)| *heard == hash) {
+            return false;
+        }
+        self.know(now, record);
+        self.claims.push(claim);
         self.first.get_or_insert(now);
         self.last = Some(now);
         true
+    }
+
+    fn hash(&self, record: &Record) -> u64 {
+        self.hasher.hash_one((&record.time, &record.topics, &record.message))
     }
 
     /// When the next export is due.
@@ -129,18 +202,22 @@ impl Watch {
     }
 
     /// An export begins now: from here on, lines arm the next one.
-    pub fn begin(&mut self) -> (Vec<Claim>, u64) {
+    pub fn begin(&mut self) {
         (self.first, self.last) = (None, None);
-        (std::mem::take(&mut self.claims), std::mem::take(&mut self.uncounted))
+        self.begun = std::mem::take(&mut self.claims);
     }
 
-    /// Claims that arrived since the export began: it may show their changes already.
-    pub fn meanwhile(&self) -> &[Claim] {
-        &self.claims
+    /// What the export may show: claims from before it began, and since, for it may show their changes
+    /// already.
+    pub fn shown(&self) -> Claims {
+        let mut shown = self.begun.clone();
+        shown.append(self.claims.clone());
+        shown
     }
 
     /// An export that began at `began` ended, and it was whole.
     pub fn end(&mut self, began: Duration, now: Duration) {
+        self.begun = Claims::default();
         // Not after the first one: before it there was rest enough, and at the start, when all routers
         // are asked at once, it is we who are slow.
         if self.next > Duration::ZERO {
@@ -150,19 +227,17 @@ impl Watch {
     }
 
     /// An export was refused: its claims stand, and it is tried again after a pause.
-    pub fn retry(
-        &mut self,
-        (mut claims, uncounted): (Vec<Claim>, u64),
-        now: Duration,
-        pause: Duration,
-    ) {
-        claims.append(&mut self.claims);
-        claims.truncate(MOST_CLAIMS);
-        self.claims = claims;
-        self.uncounted += uncounted;
+    pub fn retry(&mut self, now: Duration, pause: Duration) {
+        self.claims = self.shown();
+        self.begun = Claims::default();
         (self.first, self.last) = (None, None);
         self.rest = now + pause;
         self.next = now + pause;
+    }
+
+    /// The connection ends: what no export has shown.
+    pub fn leave(self) -> Claims {
+        self.shown()
     }
 }
 

@@ -3,7 +3,10 @@
 
 use russh::keys::{Algorithm, PrivateKey, PublicKey};
 use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, Session, VerifiedPublicKey};
-use russh::{Channel, ChannelId, MethodKind, MethodSet, Preferred, SshId, cipher, kex, mac};
+use russh::{
+    Channel, ChannelId, ChannelWriteHalf, MethodKind, MethodSet, Preferred, SshId, cipher, kex, mac,
+};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -26,6 +29,18 @@ pub enum Version {
 pub struct Faults {
     /// The export ends after so many bytes.
     pub cut: Option<usize>,
+    /// That goes wrong with the next export only.
+    pub once: bool,
+    /// What does not fit the client's window is dropped, and the channel closed as if all were well.
+    pub starve: bool,
+    /// What it answers to an export with a flag.
+    pub odd: Option<String>,
+    /// Only so many logins succeed.
+    pub logins: Option<usize>,
+    /// The only key exchange that it knows is that of 1024 bits; from the next boot on.
+    pub group1: bool,
+    /// Somebody who adds this line of configuration while the log is printed, and is not in the print.
+    pub between: Option<(String, String)>,
     /// Lines at the end of the export, such as `#interrupted`.
     pub marks: Vec<String>,
     /// Logins are refused.
@@ -56,6 +71,8 @@ pub struct State {
     pub commands: Vec<String>,
     /// Logins that succeeded.
     pub logins: usize,
+    /// As whom somebody last tried to log in by password.
+    pub login: String,
     /// Logins that were refused.
     pub refused: usize,
     /// How often a client had to enlarge a window: RouterOS drops what did not fit before.
@@ -72,7 +89,6 @@ pub struct Router {
     /// Its host key's fingerprint.
     pub host_key: String,
     key: PrivateKey,
-    version: Version,
     shared: Arc<Shared>,
     listening: Mutex<AbortHandle>,
 }
@@ -114,6 +130,7 @@ impl Router {
             faults: Faults::default(),
             commands: Vec::new(),
             logins: 0,
+            login: String::new(),
             refused: 0,
             enlarged: 0,
             clock: 0,
@@ -125,7 +142,7 @@ impl Router {
         let key = new_key();
         let host_key = fingerprint(&key);
         let (address, listening) = listen(&shared, key.clone(), SocketAddr::new(ip, 0));
-        Router { address, host_key, key, version, shared, listening: Mutex::new(listening) }
+        Router { address, host_key, key, shared, listening: Mutex::new(listening) }
     }
 
     /// What can be changed.
@@ -140,14 +157,12 @@ impl Router {
 
     /// Adds a line of configuration and writes the log line of it.
     pub fn add(&self, user: &str, line: &str) {
-        self.state().lines.push(line.into());
-        let message = match self.version {
-            Version::V6 => format!("item added by {user}"),
-            Version::V7 => {
-                format!("item added by ssh:{user}@192.0.2.7/terminal/action:1 (*1 = {line})")
-            }
-        };
-        self.log("system,info", &message);
+        self.shared.add(user, line);
+    }
+
+    /// The same while nobody listens.
+    pub fn add_unheard(&self, user: &str, line: &str) {
+        self.shared.note(user, line);
     }
 
     /// Changes the configuration without a word.
@@ -157,24 +172,13 @@ impl Router {
 
     /// Writes to the log, in the form of its version.
     pub fn log(&self, topics: &str, message: &str) {
-        let line = {
-            let mut state = self.state();
-            state.clock += 1;
-            let (minute, second) = (state.clock / 60 % 60, state.clock % 60);
-            let time = match self.version {
-                Version::V6 => format!("nov/22 10:{minute:02}:{second:02}"),
-                Version::V7 => format!(" 2026-11-22 10:{minute:02}:{second:02}"),
-            };
-            let line = format!("{time} {topics} {message}");
-            state.log.push(line.clone());
-            line
-        };
+        let line = self.shared.write(topics, message);
         self.send(format!("{line}\r\n").as_bytes());
     }
 
     /// Sends bytes to whoever follows the log.
     pub fn send(&self, bytes: &[u8]) {
-        let _ = self.shared.log.send(bytes.to_vec());
+        self.shared.send(bytes);
     }
 
     /// Logins that succeeded, and those that were refused.
@@ -204,6 +208,11 @@ impl Router {
         self.key = key.unwrap_or_else(|| self.key.clone());
         self.host_key = fingerprint(&self.key);
         self.state().log.clear();
+        self.plug();
+    }
+
+    /// Is back as it was.
+    pub fn plug(&self) {
         let (_, listening) = listen(&self.shared, self.key.clone(), self.address);
         *self.listening.lock().unwrap() = listening;
     }
@@ -226,10 +235,11 @@ pub fn fingerprint(key: &PrivateKey) -> String {
 }
 
 fn listen(shared: &Arc<Shared>, key: PrivateKey, address: SocketAddr) -> (SocketAddr, AbortHandle) {
+    let group1 = shared.state.lock().unwrap().faults.group1;
     let preferred = match shared.version {
         Version::V7 => Preferred::DEFAULT,
         Version::V6 => Preferred {
-            kex: vec![kex::DH_G14_SHA1].into(),
+            kex: vec![if group1 { kex::DH_G1_SHA1 } else { kex::DH_G14_SHA1 }].into(),
             cipher: vec![cipher::AES_128_CBC].into(),
             mac: vec![mac::HMAC_SHA1].into(),
             ..Preferred::DEFAULT
@@ -265,7 +275,7 @@ fn listen(shared: &Arc<Shared>, key: PrivateKey, address: SocketAddr) -> (Socket
                     let _ = drop.recv().await;
                     return;
                 }
-                let client = Client { shared: Arc::clone(&shared), channels: 0 };
+                let client = Client { shared: Arc::clone(&shared), channels: HashMap::new() };
                 let Ok(running) = server::run_stream(config, stream, client).await else { return };
                 let handle = running.handle();
                 tokio::select! {
@@ -282,13 +292,14 @@ fn listen(shared: &Arc<Shared>, key: PrivateKey, address: SocketAddr) -> (Socket
 
 struct Client {
     shared: Arc<Shared>,
-    channels: usize,
+    channels: HashMap<ChannelId, Arc<ChannelWriteHalf<Msg>>>,
 }
 
 impl Client {
     fn judge(&self, right: bool) -> Auth {
         let mut state = self.shared.state.lock().unwrap();
-        if right && !state.faults.refuse {
+        let full = state.faults.logins.is_some_and(|most| state.logins >= most);
+        if right && !state.faults.refuse && !full {
             state.logins += 1;
             return Auth::Accept;
         }
@@ -301,7 +312,11 @@ impl server::Handler for Client {
     type Error = russh::Error;
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, russh::Error> {
-        let right = password == self.shared.state.lock().unwrap().password;
+        let right = {
+            let mut state = self.shared.state.lock().unwrap();
+            state.login = user.into();
+            password == state.password
+        };
         Ok(self.judge(right && user.split('+').next() == Some("admin")))
     }
 
@@ -319,13 +334,13 @@ impl server::Handler for Client {
 
     async fn channel_open_session(
         &mut self,
-        _: Channel<Msg>,
+        channel: Channel<Msg>,
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), russh::Error> {
-        self.channels += 1;
         let most = self.shared.state.lock().unwrap().faults.channels.unwrap_or(usize::MAX);
-        if self.channels <= most {
+        if self.channels.len() < most {
+            self.channels.insert(channel.id(), Arc::new(channel.split().1));
             reply.accept().await;
         }
         Ok(())
@@ -351,18 +366,64 @@ impl server::Handler for Client {
         session.channel_success(channel)?;
         let handle = session.handle();
         let shared = Arc::clone(&self.shared);
-        tokio::spawn(async move { shared.run(&command, channel, &handle).await });
+        let (followed, writer) = (shared.log.subscribe(), self.channels.get(&channel).cloned());
+        tokio::spawn(async move {
+            shared.run(&command, channel, writer, followed, &handle).await;
+        });
         Ok(())
     }
 }
 
 impl Shared {
-    async fn run(&self, command: &str, channel: ChannelId, handle: &Handle) {
-        let mut followed = self.log.subscribe();
+    fn send(&self, bytes: &[u8]) {
+        let _ = self.log.send(bytes.to_vec());
+    }
+
+    fn add(&self, user: &str, line: &str) {
+        let line = self.note(user, line);
+        self.send(format!("{line}\r\n").as_bytes());
+    }
+
+    fn note(&self, user: &str, line: &str) -> String {
+        self.state.lock().unwrap().lines.push(line.into());
+        let message = match self.version {
+            Version::V6 => format!("item added by {user}"),
+            Version::V7 => {
+                format!("item added by ssh:{user}@192.0.2.7/terminal/action:1 (*1 = {line})")
+            }
+        };
+        self.write("system,info", &message)
+    }
+
+    fn write(&self, topics: &str, message: &str) -> String {
+        let mut state = self.state.lock().unwrap();
+        state.clock += 1;
+        let (minute, second) = (state.clock / 60 % 60, state.clock % 60);
+        let time = match self.version {
+            Version::V6 => format!("nov/22 10:{minute:02}:{second:02}"),
+            Version::V7 => format!(" 2026-11-22 10:{minute:02}:{second:02}"),
+        };
+        let line = format!("{time} {topics} {message}");
+        state.log.push(line.clone());
+        line
+    }
+
+    async fn run(
+        &self,
+        command: &str,
+        channel: ChannelId,
+        writer: Option<Arc<ChannelWriteHalf<Msg>>>,
+        mut followed: broadcast::Receiver<Vec<u8>>,
+        handle: &Handle,
+    ) {
         let faults = {
             let mut state = self.state.lock().unwrap();
             state.commands.push(command.into());
-            state.faults.clone()
+            let faults = state.faults.clone();
+            if faults.once && command.starts_with("/export") {
+                state.faults = Faults::default();
+            }
+            faults
         };
         if command.starts_with("/log print follow-only")
             && !(faults.no_where && command.contains("where"))
@@ -382,6 +443,21 @@ impl Shared {
         if command.starts_with("/export") {
             answer.truncate(faults.cut.unwrap_or(usize::MAX));
         }
+        if let Some(writer) = writer.filter(|_| faults.starve) {
+            let mut rest = &*answer;
+            while let Some((now, later)) =
+                rest.split_at_checked(rest.len().min(writer.writable_packet_size().await))
+                && !now.is_empty()
+            {
+                let _ = writer.data_bytes(now.to_vec()).await;
+                rest = later;
+            }
+            answer.clear();
+        }
+        if let Some((user, line)) = faults.between.filter(|_| command == "/log print") {
+            self.state.lock().unwrap().faults.between = None;
+            self.add(&user, &line);
+        }
         // As RouterOS: data, exit status, close; status 0 even for errors.
         let _ = handle.data(channel, answer).await;
         let _ = handle.exit_status_request(channel, 0).await;
@@ -393,6 +469,9 @@ impl Shared {
         let end = "\r\n";
         match command.split_once(" terse").unwrap_or((command, "")) {
             ("/export", flag) => {
+                if let Some(odd) = faults.odd.as_ref().filter(|_| !flag.is_empty()) {
+                    return format!("{odd}{end}");
+                }
                 if self.version == Version::V6 && flag == " show-sensitive" {
                     return format!("expected end of command (line 1 column 15){end}");
                 }

@@ -8,15 +8,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// So many routers, `core0` and so on, of 2,000 lines each, and a daemon's configuration for them: with the default pause for
-/// further lines, and without periodic exports.
+/// So many routers, `core0` and so on, of 2,000 lines each, whose logs are full, and a daemon's configuration for them: with
+/// the default pause for further lines, and without periodic exports.
 pub fn many(count: usize, ring: &Ring, mail: u16) -> (Vec<Router>, Watching) {
     let line =
         |n| format!("/ip firewall address-list add address=192.0.2.1 list=l{n} comment=some-words");
+    // As a router's memory has them: a thousand, and long ones among them.
+    let logged = |n: usize| {
+        let (minute, second) = (n / 60 % 60, n % 60);
+        let command = format!("/ip firewall filter add comment={}", "x".repeat(n % 10 * 40));
+        format!(
+            " 2026-11-21 10:{minute:02}:{second:02} system,info filter rule added by ssh:admin@192.0.2.7/terminal/action:{n} (*{n:X} = {command})"
+        )
+    };
     let routers: Vec<_> = (0..count).map(|_| Router::start(Version::V7)).collect();
     let mut watching = Watching::new(ring).mail(mail);
     for (n, router) in routers.iter().enumerate() {
         router.state().lines.extend((0..2_000).map(line));
+        router.state().log.extend((0..1_000).map(logged));
         watching =
             watching.router(&format!("core{n}"), router, Version::V7).option("interval = 100000");
     }

@@ -2,13 +2,14 @@
 
 use std::{
     io::{self, Write},
+    net::Ipv4Addr,
     sync::PoisonError,
     time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Hub;
+use super::{Hub, Turn};
 use crate::{
     archive::Archive,
     change::{Change, Credit},
@@ -26,12 +27,14 @@ pub enum Outcome {
     Same,
     /// Something did.
     Changed(Box<Change>),
-    /// It lost many lines: it must be taken again.
+    /// It lost many lines, or is the first one: it must be taken again.
     Doubtful {
-        /// Lines of the base.
-        base: usize,
+        /// Lines of the base, if there is one.
+        base: Option<usize>,
         /// What was sent.
         export: Export,
+        /// For the next one: only so many wait for theirs with one in hand.
+        turn: Turn,
     },
     /// It was not whole, and is kept aside.
     Refused(Unfit),
@@ -44,8 +47,12 @@ pub struct Sent {
     pub bytes: Vec<u8>,
     /// Where something was wrong with it on the way.
     pub fault: Option<Unfit>,
-    /// It was taken because the one before, which is this, had lost many lines.
+    /// It was taken because the one before, which is this, was doubtful.
     pub first: Option<Export>,
+    /// Where the router is, if that is an address of version 4.
+    pub address: Option<Ipv4Addr>,
+    /// Until it is archived.
+    pub turn: Turn,
 }
 
 /// From one look for what is too old to the next.
@@ -60,27 +67,27 @@ impl Hub {
         let (archive, now) = (self.archive(&router.name), Timestamp::now());
         archive.make()?;
         let base = self.base(router, &archive)?;
-        let judged = match sent.fault {
-            Some(fault) => Err(fault),
+        let judged = match &sent.fault {
+            Some(fault) => Err(fault.clone()),
             None => judge(&sent.bytes, base.as_ref().map(|base| &base.failed)),
         };
-        let judged = judged.and_then(|export| match (&base, &sent.first) {
-            (_, Some(first)) if first.lines == export.lines => Ok((export, false)),
-            (Some(base), first) if has_shrunk(base.lines.len(), export.lines.len()) => {
-                match first {
-                    Some(first) => Err(Unfit::Unstable {
-                        lines: [base, first, &export].map(|export| export.lines.len()),
-                    }),
-                    None => Ok((export, true)),
-                }
+        // Nothing speaks for the first one of all but a second one that is the same.
+        let lines = base.as_ref().map(|base| base.lines.len());
+        let judged = judged.and_then(|export| match &sent.first {
+            Some(first) if first.lines == export.lines => Ok((export, false)),
+            _ if lines.is_some_and(|base| !has_shrunk(base, export.lines.len())) => {
+                Ok((export, false))
             }
-            _ => Ok((export, false)),
+            Some(first) => {
+                let lines = [lines.unwrap_or(0), first.lines.len(), export.lines.len()];
+                Err(Unfit::Unstable { lines })
+            }
+            None => Ok((export, true)),
         });
         let export = match judged {
             Ok((export, false)) => export,
             Ok((export, true)) => {
-                let base = base.map_or(0, |base| base.lines.len());
-                return Ok(Outcome::Doubtful { base, export });
+                return Ok(Outcome::Doubtful { base: lines, export, turn: sent.turn });
             }
             Err(unfit) => {
                 archive.refuse(now, &sent.bytes)?;
@@ -100,7 +107,7 @@ impl Hub {
                 if difference.is_empty() {
                     Outcome::Same
                 } else {
-                    Outcome::Changed(self.changed(router, &sent.bytes, credit, difference, now)?)
+                    Outcome::Changed(self.changed(router, &sent, credit, difference, now)?)
                 }
             }
         };
@@ -149,14 +156,14 @@ impl Hub {
     fn changed(
         &self,
         router: &Router,
-        bytes: &[u8],
+        sent: &Sent,
         credit: Credit,
         difference: Difference,
         now: Timestamp,
     ) -> io::Result<Box<Change>> {
         let archive = self.archive(&router.name);
         let old = archive.snapshots()?.pop().unwrap_or_default();
-        let snapshots = (old, archive.keep(now, bytes)?);
+        let snapshots = (old, archive.keep(now, &sent.bytes)?);
         let names = (router.name.as_str(), &*router.address.to_string());
         let change = Change::new(now, names, credit, difference, snapshots);
         let when = self.when(now);
@@ -166,9 +173,9 @@ impl Hub {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             file.write_all(change.text(&when, self.secrets).as_bytes())?;
         }
-        self.publish(router, &change);
-        archive.set_base(bytes)?; // last: whoever is killed before finds the change again
-        self.commit(router, bytes, &change.summary(), &change.users.join(", "), now);
+        self.publish(router, sent.address, &change);
+        archive.set_base(&sent.bytes)?; // last: whoever is killed before finds the change again
+        self.commit(router, &sent.bytes, &change.summary(), &change.users.join(", "), now);
         Ok(Box::new(change))
     }
 

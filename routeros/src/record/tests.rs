@@ -47,6 +47,42 @@ fn what_ends_an_unfinished_message() {
     assert_eq!(all(long.as_bytes()).len(), 1 + 37, "the 64 lines of the first, then each its own");
 }
 
+/// Whoever writes a long script knows where the router will cut it, and can put there what looks like the end of a record,
+/// like RouterOS 6, or like somebody else's record.
+#[test]
+fn pieces_with_a_forged_actor_are_doubtful() {
+    let head = "12:00:00 system,info script changed by ssh:eve@192.0.2.66 (/system script set x source=\"ab";
+    let forged = "12:00:00 system,info item added by ssh:bob@192.0.2.1 (*1 = /user add)";
+    for pieces in [
+        format!("{head})\n{forged}\n"),
+        format!("{head}\n12:00:00 system,info cd)\n{forged}\n"),
+        format!("{head} by carol\n{forged}\n"),
+        format!("{head}\n{forged}\n{forged}\n"),
+        head.to_owned() + &"\n12:00:00 system,info y".repeat(63) + "\n" + forged + "\n",
+        format!("{head}\n12:00:00 dhcp,info x\n{forged}\n"),
+    ] {
+        let mut records = Records::default();
+        let mut all = records.feed(pieces.as_bytes());
+        all.extend(records.flush());
+        let last = all.last().unwrap();
+        assert!(last.doubtful && last.message.contains("bob"), "{pieces} {all:?}");
+    }
+    let mut records = Records::default();
+    records.feed(format!("{head}\n").as_bytes());
+    assert!(records.flush().is_some());
+    records.feed(format!("{forged}\n").as_bytes());
+    assert!(records.flush().unwrap().doubtful, "a pause is no end");
+    // After the end, and in another second, others are themselves.
+    for honest in ["12:00:00 system,info cd\")\n", "12:00:01 system,info x\n"] {
+        let mut records = Records::default();
+        let time = &honest[..8];
+        let forged = forged.replace("12:00:00", time);
+        let mut all = records.feed(format!("{head}\n{honest}{forged}\n").as_bytes());
+        all.extend(records.flush());
+        assert!(!all.last().unwrap().doubtful, "{all:?}");
+    }
+}
+
 /// Names of objects on RouterOS 6 must not hide what others did in the same second.
 #[test]
 fn a_bracket_in_a_name_swallows_nothing() {

@@ -10,30 +10,51 @@ use crate::{
 /// The log as it grows.
 pub struct Following {
     channel: russh::Channel<russh::client::Msg>,
-    commands: std::slice::Iter<'static, &'static str>,
+    filtered: bool,
     said: Vec<u8>,
+    /// What came while something else was waited for.
+    early: Vec<u8>,
 }
 
-const FILTERED: &[&str] =
-    &["/log print follow-only where topics~\"system\"", "/log print follow-only"];
+const ALL: &str = "/log print follow-only";
+const FILTERED: &str = "/log print follow-only where topics~\"system\"";
+/// Bytes of the log that wait, at most: after them the first export is taken, whose change nobody is
+/// credited with whose line is not held by the router, too.
+const MOST_EARLY: usize = 1 << 20;
 
 impl Following {
     /// Asks for it.
-    pub async fn start(session: &Session, filter: bool) -> Result<Following, Fault> {
-        let mut commands = if filter { FILTERED } else { &FILTERED[1..] }.iter();
-        let first = commands.next().copied().unwrap_or_default();
-        Ok(Following { channel: session.start(first).await?, commands, said: Vec::new() })
+    pub async fn start(session: &Session, filtered: bool) -> Result<Following, Fault> {
+        let channel = session.start(if filtered { FILTERED } else { ALL }).await?;
+        Ok(Following { channel, filtered, said: Vec::new(), early: Vec::new() })
     }
 
-    /// Asks for it with the next command.
-    pub async fn restart(&mut self, session: &Session, command: &str) -> Result<(), Fault> {
-        self.said.clear();
-        self.channel = session.start(command).await?;
-        Ok(())
+    /// Waits for something else, and keeps what comes. None: the router does not know the filter.
+    pub async fn meanwhile<T>(
+        &mut self,
+        other: impl Future<Output = T>,
+    ) -> Result<Option<T>, Fault> {
+        let mut other = std::pin::pin!(other);
+        let mut early = Vec::new();
+        let done = loop {
+            tokio::select! {
+                done = &mut other => break done,
+                heard = self.next() => match heard? {
+                    Heard::Bytes(bytes) if early.len() < MOST_EARLY => early.extend(bytes),
+                    Heard::Bytes(_) => {}
+                    Heard::NoFilter => return Ok(None),
+                }
+            }
+        };
+        self.early = early;
+        Ok(Some(done))
     }
 
     /// What comes next.
     pub async fn next(&mut self) -> Result<Heard, Fault> {
+        if !self.early.is_empty() {
+            return Ok(Heard::Bytes(std::mem::take(&mut self.early)));
+        }
         loop {
             match self.channel.wait().await {
                 Some(ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) => {
@@ -52,13 +73,11 @@ impl Following {
         if first.is_empty() || Line::parse(first).is_some() {
             return Err(Fault::Unreachable("it ended the log".into()));
         }
-        match self.commands.next() {
-            Some(command) => Ok(Heard::Refusal(command)),
-            None => {
-                let first: String = first.chars().filter(|c| !c.is_control()).collect();
-                Err(Fault::Local(format!("the router does not show its log: {first}")))
-            }
+        if self.filtered {
+            return Ok(Heard::NoFilter);
         }
+        let first: String = first.chars().filter(|c| !c.is_control()).collect();
+        Err(Fault::Local(format!("the router does not show its log: {first}")))
     }
 }
 
@@ -66,6 +85,6 @@ impl Following {
 pub enum Heard {
     /// More of its log.
     Bytes(Vec<u8>),
-    /// It does not understand the command; the next one to try.
-    Refusal(&'static str),
+    /// It does not understand the filter.
+    NoFilter,
 }

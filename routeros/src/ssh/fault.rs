@@ -21,6 +21,14 @@ pub enum Fault {
     Local(String),
 }
 
+impl Fault {
+    /// Whether trying again does harm: each refused login is a line in the router's log, and whoever
+    /// shows a wrong key gets no second chance to be sent a password.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Fault::Refused(_) | Fault::ChangedKey(_) | Fault::UnknownKey(_))
+    }
+}
+
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
