@@ -32,6 +32,7 @@ pub mod watch;
 
 pub use {
     device::read_names,
+    hours::seconds,
     report::{Kind, Report},
     store::Store,
     watch::{Memory, Names, Rules},

@@ -12,7 +12,7 @@ use aw_alert::{
     channel::Secrets,
     config::{self, Config},
     files::{self, Shape},
-    import,
+    import, seconds,
     speaker::{self, Pipes, Speaker},
     store::Store,
     watch::{Dialect, Rules},
@@ -184,17 +184,4 @@ fn hand_over(options: &Options, state: &Path) -> Result<(), Error> {
             .map_err(|error| Error::io(format_args!("give {} away", path.display()), error))?;
     }
     Ok(())
-}
-
-fn seconds(text: &str) -> Result<i64, &'static str> {
-    const BAD: &str = "must be a number with s, m, h or d behind it";
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(BAD)?;
-    let unit = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err(BAD),
-    };
-    number.parse::<u32>().map(|number| i64::from(number) * unit).map_err(|_| BAD)
 }

@@ -10,9 +10,11 @@ mod account;
 mod follow;
 mod health;
 mod host;
+mod line;
 mod notes;
 mod options;
 mod outlet;
+mod place;
 mod plan;
 mod source;
 mod spool;
@@ -26,7 +28,9 @@ use shm_layout::{Event, Position, RingName};
 pub use account::Account;
 pub use aw_service::{Access, Error, failed, parse, say, warn};
 pub use host::{host_of, this_host};
+pub use line::{Line, LineTime};
 pub use options::{From, RingOptions, SpoolOptions};
+pub use place::Place;
 pub use plan::Plan;
 
 /// How long an output that was told to end may wait for its destination: longer than any sink waits
@@ -192,6 +196,9 @@ fn confine(
     files.extend_from_slice(&plan.files);
     let mut calls = Calls::basic();
     plan.sockets.iter().for_each(|family| calls.allow_sockets(*family));
+    if plan.event_loop {
+        calls.allow_event_loop();
+    }
     let none = CapabilitySet::empty();
     startup.confine(identity.as_ref(), none, &files, calls, options.verbose)
 }
