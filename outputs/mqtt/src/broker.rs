@@ -18,7 +18,7 @@ use rumqttc::{
         AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions, StateError,
         TlsError,
         mqttbytes::{
-            QoS,
+            Error as WireError, QoS,
             v5::{ConnectReturnCode, LastWill, PubAck, PubAckReason},
         },
     },
@@ -206,7 +206,7 @@ fn why(error: &ConnectionError) -> String {
     use ConnectReturnCode::{BadUserNamePassword, NotAuthorized};
     match error {
         ConnectionError::ConnectionRefused(BadUserNamePassword | NotAuthorized) => {
-            "it refuses the login (--user, --password-file)".into()
+            "it refuses the login (--login, --password-file)".into()
         }
         ConnectionError::ConnectionRefused(
             code @ (ConnectReturnCode::RefusedProtocolVersion
@@ -215,7 +215,9 @@ fn why(error: &ConnectionError) -> String {
         ConnectionError::ConnectionRefused(code) => format!("it refuses: {code:?}"),
         ConnectionError::Io(error) | ConnectionError::Tls(TlsError::Io(error)) => text(error),
         ConnectionError::Timeout(_) => "it does not answer".into(),
-        ConnectionError::MqttState(StateError::Io(error)) => text(error),
+        ConnectionError::MqttState(
+            StateError::Io(error) | StateError::Deserialization(WireError::Io(error)),
+        ) => text(error),
         ConnectionError::MqttState(StateError::ConnectionAborted) => {
             "it closed the connection".into()
         }

@@ -40,16 +40,16 @@ struct Options {
     #[arg(long, value_name = "URL", default_value = "mqtt://localhost")]
     broker: Address,
 
-    /// Log in as NAME
+    /// Log in to the broker as NAME
     #[arg(long, value_name = "NAME")]
-    user: Option<String>,
+    login: Option<String>,
 
     /// The password is the first line of FILE, which others may not read
-    #[arg(long, value_name = "FILE", requires = "user", conflicts_with = "password_env")]
+    #[arg(long, value_name = "FILE", requires = "login", conflicts_with = "password_env")]
     password_file: Option<PathBuf>,
 
     /// The password is in the environment, as VARIABLE
-    #[arg(long, value_name = "VARIABLE", requires = "user")]
+    #[arg(long, value_name = "VARIABLE", requires = "login")]
     password_env: Option<String>,
 
     /// With mqtts: believe the authorities in FILE (PEM) instead of the system's
@@ -88,7 +88,7 @@ struct Options {
 const EXAMPLES: &str = "\
 Examples:
   aw-mqtt                                 to the broker of this machine
-  aw-mqtt --broker mqtts://mqtt.example.net --user addrwatch --password-file /etc/addrwatch/mqtt.password
+  aw-mqtt --broker mqtts://mqtt.example.net --login addrwatch --password-file /etc/addrwatch/mqtt.password
   aw-mqtt --names /etc/addrwatch/names    and tell Home Assistant who is at home
 
 Topics, all at QoS 1:
@@ -147,7 +147,7 @@ fn prepare(options: &Options, tls: bool) -> Result<(Names, Topics, Broker), Erro
     let tls = tls.then(|| tls::config(authorities, certificate.zip(key))).transpose()?;
     let host = options.hostname.clone().unwrap_or_else(this_host);
     let topics = Topics::new(&options.topic, &host, &options.discovery);
-    let login = options.user.as_deref().map(|user| (user, password));
+    let login = options.login.as_deref().map(|name| (name, password));
     let broker = Broker::new(&options.broker.place, login, tls, &topics);
     Ok((names, topics, broker))
 }
