@@ -5,7 +5,10 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 export PCAP INTERFACE DATABASE
 
-.PHONY: help run test chaos bench fuzz lint build
+# What is installed, in this order.
+PROGRAMS = collector aw-stdout aw-sqlite aw-query aw-tracker aw-mysql aw-syslog aw-alert aw-metrics aw-routeros
+
+.PHONY: help run test chaos bench fuzz lint build install deb
 
 help:
 	@echo 'make run                  listen on the default interface and show what is heard; Ctrl-C ends it'
@@ -18,10 +21,23 @@ help:
 	@echo 'make fuzz                 look for frames, datagrams and segments that do harm, SECONDS=240 for each target'
 	@echo 'make lint                 formatting and clippy, warnings as errors'
 	@echo 'make build                optimised programs, in target/release'
+	@echo 'make install              them, with manuals, completions and units, in PREFIX=/usr/local DESTDIR='
+	@echo 'make deb                  the same as a Debian package, in target/debian'
 
 build:
 	@contrib/setup.sh build
-	cargo build --release --bin collector --bin aw-stdout --bin aw-sqlite --bin aw-query --bin aw-tracker --bin aw-mysql --bin aw-syslog --bin aw-routeros --bin aw-alert
+	cargo build --release $(PROGRAMS:%=--bin %)
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+BUILT ?= target/release
+
+install: build
+	contrib/install.sh '$(BUILT)' '$(DESTDIR)' '$(PREFIX)' $(PROGRAMS)
+
+deb: build
+	@contrib/setup.sh deb
+	contrib/deb/build.sh '$(BUILT)' target/debian $(PROGRAMS)
 
 run: build
 	@contrib/run.sh

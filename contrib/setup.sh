@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing on Debian, or says what to install. Usage: setup.sh build [test] [bench] [fuzz] [lint]
+# Installs what is missing on Debian, or says what to install. Usage: setup.sh build [test] [deb] [bench] [fuzz] [lint]
 # Calls nothing when nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -34,10 +34,16 @@ for purpose in "$@"; do
       need arping command_exists arping
       need chromium command_exists chromium
       need chromium-driver command_exists chromedriver
+      need debootstrap command_exists debootstrap
+      need fish command_exists fish
       need git command_exists git
       need arpwatch test -x /usr/sbin/arpwatch
       need faketime command_exists faketime
       need iproute2 command_exists ip
+      need lintian command_exists lintian
+      need logrotate test -x /usr/sbin/logrotate
+      need man-db command_exists man
+      need mandoc command_exists mandoc
       need mariadb-client-core command_exists mariadb
       need mariadb-server-core test -x /usr/sbin/mariadbd -a -x /usr/bin/mariadb-install-db # no service, no /etc
       need mosquitto test -x /usr/sbin/mosquitto # no service, no /etc
@@ -48,11 +54,23 @@ for purpose in "$@"; do
       need openssh-server test -x /usr/sbin/sshd
       need perl-base command_exists perl
       need procps command_exists sysctl
+      need prometheus test -x /usr/bin/prometheus -a -x /usr/bin/promtool
       need python3-aiosmtpd /usr/bin/python3 -c 'import aiosmtpd'
       need python3-scapy /usr/bin/python3 -c 'import scapy'
+      need python3-seccomp /usr/bin/python3 -c 'import seccomp'
       need rsyslog test -x /usr/sbin/rsyslogd
+      need shellcheck command_exists shellcheck
+      need supervisor test -x /usr/bin/supervisord
+      need systemd command_exists systemd-analyze
       need tcpdump command_exists tcpdump
       need util-linux command_exists setpriv
+      need zsh command_exists zsh
+      need binutils command_exists strip
+      need dpkg-dev command_exists dpkg-shlibdeps
+      ;;
+    deb)
+      need binutils command_exists strip
+      need dpkg-dev command_exists dpkg-shlibdeps
       ;;
     bench)
       need iproute2 command_exists ip

@@ -25,23 +25,30 @@ pub struct Options {
     pub interfaces: Vec<InterfaceName>,
 
     /// Start even if none of them is there yet: each is listened on as soon as it is
-    #[arg(long, requires = "interfaces")]
+    #[arg(help_heading = "Frames", long, requires = "interfaces")]
     pub wait: bool,
 
     /// Replay a capture file (pcap or pcapng, - for standard input) with its packets' own times, then exit; needs no privileges
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = "Frames", long, value_name = "FILE")]
     pub read: Option<String>,
 
     /// Report events of a replay as from interface NAME
-    #[arg(long = "as", value_name = "NAME", default_value = "pcap", requires = "read")]
+    #[arg(
+        help_heading = "Frames",
+        long = "as",
+        value_name = "NAME",
+        default_value = "pcap",
+        requires = "read"
+    )]
     pub interface: InterfaceName,
 
     /// Replay at most NUM events a second, so that slow outputs can follow
-    #[arg(long, value_name = "NUM", requires = "read")]
+    #[arg(help_heading = "Frames", long, value_name = "NUM", requires = "read")]
     pub max_rate: Option<NonZeroU32>,
 
     /// Name of the ring
     #[arg(
+        help_heading = "Ring",
         short = 'm',
         long = "shm-log-name",
         visible_alias = "ring",
@@ -51,62 +58,62 @@ pub struct Options {
     pub ring: RingName,
 
     /// Events that the ring holds, rounded up to a power of two; 64 bytes each
-    #[arg(short = 'L', long = "shm-log-size", value_name = "NUM", default_value_t = DEFAULT_SLOTS)]
+    #[arg(help_heading = "Ring", short = 'L', long = "shm-log-size", value_name = "NUM", default_value_t = DEFAULT_SLOTS)]
     pub slots: NonZeroU64,
 
     /// Group whose members may read the ring, by name or number [default: `addrwatch` if root and it exists, else the own one]
-    #[arg(long, value_name = "GROUP")]
+    #[arg(help_heading = "Ring", long, value_name = "GROUP")]
     pub group: Option<String>,
 
     /// Receive the reports of DD-WRT routers, too; listens on no interface but those named [default: 0.0.0.0:2056]
-    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = DEFAULT_MACUPD, conflicts_with = "read")]
+    #[arg(help_heading = "Frames", long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = DEFAULT_MACUPD, conflicts_with = "read")]
     pub macupd: Option<SocketAddrV4>,
 
     /// Take such reports from this address or block only; may be repeated [default: private and link-local addresses]
-    #[arg(long, value_name = "ADDR[/BITS]", value_parser = block, requires = "macupd")]
+    #[arg(help_heading = "Frames", long, value_name = "ADDR[/BITS]", value_parser = block, requires = "macupd")]
     pub macupd_from: Vec<IpNet>,
 
     #[command(flatten)]
     pub service: ServiceOptions,
 
     /// Host name that the ring is to give its outputs [default: this machine's]
-    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    #[arg(help_heading = "Ring", long, value_name = "NAME", value_parser = host_name)]
     pub hostname: Option<String>,
 
     /// Hear only frames that this filter of pcap-filter(7) lets through, too
-    #[arg(long, value_name = "BPF", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(help_heading = "Frames", long, value_name = "BPF", value_parser = NonEmptyStringValueParser::new())]
     pub filter: Option<String>,
 
     /// Keep samples of refused frames in FILE, a pcap: 5 a minute of each reason, 16 MiB in all
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = "Frames", long, value_name = "FILE")]
     pub snap_malformed: Option<PathBuf>,
 
     /// Delete the ring and exit; it otherwise stays for the outputs when the collector ends
-    #[arg(long, conflicts_with_all = ["interfaces", "read", "daemon", "pid_file"])]
+    #[arg(help_heading = "Ring", long, conflicts_with_all = ["interfaces", "read", "daemon", "pid_file"])]
     pub remove: bool,
 
     /// Print the counters of the collector that writes to the ring, and exit; -u names the collector's user
-    #[arg(long, conflicts_with_all = ["interfaces", "read", "remove", "daemon", "pid_file"])]
+    #[arg(help_heading = "Ring", long, conflicts_with_all = ["interfaces", "read", "remove", "daemon", "pid_file"])]
     pub stats: bool,
 
     /// How to print them
-    #[arg(long, value_enum, default_value_t = Format::Text, requires = "stats")]
+    #[arg(help_heading = "Ring", long, value_enum, default_value_t = Format::Text, requires = "stats")]
     pub format: Format,
 
     /// Do not print events; -d does not either
-    #[arg(short, long)]
+    #[arg(help_heading = "What is reported", short, long)]
     pub quiet: bool,
 
     /// Say why frames are refused, once a minute, and all counters at the end
-    #[arg(short, long)]
+    #[arg(help_heading = "What is reported", short, long)]
     pub verbose: bool,
 
     /// IPv4 only: count Neighbor Discovery as filtered
-    #[arg(short = '4', long, conflicts_with = "ipv6_only")]
+    #[arg(help_heading = "What is reported", short = '4', long, conflicts_with = "ipv6_only")]
     pub ipv4_only: bool,
 
     /// IPv6 only: count ARP as filtered
-    #[arg(short = '6', long)]
+    #[arg(help_heading = "What is reported", short = '6', long)]
     pub ipv6_only: bool,
 
     /// Publish ARP from the broadcast and the zero MAC, too: for aw-alert's "ethernet broadcast"
@@ -114,15 +121,22 @@ pub struct Options {
     pub odd_macs: bool,
 
     /// Ignore pairings with this address or block of addresses; may be repeated
-    #[arg(short, long, value_name = "IP[/BITS]")]
+    #[arg(help_heading = "What is reported", short, long, value_name = "IP[/BITS]")]
     pub blacklist: Vec<Block>,
 
     /// Report a pairing at most once in NUM seconds, and each change of MAC at once; 0 = no limit, -1 = once for ever
-    #[arg(short, long, value_name = "NUM", default_value = "0", allow_negative_numbers = true)]
+    #[arg(
+        help_heading = "What is reported",
+        short,
+        long,
+        value_name = "NUM",
+        default_value = "0",
+        allow_negative_numbers = true
+    )]
     pub ratelimit: Silence,
 
     /// Pairings that the rate limit knows, at most; beyond, it forgets the one silent longest. Up to 80 bytes each
-    #[arg(long, value_name = "NUM", default_value_t = DEFAULT_PAIRINGS)]
+    #[arg(help_heading = "What is reported", long, value_name = "NUM", default_value_t = DEFAULT_PAIRINGS)]
     pub max_pairings: NonZeroU32,
 
     /// Accepted for addrwatch's sake; the table grows by itself
@@ -138,7 +152,7 @@ pub struct Options {
     sqlite3: Option<String>,
 
     /// Do not put the interfaces into promiscuous mode
-    #[arg(short = 'P', long)]
+    #[arg(help_heading = "Frames", short = 'P', long)]
     pub no_promisc: bool,
 }
 
@@ -211,7 +225,7 @@ impl Options {
             }
             None => None,
         };
-        Identity::choose(self.service.user.as_deref(), DEFAULT_USER, group)
+        Identity::choose(self.service.user.as_deref(), &[DEFAULT_USER], group)
     }
 
     /// What is opened later: the ring, what the kernel tells of interfaces, the next file of frames.

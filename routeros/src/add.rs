@@ -12,7 +12,7 @@ use clap::Args;
 
 use crate::{
     config::{Address, Config, Name, Router},
-    daemon::DEFAULT_USER,
+    daemon::DEFAULT_USERS,
     host_key::HostKey,
     ssh::Session,
     terminal::{ask, ask_secret, print},
@@ -153,7 +153,7 @@ pub fn block_on<T>(what: impl Future<Output = T>) -> Result<T, Error> {
 /// A file that nobody reads but we and the daemon, which root starts as another user.
 fn write_new(path: &Path, text: &str) -> Result<(), Error> {
     let failure = |error| Error::io(format_args!("make {}", path.display()), error);
-    let identity = Identity::choose(None, DEFAULT_USER, None)?;
+    let identity = Identity::choose(None, DEFAULT_USERS, None)?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = file.map_err(failure)?;
     if let Some(Identity { user, group, .. }) = identity {

@@ -29,8 +29,8 @@ use crate::{
     router,
 };
 
-/// The user that the daemon becomes where root says nothing else.
-pub const DEFAULT_USER: &str = "addrwatch";
+/// The user that the daemon becomes where root says nothing else: its own, or that of all the programs.
+pub const DEFAULT_USERS: &[&str] = &["aw-routeros", "addrwatch"];
 /// Changes are rare: the ring of a thousand takes 133 kB.
 const SLOTS: u64 = 1024;
 /// Disks are waited for by so many threads.
@@ -45,7 +45,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let ring = config.ring_name().map_err(failed)?;
     let signals = Signals::register()?;
     let group = config.ring_group.as_deref().map(group_id).transpose()?;
-    let identity = Identity::choose(options.service.user.as_deref(), DEFAULT_USER, group)?;
+    let identity = Identity::choose(options.service.user.as_deref(), DEFAULT_USERS, group)?;
     for directory in [Some(&config.archive), config.git.as_ref()].into_iter().flatten() {
         own_directory(directory, identity.as_ref())?;
     }

@@ -1,8 +1,8 @@
 //! Files of ours in places where others may have been first.
 
 use std::{
-    fs::{File, Metadata},
-    io::{self, ErrorKind},
+    fs::{File, Metadata, rename},
+    io::{self, ErrorKind, Write},
     os::unix::fs::MetadataExt,
     path::Path,
 };
@@ -63,6 +63,16 @@ fn is_ours(file: &Metadata, other: Option<Uid>) -> Result<(), String> {
     } else {
         Ok(())
     }
+}
+
+/// Replaces a file, as a whole: whoever opens it finds the old one or the new one. `new` is its name
+/// meanwhile, in the same directory.
+pub fn replace(path: &Path, new: &Path, mode: u32, bytes: &[u8]) -> Result<(), Error> {
+    let mut file = open_own(new, mode, None)?;
+    file.set_len(0)
+        .and_then(|()| file.write_all(bytes))
+        .and_then(|()| rename(new, path))
+        .map_err(|error| Error::write(path.display(), error))
 }
 
 /// Whether an open file still has its name.

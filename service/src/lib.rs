@@ -8,6 +8,7 @@ mod background;
 mod error;
 mod file;
 mod log;
+mod manual;
 mod pid_file;
 mod privileges;
 mod sandbox;
@@ -17,7 +18,7 @@ mod users;
 
 pub use {
     error::{Error, failed},
-    file::{is_at, open_own},
+    file::{is_at, open_own, replace},
     log::{say, warn},
     privileges::{CapabilitySet, Identity},
     sandbox::{Access, Calls},

@@ -30,17 +30,19 @@ pub struct Identity {
 impl Identity {
     /// The identity to take: none where the process may not change its own.
     ///
-    /// `user` is the option `-u`; without it, `default` if there is a user of that name. `group` is
-    /// to be the process's group instead of the user's own.
+    /// `user` is the option `-u`; without it, the first of `defaults` that is a user's name. `group`
+    /// is to be the process's group instead of the user's own.
     pub fn choose(
         user: Option<&str>,
-        default: &str,
+        defaults: &[&str],
         group: Option<u32>,
     ) -> Result<Option<Identity>, Error> {
         let may_change = permitted()?.contains(CapabilitySet::SETUID | CapabilitySet::SETGID);
         let account = match user {
             Some(user) => Some(Account::find(user)?),
-            None if may_change && geteuid().is_root() => Account::named(default),
+            None if may_change && geteuid().is_root() => {
+                defaults.iter().find_map(|name| Account::named(name))
+            }
             None => None,
         };
         if !may_change {

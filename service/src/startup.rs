@@ -15,6 +15,7 @@ use crate::{
     background::{self, Side, Waiting},
     failed,
     log::{self, say, warn},
+    manual,
     pid_file::PidFile,
     privileges::{CapabilitySet, drop_all_but},
     sandbox::{Access, Calls, restrict_calls, restrict_files, time_zone},
@@ -22,6 +23,7 @@ use crate::{
 
 /// Options that every long-running program has.
 #[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Process")]
 pub struct ServiceOptions {
     /// Go into the background once everything is open; messages then go to syslog
     #[arg(short, long)]
@@ -39,6 +41,7 @@ pub struct ServiceOptions {
 /// Reads the command line. A fault in it is one line, and ends the program with status 2.
 pub fn parse<P: Parser>(name: &'static str) -> P {
     log::set_name(name);
+    manual::print_if_asked(name, P::command());
     P::try_parse().unwrap_or_else(|error| {
         if !error.use_stderr() {
             error.exit(); // --help, --version

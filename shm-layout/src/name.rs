@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 
 /// A segment's name, with its leading slash: `/addrwatch`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RingName(String);
 
 /// Longest name: NAME_MAX less what the lock's and the successor's names add.

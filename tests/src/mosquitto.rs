@@ -58,7 +58,8 @@ impl Mosquitto {
         let (port, tls_port) = (port(&plain), port(&tls));
         drop((plain, tls));
         let lines = lines(directory.path()).replace("{tls}", &tls_port.to_string());
-        let lines = format!("user root\nmax_queued_messages 1000000\nlistener {port} 127.0.0.1\n{lines}");
+        let lines =
+            format!("user root\nmax_queued_messages 1000000\nlistener {port} 127.0.0.1\n{lines}");
         fs::write(directory.path().join("conf"), lines).expect("our own directory");
         let login = login.iter().map(|option| (*option).to_owned()).collect();
         let mut broker = Mosquitto { directory, daemon: None, port, tls_port, login };

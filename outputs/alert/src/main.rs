@@ -175,7 +175,7 @@ fn prepare(
 /// What root has imported belongs to the user that will follow rings.
 fn hand_over(options: &Options, state: &Path) -> Result<(), Error> {
     let user = options.rings.service.user.as_deref();
-    let Some(Identity { user, group, .. }) = Identity::choose(user, "addrwatch", None)? else {
+    let Some(Identity { user, group, .. }) = Identity::choose(user, &["addrwatch"], None)? else {
         return Ok(());
     };
     let files = ["aw-alert.db", "aw-alert.db-wal", "aw-alert.db-shm"].map(|name| state.join(name));

@@ -5,6 +5,7 @@
 //! cut takes the rings away as well.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -106,8 +107,17 @@ impl Notes {
 }
 
 fn read(path: &Path) -> Result<Vec<Option<Note>>, String> {
-    let bytes = read_another(path)?.unwrap_or_default();
-    Ok(bytes.chunks(SIZE).map(|note| serde_json::from_slice(note).ok()).collect())
+    Ok(parse(&read_another(path)?.unwrap_or_default()))
+}
+
+fn parse(bytes: &[u8]) -> Vec<Option<Note>> {
+    bytes.chunks(SIZE).map(|note| serde_json::from_slice(note).ok()).collect()
+}
+
+/// All accounts in the notes of another program, of whatever boot.
+pub(crate) fn accounts(bytes: &[u8]) -> BTreeMap<RingName, Account> {
+    let account = |note: Note| Some((note.ring.parse().ok()?, note.line.account()?));
+    parse(bytes).into_iter().flatten().filter_map(account).collect()
 }
 
 /// The next event of a ring by the notes of another program, for `--health`.

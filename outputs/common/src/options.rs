@@ -16,6 +16,7 @@ use crate::{Plan, spool::Spool};
 
 /// Options that every output has.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Rings")]
 pub struct RingOptions {
     /// Read the ring of this name, as given to the collector's -m; may be repeated
     #[arg(
@@ -43,9 +44,10 @@ pub struct RingOptions {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/addrwatch")]
     pub state_dir: PathBuf,
 
-    /// Believe rings of USER, the collector's, instead of `addrwatch`; those of root and one's own always
-    #[arg(long, value_name = "USER", default_value = DEFAULT_USER, hide_default_value = true)]
-    pub owner: String,
+    /// Believe rings of USER, instead of `addrwatch` and `aw-routeros`; those of root and one's own
+    /// always; may be repeated
+    #[arg(long, value_name = "USER")]
+    pub owner: Vec<String>,
 
     /// Say whether the collector hears and this output keeps up, in one line, and exit with 0 or 1
     #[arg(long)]
@@ -77,14 +79,17 @@ pub enum From {
 
 /// The user that collector and outputs run as where root says nothing else.
 pub(crate) const DEFAULT_USER: &str = "addrwatch";
+/// Who writes rings, unless told otherwise; those of them that there are.
+const OWNERS: &[&str] = &["addrwatch", "aw-routeros"];
 
 impl RingOptions {
     /// The users whose rings are believed, besides root and ourselves.
-    pub(crate) fn owners(&self) -> Result<Vec<u32>, Error> {
-        if self.owner == DEFAULT_USER {
-            return Ok(Account::named(DEFAULT_USER).iter().map(|user| user.uid.as_raw()).collect());
+    pub fn owners(&self) -> Result<Vec<u32>, Error> {
+        if self.owner.is_empty() {
+            let there = OWNERS.iter().filter_map(|name| Account::named(name));
+            return Ok(there.map(|user| user.uid.as_raw()).collect());
         }
-        Ok(vec![Account::find(&self.owner)?.uid.as_raw()])
+        self.owner.iter().map(|name| Ok(Account::find(name)?.uid.as_raw())).collect()
     }
 
     pub(crate) fn start(&self, plan: &Plan) -> From {
@@ -99,7 +104,7 @@ impl RingOptions {
     /// Who to be: the user asked for, with all groups. Where root decides that, those of the rings
     /// to read come along, for root could read them.
     pub(crate) fn identity(&self, owners: &[u32]) -> Result<Option<Identity>, Error> {
-        let identity = Identity::choose(self.service.user.as_deref(), DEFAULT_USER, None)?;
+        let identity = Identity::choose(self.service.user.as_deref(), &[DEFAULT_USER], None)?;
         Ok(identity.map(|identity| {
             let user = uzers::get_user_by_uid(identity.user.as_raw());
             let own = user
@@ -116,6 +121,7 @@ impl RingOptions {
 
 /// Options of an output whose destination may be down.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Destination away")]
 pub struct SpoolOptions {
     /// While the destination is down, keep events in the state directory, up to SIZE bytes (K, M, G)
     #[arg(long, value_name = "SIZE", default_value = "1G")]

@@ -197,6 +197,13 @@ pub(crate) fn next_of(
     Ok(account.filter(|it| it.generation == generation).map(|it| it.next()))
 }
 
+/// All accounts in the file of another program; none where it is no such file.
+pub(crate) fn accounts(bytes: &[u8]) -> BTreeMap<RingName, Account> {
+    let lines: BTreeMap<String, Line> = serde_json::from_slice(bytes).unwrap_or_default();
+    let account = |(ring, line): (&String, &Line)| Some((ring.parse().ok()?, line.account()?));
+    lines.iter().filter_map(account).collect()
+}
+
 /// A file of another program, unless there is none.
 pub(crate) fn read_another(path: &Path) -> Result<Option<Vec<u8>>, String> {
     match fs::read(path) {

@@ -68,7 +68,7 @@ fn prepare(options: &mut Options) -> Result<(Plan, Option<TcpListener>), Error> 
     settings.sources.start =
         env::current_dir().map_err(|error| Error::io("find this directory", error))?;
     let plan = Plan { files: settings.files()?, ..Plan::default() };
-    Ok((plan, settings.serve.as_ref().map(serve::listen).transpose()?))
+    Ok((plan, settings.serve.as_ref().map(aw_output::serve::listen).transpose()?))
 }
 
 /// The page, beside the logs, and its text.

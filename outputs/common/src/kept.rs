@@ -1,0 +1,103 @@
+//! What other outputs wrote down in their state directories, for `aw-metrics`.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use shm_layout::RingName;
+
+use crate::{Account, notes, state};
+
+/// What an output, which may be another program, left in a state directory.
+#[derive(Debug, Default, PartialEq)]
+pub struct Kept {
+    /// Its accounts by ring.
+    pub accounts: BTreeMap<RingName, Account>,
+    /// Bytes that its spool takes, if it has one.
+    pub spool: Option<u64>,
+}
+
+/// Outputs of a state directory that are told of, at most: whoever may write there makes up names.
+const OUTPUTS: usize = 64;
+/// Files that are looked at in a directory, and bytes of a file.
+const FILES: usize = 1000;
+const BYTES: u64 = 1 << 20;
+
+/// The outputs by name that keep their state in this directory, or in one right beneath it.
+pub fn kept(directory: &Path) -> BTreeMap<String, Kept> {
+    let files = |path: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        entries.take(FILES).map(|entry| entry.path()).collect()
+    };
+    let here = files(directory);
+    let beneath = here.iter().filter(|path| path.is_dir()).flat_map(|path| files(path));
+    let mut all: Vec<_> = here.iter().cloned().chain(beneath).collect();
+    // Notes are newer than what is written down now and then: `.now` comes after `.positions`.
+    all.sort_by_key(|path| path.extension() == Some("now".as_ref()));
+    let mut outputs = BTreeMap::<String, Kept>::new();
+    for path in all {
+        let end = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
+        let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
+        let fits = outputs.len() < OUTPUTS || outputs.contains_key(name);
+        if !fits || !["positions", "now", "spool"].contains(&end) {
+            continue;
+        }
+        let output = outputs.entry(name.into()).or_default();
+        match end {
+            "positions" => output.accounts.extend(state::accounts(&read(&path))),
+            "now" => output.accounts.extend(notes::accounts(&read(&path))),
+            _ => {
+                let log = path.with_extension("spool-wal");
+                let bytes = |path: &Path| path.metadata().map_or(0, |file| file.len());
+                output.spool = Some(bytes(&path) + bytes(&log));
+            }
+        }
+    }
+    outputs
+}
+
+/// The beginning of a file; nothing, if it cannot be read.
+fn read(path: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(BYTES).read_to_end(&mut bytes));
+    read.map(|_| bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Ledger, notes::Notes, state::StateFile};
+
+    #[test]
+    fn what_outputs_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let [lan, wan] = ["/lan", "/wan"].map(|ring| ring.parse::<RingName>().unwrap());
+        let account =
+            |delivered| Account { generation: 7, began: 5, delivered, lost: 2, skipped: 1 };
+        fs::create_dir(at("own")).unwrap();
+        let mut written = StateFile::open(&at("own"), "aw-a").unwrap();
+        for ring in [&lan, &wan] {
+            assert!(written.store(ring, &account(3)).is_ok());
+        }
+        written.save().unwrap();
+        Notes::open(&at("own"), "aw-a", "boot".into()).unwrap().put(&wan, &account(4));
+        fs::write(at("own/aw-a.spool"), [0; 100]).unwrap();
+        fs::write(at("own/aw-a.spool-wal"), [0; 23]).unwrap();
+        fs::write(at("aw-b.positions"), r#"{"/lan":{"next":1}}"#).unwrap();
+        fs::write(at("aw-b.now"), [b'{'; 5000]).unwrap();
+        fs::write(at("aw-c.lock"), "").unwrap();
+        let accounts = BTreeMap::from([(lan, account(3)), (wan, account(4))]);
+        let a = Kept { accounts, spool: Some(123) };
+        let expected = [("aw-a".into(), a), ("aw-b".into(), Kept::default())];
+        assert_eq!(kept(directory.path()), BTreeMap::from(expected));
+        for number in 0..OUTPUTS {
+            fs::write(at(&format!("made-up-{number}.spool")), "").unwrap();
+        }
+        assert_eq!(kept(directory.path()).len(), OUTPUTS);
+        assert_eq!(kept(&at("nowhere")), BTreeMap::new());
+    }
+}

@@ -1,0 +1,104 @@
+//! `aw-metrics`: how the collector and its outputs are, for Prometheus: what the ring's header counts,
+//! how far each output is, and events by origin, which it reads for that.
+#![forbid(unsafe_code)]
+
+mod known;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf, absolute},
+    process::ExitCode,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use aw_output::{Access, Entry, Error, From, Plan, Result, RingOptions, Sink, serve, warn};
+use aw_service::{ServiceOptions, replace};
+use clap::Parser;
+
+use crate::known::{Known, lock};
+
+/// Tells Prometheus how the collector of a ring and its outputs are.
+#[derive(Parser)]
+#[command(name = "aw-metrics", version, after_help = EXAMPLES)]
+struct Options {
+    #[command(flatten)]
+    rings: RingOptions,
+
+    /// Answer Prometheus at ADDR:PORT/metrics [default: 127.0.0.1:9714, without --file]
+    #[arg(long, value_name = "[ADDR:]PORT", value_parser = parse_address)]
+    listen: Option<SocketAddr>,
+
+    /// Write FILE anew every 5 seconds, for node_exporter's textfile collector: a name that ends in .prom
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  aw-metrics                              for Prometheus on this machine, at 127.0.0.1:9714
+  aw-metrics --listen 192.0.2.1:9714      for one elsewhere; there is no password
+  aw-metrics --file /var/lib/prometheus/node-exporter/addrwatch.prom
+
+How far outputs are it finds in --state-dir, and in the directories right beneath.
+Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
+
+const NAME: &str = "aw-metrics";
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9714);
+/// How often the file is written.
+const EVERY: Duration = Duration::from_secs(5);
+
+fn parse_address(text: &str) -> std::result::Result<SocketAddr, &'static str> {
+    let port = || text.parse().ok().map(|port| SocketAddr::new(LISTEN.ip(), port));
+    text.parse().ok().or_else(port).ok_or("ADDR:PORT, [IPv6]:PORT or PORT is needed")
+}
+
+struct Metrics {
+    known: Arc<Mutex<Known>>,
+    file: Option<PathBuf>,
+    written: Option<Instant>,
+}
+
+impl Sink for Metrics {
+    fn put(&mut self, entry: &Entry) -> Result {
+        lock(&self.known).count(entry.ring, entry.event.kind.origin());
+        Ok(())
+    }
+
+    fn idle(&mut self) -> Result {
+        Ok(())
+    }
+
+    fn rest(&mut self) -> Result<bool> {
+        if let Some(file) = &self.file
+            && self.written.is_none_or(|written| written.elapsed() >= EVERY)
+        {
+            self.written = Some(Instant::now());
+            let (new, text) = (format!("{}.new", file.display()), lock(&self.known).clone().text());
+            let written = replace(file, Path::new(&new), 0o644, text.as_bytes());
+            if let Err(Error::Failed(why)) = written {
+                warn(why); // there may be room later; node_exporter tells how old the file is
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn main() -> ExitCode {
+    let Options { rings, listen, file } = aw_output::parse(NAME);
+    let listen = listen.or_else(|| file.is_none().then_some(LISTEN)).filter(|_| !rings.health);
+    let listener = match listen.as_ref().map(serve::listen).transpose() {
+        Ok(listener) => listener, // which may be had before privileges are given up only
+        Err(error) => return aw_service::run(NAME, &ServiceOptions::default(), |_| Err(error)),
+    };
+    let whole = |path: PathBuf| absolute(&path).unwrap_or(path);
+    let (file, state) = (file.map(whole), whole(rings.state_dir.clone()));
+    let directory = file.as_deref().and_then(Path::parent).map(|path| Access::Write(path.into()));
+    let files = directory.into_iter().chain([Access::Read(state.clone())]).collect();
+    let plan = Plan { files, from: From::Now, ..Plan::default() };
+    aw_output::run(NAME, &rings, &plan, || {
+        let known = Arc::new(Mutex::new(Known::new(&rings.rings, rings.owners()?, state)));
+        listener.map(|listener| known::serve(listener, Arc::clone(&known))).transpose()?;
+        Ok(Metrics { known, file, written: None })
+    })
+}

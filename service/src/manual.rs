@@ -1,0 +1,94 @@
+//! `PROGRAM --generate man`, `bash`, `zsh` or `fish`: the manual page and the completions of a program,
+//! made of what its option parser knows, so that no option is missing there or made up. For whoever
+//! packages it: it is not among the options.
+
+use std::io::{self, Write};
+
+use clap::{Arg, Command};
+use clap_complete::{Shell, generate};
+use clap_mangen::{Man, roff};
+
+/// Prints and ends the program, if the command line asks for nothing else.
+pub(crate) fn print_if_asked(name: &str, command: Command) {
+    let words: Vec<_> = std::env::args().skip(1).collect();
+    let [option, what] = words.as_slice() else { return };
+    if option != "--generate" {
+        return;
+    }
+    let mut bytes = Vec::new();
+    let printed = match what.parse::<Shell>() {
+        Ok(shell) => {
+            generate(shell, &mut command.clone(), name, &mut bytes);
+            Ok(())
+        }
+        Err(_) if what == "man" => page(command, &mut bytes),
+        Err(_) => return,
+    };
+    let printed = printed.and_then(|()| io::stdout().write_all(&bytes));
+    std::process::exit(i32::from(printed.is_err()));
+}
+
+/// When the pages were last looked through.
+const DATE: &str = "2026-11-22";
+
+/// The page; what is written by hand (FILES, SEE ALSO) is added to it.
+fn page(mut command: Command, out: &mut Vec<u8>) -> io::Result<()> {
+    command.build();
+    command = command.mut_args(with_aliases);
+    let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let service = command.get_arguments().any(|option| option.get_id() == "daemon");
+    let section = if service { "8" } else { "1" };
+    let version = format!("addrwatch-rs {}", env!("CARGO_PKG_VERSION"));
+    let title = command.get_name().to_uppercase();
+    let man = Man::new(command.clone()).title(title).section(section);
+    let man = man.date(DATE).source(version).manual("addrwatch-rs");
+    man.render_title(out)?;
+    man.render_name_section(out)?;
+    man.render_synopsis_section(out)?;
+    man.render_description_section(out)?;
+    man.render_options_section(out)?;
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        let mut text = Vec::new();
+        Man::new(sub.clone().mut_args(with_aliases)).render_options_section(&mut text)?;
+        let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+        writeln!(out, ".SH \"COMMAND {}\"", sub.get_name().to_uppercase())?;
+        writeln!(out, "{}.", escape(&about))?;
+        out.extend(
+            text.split_inclusive(|byte| *byte == b'\n')
+                .filter(|line| !line.starts_with(b".SH"))
+                .flatten(),
+        );
+    }
+    examples(&after, out)
+}
+
+/// Other names of an option, which `--help` tells and the page would not.
+fn with_aliases(option: Arg) -> Arg {
+    let Some(names) = option.get_visible_aliases().filter(|names| !names.is_empty()) else {
+        return option;
+    };
+    let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+    let names: Vec<_> = names.iter().map(|name| format!("--{name}")).collect();
+    let names = names.join(", ");
+    option.help(format!("{help}; the same as {names}"))
+}
+
+/// What stands below the options in `--help`: as it is, under headings of its own.
+fn examples(after: &str, out: &mut Vec<u8>) -> io::Result<()> {
+    let (rest, status) = after.rsplit_once("Exit status: ").unwrap_or((after, ""));
+    let (examples, notes) = rest.split_once("\n\n").unwrap_or((rest, ""));
+    for (title, text) in [("NOTES", notes), ("EXIT STATUS", status), ("EXAMPLES", examples)] {
+        let text = text.trim_end().trim_start_matches("Examples:\n");
+        if !text.is_empty() {
+            write!(out, ".SH \"{title}\"\n.nf\n{}\n.fi\n", escape(text))?;
+        }
+    }
+    Ok(())
+}
+
+/// As text of a page: no line begins a request, a hyphen stays one.
+fn escape(text: &str) -> String {
+    let mut page = roff::Roff::new();
+    page.text([roff::roman(text)]);
+    page.to_roff().trim_end().into()
+}

@@ -1,0 +1,228 @@
+//! Manual pages and completions: made by the programs themselves, judged by those who read them.
+#![forbid(unsafe_code)]
+
+use aw_tests::rig::{binary, program, program_at, run, skip};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+fn programs() -> Vec<String> {
+    let makefile = fs::read_to_string(format!("{ROOT}/Makefile")).unwrap();
+    let line = makefile.lines().find_map(|line| line.strip_prefix("PROGRAMS = ")).unwrap();
+    line.split(' ').map(String::from).collect()
+}
+
+/// `make install`, but for the build.
+fn install() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let built = binary("collector");
+    let mut command = Command::new(format!("{ROOT}/contrib/install.sh"));
+    command.arg(built.parent().unwrap()).arg(directory.path()).arg("/opt/aw").args(programs());
+    run(command).ok();
+    let root = directory.path().join("opt/aw");
+    (directory, root)
+}
+
+fn beneath(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(beneath(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+fn pages(root: &Path) -> Vec<PathBuf> {
+    beneath(&root.join("share/man"))
+}
+
+fn page_of(root: &Path, name: &str) -> PathBuf {
+    let mut pages = pages(root).into_iter();
+    pages.find(|page| page.file_stem().is_some_and(|stem| stem == name)).expect(name)
+}
+
+/// A page as a reader sees it, on one line.
+fn shown(page: &Path) -> String {
+    let shown =
+        run(program_at("mandoc".into(), &["-Tascii", "-Owidth=300", page.to_str().unwrap()])).ok();
+    let mut text = String::new();
+    for c in shown.stdout.chars() {
+        if c == '\u{8}' {
+            text.pop();
+        } else {
+            text.push(c)
+        }
+    }
+    text
+}
+
+fn no_mandoc() -> bool {
+    let none = Command::new("mandoc").arg("/dev/null").output().is_err();
+    if none {
+        skip("there is no mandoc here");
+    }
+    none
+}
+
+/// Options with two hyphens, wherever they stand.
+fn options(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+    let options = words.filter(|word| word.starts_with("--") && word.len() > 3);
+    options.map(|word| word.trim_end_matches('-').to_owned()).collect()
+}
+
+/// What `--help` tells, of the program and of its commands.
+fn help_of(name: &str) -> String {
+    let help = run(program(name, &["--help"])).ok().stdout;
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands = commands.take_while(|line| !line.is_empty() && !line.starts_with("Options"));
+    let commands: Vec<_> =
+        commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    let of_commands = commands
+        .iter()
+        .filter(|command| !["", "help"].contains(command))
+        .map(|command| run(program(name, &[command, "--help"])).ok().stdout);
+    let text: String = of_commands.collect();
+    format!("{help}{text}")
+}
+
+#[test]
+fn each_flag_is_in_its_page_and_each_in_the_page_is_real() {
+    if no_mandoc() {
+        return;
+    }
+    let (_directory, root) = install();
+    let mut all = BTreeSet::new();
+    for name in programs() {
+        let (help, page) = (options(&help_of(&name)), options(&shown(&page_of(&root, &name))));
+        assert!(help.len() > 5, "{name}: {help:?}");
+        assert_eq!(page, help, "{name}");
+        all.extend(help);
+    }
+    // What is written by hand names no option that is none.
+    for page in pages(&root).iter().filter(|page| page.extension().is_some_and(|end| end == "5")) {
+        let text = options(&shown(page));
+        assert!(text.is_subset(&all), "{}: {text:?}", page.display());
+    }
+}
+
+/// A configuration file with a key that does not exist is refused, with those that do: each has its place in the page,
+/// and the page has no other.
+#[test]
+fn each_key_is_in_its_page_and_each_in_the_page_is_real() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file.toml");
+    let file = file.to_str().unwrap();
+    let mail = "archive = \"/x\"\n[mail]\n";
+    let router = "archive = \"/x\"\n[[router]]\n";
+    for (page, ask, tables) in [
+        ("alert", ["--check", "-c", file], ["", "[[channel]]\n", "[channel.webhook]\n"]),
+        ("routeros", ["show", "-c", file], ["", mail, router]),
+    ] {
+        let mut keys = BTreeSet::new();
+        for table in tables {
+            let table =
+                table.replace("[channel.webhook]", "[[channel]]\nname = \"x\"\n[channel.webhook]");
+            fs::write(file, format!("{table}made_up = 1\n")).unwrap();
+            let refused = run(program(&format!("aw-{page}"), &ask));
+            let (_, expected) =
+                refused.stderr.split_once("expected one of ").expect(&refused.stderr);
+            keys.extend(expected.split('`').skip(1).step_by(2).map(String::from));
+        }
+        assert!(keys.len() > 20, "{keys:?}");
+        let text =
+            fs::read_to_string(format!("{ROOT}/contrib/man/addrwatch-{page}.toml.5")).unwrap();
+        let bold = text.lines().filter_map(|line| line.strip_prefix(".B "));
+        let told: BTreeSet<_> = bold.flat_map(|line| line.split(", ")).map(String::from).collect();
+        assert_eq!(told, keys, "{page}");
+    }
+}
+
+#[test]
+fn pages_are_accepted() {
+    if no_mandoc() {
+        return;
+    }
+    let (_directory, root) = install();
+    let found = pages(&root);
+    assert!(found.len() > 12, "{found:?}");
+    let names: BTreeSet<String> = found
+        .iter()
+        .map(|page| {
+            let (stem, end) = (page.file_stem().unwrap(), page.extension().unwrap());
+            format!("{}({})", stem.to_str().unwrap(), end.to_str().unwrap())
+        })
+        .collect();
+    for page in &found {
+        let path = page.to_str().unwrap();
+        let lint = run(program_at("mandoc".into(), &["-Tlint", "-W", "error", path]));
+        assert_eq!(lint.stdout, "", "{path}");
+        lint.ok();
+        let name = page.file_stem().unwrap().to_str().unwrap();
+        let whatis = run(program_at("lexgrog".into(), &[path])).ok();
+        assert!(whatis.stdout.contains(&format!("\"{name} - ")), "{}", whatis.stdout);
+        let mut man = program_at("man".into(), &["--warnings", "-l", path]);
+        man.env("MANROFFSEQ", "").env("MANWIDTH", "100");
+        let man = run(man).ok();
+        assert_eq!(man.stderr, "", "{path}");
+        assert!(man.stdout.contains("SEE ALSO"), "{path}");
+        // Each page that another names is there, or the system's.
+        let text = fs::read_to_string(page).unwrap();
+        let see = text.split("SEE ALSO").nth(1).unwrap();
+        for line in see.lines().filter_map(|line| line.strip_prefix(".BR ")) {
+            let name = line.trim_end_matches(',').replace(' ', "");
+            let others = ["pcap-filter(7)", "shm_overview(7)"];
+            assert!(names.contains(&name) || others.contains(&name.as_str()), "{path}: {name}");
+        }
+    }
+    for name in programs() {
+        let text = shown(&page_of(&root, &name));
+        for section in ["SYNOPSIS", "OPTIONS", "EXAMPLES", "EXIT STATUS", "FILES"] {
+            assert!(text.contains(section), "{name}: {section}");
+        }
+    }
+}
+
+/// By the shells themselves: the syntax, and that bash offers an option.
+#[test]
+fn completions() {
+    let (_directory, root) = install();
+    for (shell, place, check) in [
+        ("bash", "bash-completion/completions", "-n"),
+        ("zsh", "zsh/vendor-completions", "-n"),
+        ("fish", "fish/vendor_completions.d", "-n"),
+    ] {
+        if Command::new(shell).args(["-c", "true"]).output().is_err() {
+            skip(&format!("there is no {shell} here"));
+            continue;
+        }
+        let files = beneath(&root.join("share").join(place));
+        assert_eq!(files.len(), programs().len(), "{shell}");
+        for file in files {
+            run(program_at(shell.into(), &[check, file.to_str().unwrap()])).ok();
+        }
+    }
+    let script = format!(
+        "source {}/share/bash-completion/completions/aw-sqlite; COMP_WORDS=(aw-sqlite --reten); COMP_CWORD=1; _aw__sqlite aw-sqlite --reten aw-sqlite; echo \"${{COMPREPLY[@]}}\"",
+        root.display()
+    );
+    assert_eq!(run(program_at("bash".into(), &["-c", &script])).ok().stdout.trim(), "--retention");
+}
+
+#[test]
+fn installed_where_it_was_asked_for() {
+    let (directory, root) = install();
+    let outside = fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(outside, 1, "nothing but opt");
+    for name in programs() {
+        let version = run(program_at(root.join("bin").join(&name), &["--version"])).ok();
+        assert!(version.stdout.starts_with(&name), "{}", version.stdout);
+    }
+    let unit = fs::read_to_string(root.join("lib/systemd/system/aw-sqlite.service")).unwrap();
+    assert!(unit.contains("ExecStart=/opt/aw/bin/aw-sqlite "), "{unit}");
+}
