@@ -343,7 +343,7 @@ fn home_assistant() {
         "device": { "connections": [["mac", "02:00:00:00:00:0a"]], "name": "the phone" },
         "origin": { "name": "aw-mqtt", "sw_version": env!("CARGO_PKG_VERSION") },
     });
-    assert_eq!(configs.iter().map(|text| json(text)).collect::<Vec<_>>(), [expected.clone()]);
+    assert_eq!(configs.iter().map(|text| json(text)).collect::<Vec<_>>(), [expected]);
     let hostile = PHONE_CONFIG.replace("0a/", "0b/");
     assert_eq!(json(&listener.of(&hostile)[0])["device"]["name"], "a\"b\\ /+{}é");
 

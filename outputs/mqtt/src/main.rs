@@ -37,51 +37,57 @@ struct Options {
     spool: SpoolOptions,
 
     /// Where the broker is: mqtt://HOST[:PORT], or mqtts://HOST[:PORT] for TLS; the port is 1883, or 8883
-    #[arg(long, value_name = "URL", default_value = "mqtt://localhost")]
+    #[arg(help_heading = "Broker", long, value_name = "URL", default_value = "mqtt://localhost")]
     broker: Address,
 
     /// Log in to the broker as NAME
-    #[arg(long, value_name = "NAME")]
+    #[arg(help_heading = "Broker", long, value_name = "NAME")]
     login: Option<String>,
 
     /// The password is the first line of FILE, which others may not read
-    #[arg(long, value_name = "FILE", requires = "login", conflicts_with = "password_env")]
+    #[arg(
+        help_heading = "Broker",
+        long,
+        value_name = "FILE",
+        requires = "login",
+        conflicts_with = "password_env"
+    )]
     password_file: Option<PathBuf>,
 
     /// The password is in the environment, as VARIABLE
-    #[arg(long, value_name = "VARIABLE", requires = "login")]
+    #[arg(help_heading = "Broker", long, value_name = "VARIABLE", requires = "login")]
     password_env: Option<String>,
 
     /// With mqtts: believe the authorities in FILE (PEM) instead of the system's
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = "Broker", long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 
     /// With mqtts: show the certificate in FILE (PEM)
-    #[arg(long, value_name = "FILE", requires = "key_file")]
+    #[arg(help_heading = "Broker", long, value_name = "FILE", requires = "key_file")]
     certificate_file: Option<PathBuf>,
 
     /// Its private key (PEM)
-    #[arg(long, value_name = "FILE", requires = "certificate_file")]
+    #[arg(help_heading = "Broker", long, value_name = "FILE", requires = "certificate_file")]
     key_file: Option<PathBuf>,
 
     /// Publish below PREFIX
-    #[arg(long, value_name = "PREFIX", default_value = "addrwatch", value_parser = topics::prefix)]
+    #[arg(help_heading = "Topics", long, value_name = "PREFIX", default_value = "addrwatch", value_parser = topics::prefix)]
     topic: String,
 
     /// Be NAME in topics, and towards the broker, where no other may have it [default: this machine's]
-    #[arg(long, value_name = "NAME")]
+    #[arg(help_heading = "Topics", long, value_name = "NAME")]
     hostname: Option<String>,
 
     /// Devices for Home Assistant, and names in messages: MAC NAME a line
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = "Home Assistant", long, value_name = "FILE")]
     names: Option<PathBuf>,
 
     /// A named device that is not heard for TIME is not at home: 90s, 10m, 1h
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = seconds)]
+    #[arg(help_heading = "Home Assistant", long, value_name = "TIME", default_value = "10m", value_parser = seconds)]
     away: i64,
 
     /// Where Home Assistant looks for devices
-    #[arg(long, value_name = "PREFIX", default_value = "homeassistant", value_parser = topics::prefix)]
+    #[arg(help_heading = "Home Assistant", long, value_name = "PREFIX", default_value = "homeassistant", value_parser = topics::prefix)]
     discovery: String,
 }
 
