@@ -476,6 +476,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn takes_back_what_was_not_committed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (old, new) = (MacAddr::new([2; 6]), MacAddr::new([4; 6]));
+        let ip: IpAddr = "10.0.0.1".parse().unwrap();
+        let mut store = Store::open(directory.path(), "aw-test").unwrap();
+        store.keep_device(old, &Device::new(1)).unwrap();
+        store.commit().unwrap();
+        let mut station = Station::default();
+        station.claim(new, 7);
+        for _ in 0..2 {
+            store.keep_station("eth0", ip, &station).unwrap();
+            store.keep_device(new, &Device::new(7)).unwrap();
+            store.keep_device(old, &Device { addresses: 1, ..Device::new(7) }).unwrap();
+            store.roll_back();
+            assert_eq!(store.station("eth0", ip).unwrap(), Station::default());
+            assert_eq!(store.device(new).unwrap(), None);
+            assert_eq!(store.device(old).unwrap(), Some(Device::new(1)));
+        }
+    }
+
+    #[test]
     fn remembers_what_was_committed() {
         let directory = tempfile::tempdir().unwrap();
         let mac = MacAddr::new([0, 8, 0xe1, 0, 0, 1]);
