@@ -6,7 +6,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 export PCAP INTERFACE DATABASE
 
 # What is installed, in this order.
-PROGRAMS = collector aw-stdout aw-sqlite aw-query aw-tracker aw-mysql aw-syslog aw-alert aw-metrics aw-routeros
+PROGRAMS = collector aw-stdout aw-sqlite aw-query aw-tracker aw-mysql aw-syslog aw-mqtt aw-alert aw-metrics aw-routeros
 
 .PHONY: help run test chaos bench fuzz lint build install deb
 

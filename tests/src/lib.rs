@@ -18,6 +18,7 @@ pub mod lan;
 pub mod listening;
 pub mod mail_sink;
 pub mod mariadb;
+pub mod mosquitto;
 pub mod mount;
 pub mod neighbor;
 pub mod receiver;

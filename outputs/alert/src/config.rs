@@ -14,7 +14,7 @@ use serde::Deserialize;
 use shm_layout::MacAddr;
 
 use crate::{
-    device::{Policy, parse_mac},
+    device::{Policy, parse_mac, read_names},
     gate::Limit,
     hours::{Day, Hours, Outside, is_open},
     report::{Kind, Message, Report},
@@ -252,7 +252,7 @@ impl Config {
         let known = match &self.known {
             None => BTreeMap::new(),
             Some(path) => {
-                known(&text(path)?).map_err(|why| format!("{}: {why}", path.display()))?
+                read_names(&text(path)?).map_err(|why| format!("{}: {why}", path.display()))?
             }
         };
         let mut local = BTreeMap::new();
@@ -319,19 +319,6 @@ fn addresses(interface: &str) -> Result<Vec<IpNet>, String> {
 pub fn text(path: &Path) -> Result<String, String> {
     fs::read_to_string(path)
         .map_err(|error| format!("read {}: {}", path.display(), shm_layout::cause(&error)))
-}
-
-/// `MAC NAME` a line, in the order of hosts(5) and macupd_tracker.conf; `#` begins a comment.
-fn known(text: &str) -> Result<BTreeMap<MacAddr, String>, String> {
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    let lines = lines.enumerate().filter(|(_, line)| !line.is_empty());
-    let entry = |(number, line): (usize, &str)| {
-        let (mac, name) = line.split_once([' ', '\t', ',', '=']).unwrap_or((line, ""));
-        let mac =
-            parse_mac(mac).ok_or(format!("line {}: {mac:?} is no MAC address", number + 1))?;
-        Ok((mac, name.trim().to_owned()))
-    };
-    lines.map(entry).collect()
 }
 
 impl Channel {
@@ -455,14 +442,5 @@ mod tests {
         assert!(!wants(a, &report(Kind::Changed)) && !config.mutes(&flip));
         assert!(config.mutes(&report(Kind::Back)));
         assert!(config.mutes(&Report { mac: "00:08:e1:01:02:0b".into(), ..flip }));
-    }
-
-    #[test]
-    fn known_macs() {
-        let list =
-            known("# home\n0:8:e1:1:2:a  the nas # in the cellar\n02-00-00-00-00-01,phone\n");
-        let names: Vec<_> = list.unwrap().into_values().collect();
-        assert_eq!(names, ["the nas", "phone"]);
-        assert!(known("x y").unwrap_err().contains("line 1"));
     }
 }

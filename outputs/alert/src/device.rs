@@ -1,5 +1,7 @@
 //! A MAC and what is known of it, whatever its addresses; and the kinds of MAC that are no devices.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use shm_layout::MacAddr;
 
@@ -87,6 +89,19 @@ pub fn parse_mac(text: &str) -> Option<MacAddr> {
     parts.next().is_none().then_some(MacAddr::new(octets))
 }
 
+/// `MAC NAME` a line, in the order of hosts(5) and macupd_tracker.conf; `#` begins a comment.
+pub fn read_names(text: &str) -> Result<BTreeMap<MacAddr, String>, String> {
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let lines = lines.enumerate().filter(|(_, line)| !line.is_empty());
+    let entry = |(number, line): (usize, &str)| {
+        let (mac, name) = line.split_once([' ', '\t', ',', '=']).unwrap_or((line, ""));
+        let mac =
+            parse_mac(mac).ok_or(format!("line {}: {mac:?} is no MAC address", number + 1))?;
+        Ok((mac, name.trim().to_owned()))
+    };
+    lines.map(entry).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,5 +136,14 @@ mod tests {
         assert_eq!(device.last, 60 * day - 1);
         let told: Vec<_> = [day, day + 1, 2 * day].map(|time| device.is_unknown_today(time)).into();
         assert_eq!(told, [true, false, true]);
+    }
+
+    #[test]
+    fn names() {
+        let list =
+            read_names("# home\n0:8:e1:1:2:a  the nas # in the cellar\n02-00-00-00-00-01,phone\n");
+        let names: Vec<_> = list.unwrap().into_values().collect();
+        assert_eq!(names, ["the nas", "phone"]);
+        assert!(read_names("x y").unwrap_err().contains("line 1"));
     }
 }

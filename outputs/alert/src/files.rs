@@ -39,11 +39,11 @@ pub enum Shape {
 
 /// Prints the stations. `debian`: with the five columns of Debian's arpwatch.
 pub fn export(state: &Path, shape: Shape, debian: bool, known: &Names) -> Result<(), Error> {
-    if !Store::path(state).exists() {
+    if !Store::path(state, "aw-alert").exists() {
         let shown = state.display();
         return Err(failed(format_args!("nothing is known in {shown} yet (--state-dir)")));
     }
-    let mut store = Store::open(state).map_err(Fault::into_error)?;
+    let mut store = Store::open(state, "aw-alert").map_err(Fault::into_error)?;
     let mut names = store.names().map_err(Fault::into_error)?;
     names.extend(known.clone());
     let mut out = BufWriter::new(std::io::stdout().lock());

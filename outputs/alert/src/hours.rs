@@ -72,6 +72,20 @@ impl Day {
     }
 }
 
+/// A length of time, as `30m`.
+pub fn seconds(text: &str) -> Result<i64, &'static str> {
+    const BAD: &str = "must be a number with s, m, h or d behind it";
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(BAD)?;
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(BAD),
+    };
+    number.parse::<u32>().map(|number| i64::from(number) * unit).map_err(|_| BAD)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -43,7 +43,7 @@ struct Found {
 
 /// Learns what files tell; of each file all or nothing.
 pub fn import(state: &Path, network: Option<&str>, files: &[PathBuf]) -> Result<(), Error> {
-    let mut store = Store::open(state).map_err(Fault::into_error)?;
+    let mut store = Store::open(state, "aw-alert").map_err(Fault::into_error)?;
     for path in files {
         let shown = path.display();
         let found =

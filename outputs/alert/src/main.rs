@@ -1,43 +1,25 @@
 //! `aw-alert`: tells somebody, once, what is new or odd in the network, through what they use.
 #![forbid(unsafe_code)]
 
-mod alerts;
-mod arpdat;
-mod channel;
-mod config;
-mod device;
-mod files;
-mod gate;
-mod hours;
-mod import;
-mod recent;
-mod report;
-mod speaker;
-mod station;
-mod store;
-mod template;
-mod watch;
-mod webhook;
-
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
-use aw_output::{Error, Plan, RingOptions, failed, parse, run};
-use aw_service::Identity;
-use clap::{Parser, Subcommand};
-
-use crate::{
+use aw_alert::{
     alerts::Alerts,
     channel::Secrets,
-    config::Config,
-    files::Shape,
-    speaker::{Pipes, Speaker},
+    config::{self, Config},
+    files::{self, Shape},
+    import, seconds,
+    speaker::{self, Pipes, Speaker},
     store::Store,
     watch::{Dialect, Rules},
 };
+use aw_output::{Error, Plan, RingOptions, failed, parse, run};
+use aw_service::Identity;
+use clap::{Parser, Subcommand};
 
 /// Tells somebody of new devices, duplicate addresses and other changes in the collector's rings.
 #[derive(Parser)]
@@ -138,7 +120,7 @@ fn main() -> ExitCode {
     let plan = Plan { linger: Duration::from_secs(1), ..Plan::default() };
     run("aw-alert", &rings, &plan, || {
         let speaker = pipes.map(Speaker::new).transpose()?;
-        let store = Store::open(&state).map_err(aw_output::Fault::into_error)?;
+        let store = Store::open(&state, "aw-alert").map_err(aw_output::Fault::into_error)?;
         let alerts = Alerts::new(config, rules, store, speaker);
         let mut alerts = alerts.map_err(aw_output::Fault::into_error)?;
         (alerts.print, alerts.learn, alerts.once) = (print, learn, rings.once);
@@ -204,17 +186,4 @@ fn hand_over(options: &Options, state: &Path) -> Result<(), Error> {
             .map_err(|error| Error::io(format_args!("give {} away", path.display()), error))?;
     }
     Ok(())
-}
-
-fn seconds(text: &str) -> Result<i64, &'static str> {
-    const BAD: &str = "must be a number with s, m, h or d behind it";
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(BAD)?;
-    let unit = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err(BAD),
-    };
-    number.parse::<u32>().map(|number| i64::from(number) * unit).map_err(|_| BAD)
 }

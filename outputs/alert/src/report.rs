@@ -10,11 +10,17 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
+    /// An address is used again, by the same MAC, after half a year.
     NewActivity,
+    /// An address that nobody had.
     NewStation,
+    /// Its second last MAC has it again.
     FlipFlop,
+    /// The same, as DECnet does it.
     SuppressedDecnet,
+    /// An older MAC has it again.
     ReusedOld,
+    /// A MAC has it that never had it.
     Changed,
     /// ARP in the frame of another MAC.
     Mismatch,
@@ -22,12 +28,19 @@ pub enum Kind {
     Broadcast,
     /// An address of no local network.
     Bogon,
+    /// A MAC that was never heard.
     NewDevice,
+    /// A MAC that is not among those with names.
     UnknownDevice,
+    /// A MAC is heard after many days.
     Returned,
+    /// Two MACs use an address now.
     Duplicate,
+    /// A watched MAC is not heard.
     Silent,
+    /// It is heard again.
     Back,
+    /// A router's configuration changed.
     ConfigChange,
 }
 
@@ -85,23 +98,27 @@ impl Kind {
 /// Something to tell.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Report {
+    /// What it is.
     pub kind: Kind,
     /// Whole seconds since 1970, the packet's.
     pub time: i64,
     /// Interface and VLANs.
     pub network: String,
+    /// The address that it is about.
     pub ip: String,
     /// Empty where there is none.
     pub mac: String,
     /// The name that the list of known MACs has for it.
     pub name: Option<String>,
-    /// The MAC's maker, where that is known, and the other one's.
+    /// The MAC's maker, where that is known.
     #[serde(default)]
     pub vendor: Option<String>,
+    /// The other one's.
     #[serde(default)]
     pub old_vendor: Option<String>,
-    /// The MAC that had the address before, and when it was last heard there.
+    /// The MAC that had the address before.
     pub old_mac: Option<String>,
+    /// When that was last heard there.
     pub previous: Option<i64>,
     /// What else there is to say.
     pub note: Option<String>,
@@ -138,6 +155,7 @@ impl Report {
         format!("{} {ip} {mac}{old} {network}", kind.words())
     }
 
+    /// With all that there is to say.
     pub fn message(&self, zone: &TimeZone) -> Message {
         let who = self.name.as_ref().unwrap_or(&self.ip);
         let subject = format!("{} ({who}) {}", self.kind.words(), self.network);

@@ -55,13 +55,13 @@ pub struct Store {
 }
 
 impl Store {
-    /// In a state directory.
-    pub fn path(directory: &Path) -> PathBuf {
-        directory.join("aw-alert.db")
+    /// In a state directory, of this program.
+    pub fn path(directory: &Path, program: &str) -> PathBuf {
+        directory.join(format!("{program}.db"))
     }
 
-    pub fn open(directory: &Path) -> Result<Store> {
-        let path = Store::path(directory);
+    pub fn open(directory: &Path, program: &str) -> Result<Store> {
+        let path = Store::path(directory, program);
         let open = || {
             let database = Connection::open(&path)?;
             database.busy_timeout(Duration::from_millis(100))?;
@@ -83,7 +83,7 @@ impl Store {
     }
 
     /// Does something in the transaction that `commit` ends.
-    fn with<T>(&mut self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+    pub fn with<T>(&mut self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let mut done = Ok(());
         if self.database.is_autocommit() {
             done = self.database.execute_batch("BEGIN");
@@ -105,6 +105,16 @@ impl Store {
             return Ok(());
         }
         self.with(|database| database.execute_batch("COMMIT"))
+    }
+
+    /// Takes back all since the last commit. What was only heard once more since it was written down goes, too: it
+    /// cannot be told apart.
+    pub fn roll_back(&mut self) {
+        if !self.database.is_autocommit() {
+            let _ = self.database.execute_batch("ROLLBACK"); // fails only if it was rolled back already
+        }
+        self.stations.clear();
+        self.devices.clear();
     }
 
     /// Also what was heard once more since the last time, and nothing else.
@@ -304,14 +314,14 @@ impl Store {
 fn fault(path: &Path, error: &rusqlite::Error) -> Fault {
     let hint = match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DatabaseBusy) => {
-            " (another aw-alert uses it: stop that one, or choose another --state-dir)"
+            " (another program uses it: stop that one, or choose another --state-dir)"
         }
         Some(
             rusqlite::ErrorCode::CannotOpen
             | rusqlite::ErrorCode::ReadOnly
             | rusqlite::ErrorCode::SystemIoFailure,
         ) => {
-            " (it must be there, with room on its disk, and belong to the user that aw-alert runs as: -u)"
+            " (it must be there, with room on its disk, and belong to the user of this program: -u)"
         }
         _ => "",
     };
@@ -466,6 +476,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn takes_back_what_was_not_committed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (old, new) = (MacAddr::new([2; 6]), MacAddr::new([4; 6]));
+        let ip: IpAddr = "10.0.0.1".parse().unwrap();
+        let mut store = Store::open(directory.path(), "aw-test").unwrap();
+        store.keep_device(old, &Device::new(1)).unwrap();
+        store.commit().unwrap();
+        let mut station = Station::default();
+        station.claim(new, 7);
+        for _ in 0..2 {
+            store.keep_station("eth0", ip, &station).unwrap();
+            store.keep_device(new, &Device::new(7)).unwrap();
+            store.keep_device(old, &Device { addresses: 1, ..Device::new(7) }).unwrap();
+            store.roll_back();
+            assert_eq!(store.station("eth0", ip).unwrap(), Station::default());
+            assert_eq!(store.device(new).unwrap(), None);
+            assert_eq!(store.device(old).unwrap(), Some(Device::new(1)));
+        }
+    }
+
+    #[test]
     fn remembers_what_was_committed() {
         let directory = tempfile::tempdir().unwrap();
         let mac = MacAddr::new([0, 8, 0xe1, 0, 0, 1]);
@@ -474,8 +505,8 @@ mod tests {
         station.tell(9, 1, true);
         let device = Device { addresses: 3, silent: true, ..Device::new(7) };
         let ips: [IpAddr; 2] = ["10.0.0.1".parse().unwrap(), "fe80::1".parse().unwrap()];
-        let mut store = Store::open(directory.path()).unwrap();
-        assert!(Store::open(directory.path()).is_err(), "one at a time");
+        let mut store = Store::open(directory.path(), "aw-alert").unwrap();
+        assert!(Store::open(directory.path(), "aw-alert").is_err(), "one at a time");
         for ip in ips {
             store.keep_station("eth0", ip, &station).unwrap();
         }
@@ -485,7 +516,7 @@ mod tests {
         store.commit().unwrap();
         store.send("mail", &message).unwrap();
         drop(store);
-        let mut store = Store::open(directory.path()).unwrap();
+        let mut store = Store::open(directory.path(), "aw-alert").unwrap();
         for ip in ips {
             assert_eq!(store.station("eth0", ip).unwrap(), station);
         }
@@ -500,7 +531,7 @@ mod tests {
         assert_eq!(store.waiting("mail").unwrap().unwrap().1.subject, "next");
         store.commit().unwrap();
         drop(store);
-        let mut store = Store::open(directory.path()).unwrap();
+        let mut store = Store::open(directory.path(), "aw-alert").unwrap();
         assert_eq!((store.count("mail").unwrap(), store.refused("mail").unwrap()), (2, 0));
         assert_eq!(store.waiting("mail").unwrap(), Some((id, message)), "in its old place");
         store.sent(id).unwrap();
@@ -510,7 +541,7 @@ mod tests {
     #[test]
     fn forgets_the_silent() {
         let directory = tempfile::tempdir().unwrap();
-        let mut store = Store::open(directory.path()).unwrap();
+        let mut store = Store::open(directory.path(), "aw-alert").unwrap();
         let mac = |number: i64| MacAddr::new([0, 0, 0, 0, 1, number as u8]);
         for time in 0..200 {
             store.keep_device(mac(time), &Device::new(time)).unwrap();

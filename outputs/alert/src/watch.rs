@@ -84,6 +84,14 @@ impl Default for Rules {
     }
 }
 
+impl Rules {
+    /// Whatever is new or changes, of every kind of MAC, for listeners who choose themselves.
+    pub fn of_all(known: Names) -> Rules {
+        let all = Policy::Report;
+        Rules { known, virtual_macs: all, random_macs: all, proxy_arp: all, ..Rules::default() }
+    }
+}
+
 /// The network of an event: the interface with its VLANs, and the router that reported it.
 pub fn network(event: &Event) -> String {
     let mut text = event.interface.to_string();

@@ -11,9 +11,11 @@ mod follow;
 mod health;
 mod host;
 mod kept;
+mod line;
 mod notes;
 mod options;
 mod outlet;
+mod place;
 mod plan;
 pub mod serve;
 mod source;
@@ -29,7 +31,9 @@ pub use account::Account;
 pub use aw_service::{Access, Error, failed, parse, say, warn};
 pub use host::{host_of, this_host};
 pub use kept::{Kept, kept};
+pub use line::{Line, LineTime};
 pub use options::{From, RingOptions, SpoolOptions};
+pub use place::Place;
 pub use plan::Plan;
 
 /// How long an output that was told to end may wait for its destination: longer than any sink waits
@@ -195,6 +199,9 @@ fn confine(
     files.extend_from_slice(&plan.files);
     let mut calls = Calls::basic();
     plan.sockets.iter().for_each(|family| calls.allow_sockets(*family));
+    if plan.event_loop {
+        calls.allow_event_loop();
+    }
     let none = CapabilitySet::empty();
     startup.confine(identity.as_ref(), none, &files, calls, options.verbose)
 }

@@ -13,6 +13,8 @@ pub struct Plan {
     pub files: Vec<Access>,
     /// Families of sockets beside AF_UNIX, as socket(2) numbers them.
     pub sockets: Vec<i32>,
+    /// It waits in an event loop (epoll).
+    pub event_loop: bool,
     /// Where it begins where nothing else is said.
     pub from: From,
     /// How long an event may wait for others, to be delivered together with them.
@@ -29,6 +31,7 @@ impl Default for Plan {
         Plan {
             files: Vec::new(),
             sockets: Vec::new(),
+            event_loop: false,
             from: From::Resume,
             linger: Duration::ZERO,
             batch: 4096,

@@ -7,10 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_output::{Entry, Error, Result, Sink};
+use aw_output::{Entry, Error, Line, LineTime, Result, Sink};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
-use serde::Serialize;
-use shm_layout::{Kind, UnixTime, cause};
+use shm_layout::{UnixTime, cause};
 
 use crate::{Format, Options, Time};
 
@@ -58,37 +57,13 @@ impl Lines {
     }
 
     fn json(&mut self, entry: &Entry) -> io::Result<()> {
-        let event = &entry.event;
-        let line = Line {
-            ring: entry.ring.as_str(),
-            generation: format!("{:016x}", entry.position.generation),
-            sequence: entry.position.sequence,
-            kind: event.kind.name(),
-            time: match self.time {
-                Time::Unix => LineTime::Seconds(event.time.seconds()),
-                Time::Rfc3339 => LineTime::Text(
-                    self.zoned(event.time).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string(),
-                ),
-            },
-            nanoseconds: event.time.subsec_nanos(),
-            interface: event.interface.as_str(),
-            vlan: event.vlan.get(),
-            outer_vlan: event.outer_vlan.get(),
-            mac: event.mac.to_string(),
-            frame_source: (event.source != event.mac).then(|| event.source.to_string()),
-            ip: event.ip_text().to_string(),
-            origin: event.kind.origin(),
-            router: (!event.router.is_unspecified()).then(|| event.router.to_string()),
-            change: match &event.kind {
-                Kind::ConfigChange(change) => Some(Change {
-                    user: change.user.as_str(),
-                    lines_added: change.added,
-                    lines_removed: change.removed,
-                }),
-                Kind::Pairing(_) | Kind::MacUpd => None,
-            },
+        let time = match self.time {
+            Time::Unix => LineTime::Seconds(entry.event.time.seconds()),
+            Time::Rfc3339 => LineTime::Text(
+                self.zoned(entry.event.time).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string(),
+            ),
         };
-        serde_json::to_writer(&mut self.to, &line)?;
+        serde_json::to_writer(&mut self.to, &Line::new(entry, time))?;
         self.to.write_all(b"\n")
     }
 
@@ -98,43 +73,6 @@ impl Lines {
             None => Error::write("standard output", error),
         }
     }
-}
-
-/// An event in JSON. The generation is text, for it does not fit a double.
-#[derive(Serialize)]
-struct Line<'a> {
-    ring: &'a str,
-    generation: String,
-    sequence: u64,
-    kind: &'a str,
-    time: LineTime,
-    nanoseconds: u32,
-    interface: &'a str,
-    vlan: u16,
-    outer_vlan: u16,
-    mac: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    frame_source: Option<String>,
-    ip: String,
-    origin: &'a str,
-    router: Option<String>,
-    #[serde(flatten)]
-    change: Option<Change<'a>>,
-}
-
-/// Fields that only a changed configuration has.
-#[derive(Serialize)]
-struct Change<'a> {
-    user: &'a str,
-    lines_added: u32,
-    lines_removed: u32,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum LineTime {
-    Seconds(i64),
-    Text(String),
 }
 
 impl Sink for Lines {

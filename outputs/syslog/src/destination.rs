@@ -9,9 +9,11 @@ use std::{
     time::Duration,
 };
 
-use aw_output::Access;
+use aw_output::{Access, Place};
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_user_timeout};
 
+/// Where syslog daemons listen (RFC 5426, 3.3).
+const PORT: u16 = 514;
 /// How long to wait for a connection, and until something is taken: the ring waits for nobody.
 const WAIT: Duration = Duration::from_secs(2);
 /// How long a peer may leave unacknowledged what it was sent.
@@ -22,13 +24,6 @@ pub enum Destination {
     Local(PathBuf),
     Udp(Place),
     Tcp(Place),
-}
-
-/// A host and its port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    host: String,
-    port: u16,
 }
 
 /// A way to the daemon.
@@ -45,29 +40,10 @@ impl FromStr for Destination {
         const BAD: &str = "must be a socket's path, udp://HOST[:PORT] or tcp://HOST[:PORT]";
         match text.split_once("://") {
             None if text.starts_with('/') => Ok(Destination::Local(text.into())),
-            Some(("udp", place)) => Ok(Destination::Udp(place.parse().map_err(|()| BAD)?)),
-            Some(("tcp", place)) => Ok(Destination::Tcp(place.parse().map_err(|()| BAD)?)),
+            Some(("udp", place)) => Place::parse(place, PORT).map(Destination::Udp).ok_or(BAD),
+            Some(("tcp", place)) => Place::parse(place, PORT).map(Destination::Tcp).ok_or(BAD),
             _ => Err(BAD),
         }
-    }
-}
-
-impl FromStr for Place {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
-            Some(Some((host, ""))) => (host, None),
-            Some(Some((host, port))) => (host, Some(port.strip_prefix(':').ok_or(())?)),
-            Some(None) => return Err(()),
-            None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
-        };
-        let port = port.map_or(Ok(514), |port| port.parse().map_err(drop))?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-._:%".contains(c);
-        if host.is_empty() || port == 0 || !host.chars().all(plain) {
-            return Err(());
-        }
-        Ok(Place { host: host.into(), port })
     }
 }
 
@@ -113,14 +89,14 @@ impl Destination {
                 socket.set_write_timeout(Some(WAIT))?;
                 Ok(Way::Local(socket))
             }
-            Destination::Udp(place) => place.first(|address| {
+            Destination::Udp(place) => first(place, |address| {
                 let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
                 let socket = UdpSocket::bind(any)?;
                 socket.connect(address)?;
                 socket.set_write_timeout(Some(WAIT))?;
                 Ok(Way::Udp(socket))
             }),
-            Destination::Tcp(place) => place.first(|address| {
+            Destination::Tcp(place) => first(place, |address| {
                 let socket = TcpStream::connect_timeout(&address, WAIT)?;
                 socket.set_write_timeout(Some(WAIT))?;
                 set_socket_keepalive(&socket, true)?;
@@ -131,18 +107,16 @@ impl Destination {
     }
 }
 
-impl Place {
-    /// The first of its addresses to which this succeeds.
-    fn first<T>(&self, connect: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
-        let mut last = io::Error::other("the name has no address");
-        for address in (self.host.as_str(), self.port).to_socket_addrs()? {
-            match connect(address) {
-                Ok(way) => return Ok(way),
-                Err(error) => last = error,
-            }
+/// The first of its addresses to which this succeeds.
+fn first<T>(place: &Place, connect: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+    let mut last = io::Error::other("the name has no address");
+    for address in (place.host.as_str(), place.port).to_socket_addrs()? {
+        match connect(address) {
+            Ok(way) => return Ok(way),
+            Err(error) => last = error,
         }
-        Err(last)
     }
+    Err(last)
 }
 
 #[cfg(test)]

@@ -1,0 +1,77 @@
+//! An event as JSON: of aw-stdout, and in the messages of aw-mqtt.
+
+use serde::Serialize;
+use shm_layout::Kind;
+
+use crate::Entry;
+
+/// An event with all its fields. The generation is text, for it does not fit a double.
+#[derive(Serialize)]
+pub struct Line<'a> {
+    ring: &'a str,
+    generation: String,
+    sequence: u64,
+    kind: &'a str,
+    time: LineTime,
+    nanoseconds: u32,
+    interface: &'a str,
+    vlan: u16,
+    outer_vlan: u16,
+    mac: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frame_source: Option<String>,
+    ip: String,
+    origin: &'a str,
+    router: Option<String>,
+    #[serde(flatten)]
+    change: Option<Change<'a>>,
+}
+
+/// Fields that only a changed configuration has.
+#[derive(Serialize)]
+struct Change<'a> {
+    user: &'a str,
+    lines_added: u32,
+    lines_removed: u32,
+}
+
+/// Its time, written as its reader wants it.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum LineTime {
+    /// Since 1970, in UTC.
+    Seconds(i64),
+    /// Date and time.
+    Text(String),
+}
+
+impl<'a> Line<'a> {
+    /// Of an event.
+    pub fn new(entry: &'a Entry, time: LineTime) -> Line<'a> {
+        let event = &entry.event;
+        Line {
+            ring: entry.ring.as_str(),
+            generation: format!("{:016x}", entry.position.generation),
+            sequence: entry.position.sequence,
+            kind: event.kind.name(),
+            time,
+            nanoseconds: event.time.subsec_nanos(),
+            interface: event.interface.as_str(),
+            vlan: event.vlan.get(),
+            outer_vlan: event.outer_vlan.get(),
+            mac: event.mac.to_string(),
+            frame_source: (event.source != event.mac).then(|| event.source.to_string()),
+            ip: event.ip_text().to_string(),
+            origin: event.kind.origin(),
+            router: (!event.router.is_unspecified()).then(|| event.router.to_string()),
+            change: match &event.kind {
+                Kind::ConfigChange(change) => Some(Change {
+                    user: change.user.as_str(),
+                    lines_added: change.added,
+                    lines_removed: change.removed,
+                }),
+                Kind::Pairing(_) | Kind::MacUpd => None,
+            },
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The connection to the broker, at MQTT 5: there it says of each message whether it took it. What fails ends the connection;
+//! what was not acknowledged by then is handed over again by whoever has it.
+//!
+//! It trusts the broker to be who TLS says, and nothing that it sends but acknowledgements.
+
+use std::{
+    io,
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aw_notify::Secret;
+use aw_output::{Error, Fault, Place, Result};
+use rumqttc::{
+    TlsConfiguration, Transport,
+    v5::{
+        AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions, StateError,
+        TlsError,
+        mqttbytes::{
+            Error as WireError, QoS,
+            v5::{ConnectReturnCode, LastWill, PubAck, PubAckReason},
+        },
+    },
+};
+use rustls::ClientConfig;
+use shm_layout::cause;
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
+
+use crate::topics::Topics;
+
+/// How long to wait for a connection, and for the next acknowledgement: the rings wait for nobody.
+const WAIT: Duration = Duration::from_secs(3);
+/// How often one shows that one is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Messages that wait for their acknowledgements at once.
+const WINDOW: u16 = 64;
+
+/// Of `--broker`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub tls: bool,
+    pub place: Place,
+}
+
+impl FromStr for Address {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        let (tls, port, rest) = match text.split_once("://") {
+            Some(("mqtt", rest)) => (false, 1883, rest),
+            Some(("mqtts", rest)) => (true, 8883, rest),
+            _ => (false, 0, ""),
+        };
+        let place = Place::parse(rest, port);
+        let place = place.ok_or("must be mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")?;
+        Ok(Address { tls, place })
+    }
+}
+
+/// To be published.
+pub struct Message {
+    pub topic: String,
+    pub payload: String,
+    /// The broker keeps it for those who come later; an empty one makes it forget.
+    pub retain: bool,
+}
+
+impl Message {
+    pub fn retained(topic: String, payload: impl Into<String>) -> Message {
+        Message { topic, payload: payload.into(), retain: true }
+    }
+}
+
+pub struct Broker {
+    options: MqttOptions,
+    shown: String,
+    runtime: Option<Runtime>,
+    link: Option<(AsyncClient, EventLoop)>,
+}
+
+impl Broker {
+    pub fn new(
+        place: &Place,
+        login: Option<(&str, Option<Secret>)>,
+        tls: Option<Arc<ClientConfig>>,
+        topics: &Topics,
+    ) -> Broker {
+        let Place { host, port } = place;
+        let mut options = MqttOptions::new(topics.client(), host, *port);
+        options.set_keep_alive(KEEP_ALIVE).set_connection_timeout(WAIT.as_secs());
+        options.set_outgoing_inflight_upper_limit(WINDOW);
+        options.set_last_will(LastWill::new(
+            topics.status(),
+            "offline",
+            QoS::AtLeastOnce,
+            true,
+            None,
+        ));
+        if let Some((user, password)) = login {
+            options.set_credentials(user, password.as_ref().map_or("", Secret::reveal));
+        }
+        let shown = format!("{}://{host}:{port}", if tls.is_some() { "mqtts" } else { "mqtt" });
+        if let Some(tls) = tls {
+            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
+        }
+        Broker { options, shown, runtime: None, link: None }
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.link.is_some()
+    }
+
+    pub fn connect(&mut self) -> Result {
+        if self.runtime.is_none() {
+            // Not before privileges are given up: it makes threads, to find hosts.
+            let runtime = Builder::new_current_thread().enable_all().build();
+            let down = |error| Fault::from(Error::io("wait for a broker", error));
+            self.runtime = Some(runtime.map_err(down)?);
+        }
+        self.link = Some(AsyncClient::new(self.options.clone(), WINDOW.into()));
+        let end = Instant::now() + 2 * WAIT; // rumqttc has a limit of its own
+        while !matches!(self.wanted(end)?, Event::Incoming(Incoming::ConnAck(_))) {}
+        Ok(())
+    }
+
+    /// Publishes these; done once each is acknowledged.
+    pub fn publish(&mut self, messages: Vec<Message>) -> Result {
+        let all = messages.len();
+        let (mut messages, mut sent, mut acknowledged) = (messages.into_iter(), 0, 0);
+        let mut end = Instant::now() + WAIT;
+        while acknowledged < all {
+            while sent - acknowledged < WINDOW.into()
+                && let Some(message) = messages.next()
+            {
+                self.send(message)?;
+                sent += 1;
+            }
+            if let Event::Incoming(Incoming::PubAck(PubAck { reason, .. })) = self.wanted(end)? {
+                use PubAckReason::{NoMatchingSubscribers, Success};
+                if reason != Success && reason != NoMatchingSubscribers {
+                    return Err(self.down(format!(
+                        "it does not take a message: {reason:?} (may this user publish there?)"
+                    )));
+                }
+                acknowledged += 1;
+                end = Instant::now() + WAIT;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows that one is there, and notices what the broker does.
+    pub fn tend(&mut self) -> Result {
+        while self.event(Instant::now() + Duration::from_millis(1))?.is_some() {}
+        Ok(())
+    }
+
+    /// Ends the connection so that its will is not executed.
+    pub fn leave(&mut self) -> Result {
+        if let Some((client, _)) = &self.link {
+            let _ = client.try_disconnect(); // nothing else is in its queue
+            self.tend()?;
+        }
+        self.link = None;
+        Ok(())
+    }
+
+    fn send(&mut self, Message { topic, payload, retain }: Message) -> Result {
+        let Some((client, _)) = &self.link else {
+            return Err(self.down("there is no connection".into()));
+        };
+        let sent = client.try_publish(topic.as_str(), QoS::AtLeastOnce, retain, payload);
+        sent.map_err(|error| self.down(format!("{topic}: {error}")))
+    }
+
+    /// What happens next, which must be soon.
+    fn wanted(&mut self, end: Instant) -> Result<Event> {
+        self.event(end)?.ok_or_else(|| self.down("it does not answer".into()))
+    }
+
+    /// What happens next.
+    fn event(&mut self, end: Instant) -> Result<Option<Event>> {
+        let (Some(runtime), Some((_, events))) = (&self.runtime, &mut self.link) else {
+            return Ok(None);
+        };
+        let left = end.saturating_duration_since(Instant::now());
+        match runtime.block_on(async { timeout(left, events.poll()).await }) {
+            Ok(Ok(event)) => Ok(Some(event)),
+            Ok(Err(error)) => Err(self.down(why(&error))),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn down(&mut self, why: String) -> Fault {
+        self.link = None;
+        Fault::Down(format!("publish to {}: {why}", self.shown))
+    }
+}
+
+/// In words that say what to do.
+fn why(error: &ConnectionError) -> String {
+    use ConnectReturnCode::{BadUserNamePassword, NotAuthorized};
+    match error {
+        ConnectionError::ConnectionRefused(BadUserNamePassword | NotAuthorized) => {
+            "it refuses the login (--login, --password-file)".into()
+        }
+        ConnectionError::ConnectionRefused(
+            code @ (ConnectReturnCode::RefusedProtocolVersion
+            | ConnectReturnCode::UnsupportedProtocolVersion),
+        ) => format!("it does not speak MQTT 5: {code:?}"),
+        ConnectionError::ConnectionRefused(code) => format!("it refuses: {code:?}"),
+        ConnectionError::Io(error) | ConnectionError::Tls(TlsError::Io(error)) => text(error),
+        ConnectionError::Timeout(_) => "it does not answer".into(),
+        ConnectionError::MqttState(
+            StateError::Io(error) | StateError::Deserialization(WireError::Io(error)),
+        ) => text(error),
+        ConnectionError::MqttState(StateError::ConnectionAborted) => {
+            "it closed the connection".into()
+        }
+        ConnectionError::MqttState(StateError::AwaitPingResp) => "it does not answer".into(),
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
+            format!("it ended the connection: {reason_code:?}")
+        }
+        other => other.to_string(),
+    }
+}
+
+/// An error of the system has words of ours; others say themselves what is wrong, as a certificate that is not believed.
+fn text(error: &io::Error) -> String {
+    if error.get_ref().is_some() { error.to_string() } else { cause(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let address =
+            |tls, host: &str, port| Address { tls, place: Place { host: host.into(), port } };
+        for (text, expected) in [
+            ("mqtt://broker", address(false, "broker", 1883)),
+            ("mqtts://broker", address(true, "broker", 8883)),
+            ("mqtts://[2001:db8::1]:1", address(true, "2001:db8::1", 1)),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+        for bad in ["", "broker", "tcp://broker", "mqtt://", "mqtt://a:0", "mqtt://user@host"] {
+            assert!(bad.parse::<Address>().is_err(), "{bad}");
+        }
+    }
+}

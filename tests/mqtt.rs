@@ -1,0 +1,421 @@
+//! `aw-mqtt` with a real mosquitto, which is killed, hangs, refuses; what Home Assistant is told.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at};
+use aw_tests::certificates::make_certificates;
+use aw_tests::collect::{collect, held_json, json};
+use aw_tests::feed::{number_of, publish};
+use aw_tests::frames::{Arp, Mac};
+use aw_tests::mosquitto::{Mosquitto, Sent};
+use aw_tests::rig::{Run, program, run, wait_until};
+use aw_tests::ring::Ring;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const STATUS: &str = "addrwatch/here/status";
+const PHONE: Mac = [0x02, 0, 0, 0, 0, 0x0a];
+const PHONE_STATE: &str = "addrwatch/here/devices/02:00:00:00:00:0a";
+const PHONE_CONFIG: &str = "homeassistant/device_tracker/addrwatch_here/02000000000a/config";
+
+fn retained(topic: &str, payload: &str) -> Sent {
+    Sent { topic: topic.into(), retained: true, qos: 1, payload: payload.into() }
+}
+
+fn now() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() as u32
+}
+
+/// At these seconds, these MACs claim 10.9.0.x.
+#[track_caller]
+fn claims(ring: &Ring, claims: &[(u32, Mac, u8)]) {
+    let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory takes all");
+    for (time, mac, ip) in claims {
+        let frame = Arp::request(*mac, [10, 9, 0, *ip].into(), [192, 0, 2, 254].into()).frame();
+        file.packet(at(*time), &frame).expect("memory takes all");
+    }
+    collect(ring, &file.finish().expect("memory takes all"), &["-q"]).ok();
+}
+
+fn numbers(news: &[Value]) -> Vec<u32> {
+    news.iter().map(number_of).collect()
+}
+
+/// What is new comes once, what is heard once more does not; a change says who had the address before.
+#[test]
+fn news() {
+    let Some(broker) = Mosquitto::start() else { return };
+    let (ring, listener) = (Ring::new(), broker.listen());
+    let (one, two): (Mac, Mac) = ([0, 8, 0xe1, 0, 0, 1], [0, 8, 0xe1, 0, 0, 2]);
+    claims(
+        &ring,
+        &[(1000, one, 1), (1001, one, 1), (1100, two, 1), (1101, one, 2), (1102, one, 2)],
+    );
+    let ended = run(broker.command(&ring, &["--once"])).ok();
+    assert!(ended.stderr.ends_with(": 5 events, 0 lost\n"), "{}", ended.stderr);
+    listener.wait_for(STATUS, "offline");
+    let heard = held_json(&ring);
+    let news = |what: &str, event: usize, old: Option<Mac>, previous: Option<u32>| {
+        let mut news = heard[event].clone();
+        let old = old.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":"));
+        for (key, value) in [
+            ("what", json!(what)),
+            ("old_mac", json!(old)),
+            ("previous", json!(previous)),
+            ("name", Value::Null),
+            ("note", Value::Null),
+        ] {
+            news[key] = value;
+        }
+        let topic = format!("addrwatch/here/events/pcap/{what}");
+        (topic, false, 1, news)
+    };
+    let sent = listener.sent();
+    let status = |sent: &Sent| sent.topic == STATUS;
+    let came: Vec<_> = sent
+        .iter()
+        .filter(|sent| !status(sent))
+        .map(|sent| (sent.topic.clone(), sent.retained, sent.qos, json(&sent.payload)))
+        .collect();
+    let expected = [
+        news("new_device", 0, None, None),
+        news("new_station", 0, None, None),
+        news("new_device", 2, None, None),
+        news("changed", 2, Some(one), Some(1001)),
+        news("new_station", 3, None, None),
+    ];
+    assert_eq!(came, expected);
+    let online = [retained(STATUS, "online"), retained(STATUS, "offline")];
+    assert_eq!(sent.into_iter().filter(status).collect::<Vec<_>>(), online);
+    // It remembers: nothing of this is new.
+    claims(&ring, &[(1200, one, 2), (1300, two, 1)]);
+    run(broker.command(&ring, &["--once"])).ok();
+    wait_until("it was there", || listener.of(STATUS).len() == 4);
+    assert_eq!(listener.sent().iter().filter(|sent| !status(sent)).count(), expected.len());
+}
+
+/// Killed, it loses what it knew, and nothing else; each message that it could not take comes when it is back, in order.
+#[test]
+fn a_broker_that_is_killed() {
+    let Some(mut broker) = Mosquitto::start() else { return };
+    let ring = Ring::new();
+    let output = broker.output(&ring, &[]);
+    output.stderr.wait_for("waiting for ring");
+    let listener = broker.listen();
+    publish(&ring, 1..101);
+    assert_eq!(numbers(&listener.wait_for_news("new_station", 100)), Vec::from_iter(1..101));
+    broker.kill();
+    let said = output.stderr.wait_for("keeping events in");
+    assert!(
+        said.starts_with(&format!("aw-mqtt: publish to mqtt://127.0.0.1:{}: ", broker.port)),
+        "{said}"
+    );
+    publish(&ring, 101..3001);
+    sleep(Duration::from_millis(1500)); // they are in the spool
+    // Whoever listens is there first: the broker keeps for nobody else.
+    output.signal(Signal::STOP);
+    broker.start_again();
+    let listener = broker.listen();
+    output.signal(Signal::CONT);
+    output.stderr.wait_for("the destination is back");
+    publish(&ring, 3001..3101);
+    let last = |what: &str| numbers(&listener.news(what)).last().copied();
+    for what in ["new_device", "new_station"] {
+        wait_until("all", || last(what) == Some(3100));
+        // What was acknowledged in the moment of the kill comes once more.
+        let came = numbers(&listener.news(what));
+        assert!(came[0] <= 101, "{}", came[0]);
+        assert_eq!(came, Vec::from_iter(came[0]..3101), "{what}");
+    }
+    listener.wait_for(STATUS, "online");
+    let ended = output.stop().ok();
+    assert!(ended.stderr.ends_with(": 3100 events, 0 lost\n"), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("keeping events in").count(), 1, "{}", ended.stderr);
+    listener.wait_for(STATUS, "offline");
+}
+
+/// It takes messages and acknowledges none: they are not delivered, not even to a process that is killed meanwhile.
+#[test]
+fn a_broker_that_hangs() {
+    let Some(broker) = Mosquitto::start() else { return };
+    let (ring, listener) = (Ring::new(), broker.listen());
+    let output = broker.output(&ring, &[]);
+    listener.wait_for(STATUS, "online");
+    publish(&ring, 1..11);
+    listener.wait_for_news("new_station", 10);
+    broker.signal(Signal::STOP);
+    publish(&ring, 11..2001);
+    let said = output.stderr.wait_for("keeping events in");
+    assert!(said.contains("it does not answer"), "{said}");
+    publish(&ring, 2001..2011);
+    output.kill();
+    let output = broker.output(&ring, &[]);
+    output.stderr.wait_for("it does not answer");
+    broker.signal(Signal::CONT);
+    output.stderr.wait_for("the destination is back");
+    wait_until("all", || {
+        let came: BTreeSet<_> = numbers(&listener.news("new_station")).into_iter().collect();
+        came == BTreeSet::from_iter(1..2011)
+    });
+    output.stop().ok();
+}
+
+/// Killed at any moment, it goes on behind what the broker acknowledged: everything comes, and little of it twice.
+#[test]
+fn it_is_killed() {
+    let Some(broker) = Mosquitto::start() else { return };
+    let (ring, listener) = (Ring::new(), broker.listen());
+    let (kills, each) = (6, 2000);
+    for round in 0..kills {
+        let output = broker.output(&ring, &[]);
+        publish(&ring, 1 + round * each..1 + (round + 1) * each);
+        let some = listener.news("new_station").len();
+        wait_until("some come", || listener.news("new_station").len() > some + 100);
+        output.kill();
+        listener.wait_for(STATUS, "offline");
+    }
+    run(broker.command(&ring, &["--once"])).ok();
+    let all = BTreeSet::from_iter(1..1 + kills * each);
+    let came = || numbers(&listener.news("new_station"));
+    wait_until("all", || BTreeSet::from_iter(came()) == all);
+    let twice = came().len() - all.len();
+    assert!(twice <= 1024 * kills as usize, "{twice}");
+}
+
+/// Whoever is killed says so through the broker; whoever is told to end does it himself.
+#[test]
+fn last_will() {
+    let Some(broker) = Mosquitto::start() else { return };
+    let (ring, listener) = (Ring::new(), broker.listen());
+    let output = broker.output(&ring, &[]);
+    listener.wait_for(STATUS, "online");
+    output.kill();
+    assert_eq!(listener.wait_for(STATUS, "offline"), retained(STATUS, "offline"));
+    let output = broker.output(&ring, &[]);
+    wait_until("it is back", || listener.of(STATUS) == ["online", "offline", "online"]);
+    // A process of the same name takes the place of one that hangs; the old one's will comes first.
+    output.signal(Signal::STOP);
+    let mut other = program("aw-mqtt", &["--ring", ring.name(), "--hostname", "here"]);
+    other.arg("--state-dir").arg(broker.path("other"));
+    other.args(["--broker", &format!("mqtt://127.0.0.1:{}", broker.port)]);
+    let other = Run::start(other);
+    wait_until("the other is there", || listener.of(STATUS).len() == 5);
+    assert_eq!(listener.of(STATUS)[3..], ["offline", "online"]);
+    output.signal(Signal::KILL);
+    other.stop().ok();
+    assert_eq!(broker.listen().wait_for(STATUS, "offline"), retained(STATUS, "offline"));
+}
+
+/// TLS with an authority of one's own; another one is not believed, nor is a stranger let in.
+#[test]
+fn tls() {
+    let broker = Mosquitto::start_with(
+        |directory| {
+            make_certificates(&directory.join("tls"));
+            let tls = directory.join("tls").display().to_string();
+            format!(
+                "allow_anonymous true\nlistener {{tls}} 127.0.0.1\ncertfile {tls}/server.pem\n\
+                 keyfile {tls}/server.key\ncafile {tls}/ca.pem\nrequire_certificate true\n"
+            )
+        },
+        &[],
+    );
+    let Some(broker) = broker else { return };
+    let (ring, listener) = (Ring::new(), broker.listen());
+    publish(&ring, 1..4);
+    make_certificates(&broker.path("other"));
+    let file = |name: &str| broker.path(name).to_str().unwrap().to_owned();
+    let (url, ca) = (format!("mqtts://127.0.0.1:{}", broker.tls_port), file("tls/ca.pem"));
+    let (own, key) = (file("tls/server.pem"), file("tls/server.key"));
+    let [other, others_own, others_key] =
+        ["other/ca.pem", "other/server.pem", "other/server.key"].map(file);
+    let with = |ca: &str, own: &str, key: &str| {
+        let files = ["--ca-file", ca, "--certificate-file", own, "--key-file", key];
+        let mut command = broker.bare_command(&ring, &["--once", "--broker", &url]);
+        command.args(files);
+        run(command)
+    };
+    for (refused, why) in [
+        (with(&other, &own, &key), "invalid peer certificate"),
+        (with(&ca, &others_own, &others_key), "publish to mqtts://127.0.0.1"),
+    ] {
+        assert_eq!(refused.status.code(), Some(1), "{refused:#?}");
+        assert!(refused.stderr.contains(why), "{refused:#?}");
+        assert!(refused.stderr.contains("3 events are kept in "), "{refused:#?}");
+    }
+    assert_eq!(listener.sent(), []);
+    with(&ca, &own, &key).ok();
+    assert_eq!(numbers(&listener.wait_for_news("new_station", 3)), [1, 2, 3]);
+    // What cannot work is said at once.
+    with(&file("conf"), &own, &key).refused("aw-mqtt", &["conf: there is no certificate in it"]);
+    with(&file("none"), &own, &key).refused("aw-mqtt", &["none"]);
+    let plain = run(broker.command(&ring, &["--once", "--ca-file", &ca]));
+    plain.refused("aw-mqtt", &["need mqtts://"]);
+}
+
+/// A login that is refused is told once, and nothing is lost by it; one who may not publish is told.
+#[test]
+fn logins() {
+    let broker = Mosquitto::start_with(
+        |directory| {
+            let file = directory.join("passwords");
+            for (create, user) in [("-c", "me"), ("-b", "restricted"), ("-b", "watcher")] {
+                let mut command = Command::new("/usr/bin/mosquitto_passwd");
+                let create: &[&str] = if create == "-c" { &["-c", "-b"] } else { &["-b"] };
+                command.args(create).arg(&file).args([user, "right"]);
+                run(command).ok();
+            }
+            let rules = "user me\ntopic write addrwatch/#\ntopic write homeassistant/#\nuser restricted\n\
+                         topic write addrwatch/here/status\nuser watcher\ntopic read #\n";
+            fs::write(directory.join("acl"), rules).unwrap();
+            let (file, acl) = (file.display(), directory.join("acl"));
+            format!("allow_anonymous false\npassword_file {file}\nacl_file {}\n", acl.display())
+        },
+        &["-u", "watcher", "-P", "right"],
+    );
+    let Some(broker) = broker else { return };
+    let (ring, listener) = (Ring::new(), broker.listen());
+    let secret = broker.path("secret");
+    let secret_is = |text: &str, mode| {
+        fs::write(&secret, text).unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let login = ["--login", "me", "--password-file", secret.to_str().unwrap()];
+    secret_is("wrong\n", 0o644);
+    run(broker.command(&ring, &login)).refused("aw-mqtt", &["others may read it"]);
+    secret_is("wrong\n", 0o600);
+    publish(&ring, 1..4);
+    let output = broker.output(&ring, &login);
+    let said = output.stderr.wait_for("keeping events in");
+    assert!(said.contains("it refuses the login (--login, --password-file)"), "{said}");
+    sleep(Duration::from_secs(4)); // some tries
+    let ended = output.stop().ok();
+    assert_eq!(ended.stderr.matches("refuses").count(), 1, "{}", ended.stderr);
+    let nobody = run(broker.command(&ring, &["--once"]));
+    assert!(nobody.stderr.contains("it refuses the login"), "{nobody:#?}");
+    // Of the environment.
+    let mut restricted = broker.command(&ring, &["--once", "--login", "restricted"]);
+    restricted.args(["--password-env", "AW_TEST_SECRET"]).env("AW_TEST_SECRET", "right");
+    let restricted = run(restricted);
+    assert_eq!(restricted.status.code(), Some(1), "{restricted:#?}");
+    assert!(restricted.stderr.contains("NotAuthorized (may this user publish"), "{restricted:#?}");
+    assert!(!restricted.stderr.contains("right"), "{restricted:#?}");
+    assert_eq!(listener.news("new_station"), [] as [Value; 0]);
+    secret_is("right\nand more\n", 0o640);
+    run(broker.command(&ring, &[&login[..], &["--once"]].concat())).ok();
+    assert_eq!(numbers(&listener.wait_for_news("new_station", 3)), [1, 2, 3]);
+}
+
+/// Home Assistant's discovery, as its documentation of "MQTT device tracker" has it.
+#[test]
+fn home_assistant() {
+    let Some(mut broker) = Mosquitto::start() else { return };
+    let ring = Ring::new();
+    let names = broker.path("names");
+    fs::write(&names, "02:00:00:00:00:0a the phone\n02-0-0-0-0-b a\"b\\ /+{}é\u{7}\n").unwrap();
+    let options = ["--names", names.to_str().unwrap(), "--away", "6s"];
+    let output = broker.output(&ring, &options);
+    let listener = broker.listen();
+    let attributes = format!("{PHONE_STATE}/attributes");
+    let zones = |home: bool| {
+        let zones: &[&str] = if home { &["zone.home"] } else { &[] };
+        json!({ "in_zones": zones, "mac": "02:00:00:00:00:0a" })
+    };
+    assert_eq!(listener.wait_for(PHONE_STATE, "not_home"), retained(PHONE_STATE, "not_home"));
+    listener.wait_for(STATUS, "online");
+    let configs = listener.of(PHONE_CONFIG);
+    let expected = json!({
+        "name": null,
+        "unique_id": "addrwatch_here_02000000000a",
+        "state_topic": PHONE_STATE,
+        "payload_home": "home",
+        "payload_not_home": "not_home",
+        "json_attributes_topic": attributes,
+        "availability_topic": STATUS,
+        "source_type": "router",
+        "qos": 1,
+        "device": { "connections": [["mac", "02:00:00:00:00:0a"]], "name": "the phone" },
+        "origin": { "name": "aw-mqtt", "sw_version": env!("CARGO_PKG_VERSION") },
+    });
+    assert_eq!(configs.iter().map(|text| json(text)).collect::<Vec<_>>(), [expected]);
+    let hostile = PHONE_CONFIG.replace("0a/", "0b/");
+    assert_eq!(json(&listener.of(&hostile)[0])["device"]["name"], "a\"b\\ /+{}é");
+
+    // Heard, silent, heard; what was heard long ago is no presence.
+    claims(&ring, &[(1000, PHONE, 1)]);
+    listener.wait_for_news("new_device", 1);
+    assert_eq!(listener.news("new_device")[0]["name"], "the phone");
+    for _ in 0..2 {
+        let before = listener.of(PHONE_STATE).len();
+        claims(&ring, &[(now(), PHONE, 1)]);
+        wait_until("it came and left", || listener.of(PHONE_STATE).len() == before + 2);
+    }
+    let states = ["not_home", "home", "not_home", "home", "not_home"];
+    assert_eq!(listener.of(PHONE_STATE), states);
+    let told: Vec<_> = listener.of(&attributes).iter().map(|text| json(text)).collect();
+    assert_eq!(told, [false, true, false, true, false].map(zones));
+
+    // A broker that has forgotten all is told again, and a kill changes nothing.
+    output.kill();
+    let options = ["--names", names.to_str().unwrap(), "--away", "1h"];
+    let output = broker.output(&ring, &options);
+    claims(&ring, &[(now(), PHONE, 1)]);
+    listener.wait_for(PHONE_STATE, "home");
+    wait_until("home", || listener.of(PHONE_STATE).last().is_some_and(|state| state == "home"));
+    broker.kill();
+    output.stderr.wait_for("keeping events in");
+    broker.start_again();
+    output.stderr.wait_for("the destination is back");
+    let listener = broker.listen();
+    assert_eq!(listener.wait_for(PHONE_STATE, "home"), retained(PHONE_STATE, "home"));
+    output.kill();
+    let output = broker.output(&ring, &options);
+    wait_until("it is back", || {
+        listener.of(STATUS).last().is_some_and(|status| status == "online")
+    });
+    output.stop().ok();
+    assert!(!listener.of(PHONE_STATE).contains(&"not_home".to_owned()), "{:?}", listener.sent());
+
+    // Its line is gone, while nobody ran: everything that the broker keeps of it goes.
+    fs::write(&names, "02-0-0-0-0-b other\n").unwrap();
+    run(broker.command(&ring, &[&options[..], &["--once"]].concat())).ok();
+    for topic in [PHONE_CONFIG, PHONE_STATE, &attributes] {
+        listener.wait_for(topic, "");
+    }
+    let late = broker.listen();
+    late.wait_for(STATUS, "offline");
+    let left: Vec<_> = late.sent().into_iter().filter(|sent| sent.topic.contains("0a")).collect();
+    assert_eq!(left, []);
+    assert_eq!(json(&late.of(&hostile)[0])["device"]["name"], "other");
+    // And under another host's name, or without names, all of it.
+    let names = ["--once", "--discovery", "ha/x"];
+    run(broker.command(&ring, &names)).ok();
+    let late = broker.listen();
+    late.wait_for(STATUS, "offline");
+    assert_eq!(late.sent(), [retained(STATUS, "offline")]);
+}
+
+/// Whatever a host is called, its topics have the levels that they should have.
+#[test]
+fn hostile_names() {
+    let Some(broker) = Mosquitto::start() else { return };
+    let (ring, listener) = (Ring::new(), broker.listen());
+    publish(&ring, 1..2);
+    let mut command = program("aw-mqtt", &["--ring", ring.name(), "--once"]);
+    command.arg("--state-dir").arg(broker.path("state"));
+    command.args(["--broker", &format!("mqtt://localhost:{}", broker.port)]);
+    command.args(["--topic", "a/b", "--hostname", "../#/+\n$é"]);
+    run(command).ok();
+    listener.wait_for("a/b/.._______/status", "offline");
+    let topics: BTreeSet<_> = listener.sent().into_iter().map(|sent| sent.topic).collect();
+    let news =
+        ["new_device", "new_station"].map(|what| format!("a/b/.._______/events/pcap/{what}"));
+    let expected = news.into_iter().chain(["a/b/.._______/status".into()]);
+    assert_eq!(topics, expected.collect());
+}
