@@ -160,7 +160,7 @@ impl Task {
     async fn begin(
         &mut self,
         session: &Session,
-        now: Duration,
+        start: Instant,
         watch: &mut Watch,
     ) -> Result<(Following, Option<Vec<Claim>>), Fault> {
         let (router, hub) = (Arc::clone(&self.router), Arc::clone(&self.hub));
@@ -178,7 +178,7 @@ impl Task {
         };
         let held: Vec<_> =
             held.iter().filter_map(|record| Some((record, Claim::of(record)?))).collect();
-        let last = watch.newest().cloned();
+        let (now, last) = (start.elapsed(), watch.newest().cloned());
         held.iter().for_each(|(record, _)| watch.know(now, record));
         let last = last.or_else(|| self.hub.archive(&self.router.name).state().ok()?.last_line);
         let known = last.and_then(|(time, message)| {
@@ -191,6 +191,9 @@ impl Task {
         new.drain(..new.len().saturating_sub(CANDIDATES));
         let mut candidates = Claims::default();
         new.into_iter().for_each(|claim| candidates.push(claim));
+        if !candidates.kept.is_empty() || !watch.shown().kept.is_empty() {
+            watch.settle(now);
+        }
         let nothing = known.is_some() && candidates.kept.is_empty();
         Ok((following, (!nothing).then_some(candidates.kept)))
     }
@@ -202,7 +205,7 @@ impl Task {
         watch: &mut Watch,
         records: &mut Records,
     ) -> Result<Infallible, Fault> {
-        let (mut following, mut candidates) = self.begin(session, start.elapsed(), watch).await?;
+        let (mut following, mut candidates) = self.begin(session, start, watch).await?;
         self.connected();
         let mut export: Option<(Export, Duration)> = None;
         let (mut retry, mut quiet) = (RETRY[0], false);
@@ -223,8 +226,11 @@ impl Task {
                         Heard::Bytes(bytes) => records.feed(&bytes),
                         Heard::NoFilter => {
                             self.filter = false;
-                            let now = start.elapsed();
-                            (following, candidates) = self.begin(session, now, watch).await?;
+                            let (again, new) = self.begin(session, start, watch).await?;
+                            following = again;
+                            if let Some(new) = new {
+                                candidates.get_or_insert_default().extend(new);
+                            }
                             continue;
                         }
                     };

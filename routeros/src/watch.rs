@@ -138,6 +138,8 @@ pub struct Watch {
     /// Not before: the router rests four times as long as an export took it, up to 30 s.
     rest: Duration,
     next: Duration,
+    /// An export was whole in this connection.
+    exported: bool,
 }
 
 impl Watch {
@@ -155,7 +157,13 @@ impl Watch {
             last: None,
             rest: Duration::ZERO,
             next: Duration::ZERO,
+            exported: false,
         }
+    }
+
+    /// What the first export is to show may have happened just now: it settles first.
+    pub fn settle(&mut self, now: Duration) {
+        self.next = now + self.pace.settle;
     }
 
     /// The router held this record when we came: hearing it once more is nothing new.
@@ -220,10 +228,11 @@ impl Watch {
         self.begun = Claims::default();
         // Not after the first one: before it there was rest enough, and at the start, when all routers
         // are asked at once, it is we who are slow.
-        if self.next > Duration::ZERO {
+        if self.exported {
             self.rest = now + (now.saturating_sub(began) * 4).min(Duration::from_secs(30));
         }
         self.next = now + self.pace.interval;
+        self.exported = true;
     }
 
     /// An export was refused: its claims stand, and it is tried again after a pause.

@@ -18,8 +18,8 @@ pub struct Following {
 
 const ALL: &str = "/log print follow-only";
 const FILTERED: &str = "/log print follow-only where topics~\"system\"";
-/// Bytes of the log that wait, at most: after them the first export is taken, whose change nobody is
-/// credited with whose line is not held by the router, too.
+/// Bytes of the log that wait, at most. Beyond, they are dropped: the export that follows shows what
+/// changed, though not by whom.
 const MOST_EARLY: usize = 1 << 20;
 
 impl Following {

@@ -109,6 +109,8 @@ fn claims_outlive_the_connection() {
     let mut second = Watch::new(first.pace, first.leave());
     second.know(s(0), &record(1));
     assert!(!second.hear(s(0), &record(1)) && second.due() == s(0));
+    second.settle(s(1));
+    assert_eq!(second.due(), s(3), "it may have been a moment ago");
     assert_eq!(begin(&mut second), ["admin1", "admin2"]);
     second.end(s(0), s(1));
     assert!(second.leave().kept.is_empty());
