@@ -8,7 +8,10 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -44,6 +47,8 @@ pub struct Hub {
     zone: TimeZone,
     mailer: Option<Mailer>,
     ring: Option<Mutex<Writer>>,
+    /// It was said that the ring has lost its name.
+    displaced: AtomicBool,
     git: Option<Mutex<Repository>>,
     /// The ancestor's log, which has each change.
     log_file: Option<Mutex<File>>,
@@ -68,6 +73,7 @@ impl Hub {
             zone: TimeZone::system(),
             mailer,
             ring: ring.map(Mutex::new),
+            displaced: AtomicBool::new(false),
             git: git.map(Mutex::new),
             log_file: None,
         }
@@ -170,8 +176,10 @@ impl Hub {
         let Some(ring) = &self.ring else { return };
         let mut ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
         ring.beat(UnixTime::now());
-        if let Err(error) = ring.keep_name() {
-            warn(error);
+        let kept = ring.keep_name();
+        let told = self.displaced.swap(kept.is_err(), Relaxed);
+        if let (Err(error), false) = (kept, told) {
+            warn(format_args!("{error}: readers that come later will not find ours"));
         }
     }
 

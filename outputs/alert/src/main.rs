@@ -25,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use aw_output::{Error, Plan, RingOptions, failed, parse, run};
+use aw_output::{Error, Plan, RingOptions, SpoolOptions, failed, parse, run};
 use aw_service::Identity;
 use clap::{Parser, Subcommand};
 
@@ -45,6 +45,9 @@ use crate::{
 struct Options {
     #[command(flatten)]
     rings: RingOptions,
+
+    #[command(flatten)]
+    spool: SpoolOptions,
 
     /// Whom to tell what, in TOML
     #[arg(short, long, value_name = "FILE")]
@@ -133,9 +136,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let Options { rings, print, learn, .. } = options;
+    let Options { rings, spool, print, learn, .. } = options;
     // What happens within that is told at once, and committed once: a disk is not worn out.
-    let plan = Plan { linger: Duration::from_secs(1), ..Plan::default() };
+    let linger = Duration::from_secs(1);
+    let plan = Plan { linger, spool: Some(spool), ..Plan::default() };
     run("aw-alert", &rings, &plan, || {
         let speaker = pipes.map(Speaker::new).transpose()?;
         let store = Store::open(&state).map_err(aw_output::Fault::into_error)?;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{Account, Fault, Result, warn};
+use aw_output::{Account, Fault, Result, failed, warn};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::{MacAddr, RingName};
 
@@ -105,6 +105,14 @@ impl Store {
             return Ok(());
         }
         self.with(|database| database.execute_batch("COMMIT"))
+    }
+
+    /// After a failure: nothing since the last commit has happened. Nor is it known any more what was heard once more
+    /// before that, as after a kill.
+    pub fn take_back(&mut self) {
+        let _ = self.database.execute_batch("ROLLBACK"); // SQLite may have done so itself
+        self.stations.clear();
+        self.devices.clear();
     }
 
     /// Also what was heard once more since the last time, and nothing else.
@@ -301,8 +309,10 @@ impl Store {
     }
 }
 
+/// A disk that is full, or fails, may be better later; nothing else that can be wrong here.
 fn fault(path: &Path, error: &rusqlite::Error) -> Fault {
     let hint = match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => " (make room on its disk)",
         Some(rusqlite::ErrorCode::DatabaseBusy) => {
             " (another aw-alert uses it: stop that one, or choose another --state-dir)"
         }
@@ -315,7 +325,13 @@ fn fault(path: &Path, error: &rusqlite::Error) -> Fault {
         }
         _ => "",
     };
-    Fault::Down(format!("use {}: {error}{hint}", path.display()))
+    let why = format!("use {}: {error}{hint}", path.display());
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull | rusqlite::ErrorCode::SystemIoFailure) => {
+            Fault::Down(why)
+        }
+        _ => failed(why).into(),
+    }
 }
 
 impl Memory for Store {
