@@ -3,17 +3,19 @@
 #![forbid(unsafe_code)]
 
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at};
-use aw_tests::collect::{collect, json, stdout_of};
-use aw_tests::feed::numbered;
+use aw_tests::clock::{Clock, clean_up};
+use aw_tests::collect::collect;
+use aw_tests::frames::Arp;
 use aw_tests::mariadb::MariaDb;
 use aw_tests::mount::Mount;
-use aw_tests::rig::{PATIENCE, Run, program, run, skip, wait_until};
+use aw_tests::rig::{Run, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::Signal;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -29,30 +31,32 @@ struct Output {
     disk: PathBuf,
     mount: Mount,
     /// The numbers that have come out of it.
-    arrived: Box<dyn Fn(&Run) -> Vec<u32>>,
+    arrived: Box<dyn Fn(&Run) -> Vec<u8>>,
 }
 
 /// All outputs that there are, on one ring.
 struct Outputs {
     ring: Ring,
     all: Vec<Output>,
+    /// By so many the clock is wrong.
+    days: Cell<i64>,
     server: Option<Rc<MariaDb>>,
     directory: TempDir,
 }
 
 /// The number in the first address of a line.
-fn number_in(line: &str) -> Option<u32> {
+fn number_in(line: &str) -> Option<u8> {
     let address = line.split([' ', '"', '\t']).find(|word| word.starts_with("10.0.0."))?;
     address["10.0.0.".len()..].parse().ok()
 }
 
-fn numbers_in(text: &str) -> Vec<u32> {
+fn numbers_in(text: &str) -> Vec<u8> {
     text.lines().filter_map(number_in).collect()
 }
 
 impl Outputs {
     /// Starts them; `change`: what is to be done to their commands. None where there may be no small disk.
-    fn start(change: impl Fn(&mut Command)) -> Option<Outputs> {
+    fn start(ring: Ring, change: impl Fn(&mut Command)) -> Option<Outputs> {
         if !rustix::process::geteuid().is_root() {
             skip("only root can make a small disk");
             return None;
@@ -60,8 +64,7 @@ impl Outputs {
         let (directory, server) = (tempfile::tempdir().unwrap(), MariaDb::start(&[]).map(Rc::new));
         // aw-mysql is started beneath the server's directory, and others may not look into ours.
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-        let (ring, all) = (Ring::new(), Vec::new());
-        let mut outputs = Outputs { ring, all, server, directory };
+        let mut outputs = Outputs { ring, all: Vec::new(), days: Cell::new(0), server, directory };
         outputs.add("aw-stdout", &["-o", "@/../lines", "--from", "resume"], &change, |at| {
             let log = at.parent().unwrap().join("lines");
             Box::new(move |_| numbers_in(&fs::read_to_string(&log).unwrap_or_default()))
@@ -96,7 +99,7 @@ impl Outputs {
         name: &'static str,
         options: &[&str],
         change: impl Fn(&mut Command),
-        arrived: impl FnOnce(PathBuf) -> Box<dyn Fn(&Run) -> Vec<u32>>,
+        arrived: impl FnOnce(PathBuf) -> Box<dyn Fn(&Run) -> Vec<u8>>,
     ) {
         let disk = self.directory.path().join(name).join("disk");
         let mount = Mount::new(&disk, "size=24m");
@@ -117,30 +120,35 @@ impl Outputs {
 
     /// A collector hears these now.
     #[track_caller]
-    fn publish(&self, numbers: std::ops::Range<u32>) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as u32;
+    fn publish(&self, numbers: Range<u8>) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+        let now = (now + self.days.get() * 86_400) as u32;
         let mut capture = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
         for number in numbers {
-            capture.packet(at(now), &numbered(number)).unwrap();
+            // No MAC made by chance, of which aw-alert tells in a digest.
+            let (mac, ip) = ([0, 8, 0xe1, 0, 0, number], [10, 0, 0, number].into());
+            let frame = Arp::request(mac, ip, [192, 0, 2, 1].into()).frame();
+            capture.packet(at(now), &frame).unwrap();
         }
         collect(&self.ring, &capture.finish().unwrap(), &["-q"]).ok();
     }
 
     /// Those before `end` have come out of each, once.
     #[track_caller]
-    fn have_all_before(&self, end: u32) {
+    fn have_all_before(&self, end: u8) {
         for Output { name, run, arrived, .. } in &self.all {
-            let all: BTreeSet<u32> = (1..end).collect();
-            wait_until(&format!("{name}: all before {end}; it said: {}", run.stderr.text()), || {
-                arrived(run).into_iter().collect::<BTreeSet<_>>() == all
-            });
+            let all: BTreeSet<u8> = (1..end).collect();
+            wait_until(
+                &format!("{name}: all before {end}; it said: {}", run.stderr.text()),
+                || arrived(run).into_iter().collect::<BTreeSet<_>>() == all,
+            );
             assert_eq!(arrived(run).len(), all.len(), "{name}: one is there twice");
         }
     }
 
     /// Each said the first of its two texts once, in a line that tells what to do, then the second; and it has lost nothing.
     #[track_caller]
-    fn end(self, end: u32, said: &[(&str, &str, &str)]) {
+    fn end(self, end: u8, said: &[(&str, &str, &str)]) {
         for Output { name, run, mount, .. } in self.all {
             let ended = run.stop().ok();
             drop(mount);
@@ -163,7 +171,7 @@ impl Outputs {
 }
 
 /// In `aw-sqlite`'s databases: what has its name, and what was moved away.
-fn in_databases(directory: &Path) -> Vec<u32> {
+fn in_databases(directory: &Path) -> Vec<u8> {
     let mut found = Vec::new();
     for name in ["moved.db", "addrwatch.db"] {
         let path = directory.join("state").join(name);
@@ -178,7 +186,7 @@ fn in_databases(directory: &Path) -> Vec<u32> {
 }
 
 /// What a syslog daemon has got, whatever became of its socket.
-fn in_messages(disk: &Path) -> Box<dyn Fn(&Run) -> Vec<u32>> {
+fn in_messages(disk: &Path) -> Box<dyn Fn(&Run) -> Vec<u8>> {
     let socket = UnixDatagram::bind(disk.parent().unwrap().join("log")).unwrap();
     socket.set_nonblocking(true).unwrap();
     let got = RefCell::new(Vec::new());
@@ -192,16 +200,16 @@ fn in_messages(disk: &Path) -> Box<dyn Fn(&Run) -> Vec<u32>> {
 }
 
 /// In `aw-tracker`'s logs.
-fn in_logs(directory: &Path) -> Vec<u32> {
+fn in_logs(directory: &Path) -> Vec<u8> {
     let files = fs::read_dir(directory).into_iter().flatten().flatten().map(|file| file.path());
     let logs = files.filter(|path| path.to_string_lossy().contains("macupd_tracker.2"));
     logs.flat_map(|log| numbers_in(&fs::read_to_string(log).unwrap_or_default())).collect()
 }
 
 /// As many numbers as `aw-metrics` has counted.
-fn counted(text: &str) -> Vec<u32> {
+fn counted(text: &str) -> Vec<u8> {
     let line = text.lines().find(|line| line.starts_with("addrwatch_events_total{"));
-    let number = line.and_then(|line| line.rsplit(' ').next()?.parse::<u32>().ok());
+    let number = line.and_then(|line| line.rsplit(' ').next()?.parse::<u8>().ok());
     (1..=number.unwrap_or(0)).collect()
 }
 
@@ -240,7 +248,7 @@ const FULL: &[(&str, &str, &str)] = &[
 
 #[test]
 fn full_disks() {
-    let Some(outputs) = Outputs::start(|_| ()) else { return };
+    let Some(outputs) = Outputs::start(Ring::new(), |_| ()) else { return };
     outputs.publish(1..4);
     outputs.have_all_before(4);
     outputs.all.iter().for_each(|output| output.mount.fill());
@@ -251,7 +259,7 @@ fn full_disks() {
     let tracker = outputs.of("aw-tracker").unwrap();
     tracker.run.stderr.wait_for("log: no space left on device (make room on its disk)");
     outputs.publish(7..10);
-    std::thread::sleep(std::time::Duration::from_secs(6)); // some tries more
+    std::thread::sleep(std::time::Duration::from_secs(2)); // a try more of each
     outputs.all.iter().for_each(|output| output.mount.make_room());
     for (name, _, again) in FULL {
         outputs.of(name).inspect(|output| drop(output.run.stderr.wait_for(again)));
@@ -260,4 +268,101 @@ fn full_disks() {
     outputs.publish(10..13);
     outputs.have_all_before(13);
     outputs.end(13, FULL);
+}
+
+const FILES: &[(&str, &str, &str)] = &[
+    (
+        "aw-stdout",
+        "aw-stdout.new: too many open files (let it open more: ulimit -n, LimitNOFILE=)",
+        "the state directory can be written again",
+    ),
+    ("aw-sqlite", "addrwatch.db: too many open files", "the destination is back"),
+    (
+        "aw-syslog",
+        "/log: too many open files (let it open more: ulimit -n, LimitNOFILE=): keeping events in",
+        "the destination is back",
+    ),
+    ("aw-mysql", "too many open files", "the destination is back"),
+    (
+        "aw-tracker",
+        ".log: too many open files (let it open more: ulimit -n, LimitNOFILE=) (trying again)",
+        "disk is written again",
+    ),
+    (
+        "aw-alert",
+        "channel exec: run /bin/true: too many open files (let it open more: ulimit -n, LimitNOFILE=)",
+        "channel exec works again",
+    ),
+    (
+        "aw-metrics",
+        "a.prom.new: too many open files (let it open more: ulimit -n, LimitNOFILE=) (trying again)",
+        "a.prom is written again",
+    ),
+];
+
+impl Output {
+    /// Lets it, and what it has started, open files up to this number.
+    fn may_open(&self, number: u32) {
+        let children = format!("/proc/{0}/task/{0}/children", self.run.id());
+        let children = fs::read_to_string(children).unwrap();
+        let own = self.run.id().to_string();
+        for process in children.split_whitespace().chain([own.as_str()]) {
+            let mut command = Command::new("prlimit");
+            command.args(["--pid", process]).arg(format!("--nofile={number}:1024"));
+            run(command).ok();
+        }
+    }
+}
+
+#[test]
+fn no_files_to_open() {
+    let Some(outputs) = Outputs::start(Ring::new(), |_| ()) else { return };
+    outputs.publish(1..4);
+    outputs.have_all_before(4);
+    outputs.all.iter().for_each(|output| output.may_open(3));
+    for name in ["aw-syslog", "aw-mysql"] {
+        // They open their way anew.
+        outputs.of(name).inspect(|output| output.run.signal(Signal::HUP));
+    }
+    let state = outputs.of("aw-sqlite").unwrap().disk.join("state");
+    fs::rename(state.join("addrwatch.db"), state.join("moved.db")).unwrap();
+    outputs.publish(4..7);
+    for (name, wrong, _) in FILES {
+        outputs.of(name).inspect(|output| drop(output.run.stderr.wait_for(wrong)));
+    }
+    outputs.publish(7..10);
+    outputs.all.iter().for_each(|output| output.may_open(1024));
+    for (name, _, again) in FILES {
+        outputs.of(name).inspect(|output| drop(output.run.stderr.wait_for(again)));
+    }
+    outputs.have_all_before(10);
+    outputs.publish(10..13);
+    outputs.have_all_before(13);
+    outputs.end(13, FILES);
+}
+
+/// Set back by three days, forward by more than a year, and right again.
+#[test]
+fn a_clock_that_is_set() {
+    let ring = Ring::new();
+    let Some(clock) = Clock::new(&ring) else { return };
+    let Some(outputs) = Outputs::start(ring, |command| clock.give(command)) else { return };
+    outputs.publish(1..4);
+    outputs.have_all_before(4);
+    for (days, numbers) in [(-3, 4..7), (400, 7..10), (0, 10..13)] {
+        clock.set(days);
+        outputs.days.set(days);
+        let end = numbers.end;
+        outputs.publish(numbers);
+        outputs.have_all_before(end);
+    }
+    // It is the clock of the programs, too.
+    let error = |path: &PathBuf| path.to_string_lossy().contains("macupd_error");
+    let logs = fs::read_dir(&outputs.of("aw-tracker").unwrap().disk).unwrap();
+    let errors = logs.map(|file| file.unwrap().path()).filter(error);
+    let told: String = errors.map(|path| fs::read_to_string(path).unwrap()).collect();
+    assert!(told.contains("the clock was set forward by 40"), "{told}");
+    let processes: Vec<_> = outputs.all.iter().map(|output| output.run.id()).collect();
+    outputs.end(13, &[]);
+    processes.into_iter().for_each(clean_up);
 }

@@ -5,8 +5,8 @@ use std::{
     io::{self, ErrorKind},
 };
 
-use shm_layout::cause;
 use rustix::io::Errno;
+use shm_layout::cause;
 
 /// Why a program ends.
 #[derive(Debug)]

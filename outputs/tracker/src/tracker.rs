@@ -191,6 +191,9 @@ impl Sink for Tracker<'_> {
         if !self.source(entry.event.kind) {
             return Ok(());
         }
+        if self.journal.is_stray(&entry.event) {
+            self.turn(); // the clock may have been set since it was looked at
+        }
         let Some(at) = self.journal.moment(&entry.event) else { return Ok(()) };
         if let EventKind::ConfigChange(change) = &entry.event.kind {
             self.journal.config_change(&entry.event, change, at);
