@@ -143,7 +143,8 @@ impl Hub {
         }
         self.publish(router, &change);
         archive.set_base(bytes)?; // last: whoever is killed before finds the change again
-        let since = self.keep_days.and_then(|days| {
+        let days = self.keep_days.filter(|_| self.is_believed(now));
+        let since = days.and_then(|days| {
             now.checked_sub(SignedDuration::from_hours(24 * i64::from(days))).ok()
         });
         archive.retain(self.keep, since)?;
