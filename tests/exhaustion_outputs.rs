@@ -121,16 +121,7 @@ impl Outputs {
     /// A collector hears these now.
     #[track_caller]
     fn publish(&self, numbers: Range<u8>) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
-        let now = (now + self.days.get() * 86_400) as u32;
-        let mut capture = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
-        for number in numbers {
-            // No MAC made by chance, of which aw-alert tells in a digest.
-            let (mac, ip) = ([0, 8, 0xe1, 0, 0, number], [10, 0, 0, number].into());
-            let frame = Arp::request(mac, ip, [192, 0, 2, 1].into()).frame();
-            capture.packet(at(now), &frame).unwrap();
-        }
-        collect(&self.ring, &capture.finish().unwrap(), &["-q"]).ok();
+        publish(&self.ring, self.days.get(), numbers);
     }
 
     /// Those before `end` have come out of each, once.
@@ -168,6 +159,21 @@ impl Outputs {
             assert_eq!(lines.len(), all, "{name} repeats itself: {}", ended.stderr);
         }
     }
+}
+
+/// A collector hears these now, by a clock that is wrong by so many days.
+#[track_caller]
+fn publish(ring: &Ring, days: i64, numbers: Range<u8>) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    let now = (now + days * 86_400) as u32;
+    let mut capture = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
+    for number in numbers {
+        // No MAC made by chance, of which aw-alert tells in a digest.
+        let (mac, ip) = ([0, 8, 0xe1, 0, 0, number], [10, 0, 0, number].into());
+        let frame = Arp::request(mac, ip, [192, 0, 2, 1].into()).frame();
+        capture.packet(at(now), &frame).unwrap();
+    }
+    collect(ring, &capture.finish().unwrap(), &["-q"]).ok();
 }
 
 /// In `aw-sqlite`'s databases: what has its name, and what was moved away.
@@ -365,4 +371,37 @@ fn a_clock_that_is_set() {
     let processes: Vec<_> = outputs.all.iter().map(|output| output.run.id()).collect();
     outputs.end(13, &[]);
     processes.into_iter().for_each(clean_up);
+}
+
+/// `aw-tracker`'s logs are moved away, without a signal: the log of a day comes back whole, the others go on in new ones.
+#[test]
+fn logs_that_are_moved_away() {
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (logs, state) = (directory.path().join("logs"), directory.path().join("state"));
+    fs::create_dir(&logs).unwrap();
+    let mut command =
+        program("aw-tracker", &["--ring", ring.name(), "-u", "root", "--source", "all"]);
+    command.arg("--log-dir").arg(&logs).arg("--state-dir").arg(&state);
+    let tracker = Run::start(command);
+    let of = |kind: &str, end: &str| -> Vec<u8> {
+        let files = fs::read_dir(&logs).unwrap().map(|file| file.unwrap().path());
+        let name = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let found = files.filter(|path| name(path).contains(kind) && name(path).ends_with(end));
+        found.flat_map(|path| numbers_in(&fs::read_to_string(path).unwrap_or_default())).collect()
+    };
+    publish(&ring, 0, 1..4);
+    wait_until("the first", || {
+        of("tracker", ".log") == [1, 2, 3] && of("alert", ".log").len() == 3
+    });
+    for file in fs::read_dir(&logs).unwrap().map(|file| file.unwrap().path()) {
+        if file.extension().is_some_and(|end| end == "log") {
+            fs::rename(&file, file.with_extension("log.1")).unwrap();
+        }
+    }
+    publish(&ring, 0, 4..7);
+    wait_until("the next", || of("alert", ".log") == [4, 5, 6]);
+    wait_until("all", || of("tracker", ".log") == [1, 2, 3, 4, 5, 6]);
+    assert_eq!(of("alert", ".log.1"), [1, 2, 3]);
+    tracker.stop().ok();
 }

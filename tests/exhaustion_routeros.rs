@@ -178,3 +178,37 @@ fn a_clock_that_is_set() {
     let snapshots = fs::read_dir(watching.archive("core1").join("snapshots")).unwrap();
     assert_eq!(snapshots.count(), 4);
 }
+
+/// Its files are moved away, without a signal: it begins new ones, and what was in the old ones stays.
+#[test]
+fn files_that_are_moved_away() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    let file = |name: &str| watching.archive("core1").join(name);
+    let files = ["log.txt", "diff.txt", "changes.jsonl", "users/alice.diff"];
+    let text = |name: &str| fs::read_to_string(file(name)).unwrap_or_default();
+    for (number, dns) in [(1, "192.0.2.51"), (2, "192.0.2.52")] {
+        router.add("alice", &format!("/ip dns set servers={dns}"));
+        daemon.stderr.wait_until("it is told", |lines| {
+            (lines.iter().filter(|line| line.contains("by alice")).count() == number).then_some(())
+        });
+        for name in files {
+            wait_until("it is written", || {
+                text(name).contains("alice") || text(name).contains(dns)
+            });
+            fs::rename(file(name), file(&format!("{name}.{number}"))).unwrap();
+        }
+    }
+    daemon.stop().ok();
+    for name in &files[1..] {
+        for (number, has, lacks) in
+            [(1, "192.0.2.51", "192.0.2.52"), (2, "192.0.2.52", "192.0.2.51")]
+        {
+            let text = text(&format!("{name}.{number}"));
+            let added = |dns| text.contains(&format!("+/ip dns set servers={dns}"));
+            assert!(text.contains(has) && !added(lacks), "{name}.{number}: {text}");
+        }
+    }
+}
