@@ -172,7 +172,7 @@ fn a_clock_that_is_set() {
         wait_until("it is written down", || changes(&watching).len() == number);
     }
     let id = daemon.id();
-    let ended = daemon.stop().ok();
+    daemon.stop().ok();
     clean_up(id);
     assert_eq!(held_json(&ring).len(), 3);
     let snapshots = fs::read_dir(watching.archive("core1").join("snapshots")).unwrap();
