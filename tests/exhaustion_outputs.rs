@@ -24,14 +24,16 @@ use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
+/// The numbers that have come out of an output.
+type Arrived = Box<dyn Fn(&Run) -> Vec<u8>>;
+
 /// An output, and its own disk of 24 MiB.
 struct Output {
     name: &'static str,
     run: Run,
     disk: PathBuf,
     mount: Mount,
-    /// The numbers that have come out of it.
-    arrived: Box<dyn Fn(&Run) -> Vec<u8>>,
+    arrived: Arrived,
 }
 
 /// All outputs that there are, on one ring.
@@ -99,7 +101,7 @@ impl Outputs {
         name: &'static str,
         options: &[&str],
         change: impl Fn(&mut Command),
-        arrived: impl FnOnce(PathBuf) -> Box<dyn Fn(&Run) -> Vec<u8>>,
+        arrived: impl FnOnce(PathBuf) -> Arrived,
     ) {
         let disk = self.directory.path().join(name).join("disk");
         let mount = Mount::new(&disk, "size=24m");
@@ -192,7 +194,7 @@ fn in_databases(directory: &Path) -> Vec<u8> {
 }
 
 /// What a syslog daemon has got, whatever became of its socket.
-fn in_messages(disk: &Path) -> Box<dyn Fn(&Run) -> Vec<u8>> {
+fn in_messages(disk: &Path) -> Arrived {
     let socket = UnixDatagram::bind(disk.parent().unwrap().join("log")).unwrap();
     socket.set_nonblocking(true).unwrap();
     let got = RefCell::new(Vec::new());
