@@ -6,6 +6,7 @@
 
 use aw_tests::bench::Random;
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at};
+use aw_tests::clock::{clean_up, library};
 use aw_tests::collect::{json, stdout_of};
 use aw_tests::feed::{numbered, reading_collector};
 use aw_tests::lan::Lan;
@@ -39,20 +40,11 @@ thread_local! {
 
 /// Its clock is that of the machine and some hours, as if it had been set since the last program was started.
 fn with_clock(mut command: Command) -> Command {
-    let library = |directory: fs::DirEntry| directory.path().join("faketime/libfaketime.so.1");
-    let mut libraries = fs::read_dir("/usr/lib").unwrap().flatten().map(library);
-    if let Some(library) = libraries.find(|library| library.exists()) {
+    if let Some(library) = library() {
         command.env("LD_PRELOAD", library).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         command.env("FAKETIME", format!("{:+}h", CLOCK.get()));
     }
     command
-}
-
-/// What libfaketime leaves behind for a process that was killed.
-fn clean_up(id: u32) {
-    for file in [format!("faketime_shm_{id}"), format!("sem.faketime_sem_{id}")] {
-        let _ = fs::remove_file(Path::new("/dev/shm").join(file));
-    }
 }
 
 /// An output: how it is started, and its process, if it runs.

@@ -4,6 +4,7 @@
 
 use aw_tests::collect::stdout_of;
 use aw_tests::feed::{numbered_capture, numbered_lines, publish};
+use aw_tests::receiver::{Receiver, line as report};
 use aw_tests::rig::{Run, binary, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
@@ -86,6 +87,64 @@ fn a_full_shared_memory() {
     let refused = ran.stderr.lines().filter(|line| line.starts_with("collector: "));
     let refused: Vec<_> = refused.filter(|line| line.contains("no space left")).collect();
     assert_eq!(refused.len(), 2, "{ran:#?}");
+}
+
+/// Its ring is deleted, and there is no room, or no file, for another: it goes on, says so once, and makes it again, with all
+/// that came meanwhile, when there is.
+#[test]
+fn a_deleted_ring_that_cannot_be_made_again() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root can make a small /dev/shm");
+    }
+    let ring = Ring::new();
+    // Room for two rings, since whoever reads the deleted one keeps it.
+    let script = format!(
+        "mount -t tmpfs -o size=320k,mode=1777 none /dev/shm && exec {} -q -L 1024 -r 0 --ring {} -u root --macupd 127.0.0.1:0",
+        binary("collector").display(),
+        ring.name()
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script]);
+    let collector = Run::start(command);
+    let line = collector.stderr.wait_for("(MACupd)");
+    let address: std::net::SocketAddr = line.split(' ').find_map(|word| word.parse().ok()).unwrap();
+    let receiver = Receiver { run: collector, address };
+    let id = receiver.run.id();
+    let shm = PathBuf::from(format!("/proc/{id}/root/dev/shm"));
+    let (path, filler) = (shm.join(&ring.name()[1..]), shm.join("filler"));
+    let lines = || {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &id.to_string(), "-m"]).arg(binary("aw-stdout"));
+        command.args(["--once", "--ring", ring.name()]);
+        run(command).stdout.lines().count()
+    };
+    let send = |number| {
+        let mac = format!("00:08:e1:00:00:{number:02x}");
+        receiver.send("127.0.0.2", &[&report(number, &format!("10.0.0.{number}"), 2, &mac, "br0")]);
+    };
+    let limit = |number: &str| {
+        let mut command = Command::new("prlimit");
+        command.args(["--pid", &id.to_string()]).arg(format!("--nofile={number}:1024"));
+        run(command).ok();
+    };
+    send(1);
+    wait_until("the first", || lines() == 1);
+    let _ = fs::write(&filler, vec![1; 320 << 10]);
+    fs::remove_file(&path).unwrap();
+    let said = receiver.run.stderr.wait_for("no space left on device (free memory in /dev/shm");
+    assert!(said.contains("readers that come later will not find ours"), "{said}");
+    send(2);
+    fs::remove_file(&filler).unwrap();
+    wait_until("both", || lines() == 2);
+    limit("3");
+    fs::remove_file(&path).unwrap();
+    receiver.run.stderr.wait_for("too many open files (let it open more");
+    send(3);
+    limit("1024");
+    wait_until("all three", || lines() == 3);
+    let ended = receiver.run.stop().ok();
+    assert_eq!(ended.stderr.matches("will not find ours").count(), 2, "{ended:#?}");
+    assert_eq!(ended.stderr.matches("made again").count(), 2, "{ended:#?}");
 }
 
 /// Where the position cannot be written down, the output says so once and goes on; nothing is left out, and nothing repeated.
@@ -184,13 +243,32 @@ fn descriptors_run_out() {
     let directory = own.path().to_str().unwrap();
     let other = Ring::new();
     let history = format!("{directory}/lan.db");
-    let commands: [(&str, Vec<&str>); 4] = [
+    let metrics = format!("{directory}/a.prom");
+    let commands: [(&str, Vec<&str>); 8] = [
         ("collector", vec!["--ring", other.name(), "--read", capture.to_str().unwrap()]),
         ("aw-stdout", vec!["--ring", ring.name(), "--once"]),
         (
             "aw-sqlite",
             vec!["--ring", ring.name(), "--once", "--state-dir", directory, "--database", &history],
         ),
+        (
+            "aw-syslog",
+            vec![
+                "--ring",
+                ring.name(),
+                "--once",
+                "--state-dir",
+                directory,
+                "--to",
+                "udp://127.0.0.1",
+            ],
+        ),
+        (
+            "aw-tracker",
+            vec!["--ring", ring.name(), "--once", "--state-dir", directory, "--log-dir", directory],
+        ),
+        ("aw-alert", vec!["--ring", ring.name(), "--once", "--state-dir", directory, "--print"]),
+        ("aw-metrics", vec!["--ring", ring.name(), "--once", "--file", &metrics]),
         ("aw-query", vec!["--database", &history, "devices"]),
     ];
     for (name, options) in &commands {
@@ -211,7 +289,7 @@ fn descriptors_run_out() {
                 }
                 _ => assert!(by_loader, "{name}, {limit}: {ended:#?}"),
             }
-            if ended.status.code() == Some(0) && *name != "aw-query" && *name != "aw-sqlite" {
+            if ended.status.code() == Some(0) && ["collector", "aw-stdout"].contains(name) {
                 assert_eq!(ended.stdout, numbered_lines(1..4), "{name}, {limit}");
             }
         }

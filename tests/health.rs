@@ -1,6 +1,7 @@
 //! `aw-stdout --health`, and the alarm of an output that has become blind.
 #![forbid(unsafe_code)]
 
+use aw_tests::clock::library;
 use aw_tests::collect::stdout_of;
 use aw_tests::feed::{numbered_capture, publish, reading_collector};
 use aw_tests::history::History;
@@ -212,9 +213,7 @@ fn a_database_that_does_not_run_is_told() {
 /// The machine's clock is set back by three hours: nothing that is well becomes unwell, and what it says is true.
 #[test]
 fn a_clock_that_was_set_back_alarms_nobody() {
-    let libraries = fs::read_dir("/usr/lib").unwrap().flatten();
-    let mut libraries = libraries.map(|it| it.path().join("faketime/libfaketime.so.1"));
-    let Some(library) = libraries.find(|library| library.exists()) else {
+    let Some(library) = library() else {
         return skip("there is no libfaketime here (faketime)");
     };
     let ring = Ring::new();

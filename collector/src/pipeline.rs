@@ -180,7 +180,8 @@ impl Pipeline {
         self.writer.beat(UnixTime::now());
         let kept = match self.writer.keep_name() {
             // Who put it there may not end us; what we have mapped is still ours.
-            Err(error @ CreateError::ForeignOwner(..)) => {
+            // Nor may whoever has filled /dev/shm, or used up all files, since it was deleted.
+            Err(error @ (CreateError::ForeignOwner(..) | CreateError::Io(..))) => {
                 if !std::mem::replace(&mut self.displaced, true) {
                     warn(format_args!("{error}: readers that come later will not find ours"));
                 }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::{Identity, cause, is_at, open_own};
+use aw_service::{Identity, explain, is_at, open_own};
 use shm_layout::Counter;
 
 use crate::{
@@ -95,7 +95,7 @@ impl Snap {
             self.give_up(format_args!("it has {} MiB", LIMIT >> 20));
         } else if let Err(error) = self.file.write_all(&record) {
             let _ = self.file.set_len(self.written); // no half a frame
-            self.give_up(cause(&error));
+            self.give_up(explain(&error));
         } else {
             self.written += record.len() as u64;
         }

@@ -91,7 +91,13 @@ impl Mailer {
         // One for each receiver: what one's server refuses, the others get.
         let mails: Vec<_> =
             self.courier.receivers().iter().map(|receiver| addressed(receiver, &message)).collect();
-        self.spool.put(&mails).map_err(|error| format!("spool a mail: {error}"))?;
+        self.spool.put(&mails).map_err(|error| {
+            let why = error.to_string(); // what the number means stands before it
+            format!(
+                "spool a mail: {}",
+                why.split(" (os error").next().unwrap_or(&why).to_lowercase()
+            )
+        })?;
         match self.wake.try_send(()) {
             Ok(()) | Err(TrySendError::Full(())) => Ok(()), // full: it will look anyway
             Err(TrySendError::Disconnected(())) => {

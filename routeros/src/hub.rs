@@ -3,18 +3,22 @@
 mod conclude;
 
 use std::{
+    collections::BTreeSet,
     fs::{File, OpenOptions},
     io,
     net::Ipv4Addr,
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
 use aw_notify::Mailer;
 use aw_service::{Error, say, warn};
-use jiff::{Timestamp, Zoned, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, Zoned, tz::TimeZone};
 use shm_layout::{ConfigChange, Counter, Event, UnixTime, UserName, Writer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -52,6 +56,14 @@ pub struct Hub {
     zone: TimeZone,
     mailer: Option<Mailer>,
     ring: Option<Mutex<Writer>>,
+    /// It was said that the ring has lost its name.
+    displaced: AtomicBool,
+    /// Files that cannot be written, which was said.
+    unwritten: Mutex<BTreeSet<String>>,
+    /// Mails that could not be kept, since one last could.
+    unkept: AtomicU64,
+    /// What the clock showed when it was last looked at, and since when it is not believed.
+    clock: Mutex<(Timestamp, Instant, Option<Instant>)>,
     git: Option<Mutex<Repository>>,
     /// Held while a `log.txt` is written.
     logging: Mutex<()>,
@@ -80,6 +92,10 @@ impl Hub {
             zone: TimeZone::system(),
             mailer,
             ring: ring.map(Mutex::new),
+            displaced: AtomicBool::new(false),
+            unwritten: Mutex::default(),
+            unkept: AtomicU64::new(0),
+            clock: Mutex::new((Timestamp::now(), Instant::now(), None)),
             git: git.map(Mutex::new),
             logging: Mutex::new(()),
             turns: Arc::new(Semaphore::new(TURNS)),
@@ -133,17 +149,56 @@ impl Hub {
     }
 
     fn log(&self, router: &Name, what: &str) {
-        let _alone = self.logging.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = self.archive(router).log(&self.when(Timestamp::now()), what) {
-            warn(format_args!("{router}: write log.txt: {}", shm_layout::cause(&error)));
+        let alone = self.logging.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = self.archive(router).log(&self.when(Timestamp::now()), what);
+        drop(alone);
+        self.tell_written(router, "log.txt", written);
+    }
+
+    /// That a file cannot be written is said once, until it can be.
+    fn tell_written(&self, router: &Name, file: &str, written: io::Result<()>) {
+        let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+        let what = format!("{router}: write {file}");
+        match written {
+            Ok(()) if unwritten.remove(&what) => say(format_args!("{what}: it works again")),
+            Err(error) if unwritten.insert(what.clone()) => {
+                warn(format_args!("{what}: {}", aw_service::explain(&error)));
+            }
+            _ => {}
         }
     }
 
     fn mail(&self, subject: &str, text: &str) {
         let Some(mailer) = &self.mailer else { return };
-        if let Err(why) = mailer.send(&format!("[addrwatch] {subject}"), text) {
-            warn(why);
+        match mailer.send(&format!("[addrwatch] {subject}"), text) {
+            Ok(()) => self.tell_unkept(),
+            Err(why) => {
+                if self.unkept.fetch_add(1, Relaxed) == 0 {
+                    warn(format_args!("{why}: mails are lost until it can be kept"));
+                }
+            }
         }
+    }
+
+    fn tell_unkept(&self) {
+        let lost = self.unkept.swap(0, Relaxed);
+        if lost > 0 {
+            warn(format_args!("mails lost, for they could not be kept: {lost}"));
+        }
+    }
+
+    /// Whether what is old can be told by this clock: not within an hour after it was found a day ahead of where it was.
+    fn is_believed(&self, now: Timestamp) -> bool {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let (was, at, doubted) = &mut *clock;
+        let gone = SignedDuration::try_from(at.elapsed()).unwrap_or_default();
+        if now.duration_since(*was) - gone > SignedDuration::from_hours(24) {
+            *doubted = Some(Instant::now());
+            warn("the clock was set forward: no snapshot is removed for its age for an hour");
+        }
+        (*was, *at) = (now, Instant::now());
+        doubted.is_none_or(|since| since.elapsed() >= HOUR)
     }
 
     /// Every router's latest configuration is a file of the commit: of the others, what they had when the
@@ -165,7 +220,7 @@ impl Hub {
             git.commit(author, now.as_second(), message)
         };
         if let Err(error) = commit() {
-            let why = shm_layout::cause(&error);
+            let why = aw_service::explain(&error);
             self.alarm(router, "git", &format!("commit to the git repository: {why}"));
         }
     }
@@ -192,8 +247,10 @@ impl Hub {
         let Some(ring) = &self.ring else { return };
         let mut ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
         ring.beat(UnixTime::now());
-        if let Err(error) = ring.keep_name() {
-            warn(error);
+        let kept = ring.keep_name();
+        let told = self.displaced.swap(kept.is_err(), Relaxed);
+        if let (Err(error), false) = (kept, told) {
+            warn(format_args!("{error}: readers that come later will not find ours"));
         }
     }
 
@@ -210,10 +267,7 @@ impl Hub {
             (state.status, state.why) = (status.into(), why.into());
             archive.set_state(&state)
         };
-        if let Err(error) = set() {
-            let error: io::Error = error;
-            warn(format_args!("{router}: write state.json: {}", shm_layout::cause(&error)));
-        }
+        self.tell_written(router, "state.json", set());
     }
 
     /// Remembers the last line about a change, to know after the next connection which ones are new.
@@ -228,6 +282,7 @@ impl Hub {
 
     /// Sends what mail can be sent at once.
     pub fn finish(self) {
+        self.tell_unkept();
         if let Some(mailer) = self.mailer {
             mailer.finish(Duration::from_secs(3));
         }

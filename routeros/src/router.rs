@@ -319,7 +319,7 @@ impl Task {
         let outcome = match concluded {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => {
-                let why = format!("write to the archive: {}", shm_layout::cause(&error));
+                let why = format!("write to the archive: {}", aw_service::explain(&error));
                 self.failing("archive", why);
                 return None;
             }

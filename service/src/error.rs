@@ -5,6 +5,7 @@ use std::{
     io::{self, ErrorKind},
 };
 
+use rustix::io::Errno;
 use shm_layout::cause;
 
 /// Why a program ends.
@@ -26,13 +27,31 @@ impl Error {
     pub fn write(to: impl Display, error: io::Error) -> Error {
         match error.kind() {
             ErrorKind::BrokenPipe => Error::Closed,
-            _ => Error::new(format_args!("write to {to}"), cause(&error)),
+            _ => Error::io(format_args!("write to {to}"), error),
         }
     }
 
     /// A failure of the system to do something.
     pub fn io(what: impl Display, error: impl Into<io::Error>) -> Error {
-        Error::new(what, cause(&error.into()))
+        Error::new(what, explain(&error.into()))
+    }
+}
+
+/// An error's text, and what to do where something has run out.
+pub fn explain(error: &io::Error) -> String {
+    let text = cause(error);
+    advice(error).map_or(text.clone(), |advice| format!("{text} {advice}"))
+}
+
+/// What to do where something has run out.
+pub fn advice(error: &io::Error) -> Option<&'static str> {
+    const FILES: [Errno; 2] = [Errno::MFILE, Errno::NFILE];
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("(make room on its disk)"),
+        _ if FILES.map(Errno::raw_os_error).map(Some).contains(&error.raw_os_error()) => {
+            Some("(let it open more: ulimit -n, LimitNOFILE=)")
+        }
+        _ => None,
     }
 }
 

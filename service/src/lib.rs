@@ -17,7 +17,7 @@ mod startup;
 mod users;
 
 pub use {
-    error::{Error, failed},
+    error::{Error, advice, explain, failed},
     file::{is_at, open_own, replace},
     log::{name, say, warn},
     privileges::{CapabilitySet, Identity},

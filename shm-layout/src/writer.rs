@@ -101,6 +101,10 @@ impl fmt::Display for CreateError {
                     ErrorKind::StorageFull | ErrorKind::OutOfMemory => {
                         write!(f, " (free memory in /dev/shm, or choose fewer slots with -L)")
                     }
+                    // The same words as for other files.
+                    _ if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+                        write!(f, " (let it open more: ulimit -n, LimitNOFILE=)")
+                    }
                     _ => Ok(()),
                 }
             }

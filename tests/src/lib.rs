@@ -10,6 +10,7 @@ pub mod browser;
 pub mod cable;
 pub mod capture_file;
 pub mod certificates;
+pub mod clock;
 pub mod collect;
 pub mod feed;
 pub mod frames;

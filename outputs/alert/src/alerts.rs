@@ -47,6 +47,10 @@ pub struct Alerts {
     learns_until: Option<i64>,
     lanes: Vec<Lane>,
     lines: Vec<String>,
+    /// Printed, but not committed: their events come once more, and they are not to be printed again.
+    printed: Vec<String>,
+    /// What was done last could not be committed.
+    failed: bool,
     zone: TimeZone,
 }
 
@@ -120,6 +124,8 @@ impl Alerts {
             learns_until,
             lanes,
             lines: Vec::new(),
+            printed: Vec::new(),
+            failed: false,
             zone: TimeZone::system(),
         })
     }
@@ -302,6 +308,74 @@ impl Alerts {
         Ok(false)
     }
 
+    /// Prints before the commit: a kill between the two prints a line twice, and never none.
+    fn print_and_commit(&mut self) -> Result {
+        let same = |(new, old): &(&String, &String)| new == old;
+        let again = self.lines.iter().zip(&self.printed).take_while(same).count();
+        let mut out = std::io::stdout().lock();
+        let mut new = self.lines[again..].iter();
+        let printed = new.try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
+        printed.map_err(|error| Error::write("standard output", error))?;
+        if again < self.lines.len() {
+            self.printed.clone_from(&self.lines);
+        }
+        self.store.commit()?;
+        self.printed.drain(..self.lines.len().min(self.printed.len()));
+        self.lines.clear();
+        Ok(())
+    }
+
+    /// Where it failed, nothing since the last commit has happened: its events will come once more.
+    fn or_take_back<T>(&mut self, done: Result<T>) -> Result<T> {
+        self.failed = done.is_err();
+        if self.failed {
+            self.store.roll_back();
+            self.lines.clear();
+            self.learns_until = self.store.note("learns until")?;
+            for (channel, lane) in self.config.channel.iter().zip(&mut self.lanes) {
+                (lane.gate, lane.changed) = (self.store.gate(&channel.name)?, false);
+            }
+        }
+        done
+    }
+
+    fn hear(&mut self, entry: &Entry) -> Result {
+        let reports = self.rules.hear(&entry.event, &mut self.store)?;
+        if self.learns(entry.event.time.seconds())? {
+            return Ok(());
+        }
+        let now = UnixTime::now().seconds();
+        reports.iter().try_for_each(|report| self.tell(report, now))
+    }
+
+    fn deliver(&mut self) -> Result {
+        self.chores(false)?;
+        self.print_and_commit()?;
+        self.speak()
+    }
+
+    /// Who is silent now is silent, for all rings are read to their ends.
+    fn tell_silent(&mut self) -> Result {
+        let now = UnixTime::now().seconds();
+        let learns = self.learns_until.is_some_and(|until| now < until);
+        // An old capture's devices are not silent, they are of another time.
+        if !self.once && !learns {
+            for report in self.rules.silent(now, self.began, &mut self.store)? {
+                self.tell(&report, now)?;
+            }
+        }
+        self.deliver()
+    }
+
+    fn account(&mut self, ring: &RingName) -> Result<Option<Account>> {
+        if self.failed {
+            // It is not well again before something can be written.
+            self.store.keep_note("tried", UnixTime::now().seconds())?;
+        }
+        let account = self.store.account(ring)?;
+        self.store.commit().map(|()| account)
+    }
+
     fn waiting(&mut self) -> Result<u64> {
         let mut waiting = 0;
         for channel in &self.config.channel {
@@ -313,35 +387,18 @@ impl Alerts {
 
 impl Sink for Alerts {
     fn put(&mut self, entry: &Entry) -> Result {
-        let reports = self.rules.hear(&entry.event, &mut self.store)?;
-        if self.learns(entry.event.time.seconds())? {
-            return Ok(());
-        }
-        let now = UnixTime::now().seconds();
-        reports.iter().try_for_each(|report| self.tell(report, now))
+        let done = self.hear(entry);
+        self.or_take_back(done)
     }
 
     fn idle(&mut self) -> Result {
-        self.chores(false)?;
-        // Before the commit: a kill between the two prints a line twice, and never none.
-        let mut out = std::io::stdout().lock();
-        let lines = self.lines.drain(..).try_for_each(|line| writeln!(out, "{line}"));
-        lines.and_then(|()| out.flush()).map_err(|error| Error::write("standard output", error))?;
-        self.store.commit()?;
-        self.speak()
+        let done = self.deliver();
+        self.or_take_back(done)
     }
 
-    /// All rings are read to their ends: who is silent now is silent.
     fn rest(&mut self) -> Result<bool> {
-        let now = UnixTime::now().seconds();
-        let learns = self.learns_until.is_some_and(|until| now < until);
-        // An old capture's devices are not silent, they are of another time.
-        if !self.once && !learns {
-            for report in self.rules.silent(now, self.began, &mut self.store)? {
-                self.tell(&report, now)?;
-            }
-        }
-        self.idle().map(|()| false)
+        let done = self.tell_silent();
+        self.or_take_back(done).map(|()| false)
     }
 
     fn close(&mut self) -> Result {
@@ -377,11 +434,12 @@ impl Sink for Alerts {
 
 impl Ledger for Alerts {
     fn load(&mut self, ring: &RingName) -> Result<Option<Account>> {
-        let account = self.store.account(ring)?;
-        self.store.commit().map(|()| account)
+        let account = self.account(ring);
+        self.or_take_back(account)
     }
 
     fn store(&mut self, ring: &RingName, account: &Account) -> Result {
-        self.store.keep_account(ring, account)
+        let done = self.store.keep_account(ring, account);
+        self.or_take_back(done)
     }
 }

@@ -181,7 +181,7 @@ fn run(
         .stdout(Stdio::null()) // ours is the answers'
         .process_group(0) // with all that it starts, to be ended together
         .spawn()
-        .map_err(|error| fault(&error))?;
+        .map_err(|error| fault(&aw_output::explain(&error)))?;
     let end = Instant::now() + limit;
     // A message is smaller than a pipe: this does not wait. That it does not read is its own affair.
     match child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes())) {

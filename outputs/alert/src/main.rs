@@ -17,7 +17,7 @@ use aw_alert::{
     store::Store,
     watch::{Dialect, Rules},
 };
-use aw_output::{Error, Plan, RingOptions, failed, parse, run};
+use aw_output::{Error, Plan, RingOptions, SpoolOptions, failed, parse, run};
 use aw_service::Identity;
 use clap::{Parser, Subcommand};
 
@@ -53,6 +53,8 @@ struct Options {
     #[arg(long, hide = true)]
     speaker: bool,
 
+    #[command(flatten)]
+    spool: SpoolOptions,
     #[command(flatten)]
     rings: RingOptions,
 
@@ -115,9 +117,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let Options { rings, print, learn, .. } = options;
+    let Options { rings, spool, print, learn, .. } = options;
     // What happens within that is told at once, and committed once: a disk is not worn out.
-    let plan = Plan { linger: Duration::from_secs(1), ..Plan::default() };
+    let linger = Duration::from_secs(1);
+    let plan = Plan { linger, spool: Some(spool), ..Plan::default() };
     run("aw-alert", &rings, &plan, || {
         let speaker = pipes.map(Speaker::new).transpose()?;
         let store = Store::open(&state, "aw-alert").map_err(aw_output::Fault::into_error)?;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{Account, Fault, Result, warn};
+use aw_output::{Account, Fault, Result, failed, warn};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::{MacAddr, RingName};
 
@@ -311,8 +311,10 @@ impl Store {
     }
 }
 
+/// A disk that is full, or fails, may be better later; nothing else that can be wrong here.
 fn fault(path: &Path, error: &rusqlite::Error) -> Fault {
     let hint = match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => " (make room on its disk)",
         Some(rusqlite::ErrorCode::DatabaseBusy) => {
             " (another program uses it: stop that one, or choose another --state-dir)"
         }
@@ -325,7 +327,13 @@ fn fault(path: &Path, error: &rusqlite::Error) -> Fault {
         }
         _ => "",
     };
-    Fault::Down(format!("use {}: {error}{hint}", path.display()))
+    let why = format!("use {}: {error}{hint}", path.display());
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull | rusqlite::ErrorCode::SystemIoFailure) => {
+            Fault::Down(why)
+        }
+        _ => failed(why).into(),
+    }
 }
 
 impl Memory for Store {

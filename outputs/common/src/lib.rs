@@ -28,7 +28,7 @@ use aw_service::{Calls, CapabilitySet, Signals, Startup};
 use shm_layout::{Event, Position, RingName};
 
 pub use account::Account;
-pub use aw_service::{Access, Error, failed, parse, say, warn};
+pub use aw_service::{Access, Error, explain, failed, parse, say, warn};
 pub use host::{host_of, this_host};
 pub use kept::{Kept, kept};
 pub use line::{Line, LineTime};

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use aw_service::{Error, Identity, failed, open_own};
+use aw_service::{Error, Identity, advice, failed, open_own};
 use serde::{Deserialize, Serialize};
 use shm_layout::{RingName, cause};
 
@@ -85,10 +85,7 @@ const OTHER: &str = "(let this program's user write there, or choose another --s
 
 /// The system refused something in the state directory: why, and what to do.
 pub(crate) fn refused(what: &str, path: &Path, error: io::Error) -> Error {
-    let advice = match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "(make room on its disk)",
-        _ => OTHER,
-    };
+    let advice = advice(&error).unwrap_or(OTHER);
     failed(format_args!("{what} {}: {} {advice}", path.display(), cause(&error)))
 }
 

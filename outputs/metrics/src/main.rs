@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{Access, Entry, Error, From, Plan, Result, RingOptions, Sink, serve, warn};
+use aw_output::{Access, Entry, Error, From, Plan, Result, RingOptions, Sink, say, serve, warn};
 use aw_service::{ServiceOptions, replace};
 use clap::Parser;
 
@@ -57,6 +57,8 @@ struct Metrics {
     known: Arc<Mutex<Known>>,
     file: Option<PathBuf>,
     written: Option<Instant>,
+    /// It was said that the file cannot be written.
+    told: bool,
 }
 
 impl Sink for Metrics {
@@ -76,8 +78,17 @@ impl Sink for Metrics {
             self.written = Some(Instant::now());
             let (new, known) = (format!("{}.new", file.display()), lock(&self.known).clone());
             let written = replace(file, Path::new(&new), 0o644, known.text().as_bytes());
-            if let Err(Error::Failed(why)) = written {
-                warn(why); // there may be room later; node_exporter tells how old the file is
+            // There may be room later; node_exporter tells how old the file is.
+            match written {
+                Err(Error::Failed(why)) if !self.told => {
+                    warn(format_args!("{why} (trying again)"));
+                    self.told = true;
+                }
+                Ok(()) if self.told => {
+                    say(format_args!("{} is written again", file.display()));
+                    self.told = false;
+                }
+                _ => {}
             }
         }
         Ok(false)
@@ -101,6 +112,6 @@ fn main() -> ExitCode {
     aw_output::run(NAME, &rings, &plan, || {
         let known = Arc::new(Mutex::new(Known::new(&rings.rings, owners, state)));
         listener.map(|listener| known::serve(listener, Arc::clone(&known))).transpose()?;
-        Ok(Metrics { known, file, written: None })
+        Ok(Metrics { known, file, written: None, told: false })
     })
 }

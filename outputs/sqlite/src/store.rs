@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use aw_output::{Account, Entry, Error, Fault, Ledger, Result, Sink, failed, warn};
+use aw_output::{Account, Entry, Error, Fault, Ledger, Result, Sink, explain, failed, warn};
 use rusqlite::{
     Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
 };
@@ -91,7 +91,7 @@ impl Store {
         // Who was where is nobody's business but the group's. SQLite takes the mode for its other files.
         match OpenOptions::new().write(true).create_new(true).mode(0o640).open(path) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                return Err(as_sqlite(std::io::Error::new(error.kind(), error)).into());
+                return Err(as_sqlite(error).into());
             }
             _ => {}
         }
@@ -251,7 +251,8 @@ fn remove_log(path: &Path) -> std::io::Result<()> {
 }
 
 fn as_sqlite(error: std::io::Error) -> rusqlite::Error {
-    rusqlite::Error::ToSqlConversionFailure(error.into())
+    let told = std::io::Error::new(error.kind(), explain(&error));
+    rusqlite::Error::ToSqlConversionFailure(told.into())
 }
 
 fn beside(path: &Path, end: &str) -> PathBuf {

@@ -110,7 +110,7 @@ impl Sink for Lines {
 fn open(path: Option<&Path>) -> std::result::Result<BufWriter<File>, Error> {
     let to = match path {
         Some(path) => {
-            let fault = |error| Error::new(format_args!("open {}", path.display()), cause(&error));
+            let fault = |error| Error::io(format_args!("open {}", path.display()), error);
             append(path).map_err(fault)?
         }
         // Not Stdout itself: it would flush at every newline.

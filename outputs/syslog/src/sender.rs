@@ -10,8 +10,8 @@ use std::{
     net::TcpStream,
 };
 
-use aw_output::{Entry, Fault, Result, Sink};
-use shm_layout::{Position, RingName, cause};
+use aw_output::{Entry, Fault, Result, Sink, explain};
+use shm_layout::{Position, RingName};
 
 use crate::{
     Framing,
@@ -48,7 +48,7 @@ impl Sender {
     fn fault(&self, error: &io::Error) -> Fault {
         let why = match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => "it takes nothing".into(),
-            _ => cause(error),
+            _ => explain(error),
         };
         Fault::Down(format!("send to {}: {why}", self.to))
     }

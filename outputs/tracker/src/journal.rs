@@ -135,13 +135,23 @@ impl Journal {
     /// When an event was, if its day has a log; the day must be open before it is taken.
     pub fn moment(&mut self, event: &Event) -> Option<Moment> {
         let at = self.calendar.moment(event.time);
-        // Tomorrow's: midnight may have passed unnoticed, or the clock was set back.
-        let tomorrow = self.today.date.tomorrow().unwrap_or(Date::MAX);
-        if at.date < self.oldest() || at.date > tomorrow {
+        if !self.has_log(at.date) {
             self.stray();
             return None;
         }
         Some(at)
+    }
+
+    /// Whether the day of an event has no log, by the clock as it was last looked at.
+    pub fn is_stray(&mut self, event: &Event) -> bool {
+        let date = self.calendar.moment(event.time).date;
+        !self.has_log(date)
+    }
+
+    fn has_log(&self, date: Date) -> bool {
+        // Tomorrow's: midnight may have passed unnoticed, or the clock was set back.
+        let tomorrow = self.today.date.tomorrow().unwrap_or(Date::MAX);
+        (self.oldest()..=tomorrow).contains(&date)
     }
 
     /// A sighting of a day that has no log: counted, and told every hour.

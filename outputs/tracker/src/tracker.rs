@@ -125,7 +125,7 @@ impl<'a> Tracker<'a> {
     /// A log that cannot be written is no reason to end: the day is in memory, and is tried again.
     fn act(&mut self, tasks: Vec<Task>) -> bool {
         let before = self.failed;
-        let mut fine = true;
+        let (mut fine, mut wrote) = (true, false);
         for task in tasks {
             let done = match &task {
                 Task::Append(log, date, text) => self.logs.append(*log, *date, text),
@@ -147,10 +147,12 @@ impl<'a> Tracker<'a> {
                 }
                 (fine, self.failed) = (false, true);
                 self.journal.failed(task);
-            } else if fine && matches!(task, Task::Append(..) | Task::Write(..)) {
-                self.failed = false;
+            } else {
+                wrote |= matches!(task, Task::Append(..) | Task::Write(..));
             }
         }
+        // Only if all of it could be written: on a full disk, a line may find room where a log does not.
+        self.failed &= !(fine && wrote);
         if before && !self.failed {
             say(format_args!("{} is written again", self.logs.path().display()));
         }
@@ -188,6 +190,9 @@ impl Sink for Tracker<'_> {
         }
         if !self.source(entry.event.kind) {
             return Ok(());
+        }
+        if self.journal.is_stray(&entry.event) {
+            self.turn(); // the clock may have been set since it was looked at
         }
         let Some(at) = self.journal.moment(&entry.event) else { return Ok(()) };
         if let EventKind::ConfigChange(change) = &entry.event.kind {

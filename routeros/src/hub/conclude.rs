@@ -182,7 +182,8 @@ impl Hub {
     /// Removes snapshots that are too old; once a day all else, for which files are written anew. Changes go
     /// with their snapshots: so they have a bound where no days are set, too.
     fn tidy(&self, archive: &Archive, now: Timestamp, all: bool) -> io::Result<()> {
-        let age = self.keep_days.map(|days| SignedDuration::from_hours(24 * i64::from(days)));
+        let days = self.keep_days.filter(|_| self.is_believed(now));
+        let age = days.map(|days| SignedDuration::from_hours(24 * i64::from(days)));
         let since = age.and_then(|age| now.checked_sub(age).ok());
         archive.retain(self.keep, since)?;
         if !all {

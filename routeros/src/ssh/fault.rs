@@ -54,7 +54,7 @@ pub fn fault(error: russh::Error, stranger: Option<(HostKey, bool)>) -> Fault {
     match (error, stranger) {
         (_, Some((key, true))) => Fault::UnknownKey(key),
         (_, Some((key, false))) => Fault::ChangedKey(key),
-        (russh::Error::IO(error), None) => Fault::Unreachable(shm_layout::cause(&error)),
+        (russh::Error::IO(error), None) => Fault::Unreachable(aw_service::explain(&error)),
         (russh::Error::NoCommonAlgo { kind, theirs, .. }, None) => Fault::Algorithms(format!(
             "no common {kind:?} algorithm, it offers {}",
             theirs.join(", ")

@@ -130,6 +130,11 @@ fn first_line(path: &Path) -> Result<String, Fault> {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
+    if aw_service::advice(error).is_some() {
+        // Something has run out, and may be there again soon: tried like a router that is away.
+        let why = aw_service::explain(error);
+        return Fault::Unreachable(format!("read {}: {why}", path.display()));
+    }
     let help = match error.kind() {
         ErrorKind::PermissionDenied => " (let the user that aw-routeros runs as read it)",
         _ => "",

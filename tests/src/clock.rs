@@ -1,0 +1,53 @@
+//! A clock on the wall that can be set while programs run: libfaketime's, which reads it from a file.
+
+use crate::rig::skip;
+use crate::ring::Ring;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The clock of some programs; the machine's is not touched.
+pub struct Clock {
+    library: PathBuf,
+    file: PathBuf,
+}
+
+/// Where libfaketime is, if it is installed.
+pub fn library() -> Option<PathBuf> {
+    let libraries = fs::read_dir("/usr/lib").expect("it can be listed").flatten();
+    let mut paths = libraries.map(|it| it.path().join("faketime/libfaketime.so.1"));
+    paths.find(|path| path.exists())
+}
+
+impl Clock {
+    /// One that is right. Its file is among the ring's, where every program may read it, and goes with them.
+    pub fn new(ring: &Ring) -> Option<Clock> {
+        let Some(library) = library() else {
+            skip("there is no libfaketime here (faketime)");
+            return None;
+        };
+        let clock = Clock { library, file: format!("{}.clock", ring.path().display()).into() };
+        clock.set(0);
+        Some(clock)
+    }
+
+    /// Wrong by so many days.
+    pub fn set(&self, days: i64) {
+        let new = self.file.with_extension("clock.new"); // never half a file
+        fs::write(&new, format!("{days:+}d\n")).expect("room in /dev/shm");
+        fs::rename(&new, &self.file).expect("our own file");
+    }
+
+    /// Gives it to a program that is not started yet.
+    pub fn give(&self, command: &mut Command) {
+        command.env("LD_PRELOAD", &self.library).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        command.env("FAKETIME_TIMESTAMP_FILE", &self.file).env("FAKETIME_NO_CACHE", "1");
+    }
+}
+
+/// Removes what libfaketime leaves behind of a process that had no chance, or may not.
+pub fn clean_up(id: u32) {
+    for file in [format!("faketime_shm_{id}"), format!("sem.faketime_sem_{id}")] {
+        let _ = fs::remove_file(Path::new("/dev/shm").join(file));
+    }
+}
