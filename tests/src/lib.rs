@@ -11,6 +11,7 @@ pub mod cable;
 pub mod capture_file;
 pub mod certificates;
 pub mod collect;
+pub mod debian;
 pub mod feed;
 pub mod frames;
 pub mod history;
