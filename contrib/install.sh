@@ -8,6 +8,9 @@ shift 3
 cd "$(dirname "$0")/.."
 
 file() { install -D -m 644 "$1" "$2"; }
+# What zsh looks into by itself.
+functions=site-functions
+[[ $prefix != /usr ]] || functions=vendor-completions
 made=$(mktemp)
 trap 'rm -f "$made"' EXIT
 
@@ -17,7 +20,7 @@ for program; do
   section=$(sed -n 's/^\.TH [^ ]* \([0-9]\).*/\1/p' "$made")
   [[ ! -e contrib/man/$program.roff ]] || cat "contrib/man/$program.roff" >>"$made"
   file "$made" "$root/share/man/man$section/$program.$section"
-  for shell in bash:bash-completion/completions/"$program" zsh:zsh/vendor-completions/_"$program" fish:fish/vendor_completions.d/"$program".fish; do
+  for shell in bash:bash-completion/completions/"$program" zsh:zsh/"$functions"/_"$program" fish:fish/vendor_completions.d/"$program".fish; do
     "$built/$program" --generate "${shell%%:*}" >"$made"
     file "$made" "$root/share/${shell#*:}"
   done

@@ -500,6 +500,34 @@ fn a_mail_server_that_fails() {
     sink.wait_for(&["Subject: new device (10.0.0.3)"]);
 }
 
+/// Of several receivers those whom the server takes get each mail, once; of the rest it is said why not.
+#[test]
+fn a_receiver_that_is_refused_stops_no_other() {
+    for answer in ["550 no such user", "452 mailbox full"] {
+        let (alert, sink) = (Alert::new(), MailSink::start());
+        sink.answer_for("a@example.org", answer);
+        alert.config(&smtp(&sink, ""));
+        alert.publish(1..3);
+        let ended = alert.once();
+        assert!(ended.status.success(), "{ended:?}");
+        for ip in ["10.0.0.1", "10.0.0.2"] {
+            let why = format!("\"new device ({ip}) pcap\" did not reach everybody: mail server");
+            assert!(ended.stderr.contains(&why), "{}", ended.stderr);
+            let mail = sink.wait_for(&[&format!("Subject: new device ({ip})")]);
+            assert!(mail.starts_with("FROM arpwatch@example.org TO b@example.org\n"), "{mail}");
+        }
+        assert!(ended.stderr.contains(&answer[4..]) && ended.stderr.contains("(to a@example.org)"));
+        alert.once();
+        assert_eq!(sink.count(), 2, "nobody has anything twice");
+        // Where it takes none, nothing is lost.
+        sink.answer_for("b@example.org", "450 later");
+        alert.publish(3..4);
+        let ended = alert.once();
+        assert!(ended.stderr.contains("450"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("1 messages wait to be sent"), "{}", ended.stderr);
+    }
+}
+
 #[test]
 fn mail_as_arpwatch_writes_it() {
     let (alert, sink) = (Alert::new(), MailSink::start());

@@ -143,6 +143,37 @@ fn each_key_is_in_its_page_and_each_in_the_page_is_real() {
     }
 }
 
+/// What is under a heading of `--help` belongs there: those of all programs hold the same options everywhere.
+#[test]
+fn help_is_in_groups() {
+    for name in programs() {
+        let help = run(program(&name, &["--help"])).ok().stdout;
+        let options = |heading: &str| {
+            let lines = help.lines().skip_while(|line| *line != heading).skip(1);
+            let lines = lines.take_while(|line| line.is_empty() || line.starts_with(' '));
+            let options = lines.filter(|line| line.trim_start().starts_with('-'));
+            let long = options.filter_map(|line| line.split_once("--")?.1.split([' ', ',']).next());
+            long.map(String::from).collect::<BTreeSet<_>>()
+        };
+        assert!(help.contains("Examples:"), "{name}");
+        if name == "aw-query" {
+            continue; // it does not stay
+        }
+        let process = BTreeSet::from(["daemon", "pid", "user"].map(String::from));
+        assert_eq!(options("Process:"), process, "{name}");
+        if !["collector", "aw-routeros"].contains(&name.as_str()) {
+            let rings = options("Rings:");
+            assert!(rings.contains("ring") && rings.contains("state-dir"), "{name}: {rings:?}");
+            assert!(
+                ["output", "database", "to", "config", "listen"]
+                    .iter()
+                    .all(|own| !rings.contains(*own)),
+                "{name}: {rings:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn pages_are_accepted() {
     if no_mandoc() {
@@ -194,7 +225,7 @@ fn completions() {
     let (_directory, root) = install();
     for (shell, place, check) in [
         ("bash", "bash-completion/completions", "-n"),
-        ("zsh", "zsh/vendor-completions", "-n"),
+        ("zsh", "zsh/site-functions", "-n"),
         ("fish", "fish/vendor_completions.d", "-n"),
     ] {
         if Command::new(shell).args(["-c", "true"]).output().is_err() {

@@ -137,6 +137,10 @@ fn the_archive_is_looked_at() {
         log.lines().count() == 2 && log.contains("alice  +1 -0") && log.contains("password=***"),
         "{log}"
     );
+    // By what it calls the snapshot, the others find it.
+    let called = log.lines().nth(1).unwrap().split("+1 -0  ").nth(1).unwrap();
+    let called = called.split(' ').next().unwrap();
+    assert!(command(&["show", "core1", called]).contains("/ppp secret add name=x"), "{called}");
     assert_eq!(command(&["log", "--user", "bob", "--format", "json"]), "");
     let json = command(&["log", "--format", "json", "--secrets"]);
     assert!(json.contains("\"users\":[\"alice\"]") && json.contains("password=geheim"), "{json}");
@@ -153,6 +157,22 @@ fn the_archive_is_looked_at() {
     let second = names[1].to_str().unwrap();
     assert_eq!(command(&["diff", "core1", first, second]), command(&["diff", "core1", first]));
     assert!(command(&["diff", "core1", second, first]).contains("-/ppp secret add name=x"));
+    let last = command(&["diff", "core1"]);
+    assert!(last.contains(&format!("\n--- {first}\n+++ {second}\n@@ ")), "{last}");
+    let object = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&command(arguments)).unwrap()
+    };
+    let last = object(&["diff", "core1", "--format", "json"]);
+    let between = object(&["diff", "core1", first, second, "--format", "json"]);
+    for name in ["router", "before", "snapshot", "added", "removed", "diff"] {
+        assert_eq!(last[name], between[name], "{name}: {last} {between}");
+    }
+    assert!(last["diff"].as_str().unwrap().contains("\n+/ppp secret add name=x password=***\n"));
+    let open = object(&["diff", "core1", first, "--format", "json", "--secrets"]);
+    assert!(open["diff"].as_str().unwrap().contains("password=geheim"), "{open}");
+    let whole = object(&["show", "core1", "--format", "json"]);
+    assert_eq!(whole["router"], "core1");
+    assert_eq!(whole["configuration"], command(&["show", "core1"]).as_str());
     assert!(command(&["show"]).contains("stopped"));
     let shown: serde_json::Value =
         serde_json::from_str(&command(&["show", "--format", "json"])).unwrap();
@@ -165,7 +185,10 @@ fn the_archive_is_looked_at() {
     let old = command(&["show", "core1", first]);
     assert!(old.contains("/system identity") && !old.contains("secret"), "{old}");
     for (arguments, why) in [
-        (["diff", "core1", "x"], "x: no snapshot begins so"),
+        (
+            ["diff", "core1", "x"],
+            &*format!("x: no snapshot begins so (they are {first} to {second})"),
+        ),
         (["diff", "core1", "2"], "2: several snapshots begin so"),
         (["show", "core2", ""], "core2: no router of this name"),
         (["log", "core2", "--secrets"], "core2: no router of this name"),
@@ -239,6 +262,10 @@ fn add_and_the_old_way() {
         "{}",
         finished.stdout
     );
+    let six = Router::start(Version::V6);
+    let mut command = program("aw-routeros", &["add", "--name", "six", &six.address.to_string()]);
+    command.arg("-c").arg(directory.path().join("new.toml"));
+    run(command).refused("aw-routeros", &["no common", "(RouterOS 6: --legacy)"]);
     let entry = fs::read_to_string(directory.path().join("new.toml")).unwrap();
     for line in [
         "name = \"core1\"",
@@ -275,4 +302,51 @@ fn add_and_the_old_way() {
             .unwrap()
             .contains("changed by alice")
     );
+}
+
+/// A commit is about the router that changed, and the others' files stay in it: after `git gc`, after a restart, and
+/// though nobody reads them again.
+#[test]
+fn a_commit_has_the_other_routers_files() {
+    let (one, two, ring) = (Router::start(Version::V7), Router::start(Version::V7), Ring::new());
+    let watching = Watching::new(&ring).git().router("one", &one, Version::V7).router(
+        "two",
+        &two,
+        Version::V7,
+    );
+    let git = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.args(["-c", "safe.directory=*", "--git-dir"]);
+        command.arg(watching.git_path()).args(arguments);
+        run(command).ok().stdout
+    };
+    let files = || git(&["show", "--name-only", "--format=%an", "main"]);
+    let lines = |file: &str| git(&["show", &format!("main:{file}")]).lines().count();
+    let daemon = watching.start();
+    for name in ["one", "two"] {
+        daemon.stderr.wait_for(&format!("{name}: first contact"));
+    }
+    // A line of which it never heard: were the others' files read for a commit, it would be in it.
+    let latest = watching.archive("two/latest.rsc");
+    let before = fs::read_to_string(&latest).unwrap();
+    fs::write(&latest, before.clone() + "/by hand add\r\n").unwrap();
+    let held = lines("two.rsc");
+    one.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("one: configuration changed by alice");
+    assert_eq!(files(), "alice\n\none.rsc\n");
+    assert_eq!(lines("two.rsc"), held);
+    fs::write(&latest, before).unwrap();
+    git(&["gc", "-q", "--prune=now"]);
+    two.add("bob", "/ip dns set servers=192.0.2.54");
+    daemon.stderr.wait_for("two: configuration changed by bob");
+    assert_eq!(files(), "bob\n\ntwo.rsc\n");
+    daemon.stop().ok();
+    git(&["gc", "-q", "--prune=now"]);
+    one.add_silently("/ip dns set servers=192.0.2.55");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("one: configuration changed by UNKNOWN");
+    daemon.stop().ok();
+    assert_eq!(files(), "UNKNOWN\n\none.rsc\n");
+    assert_eq!(git(&["log", "--format=%an", "main"]).lines().count(), 5);
+    git(&["fsck", "--strict"]);
 }

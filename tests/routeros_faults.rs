@@ -323,6 +323,33 @@ fn a_mail_server_that_fails() {
     daemon.stop().ok();
 }
 
+/// What waits goes in one connection, or in as many as the server wants.
+#[test]
+fn mails_share_a_connection() {
+    for (most, connections) in [(100, 1), (1, 3)] {
+        let routers: Vec<_> = (0..3).map(|_| Router::start(Version::V7)).collect();
+        let (mut sink, ring) = (MailSink::start(), Ring::new());
+        sink.take_at_most(most);
+        sink.down();
+        let mut watching = Watching::new(&ring).mail(sink.port);
+        for (n, router) in routers.iter().enumerate() {
+            watching = watching.router(&format!("core{n}"), router, Version::V7);
+        }
+        let daemon = watching.start();
+        for (n, router) in routers.iter().enumerate() {
+            daemon.stderr.wait_for(&format!("core{n}: first contact"));
+            router.add("alice", "/ip dns set servers=192.0.2.53");
+        }
+        for n in 0..routers.len() {
+            daemon.stderr.wait_for(&format!("core{n}: configuration changed by alice"));
+        }
+        sink.up();
+        daemon.stderr.wait_for("mail can be sent again");
+        assert_eq!((sink.count(), sink.greetings()), (3, connections), "{most} in one");
+        daemon.stop().ok();
+    }
+}
+
 /// Mail over STARTTLS and over TLS, to a server with a private authority, with a password; not to one whose certificate
 /// nobody vouches for.
 #[test]

@@ -1,6 +1,8 @@
 //! `aw-routeros` as a program: in the background, as another user, asked at a terminal, over IPv6, in JSON.
 #![forbid(unsafe_code)]
 
+use aw_tests::certificates::make_certificates;
+use aw_tests::mail_sink::MailSink;
 use aw_tests::rig::{Run, binary, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::routeros::{Router, Version, new_key};
@@ -249,6 +251,7 @@ fn check_in_json() {
     assert!(field(0, "export").contains("in the middle of a line"), "{found:?}");
     assert!(field(1, "login").contains("ITS HOST KEY HAS CHANGED"), "{found:?}");
     assert_eq!(other.counts(), (0, 0), "no password for a stranger");
+    assert_eq!((field(2, "rights"), field(3, "rights")), ("ok".into(), "ok".into()));
     assert_eq!(
         (field(2, "rule"), field(2, "export")),
         ("ok".into(), "ok, 5 lines, RouterOS 7.14.2".into())
@@ -284,4 +287,223 @@ fn the_ancestors_configuration() {
     assert!(!ended.stderr.contains("mail"), "{}", ended.stderr);
     let log = fs::read_to_string(directory.path().join("watch.log")).unwrap();
     assert!(log.contains("changed by alice") && log.contains("+/ip dns"), "{log}");
+}
+
+/// What is older than `keep_days` goes from every file of the archive; what is younger stays as it was written.
+#[test]
+fn what_is_too_old_goes() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let watching =
+        Watching::new(&ring).global("keep_days = 30").router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    daemon.stop().ok();
+    let at = |name: &str| watching.archive("core1").join(name);
+    let read = |name: &str| fs::read_to_string(at(name)).unwrap();
+    let names = |directory: &str| {
+        let entries = fs::read_dir(at(directory)).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    // The same once more, six years ago; and a change of somebody who never came again.
+    let texts = ["diff.txt", "users/alice.diff", "changes.jsonl", "log.txt"];
+    let young = texts.map(read);
+    let year = young[0][..4].to_owned();
+    for (name, text) in texts.iter().zip(&young) {
+        fs::write(at(name), text.replace(&format!("{year}-"), "2020-") + text).unwrap();
+    }
+    fs::write(at("users/eve.diff"), young[0].replace(&format!("{year}-"), "2020-")).unwrap();
+    fs::write(at("snapshots/20200101T000000Z.rsc"), "old").unwrap();
+    fs::write(at("refused/20200101T000000Z.rsc"), "old").unwrap();
+    let kept = names("snapshots")[1..].to_vec();
+    // It is looked for once a day: that was yesterday.
+    let mut state: Value = serde_json::from_str(&read("state.json")).unwrap();
+    assert!(state["tidied"].is_string(), "{state}");
+    state["tidied"] = "2020-01-01T00:00:00Z".into();
+    fs::write(at("state.json"), state.to_string()).unwrap();
+    let daemon = watching.start();
+    wait_until("it looked", || !read("state.json").contains("2020-01-01"));
+    daemon.stop().ok();
+    for (name, young) in texts.iter().zip(&young) {
+        let left = read(name);
+        assert!(left.starts_with(young) && !left.contains("2020-"), "{name}: {left}");
+        assert_eq!(fs::metadata(at(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+    }
+    assert_eq!(read("diff.txt"), young[0]);
+    assert_eq!((names("users"), names("refused")), (vec!["alice.diff".to_owned()], Vec::new()));
+    assert_eq!(names("snapshots"), kept);
+}
+
+/// Its mail went to any server, unprotected: now it is encrypted where the server offers that, whoever vouches for it.
+#[test]
+fn the_ancestors_mail_is_encrypted_where_it_can_be() {
+    let (router, directory) = (Router::start(Version::V7), tempfile::tempdir().unwrap());
+    let certificates = directory.path().join("tls");
+    make_certificates(&certificates);
+    for offer in ["offered", "none"] {
+        let sink = MailSink::protected(offer, &certificates);
+        let text = format!(
+            "[DEFAULT]\nMAIL_SERVER = 127.0.0.1:{}\nMAIL_FROM = a@example.org\nMAIL_TO = b@example.org\n",
+            sink.port
+        );
+        fs::write(directory.path().join("config.txt"), text).unwrap();
+        let address = router.address.to_string();
+        let mut command =
+            program("aw-routeros", &[&address, "admin", "--host-key", &router.host_key]);
+        command.current_dir(directory.path());
+        let mut quick = Run::start(command);
+        std::io::Write::write_all(&mut quick.stdin.take().unwrap(), b"secret\n").unwrap();
+        quick.stderr.wait_for("first contact");
+        router.add("alice", &format!("/ip dns set servers=192.0.2.{}", sink.port % 250));
+        let mail = sink.wait_for(&["changed by alice"]);
+        let encrypted = mail.lines().nth(1) == Some("ENCRYPTED");
+        assert_eq!(encrypted, offer == "offered", "{mail}");
+        quick.stop().ok();
+    }
+}
+
+/// `check` knows what the base knows: a section that fails in it always may fail, one that did not before may not.
+#[test]
+fn check_compares_with_the_base() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().faults.marks = vec!["#error exporting /system/routerboard".into()];
+    let watching =
+        Watching::new(&ring).router("core1", &router, Version::V7).option("show_sensitive = true");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    daemon.stop().ok();
+    let check = || {
+        let mut command = watching.command();
+        command.arg("check");
+        run(command)
+    };
+    let found = check().ok().stdout;
+    assert!(found.contains("  ok  ") && !found.contains("missing"), "{found}");
+    router.state().faults.no_secrets = true;
+    assert!(check().ok().stdout.contains("  sensitive missing  "));
+    router.state().faults.marks.push("#error exporting /ip socks".into());
+    let found = check().refused("aw-routeros", &["1 of 1 routers cannot be followed"]).stdout;
+    assert!(found.contains("the router failed to export /ip socks"), "{found}");
+}
+
+/// The old way with a wrong password says so and ends: nobody would tell it to try again.
+#[test]
+fn a_wrong_password_ends_it() {
+    let (router, directory) = (Router::start(Version::V7), tempfile::tempdir().unwrap());
+    let address = router.address.to_string();
+    let mut command = program("aw-routeros", &[&address, "admin", "--host-key", &router.host_key]);
+    command.current_dir(directory.path());
+    let ended = aw_tests::rig::run_with(command, b"wrong\n");
+    let last = ended.stderr.lines().last().unwrap();
+    assert_eq!(last, format!("aw-routeros: {address}: not followed without a login"));
+    assert!(ended.stderr.contains("login refused"), "{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(router.counts(), (0, 1));
+}
+
+/// What `add` cannot finish leaves nothing behind.
+#[test]
+fn add_leaves_nothing_of_what_fails() {
+    let (router, directory) = (Router::start(Version::V7), tempfile::tempdir().unwrap());
+    let config = directory.path().join("routeros.toml");
+    let text = "archive = \"/nowhere\"\nrouter = [{ name = \"x\", address = \"192.0.2.1\", user = \"x\", agent = true }]\n";
+    fs::write(&config, text).unwrap();
+    let address = router.address.to_string();
+    let add = || {
+        let more = ["--name", "core1", "--login", "admin", "--host-key", &router.host_key];
+        let mut add = program("aw-routeros", &["add", &address]);
+        add.args(more).arg("-c").arg(&config);
+        aw_tests::rig::run_with(add, b"secret\n")
+    };
+    add().refused("aw-routeros", &["with an entry for core1 at its end: line"]);
+    assert_eq!(fs::read_to_string(&config).unwrap(), text);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    // Nor does it take another's password for its own.
+    fs::write(&config, "archive = \"/nowhere\"").unwrap();
+    fs::write(directory.path().join("core1.pass"), "old\n").unwrap();
+    add().refused("aw-routeros", &["core1.pass", "exists"]);
+    assert_eq!(fs::read_to_string(&config).unwrap(), "archive = \"/nowhere\"");
+    assert_eq!(fs::read_to_string(directory.path().join("core1.pass")).unwrap(), "old\n");
+}
+
+/// A base that is damaged is replaced by the newest snapshot that is whole, loudly; what changed meanwhile is found.
+#[test]
+fn a_damaged_base() {
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    let watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+    let at = |name: &str| watching.archive("core1").join(name);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    daemon.stop().ok();
+    let first = fs::read_dir(at("snapshots")).unwrap().next().unwrap().unwrap();
+    let first = first.file_name().into_string().unwrap();
+    fs::write(at("snapshots/20990101T000000Z.rsc"), "half").unwrap();
+    for damage in ["", "# 2026-11-22 10:00:00 by RouterOS 7.14.2\r\n/ip dns se"] {
+        fs::write(at("latest.rsc"), damage).unwrap();
+        router.add_silently(&format!("/ip dns static add name=x{}", damage.len()));
+        let daemon = watching.start();
+        daemon.stderr.wait_for("latest.rsc is damaged (");
+        daemon.stderr.wait_for("changed by UNKNOWN (+1 -0)");
+        daemon.stop().ok();
+        sink.wait_for(&["Subject: [addrwatch] core1: archive", "is damaged", "is taken instead"]);
+    }
+    let diff = fs::read_to_string(at("diff.txt")).unwrap();
+    assert!(diff.contains("\n+/ip dns static add name=x0\n"), "{diff}");
+    fs::write(at("latest.rsc"), "").unwrap();
+    for name in fs::read_dir(at("snapshots")).unwrap() {
+        fs::write(name.unwrap().path(), "").unwrap();
+    }
+    // Told once, though the first exports are not whole.
+    router.state().faults.cut = Some(150);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("no snapshot is whole: beginning anew");
+    daemon.stderr.wait_for("export refused");
+    router.state().faults.cut = None;
+    daemon.stderr.wait_for("first contact");
+    assert_eq!(daemon.stderr.text().matches("is damaged").count(), 1);
+    daemon.stop().ok();
+    assert!(at("snapshots").join(first).exists() && at("latest.rsc.damaged").exists());
+}
+
+/// Where no days are set, changes have a bound all the same: that of their snapshots.
+#[test]
+fn changes_go_with_their_snapshots() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let watching = Watching::new(&ring).global("keep = 2").router("core1", &router, Version::V7);
+    let at = |name: &str| watching.archive("core1").join(name);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    for (n, user) in ["alice", "bob", "carol"].into_iter().enumerate() {
+        router.add(user, &format!("/ip dns static add name=x{n}"));
+        daemon.stderr.wait_for(&format!("changed by {user} (+1 -0)"));
+    }
+    daemon.stop().ok();
+    let log = fs::read_to_string(at("log.txt")).unwrap();
+    let state = fs::read_to_string(at("state.json")).unwrap();
+    let mut state: Value = serde_json::from_str(&state).unwrap();
+    state["tidied"] = "2020-01-01T00:00:00Z".into();
+    fs::write(at("state.json"), state.to_string()).unwrap();
+    let daemon = watching.start();
+    wait_until("it looked", || {
+        !fs::read_to_string(at("state.json")).unwrap().contains("2020-01-01")
+    });
+    daemon.stop().ok();
+    let command = |arguments: &[&str]| {
+        let mut command = watching.command();
+        command.args(arguments);
+        run(command).ok().stdout
+    };
+    let told = command(&["log"]);
+    assert!(told.lines().count() == 3 && !told.contains("alice"), "{told}");
+    assert!(command(&["diff", "core1"]).contains("changed by carol"));
+    let diff = fs::read_to_string(at("diff.txt")).unwrap();
+    let heads: Vec<_> =
+        diff.lines().filter(|line| line.contains("configuration changed")).collect();
+    assert!(heads.len() == 2 && heads[0].contains("by bob") && heads[1].contains("by carol"));
+    assert!(!at("users/alice.diff").exists() && at("users/bob.diff").exists());
+    assert!(fs::read_to_string(at("log.txt")).unwrap().starts_with(&log));
 }

@@ -117,7 +117,7 @@ pub struct Options {
     pub ipv6_only: bool,
 
     /// Publish ARP from the broadcast and the zero MAC, too: for aw-alert's "ethernet broadcast"
-    #[arg(long)]
+    #[arg(help_heading = "What is reported", long)]
     pub odd_macs: bool,
 
     /// Ignore pairings with this address or block of addresses; may be repeated

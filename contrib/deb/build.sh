@@ -18,9 +18,8 @@ contrib/install.sh "$built" "$package" /usr "$@" >/dev/null
 strip --strip-unneeded "$package"/usr/bin/*
 doc=$package/usr/share/doc/addrwatch-rs
 install -D -m 640 contrib/mysql.cnf "$package/etc/addrwatch/mysql.cnf"
-install -D -m 644 contrib/macupd_tracker.conf "$package/etc/addrwatch/macupd_tracker.conf"
-for name in alert routeros; do
-  install -D -m 644 "contrib/deb/$name.toml" "$package/etc/addrwatch/$name.toml"
+for name in alert.toml routeros.toml macupd_tracker.conf; do
+  install -D -m 644 "contrib/deb/$name" "$package/etc/addrwatch/$name"
 done
 install -D -m 644 contrib/logrotate/addrwatch "$package/etc/logrotate.d/addrwatch"
 install -D -m 644 contrib/deb/overrides "$package/usr/share/lintian/overrides/addrwatch-rs"

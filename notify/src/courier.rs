@@ -4,14 +4,13 @@ use std::{fmt, fs, time::Duration};
 
 use lettre::{
     Address,
-    address::Envelope,
     message::Mailbox,
     transport::smtp::{
         Error as SmtpError,
         authentication::{Credentials, DEFAULT_MECHANISMS},
         client::{Certificate, CertificateStore, SmtpConnection, Tls as SmtpTls, TlsParameters},
         commands,
-        extension::ClientId,
+        extension::{ClientId, MailBodyParameter as BodyKind, MailParameter},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -47,7 +46,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Why a message was not sent to one of its receivers.
+/// Why a message was not sent to one of its receivers. The first one gives the most hope.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Undelivered {
     /// The server takes nothing now, or nothing of us.
     Server(String),
@@ -55,6 +55,14 @@ pub(crate) enum Undelivered {
     Deferred(String),
     /// It will never take this one.
     Refused(String),
+}
+
+impl Undelivered {
+    pub fn why(self) -> String {
+        let (Undelivered::Server(why) | Undelivered::Deferred(why) | Undelivered::Refused(why)) =
+            self;
+        why
+    }
 }
 
 /// Sends mail: all options understood, all files read.
@@ -66,9 +74,9 @@ pub struct Courier {
     hello: ClientId,
     credentials: Option<Credentials>,
     limit: Duration,
-    envelope: Envelope,
     from: Mailbox,
     to: Vec<Mailbox>,
+    receivers: Vec<Address>,
 }
 
 impl Courier {
@@ -84,13 +92,15 @@ impl Courier {
         let from = mailbox(&options.from)?;
         let to = options.to.iter().map(|text| mailbox(text)).collect::<Result<Vec<_>, _>>()?;
         let receivers: Vec<Address> = to.iter().map(|mailbox| mailbox.email.clone()).collect();
-        let envelope = Envelope::new(Some(from.email.clone()), receivers)
-            .map_err(|_| "mail: nobody receives it (name somebody in to)")?;
+        if receivers.is_empty() {
+            return Err("mail: nobody receives it (name somebody in to)".into());
+        }
         let (host, port) = options.host_and_port()?;
         let tls = match options.protection()? {
             Tls::None => SmtpTls::None,
-            Tls::Starttls => SmtpTls::Required(parameters(options, host)?),
-            Tls::Tls => SmtpTls::Wrapper(parameters(options, host)?),
+            Tls::Opportunistic => SmtpTls::Opportunistic(parameters(options, host, false)?),
+            Tls::Starttls => SmtpTls::Required(parameters(options, host, true)?),
+            Tls::Tls => SmtpTls::Wrapper(parameters(options, host, true)?),
         };
         let login = options.user.clone().zip(password);
         Ok(Courier {
@@ -100,9 +110,9 @@ impl Courier {
             hello: options.hello.clone().map_or_else(ClientId::default, ClientId::Domain),
             credentials: login.map(|(user, word)| Credentials::new(user, word.reveal().into())),
             limit,
-            envelope,
             from,
             to,
+            receivers,
         })
     }
 
@@ -111,49 +121,91 @@ impl Courier {
         message(&self.from, &self.to, mail)
     }
 
-    /// Once this returns without a failure, the server has taken it.
-    pub fn send(&self, mail: &Mail) -> Result<(), Failure> {
+    /// Once this returns without a failure, the server has taken it for one receiver at least: one whom it does not
+    /// take keeps it from no other. Returns why it did not take the rest.
+    pub fn send(&self, mail: &Mail) -> Result<Vec<String>, Failure> {
         let message = self.write(mail).map_err(Failure::Refused)?;
-        self.deliver(&self.envelope, &message).map_err(|error| {
-            let refused = is_about_this_message(&error);
-            if refused {
-                Failure::Refused(self.why(&error))
-            } else {
-                Failure::Down(self.why(&error))
-            }
+        let mut connection = None;
+        let sent = self.deliver(&mut connection, &self.receivers, &message);
+        leave(connection);
+        sent.map_err(|undelivered| match undelivered {
+            Undelivered::Refused(why) => Failure::Refused(why),
+            Undelivered::Server(why) | Undelivered::Deferred(why) => Failure::Down(why),
         })
     }
 
     /// Who receives what is sent.
     pub(crate) fn receivers(&self) -> &[Address] {
-        self.envelope.to()
+        &self.receivers
     }
 
-    /// Sends to one receiver: that the server refuses another's mail is not this one's fault.
-    pub(crate) fn send_to(&self, receiver: &Address, message: &[u8]) -> Result<(), Undelivered> {
-        let server = |error| Undelivered::Server(self.why(&error));
-        let sender = self.envelope.from();
-        let one = Envelope::new(sender.cloned(), vec![receiver.clone()]);
-        let one = one.map_err(|error| Undelivered::Refused(error.to_string()))?;
-        let Err(error) = self.deliver(&one, message) else { return Ok(()) };
-        if error.status().is_none() {
-            return Err(server(error));
+    /// Sends to those receivers whom the server takes, and tells why not of the others; a failure if it takes none.
+    /// A connection is used again, and kept while all goes well.
+    pub(crate) fn deliver(
+        &self,
+        kept: &mut Option<SmtpConnection>,
+        receivers: &[Address],
+        message: &[u8],
+    ) -> Result<Vec<String>, Undelivered> {
+        let begun = self.begin(kept.take(), receivers);
+        let mut connection = begun.map_err(|error| Undelivered::Server(self.why(&error)))?;
+        let mut failed = Vec::new();
+        for receiver in receivers {
+            let receive = commands::Rcpt::new(receiver.clone(), Vec::new());
+            let to = format!(" (to {receiver})");
+            match connection.command(receive).map_err(|error| self.judge(&error, &to)) {
+                Ok(_) => {}
+                Err(Undelivered::Server(why)) => return Err(Undelivered::Server(why)),
+                Err(undelivered) => failed.push(undelivered),
+            }
         }
-        // Whether it refused the message, or us: an error does not tell after which command it came.
-        let mut connection = self.connect().map_err(server)?;
-        connection.command(commands::Mail::new(sender.cloned(), Vec::new())).map_err(server)?;
-        let _ = connection.quit();
-        let (why, refused) = (self.why(&error), is_about_this_message(&error));
-        Err(if refused { Undelivered::Refused(why) } else { Undelivered::Deferred(why) })
+        if failed.len() < receivers.len() {
+            let content = Content(&String::from_utf8_lossy(message));
+            match connection.command(commands::Data).and_then(|_| connection.command(content)) {
+                Ok(_) => {
+                    *kept = Some(connection);
+                    return Ok(failed.into_iter().map(Undelivered::why).collect());
+                }
+                Err(error) => failed.push(self.judge(&error, "")),
+            }
+        }
+        connection.abort();
+        let most_hopeful = failed.into_iter().min();
+        Err(most_hopeful.unwrap_or(Undelivered::Refused("nobody receives it".into())))
     }
 
-    fn deliver(&self, envelope: &Envelope, message: &[u8]) -> Result<(), SmtpError> {
-        // lettre ends the last line once more: no empty line behind the text.
-        let message = message.strip_suffix(b"\r\n").unwrap_or(message);
+    /// What an answer means that is not the one that was hoped for.
+    fn judge(&self, error: &SmtpError, to: &str) -> Undelivered {
+        let why = self.why(error) + to;
+        match error.status() {
+            None => Undelivered::Server(why),
+            Some(_) if is_about_this_message(error) => Undelivered::Refused(why),
+            Some(_) => Undelivered::Deferred(why),
+        }
+    }
+
+    /// A connection on which the server waits for receivers. One that had its time, or took its number of
+    /// mails, is replaced.
+    fn begin(
+        &self,
+        kept: Option<SmtpConnection>,
+        receivers: &[Address],
+    ) -> Result<SmtpConnection, SmtpError> {
+        let mut all = receivers.iter().chain([&self.from.email]);
+        let international = all.any(|address| !address.to_string().is_ascii());
+        let utf8 =
+            || vec![MailParameter::SmtpUtfEight, MailParameter::Body(BodyKind::EightBitMime)];
+        let parameters = if international { utf8() } else { Vec::new() };
+        let begin = commands::Mail::new(Some(self.from.email.clone()), parameters);
+        if let Some(mut connection) = kept {
+            if connection.command(begin.clone()).is_ok() {
+                return Ok(connection);
+            }
+            connection.abort();
+        }
         let mut connection = self.connect()?;
-        connection.send(envelope, message)?;
-        let _ = connection.quit(); // it has the message
-        Ok(())
+        connection.command(begin).inspect_err(|_| connection.abort())?;
+        Ok(connection)
     }
 
     fn connect(&self) -> Result<SmtpConnection, SmtpError> {
@@ -161,8 +213,12 @@ impl Courier {
         let (server, limit) = ((host.as_str(), *port), Some(self.limit));
         let at_once = if let SmtpTls::Wrapper(tls) = &self.tls { Some(tls) } else { None };
         let mut connection = SmtpConnection::connect(server, limit, &self.hello, at_once, None)?;
-        if let SmtpTls::Required(tls) = &self.tls {
-            connection.starttls(tls, &self.hello)?;
+        match &self.tls {
+            SmtpTls::Required(tls) => connection.starttls(tls, &self.hello)?,
+            SmtpTls::Opportunistic(tls) if connection.can_starttls() => {
+                connection.starttls(tls, &self.hello)?;
+            }
+            _ => {}
         }
         if let Some(credentials) = &self.credentials {
             connection.auth(DEFAULT_MECHANISMS, credentials)?;
@@ -172,6 +228,25 @@ impl Courier {
 
     fn why(&self, error: &SmtpError) -> String {
         format!("mail server {}: {}", self.server, told(error))
+    }
+}
+
+/// Takes leave: it has all messages.
+pub(crate) fn leave(connection: Option<SmtpConnection>) {
+    connection.map(|mut connection| connection.quit());
+}
+
+/// A message as it follows DATA (RFC 5321, 4.5.2), with its end in the same write: as a write of its own, as lettre
+/// has it, the end waits until the server's kernel acknowledges the rest, which it puts off for 40 ms.
+struct Content<'a>(&'a str);
+
+impl fmt::Display for Content<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in self.0.split_inclusive('\n') {
+            let dot = if line.starts_with('.') { "." } else { "" };
+            write!(f, "{dot}{line}")?;
+        }
+        f.write_str(if self.0.ends_with('\n') { ".\r\n" } else { "\r\n.\r\n" })
     }
 }
 
@@ -192,8 +267,13 @@ fn told(error: &dyn std::error::Error) -> String {
     text.split_once(" (os error").map_or(text.clone(), |(text, _)| text.to_owned())
 }
 
-fn parameters(options: &MailOptions, host: &str) -> Result<TlsParameters, String> {
-    let mut builder = TlsParameters::builder(host.into());
+fn parameters(
+    options: &MailOptions,
+    host: &str,
+    is_checked: bool,
+) -> Result<TlsParameters, String> {
+    let mut builder =
+        TlsParameters::builder(host.into()).dangerous_accept_invalid_certs(!is_checked);
     if let Some(path) = &options.ca_file {
         let pem = fs::read(path).map_err(|error| format!("read {}: {error}", path.display()))?;
         let authority = Certificate::from_pem(&pem)
@@ -201,4 +281,21 @@ fn parameters(options: &MailOptions, host: &str) -> Result<TlsParameters, String
         builder = builder.certificate_store(CertificateStore::None).add_root_certificate(authority);
     }
     builder.build_rustls().map_err(|error| format!("mail: {}", told(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dots_and_the_end() {
+        for (text, sent) in [
+            ("a\r\n.b\r\n..\r\n", "a\r\n..b\r\n...\r\n.\r\n"),
+            (".", "..\r\n.\r\n"),
+            ("", "\r\n.\r\n"),
+            ("a\n.\nb", "a\n..\nb\r\n.\r\n"), // no server takes a lone line feed for the end
+        ] {
+            assert_eq!(Content(text).to_string(), sent);
+        }
+    }
 }

@@ -14,7 +14,11 @@ use std::{
 
 use lettre::Address;
 
-use crate::{Courier, Mail, MailOptions, courier::Undelivered, spool::Spool};
+use crate::{
+    Courier, Mail, MailOptions,
+    courier::{Undelivered, leave},
+    spool::Spool,
+};
 
 /// What became of messages. The first failure is told, and the end of failing, not each attempt.
 #[derive(Debug, PartialEq, Eq)]
@@ -151,6 +155,7 @@ impl Sender {
             |waiting, why: &dyn ToString| Report::Failing { waiting, why: why.to_string() };
         let waiting = self.spool.waiting().map_err(|error| failing(0, &error))?;
         let (mut later, mut deferred, mut reason) = (HashSet::new(), 0, None);
+        let mut connection = None;
         for (sent, path) in waiting.iter().enumerate() {
             let left = waiting.len() - sent;
             let mail = fs::read(path).map_err(|error| failing(left, &error))?;
@@ -160,7 +165,8 @@ impl Sender {
                 continue;
             }
             // One, but for what an earlier version left.
-            let sent = receivers.iter().try_for_each(|to| self.courier.send_to(to, message));
+            let mut send = |to| self.courier.deliver(&mut connection, &[to], message).map(drop);
+            let sent = receivers.iter().cloned().try_for_each(&mut send);
             match sent {
                 Ok(()) => fs::remove_file(path).map_err(|error| failing(left, &error))?,
                 Err(Undelivered::Refused(why)) => {
@@ -175,6 +181,7 @@ impl Sender {
                 Err(Undelivered::Server(why)) => return Err(failing(left + deferred, &why)),
             }
         }
+        leave(connection);
         reason.map_or(Ok(()), |why| Err(failing(deferred, &why)))
     }
 

@@ -36,6 +36,9 @@ pub struct MailOptions {
 pub enum Tls {
     /// Not at all: the default to this very machine.
     None,
+    /// From STARTTLS on where the server offers it, whatever its certificate: for those who had no protection
+    /// before. It keeps those out who listen, and nobody else.
+    Opportunistic,
     /// From STARTTLS on, without which nothing is sent: the default to others.
     Starttls,
     /// From the first byte.
@@ -82,7 +85,7 @@ impl MailOptions {
         let host = self.host_and_port()?.0;
         let is_here = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         let tls = self.tls.unwrap_or(if is_here { Tls::None } else { Tls::Starttls });
-        if tls == Tls::None && self.user.is_some() && !is_here {
+        if matches!(tls, Tls::None | Tls::Opportunistic) && self.user.is_some() && !is_here {
             return Err(format!(
                 "mail server {}: a password is not sent without protection (set tls)",
                 self.server
@@ -122,6 +125,9 @@ mod tests {
         assert_eq!(options("127.0.0.1:25", "").protection(), Ok(Tls::None));
         assert_eq!(options("mail.example.org", "").protection(), Ok(Tls::Starttls));
         assert!(options("192.0.2.1", "tls = \"none\"\nuser = \"x\"").protection().is_err());
+        assert!(
+            options("192.0.2.1", "tls = \"opportunistic\"\nuser = \"x\"").protection().is_err()
+        );
         assert!(options("localhost", "user = \"x\"").protection().is_ok());
     }
 }

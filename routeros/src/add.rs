@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::Write,
+    io::{self, Write},
     os::unix::fs::{OpenOptionsExt, fchown},
     path::{Path, PathBuf},
 };
@@ -14,7 +14,7 @@ use crate::{
     config::{Address, Config, Name, Router},
     daemon::DEFAULT_USERS,
     host_key::HostKey,
-    ssh::Session,
+    ssh::{Fault, Session},
     terminal::{ask, ask_secret, print},
 };
 
@@ -76,14 +76,16 @@ pub fn run(path: &Path, options: &AddOptions) -> Result<(), Error> {
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let file = |path: &Path| quoted(&absolute(path).to_string_lossy());
+    let mut secret = None; // written last, so that nothing stays where something fails
     let way = match (&options.password_file, &options.key_file, options.agent) {
         (Some(path), ..) => format!("password_file = {}\n", file(path)),
         (_, Some(path), _) => format!("key_file = {}\n", file(path)),
         (.., true) => "agent = true\n".into(),
         _ => {
             let path = directory.join(format!("{name}.pass"));
-            write_new(&path, &format!("{}\n", ask_secret("Password: ")?))?;
-            format!("password_file = {}\n", file(&path))
+            let line = format!("password_file = {}\n", file(&path));
+            secret = Some((path, format!("{}\n", ask_secret("Password: ")?)));
+            line
         }
     };
     let mut entry = format!(
@@ -104,14 +106,20 @@ pub fn run(path: &Path, options: &AddOptions) -> Result<(), Error> {
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    Config::parse(&(text.clone() + &entry)).map_err(failed)?;
-    match config {
-        Some(_) => {
-            let mut file = OpenOptions::new().append(true).open(path).map_err(failure)?;
-            file.write_all(entry.as_bytes()).map_err(failure)?;
-        }
-        None => write_new(path, &(text + &entry))?,
+    Config::parse(&(text.clone() + &entry)).map_err(|why| {
+        failed(format_args!("{}: with an entry for {name} at its end: {why}", path.display()))
+    })?;
+    if let Some((path, password)) = &secret {
+        write_new(path, password)?;
     }
+    let written = match config {
+        Some(_) => append(path, &entry).map_err(failure),
+        None => write_new(path, &(text + &entry)),
+    };
+    if let (Err(_), Some((path, _))) = (&written, &secret) {
+        let _ = fs::remove_file(path);
+    }
+    written?;
     print(&format!(
         "{name} is added to {} (kill -HUP tells the daemon; aw-routeros check {name} tries it)\n",
         path.display()
@@ -129,8 +137,10 @@ pub fn believe(address: &Address, legacy: bool, pin: Option<&HostKey>) -> Result
         return Err(failed("no router"));
     };
     let router = Router { legacy_group1: legacy, ..router };
-    let key = block_on(Session::host_key(&router))?
-        .map_err(|fault| failed(format_args!("{address}: {fault}")))?;
+    let key = block_on(Session::host_key(&router))?.map_err(|fault| match fault {
+        Fault::Algorithms(why) => failed(format_args!("{address}: {why} (RouterOS 6: --legacy)")),
+        fault => failed(format_args!("{address}: {fault}")),
+    })?;
     match pin {
         Some(pin) if pin.fingerprint == key.fingerprint => return Ok(key),
         Some(_) => return Err(failed(format_args!("{address}: its host key is another: {key}"))),
@@ -150,14 +160,27 @@ pub fn block_on<T>(what: impl Future<Output = T>) -> Result<T, Error> {
     Ok(runtime.map_err(|error| Error::io("start the event loop", error))?.block_on(what))
 }
 
+/// All of it or nothing.
+fn append(path: &Path, entry: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).open(path)?;
+    let before = file.metadata()?.len();
+    file.write_all(entry.as_bytes()).or_else(|error| file.set_len(before).and(Err(error)))
+}
+
 /// A file that nobody reads but we and the daemon, which root starts as another user.
 fn write_new(path: &Path, text: &str) -> Result<(), Error> {
     let failure = |error| Error::io(format_args!("make {}", path.display()), error);
     let identity = Identity::choose(None, DEFAULT_USERS, None)?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = file.map_err(failure)?;
-    if let Some(Identity { user, group, .. }) = identity {
-        fchown(&file, Some(user.as_raw()), Some(group.as_raw())).map_err(failure)?;
-    }
-    file.write_all(text.as_bytes()).map_err(failure)
+    let mut write = || {
+        if let Some(Identity { user, group, .. }) = identity {
+            fchown(&file, Some(user.as_raw()), Some(group.as_raw()))?;
+        }
+        file.write_all(text.as_bytes())
+    };
+    write().map_err(|error| {
+        let _ = fs::remove_file(path);
+        failure(error)
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use aw_notify::MailOptions;
+use aw_notify::{MailOptions, Tls};
 
 /// What of it still means something here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Ancestor {
                 server: unquoted(server),
                 from: unquoted(from),
                 to,
-                tls: None,
+                tls: Some(Tls::Opportunistic), // it spoke plainly, to any server
                 ca_file: None,
                 user: None,
                 password_file: None,
@@ -92,6 +92,7 @@ mod tests {
         let ancestor = Ancestor::parse(text).unwrap();
         let mail = ancestor.mail.unwrap();
         assert_eq!((mail.server.as_str(), mail.from.as_str()), ("192.0.2.25", "a@example.org"));
+        assert_eq!(mail.tls, Some(Tls::Opportunistic));
         assert_eq!(mail.to, ["b@example.org", "c@example.org", "d@example.org"]);
         assert_eq!(ancestor.log_file.as_deref(), Some("watch.log"));
         assert_eq!(ancestor.intervals, ["log_watch_interval", "reconnect_interval"]);

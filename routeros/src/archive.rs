@@ -14,7 +14,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, ErrorKind, Write},
+    io::{self, BufRead, BufReader, BufWriter, ErrorKind, Write},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     change::Change,
     config::Name,
-    names::{outdated, snapshot, user_file},
+    names::{outdated, snapshot, snapshot_time, user_file},
 };
 
 /// One router's part of the archive.
@@ -54,6 +54,8 @@ pub struct State {
     pub lines: usize,
     /// The message of the last change that its log told, to find those after it.
     pub last_message: Option<String>,
+    /// When what is too old was last looked for.
+    pub tidied: Option<Timestamp>,
 }
 
 /// Refused exports kept.
@@ -89,7 +91,7 @@ impl Archive {
     /// Keeps an export that was not whole.
     pub fn refuse(&self, time: Timestamp, export: &[u8]) -> io::Result<PathBuf> {
         let name = self.write_new("refused", time, export)?;
-        self.tidy("refused", REFUSED, None)?;
+        self.remove("refused", outdated(self.list("refused")?, REFUSED, None))?;
         Ok(self.path("refused").join(name))
     }
 
@@ -97,6 +99,11 @@ impl Archive {
     /// before everything else about it is written.
     pub fn set_base(&self, export: &[u8]) -> io::Result<()> {
         replace(&self.path("latest.rsc"), export)
+    }
+
+    /// Keeps a base that is damaged, but no longer takes it for one.
+    pub fn set_base_aside(&self) -> io::Result<()> {
+        fs::rename(self.path("latest.rsc"), self.path("latest.rsc.damaged"))
     }
 
     /// Writes down a change, for programs, for people, and to the file of each user.
@@ -122,9 +129,38 @@ impl Archive {
         Ok(())
     }
 
-    /// Removes snapshots beyond so many, and those from before `since`.
+    /// Removes snapshots beyond so many, and those from before `since`; never the newest.
     pub fn retain(&self, keep: usize, since: Option<Timestamp>) -> io::Result<()> {
-        self.tidy("snapshots", keep, since)
+        let mut names = self.snapshots()?;
+        names.pop();
+        self.remove("snapshots", outdated(names, keep.saturating_sub(1), since))
+    }
+
+    /// Since when there are snapshots, if there are as many as are kept: changes from before have none.
+    pub fn complete_since(&self, keep: usize) -> io::Result<Option<Timestamp>> {
+        let names = self.snapshots()?;
+        Ok(names.first().filter(|_| names.len() >= keep).and_then(|name| snapshot_time(name)))
+    }
+
+    /// Forgets changes from before `since`, and what else was written about them.
+    pub fn forget_changes(&self, since: Timestamp) -> io::Result<()> {
+        forget(&self.path("changes.jsonl"), since, |line| {
+            Some(serde_json::from_str::<Dated>(line).ok()?.time)
+        })?;
+        forget(&self.path("diff.txt"), since, first_word)?;
+        for entry in found(fs::read_dir(self.path("users")))?.into_iter().flatten() {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "diff") {
+                forget(&path, since, first_word)?;
+            }
+        }
+        self.remove("refused", outdated(self.list("refused")?, REFUSED, Some(since)))
+    }
+
+    /// Forgets lines of `log.txt` from before `since`. Nobody may add one meanwhile.
+    pub fn forget_log(&self, since: Timestamp) -> io::Result<()> {
+        forget(&self.path("log.txt"), since, first_word)?;
+        forget(&self.path("log.txt.1"), since, first_word)
     }
 
     /// How the router is.
@@ -169,7 +205,9 @@ impl Archive {
         let free = |name: &String| !directory.join(name).exists();
         let name = (0..1000).map(|n| snapshot(time, n)).find(free);
         let name = name.ok_or(ErrorKind::AlreadyExists)?;
-        put(&directory.join("unfinished.new"), &directory.join(&name), bytes)?;
+        put(&directory.join("unfinished.new"), &directory.join(&name), |file| {
+            file.write_all(bytes)
+        })?;
         Ok(name)
     }
 
@@ -186,11 +224,9 @@ impl Archive {
         Ok(names)
     }
 
-    fn tidy(&self, directory: &str, keep: usize, since: Option<Timestamp>) -> io::Result<()> {
-        for name in outdated(self.list(directory)?, keep, since) {
-            fs::remove_file(self.path(directory).join(name))?;
-        }
-        Ok(())
+    fn remove(&self, directory: &str, names: Vec<String>) -> io::Result<()> {
+        let directory = self.path(directory);
+        names.iter().try_for_each(|name| fs::remove_file(directory.join(name)))
     }
 }
 
@@ -201,18 +237,71 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
 
 /// A file in another's place, at once or not at all.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(&beside(path), path, |file| file.write_all(bytes))
+}
+
+/// Where its successor is written.
+fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
-    put(Path::new(&name), path, bytes)
+    name.into()
 }
 
 /// Writes a file under another name, under which half of it may stay, and then gives it its own.
-fn put(unfinished: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn put(
+    unfinished: &Path,
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
     found(fs::remove_file(unfinished))?; // of a process that was killed
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished)?;
+    let mut file = BufWriter::new(file);
+    write(&mut file)?;
+    file.into_inner()?.sync_all()?;
     fs::rename(unfinished, path)
+}
+
+/// When an entry of `changes.jsonl` was written.
+#[derive(Deserialize)]
+struct Dated {
+    time: Timestamp,
+}
+
+/// When a line was written that begins with its time; what follows it, like the lines of a diff, does not.
+fn first_word(line: &str) -> Option<Timestamp> {
+    let starts = line.starts_with(|c: char| c.is_ascii_digit());
+    line.split(' ').next().filter(|_| starts)?.parse().ok()
+}
+
+/// Drops what was written before `since`: lines with a time, each with those behind it that have none. A file
+/// that then is empty goes. Nothing of it is held but a line: there is no bound to what was kept for years.
+fn forget(
+    path: &Path,
+    since: Timestamp,
+    time: impl Fn(&str) -> Option<Timestamp>,
+) -> io::Result<()> {
+    let Some(file) = found(File::open(path))? else { return Ok(()) };
+    let mut old = BufReader::new(file);
+    let mut line = Vec::new();
+    let is_old = |line: &[u8]| time(&String::from_utf8_lossy(line)).map(|time| time < since);
+    old.read_until(b'\n', &mut line)?;
+    if is_old(&line) != Some(true) {
+        return Ok(()); // the oldest stands first
+    }
+    let (mut keeps, mut is_empty) = (false, true);
+    put(&beside(path), path, |new| {
+        while !line.is_empty() {
+            keeps = is_old(&line).map_or(keeps, |old| !old);
+            if keeps {
+                new.write_all(&line)?;
+                is_empty = false;
+            }
+            line.clear();
+            old.read_until(b'\n', &mut line)?;
+        }
+        Ok(())
+    })?;
+    if is_empty { fs::remove_file(path) } else { Ok(()) }
 }
 
 /// Adds lines. If the last one was cut short, by a crash or a full disk, it stays alone.

@@ -38,6 +38,9 @@ pub struct Change {
     pub added: u32,
     /// Lines removed.
     pub removed: u32,
+    /// The name of the snapshot before.
+    #[serde(default)]
+    pub before: String,
     /// The name of the snapshot.
     pub snapshot: String,
     /// The unified diff.
@@ -62,7 +65,7 @@ impl Change {
         (router, address): (&str, &str),
         credit: Credit,
         difference: Difference,
-        snapshot: String,
+        (before, snapshot): (String, String),
     ) -> Change {
         let Credit { claims, further, candidates } = credit;
         let mut named: Vec<String> = users(&claims).into_iter().map(str::to_owned).collect();
@@ -88,6 +91,7 @@ impl Change {
             candidates,
             added: difference.added,
             removed: difference.removed,
+            before,
             snapshot,
             diff: difference.text,
         }
@@ -148,7 +152,7 @@ impl Change {
         if self.further_claims > 0 {
             let _ = writeln!(text, "  and {} lines of the log more", self.further_claims);
         }
-        let _ = writeln!(text, "+++ {}", self.snapshot);
+        let _ = writeln!(text, "--- {}\n+++ {}", self.before, self.snapshot);
         text + &shown(&self.diff) + "\n"
     }
 }
@@ -167,7 +171,13 @@ mod tests {
         let text = "@@ -1 +1 @@\n-/ppp secret add password=old\n+/ppp secret add password=new\n";
         let difference = Difference { text: text.into(), added: 1, removed: 1 };
         let time = Timestamp::from_second(1_700_000_000).unwrap();
-        Change::new(time, ("core1", "192.0.2.1:22"), credit, difference, "x.rsc".into())
+        Change::new(
+            time,
+            ("core1", "192.0.2.1:22"),
+            credit,
+            difference,
+            ("w.rsc".into(), "x.rsc".into()),
+        )
     }
 
     #[test]
@@ -182,7 +192,7 @@ mod tests {
              alice by ssh from 192.0.2.7 through terminal\n    \
              log 12:00:00: secret changed by ssh:alice@192.0.2.7/terminal (/ppp secret set x password=***)\n    \
              command: /ppp secret set x password=***\n  bob\n    \
-             log 12:00:00: item added by bob\n+++ x.rsc\n@@ -1 +1 @@\n\
+             log 12:00:00: item added by bob\n--- w.rsc\n+++ x.rsc\n@@ -1 +1 @@\n\
              -/ppp secret add password=***\n+/ppp secret add password=***\n\n"
         );
         assert!(change.text("now", true).contains("+/ppp secret add password=new\n"));

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     add::block_on,
+    archive::Archive,
     config::{Config, Router},
     export::judge,
     look::Format,
@@ -34,6 +35,8 @@ struct Finding {
     address: String,
     /// Host key, address and login are right.
     login: String,
+    /// The user's group has the policies that are needed.
+    rights: String,
     /// The log can be read.
     log: String,
     /// The log's rule for changes is there.
@@ -72,7 +75,8 @@ pub fn run(path: &Path, options: &CheckOptions) -> Result<(), Error> {
             if running.len() >= AT_ONCE {
                 findings.extend(running.join_next().await);
             }
-            running.spawn(async move { try_once(&router).await });
+            let archive = Archive::of(&config.archive, &router.name);
+            running.spawn(async move { try_once(&router, &archive).await });
         }
         while let Some(finding) = running.join_next().await {
             findings.push(finding);
@@ -86,12 +90,11 @@ pub fn run(path: &Path, options: &CheckOptions) -> Result<(), Error> {
             print(&(line + "\n"))?;
         }
     } else {
-        let head = ["ROUTER", "ADDRESS", "LOGIN", "LOG", "RULE", "EXPORT", "CLOCK"];
+        let head = ["ROUTER", "ADDRESS", "LOGIN", "RIGHTS", "LOG", "RULE", "EXPORT", "CLOCK"];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
-        for Finding { router, address, login, log, rule, export, clock, .. } in &findings {
-            rows.push(
-                [router, address, login, log, rule, export, clock].map(Clone::clone).to_vec(),
-            );
+        for Finding { router, address, login, rights, log, rule, export, clock, .. } in &findings {
+            let cells = [router, address, login, rights, log, rule, export, clock];
+            rows.push(cells.map(Clone::clone).to_vec());
         }
         print(&table(&rows))?;
     }
@@ -103,7 +106,7 @@ pub fn run(path: &Path, options: &CheckOptions) -> Result<(), Error> {
     }
 }
 
-async fn try_once(router: &Router) -> Finding {
+async fn try_once(router: &Router, archive: &Archive) -> Finding {
     let mut finding = Finding {
         router: router.name.to_string(),
         address: router.address.to_string(),
@@ -118,6 +121,12 @@ async fn try_once(router: &Router) -> Finding {
     };
     finding.login = "ok".into();
     let answer = |command: &'static str| session.run(command, PATIENCE);
+    let users = answer("/user print detail").await;
+    let groups = answer("/user group print detail").await;
+    finding.rights = match (users, groups) {
+        (Ok(users), Ok(groups)) => rights(router, &users.text(), &groups.text()),
+        (Err(fault), _) | (_, Err(fault)) => fault.to_string(),
+    };
     let log = answer("/log print").await;
     let is_log = log
         .as_ref()
@@ -132,9 +141,12 @@ async fn try_once(router: &Router) -> Finding {
         Ok(_) => "none for info: changes are seen by the periodic export only".into(),
         Err(fault) => fault.to_string(),
     };
+    // What failed in the base already is no fault now; one that cannot be read here the daemon may well read.
+    let base = archive.base().ok().flatten().and_then(|bytes| judge(&bytes, None).ok());
+    let known = base.map(|base| base.failed);
     let is_whole = match export(&session, router).await {
         Ok((_, Some(unfit))) => Err(unfit.to_string()),
-        Ok((bytes, None)) => judge(&bytes, None).map_err(|unfit| unfit.to_string()),
+        Ok((bytes, None)) => judge(&bytes, known.as_ref()).map_err(|unfit| unfit.to_string()),
         Err(fault) => Err(fault.to_string()),
     };
     finding.ok = is_log && is_whole.is_ok();
@@ -154,6 +166,54 @@ async fn try_once(router: &Router) -> Finding {
     };
     session.close().await;
     finding
+}
+
+/// Whether the user's group has the policies that are needed: to log in by SSH, to read, and, where secrets are to
+/// be in the export, to see them. Whoever has no leave to look at users may have what is needed all the same.
+fn rights(router: &Router, users: &str, groups: &str) -> String {
+    let entry = |text, name: &str| {
+        entries(text).into_iter().find(|entry| field(entry, "name") == Some(name))
+    };
+    let user = entry(users, &router.user);
+    let group = user.as_deref().and_then(|user| field(user, "group"));
+    let group = group.and_then(|group| entry(groups, group));
+    let Some(policies) = group.as_deref().and_then(|group| field(group, "policy")) else {
+        return "unknown: it does not show the user's group".into();
+    };
+    let has = |policy: &str| policies.split(',').any(|one| one == policy);
+    let needed =
+        ["ssh", "read", "sensitive"].into_iter().take(2 + usize::from(router.show_sensitive));
+    let missing: Vec<_> = needed.filter(|policy| !has(policy)).collect();
+    let more: Vec<_> = ["write", "policy", "reboot"].into_iter().filter(|it| has(it)).collect();
+    match (&*missing, &*more) {
+        ([], []) => "ok".into(),
+        ([], more) => format!("ok, and {} without need", more.join(", ")),
+        (missing, _) => format!("{} missing", missing.join(", ")),
+    }
+}
+
+/// The numbered entries of `print detail`, each in one line: it wraps them, between words or behind a comma.
+fn entries(text: &str) -> Vec<String> {
+    let mut entries: Vec<String> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        let first = line.split(' ').next().unwrap_or_default();
+        if !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit()) {
+            entries.push(format!(" {line}"));
+        } else if let Some(entry) = entries.last_mut() {
+            let gap = if entry.ends_with(',') { "" } else { " " };
+            *entry += &format!("{gap}{line}");
+        }
+    }
+    entries
+}
+
+/// A value of an entry, without its quotes.
+fn field<'a>(entry: &'a str, name: &str) -> Option<&'a str> {
+    let (_, value) = entry.split_once(&format!(" {name}="))?;
+    match value.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next(),
+        None => value.split(' ').next(),
+    }
 }
 
 /// Whether a rule logs `info`, which changes are, and is not switched off (`X`) or invalid (`I`).
@@ -216,5 +276,30 @@ mod tests {
         assert!(!has_rule(" 0 X  topics=info action=memory\n") && !has_rule("0 error memory"));
         assert!(!has_rule("0 dhcp,info memory") && !has_rule("info"));
         assert!(has_rule("0 info,!account memory") && !has_rule("0 info,!system memory"));
+    }
+
+    #[test]
+    fn what_the_user_may() {
+        let users = "Flags: X - disabled\r\n 0   ;;; system default user\r\n     name=\"admin\" group=full address=\"\"\r\n\r\n \
+            1   name=\"audit\" group=our audit address=\"\"\r\n 2   name=\"look\" group=\"our looks\"\r\n 3 X name=\"web\" group=web\r\n";
+        let groups = " 0 name=\"web\" policy=read,web,!ssh\r\n 1 name=\"our looks\" policy=ssh,read,!local,!telnet,\r\n      \
+            !write,!sensitive skin=default\r\n 2 name=\"full\" policy=local,telnet,ssh,ftp,\r\n      reboot,read,write,policy,sensitive \r\n      skin=default\r\n";
+        let of = |user: &str, more: &str| {
+            let text = format!(
+                "archive = \"/\"\n[[router]]\nname = \"x\"\naddress = \"192.0.2.1\"\nuser = {user:?}\nagent = true\n{more}"
+            );
+            rights(&Config::parse(&text).unwrap().routers[0], users, groups)
+        };
+        assert_eq!(of("look", ""), "ok");
+        assert_eq!(of("look", "show_sensitive = true"), "sensitive missing");
+        assert_eq!(
+            of("admin", "show_sensitive = true"),
+            "ok, and write, policy, reboot without need"
+        );
+        assert_eq!(of("web", ""), "ssh missing");
+        for user in ["nobody", "audit", "full", ""] {
+            assert!(of(user, "").starts_with("unknown"), "{user}");
+        }
+        assert!(rights(&Config::parse("archive = \"/\"\n[[router]]\nname = \"x\"\naddress = \"192.0.2.1\"\nuser = \"a\"\nagent = true").unwrap().routers[0], "not enough permissions (9)", "").starts_with("unknown"));
     }
 }

@@ -34,10 +34,10 @@ pub struct Config {
     pub ring_group: Option<String>,
     /// Commit each change to this git repository, which is made if there is none.
     pub git: Option<PathBuf>,
-    /// Snapshots kept of each router.
+    /// Snapshots kept of each router, with the changes since the oldest of them.
     #[serde(default = "default_keep")]
     pub keep: usize,
-    /// Days that snapshots are kept, besides; for ever if not given.
+    /// Days that all of the archive is kept but for the newest configuration; without, what `keep` says.
     pub keep_days: Option<u32>,
     /// A router that cannot be reached for so many seconds is reported.
     #[serde(default = "default_alarm_after")]

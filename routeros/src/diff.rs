@@ -95,6 +95,26 @@ mod tests {
         side
     }
 
+    /// As large as the largest exports; how long it takes the benchmark tells.
+    #[test]
+    fn of_sixty_thousand_lines() {
+        let entry = |list: &str, n| format!("/ip firewall address-list add list={list}{n}");
+        let old: Vec<String> = (0..60_000).map(|n| entry("l", n)).collect();
+        let each = |every: usize| -> Vec<String> {
+            (0..60_000).map(|n| entry(if n % every == 0 { "x" } else { "l" }, n)).collect()
+        };
+        for (every, changed) in [(60_000, 1), (100, 600), (1, 60_000)] {
+            let new = each(every);
+            let diff = Difference::between(&old, &new, None);
+            assert_eq!((diff.added, diff.removed), (changed, changed));
+            assert!(side(&diff, &old, true) == new && side(&diff, &old, false) == old, "{every}");
+        }
+        let moved = [&old[30_000..], &old[..30_000]].concat();
+        let diff = Difference::between(&old, &moved, None);
+        assert_eq!((diff.added, diff.removed), (30_000, 30_000));
+        assert!(side(&diff, &old, true) == moved);
+    }
+
     proptest! {
         /// The difference, applied to the old lines, gives the new ones.
         #[test]

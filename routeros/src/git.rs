@@ -3,6 +3,7 @@
 //! (gitformat-loose(5), gitrepository-layout(5).)
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -17,6 +18,8 @@ use crate::archive::{make_directory, replace};
 #[derive(Debug)]
 pub struct Repository {
     path: PathBuf,
+    /// The files of the next commit: kept, for what is committed may lie in a pack, which is not read here.
+    tree: BTreeMap<String, Id>,
 }
 
 /// An object's name.
@@ -37,24 +40,40 @@ impl Repository {
             )?;
             replace(&path.join("HEAD"), format!("ref: {BRANCH}\n").as_bytes())?;
         }
-        Ok(Repository { path: path.into() })
+        Ok(Repository { path: path.into(), tree: BTreeMap::new() })
     }
 
-    /// Commits these files, each a name and its content, as the whole tree.
-    pub fn commit(
-        &self,
-        files: &[(String, Vec<u8>)],
-        author: &str,
-        seconds: i64,
-        message: &str,
+    /// Whether the tree is not known yet.
+    pub fn is_empty(&self) -> bool {
+        self.tree.is_empty()
+    }
+
+    /// Makes the tree of these files, all or none.
+    pub fn fill(
+        &mut self,
+        files: impl Iterator<Item = io::Result<(String, Vec<u8>)>>,
     ) -> io::Result<()> {
-        let mut files: Vec<_> = files.iter().collect();
-        files.sort();
+        let blob = |file: io::Result<(String, Vec<u8>)>| {
+            let (name, content) = file?;
+            Ok((name, self.write("blob", &content)?))
+        };
+        self.tree = files.map(blob).collect::<io::Result<_>>()?;
+        Ok(())
+    }
+
+    /// Puts a file into the tree of the next commit, in place of the one of that name.
+    pub fn put(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        let blob = self.write("blob", content)?;
+        self.tree.insert(name.into(), blob);
+        Ok(())
+    }
+
+    /// Commits the tree.
+    pub fn commit(&self, author: &str, seconds: i64, message: &str) -> io::Result<()> {
         let mut tree = Vec::new();
-        for (name, content) in files {
-            let blob = self.write("blob", content)?;
+        for (name, blob) in &self.tree {
             tree.extend_from_slice(format!("100644 {name}\0").as_bytes());
-            tree.extend_from_slice(&blob);
+            tree.extend_from_slice(blob);
         }
         let tree = hex(&self.write("tree", &tree)?);
         let parent = self.head()?.map(|id| format!("parent {id}\n")).unwrap_or_default();
@@ -112,11 +131,12 @@ mod tests {
     #[test]
     fn objects_have_gits_names() {
         let directory = tempfile::tempdir().unwrap();
-        let repository = Repository::open(&directory.path().join("r.git")).unwrap();
+        let mut repository = Repository::open(&directory.path().join("r.git")).unwrap();
         let blob = repository.write("blob", b"hello\n").unwrap();
         assert_eq!(hex(&blob), "ce013625030ba8dba906f756967f9e9ca394464a");
         assert_eq!(repository.head().unwrap(), None);
-        repository.commit(&[("a.rsc".into(), b"1".to_vec())], "a <b>\n", 1, "first").unwrap();
+        repository.put("a.rsc", b"1").unwrap();
+        repository.commit("a <b>\n", 1, "first").unwrap();
         let first = repository.head().unwrap().unwrap();
         fs::remove_file(repository.path.join(BRANCH)).unwrap();
         fs::write(repository.path.join("packed-refs"), format!("# x\n{first} {BRANCH}\n")).unwrap();

@@ -45,6 +45,8 @@ pub struct Hub {
     mailer: Option<Mailer>,
     ring: Option<Mutex<Writer>>,
     git: Option<Mutex<Repository>>,
+    /// Held while a `log.txt` is written.
+    logging: Mutex<()>,
     /// The ancestor's log, which has each change.
     log_file: Option<Mutex<File>>,
 }
@@ -69,6 +71,7 @@ impl Hub {
             mailer,
             ring: ring.map(Mutex::new),
             git: git.map(Mutex::new),
+            logging: Mutex::new(()),
             log_file: None,
         }
     }
@@ -112,6 +115,7 @@ impl Hub {
     }
 
     fn log(&self, router: &Name, what: &str) {
+        let _alone = self.logging.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = self.archive(router).log(&self.when(Timestamp::now()), what) {
             warn(format_args!("{router}: write log.txt: {}", shm_layout::cause(&error)));
         }
@@ -124,20 +128,23 @@ impl Hub {
         }
     }
 
-    /// Every router's latest configuration is a file of the commit.
-    fn commit(&self, router: &Router, message: &str, author: &str, now: Timestamp) {
+    /// Every router's latest configuration is a file of the commit: of the others, what they had when the
+    /// first one was made, and since.
+    fn commit(&self, router: &Router, bytes: &[u8], message: &str, author: &str, now: Timestamp) {
         let Some(git) = &self.git else { return };
-        let git = git.lock().unwrap_or_else(PoisonError::into_inner);
-        let commit = || -> io::Result<()> {
-            let mut files = Vec::new();
-            for entry in std::fs::read_dir(&self.root)? {
-                let Ok(name) = entry?.file_name().into_string() else { continue };
-                let Ok(name) = Name::try_from(name) else { continue };
-                if let Some(bytes) = self.archive(&name).base()? {
-                    files.push((format!("{name}.rsc"), bytes));
-                }
+        let mut git = git.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut commit = || -> io::Result<()> {
+            if git.is_empty() {
+                let names = std::fs::read_dir(&self.root)?.filter_map(|entry| {
+                    Name::try_from(entry.ok()?.file_name().into_string().ok()?).ok()
+                });
+                git.fill(names.filter_map(|name| {
+                    let bytes = self.archive(&name).base().transpose()?;
+                    Some(bytes.map(|bytes| (format!("{name}.rsc"), bytes)))
+                }))?;
             }
-            git.commit(&files, author, now.as_second(), message)
+            git.put(&format!("{}.rsc", router.name), bytes)?;
+            git.commit(author, now.as_second(), message)
         };
         if let Err(error) = commit() {
             let why = shm_layout::cause(&error);

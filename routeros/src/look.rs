@@ -49,12 +49,14 @@ pub struct LogOptions {
 pub struct DiffOptions {
     /// The router
     router: String,
-    /// From this snapshot, by the beginning of its name
+    /// From this snapshot, by the beginning of its name, as log shows it
     #[arg(value_name = "A")]
     from: Option<String>,
     /// To this one [default: the newest]
     #[arg(value_name = "B")]
     to: Option<String>,
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
     /// Show secrets
     #[arg(long)]
     secrets: bool,
@@ -91,13 +93,15 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
             &changes.iter().map(|change| json(change, options.secrets)).collect::<String>(),
         );
     }
-    let mut rows = vec![row(&["TIME", "ROUTER", "USER", "LINES", "LOG"])];
+    let mut rows = vec![row(&["TIME", "ROUTER", "USER", "LINES", "SNAPSHOT", "LOG"])];
     for change in &changes {
         let said = change.claims.iter().chain(&change.candidates).next_back();
         let said = said.map_or("", |claim| claim.message.as_str());
         let said = if options.secrets { said.to_owned() } else { mask(said) };
         let lines = format!("+{} -{}", change.added, change.removed);
-        rows.push(vec![local(change.time), change.router.clone(), change.who(), lines, said]);
+        let snapshot = change.snapshot.trim_end_matches(".rsc").to_owned();
+        let (time, router) = (local(change.time), change.router.clone());
+        rows.push(vec![time, router, change.who(), lines, snapshot, said]);
     }
     print(&table(&rows))
 }
@@ -112,7 +116,10 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
         let changes = read(&name, archive.changes())?;
         let last =
             changes.last().ok_or_else(|| failed(format_args!("{name}: nothing changed yet")))?;
-        return print(&last.text(&local(last.time), options.secrets));
+        return print(&match options.format {
+            Format::Table => last.text(&local(last.time), options.secrets),
+            Format::Json => json(last, options.secrets),
+        });
     };
     let lines = |snapshot: &str| {
         let bytes = read(&name, archive.snapshot(snapshot))?;
@@ -127,6 +134,18 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
         None => snapshots.last().ok_or_else(|| failed(format_args!("{name}: no snapshots")))?,
     };
     let difference = Difference::between(&lines(from)?, &lines(to)?, None);
+    if options.format == Format::Json {
+        let Difference { text, added, removed } = &difference;
+        let between = Between {
+            router: name.as_str(),
+            before: from,
+            snapshot: to,
+            added: *added,
+            removed: *removed,
+            diff: text,
+        };
+        return print(&json(&between, options.secrets));
+    }
     let text = format!("--- {from}\n+++ {to}\n{}", difference.text);
     print(&if options.secrets { text } else { mask(&text) })
 }
@@ -146,6 +165,10 @@ pub fn show(path: &Path, options: &ShowOptions) -> Result<(), Error> {
                 .ok_or_else(|| failed(format_args!("{name}: no configuration is stored yet")))?,
         };
         let text = String::from_utf8_lossy(&bytes).replace('\r', "");
+        if options.format == Format::Json {
+            let line = Configuration { router: name.as_str(), configuration: &text };
+            return print(&json(&line, options.secrets));
+        }
         return print(&if options.secrets { text } else { mask(&text) });
     }
     let mut rows = vec![row(&[
@@ -187,6 +210,23 @@ struct Shown<'a> {
     state: &'a State,
 }
 
+/// Named as in a change.
+#[derive(Serialize)]
+struct Between<'a> {
+    router: &'a str,
+    before: &'a str,
+    snapshot: &'a str,
+    added: u32,
+    removed: u32,
+    diff: &'a str,
+}
+
+#[derive(Serialize)]
+struct Configuration<'a> {
+    router: &'a str,
+    configuration: &'a str,
+}
+
 /// The router of this name, or all.
 fn chosen(config: &Config, name: Option<&str>) -> Result<Vec<Name>, Error> {
     let all = config.routers.iter().map(|router| router.name.clone());
@@ -205,7 +245,13 @@ fn find<'a>(snapshots: &'a [String], start: &str) -> Result<&'a String, Error> {
         (Some(name), None) => Ok(name),
         (Some(name), Some(_)) if name.trim_end_matches(".rsc") == start => Ok(name),
         (Some(_), Some(_)) => Err(failed(format_args!("{start}: several snapshots begin so"))),
-        (None, _) => Err(failed(format_args!("{start}: no snapshot begins so"))),
+        (None, _) => {
+            let there_are = match (snapshots.first(), snapshots.last()) {
+                (Some(first), Some(last)) => format!("they are {first} to {last}"),
+                _ => "there are none".into(),
+            };
+            Err(failed(format_args!("{start}: no snapshot begins so ({there_are})")))
+        }
     }
 }
 

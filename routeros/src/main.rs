@@ -46,9 +46,6 @@ struct Options {
     #[arg(short, long, value_name = "FILE", global = true, default_value = config::DEFAULT_PATH)]
     config: PathBuf,
 
-    #[command(flatten)]
-    service: ServiceOptions,
-
     /// Say what the kernel does not have
     #[arg(short, long)]
     verbose: bool,
@@ -62,6 +59,9 @@ struct Options {
 
     #[command(flatten)]
     quick: quick::QuickOptions,
+
+    #[command(flatten)]
+    service: ServiceOptions,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -78,7 +78,7 @@ enum Command {
     Diff(look::DiffOptions),
     /// List the routers and how they are, or show one's configuration
     Show(look::ShowOptions),
-    /// Try every router once: login, host key, log, export, clock
+    /// Try every router once: login, host key, rights, log, its rule, export, clock
     Check(check::CheckOptions),
 }
 

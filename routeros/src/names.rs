@@ -49,13 +49,11 @@ pub fn snapshot_time(name: &str) -> Option<Timestamp> {
     time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
-/// Which snapshots to remove: the oldest, beyond so many, and those from before `since`; never the
-/// newest.
+/// Which of these to remove: the oldest, beyond so many, and those from before `since`.
 pub fn outdated(mut names: Vec<String>, keep: usize, since: Option<Timestamp>) -> Vec<String> {
     names.retain(|name| snapshot_time(name).is_some()); // not ours to remove
     names.sort();
-    names.pop();
-    let surplus = (names.len() + 1).saturating_sub(keep.max(1));
+    let surplus = names.len().saturating_sub(keep);
     let is_old = |name: &str| since.is_some_and(|since| snapshot_time(name) < Some(since));
     let old = |(at, name): (usize, String)| (at < surplus || is_old(&name)).then_some(name);
     names.into_iter().enumerate().filter_map(old).collect()
@@ -90,12 +88,9 @@ mod tests {
         assert_eq!(snapshot_time("latest.rsc"), None);
         let names: Vec<_> = (0..5).map(|n| snapshot(time, n)).chain(["x.rsc".into()]).collect();
         assert_eq!(outdated(names.clone(), 3, None), names[..2]);
-        assert_eq!(
-            outdated(names.clone(), 100, Some(Timestamp::MAX)),
-            names[..4],
-            "the newest stays"
-        );
-        assert!(outdated(names, 0, None).len() == 4 && outdated(Vec::new(), 1, None).is_empty());
+        assert_eq!(outdated(names.clone(), 100, Some(Timestamp::MAX)), names[..5]);
+        assert_eq!(outdated(names.clone(), 100, Some(time)), [""; 0]);
+        assert!(outdated(names, 0, None).len() == 5 && outdated(Vec::new(), 1, None).is_empty());
     }
 
     proptest! {

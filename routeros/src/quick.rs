@@ -87,19 +87,26 @@ pub fn run(host: &str, login: &str, options: &Options) -> Result<(), Error> {
     let signals = Signals::register()?;
     say(format_args!("following {address}; Ctrl-C ends it"));
     let (_reload, reloaded) = watch::channel(0);
-    let followed = Arc::clone(&hub);
-    block_on(async {
+    let (followed, name) = (Arc::clone(&hub), router.name.clone());
+    let ended = block_on(async {
         let task = tokio::spawn(router::run(Arc::new(router), followed, reloaded));
+        let mut ended = Ok(());
         while !signals.stopped() && !task.is_finished() {
+            // The daemon would wait for somebody to mend it: here somebody waits.
+            if hub.archive(&name).state().is_ok_and(|state| state.status == "refused") {
+                ended = Err(failed(format_args!("{address}: not followed without a login")));
+                break;
+            }
             sleep(Duration::from_millis(100)).await;
         }
         task.abort();
         let _ = task.await;
+        ended
     })?;
     if let Some(hub) = Arc::into_inner(hub) {
         hub.finish();
     }
-    Ok(())
+    ended
 }
 
 /// A directory that goes with the process.

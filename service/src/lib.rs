@@ -19,7 +19,7 @@ mod users;
 pub use {
     error::{Error, failed},
     file::{is_at, open_own, replace},
-    log::{say, warn},
+    log::{name, say, warn},
     privileges::{CapabilitySet, Identity},
     sandbox::{Access, Calls},
     shm_layout::cause,

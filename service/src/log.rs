@@ -45,7 +45,8 @@ pub(crate) fn set_name(name: &'static str) {
     let _ = NAME.set(name); // the first stays
 }
 
-pub(crate) fn name() -> &'static str {
+/// The name that the program gave itself.
+pub fn name() -> &'static str {
     NAME.get().copied().unwrap_or("addrwatch")
 }
 

@@ -33,7 +33,8 @@ pub struct ServiceOptions {
     #[arg(short = 'p', long = "pid", value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
 
-    /// Run as USER, by name or number, once everything is open [default: `addrwatch` if root and it exists]
+    /// Run as USER, by name or number, once everything is open [default if root:
+    /// `addrwatch`, or the user of the program's name, if there is one]
     #[arg(short, long, value_name = "USER")]
     pub user: Option<String>,
 }

@@ -15,6 +15,19 @@ from aiosmtpd.smtp import AuthResult
 port, directory, tls, pem = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 class Keep:
     count = len(os.listdir(directory))
+    async def handle_EHLO(self, server, session, envelope, hostname, responses):
+        session.host_name, session.mails = hostname, 0
+        with open(os.path.join(directory, 'greetings'), 'a') as f:
+            f.write(hostname + '\\n')
+        return responses
+    async def handle_MAIL(self, server, session, envelope, address, options):
+        session.mails += 1
+        most = os.path.join(directory, 'most')
+        if os.path.exists(most) and session.mails > int(open(most).read()):
+            return '421 enough'
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return '250 fine'
     async def handle_RCPT(self, server, session, envelope, address, options):
         answer = os.path.join(directory, 'for-' + address)
         if os.path.exists(answer):
@@ -33,7 +46,9 @@ class Keep:
         Keep.count += 1
         name = os.path.join(directory, '%08d' % Keep.count)
         head = 'FROM %s TO %s\\n' % (envelope.mail_from, ','.join(envelope.rcpt_tos))
-        if session.ssl or tls == 'tls':
+        if session.ssl and tls == 'offered':
+            head += 'ENCRYPTED\\n'
+        elif session.ssl or tls == 'tls':
             head += 'AS %s\\n' % session.auth_data.login.decode()
         with open(name + '.new', 'wb') as f:
             f.write(head.encode() + envelope.content)
@@ -47,9 +62,11 @@ options = {}
 if tls != 'none':
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem + '/server.pem', pem + '/server.key')
-    options = {'tls': {'ssl_context': context, 'auth_require_tls': False},
+    options = {'offered': {'tls_context': context},
+               'tls': {'ssl_context': context, 'auth_require_tls': False},
                'starttls': {'tls_context': context, 'require_starttls': True}}[tls]
-    options |= {'authenticator': Login(), 'auth_required': True}
+    if tls != 'offered':
+        options |= {'authenticator': Login(), 'auth_required': True}
 Controller(Keep(), hostname='127.0.0.1', port=port, **options).start()
 print('listening', flush=True)
 time.sleep(100000)
@@ -78,7 +95,7 @@ impl MailSink {
     }
 
     /// A server that takes mail of the user `watch` with the password `s3cret` only, after `starttls` or over `tls`, with a
-    /// certificate of this directory.
+    /// certificate of this directory; or of anybody, where STARTTLS is only `offered`.
     pub fn protected(tls: &'static str, certificates: &Path) -> MailSink {
         let free = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let port = free.local_addr().expect("an address").port();
@@ -121,6 +138,17 @@ impl MailSink {
     pub fn answer_for(&self, receiver: &str, answer: &str) {
         let path = self.directory.path().join(format!("for-{receiver}"));
         std::fs::write(path, answer).expect("the answer is ours");
+    }
+
+    /// Takes only so many mails in a connection.
+    pub fn take_at_most(&self, mails: usize) {
+        std::fs::write(self.directory.path().join("most"), mails.to_string()).expect("it is ours");
+    }
+
+    /// How many connections it was greeted in.
+    pub fn greetings(&self) -> usize {
+        let greetings = std::fs::read_to_string(self.directory.path().join("greetings"));
+        greetings.map_or(0, |text| text.lines().count())
     }
 
     /// All messages so far, decoded.

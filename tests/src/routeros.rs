@@ -40,6 +40,8 @@ pub struct Faults {
     pub channels: Option<usize>,
     /// Nothing about changes is logged.
     pub no_rule: bool,
+    /// The user may not see secrets.
+    pub no_secrets: bool,
 }
 
 /// What can be changed and looked at while it runs.
@@ -421,6 +423,13 @@ impl Shared {
                 let topics = if faults.no_rule { "error" } else { "info" };
                 format!(" 0  *  topics={topics} prefix=\"\" action=memory{end}")
             }
+            ("/user print detail", _) => format!(
+                "Flags: X - disabled{end} 0   ;;; system default user{end}     name=\"admin\" group=audit address=\"\"{end}"
+            ),
+            ("/user group print detail", _) => format!(
+                " 0 name=\"audit\" policy=ssh,read,{}!local,!telnet,!ftp,!reboot,!write,{end}      !policy,!test skin=default{end}",
+                if faults.no_secrets { "!sensitive," } else { "sensitive," }
+            ),
             ("/system clock print", _) => {
                 format!("  time: 00:00:00{end}  date: 2001-01-01{end}  gmt-offset: +00:00{end}")
             }

@@ -63,6 +63,12 @@ impl Watching {
         self
     }
 
+    /// A line more about all routers.
+    pub fn global(mut self, line: &str) -> Self {
+        self.head += &format!("{line}\n");
+        self
+    }
+
     /// Changes are committed to a repository.
     pub fn git(mut self) -> Self {
         self.head += &format!("git = {:?}\n", self.git_path());

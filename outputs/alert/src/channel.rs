@@ -123,7 +123,16 @@ impl Voice {
                 let letter = letter(sendmail, comment, subject, text);
                 run(&command, &[], &letter, self.limit)
             }
-            Way::Mail(courier) => courier.send(&Mail { subject, text, id: Some(&id), comment }),
+            Way::Mail(courier) => {
+                let mail = Mail { subject, text, id: Some(&id), comment };
+                // The others have it: sent again, they would have it twice.
+                for why in courier.send(&mail)? {
+                    let text = format!("{subject:?} did not reach everybody: {why}");
+                    eprintln!("aw-alert: {text}");
+                    let _ = log(&serde_json::json!({ "message": text })); // in the background
+                }
+                Ok(())
+            }
             Way::Webhook(webhook) => webhook.send(message, &id),
             Way::Syslog => log(fields).map_err(Failure::Down),
         }

@@ -43,9 +43,6 @@ use crate::{
 #[derive(Parser)]
 #[command(name = "aw-alert", version, after_help = EXAMPLES)]
 struct Options {
-    #[command(flatten)]
-    rings: RingOptions,
-
     /// Whom to tell what, in TOML
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -73,6 +70,9 @@ struct Options {
     /// The process that sends messages: started by aw-alert itself
     #[arg(long, hide = true)]
     speaker: bool,
+
+    #[command(flatten)]
+    rings: RingOptions,
 
     #[command(subcommand)]
     work: Option<Work>,
@@ -193,7 +193,9 @@ fn prepare(
 /// What root has imported belongs to the user that will follow rings.
 fn hand_over(options: &Options, state: &Path) -> Result<(), Error> {
     let user = options.rings.service.user.as_deref();
-    let Some(Identity { user, group, .. }) = Identity::choose(user, &["addrwatch"], None)? else {
+    let Some(Identity { user, group, .. }) =
+        Identity::choose(user, &["aw-alert", "addrwatch"], None)?
+    else {
         return Ok(());
     };
     let files = ["aw-alert.db", "aw-alert.db-wal", "aw-alert.db-shm"].map(|name| state.join(name));

@@ -62,7 +62,9 @@ pub fn start(
         command.env_remove(name);
     }
     command.process_group(0); // Ctrl-C is for the one that tells it when to end
-    if let Some(user) = Identity::choose(rings.service.user.as_deref(), &["addrwatch"], None)? {
+    if let Some(user) =
+        Identity::choose(rings.service.user.as_deref(), &["aw-alert", "addrwatch"], None)?
+    {
         command.uid(user.user.as_raw()).gid(user.group.as_raw());
     }
     let mut child = command.spawn().map_err(failure)?;

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{Mode, OFlags, open};
 use shm_layout::RingName;
 
 use crate::{Account, notes, state};
@@ -41,8 +42,13 @@ pub fn kept(directory: &Path) -> BTreeMap<String, Kept> {
     for path in all {
         let end = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
         let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
+        let is_name =
+            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        // What an output may write to is its own directory: there it speaks for itself only.
+        let may_say =
+            path.parent() == Some(directory) || path.parent() == Some(&directory.join(name));
         let fits = outputs.len() < OUTPUTS || outputs.contains_key(name);
-        if !fits || !["positions", "now", "spool"].contains(&end) {
+        if !fits || !is_name || !may_say || !["positions", "now", "spool"].contains(&end) {
             continue;
         }
         let output = outputs.entry(name.into()).or_default();
@@ -59,15 +65,25 @@ pub fn kept(directory: &Path) -> BTreeMap<String, Kept> {
     outputs
 }
 
-/// The beginning of a file; nothing, if it cannot be read.
+/// The beginning of a file; nothing, if it cannot be read, or is a link or a pipe, which might be waited
+/// for without end.
 fn read(path: &Path) -> Vec<u8> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(BYTES).read_to_end(&mut bytes));
-    read.map(|_| bytes).unwrap_or_default()
+    let file = open(path, flags, Mode::empty()).map(File::from);
+    if let Ok(file) = file
+        && file.metadata().is_ok_and(|file| file.is_file())
+        && file.take(BYTES).read_to_end(&mut bytes).is_err()
+    {
+        bytes.clear();
+    }
+    bytes
 }
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{CWD, FileType, mknodat};
+
     use super::*;
     use crate::{Ledger, notes::Notes, state::StateFile};
 
@@ -78,21 +94,27 @@ mod tests {
         let [lan, wan] = ["/lan", "/wan"].map(|ring| ring.parse::<RingName>().unwrap());
         let account =
             |delivered| Account { generation: 7, began: 5, delivered, lost: 2, skipped: 1 };
-        fs::create_dir(at("own")).unwrap();
-        let mut written = StateFile::open(&at("own"), "aw-a").unwrap();
+        fs::create_dir(at("aw-a")).unwrap();
+        let mut written = StateFile::open(&at("aw-a"), "aw-a").unwrap();
         for ring in [&lan, &wan] {
             assert!(written.store(ring, &account(3)).is_ok());
         }
         written.save().unwrap();
-        Notes::open(&at("own"), "aw-a", "boot".into()).unwrap().put(&wan, &account(4));
-        fs::write(at("own/aw-a.spool"), [0; 100]).unwrap();
-        fs::write(at("own/aw-a.spool-wal"), [0; 23]).unwrap();
+        Notes::open(&at("aw-a"), "aw-a", "boot".into()).unwrap().put(&wan, &account(4));
+        fs::write(at("aw-a/aw-a.spool"), [0; 100]).unwrap();
+        fs::write(at("aw-a/aw-a.spool-wal"), [0; 23]).unwrap();
         fs::write(at("aw-b.positions"), r#"{"/lan":{"next":1}}"#).unwrap();
-        fs::write(at("aw-b.now"), [b'{'; 5000]).unwrap();
+        fs::create_dir(at("aw-f")).unwrap();
+        fs::write(at("aw-f/aw-f.now"), [b'{'; 5000]).unwrap();
         fs::write(at("aw-c.lock"), "").unwrap();
+        // Of others, of a name that is none, of a file that would be waited for.
+        fs::write(at("aw-a/aw-d.spool"), "").unwrap();
+        fs::write(at("aw-e\nevil.spool"), "").unwrap();
+        mknodat(CWD, at("aw-b.now"), FileType::Fifo, Mode::RWXU, 0).unwrap();
         let accounts = BTreeMap::from([(lan, account(3)), (wan, account(4))]);
         let a = Kept { accounts, spool: Some(123) };
-        let expected = [("aw-a".into(), a), ("aw-b".into(), Kept::default())];
+        let none = |name: &str| (name.into(), Kept::default());
+        let expected = [("aw-a".into(), a), none("aw-b"), none("aw-f")];
         assert_eq!(kept(directory.path()), BTreeMap::from(expected));
         for number in 0..OUTPUTS {
             fs::write(at(&format!("made-up-{number}.spool")), "").unwrap();

@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    env,
     fs::{self, File},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -42,10 +43,11 @@ struct Note {
     line: Line,
 }
 
-/// The boot that this is; empty where nobody says.
+/// The boot that this is; empty where nobody says. A unit that hides /proc/sys tells it instead.
 pub(crate) fn this_boot() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().into()
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let id = id.or_else(|_| env::var("AW_BOOT_ID")).unwrap_or_default();
+    id.trim().replace('-', "") // systemd writes it without
 }
 
 impl Notes {

@@ -7,7 +7,7 @@ use std::{
     str::FromStr,
 };
 
-use aw_service::{Account, Error, Identity, ServiceOptions};
+use aw_service::{Account, Error, Identity, ServiceOptions, name};
 use clap::{Args, ValueEnum};
 use rustix::fs::Gid;
 use shm_layout::RingName;
@@ -40,8 +40,9 @@ pub struct RingOptions {
     #[arg(long)]
     pub once: bool,
 
-    /// Keep in DIR how far this output is, for --from resume
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/addrwatch")]
+    /// Keep in DIR how far this output is, for --from resume [default: /var/lib/addrwatch, or the directory
+    /// of the program's name in it, if there is one]
+    #[arg(long, value_name = "DIR", default_value_os_t = state_directory(), hide_default_value = true)]
     pub state_dir: PathBuf,
 
     /// Believe rings of USER, instead of `addrwatch` and `aw-routeros`; those of root and one's own
@@ -64,6 +65,12 @@ pub struct RingOptions {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub service: ServiceOptions,
+}
+
+/// As packages make it, each output has a directory and a user of its own.
+fn state_directory() -> PathBuf {
+    let all = Path::new("/var/lib/addrwatch");
+    Some(all.join(name())).filter(|own| own.is_dir()).unwrap_or(all.into())
 }
 
 /// Where to begin.
@@ -104,7 +111,8 @@ impl RingOptions {
     /// Who to be: the user asked for, with all groups. Where root decides that, those of the rings
     /// to read come along, for root could read them.
     pub(crate) fn identity(&self, owners: &[u32]) -> Result<Option<Identity>, Error> {
-        let identity = Identity::choose(self.service.user.as_deref(), &[DEFAULT_USER], None)?;
+        let identity =
+            Identity::choose(self.service.user.as_deref(), &[name(), DEFAULT_USER], None)?;
         Ok(identity.map(|identity| {
             let user = uzers::get_user_by_uid(identity.user.as_raw());
             let own = user

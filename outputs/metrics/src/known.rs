@@ -157,7 +157,8 @@ pub fn serve(listener: TcpListener, known: Arc<Mutex<Known>>) -> Result<(), Erro
         if !["/", "/metrics"].contains(&path) {
             return Err("404 Not Found");
         }
-        let text = lock(&known).clone().text();
+        let known = lock(&known).clone(); // events come meanwhile
+        let text = known.text();
         let (kind, length) = ("text/plain; version=0.0.4; charset=utf-8", text.len() as u64);
         Ok(serve::Page { kind, body: Box::new(Cursor::new(text)), length })
     })

@@ -22,9 +22,6 @@ use crate::known::{Known, lock};
 #[derive(Parser)]
 #[command(name = "aw-metrics", version, after_help = EXAMPLES)]
 struct Options {
-    #[command(flatten)]
-    rings: RingOptions,
-
     /// Answer Prometheus at ADDR:PORT/metrics [default: 127.0.0.1:9714, without --file]
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = parse_address)]
     listen: Option<SocketAddr>,
@@ -32,6 +29,9 @@ struct Options {
     /// Write FILE anew every 5 seconds, for node_exporter's textfile collector: a name that ends in .prom
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+
+    #[command(flatten)]
+    rings: RingOptions,
 }
 
 const EXAMPLES: &str = "\
@@ -74,8 +74,8 @@ impl Sink for Metrics {
             && self.written.is_none_or(|written| written.elapsed() >= EVERY)
         {
             self.written = Some(Instant::now());
-            let (new, text) = (format!("{}.new", file.display()), lock(&self.known).clone().text());
-            let written = replace(file, Path::new(&new), 0o644, text.as_bytes());
+            let (new, known) = (format!("{}.new", file.display()), lock(&self.known).clone());
+            let written = replace(file, Path::new(&new), 0o644, known.text().as_bytes());
             if let Err(Error::Failed(why)) = written {
                 warn(why); // there may be room later; node_exporter tells how old the file is
             }
@@ -87,8 +87,10 @@ impl Sink for Metrics {
 fn main() -> ExitCode {
     let Options { rings, listen, file } = aw_output::parse(NAME);
     let listen = listen.or_else(|| file.is_none().then_some(LISTEN)).filter(|_| !rings.health);
-    let listener = match listen.as_ref().map(serve::listen).transpose() {
-        Ok(listener) => listener, // which may be had before privileges are given up only
+    // Before privileges are given up: no port may be opened then, and no user found.
+    let listener = listen.as_ref().map(serve::listen).transpose();
+    let (listener, owners) = match listener.and_then(|it| Ok((it, rings.owners()?))) {
+        Ok(both) => both,
         Err(error) => return aw_service::run(NAME, &ServiceOptions::default(), |_| Err(error)),
     };
     let whole = |path: PathBuf| absolute(&path).unwrap_or(path);
@@ -97,7 +99,7 @@ fn main() -> ExitCode {
     let files = directory.into_iter().chain([Access::Read(state.clone())]).collect();
     let plan = Plan { files, from: From::Now, ..Plan::default() };
     aw_output::run(NAME, &rings, &plan, || {
-        let known = Arc::new(Mutex::new(Known::new(&rings.rings, rings.owners()?, state)));
+        let known = Arc::new(Mutex::new(Known::new(&rings.rings, owners, state)));
         listener.map(|listener| known::serve(listener, Arc::clone(&known))).transpose()?;
         Ok(Metrics { known, file, written: None })
     })

@@ -14,11 +14,6 @@ use clap::Parser;
 #[command(name = "aw-mysql", version, after_help = EXAMPLES)]
 #[command(mut_arg("pid_file", |pid_file| pid_file.short(None)))]
 struct Options {
-    #[command(flatten)]
-    rings: RingOptions,
-    #[command(flatten)]
-    spool: SpoolOptions,
-
     /// Read the section [addrwatch] of FILE, written as a my.cnf: host, port, socket, user, password, database, ssl-*
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -34,6 +29,11 @@ struct Options {
     /// Stay in the foreground, which is the default
     #[arg(short, long, conflicts_with = "daemon")]
     foreground: bool,
+
+    #[command(flatten)]
+    spool: SpoolOptions,
+    #[command(flatten)]
+    rings: RingOptions,
 }
 
 const EXAMPLES: &str = "\

@@ -22,12 +22,6 @@ use crate::{
 #[derive(Parser)]
 #[command(name = "aw-sqlite", version, after_help = EXAMPLES)]
 struct Options {
-    #[command(flatten)]
-    rings: RingOptions,
-
-    #[command(flatten)]
-    spool: SpoolOptions,
-
     /// Keep sightings in the database FILE, which is made if there is none; one of addrwatch's is carried on [default: addrwatch.db in the state directory]
     #[arg(long, visible_alias = "sqlite3", value_name = "FILE")]
     database: Option<PathBuf>,
@@ -39,6 +33,11 @@ struct Options {
     /// Forget sightings that are older than DAYS
     #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..=36_500))]
     retention: Option<u32>,
+
+    #[command(flatten)]
+    spool: SpoolOptions,
+    #[command(flatten)]
+    rings: RingOptions,
 }
 
 const EXAMPLES: &str = "\

@@ -14,9 +14,6 @@ use crate::lines::Lines;
 #[derive(Parser)]
 #[command(name = "aw-stdout", version, after_help = EXAMPLES)]
 struct Options {
-    #[command(flatten)]
-    rings: RingOptions,
-
     /// How to write an event
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -28,6 +25,9 @@ struct Options {
     /// Append to FILE instead of standard output; opened anew on SIGHUP
     #[arg(short, long, value_name = "FILE", required_if_eq("daemon", "true"))]
     output: Option<PathBuf>,
+
+    #[command(flatten)]
+    rings: RingOptions,
 }
 
 /// The shape of a line.

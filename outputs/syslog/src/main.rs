@@ -16,11 +16,6 @@ use crate::{destination::Destination, message::Writer, sender::Sender};
 #[derive(Parser)]
 #[command(name = "aw-syslog", version, after_help = EXAMPLES)]
 struct Options {
-    #[command(flatten)]
-    rings: RingOptions,
-    #[command(flatten)]
-    spool: SpoolOptions,
-
     /// Where the syslog daemon is: a socket's path, udp://HOST[:PORT] or tcp://HOST[:PORT]; the port is 514
     #[arg(long, value_name = "DESTINATION", default_value = "/dev/log")]
     to: Destination,
@@ -40,6 +35,11 @@ struct Options {
     /// Send NAME as the host's name [default: this machine's]
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
+
+    #[command(flatten)]
+    spool: SpoolOptions,
+    #[command(flatten)]
+    rings: RingOptions,
 }
 
 /// The shape of a message.

@@ -25,14 +25,14 @@ const VENDORS: &str = "/usr/share/ieee-data";
 #[derive(Parser)]
 #[command(name = "aw-tracker", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Options {
-    #[command(subcommand)]
-    pub command: Option<Command>,
+    #[command(flatten)]
+    pub settings: Settings,
 
     #[command(flatten)]
     pub rings: RingOptions,
 
-    #[command(flatten)]
-    pub settings: Settings,
+    #[command(subcommand)]
+    pub command: Option<Command>,
 }
 
 /// What is done instead of following a ring.

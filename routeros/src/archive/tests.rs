@@ -81,3 +81,43 @@ fn the_base_is_replaced_even_after_a_crash() {
     archive.set_state(&state).unwrap();
     assert_eq!(archive.state().unwrap(), state);
 }
+
+#[test]
+fn what_is_older_is_forgotten_and_nothing_else() {
+    let (_root, archive) = archive();
+    let diff = "+++ a\n@@ -1 +1 @@\n-002099-01-01T00:00:00Z\n\n";
+    let entry = |second| format!("{} core1: changed\n{diff}", time(second));
+    let all = entry(0) + &entry(10) + "half\n" + &entry(5) + &entry(20);
+    let changes = |seconds: &[i64]| -> String {
+        seconds.iter().map(|second| format!("{{\"time\":\"{}\"}}\n", time(*second))).collect()
+    };
+    let path = |name: &str| archive.path(name);
+    let read = |name: &str| fs::read_to_string(path(name)).unwrap();
+    for name in ["diff.txt", "log.txt", "log.txt.1", "users/alice.diff"] {
+        fs::write(path(name), &all).unwrap();
+    }
+    fs::write(path("users/eve.diff"), entry(3)).unwrap();
+    fs::write(path("diff.txt.new"), "of a process that was killed").unwrap();
+    fs::write(path("changes.jsonl"), changes(&[0, 10, 5]) + "{\"time\"\n" + &changes(&[20]))
+        .unwrap();
+    archive.refuse(time(0), b"old").unwrap();
+    archive.refuse(time(10), b"young").unwrap();
+    archive.forget_changes(time(0)).unwrap();
+    assert_eq!((read("diff.txt"), read("users/eve.diff")), (all.clone(), entry(3)));
+    archive.forget_changes(time(10)).unwrap();
+    let young = entry(10) + "half\n" + &entry(20);
+    assert_eq!((read("diff.txt"), read("users/alice.diff")), (young.clone(), young.clone()));
+    assert_eq!(read("changes.jsonl"), changes(&[10, 20]));
+    assert_eq!(archive.list("refused").unwrap().len(), 1);
+    assert!(!path("users/eve.diff").exists() && !path("diff.txt.new").exists());
+    assert_eq!(read("log.txt"), all);
+    archive.forget_log(time(10)).unwrap();
+    assert_eq!((read("log.txt"), read("log.txt.1")), (young.clone(), young));
+    archive.forget_log(time(100)).unwrap();
+    assert!(!path("log.txt").exists());
+    assert_eq!(archive.complete_since(1).unwrap(), None);
+    archive.keep(time(7), b"x").unwrap();
+    archive.keep(time(9), b"x").unwrap();
+    assert_eq!(archive.complete_since(3).unwrap(), None);
+    assert_eq!(archive.complete_since(2).unwrap(), Some(time(7)));
+}

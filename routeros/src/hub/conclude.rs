@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Hub;
 use crate::{
+    archive::Archive,
     change::{Change, Credit},
     config::Router,
     diff::Difference,
@@ -47,6 +48,8 @@ pub struct Sent {
     pub first: Option<Export>,
 }
 
+/// From one look for what is too old to the next.
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// A diff that takes longer is no longer the shortest.
 const DIFF: Duration = Duration::from_secs(2);
 
@@ -56,18 +59,7 @@ impl Hub {
     pub fn conclude(&self, router: &Router, sent: Sent, credit: Credit) -> io::Result<Outcome> {
         let (archive, now) = (self.archive(&router.name), Timestamp::now());
         archive.make()?;
-        let old = archive.base()?.map(|bytes| judge(&bytes, None));
-        let base = match old {
-            Some(Ok(base)) => Some(base),
-            Some(Err(unfit)) => {
-                self.note(
-                    &router.name,
-                    &format!("latest.rsc is damaged ({unfit}): beginning anew"),
-                );
-                None
-            }
-            None => None,
-        };
+        let base = self.base(router, &archive)?;
         let judged = match sent.fault {
             Some(fault) => Err(fault),
             None => judge(&sent.bytes, base.as_ref().map(|base| &base.failed)),
@@ -99,7 +91,7 @@ impl Hub {
             None => {
                 archive.keep(now, &sent.bytes)?;
                 archive.set_base(&sent.bytes)?;
-                self.commit(router, "first configuration", "aw-routeros", now);
+                self.commit(router, &sent.bytes, "first configuration", "aw-routeros", now);
                 Outcome::First
             }
             Some(base) => {
@@ -113,6 +105,14 @@ impl Hub {
             }
         };
         let mut state = archive.state()?;
+        let is_due = state.tidied.is_none_or(|last| now.duration_since(last).abs() > DAY);
+        if is_due || matches!(outcome, Outcome::Changed(_)) {
+            state.tidied = if is_due { Some(now) } else { state.tidied };
+            if let Err(error) = self.tidy(&archive, now, is_due) {
+                let why = shm_layout::cause(&error);
+                self.note(&router.name, &format!("remove what is too old: {why}"));
+            }
+        }
         state.exported = Some(now);
         (state.version, state.lines) = (export.version, export.lines.len());
         if !matches!(outcome, Outcome::Same) {
@@ -120,6 +120,30 @@ impl Hub {
         }
         archive.set_state(&state)?;
         Ok(outcome)
+    }
+
+    /// What to compare with: the base, or, where it is damaged, the newest snapshot that is whole, which then
+    /// is the base again.
+    fn base(&self, router: &Router, archive: &Archive) -> io::Result<Option<Export>> {
+        let Some(bytes) = archive.base()? else { return Ok(None) };
+        let unfit = match judge(&bytes, None) {
+            Ok(base) => return Ok(Some(base)),
+            Err(unfit) => unfit,
+        };
+        for name in archive.snapshots()?.iter().rev() {
+            let bytes = archive.snapshot(name)?;
+            if let Ok(base) = judge(&bytes, None) {
+                let what = format!("latest.rsc is damaged ({unfit}): {name} is taken instead");
+                self.alarm(router, "archive", &what);
+                archive.set_base(&bytes)?;
+                return Ok(Some(base));
+            }
+        }
+        let what =
+            format!("latest.rsc is damaged ({unfit}), and no snapshot is whole: beginning anew");
+        archive.set_base_aside()?; // told once
+        self.alarm(router, "archive", &what);
+        Ok(None)
     }
 
     fn changed(
@@ -131,9 +155,10 @@ impl Hub {
         now: Timestamp,
     ) -> io::Result<Box<Change>> {
         let archive = self.archive(&router.name);
-        let snapshot = archive.keep(now, bytes)?;
+        let old = archive.snapshots()?.pop().unwrap_or_default();
+        let snapshots = (old, archive.keep(now, bytes)?);
         let names = (router.name.as_str(), &*router.address.to_string());
-        let change = Change::new(now, names, credit, difference, snapshot);
+        let change = Change::new(now, names, credit, difference, snapshots);
         let when = self.when(now);
         archive.record(&change, &change.text(&when, true))?;
         self.mail(&change.summary(), &change.text(&when, self.secrets));
@@ -143,11 +168,23 @@ impl Hub {
         }
         self.publish(router, &change);
         archive.set_base(bytes)?; // last: whoever is killed before finds the change again
-        let since = self.keep_days.and_then(|days| {
-            now.checked_sub(SignedDuration::from_hours(24 * i64::from(days))).ok()
-        });
-        archive.retain(self.keep, since)?;
-        self.commit(router, &change.summary(), &change.users.join(", "), now);
+        self.commit(router, bytes, &change.summary(), &change.users.join(", "), now);
         Ok(Box::new(change))
+    }
+
+    /// Removes snapshots that are too old; once a day all else, for which files are written anew. Changes go
+    /// with their snapshots: so they have a bound where no days are set, too.
+    fn tidy(&self, archive: &Archive, now: Timestamp, all: bool) -> io::Result<()> {
+        let age = self.keep_days.map(|days| SignedDuration::from_hours(24 * i64::from(days)));
+        let since = age.and_then(|age| now.checked_sub(age).ok());
+        archive.retain(self.keep, since)?;
+        if !all {
+            return Ok(());
+        }
+        if let Some(since) = since.max(archive.complete_since(self.keep)?) {
+            archive.forget_changes(since)?;
+        }
+        let _alone = self.logging.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Ok(()), |since| archive.forget_log(since))
     }
 }
