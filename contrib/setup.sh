@@ -46,6 +46,7 @@ for purpose in "$@"; do
       need mandoc command_exists mandoc
       need mariadb-client-core command_exists mariadb
       need mariadb-server-core test -x /usr/sbin/mariadbd -a -x /usr/bin/mariadb-install-db # no service, no /etc
+      need mount command_exists mount
       need ndisc6 command_exists ndisc6
       need openssl command_exists openssl
       need openssh-client command_exists ssh-agent

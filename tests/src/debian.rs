@@ -150,6 +150,9 @@ impl Booted {
         let children = format!("/proc/{0}/task/{0}/children", unshare.id());
         while Instant::now() < give_up {
             sleep(Duration::from_millis(20));
+            if fs::read_link(format!("/proc/{}/exe", unshare.id())).is_err() {
+                break; // it has ended
+            }
             let Ok(child) = fs::read_to_string(&children) else { break };
             let Ok(first) = child.trim().parse() else { continue };
             self.first = first;
