@@ -48,6 +48,7 @@ for purpose in "$@"; do
       need mariadb-server-core test -x /usr/sbin/mariadbd -a -x /usr/bin/mariadb-install-db # no service, no /etc
       need mosquitto test -x /usr/sbin/mosquitto # no service, no /etc
       need mosquitto-clients command_exists mosquitto_sub
+      need mount command_exists mount
       need ndisc6 command_exists ndisc6
       need openssl command_exists openssl
       need openssh-client command_exists ssh-agent

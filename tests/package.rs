@@ -1,121 +1,13 @@
 //! The Debian package: built from this build's programs, judged by lintian, and installed, upgraded, removed and purged in a
-//! Debian 12 that has never seen this project, where its programs hear a replay and keep a history.
+//! Debian 12 that has never seen this project, where its programs hear a replay and keep a history. `booted.rs` does the same
+//! with that Debian's systemd and the services; this here can be shown on machines that cannot boot one, too.
 #![forbid(unsafe_code)]
 
+use aw_tests::debian::{Debian, package};
 use aw_tests::feed::numbered_capture;
-use aw_tests::rig::{Finished, binary, program_at, run, skip};
+use aw_tests::rig::{program_at, run, skip};
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
-
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-/// A clean Debian 12, made once: beside the build, for it takes a minute.
-const CLEAN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/debian/bookworm.tar");
-
-fn build(out: &Path, version: &str) -> PathBuf {
-    let makefile = fs::read_to_string(format!("{ROOT}/Makefile")).unwrap();
-    let line = makefile.lines().find_map(|line| line.strip_prefix("PROGRAMS = ")).unwrap();
-    let mut command = Command::new(format!("{ROOT}/contrib/deb/build.sh"));
-    command.arg(binary("collector").parent().unwrap()).arg(out).args(line.split(' '));
-    let built = run({
-        command.env("VERSION", version).env("COMPRESSION", "gzip");
-        command
-    });
-    built.ok().stdout.trim().into()
-}
-
-fn succeed(name: &str, arguments: &[&str]) -> String {
-    run(program_at(name.into(), arguments)).ok().stdout
-}
-
-/// A root directory of its own, gone with the test.
-struct Clean(tempfile::TempDir);
-
-impl Clean {
-    fn new() -> Option<Clean> {
-        if !rustix::process::geteuid().is_root()
-            || Command::new("debootstrap").arg("--version").output().is_err()
-        {
-            skip("only root can make a clean Debian, with debootstrap");
-            return None;
-        }
-        if !Path::new(CLEAN).exists() {
-            let made = tempfile::tempdir().unwrap();
-            let path = made.path().join("root");
-            let wanted = "--include=systemd-standalone-sysusers,systemd-standalone-tmpfiles,libpcap0.8,logrotate";
-            // In a process of its own session's mounts, so that none stays behind.
-            let arguments = [
-                "-m",
-                "debootstrap",
-                "--variant=minbase",
-                wanted,
-                "bookworm",
-                path.to_str().unwrap(),
-            ];
-            let finished = Command::new("unshare").args(arguments).output().unwrap();
-            if !finished.status.success() {
-                let text = String::from_utf8_lossy(&finished.stdout);
-                skip(&format!(
-                    "debootstrap could not make a Debian: {}",
-                    text.lines().last().unwrap_or_default()
-                ));
-                return None;
-            }
-            fs::create_dir_all(Path::new(CLEAN).parent().unwrap()).unwrap();
-            let new = format!("{CLEAN}.new");
-            succeed(
-                "tar",
-                &[
-                    "-C",
-                    path.to_str().unwrap(),
-                    "--one-file-system",
-                    "--exclude=./var/cache/apt/archives/*.deb",
-                    "-cf",
-                    &new,
-                    ".",
-                ],
-            );
-            fs::rename(new, CLEAN).unwrap();
-        }
-        let directory = tempfile::tempdir().unwrap();
-        succeed("tar", &["-C", directory.path().to_str().unwrap(), "-xpf", CLEAN]);
-        Some(Clean(directory))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// Runs it there, with a /dev/shm and a /proc of its own, which last as long as `script`.
-    fn sh(&self, script: &str) -> Finished {
-        let root = self.0.path().display();
-        let mounts = format!(
-            "mount -t proc none {root}/proc; mkdir -p {root}/dev/shm; mount -t tmpfs -o mode=1777 none {root}/dev/shm; exec chroot {root} /bin/sh -ec \"$1\""
-        );
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--pid", "--fork", "--net", "sh", "-ec", &mounts, "sh", script]);
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        run(command)
-    }
-
-    fn files(&self) -> Vec<String> {
-        let found = succeed(
-            "find",
-            &[
-                self.0.path().to_str().unwrap(),
-                "-xdev",
-                "(",
-                "-name",
-                "*addrwatch*",
-                "-o",
-                "-name",
-                "aw-*",
-                ")",
-            ],
-        );
-        found.lines().map(String::from).collect()
-    }
-}
 
 #[test]
 fn lintian() {
@@ -123,33 +15,27 @@ fn lintian() {
         return skip("there is no lintian here");
     }
     let directory = tempfile::tempdir().unwrap();
-    let package = build(directory.path(), "0.1.0");
+    let built = package(directory.path(), "0.1.0", "gzip");
     let judged =
-        run(program_at("lintian".into(), &["--fail-on", "error", package.to_str().unwrap()]));
+        run(program_at("lintian".into(), &["--fail-on", "error", built.to_str().unwrap()]));
     assert!(!judged.stdout.lines().any(|line| line.starts_with("E: ")), "{}", judged.stdout);
     judged.ok();
 }
 
 #[test]
-fn a_clean_debian() {
-    let Some(clean) = Clean::new() else { return };
-    assert_eq!(clean.files(), [""; 0]);
-    for version in ["0.1.0", "0.1.1"] {
-        let package = build(&clean.path("tmp"), version);
-        fs::rename(package, clean.path("tmp").join(format!("{version}.deb"))).unwrap();
-    }
+fn driven_by_hand() {
+    let Some(clean) = Debian::new() else { return };
+    assert_eq!(clean.ours(), [""; 0]);
+    clean.package("0.1.0");
+    clean.package("0.1.1");
     fs::write(clean.path("tmp/first.pcap"), numbered_capture(1..11)).unwrap();
     fs::write(clean.path("tmp/second.pcap"), numbered_capture(11..21)).unwrap();
-    let installed = clean.sh("dpkg -i /tmp/0.1.0.deb && getent passwd aw-sqlite addrwatch && ps ax 2>/dev/null | grep -c '[a]w-' || true");
+    let installed = clean.sh("dpkg -i /root/0.1.0.deb && getent passwd aw-sqlite addrwatch");
     let text = installed.ok().stdout;
     assert!(text.contains("aw-sqlite:") && text.contains("addrwatch:"), "{text}");
-    let enabled = fs::read_dir(clean.path("etc/systemd/system")).map_or(0, |found| {
-        found
-            .flatten()
-            .filter(|file| file.file_name().to_string_lossy().contains("addrwatch"))
-            .count()
-    });
-    assert_eq!(enabled, 0, "nothing is enabled unasked");
+    let mut enabled = clean.ours();
+    enabled.retain(|path| path.starts_with("/etc/systemd/"));
+    assert_eq!(enabled, [""; 0], "nothing is enabled unasked");
 
     // As its units would run it: each its own user, of the group addrwatch. Between the two runs the package is upgraded,
     // and the configuration was changed by its owner.
@@ -158,7 +44,7 @@ fn a_clean_debian() {
     let ask = "runuser -u aw-sqlite -g addrwatch -- aw-query --database /var/lib/addrwatch/aw-sqlite/addrwatch.db --format csv devices";
     let upgraded = clean.sh(&format!(
         "{hear} /tmp/first.pcap; {store}; echo '# mine' >>/etc/addrwatch/macupd_tracker.conf
-         dpkg -i /tmp/0.1.1.deb </dev/null >&2; {hear} /tmp/second.pcap; {store}; {ask}"
+         dpkg -i /root/0.1.1.deb </dev/null >&2; {hear} /tmp/second.pcap; {store}; {ask}"
     ));
     let upgraded = upgraded.ok();
     assert_eq!(upgraded.stdout.lines().count(), 21, "{upgraded:#?}");
@@ -178,8 +64,6 @@ fn a_clean_debian() {
     );
     assert!(!clean.path("usr/bin/collector").exists());
     clean.sh("dpkg -P addrwatch-rs").ok();
-    let left = clean.files();
-    let info = |path: &String| path.contains("/var/lib/dpkg/");
-    assert_eq!(left.iter().filter(|path| !info(path)).count(), 0, "{left:#?}");
+    assert_eq!(clean.ours(), [""; 0]);
     assert!(!clean.path("etc/addrwatch").exists());
 }

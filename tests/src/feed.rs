@@ -4,11 +4,12 @@
 use crate::capture_file::{ETHERNET, Pcap, Unit, at};
 use crate::collect::{json, stdout_of};
 use crate::frames::{Arp, station};
-use crate::rig::{Finished, PATIENCE, program};
+use crate::lan::Host;
+use crate::rig::{Finished, PATIENCE, Run, program};
 use crate::ring::Ring;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, BufWriter};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -34,6 +35,39 @@ pub fn numbered_capture(numbers: Range<u32>) -> Vec<u8> {
         file.packet(at(number), &numbered(number)).expect("memory takes all");
     }
     file.finish().expect("memory takes all")
+}
+
+/// Says numbered frames on a wire, at the time at which they are said.
+pub struct Speaker(Run);
+
+/// Sends each line as a frame, and says so.
+const SPEAKER: &str = "
+import socket, sys
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+wire.bind((sys.argv[1], 0))
+for line in sys.stdin:
+    wire.send(bytes.fromhex(line))
+    print(line, end='', flush=True)
+";
+
+impl Speaker {
+    /// On this interface of this host.
+    pub fn on(host: &Host, interface: &str) -> Self {
+        let mut command = host.command("/usr/bin/python3");
+        command.args(["-c", SPEAKER, interface]);
+        Speaker(Run::start(command))
+    }
+
+    /// Says these numbers; when it returns, they were sent.
+    #[track_caller]
+    pub fn say(&mut self, numbers: Range<u32>) {
+        let said = self.0.stdout.count() + numbers.len();
+        let hex =
+            |frame: Vec<u8>| frame.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let lines: String = numbers.map(|number| hex(numbered(number)) + "\n").collect();
+        self.0.stdin.as_mut().expect("ours").write_all(lines.as_bytes()).expect("it listens");
+        self.0.stdout.wait_for_lines(said);
+    }
 }
 
 /// Publishes these numbers.

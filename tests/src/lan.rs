@@ -29,6 +29,12 @@ pub const THERE: &str = "02:aa:00:00:00:02";
 impl Lan {
     /// Makes it, or says why the test is skipped.
     pub fn new() -> Option<Lan> {
+        let made = Lan::try_new();
+        made.map_err(|why| skip(&why)).ok()
+    }
+
+    /// Makes it, or says why it cannot be made here.
+    pub fn try_new() -> Result<Lan, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let host = |side: &str, mac: &str| Host {
@@ -37,13 +43,8 @@ impl Lan {
         };
         // Made before the namespaces are, so that half of them do not stay behind.
         let lan = Lan { here: host("h", HERE), there: host("t", THERE) };
-        match lan.make() {
-            Ok(()) => Some(lan),
-            Err(why) => {
-                skip(&format!("no network namespaces here: {why}"));
-                None
-            }
-        }
+        lan.make().map_err(|why| format!("no network namespaces here: {why}"))?;
+        Ok(lan)
     }
 
     fn make(&self) -> Result<(), String> {

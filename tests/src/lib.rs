@@ -12,6 +12,7 @@ pub mod capture_file;
 pub mod certificates;
 pub mod clock;
 pub mod collect;
+pub mod debian;
 pub mod feed;
 pub mod frames;
 pub mod history;

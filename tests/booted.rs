@@ -1,0 +1,466 @@
+//! The Debian package in a Debian 12 that has never seen this project, with that Debian's own systemd as its process 1:
+//! installed, asked to start, killed, stopped, upgraded, booted again, removed and purged. What is checked is what its services
+//! do with numbered frames from another machine.
+#![forbid(unsafe_code)]
+
+use aw_tests::debian::{Booted, Debian};
+use aw_tests::feed::{Speaker, generation_of};
+use aw_tests::rig::wait_until;
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::thread::{scope, sleep};
+use std::time::Duration;
+
+/// Two versions.
+const OLD: &str = "0.1.0";
+const NEW: &str = "0.1.1";
+
+const COLLECTOR: &str = "addrwatch-collector@veth0";
+/// All that need nobody else; aw-mysql needs a server.
+const OUTPUTS: [&str; 7] =
+    ["aw-alert", "aw-metrics", "aw-routeros", "aw-sqlite", "aw-stdout", "aw-syslog", "aw-tracker"];
+/// Those of them whose accounts aw-metrics tells.
+const TOLD: [&str; 4] = ["aw-sqlite", "aw-stdout", "aw-syslog", "aw-tracker"];
+/// Those of them that may repeat a batch after a kill (docs/architecture.md), and how many events that is.
+const REPEATING: [(&str, usize); 2] = [("aw-stdout", 256), ("aw-syslog", 4096)];
+
+#[test]
+fn a_clean_debian() {
+    let Some(debian) = Debian::new() else { return };
+    assert_eq!(debian.ours(), [""; 0]);
+    debian.package(OLD);
+    debian.package(NEW);
+    match debian.boot() {
+        Ok(booted) => whole_life(&debian, booted),
+        // Not skip(), which fails where CI runs: some machines have no unified control groups, or let not even root make
+        // namespaces. There package.rs shows what can be shown without.
+        Err(why) => {
+            let _ = writeln!(std::io::stderr(), "NOT BOOTED, see package.rs instead: {why}");
+        }
+    }
+}
+
+/// The whole life of a package, in the order in which its user has it.
+fn whole_life(debian: &Debian, booted: Booted) {
+    let mut system = System::new(debian, booted);
+    system.booted.ask(&format!("dpkg -i /root/{OLD}.deb"));
+    system.nothing_unasked();
+    system.outputs_before_their_collector();
+    system.killed_while_idle();
+    system.killed_while_frames_come();
+    system.stopped_in_any_order();
+    system.root_beside_its_services();
+    system.wrong_options();
+    system.upgraded_while_frames_come();
+    let mut system = system.rebooted();
+    system.removed_and_purged();
+}
+
+/// A running Debian, and who speaks on its network.
+struct System<'a> {
+    debian: &'a Debian,
+    booted: Booted,
+    speaker: Speaker,
+    /// The number that is said next.
+    next: u32,
+    /// Numbers that were said while a collector listened, so that they must have been heard.
+    said: Vec<u32>,
+    /// What earlier boots have heard.
+    before: Vec<u32>,
+    /// Lines that those of `REPEATING` wrote once more.
+    repeated: [usize; 2],
+}
+
+impl<'a> System<'a> {
+    fn new(debian: &'a Debian, booted: Booted) -> Self {
+        let speaker = Speaker::on(&booted.lan.there, "veth1");
+        let (said, before) = (Vec::new(), Vec::new());
+        System { debian, booted, speaker, next: 1, said, before, repeated: [0; 2] }
+    }
+
+    fn nothing_unasked(&self) {
+        let units = self.booted.ask("systemctl list-unit-files --no-legend 'aw-*' 'addrwatch*'");
+        let mut states = units.lines().map(|line| line.split_whitespace().nth(1).unwrap());
+        assert!(states.all(|state| state == "disabled"), "{units}");
+        assert!(units.lines().count() > OUTPUTS.len() + 1, "{units}");
+        assert_eq!(self.running(), [""; 0]);
+        let mut enabled = self.debian.ours();
+        enabled.retain(|path| path.starts_with("/etc/systemd/"));
+        assert_eq!(enabled, [""; 0]);
+    }
+
+    fn outputs_before_their_collector(&mut self) {
+        let outputs = OUTPUTS.join(" ");
+        self.booted.ask(&format!("systemctl enable --now addrwatch.target {outputs}"));
+        assert_active(&self.booted, &OUTPUTS);
+        assert!(!self.ring_exists());
+        self.booted.ask(&format!("systemctl enable --now {COLLECTOR}"));
+        self.say(100);
+        self.assert_delivered();
+        self.booted.ask("test -s /var/log/addrwatch/aw-stdout/events.log");
+    }
+
+    /// Whoever has delivered all repeats nothing, and nothing is lost.
+    fn killed_while_idle(&mut self) {
+        // The second of two batches in a row is not in what is written down every five seconds.
+        for _ in 0..2 {
+            self.say(10);
+            self.wait_for(&REPEATING.map(|(name, _)| name));
+        }
+        kill(&self.booted, &services());
+        wait_for_restarts(&self.booted, 1);
+        self.say(10);
+        self.assert_delivered();
+    }
+
+    fn killed_while_frames_come(&mut self) {
+        let mut order = services();
+        let random = RandomState::new();
+        order.sort_by_key(|name| random.hash_one(name));
+        println!("killed in this order: {order:?}");
+        self.while_speaking(|booted| {
+            for name in &order {
+                kill(booted, &[name]);
+            }
+            wait_for_restarts(booted, 2);
+        });
+        self.say(10);
+        self.repeated = self.delivered();
+        println!("repeated: {:?}", self.repeated);
+        for ((name, batch), repeated) in REPEATING.into_iter().zip(self.repeated) {
+            assert!(repeated <= batch, "{name}: {repeated}");
+        }
+    }
+
+    /// The ring outlives each of them, and all.
+    fn stopped_in_any_order(&mut self) {
+        let outputs = OUTPUTS.join(" ");
+        self.booted.ask(&format!("systemctl stop {outputs}"));
+        self.say(10);
+        self.booted.ask(&format!("systemctl start {outputs}"));
+        self.assert_delivered();
+
+        kill(&self.booted, &[COLLECTOR]);
+        self.booted.ask(&format!("systemctl stop {outputs}"));
+        assert!(self.ring_exists(), "outputs stopped after their collector was killed");
+        self.booted.ask(&format!("systemctl start {outputs}; systemctl stop {COLLECTOR}"));
+        self.booted.ask(&format!("systemctl stop {outputs}"));
+        assert!(self.ring_exists(), "outputs stopped after their collector");
+        self.booted.ask(&format!("systemctl start {COLLECTOR}"));
+        self.say(10);
+        self.booted.ask("systemctl restart addrwatch.target");
+        self.booted.ask("systemctl stop addrwatch.target");
+        // systemctl waits for the target, not for what is part of it.
+        wait_until("all is stopped", || self.running().is_empty());
+        assert!(self.ring_exists(), "all stopped");
+        self.booted.ask("systemctl start addrwatch.target");
+        assert_active(&self.booted, &services());
+        self.say(10);
+        self.assert_delivered();
+    }
+
+    /// Who calls a program by hand, as root and without options, means the service.
+    fn root_beside_its_services(&mut self) {
+        for name in TOLD.into_iter().chain(["aw-alert", "aw-metrics"]) {
+            self.booted.ask(&format!("{name} --health"));
+        }
+        // Learnt by root, known to the service, which can still write to its files.
+        self.assert_known_to_alert();
+        self.booted.ask(
+            "systemctl stop aw-alert
+             printf '[MACLIST]\\n02:00:00:00:00:01|the first\\n' >/root/names.conf; aw-alert import /root/names.conf
+             aw-alert export csv | grep 'the first'; systemctl start aw-alert",
+        );
+        self.say(10);
+        self.assert_delivered();
+        let state = ["-path", "*/var/lib/addrwatch/aw-*", "-user", "root", "-type", "f"];
+        assert_eq!(self.debian.find(&state), [""; 0]);
+    }
+
+    /// They will not be right the next time: it is not tried again. aw-syslog stays that way for now.
+    fn wrong_options(&mut self) {
+        for name in services() {
+            let file = match name {
+                COLLECTOR => "/etc/addrwatch/collector-veth0.conf".into(),
+                _ => format!("/etc/default/{name}"),
+            };
+            let asked = self
+                .booted
+                .sh(&format!("echo OPTIONS=--never-heard-of >{file}; systemctl restart {name}"));
+            assert_ne!(asked.status.code(), Some(0), "{name} was started");
+            let state = ["ActiveState", "NRestarts", "ExecMainStatus"];
+            let state = state.map(|which| property(&self.booted, name, which));
+            assert_eq!(state, ["failed", "0", "2"], "{name}");
+            self.booted.ask(&format!("rm {file}"));
+            if name != "aw-syslog" {
+                self.booted.ask(&format!("systemctl start {name}"));
+            }
+        }
+    }
+
+    fn upgraded_while_frames_come(&mut self) {
+        self.booted.ask("echo '# mine' >>/etc/addrwatch/macupd_tracker.conf");
+        self.say(10);
+        let from = self.next;
+        self.while_speaking(|booted| {
+            booted.ask(&format!("dpkg -i /root/{NEW}.deb </dev/null"));
+        });
+        let to = self.next;
+        self.say(10);
+        // What ran runs anew, what did not run does not, and what its owner changed is as it was.
+        let mut running = self.running();
+        running.sort();
+        let mut expected: Vec<_> = OUTPUTS.iter().filter(|name| **name != "aw-syslog").collect();
+        expected.push(&"collector");
+        let expected: Vec<_> = expected.iter().map(|name| format!("/usr/bin/{name}")).collect();
+        assert_eq!(running, expected);
+        let changed = self.debian.path("etc/addrwatch/macupd_tracker.conf");
+        assert!(fs::read_to_string(changed).unwrap().ends_with("# mine\n"));
+        self.booted.ask("systemctl start aw-syslog");
+        self.assert_delivered();
+        let heard = self.heard().into_iter().filter(|number| (from..to).contains(number)).count();
+        assert!(heard > 0, "frames came meanwhile");
+        println!("{heard} of {} frames heard during the upgrade", to - from);
+    }
+
+    /// After a power cut, what was enabled starts by itself.
+    fn rebooted(self) -> Self {
+        let System { debian, next, repeated, .. } = self;
+        let before = [self.before.clone(), self.heard()].concat();
+        drop((self.speaker, self.booted));
+        let booted = debian.boot().unwrap();
+        let mut system = System { next, repeated, before, ..System::new(debian, booted) };
+        assert_active(&system.booted, &services());
+        system.say(10);
+        system.assert_delivered();
+        system
+    }
+
+    fn removed_and_purged(&mut self) {
+        // logrotate takes its configuration.
+        self.booted.ask("logrotate --debug /etc/logrotate.d/addrwatch");
+        let users = self.booted.ask("getent passwd | cut -d : -f 1 | grep -E '^(addrwatch|aw-)'");
+        self.assert_known_to_alert();
+        let all = self.in_sqlite();
+        assert_eq!(
+            self.booted.ask("systemctl list-units --failed --no-legend 'aw-*' 'addrwatch*'"),
+            ""
+        );
+        assert!(users.lines().count() > OUTPUTS.len(), "{users}");
+        self.booted.ask("dpkg -r addrwatch-rs");
+        assert_eq!(self.running(), [""; 0]);
+        assert!(!self.debian.path("usr/bin/collector").exists());
+        assert_eq!(self.in_sqlite(), all, "removed is not purged");
+        assert_eq!(self.in_logs(), all, "removed is not purged");
+        assert!(self.ring_exists());
+        self.booted.ask("dpkg -P addrwatch-rs");
+        assert_eq!(self.booted.ask("ls -A /dev/shm"), "");
+        let states = self.booted.ask("systemctl list-units --all --no-legend 'aw-*' 'addrwatch*'");
+        assert_eq!(states, "");
+        for user in users.lines() {
+            let owned =
+                self.booted.ask(&format!("find / -xdev -user {user} -o -xdev -group addrwatch"));
+            assert_eq!(owned, "", "of {user}");
+        }
+    }
+
+    /// Every output has delivered each event of the ring, none once more but what a kill in the midst of them made.
+    #[track_caller]
+    fn assert_delivered(&self) {
+        assert_eq!(self.delivered(), self.repeated);
+    }
+
+    /// Waits until these outputs have delivered all that there is, and have lost nothing.
+    #[track_caller]
+    fn wait_for(&self, outputs: &[&str]) {
+        let mut last = BTreeMap::new();
+        wait_until("outputs are at the ring's end", || {
+            let samples = self.samples();
+            let at_its_end = |output: &&str| {
+                let of = |name| {
+                    let labels = format!("output=\"{output}\",ring=\"/addrwatch\"");
+                    samples.get(&format!("addrwatch_output_{name}{{{labels}}}"))
+                };
+                let numbers = [of("next_event"), of("lost_total"), of("skipped_total")];
+                let published = samples.get("addrwatch_ring_events_total{ring=\"/addrwatch\"}");
+                published.is_some() && numbers == [published, Some(&0.0), Some(&0.0)]
+            };
+            let so = outputs.iter().all(at_its_end);
+            if samples != last {
+                println!("{samples:#?}"); // for whoever wants to know why it never was so
+                last = samples;
+            }
+            so
+        });
+    }
+
+    /// What was heard is in every output, in a database once; how many lines of those of `REPEATING` came again.
+    #[track_caller]
+    fn delivered(&self) -> [usize; 2] {
+        self.wait_for(&TOLD);
+        let heard = [self.before.clone(), self.heard()].concat();
+        assert!(heard.is_sorted_by(|one, next| one < next), "{heard:?}");
+        for number in &self.said {
+            assert!(heard.binary_search(number).is_ok(), "{number} was not heard");
+        }
+        assert_eq!(self.in_sqlite(), heard);
+        let log =
+            fs::read_to_string(self.debian.path("var/log/addrwatch/aw-stdout/events.log")).unwrap();
+        let syslog =
+            self.booted.ask("journalctl --quiet --no-pager --output cat --identifier addrwatch");
+        [log, syslog].map(|lines| {
+            let mut numbers = numbers_in(&lines);
+            let written = numbers.len();
+            numbers.sort();
+            numbers.dedup();
+            assert_eq!(numbers, heard);
+            written - numbers.len()
+        })
+    }
+
+    /// Every event has come to aw-alert, too, whose database nobody else can read while it runs.
+    fn assert_known_to_alert(&self) {
+        let heard = [self.before.clone(), self.heard()].concat();
+        wait_until("aw-alert knows all", || {
+            let stations = "systemctl stop aw-alert; aw-alert export csv; systemctl start aw-alert";
+            let stations = self.booted.ask(stations);
+            let known = stations.lines().skip(1).filter_map(|line| line.split(',').nth(1));
+            known.map(number_of).eq(heard.iter().copied())
+        });
+    }
+
+    /// The numbers that the ring holds, in its order: one stream, without a gap.
+    #[track_caller]
+    fn heard(&self) -> Vec<u32> {
+        let lines = self.booted.ask(
+            "cd $(mktemp -d); chown aw-stdout .
+             runuser -u aw-stdout -- aw-stdout --once --from oldest --format json --state-dir .
+             rm -r $PWD",
+        );
+        let events: Vec<Value> =
+            lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        for (sequence, event) in events.iter().enumerate() {
+            assert_eq!(event["sequence"], sequence, "{event}");
+            assert_eq!(generation_of(event), generation_of(&events[0]));
+        }
+        events.iter().map(|event| number_of(event["ip"].as_str().unwrap())).collect()
+    }
+
+    /// The numbers that aw-sqlite keeps, sorted: as often as it has them.
+    #[track_caller]
+    fn in_sqlite(&self) -> Vec<u32> {
+        let path = self.debian.path("var/lib/addrwatch/aw-sqlite/addrwatch.db");
+        let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        let rows = "SELECT ip FROM sighting JOIN pairing ON pairing.id = sighting.pairing";
+        let mut rows = database.prepare(rows).unwrap();
+        let rows = rows.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        let mut numbers: Vec<_> = rows.map(|ip| number_of(&ip.unwrap())).collect();
+        numbers.sort();
+        numbers
+    }
+
+    /// The numbers in aw-tracker's logs, sorted, and each as often as it has a row.
+    fn in_logs(&self) -> Vec<u32> {
+        let logs = self.debian.find(&["-name", "macupd_tracker.*.log"]);
+        let logs = logs.iter().map(|log| fs::read_to_string(self.debian.path(&log[1..])).unwrap());
+        let logs: Vec<_> = logs.collect();
+        let words = logs.iter().flat_map(|log| log.split(|letter| " \t|,;\n".contains(letter)));
+        let mut numbers: Vec<_> =
+            words.filter(|word| word.starts_with("10.")).map(number_of).collect();
+        numbers.sort();
+        numbers
+    }
+
+    /// What aw-metrics tells of the rings and of outputs, by name and labels. It may have to start first.
+    fn samples(&self) -> BTreeMap<String, f64> {
+        let answer = self.booted.sh(r"exec 3<>/dev/tcp/127.0.0.1/9714
+              printf 'GET /metrics HTTP/1.0\r\nHost: localhost:9714\r\n\r\n' >&3; cat <&3");
+        let samples = answer.stdout.lines().filter_map(|line| line.rsplit_once(' '));
+        samples
+            .filter(|(name, _)| {
+                ["addrwatch_ring_", "addrwatch_output_"].iter().any(|start| name.starts_with(start))
+            })
+            .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+            .collect()
+    }
+
+    /// Says so many numbers, which the collector must hear, for it listens.
+    fn say(&mut self, count: u32) {
+        let numbers = self.next..self.next + count;
+        self.said.extend(numbers.clone());
+        self.next = numbers.end;
+        self.speaker.say(numbers);
+    }
+
+    /// Does this while numbers are said, of which those are heard that are said while a collector listens.
+    fn while_speaking(&mut self, act: impl FnOnce(&Booted) + Send) {
+        let System { booted, speaker, next, .. } = self;
+        scope(|scope| {
+            let acting = scope.spawn(|| act(booted));
+            while !acting.is_finished() {
+                speaker.say(*next..*next + 1);
+                *next += 1;
+                sleep(Duration::from_millis(1)); // so that they are said all the while
+            }
+            acting.join().unwrap();
+        });
+    }
+
+    /// Which of the programs run, by their files.
+    fn running(&self) -> Vec<String> {
+        let files = self.booted.ask("for exe in /proc/[0-9]*/exe; do readlink $exe || true; done");
+        let ours = |file: &&str| {
+            file.starts_with("/usr/bin/aw-") || file.starts_with("/usr/bin/collector")
+        };
+        files.lines().filter(ours).map(String::from).collect()
+    }
+
+    fn ring_exists(&self) -> bool {
+        self.booted.sh("test -e /dev/shm/addrwatch").status.success()
+    }
+}
+
+fn services() -> Vec<&'static str> {
+    OUTPUTS.into_iter().chain([COLLECTOR]).collect()
+}
+
+fn property(booted: &Booted, name: &str, property: &str) -> String {
+    booted.ask(&format!("systemctl show --value --property {property} {name}")).trim().into()
+}
+
+fn assert_active(booted: &Booted, names: &[&str]) {
+    wait_until("they are active", || {
+        names.iter().all(|name| property(booted, name, "ActiveState") == "active")
+    });
+}
+
+fn kill(booted: &Booted, names: &[&str]) {
+    booted.ask(&format!("systemctl kill --signal=KILL {}", names.join(" ")));
+}
+
+/// Restarted by systemd so many times, each, since they were started, and well again.
+fn wait_for_restarts(booted: &Booted, count: u32) {
+    let restarts = count.to_string();
+    for name in services() {
+        wait_until(&format!("restart of {name}"), || {
+            property(booted, name, "NRestarts") == restarts
+        });
+    }
+    assert_active(booted, &services());
+}
+
+/// The number that an address carries.
+#[track_caller]
+fn number_of(ip: &str) -> u32 {
+    u32::from(ip.parse::<Ipv4Addr>().unwrap()) - 0x0a00_0000
+}
+
+/// The numbers in lines of aw-stdout or aw-syslog.
+fn numbers_in(lines: &str) -> Vec<u32> {
+    lines.lines().filter_map(|line| Some(number_of(line.split(' ').nth(4)?))).collect()
+}

@@ -1,0 +1,239 @@
+//! A Debian 12 that has never seen this project, in a directory: entered by a script, or booted, with its own systemd as
+//! process 1 of namespaces of its own, so that of mounts, processes and interfaces nothing stays behind.
+
+use crate::lan::Lan;
+use crate::rig::{Finished, PATIENCE, Run, binary, program_at, run, skip};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, id};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Made once: beside the build, for it takes a minute.
+const CLEAN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/debian/bookworm-systemd.tar");
+
+/// What is in it beyond the least that debootstrap makes: what the package depends on or suggests.
+const INCLUDED: &str = "--include=systemd,libpcap0.8,logrotate";
+
+/// A root directory of its own, gone with the test.
+pub struct Debian(TempDir);
+
+impl Debian {
+    /// Makes it, or says why the test is skipped.
+    pub fn new() -> Option<Debian> {
+        if !rustix::process::geteuid().is_root()
+            || Command::new("debootstrap").arg("--version").output().is_err()
+        {
+            skip("only root can make a clean Debian, with debootstrap");
+            return None;
+        }
+        if !Path::new(CLEAN).exists()
+            && let Err(why) = bootstrap()
+        {
+            skip(&format!("debootstrap could not make a Debian: {why}"));
+            return None;
+        }
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        succeed("tar", &["-C", text(directory.path()), "-xpf", CLEAN]);
+        Some(Debian(directory))
+    }
+
+    /// A file of it, seen from here.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Runs a script there without booting it, with a /dev/shm and a /proc of its own, which last as long as the script.
+    pub fn sh(&self, script: &str) -> Finished {
+        let root = self.0.path().display();
+        let mounts = format!(
+            "mount -t proc none {root}/proc; mkdir -p {root}/dev/shm; mount -t tmpfs -o mode=1777 none {root}/dev/shm; exec chroot {root} /bin/sh -ec \"$1\""
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--fork", "--net", "sh", "-ec", &mounts, "sh", script]);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        run(command)
+    }
+
+    /// What `find` finds there by these tests, with paths as they are inside.
+    pub fn find(&self, tests: &[&str]) -> Vec<String> {
+        let found = succeed("find", &[&[text(self.0.path()), "-xdev"], tests].concat());
+        let inside = |path: &str| path.strip_prefix(text(self.0.path())).map(String::from);
+        found.lines().filter_map(inside).collect()
+    }
+
+    /// What there is of this project, but what dpkg keeps of a package and the packages that are to be installed.
+    pub fn ours(&self) -> Vec<String> {
+        let mut found = self.find(&["(", "-name", "*addrwatch*", "-o", "-name", "aw-*", ")"]);
+        found.retain(|path| !path.starts_with("/var/lib/dpkg/"));
+        found
+    }
+
+    /// Puts a package of this version there, as /root/VERSION.deb. Not compressed, for it has a short way.
+    pub fn package(&self, version: &str) {
+        let built = package(&self.path("root"), version, "none");
+        fs::rename(built, self.path(&format!("root/{version}.deb"))).expect("our own directory");
+    }
+
+    /// Boots it, or says what this machine lacks for that.
+    pub fn boot(&self) -> Result<Booted, String> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let lan = Lan::try_new()?;
+        let group = format!("awt-{}-{}", id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        // It ends with the thread that started it, however that ends; and with `unshare` its process 1, and with that all.
+        let mut command = lan.here.command("setpriv");
+        command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--ipc", "--uts"]);
+        command.args(["sh", "-ec", PREPARE, "sh", text(self.0.path()), &group, BOOT]);
+        let run = Run::start(command);
+        // Made before it is known to run, so that nothing stays behind when it does not.
+        let mut booted = Booted { lan, run: Some(run), first: 0, mount: self.path("mnt"), group };
+        booted.wait().map(|()| booted)
+    }
+}
+
+/// In mounts of its own: a control group for what is booted, which is then all the groups that it sees.
+const PREPARE: &str = r#"
+mount -t cgroup2 none "$1/mnt"
+mkdir "$1/mnt/$2"
+echo $$ >"$1/mnt/$2/cgroup.procs"
+umount "$1/mnt"
+exec unshare --cgroup --pid --fork --kill-child sh -ec "$3" sh "$1"
+"#;
+
+/// As process 1: what a kernel and an initrd would have prepared, or a manager of containers (systemd.io/CONTAINER_INTERFACE).
+/// What is not in a namespace, as most of the kernel's settings are, cannot be written to.
+const BOOT: &str = r#"
+cd "$1"
+mount --bind . .
+cd "$1"
+mount -t proc none proc
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
+mount -t sysfs -o ro none sys
+mount -t cgroup2 none sys/fs/cgroup
+mount -t tmpfs -o mode=755 none run
+mount -t tmpfs -o mode=755 none dev
+mkdir dev/shm dev/pts
+mount -t tmpfs -o mode=1777 none dev/shm
+mount -t devpts -o newinstance,ptmxmode=666,mode=620 none dev/pts
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+for name in null zero full random urandom tty; do
+  touch dev/$name
+  mount --bind /dev/$name dev/$name
+done
+pivot_root . mnt
+exec chroot . sh -ec 'umount -l /mnt; exec env -i container=test /lib/systemd/systemd --log-target=console --show-status=no'
+"#;
+
+/// A running Debian.
+pub struct Booted {
+    /// `here` is its network, `there` another machine's.
+    pub lan: Lan,
+    /// `unshare`, whose one child is process 1; until it is killed.
+    run: Option<Run>,
+    /// That child, seen from here.
+    first: u32,
+    /// Where its control group can be seen, and its name.
+    mount: PathBuf,
+    group: String,
+}
+
+impl Booted {
+    /// Until all is started that starts at boot.
+    fn wait(&mut self) -> Result<(), String> {
+        let unshare = self.run.as_ref().expect("it was started");
+        let give_up = Instant::now() + PATIENCE;
+        let children = format!("/proc/{0}/task/{0}/children", unshare.id());
+        while Instant::now() < give_up {
+            sleep(Duration::from_millis(20));
+            if fs::read_link(format!("/proc/{}/exe", unshare.id())).is_err() {
+                break; // it has ended
+            }
+            let Ok(child) = fs::read_to_string(&children) else { break };
+            let Ok(first) = child.trim().parse() else { continue };
+            self.first = first;
+            let state = self.sh("systemctl is-system-running").stdout;
+            if ["running", "degraded"].contains(&state.trim()) {
+                return Ok(());
+            }
+        }
+        let unshare = self.run.take().expect("it was started");
+        let console = [unshare.stdout.text(), unshare.stderr.text()].concat();
+        Err(format!("systemd did not boot: {}", console.trim()))
+    }
+
+    /// Runs a script inside.
+    pub fn sh(&self, script: &str) -> Finished {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.first.to_string(), "--all", "bash", "-ec", script]);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        run(command)
+    }
+
+    /// The same; what it says, if it succeeds.
+    #[track_caller]
+    pub fn ask(&self, script: &str) -> String {
+        self.sh(script).ok().stdout
+    }
+}
+
+impl Drop for Booted {
+    /// As a power cut would. A group can be removed once none of its processes is left.
+    fn drop(&mut self) {
+        if let Some(first) = Pid::from_raw(self.first as i32) {
+            let _ = kill_process(first, Signal::KILL);
+        }
+        drop(self.run.take());
+        let remove = r#"mount -t cgroup2 none "$1"; cd "$1"
+            for _ in $(seq 200); do
+              [ -d "$2" ] || exit 0
+              find "$2" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.05
+            done; echo "$2 has processes still" >&2"#;
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", remove, "sh", text(&self.mount), &self.group]);
+        let _ = command.status();
+    }
+}
+
+/// The package of this build's programs, in this version, made in this directory.
+pub fn package(out: &Path, version: &str, compression: &str) -> PathBuf {
+    const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let makefile = fs::read_to_string(format!("{ROOT}/Makefile")).expect("our own tree");
+    let line = makefile.lines().find_map(|line| line.strip_prefix("PROGRAMS = "));
+    let mut command = Command::new(format!("{ROOT}/contrib/deb/build.sh"));
+    command.arg(binary("collector").parent().expect("a directory")).arg(out);
+    command.args(line.expect("a line of them").split(' '));
+    command.env("VERSION", version).env("COMPRESSION", compression);
+    run(command).ok().stdout.trim().into()
+}
+
+fn bootstrap() -> Result<(), String> {
+    let made = tempfile::tempdir().expect("a temporary directory");
+    let path = made.path().join("root");
+    // In a process of its own session's mounts, so that none stays behind.
+    let mut command = Command::new("unshare");
+    command.args(["-m", "debootstrap", "--variant=minbase", INCLUDED, "bookworm", text(&path)]);
+    let finished = command.output().map_err(|error| error.to_string())?;
+    if !finished.status.success() {
+        let said = String::from_utf8_lossy(&finished.stdout);
+        return Err(said.lines().last().unwrap_or_default().into());
+    }
+    fs::create_dir_all(Path::new(CLEAN).parent().expect("a directory")).expect("our own build");
+    let new = format!("{CLEAN}.new");
+    let without = "--exclude=./var/cache/apt/archives/*.deb";
+    succeed("tar", &["-C", text(&path), "--one-file-system", without, "-cf", &new, "."]);
+    fs::rename(new, CLEAN).expect("our own build");
+    Ok(())
+}
+
+fn succeed(name: &str, arguments: &[&str]) -> String {
+    run(program_at(name.into(), arguments)).ok().stdout
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("text")
+}
