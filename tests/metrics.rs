@@ -194,6 +194,14 @@ fn prometheus_scrapes_it() {
     let (ring, state) = (Ring::new(), tempfile::tempdir().unwrap());
     let (metrics, port) = listening(&ring, state.path());
     publish(&ring, 1..4);
+    // An output, whose destination is away.
+    let words = ["--replay", "--to", "/nowhere/at/all", "--ring", ring.name(), "--state-dir"];
+    let syslog = Run::start({
+        let mut command = program("aw-syslog", &words);
+        command.arg(state.path());
+        command
+    });
+    syslog.stderr.wait_for("keeping events in");
     let at = |name: &str| state.path().join(name).display().to_string();
     let targets = format!(
         "global:\n  scrape_interval: 1s\nscrape_configs:\n- job_name: addrwatch\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n"
@@ -215,7 +223,10 @@ fn prometheus_scrapes_it() {
     let query = |query: &str| ask(address.port(), &format!("/api/v1/query?query={query}"));
     wait_until("the target is up", || query("up").contains("\"1\"]"));
     wait_until("the events are there", || query("addrwatch_ring_events_total").contains("\"3\"]"));
-    assert!(query("count(addrwatch_frames_total)").contains("\"success\""));
+    let frames = ask(port, "/metrics").matches("\naddrwatch_frames_total{").count();
+    assert!(frames > 30, "{frames}");
+    assert!(query("count(addrwatch_frames_total)").contains(&format!("\"{frames}\"]")));
+    publish(&ring, 4..40); // so that there are rates
     // What the dashboard asks is understood, and every metric that it names is one of ours.
     let dashboard = fs::read_to_string(concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -234,10 +245,17 @@ fn prometheus_scrapes_it() {
             .as_str()
             .unwrap()
             .replace("$ring", ".*")
-            .replace("$__rate_interval", "1m");
+            .replace("$instance", ".*")
+            .replace("$__rate_interval", "1m")
+            .replace("$__range", "1m");
         let percent: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let answer = query(&percent);
-        assert!(answer.contains("\"status\":\"success\""), "{text}: {answer}");
+        // Nothing is heard in a file: when the last frame came is known of live ones only.
+        let live = text.contains("last_frame");
+        wait_until(&text, || {
+            let answer = query(&percent);
+            let is_there = live || !answer.contains("\"result\":[]");
+            answer.contains("\"status\":\"success\"") && is_there
+        });
         for word in text.split(|c: char| !c.is_alphanumeric() && c != '_') {
             if let Some(name) = word.strip_prefix("addrwatch_") {
                 assert!(ours.contains(&format!("(\"{name}\", ")), "{name}");
@@ -248,4 +266,5 @@ fn prometheus_scrapes_it() {
     assert!(asked > 8, "{asked}");
     prometheus.stop().ok();
     metrics.stop().ok();
+    syslog.stop();
 }
