@@ -3,9 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at};
@@ -18,6 +20,7 @@ use aw_tests::rig::{Run, program, run, wait_until};
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tempfile::tempdir;
 
 const STATUS: &str = "addrwatch/here/status";
 const PHONE: Mac = [0x02, 0, 0, 0, 0, 0x0a];
@@ -164,6 +167,38 @@ fn a_broker_that_hangs() {
         came == BTreeSet::from_iter(1..2011)
     });
     output.stop().ok();
+}
+
+/// It sends without end what nobody asked for, messages or answers, and acknowledges nothing: it is down as any other that does
+/// not, and nobody waits for it to pause.
+#[test]
+fn a_broker_that_floods() {
+    const ACCEPTED: &[u8] = &[0x20, 3, 0, 0, 0];
+    let message = [&[0x30, 6, 0, 1][..], b"t", &[0], b"hi"].concat();
+    for (flood, why) in [
+        (message, "it sends messages, which nobody asked for"),
+        (vec![0xd0, 0], "it does not answer"), // to a ping
+    ] {
+        let ring = Ring::new();
+        let (listener, state) = (TcpListener::bind("127.0.0.1:0").unwrap(), tempdir().unwrap());
+        let broker = format!("mqtt://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.write_all(ACCEPTED);
+                let flood = flood.repeat(10_000);
+                thread::spawn(move || while stream.write_all(&flood).is_ok() {});
+            }
+        });
+        publish(&ring, 1..4);
+        let options = ["--once", "--ring", ring.name(), "--broker", &broker];
+        let mut command = program("aw-mqtt", &options);
+        command.arg("--state-dir").arg(state.path());
+        let ended = run(command);
+        assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
+        assert!(ended.stderr.contains(why), "{ended:#?}");
+        assert!(ended.stderr.contains("3 events are kept in "), "{ended:#?}");
+    }
 }
 
 /// Killed at any moment, it goes on behind what the broker acknowledged: everything comes, and little of it twice.

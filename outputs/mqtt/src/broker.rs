@@ -13,7 +13,7 @@ use std::{
 use aw_notify::Secret;
 use aw_output::{Error, Fault, Place, Result};
 use rumqttc::{
-    TlsConfiguration, Transport,
+    Outgoing, TlsConfiguration, Transport,
     v5::{
         AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions, StateError,
         TlsError,
@@ -34,6 +34,8 @@ use crate::topics::Topics;
 
 /// How long to wait for a connection, and for the next acknowledgement: the rings wait for nobody.
 const WAIT: Duration = Duration::from_secs(3);
+/// For what the broker sends unasked, at once: events wait meanwhile.
+const TENDING: Duration = Duration::from_millis(20);
 /// How often one shows that one is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Messages that wait for their acknowledgements at once.
@@ -153,9 +155,12 @@ impl Broker {
         Ok(())
     }
 
-    /// Shows that one is there, and notices what the broker does.
+    /// Shows that one is there, and notices what the broker does: not for long, whatever it sends.
     pub fn tend(&mut self) -> Result {
-        while self.event(Instant::now() + Duration::from_millis(1))?.is_some() {}
+        let end = Instant::now() + TENDING;
+        while Instant::now() < end
+            && self.event(Instant::now() + Duration::from_millis(1))?.is_some()
+        {}
         Ok(())
     }
 
@@ -163,7 +168,8 @@ impl Broker {
     pub fn leave(&mut self) -> Result {
         if let Some((client, _)) = &self.link {
             let _ = client.try_disconnect(); // nothing else is in its queue
-            self.tend()?;
+            let end = Instant::now() + WAIT;
+            while !matches!(self.wanted(end)?, Event::Outgoing(Outgoing::Disconnect)) {}
         }
         self.link = None;
         Ok(())
@@ -182,13 +188,19 @@ impl Broker {
         self.event(end)?.ok_or_else(|| self.down("it does not answer".into()))
     }
 
-    /// What happens next.
+    /// What happens next; none once there is no time left, however much the broker still sends.
     fn event(&mut self, end: Instant) -> Result<Option<Event>> {
         let (Some(runtime), Some((_, events))) = (&self.runtime, &mut self.link) else {
             return Ok(None);
         };
         let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None); // a poll would still yield what is there
+        }
         match runtime.block_on(async { timeout(left, events.poll()).await }) {
+            Ok(Ok(Event::Incoming(Incoming::Publish(_)))) => {
+                Err(self.down("it sends messages, which nobody asked for".into()))
+            }
             Ok(Ok(event)) => Ok(Some(event)),
             Ok(Err(error)) => Err(self.down(why(&error))),
             Err(_) => Ok(None),
