@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::thread::{self, sleep};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -337,14 +338,60 @@ fn logins() {
     // Of the environment.
     let mut restricted = broker.command(&ring, &["--once", "--login", "restricted"]);
     restricted.args(["--password-env", "AW_TEST_SECRET"]).env("AW_TEST_SECRET", "right");
-    let restricted = run(restricted);
-    assert_eq!(restricted.status.code(), Some(1), "{restricted:#?}");
-    assert!(restricted.stderr.contains("NotAuthorized (may this user publish"), "{restricted:#?}");
+    // What it may not publish is counted, said once of each topic, and holds up nothing else: also not what comes later.
+    let restricted = run(restricted).ok();
+    for what in ["new_device", "new_station"] {
+        let topic = format!(
+            "refuses addrwatch/here/events/pcap/{what}: NotAuthorized (may this user publish"
+        );
+        assert_eq!(restricted.stderr.matches(&topic).count(), 1, "{restricted:#?}");
+    }
+    assert!(restricted.stderr.contains(": 6 messages were refused"), "{restricted:#?}");
+    assert!(restricted.stderr.ends_with(": 3 events, 0 lost\n"), "{restricted:#?}");
     assert!(!restricted.stderr.contains("right"), "{restricted:#?}");
+    listener.wait_for(STATUS, "offline");
     assert_eq!(listener.news("new_station"), [] as [Value; 0]);
     secret_is("right\nand more\n", 0o640);
+    publish(&ring, 4..7);
     run(broker.command(&ring, &[&login[..], &["--once"]].concat())).ok();
-    assert_eq!(numbers(&listener.wait_for_news("new_station", 3)), [1, 2, 3]);
+    assert_eq!(numbers(&listener.wait_for_news("new_station", 3)), [4, 5, 6]);
+}
+
+/// What the broker would never take is passed over, and what is around it comes.
+#[test]
+fn one_that_is_refused() {
+    let rules = |lines: &str| format!("allow_anonymous true\n{lines}");
+    let with_acl = |directory: &Path| {
+        let (acl, pattern) = (directory.join("acl"), "topic read #\ntopic write addrwatch/here/");
+        let text = format!("{pattern}status\n{pattern}events/+/new_station\n");
+        fs::write(&acl, text).unwrap();
+        rules(&format!("acl_file {}\n", acl.display()))
+    };
+    let small = |_: &Path| rules("max_packet_size 200\n");
+    for (broker, why, refused, came) in [
+        (
+            Mosquitto::start_with(with_acl, &[]),
+            "new_device: NotAuthorized (may this user publish",
+            ": 100 messages were refused",
+            Vec::from_iter(1..101),
+        ),
+        (
+            Mosquitto::start_with(small, &[]),
+            "new_device: it is too large",
+            ": 200 messages were refused",
+            vec![],
+        ),
+    ] {
+        let Some(broker) = broker else { return };
+        let (ring, listener) = (Ring::new(), broker.listen());
+        publish(&ring, 1..101);
+        let ended = run(broker.command(&ring, &["--once"])).ok();
+        assert_eq!(ended.stderr.matches(why).count(), 1, "{ended:#?}");
+        assert!(ended.stderr.contains(refused), "{ended:#?}");
+        listener.wait_for(STATUS, "offline");
+        assert_eq!(numbers(&listener.news("new_station")), came);
+        assert_eq!(listener.news("new_device"), [] as [Value; 0]);
+    }
 }
 
 /// Home Assistant's discovery, as its documentation of "MQTT device tracker" has it.
@@ -393,6 +440,7 @@ fn home_assistant() {
     }
     let states = ["not_home", "home", "not_home", "home", "not_home"];
     assert_eq!(listener.of(PHONE_STATE), states);
+    wait_until("the zones, too", || listener.of(&attributes).len() == states.len());
     let told: Vec<_> = listener.of(&attributes).iter().map(|text| json(text)).collect();
     assert_eq!(told, [false, true, false, true, false].map(zones));
 

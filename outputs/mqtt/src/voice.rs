@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use aw_alert::{Kind, Report, Rules, Store};
-use aw_output::{Account, Entry, Ledger, Line, LineTime, Result, Sink};
+use aw_output::{Account, Entry, Ledger, Line, LineTime, Result, Sink, warn};
 use rusqlite::Row;
 use serde::Serialize;
 use shm_layout::{Kind as EventKind, RingName, UnixTime};
@@ -178,6 +178,9 @@ impl Sink for Voice {
             let offline = Message::retained(self.topics.status(), "offline");
             // Should that fail, the will says it.
             let _ = self.broker.publish(vec![offline]).and_then(|()| self.broker.leave());
+        }
+        if self.broker.refused() > 0 {
+            warn(format_args!("{} messages were refused by the broker", self.broker.refused()));
         }
         self.store.write_down()?;
         self.store.commit()
