@@ -482,6 +482,11 @@ fn home_assistant() {
     let late = broker.listen();
     late.wait_for(STATUS, "offline");
     assert_eq!(late.sent(), [retained(STATUS, "offline")]);
+    // Below another prefix, what was said of us, too.
+    run(broker.command(&ring, &["--once", "--topic", "other"])).ok();
+    let (late, status) = (broker.listen(), "other/here/status");
+    late.wait_for(status, "offline");
+    assert_eq!(late.sent(), [retained(status, "offline")]);
 }
 
 /// Whatever a host is called, its topics have the levels that they should have.

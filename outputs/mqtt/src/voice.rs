@@ -67,7 +67,8 @@ impl Voice {
             return Ok(());
         }
         self.broker.connect()?;
-        let wanted = self.devices.retained(&self.topics);
+        let mut wanted = self.devices.retained(&self.topics);
+        wanted.push((self.topics.status(), "online".into()));
         // Of a device whose line is gone, or for another host or prefix.
         let mut old = retained(&mut self.store)?;
         wanted.iter().for_each(|(topic, _)| drop(old.remove(topic)));
@@ -76,7 +77,6 @@ impl Voice {
         let clear = |topic: &String| Message::retained(topic.clone(), "");
         let mut messages: Vec<_> = old.keys().map(clear).collect();
         messages.extend(wanted.into_iter().map(|(topic, is)| Message::retained(topic, is)));
-        messages.push(Message::retained(self.topics.status(), "online"));
         self.broker.publish(messages)?;
         self.store.with(|database| {
             let mut delete = database.prepare("DELETE FROM retained WHERE topic = ?")?;
