@@ -3,9 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at};
@@ -18,8 +21,11 @@ use aw_tests::rig::{Run, program, run, wait_until};
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tempfile::tempdir;
 
 const STATUS: &str = "addrwatch/here/status";
+/// Events of a batch.
+const BATCH: usize = 1024;
 const PHONE: Mac = [0x02, 0, 0, 0, 0, 0x0a];
 const PHONE_STATE: &str = "addrwatch/here/devices/02:00:00:00:00:0a";
 const PHONE_CONFIG: &str = "homeassistant/device_tracker/addrwatch_here/02000000000a/config";
@@ -117,7 +123,11 @@ fn a_broker_that_is_killed() {
         "{said}"
     );
     publish(&ring, 101..3001);
-    sleep(Duration::from_millis(1500)); // they are in the spool
+    // An event is 56 bytes, and its row says where it was. What is not there yet comes from the ring: no event hangs on it.
+    let spooled = ["", "-wal"].map(|end| broker.path(&format!("state/aw-mqtt.spool{end}")));
+    wait_until("they are in the spool, or nearly", || {
+        spooled.iter().flat_map(fs::metadata).map(|file| file.len()).sum::<u64>() > 2900 * 76
+    });
     // Whoever listens is there first: the broker keeps for nobody else.
     output.signal(Signal::STOP);
     broker.start_again();
@@ -166,26 +176,63 @@ fn a_broker_that_hangs() {
     output.stop().ok();
 }
 
+/// It sends without end what nobody asked for, messages or answers, and acknowledges nothing: it is down as any other that does
+/// not, and nobody waits for it to pause.
+#[test]
+fn a_broker_that_floods() {
+    const ACCEPTED: &[u8] = &[0x20, 3, 0, 0, 0];
+    let message = [&[0x30, 6, 0, 1][..], b"t", &[0], b"hi"].concat();
+    for (flood, why) in [
+        (message, "it sends messages, which nobody asked for"),
+        (vec![0xd0, 0], "it does not answer"), // to a ping
+    ] {
+        let ring = Ring::new();
+        let (listener, state) = (TcpListener::bind("127.0.0.1:0").unwrap(), tempdir().unwrap());
+        let broker = format!("mqtt://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.write_all(ACCEPTED);
+                let flood = flood.repeat(10_000);
+                thread::spawn(move || while stream.write_all(&flood).is_ok() {});
+            }
+        });
+        publish(&ring, 1..4);
+        let options = ["--once", "--ring", ring.name(), "--broker", &broker];
+        let mut command = program("aw-mqtt", &options);
+        command.arg("--state-dir").arg(state.path());
+        let ended = run(command);
+        assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
+        assert!(ended.stderr.contains(why), "{ended:#?}");
+        assert!(ended.stderr.contains("3 events are kept in "), "{ended:#?}");
+    }
+}
+
 /// Killed at any moment, it goes on behind what the broker acknowledged: everything comes, and little of it twice.
 #[test]
 fn it_is_killed() {
     let Some(broker) = Mosquitto::start() else { return };
     let (ring, listener) = (Ring::new(), broker.listen());
     let (kills, each) = (6, 2000);
+    let came = || numbers(&listener.news("new_station"));
+    let twice = || came().len() - BTreeSet::from_iter(came()).len();
+    let mut before = 0;
     for round in 0..kills {
         let output = broker.output(&ring, &[]);
         publish(&ring, 1 + round * each..1 + (round + 1) * each);
         let some = listener.news("new_station").len();
         wait_until("some come", || listener.news("new_station").len() > some + 100);
         output.kill();
-        listener.wait_for(STATUS, "offline");
+        let offline = |statuses: Vec<String>| statuses.iter().filter(|is| *is == "offline").count();
+        wait_until("it is gone", || offline(listener.of(STATUS)) == round as usize + 1);
+        // By the kill before this one, one batch.
+        assert!(twice() - before <= BATCH, "{} and {before}, in round {round}", twice());
+        before = twice();
     }
     run(broker.command(&ring, &["--once"])).ok();
     let all = BTreeSet::from_iter(1..1 + kills * each);
-    let came = || numbers(&listener.news("new_station"));
     wait_until("all", || BTreeSet::from_iter(came()) == all);
-    let twice = came().len() - all.len();
-    assert!(twice <= 1024 * kills as usize, "{twice}");
+    assert!(twice() - before <= BATCH, "{} and {before}", twice());
 }
 
 /// Whoever is killed says so through the broker; whoever is told to end does it himself.
@@ -302,14 +349,88 @@ fn logins() {
     // Of the environment.
     let mut restricted = broker.command(&ring, &["--once", "--login", "restricted"]);
     restricted.args(["--password-env", "AW_TEST_SECRET"]).env("AW_TEST_SECRET", "right");
-    let restricted = run(restricted);
-    assert_eq!(restricted.status.code(), Some(1), "{restricted:#?}");
-    assert!(restricted.stderr.contains("NotAuthorized (may this user publish"), "{restricted:#?}");
+    // What it may not publish is counted, said once of each topic, and holds up nothing else: also not what comes later.
+    let restricted = run(restricted).ok();
+    for what in ["new_device", "new_station"] {
+        let topic = format!(
+            "refuses addrwatch/here/events/pcap/{what}: NotAuthorized (may this user publish"
+        );
+        assert_eq!(restricted.stderr.matches(&topic).count(), 1, "{restricted:#?}");
+    }
+    assert!(restricted.stderr.contains(": 6 messages were refused"), "{restricted:#?}");
+    assert!(restricted.stderr.ends_with(": 3 events, 0 lost\n"), "{restricted:#?}");
     assert!(!restricted.stderr.contains("right"), "{restricted:#?}");
+    listener.wait_for(STATUS, "offline");
     assert_eq!(listener.news("new_station"), [] as [Value; 0]);
     secret_is("right\nand more\n", 0o640);
+    publish(&ring, 4..7);
     run(broker.command(&ring, &[&login[..], &["--once"]].concat())).ok();
-    assert_eq!(numbers(&listener.wait_for_news("new_station", 3)), [1, 2, 3]);
+    assert_eq!(numbers(&listener.wait_for_news("new_station", 3)), [4, 5, 6]);
+}
+
+/// A password leaves the machine in clear for those only who say so.
+#[test]
+fn passwords_in_clear() {
+    let (ring, state) = (Ring::new(), tempdir().unwrap());
+    let to = |url: &str, more: &[&str]| {
+        let mut command = program("aw-mqtt", &["--ring", ring.name(), "--once", "--broker", url]);
+        command.args(["--login", "me"]).args(more).arg("--state-dir").arg(state.path());
+        command.env("AW_TEST_SECRET", "right");
+        run(command)
+    };
+    let password = ["--password-env", "AW_TEST_SECRET"];
+    let refusal = "a password is not sent to 192.0.2.1 without protection (use mqtts://";
+    to("mqtt://192.0.2.1", &password).refused("aw-mqtt", &[refusal]);
+    to("mqtt://192.0.2.1:1", &password).refused("aw-mqtt", &[refusal]);
+    let plain = [&password[..], &["--plain-password"]].concat();
+    for (url, options) in [
+        ("mqtt://127.0.0.1:1", &password[..]),
+        ("mqtt://[::1]:1", &password),
+        ("mqtt://localhost:1", &password),
+        ("mqtts://192.0.2.1:1", &password),
+        ("mqtt://192.0.2.1:1", &plain),
+        ("mqtt://192.0.2.1:1", &[]),
+    ] {
+        let ended = to(url, options);
+        assert!(!ended.stderr.contains("password"), "{url}: {ended:#?}");
+    }
+}
+
+/// What the broker would never take is passed over, and what is around it comes.
+#[test]
+fn one_that_is_refused() {
+    let rules = |lines: &str| format!("allow_anonymous true\n{lines}");
+    let with_acl = |directory: &Path| {
+        let (acl, pattern) = (directory.join("acl"), "topic read #\ntopic write addrwatch/here/");
+        let text = format!("{pattern}status\n{pattern}events/+/new_station\n");
+        fs::write(&acl, text).unwrap();
+        rules(&format!("acl_file {}\n", acl.display()))
+    };
+    let small = |_: &Path| rules("max_packet_size 200\n");
+    for (broker, why, refused, came) in [
+        (
+            Mosquitto::start_with(with_acl, &[]),
+            "new_device: NotAuthorized (may this user publish",
+            ": 100 messages were refused",
+            Vec::from_iter(1..101),
+        ),
+        (
+            Mosquitto::start_with(small, &[]),
+            "new_device: it is too large",
+            ": 200 messages were refused",
+            vec![],
+        ),
+    ] {
+        let Some(broker) = broker else { return };
+        let (ring, listener) = (Ring::new(), broker.listen());
+        publish(&ring, 1..101);
+        let ended = run(broker.command(&ring, &["--once"])).ok();
+        assert_eq!(ended.stderr.matches(why).count(), 1, "{ended:#?}");
+        assert!(ended.stderr.contains(refused), "{ended:#?}");
+        listener.wait_for(STATUS, "offline");
+        assert_eq!(numbers(&listener.news("new_station")), came);
+        assert_eq!(listener.news("new_device"), [] as [Value; 0]);
+    }
 }
 
 /// Home Assistant's discovery, as its documentation of "MQTT device tracker" has it.
@@ -358,6 +479,7 @@ fn home_assistant() {
     }
     let states = ["not_home", "home", "not_home", "home", "not_home"];
     assert_eq!(listener.of(PHONE_STATE), states);
+    wait_until("the zones, too", || listener.of(&attributes).len() == states.len());
     let told: Vec<_> = listener.of(&attributes).iter().map(|text| json(text)).collect();
     assert_eq!(told, [false, true, false, true, false].map(zones));
 
@@ -399,6 +521,11 @@ fn home_assistant() {
     let late = broker.listen();
     late.wait_for(STATUS, "offline");
     assert_eq!(late.sent(), [retained(STATUS, "offline")]);
+    // Below another prefix, what was said of us, too.
+    run(broker.command(&ring, &["--once", "--topic", "other"])).ok();
+    let (late, status) = (broker.listen(), "other/here/status");
+    late.wait_for(status, "offline");
+    assert_eq!(late.sent(), [retained(status, "offline")]);
 }
 
 /// Whatever a host is called, its topics have the levels that they should have.

@@ -15,5 +15,5 @@ mod spool;
 
 pub use courier::{Courier, Failure, Mail};
 pub use mailer::{Mailer, Prepared, Report};
-pub use options::{MailOptions, Tls};
+pub use options::{MailOptions, Tls, is_here};
 pub use secret::Secret;

@@ -45,6 +45,11 @@ pub enum Tls {
     Tls,
 }
 
+/// Whether a host, by its name or address, is this very machine: what is sent to it, no network sees.
+pub fn is_here(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
 impl MailOptions {
     /// The server's name or address, and its port.
     pub fn host_and_port(&self) -> Result<(&str, u16), String> {
@@ -83,7 +88,7 @@ impl MailOptions {
     /// How the connection is protected, where nothing is said.
     pub(crate) fn protection(&self) -> Result<Tls, String> {
         let host = self.host_and_port()?.0;
-        let is_here = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        let is_here = is_here(host);
         let tls = self.tls.unwrap_or(if is_here { Tls::None } else { Tls::Starttls });
         if matches!(tls, Tls::None | Tls::Opportunistic) && self.user.is_some() && !is_here {
             return Err(format!(

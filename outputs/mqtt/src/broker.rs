@@ -4,6 +4,7 @@
 //! It trusts the broker to be who TLS says, and nothing that it sends but acknowledgements.
 
 use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     str::FromStr,
     sync::Arc,
@@ -11,9 +12,9 @@ use std::{
 };
 
 use aw_notify::Secret;
-use aw_output::{Error, Fault, Place, Result};
+use aw_output::{Error, Fault, Place, Result, warn};
 use rumqttc::{
-    TlsConfiguration, Transport,
+    Outgoing, TlsConfiguration, Transport,
     v5::{
         AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions, StateError,
         TlsError,
@@ -34,10 +35,15 @@ use crate::topics::Topics;
 
 /// How long to wait for a connection, and for the next acknowledgement: the rings wait for nobody.
 const WAIT: Duration = Duration::from_secs(3);
+/// For what the broker sends unasked, at once: events wait meanwhile.
+const TENDING: Duration = Duration::from_millis(20);
 /// How often one shows that one is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Messages that wait for their acknowledgements at once.
 const WINDOW: u16 = 64;
+
+/// Topics that are said to be refused, at most.
+const TOLD: usize = 100;
 
 /// Of `--broker`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +76,11 @@ pub struct Message {
 }
 
 impl Message {
+    /// Its bytes as a packet, at most.
+    fn size(&self) -> usize {
+        self.topic.len() + self.payload.len() + 10 // kind, length, topic's length, number, no properties
+    }
+
     pub fn retained(topic: String, payload: impl Into<String>) -> Message {
         Message { topic, payload: payload.into(), retain: true }
     }
@@ -80,6 +91,11 @@ pub struct Broker {
     shown: String,
     runtime: Option<Runtime>,
     link: Option<(AsyncClient, EventLoop)>,
+    /// Bytes of a message that the broker takes, as it said at the connection.
+    largest: usize,
+    /// Messages that it does not take, now or ever, and their first topics: each is said once.
+    refused: u64,
+    told: BTreeSet<String>,
 }
 
 impl Broker {
@@ -107,7 +123,8 @@ impl Broker {
         if let Some(tls) = tls {
             options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
         }
-        Broker { options, shown, runtime: None, link: None }
+        let (told, largest) = (BTreeSet::new(), usize::MAX);
+        Broker { options, shown, runtime: None, link: None, largest, refused: 0, told }
     }
 
     pub fn is_connected(&self) -> bool {
@@ -123,39 +140,82 @@ impl Broker {
         }
         self.link = Some(AsyncClient::new(self.options.clone(), WINDOW.into()));
         let end = Instant::now() + 2 * WAIT; // rumqttc has a limit of its own
-        while !matches!(self.wanted(end)?, Event::Incoming(Incoming::ConnAck(_))) {}
-        Ok(())
-    }
-
-    /// Publishes these; done once each is acknowledged.
-    pub fn publish(&mut self, messages: Vec<Message>) -> Result {
-        let all = messages.len();
-        let (mut messages, mut sent, mut acknowledged) = (messages.into_iter(), 0, 0);
-        let mut end = Instant::now() + WAIT;
-        while acknowledged < all {
-            while sent - acknowledged < WINDOW.into()
-                && let Some(message) = messages.next()
-            {
-                self.send(message)?;
-                sent += 1;
-            }
-            if let Event::Incoming(Incoming::PubAck(PubAck { reason, .. })) = self.wanted(end)? {
-                use PubAckReason::{NoMatchingSubscribers, Success};
-                if reason != Success && reason != NoMatchingSubscribers {
-                    return Err(self.down(format!(
-                        "it does not take a message: {reason:?} (may this user publish there?)"
-                    )));
-                }
-                acknowledged += 1;
-                end = Instant::now() + WAIT;
+        loop {
+            if let Event::Incoming(Incoming::ConnAck(accepted)) = self.wanted(end)? {
+                let largest = accepted.properties.and_then(|properties| properties.max_packet_size);
+                self.largest = largest.map_or(usize::MAX, |bytes| bytes as usize);
+                return Ok(());
             }
         }
-        Ok(())
     }
 
-    /// Shows that one is there, and notices what the broker does.
+    /// Publishes these; done once each is acknowledged, or refused for good.
+    pub fn publish(&mut self, messages: Vec<Message>) -> Result {
+        let mut messages = messages.into_iter();
+        // Given to the client, which says then what number each has; and not acknowledged.
+        let (mut given, mut waiting) = (VecDeque::new(), BTreeMap::new());
+        let mut end = Instant::now() + WAIT;
+        loop {
+            while given.len() + waiting.len() < WINDOW.into()
+                && let Some(message) = messages.next()
+            {
+                if message.size() > self.largest {
+                    self.refuse(message.topic, "it is too large");
+                } else {
+                    given.push_back(message.topic.clone());
+                    self.send(message)?;
+                }
+            }
+            if given.is_empty() && waiting.is_empty() {
+                return Ok(());
+            }
+            match self.wanted(end)? {
+                Event::Outgoing(Outgoing::Publish(number)) => {
+                    waiting.extend(given.pop_front().map(|topic| (number, topic)));
+                }
+                Event::Incoming(Incoming::PubAck(PubAck { pkid, reason, .. })) => {
+                    use PubAckReason::{
+                        NoMatchingSubscribers, NotAuthorized, PayloadFormatInvalid, Success,
+                        TopicNameInvalid,
+                    };
+                    let topic = waiting.remove(&pkid).unwrap_or_default();
+                    match reason {
+                        Success | NoMatchingSubscribers => {}
+                        NotAuthorized => {
+                            self.refuse(topic, "NotAuthorized (may this user publish there?)")
+                        }
+                        TopicNameInvalid => self.refuse(topic, "TopicNameInvalid"),
+                        PayloadFormatInvalid => self.refuse(topic, "PayloadFormatInvalid"),
+                        _ => return Err(self.down(format!("it does not take {topic}: {reason:?}"))),
+                    }
+                    end = Instant::now() + WAIT;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Messages that the broker would not take at any time.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Passes over a message that would be refused again: it holds up no other.
+    fn refuse(&mut self, topic: String, why: &str) {
+        self.refused += 1;
+        if self.told.len() < TOLD && !self.told.contains(&topic) {
+            let shown = &self.shown;
+            warn(format_args!("{shown} refuses {topic}: {why}: going on without"));
+            self.told.insert(topic);
+        }
+    }
+
+    /// Shows that one is there, and notices what the broker does: not for long, whatever it sends.
     pub fn tend(&mut self) -> Result {
-        while self.event(Instant::now() + Duration::from_millis(1))?.is_some() {}
+        let end = Instant::now() + TENDING;
+        while Instant::now() < end
+            && self.event(Instant::now() + Duration::from_millis(1))?.is_some()
+        {}
         Ok(())
     }
 
@@ -163,7 +223,8 @@ impl Broker {
     pub fn leave(&mut self) -> Result {
         if let Some((client, _)) = &self.link {
             let _ = client.try_disconnect(); // nothing else is in its queue
-            self.tend()?;
+            let end = Instant::now() + WAIT;
+            while !matches!(self.wanted(end)?, Event::Outgoing(Outgoing::Disconnect)) {}
         }
         self.link = None;
         Ok(())
@@ -182,13 +243,19 @@ impl Broker {
         self.event(end)?.ok_or_else(|| self.down("it does not answer".into()))
     }
 
-    /// What happens next.
+    /// What happens next; none once there is no time left, however much the broker still sends.
     fn event(&mut self, end: Instant) -> Result<Option<Event>> {
         let (Some(runtime), Some((_, events))) = (&self.runtime, &mut self.link) else {
             return Ok(None);
         };
         let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None); // a poll would still yield what is there
+        }
         match runtime.block_on(async { timeout(left, events.poll()).await }) {
+            Ok(Ok(Event::Incoming(Incoming::Publish(_)))) => {
+                Err(self.down("it sends messages, which nobody asked for".into()))
+            }
             Ok(Ok(event)) => Ok(Some(event)),
             Ok(Err(error)) => Err(self.down(why(&error))),
             Err(_) => Ok(None),

@@ -56,17 +56,18 @@ impl Devices {
     pub fn hear(&mut self, mac: MacAddr, time: i64, now: i64) {
         if let Some(device) = self.all.get_mut(&mac) {
             // One that is heard in times to come, by a clock that was set back, would never leave.
-            device.last = device.last.max(time.min(now));
+            device.last = device.last.max(time).min(now);
         }
     }
 
     /// Who came or left by now.
-    pub fn changes(&self, now: i64) -> Vec<(MacAddr, bool)> {
-        let change = |(mac, device): (&MacAddr, &Device)| {
+    pub fn changes(&mut self, now: i64) -> Vec<(MacAddr, bool)> {
+        let change = |(mac, device): (&MacAddr, &mut Device)| {
+            device.last = device.last.min(now); // the clock was ahead when it was heard
             let home = device.last > 0 && now - device.last < self.away;
             (home != device.home).then_some((*mac, home))
         };
-        self.all.iter().filter_map(change).collect()
+        self.all.iter_mut().filter_map(change).collect()
     }
 
     pub fn told(&mut self, mac: MacAddr, home: bool) {
@@ -134,5 +135,20 @@ mod tests {
         devices.was_home(two, 2000);
         assert_eq!(devices.changes(2599), [(one, false)]);
         assert_eq!(devices.changes(2600), [(one, false), (two, false)]);
+    }
+
+    /// Silence counts from the moment when the clock was set right, or from what was heard since.
+    #[test]
+    fn a_clock_that_was_ahead() {
+        let (one, two) = (MacAddr::new([2; 6]), MacAddr::new([4; 6]));
+        let mut devices = Devices::new([(one, "one".into()), (two, "two".into())].into(), 600);
+        for mac in [one, two] {
+            devices.hear(mac, 9000, 9000);
+            devices.told(mac, true);
+        }
+        devices.hear(two, 900, 1000);
+        assert_eq!(devices.changes(1100), []);
+        assert_eq!(devices.changes(1600), [(two, false)]);
+        assert_eq!(devices.changes(1700), [(one, false), (two, false)]);
     }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use aw_alert::{Names, Store, read_names, seconds};
-use aw_notify::Secret;
+use aw_notify::{Secret, is_here};
 use aw_output::{
     Access, Error, Fault, Plan, RingOptions, SpoolOptions, failed, parse, run, this_host,
 };
@@ -57,6 +57,10 @@ struct Options {
     /// The password is in the environment, as VARIABLE
     #[arg(help_heading = "Broker", long, value_name = "VARIABLE", requires = "login")]
     password_env: Option<String>,
+
+    /// Send the password over mqtt:// to another machine, where every network between reads it
+    #[arg(help_heading = "Broker", long, requires = "login")]
+    plain_password: bool,
 
     /// With mqtts: believe the authorities in FILE (PEM) instead of the system's
     #[arg(help_heading = "Broker", long, value_name = "FILE")]
@@ -143,6 +147,13 @@ fn prepare(options: &Options, tls: bool) -> Result<(Names, Topics, Broker), Erro
     };
     let (file, variable) = (options.password_file.as_deref(), options.password_env.as_deref());
     let password = Secret::read("password", file, variable).map_err(failed)?;
+    let host = &options.broker.place.host;
+    if password.is_some() && !tls && !is_here(host) && !options.plain_password {
+        return Err(failed(format_args!(
+            "a password is not sent to {host} without protection \
+             (use mqtts://, or --plain-password if you mean it)"
+        )));
+    }
     let files = [&options.ca_file, &options.certificate_file, &options.key_file];
     if !tls && files.iter().any(|file| file.is_some()) {
         return Err(failed(

@@ -14,8 +14,7 @@ pub struct Topics {
 impl Topics {
     pub fn new(prefix: &str, host: &str, discovery: &str) -> Topics {
         let host = level(host);
-        // Home Assistant takes letters, digits, - and _ only.
-        let node = host.replace(['.', ':', '@'], "_");
+        let node = node(&host);
         let discovery = format!("{discovery}/device_tracker/addrwatch_{node}");
         Topics { base: format!("{prefix}/{host}"), discovery, host }
     }
@@ -52,6 +51,14 @@ impl Topics {
     }
 }
 
+/// Home Assistant takes letters, digits, - and _ only: of no other host this comes out the same.
+fn node(host: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    host.chars().fold(String::new(), |node, c| {
+        if is_plain(c) { format!("{node}{c}") } else { format!("{node}_{:02x}", u32::from(c)) }
+    })
+}
+
 fn plain(mac: MacAddr) -> String {
     mac.to_string().replace(':', "")
 }
@@ -72,6 +79,8 @@ pub fn prefix(text: &str) -> Result<String, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -91,8 +100,12 @@ mod tests {
     fn of_home_assistant() {
         let (topics, mac) =
             (Topics::new("a", "host.net", "ha"), MacAddr::new([2, 0, 0, 0, 0, 0xa]));
-        let config = "ha/device_tracker/addrwatch_host_net/02000000000a/config";
+        let config = "ha/device_tracker/addrwatch_host_2enet/02000000000a/config";
         assert_eq!(topics.discovery(mac), config);
         assert_eq!(topics.device(mac), "a/host.net/devices/02:00:00:00:00:0a");
+        let hosts = ["a.b", "a_b", "a:b", "a@b", "a-b", "a_2eb", "a__b", "ab"];
+        let all: BTreeSet<_> =
+            hosts.iter().map(|host| Topics::new("a", host, "ha").discovery(mac)).collect();
+        assert_eq!(all.len(), hosts.len(), "{all:?}");
     }
 }

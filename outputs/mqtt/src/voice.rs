@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use aw_alert::{Kind, Report, Rules, Store};
-use aw_output::{Account, Entry, Ledger, Line, LineTime, Result, Sink};
+use aw_output::{Account, Entry, Ledger, Line, LineTime, Result, Sink, warn};
 use rusqlite::Row;
 use serde::Serialize;
 use shm_layout::{Kind as EventKind, RingName, UnixTime};
@@ -67,7 +67,8 @@ impl Voice {
             return Ok(());
         }
         self.broker.connect()?;
-        let wanted = self.devices.retained(&self.topics);
+        let mut wanted = self.devices.retained(&self.topics);
+        wanted.push((self.topics.status(), "online".into()));
         // Of a device whose line is gone, or for another host or prefix.
         let mut old = retained(&mut self.store)?;
         wanted.iter().for_each(|(topic, _)| drop(old.remove(topic)));
@@ -76,7 +77,6 @@ impl Voice {
         let clear = |topic: &String| Message::retained(topic.clone(), "");
         let mut messages: Vec<_> = old.keys().map(clear).collect();
         messages.extend(wanted.into_iter().map(|(topic, is)| Message::retained(topic, is)));
-        messages.push(Message::retained(self.topics.status(), "online"));
         self.broker.publish(messages)?;
         self.store.with(|database| {
             let mut delete = database.prepare("DELETE FROM retained WHERE topic = ?")?;
@@ -178,6 +178,9 @@ impl Sink for Voice {
             let offline = Message::retained(self.topics.status(), "offline");
             // Should that fail, the will says it.
             let _ = self.broker.publish(vec![offline]).and_then(|()| self.broker.leave());
+        }
+        if self.broker.refused() > 0 {
+            warn(format_args!("{} messages were refused by the broker", self.broker.refused()));
         }
         self.store.write_down()?;
         self.store.commit()
