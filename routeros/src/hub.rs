@@ -256,28 +256,32 @@ impl Hub {
 
     /// Notes how a router is.
     pub fn set_status(&self, router: &Name, status: &str, why: &str) {
-        let archive = self.archive(router);
-        let set = || {
-            archive.make()?;
-            let mut state = archive.state()?;
-            if (state.status.as_str(), state.why.as_str()) == (status, why) {
-                return Ok(());
+        self.update(router, |state| {
+            if (state.status.as_str(), state.why.as_str()) != (status, why) {
+                state.since = Some(Timestamp::now());
+                (state.status, state.why) = (status.into(), why.into());
             }
-            state.since = Some(Timestamp::now());
-            (state.status, state.why) = (status.into(), why.into());
-            archive.set_state(&state)
-        };
-        self.tell_written(router, "state.json", set());
+        });
     }
 
     /// Remembers the last line about a change, to know after the next connection which ones are new.
-    pub fn remember(&self, router: &Name, line: Option<(String, String)>) -> io::Result<()> {
-        let (archive, Some(line)) = (self.archive(router), line) else { return Ok(()) };
-        let state = archive.state()?;
-        if state.last_line.as_ref() == Some(&line) {
-            return Ok(());
+    pub fn remember(&self, router: &Name, line: Option<(String, String)>) {
+        if line.is_some() {
+            self.update(router, |state| state.last_line = line);
         }
-        archive.set_state(&State { last_line: Some(line), ..state })
+    }
+
+    /// Changes what is remembered of a router. It is only a memory: nothing waits for it to be written.
+    fn update(&self, router: &Name, change: impl FnOnce(&mut State)) {
+        let archive = self.archive(router);
+        let update = || {
+            archive.make()?;
+            let old = archive.state()?;
+            let mut new = old.clone();
+            change(&mut new);
+            if new == old { Ok(()) } else { archive.set_state(&new) }
+        };
+        self.tell_written(router, "state.json", update());
     }
 
     /// Sends what mail can be sent at once.
@@ -288,3 +292,7 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "hub/tests.rs"]
+mod tests;

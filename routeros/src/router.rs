@@ -368,12 +368,7 @@ impl Task {
             self.hub.note(&self.router.name, "the export is whole again");
         }
         self.hub.set_status(&self.router.name, "connected", "");
-        if let Err(error) = self.hub.remember(&self.router.name, newest) {
-            self.hub.note(
-                &self.router.name,
-                &format!("write state.json: {}", shm_layout::cause(&error)),
-            );
-        }
+        self.hub.remember(&self.router.name, newest);
     }
 }
 

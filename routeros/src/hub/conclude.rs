@@ -111,21 +111,25 @@ impl Hub {
                 }
             }
         };
-        let mut state = archive.state()?;
-        let is_due = state.tidied.is_none_or(|last| now.duration_since(last).abs() > DAY);
+        // From here on nothing that fails may have the same change found and told once more.
+        let last = archive.state().ok().and_then(|state| state.tidied);
+        let is_due = last.is_none_or(|last| now.duration_since(last).abs() > DAY);
         if is_due || matches!(outcome, Outcome::Changed(_)) {
-            state.tidied = if is_due { Some(now) } else { state.tidied };
             if let Err(error) = self.tidy(&archive, now, is_due) {
                 let why = shm_layout::cause(&error);
                 self.note(&router.name, &format!("remove what is too old: {why}"));
             }
         }
-        state.exported = Some(now);
-        (state.version, state.lines) = (export.version, export.lines.len());
-        if !matches!(outcome, Outcome::Same) {
-            state.changed = Some(now);
-        }
-        archive.set_state(&state)?;
+        self.update(&router.name, |state| {
+            if is_due {
+                state.tidied = Some(now);
+            }
+            state.exported = Some(now);
+            (state.version, state.lines) = (export.version, export.lines.len());
+            if !matches!(outcome, Outcome::Same) {
+                state.changed = Some(now);
+            }
+        });
         Ok(outcome)
     }
 
@@ -171,7 +175,8 @@ impl Hub {
         self.mail(&change.summary(), &change.text(&when, self.secrets));
         if let Some(file) = &self.log_file {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.write_all(change.text(&when, self.secrets).as_bytes())?;
+            let written = file.write_all(change.text(&when, self.secrets).as_bytes());
+            self.tell_written(&router.name, "the log file", written);
         }
         self.publish(router, sent.address, &change);
         archive.set_base(&sent.bytes)?; // last: whoever is killed before finds the change again

@@ -1,0 +1,70 @@
+use std::{fs, path::PathBuf};
+
+use super::*;
+use crate::{change::Credit, watch::Claim};
+
+struct Fixture {
+    root: tempfile::TempDir,
+    config: Config,
+}
+
+impl Fixture {
+    fn new(options: &str) -> Fixture {
+        let root = tempfile::tempdir().unwrap();
+        let text = format!(
+            "archive = {:?}\n{options}\n[[router]]\nname = \"core1\"\naddress = \"192.0.2.1\"\nuser = \"a\"\nagent = true\n",
+            root.path().join("archive")
+        );
+        let config = Config::parse(&text).unwrap();
+        Fixture { root, config }
+    }
+
+    fn hub(&self) -> Hub {
+        Hub::new(&self.config, false, None, None, None)
+    }
+
+    fn router(&self) -> &Router {
+        &self.config.routers[0]
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join("archive/core1").join(name)
+    }
+
+    /// An export of so many lines, of which alice is said to have added the last one.
+    fn sent(&self, hub: &Hub, lines: usize) -> io::Result<Outcome> {
+        let bytes = export(lines);
+        let first = crate::export::judge(&bytes, None).ok();
+        let sent = Sent { bytes, fault: None, first, address: None, turn: None };
+        let claim = Claim {
+            time: "12:00:00".into(),
+            message: "item added by alice".into(),
+            actors: crate::actor::naming("item added by alice").unwrap().actors,
+            command: None,
+            ambiguous: false,
+        };
+        let credit = Credit { claims: vec![claim], ..Credit::default() };
+        hub.conclude(self.router(), sent, credit)
+    }
+}
+
+fn export(lines: usize) -> Vec<u8> {
+    let header = "# 2026-11-22 10:00:00 by RouterOS 7.14.2\r\n# software id = X\r\n#\r\n";
+    let lines = (0..lines).map(|n| format!("/ip route add gateway=192.0.2.{n}\r\n"));
+    (header.to_owned() + &lines.collect::<String>()).into_bytes()
+}
+
+/// Once a change is recorded nothing that fails then makes it another's, or tells it twice.
+#[test]
+fn a_change_is_told_once_whatever_fails_behind_it() {
+    let fixture = Fixture::new("");
+    let hub = fixture.hub().with_log_file(Some("/dev/full")).unwrap();
+    fs::create_dir_all(fixture.path("state.json.new")).unwrap();
+    assert!(matches!(fixture.sent(&hub, 1), Ok(Outcome::First)));
+    assert!(matches!(fixture.sent(&hub, 2), Ok(Outcome::Changed(_))));
+    assert!(matches!(fixture.sent(&hub, 2), Ok(Outcome::Same)));
+    assert_eq!(fs::read(fixture.path("latest.rsc")).unwrap(), export(2));
+    assert_eq!(hub.archive(&fixture.router().name).changes().unwrap().len(), 1);
+    let told = hub.unwritten.lock().unwrap().clone();
+    assert_eq!(Vec::from_iter(told), ["core1: write state.json", "core1: write the log file"]);
+}
