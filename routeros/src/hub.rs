@@ -3,7 +3,7 @@
 mod conclude;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{File, OpenOptions},
     io,
     net::Ipv4Addr,
@@ -67,6 +67,10 @@ pub struct Hub {
     git: Option<Mutex<Repository>>,
     /// Held while a `log.txt` is written.
     logging: Mutex<()>,
+    /// Held from reading a `state.json` until it is written.
+    remembering: Mutex<()>,
+    /// Of each router, held while an export of it is concluded.
+    concluding: Mutex<BTreeMap<Name, Arc<Mutex<()>>>>,
     turns: Arc<Semaphore>,
     failed_turns: Arc<Semaphore>,
     /// The ancestor's log, which has each change.
@@ -98,6 +102,8 @@ impl Hub {
             clock: Mutex::new((Timestamp::now(), Instant::now(), None)),
             git: git.map(Mutex::new),
             logging: Mutex::new(()),
+            remembering: Mutex::new(()),
+            concluding: Mutex::default(),
             turns: Arc::new(Semaphore::new(TURNS)),
             failed_turns: Arc::new(Semaphore::new(FAILED_TURNS)),
             log_file: None,
@@ -281,7 +287,10 @@ impl Hub {
             change(&mut new);
             if new == old { Ok(()) } else { archive.set_state(&new) }
         };
-        self.tell_written(router, "state.json", update());
+        let alone = self.remembering.lock().unwrap_or_else(PoisonError::into_inner);
+        let updated = update();
+        drop(alone);
+        self.tell_written(router, "state.json", updated);
     }
 
     /// Sends what mail can be sent at once.

@@ -3,7 +3,7 @@
 use std::{
     io::{self, Write},
     net::Ipv4Addr,
-    sync::PoisonError,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,7 @@ use super::{Hub, Turn};
 use crate::{
     archive::Archive,
     change::{Change, Credit},
-    config::Router,
+    config::{Name, Router},
     diff::Difference,
     export::{Export, Unfit, has_shrunk, judge},
 };
@@ -64,6 +64,9 @@ impl Hub {
     /// Judges an export, and archives, mails and publishes what it shows. Takes as long as a disk
     /// takes: not for the thread that listens.
     pub fn conclude(&self, router: &Router, sent: Sent, credit: Credit) -> io::Result<Outcome> {
+        // The task before, which a reload ended, may not be done: then its change is known after it.
+        let alone = self.concluding(&router.name);
+        let _alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
         let (archive, now) = (self.archive(&router.name), Timestamp::now());
         archive.make()?;
         let base = self.base(router, &archive)?;
@@ -131,6 +134,11 @@ impl Hub {
             }
         });
         Ok(outcome)
+    }
+
+    fn concluding(&self, router: &Name) -> Arc<Mutex<()>> {
+        let mut all = self.concluding.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(router.clone()).or_default())
     }
 
     /// What to compare with: the base, or, where it is damaged, the newest snapshot that is whole, which then

@@ -68,3 +68,38 @@ fn a_change_is_told_once_whatever_fails_behind_it() {
     let told = hub.unwritten.lock().unwrap().clone();
     assert_eq!(Vec::from_iter(told), ["core1: write state.json", "core1: write the log file"]);
 }
+
+/// A task that a reload ends may still conclude while the next one of its router does.
+#[test]
+fn two_conclude_the_same_change_and_it_is_told_once() {
+    let fixture = Fixture::new("");
+    let hub = fixture.hub();
+    fixture.sent(&hub, 1).unwrap();
+    for lines in 2..10 {
+        std::thread::scope(|scope| {
+            let both = [(); 2].map(|()| scope.spawn(|| fixture.sent(&hub, lines).unwrap()));
+            let changed = |outcome: &Outcome| matches!(outcome, Outcome::Changed(_));
+            let outcomes = both.map(|one| one.join().unwrap());
+            assert_eq!(outcomes.iter().filter(|outcome| changed(outcome)).count(), 1);
+        });
+    }
+}
+
+#[test]
+fn what_two_remember_is_not_lost() {
+    let fixture = Fixture::new("");
+    let (hub, name) = (fixture.hub(), &fixture.router().name);
+    let state = || hub.archive(name).state().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..200 {
+                hub.set_status(name, "connected", &n.to_string());
+                assert_eq!(state().why, n.to_string());
+            }
+        });
+        for n in 0..200 {
+            hub.remember(name, Some((n.to_string(), String::new())));
+            assert_eq!(state().last_line.unwrap().0, n.to_string());
+        }
+    });
+}
