@@ -64,6 +64,7 @@ pub struct Hub {
     unkept: AtomicU64,
     /// What the clock showed when it was last looked at, and since when it is not believed.
     clock: Mutex<(Timestamp, Instant, Option<Instant>)>,
+    started: Instant,
     git: Option<Mutex<Repository>>,
     /// Held while a `log.txt` is written.
     logging: Mutex<()>,
@@ -100,6 +101,7 @@ impl Hub {
             unwritten: Mutex::default(),
             unkept: AtomicU64::new(0),
             clock: Mutex::new((Timestamp::now(), Instant::now(), None)),
+            started: Instant::now(),
             git: git.map(Mutex::new),
             logging: Mutex::new(()),
             remembering: Mutex::new(()),
@@ -193,17 +195,23 @@ impl Hub {
         }
     }
 
-    /// Whether what is old can be told by this clock: not within an hour after it was found a day ahead of where it was.
-    fn is_believed(&self, now: Timestamp) -> bool {
+    /// Whether what is old can be told by this clock: not within an hour after it was found a day ahead of
+    /// where it was; nor in the first hour, where it is so far ahead of a router's newest snapshot.
+    fn is_believed(&self, now: Timestamp, newest: Option<Timestamp>) -> bool {
+        const DAY: SignedDuration = SignedDuration::from_hours(24);
         const HOUR: Duration = Duration::from_secs(3600);
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         let (was, at, doubted) = &mut *clock;
         let gone = SignedDuration::try_from(at.elapsed()).unwrap_or_default();
-        if now.duration_since(*was) - gone > SignedDuration::from_hours(24) {
+        if now.duration_since(*was) - gone > DAY {
             *doubted = Some(Instant::now());
             warn("the clock was set forward: no snapshot is removed for its age for an hour");
         }
         (*was, *at) = (now, Instant::now());
+        let is_ahead = newest.is_some_and(|newest| now.duration_since(newest) > DAY);
+        if is_ahead && doubted.is_none() {
+            *doubted = Some(self.started); // what is kept from now on says nothing of the clock
+        }
         doubted.is_none_or(|since| since.elapsed() >= HOUR)
     }
 

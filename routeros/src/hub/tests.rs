@@ -103,3 +103,27 @@ fn what_two_remember_is_not_lost() {
         }
     });
 }
+
+/// The clock may have been wrong when we were started: it is believed where the archive was written to yesterday.
+#[test]
+fn a_clock_that_is_ahead_from_the_start_removes_nothing() {
+    let (fixture, day) = (Fixture::new("keep_days = 30"), SignedDuration::from_hours(24));
+    let plant = |days: i32| {
+        let archive = fixture.hub().archive(&fixture.router().name);
+        archive.make().unwrap();
+        archive.keep(Timestamp::now() - day * days, &export(days as usize)).unwrap();
+        archive.set_base(&export(days as usize)).unwrap();
+        fs::remove_file(fixture.path("state.json")).ok(); // it is due
+    };
+    let count = || fs::read_dir(fixture.path("snapshots")).unwrap().count();
+    plant(50);
+    plant(40);
+    let hub = fixture.hub();
+    for n in 1..3 {
+        fixture.sent(&hub, n).unwrap();
+        assert_eq!(count(), 2 + n, "what is new speaks for no clock that it is from");
+    }
+    assert_eq!(hub.archive(&fixture.router().name).state().unwrap().tidied, None);
+    fixture.sent(&fixture.hub(), 3).unwrap();
+    assert_eq!(count(), 3);
+}
