@@ -252,7 +252,7 @@ impl Task {
                             watch.hear(start.elapsed(), &record);
                         }
                         let Claims { kept: claims, further, .. } = watch.shown();
-                        let newest = watch.newest().cloned();
+                        let newest = watch.newest_begun().cloned();
                         let credit = Credit { claims, further, candidates: candidates.clone() };
                         match self.conclude(sent, credit).await {
                             Some(Outcome::Doubtful { export: first, base, turn }) => {
