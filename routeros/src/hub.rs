@@ -215,20 +215,44 @@ impl Hub {
         doubted.is_none_or(|since| since.elapsed() >= HOUR)
     }
 
-    /// Every router's latest configuration is a file of the commit: of the others, what they had when the
-    /// first one was made, and since.
+    /// Commits, before routers are followed, what the archive has and git has not: it could not be written
+    /// there, and is nobody's who changes something later.
+    pub fn commit_found(&self) {
+        let Some(git) = &self.git else { return };
+        let mut git = git.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut commit = || -> io::Result<()> {
+            self.fill(&mut git)?;
+            if git.is_empty() || git.is_committed()? {
+                return Ok(());
+            }
+            let now = Timestamp::now().as_second();
+            git.commit("aw-routeros", now, "as found at the start")
+        };
+        if let Err(error) = commit() {
+            let why = format!("commit to the git repository: {}", aw_service::explain(&error));
+            warn(&why);
+            self.mail("git", &format!("{}\n\n{why}\n", self.when(Timestamp::now())));
+        }
+    }
+
+    /// Makes the next commit's tree of what the archive has.
+    fn fill(&self, git: &mut Repository) -> io::Result<()> {
+        let names = std::fs::read_dir(&self.root)?
+            .filter_map(|entry| Name::try_from(entry.ok()?.file_name().into_string().ok()?).ok());
+        git.fill(names.filter_map(|name| {
+            let bytes = self.archive(&name).base().transpose()?;
+            Some(bytes.map(|bytes| (format!("{name}.rsc"), bytes)))
+        }))
+    }
+
+    /// Every router's latest configuration is a file of the commit: of the others, what they had at the
+    /// start, and since.
     fn commit(&self, router: &Router, bytes: &[u8], message: &str, author: &str, now: Timestamp) {
         let Some(git) = &self.git else { return };
         let mut git = git.lock().unwrap_or_else(PoisonError::into_inner);
         let mut commit = || -> io::Result<()> {
             if git.is_empty() {
-                let names = std::fs::read_dir(&self.root)?.filter_map(|entry| {
-                    Name::try_from(entry.ok()?.file_name().into_string().ok()?).ok()
-                });
-                git.fill(names.filter_map(|name| {
-                    let bytes = self.archive(&name).base().transpose()?;
-                    Some(bytes.map(|bytes| (format!("{name}.rsc"), bytes)))
-                }))?;
+                self.fill(&mut git)?;
             }
             git.put(&format!("{}.rsc", router.name), bytes)?;
             git.commit(author, now.as_second(), message)

@@ -127,3 +127,30 @@ fn a_clock_that_is_ahead_from_the_start_removes_nothing() {
     fixture.sent(&fixture.hub(), 3).unwrap();
     assert_eq!(count(), 3);
 }
+
+/// What git could not take, or was changed by hand, is not the next one's who changes something.
+#[test]
+fn what_is_not_in_git_is_committed_at_the_start() {
+    let fixture = Fixture::new("");
+    let path = fixture.root.path().join("r.git");
+    let start = || {
+        let git = Some(Repository::open(&path).unwrap());
+        let hub = Hub::new(&fixture.config, false, None, None, git);
+        hub.commit_found();
+        hub
+    };
+    let head = || fs::read_to_string(path.join("refs/heads/main")).ok();
+    assert_eq!((drop(start()), head()), ((), None), "there is nothing yet");
+    fixture.sent(&fixture.hub(), 1).unwrap();
+    let hub = start();
+    let found = head().unwrap();
+    assert_eq!((drop(start()), head()), ((), Some(found.clone())), "once");
+    fixture.sent(&hub, 2).unwrap();
+    let changed = head().unwrap();
+    assert_ne!(changed, found);
+    assert_eq!((drop(start()), head()), ((), Some(changed.clone())));
+    fixture.sent(&fixture.hub(), 3).unwrap();
+    assert_eq!(head(), Some(changed.clone()));
+    start();
+    assert_ne!(head(), Some(changed));
+}
