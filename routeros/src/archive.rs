@@ -14,7 +14,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, BufRead, BufReader, BufWriter, ErrorKind, Write},
+    io::{self, BufRead, BufReader, BufWriter, ErrorKind, Seek, Write},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -299,9 +299,19 @@ fn forget(
     let mut line = Vec::new();
     let is_old = |line: &[u8]| time(&String::from_utf8_lossy(line)).map(|time| time < since);
     old.read_until(b'\n', &mut line)?;
-    if is_old(&line) != Some(true) {
-        return Ok(()); // the oldest stands first
+    // The oldest stands first, unless its time cannot be read or is of a clock that was ahead.
+    let now = Timestamp::now();
+    let says = time(&String::from_utf8_lossy(&line)).filter(|time| *time <= now).is_some();
+    while is_old(&line) != Some(true) {
+        if says || line.is_empty() {
+            return Ok(());
+        }
+        line.clear();
+        old.read_until(b'\n', &mut line)?;
     }
+    old.rewind()?;
+    line.clear();
+    old.read_until(b'\n', &mut line)?;
     let (mut keeps, mut is_empty) = (false, true);
     put(&beside(path), path, |new| {
         while !line.is_empty() {

@@ -149,3 +149,20 @@ fn snapshots_of_a_clock_that_was_ahead() {
         assert_eq!(fs::read_to_string(path).unwrap(), n.to_string());
     }
 }
+
+/// A first line without a date, or with one of a clock that was ahead, keeps nothing old behind it.
+#[test]
+fn a_first_line_that_says_no_age() {
+    let (_root, archive) = archive();
+    let path = archive.path("log.txt");
+    let line = |second| format!("{} said\n", time(second));
+    let ahead = line(70 * 366 * 86400);
+    for (first, left) in [("half a line\n", ""), (ahead.as_str(), ahead.as_str())] {
+        fs::write(&path, first.to_owned() + &line(0) + &line(10)).unwrap();
+        archive.forget_log(time(10)).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), left.to_owned() + &line(10));
+    }
+    fs::write(&path, "no date\nat all\n").unwrap();
+    archive.forget_log(time(10)).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "no date\nat all\n");
+}
