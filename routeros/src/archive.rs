@@ -14,12 +14,12 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, BufRead, BufReader, BufWriter, ErrorKind, Write},
+    io::{self, BufRead, BufReader, BufWriter, ErrorKind, Seek, Write},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -82,8 +82,9 @@ impl Archive {
         found(fs::read(self.path("latest.rsc")))
     }
 
-    /// Keeps a configuration that is different, under the name that is returned. It is not the base
-    /// before [`Archive::set_base`].
+    /// Keeps a configuration that is different, under the name that is returned: behind all others, though
+    /// the clock may have been set back since they were kept. It is not the base before
+    /// [`Archive::set_base`].
     pub fn keep(&self, time: Timestamp, export: &[u8]) -> io::Result<String> {
         self.write_new("snapshots", time, export)
     }
@@ -131,15 +132,20 @@ impl Archive {
 
     /// Removes snapshots beyond so many, and those from before `since`; never the newest.
     pub fn retain(&self, keep: usize, since: Option<Timestamp>) -> io::Result<()> {
+        let newest = self.newest("snapshots")?;
         let mut names = self.snapshots()?;
-        names.pop();
+        names.retain(|name| newest.as_ref() != Some(name));
         self.remove("snapshots", outdated(names, keep.saturating_sub(1), since))
     }
 
-    /// Since when there are snapshots, if there are as many as are kept: changes from before have none.
+    /// Since when there are snapshots, if there are as many as are kept: changes from before have none. A
+    /// snapshot's name may be later than itself, where the clock was set back.
     pub fn complete_since(&self, keep: usize) -> io::Result<Option<Timestamp>> {
         let names = self.snapshots()?;
-        Ok(names.first().filter(|_| names.len() >= keep).and_then(|name| snapshot_time(name)))
+        let Some(first) = names.first().filter(|_| names.len() >= keep) else { return Ok(None) };
+        let written = fs::metadata(self.path("snapshots").join(first))?.modified()?;
+        let written = Timestamp::try_from(written).unwrap_or(Timestamp::MAX);
+        Ok(snapshot_time(first).map(|time| time.min(written)))
     }
 
     /// Forgets changes from before `since`, and what else was written about them.
@@ -200,15 +206,23 @@ impl Archive {
     }
 
     fn write_new(&self, directory: &str, time: Timestamp, bytes: &[u8]) -> io::Result<String> {
-        let directory = self.path(directory);
+        let newest = self.newest(directory)?.unwrap_or_default();
+        let after = |time: Timestamp| time.checked_add(SignedDuration::from_secs(1)).ok();
+        let behind = snapshot_time(&newest).and_then(after).map(|time| snapshot(time, 0));
         // We alone write here.
-        let free = |name: &String| !directory.join(name).exists();
-        let name = (0..1000).map(|n| snapshot(time, n)).find(free);
-        let name = name.ok_or(ErrorKind::AlreadyExists)?;
+        let mut names = (0..1000).map(|n| snapshot(time, n)).chain(behind);
+        let name = names.find(|name| *name > newest).ok_or(ErrorKind::AlreadyExists)?;
+        let directory = self.path(directory);
         put(&directory.join("unfinished.new"), &directory.join(&name), |file| {
             file.write_all(bytes)
         })?;
         Ok(name)
+    }
+
+    /// The newest of what we named in `snapshots` or `refused`.
+    pub fn newest(&self, directory: &str) -> io::Result<Option<String>> {
+        let ours = |name: &String| snapshot_time(name).is_some();
+        Ok(self.list(directory)?.into_iter().rfind(ours))
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
@@ -285,9 +299,19 @@ fn forget(
     let mut line = Vec::new();
     let is_old = |line: &[u8]| time(&String::from_utf8_lossy(line)).map(|time| time < since);
     old.read_until(b'\n', &mut line)?;
-    if is_old(&line) != Some(true) {
-        return Ok(()); // the oldest stands first
+    // The oldest stands first, unless its time cannot be read or is of a clock that was ahead.
+    let now = Timestamp::now();
+    let says = time(&String::from_utf8_lossy(&line)).filter(|time| *time <= now).is_some();
+    while is_old(&line) != Some(true) {
+        if says || line.is_empty() {
+            return Ok(());
+        }
+        line.clear();
+        old.read_until(b'\n', &mut line)?;
     }
+    old.rewind()?;
+    line.clear();
+    old.read_until(b'\n', &mut line)?;
     let (mut keeps, mut is_empty) = (false, true);
     put(&beside(path), path, |new| {
         while !line.is_empty() {

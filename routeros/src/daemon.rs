@@ -72,6 +72,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let git = config.git.as_ref().map(repository).transpose()?;
     let mailer = prepared.map(start_mailer).transpose()?;
     let hub = Arc::new(Hub::new(&config, false, mailer, ring, git));
+    hub.commit_found();
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(WRITERS)

@@ -26,6 +26,8 @@ pub struct Repository {
 type Id = [u8; 20];
 
 const BRANCH: &str = "refs/heads/main";
+/// Our last commit and its tree: it may lie in a pack by now. Git does not look at it.
+const LAST: &str = "aw-routeros-last";
 
 impl Repository {
     /// Opens the repository, and makes it if there is none.
@@ -68,14 +70,16 @@ impl Repository {
         Ok(())
     }
 
+    /// Whether the newest commit, as far as we know, has this tree.
+    pub fn is_committed(&self) -> io::Result<bool> {
+        let (Some(head), tree) = (self.head()?, self.write_tree()?) else { return Ok(false) };
+        let last = fs::read_to_string(self.path.join(LAST)).unwrap_or_default();
+        Ok(last == format!("{head} {tree}\n"))
+    }
+
     /// Commits the tree.
     pub fn commit(&self, author: &str, seconds: i64, message: &str) -> io::Result<()> {
-        let mut tree = Vec::new();
-        for (name, blob) in &self.tree {
-            tree.extend_from_slice(format!("100644 {name}\0").as_bytes());
-            tree.extend_from_slice(blob);
-        }
-        let tree = hex(&self.write("tree", &tree)?);
+        let tree = self.write_tree()?;
         let parent = self.head()?.map(|id| format!("parent {id}\n")).unwrap_or_default();
         let person = |c: char| if c.is_control() || "<>".contains(c) { '_' } else { c };
         let author: String = author.chars().map(person).collect();
@@ -86,7 +90,17 @@ impl Repository {
              committer aw-routeros <aw-routeros@localhost> {seconds} +0000\n\n{message}\n"
         );
         let commit = hex(&self.write("commit", commit.as_bytes())?);
-        replace(&self.path.join(BRANCH), format!("{commit}\n").as_bytes())
+        replace(&self.path.join(BRANCH), format!("{commit}\n").as_bytes())?;
+        replace(&self.path.join(LAST), format!("{commit} {tree}\n").as_bytes())
+    }
+
+    fn write_tree(&self) -> io::Result<String> {
+        let mut tree = Vec::new();
+        for (name, blob) in &self.tree {
+            tree.extend_from_slice(format!("100644 {name}\0").as_bytes());
+            tree.extend_from_slice(blob);
+        }
+        Ok(hex(&self.write("tree", &tree)?))
     }
 
     /// The newest commit; after `git gc` it may stand in the packed references.

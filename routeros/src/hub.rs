@@ -3,7 +3,7 @@
 mod conclude;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{File, OpenOptions},
     io,
     net::Ipv4Addr,
@@ -64,9 +64,14 @@ pub struct Hub {
     unkept: AtomicU64,
     /// What the clock showed when it was last looked at, and since when it is not believed.
     clock: Mutex<(Timestamp, Instant, Option<Instant>)>,
+    started: Instant,
     git: Option<Mutex<Repository>>,
     /// Held while a `log.txt` is written.
     logging: Mutex<()>,
+    /// Held from reading a `state.json` until it is written.
+    remembering: Mutex<()>,
+    /// Of each router, held while an export of it is concluded.
+    concluding: Mutex<BTreeMap<Name, Arc<Mutex<()>>>>,
     turns: Arc<Semaphore>,
     failed_turns: Arc<Semaphore>,
     /// The ancestor's log, which has each change.
@@ -96,8 +101,11 @@ impl Hub {
             unwritten: Mutex::default(),
             unkept: AtomicU64::new(0),
             clock: Mutex::new((Timestamp::now(), Instant::now(), None)),
+            started: Instant::now(),
             git: git.map(Mutex::new),
             logging: Mutex::new(()),
+            remembering: Mutex::new(()),
+            concluding: Mutex::default(),
             turns: Arc::new(Semaphore::new(TURNS)),
             failed_turns: Arc::new(Semaphore::new(FAILED_TURNS)),
             log_file: None,
@@ -187,34 +195,64 @@ impl Hub {
         }
     }
 
-    /// Whether what is old can be told by this clock: not within an hour after it was found a day ahead of where it was.
-    fn is_believed(&self, now: Timestamp) -> bool {
+    /// Whether what is old can be told by this clock: not within an hour after it was found a day ahead of
+    /// where it was; nor in the first hour, where it is so far ahead of a router's newest snapshot.
+    fn is_believed(&self, now: Timestamp, newest: Option<Timestamp>) -> bool {
+        const DAY: SignedDuration = SignedDuration::from_hours(24);
         const HOUR: Duration = Duration::from_secs(3600);
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         let (was, at, doubted) = &mut *clock;
         let gone = SignedDuration::try_from(at.elapsed()).unwrap_or_default();
-        if now.duration_since(*was) - gone > SignedDuration::from_hours(24) {
+        if now.duration_since(*was) - gone > DAY {
             *doubted = Some(Instant::now());
             warn("the clock was set forward: no snapshot is removed for its age for an hour");
         }
         (*was, *at) = (now, Instant::now());
+        let is_ahead = newest.is_some_and(|newest| now.duration_since(newest) > DAY);
+        if is_ahead && doubted.is_none() {
+            *doubted = Some(self.started); // what is kept from now on says nothing of the clock
+        }
         doubted.is_none_or(|since| since.elapsed() >= HOUR)
     }
 
-    /// Every router's latest configuration is a file of the commit: of the others, what they had when the
-    /// first one was made, and since.
+    /// Commits, before routers are followed, what the archive has and git has not: it could not be written
+    /// there, and is nobody's who changes something later.
+    pub fn commit_found(&self) {
+        let Some(git) = &self.git else { return };
+        let mut git = git.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut commit = || -> io::Result<()> {
+            self.fill(&mut git)?;
+            if git.is_empty() || git.is_committed()? {
+                return Ok(());
+            }
+            let now = Timestamp::now().as_second();
+            git.commit("aw-routeros", now, "as found at the start")
+        };
+        if let Err(error) = commit() {
+            let why = format!("commit to the git repository: {}", aw_service::explain(&error));
+            warn(&why);
+            self.mail("git", &format!("{}\n\n{why}\n", self.when(Timestamp::now())));
+        }
+    }
+
+    /// Makes the next commit's tree of what the archive has.
+    fn fill(&self, git: &mut Repository) -> io::Result<()> {
+        let names = std::fs::read_dir(&self.root)?
+            .filter_map(|entry| Name::try_from(entry.ok()?.file_name().into_string().ok()?).ok());
+        git.fill(names.filter_map(|name| {
+            let bytes = self.archive(&name).base().transpose()?;
+            Some(bytes.map(|bytes| (format!("{name}.rsc"), bytes)))
+        }))
+    }
+
+    /// Every router's latest configuration is a file of the commit: of the others, what they had at the
+    /// start, and since.
     fn commit(&self, router: &Router, bytes: &[u8], message: &str, author: &str, now: Timestamp) {
         let Some(git) = &self.git else { return };
         let mut git = git.lock().unwrap_or_else(PoisonError::into_inner);
         let mut commit = || -> io::Result<()> {
             if git.is_empty() {
-                let names = std::fs::read_dir(&self.root)?.filter_map(|entry| {
-                    Name::try_from(entry.ok()?.file_name().into_string().ok()?).ok()
-                });
-                git.fill(names.filter_map(|name| {
-                    let bytes = self.archive(&name).base().transpose()?;
-                    Some(bytes.map(|bytes| (format!("{name}.rsc"), bytes)))
-                }))?;
+                self.fill(&mut git)?;
             }
             git.put(&format!("{}.rsc", router.name), bytes)?;
             git.commit(author, now.as_second(), message)
@@ -256,28 +294,35 @@ impl Hub {
 
     /// Notes how a router is.
     pub fn set_status(&self, router: &Name, status: &str, why: &str) {
-        let archive = self.archive(router);
-        let set = || {
-            archive.make()?;
-            let mut state = archive.state()?;
-            if (state.status.as_str(), state.why.as_str()) == (status, why) {
-                return Ok(());
+        self.update(router, |state| {
+            if (state.status.as_str(), state.why.as_str()) != (status, why) {
+                state.since = Some(Timestamp::now());
+                (state.status, state.why) = (status.into(), why.into());
             }
-            state.since = Some(Timestamp::now());
-            (state.status, state.why) = (status.into(), why.into());
-            archive.set_state(&state)
-        };
-        self.tell_written(router, "state.json", set());
+        });
     }
 
     /// Remembers the last line about a change, to know after the next connection which ones are new.
-    pub fn remember(&self, router: &Name, line: Option<(String, String)>) -> io::Result<()> {
-        let (archive, Some(line)) = (self.archive(router), line) else { return Ok(()) };
-        let state = archive.state()?;
-        if state.last_line.as_ref() == Some(&line) {
-            return Ok(());
+    pub fn remember(&self, router: &Name, line: Option<(String, String)>) {
+        if line.is_some() {
+            self.update(router, |state| state.last_line = line);
         }
-        archive.set_state(&State { last_line: Some(line), ..state })
+    }
+
+    /// Changes what is remembered of a router. It is only a memory: nothing waits for it to be written.
+    fn update(&self, router: &Name, change: impl FnOnce(&mut State)) {
+        let archive = self.archive(router);
+        let update = || {
+            archive.make()?;
+            let old = archive.state()?;
+            let mut new = old.clone();
+            change(&mut new);
+            if new == old { Ok(()) } else { archive.set_state(&new) }
+        };
+        let alone = self.remembering.lock().unwrap_or_else(PoisonError::into_inner);
+        let updated = update();
+        drop(alone);
+        self.tell_written(router, "state.json", updated);
     }
 
     /// Sends what mail can be sent at once.
@@ -288,3 +333,7 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "hub/tests.rs"]
+mod tests;

@@ -252,7 +252,7 @@ impl Task {
                             watch.hear(start.elapsed(), &record);
                         }
                         let Claims { kept: claims, further, .. } = watch.shown();
-                        let newest = watch.newest().cloned();
+                        let newest = watch.newest_begun().cloned();
                         let credit = Credit { claims, further, candidates: candidates.clone() };
                         match self.conclude(sent, credit).await {
                             Some(Outcome::Doubtful { export: first, base, turn }) => {
@@ -368,12 +368,7 @@ impl Task {
             self.hub.note(&self.router.name, "the export is whole again");
         }
         self.hub.set_status(&self.router.name, "connected", "");
-        if let Err(error) = self.hub.remember(&self.router.name, newest) {
-            self.hub.note(
-                &self.router.name,
-                &format!("write state.json: {}", shm_layout::cause(&error)),
-            );
-        }
+        self.hub.remember(&self.router.name, newest);
     }
 }
 

@@ -131,6 +131,8 @@ pub struct Watch {
     heard: VecDeque<(Duration, u64)>,
     /// The last line about a change that the router's log has: time and message.
     newest: Option<(String, String)>,
+    /// The same when the export began that is being taken, or was last.
+    newest_begun: Option<(String, String)>,
     /// Of our own, so that nobody can make a line whose hash is that of another.
     hasher: RandomState,
     first: Option<Duration>,
@@ -152,6 +154,7 @@ impl Watch {
             begun: Claims::default(),
             heard: VecDeque::new(),
             newest,
+            newest_begun: None,
             hasher: RandomState::new(),
             first: None,
             last: None,
@@ -178,6 +181,12 @@ impl Watch {
     /// The last line about a change that the router's log has: time and message.
     pub fn newest(&self) -> Option<&(String, String)> {
         self.newest.as_ref()
+    }
+
+    /// The last line about a change whose change the export shows for certain: those heard since it began may be
+    /// about what comes behind it.
+    pub fn newest_begun(&self) -> Option<&(String, String)> {
+        self.newest_begun.as_ref()
     }
 
     /// Takes a record; tells whether it claims a change and is new.
@@ -213,6 +222,7 @@ impl Watch {
     pub fn begin(&mut self) {
         (self.first, self.last) = (None, None);
         self.begun = std::mem::take(&mut self.claims);
+        self.newest_begun.clone_from(&self.newest);
     }
 
     /// What the export may show: claims from before it began, and since, for it may show their changes

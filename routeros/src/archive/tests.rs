@@ -121,3 +121,48 @@ fn what_is_older_is_forgotten_and_nothing_else() {
     assert_eq!(archive.complete_since(3).unwrap(), None);
     assert_eq!(archive.complete_since(2).unwrap(), Some(time(7)));
 }
+
+/// The clock was set back: what is kept now is the newest all the same.
+#[test]
+fn snapshots_of_a_clock_that_was_ahead() {
+    let (_root, archive) = archive();
+    fs::write(archive.path("snapshots/of-somebody-else.rsc"), "").unwrap();
+    let ahead = time(70 * 366 * 86400);
+    for n in [0, 86400] {
+        archive.keep(Timestamp::from_second(ahead.as_second() + n).unwrap(), b"ahead").unwrap();
+    }
+    for n in 1..4 {
+        let name = archive.keep(time(n), n.to_string().as_bytes()).unwrap();
+        archive.retain(2, None).unwrap();
+        assert_eq!(archive.newest("snapshots").unwrap(), Some(name.clone()));
+        assert_eq!(archive.snapshot(&name).unwrap(), n.to_string().as_bytes());
+    }
+    assert_eq!(archive.snapshots().unwrap().len(), 3);
+    archive.retain(1, Some(Timestamp::MAX)).unwrap();
+    let left = archive.newest("snapshots").unwrap().unwrap();
+    assert_eq!(archive.snapshot(&left).unwrap(), b"3");
+    // Their names are ahead; they were written now, and changes from before go.
+    let since = archive.complete_since(1).unwrap().unwrap();
+    assert!(since <= Timestamp::now(), "{since}");
+    for n in 0..30 {
+        let path = archive.refuse(time(-n), n.to_string().as_bytes()).unwrap();
+        assert_eq!(fs::read_to_string(path).unwrap(), n.to_string());
+    }
+}
+
+/// A first line without a date, or with one of a clock that was ahead, keeps nothing old behind it.
+#[test]
+fn a_first_line_that_says_no_age() {
+    let (_root, archive) = archive();
+    let path = archive.path("log.txt");
+    let line = |second| format!("{} said\n", time(second));
+    let ahead = line(70 * 366 * 86400);
+    for (first, left) in [("half a line\n", ""), (ahead.as_str(), ahead.as_str())] {
+        fs::write(&path, first.to_owned() + &line(0) + &line(10)).unwrap();
+        archive.forget_log(time(10)).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), left.to_owned() + &line(10));
+    }
+    fs::write(&path, "no date\nat all\n").unwrap();
+    archive.forget_log(time(10)).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "no date\nat all\n");
+}

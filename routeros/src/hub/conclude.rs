@@ -3,7 +3,7 @@
 use std::{
     io::{self, Write},
     net::Ipv4Addr,
-    sync::PoisonError,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -13,9 +13,10 @@ use super::{Hub, Turn};
 use crate::{
     archive::Archive,
     change::{Change, Credit},
-    config::Router,
+    config::{Name, Router},
     diff::Difference,
     export::{Export, Unfit, has_shrunk, judge},
+    names::snapshot_time,
 };
 
 /// What became of an export.
@@ -64,8 +65,12 @@ impl Hub {
     /// Judges an export, and archives, mails and publishes what it shows. Takes as long as a disk
     /// takes: not for the thread that listens.
     pub fn conclude(&self, router: &Router, sent: Sent, credit: Credit) -> io::Result<Outcome> {
+        // The task before, which a reload ended, may not be done: then its change is known after it.
+        let alone = self.concluding(&router.name);
+        let _alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
         let (archive, now) = (self.archive(&router.name), Timestamp::now());
         archive.make()?;
+        let newest = archive.newest("snapshots")?;
         let base = self.base(router, &archive)?;
         let judged = match &sent.fault {
             Some(fault) => Err(fault.clone()),
@@ -111,22 +116,33 @@ impl Hub {
                 }
             }
         };
-        let mut state = archive.state()?;
-        let is_due = state.tidied.is_none_or(|last| now.duration_since(last).abs() > DAY);
+        // From here on nothing that fails may have the same change found and told once more.
+        let last = archive.state().ok().and_then(|state| state.tidied);
+        let is_due = last.is_none_or(|last| now.duration_since(last).abs() > DAY);
+        let newest = newest.and_then(|name| snapshot_time(&name));
+        let believed = self.keep_days.is_none() || self.is_believed(now, newest);
         if is_due || matches!(outcome, Outcome::Changed(_)) {
-            state.tidied = if is_due { Some(now) } else { state.tidied };
-            if let Err(error) = self.tidy(&archive, now, is_due) {
+            if let Err(error) = self.tidy(&archive, now, is_due, believed) {
                 let why = shm_layout::cause(&error);
                 self.note(&router.name, &format!("remove what is too old: {why}"));
             }
         }
-        state.exported = Some(now);
-        (state.version, state.lines) = (export.version, export.lines.len());
-        if !matches!(outcome, Outcome::Same) {
-            state.changed = Some(now);
-        }
-        archive.set_state(&state)?;
+        self.update(&router.name, |state| {
+            if is_due && believed {
+                state.tidied = Some(now);
+            }
+            state.exported = Some(now);
+            (state.version, state.lines) = (export.version, export.lines.len());
+            if !matches!(outcome, Outcome::Same) {
+                state.changed = Some(now);
+            }
+        });
         Ok(outcome)
+    }
+
+    fn concluding(&self, router: &Name) -> Arc<Mutex<()>> {
+        let mut all = self.concluding.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(router.clone()).or_default())
     }
 
     /// What to compare with: the base, or, where it is damaged, the newest snapshot that is whole, which then
@@ -162,7 +178,7 @@ impl Hub {
         now: Timestamp,
     ) -> io::Result<Box<Change>> {
         let archive = self.archive(&router.name);
-        let old = archive.snapshots()?.pop().unwrap_or_default();
+        let old = archive.newest("snapshots")?.unwrap_or_default();
         let snapshots = (old, archive.keep(now, &sent.bytes)?);
         let names = (router.name.as_str(), &*router.address.to_string());
         let change = Change::new(now, names, credit, difference, snapshots);
@@ -171,7 +187,8 @@ impl Hub {
         self.mail(&change.summary(), &change.text(&when, self.secrets));
         if let Some(file) = &self.log_file {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.write_all(change.text(&when, self.secrets).as_bytes())?;
+            let written = file.write_all(change.text(&when, self.secrets).as_bytes());
+            self.tell_written(&router.name, "the log file", written);
         }
         self.publish(router, sent.address, &change);
         archive.set_base(&sent.bytes)?; // last: whoever is killed before finds the change again
@@ -179,17 +196,18 @@ impl Hub {
         Ok(Box::new(change))
     }
 
-    /// Removes snapshots that are too old; once a day all else, for which files are written anew. Changes go
+    /// Removes snapshots that are too many or, if the clock is believed, too old; once a day all else, for which files are written anew. Changes go
     /// with their snapshots: so they have a bound where no days are set, too.
-    fn tidy(&self, archive: &Archive, now: Timestamp, all: bool) -> io::Result<()> {
-        let days = self.keep_days.filter(|_| self.is_believed(now));
+    fn tidy(&self, archive: &Archive, now: Timestamp, all: bool, aged: bool) -> io::Result<()> {
+        let days = self.keep_days.filter(|_| aged);
         let age = days.map(|days| SignedDuration::from_hours(24 * i64::from(days)));
         let since = age.and_then(|age| now.checked_sub(age).ok());
         archive.retain(self.keep, since)?;
         if !all {
             return Ok(());
         }
-        if let Some(since) = since.max(archive.complete_since(self.keep)?) {
+        let complete = archive.complete_since(self.keep)?.filter(|since| *since <= now);
+        if let Some(since) = since.max(complete) {
             archive.forget_changes(since)?;
         }
         let _alone = self.logging.lock().unwrap_or_else(PoisonError::into_inner);

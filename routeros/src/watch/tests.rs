@@ -178,3 +178,18 @@ proptest! {
         prop_assert_eq!(seen + claims.kept.len() as u64 + claims.further, gaps.len() as u64);
     }
 }
+
+/// What is heard while an export is taken may be about a change behind it: after a restart it names whom it named.
+#[test]
+fn a_line_heard_during_an_export_is_not_yet_shown() {
+    let mut watch = watch();
+    let line = |n| Some((record(n).time, record(n).message));
+    assert_eq!(watch.newest_begun(), None);
+    watch.hear(s(10), &record(1));
+    watch.begin();
+    watch.hear(s(12), &record(2));
+    assert_eq!((watch.newest_begun().cloned(), watch.newest().cloned()), (line(1), line(2)));
+    watch.end(s(12), s(13));
+    watch.begin();
+    assert_eq!(watch.newest_begun().cloned(), line(2));
+}
