@@ -7,6 +7,7 @@ use aw_tests::clock::{Clock, clean_up};
 use aw_tests::collect::collect;
 use aw_tests::frames::Arp;
 use aw_tests::mariadb::MariaDb;
+use aw_tests::mosquitto::Mosquitto;
 use aw_tests::mount::Mount;
 use aw_tests::rig::{Run, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
@@ -81,6 +82,16 @@ impl Outputs {
         outputs.add("aw-metrics", &["--file", "@/a.prom"], &change, |at| {
             Box::new(move |_| counted(&fs::read_to_string(at.join("a.prom")).unwrap_or_default()))
         });
+        if let Some(broker) = Mosquitto::start() {
+            let (url, listener) = (format!("mqtt://127.0.0.1:{}", broker.port), broker.listen());
+            outputs.add("aw-mqtt", &["--broker", &url], &change, move |_| {
+                Box::new(move |_| {
+                    let _ = &broker; // it runs as long as we look
+                    let news = listener.news("new_station");
+                    news.iter().filter_map(|news| number_in(&news.to_string())).collect()
+                })
+            });
+        }
         if let Some(server) = outputs.server.clone() {
             let config = server.config("").to_str().unwrap().to_owned();
             outputs.add("aw-mysql", &["-c", &config], &change, |_| {
@@ -245,6 +256,11 @@ const FULL: &[(&str, &str, &str)] = &[
     (
         "aw-alert",
         "aw-alert.db: database or disk is full (make room on its disk): keeping events in",
+        "the destination is back",
+    ),
+    (
+        "aw-mqtt",
+        "aw-mqtt.db: Error code 13: database or disk is full (make room on its disk): keeping events in",
         "the destination is back",
     ),
     (

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use aw_alert::{Kind, Report, Rules, Store};
 use aw_output::{Account, Entry, Ledger, Line, LineTime, Result, Sink, warn};
-use rusqlite::Row;
+use rusqlite::{Connection, Row};
 use serde::Serialize;
 use shm_layout::{Kind as EventKind, RingName, UnixTime};
 
@@ -160,6 +160,8 @@ impl Sink for Voice {
         let messages = std::mem::take(&mut self.messages);
         let told = self
             .ready()
+            // Before: where the disk is full, each try would be published anew.
+            .and_then(|()| self.store.with(Connection::cache_flush))
             .and_then(|()| self.broker.publish(messages))
             .and_then(|()| self.broker.tend())
             .and_then(|()| self.store.commit());
