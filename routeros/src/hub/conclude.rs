@@ -121,11 +121,11 @@ impl Hub {
         let is_due = last.is_none_or(|last| now.duration_since(last).abs() > DAY);
         let newest = newest.and_then(|name| snapshot_time(&name));
         let believed = self.keep_days.is_none() || self.is_believed(now, newest);
-        if is_due || matches!(outcome, Outcome::Changed(_)) {
-            if let Err(error) = self.tidy(&archive, now, is_due, believed) {
-                let why = shm_layout::cause(&error);
-                self.note(&router.name, &format!("remove what is too old: {why}"));
-            }
+        if (is_due || matches!(outcome, Outcome::Changed(_)))
+            && let Err(error) = self.tidy(&archive, now, is_due, believed)
+        {
+            let why = shm_layout::cause(&error);
+            self.note(&router.name, &format!("remove what is too old: {why}"));
         }
         self.update(&router.name, |state| {
             if is_due && believed {
