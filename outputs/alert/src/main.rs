@@ -104,8 +104,7 @@ Exit status: 0 when stopped by a signal or a closed pipe, 1 on failure, 2 for wr
 
 fn main() -> ExitCode {
     let options: Options = parse("aw-alert");
-    let state = std::path::absolute(&options.rings.state_dir) // in the background we are elsewhere
-        .unwrap_or_else(|_| options.rings.state_dir.clone());
+    let state = options.rings.state_path();
     if options.speaker {
         return speaker::speak(options.exec.as_deref());
     }

@@ -154,7 +154,7 @@ fn runs(name: &str, options: &RingOptions, plan: &Plan) -> bool {
         .unwrap_or_else(|error| plan.spool.is_none() || error.kind() != ErrorKind::NotFound)
 }
 
-/// How far the output of this name and/// How far the output of this name and state directory is behind, if it is by more than half a ring
+/// How far the output of this name and state directory is behind, if it is by more than half a ring
 /// and stays so: some write their position down only now and then.
 fn lag(
     name: &str,

@@ -160,9 +160,7 @@ pub fn run<S: Sink>(
             .insist(GRACE, "the destination takes nothing: ending with what it has confirmed")?;
         let mut sink = open()?;
         let own = sink.ledger().is_some();
-        let directory =
-            &std::path::absolute(&options.state_dir) // in the background we are elsewhere
-                .map_err(|error| Error::io("find the state directory", error))?;
+        let directory = &options.state_path();
         let states = keeps && !own || plan.spool.is_some();
         let _lock = states.then(|| state::lock(directory, name)).transpose()?;
         let spool = plan.spool.as_ref().map(|spool| spool.open(directory, name)).transpose()?;

@@ -99,6 +99,11 @@ impl RingOptions {
         self.owner.iter().map(|name| Ok(Account::find(name)?.uid.as_raw())).collect()
     }
 
+    /// The state directory, from the root on: in the background we are elsewhere.
+    pub fn state_path(&self) -> PathBuf {
+        std::path::absolute(&self.state_dir).unwrap_or_else(|_| self.state_dir.clone())
+    }
+
     pub(crate) fn start(&self, plan: &Plan) -> From {
         match (self.from, plan.from) {
             (Some(from), _) => from,

@@ -5,7 +5,7 @@
 use std::{
     collections::VecDeque,
     io::{self, Read, Write},
-    net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Weak},
     thread,
     time::{Duration, Instant},
@@ -27,6 +27,12 @@ pub struct Page {
     pub body: Box<dyn Read>,
     /// See `body`.
     pub length: u64,
+}
+
+/// Reads `[ADDR:]PORT`: of this machine alone, where no address is given.
+pub fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {
+    let port = || text.parse().ok().map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
+    text.parse().ok().or_else(port).ok_or("ADDR:PORT, [IPv6]:PORT or PORT is needed")
 }
 
 /// Listens: before [`crate::run`], for later the program may not do that any more.

@@ -23,7 +23,7 @@ use crate::known::{Known, lock};
 #[command(name = "aw-metrics", version, after_help = EXAMPLES)]
 struct Options {
     /// Answer Prometheus at ADDR:PORT/metrics [default: 127.0.0.1:9714, without --file]
-    #[arg(long, value_name = "[ADDR:]PORT", value_parser = parse_address)]
+    #[arg(long, value_name = "[ADDR:]PORT", value_parser = serve::parse_address)]
     listen: Option<SocketAddr>,
 
     /// Write FILE anew every 5 seconds, for node_exporter's textfile collector: a name that ends in .prom
@@ -47,11 +47,6 @@ const NAME: &str = "aw-metrics";
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9714);
 /// How often the file is written.
 const EVERY: Duration = Duration::from_secs(5);
-
-fn parse_address(text: &str) -> std::result::Result<SocketAddr, &'static str> {
-    let port = || text.parse().ok().map(|port| SocketAddr::new(LISTEN.ip(), port));
-    text.parse().ok().or_else(port).ok_or("ADDR:PORT, [IPv6]:PORT or PORT is needed")
-}
 
 struct Metrics {
     known: Arc<Mutex<Known>>,
@@ -104,8 +99,8 @@ fn main() -> ExitCode {
         Ok(both) => both,
         Err(error) => return aw_service::run(NAME, &ServiceOptions::default(), |_| Err(error)),
     };
-    let whole = |path: PathBuf| absolute(&path).unwrap_or(path);
-    let (file, state) = (file.map(whole), whole(rings.state_dir.clone()));
+    let file = file.map(|path| absolute(&path).unwrap_or(path));
+    let state = rings.state_path();
     let directory = file.as_deref().and_then(Path::parent).map(|path| Access::Write(path.into()));
     let files = directory.into_iter().chain([Access::Read(state.clone())]).collect();
     let plan = Plan { files, from: From::Now, ..Plan::default() };

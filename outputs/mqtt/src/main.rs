@@ -127,8 +127,7 @@ fn main() -> ExitCode {
         spool: Some(options.spool.clone()),
         ..Plan::default()
     };
-    let state = std::path::absolute(&options.rings.state_dir) // in the background we are elsewhere
-        .unwrap_or_else(|_| options.rings.state_dir.clone());
+    let state = options.rings.state_path();
     // Before privileges are given up: what is secret is root's. What is wrong is said once the log is there.
     let prepared = prepare(&options, *tls);
     run("aw-mqtt", &options.rings, &plan, || {

@@ -3,13 +3,13 @@
 use std::{
     collections::HashMap,
     io::ErrorKind,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     num::{NonZeroU16, NonZeroU32},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use aw_output::{Access, Error, RingOptions, failed, say};
+use aw_output::{Access, Error, RingOptions, failed, say, serve};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shm_layout::MacAddr;
 
@@ -66,7 +66,7 @@ pub struct Settings {
     pub source: Source,
 
     /// Show the report, and nothing else, to browsers; ADDR is this machine alone if not given
-    #[arg(long, value_name = "[ADDR:]PORT", value_parser = parse_address)]
+    #[arg(long, value_name = "[ADDR:]PORT", value_parser = serve::parse_address)]
     pub serve: Option<SocketAddr>,
 }
 
@@ -119,14 +119,6 @@ Examples:
 
 SIGHUP reads the configuration again.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
-
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    let port = |text: &str| {
-        text.parse().ok().map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port))
-    };
-    let address = text.parse().ok().or_else(|| port(text));
-    address.ok_or_else(|| "ADDR:PORT, [IPv6]:PORT or PORT is needed".into())
-}
 
 /// What is wanted, from both.
 #[derive(Clone, Debug)]
