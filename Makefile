@@ -19,7 +19,7 @@ help:
 	@echo 'make chaos                kill everything at random for ten minutes; SECONDS=60 SEED=7 for others'
 	@echo 'make bench                measure the speed'
 	@echo 'make fuzz                 look for frames, datagrams and segments that do harm, SECONDS=240 for each target'
-	@echo 'make lint                 formatting and clippy, warnings as errors'
+	@echo 'make lint                 formatting, clippy, wording, licences and dependencies; warnings are errors'
 	@echo 'make build                optimised programs, in target/release'
 	@echo 'make install              them, with manuals, completions and units, in PREFIX=/usr/local DESTDIR='
 	@echo 'make deb                  the same as a Debian package, in target/debian'
@@ -79,3 +79,6 @@ lint:
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	contrib/lint-words.py
+	contrib/licences.py --check
+	cargo deny check licenses bans sources
