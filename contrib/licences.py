@@ -142,7 +142,6 @@ def debian(linked):
         holders = "".join(f" {holder}\n" for holder in crate.holders)
         out.append(f"Files: crates/{crate.name}-{crate.version}/*\nCopyright:\n{holders}License: {' and '.join(used)}\n")
     out.append(f"Files: crates/std/*\nCopyright: {STD[3][0]}\nLicense: Apache-2.0\n")
-    out.append("License: Expat or Apache-2.0\n See the paragraphs of Expat and of Apache-2.0.\n")
     out.append("License: Apache-2.0\n On Debian systems the text of the Apache License, Version 2.0, is in\n /usr/share/common-licenses/Apache-2.0.\n")
     out += [f"License: {named[digest]}\n{indented(text)}" for digest, (_, text, _) in texts.items()]
     return "\n".join(out)
