@@ -4,7 +4,8 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use aw_output::{
-    Access, Account, Entry, Fault, Ledger, Plan, Result, RingOptions, Sink, SpoolOptions,
+    Access, Checkpoint, CheckpointStore, Entry, Fault, Plan, Result, RingOptions, Sink,
+    SpoolOptions,
 };
 use clap::Parser;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -35,7 +36,7 @@ const SCHEMA: &str = "PRAGMA journal_mode = wal;
         began INTEGER, delivered INTEGER, lost INTEGER, skipped INTEGER);";
 
 impl Rows {
-    /// Does something in the transaction that `idle` commits. Whatever fails may be better later.
+    /// Does something in the transaction that `flush` commits. Whatever fails may be better later.
     fn with<T>(&mut self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let open = || -> rusqlite::Result<Connection> {
             let database = Connection::open(&self.path)?;
@@ -55,32 +56,32 @@ impl Rows {
 }
 
 impl Sink for Rows {
-    fn put(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> Result {
         let (sequence, line) = (entry.position.sequence as i64, entry.event.to_string());
         let row = params![entry.ring.as_str(), sequence, line];
         let insert = "INSERT INTO event VALUES (?, ?, ?)";
         self.with(|database| database.prepare_cached(insert)?.execute(row).map(drop))
     }
-    fn idle(&mut self) -> Result {
+    fn flush(&mut self) -> Result {
         self.with(|database| database.execute_batch("COMMIT"))
     }
-    fn ledger(&mut self) -> Option<&mut dyn Ledger> {
+    fn checkpoints(&mut self) -> Option<&mut dyn CheckpointStore> {
         Some(self)
     }
 }
 
-impl Ledger for Rows {
-    fn load(&mut self, ring: &RingName) -> Result<Option<Account>> {
+impl CheckpointStore for Rows {
+    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
         let select = "SELECT * FROM account WHERE ring = ?";
-        let account = self.with(|database| {
+        let checkpoint = self.with(|database| {
             let columns = |row: &Row| Ok([1, 2, 3, 4, 5].map(|column| row.get_unwrap(column)));
             database.query_row(select, [ring.as_str()], columns).optional()
         })?;
-        self.idle()?; // no transaction stays open, for nobody knows when the next event comes
-        Ok(account.and_then(Account::from_columns))
+        self.flush()?; // no transaction stays open, for nobody knows when the next event comes
+        Ok(checkpoint.and_then(Checkpoint::from_columns))
     }
-    fn store(&mut self, ring: &RingName, account: &Account) -> Result {
-        let [generation, began, delivered, lost, skipped] = account.columns();
+    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result {
+        let [generation, began, delivered, lost, skipped] = checkpoint.columns();
         let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
         let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";
         self.with(|database| database.execute(replace, row).map(drop))

@@ -5,10 +5,10 @@ use shm_layout::{Event, Position};
 /// What one output did with the stream of one ring: every event from `began` to before `next()` is
 /// in exactly one of the three numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Account {
+pub struct Checkpoint {
     /// The stream.
     pub generation: u64,
-    /// The event that this account begins with.
+    /// The event that this checkpoint begins with.
     pub began: u64,
     /// Events that the sink confirmed.
     pub delivered: u64,
@@ -18,11 +18,11 @@ pub struct Account {
     pub skipped: u64,
 }
 
-impl Account {
-    /// An account that begins with this event.
-    pub fn begin(at: Position) -> Account {
+impl Checkpoint {
+    /// An checkpoint that begins with this event.
+    pub fn begin(at: Position) -> Checkpoint {
         let Position { generation, sequence } = at;
-        Account { generation, began: sequence, delivered: 0, lost: 0, skipped: 0 }
+        Checkpoint { generation, began: sequence, delivered: 0, lost: 0, skipped: 0 }
     }
 
     /// The number of the next event to deliver.
@@ -32,15 +32,15 @@ impl Account {
 
     /// As databases keep it, whose numbers have a sign.
     pub fn columns(&self) -> [i64; 5] {
-        let Account { generation, began, delivered, lost, skipped } = *self;
+        let Checkpoint { generation, began, delivered, lost, skipped } = *self;
         [generation, began, delivered, lost, skipped].map(|number| number as i64)
     }
 
-    /// From [`Account::columns`]. None if they are no account: somebody else wrote them.
-    pub fn from_columns(columns: [i64; 5]) -> Option<Account> {
+    /// From [`Checkpoint::columns`]. None if they are no checkpoint: somebody else wrote them.
+    pub fn from_columns(columns: [i64; 5]) -> Option<Checkpoint> {
         let [generation, began, delivered, lost, skipped] = columns.map(|number| number as u64);
         let sum = [delivered, lost, skipped].into_iter().try_fold(began, u64::checked_add);
-        sum.map(|_| Account { generation, began, delivered, lost, skipped })
+        sum.map(|_| Checkpoint { generation, began, delivered, lost, skipped })
     }
 
     /// Where to go on.
@@ -48,41 +48,41 @@ impl Account {
         Position { generation: self.generation, sequence: self.next() }
     }
 
-    /// Whether this piece, and so all before it, is in it already.
-    pub(crate) fn has(&self, piece: &Piece) -> bool {
-        piece.at.generation == self.generation && piece.end() <= self.next()
+    /// Whether this item, and so all before it, is in it already.
+    pub(crate) fn has(&self, item: &StreamItem) -> bool {
+        item.at.generation == self.generation && item.end() <= self.next()
     }
 
-    /// The account of an output that had this one, if any, once the piece is dealt with.
-    pub(crate) fn after(before: Option<Account>, piece: &Piece) -> Account {
-        let begin = |sequence| Account::begin(Position { sequence, ..piece.at });
-        let mut account = match before {
-            _ if piece.what == What::Restart => return begin(piece.at.sequence),
-            Some(account) if account.generation == piece.at.generation => account,
+    /// The checkpoint of an output that had this one, if any, once the item is dealt with.
+    pub(crate) fn after(before: Option<Checkpoint>, item: &StreamItem) -> Checkpoint {
+        let begin = |sequence| Checkpoint::begin(Position { sequence, ..item.at });
+        let mut checkpoint = match before {
+            _ if item.kind == ItemKind::Restart => return begin(item.at.sequence),
+            Some(checkpoint) if checkpoint.generation == item.at.generation => checkpoint,
             Some(_) => begin(0), // another stream, all of which was to be read
-            None => begin(piece.at.sequence),
+            None => begin(item.at.sequence),
         };
-        account.lost += piece.at.sequence.saturating_sub(account.next()); // nobody can say more
-        let new = piece.end().saturating_sub(account.next()); // 0: it is in it already
-        match piece.what {
-            What::Start | What::Restart => {}
-            What::Event(_) => account.delivered += new,
-            What::Lost(_) => account.lost += new,
-            What::Skipped => account.skipped += new,
+        checkpoint.lost += item.at.sequence.saturating_sub(checkpoint.next()); // nobody can say more
+        let new = item.end().saturating_sub(checkpoint.next()); // 0: it is in it already
+        match item.kind {
+            ItemKind::Start | ItemKind::Restart => {}
+            ItemKind::Event(_) => checkpoint.delivered += new,
+            ItemKind::Lost(_) => checkpoint.lost += new,
+            ItemKind::Skipped => checkpoint.skipped += new,
         }
-        account
+        checkpoint
     }
 }
 
-/// A piece of a stream, as read from a ring.
+/// A item of a stream, as read from a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub(crate) struct StreamItem {
     pub at: Position,
-    pub what: What,
+    pub kind: ItemKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
+pub(crate) enum ItemKind {
     /// From here on, if nothing is known from before.
     Start,
     /// From here on, whatever was before.
@@ -94,13 +94,13 @@ pub(crate) enum What {
     Skipped,
 }
 
-impl Piece {
+impl StreamItem {
     /// The number of the event after it.
     pub fn end(&self) -> u64 {
-        self.at.sequence.saturating_add(match self.what {
-            What::Start | What::Restart => 0,
-            What::Event(_) | What::Skipped => 1,
-            What::Lost(number) => number,
+        self.at.sequence.saturating_add(match self.kind {
+            ItemKind::Start | ItemKind::Restart => 0,
+            ItemKind::Event(_) | ItemKind::Skipped => 1,
+            ItemKind::Lost(number) => number,
         })
     }
 }
@@ -109,51 +109,53 @@ impl Piece {
 mod tests {
     use super::*;
 
-    fn piece(generation: u64, sequence: u64, what: What) -> Piece {
-        Piece { at: Position { generation, sequence }, what }
+    fn item(generation: u64, sequence: u64, kind: ItemKind) -> StreamItem {
+        StreamItem { at: Position { generation, sequence }, kind }
     }
 
     #[test]
     fn it_adds_up() {
-        let mut account = None;
-        for (piece, [began, delivered, lost, skipped]) in [
-            (piece(1, 10, What::Start), [10, 0, 0, 0]),
-            (piece(1, 10, What::Skipped), [10, 0, 0, 1]),
-            (piece(1, 11, What::Lost(5)), [10, 0, 5, 1]),
-            (piece(1, 16, event()), [10, 1, 5, 1]),
+        let mut checkpoint = None;
+        for (item, [began, delivered, lost, skipped]) in [
+            (item(1, 10, ItemKind::Start), [10, 0, 0, 0]),
+            (item(1, 10, ItemKind::Skipped), [10, 0, 0, 1]),
+            (item(1, 11, ItemKind::Lost(5)), [10, 0, 5, 1]),
+            (item(1, 16, event()), [10, 1, 5, 1]),
             // Once more, after a crash: it is in it already.
-            (piece(1, 11, What::Lost(5)), [10, 1, 5, 1]),
-            (piece(1, 16, event()), [10, 1, 5, 1]),
+            (item(1, 11, ItemKind::Lost(5)), [10, 1, 5, 1]),
+            (item(1, 16, event()), [10, 1, 5, 1]),
             // Lost from before what was delivered: only the rest counts.
-            (piece(1, 12, What::Lost(10)), [10, 1, 10, 1]),
+            (item(1, 12, ItemKind::Lost(10)), [10, 1, 10, 1]),
             // Something is missing, and nobody can say more.
-            (piece(1, 30, event()), [10, 2, 18, 1]),
+            (item(1, 30, event()), [10, 2, 18, 1]),
             // Another stream, from its first event on.
-            (piece(2, 0, What::Lost(3)), [0, 0, 3, 0]),
-            (piece(2, 3, event()), [0, 1, 3, 0]),
-            (piece(2, 1, What::Start), [0, 1, 3, 0]),
-            (piece(2, 6, What::Start), [0, 1, 5, 0]),
-            (piece(2, 1, What::Restart), [1, 0, 0, 0]),
+            (item(2, 0, ItemKind::Lost(3)), [0, 0, 3, 0]),
+            (item(2, 3, event()), [0, 1, 3, 0]),
+            (item(2, 1, ItemKind::Start), [0, 1, 3, 0]),
+            (item(2, 6, ItemKind::Start), [0, 1, 5, 0]),
+            (item(2, 1, ItemKind::Restart), [1, 0, 0, 0]),
         ] {
-            let now = Account::after(account, &piece);
-            let expected = Account { generation: now.generation, began, delivered, lost, skipped };
-            assert_eq!(now, expected, "{piece:?}");
-            assert!(now.has(&piece));
-            account = Some(now);
+            let now = Checkpoint::after(checkpoint, &item);
+            let expected =
+                Checkpoint { generation: now.generation, began, delivered, lost, skipped };
+            assert_eq!(now, expected, "{item:?}");
+            assert!(now.has(&item));
+            checkpoint = Some(now);
         }
-        assert_eq!(Account::after(None, &piece(3, 7, event())).began, 7);
+        assert_eq!(Checkpoint::after(None, &item(3, 7, event())).began, 7);
     }
 
     #[test]
     fn columns_of_others_are_no_account() {
-        let account = Account { generation: u64::MAX, began: 1, delivered: 2, lost: 3, skipped: 4 };
-        assert_eq!(Account::from_columns(account.columns()), Some(account));
+        let checkpoint =
+            Checkpoint { generation: u64::MAX, began: 1, delivered: 2, lost: 3, skipped: 4 };
+        assert_eq!(Checkpoint::from_columns(checkpoint.columns()), Some(checkpoint));
         for columns in [[7, 0, -1, -1, 0], [7, -1, 0, 0, 1], [7, 1, i64::MIN, i64::MIN, 0]] {
-            assert_eq!(Account::from_columns(columns), None, "{columns:?}");
+            assert_eq!(Checkpoint::from_columns(columns), None, "{columns:?}");
         }
     }
 
-    fn event() -> What {
-        What::Event(Event::from_bytes(&crate::spool::tests::EVENT).unwrap())
+    fn event() -> ItemKind {
+        ItemKind::Event(Event::from_bytes(&crate::spool::tests::EVENT).unwrap())
     }
 }
