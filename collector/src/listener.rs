@@ -9,11 +9,11 @@ use std::{
 use shm_layout::InterfaceName;
 
 use crate::{
-    Error, failed,
+    Error, failed, info,
     interface::{self, Fault, How, Opened, State, explain},
     link::{Frame, Link},
     pipeline::Pipeline,
-    say, warn,
+    warn,
 };
 
 /// First pause between two looks for an interface that is not there, and the longest.
@@ -116,7 +116,7 @@ impl Listener {
         {
             let drops = opened.new_drops();
             let source = pipeline.source(self.name, opened.link);
-            pipeline.kernel_dropped(source.account, drops);
+            pipeline.kernel_dropped(source.counters, drops);
             self.drops += drops;
         }
     }
@@ -136,7 +136,7 @@ impl Listener {
                 self.down = true;
             }
             State::Up if self.down => {
-                say(format_args!("{} is up again", self.name));
+                info(format_args!("{} is up again", self.name));
                 self.down = false;
             }
             State::Down | State::Up => {}
@@ -155,7 +155,7 @@ impl Listener {
             Ok(opened) => {
                 self.opened = Some(opened);
                 self.since = now;
-                say(format_args!("listening on {} again", self.name));
+                info(format_args!("listening on {} again", self.name));
                 true
             }
             // That it is still not there is no news; another reason is, once.

@@ -19,7 +19,7 @@ use rustix::{
 };
 
 use crate::{
-    Error, failed,
+    Error, failed, info,
     interface::{self, How},
     link::Link,
     listener::Listener,
@@ -27,7 +27,7 @@ use crate::{
     pace::Pace,
     pipeline::Pipeline,
     router::Routers,
-    say, warn,
+    warn,
 };
 
 /// Frames taken from one interface before the next has its turn.
@@ -191,7 +191,7 @@ impl Live {
             true => ", as root (a user addrwatch, or -u, is safer)",
             false => "",
         };
-        say(format_args!("listening on {}{who}", sources.join(", ")));
+        info(format_args!("listening on {}{who}", sources.join(", ")));
         for listener in &self.listeners {
             if let Some(why) = listener.missing() {
                 warn(format_args!("not listening on {}: {why} (looking for it)", listener.name));

@@ -32,7 +32,7 @@ mod tests;
 
 use std::process::ExitCode;
 
-use aw_service::{Calls, CapabilitySet, Error, Signals, Startup, failed, say, warn};
+use aw_service::{CapabilitySet, Error, Signals, Startup, SystemCalls, failed, info, warn};
 use rustix::net::AddressFamily;
 use shm_layout::{Writer, WriterOptions, remove};
 
@@ -41,7 +41,7 @@ use crate::{link::Link, live::Live, options::Options, pipeline::Pipeline, snap::
 fn main() -> ExitCode {
     let options: Options = aw_service::parse("collector");
     if let Some(moved) = options.moved() {
-        say(moved);
+        info(moved);
         return ExitCode::from(2);
     }
     aw_service::run("collector", &options.service, |startup| run(&options, startup))
@@ -90,7 +90,7 @@ fn confine(
 ) -> Result<Option<snap::Opened>, Error> {
     let identity = options.identity()?;
     let snap = options.snap(identity.as_ref())?;
-    let mut calls = Calls::basic();
+    let mut calls = SystemCalls::basic();
     if !keep.is_empty() {
         calls.allow_sockets(AddressFamily::INET.as_raw().into()); // to ask for interfaces
         calls.allow_sockets(AddressFamily::PACKET.as_raw().into());

@@ -1,21 +1,20 @@
-//! The road of a frame: parse → check → admit → publish, and the account of where it ended.
+//! The road of a frame: parse → check → admit → publish, and the counters of where it ended.
 
 use shm_layout::{
-    Counter, CreateError, Event, InterfaceAccount, InterfaceId, InterfaceName, RingName, UnixTime,
+    Counter, CreateError, Event, InterfaceCounters, InterfaceId, InterfaceName, RingName, UnixTime,
     Writer,
 };
 
 use crate::{
     Error,
     blacklist::Block,
-    check, failed,
+    check, failed, info,
     limit::{Key, Limit},
     link::{Frame, Link},
     options::Options,
     parse,
     printer::Printer,
     refusals::Refusals,
-    say,
     snap::Snap,
     warn,
 };
@@ -27,8 +26,8 @@ pub struct Source {
     pub name: InterfaceName,
     /// Its link type.
     pub link: Link,
-    /// Its account.
-    pub account: InterfaceId,
+    /// Its counters.
+    pub counters: InterfaceId,
 }
 
 /// Everything behind the capture.
@@ -53,7 +52,7 @@ pub struct Pipeline {
 impl Pipeline {
     pub fn new(writer: Writer, snap: Option<Snap>, options: &Options) -> Result<Self, Error> {
         if options.verbose && options.hashsize.is_some() {
-            say("-H has no effect: the table of pairings grows by itself");
+            info("-H has no effect: the table of pairings grows by itself");
         }
         let printer = || Printer::new(options.read.is_some()).map_err(unprintable);
         Ok(Pipeline {
@@ -72,18 +71,18 @@ impl Pipeline {
         })
     }
 
-    /// A source of frames, with its account.
+    /// A source of frames, with its counters.
     pub fn source(&mut self, name: InterfaceName, link: Link) -> Source {
-        Source { name, link, account: self.writer.interface(name) }
+        Source { name, link, counters: self.writer.interface(name) }
     }
 
     /// Takes one frame to its end; tells whether it became an event.
     pub fn frame(&mut self, source: &Source, frame: &Frame) -> bool {
-        self.writer.count(source.account, Counter::Seen);
+        self.writer.count(source.counters, Counter::Seen);
         let heard = parse::parse(source.link, frame)
             .and_then(|packet| check::sighting(&packet, self.odd_macs))
             .map(|sighting| sighting.event(frame.time, source.name));
-        let end = self.end(source.account, heard);
+        let end = self.end(source.counters, heard);
         if let (Err(reason), Some(snap)) = (end, &mut self.snap)
             && reason.is_refusal()
         {
@@ -93,25 +92,26 @@ impl Pipeline {
     }
 
     /// Takes one line of a router's report to its end.
-    pub fn report(&mut self, account: InterfaceId, heard: Result<Event, Counter>) {
-        self.writer.count(account, Counter::Seen);
-        let _ = self.end(account, heard); // it is counted
+    pub fn report(&mut self, counters: InterfaceId, heard: Result<Event, Counter>) {
+        self.writer.count(counters, Counter::Seen);
+        let _ = self.end(counters, heard); // it is counted
     }
 
     /// The second half of the road: admit → publish, or the reason why not.
-    fn end(&mut self, account: InterfaceId, heard: Result<Event, Counter>) -> Result<(), Counter> {
-        let admitted =
-            heard.and_then(|event| self.wanted(event)).and_then(|event| self.admit(account, event));
+    fn end(&mut self, counters: InterfaceId, heard: Result<Event, Counter>) -> Result<(), Counter> {
+        let admitted = heard
+            .and_then(|event| self.wanted(event))
+            .and_then(|event| self.admit(counters, event));
         match admitted {
             Ok(event) => {
-                self.writer.publish(account, &event);
+                self.writer.publish(counters, &event);
                 if let Some(printer) = &mut self.printer {
                     printer.print(&event);
                 }
                 Ok(())
             }
             Err(reason) => {
-                self.writer.count(account, reason);
+                self.writer.count(counters, reason);
                 if let Some(refusals) = &mut self.refusals
                     && reason.is_refusal()
                 {
@@ -124,8 +124,8 @@ impl Pipeline {
 
     /// Counts a frame that `--filter` kept out of a replay.
     pub fn filtered(&mut self, source: &Source) {
-        self.writer.count(source.account, Counter::Seen);
-        self.writer.count(source.account, Counter::Filtered);
+        self.writer.count(source.counters, Counter::Seen);
+        self.writer.count(source.counters, Counter::Filtered);
     }
 
     /// `-4`, `-6` and `-b`.
@@ -136,24 +136,24 @@ impl Pipeline {
     }
 
     /// `-r`.
-    fn admit(&mut self, account: InterfaceId, event: Event) -> Result<Event, Counter> {
+    fn admit(&mut self, counters: InterfaceId, event: Event) -> Result<Event, Counter> {
         let Event { mac, interface, address, vlan, outer_vlan, router, time, .. } = event;
         let key = Key { interface, vlan, outer_vlan, router, address };
         let verdict = self.limit.admit(key, mac, time);
         if verdict.forgot {
-            self.writer.count(account, Counter::Forgotten);
+            self.writer.count(counters, Counter::Forgotten);
         }
         if verdict.report { Ok(event) } else { Err(Counter::RateLimited) }
     }
 
-    /// The account of an interface, or of something else that is heard.
-    pub fn account(&mut self, name: InterfaceName) -> InterfaceId {
+    /// The counters of an interface, or of something else that is heard.
+    pub fn counters(&mut self, name: InterfaceName) -> InterfaceId {
         self.writer.interface(name)
     }
 
     /// Counts what the kernel could not keep.
-    pub fn kernel_dropped(&mut self, account: InterfaceId, number: u64) {
-        self.writer.add(account, Counter::KernelDropped, number);
+    pub fn kernel_dropped(&mut self, counters: InterfaceId, number: u64) {
+        self.writer.add(counters, Counter::KernelDropped, number);
     }
 
     /// After each batch: what was heard is delivered.
@@ -196,7 +196,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Delivers what is left, and with `-v` prints the accounts.
+    /// Delivers what is left, and with `-v` prints the counters.
     pub fn finish(mut self, end: Result<(), Error>) -> Result<(), Error> {
         let end = end.and(self.deliver());
         let printed = match self.printer.take() {
@@ -204,7 +204,7 @@ impl Pipeline {
             _ => Ok(0),
         };
         if let Ok(unprinted @ 1..) = printed {
-            say(format_args!(
+            info(format_args!(
                 "{unprinted} events were not printed, for standard output was not read (all are in the ring; -q prints none)"
             ));
         }
@@ -213,18 +213,18 @@ impl Pipeline {
             && !matches!(end, Err(Error::Closed))
         {
             refusals.tell();
-            self.writer.accounts().iter().for_each(tell);
+            self.writer.counters().iter().for_each(tell);
         }
         end
     }
 }
 
 /// One interface's counters, a line each.
-fn tell(account: &InterfaceAccount) {
+fn tell(counters: &InterfaceCounters) {
     for counter in Counter::ALL {
-        let number = account.get(*counter);
+        let number = counters.get(*counter);
         if number > 0 {
-            say(format_args!("{}: {number} {}", account.name, counter.name()));
+            info(format_args!("{}: {number} {}", counters.name, counter.name()));
         }
     }
 }

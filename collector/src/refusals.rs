@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use shm_layout::Counter;
 
-use crate::say;
+use crate::info;
 
 /// Frames refused since they were last told.
 pub struct Refusals {
@@ -38,7 +38,7 @@ impl Refusals {
         let counts: Vec<_> =
             counts.map(|(reason, count)| format!("{count} {}", reason.name())).collect();
         if !counts.is_empty() {
-            say(format_args!("frames refused: {}", counts.join(", ")));
+            info(format_args!("frames refused: {}", counts.join(", ")));
             *self = Refusals { told: Some(Instant::now()), ..Refusals::new() };
         }
     }

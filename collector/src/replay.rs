@@ -19,11 +19,10 @@ use rustix::{
 use shm_layout::cause;
 
 use crate::{
-    Error, failed, interface,
+    Error, failed, info, interface,
     link::{Frame, Link},
     options::Options,
     pipeline::Pipeline,
-    say,
 };
 
 /// Frames taken before their events are delivered.
@@ -163,7 +162,7 @@ pub fn run(
             pipeline.reopen();
         }
         if replay.signals.stopped() {
-            say(format_args!("read {file}: stopped by a signal after {frames} frames"));
+            info(format_args!("read {file}: stopped by a signal after {frames} frames"));
             return Ok(());
         }
         match read {

@@ -16,10 +16,9 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_s
 use shm_layout::{Counter, InterfaceName, UnixTime};
 
 use crate::{
-    Error, failed,
+    Error, failed, info,
     macupd::{MAX_LENGTH, event, lines},
     pipeline::Pipeline,
-    say,
 };
 
 /// Who may report where nothing else was said: this machine, and whoever has a private or
@@ -36,7 +35,7 @@ const NEARBY: [Ipv4Net; 5] = [
 /// of 50,000 datagrams a second, each of which it counts as 768 bytes.
 const BUFFER: usize = 4 << 20;
 
-/// Name of the account for all routers.
+/// Name of the counters for all routers.
 const ACCOUNT: &str = "(macupd)";
 
 /// Datagrams of routers.
@@ -44,7 +43,7 @@ pub struct Routers {
     socket: UdpSocket,
     address: SocketAddrV4,
     allowed: Vec<Ipv4Net>,
-    account: InterfaceName,
+    counters: InterfaceName,
     drops: Option<Drops>,
     untold: u64,
 }
@@ -73,17 +72,17 @@ impl Routers {
         let mut allowed: Vec<_> = from.iter().map(v4).collect::<Result<_, _>>()?;
         if allowed.is_empty() {
             allowed = NEARBY.to_vec();
-            say(
+            info(
                 "MACupd is taken from private and link-local addresses only (--macupd-from names others)",
             );
         }
-        let account = ACCOUNT.parse().map_err(failed)?;
+        let counters = ACCOUNT.parse().map_err(failed)?;
         let address = match socket.local_addr().map_err(fault)? {
             SocketAddr::V4(address) => address,
             SocketAddr::V6(_) => address,
         };
         let drops = Drops::of(&socket).ok(); // without /proc they are not counted
-        Ok(Routers { socket, address, allowed, account, drops, untold: 0 })
+        Ok(Routers { socket, address, allowed, counters, drops, untold: 0 })
     }
 
     /// Where it listens.
@@ -93,7 +92,7 @@ impl Routers {
 
     /// Takes what datagrams there are, up to so many; tells how many.
     pub fn hear(&mut self, turn: usize, pipeline: &mut Pipeline) -> usize {
-        let account = pipeline.account(self.account);
+        let counters = pipeline.counters(self.counters);
         let mut bytes = [0; MAX_LENGTH + 1];
         for taken in 0..turn {
             let (length, sender) = match self.socket.recv_from(&mut bytes) {
@@ -104,13 +103,13 @@ impl Routers {
             };
             let IpAddr::V4(router) = sender else { continue }; // the socket is IPv4's
             if !self.allowed.iter().any(|net| net.contains(&router)) {
-                pipeline.report(account, Err(Counter::MacupdSender));
+                pipeline.report(counters, Err(Counter::MacupdSender));
             } else if length > MAX_LENGTH {
-                pipeline.report(account, Err(Counter::MacupdMalformed));
+                pipeline.report(counters, Err(Counter::MacupdMalformed));
             } else {
                 let now = UnixTime::now();
                 for line in lines(&bytes[..length]) {
-                    pipeline.report(account, event(line, router, now));
+                    pipeline.report(counters, event(line, router, now));
                 }
             }
         }
@@ -120,8 +119,8 @@ impl Routers {
     /// Counts datagrams for which the socket had no room.
     pub fn count_drops(&mut self, pipeline: &mut Pipeline) {
         let new = self.drops.as_mut().map_or(0, Drops::since_last);
-        let account = pipeline.account(self.account);
-        pipeline.kernel_dropped(account, new);
+        let counters = pipeline.counters(self.counters);
+        pipeline.kernel_dropped(counters, new);
         self.untold += new;
     }
 

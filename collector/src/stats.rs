@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-use aw_service::Account;
+use aw_service::UserAccount;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
-use shm_layout::{AttachError, Counter, InterfaceAccount, Reader, Start, UnixTime};
+use shm_layout::{AttachError, Counter, InterfaceCounters, Reader, Start, UnixTime};
 
 use crate::{
     Error, failed,
@@ -16,8 +16,8 @@ use crate::{
 pub fn print(options: &Options) -> Result<(), Error> {
     let ring = &options.ring;
     let owner = match &options.service.user {
-        Some(user) => Some(Account::find(user)?),
-        None => Account::named(DEFAULT_USER),
+        Some(user) => Some(UserAccount::find(user)?),
+        None => UserAccount::named(DEFAULT_USER),
     };
     let owner: Vec<u32> = owner.iter().map(|user| user.uid.as_raw()).collect();
     let reader = Reader::attach_to(ring, &owner, Start::Now)
@@ -52,18 +52,18 @@ fn text(reader: &Reader, now: UnixTime) -> String {
     line("since", &date(reader.created()));
     line("slots", &reader.slots().to_string());
     line("events", &reader.published().to_string());
-    for account in reader.accounts() {
-        line("interface", account.name.as_str());
-        for counter in shown(&account) {
-            line(&format!("  {}", counter.name()), &account.get(counter).to_string());
+    for counters in reader.counters() {
+        line("interface", counters.name.as_str());
+        for counter in shown(&counters) {
+            line(&format!("  {}", counter.name()), &counters.get(counter).to_string());
         }
     }
     text
 }
 
-fn shown(account: &InterfaceAccount) -> impl Iterator<Item = Counter> + use<'_> {
+fn shown(counters: &InterfaceCounters) -> impl Iterator<Item = Counter> + use<'_> {
     let always = [Counter::Seen, Counter::KernelDropped, Counter::Published];
-    let shown = move |counter: &&Counter| always.contains(counter) || account.get(**counter) > 0;
+    let shown = move |counter: &&Counter| always.contains(counter) || counters.get(**counter) > 0;
     Counter::ALL.iter().filter(shown).copied()
 }
 
@@ -75,10 +75,10 @@ fn date(time: UnixTime) -> String {
 
 /// All counters, times in seconds since 1970.
 fn json(reader: &Reader) -> Value {
-    let interface = |account: &InterfaceAccount| {
-        let counter = |counter: &Counter| (counter.name().into(), account.get(*counter).into());
+    let interface = |interface: &InterfaceCounters| {
+        let counter = |counter: &Counter| (counter.name().into(), interface.get(*counter).into());
         let counters: Map<String, Value> = Counter::ALL.iter().map(counter).collect();
-        json!({ "interface": account.name.as_str(), "counters": counters })
+        json!({ "interface": interface.name.as_str(), "counters": counters })
     };
     json!({
         "ring": reader.name().as_str(),
@@ -89,6 +89,6 @@ fn json(reader: &Reader) -> Value {
         "heartbeat": reader.heartbeat().seconds(),
         "slots": reader.slots(),
         "events": reader.published(),
-        "interfaces": reader.accounts().iter().map(interface).collect::<Vec<_>>(),
+        "interfaces": reader.counters().iter().map(interface).collect::<Vec<_>>(),
     })
 }

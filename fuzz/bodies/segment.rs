@@ -63,7 +63,7 @@ pub fn segment(input: &[u8]) {
 fn look(reader: &Reader) {
     assert!(reader.host().chars().count() <= 64);
     assert!(!reader.is_replaced());
-    for account in reader.accounts() {
+    for account in reader.counters() {
         assert_line(account.name.as_str());
         account.outcomes();
     }

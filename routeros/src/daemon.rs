@@ -14,8 +14,8 @@ use std::{
 
 use aw_notify::{Mailer, Prepared, Report};
 use aw_service::{
-    Access, Calls, CapabilitySet, Error, Identity, Signals, Startup, failed, group_id, open_own,
-    say, warn,
+    Access, CapabilitySet, Error, Identity, Signals, Startup, SystemCalls, failed, group_id, info,
+    open_own, warn,
 };
 use rustix::net::AddressFamily;
 use shm_layout::{Writer, WriterOptions};
@@ -55,7 +55,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         Prepared::new(mail, &spool).map_err(failed)
     });
     let prepared = prepared.transpose()?;
-    let mut calls = Calls::basic();
+    let mut calls = SystemCalls::basic();
     calls.allow_event_loop();
     for family in [AddressFamily::INET, AddressFamily::INET6] {
         calls.allow_sockets(family.as_raw().into());
@@ -94,7 +94,7 @@ pub fn start_mailer(prepared: Prepared) -> Result<Mailer, Error> {
         Report::Failing { waiting, why } => {
             warn(format_args!("mail cannot be sent, {waiting} waiting: {why}"));
         }
-        Report::Works => say("mail can be sent again"),
+        Report::Works => info("mail can be sent again"),
         Report::Refused(why) => {
             warn(format_args!("the mail server refuses a mail for good: {why}"))
         }
@@ -139,7 +139,7 @@ async fn follow(
                     }
                     tasks.set(&new.routers);
                     reload.send_modify(|times| *times += 1);
-                    say(format_args!("configuration read: {} routers", new.routers.len()));
+                    info(format_args!("configuration read: {} routers", new.routers.len()));
                     now = new;
                 }
                 Err(why) => warn(format_args!("the configuration stays as it was: {why}")),

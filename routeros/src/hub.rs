@@ -17,7 +17,7 @@ use std::{
 };
 
 use aw_notify::Mailer;
-use aw_service::{Error, say, warn};
+use aw_service::{Error, info, warn};
 use jiff::{SignedDuration, Timestamp, Zoned, tz::TimeZone};
 use shm_layout::{ConfigChange, Counter, Event, UnixTime, UserName, Writer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -140,7 +140,7 @@ impl Hub {
     /// Says what happened to a router, and writes it to its log.
     pub fn note(&self, router: &Name, what: &str) {
         let shown = if self.secrets { what.to_owned() } else { mask(what) };
-        say(format_args!("{router}: {shown}"));
+        info(format_args!("{router}: {shown}"));
         self.log(router, what);
     }
 
@@ -168,7 +168,7 @@ impl Hub {
         let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
         let what = format!("{router}: write {file}");
         match written {
-            Ok(()) if unwritten.remove(&what) => say(format_args!("{what}: it works again")),
+            Ok(()) if unwritten.remove(&what) => info(format_args!("{what}: it works again")),
             Err(error) if unwritten.insert(what.clone()) => {
                 warn(format_args!("{what}: {}", aw_service::explain(&error)));
             }

@@ -4,7 +4,7 @@
 use std::{fs, io::ErrorKind, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use aw_notify::Prepared;
-use aw_service::{Error, Signals, failed, say};
+use aw_service::{Error, Signals, failed, info};
 use clap::Args;
 use tokio::{sync::watch, time::sleep};
 
@@ -45,7 +45,7 @@ pub fn run(host: &str, login: &str, options: &Options) -> Result<(), Error> {
     };
     if !ancestor.intervals.is_empty() {
         let names = ancestor.intervals.join(", ");
-        say(format_args!(
+        info(format_args!(
             "{ANCESTOR}: {names}: without effect, for nothing is polled and the pauses between attempts grow"
         ));
     }
@@ -85,7 +85,7 @@ pub fn run(host: &str, login: &str, options: &Options) -> Result<(), Error> {
         Hub::new(&config, true, mailer, None, None).with_log_file(ancestor.log_file.as_deref())?;
     let hub = Arc::new(hub);
     let signals = Signals::register()?;
-    say(format_args!("following {address}; Ctrl-C ends it"));
+    info(format_args!("following {address}; Ctrl-C ends it"));
     let (_reload, reloaded) = watch::channel(0);
     let (followed, name) = (Arc::clone(&hub), router.name.clone());
     let ended = block_on(async {

@@ -5,25 +5,31 @@
 //! [`Startup::ready`], and only then touches what others sent.
 
 mod background;
+mod backoff;
+mod condition;
 mod error;
 mod file;
 mod log;
-mod manual;
+pub mod manual;
 mod pid_file;
 mod privileges;
 mod sandbox;
 mod signals;
 mod startup;
 mod users;
+mod values;
 
 pub use {
+    backoff::Backoff,
+    condition::Condition,
     error::{Error, advice, explain, failed},
     file::{is_at, open_own, replace},
-    log::{name, say, warn},
+    log::{info, name, warn},
     privileges::{CapabilitySet, Identity},
-    sandbox::{Access, Calls},
+    sandbox::{Access, SystemCalls},
     shm_layout::cause,
     signals::Signals,
     startup::{ServiceOptions, Startup, parse, run},
-    users::{Account, group_id},
+    users::{UserAccount, group_id},
+    values::{ByteSize, HostPort, TimeSpan},
 };

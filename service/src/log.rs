@@ -27,7 +27,7 @@ static NAME: OnceLock<&'static str> = OnceLock::new();
 static THREAD: Mutex<Option<Queue>> = Mutex::new(None);
 
 /// Says something. That it cannot be said is no reason to stop.
-pub fn say(what: impl Display) {
+pub fn info(what: impl Display) {
     log(Level::Notice, &what.to_string());
 }
 

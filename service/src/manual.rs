@@ -92,3 +92,40 @@ fn escape(text: &str) -> String {
     page.text([roff::roman(text)]);
     page.to_roff().trim_end().into()
 }
+
+/// A key of a configuration file as its manual page documents it. The line below `.B KEY` has its type, its
+/// default or `required` or `optional`, and its unit if it has one: `integer; default 60; seconds`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentedKey {
+    /// The table that the key is in: the last word of the `.SS` heading above it, without brackets.
+    pub table: String,
+    /// The key.
+    pub name: String,
+    /// Its type, as in `string` or `list of strings`.
+    pub kind: String,
+    /// Its default as it would stand in the file, if it has one.
+    pub default: Option<String>,
+}
+
+/// The keys that a manual page documents, for the tests that compare them with the parser.
+pub fn documented_keys(page: &str) -> Vec<DocumentedKey> {
+    let page = page.replace("\\-", "-").replace("\\(dq", "\"");
+    let (mut table, mut keys) = ("", Vec::new());
+    for (line, below) in page.lines().zip(page.lines().skip(1)) {
+        if let Some(heading) = line.strip_prefix(".SS ") {
+            let word = heading.trim_matches('"').split(' ').next_back().unwrap_or_default();
+            table = word.trim_matches(['[', ']']);
+        }
+        let Some(name) = line.strip_prefix(".B ") else { continue };
+        let Some((kind, rest)) = below.split_once("; ") else { continue };
+        let default = rest.split("; ").next().unwrap_or_default().strip_prefix("default ");
+        let default = default.map(str::to_owned);
+        keys.push(DocumentedKey {
+            table: table.into(),
+            name: name.into(),
+            kind: kind.into(),
+            default,
+        });
+    }
+    keys
+}

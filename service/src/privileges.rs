@@ -12,7 +12,7 @@ use rustix::{
     },
 };
 
-use crate::{Account, Error, failed};
+use crate::{Error, UserAccount, failed};
 
 pub use rustix::thread::CapabilitySet;
 
@@ -39,9 +39,9 @@ impl Identity {
     ) -> Result<Option<Identity>, Error> {
         let may_change = permitted()?.contains(CapabilitySet::SETUID | CapabilitySet::SETGID);
         let account = match user {
-            Some(user) => Some(Account::find(user)?),
+            Some(user) => Some(UserAccount::find(user)?),
             None if may_change && geteuid().is_root() => {
-                defaults.iter().find_map(|name| Account::named(name))
+                defaults.iter().find_map(|name| UserAccount::named(name))
             }
             None => None,
         };
@@ -55,7 +55,7 @@ impl Identity {
                 _ => Ok(None),
             };
         }
-        let account = account.unwrap_or(Account { uid: geteuid(), gid: getegid() });
+        let account = account.unwrap_or(UserAccount { uid: geteuid(), gid: getegid() });
         let group = group.map_or(account.gid, Gid::from_raw);
         Ok(Some(Identity { user: account.uid, group, groups: Vec::new() }))
     }

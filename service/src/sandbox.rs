@@ -91,14 +91,14 @@ fn landlock(rules: &[Access]) -> Result<RulesetStatus, landlock::RulesetError> {
 
 /// System calls.
 #[derive(Clone, Debug, Default)]
-pub struct Calls {
+pub struct SystemCalls {
     allowed: BTreeMap<c_long, Vec<SeccompRule>>,
 }
 
-impl Calls {
+impl SystemCalls {
     /// What every program here needs: memory, threads, time, files that Landlock allows, its log.
-    pub fn basic() -> Calls {
-        let mut calls = Calls::default();
+    pub fn basic() -> SystemCalls {
+        let mut calls = SystemCalls::default();
         calls.allow(BASIC);
         #[cfg(target_arch = "x86_64")]
         calls.allow(BASIC_X86_64);
@@ -166,7 +166,7 @@ fn without(flag: i32) -> (SeccompCmpOp, u64) {
 /// A call that is not allowed fails as one that the kernel does not have (ENOSYS), and does not end
 /// the process: the C library then takes an older call instead, so that its next release does not
 /// end a program that has run for years.
-pub(crate) fn restrict_calls(calls: Calls) -> Result<bool, Error> {
+pub(crate) fn restrict_calls(calls: SystemCalls) -> Result<bool, Error> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(false) };
     let failure = |error| Error::new("restrict system calls", error);
     let refuse = SeccompAction::Errno(libc::ENOSYS as u32);
@@ -265,7 +265,7 @@ const BASIC: &[c_long] = &[
     libc::SYS_chdir,
 ];
 
-/// Calls that younger processors never had.
+/// SystemCalls that younger processors never had.
 #[cfg(target_arch = "x86_64")]
 const BASIC_X86_64: &[c_long] = &[
     libc::SYS_open,
@@ -391,7 +391,7 @@ mod tests {
     fn calls_that_are_listed_and_no_others() {
         restricted(|| {
             rustix::thread::set_no_new_privs(true).unwrap();
-            if !restrict_calls(Calls::basic()).unwrap() {
+            if !restrict_calls(SystemCalls::basic()).unwrap() {
                 return; // this kernel has no seccomp
             }
             use rustix::net::{AddressFamily, SocketType, socket};

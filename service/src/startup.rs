@@ -14,11 +14,11 @@ use crate::{
     Error, Identity,
     background::{self, Side, Waiting},
     failed,
-    log::{self, say, warn},
+    log::{self, info, warn},
     manual,
     pid_file::PidFile,
     privileges::{CapabilitySet, drop_all_but},
-    sandbox::{Access, Calls, restrict_calls, restrict_files, time_zone},
+    sandbox::{Access, SystemCalls, restrict_calls, restrict_files, time_zone},
 };
 
 /// Options that every long-running program has.
@@ -123,7 +123,7 @@ impl Startup {
         identity: Option<&Identity>,
         keep: CapabilitySet,
         files: &[Access],
-        calls: Calls,
+        calls: SystemCalls,
         verbose: bool,
     ) -> Result<(), Error> {
         drop_all_but(keep, identity)?;
@@ -144,7 +144,7 @@ impl Startup {
             [(restrict_files(&files)?, "Landlock"), (restrict_calls(calls)?, "seccomp filters")]
         {
             if !done && verbose {
-                say(format_args!("this kernel has no {what}: going on without"));
+                info(format_args!("this kernel has no {what}: going on without"));
             }
         }
         Ok(())

@@ -6,17 +6,17 @@ use crate::{Error, failed};
 
 /// A user to run as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Account {
+pub struct UserAccount {
     /// The user.
     pub uid: Uid,
     /// The user's own group.
     pub gid: Gid,
 }
 
-impl Account {
+impl UserAccount {
     /// The user of this name or number. A number that no user has is its own group, too.
-    pub fn find(user: &str) -> Result<Account, Error> {
-        let account = |user: &uzers::User| Account {
+    pub fn find(user: &str) -> Result<UserAccount, Error> {
+        let account = |user: &uzers::User| UserAccount {
             uid: Uid::from_raw(user.uid()),
             gid: Gid::from_raw(user.primary_group_id()),
         };
@@ -24,16 +24,16 @@ impl Account {
             Ok(u32::MAX) => Err(failed(format_args!("find user {user}: not a user's number"))),
             Ok(id) => Ok(uzers::get_user_by_uid(id)
                 .as_ref()
-                .map_or(Account { uid: Uid::from_raw(id), gid: Gid::from_raw(id) }, account)),
-            Err(_) => Account::named(user).ok_or_else(|| {
+                .map_or(UserAccount { uid: Uid::from_raw(id), gid: Gid::from_raw(id) }, account)),
+            Err(_) => UserAccount::named(user).ok_or_else(|| {
                 failed(format_args!("find user {user}: no such user (useradd --system {user})"))
             }),
         }
     }
 
     /// The user of this name, if there is one.
-    pub fn named(name: &str) -> Option<Account> {
-        uzers::get_user_by_name(name).map(|user| Account {
+    pub fn named(name: &str) -> Option<UserAccount> {
+        uzers::get_user_by_name(name).map(|user| UserAccount {
             uid: Uid::from_raw(user.uid()),
             gid: Gid::from_raw(user.primary_group_id()),
         })

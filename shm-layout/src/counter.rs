@@ -2,7 +2,7 @@
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $counter:ident $name:literal)*) => {
-        /// A counter's place in an interface's account. The order is part of the layout: new
+        /// A counter's place in an interface's counters. The order is part of the layout: new
         /// ones are added at the end.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(usize)]
@@ -41,7 +41,7 @@ counters! {
     NoPairing "no_pairing"
     /// In hand when the collector was killed, and not published.
     Interrupted "interrupted"
-    /// Shorter than its headers say, or cut by the capture's snapshot length.
+    /// Shorter than its headers info, or cut by the capture's snapshot length.
     Truncated "truncated"
     /// The IP header's version is not 6 (RFC 8200, 3).
     IpVersion "ip_version"

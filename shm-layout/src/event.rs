@@ -108,17 +108,26 @@ impl MacAddr {
 impl FromStr for MacAddr {
     type Err = &'static str;
 
-    /// Six pairs of hexadecimal digits in either case, with colons between.
+    /// Hexadecimal digits in either case: six groups of one or two with colons or dashes between, as
+    /// arpwatch and BSD print them too; three groups of four with dots, as Cisco does; or twelve bare digits.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const BAD: &str = "not a MAC address";
-        let mut octets = [0; 6];
-        let mut pairs = text.split(':');
-        for octet in &mut octets {
-            let pair = pairs.next().filter(|pair| pair.len() == 2).ok_or(BAD)?;
-            let fine = pair.bytes().all(|byte| byte.is_ascii_hexdigit()); // no sign
-            *octet = u8::from_str_radix(pair, 16).ok().filter(|_| fine).ok_or(BAD)?;
+        let separator = text.chars().find(|c| matches!(c, ':' | '-' | '.'));
+        let (groups, digits) = match separator {
+            Some('.') => (3, 4..=4),
+            Some(_) => (6, 1..=2),
+            None => (1, 12..=12),
+        };
+        let width = 12 / groups; // digits of a group with all its zeros
+        let mut parts = text.split(|c| Some(c) == separator);
+        let mut number = 0;
+        for _ in 0..groups {
+            let part = parts.next().filter(|part| digits.contains(&part.len())).ok_or(BAD)?;
+            let fine = part.bytes().all(|byte| byte.is_ascii_hexdigit()); // no sign
+            let group = u64::from_str_radix(part, 16).ok().filter(|_| fine).ok_or(BAD)?;
+            number = number << (4 * width) | group;
         }
-        if pairs.next().is_none() { Ok(MacAddr::new(octets)) } else { Err(BAD) }
+        if parts.next().is_none() { Ok(MacAddr(number)) } else { Err(BAD) }
     }
 }
 
@@ -666,15 +675,28 @@ mod tests {
 
     #[test]
     fn mac_addresses() {
-        let mac: MacAddr = "AA:bb:00:00:00:1f".parse().unwrap();
-        assert_eq!(mac.to_string(), "aa:bb:00:00:00:1f");
+        for text in [
+            "AA:bb:00:00:00:1f",
+            "aa-bb-00-00-00-1f",
+            "aa:bb:0:0:0:1f",
+            "AABB.0000.001F",
+            "aabb0000001f",
+        ] {
+            assert_eq!(text.parse::<MacAddr>().unwrap().to_string(), "aa:bb:00:00:00:1f", "{text}");
+        }
         for bad in [
             "",
             "aa:bb:00:00:00",
             "aa:bb:00:00:00:1f:00",
-            "a:bb:00:00:00:1f",
+            "aa:bb:00:00:00:01f",
+            "aa:bb:00:00:00:",
+            "aa:bb-00:00:00:1f",
             "+a:bb:00:00:00:1f",
-            "aa-bb-00-00-00-1f",
+            "aabb.0000",
+            "aabb.0.1f",
+            "aabb0000001",
+            "+abb0000001f",
+            "aabb:0000:001f",
         ] {
             assert_eq!(bad.parse::<MacAddr>(), Err("not a MAC address"), "{bad}");
         }

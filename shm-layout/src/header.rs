@@ -16,7 +16,7 @@
 //!   264  i64  writer's heartbeat, ns since the epoch
 //!   272  i64  when the last frame was seen, to a heartbeat; 0 = none yet
 //!   280  i64  when the kernel last dropped frames, to a heartbeat; 0 = never
-//!  4096  128 accounts of 512 bytes: 16 bytes interface name (zero = free), 62 u64 counters
+//!  4096  128 counters of 512 bytes: 16 bytes interface name (zero = free), 62 u64 counters
 //! 69632  slots of 64 bytes: u64 sequence, 56 bytes event
 //! ```
 //!
@@ -30,15 +30,15 @@ use crate::{Counter, InterfaceName, UnixTime};
 /// Version of this layout. A different one makes a new segment with a new generation.
 pub const LAYOUT_VERSION: u64 = 1;
 
-/// Interfaces that have an account of their own; the last account holds all beyond.
+/// Interfaces that have an counters of their own; the last counters holds all beyond.
 pub const MAX_INTERFACES: usize = 128;
 
 pub(crate) const MAGIC: u64 = u64::from_ne_bytes(*b"ADDRWTCH");
 
-/// Room in an account for counters that are still to come.
+/// Room in an counters for counters that are still to come.
 const COUNTERS: usize = 62;
 
-/// Name of the last account, once the others are taken.
+/// Name of the last counters, once the others are taken.
 const ALL_BEYOND: &str = "(others)";
 
 #[repr(C, align(4096))]
@@ -58,7 +58,7 @@ pub(crate) struct Header {
     pub wake: Line<AtomicU32>,
     pub writer: Line<Heartbeat>,
     _reserved: [u64; 472],
-    pub accounts: [Account; MAX_INTERFACES],
+    pub counters: [Counters; MAX_INTERFACES],
 }
 
 /// A cache line of its own.
@@ -83,8 +83,8 @@ const _: () = {
     assert!(offset_of!(Header, head) == 128);
     assert!(offset_of!(Header, wake) == 192);
     assert!(offset_of!(Header, writer) == 256);
-    assert!(offset_of!(Header, accounts) == 4096);
-    assert!(size_of::<Account>() == 512);
+    assert!(offset_of!(Header, counters) == 4096);
+    assert!(size_of::<Counters>() == 512);
     assert!(size_of::<Header>() == 69_632);
     assert!(size_of::<crate::ring::Slot>() == 64);
     assert!(Counter::ALL.len() <= COUNTERS);
@@ -107,52 +107,52 @@ impl Header {
         }
     }
 
-    /// The account of an interface, made if there is none yet; the shared last one if all are
+    /// The counters of an interface, made if there is none yet; the shared last one if all are
     /// taken. For the writer only.
-    pub fn account(&self, name: InterfaceName) -> usize {
+    pub fn index_of(&self, name: InterfaceName) -> usize {
         let own = name.to_words();
-        for (index, account) in self.accounts[..MAX_INTERFACES - 1].iter().enumerate() {
-            let words = account.name.each_ref().map(|word| word.load(Relaxed));
+        for (index, counters) in self.counters[..MAX_INTERFACES - 1].iter().enumerate() {
+            let words = counters.name.each_ref().map(|word| word.load(Relaxed));
             if words == own {
                 return index;
             }
             if words == [0; 2] {
-                account.set_name(own);
+                counters.set_name(own);
                 return index;
             }
         }
         if let Ok(beyond) = ALL_BEYOND.parse::<InterfaceName>() {
-            self.accounts[MAX_INTERFACES - 1].set_name(beyond.to_words());
+            self.counters[MAX_INTERFACES - 1].set_name(beyond.to_words());
         }
         MAX_INTERFACES - 1
     }
 
     /// The sum of one counter over all interfaces.
     pub fn sum(&self, counter: Counter) -> u64 {
-        total(self.accounts.iter().map(|account| account.get(counter)))
+        total(self.counters.iter().map(|counters| counters.get(counter)))
     }
 
-    /// All accounts in use.
-    pub fn accounts(&self) -> Vec<InterfaceAccount> {
-        let used = |account: &&Account| account.name[0].load(Relaxed) != 0;
-        let used: Vec<&Account> = self.accounts.iter().filter(used).collect();
+    /// All counters in use.
+    pub fn counters(&self) -> Vec<InterfaceCounters> {
+        let used = |counters: &&Counters| counters.name[0].load(Relaxed) != 0;
+        let used: Vec<&Counters> = self.counters.iter().filter(used).collect();
         fence(Acquire); // pairs with the release in set_name
-        used.into_iter().map(Account::read).collect()
+        used.into_iter().map(Counters::read).collect()
     }
 
-    /// Finishes the accounts of a writer that was killed. It works on one frame at a time, so at
-    /// most one account has seen a frame without its outcome: the head tells whether that frame
+    /// Finishes the counters of a writer that was killed. It works on one frame at a time, so at
+    /// most one counters has seen a frame without its outcome: the head tells whether that frame
     /// was published.
     pub fn settle(&self, head: u64) {
         let mut unaccounted = head.saturating_sub(self.sum(Counter::Published));
-        for account in &self.accounts {
-            let read = account.read();
+        for counters in &self.counters {
+            let read = counters.read();
             // No loop: where the segment is damaged, this may be any number.
             let missing = read.get(Counter::Seen).saturating_sub(read.outcomes());
             let published = missing.min(unaccounted);
             unaccounted -= published;
-            account.add(Counter::Published, published);
-            account.add(Counter::Interrupted, missing - published);
+            counters.add(Counter::Published, published);
+            counters.add(Counter::Interrupted, missing - published);
         }
     }
 }
@@ -160,15 +160,15 @@ impl Header {
 /// The counters of one interface, as they lie in the segment.
 #[repr(C)]
 #[derive(Debug)]
-pub struct Account {
+pub struct Counters {
     name: [AtomicU64; 2],
     counters: [AtomicU64; COUNTERS],
 }
 
-impl Account {
+impl Counters {
     fn set_name(&self, [first, second]: [u64; 2]) {
         self.name[1].store(second, Relaxed);
-        self.name[0].store(first, Release); // not zero: from here on readers see the account
+        self.name[0].store(first, Release); // not zero: from here on readers see the counters
     }
 
     fn get(&self, counter: Counter) -> u64 {
@@ -183,15 +183,15 @@ impl Account {
         self.counters[counter as usize].store(sum, Release);
     }
 
-    fn read(&self) -> InterfaceAccount {
-        InterfaceAccount {
+    fn read(&self) -> InterfaceCounters {
+        InterfaceCounters {
             name: InterfaceName::from_words(self.name.each_ref().map(|word| word.load(Relaxed))),
             counters: self.counters.each_ref().map(|counter| counter.load(Relaxed)),
         }
     }
 
-    /// Takes over another segment's account.
-    pub(crate) fn copy(&self, from: &Account) {
+    /// Takes over another segment's counters.
+    pub(crate) fn copy(&self, from: &Counters) {
         for (to, from) in self.counters.iter().zip(&from.counters) {
             to.store(from.load(Relaxed), Relaxed);
         }
@@ -201,13 +201,13 @@ impl Account {
 
 /// The counters of one interface since the ring's generation began.
 #[derive(Clone, Debug)]
-pub struct InterfaceAccount {
+pub struct InterfaceCounters {
     /// The interface.
     pub name: InterfaceName,
     counters: [u64; COUNTERS],
 }
 
-impl InterfaceAccount {
+impl InterfaceCounters {
     /// One counter.
     pub fn get(&self, counter: Counter) -> u64 {
         self.counters[counter as usize]

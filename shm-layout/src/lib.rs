@@ -46,7 +46,7 @@ pub use {
         ConfigChange, Event, InterfaceName, Kind, MacAddr, Origin, UnixTime, UnknownEvent,
         UserName, VlanId,
     },
-    header::{Account, InterfaceAccount, LAYOUT_VERSION, MAX_INTERFACES},
+    header::{Counters, InterfaceCounters, LAYOUT_VERSION, MAX_INTERFACES},
     name::{BadName, RingName},
     reader::{AttachError, Next, Position, Reader, Start, wait_any},
     writer::{CreateError, InterfaceId, Writer, WriterOptions, cause, remove},

@@ -16,7 +16,7 @@ use rustix::{
 };
 
 use crate::{
-    Event, InterfaceAccount, RingName, UnixTime, UnknownEvent,
+    Event, InterfaceCounters, RingName, UnixTime, UnknownEvent,
     header::time,
     map::{Map, Unfit, same_file},
     ring::Found,
@@ -295,8 +295,8 @@ impl Reader {
     }
 
     /// All interfaces' counters.
-    pub fn accounts(&self) -> Vec<InterfaceAccount> {
-        self.map.header().accounts()
+    pub fn counters(&self) -> Vec<InterfaceCounters> {
+        self.map.header().counters()
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use rustix::{fs::OFlags, process::geteuid, thread::futex};
 
 use crate::{
-    Counter, Event, InterfaceAccount, InterfaceName, RingName, UnixTime,
+    Counter, Event, InterfaceCounters, InterfaceName, RingName, UnixTime,
     header::{LAYOUT_VERSION, MAGIC},
     map::{MAX_SLOTS, Map, Unfit, open, same_file},
     ring::Found,
@@ -123,7 +123,7 @@ pub fn cause(error: &io::Error) -> String {
     }
 }
 
-/// An interface's account in the segment.
+/// An interface's counters in the segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct InterfaceId(usize);
 
@@ -146,7 +146,7 @@ impl Writer {
     /// Carries on with the segment of this name, or makes it.
     ///
     /// A segment of the same size is continued: same generation, next number. One of another size
-    /// is replaced by a new segment that takes over its generation, its accounts and as many of its
+    /// is replaced by a new segment that takes over its generation, its counters and as many of its
     /// events as fit; readers follow and lose nothing but what does not fit. One of another layout
     /// is replaced by an empty segment of a new generation.
     pub fn create(options: &WriterOptions) -> Result<Writer, CreateError> {
@@ -210,9 +210,9 @@ impl Writer {
         Ok(true)
     }
 
-    /// The account of an interface, kept from earlier runs of the same generation.
+    /// The counters of an interface, kept from earlier runs of the same generation.
     pub fn interface(&mut self, name: InterfaceName) -> InterfaceId {
-        InterfaceId(self.map.header().account(name))
+        InterfaceId(self.map.header().index_of(name))
     }
 
     /// Counts one frame, or one outcome.
@@ -224,7 +224,7 @@ impl Writer {
     /// Adds to a counter.
     #[inline]
     pub fn add(&mut self, interface: InterfaceId, counter: Counter, number: u64) {
-        self.map.header().accounts[interface.0].add(counter, number);
+        self.map.header().counters[interface.0].add(counter, number);
     }
 
     /// Publishes an event and counts it. Readers that wait are not woken by this.
@@ -262,8 +262,8 @@ impl Writer {
     }
 
     /// All interfaces' counters.
-    pub fn accounts(&self) -> Vec<InterfaceAccount> {
-        self.map.header().accounts()
+    pub fn counters(&self) -> Vec<InterfaceCounters> {
+        self.map.header().counters()
     }
 }
 
@@ -430,7 +430,7 @@ fn fill(map: &Map, old: Option<&Map>, slots: u64) -> io::Result<()> {
             let (to, beat) = (&header.writer.0, &from.writer.0);
             to.heard.store(beat.heard.load(Relaxed), Relaxed);
             to.dropped.store(beat.dropped.load(Relaxed), Relaxed);
-            for (to, from) in header.accounts.iter().zip(&from.accounts) {
+            for (to, from) in header.counters.iter().zip(&from.counters) {
                 to.copy(from);
             }
             let events = old.ring();

@@ -44,11 +44,11 @@ fn event(n: u64) -> Event {
 }
 
 fn publish(writer: &mut Writer, count: u64) {
-    let account = writer.interface(eth0());
+    let counters = writer.interface(eth0());
     for _ in 0..count {
-        writer.count(account, Counter::Seen);
+        writer.count(counters, Counter::Seen);
         let event = event(writer.published());
-        writer.publish(account, &event);
+        writer.publish(counters, &event);
     }
     writer.wake();
 }
@@ -159,9 +159,9 @@ fn a_restarted_writer_continues() {
     assert_eq!(drain(&mut running), (range(5, 8), 0));
     let mut was_down = Reader::attach(&ring, Start::At(position)).unwrap();
     assert_eq!(drain(&mut was_down), (range(5, 8), 0));
-    let accounts = writer.accounts();
-    assert_eq!(accounts.len(), 1, "the same interface has the same account");
-    assert_eq!(accounts[0].get(Counter::Published), 8);
+    let counters = writer.counters();
+    assert_eq!(counters.len(), 1, "the same interface has the same counters");
+    assert_eq!(counters[0].get(Counter::Published), 8);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn another_size_is_the_same_stream() {
     assert_eq!(drain(&mut was_down), (range(13, 24), 0));
     let mut was_long_down = Reader::attach(&ring, Start::At(long_down)).unwrap();
     assert_eq!(drain(&mut was_long_down), (range(12, 24), 10));
-    assert_eq!(writer.accounts()[0].get(Counter::Published), 24);
+    assert_eq!(writer.counters()[0].get(Counter::Published), 24);
     drop(writer);
 
     let mut writer = create(&ring, 4);
@@ -219,21 +219,21 @@ fn the_frame_in_hand_at_a_kill_is_accounted_for() {
         let ring = Ring::new();
         let mut writer = create(&ring, 8);
         publish(&mut writer, 3);
-        let account = writer.interface(eth0());
+        let counters = writer.interface(eth0());
         let other = writer.interface("eth1".parse().unwrap());
         writer.count(other, Counter::Seen);
         writer.count(other, Counter::HopLimit);
-        writer.count(account, Counter::Seen);
+        writer.count(counters, Counter::Seen);
         drop(writer);
         if published {
             set_head(&ring, |head| head + 1);
         }
-        let accounts = create(&ring, 8).accounts();
-        let eth0 = accounts.iter().find(|account| account.name == eth0()).unwrap();
+        let counters = create(&ring, 8).counters();
+        let eth0 = counters.iter().find(|counters| counters.name == eth0()).unwrap();
         assert_eq!(eth0.get(Counter::Seen), 4);
         assert_eq!(eth0.get(outcome), if published { 4 } else { 1 });
-        for account in accounts {
-            assert_eq!(account.get(Counter::Seen), account.outcomes());
+        for counters in counters {
+            assert_eq!(counters.get(Counter::Seen), counters.outcomes());
         }
     }
 }
@@ -299,15 +299,15 @@ fn more_interfaces_than_accounts_share_the_last() {
     let ring = Ring::new();
     let mut writer = create(&ring, 2);
     for n in 0..shm_layout::MAX_INTERFACES + 10 {
-        let account = writer.interface(format!("eth{n}").parse().unwrap());
-        writer.count(account, Counter::Seen);
-        writer.count(account, Counter::Unrelated);
+        let counters = writer.interface(format!("eth{n}").parse().unwrap());
+        writer.count(counters, Counter::Seen);
+        writer.count(counters, Counter::Unrelated);
     }
-    let accounts = Reader::attach(&ring, Start::Now).unwrap().accounts();
-    assert_eq!(accounts.len(), shm_layout::MAX_INTERFACES);
-    let last = accounts.last().unwrap();
+    let counters = Reader::attach(&ring, Start::Now).unwrap().counters();
+    assert_eq!(counters.len(), shm_layout::MAX_INTERFACES);
+    let last = counters.last().unwrap();
     assert_eq!((last.name.as_str(), last.get(Counter::Seen)), ("(others)", 11));
-    let seen: u64 = accounts.iter().map(|account| account.get(Counter::Seen)).sum();
+    let seen: u64 = counters.iter().map(|counters| counters.get(Counter::Seen)).sum();
     assert_eq!(seen, shm_layout::MAX_INTERFACES as u64 + 10);
 }
 
@@ -385,14 +385,14 @@ fn counters_that_cannot_be_are_settled_at_once() {
     let file = fs::OpenOptions::new().write(true).open(ring.path()).unwrap();
     let counter = |counter: Counter| 4096 + 16 + 8 * counter as u64;
     file.write_all_at(&u64::MAX.to_ne_bytes(), counter(Counter::Seen)).unwrap();
-    let accounts = create(&ring, 8).accounts();
-    assert_eq!(accounts[0].get(Counter::Interrupted), u64::MAX - 1);
+    let counters = create(&ring, 8).counters();
+    assert_eq!(counters[0].get(Counter::Interrupted), u64::MAX - 1);
     for outcome in [Counter::Published, Counter::Unrelated] {
         file.write_all_at(&u64::MAX.to_ne_bytes(), counter(outcome)).unwrap();
     }
     let mut writer = create(&ring, 8);
     publish(&mut writer, 2);
-    assert_eq!(writer.accounts()[0].get(Counter::Seen), 1, "it came round");
+    assert_eq!(writer.counters()[0].get(Counter::Seen), 1, "it came round");
 }
 
 #[test]

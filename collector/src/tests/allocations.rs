@@ -74,7 +74,7 @@ fn no_frame_allocates() {
     let allocations = measure(|| hear(measured));
     assert_eq!(allocations.count_total, 0, "{allocations:?}");
 
-    let accounts = Reader::attach(&ring.0, Start::Now).unwrap().accounts();
+    let counters = Reader::attach(&ring.0, Start::Now).unwrap().counters();
     for reason in [
         Counter::Published,
         Counter::RateLimited,
@@ -84,6 +84,6 @@ fn no_frame_allocates() {
         Counter::Unrelated,
         Counter::Forgotten,
     ] {
-        assert!(accounts[0].get(reason) >= u64::from(3 * KNOWN), "{reason:?}: {accounts:?}");
+        assert!(counters[0].get(reason) >= u64::from(3 * KNOWN), "{reason:?}: {counters:?}");
     }
 }

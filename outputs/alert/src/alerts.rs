@@ -8,13 +8,12 @@ use std::{
 };
 
 use aw_notify::Failure;
-use aw_output::{Account, Entry, Error, Ledger, Result, Sink, say, warn};
+use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Result, Sink, info, warn};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
-use shm_layout::{RingName, UnixTime};
+use shm_layout::{MacAddr, RingName, UnixTime};
 
 use crate::{
     config::Config,
-    device::parse_mac,
     gate::{Gate, Limit},
     hours::Outside,
     report::{Message, Report},
@@ -135,7 +134,7 @@ impl Alerts {
         if self.config.mutes(report) {
             return Ok(());
         }
-        let mut vendor = |mac: &str| match parse_mac(mac) {
+        let mut vendor = |mac: &str| match mac.parse::<MacAddr>().ok() {
             Some(mac) => self.store.vendor(mac),
             None => Ok(None),
         };
@@ -250,7 +249,7 @@ impl Alerts {
                 None => {
                     let failed = lane.retry.take().is_some() | std::mem::take(&mut lane.refuses);
                     if failed {
-                        say(format_args!("channel {channel} works again"));
+                        info(format_args!("channel {channel} works again"));
                     }
                     self.store.sent(id)?;
                     continue;
@@ -367,7 +366,7 @@ impl Alerts {
         self.deliver()
     }
 
-    fn account(&mut self, ring: &RingName) -> Result<Option<Account>> {
+    fn account(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
         if self.failed {
             // It is not well again before something can be written.
             self.store.keep_note("tried", UnixTime::now().seconds())?;
@@ -386,17 +385,17 @@ impl Alerts {
 }
 
 impl Sink for Alerts {
-    fn put(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> Result {
         let done = self.hear(entry);
         self.or_take_back(done)
     }
 
-    fn idle(&mut self) -> Result {
+    fn flush(&mut self) -> Result {
         let done = self.deliver();
         self.or_take_back(done)
     }
 
-    fn rest(&mut self) -> Result<bool> {
+    fn maintain(&mut self) -> Result<bool> {
         let done = self.tell_silent();
         self.or_take_back(done).map(|()| false)
     }
@@ -406,7 +405,7 @@ impl Sink for Alerts {
         let end = Instant::now() + patience;
         self.chores(self.once)?;
         loop {
-            self.idle()?;
+            self.flush()?;
             if self.speaker.is_none() || !self.has_more()? {
                 break;
             }
@@ -422,23 +421,23 @@ impl Sink for Alerts {
             speaker.finish(patience);
         }
         if waiting > 0 {
-            say(format_args!("{waiting} messages wait to be sent"));
+            info(format_args!("{waiting} messages wait to be sent"));
         }
         Ok(())
     }
 
-    fn ledger(&mut self) -> Option<&mut dyn Ledger> {
+    fn checkpoints(&mut self) -> Option<&mut dyn CheckpointStore> {
         Some(self)
     }
 }
 
-impl Ledger for Alerts {
-    fn load(&mut self, ring: &RingName) -> Result<Option<Account>> {
+impl CheckpointStore for Alerts {
+    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
         let account = self.account(ring);
         self.or_take_back(account)
     }
 
-    fn store(&mut self, ring: &RingName, account: &Account) -> Result {
+    fn store(&mut self, ring: &RingName, account: &Checkpoint) -> Result {
         let done = self.store.keep_account(ring, account);
         self.or_take_back(done)
     }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use shm_layout::MacAddr;
 
-use crate::{device::parse_mac, station::Claim};
+use crate::station::Claim;
 
 /// A line: who had the address, when; and the interface, if the file says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ fn parse(line: &str) -> Option<Line> {
     let interface = columns.nth(1).map(str::trim).filter(|name| !name.is_empty());
     Some(Line {
         ip: ip.trim().parse().ok()?, // a host name is not looked up: whose name was it then?
-        claim: Claim { mac: parse_mac(mac)?, time },
+        claim: Claim { mac: mac.parse::<MacAddr>().ok()?, time },
         interface: interface.map(Into::into),
     })
 }

@@ -108,7 +108,7 @@ impl Voice {
     }
 
     /// Once this returns without a failure, the message is delivered. `id` is the same for each try.
-    pub fn say(&self, message: &Message, id: i64) -> Result<(), Failure> {
+    pub fn info(&self, message: &Message, id: i64) -> Result<(), Failure> {
         let Message { subject, text, fields } = message;
         let id = format!("{id}-{}", fields["seconds"]);
         let comment = self.comment.as_deref();

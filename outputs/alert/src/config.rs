@@ -14,7 +14,7 @@ use serde::Deserialize;
 use shm_layout::MacAddr;
 
 use crate::{
-    device::{Policy, parse_mac, read_names},
+    device::{Policy, read_names},
     gate::Limit,
     hours::{Day, Hours, Outside, is_open},
     report::{Kind, Message, Report},
@@ -172,7 +172,7 @@ struct Mac(MacAddr);
 impl TryFrom<String> for Mac {
     type Error = String;
     fn try_from(text: String) -> Result<Mac, String> {
-        parse_mac(&text).map(Mac).ok_or_else(|| format!("{text:?} is no MAC address"))
+        text.parse().map(Mac).map_err(|why| format!("{text:?}: {why}"))
     }
 }
 
@@ -416,7 +416,7 @@ mod tests {
             ("[[channel]]\nname = \"a\"\ncommand = [\"mail\"]", "whole path"),
             ("[[channel]]\nname = \"a/b\"\nsyslog = true", "letters"),
             ("[[channel]]\nname = \"a\"\nsyslog = true\nkinds = [\"bogus\"]", "unknown variant"),
-            ("[[mute]]\nmac = \"1:2\"", "no MAC address"),
+            ("[[mute]]\nmac = \"1:2\"", "not a MAC address"),
         ] {
             let told = Config::parse(text).unwrap_err();
             assert!(told.contains(why), "{text}: {told}");

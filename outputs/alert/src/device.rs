@@ -76,27 +76,15 @@ impl Device {
     }
 }
 
-/// A MAC with one or two digits a byte, in any case, with `:` or `-`.
-pub fn parse_mac(text: &str) -> Option<MacAddr> {
-    let mut octets = [0; 6];
-    let mut parts = text.split([':', '-']);
-    for octet in &mut octets {
-        let part = parts.next().filter(|part| (1..=2).contains(&part.len()))?;
-        // from_str_radix takes a sign, too.
-        let hexadecimal = part.bytes().all(|byte| byte.is_ascii_hexdigit());
-        *octet = u8::from_str_radix(part, 16).ok().filter(|_| hexadecimal)?;
-    }
-    parts.next().is_none().then_some(MacAddr::new(octets))
-}
-
 /// `MAC NAME` a line, in the order of hosts(5) and macupd_tracker.conf; `#` begins a comment.
 pub fn read_names(text: &str) -> Result<BTreeMap<MacAddr, String>, String> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     let lines = lines.enumerate().filter(|(_, line)| !line.is_empty());
     let entry = |(number, line): (usize, &str)| {
         let (mac, name) = line.split_once([' ', '\t', ',', '=']).unwrap_or((line, ""));
-        let mac =
-            parse_mac(mac).ok_or(format!("line {}: {mac:?} is no MAC address", number + 1))?;
+        let mac = mac
+            .parse()
+            .map_err(|_| format!("line {}: {mac:?} is not a MAC address", number + 1))?;
         Ok((mac, name.trim().to_owned()))
     };
     lines.map(entry).collect()
@@ -118,11 +106,11 @@ mod tests {
             ("DE-AD-be-ef-00-01", Class::Random),
             ("00:08:e1:01:02:d6", Class::Global),
         ] {
-            assert_eq!(parse_mac(mac).map(Class::of), Some(class), "{mac}");
+            assert_eq!(mac.parse::<MacAddr>().ok().map(Class::of), Some(class), "{mac}");
         }
         for bad in ["", "1:2:3:4:5", "1:2:3:4:5:6:7", "1:2:3:4:5:+6", "1:2:3:4:5:666", "1:2::4:5:6"]
         {
-            assert_eq!(parse_mac(bad), None, "{bad}");
+            assert_eq!(bad.parse::<MacAddr>().ok(), None, "{bad}");
         }
     }
 

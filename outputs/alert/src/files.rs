@@ -111,7 +111,7 @@ pub fn test(config: &Config, name: &str, secrets: &BTreeMap<String, Secrets>) ->
     };
     let message = channel.message(&report, &TimeZone::system());
     let voice = Voice::new(channel, secrets).map_err(Failure::Down);
-    let said = voice.and_then(|voice| voice.say(&message, 0));
+    let said = voice.and_then(|voice| voice.info(&message, 0));
     said.map_err(|why| failed(format_args!("channel {name}: {why}")))?;
     println!("channel {name}: sent");
     Ok(())

@@ -15,7 +15,7 @@ use shm_layout::MacAddr;
 
 use crate::{
     arpdat,
-    device::{Device, parse_mac},
+    device::Device,
     station::{Claim, MAX_CLAIMS},
     store::Store,
     watch::Memory,
@@ -120,8 +120,9 @@ fn open(path: &Path) -> std::io::Result<File> {
 fn text(text: &str, network: Option<&str>) -> Result<Found, String> {
     let lines = || text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
     let begins = |line: &str, by| line.split_once(by).map(|(first, _)| first.to_owned());
-    if lines().any(|line| begins(line, '|').is_some_and(|first| parse_mac(first.trim()).is_some()))
-    {
+    if lines().any(|line| {
+        begins(line, '|').is_some_and(|first| first.trim().parse::<MacAddr>().ok().is_some())
+    }) {
         return Ok(names(text));
     }
     if lines().next().is_some_and(|line| begins(line, '\t').and_then(|oui| block(&oui)).is_some()) {
@@ -150,7 +151,7 @@ fn names(text: &str) -> Found {
         let Some((mac, name)) = line.split_once('|').filter(|_| !line.starts_with('#')) else {
             continue;
         };
-        match parse_mac(mac.trim()) {
+        match mac.trim().parse::<MacAddr>().ok() {
             Some(mac) if !name.trim().is_empty() => found.names.push((mac, name.trim().into())),
             _ => found.bad.push(number + 1),
         }
@@ -174,7 +175,7 @@ fn makers(text: &str) -> Found {
 }
 
 fn block(text: &str) -> Option<[u8; 3]> {
-    let [a, b, c, ..] = parse_mac(&format!("{}:0:0:0", text.trim()))?.octets();
+    let [a, b, c, ..] = format!("{}:0:0:0", text.trim()).parse::<MacAddr>().ok()?.octets();
     Some([a, b, c])
 }
 
@@ -217,7 +218,8 @@ fn sighting(row: &Row) -> rusqlite::Result<Option<Sighting>> {
         Ok::<_, rusqlite::Error>(value.as_i64().ok().or(text))
     };
     let (interface, mac, ip) = (text(0)?, text(2)?, text(3)?);
-    let (Some(mac), Ok(ip), Some(time)) = (parse_mac(&mac), ip.parse::<IpAddr>(), number(4)?)
+    let (Some(mac), Ok(ip), Some(time)) =
+        (mac.parse::<MacAddr>().ok(), ip.parse::<IpAddr>(), number(4)?)
     else {
         return Ok(None);
     };

@@ -154,7 +154,7 @@ pub fn speak(exec: Option<&Path>) -> ExitCode {
                 for Job { id, channel, message } in jobs {
                     // Anew each time: the file of an authority may be there by now.
                     let voice = Voice::new(&one, &secrets).map_err(Failure::Down);
-                    let failure = voice.and_then(|voice| voice.say(&message, id)).err();
+                    let failure = voice.and_then(|voice| voice.info(&message, id)).err();
                     if !answer(&Answer { id, channel, failure }) {
                         return;
                     }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{Account, Fault, Result, failed, warn};
+use aw_output::{Checkpoint, Fault, Result, failed, warn};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::{MacAddr, RingName};
 
@@ -151,18 +151,18 @@ impl Store {
         Ok(())
     }
 
-    pub fn account(&mut self, ring: &RingName) -> Result<Option<Account>> {
+    pub fn account(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
         let select = "SELECT * FROM account WHERE ring = ?";
         let account = |row: &Row| {
             let columns = [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
-            Ok(Account::from_columns(columns))
+            Ok(Checkpoint::from_columns(columns))
         };
         let account =
             self.with(|database| database.query_row(select, [ring.as_str()], account).optional());
         account.map(Option::flatten)
     }
 
-    pub fn keep_account(&mut self, ring: &RingName, account: &Account) -> Result {
+    pub fn keep_account(&mut self, ring: &RingName, account: &Checkpoint) -> Result {
         let [generation, began, delivered, lost, skipped] = account.columns();
         let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
         let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";

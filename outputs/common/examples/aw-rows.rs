@@ -1,16 +1,17 @@
-//! `aw-rows`: events as rows of a SQLite database, each of them exactly once.
+//! `aw-rows`: events as rows of a SQLite database, each exactly once.
 #![forbid(unsafe_code)]
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use aw_output::{
-    Access, Account, Entry, Fault, Ledger, Plan, Result, RingOptions, Sink, SpoolOptions,
+    Access, Checkpoint, CheckpointStore, Entry, Fault, Plan, Result, RingOptions, Sink,
+    SpoolOptions,
 };
 use clap::Parser;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::RingName;
 
-/// Keeps the events of the collector's rings in a SQLite database.
+/// Stores the events of the collector's rings in a SQLite database
 #[derive(Parser)]
 #[command(name = "aw-rows", version)]
 struct Options {
@@ -18,28 +19,28 @@ struct Options {
     rings: RingOptions,
     #[command(flatten)]
     spool: SpoolOptions,
-    /// Keep events in the database FILE
+    /// Database file
     #[arg(long, value_name = "FILE")]
     database: PathBuf,
 }
 
 struct Rows {
     path: PathBuf,
-    /// None: to be opened, at first and after a failure, which takes back what was not committed.
+    /// None before the first use and after a failure: dropping it rolled back what was not committed.
     database: Option<Connection>,
 }
 
 const SCHEMA: &str = "PRAGMA journal_mode = wal;
     CREATE TABLE IF NOT EXISTS event (ring TEXT, sequence INTEGER, line TEXT);
-    CREATE TABLE IF NOT EXISTS account (ring TEXT PRIMARY KEY, generation INTEGER,
+    CREATE TABLE IF NOT EXISTS checkpoint (ring TEXT PRIMARY KEY, generation INTEGER,
         began INTEGER, delivered INTEGER, lost INTEGER, skipped INTEGER);";
 
 impl Rows {
-    /// Does something in the transaction that `idle` commits. Whatever fails may be better later.
+    /// Runs `act` in the transaction that `flush` commits. Every failure is temporary.
     fn with<T>(&mut self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let open = || -> rusqlite::Result<Connection> {
             let database = Connection::open(&self.path)?;
-            database.busy_timeout(Duration::from_millis(100))?; // the rings wait for nobody
+            database.busy_timeout(Duration::from_millis(100))?; // the rings do not wait
             database.execute_batch(SCHEMA).map(|()| database)
         };
         let done = self.database.take().map_or_else(open, Ok).and_then(|database| {
@@ -55,34 +56,34 @@ impl Rows {
 }
 
 impl Sink for Rows {
-    fn put(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> Result {
         let (sequence, line) = (entry.position.sequence as i64, entry.event.to_string());
         let row = params![entry.ring.as_str(), sequence, line];
         let insert = "INSERT INTO event VALUES (?, ?, ?)";
         self.with(|database| database.prepare_cached(insert)?.execute(row).map(drop))
     }
-    fn idle(&mut self) -> Result {
+    fn flush(&mut self) -> Result {
         self.with(|database| database.execute_batch("COMMIT"))
     }
-    fn ledger(&mut self) -> Option<&mut dyn Ledger> {
+    fn checkpoints(&mut self) -> Option<&mut dyn CheckpointStore> {
         Some(self)
     }
 }
 
-impl Ledger for Rows {
-    fn load(&mut self, ring: &RingName) -> Result<Option<Account>> {
-        let select = "SELECT * FROM account WHERE ring = ?";
-        let account = self.with(|database| {
+impl CheckpointStore for Rows {
+    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
+        let select = "SELECT * FROM checkpoint WHERE ring = ?";
+        let checkpoint = self.with(|database| {
             let columns = |row: &Row| Ok([1, 2, 3, 4, 5].map(|column| row.get_unwrap(column)));
             database.query_row(select, [ring.as_str()], columns).optional()
         })?;
-        self.idle()?; // no transaction stays open, for nobody knows when the next event comes
-        Ok(account.and_then(Account::from_columns))
+        self.flush()?; // leave no transaction open: the next event may come in an hour
+        Ok(checkpoint.and_then(Checkpoint::from_columns))
     }
-    fn store(&mut self, ring: &RingName, account: &Account) -> Result {
-        let [generation, began, delivered, lost, skipped] = account.columns();
+    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result {
+        let [generation, began, delivered, lost, skipped] = checkpoint.columns();
         let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
-        let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";
+        let replace = "REPLACE INTO checkpoint VALUES (?, ?, ?, ?, ?, ?)";
         self.with(|database| database.execute(replace, row).map(drop))
     }
 }
@@ -91,7 +92,7 @@ fn main() -> ExitCode {
     let Options { rings, spool, database } = aw_output::parse("aw-rows");
     let path = std::path::absolute(&database).unwrap_or(database);
     let files = path.parent().map(|directory| Access::Write(directory.into())).into_iter();
-    let linger = Duration::from_millis(200); // a commit for many events, not for each
+    let linger = Duration::from_millis(200); // one commit for many events
     let plan = Plan { files: files.collect(), linger, spool: Some(spool), ..Plan::default() };
     aw_output::run("aw-rows", &rings, &plan, || Ok(Rows { path, database: None }))
 }

@@ -1,4 +1,4 @@
-//! The run loop: what the rings hold, oldest first, to the outlet; then sleep until there is more.
+//! The run loop: what the rings hold, oldest first, to the delivery; then sleep until there is more.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -6,9 +6,9 @@ use aw_service::{Error, Signals, Startup};
 use shm_layout::{Reader, wait_any};
 
 use crate::{
-    From, RingOptions, Sink,
-    account::{Piece, What},
-    outlet::Outlet,
+    RingOptions, Sink, StartFrom,
+    checkpoint::{ItemKind, StreamItem},
+    delivery::Delivery,
     source::{LOOK, Source},
 };
 
@@ -19,33 +19,33 @@ const TURN: usize = 4096;
 
 pub(crate) fn follow<S: Sink>(
     options: &RingOptions,
-    from: From,
+    from: StartFrom,
     owners: &[u32],
-    mut outlet: Outlet<S>,
+    mut delivery: Delivery<S>,
     signals: &Signals,
     startup: &mut Startup,
 ) -> Result<(), Error> {
     let mut once = HashSet::new(); // a ring named twice would be delivered twice
     let mut sources = Vec::new();
     for ring in options.rings.iter().filter(|ring| once.insert(*ring)) {
-        let known = outlet.open(ring)?;
-        let resume = known.filter(|_| from == From::Resume);
+        let known = delivery.open(ring)?;
+        let resume = known.filter(|_| from == StartFrom::Resume);
         sources.push(Source::new(ring, owners, options, from, resume));
     }
     for source in &mut sources {
         source.attach()?;
     }
     startup.ready()?;
-    let end = serve(&mut sources, options, &mut outlet, signals, startup);
-    let end = end.and_then(|()| outlet.close());
+    let end = serve(&mut sources, options, &mut delivery, signals, startup);
+    let end = end.and_then(|()| delivery.close());
     if end.is_err() {
-        outlet.save_anyway();
+        delivery.save_anyway();
     }
     if !matches!(end, Err(Error::Closed)) {
         for (index, source) in sources.iter().enumerate() {
-            outlet.report(index, source.lost, source.skipped);
+            delivery.report(index, source.lost, source.skipped);
         }
-        outlet.report_spool();
+        delivery.log_spool();
     }
     end
 }
@@ -53,16 +53,16 @@ pub(crate) fn follow<S: Sink>(
 fn serve<S: Sink>(
     sources: &mut [Source],
     options: &RingOptions,
-    outlet: &mut Outlet<S>,
+    delivery: &mut Delivery<S>,
     signals: &Signals,
     startup: &mut Startup,
 ) -> Result<(), Error> {
     while !signals.stopped() {
         if signals.take_hangup() {
-            outlet.reopen()?;
+            delivery.reopen()?;
         }
-        let all_read = turn(sources, outlet)?;
-        let mut busy = outlet.work(all_read)?; // before anything else that takes time
+        let all_read = turn(sources, delivery)?;
+        let mut busy = delivery.work(all_read)?; // before anything else that takes time
         for source in sources.iter_mut() {
             source.tell_lost();
             if !options.once {
@@ -72,48 +72,48 @@ fn serve<S: Sink>(
             }
         }
         startup.alive();
-        if busy || !all_read && outlet.has_room() {
+        if busy || !all_read && delivery.has_room() {
             continue;
         }
         if options.once {
-            outlet.finish()?;
-            if outlet.rest()? {
+            delivery.finish()?;
+            if delivery.maintain()? {
                 continue;
             }
-            return outlet.all_delivered();
+            return delivery.all_delivered();
         }
-        wait(sources, outlet);
+        wait(sources, delivery);
     }
-    outlet.finish()
+    delivery.finish()
 }
 
 /// Hands over what there is, up to a turn and as far as there is room; tells whether that was all.
-fn turn<S: Sink>(sources: &mut [Source], outlet: &mut Outlet<S>) -> Result<bool, Error> {
+fn turn<S: Sink>(sources: &mut [Source], delivery: &mut Delivery<S>) -> Result<bool, Error> {
     for _ in 0..TURN {
-        if !outlet.has_room() {
+        if !delivery.has_room() {
             for (index, source) in sources.iter_mut().enumerate() {
                 if let Some(lost) = source.take_lost() {
-                    outlet.take(index, lost)?;
+                    delivery.take(index, lost)?;
                 }
             }
             return Ok(false);
         }
-        let Some((index, piece)) = next(sources) else { return Ok(true) };
-        outlet.take(index, piece)?;
+        let Some((index, item)) = next(sources) else { return Ok(true) };
+        delivery.take(index, item)?;
     }
     Ok(false)
 }
 
 /// The oldest of what the rings hold at this moment.
-fn next(sources: &mut [Source]) -> Option<(usize, Piece)> {
+fn next(sources: &mut [Source]) -> Option<(usize, StreamItem)> {
     if let [source] = sources {
         return Some((0, source.take()?));
     }
     let mut oldest = None;
     for (index, source) in sources.iter_mut().enumerate() {
-        let time = match source.peek().map(|piece| piece.what) {
+        let time = match source.peek().map(|item| item.kind) {
             None => continue,
-            Some(What::Event(event)) => Some(event.time),
+            Some(ItemKind::Event(event)) => Some(event.time),
             Some(_) => None, // before all that has a time
         };
         if oldest.is_none_or(|(_, least)| time < least) {
@@ -124,11 +124,11 @@ fn next(sources: &mut [Source]) -> Option<(usize, Piece)> {
     Some((index, sources[index].take()?))
 }
 
-fn wait<S: Sink>(sources: &[Source], outlet: &Outlet<S>) {
+fn wait<S: Sink>(sources: &[Source], delivery: &Delivery<S>) {
     let readers: Vec<&Reader> = sources.iter().filter_map(|s| s.reader.as_ref()).collect();
     let longest = if readers.len() == sources.len() { SLEEP } else { LOOK };
-    if outlet.has_room() {
-        wait_any(&readers, longest.min(outlet.pause()));
+    if delivery.has_room() {
+        wait_any(&readers, longest.min(delivery.pause()));
     } else {
         std::thread::sleep(LOOK); // there is something to read, but no room for it
     }

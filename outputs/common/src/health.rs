@@ -13,9 +13,9 @@ use aw_service::Error;
 use shm_layout::{AttachError, Counter, Reader, RingName, Start, UnixTime};
 
 use crate::{
-    From, Plan, RingOptions,
-    notes::{self, Notes},
-    outlet::SAVE,
+    Plan, RingOptions, StartFrom,
+    delivery::SAVE,
+    live_checkpoint::{self, LiveCheckpoint},
     state::{self, StateFile, is_locked},
 };
 
@@ -35,8 +35,8 @@ pub(crate) fn check(name: &str, options: &RingOptions, plan: &Plan) -> ExitCode 
         Ok(good) => (true, good.join("; ")),
         Err(why) => (false, why),
     };
-    let told = writeln!(io::stdout(), "{name}: {text}");
-    ExitCode::from(u8::from(!well || told.is_err()))
+    let reported = writeln!(io::stdout(), "{name}: {text}");
+    ExitCode::from(u8::from(!well || reported.is_err()))
 }
 
 fn check_all(name: &str, options: &RingOptions, plan: &Plan) -> Result<Vec<String>, String> {
@@ -77,10 +77,10 @@ fn check_ring(
     if let Some(Age::Known(age)) = reader.dropped().map(Age::of)
         && age < DROPS_WITHIN
     {
-        let accounts = reader.accounts();
-        let dropping = accounts
+        let checkpoints = reader.counters();
+        let dropping = checkpoints
             .iter()
-            .map(|account| (account.get(Counter::KernelDropped), account.name.as_str()))
+            .map(|checkpoint| (checkpoint.get(Counter::KernelDropped), checkpoint.name.as_str()))
             .filter(|(drops, _)| *drops > 0);
         let drops: Vec<_> = dropping.map(|(drops, name)| format!("{drops} on {name}")).collect();
         return Err(format!(
@@ -145,7 +145,7 @@ fn beats(reader: &Reader) -> bool {
 
 /// Whether an output with these options goes on where it was.
 fn keeps_position(options: &RingOptions, plan: &Plan) -> bool {
-    plan.spool.is_some() || options.start(plan) == From::Resume
+    plan.spool.is_some() || options.start(plan) == StartFrom::Resume
 }
 
 /// Whether it runs, as far as one can say: without a spool it may need no lock.
@@ -163,11 +163,11 @@ fn lag(
     keeps: bool,
 ) -> Result<Option<u64>, String> {
     let published = reader.published();
-    let files = [Notes::path, StateFile::path].map(|path| path(&options.state_dir, name));
+    let files = [LiveCheckpoint::path, StateFile::path].map(|path| path(&options.state_dir, name));
     let end = Instant::now() + SAVE + BEAT_WITHIN;
     loop {
         let (directory, ring) = (&options.state_dir, reader.name());
-        let mut next = notes::next_of(directory, name, ring, reader.generation())?;
+        let mut next = live_checkpoint::next_of(directory, name, ring, reader.generation())?;
         if next.is_none() {
             next = state::next_of(directory, name, ring, reader.generation())?;
         }

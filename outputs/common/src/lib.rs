@@ -1,22 +1,21 @@
 //! What every output shares, so that an output is only its [`Sink`]: the options, attaching to
-//! rings and following them through restarts, the account of every event, a spool for what a
+//! rings and following them through restarts, the checkpoint of every event, a spool for what a
 //! destination that is down cannot take, privileges, signals and exit codes. `docs/new-output.md`
 //! shows a whole one.
 //!
 //! It trusts the collector whose ring it reads, and nobody else.
 #![forbid(unsafe_code)]
 
-mod account;
+mod checkpoint;
+mod delivery;
+mod event_json;
 mod follow;
 mod health;
 mod host;
-mod kept;
-mod line;
-mod notes;
+mod live_checkpoint;
 mod options;
-mod outlet;
-mod place;
 mod plan;
+mod saved_states;
 pub mod serve;
 mod source;
 mod spool;
@@ -24,17 +23,16 @@ mod state;
 
 use std::{process::ExitCode, time::Duration};
 
-use aw_service::{Calls, CapabilitySet, Signals, Startup};
+use aw_service::{CapabilitySet, Signals, Startup, SystemCalls};
 use shm_layout::{Event, Position, RingName};
 
-pub use account::Account;
-pub use aw_service::{Access, Error, explain, failed, parse, say, warn};
+pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn};
+pub use checkpoint::Checkpoint;
+pub use event_json::{EventJson, TimeFormat};
 pub use host::{host_of, this_host};
-pub use kept::{Kept, kept};
-pub use line::{Line, LineTime};
-pub use options::{From, RingOptions, SpoolOptions};
-pub use place::Place;
+pub use options::{RingOptions, SpoolOptions, StartFrom};
 pub use plan::Plan;
+pub use saved_states::{SavedState, saved_states};
 
 /// How long an output that was told to end may wait for its destination: longer than any sink waits
 /// for something on purpose, and less than systemd, which kills it after 90 s.
@@ -54,7 +52,7 @@ pub struct Entry<'a> {
 /// Why a sink could not do what it was told.
 #[derive(Debug)]
 pub enum Fault {
-    /// Its destination is down and may come back: what it was handed since the last `idle` is not
+    /// Its destination is down and may come back: what it was handed since the last `flush` is not
     /// delivered. It is kept in the spool and handed over again, from the first; where the output
     /// has no spool, it ends. In one line: operation, object, cause.
     Down(String),
@@ -62,7 +60,7 @@ pub enum Fault {
     Fatal(Error),
 }
 
-impl std::convert::From<Error> for Fault {
+impl From<Error> for Fault {
     fn from(error: Error) -> Fault {
         Fault::Fatal(error)
     }
@@ -83,17 +81,17 @@ pub type Result<T = ()> = std::result::Result<T, Fault>;
 
 /// Where an output puts events.
 pub trait Sink {
-    /// Takes an event, in order. It may keep it until `idle`.
-    fn put(&mut self, entry: &Entry) -> Result;
+    /// Takes an event, in order. It may keep it until `flush`.
+    fn write(&mut self, entry: &Entry) -> Result;
 
     /// Delivers what it kept, all or none if it can: called when there is nothing more to read, or
     /// after [`Plan::batch`] events, and before the end.
-    fn idle(&mut self) -> Result;
+    fn flush(&mut self) -> Result;
 
     /// Does some of what is not urgent: called when everything is delivered, at least twice a second.
     /// Tells whether there is more of it to do at once. It takes some tens of milliseconds at most,
     /// for events wait meanwhile.
-    fn rest(&mut self) -> Result<bool> {
+    fn maintain(&mut self) -> Result<bool> {
         Ok(false)
     }
 
@@ -102,40 +100,40 @@ pub trait Sink {
         Ok(())
     }
 
-    /// Whether a kill leaves what `idle` has delivered: it is in a file or in somebody else's hands, and not
+    /// Whether a kill leaves what `flush` has delivered: it is in a file or in somebody else's hands, and not
     /// in this process. After a kill the output then goes on behind the last batch, and not where the
-    /// account was last written down.
+    /// checkpoint was last written down.
     fn survives_kill(&self) -> bool {
         false
     }
 
-    /// Makes sure that what was delivered survives a power cut, before the account of it is
-    /// written down. Not called where the sink keeps its own. [`Fault::Down`]: not yet; the account
+    /// Makes sure that what was delivered survives a power cut, before the checkpoint of it is
+    /// written down. Not called where the sink keeps its own. [`Fault::Down`]: not yet; the checkpoint
     /// stays as it was, and this is called again some seconds later.
     fn sync(&mut self) -> Result {
         Ok(())
     }
 
-    /// The end, after the last `idle`: nothing more will come. `sync` may follow.
+    /// The end, after the last `flush`: nothing more will come. `sync` may follow.
     fn close(&mut self) -> Result {
         Ok(())
     }
 
-    /// Where accounts are kept if not in a file of the state directory: with the rows, for a
+    /// Where checkpoints are kept if not in a file of the state directory: with the rows, for a
     /// database, so that each event is there exactly once whatever is killed when.
-    fn ledger(&mut self) -> Option<&mut dyn Ledger> {
+    fn checkpoints(&mut self) -> Option<&mut dyn CheckpointStore> {
         None
     }
 }
 
-/// Keeps the account of each ring.
-pub trait Ledger {
-    /// The account of a ring, if it has one.
-    fn load(&mut self, ring: &RingName) -> Result<Option<Account>>;
+/// Keeps the checkpoint of each ring.
+pub trait CheckpointStore {
+    /// The checkpoint of a ring, if it has one.
+    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>>;
 
-    /// Stores the account of a ring. One that keeps it with its rows does so in the transaction that
-    /// the next [`Sink::idle`] commits.
-    fn store(&mut self, ring: &RingName, account: &Account) -> Result;
+    /// CheckpointFiles the checkpoint of a ring. One that keeps it with its rows does so in the transaction that
+    /// the next [`Sink::flush`] commits.
+    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result;
 }
 
 /// Runs an output until it is told to stop: gives up what the plan does not need, opens its sink and
@@ -153,13 +151,13 @@ pub fn run<S: Sink>(
         let owners = options.owners()?;
         let from = options.start(plan);
         let signals = Signals::register()?;
-        let keeps = from == From::Resume || plan.from == From::Resume;
-        let boot = notes::this_boot();
+        let keeps = from == StartFrom::Resume || plan.from == StartFrom::Resume;
+        let boot = live_checkpoint::this_boot();
         confine(options, &owners, plan, keeps, startup)?;
         signals
             .insist(GRACE, "the destination takes nothing: ending with what it has confirmed")?;
         let mut sink = open()?;
-        let own = sink.ledger().is_some();
+        let own = sink.checkpoints().is_some();
         let directory = &options.state_path();
         let states = keeps && !own || plan.spool.is_some();
         let _lock = states.then(|| state::lock(directory, name)).transpose()?;
@@ -167,12 +165,18 @@ pub fn run<S: Sink>(
         let file = (keeps && !own && spool.is_none())
             .then(|| state::StateFile::open(directory, name))
             .transpose()?;
-        let notes = (states && (own || sink.survives_kill()))
-            .then(|| notes::Notes::open(directory, name, boot))
+        let live_checkpoint = (states && (own || sink.survives_kill()))
+            .then(|| live_checkpoint::LiveCheckpoint::open(directory, name, boot))
             .transpose()?;
-        let stores = outlet::Stores { spool, file, notes, own, saved: Default::default() };
-        let outlet = outlet::Outlet::new(&mut sink, plan, stores)?;
-        follow::follow(options, from, &owners, outlet, &signals, startup)
+        let stores = delivery::CheckpointFiles {
+            spool,
+            file,
+            live_checkpoint,
+            own,
+            saved: Default::default(),
+        };
+        let delivery = delivery::Delivery::new(&mut sink, plan, stores)?;
+        follow::follow(options, from, &owners, delivery, &signals, startup)
     })
 }
 
@@ -195,7 +199,7 @@ fn confine(
         files.push(Access::Write(options.state_dir.clone()));
     }
     files.extend_from_slice(&plan.files);
-    let mut calls = Calls::basic();
+    let mut calls = SystemCalls::basic();
     plan.sockets.iter().for_each(|family| calls.allow_sockets(*family));
     if plan.event_loop {
         calls.allow_event_loop();

@@ -7,7 +7,7 @@ use std::{
     str::FromStr,
 };
 
-use aw_service::{Account, Error, Identity, ServiceOptions, name};
+use aw_service::{Error, Identity, ServiceOptions, UserAccount, name};
 use clap::{Args, ValueEnum};
 use rustix::fs::Gid;
 use shm_layout::RingName;
@@ -30,7 +30,7 @@ pub struct RingOptions {
 
     /// Where to begin
     #[arg(long, value_enum)]
-    pub from: Option<From>,
+    pub from: Option<StartFrom>,
 
     /// The same as --from oldest
     #[arg(long, conflicts_with = "from")]
@@ -75,7 +75,7 @@ fn state_directory() -> PathBuf {
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum From {
+pub enum StartFrom {
     /// With the oldest event that the ring still holds
     Oldest,
     /// With the next event
@@ -93,10 +93,10 @@ impl RingOptions {
     /// The users whose rings are believed, besides root and ourselves.
     pub fn owners(&self) -> Result<Vec<u32>, Error> {
         if self.owner.is_empty() {
-            let there = OWNERS.iter().filter_map(|name| Account::named(name));
+            let there = OWNERS.iter().filter_map(|name| UserAccount::named(name));
             return Ok(there.map(|user| user.uid.as_raw()).collect());
         }
-        self.owner.iter().map(|name| Ok(Account::find(name)?.uid.as_raw())).collect()
+        self.owner.iter().map(|name| Ok(UserAccount::find(name)?.uid.as_raw())).collect()
     }
 
     /// The state directory, from the root on: in the background we are elsewhere.
@@ -104,11 +104,11 @@ impl RingOptions {
         std::path::absolute(&self.state_dir).unwrap_or_else(|_| self.state_dir.clone())
     }
 
-    pub(crate) fn start(&self, plan: &Plan) -> From {
+    pub(crate) fn start(&self, plan: &Plan) -> StartFrom {
         match (self.from, plan.from) {
             (Some(from), _) => from,
-            (None, _) if self.replay => From::Oldest,
-            (None, From::Now) if self.once => From::Oldest,
+            (None, _) if self.replay => StartFrom::Oldest,
+            (None, StartFrom::Now) if self.once => StartFrom::Oldest,
             (None, from) => from,
         }
     }

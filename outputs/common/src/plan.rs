@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aw_service::Access;
 
-use crate::{From, SpoolOptions};
+use crate::{SpoolOptions, StartFrom};
 
 /// What an output needs. All else is taken away before its sink is opened.
 #[derive(Clone, Debug)]
@@ -16,10 +16,10 @@ pub struct Plan {
     /// It waits in an event loop (epoll).
     pub event_loop: bool,
     /// Where it begins where nothing else is said.
-    pub from: From,
+    pub from: StartFrom,
     /// How long an event may wait for others, to be delivered together with them.
     pub linger: Duration,
-    /// Events after which `idle` is called in any case.
+    /// Events after which `flush` is called in any case.
     pub batch: usize,
     /// Where events wait while the destination is down; without it, [`crate::Fault::Down`] is the end.
     pub spool: Option<SpoolOptions>,
@@ -32,7 +32,7 @@ impl Default for Plan {
             files: Vec::new(),
             sockets: Vec::new(),
             event_loop: false,
-            from: From::Resume,
+            from: StartFrom::Resume,
             linger: Duration::ZERO,
             batch: 4096,
             spool: None,

@@ -58,7 +58,7 @@ where
             };
             open.retain(|stream| stream.strong_count() > 0);
             if open.len() >= 2 * MOST {
-                continue; // closed: those that were told to go are still on their way
+                continue; // closed: those that were reported to go are still on their way
             }
             if let Some(oldest) = open.len().checked_sub(MOST).and_then(|at| open[at].upgrade()) {
                 let _ = oldest.shutdown(Shutdown::Both);

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use aw_service::{Error, say, warn};
+use aw_service::{Error, info, warn};
 use shm_layout::{AttachError, Next, Position, Reader, RingName, Start, UnixTime};
 
 use crate::{
-    From, RingOptions,
-    account::{Piece, What},
+    RingOptions, StartFrom,
+    checkpoint::{ItemKind, StreamItem},
 };
 
 /// How often a ring that does not exist is looked for, and an idle one is checked for its successor.
@@ -17,17 +17,17 @@ const TELL: Duration = Duration::from_secs(60);
 /// A collector that says for so long not that it lives, which it does once a second, is dead or hangs.
 const BLIND: Duration = Duration::from_secs(5);
 
-/// A ring: its reader while it exists, and what was lost on the way.
+/// A ring: its reader while it exists, and what was lost on the mode.
 pub(crate) struct Source<'a> {
     ring: &'a RingName,
     /// Users whose rings are believed.
     owners: &'a [u32],
     verbose: bool,
     once: bool,
-    from: From,
+    from: StartFrom,
     pub reader: Option<Reader>,
     /// Read, and not taken yet.
-    next: Option<Piece>,
+    next: Option<StreamItem>,
     /// Where to go on when the ring appears, or appears again.
     resume: Option<Position>,
     waiting: bool,
@@ -46,7 +46,7 @@ pub(crate) struct Source<'a> {
 struct Pulse {
     beat: UnixTime,
     since: Instant,
-    told: bool,
+    reported: bool,
 }
 
 impl<'a> Source<'a> {
@@ -54,7 +54,7 @@ impl<'a> Source<'a> {
         ring: &'a RingName,
         owners: &'a [u32],
         options: &RingOptions,
-        from: From,
+        from: StartFrom,
         resume: Option<Position>,
     ) -> Self {
         let now = Instant::now();
@@ -70,7 +70,7 @@ impl<'a> Source<'a> {
             waiting: false,
             leaving: false,
             looked: now,
-            pulse: Pulse { beat: UnixTime::default(), since: now, told: false },
+            pulse: Pulse { beat: UnixTime::default(), since: now, reported: false },
             lost: 0,
             skipped: 0,
             lost_told: (0, now),
@@ -96,13 +96,13 @@ impl<'a> Source<'a> {
         let start = match (self.resume, self.from) {
             (Some(position), _) => Start::At(position),
             (None, _) if self.waiting => Start::First,
-            (None, From::Now) => Start::Now,
-            (None, From::Oldest | From::Resume) => Start::Oldest,
+            (None, StartFrom::Now) => Start::Now,
+            (None, StartFrom::Oldest | StartFrom::Resume) => Start::Oldest,
         };
         match self.attach_at(start) {
             Ok(reader) => {
                 if self.verbose || self.waiting {
-                    say(format_args!(
+                    info(format_args!(
                         "reading ring {}, {} slots, generation {:016x}, from event {}",
                         self.ring,
                         reader.slots(),
@@ -118,7 +118,7 @@ impl<'a> Source<'a> {
             }
             Err(AttachError::Missing) if !self.once => {
                 if !self.waiting {
-                    say(format_args!(
+                    info(format_args!(
                         "waiting for ring {} (start the collector, or name its ring with -m)",
                         self.ring
                     ));
@@ -133,30 +133,31 @@ impl<'a> Source<'a> {
     fn attach_at(&mut self, start: Start) -> Result<Reader, AttachError> {
         let reader = Reader::attach_to(self.ring, self.owners, start)?;
         let Start::At(resume) = start else {
-            let what = if self.from == From::Resume { What::Start } else { What::Restart };
-            self.next = Some(Piece { at: reader.position(), what });
+            let what =
+                if self.from == StartFrom::Resume { ItemKind::Start } else { ItemKind::Restart };
+            self.next = Some(StreamItem { at: reader.position(), kind: what });
             return Ok(reader);
         };
         let ring = self.ring;
         if reader.generation() != resume.generation {
             let Position { generation, sequence } = resume;
-            say(format_args!(
+            info(format_args!(
                 "ring {ring} was made anew, with another stream: what came after event {sequence} of generation {generation:016x} and was not read is unknown"
             ));
             return Reader::attach_to(ring, self.owners, Start::First);
         }
         if reader.position() != resume {
             warn(format_args!(
-                "ring {ring} has no event {} yet, where this output was: going on with the oldest, and beginning its account anew",
+                "ring {ring} has no event {} yet, where this output was: going on with the oldest, and beginning its checkpoint anew",
                 resume.sequence
             ));
-            self.next = Some(Piece { at: reader.position(), what: What::Restart });
+            self.next = Some(StreamItem { at: reader.position(), kind: ItemKind::Restart });
         }
         Ok(reader)
     }
 
     /// What comes next, if there is anything.
-    pub fn peek(&mut self) -> Option<&Piece> {
+    pub fn peek(&mut self) -> Option<&StreamItem> {
         if self.next.is_none() {
             self.next = self.read();
         }
@@ -164,48 +165,48 @@ impl<'a> Source<'a> {
     }
 
     /// Takes what comes next.
-    pub fn take(&mut self) -> Option<Piece> {
+    pub fn take(&mut self) -> Option<StreamItem> {
         self.next.take().or_else(|| self.read())
     }
 
-    fn read(&mut self) -> Option<Piece> {
+    fn read(&mut self) -> Option<StreamItem> {
         let reader = self.reader.as_mut()?;
         let at = reader.position();
         let what = match reader.next() {
-            Next::Event(_, event) => What::Event(event),
-            Next::Unknown(..) => What::Skipped,
-            Next::Lapped { lost } => What::Lost(lost),
+            Next::Event(_, event) => ItemKind::Event(event),
+            Next::Unknown(..) => ItemKind::Skipped,
+            Next::Lapped { lost } => ItemKind::Lost(lost),
             Next::Empty => return None,
         };
         self.count(what);
-        Some(Piece { at, what })
+        Some(StreamItem { at, kind: what })
     }
 
     /// What was lost meanwhile, for an output that can take nothing else now.
-    pub fn take_lost(&mut self) -> Option<Piece> {
+    pub fn take_lost(&mut self) -> Option<StreamItem> {
         if self.next.is_some() {
             return None; // read and held back: what is lost is behind it
         }
         let reader = self.reader.as_mut()?;
         let at = reader.position();
         let lost = Some(reader.skip_lost()).filter(|lost| *lost > 0)?;
-        self.count(What::Lost(lost));
-        Some(Piece { at, what: What::Lost(lost) })
+        self.count(ItemKind::Lost(lost));
+        Some(StreamItem { at, kind: ItemKind::Lost(lost) })
     }
 
-    fn count(&mut self, what: What) {
-        match what {
-            What::Lost(lost) => self.lost += lost,
-            What::Skipped => self.skipped += 1,
-            What::Start | What::Restart | What::Event(_) => {}
+    fn count(&mut self, kind: ItemKind) {
+        match kind {
+            ItemKind::Lost(lost) => self.lost += lost,
+            ItemKind::Skipped => self.skipped += 1,
+            ItemKind::Start | ItemKind::Restart | ItemKind::Event(_) => {}
         }
     }
 
     /// What was lost since this was last told: at once, and then once a minute at most.
     pub fn tell_lost(&mut self) {
-        let (told, at) = self.lost_told;
-        if self.lost > told && (told == 0 || at.elapsed() >= TELL) {
-            let new = self.lost - told;
+        let (reported, at) = self.lost_told;
+        if self.lost > reported && (reported == 0 || at.elapsed() >= TELL) {
+            let new = self.lost - reported;
             warn(format_args!("ring {}: {new} events lost, overtaken by the collector", self.ring));
             self.lost_told = (self.lost, Instant::now());
         }
@@ -217,12 +218,12 @@ impl<'a> Source<'a> {
         let ring = self.ring;
         let beat = reader.heartbeat();
         if beat != pulse.beat {
-            if pulse.told {
-                say(format_args!("ring {ring}: the collector is back"));
+            if pulse.reported {
+                info(format_args!("ring {ring}: the collector is back"));
             }
-            *pulse = Pulse { beat, since: Instant::now(), told: false };
-        } else if !pulse.told && pulse.since.elapsed() >= BLIND {
-            pulse.told = true;
+            *pulse = Pulse { beat, since: Instant::now(), reported: false };
+        } else if !pulse.reported && pulse.since.elapsed() >= BLIND {
+            pulse.reported = true;
             match reader.writer() {
                 Some(pid) => warn(format_args!(
                     "ring {ring}: no sign of life from the collector, process {pid}, for {} s: nothing new will come (start it again)",

@@ -15,8 +15,8 @@ use rustix::fs::statvfs;
 use shm_layout::{Event, Position, RingName};
 
 use crate::{
-    Account, Fault, Ledger,
-    account::{Piece, What},
+    Checkpoint, CheckpointStore, Fault,
+    checkpoint::{ItemKind, StreamItem},
     state::{open_in, refused},
 };
 
@@ -90,12 +90,12 @@ impl Spool {
         any.map(|any| !any).map_err(|error| self.fault(error))
     }
 
-    /// Adds pieces at its end, and writes down the accounts that they follow, all or nothing; tells
+    /// Adds items at its end, and writes down the checkpoints that they follow, all or nothing; tells
     /// whether there was room.
     pub fn append(
         &mut self,
-        pieces: &[(&RingName, Piece)],
-        accounts: &[(RingName, Account)],
+        items: &[(&RingName, StreamItem)],
+        checkpoints: &[(RingName, Checkpoint)],
     ) -> Result<bool, Error> {
         if room(&self.path) < RESERVE {
             return Ok(false);
@@ -103,20 +103,20 @@ impl Spool {
         let mut events = 0;
         let mut append = || -> rusqlite::Result<()> {
             let transaction = self.database.transaction()?;
-            for (ring, account) in accounts {
-                store(&transaction, ring, account)?;
+            for (ring, checkpoint) in checkpoints {
+                store(&transaction, ring, checkpoint)?;
             }
-            for (ring, piece) in pieces {
+            for (ring, item) in items {
                 let ring = ring_id(&transaction, ring)?;
-                let (number, event) = match &piece.what {
-                    What::Start => (0, None),
-                    What::Restart => (0, Some(Vec::new())),
-                    What::Event(event) => (1, Some(event.to_bytes().to_vec())),
-                    What::Skipped => (1, None),
-                    What::Lost(number) => (-(*number as i64), None),
+                let (number, event) = match &item.kind {
+                    ItemKind::Start => (0, None),
+                    ItemKind::Restart => (0, Some(Vec::new())),
+                    ItemKind::Event(event) => (1, Some(event.to_bytes().to_vec())),
+                    ItemKind::Skipped => (1, None),
+                    ItemKind::Lost(number) => (-(*number as i64), None),
                 };
-                events += u64::from(matches!(piece.what, What::Event(_)));
-                let Position { generation, sequence } = piece.at;
+                events += u64::from(matches!(item.kind, ItemKind::Event(_)));
+                let Position { generation, sequence } = item.at;
                 transaction
                     .prepare_cached(
                         "INSERT INTO piece (ring, generation, sequence, number, event)
@@ -136,33 +136,37 @@ impl Spool {
         }
     }
 
-    /// Its oldest pieces, at most so many, and the number of the last.
-    pub fn oldest(&self, limit: usize) -> Result<(Vec<(RingName, Piece)>, i64), Error> {
+    /// Its oldest items, at most so many, and the number of the last.
+    pub fn oldest(&self, limit: usize) -> Result<(Vec<(RingName, StreamItem)>, i64), Error> {
         let read = || -> rusqlite::Result<_> {
             let mut statement = self.database.prepare_cached(
                 "SELECT piece.id, name, piece.generation, sequence, number, event
                 FROM piece JOIN ring ON ring.id = ring ORDER BY piece.id LIMIT ?",
             )?;
             let mut rows = statement.query([limit as i64])?;
-            let (mut pieces, mut last) = (Vec::new(), 0);
+            let (mut items, mut last) = (Vec::new(), 0);
             while let Some(row) = rows.next()? {
                 last = row.get(0)?;
-                pieces.extend(piece(row)?); // a name that is none any more was a ring's once
+                items.extend(item(row)?); // a name that is none any more was a ring's once
             }
-            Ok((pieces, last))
+            Ok((items, last))
         };
         read().map_err(|error| self.fault(error))
     }
 
-    /// Writes these accounts down, and forgets the pieces up to this number, which are in them now.
-    pub fn delivered(&mut self, last: i64, accounts: &[(RingName, Account)]) -> Result<(), Error> {
+    /// Writes these checkpoints down, and forgets the items up to this number, which are in them now.
+    pub fn delivered(
+        &mut self,
+        last: i64,
+        checkpoints: &[(RingName, Checkpoint)],
+    ) -> Result<(), Error> {
         let forget = |database: &mut Connection| -> rusqlite::Result<i64> {
             let transaction = database.transaction()?;
             let count = "SELECT count(event) FROM piece WHERE number = 1 AND id <= ?";
             let events = transaction.query_row(count, [last], |row| row.get(0))?;
             transaction.execute("DELETE FROM piece WHERE id <= ?", [last])?;
-            for (ring, account) in accounts {
-                store(&transaction, ring, account)?;
+            for (ring, checkpoint) in checkpoints {
+                store(&transaction, ring, checkpoint)?;
             }
             transaction.commit()?;
             Ok(events)
@@ -175,7 +179,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Whether a restart of a ring's account is in it.
+    /// Whether a restart of a ring's checkpoint is in it.
     pub fn restarts(&self, ring: &RingName) -> Result<bool, Error> {
         let any = self.database.query_row(
             "SELECT EXISTS (SELECT 1 FROM piece JOIN ring ON ring.id = ring
@@ -186,10 +190,10 @@ impl Spool {
         any.map_err(|error| self.fault(error))
     }
 
-    /// Forgets what a sink had stored before it, or we, were killed, by its account. That says nothing of
+    /// Forgets what a sink had stored before it, or we, were killed, by its checkpoint. That says nothing of
     /// what is behind a restart, before which nothing of that was handed over. [`Fault::Down`]: its disk
     /// is too full for that, and nothing of it is to be handed over before there is room.
-    pub fn forget_all_in(&mut self, ring: &RingName, account: &Account) -> Result<(), Fault> {
+    pub fn forget_all_in(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result<(), Fault> {
         let forgotten = self.database.execute(
             "DELETE FROM piece WHERE ring = (SELECT id FROM ring WHERE name = ?1) AND id <= (
                 SELECT max(piece.id) FROM piece JOIN ring ON ring.id = ring
@@ -197,7 +201,7 @@ impl Spool {
             AND id < (
                 SELECT coalesce(min(piece.id), 1 << 62) FROM piece JOIN ring ON ring.id = ring
                 WHERE name = ?1 AND number = 0 AND event IS NOT NULL)",
-            params![ring.as_str(), account.generation as i64, account.next() as i64],
+            params![ring.as_str(), checkpoint.generation as i64, checkpoint.next() as i64],
         );
         let count = || -> rusqlite::Result<Option<i64>> {
             if forgotten? == 0 {
@@ -245,34 +249,34 @@ impl Spool {
             "SELECT piece.id, name, piece.generation, sequence, number, event
             FROM piece JOIN ring ON ring.id = ring WHERE name = ? ORDER BY piece.id DESC LIMIT 1",
             [ring.as_str()],
-            piece,
+            item,
         );
         let last = last.optional().map_err(|error| self.fault(error))?.flatten();
-        Ok(last.map(|(_, piece)| Position { sequence: piece.end(), ..piece.at }))
+        Ok(last.map(|(_, item)| Position { sequence: item.end(), ..item.at }))
     }
 }
 
-impl Ledger for Spool {
-    fn load(&mut self, ring: &RingName) -> Result<Option<Account>, Fault> {
-        let account = self.database.query_row(
+impl CheckpointStore for Spool {
+    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>, Fault> {
+        let checkpoint = self.database.query_row(
             "SELECT generation, began, delivered, lost, skipped FROM ring
             WHERE name = ? AND generation IS NOT NULL",
             [ring.as_str()],
             |row| {
                 let columns = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
-                Ok(Account::from_columns(columns))
+                Ok(Checkpoint::from_columns(columns))
             },
         );
-        Ok(account.optional().map_err(|error| self.fault(error))?.flatten())
+        Ok(checkpoint.optional().map_err(|error| self.fault(error))?.flatten())
     }
 
-    fn store(&mut self, ring: &RingName, account: &Account) -> Result<(), Fault> {
-        Ok(store(&self.database, ring, account).map_err(|error| self.fault(error))?)
+    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result<(), Fault> {
+        Ok(store(&self.database, ring, checkpoint).map_err(|error| self.fault(error))?)
     }
 }
 
-fn store(database: &Connection, ring: &RingName, account: &Account) -> rusqlite::Result<()> {
-    let [generation, began, delivered, lost, skipped] = account.columns();
+fn store(database: &Connection, ring: &RingName, checkpoint: &Checkpoint) -> rusqlite::Result<()> {
+    let [generation, began, delivered, lost, skipped] = checkpoint.columns();
     database
         .prepare_cached(
             "INSERT INTO ring (name, generation, began, delivered, lost, skipped)
@@ -295,20 +299,20 @@ fn ring_id(database: &Connection, ring: &RingName) -> rusqlite::Result<i64> {
 
 /// A row, as `append` wrote it: 0 = a start; 1 = an event, or none that is known; less than 0 = so
 /// many lost.
-fn piece(row: &Row) -> rusqlite::Result<Option<(RingName, Piece)>> {
+fn item(row: &Row) -> rusqlite::Result<Option<(RingName, StreamItem)>> {
     let [generation, sequence] = [row.get::<_, i64>(2)? as u64, row.get::<_, i64>(3)? as u64];
     let number: i64 = row.get(4)?;
     let event = row.get_ref(5)?.as_blob_or_null()?.map(<&[u8; Event::SIZE]>::try_from);
     let what = match (number, event) {
-        (0, None) => What::Start,
-        (0, Some(_)) => What::Restart,
-        (1, Some(Ok(bytes))) => Event::from_bytes(bytes).map_or(What::Skipped, What::Event),
-        (..0, _) => What::Lost(number.unsigned_abs()),
-        _ => What::Skipped,
+        (0, None) => ItemKind::Start,
+        (0, Some(_)) => ItemKind::Restart,
+        (1, Some(Ok(bytes))) => Event::from_bytes(bytes).map_or(ItemKind::Skipped, ItemKind::Event),
+        (..0, _) => ItemKind::Lost(number.unsigned_abs()),
+        _ => ItemKind::Skipped,
     };
     let name: String = row.get(1)?;
     let at = Position { generation, sequence };
-    Ok(name.parse().ok().map(|name| (name, Piece { at, what })))
+    Ok(name.parse().ok().map(|name| (name, StreamItem { at, kind: what })))
 }
 
 fn failure(what: &str, path: &Path, error: &rusqlite::Error) -> Error {

@@ -1,4 +1,4 @@
-//! The state directory: a lock, and the accounts of outputs whose sink keeps none.
+//! The state directory: a lock, and the checkpoints of outputs whose sink keeps none.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use aw_service::{Error, Identity, advice, failed, open_own};
 use serde::{Deserialize, Serialize};
 use shm_layout::{RingName, cause};
 
-use crate::{Account, Fault, Ledger};
+use crate::{Checkpoint, CheckpointStore, Fault};
 
 /// Makes the directory if there is none, for whoever the program is going to be.
 pub(crate) fn make_directory(path: &Path, owner: Option<&Identity>) -> Result<(), Error> {
@@ -34,7 +34,7 @@ pub(crate) fn make_directory(path: &Path, owner: Option<&Identity>) -> Result<()
     }
 }
 
-/// Two programs of one name with one state directory would each undo the other's account.
+/// Two programs of one name with one state directory would each undo the other's checkpoint.
 pub(crate) fn lock(directory: &Path, name: &str) -> Result<File, Error> {
     let path = lock_path(directory, name);
     let file = open_in(&path, 0o600)?;
@@ -92,12 +92,12 @@ pub(crate) fn refused(what: &str, path: &Path, error: io::Error) -> Error {
 /// `NAME.positions`: replaced as a whole, so that it is whole whenever the program is killed.
 pub(crate) struct StateFile {
     path: PathBuf,
-    accounts: BTreeMap<String, Line>,
+    checkpoints: BTreeMap<String, CheckpointJson>,
 }
 
-/// An account in JSON. The generation is text, for it does not fit a double.
+/// An checkpoint in JSON. The generation is text, for it does not fit a double.
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
-pub(crate) struct Line {
+pub(crate) struct CheckpointJson {
     generation: String,
     next: u64,
     began: u64,
@@ -106,19 +106,19 @@ pub(crate) struct Line {
     skipped: u64,
 }
 
-impl Line {
-    pub fn from(account: &Account) -> Line {
-        let Account { began, delivered, lost, skipped, .. } = *account;
-        let generation = format!("{:016x}", account.generation);
-        Line { generation, next: account.next(), began, delivered, lost, skipped }
+impl CheckpointJson {
+    pub fn from(checkpoint: &Checkpoint) -> CheckpointJson {
+        let Checkpoint { began, delivered, lost, skipped, .. } = *checkpoint;
+        let generation = format!("{:016x}", checkpoint.generation);
+        CheckpointJson { generation, next: checkpoint.next(), began, delivered, lost, skipped }
     }
 
     /// None if its numbers do not add up.
-    pub fn account(&self) -> Option<Account> {
-        let Line { next, began, delivered, lost, skipped, .. } = *self;
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        let CheckpointJson { next, began, delivered, lost, skipped, .. } = *self;
         let generation = u64::from_str_radix(&self.generation, 16).ok()?;
         let sum = [delivered, lost, skipped].into_iter().try_fold(began, u64::checked_add);
-        (sum == Some(next)).then_some(Account { generation, began, delivered, lost, skipped })
+        (sum == Some(next)).then_some(Checkpoint { generation, began, delivered, lost, skipped })
     }
 }
 
@@ -129,7 +129,7 @@ impl StateFile {
 
     pub fn open(directory: &Path, name: &str) -> Result<StateFile, Error> {
         let path = StateFile::path(directory, name);
-        let accounts = match fs::read(&path) {
+        let checkpoints = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
                 failed(format_args!(
                     "read {}: {error} (remove it, to begin with the oldest event)",
@@ -139,7 +139,7 @@ impl StateFile {
             Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(refused("read", &path, error)),
         };
-        Ok(StateFile { path, accounts })
+        Ok(StateFile { path, checkpoints })
     }
 
     /// Writes it down: another file, all of it on the disk, then the name.
@@ -147,7 +147,7 @@ impl StateFile {
         let new = self.path.with_extension("new");
         let write = || {
             let mut file = open_in(&new, 0o640)?;
-            let mut text = serde_json::to_vec_pretty(&self.accounts).unwrap_or_default();
+            let mut text = serde_json::to_vec_pretty(&self.checkpoints).unwrap_or_default();
             text.push(b'\n');
             let directory = self.path.parent().unwrap_or(Path::new("."));
             file.set_len(0)
@@ -161,10 +161,10 @@ impl StateFile {
     }
 }
 
-impl Ledger for StateFile {
-    fn load(&mut self, ring: &RingName) -> Result<Option<Account>, Fault> {
-        let Some(line) = self.accounts.get(ring.as_str()) else { return Ok(None) };
-        line.account().map(Some).ok_or_else(|| {
+impl CheckpointStore for StateFile {
+    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>, Fault> {
+        let Some(json) = self.checkpoints.get(ring.as_str()) else { return Ok(None) };
+        json.checkpoint().map(Some).ok_or_else(|| {
             let path = self.path.display();
             failed(format_args!(
                 "read {path}: the numbers of ring {ring} do not add up (remove it, to begin with the oldest event)"
@@ -173,13 +173,13 @@ impl Ledger for StateFile {
         })
     }
 
-    fn store(&mut self, ring: &RingName, account: &Account) -> Result<(), Fault> {
-        self.accounts.insert(ring.as_str().into(), Line::from(account));
+    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result<(), Fault> {
+        self.checkpoints.insert(ring.as_str().into(), CheckpointJson::from(checkpoint));
         Ok(())
     }
 }
 
-/// The next event of another program's account, for `--health`; none if it keeps none there.
+/// The next event of another program's checkpoint, for `--health`; none if it keeps none there.
 pub(crate) fn next_of(
     directory: &Path,
     name: &str,
@@ -188,17 +188,18 @@ pub(crate) fn next_of(
 ) -> Result<Option<u64>, String> {
     let path = StateFile::path(directory, name);
     let Some(bytes) = read_another(&path)? else { return Ok(None) };
-    let accounts: BTreeMap<String, Line> = serde_json::from_slice(&bytes)
+    let checkpoints: BTreeMap<String, CheckpointJson> = serde_json::from_slice(&bytes)
         .map_err(|error| format!("read {}: {error} (is it of this release?)", path.display()))?;
-    let account = accounts.get(ring.as_str()).and_then(Line::account);
-    Ok(account.filter(|it| it.generation == generation).map(|it| it.next()))
+    let checkpoint = checkpoints.get(ring.as_str()).and_then(CheckpointJson::checkpoint);
+    Ok(checkpoint.filter(|it| it.generation == generation).map(|it| it.next()))
 }
 
-/// All accounts in the file of another program; none where it is no such file.
-pub(crate) fn accounts(bytes: &[u8]) -> BTreeMap<RingName, Account> {
-    let lines: BTreeMap<String, Line> = serde_json::from_slice(bytes).unwrap_or_default();
-    let account = |(ring, line): (&String, &Line)| Some((ring.parse().ok()?, line.account()?));
-    lines.iter().filter_map(account).collect()
+/// All checkpoints in the file of another program; none where it is no such file.
+pub(crate) fn checkpoints(bytes: &[u8]) -> BTreeMap<RingName, Checkpoint> {
+    let lines: BTreeMap<String, CheckpointJson> = serde_json::from_slice(bytes).unwrap_or_default();
+    let checkpoint =
+        |(ring, json): (&String, &CheckpointJson)| Some((ring.parse().ok()?, json.checkpoint()?));
+    lines.iter().filter_map(checkpoint).collect()
 }
 
 /// A file of another program, unless there is none.
@@ -225,15 +226,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let ring: RingName = "/lan".parse().unwrap();
         let generation = u64::MAX - 1;
-        let account = Account { generation, began: 5, delivered: 3, lost: 2, skipped: 1 };
+        let checkpoint = Checkpoint { generation, began: 5, delivered: 3, lost: 2, skipped: 1 };
         let mut file = StateFile::open(directory.path(), "aw-test").unwrap();
         assert!(matches!(file.load(&ring), Ok(None)));
-        assert!(file.store(&ring, &account).is_ok());
+        assert!(file.store(&ring, &checkpoint).is_ok());
         for _ in 0..2 {
             file.save().unwrap();
         }
         let mut again = StateFile::open(directory.path(), "aw-test").unwrap();
-        assert!(matches!(again.load(&ring), Ok(Some(found)) if found == account));
+        assert!(matches!(again.load(&ring), Ok(Some(found)) if found == checkpoint));
         let next = |generation| next_of(directory.path(), "aw-test", &ring, generation).unwrap();
         assert_eq!((next(generation), next(7)), (Some(11), None));
         let files: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();

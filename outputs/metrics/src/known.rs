@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use aw_output::{Error, kept, say, serve};
+use aw_output::{Error, info, saved_states, serve};
 use shm_layout::{Counter, Reader, RingName, Start, UnixTime};
 
 /// The rings, who is believed to own them, where outputs keep their state; and what was counted.
@@ -96,7 +96,7 @@ impl Known {
             if let Some(at) = reader.dropped() {
                 add("collector_last_drop_age_seconds", &of, &age(at));
             }
-            for account in reader.accounts() {
+            for account in reader.counters() {
                 let of = [of[0], ("interface", account.name.as_str())];
                 for counter in Counter::ALL {
                     let (value, reason) = (account.get(*counter), ("reason", counter.name()));
@@ -114,19 +114,19 @@ impl Known {
                 add("events_total", &[("ring", ring), ("origin", origin)], number);
             }
         }
-        for (output, kept) in kept(&self.state) {
+        for (output, kept) in saved_states(&self.state) {
             if let Some(bytes) = kept.spool {
                 add("spool_bytes", &[("output", &output)], &bytes);
             }
-            for (ring, account) in kept.accounts {
+            for (ring, checkpoint) in kept.checkpoints {
                 let Some((generation, published)) = streams.get(ring.as_str()) else { continue };
                 let of = [("output", output.as_str()), ("ring", ring.as_str())];
-                add("output_next_event", &of, &account.next());
-                add("output_delivered_total", &of, &account.delivered);
-                add("output_lost_total", &of, &account.lost);
-                add("output_skipped_total", &of, &account.skipped);
-                if *generation == account.generation {
-                    add("output_behind_events", &of, &published.saturating_sub(account.next()));
+                add("output_next_event", &of, &checkpoint.next());
+                add("output_delivered_total", &of, &checkpoint.delivered);
+                add("output_lost_total", &of, &checkpoint.lost);
+                add("output_skipped_total", &of, &checkpoint.skipped);
+                if *generation == checkpoint.generation {
+                    add("output_behind_events", &of, &published.saturating_sub(checkpoint.next()));
                 }
             }
         }
@@ -152,7 +152,7 @@ pub fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
 /// Answers Prometheus, without keeping events waiting meanwhile.
 pub fn serve(listener: TcpListener, known: Arc<Mutex<Known>>) -> Result<(), Error> {
     let address = listener.local_addr().map_err(|error| Error::io("listen", error))?;
-    say(format_args!("metrics at http://{address}/metrics"));
+    info(format_args!("metrics at http://{address}/metrics"));
     serve::start(listener, String::new(), move |path| {
         if !["/", "/metrics"].contains(&path) {
             return Err("404 Not Found");

@@ -12,7 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{Access, Entry, Error, From, Plan, Result, RingOptions, Sink, say, serve, warn};
+use aw_output::{
+    Access, Entry, Error, Plan, Result, RingOptions, Sink, StartFrom, info, serve, warn,
+};
 use aw_service::{ServiceOptions, replace};
 use clap::Parser;
 
@@ -57,16 +59,16 @@ struct Metrics {
 }
 
 impl Sink for Metrics {
-    fn put(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> Result {
         lock(&self.known).count(entry.ring, entry.event.kind.origin());
         Ok(())
     }
 
-    fn idle(&mut self) -> Result {
+    fn flush(&mut self) -> Result {
         Ok(())
     }
 
-    fn rest(&mut self) -> Result<bool> {
+    fn maintain(&mut self) -> Result<bool> {
         if let Some(file) = &self.file
             && self.written.is_none_or(|written| written.elapsed() >= EVERY)
         {
@@ -80,7 +82,7 @@ impl Sink for Metrics {
                     self.told = true;
                 }
                 Ok(()) if self.told => {
-                    say(format_args!("{} is written again", file.display()));
+                    info(format_args!("{} is written again", file.display()));
                     self.told = false;
                 }
                 _ => {}
@@ -103,7 +105,7 @@ fn main() -> ExitCode {
     let state = rings.state_path();
     let directory = file.as_deref().and_then(Path::parent).map(|path| Access::Write(path.into()));
     let files = directory.into_iter().chain([Access::Read(state.clone())]).collect();
-    let plan = Plan { files, from: From::Now, ..Plan::default() };
+    let plan = Plan { files, from: StartFrom::Now, ..Plan::default() };
     aw_output::run(NAME, &rings, &plan, || {
         let known = Arc::new(Mutex::new(Known::new(&rings.rings, owners, state)));
         listener.map(|listener| known::serve(listener, Arc::clone(&known))).transpose()?;

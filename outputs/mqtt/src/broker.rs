@@ -12,7 +12,7 @@ use std::{
 };
 
 use aw_notify::Secret;
-use aw_output::{Error, Fault, Place, Result, warn};
+use aw_output::{Error, Fault, HostPort, Result, warn};
 use rumqttc::{
     Outgoing, TlsConfiguration, Transport,
     v5::{
@@ -49,7 +49,7 @@ const TOLD: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     pub tls: bool,
-    pub place: Place,
+    pub place: HostPort,
 }
 
 impl FromStr for Address {
@@ -61,8 +61,8 @@ impl FromStr for Address {
             Some(("mqtts", rest)) => (true, 8883, rest),
             _ => (false, 0, ""),
         };
-        let place = Place::parse(rest, port);
-        let place = place.ok_or("must be mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")?;
+        let place = HostPort::parse(rest, port);
+        let place = place.map_err(|_| "must be mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")?;
         Ok(Address { tls, place })
     }
 }
@@ -100,12 +100,12 @@ pub struct Broker {
 
 impl Broker {
     pub fn new(
-        place: &Place,
+        place: &HostPort,
         login: Option<(&str, Option<Secret>)>,
         tls: Option<Arc<ClientConfig>>,
         topics: &Topics,
     ) -> Broker {
-        let Place { host, port } = place;
+        let HostPort { host, port } = place;
         let mut options = MqttOptions::new(topics.client(), host, *port);
         options.set_keep_alive(KEEP_ALIVE).set_connection_timeout(WAIT.as_secs());
         options.set_outgoing_inflight_upper_limit(WINDOW);
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn addresses() {
         let address =
-            |tls, host: &str, port| Address { tls, place: Place { host: host.into(), port } };
+            |tls, host: &str, port| Address { tls, place: HostPort { host: host.into(), port } };
         for (text, expected) in [
             ("mqtt://broker", address(false, "broker", 1883)),
             ("mqtts://broker", address(true, "broker", 8883)),

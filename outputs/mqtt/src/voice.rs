@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use aw_alert::{Kind, Report, Rules, Store};
-use aw_output::{Account, Entry, Ledger, Line, LineTime, Result, Sink, warn};
+use aw_output::{Checkpoint, CheckpointStore, Entry, EventJson, Result, Sink, TimeFormat, warn};
 use rusqlite::{Connection, Row};
 use serde::Serialize;
 use shm_layout::{Kind as EventKind, RingName, UnixTime};
@@ -33,7 +33,7 @@ pub struct Voice {
 struct News<'a> {
     what: Kind,
     #[serde(flatten)]
-    line: Line<'a>,
+    line: EventJson<'a>,
     name: Option<&'a String>,
     old_mac: Option<&'a String>,
     previous: Option<i64>,
@@ -97,7 +97,7 @@ impl Voice {
         let Report { kind, network, name, old_mac, previous, note, .. } = report;
         let news = News {
             what: *kind,
-            line: Line::new(entry, LineTime::Seconds(entry.event.time.seconds())),
+            line: EventJson::new(entry, TimeFormat::Seconds(entry.event.time.seconds())),
             name: name.as_ref(),
             old_mac: old_mac.as_ref(),
             previous: *previous,
@@ -142,7 +142,7 @@ fn retained(store: &mut Store) -> Result<BTreeMap<String, String>> {
 }
 
 impl Sink for Voice {
-    fn put(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> Result {
         let event = &entry.event;
         let heard = self.ready().and_then(|()| self.rules.hear(event, &mut self.store));
         let reports = self.or_take_back(heard)?;
@@ -156,7 +156,7 @@ impl Sink for Voice {
         Ok(())
     }
 
-    fn idle(&mut self) -> Result {
+    fn flush(&mut self) -> Result {
         let messages = std::mem::take(&mut self.messages);
         let told = self
             .ready()
@@ -169,7 +169,7 @@ impl Sink for Voice {
     }
 
     /// All rings are read to their ends: who is silent now is silent.
-    fn rest(&mut self) -> Result<bool> {
+    fn maintain(&mut self) -> Result<bool> {
         let told =
             self.ready().and_then(|()| self.broker.tend()).and_then(|()| self.tell_changes());
         self.or_take_back(told).map(|()| false)
@@ -188,20 +188,20 @@ impl Sink for Voice {
         self.store.commit()
     }
 
-    fn ledger(&mut self) -> Option<&mut dyn Ledger> {
+    fn checkpoints(&mut self) -> Option<&mut dyn CheckpointStore> {
         Some(self)
     }
 }
 
-impl Ledger for Voice {
+impl CheckpointStore for Voice {
     /// While the broker is away there is no answer: whoever gets one believes that it is back.
-    fn load(&mut self, ring: &RingName) -> Result<Option<Account>> {
+    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
         let account = self.ready().and_then(|()| self.store.account(ring));
         let account = self.or_take_back(account)?;
         self.store.commit().map(|()| account)
     }
 
-    fn store(&mut self, ring: &RingName, account: &Account) -> Result {
+    fn store(&mut self, ring: &RingName, account: &Checkpoint) -> Result {
         let kept = self.store.keep_account(ring, account);
         self.or_take_back(kept)
     }

@@ -6,7 +6,9 @@
 
 use std::{collections::HashMap, fmt::Write, net::IpAddr};
 
-use aw_output::{Account, Entry, Fault, Ledger, Result, Sink, failed, host_of, this_host, warn};
+use aw_output::{
+    Checkpoint, CheckpointStore, Entry, Fault, Result, Sink, failed, host_of, this_host, warn,
+};
 use mysql::{Conn, Error, FromRowError, Opts, prelude::Queryable};
 use shm_layout::{ConfigChange, Kind, RingName, UnixTime};
 
@@ -46,10 +48,10 @@ pub struct Rows {
     given: bool,
     link: Option<Link>,
     /// Accounts as the database had them last.
-    known: HashMap<RingName, Option<Account>>,
-    /// What `idle` sends: the accounts, the rows, and changes of configurations, which have a table of
+    known: HashMap<RingName, Option<Checkpoint>>,
+    /// What `flush` sends: the accounts, the rows, and changes of configurations, which have a table of
     /// their own.
-    accounts: Vec<(RingName, Account)>,
+    accounts: Vec<(RingName, Checkpoint)>,
     rows: Values,
     changes: Values,
     warned: bool,
@@ -184,11 +186,11 @@ impl Rows {
         &self,
         to: &mut Conn,
         ring: &RingName,
-        account: &Account,
+        account: &Checkpoint,
     ) -> std::result::Result<(), Failure> {
         let (table, key) = (&self.tables.position, self.key(ring));
-        let columns = |account: &Account, between: &str| {
-            let Account { generation, began, delivered, lost, skipped } = account;
+        let columns = |account: &Checkpoint, between: &str| {
+            let Checkpoint { generation, began, delivered, lost, skipped } = account;
             format!(
                 "generation = {generation}{between}began = {began}{between}delivered = {delivered}{between}lost = {lost}{between}skipped = {skipped}"
             )
@@ -257,7 +259,7 @@ impl Rows {
 }
 
 impl Sink for Rows {
-    fn put(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> Result {
         let event = &entry.event;
         let time: UnixTime = event.time;
         let seconds = time.seconds().clamp(*TIMES.start(), *TIMES.end());
@@ -288,7 +290,7 @@ impl Sink for Rows {
         Ok(())
     }
 
-    fn idle(&mut self) -> Result {
+    fn flush(&mut self) -> Result {
         let sent = self.send();
         self.rows.clear();
         self.changes.clear();
@@ -311,15 +313,15 @@ impl Sink for Rows {
         Ok(())
     }
 
-    fn ledger(&mut self) -> Option<&mut dyn Ledger> {
+    fn checkpoints(&mut self) -> Option<&mut dyn CheckpointStore> {
         Some(self)
     }
 }
 
-impl Ledger for Rows {
+impl CheckpointStore for Rows {
     /// With a lock: a transaction of ours whose connection broke may still be going on, and this waits
     /// for its end.
-    fn load(&mut self, ring: &RingName) -> Result<Option<Account>> {
+    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
         type Row = std::result::Result<(u64, u64, u64, u64, u64), FromRowError>;
         let select = format!(
             "SELECT generation, began, delivered, lost, skipped FROM {} WHERE {} FOR UPDATE",
@@ -343,13 +345,13 @@ impl Ledger for Rows {
         })?;
         let account = row.and_then(|(generation, began, delivered, lost, skipped)| {
             let columns = [generation, began, delivered, lost, skipped];
-            Account::from_columns(columns.map(|number: u64| number as i64))
+            Checkpoint::from_columns(columns.map(|number: u64| number as i64))
         });
         self.known.insert(ring.clone(), account);
         Ok(account)
     }
 
-    fn store(&mut self, ring: &RingName, account: &Account) -> Result {
+    fn store(&mut self, ring: &RingName, account: &Checkpoint) -> Result {
         self.accounts.push((ring.clone(), *account));
         Ok(())
     }

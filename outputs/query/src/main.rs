@@ -18,7 +18,7 @@ use std::{
 };
 
 use aw_mysql::Config;
-use aw_service::{Error, failed, parse, say};
+use aw_service::{Error, failed, info, parse};
 use jiff::{Zoned, tz::TimeZone};
 
 use crate::{
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Ok(true) | Err(Error::Closed) => ExitCode::SUCCESS,
         Ok(false) => NOTHING.into(),
         Err(Error::Failed(why)) => {
-            say(why);
+            info(why);
             ExitCode::FAILURE
         }
     }
@@ -57,7 +57,7 @@ fn answer(options: &Options) -> Result<bool> {
         printed.map_err(|error| Error::write("standard output", error))?;
     }
     if table.rows.is_empty() {
-        say("nothing is known of that");
+        info("nothing is known of that");
     }
     Ok(!table.rows.is_empty())
 }

@@ -162,16 +162,7 @@ fn time_text(text: &str) -> std::result::Result<String, &'static str> {
 
 /// A MAC in any of its usual spellings.
 fn mac(text: &str) -> std::result::Result<MacAddr, &'static str> {
-    const BAD: &str = "a MAC address has 12 hexadecimal digits, as 02:00:00:00:00:01";
-    let digits: String = text.chars().filter(|c| !":-.".contains(*c)).collect();
-    let separated = text.matches([':', '-', '.']).count();
-    let shaped = matches!((separated, text.len()), (0, 12) | (2, 14) | (5, 17));
-    if !shaped || digits.len() != 12 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(BAD);
-    }
-    let number = u64::from_str_radix(&digits, 16).map_err(|_| BAD)?;
-    let [_, _, octets @ ..] = number.to_be_bytes();
-    Ok(MacAddr::new(octets))
+    text.parse().map_err(|_| "a MAC address has 12 hexadecimal digits, such as 02:00:00:00:00:01")
 }
 
 #[cfg(test)]

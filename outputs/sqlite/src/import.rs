@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{say, this_host, warn};
+use aw_output::{info, this_host, warn};
 use rusqlite::{Connection, OptionalExtension, Row};
 use shm_layout::MacAddr;
 
@@ -41,7 +41,7 @@ impl Import {
         let count = format!("SELECT count(*) FROM \"{old}\"");
         let all = database.query_row(&count, [], |row| row.get::<_, i64>(0))? as u64;
         if all > 0 {
-            say(format_args!("carrying over {all} rows of addrwatch's table ({old})"));
+            info(format_args!("carrying over {all} rows of addrwatch's table ({old})"));
         }
         let (host, told) = (this_host(), Instant::now());
         Ok(Some(Import { host, old, last: i64::MIN, rows: [all, 0, 0], told, ended: false }))
@@ -100,14 +100,14 @@ impl Import {
         if self.told.elapsed() >= TELL && !self.ended {
             self.told = Instant::now();
             let [all, done, left] = self.rows;
-            say(format_args!("carried over {} of {all} rows", done + left));
+            info(format_args!("carried over {} of {all} rows", done + left));
         }
     }
 
     fn tell_end(&self) {
         let [all, done, left] = self.rows;
         if all > 0 {
-            say(format_args!("all of addrwatch's rows that can be read are carried over: {done}"));
+            info(format_args!("all of addrwatch's rows that can be read are carried over: {done}"));
         }
         if left > 0 {
             warn(format_args!("{left} rows cannot be read, and stay in table {}", self.old));
@@ -140,17 +140,9 @@ fn old_row(row: &Row) -> rusqlite::Result<Option<OldRow>> {
     Ok(read())
 }
 
+/// Only as addrwatch writes it: the view would print another spelling differently.
 fn mac_of(text: &str) -> Option<MacAddr> {
-    let mut octets = [0; 6];
-    let mut parts = text.split(':');
-    for octet in &mut octets {
-        let part = parts.next().filter(|part| part.len() == 2)?;
-        if part.contains(|c: char| !matches!(c, '0'..='9' | 'a'..='f')) {
-            return None; // the view would write it otherwise
-        }
-        *octet = u8::from_str_radix(part, 16).ok()?;
-    }
-    parts.next().is_none().then(|| MacAddr::new(octets))
+    text.parse().ok().filter(|mac: &MacAddr| mac.to_string() == text)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The database as the run loop sees it: rows and accounts in one transaction, which `idle` commits.
+//! The database as the run loop sees it: rows and accounts in one transaction, which `flush` commits.
 
 use std::{
     fs::{self, OpenOptions},
@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use aw_output::{Account, Entry, Error, Fault, Ledger, Result, Sink, explain, failed, warn};
+use aw_output::{
+    Checkpoint, CheckpointStore, Entry, Error, Fault, Result, Sink, explain, failed, warn,
+};
 use rusqlite::{
     Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
 };
@@ -109,7 +111,7 @@ impl Store {
         format!("use {}: {why}", self.settings.path.display())
     }
 
-    /// Does something in the transaction that `idle` commits.
+    /// Does something in the transaction that `flush` commits.
     fn with<T>(&mut self, act: impl FnOnce(&mut Open) -> rusqlite::Result<T>) -> Result<T> {
         let opened = match self.open.take() {
             Some(open) => Ok(open),
@@ -267,16 +269,16 @@ const SMALL: usize = 1000;
 const LARGE: usize = 10_000;
 
 impl Sink for Store {
-    fn put(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> Result {
         self.with(|open| open.insert.event(&open.database, entry))
     }
 
-    fn idle(&mut self) -> Result {
+    fn flush(&mut self) -> Result {
         self.chore(SMALL)?;
         self.commit()
     }
 
-    fn rest(&mut self) -> Result<bool> {
+    fn maintain(&mut self) -> Result<bool> {
         let more = self.chore(LARGE)?;
         if self.open.as_ref().is_some_and(|open| !open.database.is_autocommit()) {
             self.commit()?;
@@ -284,25 +286,25 @@ impl Sink for Store {
         Ok(more)
     }
 
-    fn ledger(&mut self) -> Option<&mut dyn Ledger> {
+    fn checkpoints(&mut self) -> Option<&mut dyn CheckpointStore> {
         Some(self)
     }
 }
 
-impl Ledger for Store {
-    fn load(&mut self, ring: &RingName) -> Result<Option<Account>> {
+impl CheckpointStore for Store {
+    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
         let select =
             "SELECT generation, began, delivered, lost, skipped FROM account WHERE ring = ?";
         self.with(|open| {
             let account = open.database.query_row(select, [ring.as_str()], |row| {
                 let columns = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
-                Ok(Account::from_columns(columns))
+                Ok(Checkpoint::from_columns(columns))
             });
             account.optional().map(Option::flatten)
         })
     }
 
-    fn store(&mut self, ring: &RingName, account: &Account) -> Result {
+    fn store(&mut self, ring: &RingName, account: &Checkpoint) -> Result {
         let [generation, began, delivered, lost, skipped] = account.columns();
         let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
         let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_output::{Entry, Error, Line, LineTime, Result, Sink};
+use aw_output::{Entry, Error, EventJson, Result, Sink, TimeFormat};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use shm_layout::{UnixTime, cause};
 
@@ -58,12 +58,12 @@ impl Lines {
 
     fn json(&mut self, entry: &Entry) -> io::Result<()> {
         let time = match self.time {
-            Time::Unix => LineTime::Seconds(entry.event.time.seconds()),
-            Time::Rfc3339 => LineTime::Text(
+            Time::Unix => TimeFormat::Seconds(entry.event.time.seconds()),
+            Time::Rfc3339 => TimeFormat::Text(
                 self.zoned(entry.event.time).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string(),
             ),
         };
-        serde_json::to_writer(&mut self.to, &Line::new(entry, time))?;
+        serde_json::to_writer(&mut self.to, &EventJson::new(entry, time))?;
         self.to.write_all(b"\n")
     }
 
@@ -76,7 +76,7 @@ impl Lines {
 }
 
 impl Sink for Lines {
-    fn put(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> Result {
         match self.format {
             Format::Text => self.text(entry),
             Format::Json => self.json(entry),
@@ -84,7 +84,7 @@ impl Sink for Lines {
         .map_err(|error| self.fault(error).into())
     }
 
-    fn idle(&mut self) -> Result {
+    fn flush(&mut self) -> Result {
         self.to.flush().map_err(|error| self.fault(error).into())
     }
 

@@ -5,7 +5,7 @@ mod lines;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use aw_output::{Access, From, Plan, RingOptions, parse, run};
+use aw_output::{Access, Plan, RingOptions, StartFrom, parse, run};
 use clap::{Parser, ValueEnum};
 
 use crate::lines::Lines;
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     let options: Options = parse("aw-stdout");
     let files = options.output.iter().filter_map(|path| std::path::absolute(path).ok());
     let files = files.filter_map(place).map(Access::Write).collect();
-    let plan = Plan { files, from: From::Now, batch: BATCH, ..Plan::default() };
+    let plan = Plan { files, from: StartFrom::Now, batch: BATCH, ..Plan::default() };
     run("aw-stdout", &options.rings, &plan, || Lines::open(&options))
 }
 

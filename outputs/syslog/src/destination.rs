@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use aw_output::{Access, Place};
+use aw_output::{Access, HostPort};
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_user_timeout};
 
 /// Where syslog daemons listen (RFC 5426, 3.3).
@@ -22,8 +22,8 @@ const ACKNOWLEDGE: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     Local(PathBuf),
-    Udp(Place),
-    Tcp(Place),
+    Udp(HostPort),
+    Tcp(HostPort),
 }
 
 /// A way to the daemon.
@@ -40,8 +40,12 @@ impl FromStr for Destination {
         const BAD: &str = "must be a socket's path, udp://HOST[:PORT] or tcp://HOST[:PORT]";
         match text.split_once("://") {
             None if text.starts_with('/') => Ok(Destination::Local(text.into())),
-            Some(("udp", place)) => Place::parse(place, PORT).map(Destination::Udp).ok_or(BAD),
-            Some(("tcp", place)) => Place::parse(place, PORT).map(Destination::Tcp).ok_or(BAD),
+            Some(("udp", place)) => {
+                HostPort::parse(place, PORT).map(Destination::Udp).map_err(|_| BAD)
+            }
+            Some(("tcp", place)) => {
+                HostPort::parse(place, PORT).map(Destination::Tcp).map_err(|_| BAD)
+            }
             _ => Err(BAD),
         }
     }
@@ -51,8 +55,8 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Destination::Local(path) => write!(f, "{}", path.display()),
-            Destination::Udp(Place { host, port }) => write!(f, "{host}:{port} over UDP"),
-            Destination::Tcp(Place { host, port }) => write!(f, "{host}:{port} over TCP"),
+            Destination::Udp(HostPort { host, port }) => write!(f, "{host}:{port} over UDP"),
+            Destination::Tcp(HostPort { host, port }) => write!(f, "{host}:{port} over TCP"),
         }
     }
 }
@@ -67,7 +71,7 @@ impl Destination {
         match self {
             Destination::Local(_) => Vec::new(),
             Destination::Udp(_) => Access::host_names(),
-            Destination::Tcp(Place { port, .. }) => {
+            Destination::Tcp(HostPort { port, .. }) => {
                 let mut access = Access::host_names();
                 access.push(Access::Connect(*port));
                 access
@@ -108,7 +112,7 @@ impl Destination {
 }
 
 /// The first of its addresses to which this succeeds.
-fn first<T>(place: &Place, connect: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+fn first<T>(place: &HostPort, connect: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
     let mut last = io::Error::other("the name has no address");
     for address in (place.host.as_str(), place.port).to_socket_addrs()? {
         match connect(address) {
@@ -125,7 +129,7 @@ mod tests {
 
     #[test]
     fn destinations() {
-        let place = |host: &str, port| Place { host: host.into(), port };
+        let place = |host: &str, port| HostPort { host: host.into(), port };
         for (text, destination) in [
             ("/dev/log", Destination::Local("/dev/log".into())),
             ("udp://logs", Destination::Udp(place("logs", 514))),

@@ -1,5 +1,5 @@
 //! Messages to the daemon. To one of this machine and over UDP each is a datagram, and sent at once;
-//! over TCP they are collected until `idle`.
+//! over TCP they are collected until `flush`.
 //!
 //! Syslog has no receipts. What the daemon's kernel has taken counts as delivered; before and after
 //! each batch over TCP it is asked whether the daemon has closed the connection.
@@ -25,7 +25,7 @@ pub struct Sender {
     writer: Writer,
     way: Option<Way>,
     message: String,
-    /// For TCP: what `idle` sends.
+    /// For TCP: what `flush` sends.
     batch: String,
     /// Where each ring's events of this batch end that the daemon has already; after a failure they
     /// are handed over again, and need not be sent again.
@@ -79,7 +79,7 @@ impl Sender {
 }
 
 impl Sink for Sender {
-    fn put(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> Result {
         if self.has(entry) {
             return Ok(());
         }
@@ -109,7 +109,7 @@ impl Sink for Sender {
         sent
     }
 
-    fn idle(&mut self) -> Result {
+    fn flush(&mut self) -> Result {
         let batch = std::mem::take(&mut self.batch);
         if !batch.is_empty() {
             self.with(|way| match way {

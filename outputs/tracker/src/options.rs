@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use aw_output::{Access, Error, RingOptions, failed, say, serve};
+use aw_output::{Access, Error, RingOptions, failed, info, serve};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shm_layout::MacAddr;
 
@@ -216,12 +216,12 @@ impl Settings {
             let port = config.port.unwrap_or(2056);
             let host =
                 host.parse::<IpAddr>().map_or_else(|_| host.to_owned(), |host| host.to_string());
-            say(format_args!(
+            info(format_args!(
                 "HOST and PORT are without effect here: the collector listens now (collector --macupd {host}:{port})"
             ));
         }
         if config.pid_file.is_some() {
-            say("PIDFILE is without effect here (-d -p FILE)");
+            info("PIDFILE is without effect here (-d -p FILE)");
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{Error, say, warn};
+use aw_output::{Error, info, warn};
 use jiff::{Zoned, civil::Date};
 
 use crate::{
@@ -157,7 +157,7 @@ fn work(shared: &Shared, places: &Places) {
         // Told when it begins, and when it ends: not with each report.
         match &done {
             Err(Error::Failed(why)) if !failed => warn(format_args!("{why} (trying again)")),
-            Ok(()) if failed => say("the report is written again"),
+            Ok(()) if failed => info("the report is written again"),
             _ => {}
         }
         failed = done.is_err();

@@ -3,7 +3,7 @@
 use std::{fs::File, net::TcpListener, path::PathBuf};
 
 use aw_output::{
-    Error, say,
+    Error, info,
     serve::{self, Page},
 };
 
@@ -12,7 +12,7 @@ use crate::{report::page::policy, reporter::PAGE};
 /// Begins to serve this page.
 pub fn start(listener: TcpListener, page: PathBuf) -> Result<(), Error> {
     let address = listener.local_addr().map_err(|error| Error::io("serve the report", error))?;
-    say(format_args!("serving the report on http://{address}/"));
+    info(format_args!("serving the report on http://{address}/"));
     let headers = format!(
         "Content-Security-Policy: {}; frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\n",
         policy()

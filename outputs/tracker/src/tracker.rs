@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, sync::Arc, time::Instant};
 
-use aw_output::{Entry, Error, Fault, Result, Sink, say, warn};
+use aw_output::{Entry, Error, Fault, Result, Sink, info, warn};
 use jiff::{civil::Date, tz::TimeZone};
 use shm_layout::{Kind as EventKind, UnixTime};
 
@@ -154,7 +154,7 @@ impl<'a> Tracker<'a> {
         // Only if all of it could be written: on a full disk, a line may find room where a log does not.
         self.failed &= !(fine && wrote);
         if before && !self.failed {
-            say(format_args!("{} is written again", self.logs.path().display()));
+            info(format_args!("{} is written again", self.logs.path().display()));
         }
         fine
     }
@@ -183,7 +183,7 @@ fn rules(settings: &Settings, wanted: &Wanted) -> Rules {
 }
 
 impl Sink for Tracker<'_> {
-    fn put(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> Result {
         self.events = self.events.wrapping_add(1);
         if self.events.is_multiple_of(TURN) {
             self.turn();
@@ -222,12 +222,12 @@ impl Sink for Tracker<'_> {
     }
 
     /// Delivered is what the journal has: what is written down of it is what the logs have, see `sync`.
-    fn idle(&mut self) -> Result {
+    fn flush(&mut self) -> Result {
         self.turn();
         Ok(())
     }
 
-    fn rest(&mut self) -> Result<bool> {
+    fn maintain(&mut self) -> Result<bool> {
         self.turn();
         Ok(false)
     }
@@ -244,11 +244,11 @@ impl Sink for Tracker<'_> {
                 if (&wanted.log_dir, &wanted.report_dir)
                     != (&self.wanted.log_dir, &self.wanted.report_dir)
                 {
-                    say("LOGDIR and REPORTDIR stay what they are until the next start");
+                    info("LOGDIR and REPORTDIR stay what they are until the next start");
                 }
                 self.journal.change(rules(self.settings, &wanted), self.zone.clone());
                 self.wanted.names = wanted.names;
-                say("configuration read again");
+                info("configuration read again");
             }
             Err(Error::Failed(why)) => {
                 warn(format_args!("{why} (keeping the old configuration)"));
@@ -264,7 +264,7 @@ impl Sink for Tracker<'_> {
         let tasks = self.journal.flush();
         let fine = self.act(tasks);
         if !self.reporter.finish() {
-            say("the last report takes too long: it is not written");
+            info("the last report takes too long: it is not written");
         }
         if fine { Ok(()) } else { Err(Fault::Down(self.unwritten())) }
     }

@@ -86,13 +86,13 @@ fn rendezvous() {
 fn write(name: RingName, events: u64, batch: u64) {
     let mut writer = writer(name);
     let interface = interface();
-    let account = writer.interface(interface);
+    let counters = writer.interface(interface);
     rendezvous();
     let start = Instant::now();
     let mut n = 0;
     while n < events {
         for _ in 0..batch.min(events - n) {
-            writer.publish(account, &event(n, interface));
+            writer.publish(counters, &event(n, interface));
             n += 1;
         }
         writer.wake();
@@ -143,13 +143,13 @@ fn monotonic() -> i64 {
 fn wakes(name: RingName, events: u64) {
     let mut writer = writer(name);
     let interface = interface();
-    let account = writer.interface(interface);
+    let counters = writer.interface(interface);
     rendezvous();
     for n in 0..events {
         // Not in step with any timer of the kernel.
         std::thread::sleep(Duration::from_micros(700 + n * 7919 % 600));
         let event = Event { time: UnixTime::from_nanos(monotonic()), ..event(n, interface) };
-        writer.publish(account, &event);
+        writer.publish(counters, &event);
         writer.wake();
     }
 }

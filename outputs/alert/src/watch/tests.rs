@@ -3,7 +3,6 @@ use std::{collections::HashMap, convert::Infallible, net::Ipv4Addr};
 use shm_layout::{UnixTime, VlanId};
 
 use super::*;
-use crate::device::parse_mac;
 
 #[derive(Default)]
 pub struct Notes {
@@ -38,8 +37,8 @@ fn event(time: i64, mac: &str, ip: &str, origin: Origin) -> Event {
         time: UnixTime::new(time, 0),
         address,
         interface: "eth0".parse().unwrap(),
-        mac: parse_mac(mac).unwrap(),
-        source: parse_mac(mac).unwrap(),
+        mac: mac.parse().unwrap(),
+        source: mac.parse().unwrap(),
         vlan: VlanId::NONE,
         outer_vlan: VlanId::NONE,
         kind: EventKind::Pairing(origin),
@@ -152,7 +151,7 @@ fn classes_that_make_no_noise() {
     // A phone's made-up MAC waits for the digest; one that has a name does not.
     let phone = event(2, RANDOM, "10.0.0.7", Origin::ArpReply);
     assert!(rules.hear(&phone, &mut notes).unwrap().iter().all(|report| report.digest));
-    let known = BTreeMap::from([(parse_mac(RANDOM).unwrap(), "laptop".to_owned())]);
+    let known = BTreeMap::from([(RANDOM.parse().unwrap(), "laptop".to_owned())]);
     let rules = Rules { known, ..rules };
     let reports = rules.hear(&phone, &mut Notes::default()).unwrap();
     assert_eq!((reports[0].name.as_deref(), reports[0].digest), (Some("laptop"), false));
@@ -172,7 +171,7 @@ fn one_takeover_does_not_hide_the_next() {
 
 #[test]
 fn a_failover_pair_takes_over_in_silence() {
-    let pair = vec![parse_mac(A).unwrap(), parse_mac(B).unwrap()];
+    let pair = vec![A.parse().unwrap(), B.parse().unwrap()];
     let rules = Rules { failovers: vec![pair], ..Rules::default() };
     let c = "00:08:e1:00:00:0c";
     let events = [A, B, A, B, c].map(|mac| event(100, mac, "10.0.0.1", Origin::ArpReply));
@@ -188,7 +187,7 @@ fn a_failover_pair_takes_over_in_silence() {
 
 #[test]
 fn unknown_once_a_day_silent_and_back() {
-    let mac = parse_mac(A).unwrap();
+    let mac = A.parse().unwrap();
     let rules = Rules {
         known: BTreeMap::from([(mac, "nas".to_owned())]),
         watched: BTreeMap::from([(mac, 600)]),

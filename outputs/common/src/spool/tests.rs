@@ -13,17 +13,17 @@ fn name(ring: &str) -> RingName {
     ring.parse().unwrap()
 }
 
-fn piece(generation: u64, sequence: u64, what: What) -> Piece {
-    Piece { at: Position { generation, sequence }, what }
+fn item(generation: u64, sequence: u64, kind: ItemKind) -> StreamItem {
+    StreamItem { at: Position { generation, sequence }, kind }
 }
 
-fn event() -> What {
-    What::Event(Event::from_bytes(&EVENT).unwrap())
+fn event() -> ItemKind {
+    ItemKind::Event(Event::from_bytes(&EVENT).unwrap())
 }
 
-fn append(spool: &mut Spool, ring: &RingName, pieces: &[Piece]) -> bool {
-    let pieces: Vec<_> = pieces.iter().map(|piece| (ring, *piece)).collect();
-    spool.append(&pieces, &[]).unwrap()
+fn append(spool: &mut Spool, ring: &RingName, items: &[StreamItem]) -> bool {
+    let items: Vec<_> = items.iter().map(|item| (ring, *item)).collect();
+    spool.append(&items, &[]).unwrap()
 }
 
 #[test]
@@ -36,14 +36,14 @@ fn in_order_and_through_a_restart() {
     assert!(append(
         &mut spool,
         &one,
-        &[piece(generation, 5, What::Restart), piece(generation, 5, event())]
+        &[item(generation, 5, ItemKind::Restart), item(generation, 5, event())]
     ));
     assert!(append(
         &mut spool,
         &two,
-        &[piece(2, 0, What::Start), piece(2, 0, event()), piece(2, 1, What::Skipped)]
+        &[item(2, 0, ItemKind::Start), item(2, 0, event()), item(2, 1, ItemKind::Skipped)]
     ));
-    assert!(append(&mut spool, &one, &[piece(generation, 6, What::Lost(9))]));
+    assert!(append(&mut spool, &one, &[item(generation, 6, ItemKind::Lost(9))]));
     drop(spool);
 
     let mut spool = open();
@@ -52,22 +52,23 @@ fn in_order_and_through_a_restart() {
     assert_eq!(spool.end(&one).unwrap(), at(generation, 15));
     assert_eq!(spool.end(&two).unwrap(), at(2, 2));
     assert_eq!(spool.end(&name("/three")).unwrap(), None);
-    let (pieces, last) = spool.oldest(4).unwrap();
+    let (items, last) = spool.oldest(4).unwrap();
     let expected = [
-        (one.clone(), piece(generation, 5, What::Restart)),
-        (one.clone(), piece(generation, 5, event())),
-        (two.clone(), piece(2, 0, What::Start)),
-        (two.clone(), piece(2, 0, event())),
+        (one.clone(), item(generation, 5, ItemKind::Restart)),
+        (one.clone(), item(generation, 5, event())),
+        (two.clone(), item(2, 0, ItemKind::Start)),
+        (two.clone(), item(2, 0, event())),
     ];
-    assert_eq!(pieces, expected);
-    let account = Account { generation, began: 5, delivered: 1, lost: 0, skipped: 0 };
-    spool.delivered(last, &[(one.clone(), account)]).unwrap();
+    assert_eq!(items, expected);
+    let checkpoint = Checkpoint { generation, began: 5, delivered: 1, lost: 0, skipped: 0 };
+    spool.delivered(last, &[(one.clone(), checkpoint)]).unwrap();
     drop(spool);
 
     let mut spool = open();
-    assert!(matches!(spool.load(&one), Ok(Some(found)) if found == account));
+    assert!(matches!(spool.load(&one), Ok(Some(found)) if found == checkpoint));
     assert!(matches!(spool.load(&two), Ok(None)));
-    let rest = [(two, piece(2, 1, What::Skipped)), (one, piece(generation, 6, What::Lost(9)))];
+    let rest =
+        [(two, item(2, 1, ItemKind::Skipped)), (one, item(generation, 6, ItemKind::Lost(9)))];
     assert_eq!((spool.oldest(9).unwrap().0, spool.waiting()), (rest.into(), 0));
 }
 
@@ -77,13 +78,13 @@ fn what_the_sink_has_is_forgotten() {
     let directory = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(directory.path(), "aw-test", 1 << 20).unwrap();
     let (one, two) = (name("/one"), name("/two"));
-    let pieces = [(1, 8), (1, 9), (2, 0), (2, 1), (2, 2)];
-    let pieces = pieces.map(|(generation, sequence)| piece(generation, sequence, event()));
+    let items = [(1, 8), (1, 9), (2, 0), (2, 1), (2, 2)];
+    let items = items.map(|(generation, sequence)| item(generation, sequence, event()));
     for ring in [&one, &two] {
-        assert!(append(&mut spool, ring, &pieces));
+        assert!(append(&mut spool, ring, &items));
     }
-    let account = Account { generation: 2, began: 0, delivered: 2, lost: 0, skipped: 0 };
-    spool.forget_all_in(&one, &account).unwrap();
+    let checkpoint = Checkpoint { generation: 2, began: 0, delivered: 2, lost: 0, skipped: 0 };
+    spool.forget_all_in(&one, &checkpoint).unwrap();
     let left = spool.oldest(99).unwrap().0;
     let of = |ring: &RingName| left.iter().filter(|(name, _)| name == ring).count();
     assert_eq!((of(&one), of(&two), spool.waiting()), (1, 5, 6));
@@ -96,7 +97,7 @@ fn it_has_a_bound_and_gives_the_disk_back() {
     let mut spool = Spool::open(directory.path(), "aw-test", LIMIT).unwrap();
     let ring = name("/one");
     let mut next = 0;
-    let batch = |next: u64| (next..next + 500).map(|n| piece(1, n, event())).collect::<Vec<_>>();
+    let batch = |next: u64| (next..next + 500).map(|n| item(1, n, event())).collect::<Vec<_>>();
     while append(&mut spool, &ring, &batch(next)) {
         next += 500;
     }

@@ -6,8 +6,8 @@ use aw_tests::rig::{example, program_at, run};
 use aw_tests::ring::Ring;
 use aw_tests::rows::Rows;
 
-const DOCUMENT: &str = include_str!("../docs/dev/new-output.md");
-const EXAMPLE: &str = include_str!("../outputs/common/examples/aw-rows.rs");
+const DOCUMENT: &str = include_str!("../../docs/dev/new-output.md");
+const EXAMPLE: &str = include_str!("../../outputs/common/examples/aw-rows.rs");
 
 #[test]
 fn the_document_shows_the_example() {

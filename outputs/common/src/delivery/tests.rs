@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Ledger, Result, SpoolOptions, spool::Spool};
+use crate::{CheckpointStore, Result, SpoolOptions, spool::Spool};
 use proptest::prelude::*;
 use shm_layout::Event;
 use std::path::Path;
@@ -8,10 +8,10 @@ use std::path::Path;
 #[derive(Default)]
 struct Fragile {
     rows: Vec<u64>,
-    account: Option<Account>,
+    checkpoint: Option<Checkpoint>,
     /// Since the last commit.
     open: Vec<u64>,
-    stored: Option<Account>,
+    stored: Option<Checkpoint>,
     keeps: bool,
     /// It cannot open its files anew.
     blocked: bool,
@@ -49,7 +49,7 @@ impl Fragile {
 }
 
 impl Sink for Fragile {
-    fn put(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> Result {
         let sequence = entry.position.sequence;
         // It rarely fails here, for it is called so often.
         if !sequence.is_multiple_of(5) {
@@ -59,10 +59,10 @@ impl Sink for Fragile {
         self.act(|sink| sink.open.push(sequence))
     }
 
-    fn idle(&mut self) -> Result {
+    fn flush(&mut self) -> Result {
         self.act(|sink| {
             sink.rows.append(&mut sink.open);
-            sink.account = sink.stored.take().or(sink.account);
+            sink.checkpoint = sink.stored.take().or(sink.checkpoint);
         })
     }
 
@@ -74,54 +74,58 @@ impl Sink for Fragile {
         self.reopen()
     }
 
-    fn ledger(&mut self) -> Option<&mut dyn Ledger> {
+    fn checkpoints(&mut self) -> Option<&mut dyn CheckpointStore> {
         if self.keeps { Some(self) } else { None }
     }
 }
 
-impl Ledger for Fragile {
-    fn load(&mut self, _: &RingName) -> Result<Option<Account>> {
+impl CheckpointStore for Fragile {
+    fn load(&mut self, _: &RingName) -> Result<Option<Checkpoint>> {
         self.act(|_| {})?;
-        Ok(self.account)
+        Ok(self.checkpoint)
     }
 
-    fn store(&mut self, _: &RingName, account: &Account) -> Result {
-        self.act(|sink| sink.stored = Some(*account))
+    fn store(&mut self, _: &RingName, checkpoint: &Checkpoint) -> Result {
+        self.act(|sink| sink.stored = Some(*checkpoint))
     }
 }
 
 const GENERATION: u64 = 7;
 
-/// The stream's piece that begins with this number: mostly events.
-fn piece(sequence: u64) -> Piece {
+/// The stream's item that begins with this number: mostly events.
+fn item(sequence: u64) -> StreamItem {
     let what = match sequence % 13 {
-        3 => What::Lost(2),
+        3 => ItemKind::Lost(2),
         4 => unreachable!("lost"),
-        9 => What::Skipped,
-        _ => What::Event(Event::from_bytes(&crate::spool::tests::EVENT).unwrap()),
+        9 => ItemKind::Skipped,
+        _ => ItemKind::Event(Event::from_bytes(&crate::spool::tests::EVENT).unwrap()),
     };
-    Piece { at: Position { generation: GENERATION, sequence }, what }
+    StreamItem { at: Position { generation: GENERATION, sequence }, kind: what }
 }
 
 fn is_event(sequence: u64) -> bool {
     ![3, 4, 9].contains(&(sequence % 13))
 }
 
-fn open<'a>(sink: &'a mut Fragile, plan: &'a Plan, directory: &Path) -> (Outlet<'a, Fragile>, u64) {
+fn open<'a>(
+    sink: &'a mut Fragile,
+    plan: &'a Plan,
+    directory: &Path,
+) -> (Delivery<'a, Fragile>, u64) {
     // Whoever was killed has committed nothing more.
     sink.open.clear();
     sink.stored = None;
     let spool = Spool::open(directory, "aw-test", 1 << 20).unwrap();
     let own = sink.keeps;
-    let (file, notes, saved) = (None, None, Default::default());
-    let stores = Stores { spool: Some(spool), file, notes, own, saved };
-    let mut outlet = Outlet::new(sink, plan, stores).unwrap();
-    let position = outlet.open(&"/test".parse().unwrap()).unwrap();
-    (outlet, position.map_or(0, |position| position.sequence))
+    let (file, live_checkpoint, saved) = (None, None, Default::default());
+    let stores = CheckpointFiles { spool: Some(spool), file, live_checkpoint, own, saved };
+    let mut delivery = Delivery::new(sink, plan, stores).unwrap();
+    let position = delivery.open(&"/test".parse().unwrap()).unwrap();
+    (delivery, position.map_or(0, |position| position.sequence))
 }
 
 /// Whatever fails, and whenever the output is killed: all is delivered, in order; exactly once where
-/// the sink keeps the account, which adds up.
+/// the sink keeps the checkpoint, which adds up.
 fn all_is_delivered(keeps: bool, seed: u64) {
     let directory = tempfile::tempdir().unwrap();
     let plan = Plan { batch: 8, spool: None::<SpoolOptions>, ..Plan::default() };
@@ -129,17 +133,17 @@ fn all_is_delivered(keeps: bool, seed: u64) {
     let mut sink = Fragile { keeps, fate, ..Fragile::default() };
     let mut furthest = 0;
     for _ in 0..20 {
-        let (mut outlet, mut next) = open(&mut sink, &plan, directory.path());
+        let (mut delivery, mut next) = open(&mut sink, &plan, directory.path());
         assert!(next <= furthest, "what was never read is not passed over");
         for _ in 0..random.below(60) {
-            if outlet.has_room() && random.below(4) > 0 {
-                let piece = piece(next);
-                next = piece.end();
-                outlet.take(0, piece).unwrap();
+            if delivery.has_room() && random.below(4) > 0 {
+                let item = item(next);
+                next = item.end();
+                delivery.take(0, item).unwrap();
             } else {
-                outlet.work(random.below(2) > 0).unwrap();
+                delivery.work(random.below(2) > 0).unwrap();
             }
-            if let Way::Spooling { retry, .. } = &mut outlet.way
+            if let Mode::Spooling { retry, .. } = &mut delivery.mode
                 && random.below(2) > 0
             {
                 *retry = Instant::now();
@@ -148,26 +152,26 @@ fn all_is_delivered(keeps: bool, seed: u64) {
         furthest = furthest.max(next);
     } // killed: nothing is finished
     sink.fate = None;
-    let (mut outlet, mut next) = open(&mut sink, &plan, directory.path());
-    while next < furthest || !matches!(outlet.way, Way::Direct) {
-        if next < furthest && outlet.has_room() {
-            let piece = piece(next);
-            next = piece.end();
-            outlet.take(0, piece).unwrap();
+    let (mut delivery, mut next) = open(&mut sink, &plan, directory.path());
+    while next < furthest || !matches!(delivery.mode, Mode::Direct) {
+        if next < furthest && delivery.has_room() {
+            let item = item(next);
+            next = item.end();
+            delivery.take(0, item).unwrap();
         }
-        outlet.work(true).unwrap();
-        if let Way::Spooling { retry, .. } = &mut outlet.way {
+        delivery.work(true).unwrap();
+        if let Mode::Spooling { retry, .. } = &mut delivery.mode {
             *retry = Instant::now();
         }
     }
-    outlet.finish().unwrap();
-    let account = outlet.books[0].account;
-    let waiting = outlet.stores.spool.as_ref().map(Spool::waiting);
-    assert_eq!((account.map(|account| account.next()), waiting), (Some(next), Some(0)));
+    delivery.finish().unwrap();
+    let checkpoint = delivery.ring_states[0].checkpoint;
+    let waiting = delivery.stores.spool.as_ref().map(Spool::waiting);
+    assert_eq!((checkpoint.map(|checkpoint| checkpoint.next()), waiting), (Some(next), Some(0)));
     let expected: Vec<u64> = (0..next).filter(|n| is_event(*n)).collect();
     if keeps {
         assert!(sink.rows == expected, "{:?}", sink.rows);
-        assert_eq!(account.unwrap().delivered, expected.len() as u64);
+        assert_eq!(checkpoint.unwrap().delivered, expected.len() as u64);
     } else {
         sink.rows.sort_unstable();
         sink.rows.dedup();
@@ -181,19 +185,19 @@ fn what_is_down_is_no_end() {
     let directory = tempfile::tempdir().unwrap();
     let plan = Plan::default();
     let mut sink = Fragile { blocked: true, ..Fragile::default() };
-    let (mut outlet, _) = open(&mut sink, &plan, directory.path());
-    outlet.take(0, piece(0)).unwrap();
-    outlet.reopen().unwrap();
-    outlet.take(0, piece(1)).unwrap();
-    assert!(matches!(outlet.way, Way::Spooling { .. }));
-    outlet.finish().unwrap();
-    outlet.close().unwrap();
-    drop(outlet);
-    let (mut outlet, next) = open(&mut sink, &plan, directory.path());
+    let (mut delivery, _) = open(&mut sink, &plan, directory.path());
+    delivery.take(0, item(0)).unwrap();
+    delivery.reopen().unwrap();
+    delivery.take(0, item(1)).unwrap();
+    assert!(matches!(delivery.mode, Mode::Spooling { .. }));
+    delivery.finish().unwrap();
+    delivery.close().unwrap();
+    drop(delivery);
+    let (mut delivery, next) = open(&mut sink, &plan, directory.path());
     assert_eq!(next, 2);
-    outlet.work(true).unwrap();
-    assert_eq!(outlet.books[0].account.map(|account| account.delivered), Some(2));
-    drop(outlet);
+    delivery.work(true).unwrap();
+    assert_eq!(delivery.ring_states[0].checkpoint.map(|checkpoint| checkpoint.delivered), Some(2));
+    drop(delivery);
     assert_eq!(sink.rows, [0, 1]);
 }
 

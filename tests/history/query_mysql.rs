@@ -96,7 +96,7 @@ fn a_database_of_addrwatch() {
     hear(&ring, &all_seen());
     run(history.command(&ring, &["--once"])).ok();
     run(server.command(&ring, &["--once", "--hostname", "here", "-p", "other_"])).ok();
-    server.sql(include_str!("data/addrwatch-1.0.sql"));
+    server.sql(include_str!("../data/addrwatch-1.0.sql"));
     server.sql("DELETE FROM log; INSERT INTO log SELECT * FROM other_log ORDER BY tstamp");
     assert_same(&history, &server);
     let config = server.config("");

@@ -1,18 +1,18 @@
 //! What became of it all, in words.
 
-use aw_service::{Error, failed, say};
+use aw_service::{Error, failed, info};
 
-use super::{Book, Outlet, Way};
+use super::{Delivery, Mode, RingState};
 use crate::{
     Sink,
-    account::{Piece, What},
+    checkpoint::{ItemKind, StreamItem},
 };
 
-impl<S: Sink> Outlet<'_, S> {
+impl<S: Sink> Delivery<'_, S> {
     /// At the end of `--once`: whether all is delivered.
     pub fn all_delivered(&self) -> Result<(), Error> {
         match &self.stores.spool {
-            Some(spool) if matches!(self.way, Way::Spooling { .. }) => Err(failed(format_args!(
+            Some(spool) if matches!(self.mode, Mode::Spooling { .. }) => Err(failed(format_args!(
                 "the destination is down: {} events are kept in {}",
                 spool.waiting(),
                 spool.path().display()
@@ -23,9 +23,10 @@ impl<S: Sink> Outlet<'_, S> {
 
     /// One line: what became of a ring in this run.
     pub fn report(&self, ring: usize, lost: u64, skipped: u64) {
-        let Book { ring: name, delivered, .. } = &self.books[ring];
-        let is_event =
-            |(of, piece): &&(usize, Piece)| *of == ring && matches!(piece.what, What::Event(_));
+        let RingState { ring: name, delivered, .. } = &self.ring_states[ring];
+        let is_event = |(of, item): &&(usize, StreamItem)| {
+            *of == ring && matches!(item.kind, ItemKind::Event(_))
+        };
         let pending = self.pending.iter().filter(is_event).count() as u64;
         let mut text = format!("{name}: {delivered} events, {lost} lost");
         for (number, what) in [
@@ -36,14 +37,14 @@ impl<S: Sink> Outlet<'_, S> {
                 text += &format!(", {number} {what}");
             }
         }
-        say(text);
+        info(text);
     }
 
     /// One line: what waits in the spool.
-    pub fn report_spool(&self) {
+    pub fn log_spool(&self) {
         if let Some(spool) = self.stores.spool.as_ref().filter(|spool| spool.waiting() > 0) {
             let path = spool.path().display();
-            say(format_args!("{} events wait in {path}", spool.waiting()));
+            info(format_args!("{} events wait in {path}", spool.waiting()));
         }
     }
 }

@@ -233,7 +233,7 @@ fn prometheus_scrapes_it() {
         "/../contrib/grafana/addrwatch.json"
     ));
     let dashboard: serde_json::Value = serde_json::from_str(&dashboard.unwrap()).unwrap();
-    let ours = include_str!("../outputs/metrics/src/known.rs");
+    let ours = include_str!("../../outputs/metrics/src/known.rs");
     let mut asked = 0;
     for target in dashboard["panels"]
         .as_array()

@@ -7,12 +7,12 @@ use crate::Entry;
 
 /// An event with all its fields. The generation is text, for it does not fit a double.
 #[derive(Serialize)]
-pub struct Line<'a> {
+pub struct EventJson<'a> {
     ring: &'a str,
     generation: String,
     sequence: u64,
     kind: &'a str,
-    time: LineTime,
+    time: TimeFormat,
     nanoseconds: u32,
     interface: &'a str,
     vlan: u16,
@@ -38,18 +38,18 @@ struct Change<'a> {
 /// Its time, written as its reader wants it.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub enum LineTime {
+pub enum TimeFormat {
     /// Since 1970, in UTC.
     Seconds(i64),
     /// Date and time.
     Text(String),
 }
 
-impl<'a> Line<'a> {
+impl<'a> EventJson<'a> {
     /// Of an event.
-    pub fn new(entry: &'a Entry, time: LineTime) -> Line<'a> {
+    pub fn new(entry: &'a Entry, time: TimeFormat) -> EventJson<'a> {
         let event = &entry.event;
-        Line {
+        EventJson {
             ring: entry.ring.as_str(),
             generation: format!("{:016x}", entry.position.generation),
             sequence: entry.position.sequence,

@@ -338,7 +338,7 @@ fn logrotate() {
     let text = |path: &Path| fs::read_to_string(path).unwrap_or_default();
     publish(&ring, 1..4);
     wait_until("the first lines", || text(&log) == numbered_lines(1..4));
-    let shipped = include_str!("../contrib/logrotate/addrwatch");
+    let shipped = include_str!("../../contrib/logrotate/addrwatch");
     let (before, rest) = shipped.split_once("\tpostrotate\n").unwrap();
     let (_, after) = rest.split_once("\tendscript\n").unwrap();
     let script = format!("\tpostrotate\n\t\tkill -HUP {}\n\tendscript\n", output.id());

@@ -10,13 +10,13 @@ use std::{
 use rustix::fs::{Mode, OFlags, open};
 use shm_layout::RingName;
 
-use crate::{Account, notes, state};
+use crate::{Checkpoint, live_checkpoint, state};
 
 /// What an output, which may be another program, left in a state directory.
 #[derive(Debug, Default, PartialEq)]
-pub struct Kept {
-    /// Its accounts by ring.
-    pub accounts: BTreeMap<RingName, Account>,
+pub struct SavedState {
+    /// Its checkpoints by ring.
+    pub checkpoints: BTreeMap<RingName, Checkpoint>,
     /// Bytes that its spool takes, if it has one.
     pub spool: Option<u64>,
 }
@@ -28,7 +28,7 @@ const FILES: usize = 1000;
 const BYTES: u64 = 1 << 20;
 
 /// The outputs by name that keep their state in this directory, or in one right beneath it.
-pub fn kept(directory: &Path) -> BTreeMap<String, Kept> {
+pub fn saved_states(directory: &Path) -> BTreeMap<String, SavedState> {
     let files = |path: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
         entries.take(FILES).map(|entry| entry.path()).collect()
@@ -36,9 +36,9 @@ pub fn kept(directory: &Path) -> BTreeMap<String, Kept> {
     let here = files(directory);
     let beneath = here.iter().filter(|path| path.is_dir()).flat_map(|path| files(path));
     let mut all: Vec<_> = here.iter().cloned().chain(beneath).collect();
-    // Notes are newer than what is written down now and then: `.now` comes after `.positions`.
+    // LiveCheckpoint are newer than what is written down now and then: `.now` comes after `.positions`.
     all.sort_by_key(|path| path.extension() == Some("now".as_ref()));
-    let mut outputs = BTreeMap::<String, Kept>::new();
+    let mut outputs = BTreeMap::<String, SavedState>::new();
     for path in all {
         let end = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
         let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
@@ -53,8 +53,8 @@ pub fn kept(directory: &Path) -> BTreeMap<String, Kept> {
         }
         let output = outputs.entry(name.into()).or_default();
         match end {
-            "positions" => output.accounts.extend(state::accounts(&read(&path))),
-            "now" => output.accounts.extend(notes::accounts(&read(&path))),
+            "positions" => output.checkpoints.extend(state::checkpoints(&read(&path))),
+            "now" => output.checkpoints.extend(live_checkpoint::checkpoints(&read(&path))),
             _ => {
                 let log = path.with_extension("spool-wal");
                 let bytes = |path: &Path| path.metadata().map_or(0, |file| file.len());
@@ -85,22 +85,22 @@ mod tests {
     use rustix::fs::{CWD, FileType, mknodat};
 
     use super::*;
-    use crate::{Ledger, notes::Notes, state::StateFile};
+    use crate::{CheckpointStore, live_checkpoint::LiveCheckpoint, state::StateFile};
 
     #[test]
     fn what_outputs_left() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let [lan, wan] = ["/lan", "/wan"].map(|ring| ring.parse::<RingName>().unwrap());
-        let account =
-            |delivered| Account { generation: 7, began: 5, delivered, lost: 2, skipped: 1 };
+        let checkpoint =
+            |delivered| Checkpoint { generation: 7, began: 5, delivered, lost: 2, skipped: 1 };
         fs::create_dir(at("aw-a")).unwrap();
         let mut written = StateFile::open(&at("aw-a"), "aw-a").unwrap();
         for ring in [&lan, &wan] {
-            assert!(written.store(ring, &account(3)).is_ok());
+            assert!(written.store(ring, &checkpoint(3)).is_ok());
         }
         written.save().unwrap();
-        Notes::open(&at("aw-a"), "aw-a", "boot".into()).unwrap().put(&wan, &account(4));
+        LiveCheckpoint::open(&at("aw-a"), "aw-a", "boot".into()).unwrap().put(&wan, &checkpoint(4));
         fs::write(at("aw-a/aw-a.spool"), [0; 100]).unwrap();
         fs::write(at("aw-a/aw-a.spool-wal"), [0; 23]).unwrap();
         fs::write(at("aw-b.positions"), r#"{"/lan":{"next":1}}"#).unwrap();
@@ -111,15 +111,15 @@ mod tests {
         fs::write(at("aw-a/aw-d.spool"), "").unwrap();
         fs::write(at("aw-e\nevil.spool"), "").unwrap();
         mknodat(CWD, at("aw-b.now"), FileType::Fifo, Mode::RWXU, 0).unwrap();
-        let accounts = BTreeMap::from([(lan, account(3)), (wan, account(4))]);
-        let a = Kept { accounts, spool: Some(123) };
-        let none = |name: &str| (name.into(), Kept::default());
+        let checkpoints = BTreeMap::from([(lan, checkpoint(3)), (wan, checkpoint(4))]);
+        let a = SavedState { checkpoints, spool: Some(123) };
+        let none = |name: &str| (name.into(), SavedState::default());
         let expected = [("aw-a".into(), a), none("aw-b"), none("aw-f")];
-        assert_eq!(kept(directory.path()), BTreeMap::from(expected));
+        assert_eq!(saved_states(directory.path()), BTreeMap::from(expected));
         for number in 0..OUTPUTS {
             fs::write(at(&format!("made-up-{number}.spool")), "").unwrap();
         }
-        assert_eq!(kept(directory.path()).len(), OUTPUTS);
-        assert_eq!(kept(&at("nowhere")), BTreeMap::new());
+        assert_eq!(saved_states(directory.path()).len(), OUTPUTS);
+        assert_eq!(saved_states(&at("nowhere")), BTreeMap::new());
     }
 }

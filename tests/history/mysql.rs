@@ -97,7 +97,7 @@ fn tables_of_addrwatch_are_carried_on() {
     let Some(server) = MariaDb::start(&["--sql-mode=NO_BACKSLASH_ESCAPES,ANSI_QUOTES"]) else {
         return;
     };
-    server.sql(include_str!("data/addrwatch-1.0.sql"));
+    server.sql(include_str!("../data/addrwatch-1.0.sql"));
     let before = server
         .sql("SHOW CREATE TABLE log; SHOW CREATE VIEW log_plaintext; SHOW CREATE VIEW dashboard");
     let ring = Ring::new();
@@ -412,19 +412,19 @@ fn over_the_network() {
 #[test]
 fn migration() {
     let Some(server) = MariaDb::start(&[]) else { return };
-    server.sql(include_str!("data/addrwatch-0.8.sql"));
+    server.sql(include_str!("../data/addrwatch-0.8.sql"));
     let ring = Ring::new();
     publish(&ring, 1..3);
     run(server.command(&ring, &["--once"])).ok();
-    server.sql(include_str!("../contrib/migrate_0.8_to_1.0.sql"));
+    server.sql(include_str!("../../contrib/migrate_0.8_to_1.0.sql"));
     let ours = "1 pcap 0 02:00:00:00:00:01 10.0.0.1 ARP_REQ\n2 pcap 0 02:00:00:00:00:02 10.0.0.2 ARP_REQ\n";
-    let theirs = include_str!("data/addrwatch-0.8.txt");
+    let theirs = include_str!("../data/addrwatch-0.8.txt");
     assert_eq!(server.lines(), sorted(&format!("{ours}{theirs}")));
     let rest = server.sql("SELECT mac_address, ip_address, origin FROM addrwatch");
     let bad = "rubbish\t192.0.2.1\tARP_REQ\n02:00:00:00:00:08\trubbish\tARP_REQ\n02:00:00:00:00:09\t192.0.2.9\trubbish\n";
     assert_eq!(rest, bad, "what is no pairing stays where it was");
     // Once more, it changes nothing.
-    server.sql(include_str!("../contrib/migrate_0.8_to_1.0.sql"));
+    server.sql(include_str!("../../contrib/migrate_0.8_to_1.0.sql"));
     assert_eq!(server.lines(), sorted(&format!("{ours}{theirs}")));
 }
 
@@ -432,14 +432,14 @@ fn migration() {
 #[test]
 fn migration_without_transactions() {
     let Some(server) = MariaDb::start(&[]) else { return };
-    server.sql(include_str!("data/addrwatch-0.8.sql"));
+    server.sql(include_str!("../data/addrwatch-0.8.sql"));
     let ring = Ring::new();
     publish(&ring, 1..3);
     run(server.command(&ring, &["--once"])).ok();
     server.sql(
         "ALTER TABLE addrwatch ENGINE = MyISAM; ALTER TABLE log DROP KEY pairing, ENGINE = MyISAM",
     );
-    let script = include_str!("../contrib/migrate_0.8_to_1.0.sql");
+    let script = include_str!("../../contrib/migrate_0.8_to_1.0.sql");
     let rows = || server.sql("SELECT (SELECT count(*) FROM addrwatch), (SELECT count(*) FROM log)");
     assert!(script.contains("COMMIT;"));
     server.sql(&script.replace("COMMIT;", "ROLLBACK;"));

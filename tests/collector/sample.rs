@@ -8,8 +8,8 @@ use aw_tests::rig::run;
 use aw_tests::ring::Ring;
 use aw_tests::sample;
 
-const CAPTURE: &[u8] = include_bytes!("data/sample.pcap");
-const TEXT: &str = include_str!("data/sample.txt");
+const CAPTURE: &[u8] = include_bytes!("../data/sample.pcap");
+const TEXT: &str = include_str!("../data/sample.txt");
 
 #[test]
 fn the_committed_sample_is_what_the_generator_writes() {

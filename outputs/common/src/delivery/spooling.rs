@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use aw_service::{Error, say, warn};
+use aw_service::{Error, info, warn};
 
-use super::{Book, Outlet};
+use super::{Delivery, RingState};
 use crate::{
-    Entry, Fault, Ledger, Sink,
-    account::{Piece, What},
+    CheckpointStore, Entry, Fault, Sink,
+    checkpoint::{ItemKind, StreamItem},
     spool::Spool,
 };
 
@@ -15,8 +15,8 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Where pieces go.
-pub(super) enum Way {
+/// Where items go.
+pub(super) enum Mode {
     /// To the sink.
     Direct,
     /// Into the spool, until the destination is back.
@@ -25,7 +25,7 @@ pub(super) enum Way {
         pause: Duration,
         full: bool,
         /// It was said, in this run, why; and that the spool is full.
-        told: bool,
+        reported: bool,
         told_full: bool,
         /// The sink may have stored more than it could tell before it failed, or we were killed.
         doubt: bool,
@@ -34,7 +34,7 @@ pub(super) enum Way {
 
 /// What the sink took while it counted as down.
 enum Handed {
-    /// The spool's pieces up to this number.
+    /// The spool's items up to this number.
     Spooled { last: i64 },
     /// So many of those that are pending.
     Pending { number: usize },
@@ -42,54 +42,54 @@ enum Handed {
     Nothing,
 }
 
-impl Way {
+impl Mode {
     /// At the start: what is in the spool comes first.
-    pub fn first(spool: Option<&Spool>) -> Result<Way, Error> {
+    pub fn first(spool: Option<&Spool>) -> Result<Mode, Error> {
         let any = spool.map_or(Ok(false), |spool| spool.is_empty().map(|empty| !empty))?;
-        Ok(if any { Way::spooling(Instant::now(), false) } else { Way::Direct })
+        Ok(if any { Mode::spooling(Instant::now(), false) } else { Mode::Direct })
     }
 
-    fn spooling(retry: Instant, told: bool) -> Way {
+    fn spooling(retry: Instant, reported: bool) -> Mode {
         let (full, told_full) = (false, false);
-        Way::Spooling { retry, pause: FIRST_PAUSE, full, told, told_full, doubt: true }
+        Mode::Spooling { retry, pause: FIRST_PAUSE, full, reported, told_full, doubt: true }
     }
 
     pub fn is_full(&self) -> bool {
-        matches!(self, Way::Spooling { full: true, .. })
+        matches!(self, Mode::Spooling { full: true, .. })
     }
 }
 
-impl<S: Sink> Outlet<'_, S> {
+impl<S: Sink> Delivery<'_, S> {
     /// The sink cannot take it: events go to the spool, if there is one.
     pub(super) fn fail(&mut self, fault: Fault) -> Result<(), Error> {
         let (Fault::Down(why), Some(spool)) = (&fault, &self.stores.spool) else {
             return Err(fault.into_error());
         };
         let now = Instant::now();
-        if !matches!(self.way, Way::Spooling { told: true, .. }) {
+        if !matches!(self.mode, Mode::Spooling { reported: true, .. }) {
             warn(format_args!("{why}: keeping events in {}", spool.path().display()));
         }
-        match &mut self.way {
-            Way::Direct => self.way = Way::spooling(now + FIRST_PAUSE, true),
-            Way::Spooling { retry, pause, told, doubt, .. } => {
+        match &mut self.mode {
+            Mode::Direct => self.mode = Mode::spooling(now + FIRST_PAUSE, true),
+            Mode::Spooling { retry, pause, reported, doubt, .. } => {
                 *pause = (*pause * 2).min(LONGEST_PAUSE);
                 *retry = now + *pause;
-                (*told, *doubt) = (true, true);
+                (*reported, *doubt) = (true, true);
             }
         }
         Ok(())
     }
 
     pub(super) fn spool_pending(&mut self) -> Result<(), Error> {
-        let accounts = self.accounts();
-        let (Some(spool), Way::Spooling { full, told_full, .. }) =
-            (&mut self.stores.spool, &mut self.way)
+        let checkpoints = self.checkpoints();
+        let (Some(spool), Mode::Spooling { full, told_full, .. }) =
+            (&mut self.stores.spool, &mut self.mode)
         else {
             return Ok(());
         };
-        let ring = |of: usize| &self.books[of].ring;
-        let pieces: Vec<_> = self.pending.iter().map(|(of, piece)| (ring(*of), *piece)).collect();
-        *full = !spool.append(&pieces, &accounts)?;
+        let ring = |of: usize| &self.ring_states[of].ring;
+        let items: Vec<_> = self.pending.iter().map(|(of, item)| (ring(*of), *item)).collect();
+        *full = !spool.append(&items, &checkpoints)?;
         if !*full {
             self.pending.clear();
             self.since = None;
@@ -108,19 +108,19 @@ impl<S: Sink> Outlet<'_, S> {
 
     /// Hands a batch from the spool to the sink, if it is time to. Tells whether there is more.
     pub(super) fn drain(&mut self) -> Result<bool, Error> {
-        if !matches!(self.way, Way::Spooling { retry, .. } if retry <= Instant::now()) {
+        if !matches!(self.mode, Mode::Spooling { retry, .. } if retry <= Instant::now()) {
             return Ok(false);
         }
         let handed = match self.hand_over() {
             Ok(handed) => handed,
             Err(fault) => return self.fail(fault).map(|()| false),
         };
-        let accounts = self.accounts();
+        let checkpoints = self.checkpoints();
         match (handed, &mut self.stores.spool) {
             (Handed::Nothing, _) | (_, None) => {}
             (Handed::Spooled { last }, Some(spool)) => {
                 // Its disk is full, of other things: what was handed over is forgotten later.
-                if let Err(Error::Failed(why)) = spool.delivered(last, &accounts) {
+                if let Err(Error::Failed(why)) = spool.delivered(last, &checkpoints) {
                     return self.fail(Fault::Down(why)).map(|()| false);
                 }
                 return self.go_on();
@@ -131,60 +131,66 @@ impl<S: Sink> Outlet<'_, S> {
                 return self.go_on();
             }
         }
-        self.way = Way::Direct;
-        say("the destination is back, and has all that was kept for it");
+        self.mode = Mode::Direct;
+        info("the destination is back, and has all that was kept for it");
         Ok(true)
     }
 
     /// The sink has taken something while it counted as down.
     fn go_on(&mut self) -> Result<bool, Error> {
-        if let Way::Spooling { pause, full, told, doubt, .. } = &mut self.way {
-            (*pause, *full, *told, *doubt) = (FIRST_PAUSE, false, true, false);
+        if let Mode::Spooling { pause, full, reported, doubt, .. } = &mut self.mode {
+            (*pause, *full, *reported, *doubt) = (FIRST_PAUSE, false, true, false);
         }
         self.look_for_restarts().map(|()| true)
     }
 
     /// Hands over what is oldest: in the spool, and behind that what it had no room for.
     fn hand_over(&mut self) -> Result<Handed, Fault> {
-        if matches!(self.way, Way::Spooling { doubt: true, .. }) {
+        if matches!(self.mode, Mode::Spooling { doubt: true, .. }) {
             self.ask_how_far()?;
         }
         let Some(spool) = &mut self.stores.spool else { return Ok(Handed::Nothing) };
-        let (mut pieces, mut last) = spool.oldest(self.plan.batch)?;
-        if let Some(few) = to_restart(pieces.iter().map(|(_, piece)| piece)) {
-            (pieces, last) = spool.oldest(few)?;
+        let (mut items, mut last) = spool.oldest(self.plan.batch)?;
+        if let Some(few) = to_restart(items.iter().map(|(_, item)| item)) {
+            (items, last) = spool.oldest(few)?;
         }
-        let mut known = Vec::with_capacity(pieces.len());
-        for (ring, piece) in pieces {
-            let found = self.books.iter().position(|book| book.ring == ring);
+        let mut known = Vec::with_capacity(items.len());
+        for (ring, item) in items {
+            let found = self.ring_states.iter().position(|state| state.ring == ring);
             let index = match found {
                 Some(index) => index,
                 None => {
                     // From an earlier run, of a ring that is not read any more.
-                    let account = match self.sink.ledger() {
-                        Some(ledger) => ledger.load(&ring)?,
+                    let checkpoint = match self.sink.checkpoints() {
+                        Some(store) => store.load(&ring)?,
                         None => spool.load(&ring)?,
                     };
-                    self.books.push(Book { ring, account, restarts: false, delivered: 0 });
-                    self.books.len() - 1
+                    self.ring_states.push(RingState {
+                        ring,
+                        checkpoint,
+                        restarts: false,
+                        delivered: 0,
+                    });
+                    self.ring_states.len() - 1
                 }
             };
-            known.push((index, piece));
+            known.push((index, item));
         }
         let handed = match self.pending.len() {
             _ if last > 0 => Handed::Spooled { last },
             0 => Handed::Nothing,
             all => {
-                let few = to_restart(self.pending.iter().map(|(_, piece)| piece));
+                let few = to_restart(self.pending.iter().map(|(_, item)| item));
                 let number = few.unwrap_or(all);
                 known.extend_from_slice(&self.pending[..number]);
                 Handed::Pending { number }
             }
         };
-        for (index, piece) in &known {
-            if let What::Event(event) = piece.what {
-                let entry = Entry { ring: &self.books[*index].ring, position: piece.at, event };
-                self.sink.put(&entry)?;
+        for (index, item) in &known {
+            if let ItemKind::Event(event) = item.kind {
+                let entry =
+                    Entry { ring: &self.ring_states[*index].ring, position: item.at, event };
+                self.sink.write(&entry)?;
             }
         }
         if !known.is_empty() {
@@ -196,21 +202,21 @@ impl<S: Sink> Outlet<'_, S> {
     /// What the sink has, after all, is neither in the spool nor pending any more.
     fn ask_how_far(&mut self) -> Result<(), Fault> {
         let Some(spool) = &mut self.stores.spool else { return Ok(()) };
-        for (index, book) in self.books.iter_mut().enumerate() {
-            let account = match self.sink.ledger() {
-                Some(ledger) => ledger.load(&book.ring)?,
-                None => book.account,
+        for (index, state) in self.ring_states.iter_mut().enumerate() {
+            let checkpoint = match self.sink.checkpoints() {
+                Some(store) => store.load(&state.ring)?,
+                None => state.checkpoint,
             };
-            let Some(account) = account else { continue };
-            book.account = Some(account);
-            spool.forget_all_in(&book.ring, &account)?;
-            if spool.restarts(&book.ring)? {
+            let Some(checkpoint) = checkpoint else { continue };
+            state.checkpoint = Some(checkpoint);
+            spool.forget_all_in(&state.ring, &checkpoint)?;
+            if spool.restarts(&state.ring)? {
                 continue; // all that is pending is behind it
             }
             let restart =
-                |(of, piece): &(usize, Piece)| *of == index && piece.what == What::Restart;
+                |(of, item): &(usize, StreamItem)| *of == index && item.kind == ItemKind::Restart;
             let old = self.pending.iter().position(restart).unwrap_or(self.pending.len());
-            let has = |(of, piece): &(usize, Piece)| *of == index && account.has(piece);
+            let has = |(of, item): &(usize, StreamItem)| *of == index && checkpoint.has(item);
             let had = self.pending[..old].iter().rposition(has).map_or(0, |last| last + 1);
             let mut place = 0..;
             self.pending.retain(|(of, _)| place.next() >= Some(had) || *of != index);
@@ -219,8 +225,8 @@ impl<S: Sink> Outlet<'_, S> {
     }
 }
 
-/// How many pieces go together, if not all: a restart comes alone, see `take`.
-fn to_restart<'a>(mut pieces: impl Iterator<Item = &'a Piece>) -> Option<usize> {
-    let restart = pieces.position(|piece| piece.what == What::Restart);
+/// How many items go together, if not all: a restart comes alone, see `take`.
+fn to_restart<'a>(mut items: impl Iterator<Item = &'a StreamItem>) -> Option<usize> {
+    let restart = items.position(|item| item.kind == ItemKind::Restart);
     restart.map(|before| before.max(1))
 }

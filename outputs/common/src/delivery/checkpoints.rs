@@ -2,79 +2,83 @@
 
 use std::time::{Duration, Instant};
 
-use aw_service::{Error, say, warn};
+use aw_service::{Error, info, warn};
 use shm_layout::RingName;
 
-use super::Outlet;
-use crate::{Account, Fault, Ledger, Sink, notes::Notes, spool::Spool, state::StateFile};
+use super::Delivery;
+use crate::{
+    Checkpoint, CheckpointStore, Fault, Sink, live_checkpoint::LiveCheckpoint, spool::Spool,
+    state::StateFile,
+};
 
-/// How often accounts are written down where no row is written with them; at the end in any case.
+/// How often checkpoints are written down where no row is written with them; at the end in any case.
 /// A disk is not worn out.
 pub(crate) const SAVE: Duration = Duration::from_secs(5);
 
-/// Where accounts are written down.
-pub(crate) struct Stores {
+/// Where checkpoints are written down.
+pub(crate) struct CheckpointFiles {
     pub spool: Option<Spool>,
     pub file: Option<StateFile>,
     /// For `--health`, and to go on after a kill.
-    pub notes: Option<Notes>,
-    /// The sink keeps accounts with its rows: what is here is for times when it cannot be asked.
+    pub live_checkpoint: Option<LiveCheckpoint>,
+    /// The sink keeps checkpoints with its rows: what is here is for times when it cannot be asked.
     pub own: bool,
-    pub saved: Saved,
+    pub saved: SaveSchedule,
 }
 
-/// When accounts were last written down, and what has happened since.
-pub(crate) struct Saved {
+/// When checkpoints were last written down, and what has happened since.
+pub(crate) struct SaveSchedule {
     at: Instant,
     /// Something was confirmed since.
     behind: bool,
-    /// Without delay: nothing was written down yet, and notes alone are not believed.
+    /// Without delay: nothing was written down yet, and live_checkpoint alone are not believed.
     now: bool,
     /// It was said that it cannot be done.
-    told: bool,
+    reported: bool,
 }
 
-impl Default for Saved {
+impl Default for SaveSchedule {
     fn default() -> Self {
-        Saved { at: Instant::now(), behind: false, now: false, told: false }
+        SaveSchedule { at: Instant::now(), behind: false, now: false, reported: false }
     }
 }
 
-impl Stores {
+impl CheckpointFiles {
     /// What was written down of a ring.
-    pub(super) fn load(&mut self, ring: &RingName) -> Result<Option<Account>, Error> {
-        let account = match (&mut self.spool, &mut self.file) {
+    pub(super) fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>, Error> {
+        let checkpoint = match (&mut self.spool, &mut self.file) {
             (Some(spool), _) => spool.load(ring),
             (None, Some(file)) => file.load(ring),
             (None, None) => Ok(None),
         };
-        account.map_err(Fault::into_error)
+        checkpoint.map_err(Fault::into_error)
     }
 
     /// The same, or what was noted since. Whoever removes what was written down wants to begin anew.
-    pub(super) fn load_noted(&mut self, ring: &RingName) -> Result<Option<Account>, Error> {
+    pub(super) fn load_latest(&mut self, ring: &RingName) -> Result<Option<Checkpoint>, Error> {
         let Some(written) = self.load(ring)? else { return Ok(None) };
-        let noted = self.notes.as_ref().and_then(|notes| notes.get(ring));
+        let noted =
+            self.live_checkpoint.as_ref().and_then(|live_checkpoint| live_checkpoint.get(ring));
         self.saved.behind |= noted.is_some_and(|noted| noted != written);
         Ok(noted.or(Some(written)))
     }
 
-    /// The sink has confirmed what is in this account; `first`: there was none.
-    pub(super) fn confirmed(&mut self, ring: &RingName, account: &Account, first: bool) {
+    /// The sink has confirmed what is in this checkpoint; `first`: there was none.
+    pub(super) fn confirmed(&mut self, ring: &RingName, checkpoint: &Checkpoint, first: bool) {
         self.saved.behind = true;
-        if let Some(notes) = &mut self.notes {
-            notes.put(ring, account);
+        if let Some(live_checkpoint) = &mut self.live_checkpoint {
+            live_checkpoint.put(ring, checkpoint);
             self.saved.now |= first && !self.own;
         }
     }
 
-    fn write(&mut self, accounts: &[(RingName, Account)]) -> Result<(), Error> {
+    fn write(&mut self, checkpoints: &[(RingName, Checkpoint)]) -> Result<(), Error> {
         if let Some(spool) = &mut self.spool {
-            spool.delivered(0, accounts)?;
+            spool.delivered(0, checkpoints)?;
         }
         if let Some(file) = &mut self.file {
-            for (ring, account) in accounts {
-                file.store(ring, account).map_err(Fault::into_error)?;
+            for (ring, checkpoint) in checkpoints {
+                file.store(ring, checkpoint).map_err(Fault::into_error)?;
             }
             file.save()?;
         }
@@ -82,28 +86,31 @@ impl Stores {
     }
 }
 
-impl<S: Sink> Outlet<'_, S> {
-    /// All accounts that have begun.
-    pub(super) fn accounts(&self) -> Vec<(RingName, Account)> {
-        let begun = self.books.iter().filter_map(|book| Some((book.ring.clone(), book.account?)));
+impl<S: Sink> Delivery<'_, S> {
+    /// All checkpoints that have begun.
+    pub(super) fn checkpoints(&self) -> Vec<(RingName, Checkpoint)> {
+        let begun = self
+            .ring_states
+            .iter()
+            .filter_map(|state| Some((state.ring.clone(), state.checkpoint?)));
         begun.collect()
     }
 
     pub(super) fn save_if_due(&mut self) -> Result<(), Error> {
-        let Saved { at, now, .. } = self.stores.saved;
+        let SaveSchedule { at, now, .. } = self.stores.saved;
         if now || at.elapsed() >= SAVE { self.save() } else { Ok(()) }
     }
 
-    /// Writes the accounts down where the sink does not. If it asks to wait, or there is no room, they
+    /// Writes the checkpoints down where the sink does not. If it asks to wait, or there is no room, they
     /// stay behind, never ahead.
     pub(super) fn save(&mut self) -> Result<(), Error> {
         match self.write_down() {
             Ok(()) | Err(NotSaved::Wait(_)) => Ok(()),
             Err(NotSaved::Sink(error)) => Err(error),
             Err(NotSaved::Store(error)) => {
-                if let (Error::Failed(why), false) = (error, self.stores.saved.told) {
+                if let (Error::Failed(why), false) = (error, self.stores.saved.reported) {
                     warn(format_args!("{why}: going on without"));
-                    self.stores.saved.told = true;
+                    self.stores.saved.reported = true;
                 }
                 Ok(())
             }
@@ -115,7 +122,7 @@ impl<S: Sink> Outlet<'_, S> {
         let closed = self.sink.close().map_err(NotSaved::from);
         match closed.and_then(|()| self.write_down()) {
             Ok(()) => Ok(()),
-            // It comes again, from the spool's account on.
+            // It comes again, from the spool's checkpoint on.
             Err(NotSaved::Wait(why)) if self.stores.spool.is_some() => {
                 warn(why);
                 Ok(())
@@ -145,17 +152,17 @@ impl<S: Sink> Outlet<'_, S> {
         if !self.stores.own {
             self.sink.sync()?;
         }
-        let accounts = self.accounts();
-        self.stores.write(&accounts).map_err(NotSaved::Store)?;
+        let checkpoints = self.checkpoints();
+        self.stores.write(&checkpoints).map_err(NotSaved::Store)?;
         self.stores.saved.behind = false;
-        if std::mem::take(&mut self.stores.saved.told) {
-            say("the state directory can be written again");
+        if std::mem::take(&mut self.stores.saved.reported) {
+            info("the state directory can be written again");
         }
         Ok(())
     }
 }
 
-/// Why accounts could not be written down.
+/// Why checkpoints could not be written down.
 enum NotSaved {
     /// The sink asks for time.
     Wait(String),

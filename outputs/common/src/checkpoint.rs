@@ -1,0 +1,161 @@
+//! What became of a ring's stream, in numbers that always add up.
+
+use shm_layout::{Event, Position};
+
+/// What one output did with the stream of one ring: every event from `began` to before `next()` is
+/// in exactly one of the three numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The stream.
+    pub generation: u64,
+    /// The event that this checkpoint begins with.
+    pub began: u64,
+    /// Events that the sink confirmed.
+    pub delivered: u64,
+    /// Events that the collector overwrote before they were read.
+    pub lost: u64,
+    /// Events of kinds that this release does not know.
+    pub skipped: u64,
+}
+
+impl Checkpoint {
+    /// An checkpoint that begins with this event.
+    pub fn begin(at: Position) -> Checkpoint {
+        let Position { generation, sequence } = at;
+        Checkpoint { generation, began: sequence, delivered: 0, lost: 0, skipped: 0 }
+    }
+
+    /// The number of the next event to deliver.
+    pub fn next(&self) -> u64 {
+        self.began + self.delivered + self.lost + self.skipped
+    }
+
+    /// As databases keep it, whose numbers have a sign.
+    pub fn columns(&self) -> [i64; 5] {
+        let Checkpoint { generation, began, delivered, lost, skipped } = *self;
+        [generation, began, delivered, lost, skipped].map(|number| number as i64)
+    }
+
+    /// From [`Checkpoint::columns`]. None if they are no checkpoint: somebody else wrote them.
+    pub fn from_columns(columns: [i64; 5]) -> Option<Checkpoint> {
+        let [generation, began, delivered, lost, skipped] = columns.map(|number| number as u64);
+        let sum = [delivered, lost, skipped].into_iter().try_fold(began, u64::checked_add);
+        sum.map(|_| Checkpoint { generation, began, delivered, lost, skipped })
+    }
+
+    /// Where to go on.
+    pub fn position(&self) -> Position {
+        Position { generation: self.generation, sequence: self.next() }
+    }
+
+    /// Whether this item, and so all before it, is in it already.
+    pub(crate) fn has(&self, item: &StreamItem) -> bool {
+        item.at.generation == self.generation && item.end() <= self.next()
+    }
+
+    /// The checkpoint of an output that had this one, if any, once the item is dealt with.
+    pub(crate) fn after(before: Option<Checkpoint>, item: &StreamItem) -> Checkpoint {
+        let begin = |sequence| Checkpoint::begin(Position { sequence, ..item.at });
+        let mut checkpoint = match before {
+            _ if item.kind == ItemKind::Restart => return begin(item.at.sequence),
+            Some(checkpoint) if checkpoint.generation == item.at.generation => checkpoint,
+            Some(_) => begin(0), // another stream, all of which was to be read
+            None => begin(item.at.sequence),
+        };
+        checkpoint.lost += item.at.sequence.saturating_sub(checkpoint.next()); // nobody can say more
+        let new = item.end().saturating_sub(checkpoint.next()); // 0: it is in it already
+        match item.kind {
+            ItemKind::Start | ItemKind::Restart => {}
+            ItemKind::Event(_) => checkpoint.delivered += new,
+            ItemKind::Lost(_) => checkpoint.lost += new,
+            ItemKind::Skipped => checkpoint.skipped += new,
+        }
+        checkpoint
+    }
+}
+
+/// A item of a stream, as read from a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamItem {
+    pub at: Position,
+    pub kind: ItemKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ItemKind {
+    /// From here on, if nothing is known from before.
+    Start,
+    /// From here on, whatever was before.
+    Restart,
+    Event(Event),
+    /// So many events, overwritten before they were read.
+    Lost(u64),
+    /// An event of a kind that this release does not know.
+    Skipped,
+}
+
+impl StreamItem {
+    /// The number of the event after it.
+    pub fn end(&self) -> u64 {
+        self.at.sequence.saturating_add(match self.kind {
+            ItemKind::Start | ItemKind::Restart => 0,
+            ItemKind::Event(_) | ItemKind::Skipped => 1,
+            ItemKind::Lost(number) => number,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(generation: u64, sequence: u64, kind: ItemKind) -> StreamItem {
+        StreamItem { at: Position { generation, sequence }, kind }
+    }
+
+    #[test]
+    fn it_adds_up() {
+        let mut checkpoint = None;
+        for (item, [began, delivered, lost, skipped]) in [
+            (item(1, 10, ItemKind::Start), [10, 0, 0, 0]),
+            (item(1, 10, ItemKind::Skipped), [10, 0, 0, 1]),
+            (item(1, 11, ItemKind::Lost(5)), [10, 0, 5, 1]),
+            (item(1, 16, event()), [10, 1, 5, 1]),
+            // Once more, after a crash: it is in it already.
+            (item(1, 11, ItemKind::Lost(5)), [10, 1, 5, 1]),
+            (item(1, 16, event()), [10, 1, 5, 1]),
+            // Lost from before what was delivered: only the rest counts.
+            (item(1, 12, ItemKind::Lost(10)), [10, 1, 10, 1]),
+            // Something is missing, and nobody can say more.
+            (item(1, 30, event()), [10, 2, 18, 1]),
+            // Another stream, from its first event on.
+            (item(2, 0, ItemKind::Lost(3)), [0, 0, 3, 0]),
+            (item(2, 3, event()), [0, 1, 3, 0]),
+            (item(2, 1, ItemKind::Start), [0, 1, 3, 0]),
+            (item(2, 6, ItemKind::Start), [0, 1, 5, 0]),
+            (item(2, 1, ItemKind::Restart), [1, 0, 0, 0]),
+        ] {
+            let now = Checkpoint::after(checkpoint, &item);
+            let expected =
+                Checkpoint { generation: now.generation, began, delivered, lost, skipped };
+            assert_eq!(now, expected, "{item:?}");
+            assert!(now.has(&item));
+            checkpoint = Some(now);
+        }
+        assert_eq!(Checkpoint::after(None, &item(3, 7, event())).began, 7);
+    }
+
+    #[test]
+    fn columns_of_others_are_no_account() {
+        let checkpoint =
+            Checkpoint { generation: u64::MAX, began: 1, delivered: 2, lost: 3, skipped: 4 };
+        assert_eq!(Checkpoint::from_columns(checkpoint.columns()), Some(checkpoint));
+        for columns in [[7, 0, -1, -1, 0], [7, -1, 0, 0, 1], [7, 1, i64::MIN, i64::MIN, 0]] {
+            assert_eq!(Checkpoint::from_columns(columns), None, "{columns:?}");
+        }
+    }
+
+    fn event() -> ItemKind {
+        ItemKind::Event(Event::from_bytes(&crate::spool::tests::EVENT).unwrap())
+    }
+}

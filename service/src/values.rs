@@ -1,0 +1,184 @@
+//! Values that options, configuration files and imports share: one parser each, generous in what it
+//! accepts, and one way to print them.
+
+use std::{fmt, net::Ipv6Addr, str::FromStr, time::Duration};
+
+/// A server: a host name or an address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// A name or an address; an IPv6 address has no brackets here.
+    pub host: String,
+    /// Not 0.
+    pub port: u16,
+}
+
+impl HostPort {
+    /// Reads `HOST`, `HOST:PORT`, `IPv6`, `[IPv6]` or `[IPv6]:PORT`; a missing port is `default`.
+    pub fn parse(text: &str, default: u16) -> Result<HostPort, String> {
+        let fault = || format!("{text:?}: must be HOST, HOST:PORT, an IPv6 address or [IPv6]:PORT");
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (host, port) = rest.split_once(']').ok_or_else(fault)?;
+                (host, (!port.is_empty()).then_some(port))
+            }
+            None if is_ipv6(text) => (text, None),
+            None => match text.find(':') {
+                Some(at) => (&text[..at], Some(&text[at..])),
+                None => (text, None),
+            },
+        };
+        let port = match port {
+            Some(port) => {
+                let digits = port.strip_prefix(':').ok_or_else(fault)?;
+                digits.parse().ok().filter(|port| *port > 0).ok_or_else(fault)?
+            }
+            None => default,
+        };
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        let is_host = match text.starts_with('[') {
+            true => is_ipv6(host),
+            false => is_ipv6(host) || !host.is_empty() && host.chars().all(is_name),
+        };
+        if is_host { Ok(HostPort { host: host.into(), port }) } else { Err(fault()) }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// With or without a zone, as in `fe80::1%eth0` (RFC 4007, 11).
+fn is_ipv6(text: &str) -> bool {
+    let (address, zone) = text.split_once('%').unwrap_or((text, "zone"));
+    let is_zone = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty() && zone.chars().all(is_zone)
+}
+
+/// A time span: `90`, `90s`, `30m`, `2h`, `1d`, `1w` or several together, as in `1h30m`. A number without a
+/// unit is seconds; a day is 24 hours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimeSpan(pub Duration);
+
+impl FromStr for TimeSpan {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const BAD: &str = "must be a time span such as 90s, 30m, 2h, 1d, 1w or 1h30m";
+        let mut rest = text.trim();
+        if let Ok(seconds) = rest.parse::<u32>() {
+            return Ok(TimeSpan(Duration::from_secs(seconds.into())));
+        }
+        let mut total: u64 = 0;
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or(BAD)?;
+            let number: u64 = rest[..digits].parse().map_err(|_| BAD)?;
+            rest = rest[digits..].trim_start();
+            let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+            let unit = match &rest[..letters] {
+                "s" | "sec" | "second" | "seconds" => 1,
+                "m" | "min" | "minute" | "minutes" => 60,
+                "h" | "hour" | "hours" => 3600,
+                "d" | "day" | "days" => 86_400,
+                "w" | "week" | "weeks" => 604_800,
+                _ => return Err(BAD),
+            };
+            total = number.checked_mul(unit).and_then(|n| total.checked_add(n)).ok_or(BAD)?;
+            rest = rest[letters..].trim_start();
+        }
+        // What is longer does not fit the arithmetic of dates.
+        let fits = !text.trim().is_empty() && total <= u64::from(u32::MAX) * 2;
+        if fits { Ok(TimeSpan(Duration::from_secs(total))) } else { Err(BAD) }
+    }
+}
+
+/// A number of bytes: `1048576`, `1024K`, `20M`, `1G`, `1T`; a trailing `B` or `iB` changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+impl FromStr for ByteSize {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const BAD: &str = "must be a number of bytes, such as 1048576, 1024K, 20M or 1G";
+        let text = text.trim();
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let shift = match text[digits..].trim_start().to_ascii_uppercase().as_str() {
+            "" | "B" => 0,
+            "K" | "KB" | "KIB" => 10,
+            "M" | "MB" | "MIB" => 20,
+            "G" | "GB" | "GIB" => 30,
+            "T" | "TB" | "TIB" => 40,
+            _ => return Err(BAD),
+        };
+        let bytes = text[..digits].parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift));
+        bytes.map(ByteSize).ok_or(BAD)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_ports() {
+        for (text, host, port, printed) in [
+            ("mail.example.org", "mail.example.org", 25, "mail.example.org:25"),
+            ("127.0.0.1:2525", "127.0.0.1", 2525, "127.0.0.1:2525"),
+            ("2001:db8::1", "2001:db8::1", 25, "[2001:db8::1]:25"),
+            ("[2001:db8::1]", "2001:db8::1", 25, "[2001:db8::1]:25"),
+            ("[2001:db8::1]:22", "2001:db8::1", 22, "[2001:db8::1]:22"),
+            ("[fe80::1%eth0]:22", "fe80::1%eth0", 22, "[fe80::1%eth0]:22"),
+            ("fe80::1%eth0", "fe80::1%eth0", 25, "[fe80::1%eth0]:25"),
+            ("::1", "::1", 25, "[::1]:25"),
+        ] {
+            let expected = HostPort { host: host.into(), port };
+            assert_eq!(HostPort::parse(text, 25), Ok(expected), "{text}");
+            assert_eq!(HostPort::parse(text, 25).unwrap().to_string(), printed);
+        }
+        for bad in [
+            "", ":25", "a:b", "a:0", "a:70000", "a:", "[::1", "[::1]25", "[::1]:", "[a]", "a:1:2",
+            "1:2:3", "a b", "a/b", "fe80::1%", "a%b", "[]",
+        ] {
+            assert!(HostPort::parse(bad, 25).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn time_spans() {
+        for (text, seconds) in [
+            ("0", 0),
+            ("90", 90),
+            ("90s", 90),
+            (" 30 min ", 1800),
+            ("1h30m", 5400),
+            ("1d 2 hours", 93_600),
+            ("1w", 604_800),
+        ] {
+            assert_eq!(text.parse(), Ok(TimeSpan(Duration::from_secs(seconds))), "{text}");
+        }
+        for bad in ["", "h", "1", "1x", "-1s", "1.5h", "99999999999999999999s", "99999999w", "é"] {
+            assert_eq!(bad.parse::<TimeSpan>().is_err(), bad != "1", "{bad}");
+        }
+    }
+
+    #[test]
+    fn byte_sizes() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1G", 1 << 30),
+            ("1024k", 1 << 20),
+            ("20 MiB", 20 << 20),
+            ("1048576", 1 << 20),
+        ] {
+            assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
+        }
+        for bad in ["", "G", "-1", "1P", "1.5G", "99999999999T", "é", "1 é"] {
+            assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+        }
+    }
+}
