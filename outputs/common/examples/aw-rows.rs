@@ -32,7 +32,7 @@ struct Rows {
 
 const SCHEMA: &str = "PRAGMA journal_mode = wal;
     CREATE TABLE IF NOT EXISTS event (ring TEXT, sequence INTEGER, line TEXT);
-    CREATE TABLE IF NOT EXISTS checkpoint (ring TEXT PRIMARY KEY, generation INTEGER,
+    CREATE TABLE IF NOT EXISTS account (ring TEXT PRIMARY KEY, generation INTEGER,
         began INTEGER, delivered INTEGER, lost INTEGER, skipped INTEGER);";
 
 impl Rows {
@@ -72,7 +72,7 @@ impl Sink for Rows {
 
 impl CheckpointStore for Rows {
     fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
-        let select = "SELECT * FROM checkpoint WHERE ring = ?";
+        let select = "SELECT * FROM account WHERE ring = ?";
         let checkpoint = self.with(|database| {
             let columns = |row: &Row| Ok([1, 2, 3, 4, 5].map(|column| row.get_unwrap(column)));
             database.query_row(select, [ring.as_str()], columns).optional()
@@ -83,7 +83,7 @@ impl CheckpointStore for Rows {
     fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result {
         let [generation, began, delivered, lost, skipped] = checkpoint.columns();
         let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
-        let replace = "REPLACE INTO checkpoint VALUES (?, ?, ?, ?, ?, ?)";
+        let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";
         self.with(|database| database.execute(replace, row).map(drop))
     }
 }
