@@ -40,7 +40,10 @@ done
 for example in contrib/{alert,routeros,grafana,openrc,procd,supervisor,logrotate}/* contrib/*.sql contrib/macupd_tracker.conf contrib/mysql.cnf; do
   file "$example" "$root/share/doc/addrwatch-rs/examples/${example#contrib/}"
 done
-for text in README.md CHANGELOG.md docs/*.md; do
-  file "$text" "$root/share/doc/addrwatch-rs/${text##*/}"
+# Side by side as here, so that links between them, to pictures and to the examples lead somewhere.
+shopt -s globstar
+for text in *.md LICENSE-* docs/**/*.md docs/pictures/*; do
+  file "$text" "$root/share/doc/addrwatch-rs/$text"
 done
+ln -sfn examples "$root/share/doc/addrwatch-rs/contrib"
 echo "installed in $root${destdir:+ (for $prefix)}"
