@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing on Debian, or says what to install. Usage: setup.sh build [test] [deb] [bench] [fuzz] [lint]
-# Calls nothing when nothing is missing.
+# Installs missing packages on Debian, or prints what to install. Usage: setup.sh build [test] [deb] [bench] [fuzz] [lint]
+# Does nothing if nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,10 +9,10 @@ fail() { echo "setup: $*" >&2; exit 1; }
 wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 command -v cargo >/dev/null \
   || fail "no Rust toolchain: install Rust $wanted or newer from https://rustup.rs, then run this again"
-found=$(cargo --version | cut -d ' ' -f 2) || fail "cargo does not start: rustup default stable"
+found=$(cargo --version | cut -d ' ' -f 2) || fail "cargo does not start (run: rustup default stable)"
 found=${found%%-*}
 [[ $(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1) == "$wanted" ]] \
-  || fail "cargo is version $found, but $wanted or newer is needed: rustup update"
+  || fail "cargo is version $found, but $wanted or newer is needed: run rustup update, or install Rust from https://rustup.rs"
 
 missing=()
 need() { # package, then a command that succeeds where it is there
@@ -90,10 +90,10 @@ done
 
 if ((${#missing[@]})); then
   hint="install ${missing[*]} (as root: apt-get install ${missing[*]})"
-  command -v apt-get >/dev/null || fail "no apt-get here: $hint"
+  command -v apt-get >/dev/null || fail "this system has no apt-get: $hint"
   as_root=(env DEBIAN_FRONTEND=noninteractive)
   if ((EUID != 0)); then
-    command -v sudo >/dev/null || fail "not root, and no sudo here: $hint"
+    command -v sudo >/dev/null || fail "installing packages needs root, and sudo is not installed: $hint"
     echo "setup: installing ${missing[*]} with sudo"
     sudo -n true 2>/dev/null || { [[ -t 0 ]] && sudo -v; } || fail "sudo refused: $hint"
     as_root=(sudo "${as_root[@]}")
