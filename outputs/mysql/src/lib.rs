@@ -13,5 +13,5 @@ pub use {
     errors::cause,
     schema::{NO_SUCH_TABLE, TableNames, TablePrefix},
     sink::MysqlSink,
-    sql::hex,
+    sql::{hex, hex_ip},
 };

@@ -4,7 +4,7 @@
 //! on a new connection. It begins with the checkpoint: that locks the row of the checkpoint, and detects
 //! whether another program has written for the same host and ring.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::collections::HashMap;
 
 use aw_output::{
     Checkpoint, CheckpointStore, Entry, Fault, Result, Sink, failed, host_of, this_host,
@@ -17,7 +17,7 @@ use crate::{
     config::ServerConfig,
     errors::{TransactionError, cause_and_remedy, disconnected},
     schema::{MACUPD, TableNames, TablePrefix},
-    sql::{RowBatch, hex, quoted},
+    sql::{RowBatch, hex, hex_ip, quoted},
 };
 
 /// How often a transaction is sent again because of a deadlock.
@@ -225,10 +225,7 @@ impl Sink for MysqlSink {
         }
         let host = self.row_hosts.get(entry.ring).unwrap_or(&self.host);
         let (interface, vlan) = (quoted(event.interface.as_str()), event.vlan);
-        let ip = match event.ip() {
-            IpAddr::V4(ip) => hex(&ip.octets()),
-            IpAddr::V6(ip) => hex(&ip.octets()),
-        };
+        let ip = hex_ip(event.ip());
         let origin = match event.kind {
             Kind::Pairing(origin) => origin as u8,
             Kind::MacUpd => MACUPD,

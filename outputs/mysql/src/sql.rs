@@ -1,6 +1,6 @@
 //! Values and rows as SQL text.
 
-use std::fmt::Write;
+use std::{fmt::Write, net::IpAddr};
 
 use mysql::{Conn, Error, prelude::Queryable};
 
@@ -47,6 +47,14 @@ impl RowBatch {
 /// A text as an SQL literal.
 pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// The bytes of an address as an SQL literal.
+pub fn hex_ip(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => hex(&ip.octets()),
+        IpAddr::V6(ip) => hex(&ip.octets()),
+    }
 }
 
 /// Bytes as an SQL literal.

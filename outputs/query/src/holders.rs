@@ -22,7 +22,7 @@ pub struct Holder {
 pub enum Certainty {
     /// Seen at most ten minutes before and at most ten minutes after, and no other MAC was.
     Sure,
-    /// The last MAC before and the first one after, but not within ten minutes on both sides.
+    /// The last MAC before and the first one after, but more than ten minutes away on one side or both.
     Likely,
     /// Seen only before, or only after; no MAC was seen on the other side.
     OneSided,

@@ -5,14 +5,14 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use aw_mysql::{NO_SUCH_TABLE, ServerConfig, TableNames, TablePrefix, cause, hex};
+use aw_mysql::{NO_SUCH_TABLE, ServerConfig, TableNames, TablePrefix, cause, hex, hex_ip};
 use aw_service::{Error, failed, warn};
 use mysql::{Conn, OptsBuilder, Row, Value, prelude::Queryable};
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::reader::{
-    AddressSighting, HistoryReader, NearestSightings, Network, NetworkIndex, PairingSummary,
-    Result, RouterChange, TimeRange,
+    AddressSighting, EachSighting, HistoryReader, NearestSightings, Network, NetworkIndex,
+    PairingSummary, Result, RouterChange, TimeRange, parse_ip,
 };
 
 /// Times in UTC: in another zone an hour may come twice.
@@ -99,17 +99,12 @@ impl HistoryReader for MysqlReader {
             "SELECT ip_address, max(tstamp) FROM {log} WHERE {filter}{times} GROUP BY ip_address"
         );
         let mut found = Vec::new();
-        self.query(&select, &mut |_, row| found.extend(ip(row, 0)))?;
+        self.query(&select, &mut |_, row| found.extend(parse_ip(bytes(row, 0))))?;
         Ok(found)
     }
 
-    fn sightings(
-        &mut self,
-        ip: IpAddr,
-        range: TimeRange,
-        each: &mut dyn FnMut(AddressSighting),
-    ) -> Result {
-        let (log, address, times) = (&self.log, hex_of(ip), times(range));
+    fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result {
+        let (log, address, times) = (&self.log, hex_ip(ip), times(range));
         let select = format!(
             "SELECT {PAIRING}, unix_timestamp(tstamp) FROM {log} WHERE ip_address = {address}{times} ORDER BY tstamp"
         );
@@ -123,7 +118,7 @@ impl HistoryReader for MysqlReader {
     /// Two queries, because the server can answer each of them from an index alone, in one step for each
     /// pairing. All rows have the same address, but MariaDB uses the index only if it is grouped by it, too.
     fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>> {
-        let (log, address) = (self.log.clone(), hex_of(ip));
+        let (log, address) = (self.log.clone(), hex_ip(ip));
         let next = UnixTime::from_nanos(at.as_nanos().saturating_add(1));
         let until = TimeRange { to: next, ..TimeRange::ALL };
         let since = TimeRange { from: next, ..TimeRange::ALL };
@@ -159,7 +154,7 @@ impl HistoryReader for MysqlReader {
         );
         let mut pairings = Vec::new();
         self.query(&select, &mut |networks, row| {
-            let (pairing, ip) = (pairing(networks, row), ip(row, 4));
+            let (pairing, ip) = (pairing(networks, row), parse_ip(bytes(row, 4)));
             let (first, last, count) = (time(row, 5), time(row, 6), number(row, 7));
             if let (Some((network, mac)), Some(ip), Some(first), Some(last), Some(count)) =
                 (pairing, ip, first, last, count)
@@ -194,7 +189,7 @@ impl HistoryReader for MysqlReader {
             FROM {table} WHERE TRUE{times}"
         );
         self.query(&select, &mut |networks, row| {
-            let router = ip(row, 2).map(|ip| ip.to_string()).unwrap_or_default();
+            let router = parse_ip(bytes(row, 2)).map(|ip| ip.to_string()).unwrap_or_default();
             let (host, interface) = (text(row, 0), text(row, 1));
             let network = Network { host, interface, router, ..Network::default() };
             let (added, removed) = (number(row, 4), number(row, 5));
@@ -274,20 +269,6 @@ fn number(row: &Row, column: usize) -> Option<i64> {
 
 fn time(row: &Row, column: usize) -> Option<UnixTime> {
     Some(UnixTime::from_nanos(number(row, column)?.checked_mul(NANOS)?))
-}
-
-/// An address of 4 or 16 bytes.
-fn ip(row: &Row, column: usize) -> Option<IpAddr> {
-    let bytes = bytes(row, column);
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from).ok();
-    v4.or_else(|| <[u8; 16]>::try_from(bytes).map(IpAddr::from).ok())
-}
-
-fn hex_of(ip: IpAddr) -> String {
-    match ip {
-        IpAddr::V4(ip) => hex(&ip.octets()),
-        IpAddr::V6(ip) => hex(&ip.octets()),
-    }
 }
 
 #[cfg(test)]

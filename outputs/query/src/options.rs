@@ -55,14 +55,15 @@ Examples:
 
 {}
 
-How sure the answer of `who` is:
-  sure       the MAC was seen at most 10 minutes before and at most 10 minutes after the time; no other MAC was
-  likely     the MAC was the last one seen before and the first one seen after, with more than 10 minutes on a side
-  one-sided  the MAC was seen only before or only after the time; no other MAC was seen on the other side
-  changed    one MAC was the last seen before, another was the first seen after; the address changed in between
-  contested  several MACs were seen within 10 minutes of the time, at least one of them both before and after
-The answer of `ip` and `mac` has a line for each period in which a MAC had an address. A period ends when
-another MAC is seen with the address, unless the first MAC is seen again within 10 minutes.
+How sure the answer of `who` is (near: at most 10 minutes before or after the time):
+  sure       the MAC was seen near the time, before and after; no other MAC was seen near the time
+  likely     the MAC was the last one seen before and the first one seen after, but not near on both sides
+  one-sided  the MAC was seen only before or only after; no MAC was seen on the other side
+  changed    one MAC was the last one seen before, another one was the first one seen after
+  contested  several MACs were seen near the time, at least one of them before and after
+
+`ip` and `mac` print a line for each period in which a MAC had an address. A period ends when another
+MAC is seen with the address, unless the first one is seen again within 10 minutes.
 
 Exit status: 0 with an answer, 1 on failure, 2 for wrong options, 3 if nothing matches.",
         time_expression::FORMS
@@ -71,7 +72,7 @@ Exit status: 0 with an answer, 1 on failure, 2 for wrong options, 3 if nothing m
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show which MAC had an address at a time, when it was seen before and after, and how sure the answer is
+    /// Show which MAC had an address at a time, and how sure the answer is
     Who {
         /// IPv4 or IPv6 address; a zone as in fe80::1%eth0 is ignored
         #[arg(value_parser = parse_address)]

@@ -94,6 +94,15 @@ pub struct RouterChange {
 
 pub type Result<T = ()> = std::result::Result<T, Error>;
 
+/// Receives the sightings of an answer one by one.
+pub type EachSighting<'a> = &'a mut dyn FnMut(AddressSighting);
+
+/// An address of 4 or 16 bytes.
+pub fn parse_ip(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from).ok();
+    v4.or_else(|| <[u8; 16]>::try_from(bytes).map(IpAddr::from).ok())
+}
+
 /// A history.
 pub trait HistoryReader {
     /// All networks of the history, or those of its answers so far.
@@ -103,12 +112,7 @@ pub trait HistoryReader {
     fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>>;
 
     /// All sightings of an address in this time range, oldest first.
-    fn sightings(
-        &mut self,
-        ip: IpAddr,
-        range: TimeRange,
-        each: &mut dyn FnMut(AddressSighting),
-    ) -> Result;
+    fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result;
 
     /// Every MAC that was ever seen with an address, once for each network.
     fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>>;

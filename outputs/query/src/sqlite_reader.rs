@@ -16,8 +16,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params, types::ValueRef};
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::reader::{
-    AddressSighting, HistoryReader, NearestSightings, Network, NetworkIndex, PairingSummary,
-    Result, RouterChange, TimeRange,
+    AddressSighting, EachSighting, HistoryReader, NearestSightings, Network, NetworkIndex,
+    PairingSummary, Result, RouterChange, TimeRange, parse_ip,
 };
 
 /// The application id of aw-sqlite's files, "AWhi", and the version of its tables.
@@ -119,24 +119,19 @@ impl HistoryReader for SqliteReader {
 
     fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>> {
         self.read(|history| {
-            let select = "SELECT DISTINCT address FROM pairing WHERE (?1 IS NULL OR mac = ?1)
-                AND EXISTS (SELECT 1 FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3)";
-            let only = "SELECT DISTINCT address FROM pairing WHERE mac = ?1
-                AND EXISTS (SELECT 1 FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3)";
-            let select = if mac.is_some() { only } else { select };
+            let filter = if mac.is_some() { "mac = ?1" } else { "?1 IS NULL" };
+            let select = format!(
+                "SELECT DISTINCT address FROM pairing WHERE {filter}
+                AND EXISTS (SELECT 1 FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3)"
+            );
             let (from, to) = (range.from.as_nanos(), range.to.as_nanos());
-            let mut statement = history.database.prepare_cached(select)?;
+            let mut statement = history.database.prepare_cached(&select)?;
             let rows = statement.query_map(params![mac.map(number), from, to], |row| ip(row, 0))?;
             rows.filter_map(rusqlite::Result::transpose).collect()
         })
     }
 
-    fn sightings(
-        &mut self,
-        ip: IpAddr,
-        range: TimeRange,
-        each: &mut dyn FnMut(AddressSighting),
-    ) -> Result {
+    fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result {
         self.read(|history| {
             let known: HashMap<_, _> = history
                 .pairings_of(ip)?
@@ -289,11 +284,10 @@ fn bytes(ip: &IpAddr) -> Vec<u8> {
     }
 }
 
-/// An address of 4 or 16 bytes; None if it is something else.
+/// The address in a column; None if it is something else.
 fn ip(row: &Row, column: usize) -> rusqlite::Result<Option<IpAddr>> {
     let ValueRef::Blob(bytes) = row.get_ref(column)? else { return Ok(None) };
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from).ok();
-    Ok(v4.or_else(|| <[u8; 16]>::try_from(bytes).map(IpAddr::from).ok()))
+    Ok(parse_ip(bytes))
 }
 
 fn number(mac: MacAddr) -> i64 {

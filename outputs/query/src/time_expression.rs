@@ -13,14 +13,13 @@ use crate::reader::TimeRange;
 /// For the help.
 pub const FORMS: &str = "\
 Times:
-  '2026-11-20 14:05'    also with seconds, fractions of a second, and an offset: Z or +01:00
-  2026-11-20            a day
-  14:05                 today
-  today, yesterday, now
-  'yesterday 14:05'
+  '2026-11-20 14:05'         also with seconds, fractions of a second, and an offset (Z or +01:00)
+  2026-11-20                 a day
+  14:05, 'yesterday 14:05'   a minute of today or yesterday
+  now, today, yesterday
   tuesday, 'last tue 14:05'  the last one before today
-  90s, 30m, 2h, 1d, 1w, 1h30m  that long ago
-  @1700000000           seconds since 1970
+  90s, 30m, 2h, 1d, 1h30m    before now (also min, hours, days, w, weeks)
+  @1700000000                seconds since 1970
 A time without an offset is in the time zone of TZ, or else of this machine. A day or minute after --to
 is included as a whole.";
 

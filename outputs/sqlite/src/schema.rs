@@ -85,7 +85,7 @@ const RESERVED_NAMES: [&str; 7] = [
     "config_change_time",
 ];
 
-/// What the view reads; it identifies a view as ours.
+/// What the view reads; it identifies a view of aw-sqlite.
 const VIEW_SOURCE: &str =
     "FROM sighting JOIN pairing ON pairing.id = pairing JOIN place ON place.id = place";
 

@@ -6,23 +6,9 @@ use super::{Password, ServerConfig, TlsMode};
 
 const SECTIONS: [&str; 2] = ["client", "addrwatch"];
 /// The keys of `[addrwatch]`.
-pub(super) const KEYS: [&str; 13] = [
-    "host",
-    "port",
-    "socket",
-    "protocol",
-    "user",
-    "password",
-    "database",
-    "ssl",
-    "ssl-ca",
-    "ssl-cert",
-    "ssl-key",
-    "ssl-mode",
-    "ssl-verify-server-cert",
-];
+pub(super) const KEYS: &str = "host, port, socket, protocol, user, password, database, ssl, ssl-ca, ssl-cert, ssl-key, ssl-mode, ssl-verify-server-cert";
 
-/// Parses a file. Of keys that are there twice the last one applies.
+/// Parses a file. If a key is set twice, the last value applies.
 pub(super) fn parse(text: &str) -> Result<ServerConfig, String> {
     let (mut config, mut tls) = (ServerConfig::default(), None);
     let (mut section, mut found) = ("", false);
@@ -37,12 +23,11 @@ pub(super) fn parse(text: &str) -> Result<ServerConfig, String> {
             _ if SECTIONS.contains(&section) => {
                 let (key, value) = line.split_once('=').unwrap_or((line, "1"));
                 let key = key.trim().replace('_', "-");
-                if KEYS.contains(&&*key) {
+                if KEYS.split(", ").any(|known| known == key) {
                     set(&mut config, &mut tls, &key, unquoted(value.trim())).map_err(at_line)?;
                 } else if section == "addrwatch" && !key.starts_with("loose-") {
                     // `[client]` has keys of other programs, and `loose-` marks a key that may be unknown.
-                    let keys = KEYS.join(", ");
-                    return Err(at_line(format!("unknown key {key} (known keys: {keys})")));
+                    return Err(at_line(format!("unknown key {key} (known keys: {KEYS})")));
                 }
             }
             _ => {}

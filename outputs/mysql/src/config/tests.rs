@@ -198,7 +198,7 @@ fn a_password_that_all_users_can_read_is_refused() {
 fn the_manual() {
     let keys = documented_keys(include_str!("../../../../contrib/man/aw-mysql.cnf.5"));
     let names: Vec<_> = keys.iter().map(|key| key.name.as_str()).collect();
-    assert_eq!(names, KEYS);
+    assert_eq!(names.join(", "), KEYS);
     for key in keys {
         let with = |value: &str| parse(&format!("[addrwatch]\n{} = {value}\n", key.name));
         assert_eq!(key.table, "addrwatch");
