@@ -1,5 +1,5 @@
-//! Answers as a table for people, as CSV, or as JSON, one object a line. Nothing that comes from a
-//! network or a database can steer a terminal.
+//! Prints answers as a table, as CSV, or as JSON with one object a line. Control characters that come from a
+//! network or a database do not reach the terminal.
 
 use std::io::{self, Write};
 
@@ -8,9 +8,9 @@ use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde_json::{Map, Value as Json};
 use shm_layout::UnixTime;
 
-/// The shape of an answer.
+/// The format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     /// Columns, with a heading
     Table,
     /// One JSON object a line
@@ -21,63 +21,68 @@ pub enum Format {
 
 /// A cell.
 #[derive(Clone, Debug)]
-pub enum Value {
+pub enum Cell {
     None,
     Text(String),
     Number(i64),
     Time(UnixTime),
-    /// Of which people are shown the first few.
+    /// The table shows its first items.
     List(Vec<String>),
 }
 
-impl Value {
-    pub fn text(text: impl ToString) -> Value {
-        Value::Text(text.to_string())
+impl Cell {
+    pub fn text(text: impl ToString) -> Cell {
+        Cell::Text(text.to_string())
     }
 }
 
-impl<T: Into<Value>> From<Option<T>> for Value {
-    fn from(value: Option<T>) -> Value {
-        value.map_or(Value::None, Into::into)
+impl<T: Into<Cell>> From<Option<T>> for Cell {
+    fn from(value: Option<T>) -> Cell {
+        value.map_or(Cell::None, Into::into)
     }
 }
 
-impl From<UnixTime> for Value {
-    fn from(time: UnixTime) -> Value {
-        Value::Time(time)
+impl From<UnixTime> for Cell {
+    fn from(time: UnixTime) -> Cell {
+        Cell::Time(time)
     }
 }
 
-impl From<i64> for Value {
-    fn from(number: i64) -> Value {
-        Value::Number(number)
+impl From<i64> for Cell {
+    fn from(number: i64) -> Cell {
+        Cell::Number(number)
     }
 }
 
-/// Columns and rows. A column whose name begins with `+` is left out of the table for people.
-pub struct Table {
+/// Columns and rows. A column whose name begins with `+` is in JSON and CSV only.
+pub struct ResultTable {
     pub columns: Vec<&'static str>,
-    pub rows: Vec<Vec<Value>>,
+    pub rows: Vec<Vec<Cell>>,
 }
 
-/// So many of a list are shown to people.
-const SHOWN: usize = 3;
+/// Items of a list that the table shows.
+const SHOWN_ITEMS: usize = 3;
 
-impl Table {
-    pub fn print(&self, to: &mut impl Write, format: Format, zone: &TimeZone) -> io::Result<()> {
+impl ResultTable {
+    pub fn print(
+        &self,
+        to: &mut impl Write,
+        format: OutputFormat,
+        zone: &TimeZone,
+    ) -> io::Result<()> {
         match format {
-            Format::Table => self.for_people(to, zone),
-            Format::Json => self.json(to, zone),
-            Format::Csv => self.csv(to, zone),
+            OutputFormat::Table => self.text(to, zone),
+            OutputFormat::Json => self.json(to, zone),
+            OutputFormat::Csv => self.csv(to, zone),
         }
     }
 
-    fn for_people(&self, to: &mut impl Write, zone: &TimeZone) -> io::Result<()> {
+    fn text(&self, to: &mut impl Write, zone: &TimeZone) -> io::Result<()> {
         let shown: Vec<usize> =
             (0..self.columns.len()).filter(|at| !self.columns[*at].starts_with('+')).collect();
         let heading = |at: &usize| self.columns[*at].replace('_', " ").to_uppercase();
         let mut lines: Vec<Vec<String>> = vec![shown.iter().map(heading).collect()];
-        let cells = |row: &Vec<Value>| shown.iter().map(|at| cell(&row[*at], zone)).collect();
+        let cells = |row: &Vec<Cell>| shown.iter().map(|at| cell_text(&row[*at], zone)).collect();
         lines.extend(self.rows.iter().map(cells));
         let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
         let widths: Vec<_> = (0..shown.len()).map(|column| width(column).unwrap_or(0)).collect();
@@ -93,12 +98,12 @@ impl Table {
 
     fn json(&self, to: &mut impl Write, zone: &TimeZone) -> io::Result<()> {
         for row in &self.rows {
-            let value = |value: &Value| match value {
-                Value::None => Json::Null,
-                Value::Text(text) => clean(text).into(),
-                Value::Number(number) => (*number).into(),
-                Value::Time(time) => exact(*time, zone).into(),
-                Value::List(list) => list.iter().map(|text| clean(text)).collect(),
+            let value = |value: &Cell| match value {
+                Cell::None => Json::Null,
+                Cell::Text(text) => clean(text).into(),
+                Cell::Number(number) => (*number).into(),
+                Cell::Time(time) => exact(*time, zone).into(),
+                Cell::List(list) => list.iter().map(|text| clean(text)).collect(),
             };
             let names = self.columns.iter().map(|name| name.trim_start_matches('+').to_owned());
             let object: Map<String, Json> = names.zip(row.iter().map(value)).collect();
@@ -113,10 +118,10 @@ impl Table {
         write!(to, "{}\r\n", names.join(","))?;
         for row in &self.rows {
             let cells = row.iter().map(|value| match value {
-                Value::Time(time) => exact(*time, zone),
-                Value::List(list) => quoted(&clean(&list.join(" "))),
-                Value::None => String::new(),
-                value => quoted(&cell(value, zone)),
+                Cell::Time(time) => exact(*time, zone),
+                Cell::List(list) => quoted(&clean(&list.join(" "))),
+                Cell::None => String::new(),
+                value => quoted(&cell_text(value, zone)),
             });
             write!(to, "{}\r\n", cells.collect::<Vec<_>>().join(","))?;
         }
@@ -124,17 +129,17 @@ impl Table {
     }
 }
 
-fn cell(value: &Value, zone: &TimeZone) -> String {
+fn cell_text(value: &Cell, zone: &TimeZone) -> String {
     match value {
-        Value::None => "-".into(),
-        Value::Text(text) => clean(text),
-        Value::Number(number) => number.to_string(),
-        Value::Time(time) => zoned(*time, zone).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
-        Value::List(list) => {
+        Cell::None => "-".into(),
+        Cell::Text(text) => clean(text),
+        Cell::Number(number) => number.to_string(),
+        Cell::Time(time) => zoned(*time, zone).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
+        Cell::List(list) => {
             let mut text =
-                list.iter().take(SHOWN).map(|text| clean(text)).collect::<Vec<_>>().join(" ");
-            if list.len() > SHOWN {
-                text += &format!(" and {} more", list.len() - SHOWN);
+                list.iter().take(SHOWN_ITEMS).map(|text| clean(text)).collect::<Vec<_>>().join(" ");
+            if list.len() > SHOWN_ITEMS {
+                text += &format!(" and {} more", list.len() - SHOWN_ITEMS);
             }
             text
         }
@@ -146,21 +151,28 @@ fn zoned(time: UnixTime, zone: &TimeZone) -> Zoned {
     Timestamp::from_nanosecond(time.as_nanos().into()).unwrap_or_default().to_zoned(zone.clone())
 }
 
-/// With the nanoseconds, for programs.
+/// A time for messages, with seconds only if it has some.
+pub fn time_text(time: UnixTime, zone: &TimeZone) -> String {
+    let time = zoned(time, zone);
+    let format = if time.second() == 0 { "%Y-%m-%d %H:%M %:z" } else { "%Y-%m-%d %H:%M:%S %:z" };
+    time.strftime(format).to_string()
+}
+
+/// A time with nanoseconds, for programs.
 fn exact(time: UnixTime, zone: &TimeZone) -> String {
     zoned(time, zone).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string()
 }
 
-/// Without control characters, C1 too, and without those that turn or hide text.
-pub fn clean(text: &str) -> String {
-    let steers = |c: char| {
+/// A text without control characters, C1 included, and without characters that turn or hide text.
+fn clean(text: &str) -> String {
+    let unsafe_to_print = |c: char| {
         let hidden = ['\u{61c}', '\u{feff}'].contains(&c)
             || ('\u{200b}'..='\u{200f}').contains(&c)
             || ('\u{2028}'..='\u{202e}').contains(&c)
             || ('\u{2060}'..='\u{206f}').contains(&c);
         c.is_control() || hidden
     };
-    text.replace(steers, "?")
+    text.replace(unsafe_to_print, "?")
 }
 
 fn quoted(text: &str) -> String {
@@ -175,18 +187,18 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn printed(format: Format) -> String {
+    fn printed(format: OutputFormat) -> String {
         let many = ["1", "2", "3", "4"].map(String::from).to_vec();
-        let table = Table {
+        let table = ResultTable {
             columns: vec!["name", "+hidden", "last_seen", "list"],
             rows: vec![
                 vec![
-                    Value::text("a,\"b\u{1b}[2J\u{9b}\u{202e}"),
+                    Cell::text("a,\"b\u{1b}[2J\u{9b}\u{202e}"),
                     5.into(),
                     UnixTime::new(0, 7).into(),
-                    Value::None,
+                    Cell::None,
                 ],
-                vec![Value::None, Value::None, Value::None, Value::List(many)],
+                vec![Cell::None, Cell::None, Cell::None, Cell::List(many)],
             ],
         };
         let mut out = Vec::new();
@@ -197,18 +209,18 @@ mod tests {
     #[test]
     fn formats() {
         assert_eq!(
-            printed(Format::Table),
+            printed(OutputFormat::Table),
             "NAME        LAST SEEN                   LIST\n\
              a,\"b?[2J??  1970-01-01 01:00:00 +01:00  -\n\
              -           -                           1 2 3 and 1 more\n"
         );
         assert_eq!(
-            printed(Format::Csv),
+            printed(OutputFormat::Csv),
             "name,hidden,last_seen,list\r\n\
              \"a,\"\"b?[2J??\",5,1970-01-01T01:00:00.000000007+01:00,\r\n\
              ,,,1 2 3 4\r\n"
         );
-        let json = printed(Format::Json);
+        let json = printed(OutputFormat::Json);
         let first: Json = serde_json::from_str(json.lines().next().unwrap()).unwrap();
         assert_eq!(first["name"], "a,\"b?[2J??");
         assert_eq!(first["hidden"], 5);

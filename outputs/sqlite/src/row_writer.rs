@@ -1,4 +1,4 @@
-//! From an event to its rows: the place and the pairing that it belongs to, and the sighting.
+//! Writes the rows of an event: its place, its pairing and the sighting; or a configuration change.
 
 use std::{
     collections::HashMap,
@@ -9,31 +9,32 @@ use aw_output::{Entry, host_of};
 use rusqlite::{Connection, OptionalExtension, params};
 use shm_layout::{ConfigChange, Event, InterfaceName, Kind, MacAddr, RingName, VlanId};
 
-/// The origin of a router's report, after addrwatch's own.
+/// The origin of a router's report: the number after addrwatch's own origins.
 const MACUPD: u8 = 6;
 
-/// Pairings that are remembered, for each costs a search otherwise. At most 6 MB.
-const PAIRINGS: usize = 1 << 16;
-/// Places that are remembered of each ring, for whoever forges VLANs makes as many as he likes. At most 1 MB.
-const PLACES: usize = 1 << 12;
+/// Cached ids of pairings: another one costs a search in the database. At most 6 MB.
+const CACHED_PAIRINGS: usize = 1 << 16;
+/// Cached ids of places of a ring; forged VLAN tags can make any number of places. At most 1 MB.
+const CACHED_PLACES: usize = 1 << 12;
 
-/// Rows that are known to be there, and those that are going to be.
+/// Caches the ids of places and pairings, and collects the sightings of a transaction.
 #[derive(Default)]
-pub struct Insert {
-    rings: Vec<Ring>,
+pub struct RowWriter {
+    rings: Vec<RingPlaces>,
     pairings: HashMap<(i64, MacAddr, IpAddr), i64>,
-    /// Pairing, time and origin of sightings, until the transaction's end: sorted, they touch each page once.
-    rows: Vec<(i64, i64, u8)>,
+    /// Pairing, time and origin of the transaction's sightings. Written sorted, they touch each page once.
+    sightings: Vec<(i64, i64, u8)>,
 }
 
-struct Ring {
+struct RingPlaces {
     name: RingName,
     host: String,
     places: HashMap<(InterfaceName, VlanId, VlanId, Ipv4Addr), i64>,
 }
 
-/// A sighting, as every table can tell it.
-pub struct Sighting {
+/// A sighting that is to be written.
+pub struct SightingRow {
+    /// The id of its place.
     pub place: i64,
     pub mac: MacAddr,
     pub ip: IpAddr,
@@ -42,13 +43,13 @@ pub struct Sighting {
     pub origin: u8,
 }
 
-impl Insert {
-    /// Some pairings are gone.
-    pub fn forget(&mut self) {
+impl RowWriter {
+    /// To be called after pairings were deleted.
+    pub fn clear_pairings(&mut self) {
         self.pairings.clear();
     }
 
-    pub fn event(&mut self, database: &Connection, entry: &Entry) -> rusqlite::Result<()> {
+    pub fn add_event(&mut self, database: &Connection, entry: &Entry) -> rusqlite::Result<()> {
         let event = &entry.event;
         let place = self.place_of(database, entry.ring, event)?;
         let origin = match event.kind {
@@ -62,39 +63,39 @@ impl Insert {
             }
         };
         let (mac, ip, time) = (event.mac, event.ip(), event.time.as_nanos());
-        let sighting = Sighting { place, mac, ip, time, origin };
-        self.sighting(database, &sighting, || event.ip_text().to_string())
+        let sighting = SightingRow { place, mac, ip, time, origin };
+        self.add_sighting(database, &sighting, || event.ip_text().to_string())
     }
 
     /// Adds a sighting; `text` is its address as addrwatch writes it.
-    pub fn sighting(
+    pub fn add_sighting(
         &mut self,
         database: &Connection,
-        sighting: &Sighting,
+        sighting: &SightingRow,
         text: impl FnOnce() -> String,
     ) -> rusqlite::Result<()> {
-        let Sighting { place, mac, ip, time, origin } = *sighting;
+        let SightingRow { place, mac, ip, time, origin } = *sighting;
         let pairing = match self.pairings.get(&(place, mac, ip)) {
             Some(pairing) => *pairing,
             None => {
-                let pairing = pairing(database, sighting, &text())?;
-                if self.pairings.len() >= PAIRINGS {
+                let pairing = pairing_id(database, sighting, &text())?;
+                if self.pairings.len() >= CACHED_PAIRINGS {
                     self.pairings.clear();
                 }
                 self.pairings.insert((place, mac, ip), pairing);
                 pairing
             }
         };
-        self.rows.push((pairing, time, origin));
+        self.sightings.push((pairing, time, origin));
         Ok(())
     }
 
     /// Writes the sightings. To be called before the end of the transaction.
-    pub fn finish(&mut self, database: &Connection) -> rusqlite::Result<()> {
-        self.rows.sort_unstable();
+    pub fn write_sightings(&mut self, database: &Connection) -> rusqlite::Result<()> {
+        self.sightings.sort_unstable();
         let mut insert =
             database.prepare_cached("INSERT OR IGNORE INTO sighting VALUES (?, ?, ?, 0)")?;
-        for (pairing, time, origin) in self.rows.drain(..) {
+        for (pairing, time, origin) in self.sightings.drain(..) {
             if insert.execute(params![pairing, time, origin])? == 0 {
                 let again = "INSERT INTO sighting SELECT ?1, ?2, ?3, max(again) + 1 FROM sighting
                     WHERE pairing = ?1 AND time = ?2 AND origin = ?3";
@@ -114,21 +115,21 @@ impl Insert {
             Some(index) => index,
             None => {
                 let (name, host) = (ring.clone(), host_of(ring));
-                self.rings.push(Ring { name, host, places: HashMap::new() });
+                self.rings.push(RingPlaces { name, host, places: HashMap::new() });
                 self.rings.len() - 1
             }
         };
-        let Ring { name, host, places } = &mut self.rings[index];
+        let RingPlaces { name, host, places } = &mut self.rings[index];
         let Event { interface, vlan, outer_vlan, router, .. } = *event;
         let key = (interface, vlan, outer_vlan, router);
         if let Some(place) = places.get(&key) {
             return Ok(*place);
         }
-        let from = Some(router).filter(|router| !router.is_unspecified());
-        let router = from.map(|router| router.to_string()).unwrap_or_default();
+        let reporter = Some(router).filter(|router| !router.is_unspecified());
+        let router = reporter.map(|router| router.to_string()).unwrap_or_default();
         let vlans = [vlan, outer_vlan].map(|vlan| i64::from(vlan.get()));
-        let id = place(database, [host, name.as_str(), interface.as_str(), &router], vlans)?;
-        if places.len() >= PLACES {
+        let id = place_id(database, [host, name.as_str(), interface.as_str(), &router], vlans)?;
+        if places.len() >= CACHED_PLACES {
             places.clear();
         }
         places.insert(key, id);
@@ -136,8 +137,8 @@ impl Insert {
     }
 }
 
-/// The number of a place: host, ring, interface and router; VLAN and outer VLAN.
-pub fn place(
+/// The id of a place, which is created if it does not exist.
+pub fn place_id(
     database: &Connection,
     [host, ring, interface, router]: [&str; 4],
     [vlan, outer_vlan]: [i64; 2],
@@ -151,8 +152,9 @@ pub fn place(
     database.prepare_cached(select)?.query_row(row, |row| row.get(0))
 }
 
-fn pairing(database: &Connection, sighting: &Sighting, text: &str) -> rusqlite::Result<i64> {
-    let Sighting { place, mac, ip, .. } = *sighting;
+/// The id of a pairing, which is created if it does not exist.
+fn pairing_id(database: &Connection, sighting: &SightingRow, text: &str) -> rusqlite::Result<i64> {
+    let SightingRow { place, mac, ip, .. } = *sighting;
     let bytes: &[u8] = match &ip {
         IpAddr::V4(ip) => &ip.octets(),
         IpAddr::V6(ip) => &ip.octets(),
@@ -178,25 +180,25 @@ mod tests {
     use crate::schema;
     use shm_layout::{UnixTime, UserName};
 
-    /// Forged stacks of VLANs fill no memory, and a place that was forgotten keeps its number.
+    /// Forged VLAN tags do not fill the memory, and a place that left the cache keeps its id.
     #[test]
-    fn places_have_a_bound() {
+    fn cached_places_have_a_bound() {
         let mut database = Connection::open_in_memory().unwrap();
         assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
-        let (mut insert, ring) = (Insert::default(), "test".parse().unwrap());
+        let (mut writer, ring) = (RowWriter::default(), "test".parse().unwrap());
         let change = ConfigChange { user: UserName::cut("admin"), added: 0, removed: 0 };
         let (time, name) = (UnixTime::now(), "eth0".parse().unwrap());
         let event = Event::config_change(time, name, Ipv4Addr::LOCALHOST, change);
         let mut place_of = |vlans: (u16, u16)| {
             let [vlan, outer_vlan] = [vlans.0, vlans.1].map(VlanId::from_tag);
             let event = Event { vlan, outer_vlan, ..event };
-            let place = insert.place_of(&database, &ring, &event).unwrap();
-            (place, insert.rings[0].places.len())
+            let place = writer.place_of(&database, &ring, &event).unwrap();
+            (place, writer.rings[0].places.len())
         };
         let (first, _) = place_of((1, 1));
         for vlan in 1..=4094 {
             for outer in 2..5 {
-                assert!(place_of((vlan, outer)).1 <= PLACES);
+                assert!(place_of((vlan, outer)).1 <= CACHED_PLACES);
             }
         }
         assert_eq!(place_of((1, 1)).0, first);

@@ -1,43 +1,46 @@
-//! What people write for a time: `2026-11-20 14:05`, `14:05`, `last tuesday 14:05`, `2h30m`,
+//! Parses a time of the command line: `2026-11-20 14:05`, `14:05`, `last tuesday 14:05`, `2h30m`,
 //! `@1700000000`. No clock: now is an argument, and its zone is that of all times without one.
 
+use aw_service::TimeSpan;
 use jiff::{
-    SignedDuration, Timestamp, ToSpan, Zoned,
+    Timestamp, ToSpan, Zoned,
     civil::{self, Weekday},
 };
 use shm_layout::UnixTime;
 
-/// What a text names: a moment, or a minute or day as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct When {
-    /// Its first moment.
-    pub from: UnixTime,
-    /// The first one after it; the same, if it is a moment.
-    pub to: UnixTime,
-}
+use crate::reader::TimeRange;
 
-/// For the help of each option that takes one.
+/// For the help.
 pub const FORMS: &str = "\
-Times: '2026-11-20 14:05', with seconds, fractions, and Z or +01:00 if wanted; 2026-11-20; 14:05 (today);
-now, today, yesterday, 'yesterday 14:05'; tuesday, 'last tue 14:05' (the last one before today); 90s, 30m, 2h, 1d, 1w or 1h30m ago; @1700000000 (seconds since 1970).
-Without an offset they are in the zone of TZ or of this machine. --to a day or minute includes all of it.";
+Times:
+  '2026-11-20 14:05'         also with seconds, fractions of a second, and an offset (Z or +01:00)
+  2026-11-20                 a day
+  14:05, 'yesterday 14:05'   a minute of today or yesterday
+  now, today, yesterday
+  tuesday, 'last tue 14:05'  the last one before today
+  90s, 30m, 2h, 1d, 1h30m    before now (also min, hours, days, w, weeks)
+  @1700000000                seconds since 1970
+A time without an offset is in the time zone of TZ, or else of this machine. A day or minute after --to
+is included as a whole.";
 
-const BAD: &str = "is no time such as '2026-11-20 14:05', 14:05, yesterday or 2h";
+const BAD: &str = "is not a time such as '2026-11-20 14:05', 14:05, yesterday or 2h";
 
-/// Reads a time.
-pub fn parse(text: &str, now: &Zoned) -> Result<When, &'static str> {
+/// Parses a time: a moment, or a second, minute or day as a whole. A moment has the same `from` and `to`.
+pub fn parse(text: &str, now: &Zoned) -> Result<TimeRange, &'static str> {
     let text = text.trim();
     if let Some(seconds) = text.strip_prefix('@') {
         let seconds = seconds.parse().map_err(|_| BAD)?;
-        return Timestamp::from_second(seconds).map(|time| span(time, 1.second())).map_err(|_| BAD);
+        return Timestamp::from_second(seconds)
+            .map(|time| range(time, 1.second()))
+            .map_err(|_| BAD);
     }
     if let Some(then) = ago(text, now) {
-        return Ok(span(then.timestamp(), 0.seconds()));
+        return Ok(range(then.timestamp(), 0.seconds()));
     }
     let text = text.strip_prefix("last ").filter(|rest| weekday(rest).is_some()).unwrap_or(text);
     // The T of 2026-11-20T14:05, not that of Tuesday.
-    let behind_digit = |at: usize| text[..at].ends_with(|c: char| c.is_ascii_digit());
-    let cut = text.char_indices().find(|(at, c)| *c == ' ' || *c == 'T' && behind_digit(*at));
+    let after_digit = |at: usize| text[..at].ends_with(|c: char| c.is_ascii_digit());
+    let cut = text.char_indices().find(|(at, c)| *c == ' ' || *c == 'T' && after_digit(*at));
     let cut = cut.map(|(at, _)| (&text[..at], &text[at + 1..]));
     let (day, time) = match cut.filter(|(day, _)| !day.contains(':')) {
         Some((day, time)) => (day_of(day, now).ok_or(BAD)?, Some(time.trim())),
@@ -56,20 +59,20 @@ pub fn parse(text: &str, now: &Zoned) -> Result<When, &'static str> {
             day.to_datetime(clock).to_zoned(now.time_zone().clone()).map(|then| then.timestamp())
         }
     };
-    let long = match time.matches(':').count() {
+    let length = match time.matches(':').count() {
         1 => 1.minute(),
         _ if time.contains('.') => 0.seconds(),
         _ => 1.second(),
     };
-    then.map(|then| span(then, long)).map_err(|_| BAD)
+    then.map(|then| range(then, length)).map_err(|_| BAD)
 }
 
-fn span(from: Timestamp, long: jiff::Span) -> When {
+fn range(from: Timestamp, length: jiff::Span) -> TimeRange {
     let nanos = |time: Timestamp| {
         let nanos = time.as_nanosecond().clamp(i64::MIN.into(), i64::MAX.into());
         UnixTime::from_nanos(nanos as i64)
     };
-    When { from: nanos(from), to: nanos(from.checked_add(long).unwrap_or(Timestamp::MAX)) }
+    TimeRange { from: nanos(from), to: nanos(from.checked_add(length).unwrap_or(Timestamp::MAX)) }
 }
 
 fn day_of(text: &str, now: &Zoned) -> Option<civil::Date> {
@@ -96,12 +99,12 @@ fn weekday(text: &str) -> Option<Weekday> {
     })
 }
 
-/// From its first moment to the next one's: 23 to 25 hours.
-fn whole_day(day: civil::Date, now: &Zoned) -> Option<When> {
+/// A day in the zone of `now`: 23 to 25 hours.
+fn whole_day(day: civil::Date, now: &Zoned) -> Option<TimeRange> {
     let begin = |day: civil::Date| day.to_zoned(now.time_zone().clone()).ok();
     let (from, to) = (begin(day)?, begin(day.tomorrow().ok()?)?);
-    let to = span(to.timestamp(), 0.seconds()).from;
-    Some(When { to, ..span(from.timestamp(), 0.seconds()) })
+    let to = range(to.timestamp(), 0.seconds()).from;
+    Some(TimeRange { to, ..range(from.timestamp(), 0.seconds()) })
 }
 
 /// `14:05:00+01:00` into its time and its offset.
@@ -112,31 +115,15 @@ fn split_offset(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// `1h30m`, `1h30m ago`, `-1h30m`: so long before now. A day is 24 hours here.
+/// `1h30m`, `1h30m ago`, `-1h30m`: a time span before now. A number without a unit is not one here.
 fn ago(text: &str, now: &Zoned) -> Option<Zoned> {
     if text == "now" {
         return Some(now.clone());
     }
-    let mut rest = text.strip_suffix("ago").unwrap_or(text).trim_end();
-    rest = rest.strip_prefix('-').unwrap_or(rest);
-    let mut all: i64 = 0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: i64 = rest[..digits].parse().ok()?;
-        rest = rest[digits..].trim_start();
-        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-        let unit = match &rest[..letters] {
-            "s" | "sec" | "second" | "seconds" => 1,
-            "m" | "min" | "minute" | "minutes" => 60,
-            "h" | "hour" | "hours" => 3600,
-            "d" | "day" | "days" => 86_400,
-            "w" | "week" | "weeks" => 604_800,
-            _ => return None,
-        };
-        all = all.checked_add(number.checked_mul(unit)?)?;
-        rest = rest[letters..].trim_start();
-    }
-    (all > 0).then(|| now.checked_sub(SignedDuration::from_secs(all)).ok()).flatten()
+    let span = text.strip_suffix("ago").unwrap_or(text).trim_end();
+    let span = span.strip_prefix('-').unwrap_or(span);
+    let TimeSpan(span) = span.parse().ok().filter(|_| span.contains(char::is_alphabetic))?;
+    now.checked_sub(span).ok().filter(|_| !span.is_zero())
 }
 
 #[cfg(test)]
@@ -149,9 +136,9 @@ mod tests {
         "2026-11-22T14:05:30Z".parse::<Timestamp>().unwrap().to_zoned(zone)
     }
 
-    fn told(text: &str) -> Result<String, &'static str> {
+    fn parsed(text: &str) -> Result<String, &'static str> {
         let show = |time: UnixTime| Timestamp::from_nanosecond(time.as_nanos().into()).unwrap();
-        let When { from, to } = parse(text, &now())?;
+        let TimeRange { from, to } = parse(text, &now())?;
         let seconds = (to.as_nanos() - from.as_nanos()) / 1_000_000_000;
         Ok(format!("{} {seconds}", show(from)))
     }
@@ -182,7 +169,7 @@ mod tests {
             ("-90s", "2026-11-22T14:04:00Z 0"),
             ("@1700000000", "2023-11-14T22:13:20Z 1"),
         ] {
-            assert_eq!(told(text).as_deref(), Ok(expected), "{text}");
+            assert_eq!(parsed(text).as_deref(), Ok(expected), "{text}");
         }
     }
 
@@ -217,7 +204,7 @@ mod tests {
             "tuesday noon",
             "@99999999999999",
         ] {
-            assert_eq!(told(text), Err(BAD), "{text}");
+            assert_eq!(parsed(text), Err(BAD), "{text}");
         }
     }
 }

@@ -1,72 +1,83 @@
-//! A history that `aw-sqlite` keeps. It is read only, and its content is not trusted: what is no
-//! address or MAC is passed over, what is no text is an error.
+//! Reads a database of `aw-sqlite`. Its content is not trusted: a value that is not an address or a MAC is
+//! skipped, a value that is not a text is an error.
 
-use std::{collections::HashMap, net::IpAddr, path::Path, time::Duration};
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::ErrorKind,
+    net::IpAddr,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::Duration,
+};
 
-use aw_service::{Error, failed, warn};
+use aw_service::{Error, cause, failed, warn};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params, types::ValueRef};
 use shm_layout::{MacAddr, UnixTime};
 
-use crate::history::{Around, ConfigChange, History, Network, Pairing, Range, Result, Sighting};
+use crate::reader::{
+    AddressSighting, EachSighting, HistoryReader, NearestSightings, Network, NetworkIndex,
+    PairingSummary, Result, RouterChange, TimeRange, parse_ip,
+};
 
-/// Of aw-sqlite's files: "AWhi", and the version of its tables.
+/// The application id of aw-sqlite's files, "AWhi", and the version of its tables.
 const APPLICATION: i32 = 0x4157_6869;
 const VERSION: i32 = 1;
 
-pub struct Sqlite {
+pub struct SqliteReader {
     path: String,
     database: Connection,
-    networks: Vec<Network>,
-    /// Which network a place belongs to.
+    networks: NetworkIndex,
+    /// The network of each place.
     places: HashMap<i64, usize>,
 }
 
-impl Sqlite {
-    pub fn open(path: &Path) -> Result<Sqlite> {
+impl SqliteReader {
+    pub fn open(path: &Path) -> Result<SqliteReader> {
         let shown = path.display().to_string();
-        let database = connect(path).map_err(|error| fault(&shown, error))?;
-        let mut history =
-            Sqlite { path: shown, database, networks: Vec::new(), places: HashMap::new() };
+        let database = connect(path).map_err(|error| failure(&shown, error))?;
+        let (networks, places) = (NetworkIndex::default(), HashMap::new());
+        let mut history = SqliteReader { path: shown, database, networks, places };
         history.check()?;
-        history.asked(Sqlite::read_places)?;
+        history.read(SqliteReader::read_places)?;
         Ok(history)
     }
 
-    fn asked<T>(&mut self, ask: impl FnOnce(&mut Sqlite) -> rusqlite::Result<T>) -> Result<T> {
-        ask(self).map_err(|error| fault(&self.path, error))
+    fn read<T>(
+        &mut self,
+        read: impl FnOnce(&mut SqliteReader) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        read(self).map_err(|error| failure(&self.path, error))
     }
 
     fn check(&mut self) -> Result {
         let number = |name: &'static str| {
-            move |history: &mut Sqlite| {
+            move |history: &mut SqliteReader| {
                 history.database.pragma_query_value(None, name, |r| r.get(0))
             }
         };
-        let application: i32 = self.asked(number("application_id"))?;
-        let version: i32 = self.asked(number("user_version"))?;
+        let application: i32 = self.read(number("application_id"))?;
+        let version: i32 = self.read(number("user_version"))?;
         let path = &self.path;
         if application != APPLICATION {
             return Err(failed(format_args!(
-                "read {path}: it is not a database of aw-sqlite (aw-sqlite --database {path} carries one of addrwatch's on)"
+                "read {path}: it is not a database of aw-sqlite (aw-sqlite --database {path} imports a database of addrwatch)"
             )));
         }
         if version != VERSION {
             return Err(failed(format_args!(
-                "read {path}: its tables are of version {version}, and this release knows {VERSION}"
+                "read {path}: its tables are of version {version}, this release supports {VERSION} (use the aw-query of the same release)"
             )));
         }
         let old = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name LIKE '%\\_old' ESCAPE '\\'";
-        if self.asked(|history| history.database.query_row(old, [], |row| row.get(0)))? {
-            warn(
-                "rows of addrwatch's table that aw-sqlite has not carried over yet are not looked at",
-            );
+        if self.read(|history| history.database.query_row(old, [], |row| row.get(0)))? {
+            warn("rows of addrwatch's table that aw-sqlite has not imported yet are not searched");
         }
         Ok(())
     }
 
     fn read_places(&mut self) -> rusqlite::Result<()> {
         let select = "SELECT id, host, interface, vlan, outer_vlan, router FROM place";
-        let mut known = HashMap::new();
         let mut statement = self.database.prepare(select)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -77,22 +88,18 @@ impl Sqlite {
                 outer_vlan: row.get(4)?,
                 router: row.get(5)?,
             };
-            let index = *known.entry(network.clone()).or_insert(self.networks.len());
-            if index == self.networks.len() {
-                self.networks.push(network);
-            }
-            self.places.insert(row.get(0)?, index);
+            self.places.insert(row.get(0)?, self.networks.id(network));
         }
         Ok(())
     }
 
-    /// The network and MAC of a pairing, in its columns `mac` and `place`; none if they make no sense.
+    /// The network and MAC of a pairing, from its columns `mac` and `place`; None if they are not valid.
     fn pairing(&self, mac: i64, place: i64) -> Option<(usize, MacAddr)> {
         let [0, 0, octets @ ..] = mac.to_be_bytes() else { return None };
         Some((*self.places.get(&place)?, MacAddr::new(octets)))
     }
 
-    /// The pairings of an address: number, network, MAC.
+    /// The pairings of an address: id, network, MAC.
     fn pairings_of(&self, ip: IpAddr) -> rusqlite::Result<Vec<(i64, usize, MacAddr)>> {
         let select = "SELECT id, mac, place FROM pairing WHERE address = ?";
         let mut statement = self.database.prepare_cached(select)?;
@@ -105,27 +112,27 @@ impl Sqlite {
     }
 }
 
-impl History for Sqlite {
+impl HistoryReader for SqliteReader {
     fn networks(&self) -> &[Network] {
-        &self.networks
+        self.networks.all()
     }
 
-    fn addresses(&mut self, mac: Option<MacAddr>, range: Range) -> Result<Vec<IpAddr>> {
-        self.asked(|history| {
-            let select = "SELECT DISTINCT address FROM pairing WHERE (?1 IS NULL OR mac = ?1)
-                AND EXISTS (SELECT 1 FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3)";
-            let only = "SELECT DISTINCT address FROM pairing WHERE mac = ?1
-                AND EXISTS (SELECT 1 FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3)";
-            let select = if mac.is_some() { only } else { select };
+    fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>> {
+        self.read(|history| {
+            let filter = if mac.is_some() { "mac = ?1" } else { "?1 IS NULL" };
+            let select = format!(
+                "SELECT DISTINCT address FROM pairing WHERE {filter}
+                AND EXISTS (SELECT 1 FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3)"
+            );
             let (from, to) = (range.from.as_nanos(), range.to.as_nanos());
-            let mut statement = history.database.prepare_cached(select)?;
+            let mut statement = history.database.prepare_cached(&select)?;
             let rows = statement.query_map(params![mac.map(number), from, to], |row| ip(row, 0))?;
             rows.filter_map(rusqlite::Result::transpose).collect()
         })
     }
 
-    fn sightings(&mut self, ip: IpAddr, range: Range, each: &mut dyn FnMut(Sighting)) -> Result {
-        self.asked(|history| {
+    fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result {
+        self.read(|history| {
             let known: HashMap<_, _> = history
                 .pairings_of(ip)?
                 .into_iter()
@@ -140,19 +147,19 @@ impl History for Sqlite {
             while let Some(row) = rows.next()? {
                 if let Some((network, mac)) = known.get(&row.get(1)?) {
                     let time = UnixTime::from_nanos(row.get(0)?);
-                    each(Sighting { time, network: *network, mac: *mac });
+                    each(AddressSighting { time, network: *network, mac: *mac });
                 }
             }
             Ok(())
         })
     }
 
-    fn around(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<Around>> {
-        self.asked(|history| {
+    fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>> {
+        self.read(|history| {
             let select =
                 "SELECT (SELECT max(time) FROM sighting WHERE pairing = ?1 AND time <= ?2),
                 (SELECT min(time) FROM sighting WHERE pairing = ?1 AND time > ?2)";
-            let mut found: Vec<Around> = Vec::new();
+            let mut found: Vec<NearestSightings> = Vec::new();
             for (id, network, mac) in history.pairings_of(ip)? {
                 let mut statement = history.database.prepare_cached(select)?;
                 let (before, after) = statement
@@ -162,16 +169,16 @@ impl History for Sqlite {
                         known.before = known.before.max(before);
                         known.after = [known.after, after].into_iter().flatten().min();
                     }
-                    None => found.push(Around { network, mac, before, after }),
+                    None => found.push(NearestSightings { network, mac, before, after }),
                 }
             }
-            found.retain(|around| around.before.is_some() || around.after.is_some());
+            found.retain(|one| one.before.is_some() || one.after.is_some());
             Ok(found)
         })
     }
 
-    fn pairings(&mut self, range: Range) -> Result<Vec<Pairing>> {
-        self.asked(|history| {
+    fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>> {
+        self.read(|history| {
             let select = "SELECT mac, place, address, min(time), max(time), count(*)
                 FROM pairing JOIN sighting ON pairing = id
                 WHERE time >= ? AND time < ? GROUP BY pairing";
@@ -183,17 +190,17 @@ impl History for Sqlite {
                 let (Some((network, mac)), Some(ip)) = (found, ip(row, 2)?) else { continue };
                 let [first, last] = [row.get(3)?, row.get(4)?].map(UnixTime::from_nanos);
                 let count = row.get::<_, i64>(5)? as u64;
-                pairings.push(Pairing { network, mac, ip, first, last, count });
+                pairings.push(PairingSummary { network, mac, ip, first, last, count });
             }
             Ok(pairings)
         })
     }
 
-    fn config_changes(&mut self, range: Range) -> Result<Vec<ConfigChange>> {
-        self.asked(|history| {
+    fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>> {
+        self.read(|history| {
             let known = "SELECT count(*) FROM sqlite_schema WHERE name = 'config_change'";
             if !history.database.query_row(known, [], |row| row.get(0))? {
-                return Ok(Vec::new()); // made by an aw-sqlite that knew of none
+                return Ok(Vec::new()); // an earlier release of aw-sqlite created the database
             }
             let select = "SELECT time, place, user, lines_added, lines_removed FROM config_change
                 WHERE time >= ? AND time < ?";
@@ -204,48 +211,66 @@ impl History for Sqlite {
                 let Some(network) = history.places.get(&row.get(1)?).copied() else { continue };
                 let time = UnixTime::from_nanos(row.get(0)?);
                 let (user, added, removed) = (row.get(2)?, row.get(3)?, row.get(4)?);
-                changes.push(ConfigChange { time, network, user, added, removed });
+                changes.push(RouterChange { time, network, user, added, removed });
             }
             Ok(changes)
         })
     }
 }
 
-/// Read only. Where nobody has it open and we may not make the files beside it that SQLite needs to
-/// read while another writes, nobody writes, and it is read as it is.
+/// Opens it read-only. SQLite needs files beside a database that is being written. If this user may not
+/// create them and there is no log, no program writes: then the database is read as it is.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let database = Connection::open_with_flags(path, flags)?;
     database.busy_timeout(Duration::from_secs(5))?;
-    let looked = database.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
-    let alone = || !Path::new(&format!("{}-wal", path.display())).exists();
-    match looked {
-        Err(error)
-            if matches!(
-                error.sqlite_error_code(),
-                Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
-            ) && alone() =>
-        {
-            let absolute = std::path::absolute(path).unwrap_or(path.into());
-            let escaped: String = absolute
-                .to_string_lossy()
-                .chars()
-                .map(|c| if "%?#".contains(c) { format!("%{:02x}", c as u32) } else { c.into() })
-                .collect();
-            let uri = format!("file:{escaped}?immutable=1");
-            Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
-        }
-        looked => looked.map(|()| database),
+    let tried = database.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    let code = tried.as_ref().err().and_then(rusqlite::Error::sqlite_error_code);
+    let is_denied = matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly));
+    if !is_denied || Path::new(&format!("{}-wal", path.display())).exists() {
+        return tried.map(|()| database);
     }
+    let absolute = std::path::absolute(path).unwrap_or(path.into());
+    let escaped: String = absolute
+        .to_string_lossy()
+        .chars()
+        .map(|c| if "%?#".contains(c) { format!("%{:02x}", c as u32) } else { c.into() })
+        .collect();
+    let uri = format!("file:{escaped}?immutable=1");
+    Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
 }
 
-fn fault(path: &str, error: rusqlite::Error) -> Error {
-    let help = match error.sqlite_error_code() {
-        Some(ErrorCode::CannotOpen) => " (--database names another)",
-        Some(ErrorCode::DatabaseCorrupt) => " (repair it with sqlite3's .recover)",
-        _ => "",
+fn failure(path: &str, error: rusqlite::Error) -> Error {
+    let (cause, remedy) = match error.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen) => match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                (cause(&error), " (start aw-sqlite, which creates it, or choose a file with --database)".into())
+            }
+            Err(error) => (cause(&error), format!(" ({})", access_remedy(path))),
+            Ok(file) if file.metadata().is_ok_and(|file| file.is_dir()) => {
+                ("it is a directory".into(), " (choose a file with --database)".into())
+            }
+            Ok(_) => {
+                (error.to_string(), " (start aw-sqlite, or run aw-query as a user who can write to the file's directory)".into())
+            }
+        },
+        Some(ErrorCode::DatabaseCorrupt) => {
+            (error.to_string(), " (repair it with sqlite3's .recover)".into())
+        }
+        _ => (error.to_string(), String::new()),
     };
-    failed(format_args!("read {path}: {error}{help}"))
+    failed(format_args!("read {path}: {cause}{remedy}"))
+}
+
+/// What permits this user to read the file: the group of the file, or of the directory that hides it.
+fn access_remedy(path: &str) -> String {
+    let path = std::path::absolute(path).unwrap_or(path.into());
+    let visible = path.ancestors().find_map(|path| fs::metadata(path).ok());
+    let group = visible.filter(|file| file.mode() & 0o040 != 0);
+    match group.and_then(|file| uzers::get_group_by_gid(file.gid())) {
+        Some(group) => format!("join group {}", group.name().display()),
+        None => "run aw-query as a user who can read it".into(),
+    }
 }
 
 fn time(row: &Row, column: usize) -> rusqlite::Result<Option<UnixTime>> {
@@ -259,11 +284,10 @@ fn bytes(ip: &IpAddr) -> Vec<u8> {
     }
 }
 
-/// An address of 4 or 16 bytes; none if it is something else.
+/// The address in a column; None if it is something else.
 fn ip(row: &Row, column: usize) -> rusqlite::Result<Option<IpAddr>> {
     let ValueRef::Blob(bytes) = row.get_ref(column)? else { return Ok(None) };
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from).ok();
-    Ok(v4.or_else(|| <[u8; 16]>::try_from(bytes).map(IpAddr::from).ok()))
+    Ok(parse_ip(bytes))
 }
 
 fn number(mac: MacAddr) -> i64 {
