@@ -33,39 +33,21 @@ const METRICS: &[(&str, &str)] = &[
     ("ring_events_total", "Events published since the ring was created."),
     (
         "collector_running",
-        "1 if the collector runs, 0 if it has ended; after a kill it stays 1 and the heartbeat gets old.",
+        "0 if the collector has ended. After a kill it stays 1; see the heartbeat.",
     ),
-    (
-        "collector_heartbeat_age_seconds",
-        "Time since the collector's last heartbeat; it sends one every second.",
-    ),
+    ("collector_heartbeat_age_seconds", "Time since the collector's heartbeat, sent every second."),
     ("collector_last_frame_age_seconds", "Time since the collector received a frame."),
     ("collector_last_drop_age_seconds", "Time since the kernel dropped a frame."),
-    (
-        "frames_total",
-        "Frames by what became of them (published, filtered, or why they were refused); their sum is frames_seen_total.",
-    ),
+    ("frames_total", "Frames by result (published, filtered, why refused); the sum is all frames."),
     ("frames_seen_total", "Frames that the collector received."),
     ("kernel_dropped_total", "Frames that the kernel dropped because the collector was too slow."),
-    (
-        "forgotten_total",
-        "Pairings that the rate limit forgot because the limit of --max-pairings was reached.",
-    ),
+    ("forgotten_total", "Pairings that the rate limit forgot because --max-pairings was reached."),
     ("events_total", "Events that aw-metrics read since its start, by origin."),
-    (
-        "output_next_event",
-        "Number of the event that the output delivers next, as last saved (at least every 5 seconds).",
-    ),
-    (
-        "output_behind_events",
-        "Events in the ring that the output has not delivered, as last saved.",
-    ),
+    ("output_next_event", "Saved position of the output: the event that it delivers next."),
+    ("output_behind_events", "Events published since the saved position of the output."),
     ("output_delivered_total", "Events that the output delivered."),
-    (
-        "output_lost_total",
-        "Events that the output lost because the collector overwrote them before they were read.",
-    ),
-    ("output_skipped_total", "Events that the output skipped because it does not know their kind."),
+    ("output_lost_total", "Events that the collector overwrote before the output read them."),
+    ("output_skipped_total", "Events whose kind the output does not know."),
     ("spool_bytes", "Size on disk of the output's spool file, also while the spool is empty."),
 ];
 

@@ -49,8 +49,6 @@ pub struct LogConfig {
     pub names: Arc<DeviceNames>,
     /// Days before today whose logs are kept.
     pub max_logs: u16,
-    /// Rows of a day.
-    pub max_rows: usize,
 }
 
 /// What the caller must do, in the order in which it is returned.
@@ -70,6 +68,7 @@ pub enum LogAction {
 #[derive(Debug)]
 pub struct DailyLogs {
     config: LogConfig,
+    max_rows: usize,
     calendar: Calendar,
     /// The clocks at the last `tick`.
     clocks: Clocks,
@@ -89,10 +88,11 @@ pub struct DailyLogs {
 }
 
 impl DailyLogs {
-    pub fn new(config: LogConfig, zone: TimeZone, clocks: Clocks) -> Self {
+    pub fn new(config: LogConfig, max_rows: usize, zone: TimeZone, clocks: Clocks) -> Self {
         let mut calendar = Calendar::new(zone);
         DailyLogs {
             config,
+            max_rows,
             today: calendar.moment(clocks.system),
             calendar,
             clocks,
@@ -183,9 +183,8 @@ impl DailyLogs {
     /// Records a sighting; `monotonic` is the time of its arrival.
     pub fn record(&mut self, event: &Event, at: Moment, monotonic: Duration) {
         let key = RowKey { mac: event.mac, ip: event.ip(), interface: self.interface(event) };
-        let LogConfig { names, max_rows, .. } = &self.config;
         let Some(day) = self.days.iter_mut().find(|day| day.date == at.date) else { return };
-        match day.record(key.clone(), at, names, *max_rows) {
+        match day.record(key.clone(), at, &self.config.names, self.max_rows) {
             RowChange::CountOnly | RowChange::Full => return,
             RowChange::NewHour => {}
             RowChange::UnknownDevice => {
@@ -203,13 +202,9 @@ impl DailyLogs {
         let (router, ip) = (event.interface, event.ip());
         let text =
             format!("{day}:{clock}:{router} ({ip}) changed by {user} (+{added} -{removed})\n");
-        let is_full = |(kind, _, text): &(LogKind, Date, String)| {
-            *kind == LogKind::Config && text.len() > MAX_CONFIG_BYTES
-        };
-        if self.lines.iter().any(is_full) {
-            return self.log_error(
-                "a configuration change of a router is lost: its log could not be written",
-            );
+        let mut logs = self.lines.iter().filter(|(kind, ..)| *kind == LogKind::Config);
+        if logs.any(|(.., text)| text.len() > MAX_CONFIG_BYTES) {
+            return self.log_error("a configuration change is lost: its log could not be written");
         }
         self.append(LogKind::Config, at.date, &text);
         self.write_due.get_or_insert(self.clocks.monotonic + WRITE_DELAY);

@@ -82,17 +82,12 @@ fn report(log_dir: &Path, common: &CommonOptions) -> Result<(), Error> {
     let days = || logs.iter().filter(|(kind, _)| *kind == LogKind::Tracker).map(|(_, day)| *day);
     let today = jiff::Zoned::now().date();
     let day = days().max().unwrap_or(today);
-    let request = ReportRequest {
-        names: config.names,
-        max_logs: config.max_logs,
-        day,
-        is_today: day == today,
-    };
+    let request = ReportRequest { config: config.logs, day, is_today: day == today };
     let report = report_thread::build(&paths, &request)?;
     report_thread::publish(&paths.html_file(), &report)?;
     let logs = days().map(|day| log_dir::read_log(&paths.log_dir, LogKind::Tracker, day));
     let logs = logs.collect::<Result<Vec<_>, _>>()?;
-    let text = activity_report::text::to_text(&report, &logs, &request.names);
+    let text = activity_report::text::to_text(&report, &logs, &request.config.names);
     let written = stdout().lock().write_all(text.as_bytes());
     written.map_err(|error| Error::write("standard output", error))
 }

@@ -14,7 +14,10 @@ use aw_output::{Access, Error, RingOptions, failed, info, serve};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shm_layout::MacAddr;
 
-use crate::config_file::{ConfigFile, DeviceNames, parse_name};
+use crate::{
+    config_file::{ConfigFile, DeviceNames, parse_name},
+    daily_logs::LogConfig,
+};
 
 /// The configuration file without `--config`.
 const CONFIG: &str = "/etc/macupd_tracker.conf";
@@ -128,8 +131,7 @@ Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 pub struct EffectiveConfig {
     pub log_dir: PathBuf,
     pub report_dir: PathBuf,
-    pub max_logs: u16,
-    pub names: Arc<DeviceNames>,
+    pub logs: LogConfig,
 }
 
 impl CommonOptions {
@@ -172,11 +174,11 @@ impl CommonOptions {
         let report_dir = self.report_dir.clone().or(report_dir).unwrap_or_else(|| log_dir.clone());
         let mut names: DeviceNames = HashMap::clone(&file.names);
         names.extend(self.names.iter().cloned());
+        let max_logs = self.max_logs.map(NonZeroU16::get).or(file.max_logs).unwrap_or(MAX_LOGS);
         let config = EffectiveConfig {
             report_dir: self.start_dir.join(report_dir),
             log_dir: self.start_dir.join(log_dir),
-            max_logs: self.max_logs.map(NonZeroU16::get).or(file.max_logs).unwrap_or(MAX_LOGS),
-            names: Arc::new(names),
+            logs: LogConfig { names: Arc::new(names), max_logs },
         };
         Ok((config, file))
     }

@@ -13,7 +13,7 @@ use jiff::{Zoned, civil::Date};
 
 use crate::{
     activity_report::{ActivityReport, ReportBuilder, html},
-    config_file::DeviceNames,
+    daily_logs::LogConfig,
     log_dir::{LogKind, REPORT_MODE, file_name, list_logs, read_log, replace_file},
     vendors::Vendors,
 };
@@ -45,8 +45,7 @@ impl ReportPaths {
 /// What a report is created from, beside the files.
 #[derive(Clone, Debug)]
 pub struct ReportRequest {
-    pub names: Arc<DeviceNames>,
-    pub max_logs: u16,
+    pub config: LogConfig,
     /// The last day of the report.
     pub day: Date,
     /// Whether `day` is today.
@@ -56,8 +55,8 @@ pub struct ReportRequest {
 /// Reads all logs.
 pub fn build(paths: &ReportPaths, request: &ReportRequest) -> Result<ActivityReport, Error> {
     let created = Zoned::now().strftime("%Y-%m-%d %H:%M:%S %:z").to_string();
-    let ReportRequest { names, max_logs, day, is_today } = request;
-    let mut builder = ReportBuilder::new(created, *day, *is_today, *max_logs);
+    let ReportRequest { config, day, is_today } = request;
+    let mut builder = ReportBuilder::new(created, *day, *is_today, config.max_logs);
     for (kind, date) in list_logs(&paths.log_dir)? {
         let bytes = match read_log(&paths.log_dir, kind, date) {
             Ok(bytes) => bytes,
@@ -75,7 +74,7 @@ pub fn build(paths: &ReportPaths, request: &ReportRequest) -> Result<ActivityRep
             LogKind::Error => builder.add_errors(&bytes),
         }
     }
-    Ok(builder.finish(names, |devices| {
+    Ok(builder.finish(&config.names, |devices| {
         Vendors::look_up(&paths.vendors, devices.iter().map(|device| device.mac))
     }))
 }

@@ -1,6 +1,6 @@
 //! Records events in the daily logs and carries out the actions that `daily_logs` returns.
 
-use std::{net::TcpListener, sync::Arc, time::Instant};
+use std::{net::TcpListener, time::Instant};
 
 use aw_output::{Entry, Error, Fault, Result, Sink, info, warn};
 use aw_service::Condition;
@@ -10,7 +10,7 @@ use shm_layout::{Kind, UnixTime};
 use crate::{
     activity::{Activity, RowKey},
     activity_report::OTHER_DAY,
-    daily_logs::{Clocks, DailyLogs, LogAction, LogConfig},
+    daily_logs::{Clocks, DailyLogs, LogAction},
     log_dir::{LogDir, LogKind, file_name, read_log},
     log_format,
     options::{EffectiveConfig, SightingSource, TrackOptions},
@@ -58,9 +58,10 @@ impl<'a> TrackerSink<'a> {
         let zone = TimeZone::system();
         let start = Instant::now();
         let clocks = Clocks { system: UnixTime::now(), monotonic: start.elapsed() };
+        let max_rows = options.max_rows.get() as usize;
         let mut sink = TrackerSink {
             options,
-            logs: DailyLogs::new(log_config(options, &config), zone.clone(), clocks),
+            logs: DailyLogs::new(config.logs.clone(), max_rows, zone.clone(), clocks),
             config,
             log_dir,
             reports: ReportThread::start(paths)?,
@@ -177,8 +178,7 @@ impl<'a> TrackerSink<'a> {
 
     fn request_report(&self) {
         self.reports.request(ReportRequest {
-            names: Arc::clone(&self.logs.config().names),
-            max_logs: self.logs.config().max_logs,
+            config: self.logs.config().clone(),
             day: self.logs.today(),
             is_today: true,
         });
@@ -197,14 +197,6 @@ impl<'a> TrackerSink<'a> {
             SightingSource::Macupd => kind == Kind::MacUpd,
             SightingSource::Pairing => matches!(kind, Kind::Pairing(_)),
         }
-    }
-}
-
-fn log_config(options: &TrackOptions, config: &EffectiveConfig) -> LogConfig {
-    LogConfig {
-        names: Arc::clone(&config.names),
-        max_logs: config.max_logs,
-        max_rows: options.max_rows.get() as usize,
     }
 }
 
@@ -256,7 +248,7 @@ impl Sink for TrackerSink<'_> {
                 if (log_dir, report_dir) != (&self.config.log_dir, &self.config.report_dir) {
                     info("LOGDIR or REPORTDIR changed; restart aw-tracker to apply that");
                 }
-                self.logs.reconfigure(log_config(self.options, &config), self.zone.clone());
+                self.logs.reconfigure(config.logs, self.zone.clone());
                 info("configuration read again");
             }
             Err(Error::Failed(why)) => {

@@ -128,21 +128,15 @@ const TOOLS: &str = "<div class=tools hidden>\n\
 
 fn devices(page: &mut String, report: &ActivityReport) -> fmt::Result {
     let ActivityReport { devices, span, .. } = report;
-    if devices.is_empty() {
-        page.push_str("<div class=card><p class=empty>No devices seen.</p>");
-    } else {
-        page.push_str("<div class=card>");
-    }
+    let empty = if devices.is_empty() { "<p class=empty>No devices seen.</p>" } else { "" };
     let from = report.days().next().unwrap_or(report.day);
-    let axis = |texts: [&str; 3]| {
-        format!(
-            "<span class=axis><span>{}</span><span>{}</span><span>{}</span></span>",
-            texts[0], texts[1], texts[2]
-        )
+    let axis = |[left, middle, right]: [&str; 3]| {
+        let spans = format!("<span>{left}</span><span>{middle}</span><span>{right}</span>");
+        format!("<span class=axis>{spans}</span>")
     };
     write!(
         page,
-        "<table class=devices>\n<thead><tr><th data-k=name>Device<th data-k=address>Addresses<th data-k=first>First seen\
+        "<div class=card>{empty}<table class=devices>\n<thead><tr><th data-k=name>Device<th data-k=address>Addresses<th data-k=first>First seen\
          <th data-k=last aria-sort=descending>Last seen<th>Hours {}{}<th data-k=days>{span} days{}</tr></thead>\n<tbody>\n",
         on(report),
         axis(["0", "12", "24"]),
@@ -159,82 +153,72 @@ fn devices(page: &mut String, report: &ActivityReport) -> fmt::Result {
     )?;
     if report.counts.all > devices.len() {
         let (shown, all) = (devices.len(), report.counts.all);
-        writeln!(
-            page,
-            "<p class=note>Showing the {shown} most recently seen of {all} devices.</p>"
-        )?;
+        let note = format!("Showing the {shown} most recently seen of {all} devices.");
+        writeln!(page, "<p class=note>{note}</p>")?;
     }
     Ok(())
 }
 
 fn row(page: &mut String, report: &ActivityReport, device: &DeviceActivity) -> fmt::Result {
-    let DeviceActivity {
-        mac,
-        name,
-        vendor,
-        addresses,
-        has_more_addresses,
-        first,
-        last,
-        hours,
-        days,
-    } = device;
     let (active, new) = (device.is_active(report.day), report.is_new(device));
-    page.push_str("<tr class=\"");
-    for (class, applies) in
-        [("t", active), ("n", new), ("u", name.is_none()), ("p", device.is_private())]
-    {
-        if applies {
-            page.push_str(class);
-            page.push(' ');
-        }
+    let (unknown, private) = (device.name.is_none(), device.is_private());
+    let classes = [("t ", active), ("n ", new), ("u ", unknown), ("p ", private)];
+    let classes: String =
+        classes.iter().filter(|(_, applies)| *applies).map(|(class, _)| *class).collect();
+    write!(page, "<tr class=\"{classes}\"><td data-l=Device>")?;
+    device_cell(page, device, new)?;
+    page.push_str("<td data-l=Addresses><ul class=\"ips mono\">");
+    for address in &device.addresses {
+        let interface = Escaped(&address.interface);
+        write!(page, "<li><bdi>{}</bdi> <span><bdi>{interface}</bdi></span>", address.ip)?;
     }
-    page.push_str("\"><td data-l=Device>");
-    match name {
+    if device.has_more_addresses {
+        page.push_str("<li><span>and earlier addresses</span>");
+    }
+    page.push_str("</ul><td data-l=\"First seen\">");
+    time(page, device.first, None)?;
+    page.push_str("<td data-l=\"Last seen\">");
+    time(page, device.last, Some(report))?;
+    activity_cells(page, report, device)?;
+    page.push_str("</tr>\n");
+    Ok(())
+}
+
+fn device_cell(page: &mut String, device: &DeviceActivity, is_new: bool) -> fmt::Result {
+    match &device.name {
         Some(name) => write!(page, "<bdi class=name>{}</bdi>", Escaped(name))?,
         None => page.push_str("<bdi class=\"name none\">unknown</bdi>"),
     }
-    if new {
+    if is_new {
         page.push_str("<span class=\"badge new\">new</span>");
     }
     if device.is_private() {
         page.push_str("<span class=\"badge private\">private</span>");
     }
-    write!(page, "<span class=\"mac mono\">{mac}</span>")?;
-    if let Some(vendor) = vendor {
-        write!(page, "<bdi class=vendor>{}</bdi>", Escaped(vendor))?;
+    write!(page, "<span class=\"mac mono\">{}</span>", device.mac)?;
+    match &device.vendor {
+        Some(vendor) => write!(page, "<bdi class=vendor>{}</bdi>", Escaped(vendor)),
+        None => Ok(()),
     }
-    page.push_str("<td data-l=Addresses><ul class=\"ips mono\">");
-    for address in addresses {
-        write!(
-            page,
-            "<li><bdi>{}</bdi> <span><bdi>{}</bdi></span>",
-            address.ip,
-            Escaped(&address.interface)
-        )?;
-    }
-    if *has_more_addresses {
-        write!(page, "<li><span>and earlier addresses</span>")?;
-    }
-    page.push_str("</ul><td data-l=\"First seen\">");
-    time(page, *first, None)?;
-    page.push_str("<td data-l=\"Last seen\">");
-    time(page, *last, Some(report))?;
-    page.push_str("<td data-l=Hours>");
-    let level = |count: u32, [middle, high]: [u32; 2]| match count {
-        0 => 0,
-        count if count < middle => 1,
-        count if count < high => 2,
-        _ => 3,
+}
+
+fn activity_cells(
+    page: &mut String,
+    report: &ActivityReport,
+    device: &DeviceActivity,
+) -> fmt::Result {
+    let DeviceActivity { hours, days, .. } = device;
+    // 0 for none, 1 below `middle`, 2 below `high`, 3 above.
+    let level = |count: u32, [middle, high]: [u32; 2]| {
+        u8::from(count > 0) + u8::from(count >= middle) + u8::from(count >= high)
     };
+    page.push_str("<td data-l=Hours>");
     let levels = hours.counts().iter().map(|count| level((*count).into(), [4, 10]));
     activity_bar(page, levels, &hour_ranges(hours.mask()))?;
     write!(page, "<td data-l=\"{} days\">", report.span)?;
     let active_days = days.iter().filter(|day| **day != 0).count();
     let levels = days.iter().map(|day| level(day.count_ones(), [6, 16]));
-    activity_bar(page, levels, &format!("{active_days} of {} days", days.len()))?;
-    page.push_str("</tr>\n");
-    Ok(())
+    activity_bar(page, levels, &format!("{active_days} of {} days", days.len()))
 }
 
 fn short(date: Date) -> String {

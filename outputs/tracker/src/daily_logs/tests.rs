@@ -42,13 +42,13 @@ fn event(mac: u32, time: UnixTime) -> Event {
 
 fn config() -> LogConfig {
     let names = [(MacAddr::new([2, 0, 0, 0, 0, 1]), "router".to_owned())];
-    LogConfig { names: Arc::new(names.into()), max_logs: 31, max_rows: 1000 }
+    LogConfig { names: Arc::new(names.into()), max_logs: 31 }
 }
 
 impl Simulation {
     fn new(zone: &str, system: &str) -> Simulation {
         let clocks = Clocks { system: time(system), monotonic: Duration::ZERO };
-        let logs = DailyLogs::new(config(), TimeZone::get(zone).unwrap(), clocks);
+        let logs = DailyLogs::new(config(), 1000, TimeZone::get(zone).unwrap(), clocks);
         let mut simulation = Simulation {
             logs,
             clocks,
