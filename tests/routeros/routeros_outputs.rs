@@ -140,7 +140,7 @@ fn aw_tracker() {
     assert!(log.len() == 1 && read(&log[0]).ends_with(&format!(":{line}\n")), "{log:?}");
     let page = read("macupd_report.html");
     assert!(page.contains("<h2>Configuration changes</h2>") && page.contains(line), "{page}");
-    assert!(page.contains("No device was heard.") && page.contains("No alerts."), "{page}");
+    assert!(page.contains("No devices seen.") && page.contains("No alerts."), "{page}");
     let mut report = program("aw-tracker", &["report"]);
     report.arg(directory.path());
     let text = run(report).ok().stdout;

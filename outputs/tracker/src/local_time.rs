@@ -1,5 +1,5 @@
-//! Days and hours as the clock on the wall has them. A day of 23 hours lacks a cell's sightings, one of 25 has those of
-//! two hours in one cell; midnight is wherever the date changes, by whatever rule.
+//! Local date, hour and minute of an event. On a day of 23 hours one hour has no sightings; on a day of 25 hours two
+//! hours have the same number. A day begins where the local date changes, which is not always at 00:00.
 
 use std::{fmt, str::FromStr};
 
@@ -8,7 +8,7 @@ use shm_layout::UnixTime;
 
 const MINUTE: i64 = 60;
 
-/// Hour and minute, as `HHMM`.
+/// Hour and minute, printed as `HHMM`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct HourMinute {
     pub hour: u8,
@@ -31,12 +31,12 @@ impl FromStr for HourMinute {
     }
 }
 
-/// A date as `YYYYMMDD`.
+/// Formats a date as `YYYYMMDD`.
 pub fn compact(date: Date) -> String {
     format!("{:04}{:02}{:02}", date.year(), date.month(), date.day())
 }
 
-/// `YYYYMMDD` as a date.
+/// Parses a date of the form `YYYYMMDD`.
 pub fn parse_date(text: &str) -> Option<Date> {
     let number = digits::<8>(text).ok()?;
     let [month, day] = [number / 100 % 100, number % 100].map(|number| number as i8);
@@ -44,20 +44,20 @@ pub fn parse_date(text: &str) -> Option<Date> {
 }
 
 fn digits<const N: usize>(text: &str) -> Result<u32, ()> {
-    let fine = text.len() == N && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| fine).ok_or(())
+    let is_valid = text.len() == N && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_valid).ok_or(())
 }
 
-/// When something was, for the machine and for people.
+/// A point in time with its local date, hour and minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Seconds since 1970, to compare: the same hour may come twice.
+    /// Seconds since 1970. Comparisons use these: when clocks are set back, the same local hour occurs twice.
     pub seconds: i64,
     pub date: Date,
     pub clock: HourMinute,
 }
 
-/// A time zone, which remembers the minute that it was last asked for: most events are of the same.
+/// Converts between time and local date. It caches the last minute, because most events are of the same minute.
 #[derive(Clone, Debug)]
 pub struct Calendar {
     zone: TimeZone,
@@ -69,7 +69,7 @@ impl Calendar {
         Calendar { zone, last: None }
     }
 
-    /// What the clock on the wall shows at this time.
+    /// Local date, hour and minute of a time.
     pub fn moment(&mut self, time: UnixTime) -> Moment {
         let seconds = time.seconds();
         let same = |last: &Moment| last.seconds.div_euclid(MINUTE) == seconds.div_euclid(MINUTE);
@@ -84,7 +84,7 @@ impl Calendar {
         moment
     }
 
-    /// The moment that a log tells of: of an hour that came twice, the first.
+    /// The time of a local date, hour and minute; the first one if that hour occurs twice.
     pub fn resolve(&self, date: Date, clock: HourMinute) -> Moment {
         let civil = date.at(clock.hour as i8, clock.minute as i8, 0, 0);
         let zoned = self.zone.to_zoned(civil);
@@ -115,27 +115,26 @@ mod tests {
             ("2026-03-28T22:59:59Z", "20260328 2359"),
             ("2026-03-28T23:00:00Z", "20260329 0000"),
             ("2026-03-29T00:59:59Z", "20260329 0159"),
-            ("2026-03-29T01:00:00Z", "20260329 0300"), // an hour is missing
+            ("2026-03-29T01:00:00Z", "20260329 0300"), // 02:00 to 02:59 does not exist
             ("2026-03-29T21:59:59Z", "20260329 2359"),
             ("2026-03-29T22:00:00Z", "20260330 0000"),
             ("2026-10-24T22:00:00Z", "20261025 0000"),
             ("2026-10-25T00:30:00Z", "20261025 0230"),
-            ("2026-10-25T01:30:00Z", "20261025 0230"), // again
+            ("2026-10-25T01:30:00Z", "20261025 0230"), // the second 02:30
             ("2026-10-25T22:59:59Z", "20261025 2359"),
             ("2026-10-25T23:00:00Z", "20261026 0000"),
         ] {
             assert_eq!(at(berlin, time), expected, "{time}");
         }
-        // Where midnight itself is skipped, the day begins at one.
+        // 00:00 to 00:59 does not exist: the day begins at 01:00.
         let cairo = &mut calendar("Africa/Cairo");
         assert_eq!(at(cairo, "2026-04-23T21:59:59Z"), "20260423 2359");
         assert_eq!(at(cairo, "2026-04-23T22:00:00Z"), "20260424 0100");
-        // Half an hour.
         assert_eq!(at(&mut calendar("Asia/Kolkata"), "2026-01-01T18:30:00Z"), "20260102 0000");
     }
 
     #[test]
-    fn read_back() {
+    fn resolve_is_the_inverse_of_moment() {
         let mut berlin = calendar("Europe/Berlin");
         for clock in ["0000", "0159", "0300", "2359"] {
             let date = parse_date("20260329").unwrap();

@@ -8,14 +8,14 @@ const filters = [...tools.querySelectorAll("button")];
 const heads = [...document.querySelectorAll(".devices th[data-k]")];
 const sorting = tools.querySelector("select");
 
-// What is searched and sorted by, once for each row: to ask the page again at every key would take too long. Nor does
-// the page wait for it at the start: it is done when there is nothing else to do, or when it is needed.
-const known = new Map();
+// Search text and sort keys of each row, because reading them from the page for every key press would take too long. They
+// are collected while the browser is idle, or when they are needed.
+const index = new Map();
 let next = 0;
-function learn(row) {
+function indexRow(row) {
   const [device, addresses, first, last, , days] = row.cells;
   const ip = addresses.querySelector("bdi")?.textContent ?? "";
-  known.set(row, {
+  index.set(row, {
     text: (device.textContent + " " + addresses.textContent).toLowerCase(),
     name: device.firstElementChild.textContent.toLowerCase(),
     address: ip.includes(":") ? "~" + ip : ip.split(".").map(part => part.padStart(3, "0")).join("."),
@@ -24,32 +24,32 @@ function learn(row) {
     days: parseInt(days.textContent, 10) || 0,
   });
 }
-const learnAll = () => { while (next < rows.length) learn(rows[next++]); };
-function learnSome(idle) {
-  while (next < rows.length && idle.timeRemaining() > 2) learn(rows[next++]);
-  if (next < rows.length) requestIdleCallback(learnSome);
+const indexAll = () => { while (next < rows.length) indexRow(rows[next++]); };
+function indexSome(idle) {
+  while (next < rows.length && idle.timeRemaining() > 2) indexRow(rows[next++]);
+  if (next < rows.length) requestIdleCallback(indexSome);
 }
-if (window.requestIdleCallback) requestIdleCallback(learnSome);
+if (window.requestIdleCallback) requestIdleCallback(indexSome);
 
 function filter() {
   const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
   const wanted = filters.find(button => button.getAttribute("aria-pressed") === "true").value;
   let count = 0;
-  if (words.length) learnAll();
+  if (words.length) indexAll();
   for (const row of rows) {
-    const show = (!wanted || row.classList.contains(wanted)) && words.every(word => known.get(row).text.includes(word));
+    const show = (!wanted || row.classList.contains(wanted)) && words.every(word => index.get(row).text.includes(word));
     if (row.hidden === show) row.hidden = !show;
     count += show;
   }
   shown.value = `${count} of ${rows.length} devices`;
 }
 
-const order = new Intl.Collator(undefined, { numeric: true });
+const collator = new Intl.Collator(undefined, { numeric: true });
 function sort(key, down) {
-  const compare = key === "name" ? order.compare : (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+  const compare = key === "name" ? collator.compare : (a, b) => (a < b ? -1 : a > b ? 1 : 0);
   const sign = down ? -1 : 1;
-  learnAll();
-  const sorted = [...rows].sort((a, b) => sign * compare(known.get(a)[key], known.get(b)[key]));
+  indexAll();
+  const sorted = [...rows].sort((a, b) => sign * compare(index.get(a)[key], index.get(b)[key]));
   body.append(...sorted);
   for (const head of heads) {
     if (head.dataset.k === key) head.setAttribute("aria-sort", down ? "descending" : "ascending");
@@ -58,7 +58,7 @@ function sort(key, down) {
   sorting.value = key;
 }
 
-// Times and days begin with the latest, or most; names with the first.
+// Times and numbers of days are first sorted downwards, names and addresses upwards.
 const downwards = key => !["name", "address"].includes(key);
 for (const head of heads) {
   const button = document.createElement("button");

@@ -1,4 +1,4 @@
-//! `--serve`: shows the report to browsers, and nothing else.
+//! `--serve`: an HTTP server for the report and nothing else.
 
 use std::{fs::File, net::TcpListener, path::PathBuf};
 
@@ -7,22 +7,22 @@ use aw_output::{
     serve::{self, Page},
 };
 
-use crate::{report::page::policy, reporter::PAGE};
+use crate::{activity_report::html::content_security_policy, report_thread::REPORT_FILE};
 
-/// Begins to serve this page.
+/// Starts to serve the file `page`.
 pub fn start(listener: TcpListener, page: PathBuf) -> Result<(), Error> {
     let address = listener.local_addr().map_err(|error| Error::io("serve the report", error))?;
     info(format_args!("serving the report on http://{address}/"));
     let headers = format!(
         "Content-Security-Policy: {}; frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\n",
-        policy()
+        content_security_policy()
     );
     serve::start(listener, headers, move |path| {
-        if path != "/" && path.strip_prefix('/') != Some(PAGE) {
+        if path != "/" && path.strip_prefix('/') != Some(REPORT_FILE) {
             return Err("404 Not Found");
         }
         let open = || File::open(&page).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (length, file) = open().map_err(|_| "503 Service Unavailable")?; // there is no report yet
+        let (length, file) = open().map_err(|_| "503 Service Unavailable")?; // no report was created yet
         Ok(Page { kind: "text/html; charset=utf-8", body: Box::new(file), length })
     })
 }

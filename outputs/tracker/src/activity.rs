@@ -1,39 +1,39 @@
-//! A row of the log: one MAC, address and interface on one day, and the 24 cells of its hours.
+//! The content of a log row: MAC, address and interface, and when they were seen on one day.
 
 use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use shm_layout::MacAddr;
 
-use crate::calendar::Moment;
+use crate::local_time::Moment;
 
-/// What a row is about.
+/// What identifies a row of a day.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub struct RowKey {
     pub mac: MacAddr,
     pub ip: IpAddr,
-    /// Without spaces. Shared: there are few.
+    /// Contains no space. Shared between rows: there are few interfaces.
     pub interface: Arc<str>,
 }
 
-/// When it was seen that day.
+/// First and last sighting of a day, and the sightings in each hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activity {
     pub first: Moment,
     pub last: Moment,
-    pub hours: Hours,
+    pub hours: HourCounts,
 }
 
 impl Activity {
-    /// Seen for the first time.
-    pub fn begin(at: Moment) -> Self {
-        let mut activity = Activity { first: at, last: at, hours: Hours::default() };
+    /// The first sighting of a day.
+    pub fn new(at: Moment) -> Self {
+        let mut activity = Activity { first: at, last: at, hours: HourCounts::default() };
         activity.hours.add(at.clock.hour);
         activity
     }
 
-    /// Seen again; tells whether for the first time in this hour.
-    pub fn again(&mut self, at: Moment) -> bool {
-        // Several rings are not in order among each other.
+    /// Adds a sighting. Returns true if it is the first one in its hour.
+    pub fn add(&mut self, at: Moment) -> bool {
+        // Sightings of different rings may arrive out of order.
         if at.seconds < self.first.seconds {
             self.first = at;
         }
@@ -43,52 +43,52 @@ impl Activity {
         self.hours.add(at.clock.hour)
     }
 
-    /// Adds what another row of the same key says.
-    pub fn join(&mut self, other: &Activity) {
+    /// Adds the sightings of another row with the same key.
+    pub fn merge(&mut self, other: &Activity) {
         if other.first.seconds < self.first.seconds {
             self.first = other.first;
         }
         if other.last.seconds > self.last.seconds {
             self.last = other.last;
         }
-        self.hours.join(&other.hours);
+        self.hours.merge(&other.hours);
     }
 }
 
 /// Sightings in each hour: `.` none, `1` to `9`, `*` ten or more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Hours([u8; 24]);
+pub struct HourCounts([u8; 24]);
 
-impl Hours {
+impl HourCounts {
     const MANY: u8 = 10;
 
-    /// One more; tells whether it is the first in its hour.
+    /// Adds a sighting. Returns true if it is the first one in its hour.
     pub fn add(&mut self, hour: u8) -> bool {
         let cell = &mut self.0[usize::from(hour.min(23))];
         *cell = (*cell + 1).min(Self::MANY);
         *cell == 1
     }
 
-    /// Adds those of another row.
-    pub fn join(&mut self, other: &Hours) {
+    /// Adds the sightings of another row.
+    pub fn merge(&mut self, other: &HourCounts) {
         for (cell, more) in self.0.iter_mut().zip(other.0) {
             *cell = (*cell + more).min(Self::MANY);
         }
     }
 
-    /// The cells, each from 0 to 10.
-    pub fn cells(&self) -> &[u8; 24] {
+    /// A count for each hour, from 0 to 10; 10 means ten or more.
+    pub fn counts(&self) -> &[u8; 24] {
         &self.0
     }
 
-    /// A bit for each hour with a sighting.
+    /// Bit n is set if there were sightings in hour n.
     pub fn mask(&self) -> u32 {
         let bits = (0..24).zip(self.0).filter(|(_, cell)| *cell > 0);
         bits.fold(0, |mask, (hour, _)| mask | 1 << hour)
     }
 }
 
-impl fmt::Display for Hours {
+impl fmt::Display for HourCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.map(|cell| match cell {
             0 => b'.',
@@ -99,7 +99,7 @@ impl fmt::Display for Hours {
     }
 }
 
-impl FromStr for Hours {
+impl FromStr for HourCounts {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -112,7 +112,7 @@ impl FromStr for Hours {
                 _ => return Err(()),
             };
         }
-        Ok(Hours(cells))
+        Ok(HourCounts(cells))
     }
 }
 
@@ -121,8 +121,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells() {
-        let mut hours = Hours::default();
+    fn hour_counts() {
+        let mut hours = HourCounts::default();
         assert!(hours.add(0) && !hours.add(0) && hours.add(23));
         assert_eq!(hours.to_string(), "2......................1");
         (0..20).for_each(|_| {
@@ -134,10 +134,10 @@ mod tests {
         for bad in
             ["", ".......................", "0.......................", "........................."]
         {
-            assert!(bad.parse::<Hours>().is_err(), "{bad}");
+            assert!(bad.parse::<HourCounts>().is_err(), "{bad}");
         }
-        let mut joined: Hours = "9......................1".parse().unwrap();
-        joined.join(&hours);
-        assert_eq!(joined.to_string(), "*....*.................2");
+        let mut merged: HourCounts = "9......................1".parse().unwrap();
+        merged.merge(&hours);
+        assert_eq!(merged.to_string(), "*....*.................2");
     }
 }

@@ -1,5 +1,6 @@
-//! The tracker's log as text: rows ↔ lines. The header line says in which order the columns are: ours is that of the
-//! ancestor's README, its code wrote another. A name may hold spaces; it is what the other seven columns leave over.
+//! The text format of tracker and alert logs. The header line names the columns. aw-tracker writes them in the order that
+//! macupd_tracker's README shows; macupd_tracker itself wrote another order, which is read too. A name may contain spaces:
+//! it is what is left between the other seven columns.
 
 use std::{fmt::Write, net::IpAddr};
 
@@ -7,33 +8,36 @@ use jiff::civil::Date;
 use shm_layout::MacAddr;
 
 use crate::{
-    calendar::{HourMinute, compact, parse_date},
-    config::UNKNOWN,
-    row::{Activity, Hours, Key},
+    activity::{Activity, HourCounts, RowKey},
+    config_file::UNKNOWN,
+    local_time::{HourMinute, compact, parse_date},
 };
 
 type Columns = [&'static str; 8];
-const OURS: Columns = ["mac", "name", "ip", "iface", "date", "time", "last", "active-hours"];
-const ANCESTORS: Columns = ["mac", "name", "date", "time", "last", "ip", "iface", "active-hours"];
+const COLUMNS: Columns = ["mac", "name", "ip", "iface", "date", "time", "last", "active-hours"];
+const MACUPD_TRACKER_COLUMNS: Columns =
+    ["mac", "name", "date", "time", "last", "ip", "iface", "active-hours"];
 
-/// What a line says.
+/// A row that was read from a log.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Line<'a> {
+pub struct ParsedRow<'a> {
     pub mac: MacAddr,
-    /// None: `unknown`.
+    /// None if the log has `unknown`.
     pub name: Option<&'a str>,
     pub ip: IpAddr,
     pub interface: &'a str,
     pub date: Date,
     pub first: HourMinute,
     pub last: HourMinute,
-    pub hours: Hours,
+    pub hours: HourCounts,
 }
 
-/// Reads a log, line by line: a line's number, and what it says or why it says nothing. Lines that are no rows are left
-/// out: the header, comments, and the ancestor's rows for wireless clients, whose address is the word `rssi`.
-pub fn read(text: &[u8]) -> impl Iterator<Item = (usize, Result<Line<'_>, &'static str>)> {
-    let mut order: &Columns = &OURS;
+/// Reads a log: for each row its line number, and the row or the reason why it cannot be read. The header, comments and
+/// macupd_tracker's rows for wireless clients, which have `rssi` instead of an address, are skipped.
+pub fn parse_log(
+    text: &[u8],
+) -> impl Iterator<Item = (usize, Result<ParsedRow<'_>, &'static str>)> {
+    let mut order: &Columns = &COLUMNS;
     let lines = (1..).zip(text.split(|byte| *byte == b'\n'));
     lines.filter_map(move |(number, bytes)| {
         let Ok(text) = str::from_utf8(bytes) else { return Some((number, Err("not UTF-8 text"))) };
@@ -41,28 +45,31 @@ pub fn read(text: &[u8]) -> impl Iterator<Item = (usize, Result<Line<'_>, &'stat
         if text.is_empty() || text.starts_with('#') {
             return None;
         }
-        if let Some(found) = header(text) {
+        if let Some(found) = parse_header(text) {
             order = found;
             return None;
         }
-        line(text, order).transpose().map(|read| (number, read))
+        parse_row(text, order).transpose().map(|read| (number, read))
     })
 }
 
-/// A line of the alert log, which has no header.
-pub fn read_alert(text: &str) -> Option<Line<'_>> {
-    [&OURS, &ANCESTORS].into_iter().find_map(|order| line(text, order).ok().flatten())
+/// Reads a row of an alert log, which has no header.
+pub fn parse_alert(text: &str) -> Option<ParsedRow<'_>> {
+    [&COLUMNS, &MACUPD_TRACKER_COLUMNS]
+        .into_iter()
+        .find_map(|order| parse_row(text, order).ok().flatten())
 }
 
-fn header(text: &str) -> Option<&'static Columns> {
+fn parse_header(text: &str) -> Option<&'static Columns> {
     let words = || text.split_whitespace();
-    [&OURS, &ANCESTORS].into_iter().find(|order| words().eq(order.iter().copied()))
+    [&COLUMNS, &MACUPD_TRACKER_COLUMNS].into_iter().find(|order| words().eq(order.iter().copied()))
 }
 
-fn line<'a>(text: &'a str, order: &Columns) -> Result<Option<Line<'a>>, &'static str> {
+fn parse_row<'a>(text: &'a str, order: &Columns) -> Result<Option<ParsedRow<'a>>, &'static str> {
     let mut words: Vec<&str> = text.split_whitespace().collect();
-    // The ancestor's column for interfaces has six places: a longer name touches what follows it.
-    if let (7, true, Some(end)) = (words.len(), *order == ANCESTORS, words.last().copied())
+    // macupd_tracker wrote the interface in six places: after a longer name, no space comes before the next column.
+    if let (7, true, Some(end)) =
+        (words.len(), *order == MACUPD_TRACKER_COLUMNS, words.last().copied())
         && let Some(at) = end.len().checked_sub(24).filter(|at| end.is_char_boundary(*at))
     {
         words.splice(6.., [&end[..at], &end[at..]]);
@@ -70,7 +77,7 @@ fn line<'a>(text: &'a str, order: &Columns) -> Result<Option<Line<'a>>, &'static
     let extra = words.len().checked_sub(8).ok_or("fewer than eight columns")?;
     let field = |name: &str| {
         let at = order.iter().position(|column| *column == name).unwrap_or_default();
-        words[if at > 1 { at + extra } else { at }] // the name is the second
+        words[if at > 1 { at + extra } else { at }] // the name is the second column
     };
     let from = words[1].as_ptr().addr() - text.as_ptr().addr();
     let to = words[1 + extra].as_ptr().addr() - text.as_ptr().addr() + words[1 + extra].len();
@@ -79,7 +86,7 @@ fn line<'a>(text: &'a str, order: &Columns) -> Result<Option<Line<'a>>, &'static
         return Ok(None);
     }
     let (first, last) = (field("time").parse(), field("last").parse());
-    Ok(Some(Line {
+    Ok(Some(ParsedRow {
         mac: words[0].parse()?,
         name: Some(name).filter(|name| *name != UNKNOWN),
         ip: field("ip").parse().map_err(|_| "not an IP address")?,
@@ -87,18 +94,18 @@ fn line<'a>(text: &'a str, order: &Columns) -> Result<Option<Line<'a>>, &'static
         date: parse_date(field("date")).ok_or("not a date")?,
         first: first.map_err(|()| "not a time of day")?,
         last: last.map_err(|()| "not a time of day")?,
-        hours: field("active-hours").parse().map_err(|()| "not 24 cells of . 1 to 9 or *")?,
+        hours: field("active-hours").parse().map_err(|()| "not 24 of the characters . 1 to 9 *")?,
     }))
 }
 
-/// A row and the name of its device.
-pub type Named<'a> = (&'a Key, &'a Activity, &'a str);
+/// A row with the name of its device.
+pub type NamedRow<'a> = (&'a RowKey, &'a Activity, &'a str);
 
-/// The whole log of a day.
-pub fn write(date: Date, rows: &[Named]) -> String {
+/// Formats the tracker log of a day.
+pub fn format_log(date: Date, rows: &[NamedRow]) -> String {
     let widths = rows.iter().fold(Widths::default(), |widths, row| widths.with(row));
     let mut text = String::with_capacity((rows.len() + 1) * (66 + widths.sum()));
-    let [mac, name, ip, interface, day, first, last, hours] = OURS;
+    let [mac, name, ip, interface, day, first, last, hours] = COLUMNS;
     widths.line(&mut text, [mac, name, ip, interface, day, first, last, hours]);
     for row in rows {
         widths.row(&mut text, date, row);
@@ -106,14 +113,14 @@ pub fn write(date: Date, rows: &[Named]) -> String {
     text
 }
 
-/// A line by itself, for the alert log: as wide as a day of short names makes it.
-pub fn write_line(date: Date, row: &Named) -> String {
+/// Formats a row of an alert log, with the smallest widths of columns.
+pub fn format_row(date: Date, row: &NamedRow) -> String {
     let mut text = String::new();
     Widths::default().row(&mut text, date, row);
     text
 }
 
-/// Columns are as wide as what is in them, and at least as the ancestor's README shows them.
+/// The widths of columns: those of the longest entry, and at least those in macupd_tracker's README.
 struct Widths {
     name: usize,
     ip: usize,
@@ -127,7 +134,7 @@ impl Default for Widths {
 }
 
 impl Widths {
-    fn with(self, (key, _, name): &Named) -> Self {
+    fn with(self, (key, _, name): &NamedRow) -> Self {
         Widths {
             name: self.name.max(name.chars().count()),
             ip: if key.ip.is_ipv4() { self.ip } else { self.ip.max(key.ip.to_string().len()) },
@@ -139,7 +146,7 @@ impl Widths {
         self.name + self.ip + self.interface
     }
 
-    fn row(&self, text: &mut String, date: Date, (key, activity, name): &Named) {
+    fn row(&self, text: &mut String, date: Date, (key, activity, name): &NamedRow) {
         let Activity { first, last, hours } = activity;
         self.line(
             text,

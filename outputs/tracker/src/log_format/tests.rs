@@ -1,25 +1,25 @@
 use super::*;
-use crate::{calendar::Calendar, row::Activity};
+use crate::local_time::Calendar;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 fn parsed(text: &str) -> Vec<Result<String, (usize, &'static str)>> {
-    let show = |line: Line| {
-        let Line { mac, name, ip, interface, date, first, last, hours } = line;
+    let show = |row: ParsedRow| {
+        let ParsedRow { mac, name, ip, interface, date, first, last, hours } = row;
         format!(
             "{mac}|{}|{ip}|{interface}|{}|{first}|{last}|{hours}",
             name.unwrap_or("-"),
             compact(date)
         )
     };
-    read(text.as_bytes())
-        .map(|(number, line)| line.map(show).map_err(|why| (number, why)))
+    parse_log(text.as_bytes())
+        .map(|(number, row)| row.map(show).map_err(|why| (number, why)))
         .collect()
 }
 
-/// As the ancestor's README shows its log, and as its code writes it.
+/// The order of columns in macupd_tracker's README, and the one that macupd_tracker wrote.
 #[test]
-fn both_of_the_ancestors_orders() {
+fn both_orders_of_columns() {
     let readme = "\
 mac               name      ip              iface date     time last   active-hours
 22:22:22:22:22:22 windows   192.168.1.124   br0   20180320 1031 2231 ......12..............*.
@@ -38,13 +38,13 @@ mac               name     date     time last ip              iface active-hours
     assert_eq!(parsed(code), expected);
     for text in [readme, code] {
         let line = text.lines().nth(1).unwrap();
-        assert_eq!(read_alert(line).unwrap().interface, "br0");
+        assert_eq!(parse_alert(line).unwrap().interface, "br0");
     }
-    assert!(read_alert("something else").is_none());
+    assert!(parse_alert("something else").is_none());
 }
 
 #[test]
-fn what_the_ancestors_code_also_wrote() {
+fn other_lines_of_macupd_tracker() {
     let text = "\
 mac               name     date     time last ip              iface active-hours            \n\
 22:22:22:22:22:22 unknown  20180320 1031 2231 rssi            wlan  ......12..............*.
@@ -59,7 +59,7 @@ mac               name     date     time last ip              iface active-hours
 }
 
 #[test]
-fn what_is_corrupt_is_told_and_the_rest_read() {
+fn corrupt_rows_are_reported_and_the_others_are_read() {
     let text = "\
 mac name ip iface date time last active-hours
 22:22:22:22:22 short 192.0.2.1 br0 20180320 1031 2231 ........................
@@ -82,24 +82,24 @@ mac name ip iface date time last active-hours
             Err("4 not a date".into()),
             Err("5 not a time of day".into()),
             Err("6 not a time of day".into()),
-            Err("7 not 24 cells of . 1 to 9 or *".into()),
+            Err("7 not 24 of the characters . 1 to 9 *".into()),
             Err("8 fewer than eight columns".into()),
             Ok("22:22:22:22:22:22|name|2001:db8::1|br0|20180320|1031|2231|1.......................".to_owned()),
         ]
     );
-    assert_eq!(read(b"\xff\n").next(), Some((1, Err("not UTF-8 text"))));
+    assert_eq!(parse_log(b"\xff\n").next(), Some((1, Err("not UTF-8 text"))));
 }
 
 fn activity(calendar: &Calendar, first: &str, last: &str) -> (Date, Activity) {
     let date = parse_date("20261122").unwrap();
     let at = |clock: &str| calendar.resolve(date, clock.parse().unwrap());
-    let mut activity = Activity::begin(at(first));
-    activity.again(at(last));
+    let mut activity = Activity::new(at(first));
+    activity.add(at(last));
     (date, activity)
 }
 
-fn key(ip: &str, interface: &str) -> Key {
-    Key {
+fn key(ip: &str, interface: &str) -> RowKey {
+    RowKey {
         mac: MacAddr::new([2, 0, 0, 0, 0, 1]),
         ip: ip.parse().unwrap(),
         interface: interface.into(),
@@ -107,12 +107,13 @@ fn key(ip: &str, interface: &str) -> Key {
 }
 
 #[test]
-fn columns_are_as_wide_as_what_is_in_them() {
+fn columns_are_as_wide_as_the_longest_entry() {
     let calendar = Calendar::new(TimeZone::UTC);
     let (date, activity) = activity(&calendar, "0805", "1630");
     let keys =
         [key("192.0.2.1", "br0"), key("2001:db8:1111:2222:3333:4444:5555:6666", "enp0s31f6.100")];
-    let text = write(date, &[(&keys[0], &activity, "Omas Küche"), (&keys[1], &activity, UNKNOWN)]);
+    let text =
+        format_log(date, &[(&keys[0], &activity, "Omas Küche"), (&keys[1], &activity, UNKNOWN)]);
     assert_eq!(
         text,
         "\
@@ -122,42 +123,42 @@ mac               name       ip                                     iface       
 "
     );
     assert_eq!(
-        write_line(date, &(&keys[0], &activity, UNKNOWN)),
+        format_row(date, &(&keys[0], &activity, UNKNOWN)),
         "02:00:00:00:00:01 unknown   192.0.2.1       br0   20261122 0805 1630 ........1.......1.......\n"
     );
 }
 
 proptest! {
     #[test]
-    fn whatever_stands_in_a_log_does_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..400), text in "(\\PC*\n){0,4}") {
-        read(&bytes).for_each(drop);
-        read(text.as_bytes()).for_each(drop);
-        let ancestors = format!("{}\n{text}", ANCESTORS.join(" "));
-        read(ancestors.as_bytes()).for_each(drop);
+    fn no_log_makes_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), text in "(\\PC*\n){0,4}") {
+        parse_log(&bytes).for_each(drop);
+        parse_log(text.as_bytes()).for_each(drop);
+        let other_order = format!("{}\n{text}", MACUPD_TRACKER_COLUMNS.join(" "));
+        parse_log(other_order.as_bytes()).for_each(drop);
         text.lines().for_each(|line| {
-            let _ = read_alert(line);
+            let _ = parse_alert(line);
         });
     }
 
-    /// Words of the right kind in any number and order.
+    /// Valid words in any number and order.
     #[test]
-    fn words_in_any_order_do_no_harm(words in proptest::collection::vec(prop_oneof![
+    fn no_order_of_words_makes_the_parser_panic(words in proptest::collection::vec(prop_oneof![
         Just("02:00:00:00:00:01"), Just("ä b"), Just("192.0.2.1"), Just("br0"), Just("20261122"), Just("0805"),
         Just("........1.......1......."), Just("éééééééééééééééééééééééé"), Just("rssi"),
     ], 0..12)) {
-        read(words.join(" ").as_bytes()).for_each(drop);
-        read(format!("{}\n{}", ANCESTORS.join(" "), words.join(" ")).as_bytes()).for_each(drop);
+        parse_log(words.join(" ").as_bytes()).for_each(drop);
+        parse_log(format!("{}\n{}", MACUPD_TRACKER_COLUMNS.join(" "), words.join(" ")).as_bytes()).for_each(drop);
     }
 
-    /// What was written is read back, whatever a device is called.
+    /// A log is read as it was written, with any name.
     #[test]
     fn round_trip(name in "[^\\s\\p{Cc}]{1,9}( [^\\s\\p{Cc}]{1,9}){0,3}", ip: [u8; 16], first in 0..24u8, last in 0..24u8) {
         let calendar = Calendar::new(TimeZone::UTC);
         let (first, last) = (first.min(last), first.max(last));
         let (date, activity) = activity(&calendar, &format!("{first:02}00"), &format!("{last:02}59"));
         let keys = [key("192.0.2.1", "br0"), key(&std::net::Ipv6Addr::from(ip).to_string(), "é.1")];
-        let text = write(date, &[(&keys[0], &activity, &name), (&keys[1], &activity, UNKNOWN)]);
-        let read: Vec<_> = read(text.as_bytes()).map(|(_, line)| line.unwrap()).collect();
+        let text = format_log(date, &[(&keys[0], &activity, &name), (&keys[1], &activity, UNKNOWN)]);
+        let read: Vec<_> = parse_log(text.as_bytes()).map(|(_, line)| line.unwrap()).collect();
         prop_assert_eq!(read.len(), 2);
         for (line, key) in read.iter().zip(&keys) {
             prop_assert_eq!((line.mac, line.ip, line.interface), (key.mac, key.ip, &*key.interface));
