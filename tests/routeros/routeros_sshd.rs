@@ -57,7 +57,7 @@ impl Sshd {
         fs::write(at("log"), "").unwrap();
         let script = format!(
             "#!/bin/sh\ncd {:?}\ncase \"$SSH_ORIGINAL_COMMAND\" in\n'/export terse'*) cat export ;;\n\
-             '/log print follow-only'*) exec tail -n 0 -F log 2>/dev/null ;;\n'/log print') cat log ;;\nesac\n",
+             '/log print follow-only'*) size=$(wc -c <log); : >followed; exec tail -c +$((size + 1)) -F log 2>/dev/null ;;\n'/log print') cat log ;;\nesac\n",
             directory.path()
         );
         fs::write(at("script"), script).unwrap();
@@ -134,8 +134,7 @@ fn another_server() {
             server.watching(&ring, host).option(&format!("key_file = {:?}", server.path(user)));
         let daemon = watching.start();
         daemon.stderr.wait_for("first contact");
-        // The script's tail may begin a moment after that; the line comes when it does.
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        wait_until("the log is followed", || fs::remove_file(server.path("followed")).is_ok());
         server.export(2_001 + round);
         server.log(&format!("address list entry added by ssh:alice{round}@192.0.2.7 (*1 = /x)"));
         daemon.stderr.wait_for(&format!("changed by alice{round} (+1 -0)"));

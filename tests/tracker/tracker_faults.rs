@@ -1,6 +1,7 @@
 //! `aw-tracker` when things go wrong: killed in the middle of writing, a full disk, a report that never ends, made-up devices.
 #![forbid(unsafe_code)]
 
+use aw_tests::collect::held;
 use aw_tests::receiver::{Receiver, line};
 use aw_tests::rig::{Run, binary, run, skip, wait_until};
 use aw_tests::ring::Ring;
@@ -18,12 +19,12 @@ fn report(device: u32) -> String {
     line(1 + device % 999_999, &ip, 2, &format!("22:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}"), "br0")
 }
 
-/// Sends reports of these devices; with a pause now and then, so that none is dropped.
+/// Sends reports of these devices, no more at once than the collector's socket holds.
 fn send(receiver: &Receiver, devices: std::ops::Range<u32>) {
     let reports: Vec<_> = devices.map(report).collect();
-    for some in reports.chunks(500) {
+    for some in reports.chunks(100) {
         receiver.send("127.0.0.2", &some.iter().map(String::as_str).collect::<Vec<_>>());
-        std::thread::sleep(Duration::from_millis(5));
+        receiver.wait_until_read();
     }
 }
 
@@ -111,7 +112,7 @@ fn a_full_disk() {
     // At the end there is no other time: it is a failure.
     fill();
     send(&receiver, 400..420);
-    std::thread::sleep(Duration::from_secs(1));
+    wait_until("the ring has them", || held(&ring).lines().count() == 420);
     tracker.signal(Signal::TERM);
     let finished = tracker.finish();
     assert_eq!(finished.status.code(), Some(1), "{finished:?}");
