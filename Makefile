@@ -84,3 +84,6 @@ lint:
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	contrib/lint-words.py
+	contrib/licences.py --check
+	cargo deny check licenses bans sources

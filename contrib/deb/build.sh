@@ -28,7 +28,7 @@ when=$(date -R -d "@${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null |
 printf 'addrwatch-rs (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' "$version" "$who" "$when" \
   | gzip -9n >"$doc/changelog.gz"
 find "$package/usr/share/man" -type f -exec gzip -9n {} +
-cat contrib/deb/copyright LICENSE-MIT >"$doc/copyright"
+install -m 644 contrib/deb/copyright "$doc/copyright" # contrib/licences.py writes it, from Cargo.lock
 # To what a library offers, and so to its version, the programs are bound by what they were linked with.
 mkdir -p "$root/debian" && touch "$root/debian/control"
 libraries=$(cd "$root" && dpkg-shlibdeps -O "$package"/usr/bin/* 2>/dev/null | sed -n 's/^shlibs:Depends=//p')
