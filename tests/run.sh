@@ -12,6 +12,7 @@ alone='booted|package|chaos|exhaustion|exhaustion_outputs|exhaustion_routeros|fl
 first='routeros_faults|health|mysql|spool|alert|sqlite_faults|mqtt|sqlite|routeros_service|syslog|tracker_faults'
 
 jobs=${AW_TEST_JOBS:-3}
+export AW_TEST_JUST_BUILT=1 # an edit while the tests run does not make these programs too old (tests/src/rig.rs)
 export LOGS=${AW_TEST_LOGS:-${CARGO_TARGET_DIR:-$PWD/target}/tests}
 mkdir -p "$LOGS"
 rm -f "$LOGS"/*

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use aw_tests::clock::library;
-use aw_tests::collect::{held, stdout_of};
+use aw_tests::collect::stdout_of;
 use aw_tests::feed::{numbered_capture, publish, reading_collector};
 use aw_tests::history::History;
 use aw_tests::rig::{Finished, PATIENCE, Run, program, run, skip, wait_until};
@@ -92,7 +92,7 @@ fn silence_is_told_if_asked_for() {
     health(&ring, &["--max-silence", "0"]).ok();
     health(&ring, &[]).ok();
     lan.there.scapy("veth1", "send(Ether(dst='ff:ff:ff:ff:ff:ff')/ARP(pdst='192.0.2.1'))");
-    wait_until("the frame is in the ring", || !held(&ring).is_empty());
+    soon(silent, is_well).ok();
     health(&ring, &["--max-silence", "60"]).ok();
     collector.stop().ok();
 }

@@ -1,7 +1,6 @@
 //! `aw-tracker` when things go wrong: killed in the middle of writing, a full disk, a report that never ends, made-up devices.
 #![forbid(unsafe_code)]
 
-use aw_tests::collect::held;
 use aw_tests::receiver::{Receiver, line};
 use aw_tests::rig::{Run, binary, run, skip, wait_until};
 use aw_tests::ring::Ring;
@@ -104,7 +103,11 @@ fn a_full_disk() {
     // Of a log: the report, which is written at its own times, may fail as well, before it or after it.
     let of_a_log =
         |line: &&String| line.contains("trying again") && !line.contains("macupd_report");
-    tracker.stderr.wait_until("a log fails", |lines| lines.iter().find(of_a_log).map(drop));
+    let fails = |times| {
+        let so = |lines: &[String]| (lines.iter().filter(of_a_log).count() == times).then_some(());
+        tracker.stderr.wait_until("a log that fails", so);
+    };
+    fails(1);
     assert_eq!(whole(&log()), 50);
     fs::remove_file(&filler).unwrap();
     tracker.stderr.wait_for(&format!("{shown} is written again"));
@@ -112,7 +115,7 @@ fn a_full_disk() {
     // At the end there is no other time: it is a failure.
     fill();
     send(&receiver, 400..420);
-    wait_until("the ring has them", || held(&ring).lines().count() == 420);
+    fails(2);
     tracker.signal(Signal::TERM);
     let finished = tracker.finish();
     assert_eq!(finished.status.code(), Some(1), "{finished:?}");
