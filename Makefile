@@ -52,8 +52,7 @@ run:
 
 test:
 	@contrib/setup.sh build test
-	cargo build --workspace --bins --examples
-	cargo test --workspace --no-fail-fast
+	tests/run.sh
 	tests/loom.sh
 
 chaos: SECONDS = 600

@@ -31,24 +31,24 @@ for purpose in "$@"; do
       need libpcap-dev linker -lpcap
       ;;
     test)
-      need arping command_exists arping
+      # By what it does, where another package has a command of this name: busybox, mandoc, a stub that asks for a snap.
       need chromium command_exists chromium
-      need chromium-driver command_exists chromedriver
+      need chromium-driver chromedriver --version
       need debootstrap command_exists debootstrap
       need fish command_exists fish
       need git command_exists git
       need arpwatch test -x /usr/sbin/arpwatch
       need faketime command_exists faketime
-      need iproute2 command_exists ip
+      need iproute2 ip netns list
       need lintian command_exists lintian
       need logrotate test -x /usr/sbin/logrotate
-      need man-db command_exists man
+      need man-db man --version
       need mandoc command_exists mandoc
       need mariadb-client-core command_exists mariadb
       need mariadb-server-core test -x /usr/sbin/mariadbd -a -x /usr/bin/mariadb-install-db # no service, no /etc
       need mosquitto test -x /usr/sbin/mosquitto # no service, no /etc
       need mosquitto-clients command_exists mosquitto_sub
-      need mount command_exists mount
+      need mount mount --version
       need ndisc6 command_exists ndisc6
       need openssl command_exists openssl
       need openssh-client command_exists ssh-agent
@@ -64,7 +64,7 @@ for purpose in "$@"; do
       need supervisor test -x /usr/bin/supervisord
       need systemd command_exists systemd-analyze
       need tcpdump command_exists tcpdump
-      need util-linux command_exists setpriv
+      need util-linux setpriv --version
       need zsh command_exists zsh
       need binutils command_exists strip
       need dpkg-dev command_exists dpkg-shlibdeps

@@ -67,10 +67,14 @@ fn a_row_is_there_soon() {
     publish(&ring, 1..2);
     let output = history.start(&ring, &[]);
     wait_until("the first row", || history.count() == 1);
-    let began = Instant::now();
-    publish(&ring, 2..3);
-    wait_until("the second row", || history.count() == 2);
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    // On a busy machine one may be late, but not each.
+    let is_soon = |number: u32| {
+        let began = Instant::now();
+        publish(&ring, number..number + 1);
+        wait_until("the next row", || history.count() == u64::from(number));
+        began.elapsed() < Duration::from_secs(3)
+    };
+    assert!((2..7).any(is_soon));
     output.stop().ok();
 }
 
@@ -101,12 +105,17 @@ fn idle_it_writes_nothing() {
     publish(&ring, 1..100);
     let output = history.start(&ring, &["--retention", "36500"]);
     wait_until("the rows", || history.count() == 99);
-    sleep(Duration::from_secs(6)); // the account of the spool is written after five at most
     let written = || {
         let io = fs::read_to_string(format!("/proc/{}/io", output.id())).expect("our own child");
         let line = io.lines().find(|line| line.starts_with("wchar: "));
         line.and_then(|line| line[7..].parse::<u64>().ok()).expect("a number")
     };
+    // The account of the spool is written after five seconds at most.
+    wait_until("all is written", || {
+        let before = written();
+        sleep(Duration::from_secs(6));
+        written() == before
+    });
     let before = written();
     sleep(Duration::from_secs(4));
     assert_eq!(written(), before);

@@ -8,6 +8,7 @@ use aw_tests::rig::{PATIENCE, Run, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::rsyslog::Rsyslog;
 use aw_tests::sample;
+use aw_tests::server::Server;
 use rustix::process::Signal;
 use std::io::Read;
 use std::net::{TcpListener, UdpSocket};

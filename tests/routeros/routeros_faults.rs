@@ -8,6 +8,7 @@ use aw_tests::mail_sink::MailSink;
 use aw_tests::rig::{Run, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::routeros::{Faults, Router, Version, new_key};
+use aw_tests::server::Server;
 use aw_tests::watching::Watching;
 use rustix::process::Signal;
 use std::fs;
@@ -506,7 +507,7 @@ fn a_mail_server_that_fails() {
     let watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
     let daemon = watching.start();
     daemon.stderr.wait_for("first contact");
-    sink.down();
+    sink.kill();
     router.add("alice", "/ip dns set servers=192.0.2.53");
     daemon.stderr.wait_for("mail cannot be sent, 1 waiting");
     daemon.stderr.wait_for("changed by alice");
@@ -516,7 +517,7 @@ fn a_mail_server_that_fails() {
     daemon.stderr.wait_for("mail cannot be sent");
     // What comes while an export is taken may be in it, or in the next: both would name it.
     wait_until("the first export", || router.exports() > exports);
-    sink.up();
+    sink.start_again();
     sink.wait_for(&["changed by alice"]);
     daemon.stderr.wait_for("mail can be sent again");
     sink.answer(Some("554 never"));
@@ -535,7 +536,7 @@ fn mails_share_a_connection() {
         let routers: Vec<_> = (0..3).map(|_| Router::start(Version::V7)).collect();
         let (mut sink, ring) = (MailSink::start(), Ring::new());
         sink.take_at_most(most);
-        sink.down();
+        sink.kill();
         let mut watching = Watching::new(&ring).mail(sink.port);
         for (n, router) in routers.iter().enumerate() {
             watching = watching.router(&format!("core{n}"), router, Version::V7);
@@ -548,7 +549,7 @@ fn mails_share_a_connection() {
         for n in 0..routers.len() {
             daemon.stderr.wait_for(&format!("core{n}: configuration changed by alice"));
         }
-        sink.up();
+        sink.start_again();
         daemon.stderr.wait_for("mail can be sent again");
         assert_eq!((sink.count(), sink.greetings()), (3, connections), "{most} in one");
         daemon.stop().ok();

@@ -311,8 +311,10 @@ impl<'a> System<'a> {
         assert_eq!(self.in_sqlite(), heard);
         let log =
             fs::read_to_string(self.debian.path("var/log/addrwatch/aw-stdout/events.log")).unwrap();
-        let syslog =
-            self.booted.ask("journalctl --quiet --no-pager --output cat --identifier addrwatch");
+        // What aw-syslog delivered is in journald's socket: it is read only once journald has taken it from there.
+        let syslog = self.booted.ask(
+            "journalctl --sync; journalctl --quiet --no-pager --output cat --identifier addrwatch",
+        );
         [log, syslog].map(|lines| {
             let mut numbers = numbers_in(&lines);
             let written = numbers.len();
@@ -395,6 +397,8 @@ impl<'a> System<'a> {
         self.said.extend(numbers.clone());
         self.next = numbers.end;
         self.speaker.say(numbers);
+        // Sent is not captured: what comes next may stop the collector, or compare the outputs with the ring.
+        wait_until("the ring has them", || self.heard().last() == self.said.last());
     }
 
     /// Does this while numbers are said, of which those are heard that are said while a collector listens.
