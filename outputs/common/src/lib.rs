@@ -155,7 +155,7 @@ pub fn run<S: Sink>(
         let boot = live_checkpoint::this_boot();
         confine(options, &owners, plan, keeps, startup)?;
         signals
-            .insist(GRACE, "the destination takes nothing: ending with what it has confirmed")?;
+            .exit_after(GRACE, "the destination takes nothing: ending with what it has confirmed")?;
         let mut sink = open()?;
         let own = sink.checkpoints().is_some();
         let directory = &options.state_path();
