@@ -64,7 +64,9 @@ pub fn run(
 ) -> ExitCode {
     log::set_name(name);
     // In the background standard error is not visible.
-    panic::set_hook(Box::new(|panic| log::error(format_args!("this is a bug, please report it: {panic}"))));
+    panic::set_hook(Box::new(|panic| {
+        log::error(format_args!("this is a bug, please report it: {panic}"))
+    }));
     let detaching = match options.daemon.then(background::detach).transpose() {
         Ok(None) => None,
         Ok(Some(Process::Child(detaching))) => Some(detaching),
@@ -139,9 +141,10 @@ impl Startup {
                 ));
             }
         }
-        for (supported, what) in
-            [(restrict_files(&files)?, "Landlock rules"), (restrict_calls(calls)?, "seccomp filters")]
-        {
+        for (supported, what) in [
+            (restrict_files(&files)?, "Landlock rules"),
+            (restrict_calls(calls)?, "seccomp filters"),
+        ] {
             if !supported && verbose {
                 info(format_args!("this kernel does not support {what}: continuing without them"));
             }
@@ -153,7 +156,9 @@ impl Startup {
     pub fn ready(&mut self) -> Result<(), Error> {
         if let Some(detaching) = self.detaching.take() {
             if !log::has_syslog() {
-                warn("no syslog daemon listens on /dev/log: all further messages are lost (start one, or run without -d)");
+                warn(
+                    "no syslog daemon listens on /dev/log: all further messages are lost (start one, or run without -d)",
+                );
             }
             detaching.leave_terminal().map_err(|error| Error::io("leave the terminal", error))?;
             log::start(true);

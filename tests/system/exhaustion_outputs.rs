@@ -235,7 +235,7 @@ fn counted(text: &str) -> Vec<u8> {
 const FULL: &[(&str, &str, &str)] = &[
     (
         "aw-stdout",
-        "aw-stdout.positions: no space left on device (make room on its disk): going on without",
+        "aw-stdout.positions: no space left on device (make room on its disk): continuing without saving the position",
         "the state directory can be written again",
     ),
     (
@@ -245,12 +245,12 @@ const FULL: &[(&str, &str, &str)] = &[
     ),
     (
         "aw-syslog",
-        "aw-syslog.spool: database or disk is full (make room on its disk): going on without",
+        "aw-syslog.spool: database or disk is full (make room on its disk): continuing without saving the position",
         "the state directory can be written again",
     ),
     (
         "aw-mysql",
-        "aw-mysql.spool: database or disk is full (make room on its disk): going on without",
+        "aw-mysql.spool: database or disk is full (make room on its disk): continuing without saving the position",
         "the state directory can be written again",
     ),
     (
