@@ -17,8 +17,8 @@ use crate::{Plan, spool::Spool};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Rings")]
 pub struct RingOptions {
-    /// Read the ring NAME, which is the -m of its collector; may be repeated: events of several rings are
-    /// merged by time
+    /// Read the ring NAME (the -m of its collector); may be repeated: events of several rings are merged by
+    /// time
     #[arg(
         short = 'm',
         long = "ring",

@@ -55,13 +55,13 @@ Examples:
   aw-stdout -m /lan -m /dmz        read the rings of two collectors
   aw-stdout -o /var/log/addrwatch.log --time rfc3339
   aw-stdout -d -o /var/log/addrwatch.log --from resume
-                                   run in the background; resume at the saved position after a restart
+                                   run in the background, resume after a restart
   aw-stdout --health               check the health, for a monitoring system
 
 It needs to be a member of the ring's group; it drops all other privileges.
-When it ends it reports on standard error, for each ring, how many events it has printed and lost.
-Exit status: 0 after a stop signal, a closed pipe or --once, and if healthy with --health; 1 on failure,
-or if not healthy; 2 for wrong options.";
+When it ends it reports on standard error how many events of each ring were printed and lost.
+Exit status: 0 after a stop signal, a closed pipe or --once, and if healthy with --health;
+1 on failure, or if not healthy; 2 for wrong options.";
 
 /// The most lines that are printed twice after a kill.
 const BATCH: usize = 256;

@@ -69,8 +69,8 @@ Examples:
 
 The time of a message is the time of its event; its text is the text line of addrwatch-lines(5).
 While the daemon is down or accepts nothing, events are queued in the state directory.
-Exit status: 0 after a stop signal or --once, and if healthy with --health; 1 on failure, or if not
-healthy; 2 for wrong options.";
+Exit status: 0 after a stop signal or --once, and if healthy with --health;
+1 on failure, or if not healthy; 2 for wrong options.";
 
 fn main() -> ExitCode {
     let Options { rings, spool, to, format, structured, framing, hostname } = parse("aw-syslog");
