@@ -53,10 +53,9 @@ pub fn explain(error: &io::Error) -> String {
 
 /// The remedy for an error, in brackets, where a resource limit was reached.
 pub fn advice(error: &io::Error) -> Option<&'static str> {
-    const FILES: [Errno; 2] = [Errno::MFILE, Errno::NFILE];
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("(make room on its disk)"),
-        _ if FILES.map(Errno::raw_os_error).map(Some).contains(&error.raw_os_error()) => {
+    match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
+        (ErrorKind::StorageFull | ErrorKind::QuotaExceeded, _) => Some("(make room on its disk)"),
+        (_, Some(Errno::MFILE | Errno::NFILE)) => {
             Some("(raise its limit of open files: ulimit -n, LimitNOFILE=)")
         }
         _ => None,

@@ -146,7 +146,7 @@ impl Syslog {
     fn send(&mut self, level: Level, text: &str) {
         for _ in 0..2 {
             if self.connection.is_none() {
-                self.connection = connect();
+                self.connection = syslog::unix(Rfc3164Format).ok();
             }
             let Some(connection) = &mut self.connection else { return };
             let sent = match level {
@@ -160,8 +160,4 @@ impl Syslog {
             self.connection = None;
         }
     }
-}
-
-fn connect() -> Option<Connection> {
-    syslog::unix(Rfc3164Format).ok()
 }

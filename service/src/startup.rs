@@ -74,7 +74,11 @@ pub fn run(
         Err(error) => return end(Err(error)),
     };
     let mut startup = Startup { detaching, pid_file: None, watchdog: None };
-    let result = startup.take_pid_file(options).and_then(|()| program(&mut startup));
+    let pid_file = options.pid_file.as_deref().map(PidFile::take).transpose();
+    let result = pid_file.and_then(|file| {
+        startup.pid_file = file;
+        program(&mut startup)
+    });
     if result.is_ok() {
         notify_systemd(&[NotifyState::Stopping]);
     }
@@ -112,11 +116,6 @@ struct Watchdog {
 }
 
 impl Startup {
-    fn take_pid_file(&mut self, options: &ServiceOptions) -> Result<(), Error> {
-        self.pid_file = options.pid_file.as_deref().map(PidFile::take).transpose()?;
-        Ok(())
-    }
-
     /// Drops everything except these capabilities, files and system calls, and verifies that with the
     /// kernel. Call it before there is a second thread and before untrusted input is read.
     pub fn confine(

@@ -16,15 +16,12 @@ pub struct UserAccount {
 impl UserAccount {
     /// The user with this name or number. An unknown number is also used as its group.
     pub fn find(user: &str) -> Result<UserAccount, Error> {
-        let account = |user: &uzers::User| UserAccount {
-            uid: Uid::from_raw(user.uid()),
-            gid: Gid::from_raw(user.primary_group_id()),
-        };
         match user.parse::<u32>() {
             Ok(u32::MAX) => Err(failed(format_args!("find user {user}: not a user number"))),
-            Ok(id) => Ok(uzers::get_user_by_uid(id)
-                .as_ref()
-                .map_or(UserAccount { uid: Uid::from_raw(id), gid: Gid::from_raw(id) }, account)),
+            Ok(id) => Ok(uzers::get_user_by_uid(id).map_or(
+                UserAccount { uid: Uid::from_raw(id), gid: Gid::from_raw(id) },
+                Into::into,
+            )),
             Err(_) => UserAccount::named(user).ok_or_else(|| {
                 failed(format_args!("find user {user}: no such user (useradd --system {user})"))
             }),
@@ -33,10 +30,14 @@ impl UserAccount {
 
     /// The user with this name, if it exists.
     pub fn named(name: &str) -> Option<UserAccount> {
-        uzers::get_user_by_name(name).map(|user| UserAccount {
-            uid: Uid::from_raw(user.uid()),
-            gid: Gid::from_raw(user.primary_group_id()),
-        })
+        uzers::get_user_by_name(name).map(Into::into)
+    }
+}
+
+impl From<uzers::User> for UserAccount {
+    fn from(user: uzers::User) -> UserAccount {
+        let (uid, gid) = (user.uid(), user.primary_group_id());
+        UserAccount { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid) }
     }
 }
 

@@ -38,15 +38,9 @@ struct RingState {
     ring: RingName,
     checkpoint: Option<Checkpoint>,
     /// A restart of the checkpoint is pending or in the spool: the checkpoint does not apply to new items.
-    restart_pending: bool,
+    restarting: bool,
     /// Events delivered in this run.
     delivered: u64,
-}
-
-impl RingState {
-    fn new(ring: RingName, checkpoint: Option<Checkpoint>, restart_pending: bool) -> RingState {
-        RingState { ring, checkpoint, restart_pending, delivered: 0 }
-    }
 }
 
 impl<'a, S: Sink> Delivery<'a, S> {
@@ -71,11 +65,12 @@ impl<'a, S: Sink> Delivery<'a, S> {
             let removed = spool.remove_included(ring, checkpoint);
             removed.or_else(|fault| self.fail(fault))?;
         }
-        let (restart_pending, end) = match &self.files.spool {
+        let (restarting, end) = match &self.files.spool {
             Some(spool) => (spool.has_restart(ring)?, spool.end_position(ring)?),
             None => (false, None),
         };
-        self.ring_states.push(RingState::new(ring.clone(), checkpoint, restart_pending));
+        let ring = ring.clone();
+        self.ring_states.push(RingState { ring, checkpoint, restarting, delivered: 0 });
         Ok(end.or(checkpoint.map(|checkpoint| checkpoint.position())))
     }
 
@@ -91,11 +86,9 @@ impl<'a, S: Sink> Delivery<'a, S> {
             self.deliver()?;
         }
         let state = &mut self.ring_states[ring];
-        state.restart_pending |= restart;
+        state.restarting |= restart;
         // Read a second time: the sink could not return its checkpoint before.
-        if !state.restart_pending
-            && state.checkpoint.is_some_and(|checkpoint| checkpoint.includes(&item))
-        {
+        if !state.restarting && state.checkpoint.is_some_and(|it| it.includes(&item)) {
             return Ok(());
         }
         if let (Mode::Direct, ItemKind::Event(event)) = (&self.mode, item.kind) {
@@ -156,11 +149,9 @@ impl<'a, S: Sink> Delivery<'a, S> {
 
     /// How long until `work` is due again.
     pub fn pause(&self) -> Duration {
-        let left = |limit: Duration, since: Instant| limit.saturating_sub(since.elapsed());
+        let left = |since: Instant| self.plan.linger.saturating_sub(since.elapsed());
         match &self.mode {
-            Mode::Direct => {
-                self.pending_since.map_or(SAVE_INTERVAL, |since| left(self.plan.linger, since))
-            }
+            Mode::Direct => self.pending_since.map_or(SAVE_INTERVAL, left),
             Mode::Spooling(outage) => {
                 outage.retry_at.saturating_duration_since(Instant::now()).min(LONGEST_WAIT)
             }
@@ -213,10 +204,8 @@ impl<'a, S: Sink> Delivery<'a, S> {
             self.ring_states[*ring].delivered += u64::from(matches!(item.kind, ItemKind::Event(_)));
         }
         for (state, checkpoint) in self.ring_states.iter_mut().zip(checkpoints) {
-            if let Some(checkpoint) =
-                checkpoint.filter(|checkpoint| Some(*checkpoint) != state.checkpoint)
-            {
-                self.files.confirmed(&state.ring, &checkpoint, state.checkpoint.is_none());
+            if let Some(new) = checkpoint.filter(|_| checkpoint != state.checkpoint) {
+                self.files.confirmed(&state.ring, &new, state.checkpoint.is_none());
             }
             state.checkpoint = checkpoint;
         }
@@ -226,13 +215,12 @@ impl<'a, S: Sink> Delivery<'a, S> {
     /// After a confirmation: updates which rings still have a pending restart.
     fn update_pending_restarts(&mut self) -> Result<(), Error> {
         for (index, state) in
-            self.ring_states.iter_mut().enumerate().filter(|(_, state)| state.restart_pending)
+            self.ring_states.iter_mut().enumerate().filter(|(_, state)| state.restarting)
         {
             let restart =
                 |(of, item): &(usize, StreamItem)| *of == index && item.kind == ItemKind::Restart;
             let spooled = self.files.spool.as_ref().map(|spool| spool.has_restart(&state.ring));
-            state.restart_pending =
-                self.pending.iter().any(restart) || spooled.unwrap_or(Ok(false))?;
+            state.restarting = self.pending.iter().any(restart) || spooled.unwrap_or(Ok(false))?;
         }
         Ok(())
     }

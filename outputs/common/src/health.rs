@@ -10,7 +10,7 @@ use std::{
 };
 
 use aw_service::Error;
-use shm_layout::{AttachError, Counter, Reader, RingName, Start, UnixTime};
+use shm_layout::{AttachError, Counter, InterfaceCounters, Reader, RingName, Start, UnixTime};
 
 use crate::{
     Plan, RingOptions, StartFrom,
@@ -82,12 +82,11 @@ fn check_ring(
     if let Some(Age::Known(age)) = reader.dropped().map(Age::of)
         && age < DROPS_WINDOW
     {
-        let counters = reader.counters();
-        let dropped = counters
-            .iter()
-            .map(|interface| (interface.get(Counter::KernelDropped), interface.name.as_str()))
-            .filter(|(drops, _)| *drops > 0);
-        let drops: Vec<_> = dropped.map(|(drops, name)| format!("{drops} on {name}")).collect();
+        let dropped = |interface: &InterfaceCounters| {
+            let number = interface.get(Counter::KernelDropped);
+            (number > 0).then(|| format!("{number} on {}", interface.name.as_str()))
+        };
+        let drops: Vec<_> = reader.counters().iter().filter_map(dropped).collect();
         return Err(format!(
             "the kernel dropped frames because the collector was too slow, the last one {} s ago; in total: {}",
             age.as_secs(),

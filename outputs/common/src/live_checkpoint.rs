@@ -58,7 +58,7 @@ impl LiveCheckpoint {
     pub fn open(directory: &Path, name: &str, boot: String) -> Result<LiveCheckpoint, Error> {
         let path = LiveCheckpoint::path(directory, name);
         let file = open_in(&path, 0o640)?;
-        let mut records = read(&path).unwrap_or_default();
+        let mut records = parse(&fs::read(&path).unwrap_or_default());
         for record in &mut records {
             *record = record.take().filter(|record| record.boot == boot && !boot.is_empty());
         }
@@ -107,10 +107,6 @@ impl LiveCheckpoint {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<Option<LiveRecord>>, String> {
-    Ok(parse(&read_another(path)?.unwrap_or_default()))
-}
-
 fn parse(bytes: &[u8]) -> Vec<Option<LiveRecord>> {
     bytes.chunks(SIZE).map(|record| serde_json::from_slice(record).ok()).collect()
 }
@@ -129,9 +125,8 @@ pub(crate) fn next_of(
     ring: &RingName,
     generation: u64,
 ) -> Result<Option<u64>, String> {
-    let records = read(&LiveCheckpoint::path(directory, name))?;
-    let record = records.into_iter().flatten().find(|record| record.ring == ring.as_str());
-    let checkpoint = record.and_then(|record| record.json.checkpoint());
+    let bytes = read_another(&LiveCheckpoint::path(directory, name))?.unwrap_or_default();
+    let checkpoint = checkpoints(&bytes).remove(ring);
     Ok(checkpoint.filter(|it| it.generation == generation).map(|it| it.next()))
 }
 

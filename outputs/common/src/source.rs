@@ -58,7 +58,7 @@ impl<'a> Source<'a> {
         from: StartFrom,
         resume: Option<Position>,
     ) -> Self {
-        let now = Instant::now();
+        let (now, missing) = (Instant::now(), Condition::default());
         Source {
             ring,
             owners,
@@ -71,11 +71,7 @@ impl<'a> Source<'a> {
             waiting: false,
             replaced: false,
             checked_at: now,
-            heartbeat: Heartbeat {
-                last: UnixTime::default(),
-                since: now,
-                missing: Condition::default(),
-            },
+            heartbeat: Heartbeat { last: UnixTime::default(), since: now, missing },
             lost: 0,
             skipped: 0,
             losses_reported: (0, now),

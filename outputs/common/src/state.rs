@@ -141,19 +141,16 @@ impl StateFile {
     /// Saves it: writes a temporary file, syncs it, and renames it.
     pub fn save(&self) -> Result<(), Error> {
         let new = self.path.with_extension("new");
-        let write = || {
-            let mut file = open_in(&new, 0o640)?;
-            let mut text = serde_json::to_vec_pretty(&self.checkpoints).unwrap_or_default();
-            text.push(b'\n');
-            let directory = self.path.parent().unwrap_or(Path::new("."));
-            file.set_len(0)
-                .and_then(|()| file.write_all(&text))
-                .and_then(|()| file.sync_all())
-                .and_then(|()| fs::rename(&new, &self.path))
-                .and_then(|()| File::open(directory)?.sync_all())
-                .map_err(|error| state_error("write to", &self.path, error))
-        };
-        write()
+        let mut file = open_in(&new, 0o640)?;
+        let mut text = serde_json::to_vec_pretty(&self.checkpoints).unwrap_or_default();
+        text.push(b'\n');
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        file.set_len(0)
+            .and_then(|()| file.write_all(&text))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&new, &self.path))
+            .and_then(|()| File::open(directory)?.sync_all())
+            .map_err(|error| state_error("write to", &self.path, error))
     }
 }
 

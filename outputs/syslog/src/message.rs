@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use aw_output::{Entry, Error, failed};
+use aw_output::{Entry, Error, failed, this_host};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use shm_layout::Kind;
 
@@ -30,8 +30,7 @@ impl MessageFormat {
         local: bool,
         hostname: Option<String>,
     ) -> Result<MessageFormat, Error> {
-        let own = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let mut host = hostname.unwrap_or_else(own);
+        let mut host = hostname.unwrap_or_else(this_host);
         if host.is_empty() || host.len() > 255 || !host.chars().all(|c| c.is_ascii_graphic()) {
             return Err(failed(format_args!(
                 "the host name {host:?} is not valid: it must have 1 to 255 visible ASCII characters (set --hostname)"

@@ -58,14 +58,9 @@ impl Mode {
 
 impl Outage {
     fn new() -> Outage {
-        Outage {
-            retry_at: Instant::now(),
-            backoff: Backoff::default(),
-            full: false,
-            down: Condition::default(),
-            overflow: Condition::default(),
-            unconfirmed: true,
-        }
+        let (backoff, down, overflow) = Default::default();
+        let retry_at = Instant::now();
+        Outage { retry_at, backoff, full: false, down, overflow, unconfirmed: true }
     }
 }
 
@@ -169,7 +164,8 @@ impl<S: Sink> Delivery<'_, S> {
                         Some(store) => store.load(&ring)?,
                         None => spool.load(&ring)?,
                     };
-                    self.ring_states.push(RingState::new(ring, checkpoint, false));
+                    let (restarting, delivered) = (false, 0);
+                    self.ring_states.push(RingState { ring, checkpoint, restarting, delivered });
                     self.ring_states.len() - 1
                 }
             };
