@@ -24,11 +24,10 @@ pub enum OpenError {
     Io(io::Error),
 }
 
-/// Opens a file for reading and writing without truncating it, and creates it if it does not exist. It
-/// must belong to this program alone: a link is not followed, and a file is refused if it is not a
-/// regular file, has a second name, or belongs to a user other than root, this process's user or
-/// `owner`, the user that the process is going to run as. Another user may have placed such a file
-/// there to make the program write to it.
+/// Opens a file for reading and writing, and creates it if it does not exist. Another user may have placed
+/// a file there to make the program write to it. So a link is not followed, and a file is refused if it is
+/// not regular, has a second name, or belongs to a user other than root, this process's user and `owner`,
+/// the user that the process is going to run as.
 pub fn open_own(path: &Path, mode: u32, owner: Option<Uid>) -> Result<File, Error> {
     try_open_own(path, mode, owner).map_err(|error| error.of(path))
 }

@@ -87,7 +87,7 @@ fn what_a_full_spool_cannot_hold_is_counted() {
     let options = ["-q", "-L", "1024", "--max-rate", "15000"];
     run_with(reading_collector(&ring, &options), &numbered_capture(11..last + 1)).ok();
     output.stderr.wait_for("is full: events that the rings overwrite from now on are lost");
-    output.stderr.wait_for("events lost: the collector overwrote them");
+    output.stderr.wait_for("events lost: overwritten before they were read");
     drop(lock);
     let all = u64::from(last);
     wait_until("all rows", || rows.account(&ring).is_some_and(|account| account.next() == all));

@@ -24,8 +24,7 @@ pub(crate) struct Delivery<'a, S> {
     sink: &'a mut S,
     plan: &'a Plan,
     ring_states: Vec<RingState>,
-    /// Items that the sink has not confirmed yet; while the destination is down, those not yet in the spool.
-    /// Each has the index of its ring.
+    /// Items, with the index of their ring, that are neither confirmed by the sink nor in the spool.
     pending: Vec<(usize, StreamItem)>,
     /// The time when the oldest of them was added.
     pending_since: Option<Instant>,

@@ -160,7 +160,8 @@ pub fn run<S: Sink>(
         let directory = &options.state_path();
         let uses_files = resumes && !in_sink || plan.spool.is_some();
         let _lock = uses_files.then(|| state::lock(directory, name)).transpose()?;
-        let spool = plan.spool.as_ref().map(|spool| spool.open(directory, name)).transpose()?;
+        let size = plan.spool.as_ref().map(|spool| spool.spool_size.0);
+        let spool = size.map(|size| spool::Spool::open(directory, name, size)).transpose()?;
         let file = (resumes && !in_sink && spool.is_none())
             .then(|| state::StateFile::open(directory, name))
             .transpose()?;

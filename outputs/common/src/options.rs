@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use rustix::fs::Gid;
 use shm_layout::RingName;
 
-use crate::{Plan, spool::Spool};
+use crate::Plan;
 
 /// Options that every output has.
 #[derive(Args, Clone, Debug)]
@@ -141,12 +141,6 @@ pub struct SpoolOptions {
     /// K, M, G, T; at least 1M)
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = spool_size)]
     pub spool_size: ByteSize,
-}
-
-impl SpoolOptions {
-    pub(crate) fn open(&self, directory: &Path, name: &str) -> Result<Spool, Error> {
-        Spool::open(directory, name, self.spool_size.0)
-    }
 }
 
 /// The lower limit is what SQLite needs, the upper one its largest number of pages.

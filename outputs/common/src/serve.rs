@@ -13,8 +13,7 @@ use std::{
 
 use aw_service::Error;
 
-/// The most connections at once; the most bytes of a request; the most time to send it, and to receive the
-/// page.
+/// Limits: connections at once, bytes of a request, time to send it, time to receive the page.
 const MAX_CONNECTIONS: usize = 16;
 const MAX_REQUEST: usize = 8_192;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -149,8 +148,7 @@ enum Body {
     Unwanted,
 }
 
-/// Parses a request: the path, and whether its body is wanted. None if it is incomplete; an HTTP status if
-/// it is refused.
+/// Parses a request: none if it is incomplete, an HTTP status if it is refused.
 fn parse_request(head: &[u8], local: bool) -> Result<Option<(Body, &str)>, &'static str> {
     const BAD: &str = "400 Bad Request";
     let mut headers = [httparse::EMPTY_HEADER; 64];
@@ -164,8 +162,7 @@ fn parse_request(head: &[u8], local: bool) -> Result<Option<(Body, &str)>, &'sta
         request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
     let (host, second) = (hosts.next(), hosts.next());
     let host = host.and_then(|host| str::from_utf8(host.value).ok());
-    // DNS rebinding: the name of a foreign site may resolve to this machine, to read pages that only local
-    // users may read.
+    // DNS rebinding: the name of a foreign site may resolve to this machine.
     if second.is_some() || local && !host.is_none_or(is_this_machine) {
         return Err("403 Forbidden");
     }

@@ -208,10 +208,8 @@ impl<'a> Source<'a> {
         let (reported, at) = self.losses_reported;
         if self.lost > reported && (reported == 0 || at.elapsed() >= LOSS_REPORT_INTERVAL) {
             let new = self.lost - reported;
-            warn(format_args!(
-                "ring {}: {new} events lost: the collector overwrote them before they were read",
-                self.ring
-            ));
+            let ring = self.ring;
+            warn(format_args!("ring {ring}: {new} events lost: overwritten before they were read"));
             self.losses_reported = (self.lost, Instant::now());
         }
     }
@@ -223,15 +221,11 @@ impl<'a> Source<'a> {
         if now != heartbeat.last {
             (heartbeat.last, heartbeat.since) = (now, Instant::now());
             heartbeat.missing.ends(format_args!("ring {ring}: the collector is back"));
-        } else if !heartbeat.missing.is_present() && heartbeat.since.elapsed() >= HEARTBEAT_TIMEOUT
-        {
-            let why = match reader.writer() {
-                Some(pid) => format!(
-                    "no heartbeat from the collector, process {pid}, for {} s",
-                    HEARTBEAT_TIMEOUT.as_secs()
-                ),
-                None => "its collector has ended".into(),
-            };
+        } else if heartbeat.since.elapsed() >= HEARTBEAT_TIMEOUT {
+            let seconds = HEARTBEAT_TIMEOUT.as_secs();
+            let why = reader.writer().map_or("its collector has ended".into(), |process| {
+                format!("no heartbeat from the collector, process {process}, for {seconds} s")
+            });
             let report = format_args!("ring {ring}: {why}: no new events arrive (start it again)");
             heartbeat.missing.begins(report);
         }

@@ -38,14 +38,14 @@ impl FromStr for Destination {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const BAD: &str = "must be a socket's path, udp://HOST[:PORT] or tcp://HOST[:PORT]";
-        match text.split_once("://") {
-            None if text.starts_with('/') => Ok(Destination::Local(text.into())),
-            Some(("udp", server)) => {
-                HostPort::parse(server, PORT).map(Destination::Udp).map_err(|_| BAD)
-            }
-            Some(("tcp", server)) => {
-                HostPort::parse(server, PORT).map(Destination::Tcp).map_err(|_| BAD)
-            }
+        if text.starts_with('/') {
+            return Ok(Destination::Local(text.into()));
+        }
+        let (scheme, server) = text.split_once("://").ok_or(BAD)?;
+        let server = HostPort::parse(server, PORT).map_err(|_| BAD)?;
+        match scheme {
+            "udp" => Ok(Destination::Udp(server)),
+            "tcp" => Ok(Destination::Tcp(server)),
             _ => Err(BAD),
         }
     }
@@ -71,10 +71,8 @@ impl Destination {
         match self {
             Destination::Local(_) => Vec::new(),
             Destination::Udp(_) => Access::host_names(),
-            Destination::Tcp(HostPort { port, .. }) => {
-                let mut access = Access::host_names();
-                access.push(Access::Connect(*port));
-                access
+            Destination::Tcp(server) => {
+                [Access::host_names(), vec![Access::Connect(server.port)]].concat()
             }
         }
     }
