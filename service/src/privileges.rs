@@ -77,9 +77,7 @@ pub(crate) fn drop_all_but(keep: CapabilitySet, identity: Option<&Identity>) -> 
         Error::io(format_args!("drop privileges: {operation}"), error)
     })?;
     verify(keep, identity, bounded).map_err(|what| {
-        failed(format_args!(
-            "drop privileges: the kernel reports that {what} (this is a bug: please report it)"
-        ))
+        failed(format_args!("drop privileges: the kernel reports: {what} (please report this bug)"))
     })
 }
 

@@ -64,9 +64,7 @@ pub fn run(
 ) -> ExitCode {
     log::set_name(name);
     // In the background standard error is not visible.
-    panic::set_hook(Box::new(|panic| {
-        log::error(format_args!("this is a bug, please report it: {panic}"))
-    }));
+    panic::set_hook(Box::new(|panic| log::error(format_args!("please report this bug: {panic}"))));
     let detaching = match options.daemon.then(background::detach).transpose() {
         Ok(None) => None,
         Ok(Some(Process::Child(detaching))) => Some(detaching),

@@ -223,7 +223,8 @@ fn a_clock_that_was_set_back_alarms_nobody() {
         run(command)
     };
     publish(&ring, 1..4);
-    earlier(&[]).unwell(&["the collector ended at an unknown time, because the clock was set back"]);
+    earlier(&[])
+        .unwell(&["the collector ended at an unknown time, because the clock was set back"]);
     let (collector, _stdin) = beating(&ring, "65536");
     wait_until("its heart beats", || health(&ring, &[]).status.success());
     let well = earlier(&["--max-silence", "3"]).ok();

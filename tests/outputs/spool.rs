@@ -148,7 +148,12 @@ fn a_full_state_directory_ends_no_database() {
     let again = run(rows.command(&ring, &["--once"]));
     again.refused("aw-rows", &["in use by another aw-rows"]);
     let ended = output.stop().ok();
-    assert_eq!(ended.stderr.matches("continuing without saving the position").count(), 1, "{}", ended.stderr);
+    assert_eq!(
+        ended.stderr.matches("continuing without saving the position").count(),
+        1,
+        "{}",
+        ended.stderr
+    );
     rows.assert_exactly_once(&ring, 310);
     assert_eq!(rows.account(&ring).unwrap().lost, 0);
     // It does not begin without a place for what its database may not take, and says what to do.

@@ -278,7 +278,7 @@ fn descriptors_run_out() {
             command.arg(format!("--nofile={limit}")).arg(binary(name)).args(options);
             let ended = run(command);
             assert!(
-                !ended.stderr.contains("this is a bug"),
+                !ended.stderr.contains("please report this bug"),
                 "{name}, {limit}: {ended:#?}"
             );
             let by_loader = ended.status.code() == Some(127); // it did not even start

@@ -1,5 +1,4 @@
-//! The run loop: passes the events of all rings to the delivery, oldest first, then sleeps until there are
-//! more.
+//! The run loop: passes the events of all rings to the delivery, oldest first, and sleeps while there are none.
 
 use std::{collections::HashSet, time::Duration};
 
