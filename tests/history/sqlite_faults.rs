@@ -98,7 +98,7 @@ fn a_full_disk_for_both() {
     publish(&ring, 11..8001);
     let said = output.stderr.wait_for("keeping events in");
     assert!(said.contains("is full (make room on its disk)"), "{said}");
-    output.stderr.wait_for("is full: what the rings overwrite from now on is lost");
+    output.stderr.wait_for("is full: events that the rings overwrite from now on are lost");
     publish(&ring, 8001..8101);
     sleep(Duration::from_secs(8)); // some tries of what is down
     assert!(!output.stderr.text().contains("is back"), "{}", output.stderr.text());

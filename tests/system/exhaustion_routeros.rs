@@ -78,9 +78,9 @@ fn no_files_to_open() {
     daemon.stderr.wait_for("first contact");
     may_open(&daemon, 3);
     router.add("alice", "/ip dns set servers=192.0.2.53");
-    daemon
-        .stderr
-        .wait_for("archive: too many open files (let it open more: ulimit -n, LimitNOFILE=)");
+    daemon.stderr.wait_for(
+        "archive: too many open files (raise its limit of open files: ulimit -n, LimitNOFILE=)",
+    );
     router.cut();
     daemon.stderr.wait_for("core1: unreachable for");
     may_open(&daemon, 1024);

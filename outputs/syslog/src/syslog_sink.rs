@@ -1,8 +1,8 @@
-//! Messages to the daemon. To one of this machine and over UDP each is a datagram, and sent at once;
-//! over TCP they are collected until `flush`.
+//! Sends messages to the daemon: to the local one and over UDP as one datagram each, at once; over TCP in
+//! batches, at each `flush`.
 //!
-//! Syslog has no receipts. What the daemon's kernel has taken counts as delivered; before and after
-//! each batch over TCP it is asked whether the daemon has closed the connection.
+//! Syslog has no acknowledgements. A message counts as delivered once the kernel has accepted it; over TCP,
+//! the sink checks before and after each batch whether the daemon has closed the connection.
 
 use std::{
     collections::HashMap,
@@ -15,30 +15,30 @@ use shm_layout::{Position, RingName};
 
 use crate::{
     Framing,
-    destination::{Destination, Way},
-    message::Writer,
+    destination::{Connection, Destination},
+    message::MessageFormat,
 };
 
-pub struct Sender {
+pub struct SyslogSink {
     to: Destination,
     framing: Framing,
-    writer: Writer,
-    way: Option<Way>,
+    format: MessageFormat,
+    connection: Option<Connection>,
     message: String,
-    /// For TCP: what `flush` sends.
+    /// For TCP: the messages that `flush` sends.
     batch: String,
-    /// Where each ring's events of this batch end that the daemon has already; after a failure they
-    /// are handed over again, and need not be sent again.
+    /// The last event of each ring in this batch that the daemon has received. After a failure the events
+    /// of the batch are written again, and these are not sent twice.
     sent: HashMap<RingName, Position>,
 }
 
-impl Sender {
-    pub fn new(to: Destination, framing: Framing, writer: Writer) -> Sender {
-        Sender {
+impl SyslogSink {
+    pub fn new(to: Destination, framing: Framing, format: MessageFormat) -> SyslogSink {
+        SyslogSink {
             to,
             framing,
-            writer,
-            way: None,
+            format,
+            connection: None,
             message: String::new(),
             batch: String::new(),
             sent: HashMap::new(),
@@ -47,22 +47,22 @@ impl Sender {
 
     fn fault(&self, error: &io::Error) -> Fault {
         let why = match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => "it takes nothing".into(),
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => "it accepts no data".into(),
             _ => explain(error),
         };
         Fault::Down(format!("send to {}: {why}", self.to))
     }
 
-    /// Does something on the way there, which is made if there is none; once more if the daemon was
-    /// restarted since.
-    fn with(&mut self, act: impl Fn(&mut Way) -> io::Result<()>) -> Result {
-        let mut again = self.way.is_some();
+    /// Runs an operation on the connection, which is opened if there is none; tries it again once if an
+    /// open connection fails, because the daemon may have been restarted.
+    fn with_connection(&mut self, act: impl Fn(&mut Connection) -> io::Result<()>) -> Result {
+        let mut again = self.connection.is_some();
         loop {
-            let way = self.way.take().map_or_else(|| self.to.connect(), Ok);
-            let done = way.and_then(|mut way| act(&mut way).map(|()| way));
+            let connection = self.connection.take().map_or_else(|| self.to.connect(), Ok);
+            let done = connection.and_then(|mut open| act(&mut open).map(|()| open));
             match done {
-                Ok(way) => {
-                    self.way = Some(way);
+                Ok(open) => {
+                    self.connection = Some(open);
                     return Ok(());
                 }
                 Err(error) if again && error.kind() != ErrorKind::WouldBlock => again = false,
@@ -71,21 +71,21 @@ impl Sender {
         }
     }
 
-    fn has(&self, entry: &Entry) -> bool {
+    fn is_sent(&self, entry: &Entry) -> bool {
         self.sent.get(entry.ring).is_some_and(|sent| {
             sent.generation == entry.position.generation && entry.position.sequence <= sent.sequence
         })
     }
 }
 
-impl Sink for Sender {
+impl Sink for SyslogSink {
     fn write(&mut self, entry: &Entry) -> Result {
-        if self.has(entry) {
+        if self.is_sent(entry) {
             return Ok(());
         }
         let mut message = std::mem::take(&mut self.message);
         message.clear();
-        self.writer.write(entry, &mut message);
+        self.format.write(entry, &mut message);
         if let Destination::Tcp(_) = self.to {
             match self.framing {
                 Framing::Newline => self.batch.extend([message.as_str(), "\n"]),
@@ -96,13 +96,13 @@ impl Sink for Sender {
             self.message = message;
             return Ok(());
         }
-        let sent = self.with(|way| match way {
-            Way::Local(socket) => socket.send(message.as_bytes()).map(drop),
-            Way::Udp(socket) => socket.send(message.as_bytes()).map(drop),
-            Way::Tcp(_) => Ok(()),
+        let sent = self.with_connection(|connection| match connection {
+            Connection::Local(socket) => socket.send(message.as_bytes()).map(drop),
+            Connection::Udp(socket) => socket.send(message.as_bytes()).map(drop),
+            Connection::Tcp(_) => Ok(()),
         });
         self.message = message;
-        // Not over UDP: a refusal there is the answer to an earlier one.
+        // Not over UDP: there, an error may belong to an earlier datagram.
         if sent.is_ok() && self.to.is_local() {
             self.sent.insert(entry.ring.clone(), entry.position);
         }
@@ -112,11 +112,11 @@ impl Sink for Sender {
     fn flush(&mut self) -> Result {
         let batch = std::mem::take(&mut self.batch);
         if !batch.is_empty() {
-            self.with(|way| match way {
-                Way::Tcp(socket) => {
-                    is_open(socket)?;
+            self.with_connection(|connection| match connection {
+                Connection::Tcp(socket) => {
+                    check_open(socket)?;
                     socket.write_all(batch.as_bytes())?;
-                    is_open(socket)
+                    check_open(socket)
                 }
                 _ => Ok(()),
             })?;
@@ -125,19 +125,19 @@ impl Sink for Sender {
         Ok(())
     }
 
-    /// Also over TCP: what the kernel has of a batch, it goes on sending.
+    /// Also over TCP: the kernel sends the data that it has accepted.
     fn survives_kill(&self) -> bool {
         true
     }
 
     fn reopen(&mut self) -> Result {
-        self.way = None;
+        self.connection = None;
         Ok(())
     }
 }
 
-/// Whether the other side still listens. What it says is of no interest.
-fn is_open(socket: &mut TcpStream) -> io::Result<()> {
+/// Fails if the peer has closed the connection. Received data is discarded.
+fn check_open(socket: &mut TcpStream) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     let mut bytes = [0; 512];
     let end = loop {
