@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// The server, as whoever runs the test.
+/// The server, which runs as the user of the test.
 struct Sshd {
     directory: TempDir,
     port: u16,
@@ -115,7 +115,7 @@ impl Sshd {
     }
 }
 
-/// With each kind of user key, and each kind of host key: a pinned kind is the one that is asked for.
+/// With each type of user key and of host key: the pinned type is negotiated.
 #[test]
 fn another_server() {
     let server = Sshd::start();
@@ -136,7 +136,7 @@ fn another_server() {
     }
 }
 
-/// With the keys of an agent.
+/// With the keys of an SSH agent.
 #[test]
 fn an_agent() {
     let (server, ring) = (Sshd::start(), Ring::new());
