@@ -1,22 +1,22 @@
-//! A line of RouterOS's log, as `/log print` shows it: time, topics, message.
+//! A line of RouterOS's log, as `/log print` prints it: time, topics, message.
 //!
-//! Nothing of it is trusted: users of the router choose names and commands that stand in it.
+//! Nothing in it is trusted: users of the router choose the names and commands that it contains.
 
 /// The columns of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line<'a> {
-    /// As the router wrote it. Its clock may be wrong and its zone is unknown: never used for order.
+pub struct LogLine<'a> {
+    /// As the router printed it. Its clock may be wrong and its zone is unknown: not used for ordering.
     pub time: &'a str,
-    /// Separated by commas: `system,info,account`.
+    /// Topics separated by commas: `system,info,account`.
     pub topics: &'a str,
-    /// The rest.
+    /// The rest of the line.
     pub message: &'a str,
 }
 
-impl<'a> Line<'a> {
-    /// The columns, if there is a time and a word of topics. A line without is the continuation of
-    /// another, or an ornament of the screen.
-    pub fn parse(text: &'a str) -> Option<Line<'a>> {
+impl<'a> LogLine<'a> {
+    /// The columns of a line that has a time and topics. A line without them continues the line before it, or is
+    /// decoration of an interactive terminal.
+    pub fn parse(text: &'a str) -> Option<LogLine<'a>> {
         let text = text.trim_start_matches(' ');
         let time = time_column(text)?;
         let rest = text[time..].trim_start_matches(' ');
@@ -25,19 +25,23 @@ impl<'a> Line<'a> {
         let topics = &rest[..topics];
         let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-,!".contains(c);
         let fits = topics.starts_with(|c: char| c.is_ascii_lowercase()) && topics.chars().all(word);
-        (fits && time < text.len()).then(|| Line { time: text[..time].trim_end(), topics, message })
+        (fits && time < text.len()).then(|| LogLine {
+            time: text[..time].trim_end(),
+            topics,
+            message,
+        })
     }
 
-    /// Whether changes of the configuration stand in lines like this: `system,info`, but no logins
-    /// (`account`), ours among them. A script can write any line, but not under this topic.
+    /// Whether RouterOS logs configuration changes under these topics: `system,info` without `account`, which is for
+    /// logins (this program's among them). A script can write any line, but not under the topic `system`.
     pub fn may_be_change(&self) -> bool {
         let has = |topic| self.topics.split(',').any(|word| word == topic);
         has("system") && has("info") && !has("account")
     }
 }
 
-/// How far the time column reaches: an optional date and a time of day, in each of the forms of
-/// RouterOS 6 and 7, padded with blanks or with zeros.
+/// The length of the time column: an optional date and a time of day, in each form of RouterOS 6 and 7, padded with
+/// blanks or zeros.
 fn time_column(text: &str) -> Option<usize> {
     let date = year_first(text).or_else(|| month_first(text));
     let after = date.map_or(text, |rest| rest.trim_start_matches(' '));
@@ -73,7 +77,7 @@ fn month_first(text: &str) -> Option<&str> {
     }
 }
 
-/// What follows a number of that many digits.
+/// The text after a number of that many digits.
 fn number(text: &str, digits: std::ops::RangeInclusive<usize>) -> Option<&str> {
     let length = text.bytes().take_while(u8::is_ascii_digit).count();
     digits.contains(&length).then(|| &text[length..])
@@ -93,15 +97,15 @@ mod tests {
             ("Oct/02/2026 16:49:36 system,info   item added by admin", "Oct/02/2026 16:49:36"),
             ("sep/ 2/2020  3: 9:38 system,info item added by admin", "sep/ 2/2020  3: 9:38"),
         ] {
-            let line = Line::parse(text).unwrap();
+            let line = LogLine::parse(text).unwrap();
             let message = "item added by admin";
-            assert_eq!(line, Line { time, topics: "system,info", message }, "{text}");
+            assert_eq!(line, LogLine { time, topics: "system,info", message }, "{text}");
             assert!(line.may_be_change());
         }
     }
 
     #[test]
-    fn what_is_no_line() {
+    fn other_text_is_not_a_log_line() {
         for text in [
             "",
             " ",
@@ -118,13 +122,13 @@ mod tests {
             "ä/1 00:00:00 system,info x",
             "éé/",
         ] {
-            assert_eq!(Line::parse(text), None, "{text:?}");
+            assert_eq!(LogLine::parse(text), None, "{text:?}");
         }
     }
 
     #[test]
-    fn logins_are_no_changes() {
-        let change = |topics| Line { time: "", topics, message: "" }.may_be_change();
+    fn logins_are_not_changes() {
+        let change = |topics| LogLine { time: "", topics, message: "" }.may_be_change();
         assert!(change("system,info") && change("info,system,critical"));
         assert!(!change("system,info,account") && !change("system,error,critical"));
         assert!(!change("script,info") && !change("systeminfo"));

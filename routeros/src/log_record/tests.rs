@@ -2,14 +2,14 @@ use super::*;
 use proptest::prelude::*;
 
 fn all(bytes: &[u8]) -> Vec<String> {
-    let mut records = Records::default();
+    let mut records = LogAssembler::default();
     let mut whole = records.feed(bytes);
     whole.extend(records.flush());
     whole.into_iter().map(|record| format!("{} {}", record.topics, record.message)).collect()
 }
 
 #[test]
-fn lines_and_ornaments() {
+fn lines_and_decoration() {
     let screen = b" = = =   = = =\r\n12:00:00 system,info a added by admin\r\n\r\n\
         -- Ctrl-C to quit. Space prints separator. New entries will appear at bottom.\r\
         \x1b[K\x1b[1;32m12:00:01\x1b[m system,info b changed by admin\r\n";
@@ -17,7 +17,7 @@ fn lines_and_ornaments() {
 }
 
 #[test]
-fn a_message_in_several_entries_is_one() {
+fn a_message_in_several_entries_is_joined() {
     let log = "12:00:00 system,info script changed by ssh:a@1.1.1.1 (/system script set source=\"ab\r\n\
         12:00:00 system,info 0731;WAN1-x by y\r\n\
         12:00:00 system,info cd\")\r\n\
@@ -39,18 +39,22 @@ fn what_ends_an_unfinished_message() {
     {
         assert_eq!(all(format!("{head}\n{other}\n").as_bytes()).len(), 2, "{other}");
     }
-    let mut records = Records::default();
+    let mut records = LogAssembler::default();
     let forged = format!("{head}\n12:00:00 system,info z changed by ssh:bob@1.1.1.1 (/y)\n");
     assert!(!records.feed(forged.as_bytes())[0].doubtful);
-    assert!(records.flush().unwrap().doubtful, "it may be a piece of the first");
+    assert!(records.flush().unwrap().doubtful, "it may be a part of the first");
     let long = head.to_owned() + &"\n12:00:00 system,info y".repeat(100) + "\n";
-    assert_eq!(all(long.as_bytes()).len(), 1 + 37, "the 64 lines of the first, then each its own");
+    assert_eq!(
+        all(long.as_bytes()).len(),
+        1 + 37,
+        "64 lines in the first record, then one in each"
+    );
 }
 
-/// Whoever writes a long script knows where the router will cut it, and can put there what looks like the end of a record,
-/// like RouterOS 6, or like somebody else's record.
+/// The author of a long script knows where the router cuts its message, and can place text there that looks like the end
+/// of a record, like a line of RouterOS 6, or like the record of another user.
 #[test]
-fn pieces_with_a_forged_actor_are_doubtful() {
+fn parts_with_a_forged_actor_are_doubtful() {
     let head = "12:00:00 system,info script changed by ssh:eve@192.0.2.66 (/system script set x source=\"ab";
     let forged = "12:00:00 system,info item added by ssh:bob@192.0.2.1 (*1 = /user add)";
     for pieces in [
@@ -61,20 +65,20 @@ fn pieces_with_a_forged_actor_are_doubtful() {
         head.to_owned() + &"\n12:00:00 system,info y".repeat(63) + "\n" + forged + "\n",
         format!("{head}\n12:00:00 dhcp,info x\n{forged}\n"),
     ] {
-        let mut records = Records::default();
+        let mut records = LogAssembler::default();
         let mut all = records.feed(pieces.as_bytes());
         all.extend(records.flush());
         let last = all.last().unwrap();
         assert!(last.doubtful && last.message.contains("bob"), "{pieces} {all:?}");
     }
-    let mut records = Records::default();
+    let mut records = LogAssembler::default();
     records.feed(format!("{head}\n").as_bytes());
     assert!(records.flush().is_some());
     records.feed(format!("{forged}\n").as_bytes());
-    assert!(records.flush().unwrap().doubtful, "a pause is no end");
-    // After the end, and in another second, others are themselves.
+    assert!(records.flush().unwrap().doubtful, "a pause does not end a message");
+    // After the end, and in another second, a record is not doubtful.
     for honest in ["12:00:00 system,info cd\")\n", "12:00:01 system,info x\n"] {
-        let mut records = Records::default();
+        let mut records = LogAssembler::default();
         let time = &honest[..8];
         let forged = forged.replace("12:00:00", time);
         let mut all = records.feed(format!("{head}\n{honest}{forged}\n").as_bytes());
@@ -83,9 +87,9 @@ fn pieces_with_a_forged_actor_are_doubtful() {
     }
 }
 
-/// Names of objects on RouterOS 6 must not hide what others did in the same second.
+/// The name of an object on RouterOS 6 must not hide the record of another user in the same second.
 #[test]
-fn a_bracket_in_a_name_swallows_nothing() {
+fn a_bracket_in_a_name_hides_no_record() {
     for object in ["<Office (main)>", "<x by ssh:bob@1.2.3.4 (>"] {
         let log = format!(
             "12:00:00 system,info ppp secret {object} changed by eve\n12:00:00 system,info item added by alice\n"
@@ -108,17 +112,17 @@ fn a_wrapped_line_is_joined() {
 }
 
 #[test]
-fn a_line_cut_in_the_middle_names_nobody() {
+fn an_incomplete_line_names_no_user() {
     assert!(all(b"12:00:00 system,info item added by adm").is_empty());
 }
 
 proptest! {
-    /// However the bytes are cut when they arrive, the records are the same.
+    /// The records do not depend on how the bytes are split on arrival.
     #[test]
     fn cuts_do_not_matter(cuts in prop::collection::vec(1..30_usize, 0..40)) {
         let log = "12:00:00 system,info é changed by ssh:a@1.1.1.1 (/x \"\r\n12:00:00 system,info b\")\r\n\
             = =\r\n12:00:01 system,info c by d\r\n12:00:02 dhcp,info e\r\n".as_bytes();
-        let mut records = Records::default();
+        let mut records = LogAssembler::default();
         let (mut whole, mut rest) = (Vec::new(), log);
         for cut in cuts {
             let (now, later) = rest.split_at(cut.min(rest.len()));
@@ -138,10 +142,10 @@ proptest! {
 
     #[test]
     fn memory_is_bounded(parts in prop::collection::vec("(12:00:00 system,info |x by y|ssh:a@1\\.1\\.1\\.1|\\(|\\)|\n|\r|\x1b\\[|=|-- )", 0..400)) {
-        let mut records = Records::default();
+        let mut records = LogAssembler::default();
         for _ in 0..20 {
             for record in records.feed(parts.concat().as_bytes()) {
-                prop_assert!(record.message.len() <= LONGEST_MESSAGE);
+                prop_assert!(record.message.len() <= MAX_MESSAGE);
             }
         }
     }

@@ -1,45 +1,46 @@
-//! `log`, `diff` and `show`: what the archive holds.
+//! `log`, `diff` and `show`: print what is in the archive.
 
 use std::path::Path;
 
-use aw_service::{Error, failed};
+use aw_service::{Error, TimeSpan, failed, info};
 use clap::{Args, ValueEnum};
-use jiff::{SignedDuration, Timestamp, Zoned, tz::TimeZone};
+use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
 
 use crate::{
-    archive::{Archive, State},
+    archive::{Archive, RouterState},
     change::Change,
-    config::{Config, Name},
+    config::{Config, RouterName},
     diff::Difference,
-    export::judge,
+    export::validate,
     mask::mask,
     terminal::{print, table},
 };
 
-/// How to print.
+/// Output format.
 #[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
 pub enum Format {
-    /// For people
+    /// Aligned columns
     Table,
-    /// One JSON object a line
+    /// One JSON object in each line
     Json,
 }
 
 /// Options of `log`.
 #[derive(Args, Debug)]
 pub struct LogOptions {
-    /// Only of this router
+    /// Only changes of this router
     router: Option<String>,
     /// Only changes credited to USER
     #[arg(long, value_name = "USER")]
     user: Option<String>,
-    /// Only since then: 2026-11-22, 2026-11-22T10:00, 90m, 12h, 7d
+    /// Only changes since TIME: 2026-11-22, 2026-11-22T10:00, or a time span before now such as 90m, 12h, 7d
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Timestamp>,
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// Show secrets
+    /// Print secrets instead of ***
     #[arg(long)]
     secrets: bool,
 }
@@ -47,17 +48,18 @@ pub struct LogOptions {
 /// Options of `diff`.
 #[derive(Args, Debug)]
 pub struct DiffOptions {
-    /// The router
+    /// Name of the router
     router: String,
-    /// From this snapshot, by the beginning of its name, as log shows it
+    /// First snapshot: its name, or the beginning of it, as log prints it
     #[arg(value_name = "A")]
     from: Option<String>,
-    /// To this one [default: the newest]
+    /// Second snapshot [default: the newest]
     #[arg(value_name = "B")]
     to: Option<String>,
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// Show secrets
+    /// Print secrets instead of ***
     #[arg(long)]
     secrets: bool,
 }
@@ -65,22 +67,27 @@ pub struct DiffOptions {
 /// Options of `show`.
 #[derive(Args, Debug)]
 pub struct ShowOptions {
-    /// Print this router's configuration
+    /// Print the configuration of this router
     router: Option<String>,
-    /// That of a snapshot, by the beginning of its name
+    /// Print this snapshot of it: its name, or the beginning of it, as log prints it
     snapshot: Option<String>,
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// Show secrets
+    /// Print secrets instead of ***
     #[arg(long)]
     secrets: bool,
 }
 
-/// What changed.
+/// Lists changes.
 pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
     let config = Config::read(path).map_err(failed)?;
     let mut changes: Vec<Change> = Vec::new();
-    for name in chosen(&config, options.router.as_deref())? {
+    let names = match &options.router {
+        Some(name) => vec![find_router(&config, name)?],
+        None => config.routers.iter().map(|router| router.name.clone()).collect(),
+    };
+    for name in names {
         changes.extend(read(&name, Archive::of(&config.archive, &name).changes())?);
     }
     changes.retain(|change| {
@@ -93,29 +100,40 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
             &changes.iter().map(|change| json(change, options.secrets)).collect::<String>(),
         );
     }
+    if changes.is_empty() {
+        info(format_args!("no changes{}", searched(options)));
+    }
     let mut rows = vec![row(&["TIME", "ROUTER", "USER", "LINES", "SNAPSHOT", "LOG"])];
     for change in &changes {
-        let said = change.claims.iter().chain(&change.candidates).next_back();
-        let said = said.map_or("", |claim| claim.message.as_str());
-        let said = if options.secrets { said.to_owned() } else { mask(said) };
+        let claim = change.claims.iter().chain(&change.candidates).next_back();
+        let message = claim.map_or("", |claim| claim.message.as_str());
+        let message = if options.secrets { message.to_owned() } else { mask(message) };
         let lines = format!("+{} -{}", change.added, change.removed);
         let snapshot = change.snapshot.trim_end_matches(".rsc").to_owned();
         let (time, router) = (local(change.time), change.router.clone());
-        rows.push(vec![time, router, change.who(), lines, snapshot, said]);
+        rows.push(vec![time, router, change.who(), lines, snapshot, message]);
     }
     print(&table(&rows))
 }
 
-/// The last change, or the difference between two snapshots.
+/// The filters of a search, for the message that it found nothing.
+fn searched(LogOptions { router, user, since, .. }: &LogOptions) -> String {
+    let of = router.as_ref().map_or(String::new(), |router| format!(" of {router}"));
+    let by = user.as_ref().map_or(String::new(), |user| format!(" by {user}"));
+    let since = since.map_or(" in the archive".into(), |time| format!(" since {}", local(time)));
+    of + &by + &since
+}
+
+/// Prints the last change, or the difference between two snapshots.
 pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
     let config = Config::read(path).map_err(failed)?;
-    let [name] =
-        chosen(&config, Some(&options.router))?.try_into().unwrap_or_else(|_| unreachable!());
+    let name = find_router(&config, &options.router)?;
     let archive = Archive::of(&config.archive, &name);
     let Some(from) = &options.from else {
         let changes = read(&name, archive.changes())?;
-        let last =
-            changes.last().ok_or_else(|| failed(format_args!("{name}: nothing changed yet")))?;
+        let last = changes
+            .last()
+            .ok_or_else(|| failed(format_args!("{name}: no changes in the archive yet")))?;
         return print(&match options.format {
             Format::Table => last.text(&local(last.time), options.secrets),
             Format::Json => json(last, options.secrets),
@@ -124,19 +142,19 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
     let lines = |snapshot: &str| {
         let bytes = read(&name, archive.snapshot(snapshot))?;
         let export =
-            judge(&bytes, None).map_err(|unfit| failed(format_args!("{snapshot}: {unfit}")))?;
+            validate(&bytes, None).map_err(|fault| failed(format_args!("{snapshot}: {fault}")))?;
         Ok::<_, Error>(export.lines)
     };
     let snapshots = read(&name, archive.snapshots())?;
-    let from = find(&snapshots, from)?;
+    let from = find_snapshot(&snapshots, from)?;
     let to = match &options.to {
-        Some(to) => find(&snapshots, to)?,
-        None => snapshots.last().ok_or_else(|| failed(format_args!("{name}: no snapshots")))?,
+        Some(to) => find_snapshot(&snapshots, to)?,
+        None => snapshots.last().ok_or_else(|| failed(format_args!("{name}: no snapshots yet")))?,
     };
     let difference = Difference::between(&lines(from)?, &lines(to)?, None);
     if options.format == Format::Json {
         let Difference { text, added, removed } = &difference;
-        let between = Between {
+        let between = SnapshotDifference {
             router: name.as_str(),
             before: from,
             snapshot: to,
@@ -150,46 +168,51 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
     print(&if options.secrets { text } else { mask(&text) })
 }
 
-/// The routers and how they are, or a configuration.
+/// Prints the state of the routers, or a configuration.
 pub fn show(path: &Path, options: &ShowOptions) -> Result<(), Error> {
     let config = Config::read(path).map_err(failed)?;
-    if let Some(router) = &options.router {
-        let [name] = chosen(&config, Some(router))?.try_into().unwrap_or_else(|_| unreachable!());
-        let archive = Archive::of(&config.archive, &name);
-        let bytes = match &options.snapshot {
-            Some(start) => {
-                let snapshots = read(&name, archive.snapshots())?;
-                read(&name, archive.snapshot(find(&snapshots, start)?))?
-            }
-            None => read(&name, archive.base())?
-                .ok_or_else(|| failed(format_args!("{name}: no configuration is stored yet")))?,
-        };
-        let text = String::from_utf8_lossy(&bytes).replace('\r', "");
-        if options.format == Format::Json {
-            let line = Configuration { router: name.as_str(), configuration: &text };
-            return print(&json(&line, options.secrets));
-        }
-        return print(&if options.secrets { text } else { mask(&text) });
+    match &options.router {
+        Some(router) => show_configuration(&config, router, options),
+        None => show_routers(&config, options),
     }
+}
+
+fn show_configuration(config: &Config, router: &str, options: &ShowOptions) -> Result<(), Error> {
+    let name = find_router(config, router)?;
+    let archive = Archive::of(&config.archive, &name);
+    let bytes = match &options.snapshot {
+        Some(start) => {
+            let snapshots = read(&name, archive.snapshots())?;
+            read(&name, archive.snapshot(find_snapshot(&snapshots, start)?))?
+        }
+        None => read(&name, archive.base())?
+            .ok_or_else(|| failed(format_args!("{name}: no configuration in the archive yet")))?,
+    };
+    let text = String::from_utf8_lossy(&bytes).replace('\r', "");
+    if options.format == Format::Json {
+        let line = Configuration { router: name.as_str(), configuration: &text };
+        return print(&json(&line, options.secrets));
+    }
+    print(&if options.secrets { text } else { mask(&text) })
+}
+
+fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
     let mut rows = vec![row(&[
         "ROUTER", "ADDRESS", "STATUS", "SINCE", "EXPORTED", "CHANGED", "VERSION", "LINES", "WHY",
     ])];
     for router in &config.routers {
         let state = read(&router.name, Archive::of(&config.archive, &router.name).state())?;
-        let time = |time: Option<Timestamp>| time.map_or("-".into(), local);
+        let (name, address) = (router.name.as_str(), router.address.to_string());
         if options.format == Format::Json {
-            let line = Shown {
-                name: router.name.as_str(),
-                address: router.address.to_string(),
-                state: &state,
-            };
+            let line = RouterWithState { name, address, state: &state };
             print(&json(&line, options.secrets))?;
             continue;
         }
+        let time = |time: Option<Timestamp>| time.map_or("-".into(), local);
         let text = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
         rows.push(vec![
-            router.name.to_string(),
-            router.address.to_string(),
+            name.to_owned(),
+            address,
             text(&state.status),
             time(state.since),
             time(state.exported),
@@ -203,16 +226,16 @@ pub fn show(path: &Path, options: &ShowOptions) -> Result<(), Error> {
 }
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct RouterWithState<'a> {
     name: &'a str,
     address: String,
     #[serde(flatten)]
-    state: &'a State,
+    state: &'a RouterState,
 }
 
-/// Named as in a change.
+/// With the names of [`Change`].
 #[derive(Serialize)]
-struct Between<'a> {
+struct SnapshotDifference<'a> {
     router: &'a str,
     before: &'a str,
     snapshot: &'a str,
@@ -227,35 +250,32 @@ struct Configuration<'a> {
     configuration: &'a str,
 }
 
-/// The router of this name, or all.
-fn chosen(config: &Config, name: Option<&str>) -> Result<Vec<Name>, Error> {
-    let all = config.routers.iter().map(|router| router.name.clone());
-    let Some(name) = name else { return Ok(all.collect()) };
-    let found: Vec<_> = all.filter(|router| router.as_str() == name).collect();
-    match found.len() {
-        1 => Ok(found),
-        _ => Err(failed(format_args!("{name}: no router of this name in the configuration"))),
-    }
+fn find_router(config: &Config, name: &str) -> Result<RouterName, Error> {
+    let found = config.routers.iter().find(|router| router.name.as_str() == name);
+    let found = found.map(|router| router.name.clone());
+    found.ok_or_else(|| failed(format_args!("{name}: no router of this name in the configuration")))
 }
 
-/// The one snapshot whose name begins so.
-fn find<'a>(snapshots: &'a [String], start: &str) -> Result<&'a String, Error> {
+/// The only snapshot whose name begins with `start`.
+fn find_snapshot<'a>(snapshots: &'a [String], start: &str) -> Result<&'a String, Error> {
     let mut found = snapshots.iter().filter(|name| name.starts_with(start));
     match (found.next(), found.next()) {
         (Some(name), None) => Ok(name),
         (Some(name), Some(_)) if name.trim_end_matches(".rsc") == start => Ok(name),
-        (Some(_), Some(_)) => Err(failed(format_args!("{start}: several snapshots begin so"))),
+        (Some(_), Some(_)) => {
+            Err(failed(format_args!("{start}: several snapshots begin with this")))
+        }
         (None, _) => {
-            let there_are = match (snapshots.first(), snapshots.last()) {
-                (Some(first), Some(last)) => format!("they are {first} to {last}"),
-                _ => "there are none".into(),
+            let stored = match (snapshots.first(), snapshots.last()) {
+                (Some(first), Some(last)) => format!("stored: {first} to {last}"),
+                _ => "none is stored".into(),
             };
-            Err(failed(format_args!("{start}: no snapshot begins so ({there_are})")))
+            Err(failed(format_args!("{start}: no snapshot begins with this ({stored})")))
         }
     }
 }
 
-fn read<T>(name: &Name, result: std::io::Result<T>) -> Result<T, Error> {
+fn read<T>(name: &RouterName, result: std::io::Result<T>) -> Result<T, Error> {
     result.map_err(|error| Error::io(format_args!("read the archive of {name}"), error))
 }
 
@@ -263,7 +283,7 @@ fn row(cells: &[&str]) -> Vec<String> {
     cells.iter().map(|cell| (*cell).to_owned()).collect()
 }
 
-/// A line of JSON; every text in it masked, unless secrets are to be shown.
+/// A line of JSON, with secrets masked in each text unless `secrets` is set.
 fn json(value: &impl Serialize, secrets: bool) -> String {
     fn masked(value: &mut serde_json::Value) {
         match value {
@@ -284,19 +304,16 @@ fn local(time: Timestamp) -> String {
     Zoned::new(time, TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// A time, or how long ago it was.
+/// A time, or a time span before now.
 fn since(text: &str) -> Result<Timestamp, String> {
-    let fault = || format!("{text:?}: a time such as 2026-11-22, 2026-11-22T10:00, 90m, 12h or 7d");
-    if let Some((number, unit)) = text.split_at_checked(text.len().saturating_sub(1))
-        && let Ok(number) = number.parse::<i64>()
+    let fault = || {
+        format!(
+            "{text:?}: must be a time such as 2026-11-22 or 2026-11-22T10:00, or a time span such as 90m, 12h or 7d"
+        )
+    };
+    if let Ok(TimeSpan(ago)) = text.parse()
+        && !text.bytes().all(|byte| byte.is_ascii_digit())
     {
-        let seconds = match unit {
-            "m" => 60,
-            "h" => 3600,
-            "d" => 86_400,
-            _ => return Err(fault()),
-        };
-        let ago = SignedDuration::from_secs(number.saturating_mul(seconds));
         return Timestamp::now().checked_sub(ago).map_err(|_| fault());
     }
     if let Ok(time) = text.parse::<Timestamp>() {
@@ -312,7 +329,9 @@ mod tests {
 
     #[test]
     fn times() {
-        for text in ["90m", "12h", "7d", "2026-11-22", "2026-11-22T10:00", "2026-11-22T10:00:00Z"] {
+        for text in
+            ["90m", "12h", "7d", "1d12h", "2026-11-22", "2026-11-22T10:00", "2026-11-22T10:00:00Z"]
+        {
             assert!(since(text).is_ok(), "{text}");
         }
         for text in ["", "7", "d", "7x", "yesterday", "-", "é"] {

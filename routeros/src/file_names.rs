@@ -1,12 +1,12 @@
-//! Names of files in the archive, from names that others chose.
+//! Names of files in the archive, from names that users of routers chose.
 
 use jiff::Timestamp;
 
-/// The longest part of a user's name that becomes a file's name.
+/// The longest part of a user's name in a file name.
 const LONGEST: usize = 100;
 
-/// A user's name as a file's: what is not a letter, a digit, `.`, `_` or `-` is percent-encoded; it is
-/// never empty, hidden, or a directory. Two names never become one.
+/// The file name for a user: all but letters, digits, `.`, `_` and `-` is percent-encoded. It is not empty, not hidden,
+/// and not a directory; different users have different files.
 pub fn user_file(user: &str) -> String {
     let mut name = String::new();
     for byte in user.bytes() {
@@ -19,39 +19,39 @@ pub fn user_file(user: &str) -> String {
         }
     }
     if name.is_empty() {
-        name.push_str("%00"); // no user's name holds a zero byte
+        name.push_str("%00"); // no user's name contains a zero byte
     }
     if name.len() > LONGEST {
-        // `%~` stands in no encoded name, so that a cut one is never another's whole.
+        // `%~` is in no encoded name: a shortened name is not the full name of another user.
         name = format!("{}%~{:016x}", &name[..LONGEST], fnv(user.as_bytes()));
     }
     name + ".diff"
 }
 
-/// FNV-1a: short, and the same in every release.
+/// FNV-1a: short, and equal in every release.
 fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 
-/// The name of the `n`th snapshot of a second, from 0: `20261122T100537Z.rsc`, `20261122T100537Z_001.rsc`.
-/// Sorted by name they are sorted by time.
+/// The name of the `n`th snapshot of a second, from 0: `20261122T100537Z.rsc`, `20261122T100537Z_001.rsc`. The order of
+/// the names is the order of the times.
 pub fn snapshot(time: Timestamp, n: u32) -> String {
     let stamp = time.strftime("%Y%m%dT%H%M%SZ");
     if n == 0 { format!("{stamp}.rsc") } else { format!("{stamp}_{n:03}.rsc") }
 }
 
-/// When a snapshot was taken, by its name.
+/// The time of a snapshot, from its name.
 pub fn snapshot_time(name: &str) -> Option<Timestamp> {
     let stamp = name.strip_suffix(".rsc")?.split('_').next()?;
     let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", stamp).ok()?;
     time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
-/// Which of these to remove: the oldest, beyond so many, and those from before `since`.
+/// The names of the files to remove: the oldest beyond `keep` files, and all from before `since`.
 pub fn outdated(mut names: Vec<String>, keep: usize, since: Option<Timestamp>) -> Vec<String> {
-    names.retain(|name| snapshot_time(name).is_some()); // not ours to remove
+    names.retain(|name| snapshot_time(name).is_some()); // not written by this program
     names.sort();
     let surplus = names.len().saturating_sub(keep);
     let is_old = |name: &str| since.is_some_and(|since| snapshot_time(name) < Some(since));
