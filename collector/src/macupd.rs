@@ -35,7 +35,7 @@ pub fn event(line: &[u8], router: Ipv4Addr, time: UnixTime) -> Result<Event, Cou
     if fields.next().is_some() || !numbered {
         return Err(malformed);
     }
-    let mac = mac.parse().map_err(|_| malformed)?; // in capitals from kernels 2.4
+    let mac = colon_form(mac).ok_or(malformed)?;
     if ip == "rssi" {
         return Err(wireless([hardware, flags], mask, interface).unwrap_or(malformed));
     }
@@ -82,6 +82,11 @@ fn wireless(zeros: [&str; 2], signal: &str, kind: &str) -> Option<Counter> {
         && (signal.is_empty() || signal.parse::<i32>().is_ok())
         && matches!(kind, "wlan" | "wds");
     fine.then_some(Counter::MacupdWireless)
+}
+
+/// A MAC as routers print it, in capitals from kernels 2.4; other notations are for people.
+fn colon_form(text: &str) -> Option<MacAddr> {
+    text.parse().ok().filter(|mac: &MacAddr| mac.to_string().eq_ignore_ascii_case(text))
 }
 
 fn hexadecimal(text: &str) -> Option<u32> {
@@ -157,6 +162,9 @@ mod tests {
             "1 10.9.0.5 0x1 0x2 02:00:00:00:00 * v0",
             "1 10.9.0.5 0x1 0x2 02:00:00:00:00:01:02 * v0",
             "1 10.9.0.5 0x1 0x2 2:0:0:0:0:1 * v0",
+            "1 10.9.0.5 0x1 0x2 02-00-00-00-00-01 * v0",
+            "1 10.9.0.5 0x1 0x2 0200.0000.0001 * v0",
+            "1 10.9.0.5 0x1 0x2 020000000001 * v0",
             "1 10.9.0.5 0x1 0x2 02:00:00:00:00:+1 * v0",
             "1 10.9.0.5 0x1 0x2 02:00:00:00:00:01 * sixteen-letters-",
             "1 10.9.0.5 0x1 0x2 02:00:00:00:00:01 * \u{1b}[0m",
