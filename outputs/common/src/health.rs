@@ -67,14 +67,14 @@ fn check_ring(
     if beat.is_not_within(BEAT_WITHIN) && !beats(&reader) {
         return Err(format!("no heartbeat from the collector, process {pid}: its last was {beat}"));
     }
-    let frame = Age::of(reader.heard().unwrap_or(reader.created()));
+    let frame = Age::of(reader.last_frame().unwrap_or(reader.created()));
     if options.max_silence > 0
         && let Age::Known(silence) = frame
         && silence.as_secs() >= options.max_silence
     {
         return Err(format!("no frame for {} s", silence.as_secs()));
     }
-    if let Some(Age::Known(age)) = reader.dropped().map(Age::of)
+    if let Some(Age::Known(age)) = reader.last_drop().map(Age::of)
         && age < DROPS_WITHIN
     {
         let checkpoints = reader.counters();

@@ -90,10 +90,10 @@ impl Known {
             add("ring_events_total", &of, &reader.published());
             add("collector_running", &of, &u8::from(reader.writer().is_some()));
             add("collector_heartbeat_age_seconds", &of, &age(reader.heartbeat()));
-            if let Some(at) = reader.heard() {
+            if let Some(at) = reader.last_frame() {
                 add("collector_last_frame_age_seconds", &of, &age(at));
             }
-            if let Some(at) = reader.dropped() {
+            if let Some(at) = reader.last_drop() {
                 add("collector_last_drop_age_seconds", &of, &age(at));
             }
             for account in reader.counters() {
