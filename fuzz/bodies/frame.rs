@@ -8,14 +8,14 @@ use shm_layout::{Counter, Event, MacAddr, Origin, UnixTime, VlanId};
 
 use crate::{
     check, filter,
-    link::{Frame, Link},
+    link::{Frame, LinkType},
     parse,
 };
 
-const LINKS: [(Link, Linktype); 3] = [
-    (Link::Ethernet, Linktype::ETHERNET),
-    (Link::CookedV1, Linktype::LINUX_SLL),
-    (Link::CookedV2, Linktype(276)),
+const LINKS: [(LinkType, Linktype); 3] = [
+    (LinkType::Ethernet, Linktype::ETHERNET),
+    (LinkType::CookedV1, Linktype::LINUX_SLL),
+    (LinkType::CookedV2, Linktype(276)),
 ];
 
 thread_local! {

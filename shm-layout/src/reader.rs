@@ -199,7 +199,7 @@ impl Reader {
     /// system.
     pub fn is_replaced(&self) -> bool {
         match (self.map.file().metadata(), fs::metadata(self.name.path())) {
-            (Ok(ours), Ok(current)) => !same_file(&ours, &current),
+            (Ok(mapped), Ok(current)) => !same_file(&mapped, &current),
             (_, Err(error)) => error.kind() == ErrorKind::NotFound,
             (Err(_), _) => false,
         }

@@ -424,7 +424,7 @@ fn a_link_in_the_name_s_place_is_not_followed() {
 #[test]
 fn a_pipe_in_the_name_s_place_does_not_hang() {
     let ring = Ring::new();
-    // Not by mkfifo(1): while it starts it shares our descriptors, and so the locks of other tests.
+    // Not with mkfifo(1): as a child it would inherit the descriptors, and so the locks of other tests.
     let mode = Mode::RUSR | Mode::WUSR;
     rustix::fs::mknodat(CWD, ring.path(), FileType::Fifo, mode, 0).unwrap();
     assert!(matches!(Reader::attach(&ring, Start::Oldest), Err(AttachError::NotARing)));
