@@ -76,7 +76,7 @@ impl LiveCapture {
             && !options.wait
         {
             return Err(failed(format_args!(
-                "listen on {}: {why}; --wait waits for it",
+                "listen on {}: {why}; use --wait to wait for it",
                 first.name
             )));
         }
