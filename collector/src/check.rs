@@ -29,18 +29,8 @@ impl Sighting {
     /// The event of this sighting, with its time and interface.
     pub fn event(self, time: UnixTime, interface: InterfaceName) -> Event {
         let Sighting { mac, source, address, origin, vlan, outer_vlan } = self;
-        let kind = Kind::Pairing(origin);
-        Event {
-            time,
-            address,
-            interface,
-            mac,
-            source,
-            vlan,
-            outer_vlan,
-            kind,
-            router: Ipv4Addr::UNSPECIFIED,
-        }
+        let (kind, router) = (Kind::Pairing(origin), Ipv4Addr::UNSPECIFIED);
+        Event { time, address, interface, mac, source, vlan, outer_vlan, kind, router }
     }
 }
 

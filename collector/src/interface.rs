@@ -39,8 +39,8 @@ pub struct OpenError {
 }
 
 impl OpenError {
-    fn permanent(why: impl Into<String>) -> OpenError {
-        OpenError { temporary: false, why: why.into() }
+    fn permanent(why: String) -> OpenError {
+        OpenError { temporary: false, why }
     }
 }
 
@@ -139,14 +139,7 @@ pub fn open(name: InterfaceName, options: &CaptureOptions) -> Result<OpenInterfa
         .open()
         .map_err(open_error)?;
     let mut capture = capture.setnonblock().map_err(open_error)?;
-    let linktype = capture.get_datalink();
-    let link = LinkType::of(linktype).ok_or_else(|| {
-        OpenError::permanent(format!(
-            "link type {} ({}) carries no Ethernet frames (name an Ethernet interface)",
-            linktype.get_name().unwrap_or_else(|_| "unknown".into()),
-            linktype.0
-        ))
-    })?;
+    let link = LinkType::of(capture.get_datalink()).map_err(OpenError::permanent)?;
     let user = options.filter.as_deref();
     user.map(|user| compile(&mut capture, user)).transpose().map_err(OpenError::permanent)?;
     capture.filter(&filter::combined(&filter::expression(link), user), true).map_err(open_error)?;

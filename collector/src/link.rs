@@ -58,13 +58,18 @@ pub struct Payload<'a> {
 }
 
 impl LinkType {
-    /// The link type of a capture, if it is supported.
-    pub fn of(link: Linktype) -> Option<LinkType> {
+    /// The link type of a capture; an error if it is not supported.
+    pub fn of(link: Linktype) -> Result<LinkType, String> {
         match link {
-            Linktype::ETHERNET => Some(LinkType::Ethernet),
-            Linktype::LINUX_SLL => Some(LinkType::CookedV1),
-            Linktype(276) => Some(LinkType::CookedV2),
-            _ => None,
+            Linktype::ETHERNET => Ok(LinkType::Ethernet),
+            Linktype::LINUX_SLL => Ok(LinkType::CookedV1),
+            Linktype(276) => Ok(LinkType::CookedV2),
+            Linktype(number) => {
+                let name = link.get_name().unwrap_or_else(|_| "unknown".into());
+                Err(format!(
+                    "link type {name} ({number}) carries no Ethernet frames (capture on an Ethernet interface, or on `any`)"
+                ))
+            }
         }
     }
 
@@ -80,39 +85,29 @@ impl LinkType {
     /// Removes the header.
     pub fn payload<'a>(self, frame: &Frame<'a>) -> Result<Payload<'a>, Counter> {
         let bytes = frame.bytes;
-        match self {
+        let (source, protocol, bytes) = match self {
             LinkType::Ethernet => {
                 let (header, bytes) = split::<14>(bytes)?;
-                let [_, _, _, _, _, _, a, b, c, d, e, f, protocol @ ..] = *header;
-                Ok(Payload {
-                    source: MacAddr::new([a, b, c, d, e, f]),
-                    protocol: u16::from_be_bytes(protocol),
-                    bytes,
-                })
+                let [_, _, _, _, _, _, source @ .., p0, p1] = *header;
+                (source, [p0, p1], bytes)
             }
             // Packet type, device type, address length, address padded to 8, protocol.
             LinkType::CookedV1 => {
                 let (header, bytes) = split::<16>(bytes)?;
-                let [_, _, d0, d1, l0, l1, a, b, c, d, e, f, _, _, protocol @ ..] = *header;
+                let [_, _, d0, d1, l0, l1, source @ .., _, _, p0, p1] = *header;
                 cooked(u16::from_be_bytes([d0, d1]), u16::from_be_bytes([l0, l1]))?;
-                Ok(Payload {
-                    source: MacAddr::new([a, b, c, d, e, f]),
-                    protocol: u16::from_be_bytes(protocol),
-                    bytes,
-                })
+                (source, [p0, p1], bytes)
             }
             // Protocol, reserved, interface index, device type, packet type, address length, address.
             LinkType::CookedV2 => {
                 let (header, bytes) = split::<20>(bytes)?;
-                let [p0, p1, _, _, _, _, _, _, d0, d1, _, length, a, b, c, d, e, f, _, _] = *header;
+                let [p0, p1, _, _, _, _, _, _, d0, d1, _, length, source @ .., _, _] = *header;
                 cooked(u16::from_be_bytes([d0, d1]), length.into())?;
-                Ok(Payload {
-                    source: MacAddr::new([a, b, c, d, e, f]),
-                    protocol: u16::from_be_bytes([p0, p1]),
-                    bytes,
-                })
+                (source, [p0, p1], bytes)
             }
-        }
+        };
+        let (source, protocol) = (MacAddr::new(source), u16::from_be_bytes(protocol));
+        Ok(Payload { source, protocol, bytes })
     }
 }
 

@@ -62,17 +62,9 @@ pub fn event(line: &[u8], router: Ipv4Addr, time: UnixTime) -> Result<Event, Cou
     if ip.is_unspecified() {
         return Err(Counter::UnspecifiedAddress);
     }
-    Ok(Event {
-        time,
-        address: ip.to_ipv6_mapped(),
-        interface,
-        mac,
-        source: mac,
-        vlan: VlanId::NONE,
-        outer_vlan: VlanId::NONE,
-        kind: Kind::MacUpd,
-        router,
-    })
+    let (address, source, kind) = (ip.to_ipv6_mapped(), mac, Kind::MacUpd);
+    let (vlan, outer_vlan) = (VlanId::NONE, VlanId::NONE);
+    Ok(Event { time, address, interface, mac, source, vlan, outer_vlan, kind, router })
 }
 
 /// `rssi 0 0 MAC +SIGNAL+ wlan` or `wds`, the signal an integer or empty.
@@ -197,7 +189,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..Default::default() })]
 
         #[test]
-        fn any_bytes_do_no_harm(datagram in proptest::collection::vec(any::<u8>(), 0..600)) {
+        fn any_bytes_cause_no_panic(datagram in proptest::collection::vec(any::<u8>(), 0..600)) {
             prop_assert!(lines(&datagram).count() >= 1);
             for line in lines(&datagram) {
                 let _ = event(line, ROUTER, UnixTime::new(0, 0));
@@ -206,7 +198,7 @@ mod tests {
 
         /// Words of the right kind in any number and order.
         #[test]
-        fn words_in_any_order_do_no_harm(words in proptest::collection::vec(prop_oneof![
+        fn words_in_any_order_cause_no_panic(words in proptest::collection::vec(prop_oneof![
             Just("1"), Just("10.9.0.5"), Just("0x1"), Just("0x2"), Just("rssi"), Just("0"), Just("*"),
             Just("02:00:00:00:00:01"), Just("+-55+"), Just("wlan"), Just("br0"),
         ], 0..9)) {

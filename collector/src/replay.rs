@@ -88,14 +88,7 @@ pub fn open(
         Err(_) if signals.stopped() => return Ok(None),
         Err(error) => return Err(read_error(&pcap_text(&error, &name))),
     };
-    let link = capture.get_datalink();
-    let link = LinkType::of(link).ok_or_else(|| {
-        let name = link.get_name().unwrap_or_else(|_| "unknown".into());
-        read_error(&format_args!(
-            "link type {name} ({}) carries no Ethernet frames (capture on an Ethernet interface, or on `any`)",
-            link.0
-        ))
-    })?;
+    let link = LinkType::of(capture.get_datalink()).map_err(|error| read_error(&error))?;
     let filter = options.filter.as_deref();
     let filter = filter.map(|filter| interface::compile(&mut capture, filter));
     let filter = filter.transpose().map_err(failed)?;

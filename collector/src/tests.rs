@@ -148,7 +148,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn random_bytes_do_no_harm(link in links(), bytes in vec(any::<u8>(), 0..200)) {
+    fn random_bytes_cause_no_panic(link in links(), bytes in vec(any::<u8>(), 0..200)) {
         let _ = check_frame(link, &bytes);
     }
 
@@ -175,7 +175,7 @@ proptest! {
 
     /// Damaged frames do no harm, and the filter passes each one that would be published.
     #[test]
-    fn the_filter_is_generous(
+    fn the_filter_passes_every_accepted_frame(
         (link, _, mut bytes) in frames(),
         damage in vec((any::<Index>(), any::<u8>()), 0..4),
         padding in 0..20_usize,

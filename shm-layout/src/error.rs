@@ -33,35 +33,26 @@ impl fmt::Display for CreateError {
                 pid.map_or(Ok(()), |pid| write!(f, ", process {pid}"))?;
                 write!(f, " (stop it, {CHOOSE})")
             }
-            Self::ForeignOwner(name, uid) => {
-                let path = name.path();
-                write!(
-                    f,
-                    "open {}: belongs to user id {uid} (as root: collector --remove -m {}, {CHOOSE})",
-                    path.display(),
-                    name.as_str().trim_end_matches(".lock")
-                )
-            }
+            Self::ForeignOwner(name, uid) => write!(
+                f,
+                "open {}: belongs to user id {uid} (as root: collector --remove -m {}, {CHOOSE})",
+                name.path().display(),
+                name.as_str().trim_end_matches(".lock")
+            ),
             Self::NotARing(name) => {
-                write!(
-                    f,
-                    "open ring {name}: {} is not a ring (delete it, {CHOOSE})",
-                    name.path().display()
-                )
+                let path = name.path();
+                let path = path.display();
+                write!(f, "open ring {name}: {path} is not a ring (delete it, {CHOOSE})")
             }
-            Self::Group(name, group, error) => {
-                let error = cause(error);
-                write!(
-                    f,
-                    "change group of ring {name} to {group}: {error} (run as root or as a member of that group)"
-                )
-            }
-            Self::TooLarge(slots) => {
-                write!(
-                    f,
-                    "create ring: {slots} slots exceed the maximum of {MAX_SLOTS} (choose fewer with -L)"
-                )
-            }
+            Self::Group(name, group, error) => write!(
+                f,
+                "change group of ring {name} to {group}: {} (run as root or as a member of that group)",
+                cause(error)
+            ),
+            Self::TooLarge(slots) => write!(
+                f,
+                "create ring: {slots} slots exceed the maximum of {MAX_SLOTS} (choose fewer with -L)"
+            ),
             Self::Io(operation, name, error) => {
                 write!(f, "{operation} {}: {}", name.path().display(), cause(error))?;
                 match error.kind() {
@@ -78,7 +69,7 @@ impl fmt::Display for CreateError {
                     }
                     // The same text as for other files.
                     _ if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
-                        write!(f, " (let it open more: ulimit -n, LimitNOFILE=)")
+                        write!(f, " (raise its limit of open files: ulimit -n, LimitNOFILE=)")
                     }
                     _ => Ok(()),
                 }

@@ -44,17 +44,10 @@ impl Event {
         router: Ipv4Addr,
         change: ConfigChange,
     ) -> Event {
-        Event {
-            time,
-            address: router.to_ipv6_mapped(),
-            interface: name,
-            mac: MacAddr::ZERO,
-            source: MacAddr::ZERO,
-            vlan: VlanId::NONE,
-            outer_vlan: VlanId::NONE,
-            kind: Kind::ConfigChange(change),
-            router,
-        }
+        let (address, kind) = (router.to_ipv6_mapped(), Kind::ConfigChange(change));
+        let (mac, source) = (MacAddr::ZERO, MacAddr::ZERO);
+        let (vlan, outer_vlan) = (VlanId::NONE, VlanId::NONE);
+        Event { time, address, interface: name, mac, source, vlan, outer_vlan, kind, router }
     }
 
     /// The address in its own family. The kind decides, not the bits: an IPv6 neighbour may use a

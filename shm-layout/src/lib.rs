@@ -9,9 +9,7 @@
 //! | `unix_time.rs`, `mac_addr.rs`, `vlan_id.rs`, `names.rs` | the values of an event |
 //! | `kind.rs`, `event.rs` | the kinds of events; the event, its 56 bytes and its line of text |
 //! | `ring.rs` | the algorithm: a sequence lock for each slot, in safe code, proven by `loom` |
-//! | `header.rs` | the segment's layout, field by field |
-//! | `counter.rs` | what is counted for each interface |
-//! | `ring_name.rs` | the segment's name |
+//! | `ring_name.rs`, `header.rs`, `counter.rs` | the segment's name, layout and counters |
 //! | `map.rs` | opening and mapping: the only unsafe code of the system except one call in `aw-service` |
 //! | `segment.rs` | locking, creating, replacing and removing a segment |
 //! | `writer.rs`, `reader.rs`, `wait.rs` | the two sides, and how a reader waits |

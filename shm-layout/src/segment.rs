@@ -24,10 +24,8 @@ pub fn remove(name: &RingName) -> Result<(), CreateError> {
         Ok(map) => unlink(name).inspect(|()| retire(&map)),
         // Not marked as retired, because its owner could truncate it meanwhile: readers notice by its name.
         Err(Unfit::Foreign(_)) if geteuid().is_root() => unlink(name),
-        Err(Unfit::Foreign(user)) => Err(CreateError::ForeignOwner(name.clone(), user)),
         Err(Unfit::Version(_)) => unlink(name),
-        Err(Unfit::NotARing) => Err(CreateError::NotARing(name.clone())),
-        Err(Unfit::Io(error)) => Err(CreateError::Io("open", name.clone(), error)),
+        Err(unfit) => Err(create_error("open", name, unfit)),
     };
     unlink(&name.unfinished())?;
     // A writer that opened the lock file before this finds that it has lost its name, and tries again.
@@ -119,10 +117,16 @@ pub(crate) fn open_own(name: &RingName) -> Result<Option<Map>, CreateError> {
     }
     match Map::open_writable(name, is_own) {
         Ok(map) => Ok(Some(map)),
-        Err(Unfit::Foreign(user)) => Err(CreateError::ForeignOwner(name.clone(), user)),
         Err(Unfit::Version(_)) => Ok(None),
-        Err(Unfit::NotARing) => Err(CreateError::NotARing(name.clone())),
-        Err(Unfit::Io(error)) => Err(CreateError::Io("open", name.clone(), error)),
+        Err(unfit) => Err(create_error("open", name, unfit)),
+    }
+}
+
+fn create_error(operation: &'static str, name: &RingName, unfit: Unfit) -> CreateError {
+    match unfit {
+        Unfit::Io(error) => CreateError::Io(operation, name.clone(), error),
+        Unfit::Foreign(user) => CreateError::ForeignOwner(name.clone(), user),
+        Unfit::NotARing | Unfit::Version(_) => CreateError::NotARing(name.clone()),
     }
 }
 
@@ -137,12 +141,8 @@ pub(crate) fn replace(
     let unfinished = name.unfinished();
     let failed = |operation, error| CreateError::Io(operation, unfinished.clone(), error);
     let create = || {
-        let map = Map::create(&unfinished, slots).map_err(|error| match error {
-            Unfit::Io(error) => failed("create", error),
-            Unfit::NotARing | Unfit::Version(_) | Unfit::Foreign(_) => {
-                CreateError::NotARing(unfinished.clone())
-            }
-        })?;
+        let map = Map::create(&unfinished, slots)
+            .map_err(|unfit| create_error("create", &unfinished, unfit))?;
         fill(&map, old, slots).map_err(|error| failed("fill", error))?;
         set_permissions(&map, options)?;
         fs::rename(unfinished.path(), name.path()).map_err(|error| failed("rename", error))?;

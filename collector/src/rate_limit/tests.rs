@@ -79,7 +79,7 @@ fn networks_are_distinguished() {
 /// However many pairings come and go: the index keeps the size that it had when it was first full, at most the
 /// 80 bytes a pairing that `--max-pairings` documents.
 #[test]
-fn a_full_table_grows_no_more() {
+fn a_full_table_does_not_grow() {
     // 14, 896 and 1792 are 7/8 of a power of two, which is where hashbrown has no room left.
     for max in [1, 3, 14, 896, 900, 1000, 1700, 1792, 5000] {
         let mut limit = RateLimit::new(Suppression::Forever, max);
