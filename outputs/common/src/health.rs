@@ -69,7 +69,7 @@ fn check_ring(
             "no heartbeat from the collector, process {pid}: the last one was {heartbeat} (restart it)"
         ));
     }
-    let frame = Age::of(reader.heard().unwrap_or(reader.created()));
+    let frame = Age::of(reader.last_frame().unwrap_or(reader.created()));
     if options.max_silence > 0
         && let Age::Known(silence) = frame
         && silence.as_secs() >= options.max_silence
@@ -79,7 +79,7 @@ fn check_ring(
             silence.as_secs()
         ));
     }
-    if let Some(Age::Known(age)) = reader.dropped().map(Age::of)
+    if let Some(Age::Known(age)) = reader.last_drop().map(Age::of)
         && age < DROPS_WINDOW
     {
         let dropped = |interface: &InterfaceCounters| {

@@ -1,4 +1,4 @@
-//! The socket on which routers report (`--macupd`).
+//! The UDP socket that receives the reports of routers (`--macupd`).
 
 use std::{
     fs::File,
@@ -21,9 +21,8 @@ use crate::{
     pipeline::Pipeline,
 };
 
-/// Who may report where nothing else was said: this machine, and whoever has a private or
-/// link-local address (RFC 1918, RFC 3927).
-const NEARBY: [Ipv4Net; 5] = [
+/// Senders allowed by default: loopback, private and link-local addresses (RFC 1918, RFC 3927).
+const DEFAULT_SENDERS: [Ipv4Net; 5] = [
     Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
     Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8),
     Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16),
@@ -31,132 +30,125 @@ const NEARBY: [Ipv4Net; 5] = [
     Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
 ];
 
-/// Bytes that the kernel keeps until they are read, if it lets us have so many: a tenth of a second
-/// of 50,000 datagrams a second, each of which it counts as 768 bytes.
+/// Bytes of the kernel's receive buffer, if the kernel allows it: a tenth of a second at 50,000 datagrams a
+/// second, each of which takes 768 bytes.
 const BUFFER: usize = 4 << 20;
 
-/// Name of the counters for all routers.
-const ACCOUNT: &str = "(macupd)";
+/// Name of the counters of all routers.
+const COUNTERS_NAME: &str = "(macupd)";
 
-/// Datagrams of routers.
-pub struct Routers {
+/// The socket, its counters and its allowed senders.
+pub struct MacupdSocket {
     socket: UdpSocket,
     address: SocketAddrV4,
     allowed: Vec<Ipv4Net>,
     counters: InterfaceName,
-    drops: Option<Drops>,
-    untold: u64,
+    drops: Option<DropCount>,
+    /// Drops that were not logged yet.
+    pub unlogged_drops: u64,
 }
 
-impl Routers {
-    /// Binds the socket. `from`: who may report; none is [`NEARBY`].
-    pub fn open(address: SocketAddrV4, from: &[IpNet]) -> Result<Routers, Error> {
+impl MacupdSocket {
+    /// Binds the socket. `from`: the allowed senders; empty means [`DEFAULT_SENDERS`].
+    pub fn open(address: SocketAddrV4, from: &[IpNet]) -> Result<MacupdSocket, Error> {
         let fault = |error: std::io::Error| {
             let hint = match error.kind() {
-                ErrorKind::AddrInUse => " (stop who has it, or choose another port with --macupd)",
+                ErrorKind::AddrInUse => {
+                    " (stop the program that uses this port, or choose another one with --macupd)"
+                }
                 _ => "",
             };
             failed(format_args!("receive MACupd on {address}: {}{hint}", cause(&error)))
         };
         let socket = UdpSocket::bind(address).map_err(fault)?;
         socket.set_nonblocking(true).map_err(fault)?;
-        // Without the privilege the kernel has a limit (net.core.rmem_max), and takes that.
+        // Without the privilege the kernel limits the size to net.core.rmem_max.
         let _ = set_socket_recv_buffer_size_force(&socket, BUFFER)
             .or_else(|_| set_socket_recv_buffer_size(&socket, BUFFER));
         let v4 = |net: &IpNet| match net {
             IpNet::V4(net) => Ok(*net),
-            IpNet::V6(net) => {
-                Err(failed(format_args!("--macupd-from {net}: routers send IPv4 only")))
-            }
+            IpNet::V6(net) => Err(failed(format_args!(
+                "--macupd-from {net}: routers send IPv4 only (name an IPv4 address or network)"
+            ))),
         };
         let mut allowed: Vec<_> = from.iter().map(v4).collect::<Result<_, _>>()?;
         if allowed.is_empty() {
-            allowed = NEARBY.to_vec();
+            allowed = DEFAULT_SENDERS.to_vec();
             info(
-                "MACupd is taken from private and link-local addresses only (--macupd-from names others)",
+                "MACupd reports are accepted from private, link-local and loopback addresses only (allow others with --macupd-from)",
             );
         }
-        let counters = ACCOUNT.parse().map_err(failed)?;
+        let counters = COUNTERS_NAME.parse().map_err(failed)?;
         let address = match socket.local_addr().map_err(fault)? {
             SocketAddr::V4(address) => address,
             SocketAddr::V6(_) => address,
         };
-        let drops = Drops::of(&socket).ok(); // without /proc they are not counted
-        Ok(Routers { socket, address, allowed, counters, drops, untold: 0 })
+        let drops = DropCount::of(&socket).ok(); // without /proc drops are not counted
+        Ok(MacupdSocket { socket, address, allowed, counters, drops, unlogged_drops: 0 })
     }
 
-    /// Where it listens.
+    /// The address that it is bound to.
     pub fn address(&self) -> SocketAddrV4 {
         self.address
     }
 
-    /// Takes what datagrams there are, up to so many; tells how many.
-    pub fn hear(&mut self, turn: usize, pipeline: &mut Pipeline) -> usize {
+    /// Processes the datagrams that are there, at most `limit`; returns how many.
+    pub fn read(&mut self, limit: usize, pipeline: &mut Pipeline) -> usize {
         let counters = pipeline.counters(self.counters);
         let mut bytes = [0; MAX_LENGTH + 1];
-        for taken in 0..turn {
+        for taken in 0..limit {
             let (length, sender) = match self.socket.recv_from(&mut bytes) {
                 Ok((length, sender)) => (length, sender.ip()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return taken,
-                // Of another datagram, which could not be delivered: ours are still to come.
+                // The error of another datagram, which could not be delivered: more may be queued.
                 Err(_) => continue,
             };
-            let IpAddr::V4(router) = sender else { continue }; // the socket is IPv4's
+            let IpAddr::V4(router) = sender else { continue }; // the socket is IPv4
             if !self.allowed.iter().any(|net| net.contains(&router)) {
-                pipeline.report(counters, Err(Counter::MacupdSender));
+                pipeline.process_report(counters, Err(Counter::MacupdSender));
             } else if length > MAX_LENGTH {
-                pipeline.report(counters, Err(Counter::MacupdMalformed));
+                pipeline.process_report(counters, Err(Counter::MacupdMalformed));
             } else {
                 let now = UnixTime::now();
                 for line in lines(&bytes[..length]) {
-                    pipeline.report(counters, event(line, router, now));
+                    pipeline.process_report(counters, event(line, router, now));
                 }
             }
         }
-        turn
+        limit
     }
 
-    /// Counts datagrams for which the socket had no room.
+    /// Counts the datagrams that the kernel dropped because the receive buffer was full.
     pub fn count_drops(&mut self, pipeline: &mut Pipeline) {
-        let new = self.drops.as_mut().map_or(0, Drops::since_last);
+        let new = self.drops.as_mut().map_or(0, DropCount::new_drops);
         let counters = pipeline.counters(self.counters);
-        pipeline.kernel_dropped(counters, new);
-        self.untold += new;
-    }
-
-    /// Drops that were not told yet.
-    pub fn drops(&self) -> u64 {
-        self.untold
-    }
-
-    /// The same, which are then told.
-    pub fn take_drops(&mut self) -> u64 {
-        std::mem::take(&mut self.untold)
+        pipeline.count_kernel_drops(counters, new);
+        self.unlogged_drops += new;
     }
 }
 
-impl AsFd for Routers {
+impl AsFd for MacupdSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-/// The kernel's count of datagrams that it dropped for want of room: the last column of
+/// The kernel's count of datagrams that it dropped because the buffer was full: the last column of
 /// /proc/net/udp, in the line of the socket's inode (proc_pid_net(5)).
-struct Drops {
+struct DropCount {
     table: File,
     inode: String,
     counted: u64,
 }
 
-impl Drops {
-    fn of(socket: &UdpSocket) -> std::io::Result<Drops> {
+impl DropCount {
+    fn of(socket: &UdpSocket) -> std::io::Result<DropCount> {
         let inode = File::from(socket.as_fd().try_clone_to_owned()?).metadata()?.st_ino();
         let table = File::open("/proc/self/net/udp")?;
-        Ok(Drops { table, inode: inode.to_string(), counted: 0 })
+        Ok(DropCount { table, inode: inode.to_string(), counted: 0 })
     }
 
-    fn since_last(&mut self) -> u64 {
+    fn new_drops(&mut self) -> u64 {
         let mut text = String::new();
         if self.table.rewind().and_then(|()| self.table.read_to_string(&mut text)).is_err() {
             return 0;

@@ -1,4 +1,4 @@
-//! The rate limit: addrwatch's example, the bound, and that no change of MAC is ever kept back.
+//! The rate limit: addrwatch's example, the bound of its memory, and that every change of MAC is reported.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -14,9 +14,9 @@ fn address(n: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n)
 }
 
-fn key(n: u16) -> Key {
+fn key(n: u16) -> PairingKey {
     let none = VlanId::NONE;
-    Key {
+    PairingKey {
         interface: "eth0".parse().unwrap(),
         vlan: none,
         outer_vlan: none,
@@ -30,8 +30,8 @@ fn at(seconds: i64) -> UnixTime {
 }
 
 /// What is reported of sightings of one address.
-fn reported(silence: Silence, sightings: &[(i64, u8)]) -> Vec<i64> {
-    let mut limit = Limit::new(silence, 10);
+fn reported(suppression: Suppression, sightings: &[(i64, u8)]) -> Vec<i64> {
+    let mut limit = RateLimit::new(suppression, 10);
     let sightings = sightings.iter();
     let shown = sightings.filter(|(time, n)| limit.admit(key(1), mac(*n), at(*time)).report);
     shown.map(|(time, _)| *time).collect()
@@ -41,54 +41,54 @@ fn reported(silence: Silence, sightings: &[(i64, u8)]) -> Vec<i64> {
 fn addrwatchs_example() {
     // Four lines of eight: 1, 20, 30, 40. The MACs are those of its README.
     let sightings = [(1, 1), (15, 1), (20, 2), (25, 2), (30, 1), (35, 1), (40, 2), (65, 2)];
-    assert_eq!(reported(Silence::Seconds(100), &sightings), [1, 20, 30, 40]);
+    assert_eq!(reported(Suppression::Seconds(100), &sightings), [1, 20, 30, 40]);
 }
 
 #[test]
-fn silence_includes_its_last_moment() {
+fn suppression_includes_its_last_moment() {
     let sightings = [(0, 1), (99, 1), (100, 1), (101, 1), (150, 1), (201, 1), (202, 1)];
-    assert_eq!(reported(Silence::Seconds(100), &sightings), [0, 101, 202]);
-    assert_eq!(reported(Silence::Forever, &sightings), [0]);
-    assert_eq!(reported(Silence::None, &sightings), [0, 99, 100, 101, 150, 201, 202]);
-    // A clock set back makes nothing new; but a report from days ahead was made by a wrong one.
-    assert_eq!(reported(Silence::Seconds(100), &[(1000, 1), (0, 1), (1101, 1)]), [1000, 1101]);
+    assert_eq!(reported(Suppression::Seconds(100), &sightings), [0, 101, 202]);
+    assert_eq!(reported(Suppression::Forever, &sightings), [0]);
+    assert_eq!(reported(Suppression::Off, &sightings), [0, 99, 100, 101, 150, 201, 202]);
+    // After a clock is set back no pairing is new; but a report from days ahead was made with a wrong clock.
+    assert_eq!(reported(Suppression::Seconds(100), &[(1000, 1), (0, 1), (1101, 1)]), [1000, 1101]);
     let wrong = [(2_000_000_000, 1), (1_700_000_000, 1), (1_700_000_050, 1), (1_700_000_101, 1)];
     assert_eq!(
-        reported(Silence::Seconds(100), &wrong),
+        reported(Suppression::Seconds(100), &wrong),
         [2_000_000_000, 1_700_000_000, 1_700_000_101]
     );
 }
 
 #[test]
-fn places_are_told_apart() {
-    let mut limit = Limit::new(Silence::Forever, 10);
-    let places = [
+fn networks_are_distinguished() {
+    let mut limit = RateLimit::new(Suppression::Forever, 10);
+    let keys = [
         key(1),
         key(2),
-        Key { vlan: VlanId::from_tag(5), ..key(1) },
-        Key { outer_vlan: VlanId::from_tag(5), ..key(1) },
-        Key { router: Ipv4Addr::LOCALHOST, ..key(1) },
+        PairingKey { vlan: VlanId::from_tag(5), ..key(1) },
+        PairingKey { outer_vlan: VlanId::from_tag(5), ..key(1) },
+        PairingKey { router: Ipv4Addr::LOCALHOST, ..key(1) },
     ];
     for _ in 0..2 {
-        let shown = places.map(|key| limit.admit(key, mac(1), at(0)).report);
+        let shown = keys.map(|key| limit.admit(key, mac(1), at(0)).report);
         assert!(shown.iter().all(|report| *report) || shown.iter().all(|report| !*report));
     }
     assert_eq!(limit.pairings.len(), 5);
 }
 
-/// However long strangers come and go: the index keeps the size it had when it was first full, and
-/// that is what the README says of it.
+/// However many pairings come and go: the index keeps the size that it had when it was first full, at most the
+/// 80 bytes a pairing that `--max-pairings` documents.
 #[test]
-fn a_full_table_grows_no_more() {
+fn a_full_table_does_not_grow() {
     // 14, 896 and 1792 are 7/8 of a power of two, which is where hashbrown has no room left.
     for max in [1, 3, 14, 896, 900, 1000, 1700, 1792, 5000] {
-        let mut limit = Limit::new(Silence::Forever, max);
-        let mut stranger = 0;
-        let mut admit = |limit: &mut Limit, count: usize| {
+        let mut limit = RateLimit::new(Suppression::Forever, max);
+        let mut number = 0;
+        let mut admit = |limit: &mut RateLimit, count: usize| {
             for _ in 0..count {
-                stranger += 1;
-                let address = Ipv6Addr::from_bits(stranger);
-                assert!(limit.admit(Key { address, ..key(1) }, mac(1), at(0)).report);
+                number += 1;
+                let address = Ipv6Addr::from_bits(number);
+                assert!(limit.admit(PairingKey { address, ..key(1) }, mac(1), at(0)).report);
             }
         };
         admit(&mut limit, max);
@@ -97,7 +97,7 @@ fn a_full_table_grows_no_more() {
         assert_eq!(limit.index.allocation_size(), size, "{max}");
         assert_eq!((limit.index.len(), limit.pairings.len()), (max, max));
         if max >= 1000 {
-            let bytes = size + max * (size_of::<Pairing>() + size_of::<Links>());
+            let bytes = size + max * (size_of::<Pairing>() + size_of::<Neighbors>());
             assert!(bytes <= 80 * max, "{max}: {bytes}");
         }
     }
@@ -105,36 +105,36 @@ fn a_full_table_grows_no_more() {
 
 #[test]
 fn options() {
-    for (text, silence) in
-        [("0", Silence::None), ("-1", Silence::Forever), ("60", Silence::Seconds(60))]
+    for (text, suppression) in
+        [("0", Suppression::Off), ("-1", Suppression::Forever), ("60", Suppression::Seconds(60))]
     {
-        assert_eq!(text.parse(), Ok(silence));
+        assert_eq!(text.parse(), Ok(suppression));
     }
     for bad in ["", "-2", "4294967296", "1.5", "1m"] {
-        assert!(bad.parse::<Silence>().is_err(), "{bad:?}");
+        assert!(bad.parse::<Suppression>().is_err(), "{bad:?}");
     }
 }
 
-/// The same by the definition, without any thought for speed.
+/// The rate limit as it is defined, in slow and simple code.
 struct Model {
-    silence: Silence,
+    suppression: Suppression,
     max: usize,
-    known: HashMap<Key, (MacAddr, UnixTime)>,
-    heard: VecDeque<Key>,
+    known: HashMap<PairingKey, (MacAddr, UnixTime)>,
+    recent: VecDeque<PairingKey>,
 }
 
 impl Model {
-    fn admit(&mut self, key: Key, mac: MacAddr, now: UnixTime) -> Verdict {
-        self.heard.retain(|other| *other != key);
+    fn admit(&mut self, key: PairingKey, mac: MacAddr, now: UnixTime) -> Verdict {
+        self.recent.retain(|other| *other != key);
         let mut forgot = false;
         if !self.known.contains_key(&key) && self.known.len() == self.max {
-            let longest_silent = self.heard.pop_front().unwrap();
-            self.known.remove(&longest_silent);
+            let least_recent = self.recent.pop_front().unwrap();
+            self.known.remove(&least_recent);
             forgot = true;
         }
-        self.heard.push_back(key);
+        self.recent.push_back(key);
         let report = match self.known.get(&key) {
-            Some((known, reported)) => *known != mac || !self.silence.covers(*reported, now),
+            Some((known, reported)) => *known != mac || !self.suppression.covers(*reported, now),
             None => true,
         };
         if report {
@@ -144,8 +144,8 @@ impl Model {
     }
 }
 
-fn silences() -> impl Strategy<Value = Silence> {
-    prop_oneof![(1..50_u32).prop_map(Silence::Seconds), Just(Silence::Forever)]
+fn suppressions() -> impl Strategy<Value = Suppression> {
+    prop_oneof![(1..50_u32).prop_map(Suppression::Seconds), Just(Suppression::Forever)]
 }
 
 fn sightings() -> impl Strategy<Value = Vec<(u16, u8, i64)>> {
@@ -156,9 +156,9 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn as_the_definition_says(silence in silences(), max in 1..14_usize, sightings in sightings()) {
-        let mut limit = Limit::new(silence, max);
-        let mut model = Model { silence, max, known: HashMap::new(), heard: VecDeque::new() };
+    fn it_agrees_with_the_definition(suppression in suppressions(), max in 1..14_usize, sightings in sightings()) {
+        let mut limit = RateLimit::new(suppression, max);
+        let mut model = Model { suppression, max, known: HashMap::new(), recent: VecDeque::new() };
         let mut now = 0;
         for (n, m, step) in sightings {
             now += step;
@@ -168,10 +168,10 @@ proptest! {
         }
     }
 
-    /// Whatever happens, what is reported shows every change of MAC, in order.
+    /// The reports contain every change of MAC, in order.
     #[test]
-    fn no_change_is_kept_back(silence in silences(), max in 1..14_usize, sightings in sightings()) {
-        let mut limit = Limit::new(silence, max);
+    fn every_change_is_reported(suppression in suppressions(), max in 1..14_usize, sightings in sightings()) {
+        let mut limit = RateLimit::new(suppression, max);
         let mut now = 0;
         let mut seen: HashMap<u16, Vec<u8>> = HashMap::new();
         let mut shown: HashMap<u16, Vec<u8>> = HashMap::new();

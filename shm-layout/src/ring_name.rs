@@ -1,4 +1,4 @@
-//! The name of a segment, as in `shm_open(3)`: one component below `/dev/shm`.
+//! The name of a segment, as in `shm_open(3)`: one path component in `/dev/shm`.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -6,18 +6,18 @@ use std::{fmt, path::PathBuf, str::FromStr};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RingName(String);
 
-/// Longest name: NAME_MAX less what the lock's and the successor's names add.
+/// Longest name: NAME_MAX less the suffixes below.
 const MAX_LENGTH: usize = 240;
 
-/// Ends of the names of files beside a segment, which no segment's own name may have.
+/// Suffixes of the files beside a segment; no segment's own name may end in them.
 const LOCK: &str = ".lock";
 const UNFINISHED: &str = ".new";
 
-/// A text that is not a segment's name.
+/// The text is not a valid name of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadName;
+pub struct InvalidRingName;
 
-impl fmt::Display for BadName {
+impl fmt::Display for InvalidRingName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -26,19 +26,19 @@ impl fmt::Display for BadName {
     }
 }
 
-impl std::error::Error for BadName {}
+impl std::error::Error for InvalidRingName {}
 
 impl FromStr for RingName {
-    type Err = BadName;
+    type Err = InvalidRingName;
 
     /// Accepts the name with or without its leading slash.
-    fn from_str(text: &str) -> Result<Self, BadName> {
+    fn from_str(text: &str) -> Result<Self, InvalidRingName> {
         let name = text.strip_prefix('/').unwrap_or(text);
         let fine = !name.starts_with('.') // no `..`, nothing hidden
             && (1..=MAX_LENGTH).contains(&name.len())
             && !name.ends_with(LOCK) && !name.ends_with(UNFINISHED)
             && name.chars().all(|c| !c.is_control() && !c.is_whitespace() && c != '/');
-        if fine { Ok(RingName(format!("/{name}"))) } else { Err(BadName) }
+        if fine { Ok(RingName(format!("/{name}"))) } else { Err(InvalidRingName) }
     }
 }
 
@@ -54,19 +54,18 @@ impl RingName {
         &self.0
     }
 
-    /// Where Linux shows the segment: `/dev/shm/addrwatch`.
+    /// The segment's file on Linux: `/dev/shm/addrwatch`.
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!("/dev/shm{}", self.0))
     }
 
-    /// The lock that the writer holds, a file only its owner may open: an advisory lock on the
-    /// segment itself could be taken by any reader, who would then keep the collector from
-    /// starting.
+    /// The writer's lock file, which only its owner may open. An advisory lock on the segment itself
+    /// could be taken by any reader, and would then prevent the collector from starting.
     pub(crate) fn lock(&self) -> RingName {
         RingName(format!("{}{LOCK}", self.0))
     }
 
-    /// The name of a segment that is not ready yet.
+    /// The name of a segment while it is being created.
     pub(crate) fn unfinished(&self) -> RingName {
         RingName(format!("{}{UNFINISHED}", self.0))
     }
