@@ -14,6 +14,7 @@ pub mod manual;
 mod pid_file;
 mod privileges;
 mod sandbox;
+mod secret;
 mod signals;
 mod startup;
 mod users;
@@ -27,9 +28,10 @@ pub use {
     log::{info, name, warn},
     privileges::{CapabilitySet, Identity},
     sandbox::{Access, SystemCalls},
+    secret::Secret,
     shm_layout::cause,
     signals::Signals,
     startup::{ServiceOptions, Startup, parse, run},
     users::{UserAccount, group_id},
-    values::{ByteSize, HostPort, TimeSpan},
+    values::{ByteSize, HostPort, TimeSpan, parse_network},
 };

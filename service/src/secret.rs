@@ -1,4 +1,4 @@
-//! Passwords and tokens: where they come from, and that they are never shown.
+//! Passwords and tokens, which are read from a file or an environment variable and never printed.
 
 use std::{
     env, fmt,
@@ -10,10 +10,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes of a secret's file that are looked at.
-const LONGEST: u64 = 64 * 1024;
+/// Bytes read of a secret's file, at most.
+const MAX_BYTES: u64 = 64 * 1024;
 
-/// What nobody else may know. `Debug` does not show it; to serialize it is to hand it on.
+/// A password or token. `Debug` prints `***`; serializing it discloses it.
 #[derive(Clone, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -25,15 +25,15 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// The first line of a file that others may not read, or a variable of the environment. `name` is the
-    /// option's in the configuration, less `_file` or `_env`.
+    /// Reads the first line of a file, which must not be readable by others, or an environment variable. `name` is
+    /// the option's name without `_file` or `_env`.
     pub fn read(
         name: &str,
         file: Option<&Path>,
         variable: Option<&str>,
     ) -> Result<Option<Secret>, String> {
         match (file, variable) {
-            (Some(_), Some(_)) => Err(format!("only one of {name}_file and {name}_env")),
+            (Some(_), Some(_)) => Err(format!("{name}_file and {name}_env exclude each other")),
             (Some(path), None) => Self::from_file(path).map(Some),
             (None, Some(variable)) => Self::from_environment(name, variable).map(Some),
             (None, None) => Ok(None),
@@ -41,43 +41,46 @@ impl Secret {
     }
 
     fn from_file(path: &Path) -> Result<Secret, String> {
+        let shown = path.display();
         let failure = |error: io::Error| {
             let why = match error.kind() {
-                io::ErrorKind::PermissionDenied => "permission denied (who may read it?)".into(),
-                io::ErrorKind::NotFound => "there is no such file".into(),
-                io::ErrorKind::InvalidData => "is not text".into(),
-                _ => error.to_string(),
+                io::ErrorKind::PermissionDenied => {
+                    "permission denied (check its owner and mode)".into()
+                }
+                io::ErrorKind::NotFound => "no such file".into(),
+                io::ErrorKind::InvalidData => "not UTF-8 text".into(),
+                _ => shm_layout::cause(&error),
             };
-            format!("read {}: {why}", path.display())
+            format!("read {shown}: {why}")
         };
         let file = File::open(path).map_err(failure)?;
         if file.metadata().map_err(failure)?.mode() & 0o007 != 0 {
-            return Err(format!("{}: others may read it (chmod o= it)", path.display()));
+            return Err(format!("{shown}: other users may read or write it (chmod o= {shown})"));
         }
         let mut text = String::new();
-        file.take(LONGEST).read_to_string(&mut text).map_err(failure)?;
+        file.take(MAX_BYTES).read_to_string(&mut text).map_err(failure)?;
         let line = text.lines().next().unwrap_or_default().trim();
-        Self::some(line).ok_or_else(|| format!("{}: its first line is empty", path.display()))
+        Self::non_empty(line).ok_or_else(|| format!("{shown}: the first line is empty"))
     }
 
     fn from_environment(name: &str, variable: &str) -> Result<Secret, String> {
         let value = env::var(variable).unwrap_or_default();
-        Self::some(value.trim()).ok_or_else(|| {
-            format!("{name}_env: the environment has no variable {variable:?} with a text in it")
+        Self::non_empty(value.trim()).ok_or_else(|| {
+            format!("{name}_env: the environment variable {variable} is not set or empty")
         })
     }
 
-    fn some(text: &str) -> Option<Secret> {
+    fn non_empty(text: &str) -> Option<Secret> {
         (!text.is_empty()).then(|| Secret(text.into()))
     }
 
-    /// For whom it is meant.
+    /// The secret itself.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// A text without it, should somebody else have put it there.
-    pub fn hide_in(&self, text: &str) -> String {
+    /// Replaces the secret in a text, such as a server's answer, by `***`.
+    pub fn redact(&self, text: &str) -> String {
         text.replace(&self.0, "***")
     }
 }
@@ -98,15 +101,15 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(read().is_ok(), good, "{mode:o}");
         }
-        assert!(read().unwrap_err().contains("chmod o= it"));
+        assert!(read().unwrap_err().contains("(chmod o= /"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let secret = read().unwrap().unwrap();
         assert_eq!((secret.reveal(), &*format!("{secret:?}")), ("tk_1", "***"));
-        assert_eq!(secret.hide_in("/bottk_1/x"), "/bot***/x");
+        assert_eq!(secret.redact("/bottk_1/x"), "/bot***/x");
         fs::write(&path, "\n").unwrap();
         assert!(read().unwrap_err().contains("empty"));
         let both = Secret::read("token", Some(&path), Some("X"));
-        assert_eq!(both.unwrap_err(), "only one of token_file and token_env");
+        assert_eq!(both.unwrap_err(), "token_file and token_env exclude each other");
         assert_eq!(Secret::read("token", None, None), Ok(None));
     }
 
