@@ -3,7 +3,7 @@
 
 use std::{fs, io::ErrorKind, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
-use aw_notify::Prepared;
+use aw_notify::PreparedMailer;
 use aw_service::{Error, Signals, failed, info};
 use clap::Args;
 use tokio::{sync::watch, time::sleep};
@@ -76,7 +76,7 @@ pub fn run(host: &str, login: &str, options: &Options) -> Result<(), Error> {
     let router = config.routers.pop().ok_or_else(|| failed("no router"))?;
     let mailer = match &ancestor.mail {
         Some(mail) => {
-            let prepared = Prepared::new(mail, &directory.0.join("spool")).map_err(failed)?;
+            let prepared = PreparedMailer::new(mail, &directory.0.join("spool")).map_err(failed)?;
             Some(start_mailer(prepared)?)
         }
         None => None,
