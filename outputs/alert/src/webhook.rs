@@ -55,44 +55,17 @@ impl Webhook {
         secrets: &WebhookSecrets,
         limit: Duration,
     ) -> Result<Webhook, String> {
-        let given = secrets.url.map(Secret::reveal).or(options.url.as_deref());
-        let base = given.or(options.default_url()).ok_or("webhook: no url")?;
-        parse_url(base)?;
-        let base = base.trim_end_matches('/');
         let token = secrets.token.map(Secret::reveal);
-        let (url, sent_as) = match options.template {
-            // The topic is in the body.
-            Some(Template::Ntfy) => {
-                if base.splitn(4, '/').nth(3).is_some() {
-                    return Err(
-                        "webhook: url: the URL of ntfy has no path (put the topic into topic)"
-                            .into(),
-                    );
-                }
-                (format!("{base}/"), "authorization")
-            }
-            Some(Template::Gotify) => (format!("{base}/message"), "x-gotify-key"),
-            Some(Template::Telegram) => {
-                let token = token.unwrap_or_default();
-                if !token.chars().all(|c| c.is_ascii_alphanumeric() || "_-:".contains(c)) {
-                    return Err(
-                        "webhook: the token has characters that a Telegram token cannot have"
-                            .into(),
-                    );
-                }
-                (format!("{base}/bot{token}/sendMessage"), "")
-            }
-            _ => (given.unwrap_or(base).to_owned(), "authorization"),
-        };
+        let (url, token_header) = service_url(options, secrets, token.unwrap_or_default())?;
         let (url, shown) = parse_url(&url)?;
         let headers = options.headers.iter().map(|(name, value)| parse_header(name, value));
         let mut headers = headers.collect::<Result<Vec<_>, _>>()?;
-        if let Some(token) = token.filter(|_| !sent_as.is_empty()) {
-            let bearer = if sent_as == "authorization" { "Bearer " } else { "" };
+        if let Some((name, token)) = token_header.zip(token) {
+            let bearer = if name == "authorization" { "Bearer " } else { "" };
             let value = format!("{bearer}{token}").parse::<HeaderValue>();
             let value = value
                 .map_err(|_| "webhook: the token has characters that are not valid in a header")?;
-            headers.push((HeaderName::from_static(sent_as), value));
+            headers.push((HeaderName::from_static(name), value));
         }
         let agent = Agent::config_builder()
             .http_status_as_error(false)
@@ -202,6 +175,36 @@ impl Webhook {
     fn redact(&self, text: &str) -> String {
         self.hidden.iter().fold(text.to_owned(), |text, secret| secret.redact(&text))
     }
+}
+
+/// The URL of a service's interface, and the header that carries the token, if one does.
+fn service_url(
+    options: &WebhookOptions,
+    secrets: &WebhookSecrets,
+    token: &str,
+) -> Result<(String, Option<&'static str>), String> {
+    let configured = secrets.url.map(Secret::reveal).or(options.url.as_deref());
+    let full = configured.or(options.default_url()).ok_or("webhook: needs url")?;
+    parse_url(full)?;
+    let base = full.trim_end_matches('/');
+    Ok(match options.template {
+        // The topic is in the body.
+        Some(Template::Ntfy) if base.splitn(4, '/').nth(3).is_some() => {
+            return Err(
+                "webhook: url: the URL of ntfy has no path (put the topic into topic)".into()
+            );
+        }
+        Some(Template::Ntfy) => (format!("{base}/"), Some("authorization")),
+        Some(Template::Gotify) => (format!("{base}/message"), Some("x-gotify-key")),
+        Some(Template::Telegram) => {
+            if !token.chars().all(|c| c.is_ascii_alphanumeric() || "_-:".contains(c)) {
+                let why = "webhook: the token has characters that a Telegram token cannot have";
+                return Err(why.into());
+            }
+            (format!("{base}/bot{token}/sendMessage"), None)
+        }
+        _ => (full.to_owned(), Some("authorization")),
+    })
 }
 
 /// `sha256=` and HMAC-SHA256 (RFC 2104) of the body in hexadecimal digits.

@@ -169,7 +169,7 @@ impl Broker {
                 && let Some(message) = messages.next()
             {
                 if message.size() > self.max_packet {
-                    self.refuse(message.topic, "it is too large");
+                    self.refuse(message.topic, "larger than the broker's maximum packet size");
                 } else {
                     queued.push_back(message.topic.clone());
                     self.send(message)?;

@@ -197,7 +197,7 @@ impl Sink for MqttSink {
         }
         if self.broker.refused() > 0 {
             warn(format_args!(
-                "the broker refused {} messages (allow the topics to this user)",
+                "{} messages were not published, because the broker refuses them",
                 self.broker.refused()
             ));
         }
