@@ -26,7 +26,7 @@ const OUTPUTS: [&str; 7] =
     ["aw-alert", "aw-metrics", "aw-routeros", "aw-sqlite", "aw-stdout", "aw-syslog", "aw-tracker"];
 /// Those of them whose accounts aw-metrics tells.
 const TOLD: [&str; 4] = ["aw-sqlite", "aw-stdout", "aw-syslog", "aw-tracker"];
-/// Those of them that may repeat a batch after a kill (docs/architecture.md), and how many events that is.
+/// Those of them that may repeat a batch after a kill (docs/dev/delivery.md), and how many events that is.
 const REPEATING: [(&str, usize); 2] = [("aw-stdout", 256), ("aw-syslog", 4096)];
 
 #[test]

@@ -27,8 +27,8 @@ fn the_options_that_the_example_shows() {
 
 #[test]
 fn the_documentation_shows_what_is_right() {
-    let readme = include_str!("../../../README.md");
-    let blocks: Vec<_> = readme.split("```toml\n").skip(1).collect();
+    let guide = include_str!("../../../docs/guide/routeros.md");
+    let blocks: Vec<_> = guide.split("```toml\n").skip(1).collect();
     assert!(!blocks.is_empty());
     for block in blocks.into_iter().map(|rest| rest.split("```").next().unwrap()) {
         if block.contains("archive = ") {
