@@ -511,7 +511,9 @@ fn a_receiver_that_is_refused_stops_no_other() {
         let ended = alert.once();
         assert!(ended.status.success(), "{ended:?}");
         for ip in ["10.0.0.1", "10.0.0.2"] {
-            let why = format!("mail \"new device ({ip}) pcap\": the server refused a recipient: mail server");
+            let why = format!(
+                "mail \"new device ({ip}) pcap\": the server refused a recipient: mail server"
+            );
             assert!(ended.stderr.contains(&why), "{}", ended.stderr);
             let mail = sink.wait_for(&[&format!("Subject: new device ({ip})")]);
             assert!(mail.starts_with("FROM arpwatch@example.org TO b@example.org\n"), "{mail}");

@@ -340,7 +340,10 @@ fn logins() {
     publish(&ring, 1..4);
     let output = broker.output(&ring, &login);
     let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("the broker refuses the login (check --login and --password-file)"), "{said}");
+    assert!(
+        said.contains("the broker refuses the login (check --login and --password-file)"),
+        "{said}"
+    );
     sleep(Duration::from_secs(4)); // some tries
     let ended = output.stop().ok();
     assert_eq!(ended.stderr.matches("refuses").count(), 1, "{}", ended.stderr);

@@ -212,6 +212,10 @@ pub fn text(path: &Path) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    use aw_service::manual::{DocumentedKey, documented_keys};
+
     use crate::notification::tests::alert;
 
     #[test]
@@ -256,5 +260,57 @@ mod tests {
         assert!(!wants(a, &alert(AlertKind::Changed)) && !config.mutes(&flip));
         assert!(config.mutes(&alert(AlertKind::Back)));
         assert!(config.mutes(&Alert { mac: "00:08:e1:01:02:0b".into(), ..flip }));
+    }
+
+    const MANUAL: &str = include_str!("../../../contrib/man/addrwatch-alert.toml.5");
+
+    /// A minimal configuration for each table of the manual; a key can be appended.
+    fn minimal(table: &str) -> String {
+        let channel = "[[channel]]\nname = \"x\"\n";
+        match table {
+            "file" => String::new(),
+            "channel" => format!("{channel}command = [\"/x\"]\n"),
+            "sendmail" => format!("{channel}[channel.sendmail]\nfrom = \"a@b\"\nto = [\"c@d\"]\n"),
+            "smtp" | "webhook" => format!("{channel}[channel.{table}]\n"),
+            table => format!("[[{table}]]\n"),
+        }
+    }
+
+    #[test]
+    fn the_manual_has_the_keys_of_the_parser() {
+        let keys = documented_keys(MANUAL);
+        let tables: BTreeSet<_> = keys.iter().map(|key| key.table.as_str()).collect();
+        assert_eq!(tables.len(), 8, "{tables:?}");
+        for table in tables {
+            let error = Config::parse(&format!("{}made_up = 1\n", minimal(table))).unwrap_err();
+            let (_, expected) = error.split_once("expected ").expect(&error);
+            let parsed: BTreeSet<_> = expected.split('`').skip(1).step_by(2).collect();
+            let documented = keys.iter().filter(|key| key.table == table);
+            assert_eq!(documented.map(|key| key.name.as_str()).collect::<BTreeSet<_>>(), parsed);
+        }
+    }
+
+    #[test]
+    fn the_manual_has_the_types_and_defaults_of_the_parser() {
+        let parsed = |text: &str| {
+            let config = Config::parse(text).map_err(|why| format!("{text}: {why}")).unwrap();
+            format!("{:?} {:?}", config.rules(Dialect::Devices), config.channel)
+        };
+        let mut defaults = 0;
+        for DocumentedKey { table, name, kind, default } in documented_keys(MANUAL) {
+            if let Some(default) = default {
+                let text = minimal(&table);
+                assert_eq!(parsed(&format!("{text}{name} = {default}\n")), parsed(&text), "{name}");
+                defaults += 1;
+            }
+            let wrong = if kind == "boolean" { "1" } else { "true" };
+            let text = minimal(&table).replace("name = \"x\"\n", "");
+            let text = text.replace("command = [\"/x\"]\n", "").replace("from = \"a@b\"\n", "");
+            let text = format!("{}{name} = {wrong}\n", text.replace("to = [\"c@d\"]\n", ""));
+            let error = Config::parse(&text).unwrap_err();
+            let refused = ["invalid type", "wanted string or table"];
+            assert!(refused.iter().any(|why| error.contains(why)), "{text}: {error}");
+        }
+        assert!(defaults > 10, "{defaults}");
     }
 }
