@@ -1,17 +1,17 @@
-//! Mail for whoever runs the network. A [`Courier`] hands a mail to a server; a [`Mailer`] writes it to a
-//! spool on disk first and sends it from there, oldest first, so that it outlives a mail server's absence,
-//! and a mail server that hangs holds up nobody but the thread that talks to it.
+//! Mail. An [`SmtpClient`] sends a mail to a server now. A [`Mailer`] writes it to a spool on disk first and sends it from
+//! there in a thread of its own, oldest first: it survives an outage of the mail server, and a server that hangs delays
+//! only that thread.
 //!
-//! It trusts its configuration and the mail server's certificate authority; what messages say comes
-//! from strangers and is encoded.
+//! It trusts its configuration and the mail server's certificate authority; the text of mail comes from the network and is
+//! encoded.
 #![forbid(unsafe_code)]
 
-mod courier;
 mod mailer;
 mod message;
 mod options;
+mod smtp;
 mod spool;
 
-pub use courier::{Courier, Failure, Mail};
-pub use mailer::{Mailer, Prepared, Report};
-pub use options::{MailOptions, Tls, is_here};
+pub use mailer::{MailStatus, Mailer, PreparedMailer};
+pub use options::{MailOptions, Tls, is_local_host};
+pub use smtp::{Failure, Mail, SmtpClient};

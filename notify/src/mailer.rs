@@ -1,4 +1,4 @@
-//! The thread that sends what is in the spool.
+//! The mailer: a spool, and the thread that sends from it.
 
 use std::{
     collections::HashSet,
@@ -12,59 +12,60 @@ use std::{
     time::Duration,
 };
 
+use aw_service::{Backoff, cause};
 use lettre::Address;
 
 use crate::{
-    Courier, Mail, MailOptions,
-    courier::{Undelivered, leave},
+    Mail, MailOptions, SmtpClient,
+    smtp::{Undelivered, quit},
     spool::Spool,
 };
 
-/// What became of messages. The first failure is told, and the end of failing, not each attempt.
+/// A change of the state of mail: the first of several failures, and the recovery.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Report {
-    /// Nothing can be sent now; so many messages wait, and are tried again.
+pub enum MailStatus {
+    /// Mail cannot be sent now; the messages stay in the spool and are tried again.
     Failing {
         /// Messages in the spool.
         waiting: usize,
-        /// What the server or the network said.
+        /// The error of the server or the network.
         why: String,
     },
-    /// It works again.
+    /// Mail is sent again.
     Works,
-    /// The server will never take this one for one receiver: it is kept under the name `*.refused`.
+    /// The server will never accept a message for a recipient: its file in the spool is now `*.refused`.
     Refused(String),
 }
 
-/// Bytes that the spool holds, at most.
-const SPOOL: u64 = 256 << 20;
-/// From one attempt to the next: from the first pause to the longest.
-const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
-/// An answer of the server takes no longer.
+/// Size of the spool in bytes, at most.
+const MAX_SPOOL: u64 = 256 << 20;
+/// The shortest pause between two attempts.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+/// For each response of the server.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// All files read and all options understood: ready to be started once privileges are given up.
-pub struct Prepared {
-    courier: Courier,
+/// A mailer whose files are read: ready to be started after privileges are dropped.
+pub struct PreparedMailer {
+    client: SmtpClient,
     spool: Spool,
 }
 
-impl Prepared {
-    /// Understands the options, reads the files that they name, and opens the spool.
-    pub fn new(options: &MailOptions, spool: &Path) -> Result<Prepared, String> {
-        let courier = Courier::new(options, options.password()?.as_ref(), TIMEOUT)?;
-        let spool = Spool::open(spool, SPOOL)
-            .map_err(|error| format!("open mail spool {}: {error}", spool.display()))?;
-        Ok(Prepared { courier, spool })
+impl PreparedMailer {
+    /// Checks the options, reads the files that they name, and opens the spool.
+    pub fn new(options: &MailOptions, spool: &Path) -> Result<PreparedMailer, String> {
+        let client = SmtpClient::new(options, options.password()?.as_ref(), TIMEOUT)?;
+        let spool = Spool::open(spool, MAX_SPOOL)
+            .map_err(|error| format!("open mail spool {}: {}", spool.display(), cause(&error)))?;
+        Ok(PreparedMailer { client, spool })
     }
 
-    /// Begins to send. `report` is called from the thread that sends.
-    pub fn start(self, report: impl Fn(Report) + Send + 'static) -> std::io::Result<Mailer> {
-        let (courier, spool) = (Arc::new(self.courier), Arc::new(self.spool));
+    /// Starts the thread, which calls `report`.
+    pub fn start(self, report: impl Fn(MailStatus) + Send + 'static) -> std::io::Result<Mailer> {
+        let (client, spool) = (Arc::new(self.client), Arc::new(self.spool));
         let (wake, woken) = sync_channel(1);
         let (done, ended) = sync_channel(1);
         let sender = Sender {
-            courier: Arc::clone(&courier),
+            client: Arc::clone(&client),
             spool: Arc::clone(&spool),
             report: Box::new(report),
         };
@@ -72,83 +73,79 @@ impl Prepared {
             sender.run(&woken);
             let _ = done.send(());
         })?;
-        Ok(Mailer { courier, spool, wake, ended: Mutex::new(ended) })
+        Ok(Mailer { client, spool, wake, ended: Mutex::new(ended) })
     }
 }
 
-/// Takes messages.
+/// Accepts messages and sends them in the background.
 pub struct Mailer {
-    courier: Arc<Courier>,
+    client: Arc<SmtpClient>,
     spool: Arc<Spool>,
     wake: SyncSender<()>,
-    ended: Mutex<Receiver<()>>, // a mutex, so that threads may share it
+    ended: Mutex<Receiver<()>>, // so that threads can share the mailer
 }
 
 impl Mailer {
-    /// Takes a message: once this returns, it is on disk and will be sent.
+    /// Accepts a message: after this, it is on disk and will be sent.
     pub fn send(&self, subject: &str, text: &str) -> Result<(), String> {
-        let message = self.courier.write(&Mail { subject, text, id: None, comment: None })?;
-        // One for each receiver: what one's server refuses, the others get.
-        let mails: Vec<_> =
-            self.courier.receivers().iter().map(|receiver| addressed(receiver, &message)).collect();
-        self.spool.put(&mails).map_err(|error| {
-            let why = error.to_string(); // what the number means stands before it
-            format!(
-                "spool a mail: {}",
-                why.split(" (os error").next().unwrap_or(&why).to_lowercase()
-            )
-        })?;
+        let message = self.client.format(&Mail { subject, text, id: None, comment: None })?;
+        // A file for each recipient, so that a refused recipient does not delay the others.
+        let mails: Vec<_> = self
+            .client
+            .recipients()
+            .iter()
+            .map(|recipient| spool_file(recipient, &message))
+            .collect();
+        let failure = |error| format!("write a mail to the spool: {}", cause(&error));
+        self.spool.put(&mails).map_err(failure)?;
         match self.wake.try_send(()) {
-            Ok(()) | Err(TrySendError::Full(())) => Ok(()), // full: it will look anyway
+            Ok(()) | Err(TrySendError::Full(())) => Ok(()), // full: it is about to look
             Err(TrySendError::Disconnected(())) => {
                 Err("the thread that sends mail has ended".into())
             }
         }
     }
 
-    /// Sends what can be sent at once, and waits for that no longer than `patience`; the rest stays
-    /// in the spool.
-    pub fn finish(self, patience: Duration) {
+    /// Sends what can be sent within `timeout`; the rest stays in the spool.
+    pub fn finish(self, timeout: Duration) {
         drop(self.wake);
         if let Ok(ended) = self.ended.into_inner() {
-            let _ = ended.recv_timeout(patience);
+            let _ = ended.recv_timeout(timeout);
         }
     }
 }
 
 struct Sender {
-    courier: Arc<Courier>,
+    client: Arc<SmtpClient>,
     spool: Arc<Spool>,
-    report: Box<dyn Fn(Report) + Send>,
+    report: Box<dyn Fn(MailStatus) + Send>,
 }
 
 impl Sender {
     fn run(&self, woken: &Receiver<()>) {
-        let [first, longest] = PAUSES;
-        let mut pause = None; // while it fails
+        let mut backoff = Backoff::default();
         loop {
-            match (self.send_all(), pause) {
-                (Ok(()), Some(_)) => {
-                    pause = None;
-                    (self.report)(Report::Works);
+            let was_failing = backoff.is_failing();
+            let next = match self.send_all() {
+                Ok(()) => {
+                    if was_failing {
+                        backoff.reset();
+                        (self.report)(MailStatus::Works);
+                    }
+                    woken.recv().map_err(|_| RecvTimeoutError::Disconnected)
                 }
-                (Ok(()), None) => {}
-                (Err(report), None) => {
-                    pause = Some(first);
-                    (self.report)(report);
+                Err(status) => {
+                    if !was_failing {
+                        (self.report)(status);
+                    }
+                    // A new message wakes the thread, but does not make it ask a failing server more often than this.
+                    let pause = backoff.pause();
+                    thread::sleep(pause.min(MIN_PAUSE));
+                    woken.recv_timeout(pause.saturating_sub(MIN_PAUSE))
                 }
-                (Err(_), Some(last)) => pause = Some((last * 2).min(longest)),
-            }
-            let next = match pause {
-                // Each new message wakes it; a server that fails is not asked more often for that.
-                Some(pause) => {
-                    thread::sleep(pause.min(first));
-                    woken.recv_timeout(pause.saturating_sub(first))
-                }
-                None => woken.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             if next == Err(RecvTimeoutError::Disconnected) {
-                if pause.is_none() {
+                if !backoff.is_failing() {
                     let _ = self.send_all();
                 }
                 return;
@@ -156,55 +153,54 @@ impl Sender {
         }
     }
 
-    fn send_all(&self) -> Result<(), Report> {
-        let failing =
-            |waiting, why: &dyn ToString| Report::Failing { waiting, why: why.to_string() };
-        let waiting = self.spool.waiting().map_err(|error| failing(0, &error))?;
+    fn send_all(&self) -> Result<(), MailStatus> {
+        let failing = |waiting, why| MailStatus::Failing { waiting, why };
+        let waiting = self.spool.waiting().map_err(|error| failing(0, cause(&error)))?;
         let (mut later, mut deferred, mut reason) = (HashSet::new(), 0, None);
         let mut connection = None;
         for (sent, path) in waiting.iter().enumerate() {
             let left = waiting.len() - sent;
-            let mail = fs::read(path).map_err(|error| failing(left, &error))?;
-            let (receivers, message) = self.receivers(&mail);
-            if receivers.iter().any(|receiver| later.contains(receiver)) {
+            let mail = fs::read(path).map_err(|error| failing(left, cause(&error)))?;
+            let (recipients, message) = self.recipients(&mail);
+            if recipients.iter().any(|recipient| later.contains(recipient)) {
                 deferred += 1;
                 continue;
             }
-            // One, but for what an earlier version left.
-            let mut send = |to| self.courier.deliver(&mut connection, &[to], message).map(drop);
-            let sent = receivers.iter().cloned().try_for_each(&mut send);
+            // One recipient; files of earlier releases have all.
+            let mut send = |to| self.client.deliver(&mut connection, &[to], message).map(drop);
+            let sent = recipients.iter().cloned().try_for_each(&mut send);
             match sent {
-                Ok(()) => fs::remove_file(path).map_err(|error| failing(left, &error))?,
+                Ok(()) => fs::remove_file(path).map_err(|error| failing(left, cause(&error)))?,
                 Err(Undelivered::Refused(why)) => {
-                    self.spool.set_aside(path).map_err(|error| failing(left, &error))?;
-                    (self.report)(Report::Refused(why));
+                    self.spool.set_aside(path).map_err(|error| failing(left, cause(&error)))?;
+                    (self.report)(MailStatus::Refused(why));
                 }
                 Err(Undelivered::Deferred(why)) => {
-                    later.extend(receivers);
+                    later.extend(recipients);
                     deferred += 1;
                     reason = Some(why);
                 }
-                Err(Undelivered::Server(why)) => return Err(failing(left + deferred, &why)),
+                Err(Undelivered::Server(why)) => return Err(failing(left + deferred, why)),
             }
         }
-        leave(connection);
-        reason.map_or(Ok(()), |why| Err(failing(deferred, &why)))
+        quit(connection);
+        reason.map_or(Ok(()), |why| Err(failing(deferred, why)))
     }
 
-    /// To whom a mail of the spool goes, and its message.
-    fn receivers<'a>(&self, mail: &'a [u8]) -> (Vec<Address>, &'a [u8]) {
-        let addressed = mail.strip_prefix(RECEIVER).and_then(|rest| {
+    /// The recipients and the message of a file in the spool.
+    fn recipients<'a>(&self, mail: &'a [u8]) -> (Vec<Address>, &'a [u8]) {
+        let addressed = mail.strip_prefix(RECIPIENT).and_then(|rest| {
             let end = rest.iter().position(|byte| *byte == b'\n')?;
-            let receiver = str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
-            Some((vec![receiver], &rest[end + 1..]))
+            let recipient = str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
+            Some((vec![recipient], &rest[end + 1..]))
         });
-        addressed.unwrap_or_else(|| (self.courier.receivers().to_vec(), mail))
+        addressed.unwrap_or_else(|| (self.client.recipients().to_vec(), mail))
     }
 }
 
-/// What a mail of the spool begins with, before its message.
-const RECEIVER: &[u8] = b"RCPT ";
+/// The first word of a file in the spool; the address, a line end and the message follow.
+const RECIPIENT: &[u8] = b"RCPT ";
 
-fn addressed(receiver: &Address, message: &[u8]) -> Vec<u8> {
-    [RECEIVER, receiver.to_string().as_bytes(), b"\n", message].concat()
+fn spool_file(recipient: &Address, message: &[u8]) -> Vec<u8> {
+    [RECIPIENT, recipient.to_string().as_bytes(), b"\n", message].concat()
 }

@@ -1,31 +1,31 @@
-//! The section `[mail]` of a configuration.
+//! The options of mail: the table `mail` or `smtp` of a configuration.
 
 use std::{net::IpAddr, path::PathBuf};
 
-use aw_service::Secret;
+use aw_service::{HostPort, Secret};
 use serde::Deserialize;
 
-/// Where mail goes, and how.
+/// The server, the addresses and the protection of mail.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct MailOptions {
-    /// `HOST` or `HOST:PORT`; an IPv6 address stands in brackets.
+    /// `HOST`, `HOST:PORT`, `IPv6` or `[IPv6]:PORT`.
     pub server: String,
-    /// Who sends.
+    /// The sender's address.
     pub from: String,
-    /// Who receives.
+    /// The recipients' addresses.
     pub to: Vec<String>,
-    /// How the connection is protected.
+    /// How the connection is protected; default: [`Tls::None`] to this machine, [`Tls::Starttls`] to others.
     pub tls: Option<Tls>,
-    /// Trust this authority, in PEM, instead of the system's.
+    /// Certificate of the authority to trust, in PEM, instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// Log in as this user.
+    /// The user to log in as.
     pub user: Option<String>,
-    /// Its password is the first line of this file, which others may not read...
+    /// The file whose first line is the password; other users must not be able to read it.
     pub password_file: Option<PathBuf>,
-    /// ...or this variable of the environment.
+    /// The environment variable with the password.
     pub password_env: Option<String>,
-    /// The name to greet the server with, instead of this machine's.
+    /// The host name in EHLO, instead of this machine's.
     pub hello: Option<String>,
 }
 
@@ -33,42 +33,31 @@ pub struct MailOptions {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Tls {
-    /// Not at all: the default to this very machine.
+    /// Not at all.
     None,
-    /// From STARTTLS on where the server offers it, whatever its certificate: for those who had no protection
-    /// before. It keeps those out who listen, and nobody else.
+    /// With STARTTLS if the server offers it, without checking its certificate: against passive eavesdroppers only.
     Opportunistic,
-    /// From STARTTLS on, without which nothing is sent: the default to others.
+    /// With STARTTLS; if the server does not offer it, nothing is sent.
     Starttls,
-    /// From the first byte.
+    /// From the first byte on.
     Tls,
 }
 
-/// Whether a host, by its name or address, is this very machine: what is sent to it, no network sees.
-pub fn is_here(host: &str) -> bool {
+/// Whether a host, by name or address, is this machine, so that no network carries the connection.
+pub fn is_local_host(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 impl MailOptions {
-    /// The server's name or address, and its port.
-    pub fn host_and_port(&self) -> Result<(&str, u16), String> {
-        let fault = || format!("mail server {:?} is not HOST or HOST:PORT", self.server);
-        let default = match self.tls {
-            Some(Tls::Tls) => 465,
-            _ => 25,
-        };
-        let (host, port) = match self.server.strip_prefix('[') {
-            Some(rest) => rest.split_once(']').ok_or_else(fault)?,
-            None => {
-                self.server.find(':').map_or((&*self.server, ""), |at| self.server.split_at(at))
-            }
-        };
-        let port = match port.strip_prefix(':') {
-            Some(port) => port.parse().map_err(|_| fault())?,
-            None if port.is_empty() => default,
-            None => return Err(fault()),
-        };
-        if host.is_empty() || port == 0 { Err(fault()) } else { Ok((host, port)) }
+    /// The server. The default port is 465 with `tls = "tls"`, 25 without.
+    pub fn host_port(&self) -> Result<HostPort, String> {
+        let default = if self.tls == Some(Tls::Tls) { 465 } else { 25 };
+        HostPort::parse(&self.server, default).map_err(|why| format!("mail server {why}"))
+    }
+
+    /// Checks what can be checked without reading a file.
+    pub fn check(&self) -> Result<(), String> {
+        self.host_port().map(drop)
     }
 
     /// Reads the password.
@@ -76,22 +65,21 @@ impl MailOptions {
         let (file, variable) = (self.password_file.as_deref(), self.password_env.as_deref());
         let password = Secret::read("password", file, variable)?;
         match (&self.user, &password) {
-            (Some(user), None) => {
-                Err(format!("mail: user {user:?} without password_file or password_env"))
-            }
-            (None, Some(_)) => Err("mail: a password, but no user".into()),
+            (Some(user), None) => Err(format!(
+                "mail: user {user:?} needs a password (set password_file or password_env)"
+            )),
+            (None, Some(_)) => Err("mail: a password needs a user (set user)".into()),
             _ => Ok(password),
         }
     }
 
-    /// How the connection is protected, where nothing is said.
+    /// How the connection is protected, with the default if `tls` is not set.
     pub(crate) fn protection(&self) -> Result<Tls, String> {
-        let host = self.host_and_port()?.0;
-        let is_here = is_here(host);
-        let tls = self.tls.unwrap_or(if is_here { Tls::None } else { Tls::Starttls });
-        if matches!(tls, Tls::None | Tls::Opportunistic) && self.user.is_some() && !is_here {
+        let is_local = is_local_host(&self.host_port()?.host);
+        let tls = self.tls.unwrap_or(if is_local { Tls::None } else { Tls::Starttls });
+        if matches!(tls, Tls::None | Tls::Opportunistic) && self.user.is_some() && !is_local {
             return Err(format!(
-                "mail server {}: a password is not sent without protection (set tls)",
+                "mail server {}: a password is not sent without TLS (set tls = \"starttls\" or \"tls\")",
                 self.server
             ));
         }
@@ -111,16 +99,16 @@ mod tests {
     #[test]
     fn servers() {
         for (server, more, expected) in [
-            ("127.0.0.1:2525", "", ("127.0.0.1", 2525)),
-            ("mail.example.org", "", ("mail.example.org", 25)),
-            ("mail.example.org", "tls = \"tls\"", ("mail.example.org", 465)),
-            ("[2001:db8::1]:25", "", ("2001:db8::1", 25)),
-            ("[::1]", "", ("::1", 25)),
+            ("127.0.0.1:2525", "", "127.0.0.1:2525"),
+            ("mail.example.org", "", "mail.example.org:25"),
+            ("mail.example.org", "tls = \"tls\"", "mail.example.org:465"),
+            ("[2001:db8::1]:587", "", "[2001:db8::1]:587"),
+            ("::1", "", "[::1]:25"),
         ] {
-            assert_eq!(options(server, more).host_and_port(), Ok(expected));
+            assert_eq!(options(server, more).host_port().unwrap().to_string(), expected);
         }
         for server in ["", ":25", "a:b", "a:0", "a:70000", "[::1", "[::1]25"] {
-            assert!(options(server, "").host_and_port().is_err(), "{server}");
+            assert!(options(server, "").check().is_err(), "{server}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Messages on disk, in order, until they are sent.
+//! The spool: files with mails that are not sent yet.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -9,38 +9,38 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-/// A directory of messages. Its name sorts a message behind those before it.
+/// A directory with a file for each mail; the names of the files sort them by time.
 #[derive(Debug)]
 pub(crate) struct Spool {
     directory: PathBuf,
     next: AtomicU32,
-    most: u64,
+    max_bytes: u64,
 }
 
 const READY: &str = ".eml";
 const UNFINISHED: &str = ".new";
 const REFUSED: &str = ".refused";
-/// Refused messages kept; of bytes, a sixteenth of what may wait.
-const MOST_REFUSED: usize = 100;
+/// Refused mails that stay in the spool, at most; of bytes, a sixteenth of the spool's maximum.
+const MAX_REFUSED: usize = 100;
 
 impl Spool {
-    /// The spool in this directory, which is made if there is none. It holds so many bytes.
-    pub fn open(directory: &Path, most: u64) -> io::Result<Spool> {
+    /// Opens the spool in a directory, which is created if it does not exist.
+    pub fn open(directory: &Path, max_bytes: u64) -> io::Result<Spool> {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         for path in Self::list(directory, UNFINISHED)? {
-            fs::remove_file(path)?; // of a process that was killed
+            fs::remove_file(path)?; // a process was killed while it wrote this
         }
-        Ok(Spool { directory: directory.into(), next: AtomicU32::new(0), most })
+        Ok(Spool { directory: directory.into(), next: AtomicU32::new(0), max_bytes })
     }
 
-    /// Adds messages, all or none; once this returns, they outlive a loss of power.
+    /// Adds mails, all or none. After this, they survive a power cut.
     pub fn put(&self, messages: &[impl AsRef<[u8]>]) -> io::Result<()> {
         let mut held = 0;
         for path in Self::list(&self.directory, READY)? {
             held += fs::metadata(path).map_or(0, |metadata| metadata.len());
         }
         let more: usize = messages.iter().map(|message| message.as_ref().len()).sum();
-        if held + more as u64 > self.most {
+        if held + more as u64 > self.max_bytes {
             return Err(io::Error::new(ErrorKind::StorageFull, "the spool is full"));
         }
         messages.iter().try_for_each(|message| self.put_one(message.as_ref()))?;
@@ -59,19 +59,18 @@ impl Spool {
         fs::rename(&unfinished, path)
     }
 
-    /// The messages that wait, oldest first.
+    /// The files that are not sent yet, oldest first.
     pub fn waiting(&self) -> io::Result<Vec<PathBuf>> {
         Self::list(&self.directory, READY)
     }
 
-    /// Keeps a message that the server will never take, but no longer sends it. Of those, the last
-    /// ones are kept.
+    /// Renames a refused mail so that it is not sent again, and removes the oldest refused ones if there are too many.
     pub fn set_aside(&self, path: &Path) -> io::Result<()> {
         fs::rename(path, path.with_extension(&REFUSED[1..]))?;
         let mut bytes = 0;
         for (n, path) in Self::list(&self.directory, REFUSED)?.iter().rev().enumerate() {
             bytes += fs::metadata(path)?.len();
-            if n >= MOST_REFUSED || n > 0 && bytes > self.most / 16 {
+            if n >= MAX_REFUSED || n > 0 && bytes > self.max_bytes / 16 {
                 fs::remove_file(path)?;
             }
         }
@@ -118,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_refused_the_last_ones() {
+    fn the_latest_refused_mails_stay() {
         let refused = |most, length, count| {
             let directory = tempfile::tempdir().unwrap();
             let spool = Spool::open(directory.path(), most).unwrap();
@@ -130,7 +129,7 @@ mod tests {
             let first = fs::read_to_string(&kept[0]).unwrap();
             (kept.len(), first.trim().parse::<usize>().unwrap())
         };
-        assert_eq!(refused(1 << 20, 3, 105), (MOST_REFUSED, 5));
+        assert_eq!(refused(1 << 20, 3, 105), (MAX_REFUSED, 5));
         assert_eq!(refused(1600, 30, 10), (3, 7), "100 bytes");
         assert_eq!(refused(1600, 500, 3), (1, 2), "a large one");
     }

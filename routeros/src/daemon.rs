@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use aw_notify::{Mailer, Prepared, Report};
+use aw_notify::{MailStatus, Mailer, PreparedMailer};
 use aw_service::{
     Access, CapabilitySet, Error, Identity, Signals, Startup, SystemCalls, failed, group_id, info,
     open_own, warn,
@@ -52,7 +52,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let prepared = config.mail.as_ref().map(|mail| {
         let spool = config.archive.join(".spool");
         own_directory(&spool, identity.as_ref())?;
-        Prepared::new(mail, &spool).map_err(failed)
+        PreparedMailer::new(mail, &spool).map_err(failed)
     });
     let prepared = prepared.transpose()?;
     let mut calls = SystemCalls::basic();
@@ -89,13 +89,13 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
 }
 
 /// Starts the thread that sends mail, and logs its faults.
-pub fn start_mailer(prepared: Prepared) -> Result<Mailer, Error> {
+pub fn start_mailer(prepared: PreparedMailer) -> Result<Mailer, Error> {
     let report = |report| match report {
-        Report::Failing { waiting, why } => {
+        MailStatus::Failing { waiting, why } => {
             warn(format_args!("mail cannot be sent, {waiting} in the queue: {why}"));
         }
-        Report::Works => info("mail can be sent again"),
-        Report::Refused(why) => {
+        MailStatus::Works => info("mail can be sent again"),
+        MailStatus::Refused(why) => {
             warn(format_args!("the mail server rejected a mail, which is not sent again: {why}"))
         }
     };
@@ -226,8 +226,8 @@ fn files(config: &Config, path: &Path) -> Vec<Access> {
         all.into_iter().flatten().for_each(|path| read(path));
     }
     files.extend(config.routers.iter().map(|router| Access::Connect(router.address.port)));
-    let mail = config.mail.as_ref().and_then(|mail| mail.host_and_port().ok());
-    files.extend(mail.map(|(_, port)| Access::Connect(port)));
+    let mail = config.mail.as_ref().and_then(|mail| mail.host_port().ok());
+    files.extend(mail.map(|server| Access::Connect(server.port)));
     files
 }
 

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use aw_notify::Prepared;
+use aw_notify::PreparedMailer;
 use aw_service::{Error, HostPort, Signals, failed, info, warn};
 use clap::Args;
 use tokio::{sync::watch, time::sleep};
@@ -57,7 +57,7 @@ pub fn run(host: &str, login: &str, options: &Options) -> Result<(), Error> {
     let router = config.routers.pop().ok_or_else(|| failed("no router"))?;
     let mailer = match &legacy_config.mail {
         Some(mail) => {
-            let prepared = Prepared::new(mail, &directory.0.join("spool")).map_err(failed)?;
+            let prepared = PreparedMailer::new(mail, &directory.0.join("spool")).map_err(failed)?;
             Some(start_mailer(prepared)?)
         }
         None => None,

@@ -32,5 +32,5 @@ pub use {
     signals::Signals,
     startup::{ServiceOptions, Startup, parse, run},
     users::{UserAccount, group_id},
-    values::{ByteSize, HostPort, TimeSpan, parse_network},
+    values::{ByteSize, HostPort, TimeSpan, parse_network, split_name_line},
 };

@@ -49,7 +49,7 @@ impl Secret {
                 }
                 io::ErrorKind::NotFound => "no such file".into(),
                 io::ErrorKind::InvalidData => "not UTF-8 text".into(),
-                _ => shm_layout::cause(&error),
+                _ => crate::cause(&error),
             };
             format!("read {shown}: {why}")
         };

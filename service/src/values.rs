@@ -74,6 +74,22 @@ pub fn parse_network(text: &str) -> Result<IpNet, String> {
     network.map_err(|_| format!("{text:?}: must be an address or a network, such as 192.0.2.0/24"))
 }
 
+/// Splits a line of a list of names into MAC and name: `MAC name` (also with a tab, comma or `=`), where `#` begins a
+/// comment, or `MAC|name`, where the name is all that follows. Returns `None` for an empty line or a comment.
+pub fn split_name_line(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return None;
+    }
+    let end = line.find([' ', '\t', ',', '=', '|', '#']).unwrap_or(line.len());
+    let (mac, rest) = (&line[..end], line[end..].trim_start());
+    if let Some(name) = rest.strip_prefix('|') {
+        return Some((mac, name.trim()));
+    }
+    let name = rest.trim_start_matches([',', '=']).split('#').next().unwrap_or_default();
+    Some((mac, name.trim()))
+}
+
 /// A time span: `90`, `90s`, `30m`, `2h`, `1d`, `1w` or several together, as in `1h30m`. A number without a
 /// unit is seconds; a day is 24 hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -175,6 +191,21 @@ mod tests {
         }
         for bad in ["", "192.0.2.0/33", "192.0.2/24", "example.org", "/24", "::/129"] {
             assert!(parse_network(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn name_lines() {
+        for (line, expected) in [
+            ("  # a comment", None),
+            ("", None),
+            ("0:8:e1:1:2:a \tthe nas # in the cellar", Some(("0:8:e1:1:2:a", "the nas"))),
+            ("02-00-00-00-00-01,phone", Some(("02-00-00-00-00-01", "phone"))),
+            ("x | Studio #2 ", Some(("x", "Studio #2"))),
+            ("x|a|b", Some(("x", "a|b"))),
+            ("x#comment", Some(("x", ""))),
+        ] {
+            assert_eq!(split_name_line(line), expected, "{line}");
         }
     }
 

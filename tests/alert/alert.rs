@@ -307,14 +307,14 @@ fn moving_in_and_out() {
     let codes = save(alert.directory.path(), "ethercodes.dat", b"0:8:e1\tMaker  One\n");
     let told = run(alert.command(&["import", &addrwatch, &hostwatch, &conf, &codes])).ok();
     for line in [
-        format!("{addrwatch}: 2 pairings learned"),
-        format!("{hostwatch}: 2 pairings learned"),
-        format!("{conf}: 1 names learned"),
-        format!("{codes}: 1 makers learned"),
+        format!("{addrwatch}: 2 pairings imported"),
+        format!("{hostwatch}: 2 pairings imported"),
+        format!("{conf}: 1 names imported"),
+        format!("{codes}: 1 vendors imported"),
     ] {
         assert!(told.stdout.lines().any(|told| told == line), "{told:?}");
     }
-    assert!(told.stderr.contains("addrwatch.db: 1 lines say nothing"), "{told:?}");
+    assert!(told.stderr.contains("addrwatch.db: 1 lines skipped"), "{told:?}");
     // What root imports is for the user that follows the rings.
     if rustix::process::geteuid().is_root() {
         use std::os::unix::fs::MetadataExt;
@@ -326,7 +326,7 @@ fn moving_in_and_out() {
     }
     let mut command = program("aw-alert", &["--state-dir"]);
     command.arg(alert.path("nothing")).arg("export");
-    run(command).refused("aw-alert", &["nothing is known", "--state-dir"]);
+    run(command).refused("aw-alert", &["no database in", "--state-dir"]);
     // What is older changes nothing; what is newer does, also if it is only the time.
     let again = |name: &str, text: String| {
         let file = save(alert.directory.path(), name, text.as_bytes());
@@ -424,7 +424,7 @@ fn a_watched_device_is_silent_and_back() {
     let running = Run::start(alert.command(&["-c", &config, "--print"]));
     running.stdout.wait_for("new device 10.0.0.1");
     let silent = running.stdout.wait_for("silent device");
-    assert!(silent.contains(&mac) && silent.contains("not heard for 100"), "{silent}");
+    assert!(silent.contains(&mac) && silent.contains("not seen for 100"), "{silent}");
     heard(2, 0);
     running.stdout.wait_for("new device 10.0.0.2");
     heard(1, 0);
@@ -473,7 +473,7 @@ fn a_program_is_told_and_one_that_fails_is_told_later() {
     let fails = alert.script("tell", "exit 3");
     let ended = alert.once(&["--exec", &fails]);
     assert!(ended.stderr.contains("exit status: 3"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("2 messages wait to be sent"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("2 messages stay in the queue"), "{}", ended.stderr);
     let out = alert.path("told");
     alert.script(
         "tell",
@@ -598,7 +598,7 @@ fn sendmail_and_a_channel_that_hangs_beside_it() {
     alert.publish(&devices(1..2), &[]);
     let ended = alert.once(&["-c", &config]);
     assert!(ended.stderr.contains("channel hangs: run "), "{}", ended.stderr);
-    assert!(ended.stderr.contains("not done after 1 s"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no end after 1 s"), "{}", ended.stderr);
     // The letter was the report, then the word that the other channel fails.
     let letter = fs::read_to_string(&out).expect("it was told");
     assert!(
@@ -616,7 +616,7 @@ fn faults_in_the_configuration_are_told() {
     let alert = Alert::new();
     let config = save(alert.directory.path(), "config", b"[[channel]]\nname = \"a\"\n");
     let ended = run(alert.command(&["-c", &config, "--check"]));
-    ended.refused("aw-alert", &["config", "needs one of command"]);
+    ended.refused("aw-alert", &["config", "needs exactly one of command"]);
     let one = Run::start(alert.command(&[]));
     wait_until("it has its state", || alert.path("state/aw-alert.db").exists());
     alert.publish(&devices(1..2), &[]);

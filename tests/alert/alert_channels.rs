@@ -219,13 +219,13 @@ fn a_webhook_that_fails_says_how_and_loses_nothing() {
     for (mood, why) in [
         ("500 broken", "500 Internal Server Error: broken"),
         ("429 slow down", "429 Too Many Requests: slow down"),
-        ("hang", "not done after 1 s"),
+        ("hang", "no response after 1 s"),
         ("close", ""),
         ("endless", "500 Internal Server Error: xxxx"),
         (
             &redirect,
             &format!(
-                "307 Temporary Redirect, to http://127.0.0.1:{}: not followed",
+                "307 Temporary Redirect to http://127.0.0.1:{}: redirections are not followed",
                 elsewhere.port
             ),
         ),
@@ -244,7 +244,7 @@ fn a_webhook_that_fails_says_how_and_loses_nothing() {
     // While it is down the others go on, and are told so once.
     alert.publish(1..4);
     let ended = alert.once();
-    assert!(ended.stderr.contains("3 messages wait to be sent"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("3 messages stay in the queue"), "{}", ended.stderr);
     let told = alert.told();
     assert_eq!(numbers(&told), [1, 2, 3]);
     let fails = told.iter().filter(|report| report["kind"] == "channel_fails");
@@ -273,7 +273,7 @@ fn what_a_server_refuses_is_not_in_the_way_and_is_tried_again() {
     alert.publish(1..2);
     let ended = alert.once();
     assert!(ended.stderr.contains("400 Bad Request: bad words"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("1 messages wait to be sent"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("1 messages stay in the queue"), "{}", ended.stderr);
     let running = alert.start();
     wait_until("it is refused again", || sink.requests().len() == 2);
     sink.mood("200");
@@ -367,7 +367,7 @@ fn outside_its_hours_a_channel_waits_or_does_not_care() {
     // Later than the digest's window they come one by one again; at once they are in the next.
     alert.publish(5..6);
     alert.once();
-    assert_eq!(alert.told()[1]["message"], "1 report: 1 new device");
+    assert_eq!(alert.told()[1]["message"], "1 alert: 1 new device");
     assert!(!alert.path("fussed").exists());
 }
 
@@ -403,7 +403,7 @@ fn secrets_stay_secret() {
         hook("token_env = \"HOOK_TOKEN\"")
     ));
     let said = run(alert.command(&["-c", &config, "--check"]));
-    said.refused("aw-alert", &["line 5: channel \"hook\"", "no variable \"HOOK_TOKEN\""]);
+    said.refused("aw-alert", &["line 5: channel \"hook\"", "variable HOOK_TOKEN is not set"]);
     alert.variables.push(("HOOK_TOKEN", "tk_2".into()));
     alert.publish(1..2);
     alert.once();
@@ -455,7 +455,7 @@ fn mail_with_tls_and_a_password() {
     fs::set_permissions(&password, Permissions::from_mode(0o604)).expect("our own file");
     let sink = MailSink::start();
     alert.config(&smtp(&sink, &format!(", user = \"watch\", password_file = {password:?}")));
-    alert.test("mail").refused("aw-alert", &["password: others may read it"]);
+    alert.test("mail").refused("aw-alert", &["password: other users may read or write it"]);
 }
 
 #[test]
@@ -466,7 +466,7 @@ fn a_mail_server_that_fails() {
     alert.publish(1..3);
     let ended = alert.once();
     assert!(ended.stderr.contains("onnection refused"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("2 messages wait to be sent"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("2 messages stay in the queue"), "{}", ended.stderr);
     let told = alert.told();
     let fails = told.iter().filter(|report| report["kind"] == "channel_fails");
     assert_eq!((fails.count(), numbers(&told)), (1, vec![1, 2]));
@@ -512,7 +512,9 @@ fn a_receiver_that_is_refused_stops_no_other() {
         let ended = alert.once();
         assert!(ended.status.success(), "{ended:?}");
         for ip in ["10.0.0.1", "10.0.0.2"] {
-            let why = format!("\"new device ({ip}) pcap\" did not reach everybody: mail server");
+            let why = format!(
+                "mail \"new device ({ip}) pcap\": the server refused a recipient: mail server"
+            );
             assert!(ended.stderr.contains(&why), "{}", ended.stderr);
             let mail = sink.wait_for(&[&format!("Subject: new device ({ip})")]);
             assert!(mail.starts_with("FROM arpwatch@example.org TO b@example.org\n"), "{mail}");
@@ -525,7 +527,7 @@ fn a_receiver_that_is_refused_stops_no_other() {
         alert.publish(3..4);
         let ended = alert.once();
         assert!(ended.stderr.contains("450"), "{}", ended.stderr);
-        assert!(ended.stderr.contains("1 messages wait to be sent"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("1 messages stay in the queue"), "{}", ended.stderr);
     }
 }
 

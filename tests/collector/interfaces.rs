@@ -65,9 +65,10 @@ fn an_interface_that_is_missing_is_named() {
 #[test]
 fn an_interface_that_appears_later_is_heard() {
     let Some(lan) = Lan::new() else { return };
-    for (options, wanted) in
-        [(&["veth0", "later0"][..], "listening on veth0"), (&["--wait", "later0"], "waiting for an interface")]
-    {
+    for (options, wanted) in [
+        (&["veth0", "later0"][..], "listening on veth0"),
+        (&["--wait", "later0"], "waiting for an interface"),
+    ] {
         let ring = Ring::new();
         let mut command = lan.here.command(binary("collector"));
         command.args(["-q", "--ring", ring.name()]).args(options);

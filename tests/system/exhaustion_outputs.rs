@@ -255,7 +255,7 @@ const FULL: &[(&str, &str, &str)] = &[
     ),
     (
         "aw-alert",
-        "aw-alert.db: database or disk is full (make room on its disk): keeping events in",
+        "aw-alert.db: database or disk is full (free space on its disk): keeping events in",
         "the destination is back",
     ),
     (

@@ -121,17 +121,28 @@ fn each_key_is_in_its_page_and_each_in_the_page_is_real() {
     let mail = "archive = \"/x\"\n[mail]\n";
     let router = "archive = \"/x\"\n[[router]]\n";
     for (page, ask, tables) in [
-        ("alert", ["--check", "-c", file], ["", "[[channel]]\n", "[channel.webhook]\n"]),
-        ("routeros", ["show", "-c", file], ["", mail, router]),
+        (
+            "alert",
+            ["--check", "-c", file],
+            &[
+                "",
+                "[[channel]]\n",
+                "[channel.smtp]\n",
+                "[channel.sendmail]\n",
+                "[channel.webhook]\n",
+                "[[watch]]\n",
+                "[[failover]]\n",
+                "[[mute]]\n",
+            ][..],
+        ),
+        ("routeros", ["show", "-c", file], &["", mail, router]),
     ] {
         let mut keys = BTreeSet::new();
         for table in tables {
-            let table =
-                table.replace("[channel.webhook]", "[[channel]]\nname = \"x\"\n[channel.webhook]");
+            let table = table.replace("[channel.", "[[channel]]\nname = \"x\"\n[channel.");
             fs::write(file, format!("{table}made_up = 1\n")).unwrap();
             let refused = run(program(&format!("aw-{page}"), &ask));
-            let (_, expected) =
-                refused.stderr.split_once("expected one of ").expect(&refused.stderr);
+            let (_, expected) = refused.stderr.split_once("expected ").expect(&refused.stderr);
             keys.extend(expected.split('`').skip(1).step_by(2).map(String::from));
         }
         assert!(keys.len() > 20, "{keys:?}");

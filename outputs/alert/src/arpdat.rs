@@ -1,21 +1,20 @@
-//! `arp.dat`, arpwatch's memory: `mac TAB ip TAB time [TAB host name [TAB interface]]`, of all its dialects.
+//! `arp.dat`, the file of arpwatch, in all its formats: `mac TAB ip TAB time [TAB host name [TAB interface]]`.
 
 use std::net::Ipv4Addr;
 
+use aw_detect::Claim;
 use shm_layout::MacAddr;
 
-use crate::station::Claim;
-
-/// A line: who had the address, when; and the interface, if the file says so.
+/// A line of the file; the interface only if the file names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
+pub struct ArpDatLine {
     pub ip: Ipv4Addr,
     pub claim: Claim,
     pub interface: Option<String>,
 }
 
-/// Reads a file; also the lines that say nothing, by their numbers.
-pub fn read(text: &str) -> (Vec<Line>, Vec<usize>) {
+/// Reads a file. Also returns the numbers of lines that cannot be read.
+pub fn read(text: &str) -> (Vec<ArpDatLine>, Vec<usize>) {
     let (mut lines, mut bad) = (Vec::new(), Vec::new());
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with('#')) {
         match parse(line) {
@@ -26,24 +25,24 @@ pub fn read(text: &str) -> (Vec<Line>, Vec<usize>) {
     (lines, bad)
 }
 
-fn parse(line: &str) -> Option<Line> {
+fn parse(line: &str) -> Option<ArpDatLine> {
     let mut columns = line.split('\t');
     let (mac, ip) = (columns.next()?, columns.next()?);
-    // arpwatch takes no notice of what follows the sixth byte.
+    // arpwatch ignores what follows the sixth byte.
     let mac = mac.trim().split(|c: char| !c.is_ascii_hexdigit() && c != ':').next()?;
     let time = match columns.next() {
-        None => 0, // arpsnmp needs no more
+        None => 0, // arpsnmp writes no more
         Some(time) => time.trim().parse::<u32>().ok()?.into(),
     };
     let interface = columns.nth(1).map(str::trim).filter(|name| !name.is_empty());
-    Some(Line {
-        ip: ip.trim().parse().ok()?, // a host name is not looked up: whose name was it then?
+    Some(ArpDatLine {
+        ip: ip.trim().parse().ok()?, // a host name is not resolved: its address may have changed
         claim: Claim { mac: mac.parse::<MacAddr>().ok()?, time },
         interface: interface.map(Into::into),
     })
 }
 
-/// The claims of each address as arpwatch loads them: a pairing takes the time of its later line, and the
+/// Adds a claim as arpwatch does when it reads the file: a later line of the same MAC replaces the earlier one, and the
 /// newest claim is the current one.
 pub fn merge(claims: &mut Vec<Claim>, new: Claim) {
     claims.retain(|claim| claim.mac != new.mac);
@@ -65,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_dialects() {
+    fn all_formats() {
         let text = "# a comment\n\
             0:8:e1:1:2:d6\t10.0.0.1\t1700000000\n\
             00:08:E1:01:02:D6\t10.0.0.2\t1700000001\thost\n\
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_later_line_counts_and_the_newest_is_first() {
+    fn the_later_line_replaces_and_the_newest_is_first() {
         let mac = |last| MacAddr::new([0, 8, 0xe1, 0, 0, last]);
         let mut claims = Vec::new();
         for (last, time) in [(1, 50), (2, 20), (1, 10), (3, 15)] {

@@ -1,9 +1,9 @@
-//! When a channel may be used, by the clock on the wall. No clock of its own.
+//! The hours and days at which a channel is open, in local time. The time is an argument.
 
 use jiff::{Zoned, civil::Weekday};
 use serde::Deserialize;
 
-/// Hours of a day, from a minute to another, which may be of the next day.
+/// Hours of a day, in minutes since midnight; `to` may be on the next day.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
 pub struct Hours {
@@ -24,14 +24,14 @@ pub enum Day {
     Sun,
 }
 
-/// What becomes of a report outside the hours.
+/// What happens to alerts outside of the hours.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Outside {
-    /// It is in the digest that is sent when they begin.
+    /// They are in the digest that is sent when the hours begin.
     #[default]
     Digest,
-    /// It is not for this channel.
+    /// They are not sent.
     Ignore,
 }
 
@@ -48,12 +48,12 @@ impl TryFrom<String> for Hours {
         let both = text.split_once('-').and_then(|(from, to)| Some((time(from)?, time(to)?)));
         match both {
             Some((from, to)) if from != to && from < 24 * 60 => Ok(Hours { from, to }),
-            _ => Err(format!("{text:?} are no hours, as \"08:00-18:00\" or \"22:00-06:00\" are")),
+            _ => Err(format!("{text:?}: must be hours such as \"08:00-18:00\" or \"22:00-06:00\"")),
         }
     }
 }
 
-/// Whether it is one of these hours. Those that pass midnight belong to the day on which they begin.
+/// Whether `now` is within the hours and days. Hours across midnight belong to the day on which they begin.
 pub fn is_open(hours: Option<Hours>, days: Option<&[Day]>, now: &Zoned) -> bool {
     let Hours { from, to } = hours.unwrap_or(Hours { from: 0, to: 24 * 60 });
     let minute = now.hour() as u16 * 60 + now.minute() as u16;
@@ -70,20 +70,6 @@ impl Day {
     fn is(self, day: Weekday) -> bool {
         self as i8 == day.to_monday_zero_offset()
     }
-}
-
-/// A length of time, as `30m`.
-pub fn seconds(text: &str) -> Result<i64, &'static str> {
-    const BAD: &str = "must be a number with s, m, h or d behind it";
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(BAD)?;
-    let unit = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err(BAD),
-    };
-    number.parse::<u32>().map(|number| i64::from(number) * unit).map_err(|_| BAD)
 }
 
 #[cfg(test)]
@@ -110,7 +96,7 @@ mod tests {
             ("11-23T00:00:00", false, true),
             ("11-23T05:59:59", false, true),
             ("11-23T06:00:00", false, false),
-            // The night in which an hour is there twice, and the one in which one is missing.
+            // The night with an hour twice, and the one without an hour.
             ("10-25T02:30:00+02:00", false, true),
             ("10-25T02:30:00+01:00", false, true),
             ("03-29T03:00:00+02:00", false, true),

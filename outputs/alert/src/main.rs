@@ -1,5 +1,23 @@
-//! `aw-alert`: tells somebody, once, what is new or odd in the network, through what they use.
+//! `aw-alert`: reports new devices, duplicate addresses and other changes in the network on notification channels.
 #![forbid(unsafe_code)]
+
+mod arpdat;
+mod channel;
+mod channel_queue;
+mod command;
+mod config;
+mod dispatcher;
+mod export;
+mod hours;
+mod import;
+mod notification;
+mod rate_gate;
+mod sender;
+mod store;
+mod template;
+mod transport;
+mod webhook;
+mod webhook_options;
 
 use std::{
     path::{Path, PathBuf},
@@ -7,51 +25,51 @@ use std::{
     time::Duration,
 };
 
-use aw_alert::{
-    alerts::Alerts,
-    channel::Secrets,
-    config::{self, Config},
-    files::{self, Shape},
-    import, seconds,
-    speaker::{self, Pipes, Speaker},
-    store::Store,
-    watch::{Dialect, Rules},
-};
-use aw_output::{Error, Plan, RingOptions, SpoolOptions, failed, parse, run};
-use aw_service::Identity;
+use aw_detect::{Dialect, Rules};
+use aw_output::{Error, Fault, Plan, RingOptions, SpoolOptions, failed, parse, run};
+use aw_service::{Identity, TimeSpan};
 use clap::{Parser, Subcommand};
 
-/// Tells somebody of new devices, duplicate addresses and other changes in the collector's rings.
+use crate::{
+    config::Config,
+    dispatcher::{DispatchOptions, Dispatcher},
+    export::ExportFormat,
+    sender::{SenderPipes, SenderProcess},
+    store::AlertStore,
+    transport::ChannelSecrets,
+};
+
+/// Sends alerts about new devices, duplicate addresses and other changes in the network
 #[derive(Parser)]
 #[command(name = "aw-alert", version, after_help = EXAMPLES)]
 struct Options {
-    /// Whom to tell what, in TOML
+    /// Configuration file (TOML): detection rules and notification channels
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Check the configuration and exit
+    /// Check the configuration and the files that it names, then exit
     #[arg(long, requires = "config")]
     check: bool,
 
-    /// Print each report as a line, too
+    /// Print each alert as a line on standard output
     #[arg(long)]
     print: bool,
 
-    /// Whose words and conditions
+    /// Rule set and message format
     #[arg(long, value_enum, default_value_t)]
     dialect: Dialect,
 
-    /// The first time, learn in silence for TIME from the first event on: 30m, 12h, 7d
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
-    learn: Option<i64>,
+    /// On the first start, learn all devices and send no alerts for TIME after the first event: 30m, 12h, 7d
+    #[arg(long, value_name = "TIME")]
+    learn: Option<TimeSpan>,
 
-    /// Run PROGRAM for each report, with it as JSON on standard input and in the environment
+    /// Run PROGRAM for each alert, with the alert as JSON on standard input and in environment variables
     #[arg(long, value_name = "PROGRAM")]
     exec: Option<PathBuf>,
 
-    /// The process that sends messages: started by aw-alert itself
+    /// Run as the sender process; for aw-alert itself
     #[arg(long, hide = true)]
-    speaker: bool,
+    sender: bool,
 
     #[command(flatten)]
     spool: SpoolOptions,
@@ -59,54 +77,54 @@ struct Options {
     rings: RingOptions,
 
     #[command(subcommand)]
-    work: Option<Work>,
+    command: Option<AlertCommand>,
 }
 
-/// Instead of following rings.
+/// Commands that read no ring.
 #[derive(Subcommand)]
-enum Work {
-    /// Learn what other programs knew: arp.dat and ethercodes.dat of arpwatch, the SQLite databases of addrwatch and
-    /// hostwatch, the names of macupd_tracker.conf
+enum AlertCommand {
+    /// Import data of other programs: arp.dat and ethercodes.dat of arpwatch, SQLite databases of addrwatch and
+    /// hostwatch, names of macupd_tracker.conf
     Import {
-        /// The network of lines that name no interface
+        /// Network of lines that name no interface
         #[arg(long, value_name = "INTERFACE")]
         network: Option<String>,
-        /// Files; where one is missing, the same with - behind it, as arpwatch leaves it
+        /// Files to import; if FILE does not exist, FILE- is read, as arpwatch leaves it
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
-    /// Print what is known
+    /// Print all known addresses with their MACs
     Export {
-        /// In which shape
+        /// Output format
         #[arg(value_enum, default_value_t)]
-        shape: Shape,
-        /// With the five columns of Debian's arpwatch
+        format: ExportFormat,
+        /// For arp.dat: write the five columns of Debian's arpwatch
         #[arg(long)]
         debian: bool,
     },
     /// Send a test message to a channel of the configuration
     Test {
-        /// Its name
+        /// Name of the channel
         channel: String,
     },
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  aw-alert --print --exec /usr/local/bin/tell    run a program for each report
+  aw-alert --print --exec /usr/local/bin/notify  run a program for each alert
   aw-alert -c /etc/addrwatch/alert.toml --learn 7d
   aw-alert -c /etc/addrwatch/alert.toml --check
-  aw-alert --print --once --dialect arpwatch     what arpwatch would have said of the ring
+  aw-alert --print --once --dialect arpwatch     print what arpwatch would report for the events in the ring
   aw-alert import --network eth0 /var/lib/arpwatch/arp.dat
-  aw-alert import /etc/macupd_tracker.conf       names of known devices
+  aw-alert import /etc/macupd_tracker.conf       import the names of known devices
   aw-alert export csv
 Exit status: 0 when stopped by a signal or a closed pipe, 1 on failure, 2 for wrong options.";
 
 fn main() -> ExitCode {
     let options: Options = parse("aw-alert");
     let state = options.rings.state_path();
-    if options.speaker {
-        return speaker::speak(options.exec.as_deref());
+    if options.sender {
+        return sender::run_sender(options.exec.as_deref());
     }
     let (config, rules, pipes) = match prepare(&options, &state) {
         Ok(Some(ready)) => ready,
@@ -117,65 +135,67 @@ fn main() -> ExitCode {
         }
     };
     let Options { rings, spool, print, learn, .. } = options;
-    // What happens within that is told at once, and committed once: a disk is not worn out.
+    // Alerts of a second are one commit, which spares the disk.
     let linger = Duration::from_secs(1);
     let plan = Plan { linger, spool: Some(spool), ..Plan::default() };
     run("aw-alert", &rings, &plan, || {
-        let speaker = pipes.map(Speaker::new).transpose()?;
-        let store = Store::open(&state, "aw-alert").map_err(aw_output::Fault::into_error)?;
-        let alerts = Alerts::new(config, rules, store, speaker);
-        let mut alerts = alerts.map_err(aw_output::Fault::into_error)?;
-        (alerts.print, alerts.learn, alerts.once) = (print, learn, rings.once);
-        Ok(alerts)
+        let sender = pipes.map(SenderProcess::new).transpose()?;
+        let store = AlertStore::open(&state)?;
+        let learn = learn.map(|TimeSpan(time)| time.as_secs() as i64);
+        let options = DispatchOptions { print, once: rings.once, learn };
+        Dispatcher::new(config, rules, store, sender, options).map_err(Fault::into_error)
     })
 }
 
-/// Reads what there is to read, does what needs no rings, and starts the process that speaks: all before privileges are
-/// given up. None: it is done.
+/// Reads files, runs a command, or starts the sender process: all before privileges are dropped. Returns `None` if there is
+/// nothing more to do.
 fn prepare(
     options: &Options,
     state: &Path,
-) -> Result<Option<(Config, Rules, Option<Pipes>)>, Error> {
+) -> Result<Option<(Config, Rules, Option<SenderPipes>)>, Error> {
     let text = options.config.as_deref().map_or(Ok(String::new()), config::text).map_err(failed)?;
-    let place = |why| match &options.config {
+    let in_file = |why| match &options.config {
         Some(path) => failed(format_args!("{}: {why}", path.display())),
         None => failed(why),
     };
-    let mut config = Config::parse(&text).map_err(place)?;
-    config.add_command(options.exec.as_deref()).map_err(place)?;
-    let rules = config.rules(options.dialect).map_err(place)?;
-    // Whoever starts it may read what the one that speaks may not.
+    let mut config = Config::parse(&text).map_err(in_file)?;
+    config.add_command(options.exec.as_deref()).map_err(in_file)?;
+    let rules = config.rules(options.dialect).map_err(in_file)?;
+    // --health needs no secrets, and its user may not be allowed to read them.
     let secrets = match options.rings.health {
         true => Default::default(),
-        false => Secrets::read_all(&config).map_err(place)?,
+        false => ChannelSecrets::read_all(&config).map_err(in_file)?,
     };
     if options.check {
-        println!("{} channels, {} known MACs", config.channel.len(), rules.known.len());
+        println!("{} channels, {} known devices", config.channel.len(), rules.known.len());
         return Ok(None);
     }
-    match &options.work {
-        Some(Work::Import { network, files }) => {
-            let made = |error| Error::io(format_args!("make {}", state.display()), error);
-            std::fs::create_dir_all(state).map_err(made)?;
+    match &options.command {
+        Some(AlertCommand::Import { network, files }) => {
+            let failure =
+                |error| Error::io(format_args!("create directory {}", state.display()), error);
+            std::fs::create_dir_all(state).map_err(failure)?;
             let imported = import::import(state, network.as_deref(), files);
-            hand_over(options, state).and(imported).map(|()| None)
+            change_owner(options, state).and(imported).map(|()| None)
         }
-        Some(Work::Export { shape, debian }) => {
-            files::export(state, *shape, *debian, &rules.known).map(|()| None)
+        Some(AlertCommand::Export { format, debian }) => {
+            export::export(state, *format, *debian, &rules.known).map(|()| None)
         }
-        Some(Work::Test { channel }) => files::test(&config, channel, &secrets).map(|()| None),
+        Some(AlertCommand::Test { channel }) => {
+            export::test(&config, channel, &secrets).map(|()| None)
+        }
         None if options.rings.health || config.channel.is_empty() => {
             Ok(Some((config, rules, None)))
         }
         None => {
-            let pipes = speaker::start(&options.rings, &config, &text, &secrets)?;
+            let pipes = sender::start(&options.rings, &config, &text, &secrets)?;
             Ok(Some((config, rules, Some(pipes))))
         }
     }
 }
 
-/// What root has imported belongs to the user that will follow rings.
-fn hand_over(options: &Options, state: &Path) -> Result<(), Error> {
+/// Gives files that root has imported to the user that aw-alert runs as.
+fn change_owner(options: &Options, state: &Path) -> Result<(), Error> {
     let user = options.rings.service.user.as_deref();
     let Some(Identity { user, group, .. }) =
         Identity::choose(user, &["aw-alert", "addrwatch"], None)?
@@ -184,8 +204,9 @@ fn hand_over(options: &Options, state: &Path) -> Result<(), Error> {
     };
     let files = ["aw-alert.db", "aw-alert.db-wal", "aw-alert.db-shm"].map(|name| state.join(name));
     for path in files.iter().map(PathBuf::as_path).chain([state]).filter(|path| path.exists()) {
-        std::os::unix::fs::lchown(path, Some(user.as_raw()), Some(group.as_raw()))
-            .map_err(|error| Error::io(format_args!("give {} away", path.display()), error))?;
+        std::os::unix::fs::lchown(path, Some(user.as_raw()), Some(group.as_raw())).map_err(
+            |error| Error::io(format_args!("change the owner of {}", path.display()), error),
+        )?;
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
-//! What services want to be sent: each has its own JSON. What reports say comes from strangers: no markup in it works,
-//! and nobody is mentioned. Each service's limit on length is kept.
+//! The JSON that known services expect. The text of alerts comes from the network and is not trusted: markup and mentions
+//! in it have no effect. Each service's maximum length is respected.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::report::Message;
+use crate::notification::Notification;
 
-/// A service that is known.
+/// A service with a JSON format of its own.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Template {
@@ -27,7 +27,7 @@ pub enum Template {
 }
 
 impl Template {
-    /// As in the configuration.
+    /// Its name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Template::Ntfy => "ntfy",
@@ -40,22 +40,24 @@ impl Template {
         }
     }
 
-    /// Whether who knows the URL may post.
+    /// Whether the URL is the secret: any client that knows it can post.
     pub fn has_secret_url(self) -> bool {
         matches!(self, Template::Slack | Template::Discord | Template::Mattermost | Template::Teams)
     }
 
-    /// The body. `whom`: ntfy's topic, Telegram's chat.
-    pub fn body(self, message: &Message, whom: &str, priority: Option<u8>) -> Value {
+    /// The body of the request. `target`: ntfy's topic, Telegram's chat.
+    pub fn body(self, message: &Notification, target: &str, priority: Option<u8>) -> Value {
         let (title, text) = (&message.subject, plain(&message.text));
         let mut body = match self {
-            Template::Ntfy => json!({"topic": whom, "title": title, "message": short(&text, 4000)}),
+            Template::Ntfy => {
+                json!({"topic": target, "title": title, "message": short(&text, 4000)})
+            }
             Template::Gotify => json!({"title": title, "message": text}),
             Template::Telegram => json!({
-                "chat_id": whom, "text": short(&format!("{title}\n{text}"), 4000),
+                "chat_id": target, "text": short(&format!("{title}\n{text}"), 4000),
                 "link_preview_options": {"is_disabled": true},
             }),
-            // Every & < > is to be escaped; what is in a block of code is not looked at for markup.
+            // & < > must be escaped; there is no markup within a code block.
             Template::Slack => {
                 let escaped = |text: &str| {
                     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
@@ -67,7 +69,7 @@ impl Template {
                 "allowed_mentions": {"parse": []},
             }),
             Template::Mattermost => json!({"text": fenced(title, &short(&text, 3500))}),
-            // Runs of text have no markup, and no lines: each is a block of its own.
+            // Text runs have no markup and no line breaks: each line is a block of its own.
             Template::Teams => {
                 let run = |text: &str, weight: &str| {
                     json!({
@@ -99,29 +101,29 @@ impl Template {
     }
 }
 
-/// A letter's text without its columns, and without what is not known: screens are narrow.
+/// The text without its columns and without unknown values, for narrow screens.
 fn plain(text: &str) -> String {
     let lines = text.lines().map(str::trim_start).filter(|line| !line.ends_with(": <unknown>"));
     lines.collect::<Vec<_>>().join("\n").trim_end().to_owned()
 }
 
-/// So many bytes at most, cut at a line.
-fn short(text: &str, most: usize) -> String {
-    if text.len() <= most {
+/// Cuts a text at a line end so that it has at most `max` bytes.
+fn short(text: &str, max: usize) -> String {
+    if text.len() <= max {
         return text.to_owned();
     }
-    let end = text.floor_char_boundary(most);
+    let end = text.floor_char_boundary(max);
     let end = text[..end].rfind('\n').unwrap_or(end);
     format!("{}\n[cut]", &text[..end])
 }
 
-/// So many lines at most.
-fn lines(text: &str, most: usize) -> String {
-    let end = text.match_indices('\n').nth(most).map(|(at, _)| at);
+/// Cuts a text to at most `max` lines.
+fn lines(text: &str, max: usize) -> String {
+    let end = text.match_indices('\n').nth(max).map(|(at, _)| at);
     end.map_or_else(|| text.to_owned(), |end| format!("{}\n[cut]", &text[..end]))
 }
 
-/// A title and a block of code, which nothing in it can end.
+/// A title and a code block that its text cannot end.
 fn fenced(title: &str, text: &str) -> String {
     let harmless = |text: &str| text.replace('`', "'");
     let title = if title.is_empty() { String::new() } else { format!("`{}`\n", harmless(title)) };
@@ -131,7 +133,8 @@ fn fenced(title: &str, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Kind, tests::report};
+    use crate::notification::tests::alert;
+    use aw_detect::{Alert, AlertKind};
     use jiff::tz::TimeZone;
 
     const ALL: [Template; 7] = [
@@ -146,18 +149,18 @@ mod tests {
 
     #[test]
     fn bodies() {
-        let flip = report(Kind::FlipFlop).message(&TimeZone::UTC);
+        let flip = Notification::of(&alert(AlertKind::FlipFlop), &TimeZone::UTC, false);
         let title = "flip flop (10.0.0.1) eth0";
         let text = "ip address: 10.0.0.1\ninterface: eth0\nethernet address: 00:08:e1:01:02:0a\nethernet vendor: Maker\n\
                     old ethernet address: 00:08:e1:01:02:0b\n\
                     timestamp: Tuesday, November 14, 2023 22:13:23 +0000\n\
                     previous timestamp: Tuesday, November 14, 2023 22:13:22 +0000\ndelta: 1 second";
-        let body = |template: Template| template.body(&flip, "whom", None);
-        let ntfy = json!({"topic": "whom", "title": title, "message": text});
+        let body = |template: Template| template.body(&flip, "target", None);
+        let ntfy = json!({"topic": "target", "title": title, "message": text});
         assert_eq!(body(Template::Ntfy), ntfy);
         assert_eq!(body(Template::Gotify), json!({"title": title, "message": text}));
         let telegram = body(Template::Telegram);
-        assert_eq!(telegram["chat_id"], "whom");
+        assert_eq!(telegram["chat_id"], "target");
         assert_eq!(telegram["text"], format!("{title}\n{text}"));
         let code = format!("`{title}`\n```\n{text}\n```");
         assert_eq!(body(Template::Slack), json!({"text": code}));
@@ -169,19 +172,19 @@ mod tests {
         let card = &teams["attachments"][0]["content"];
         assert_eq!(card["body"][0]["inlines"][0]["text"], title);
         assert_eq!(card["body"].as_array().map(Vec::len), Some(9));
-        let loud = Template::Ntfy.body(&flip, "whom", Some(5));
+        let loud = Template::Ntfy.body(&flip, "target", Some(5));
         assert_eq!(loud["priority"], 5);
     }
 
     #[test]
-    fn no_markup_of_strangers() {
+    fn markup_in_alerts_has_no_effect() {
         let note = Some("<!channel> @everyone ``` & [x](http://evil)".to_owned());
-        let hostile = crate::report::Report { note, ..report(Kind::NewDevice) };
-        let hostile = hostile.message(&TimeZone::UTC);
+        let hostile = Alert { note, ..alert(AlertKind::NewDevice) };
+        let hostile = Notification::of(&hostile, &TimeZone::UTC, false);
         for template in [Template::Slack, Template::Mattermost, Template::Discord] {
             let body = template.body(&hostile, "", None);
             let text = body["text"].as_str().or(body["embeds"][0]["description"].as_str());
-            let text = text.expect("it has one of them");
+            let text = text.expect("a text");
             assert_eq!(text.matches("```").count(), 2, "{text}");
         }
         let slack = Template::Slack.body(&hostile, "", None);
@@ -189,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn long_ones_are_cut_and_say_so() {
-        let message = Message {
+    fn long_texts_are_cut_and_marked() {
+        let message = Notification {
             subject: "é".repeat(400),
             text: "é a line\n".repeat(5000),
             fields: Value::Null,
         };
         for template in ALL {
-            let body = template.body(&message, "whom", None);
+            let body = template.body(&message, "target", None);
             let all = body.to_string();
             let cut = template == Template::Gotify || all.contains("[cut]");
             assert!(cut && (template == Template::Gotify || all.len() < 28_000), "{template:?}");

@@ -1,7 +1,7 @@
-//! The connection to the broker, at MQTT 5: there it says of each message whether it took it. What fails ends the connection;
-//! what was not acknowledged by then is handed over again by whoever has it.
+//! The connection to the broker. It uses MQTT 5, in which the broker gives a reason code for each message. An error ends the
+//! connection; the caller publishes messages again that were not acknowledged.
 //!
-//! It trusts the broker to be who TLS says, and nothing that it sends but acknowledgements.
+//! It trusts the broker that TLS authenticates, and uses only its acknowledgements.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -33,26 +33,26 @@ use tokio::{
 
 use crate::topics::Topics;
 
-/// How long to wait for a connection, and for the next acknowledgement: the rings wait for nobody.
-const WAIT: Duration = Duration::from_secs(3);
-/// For what the broker sends unasked, at once: events wait meanwhile.
-const TENDING: Duration = Duration::from_millis(20);
-/// How often one shows that one is there.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// Messages that wait for their acknowledgements at once.
+/// For a connection and for the next acknowledgement: while the program waits, it does not read the rings.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// For incoming packets at a time: meanwhile the program does not read the rings.
+const KEEP_ALIVE_TIME: Duration = Duration::from_millis(20);
+/// The interval of pings.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// Messages without acknowledgement at a time.
 const WINDOW: u16 = 64;
 
-/// Topics that are said to be refused, at most.
-const TOLD: usize = 100;
+/// Refused topics that are logged, at most.
+const MAX_LOGGED_TOPICS: usize = 100;
 
-/// Of `--broker`.
+/// The URL of `--broker`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
+pub struct BrokerUrl {
     pub tls: bool,
-    pub place: HostPort,
+    pub server: HostPort,
 }
 
-impl FromStr for Address {
+impl FromStr for BrokerUrl {
     type Err = &'static str;
 
     fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
@@ -61,53 +61,55 @@ impl FromStr for Address {
             Some(("mqtts", rest)) => (true, 8883, rest),
             _ => (false, 0, ""),
         };
-        let place = HostPort::parse(rest, port);
-        let place = place.map_err(|_| "must be mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")?;
-        Ok(Address { tls, place })
+        let server = HostPort::parse(rest, port)
+            .map_err(|_| "must be mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")?;
+        Ok(BrokerUrl { tls, server })
     }
 }
 
-/// To be published.
-pub struct Message {
+/// A message to publish.
+pub struct Publication {
     pub topic: String,
     pub payload: String,
-    /// The broker keeps it for those who come later; an empty one makes it forget.
+    /// The broker stores it for later subscribers; an empty payload clears it.
     pub retain: bool,
 }
 
-impl Message {
-    /// Its bytes as a packet, at most.
+impl Publication {
+    /// Size of its packet in bytes, at most.
     fn size(&self) -> usize {
-        self.topic.len() + self.payload.len() + 10 // kind, length, topic's length, number, no properties
+        self.topic.len() + self.payload.len() + 10 // type, length, topic's length, packet identifier, no properties
     }
 
-    pub fn retained(topic: String, payload: impl Into<String>) -> Message {
-        Message { topic, payload: payload.into(), retain: true }
+    pub fn retained(topic: String, payload: impl Into<String>) -> Publication {
+        Publication { topic, payload: payload.into(), retain: true }
     }
 }
 
 pub struct Broker {
     options: MqttOptions,
-    shown: String,
+    /// The URL, for messages.
+    url: String,
     runtime: Option<Runtime>,
-    link: Option<(AsyncClient, EventLoop)>,
-    /// Bytes of a message that the broker takes, as it said at the connection.
-    largest: usize,
-    /// Messages that it does not take, now or ever, and their first topics: each is said once.
+    connection: Option<(AsyncClient, EventLoop)>,
+    /// The maximum packet size that the broker has announced.
+    max_packet: usize,
+    /// Messages that the broker refuses for good.
     refused: u64,
-    told: BTreeSet<String>,
+    /// The topics of refused messages, each of which is logged once.
+    logged: BTreeSet<String>,
 }
 
 impl Broker {
     pub fn new(
-        place: &HostPort,
+        server: &HostPort,
         login: Option<(&str, Option<Secret>)>,
         tls: Option<Arc<ClientConfig>>,
         topics: &Topics,
     ) -> Broker {
-        let HostPort { host, port } = place;
+        let HostPort { host, port } = server;
         let mut options = MqttOptions::new(topics.client(), host, *port);
-        options.set_keep_alive(KEEP_ALIVE).set_connection_timeout(WAIT.as_secs());
+        options.set_keep_alive(KEEP_ALIVE_INTERVAL).set_connection_timeout(TIMEOUT.as_secs());
         options.set_outgoing_inflight_upper_limit(WINDOW);
         options.set_last_will(LastWill::new(
             topics.status(),
@@ -119,185 +121,197 @@ impl Broker {
         if let Some((user, password)) = login {
             options.set_credentials(user, password.as_ref().map_or("", Secret::reveal));
         }
-        let shown = format!("{}://{host}:{port}", if tls.is_some() { "mqtts" } else { "mqtt" });
+        let url = format!("{}://{server}", if tls.is_some() { "mqtts" } else { "mqtt" });
         if let Some(tls) = tls {
             options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
         }
-        let (told, largest) = (BTreeSet::new(), usize::MAX);
-        Broker { options, shown, runtime: None, link: None, largest, refused: 0, told }
+        Broker {
+            options,
+            url,
+            runtime: None,
+            connection: None,
+            max_packet: usize::MAX,
+            refused: 0,
+            logged: BTreeSet::new(),
+        }
     }
 
     pub fn is_connected(&self) -> bool {
-        self.link.is_some()
+        self.connection.is_some()
     }
 
     pub fn connect(&mut self) -> Result {
         if self.runtime.is_none() {
-            // Not before privileges are given up: it makes threads, to find hosts.
+            // Created after privileges are dropped, because it starts threads to resolve host names.
             let runtime = Builder::new_current_thread().enable_all().build();
-            let down = |error| Fault::from(Error::io("wait for a broker", error));
+            let down = |error| Fault::from(Error::io("create the event loop", error));
             self.runtime = Some(runtime.map_err(down)?);
         }
-        self.link = Some(AsyncClient::new(self.options.clone(), WINDOW.into()));
-        let end = Instant::now() + 2 * WAIT; // rumqttc has a limit of its own
+        self.connection = Some(AsyncClient::new(self.options.clone(), WINDOW.into()));
+        let end = Instant::now() + 2 * TIMEOUT; // rumqttc has a timeout of its own
         loop {
-            if let Event::Incoming(Incoming::ConnAck(accepted)) = self.wanted(end)? {
-                let largest = accepted.properties.and_then(|properties| properties.max_packet_size);
-                self.largest = largest.map_or(usize::MAX, |bytes| bytes as usize);
+            if let Event::Incoming(Incoming::ConnAck(accepted)) = self.next_event(end)? {
+                let max = accepted.properties.and_then(|properties| properties.max_packet_size);
+                self.max_packet = max.map_or(usize::MAX, |bytes| bytes as usize);
                 return Ok(());
             }
         }
     }
 
-    /// Publishes these; done once each is acknowledged, or refused for good.
-    pub fn publish(&mut self, messages: Vec<Message>) -> Result {
+    /// Publishes messages. On success, the broker has acknowledged each or refused it for good.
+    pub fn publish(&mut self, messages: Vec<Publication>) -> Result {
         let mut messages = messages.into_iter();
-        // Given to the client, which says then what number each has; and not acknowledged.
-        let (mut given, mut waiting) = (VecDeque::new(), BTreeMap::new());
-        let mut end = Instant::now() + WAIT;
+        // Topics: queued in the client, which then assigns a packet identifier; and sent, by identifier.
+        let (mut queued, mut sent) = (VecDeque::new(), BTreeMap::new());
+        let mut end = Instant::now() + TIMEOUT;
         loop {
-            while given.len() + waiting.len() < WINDOW.into()
+            while queued.len() + sent.len() < WINDOW.into()
                 && let Some(message) = messages.next()
             {
-                if message.size() > self.largest {
-                    self.refuse(message.topic, "it is too large");
+                if message.size() > self.max_packet {
+                    self.refuse(message.topic, "larger than the broker's maximum packet size");
                 } else {
-                    given.push_back(message.topic.clone());
+                    queued.push_back(message.topic.clone());
                     self.send(message)?;
                 }
             }
-            if given.is_empty() && waiting.is_empty() {
+            if queued.is_empty() && sent.is_empty() {
                 return Ok(());
             }
-            match self.wanted(end)? {
-                Event::Outgoing(Outgoing::Publish(number)) => {
-                    waiting.extend(given.pop_front().map(|topic| (number, topic)));
+            match self.next_event(end)? {
+                Event::Outgoing(Outgoing::Publish(identifier)) => {
+                    sent.extend(queued.pop_front().map(|topic| (identifier, topic)));
                 }
                 Event::Incoming(Incoming::PubAck(PubAck { pkid, reason, .. })) => {
-                    use PubAckReason::{
-                        NoMatchingSubscribers, NotAuthorized, PayloadFormatInvalid, Success,
-                        TopicNameInvalid,
-                    };
-                    let topic = waiting.remove(&pkid).unwrap_or_default();
-                    match reason {
-                        Success | NoMatchingSubscribers => {}
-                        NotAuthorized => {
-                            self.refuse(topic, "NotAuthorized (may this user publish there?)")
-                        }
-                        TopicNameInvalid => self.refuse(topic, "TopicNameInvalid"),
-                        PayloadFormatInvalid => self.refuse(topic, "PayloadFormatInvalid"),
-                        _ => return Err(self.down(format!("it does not take {topic}: {reason:?}"))),
-                    }
-                    end = Instant::now() + WAIT;
+                    let topic = sent.remove(&pkid).unwrap_or_default();
+                    self.acknowledged(topic, reason)?;
+                    end = Instant::now() + TIMEOUT;
                 }
                 _ => {}
             }
         }
     }
 
-    /// Messages that the broker would not take at any time.
+    /// Handles an acknowledgement: the broker accepts the message, refuses it for good, or fails.
+    fn acknowledged(&mut self, topic: String, reason: PubAckReason) -> Result {
+        use PubAckReason::{
+            NoMatchingSubscribers, NotAuthorized, PayloadFormatInvalid, Success, TopicNameInvalid,
+        };
+        match reason {
+            Success | NoMatchingSubscribers => {}
+            NotAuthorized => self.refuse(topic, "not authorized (allow the topic to this user)"),
+            TopicNameInvalid | PayloadFormatInvalid => self.refuse(topic, &format!("{reason:?}")),
+            _ => return Err(self.down(format!("the broker does not accept {topic}: {reason:?}"))),
+        }
+        Ok(())
+    }
+
+    /// The number of messages that the broker refuses for good.
     pub fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// Passes over a message that would be refused again: it holds up no other.
+    /// Skips a message that the broker would refuse again, so that it does not delay others.
     fn refuse(&mut self, topic: String, why: &str) {
         self.refused += 1;
-        if self.told.len() < TOLD && !self.told.contains(&topic) {
-            let shown = &self.shown;
-            warn(format_args!("{shown} refuses {topic}: {why}: going on without"));
-            self.told.insert(topic);
+        if self.logged.len() < MAX_LOGGED_TOPICS && !self.logged.contains(&topic) {
+            warn(format_args!("publish to {}: {topic} is refused and skipped: {why}", self.url));
+            self.logged.insert(topic);
         }
     }
 
-    /// Shows that one is there, and notices what the broker does: not for long, whatever it sends.
-    pub fn tend(&mut self) -> Result {
-        let end = Instant::now() + TENDING;
+    /// Sends pings when they are due and handles incoming packets, for a short time.
+    pub fn keep_alive(&mut self) -> Result {
+        let end = Instant::now() + KEEP_ALIVE_TIME;
         while Instant::now() < end
             && self.event(Instant::now() + Duration::from_millis(1))?.is_some()
         {}
         Ok(())
     }
 
-    /// Ends the connection so that its will is not executed.
-    pub fn leave(&mut self) -> Result {
-        if let Some((client, _)) = &self.link {
-            let _ = client.try_disconnect(); // nothing else is in its queue
-            let end = Instant::now() + WAIT;
-            while !matches!(self.wanted(end)?, Event::Outgoing(Outgoing::Disconnect)) {}
+    /// Ends the connection so that the broker does not publish the last will.
+    pub fn disconnect(&mut self) -> Result {
+        if let Some((client, _)) = &self.connection {
+            let _ = client.try_disconnect(); // its queue is empty
+            let end = Instant::now() + TIMEOUT;
+            while !matches!(self.next_event(end)?, Event::Outgoing(Outgoing::Disconnect)) {}
         }
-        self.link = None;
+        self.connection = None;
         Ok(())
     }
 
-    fn send(&mut self, Message { topic, payload, retain }: Message) -> Result {
-        let Some((client, _)) = &self.link else {
-            return Err(self.down("there is no connection".into()));
+    fn send(&mut self, Publication { topic, payload, retain }: Publication) -> Result {
+        let Some((client, _)) = &self.connection else {
+            return Err(self.down("no connection".into()));
         };
-        let sent = client.try_publish(topic.as_str(), QoS::AtLeastOnce, retain, payload);
-        sent.map_err(|error| self.down(format!("{topic}: {error}")))
+        let queued = client.try_publish(topic.as_str(), QoS::AtLeastOnce, retain, payload);
+        queued.map_err(|error| self.down(format!("{topic}: {error}")))
     }
 
-    /// What happens next, which must be soon.
-    fn wanted(&mut self, end: Instant) -> Result<Event> {
-        self.event(end)?.ok_or_else(|| self.down("it does not answer".into()))
+    /// The next event; an error if there is none until `end`.
+    fn next_event(&mut self, end: Instant) -> Result<Event> {
+        self.event(end)?.ok_or_else(|| self.down("no response".into()))
     }
 
-    /// What happens next; none once there is no time left, however much the broker still sends.
+    /// The next event; none after `end`, even if the broker still sends.
     fn event(&mut self, end: Instant) -> Result<Option<Event>> {
-        let (Some(runtime), Some((_, events))) = (&self.runtime, &mut self.link) else {
+        let (Some(runtime), Some((_, events))) = (&self.runtime, &mut self.connection) else {
             return Ok(None);
         };
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Ok(None); // a poll would still yield what is there
+            return Ok(None); // a poll would still return an event that is there
         }
         match runtime.block_on(async { timeout(left, events.poll()).await }) {
             Ok(Ok(Event::Incoming(Incoming::Publish(_)))) => {
-                Err(self.down("it sends messages, which nobody asked for".into()))
+                Err(self.down("the broker sends messages without a subscription".into()))
             }
             Ok(Ok(event)) => Ok(Some(event)),
-            Ok(Err(error)) => Err(self.down(why(&error))),
+            Ok(Err(error)) => Err(self.down(error_text(&error))),
             Err(_) => Ok(None),
         }
     }
 
     fn down(&mut self, why: String) -> Fault {
-        self.link = None;
-        Fault::Down(format!("publish to {}: {why}", self.shown))
+        self.connection = None;
+        Fault::Down(format!("publish to {}: {why}", self.url))
     }
 }
 
-/// In words that say what to do.
-fn why(error: &ConnectionError) -> String {
+/// The cause of a failed connection, with a remedy where there is one.
+fn error_text(error: &ConnectionError) -> String {
     use ConnectReturnCode::{BadUserNamePassword, NotAuthorized};
     match error {
         ConnectionError::ConnectionRefused(BadUserNamePassword | NotAuthorized) => {
-            "it refuses the login (--login, --password-file)".into()
+            "the broker refuses the login (check --login and --password-file)".into()
         }
         ConnectionError::ConnectionRefused(
             code @ (ConnectReturnCode::RefusedProtocolVersion
             | ConnectReturnCode::UnsupportedProtocolVersion),
-        ) => format!("it does not speak MQTT 5: {code:?}"),
-        ConnectionError::ConnectionRefused(code) => format!("it refuses: {code:?}"),
-        ConnectionError::Io(error) | ConnectionError::Tls(TlsError::Io(error)) => text(error),
-        ConnectionError::Timeout(_) => "it does not answer".into(),
+        ) => format!("the broker does not support MQTT 5: {code:?}"),
+        ConnectionError::ConnectionRefused(code) => {
+            format!("the broker refuses the connection: {code:?}")
+        }
+        ConnectionError::Io(error) | ConnectionError::Tls(TlsError::Io(error)) => {
+            io_error_text(error)
+        }
+        ConnectionError::Timeout(_) => "no response".into(),
         ConnectionError::MqttState(
             StateError::Io(error) | StateError::Deserialization(WireError::Io(error)),
-        ) => text(error),
+        ) => io_error_text(error),
         ConnectionError::MqttState(StateError::ConnectionAborted) => {
-            "it closed the connection".into()
+            "the broker closed the connection".into()
         }
-        ConnectionError::MqttState(StateError::AwaitPingResp) => "it does not answer".into(),
+        ConnectionError::MqttState(StateError::AwaitPingResp) => "no response to a ping".into(),
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
-            format!("it ended the connection: {reason_code:?}")
+            format!("the broker ended the connection: {reason_code:?}")
         }
         other => other.to_string(),
     }
 }
 
-/// An error of the system has words of ours; others say themselves what is wrong, as a certificate that is not believed.
-fn text(error: &io::Error) -> String {
+/// An error of the system by its meaning; others, as of a certificate that is not trusted, have a text of their own.
+fn io_error_text(error: &io::Error) -> String {
     if error.get_ref().is_some() { error.to_string() } else { cause(error) }
 }
 
@@ -306,18 +320,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
-        let address =
-            |tls, host: &str, port| Address { tls, place: HostPort { host: host.into(), port } };
+    fn broker_urls() {
+        let url =
+            |tls, host: &str, port| BrokerUrl { tls, server: HostPort { host: host.into(), port } };
         for (text, expected) in [
-            ("mqtt://broker", address(false, "broker", 1883)),
-            ("mqtts://broker", address(true, "broker", 8883)),
-            ("mqtts://[2001:db8::1]:1", address(true, "2001:db8::1", 1)),
+            ("mqtt://broker", url(false, "broker", 1883)),
+            ("mqtts://broker", url(true, "broker", 8883)),
+            ("mqtts://[2001:db8::1]:1", url(true, "2001:db8::1", 1)),
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
         for bad in ["", "broker", "tcp://broker", "mqtt://", "mqtt://a:0", "mqtt://user@host"] {
-            assert!(bad.parse::<Address>().is_err(), "{bad}");
+            assert!(bad.parse::<BrokerUrl>().is_err(), "{bad}");
         }
     }
 }

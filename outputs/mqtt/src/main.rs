@@ -1,11 +1,11 @@
-//! `aw-mqtt`: tells an MQTT broker what is new or has changed in the network, and Home Assistant who is at home.
+//! `aw-mqtt`: publishes changes in the network to an MQTT broker, and the presence of devices to Home Assistant.
 #![forbid(unsafe_code)]
 
 mod broker;
-mod devices;
+mod mqtt_sink;
+mod presence;
 mod tls;
 mod topics;
-mod voice;
 
 use std::{
     path::{Path, PathBuf},
@@ -13,22 +13,22 @@ use std::{
     time::Duration,
 };
 
-use aw_alert::{Names, Store, read_names, seconds};
-use aw_notify::is_here;
+use aw_detect::{Names, SqliteMemory, parse_names};
+use aw_notify::is_local_host;
 use aw_output::{
     Access, Error, Fault, Plan, RingOptions, SpoolOptions, failed, parse, run, this_host,
 };
-use aw_service::Secret;
+use aw_service::{Secret, TimeSpan};
 use clap::Parser;
 
 use crate::{
-    broker::{Address, Broker},
-    devices::Devices,
+    broker::{Broker, BrokerUrl},
+    mqtt_sink::{MqttSink, SCHEMA},
+    presence::NamedDevices,
     topics::Topics,
-    voice::Voice,
 };
 
-/// Tells an MQTT broker what is new in the collector's rings, and Home Assistant who is at home.
+/// Publishes changes in the network to an MQTT broker, and the presence of devices to Home Assistant
 #[derive(Parser)]
 #[command(name = "aw-mqtt", version, after_help = EXAMPLES)]
 struct Options {
@@ -37,15 +37,15 @@ struct Options {
     #[command(flatten)]
     spool: SpoolOptions,
 
-    /// Where the broker is: mqtt://HOST[:PORT], or mqtts://HOST[:PORT] for TLS; the port is 1883, or 8883
+    /// URL of the broker: mqtt://HOST[:PORT] (port 1883), or mqtts://HOST[:PORT] with TLS (port 8883)
     #[arg(help_heading = "Broker", long, value_name = "URL", default_value = "mqtt://localhost")]
-    broker: Address,
+    broker: BrokerUrl,
 
-    /// Log in to the broker as NAME
+    /// User name for the broker [default: no login]
     #[arg(help_heading = "Broker", long, value_name = "NAME")]
     login: Option<String>,
 
-    /// The password is the first line of FILE, which others may not read
+    /// Read the password from the first line of FILE, which other users must not be able to read
     #[arg(
         help_heading = "Broker",
         long,
@@ -55,109 +55,110 @@ struct Options {
     )]
     password_file: Option<PathBuf>,
 
-    /// The password is in the environment, as VARIABLE
+    /// Read the password from the environment variable VARIABLE
     #[arg(help_heading = "Broker", long, value_name = "VARIABLE", requires = "login")]
     password_env: Option<String>,
 
-    /// Send the password over mqtt:// to another machine, where every network between reads it
+    /// Allow to send the password without TLS to another machine, readable for every network in between
     #[arg(help_heading = "Broker", long, requires = "login")]
     plain_password: bool,
 
-    /// With mqtts: believe the authorities in FILE (PEM) instead of the system's
+    /// With mqtts: trust the certificate authorities in FILE (PEM) instead of the system's
     #[arg(help_heading = "Broker", long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 
-    /// With mqtts: show the certificate in FILE (PEM)
+    /// With mqtts: present the client certificate in FILE (PEM)
     #[arg(help_heading = "Broker", long, value_name = "FILE", requires = "key_file")]
     certificate_file: Option<PathBuf>,
 
-    /// Its private key (PEM)
+    /// Private key of the client certificate (PEM)
     #[arg(help_heading = "Broker", long, value_name = "FILE", requires = "certificate_file")]
     key_file: Option<PathBuf>,
 
-    /// Publish below PREFIX
-    #[arg(help_heading = "Topics", long, value_name = "PREFIX", default_value = "addrwatch", value_parser = topics::prefix)]
+    /// First levels of all topics
+    #[arg(help_heading = "Topics", long, value_name = "PREFIX", default_value = "addrwatch", value_parser = topics::parse_prefix)]
     topic: String,
 
-    /// Be NAME in topics, and towards the broker, where no other may have it [default: this machine's]
+    /// Host name in topics and in the client identifier, unique among the clients of the broker [default: this machine's]
     #[arg(help_heading = "Topics", long, value_name = "NAME")]
     hostname: Option<String>,
 
-    /// Devices for Home Assistant, and names in messages: MAC NAME a line
+    /// File with the names of devices, a line MAC NAME or MAC|NAME for each; Home Assistant tracks these devices
     #[arg(help_heading = "Home Assistant", long, value_name = "FILE")]
     names: Option<PathBuf>,
 
-    /// A named device that is not heard for TIME is not at home: 90s, 10m, 1h
-    #[arg(help_heading = "Home Assistant", long, value_name = "TIME", default_value = "10m", value_parser = seconds)]
-    away: i64,
+    /// A device with a name is away when it is not seen for TIME: 90s, 10m, 1h
+    #[arg(help_heading = "Home Assistant", long, value_name = "TIME", default_value = "10m")]
+    away: TimeSpan,
 
-    /// Where Home Assistant looks for devices
-    #[arg(help_heading = "Home Assistant", long, value_name = "PREFIX", default_value = "homeassistant", value_parser = topics::prefix)]
+    /// Discovery prefix of Home Assistant
+    #[arg(help_heading = "Home Assistant", long, value_name = "PREFIX", default_value = "homeassistant", value_parser = topics::parse_prefix)]
     discovery: String,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  aw-mqtt                                 to the broker of this machine
+  aw-mqtt                                 publish to the broker of this machine
   aw-mqtt --broker mqtts://mqtt.example.net --login addrwatch --password-file /etc/addrwatch/mqtt.password
-  aw-mqtt --names /etc/addrwatch/names    and tell Home Assistant who is at home
+  aw-mqtt --names /etc/addrwatch/names    publish the presence of devices to Home Assistant, too
 
-Topics, all at QoS 1:
-  addrwatch/HOST/events/NETWORK/WHAT      JSON of an event by which something is new or has changed; WHAT: new_device,
-                                          new_station, new_activity, changed, flip_flop, reused_old, duplicate, returned,
+Topics, all with QoS 1:
+  addrwatch/HOST/events/NETWORK/WHAT      an event that is new or a change, as JSON; WHAT: new_device, new_station,
+                                          new_activity, changed, flip_flop, reused_old, duplicate, returned,
                                           suppressed_decnet, config_change
   addrwatch/HOST/devices/MAC              home or not_home, retained
-  addrwatch/HOST/status                   online or offline, retained; offline is the last will, too
+  addrwatch/HOST/status                   online or offline, retained; offline is also the last will
   homeassistant/device_tracker/addrwatch_HOST/MAC/config
-                                          a named device, retained; cleared once its line is gone
+                                          discovery of a named device, retained; cleared at the start after its line
+                                          is removed from the file of names
 
-While the broker is away, hangs or refuses, events are kept in the state directory.
+While the broker does not accept messages, events are queued in the state directory.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 
 fn main() -> ExitCode {
     let options: Options = parse("aw-mqtt");
-    let Address { tls, place } = &options.broker;
+    let BrokerUrl { tls, server } = &options.broker;
     let mut files = Access::host_names();
-    files.push(Access::Connect(place.port));
+    files.push(Access::Connect(server.port));
     let plan = Plan {
         files,
         sockets: vec![libc::AF_INET, libc::AF_INET6],
         event_loop: true,
-        linger: Duration::from_millis(500), // a commit for many events, not for each
+        linger: Duration::from_millis(500), // one commit for many events
         batch: 1024,
         spool: Some(options.spool.clone()),
         ..Plan::default()
     };
     let state = options.rings.state_path();
-    // Before privileges are given up: what is secret is root's. What is wrong is said once the log is there.
+    // Before privileges are dropped, because secrets may belong to root. Errors are reported later, when the log is open.
     let prepared = prepare(&options, *tls);
     run("aw-mqtt", &options.rings, &plan, || {
         let (names, topics, broker) = prepared?;
-        let store = Store::open(&state, "aw-mqtt").map_err(Fault::into_error)?;
-        Voice::new(broker, store, Devices::new(names, options.away), topics)
-            .map_err(Fault::into_error)
+        let memory = SqliteMemory::open(&state, "aw-mqtt", SCHEMA).map_err(Fault::into_error)?;
+        let devices = NamedDevices::new(names, options.away.0.as_secs() as i64);
+        MqttSink::new(broker, memory, devices, topics).map_err(Fault::into_error)
     })
 }
 
 fn prepare(options: &Options, tls: bool) -> Result<(Names, Topics, Broker), Error> {
     let names = match &options.names {
-        Some(path) => read_names(&text(path)?)
+        Some(path) => parse_names(&text(path)?)
             .map_err(|why| failed(format_args!("{}: {why}", path.display())))?,
         None => Names::new(),
     };
     let (file, variable) = (options.password_file.as_deref(), options.password_env.as_deref());
     let password = Secret::read("password", file, variable).map_err(failed)?;
-    let host = &options.broker.place.host;
-    if password.is_some() && !tls && !is_here(host) && !options.plain_password {
+    let server = &options.broker.server;
+    if password.is_some() && !tls && !is_local_host(&server.host) && !options.plain_password {
         return Err(failed(format_args!(
-            "a password is not sent to {host} without protection \
-             (use mqtts://, or --plain-password if you mean it)"
+            "a password is not sent to {} without TLS (use mqtts:// or --plain-password)",
+            server.host
         )));
     }
     let files = [&options.ca_file, &options.certificate_file, &options.key_file];
     if !tls && files.iter().any(|file| file.is_some()) {
         return Err(failed(
-            "--ca-file, --certificate-file and --key-file need mqtts:// (--broker)",
+            "--ca-file, --certificate-file and --key-file need TLS (set --broker mqtts://HOST)",
         ));
     }
     let [authorities, certificate, key] = files.map(Option::as_deref);
@@ -165,7 +166,7 @@ fn prepare(options: &Options, tls: bool) -> Result<(Names, Topics, Broker), Erro
     let host = options.hostname.clone().unwrap_or_else(this_host);
     let topics = Topics::new(&options.topic, &host, &options.discovery);
     let login = options.login.as_deref().map(|name| (name, password));
-    let broker = Broker::new(&options.broker.place, login, tls, &topics);
+    let broker = Broker::new(server, login, tls, &topics);
     Ok((names, topics, broker))
 }
 

@@ -1,4 +1,4 @@
-//! TLS: whom to believe, and what to show. All is read before privileges are given up.
+//! TLS to the broker: trusted authorities and the client certificate. Files are read before privileges are dropped.
 
 use std::{path::Path, sync::Arc};
 
@@ -9,30 +9,32 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-/// `authorities`: instead of the system's. `own`: a certificate and its key.
+/// `authorities`: a file that replaces the system's authorities. `own`: the client certificate and its key.
 pub fn config(
     authorities: Option<&Path>,
     own: Option<(&Path, &Path)>,
 ) -> Result<Arc<ClientConfig>, Error> {
-    let believed = match authorities {
+    let trusted = match authorities {
         Some(path) => certificates(path)?,
         None => rustls_native_certs::load_native_certs().certs,
     };
     let mut roots = RootCertStore::empty();
-    if roots.add_parsable_certificates(believed).0 == 0 {
-        return Err(failed("no authority to believe: name one with --ca-file"));
+    if roots.add_parsable_certificates(trusted).0 == 0 {
+        return Err(failed(
+            "prepare TLS: the system has no certificate authorities (install ca-certificates or set --ca-file)",
+        ));
     }
-    let wrong = |error| Error::new("prepare TLS", error);
+    let failure = |error| Error::new("prepare TLS", error);
     let config = ClientConfig::builder_with_provider(ring::default_provider().into())
         .with_safe_default_protocol_versions()
-        .map_err(wrong)?
+        .map_err(failure)?
         .with_root_certificates(roots);
     let config = match own {
         None => config.with_no_client_auth(),
         Some((certificate, key)) => {
             let found = PrivateKeyDer::from_pem_file(key);
-            let key = found.map_err(|error| unread(key, error))?;
-            config.with_client_auth_cert(certificates(certificate)?, key).map_err(wrong)?
+            let key = found.map_err(|error| read_error(key, error))?;
+            config.with_client_auth_cert(certificates(certificate)?, key).map_err(failure)?
         }
     };
     Ok(Arc::new(config))
@@ -42,12 +44,12 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match all {
         Ok(all) if all.is_empty() => {
-            Err(failed(format_args!("{}: there is no certificate in it", path.display())))
+            Err(failed(format_args!("{}: no PEM certificate in this file", path.display())))
         }
-        all => all.map_err(|error| unread(path, error)),
+        all => all.map_err(|error| read_error(path, error)),
     }
 }
 
-fn unread(path: &Path, error: rustls::pki_types::pem::Error) -> Error {
+fn read_error(path: &Path, error: rustls::pki_types::pem::Error) -> Error {
     Error::new(format_args!("read {}", path.display()), error)
 }

@@ -1,8 +1,8 @@
-//! What is published where. Names come from strangers: what could mean something in a topic is not taken into one.
+//! MQTT topics. Names in them can come from the network: characters with a meaning in topics are replaced.
 
 use shm_layout::MacAddr;
 
-/// Of our topics and of Home Assistant's.
+/// Builds the topics of this host, and those of Home Assistant.
 pub struct Topics {
     /// `PREFIX/HOST`.
     base: String,
@@ -14,13 +14,13 @@ pub struct Topics {
 impl Topics {
     pub fn new(prefix: &str, host: &str, discovery: &str) -> Topics {
         let host = level(host);
-        let node = node(&host);
+        let node = node_id(&host);
         let discovery = format!("{discovery}/device_tracker/addrwatch_{node}");
         Topics { base: format!("{prefix}/{host}"), discovery, host }
     }
 
-    /// Who we are towards the broker: always the same, so that a new connection ends an old one, whose will then
-    /// comes before what the new one says.
+    /// The client identifier. It is always the same, so that a new connection ends an old one, whose last will is then
+    /// published before the first message of the new one.
     pub fn client(&self) -> String {
         format!("aw-mqtt-{}", self.host)
     }
@@ -45,14 +45,14 @@ impl Topics {
         format!("{}/{}/config", self.discovery, plain(mac))
     }
 
-    /// One that no other device of any host has.
+    /// An identifier that no other device of any host has.
     pub fn unique_id(&self, mac: MacAddr) -> String {
         format!("addrwatch_{}_{}", self.host, plain(mac))
     }
 }
 
-/// Home Assistant takes letters, digits, - and _ only: of no other host this comes out the same.
-fn node(host: &str) -> String {
+/// A node id of Home Assistant, which allows letters, digits, - and _ only. Different hosts have different ids.
+fn node_id(host: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
     host.chars().fold(String::new(), |node, c| {
         if is_plain(c) { format!("{node}{c}") } else { format!("{node}_{:02x}", u32::from(c)) }
@@ -63,18 +63,20 @@ fn plain(mac: MacAddr) -> String {
     mac.to_string().replace(':', "")
 }
 
-/// A level of a topic: no `/`, no wildcard, nothing invisible.
+/// A level of a topic, without `/`, wildcards and control characters.
 fn level(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:@".contains(c);
     let level: String = text.chars().map(|c| if plain(c) { c } else { '_' }).take(255).collect();
     if level.is_empty() { "_".into() } else { level }
 }
 
-/// What stands before all topics.
-pub fn prefix(text: &str) -> Result<String, &'static str> {
-    let good = |part: &str| !part.is_empty() && level(part) == part;
-    let good = text.len() <= 255 && text.split('/').all(good);
-    good.then(|| text.into()).ok_or("must be letters, digits, - _ . : @ and single / between them")
+/// Checks the prefix of topics.
+pub fn parse_prefix(text: &str) -> Result<String, &'static str> {
+    let is_level = |part: &str| !part.is_empty() && level(part) == part;
+    let is_prefix = text.len() <= 255 && text.split('/').all(is_level);
+    is_prefix
+        .then(|| text.into())
+        .ok_or("must have levels of letters, digits, - _ . : @, separated by /")
 }
 
 #[cfg(test)]
@@ -84,20 +86,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hostile_names() {
+    fn hostile_names_are_replaced() {
         let topics = Topics::new("a/b", "x/+/#\0é host.net", "ha");
         assert_eq!(topics.status(), "a/b/x______~_host.net/status".replace('~', ""));
         assert_eq!(topics.event("../$SYS/#", "new"), "a/b/x_______host.net/events/..__SYS__/new");
         assert_eq!(level(""), "_");
         assert_eq!(level(&"é".repeat(1000)).len(), 255);
         for bad in ["", "/a", "a/", "a//b", "a b", "+", "a/#", "$SYS", "a\0"] {
-            assert!(prefix(bad).is_err(), "{bad}");
+            assert!(parse_prefix(bad).is_err(), "{bad}");
         }
-        assert_eq!(prefix("home/lan_1").as_deref(), Ok("home/lan_1"));
+        assert_eq!(parse_prefix("home/lan_1").as_deref(), Ok("home/lan_1"));
     }
 
     #[test]
-    fn of_home_assistant() {
+    fn topics_of_home_assistant() {
         let (topics, mac) =
             (Topics::new("a", "host.net", "ha"), MacAddr::new([2, 0, 0, 0, 0, 0xa]));
         let config = "ha/device_tracker/addrwatch_host_2enet/02000000000a/config";

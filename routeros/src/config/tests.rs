@@ -10,7 +10,7 @@ fn the_shipped_example() {
     let [core, edge, ..] = config.routers.as_slice() else { panic!("{config:?}") };
     assert_eq!((core.name.as_str(), core.address.port, core.settle), ("core1", 22, 2));
     assert!(edge.legacy && edge.key_file.is_some() && core.host_key.0.len() == 1);
-    assert_eq!(config.mail.unwrap().host_and_port(), Ok(("127.0.0.1", 25)));
+    assert_eq!(config.mail.unwrap().host_port().unwrap().to_string(), "127.0.0.1:25");
 }
 
 /// The example is also valid with each option in its comments.

@@ -1,41 +1,42 @@
-//! The devices that have names, and whether they are at home. No I/O and no clock.
+//! Presence: whether the devices with names are at home. No I/O and no clock.
 
 use std::collections::BTreeMap;
 
-use aw_alert::Names;
+use aw_detect::Names;
 use serde_json::{Value, json};
 use shm_layout::MacAddr;
 
 use crate::topics::Topics;
 
-/// States.
+/// The states of a device, as Home Assistant names them.
 pub const HOME: &str = "home";
 const NOT_HOME: &str = "not_home";
-/// Characters of a name that are told.
-const LONGEST: usize = 200;
+/// Characters of a name, at most.
+const MAX_NAME: usize = 200;
 
-pub struct Devices {
-    all: BTreeMap<MacAddr, Device>,
-    /// Seconds of silence after which one is away.
+/// The devices with names.
+pub struct NamedDevices {
+    all: BTreeMap<MacAddr, NamedDevice>,
+    /// Seconds without an event after which a device is away.
     away: i64,
 }
 
-struct Device {
+struct NamedDevice {
     name: String,
-    /// When it was last heard; 0 = never.
+    /// When it was last seen; 0 = never.
     last: i64,
-    /// What was told.
+    /// The published state.
     home: bool,
 }
 
-impl Devices {
-    pub fn new(names: Names, away: i64) -> Devices {
+impl NamedDevices {
+    pub fn new(names: Names, away: i64) -> NamedDevices {
         let device = |(mac, name): (MacAddr, String)| {
             let name = if name.is_empty() { mac.to_string() } else { name };
-            let name = name.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
-            (mac, Device { name, last: 0, home: false })
+            let name = name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
+            (mac, NamedDevice { name, last: 0, home: false })
         };
-        Devices { all: names.into_iter().map(device).collect(), away }
+        NamedDevices { all: names.into_iter().map(device).collect(), away }
     }
 
     pub fn names(&self) -> Names {
@@ -46,39 +47,42 @@ impl Devices {
         self.all.keys().copied()
     }
 
-    /// What an earlier run told. Of the time when nobody listened nothing is known: silence counts from now on.
+    /// Sets the state that an earlier run published. Absence counts from now on, because nothing is known of the time in
+    /// between.
     pub fn was_home(&mut self, mac: MacAddr, now: i64) {
         if let Some(device) = self.all.get_mut(&mac) {
             (device.home, device.last) = (true, now);
         }
     }
 
-    pub fn hear(&mut self, mac: MacAddr, time: i64, now: i64) {
+    /// Records that a device is seen.
+    pub fn seen(&mut self, mac: MacAddr, time: i64, now: i64) {
         if let Some(device) = self.all.get_mut(&mac) {
-            // One that is heard in times to come, by a clock that was set back, would never leave.
+            // With a time in the future, from before the clock was set back, the device would stay at home.
             device.last = device.last.max(time).min(now);
         }
     }
 
-    /// Who came or left by now.
+    /// The devices whose state differs from the published one.
     pub fn changes(&mut self, now: i64) -> Vec<(MacAddr, bool)> {
-        let change = |(mac, device): (&MacAddr, &mut Device)| {
-            device.last = device.last.min(now); // the clock was ahead when it was heard
+        let change = |(mac, device): (&MacAddr, &mut NamedDevice)| {
+            device.last = device.last.min(now); // the clock was ahead when it was seen
             let home = device.last > 0 && now - device.last < self.away;
             (home != device.home).then_some((*mac, home))
         };
         self.all.iter_mut().filter_map(change).collect()
     }
 
-    pub fn told(&mut self, mac: MacAddr, home: bool) {
+    /// Records a published state.
+    pub fn published(&mut self, mac: MacAddr, home: bool) {
         if let Some(device) = self.all.get_mut(&mac) {
             device.home = home;
         }
     }
 
-    /// What the broker keeps of all of them: topics with payloads.
+    /// The retained messages of all devices: topics with payloads.
     pub fn retained(&self, topics: &Topics) -> Vec<(String, String)> {
-        let of = |(mac, device): (&MacAddr, &Device)| {
+        let of = |(mac, device): (&MacAddr, &NamedDevice)| {
             let config = config(*mac, &device.name, topics).to_string();
             let [state, attributes] = presence(*mac, device.home, topics);
             [(topics.discovery(*mac), config), state, attributes]
@@ -87,11 +91,11 @@ impl Devices {
     }
 }
 
-/// As Home Assistant's "MQTT device tracker" has it: by a state, which 2027.1 is to take no more, and by the zones among the
-/// attributes, which older ones do not know. Each passes over what it does not know.
+/// The discovery message of Home Assistant's "MQTT device tracker". It has both the state, which 2027.1 is to remove, and the
+/// zones in the attributes, which older releases do not know. Each release ignores what it does not know.
 fn config(mac: MacAddr, name: &str, topics: &Topics) -> Value {
     json!({
-        "name": null, // that of the device
+        "name": null, // the device's name is used
         "unique_id": topics.unique_id(mac),
         "state_topic": topics.device(mac),
         "payload_home": HOME,
@@ -105,7 +109,7 @@ fn config(mac: MacAddr, name: &str, topics: &Topics) -> Value {
     })
 }
 
-/// Where it is, both ways.
+/// The state of a device and its attributes: topics with payloads.
 pub fn presence(mac: MacAddr, home: bool, topics: &Topics) -> [(String, String); 2] {
     let state = if home { HOME } else { NOT_HOME };
     let zones: &[&str] = if home { &["zone.home"] } else { &[] };
@@ -120,33 +124,34 @@ mod tests {
     #[test]
     fn coming_and_going() {
         let (one, two) = (MacAddr::new([2; 6]), MacAddr::new([4; 6]));
-        let mut devices = Devices::new([(one, "a\x07b".into()), (two, String::new())].into(), 600);
+        let mut devices =
+            NamedDevices::new([(one, "a\x07b".into()), (two, String::new())].into(), 600);
         assert_eq!(devices.names().into_values().collect::<Vec<_>>(), ["ab", "04:04:04:04:04:04"]);
         assert_eq!(devices.changes(1000), []);
-        devices.hear(one, 100, 1000);
+        devices.seen(one, 100, 1000);
         assert_eq!(devices.changes(1000), [], "long ago");
-        devices.hear(one, 900, 1000);
-        devices.hear(MacAddr::ZERO, 900, 1000);
+        devices.seen(one, 900, 1000);
+        devices.seen(MacAddr::ZERO, 900, 1000);
         assert_eq!(devices.changes(1000), [(one, true)]);
-        devices.told(one, true);
+        devices.published(one, true);
         assert_eq!((devices.changes(1499), devices.changes(1500)), (vec![], vec![(one, false)]));
-        devices.hear(one, 9000, 1000);
-        assert_eq!(devices.changes(1600), [(one, false)], "nobody is heard in times to come");
+        devices.seen(one, 9000, 1000);
+        assert_eq!(devices.changes(1600), [(one, false)], "a time in the future counts as now");
         devices.was_home(two, 2000);
         assert_eq!(devices.changes(2599), [(one, false)]);
         assert_eq!(devices.changes(2600), [(one, false), (two, false)]);
     }
 
-    /// Silence counts from the moment when the clock was set right, or from what was heard since.
+    /// Absence counts from the moment when the clock was set right, or from a later event.
     #[test]
     fn a_clock_that_was_ahead() {
         let (one, two) = (MacAddr::new([2; 6]), MacAddr::new([4; 6]));
-        let mut devices = Devices::new([(one, "one".into()), (two, "two".into())].into(), 600);
+        let mut devices = NamedDevices::new([(one, "one".into()), (two, "two".into())].into(), 600);
         for mac in [one, two] {
-            devices.hear(mac, 9000, 9000);
-            devices.told(mac, true);
+            devices.seen(mac, 9000, 9000);
+            devices.published(mac, true);
         }
-        devices.hear(two, 900, 1000);
+        devices.seen(two, 900, 1000);
         assert_eq!(devices.changes(1100), []);
         assert_eq!(devices.changes(1600), [(two, false)]);
         assert_eq!(devices.changes(1700), [(one, false), (two, false)]);

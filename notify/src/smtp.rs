@@ -1,4 +1,4 @@
-//! One mail to one server, now.
+//! An SMTP client: sends a mail to a server now, without a spool.
 
 use std::{fmt, fs, time::Duration};
 
@@ -15,29 +15,29 @@ use lettre::{
 };
 use serde::{Deserialize, Serialize};
 
-use aw_service::Secret;
+use aw_service::{HostPort, Secret, cause};
 
 use crate::{MailOptions, Tls, message::message};
 
-/// What a mail says.
+/// The content of a mail.
 #[derive(Clone, Copy, Debug)]
 pub struct Mail<'a> {
     /// One line.
     pub subject: &'a str,
     /// Lines that end with `\n`.
     pub text: &'a str,
-    /// What its Message-ID begins with, so that it is the same with every attempt; without, one at random.
+    /// The first part of its Message-ID, so that it is the same at each attempt; `None`: a random one.
     pub id: Option<&'a str>,
-    /// A comment behind the sender's address.
+    /// A comment after the sender's address.
     pub comment: Option<&'a str>,
 }
 
 /// Why a message was not sent.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub enum Failure {
-    /// Nothing can be sent now; later, perhaps.
+    /// Nothing can be sent now; try again later.
     Down(String),
-    /// This one will never be taken; another may be.
+    /// The server will never accept this message; it may accept others.
     Refused(String),
 }
 
@@ -48,14 +48,14 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Why a message was not sent to one of its receivers. The first one gives the most hope.
+/// Why a message was not sent to a recipient; the variants are in the order of severity.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Undelivered {
-    /// The server takes nothing now, or nothing of us.
+    /// The server accepts no mail now, or none from this client.
     Server(String),
-    /// It does not take this one now; others, perhaps.
+    /// The server does not accept this message now; it may accept others.
     Deferred(String),
-    /// It will never take this one.
+    /// The server will never accept this message.
     Refused(String),
 }
 
@@ -67,117 +67,116 @@ impl Undelivered {
     }
 }
 
-/// Sends mail: all options understood, all files read.
-pub struct Courier {
-    /// As it is configured.
-    server: String,
-    host: (String, u16),
+/// Sends mail to one server.
+pub struct SmtpClient {
+    server: HostPort,
     tls: SmtpTls,
     hello: ClientId,
     credentials: Option<Credentials>,
     limit: Duration,
     from: Mailbox,
     to: Vec<Mailbox>,
-    receivers: Vec<Address>,
+    recipients: Vec<Address>,
 }
 
-impl Courier {
-    /// Reads the authority's file; the password is read already. Each answer of the server may take `limit`.
+impl SmtpClient {
+    /// Checks the options and reads `ca_file`. Each response of the server may take `limit`.
     pub fn new(
         options: &MailOptions,
         password: Option<&Secret>,
         limit: Duration,
-    ) -> Result<Courier, String> {
+    ) -> Result<SmtpClient, String> {
         let mailbox = |text: &str| {
             text.parse::<Mailbox>().map_err(|error| format!("mail address {text:?}: {error}"))
         };
         let from = mailbox(&options.from)?;
         let to = options.to.iter().map(|text| mailbox(text)).collect::<Result<Vec<_>, _>>()?;
-        let receivers: Vec<Address> = to.iter().map(|mailbox| mailbox.email.clone()).collect();
-        if receivers.is_empty() {
-            return Err("mail: nobody receives it (name somebody in to)".into());
+        let recipients: Vec<Address> = to.iter().map(|mailbox| mailbox.email.clone()).collect();
+        if recipients.is_empty() {
+            return Err("mail: no recipient (set to)".into());
         }
-        let (host, port) = options.host_and_port()?;
+        let server = options.host_port()?;
         let tls = match options.protection()? {
             Tls::None => SmtpTls::None,
-            Tls::Opportunistic => SmtpTls::Opportunistic(parameters(options, host, false)?),
-            Tls::Starttls => SmtpTls::Required(parameters(options, host, true)?),
-            Tls::Tls => SmtpTls::Wrapper(parameters(options, host, true)?),
+            Tls::Opportunistic => {
+                SmtpTls::Opportunistic(tls_parameters(options, &server.host, false)?)
+            }
+            Tls::Starttls => SmtpTls::Required(tls_parameters(options, &server.host, true)?),
+            Tls::Tls => SmtpTls::Wrapper(tls_parameters(options, &server.host, true)?),
         };
         let login = options.user.clone().zip(password);
-        Ok(Courier {
-            server: options.server.clone(),
-            host: (host.into(), port),
+        Ok(SmtpClient {
+            server,
             tls,
             hello: options.hello.clone().map_or_else(ClientId::default, ClientId::Domain),
             credentials: login.map(|(user, word)| Credentials::new(user, word.reveal().into())),
             limit,
             from,
             to,
-            receivers,
+            recipients,
         })
     }
 
-    /// The mail as it is sent, with its date.
-    pub(crate) fn write(&self, mail: &Mail) -> Result<Vec<u8>, String> {
+    /// The mail in the format of RFC 5322, with its date.
+    pub(crate) fn format(&self, mail: &Mail) -> Result<Vec<u8>, String> {
         message(&self.from, &self.to, mail)
     }
 
-    /// Once this returns without a failure, the server has taken it for one receiver at least: one whom it does not
-    /// take keeps it from no other. Returns why it did not take the rest.
+    /// Sends a mail; on success, the server has accepted it for at least one recipient. Returns why the server refused
+    /// the others.
     pub fn send(&self, mail: &Mail) -> Result<Vec<String>, Failure> {
-        let message = self.write(mail).map_err(Failure::Refused)?;
+        let message = self.format(mail).map_err(Failure::Refused)?;
         let mut connection = None;
-        let sent = self.deliver(&mut connection, &self.receivers, &message);
-        leave(connection);
+        let sent = self.deliver(&mut connection, &self.recipients, &message);
+        quit(connection);
         sent.map_err(|undelivered| match undelivered {
             Undelivered::Refused(why) => Failure::Refused(why),
             Undelivered::Server(why) | Undelivered::Deferred(why) => Failure::Down(why),
         })
     }
 
-    /// Who receives what is sent.
-    pub(crate) fn receivers(&self) -> &[Address] {
-        &self.receivers
+    /// The recipients of all mail.
+    pub(crate) fn recipients(&self) -> &[Address] {
+        &self.recipients
     }
 
-    /// Sends to those receivers whom the server takes, and tells why not of the others; a failure if it takes none.
-    /// A connection is used again, and kept while all goes well.
+    /// Sends to the recipients that the server accepts, and returns why it refused the others; a failure if it accepts
+    /// none. `connection` is reused, and stays open after a success.
     pub(crate) fn deliver(
         &self,
-        kept: &mut Option<SmtpConnection>,
-        receivers: &[Address],
+        open: &mut Option<SmtpConnection>,
+        recipients: &[Address],
         message: &[u8],
     ) -> Result<Vec<String>, Undelivered> {
-        let begun = self.begin(kept.take(), receivers);
+        let begun = self.begin(open.take(), recipients);
         let mut connection = begun.map_err(|error| Undelivered::Server(self.why(&error)))?;
         let mut failed = Vec::new();
-        for receiver in receivers {
-            let receive = commands::Rcpt::new(receiver.clone(), Vec::new());
-            let to = format!(" (to {receiver})");
-            match connection.command(receive).map_err(|error| self.judge(&error, &to)) {
+        for recipient in recipients {
+            let receive = commands::Rcpt::new(recipient.clone(), Vec::new());
+            let to = format!(" (to {recipient})");
+            match connection.command(receive).map_err(|error| self.classify(&error, &to)) {
                 Ok(_) => {}
                 Err(Undelivered::Server(why)) => return Err(Undelivered::Server(why)),
                 Err(undelivered) => failed.push(undelivered),
             }
         }
-        if failed.len() < receivers.len() {
+        if failed.len() < recipients.len() {
             let content = Content(&String::from_utf8_lossy(message));
             match connection.command(commands::Data).and_then(|_| connection.command(content)) {
                 Ok(_) => {
-                    *kept = Some(connection);
+                    *open = Some(connection);
                     return Ok(failed.into_iter().map(Undelivered::why).collect());
                 }
-                Err(error) => failed.push(self.judge(&error, "")),
+                Err(error) => failed.push(self.classify(&error, "")),
             }
         }
         connection.abort();
-        let most_hopeful = failed.into_iter().min();
-        Err(most_hopeful.unwrap_or(Undelivered::Refused("nobody receives it".into())))
+        let least_severe = failed.into_iter().min();
+        Err(least_severe.unwrap_or(Undelivered::Refused("no recipient".into())))
     }
 
-    /// What an answer means that is not the one that was hoped for.
-    fn judge(&self, error: &SmtpError, to: &str) -> Undelivered {
+    /// What an error response means for the message.
+    fn classify(&self, error: &SmtpError, to: &str) -> Undelivered {
         let why = self.why(error) + to;
         match error.status() {
             None => Undelivered::Server(why),
@@ -186,20 +185,20 @@ impl Courier {
         }
     }
 
-    /// A connection on which the server waits for receivers. One that had its time, or took its number of
-    /// mails, is replaced.
+    /// A connection after MAIL FROM. The open one is replaced if the server has closed it, after a time or a number of
+    /// mails.
     fn begin(
         &self,
-        kept: Option<SmtpConnection>,
-        receivers: &[Address],
+        open: Option<SmtpConnection>,
+        recipients: &[Address],
     ) -> Result<SmtpConnection, SmtpError> {
-        let mut all = receivers.iter().chain([&self.from.email]);
+        let mut all = recipients.iter().chain([&self.from.email]);
         let international = all.any(|address| !address.to_string().is_ascii());
         let utf8 =
             || vec![MailParameter::SmtpUtfEight, MailParameter::Body(BodyKind::EightBitMime)];
         let parameters = if international { utf8() } else { Vec::new() };
         let begin = commands::Mail::new(Some(self.from.email.clone()), parameters);
-        if let Some(mut connection) = kept {
+        if let Some(mut connection) = open {
             if connection.command(begin.clone()).is_ok() {
                 return Ok(connection);
             }
@@ -211,7 +210,7 @@ impl Courier {
     }
 
     fn connect(&self) -> Result<SmtpConnection, SmtpError> {
-        let (host, port) = &self.host;
+        let HostPort { host, port } = &self.server;
         let (server, limit) = ((host.as_str(), *port), Some(self.limit));
         let at_once = if let SmtpTls::Wrapper(tls) = &self.tls { Some(tls) } else { None };
         let mut connection = SmtpConnection::connect(server, limit, &self.hello, at_once, None)?;
@@ -229,17 +228,17 @@ impl Courier {
     }
 
     fn why(&self, error: &SmtpError) -> String {
-        format!("mail server {}: {}", self.server, told(error))
+        format!("mail server {}: {}", self.server, error_chain(error))
     }
 }
 
-/// Takes leave: it has all messages.
-pub(crate) fn leave(connection: Option<SmtpConnection>) {
+/// Ends a connection with QUIT.
+pub(crate) fn quit(connection: Option<SmtpConnection>) {
     connection.map(|mut connection| connection.quit());
 }
 
-/// A message as it follows DATA (RFC 5321, 4.5.2), with its end in the same write: as a write of its own, as lettre
-/// has it, the end waits until the server's kernel acknowledges the rest, which it puts off for 40 ms.
+/// A message as it follows DATA (RFC 5321, 4.5.2), with its end in the same write. lettre sends the end in a second
+/// write, which waits until the server's kernel acknowledges the first one: 40 ms with delayed acknowledgements.
 struct Content<'a>(&'a str);
 
 impl fmt::Display for Content<'_> {
@@ -252,24 +251,23 @@ impl fmt::Display for Content<'_> {
     }
 }
 
-/// Whether the server will never take the message. That it does not let us in (RFC 4954, 6) is not
-/// the message's fault.
+/// Whether the server will never accept the message. A failed login (RFC 4954, 6) has nothing to do with it.
 fn is_about_this_message(error: &SmtpError) -> bool {
     let code = error.status().map(|code| code.to_string());
     error.is_permanent() && !code.is_some_and(|code| code.starts_with("53"))
 }
 
 /// The error with its causes.
-fn told(error: &dyn std::error::Error) -> String {
+fn error_chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let mut texts: Vec<String> = causes.map(|cause| cause.to_string()).collect();
     texts.dedup_by(|after, before| before.contains(&**after));
     let text = texts.join(": ");
-    // What the number means stands before it.
+    // Without the number, which follows its meaning.
     text.split_once(" (os error").map_or(text.clone(), |(text, _)| text.to_owned())
 }
 
-fn parameters(
+fn tls_parameters(
     options: &MailOptions,
     host: &str,
     is_checked: bool,
@@ -277,12 +275,13 @@ fn parameters(
     let mut builder =
         TlsParameters::builder(host.into()).dangerous_accept_invalid_certs(!is_checked);
     if let Some(path) = &options.ca_file {
-        let pem = fs::read(path).map_err(|error| format!("read {}: {error}", path.display()))?;
+        let pem = fs::read(path)
+            .map_err(|error| format!("read {}: {}", path.display(), cause(&error)))?;
         let authority = Certificate::from_pem(&pem)
-            .map_err(|error| format!("{}: {}", path.display(), told(&error)))?;
+            .map_err(|error| format!("{}: {}", path.display(), error_chain(&error)))?;
         builder = builder.certificate_store(CertificateStore::None).add_root_certificate(authority);
     }
-    builder.build_rustls().map_err(|error| format!("mail: {}", told(&error)))
+    builder.build_rustls().map_err(|error| format!("mail: {}", error_chain(&error)))
 }
 
 #[cfg(test)]
@@ -290,12 +289,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dots_and_the_end() {
+    fn dots_are_doubled_and_the_end_is_added() {
         for (text, sent) in [
             ("a\r\n.b\r\n..\r\n", "a\r\n..b\r\n...\r\n.\r\n"),
             (".", "..\r\n.\r\n"),
             ("", "\r\n.\r\n"),
-            ("a\n.\nb", "a\n..\nb\r\n.\r\n"), // no server takes a lone line feed for the end
+            ("a\n.\nb", "a\n..\nb\r\n.\r\n"), // no server treats a lone line feed as a line end
         ] {
             assert_eq!(Content(text).to_string(), sent);
         }

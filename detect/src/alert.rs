@@ -1,0 +1,163 @@
+//! Alerts: their kinds, and their text as one line.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What an alert reports.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertKind {
+    /// An address is used again by the same MAC after half a year.
+    NewActivity,
+    /// An address without an earlier MAC.
+    NewStation,
+    /// The previous MAC of an address uses it again.
+    FlipFlop,
+    /// A flip flop within a day that DECnet causes.
+    SuppressedDecnet,
+    /// An older MAC of an address uses it again.
+    ReusedOld,
+    /// A MAC uses an address for the first time that another MAC had.
+    Changed,
+    /// The MAC in an ARP message is not the MAC of its frame.
+    Mismatch,
+    /// ARP from, or in a frame from, the broadcast or the zero MAC.
+    Broadcast,
+    /// An address of no local network.
+    Bogon,
+    /// A MAC that was not seen before.
+    NewDevice,
+    /// A MAC that is not in the list of names.
+    UnknownDevice,
+    /// A MAC is seen again after many days.
+    Returned,
+    /// Two MACs use an address at the same time.
+    Duplicate,
+    /// A watched MAC is no longer seen.
+    Silent,
+    /// A silent MAC is seen again.
+    Back,
+    /// A router's configuration changed.
+    ConfigChange,
+}
+
+impl AlertKind {
+    /// The kinds of a channel without `kinds`. Without *new station*: IPv6 hosts take new addresses every day.
+    pub const DEFAULT: &[AlertKind] = &[
+        AlertKind::FlipFlop,
+        AlertKind::Changed,
+        AlertKind::NewDevice,
+        AlertKind::UnknownDevice,
+        AlertKind::Returned,
+        AlertKind::Duplicate,
+        AlertKind::Silent,
+        AlertKind::Back,
+        AlertKind::ConfigChange,
+    ];
+
+    /// The kind in messages; arpwatch's text where arpwatch has this kind.
+    pub fn label(self) -> &'static str {
+        match self {
+            AlertKind::NewActivity => "new activity",
+            AlertKind::NewStation => "new station",
+            AlertKind::FlipFlop => "flip flop",
+            AlertKind::SuppressedDecnet => "suppressed DECnet flip flop",
+            AlertKind::ReusedOld => "reused old ethernet address",
+            AlertKind::Changed => "changed ethernet address",
+            AlertKind::Mismatch => "ethernet mismatch",
+            AlertKind::Broadcast => "ethernet broadcast",
+            AlertKind::Bogon => "bogon",
+            AlertKind::NewDevice => "new device",
+            AlertKind::UnknownDevice => "unknown device",
+            AlertKind::Returned => "returned device",
+            AlertKind::Duplicate => "duplicate address",
+            AlertKind::Silent => "silent device",
+            AlertKind::Back => "device is back",
+            AlertKind::ConfigChange => "configuration changed",
+        }
+    }
+
+    /// Whether arpwatch only logs this kind and sends no mail for it.
+    pub fn is_log_only(self) -> bool {
+        use AlertKind::*;
+        matches!(self, SuppressedDecnet | ReusedOld | Mismatch | Broadcast | Bogon)
+    }
+
+    /// The kind's name in configurations, JSON and topics.
+    pub fn name(self) -> String {
+        match serde_json::to_value(self) {
+            Ok(Value::String(name)) => name,
+            _ => String::new(),
+        }
+    }
+}
+
+/// A finding of the rules about one address or device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    /// What it reports.
+    pub kind: AlertKind,
+    /// The packet's time in whole seconds since 1970.
+    pub time: i64,
+    /// Interface and VLANs; empty for a silent device.
+    pub network: String,
+    /// The address; empty for a silent device.
+    pub ip: String,
+    /// The MAC; empty for a configuration change.
+    pub mac: String,
+    /// The MAC's name in the list of names.
+    pub name: Option<String>,
+    /// The MAC's vendor, where it is known.
+    pub vendor: Option<String>,
+    /// The vendor of `old_mac`.
+    pub old_vendor: Option<String>,
+    /// The MAC that had the address before.
+    pub old_mac: Option<String>,
+    /// When the device, or `old_mac` at this address, was last seen.
+    pub previous: Option<i64>,
+    /// Further information.
+    pub note: Option<String>,
+    /// Whether it goes into the next digest instead of a message of its own.
+    pub digest: bool,
+}
+
+impl Alert {
+    /// An alert without optional parts.
+    pub fn new(kind: AlertKind, time: i64) -> Alert {
+        Alert {
+            kind,
+            time,
+            network: String::new(),
+            ip: String::new(),
+            mac: String::new(),
+            name: None,
+            vendor: None,
+            old_vendor: None,
+            old_mac: None,
+            previous: None,
+            note: None,
+            digest: false,
+        }
+    }
+
+    /// The line that Debian's arpwatch writes to the log: `<message> <ip> <mac> (<old mac>) <interface>`.
+    pub fn arpwatch_line(&self) -> String {
+        let Alert { kind, network, ip, mac, old_mac, .. } = self;
+        let old = old_mac.as_ref().filter(|old| *old != mac);
+        let old = old.map(|old| format!(" ({old})")).unwrap_or_default();
+        format!("{} {ip} {mac}{old} {network}", kind.label())
+    }
+}
+
+/// arpwatch's line with name and note: `<message> <ip> <mac> (<old mac>) <interface> [name]: note`.
+impl fmt::Display for Alert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.arpwatch_line())?;
+        if let Some(name) = &self.name {
+            write!(f, " [{name}]")?;
+        }
+        self.note.as_ref().map_or(Ok(()), |note| write!(f, ": {note}"))
+    }
+}

@@ -1,0 +1,23 @@
+//! Decides what an event means: a new device, a changed or duplicate address, a silent device. [`Rules::observe`] takes an
+//! event and a [`Memory`] of earlier ones and returns [`Alert`]s. It has no clock and no network: time is an argument or
+//! comes from the event, so that captures can be replayed.
+//!
+//! [`SqliteMemory`] is the memory of aw-alert and aw-mqtt on disk.
+#![forbid(unsafe_code)]
+
+mod alert;
+mod cache;
+mod device;
+mod names;
+mod rules;
+mod sqlite_memory;
+mod station;
+
+pub use {
+    alert::{Alert, AlertKind},
+    device::{Device, MacClass, MacPolicy},
+    names::{Names, parse_names},
+    rules::{ALL_NETWORKS, Dialect, Memory, Rules, network_of},
+    sqlite_memory::{SqliteMemory, mac_from, mac_number},
+    station::{Change, Claim, MAX_CLAIMS, Station},
+};

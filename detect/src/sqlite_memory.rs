@@ -1,0 +1,435 @@
+//! The memory of addresses and devices in a SQLite database, with the checkpoint of each ring. All changes since the last
+//! commit are one transaction, so that after a kill nothing is forgotten and nothing is reported twice.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use aw_output::{Checkpoint, Fault, Result, failed};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use shm_layout::{MacAddr, RingName};
+
+use crate::{
+    cache::{Cache, Cached},
+    device::Device,
+    rules::Memory,
+    station::{Claim, Station},
+};
+
+/// `exclusive`: one program at a time. `full`: after a power cut nothing is reported a second time. `memory`: temporary
+/// files, because the program can write to no other directory.
+const SCHEMA: &str = "PRAGMA locking_mode = exclusive; PRAGMA journal_mode = wal; PRAGMA synchronous = full; PRAGMA temp_store = memory;
+    CREATE TABLE IF NOT EXISTS station (network TEXT, ip BLOB, last INTEGER, claims BLOB, probe BLOB,
+        told INTEGER, untold INTEGER, told_duplicate INTEGER, PRIMARY KEY (network, ip)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS device (mac INTEGER PRIMARY KEY, first INTEGER, last INTEGER,
+        addresses INTEGER, unknown_day INTEGER, silent INTEGER);
+    CREATE TABLE IF NOT EXISTS account (ring TEXT PRIMARY KEY, generation INTEGER,
+        began INTEGER, delivered INTEGER, lost INTEGER, skipped INTEGER);";
+
+/// Stations and devices that are stored, of each; above that, those not seen for longest are deleted.
+const MAX_ROWS: u64 = 1_000_000;
+/// "Last seen" times are written at this interval: after a kill they are older by so much, at most.
+const WRITE_INTERVAL: Duration = Duration::from_secs(300);
+/// New rows after which their number is checked; also at the start.
+const CHECK_AFTER: u32 = 50_000;
+
+/// The database of one program.
+pub struct SqliteMemory {
+    path: PathBuf,
+    database: Connection,
+    /// New rows since their number was checked.
+    new: u32,
+    stations: Cache<(String, IpAddr), Station>,
+    devices: Cache<MacAddr, Device>,
+    /// When the caches were last written.
+    written: Option<Instant>,
+}
+
+impl SqliteMemory {
+    /// The path of a program's database in its state directory.
+    pub fn path(directory: &Path, program: &str) -> PathBuf {
+        directory.join(format!("{program}.db"))
+    }
+
+    /// Opens or creates the database. `schema` creates further tables of the program.
+    pub fn open(directory: &Path, program: &str, schema: &str) -> Result<SqliteMemory> {
+        let path = SqliteMemory::path(directory, program);
+        let open = || {
+            let database = Connection::open(&path)?;
+            database.busy_timeout(Duration::from_millis(100))?;
+            database.set_prepared_statement_cache_capacity(32);
+            database.execute_batch(SCHEMA)?;
+            // Takes the lock, which is then held to the end.
+            let create = format!("BEGIN IMMEDIATE; {schema}; COMMIT");
+            database.execute_batch(&create).map(|()| database)
+        };
+        match open() {
+            Ok(database) => {
+                let (stations, devices) = (Cache::new(), Cache::new());
+                let new = CHECK_AFTER;
+                Ok(SqliteMemory { path, database, new, stations, devices, written: None })
+            }
+            Err(error) => Err(fault(&path, &error)),
+        }
+    }
+
+    /// Runs statements in the transaction that `commit` ends.
+    pub fn with<T>(&mut self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        let mut done = Ok(());
+        if self.database.is_autocommit() {
+            done = self.database.execute_batch("BEGIN");
+        }
+        done.and_then(|()| act(&self.database)).map_err(|error| fault(&self.path, &error))
+    }
+
+    /// Runs a query without beginning a transaction.
+    pub fn read<T>(&self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        act(&self.database).map_err(|error| fault(&self.path, &error))
+    }
+
+    /// Commits all changes since the last commit, or none of them.
+    pub fn commit(&mut self, now: Instant) -> Result {
+        if self.new >= CHECK_AFTER {
+            self.new = 0;
+            self.delete_oldest(MAX_ROWS)?;
+        }
+        let full = self.stations.is_full() || self.devices.is_full();
+        let written = *self.written.get_or_insert(now);
+        if full || now.saturating_duration_since(written) >= WRITE_INTERVAL {
+            self.written = Some(now);
+            self.write_times()?;
+        }
+        if self.database.is_autocommit() {
+            return Ok(());
+        }
+        self.with(|database| database.execute_batch("COMMIT"))
+    }
+
+    /// Discards all changes since the last commit, and "last seen" times that are not written yet: the caches do not
+    /// distinguish the two.
+    pub fn roll_back(&mut self) {
+        if !self.database.is_autocommit() {
+            let _ = self.database.execute_batch("ROLLBACK"); // fails only if SQLite has rolled it back already
+        }
+        self.stations.clear();
+        self.devices.clear();
+    }
+
+    /// Writes "last seen" times that only the caches have.
+    pub fn write_times(&mut self) -> Result {
+        for ((network, ip), station) in self.stations.dirty() {
+            self.replace_station(&network, ip, &station)?;
+        }
+        for (mac, device) in self.devices.dirty() {
+            self.replace_device(mac, &device)?;
+        }
+        self.stations.clear();
+        self.devices.clear();
+        Ok(())
+    }
+
+    fn delete_oldest(&mut self, max_rows: u64) -> Result {
+        self.write_times()?;
+        for (table, key) in [("station", "(network, ip)"), ("device", "mac")] {
+            let count = format!("SELECT count(*) FROM {table}");
+            let rows: i64 =
+                self.with(|database| database.query_row(&count, [], |row| row.get(0)))?;
+            let max_rows = max_rows as i64;
+            if rows <= max_rows {
+                continue;
+            }
+            // A tenth more than necessary, so that it is rarely necessary. By number, not by age: all imported rows can
+            // have the same age.
+            let delete = format!(
+                "DELETE FROM {table} WHERE {key} IN (SELECT {} FROM {table} ORDER BY last LIMIT ?)",
+                key.trim_matches(['(', ')'])
+            );
+            self.with(|database| database.execute(&delete, [rows - max_rows / 10 * 9]))?;
+        }
+        Ok(())
+    }
+
+    /// The checkpoint of a ring, if it has one.
+    pub fn checkpoint(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
+        let select = "SELECT * FROM account WHERE ring = ?";
+        let checkpoint = |row: &Row| {
+            let columns = [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
+            Ok(Checkpoint::from_columns(columns))
+        };
+        let found = self
+            .with(|database| database.query_row(select, [ring.as_str()], checkpoint).optional());
+        found.map(Option::flatten)
+    }
+
+    /// Replaces the checkpoint of a ring.
+    pub fn store_checkpoint(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result {
+        let [generation, began, delivered, lost, skipped] = checkpoint.columns();
+        let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
+        let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";
+        self.with(|database| database.execute(replace, row).map(drop))
+    }
+
+    /// Calls a function with each station, for an export.
+    pub fn each_station(&mut self, mut take: impl FnMut(&str, IpAddr, &Station)) -> Result {
+        self.with(|database| {
+            let mut select = database.prepare("SELECT * FROM station ORDER BY network, ip")?;
+            let mut rows = select.query([])?;
+            while let Some(row) = rows.next()? {
+                let (network, ip): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
+                if let Some(ip) = ip_from(&ip) {
+                    take(&network, ip, &station_from(row)?);
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A full or failing disk may recover: [`Fault::Down`]. All other errors are fatal.
+fn fault(path: &Path, error: &rusqlite::Error) -> Fault {
+    let hint = match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => " (free space on its disk)",
+        Some(rusqlite::ErrorCode::DatabaseBusy) => {
+            " (another process uses it: stop that process, or set another --state-dir)"
+        }
+        Some(
+            rusqlite::ErrorCode::CannotOpen
+            | rusqlite::ErrorCode::ReadOnly
+            | rusqlite::ErrorCode::SystemIoFailure,
+        ) => {
+            " (check that its directory exists, that its disk has free space, and that it belongs to the user of -u)"
+        }
+        _ => "",
+    };
+    let why = format!("use {}: {error}{hint}", path.display());
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull | rusqlite::ErrorCode::SystemIoFailure) => {
+            Fault::Down(why)
+        }
+        _ => failed(why).into(),
+    }
+}
+
+impl Memory for SqliteMemory {
+    type Error = Fault;
+
+    fn station(&mut self, network: &str, ip: IpAddr) -> Result<Station> {
+        let key = (network.to_owned(), ip);
+        if let Some(station) = self.stations.get(&key) {
+            return Ok(station.clone());
+        }
+        let select = "SELECT * FROM station WHERE network = ? AND ip = ?";
+        let found = self.with(|database| {
+            let mut select = database.prepare_cached(select)?;
+            select.query_row(params![network, ip_bytes(ip)], station_from).optional()
+        })?;
+        if let Some(station) = &found {
+            self.stations.insert_clean(key, station.clone());
+        }
+        Ok(found.unwrap_or_default())
+    }
+
+    fn store_station(&mut self, network: &str, ip: IpAddr, state: &Station) -> Result {
+        let key = (network.to_owned(), ip);
+        self.new += u32::from(self.stations.get(&key).is_none());
+        let write_now = self.stations.update(&key, state);
+        if write_now { self.replace_station(network, ip, state) } else { Ok(()) }
+    }
+
+    fn device(&mut self, mac: MacAddr) -> Result<Option<Device>> {
+        if let Some(device) = self.devices.get(&mac) {
+            return Ok(Some(device.clone()));
+        }
+        let select = "SELECT * FROM device WHERE mac = ?";
+        let device = |row: &Row| {
+            Ok(Device {
+                first: row.get(1)?,
+                last: row.get(2)?,
+                addresses: row.get(3)?,
+                unknown_day: row.get(4)?,
+                silent: row.get(5)?,
+            })
+        };
+        let found = self.with(|database| {
+            database.prepare_cached(select)?.query_row([mac_number(mac)], device).optional()
+        })?;
+        if let Some(device) = &found {
+            self.devices.insert_clean(mac, device.clone());
+        }
+        Ok(found)
+    }
+
+    fn store_device(&mut self, mac: MacAddr, state: &Device) -> Result {
+        self.new += u32::from(self.devices.get(&mac).is_none());
+        let write_now = self.devices.update(&mac, state);
+        if write_now { self.replace_device(mac, state) } else { Ok(()) }
+    }
+}
+
+impl Cached for Station {
+    fn timeless(&self) -> Station {
+        let claims = self.claims.iter().map(|claim| Claim { time: 0, ..*claim }).collect();
+        Station { claims, ..self.clone() }
+    }
+}
+
+impl Cached for Device {
+    fn timeless(&self) -> Device {
+        Device { last: 0, ..self.clone() }
+    }
+}
+
+impl SqliteMemory {
+    fn replace_station(&mut self, network: &str, ip: IpAddr, state: &Station) -> Result {
+        let claims: Vec<u8> = state.claims.iter().flat_map(claim_bytes).collect();
+        let probe = state.probe.as_ref().map(claim_bytes);
+        let last = state.claims.first().or(state.probe.as_ref()).map_or(0, |claim| claim.time);
+        let row = params![
+            network,
+            ip_bytes(ip),
+            last,
+            claims,
+            probe,
+            state.last_alert,
+            state.suppressed,
+            state.last_duplicate
+        ];
+        let replace = "REPLACE INTO station VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+        self.with(|database| database.prepare_cached(replace)?.execute(row).map(drop))
+    }
+
+    fn replace_device(&mut self, mac: MacAddr, state: &Device) -> Result {
+        let Device { first, last, addresses, unknown_day, silent } = state;
+        let row = params![mac_number(mac), first, last, addresses, unknown_day, silent];
+        let replace = "REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?)";
+        self.with(|database| database.prepare_cached(replace)?.execute(row).map(drop))
+    }
+}
+
+/// A MAC as the database stores it.
+pub fn mac_number(mac: MacAddr) -> i64 {
+    mac.octets().iter().fold(0, |number, octet| number << 8 | i64::from(*octet))
+}
+
+/// The MAC of a number in the database.
+pub fn mac_from(number: i64) -> MacAddr {
+    let [_, _, octets @ ..] = number.to_be_bytes();
+    MacAddr::new(octets)
+}
+
+fn ip_bytes(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+fn ip_from(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(|bytes| Ipv4Addr::from(bytes).into());
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+fn claim_bytes(claim: &Claim) -> [u8; 14] {
+    let mut bytes = [0; 14];
+    bytes[..6].copy_from_slice(&claim.mac.octets());
+    bytes[6..].copy_from_slice(&claim.time.to_be_bytes());
+    bytes
+}
+
+fn claim_from(bytes: &[u8; 14]) -> Claim {
+    let [a, b, c, d, e, f, time @ ..] = *bytes;
+    Claim { mac: MacAddr::new([a, b, c, d, e, f]), time: i64::from_be_bytes(time) }
+}
+
+fn station_from(row: &Row) -> rusqlite::Result<Station> {
+    let (claims, probe): (Vec<u8>, Option<Vec<u8>>) = (row.get(3)?, row.get(4)?);
+    Ok(Station {
+        claims: claims.as_chunks().0.iter().map(claim_from).collect(),
+        probe: probe.as_deref().and_then(|probe| probe.as_chunks().0.first().map(claim_from)),
+        last_alert: row.get(5)?,
+        suppressed: row.get(6)?,
+        last_duplicate: row.get(7)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(directory: &Path) -> Result<SqliteMemory> {
+        SqliteMemory::open(directory, "aw-test", "")
+    }
+
+    #[test]
+    fn a_roll_back_discards_what_was_not_committed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (old, new) = (MacAddr::new([2; 6]), MacAddr::new([4; 6]));
+        let ip: IpAddr = "10.0.0.1".parse().unwrap();
+        let mut memory = open(directory.path()).unwrap();
+        memory.store_device(old, &Device::new(1)).unwrap();
+        memory.commit(Instant::now()).unwrap();
+        let mut station = Station::default();
+        station.claim(new, 7);
+        for _ in 0..2 {
+            memory.store_station("eth0", ip, &station).unwrap();
+            memory.store_device(new, &Device::new(7)).unwrap();
+            memory.store_device(old, &Device { addresses: 1, ..Device::new(7) }).unwrap();
+            memory.roll_back();
+            assert_eq!(memory.station("eth0", ip).unwrap(), Station::default());
+            assert_eq!(memory.device(new).unwrap(), None);
+            assert_eq!(memory.device(old).unwrap(), Some(Device::new(1)));
+        }
+    }
+
+    #[test]
+    fn committed_rows_are_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let mac = MacAddr::new([0, 8, 0xe1, 0, 0, 1]);
+        let mut station = Station { probe: Some(Claim { mac, time: -5 }), ..Station::default() };
+        station.claim(mac, 7);
+        station.admit_alert(9, 1, true);
+        let device = Device { addresses: 3, silent: true, ..Device::new(7) };
+        let ips: [IpAddr; 2] = ["10.0.0.1".parse().unwrap(), "fe80::1".parse().unwrap()];
+        let mut memory = open(directory.path()).unwrap();
+        assert!(open(directory.path()).is_err(), "one process at a time");
+        for ip in ips {
+            memory.store_station("eth0", ip, &station).unwrap();
+        }
+        memory.store_device(mac, &device).unwrap();
+        memory.commit(Instant::now()).unwrap();
+        drop(memory);
+        let mut memory = open(directory.path()).unwrap();
+        for ip in ips {
+            assert_eq!(memory.station("eth0", ip).unwrap(), station);
+        }
+        assert_eq!(memory.station("eth1", ips[0]).unwrap(), Station::default());
+        assert_eq!(memory.device(mac).unwrap(), Some(device));
+    }
+
+    #[test]
+    fn the_oldest_rows_are_deleted() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut memory = open(directory.path()).unwrap();
+        let mac = |number: i64| MacAddr::new([0, 0, 0, 0, 1, number as u8]);
+        for time in 0..200 {
+            memory.store_device(mac(time), &Device::new(time)).unwrap();
+        }
+        for time in 0..300 {
+            // As after an import: all of the same age.
+            let ip = Ipv4Addr::from(time as u32).into();
+            let claims = vec![Claim { mac: mac(time), time: 5 }];
+            memory.store_station("eth0", ip, &Station { claims, ..Station::default() }).unwrap();
+        }
+        assert_eq!(memory.new, CHECK_AFTER + 500);
+        memory.delete_oldest(200).unwrap();
+        let mut left = 0;
+        memory.each_station(|_, _, _| left += 1).unwrap();
+        assert_eq!(left, 180, "a tenth fewer than the maximum");
+        assert!(memory.device(mac(0)).unwrap().is_some());
+        memory.delete_oldest(100).unwrap();
+        let left = (0..200).filter(|time| memory.device(mac(*time)).unwrap().is_some());
+        assert_eq!(left.collect::<Vec<_>>(), (110..200).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,128 @@
+//! The state of a channel: its rate gate, the message being sent, and whether sending fails.
+
+use std::time::{Duration, Instant};
+
+use aw_notify::Failure;
+use aw_output::{info, warn};
+use aw_service::Backoff;
+
+use crate::rate_gate::RateGate;
+
+/// The other channels are notified of a failing channel once in this time, at most: a channel that fails now and then is
+/// not reported each time, and two failing channels do not report each other without end.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(3600);
+
+pub struct ChannelQueue {
+    pub gate: RateGate,
+    /// Whether the gate differs from the stored one.
+    pub gate_changed: bool,
+    /// The message that the sender process has.
+    pub in_flight: Option<i64>,
+    /// Whether it has reached the maximum of queued and refused messages.
+    pub full: bool,
+    /// Whether it is within the channel's hours.
+    pub open: bool,
+    backoff: Backoff,
+    retry_at: Option<Instant>,
+    /// Whether the channel refused the last message.
+    refusing: bool,
+    announced: Option<Instant>,
+}
+
+/// What to do with a message after an attempt to send it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    Remove,
+    Retry,
+    SetAside,
+}
+
+impl ChannelQueue {
+    pub fn new(gate: RateGate) -> ChannelQueue {
+        ChannelQueue {
+            gate,
+            gate_changed: false,
+            in_flight: None,
+            full: false,
+            open: true,
+            backoff: Backoff::default(),
+            retry_at: None,
+            refusing: false,
+            announced: None,
+        }
+    }
+
+    /// Replaces the gate by the stored one.
+    pub fn reset_gate(&mut self, gate: RateGate) {
+        (self.gate, self.gate_changed) = (gate, false);
+    }
+
+    /// Whether the last message could not be sent.
+    pub fn is_failing(&self) -> bool {
+        self.is_down() || self.refusing
+    }
+
+    /// Whether the server or program could not be reached.
+    pub fn is_down(&self) -> bool {
+        self.backoff.is_failing()
+    }
+
+    /// Whether the next message can be sent now.
+    pub fn is_ready(&self) -> bool {
+        let retry = self.retry_at.is_none_or(|when| when <= Instant::now());
+        self.open && self.in_flight.is_none() && retry
+    }
+
+    /// Records the result of an attempt and logs the beginning and the end of a failure. Returns what to do with the
+    /// message, and whether to notify the other channels.
+    pub fn finished(&mut self, channel: &str, failure: Option<&Failure>) -> (Disposition, bool) {
+        self.in_flight = None;
+        self.retry_at = None;
+        let (is_new, disposition) = match failure {
+            None => {
+                if self.is_failing() {
+                    info(format_args!("channel {channel} works again"));
+                }
+                self.backoff.reset();
+                self.refusing = false;
+                return (Disposition::Remove, false);
+            }
+            Some(Failure::Down(_)) => {
+                let is_new = !self.is_down();
+                self.retry_at = Some(Instant::now() + self.backoff.pause());
+                (is_new, Disposition::Retry)
+            }
+            Some(Failure::Refused(_)) => {
+                self.backoff.reset();
+                (!std::mem::replace(&mut self.refusing, true), Disposition::SetAside)
+            }
+        };
+        if let (true, Some(why)) = (is_new, failure) {
+            warn(format_args!("channel {channel}: {why}: its messages stay in the queue"));
+        }
+        let announce =
+            is_new && self.announced.is_none_or(|last| last.elapsed() >= ANNOUNCE_INTERVAL);
+        if announce {
+            self.announced = Some(Instant::now());
+        }
+        (disposition, announce)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_and_recovery() {
+        let mut queue = ChannelQueue::new(RateGate::default());
+        let down = Failure::Down("no route".into());
+        assert_eq!(queue.finished("a", Some(&down)), (Disposition::Retry, true));
+        assert!(queue.is_down() && !queue.is_ready());
+        let refused = Failure::Refused("too long".into());
+        assert_eq!(queue.finished("a", Some(&refused)), (Disposition::SetAside, false));
+        assert!(!queue.is_down() && queue.is_failing() && queue.is_ready());
+        assert_eq!(queue.finished("a", None), (Disposition::Remove, false));
+        assert!(!queue.is_failing());
+    }
+}

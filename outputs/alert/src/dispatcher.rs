@@ -1,0 +1,399 @@
+//! The sink: passes events to the rules, alerts through filters and rate gates into the queue of each channel, and queued
+//! messages to the sender process. One transaction holds an event's checkpoint, the changes of the memory and the messages.
+
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use aw_detect::{Alert, AlertKind, Dialect, Rules};
+use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Result, Sink, info, warn};
+use jiff::tz::TimeZone;
+use serde_json::json;
+use shm_layout::{MacAddr, RingName, UnixTime};
+
+use crate::{
+    channel_queue::{ChannelQueue, Disposition},
+    config::Config,
+    hours::Outside,
+    notification::{Notification, zoned},
+    rate_gate::RateLimit,
+    sender::{SendRequest, SendResult, SenderProcess},
+    store::AlertStore,
+};
+
+/// Queued and refused messages of a channel, at most; above that, alerts go into its digest until there is room.
+const MAX_QUEUED: u64 = 1000;
+/// How long the end waits for channels: with `--once`, and after a signal.
+const END_TIMEOUT_ONCE: Duration = Duration::from_secs(60);
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// The note with the end of the learning period.
+const LEARNS_UNTIL: &str = "learns until";
+
+pub struct Dispatcher {
+    config: Config,
+    rules: Rules,
+    store: AlertStore,
+    sender: Option<SenderProcess>,
+    options: DispatchOptions,
+    /// When the program was started.
+    started: i64,
+    /// The end of the learning period.
+    learns_until: Option<i64>,
+    queues: Vec<ChannelQueue>,
+    printer: Printer,
+    /// Whether the last operation failed and was rolled back.
+    failed: bool,
+    zone: TimeZone,
+}
+
+/// Of the command line.
+pub struct DispatchOptions {
+    /// Print each alert.
+    pub print: bool,
+    /// Exit at the end of the rings.
+    pub once: bool,
+    /// Seconds from the first event on without alerts.
+    pub learn: Option<i64>,
+}
+
+impl Dispatcher {
+    pub fn new(
+        config: Config,
+        mut rules: Rules,
+        mut store: AlertStore,
+        sender: Option<SenderProcess>,
+        options: DispatchOptions,
+    ) -> Result<Dispatcher> {
+        let gates = config.channel.iter().map(|channel| store.gate(&channel.name));
+        let queues = gates.map(|gate| Ok(ChannelQueue::new(gate?))).collect::<Result<_>>()?;
+        // Names of the configuration replace imported ones.
+        let mut names = store.names()?;
+        names.append(&mut rules.known);
+        rules.known = names;
+        let learns_until = store.note(LEARNS_UNTIL)?;
+        for (channel, messages) in store.channels()? {
+            if !config.channel.iter().any(|other| other.name == channel) {
+                warn(format_args!(
+                    "{messages} messages are queued for channel {channel}, which the configuration does not have (add it again to send them)"
+                ));
+            }
+        }
+        store.commit()?;
+        Ok(Dispatcher {
+            config,
+            rules,
+            store,
+            sender,
+            options,
+            started: UnixTime::now().seconds(),
+            learns_until,
+            queues,
+            printer: Printer::default(),
+            failed: false,
+            zone: TimeZone::system(),
+        })
+    }
+
+    fn observe(&mut self, entry: &Entry) -> Result {
+        let alerts = self.rules.observe(&entry.event, &mut self.store.memory)?;
+        if self.is_learning(entry.event.time.seconds())? {
+            return Ok(());
+        }
+        let now = UnixTime::now().seconds();
+        alerts.into_iter().try_for_each(|alert| self.dispatch(alert, now))
+    }
+
+    /// Whether an event is within the learning period, which begins with the first event.
+    fn is_learning(&mut self, time: i64) -> Result<bool> {
+        let until = match (self.learns_until, self.options.learn) {
+            (Some(until), _) => until,
+            (None, None) => return Ok(false),
+            (None, Some(seconds)) => {
+                let until = time.saturating_add(seconds);
+                self.store.store_note(LEARNS_UNTIL, until)?;
+                *self.learns_until.insert(until)
+            }
+        };
+        Ok(time < until)
+    }
+
+    /// Prints an alert and passes it to each channel that wants it.
+    fn dispatch(&mut self, mut alert: Alert, now: i64) -> Result {
+        if self.config.mutes(&alert) {
+            return Ok(());
+        }
+        alert.vendor = self.vendor(&alert.mac)?;
+        if let Some(old_mac) = &alert.old_mac {
+            alert.old_vendor = self.vendor(old_mac)?;
+        }
+        let arpwatch = self.rules.dialect == Dialect::Arpwatch;
+        if self.options.print && (arpwatch || AlertKind::DEFAULT.contains(&alert.kind)) {
+            self.printer.lines.push(match arpwatch {
+                true => alert.arpwatch_line(),
+                false => format!("{} {alert}", alert.time),
+            });
+        }
+        let local = zoned(now, &self.zone);
+        for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
+            queue.open = channel.is_open(&local);
+            let accepts = queue.open || channel.outside == Outside::Digest;
+            if !accepts || !channel.wants(&alert, self.rules.dialect) {
+                continue;
+            }
+            let mut limit = channel.limit();
+            if queue.full || !queue.open {
+                limit = RateLimit { burst: 0, ..limit };
+            }
+            queue.gate_changed = true;
+            if queue.gate.admit(&alert, now, limit) {
+                let mut notification = channel.notification(&alert, &self.zone);
+                if arpwatch {
+                    notification.fields["message"] = alert.arpwatch_line().into();
+                }
+                self.store.enqueue(&channel.name, &notification)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn vendor(&mut self, mac: &str) -> Result<Option<String>> {
+        mac.parse::<MacAddr>().map_or(Ok(None), |mac| self.store.vendor(mac))
+    }
+
+    /// Does what is due: results of the sender process, digests, committing and sending.
+    fn deliver(&mut self) -> Result {
+        self.update_queues(false)?;
+        self.print_and_commit()?;
+        self.send_next()
+    }
+
+    /// Handles results and enqueues digests that are due. `flush`: all of them.
+    fn update_queues(&mut self, flush: bool) -> Result {
+        let now = UnixTime::now().seconds();
+        self.handle_results()?;
+        let local = zoned(now, &self.zone);
+        for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
+            queue.open = channel.is_open(&local);
+            let held = self.store.queued(&channel.name)? + self.store.refused(&channel.name)?;
+            queue.full = held >= MAX_QUEUED;
+            if queue.open
+                && !queue.full
+                && let Some(digest) = queue.gate.take_digest(now, channel.limit(), flush)
+            {
+                queue.gate_changed = true;
+                self.store.enqueue(&channel.name, &digest.notification(&self.zone))?;
+            }
+            if std::mem::take(&mut queue.gate_changed) {
+                self.store.store_gate(&channel.name, &queue.gate)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_results(&mut self) -> Result {
+        let mut results = Vec::new();
+        if let Some(sender) = &mut self.sender {
+            while let Some(result) = sender.try_result()? {
+                results.push(result);
+            }
+        }
+        for SendResult { id, channel, failure } in results {
+            let mut names = self.config.channel.iter().map(|channel| &channel.name);
+            let Some(index) = names.position(|name| *name == channel) else { continue };
+            let (disposition, announce) = self.queues[index].finished(&channel, failure.as_ref());
+            match disposition {
+                Disposition::Remove => self.store.remove(id)?,
+                Disposition::SetAside => self.store.set_aside(id)?,
+                Disposition::Retry => {}
+            }
+            if let Some(why) = failure.filter(|_| announce) {
+                self.announce_failure(index, &why.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notifies the working channels of a failing one.
+    fn announce_failure(&mut self, failed: usize, why: &str) -> Result {
+        let name = &self.config.channel[failed].name;
+        let text = format!("channel {name} fails: {why}\n");
+        let fields = json!({
+            "kind": "channel_fails", "channel": name, "message": text.trim_end(),
+            "seconds": UnixTime::now().seconds(),
+        });
+        let subject = format!("channel {name} fails");
+        let notification = Notification { subject, text, fields };
+        for (channel, queue) in self.config.channel.iter().zip(&self.queues) {
+            let closed = !queue.open && channel.outside == Outside::Ignore;
+            if !queue.is_failing() && !closed {
+                self.store.enqueue(&channel.name, &notification)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn print_and_commit(&mut self) -> Result {
+        self.printer.print()?;
+        self.store.commit()?;
+        self.printer.committed();
+        Ok(())
+    }
+
+    /// Passes the oldest message of each ready channel to the sender process: after a commit, because what is not
+    /// committed must not be sent.
+    fn send_next(&mut self) -> Result {
+        let Some(sender) = &mut self.sender else { return Ok(()) };
+        for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
+            if queue.is_ready()
+                && let Some((id, message)) = self.store.next(&channel.name)?
+            {
+                sender.request(&SendRequest { id, channel: channel.name.clone(), message })?;
+                queue.in_flight = Some(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a working channel still has messages.
+    fn has_more(&mut self) -> Result<bool> {
+        for (channel, queue) in self.config.channel.iter().zip(&self.queues) {
+            let sends = queue.open && !queue.is_down();
+            if queue.in_flight.is_some() || sends && self.store.queued(&channel.name)? > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// After an error, rolls back to the last commit: the events since then are delivered again.
+    fn or_roll_back<T>(&mut self, result: Result<T>) -> Result<T> {
+        self.failed = result.is_err();
+        if self.failed {
+            self.store.memory.roll_back();
+            self.printer.lines.clear();
+            self.learns_until = self.store.note(LEARNS_UNTIL)?;
+            for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
+                queue.reset_gate(self.store.gate(&channel.name)?);
+            }
+        }
+        result
+    }
+
+    /// All rings are read to their ends, so a device without a new event is silent.
+    fn report_silent_devices(&mut self) -> Result {
+        let now = UnixTime::now().seconds();
+        let learning = self.learns_until.is_some_and(|until| now < until);
+        // With --once the events may be of any time: a device of an old capture is not silent.
+        if !self.options.once && !learning {
+            let memory = &mut self.store.memory;
+            for alert in self.rules.silent_devices(now, self.started, memory)? {
+                self.dispatch(alert, now)?;
+            }
+        }
+        self.deliver()
+    }
+
+    fn load_checkpoint(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
+        if self.failed {
+            // After a failure, shows whether the database can be written again.
+            self.store.store_note("tried", UnixTime::now().seconds())?;
+        }
+        let checkpoint = self.store.memory.checkpoint(ring)?;
+        self.store.commit().map(|()| checkpoint)
+    }
+
+    fn undelivered(&mut self) -> Result<u64> {
+        let mut undelivered = 0;
+        for channel in &self.config.channel {
+            undelivered += self.store.queued(&channel.name)? + self.store.refused(&channel.name)?;
+        }
+        Ok(undelivered)
+    }
+}
+
+/// Prints before the commit: a kill between the two prints a line twice, and never none.
+#[derive(Default)]
+struct Printer {
+    lines: Vec<String>,
+    /// Printed but not committed: their events are read again, and their lines are not printed again.
+    printed: Vec<String>,
+}
+
+impl Printer {
+    fn print(&mut self) -> Result {
+        let same = |(new, old): &(&String, &String)| new == old;
+        let again = self.lines.iter().zip(&self.printed).take_while(same).count();
+        let mut out = std::io::stdout().lock();
+        let mut new = self.lines[again..].iter();
+        let printed = new.try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
+        printed.map_err(|error| Error::write("standard output", error))?;
+        if again < self.lines.len() {
+            self.printed.clone_from(&self.lines);
+        }
+        Ok(())
+    }
+
+    fn committed(&mut self) {
+        self.printed.drain(..self.lines.len().min(self.printed.len()));
+        self.lines.clear();
+    }
+}
+
+impl Sink for Dispatcher {
+    fn write(&mut self, entry: &Entry) -> Result {
+        let result = self.observe(entry);
+        self.or_roll_back(result)
+    }
+
+    fn flush(&mut self) -> Result {
+        let result = self.deliver();
+        self.or_roll_back(result)
+    }
+
+    fn maintain(&mut self) -> Result<bool> {
+        let result = self.report_silent_devices();
+        self.or_roll_back(result).map(|()| false)
+    }
+
+    fn close(&mut self) -> Result {
+        let timeout = if self.options.once { END_TIMEOUT_ONCE } else { END_TIMEOUT };
+        let end = Instant::now() + timeout;
+        self.update_queues(self.options.once)?;
+        loop {
+            self.flush()?;
+            if self.sender.is_none() || !self.has_more()? || Instant::now() >= end {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let undelivered = self.undelivered()?;
+        self.store.memory.write_times()?;
+        self.store.commit()?;
+        if let Some(sender) = self.sender.take() {
+            sender.finish(timeout);
+        }
+        if undelivered > 0 {
+            info(format_args!(
+                "{undelivered} messages stay in the queue: the next start sends them"
+            ));
+        }
+        Ok(())
+    }
+
+    fn checkpoints(&mut self) -> Option<&mut dyn CheckpointStore> {
+        Some(self)
+    }
+}
+
+impl CheckpointStore for Dispatcher {
+    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
+        let checkpoint = self.load_checkpoint(ring);
+        self.or_roll_back(checkpoint)
+    }
+
+    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result {
+        let result = self.store.memory.store_checkpoint(ring, checkpoint);
+        self.or_roll_back(result)
+    }
+}

@@ -1,0 +1,131 @@
+//! A notification: an alert in the form in which it is sent, as a mail of arpwatch's layout and as JSON fields.
+
+use aw_detect::{Alert, AlertKind};
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// A message to a channel, ready to be sent. It is stored in the queue as JSON.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+pub struct Notification {
+    pub subject: String,
+    pub text: String,
+    pub fields: Value,
+}
+
+impl Notification {
+    /// The notification of an alert, with all that is known. `arpwatch`: its text has only arpwatch's lines.
+    pub fn of(alert: &Alert, zone: &TimeZone, arpwatch: bool) -> Notification {
+        let name = alert.name.as_ref().unwrap_or(&alert.ip);
+        Notification {
+            subject: format!("{} ({name}) {}", alert.kind.label(), alert.network),
+            text: mail_text(alert, zone, arpwatch),
+            fields: fields(alert, zone),
+        }
+    }
+}
+
+/// The alert as JSON; it includes the keys of macupd_tracker's alerter.
+fn fields(alert: &Alert, zone: &TimeZone) -> Value {
+    let time = zoned(alert.time, zone);
+    let hours: String = (0..24).map(|hour| if hour == time.hour() { '1' } else { '.' }).collect();
+    let last = alert.previous.map(|last| zoned(last, zone).strftime("%H%M").to_string());
+    json!({
+        "kind": alert.kind.name(), "message": alert.to_string(), "seconds": alert.time,
+        "mac": alert.mac, "ip": alert.ip, "iface": alert.network, "name": alert.name,
+        "date": time.strftime("%Y%m%d").to_string(), "time": time.strftime("%H%M").to_string(),
+        "active-hours": hours, "last": last,
+        "vendor": alert.vendor, "old_vendor": alert.old_vendor, "old_mac": alert.old_mac,
+        "previous": alert.previous, "note": alert.note,
+    })
+}
+
+/// The text of arpwatch's mail: keys are right-aligned in 20 columns.
+fn mail_text(alert: &Alert, zone: &TimeZone, arpwatch: bool) -> String {
+    let date = |time| zoned(time, zone).strftime("%A, %B %-d, %Y %-H:%M:%S %z").to_string();
+    let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "<unknown>".into());
+    let previous = alert.previous.filter(|_| alert.kind != AlertKind::NewStation);
+    let has_mac = !alert.mac.is_empty();
+    let lines = [
+        ("hostname", Some(known(&alert.name))),
+        ("ip address", Some(alert.ip.clone())),
+        ("interface", Some(alert.network.clone())),
+        ("ethernet address", has_mac.then(|| alert.mac.clone())),
+        ("ethernet vendor", has_mac.then(|| known(&alert.vendor))),
+        ("old ethernet address", alert.old_mac.clone()),
+        ("old ethernet vendor", alert.old_mac.as_ref().map(|_| known(&alert.old_vendor))),
+        ("timestamp", Some(date(alert.time))),
+        ("previous timestamp", previous.map(date)),
+        ("delta", previous.map(|previous| delta(alert.time - previous))),
+        ("note", alert.note.clone().filter(|_| !arpwatch)),
+    ];
+    let lines = lines.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    lines.map(|(key, value)| format!("{key:>20}: {value}\n")).collect()
+}
+
+/// A time span as arpwatch writes it: in the largest unit, rounded down.
+fn delta(seconds: i64) -> String {
+    let units = [(86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
+    let fits = |(size, _): &&(i64, &str)| seconds.abs() >= *size;
+    let (size, unit) = units.iter().find(fits).unwrap_or(&(1, "second"));
+    let number = seconds / size;
+    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
+}
+
+pub fn zoned(seconds: i64, zone: &TimeZone) -> Zoned {
+    Timestamp::from_second(seconds).unwrap_or_default().to_zoned(zone.clone())
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    pub fn alert(kind: AlertKind) -> Alert {
+        Alert {
+            network: "eth0".into(),
+            ip: "10.0.0.1".into(),
+            mac: "00:08:e1:01:02:0a".into(),
+            vendor: Some("Maker".into()),
+            old_mac: Some("00:08:e1:01:02:0b".into()),
+            previous: Some(1_700_000_002),
+            ..Alert::new(kind, 1_700_000_003)
+        }
+    }
+
+    #[test]
+    fn line_mail_and_json() {
+        let flip = alert(AlertKind::FlipFlop);
+        let line = "flip flop 10.0.0.1 00:08:e1:01:02:0a (00:08:e1:01:02:0b) eth0";
+        assert_eq!(flip.to_string(), line);
+        let same = Alert { old_mac: Some(flip.mac.clone()), ..alert(AlertKind::NewActivity) };
+        assert_eq!(same.to_string(), "new activity 10.0.0.1 00:08:e1:01:02:0a eth0");
+        let Notification { subject, text, fields } = Notification::of(&flip, &TimeZone::UTC, false);
+        assert_eq!(subject, "flip flop (10.0.0.1) eth0");
+        // As Debian's arpwatch -d wrote it.
+        let expected = "            hostname: <unknown>
+          ip address: 10.0.0.1
+           interface: eth0
+    ethernet address: 00:08:e1:01:02:0a
+     ethernet vendor: Maker
+old ethernet address: 00:08:e1:01:02:0b
+ old ethernet vendor: <unknown>
+           timestamp: Tuesday, November 14, 2023 22:13:23 +0000
+  previous timestamp: Tuesday, November 14, 2023 22:13:22 +0000
+               delta: 1 second
+";
+        assert_eq!(text, expected);
+        let noted = Alert { note: Some("a note".into()), ..flip.clone() };
+        let text = |arpwatch| Notification::of(&noted, &TimeZone::UTC, arpwatch).text;
+        assert!(text(false).ends_with("                note: a note\n"));
+        assert_eq!(text(true), expected);
+        assert_eq!((&fields["kind"], &fields["date"]), (&"flip_flop".into(), &"20231114".into()));
+    }
+
+    #[test]
+    fn deltas() {
+        let texts = [0, 1, 59, 60, 7199, 86_400, 200_000].map(delta);
+        let expected =
+            ["0 seconds", "1 second", "59 seconds", "1 minute", "1 hour", "1 day", "2 days"];
+        assert_eq!(texts, expected);
+    }
+}

@@ -1,0 +1,184 @@
+//! The sender process. aw-alert itself reads what strangers send and therefore gives up files, sockets and programs, which
+//! mail servers and commands need. So it starts a second process of this program before that, with the same configuration
+//! and user. The sender process reads requests as lines of JSON from a pipe, answers each with a result, and ends when the
+//! pipe is closed. It trusts what comes from the pipe.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ffi::OsString,
+    io::{BufRead, BufReader, Write},
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{ChildStdin, ChildStdout, Command, ExitCode, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel},
+    thread,
+    time::Duration,
+};
+
+use aw_notify::Failure;
+use aw_output::{Error, Fault, RingOptions, failed};
+use aw_service::Identity;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::Config,
+    notification::Notification,
+    transport::{ChannelSecrets, Transport, secret_variables},
+};
+
+/// A message to send on a channel.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct SendRequest {
+    pub id: i64,
+    pub channel: String,
+    pub message: Notification,
+}
+
+/// The result of a request; no failure means that the message was sent.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct SendResult {
+    pub id: i64,
+    pub channel: String,
+    pub failure: Option<Failure>,
+}
+
+/// The pipes to and from the sender process.
+pub struct SenderPipes {
+    to: ChildStdin,
+    from: ChildStdout,
+}
+
+/// Starts the sender process and passes it the text of the configuration and the secrets. Call it before privileges are
+/// dropped.
+pub fn start(
+    rings: &RingOptions,
+    config: &Config,
+    text: &str,
+    secrets: &BTreeMap<String, ChannelSecrets>,
+) -> Result<SenderPipes, Error> {
+    let failure = |error| Error::io("start the sender process", error);
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("--sender").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    for name in secret_variables(config) {
+        command.env_remove(name);
+    }
+    command.process_group(0); // Ctrl-C ends aw-alert, which then closes the pipe
+    if let Some(user) =
+        Identity::choose(rings.service.user.as_deref(), &["aw-alert", "addrwatch"], None)?
+    {
+        command.uid(user.user.as_raw()).gid(user.group.as_raw());
+    }
+    let mut child = command.spawn().map_err(failure)?;
+    match (child.stdin.take(), child.stdout.take()) {
+        (Some(mut to), Some(from)) => {
+            // Its user may not be allowed to read the files.
+            let line = serde_json::to_string(&(text, secrets)).unwrap_or_default();
+            writeln!(to, "{line}").map_err(failure)?;
+            Ok(SenderPipes { to, from })
+        }
+        _ => Err(failed("start the sender process: no pipes")),
+    }
+}
+
+/// The sender process as aw-alert uses it.
+pub struct SenderProcess {
+    to: ChildStdin,
+    results: Receiver<SendResult>,
+}
+
+impl SenderProcess {
+    /// Call it after privileges are dropped, because it starts a thread.
+    pub fn new(pipes: SenderPipes) -> Result<SenderProcess, Error> {
+        let (send, results) = channel();
+        let from = BufReader::new(pipes.from);
+        let read = move || {
+            let lines = from.lines().map_while(Result::ok);
+            let mut results = lines.filter_map(|line| serde_json::from_str(&line).ok());
+            results.try_for_each(|result| send.send(result)).ok()
+        };
+        thread::Builder::new()
+            .name("results".into())
+            .spawn(read)
+            .map_err(|error| Error::io("start a thread", error))?;
+        Ok(SenderProcess { to: pipes.to, results })
+    }
+
+    /// Passes a request. The sender process has a queue for each channel, so this does not wait for a slow one.
+    pub fn request(&mut self, request: &SendRequest) -> Result<(), Fault> {
+        let mut line = serde_json::to_vec(request).unwrap_or_default();
+        line.push(b'\n');
+        self.to.write_all(&line).map_err(|_| ended())
+    }
+
+    /// The next result, if there is one already.
+    pub fn try_result(&mut self) -> Result<Option<SendResult>, Fault> {
+        match self.results.try_recv() {
+            Ok(result) => Ok(Some(result)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(ended()),
+        }
+    }
+
+    /// Waits until the sender process has finished its requests, for so long at most.
+    pub fn finish(self, timeout: Duration) {
+        drop(self.to);
+        while !matches!(
+            self.results.recv_timeout(timeout),
+            Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout)
+        ) {}
+    }
+}
+
+fn ended() -> Fault {
+    Fault::Fatal(failed("the sender process has ended unexpectedly (restart aw-alert)"))
+}
+
+/// The main function of the sender process. Each channel has a thread, so that a slow channel does not delay the others.
+pub fn run_sender(exec: Option<&Path>) -> ExitCode {
+    let mut lines = std::io::stdin().lock().lines().map_while(Result::ok);
+    let setup = lines.next().and_then(|line| {
+        let (text, secrets): (String, BTreeMap<String, ChannelSecrets>) =
+            serde_json::from_str(&line).ok()?;
+        Some((Config::parse(&text).ok()?, secrets))
+    });
+    let Some((mut config, mut secrets)) = setup else {
+        eprintln!("aw-alert: --sender is used by aw-alert itself only");
+        return ExitCode::from(2);
+    };
+    let _ = config.add_command(exec); // the first process has reported a failure
+    thread::scope(|scope| {
+        let mut queues = HashMap::new();
+        for one in config.channel {
+            let (send, requests) = channel::<SendRequest>();
+            queues.insert(one.name.clone(), send);
+            let secrets = secrets.remove(&one.name).unwrap_or_default();
+            scope.spawn(move || {
+                for SendRequest { id, channel, message } in requests {
+                    // Opened for each message: a missing certificate file may exist by now.
+                    let transport = Transport::new(&one, &secrets).map_err(Failure::Down);
+                    let sent = transport.and_then(|transport| transport.send(&message, id));
+                    if !report(&SendResult { id, channel, failure: sent.err() }) {
+                        return;
+                    }
+                }
+            });
+        }
+        for line in lines {
+            let Ok(request) = serde_json::from_str::<SendRequest>(&line) else { continue };
+            if let Some(queue) = queues.get(&request.channel) {
+                let _ = queue.send(request); // fails if its thread has ended
+            }
+        }
+        drop(queues);
+    });
+    ExitCode::SUCCESS
+}
+
+/// Writes a result. Returns false if aw-alert has ended.
+fn report(result: &SendResult) -> bool {
+    let mut line = serde_json::to_vec(result).unwrap_or_default();
+    line.push(b'\n');
+    let mut out = std::io::stdout().lock();
+    out.write_all(&line).and_then(|()| out.flush()).is_ok()
+}

@@ -1,0 +1,187 @@
+//! The transports of channels: a program, SMTP, sendmail, a webhook, syslog.
+
+use std::{collections::BTreeMap, os::unix::net::UnixDatagram, time::Duration};
+
+use aw_notify::{Failure, Mail, SmtpClient};
+use aw_output::this_host;
+use aw_service::Secret;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    channel::{Channel, MailLayout, Sendmail},
+    command::{environment, run},
+    config::Config,
+    notification::Notification,
+    webhook::{Webhook, WebhookSecrets},
+};
+
+/// The secrets of a channel. The process that the user started, perhaps as root, reads them and passes them to the sender
+/// process, whose user may not be allowed to read their files.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub struct ChannelSecrets {
+    password: Option<Secret>,
+    url: Option<Secret>,
+    token: Option<Secret>,
+    secret: Option<Secret>,
+}
+
+impl ChannelSecrets {
+    fn read(channel: &Channel) -> Result<ChannelSecrets, String> {
+        let mut secrets = ChannelSecrets::default();
+        if let Some(smtp) = &channel.smtp {
+            secrets.password = smtp.password()?;
+        }
+        if let Some(to) = &channel.webhook {
+            let read = Secret::read;
+            secrets.url = read("url", to.url_file.as_deref(), to.url_env.as_deref())?;
+            secrets.token = read("token", to.token_file.as_deref(), to.token_env.as_deref())?;
+            secrets.secret = read("secret", to.secret_file.as_deref(), to.secret_env.as_deref())?;
+        }
+        Ok(secrets)
+    }
+
+    /// Reads the secrets of all channels, by name, and checks that each channel can be opened with them.
+    pub fn read_all(config: &Config) -> Result<BTreeMap<String, ChannelSecrets>, String> {
+        let mut all = BTreeMap::new();
+        for (index, channel) in config.channel.iter().enumerate() {
+            let secrets = ChannelSecrets::read(channel).map_err(|why| config.at(index, &why))?;
+            Transport::new(channel, &secrets).map_err(|why| config.at(index, &why))?;
+            all.insert(channel.name.clone(), secrets);
+        }
+        Ok(all)
+    }
+}
+
+/// Environment variables with secrets: programs that aw-alert starts do not get them.
+pub fn secret_variables(config: &Config) -> impl Iterator<Item = &String> {
+    config.channel.iter().flat_map(|channel| {
+        let smtp = channel.smtp.iter().flat_map(|smtp| &smtp.password_env);
+        let webhook = channel.webhook.iter();
+        smtp.chain(webhook.flat_map(|to| [&to.url_env, &to.token_env, &to.secret_env]).flatten())
+    })
+}
+
+/// An open transport of a channel.
+pub struct Transport {
+    method: Method,
+    limit: Duration,
+    /// A comment after the sender's address of a mail.
+    comment: Option<String>,
+}
+
+enum Method {
+    Command(Vec<String>),
+    Sendmail(Sendmail),
+    Smtp(Box<SmtpClient>),
+    Webhook(Box<Webhook>),
+    Syslog,
+}
+
+impl Transport {
+    /// Checks the options and reads certificate files.
+    pub fn new(channel: &Channel, secrets: &ChannelSecrets) -> Result<Transport, String> {
+        let limit = Duration::from_secs(channel.time_limit.into());
+        let method = if let Some(command) = &channel.command {
+            Method::Command(command.clone())
+        } else if let Some(sendmail) = &channel.sendmail {
+            Method::Sendmail(sendmail.clone())
+        } else if let Some(smtp) = &channel.smtp {
+            Method::Smtp(Box::new(SmtpClient::new(smtp, secrets.password.as_ref(), limit)?))
+        } else if let Some(webhook) = &channel.webhook {
+            let ChannelSecrets { url, token, secret, .. } = secrets;
+            let secrets = WebhookSecrets {
+                url: url.as_ref(),
+                token: token.as_ref(),
+                secret: secret.as_ref(),
+            };
+            Method::Webhook(Box::new(Webhook::new(webhook, &secrets, limit)?))
+        } else {
+            Method::Syslog
+        };
+        // The sender as arpwatch writes it.
+        let arpwatch = channel.layout == MailLayout::Arpwatch;
+        let comment = arpwatch.then(|| format!("Arpwatch {}", this_host()));
+        Ok(Transport { method, limit, comment })
+    }
+
+    /// Sends a message; on success, the server or program has accepted it. `id` is the same at each attempt.
+    pub fn send(&self, notification: &Notification, id: i64) -> Result<(), Failure> {
+        let Notification { subject, text, fields } = notification;
+        let id = format!("{id}-{}", fields["seconds"]);
+        let comment = self.comment.as_deref();
+        match &self.method {
+            Method::Command(command) => {
+                let mut json = fields.to_string();
+                json.push('\n');
+                run(command, &environment(fields), &json, self.limit)
+            }
+            Method::Sendmail(sendmail) => {
+                let command = [sendmail.path.clone(), "-t".into(), "-i".into()];
+                let mail = sendmail_input(sendmail, comment, subject, text);
+                run(&command, &[], &mail, self.limit)
+            }
+            Method::Smtp(client) => {
+                let mail = Mail { subject, text, id: Some(&id), comment };
+                // Not an error: if the mail were sent again, the other recipients would get it twice.
+                for why in client.send(&mail)? {
+                    let text = format!("mail {subject:?}: the server refused a recipient: {why}");
+                    eprintln!("aw-alert: {text}");
+                    let _ = log(&serde_json::json!({ "message": text })); // standard error may be closed
+                }
+                Ok(())
+            }
+            Method::Webhook(webhook) => webhook.send(notification, &id),
+            Method::Syslog => log(fields).map_err(Failure::Down),
+        }
+    }
+}
+
+/// A mail for `sendmail -t`; its headers are ASCII.
+fn sendmail_input(sendmail: &Sendmail, comment: Option<&str>, subject: &str, text: &str) -> String {
+    let header = |text: &str| -> String {
+        text.chars().map(|c| if c.is_ascii() && !c.is_control() { c } else { '?' }).collect()
+    };
+    let comment = comment.map(|comment| format!(" ({})", header(comment)));
+    format!(
+        "From: {}{}\nTo: {}\nSubject: {}\nAuto-Submitted: auto-generated\nMIME-Version: 1.0\n\
+         Content-Type: text/plain; charset=UTF-8\n\n{text}",
+        header(&sendmail.from),
+        comment.unwrap_or_default(),
+        header(&sendmail.to.join(", ")),
+        header(subject)
+    )
+}
+
+/// Writes to syslog as arpwatch does: facility daemon, arpwatch's level, no process id.
+fn log(fields: &Value) -> Result<(), String> {
+    const DAEMON: u8 = 3 << 3;
+    let level = match fields["kind"].as_str() {
+        Some("suppressed_decnet" | "mismatch" | "broadcast" | "bogon") => 6, // info
+        _ => 5,                                                              // notice
+    };
+    let time = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
+    let text = fields["message"].as_str().unwrap_or_default();
+    let line = format!("<{}>{time} aw-alert: {text}", DAEMON | level);
+    let sent =
+        UnixDatagram::unbound().and_then(|socket| socket.send_to(line.as_bytes(), SYSLOG_SOCKET));
+    sent.map(drop).map_err(|error| {
+        format!("write to {SYSLOG_SOCKET}: {} (start a syslog daemon)", aw_service::cause(&error))
+    })
+}
+
+/// The socket of the syslog daemon.
+const SYSLOG_SOCKET: &str = "/dev/log";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_adds_no_header() {
+        let to = Sendmail { path: String::new(), from: "a@b".into(), to: vec!["c@d".into()] };
+        let mail = sendmail_input(&to, Some("Arpwatch h"), "x\nBcc: evil", "text\n");
+        assert!(mail.starts_with("From: a@b (Arpwatch h)\nTo: c@d\n"), "{mail}");
+        assert!(mail.contains("\nSubject: x?Bcc: evil\n") && mail.ends_with("\n\ntext\n"));
+    }
+}
