@@ -1,5 +1,5 @@
-//! Values that options, configuration files and imports share: one parser each, generous in what it
-//! accepts, and one way to print them.
+//! Values that options, configuration files and imports share. Each has one parser, which accepts all usual
+//! notations, and one way to print it.
 
 use std::{
     fmt,
@@ -121,7 +121,7 @@ impl FromStr for TimeSpan {
             total = number.checked_mul(unit).and_then(|n| total.checked_add(n)).ok_or(BAD)?;
             rest = rest[letters..].trim_start();
         }
-        // What is longer does not fit the arithmetic of dates.
+        // Date arithmetic would overflow with longer spans.
         let fits = !text.trim().is_empty() && total <= u64::from(u32::MAX) * 2;
         if fits { Ok(TimeSpan(Duration::from_secs(total))) } else { Err(BAD) }
     }
@@ -222,8 +222,8 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(TimeSpan(Duration::from_secs(seconds))), "{text}");
         }
-        for bad in ["", "h", "1", "1x", "-1s", "1.5h", "99999999999999999999s", "99999999w", "é"] {
-            assert_eq!(bad.parse::<TimeSpan>().is_err(), bad != "1", "{bad}");
+        for bad in ["", "h", "1x", "-1s", "1.5h", "99999999999999999999s", "99999999w", "é"] {
+            assert!(bad.parse::<TimeSpan>().is_err(), "{bad}");
         }
     }
 

@@ -177,7 +177,7 @@ fn faults() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     run(metrics(&ring, state.path(), &["--listen", &port]))
-        .refused("aw-metrics", &["serve on", &port]);
+        .refused("aw-metrics", &["listen on", &port]);
     for wrong in ["", "x", "127.0.0.1", "65536"] {
         let finished = run(metrics(&ring, state.path(), &["--listen", wrong]));
         assert_eq!(finished.status.code(), Some(2), "{wrong}");

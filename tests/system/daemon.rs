@@ -148,7 +148,7 @@ fn the_pid_file_of_another_user() {
         let finished = collector.stop().ok();
         if owner == 0 {
             assert_eq!(fs::read_to_string(&file).unwrap(), "");
-            assert!(finished.stderr.contains("will be emptied"), "{}", finished.stderr);
+            assert!(finished.stderr.contains("will empty the pid file"), "{}", finished.stderr);
         } else {
             assert!(!file.exists());
             assert!(!finished.stderr.contains("pid"), "{}", finished.stderr);
