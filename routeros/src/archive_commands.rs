@@ -26,6 +26,41 @@ pub enum Format {
     Json,
 }
 
+/// Options of all three.
+#[derive(Args, Debug)]
+struct OutputOptions {
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Print secrets instead of ***
+    #[arg(long)]
+    secrets: bool,
+}
+
+impl OutputOptions {
+    /// Prints text with secrets masked, unless they are requested.
+    fn print(&self, text: &str) -> Result<(), Error> {
+        print(&if self.secrets { text.to_owned() } else { mask(text) })
+    }
+
+    /// Prints a line of JSON, with secrets masked in each text, unless they are requested.
+    fn print_json(&self, value: &impl Serialize) -> Result<(), Error> {
+        fn masked(value: &mut serde_json::Value) {
+            match value {
+                serde_json::Value::String(text) => *text = mask(text),
+                serde_json::Value::Array(values) => values.iter_mut().for_each(masked),
+                serde_json::Value::Object(values) => values.values_mut().for_each(masked),
+                _ => {}
+            }
+        }
+        let mut value = serde_json::to_value(value).unwrap_or_default();
+        if !self.secrets {
+            masked(&mut value);
+        }
+        print(&format!("{value}\n"))
+    }
+}
+
 /// Options of `log`.
 #[derive(Args, Debug)]
 pub struct LogOptions {
@@ -37,12 +72,8 @@ pub struct LogOptions {
     /// Only changes since TIME: 2026-11-22, 2026-11-22T10:00, or a time span before now such as 90m, 12h, 7d
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Timestamp>,
-    /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
-    /// Print secrets instead of ***
-    #[arg(long)]
-    secrets: bool,
+    #[command(flatten)]
+    output: OutputOptions,
 }
 
 /// Options of `diff`.
@@ -56,12 +87,8 @@ pub struct DiffOptions {
     /// Second snapshot [default: the newest]
     #[arg(value_name = "B")]
     to: Option<String>,
-    /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
-    /// Print secrets instead of ***
-    #[arg(long)]
-    secrets: bool,
+    #[command(flatten)]
+    output: OutputOptions,
 }
 
 /// Options of `show`.
@@ -71,12 +98,8 @@ pub struct ShowOptions {
     router: Option<String>,
     /// Print this snapshot of it: its name, or the beginning of it, as log prints it
     snapshot: Option<String>,
-    /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    format: Format,
-    /// Print secrets instead of ***
-    #[arg(long)]
-    secrets: bool,
+    #[command(flatten)]
+    output: OutputOptions,
 }
 
 /// Lists changes.
@@ -95,10 +118,8 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
             && options.user.as_ref().is_none_or(|user| change.users.contains(user))
     });
     changes.sort_by_key(|change| change.time);
-    if options.format == Format::Json {
-        return print(
-            &changes.iter().map(|change| json(change, options.secrets)).collect::<String>(),
-        );
+    if options.output.format == Format::Json {
+        return changes.iter().try_for_each(|change| options.output.print_json(change));
     }
     if changes.is_empty() {
         info(format_args!("no changes{}", searched(options)));
@@ -107,7 +128,7 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
     for change in &changes {
         let claim = change.claims.iter().chain(&change.candidates).next_back();
         let message = claim.map_or("", |claim| claim.message.as_str());
-        let message = if options.secrets { message.to_owned() } else { mask(message) };
+        let message = if options.output.secrets { message.to_owned() } else { mask(message) };
         let lines = format!("+{} -{}", change.added, change.removed);
         let snapshot = change.snapshot.trim_end_matches(".rsc").to_owned();
         let (time, router) = (local(change.time), change.router.clone());
@@ -134,10 +155,10 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
         let last = changes
             .last()
             .ok_or_else(|| failed(format_args!("{name}: no changes in the archive yet")))?;
-        return print(&match options.format {
-            Format::Table => last.text(&local(last.time), options.secrets),
-            Format::Json => json(last, options.secrets),
-        });
+        return match options.output.format {
+            Format::Table => print(&last.text(&local(last.time), options.output.secrets)),
+            Format::Json => options.output.print_json(last),
+        };
     };
     let lines = |snapshot: &str| {
         let bytes = read(&name, archive.snapshot(snapshot))?;
@@ -152,7 +173,7 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
         None => snapshots.last().ok_or_else(|| failed(format_args!("{name}: no snapshots yet")))?,
     };
     let difference = Difference::between(&lines(from)?, &lines(to)?, None);
-    if options.format == Format::Json {
+    if options.output.format == Format::Json {
         let Difference { text, added, removed } = &difference;
         let between = SnapshotDifference {
             router: name.as_str(),
@@ -162,10 +183,9 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
             removed: *removed,
             diff: text,
         };
-        return print(&json(&between, options.secrets));
+        return options.output.print_json(&between);
     }
-    let text = format!("--- {from}\n+++ {to}\n{}", difference.text);
-    print(&if options.secrets { text } else { mask(&text) })
+    options.output.print(&format!("--- {from}\n+++ {to}\n{}", difference.text))
 }
 
 /// Prints the state of the routers, or a configuration.
@@ -189,11 +209,11 @@ fn show_configuration(config: &Config, router: &str, options: &ShowOptions) -> R
             .ok_or_else(|| failed(format_args!("{name}: no configuration in the archive yet")))?,
     };
     let text = String::from_utf8_lossy(&bytes).replace('\r', "");
-    if options.format == Format::Json {
+    if options.output.format == Format::Json {
         let line = Configuration { router: name.as_str(), configuration: &text };
-        return print(&json(&line, options.secrets));
+        return options.output.print_json(&line);
     }
-    print(&if options.secrets { text } else { mask(&text) })
+    options.output.print(&text)
 }
 
 fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
@@ -203,9 +223,9 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
     for router in &config.routers {
         let state = read(&router.name, Archive::of(&config.archive, &router.name).state())?;
         let (name, address) = (router.name.as_str(), router.address.to_string());
-        if options.format == Format::Json {
+        if options.output.format == Format::Json {
             let line = RouterWithState { name, address, state: &state };
-            print(&json(&line, options.secrets))?;
+            options.output.print_json(&line)?;
             continue;
         }
         let time = |time: Option<Timestamp>| time.map_or("-".into(), local);
@@ -222,7 +242,7 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
             state.why.clone(),
         ]);
     }
-    if options.format == Format::Json { Ok(()) } else { print(&table(&rows)) }
+    if options.output.format == Format::Json { Ok(()) } else { print(&table(&rows)) }
 }
 
 #[derive(Serialize)]
@@ -281,23 +301,6 @@ fn read<T>(name: &RouterName, result: std::io::Result<T>) -> Result<T, Error> {
 
 fn row(cells: &[&str]) -> Vec<String> {
     cells.iter().map(|cell| (*cell).to_owned()).collect()
-}
-
-/// A line of JSON, with secrets masked in each text unless `secrets` is set.
-fn json(value: &impl Serialize, secrets: bool) -> String {
-    fn masked(value: &mut serde_json::Value) {
-        match value {
-            serde_json::Value::String(text) => *text = mask(text),
-            serde_json::Value::Array(values) => values.iter_mut().for_each(masked),
-            serde_json::Value::Object(values) => values.values_mut().for_each(masked),
-            _ => {}
-        }
-    }
-    let mut value = serde_json::to_value(value).unwrap_or_default();
-    if !secrets {
-        masked(&mut value);
-    }
-    format!("{value}\n")
 }
 
 fn local(time: Timestamp) -> String {

@@ -37,12 +37,12 @@ pub struct Config {
     /// A git repository for changes, created if it does not exist.
     pub git: Option<PathBuf>,
     /// The number of snapshots of each router; changes are kept as long as their snapshots.
-    #[serde(default = "default_keep")]
+    #[serde(default = "count::<1000>")]
     pub keep: usize,
     /// Days after which all of the archive but the newest configuration is removed.
     pub keep_days: Option<u32>,
     /// Seconds after which an unreachable router is reported.
-    #[serde(default = "default_alarm_after")]
+    #[serde(default = "seconds::<120>")]
     pub alarm_after: u64,
     /// Show secrets in mail and messages.
     #[serde(default)]
@@ -93,39 +93,27 @@ pub struct Router {
     #[serde(default = "yes")]
     pub log_filter: bool,
     /// Seconds from one export to the next if the log shows no change.
-    #[serde(default = "default_interval")]
+    #[serde(default = "seconds::<1800>")]
     pub interval: u64,
     /// Seconds from the last log line about a change to the export.
-    #[serde(default = "default_settle")]
+    #[serde(default = "seconds::<2>")]
     pub settle: u64,
     /// Seconds after which an export fails.
-    #[serde(default = "default_timeout")]
+    #[serde(default = "seconds::<120>")]
     pub timeout: u64,
     /// Seconds of silence after which a keepalive is sent; after three without an answer the connection ends.
-    #[serde(default = "default_keepalive")]
+    #[serde(default = "seconds::<20>")]
     pub keepalive: u64,
 }
 
 fn default_ring() -> String {
     "/addrwatch-routeros".into()
 }
-fn default_keep() -> usize {
-    1000
+fn seconds<const N: u64>() -> u64 {
+    N
 }
-fn default_alarm_after() -> u64 {
-    120
-}
-fn default_interval() -> u64 {
-    1800
-}
-fn default_settle() -> u64 {
-    2
-}
-fn default_timeout() -> u64 {
-    120
-}
-fn default_keepalive() -> u64 {
-    20
+fn count<const N: usize>() -> usize {
+    N
 }
 fn yes() -> bool {
     true

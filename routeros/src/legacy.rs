@@ -4,9 +4,9 @@
 mod config_txt;
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::ErrorKind,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -21,7 +21,7 @@ use self::config_txt::LegacyConfig;
 use crate::{
     Options,
     add::{block_on, confirm_host_key, quoted},
-    archive::make_directory,
+    archive::{make_directory, replace},
     config::{Config, Router, router_address},
     daemon::start_mailer,
     host_key::{self, HostKey},
@@ -52,7 +52,8 @@ pub fn run(host: &str, login: &str, options: &Options) -> Result<(), Error> {
     let password = ask_secret("Password: ")?;
     let directory = TemporaryDirectory::new()?;
     let password_file = directory.0.join("password");
-    write(&password_file, &password)?;
+    replace(&password_file, password.as_bytes())
+        .map_err(|error| Error::io(format_args!("write {}", password_file.display()), error))?;
     let mut config = config(&directory.0, &address, login, &key, legacy)?;
     let router = config.routers.pop().ok_or_else(|| failed("no router"))?;
     let mailer = match &legacy_config.mail {
@@ -148,8 +149,7 @@ impl TemporaryDirectory {
         let path = std::env::temp_dir().join(format!("aw-routeros-{}", std::process::id()));
         let failure = |error| Error::io(format_args!("create {}", path.display()), error);
         // Fails if another user has created it.
-        fs::create_dir(&path).map_err(failure)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).map_err(failure)?;
+        DirBuilder::new().mode(0o700).create(&path).map_err(failure)?;
         make_directory(&path.join("archive")).map_err(failure)?;
         Ok(TemporaryDirectory(path))
     }
@@ -159,10 +159,4 @@ impl Drop for TemporaryDirectory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Error> {
-    fs::write(path, text)
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o600)))
-        .map_err(|error| Error::io(format_args!("write {}", path.display()), error))
 }
