@@ -161,7 +161,7 @@ impl CommonOptions {
         &self,
         log_dir: Option<&Path>,
         is_report: bool,
-    ) -> Result<(EffectiveConfig, ConfigFile), Error> {
+    ) -> Result<EffectiveConfig, Error> {
         let file = self.read_config()?;
         let log_dir = log_dir.map(Path::to_owned).or_else(|| file.log_dir.clone());
         let log_dir = log_dir.ok_or_else(|| {
@@ -175,19 +175,18 @@ impl CommonOptions {
         let mut names: DeviceNames = HashMap::clone(&file.names);
         names.extend(self.names.iter().cloned());
         let max_logs = self.max_logs.map(NonZeroU16::get).or(file.max_logs).unwrap_or(MAX_LOGS);
-        let config = EffectiveConfig {
+        Ok(EffectiveConfig {
             report_dir: self.start_dir.join(report_dir),
             log_dir: self.start_dir.join(log_dir),
             logs: LogConfig { names: Arc::new(names), max_logs },
-        };
-        Ok((config, file))
+        })
     }
 }
 
 impl TrackOptions {
     /// The settings, with the configuration file as it is now.
     pub fn effective_config(&self) -> Result<EffectiveConfig, Error> {
-        Ok(self.common.effective_config(self.log_dir.as_deref(), false)?.0)
+        self.common.effective_config(self.log_dir.as_deref(), false)
     }
 
     /// What the confined process must access. Directories instead of files, because files are replaced.
@@ -210,7 +209,7 @@ impl TrackOptions {
 
     /// Reports keys of macupd_tracker that have no effect here, and what replaces them.
     pub fn report_ignored_keys(&self) -> Result<(), Error> {
-        let (_, file) = self.common.effective_config(self.log_dir.as_deref(), false)?;
+        let file = self.common.read_config()?;
         if file.host.is_some() || file.port.is_some() {
             let host = file.host.as_deref().unwrap_or("0.0.0.0");
             let port = file.port.unwrap_or(2056);

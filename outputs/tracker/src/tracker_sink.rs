@@ -210,16 +210,19 @@ impl Sink for TrackerSink<'_> {
         if !self.is_wanted(event.kind) {
             return Ok(());
         }
-        if self.logs.is_outside(event) {
+        let at = self.logs.moment(event).or_else(|| {
             self.tick(); // the system clock may have been set since the last one
-        }
-        let Some(at) = self.logs.moment(event) else { return Ok(()) };
-        if let Kind::ConfigChange(change) = &event.kind {
-            self.logs.record_config_change(event, change, at);
-        } else if self.ensure_open(at.date)? {
-            self.logs.record(event, at, self.start.elapsed());
-        } else {
-            self.logs.count_outside();
+            self.logs.moment(event)
+        });
+        match (at, &event.kind) {
+            (None, _) => self.logs.count_outside(),
+            (Some(at), Kind::ConfigChange(change)) => {
+                self.logs.record_config_change(event, change, at);
+            }
+            (Some(at), _) if self.ensure_open(at.date)? => {
+                self.logs.record(event, at, self.start.elapsed());
+            }
+            (Some(_), _) => self.logs.count_outside(),
         }
         Ok(())
     }
