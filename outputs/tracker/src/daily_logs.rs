@@ -170,7 +170,7 @@ impl DailyLogs {
     pub fn record(&mut self, event: &Event, at: Moment, monotonic: Duration) {
         let key = RowKey { mac: event.mac, ip: event.ip(), interface: self.interface(event) };
         let Some(day) = self.days.iter_mut().find(|day| day.date == at.date) else { return };
-        match day.record(key.clone(), at, &self.config.names, self.max_rows) {
+        match day.add(key.clone(), at, &self.config.names, self.max_rows) {
             RowChange::CountOnly | RowChange::Full => return,
             RowChange::NewHour => {}
             RowChange::UnknownDevice => {

@@ -32,11 +32,11 @@ pub struct ParsedRow<'a> {
     pub hours: HourCounts,
 }
 
+type RowResult<'a> = Result<ParsedRow<'a>, &'static str>;
+
 /// Reads a log: for each row its line number, and the row or the reason why it cannot be read. The header, comments and
 /// macupd_tracker's rows for wireless clients, which have `rssi` instead of an address, are skipped.
-pub fn parse_log(
-    text: &[u8],
-) -> impl Iterator<Item = (usize, Result<ParsedRow<'_>, &'static str>)> {
+pub fn parse_log(text: &[u8]) -> impl Iterator<Item = (usize, RowResult<'_>)> {
     let mut order: &Columns = &COLUMNS;
     let lines = (1..).zip(text.split(|byte| *byte == b'\n'));
     lines.filter_map(move |(number, bytes)| {

@@ -22,7 +22,6 @@ const EVENTS_PER_TICK: u32 = 256;
 /// Seconds between two checks of the machine's time zone, and between two tries to read a log.
 const CHECK_INTERVAL: i64 = 60;
 
-/// The sink of aw-tracker.
 pub struct TrackerSink<'a> {
     options: &'a TrackOptions,
     config: EffectiveConfig,
@@ -219,10 +218,8 @@ impl Sink for TrackerSink<'_> {
             (Some(at), Kind::ConfigChange(change)) => {
                 self.logs.record_config_change(event, change, at);
             }
-            (Some(at), _) if self.ensure_open(at.date)? => {
-                self.logs.record(event, at, self.start.elapsed());
-            }
-            (Some(_), _) => self.logs.count_outside(),
+            (Some(at), _) if !self.ensure_open(at.date)? => self.logs.count_outside(),
+            (Some(at), _) => self.logs.record(event, at, self.start.elapsed()),
         }
         Ok(())
     }
