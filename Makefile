@@ -11,18 +11,18 @@ PROGRAMS = collector aw-stdout aw-sqlite aw-query aw-tracker aw-mysql aw-syslog 
 .PHONY: help run test chaos bench fuzz lint build install deb
 
 help:
-	@echo 'make run                  listen on the default interface and show what is heard; Ctrl-C ends it'
-	@echo 'make run INTERFACE=eth0   the same on eth0'
-	@echo 'make run PCAP=lan.pcap    show what is in a capture file; needs no privileges'
-	@echo 'make run DATABASE=lan.db  the same, and keep it in lan.db, for aw-query'
-	@echo 'make test                 build, then run all tests; as root those with network namespaces too'
-	@echo 'make chaos                kill everything at random for ten minutes; SECONDS=60 SEED=7 for others'
+	@echo 'make run                  listen on the default interface and print what it receives; Ctrl-C ends it'
+	@echo 'make run INTERFACE=eth0   listen on eth0 instead'
+	@echo 'make run PCAP=lan.pcap    print what a capture file holds; needs no privileges'
+	@echo 'make run DATABASE=lan.db  also store it in lan.db; then: target/quick/aw-query --database lan.db devices'
+	@echo 'make deb                  build the Debian package, in target/debian'
+	@echo 'make build                build optimized programs, in target/release'
+	@echo 'make install              install them with manuals, completions and units, under PREFIX=/usr/local DESTDIR='
+	@echo 'make test                 build everything and run all tests; as root also those with network namespaces'
+	@echo 'make lint                 check formatting, clippy warnings, licences and plain words'
 	@echo 'make bench                measure the speed'
-	@echo 'make fuzz                 look for frames, datagrams and segments that do harm, SECONDS=240 for each target'
-	@echo 'make lint                 formatting and clippy, warnings as errors'
-	@echo 'make build                optimised programs, in target/release'
-	@echo 'make install              them, with manuals, completions and units, in PREFIX=/usr/local DESTDIR='
-	@echo 'make deb                  the same as a Debian package, in target/debian'
+	@echo 'make chaos                end programs at random for ten minutes; SECONDS=60 SEED=7 choose another run'
+	@echo 'make fuzz                 fuzz the parsers of frames, datagrams and segments, SECONDS=240 for each target'
 
 build:
 	@contrib/setup.sh build
@@ -41,13 +41,18 @@ deb: build
 	@contrib/setup.sh deb
 	contrib/deb/build.sh '$(BUILT)' target/debian $(PROGRAMS)
 
-run: build
+# Only what it runs, in a profile that compiles fast; aw-query only where there will be a history to ask.
+RUN = collector aw-stdout aw-sqlite $(if $(DATABASE),aw-query)
+
+run:
+	@contrib/setup.sh build
+	@echo 'make run: building $(RUN); the first time this takes one to three minutes'
+	@cargo build --profile quick $(RUN:%=--bin %)
 	@contrib/run.sh
 
 test:
 	@contrib/setup.sh build test
-	cargo build --workspace --bins --examples
-	cargo test --workspace --no-fail-fast
+	tests/run.sh
 	tests/loom.sh
 
 chaos: SECONDS = 600
@@ -79,3 +84,6 @@ lint:
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	contrib/lint-words.py
+	contrib/licences.py --check
+	cargo deny check licenses bans sources

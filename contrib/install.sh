@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs built programs with their manuals, completions and units. Usage: install.sh BUILT DESTDIR PREFIX PROGRAM...
-# Makes no user, starts nothing. Units are made for PREFIX.
+# Creates no users and starts nothing. The units are adapted to PREFIX.
 set -euo pipefail
 (($# > 3)) || { echo "usage: install.sh BUILT DESTDIR PREFIX PROGRAM..." >&2; exit 2; }
 built=$(realpath -e "$1") root=$2$3 destdir=$2 prefix=$3
@@ -8,7 +8,7 @@ shift 3
 cd "$(dirname "$0")/.."
 
 file() { install -D -m 644 "$1" "$2"; }
-# What zsh looks into by itself.
+# The directory that zsh searches by default.
 functions=site-functions
 [[ $prefix != /usr ]] || functions=vendor-completions
 made=$(mktemp)
@@ -40,7 +40,10 @@ done
 for example in contrib/{alert,routeros,grafana,openrc,procd,supervisor,logrotate}/* contrib/*.sql contrib/macupd_tracker.conf contrib/mysql.cnf; do
   file "$example" "$root/share/doc/addrwatch-rs/examples/${example#contrib/}"
 done
-for text in README.md CHANGELOG.md docs/*.md; do
-  file "$text" "$root/share/doc/addrwatch-rs/${text##*/}"
+# Side by side as here, so that links between them, to pictures and to the examples lead somewhere.
+shopt -s globstar
+for text in *.md LICENSE-* docs/**/*.md docs/pictures/*; do
+  file "$text" "$root/share/doc/addrwatch-rs/$text"
 done
+ln -sfn examples "$root/share/doc/addrwatch-rs/contrib"
 echo "installed in $root${destdir:+ (for $prefix)}"

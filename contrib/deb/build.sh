@@ -23,13 +23,12 @@ for name in alert.toml routeros.toml macupd_tracker.conf; do
 done
 install -D -m 644 contrib/logrotate/addrwatch "$package/etc/logrotate.d/addrwatch"
 install -D -m 644 contrib/deb/overrides "$package/usr/share/lintian/overrides/addrwatch-rs"
-gzip -9n "$doc/CHANGELOG.md"
 who=$(sed -n 's/^Maintainer: //p' contrib/deb/control)
 when=$(date -R -d "@${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}")
-printf 'addrwatch-rs (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.gz.\n\n -- %s  %s\n' "$version" "$who" "$when" \
+printf 'addrwatch-rs (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' "$version" "$who" "$when" \
   | gzip -9n >"$doc/changelog.gz"
 find "$package/usr/share/man" -type f -exec gzip -9n {} +
-cat contrib/deb/copyright LICENSE-MIT >"$doc/copyright"
+install -m 644 contrib/deb/copyright "$doc/copyright" # contrib/licences.py writes it, from Cargo.lock
 # To what a library offers, and so to its version, the programs are bound by what they were linked with.
 mkdir -p "$root/debian" && touch "$root/debian/control"
 libraries=$(cd "$root" && dpkg-shlibdeps -O "$package"/usr/bin/* 2>/dev/null | sed -n 's/^shlibs:Depends=//p')

@@ -19,6 +19,7 @@ use aw_tests::rig::{
     Finished, Run, program, program_at, public_copy, run, run_with, skip, wait_until,
 };
 use aw_tests::ring::Ring;
+use aw_tests::server::Server;
 use aw_tests::web_sink::WebSink;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -237,7 +238,7 @@ fn a_webhook_that_fails_says_how_and_loses_nothing() {
         assert!(!said.stderr.contains("tk_secret") && said.stderr.len() < 500, "{}", said.stderr);
     }
     assert!(elsewhere.requests().is_empty());
-    sink.down();
+    sink.kill();
     let refused = alert.test("hook");
     assert!(refused.stderr.contains("onnection refused"), "{}", refused.stderr);
     // While it is down the others go on, and are told so once.
@@ -250,7 +251,7 @@ fn a_webhook_that_fails_says_how_and_loses_nothing() {
     assert_eq!(fails.count(), 1);
     // It is there again, at first with a broken answer: then all comes, in order.
     sink.mood("close");
-    sink.up();
+    sink.start_again();
     let before = sink.requests().len();
     let running = alert.start();
     wait_until("it tries", || sink.requests().len() > before);
@@ -382,7 +383,7 @@ fn secrets_stay_secret() {
         let said = run(alert.command(&[&["-c", &config], options].concat()));
         said.refused(
             "aw-alert",
-            &["line 2: channel \"hook\": ", "token: others may read it (chmod o= it)"],
+            &["line 2: channel \"hook\": ", "token: other users may read or write it (chmod o= "],
         );
     }
     fs::set_permissions(&token, Permissions::from_mode(0o640)).expect("our own file");
@@ -461,7 +462,7 @@ fn mail_with_tls_and_a_password() {
 fn a_mail_server_that_fails() {
     let (alert, mut sink) = (Alert::new(), MailSink::start());
     alert.config(&format!("{}{}", smtp(&sink, ""), alert.teller()));
-    sink.down();
+    sink.kill();
     alert.publish(1..3);
     let ended = alert.once();
     assert!(ended.stderr.contains("onnection refused"), "{}", ended.stderr);
@@ -470,7 +471,7 @@ fn a_mail_server_that_fails() {
     let fails = told.iter().filter(|report| report["kind"] == "channel_fails");
     assert_eq!((fails.count(), numbers(&told)), (1, vec![1, 2]));
     // Too slow.
-    sink.up();
+    sink.start_again();
     sink.answer(Some("slow"));
     let said = alert.test("mail");
     assert!(!said.status.success() && said.stderr.contains("channel mail: "), "{}", said.stderr);
@@ -478,9 +479,9 @@ fn a_mail_server_that_fails() {
     sink.answer(Some("die"));
     let running = alert.start();
     running.stderr.wait_for("channel mail");
-    sink.down();
+    sink.kill();
     sink.answer(None);
-    sink.up();
+    sink.start_again();
     sink.wait_for(&["Subject: new device (10.0.0.2)"]);
     running.stop().ok();
     let subjects: Vec<_> = sink.messages();

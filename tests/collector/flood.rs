@@ -1,5 +1,5 @@
 //! Floods, at full speed through a pipe: of pairings that somebody makes up, and of malformed frames. The collector's
-//! memory stays under the bound that the README states, every frame is counted, and nothing is said of any.
+//! memory stays under the bound that docs/sizing.md states, every frame is counted, and nothing is said of any.
 #![forbid(unsafe_code)]
 
 use aw_tests::bench::Random;
@@ -20,7 +20,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 const FRAMES: u64 = 600_000;
 const MAX_PAIRINGS: u64 = 200_000;
 
-/// The README's: bytes for each pairing that the rate limit knows.
+/// That of docs/sizing.md: bytes for each pairing that the rate limit knows.
 const PAIRING: u64 = 80;
 /// What a collector takes without any, the ring's 4.1 MiB among it: 9.4 MiB as measured, and some room.
 const BASE: u64 = 11 << 20;

@@ -1,11 +1,10 @@
-//! Live capture over a veth pair between two network namespaces: frames that scapy, arping and ndisc6 send, and those
+//! Live capture over a veth pair between two network namespaces: frames that scapy and ndisc6 send, and those
 //! that the kernel sends by itself. Nothing leaves the namespaces.
 #![forbid(unsafe_code)]
 
 use aw_tests::collect::counters;
 use aw_tests::lan::{HERE, Host, Lan, THERE};
 use aw_tests::listening::Listening;
-use aw_tests::rig::run;
 
 fn lines<const N: usize>(lines: [&str; N]) -> Vec<String> {
     lines.iter().map(|line| line.replace("THERE", THERE).replace("HERE", HERE)).collect()
@@ -130,17 +129,19 @@ fn two_interfaces() {
     ]));
 }
 
+/// What arping(8) sends: an address in use, the same on a VLAN, and a probe for an address (RFC 5227).
 #[test]
-fn arping_untagged_tagged_and_probing() {
+fn arp_untagged_tagged_and_probing() {
     let Some(lan) = Lan::new() else { return };
     let listening = Listening::start(&lan.here, &["veth0"], "veth0");
-    for (count, options) in
-        [(1, &["-S", "192.0.2.2"][..]), (2, &["-S", "192.0.2.3", "-V", "42"]), (3, &["-0"])]
-    {
-        let mut command = lan.there.command("arping");
-        command.args(["-c", "1", "-w", "1", "-i", "veth1"]).args(options).arg("192.0.2.1");
-        // That nobody answers is an error to arping, but none to us.
-        run(command);
+    let request = "ARP(hwsrc=wire.src, pdst='192.0.2.1', psrc=";
+    for (count, packet) in [
+        (1, format!("{request}'192.0.2.2')")),
+        (2, format!("Dot1Q(vlan=42) / {request}'192.0.2.3')")),
+        (3, format!("{request}'0.0.0.0')")),
+    ] {
+        let wire = format!("wire = Ether(src='{THERE}', dst='ff:ff:ff:ff:ff:ff')");
+        lan.there.scapy("veth1", &format!("{wire}\nsend(wire / {packet})"));
         listening.run.stdout.wait_for_lines(count);
     }
     listening.hears(&lines([

@@ -5,7 +5,7 @@ use aw_tests::clock::library;
 use aw_tests::collect::stdout_of;
 use aw_tests::feed::{numbered_capture, publish, reading_collector};
 use aw_tests::history::History;
-use aw_tests::rig::{Finished, Run, program, run, skip, wait_until};
+use aw_tests::rig::{Finished, PATIENCE, Run, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
 use std::fs;
@@ -35,6 +35,26 @@ fn health(ring: &Ring, options: &[&str]) -> Finished {
     finished
 }
 
+/// Checks again until the answer is so, which it becomes within seconds; returns the last answer.
+fn soon(check: impl Fn() -> Finished, so: impl Fn(&Finished) -> bool) -> Finished {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let answer = check();
+        if so(&answer) || Instant::now() > give_up {
+            return answer;
+        }
+        sleep(Duration::from_millis(100));
+    }
+}
+
+fn is_well(answer: &Finished) -> bool {
+    answer.status.success()
+}
+
+fn says(text: &str) -> impl Fn(&Finished) -> bool {
+    move |answer| answer.stdout.contains(text)
+}
+
 #[test]
 fn health_tells_what_is_wrong() {
     let ring = Ring::new();
@@ -43,22 +63,19 @@ fn health_tells_what_is_wrong() {
     health(&ring, &[]).unwell(&["no heartbeat: the collector ended"]);
 
     let (collector, _stdin) = beating(&ring, "65536");
-    sleep(Duration::from_millis(2500));
-    let well = health(&ring, &[]).ok();
+    let well = soon(|| health(&ring, &[]), is_well).ok();
     assert!(well.stdout.starts_with(&format!("aw-stdout: ring {}: last frame ", ring.name())));
     assert_eq!((well.stdout.lines().count(), well.stderr.as_str()), (1, ""), "{well:#?}");
     let both = health(&ring, &["-m", "/aw-test-no-such-ring"]);
     both.unwell(&["/aw-test-no-such-ring"]);
 
     collector.signal(Signal::STOP);
-    sleep(Duration::from_secs(6));
-    health(&ring, &["--max-silence", "3"]).unwell(&["no heartbeat from", "process"]);
+    let check = || health(&ring, &["--max-silence", "3"]);
+    soon(check, says("no heartbeat from")).unwell(&["no heartbeat from", "process"]);
     collector.signal(Signal::CONT);
-    sleep(Duration::from_millis(2500));
-    health(&ring, &["--max-silence", "3"]).ok();
+    soon(check, is_well).ok();
     collector.kill();
-    sleep(Duration::from_secs(6));
-    health(&ring, &[]).unwell(&["no heartbeat from"]);
+    soon(|| health(&ring, &[]), says("no heartbeat from")).unwell(&["no heartbeat from"]);
 }
 
 /// A collector that lives and hears nothing.
@@ -70,12 +87,12 @@ fn silence_is_told_if_asked_for() {
     command.args(["--ring", ring.name(), "-q", "veth0"]);
     let collector = Run::start(command);
     collector.stderr.wait_for("listening on veth0");
-    sleep(Duration::from_secs(3));
-    health(&ring, &["--max-silence", "2"]).unwell(&["no frame for "]);
+    let silent = || health(&ring, &["--max-silence", "2"]);
+    soon(silent, says("no frame for ")).unwell(&["no frame for "]);
     health(&ring, &["--max-silence", "0"]).ok();
     health(&ring, &[]).ok();
     lan.there.scapy("veth1", "send(Ether(dst='ff:ff:ff:ff:ff:ff')/ARP(pdst='192.0.2.1'))");
-    sleep(Duration::from_millis(1500));
+    soon(silent, is_well).ok();
     health(&ring, &["--max-silence", "60"]).ok();
     collector.stop().ok();
 }
@@ -106,15 +123,15 @@ fn a_lagging_output_is_told() {
             sleep(Duration::from_millis(100));
         }
     });
-    sleep(Duration::from_secs(2));
-    health(&ring, &["--state-dir", state]).unwell(&["aw-stdout is ", "behind"]);
+    let check = || health(&ring, &["--state-dir", state]);
+    soon(check, says("behind")).unwell(&["aw-stdout is ", "behind"]);
     let output = Run::start({
         let mut command = stdout_of(&ring, &options);
         command.arg("-v");
         command
     });
     output.stderr.wait_for("reading ring");
-    health(&ring, &["--state-dir", state]).ok();
+    soon(check, is_well).ok();
     output.stop().ok();
     collector.kill();
     more.join().unwrap();
@@ -157,8 +174,7 @@ fn a_database_that_lags_is_told() {
     let well = check().ok();
     assert!(well.stdout.starts_with("aw-sqlite: ring "), "{well:#?}");
     output.signal(Signal::STOP);
-    sleep(Duration::from_secs(6)); // sixty events: half a ring is less
-    let unwell = check();
+    let unwell = soon(check, says("events behind")); // half a ring and more
     let said = unwell.stdout.clone();
     assert_eq!((unwell.status.code(), unwell.stderr.as_str()), (Some(1), ""), "{unwell:#?}");
     assert!(said.contains("aw-sqlite is ") && said.contains("events behind"), "{said}");
@@ -184,12 +200,12 @@ fn a_database_that_does_not_run_is_told() {
     };
     let (collector, stdin) = beating(&ring, "64");
     wait_until("the ring", || ring.path().exists());
-    unwell(&[], "aw-sqlite does not run"); // and never did
+    unwell(&[], "aw-sqlite is not running"); // and never did
     let output = history.start(&ring, &[]);
     wait_until("rows", || history.count() > 0);
     check(&[]).ok();
     output.kill();
-    unwell(&[], "aw-sqlite does not run");
+    unwell(&[], "aw-sqlite is not running");
     check(&["--once"]).ok(); // somebody starts it now and then
     drop(stdin);
     collector.kill();
@@ -197,7 +213,7 @@ fn a_database_that_does_not_run_is_told() {
     run(program("collector", &["--ring", ring.name(), "--remove"])).ok();
     let (collector, _stdin) = beating(&ring, "64");
     wait_until("the ring", || ring.path().exists());
-    sleep(Duration::from_secs(6)); // sixty events: half a ring is less
+    soon(|| check(&["--once"]), says("aw-sqlite is ")); // behind: half a ring and more
     unwell(&["--once"], "aw-sqlite is ");
     let output = history.start(&ring, &[]);
     output.stderr.wait_for("another stream");
@@ -223,14 +239,16 @@ fn a_clock_that_was_set_back_alarms_nobody() {
         run(command)
     };
     publish(&ring, 1..4);
-    earlier(&[]).unwell(&["the collector ended at a time unknown, for the clock was set back"]);
+    earlier(&[])
+        .unwell(&["the collector ended at an unknown time, because the clock was set back"]);
     let (collector, _stdin) = beating(&ring, "65536");
     wait_until("its heart beats", || health(&ring, &[]).status.success());
     let well = earlier(&["--max-silence", "3"]).ok();
-    assert!(well.stdout.contains("last frame at a time unknown"), "{well:#?}");
+    assert!(well.stdout.contains("last frame at an unknown time"), "{well:#?}");
     collector.signal(Signal::STOP);
-    sleep(Duration::from_secs(1));
-    earlier(&[]).unwell(&["no heartbeat from the collector", "the clock was set back"]);
+    let check = || earlier(&[]);
+    soon(check, says("no heartbeat"))
+        .unwell(&["no heartbeat from the collector", "the clock was set back"]);
     collector.kill();
 }
 
@@ -242,14 +260,14 @@ fn an_output_says_that_it_is_blind() {
     let output = Run::start(stdout_of(&ring, &["-v"]));
     output.stderr.wait_for("reading ring");
     collector.signal(Signal::STOP);
-    let said = output.stderr.wait_for("no sign of life from the collector, process ");
+    let said = output.stderr.wait_for("no heartbeat from the collector, process ");
     assert!(said.contains(ring.name()) && said.contains(&collector.id().to_string()), "{said}");
     sleep(Duration::from_millis(1200));
     collector.signal(Signal::CONT);
     output.stderr.wait_for("the collector is back");
     collector.kill();
     output.stderr.wait_until("a second alarm", |lines| {
-        (lines.iter().filter(|line| line.contains("no sign of life")).count() == 2).then_some(())
+        (lines.iter().filter(|line| line.contains("no heartbeat")).count() == 2).then_some(())
     });
     let (next, _stdin) = beating(&ring, "65536");
     output.stderr.wait_until("the second return", |lines| {
@@ -259,6 +277,6 @@ fn an_output_says_that_it_is_blind() {
     next.stop();
     output.stderr.wait_for("its collector has ended");
     let ended = output.stop().ok();
-    let alarms = ended.stderr.lines().filter(|line| line.contains("nothing new will come"));
+    let alarms = ended.stderr.lines().filter(|line| line.contains("no new events arrive"));
     assert_eq!(alarms.count(), 3, "{}", ended.stderr);
 }

@@ -5,6 +5,7 @@ use aw_tests::feed::publish;
 use aw_tests::rig::{Run, program, program_at, run, run_with, skip, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::sample;
+use aw_tests::server::{free_port, listens};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -209,19 +210,17 @@ fn prometheus_scrapes_it() {
     );
     fs::write(at("prometheus.yml"), targets).unwrap();
     run(program_at("/usr/bin/promtool".into(), &["check", "config", &at("prometheus.yml")])).ok();
-    let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let prometheus_port = free_port();
     let options = [
         format!("--config.file={}", at("prometheus.yml")),
         format!("--storage.tsdb.path={}", at("data")),
-        format!("--web.listen-address={address}"),
+        format!("--web.listen-address=127.0.0.1:{prometheus_port}"),
         "--log.level=warn".into(),
     ];
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let prometheus = Run::start(program_at("/usr/bin/prometheus".into(), &options));
-    wait_until("it answers", || TcpStream::connect(address).is_ok());
-    let query = |query: &str| ask(address.port(), &format!("/api/v1/query?query={query}"));
+    prometheus.wait_until("an answer", || listens(prometheus_port));
+    let query = |query: &str| ask(prometheus_port, &format!("/api/v1/query?query={query}"));
     wait_until("the target is up", || query("up").contains("\"1\"]"));
     wait_until("the events are there", || query("addrwatch_ring_events_total").contains("\"3\"]"));
     let frames = ask(port, "/metrics").matches("\naddrwatch_frames_total{").count();

@@ -19,6 +19,7 @@ use aw_tests::frames::{Arp, Mac};
 use aw_tests::mosquitto::{Mosquitto, Sent};
 use aw_tests::rig::{Run, program, run, wait_until};
 use aw_tests::ring::Ring;
+use aw_tests::server::Server;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::tempdir;

@@ -1,4 +1,4 @@
-//! What docs/new-output.md shows is a program that exists, is small, and works.
+//! What docs/dev/new-output.md shows is a program that exists, is small, and works.
 #![forbid(unsafe_code)]
 
 use aw_tests::feed::{numbered_lines, publish};
@@ -6,13 +6,13 @@ use aw_tests::rig::{example, program_at, run};
 use aw_tests::ring::Ring;
 use aw_tests::rows::Rows;
 
-const DOCUMENT: &str = include_str!("../../docs/new-output.md");
+const DOCUMENT: &str = include_str!("../../docs/dev/new-output.md");
 const EXAMPLE: &str = include_str!("../../outputs/common/examples/aw-rows.rs");
 
 #[test]
 fn the_document_shows_the_example() {
     let shown = DOCUMENT.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next());
-    assert_eq!(shown, Some(EXAMPLE), "docs/new-output.md and examples/aw-rows.rs differ");
+    assert_eq!(shown, Some(EXAMPLE), "docs/dev/new-output.md and examples/aw-rows.rs differ");
     let lines = EXAMPLE.lines().count();
     assert!(lines < 100, "{lines} lines");
 }

@@ -4,20 +4,34 @@
 
 use aw_tests::rig::{Run, run, wait_until};
 use aw_tests::ring::Ring;
+use aw_tests::server::{Server, ServerProcess, free_port, listens};
 use aw_tests::watching::Watching;
 use std::fs::{self, Permissions};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use tempfile::TempDir;
 
-/// The server, as whoever runs the test.
+/// The server, which runs as the user of the test.
 struct Sshd {
-    directory: TempDir,
+    process: ServerProcess,
     port: u16,
     user: String,
-    _run: Run,
+}
+
+impl Server for Sshd {
+    fn process(&self) -> &ServerProcess {
+        &self.process
+    }
+
+    fn server_command(&self) -> Command {
+        let mut command = Command::new("/usr/sbin/sshd");
+        command.args(["-D", "-e", "-f"]).arg(self.path("config"));
+        command
+    }
+
+    fn answers(&self, _: &Run) -> bool {
+        listens(self.port)
+    }
 }
 
 fn key(path: &Path, kind: &str) {
@@ -43,12 +57,12 @@ impl Sshd {
         fs::write(at("log"), "").unwrap();
         let script = format!(
             "#!/bin/sh\ncd {:?}\ncase \"$SSH_ORIGINAL_COMMAND\" in\n'/export terse'*) cat export ;;\n\
-             '/log print follow-only'*) exec tail -n 0 -F log 2>/dev/null ;;\n'/log print') cat log ;;\nesac\n",
+             '/log print follow-only'*) size=$(wc -c <log); : >followed; exec tail -c +$((size + 1)) -F log 2>/dev/null ;;\n'/log print') cat log ;;\nesac\n",
             directory.path()
         );
         fs::write(at("script"), script).unwrap();
         fs::set_permissions(at("script"), Permissions::from_mode(0o700)).unwrap();
-        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let show = |name: &str| at(name).display().to_string();
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nHostKey {}\nAuthorizedKeysFile {}\nForceCommand {}\n\
@@ -62,23 +76,16 @@ impl Sshd {
         if rustix::process::geteuid().is_root() {
             fs::create_dir_all("/run/sshd").unwrap(); // which the package's service makes
         }
-        let mut command = Command::new("/usr/sbin/sshd");
-        command.args(["-D", "-e", "-f"]).arg(at("config"));
-        let sshd = Run::start(command);
-        wait_until("sshd listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         let user = run({
             let mut command = Command::new("id");
             command.arg("-un");
             command
         });
         let user = user.ok().stdout.trim().to_owned();
-        let server = Sshd { directory, port, user, _run: sshd };
+        let mut server = Sshd { process: ServerProcess::new(directory), port, user };
+        server.start_again();
         server.export(2_000);
         server
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
     }
 
     fn export(&self, lines: usize) {
@@ -91,19 +98,19 @@ impl Sshd {
         let body: String = (0..lines).map(line).collect();
         let text =
             format!("# 2026-11-22 10:00:00 by RouterOS 7.14.2\r\n# software id = X\r\n#\r\n{body}");
-        fs::write(self.at("export.new"), text).unwrap();
-        fs::rename(self.at("export.new"), self.at("export")).unwrap();
+        fs::write(self.path("export.new"), text).unwrap();
+        fs::rename(self.path("export.new"), self.path("export")).unwrap();
     }
 
     fn log(&self, message: &str) {
-        let mut text = fs::read_to_string(self.at("log")).unwrap();
+        let mut text = fs::read_to_string(self.path("log")).unwrap();
         text += &format!(" 2026-11-22 10:00:00 system,info {message}\r\n");
-        fs::write(self.at("log"), text).unwrap();
+        fs::write(self.path("log"), text).unwrap();
     }
 
     fn watching(&self, ring: &Ring, host: &str) -> Watching {
         let mut command = Command::new("ssh-keygen");
-        command.arg("-lf").arg(self.at(&format!("{host}.pub")));
+        command.arg("-lf").arg(self.path(&format!("{host}.pub")));
         let print = run(command).ok().stdout;
         let print = print.split(' ').nth(1).unwrap();
         let kind = if host == "host_rsa" { "ssh-rsa" } else { "ssh-ed25519" };
@@ -115,7 +122,7 @@ impl Sshd {
     }
 }
 
-/// With each kind of user key, and each kind of host key: a pinned kind is the one that is asked for.
+/// With each type of user key and of host key: the pinned type is negotiated.
 #[test]
 fn another_server() {
     let server = Sshd::start();
@@ -124,11 +131,10 @@ fn another_server() {
     {
         let ring = Ring::new();
         let watching =
-            server.watching(&ring, host).option(&format!("key_file = {:?}", server.at(user)));
+            server.watching(&ring, host).option(&format!("key_file = {:?}", server.path(user)));
         let daemon = watching.start();
         daemon.stderr.wait_for("first contact");
-        // The script's tail may begin a moment after that; the line comes when it does.
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        wait_until("the log is followed", || fs::remove_file(server.path("followed")).is_ok());
         server.export(2_001 + round);
         server.log(&format!("address list entry added by ssh:alice{round}@192.0.2.7 (*1 = /x)"));
         daemon.stderr.wait_for(&format!("changed by alice{round} (+1 -0)"));
@@ -136,17 +142,17 @@ fn another_server() {
     }
 }
 
-/// With the keys of an agent.
+/// With the keys of an SSH agent.
 #[test]
 fn an_agent() {
     let (server, ring) = (Sshd::start(), Ring::new());
-    let socket = server.at("agent");
+    let socket = server.path("agent");
     let mut command = Command::new("ssh-agent");
     command.arg("-D").arg("-a").arg(&socket);
     let _agent = Run::start(command);
     wait_until("the agent listens", || socket.exists());
     let mut add = Command::new("ssh-add");
-    add.arg(server.at("rsa")).env("SSH_AUTH_SOCK", &socket);
+    add.arg(server.path("rsa")).env("SSH_AUTH_SOCK", &socket);
     run(add).ok();
     let watching = server.watching(&ring, "host_rsa").option("agent = true");
     let mut command = watching.command();

@@ -4,7 +4,7 @@
 use crate::lan::Lan;
 use crate::rig::{Finished, PATIENCE, Run, binary, program_at, run, skip};
 use rustix::process::{Pid, Signal, kill_process};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, id};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,6 +30,9 @@ impl Debian {
             skip("only root can make a clean Debian, with debootstrap");
             return None;
         }
+        fs::create_dir_all(Path::new(CLEAN).parent().expect("a directory")).expect("our own build");
+        let lock = File::create(format!("{CLEAN}.lock")).expect("our own build");
+        lock.lock().expect("another test makes it now");
         if !Path::new(CLEAN).exists()
             && let Err(why) = bootstrap()
         {
@@ -222,7 +225,6 @@ fn bootstrap() -> Result<(), String> {
         let said = String::from_utf8_lossy(&finished.stdout);
         return Err(said.lines().last().unwrap_or_default().into());
     }
-    fs::create_dir_all(Path::new(CLEAN).parent().expect("a directory")).expect("our own build");
     let new = format!("{CLEAN}.new");
     let without = "--exclude=./var/cache/apt/archives/*.deb";
     succeed("tar", &["-C", text(&path), "--one-file-system", without, "-cf", &new, "."]);

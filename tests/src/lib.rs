@@ -33,6 +33,7 @@ pub mod rsyslog;
 pub mod sample;
 pub mod seeds;
 pub mod seen;
+pub mod server;
 pub mod tracker;
 pub mod watching;
 pub mod web_sink;

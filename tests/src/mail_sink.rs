@@ -1,10 +1,9 @@
 //! A mail server that keeps what it gets: Debian's aiosmtpd, in a process of its own.
 
 use crate::rig::{Run, wait_until};
-use std::net::{TcpListener, TcpStream};
+use crate::server::{Server, ServerProcess, free_port, listens};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use tempfile::TempDir;
 
 /// Writes each message to a file of its own, and answers as it is told to by a file `mood`: so, `slow`ly, or by dying once
 /// it has the message. With TLS it wants a user and a password as well.
@@ -76,10 +75,26 @@ time.sleep(100000)
 pub struct MailSink {
     /// Where it listens.
     pub port: u16,
-    directory: TempDir,
+    process: ServerProcess,
     /// How the connection is protected, and by whose certificate.
     tls: (&'static str, PathBuf),
-    run: Option<Run>,
+}
+
+impl Server for MailSink {
+    fn process(&self) -> &ServerProcess {
+        &self.process
+    }
+
+    fn server_command(&self) -> Command {
+        let mut command = Command::new("/usr/bin/python3");
+        command.args(["-c", SERVER]).arg(self.port.to_string()).arg(self.directory());
+        command.arg(self.tls.0).arg(&self.tls.1);
+        command
+    }
+
+    fn answers(&self, run: &Run) -> bool {
+        run.stdout.text().contains("listening") && listens(self.port)
+    }
 }
 
 impl Default for MailSink {
@@ -97,37 +112,16 @@ impl MailSink {
     /// A server that takes mail of the user `watch` with the password `s3cret` only, after `starttls` or over `tls`, with a
     /// certificate of this directory; or of anybody, where STARTTLS is only `offered`.
     pub fn protected(tls: &'static str, certificates: &Path) -> MailSink {
-        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
-        let directory = tempfile::tempdir().expect("a temporary directory");
+        let process = ServerProcess::new(tempfile::tempdir().expect("a temporary directory"));
         let tls = (tls, certificates.to_owned());
-        let mut sink = MailSink { port, directory, tls, run: None };
-        sink.up();
+        let mut sink = MailSink { port: free_port(), process, tls };
+        sink.start_again();
         sink
-    }
-
-    /// Is there again.
-    pub fn up(&mut self) {
-        let mut command = Command::new("/usr/bin/python3");
-        command.args(["-c", SERVER]).arg(self.port.to_string()).arg(self.directory.path());
-        command.arg(self.tls.0).arg(&self.tls.1);
-        let run = Run::start(command);
-        run.stdout.wait_for("listening");
-        self.run = Some(run);
-        wait_until("the mail server listens", || {
-            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
-        });
-    }
-
-    /// Is gone.
-    pub fn down(&mut self) {
-        self.run.take().map(Run::kill);
     }
 
     /// Answers every message so, or takes them again.
     pub fn answer(&self, answer: Option<&str>) {
-        let mood: PathBuf = self.directory.path().join("mood");
+        let mood: PathBuf = self.path("mood");
         match answer {
             Some(answer) => std::fs::write(mood, answer).expect("the mood is ours"),
             None => std::fs::remove_file(mood).expect("the mood is ours"),
@@ -136,18 +130,18 @@ impl MailSink {
 
     /// Answers so whenever this receiver is named.
     pub fn answer_for(&self, receiver: &str, answer: &str) {
-        let path = self.directory.path().join(format!("for-{receiver}"));
+        let path = self.path(&format!("for-{receiver}"));
         std::fs::write(path, answer).expect("the answer is ours");
     }
 
     /// Takes only so many mails in a connection.
     pub fn take_at_most(&self, mails: usize) {
-        std::fs::write(self.directory.path().join("most"), mails.to_string()).expect("it is ours");
+        std::fs::write(self.path("most"), mails.to_string()).expect("it is ours");
     }
 
     /// How many connections it was greeted in.
     pub fn greetings(&self) -> usize {
-        let greetings = std::fs::read_to_string(self.directory.path().join("greetings"));
+        let greetings = std::fs::read_to_string(self.path("greetings"));
         greetings.map_or(0, |text| text.lines().count())
     }
 
@@ -162,7 +156,7 @@ impl MailSink {
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(self.directory.path()).expect("our own directory");
+        let entries = std::fs::read_dir(self.directory()).expect("our own directory");
         let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
         paths.retain(|path| path.extension().is_some_and(|end| end == "eml"));
         paths.sort();

@@ -1,12 +1,12 @@
 //! A MariaDB server of the test's own: Debian's program with a data directory, a socket and a port of its own, as an
 //! unprivileged user; and `aw-mysql`, which stores there. Whatever server the machine has is not touched.
 
-use crate::rig::{Run, program, run, skip, wait_until};
+use crate::rig::{Run, program, run, wait_until};
 use crate::ring::Ring;
+use crate::server::{Server, ServerProcess, free_port, installed};
 use std::fs::{self, Permissions};
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -15,79 +15,66 @@ const NOBODY: u32 = 65534;
 
 /// A server; it ends with the test.
 pub struct MariaDb {
-    directory: TempDir,
-    server: Option<Run>,
+    process: ServerProcess,
     /// Where it listens on the loopback.
     pub port: u16,
+    /// More options of the server, from the next start on.
+    pub options: Vec<String>,
+}
+
+impl Server for MariaDb {
+    fn process(&self) -> &ServerProcess {
+        &self.process
+    }
+
+    fn server_command(&self) -> Command {
+        let mut command = as_nobody("/usr/sbin/mariadbd");
+        command.arg("--no-defaults").arg(format!("--datadir={}", self.path("data").display()));
+        command.arg(format!("--socket={}", self.path("socket").display()));
+        command.arg(format!("--pid-file={}", self.path("data/pid").display()));
+        command.arg(self.tmpdir());
+        command.args([
+            "--bind-address=127.0.0.1",
+            "--skip-name-resolve",
+            "--innodb-buffer-pool-size=64M",
+        ]);
+        command.arg(format!("--port={}", self.port)).args(SMALL).args(&self.options);
+        command
+    }
+
+    fn answers(&self, run: &Run) -> bool {
+        run.stderr.text().contains("ready for connections")
+    }
 }
 
 impl MariaDb {
     /// A running one, with the empty database `addrwatch`; none where there is no MariaDB.
     pub fn start(options: &[&str]) -> Option<Self> {
-        if !Path::new("/usr/sbin/mariadbd").exists() {
-            skip("there is no MariaDB here (mariadb-server-core)");
+        let programs = ["/usr/sbin/mariadbd", "/usr/bin/mariadb-install-db"];
+        if !installed(&programs, "mariadb-server-core") {
             return None;
         }
-        let directory = public_directory();
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let process = ServerProcess::new(public_directory());
+        let mut server = MariaDb { process, port: free_port(), options };
         let mut install = as_nobody("/usr/bin/mariadb-install-db");
         install.args([
             "--no-defaults",
             "--skip-test-db",
             "--auth-root-authentication-method=socket",
         ]);
-        install.arg(format!("--datadir={}", directory.path().join("data").display())).args(SMALL);
-        install.arg(tmpdir(&directory));
+        install.arg(format!("--datadir={}", server.path("data").display())).args(SMALL);
+        install.arg(server.tmpdir());
         run(install).ok();
-        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
-        let mut server = MariaDb { directory, server: None, port };
-        server.start_again(options);
+        server.start_again();
         server.sql("CREATE DATABASE IF NOT EXISTS addrwatch");
         Some(server)
     }
 
-    /// Beneath it lies everything.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// After a stop or a kill; returns once it answers.
-    #[track_caller]
-    pub fn start_again(&mut self, options: &[&str]) {
-        let mut command = as_nobody("/usr/sbin/mariadbd");
-        command.arg("--no-defaults").arg(format!("--datadir={}", self.path("data").display()));
-        command.arg(format!("--socket={}", self.path("socket").display()));
-        command.arg(format!("--pid-file={}", self.path("data/pid").display()));
-        command.arg(tmpdir(&self.directory));
-        command.args([
-            "--bind-address=127.0.0.1",
-            "--skip-name-resolve",
-            "--innodb-buffer-pool-size=64M",
-        ]);
-        command.arg(format!("--port={}", self.port)).args(SMALL).args(options);
-        let server = Run::start(command);
-        server.stderr.wait_for("ready for connections");
-        self.server = Some(server);
-    }
-
-    fn take(&mut self) -> Run {
-        self.server.take().expect("it runs")
-    }
-
-    /// Ends it in good order.
-    pub fn stop(&mut self) {
-        self.take().stop().ok();
-    }
-
-    /// kill -9.
-    pub fn kill(&mut self) {
-        self.take().kill();
-    }
-
-    /// A signal: SIGSTOP makes it hang.
-    pub fn signal(&self, signal: rustix::process::Signal) {
-        self.server.as_ref().expect("it runs").signal(signal);
+    /// Its temporary files are named after its process alone: those of another process namespace, or of one that was
+    /// killed, would have the same names.
+    fn tmpdir(&self) -> String {
+        format!("--tmpdir={}", self.directory().display())
     }
 
     /// Its client, as the server's root, in the database `addrwatch` once that exists.
@@ -221,12 +208,6 @@ fn public_directory() -> TempDir {
         chown(directory.path(), Some(NOBODY), Some(NOBODY)).expect("root may");
     }
     directory
-}
-
-/// Its temporary files are named after its process alone: those of another process namespace, or of one that was
-/// killed, would have the same names.
-fn tmpdir(directory: &TempDir) -> String {
-    format!("--tmpdir={}", directory.path().display())
 }
 
 fn as_nobody(program: &str) -> Command {

@@ -1,26 +1,39 @@
 //! A real MQTT broker of the test's own, mosquitto, and a client that writes down what it is sent.
 
 use crate::collect::json;
-use crate::rig::{Run, program, skip, wait_until};
+use crate::rig::{Run, program, wait_until};
 use crate::ring::Ring;
-use rustix::process::Signal;
+use crate::server::{Server, ServerProcess, free_port, installed, listens};
 use serde_json::Value;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use tempfile::TempDir;
 
 /// A broker; it ends with the test.
 pub struct Mosquitto {
-    directory: TempDir,
-    daemon: Option<Run>,
+    process: ServerProcess,
     /// Without TLS, on the loopback.
     pub port: u16,
     /// With TLS, where its configuration says so.
     pub tls_port: u16,
     /// For whoever listens here: options of mosquitto_sub.
     login: Vec<String>,
+}
+
+impl Server for Mosquitto {
+    fn process(&self) -> &ServerProcess {
+        &self.process
+    }
+
+    fn server_command(&self) -> Command {
+        let mut command = Command::new("/usr/sbin/mosquitto");
+        command.arg("-c").arg(self.path("conf"));
+        command
+    }
+
+    fn answers(&self, _: &Run) -> bool {
+        listens(self.port)
+    }
 }
 
 /// What a subscriber was sent.
@@ -45,50 +58,21 @@ impl Mosquitto {
     /// With lines of a configuration, made once the directory is known, and `{tls}` in them for the second port; whoever
     /// listens here needs `login`.
     pub fn start_with(lines: impl FnOnce(&Path) -> String, login: &[&str]) -> Option<Self> {
-        if !Path::new("/usr/sbin/mosquitto").exists()
-            || !Path::new("/usr/bin/mosquitto_sub").exists()
+        if !installed(&["/usr/sbin/mosquitto"], "mosquitto")
+            || !installed(&["/usr/bin/mosquitto_sub"], "mosquitto-clients")
         {
-            skip("there is no mosquitto here");
             return None;
         }
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let free = || TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let (plain, tls) = (free(), free());
-        let port = |free: &TcpListener| free.local_addr().expect("an address").port();
-        let (port, tls_port) = (port(&plain), port(&tls));
-        drop((plain, tls));
-        let lines = lines(directory.path()).replace("{tls}", &tls_port.to_string());
+        let process = ServerProcess::new(tempfile::tempdir().expect("a temporary directory"));
+        let login = login.iter().map(|option| (*option).to_owned()).collect();
+        let (port, tls_port) = (free_port(), free_port());
+        let mut broker = Mosquitto { process, port, tls_port, login };
+        let lines = lines(broker.directory()).replace("{tls}", &tls_port.to_string());
         let lines =
             format!("user root\nmax_queued_messages 1000000\nlistener {port} 127.0.0.1\n{lines}");
-        fs::write(directory.path().join("conf"), lines).expect("our own directory");
-        let login = login.iter().map(|option| (*option).to_owned()).collect();
-        let mut broker = Mosquitto { directory, daemon: None, port, tls_port, login };
+        fs::write(broker.path("conf"), lines).expect("our own directory");
         broker.start_again();
         Some(broker)
-    }
-
-    /// Beneath it lies everything.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// After it was killed; returns once it listens. It remembers nothing.
-    #[track_caller]
-    pub fn start_again(&mut self) {
-        let mut command = Command::new("/usr/sbin/mosquitto");
-        command.arg("-c").arg(self.path("conf"));
-        self.daemon = Some(Run::start(command));
-        wait_until("mosquitto listens", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
-    }
-
-    /// SIGKILL.
-    pub fn kill(&mut self) {
-        self.daemon.take().expect("it runs").kill();
-    }
-
-    /// A signal: SIGSTOP makes it hang.
-    pub fn signal(&self, signal: Signal) {
-        self.daemon.as_ref().expect("it runs").signal(signal);
     }
 
     /// Somebody who listens to all topics from now on, retained ones first.

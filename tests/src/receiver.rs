@@ -1,6 +1,6 @@
 //! A collector that takes the reports of routers, and a router that makes them.
 
-use crate::rig::{Run, program};
+use crate::rig::{Run, program, wait_until};
 use crate::ring::Ring;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
@@ -29,6 +29,19 @@ impl Receiver {
         let mut command = program("collector", &["-q", "--ring", ring.name()]);
         command.args(options);
         Receiver::start(command)
+    }
+
+    /// Waits until the collector has read all that was sent: `rx_queue` of proc_net_udp(5) is 0.
+    #[track_caller]
+    pub fn wait_until_read(&self) {
+        let queue = format!(":{:04X} 00000000:0000 ", self.address.port());
+        wait_until("the datagrams are read", || {
+            let sockets = std::fs::read_to_string("/proc/net/udp").expect("the kernel's list");
+            let socket = sockets.lines().find_map(|line| line.split_once(&queue));
+            socket.is_none_or(|(_, rest)| {
+                rest.split_whitespace().nth(1).is_some_and(|queues| queues.ends_with(":00000000"))
+            })
+        });
     }
 
     /// Sends datagrams as from a router with this address.

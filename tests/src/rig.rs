@@ -1,12 +1,12 @@
 //! Runs the real binaries: processes that end with the test, output that can be waited for. Every wait has a bound, so that a broken product fails a test and never hangs it; no test asserts on time.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -14,7 +14,8 @@ use tempfile::TempDir;
 /// How long anything may take before the test gives up: a bound on failure, not a promise of speed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where a binary of this build lies: beside this one, or beside the directory of the test executables.
+/// Where a binary of this build lies: beside this one, or beside the directory of the test executables. Panics when it
+/// has to be built first: a test never runs a program that is older than its sources.
 pub fn binary(name: &str) -> PathBuf {
     built(name)
 }
@@ -25,17 +26,45 @@ pub fn example(name: &str) -> PathBuf {
 }
 
 fn built(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("the test knows where it is");
-    let beside = test.parent().expect("target/<profile>/bench or target/<profile>/deps/<test>");
-    let tests = beside.ends_with("deps");
-    let profile = if tests { beside.parent().expect("target/<profile>") } else { beside };
+    let test = std::env::current_exe().expect("the test knows its path");
+    let directory = test.parent().expect("target/<profile>/bench or target/<profile>/deps/<test>");
+    let tests = directory.ends_with("deps");
+    let profile = if tests { directory.parent().expect("target/<profile>") } else { directory };
     let path = profile.join(name);
-    assert!(
-        path.exists(),
-        "{} is missing: run `cargo build --workspace --bins --examples` first",
-        path.display()
-    );
+    static CHECKED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    let mut checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
+    // tests/run.sh has just built them: an edit of a source while they run is no fault.
+    let just_built = std::env::var_os("AW_TEST_JUST_BUILT").is_some() && path.exists();
+    if !just_built && !checked.contains(&path) {
+        current(&path).unwrap_or_else(|why| {
+            panic!("{why}: run `cargo build --workspace --bins --examples` first")
+        });
+        checked.push(path.clone());
+    }
     path
+}
+
+/// Checks that a program is there and that none of its sources changed since it was built. Cargo lists them beside it,
+/// in PROGRAM.d: `PROGRAM: SOURCE SOURCE...`, with a backslash before a space in a name.
+fn current(program: &Path) -> Result<(), String> {
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified());
+    let Ok(built) = modified(program) else {
+        return Err(format!("{} is missing", program.display()));
+    };
+    let list = program.with_added_extension("d");
+    let text =
+        std::fs::read_to_string(&list).map_err(|why| format!("{}: {why}", list.display()))?;
+    let sources = text.split_once(": ").map_or("", |(_, sources)| sources).trim_end();
+    for source in sources.replace("\\ ", "\0").split(' ') {
+        let source = PathBuf::from(source.replace('\0', " "));
+        let how = match modified(&source) {
+            Ok(changed) if changed <= built => continue,
+            Ok(_) => "is older than",
+            Err(_) => "was built from a file that is gone:",
+        };
+        return Err(format!("{} {how} {}", program.display(), source.display()));
+    }
+    Ok(())
 }
 
 /// A command that runs one of the product's binaries.
@@ -148,6 +177,25 @@ impl Run {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits until something is so; panics with all that the process wrote when it ends first, or patience does.
+    #[track_caller]
+    pub fn wait_until(&self, what: &str, mut so: impl FnMut() -> bool) {
+        let give_up = Instant::now() + PATIENCE;
+        let id = WaitId::Pid(Pid::from_child(&self.child));
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        while !so() {
+            let ended = waitid(id.clone(), options).expect("our own child can be waited for");
+            assert!(
+                ended.is_none() && Instant::now() < give_up,
+                "waited for {what}, but {}; stdout:\n{}\nstderr:\n{}",
+                if ended.is_some() { "the process ended" } else { "patience ended" },
+                self.stdout.text(),
+                self.stderr.text()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Sends it a signal.
@@ -299,4 +347,34 @@ pub fn skip(why: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "CI must run this test, but: {why}");
     let thread = std::thread::current();
     let _ = writeln!(std::io::stderr(), "SKIPPED: {}: {why}", thread.name().unwrap_or("test"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::time::SystemTime;
+
+    #[test]
+    fn a_program_older_than_a_source_is_refused() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = |name: &str| directory.path().join(name);
+        let now = SystemTime::now();
+        let age = |name: &str, seconds: u64| {
+            let file = File::options().append(true).create(true).open(path(name)).expect("ours");
+            file.set_modified(now - Duration::from_secs(seconds)).expect("ours");
+        };
+        assert!(current(&path("aw-x")).expect_err("no program").ends_with("aw-x is missing"));
+        age("aw-x", 20);
+        let root = directory.path().display();
+        fs::write(path("aw-x.d"), format!("{root}/aw-x: {root}/main.rs {root}/a\\ b.rs\n"))
+            .expect("ours");
+        age("main.rs", 30);
+        assert!(current(&path("aw-x")).expect_err("no source").ends_with("a b.rs"));
+        age("a b.rs", 20);
+        assert_eq!(current(&path("aw-x")), Ok(()));
+        age("a b.rs", 10);
+        let older = format!("{root}/aw-x is older than {root}/a b.rs");
+        assert_eq!(current(&path("aw-x")), Err(older));
+    }
 }

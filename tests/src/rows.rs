@@ -1,4 +1,4 @@
-//! `aw-rows`, the output of docs/new-output.md, and what is in its database.
+//! `aw-rows`, the output of docs/dev/new-output.md, and what is in its database.
 
 use crate::account::Account;
 use crate::rig::{Run, example, program_at};

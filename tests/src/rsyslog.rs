@@ -1,33 +1,45 @@
 //! A real syslog daemon of the test's own: rsyslog, which listens on a socket and two ports and writes down what comes.
 
-use crate::rig::{Run, skip, wait_until};
+use crate::rig::{Run, wait_until};
 use crate::ring::Ring;
+use crate::server::{Server, ServerProcess, free_port, installed, listens};
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use tempfile::TempDir;
 
 /// A daemon; it ends with the test.
 pub struct Rsyslog {
-    directory: TempDir,
-    daemon: Option<Run>,
+    process: ServerProcess,
     /// For UDP and TCP, on the loopback.
     pub port: u16,
+}
+
+impl Server for Rsyslog {
+    fn process(&self) -> &ServerProcess {
+        &self.process
+    }
+
+    fn server_command(&self) -> Command {
+        let mut command = Command::new("/usr/sbin/rsyslogd");
+        command.args(["-n", "-f"]).arg(self.path("conf")).arg("-i").arg(self.path("pid"));
+        command
+    }
+
+    fn answers(&self, _: &Run) -> bool {
+        UnixDatagram::unbound().is_ok_and(|socket| socket.connect(self.path("socket")).is_ok())
+            && listens(self.port)
+    }
 }
 
 impl Rsyslog {
     /// A running one; none where there is no rsyslog.
     pub fn start() -> Option<Self> {
-        if !Path::new("/usr/sbin/rsyslogd").exists() {
-            skip("there is no rsyslog here");
+        if !installed(&["/usr/sbin/rsyslogd"], "rsyslog") {
             return None;
         }
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
+        let process = ServerProcess::new(tempfile::tempdir().expect("a temporary directory"));
+        let port = free_port();
+        let mut daemon = Rsyslog { process, port };
         let configuration = format!(
             "module(load=\"imuxsock\" SysSock.Use=\"off\")\n\
              module(load=\"imudp\")\n\
@@ -37,44 +49,16 @@ impl Rsyslog {
              input(type=\"imtcp\" Address=\"127.0.0.1\" Port=\"{port}\")\n\
              template(name=\"all\" type=\"string\" string=\"%syslogfacility-text%.%syslogseverity-text% %timestamp:::date-rfc3164% %programname%|%structured-data%|%msg:::drop-last-lf%\\n\")\n\
              *.* action(type=\"omfile\" file=\"{0}/messages\" template=\"all\")\n",
-            directory.path().display()
+            daemon.directory().display()
         );
-        fs::write(directory.path().join("conf"), configuration).expect("our own directory");
-        let mut daemon = Rsyslog { directory, daemon: None, port };
+        fs::write(daemon.path("conf"), configuration).expect("our own directory");
         daemon.start_again();
         Some(daemon)
-    }
-
-    /// Beneath it lies everything.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
     }
 
     /// Its socket, as an argument.
     pub fn socket(&self) -> String {
         self.path("socket").to_str().expect("text").into()
-    }
-
-    /// After a stop; returns once it listens.
-    #[track_caller]
-    pub fn start_again(&mut self) {
-        let mut command = Command::new("/usr/sbin/rsyslogd");
-        command.args(["-n", "-f"]).arg(self.path("conf")).arg("-i").arg(self.path("pid"));
-        self.daemon = Some(Run::start(command));
-        wait_until("rsyslogd listens", || {
-            UnixDatagram::unbound().is_ok_and(|socket| socket.connect(self.path("socket")).is_ok())
-                && TcpStream::connect(("127.0.0.1", self.port)).is_ok()
-        });
-    }
-
-    /// Ends it.
-    pub fn stop(&mut self) {
-        self.daemon.take().expect("it runs").stop();
-    }
-
-    /// A signal: SIGSTOP makes it hang.
-    pub fn signal(&self, signal: rustix::process::Signal) {
-        self.daemon.as_ref().expect("it runs").signal(signal);
     }
 
     /// What came, a line each.

@@ -1,13 +1,10 @@
 //! A web server that keeps what it is sent, or fails as it is told to: Python's, in a process of its own.
 
 use crate::rig::{Run, wait_until};
+use crate::server::{Server, ServerProcess, free_port};
 use serde_json::Value;
-use std::{
-    net::TcpListener,
-    path::{Path, PathBuf},
-    process::Command,
-};
-use tempfile::TempDir;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Each request becomes a file of JSON, once its mood, a word in a file `mood`, is known.
 const SERVER: &str = "\
@@ -57,49 +54,47 @@ server.serve_forever()
 pub struct WebSink {
     /// Where it listens.
     pub port: u16,
-    directory: TempDir,
+    process: ServerProcess,
     certificates: Option<PathBuf>,
-    run: Option<Run>,
+}
+
+impl Server for WebSink {
+    fn process(&self) -> &ServerProcess {
+        &self.process
+    }
+
+    fn server_command(&self) -> Command {
+        let mut command = Command::new("/usr/bin/python3");
+        command.args(["-c", SERVER]).arg(self.port.to_string()).arg(self.directory());
+        command.arg(self.certificates.as_deref().unwrap_or(Path::new("")));
+        command
+    }
+
+    fn answers(&self, run: &Run) -> bool {
+        run.stdout.text().contains("listening")
+    }
 }
 
 impl WebSink {
     /// A server on a port of its own; with a certificate of this directory, for TLS.
     pub fn start(certificates: Option<&Path>) -> WebSink {
-        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
-        let directory = tempfile::tempdir().expect("a temporary directory");
+        let process = ServerProcess::new(tempfile::tempdir().expect("a temporary directory"));
         let certificates = certificates.map(Path::to_owned);
-        let mut sink = WebSink { port, directory, certificates, run: None };
-        sink.up();
+        let mut sink = WebSink { port: free_port(), process, certificates };
+        sink.start_again();
         sink
-    }
-
-    /// Is there again.
-    pub fn up(&mut self) {
-        let mut command = Command::new("/usr/bin/python3");
-        command.args(["-c", SERVER]).arg(self.port.to_string()).arg(self.directory.path());
-        command.arg(self.certificates.as_deref().unwrap_or(Path::new("")));
-        let run = Run::start(command);
-        run.stdout.wait_for("listening");
-        self.run = Some(run);
-    }
-
-    /// Is gone.
-    pub fn down(&mut self) {
-        self.run.take().map(Run::kill);
     }
 
     /// Answers so from now on: a status with a text, `hang`, `close` in the middle of an answer, `endless`, `to URL`.
     pub fn mood(&self, mood: &str) {
-        let path = self.directory.path().join("mood");
+        let path = self.path("mood");
         std::fs::write(path.with_extension("new"), mood).expect("the mood is ours");
         std::fs::rename(path.with_extension("new"), path).expect("the mood is ours");
     }
 
     /// All requests so far.
     pub fn requests(&self) -> Vec<Value> {
-        let entries = std::fs::read_dir(self.directory.path()).expect("our own directory");
+        let entries = std::fs::read_dir(self.directory()).expect("our own directory");
         let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
         paths.retain(|path| path.extension().is_some_and(|end| end == "json"));
         paths.sort();

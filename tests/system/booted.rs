@@ -26,7 +26,7 @@ const OUTPUTS: [&str; 7] =
     ["aw-alert", "aw-metrics", "aw-routeros", "aw-sqlite", "aw-stdout", "aw-syslog", "aw-tracker"];
 /// Those of them whose accounts aw-metrics tells.
 const TOLD: [&str; 4] = ["aw-sqlite", "aw-stdout", "aw-syslog", "aw-tracker"];
-/// Those of them that may repeat a batch after a kill (docs/architecture.md), and how many events that is.
+/// Those of them that may repeat a batch after a kill (docs/dev/delivery.md), and how many events that is.
 const REPEATING: [(&str, usize); 2] = [("aw-stdout", 256), ("aw-syslog", 4096)];
 
 #[test]
@@ -311,8 +311,10 @@ impl<'a> System<'a> {
         assert_eq!(self.in_sqlite(), heard);
         let log =
             fs::read_to_string(self.debian.path("var/log/addrwatch/aw-stdout/events.log")).unwrap();
-        let syslog =
-            self.booted.ask("journalctl --quiet --no-pager --output cat --identifier addrwatch");
+        // What aw-syslog delivered is in journald's socket: it is read only once journald has taken it from there.
+        let syslog = self.booted.ask(
+            "journalctl --sync; journalctl --quiet --no-pager --output cat --identifier addrwatch",
+        );
         [log, syslog].map(|lines| {
             let mut numbers = numbers_in(&lines);
             let written = numbers.len();
@@ -395,6 +397,8 @@ impl<'a> System<'a> {
         self.said.extend(numbers.clone());
         self.next = numbers.end;
         self.speaker.say(numbers);
+        // Sent is not captured: what comes next may stop the collector, or compare the outputs with the ring.
+        wait_until("the ring has them", || self.heard().last() == self.said.last());
     }
 
     /// Does this while numbers are said, of which those are heard that are said while a collector listens.

@@ -14,6 +14,7 @@ use aw_tests::mariadb::MariaDb;
 use aw_tests::rig::{Finished, Run, binary, program, run, run_with, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::rows::Rows;
+use aw_tests::server::Server;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -367,7 +368,7 @@ fn nothing_is_lost_in_silence_or_delivered_twice() {
                 up = false;
             }
             9 if !up => {
-                server.borrow_mut().start_again(&[]);
+                server.borrow_mut().start_again();
                 up = true;
             }
             10 if random.below(3) == 0 => collector.remove(),
@@ -376,7 +377,7 @@ fn nothing_is_lost_in_silence_or_delivered_twice() {
     }
     drop(lock);
     if !up {
-        server.borrow_mut().start_again(&[]);
+        server.borrow_mut().start_again();
     }
     for collector in &mut collectors {
         collector.end(false);

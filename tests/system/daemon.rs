@@ -7,6 +7,7 @@ use aw_tests::lan::{Host, Lan};
 use aw_tests::listening::quiet;
 use aw_tests::rig::{PATIENCE, Run, binary, run, wait_until};
 use aw_tests::ring::Ring;
+use aw_tests::server::{Server, ServerProcess};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -220,8 +221,23 @@ fn messages_that_nobody_takes_hold_up_nothing() {
 
 /// A real syslog daemon, whose socket is /dev/log for those who are started in its file systems.
 struct Syslog {
-    directory: TempDir,
-    daemon: Option<Run>,
+    process: ServerProcess,
+}
+
+impl Server for Syslog {
+    fn process(&self) -> &ServerProcess {
+        &self.process
+    }
+
+    fn server_command(&self) -> Command {
+        let mut command = Command::new("/usr/sbin/rsyslogd");
+        command.args(["-n", "-f"]).arg(self.path("conf")).arg("-i").arg(self.path("pid"));
+        command
+    }
+
+    fn answers(&self, _: &Run) -> bool {
+        UnixDatagram::unbound().unwrap().connect(self.path("socket")).is_ok()
+    }
 }
 
 impl Syslog {
@@ -238,25 +254,9 @@ impl Syslog {
             root.display()
         );
         fs::write(root.join("conf"), configuration).unwrap();
-        let mut syslog = Syslog { directory, daemon: None };
-        syslog.restart();
+        let mut syslog = Syslog { process: ServerProcess::new(directory) };
+        syslog.start_again();
         syslog
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn restart(&mut self) {
-        if let Some(daemon) = self.daemon.take() {
-            daemon.stop();
-        }
-        let mut command = Command::new("/usr/sbin/rsyslogd");
-        command.args(["-n", "-f"]).arg(self.path("conf")).arg("-i").arg(self.path("pid"));
-        self.daemon = Some(Run::start(command));
-        wait_until("rsyslogd listens", || {
-            UnixDatagram::unbound().unwrap().connect(self.path("socket")).is_ok()
-        });
     }
 
     fn messages(&self) -> String {
@@ -274,7 +274,7 @@ impl Syslog {
              mkdir $0/dev/shm; mount --bind /dev/shm $0/dev/shm; mount --rbind $0/dev /dev; exec \"$@\"";
         let mut command = host.command("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
-        command.arg(self.directory.path()).arg(program);
+        command.arg(self.directory()).arg(program);
         command
     }
 }
@@ -291,7 +291,8 @@ fn it_logs_to_syslog() {
     let collector = Daemon::start(command, &directory.path().join("pid"));
     let id = collector.id.as_raw_nonzero();
     syslog.wait_for(&format!("daemon.notice collector[{id}]: listening on veth0"));
-    syslog.restart();
+    syslog.stop();
+    syslog.start_again();
     lan.here.ip("link del veth0");
     syslog.wait_for(&format!("daemon.warning collector[{id}]: stopped listening on veth0"));
     lan.here.ip("link add veth0 type veth peer name veth9");

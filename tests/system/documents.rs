@@ -1,4 +1,5 @@
-//! The documents: each link leads somewhere, each option that is named exists, and the commands of the quick start run.
+//! The documents: each link leads somewhere, each page can be found, each option that is named exists, and the commands of the
+//! trial in docs/install.md run.
 #![forbid(unsafe_code)]
 
 use aw_tests::rig::{binary, program, program_at, run};
@@ -8,10 +9,54 @@ use std::path::{Path, PathBuf};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
+/// Markdown files of a directory, and of those in it.
+fn pages(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(pages(&path));
+        } else if path.extension().is_some_and(|end| end == "md") {
+            found.push(path.canonicalize().unwrap());
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Those of docs/, and those of the project's root.
 fn documents() -> Vec<PathBuf> {
-    let docs = fs::read_dir(format!("{ROOT}/docs")).unwrap().map(|file| file.unwrap().path());
-    let docs = docs.filter(|path| path.extension().is_some_and(|end| end == "md"));
-    docs.chain(["README.md", "CHANGELOG.md"].map(|name| Path::new(ROOT).join(name))).collect()
+    let root = fs::read_dir(ROOT).unwrap().map(|file| file.unwrap().path());
+    let root = root.filter(|path| path.extension().is_some_and(|end| end == "md"));
+    let root = root.map(|path| path.canonicalize().unwrap());
+    root.chain(pages(&Path::new(ROOT).join("docs"))).collect()
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = Path::new(ROOT).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What is installed, from the Makefile.
+fn programs() -> Vec<String> {
+    let makefile = read("Makefile");
+    let line = makefile.lines().find_map(|line| line.strip_prefix("PROGRAMS = ")).unwrap();
+    line.split(' ').map(String::from).collect()
+}
+
+/// The files that a page leads to, with the heading, as links to files are written.
+fn links(page: &Path) -> Vec<(String, PathBuf, String)> {
+    let text = read(page);
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let links = links.filter(|link| !link.contains("://"));
+    links
+        .map(|link| {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let to = if file.is_empty() { page.into() } else { page.parent().unwrap().join(file) };
+            let to = to.canonicalize().unwrap_or_else(|_| panic!("{}: {link}", page.display()));
+            (link.to_owned(), to, heading.to_owned())
+        })
+        .collect()
 }
 
 /// As GitHub makes it of a heading.
@@ -26,50 +71,98 @@ fn links_lead_somewhere() {
     let anchors: BTreeMap<PathBuf, BTreeSet<String>> = documents()
         .into_iter()
         .map(|path| {
-            let text = fs::read_to_string(&path).unwrap();
+            let text = read(&path);
             let headings = text.lines().filter(|line| line.starts_with('#')).map(anchor);
-            (path.canonicalize().unwrap(), headings.collect())
+            (path, headings.collect())
         })
         .collect();
     let mut followed = 0;
-    for (path, own) in &anchors {
-        let text = fs::read_to_string(path).unwrap();
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            if link.contains("://") {
-                continue;
-            }
+    for path in anchors.keys() {
+        for (link, to, heading) in links(path) {
             followed += 1;
-            let (file, place) = link.split_once('#').unwrap_or((link, ""));
-            let to = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
-            let to = to.canonicalize().unwrap_or_else(|_| panic!("{}: {link}", path.display()));
-            let known = if file.is_empty() { Some(own) } else { anchors.get(&to) };
-            let there = place.is_empty() || known.is_some_and(|known| known.contains(place));
+            let there = heading.is_empty()
+                || anchors.get(&to).is_some_and(|headings| headings.contains(&heading));
             assert!(there, "{}: {link}", path.display());
         }
     }
     assert!(followed > 20, "{followed}");
 }
 
+/// A reader who begins with the index finds every page.
+#[test]
+fn every_page_is_in_the_book() {
+    let docs = Path::new(ROOT).join("docs").canonicalize().unwrap();
+    let (mut found, mut next) = (BTreeSet::new(), vec![docs.join("index.md")]);
+    while let Some(page) = next.pop() {
+        if page.starts_with(&docs) && page.extension().is_some_and(|end| end == "md") {
+            let new = found.insert(page.clone());
+            next.extend(links(&page).into_iter().map(|(_, to, _)| to).filter(|_| new));
+        }
+    }
+    let all: BTreeSet<_> = pages(&docs).into_iter().collect();
+    assert!(all.len() > 12, "{all:?}");
+    assert_eq!(found, all, "not reachable from docs/index.md");
+}
+
+#[test]
+fn the_readme_is_one_page_with_all_programs() {
+    let text = read("README.md");
+    assert!(text.lines().count() <= 160, "{}", text.lines().count());
+    for program in programs() {
+        let row = format!("| `{program}` |");
+        assert!(text.lines().any(|line| line.starts_with(&row)), "no row of {program}");
+    }
+}
+
+/// A guide is 80 to 150 lines long, and shows what works before it explains.
+#[test]
+fn guides_begin_with_an_example() {
+    let guides = pages(&Path::new(ROOT).join("docs/guide"));
+    assert!(guides.len() >= 7, "{guides:?}");
+    for path in guides {
+        let text = read(&path);
+        let lines = text.lines().count();
+        assert!((80..=150).contains(&lines), "{}: {lines} lines", path.display());
+        let (beginning, _) = text.split_once("\n## ").unwrap();
+        assert!(beginning.contains("\n```"), "{}: no example before it", path.display());
+    }
+}
+
+/// The documents are installed as they are to each other here, so that their links still lead somewhere.
+#[test]
+fn links_of_what_is_installed_lead_somewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut install = program_at(Path::new(ROOT).join("contrib/install.sh"), &[]);
+    let built = binary("collector");
+    install.arg(built.parent().unwrap()).arg(directory.path()).arg("/usr").args(programs());
+    run(install).ok();
+    let root = directory.path().join("usr/share/doc/addrwatch-rs");
+    let installed = pages(&root);
+    assert!(installed.len() > 12, "{installed:?}");
+    let for_users =
+        installed.iter().filter(|path| !path.components().any(|part| part.as_os_str() == "dev"));
+    let followed: usize = for_users.map(|path| links(path).len()).sum();
+    assert!(followed > 20, "{followed}");
+}
+
 /// In `code`, after the name of one of our programs, in every document.
 #[test]
 fn options_that_are_named_exist() {
-    let makefile = fs::read_to_string(format!("{ROOT}/Makefile")).unwrap();
-    let line = makefile.lines().find_map(|line| line.strip_prefix("PROGRAMS = ")).unwrap();
-    let help: BTreeMap<&str, String> = line
-        .split(' ')
+    let help: BTreeMap<String, String> = programs()
+        .into_iter()
         .map(|name| {
-            let help = run(program(name, &["--help"])).ok().stdout;
+            let help = run(program(&name, &["--help"])).ok().stdout;
             let more = [
-                "who", "ip", "mac", "changes", "devices", "report", "import", "export", "add",
-                "log", "diff", "show", "check",
+                "who", "ip", "mac", "changes", "devices", "report", "import", "export", "test",
+                "add", "log", "diff", "show", "check",
             ]
-            .map(|command| run(program(name, &[command, "--help"])).stdout);
+            .map(|command| run(program(&name, &[command, "--help"])).stdout);
             (name, help + &more.concat())
         })
         .collect();
     let mut seen = 0;
     for path in documents() {
-        let text = fs::read_to_string(&path).unwrap();
+        let text = read(&path);
         for code in text.split('`').flat_map(str::lines) {
             let mut words = code.split_whitespace().map(|word| word.rsplit('/').next().unwrap());
             let Some(help) = words.find_map(|word| help.get(word)) else { continue };
@@ -89,11 +182,11 @@ fn options_that_are_named_exist() {
 /// rest is of Debian.
 #[test]
 fn every_command_is_understood() {
-    let makefile = fs::read_to_string(format!("{ROOT}/Makefile")).unwrap();
+    let makefile = read("Makefile");
     let built = binary("collector").parent().unwrap().display().to_string();
     let mut asked = 0;
     for path in documents() {
-        let text = fs::read_to_string(&path).unwrap();
+        let text = read(&path);
         let blocks = text.split("```").skip(1).step_by(2);
         let blocks =
             blocks.filter(|block| block.starts_with("sh\n") || block.starts_with("text\n"));
@@ -106,7 +199,7 @@ fn every_command_is_understood() {
             let (program, rest) = command.split_once(' ').unwrap_or((command, ""));
             let name = program.rsplit('/').next().unwrap();
             if name == "make" {
-                let mut targets = rest.split(' ').filter(|word| !word.contains('='));
+                let mut targets = rest.split_whitespace().filter(|word| !word.contains('='));
                 let is_target = |word: &str| {
                     makefile.contains(&format!("\n{word}: "))
                         || makefile.contains(&format!("\n{word}:\n"))
@@ -129,11 +222,12 @@ fn every_command_is_understood() {
     assert!(asked > 20, "{asked}");
 }
 
-/// The first commands of the quick start, as they stand there, but for where they are.
+/// The commands of the trial without privileges, as they stand there, but for where they are.
 #[test]
 fn the_quick_start_runs() {
-    let text = fs::read_to_string(format!("{ROOT}/docs/quickstart.md")).unwrap();
-    let script = text.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let text = read("docs/install.md");
+    let (_, trial) = text.split_once("\n## Try it").unwrap();
+    let script = trial.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let own = directory.path().join("state");
     fs::create_dir(&own).unwrap();

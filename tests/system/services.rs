@@ -95,7 +95,7 @@ fn exposure() {
         assert_eq!(values(&fs::read_to_string(&unit).unwrap(), "RemoveIPC"), ["no"]);
         // So that nothing is forgotten in one of them.
         let text = fs::read_to_string(&unit).unwrap();
-        let (_, hardening) = text.split_once("# The rest is taken away").unwrap();
+        let (_, hardening) = text.split_once("# All other privileges are removed").unwrap();
         if !collector {
             // The ring of aw-routeros has a group; and each says for itself why rings stay.
             let hardening = hardening.replace("capset fchown ", "capset ");

@@ -404,8 +404,8 @@ mod tests {
     fn the_example_is_understood() {
         let example = include_str!("../../../contrib/alert/alert.toml");
         assert_eq!(Config::parse(example).unwrap().channel.len(), 3);
-        let readme = include_str!("../../../README.md");
-        assert!(readme.contains(example), "README.md and contrib/alert/alert.toml differ");
+        let guide = include_str!("../../../docs/guide/alerts.md");
+        assert!(guide.contains(example), "the guide and contrib/alert/alert.toml differ");
     }
 
     #[test]

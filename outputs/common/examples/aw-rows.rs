@@ -1,4 +1,4 @@
-//! `aw-rows`: events as rows of a SQLite database, each of them exactly once.
+//! `aw-rows`: events as rows of a SQLite database, each exactly once.
 #![forbid(unsafe_code)]
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -11,7 +11,7 @@ use clap::Parser;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::RingName;
 
-/// Keeps the events of the collector's rings in a SQLite database.
+/// Stores the events of the collector's rings in a SQLite database
 #[derive(Parser)]
 #[command(name = "aw-rows", version)]
 struct Options {
@@ -19,14 +19,14 @@ struct Options {
     rings: RingOptions,
     #[command(flatten)]
     spool: SpoolOptions,
-    /// Keep events in the database FILE
+    /// Database file
     #[arg(long, value_name = "FILE")]
     database: PathBuf,
 }
 
 struct Rows {
     path: PathBuf,
-    /// None: to be opened, at first and after a failure, which takes back what was not committed.
+    /// None before the first use and after a failure: dropping it rolled back what was not committed.
     database: Option<Connection>,
 }
 
@@ -36,11 +36,11 @@ const SCHEMA: &str = "PRAGMA journal_mode = wal;
         began INTEGER, delivered INTEGER, lost INTEGER, skipped INTEGER);";
 
 impl Rows {
-    /// Does something in the transaction that `flush` commits. Whatever fails may be better later.
+    /// Runs `act` in the transaction that `flush` commits. Every failure is temporary.
     fn with<T>(&mut self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let open = || -> rusqlite::Result<Connection> {
             let database = Connection::open(&self.path)?;
-            database.busy_timeout(Duration::from_millis(100))?; // the rings wait for nobody
+            database.busy_timeout(Duration::from_millis(100))?; // the rings do not wait
             database.execute_batch(SCHEMA).map(|()| database)
         };
         let done = self.database.take().map_or_else(open, Ok).and_then(|database| {
@@ -77,7 +77,7 @@ impl CheckpointStore for Rows {
             let columns = |row: &Row| Ok([1, 2, 3, 4, 5].map(|column| row.get_unwrap(column)));
             database.query_row(select, [ring.as_str()], columns).optional()
         })?;
-        self.flush()?; // no transaction stays open, for nobody knows when the next event comes
+        self.flush()?; // leave no transaction open: the next event may come in an hour
         Ok(checkpoint.and_then(Checkpoint::from_columns))
     }
     fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result {
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
     let Options { rings, spool, database } = aw_output::parse("aw-rows");
     let path = std::path::absolute(&database).unwrap_or(database);
     let files = path.parent().map(|directory| Access::Write(directory.into())).into_iter();
-    let linger = Duration::from_millis(200); // a commit for many events, not for each
+    let linger = Duration::from_millis(200); // one commit for many events
     let plan = Plan { files: files.collect(), linger, spool: Some(spool), ..Plan::default() };
     aw_output::run("aw-rows", &rings, &plan, || Ok(Rows { path, database: None }))
 }

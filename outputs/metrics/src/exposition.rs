@@ -70,8 +70,8 @@ impl Samples {
         self.add("collector_running", &labels, u8::from(reader.writer().is_some()));
         self.add("collector_heartbeat_age_seconds", &labels, age(reader.heartbeat()));
         for (name, time) in [
-            ("collector_last_frame_age_seconds", reader.heard()),
-            ("collector_last_drop_age_seconds", reader.dropped()),
+            ("collector_last_frame_age_seconds", reader.last_frame()),
+            ("collector_last_drop_age_seconds", reader.last_drop()),
         ] {
             time.iter().for_each(|time| self.add(name, &labels, age(*time)));
         }

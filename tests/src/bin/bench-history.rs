@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_tests::{bench::Random, mariadb::MariaDb, ring::Ring};
+use aw_tests::{bench::Random, mariadb::MariaDb, ring::Ring, server::Server};
 use clap::Parser;
 use rusqlite::{Connection, params, params_from_iter, types::Value};
 

@@ -7,7 +7,8 @@ use std::{
     time::Instant,
 };
 
-use aw_tests::{feed::numbered_capture, mariadb::MariaDb, rig::run_with, ring::Ring};
+use aw_tests::feed::numbered_capture;
+use aw_tests::{mariadb::MariaDb, rig::run_with, ring::Ring, server::Server};
 
 use crate::{Options, Outcome, binary, measure, row};
 
