@@ -51,7 +51,6 @@ const METRICS: &[(&str, &str)] = &[
     ("spool_bytes", "Size on disk of the output's spool file, also while the spool is empty."),
 ];
 
-/// Samples of all metrics, by metric.
 #[derive(Default)]
 struct Samples(BTreeMap<&'static str, String>);
 

@@ -48,7 +48,6 @@ pub struct DeviceActivity {
     pub days: Vec<u32>,
 }
 
-/// An address that a device had.
 #[derive(Debug)]
 pub struct DeviceAddress {
     pub ip: IpAddr,
@@ -56,14 +55,12 @@ pub struct DeviceAddress {
     pub last: LogTime,
 }
 
-/// The content of a report.
 #[derive(Debug)]
 pub struct ActivityReport {
     /// Time of creation, as text.
     pub created: String,
     /// The last day.
     pub day: Date,
-    /// Whether `day` is today.
     pub is_today: bool,
     /// Number of days.
     pub span: usize,
@@ -121,9 +118,8 @@ impl DeviceActivity {
         if index == Some(self.days.len() - 1) {
             self.hours.merge(&row.hours);
         }
-        let is_same = |address: &&mut DeviceAddress| {
-            address.ip == row.ip && address.interface == row.interface
-        };
+        let is_same =
+            |other: &&mut DeviceAddress| (other.ip, &*other.interface) == (row.ip, row.interface);
         if let Some(address) = self.addresses.iter_mut().find(is_same) {
             address.last = address.last.max(last);
             return;

@@ -8,7 +8,6 @@ use shm_layout::MacAddr;
 /// The name of a device that is in no list of names.
 pub const UNKNOWN: &str = "unknown";
 
-/// Names of devices.
 pub type DeviceNames = HashMap<MacAddr, String>;
 
 /// The content of the file; None for keys that are not in it.
@@ -23,7 +22,6 @@ pub struct ConfigFile {
     pub names: DeviceNames,
 }
 
-/// An error in the file.
 #[derive(Debug, PartialEq)]
 pub struct ConfigError {
     pub line: usize,
@@ -53,8 +51,8 @@ impl ConfigFile {
         if text.is_empty() || text.starts_with(['#', '[']) {
             return Ok(());
         }
-        let is_mac = |word: &str| word.parse::<MacAddr>().is_ok();
-        let has_mac = text.split(is_separator).next().is_some_and(is_mac);
+        let first_word = text.split(is_separator).next().unwrap_or_default();
+        let has_mac = first_word.parse::<MacAddr>().is_ok();
         // A name may contain `=`, but a key contains no `|`.
         match text.split_once('=') {
             Some((key, value)) if !has_mac && !key.contains('|') => self.setting(key, value),

@@ -128,26 +128,12 @@ impl DailyLogs {
         self.removal_due = self.removal_due.or(self.write_due);
     }
 
-    /// The local time of an event; None if its day has no log. `record` needs that day to be open.
+    /// The local time of an event; None if its day has no log, by the system clock at the last `tick`.
     pub fn moment(&mut self, event: &Event) -> Option<Moment> {
         let at = self.calendar.moment(event.time);
-        if !self.has_log(at.date) {
-            self.count_outside();
-            return None;
-        }
-        Some(at)
-    }
-
-    /// Whether the day of an event has no log, by the system clock at the last `tick`.
-    pub fn is_outside(&mut self, event: &Event) -> bool {
-        let date = self.calendar.moment(event.time).date;
-        !self.has_log(date)
-    }
-
-    fn has_log(&self, date: Date) -> bool {
-        // Tomorrow has one too: midnight may be later than the last `tick`, or the clock was set back.
+        // Tomorrow has a log too: midnight may have passed since the last `tick`, or the clock was set back.
         let tomorrow = self.today.date.tomorrow().unwrap_or(Date::MAX);
-        (self.oldest()..=tomorrow).contains(&date)
+        (self.oldest()..=tomorrow).contains(&at.date).then_some(at)
     }
 
     /// Counts a sighting of a day that has no log. The number goes to the error log every hour.
@@ -180,11 +166,11 @@ impl DailyLogs {
         self.days.len() < MAX_OPEN_DAYS
     }
 
-    /// Records a sighting; `monotonic` is the time of its arrival.
+    /// Records a sighting on a day that is open; `monotonic` is the time of its arrival.
     pub fn record(&mut self, event: &Event, at: Moment, monotonic: Duration) {
         let key = RowKey { mac: event.mac, ip: event.ip(), interface: self.interface(event) };
         let Some(day) = self.days.iter_mut().find(|day| day.date == at.date) else { return };
-        match day.record(key.clone(), at, &self.config.names, self.max_rows) {
+        match day.add(key.clone(), at, &self.config.names, self.max_rows) {
             RowChange::CountOnly | RowChange::Full => return,
             RowChange::NewHour => {}
             RowChange::UnknownDevice => {

@@ -52,24 +52,15 @@ impl DayLog {
     }
 
     /// Adds a sighting; `limit` is the largest number of rows.
-    pub fn record(
-        &mut self,
-        key: RowKey,
-        at: Moment,
-        names: &DeviceNames,
-        limit: usize,
-    ) -> RowChange {
+    pub fn add(&mut self, key: RowKey, at: Moment, names: &DeviceNames, limit: usize) -> RowChange {
         let length = self.rows.len();
         let has_name = names.contains_key(&key.mac);
         let limit = if has_name { limit } else { limit - limit / 10 };
         let mac = key.mac;
         let change = match self.rows.entry(key) {
             Entry::Occupied(mut row) => {
-                if row.get_mut().add(at) {
-                    RowChange::NewHour
-                } else {
-                    RowChange::CountOnly
-                }
+                let is_new_hour = row.get_mut().add(at);
+                if is_new_hour { RowChange::NewHour } else { RowChange::CountOnly }
             }
             Entry::Vacant(_) if length >= limit => {
                 self.dropped += 1;

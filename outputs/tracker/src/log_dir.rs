@@ -19,7 +19,6 @@ use crate::local_time::{compact, parse_date};
 const LOG_MODE: u32 = 0o640;
 pub const REPORT_MODE: u32 = 0o644;
 
-/// The kinds of log files, each with a file a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogKind {
     /// Devices and their activity, replaced as a whole.

@@ -15,7 +15,7 @@ use crate::{
 
 type Columns = [&'static str; 8];
 const COLUMNS: Columns = ["mac", "name", "ip", "iface", "date", "time", "last", "active-hours"];
-const MACUPD_TRACKER_COLUMNS: Columns =
+const LEGACY_COLUMNS: Columns =
     ["mac", "name", "date", "time", "last", "ip", "iface", "active-hours"];
 
 /// A row that was read from a log.
@@ -32,11 +32,11 @@ pub struct ParsedRow<'a> {
     pub hours: HourCounts,
 }
 
+type RowResult<'a> = Result<ParsedRow<'a>, &'static str>;
+
 /// Reads a log: for each row its line number, and the row or the reason why it cannot be read. The header, comments and
 /// macupd_tracker's rows for wireless clients, which have `rssi` instead of an address, are skipped.
-pub fn parse_log(
-    text: &[u8],
-) -> impl Iterator<Item = (usize, Result<ParsedRow<'_>, &'static str>)> {
+pub fn parse_log(text: &[u8]) -> impl Iterator<Item = (usize, RowResult<'_>)> {
     let mut order: &Columns = &COLUMNS;
     let lines = (1..).zip(text.split(|byte| *byte == b'\n'));
     lines.filter_map(move |(number, bytes)| {
@@ -55,21 +55,18 @@ pub fn parse_log(
 
 /// Reads a row of an alert log, which has no header.
 pub fn parse_alert(text: &str) -> Option<ParsedRow<'_>> {
-    [&COLUMNS, &MACUPD_TRACKER_COLUMNS]
-        .into_iter()
-        .find_map(|order| parse_row(text, order).ok().flatten())
+    [&COLUMNS, &LEGACY_COLUMNS].into_iter().find_map(|order| parse_row(text, order).ok().flatten())
 }
 
 fn parse_header(text: &str) -> Option<&'static Columns> {
     let words = || text.split_whitespace();
-    [&COLUMNS, &MACUPD_TRACKER_COLUMNS].into_iter().find(|order| words().eq(order.iter().copied()))
+    [&COLUMNS, &LEGACY_COLUMNS].into_iter().find(|order| words().eq(order.iter().copied()))
 }
 
 fn parse_row<'a>(text: &'a str, order: &Columns) -> Result<Option<ParsedRow<'a>>, &'static str> {
     let mut words: Vec<&str> = text.split_whitespace().collect();
     // macupd_tracker wrote the interface in six places: after a longer name, no space comes before the next column.
-    if let (7, true, Some(end)) =
-        (words.len(), *order == MACUPD_TRACKER_COLUMNS, words.last().copied())
+    if let (7, true, Some(end)) = (words.len(), *order == LEGACY_COLUMNS, words.last().copied())
         && let Some(at) = end.len().checked_sub(24).filter(|at| end.is_char_boundary(*at))
     {
         words.splice(6.., [&end[..at], &end[at..]]);

@@ -72,7 +72,7 @@ fn prepare(options: &mut Options) -> Result<(Plan, Option<TcpListener>), Error> 
 
 /// The command `report`: writes the HTML file and prints the text.
 fn report(log_dir: &Path, common: &CommonOptions) -> Result<(), Error> {
-    let (config, _) = common.effective_config(Some(log_dir), true)?;
+    let config = common.effective_config(Some(log_dir), true)?;
     let paths = ReportPaths {
         log_dir: config.log_dir,
         report_dir: config.report_dir,

@@ -25,7 +25,7 @@ const MAX_LOGS: u16 = 31;
 /// Where Debian's package ieee-data has the IEEE's files.
 const VENDORS: &str = "/usr/share/ieee-data";
 
-/// Writes a log of devices and their active hours each day, alerts for unknown devices, and a report as an HTML file
+/// Writes a daily log of devices with the hours in which they were seen, alerts for unknown devices, and an HTML report
 #[derive(Parser)]
 #[command(name = "aw-tracker", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Options {
@@ -39,10 +39,9 @@ pub struct Options {
     pub command: Option<Command>,
 }
 
-/// What can be done instead of reading a ring.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Create the report of a directory of logs as an HTML file, and print it as text
+    /// Create the HTML report of a directory of logs, and print it as text
     Report {
         /// Directory of the logs
         log_dir: PathBuf,
@@ -58,7 +57,7 @@ pub struct TrackOptions {
     #[command(flatten)]
     pub common: CommonOptions,
 
-    /// Directory of the logs; must exist; replaces LOGDIR of the configuration file
+    /// Directory of the logs; must exist; overrides LOGDIR of the configuration file
     #[arg(long, value_name = "DIR")]
     pub log_dir: Option<PathBuf>,
 
@@ -66,7 +65,7 @@ pub struct TrackOptions {
     #[arg(long, value_name = "NUM", default_value = "50000")]
     pub max_rows: NonZeroU32,
 
-    /// Which sightings are recorded
+    /// Which sightings are recorded; configuration changes of routers always are
     #[arg(long, value_enum, default_value_t = SightingSource::All)]
     pub source: SightingSource,
 
@@ -82,19 +81,19 @@ pub struct CommonOptions {
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Directory of the HTML report; replaces REPORTDIR of the configuration file [default: directory of the logs]
+    /// Directory of the HTML report; overrides REPORTDIR of the configuration file [default: directory of the logs]
     #[arg(long, value_name = "DIR")]
     pub report_dir: Option<PathBuf>,
 
-    /// Number of days before today whose logs are kept and shown; replaces MAXLOGS of the configuration file [default: 31]
+    /// Number of days before today whose logs are kept and shown; overrides MAXLOGS of the configuration file [default: 31]
     #[arg(long, value_name = "DAYS")]
     pub max_logs: Option<NonZeroU16>,
 
-    /// Name of a known device, 'MAC|NAME' or 'MAC NAME'; may be repeated; takes precedence over the configuration file
+    /// Name of a known device, 'MAC|NAME' or 'MAC NAME'; may be repeated; overrides the configuration file
     #[arg(long = "name", value_name = "MAC|NAME", value_parser = parse_name)]
     pub names: Vec<(MacAddr, String)>,
 
-    /// Directory of the IEEE's vendor files oui.csv, mam.csv, oui36.csv and iab.csv
+    /// Directory with the IEEE's vendor files oui.csv, mam.csv, oui36.csv and iab.csv
     #[arg(long, value_name = "DIR", default_value = VENDORS)]
     pub vendors: PathBuf,
 
@@ -103,7 +102,6 @@ pub struct CommonOptions {
     pub start_dir: PathBuf,
 }
 
-/// Which sightings are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SightingSource {
     /// Reports of DD-WRT routers
@@ -161,7 +159,7 @@ impl CommonOptions {
         &self,
         log_dir: Option<&Path>,
         is_report: bool,
-    ) -> Result<(EffectiveConfig, ConfigFile), Error> {
+    ) -> Result<EffectiveConfig, Error> {
         let file = self.read_config()?;
         let log_dir = log_dir.map(Path::to_owned).or_else(|| file.log_dir.clone());
         let log_dir = log_dir.ok_or_else(|| {
@@ -175,19 +173,18 @@ impl CommonOptions {
         let mut names: DeviceNames = HashMap::clone(&file.names);
         names.extend(self.names.iter().cloned());
         let max_logs = self.max_logs.map(NonZeroU16::get).or(file.max_logs).unwrap_or(MAX_LOGS);
-        let config = EffectiveConfig {
+        Ok(EffectiveConfig {
             report_dir: self.start_dir.join(report_dir),
             log_dir: self.start_dir.join(log_dir),
             logs: LogConfig { names: Arc::new(names), max_logs },
-        };
-        Ok((config, file))
+        })
     }
 }
 
 impl TrackOptions {
     /// The settings, with the configuration file as it is now.
     pub fn effective_config(&self) -> Result<EffectiveConfig, Error> {
-        Ok(self.common.effective_config(self.log_dir.as_deref(), false)?.0)
+        self.common.effective_config(self.log_dir.as_deref(), false)
     }
 
     /// What the confined process must access. Directories instead of files, because files are replaced.
@@ -210,7 +207,7 @@ impl TrackOptions {
 
     /// Reports keys of macupd_tracker that have no effect here, and what replaces them.
     pub fn report_ignored_keys(&self) -> Result<(), Error> {
-        let (_, file) = self.common.effective_config(self.log_dir.as_deref(), false)?;
+        let file = self.common.read_config()?;
         if file.host.is_some() || file.port.is_some() {
             let host = file.host.as_deref().unwrap_or("0.0.0.0");
             let port = file.port.unwrap_or(2056);

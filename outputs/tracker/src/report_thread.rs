@@ -48,7 +48,6 @@ pub struct ReportRequest {
     pub config: LogConfig,
     /// The last day of the report.
     pub day: Date,
-    /// Whether `day` is today.
     pub is_today: bool,
 }
 
@@ -79,12 +78,10 @@ pub fn build(paths: &ReportPaths, request: &ReportRequest) -> Result<ActivityRep
     }))
 }
 
-/// Writes the HTML file.
 pub fn publish(path: &Path, report: &ActivityReport) -> Result<(), Error> {
     replace_file(path, html::to_html(report).as_bytes(), REPORT_MODE)
 }
 
-/// What the two threads share.
 #[derive(Default)]
 struct ThreadState {
     waiting: Option<ReportRequest>,
@@ -115,7 +112,6 @@ impl Shared {
     }
 }
 
-/// The thread that creates reports.
 pub struct ReportThread {
     shared: Arc<Shared>,
 }

@@ -22,7 +22,6 @@ const EVENTS_PER_TICK: u32 = 256;
 /// Seconds between two checks of the machine's time zone, and between two tries to read a log.
 const CHECK_INTERVAL: i64 = 60;
 
-/// The sink of aw-tracker.
 pub struct TrackerSink<'a> {
     options: &'a TrackOptions,
     config: EffectiveConfig,
@@ -210,16 +209,17 @@ impl Sink for TrackerSink<'_> {
         if !self.is_wanted(event.kind) {
             return Ok(());
         }
-        if self.logs.is_outside(event) {
+        let at = self.logs.moment(event).or_else(|| {
             self.tick(); // the system clock may have been set since the last one
-        }
-        let Some(at) = self.logs.moment(event) else { return Ok(()) };
-        if let Kind::ConfigChange(change) = &event.kind {
-            self.logs.record_config_change(event, change, at);
-        } else if self.ensure_open(at.date)? {
-            self.logs.record(event, at, self.start.elapsed());
-        } else {
-            self.logs.count_outside();
+            self.logs.moment(event)
+        });
+        match (at, &event.kind) {
+            (None, _) => self.logs.count_outside(),
+            (Some(at), Kind::ConfigChange(change)) => {
+                self.logs.record_config_change(event, change, at);
+            }
+            (Some(at), _) if !self.ensure_open(at.date)? => self.logs.count_outside(),
+            (Some(at), _) => self.logs.record(event, at, self.start.elapsed()),
         }
         Ok(())
     }

@@ -5,6 +5,8 @@ use std::{
     fmt::{self, Write},
 };
 
+use shm_layout::MacAddr;
+
 use crate::{
     activity_report::ActivityReport,
     config_file::{DeviceNames, UNKNOWN},
@@ -12,11 +14,20 @@ use crate::{
     log_format::{self, ParsedRow},
 };
 
+/// Rows by MAC and name.
+type DeviceRows<'a> = BTreeMap<(MacAddr, &'a str), Vec<ParsedRow<'a>>>;
+
 /// Formats a report. `logs` are the tracker logs of all days.
 pub fn to_text(report: &ActivityReport, logs: &[Vec<u8>], names: &DeviceNames) -> String {
+    let mut devices = DeviceRows::new();
+    for (_, row) in logs.iter().flat_map(|log| log_format::parse_log(log)) {
+        let Ok(row) = row else { continue };
+        let name = names.get(&row.mac).map(String::as_str).or(row.name).unwrap_or(UNKNOWN);
+        devices.entry((row.mac, name)).or_default().push(row);
+    }
     let mut text = String::new();
     // Writing to a String does not fail.
-    let _ = write(&mut text, report, logs, names);
+    let _ = write(&mut text, report, &devices);
     // Names and log lines of foreign origin must not control the terminal.
     text.replace(|c: char| c != '\n' && (c.is_control() || changes_direction(c)), "?")
 }
@@ -26,25 +37,14 @@ fn changes_direction(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-fn write(
-    text: &mut String,
-    report: &ActivityReport,
-    logs: &[Vec<u8>],
-    names: &DeviceNames,
-) -> fmt::Result {
-    let mut devices: BTreeMap<_, Vec<ParsedRow>> = BTreeMap::new();
-    for (_, row) in logs.iter().flat_map(|log| log_format::parse_log(log)) {
-        let Ok(row) = row else { continue };
-        let name = names.get(&row.mac).map(String::as_str).or(row.name).unwrap_or(UNKNOWN);
-        devices.entry((row.mac, name)).or_default().push(row);
-    }
+fn write(text: &mut String, report: &ActivityReport, devices: &DeviceRows) -> fmt::Result {
     writeln!(text, "MACupdTracker Report - {}\n\nCollected MAC-addresses\n", report.created)?;
     for (mac, name) in devices.keys() {
         writeln!(text, "{mac} {name}")?;
     }
     write_if(text, devices.is_empty(), "No MAC-addresses.")?;
     writeln!(text, "\nActivity Details")?;
-    for ((mac, name), rows) in &devices {
+    for ((mac, name), rows) in devices {
         writeln!(text, "\n{mac} {name}")?;
         for ParsedRow { date, first, last, ip, interface, hours, .. } in rows {
             let ip = ip.to_string();

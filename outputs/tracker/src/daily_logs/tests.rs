@@ -98,7 +98,7 @@ impl Simulation {
     }
 
     fn receive(&mut self, event: &Event) {
-        let Some(at) = self.logs.moment(event) else { return };
+        let Some(at) = self.logs.moment(event) else { return self.logs.count_outside() };
         if !self.logs.is_open(at.date) {
             if !self.logs.has_room() {
                 let actions = self.logs.flush();

@@ -133,7 +133,7 @@ proptest! {
     fn no_log_makes_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400), text in "(\\PC*\n){0,4}") {
         parse_log(&bytes).for_each(drop);
         parse_log(text.as_bytes()).for_each(drop);
-        let other_order = format!("{}\n{text}", MACUPD_TRACKER_COLUMNS.join(" "));
+        let other_order = format!("{}\n{text}", LEGACY_COLUMNS.join(" "));
         parse_log(other_order.as_bytes()).for_each(drop);
         text.lines().for_each(|line| {
             let _ = parse_alert(line);
@@ -147,7 +147,7 @@ proptest! {
         Just("........1.......1......."), Just("éééééééééééééééééééééééé"), Just("rssi"),
     ], 0..12)) {
         parse_log(words.join(" ").as_bytes()).for_each(drop);
-        parse_log(format!("{}\n{}", MACUPD_TRACKER_COLUMNS.join(" "), words.join(" ")).as_bytes()).for_each(drop);
+        parse_log(format!("{}\n{}", LEGACY_COLUMNS.join(" "), words.join(" ")).as_bytes()).for_each(drop);
     }
 
     /// A log is read as it was written, with any name.
