@@ -19,7 +19,7 @@ pub enum TransactionError {
     CheckpointChanged,
     /// The connection broke during the commit: the transaction may be committed or not.
     CommitUnknown(Error),
-    /// The table of events is gone.
+    /// The table of events is missing.
     LogMissing,
 }
 

@@ -48,8 +48,8 @@ Examples:
   password = secret
   ssl-ca = /etc/ssl/certs/example.pem
 
-Missing tables are created, with the indexes that aw-query needs. While the server is down, events are
-queued in the state directory. They are stored when the server is back.
+Missing tables are created, with the indexes that aw-query needs. While the server is down, events
+are queued in the state directory. They are stored when the server is back.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 
 fn main() -> ExitCode {

@@ -57,13 +57,13 @@ Examples:
 
 How sure the answer of `who` is (near: at most 10 minutes before or after the time):
   sure       the MAC was seen near the time, before and after; no other MAC was seen near the time
-  likely     the MAC was the last one seen before and the first one seen after, but not near on both sides
+  likely     the MAC was the last one seen before and the first one after, but not near on both sides
   one-sided  the MAC was seen only before or only after; no MAC was seen on the other side
   changed    one MAC was the last one seen before, another one was the first one seen after
   contested  several MACs were seen near the time, at least one of them before and after
 
-`ip` and `mac` print a line for each period in which a MAC had an address. A period ends when another
-MAC is seen with the address, unless the first one is seen again within 10 minutes.
+`ip` and `mac` print a line for each period in which a MAC had an address. A period ends when
+another MAC is seen with the address, unless the first one is seen again within 10 minutes.
 
 Exit status: 0 with an answer, 1 on failure, 2 for wrong options, 3 if nothing matches.",
         time_expression::FORMS

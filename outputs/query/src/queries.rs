@@ -56,10 +56,10 @@ impl Query {
 }
 
 /// The columns of the network, with which every answer ends. The table shows interface and VLAN.
-const NETWORK_COLUMNS: [&str; 5] = ["interface", "vlan", "+outer_vlan", "+host", "+router"];
+const NETWORK_COLUMNS: &str = "interface vlan +outer_vlan +host +router";
 
-fn columns(first: &[&'static str]) -> Vec<&'static str> {
-    [first, &NETWORK_COLUMNS].concat()
+fn columns(first: &'static str) -> Vec<&'static str> {
+    first.split(' ').chain(NETWORK_COLUMNS.split(' ')).collect()
 }
 
 fn network(history: &dyn HistoryReader, network: usize) -> Network {
@@ -103,18 +103,9 @@ fn who(history: &mut dyn HistoryReader, ip: IpAddr, at: UnixTime) -> Result<Resu
         ];
         row(history, network, first)
     });
-    let columns = columns(&[
-        "mac",
-        "seen_before",
-        "seen_after",
-        "how_sure",
-        "why",
-        "+address",
-        "+at",
-        "+seconds_before",
-        "+seconds_after",
-        "+others",
-    ]);
+    let columns = columns(
+        "mac seen_before seen_after how_sure why +address +at +seconds_before +seconds_after +others",
+    );
     Ok(ResultTable { rows: rows.collect(), columns })
 }
 
@@ -171,7 +162,7 @@ fn address(history: &mut dyn HistoryReader, ip: IpAddr, range: TimeRange) -> Res
             vec![Cell::text(mac), first.into(), last.into(), count, Cell::text(ip)],
         )
     });
-    let columns = columns(&["mac", "first_seen", "last_seen", "count", "+address"]);
+    let columns = columns("mac first_seen last_seen count +address");
     Ok(ResultTable { rows: rows.collect(), columns })
 }
 
@@ -197,7 +188,7 @@ fn addresses(
             vec![Cell::text(ip), first.into(), last.into(), count, Cell::text(mac)],
         )
     });
-    let columns = columns(&["address", "first_seen", "last_seen", "count", "+mac"]);
+    let columns = columns("address first_seen last_seen count +mac");
     Ok(ResultTable { rows: rows.collect(), columns })
 }
 
@@ -227,7 +218,7 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
         rows.push((time, row(history, network, cells)));
     }
     rows.sort_by_key(|(time, _)| *time);
-    let columns = columns(&["time", "address", "change", "mac", "before", "before_last_seen"]);
+    let columns = columns("time address change mac before before_last_seen");
     Ok(ResultTable { rows: rows.into_iter().map(|(_, row)| row).collect(), columns })
 }
 
@@ -300,6 +291,6 @@ fn devices(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
         rows.push((latest.last, mac, row(history, latest.network, first)));
     }
     rows.sort_by_key(|(last, mac, _)| (Reverse(*last), *mac));
-    let columns = columns(&["mac", "first_seen", "last_seen", "count", "addresses"]);
+    let columns = columns("mac first_seen last_seen count addresses");
     Ok(ResultTable { rows: rows.into_iter().map(|(_, _, row)| row).collect(), columns })
 }

@@ -242,24 +242,28 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 fn failure(path: &str, error: rusqlite::Error) -> Error {
     let (cause, remedy) = match error.sqlite_error_code() {
-        Some(ErrorCode::CannotOpen) => match File::open(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                (cause(&error), " (start aw-sqlite, which creates it, or choose a file with --database)".into())
-            }
-            Err(error) => (cause(&error), format!(" ({})", access_remedy(path))),
-            Ok(file) if file.metadata().is_ok_and(|file| file.is_dir()) => {
-                ("it is a directory".into(), " (choose a file with --database)".into())
-            }
-            Ok(_) => {
-                (error.to_string(), " (start aw-sqlite, or run aw-query as a user who can write to the file's directory)".into())
-            }
-        },
+        Some(ErrorCode::CannotOpen) => open_failure(path, &error),
         Some(ErrorCode::DatabaseCorrupt) => {
-            (error.to_string(), " (repair it with sqlite3's .recover)".into())
+            (error.to_string(), "repair it with sqlite3's .recover".into())
         }
-        _ => (error.to_string(), String::new()),
+        _ => return failed(format_args!("read {path}: {error}")),
     };
-    failed(format_args!("read {path}: {cause}{remedy}"))
+    failed(format_args!("read {path}: {cause} ({remedy})"))
+}
+
+/// Why SQLite could not open the file, and what to do.
+fn open_failure(path: &str, error: &rusqlite::Error) -> (String, String) {
+    const NO_FILE: &str = "start aw-sqlite, which creates it, or choose a file with --database";
+    const NO_LOG: &str =
+        "start aw-sqlite, or run aw-query as a user who can write to its directory";
+    match File::open(path) {
+        Ok(file) if file.metadata().is_ok_and(|file| file.is_dir()) => {
+            ("it is a directory".into(), "choose a file with --database".into())
+        }
+        Ok(_) => (error.to_string(), NO_LOG.into()),
+        Err(error) if error.kind() == ErrorKind::NotFound => (cause(&error), NO_FILE.into()),
+        Err(error) => (cause(&error), access_remedy(path)),
+    }
 }
 
 /// What permits this user to read the file: the group of the file, or of the directory that hides it.

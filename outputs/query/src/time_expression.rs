@@ -20,8 +20,8 @@ Times:
   tuesday, 'last tue 14:05'  the last one before today
   90s, 30m, 2h, 1d, 1h30m    before now (also min, hours, days, w, weeks)
   @1700000000                seconds since 1970
-A time without an offset is in the time zone of TZ, or else of this machine. A day or minute after --to
-is included as a whole.";
+A time without an offset is in the time zone of TZ, or else of this machine. A day or minute after
+--to is included as a whole.";
 
 const BAD: &str = "is not a time such as '2026-11-20 14:05', 14:05, yesterday or 2h";
 

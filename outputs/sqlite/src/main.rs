@@ -23,7 +23,7 @@ use crate::{
 #[derive(Parser)]
 #[command(name = "aw-sqlite", version, after_help = EXAMPLES)]
 struct Options {
-    /// Store events in the database FILE; it is created if it does not exist; a database of addrwatch is converted [default: addrwatch.db in the state directory]
+    /// Store events in the database FILE; it is created if it does not exist; the rows of a database of addrwatch are imported [default: addrwatch.db in the state directory]
     #[arg(long, visible_alias = "sqlite3", value_name = "FILE")]
     database: Option<PathBuf>,
 
@@ -48,8 +48,8 @@ Examples:
   aw-query who 10.1.2.3 --at '2026-11-20 14:05'
   sqlite3 lan.db 'SELECT * FROM addrwatch'   read the sightings as from addrwatch's table
 
-While the database cannot be written, events are queued in the state directory. They are stored when it
-can be written again.
+While the database cannot be written, events are queued in the state directory. They are stored when
+it can be written again.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 
 /// How long an event waits for others, to be committed together: with the commit, a row is stored within a second.

@@ -52,7 +52,7 @@ struct OpenDatabase {
 }
 
 impl SqliteSink {
-    /// Opens the database. Only what cannot get better is an error here; the run loop tries again after others.
+    /// Opens the database. A failure that may be temporary is not an error here: the run loop tries again.
     pub fn new(settings: DatabaseSettings) -> std::result::Result<SqliteSink, Error> {
         let directory = settings.path.parent().filter(|directory| !directory.is_dir());
         if let Some(directory) = directory {
@@ -181,7 +181,7 @@ impl SqliteSink {
     }
 
     /// If the file was moved away or replaced, the next rows go to the file that has the name now. While the
-    /// log of the old file cannot be copied, rows go on into the old file: none is lost, so this is no fault.
+    /// log of the old file cannot be copied, rows still go to the old file. None is lost, so this is not a fault.
     fn close_if_moved(&mut self) {
         let path = &self.settings.path;
         let Some(database) = &self.database else { return };
