@@ -1,19 +1,19 @@
--- Moves the rows of addrwatch 0.8 (one table, `addrwatch`, all in text) into the tables of addrwatch 1.0, which aw-mysql
--- makes when it is started. Make a backup first, start aw-mysql once, then:
+-- Moves the rows of addrwatch 0.8 (one table, `addrwatch`, all columns text) into the tables of addrwatch 1.0, which
+-- aw-mysql creates when it starts. Make a backup first, start aw-mysql once, then run:
 --
 --   mariadb DATABASE < migrate_0.8_to_1.0.sql
 --
--- Everything happens in one transaction: if it is interrupted, nothing has happened, and it can be run again. What is
--- no MAC address, no IP address or no origin stays in `addrwatch`; drop that table when you have seen what is left. With
--- a prefix (aw-mysql -p), write it before `log` and `origin` below, wherever they stand. A table of ten million rows takes minutes.
+-- The rows move in one transaction: if it is interrupted, no row has moved, and you can run it again. Rows without a valid
+-- MAC address, IP address or origin stay in `addrwatch`; drop that table when you have checked them. If aw-mysql has a
+-- prefix (-p), write it before every `log` and `origin` below. A table of ten million rows takes minutes.
 
--- With daylight saving time an hour comes twice; in UTC none does.
+-- UTC: in a zone with daylight saving time, one hour of the year comes twice.
 SET time_zone = '+00:00';
 
--- A MAC as addrwatch wrote it; some C libraries leave out leading zeros.
+-- A MAC address as addrwatch wrote it; some C libraries omit leading zeros.
 SET @mac = '^[0-9A-Fa-f]{1,2}(:[0-9A-Fa-f]{1,2}){5}$';
 
--- MyISAM, once the default, has no transactions. Each table is rebuilt only if it is not of InnoDB.
+-- MyISAM, the former default engine, has no transactions. A table is converted only if its engine is not InnoDB.
 SET @step = (SELECT if(count(*) > 0, 'DO 0', 'ALTER TABLE addrwatch ENGINE = InnoDB') FROM information_schema.tables
     WHERE table_schema = database() AND table_name = 'addrwatch' AND engine = 'InnoDB');
 PREPARE step FROM @step;

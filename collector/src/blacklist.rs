@@ -1,47 +1,32 @@
-//! Addresses that are not reported: `-b`.
+//! Networks whose addresses are not reported: `-b`.
 
-use std::{net::Ipv6Addr, str::FromStr};
+use std::net::Ipv6Addr;
 
 use ipnet::IpNet;
 
-use crate::options::block;
-
-/// One address or block of addresses, IPv4 or IPv6: `192.0.2.1`, `2001:db8::/32`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Block(IpNet);
-
-impl FromStr for Block {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        block(text).map(Block)
-    }
-}
-
-impl Block {
-    /// Whether it holds an address as events have it, IPv4 as v4-mapped.
-    pub fn holds(&self, address: Ipv6Addr) -> bool {
-        match (self.0, address.to_ipv4_mapped()) {
-            (IpNet::V4(block), Some(address)) => block.contains(&address),
-            (IpNet::V4(_), None) => false,
-            // ::/0 is all of IPv6 and nothing of IPv4, but for who says ::ffff:0:0/96.
-            (IpNet::V6(block), Some(_)) => block.prefix_len() >= 96 && block.contains(&address),
-            (IpNet::V6(block), None) => block.contains(&address),
-        }
+/// Whether a network contains an address as events hold it, IPv4 as v4-mapped.
+pub fn contains(network: &IpNet, address: Ipv6Addr) -> bool {
+    match (network, address.to_ipv4_mapped()) {
+        (IpNet::V4(network), Some(address)) => network.contains(&address),
+        (IpNet::V4(_), None) => false,
+        // ::/0 is all of IPv6 and no IPv4; only ::ffff:0:0/96 and its parts are IPv4.
+        (IpNet::V6(network), Some(_)) => network.prefix_len() >= 96 && network.contains(&address),
+        (IpNet::V6(network), None) => network.contains(&address),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aw_service::parse_network;
 
     #[test]
-    fn blocks() {
+    fn networks() {
         let mapped = |text: &str| match text.parse().unwrap() {
             std::net::IpAddr::V4(address) => address.to_ipv6_mapped(),
             std::net::IpAddr::V6(address) => address,
         };
-        for (block, address, holds) in [
+        for (network, address, expected) in [
             ("192.0.2.1", "192.0.2.1", true),
             ("192.0.2.1", "192.0.2.2", false),
             ("192.0.2.0/24", "192.0.2.255", true),
@@ -57,14 +42,11 @@ mod tests {
             ("::/0", "2001:db8::1", true),
             ("::ffff:0:0/96", "192.0.2.1", true),
         ] {
-            assert_eq!(
-                block.parse::<Block>().unwrap().holds(mapped(address)),
-                holds,
-                "{block} {address}"
-            );
+            let result = contains(&parse_network(network).unwrap(), mapped(address));
+            assert_eq!(result, expected, "{network} {address}");
         }
         for bad in ["", "192.0.2", "192.0.2.0/33", "2001:db8::/129", "eth0", "192.0.2.1-9"] {
-            assert!(bad.parse::<Block>().is_err(), "{bad:?}");
+            assert!(parse_network(bad).is_err(), "{bad:?}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! From a message to what it says: a MAC that uses an address. Each rule names its source, and
-//! each refusal its counter.
+//! Checks a message and extracts its pairing: a MAC that uses an address. Each rule names its source, each
+//! refusal its counter.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -13,11 +13,11 @@ use crate::parse::{Message, Neighbor, NeighborKind, Packet};
 pub struct Sighting {
     /// The MAC address.
     pub mac: MacAddr,
-    /// Who sent the frame, for ARP; otherwise the MAC address again.
+    /// The frame's source MAC for ARP; otherwise the pairing's MAC again.
     pub source: MacAddr,
-    /// The address that it uses, IPv4 as v4-mapped.
+    /// The address, IPv4 as v4-mapped.
     pub address: Ipv6Addr,
-    /// Which message said so.
+    /// The kind of message.
     pub origin: Origin,
     /// The innermost VLAN.
     pub vlan: VlanId,
@@ -26,25 +26,15 @@ pub struct Sighting {
 }
 
 impl Sighting {
-    /// The sighting at a time and a place.
+    /// The event of this sighting, with its time and interface.
     pub fn event(self, time: UnixTime, interface: InterfaceName) -> Event {
         let Sighting { mac, source, address, origin, vlan, outer_vlan } = self;
-        let kind = Kind::Pairing(origin);
-        Event {
-            time,
-            address,
-            interface,
-            mac,
-            source,
-            vlan,
-            outer_vlan,
-            kind,
-            router: Ipv4Addr::UNSPECIFIED,
-        }
+        let (kind, router) = (Kind::Pairing(origin), Ipv4Addr::UNSPECIFIED);
+        Event { time, address, interface, mac, source, vlan, outer_vlan, kind, router }
     }
 }
 
-/// Checks a message and reads its pairing. `odd_macs`: ARP from the broadcast and the zero MAC passes.
+/// Checks a message and extracts its pairing. `odd_macs`: accept ARP from the broadcast and the zero MAC.
 pub fn sighting(packet: &Packet, odd_macs: bool) -> Result<Sighting, Counter> {
     let ((mac, address, origin), source) = match &packet.message {
         Message::Arp(message) => (arp(message)?, Some(packet.source)),
@@ -52,7 +42,7 @@ pub fn sighting(packet: &Packet, odd_macs: bool) -> Result<Sighting, Counter> {
     };
     match mac {
         _ if odd_macs && source.is_some() => {}
-        // Group addresses other than this one pass: Microsoft NLB answers with them.
+        // Other group addresses are accepted: Microsoft NLB answers with them.
         MacAddr::BROADCAST => return Err(Counter::BroadcastMac),
         MacAddr::ZERO => return Err(Counter::ZeroMac),
         _ => {}
@@ -71,7 +61,7 @@ const ARP_UNSPECIFIED: Ipv6Addr = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped();
 
 /// RFC 826; RFC 5227 for probes.
 fn arp(message: &ArpPacketSlice) -> Result<Pairing, Counter> {
-    // 6 is IEEE 802, which RFC 1042 has on 802.3; hosts accept both.
+    // 6 is IEEE 802, used on 802.3 (RFC 1042); hosts accept both.
     if !matches!(message.hw_addr_type(), ArpHardwareId::ETHERNET | ArpHardwareId::IEEE802) {
         return Err(Counter::ArpHardwareType);
     }
@@ -100,7 +90,7 @@ fn arp(message: &ArpPacketSlice) -> Result<Pairing, Counter> {
 fn neighbor(message: &Neighbor, ethernet_source: MacAddr) -> Result<Pairing, Counter> {
     let &Neighbor { source, destination, target, .. } = message;
     if message.hop_limit != 255 {
-        return Err(Counter::HopLimit); // it crossed a router, so it comes from elsewhere
+        return Err(Counter::HopLimit); // a router forwarded it: the sender is not on this link
     }
     if message.code != 0 {
         return Err(Counter::Code);
@@ -134,9 +124,9 @@ fn neighbor(message: &Neighbor, ethernet_source: MacAddr) -> Result<Pairing, Cou
     }
 }
 
-/// Walks the options (RFC 4861, 4.6) and gives the body of the first of one kind, as hosts take it.
-/// Of all others only the length counts: RFC 4861, 7.1, has a host ignore what they say, so a
-/// frame that is refused for it would be a place to hide.
+/// Walks the options (RFC 4861, 4.6) and returns the body of the first one of a kind, which hosts use.
+/// Of all others only the length is checked: hosts ignore their contents (RFC 4861, 7.1), so an attacker
+/// could hide from a collector that refuses frames because of them.
 fn option(mut options: &[u8], wanted: NdpOptionType) -> Result<Option<&[u8]>, Counter> {
     let mut found = None;
     while let [kind, units, ..] = *options {

@@ -1,22 +1,22 @@
-//! The kernel's filter: lets through only what can matter, so that a busy link costs nothing.
+//! The kernel's filter: passes only frames that can contain a pairing, so that other traffic costs nothing.
 //!
-//! Plain offsets, not libpcap's `vlan`: the kernel may have taken the outermost tag off before the
-//! filter sees the frame, or not, and the same offsets then serve for one tag more or less.
+//! It uses plain offsets, not libpcap's `vlan`: the kernel may or may not have removed the outermost tag
+//! before the filter runs, and the same offsets work for one tag more or less.
 
-use crate::link::Link;
+use crate::link::LinkType;
 
-/// Ours and that of `--filter`, which comes last: its `vlan` shifts what stands behind it.
-pub fn both(ours: &str, theirs: Option<&str>) -> String {
-    theirs.map_or(ours.into(), |theirs| format!("({ours}) and ({theirs})"))
+/// This filter and the one of `--filter`, which comes last: `vlan` in it shifts the offsets after it.
+pub fn combined(own: &str, user: Option<&str>) -> String {
+    user.map_or(own.into(), |user| format!("({own}) and ({user})"))
 }
 
-/// The filter for a link type. It is generous: what it lets through is still parsed and checked.
-pub fn expression(link: Link) -> String {
+/// The filter for a link type. It passes more than necessary: all frames are parsed and checked afterwards.
+pub fn expression(link: LinkType) -> String {
     let protocol = match link {
-        Link::Ethernet => 12,
-        Link::CookedV1 => 14,
-        // The protocol lies at the start of this header, the payload or a tag behind it.
-        Link::CookedV2 => return format!("{} or {}", untagged(0, 20), tag(0)),
+        LinkType::Ethernet => 12,
+        LinkType::CookedV1 => 14,
+        // In this header the protocol comes first; the payload or a tag follows the header.
+        LinkType::CookedV2 => return format!("{} or {}", untagged(0, 20), tag(0)),
     };
     let [one, two] = [protocol + 4, protocol + 8];
     format!(
@@ -26,7 +26,7 @@ pub fn expression(link: Link) -> String {
         untagged(one, one + 2),
         tag(one),
         untagged(two, two + 2),
-        tag(two), // three tags or more: let the parser look
+        tag(two), // three tags or more: the parser decides
     )
 }
 
@@ -34,7 +34,7 @@ fn tag(at: u32) -> String {
     format!("(link[{at}:2] = 0x8100 or link[{at}:2] = 0x88a8 or link[{at}:2] = 0x9100)")
 }
 
-/// A protocol field with its payload, perhaps behind LLC and SNAP.
+/// A protocol field with its payload, directly or after LLC and SNAP headers.
 fn untagged(protocol: u32, payload: u32) -> String {
     format!(
         "({} or (link[{protocol}:2] <= 1500 and link[{payload}:4] = 0xaaaa0300 and {}))",
@@ -43,7 +43,7 @@ fn untagged(protocol: u32, payload: u32) -> String {
     )
 }
 
-/// ARP, or IPv6 that is or may become Neighbor Discovery.
+/// ARP, or IPv6 that is Neighbor Discovery, or may be behind its extension headers.
 fn message(protocol: u32, payload: u32) -> String {
     let next_header = payload + 6;
     let icmp_type = payload + 40;

@@ -1,4 +1,4 @@
-//! An interface: which one, how it is opened, what it dropped.
+//! A network interface: choosing it, opening it with libpcap, its state and its drops.
 
 use std::{fs, io};
 
@@ -6,68 +6,68 @@ use pcap::{Activated, Active, BpfProgram, Capture, Device, Precision};
 use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
 use shm_layout::InterfaceName;
 
-use crate::{Error, failed, filter, link::Link};
+use crate::{Error, failed, filter, link::LinkType};
 
-/// Shortest snapshot length: an Ethernet frame with its tags, and room to spare. With the kernel's
-/// header a page still holds two: of 2048 bytes it holds one.
+/// Shortest snapshot length: more than an Ethernet frame with its tags. With the kernel's header a page
+/// holds two frames of it; of 2048 bytes it would hold one.
 const SNAPSHOT: i32 = 1920;
-/// What the kernel adds to a frame in its buffer, at most.
+/// Most bytes that the kernel adds to a frame in its buffer.
 const KERNEL_HEADER: i32 = 80;
-/// Frames that the kernel keeps for an interface until they are taken, at most: 20 ms of 200,000 a
-/// second, for the collector is not alone.
-pub const KEPT: i32 = 4096;
-/// Bytes of the kernel's buffers: for one interface at most, for all together, and for one at least.
+/// Most frames that the kernel buffers for an interface: 20 ms at 200,000 a second, because the collector
+/// may have to wait for the CPU.
+pub const BUFFERED_FRAMES: i32 = 4096;
+/// Bytes of the kernel's buffers: at most for one interface, for all together, and at least for one.
 const BUFFER: i32 = 8 << 20;
 const BUFFERS: i32 = 64 << 20;
 const LEAST_BUFFER: i32 = 512 << 10;
 
-/// An interface that is listened to.
-pub struct Opened {
-    pub link: Link,
+/// An interface with an active capture.
+pub struct OpenInterface {
+    pub link: LinkType,
     pub capture: Capture<Active>,
     /// The kernel's number for the interface; none for `any`.
     index: Option<u32>,
-    /// The kernel's count of drops when it was last asked; it wraps.
+    /// The kernel's count of drops at the last query; it wraps.
     dropped: u32,
 }
 
-/// Why an interface cannot be listened to.
-pub struct Fault {
-    /// It may be there later: it is missing, or down.
-    pub later: bool,
+/// Why an interface cannot be opened.
+pub struct OpenError {
+    /// Whether it is missing or down, and so may be there later.
+    pub temporary: bool,
     pub why: String,
 }
 
-impl Fault {
-    fn now(why: impl Into<String>) -> Fault {
-        Fault { later: false, why: why.into() }
+impl OpenError {
+    fn permanent(why: String) -> OpenError {
+        OpenError { temporary: false, why }
     }
 }
 
-/// What became of an interface.
+/// The state of an interface that was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum InterfaceState {
     Up,
     Down,
-    /// Deleted; perhaps there is another one of its name.
-    Gone,
+    /// Deleted; there may be a new one with the same name.
+    Deleted,
 }
 
-impl Opened {
-    /// Of an interface that was deleted and made anew between two looks libpcap believes that it was
-    /// only down, and waits for frames of the old one; of one that is down it says nothing.
-    pub fn state(&self, name: InterfaceName) -> State {
+impl OpenInterface {
+    /// libpcap does not report it: an interface that was deleted and created again between two reads is
+    /// down for libpcap, which waits for frames of the old one, and a down interface is no error.
+    pub fn state(&self, name: InterfaceName) -> InterfaceState {
         if self.index.is_none() {
-            return State::Up;
+            return InterfaceState::Up;
         }
         match index(name.as_str()) {
-            Ok(index) if index != self.index => State::Gone,
-            _ if is_down(name) => State::Down,
-            _ => State::Up,
+            Ok(index) if index != self.index => InterfaceState::Deleted,
+            _ if is_down(name) => InterfaceState::Down,
+            _ => InterfaceState::Up,
         }
     }
 
-    /// Frames that the kernel dropped since this was last asked.
+    /// Frames that the kernel dropped since the last call.
     pub fn new_drops(&mut self) -> u64 {
         let Ok(stats) = self.capture.stats() else { return 0 };
         let new = stats.dropped.wrapping_sub(self.dropped);
@@ -76,8 +76,8 @@ impl Opened {
     }
 }
 
-/// The first that is up, not loopback, and a network interface at all: libpcap lists other
-/// things too.
+/// The first interface that is up and not loopback. libpcap also lists devices that are no network
+/// interfaces.
 pub fn first() -> Result<InterfaceName, Error> {
     let devices =
         Device::list().map_err(|error| failed(format_args!("list interfaces: {error}")))?;
@@ -87,7 +87,7 @@ pub fn first() -> Result<InterfaceName, Error> {
         .filter(|device| matches!(index(&device.name), Ok(Some(_))))
         .find_map(|device| device.name.parse().ok())
         .ok_or_else(|| {
-            failed("find an interface: none is up but loopback (ip link set NAME up, or name one)")
+            failed("choose an interface: only loopback is up (name an interface, or bring one up with: ip link set NAME up)")
         })
 }
 
@@ -97,7 +97,7 @@ fn index(name: &str) -> io::Result<Option<u32>> {
     Ok(name_to_index(socket, name).ok())
 }
 
-/// Not up, in the kernel's words: IFF_UP is not set (netdevice(7)).
+/// Whether IFF_UP is not set (netdevice(7)).
 fn is_down(name: InterfaceName) -> bool {
     let flags = fs::read_to_string(format!("/sys/class/net/{name}/flags")).ok();
     let flags =
@@ -105,65 +105,59 @@ fn is_down(name: InterfaceName) -> bool {
     flags.is_some_and(|flags| flags & 1 == 0)
 }
 
-/// How interfaces are opened.
+/// Options for opening interfaces.
 #[derive(Clone, Debug)]
-pub struct How {
-    /// Heard is also what is for others.
+pub struct CaptureOptions {
+    /// Also capture frames addressed to other hosts.
     pub promiscuous: bool,
     /// `--filter`.
     pub filter: Option<String>,
-    /// How many interfaces share the memory.
-    pub number: usize,
+    /// Number of interfaces that share the memory.
+    pub interfaces: usize,
 }
 
 /// Opens an interface.
-pub fn open(name: InterfaceName, how: &How) -> Result<Opened, Fault> {
+pub fn open(name: InterfaceName, options: &CaptureOptions) -> Result<OpenInterface, OpenError> {
     let any = name.as_str() == "any";
     let index = index(name.as_str()).ok().flatten();
     if !any && index.is_none() {
-        let why = "no such interface (ip link shows those there are)".into();
-        return Err(Fault { later: true, why });
+        let why = "no such interface (ip link lists them)".into();
+        return Err(OpenError { temporary: true, why });
     }
-    let fault = |error: pcap::Error| {
+    let open_error = |error: pcap::Error| {
         let why = explain(&error);
-        Fault { later: why == DOWN, why }
+        OpenError { temporary: why == DOWN, why }
     };
     let snapshot = snapshot(name);
     let capture = Capture::from_device(name.as_str())
-        .map_err(fault)?
-        .promisc(how.promiscuous && !any) // `any` cannot be
+        .map_err(open_error)?
+        .promisc(options.promiscuous && !any) // `any` has no promiscuous mode
         .immediate_mode(true)
         .precision(Precision::Nano)
         .snaplen(snapshot)
-        .buffer_size(buffer(snapshot, how.number))
+        .buffer_size(buffer(snapshot, options.interfaces))
         .open()
-        .map_err(fault)?;
-    let mut capture = capture.setnonblock().map_err(fault)?;
-    let linktype = capture.get_datalink();
-    let link = Link::of(linktype).ok_or_else(|| {
-        Fault::now(format!(
-            "link type {} ({}) carries no Ethernet frames (name an Ethernet interface)",
-            linktype.get_name().unwrap_or_else(|_| "unknown".into()),
-            linktype.0
-        ))
-    })?;
-    let theirs = how.filter.as_deref();
-    theirs.map(|theirs| compile(&mut capture, theirs)).transpose().map_err(Fault::now)?;
-    capture.filter(&filter::both(&filter::expression(link), theirs), true).map_err(fault)?;
-    Ok(Opened { link, capture, index, dropped: 0 })
+        .map_err(open_error)?;
+    let mut capture = capture.setnonblock().map_err(open_error)?;
+    let link = LinkType::of(capture.get_datalink()).map_err(OpenError::permanent)?;
+    let user = options.filter.as_deref();
+    user.map(|user| compile(&mut capture, user)).transpose().map_err(OpenError::permanent)?;
+    capture.filter(&filter::combined(&filter::expression(link), user), true).map_err(open_error)?;
+    Ok(OpenInterface { link, capture, index, dropped: 0 })
 }
 
-/// Bytes to ask libpcap for, which makes frames of them. A frame takes a whole number of pages, a
-/// power of two, or half a page; so many that they fit this interface's share.
+/// Buffer size to request from libpcap, which divides it into frames. In the kernel a frame takes half a
+/// page or a power of two of pages; as many frames as fit this interface's share.
 fn buffer(snapshot: i32, interfaces: usize) -> i32 {
     let share = BUFFERS / i32::try_from(interfaces).unwrap_or(i32::MAX).max(1);
     let frame = snapshot + KERNEL_HEADER;
     let taken = (frame as u32).next_power_of_two().max(2048) as i32;
-    let frames = (share.clamp(LEAST_BUFFER, BUFFER) / taken).min(KEPT);
+    let frames = (share.clamp(LEAST_BUFFER, BUFFER) / taken).min(BUFFERED_FRAMES);
     frames * frame
 }
 
-/// `--filter`, by itself: so that a fault in it is told as such, and no parenthesis in it undoes ours.
+/// Compiles `--filter` separately: so an error in it is reported as such, and a parenthesis in it cannot
+/// change the meaning of the collector's own filter.
 pub fn compile<T: Activated + ?Sized>(
     capture: &mut Capture<T>,
     filter: &str,
@@ -173,8 +167,8 @@ pub fn compile<T: Activated + ?Sized>(
         .map_err(|error| format!("--filter {filter:?}: {} (see pcap-filter(7))", explain(&error)))
 }
 
-/// The snapshot length for an interface: whatever it may receive is kept whole, for a frame that is
-/// cut is refused, and somebody could hide behind a long padding.
+/// The snapshot length for an interface: every frame that it may receive is captured whole. A frame that is
+/// cut is refused, so an attacker could hide a message behind long padding.
 fn snapshot(name: InterfaceName) -> i32 {
     const TAGS: i32 = 64;
     let mtu = |name: &str| -> Option<i32> {
@@ -190,9 +184,9 @@ fn snapshot(name: InterfaceName) -> i32 {
     mtu.map_or(SNAPSHOT, |mtu| mtu.saturating_add(TAGS).clamp(SNAPSHOT, 16_384))
 }
 
-const DOWN: &str = "it is down (ip link set it up)";
+const DOWN: &str = "it is down (bring it up with: ip link set NAME up)";
 
-/// libpcap's error in our words, with what to do.
+/// libpcap's error, with a remedy.
 pub fn explain(error: &pcap::Error) -> String {
     let text = match error {
         pcap::Error::PcapError(text) => text.as_str(),

@@ -1,4 +1,4 @@
-//! Frames, and the link-layer headers that a capture may give them.
+//! Captured frames, and the link-layer headers of a capture.
 
 use pcap::Linktype;
 use shm_layout::{Counter, MacAddr, UnixTime};
@@ -6,11 +6,11 @@ use shm_layout::{Counter, MacAddr, UnixTime};
 /// A frame as captured.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// When.
+    /// When it was captured.
     pub time: UnixTime,
-    /// What was captured of it.
+    /// The captured bytes.
     pub bytes: &'a [u8],
-    /// How long it was on the wire.
+    /// Its length on the wire.
     pub length: usize,
 }
 
@@ -18,8 +18,8 @@ impl<'a> Frame<'a> {
     /// From a capture opened with nanosecond precision.
     pub fn new(packet: &pcap::Packet<'a>) -> Self {
         let time = packet.header.ts;
-        // libpcap 1.10 reads the unsigned 32-bit seconds of a pcap file as signed, which ends in
-        // 2038; nothing was captured before 1970.
+        // libpcap 1.10 reads the unsigned 32-bit seconds of a pcap file as signed, which fails from
+        // 2038 on; no frame was captured before 1970.
         let wrapped = (i32::MIN.into()..0).contains(&time.tv_sec);
         let seconds = time.tv_sec + if wrapped { 1 << 32 } else { 0 };
         Frame {
@@ -35,88 +35,83 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Link types that carry Ethernet's payloads and addresses.
+/// Link types with Ethernet payloads and addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
+pub enum LinkType {
     /// LINKTYPE_ETHERNET, 1.
     Ethernet,
-    /// LINKTYPE_LINUX_SLL, 113: Linux cooked, as `any` gives it.
+    /// LINKTYPE_LINUX_SLL, 113: Linux cooked capture, the link type of `any`.
     CookedV1,
-    /// LINKTYPE_LINUX_SLL2, 276: Linux cooked with the interface's index.
+    /// LINKTYPE_LINUX_SLL2, 276: Linux cooked capture with the interface's index.
     CookedV2,
 }
 
 /// What follows a link-layer header.
 #[derive(Clone, Copy, Debug)]
 pub struct Payload<'a> {
-    /// The sender's address; zero where the header has none of six bytes.
+    /// The sender's MAC.
     pub source: MacAddr,
-    /// EtherType, or a length where it is 1500 or less.
+    /// EtherType; a value up to 1500 is a length.
     pub protocol: u16,
     /// The rest of the frame.
     pub bytes: &'a [u8],
 }
 
-impl Link {
-    /// The link type of a capture, if it is one of these.
-    pub fn of(link: Linktype) -> Option<Link> {
+impl LinkType {
+    /// The link type of a capture; an error if it is not supported.
+    pub fn of(link: Linktype) -> Result<LinkType, String> {
         match link {
-            Linktype::ETHERNET => Some(Link::Ethernet),
-            Linktype::LINUX_SLL => Some(Link::CookedV1),
-            Linktype(276) => Some(Link::CookedV2),
-            _ => None,
+            Linktype::ETHERNET => Ok(LinkType::Ethernet),
+            Linktype::LINUX_SLL => Ok(LinkType::CookedV1),
+            Linktype(276) => Ok(LinkType::CookedV2),
+            Linktype(number) => {
+                let name = link.get_name().unwrap_or_else(|_| "unknown".into());
+                Err(format!(
+                    "link type {name} ({number}) carries no Ethernet frames (capture on an Ethernet interface, or on `any`)"
+                ))
+            }
         }
     }
 
     /// The number of the link type.
     pub fn number(self) -> u32 {
         match self {
-            Link::Ethernet => 1,
-            Link::CookedV1 => 113,
-            Link::CookedV2 => 276,
+            LinkType::Ethernet => 1,
+            LinkType::CookedV1 => 113,
+            LinkType::CookedV2 => 276,
         }
     }
 
-    /// Takes the header off.
+    /// Removes the header.
     pub fn payload<'a>(self, frame: &Frame<'a>) -> Result<Payload<'a>, Counter> {
         let bytes = frame.bytes;
-        match self {
-            Link::Ethernet => {
+        let (source, protocol, bytes) = match self {
+            LinkType::Ethernet => {
                 let (header, bytes) = split::<14>(bytes)?;
-                let [_, _, _, _, _, _, a, b, c, d, e, f, protocol @ ..] = *header;
-                Ok(Payload {
-                    source: MacAddr::new([a, b, c, d, e, f]),
-                    protocol: u16::from_be_bytes(protocol),
-                    bytes,
-                })
+                let [_, _, _, _, _, _, source @ .., p0, p1] = *header;
+                (source, [p0, p1], bytes)
             }
             // Packet type, device type, address length, address padded to 8, protocol.
-            Link::CookedV1 => {
+            LinkType::CookedV1 => {
                 let (header, bytes) = split::<16>(bytes)?;
-                let [_, _, d0, d1, l0, l1, a, b, c, d, e, f, _, _, protocol @ ..] = *header;
+                let [_, _, d0, d1, l0, l1, source @ .., _, _, p0, p1] = *header;
                 cooked(u16::from_be_bytes([d0, d1]), u16::from_be_bytes([l0, l1]))?;
-                Ok(Payload {
-                    source: MacAddr::new([a, b, c, d, e, f]),
-                    protocol: u16::from_be_bytes(protocol),
-                    bytes,
-                })
+                (source, [p0, p1], bytes)
             }
             // Protocol, reserved, interface index, device type, packet type, address length, address.
-            Link::CookedV2 => {
+            LinkType::CookedV2 => {
                 let (header, bytes) = split::<20>(bytes)?;
-                let [p0, p1, _, _, _, _, _, _, d0, d1, _, length, a, b, c, d, e, f, _, _] = *header;
+                let [p0, p1, _, _, _, _, _, _, d0, d1, _, length, source @ .., _, _] = *header;
                 cooked(u16::from_be_bytes([d0, d1]), length.into())?;
-                Ok(Payload {
-                    source: MacAddr::new([a, b, c, d, e, f]),
-                    protocol: u16::from_be_bytes([p0, p1]),
-                    bytes,
-                })
+                (source, [p0, p1], bytes)
             }
-        }
+        };
+        let (source, protocol) = (MacAddr::new(source), u16::from_be_bytes(protocol));
+        Ok(Payload { source, protocol, bytes })
     }
 }
 
-/// Cooked captures mix all devices; only Ethernet's (ARPHRD_ETHER) have pairings to tell.
+/// Cooked captures contain frames of all devices; only Ethernet's (ARPHRD_ETHER) contain pairings.
 fn cooked(device: u16, address_length: u16) -> Result<(), Counter> {
     match (device, address_length) {
         (1, 6) => Ok(()),
@@ -124,7 +119,7 @@ fn cooked(device: u16, address_length: u16) -> Result<(), Counter> {
     }
 }
 
-/// The first bytes, and the rest.
+/// Splits off the first bytes.
 pub fn split<const N: usize>(bytes: &[u8]) -> Result<(&[u8; N], &[u8]), Counter> {
     bytes.split_first_chunk().ok_or(Counter::Truncated)
 }

@@ -1,8 +1,8 @@
-//! Live capture: any number of interfaces, and the reports of routers, in one thread, drained as
-//! soon as there is something.
+//! Live capture: any number of interfaces and the reports of routers, in one thread that waits with epoll(7).
 
 use std::{
     collections::BTreeSet,
+    mem::take,
     os::fd::{AsFd, OwnedFd},
     thread::sleep,
     time::{Duration, Instant},
@@ -19,243 +19,257 @@ use rustix::{
 };
 
 use crate::{
-    Error, failed, info,
-    interface::{self, How},
-    link::Link,
-    listener::Listener,
+    Error,
+    batching::BatchPause,
+    failed, info,
+    interface::{self, CaptureOptions},
+    link::LinkType,
+    macupd_socket::MacupdSocket,
+    monitored_interface::MonitoredInterface,
     options::Options,
-    pace::Pace,
     pipeline::Pipeline,
-    router::Routers,
     warn,
 };
 
-/// Frames taken from one interface before the next has its turn.
-const TURN: usize = 1024;
-/// How often the collector says that it lives, and asks the kernel for its drops.
-const BEAT: Duration = Duration::from_secs(1);
-/// How often drops are told, at most.
-const DROPS_TOLD: Duration = Duration::from_secs(60);
+/// Most frames read from one interface before the next one is read.
+const READ_LIMIT: usize = 1024;
+/// Interval of the heartbeat and of counting the kernel's drops.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Shortest interval between two messages about drops.
+const DROPS_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Everything that is listened to.
-pub struct Live {
-    listeners: Vec<Listener>,
-    routers: Option<Routers>,
-    /// Says that some interface changed (RTMGRP_LINK of rtnetlink(7)); what, is asked then.
-    changes: Option<OwnedFd>,
-    /// What there may be to read, which the kernel keeps for us: to wait takes no memory.
-    poll: OwnedFd,
-    drops_told: Option<Instant>,
+/// The open interfaces and the open socket.
+pub struct LiveCapture {
+    interfaces: Vec<MonitoredInterface>,
+    macupd: Option<MacupdSocket>,
+    /// Readable when some interface changed (RTMGRP_LINK of rtnetlink(7)); the states are queried then.
+    link_changes: Option<OwnedFd>,
+    /// The epoll instance: waiting allocates nothing.
+    epoll: OwnedFd,
+    drops_logged: Option<Instant>,
 }
 
-/// What is polled for, besides listeners, which are told by their place.
+/// The epoll data of each descriptor; that of an interface is its index.
 const SIGNALS: u64 = u64::MAX;
-const CHANGES: u64 = u64::MAX - 1;
-const ROUTERS: u64 = u64::MAX - 2;
+const LINK_CHANGES: u64 = u64::MAX - 1;
+const MACUPD: u64 = u64::MAX - 2;
 
-impl Live {
-    /// Opens everything asked for. An interface that is not there is looked for, if there is
-    /// anything else to listen to, or `--wait`.
-    pub fn open(options: &Options) -> Result<Live, Error> {
+impl LiveCapture {
+    /// Opens what the options name. An interface that is not there is an error, unless another source is,
+    /// or `--wait` is set: then it is opened later.
+    pub fn open(options: &Options) -> Result<LiveCapture, Error> {
         let mut names = options.interfaces.clone();
         if names.is_empty() && options.macupd.is_none() {
             names.push(interface::first()?);
         }
         let mut once = BTreeSet::new();
-        names.retain(|name| once.insert(*name)); // one named twice would be heard twice
+        names.retain(|name| once.insert(*name)); // frames of an interface named twice would be counted twice
         let (promiscuous, filter) = (!options.no_promisc, options.filter.clone());
-        let how = How { promiscuous, filter, number: names.len() };
-        let listeners = names.into_iter().map(|name| Listener::open(name, &how));
-        let listeners: Vec<Listener> = listeners.collect::<Result<_, _>>()?;
-        let all_missing = listeners.iter().all(|listener| listener.missing().is_some());
-        if let Some(listener) = listeners.first()
-            && let Some(why) = listener.missing()
+        let capture = CaptureOptions { promiscuous, filter, interfaces: names.len() };
+        let interfaces = names.into_iter().map(|name| MonitoredInterface::open(name, &capture));
+        let interfaces: Vec<MonitoredInterface> = interfaces.collect::<Result<_, _>>()?;
+        let all_missing = interfaces.iter().all(|interface| interface.missing().is_some());
+        if let Some(first) = interfaces.first()
+            && let Some(why) = first.missing()
             && all_missing
             && options.macupd.is_none()
             && !options.wait
         {
             return Err(failed(format_args!(
-                "listen on {}: {why}; --wait waits for it",
-                listener.name
+                "listen on {}: {why}; use --wait to wait for it",
+                first.name
             )));
         }
-        let routers = options.macupd.map(|address| Routers::open(address, &options.macupd_from));
-        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)
-            .map_err(|error| Error::io("make a poll", error))?;
-        let (routers, changes) = (routers.transpose()?, changes().ok());
-        Ok(Live { listeners, routers, changes, poll, drops_told: None })
+        let from = &options.macupd_from;
+        let macupd = options.macupd.map(|address| MacupdSocket::open(address, from)).transpose()?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .map_err(|error| Error::io("create epoll instance", error))?;
+        let link_changes = subscribe_link_changes().ok();
+        Ok(LiveCapture { interfaces, macupd, link_changes, epoll, drops_logged: None })
     }
 
-    /// What it needs as long as it runs: an interface that comes back is opened again.
-    pub fn needs(&self) -> CapabilitySet {
-        match self.listeners.is_empty() {
+    /// The capabilities that it needs while it runs, to open an interface that comes back.
+    pub fn capabilities(&self) -> CapabilitySet {
+        match self.interfaces.is_empty() {
             true => CapabilitySet::empty(),
             false => CapabilitySet::NET_RAW,
         }
     }
 
-    /// The link type of all interfaces, for a file that can hold frames of one only.
-    pub fn link(&self) -> Result<Link, Error> {
-        let links = || self.listeners.iter().filter_map(Listener::link);
-        let first = links().next().unwrap_or(Link::Ethernet);
+    /// The common link type of all interfaces, because a pcap file has one only.
+    pub fn link(&self) -> Result<LinkType, Error> {
+        let links = || self.interfaces.iter().filter_map(MonitoredInterface::link);
+        let first = links().next().unwrap_or(LinkType::Ethernet);
         if links().all(|link| link == first) {
             return Ok(first);
         }
         Err(failed(
-            "--snap-malformed: `any` has another link type than the other interfaces (name it alone)",
+            "--snap-malformed: `any` has another link type than the other interfaces, and a pcap file has only one (capture on `any` alone, or leave it out)",
         ))
     }
 
-    /// Listens until a signal ends it.
+    /// Captures until a signal ends it.
     pub fn run(
         &mut self,
         signals: &Signals,
         pipeline: &mut Pipeline,
         startup: &mut Startup,
     ) -> Result<(), Error> {
-        self.register(signals).map_err(|error| Error::io("poll", error))?;
-        self.introduce();
-        let mut beat = Instant::now();
-        let mut pace = Pace::new(beat);
-        let mut events = Vec::with_capacity(self.listeners.len() + 3);
+        self.register(signals).map_err(|error| Error::io("register with epoll", error))?;
+        self.log_sources();
+        let mut heartbeat = Instant::now();
+        let mut pause = BatchPause::new(heartbeat);
+        let mut events = Vec::with_capacity(self.interfaces.len() + 3);
         loop {
             self.wait(&mut events)?;
-            // Before asking which came, and not for each frame: it is a system call.
+            // Before the flags are read, and only if a signal came: it is a system call.
             if events.iter().any(|event| event.data.u64() == SIGNALS) {
                 signals.clear();
             }
             if signals.take_hangup() {
-                pipeline.reopen();
-                self.listeners.iter_mut().for_each(Listener::look_soon);
+                pipeline.reopen_files();
+                self.interfaces.iter_mut().for_each(MonitoredInterface::retry_now);
             }
             let stopped = signals.stopped();
-            let due = stopped || beat.elapsed() >= BEAT;
-            // At the end, all that the kernel kept: what was heard before the signal is accounted for.
-            let turn = if stopped { 2 * interface::KEPT as usize } else { TURN };
-            let (mut heard, mut most) = (0, 0);
-            let mut changed = self.changes.is_none() && due;
-            for event in &events {
-                let number = match event.data.u64() {
-                    SIGNALS => 0,
-                    ROUTERS => self.routers.as_mut().map_or(0, |r| r.hear(turn, pipeline)),
-                    CHANGES => {
-                        changed = true;
-                        0
-                    }
-                    place => self.listeners[place as usize].hear(turn, pipeline),
-                };
-                heard += number;
-                most = most.max(number);
-            }
-            if changed || stopped {
-                self.examine(turn, pipeline);
+            let due = stopped || heartbeat.elapsed() >= HEARTBEAT;
+            // At the end, everything that the kernel has buffered: frames from before the signal are counted.
+            let limit = if stopped { 2 * interface::BUFFERED_FRAMES as usize } else { READ_LIMIT };
+            let (total, most) = self.read_ready(&events, limit, pipeline);
+            let link_changed = events.iter().any(|event| event.data.u64() == LINK_CHANGES);
+            if stopped || link_changed || (due && self.link_changes.is_none()) {
+                self.check_interfaces(limit, pipeline);
             }
             pipeline.deliver()?;
             if due {
-                beat = Instant::now();
-                pipeline.beat()?;
+                heartbeat = Instant::now();
+                pipeline.heartbeat()?;
                 startup.alive();
-                self.look_after(pipeline)?;
+                self.maintain(pipeline)?;
             }
             if stopped {
                 return Ok(());
             }
-            let pause = pace.after(heard, Instant::now());
-            // Not where more is waiting already.
-            if !pause.is_zero() && most < TURN {
+            let pause = pause.after(total, Instant::now());
+            // Not if more frames are waiting already.
+            if !pause.is_zero() && most < READ_LIMIT {
                 sleep(pause);
             }
         }
     }
 
-    fn register(&self, signals: &Signals) -> Result<(), Errno> {
-        let add = |fd, data| epoll::add(&self.poll, fd, epoll::EventData::new_u64(data), IN);
-        add(signals.as_fd(), SIGNALS)?;
-        self.changes.as_ref().map_or(Ok(()), |fd| add(fd.as_fd(), CHANGES))?;
-        self.routers.as_ref().map_or(Ok(()), |routers| add(routers.as_fd(), ROUTERS))?;
-        let listeners = self.listeners.iter().enumerate();
-        let mut opened = listeners.filter_map(|(place, l)| Some((l.fd()?, place as u64)));
-        opened.try_for_each(|(fd, place)| add(fd, place))
+    /// Reads from each source that has something; returns the number of frames, and the most from one source.
+    fn read_ready(
+        &mut self,
+        events: &[epoll::Event],
+        limit: usize,
+        pipeline: &mut Pipeline,
+    ) -> (usize, usize) {
+        let (mut total, mut most) = (0, 0);
+        for event in events {
+            let number = match event.data.u64() {
+                SIGNALS | LINK_CHANGES => 0,
+                MACUPD => self.macupd.as_mut().map_or(0, |socket| socket.read(limit, pipeline)),
+                index => self.interfaces[index as usize].read(limit, pipeline),
+            };
+            total += number;
+            most = most.max(number);
+        }
+        (total, most)
     }
 
-    /// Tells what it listens on, and what it does not.
-    fn introduce(&self) {
-        let there = self.listeners.iter().filter(|listener| listener.missing().is_none());
-        let names = there.map(|listener| listener.name.to_string());
-        let routers = self.routers.iter().map(|routers| format!("{} (MACupd)", routers.address()));
-        let mut sources: Vec<_> = names.chain(routers).collect();
-        if sources.is_empty() {
-            sources.push("nothing yet".into());
-        }
-        let who = match rustix::process::geteuid().is_root() && !self.listeners.is_empty() {
-            true => ", as root (a user addrwatch, or -u, is safer)",
+    fn register(&self, signals: &Signals) -> Result<(), Errno> {
+        let add = |fd, data| epoll::add(&self.epoll, fd, epoll::EventData::new_u64(data), IN);
+        add(signals.as_fd(), SIGNALS)?;
+        self.link_changes.as_ref().map_or(Ok(()), |fd| add(fd.as_fd(), LINK_CHANGES))?;
+        self.macupd.as_ref().map_or(Ok(()), |socket| add(socket.as_fd(), MACUPD))?;
+        let interfaces = self.interfaces.iter().enumerate();
+        let mut opened = interfaces.filter_map(|(index, one)| Some((one.fd()?, index as u64)));
+        opened.try_for_each(|(fd, index)| add(fd, index))
+    }
+
+    /// Logs which sources are open, and which are not.
+    fn log_sources(&self) {
+        let open = self.interfaces.iter().filter(|interface| interface.missing().is_none());
+        let names = open.map(|interface| interface.name.to_string());
+        let macupd = self.macupd.iter().map(|socket| format!("{} (MACupd)", socket.address()));
+        let sources: Vec<_> = names.chain(macupd).collect();
+        let user = match rustix::process::geteuid().is_root() && !self.interfaces.is_empty() {
+            true => ", as root (safer: create a user addrwatch, or name one with -u)",
             false => "",
         };
-        info(format_args!("listening on {}{who}", sources.join(", ")));
-        for listener in &self.listeners {
-            if let Some(why) = listener.missing() {
-                warn(format_args!("not listening on {}: {why} (looking for it)", listener.name));
+        match sources.is_empty() {
+            true => info(format_args!("waiting for an interface to listen on{user}")),
+            false => info(format_args!("listening on {}{user}", sources.join(", "))),
+        }
+        for interface in &self.interfaces {
+            if let Some(why) = interface.missing() {
+                warn(format_args!("not listening on {}: {why}; retrying", interface.name));
             }
         }
     }
 
-    /// Something changed about some interface: asks which. libpcap notices only when asked for
-    /// frames that an interface has gone, so it is asked.
-    fn examine(&mut self, turn: usize, pipeline: &mut Pipeline) {
-        if let Some(changes) = &self.changes {
+    /// Checks the state of all interfaces. libpcap notices only when it reads that an interface is gone,
+    /// so each one is read, too.
+    fn check_interfaces(&mut self, limit: usize, pipeline: &mut Pipeline) {
+        if let Some(changes) = &self.link_changes {
             let mut message = [0; 4096];
-            // What it says is not looked at; ENOBUFS says that there was more.
+            // The messages themselves are not used; ENOBUFS means that some were lost.
             while matches!(
                 recv(changes, &mut message, RecvFlags::DONTWAIT),
                 Ok(_) | Err(Errno::INTR | Errno::NOBUFS)
             ) {}
         }
-        for listener in &mut self.listeners {
-            listener.hear(turn, pipeline);
-            listener.examine(pipeline);
+        for interface in &mut self.interfaces {
+            interface.read(limit, pipeline);
+            interface.check_state(pipeline);
         }
     }
 
-    /// Once a beat: drops are counted and told, in one line for all, and what is missing is looked for.
-    fn look_after(&mut self, pipeline: &mut Pipeline) -> Result<(), Error> {
-        for (place, listener) in self.listeners.iter_mut().enumerate() {
-            listener.count_drops(pipeline);
-            if listener.look()
-                && let Some(fd) = listener.fd()
+    /// Once each heartbeat: counts and logs drops, and tries to open missing interfaces.
+    fn maintain(&mut self, pipeline: &mut Pipeline) -> Result<(), Error> {
+        for (index, interface) in self.interfaces.iter_mut().enumerate() {
+            interface.count_drops(pipeline);
+            if interface.reopen()
+                && let Some(fd) = interface.fd()
             {
-                let data = epoll::EventData::new_u64(place as u64);
-                epoll::add(&self.poll, fd, data, IN).map_err(|error| Error::io("poll", error))?;
+                let data = epoll::EventData::new_u64(index as u64);
+                epoll::add(&self.epoll, fd, data, IN)
+                    .map_err(|error| Error::io("register with epoll", error))?;
             }
         }
-        if let Some(routers) = &mut self.routers {
-            routers.count_drops(pipeline);
+        if let Some(socket) = &mut self.macupd {
+            socket.count_drops(pipeline);
         }
-        if self.drops_told.is_none_or(|told| told.elapsed() >= DROPS_TOLD) {
-            self.tell_drops();
+        if self.drops_logged.is_none_or(|logged| logged.elapsed() >= DROPS_INTERVAL) {
+            self.log_drops();
         }
         Ok(())
     }
 
-    fn tell_drops(&mut self) {
-        let listeners = self.listeners.iter_mut().filter(|listener| listener.drops > 0);
-        let mut drops: Vec<_> = listeners
-            .map(|l| format!("{} frames on {}", std::mem::take(&mut l.drops), l.name))
+    /// Logs all drops since the last message in one line.
+    fn log_drops(&mut self) {
+        let dropping = self.interfaces.iter_mut().filter(|interface| interface.unlogged_drops > 0);
+        let mut drops: Vec<_> = dropping
+            .map(|one| format!("{} frames on {}", take(&mut one.unlogged_drops), one.name))
             .collect();
-        if let Some(routers) = self.routers.as_mut().filter(|routers| routers.drops() > 0) {
-            drops.push(format!("{} datagrams (MACupd)", routers.take_drops()));
+        if let Some(socket) = self.macupd.as_mut().filter(|socket| socket.unlogged_drops > 0) {
+            drops.push(format!("{} datagrams (MACupd)", take(&mut socket.unlogged_drops)));
         }
         if !drops.is_empty() {
-            warn(format_args!("the kernel dropped for want of time: {}", drops.join(", ")));
-            self.drops_told = Some(Instant::now());
+            warn(format_args!(
+                "the kernel dropped frames because the collector was too slow: {} (reduce them with --filter, or give it more CPU time)",
+                drops.join(", ")
+            ));
+            self.drops_logged = Some(Instant::now());
         }
     }
 
-    /// Sleeps until there is a frame, a datagram, a signal, a change, or a beat is due.
+    /// Sleeps until there is a frame, a datagram, a signal or a changed interface, or the heartbeat is due.
     fn wait(&self, events: &mut Vec<epoll::Event>) -> Result<(), Error> {
         events.clear();
-        let timeout = Timespec { tv_sec: BEAT.as_secs() as i64, tv_nsec: 0 };
+        let timeout = Timespec { tv_sec: HEARTBEAT.as_secs() as i64, tv_nsec: 0 };
         let events = rustix::buffer::spare_capacity(events);
-        match epoll::wait(&self.poll, events, Some(&timeout)) {
+        match epoll::wait(&self.epoll, events, Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(Error::io("wait for frames", error)),
         }
@@ -264,8 +278,8 @@ impl Live {
 
 const IN: epoll::EventFlags = epoll::EventFlags::IN;
 
-/// The kernel's word that an interface was made, deleted, went up or down.
-fn changes() -> Result<OwnedFd, Errno> {
+/// A netlink socket on which the kernel reports that an interface was created, deleted, or went up or down.
+fn subscribe_link_changes() -> Result<OwnedFd, Errno> {
     const LINKS: u32 = 1; // RTMGRP_LINK
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;

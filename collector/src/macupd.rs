@@ -1,21 +1,21 @@
-//! MACupd: DD-WRT routers send their ARP table by UDP, a line a datagram, every few seconds.
+//! MACupd: DD-WRT routers send their ARP table by UDP every few seconds, one line in each datagram.
 //!
-//! A datagram is `%4d    ` and a line of the router's `/proc/net/arp`, without an end; a wireless
-//! client is another line of seven fields, which begins with `rssi`. Nothing in it proves who sent
-//! it, so only allowed senders are listened to, and every line is taken to be hostile.
+//! A datagram is `%4d    ` and a line of the router's `/proc/net/arp`, without a line end; a wireless
+//! client has another line of seven fields, whose second field is `rssi`. Datagrams are not authenticated,
+//! so only allowed senders are accepted, and every line may be hostile.
 
 use std::net::Ipv4Addr;
 
 use shm_layout::{Counter, Event, InterfaceName, Kind, MacAddr, UnixTime, VlanId};
 
-/// Longest datagram that is looked at: real ones have 40 to 90 bytes.
+/// Longest datagram that is accepted: real ones have 40 to 90 bytes.
 pub const MAX_LENGTH: usize = 512;
 
 /// Bits of the third field (`net/if_arp.h` of Linux).
 const COMPLETE: u32 = 0x2;
 const PUBLISHED: u32 = 0x8;
 
-/// The lines of a datagram: one, but several are tolerated. An empty one is a line, too, so that
+/// The lines of a datagram: one, but several are accepted. An empty datagram is one empty line, so that
 /// each datagram is counted.
 pub fn lines(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     let end = |byte: &u8| matches!(byte, 0 | b'\r' | b'\n' | b' ');
@@ -23,7 +23,7 @@ pub fn lines(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     datagram[..length].split(|byte| *byte == b'\n')
 }
 
-/// What a line says, reported by this router at this time.
+/// The event of a line that this router sent at this time.
 pub fn event(line: &[u8], router: Ipv4Addr, time: UnixTime) -> Result<Event, Counter> {
     let malformed = Counter::MacupdMalformed;
     let text = str::from_utf8(line).ok().filter(|text| text.is_ascii()).ok_or(malformed)?;
@@ -35,7 +35,7 @@ pub fn event(line: &[u8], router: Ipv4Addr, time: UnixTime) -> Result<Event, Cou
     if fields.next().is_some() || !numbered {
         return Err(malformed);
     }
-    let mac = mac.parse().map_err(|_| malformed)?; // in capitals from kernels 2.4
+    let mac = colon_form(mac).ok_or(malformed)?;
     if ip == "rssi" {
         return Err(wireless([hardware, flags], mask, interface).unwrap_or(malformed));
     }
@@ -45,8 +45,8 @@ pub fn event(line: &[u8], router: Ipv4Addr, time: UnixTime) -> Result<Event, Cou
         return Err(malformed);
     }
     let flags = hexadecimal(flags).ok_or(malformed)?;
-    // The flag decides and not the MAC: of a neighbour that does not answer any more the kernel
-    // goes on to print the last one.
+    // The flag decides, not the MAC: for a neighbour that has stopped answering, the kernel still prints
+    // the last MAC.
     if flags & PUBLISHED != 0 {
         return Err(Counter::MacupdProxy);
     }
@@ -62,32 +62,29 @@ pub fn event(line: &[u8], router: Ipv4Addr, time: UnixTime) -> Result<Event, Cou
     if ip.is_unspecified() {
         return Err(Counter::UnspecifiedAddress);
     }
-    Ok(Event {
-        time,
-        address: ip.to_ipv6_mapped(),
-        interface,
-        mac,
-        source: mac,
-        vlan: VlanId::NONE,
-        outer_vlan: VlanId::NONE,
-        kind: Kind::MacUpd,
-        router,
-    })
+    let (address, source, kind) = (ip.to_ipv6_mapped(), mac, Kind::MacUpd);
+    let (vlan, outer_vlan) = (VlanId::NONE, VlanId::NONE);
+    Ok(Event { time, address, interface, mac, source, vlan, outer_vlan, kind, router })
 }
 
 /// `rssi 0 0 MAC +SIGNAL+ wlan` or `wds`, the signal an integer or empty.
 fn wireless(zeros: [&str; 2], signal: &str, kind: &str) -> Option<Counter> {
     let signal = signal.strip_prefix('+')?.strip_suffix('+')?;
-    let fine = zeros == ["0", "0"]
+    let valid = zeros == ["0", "0"]
         && (signal.is_empty() || signal.parse::<i32>().is_ok())
         && matches!(kind, "wlan" | "wds");
-    fine.then_some(Counter::MacupdWireless)
+    valid.then_some(Counter::MacupdWireless)
+}
+
+/// A MAC in the form that routers print: six groups of two digits with colons, in upper case from kernels 2.4.
+fn colon_form(text: &str) -> Option<MacAddr> {
+    text.parse().ok().filter(|mac: &MacAddr| mac.to_string().eq_ignore_ascii_case(text))
 }
 
 fn hexadecimal(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("0x")?;
-    let fine = digits.bytes().all(|byte| byte.is_ascii_hexdigit()); // no sign
-    u32::from_str_radix(digits, 16).ok().filter(|_| fine)
+    let valid = digits.bytes().all(|byte| byte.is_ascii_hexdigit()); // no sign
+    u32::from_str_radix(digits, 16).ok().filter(|_| valid)
 }
 
 #[cfg(test)]
@@ -97,7 +94,7 @@ mod tests {
 
     const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
-    fn heard(line: &str) -> Result<String, Counter> {
+    fn parsed(line: &str) -> Result<String, Counter> {
         let time = UnixTime::new(7, 0);
         event(line.as_bytes(), ROUTER, time).map(|event| event.to_string())
     }
@@ -114,7 +111,7 @@ mod tests {
                 "  12    10.9.0.6         0x1         0x6         AA:BB:CC:DD:EE:02     *        vlan2",
                 line("7 vlan2 0 aa:bb:cc:dd:ee:02 10.9.0.6 MACUPD"),
             ),
-            // Asked, no answer; failed, with the last MAC; published.
+            // No answer yet; no answer, with the last MAC; published (proxy ARP).
             (
                 "   1    10.9.0.77        0x1         0x0         00:00:00:00:00:00     *        v0",
                 Err(Counter::MacupdIncomplete),
@@ -134,7 +131,7 @@ mod tests {
             ("   1    rssi 0 0 22:22:22:22:22:22 +-55+ wlan", Err(Counter::MacupdWireless)),
             ("   2    rssi 0 0 33:33:33:33:33:33 ++ wds", Err(Counter::MacupdWireless)),
         ] {
-            assert_eq!(heard(text), expected, "{text}");
+            assert_eq!(parsed(text), expected, "{text}");
         }
     }
 
@@ -157,6 +154,9 @@ mod tests {
             "1 10.9.0.5 0x1 0x2 02:00:00:00:00 * v0",
             "1 10.9.0.5 0x1 0x2 02:00:00:00:00:01:02 * v0",
             "1 10.9.0.5 0x1 0x2 2:0:0:0:0:1 * v0",
+            "1 10.9.0.5 0x1 0x2 02-00-00-00-00-01 * v0",
+            "1 10.9.0.5 0x1 0x2 0200.0000.0001 * v0",
+            "1 10.9.0.5 0x1 0x2 020000000001 * v0",
             "1 10.9.0.5 0x1 0x2 02:00:00:00:00:+1 * v0",
             "1 10.9.0.5 0x1 0x2 02:00:00:00:00:01 * sixteen-letters-",
             "1 10.9.0.5 0x1 0x2 02:00:00:00:00:01 * \u{1b}[0m",
@@ -167,7 +167,7 @@ mod tests {
             "1 rssi 0 0 02:00:00:00:00:01 + wlan",
             "1 rssi 0 0 02:00:00:00:00:01 +-55+ eth0",
         ] {
-            assert_eq!(heard(text), Err(Counter::MacupdMalformed), "{text}");
+            assert_eq!(parsed(text), Err(Counter::MacupdMalformed), "{text}");
         }
     }
 
@@ -189,7 +189,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..Default::default() })]
 
         #[test]
-        fn whatever_is_sent_does_no_harm(datagram in proptest::collection::vec(any::<u8>(), 0..600)) {
+        fn any_bytes_cause_no_panic(datagram in proptest::collection::vec(any::<u8>(), 0..600)) {
             prop_assert!(lines(&datagram).count() >= 1);
             for line in lines(&datagram) {
                 let _ = event(line, ROUTER, UnixTime::new(0, 0));
@@ -198,7 +198,7 @@ mod tests {
 
         /// Words of the right kind in any number and order.
         #[test]
-        fn words_in_any_order_do_no_harm(words in proptest::collection::vec(prop_oneof![
+        fn words_in_any_order_cause_no_panic(words in proptest::collection::vec(prop_oneof![
             Just("1"), Just("10.9.0.5"), Just("0x1"), Just("0x2"), Just("rssi"), Just("0"), Just("*"),
             Just("02:00:00:00:00:01"), Just("+-55+"), Just("wlan"), Just("br0"),
         ], 0..9)) {

@@ -1,31 +1,31 @@
-//! `collector`: hears ARP and IPv6 Neighbor Discovery on live interfaces or from a capture file, and
-//! the reports of DD-WRT routers (MACupd), and publishes each pairing of a MAC with an address to a
-//! ring in shared memory.
+//! `collector`: captures ARP and IPv6 Neighbor Discovery on interfaces or from a capture file, receives
+//! the reports of DD-WRT routers (MACupd), and publishes each pairing of a MAC and an address to a ring in
+//! shared memory.
 //!
-//! capture (`live`, `replay`) → `parse` → `check` → admit (`blacklist`, `limit`) → publish
-//! (`pipeline`): each stage's output is the next one's input, and every frame ends in the ring or
-//! in one counter. It trusts nothing that comes from the network or from a file, and gives up its
-//! privileges before it looks at the first frame.
+//! capture (`live`, `replay`) → `parse` → `check` → admit (`blacklist`, `rate_limit`) → publish
+//! (`pipeline`): each stage's output is the next one's input, and every frame ends in the ring or in exactly
+//! one counter. Input from the network or from a file is not trusted. Privileges are dropped before the
+//! first frame is read.
 #![forbid(unsafe_code)]
 
+mod batching;
 mod blacklist;
 mod check;
 mod filter;
 mod interface;
-mod limit;
 mod link;
-mod listener;
 mod live;
 mod macupd;
+mod macupd_socket;
+mod monitored_interface;
 mod options;
-mod pace;
 mod parse;
 mod pipeline;
 mod printer;
-mod refusals;
+mod rate_limit;
+mod refusal_log;
 mod replay;
-mod router;
-mod snap;
+mod sample_file;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -36,7 +36,10 @@ use aw_service::{CapabilitySet, Error, Signals, Startup, SystemCalls, failed, in
 use rustix::net::AddressFamily;
 use shm_layout::{Writer, WriterOptions, remove};
 
-use crate::{link::Link, live::Live, options::Options, pipeline::Pipeline, snap::Snap};
+use crate::{
+    link::LinkType, live::LiveCapture, options::Options, pipeline::Pipeline,
+    sample_file::SampleFile,
+};
 
 fn main() -> ExitCode {
     let options: Options = aw_service::parse("collector");
@@ -54,26 +57,26 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     if options.stats {
         return stats::print(options);
     }
-    // Before privileges go, for to look up a name of a group takes files.
+    // Before privileges are dropped: looking up a group's name needs files.
     let ring = options.writer()?;
     match &options.read {
         Some(file) => {
-            let mut snap = None;
+            let mut samples = None;
             let confine = || {
-                snap = confine(options, CapabilitySet::empty(), startup)?;
+                samples = confine(options, CapabilitySet::empty(), startup)?;
                 Ok(())
             };
             let Some(replay) = replay::open(file, options, confine)? else { return Ok(()) };
-            let mut pipeline = open_ring(options, &ring, snap, || Ok(replay.link()))?;
+            let mut pipeline = open_ring(options, &ring, samples, || Ok(replay.link()))?;
             startup.ready()?;
             let end = replay::run(replay, file, options, &mut pipeline, startup);
             pipeline.finish(end)
         }
         None => {
             let signals = Signals::register()?;
-            let mut live = Live::open(options)?;
-            let snap = confine(options, live.needs(), startup)?;
-            let mut pipeline = open_ring(options, &ring, snap, || live.link())?;
+            let mut live = LiveCapture::open(options)?;
+            let samples = confine(options, live.capabilities(), startup)?;
+            let mut pipeline = open_ring(options, &ring, samples, || live.link())?;
             startup.ready()?;
             let end = live.run(&signals, &mut pipeline, startup);
             pipeline.finish(end)
@@ -81,32 +84,32 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     }
 }
 
-/// Gives up all that is not needed any more. The ring is made after this, by whoever we are then,
-/// so that it can be made again, and its captures opened again, at any time.
+/// Drops all privileges that are not needed any more. The ring is created after this, with the remaining
+/// privileges, so that it can be created again, and captures opened again, at any time.
 fn confine(
     options: &Options,
     keep: CapabilitySet,
     startup: &mut Startup,
-) -> Result<Option<snap::Opened>, Error> {
+) -> Result<Option<sample_file::OpenedFile>, Error> {
     let identity = options.identity()?;
-    let snap = options.snap(identity.as_ref())?;
+    let samples = options.sample_file(identity.as_ref())?;
     let mut calls = SystemCalls::basic();
     if !keep.is_empty() {
-        calls.allow_sockets(AddressFamily::INET.as_raw().into()); // to ask for interfaces
+        calls.allow_sockets(AddressFamily::INET.as_raw().into()); // to query interfaces
         calls.allow_sockets(AddressFamily::PACKET.as_raw().into());
     }
     startup.confine(identity.as_ref(), keep, &options.files()?, calls, options.verbose)?;
-    Ok(snap)
+    Ok(samples)
 }
 
-/// After the captures, so that a wrong interface leaves no ring behind.
+/// Called after the captures are open, so that a wrong interface leaves no ring behind.
 fn open_ring(
     options: &Options,
     ring: &WriterOptions,
-    snap: Option<snap::Opened>,
-    link: impl FnOnce() -> Result<Link, Error>,
+    samples: Option<sample_file::OpenedFile>,
+    link: impl FnOnce() -> Result<LinkType, Error>,
 ) -> Result<Pipeline, Error> {
-    let snap = snap.map(|opened| Snap::begin(opened, link()?)).transpose()?;
+    let samples = samples.map(|file| SampleFile::begin(file, link()?)).transpose()?;
     let writer = Writer::create(ring).map_err(failed)?;
-    Pipeline::new(writer, snap, options)
+    Pipeline::new(writer, samples, options)
 }

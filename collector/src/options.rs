@@ -1,38 +1,37 @@
-//! The command line. Where addrwatch has an option, it has the same name here.
+//! The command line. Options of addrwatch have the same names here.
 
 use std::{
-    net::{IpAddr, SocketAddrV4},
+    net::SocketAddrV4,
     num::{NonZeroU32, NonZeroU64},
     path::PathBuf,
 };
 
-use aw_service::{Access, Identity, ServiceOptions, group_id};
+use aw_service::{Access, Identity, ServiceOptions, group_id, parse_network};
 use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
 use ipnet::IpNet;
 use shm_layout::{InterfaceName, RingName, WriterOptions};
 
-use crate::{Error, blacklist::Block, failed, limit::Silence, snap};
+use crate::{Error, failed, rate_limit::Suppression, sample_file};
 
-/// Hears ARP and IPv6 Neighbor Discovery, and records which MAC uses which IP address.
+/// Captures ARP and IPv6 Neighbor Discovery, and records which MAC address uses which IP address.
 ///
-/// It also takes the reports that DD-WRT routers send (MACupd). Each pairing is published to a ring in shared memory, from which aw-stdout and the other
-/// outputs read, and printed as a line: seconds interface vlan mac ip ORIGIN.
+/// It also receives the reports of DD-WRT routers (MACupd). It publishes each pairing of a MAC and an IP address to a ring in shared memory, from which aw-stdout and the other outputs read, and prints it as a line: seconds interface vlan mac ip ORIGIN.
 #[derive(Parser, Debug)]
 #[command(name = "collector", version, after_help = EXAMPLES)]
 pub struct Options {
-    /// Interfaces to listen on; `any` for all at once [default: the first that is up and not loopback]
+    /// Interfaces to listen on; `any` listens on all at once [default: the first that is up and not loopback]
     #[arg(value_name = "INTERFACE", conflicts_with = "read")]
     pub interfaces: Vec<InterfaceName>,
 
-    /// Start even if none of them is there yet: each is listened on as soon as it is
+    /// Start even if none of the interfaces is there and up yet; listen on each one as soon as it is
     #[arg(help_heading = "Frames", long, requires = "interfaces")]
     pub wait: bool,
 
-    /// Replay a capture file (pcap or pcapng, - for standard input) with its packets' own times, then exit; needs no privileges
+    /// Replay a capture file (pcap or pcapng; - for standard input) with the times of its packets, then exit; needs no privileges
     #[arg(help_heading = "Frames", long, value_name = "FILE")]
     pub read: Option<String>,
 
-    /// Report events of a replay as from interface NAME
+    /// Interface name in the events of a replay
     #[arg(
         help_heading = "Frames",
         long = "as",
@@ -42,7 +41,7 @@ pub struct Options {
     )]
     pub interface: InterfaceName,
 
-    /// Replay at most NUM events a second, so that slow outputs can follow
+    /// Replay at most NUM events a second, so that slow outputs can keep up
     #[arg(help_heading = "Frames", long, value_name = "NUM", requires = "read")]
     pub max_rate: Option<NonZeroU32>,
 
@@ -57,54 +56,54 @@ pub struct Options {
     )]
     pub ring: RingName,
 
-    /// Events that the ring holds, rounded up to a power of two; 64 bytes each
+    /// Number of events that the ring holds, rounded up to a power of two; each takes 64 bytes
     #[arg(help_heading = "Ring", short = 'L', long = "shm-log-size", value_name = "NUM", default_value_t = DEFAULT_SLOTS)]
     pub slots: NonZeroU64,
 
-    /// Group whose members may read the ring, by name or number [default: `addrwatch` if root and it exists, else the own one]
+    /// Group whose members may read the ring, by name or number [default: `addrwatch` if root starts the collector and the group exists, otherwise the collector's own]
     #[arg(help_heading = "Ring", long, value_name = "GROUP")]
     pub group: Option<String>,
 
-    /// Receive the reports of DD-WRT routers, too; listens on no interface but those named [default: 0.0.0.0:2056]
+    /// Also receive the reports of DD-WRT routers, by UDP on this address; then no interface is chosen by default [default: 0.0.0.0:2056]
     #[arg(help_heading = "Frames", long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = DEFAULT_MACUPD, conflicts_with = "read")]
     pub macupd: Option<SocketAddrV4>,
 
-    /// Take such reports from this address or block only; may be repeated [default: private and link-local addresses]
-    #[arg(help_heading = "Frames", long, value_name = "ADDR[/BITS]", value_parser = block, requires = "macupd")]
+    /// Accept reports only from this IPv4 address or network; may be repeated [default: private, link-local and loopback addresses]
+    #[arg(help_heading = "Frames", long, value_name = "ADDR[/BITS]", value_parser = parse_network, requires = "macupd")]
     pub macupd_from: Vec<IpNet>,
 
     #[command(flatten)]
     pub service: ServiceOptions,
 
-    /// Host name that the ring is to give its outputs [default: this machine's]
+    /// Host name that outputs give for the events of this ring [default: this machine's]
     #[arg(help_heading = "Ring", long, value_name = "NAME", value_parser = host_name)]
     pub hostname: Option<String>,
 
-    /// Hear only frames that this filter of pcap-filter(7) lets through, too
+    /// Process only frames that also match this filter, in the syntax of pcap-filter(7)
     #[arg(help_heading = "Frames", long, value_name = "BPF", value_parser = NonEmptyStringValueParser::new())]
     pub filter: Option<String>,
 
-    /// Keep samples of refused frames in FILE, a pcap: 5 a minute of each reason, 16 MiB in all
+    /// Store samples of refused frames in FILE, in pcap format: at most 5 a minute for each reason, 16 MiB in total
     #[arg(help_heading = "Frames", long, value_name = "FILE")]
     pub snap_malformed: Option<PathBuf>,
 
-    /// Delete the ring and exit; it otherwise stays for the outputs when the collector ends
+    /// Delete the ring and exit; without this option, the ring stays when the collector ends, so that outputs can read it
     #[arg(help_heading = "Ring", long, conflicts_with_all = ["interfaces", "read", "daemon", "pid_file"])]
     pub remove: bool,
 
-    /// Print the counters of the collector that writes to the ring, and exit; -u names the collector's user
+    /// Print the counters of the collector that writes to the ring, and exit; -u names the collector's user if it is not addrwatch
     #[arg(help_heading = "Ring", long, conflicts_with_all = ["interfaces", "read", "remove", "daemon", "pid_file"])]
     pub stats: bool,
 
-    /// How to print them
+    /// Format of --stats
     #[arg(help_heading = "Ring", long, value_enum, default_value_t = Format::Text, requires = "stats")]
     pub format: Format,
 
-    /// Do not print events; -d does not either
+    /// Do not print events; -d implies this
     #[arg(help_heading = "What is reported", short, long)]
     pub quiet: bool,
 
-    /// Say why frames are refused, once a minute, and all counters at the end
+    /// Log how many frames were refused and why, at most once a minute, and all counters at the end
     #[arg(help_heading = "What is reported", short, long)]
     pub verbose: bool,
 
@@ -116,15 +115,15 @@ pub struct Options {
     #[arg(help_heading = "What is reported", short = '6', long)]
     pub ipv6_only: bool,
 
-    /// Publish ARP from the broadcast and the zero MAC, too: for aw-alert's "ethernet broadcast"
+    /// Also publish ARP from the broadcast MAC and the all-zero MAC; only aw-alert's "ethernet broadcast" needs it
     #[arg(help_heading = "What is reported", long)]
     pub odd_macs: bool,
 
-    /// Ignore pairings with this address or block of addresses; may be repeated
-    #[arg(help_heading = "What is reported", short, long, value_name = "IP[/BITS]")]
-    pub blacklist: Vec<Block>,
+    /// Ignore pairings with this address or network; may be repeated
+    #[arg(help_heading = "What is reported", short, long, value_name = "IP[/BITS]", value_parser = parse_network)]
+    pub blacklist: Vec<IpNet>,
 
-    /// Report a pairing at most once in NUM seconds, and each change of MAC at once; 0 = no limit, -1 = once for ever
+    /// Report a pairing at most once in NUM seconds, but each change of its MAC at once; 0 = no limit, -1 = report each pairing only once
     #[arg(
         help_heading = "What is reported",
         short,
@@ -133,13 +132,13 @@ pub struct Options {
         default_value = "0",
         allow_negative_numbers = true
     )]
-    pub ratelimit: Silence,
+    pub ratelimit: Suppression,
 
-    /// Pairings that the rate limit knows, at most; beyond, it forgets the one silent longest. Up to 80 bytes each
+    /// Largest number of pairings that the rate limit remembers; when it is reached, the pairing not seen for longest is forgotten. Each takes at most 80 bytes
     #[arg(help_heading = "What is reported", long, value_name = "NUM", default_value_t = DEFAULT_PAIRINGS)]
     pub max_pairings: NonZeroU32,
 
-    /// Accepted for addrwatch's sake; the table grows by itself
+    /// Accepted for compatibility with addrwatch; the table grows as needed
     #[arg(short = 'H', long, value_name = "NUM", hide = true)]
     pub hashsize: Option<u32>,
 
@@ -151,15 +150,15 @@ pub struct Options {
     #[arg(short, long, visible_alias = "sqlite3-table", value_name = "FILE", hide = true)]
     sqlite3: Option<String>,
 
-    /// Do not put the interfaces into promiscuous mode
+    /// Do not set the interfaces to promiscuous mode
     #[arg(help_heading = "Frames", short = 'P', long)]
     pub no_promisc: bool,
 }
 
-/// The shape of `--stats`.
+/// The format of `--stats`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Format {
-    /// A line for each counter that is not zero
+    /// One line for each counter that is not zero
     Text,
     /// One JSON object with all counters
     Json,
@@ -173,50 +172,48 @@ const DEFAULT_PAIRINGS: NonZeroU32 = NonZeroU32::new(1_000_000).unwrap();
 
 const EXAMPLES: &str = "\
 Examples:
-  collector eth0                       listen on eth0 and print what is heard
-  collector -q eth0 eth1               the same on two, for the outputs only
+  collector eth0                       listen on eth0 and print the events
+  collector -q eth0 eth1               listen on two interfaces, print nothing
   collector --read lan.pcap            replay a capture file
-  tcpdump -w - | collector --read -    replay from a pipe, as it comes
-  collector --stats                    how the running collector is
-  collector --macupd                   what DD-WRT routers report, for which no privilege is needed
+  tcpdump -w - | collector --read -    replay from a pipe while tcpdump captures
+  collector --stats                    show the state of the running collector
+  collector --macupd                   only receive the reports of DD-WRT routers; needs no privileges
   collector --remove                   delete the ring
-  collector -d -r 60 eth0              in the background, each pairing once a minute
+  collector -d -r 60 eth0              run in the background, report each pairing once a minute
 
-To listen needs the capability CAP_NET_RAW, which root has; all else is given up before the first frame.
-Exit status: 0 when stopped by a signal or at a replay's end, 1 on failure, 2 for wrong options.";
+Listening needs the capability CAP_NET_RAW, which root has. All other privileges are dropped before the first frame is read.
+Exit status: 0 when stopped by a signal, at the end of a capture file or when standard output is closed; 1 on failure; 2 for wrong options.";
 
-/// The user that the collector becomes, and the group that may read the ring, where root says
-/// nothing else and there are such.
+/// The user that the collector becomes, and the group that may read the ring, if root starts it, they exist
+/// and no option names others.
 pub const DEFAULT_USER: &str = "addrwatch";
 const DEFAULT_GROUP: &str = "addrwatch";
 
 impl Options {
-    /// What to say if an option was given that is another program's now.
+    /// The error message for an option that belongs to another program.
     pub fn moved(&self) -> Option<&'static str> {
         if self.output.is_some() {
             Some("-o, --output: the collector writes no files (use aw-stdout -o FILE)")
         } else if self.sqlite3.is_some() {
-            Some(
-                "-s, --sqlite3: the collector writes no database (that is for the output aw-sqlite)",
-            )
+            Some("-s, --sqlite3: the collector writes no database (use the output aw-sqlite)")
         } else if self.service.daemon && self.read.as_deref() == Some("-") {
             Some(
-                "-d: in the background there is no standard input to read (name a file, or leave out -d)",
+                "-d: a background process has no standard input to read from (name a file, or leave out -d)",
             )
         } else {
             None
         }
     }
 
-    /// The ring that they ask for.
+    /// The options of the ring.
     pub fn writer(&self) -> Result<WriterOptions, Error> {
         let group = self.group.as_deref().map(group_id).transpose()?;
         let (name, slots, host) = (self.ring.clone(), self.slots.get(), self.hostname.clone());
         Ok(WriterOptions { name, slots, group, host })
     }
 
-    /// Who to be once everything is open: the user's group is the ring's, so that the ring can be
-    /// given to it without a privilege.
+    /// The user and group to become once everything is open. The group is the ring's, so that setting the
+    /// ring's group needs no privilege.
     pub fn identity(&self) -> Result<Option<Identity>, Error> {
         let group = match &self.group {
             Some(group) => Some(group_id(group)?),
@@ -228,20 +225,21 @@ impl Options {
         Identity::choose(self.service.user.as_deref(), &[DEFAULT_USER], group)
     }
 
-    /// What is opened later: the ring, what the kernel tells of interfaces, the next file of frames.
+    /// The files that are opened later: the ring, the state of interfaces in /sys, the next sample file.
     pub fn files(&self) -> Result<Vec<Access>, Error> {
         let mut files = vec![Access::Write("/dev/shm".into()), Access::Read("/sys".into())];
         if let Some(file) = &self.snap_malformed {
-            let file = std::path::absolute(file)
-                .map_err(|error| Error::io(format_args!("find {}", file.display()), error))?;
+            let file = std::path::absolute(file).map_err(|error| {
+                Error::io(format_args!("resolve path {}", file.display()), error)
+            })?;
             match file.parent() {
                 Some(directory) if directory.parent().is_some() => {
                     files.push(Access::Write(directory.into()));
                 }
-                // What is beneath its directory stays open to us.
+                // All files in its directory stay accessible.
                 _ => {
                     return Err(failed(
-                        "--snap-malformed: a file in / would leave all files open (choose another directory)",
+                        "--snap-malformed: a file in / would leave all files of the system accessible (choose another directory)",
                     ));
                 }
             }
@@ -249,25 +247,20 @@ impl Options {
         Ok(files)
     }
 
-    /// The file for refused frames, which is the user's to make again.
-    pub fn snap(&self, owner: Option<&Identity>) -> Result<Option<snap::Opened>, Error> {
-        self.snap_malformed.as_deref().map(|file| snap::open(file, owner)).transpose()
+    /// Opens the file for refused frames, which will belong to `owner`.
+    pub fn sample_file(
+        &self,
+        owner: Option<&Identity>,
+    ) -> Result<Option<sample_file::OpenedFile>, Error> {
+        self.snap_malformed.as_deref().map(|file| sample_file::open(file, owner)).transpose()
     }
 }
 
-/// An address, or a block of addresses.
-pub fn block(text: &str) -> Result<IpNet, &'static str> {
-    let address = text.parse().map(|address: IpAddr| IpNet::from(address));
-    address
-        .or_else(|_| text.parse())
-        .map_err(|_| "an address or a block of them, such as 192.0.2.1 or 2001:db8::/32")
-}
-
-/// A host's name as the ring holds it.
+/// A host name that fits the ring's header.
 fn host_name(name: &str) -> Result<String, String> {
-    let fits = (1..=63).contains(&name.len())
+    let valid = (1..=63).contains(&name.len())
         && !name.contains(|c: char| c.is_control() || c.is_whitespace());
-    if fits { Ok(name.into()) } else { Err("a name of 1 to 63 visible characters".into()) }
+    if valid { Ok(name.into()) } else { Err("must be 1 to 63 visible characters".into()) }
 }
 
 #[cfg(test)]

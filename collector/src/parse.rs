@@ -1,5 +1,5 @@
-//! From a frame to the ARP or Neighbor Discovery message in it: whatever lies around the message
-//! is walked through here, what the message says is checked in `check`.
+//! Finds the ARP or Neighbor Discovery message in a frame: this file walks through the headers around the
+//! message, `check` checks its contents.
 
 use std::net::Ipv6Addr;
 
@@ -14,21 +14,21 @@ use etherparse::{
 };
 use shm_layout::{Counter, MacAddr, VlanId};
 
-use crate::link::{Frame, Link, split};
+use crate::link::{Frame, LinkType, split};
 
 const ARP: u16 = 0x0806;
 const IPV6: u16 = 0x86dd;
 /// 802.1Q, 802.1ad, and the number used for stacked tags before 802.1ad.
 const TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
-/// LLC for SNAP, unnumbered, and organisation zero: an EtherType follows (RFC 1042).
+/// LLC for SNAP, unnumbered information, organisation zero: an EtherType follows (RFC 1042).
 const SNAP: &[u8] = &[0xaa, 0xaa, 0x03, 0, 0, 0];
 /// Up to this, the field is a length and an LLC header follows (IEEE 802.3).
 const MAX_LENGTH: u16 = 1500;
 
-/// A message, and what its frame says of where it comes from.
+/// A message, and the frame's source and VLANs.
 #[derive(Debug)]
 pub struct Packet<'a> {
-    /// The frame's sender.
+    /// The frame's source MAC.
     pub source: MacAddr,
     /// The innermost VLAN.
     pub vlan: VlanId,
@@ -47,7 +47,7 @@ pub enum Message<'a> {
     Nd(Neighbor<'a>),
 }
 
-/// Neighbor Discovery: what both messages have.
+/// A Neighbor Discovery message: the fields that both kinds have.
 #[derive(Debug)]
 pub struct Neighbor<'a> {
     pub source: Ipv6Addr,
@@ -59,18 +59,18 @@ pub struct Neighbor<'a> {
     pub kind: NeighborKind,
 }
 
-/// Which of the two it is.
+/// The two kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NeighborKind {
     Solicitation,
     Advertisement {
-        /// It answers a solicitation.
+        /// Whether it answers a solicitation.
         solicited: bool,
     },
 }
 
 /// Finds the message in a frame.
-pub fn parse<'a>(link: Link, frame: &Frame<'a>) -> Result<Packet<'a>, Counter> {
+pub fn parse<'a>(link: LinkType, frame: &Frame<'a>) -> Result<Packet<'a>, Counter> {
     let payload = link.payload(frame)?;
     let (mut protocol, mut bytes) = (payload.protocol, payload.bytes);
     let mut vlans = Vlans::default();
@@ -92,7 +92,7 @@ pub fn parse<'a>(link: Link, frame: &Frame<'a>) -> Result<Packet<'a>, Counter> {
     Ok(Packet { source: payload.source, vlan: vlans.inner, outer_vlan: vlans.outer, message })
 }
 
-/// A size field may ask for more bytes than there are: then the size is what is wrong.
+/// A size field may require more bytes than there are: then the reason is the size, not the truncation.
 fn arp(bytes: &[u8]) -> Result<ArpPacketSlice<'_>, Counter> {
     ArpPacketSlice::from_slice(bytes).map_err(|_| match bytes {
         [_, _, _, _, hardware, _, ..] if *hardware != 6 => Counter::ArpHardwareSize,
@@ -120,12 +120,12 @@ impl Vlans {
     }
 }
 
-/// IEEE 802.2 with a SNAP header: the protocol it names, and that protocol's bytes.
-fn snap(length: u16, bytes: &[u8], link: Link) -> Result<(u16, &[u8]), Counter> {
-    // Cooked headers have a protocol number for 802.2 here (ETH_P_802_2), not a length.
+/// IEEE 802.2 with a SNAP header: returns the protocol in it, and that protocol's bytes.
+fn snap(length: u16, bytes: &[u8], link: LinkType) -> Result<(u16, &[u8]), Counter> {
+    // Cooked headers have the protocol number of 802.2 here (ETH_P_802_2), not a length.
     let bytes = match link {
-        Link::Ethernet => bytes.get(..length.into()).unwrap_or(bytes),
-        Link::CookedV1 | Link::CookedV2 => bytes,
+        LinkType::Ethernet => bytes.get(..length.into()).unwrap_or(bytes),
+        LinkType::CookedV1 | LinkType::CookedV2 => bytes,
     };
     match bytes.split_at_checked(SNAP.len()) {
         Some((SNAP, rest)) => {
@@ -193,7 +193,7 @@ struct Extensions<'a> {
     payload: &'a [u8],
 }
 
-/// Walks the extension headers up to ICMPv6; anything else at their end is none of ours.
+/// Walks the extension headers up to ICMPv6; any other protocol is unrelated.
 fn extensions(first: IpNumber, bytes: &[u8]) -> Result<Extensions<'_>, Counter> {
     let truncated = |_| Counter::Truncated;
     let (mut next, mut rest, mut fragmented) = (first, bytes, false);
@@ -211,7 +211,7 @@ fn extensions(first: IpNumber, bytes: &[u8]) -> Result<Extensions<'_>, Counter> 
             ip_number::IPV6_FRAG => {
                 let header = Ipv6FragmentHeaderSlice::from_slice(rest).map_err(truncated)?;
                 if header.fragment_offset().value() != 0 {
-                    return Err(Counter::Unrelated); // what follows is no header, but anything
+                    return Err(Counter::Unrelated); // what follows is data, not a header
                 }
                 fragmented = true;
                 (header.next_header(), header.slice().len())

@@ -1,60 +1,64 @@
-//! The road of a frame: parse → check → admit → publish, and the counters of where it ended.
+//! The stages that a frame passes: parse → check → admit → publish, and the counters of its outcome.
 
+use aw_service::Condition;
+use ipnet::IpNet;
 use shm_layout::{
     Counter, CreateError, Event, InterfaceCounters, InterfaceId, InterfaceName, RingName, UnixTime,
     Writer,
 };
 
 use crate::{
-    Error,
-    blacklist::Block,
-    check, failed, info,
-    limit::{Key, Limit},
-    link::{Frame, Link},
+    Error, blacklist, check, failed, info,
+    link::{Frame, LinkType},
     options::Options,
     parse,
     printer::Printer,
-    refusals::Refusals,
-    snap::Snap,
+    rate_limit::{PairingKey, RateLimit},
+    refusal_log::RefusalLog,
+    sample_file::SampleFile,
     warn,
 };
 
-/// Where frames come from.
+/// An interface or a capture file.
 #[derive(Clone, Copy, Debug)]
-pub struct Source {
+pub struct FrameSource {
     /// The interface's name in events.
     pub name: InterfaceName,
     /// Its link type.
-    pub link: Link,
+    pub link: LinkType,
     /// Its counters.
     pub counters: InterfaceId,
 }
 
-/// Everything behind the capture.
+/// All stages behind the capture, and their outputs.
 pub struct Pipeline {
     writer: Writer,
     ring: RingName,
-    /// What the readers were last woken for.
+    /// Events published when the readers were last woken.
     woken: u64,
     /// Lines for standard output, unless `-q`.
     printer: Option<Printer>,
     ipv4: bool,
     ipv6: bool,
     odd_macs: bool,
-    blacklist: Vec<Block>,
-    limit: Limit,
-    refusals: Option<Refusals>,
-    snap: Option<Snap>,
-    /// A file of somebody else has taken the ring's name, which was said.
-    displaced: bool,
+    blacklist: Vec<IpNet>,
+    limit: RateLimit,
+    refusals: Option<RefusalLog>,
+    samples: Option<SampleFile>,
+    /// Another user's file has the ring's name, or the ring cannot be created again.
+    unreachable: Condition,
 }
 
 impl Pipeline {
-    pub fn new(writer: Writer, snap: Option<Snap>, options: &Options) -> Result<Self, Error> {
+    pub fn new(
+        writer: Writer,
+        samples: Option<SampleFile>,
+        options: &Options,
+    ) -> Result<Self, Error> {
         if options.verbose && options.hashsize.is_some() {
-            info("-H has no effect: the table of pairings grows by itself");
+            info("-H has no effect: the table of pairings grows as needed");
         }
-        let printer = || Printer::new(options.read.is_some()).map_err(unprintable);
+        let printer = || Printer::new(options.read.is_some()).map_err(stdout_error);
         Ok(Pipeline {
             woken: writer.published(),
             writer,
@@ -64,43 +68,47 @@ impl Pipeline {
             ipv6: !options.ipv4_only,
             odd_macs: options.odd_macs,
             blacklist: options.blacklist.clone(),
-            limit: Limit::new(options.ratelimit, options.max_pairings.get() as usize),
-            refusals: options.verbose.then(Refusals::new),
-            snap,
-            displaced: false,
+            limit: RateLimit::new(options.ratelimit, options.max_pairings.get() as usize),
+            refusals: options.verbose.then(RefusalLog::new),
+            samples,
+            unreachable: Condition::default(),
         })
     }
 
     /// A source of frames, with its counters.
-    pub fn source(&mut self, name: InterfaceName, link: Link) -> Source {
-        Source { name, link, counters: self.writer.interface(name) }
+    pub fn source(&mut self, name: InterfaceName, link: LinkType) -> FrameSource {
+        FrameSource { name, link, counters: self.writer.interface(name) }
     }
 
-    /// Takes one frame to its end; tells whether it became an event.
-    pub fn frame(&mut self, source: &Source, frame: &Frame) -> bool {
+    /// Processes one frame; returns whether it became an event.
+    pub fn process_frame(&mut self, source: &FrameSource, frame: &Frame) -> bool {
         self.writer.count(source.counters, Counter::Seen);
-        let heard = parse::parse(source.link, frame)
+        let checked = parse::parse(source.link, frame)
             .and_then(|packet| check::sighting(&packet, self.odd_macs))
             .map(|sighting| sighting.event(frame.time, source.name));
-        let end = self.end(source.counters, heard);
-        if let (Err(reason), Some(snap)) = (end, &mut self.snap)
+        let outcome = self.finish_event(source.counters, checked);
+        if let (Err(reason), Some(samples)) = (outcome, &mut self.samples)
             && reason.is_refusal()
         {
-            snap.keep(source.link, frame, reason);
+            samples.store(source.link, frame, reason);
         }
-        end.is_ok()
+        outcome.is_ok()
     }
 
-    /// Takes one line of a router's report to its end.
-    pub fn report(&mut self, counters: InterfaceId, heard: Result<Event, Counter>) {
+    /// Processes one line of a router's report.
+    pub fn process_report(&mut self, counters: InterfaceId, parsed: Result<Event, Counter>) {
         self.writer.count(counters, Counter::Seen);
-        let _ = self.end(counters, heard); // it is counted
+        let _ = self.finish_event(counters, parsed); // the outcome is counted
     }
 
-    /// The second half of the road: admit → publish, or the reason why not.
-    fn end(&mut self, counters: InterfaceId, heard: Result<Event, Counter>) -> Result<(), Counter> {
-        let admitted = heard
-            .and_then(|event| self.wanted(event))
+    /// The last stages: admit → publish, or the reason why not. Counts the outcome.
+    fn finish_event(
+        &mut self,
+        counters: InterfaceId,
+        checked: Result<Event, Counter>,
+    ) -> Result<(), Counter> {
+        let admitted = checked
+            .and_then(|event| self.filter(event))
             .and_then(|event| self.admit(counters, event));
         match admitted {
             Ok(event) => {
@@ -115,30 +123,31 @@ impl Pipeline {
                 if let Some(refusals) = &mut self.refusals
                     && reason.is_refusal()
                 {
-                    refusals.add(reason);
+                    refusals.count(reason);
                 }
                 Err(reason)
             }
         }
     }
 
-    /// Counts a frame that `--filter` kept out of a replay.
-    pub fn filtered(&mut self, source: &Source) {
+    /// Counts a frame of a replay that `--filter` excludes.
+    pub fn count_filtered(&mut self, source: &FrameSource) {
         self.writer.count(source.counters, Counter::Seen);
         self.writer.count(source.counters, Counter::Filtered);
     }
 
     /// `-4`, `-6` and `-b`.
-    fn wanted(&self, event: Event) -> Result<Event, Counter> {
+    fn filter(&self, event: Event) -> Result<Event, Counter> {
         let wanted = if event.kind.is_ipv4() { self.ipv4 } else { self.ipv6 };
-        let blacklisted = self.blacklist.iter().any(|block| block.holds(event.address));
+        let mut blacklist = self.blacklist.iter();
+        let blacklisted = blacklist.any(|network| blacklist::contains(network, event.address));
         if wanted && !blacklisted { Ok(event) } else { Err(Counter::Filtered) }
     }
 
     /// `-r`.
     fn admit(&mut self, counters: InterfaceId, event: Event) -> Result<Event, Counter> {
         let Event { mac, interface, address, vlan, outer_vlan, router, time, .. } = event;
-        let key = Key { interface, vlan, outer_vlan, router, address };
+        let key = PairingKey { interface, vlan, outer_vlan, router, address };
         let verdict = self.limit.admit(key, mac, time);
         if verdict.forgot {
             self.writer.count(counters, Counter::Forgotten);
@@ -146,57 +155,59 @@ impl Pipeline {
         if verdict.report { Ok(event) } else { Err(Counter::RateLimited) }
     }
 
-    /// The counters of an interface, or of something else that is heard.
+    /// The counters of an interface or of another source.
     pub fn counters(&mut self, name: InterfaceName) -> InterfaceId {
         self.writer.interface(name)
     }
 
-    /// Counts what the kernel could not keep.
-    pub fn kernel_dropped(&mut self, counters: InterfaceId, number: u64) {
+    /// Counts frames that the kernel dropped.
+    pub fn count_kernel_drops(&mut self, counters: InterfaceId, number: u64) {
         self.writer.add(counters, Counter::KernelDropped, number);
     }
 
-    /// After each batch: what was heard is delivered.
+    /// After each batch: wakes the readers, and hands the lines to the printer.
     pub fn deliver(&mut self) -> Result<(), Error> {
         if self.woken != self.writer.published() {
             self.woken = self.writer.published();
             self.writer.wake();
         }
         if let Some(refusals) = &mut self.refusals {
-            refusals.tell_if_due();
+            refusals.log_if_due();
         }
-        self.printer.as_mut().map_or(Ok(()), Printer::deliver).map_err(unprintable)
+        self.printer.as_mut().map_or(Ok(()), Printer::deliver).map_err(stdout_error)
     }
 
-    /// SIGHUP: files are opened anew.
-    pub fn reopen(&mut self) {
-        if let Some(snap) = &mut self.snap {
-            snap.reopen();
+    /// SIGHUP: re-opens the sample file.
+    pub fn reopen_files(&mut self) {
+        if let Some(samples) = &mut self.samples {
+            samples.reopen();
         }
     }
 
-    /// About once a second: the collector lives, and its ring can be found.
-    pub fn beat(&mut self) -> Result<(), Error> {
+    /// About once a second: stores the heartbeat, and creates the ring again if its file was deleted.
+    pub fn heartbeat(&mut self) -> Result<(), Error> {
         self.writer.beat(UnixTime::now());
-        let kept = match self.writer.keep_name() {
-            // Who put it there may not end us; what we have mapped is still ours.
-            // Nor may whoever has filled /dev/shm, or used up all files, since it was deleted.
-            Err(error @ (CreateError::ForeignOwner(..) | CreateError::Io(..))) => {
-                if !std::mem::replace(&mut self.displaced, true) {
-                    warn(format_args!("{error}: readers that come later will not find ours"));
+        let ring = &self.ring;
+        match self.writer.keep_name() {
+            Ok(created) => {
+                if created {
+                    warn(format_args!("ring {ring} was deleted: re-created it"));
                 }
-                return Ok(());
+                self.unreachable.ends(format_args!("new readers find ring {ring} again"));
             }
-            kept => kept.map_err(failed)?,
-        };
-        self.displaced = false;
-        if kept {
-            warn(format_args!("ring {} was deleted by somebody: made again", self.ring));
+            // Neither a user who puts a file there nor one who fills /dev/shm or uses up all files may
+            // end the collector: the ring that it has mapped still works.
+            Err(error @ (CreateError::ForeignOwner(..) | CreateError::Io(..))) => {
+                self.unreachable.begins(format_args!(
+                    "{error}; until then new readers cannot find ring {ring}"
+                ));
+            }
+            Err(error) => return Err(failed(error)),
         }
         Ok(())
     }
 
-    /// Delivers what is left, and with `-v` prints the counters.
+    /// Delivers the rest, and with `-v` logs the counters. `end`: how the capture ended.
     pub fn finish(mut self, end: Result<(), Error>) -> Result<(), Error> {
         let end = end.and(self.deliver());
         let printed = match self.printer.take() {
@@ -205,22 +216,22 @@ impl Pipeline {
         };
         if let Ok(unprinted @ 1..) = printed {
             info(format_args!(
-                "{unprinted} events were not printed, for standard output was not read (all are in the ring; -q prints none)"
+                "{unprinted} events were not printed because standard output was not read in time (all are in the ring; -q turns printing off)"
             ));
         }
-        let end = end.and(printed.map(|_| ()).map_err(unprintable));
+        let end = end.and(printed.map(|_| ()).map_err(stdout_error));
         if let Some(refusals) = &mut self.refusals
             && !matches!(end, Err(Error::Closed))
         {
-            refusals.tell();
-            self.writer.counters().iter().for_each(tell);
+            refusals.log();
+            self.writer.counters().iter().for_each(log_counters);
         }
         end
     }
 }
 
-/// One interface's counters, a line each.
-fn tell(counters: &InterfaceCounters) {
+/// Logs the counters of one interface, one line for each.
+fn log_counters(counters: &InterfaceCounters) {
     for counter in Counter::ALL {
         let number = counters.get(*counter);
         if number > 0 {
@@ -229,6 +240,6 @@ fn tell(counters: &InterfaceCounters) {
     }
 }
 
-fn unprintable(error: std::io::Error) -> Error {
+fn stdout_error(error: std::io::Error) -> Error {
     Error::write("standard output", error)
 }

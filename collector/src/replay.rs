@@ -1,4 +1,4 @@
-//! `--read`: a capture file, replayed with its packets' own times.
+//! `--read`: replays a capture file with the times of its packets.
 
 use std::{
     fmt::Display,
@@ -9,55 +9,55 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::{Signals, Startup};
+use aw_service::{Signals, Startup, cause};
 use pcap::{BpfProgram, Capture, Offline, Precision};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::retry_on_intr,
     pipe::PipeFlags,
 };
-use shm_layout::cause;
 
 use crate::{
     Error, failed, info, interface,
-    link::{Frame, Link},
+    link::{Frame, LinkType},
     options::Options,
     pipeline::Pipeline,
 };
 
-/// Frames taken before their events are delivered.
+/// Frames processed before their events are delivered.
 const BATCH: usize = 256;
 
-/// A capture file, opened and found to be readable.
+/// An open capture file.
 pub struct Replay {
     capture: Capture<Offline>,
-    /// The name it was opened under, with which libpcap's errors begin.
+    /// The name under which it was opened, with which libpcap's errors begin.
     name: String,
-    link: Link,
-    /// Frames a batch: one where waiting for the next frame may take long.
+    link: LinkType,
+    /// Frames in a batch: one if waiting for the next frame may take long.
     batch: usize,
-    /// `--filter`: what it keeps out is counted, as a file is counted whole.
+    /// `--filter`: frames that it excludes are counted, so that all frames of a file are.
     filter: Option<BpfProgram>,
     signals: Signals,
-    pump: Option<JoinHandle<io::Result<()>>>,
+    copier: Option<JoinHandle<io::Result<()>>>,
 }
 
-/// A pipe that ends when a signal comes.
-struct Pipe {
-    end: OwnedFd,
-    pump: JoinHandle<io::Result<()>>,
+/// A pipe that ends when a signal arrives.
+struct InterruptiblePipe {
+    output: OwnedFd,
+    copier: JoinHandle<io::Result<()>>,
 }
 
-/// Opens a capture file; `-` is standard input. None: a signal came before it had begun. In between
-/// it gives up what is not needed any more: what comes through a pipe is only looked at after that.
+/// Opens a capture file; `-` is standard input. Returns none if a signal arrived before the replay began. Calls
+/// `confine` before it reads anything from a pipe.
 pub fn open(
     file: &str,
     options: &Options,
     confine: impl FnOnce() -> Result<(), Error>,
 ) -> Result<Option<Replay>, Error> {
-    let fault = |why: &dyn Display| failed(format_args!("read {file}: {why}"));
-    let unreadable =
-        |error: io::Error| fault(&format_args!("{} (name a pcap or pcapng file)", cause(&error)));
+    let read_error = |why: &dyn Display| failed(format_args!("read {file}: {why}"));
+    let unreadable = |error: io::Error| {
+        read_error(&format_args!("{} (name a pcap or pcapng file)", cause(&error)))
+    };
     let input = match file {
         "-" => io::stdin().as_fd().try_clone_to_owned().map(File::from),
         _ => File::open(file),
@@ -67,46 +67,40 @@ pub fn open(
     if kind.is_dir() {
         return Err(unreadable(ErrorKind::IsADirectory.into()));
     }
-    // Not earlier: a named pipe without a writer is opened as long as nobody interrupts it.
+    // Not earlier: opening a named pipe without a writer blocks, and a signal has to end it.
     let signals = Signals::register()?;
     let capture = |name: &str| Capture::from_file_with_precision(name, Precision::Nano);
-    let (name, batch, capture, pump) = if kind.is_file() {
-        // Its name, for our rights to it may go; libpcap reads its header.
+    let (name, batch, capture, copier) = if kind.is_file() {
+        // Before `confine`, after which the file may not be readable any more; libpcap reads its header.
         let capture = capture(file);
         confine()?;
         (file.to_owned(), BATCH, capture, None)
     } else {
         confine()?;
-        let Pipe { end, pump } = pump(input, &signals).map_err(unreadable)?;
-        let name = format!("/dev/fd/{}", end.as_raw_fd());
+        let InterruptiblePipe { output, copier } =
+            interruptible(input, &signals).map_err(unreadable)?;
+        let name = format!("/dev/fd/{}", output.as_raw_fd());
         let capture = capture(&name);
-        (name, 1, capture, Some(pump))
+        (name, 1, capture, Some(copier))
     };
     let mut capture = match capture {
         Ok(capture) => capture,
         Err(_) if signals.stopped() => return Ok(None),
-        Err(error) => return Err(fault(&pcap_text(&error, &name))),
+        Err(error) => return Err(read_error(&pcap_text(&error, &name))),
     };
-    let link = capture.get_datalink();
-    let link = Link::of(link).ok_or_else(|| {
-        let name = link.get_name().unwrap_or_else(|_| "unknown".into());
-        fault(&format_args!(
-            "link type {name} ({}) carries no Ethernet frames (capture on an Ethernet interface, or on `any`)",
-            link.0
-        ))
-    })?;
+    let link = LinkType::of(capture.get_datalink()).map_err(|error| read_error(&error))?;
     let filter = options.filter.as_deref();
     let filter = filter.map(|filter| interface::compile(&mut capture, filter));
     let filter = filter.transpose().map_err(failed)?;
-    Ok(Some(Replay { capture, name, link, batch, filter, signals, pump }))
+    Ok(Some(Replay { capture, name, link, batch, filter, signals, copier }))
 }
 
-/// Hands a pipe on through a pipe of ours, which ends when a signal comes: a replay that waits for
-/// more could not be stopped otherwise. Gives the end to read from.
-fn pump(mut input: File, signals: &Signals) -> io::Result<Pipe> {
-    let (end, to) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+/// Copies a pipe into a new one, which ends when a signal arrives: otherwise a replay that waits for more
+/// could not be stopped.
+fn interruptible(mut input: File, signals: &Signals) -> io::Result<InterruptiblePipe> {
+    let (output, to) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     let signals = signals.try_clone()?;
-    let pump = thread::spawn(move || -> io::Result<()> {
+    let copier = thread::spawn(move || -> io::Result<()> {
         let mut to = File::from(to);
         let mut bytes = vec![0; 64 * 1024];
         loop {
@@ -119,7 +113,7 @@ fn pump(mut input: File, signals: &Signals) -> io::Result<Pipe> {
                 return Ok(());
             }
             if !input_is_ready {
-                continue; // SIGHUP, which is the other thread's
+                continue; // SIGHUP, which the other thread handles
             }
             match input.read(&mut bytes) {
                 Ok(0) => return Ok(()),
@@ -130,10 +124,10 @@ fn pump(mut input: File, signals: &Signals) -> io::Result<Pipe> {
             }
         }
     });
-    Ok(Pipe { end, pump })
+    Ok(InterruptiblePipe { output, copier })
 }
 
-/// Replays it to its end.
+/// Replays the file to its end.
 pub fn run(
     mut replay: Replay,
     file: &str,
@@ -142,24 +136,24 @@ pub fn run(
     startup: &mut Startup,
 ) -> Result<(), Error> {
     let source = pipeline.source(options.interface, replay.link);
-    let mut pace = options.max_rate.map(|rate| Pace::new(rate.get()));
-    let batch = if pace.is_some() { 1 } else { replay.batch };
+    let mut throttle = options.max_rate.map(|rate| EventThrottle::new(rate.get()));
+    let batch = if throttle.is_some() { 1 } else { replay.batch };
     let mut frames: u64 = 0;
-    let mut beat = Instant::now();
+    let mut heartbeat = Instant::now();
     loop {
         let mut events = 0;
         let read = replay.capture.dispatch(Some(batch), |packet| {
             frames += 1;
             let frame = Frame::new(&packet);
             if replay.filter.as_mut().is_some_and(|filter| !filter.filter(packet.data)) {
-                pipeline.filtered(&source);
+                pipeline.count_filtered(&source);
             } else {
-                events += u32::from(pipeline.frame(&source, &frame));
+                events += u32::from(pipeline.process_frame(&source, &frame));
             }
         });
         pipeline.deliver()?;
         if replay.signals.take_hangup() {
-            pipeline.reopen();
+            pipeline.reopen_files();
         }
         if replay.signals.stopped() {
             info(format_args!("read {file}: stopped by a signal after {frames} frames"));
@@ -170,31 +164,31 @@ pub fn run(
             Ok(_) => {}
             Err(error) => {
                 return Err(failed(format_args!(
-                    "read {file}: {} after {frames} frames (the events before it were delivered)",
+                    "read {file}: {} after {frames} frames (all events before it were delivered)",
                     pcap_text(&error, &replay.name)
                 )));
             }
         }
-        if beat.elapsed() >= Duration::from_secs(1) {
-            beat = Instant::now();
-            pipeline.beat()?;
+        if heartbeat.elapsed() >= Duration::from_secs(1) {
+            heartbeat = Instant::now();
+            pipeline.heartbeat()?;
             startup.alive();
         }
-        if let Some(pace) = &mut pace {
-            pace.sleep_after(events);
+        if let Some(throttle) = &mut throttle {
+            throttle.sleep_after(events);
         }
     }
 }
 
 impl Replay {
     /// The file's link type.
-    pub fn link(&self) -> Link {
+    pub fn link(&self) -> LinkType {
         self.link
     }
 
-    /// At the end of a pipe: whether it ended, or failed.
+    /// At the end: an error if reading the pipe failed.
     fn ended(&mut self, file: &str, frames: u64) -> Result<(), Error> {
-        match self.pump.take().map(JoinHandle::join) {
+        match self.copier.take().map(JoinHandle::join) {
             Some(Ok(Err(error))) => {
                 let error = cause(&error);
                 Err(failed(format_args!("read {file}: {error} after {frames} frames")))
@@ -204,19 +198,19 @@ impl Replay {
     }
 }
 
-/// At most so many events a second.
-struct Pace {
+/// `--max-rate`: limits the events a second.
+struct EventThrottle {
     each: Duration,
     due: Instant,
 }
 
-impl Pace {
+impl EventThrottle {
     fn new(rate: u32) -> Self {
-        Pace { each: Duration::from_secs(1) / rate, due: Instant::now() }
+        EventThrottle { each: Duration::from_secs(1) / rate, due: Instant::now() }
     }
 
     fn sleep_after(&mut self, events: u32) {
-        // Sleeps last a little too long, which is made up for; a pause in what came is not.
+        // Sleeps last slightly too long, which the next ones compensate; a pause of the input is not compensated.
         let now = Instant::now();
         let earliest = now.checked_sub(Duration::from_millis(50)).unwrap_or(now);
         self.due = self.due.max(earliest) + self.each * events;

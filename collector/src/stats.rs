@@ -1,4 +1,4 @@
-//! `--stats`: how a collector is, from its ring's header, without touching it.
+//! `--stats`: the state of a collector, read from its ring's header.
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ use crate::{
     options::{DEFAULT_USER, Format, Options},
 };
 
-/// Prints the header's content.
+/// Prints the header's contents.
 pub fn print(options: &Options) -> Result<(), Error> {
     let ring = &options.ring;
     let owner = match &options.service.user {
@@ -23,7 +23,7 @@ pub fn print(options: &Options) -> Result<(), Error> {
     let reader = Reader::attach_to(ring, &owner, Start::Now)
         .map_err(|error| match error {
             AttachError::Foreign(user) => failed(format_args!(
-                "read ring {ring}: it belongs to user id {user} (if that is the collector's user, say so with -u)"
+                "read ring {ring}: it belongs to user id {user} (if that is the collector's user, name it with -u)"
             )),
             _ => failed(format_args!("read ring {ring}: {error}")),
         })?;
@@ -34,7 +34,7 @@ pub fn print(options: &Options) -> Result<(), Error> {
     io::stdout().write_all(text.as_bytes()).map_err(|error| Error::write("standard output", error))
 }
 
-/// A line for each thing; counters that are zero are left out, but for the first ones.
+/// A line for each value; counters that are zero are omitted, except those always shown.
 fn text(reader: &Reader, now: UnixTime) -> String {
     let mut text = String::new();
     let mut line = |what: &str, value: &str| text += &format!("{what:<22} {value}\n");
@@ -45,7 +45,7 @@ fn text(reader: &Reader, now: UnixTime) -> String {
     line(
         "collector",
         &match reader.writer() {
-            Some(process) => format!("process {process}, last sign of life {silent} s ago"),
+            Some(process) => format!("process {process}, last heartbeat {silent} s ago"),
             None => format!("ended {silent} s ago"),
         },
     );
@@ -67,7 +67,7 @@ fn shown(counters: &InterfaceCounters) -> impl Iterator<Item = Counter> + use<'_
     Counter::ALL.iter().filter(shown).copied()
 }
 
-/// Date and time in the machine's zone.
+/// Date and time in the machine's time zone.
 fn date(time: UnixTime) -> String {
     let time = Timestamp::from_nanosecond(time.as_nanos().into()).unwrap_or_default();
     time.to_zoned(TimeZone::system()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()

@@ -1,5 +1,5 @@
-//! Properties of the road from bytes to a sighting: whatever is sent, nothing panics, and the
-//! kernel's filter lets through whatever the parser would accept.
+//! Properties of parsing and checking: no input causes a panic, and the kernel's filter passes every frame
+//! that the parser accepts.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -10,31 +10,31 @@ use shm_layout::{Counter, MacAddr, Origin, UnixTime};
 use crate::{
     check::{self, Sighting},
     filter,
-    link::{Frame, Link},
+    link::{Frame, LinkType},
     parse,
 };
 
 mod allocations;
 mod fuzzed;
 
-fn hear(link: Link, bytes: &[u8]) -> Result<Sighting, Counter> {
-    hear_of(link, bytes, bytes.len())
+fn check_frame(link: LinkType, bytes: &[u8]) -> Result<Sighting, Counter> {
+    check_cut(link, bytes, bytes.len())
 }
 
-fn hear_of(link: Link, bytes: &[u8], length: usize) -> Result<Sighting, Counter> {
+fn check_cut(link: LinkType, bytes: &[u8], length: usize) -> Result<Sighting, Counter> {
     let frame = Frame { time: UnixTime::from_nanos(0), bytes, length };
     parse::parse(link, &frame).and_then(|packet| check::sighting(&packet, false))
 }
 
-/// What the kernel would run for a link type.
+/// The kernel's filter for a link type.
 struct Filter(BpfProgram);
 
 impl Filter {
-    fn of(link: Link) -> Filter {
+    fn of(link: LinkType) -> Filter {
         let number = match link {
-            Link::Ethernet => Linktype::ETHERNET,
-            Link::CookedV1 => Linktype::LINUX_SLL,
-            Link::CookedV2 => Linktype(276),
+            LinkType::Ethernet => Linktype::ETHERNET,
+            LinkType::CookedV1 => Linktype::LINUX_SLL,
+            LinkType::CookedV2 => Linktype(276),
         };
         let capture = Capture::dead(number).unwrap();
         Filter(capture.compile(&filter::expression(link), true).unwrap())
@@ -54,7 +54,7 @@ fn arp_request() -> Vec<u8> {
     bytes
 }
 
-/// An advertisement with its IPv6 header, behind some extension headers.
+/// An advertisement with its IPv6 header and extension headers.
 fn advertisement(extensions: &[u8]) -> Vec<u8> {
     let target = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).octets();
     let mut icmp = vec![136, 0, 0, 0, 0x40, 0, 0, 0];
@@ -78,9 +78,15 @@ fn advertisement(extensions: &[u8]) -> Vec<u8> {
 }
 
 /// A frame around a message: link header, tags, LLC and SNAP if asked for.
-fn frame(link: Link, tags: &[(u16, u16)], snap: bool, protocol: u16, message: &[u8]) -> Vec<u8> {
+fn frame(
+    link: LinkType,
+    tags: &[(u16, u16)],
+    snap: bool,
+    protocol: u16,
+    message: &[u8],
+) -> Vec<u8> {
     let length = message.len() as u16 + 8;
-    let cooked = link != Link::Ethernet;
+    let cooked = link != LinkType::Ethernet;
     let last = match (snap, cooked) {
         (false, _) => protocol,
         (true, false) => length,
@@ -89,9 +95,11 @@ fn frame(link: Link, tags: &[(u16, u16)], snap: bool, protocol: u16, message: &[
     let protocols: Vec<u16> = tags.iter().map(|(tpid, _)| *tpid).chain([last]).collect();
     let first = protocols[0].to_be_bytes();
     let mut bytes = match link {
-        Link::Ethernet => [&[0xff; 6], &MAC[..], &first].concat(),
-        Link::CookedV1 => [&[0, 1, 0, 1, 0, 6], &MAC[..], &[0, 0], &first].concat(),
-        Link::CookedV2 => [&first, &[0, 0, 0, 0, 0, 9, 0, 1, 1, 6][..], &MAC[..], &[0, 0]].concat(),
+        LinkType::Ethernet => [&[0xff; 6], &MAC[..], &first].concat(),
+        LinkType::CookedV1 => [&[0, 1, 0, 1, 0, 6], &MAC[..], &[0, 0], &first].concat(),
+        LinkType::CookedV2 => {
+            [&first, &[0, 0, 0, 0, 0, 9, 0, 1, 1, 6][..], &MAC[..], &[0, 0]].concat()
+        }
     };
     for ((_, control), protocol) in tags.iter().zip(&protocols[1..]) {
         bytes.extend(control.to_be_bytes());
@@ -105,8 +113,8 @@ fn frame(link: Link, tags: &[(u16, u16)], snap: bool, protocol: u16, message: &[
     bytes
 }
 
-fn links() -> impl Strategy<Value = Link> {
-    prop_oneof![Just(Link::Ethernet), Just(Link::CookedV1), Just(Link::CookedV2)]
+fn links() -> impl Strategy<Value = LinkType> {
+    prop_oneof![Just(LinkType::Ethernet), Just(LinkType::CookedV1), Just(LinkType::CookedV2)]
 }
 
 fn tags() -> impl Strategy<Value = Vec<(u16, u16)>> {
@@ -127,7 +135,7 @@ fn messages() -> impl Strategy<Value = (u16, Vec<u8>)> {
     ]
 }
 
-fn frames() -> impl Strategy<Value = (Link, Vec<(u16, u16)>, Vec<u8>)> {
+fn frames() -> impl Strategy<Value = (LinkType, Vec<(u16, u16)>, Vec<u8>)> {
     (links(), tags(), any::<bool>(), messages()).prop_map(
         |(link, tags, snap, (protocol, message))| {
             let bytes = frame(link, &tags, snap, protocol, &message);
@@ -140,14 +148,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn random_bytes_do_no_harm(link in links(), bytes in vec(any::<u8>(), 0..200)) {
-        let _ = hear(link, &bytes);
+    fn random_bytes_cause_no_panic(link in links(), bytes in vec(any::<u8>(), 0..200)) {
+        let _ = check_frame(link, &bytes);
     }
 
     /// Whatever lies around the message: it is found, and so are its VLANs.
     #[test]
     fn the_message_is_found((link, tags, bytes) in frames()) {
-        let sighting = hear(link, &bytes).unwrap();
+        let sighting = check_frame(link, &bytes).unwrap();
         prop_assert_eq!(sighting.mac, MacAddr::new(MAC));
         let ids: Vec<_> = tags.iter().map(|(_, control)| control & 0xfff).filter(|id| *id != 0).collect();
         prop_assert_eq!(sighting.vlan.get(), ids.last().copied().unwrap_or(0));
@@ -159,15 +167,15 @@ proptest! {
     #[test]
     fn a_cut_frame_is_truncated((link, _, bytes) in frames(), cut in any::<Index>()) {
         let short = &bytes[..cut.index(bytes.len())];
-        prop_assert_eq!(hear(link, short).map(|_| ()), Err(Counter::Truncated));
-        prop_assert_eq!(hear_of(link, short, bytes.len()).map(|_| ()), Err(Counter::Truncated));
+        prop_assert_eq!(check_frame(link, short).map(|_| ()), Err(Counter::Truncated));
+        prop_assert_eq!(check_cut(link, short, bytes.len()).map(|_| ()), Err(Counter::Truncated));
         // By one byte beyond the message, that is: also where nothing of the message is missing.
-        prop_assert_eq!(hear_of(link, &bytes, bytes.len() + 1).map(|_| ()), Err(Counter::Truncated));
+        prop_assert_eq!(check_cut(link, &bytes, bytes.len() + 1).map(|_| ()), Err(Counter::Truncated));
     }
 
-    /// Damaged frames do no harm, and the kernel keeps none from us that we would publish.
+    /// Damaged frames do no harm, and the filter passes each one that would be published.
     #[test]
-    fn the_filter_is_generous(
+    fn the_filter_passes_every_accepted_frame(
         (link, _, mut bytes) in frames(),
         damage in vec((any::<Index>(), any::<u8>()), 0..4),
         padding in 0..20_usize,
@@ -177,15 +185,15 @@ proptest! {
             bytes[at] = byte;
         }
         bytes.extend(vec![0; padding]);
-        if hear(link, &bytes).is_ok() {
+        if check_frame(link, &bytes).is_ok() {
             prop_assert!(Filter::of(link).passes(&bytes));
         }
     }
 }
 
-/// RFC 4861, 7.1: what other options say is ignored, and hosts believe such a message.
+/// RFC 4861, 7.1: hosts ignore the contents of other options, and accept such a message.
 #[test]
-fn options_that_say_nothing_here_hide_nothing() {
+fn other_options_do_not_cause_a_refusal() {
     let mtu_too_long = [&[5, 2][..], &[0; 14]].concat();
     let prefix_too_short = vec![3, 1, 0, 0, 0, 0, 0, 0];
     let source_too_long = [&[1, 2][..], &[0; 14]].concat();
@@ -204,21 +212,20 @@ fn options_that_say_nothing_here_hide_nothing() {
         message.extend(&option);
         let length = (message.len() - 40) as u16;
         message[4..6].copy_from_slice(&length.to_be_bytes());
-        let bytes = frame(Link::Ethernet, &[], false, 0x86dd, &message);
-        let heard = hear(Link::Ethernet, &bytes).map(|sighting| sighting.mac);
-        assert_eq!(heard, expected, "{option:?}");
+        let bytes = frame(LinkType::Ethernet, &[], false, 0x86dd, &message);
+        let result = check_frame(LinkType::Ethernet, &bytes).map(|sighting| sighting.mac);
+        assert_eq!(result, expected, "{option:?}");
     }
     let mut message = advertisement(&[]);
     message.truncate(64);
     message.extend(target_too_long);
     message[4..6].copy_from_slice(&40_u16.to_be_bytes());
-    let bytes = frame(Link::Ethernet, &[], false, 0x86dd, &message);
-    assert_eq!(hear(Link::Ethernet, &bytes), Err(Counter::OptionLength));
+    let bytes = frame(LinkType::Ethernet, &[], false, 0x86dd, &message);
+    assert_eq!(check_frame(LinkType::Ethernet, &bytes), Err(Counter::OptionLength));
 }
 
-/// The filter is there to keep things out.
 #[test]
-fn the_filter_drops_what_cannot_matter() {
+fn the_filter_drops_unrelated_frames() {
     let mut udp = advertisement(&[]);
     udp[6] = 17;
     let mut echo = advertisement(&[]);
@@ -227,7 +234,7 @@ fn the_filter_drops_what_cannot_matter() {
     first_fragment[42..44].copy_from_slice(&0x0001_u16.to_be_bytes());
     let mut later_fragment = advertisement(&[44]);
     later_fragment[42..44].copy_from_slice(&0x0009_u16.to_be_bytes());
-    for link in [Link::Ethernet, Link::CookedV1, Link::CookedV2] {
+    for link in [LinkType::Ethernet, LinkType::CookedV1, LinkType::CookedV2] {
         let filter = Filter::of(link);
         let untagged = |protocol, message: &[u8]| frame(link, &[], false, protocol, message);
         assert!(!filter.passes(&untagged(0x0800, &[0x45; 60])), "IPv4, {link:?}");
@@ -236,15 +243,20 @@ fn the_filter_drops_what_cannot_matter() {
         assert!(!filter.passes(&untagged(0x86dd, &later_fragment)), "a later fragment, {link:?}");
         assert!(filter.passes(&untagged(0x86dd, &first_fragment)), "a first one, {link:?}");
     }
-    let tagged = frame(Link::Ethernet, &[(0x8100, 7)], false, 0x0800, &[0x45; 60]);
-    assert!(!Filter::of(Link::Ethernet).passes(&tagged), "tagged IPv4");
+    let tagged = frame(LinkType::Ethernet, &[(0x8100, 7)], false, 0x0800, &[0x45; 60]);
+    assert!(!Filter::of(LinkType::Ethernet).passes(&tagged), "tagged IPv4");
 }
 
 #[test]
-fn what_an_arp_request_says() {
-    let bytes =
-        frame(Link::Ethernet, &[(0x88a8, 100), (0x8100, 0x6007)], false, 0x0806, &arp_request());
-    let sighting = hear(Link::Ethernet, &bytes).unwrap();
+fn the_pairing_of_an_arp_request() {
+    let bytes = frame(
+        LinkType::Ethernet,
+        &[(0x88a8, 100), (0x8100, 0x6007)],
+        false,
+        0x0806,
+        &arp_request(),
+    );
+    let sighting = check_frame(LinkType::Ethernet, &bytes).unwrap();
     assert_eq!(sighting.origin, Origin::ArpRequest);
     assert_eq!(sighting.mac, MacAddr::new(MAC));
     assert_eq!(sighting.address, Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped());

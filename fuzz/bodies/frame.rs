@@ -1,5 +1,5 @@
-//! Any bytes as a frame: it is refused for a reason that frames can have, or heard; then it says what was sent, nothing
-//! that must not be published, and the kernel's filter would have let it through.
+//! Any bytes as a frame: it is refused for a reason that frames can have, or accepted; then the event contains only what
+//! was sent, no value that must not be published, and the kernel's filter passes the frame.
 
 use std::net::Ipv4Addr;
 
@@ -8,14 +8,14 @@ use shm_layout::{Counter, Event, MacAddr, Origin, UnixTime, VlanId};
 
 use crate::{
     check, filter,
-    link::{Frame, Link},
+    link::{Frame, LinkType},
     parse,
 };
 
-const LINKS: [(Link, Linktype); 3] = [
-    (Link::Ethernet, Linktype::ETHERNET),
-    (Link::CookedV1, Linktype::LINUX_SLL),
-    (Link::CookedV2, Linktype(276)),
+const LINKS: [(LinkType, Linktype); 3] = [
+    (LinkType::Ethernet, Linktype::ETHERNET),
+    (LinkType::CookedV1, Linktype::LINUX_SLL),
+    (LinkType::CookedV2, Linktype(276)),
 ];
 
 thread_local! {
@@ -24,19 +24,19 @@ thread_local! {
     });
 }
 
-/// The first byte picks the link type; its highest bit says that the capture cut the frame. The rest is the frame.
+/// The first byte selects the link type; its highest bit means that the capture cut the frame. The rest is the frame.
 pub fn frame(input: &[u8]) {
     let [choice, bytes @ ..] = input else { return };
     let link = usize::from(choice & 0x7f) % LINKS.len();
     let cut = choice & 0x80 != 0;
     let time = UnixTime::from_nanos(0);
     let frame = Frame { time, bytes, length: bytes.len() + usize::from(cut) };
-    let heard =
+    let result =
         parse::parse(LINKS[link].0, &frame).and_then(|packet| check::sighting(&packet, false));
-    match heard {
+    match result {
         Err(reason) => assert!(is_refusal(reason), "{reason:?}"),
         Ok(sighting) => {
-            assert!(!cut, "a cut frame is taken for a whole one");
+            assert!(!cut, "a cut frame is taken for a complete one");
             assert!(![MacAddr::BROADCAST, MacAddr::ZERO].contains(&sighting.mac));
             assert!(sighting.outer_vlan == VlanId::NONE || sighting.vlan != VlanId::NONE);
             let sent = |what: &[u8]| bytes.windows(what.len()).any(|window| window == what);
@@ -50,17 +50,17 @@ pub fn frame(input: &[u8]) {
                     assert!(!address.is_unspecified() && !address.is_multicast(), "{address}");
                     assert!(sent(&address.octets()), "{address}");
                 }
-                _ => panic!("ARP's address is none of IPv4: {sighting:?}"),
+                _ => panic!("ARP with an address that is not IPv4: {sighting:?}"),
             }
             let event: Event = sighting.event(time, "eth0".parse().unwrap());
             assert_eq!(event.to_string().split(' ').count(), 6, "{event}");
             let passes = FILTERS.with(|filters| filters[link].filter(bytes));
-            assert!(passes, "the filter would have kept it from us: {event}");
+            assert!(passes, "the filter would drop the frame: {event}");
         }
     }
 }
 
-/// What parsing and checking may say of a frame.
+/// The outcomes that parsing and checking may give.
 fn is_refusal(reason: Counter) -> bool {
     use Counter::{Filtered, Interrupted, Published, RateLimited};
     reason.is_outcome() && !matches!(reason, Published | Filtered | RateLimited | Interrupted)

@@ -1,5 +1,5 @@
-//! Any bytes as a MACupd datagram: each line is refused for a reason that lines can have, or heard; then it says what was
-//! sent, and nothing that must not be published.
+//! Any bytes as a MACupd datagram: each line is refused for a reason that lines can have, or accepted; then the event
+//! contains only what was sent, and no value that must not be published.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,4 @@
-//! A target's seeds, and random mutations of them: what the stable tests feed to its body.
+//! A target's seeds, and random mutations of them: the inputs of the stable tests.
 
 use std::{fs, path::Path};
 
@@ -8,7 +8,7 @@ use proptest::{
     sample::{Index, select},
 };
 
-/// Whatever lies in the target's corpus.
+/// The files of the target's corpus.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target);
     let files =
@@ -18,7 +18,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     seeds
 }
 
-/// A seed with some damage.
+/// A seed with up to five random changes.
 pub fn mutated(target: &str) -> impl Strategy<Value = Vec<u8>> {
     let seeds = seeds(target);
     let edit = prop_oneof![
@@ -55,8 +55,8 @@ enum Edit {
     Flip(u8),
     Insert(u8),
     Remove,
-    /// All from here on goes.
+    /// Removes the rest.
     Cut,
-    /// From here on it is another seed.
+    /// Replaces the rest by that of another seed.
     Splice(Vec<u8>),
 }

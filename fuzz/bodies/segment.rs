@@ -1,5 +1,5 @@
-//! Any words laid over a ring's segment, as a damaged or lying owner might leave it: a reader refuses it, or comes to its
-//! end and has shown nothing but lines; the next collector refuses it, or goes on and is heard.
+//! Any words in a ring's segment, as damage or a hostile owner may leave them: a reader refuses the segment, or reaches
+//! its end and has returned only valid events; the next collector refuses it, or continues it and its events are read.
 
 use std::{
     fs,
@@ -20,11 +20,11 @@ use shm_layout::{
 
 const SLOTS: u64 = 8;
 
-/// Where the words lie that an input may change, in bytes, 64 words each: the header, its first and its last account,
+/// Where the words lie that an input may change, in bytes, 64 words each: the header, the first and the last counters,
 /// all slots.
 const WINDOWS: [usize; 4] = [0, 4096, 69_120, 69_632];
 
-/// The first two bytes are a number to add to the file's length. Then, nine bytes each: which word, and its new value.
+/// The first two bytes are added to the file's length. Then nine bytes for each change: which word, and its new value.
 pub fn segment(input: &[u8]) {
     let (longer, patches) = match input {
         [a, b, patches @ ..] => (i16::from_le_bytes([*a, *b]), patches),
@@ -44,7 +44,7 @@ pub fn segment(input: &[u8]) {
     let old = Start::At(Position { generation, sequence: 2 });
     for start in [Start::Oldest, Start::Now, old] {
         if let Ok(mut reader) = Reader::attach(&ring.0, start) {
-            look(&reader);
+            read_header(&reader);
             read(&mut reader);
             reader.wait(Duration::ZERO);
         }
@@ -52,27 +52,27 @@ pub fn segment(input: &[u8]) {
     for slots in [SLOTS, 2 * SLOTS] {
         let options = WriterOptions { name: ring.0.clone(), slots, group: None, host: None };
         let Ok(mut writer) = Writer::create(&options) else { return };
-        let mut reader = Reader::attach(&ring.0, Start::Now).expect("what was just made");
+        let mut reader = Reader::attach(&ring.0, Start::Now).expect("a ring that was just created");
         publish(&mut writer, 3);
         let (found, lost) = read(&mut reader);
-        assert!(found >= 3 && lost == 0, "a collector that goes on is heard: {found}, {lost}");
+        assert!(found >= 3 && lost == 0, "events of the next collector are read: {found}, {lost}");
     }
 }
 
-/// All that a segment says of itself.
-fn look(reader: &Reader) {
+/// Reads every field of the header.
+fn read_header(reader: &Reader) {
     assert!(reader.host().chars().count() <= 64);
     assert!(!reader.is_replaced());
-    for account in reader.counters() {
-        assert_line(account.name.as_str());
-        account.outcomes();
+    for counters in reader.counters() {
+        assert_line(counters.name.as_str());
+        counters.outcomes();
     }
     let _ = (reader.created(), reader.heartbeat(), reader.writer(), reader.is_retired());
     let _ = (reader.published(), reader.slots(), reader.position());
 }
 
-/// Reads to the end; the numbers of events read and lost. Nobody writes: there is nothing to be overtaken by, so the
-/// end comes after each slot was looked at twice, at the latest.
+/// Reads to the end; returns the numbers of events read and lost. There is no writer that could overtake the reader, so
+/// it reaches the end after reading each slot twice, at the latest.
 fn read(reader: &mut Reader) -> (u64, u64) {
     let start = reader.position().sequence;
     let (mut found, mut lost) = (0, 0);
@@ -95,7 +95,7 @@ fn read(reader: &mut Reader) -> (u64, u64) {
             }
         }
     }
-    panic!("a reader comes to no end");
+    panic!("a reader does not reach the end");
 }
 
 fn assert_line(text: &str) {
@@ -115,9 +115,9 @@ static WHOLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
 
 fn publish(writer: &mut Writer, count: u64) {
     let name: InterfaceName = "eth0".parse().unwrap();
-    let account = writer.interface(name);
+    let interface = writer.interface(name);
     for _ in 0..count {
-        writer.count(account, Counter::Seen);
+        writer.count(interface, Counter::Seen);
         let address = Ipv6Addr::from(0x2001_0db8_u128 << 96 | u128::from(writer.published()));
         let event = Event {
             time: UnixTime::new(1_700_000_000, 0),
@@ -130,11 +130,11 @@ fn publish(writer: &mut Writer, count: u64) {
             kind: Kind::Pairing(Origin::NdAdvertisement),
             router: Ipv4Addr::UNSPECIFIED,
         };
-        writer.publish(account, &event);
+        writer.publish(interface, &event);
     }
 }
 
-/// A name that nobody else uses; what lies under it goes with it.
+/// A ring with a unique name, which is deleted when this is dropped.
 struct Ring(RingName);
 
 impl Ring {

@@ -1,5 +1,5 @@
-//! Any bytes as a frame; what must hold is in `bodies/frame.rs`. The collector is a program and no library, so its
-//! modules are compiled here once more; what else is in them is not used.
+//! Any bytes as a frame; `bodies/frame.rs` has the checks. The collector is a program without a library, so its modules
+//! are compiled here again; their other items are unused.
 #![no_main]
 #![allow(dead_code)]
 

@@ -1,4 +1,4 @@
-//! Any bytes as a MACupd datagram; what must hold is in `bodies/macupd.rs`.
+//! Any bytes as a MACupd datagram; `bodies/macupd.rs` has the checks.
 #![no_main]
 #![allow(dead_code)]
 

@@ -1,4 +1,4 @@
-//! Any words laid over a ring's segment; what must hold is in `bodies/segment.rs`.
+//! Any words in a ring's segment; `bodies/segment.rs` has the checks.
 #![no_main]
 
 #[path = "../bodies/segment.rs"]

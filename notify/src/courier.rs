@@ -15,7 +15,9 @@ use lettre::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{MailOptions, Secret, Tls, message::message};
+use aw_service::Secret;
+
+use crate::{MailOptions, Tls, message::message};
 
 /// What a mail says.
 #[derive(Clone, Copy, Debug)]

@@ -10,10 +10,8 @@ mod courier;
 mod mailer;
 mod message;
 mod options;
-mod secret;
 mod spool;
 
 pub use courier::{Courier, Failure, Mail};
 pub use mailer::{Mailer, Prepared, Report};
 pub use options::{MailOptions, Tls, is_here};
-pub use secret::Secret;

@@ -2,9 +2,8 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
+use aw_service::Secret;
 use serde::Deserialize;
-
-use crate::Secret;
 
 /// Where mail goes, and how.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]

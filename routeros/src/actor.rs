@@ -1,49 +1,47 @@
-//! Who made a change, from the message of a log line: RouterOS 6 ends it with `by USER`, RouterOS 7
-//! says `by CHANNEL:USER@ADDRESS/STEP (COMMAND)`. The form is told from the line, never from the
-//! version.
+//! Who made a change, from the message of a log line. RouterOS 6 ends it with `by USER`, RouterOS 7 writes
+//! `by CHANNEL:USER@ADDRESS/STEP (COMMAND)`. The line itself decides which form applies, not the router's version.
 //!
-//! Names of objects and commands are chosen by the person who makes the change, so they may hold a
-//! forged actor, of either form. Which of two is the forged one cannot be told: both are named, as
-//! ambiguous.
+//! The user who makes a change chooses the names of objects and commands, so these may contain a forged actor of
+//! either form. Which of two actors is forged cannot be determined: both are returned, marked as ambiguous.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-/// Who made a change, and through what.
+/// Who made a change, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     /// The router's user, or `scheduler:NAME` where no person was logged in.
     pub user: String,
-    /// `ssh`, `ssh-cmd`, `api`, `tcp-msg(winbox)`; RouterOS 6 does not tell.
+    /// `ssh`, `ssh-cmd`, `api`, `tcp-msg(winbox)`; not logged by RouterOS 6.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
     /// IPv4, IPv6 or MAC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// What it went through: `terminal`, `script:NAME`.
+    /// The steps in between: `terminal`, `script:NAME`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub via: Option<String>,
 }
 
-/// What a message says of a change.
+/// The actors and the command of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Naming {
-    /// Whom it names, at least one.
+pub struct NamedActors {
+    /// At least one.
     pub actors: Vec<Actor>,
-    /// The command, where the router tells it.
+    /// The command, if the router logged it.
     pub command: Option<String>,
-    /// Whether several are named who differ, of whom one may be forged.
+    /// Whether different users are named, one of which may be forged.
     pub ambiguous: bool,
 }
 
 const BY: &str = " by ";
 const COMMAND: &str = " (";
-/// Actors of RouterOS 7 in one message, at most: beyond, it is made to confuse.
-const MOST: usize = 8;
+/// Actors of RouterOS 7 in one message, at most: a message with more is made to confuse.
+const MAX_ACTORS: usize = 8;
 
-/// Whom a message names, if it names anybody.
-pub fn naming(message: &str) -> Option<Naming> {
+/// The actors that a message names, if any.
+pub fn actors_in(message: &str) -> Option<NamedActors> {
     let (mut actors, mut command, mut further) = (Vec::new(), None, false);
     for (actor, text) in in_form_7(message) {
         if command.is_none() {
@@ -51,31 +49,31 @@ pub fn naming(message: &str) -> Option<Naming> {
             command = Some(text.strip_suffix(')').unwrap_or(text).to_owned());
         }
         if !actors.contains(&actor) {
-            further |= actors.len() == MOST;
+            further |= actors.len() == MAX_ACTORS;
             actors.extend((!further).then_some(actor));
         }
     }
-    // Whatever stands before it, this may be RouterOS 6, whose users choose what stands before it.
+    // The router may be RouterOS 6, whose users choose the text before this.
     if let Some(user) = in_form_6(message) {
         actors.push(Actor { user: user.into(), channel: None, address: None, via: None });
     }
     let first = actors.first()?;
     let ambiguous = further || actors.iter().any(|other| other.user != first.user);
-    Some(Naming { ambiguous, command: command.filter(|text| !text.is_empty()), actors })
+    Some(NamedActors { ambiguous, command: command.filter(|text| !text.is_empty()), actors })
 }
 
-/// Whether the message may be the head of a long one, which the router cut into several entries: the
-/// command of a RouterOS 7 is not closed. A bracket inside quotes closes nothing: who writes a script
-/// can put one where the router will cut.
-pub fn may_go_on(message: &str) -> bool {
+/// Whether the message may be the first part of a long one that the router cut into several entries: the command in
+/// RouterOS 7's form is not closed. A bracket inside quotes does not close it: the author of a script can place one
+/// where the router cuts.
+pub fn may_be_unfinished(message: &str) -> bool {
     in_form_7(message).any(|(_, command)| !command.is_empty() && !is_closed(command))
 }
 
-/// Whether it is that head for certain. A message that ends as RouterOS 6 ends them may be whole: else
-/// the name of an object would hide the lines that follow.
-pub fn is_open(message: &str) -> bool {
+/// Whether the message certainly is such a first part. A message that ends in RouterOS 6's form may be complete:
+/// otherwise the name of an object could hide the lines that follow.
+pub fn is_unfinished(message: &str) -> bool {
     let is_name = |user: &str| !user.contains(' ');
-    may_go_on(message) && !in_form_6(message).is_some_and(is_name)
+    may_be_unfinished(message) && !in_form_6(message).is_some_and(is_name)
 }
 
 fn is_closed(command: &str) -> bool {
@@ -87,7 +85,7 @@ fn is_closed(command: &str) -> bool {
     command.ends_with(')') && !quoted
 }
 
-/// Actors in RouterOS 7's form, each with what follows it.
+/// Actors in RouterOS 7's form, each with the text after it.
 fn in_form_7(message: &str) -> impl Iterator<Item = (Actor, &str)> {
     message.match_indices(BY).filter_map(|(at, _)| {
         let rest = &message[at + BY.len()..];
@@ -96,8 +94,8 @@ fn in_form_7(message: &str) -> impl Iterator<Item = (Actor, &str)> {
     })
 }
 
-/// The user at the end of a message in RouterOS 6's form. The end of a command, `)`, is none:
-/// RouterOS takes no such name.
+/// The user at the end of a message in RouterOS 6's form. The `)` that ends a command is not a user: RouterOS accepts
+/// no such name.
 fn in_form_6(message: &str) -> Option<&str> {
     let (before, user) = message.rsplit_once(BY)?;
     let user = user.trim();
@@ -118,7 +116,7 @@ fn actor(text: &str) -> Option<Actor> {
     if channel.is_empty() || !channel.chars().all(visible) {
         return None;
     }
-    // A user's name may hold `@`, `/` and `:`, an address none of the first two: the last one counts.
+    // A user's name may contain `@`, `/` and `:`, an address neither `@` nor `/`: the last `@` counts.
     let (user, address, steps) = rest.rmatch_indices('@').find_map(|(at, _)| {
         let (address, steps) = cut(&rest[at + 1..]);
         is_address(address).then_some((&rest[..at], address, steps))
@@ -131,7 +129,7 @@ fn actor(text: &str) -> Option<Actor> {
     })
 }
 
-/// The name, and the steps after it, but for the number of the action.
+/// The name, and the steps after it without the number of the action.
 fn cut(text: &str) -> (&str, Option<&str>) {
     let (name, steps) = text.split_once('/').map_or((text, ""), |(name, steps)| (name, steps));
     let steps = match steps.rfind("action:") {

@@ -1,4 +1,4 @@
-//! `add`: a router for the configuration.
+//! `add`: adds a router to the configuration file.
 
 use std::{
     fs::{self, OpenOptions},
@@ -7,53 +7,48 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_service::{Error, Identity, failed};
+use aw_service::{Error, HostPort, Identity, failed};
 use clap::Args;
 
 use crate::{
-    config::{Address, Config, Name, Router},
+    config::{Config, Router, RouterName, router_address},
     daemon::DEFAULT_USERS,
-    host_key::HostKey,
-    ssh::{Fault, Session},
+    host_key::{self, HostKey},
+    ssh::{Connection, Fault},
     terminal::{ask, ask_secret, print},
 };
 
-/// Options of `add`. What is not given is asked for.
+/// Options of `add`. It asks for missing values.
 #[derive(Args, Debug)]
 pub struct AddOptions {
-    /// HOST or HOST:PORT
+    /// HOST or HOST:PORT; an IPv6 address with port as [ADDRESS]:PORT
     host: String,
-    /// What to call it
+    /// Name of the router in the archive, in messages and in mail
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Log in as LOGIN
+    /// User that logs in to the router
     #[arg(long, value_name = "LOGIN")]
     login: Option<String>,
-    /// The password is the first line of FILE; without, it is asked for, and written to NAME.pass beside the configuration
-    #[arg(long, value_name = "FILE", group = "way")]
+    /// Read the password from the first line of FILE; without a login option, ask for it and write it to NAME.pass beside the configuration file
+    #[arg(long, value_name = "FILE", group = "credentials")]
     password_file: Option<PathBuf>,
-    /// The private key
-    #[arg(long, value_name = "FILE", group = "way")]
+    /// Log in with this private key
+    #[arg(long, value_name = "FILE", group = "credentials")]
     key_file: Option<PathBuf>,
-    /// Use the SSH agent
-    #[arg(long, group = "way")]
+    /// Log in with the keys of the SSH agent
+    #[arg(long, group = "credentials")]
     agent: bool,
-    /// Offer the algorithms of RouterOS 6
+    /// Also offer the algorithms of RouterOS 6
     #[arg(long)]
     legacy: bool,
-    /// Believe the host key if it is this one, and do not ask
-    #[arg(long, value_name = "SHA256:...", value_parser = pin)]
+    /// Trust this host key without asking
+    #[arg(long, value_name = "SHA256:...", value_parser = host_key::parse)]
     host_key: Option<HostKey>,
-}
-
-/// A host key on the command line.
-pub fn pin(text: &str) -> Result<HostKey, String> {
-    HostKey::try_from(text.to_owned())
 }
 
 /// Adds a router.
 pub fn run(path: &Path, options: &AddOptions) -> Result<(), Error> {
-    let address = Address::try_from(options.host.clone()).map_err(failed)?;
+    let address = router_address(&options.host).map_err(failed)?;
     let config = if path.exists() { Some(Config::read(path).map_err(failed)?) } else { None };
     let name = match &options.name {
         Some(name) => name.clone(),
@@ -62,34 +57,19 @@ pub fn run(path: &Path, options: &AddOptions) -> Result<(), Error> {
             name => name,
         },
     };
-    let name = Name::try_from(name).map_err(failed)?;
+    let name = RouterName::try_from(name).map_err(failed)?;
     if config.as_ref().is_some_and(|config| config.routers.iter().any(|router| router.name == name))
     {
-        return Err(failed(format_args!("{name}: there is a router of this name already")));
+        return Err(failed(format_args!("{name}: a router of this name exists (choose another)")));
     }
-    let key = believe(&address, options.legacy, options.host_key.as_ref())?;
+    let key = confirm_host_key(&address, options.legacy, options.host_key.as_ref())?;
     let login = match &options.login {
         Some(login) => login.clone(),
         None => ask("Login: ")?,
     };
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
-    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
-    let file = |path: &Path| quoted(&absolute(path).to_string_lossy());
-    let mut secret = None; // written last, so that nothing stays where something fails
-    let way = match (&options.password_file, &options.key_file, options.agent) {
-        (Some(path), ..) => format!("password_file = {}\n", file(path)),
-        (_, Some(path), _) => format!("key_file = {}\n", file(path)),
-        (.., true) => "agent = true\n".into(),
-        _ => {
-            let path = directory.join(format!("{name}.pass"));
-            let line = format!("password_file = {}\n", file(&path));
-            secret = Some((path, format!("{}\n", ask_secret("Password: ")?)));
-            line
-        }
-    };
+    let (credentials, password) = credentials(path, options, &name)?;
     let mut entry = format!(
-        "\n[[router]]\nname = {}\naddress = {}\nuser = {}\n{way}host_key = {}\n",
+        "\n[[router]]\nname = {}\naddress = {}\nuser = {}\n{credentials}host_key = {}\n",
         quoted(name.as_str()),
         quoted(&address.to_string()),
         quoted(&login),
@@ -98,36 +78,76 @@ pub fn run(path: &Path, options: &AddOptions) -> Result<(), Error> {
     if options.legacy {
         entry.push_str("legacy = true\n");
     }
-    let failure = |error| Error::io(format_args!("write {}", path.display()), error);
-    let mut text = match config {
-        Some(_) => fs::read_to_string(path).map_err(failure)?,
-        None => "archive = \"/var/lib/addrwatch/routeros\"\n".to_owned(),
-    };
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    Config::parse(&(text.clone() + &entry)).map_err(|why| {
-        failed(format_args!("{}: with an entry for {name} at its end: {why}", path.display()))
-    })?;
-    if let Some((path, password)) = &secret {
-        write_new(path, password)?;
-    }
-    let written = match config {
-        Some(_) => append(path, &entry).map_err(failure),
-        None => write_new(path, &(text + &entry)),
-    };
-    if let (Err(_), Some((path, _))) = (&written, &secret) {
-        let _ = fs::remove_file(path);
-    }
-    written?;
+    write_entry(path, config.is_some(), &name, &entry, password)?;
     print(&format!(
-        "{name} is added to {} (kill -HUP tells the daemon; aw-routeros check {name} tries it)\n",
+        "{name} is added to {} (next: aw-routeros check {name}; SIGHUP makes a running aw-routeros read the file)\n",
         path.display()
     ))
 }
 
-/// The router's host key, once somebody says that it is right.
-pub fn believe(address: &Address, legacy: bool, pin: Option<&HostKey>) -> Result<HostKey, Error> {
+/// The line of the entry for the login, and a password file to write, with its content.
+fn credentials(
+    config: &Path,
+    options: &AddOptions,
+    name: &RouterName,
+) -> Result<(String, Option<(PathBuf, String)>), Error> {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let file = |path: &Path| quoted(&absolute(path).to_string_lossy());
+    Ok(match (&options.password_file, &options.key_file, options.agent) {
+        (Some(path), ..) => (format!("password_file = {}\n", file(path)), None),
+        (_, Some(path), _) => (format!("key_file = {}\n", file(path)), None),
+        (.., true) => ("agent = true\n".into(), None),
+        _ => {
+            let path = config.parent().unwrap_or(Path::new(".")).join(format!("{name}.pass"));
+            let line = format!("password_file = {}\n", file(&path));
+            (line, Some((path, format!("{}\n", ask_secret("Password: ")?))))
+        }
+    })
+}
+
+/// Writes the entry and the password file, or neither.
+fn write_entry(
+    path: &Path,
+    exists: bool,
+    name: &RouterName,
+    entry: &str,
+    password: Option<(PathBuf, String)>,
+) -> Result<(), Error> {
+    let failure = |error| Error::io(format_args!("write {}", path.display()), error);
+    let mut text = match exists {
+        true => fs::read_to_string(path).map_err(failure)?,
+        false => "archive = \"/var/lib/addrwatch/routeros\"\n".to_owned(),
+    };
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Config::parse(&(text.clone() + entry)).map_err(|cause| {
+        failed(format_args!("{}: with an entry for {name} at its end: {cause}", path.display()))
+    })?;
+    if let Some((path, password)) = &password {
+        write_new(path, password)?;
+    }
+    let written = match exists {
+        true => append(path, entry).map_err(failure),
+        false => write_new(path, &(text + entry)),
+    };
+    if let (Err(_), Some((path, _))) = (&written, &password) {
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
+/// A string in TOML.
+pub fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// Fetches the router's host key, and returns it if it is `expected` or the user confirms it.
+pub fn confirm_host_key(
+    address: &HostPort,
+    legacy: bool,
+    expected: Option<&HostKey>,
+) -> Result<HostKey, Error> {
     let text = format!(
         "archive = \"/\"\n[[router]]\nname = \"x\"\naddress = {:?}\nuser = \"x\"\nagent = true\nlegacy = {legacy}\n",
         address.to_string()
@@ -137,39 +157,43 @@ pub fn believe(address: &Address, legacy: bool, pin: Option<&HostKey>) -> Result
         return Err(failed("no router"));
     };
     let router = Router { legacy_group1: legacy, ..router };
-    let key = block_on(Session::host_key(&router))?.map_err(|fault| match fault {
-        Fault::Algorithms(why) => failed(format_args!("{address}: {why} (RouterOS 6: --legacy)")),
+    let key = block_on(Connection::host_key(&router))?.map_err(|fault| match fault {
+        Fault::Algorithms(cause) => {
+            failed(format_args!("{address}: {cause} (RouterOS 6: --legacy)"))
+        }
         fault => failed(format_args!("{address}: {fault}")),
     })?;
-    match pin {
-        Some(pin) if pin.fingerprint == key.fingerprint => return Ok(key),
-        Some(_) => return Err(failed(format_args!("{address}: its host key is another: {key}"))),
+    match expected {
+        Some(expected) if expected.fingerprint == key.fingerprint => return Ok(key),
+        Some(_) => {
+            return Err(failed(format_args!("{address}: the host key is not --host-key: {key}")));
+        }
         None => {}
     }
     print(&format!("Host key of {address}: {key}\n"))?;
-    let question = "Is it the router's own? On the router: /ip ssh export-host-key, then ssh-keygen -lf (yes/no): ";
+    let question = "Compare it with the router's own (there: /ip ssh export-host-key; then ssh-keygen -lf FILE). Is it the same? (yes/no): ";
     match ask(question)?.as_str() {
         "yes" => Ok(key),
-        _ => Err(failed("the host key is not believed: nothing is done")),
+        _ => Err(failed("the host key is not confirmed: nothing was changed")),
     }
 }
 
-/// Runs something that waits for the network.
-pub fn block_on<T>(what: impl Future<Output = T>) -> Result<T, Error> {
+/// Runs a future to its end.
+pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    Ok(runtime.map_err(|error| Error::io("start the event loop", error))?.block_on(what))
+    Ok(runtime.map_err(|error| Error::io("start the event loop", error))?.block_on(future))
 }
 
-/// All of it or nothing.
+/// Appends all of the entry or nothing.
 fn append(path: &Path, entry: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().append(true).open(path)?;
     let before = file.metadata()?.len();
     file.write_all(entry.as_bytes()).or_else(|error| file.set_len(before).and(Err(error)))
 }
 
-/// A file that nobody reads but we and the daemon, which root starts as another user.
+/// Creates a file that only the user of the daemon can read.
 fn write_new(path: &Path, text: &str) -> Result<(), Error> {
-    let failure = |error| Error::io(format_args!("make {}", path.display()), error);
+    let failure = |error| Error::io(format_args!("create {}", path.display()), error);
     let identity = Identity::choose(None, DEFAULT_USERS, None)?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = file.map_err(failure)?;

@@ -1,4 +1,4 @@
-//! A change: whom it is credited to, how it is told.
+//! A change of a router's configuration: who is credited with it, and its text in messages, mail and diff.txt.
 
 use std::fmt::Write;
 
@@ -6,34 +6,34 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    attribution::{Claim, users},
     diff::Difference,
     mask::mask,
-    watch::{Claim, users},
 };
 
-/// Who is credited with what nobody's line explains.
+/// The user who is credited with a change that no log line explains.
 pub const UNKNOWN: &str = "UNKNOWN";
 
 /// One change of a router's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// When its export was taken, by our clock.
+    /// When its export was recorded, by this machine's clock.
     pub time: Timestamp,
     /// The router.
     pub router: String,
     /// Its address.
     pub address: String,
-    /// Who is credited: all whom the log named since the last export, and [`UNKNOWN`] where it names
-    /// nobody or was not followed all the time.
+    /// The users who are credited: all that the log named since the last export, and [`UNKNOWN`] if it named none or was
+    /// not followed all the time.
     pub users: Vec<String>,
-    /// Whether one of them may be forged.
+    /// Whether one of the users may be forged.
     pub ambiguous: bool,
-    /// What the log said.
+    /// The log lines about it.
     pub claims: Vec<Claim>,
-    /// Claims beyond those that are kept.
+    /// The number of claims beyond those that are kept.
     #[serde(default)]
     pub further_claims: u64,
-    /// What the log said while nobody listened.
+    /// Log lines from a time when the log was not followed.
     pub candidates: Vec<Claim>,
     /// Lines added.
     pub added: u32,
@@ -48,19 +48,19 @@ pub struct Change {
     pub diff: String,
 }
 
-/// Where a change was found, and whom to credit.
+/// The log lines to credit a change to.
 #[derive(Clone, Debug, Default)]
 pub struct Credit {
-    /// What the log said since the last export.
+    /// Claims since the last export.
     pub claims: Vec<Claim>,
-    /// Claims that were only counted.
+    /// The number of claims that were only counted.
     pub further: u64,
-    /// What it said while nobody listened: somebody else may have had a part in it.
+    /// Claims from a time when the log was not followed. If this is set, an unknown user may have taken part.
     pub candidates: Option<Vec<Claim>>,
 }
 
 impl Change {
-    /// A difference, credited.
+    /// Credits a difference.
     pub fn new(
         time: Timestamp,
         (router, address): (&str, &str),
@@ -91,7 +91,7 @@ impl Change {
         }
     }
 
-    /// Who did it, in a few words.
+    /// The users in a few words.
     pub fn who(&self) -> String {
         let mut who = self.users.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
         if self.users.len() > 3 {
@@ -103,7 +103,7 @@ impl Change {
         who.replace(char::is_control, "?")
     }
 
-    /// One line.
+    /// One line, for messages, subjects of mail and commits.
     pub fn summary(&self) -> String {
         format!(
             "{}: configuration changed by {} (+{} -{})",
@@ -114,7 +114,7 @@ impl Change {
         )
     }
 
-    /// All of it, for people; `when` is its time as they read it.
+    /// The full text with its diff; `when` is its time as it is printed.
     pub fn text(&self, when: &str, secrets: bool) -> String {
         let shown = |text: &str| {
             let text = text.replace(|c: char| c.is_control() && c != '\n', "?");
@@ -123,7 +123,9 @@ impl Change {
         let mut text = String::new();
         let _ = writeln!(text, "{when} {} ({})", self.summary(), self.address);
         if self.ambiguous {
-            text.push_str("  The log names several, of whom one may be forged: all are given.\n");
+            text.push_str(
+                "  The log names several users, and one of them may be forged: all are credited.\n",
+            );
         }
         for (what, claims) in [("", &self.claims), ("candidate: ", &self.candidates)] {
             for claim in claims {
@@ -144,7 +146,7 @@ impl Change {
             }
         }
         if self.further_claims > 0 {
-            let _ = writeln!(text, "  and {} lines of the log more", self.further_claims);
+            let _ = writeln!(text, "  and {} more log lines", self.further_claims);
         }
         let _ = writeln!(text, "--- {}\n+++ {}", self.before, self.snapshot);
         text + &shown(&self.diff) + "\n"
@@ -154,11 +156,11 @@ impl Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Record;
+    use crate::log_record::LogRecord;
 
     fn claim(message: &str) -> Claim {
         let (time, topics) = ("12:00:00".into(), "system,info".into());
-        Claim::of(&Record { time, topics, message: message.into(), doubtful: false }).unwrap()
+        Claim::of(&LogRecord { time, topics, message: message.into(), doubtful: false }).unwrap()
     }
 
     fn change(credit: Credit) -> Change {
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn credited_and_told() {
+    fn text_and_json() {
         let line =
             "secret changed by ssh:alice@192.0.2.7/terminal (/ppp secret set x password=new)";
         let claims = vec![claim(line), claim("item added by bob")];
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_tell() {
+    fn unknown_users() {
         assert_eq!(change(Credit::default()).users, [UNKNOWN]);
         let candidates = Some(vec![claim("item added by eve")]);
         let credit = Credit { claims: vec![claim("item added by bob")], further: 0, candidates };
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn forged_is_said() {
+    fn an_ambiguous_change() {
         let line = "x <y by ssh:bob@1.2.3.4 (> changed by ssh:eve@10.0.0.1 (/x)";
         let change = change(Credit { claims: vec![claim(line)], ..Credit::default() });
         assert!(change.who().ends_with("(ambiguous)") && change.users.len() == 2);

@@ -10,16 +10,18 @@ use std::{
 };
 
 use aw_notify::MailOptions;
+use aw_service::HostPort;
 use serde::Deserialize;
 use shm_layout::RingName;
 
-pub use self::values::{Address, HostKeys, Name};
+use self::values::deserialize_address;
+pub use self::values::{HostKeys, RouterName, router_address};
 
-/// Where it lies, unless `-c` says otherwise.
+/// The default of `-c`.
 pub const DEFAULT_PATH: &str = "/etc/addrwatch/routeros.toml";
 
-/// Seconds of any wait, at most: a year. Clocks must be able to add it.
-const LONGEST: u64 = 366 * 24 * 3600;
+/// The longest time in seconds: a year, which can be added to any clock.
+const MAX_SECONDS: u64 = 366 * 24 * 3600;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -27,25 +29,25 @@ const LONGEST: u64 = 366 * 24 * 3600;
 pub struct Config {
     /// The archive's directory.
     pub archive: PathBuf,
-    /// The ring for changes; empty for none.
+    /// The name of the ring for changes; empty for no ring.
     #[serde(default = "default_ring")]
     pub ring: String,
-    /// The group that may read it, by name or number.
+    /// The group that may read the ring, by name or number.
     pub ring_group: Option<String>,
-    /// Commit each change to this git repository, which is made if there is none.
+    /// A git repository for changes, created if it does not exist.
     pub git: Option<PathBuf>,
-    /// Snapshots kept of each router, with the changes since the oldest of them.
+    /// The number of snapshots of each router; changes are kept as long as their snapshots.
     #[serde(default = "default_keep")]
     pub keep: usize,
-    /// Days that all of the archive is kept but for the newest configuration; without, what `keep` says.
+    /// Days after which all of the archive but the newest configuration is removed.
     pub keep_days: Option<u32>,
-    /// A router that cannot be reached for so many seconds is reported.
+    /// Seconds after which an unreachable router is reported.
     #[serde(default = "default_alarm_after")]
     pub alarm_after: u64,
     /// Show secrets in mail and messages.
     #[serde(default)]
     pub mail_secrets: bool,
-    /// Where mail goes; none is sent without.
+    /// The mail server; without it no mail is sent.
     pub mail: Option<MailOptions>,
     /// The routers.
     #[serde(default, rename = "router")]
@@ -56,49 +58,50 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Router {
-    /// Its name: of its directory, in mails, on the ring.
-    pub name: Name,
-    /// `HOST` or `HOST:PORT`; an IPv6 address stands in brackets.
-    pub address: Address,
-    /// The user to log in as.
+    /// The name in the archive, in mail and on the ring.
+    pub name: RouterName,
+    /// Host and port of its SSH server.
+    #[serde(deserialize_with = "deserialize_address")]
+    pub address: HostPort,
+    /// The user that logs in.
     pub user: String,
-    /// The user's password is the first line of this file.
+    /// A file whose first line is the user's password.
     pub password_file: Option<PathBuf>,
-    /// The user's private key.
+    /// A file with the user's private key.
     pub key_file: Option<PathBuf>,
-    /// The key's passphrase is the first line of this file.
+    /// A file whose first line is the passphrase of the key.
     pub passphrase_file: Option<PathBuf>,
     /// Log in with the keys of the agent that SSH_AUTH_SOCK names.
     #[serde(default)]
     pub agent: bool,
-    /// The router's host keys, of which it must have one; without, none is believed.
+    /// The host keys that are trusted; without any, no connection is made.
     #[serde(default)]
     pub host_key: HostKeys,
-    /// Offer the old algorithms that RouterOS 6 has: SHA-1, CBC, ssh-rsa.
+    /// Offer the algorithms of RouterOS 6 too: SHA-1, CBC, ssh-rsa.
     #[serde(default)]
     pub legacy: bool,
-    /// Offer a key exchange of 1024 bits, besides.
+    /// With `legacy`: offer a key exchange of 1024 bits too.
     #[serde(default)]
     pub legacy_group1: bool,
-    /// Added to the user at login, as in `+ct1000w`.
+    /// Text appended to the user at login, such as `+ct1000w`.
     #[serde(default)]
     pub login_suffix: String,
-    /// Ask for secrets in the export.
+    /// Export secrets too.
     #[serde(default)]
     pub show_sensitive: bool,
-    /// Let the router send only lines about the system.
+    /// Request only log lines with the topic `system`.
     #[serde(default = "yes")]
     pub log_filter: bool,
-    /// Seconds from one export to the next where the log shows nothing.
+    /// Seconds from one export to the next if the log shows no change.
     #[serde(default = "default_interval")]
     pub interval: u64,
-    /// Seconds from the last line about a change to the export.
+    /// Seconds from the last log line about a change to the export.
     #[serde(default = "default_settle")]
     pub settle: u64,
-    /// Seconds that an export may take.
+    /// Seconds after which an export fails.
     #[serde(default = "default_timeout")]
     pub timeout: u64,
-    /// Seconds of silence after which the router is asked whether it lives; after three, it does not.
+    /// Seconds of silence after which a keepalive is sent; after three without an answer the connection ends.
     #[serde(default = "default_keepalive")]
     pub keepalive: u64,
 }
@@ -129,19 +132,19 @@ fn yes() -> bool {
 }
 
 impl Config {
-    /// Reads and judges the file.
+    /// Reads and checks the file.
     pub fn read(path: &Path) -> Result<Config, String> {
         let text = fs::read_to_string(path)
-            .map_err(|error| format!("read {}: {}", path.display(), shm_layout::cause(&error)))?;
+            .map_err(|error| format!("read {}: {}", path.display(), aw_service::cause(&error)))?;
         let mut config =
             Config::parse(&text).map_err(|why| format!("{}: {why}", path.display()))?;
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
-        config.anchor(absolute.parent().unwrap_or(Path::new("/")));
+        config.make_paths_absolute(absolute.parent().unwrap_or(Path::new("/")));
         Ok(config)
     }
 
-    /// Paths that are not absolute are those beside the file.
-    fn anchor(&mut self, directory: &Path) {
+    /// Relative paths are relative to the directory of the file.
+    fn make_paths_absolute(&mut self, directory: &Path) {
         let set = |path: &mut PathBuf| *path = directory.join(&*path);
         set(&mut self.archive);
         self.git.iter_mut().for_each(set);
@@ -155,7 +158,7 @@ impl Config {
         }
     }
 
-    /// Judges its text.
+    /// Parses and checks the text of the file.
     pub fn parse(text: &str) -> Result<Config, String> {
         let config: Config = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
@@ -166,20 +169,20 @@ impl Config {
         let mut names = HashSet::new();
         for router in &config.routers {
             if !names.insert(&router.name) {
-                return Err(format!("router {}: there are two of this name", router.name));
+                return Err(format!("router {}: the name is used twice", router.name));
             }
-            router.judge().map_err(|why| format!("router {}: {why}", router.name))?;
+            router.check().map_err(|why| format!("router {}: {why}", router.name))?;
         }
         if config.keep == 0 {
-            return Err("keep: at least 1".into());
+            return Err("keep: must be at least 1".into());
         }
-        if config.alarm_after > LONGEST {
-            return Err(format!("alarm_after: at most {LONGEST}"));
+        if config.alarm_after > MAX_SECONDS {
+            return Err(format!("alarm_after: must be at most {MAX_SECONDS}"));
         }
         Ok(config)
     }
 
-    /// The ring, if there is to be one.
+    /// The ring, if one is configured.
     pub fn ring_name(&self) -> Result<Option<RingName>, String> {
         let name = (!self.ring.is_empty()).then(|| self.ring.parse::<RingName>()).transpose();
         name.map_err(|fault| format!("ring {:?}: {fault}", self.ring))
@@ -187,30 +190,35 @@ impl Config {
 }
 
 impl Router {
-    fn judge(&self) -> Result<(), String> {
-        let ways =
+    fn check(&self) -> Result<(), String> {
+        let logins =
             [self.password_file.is_some(), self.key_file.is_some(), self.agent].map(usize::from);
-        match ways.iter().sum() {
+        match logins.iter().sum() {
             1 => {}
-            0 => return Err("no password_file, key_file or agent to log in with".into()),
-            _ => return Err("only one of password_file, key_file and agent".into()),
+            0 => return Err("no login: set password_file, key_file or agent = true".into()),
+            _ => return Err("set only one of password_file, key_file and agent".into()),
         }
         if self.interval == 0 || self.timeout == 0 || self.keepalive == 0 {
-            return Err("interval, timeout and keepalive are at least 1".into());
+            return Err("interval, timeout and keepalive must be at least 1".into());
         }
-        if [self.interval, self.settle, self.timeout, self.keepalive].iter().any(|s| *s > LONGEST) {
-            return Err(format!("interval, settle, timeout and keepalive are at most {LONGEST}"));
+        if [self.interval, self.settle, self.timeout, self.keepalive]
+            .iter()
+            .any(|s| *s > MAX_SECONDS)
+        {
+            return Err(format!(
+                "interval, settle, timeout and keepalive must be at most {MAX_SECONDS}"
+            ));
         }
         Ok(())
     }
 
-    /// Where the host key is expected to come from, for messages.
+    /// The user as it is sent at login, with its suffix.
     pub fn login(&self) -> String {
         format!("{}{}", self.user, self.login_suffix)
     }
 
     /// See [`Router::timeout`].
-    pub fn patience(&self) -> Duration {
+    pub fn export_timeout(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
 }

@@ -1,4 +1,4 @@
-//! The daemon: from the configuration to a task for each router, until it is told to stop.
+//! The daemon: runs a task for each router of the configuration until a signal stops it.
 
 use std::{
     collections::BTreeMap,
@@ -23,23 +23,23 @@ use tokio::{net::UnixStream, runtime, sync::watch, task::JoinHandle, time::inter
 
 use crate::{
     Options,
-    config::{Config, Name, Router},
+    config::{Config, Router, RouterName},
     git::Repository,
-    hub::Hub,
-    router,
+    recorder::Recorder,
+    session::{self, FetchTurns},
 };
 
-/// The user that the daemon becomes where root says nothing else: its own, or that of all the programs.
+/// The user that the daemon runs as if root starts it without `-u`: the first one that exists.
 pub const DEFAULT_USERS: &[&str] = &["aw-routeros", "addrwatch"];
-/// Changes are rare: the ring of a thousand takes 133 kB.
+/// Events of the ring. Changes are rare; a ring of 1024 events takes 133 kB.
 const SLOTS: u64 = 1024;
-/// Disks are waited for by so many threads.
+/// Threads that write to disk.
 const WRITERS: usize = 4;
 
-/// Runs until it is told to stop.
+/// Runs until a signal stops it.
 pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
-    // In the background the directory is another.
-    let failure = |error| Error::io("find the configuration", error);
+    // In the background the working directory changes.
+    let failure = |error| Error::io("find the configuration file", error);
     let path = std::path::absolute(&options.config).map_err(failure)?;
     let config = Config::read(&path).map_err(failed)?;
     let ring = config.ring_name().map_err(failed)?;
@@ -71,8 +71,8 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         |path: &PathBuf| Repository::open(path).map_err(|error| Error::io(path.display(), error));
     let git = config.git.as_ref().map(repository).transpose()?;
     let mailer = prepared.map(start_mailer).transpose()?;
-    let hub = Arc::new(Hub::new(&config, false, mailer, ring, git));
-    hub.commit_found();
+    let recorder = Arc::new(Recorder::new(&config, false, mailer, ring, git));
+    recorder.commit_archive();
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(WRITERS)
@@ -80,23 +80,23 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         .build()
         .map_err(|error| Error::io("start the event loop", error))?;
     startup.ready()?;
-    let ended = runtime.block_on(follow(config, &path, Arc::clone(&hub), &signals, startup));
+    let ended = runtime.block_on(follow(config, &path, Arc::clone(&recorder), &signals, startup));
     runtime.shutdown_timeout(Duration::from_secs(5));
-    if let Some(hub) = Arc::into_inner(hub) {
-        hub.finish();
+    if let Some(recorder) = Arc::into_inner(recorder) {
+        recorder.finish();
     }
     ended
 }
 
-/// Starts the thread that sends mail.
+/// Starts the thread that sends mail, and logs its faults.
 pub fn start_mailer(prepared: Prepared) -> Result<Mailer, Error> {
     let report = |report| match report {
         Report::Failing { waiting, why } => {
-            warn(format_args!("mail cannot be sent, {waiting} waiting: {why}"));
+            warn(format_args!("mail cannot be sent, {waiting} in the queue: {why}"));
         }
         Report::Works => info("mail can be sent again"),
         Report::Refused(why) => {
-            warn(format_args!("the mail server refuses a mail for good: {why}"))
+            warn(format_args!("the mail server rejected a mail, which is not sent again: {why}"))
         }
     };
     prepared.start(report).map_err(|error| Error::io("start the thread for mail", error))
@@ -105,14 +105,19 @@ pub fn start_mailer(prepared: Prepared) -> Result<Mailer, Error> {
 async fn follow(
     config: Config,
     path: &Path,
-    hub: Arc<Hub>,
+    recorder: Arc<Recorder>,
     signals: &Signals,
     startup: &mut Startup,
 ) -> Result<(), Error> {
     let (reload, reloaded) = watch::channel(0);
-    let mut tasks = Tasks { hub: Arc::clone(&hub), reloaded, running: BTreeMap::new() };
+    let mut tasks = RouterTasks {
+        recorder: Arc::clone(&recorder),
+        turns: FetchTurns::default(),
+        reloaded,
+        running: BTreeMap::new(),
+    };
     tasks.set(&config.routers);
-    let mut now = config;
+    let mut current = config;
     let failure = |error| Error::io("wait for signals", error);
     let fd = signals.as_fd().try_clone_to_owned().map_err(failure)?;
     let wake = UnixStream::from_std(fd.into()).map_err(failure)?;
@@ -125,24 +130,18 @@ async fn follow(
             }
             _ = second.tick() => {
                 startup.alive();
-                hub.keep_ring();
-                tasks.look();
+                recorder.maintain_ring();
+                tasks.restart_ended();
             }
         }
         if signals.take_hangup() {
             match Config::read(path) {
                 Ok(new) => {
-                    let routers =
-                        |config: &Config| Config { routers: Vec::new(), ..config.clone() };
-                    if routers(&new) != routers(&now) {
-                        warn("what is not about routers holds from the next start on");
-                    }
-                    tasks.set(&new.routers);
+                    reload_routers(&mut tasks, &current, &new);
                     reload.send_modify(|times| *times += 1);
-                    info(format_args!("configuration read: {} routers", new.routers.len()));
-                    now = new;
+                    current = new;
                 }
-                Err(why) => warn(format_args!("the configuration stays as it was: {why}")),
+                Err(cause) => warn(format_args!("{cause}: the old configuration stays in effect")),
             }
         }
     }
@@ -150,20 +149,31 @@ async fn follow(
     Ok(())
 }
 
-/// The routers that are followed.
-struct Tasks {
-    hub: Arc<Hub>,
-    reloaded: watch::Receiver<u64>,
-    running: BTreeMap<Name, (Router, JoinHandle<()>)>,
+fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
+    let without_routers = |config: &Config| Config { routers: Vec::new(), ..config.clone() };
+    if without_routers(old) != without_routers(new) {
+        warn("settings outside [[router]] changed; restart aw-routeros to apply them");
+    }
+    tasks.set(&new.routers);
+    info(format_args!("configuration loaded: {} routers", new.routers.len()));
 }
 
-impl Tasks {
+/// The tasks of the routers.
+struct RouterTasks {
+    recorder: Arc<Recorder>,
+    turns: FetchTurns,
+    reloaded: watch::Receiver<u64>,
+    running: BTreeMap<RouterName, (Router, JoinHandle<()>)>,
+}
+
+impl RouterTasks {
+    /// Stops the tasks of routers that are gone or changed, and starts the missing ones.
     fn set(&mut self, routers: &[Router]) {
         self.running.retain(|name, (old, task)| {
             let stays = routers.iter().any(|new| &new.name == name && new == old);
             if !stays {
                 task.abort();
-                self.hub.set_status(name, "stopped", "");
+                self.recorder.set_status(name, "stopped", "");
             }
             stays
         });
@@ -175,13 +185,13 @@ impl Tasks {
     }
 
     fn start(&mut self, router: Router) {
-        let task =
-            router::run(Arc::new(router.clone()), Arc::clone(&self.hub), self.reloaded.clone());
+        let (recorder, turns) = (Arc::clone(&self.recorder), self.turns.clone());
+        let task = session::run(Arc::new(router.clone()), recorder, turns, self.reloaded.clone());
         self.running.insert(router.name.clone(), (router, tokio::spawn(task)));
     }
 
-    /// A task that panicked is begun again: one router must not be forgotten silently.
-    fn look(&mut self) {
+    /// Restarts tasks that panicked, with a warning.
+    fn restart_ended(&mut self) {
         let ended: Vec<_> = self
             .running
             .values()
@@ -189,27 +199,24 @@ impl Tasks {
             .map(|(router, _)| router.clone())
             .collect();
         for router in ended {
-            self.hub.alarm(
-                &router,
-                "internal error",
-                "following it ended in an internal error; it is begun again",
-            );
+            let text = "its task ended because of an internal error: restarted";
+            self.recorder.alarm(&router, "internal error", text);
             self.start(router);
         }
     }
 }
 
-/// What is opened later.
+/// The files, directories and ports that are accessed later, for the sandbox.
 fn files(config: &Config, path: &Path) -> Vec<Access> {
     let mut files = vec![
         Access::Tree(config.archive.clone()),
         Access::Write("/dev/shm".into()),
-        Access::Read("/etc".into()), // authorities of mail servers, too
+        Access::Read("/etc".into()), // certificate authorities of mail servers too
     ];
     files.extend(Access::host_names());
     files.extend(config.git.clone().map(Access::Tree));
     let mut read = |path: &Path| {
-        // The directory: an editor puts a new file in the old one's place.
+        // The directory: an editor replaces the file.
         let absolute = std::path::absolute(path).ok();
         files.extend(absolute.and_then(|path| Some(Access::Read(path.parent()?.into()))));
     };
@@ -224,11 +231,11 @@ fn files(config: &Config, path: &Path) -> Vec<Access> {
     files
 }
 
-/// Makes a directory, for the user that we become, or looks whether it is that user's.
+/// Creates a directory for the user that the daemon runs as, or checks that it belongs to that user.
 fn own_directory(path: &Path, identity: Option<&Identity>) -> Result<(), Error> {
-    let failure = |error| Error::io(format_args!("make {}", path.display()), error);
+    let failure = |error| Error::io(format_args!("create {}", path.display()), error);
     if !path.exists() {
-        // Those above it as usual: its user must get through them.
+        // Parent directories with the default mode: that user must be able to enter them.
         path.parent().map_or(Ok(()), fs::create_dir_all).map_err(failure)?;
         DirBuilder::new().mode(0o700).create(path).map_err(failure)?;
         if let Some(Identity { user, group, .. }) = identity {
@@ -240,20 +247,20 @@ fn own_directory(path: &Path, identity: Option<&Identity>) -> Result<(), Error> 
     if !metadata.is_dir() || metadata.uid() != user.as_raw() {
         let path = path.display();
         return Err(failed(format_args!(
-            "use {path}: it is not a directory of user id {} (chown it, or remove it)",
+            "use {path}: it is not a directory that belongs to user id {} (chown or remove it)",
             user.as_raw()
         )));
     }
     Ok(())
 }
 
-/// One daemon writes to an archive.
+/// Locks the archive: only one daemon writes to it.
 fn lock(archive: &Path) -> Result<File, Error> {
     let file = open_own(&archive.join(".lock"), 0o600, None)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(failed(format_args!(
-            "lock {}: another aw-routeros writes to it",
+            "lock {}: another aw-routeros uses this archive",
             archive.display()
         ))),
         Err(fs::TryLockError::Error(error)) => Err(Error::io("lock the archive", error)),

@@ -1,23 +1,22 @@
-//! What changed between two exports.
+//! The difference between two exports.
 
 use std::time::Instant;
 
 use similar::{Algorithm, ChangeTag, TextDiff};
 
-/// The difference, as `diff -u` writes it, without its two lines of file names.
+/// The difference as `diff -u` prints it, without the two lines of file names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
-    /// Hunks, each line with its end; empty if nothing changed.
+    /// Hunks, each line with its line end; empty if nothing changed.
     pub text: String,
-    /// Lines that are new.
+    /// The number of new lines.
     pub added: u32,
-    /// Lines that have gone.
+    /// The number of removed lines.
     pub removed: u32,
 }
 
 impl Difference {
-    /// Compares two exports. From `deadline` on it is no longer the shortest difference that is
-    /// looked for, but still a right one.
+    /// Compares two exports. After `deadline` the result is still correct but may not be the shortest difference.
     pub fn between(old: &[String], new: &[String], deadline: Option<Instant>) -> Difference {
         if old == new {
             return Difference::default();
@@ -65,7 +64,7 @@ mod tests {
         assert!(Difference::between(&lines("a b"), &lines("a b"), None).is_empty());
     }
 
-    /// Takes the hunks' lines back to what they were made from.
+    /// Reconstructs one side from the hunks.
     fn side(diff: &Difference, old: &[String], is_new: bool) -> Vec<String> {
         let mut side = Vec::new();
         let mut at = 0;
@@ -95,9 +94,9 @@ mod tests {
         side
     }
 
-    /// As large as the largest exports; how long it takes the benchmark tells.
+    /// The size of the largest exports; the benchmark measures the time.
     #[test]
-    fn of_sixty_thousand_lines() {
+    fn sixty_thousand_lines() {
         let entry = |list: &str, n| format!("/ip firewall address-list add list={list}{n}");
         let old: Vec<String> = (0..60_000).map(|n| entry("l", n)).collect();
         let each = |every: usize| -> Vec<String> {

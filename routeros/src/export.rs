@@ -1,65 +1,65 @@
-//! Whether an export is whole, and its lines made comparable. RouterOS writes no mark at the end of
-//! an export and ends its command with status 0 even if it failed, so everything that can show a
-//! cut is looked at before an export becomes the base for later diffs.
+//! Parses an export into comparable lines and checks that it is complete. RouterOS writes no mark at the end of an
+//! export and exits with status 0 even if it failed, so each sign of a cut is checked before an export becomes the base
+//! of later diffs.
 
 use std::{collections::BTreeSet, fmt};
 
-/// An export that is whole.
+/// A complete export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
     /// The router's version, from the header.
     pub version: String,
-    /// Lines that can be compared: wrapped ones joined, each with its menu, without comments, which
-    /// come and go with the router's state. Comments of users are `comment="..."`.
+    /// Comparable lines: wrapped lines joined, each with its menu, without `#` comments, which depend on the router's
+    /// state. (Comments of users are `comment="..."`.)
     pub lines: Vec<String>,
-    /// Sections that the router failed to export, as it marked them.
+    /// Sections that the router marked as failed.
     pub failed: BTreeSet<String>,
 }
 
-/// Why an export must not become the base.
+/// Why an export is rejected as the base.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unfit {
-    /// It is no export but a message: the router refused the command.
+pub enum ExportFault {
+    /// The answer is a message, not an export: the router refused the command.
     Refused(String),
-    /// The router says that it was interrupted.
+    /// The router marked it as interrupted.
     Interrupted,
     /// It ends in the middle of a line.
     CutLine,
-    /// There is a header and nothing more.
+    /// There is only a header.
     Empty,
-    /// Sections failed now that did not fail before.
+    /// Sections failed that did not fail before.
     Failed(BTreeSet<String>),
-    /// It is longer than what is accepted.
+    /// It is longer than the limit, in bytes.
     TooLarge(usize),
     /// The connection ended before the command did.
     NotClosed,
-    /// It lost many lines, or is the first one, and a second one, taken at once, has not the same.
+    /// It lost many lines, or is the first export, and a second export right after it differs.
     Unstable {
-        /// Lines of the base (0: there is none), of the first and of the second export.
+        /// Lines of the base (0 if there is none), of the first and of the second export.
         lines: [usize; 3],
     },
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for ExportFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unfit::Refused(text) if text.is_empty() => write!(f, "the router sent nothing"),
-            Unfit::Refused(text) => write!(f, "the router answered: {text}"),
-            Unfit::Interrupted => write!(f, "the router interrupted it"),
-            Unfit::CutLine => write!(f, "it ends in the middle of a line"),
-            Unfit::Empty => write!(f, "it has a header but no configuration"),
-            Unfit::Failed(sections) => {
+            ExportFault::Refused(text) if text.is_empty() => write!(f, "the router sent nothing"),
+            ExportFault::Refused(text) => write!(f, "the router answered: {text}"),
+            ExportFault::Interrupted => write!(f, "the router interrupted the export"),
+            ExportFault::CutLine => write!(f, "the export ends in the middle of a line"),
+            ExportFault::Empty => write!(f, "the export has a header but no configuration"),
+            ExportFault::Failed(sections) => {
                 let sections: Vec<_> = sections.iter().map(String::as_str).collect();
                 write!(f, "the router failed to export {}", sections.join(", "))
             }
-            Unfit::TooLarge(limit) => write!(f, "it is longer than {limit} bytes"),
-            Unfit::NotClosed => write!(f, "the connection ended in the middle of it"),
-            Unfit::Unstable { lines: [0, ..] } => {
-                write!(f, "it is the first one, and another one taken at once differs")
+            ExportFault::TooLarge(limit) => write!(f, "the export is longer than {limit} bytes"),
+            ExportFault::NotClosed => write!(f, "the connection ended during the export"),
+            ExportFault::Unstable { lines: [0, ..] } => {
+                write!(f, "the first two exports in a row differ")
             }
-            Unfit::Unstable { lines: [base, first, second] } => write!(
+            ExportFault::Unstable { lines: [base, first, second] } => write!(
                 f,
-                "of {base} lines it has {first}, and another one taken at once has {second}"
+                "the export has {first} of {base} lines, and a second export right after it has {second}"
             ),
         }
     }
@@ -69,26 +69,28 @@ const HEADER: &str = " by RouterOS ";
 const ERROR: &str = "#error exporting ";
 const INTERRUPTED: &str = "#interrupted";
 
-/// Judges what a router sent. `known` are the sections that failed in the base already: some
-/// machines always fail in some. Without a base, what fails is taken as usual.
-pub fn judge(bytes: &[u8], known: Option<&BTreeSet<String>>) -> Result<Export, Unfit> {
-    let export = read(bytes)?;
+/// Parses what a router sent, and checks that it is complete. `known` are the sections that failed in the base: on some
+/// machines some sections always fail. Without a base any section may fail.
+pub fn validate(bytes: &[u8], known: Option<&BTreeSet<String>>) -> Result<Export, ExportFault> {
+    let export = parse(bytes)?;
     let new: BTreeSet<_> = match known {
         Some(known) => export.failed.difference(known).cloned().collect(),
         None => BTreeSet::new(),
     };
-    if new.is_empty() { Ok(export) } else { Err(Unfit::Failed(new)) }
+    if new.is_empty() { Ok(export) } else { Err(ExportFault::Failed(new)) }
 }
 
-fn read(bytes: &[u8]) -> Result<Export, Unfit> {
+fn parse(bytes: &[u8]) -> Result<Export, ExportFault> {
     let text = String::from_utf8_lossy(bytes);
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let version = first.strip_prefix('#').and_then(|line| Some(line.split_once(HEADER)?.1));
     let Some(version) = version else {
-        return Err(Unfit::Refused(first.chars().filter(|c| !c.is_control()).take(200).collect()));
+        return Err(ExportFault::Refused(
+            first.chars().filter(|c| !c.is_control()).take(200).collect(),
+        ));
     };
     if !text.ends_with('\n') {
-        return Err(Unfit::CutLine);
+        return Err(ExportFault::CutLine);
     }
     let mut export =
         Export { version: version.trim().into(), lines: Vec::new(), failed: BTreeSet::new() };
@@ -96,7 +98,7 @@ fn read(bytes: &[u8]) -> Result<Export, Unfit> {
     let (mut whole, mut is_part) = (String::new(), false);
     for line in text.lines() {
         let part = if is_part { line.trim_start_matches(' ') } else { line };
-        // A comment is whole: it must not hide the line behind it.
+        // A comment is never wrapped: it must not hide the next line.
         let is_comment = !is_part && line.starts_with('#');
         if let Some(start) = wrapped(part).filter(|_| !is_comment) {
             whole.push_str(start);
@@ -107,7 +109,7 @@ fn read(bytes: &[u8]) -> Result<Export, Unfit> {
         is_part = false;
         let line = std::mem::take(&mut whole);
         if line.starts_with(INTERRUPTED) {
-            return Err(Unfit::Interrupted);
+            return Err(ExportFault::Interrupted);
         } else if let Some(section) = line.strip_prefix(ERROR) {
             export.failed.insert(section.trim().into());
         } else if line.starts_with('/') && !has_verb(&line) {
@@ -118,27 +120,26 @@ fn read(bytes: &[u8]) -> Result<Export, Unfit> {
             export.lines.push(format!("{menu} {line}").trim_start().to_owned());
         }
     }
-    // The router wraps a line only where it goes on.
+    // A wrapped line always continues.
     if is_part {
-        return Err(Unfit::CutLine);
+        return Err(ExportFault::CutLine);
     }
-    if export.lines.is_empty() && menu.is_empty() { Err(Unfit::Empty) } else { Ok(export) }
+    if export.lines.is_empty() && menu.is_empty() { Err(ExportFault::Empty) } else { Ok(export) }
 }
 
-/// The line without the backslash that says it goes on: a single one, for those of the text itself
-/// are doubled.
+/// The line without the backslash that marks it as wrapped: an odd one, because backslashes of the text are doubled.
 fn wrapped(line: &str) -> Option<&str> {
     let backslashes = line.bytes().rev().take_while(|byte| *byte == b'\\').count();
     (backslashes % 2 == 1).then(|| &line[..line.len() - 1])
 }
 
-/// Whether a line beginning with a menu also says what to do there, as `terse` writes it.
+/// Whether a line that begins with a menu also has a verb, as `terse` prints it.
 fn has_verb(line: &str) -> bool {
     line.split(' ').skip(1).any(|word| matches!(word, "add" | "set" | "remove" | "unset" | "reset"))
 }
 
-/// Whether an export has lost so much that it must be taken again to be believed: a cut at the end
-/// of a line leaves no other trace.
+/// Whether an export lost so many lines that a second export must confirm it: a cut at the end of a line has no other
+/// sign.
 pub fn has_shrunk(base: usize, now: usize) -> bool {
     base >= 10 && now < base - base / 5
 }

@@ -1,6 +1,5 @@
-//! Commits to a git repository, without git: a bare repository is a directory of files, and to add a
-//! commit takes four of them. No other program is started, so the sandbox stays closed.
-//! (gitformat-loose(5), gitrepository-layout(5).)
+//! Writes commits to a bare git repository without starting git, so that the sandbox allows no other program. A commit
+//! takes four files (gitformat-loose(5), gitrepository-layout(5)).
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +17,7 @@ use crate::archive::{make_directory, replace};
 #[derive(Debug)]
 pub struct Repository {
     path: PathBuf,
-    /// The files of the next commit: kept, for what is committed may lie in a pack, which is not read here.
+    /// The files of the next commit. Kept in memory, because committed objects may be in a pack, which is not read here.
     tree: BTreeMap<String, Id>,
 }
 
@@ -26,11 +25,11 @@ pub struct Repository {
 type Id = [u8; 20];
 
 const BRANCH: &str = "refs/heads/main";
-/// Our last commit and its tree: it may lie in a pack by now. Git does not look at it.
+/// A file with this program's last commit and its tree, which may be in a pack by now. Git ignores it.
 const LAST: &str = "aw-routeros-last";
 
 impl Repository {
-    /// Opens the repository, and makes it if there is none.
+    /// Opens the repository, and creates it if it does not exist.
     pub fn open(path: &Path) -> io::Result<Repository> {
         if !path.join("HEAD").exists() {
             for directory in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {
@@ -45,12 +44,12 @@ impl Repository {
         Ok(Repository { path: path.into(), tree: BTreeMap::new() })
     }
 
-    /// Whether the tree is not known yet.
+    /// Whether the tree has no files yet.
     pub fn is_empty(&self) -> bool {
         self.tree.is_empty()
     }
 
-    /// Makes the tree of these files, all or none.
+    /// Replaces the tree by these files, all or none.
     pub fn fill(
         &mut self,
         files: impl Iterator<Item = io::Result<(String, Vec<u8>)>>,
@@ -63,14 +62,14 @@ impl Repository {
         Ok(())
     }
 
-    /// Puts a file into the tree of the next commit, in place of the one of that name.
+    /// Adds or replaces a file in the tree of the next commit.
     pub fn put(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
         let blob = self.write("blob", content)?;
         self.tree.insert(name.into(), blob);
         Ok(())
     }
 
-    /// Whether the newest commit, as far as we know, has this tree.
+    /// Whether the newest commit is this program's and has this tree.
     pub fn is_committed(&self) -> io::Result<bool> {
         let (Some(head), tree) = (self.head()?, self.write_tree()?) else { return Ok(false) };
         let last = fs::read_to_string(self.path.join(LAST)).unwrap_or_default();
@@ -103,7 +102,7 @@ impl Repository {
         Ok(hex(&self.write("tree", &tree)?))
     }
 
-    /// The newest commit; after `git gc` it may stand in the packed references.
+    /// The newest commit; after `git gc` it may be in packed-refs.
     fn head(&self) -> io::Result<Option<String>> {
         let is_id = |text: &str| text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
         if let Ok(text) = fs::read_to_string(self.path.join(BRANCH)) {
@@ -143,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects_have_gits_names() {
+    fn object_names_and_packed_refs() {
         let directory = tempfile::tempdir().unwrap();
         let mut repository = Repository::open(&directory.path().join("r.git")).unwrap();
         let blob = repository.write("blob", b"hello\n").unwrap();

@@ -1,5 +1,5 @@
-//! A router's host key, as the configuration pins it: `SHA256:...`, with or without its type before
-//! it. Keys are believed only if they are pinned; there is no learning while it runs.
+//! A router's host key as the configuration pins it: `SHA256:...`, with or without its type before it. Only pinned keys
+//! are trusted; no key is learned at run time.
 
 use std::fmt;
 
@@ -10,10 +10,10 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
 pub struct HostKey {
-    /// Its type, such as `ssh-rsa`: only keys of this type are then asked for, so that a router that
-    /// gets a second key of another type does not look like a stranger.
+    /// Its type, such as `ssh-rsa`. If set, only keys of this type are negotiated, so that a second key of another type on
+    /// the router does not look like a changed key.
     pub kind: Option<String>,
-    /// Its SHA-256.
+    /// Its SHA-256 fingerprint.
     pub fingerprint: Fingerprint,
 }
 
@@ -25,7 +25,7 @@ impl TryFrom<String> for HostKey {
 
     fn try_from(text: String) -> Result<HostKey, String> {
         let fault =
-            || format!("host key {text:?}: must be SHA256:... (aw-routeros add HOST shows it)");
+            || format!("host key {text:?}: must be SHA256:... (aw-routeros add HOST prints it)");
         let (kind, print) = match text.trim().split_once(' ') {
             Some((kind, print)) if KINDS.contains(&kind) => (Some(kind.to_owned()), print.trim()),
             Some(_) => return Err(fault()),
@@ -39,14 +39,19 @@ impl TryFrom<String> for HostKey {
     }
 }
 
+/// For the command line.
+pub fn parse(text: &str) -> Result<HostKey, String> {
+    HostKey::try_from(text.to_owned())
+}
+
 impl HostKey {
-    /// The pin for a key.
+    /// Pins a key.
     pub fn of(key: &PublicKey) -> HostKey {
         let kind = Some(kind(&key.algorithm()).to_owned());
         HostKey { kind, fingerprint: key.fingerprint(HashAlg::Sha256) }
     }
 
-    /// Whether it is this key that is pinned.
+    /// Whether this is the fingerprint of the key.
     pub fn is_of(&self, key: &PublicKey) -> bool {
         self.fingerprint == key.fingerprint(HashAlg::Sha256)
     }
@@ -61,13 +66,12 @@ impl fmt::Display for HostKey {
     }
 }
 
-/// The type of a key: RSA has one for several algorithms to sign with.
+/// The type of a key. RSA has one type and several signature algorithms.
 fn kind(algorithm: &Algorithm) -> &str {
     if matches!(algorithm, Algorithm::Rsa { .. }) { "ssh-rsa" } else { algorithm.as_str() }
 }
 
-/// The algorithms to ask for: of the types that are pinned, or all, RSA first, which is what
-/// RouterOS has where nobody chose another.
+/// The algorithms to negotiate: of the pinned types, or all with RSA first, RouterOS's default.
 pub fn algorithms(pinned: &[HostKey], legacy: bool) -> Vec<Algorithm> {
     let rsa = |hash| Algorithm::Rsa { hash };
     let mut all = vec![rsa(Some(HashAlg::Sha512)), rsa(Some(HashAlg::Sha256))];
@@ -91,7 +95,7 @@ mod tests {
     const PRINT: &str = "SHA256:Nh0Me49Zh9fDw/VYUfq43IJmI1T+XrjiYONPND8GzaM";
 
     #[test]
-    fn pins() {
+    fn host_keys() {
         for text in [PRINT.to_owned(), format!("ssh-rsa {PRINT}"), format!("ssh-ed25519 {PRINT}")] {
             assert_eq!(HostKey::try_from(text.clone()).unwrap().to_string(), text);
         }
@@ -101,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn only_keys_of_a_pinned_type_are_asked_for() {
+    fn only_pinned_types_are_negotiated() {
         let pin = |kind: &str| HostKey::try_from(format!("{kind}{PRINT}")).unwrap();
         let names = |pins: &[HostKey], legacy| -> Vec<String> {
             algorithms(pins, legacy).iter().map(ToString::to_string).collect()

@@ -1,64 +1,64 @@
-//! `aw-routeros`: who changed the configuration of RouterOS routers, and what.
+//! `aw-routeros`: records who changed the configuration of RouterOS routers, and what changed.
 //!
-//! `ssh` brings a log and exports; `line`, `record` and `actor` make of the log who changed something;
-//! `export` judges whether an export is whole, `diff` what changed; `watch` decides when to look and
-//! whom to credit; `hub` archives, mails and publishes. What comes from a router is never trusted: its
-//! users choose most of it.
+//! `session` follows a router over `ssh`. `log_line`, `log_record` and `actor` read from its log who changed something;
+//! `export` checks that an export is complete, `diff` compares it with the one before; `attribution` decides when an
+//! export is due and who is credited; `recorder` archives, mails, commits and publishes. Text from a router is not
+//! trusted: its users choose most of it.
 #![forbid(unsafe_code)]
 
 mod actor;
 mod add;
-mod ancestor;
 mod archive;
-mod backoff;
+mod archive_commands;
+mod attribution;
 mod change;
 mod check;
 mod config;
 mod daemon;
 mod diff;
 mod export;
+mod file_names;
 mod git;
 mod host_key;
-mod hub;
-mod line;
-mod look;
+mod legacy;
+mod log_line;
+mod log_record;
 mod mask;
-mod names;
-mod quick;
-mod record;
-mod router;
+mod recorder;
+mod session;
 mod ssh;
 mod terminal;
-mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use aw_service::ServiceOptions;
 use clap::{Parser, Subcommand};
 
-/// Follows RouterOS routers over SSH: who changed their configuration, and what.
+/// Records who changed the configuration of RouterOS routers, and what changed.
 ///
-/// Without a command it follows the routers of the configuration file until it is stopped.
+/// Follows the log of each router over SSH and fetches its configuration after a change. Stores configurations and
+/// changes in an archive, sends mail, and publishes an event for each change. Without a command it follows all routers of
+/// the configuration file until a signal stops it.
 #[derive(Parser, Debug)]
 #[command(name = "aw-routeros", version, after_help = EXAMPLES)]
 struct Options {
-    /// The configuration
+    /// Configuration file: see addrwatch-routeros.toml(5)
     #[arg(short, long, value_name = "FILE", global = true, default_value = config::DEFAULT_PATH)]
     config: PathBuf,
 
-    /// Say what the kernel does not have
+    /// Log which sandbox features the kernel does not support
     #[arg(short, long)]
     verbose: bool,
 
-    /// Follow just this router, HOST or HOST:PORT, and print what changes; nothing is archived
+    /// Follow only this router, HOST or HOST:PORT, and print its changes; nothing is archived
     host: Option<String>,
 
-    /// Log in to it as LOGIN; the password is asked for
+    /// User for HOST; the password is asked for
     #[arg(requires = "host")]
     login: Option<String>,
 
     #[command(flatten)]
-    quick: quick::QuickOptions,
+    legacy_mode: legacy::LegacyOptions,
 
     #[command(flatten)]
     service: ServiceOptions,
@@ -67,45 +67,45 @@ struct Options {
     command: Option<Command>,
 }
 
-/// What else it can do.
+/// Commands other than the daemon.
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Add a router to the configuration: shows its host key, and asks for what is not given
+    /// Add a router to the configuration file: prints its host key, and asks for missing values
     Add(add::AddOptions),
-    /// List what changed
-    Log(look::LogOptions),
-    /// Show the last change, or the difference between two snapshots
-    Diff(look::DiffOptions),
-    /// List the routers and how they are, or show one's configuration
-    Show(look::ShowOptions),
-    /// Try every router once: login, host key, rights, log, its rule, export, clock
+    /// List changes
+    Log(archive_commands::LogOptions),
+    /// Print the last change of a router, or the difference between two snapshots
+    Diff(archive_commands::DiffOptions),
+    /// List the routers with their state, or print the configuration of one
+    Show(archive_commands::ShowOptions),
+    /// Try each router once: login, host key, rights, log, logging rule, export, clock
     Check(check::CheckOptions),
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  aw-routeros -d                     follow all routers of the configuration, in the background
+  aw-routeros -d                     follow all routers of the configuration file, in the background
   aw-routeros add 192.0.2.1          add a router
-  aw-routeros check                  try every router once
-  aw-routeros log core1 --since 7d   what changed in a week
-  aw-routeros diff core1             the last change
-  aw-routeros 192.0.2.1 admin        just look
+  aw-routeros check                  try each router once
+  aw-routeros log core1 --since 7d   changes of the last 7 days
+  aw-routeros diff core1             the last change of core1
+  aw-routeros 192.0.2.1 admin        follow one router without an archive
 
-SIGHUP reads the configuration again, and tries routers that refused a login once more.
-Exit status: 0 when stopped by a signal, 1 on failure (check: if a router failed), 2 for wrong options.";
+SIGHUP loads the configuration file again, and tries refused logins once more.
+Exit status: 0 after SIGINT or SIGTERM, 1 for a failure (check: if a router cannot be followed), 2 for wrong options.";
 
 fn main() -> ExitCode {
     let options: Options = aw_service::parse("aw-routeros");
     aw_service::run("aw-routeros", &options.service, |startup| match &options.command {
         Some(Command::Add(add)) => add::run(&options.config, add),
-        Some(Command::Log(log)) => look::log(&options.config, log),
-        Some(Command::Diff(diff)) => look::diff(&options.config, diff),
-        Some(Command::Show(show)) => look::show(&options.config, show),
+        Some(Command::Log(log)) => archive_commands::log(&options.config, log),
+        Some(Command::Diff(diff)) => archive_commands::diff(&options.config, diff),
+        Some(Command::Show(show)) => archive_commands::show(&options.config, show),
         Some(Command::Check(check)) => check::run(&options.config, check),
         None => match (&options.host, &options.login) {
-            (Some(host), Some(login)) => quick::run(host, login, &options),
+            (Some(host), Some(login)) => legacy::run(host, login, &options),
             (Some(host), None) => Err(aw_service::failed(format_args!(
-                "{host}: neither a command nor HOST USER (aw-routeros --help lists the commands)"
+                "{host}: not a command; HOST needs a LOGIN (aw-routeros --help lists the commands)"
             ))),
             (None, _) => daemon::run(&options, startup),
         },
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_old_way_and_the_commands() {
+    fn legacy_arguments_and_commands() {
         let parse = |line: &str| Options::try_parse_from(line.split(' '));
         let old = parse("aw-routeros 192.0.2.1 admin --legacy").unwrap();
         assert_eq!((old.host.unwrap(), old.login.unwrap()), ("192.0.2.1".into(), "admin".into()));

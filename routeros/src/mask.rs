@@ -1,7 +1,6 @@
-//! Secrets in lines of configuration, commands and log messages, made unreadable for mail and
-//! messages.
+//! Masks secrets in configuration lines, commands and log messages, for mail and messages.
 
-/// Ends of the names of attributes that are secrets.
+/// Ends of the names of secret attributes.
 const SECRETS: [&str; 11] = [
     "password",
     "passphrase",
@@ -15,17 +14,16 @@ const SECRETS: [&str; 11] = [
     "identity",
     "-cak",
 ];
-/// Whole names of such attributes.
+/// Full names of secret attributes.
 const SECRETS_WHOLE: [&str; 3] = ["key", "pin", "cak"];
-/// Attributes that end so and are none.
+/// Attributes with such an end that are not secret.
 const PUBLIC: [&str; 3] = ["public-key", "host-key", "local-key"];
-/// Here a `name` is a password.
+/// Menus in which `name` is a password.
 const COMMUNITIES: [&str; 2] = ["snmp community", "snmp/community"];
 
 const MASK: &str = "***";
 
-/// The text with the values of secrets replaced. Where a value's end is missing, nothing of what
-/// follows is shown.
+/// The text with the values of secrets replaced. If the end of a value is missing, all text after it is masked.
 pub fn mask(text: &str) -> String {
     let mut masked = String::with_capacity(text.len());
     let mut rest = text;
@@ -49,7 +47,7 @@ pub fn mask(text: &str) -> String {
     masked + rest
 }
 
-/// Several of a kind have numbers: `static-key-1`.
+/// The name may end with a number: `static-key-1`.
 fn is_secret(name: &str) -> bool {
     let unnumbered = name.trim_end_matches(|c: char| c.is_ascii_digit());
     let name = unnumbered.strip_suffix('-').unwrap_or(name);
@@ -57,18 +55,18 @@ fn is_secret(name: &str) -> bool {
         && !PUBLIC.iter().any(|end| name.ends_with(end))
 }
 
-/// How long a value is: up to its closing quote, or to the blank after it. Inside a script, which is
-/// a quoted text itself, quotes are written `\"`, and `\\\"` in a script inside that: every level
-/// doubles the backslashes and puts one before the quote.
+/// The length of a value: up to its closing quote, or to the next blank. A script is a quoted text, so quotes inside it
+/// are written `\"`, and `\\\"` in a script inside a script: each level doubles the backslashes and adds one before the
+/// quote.
 fn length(value: &str) -> usize {
     let depth = value.bytes().take_while(|byte| *byte == b'\\').count();
     if value[depth..].starts_with('"') {
         let mut backslashes = 0;
         for (at, byte) in value.bytes().enumerate().skip(depth + 1) {
             if byte == b'"' && backslashes < depth {
-                return at - backslashes; // the quote around all of it
+                return at - backslashes; // the quote that ends the text around the value
             }
-            // Pairs of backslashes of its own level are text; a single one makes the quote text.
+            // Pairs of backslashes of this level are text; a single one makes the quote text.
             if byte == b'"' && (backslashes - depth) / (depth + 1) % 2 == 0 {
                 return at + 1;
             }
@@ -85,7 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn secrets_go_and_the_rest_stays() {
+    fn only_secrets_are_masked() {
         for (text, masked) in [
             (
                 "/ppp secret add name=a password=geheim profile=x",
@@ -126,7 +124,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_secret_is_never_shown(before in "[ -~]{0,20}", value in "[A-Z]{8}", after in "[ -~]{0,20}", quoted in any::<bool>()) {
+        fn no_secret_is_shown(before in "[ -~]{0,20}", value in "[A-Z]{8}", after in "[ -~]{0,20}", quoted in any::<bool>()) {
             prop_assume!(!before.contains(&value) && !after.contains(&value));
             let value_text = if quoted { format!("\"{value}\"") } else { value.clone() };
             let text = format!("{before} password={value_text} {after}");
@@ -139,7 +137,7 @@ mod tests {
             mask(&parts.concat());
         }
 
-        /// However deep the script is in which a secret is quoted, and whatever it ends with.
+        /// A secret is masked in scripts of any depth, whatever its last character.
         #[test]
         fn a_quoted_secret_is_masked_at_any_depth(value in "[A-Z\\\\\" ]{0,10}", depth in 0..4_usize) {
             let mut quoted = format!("password={:?} after=x", value);

@@ -1,4 +1,4 @@
-//! Questions to whoever sits at the terminal, and tables.
+//! Questions at the terminal, output to standard output, and tables.
 
 use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
 
@@ -7,21 +7,21 @@ use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
 
-/// What Ctrl-C types.
+/// The character of Ctrl-C.
 const INTERRUPT: u8 = 3;
 
-/// Asks a question, and returns the line of the answer.
+/// Prints a question and reads the answer.
 pub fn ask(question: &str) -> Result<String, Error> {
     print(question)?;
     answer(question, stdin().lock())
 }
 
-/// Asks for a password, which is not shown.
+/// Reads a password without echo.
 pub fn ask_secret(question: &str) -> Result<String, Error> {
     if !stdin().is_terminal() {
         return ask("");
     }
-    let failure = |error| Error::io("hide what is typed", error);
+    let failure = |error| Error::io("switch off the terminal's echo", error);
     let before = tcgetattr(stdin()).map_err(failure)?;
     tcsetattr(stdin(), OptionalActions::Flush, &hidden(before.clone())).map_err(failure)?;
     let answer = ask(question);
@@ -31,21 +31,21 @@ pub fn ask_secret(question: &str) -> Result<String, Error> {
     answer
 }
 
-/// A terminal that does not show what is typed. Ctrl-C ends the line instead of us: who ends with a
-/// terminal in this state leaves it so.
+/// Terminal settings without echo. Ctrl-C ends the line instead of the process, which restores the echo before it ends.
 fn hidden(mut terminal: Termios) -> Termios {
     terminal.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
     terminal.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT;
     terminal
 }
 
-/// The line of the answer, which is as short as people type.
+/// The first line of the input, of at most 64 KiB.
 fn answer(question: &str, input: impl BufRead) -> Result<String, Error> {
     let mut line = Vec::new();
     for byte in input.bytes().take(64 * 1024) {
         match byte.map_err(|error| Error::io("read the answer", error))? {
             b'\n' => {
-                let line = String::from_utf8(line).map_err(|_| failed("the answer is not text"))?;
+                let line =
+                    String::from_utf8(line).map_err(|_| failed("the answer is not valid UTF-8"))?;
                 return Ok(line.trim_end_matches('\r').to_owned());
             }
             INTERRUPT => return Err(failed("interrupted")),
@@ -58,8 +58,7 @@ fn answer(question: &str, input: impl BufRead) -> Result<String, Error> {
     }
 }
 
-/// Prints to standard output, without what could steer a terminal: much of it was chosen by a router's
-/// users.
+/// Prints to standard output. Control characters are replaced: users of the router choose most of the text.
 pub fn print(text: &str) -> Result<(), Error> {
     let text = text.replace(|c: char| c.is_control() && c != '\n', "?");
     let mut out = stdout();
@@ -68,7 +67,7 @@ pub fn print(text: &str) -> Result<(), Error> {
         .map_err(|error| Error::write("standard output", error))
 }
 
-/// Columns as wide as what stands in them; nothing in them can steer a terminal.
+/// Aligned columns; control characters are replaced.
 pub fn table(rows: &[Vec<String>]) -> String {
     let clean = |cell: &String| cell.replace(char::is_control, "?");
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(clean).collect()).collect();

@@ -1,5 +1,5 @@
-//! `-d`: into the background. The process that was started waits until the one in the background is
-//! ready, so that whatever goes wrong before still reaches the terminal and the exit status.
+//! `-d`: the process detaches from the terminal. The parent process waits until the child is ready, so
+//! that an error before that point still reaches the terminal and the exit status.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -15,65 +15,65 @@ use rustix::{
 
 use crate::{Error, failed};
 
-/// The process in the background, until it is ready.
-pub(crate) struct Waiting {
-    started: PipeWriter,
-    /// Opened early: later it may not be.
-    nothing: File,
+/// The child process, until it is ready.
+pub(crate) struct Detaching {
+    parent: PipeWriter,
+    /// Opened early: the sandbox may forbid it later.
+    dev_null: File,
 }
 
 /// Which of the two processes this is.
-pub(crate) enum Side {
-    /// The one that was started, and ends with what the other says.
-    Started(ExitCode),
-    /// The one in the background.
-    Background(Waiting),
+pub(crate) enum Process {
+    /// The parent; it exits with the status that the child reported.
+    Parent(ExitCode),
+    /// The child, in the background.
+    Child(Detaching),
 }
 
-/// Splits the process in two.
-pub(crate) fn detach() -> Result<Side, Error> {
+/// Forks the process.
+pub(crate) fn detach() -> Result<Process, Error> {
     let failure = |error| Error::io("go into the background", error);
-    let (mut told, tell) = pipe().map_err(failure)?;
+    let (mut from_child, parent) = pipe().map_err(failure)?;
     let threads = fs::read_dir("/proc/self/task").map_err(|error| {
         Error::io("go into the background: count threads in /proc (is it mounted?)", error)
     })?;
     let threads = threads.count();
     if threads != 1 {
-        return Err(failed(format_args!("go into the background: {threads} threads run already")));
+        return Err(failed(format_args!("go into the background: {threads} threads are running")));
     }
-    let nothing = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failure)?;
+    let dev_null = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failure)?;
     let mask = umask(rustix::fs::Mode::empty());
     umask(mask);
     let daemon =
         Daemonize::new().umask(mask.as_raw_mode()).stdout(Stdio::keep()).stderr(Stdio::keep());
-    // SAFETY: fork(2) in a process of several threads leaves locks locked for ever; this one has a
-    // single thread, as the kernel has just said, and only it could make another.
+    // SAFETY: fork(2) in a process of several threads leaves locks locked for ever; /proc has just
+    // shown that this process has a single thread, and only that thread could start another.
     #[allow(unsafe_code)]
     let outcome = unsafe { daemon.execute() };
     match outcome {
         Outcome::Parent(Ok(_)) => {
-            drop(tell);
-            let mut status = [1]; // it ended without a word
-            let _ = told.read_exact(&mut status);
-            Ok(Side::Started(ExitCode::from(status[0])))
+            drop(parent);
+            let mut status = [1]; // if the child ends without a report
+            let _ = from_child.read_exact(&mut status);
+            Ok(Process::Parent(ExitCode::from(status[0])))
         }
-        Outcome::Child(Ok(_)) => Ok(Side::Background(Waiting { started: tell, nothing })),
+        Outcome::Child(Ok(_)) => Ok(Process::Child(Detaching { parent, dev_null })),
         Outcome::Parent(Err(error)) | Outcome::Child(Err(error)) => {
             Err(Error::new("go into the background", error))
         }
     }
 }
 
-impl Waiting {
-    /// Lets go of the terminal, and of the directory that it was started in.
-    pub fn leave(&self) -> rustix::io::Result<()> {
+impl Detaching {
+    /// Closes the terminal and leaves the working directory.
+    pub fn leave_terminal(&self) -> rustix::io::Result<()> {
         rustix::process::chdir("/")?;
-        dup2_stdout(&self.nothing)?;
-        dup2_stderr(&self.nothing)
+        dup2_stdout(&self.dev_null)?;
+        dup2_stderr(&self.dev_null)
     }
 
-    /// Lets the process that was started end with this status; tells whether it was still there.
-    pub fn tell(mut self, status: u8) -> bool {
-        self.started.write_all(&[status]).is_ok()
+    /// Makes the parent exit with this status; returns false if it has ended already.
+    pub fn report(mut self, status: u8) -> bool {
+        self.parent.write_all(&[status]).is_ok()
     }
 }

@@ -1,8 +1,8 @@
-//! Pauses between tries of what is down: each twice as long as the one before, up to a limit.
+//! Pauses between retries: each is twice as long as the one before, up to a limit.
 
 use std::time::Duration;
 
-/// The pauses between tries.
+/// The pauses between retries of one operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -16,14 +16,14 @@ impl Backoff {
         Backoff { first, longest, failures: 0 }
     }
 
-    /// How long to wait after one more failure.
+    /// Counts a failure; returns how long to wait before the next try.
     pub fn pause(&mut self) -> Duration {
         let pause = self.first.saturating_mul(1 << self.failures.min(16)).min(self.longest);
         self.failures = self.failures.saturating_add(1);
         pause
     }
 
-    /// It works: the next failure begins with the first pause again.
+    /// The operation succeeded: after the next failure the pauses begin with the first one again.
     pub fn reset(&mut self) {
         self.failures = 0;
     }

@@ -1,4 +1,4 @@
-//! A fault that lasts: reported once when it begins, and once more when it is over.
+//! A lasting fault: reported once when it begins, and once more when it is over.
 
 use std::fmt::Display;
 

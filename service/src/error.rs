@@ -1,4 +1,4 @@
-//! Why a program ends before it is told to.
+//! Why a program ends before it is stopped, and the texts of errors of the system.
 
 use std::{
     fmt::Display,
@@ -6,12 +6,11 @@ use std::{
 };
 
 use rustix::io::Errno;
-use shm_layout::cause;
 
 /// Why a program ends.
 #[derive(Debug)]
 pub enum Error {
-    /// Whoever read the output has gone: `| head` has its lines. Not a failure.
+    /// The reader closed the pipe that the program writes to, as `| head` does. Not a failure.
     Closed,
     /// A failure, in one line: operation, object, cause, and what to do.
     Failed(String),
@@ -31,31 +30,39 @@ impl Error {
         }
     }
 
-    /// A failure of the system to do something.
+    /// A failed system call.
     pub fn io(what: impl Display, error: impl Into<io::Error>) -> Error {
         Error::new(what, explain(&error.into()))
     }
 }
 
-/// An error's text, and what to do where something has run out.
+/// An error's text without the number that std appends.
+pub fn cause(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((text, _)) => text.to_lowercase(),
+        None => text,
+    }
+}
+
+/// An error's text, and the remedy where a resource limit was reached.
 pub fn explain(error: &io::Error) -> String {
     let text = cause(error);
     advice(error).map_or(text.clone(), |advice| format!("{text} {advice}"))
 }
 
-/// What to do where something has run out.
+/// The remedy for an error, in brackets, where a resource limit was reached.
 pub fn advice(error: &io::Error) -> Option<&'static str> {
-    const FILES: [Errno; 2] = [Errno::MFILE, Errno::NFILE];
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("(make room on its disk)"),
-        _ if FILES.map(Errno::raw_os_error).map(Some).contains(&error.raw_os_error()) => {
-            Some("(let it open more: ulimit -n, LimitNOFILE=)")
+    match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
+        (ErrorKind::StorageFull | ErrorKind::QuotaExceeded, _) => Some("(make room on its disk)"),
+        (_, Some(Errno::MFILE | Errno::NFILE)) => {
+            Some("(raise its limit of open files: ulimit -n, LimitNOFILE=)")
         }
         _ => None,
     }
 }
 
-/// A failure that says all itself.
+/// A failure whose text is complete: operation, object, cause, and what to do.
 pub fn failed(why: impl Display) -> Error {
     Error::Failed(why.to_string())
 }

@@ -1,57 +1,78 @@
-//! Files of ours in places where others may have been first.
+//! Files of this program in directories where other users may have created a file of that name first.
 
 use std::{
     fs::{File, Metadata, rename},
-    io::{self, ErrorKind, Write},
+    io::{self, Write},
     os::unix::fs::MetadataExt,
     path::Path,
 };
 
 use rustix::{
     fs::{Mode, OFlags, Uid, open},
+    io::Errno,
     process::geteuid,
 };
 
-use crate::{Error, failed};
+use crate::{Error, explain, failed};
 
-/// Opens a file for writing, and makes it if there is none, without truncating it. It must be ours
-/// alone: a link is not followed, and a file that is no regular one, has a second name, or belongs
-/// to neither root, ourselves nor `owner`, whom we are going to be, is refused. Somebody put it
-/// there so that we write to it.
+/// Why [`try_open_own`] failed.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The file may have been placed there by another user: what is wrong with it.
+    Untrusted(String),
+    /// The system call failed.
+    Io(io::Error),
+}
+
+/// Opens a file for reading and writing, and creates it if it does not exist. Another user may have placed
+/// a file there to make the program write to it. So a link is not followed, and a file is refused if it is
+/// not regular, has a second name, or belongs to a user other than root, this process's user and `owner`,
+/// the user that the process is going to run as.
 pub fn open_own(path: &Path, mode: u32, owner: Option<Uid>) -> Result<File, Error> {
-    let shown = path.display();
-    let failure =
-        |error: io::Error| match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
-            Some(rustix::io::Errno::LOOP) => failed(format_args!(
-                "open {shown}: it is a link, and links are not followed (remove it)"
-            )),
-            _ => Error::io(format_args!("open {shown}"), error),
+    try_open_own(path, mode, owner).map_err(|error| error.of(path))
+}
+
+impl OpenError {
+    /// As a failure to open this file.
+    pub fn of(self, path: &Path) -> Error {
+        let why = match self {
+            OpenError::Untrusted(why) => format!("{why} (remove it)"),
+            OpenError::Io(error) => explain(&error),
         };
+        failed(format_args!("open {}: {why}", path.display()))
+    }
+}
+
+/// The same as [`open_own`], for a caller that has its own remedy for errors of the system.
+pub fn try_open_own(path: &Path, mode: u32, owner: Option<Uid>) -> Result<File, OpenError> {
+    let failure = |error: Errno| match error {
+        Errno::LOOP => OpenError::Untrusted("it is a link, and links are not followed".into()),
+        _ => OpenError::Io(error.into()),
+    };
     let flags =
         OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let mode = Mode::from_raw_mode(mode);
     loop {
-        // In two steps: with O_CREAT alone the kernel refuses even root some files of others
-        // (fs.protected_regular), and with O_EXCL nothing that is there is ever opened.
+        // In two steps: with O_CREAT alone the kernel refuses some files of other users even to root
+        // (fs.protected_regular), and with O_EXCL an existing file is never opened.
         match open(path, flags, mode) {
             Ok(file) => {
                 let file = File::from(file);
-                is_ours(&file.metadata().map_err(failure)?, owner)
-                    .map_err(|why| failed(format_args!("open {shown}: {why} (remove it)")))?;
-                return Ok(file);
+                let metadata = file.metadata().map_err(OpenError::Io)?;
+                return check_owned(&metadata, owner).map(|()| file).map_err(OpenError::Untrusted);
             }
-            Err(rustix::io::Errno::NOENT) => {}
-            Err(error) => return Err(failure(error.into())),
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(failure(error)),
         }
-        match open(path, flags | OFlags::CREATE | OFlags::EXCL, mode).map_err(io::Error::from) {
+        match open(path, flags | OFlags::CREATE | OFlags::EXCL, mode) {
             Ok(file) => return Ok(file.into()),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {} // just now: look again
+            Err(Errno::EXIST) => {} // created since the first step
             Err(error) => return Err(failure(error)),
         }
     }
 }
 
-fn is_ours(file: &Metadata, other: Option<Uid>) -> Result<(), String> {
+fn check_owned(file: &Metadata, other: Option<Uid>) -> Result<(), String> {
     let owner = file.uid();
     let trusted = [Uid::ROOT, geteuid(), other.unwrap_or(Uid::ROOT)].map(Uid::as_raw);
     if !file.is_file() {
@@ -65,8 +86,8 @@ fn is_ours(file: &Metadata, other: Option<Uid>) -> Result<(), String> {
     }
 }
 
-/// Replaces a file, as a whole: whoever opens it finds the old one or the new one. `new` is its name
-/// meanwhile, in the same directory.
+/// Replaces a file atomically: a reader finds the old content or the new one, never a part. `new` is
+/// the temporary name, in the same directory.
 pub fn replace(path: &Path, new: &Path, mode: u32, bytes: &[u8]) -> Result<(), Error> {
     let mut file = open_own(new, mode, None)?;
     file.set_len(0)
@@ -75,7 +96,7 @@ pub fn replace(path: &Path, new: &Path, mode: u32, bytes: &[u8]) -> Result<(), E
         .map_err(|error| Error::write(path.display(), error))
 }
 
-/// Whether an open file still has its name.
+/// Whether an open file still has this name.
 pub fn is_at(file: &File, path: &Path) -> bool {
     let same = |a: &Metadata, b: &Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
     matches!((file.metadata(), path.symlink_metadata()), (Ok(a), Ok(b)) if same(&a, &b))
@@ -87,7 +108,7 @@ mod tests {
     use std::{fs, os::unix::fs::symlink};
 
     #[test]
-    fn only_what_is_ours_is_opened() {
+    fn files_of_other_users_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         open_own(&at("new"), 0o644, None).unwrap();
@@ -107,8 +128,8 @@ mod tests {
             let Err(Error::Failed(text)) = open_own(&at(name), 0o644, None) else {
                 panic!("{name}")
             };
-            let nobody = Some(Uid::from_raw(65534));
-            open_own(&at("new"), 0o644, nobody).unwrap();
+            let other = Some(Uid::from_raw(65534));
+            open_own(&at("new"), 0o644, other).unwrap();
             assert!(text.contains(why), "{text}");
         }
         assert_eq!(fs::read_to_string(at("victim")).unwrap(), "precious");

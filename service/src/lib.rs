@@ -1,8 +1,8 @@
-//! What every long-running program of this system shares: its options `-d`, `-p` and `-u`, where its
-//! messages go, how it gets into the background, what privileges it gives up, signals, and systemd.
+//! What every long-running program of this system shares: the options `-d`, `-p` and `-u`, the log,
+//! the background process, dropping privileges, signals, and the notifications to systemd.
 //!
-//! A program is its [`run`]: it opens what it needs, then calls [`Startup::confine`], then
-//! [`Startup::ready`], and only then touches what others sent.
+//! A program passes its main function to [`run`]. That function opens what it needs, calls
+//! [`Startup::confine`], then [`Startup::ready`], and only then reads untrusted input.
 
 mod background;
 mod backoff;
@@ -14,6 +14,7 @@ pub mod manual;
 mod pid_file;
 mod privileges;
 mod sandbox;
+mod secret;
 mod signals;
 mod startup;
 mod users;
@@ -22,14 +23,14 @@ mod values;
 pub use {
     backoff::Backoff,
     condition::Condition,
-    error::{Error, advice, explain, failed},
-    file::{is_at, open_own, replace},
+    error::{Error, advice, cause, explain, failed},
+    file::{OpenError, is_at, open_own, replace, try_open_own},
     log::{info, name, warn},
     privileges::{CapabilitySet, Identity},
     sandbox::{Access, SystemCalls},
-    shm_layout::cause,
+    secret::Secret,
     signals::Signals,
     startup::{ServiceOptions, Startup, parse, run},
     users::{UserAccount, group_id},
-    values::{ByteSize, HostPort, TimeSpan},
+    values::{ByteSize, HostPort, TimeSpan, parse_network},
 };

@@ -1,7 +1,7 @@
-//! Where messages go: standard error, or syslog once the program is in the background.
+//! Messages go to standard error, or to syslog once the program is in the background.
 //!
-//! Once the program works, a thread of its own writes them: whoever does not take them, a pager or a
-//! syslog daemon that hangs, must not hold up a capture, nor its end.
+//! Once the program is ready, a separate thread writes them: a pager or a syslog daemon that hangs must
+//! delay neither the program's work nor its exit.
 
 use std::{
     fmt::Display,
@@ -18,73 +18,73 @@ use std::{
 use jiff::Zoned;
 use syslog::{Facility, LogFormat, Logger, LoggerBackend, Severity};
 
-/// Messages that may wait; more are counted.
-const WAITING: usize = 256;
-/// How long the program's end waits for them.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Messages in the queue; further ones are dropped and counted.
+const CAPACITY: usize = 256;
+/// How long the program waits at its exit for the queue to be written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 static NAME: OnceLock<&'static str> = OnceLock::new();
-static THREAD: Mutex<Option<Queue>> = Mutex::new(None);
+static QUEUE: Mutex<Option<Queue>> = Mutex::new(None);
 
-/// Says something. That it cannot be said is no reason to stop.
+/// Logs a message. A failure to write it is ignored.
 pub fn info(what: impl Display) {
     log(Level::Notice, &what.to_string());
 }
 
-/// Says that something is wrong which the program copes with.
+/// Logs a fault that does not end the program.
 pub fn warn(what: impl Display) {
     log(Level::Warning, &what.to_string());
 }
 
-/// Says why the program ends.
+/// Logs why the program ends.
 pub(crate) fn error(what: impl Display) {
     log(Level::Error, &what.to_string());
 }
 
 pub(crate) fn set_name(name: &'static str) {
-    let _ = NAME.set(name); // the first stays
+    let _ = NAME.set(name); // a second call changes nothing
 }
 
-/// The name that the program gave itself.
+/// The name of the program.
 pub fn name() -> &'static str {
     NAME.get().copied().unwrap_or("addrwatch")
 }
 
-/// Whether there is a syslog daemon.
-pub(crate) fn syslog_is_there() -> bool {
+/// Whether a syslog daemon listens on /dev/log.
+pub(crate) fn has_syslog() -> bool {
     match UnixDatagram::unbound().and_then(|socket| socket.connect("/dev/log")) {
         Ok(()) => true,
-        Err(error) => error.raw_os_error() == Some(libc::EPROTOTYPE), // a stream is one, too
+        Err(error) => error.raw_os_error() == Some(libc::EPROTOTYPE), // it listens with a stream socket
     }
 }
 
-/// From now on a thread writes, to standard error or to syslog.
+/// Starts the thread that writes messages, to standard error or to syslog.
 pub(crate) fn start(to_syslog: bool) {
-    let (to, messages) = sync_channel::<(Level, String)>(WAITING);
+    let (to, messages) = sync_channel::<(Level, String)>(CAPACITY);
     let (ended, end) = channel();
     thread::spawn(move || {
         let mut syslog = to_syslog.then(Syslog::default);
         for (level, text) in messages {
             write(syslog.as_mut(), level, &text);
         }
-        let _ = ended.send(()); // nobody waits any more: the process ends
+        let _ = ended.send(()); // fails if `finish` has timed out
     });
-    *locked() = Some(Queue { to, end, lost: 0 });
+    *queue() = Some(Queue { to, end, lost: 0 });
 }
 
-/// Waits until all is written, for a while.
+/// Waits until all messages are written, up to the timeout.
 pub(crate) fn finish() {
-    if let Some(Queue { to, end, .. }) = locked().take() {
+    if let Some(Queue { to, end, .. }) = queue().take() {
         drop(to);
-        let _ = end.recv_timeout(PATIENCE);
+        let _ = end.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
-/// To the thread.
+/// The queue to the thread.
 struct Queue {
     to: SyncSender<(Level, String)>,
     end: Receiver<()>,
-    /// Messages for which it had no room, since it last had.
+    /// Messages dropped since the last one that was queued.
     lost: u64,
 }
 
@@ -96,12 +96,12 @@ enum Level {
 }
 
 fn log(level: Level, text: &str) {
-    // A name that came from elsewhere must not begin a line of its own, nor steer a terminal.
+    // A name from the network must neither begin a new line nor control a terminal.
     let mut text = text.replace(char::is_control, "?");
-    let mut thread = locked();
-    let Some(queue) = &mut *thread else { return write(None, level, &text) };
+    let mut guard = queue();
+    let Some(queue) = &mut *guard else { return write(None, level, &text) };
     if queue.lost > 0 {
-        text = format!("{text} ({} messages before this could not be written)", queue.lost);
+        text = format!("{text} ({} earlier messages could not be written)", queue.lost);
     }
     match queue.to.try_send((level, text)) {
         Ok(()) => queue.lost = 0,
@@ -116,16 +116,16 @@ fn write(syslog: Option<&mut Syslog>, level: Level, text: &str) {
     }
 }
 
-fn locked() -> MutexGuard<'static, Option<Queue>> {
-    THREAD.lock().unwrap_or_else(PoisonError::into_inner)
+fn queue() -> MutexGuard<'static, Option<Queue>> {
+    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `/dev/log`, as daemon. The syslog crate's own formats tell the time in UTC once there is a second
-/// thread; a line of RFC 3164 has the machine's.
+/// RFC 3164, facility daemon. The syslog crate's own formats print the time in UTC once there is a
+/// second thread; RFC 3164 requires local time.
 #[derive(Clone)]
-struct Line;
+struct Rfc3164Format;
 
-impl<T: Display> LogFormat<T> for Line {
+impl<T: Display> LogFormat<T> for Rfc3164Format {
     fn format<W: Write>(&self, to: &mut W, severity: Severity, text: T) -> syslog::Result<()> {
         let priority = Facility::LOG_DAEMON as u8 | severity as u8;
         let time = Zoned::now().strftime("%b %e %H:%M:%S").to_string();
@@ -134,7 +134,7 @@ impl<T: Display> LogFormat<T> for Line {
     }
 }
 
-type Connection = Logger<LoggerBackend, Line>;
+type Connection = Logger<LoggerBackend, Rfc3164Format>;
 
 #[derive(Default)]
 struct Syslog {
@@ -142,11 +142,11 @@ struct Syslog {
 }
 
 impl Syslog {
-    /// Once more after a failure: the syslog daemon may have been restarted.
+    /// Tries again once after a failure: the syslog daemon may have been restarted.
     fn send(&mut self, level: Level, text: &str) {
         for _ in 0..2 {
             if self.connection.is_none() {
-                self.connection = connect();
+                self.connection = syslog::unix(Rfc3164Format).ok();
             }
             let Some(connection) = &mut self.connection else { return };
             let sent = match level {
@@ -160,8 +160,4 @@ impl Syslog {
             self.connection = None;
         }
     }
-}
-
-fn connect() -> Option<Connection> {
-    syslog::unix(Line).ok()
 }

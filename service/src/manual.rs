@@ -1,6 +1,6 @@
-//! `PROGRAM --generate man`, `bash`, `zsh` or `fish`: the manual page and the completions of a program,
-//! made of what its option parser knows, so that no option is missing there or made up. For whoever
-//! packages it: it is not among the options.
+//! `PROGRAM --generate man`, `bash`, `zsh` or `fish`: prints the manual page or the completions of a
+//! program, generated from its option parser, so that both list exactly the options that exist. It is
+//! meant for packaging, and `--help` does not list it.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use clap::{Arg, Command};
 use clap_complete::{Shell, generate};
 use clap_mangen::{Man, roff};
 
-/// Prints and ends the program, if the command line asks for nothing else.
+/// Prints them and exits, if the command line is `--generate WHAT`.
 pub(crate) fn print_if_asked(name: &str, command: Command) {
     let words: Vec<_> = std::env::args().skip(1).collect();
     let [option, what] = words.as_slice() else { return };
@@ -28,10 +28,10 @@ pub(crate) fn print_if_asked(name: &str, command: Command) {
     std::process::exit(i32::from(printed.is_err()));
 }
 
-/// When the pages were last looked through.
+/// When the pages were last reviewed.
 const DATE: &str = "2026-11-22";
 
-/// The page; what is written by hand (FILES, SEE ALSO) is added to it.
+/// The page without its hand-written sections (FILES, SEE ALSO), which contrib/install.sh appends.
 fn page(mut command: Command, out: &mut Vec<u8>) -> io::Result<()> {
     command.build();
     command = command.mut_args(with_aliases);
@@ -62,7 +62,7 @@ fn page(mut command: Command, out: &mut Vec<u8>) -> io::Result<()> {
     examples(&after, out)
 }
 
-/// Other names of an option, which `--help` tells and the page would not.
+/// Adds an option's aliases to its text: `--help` lists them, but clap_mangen does not.
 fn with_aliases(option: Arg) -> Arg {
     let Some(names) = option.get_visible_aliases().filter(|names| !names.is_empty()) else {
         return option;
@@ -73,7 +73,7 @@ fn with_aliases(option: Arg) -> Arg {
     option.help(format!("{help}; the same as {names}"))
 }
 
-/// What stands below the options in `--help`: as it is, under headings of its own.
+/// The text below the options in `--help`, unchanged, under separate headings.
 fn examples(after: &str, out: &mut Vec<u8>) -> io::Result<()> {
     let (rest, status) = after.rsplit_once("Exit status: ").unwrap_or((after, ""));
     let (examples, notes) = rest.split_once("\n\n").unwrap_or((rest, ""));
@@ -86,7 +86,7 @@ fn examples(after: &str, out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// As text of a page: no line begins a request, a hyphen stays one.
+/// Escapes text for a page: no line starts a roff request, and hyphens are kept.
 fn escape(text: &str) -> String {
     let mut page = roff::Roff::new();
     page.text([roff::roman(text)]);
@@ -103,7 +103,7 @@ pub struct DocumentedKey {
     pub name: String,
     /// Its type, as in `string` or `list of strings`.
     pub kind: String,
-    /// Its default as it would stand in the file, if it has one.
+    /// Its default, written as in the file, if it has one.
     pub default: Option<String>,
 }
 

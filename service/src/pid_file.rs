@@ -1,5 +1,5 @@
-//! `-p`: the process's id in a file that is locked as long as the process lives. Nobody else may
-//! open it: whoever can read a file can lock it, and so keep us from starting.
+//! `-p`: a file with the process id, locked while the process runs. Only its owner may open it: any
+//! user who can read a file can lock it, and so prevent the program from starting.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -18,7 +18,7 @@ use crate::{
     file::{is_at, open_own},
 };
 
-/// Removed when dropped; emptied where the directory is another's.
+/// Removed when dropped; emptied where the directory is not writable.
 #[derive(Debug)]
 pub(crate) struct PidFile {
     path: PathBuf,
@@ -26,7 +26,7 @@ pub(crate) struct PidFile {
 }
 
 impl PidFile {
-    /// Takes the file, or says who has it.
+    /// Creates and locks the file; the error names the process that holds it.
     pub fn take(path: &Path) -> Result<PidFile, Error> {
         let failure =
             |operation, error| Error::io(format_args!("{operation} {}", path.display()), error);
@@ -37,7 +37,7 @@ impl PidFile {
                 .map_err(|error| failure("protect", error.into()))?;
             match file.try_lock() {
                 Ok(()) if is_at(&file, &path) => break file,
-                Ok(()) => {} // removed since we opened it, by the process that had it
+                Ok(()) => {} // the process that held it has removed it since the open
                 Err(TryLockError::WouldBlock) => {
                     let mut id = String::new();
                     let _ = (&file).take(20).read_to_string(&mut id);
@@ -54,18 +54,18 @@ impl PidFile {
             file.set_len(0)?;
             writeln!(file, "{}", std::process::id())
         };
-        let mut pid_file = PidFile { path: path.clone(), file }; // removed if it cannot be written
+        let mut pid_file = PidFile { path: path.clone(), file }; // dropped, and so removed, if the write fails
         write(&mut pid_file.file).map_err(|error| failure("write", error))?;
         Ok(pid_file)
     }
 
-    /// Where it is removed from at the end.
+    /// The directory of the file.
     pub fn directory(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("/"))
     }
 
-    /// Whether this process, as it is now, may remove it: its directory must be writable, and where
-    /// that is sticky, directory or file be its own.
+    /// Whether this process, with its current user, may remove the file: the directory must be
+    /// writable, and if it is sticky, the user must own the directory or the file.
     pub fn is_removable(&self) -> bool {
         let directory = self.directory();
         let own = |file: fs::Metadata| file.uid() == geteuid().as_raw();
@@ -78,7 +78,7 @@ impl PidFile {
 impl Drop for PidFile {
     fn drop(&mut self) {
         if is_at(&self.file, &self.path) && fs::remove_file(&self.path).is_err() {
-            let _ = self.file.set_len(0); // nothing is left to try
+            let _ = self.file.set_len(0); // no other fallback
         }
     }
 }

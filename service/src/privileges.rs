@@ -1,4 +1,4 @@
-//! What the process may do is given up for good, and the kernel is asked whether it is.
+//! Drops privileges permanently, and verifies with the kernel that they are gone.
 
 use rustix::{
     fs::{Gid, Uid},
@@ -16,7 +16,7 @@ use crate::{Error, UserAccount, failed};
 
 pub use rustix::thread::CapabilitySet;
 
-/// Who the process is to be.
+/// The user and groups that the process runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The user.
@@ -28,10 +28,10 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity to take: none where the process may not change its own.
+    /// The identity to switch to; none if the process may not change its own.
     ///
-    /// `user` is the option `-u`; without it, the first of `defaults` that is a user's name. `group`
-    /// is to be the process's group instead of the user's own.
+    /// `user` is the option `-u`; without it, the first user of `defaults` that exists. `group`
+    /// replaces the user's own group.
     pub fn choose(
         user: Option<&str>,
         defaults: &[&str],
@@ -49,7 +49,7 @@ impl Identity {
             return match (user, account) {
                 (Some(user), Some(account)) if account.uid != geteuid() => {
                     Err(failed(format_args!(
-                        "run as user {user}: permission denied (start as root, or leave out -u)"
+                        "run as user {user}: permission denied (start as root, or omit -u)"
                     )))
                 }
                 _ => Ok(None),
@@ -61,35 +61,35 @@ impl Identity {
     }
 }
 
-/// The process's capabilities.
+/// The process's permitted capabilities.
 pub(crate) fn permitted() -> Result<CapabilitySet, Error> {
     capabilities(None)
         .map(|sets| sets.permitted)
-        .map_err(|error| Error::io("ask for the capabilities", error))
+        .map_err(|error| Error::io("read the capabilities", error))
 }
 
-/// Becomes another user, if asked to, and gives up every capability but those to `keep`, for this
-/// process and whatever it might start. To be called before there is a second thread: these calls
-/// change their thread only. Keeps only what it has.
+/// Switches to another user, if there is one, and drops every capability except those in `keep`, for
+/// this process and its children. It must run before there is a second thread, because these system
+/// calls affect the calling thread only. A capability that the process does not have is not added.
 pub(crate) fn drop_all_but(keep: CapabilitySet, identity: Option<&Identity>) -> Result<(), Error> {
     let bounded = permitted()?.contains(CapabilitySet::SETPCAP);
-    give_up(keep, identity).map_err(|(operation, error)| {
+    drop_privileges(keep, identity).map_err(|(operation, error)| {
         Error::io(format_args!("drop privileges: {operation}"), error)
     })?;
     verify(keep, identity, bounded).map_err(|what| {
-        failed(format_args!("drop privileges: the kernel says {what} (not going on)"))
+        failed(format_args!("drop privileges: the kernel reports: {what} (please report this bug)"))
     })
 }
 
 type Failure = (&'static str, Errno);
 
-fn give_up(keep: CapabilitySet, identity: Option<&Identity>) -> Result<(), Failure> {
+fn drop_privileges(keep: CapabilitySet, identity: Option<&Identity>) -> Result<(), Failure> {
     let failure = |operation| move |error| (operation, error);
-    let had = capabilities(None).map_err(failure("ask for the capabilities"))?.permitted;
+    let had = capabilities(None).map_err(failure("read the capabilities"))?.permitted;
     if had.contains(CapabilitySet::SETPCAP) {
         for capability in all_capabilities() {
             match remove_capability_from_bounding_set(capability) {
-                Ok(()) | Err(Errno::INVAL) => {} // INVAL: not one of this kernel's
+                Ok(()) | Err(Errno::INVAL) => {} // INVAL: this kernel does not have it
                 Err(error) => return Err(("empty the bounding set", error)),
             }
         }
@@ -107,38 +107,38 @@ fn give_up(keep: CapabilitySet, identity: Option<&Identity>) -> Result<(), Failu
         CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() };
     set_capabilities(None, sets).map_err(failure("set capabilities"))?;
     match clear_ambient_capability_set() {
-        Ok(()) | Err(Errno::INVAL) => {} // before Linux 4.3 there was no such set
+        Ok(()) | Err(Errno::INVAL) => {} // Linux before 4.3 has no such set
         Err(error) => return Err(("empty the ambient set", error)),
     }
     set_keep_capabilities(false).map_err(failure("keep no capabilities"))?;
     set_no_new_privs(true).map_err(failure("set no-new-privileges"))
 }
 
-/// The bounding set could only be emptied by who had CAP_SETPCAP; without, no-new-privileges makes
-/// it worth nothing.
+/// Checks the result. Only a process with CAP_SETPCAP can empty the bounding set (`bounded`); without
+/// it, no-new-privileges makes the bounding set ineffective.
 fn verify(
     keep: CapabilitySet,
     identity: Option<&Identity>,
     bounded: bool,
 ) -> Result<(), &'static str> {
-    let so = |is, what| if is { Ok(()) } else { Err(what) };
+    let check = |holds, what| if holds { Ok(()) } else { Err(what) };
     if let Some(Identity { user, group, groups }) = identity {
-        so(getuid() == *user && geteuid() == *user, "the user is another")?;
-        so(getgid() == *group && getegid() == *group, "the group is another")?;
+        check(getuid() == *user && geteuid() == *user, "the user did not change")?;
+        check(getgid() == *group && getegid() == *group, "the group did not change")?;
         let now = getgroups().unwrap_or(vec![Gid::ROOT]);
-        so(now == *groups, "there are other groups")?;
+        check(now == *groups, "the supplementary groups did not change")?;
         let back = user.is_root() || set_thread_uid(Uid::ROOT).is_err();
-        so(back, "it can become root again")?;
+        check(back, "the process can become root again")?;
     }
     let gone = |capability| !matches!(capability_is_in_bounding_set(capability), Ok(true));
-    so(!bounded || all_capabilities().all(gone), "the bounding set is not empty")?;
-    let sets = capabilities(None).map_err(|_| "nothing about capabilities")?;
+    check(!bounded || all_capabilities().all(gone), "the bounding set is not empty")?;
+    let sets = capabilities(None).map_err(|_| "the capabilities cannot be read")?;
     let kept = keep.contains(sets.permitted) && sets.effective == sets.permitted;
-    so(kept && sets.inheritable.is_empty(), "there are more capabilities")?;
-    so(no_new_privs() == Ok(true), "new privileges can be had")
+    check(kept && sets.inheritable.is_empty(), "capabilities remain")?;
+    check(no_new_privs() == Ok(true), "no-new-privileges is not set")
 }
 
-/// Also those that this program does not know by name.
+/// All capabilities, including those that have no name in this release.
 fn all_capabilities() -> impl Iterator<Item = CapabilitySet> {
     (0..64).map(|number| CapabilitySet::from_bits_retain(1 << number))
 }

@@ -1,5 +1,5 @@
-//! What the process may still ask of the kernel: files (Landlock) and system calls (seccomp), where
-//! the kernel has them. Both hold for this thread and those that it makes later.
+//! Restricts files (Landlock) and system calls (seccomp), where the kernel supports them. Both apply to
+//! the calling thread and the threads that it starts later.
 
 use std::{
     collections::BTreeMap,
@@ -21,23 +21,23 @@ use seccompiler::{
 
 use crate::{Error, failed};
 
-/// What may be done with what lies at a path, and beneath it.
+/// Access to a path and everything beneath it, or to a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Files are read and directories listed.
+    /// Read files and list directories.
     Read(PathBuf),
-    /// Files are made, read, written, renamed and removed.
+    /// Create, read, write, rename and remove files.
     Write(PathBuf),
-    /// Files are removed.
+    /// Remove files.
     Remove(PathBuf),
-    /// As `Write`, and directories are made and removed.
+    /// The same as `Write`, and create and remove directories.
     Tree(PathBuf),
-    /// TCP connections are made to this port, wherever (Linux 6.7; before, to any port).
+    /// Open TCP connections to this port of any host (since Linux 6.7; older kernels allow any port).
     Connect(u16),
 }
 
 impl Access {
-    /// What the C library reads to find a host by its name; it asks servers through sockets of
+    /// The files that the C library reads to resolve a host name. It queries servers through sockets of
     /// AF_INET and AF_INET6, over TCP only if an answer is too long.
     pub fn host_names() -> Vec<Access> {
         let files = ["hosts", "resolv.conf", "nsswitch.conf", "host.conf", "gai.conf"]
@@ -49,17 +49,17 @@ impl Access {
     }
 }
 
-/// Takes away all files but these, and all TCP but to these ports. A path that does not exist is
-/// left out. Tells whether the kernel has Landlock.
+/// Denies all files and TCP ports except these. A path that does not exist is ignored. Returns false
+/// if the kernel does not support Landlock.
 pub(crate) fn restrict_files(rules: &[Access]) -> Result<bool, Error> {
     let status = landlock(rules).map_err(|error| Error::new("restrict files", error))?;
     if status == RulesetStatus::NotEnforced {
         return Ok(false);
     }
-    // Ask the kernel: nobody is given the root directory.
+    // Verify: no rule allows the root directory.
     match fs::read_dir("/") {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(true),
-        _ => Err(failed("restrict files: the kernel still lets all be read (not going on)")),
+        _ => Err(failed("restrict files: it has no effect (please report this bug)")),
     }
 }
 
@@ -89,37 +89,37 @@ fn landlock(rules: &[Access]) -> Result<RulesetStatus, landlock::RulesetError> {
     Ok(ruleset.restrict_self()?.ruleset)
 }
 
-/// System calls.
+/// The system calls that are allowed.
 #[derive(Clone, Debug, Default)]
 pub struct SystemCalls {
     allowed: BTreeMap<c_long, Vec<SeccompRule>>,
 }
 
 impl SystemCalls {
-    /// What every program here needs: memory, threads, time, files that Landlock allows, its log.
+    /// The calls that every program needs: memory, threads, time, files that Landlock allows, its log.
     pub fn basic() -> SystemCalls {
         let mut calls = SystemCalls::default();
         calls.allow(BASIC);
         #[cfg(target_arch = "x86_64")]
         calls.allow(BASIC_X86_64);
-        // Threads, but no processes; memory, but none that can be executed.
+        // Threads but not processes; memory but not executable memory.
         calls.allow_if(libc::SYS_clone, 0, with(libc::CLONE_THREAD));
         for call in [libc::SYS_mmap, libc::SYS_mprotect] {
             calls.allow_if(call, 2, without(libc::PROT_EXEC));
         }
-        // What a terminal is told as if it had been typed there.
+        // These insert input into a terminal as if the user had typed it.
         calls.allow_unless(libc::SYS_ioctl, 1, &[libc::TIOCSTI as _, libc::TIOCLINUX as _]);
         calls.allow_sockets(libc::AF_UNIX);
         calls
     }
 
-    /// Sockets of this address family, too.
+    /// Allows sockets of this address family.
     pub fn allow_sockets(&mut self, family: i32) {
         self.allow(SOCKETS);
         self.allow_if(libc::SYS_socket, 0, (SeccompCmpOp::Eq, family as u64));
     }
 
-    /// What an event loop waits with (epoll, eventfd), and the making of directories.
+    /// Allows the calls of an event loop (epoll, eventfd), and creating directories.
     pub fn allow_event_loop(&mut self) {
         self.allow(EVENT_LOOP);
         #[cfg(target_arch = "x86_64")]
@@ -143,7 +143,7 @@ impl SystemCalls {
     }
 
     fn allow_if(&mut self, call: c_long, argument: u8, (op, value): (SeccompCmpOp, u64)) {
-        // Refused are only more than six arguments and empty rules.
+        // It fails only for more than six arguments and for empty rules.
         let rule = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value)
             .and_then(|condition| SeccompRule::new(vec![condition]));
         if let Ok(rule) = rule {
@@ -160,12 +160,12 @@ fn without(flag: i32) -> (SeccompCmpOp, u64) {
     (SeccompCmpOp::MaskedEq(flag as u64), 0)
 }
 
-/// Takes away all system calls but these. Tells whether the kernel has seccomp, and the processor
-/// is one that the filter knows.
+/// Denies all system calls except these. Returns false if the kernel does not support seccomp, or
+/// seccompiler does not support the processor.
 ///
-/// A call that is not allowed fails as one that the kernel does not have (ENOSYS), and does not end
-/// the process: the C library then takes an older call instead, so that its next release does not
-/// end a program that has run for years.
+/// A denied call fails like one that the kernel does not implement (ENOSYS) and does not end the
+/// process: the C library then uses an older call instead, so that an update of the C library does
+/// not break a running program.
 pub(crate) fn restrict_calls(calls: SystemCalls) -> Result<bool, Error> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(false) };
     let failure = |error| Error::new("restrict system calls", error);
@@ -182,10 +182,10 @@ pub(crate) fn restrict_calls(calls: SystemCalls) -> Result<bool, Error> {
         }
         Err(error) => return Err(failure(error.to_string())),
     }
-    // Ask the kernel, with a call that nobody is given.
+    // Verify with a call that is never allowed.
     match rustix::process::getpriority_process(None) {
         Err(Errno::NOSYS) => Ok(true),
-        _ => Err(failed("restrict system calls: the kernel still takes all (not going on)")),
+        _ => Err(failed("restrict system calls: it has no effect (please report this bug)")),
     }
 }
 
@@ -204,7 +204,7 @@ const BASIC: &[c_long] = &[
     libc::SYS_exit,
     libc::SYS_exit_group,
     libc::SYS_membarrier,
-    // Time, identity, chance.
+    // Time, identity, random numbers.
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
     libc::SYS_nanosleep,
@@ -217,14 +217,14 @@ const BASIC: &[c_long] = &[
     libc::SYS_getegid,
     libc::SYS_uname,
     libc::SYS_getrandom,
-    // Signals; tgkill is abort's.
+    // Signals; abort uses tgkill.
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_sigaltstack,
     libc::SYS_restart_syscall,
     libc::SYS_tgkill,
-    // Files, as far as Landlock lets.
+    // Files, as far as Landlock allows.
     libc::SYS_openat,
     libc::SYS_close,
     libc::SYS_read,
@@ -265,7 +265,7 @@ const BASIC: &[c_long] = &[
     libc::SYS_chdir,
 ];
 
-/// SystemCalls that younger processors never had.
+/// Older system calls, which newer architectures do not have.
 #[cfg(target_arch = "x86_64")]
 const BASIC_X86_64: &[c_long] = &[
     libc::SYS_open,
@@ -293,20 +293,20 @@ const EVENT_LOOP: &[c_long] = &[
 const SOCKETS: &[c_long] = &[
     libc::SYS_bind,
     libc::SYS_connect,
-    libc::SYS_accept4, // of a socket that listened before; nobody is given listen
+    libc::SYS_accept4, // of a socket that was opened before; listen is never allowed
     libc::SYS_getsockname,
     libc::SYS_getpeername,
     libc::SYS_getsockopt,
     libc::SYS_setsockopt,
     libc::SYS_sendto,
     libc::SYS_sendmsg,
-    libc::SYS_sendmmsg, // the C library asks for IPv4 and IPv6 addresses at once
+    libc::SYS_sendmmsg, // the C library queries IPv4 and IPv6 addresses at once
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_shutdown,
 ];
 
-/// What programs read that tell times in the machine's zone.
+/// The files of the machine's time zone.
 pub(crate) fn time_zone() -> Vec<Access> {
     let paths = ["/etc/localtime", "/usr/share/zoneinfo"];
     paths.iter().map(Path::new).map(|path| Access::Read(path.into())).collect()
@@ -321,13 +321,13 @@ mod tests {
         thread,
     };
 
-    /// In a thread of its own, for there is no way back.
+    /// Runs in a separate thread, because restrictions cannot be removed.
     fn restricted<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
         thread::spawn(test).join().unwrap()
     }
 
     #[test]
-    fn files_beneath_the_paths_and_no_others() {
+    fn only_listed_paths_are_allowed() {
         let directory = tempfile::tempdir().unwrap();
         let inside = directory.path().to_owned();
         let (read, write) = (inside.join("read"), inside.join("write"));
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_are_listed_and_no_others() {
+    fn only_listed_calls_are_allowed() {
         restricted(|| {
             rustix::thread::set_no_new_privs(true).unwrap();
             if !restrict_calls(SystemCalls::basic()).unwrap() {

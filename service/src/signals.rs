@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT end a program, SIGHUP lets it open its files anew.
+//! SIGTERM and SIGINT end a program; SIGHUP makes it re-open its files.
 
 use std::{
     io,
@@ -24,16 +24,16 @@ use signal_hook::{
 
 use crate::{Error, log};
 
-/// Whether a signal came: to ask, and to poll for together with other descriptors.
+/// The signals that arrived. It can be polled together with other descriptors.
 pub struct Signals {
     stop: Arc<AtomicBool>,
     hangup: Arc<AtomicBool>,
-    /// Has something to read once a signal came, until it is cleared.
+    /// Readable after a signal, until it is cleared.
     wake: UnixStream,
 }
 
 impl Signals {
-    /// From now on signals are noticed instead of ending the process.
+    /// Registers the handlers: from now on signals no longer end the process.
     pub fn register() -> Result<Signals, Error> {
         let register = || -> io::Result<Signals> {
             let (stop, hangup) =
@@ -41,7 +41,7 @@ impl Signals {
             let (wake, write) = UnixStream::pair()?;
             wake.set_nonblocking(true)?;
             for signal in [SIGINT, SIGTERM] {
-                // A second one ends the process at once, should the first find it stuck in a write.
+                // A second signal ends the process at once, in case a write blocks.
                 flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
                 flag::register(signal, Arc::clone(&stop))?;
                 pipe::register(signal, write.try_clone()?)?;
@@ -53,31 +53,31 @@ impl Signals {
         register().map_err(|error| Error::io("register signals", error))
     }
 
-    /// SIGINT or SIGTERM came.
+    /// Whether SIGINT or SIGTERM arrived.
     pub fn stopped(&self) -> bool {
         self.stop.load(Relaxed)
     }
 
-    /// SIGHUP came since this was last asked.
+    /// Whether SIGHUP arrived since the last call.
     pub fn take_hangup(&self) -> bool {
         self.hangup.swap(false, Relaxed)
     }
 
-    /// After each poll, before asking what came: the descriptor shows new signals only.
+    /// Clears the descriptor: call it after each poll, before the other methods.
     pub fn clear(&self) {
         let mut bytes = [0; 16];
         while matches!(io::Read::read(&mut &self.wake, &mut bytes), Ok(1..)) {}
     }
 
-    /// From now on the process ends, with status 1, if it still runs so long after it was told to end. `why`:
-    /// what it waits for then.
-    pub fn insist(&self, grace: Duration, why: &'static str) -> Result<(), Error> {
+    /// From now on the process exits with status 1 if it still runs this long after a stop signal, and
+    /// logs `why`.
+    pub fn exit_after(&self, grace: Duration, why: &'static str) -> Result<(), Error> {
         let failure = |error| Error::io("watch for signals", error);
         let signals = self.try_clone().map_err(failure)?;
         let watch = move || {
             while !signals.stopped() {
                 let mut wake = [PollFd::new(&signals, PollFlags::IN)];
-                let _ = poll(&mut wake, None); // whatever it says, one looks again
+                let _ = poll(&mut wake, None); // an error leads to the same check
                 signals.clear();
             }
             thread::sleep(grace);

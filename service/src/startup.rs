@@ -1,4 +1,4 @@
-//! From the command line to a program that works, step by step, and its end.
+//! The start of a program, from the command line to ready, and its end.
 
 use std::{
     panic,
@@ -12,7 +12,7 @@ use sd_notify::NotifyState;
 
 use crate::{
     Error, Identity,
-    background::{self, Side, Waiting},
+    background::{self, Detaching, Process},
     failed,
     log::{self, info, warn},
     manual,
@@ -25,21 +25,21 @@ use crate::{
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Process")]
 pub struct ServiceOptions {
-    /// Go into the background once everything is open; messages then go to syslog
+    /// Run in the background; messages go to syslog once the start has succeeded
     #[arg(short, long)]
     pub daemon: bool,
 
-    /// Write the process id to FILE, which stays locked while the process lives and is removed at its end
+    /// Write the process id to FILE, which is locked while the process runs and removed at its end
     #[arg(short = 'p', long = "pid", value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
 
-    /// Run as USER, by name or number, once everything is open [default if root:
-    /// `addrwatch`, or the user of the program's name, if there is one]
+    /// Switch to USER (name or number) after the start [default if root: the user with the
+    /// program's name or `addrwatch`, if it exists]
     #[arg(short, long, value_name = "USER")]
     pub user: Option<String>,
 }
 
-/// Reads the command line. A fault in it is one line, and ends the program with status 2.
+/// Reads the command line. A mistake in it is reported in one line and exits with status 2.
 pub fn parse<P: Parser>(name: &'static str) -> P {
     log::set_name(name);
     manual::print_if_asked(name, P::command());
@@ -55,32 +55,36 @@ pub fn parse<P: Parser>(name: &'static str) -> P {
     })
 }
 
-/// Runs a program to its end: in the background if asked to, with its pid file. `name` is the
-/// program's, for its messages.
+/// Runs a program to its end: in the background if `-d` is set, with its pid file. `name` is the
+/// program's name, for its messages.
 pub fn run(
     name: &'static str,
     options: &ServiceOptions,
     program: impl FnOnce(&mut Startup) -> Result<(), Error>,
 ) -> ExitCode {
     log::set_name(name);
-    // In the background nobody sees standard error.
-    panic::set_hook(Box::new(|panic| log::error(format_args!("a fault in the program: {panic}"))));
-    let waiting = match options.daemon.then(background::detach).transpose() {
+    // In the background standard error is not visible.
+    panic::set_hook(Box::new(|panic| log::error(format_args!("please report this bug: {panic}"))));
+    let detaching = match options.daemon.then(background::detach).transpose() {
         Ok(None) => None,
-        Ok(Some(Side::Background(waiting))) => Some(waiting),
-        Ok(Some(Side::Started(status))) => return status,
+        Ok(Some(Process::Child(detaching))) => Some(detaching),
+        Ok(Some(Process::Parent(status))) => return status,
         Err(error) => return end(Err(error)),
     };
-    let mut startup = Startup { waiting, pid_file: None, watchdog: None };
-    let result = startup.take_pid_file(options).and_then(|()| program(&mut startup));
+    let mut startup = Startup { detaching, pid_file: None, watchdog: None };
+    let pid_file = options.pid_file.as_deref().map(PidFile::take).transpose();
+    let result = pid_file.and_then(|file| {
+        startup.pid_file = file;
+        program(&mut startup)
+    });
     if result.is_ok() {
-        tell_systemd(&[NotifyState::Stopping]);
+        notify_systemd(&[NotifyState::Stopping]);
     }
     let status = end(result);
-    drop(startup.pid_file.take()); // before anybody hears that we have ended, and tries again
-    if let Some(waiting) = startup.waiting.take() {
-        // It ended before it was ready: a failure, or nothing was left to do.
-        waiting.tell(u8::from(status != ExitCode::SUCCESS));
+    drop(startup.pid_file.take()); // before the parent reports the end, and a supervisor tries again
+    if let Some(detaching) = startup.detaching.take() {
+        // It ended before it was ready: a failure, or there was no work.
+        detaching.report(u8::from(status != ExitCode::SUCCESS));
     }
     log::finish();
     status
@@ -96,28 +100,22 @@ fn end(result: Result<(), Error>) -> ExitCode {
     }
 }
 
-/// A program between its start and its work.
+/// The start of a program, and its notifications afterwards.
 #[derive(Default)]
 pub struct Startup {
-    waiting: Option<Waiting>,
+    detaching: Option<Detaching>,
     pid_file: Option<PidFile>,
     watchdog: Option<Watchdog>,
 }
 
 struct Watchdog {
-    pause: Duration,
-    told: Instant,
+    interval: Duration,
+    notified: Instant,
 }
 
 impl Startup {
-    fn take_pid_file(&mut self, options: &ServiceOptions) -> Result<(), Error> {
-        self.pid_file = options.pid_file.as_deref().map(PidFile::take).transpose()?;
-        Ok(())
-    }
-
-    /// Gives up everything but these capabilities, files and system calls, and asks the kernel
-    /// whether it is so. Before there is a second thread, and before anything that others sent is
-    /// looked at.
+    /// Drops everything except these capabilities, files and system calls, and verifies that with the
+    /// kernel. Call it before there is a second thread and before untrusted input is read.
     pub fn confine(
         &mut self,
         identity: Option<&Identity>,
@@ -135,53 +133,56 @@ impl Startup {
                 files.push(Access::Remove(directory.into()));
             } else {
                 warn(format_args!(
-                    "the pid file will be emptied at the end and not removed: its user may not write to {} (choose a directory of that user)",
+                    "at its end the program will empty the pid file instead of removing it: its user may not write to {} (choose a directory of that user)",
                     directory.display()
                 ));
             }
         }
-        for (done, what) in
-            [(restrict_files(&files)?, "Landlock"), (restrict_calls(calls)?, "seccomp filters")]
-        {
-            if !done && verbose {
-                info(format_args!("this kernel has no {what}: going on without"));
+        for (supported, what) in [
+            (restrict_files(&files)?, "Landlock rules"),
+            (restrict_calls(calls)?, "seccomp filters"),
+        ] {
+            if !supported && verbose {
+                info(format_args!("this kernel does not support {what}: continuing without them"));
             }
         }
         Ok(())
     }
 
-    /// Everything is open: the terminal is left, and systemd told.
+    /// The start has succeeded: leaves the terminal and notifies systemd.
     pub fn ready(&mut self) -> Result<(), Error> {
-        if let Some(waiting) = self.waiting.take() {
-            if !log::syslog_is_there() {
-                warn("there is no syslog daemon at /dev/log: what is said from now on is lost");
+        if let Some(detaching) = self.detaching.take() {
+            if !log::has_syslog() {
+                warn(
+                    "no syslog daemon listens on /dev/log: all further messages are lost (start one, or run without -d)",
+                );
             }
-            waiting.leave().map_err(|error| Error::io("leave the terminal", error))?;
+            detaching.leave_terminal().map_err(|error| Error::io("leave the terminal", error))?;
             log::start(true);
-            if !waiting.tell(0) {
-                return Err(failed("whoever started this has ended before it was ready"));
+            if !detaching.report(0) {
+                return Err(failed("go into the background: the parent process has ended"));
             }
         } else {
             log::start(false);
         }
-        tell_systemd(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
+        notify_systemd(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
         self.watchdog = sd_notify::watchdog_enabled()
-            .map(|limit| Watchdog { pause: limit / 3, told: Instant::now() });
+            .map(|limit| Watchdog { interval: limit / 3, notified: Instant::now() });
         Ok(())
     }
 
-    /// The program lives: to be called about once a second.
+    /// Notifies the watchdog of systemd: call it about once a second.
     pub fn alive(&mut self) {
         if let Some(watchdog) = &mut self.watchdog
-            && watchdog.told.elapsed() >= watchdog.pause
+            && watchdog.notified.elapsed() >= watchdog.interval
         {
-            watchdog.told = Instant::now();
-            tell_systemd(&[NotifyState::Watchdog]);
+            watchdog.notified = Instant::now();
+            notify_systemd(&[NotifyState::Watchdog]);
         }
     }
 }
 
-/// To whoever started us, if that is systemd; it may have ended, and we go on.
-fn tell_systemd(what: &[NotifyState]) {
+/// Without effect if systemd did not start the program; errors are ignored.
+fn notify_systemd(what: &[NotifyState]) {
     let _ = sd_notify::notify(what);
 }

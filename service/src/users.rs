@@ -4,7 +4,7 @@ use rustix::fs::{Gid, Uid};
 
 use crate::{Error, failed};
 
-/// A user to run as.
+/// A user of the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserAccount {
     /// The user.
@@ -14,33 +14,34 @@ pub struct UserAccount {
 }
 
 impl UserAccount {
-    /// The user of this name or number. A number that no user has is its own group, too.
+    /// The user with this name or number. An unknown number is also used as its group.
     pub fn find(user: &str) -> Result<UserAccount, Error> {
-        let account = |user: &uzers::User| UserAccount {
-            uid: Uid::from_raw(user.uid()),
-            gid: Gid::from_raw(user.primary_group_id()),
-        };
         match user.parse::<u32>() {
-            Ok(u32::MAX) => Err(failed(format_args!("find user {user}: not a user's number"))),
-            Ok(id) => Ok(uzers::get_user_by_uid(id)
-                .as_ref()
-                .map_or(UserAccount { uid: Uid::from_raw(id), gid: Gid::from_raw(id) }, account)),
+            Ok(u32::MAX) => Err(failed(format_args!("find user {user}: not a user number"))),
+            Ok(id) => Ok(uzers::get_user_by_uid(id).map_or(
+                UserAccount { uid: Uid::from_raw(id), gid: Gid::from_raw(id) },
+                Into::into,
+            )),
             Err(_) => UserAccount::named(user).ok_or_else(|| {
                 failed(format_args!("find user {user}: no such user (useradd --system {user})"))
             }),
         }
     }
 
-    /// The user of this name, if there is one.
+    /// The user with this name, if it exists.
     pub fn named(name: &str) -> Option<UserAccount> {
-        uzers::get_user_by_name(name).map(|user| UserAccount {
-            uid: Uid::from_raw(user.uid()),
-            gid: Gid::from_raw(user.primary_group_id()),
-        })
+        uzers::get_user_by_name(name).map(Into::into)
     }
 }
 
-/// The group of this name or number.
+impl From<uzers::User> for UserAccount {
+    fn from(user: uzers::User) -> UserAccount {
+        let (uid, gid) = (user.uid(), user.primary_group_id());
+        UserAccount { uid: Uid::from_raw(uid), gid: Gid::from_raw(gid) }
+    }
+}
+
+/// The group with this name or number.
 pub fn group_id(group: &str) -> Result<u32, Error> {
     if let Ok(id) = group.parse()
         && id != u32::MAX

@@ -1,7 +1,14 @@
 //! Values that options, configuration files and imports share: one parser each, generous in what it
 //! accepts, and one way to print them.
 
-use std::{fmt, net::Ipv6Addr, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+    time::Duration,
+};
+
+use ipnet::IpNet;
 
 /// A server: a host name or an address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +64,14 @@ fn is_ipv6(text: &str) -> bool {
     let (address, zone) = text.split_once('%').unwrap_or((text, "zone"));
     let is_zone = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty() && zone.chars().all(is_zone)
+}
+
+/// Reads an address with or without a prefix length, as in `192.0.2.0/24`, `192.0.2.1` and `2001:db8::/32`.
+pub fn parse_network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let address = || text.parse().map(|address: IpAddr| IpNet::from(address));
+    let network = text.parse().or_else(|_| address());
+    network.map_err(|_| format!("{text:?}: must be an address or a network, such as 192.0.2.0/24"))
 }
 
 /// A time span: `90`, `90s`, `30m`, `2h`, `1d`, `1w` or several together, as in `1h30m`. A number without a
@@ -145,6 +160,21 @@ mod tests {
             "1:2:3", "a b", "a/b", "fe80::1%", "a%b", "[]",
         ] {
             assert!(HostPort::parse(bad, 25).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        for (text, printed) in [
+            ("192.0.2.0/24", "192.0.2.0/24"),
+            (" 192.0.2.1 ", "192.0.2.1/32"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("::1", "::1/128"),
+        ] {
+            assert_eq!(parse_network(text).unwrap().to_string(), printed, "{text}");
+        }
+        for bad in ["", "192.0.2.0/33", "192.0.2/24", "example.org", "/24", "::/129"] {
+            assert!(parse_network(bad).is_err(), "{bad}");
         }
     }
 

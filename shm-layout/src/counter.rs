@@ -1,9 +1,9 @@
-//! What is counted for each interface. Every frame seen ends in exactly one of these.
+//! What is counted for each interface. Every frame seen ends in exactly one of the outcomes.
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $counter:ident $name:literal)*) => {
-        /// A counter's place in an interface's counters. The order is part of the layout: new
-        /// ones are added at the end.
+        /// A counter's index among an interface's counters. The order is part of the layout: new
+        /// counters are added at the end.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(usize)]
         pub enum Counter {
@@ -25,9 +25,9 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Frames that the collector took in hand.
+    /// Frames that the collector processed.
     Seen "seen"
-    /// Frames that the kernel dropped because the collector was too slow; not among `Seen`.
+    /// Frames that the kernel dropped because the collector was too slow; not included in `Seen`.
     KernelDropped "kernel_dropped"
     /// Frames that became an event.
     Published "published"
@@ -37,11 +37,11 @@ counters! {
     Filtered "filtered"
     /// Suppressed by the rate limit.
     RateLimited "rate_limited"
-    /// Neighbor Discovery without a link-layer address: it pairs nothing.
+    /// Neighbor Discovery without a link-layer address: there is no pairing in it.
     NoPairing "no_pairing"
-    /// In hand when the collector was killed, and not published.
+    /// Being processed when the collector was killed, and not published.
     Interrupted "interrupted"
-    /// Shorter than its headers info, or cut by the capture's snapshot length.
+    /// Shorter than its headers indicate, or cut by the capture's snapshot length.
     Truncated "truncated"
     /// The IP header's version is not 6 (RFC 8200, 3).
     IpVersion "ip_version"
@@ -62,7 +62,7 @@ counters! {
     HopLimit "hop_limit"
     /// Neighbor Discovery whose ICMPv6 code is not 0 (RFC 4861, 7.1).
     Code "code"
-    /// A multicast address where one host's is due (RFC 4861, 7.1; RFC 4291, 2.7).
+    /// A multicast address where a unicast address is required (RFC 4861, 7.1; RFC 4291, 2.7).
     MulticastAddress "multicast_address"
     /// Solicitation from `::` to something other than a solicited-node address (RFC 4861, 7.1.1).
     DadDestination "dad_destination"
@@ -74,7 +74,7 @@ counters! {
     Fragmented "fragmented"
     /// Neighbor Discovery option of length zero (RFC 4861, 4.6).
     ZeroLengthOption "zero_length_option"
-    /// A link-layer address option, the one that would pair, of another length than Ethernet's
+    /// The link-layer address option that would give the MAC has another length than Ethernet's
     /// (RFC 2464, 6).
     OptionLength "option_length"
     /// The pairing's MAC is the broadcast address.
@@ -83,28 +83,28 @@ counters! {
     ZeroMac "zero_mac"
     /// The pairing's address is `0.0.0.0` or `::`.
     UnspecifiedAddress "unspecified_address"
-    /// Pairings that the rate limit forgot for want of room, so that they may be reported too
-    /// early; not frames.
+    /// Pairings that the rate limit forgot because its table was full, so that they may be reported
+    /// again too early; not frames.
     Forgotten "forgotten"
-    /// MACupd: from a sender that is not allowed.
+    /// MACupd: a datagram from an address that `--macupd-from` does not allow.
     MacupdSender "macupd_sender"
-    /// MACupd: a line that is not one of an ARP table.
+    /// MACupd: a line that is not a line of an ARP table.
     MacupdMalformed "macupd_malformed"
-    /// MACupd: an entry without the flag "complete": the router asked, and nobody answered.
+    /// MACupd: an entry without the flag "complete": no host answered the router's ARP request.
     MacupdIncomplete "macupd_incomplete"
-    /// MACupd: an entry that the router itself answers for (proxy ARP).
+    /// MACupd: an entry for which the router itself answers (proxy ARP).
     MacupdProxy "macupd_proxy"
-    /// MACupd: a wireless client, which has no address in this line.
+    /// MACupd: a line of a wireless client, which contains no address.
     MacupdWireless "macupd_wireless"
     /// MACupd: the MAC is a group address, which no host has.
     MacupdGroup "macupd_group"
 }
 
 impl Counter {
-    /// Whether a frame that ends here is one that should not have been sent, or not so.
+    /// Whether a frame that ends here was refused: malformed, or against a rule of its protocol.
     pub fn is_refusal(self) -> bool {
         use Counter::*;
-        let fine = [
+        let accepted = [
             Published,
             Unrelated,
             Filtered,
@@ -115,10 +115,10 @@ impl Counter {
             MacupdProxy,
             MacupdWireless,
         ];
-        self.is_outcome() && !fine.contains(&self)
+        self.is_outcome() && !accepted.contains(&self)
     }
 
-    /// Whether this is where a frame ended: the sum of these is `Seen`.
+    /// Whether this is an outcome, in which a frame ends: the sum of all outcomes is `Seen`.
     pub fn is_outcome(self) -> bool {
         !matches!(self, Counter::Seen | Counter::KernelDropped | Counter::Forgotten)
     }

@@ -1,4 +1,4 @@
-//! The segment, field by field. Offsets in bytes; numbers in the machine's byte order.
+//! The segment's layout, field by field. Offsets in bytes; numbers in the machine's byte order.
 //!
 //! ```text
 //!     0  u64  magic "ADDRWTCH"           ┐
@@ -16,12 +16,12 @@
 //!   264  i64  writer's heartbeat, ns since the epoch
 //!   272  i64  when the last frame was seen, to a heartbeat; 0 = none yet
 //!   280  i64  when the kernel last dropped frames, to a heartbeat; 0 = never
-//!  4096  128 counters of 512 bytes: 16 bytes interface name (zero = free), 62 u64 counters
+//!  4096  128 blocks of counters, 512 bytes each: 16 bytes interface name (zero = free), 62 u64 counters
 //! 69632  slots of 64 bytes: u64 sequence, 56 bytes event
 //! ```
 //!
-//! What changes at a different pace lies on different cache lines. All words are atomics: a
-//! reader may look at any moment, and sees each of them whole.
+//! Fields that change at different rates lie on different cache lines. All words are atomics: a
+//! reader may load them at any moment, and sees each of them whole.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 
@@ -30,16 +30,17 @@ use crate::{Counter, InterfaceName, UnixTime};
 /// Version of this layout. A different one makes a new segment with a new generation.
 pub const LAYOUT_VERSION: u64 = 1;
 
-/// Interfaces that have an counters of their own; the last counters holds all beyond.
+/// Blocks of counters: one for each interface, but the last one is shared by all interfaces that find no
+/// free block.
 pub const MAX_INTERFACES: usize = 128;
 
 pub(crate) const MAGIC: u64 = u64::from_ne_bytes(*b"ADDRWTCH");
 
-/// Room in an counters for counters that are still to come.
+/// Counters of an interface, including room for new ones.
 const COUNTERS: usize = 62;
 
-/// Name of the last counters, once the others are taken.
-const ALL_BEYOND: &str = "(others)";
+/// Name of the last block, once the others are taken.
+const SHARED_NAME: &str = "(others)";
 
 #[repr(C, align(4096))]
 #[derive(Debug)]
@@ -52,27 +53,27 @@ pub(crate) struct Header {
     pub header_bytes: AtomicU64,
     pub first: AtomicU64,
     pub retired: AtomicU32,
-    _line_end: u32,
+    _padding: u32,
     pub host: [AtomicU64; 8],
-    pub head: Line<AtomicU64>,
-    pub wake: Line<AtomicU32>,
-    pub writer: Line<Heartbeat>,
+    pub head: CacheAligned<AtomicU64>,
+    pub wake: CacheAligned<AtomicU32>,
+    pub writer: CacheAligned<Heartbeat>,
     _reserved: [u64; 472],
     pub counters: [Counters; MAX_INTERFACES],
 }
 
-/// A cache line of its own.
+/// A value on a cache line of its own.
 #[repr(C, align(64))]
 #[derive(Debug)]
-pub(crate) struct Line<T>(pub T);
+pub(crate) struct CacheAligned<T>(pub T);
 
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     pub pid: AtomicU64,
     pub time: AtomicU64,
-    pub heard: AtomicU64,
-    pub dropped: AtomicU64,
+    pub last_frame: AtomicU64,
+    pub last_drop: AtomicU64,
 }
 
 const _: () = {
@@ -107,8 +108,8 @@ impl Header {
         }
     }
 
-    /// The counters of an interface, made if there is none yet; the shared last one if all are
-    /// taken. For the writer only.
+    /// The index of an interface's counters, which are created if there are none yet; the shared last
+    /// ones if all are taken. For the writer only.
     pub fn index_of(&self, name: InterfaceName) -> usize {
         let own = name.to_words();
         for (index, counters) in self.counters[..MAX_INTERFACES - 1].iter().enumerate() {
@@ -121,8 +122,8 @@ impl Header {
                 return index;
             }
         }
-        if let Ok(beyond) = ALL_BEYOND.parse::<InterfaceName>() {
-            self.counters[MAX_INTERFACES - 1].set_name(beyond.to_words());
+        if let Ok(shared) = SHARED_NAME.parse::<InterfaceName>() {
+            self.counters[MAX_INTERFACES - 1].set_name(shared.to_words());
         }
         MAX_INTERFACES - 1
     }
@@ -140,14 +141,14 @@ impl Header {
         used.into_iter().map(Counters::read).collect()
     }
 
-    /// Finishes the counters of a writer that was killed. It works on one frame at a time, so at
-    /// most one counters has seen a frame without its outcome: the head tells whether that frame
+    /// Completes the counters of a writer that was killed. A writer processes one frame at a time, so
+    /// at most one interface has counted a frame without its outcome: the head shows whether that frame
     /// was published.
     pub fn settle(&self, head: u64) {
         let mut unaccounted = head.saturating_sub(self.sum(Counter::Published));
         for counters in &self.counters {
             let read = counters.read();
-            // No loop: where the segment is damaged, this may be any number.
+            // No loop: in a damaged segment, this may be any number.
             let missing = read.get(Counter::Seen).saturating_sub(read.outcomes());
             let published = missing.min(unaccounted);
             unaccounted -= published;
@@ -157,10 +158,10 @@ impl Header {
     }
 }
 
-/// The counters of one interface, as they lie in the segment.
+/// The counters of one interface in the segment.
 #[repr(C)]
 #[derive(Debug)]
-pub struct Counters {
+pub(crate) struct Counters {
     name: [AtomicU64; 2],
     counters: [AtomicU64; COUNTERS],
 }
@@ -168,18 +169,18 @@ pub struct Counters {
 impl Counters {
     fn set_name(&self, [first, second]: [u64; 2]) {
         self.name[1].store(second, Relaxed);
-        self.name[0].store(first, Release); // not zero: from here on readers see the counters
+        self.name[0].store(first, Release); // not zero: now readers see the counters
     }
 
     fn get(&self, counter: Counter) -> u64 {
         self.counters[counter as usize].load(Relaxed)
     }
 
-    /// Only the writer adds, so a load and a store are enough. The store's release keeps the
-    /// order of a frame's counters for whoever finishes them after a kill.
+    /// Only the writer adds, so a load and a store are enough. The store's release keeps the order of a
+    /// frame's counters for the writer that completes them after a kill.
     #[inline]
     pub(crate) fn add(&self, counter: Counter, number: u64) {
-        let sum = self.get(counter).wrapping_add(number); // it comes round in a damaged segment only
+        let sum = self.get(counter).wrapping_add(number); // it wraps in a damaged segment only
         self.counters[counter as usize].store(sum, Release);
     }
 
@@ -190,8 +191,8 @@ impl Counters {
         }
     }
 
-    /// Takes over another segment's counters.
-    pub(crate) fn copy(&self, from: &Counters) {
+    /// Takes over the counters of another segment.
+    pub(crate) fn copy_from(&self, from: &Counters) {
         for (to, from) in self.counters.iter().zip(&from.counters) {
             to.store(from.load(Relaxed), Relaxed);
         }
@@ -213,19 +214,19 @@ impl InterfaceCounters {
         self.counters[counter as usize]
     }
 
-    /// The sum of all outcomes. It equals `Seen` unless a frame is in hand at this moment.
+    /// The sum of all outcomes. It equals `Seen` unless a frame is being processed at this moment.
     pub fn outcomes(&self) -> u64 {
         let outcomes = Counter::ALL.iter().filter(|counter| counter.is_outcome());
         total(outcomes.map(|counter| self.get(*counter)))
     }
 }
 
-/// The sum, held at the type's end: counters of a damaged segment may be anything.
+/// The sum, limited to the type's maximum: counters of a damaged segment may have any value.
 fn total(counters: impl Iterator<Item = u64>) -> u64 {
     counters.fold(0, u64::saturating_add)
 }
 
-/// When the writer last said that it lives.
-pub(crate) fn time(word: &AtomicU64) -> UnixTime {
+/// A time in the header.
+pub(crate) fn load_time(word: &AtomicU64) -> UnixTime {
     UnixTime::from_nanos(word.load(Relaxed) as i64)
 }

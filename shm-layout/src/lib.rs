@@ -1,21 +1,22 @@
 //! The shared-memory ring between the collector and its outputs.
 //!
-//! One [`Writer`] (the collector) publishes [`Event`]s into a segment of POSIX shared memory;
-//! any number of [`Reader`]s map it read-only and follow. The writer never waits for a reader,
-//! and a reader that was overtaken learns exactly how many events it lost.
+//! One [`Writer`] (the collector) publishes [`Event`]s into a segment of POSIX shared memory. Any
+//! number of [`Reader`]s map it read-only and follow it. The writer never waits for a reader; a
+//! reader that was overtaken counts exactly how many events it lost.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `event.rs` | the event, its 56 bytes and its line of text |
+//! | `unix_time.rs`, `mac_addr.rs`, `vlan_id.rs`, `names.rs` | the values of an event |
+//! | `kind.rs`, `event.rs` | the kinds of events; the event, its 56 bytes and its line of text |
 //! | `ring.rs` | the algorithm: a sequence lock for each slot, in safe code, proven by `loom` |
-//! | `header.rs` | the segment drawn field by field |
-//! | `counter.rs` | what is counted for each interface |
-//! | `name.rs` | the segment's name |
-//! | `map.rs` | creating, opening and mapping: the unsafe code of the system, but for one call in `aw-service` |
-//! | `writer.rs`, `reader.rs` | the two sides |
+//! | `ring_name.rs`, `header.rs`, `counter.rs` | the segment's name, layout and counters |
+//! | `map.rs` | opening and mapping: the only unsafe code of the system except one call in `aw-service` |
+//! | `segment.rs` | locking, creating, replacing and removing a segment |
+//! | `writer.rs`, `reader.rs`, `wait.rs` | the two sides, and how a reader waits |
+//! | `error.rs` | why a segment cannot be created or attached |
 //!
-//! A reader trusts the segment's owner, and no more than that: every length is checked against
-//! the file's real size when it attaches, and nothing in a slot is ever used as a length.
+//! A reader trusts the segment's owner to keep the file's size, and nothing else: every length is checked
+//! against the file's real size when the reader attaches, and no value in a slot is used as a length.
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!(
@@ -27,27 +28,48 @@ mod ring;
 #[cfg(not(loom))]
 mod counter;
 #[cfg(not(loom))]
+mod error;
+#[cfg(not(loom))]
 mod event;
 #[cfg(not(loom))]
 mod header;
 #[cfg(not(loom))]
+mod kind;
+#[cfg(not(loom))]
+mod mac_addr;
+#[cfg(not(loom))]
 mod map;
 #[cfg(not(loom))]
-mod name;
+mod names;
 #[cfg(not(loom))]
 mod reader;
+#[cfg(not(loom))]
+mod ring_name;
+#[cfg(not(loom))]
+mod segment;
+#[cfg(not(loom))]
+mod unix_time;
+#[cfg(not(loom))]
+mod vlan_id;
+#[cfg(not(loom))]
+mod wait;
 #[cfg(not(loom))]
 mod writer;
 
 #[cfg(not(loom))]
 pub use {
     counter::Counter,
-    event::{
-        ConfigChange, Event, InterfaceName, Kind, MacAddr, Origin, UnixTime, UnknownEvent,
-        UserName, VlanId,
-    },
-    header::{Counters, InterfaceCounters, LAYOUT_VERSION, MAX_INTERFACES},
-    name::{BadName, RingName},
-    reader::{AttachError, Next, Position, Reader, Start, wait_any},
-    writer::{CreateError, InterfaceId, Writer, WriterOptions, cause, remove},
+    error::{AttachError, CreateError, cause},
+    event::Event,
+    header::{InterfaceCounters, LAYOUT_VERSION, MAX_INTERFACES},
+    kind::{ConfigChange, Kind, Origin, UnknownEvent},
+    mac_addr::MacAddr,
+    names::{InterfaceName, UserName},
+    reader::{Next, Position, Reader, Start},
+    ring_name::{InvalidRingName, RingName},
+    segment::remove,
+    unix_time::UnixTime,
+    vlan_id::VlanId,
+    wait::wait_any,
+    writer::{InterfaceId, Writer, WriterOptions},
 };

@@ -1,10 +1,10 @@
-//! Creating, opening and mapping a segment: the unsafe code of the system, but for the one call in
+//! Creating, opening and mapping a segment: the only unsafe code of the system except the call in
 //! `aw-service` that forks.
 //!
-//! `/dev/shm` is open to everybody, so nothing found there is trusted: a segment's size and header
-//! are checked before anything in it is used (its owner by the writer), links are not followed, and
-//! the memory is reserved when it is created, since a full tmpfs would end the process later
-//! (SIGBUS) instead of failing here.
+//! Any user can create files in `/dev/shm`, so no file there is trusted: a segment's owner, size and
+//! header are checked before it is used, and links are not followed. All memory is reserved when a
+//! segment is created: otherwise a full tmpfs would end the process later (SIGBUS) instead of failing
+//! here.
 #![allow(unsafe_code)]
 
 use std::{
@@ -24,8 +24,8 @@ use rustix::{
 
 use crate::{
     header::{Header, LAYOUT_VERSION, MAGIC},
-    name::RingName,
     ring::{LAST, Ring, Slot},
+    ring_name::RingName,
 };
 
 /// Largest ring: 2^28 slots, 16 GiB.
@@ -35,11 +35,11 @@ pub(crate) const MAX_SLOTS: u64 = 1 << 28;
 #[derive(Debug)]
 pub(crate) enum Unfit {
     Io(io::Error),
-    /// It is not a segment of this program.
+    /// Not a segment of this program.
     NotARing,
     /// A segment of another layout version.
     Version(u64),
-    /// It belongs to a user who is not trusted.
+    /// It belongs to this user, who is not trusted.
     Foreign(u32),
 }
 
@@ -55,8 +55,8 @@ impl From<io::Error> for Unfit {
     }
 }
 
-/// A mapped segment. While it lives, its header and slots stay where they are: nobody but the
-/// segment's owner can truncate the file, and the owner's program never does.
+/// A mapped segment. Its header and slots stay in place until it is dropped: only the segment's owner can
+/// truncate the file, and the owner's program never does.
 #[derive(Debug)]
 pub(crate) struct Map {
     header: NonNull<Header>,
@@ -73,8 +73,8 @@ unsafe impl Send for Map {}
 unsafe impl Sync for Map {}
 
 impl Map {
-    /// Opens a segment for reading; the kernel refuses any store through this mapping. Its owner,
-    /// who could cut it short while it is mapped, must be trusted.
+    /// Opens a segment for reading; the kernel refuses any store through this mapping. The owner could
+    /// truncate the file while it is mapped, and must be trusted.
     pub fn open_read_only(name: &RingName, trusted: impl Fn(u32) -> bool) -> Result<Map, Unfit> {
         Map::open(name, OFlags::RDONLY, ProtFlags::READ, trusted)
     }
@@ -105,7 +105,7 @@ impl Map {
             return Err(Unfit::NotARing);
         }
         let version = header.version.load(Relaxed);
-        fence(Acquire); // pairs with the release in `fill`
+        fence(Acquire); // pairs with the release in `segment::fill`
         match version {
             LAYOUT_VERSION => {}
             other => return Err(Unfit::Version(other)),
@@ -123,7 +123,7 @@ impl Map {
         Ok(map)
     }
 
-    /// Creates a segment whose name must be free, with all its memory reserved, mode 0600.
+    /// Creates a segment with all its memory reserved, mode 0600. Its name must be free.
     pub fn create(name: &RingName, slots: u64) -> Result<Map, Unfit> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         let file = open(name, flags)?;
@@ -134,7 +134,7 @@ impl Map {
         Ok(map)
     }
 
-    /// `length` is the file's size, and at least a header's.
+    /// `length` is the file's size, and at least the header's.
     fn of(file: File, length: u64, access: ProtFlags) -> Result<Map, Unfit> {
         let bytes =
             usize::try_from(length).ok().and_then(NonZeroUsize::new).ok_or(Unfit::NotARing)?;
@@ -177,9 +177,9 @@ impl Drop for Map {
     }
 }
 
-/// Opens a name in `/dev/shm` as shm_open(3) does, which follows no link: `rustix::shm::open` of
-/// 1.1 would. Nor does it wait for the other end of a pipe that somebody put there. A new file can
-/// be opened by its owner alone.
+/// Opens a name in `/dev/shm` as shm_open(3) does, without following links: `rustix::shm::open` of 1.1
+/// follows them. If a user put a FIFO there, it does not wait for the FIFO's other end. Only the owner
+/// can open a new file.
 pub(crate) fn open(name: &RingName, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     Ok(rustix::fs::open(name.path(), flags, Mode::RUSR | Mode::WUSR)?.into())

@@ -1,144 +1,90 @@
-//! The reading side: attaching, following, waiting.
+//! The reading side: attaching and following.
 
 use std::{
-    fmt, fs,
-    io::{self, ErrorKind},
+    fs,
+    io::ErrorKind,
     os::unix::fs::MetadataExt,
-    sync::atomic::{Ordering::*, fence},
-    time::{Duration, Instant},
+    sync::atomic::{AtomicU32, Ordering::*, fence},
+    time::Duration,
 };
 
-use rustix::{
-    io::Errno,
-    process::geteuid,
-    thread::futex::{self, Wait, WaitFlags, WaitvFlags},
-    time::{ClockId, Timespec},
-};
+use rustix::process::geteuid;
 
 use crate::{
-    Event, InterfaceCounters, RingName, UnixTime, UnknownEvent,
-    header::time,
+    AttachError, Event, InterfaceCounters, RingName, UnixTime, UnknownEvent,
+    header::load_time,
     map::{Map, Unfit, same_file},
-    ring::Found,
-    writer::cause,
+    ring::SlotRead,
+    wait::wait_any,
 };
 
-/// A place in the stream of events: the next event to read. It stays valid while the collector
-/// is restarted and while the ring changes its size.
+/// A position in the stream of events: the next event to read. It stays valid when the collector
+/// restarts and when the ring's size changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The stream; a new one begins where a ring is made afresh.
+    /// The stream. A ring that is created without a predecessor begins a new one.
     pub generation: u64,
     /// The number of the next event, from 0.
     pub sequence: u64,
 }
 
-/// Where to begin.
+/// Where a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// With the oldest event that the ring still holds.
     Oldest,
-    /// With the first event of the stream: those that the ring holds no longer count as lost.
+    /// With the first event of the stream: events that the ring holds no longer count as lost.
     First,
     /// With the next event to be published.
     Now,
-    /// Where an earlier reader stopped; with the oldest if that was in another generation.
+    /// At the position of an earlier reader; with the oldest if that was in another generation.
     At(Position),
 }
 
-/// What a reader finds next.
+/// The result of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// An event and its number.
     Event(u64, Event),
     /// An event of a kind that this reader does not know, and its number.
     Unknown(u64, UnknownEvent),
-    /// Nothing yet.
+    /// No event yet.
     Empty,
-    /// The writer overtook this reader: exactly so many events are lost to it.
+    /// The writer overtook this reader, which lost exactly this many events.
     Lapped {
-        /// Their number, at least 1.
+        /// At least 1.
         lost: u64,
     },
 }
 
-/// Why a reader cannot attach.
-#[derive(Debug)]
-pub enum AttachError {
-    /// There is no such segment.
-    Missing,
-    /// It may not be read by this process; the id of the group whose members may, if known.
-    Denied(Option<u32>),
-    /// Others than its owner may write to it, so nothing in it can be believed.
-    Unsafe,
-    /// It belongs to a user whom nobody said to believe; that user's id.
-    Foreign(u32),
-    /// It is no ring.
-    NotARing,
-    /// It has another layout version than this program.
-    Version(u64),
-    /// The system refused.
-    Io(io::Error),
-}
-
-impl fmt::Display for AttachError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => {
-                write!(f, "no such ring (start the collector, or name its ring with -m)")
-            }
-            Self::Denied(Some(group)) => {
-                write!(f, "permission denied (run as a member of its group, id {group})")
-            }
-            Self::Denied(None) => write!(f, "permission denied (run as a member of its group)"),
-            Self::Unsafe => write!(
-                f,
-                "others than its owner may write to it (start the collector again to mend its mode)"
-            ),
-            Self::Foreign(user) => write!(
-                f,
-                "it belongs to user id {user}, not to root, addrwatch or oneself (if that is the collector's user, say so with --owner)"
-            ),
-            Self::NotARing => write!(f, "not a ring (name the collector's ring with -m)"),
-            Self::Version(version) => write!(
-                f,
-                "layout version {version}, this program reads {} (install the same release of collector and outputs, restart both)",
-                crate::LAYOUT_VERSION
-            ),
-            Self::Io(error) => f.write_str(&cause(error)),
-        }
-    }
-}
-
-impl std::error::Error for AttachError {}
-
-/// One reader of a segment. It maps it read-only, and writes nothing anywhere.
+/// One reader of a segment. It maps the segment read-only, and stores nothing in it.
 #[derive(Debug)]
 pub struct Reader {
     map: Map,
     name: RingName,
     next: u64,
-    /// Times overtaken since it last read a quarter of the ring in one go, and where that began.
+    /// How often it was overtaken since it last read a quarter of the ring without being overtaken, and
+    /// where that began.
     laps: u32,
     lapped: u64,
 }
 
-/// A reader overtaken so often in a row is slower than the writer, and reads at the very place
-/// where the writer writes, which makes both slow. It then gives up a quarter of the ring, to read
-/// far from the writer again: two to three times as many events get through.
+/// A reader that is overtaken this often in a row is slower than the writer, and reads the slots that
+/// the writer is writing, which slows down both. It then skips a quarter of the ring, to read away
+/// from the writer again: two to three times as many events get through.
 const LAPS: u32 = 16;
 
 impl Reader {
-    /// Attaches to the segment of this name, if it is root's or one's own.
+    /// Attaches to the segment of this name, if it belongs to root or to this process's user.
     pub fn attach(name: &RingName, start: Start) -> Result<Reader, AttachError> {
         Reader::attach_to(name, &[], start)
     }
 
-    /// Attaches to the segment of this name. `/dev/shm` is open to everybody, so it must belong to
-    /// root, to this process's user, or to one of these users.
+    /// Attaches to the segment of this name. Any user can create files in `/dev/shm`, so it must belong
+    /// to root, to this process's user, or to one of these users.
     pub fn attach_to(name: &RingName, owners: &[u32], start: Start) -> Result<Reader, AttachError> {
         let is_trusted = |user| user == 0 || user == geteuid().as_raw() || owners.contains(&user);
-        // Also where it is no ring, or may not be read.
+        // Checked first: also for a file that is no ring, or that this process may not read.
         if let Ok(file) = fs::symlink_metadata(name.path())
             && !is_trusted(file.uid())
         {
@@ -179,22 +125,22 @@ impl Reader {
         let ring = self.map.ring();
         let n = self.next;
         match ring.read(n) {
-            Found::Event(words) => {
+            SlotRead::Event(words) => {
                 self.next = n + 1;
                 match Event::unpack(&words) {
                     Ok(event) => Next::Event(n, event),
                     Err(unknown) => Next::Unknown(n, unknown),
                 }
             }
-            Found::NotYet => Next::Empty,
-            Found::Gone => {
+            SlotRead::NotYet => Next::Empty,
+            SlotRead::Gone => {
                 self.next = self.after_lap(n);
                 Next::Lapped { lost: self.next - n }
             }
         }
     }
 
-    /// Where to go on if event `n` is gone.
+    /// Where to continue if event `n` is gone.
     #[cold]
     fn after_lap(&mut self, n: u64) -> u64 {
         let ring = self.map.ring();
@@ -208,14 +154,14 @@ impl Reader {
         self.lapped
     }
 
-    /// Goes past events that the writer has overwritten, without reading any; their number.
+    /// Skips the events that the writer has overwritten, without reading any; returns their number.
     pub fn skip_lost(&mut self) -> u64 {
         let from = self.next;
         self.next = self.map.ring().oldest().max(from);
         self.next - from
     }
 
-    /// The place of the next event.
+    /// The position of the next event.
     pub fn position(&self) -> Position {
         Position { generation: self.generation(), sequence: self.next }
     }
@@ -225,25 +171,35 @@ impl Reader {
         &self.name
     }
 
-    /// Waits until there is something to read, a signal came, or the time is over.
+    /// Waits until there is something to read, a signal arrives, or the time is over.
     pub fn wait(&self, timeout: Duration) {
         wait_any(&[self], timeout);
     }
 
-    /// Whether the writer said that another segment takes this one's place. What this one still
-    /// holds can be read to its end first: nothing is added to it any more.
+    /// Whether [`Reader::next`] would return something other than [`Next::Empty`].
+    pub(crate) fn is_ready(&self) -> bool {
+        self.map.ring().ready(self.next)
+    }
+
+    /// The futex word that changes when the writer wakes its readers.
+    pub(crate) fn wake_word(&self) -> &AtomicU32 {
+        &self.map.header().wake.0
+    }
+
+    /// Whether the writer has replaced this segment by another one. What this one still holds can be
+    /// read to its end first: nothing is added to it any more.
     pub fn is_retired(&self) -> bool {
         let retired = self.map.header().retired.load(Relaxed) != 0;
         fence(Acquire); // pairs with the release in `retire`
         retired
     }
 
-    /// Whether the name leads elsewhere, or nowhere: as [`Reader::is_retired`], for a segment
-    /// whose writer was killed before it could say so, or that was deleted by hand. Asks the
-    /// file system.
+    /// Whether the name leads to another file, or to none: like [`Reader::is_retired`], for a segment
+    /// whose writer was killed before it could mark it, or that was deleted by hand. Calls the file
+    /// system.
     pub fn is_replaced(&self) -> bool {
         match (self.map.file().metadata(), fs::metadata(self.name.path())) {
-            (Ok(ours), Ok(current)) => !same_file(&ours, &current),
+            (Ok(mapped), Ok(current)) => !same_file(&mapped, &current),
             (_, Err(error)) => error.kind() == ErrorKind::NotFound,
             (Err(_), _) => false,
         }
@@ -271,81 +227,31 @@ impl Reader {
 
     /// When this generation began.
     pub fn created(&self) -> UnixTime {
-        time(&self.map.header().created)
+        load_time(&self.map.header().created)
     }
 
-    /// The writer's process id; none if it ended by itself.
+    /// The writer's process id; none if it ended without being killed.
     pub fn writer(&self) -> Option<u64> {
         Some(self.map.header().writer.0.pid.load(Relaxed)).filter(|pid| *pid != 0)
     }
 
-    /// When the writer last said that it lives: about once a second.
+    /// When the writer last stored its heartbeat: about once a second.
     pub fn heartbeat(&self) -> UnixTime {
-        time(&self.map.header().writer.0.time)
+        load_time(&self.map.header().writer.0.time)
     }
 
     /// When the last frame was seen, to about a second; none if there was none yet.
-    pub fn heard(&self) -> Option<UnixTime> {
-        Some(time(&self.map.header().writer.0.heard)).filter(|time| time.as_nanos() != 0)
+    pub fn last_frame(&self) -> Option<UnixTime> {
+        Some(load_time(&self.map.header().writer.0.last_frame)).filter(|time| time.as_nanos() != 0)
     }
 
     /// When the kernel last dropped frames, to about a second; none if it never did.
-    pub fn dropped(&self) -> Option<UnixTime> {
-        Some(time(&self.map.header().writer.0.dropped)).filter(|time| time.as_nanos() != 0)
+    pub fn last_drop(&self) -> Option<UnixTime> {
+        Some(load_time(&self.map.header().writer.0.last_drop)).filter(|time| time.as_nanos() != 0)
     }
 
     /// All interfaces' counters.
     pub fn counters(&self) -> Vec<InterfaceCounters> {
         self.map.header().counters()
     }
-}
-
-/// As [`Reader::wait`], for several rings at once.
-pub fn wait_any(readers: &[&Reader], timeout: Duration) {
-    // The word is taken before the look: if an event comes after the look, the kernel finds the
-    // word changed and does not sleep.
-    let words = readers.iter().map(|reader| &reader.map.header().wake.0);
-    let seen: Vec<_> = words.map(|word| (word, word.load(Relaxed))).collect();
-    fence(Acquire); // pairs with the release in Writer::wake
-    if readers.iter().any(|reader| reader.map.ring().ready(reader.next)) {
-        return;
-    }
-    // Every error means "look again": the word changed, a signal came, the time is over.
-    match seen.as_slice() {
-        [] => std::thread::sleep(timeout),
-        [(word, value)] => {
-            let timeout = timespec(timeout);
-            let _ = futex::wait(word, futex::Flags::empty(), *value, Some(&timeout));
-        }
-        several => {
-            let waits: Vec<_> = several
-                .iter()
-                .map(|(word, value)| {
-                    let mut wait = Wait::new();
-                    wait.val = u64::from(*value);
-                    wait.uaddr = futex::WaitPtr::new(std::ptr::from_ref(*word).cast_mut().cast());
-                    wait.flags = WaitFlags::SIZE_U32;
-                    wait
-                })
-                .collect();
-            let now = rustix::time::clock_gettime(ClockId::Monotonic);
-            let until = timespec(Duration::new(now.tv_sec as u64, now.tv_nsec as u32) + timeout);
-            let woken = futex::waitv(&waits, WaitvFlags::empty(), Some(&until), ClockId::Monotonic);
-            if matches!(woken, Err(Errno::NOSYS | Errno::PERM | Errno::INVAL)) {
-                look_often(readers, timeout); // Linux before 5.16, or a sandbox that does not know it
-            }
-        }
-    }
-}
-
-fn look_often(readers: &[&Reader], timeout: Duration) {
-    let end = Instant::now() + timeout;
-    while Instant::now() < end && !readers.iter().any(|reader| reader.map.ring().ready(reader.next))
-    {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: duration.subsec_nanos().into() }
 }

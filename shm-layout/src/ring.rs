@@ -1,14 +1,14 @@
 //! The ring's algorithm: one writer, any number of readers, a sequence lock for each slot.
 //!
-//! Every word is an atomic, so a race is a value that is thrown away, never undefined behaviour.
+//! Every word is an atomic, so a race is a value that is discarded, never undefined behaviour.
 //! Readers only load: their mapping is read-only, and there std promises relaxed loads alone, so
 //! each ordering a reader needs is a fence of its own.
 //!
-//! A slot's sequence word says whose it is: 0 = never written, `2n + 1` = event `n` is being
+//! A slot's sequence word states which event it holds: 0 = never written, `2n + 1` = event `n` is being
 //! written, `2n + 2` = event `n` is complete. It only ever grows.
 //!
 //! The guards carry names (W1…W3 of the writer, R1…R4 of the reader); `ring/model.rs` proves the
-//! algorithm, and that each guard is needed: the proof fails without it.
+//! algorithm, and that each guard is needed: without it, the proof fails.
 
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU64, Ordering::*, fence};
@@ -20,7 +20,7 @@ use loom::sync::atomic::{AtomicU64, Ordering::*, fence};
 /// smallest event that can be torn.
 pub(crate) const WORDS: usize = if cfg!(loom) { 2 } else { 7 };
 
-/// An event as it lies in a slot.
+/// An event's words in a slot.
 pub(crate) type Words = [u64; WORDS];
 
 /// One event and the word that guards it.
@@ -39,8 +39,8 @@ impl Slot {
     }
 }
 
-/// No ring gets as far: at a thousand million events a second it takes a century. A number beyond
-/// is a lie or damage; held to this, twice the number still fits a word.
+/// No ring reaches this number: at a thousand million events a second it takes a century. A greater one
+/// comes from a damaged segment; limited to this, twice the number still fits a word.
 pub(crate) const LAST: u64 = 1 << 62;
 
 const fn writing(n: u64) -> u64 {
@@ -51,9 +51,9 @@ const fn complete(n: u64) -> u64 {
     2 * n + 2
 }
 
-/// What a reader finds where event `n` belongs.
+/// What a reader finds in the slot of event `n`.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum SlotRead {
     /// Event `n`, whole.
     Event(Words),
     /// Not published yet.
@@ -71,8 +71,8 @@ pub(crate) struct Ring<'a> {
 }
 
 impl<'a> Ring<'a> {
-    /// `slots` must be a power of two long, which whoever maps or makes them has checked. No event
-    /// before `first` was ever in these slots: they took over from a smaller ring.
+    /// `slots` must have a power of two as its length, which the caller has checked. No event before
+    /// `first` was ever in these slots: they took over from a ring of another size.
     pub(crate) fn new(slots: &'a [Slot], head: &'a AtomicU64, first: u64) -> Self {
         debug_assert!(slots.len().is_power_of_two());
         Ring { slots, head, first }
@@ -95,7 +95,7 @@ impl<'a> Ring<'a> {
     #[inline]
     pub(crate) fn publish(&self, n: u64, words: &Words) {
         let slot = self.slot(n);
-        slot.sequence.store(writing(n), Relaxed); // W1: whoever sees a new word finds this mark at R3
+        slot.sequence.store(writing(n), Relaxed); // W1: a reader that sees a new word finds this mark at R3
         fence(Release); // W2, pairs with R2
         for (to, word) in slot.words.iter().zip(words) {
             to.store(*word, Relaxed);
@@ -106,39 +106,39 @@ impl<'a> Ring<'a> {
 
     /// Looks for event `n`.
     #[inline]
-    pub(crate) fn read(&self, n: u64) -> Found {
+    pub(crate) fn read(&self, n: u64) -> SlotRead {
         let slot = self.slot(n);
         let before = slot.sequence.load(Relaxed);
         if before != complete(n) {
             let ahead = before < complete(n) && n >= self.first;
-            return if ahead { Found::NotYet } else { self.gone(n) };
+            return if ahead { SlotRead::NotYet } else { self.gone(n) };
         }
         fence(Acquire); // R1, pairs with W3
         let words = std::array::from_fn(|i| slot.words[i].load(Relaxed));
         fence(Acquire); // R2, pairs with W2
         if slot.sequence.load(Relaxed) != before {
-            return Found::Gone;
+            return SlotRead::Gone;
         } // R3: the re-check
-        Found::Event(words)
+        SlotRead::Event(words)
     }
 
-    /// Whether the slot that says that event `n` is gone can be believed. A writer that is at a
-    /// later event in it has told the head more than `n`, which this fence makes visible (it pairs
-    /// with W2 of the event before that one). Otherwise the slot is damaged, and event `n` is yet
-    /// to come: a reader would go from one damaged slot to the next and come to no end.
+    /// Whether event `n`, whose slot is at a later event, is really gone. A writer that has reached a
+    /// later event in this slot has stored a head greater than `n`, which this fence makes visible (it
+    /// pairs with W2 of the event before that one). Otherwise the slot is damaged, and event `n` is
+    /// still to be published: a reader would go from one damaged slot to the next without end.
     #[cold]
-    fn gone(&self, n: u64) -> Found {
+    fn gone(&self, n: u64) -> SlotRead {
         fence(Acquire);
-        if self.head() > n { Found::Gone } else { Found::NotYet }
+        if self.head() > n { SlotRead::Gone } else { SlotRead::NotYet }
     }
 
-    /// Whether something other than [`Found::NotYet`] awaits the reader of event `n`.
+    /// Whether reading event `n` gives something other than [`SlotRead::NotYet`].
     pub(crate) fn ready(&self, n: u64) -> bool {
-        self.read(n) != Found::NotYet
+        self.read(n) != SlotRead::NotYet
     }
 
-    /// Where a reader goes whose event `n` is gone: to the oldest one still held, and past `n` in
-    /// any case, for the slot itself proves that `n` is lost even where the head seen is stale.
+    /// Where a reader continues whose event `n` is gone: at the oldest one still held, and in any case
+    /// after `n`, because the slot proves that `n` is lost even if the head seen here is stale.
     pub(crate) fn oldest_after(&self, n: u64) -> u64 {
         self.oldest().max(n + 1) // R4: never stay on a lost event
     }
@@ -147,13 +147,13 @@ impl<'a> Ring<'a> {
     pub(crate) fn oldest(&self) -> u64 {
         let head = self.head();
         let oldest = head.saturating_sub(self.capacity()).max(self.first.min(LAST));
-        // The one the writer is overwriting just now is already gone; one that is yet to come is not.
+        // An event that the writer is overwriting at this moment is already gone; a future one is not.
         let gone = oldest < head && self.slot(oldest).sequence.load(Relaxed) > complete(oldest);
         oldest + u64::from(gone)
     }
 
-    /// The number of the next event. A writer that was killed may have completed one, which
-    /// readers then have seen, without telling the head.
+    /// The number of the next event. A writer that was killed may have completed one, which readers
+    /// may have read, without storing the head.
     pub(crate) fn end(&self) -> u64 {
         let mut end = self.head();
         while self.slot(end).sequence.load(Relaxed) == complete(end) {
@@ -162,7 +162,7 @@ impl<'a> Ring<'a> {
         end
     }
 
-    /// For a writer that takes over: the number of the next event, told to the head.
+    /// For a writer that takes over: stores the number of the next event in the head, and returns it.
     pub(crate) fn recover(&self) -> u64 {
         let end = self.end();
         self.head.store(end, Release);

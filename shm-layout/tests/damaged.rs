@@ -16,7 +16,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn so_is_each_mutation(input in seeds::mutated("segment")) {
+    fn each_mutation_is_refused_or_read_to_an_end(input in seeds::mutated("segment")) {
         body::segment(&input);
     }
 }

@@ -1,4 +1,4 @@
-//! The ring for real: one process writes, three read, one of them too slowly.
+//! The ring with real processes: one writes, three read, one of them too slowly.
 //!
 //! Hundreds of millions of events; every one is read whole and in order, or counted as lost.
 
@@ -75,7 +75,7 @@ fn every_event_is_read_whole_or_counted_as_lost() {
         assert_eq!(lost > 0, laps > 0, "reader {index}");
         assert!(read > 0, "reader {index} read nothing");
         if index == 2 {
-            assert!(lost > 0, "the slow reader must be overtaken, or this test shows nothing");
+            assert!(lost > 0, "the slow reader must be overtaken, or this test proves nothing");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A segment's life: made, continued, resized, taken over after a kill, removed.
+//! A segment's life cycle: created, continued, resized, taken over after a kill, removed.
 
 mod common;
 
@@ -74,7 +74,7 @@ fn range(from: u64, to: u64) -> Vec<u64> {
 }
 
 #[test]
-fn starts_where_it_is_told_to() {
+fn a_reader_starts_at_the_requested_position() {
     let ring = Ring::new();
     let mut writer = create(&ring, 8);
     publish(&mut writer, 20);
@@ -104,26 +104,26 @@ fn starts_where_it_is_told_to() {
     assert_eq!(drain(&mut skipping), (range(13, 21), 0));
 }
 
-/// The heartbeat also tells when frames last came and were last dropped, through restarts and sizes.
+/// The heartbeat also stores when frames were last seen and last dropped, across restarts and resizes.
 #[test]
-fn heard_and_dropped() {
+fn last_frame_and_last_drop() {
     let ring = Ring::new();
     let at = UnixTime::from_nanos;
     let mut writer = create(&ring, 8);
     let reader = Reader::attach(&ring, Start::Now).unwrap();
     writer.beat(at(1));
-    assert_eq!((reader.heard(), reader.dropped()), (None, None));
+    assert_eq!((reader.last_frame(), reader.last_drop()), (None, None));
     let interface = writer.interface("eth0".parse().unwrap());
     writer.count(interface, Counter::Seen);
     writer.beat(at(2));
     writer.add(interface, Counter::KernelDropped, 7);
     writer.beat(at(3));
     writer.beat(at(4));
-    assert_eq!((reader.heard(), reader.dropped()), (Some(at(2)), Some(at(3))));
+    assert_eq!((reader.last_frame(), reader.last_drop()), (Some(at(2)), Some(at(3))));
     drop(writer);
     create(&ring, 16).beat(at(5));
     let reader = Reader::attach(&ring, Start::Now).unwrap();
-    assert_eq!((reader.heard(), reader.dropped()), (Some(at(2)), Some(at(3))));
+    assert_eq!((reader.last_frame(), reader.last_drop()), (Some(at(2)), Some(at(3))));
     assert_eq!(reader.heartbeat(), at(5));
 }
 
@@ -213,7 +213,7 @@ fn another_size_is_the_same_stream() {
 }
 
 #[test]
-fn the_frame_in_hand_at_a_kill_is_accounted_for() {
+fn the_frame_being_processed_at_a_kill_is_counted() {
     // Killed after publishing, before the counter: the head knows.
     for (published, outcome) in [(true, Counter::Published), (false, Counter::Interrupted)] {
         let ring = Ring::new();
@@ -244,7 +244,7 @@ fn a_position_past_the_head_of_a_killed_writer_stays_valid() {
     let mut writer = create(&ring, 8);
     publish(&mut writer, 5);
     drop(writer);
-    set_head(&ring, |head| head - 1); // killed between completing event 4 and telling the head
+    set_head(&ring, |head| head - 1); // killed after completing event 4, before storing the head
     let mut reader = Reader::attach(&ring, Start::Oldest).unwrap();
     assert_eq!(drain(&mut reader), (range(0, 5), 0));
     let mut again = Reader::attach(&ring, Start::At(reader.position())).unwrap();
@@ -254,7 +254,7 @@ fn a_position_past_the_head_of_a_killed_writer_stays_valid() {
 }
 
 #[test]
-fn a_deleted_segment_is_made_again_with_all_it_held() {
+fn a_deleted_segment_is_recreated_with_its_contents() {
     let ring = Ring::new();
     let mut writer = create(&ring, 8);
     publish(&mut writer, 3);
@@ -276,7 +276,7 @@ fn a_deleted_segment_is_made_again_with_all_it_held() {
 }
 
 #[test]
-fn half_made_segments_of_killed_writers_go() {
+fn unfinished_segments_of_killed_writers_are_deleted() {
     let ring = Ring::new();
     let left = format!("{}.new", ring.path().display());
     fs::write(&left, "half").unwrap();
@@ -295,7 +295,7 @@ fn set_head(ring: &RingName, change: impl Fn(u64) -> u64) {
 }
 
 #[test]
-fn more_interfaces_than_accounts_share_the_last() {
+fn more_interfaces_than_counters_share_the_last() {
     let ring = Ring::new();
     let mut writer = create(&ring, 2);
     for n in 0..shm_layout::MAX_INTERFACES + 10 {
@@ -312,7 +312,7 @@ fn more_interfaces_than_accounts_share_the_last() {
 }
 
 #[test]
-fn removed_and_made_again() {
+fn removed_and_recreated() {
     let ring = Ring::new();
     assert!(remove(&ring).unwrap_err().to_string().contains("no such file"));
     let mut writer = create(&ring, 8);
@@ -362,7 +362,7 @@ fn what_is_not_a_ring_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_header_that_lies_is_refused() {
+fn an_inconsistent_header_is_refused() {
     let sizes = [(16, 3_u64), (16, 16), (16, 1 << 40), (16, 0), (40, 0), (0, 7)];
     let numbers = [(48, 1), (48, u64::MAX), (128, (1 << 62) + 1), (128, u64::MAX)];
     for (offset, value) in [&sizes[..], &numbers].concat() {
@@ -375,9 +375,9 @@ fn a_header_that_lies_is_refused() {
     }
 }
 
-/// A writer that takes over neither counts one by one up to what is missing, nor runs over.
+/// A writer that takes over neither counts up to the missing number one by one, nor overflows.
 #[test]
-fn counters_that_cannot_be_are_settled_at_once() {
+fn impossible_counters_are_completed_at_once() {
     let ring = Ring::new();
     let mut writer = create(&ring, 8);
     publish(&mut writer, 1);
@@ -392,11 +392,11 @@ fn counters_that_cannot_be_are_settled_at_once() {
     }
     let mut writer = create(&ring, 8);
     publish(&mut writer, 2);
-    assert_eq!(writer.counters()[0].get(Counter::Seen), 1, "it came round");
+    assert_eq!(writer.counters()[0].get(Counter::Seen), 1, "it wrapped");
 }
 
 #[test]
-fn another_layout_is_told_to_readers_and_replaced_by_the_writer() {
+fn another_layout_is_refused_by_readers_and_replaced_by_the_writer() {
     let ring = Ring::new();
     drop(create(&ring, 8));
     let old = Reader::attach(&ring, Start::Oldest).unwrap();
@@ -424,7 +424,7 @@ fn a_link_in_the_name_s_place_is_not_followed() {
 #[test]
 fn a_pipe_in_the_name_s_place_does_not_hang() {
     let ring = Ring::new();
-    // Not by mkfifo(1): while it starts it shares our descriptors, and so the locks of other tests.
+    // Not with mkfifo(1): as a child it would inherit the descriptors, and so the locks of other tests.
     let mode = Mode::RUSR | Mode::WUSR;
     rustix::fs::mknodat(CWD, ring.path(), FileType::Fifo, mode, 0).unwrap();
     assert!(matches!(Reader::attach(&ring, Start::Oldest), Err(AttachError::NotARing)));
@@ -432,7 +432,7 @@ fn a_pipe_in_the_name_s_place_does_not_hang() {
 }
 
 #[test]
-fn waiting_ends_with_an_event_from_any_ring() {
+fn waiting_ends_when_any_ring_has_an_event() {
     let (one, two) = (Ring::new(), Ring::new());
     let (_quiet, mut writer) = (create(&one, 8), create(&two, 8));
     let quiet = Reader::attach(&one, Start::Oldest).unwrap();

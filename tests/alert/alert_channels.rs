@@ -383,7 +383,7 @@ fn secrets_stay_secret() {
         let said = run(alert.command(&[&["-c", &config], options].concat()));
         said.refused(
             "aw-alert",
-            &["line 2: channel \"hook\": ", "token: others may read it (chmod o= it)"],
+            &["line 2: channel \"hook\": ", "token: other users may read or write it (chmod o= "],
         );
     }
     fs::set_permissions(&token, Permissions::from_mode(0o640)).expect("our own file");

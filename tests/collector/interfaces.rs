@@ -66,7 +66,7 @@ fn an_interface_that_is_missing_is_named() {
 fn an_interface_that_appears_later_is_heard() {
     let Some(lan) = Lan::new() else { return };
     for (options, wanted) in
-        [(&["veth0", "later0"][..], "listening on veth0"), (&["--wait", "later0"], "nothing yet")]
+        [(&["veth0", "later0"][..], "listening on veth0"), (&["--wait", "later0"], "waiting for an interface")]
     {
         let ring = Ring::new();
         let mut command = lan.here.command(binary("collector"));

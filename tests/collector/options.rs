@@ -133,7 +133,7 @@ fn samples_of_refused_frames_are_kept() {
     for other in [&b"precious"[..], &numbered_capture(1..2)] {
         fs::write(&file, other).unwrap();
         collect(&ring, &bad_frames(3), &options)
-            .refused("collector", &["bad.pcap", "another file"]);
+            .refused("collector", &["bad.pcap", "not a sample file"]);
         assert_eq!(fs::read(&file).unwrap(), other);
     }
 }

@@ -120,7 +120,7 @@ fn a_ring_deleted_by_hand_is_made_again() {
     publish(&ring, 1..4);
     let collector = listening(&lan, &ring);
     fs::remove_file(ring.path()).unwrap();
-    collector.stderr.wait_for("made again");
+    collector.stderr.wait_for("re-created");
     assert!(held(&ring).starts_with(&numbered_lines(1..4)), "with what it held");
     let second = program("collector", &["-q", "--ring", ring.name(), "--read", "-"]);
     run_with(second, &numbered_capture(4..5)).refused("collector", &["in use"]);

@@ -159,7 +159,24 @@ fn exit_codes() {
     assert_eq!(code(&["ip", ADDRESS]), Some(0));
     let nothing = run(history.query(&["ip", "10.9.9.9"]));
     assert_eq!((nothing.status.code(), &*nothing.stdout), (Some(3), ""));
-    assert_eq!(nothing.stderr, "aw-query: nothing is known of that\n");
+    assert_eq!(nothing.stderr, "aw-query: no sightings of 10.9.9.9 in the whole history\n");
+    for (arguments, searched) in [
+        (&["who", "10.9.9.9"][..], "no sightings of 10.9.9.9 in the whole history"),
+        (
+            &["ip", "fe80::9%eth0", "--to", "2026-11-20 14:05:07"],
+            "no sightings of fe80::9 before 2026-11-20 14:05:08 +00:00",
+        ),
+        (&["mac", "0:1b:21:0:0:2"], "no sightings of 00:1b:21:00:00:02 in the whole history"),
+        (&["changes", "--since", "2026-11-27 14:05"], "no changes since 2026-11-27 14:05 +00:00"),
+        (
+            &["devices", "--from", "@0", "--to", "@59"],
+            "no devices from 1970-01-01 00:00 +00:00 to 1970-01-01 00:01 +00:00",
+        ),
+    ] {
+        let nothing = run(history.query(arguments));
+        assert_eq!(nothing.status.code(), Some(3), "{arguments:?}");
+        assert_eq!(nothing.stderr, format!("aw-query: {searched}\n"));
+    }
     for wrong in [
         &[][..],
         &["ip"],
@@ -184,10 +201,11 @@ fn exit_codes() {
 #[test]
 fn what_is_no_history_is_refused() {
     let history = History::new();
-    run(history.query(&["devices"])).refused("aw-query", &["lan.db: unable to open", "--database"]);
+    run(history.query(&["devices"]))
+        .refused("aw-query", &["lan.db: no such file", "start aw-sqlite", "--database"]);
     addrwatch_database(history.database(), []);
     run(history.query(&["devices"]))
-        .refused("aw-query", &["not a database of aw-sqlite", "carries"]);
+        .refused("aw-query", &["not a database of aw-sqlite", "imports"]);
     fs::write(history.database(), "rubbish".repeat(1000)).unwrap();
     run(history.query(&["devices"])).refused("aw-query", &["file is not a database"]);
     let newer = "PRAGMA application_id = 1096247401; PRAGMA user_version = 9";
@@ -255,10 +273,17 @@ fn it_only_reads() {
     }
     chown(history.database(), None, Some(65534)).unwrap();
     let public = aw_tests::rig::public_copy(&["aw-query"]);
-    let mut command = std::process::Command::new("setpriv");
-    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-    command.arg(public.path().join("aw-query")).arg("--database").arg(history.database());
-    command.args(["who", "10.0.0.7", "--at", "@7"]);
-    assert!(run(command).ok().stdout.contains("02:00:00:00:00:07"));
+    let ask = || {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+        command.arg(public.path().join("aw-query")).arg("--database").arg(history.database());
+        command.args(["who", "10.0.0.7", "--at", "@7"]);
+        run(command)
+    };
+    assert!(ask().ok().stdout.contains("02:00:00:00:00:07"));
+    chown(history.database(), None, Some(0)).unwrap();
+    ask().refused("aw-query", &["lan.db: permission denied (join group root)"]);
+    fs::set_permissions(history.path().join("history"), Permissions::from_mode(0o700)).unwrap();
+    ask().refused("aw-query", &["lan.db: permission denied (run aw-query as a user who can"]);
     assert_eq!(fs::read_dir(history.path().join("history")).unwrap().count(), 1);
 }

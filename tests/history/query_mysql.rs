@@ -181,9 +181,9 @@ fn over_the_network() {
         &[],
         &["addrwatch at 127.0.0.1:1: ", "refused"],
     );
-    refused("mysql://127.0.0.1/a/b?ssl=0", &[], &["a URL is mysql://"]);
+    refused("mysql://127.0.0.1/a/b?ssl=0", &[], &["a URL has the form mysql://"]);
     refused("postgres://127.0.0.1/addrwatch", &[], &["open postgres://", "mysql://"]);
-    refused("lan.db", &[], &["--config says where a server is", "choose one"]);
+    refused("lan.db", &[], &["--config names a server", "choose one"]);
     let mut nowhere = Command::new(program("aw-query", &[]).get_program());
     nowhere.args(["-c", "/nowhere/mysql.cnf", "devices"]);
     run(nowhere).refused("aw-query", &["read /nowhere/mysql.cnf: no such file"]);

@@ -135,7 +135,7 @@ fn old(number: u32) -> Row {
     (time, format!("eth{}", number % 2), i64::from(number % 3), mac, ip, i64::from(number % 6))
 }
 
-/// All rows of addrwatch's database are there at any moment, while they are carried over and the program is killed
+/// All rows of addrwatch's database are there at any moment, while they are imported and the program is killed
 /// again and again; new ones come meanwhile; and what others made of the table still works.
 #[test]
 fn an_old_database_is_carried_on() {
@@ -156,7 +156,7 @@ fn an_old_database_is_carried_on() {
     }
     publish(&ring, 1..6);
     let ended = run(history.command(&ring, &["--once"])).ok();
-    assert!(ended.stderr.contains("rows that can be read are carried over"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("rows of addrwatch's table are imported"), "{}", ended.stderr);
     assert_eq!(history.account(&ring), Some(Account { began: 0, delivered: 5, lost: 0 }));
     let mut after = history.rows("addrwatch");
     assert_eq!(after.drain(..5).map(|row| row.0).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
@@ -169,7 +169,7 @@ fn an_old_database_is_carried_on() {
     let left = "SELECT count(*) FROM sqlite_schema WHERE name = 'addrwatch_old'";
     assert_eq!(history.value::<i64>(left), Some(0));
     let again = run(history.command(&ring, &["--once"])).ok();
-    assert!(!again.stderr.contains("carr"), "{}", again.stderr);
+    assert!(!again.stderr.contains("import"), "{}", again.stderr);
 }
 
 /// The name is changed in the midst of it, and once more: no row is left behind, and every name still shows them all.
@@ -181,7 +181,7 @@ fn another_name_while_rows_are_carried_over() {
     let all = |name: &str| history.value::<i64>(&format!("SELECT count(*) FROM {name}"));
     let left = || all("addrwatch_old").unwrap_or(0);
     let output = history.start(&ring, &[]);
-    wait_until("some are carried over", || (1..i64::from(OLD)).contains(&left()));
+    wait_until("some are imported", || (1..i64::from(OLD)).contains(&left()));
     output.kill();
     let output = history.start(&ring, &["--table", "a1"]);
     wait_until("the other name is there", || all("a1").is_some());
@@ -190,7 +190,7 @@ fn another_name_while_rows_are_carried_over() {
     for name in ["addrwatch", "a1"] {
         assert_eq!(all(name), Some(OLD.into()), "{name}");
     }
-    // Another one of addrwatch's tables, in the same file: it is carried over as well.
+    // Another one of addrwatch's tables, in the same file: it is imported as well.
     let more = "CREATE TABLE a AS SELECT * FROM addrwatch LIMIT 30";
     history.open().unwrap().execute_batch(more).unwrap();
     publish(&ring, 1..6);
@@ -217,7 +217,11 @@ fn rows_that_cannot_be_read_stay() {
     history.open().unwrap().execute_batch(null).unwrap();
     for _ in 0..2 {
         let ended = run(history.command(&ring, &["--once"])).ok();
-        assert!(ended.stderr.contains("4 rows cannot be read, and stay in table addrwatch_old"));
+        assert!(
+            ended
+                .stderr
+                .contains("4 rows are not in addrwatch's format and stay in table addrwatch_old")
+        );
         assert_eq!(history.count(), 12);
     }
     assert_eq!(history.value::<i64>("SELECT count(*) FROM addrwatch_old"), Some(4));
@@ -229,15 +233,15 @@ fn other_databases_are_refused() {
     let ring = Ring::new();
     for (sql, why) in [
         ("PRAGMA application_id = 5", "another program"),
-        ("CREATE TABLE sighting (x)", "a table sighting already"),
-        ("CREATE TABLE addrwatch (timestamp)", "is not one that addrwatch made"),
-        ("CREATE VIEW addrwatch AS SELECT 1", "its view addrwatch is not ours"),
+        ("CREATE TABLE sighting (x)", "already has a table sighting"),
+        ("CREATE TABLE addrwatch (timestamp)", "does not have the columns of addrwatch"),
+        ("CREATE VIEW addrwatch AS SELECT 1", "its view addrwatch is not of aw-sqlite"),
         ("PRAGMA application_id = 1096247401; PRAGMA user_version = 99", "of version 99"),
     ] {
         let history = History::new();
         Connection::open(history.database()).unwrap().execute_batch(sql).unwrap();
         let refused = run(history.command(&ring, &["--once"]));
-        refused.refused("aw-sqlite", &["use /", "lan.db: ", why]);
+        refused.refused("aw-sqlite", &["open /", "lan.db: ", why]);
         let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'account'";
         assert_eq!(history.value::<i64>(tables), Some(0), "{sql}");
     }
@@ -275,7 +279,7 @@ fn what_is_too_old_is_forgotten() {
     output.stop().ok();
 }
 
-/// The newest sighting is of 40 days before what the clock shows, which may be wrong: nothing is forgotten by it.
+/// The newest sighting is of 40 days before what the clock shows, which may be wrong: nothing is deleted.
 #[test]
 fn a_clock_that_is_ahead() {
     let (ring, history) = (Ring::new(), History::new());
@@ -287,7 +291,7 @@ fn a_clock_that_is_ahead() {
     addrwatch_database(history.database(), (0..5000).map(row));
     publish(&ring, 1..11);
     let output = history.start(&ring, &["--retention", "30"]);
-    output.stderr.wait_for("the clock is 40 days ahead of the newest sighting: nothing is forg");
+    output.stderr.wait_for("the clock is 40 days ahead of the newest sighting: nothing is deleted");
     publish(&ring, 11..21); // goes on
     wait_until("new rows", || history.account(&ring).is_some_and(|a| a.next() == 20));
     sleep(Duration::from_millis(1500)); // it rests three times

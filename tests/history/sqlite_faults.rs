@@ -46,7 +46,10 @@ fn locked_by_another() {
     let options = ["-q", "-L", "8192", "--max-rate", "20000"];
     run_with(reading_collector(&ring, &options), &numbered_capture(101..20_001)).ok();
     let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("lan.db: database is locked (by another program)"), "{said}");
+    assert!(
+        said.contains("lan.db: database is locked by another program (end its transaction)"),
+        "{said}"
+    );
     assert_eq!(history.count(), 100, "readers go on");
     drop(lock);
     recovered(&history, &ring, output, 20_001);
@@ -95,7 +98,7 @@ fn a_full_disk_for_both() {
     publish(&ring, 11..8001);
     let said = output.stderr.wait_for("keeping events in");
     assert!(said.contains("is full (make room on its disk)"), "{said}");
-    output.stderr.wait_for("is full: what the rings overwrite from now on is lost");
+    output.stderr.wait_for("is full: events that the rings overwrite from now on are lost");
     publish(&ring, 8001..8101);
     sleep(Duration::from_secs(8)); // some tries of what is down
     assert!(!output.stderr.text().contains("is back"), "{}", output.stderr.text());
@@ -130,7 +133,10 @@ fn read_only() {
     collect(11..101);
     let output = history.start(&ring, &options);
     let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("(let this program's user write the file and its directory)"), "{said}");
+    assert!(
+        said.contains("(give this program's user write permission for the file and its directory)"),
+        "{said}"
+    );
     collect(101..201);
     fs::set_permissions(&directory, Permissions::from_mode(0o750)).unwrap();
     fs::set_permissions(history.database(), Permissions::from_mode(0o640)).unwrap();
@@ -152,7 +158,7 @@ fn a_broken_page() {
     publish(&ring, 5001..5101);
     let output = history.start(&ring, &[]);
     let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("malformed (move it away with its -wal, or repair it"), "{said}");
+    assert!(said.contains("malformed (move it away with its -wal file, or repair it"), "{said}");
     fs::rename(history.database(), history.path().join("history/broken.db")).unwrap();
     for end in ["-wal", "-shm"] {
         let _ = fs::remove_file(format!("{}{end}", history.database().display()));
@@ -182,7 +188,7 @@ fn moved_away_while_it_is_read() {
     let archive = history.path().join("history/archive.db");
     fs::rename(history.database(), &archive).unwrap();
     publish(&ring, 201..301);
-    output.stderr.wait_for("somebody still reads it: rows go on into it");
+    output.stderr.wait_for("rows still go to the moved file: another program still reads it");
     assert!(!history.database().exists());
     assert_eq!(read(), Ok(100));
     reader.execute_batch("COMMIT").unwrap();
@@ -227,7 +233,12 @@ fn killed_when_it_was_moved_away() {
     publish(&ring, 101..201);
     let output = history.start(&ring, &[]);
     let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("lan.db-wal has rows of the file that was moved away (rename"), "{said}");
+    assert!(
+        said.contains(
+            "lan.db-wal has rows of the file that was moved away (move it beside that file"
+        ),
+        "{said}"
+    );
     fs::rename(log(history.database()), log(&archive)).unwrap();
     output.stderr.wait_for("the destination is back");
     output.stop().ok();

@@ -200,12 +200,12 @@ fn a_database_that_does_not_run_is_told() {
     };
     let (collector, stdin) = beating(&ring, "64");
     wait_until("the ring", || ring.path().exists());
-    unwell(&[], "aw-sqlite does not run"); // and never did
+    unwell(&[], "aw-sqlite is not running"); // and never did
     let output = history.start(&ring, &[]);
     wait_until("rows", || history.count() > 0);
     check(&[]).ok();
     output.kill();
-    unwell(&[], "aw-sqlite does not run");
+    unwell(&[], "aw-sqlite is not running");
     check(&["--once"]).ok(); // somebody starts it now and then
     drop(stdin);
     collector.kill();
@@ -239,11 +239,12 @@ fn a_clock_that_was_set_back_alarms_nobody() {
         run(command)
     };
     publish(&ring, 1..4);
-    earlier(&[]).unwell(&["the collector ended at a time unknown, for the clock was set back"]);
+    earlier(&[])
+        .unwell(&["the collector ended at an unknown time, because the clock was set back"]);
     let (collector, _stdin) = beating(&ring, "65536");
     wait_until("its heart beats", || health(&ring, &[]).status.success());
     let well = earlier(&["--max-silence", "3"]).ok();
-    assert!(well.stdout.contains("last frame at a time unknown"), "{well:#?}");
+    assert!(well.stdout.contains("last frame at an unknown time"), "{well:#?}");
     collector.signal(Signal::STOP);
     let check = || earlier(&[]);
     soon(check, says("no heartbeat"))
@@ -259,14 +260,14 @@ fn an_output_says_that_it_is_blind() {
     let output = Run::start(stdout_of(&ring, &["-v"]));
     output.stderr.wait_for("reading ring");
     collector.signal(Signal::STOP);
-    let said = output.stderr.wait_for("no sign of life from the collector, process ");
+    let said = output.stderr.wait_for("no heartbeat from the collector, process ");
     assert!(said.contains(ring.name()) && said.contains(&collector.id().to_string()), "{said}");
     sleep(Duration::from_millis(1200));
     collector.signal(Signal::CONT);
     output.stderr.wait_for("the collector is back");
     collector.kill();
     output.stderr.wait_until("a second alarm", |lines| {
-        (lines.iter().filter(|line| line.contains("no sign of life")).count() == 2).then_some(())
+        (lines.iter().filter(|line| line.contains("no heartbeat")).count() == 2).then_some(())
     });
     let (next, _stdin) = beating(&ring, "65536");
     output.stderr.wait_until("the second return", |lines| {
@@ -276,6 +277,6 @@ fn an_output_says_that_it_is_blind() {
     next.stop();
     output.stderr.wait_for("its collector has ended");
     let ended = output.stop().ok();
-    let alarms = ended.stderr.lines().filter(|line| line.contains("nothing new will come"));
+    let alarms = ended.stderr.lines().filter(|line| line.contains("no new events arrive"));
     assert_eq!(alarms.count(), 3, "{}", ended.stderr);
 }

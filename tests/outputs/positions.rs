@@ -210,7 +210,7 @@ fn it_ends_though_nobody_takes_its_lines() {
     let ended = unread.wait_with_output().unwrap();
     let said = String::from_utf8(ended.stderr).unwrap();
     assert_eq!(ended.status.code(), Some(1), "{said}");
-    assert!(said.contains("the destination takes nothing: ending"), "{said}");
+    assert!(said.contains("the destination accepted nothing for 15 s"), "{said}");
     let number = |line: &str| line.split(' ').next().unwrap().parse::<usize>().unwrap();
     let taken = String::from_utf8(ended.stdout).unwrap();
     let whole = taken.lines().count() - usize::from(!taken.ends_with('\n'));
@@ -220,7 +220,7 @@ fn it_ends_though_nobody_takes_its_lines() {
     assert_eq!(rest.stdout.lines().count(), 50_001 - first);
 }
 
-/// The ring was made anew: what is unknown is said, and of the new stream nothing is passed over in silence.
+/// The ring was re-created: what is unknown is said, and of the new stream nothing is passed over in silence.
 #[test]
 fn another_stream_is_begun_from_its_first_event() {
     let ring = Ring::new();
@@ -230,7 +230,7 @@ fn another_stream_is_begun_from_its_first_event() {
     run(program("collector", &["--ring", ring.name(), "--remove"])).ok();
     run_with(reading_collector(&ring, &["-q", "-L", "64"]), &numbered_capture(6..106)).ok();
     let ended = run(resuming(&ring, directory.path(), &["--once"])).ok();
-    let said = format!("aw-stdout: ring {} was made anew, with another stream: ", ring.name());
+    let said = format!("aw-stdout: ring {} was re-created and holds another stream: ", ring.name());
     assert!(ended.stderr.contains(&said), "{}", ended.stderr);
     assert!(ended.stderr.contains("after event 5 of generation "), "{}", ended.stderr);
     assert!(ended.stderr.ends_with(": 64 events, 36 lost\n"), "{}", ended.stderr);
@@ -317,5 +317,5 @@ fn a_state_directory_is_one_programs() {
     fs::write(directory.path().join("state/aw-stdout.positions"), "rubbish").unwrap();
     run(resuming(&ring, directory.path(), &[])).refused("aw-stdout", &["aw-stdout.positions"]);
     let nowhere = stdout_of(&ring, &["--from", "resume", "--state-dir", "/nowhere/at/all"]);
-    run(nowhere).refused("aw-stdout", &["make /nowhere/at/all: ", "--state-dir"]);
+    run(nowhere).refused("aw-stdout", &["create /nowhere/at/all: ", "--state-dir"]);
 }

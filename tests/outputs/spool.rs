@@ -86,8 +86,8 @@ fn what_a_full_spool_cannot_hold_is_counted() {
     let output = rows.start(&ring, &["--spool-size", "1M"]);
     let options = ["-q", "-L", "1024", "--max-rate", "15000"];
     run_with(reading_collector(&ring, &options), &numbered_capture(11..last + 1)).ok();
-    output.stderr.wait_for("is full: what the rings overwrite from now on is lost");
-    output.stderr.wait_for("events lost, overtaken by the collector");
+    output.stderr.wait_for("is full: events that the rings overwrite from now on are lost");
+    output.stderr.wait_for("events lost: overwritten before they were read");
     drop(lock);
     let all = u64::from(last);
     wait_until("all rows", || rows.account(&ring).is_some_and(|account| account.next() == all));
@@ -111,7 +111,7 @@ fn a_ring_is_not_left_while_there_is_no_room() {
     let lock = rows.lock();
     let output = rows.start(&ring, &["--spool-size", "1M"]);
     publish(&ring, 11..50_001); // the ring holds them all
-    output.stderr.wait_for("is full: what the rings overwrite from now on is lost");
+    output.stderr.wait_for("is full: events that the rings overwrite from now on are lost");
     run(program("collector", &["--ring", ring.name(), "--remove"])).ok();
     publish(&ring, 1..101);
     sleep(Duration::from_millis(1500)); // time enough to leave
@@ -140,7 +140,7 @@ fn a_full_state_directory_ends_no_database() {
         publish(&ring, 11 + (round - 1) * 100..11 + round * 100);
         wait_until("rows", || rows.sequences(&ring).len() == 10 + round as usize * 100);
         if round == 1 {
-            let said = output.stderr.wait_for("going on without");
+            let said = output.stderr.wait_for("continuing without saving the position");
             assert!(said.contains("aw-rows.spool: ") && said.contains("(make room on"), "{said}");
         }
         sleep(Duration::from_millis(5500));
@@ -148,7 +148,12 @@ fn a_full_state_directory_ends_no_database() {
     let again = run(rows.command(&ring, &["--once"]));
     again.refused("aw-rows", &["in use by another aw-rows"]);
     let ended = output.stop().ok();
-    assert_eq!(ended.stderr.matches("going on without").count(), 1, "{}", ended.stderr);
+    assert_eq!(
+        ended.stderr.matches("continuing without saving the position").count(),
+        1,
+        "{}",
+        ended.stderr
+    );
     rows.assert_exactly_once(&ring, 310);
     assert_eq!(rows.account(&ring).unwrap().lost, 0);
     // It does not begin without a place for what its database may not take, and says what to do.
@@ -171,7 +176,7 @@ fn a_spool_that_filled_its_disk_drains() {
     let last = 300_000;
     let options = ["-q", "--max-rate", "100000"];
     run_with(reading_collector(&ring, &options), &numbered_capture(11..last + 1)).ok();
-    output.stderr.wait_for("is full: what the rings overwrite from now on is lost");
+    output.stderr.wait_for("is full: events that the rings overwrite from now on are lost");
     drop(lock);
     let all = u64::from(last);
     wait_until("all rows", || rows.account(&ring).is_some_and(|account| account.next() == all));
@@ -272,7 +277,7 @@ fn what_is_kept_survives_an_end() {
     wait_until("a spool", waits);
     std::thread::sleep(std::time::Duration::from_millis(500));
     let ended = output.stop().ok();
-    assert!(ended.stderr.contains("7 events wait in "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("7 events are kept in "), "{}", ended.stderr);
     collect(&ring, &numbered_capture(11..15), &["-q"]).ok();
     drop(lock);
     let again = rows.start(&ring, &["-v"]);

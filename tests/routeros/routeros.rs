@@ -9,7 +9,7 @@ use aw_tests::watching::Watching;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-/// The whole road of a change, on both versions.
+/// A change from the router to every destination, on both versions.
 #[test]
 fn a_change_is_archived_mailed_and_published() {
     for version in [Version::V6, Version::V7] {
@@ -56,7 +56,7 @@ fn a_change_is_archived_mailed_and_published() {
     }
 }
 
-/// A router that is reached by a name stands on the ring with the address that it was reached at.
+/// A router that is configured by name is on the ring with the address of the connection.
 #[test]
 fn the_address_of_a_name() {
     let (router, ring) = (Router::start(Version::V7), Ring::new());
@@ -74,7 +74,7 @@ fn the_address_of_a_name() {
     daemon.stop().ok();
 }
 
-/// What nobody's line explains is UNKNOWN's, with candidates from the router's log.
+/// A change that no log line explains is credited to UNKNOWN, with candidates from the router's log.
 #[test]
 fn changes_while_it_was_away() {
     let (router, ring) = (Router::start(Version::V7), Ring::new());
@@ -92,7 +92,7 @@ fn changes_while_it_was_away() {
         diff.contains("candidate: eve by ssh from 192.0.2.7") && !diff.contains("alice"),
         "{diff}"
     );
-    // What it did not say at all is found by the periodic export.
+    // A change without a log line is found by the periodic export.
     router.add_silently("/ip dns set servers=192.0.2.54");
     daemon.stop().ok();
     let watching = watching.option("interval = 1");
@@ -101,10 +101,10 @@ fn changes_while_it_was_away() {
     often.stop().ok();
 }
 
-/// Several between two exports are all credited; forged names make it ambiguous; comments, logins and other topics
-/// change nothing.
+/// All users between two exports are credited; forged names make a change ambiguous; comments, logins and other topics
+/// have no effect.
 #[test]
-fn whom_to_credit() {
+fn credited_users() {
     let (router, ring) = (Router::start(Version::V7), Ring::new());
     let watching = Watching::new(&ring).router("core1", &router, Version::V7);
     let daemon = watching.start();
@@ -132,9 +132,9 @@ fn whom_to_credit() {
     daemon.stop().ok();
 }
 
-/// What the archive holds, asked for by the commands; and the git repository, by git.
+/// The commands that print the archive; and the git repository, read by git.
 #[test]
-fn the_archive_is_looked_at() {
+fn commands_print_the_archive() {
     let (router, ring) = (Router::start(Version::V7), Ring::new());
     let watching = Watching::new(&ring)
         .git()
@@ -155,7 +155,7 @@ fn the_archive_is_looked_at() {
         log.lines().count() == 2 && log.contains("alice  +1 -0") && log.contains("password=***"),
         "{log}"
     );
-    // By what it calls the snapshot, the others find it.
+    // The name of the snapshot that it prints works in the other commands.
     let called = log.lines().nth(1).unwrap().split("+1 -0  ").nth(1).unwrap();
     let called = called.split(' ').next().unwrap();
     assert!(command(&["show", "core1", called]).contains("/ppp secret add name=x"), "{called}");
@@ -205,9 +205,9 @@ fn the_archive_is_looked_at() {
     for (arguments, why) in [
         (
             ["diff", "core1", "x"],
-            &*format!("x: no snapshot begins so (they are {first} to {second})"),
+            &*format!("x: no snapshot begins with this (stored: {first} to {second})"),
         ),
-        (["diff", "core1", "2"], "2: several snapshots begin so"),
+        (["diff", "core1", "2"], "2: several snapshots begin with this"),
         (["show", "core2", ""], "core2: no router of this name"),
         (["log", "core2", "--secrets"], "core2: no router of this name"),
     ] {
@@ -238,7 +238,7 @@ fn the_archive_is_looked_at() {
     }
 }
 
-/// Every router is tried once, and what is wrong is said.
+/// Each router is tried once, and its faults are reported.
 #[test]
 fn check() {
     let (good, bad, ring) = (Router::start(Version::V7), Router::start(Version::V6), Ring::new());
@@ -266,9 +266,10 @@ fn check() {
     assert!(bad.contains("\"router\":\"bad\"") && bad.contains("login refused"), "{bad}");
 }
 
-/// `add` shows the host key and writes the entry; the old way prints what changes and mails as `config.txt` says.
+/// `add` prints the host key and writes the entry; the legacy command line prints changes and sends mail as `config.txt`
+/// requires.
 #[test]
-fn add_and_the_old_way() {
+fn add_and_the_legacy_command_line() {
     let (router, sink) = (Router::start(Version::V7), MailSink::start());
     let directory = tempfile::tempdir().unwrap();
     let address = router.address.to_string();
@@ -305,16 +306,16 @@ fn add_and_the_old_way() {
     fs::write(directory.path().join("config.txt"), text).unwrap();
     let mut command = program("aw-routeros", &[&address, "admin", "--host-key", &router.host_key]);
     command.current_dir(directory.path());
-    let mut quick = Run::start(command);
-    std::io::Write::write_all(&mut quick.stdin.take().unwrap(), b"secret\n").unwrap();
-    quick.stderr.wait_for("first contact");
+    let mut legacy = Run::start(command);
+    std::io::Write::write_all(&mut legacy.stdin.take().unwrap(), b"secret\n").unwrap();
+    legacy.stderr.wait_for("first contact");
     router.add("alice", "/ip dns set servers=192.0.2.53");
-    quick.stdout.wait_for("+/ip dns set servers=192.0.2.53");
-    // To each by itself: one that the server refuses takes it from nobody else.
+    legacy.stdout.wait_for("+/ip dns set servers=192.0.2.53");
+    // One mail for each receiver: if the server refuses one, the others get theirs.
     for receiver in ["b", "c"] {
         sink.wait_for(&[&format!("TO {receiver}@example.org\n"), "changed by alice"]);
     }
-    quick.stop().ok();
+    legacy.stop().ok();
     assert!(
         fs::read_to_string(directory.path().join("watch.log"))
             .unwrap()
@@ -322,8 +323,8 @@ fn add_and_the_old_way() {
     );
 }
 
-/// A commit is about the router that changed, and the others' files stay in it: after `git gc`, after a restart, and
-/// though nobody reads them again.
+/// A commit changes the file of one router and keeps the others' files: after `git gc`, after a restart, and without
+/// reading them again.
 #[test]
 fn a_commit_has_the_other_routers_files() {
     let (one, two, ring) = (Router::start(Version::V7), Router::start(Version::V7), Ring::new());
@@ -344,7 +345,7 @@ fn a_commit_has_the_other_routers_files() {
     for name in ["one", "two"] {
         daemon.stderr.wait_for(&format!("{name}: first contact"));
     }
-    // A line of which it never heard: were the others' files read for a commit, it would be in it.
+    // A line that the router never sent: if the commit read the others' files, it would contain this line.
     let latest = watching.archive("two/latest.rsc");
     let before = fs::read_to_string(&latest).unwrap();
     fs::write(&latest, before.clone() + "/by hand add\r\n").unwrap();

@@ -1,4 +1,4 @@
-//! 200 routers in one process: each change is found, and memory has its bound. How soon, `make bench` tells.
+//! 200 routers in one process: each change is found, and memory is bounded. `make bench` measures the time.
 #![forbid(unsafe_code)]
 
 use aw_tests::mail_sink::MailSink;

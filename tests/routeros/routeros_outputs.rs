@@ -1,4 +1,4 @@
-//! A change that `aw-routeros` published, in every output that follows its ring.
+//! A change that `aw-routeros` published, in each output that reads its ring.
 #![forbid(unsafe_code)]
 
 use aw_tests::history::History;
@@ -11,7 +11,7 @@ use aw_tests::watching::Watching;
 use std::fs;
 use std::net::UdpSocket;
 
-/// A ring on which a real daemon has published what alice did to a router.
+/// A ring on which a real daemon has published a change by alice.
 fn changed() -> Ring {
     let (router, ring) = (Router::start(Version::V7), Ring::new());
     let watching = Watching::new(&ring).router("core1", &router, Version::V7);
@@ -25,7 +25,7 @@ fn changed() -> Ring {
     ring
 }
 
-/// In a table of its own: what reads addrwatch's does not see it. `aw-query` shows it.
+/// In a separate table, invisible to programs that read addrwatch's table. `aw-query` prints it.
 #[test]
 fn aw_sqlite_and_aw_query() {
     let (ring, history) = (changed(), History::new());
@@ -46,17 +46,17 @@ fn aw_sqlite_and_aw_query() {
         assert!(json.contains(field), "{field}: {json}");
     }
     assert_eq!(run(history.query(&["devices"])).status.code(), Some(3));
-    // It is forgotten like all else.
+    // It is removed after the retention time.
     let old = "UPDATE config_change SET time = time - 172800000000000";
     history.open().unwrap().execute_batch(old).unwrap();
     let output = history.start(&ring, &["--retention", "1"]);
-    aw_tests::rig::wait_until("it is forgotten", || {
+    aw_tests::rig::wait_until("it is removed", || {
         history.value("SELECT count(*) FROM config_change") == Some(0)
     });
     output.stop().ok();
 }
 
-/// In a table of its own, which is made once it is needed.
+/// In a separate table, which is created with the first change.
 #[test]
 fn aw_mysql() {
     let Some(server) = MariaDb::start(&["--default-time-zone=+05:00"]) else { return };
@@ -78,13 +78,13 @@ fn aw_mysql() {
     );
 }
 
-/// Told at once, as a line and with its fields.
+/// Reported at once, as a line and with its fields.
 #[test]
 fn aw_alert() {
     let ring = changed();
     let directory = tempfile::tempdir().unwrap();
-    let told = directory.path().join("told");
-    let script = format!("cat >> {}", told.display());
+    let received = directory.path().join("received");
+    let script = format!("cat >> {}", received.display());
     let text = format!("[[channel]]\nname = 'c'\ncommand = ['/bin/sh', '-c', '{script}']\n");
     let config = directory.path().join("alert.toml");
     fs::write(&config, text).unwrap();
@@ -96,8 +96,9 @@ fn aw_alert() {
             .contains("configuration changed 127.0.0.1  core1: by alice, 2 lines added, 1 removed"),
         "{printed}"
     );
-    let told: serde_json::Value = serde_json::from_str(&fs::read_to_string(told).unwrap()).unwrap();
-    assert_eq!((&told["kind"], &told["iface"]), (&"config_change".into(), &"core1".into()));
+    let alert: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(received).unwrap()).unwrap();
+    assert_eq!((&alert["kind"], &alert["iface"]), (&"config_change".into(), &"core1".into()));
 }
 
 /// As a line, and field by field.
@@ -125,7 +126,7 @@ fn aw_syslog() {
     }
 }
 
-/// A log of its own, and a section of the report; it is no device, whatever is counted as a sighting.
+/// A separate log, and a section of the report; a change is not counted as a device.
 #[test]
 fn aw_tracker() {
     let (ring, directory) = (changed(), tempfile::tempdir().unwrap());
@@ -140,7 +141,7 @@ fn aw_tracker() {
     assert!(log.len() == 1 && read(&log[0]).ends_with(&format!(":{line}\n")), "{log:?}");
     let page = read("macupd_report.html");
     assert!(page.contains("<h2>Configuration changes</h2>") && page.contains(line), "{page}");
-    assert!(page.contains("No device was heard.") && page.contains("No alerts."), "{page}");
+    assert!(page.contains("No devices seen.") && page.contains("No alerts."), "{page}");
     let mut report = program("aw-tracker", &["report"]);
     report.arg(directory.path());
     let text = run(report).ok().stdout;

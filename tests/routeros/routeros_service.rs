@@ -1,4 +1,4 @@
-//! `aw-routeros` as a program: in the background, as another user, asked at a terminal, over IPv6, in JSON.
+//! `aw-routeros` as a program: in the background, as another user, at a terminal, over IPv6, in JSON.
 #![forbid(unsafe_code)]
 
 use aw_tests::certificates::make_certificates;
@@ -16,11 +16,11 @@ use std::process::Command;
 
 const NOBODY: u32 = 65534;
 
-/// `-d -p -u`: once it follows, whoever started it goes on; it is somebody else then, and so is what it writes.
+/// `-d -p -u`: the command returns once the daemon is ready; the process and its files belong to another user.
 #[test]
 fn in_the_background_as_another_user() {
     if !rustix::process::geteuid().is_root() {
-        return skip("only root can become somebody else");
+        return skip("only root can change the user");
     }
     let (router, ring) = (Router::start(Version::V7), Ring::new());
     let watching = Watching::new(&ring).router("core1", &router, Version::V7);
@@ -51,22 +51,22 @@ fn in_the_background_as_another_user() {
         assert_eq!(fs::metadata(watching.archive(path)).unwrap().uid(), NOBODY, "{path}");
     }
     assert_eq!(fs::metadata(ring.path()).unwrap().uid(), NOBODY);
-    // A second one for the same archive is refused, and says so to whoever starts it.
+    // A second daemon for the same archive is refused with an error in the foreground.
     let mut second = watching.command();
     second.args(["-d", "-u", "nobody"]);
-    run(second).refused("aw-routeros", &["another aw-routeros writes to it"]);
+    run(second).refused("aw-routeros", &["another aw-routeros uses this archive"]);
     kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
     wait_until("its end", || !proc("comm").starts_with("aw-routeros"));
 }
 
-/// A terminal that answers questions as they come, and shows what a person would have seen.
+/// A terminal that answers each question, and prints what was displayed.
 const PERSON: &str = "
 import os, pty, sys
 answers = [(b'Name', b'core1'), (b'(yes/no)', b'yes'), (b'Login', b'admin'), (b'Password', b'secret')]
 child, terminal = pty.fork()
 if child == 0:
     os.execv(sys.argv[1], sys.argv[1:])
-seen, told = b'', 0
+seen, answered = b'', 0
 while True:
     try:
         data = os.read(terminal, 4096)
@@ -75,14 +75,14 @@ while True:
     if not data:
         break
     seen += data
-    if answers and answers[0][0] in seen[told:]:
-        told = len(seen)
+    if answers and answers[0][0] in seen[answered:]:
+        answered = len(seen)
         os.write(terminal, answers.pop(0)[1] + b'\\n')
 sys.stdout.buffer.write(seen)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 ";
 
-/// What is not given is asked for, and a password is not shown while it is typed.
+/// `add` asks for missing values, and a password is not displayed.
 #[test]
 fn add_asks_at_a_terminal() {
     let router = Router::start(Version::V7);
@@ -106,19 +106,19 @@ fn add_asks_at_a_terminal() {
     let mut check = program("aw-routeros", &["check", "core1", "-c"]);
     check.arg(&config);
     run(check).ok();
-    // The same name again is refused before anything is asked; a no changes nothing.
+    // The same name again is refused before any question; the answer no changes nothing.
     let before = fs::read_to_string(&config).unwrap();
     let mut again = program("aw-routeros", &["add", "192.0.2.1", "--name", "core1", "-c"]);
     again.arg(&config);
-    run(again).refused("aw-routeros", &["core1: there is a router of this name already"]);
+    run(again).refused("aw-routeros", &["core1: a router of this name exists"]);
     let mut no = program("aw-routeros", &["add", "--name", "core2", "-c"]);
     no.arg(&config).arg(router.address.to_string());
     let no = aw_tests::rig::run_with(no, b"no\n");
-    no.refused("aw-routeros", &["the host key is not believed"]);
+    no.refused("aw-routeros", &["the host key is not confirmed"]);
     assert_eq!(fs::read_to_string(&config).unwrap(), before);
 }
 
-/// Ctrl-C at the question for the password leaves a terminal that shows again what is typed.
+/// Ctrl-C at the password question restores the terminal's echo.
 #[test]
 fn interrupted_at_the_password() {
     let router = Router::start(Version::V7);
@@ -137,7 +137,7 @@ fn interrupted_at_the_password() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
-/// What root adds the daemon can read, which is another user then; what it cannot read it names.
+/// The daemon, which runs as another user, can read what root adds; a file that it cannot read is named.
 #[test]
 fn root_adds_for_the_daemons_user() {
     if !rustix::process::geteuid().is_root() {
@@ -189,7 +189,9 @@ fn root_adds_for_the_daemons_user() {
     daemon.stop().ok();
     chown(at("core1.pass"), Some(0), Some(0)).unwrap();
     let daemon = Run::start(with_user(&[]));
-    daemon.stderr.wait_for("permission denied (let the user that aw-routeros runs as read it)");
+    daemon
+        .stderr
+        .wait_for("permission denied (the user that aw-routeros runs as must be able to read it)");
     daemon.stop().ok();
 }
 
@@ -211,7 +213,7 @@ fn over_ipv6() {
     assert!(diff.contains(&format!("({})\n", router.address)), "{diff}");
 }
 
-/// Every router once: what is right, and what is wrong with each, field by field.
+/// `check` in JSON, field by field.
 #[test]
 fn check_in_json() {
     let (seven, six, other) =
@@ -250,7 +252,7 @@ fn check_in_json() {
     }
     assert!(field(0, "export").contains("in the middle of a line"), "{found:?}");
     assert!(field(1, "login").contains("ITS HOST KEY HAS CHANGED"), "{found:?}");
-    assert_eq!(other.counts(), (0, 0), "no password for a stranger");
+    assert_eq!(other.counts(), (0, 0), "no password is sent to a machine with a wrong key");
     assert_eq!((field(2, "rights"), field(3, "rights")), ("ok".into(), "ok".into()));
     assert_eq!(
         (field(2, "rule"), field(2, "export")),
@@ -265,9 +267,9 @@ fn check_in_json() {
     run(command).refused("aw-routeros", &["nobody: no router of this name"]);
 }
 
-/// The ancestor's `config.txt`: no mail where it is switched off, and its intervals are said to have no use.
+/// The legacy `config.txt`: no mail if it is off, and its intervals are reported as ignored.
 #[test]
-fn the_ancestors_configuration() {
+fn the_legacy_configuration() {
     let router = Router::start(Version::V6);
     let directory = tempfile::tempdir().unwrap();
     let text = "[DEFAULT]\nLOG_FILE_NAME = watch.log\nLOG_WATCH_INTERVAL = 0.05\nRECONNECT_INTERVAL = 5\n\
@@ -277,21 +279,21 @@ fn the_ancestors_configuration() {
     let mut command =
         program("aw-routeros", &[&address, "admin", "--legacy", "--host-key", &router.host_key]);
     command.current_dir(directory.path());
-    let mut quick = Run::start(command);
-    std::io::Write::write_all(&mut quick.stdin.take().unwrap(), b"secret\n").unwrap();
-    quick.stderr.wait_for("config.txt: log_watch_interval, reconnect_interval: without effect");
-    quick.stderr.wait_for("first contact");
+    let mut legacy = Run::start(command);
+    std::io::Write::write_all(&mut legacy.stdin.take().unwrap(), b"secret\n").unwrap();
+    legacy.stderr.wait_for("config.txt: log_watch_interval, reconnect_interval: ignored");
+    legacy.stderr.wait_for("first contact");
     router.add("alice", "/ip dns set servers=192.0.2.53");
-    quick.stdout.wait_for("+/ip dns set servers=192.0.2.53");
-    let ended = quick.stop().ok();
+    legacy.stdout.wait_for("+/ip dns set servers=192.0.2.53");
+    let ended = legacy.stop().ok();
     assert!(!ended.stderr.contains("mail"), "{}", ended.stderr);
     let log = fs::read_to_string(directory.path().join("watch.log")).unwrap();
     assert!(log.contains("changed by alice") && log.contains("+/ip dns"), "{log}");
 }
 
-/// What is older than `keep_days` goes from every file of the archive; what is younger stays as it was written.
+/// Entries older than `keep_days` are removed from each file of the archive; later ones stay unchanged.
 #[test]
-fn what_is_too_old_goes() {
+fn old_entries_are_removed() {
     let (router, ring) = (Router::start(Version::V7), Ring::new());
     let watching =
         Watching::new(&ring).global("keep_days = 30").router("core1", &router, Version::V7);
@@ -309,7 +311,7 @@ fn what_is_too_old_goes() {
         names.sort();
         names
     };
-    // The same once more, six years ago; and a change of somebody who never came again.
+    // The same entries six years ago; and a change of a user without later ones.
     let texts = ["diff.txt", "users/alice.diff", "changes.jsonl", "log.txt"];
     let young = texts.map(read);
     let year = young[0][..4].to_owned();
@@ -320,13 +322,13 @@ fn what_is_too_old_goes() {
     fs::write(at("snapshots/20200101T000000Z.rsc"), "old").unwrap();
     fs::write(at("refused/20200101T000000Z.rsc"), "old").unwrap();
     let kept = names("snapshots")[1..].to_vec();
-    // It is looked for once a day: that was yesterday.
+    // Old entries are removed once a day: the last time was long ago.
     let mut state: Value = serde_json::from_str(&read("state.json")).unwrap();
     assert!(state["tidied"].is_string(), "{state}");
     state["tidied"] = "2020-01-01T00:00:00Z".into();
     fs::write(at("state.json"), state.to_string()).unwrap();
     let daemon = watching.start();
-    wait_until("it looked", || !read("state.json").contains("2020-01-01"));
+    wait_until("old entries are removed", || !read("state.json").contains("2020-01-01"));
     daemon.stop().ok();
     for (name, young) in texts.iter().zip(&young) {
         let left = read(name);
@@ -338,9 +340,9 @@ fn what_is_too_old_goes() {
     assert_eq!(names("snapshots"), kept);
 }
 
-/// Its mail went to any server, unprotected: now it is encrypted where the server offers that, whoever vouches for it.
+/// The legacy mail is encrypted if the server offers it, without checking the certificate.
 #[test]
-fn the_ancestors_mail_is_encrypted_where_it_can_be() {
+fn the_legacy_mail_is_encrypted_if_possible() {
     let (router, directory) = (Router::start(Version::V7), tempfile::tempdir().unwrap());
     let certificates = directory.path().join("tls");
     make_certificates(&certificates);
@@ -355,18 +357,18 @@ fn the_ancestors_mail_is_encrypted_where_it_can_be() {
         let mut command =
             program("aw-routeros", &[&address, "admin", "--host-key", &router.host_key]);
         command.current_dir(directory.path());
-        let mut quick = Run::start(command);
-        std::io::Write::write_all(&mut quick.stdin.take().unwrap(), b"secret\n").unwrap();
-        quick.stderr.wait_for("first contact");
+        let mut legacy = Run::start(command);
+        std::io::Write::write_all(&mut legacy.stdin.take().unwrap(), b"secret\n").unwrap();
+        legacy.stderr.wait_for("first contact");
         router.add("alice", &format!("/ip dns set servers=192.0.2.{}", sink.port % 250));
         let mail = sink.wait_for(&["changed by alice"]);
         let encrypted = mail.lines().nth(1) == Some("ENCRYPTED");
         assert_eq!(encrypted, offer == "offered", "{mail}");
-        quick.stop().ok();
+        legacy.stop().ok();
     }
 }
 
-/// `check` knows what the base knows: a section that fails in it always may fail, one that did not before may not.
+/// In `check`, a section that failed in the base may fail, another one may not.
 #[test]
 fn check_compares_with_the_base() {
     let (router, ring) = (Router::start(Version::V7), Ring::new());
@@ -390,7 +392,7 @@ fn check_compares_with_the_base() {
     assert!(found.contains("the router failed to export /ip socks"), "{found}");
 }
 
-/// The old way with a wrong password says so and ends: nobody would tell it to try again.
+/// The legacy command line ends with an error after a wrong password.
 #[test]
 fn a_wrong_password_ends_it() {
     let (router, directory) = (Router::start(Version::V7), tempfile::tempdir().unwrap());
@@ -399,15 +401,20 @@ fn a_wrong_password_ends_it() {
     command.current_dir(directory.path());
     let ended = aw_tests::rig::run_with(command, b"wrong\n");
     let last = ended.stderr.lines().last().unwrap();
-    assert_eq!(last, format!("aw-routeros: {address}: not followed without a login"));
+    assert_eq!(
+        last,
+        format!(
+            "aw-routeros: {address}: not followed, because the login was refused (check user and password)"
+        )
+    );
     assert!(ended.stderr.contains("login refused"), "{}", ended.stderr);
     assert_eq!(ended.status.code(), Some(1));
     assert_eq!(router.counts(), (0, 1));
 }
 
-/// What `add` cannot finish leaves nothing behind.
+/// An `add` that fails leaves no files.
 #[test]
-fn add_leaves_nothing_of_what_fails() {
+fn a_failed_add_leaves_no_files() {
     let (router, directory) = (Router::start(Version::V7), tempfile::tempdir().unwrap());
     let config = directory.path().join("routeros.toml");
     let text = "archive = \"/nowhere\"\nrouter = [{ name = \"x\", address = \"192.0.2.1\", user = \"x\", agent = true }]\n";
@@ -422,7 +429,7 @@ fn add_leaves_nothing_of_what_fails() {
     add().refused("aw-routeros", &["with an entry for core1 at its end: line"]);
     assert_eq!(fs::read_to_string(&config).unwrap(), text);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-    // Nor does it take another's password for its own.
+    // It does not overwrite an existing password file.
     fs::write(&config, "archive = \"/nowhere\"").unwrap();
     fs::write(directory.path().join("core1.pass"), "old\n").unwrap();
     add().refused("aw-routeros", &["core1.pass", "exists"]);
@@ -430,7 +437,7 @@ fn add_leaves_nothing_of_what_fails() {
     assert_eq!(fs::read_to_string(directory.path().join("core1.pass")).unwrap(), "old\n");
 }
 
-/// A base that is damaged is replaced by the newest snapshot that is whole, loudly; what changed meanwhile is found.
+/// A damaged base is replaced by the newest complete snapshot, with a warning; changes since then are found.
 #[test]
 fn a_damaged_base() {
     let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
@@ -449,7 +456,7 @@ fn a_damaged_base() {
         daemon.stderr.wait_for("latest.rsc is damaged (");
         daemon.stderr.wait_for("changed by UNKNOWN (+1 -0)");
         daemon.stop().ok();
-        sink.wait_for(&["Subject: [addrwatch] core1: archive", "is damaged", "is taken instead"]);
+        sink.wait_for(&["Subject: [addrwatch] core1: archive", "is damaged", "instead"]);
     }
     let diff = fs::read_to_string(at("diff.txt")).unwrap();
     assert!(diff.contains("\n+/ip dns static add name=x0\n"), "{diff}");
@@ -457,11 +464,11 @@ fn a_damaged_base() {
     for name in fs::read_dir(at("snapshots")).unwrap() {
         fs::write(name.unwrap().path(), "").unwrap();
     }
-    // Told once, though the first exports are not whole.
+    // Reported once, although the first exports are incomplete.
     router.state().faults.cut = Some(150);
     let daemon = watching.start();
-    daemon.stderr.wait_for("no snapshot is whole: beginning anew");
-    daemon.stderr.wait_for("export refused");
+    daemon.stderr.wait_for("no snapshot is complete: the next export becomes the first one");
+    daemon.stderr.wait_for("export rejected");
     router.state().faults.cut = None;
     daemon.stderr.wait_for("first contact");
     assert_eq!(daemon.stderr.text().matches("is damaged").count(), 1);
@@ -469,9 +476,9 @@ fn a_damaged_base() {
     assert!(at("snapshots").join(first).exists() && at("latest.rsc.damaged").exists());
 }
 
-/// Where no days are set, changes have a bound all the same: that of their snapshots.
+/// Without `keep_days`, changes are removed with their snapshots.
 #[test]
-fn changes_go_with_their_snapshots() {
+fn changes_are_removed_with_their_snapshots() {
     let (router, ring) = (Router::start(Version::V7), Ring::new());
     let watching = Watching::new(&ring).global("keep = 2").router("core1", &router, Version::V7);
     let at = |name: &str| watching.archive("core1").join(name);
@@ -488,7 +495,7 @@ fn changes_go_with_their_snapshots() {
     state["tidied"] = "2020-01-01T00:00:00Z".into();
     fs::write(at("state.json"), state.to_string()).unwrap();
     let daemon = watching.start();
-    wait_until("it looked", || {
+    wait_until("old entries are removed", || {
         !fs::read_to_string(at("state.json")).unwrap().contains("2020-01-01")
     });
     daemon.stop().ok();
@@ -497,8 +504,8 @@ fn changes_go_with_their_snapshots() {
         command.args(arguments);
         run(command).ok().stdout
     };
-    let told = command(&["log"]);
-    assert!(told.lines().count() == 3 && !told.contains("alice"), "{told}");
+    let listed = command(&["log"]);
+    assert!(listed.lines().count() == 3 && !listed.contains("alice"), "{listed}");
     assert!(command(&["diff", "core1"]).contains("changed by carol"));
     let diff = fs::read_to_string(at("diff.txt")).unwrap();
     let heads: Vec<_> =

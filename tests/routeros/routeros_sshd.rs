@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-/// The server, as whoever runs the test.
+/// The server, which runs as the user of the test.
 struct Sshd {
     process: ServerProcess,
     port: u16,
@@ -122,7 +122,7 @@ impl Sshd {
     }
 }
 
-/// With each kind of user key, and each kind of host key: a pinned kind is the one that is asked for.
+/// With each type of user key and of host key: the pinned type is negotiated.
 #[test]
 fn another_server() {
     let server = Sshd::start();
@@ -142,7 +142,7 @@ fn another_server() {
     }
 }
 
-/// With the keys of an agent.
+/// With the keys of an SSH agent.
 #[test]
 fn an_agent() {
     let (server, ring) = (Sshd::start(), Ring::new());

@@ -48,7 +48,7 @@ fn frames() -> Vec<(String, Vec<u8>)> {
         |name: String, link: u8, frame: Vec<u8>| all.push((name, [vec![link], frame].concat()));
     for (number, heard) in (1..).zip(sample::heard()) {
         let origin = heard.event.split(' ').next_back().expect("a line ends in its origin");
-        add(format!("heard-{number:02}-{}", origin.to_lowercase()), ETHERNET, heard.bytes);
+        add(format!("accepted-{number:02}-{}", origin.to_lowercase()), ETHERNET, heard.bytes);
     }
     let mut reasons = BTreeSet::new();
     for refusal in refusals::all() {
@@ -68,7 +68,7 @@ fn frames() -> Vec<(String, Vec<u8>)> {
     // An authentication header (RFC 4302, 2), of which the other seeds have none.
     let authenticated = Neighbor::probe("2001:db8::2".parse().expect("an address"))
         .behind((51, [vec![0, 4], vec![0; 22]].concat()));
-    add("heard-authenticated".into(), ETHERNET, authenticated.frame(mac));
+    add("accepted-authenticated".into(), ETHERNET, authenticated.frame(mac));
     add("unrelated".into(), ETHERNET, Ethernet::from(mac).frame(0x88cc, &[2, 7, 4]));
     all
 }
@@ -82,10 +82,10 @@ fn datagrams() -> impl Iterator<Item = Seed> {
     let entry = |flags: &str, mac: &str| line("192.168.1.124", "0x1", flags, mac, "br0");
     let two = format!("{}\n{}\r\n", entry("0x2", mac), entry("0x6", mac));
     [
-        ("heard", entry("0x2", mac)),
-        ("heard-static", entry("0x6", "AA:BB:CC:DD:EE:02")),
-        ("heard-twice", two),
-        ("heard-with-end", entry("0x2", mac) + "\n\0"),
+        ("accepted", entry("0x2", mac)),
+        ("accepted-static", entry("0x6", "AA:BB:CC:DD:EE:02")),
+        ("accepted-twice", two),
+        ("accepted-with-end", entry("0x2", mac) + "\n\0"),
         ("other-interface", line("10.9.0.1", "0x1", "0x2", mac, "vlan2.4094")),
         ("incomplete", entry("0x0", "00:00:00:00:00:00")),
         ("failed", entry("0x0", mac)),
@@ -170,7 +170,7 @@ fn segments() -> impl Iterator<Item = Seed> {
         seed("taken-over", 0, &[(FIRST, 5)]),
         seed("first-beyond-head", 0, &[(FIRST, 100)]),
         seed("first-last", 0, &[(FIRST, u64::MAX)]),
-        seed("head-not-told", 0, &[(HEAD, 10)]),
+        seed("head-not-stored", 0, &[(HEAD, 10)]),
         seed("head-zero", 0, &[(HEAD, 0)]),
         seed("head-far", 0, &[(HEAD, 1 << 40)]),
         seed("head-last", 0, &[(HEAD, u64::MAX)]),
@@ -183,7 +183,7 @@ fn segments() -> impl Iterator<Item = Seed> {
         seed("interface-not-text", 0, &[(Slot(1, 4), u64::MAX), (Slot(1, 5), u64::MAX)]),
         seed("interface-two-lines", 0, &[(Slot(1, 4), text(b"eth0\n1 2"))]),
         seed("time-last", 0, &[(Slot(1, 1), i64::MAX as u64), (Slot(2, 1), i64::MIN as u64)]),
-        seed("account-not-text", 0, &[(LastAccount(0), text(b"\x1b[31m\0\0\0"))]),
+        seed("counters-not-text", 0, &[(LastAccount(0), text(b"\x1b[31m\0\0\0"))]),
         seed("counted-too-much", 0, &[(FirstAccount(2), 1 << 40)]),
         seed(
             "counters-last",

@@ -1,4 +1,4 @@
-//! Logs of a made-up network for `aw-tracker`, in the shape that its documentation shows; and a tracker that runs.
+//! Logs of a simulated network in the format of `aw-tracker`, and a running `aw-tracker`.
 
 use crate::bench::Random;
 use crate::rig::{Run, program, run};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 const HEADER: &str = "mac name ip iface date time last active-hours\n";
 
-/// The present date, and those of the days before it: `YYYYMMDD`, as date(1) has them.
+/// The dates of so many days up to today as `YYYYMMDD`, from date(1).
 pub fn dates(days: u32) -> Vec<String> {
     let date = |ago: u32| {
         let mut command = Command::new("date");
@@ -21,8 +21,8 @@ pub fn dates(days: u32) -> Vec<String> {
     (0..days).rev().map(date).collect()
 }
 
-/// A day's log of so many devices, every third with a name, every seventh with a private MAC and an IPv6 address. Not all are there
-/// each day; every thirteenth only on the last, which ends at five in the afternoon.
+/// The log of a day with so many devices, every third with a name, every seventh with a private MAC and an IPv6 address. Not all
+/// are seen every day; every thirteenth only on the last day, which ends at 17:00.
 fn log(date: &str, last: bool, devices: u32, random: &mut Random) -> String {
     let mut text = HEADER.to_owned();
     for device in 0..devices {
@@ -31,7 +31,7 @@ fn log(date: &str, last: bool, devices: u32, random: &mut Random) -> String {
             continue;
         }
         let private = device % 7 == 6;
-        let maker = if private { "d2:11:4f" } else { MAKERS[device as usize % MAKERS.len()] };
+        let vendor = if private { "d2:11:4f" } else { VENDORS[device as usize % VENDORS.len()] };
         let [_, a, b, c] = device.to_be_bytes();
         let name =
             if device % 3 == 0 { NAMES[device as usize / 3 % NAMES.len()] } else { "unknown" };
@@ -51,7 +51,7 @@ fn log(date: &str, last: bool, devices: u32, random: &mut Random) -> String {
         let mut row = |ip: &str| {
             let _ = writeln!(
                 text,
-                "{maker}:{a:02x}:{b:02x}:{c:02x} {name} {ip} {} {date} {first:02}{:02} {last:02}{:02} {hours}",
+                "{vendor}:{a:02x}:{b:02x}:{c:02x} {name} {ip} {} {date} {first:02}{:02} {last:02}{:02} {hours}",
                 ["br0", "eth0.20", "wlan0"][device as usize % 3],
                 random.below(30),
                 30 + random.below(30),
@@ -65,7 +65,7 @@ fn log(date: &str, last: bool, devices: u32, random: &mut Random) -> String {
     text
 }
 
-const MAKERS: [&str; 8] = [
+const VENDORS: [&str; 8] = [
     "b8:27:eb", "00:1b:63", "3c:5a:b4", "00:11:32", "00:0e:58", "f0:9f:c2", "00:17:88", "70:b3:d5",
 ];
 const NAMES: [&str; 12] = [
@@ -83,7 +83,7 @@ const NAMES: [&str; 12] = [
     "camera garden",
 ];
 
-/// Fills a directory with logs of so many devices, the last of them today's.
+/// Fills a directory with logs of so many devices; the last log is that of today.
 pub fn make_logs(directory: &Path, devices: u32, days: u32) {
     let mut random = Random::new(7);
     for (date, left) in dates(days).into_iter().zip((0..days).rev()) {
@@ -92,14 +92,14 @@ pub fn make_logs(directory: &Path, devices: u32, days: u32) {
     }
 }
 
-/// A tracker of a ring with its state in `.state` of this directory, not started yet.
+/// The command of a tracker with its state in `.state` of this directory.
 pub fn tracker(ring: &str, directory: &Path) -> Command {
     let mut command = program("aw-tracker", &["--ring", ring, "--state-dir"]);
     command.arg(directory.join(".state"));
     command
 }
 
-/// A tracker, its directory, and the ring that it follows.
+/// A running tracker, its directory, and the ring that it reads.
 pub struct Tracking {
     /// Its process.
     pub run: Run,
@@ -110,7 +110,7 @@ pub struct Tracking {
 }
 
 impl Tracking {
-    /// Follows a ring into a new directory.
+    /// Starts a tracker with a new directory.
     pub fn start(ring: &Ring, options: &[&str]) -> Tracking {
         Tracking::start_in(
             tempfile::tempdir().expect("a temporary directory"),
@@ -119,20 +119,20 @@ impl Tracking {
         )
     }
 
-    /// Follows a ring into this directory, where it has its state, too.
+    /// Starts a tracker with this directory for logs and state.
     pub fn start_in(directory: TempDir, ring: &str, options: &[&str]) -> Tracking {
         let mut command = tracker(ring, directory.path());
         command.arg("--log-dir").arg(directory.path()).args(options);
         Tracking { run: Run::start(command), directory, ring: ring.to_owned() }
     }
 
-    /// The same again, after this one was ended by `end`.
+    /// Restarts the tracker; `end` ends the running one.
     pub fn again(self, end: impl FnOnce(Run), options: &[&str]) -> Tracking {
         end(self.run);
         Tracking::start_in(self.directory, &self.ring, options)
     }
 
-    /// A log of this kind, `tracker`, `alert` or `error`; of all days together, empty if there is none.
+    /// The logs of this kind (`tracker`, `alert` or `error`) of all days; empty if there is none.
     pub fn log(&self, kind: &str) -> String {
         let mut files = self.files();
         files.retain(|file| file.starts_with(&format!("macupd_{kind}.")) && file.ends_with(".log"));
@@ -142,7 +142,7 @@ impl Tracking {
             .collect()
     }
 
-    /// What is in the directory.
+    /// The files in the directory.
     pub fn files(&self) -> Vec<String> {
         let listing = fs::read_dir(self.directory.path()).expect("a directory");
         let mut files: Vec<_> =
@@ -151,7 +151,7 @@ impl Tracking {
         files
     }
 
-    /// The report's page; empty if there is none.
+    /// The HTML report; empty if there is none.
     pub fn page(&self) -> String {
         fs::read_to_string(self.directory.path().join("macupd_report.html")).unwrap_or_default()
     }

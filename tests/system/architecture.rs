@@ -22,7 +22,7 @@ fn the_files_of_the_table_exist() {
         }
         for file in in_code(cells[3]) {
             let there = |directory: &&str| Path::new(ROOT).join(directory).join(file).exists();
-            assert!(directories.iter().any(|directory| there(directory)), "{row}: {file}");
+            assert!(directories.iter().any(there), "{row}: {file}");
             checked += 1;
         }
     }

@@ -235,7 +235,7 @@ fn counted(text: &str) -> Vec<u8> {
 const FULL: &[(&str, &str, &str)] = &[
     (
         "aw-stdout",
-        "aw-stdout.positions: no space left on device (make room on its disk): going on without",
+        "aw-stdout.positions: no space left on device (make room on its disk): continuing without saving the position",
         "the state directory can be written again",
     ),
     (
@@ -245,12 +245,12 @@ const FULL: &[(&str, &str, &str)] = &[
     ),
     (
         "aw-syslog",
-        "aw-syslog.spool: database or disk is full (make room on its disk): going on without",
+        "aw-syslog.spool: database or disk is full (make room on its disk): continuing without saving the position",
         "the state directory can be written again",
     ),
     (
         "aw-mysql",
-        "aw-mysql.spool: database or disk is full (make room on its disk): going on without",
+        "aw-mysql.spool: database or disk is full (make room on its disk): continuing without saving the position",
         "the state directory can be written again",
     ),
     (
@@ -297,29 +297,29 @@ fn full_disks() {
 const FILES: &[(&str, &str, &str)] = &[
     (
         "aw-stdout",
-        "aw-stdout.new: too many open files (let it open more: ulimit -n, LimitNOFILE=)",
+        "aw-stdout.new: too many open files (raise its limit of open files: ulimit -n, LimitNOFILE=)",
         "the state directory can be written again",
     ),
     ("aw-sqlite", "addrwatch.db: too many open files", "the destination is back"),
     (
         "aw-syslog",
-        "/log: too many open files (let it open more: ulimit -n, LimitNOFILE=): keeping events in",
+        "/log: too many open files (raise its limit of open files: ulimit -n, LimitNOFILE=): keeping events in",
         "the destination is back",
     ),
     ("aw-mysql", "too many open files", "the destination is back"),
     (
         "aw-tracker",
-        ".log: too many open files (let it open more: ulimit -n, LimitNOFILE=) (trying again)",
+        ".log: too many open files (raise its limit of open files: ulimit -n, LimitNOFILE=) (trying again)",
         "disk is written again",
     ),
     (
         "aw-alert",
-        "channel exec: run /bin/true: too many open files (let it open more: ulimit -n, LimitNOFILE=)",
+        "channel exec: run /bin/true: too many open files (raise its limit of open files: ulimit -n, LimitNOFILE=)",
         "channel exec works again",
     ),
     (
         "aw-metrics",
-        "a.prom.new: too many open files (let it open more: ulimit -n, LimitNOFILE=) (trying again)",
+        "a.prom.new: too many open files (raise its limit of open files: ulimit -n, LimitNOFILE=) (trying again)",
         "a.prom is written again",
     ),
 ];

@@ -78,14 +78,14 @@ fn no_files_to_open() {
     daemon.stderr.wait_for("first contact");
     may_open(&daemon, 3);
     router.add("alice", "/ip dns set servers=192.0.2.53");
-    daemon
-        .stderr
-        .wait_for("archive: too many open files (let it open more: ulimit -n, LimitNOFILE=)");
+    daemon.stderr.wait_for(
+        "archive: too many open files (raise its limit of open files: ulimit -n, LimitNOFILE=)",
+    );
     router.cut();
     daemon.stderr.wait_for("core1: unreachable for");
     may_open(&daemon, 1024);
     daemon.stderr.wait_for("changed by");
-    daemon.stderr.wait_for("mails lost, for they could not be kept: ");
+    daemon.stderr.wait_for("mails lost because the queue could not be written: ");
     sink.wait_for(&["+1 -0"]);
     let ended = daemon.stop().ok();
     said_once(&ended);
@@ -146,7 +146,7 @@ fn a_full_shared_memory() {
     let inside = format!("/proc/{}/root/dev/shm", daemon.id());
     fs::remove_file(format!("{inside}{}", ring.name())).unwrap();
     let _ = fs::write(format!("{inside}/filler"), vec![1; 320 << 10]);
-    daemon.stderr.wait_for("readers that come later will not find ours");
+    daemon.stderr.wait_for("new readers cannot find this ring");
     router.add("alice", "/ip dns set servers=192.0.2.53");
     daemon.stderr.wait_for("changed by alice (+1 -0)");
     fs::remove_file(format!("{inside}/filler")).unwrap();

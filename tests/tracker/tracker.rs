@@ -1,4 +1,4 @@
-//! `aw-tracker` end to end: a router's datagrams over UDP, frames from a capture, through the collector and its ring to the files.
+//! `aw-tracker` end to end: datagrams of a router and frames of a capture file go through collector and ring to its files.
 #![forbid(unsafe_code)]
 
 use aw_tests::capture_file::{ETHERNET, Pcap, Time, Unit};
@@ -17,7 +17,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 const CONF: &str = "\
-# as it was
+# of macupd_tracker
 [MAIN]
 HOST=0.0.0.0  # Host
 PORT=2056     # Port
@@ -53,7 +53,7 @@ fn configured(directory: &Path, extra: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// A router's table becomes the day's log, an alert and a report, all within seconds.
+/// The devices of a router are in the log, the alert log and the report within seconds.
 #[test]
 fn a_routers_devices_are_tracked() {
     let ring = Ring::new();
@@ -65,7 +65,7 @@ fn a_routers_devices_are_tracked() {
     let run = Run::start(command);
     run.stderr.wait_for("collector --macupd 0.0.0.0:2056");
     let tracking = Tracking { run, directory, ring: ring.name().into() };
-    wait_until("the first report", || tracking.page().contains("No device was heard"));
+    wait_until("the first report", || tracking.page().contains("No devices seen"));
     let table = [
         line(1, "192.168.1.124", 2, "22:22:22:22:22:22", "br0"),
         line(2, "192.168.1.125", 2, "AA:BB:CC:DD:EE:01", "vlan2"),
@@ -75,7 +75,7 @@ fn a_routers_devices_are_tracked() {
     let table = table.each_ref().map(String::as_str);
     let sent = Instant::now();
     receiver.send("127.0.0.2", &table);
-    wait_until("they are in the log", || tracking.log("tracker").lines().count() == 4);
+    wait_until("the devices are in the log", || tracking.log("tracker").lines().count() == 4);
     assert!(sent.elapsed() < Duration::from_secs(3), "within a second, on an idle machine");
     assert_eq!(
         rows(&tracking.log("tracker")),
@@ -90,7 +90,7 @@ fn a_routers_devices_are_tracked() {
     let header =
         "mac               name       ip              iface date     time last active-hours\n";
     assert!(tracking.log("tracker").starts_with(header), "{}", tracking.log("tracker"));
-    // Counts come with the end; the day goes on where it was, without a second alert.
+    // The end writes the counts; after a restart the log of the day is continued, without a second alert.
     receiver.send("127.0.0.3", &table);
     receiver.send("127.0.0.2", &table);
     wait_until("they are read", || {
@@ -110,9 +110,9 @@ fn a_routers_devices_are_tracked() {
     tracking.run.stop().ok();
 }
 
-/// A capture of two days ago and today, ARP of two devices: filed by the frames' own times, and only those that are wanted.
+/// ARP of two devices, of two days ago and of today: the time of a frame selects the log. --source selects the frames.
 #[test]
-fn frames_are_filed_by_their_own_time() {
+fn the_time_of_a_frame_selects_the_log() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let noon = (now / 86_400 - 2) * 86_400 + 43_200;
     let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
@@ -141,16 +141,22 @@ fn frames_are_filed_by_their_own_time() {
     assert!(old.contains(" 1200 1300 ............11.........."), "{old}");
     assert!(old.contains(" 1201 1201 ............1..........."), "{old}");
     assert_eq!(tracking.log("alert").lines().count(), 3, "of each day");
-    assert!(tracking.log("error").contains("1 sightings are of days that have no log"));
+    assert!(
+        tracking.log("error").contains("1 sightings were not recorded: their days have no log")
+    );
     let page = tracking.page();
     assert!(page.contains("<dd>1 <small>of 2</small>"), "{page}");
-    // A log that cannot be read stays as it is, and costs its own day only.
+    // A log that cannot be read is not changed, and the other days are recorded.
     let spoiled = tempfile::tempdir().unwrap();
     fs::create_dir(spoiled.path().join(&logs[0])).unwrap();
     let mut command = tracker(ring.name(), spoiled.path());
     command.args(["--once", "--log-dir"]).arg(spoiled.path()).env("TZ", "UTC");
     let finished = run(command).ok();
-    assert_eq!(finished.stderr.matches("its sightings are not kept").count(), 1, "{finished:?}");
+    assert_eq!(
+        finished.stderr.matches("sightings of that day are not recorded").count(),
+        1,
+        "{finished:?}"
+    );
     let spoiled = Tracking {
         run: Run::start(Command::new("true")),
         directory: spoiled,
@@ -159,16 +165,16 @@ fn frames_are_filed_by_their_own_time() {
     let today = fs::read_to_string(tracking.directory.path().join(&logs[1])).unwrap();
     assert_eq!(spoiled.log("tracker"), today);
     assert!(spoiled.log("error").contains(&logs[0]));
-    assert!(spoiled.log("error").contains("4 sightings are of days that have no log"));
+    assert!(spoiled.log("error").contains("4 sightings were not recorded: their days have no log"));
     let routers = track(&["--source", "macupd"]);
     assert_eq!((routers.log("tracker"), routers.log("alert")), (String::new(), String::new()));
     let pairings = track(&["--source", "pairing"]);
     assert_eq!(pairings.log("tracker"), tracking.log("tracker"));
 }
 
-/// The ancestor's files, as its code and as its README have them, with what its crashes left: read, told, and continued.
+/// Files of macupd_tracker, with an incomplete row that a crash left: read, reported, and continued.
 #[test]
-fn the_ancestors_files_are_read() {
+fn files_of_macupd_tracker_are_read() {
     let directory = tempfile::tempdir().unwrap();
     let days = dates(3);
     let code = "\
@@ -191,13 +197,13 @@ mac               name     date     time last ip              iface active-hours
         "22:22:22:22:22:22 unknown  DATE     1031 1031 192.168.1.124   br0   ..........1.............\n",
     );
     put("error", &days[1], "20180320:1031:Err: data_array is invalid: ['<b>']\n");
-    put("tracker", "20180320", code); // far too old: goes
+    put("tracker", "20180320", code); // too old: it is removed
     let ring = Ring::new();
     let receiver = Receiver::listening(&ring, &[]);
     let tracking =
         Tracking::start_in(directory, ring.name(), &["--name", "22:22:22:22:22:22|windows"]);
     wait_until("the report", || tracking.page().contains("11:11:11:11:11:11"));
-    // The second is a new row, and so written at once; the first is counted before.
+    // The second sighting makes a new row, which is written immediately; the first one is counted before it.
     let both =
         ["192.168.1.124", "192.168.1.125"].map(|ip| line(1, ip, 2, "22:22:22:22:22:22", "br0"));
     receiver.send("127.0.0.2", &both.each_ref().map(String::as_str));
@@ -217,8 +223,8 @@ mac               name     date     time last ip              iface active-hours
         "{}",
         tracking.log("error")
     );
-    assert_eq!(tracking.log("alert").lines().count(), 1, "it has a name now");
-    // The report again, by hand, and as text.
+    assert_eq!(tracking.log("alert").lines().count(), 1, "the device has a name now");
+    // The command `report`.
     let mut command = program("aw-tracker", &["report"]);
     let text = run({
         command.arg(tracking.directory.path());
@@ -243,7 +249,7 @@ mac               name     date     time last ip              iface active-hours
     receiver.run.stop().ok();
 }
 
-/// SIGHUP: other names, at once; a file that is wrong changes nothing, and its line is named.
+/// SIGHUP applies new names immediately. A file with an error changes nothing, and the line is named.
 #[test]
 fn the_configuration_is_read_again() {
     let ring = Ring::new();
@@ -252,14 +258,14 @@ fn the_configuration_is_read_again() {
     let config = configured(directory.path(), "");
     let tracking = Tracking::start_in(directory, ring.name(), &["-c", &config]);
     receiver.send("127.0.0.2", &[&line(1, "192.168.1.126", 2, "66:66:66:66:66:66", "br0")]);
-    wait_until("it is heard", || tracking.log("tracker").contains("unknown"));
+    wait_until("the device is in the log", || tracking.log("tracker").contains("unknown"));
     configured(tracking.directory.path(), "66:66:66:66:66:66|新しい テレビ\nMAXDAYS=3\n");
     tracking.run.signal(Signal::HUP);
     tracking.run.stderr.wait_for("line 13: unknown key MAXDAYS");
     assert!(tracking.log("tracker").contains("unknown"));
     configured(tracking.directory.path(), "66:66:66:66:66:66|新しい テレビ\n");
     tracking.run.signal(Signal::HUP);
-    wait_until("it has its name", || tracking.log("tracker").contains("新しい テレビ"));
+    wait_until("it has its new name", || tracking.log("tracker").contains("新しい テレビ"));
     wait_until("in the report, too", || tracking.page().contains("新しい テレビ"));
     assert!(tracking.log("error").contains("unknown key MAXDAYS"));
     tracking.run.stop().ok();
@@ -267,7 +273,7 @@ fn the_configuration_is_read_again() {
 }
 
 #[test]
-fn what_is_wrong_at_the_start_is_said() {
+fn errors_at_the_start() {
     let ring = Ring::new();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
@@ -277,7 +283,8 @@ fn what_is_wrong_at_the_start_is_said() {
         run(command)
     };
     start(&[]).refused("aw-tracker", &["LOGDIR", "--log-dir", "/etc/macupd_tracker.conf"]);
-    start(&["--log-dir", "/nonexistent"]).refused("aw-tracker", &["/nonexistent", "no such"]);
+    start(&["--log-dir", "/nonexistent"])
+        .refused("aw-tracker", &["/nonexistent", "no such", "(create it"]);
     start(&["-c", "/nonexistent"]).refused("aw-tracker", &["/nonexistent", "no such"]);
     let config = configured(directory.path(), "22:22:22:22:22:22|\n");
     start(&["-c", &config]).refused("aw-tracker", &[&config, "line 12", "no name"]);
@@ -297,7 +304,7 @@ fn what_is_wrong_at_the_start_is_said() {
     tracking.run.stop().ok();
 }
 
-/// The example that is shipped, and its settings.
+/// The shipped example of a configuration file.
 #[test]
 fn the_example_is_read() {
     let ring = Ring::new();
@@ -320,7 +327,7 @@ fn ask(port: u16, request: &str) -> String {
     answer
 }
 
-/// `--serve` shows the page, and nothing else, to this machine alone.
+/// `--serve` serves the report and nothing else, only on 127.0.0.1.
 #[test]
 fn the_report_is_served() {
     let ring = Ring::new();
@@ -344,19 +351,19 @@ fn the_report_is_served() {
         let answer = ask(port, request);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request:.60}: {answer:.100}");
     }
-    // Those who say nothing keep nobody out for long, nor the tracker from its work.
+    // Connections that send nothing block neither others nor the tracker.
     let silent: Vec<_> =
         (0..40).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
-    wait_until("there is room again", || {
+    wait_until("a connection is accepted", || {
         ask(port, "GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200")
     });
     drop(silent);
     tracking.run.stop().ok();
 }
 
-/// A configuration that is a link, as /etc often has it; a file of an old day that cannot be read costs only itself.
+/// A configuration file may be a symbolic link. A log that cannot be read is skipped.
 #[test]
-fn links_are_followed_and_what_cannot_be_read_is_passed_over() {
+fn links_are_followed_and_unreadable_logs_are_skipped() {
     let ring = aw_tests::ring::Ring::new();
     aw_tests::feed::publish(&ring, 1..4);
     let directory = tempfile::tempdir().unwrap();
@@ -377,9 +384,12 @@ fn links_are_followed_and_what_cannot_be_read_is_passed_over() {
     let mut command = aw_tests::rig::program("aw-tracker", &["report"]);
     command.arg(&logs);
     let finished = aw_tests::rig::run(command).ok();
-    assert!(finished.stdout.contains("one ?owt?[2J\n"), "it does not steer the terminal");
+    assert!(
+        finished.stdout.contains("one ?owt?[2J\n"),
+        "control characters do not reach the terminal"
+    );
     assert!(finished.stdout.contains("macupd_error.20260101.log"), "{}", finished.stdout);
-    // The page is beside the logs, or where the configuration that is named says.
+    // The HTML file is in the directory of the logs, or in REPORTDIR of the file of --config.
     assert!(logs.join("macupd_report.html").exists());
     std::fs::write(at("real/m.conf"), format!("REPORTDIR={}\n", at("real").display())).unwrap();
     let mut command = aw_tests::rig::program("aw-tracker", &["report", "-c"]);

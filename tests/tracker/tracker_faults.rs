@@ -1,4 +1,4 @@
-//! `aw-tracker` when things go wrong: killed in the middle of writing, a full disk, a report that never ends, made-up devices.
+//! Faults of `aw-tracker`: kills during writes, a full disk, a report that never ends, invented devices.
 #![forbid(unsafe_code)]
 
 use aw_tests::receiver::{Receiver, line};
@@ -27,8 +27,8 @@ fn send(receiver: &Receiver, devices: std::ops::Range<u32>) {
     }
 }
 
-/// The number of rows of a log that must be whole.
-fn whole(log: &str) -> usize {
+/// The number of rows of a log, which must be complete.
+fn complete_rows(log: &str) -> usize {
     if log.is_empty() {
         return 0;
     }
@@ -40,9 +40,9 @@ fn whole(log: &str) -> usize {
     log.lines().count() - 1
 }
 
-/// Killed at any moment, with thousands of rows to be written several times a second: each file is the old one or the new one.
+/// Kills while thousands of rows are written several times a second: each file has its old or its new content.
 #[test]
-fn killed_in_the_middle_of_writing() {
+fn kills_during_writes() {
     const DEVICES: u32 = 6_000;
     let ring = Ring::new();
     let receiver = Receiver::listening(&ring, &[]);
@@ -54,20 +54,20 @@ fn killed_in_the_middle_of_writing() {
         send(&receiver, round * each..(round + 1) * each);
         std::thread::sleep(Duration::from_millis(u64::from(round) * 97 % 700));
         tracking = tracking.again(|run| drop(run.kill()), &[]);
-        let rows = whole(&tracking.log("tracker"));
+        let rows = complete_rows(&tracking.log("tracker"));
         assert!(rows >= before, "{rows} rows, {before} before");
         before = rows;
         let page = tracking.page();
         assert!(page.is_empty() || page.ends_with("</html>\n"));
     }
     assert!(before > 0);
-    wait_until("all are there", || whole(&tracking.log("tracker")) == DEVICES as usize);
+    wait_until("all are there", || complete_rows(&tracking.log("tracker")) == DEVICES as usize);
     assert_eq!(tracking.log("error"), "");
     tracking.run.stop().ok();
     receiver.run.stop().ok();
 }
 
-/// Where the disk is full, the old log stays whole, and once there is room the rest is written. Nothing else stops.
+/// On a full disk the old log stays complete. When there is room again, the rest is written.
 #[test]
 fn a_full_disk() {
     if !rustix::process::geteuid().is_root() {
@@ -95,12 +95,12 @@ fn a_full_disk() {
         log.map(|log| fs::read_to_string(log).unwrap()).unwrap_or_default()
     };
     send(&receiver, 0..50);
-    wait_until("there is a log", || whole(&log()) == 50);
+    wait_until("there is a log", || complete_rows(&log()) == 50);
     let filler = inside.join("filler");
     let fill = || drop(fs::write(&filler, vec![b'x'; 1 << 20]));
     fill();
     send(&receiver, 50..400);
-    // Of a log: the report, which is written at its own times, may fail as well, before it or after it.
+    // Only messages about a log: the report is written at its own times and can fail as well.
     let of_a_log =
         |line: &&String| line.contains("trying again") && !line.contains("macupd_report");
     let fails = |times| {
@@ -108,11 +108,11 @@ fn a_full_disk() {
         tracker.stderr.wait_until("a log that fails", so);
     };
     fails(1);
-    assert_eq!(whole(&log()), 50);
+    assert_eq!(complete_rows(&log()), 50);
     fs::remove_file(&filler).unwrap();
     tracker.stderr.wait_for(&format!("{shown} is written again"));
-    wait_until("the rest is there", || whole(&log()) == 400);
-    // At the end there is no other time: it is a failure.
+    wait_until("the rest is there", || complete_rows(&log()) == 400);
+    // At the end there is no later try: the program fails.
     fill();
     send(&receiver, 400..420);
     fails(2);
@@ -123,7 +123,7 @@ fn a_full_disk() {
     receiver.run.stop().ok();
 }
 
-/// A report that takes for ever (its list of makers is a pipe that nobody writes to) keeps nothing from the logs.
+/// A report that never ends, because its vendor file is a pipe without a writer, does not delay the logs.
 #[test]
 fn the_logs_do_not_wait_for_a_report() {
     let ring = Ring::new();
@@ -137,7 +137,9 @@ fn the_logs_do_not_wait_for_a_report() {
     let tracking = Tracking::start(&ring, &["--vendors", vendors.path().to_str().unwrap()]);
     for device in 0..5 {
         send(&receiver, device..device + 1);
-        wait_until("it is logged", || whole(&tracking.log("tracker")) == device as usize + 1);
+        wait_until("it is logged", || {
+            complete_rows(&tracking.log("tracker")) == device as usize + 1
+        });
     }
     assert!(!tracking.files().contains(&"macupd_report.html".into()));
     let finished = tracking.run.stop().ok();
@@ -145,9 +147,9 @@ fn the_logs_do_not_wait_for_a_report() {
     receiver.run.stop().ok();
 }
 
-/// Somebody makes up a hundred thousand devices: so many rows as there may be, one line that says so, bounded memory.
+/// A hundred thousand invented devices: the rows are limited, one error reports that, and the memory is limited.
 #[test]
-fn made_up_devices_are_bounded() {
+fn invented_devices_are_limited() {
     let ring = Ring::new();
     let mut command =
         aw_tests::rig::program("collector", &["-q", "-L", "262144", "--ring", ring.name()]);
@@ -157,20 +159,22 @@ fn made_up_devices_are_bounded() {
         Tracking::start(&ring, &["--max-rows", "20000", "--name", "22:00:00:ff:ff:ff|known"]);
     send(&receiver, 0..100_000);
     send(&receiver, 0x00ff_ffff..0x0100_0000);
-    wait_until("the known one is there, too", || tracking.log("tracker").contains(" known "));
+    wait_until("the device with a name is in the log", || {
+        tracking.log("tracker").contains(" known ")
+    });
     let status = fs::read_to_string(format!("/proc/{}/status", tracking.run.id())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(peak < 150_000, "{peak} KiB, of which 17 MiB are the ring");
     tracking.run.signal(Signal::TERM);
-    wait_until("it is told", || tracking.log("error").contains("found no room"));
-    assert_eq!(whole(&tracking.log("tracker")), 18_001);
+    wait_until("the limit is reported", || tracking.log("error").contains("its log is full"));
+    assert_eq!(complete_rows(&tracking.log("tracker")), 18_001);
     assert_eq!(tracking.log("alert").lines().count(), 18_000);
     assert_eq!(tracking.log("error").lines().count(), 1);
     receiver.run.stop().ok();
 }
 
-/// Thousands of devices and a month of logs: a new device is in the log at once, and in the report within seconds.
+/// With thousands of devices and a month of logs, a new device is in the log immediately and in the report within seconds.
 #[test]
 fn a_large_network() {
     let ring = Ring::new();

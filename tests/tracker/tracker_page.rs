@@ -1,4 +1,4 @@
-//! The report's page in a real browser: it does what it shows, whatever a device is called.
+//! The HTML report in a real browser, with any names of devices.
 #![forbid(unsafe_code)]
 
 use aw_tests::browser::Browser;
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Makes the report of these logs; where its page is.
+/// Creates the report of these logs; returns the path of the HTML file.
 fn report(directory: &Path, options: &[&str]) -> PathBuf {
     let mut command = program("aw-tracker", &["report"]);
     command.arg(directory).args(options);
@@ -37,7 +37,7 @@ fn names(browser: &mut Browser) -> Vec<String> {
     shown(browser, "row.querySelector('bdi').textContent")
 }
 
-/// Names, interfaces, makers, alerts and errors that want to be more than text.
+/// Names, interfaces, alerts and errors that contain markup.
 const HOSTILE: [&str; 8] = [
     "<script>document.title='owned'</script>",
     "\"><img src=x onerror=\"document.title='owned'\">",
@@ -60,7 +60,7 @@ fn hostile_text_stays_in_its_cell() {
             "02:00:00:00:00:{device:02x} {name} 10.0.0.{device} {interface} {date} 0001 0101 11......................\n"
         );
     }
-    log += "a line that is none: <img src=x onerror=\"document.title='owned'\">\n";
+    log += "a corrupt line: <img src=x onerror=\"document.title='owned'\">\n";
     put(directory.path(), "tracker", date, &log);
     put(
         directory.path(),
@@ -78,7 +78,7 @@ fn hostile_text_stays_in_its_cell() {
         browser
             .run("return document.title")
             .as_str()
-            .map(|title| title.starts_with("Who was here: ")),
+            .map(|title| title.starts_with("Device activity: ")),
         Some(true)
     );
     let mut expected = HOSTILE.map(|name| name.trim_end().to_owned());
@@ -87,7 +87,7 @@ fn hostile_text_stays_in_its_cell() {
     found.sort();
     expected.sort();
     assert_eq!(found, expected);
-    // Nothing of it became an element: there are as many of each kind as a harmless report has.
+    // None of it became an element: the numbers of elements are those of a harmless report.
     let count = |browser: &mut Browser, selector: &str| {
         browser
             .run(&format!("return document.querySelectorAll({selector:?}).length"))
@@ -108,26 +108,26 @@ fn hostile_text_stays_in_its_cell() {
     assert_eq!(
         count(&mut browser, ".log li"),
         8 + 1 + 8 + 1,
-        "alerts, and errors with the line that is none"
+        "alerts, and errors with the one about the corrupt line"
     );
-    // Text that runs from right to left, too: the MAC begins where all others do.
+    // Text from right to left stays in its cell: all MACs begin at the same position.
     let lefts =
         shown(&mut browser, "String(row.querySelector('.mac').getBoundingClientRect().left)");
     assert!(lefts.iter().all(|left| *left == lefts[0]), "{lefts:?}");
     let wide = browser.run("return document.documentElement.scrollWidth <= innerWidth");
-    assert_eq!(wide.as_bool(), Some(true), "nothing runs out of the page");
+    assert_eq!(wide.as_bool(), Some(true), "the content fits the width");
     assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
-    // And if something did become a script, the policy would not let it run.
+    // The policy blocks scripts that are inserted into the page.
     browser.run("document.body.insertAdjacentHTML('beforeend', '<button id=evil onclick=\"document.title=1\">x</button>')");
     browser.run("document.querySelector('#evil').click(); const s = document.createElement('script'); s.textContent = 'document.title=2'; document.body.append(s)");
     assert_eq!(
         browser
             .run("return document.title")
             .as_str()
-            .map(|title| title.starts_with("Who was here: ")),
+            .map(|title| title.starts_with("Device activity: ")),
         Some(true)
     );
-    assert!(!browser.complaints().is_empty(), "the browser tells that it refused both");
+    assert!(!browser.complaints().is_empty(), "the browser reports that it blocked both");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn sorting_searching_and_filtering() {
     assert_eq!(
         names(&mut browser),
         ["beta 10", "beta 9", "unknown", "Alpha"],
-        "heard last comes first"
+        "the most recently seen first"
     );
     for (key, once, twice) in [
         (
@@ -223,11 +223,11 @@ fn sorting_searching_and_filtering() {
     ] {
         browser.type_into("input[type=search]", text);
         wait_until("it is filtered", || names(&mut browser) == expected);
-        let said = browser.run("return document.querySelector('output').textContent");
-        assert_eq!(said, format!("{} of 4 devices", expected.len()));
+        let status = browser.run("return document.querySelector('output').textContent");
+        assert_eq!(status, format!("{} of 4 devices", expected.len()));
     }
     assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
-    // Without scripts all is there, and no control that would do nothing.
+    // Without scripts all devices are shown, and the controls are hidden.
     browser.scripts(false);
     browser.go_to_file(&page);
     browser.scripts(true);
@@ -238,7 +238,7 @@ fn sorting_searching_and_filtering() {
     );
 }
 
-/// Nothing runs out of the page on a phone; AW_PICTURES names a directory for pictures, to be looked at.
+/// The content fits the width of a phone. Screenshots go to the directory AW_PICTURES, if it is set.
 #[test]
 fn on_a_phone_and_on_paper() {
     let directory = tempfile::tempdir().unwrap();
@@ -256,7 +256,7 @@ fn on_a_phone_and_on_paper() {
         directory.path(),
         "error",
         date,
-        &format!("{date}:1200:2 sightings are of days that have no log\n"),
+        &format!("{date}:1200:2 sightings were not recorded: their days have no log\n"),
     );
     let page = report(directory.path(), &[]);
     let mut browser = Browser::open(1280, 1000);
@@ -283,7 +283,7 @@ fn on_a_phone_and_on_paper() {
     assert_eq!(text, "none", "no controls on paper");
 }
 
-/// Ten thousand devices over a month: the page opens, and filters and sorts without a stall.
+/// With ten thousand devices over a month, the page opens, filters and sorts without a stall.
 #[test]
 fn a_page_of_ten_thousand_devices() {
     let directory = tempfile::tempdir().unwrap();
@@ -295,7 +295,7 @@ fn a_page_of_ten_thousand_devices() {
     let begun = Instant::now();
     browser.go_to_file(&page);
     let opened = begun.elapsed();
-    // From a key to the next picture, in milliseconds.
+    // Time from a key press to the next rendering, in milliseconds.
     let key = |text: &str| {
         format!(
             "const box = document.querySelector('input[type=search]'); const begun = performance.now();\
@@ -316,6 +316,6 @@ fn a_page_of_ten_thousand_devices() {
     eprintln!(
         "{size} bytes, opened in {opened:?}, filtered in {filtered:.0} and {again:.0} ms, sorted in {sorted:.0} ms"
     );
-    // A bound on failure, not a promise of speed: a stall would be minutes.
+    // This detects a stall, which would take minutes; it is not a performance goal.
     assert!(filtered < 10_000.0 && again < 10_000.0 && sorted < 10_000.0);
 }

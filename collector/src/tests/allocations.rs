@@ -1,5 +1,5 @@
-//! Nothing allocates for a frame, once the tables have grown: not for one that is heard, refused, limited or filtered,
-//! nor where the rate limit forgets another for it, nor where readers are woken.
+//! No frame causes an allocation once the tables are full: neither a published one nor one that is refused, limited or
+//! filtered, neither when the rate limit forgets a pairing nor when readers are woken.
 
 use allocation_counter::measure;
 use clap::Parser;
@@ -8,10 +8,10 @@ use shm_layout::{Reader, RingName, Start, Writer, remove};
 use super::*;
 use crate::{options::Options, pipeline::Pipeline};
 
-/// Pairings that the limit may know.
+/// Pairings that the rate limit may remember.
 const KNOWN: u32 = 1000;
 
-/// Goes with the test.
+/// Deleted at the end of the test.
 struct Ring(RingName);
 
 impl Drop for Ring {
@@ -20,10 +20,10 @@ impl Drop for Ring {
     }
 }
 
-/// A frame of each kind in turn, its address made of the number.
+/// Frame number `n`: one of each kind in turn, with an address derived from the number.
 fn numbered(n: u32) -> Vec<u8> {
     let ethernet = |tags: &[_], protocol, message: &[u8]| {
-        frame(Link::Ethernet, tags, false, protocol, message)
+        frame(LinkType::Ethernet, tags, false, protocol, message)
     };
     let arp = |address: u32| {
         let mut message = arp_request();
@@ -42,12 +42,12 @@ fn numbered(n: u32) -> Vec<u8> {
         1 => ethernet(&[], 0x86dd, &nd(&[])),
         2 => ethernet(&[(0x88a8, 100), (0x8100, n as u16)], 0x0806, &arp(own)),
         3 => ethernet(&[(0x8100, 7)], 0x86dd, &nd(&[0, 60, 43])),
-        4 => frame(Link::Ethernet, &[], true, 0x0806, &arp(own)),
+        4 => frame(LinkType::Ethernet, &[], true, 0x0806, &arp(own)),
         5 => ethernet(&[], 0x0806, &arp(0x0a00_0000)), // known, and limited
-        6 => ethernet(&[], 0x0806, &arp(0xc000_0200)), // in the blacklist
+        6 => ethernet(&[], 0x0806, &arp(0xc000_0200)), // blacklisted
         7 => ethernet(&[], 0x0806, &arp(own)[..20]),   // truncated
         8 => ethernet(&[], 0x86dd, &nd(&[60, 0])),     // hop-by-hop options that are not the first
-        _ => ethernet(&[], 0x88cc, &[2, 7, 4]),        // none of ours
+        _ => ethernet(&[], 0x88cc, &[2, 7, 4]),        // unrelated
     }
 }
 
@@ -60,18 +60,18 @@ fn no_frame_allocates() {
     let options = Options::parse_from(line.split(' '));
     let writer = Writer::create(&options.writer().unwrap()).unwrap();
     let mut pipeline = Pipeline::new(writer, None, &options).unwrap();
-    let source = pipeline.source("eth0".parse().unwrap(), Link::Ethernet);
+    let source = pipeline.source("eth0".parse().unwrap(), LinkType::Ethernet);
     let frames: Vec<_> = (0..40 * KNOWN).map(numbered).collect();
     let (warm_up, measured) = frames.split_at(frames.len() / 2);
-    let mut hear = |frames: &[Vec<u8>]| {
+    let mut process = |frames: &[Vec<u8>]| {
         for bytes in frames {
             let time = UnixTime::from_nanos(0);
-            pipeline.frame(&source, &Frame { time, bytes, length: bytes.len() });
+            pipeline.process_frame(&source, &Frame { time, bytes, length: bytes.len() });
             pipeline.deliver().unwrap();
         }
     };
-    assert!(measure(|| hear(warm_up)).count_total > 0, "what grows is seen to grow");
-    let allocations = measure(|| hear(measured));
+    assert!(measure(|| process(warm_up)).count_total > 0, "growing tables are measured");
+    let allocations = measure(|| process(measured));
     assert_eq!(allocations.count_total, 0, "{allocations:?}");
 
     let counters = Reader::attach(&ring.0, Start::Now).unwrap().counters();

@@ -1,4 +1,4 @@
-//! The fuzz targets `frame` and `macupd` without cargo-fuzz: their bodies over their seeds, then over many mutations of
+//! The fuzz targets `frame` and `macupd` without cargo-fuzz: their bodies on their seeds, then on many mutations of
 //! them.
 
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ mod macupd;
 mod seeds;
 
 #[test]
-fn each_seed_is_heard_or_refused() {
+fn each_seed_is_accepted_or_refused() {
     seeds::seeds("frame").iter().for_each(|seed| frame::frame(seed));
     seeds::seeds("macupd").iter().for_each(|seed| macupd::macupd(seed));
 }
@@ -20,12 +20,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 65_536, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn so_is_each_mutation_of_a_frame(input in seeds::mutated("frame")) {
+    fn each_mutated_frame_is_accepted_or_refused(input in seeds::mutated("frame")) {
         frame::frame(&input);
     }
 
     #[test]
-    fn so_is_each_mutation_of_a_datagram(input in seeds::mutated("macupd")) {
+    fn each_mutated_datagram_is_accepted_or_refused(input in seeds::mutated("macupd")) {
         macupd::macupd(&input);
     }
 }

@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_notify::{Courier, Failure, Mail, Secret};
+use aw_notify::{Courier, Failure, Mail};
+use aw_service::Secret;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

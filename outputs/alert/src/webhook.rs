@@ -3,7 +3,8 @@
 
 use std::{collections::BTreeMap, fs, io::Read, path::PathBuf, time::Duration};
 
-use aw_notify::{Failure, Secret};
+use aw_notify::Failure;
+use aw_service::Secret;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use sha2::Sha256;
@@ -290,7 +291,7 @@ impl Webhook {
     }
 
     fn hide(&self, text: &str) -> String {
-        self.hidden.iter().fold(text.to_owned(), |text, secret| secret.hide_in(&text))
+        self.hidden.iter().fold(text.to_owned(), |text, secret| secret.redact(&text))
     }
 }
 

@@ -1,14 +1,14 @@
-//! What became of a ring's stream, in numbers that always add up.
+//! The saved position of an output in the stream of a ring, with counts that always add up.
 
 use shm_layout::{Event, Position};
 
-/// What one output did with the stream of one ring: every event from `began` to before `next()` is
-/// in exactly one of the three numbers.
+/// The progress of one output in the stream of one ring: every event from `began` up to but not
+/// including `next()` is counted in exactly one of `delivered`, `lost` and `skipped`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The stream.
+    /// The generation of the stream.
     pub generation: u64,
-    /// The event that this checkpoint begins with.
+    /// The number of the first event that is counted.
     pub began: u64,
     /// Events that the sink confirmed.
     pub delivered: u64,
@@ -19,7 +19,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// An checkpoint that begins with this event.
+    /// A checkpoint that begins with this event.
     pub fn begin(at: Position) -> Checkpoint {
         let Position { generation, sequence } = at;
         Checkpoint { generation, began: sequence, delivered: 0, lost: 0, skipped: 0 }
@@ -30,40 +30,40 @@ impl Checkpoint {
         self.began + self.delivered + self.lost + self.skipped
     }
 
-    /// As databases keep it, whose numbers have a sign.
+    /// As signed numbers, for the columns of a database.
     pub fn columns(&self) -> [i64; 5] {
         let Checkpoint { generation, began, delivered, lost, skipped } = *self;
         [generation, began, delivered, lost, skipped].map(|number| number as i64)
     }
 
-    /// From [`Checkpoint::columns`]. None if they are no checkpoint: somebody else wrote them.
+    /// The reverse of [`Checkpoint::columns`]. None if the numbers are not those of a checkpoint.
     pub fn from_columns(columns: [i64; 5]) -> Option<Checkpoint> {
         let [generation, began, delivered, lost, skipped] = columns.map(|number| number as u64);
         let sum = [delivered, lost, skipped].into_iter().try_fold(began, u64::checked_add);
         sum.map(|_| Checkpoint { generation, began, delivered, lost, skipped })
     }
 
-    /// Where to go on.
+    /// The position of the next event to deliver.
     pub fn position(&self) -> Position {
         Position { generation: self.generation, sequence: self.next() }
     }
 
-    /// Whether this item, and so all before it, is in it already.
-    pub(crate) fn has(&self, item: &StreamItem) -> bool {
+    /// Whether this item, and so every item before it, is counted already.
+    pub(crate) fn includes(&self, item: &StreamItem) -> bool {
         item.at.generation == self.generation && item.end() <= self.next()
     }
 
-    /// The checkpoint of an output that had this one, if any, once the item is dealt with.
+    /// The checkpoint `before`, if any, advanced by this item.
     pub(crate) fn after(before: Option<Checkpoint>, item: &StreamItem) -> Checkpoint {
         let begin = |sequence| Checkpoint::begin(Position { sequence, ..item.at });
         let mut checkpoint = match before {
             _ if item.kind == ItemKind::Restart => return begin(item.at.sequence),
             Some(checkpoint) if checkpoint.generation == item.at.generation => checkpoint,
-            Some(_) => begin(0), // another stream, all of which was to be read
+            Some(_) => begin(0), // another stream, which is read from its first event
             None => begin(item.at.sequence),
         };
-        checkpoint.lost += item.at.sequence.saturating_sub(checkpoint.next()); // nobody can say more
-        let new = item.end().saturating_sub(checkpoint.next()); // 0: it is in it already
+        checkpoint.lost += item.at.sequence.saturating_sub(checkpoint.next()); // a gap has no better explanation
+        let new = item.end().saturating_sub(checkpoint.next()); // 0 if it is counted already
         match item.kind {
             ItemKind::Start | ItemKind::Restart => {}
             ItemKind::Event(_) => checkpoint.delivered += new,
@@ -74,7 +74,7 @@ impl Checkpoint {
     }
 }
 
-/// A item of a stream, as read from a ring.
+/// An item of a stream, as read from a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StreamItem {
     pub at: Position,
@@ -83,19 +83,19 @@ pub(crate) struct StreamItem {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ItemKind {
-    /// From here on, if nothing is known from before.
+    /// The checkpoint begins here, if there is none yet.
     Start,
-    /// From here on, whatever was before.
+    /// The checkpoint begins here and replaces the one before.
     Restart,
     Event(Event),
-    /// So many events, overwritten before they were read.
+    /// This many events were overwritten before they were read.
     Lost(u64),
     /// An event of a kind that this release does not know.
     Skipped,
 }
 
 impl StreamItem {
-    /// The number of the event after it.
+    /// The number of the event that follows the item.
     pub fn end(&self) -> u64 {
         self.at.sequence.saturating_add(match self.kind {
             ItemKind::Start | ItemKind::Restart => 0,
@@ -114,21 +114,21 @@ mod tests {
     }
 
     #[test]
-    fn it_adds_up() {
+    fn counts_add_up() {
         let mut checkpoint = None;
         for (item, [began, delivered, lost, skipped]) in [
             (item(1, 10, ItemKind::Start), [10, 0, 0, 0]),
             (item(1, 10, ItemKind::Skipped), [10, 0, 0, 1]),
             (item(1, 11, ItemKind::Lost(5)), [10, 0, 5, 1]),
             (item(1, 16, event()), [10, 1, 5, 1]),
-            // Once more, after a crash: it is in it already.
+            // Repeated after a crash: counted already.
             (item(1, 11, ItemKind::Lost(5)), [10, 1, 5, 1]),
             (item(1, 16, event()), [10, 1, 5, 1]),
-            // Lost from before what was delivered: only the rest counts.
+            // A loss that overlaps delivered events: only the rest counts.
             (item(1, 12, ItemKind::Lost(10)), [10, 1, 10, 1]),
-            // Something is missing, and nobody can say more.
+            // A gap counts as lost.
             (item(1, 30, event()), [10, 2, 18, 1]),
-            // Another stream, from its first event on.
+            // Another stream, from its first event.
             (item(2, 0, ItemKind::Lost(3)), [0, 0, 3, 0]),
             (item(2, 3, event()), [0, 1, 3, 0]),
             (item(2, 1, ItemKind::Start), [0, 1, 3, 0]),
@@ -139,14 +139,14 @@ mod tests {
             let expected =
                 Checkpoint { generation: now.generation, began, delivered, lost, skipped };
             assert_eq!(now, expected, "{item:?}");
-            assert!(now.has(&item));
+            assert!(now.includes(&item));
             checkpoint = Some(now);
         }
         assert_eq!(Checkpoint::after(None, &item(3, 7, event())).began, 7);
     }
 
     #[test]
-    fn columns_of_others_are_no_account() {
+    fn foreign_columns_are_refused() {
         let checkpoint =
             Checkpoint { generation: u64::MAX, began: 1, delivered: 2, lost: 3, skipped: 4 };
         assert_eq!(Checkpoint::from_columns(checkpoint.columns()), Some(checkpoint));

@@ -1,4 +1,4 @@
-//! Between the rings and the sink: what was handed over and is not confirmed yet, and the checkpoint of it.
+//! Delivery from the rings to the sink: the items that the sink has not confirmed yet, and the checkpoints.
 
 mod checkpoints;
 mod spooling;
@@ -15,78 +15,79 @@ use crate::{
 };
 use spooling::Mode;
 
-pub(crate) use checkpoints::{CheckpointFiles, SAVE};
+pub(crate) use checkpoints::{CheckpointFiles, SAVE_INTERVAL};
 
-/// How long events wait at most where there are always more; and for the spool.
+/// The longest time that an event waits for its batch, while events keep arriving or go to the spool.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Delivery<'a, S> {
     sink: &'a mut S,
     plan: &'a Plan,
     ring_states: Vec<RingState>,
-    /// Handed to the sink, which has not confirmed them; while the destination is down, not spooled.
+    /// Items, with the index of their ring, that are neither confirmed by the sink nor in the spool.
     pending: Vec<(usize, StreamItem)>,
-    /// Since when the oldest of them waits.
-    since: Option<Instant>,
+    /// The time when the oldest of them was added.
+    pending_since: Option<Instant>,
     mode: Mode,
-    stores: CheckpointFiles,
+    files: CheckpointFiles,
 }
 
-/// What is known of one ring.
+/// The progress in one ring.
 struct RingState {
     ring: RingName,
     checkpoint: Option<Checkpoint>,
-    /// A restart of the checkpoint is pending, or spooled: what it has says nothing of what comes.
-    restarts: bool,
-    /// Delivered in this run.
+    /// A restart of the checkpoint is pending or in the spool: the checkpoint does not apply to new items.
+    restarting: bool,
+    /// Events delivered in this run.
     delivered: u64,
 }
 
 impl<'a, S: Sink> Delivery<'a, S> {
-    pub fn new(sink: &'a mut S, plan: &'a Plan, stores: CheckpointFiles) -> Result<Self, Error> {
-        let mode = Mode::first(stores.spool.as_ref())?;
+    pub fn new(sink: &'a mut S, plan: &'a Plan, files: CheckpointFiles) -> Result<Self, Error> {
+        let mode = Mode::initial(files.spool.as_ref())?;
         let (ring_states, pending) = (Vec::new(), Vec::new());
-        Ok(Delivery { sink, plan, ring_states, pending, since: None, mode, stores })
+        Ok(Delivery { sink, plan, ring_states, pending, pending_since: None, mode, files })
     }
 
-    /// Opens the checkpoint of a ring; where to read on, if that is known.
+    /// Loads the checkpoint of a ring; returns the position to resume at, if there is one.
     pub fn open(&mut self, ring: &RingName) -> Result<Option<Position>, Error> {
         let checkpoint = match self.sink.checkpoints().map(|store| store.load(ring)) {
-            // Also if it has none: what we wrote down was for other rows.
-            Some(Ok(kept)) => kept,
+            // Also if it has none: the files may belong to other rows.
+            Some(Ok(stored)) => stored,
             Some(Err(fault)) => {
                 self.fail(fault)?;
-                self.stores.load(ring)?
+                self.files.load(ring)?
             }
-            None => self.stores.load_latest(ring)?,
+            None => self.files.load_latest(ring)?,
         };
-        if let (Some(spool), Some(checkpoint)) = (&mut self.stores.spool, &checkpoint) {
-            let forgotten = spool.forget_all_in(ring, checkpoint);
-            forgotten.or_else(|fault| self.fail(fault))?;
+        if let (Some(spool), Some(checkpoint)) = (&mut self.files.spool, &checkpoint) {
+            let removed = spool.remove_included(ring, checkpoint);
+            removed.or_else(|fault| self.fail(fault))?;
         }
-        let (restarts, end) = match &self.stores.spool {
-            Some(spool) => (spool.restarts(ring)?, spool.end(ring)?),
+        let (restarting, end) = match &self.files.spool {
+            Some(spool) => (spool.has_restart(ring)?, spool.end_position(ring)?),
             None => (false, None),
         };
-        self.ring_states.push(RingState { ring: ring.clone(), checkpoint, restarts, delivered: 0 });
+        let ring = ring.clone();
+        self.ring_states.push(RingState { ring, checkpoint, restarting, delivered: 0 });
         Ok(end.or(checkpoint.map(|checkpoint| checkpoint.position())))
     }
 
-    /// Whether it can take more events.
+    /// Whether it accepts more events.
     pub fn has_room(&self) -> bool {
         !self.mode.is_full() && self.pending.len() < self.plan.batch
     }
 
-    /// Takes a item of the ring that was opened as number `ring`.
+    /// Takes an item of the ring with the index `ring`, in the order of the calls to `open`.
     pub fn take(&mut self, ring: usize, item: StreamItem) -> Result<(), Error> {
         let restart = item.kind == ItemKind::Restart;
         if restart {
             self.deliver()?;
         }
         let state = &mut self.ring_states[ring];
-        state.restarts |= restart;
-        // Read again, for the sink could not say before how far it was.
-        if !state.restarts && state.checkpoint.is_some_and(|checkpoint| checkpoint.has(&item)) {
+        state.restarting |= restart;
+        // Read a second time: the sink could not return its checkpoint before.
+        if !state.restarting && state.checkpoint.is_some_and(|it| it.includes(&item)) {
             return Ok(());
         }
         if let (Mode::Direct, ItemKind::Event(event)) = (&self.mode, item.kind) {
@@ -96,9 +97,9 @@ impl<'a, S: Sink> Delivery<'a, S> {
             }
         }
         if self.pending.is_empty() {
-            self.since = Some(Instant::now());
+            self.pending_since = Some(Instant::now());
         }
-        // Lost while there is no room: one item, however long that lasts.
+        // Losses while there is no room are merged into one item.
         if let ItemKind::Lost(more) = item.kind
             && let Some((_, last)) = self.pending.iter_mut().rev().find(|(of, _)| *of == ring)
             && let ItemKind::Lost(number) = &mut last.kind
@@ -108,19 +109,19 @@ impl<'a, S: Sink> Delivery<'a, S> {
             return Ok(());
         }
         self.pending.push((ring, item));
-        // Alone: while nobody knows whether it was confirmed, nothing behind it was handed over, so that
-        // it can be handed over again.
+        // A restart is delivered alone: while it is unknown whether the sink confirmed it, no later item
+        // was delivered, so that it can be delivered again.
         if restart { self.deliver() } else { Ok(()) }
     }
 
-    /// What is due: delivers, spools, tries the destination again, writes checkpoints down. `flush`:
-    /// there is nothing more to read now. Tells whether there is more to do at once.
+    /// Does what is due: delivers, spools, tries the destination again, saves checkpoints. `idle`: there
+    /// are no more events to read now. Returns whether there is more to do at once.
     pub fn work(&mut self, idle: bool) -> Result<bool, Error> {
         let linger = match self.mode {
             Mode::Direct => self.plan.linger,
-            Mode::Spooling { .. } => LONGEST_WAIT,
+            Mode::Spooling(_) => LONGEST_WAIT,
         };
-        let waited = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let waited = self.pending_since.map_or(Duration::ZERO, |since| since.elapsed());
         if self.pending.len() >= self.plan.batch
             || waited >= linger && (idle || waited >= LONGEST_WAIT)
         {
@@ -131,7 +132,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
         Ok(more)
     }
 
-    /// Lets the sink do what is not urgent, if it has confirmed all; tells whether there is more.
+    /// Lets the sink do its maintenance, if nothing is pending; returns whether there is more to do.
     pub fn maintain(&mut self) -> Result<bool, Error> {
         if !self.pending.is_empty() || !matches!(self.mode, Mode::Direct) {
             return Ok(false);
@@ -139,30 +140,30 @@ impl<'a, S: Sink> Delivery<'a, S> {
         self.sink.maintain().or_else(|fault| self.fail(fault).map(|()| false))
     }
 
-    /// Lets the sink open its files anew, once it has confirmed all.
+    /// Makes the sink re-open its files, after all pending items are delivered.
     pub fn reopen(&mut self) -> Result<(), Error> {
         self.deliver()?;
         self.sink.reopen().or_else(|fault| self.fail(fault))
     }
 
-    /// How long `work` can wait.
+    /// How long until `work` is due again.
     pub fn pause(&self) -> Duration {
-        let left = |limit: Duration, since: Instant| limit.saturating_sub(since.elapsed());
+        let left = |since: Instant| self.plan.linger.saturating_sub(since.elapsed());
         match &self.mode {
-            Mode::Direct => self.since.map_or(SAVE, |since| left(self.plan.linger, since)),
-            Mode::Spooling { retry, .. } => {
-                retry.saturating_duration_since(Instant::now()).min(LONGEST_WAIT)
+            Mode::Direct => self.pending_since.map_or(SAVE_INTERVAL, left),
+            Mode::Spooling(outage) => {
+                outage.retry_at.saturating_duration_since(Instant::now()).min(LONGEST_WAIT)
             }
         }
     }
 
-    /// Everything taken is delivered, or in the spool; the checkpoints are written down.
+    /// Delivers or spools all pending items, and saves the checkpoints.
     pub fn finish(&mut self) -> Result<(), Error> {
         self.deliver()?;
         self.save()
     }
 
-    /// What was handed over is delivered once the sink says so.
+    /// Lets the sink confirm the pending items; if it fails, they go to the spool.
     fn deliver(&mut self) -> Result<(), Error> {
         if self.pending.is_empty() {
             return Ok(());
@@ -174,8 +175,8 @@ impl<'a, S: Sink> Delivery<'a, S> {
             match confirmed {
                 Ok(()) => {
                     self.pending.clear();
-                    self.since = None;
-                    return self.look_for_restarts();
+                    self.pending_since = None;
+                    return self.update_pending_restarts();
                 }
                 Err(fault) => self.fail(fault)?,
             }
@@ -183,7 +184,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
         self.spool_pending()
     }
 
-    /// Lets the sink confirm these items, which it has, and ring_states them.
+    /// Lets the sink confirm these items, which it has taken, and advances the checkpoints.
     fn confirm(&mut self, items: &[(usize, StreamItem)]) -> Result<(), Fault> {
         let mut checkpoints: Vec<_> =
             self.ring_states.iter().map(|state| state.checkpoint).collect();
@@ -202,25 +203,23 @@ impl<'a, S: Sink> Delivery<'a, S> {
             self.ring_states[*ring].delivered += u64::from(matches!(item.kind, ItemKind::Event(_)));
         }
         for (state, checkpoint) in self.ring_states.iter_mut().zip(checkpoints) {
-            if let Some(checkpoint) =
-                checkpoint.filter(|checkpoint| Some(*checkpoint) != state.checkpoint)
-            {
-                self.stores.confirmed(&state.ring, &checkpoint, state.checkpoint.is_none());
+            if let Some(new) = checkpoint.filter(|_| checkpoint != state.checkpoint) {
+                self.files.confirmed(&state.ring, &new, state.checkpoint.is_none());
             }
             state.checkpoint = checkpoint;
         }
         Ok(())
     }
 
-    /// After a confirmation: whether restarts are still to come.
-    fn look_for_restarts(&mut self) -> Result<(), Error> {
+    /// After a confirmation: updates which rings still have a pending restart.
+    fn update_pending_restarts(&mut self) -> Result<(), Error> {
         for (index, state) in
-            self.ring_states.iter_mut().enumerate().filter(|(_, state)| state.restarts)
+            self.ring_states.iter_mut().enumerate().filter(|(_, state)| state.restarting)
         {
             let restart =
                 |(of, item): &(usize, StreamItem)| *of == index && item.kind == ItemKind::Restart;
-            let spooled = self.stores.spool.as_ref().map(|spool| spool.restarts(&state.ring));
-            state.restarts = self.pending.iter().any(restart) || spooled.unwrap_or(Ok(false))?;
+            let spooled = self.files.spool.as_ref().map(|spool| spool.has_restart(&state.ring));
+            state.restarting = self.pending.iter().any(restart) || spooled.unwrap_or(Ok(false))?;
         }
         Ok(())
     }

@@ -1,11 +1,11 @@
-//! An event as JSON: of aw-stdout, and in the messages of aw-mqtt.
+//! An event as JSON, for aw-stdout and aw-mqtt.
 
 use serde::Serialize;
 use shm_layout::Kind;
 
 use crate::Entry;
 
-/// An event with all its fields. The generation is text, for it does not fit a double.
+/// An event with all its fields. The generation is text, because it does not fit in a double.
 #[derive(Serialize)]
 pub struct EventJson<'a> {
     ring: &'a str,
@@ -24,29 +24,29 @@ pub struct EventJson<'a> {
     origin: &'a str,
     router: Option<String>,
     #[serde(flatten)]
-    change: Option<Change<'a>>,
+    change: Option<ConfigChangeJson<'a>>,
 }
 
-/// Fields that only a changed configuration has.
+/// Further fields of a configuration change.
 #[derive(Serialize)]
-struct Change<'a> {
+struct ConfigChangeJson<'a> {
     user: &'a str,
     lines_added: u32,
     lines_removed: u32,
 }
 
-/// Its time, written as its reader wants it.
+/// The time of an event, in the format that the reader needs.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub enum TimeFormat {
-    /// Since 1970, in UTC.
+    /// Seconds since 1970-01-01 00:00 UTC.
     Seconds(i64),
-    /// Date and time.
+    /// Date and time as text.
     Text(String),
 }
 
 impl<'a> EventJson<'a> {
-    /// Of an event.
+    /// The JSON of an event.
     pub fn new(entry: &'a Entry, time: TimeFormat) -> EventJson<'a> {
         let event = &entry.event;
         EventJson {
@@ -65,7 +65,7 @@ impl<'a> EventJson<'a> {
             origin: event.kind.origin(),
             router: (!event.router.is_unspecified()).then(|| event.router.to_string()),
             change: match &event.kind {
-                Kind::ConfigChange(change) => Some(Change {
+                Kind::ConfigChange(change) => Some(ConfigChangeJson {
                     user: change.user.as_str(),
                     lines_added: change.added,
                     lines_removed: change.removed,

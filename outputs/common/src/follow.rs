@@ -1,4 +1,4 @@
-//! The run loop: what the rings hold, oldest first, to the delivery; then sleep until there is more.
+//! The run loop: passes the events of all rings to the delivery, oldest first, and sleeps while there are none.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -9,13 +9,13 @@ use crate::{
     RingOptions, Sink, StartFrom,
     checkpoint::{ItemKind, StreamItem},
     delivery::Delivery,
-    source::{LOOK, Source},
+    source::{CHECK_INTERVAL, Source},
 };
 
-/// Longest sleep: how late a signal that arrives just before the sleep is seen, at worst.
+/// The longest sleep, and so the longest delay of a signal that arrives just before it.
 const SLEEP: Duration = Duration::from_millis(500);
-/// Events taken before signals, the spool and what is due are looked at.
-const TURN: usize = 4096;
+/// Events that are read before signals, the spool and due work are checked.
+const ROUND: usize = 4096;
 
 pub(crate) fn follow<S: Sink>(
     options: &RingOptions,
@@ -25,32 +25,32 @@ pub(crate) fn follow<S: Sink>(
     signals: &Signals,
     startup: &mut Startup,
 ) -> Result<(), Error> {
-    let mut once = HashSet::new(); // a ring named twice would be delivered twice
+    let mut seen = HashSet::new(); // a ring that is named twice is delivered once
     let mut sources = Vec::new();
-    for ring in options.rings.iter().filter(|ring| once.insert(*ring)) {
-        let known = delivery.open(ring)?;
-        let resume = known.filter(|_| from == StartFrom::Resume);
+    for ring in options.rings.iter().filter(|ring| seen.insert(*ring)) {
+        let saved = delivery.open(ring)?;
+        let resume = saved.filter(|_| from == StartFrom::Resume);
         sources.push(Source::new(ring, owners, options, from, resume));
     }
     for source in &mut sources {
         source.attach()?;
     }
     startup.ready()?;
-    let end = serve(&mut sources, options, &mut delivery, signals, startup);
+    let end = run_loop(&mut sources, options, &mut delivery, signals, startup);
     let end = end.and_then(|()| delivery.close());
     if end.is_err() {
-        delivery.save_anyway();
+        delivery.save_after_failure();
     }
     if !matches!(end, Err(Error::Closed)) {
         for (index, source) in sources.iter().enumerate() {
-            delivery.report(index, source.lost, source.skipped);
+            delivery.log_ring(index, source.lost, source.skipped);
         }
         delivery.log_spool();
     }
     end
 }
 
-fn serve<S: Sink>(
+fn run_loop<S: Sink>(
     sources: &mut [Source],
     options: &RingOptions,
     delivery: &mut Delivery<S>,
@@ -61,14 +61,14 @@ fn serve<S: Sink>(
         if signals.take_hangup() {
             delivery.reopen()?;
         }
-        let all_read = turn(sources, delivery)?;
-        let mut busy = delivery.work(all_read)?; // before anything else that takes time
+        let all_read = read_round(sources, delivery)?;
+        let mut busy = delivery.work(all_read)?; // before other work, which may take time
         for source in sources.iter_mut() {
-            source.tell_lost();
+            source.report_losses();
             if !options.once {
-                source.feel_pulse();
-                // A ring is left once it is read to its end, and not while there is no room.
-                busy |= all_read && source.look_for_successor()?;
+                source.check_heartbeat();
+                // A replaced ring is read to its end first.
+                busy |= all_read && source.follow_replacement()?;
             }
         }
         startup.alive();
@@ -80,32 +80,32 @@ fn serve<S: Sink>(
             if delivery.maintain()? {
                 continue;
             }
-            return delivery.all_delivered();
+            return delivery.check_all_delivered();
         }
         wait(sources, delivery);
     }
     delivery.finish()
 }
 
-/// Hands over what there is, up to a turn and as far as there is room; tells whether that was all.
-fn turn<S: Sink>(sources: &mut [Source], delivery: &mut Delivery<S>) -> Result<bool, Error> {
-    for _ in 0..TURN {
+/// Passes on events, up to a round and as long as there is room; returns whether all were read.
+fn read_round<S: Sink>(sources: &mut [Source], delivery: &mut Delivery<S>) -> Result<bool, Error> {
+    for _ in 0..ROUND {
         if !delivery.has_room() {
             for (index, source) in sources.iter_mut().enumerate() {
-                if let Some(lost) = source.take_lost() {
+                if let Some(lost) = source.take_losses() {
                     delivery.take(index, lost)?;
                 }
             }
             return Ok(false);
         }
-        let Some((index, item)) = next(sources) else { return Ok(true) };
+        let Some((index, item)) = next_item(sources) else { return Ok(true) };
         delivery.take(index, item)?;
     }
     Ok(false)
 }
 
-/// The oldest of what the rings hold at this moment.
-fn next(sources: &mut [Source]) -> Option<(usize, StreamItem)> {
+/// The oldest of the next items of all rings.
+fn next_item(sources: &mut [Source]) -> Option<(usize, StreamItem)> {
     if let [source] = sources {
         return Some((0, source.take()?));
     }
@@ -114,7 +114,7 @@ fn next(sources: &mut [Source]) -> Option<(usize, StreamItem)> {
         let time = match source.peek().map(|item| item.kind) {
             None => continue,
             Some(ItemKind::Event(event)) => Some(event.time),
-            Some(_) => None, // before all that has a time
+            Some(_) => None, // items without a time come first
         };
         if oldest.is_none_or(|(_, least)| time < least) {
             oldest = Some((index, time));
@@ -126,10 +126,10 @@ fn next(sources: &mut [Source]) -> Option<(usize, StreamItem)> {
 
 fn wait<S: Sink>(sources: &[Source], delivery: &Delivery<S>) {
     let readers: Vec<&Reader> = sources.iter().filter_map(|s| s.reader.as_ref()).collect();
-    let longest = if readers.len() == sources.len() { SLEEP } else { LOOK };
+    let longest = if readers.len() == sources.len() { SLEEP } else { CHECK_INTERVAL };
     if delivery.has_room() {
         wait_any(&readers, longest.min(delivery.pause()));
     } else {
-        std::thread::sleep(LOOK); // there is something to read, but no room for it
+        std::thread::sleep(CHECK_INTERVAL); // there are events, but no room for them
     }
 }

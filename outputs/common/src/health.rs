@@ -1,5 +1,5 @@
-//! `--health`: whether the collector hears, and this output keeps up; in one line, for a monitoring
-//! check or a container's health check.
+//! `--health`: whether the collector captures frames and this output keeps up; one line, for a monitoring
+//! system or the health check of a container.
 
 use std::{
     fmt,
@@ -10,39 +10,39 @@ use std::{
 };
 
 use aw_service::Error;
-use shm_layout::{AttachError, Counter, Reader, RingName, Start, UnixTime};
+use shm_layout::{AttachError, Counter, InterfaceCounters, Reader, RingName, Start, UnixTime};
 
 use crate::{
     Plan, RingOptions, StartFrom,
-    delivery::SAVE,
+    delivery::SAVE_INTERVAL,
     live_checkpoint::{self, LiveCheckpoint},
     state::{self, StateFile, is_locked},
 };
 
-/// A heartbeat comes once a second. One that looks older is watched for a while before it counts:
-/// somebody may have set the clock.
-const BEAT_WITHIN: Duration = Duration::from_secs(5);
-const WATCH: Duration = Duration::from_millis(2500);
-/// For how long the kernel's drops make a collector unhealthy.
-const DROPS_WITHIN: Duration = Duration::from_secs(300);
-/// By so many nanoseconds a time may be ahead of ours without a clock having been set.
-const SLACK: i64 = 5_000_000_000;
+/// A collector updates its heartbeat once a second. If the last one seems older than this, the heartbeat is
+/// observed for a while, because the clock may have been set.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
+const OBSERVATION: Duration = Duration::from_millis(2500);
+/// For how long frames that the kernel dropped make a collector unhealthy.
+const DROPS_WINDOW: Duration = Duration::from_secs(300);
+/// The nanoseconds that a time may be in the future before the clock counts as set back.
+const CLOCK_TOLERANCE: i64 = 5_000_000_000;
 
-/// Prints one line, on standard output as monitoring wants it: that all is well, or the first thing that
-/// is wrong, with status 1.
+/// Prints one line on standard output, where monitoring systems read it: healthy, or the first fault with
+/// exit status 1.
 pub(crate) fn check(name: &str, options: &RingOptions, plan: &Plan) -> ExitCode {
-    let (well, text) = match check_all(name, options, plan) {
-        Ok(good) => (true, good.join("; ")),
+    let (healthy, text) = match check_all(name, options, plan) {
+        Ok(texts) => (true, texts.join("; ")),
         Err(why) => (false, why),
     };
     let reported = writeln!(io::stdout(), "{name}: {text}");
-    ExitCode::from(u8::from(!well || reported.is_err()))
+    ExitCode::from(u8::from(!healthy || reported.is_err()))
 }
 
 fn check_all(name: &str, options: &RingOptions, plan: &Plan) -> Result<Vec<String>, String> {
     let owners = options.owners().map_err(|error| match error {
         Error::Failed(why) => why,
-        Error::Closed => "nothing can be asked".into(),
+        Error::Closed => "standard output is closed".into(),
     })?;
     let ring = |ring| match check_ring(name, ring, options, plan, &owners) {
         Ok(text) => Ok(format!("ring {ring}: {text}")),
@@ -60,50 +60,56 @@ fn check_ring(
 ) -> Result<String, String> {
     let attach = || Reader::attach_to(ring, owners, Start::Oldest);
     let reader = attach().map_err(|error: AttachError| error.to_string())?;
-    let beat = Age::of(reader.heartbeat());
+    let heartbeat = Age::of(reader.heartbeat());
     let Some(pid) = reader.writer() else {
-        return Err(format!("no heartbeat: the collector ended {beat}"));
+        return Err(format!("no heartbeat: the collector ended {heartbeat} (start it again)"));
     };
-    if beat.is_not_within(BEAT_WITHIN) && !beats(&reader) {
-        return Err(format!("no heartbeat from the collector, process {pid}: its last was {beat}"));
+    if heartbeat.exceeds(HEARTBEAT_TIMEOUT) && !heartbeat_changes(&reader) {
+        return Err(format!(
+            "no heartbeat from the collector, process {pid}: the last one was {heartbeat} (restart it)"
+        ));
     }
-    let frame = Age::of(reader.heard().unwrap_or(reader.created()));
+    let frame = Age::of(reader.last_frame().unwrap_or(reader.created()));
     if options.max_silence > 0
         && let Age::Known(silence) = frame
         && silence.as_secs() >= options.max_silence
     {
-        return Err(format!("no frame for {} s", silence.as_secs()));
-    }
-    if let Some(Age::Known(age)) = reader.dropped().map(Age::of)
-        && age < DROPS_WITHIN
-    {
-        let checkpoints = reader.counters();
-        let dropping = checkpoints
-            .iter()
-            .map(|checkpoint| (checkpoint.get(Counter::KernelDropped), checkpoint.name.as_str()))
-            .filter(|(drops, _)| *drops > 0);
-        let drops: Vec<_> = dropping.map(|(drops, name)| format!("{drops} on {name}")).collect();
         return Err(format!(
-            "the kernel dropped frames, the last {} s ago: {} in all",
+            "no frame for {} s (check the interface, or raise --max-silence)",
+            silence.as_secs()
+        ));
+    }
+    if let Some(Age::Known(age)) = reader.last_drop().map(Age::of)
+        && age < DROPS_WINDOW
+    {
+        let dropped = |interface: &InterfaceCounters| {
+            let number = interface.get(Counter::KernelDropped);
+            (number > 0).then(|| format!("{number} on {}", interface.name.as_str()))
+        };
+        let drops: Vec<_> = reader.counters().iter().filter_map(dropped).collect();
+        return Err(format!(
+            "the kernel dropped frames because the collector was too slow, the last one {} s ago; in total: {}",
             age.as_secs(),
             drops.join(", ")
         ));
     }
-    let keeps = keeps_position(options, plan);
-    if keeps && !options.once && !runs(name, options, plan) {
+    let resumes = resumes(options, plan);
+    if resumes && !options.once && !is_running(name, options, plan) {
         let directory = options.state_dir.display();
-        return Err(format!("{name} does not run: nobody holds {directory}/{name}.lock"));
+        return Err(format!(
+            "{name} is not running: no process has locked {directory}/{name}.lock (start it)"
+        ));
     }
-    if let Some(behind) = lag(name, &reader, options, keeps)? {
+    if let Some(behind) = events_behind(name, &reader, options, resumes)? {
         return Err(format!("{name} is {behind} events behind"));
     }
     Ok(format!("last frame {frame}"))
 }
 
-/// How long ago something was, by the machine's clock, which somebody may have set since.
+/// How long ago something was, by the system clock, which may have been set since.
 enum Age {
     Known(Duration),
-    /// By the clock it is still to come.
+    /// In the future by the clock.
     Future,
 }
 
@@ -112,12 +118,12 @@ impl Age {
         let nanos = UnixTime::now().as_nanos().saturating_sub(then.as_nanos());
         match u64::try_from(nanos) {
             Ok(nanos) => Age::Known(Duration::from_nanos(nanos)),
-            Err(_) if nanos >= -SLACK => Age::Known(Duration::ZERO),
+            Err(_) if nanos >= -CLOCK_TOLERANCE => Age::Known(Duration::ZERO),
             Err(_) => Age::Future,
         }
     }
 
-    fn is_not_within(&self, limit: Duration) -> bool {
+    fn exceeds(&self, limit: Duration) -> bool {
         !matches!(self, Age::Known(age) if *age <= limit)
     }
 }
@@ -126,14 +132,14 @@ impl fmt::Display for Age {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Age::Known(age) => write!(f, "{} s ago", age.as_secs()),
-            Age::Future => write!(f, "at a time unknown, for the clock was set back since"),
+            Age::Future => write!(f, "at an unknown time, because the clock was set back"),
         }
     }
 }
 
-/// Whether the heart beats while one watches.
-fn beats(reader: &Reader) -> bool {
-    let (first, end) = (reader.heartbeat(), Instant::now() + WATCH);
+/// Whether the heartbeat changes during the observation.
+fn heartbeat_changes(reader: &Reader) -> bool {
+    let (first, end) = (reader.heartbeat(), Instant::now() + OBSERVATION);
     while Instant::now() < end {
         if reader.heartbeat() != first {
             return true;
@@ -143,37 +149,37 @@ fn beats(reader: &Reader) -> bool {
     false
 }
 
-/// Whether an output with these options goes on where it was.
-fn keeps_position(options: &RingOptions, plan: &Plan) -> bool {
+/// Whether an output with these options resumes at a saved position.
+fn resumes(options: &RingOptions, plan: &Plan) -> bool {
     plan.spool.is_some() || options.start(plan) == StartFrom::Resume
 }
 
-/// Whether it runs, as far as one can say: without a spool it may need no lock.
-fn runs(name: &str, options: &RingOptions, plan: &Plan) -> bool {
+/// Whether the output is running. Without a spool it may need no lock: a missing lock file proves nothing.
+fn is_running(name: &str, options: &RingOptions, plan: &Plan) -> bool {
     is_locked(&options.state_dir, name)
         .unwrap_or_else(|error| plan.spool.is_none() || error.kind() != ErrorKind::NotFound)
 }
 
-/// How far the output of this name and state directory is behind, if it is by more than half a ring
-/// and stays so: some write their position down only now and then.
-fn lag(
+/// How many events the output is behind, if that stays more than half the ring for some seconds: some
+/// outputs save their position only every few seconds.
+fn events_behind(
     name: &str,
     reader: &Reader,
     options: &RingOptions,
-    keeps: bool,
+    resumes: bool,
 ) -> Result<Option<u64>, String> {
     let published = reader.published();
     let files = [LiveCheckpoint::path, StateFile::path].map(|path| path(&options.state_dir, name));
-    let end = Instant::now() + SAVE + BEAT_WITHIN;
+    let end = Instant::now() + SAVE_INTERVAL + HEARTBEAT_TIMEOUT;
     loop {
         let (directory, ring) = (&options.state_dir, reader.name());
         let mut next = live_checkpoint::next_of(directory, name, ring, reader.generation())?;
         if next.is_none() {
             next = state::next_of(directory, name, ring, reader.generation())?;
         }
-        // One that writes its position down, but none in this stream, has nothing of it.
-        let has_nothing = keeps && files.iter().any(|file| file.exists());
-        let next = next.unwrap_or(if has_nothing { 0 } else { published });
+        // An output with a saved position, but none in this stream, has read nothing of it.
+        let has_read_nothing = resumes && files.iter().any(|file| file.exists());
+        let next = next.unwrap_or(if has_read_nothing { 0 } else { published });
         let behind = published.saturating_sub(next);
         if behind <= reader.slots() / 2 {
             return Ok(None);

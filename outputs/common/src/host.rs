@@ -1,11 +1,11 @@
-//! Names of hosts.
+//! Host names.
 
 use std::os::unix::fs::MetadataExt;
 
 use shm_layout::{Reader, RingName, Start};
 
-/// The collector's host, as its ring has it; this machine, if the ring has gone meanwhile. Who may
-/// write the ring was asked by whoever read its events.
+/// The host name of the collector, from its ring; that of this machine if the ring no longer exists.
+/// It does not check the owner of the ring: the source that read its events has done so.
 pub fn host_of(ring: &RingName) -> String {
     let owner = std::fs::metadata(ring.path()).map(|file| file.uid());
     let owners: Vec<u32> = owner.into_iter().collect();

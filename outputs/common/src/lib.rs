@@ -1,9 +1,8 @@
-//! What every output shares, so that an output is only its [`Sink`]: the options, attaching to
-//! rings and following them through restarts, the checkpoint of every event, a spool for what a
-//! destination that is down cannot take, privileges, signals and exit codes. `docs/new-output.md`
-//! shows a whole one.
+//! The parts that all outputs share, so that an output implements [`Sink`] only: options, reading rings
+//! across restarts, delivery, checkpoints, a spool while the destination is down, privileges, signals and
+//! exit codes. The contributor documentation shows a complete output.
 //!
-//! It trusts the collector whose ring it reads, and nobody else.
+//! It trusts the owner of the ring that it reads, and no other input.
 #![forbid(unsafe_code)]
 
 mod checkpoint;
@@ -34,29 +33,29 @@ pub use options::{RingOptions, SpoolOptions, StartFrom};
 pub use plan::Plan;
 pub use saved_states::{SavedState, saved_states};
 
-/// How long an output that was told to end may wait for its destination: longer than any sink waits
-/// for something on purpose, and less than systemd, which kills it after 90 s.
+/// How long an output may wait for its destination after a stop signal: longer than any timeout of a
+/// sink, and less than the 90 s after which systemd kills it.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// An event with its place in the stream.
+/// An event with its position in the stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// The ring it came from.
+    /// The ring that it was read from.
     pub ring: &'a RingName,
-    /// Its generation and its own number.
+    /// The generation of the stream, and the number of the event.
     pub position: Position,
     /// The event.
     pub event: Event,
 }
 
-/// Why a sink could not do what it was told.
+/// Why a sink failed.
 #[derive(Debug)]
 pub enum Fault {
-    /// Its destination is down and may come back: what it was handed since the last `flush` is not
-    /// delivered. It is kept in the spool and handed over again, from the first; where the output
-    /// has no spool, it ends. In one line: operation, object, cause.
+    /// The destination is down and may come back: the events since the last `flush` are not delivered.
+    /// They are kept in the spool and written to the sink again, from the first one; an output without a
+    /// spool ends. The text is one line: operation, object, cause.
     Down(String),
-    /// The output cannot go on.
+    /// The output cannot continue.
     Fatal(Error),
 }
 
@@ -67,7 +66,7 @@ impl From<Error> for Fault {
 }
 
 impl Fault {
-    /// The error of what has no spool, and so cannot wait.
+    /// The error of an output without a spool, which cannot wait.
     pub fn into_error(self) -> Error {
         match self {
             Fault::Down(why) => Error::Failed(why),
@@ -76,68 +75,68 @@ impl Fault {
     }
 }
 
-/// What a sink answers.
+/// The result of a method of a sink.
 pub type Result<T = ()> = std::result::Result<T, Fault>;
 
-/// Where an output puts events.
+/// What an output implements: the way to its destination.
 pub trait Sink {
-    /// Takes an event, in order. It may keep it until `flush`.
+    /// Writes an event; events come in order. The sink may buffer it until `flush`.
     fn write(&mut self, entry: &Entry) -> Result;
 
-    /// Delivers what it kept, all or none if it can: called when there is nothing more to read, or
+    /// Delivers the buffered events, all or none if possible. Called when there is nothing more to read,
     /// after [`Plan::batch`] events, and before the end.
     fn flush(&mut self) -> Result;
 
-    /// Does some of what is not urgent: called when everything is delivered, at least twice a second.
-    /// Tells whether there is more of it to do at once. It takes some tens of milliseconds at most,
-    /// for events wait meanwhile.
+    /// Does work that is not urgent, such as deleting old rows. Called when everything is delivered, at
+    /// least twice a second. Returns whether there is more to do at once. One call takes some tens of
+    /// milliseconds at most, because events wait meanwhile.
     fn maintain(&mut self) -> Result<bool> {
         Ok(false)
     }
 
-    /// Opens its files anew (SIGHUP: they were renamed by whoever rotates logs).
+    /// Re-opens its files (SIGHUP: logrotate has renamed them).
     fn reopen(&mut self) -> Result {
         Ok(())
     }
 
-    /// Whether a kill leaves what `flush` has delivered: it is in a file or in somebody else's hands, and not
-    /// in this process. After a kill the output then goes on behind the last batch, and not where the
-    /// checkpoint was last written down.
+    /// Returns true if flushed events survive a crash of this process, because they are in a file or
+    /// acknowledged by a peer. After a kill the output then resumes after the last batch instead of at the
+    /// last saved checkpoint.
     fn survives_kill(&self) -> bool {
         false
     }
 
-    /// Makes sure that what was delivered survives a power cut, before the checkpoint of it is
-    /// written down. Not called where the sink keeps its own. [`Fault::Down`]: not yet; the checkpoint
-    /// stays as it was, and this is called again some seconds later.
+    /// Makes delivered events survive a power cut, before their checkpoint is saved. Not called if the
+    /// sink stores its checkpoints itself. [`Fault::Down`]: not yet; the saved checkpoint stays unchanged,
+    /// and this is called again some seconds later.
     fn sync(&mut self) -> Result {
         Ok(())
     }
 
-    /// The end, after the last `flush`: nothing more will come. `sync` may follow.
+    /// The end, after the last `flush`: no more events follow. `sync` may still be called.
     fn close(&mut self) -> Result {
         Ok(())
     }
 
-    /// Where checkpoints are kept if not in a file of the state directory: with the rows, for a
-    /// database, so that each event is there exactly once whatever is killed when.
+    /// Where checkpoints are stored, if not in a file of the state directory. A database stores them with
+    /// its rows, so that it contains each event exactly once, even after a kill.
     fn checkpoints(&mut self) -> Option<&mut dyn CheckpointStore> {
         None
     }
 }
 
-/// Keeps the checkpoint of each ring.
+/// Stores the checkpoint of each ring.
 pub trait CheckpointStore {
     /// The checkpoint of a ring, if it has one.
     fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>>;
 
-    /// CheckpointFiles the checkpoint of a ring. One that keeps it with its rows does so in the transaction that
+    /// Stores the checkpoint of a ring. A sink that stores it with its rows does so in the transaction that
     /// the next [`Sink::flush`] commits.
     fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result;
 }
 
-/// Runs an output until it is told to stop: gives up what the plan does not need, opens its sink and
-/// hands it every event of its rings. `name` is the program's, for its messages and its files.
+/// Runs an output until a stop signal: drops all access that the plan does not need, opens the sink and
+/// writes every event of the rings to it. `name` is the program's name, for its messages and files.
 pub fn run<S: Sink>(
     name: &'static str,
     options: &RingOptions,
@@ -151,50 +150,46 @@ pub fn run<S: Sink>(
         let owners = options.owners()?;
         let from = options.start(plan);
         let signals = Signals::register()?;
-        let keeps = from == StartFrom::Resume || plan.from == StartFrom::Resume;
+        let resumes = from == StartFrom::Resume || plan.from == StartFrom::Resume;
         let boot = live_checkpoint::this_boot();
-        confine(options, &owners, plan, keeps, startup)?;
+        confine(options, &owners, plan, resumes, startup)?;
         signals
-            .insist(GRACE, "the destination takes nothing: ending with what it has confirmed")?;
+            .exit_after(GRACE, "the destination accepted nothing for 15 s after the stop signal: ending with the events that it has confirmed")?;
         let mut sink = open()?;
-        let own = sink.checkpoints().is_some();
+        let in_sink = sink.checkpoints().is_some();
         let directory = &options.state_path();
-        let states = keeps && !own || plan.spool.is_some();
-        let _lock = states.then(|| state::lock(directory, name)).transpose()?;
-        let spool = plan.spool.as_ref().map(|spool| spool.open(directory, name)).transpose()?;
-        let file = (keeps && !own && spool.is_none())
+        let uses_files = resumes && !in_sink || plan.spool.is_some();
+        let _lock = uses_files.then(|| state::lock(directory, name)).transpose()?;
+        let size = plan.spool.as_ref().map(|spool| spool.spool_size.0);
+        let spool = size.map(|size| spool::Spool::open(directory, name, size)).transpose()?;
+        let file = (resumes && !in_sink && spool.is_none())
             .then(|| state::StateFile::open(directory, name))
             .transpose()?;
-        let live_checkpoint = (states && (own || sink.survives_kill()))
+        let live_checkpoint = (uses_files && (in_sink || sink.survives_kill()))
             .then(|| live_checkpoint::LiveCheckpoint::open(directory, name, boot))
             .transpose()?;
-        let stores = delivery::CheckpointFiles {
-            spool,
-            file,
-            live_checkpoint,
-            own,
-            saved: Default::default(),
-        };
-        let delivery = delivery::Delivery::new(&mut sink, plan, stores)?;
+        let schedule = Default::default();
+        let files = delivery::CheckpointFiles { spool, file, live_checkpoint, in_sink, schedule };
+        let delivery = delivery::Delivery::new(&mut sink, plan, files)?;
         follow::follow(options, from, &owners, delivery, &signals, startup)
     })
 }
 
-/// Gives up all privileges: an output needs none. What it opens is opened after this, by whoever it
-/// is then, so that it can be opened again at any time.
+/// Drops all privileges: an output needs none. It opens its files afterwards, as the user that it runs as,
+/// so that it can re-open them at any time.
 fn confine(
     options: &RingOptions,
     owners: &[u32],
     plan: &Plan,
-    keeps: bool,
+    resumes: bool,
     startup: &mut Startup,
 ) -> std::result::Result<(), Error> {
     let identity = options.identity(owners)?;
     let mut files = vec![
         Access::Read("/dev/shm".into()),
-        Access::Read("/etc/group".into()), // to name the group whose members may read a ring
+        Access::Read("/etc/group".into()), // to print the name of the group that may read a ring
     ];
-    if keeps || plan.spool.is_some() {
+    if resumes || plan.spool.is_some() {
         state::make_directory(&options.state_dir, identity.as_ref())?;
         files.push(Access::Write(options.state_dir.clone()));
     }

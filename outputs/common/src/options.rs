@@ -4,21 +4,21 @@ use std::{
     collections::BTreeSet,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
-use aw_service::{Error, Identity, ServiceOptions, UserAccount, name};
+use aw_service::{ByteSize, Error, Identity, ServiceOptions, UserAccount, name};
 use clap::{Args, ValueEnum};
 use rustix::fs::Gid;
 use shm_layout::RingName;
 
-use crate::{Plan, spool::Spool};
+use crate::Plan;
 
 /// Options that every output has.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Rings")]
 pub struct RingOptions {
-    /// Read the ring of this name, as given to the collector's -m; may be repeated
+    /// Read the ring NAME (the -m of its collector); may be repeated: events of several rings are merged by
+    /// time
     #[arg(
         short = 'm',
         long = "ring",
@@ -28,7 +28,7 @@ pub struct RingOptions {
     )]
     pub rings: Vec<RingName>,
 
-    /// Where to begin
+    /// Begin with this event [default: now for aw-stdout and aw-metrics, resume for all other outputs]
     #[arg(long, value_enum)]
     pub from: Option<StartFrom>,
 
@@ -36,29 +36,30 @@ pub struct RingOptions {
     #[arg(long, conflicts_with = "from")]
     pub replay: bool,
 
-    /// Exit once every event has been read; begins with the oldest where it would begin with the next one
+    /// Exit once every event has been read; where the default of --from is now, begin with the oldest event
     #[arg(long)]
     pub once: bool,
 
-    /// Keep in DIR how far this output is, for --from resume [default: /var/lib/addrwatch, or the directory
-    /// of the program's name in it, if there is one]
+    /// Save the position of this output in DIR, for --from resume [default: the directory of the program's
+    /// name in /var/lib/addrwatch if it exists, otherwise /var/lib/addrwatch]
     #[arg(long, value_name = "DIR", default_value_os_t = state_directory(), hide_default_value = true)]
     pub state_dir: PathBuf,
 
-    /// Believe rings of USER, instead of `addrwatch` and `aw-routeros`; those of root and one's own
-    /// always; may be repeated
+    /// Trust rings that belong to USER, instead of those of `addrwatch` and `aw-routeros`; may be repeated;
+    /// rings of root and of the program's own user are always trusted
     #[arg(long, value_name = "USER")]
     pub owner: Vec<String>,
 
-    /// Say whether the collector hears and this output keeps up, in one line, and exit with 0 or 1
+    /// Check that the collector captures frames and that this output keeps up; print one line, and exit with
+    /// status 0 if both do, otherwise 1
     #[arg(long)]
     pub health: bool,
 
-    /// With --health: longest time without a frame, in seconds; 0 = any
+    /// With --health: fail if no frame was captured for SECONDS; 0 = no limit
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub max_silence: u64,
 
-    /// Say on standard error what happens: rings found and left
+    /// Report on standard error which rings are opened and left
     #[arg(short, long)]
     pub verbose: bool,
 
@@ -67,39 +68,39 @@ pub struct RingOptions {
     pub service: ServiceOptions,
 }
 
-/// As packages make it, each output has a directory and a user of its own.
+/// Packages create a directory and a user for each output.
 fn state_directory() -> PathBuf {
-    let all = Path::new("/var/lib/addrwatch");
-    Some(all.join(name())).filter(|own| own.is_dir()).unwrap_or(all.into())
+    let shared = Path::new("/var/lib/addrwatch");
+    Some(shared.join(name())).filter(|own| own.is_dir()).unwrap_or(shared.into())
 }
 
-/// Where to begin.
+/// The event that an output begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum StartFrom {
-    /// With the oldest event that the ring still holds
+    /// The oldest event that the ring still holds
     Oldest,
-    /// With the next event
+    /// The next event
     Now,
-    /// Where this output stopped; the first time, with the oldest event
+    /// The event after the last delivered one; the first time, the oldest event
     Resume,
 }
 
-/// The user that collector and outputs run as where root says nothing else.
+/// The user that outputs run as by default if root starts them.
 pub(crate) const DEFAULT_USER: &str = "addrwatch";
-/// Who writes rings, unless told otherwise; those of them that there are.
+/// The default of `--owner`; users that do not exist are ignored.
 const OWNERS: &[&str] = &["addrwatch", "aw-routeros"];
 
 impl RingOptions {
-    /// The users whose rings are believed, besides root and ourselves.
+    /// The users whose rings are trusted, in addition to root and the process's user.
     pub fn owners(&self) -> Result<Vec<u32>, Error> {
         if self.owner.is_empty() {
-            let there = OWNERS.iter().filter_map(|name| UserAccount::named(name));
-            return Ok(there.map(|user| user.uid.as_raw()).collect());
+            let existing = OWNERS.iter().filter_map(|name| UserAccount::named(name));
+            return Ok(existing.map(|user| user.uid.as_raw()).collect());
         }
         self.owner.iter().map(|name| Ok(UserAccount::find(name)?.uid.as_raw())).collect()
     }
 
-    /// The state directory, from the root on: in the background we are elsewhere.
+    /// The state directory as an absolute path: in the background the working directory is another.
     pub fn state_path(&self) -> PathBuf {
         std::path::absolute(&self.state_dir).unwrap_or_else(|_| self.state_dir.clone())
     }
@@ -113,8 +114,8 @@ impl RingOptions {
         }
     }
 
-    /// Who to be: the user asked for, with all groups. Where root decides that, those of the rings
-    /// to read come along, for root could read them.
+    /// The user to run as, with all groups of that user and, as root may read every ring, the groups of
+    /// the rings.
     pub(crate) fn identity(&self, owners: &[u32]) -> Result<Option<Identity>, Error> {
         let identity =
             Identity::choose(self.service.user.as_deref(), &[name(), DEFAULT_USER], None)?;
@@ -124,47 +125,29 @@ impl RingOptions {
                 .and_then(|user| uzers::get_user_groups(user.name(), user.primary_group_id()))
                 .unwrap_or_default();
             let rings = self.rings.iter().filter_map(|ring| ring.path().symlink_metadata().ok());
-            let believed = rings.filter(|ring| ring.uid() == 0 || owners.contains(&ring.uid()));
-            let groups = own.iter().map(|group| group.gid()).chain(believed.map(|ring| ring.gid()));
-            let groups: BTreeSet<u32> = groups.collect(); // in order, as the kernel tells them
+            let trusted = rings.filter(|ring| ring.uid() == 0 || owners.contains(&ring.uid()));
+            let groups = own.iter().map(|group| group.gid()).chain(trusted.map(|ring| ring.gid()));
+            let groups: BTreeSet<u32> = groups.collect(); // sorted, as the kernel returns them
             Identity { groups: groups.into_iter().map(Gid::from_raw).collect(), ..identity }
         }))
     }
 }
 
-/// Options of an output whose destination may be down.
+/// Options of an output with a spool.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Destination away")]
+#[command(next_help_heading = "When the destination is down")]
 pub struct SpoolOptions {
-    /// While the destination is down, keep events in the state directory, up to SIZE bytes (K, M, G)
-    #[arg(long, value_name = "SIZE", default_value = "1G")]
-    pub spool_size: Size,
+    /// While the destination is down, queue events in the state directory, in at most SIZE bytes (suffixes
+    /// K, M, G, T; at least 1M)
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = spool_size)]
+    pub spool_size: ByteSize,
 }
 
-impl SpoolOptions {
-    pub(crate) fn open(&self, directory: &Path, name: &str) -> Result<Spool, Error> {
-        Spool::open(directory, name, self.spool_size.0)
-    }
-}
-
-/// Bytes, as `1G`: at least a MiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(u64);
-
-impl FromStr for Size {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const BAD: &str = "must be a number of bytes, or with K, M or G behind it, from 1M on";
-        let (number, shift) = match text.split_at_checked(text.len().saturating_sub(1)) {
-            Some((number, "K" | "k")) => (number, 10),
-            Some((number, "M" | "m")) => (number, 20),
-            Some((number, "G" | "g")) => (number, 30),
-            _ => (text, 0),
-        };
-        let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
-        bytes.filter(|bytes| (1 << 20..1 << 43).contains(bytes)).map(Size).ok_or(BAD)
-    }
+/// The lower limit is what SQLite needs, the upper one its largest number of pages.
+fn spool_size(text: &str) -> Result<ByteSize, &'static str> {
+    let size: ByteSize = text.parse()?;
+    let fits = (1 << 20..1 << 43).contains(&size.0);
+    fits.then_some(size).ok_or("must be at least 1M and less than 8T")
 }
 
 #[cfg(test)]
@@ -172,14 +155,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes() {
+    fn spool_sizes() {
         for (text, bytes) in
-            [("1G", 1 << 30), ("1024k", 1 << 20), ("20M", 20 << 20), ("1048576", 1 << 20)]
+            [("1G", 1 << 30), ("1024k", 1 << 20), ("1T", 1 << 40), ("1048576", 1 << 20)]
         {
-            assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
+            assert_eq!(spool_size(text), Ok(ByteSize(bytes)), "{text}");
         }
-        for bad in ["", "G", "1023K", "-1", "1T", "1.5G", "99999999999G", "é"] {
-            assert!(bad.parse::<Size>().is_err(), "{bad}");
+        for bad in ["", "G", "1023K", "-1", "8T", "1.5G", "99999999999G", "é"] {
+            assert!(spool_size(bad).is_err(), "{bad}");
         }
     }
 }

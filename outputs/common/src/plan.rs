@@ -1,4 +1,4 @@
-//! What an output needs of the system and of the run loop.
+//! What an output needs from the system and from the run loop.
 
 use std::time::Duration;
 
@@ -6,27 +6,27 @@ use aw_service::Access;
 
 use crate::{SpoolOptions, StartFrom};
 
-/// What an output needs. All else is taken away before its sink is opened.
+/// What an output needs. All other access is dropped before its sink is opened.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Files and directories beside the rings and the state directory.
+    /// Files and directories, in addition to the rings and the state directory.
     pub files: Vec<Access>,
-    /// Families of sockets beside AF_UNIX, as socket(2) numbers them.
+    /// Address families of sockets, in addition to AF_UNIX, as numbers of socket(2).
     pub sockets: Vec<i32>,
-    /// It waits in an event loop (epoll).
+    /// The output uses an event loop (epoll).
     pub event_loop: bool,
-    /// Where it begins where nothing else is said.
+    /// The default of `--from`.
     pub from: StartFrom,
-    /// How long an event may wait for others, to be delivered together with them.
+    /// How long an event may wait to be delivered in one batch with others.
     pub linger: Duration,
-    /// Events after which `flush` is called in any case.
+    /// Number of events after which `flush` is called in any case.
     pub batch: usize,
-    /// Where events wait while the destination is down; without it, [`crate::Fault::Down`] is the end.
+    /// The queue for events while the destination is down; without it, [`crate::Fault::Down`] ends the output.
     pub spool: Option<SpoolOptions>,
 }
 
 impl Default for Plan {
-    /// Goes on where it was, delivers at once, needs nothing.
+    /// Resumes at the saved position, delivers at once, needs no further access.
     fn default() -> Self {
         Plan {
             files: Vec::new(),

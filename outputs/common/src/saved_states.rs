@@ -1,4 +1,4 @@
-//! What other outputs wrote down in their state directories, for `aw-metrics`.
+//! The files of other outputs in their state directories, for `aw-metrics`.
 
 use std::{
     collections::BTreeMap,
@@ -12,22 +12,22 @@ use shm_layout::RingName;
 
 use crate::{Checkpoint, live_checkpoint, state};
 
-/// What an output, which may be another program, left in a state directory.
+/// The files that an output, which may be another program, has in a state directory.
 #[derive(Debug, Default, PartialEq)]
 pub struct SavedState {
     /// Its checkpoints by ring.
     pub checkpoints: BTreeMap<RingName, Checkpoint>,
-    /// Bytes that its spool takes, if it has one.
+    /// The size of its spool in bytes, if it has one.
     pub spool: Option<u64>,
 }
 
-/// Outputs of a state directory that are told of, at most: whoever may write there makes up names.
+/// The most outputs that are reported: a user who may write to the directory could invent any number.
 const OUTPUTS: usize = 64;
-/// Files that are looked at in a directory, and bytes of a file.
+/// The most files that are read of a directory, and bytes of a file.
 const FILES: usize = 1000;
 const BYTES: u64 = 1 << 20;
 
-/// The outputs by name that keep their state in this directory, or in one right beneath it.
+/// The outputs that have files in this directory or in a direct subdirectory, by name.
 pub fn saved_states(directory: &Path) -> BTreeMap<String, SavedState> {
     let files = |path: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
@@ -36,7 +36,7 @@ pub fn saved_states(directory: &Path) -> BTreeMap<String, SavedState> {
     let here = files(directory);
     let beneath = here.iter().filter(|path| path.is_dir()).flat_map(|path| files(path));
     let mut all: Vec<_> = here.iter().cloned().chain(beneath).collect();
-    // LiveCheckpoint are newer than what is written down now and then: `.now` comes after `.positions`.
+    // `.now` is newer than `.positions`, so it is read later.
     all.sort_by_key(|path| path.extension() == Some("now".as_ref()));
     let mut outputs = BTreeMap::<String, SavedState>::new();
     for path in all {
@@ -44,11 +44,11 @@ pub fn saved_states(directory: &Path) -> BTreeMap<String, SavedState> {
         let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
         let is_name =
             name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-        // What an output may write to is its own directory: there it speaks for itself only.
-        let may_say =
+        // An output may write to its own directory only, so a subdirectory may contain that output alone.
+        let is_trusted =
             path.parent() == Some(directory) || path.parent() == Some(&directory.join(name));
         let fits = outputs.len() < OUTPUTS || outputs.contains_key(name);
-        if !fits || !is_name || !may_say || !["positions", "now", "spool"].contains(&end) {
+        if !fits || !is_name || !is_trusted || !["positions", "now", "spool"].contains(&end) {
             continue;
         }
         let output = outputs.entry(name.into()).or_default();
@@ -65,8 +65,8 @@ pub fn saved_states(directory: &Path) -> BTreeMap<String, SavedState> {
     outputs
 }
 
-/// The beginning of a file; nothing, if it cannot be read, or is a link or a pipe, which might be waited
-/// for without end.
+/// The first bytes of a file; none if it cannot be read or is not a regular file: a pipe might block for
+/// ever.
 fn read(path: &Path) -> Vec<u8> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut bytes = Vec::new();
@@ -88,7 +88,7 @@ mod tests {
     use crate::{CheckpointStore, live_checkpoint::LiveCheckpoint, state::StateFile};
 
     #[test]
-    fn what_outputs_left() {
+    fn reads_files_of_outputs() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let [lan, wan] = ["/lan", "/wan"].map(|ring| ring.parse::<RingName>().unwrap());
@@ -100,14 +100,16 @@ mod tests {
             assert!(written.store(ring, &checkpoint(3)).is_ok());
         }
         written.save().unwrap();
-        LiveCheckpoint::open(&at("aw-a"), "aw-a", "boot".into()).unwrap().put(&wan, &checkpoint(4));
+        LiveCheckpoint::open(&at("aw-a"), "aw-a", "boot".into())
+            .unwrap()
+            .store(&wan, &checkpoint(4));
         fs::write(at("aw-a/aw-a.spool"), [0; 100]).unwrap();
         fs::write(at("aw-a/aw-a.spool-wal"), [0; 23]).unwrap();
         fs::write(at("aw-b.positions"), r#"{"/lan":{"next":1}}"#).unwrap();
         fs::create_dir(at("aw-f")).unwrap();
         fs::write(at("aw-f/aw-f.now"), [b'{'; 5000]).unwrap();
         fs::write(at("aw-c.lock"), "").unwrap();
-        // Of others, of a name that is none, of a file that would be waited for.
+        // Another output in this one's directory, an invalid name, and a pipe.
         fs::write(at("aw-a/aw-d.spool"), "").unwrap();
         fs::write(at("aw-e\nevil.spool"), "").unwrap();
         mknodat(CWD, at("aw-b.now"), FileType::Fifo, Mode::RWXU, 0).unwrap();

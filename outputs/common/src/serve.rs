@@ -1,6 +1,6 @@
-//! A page for browsers and for programs that ask by HTTP, and nothing else. Whoever connects is a
-//! stranger: what they ask is read by a parser made for it, so much of it at most and for so long,
-//! and answered with one page or an error. Where too many hold a connection, the oldest of them goes.
+//! A small HTTP server for a status page or metrics. Clients are not trusted: a request is read by an HTTP
+//! parser, with limits for its size and time, and answered with one page or an error. When there are too
+//! many connections, the oldest one is closed.
 
 use std::{
     collections::VecDeque,
@@ -13,36 +13,36 @@ use std::{
 
 use aw_service::Error;
 
-/// Connections at once, the head of a request, and how long one may take to send it, and to take the page.
-const MOST: usize = 16;
-const HEAD: usize = 8_192;
-const PATIENCE: Duration = Duration::from_secs(5);
-const TRANSFER: Duration = Duration::from_secs(60);
+/// Limits: connections at once, bytes of a request, time to send it, time to receive the page.
+const MAX_CONNECTIONS: usize = 16;
+const MAX_REQUEST: usize = 8_192;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What is shown.
+/// The answer to a request.
 pub struct Page {
     /// Its Content-Type.
     pub kind: &'static str,
-    /// Its bytes, and how many there are.
+    /// Its content.
     pub body: Box<dyn Read>,
-    /// See `body`.
+    /// The length of `body` in bytes.
     pub length: u64,
 }
 
-/// Reads `[ADDR:]PORT`: of this machine alone, where no address is given.
+/// Parses `[ADDR:]PORT`; the default address is 127.0.0.1, which only this machine can reach.
 pub fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {
     let port = || text.parse().ok().map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
-    text.parse().ok().or_else(port).ok_or("ADDR:PORT, [IPv6]:PORT or PORT is needed")
+    text.parse().ok().or_else(port).ok_or("must be ADDR:PORT, [IPv6]:PORT or PORT")
 }
 
-/// Listens: before [`crate::run`], for later the program may not do that any more.
+/// Listens. Call it before [`crate::run`], which forbids it.
 pub fn listen(address: &SocketAddr) -> Result<TcpListener, Error> {
-    let fault = |error| Error::io(format_args!("serve on {address}"), error);
+    let fault = |error| Error::io(format_args!("listen on {address}"), error);
     TcpListener::bind(address).map_err(fault)
 }
 
-/// Begins to serve, in threads of their own. `page` makes the page of a path, or says which status it
-/// has instead; `headers` are added to each answer, each with its line's end.
+/// Starts the server, in separate threads. `page` returns the page of a path, or an HTTP status;
+/// `headers` are added to each answer, each with its line end.
 pub fn start<P>(listener: TcpListener, headers: String, page: P) -> Result<(), Error>
 where
     P: Fn(&str) -> Result<Page, &'static str> + Send + Sync + 'static,
@@ -57,15 +57,17 @@ where
                 continue;
             };
             open.retain(|stream| stream.strong_count() > 0);
-            if open.len() >= 2 * MOST {
-                continue; // closed: those that were reported to go are still on their way
+            if open.len() >= 2 * MAX_CONNECTIONS {
+                continue; // closed: the connections that were shut down have not ended yet
             }
-            if let Some(oldest) = open.len().checked_sub(MOST).and_then(|at| open[at].upgrade()) {
+            if let Some(oldest) =
+                open.len().checked_sub(MAX_CONNECTIONS).and_then(|at| open[at].upgrade())
+            {
                 let _ = oldest.shutdown(Shutdown::Both);
             }
             open.push_back(Arc::downgrade(&stream));
             let shared = Arc::clone(&shared);
-            // They may go whenever they like; where there is no room for a thread, they must.
+            // An error ends the connection, also if no thread can be started.
             let answer = move || drop(answer(&stream, &shared.0, &shared.1, shared.2));
             let _ = thread::Builder::new().spawn(answer);
         }
@@ -80,18 +82,18 @@ fn answer(
     page: impl Fn(&str) -> Result<Page, &'static str>,
     local: bool,
 ) -> io::Result<()> {
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut head = [0; HEAD];
+    stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
+    let mut head = [0; MAX_REQUEST];
     let mut length = 0;
     let begun = Instant::now();
     let request = loop {
-        match read(&head[..length], local) {
-            Ok(None) if length == HEAD => break Err("431 Request Header Fields Too Large"),
+        match parse_request(&head[..length], local) {
+            Ok(None) if length == MAX_REQUEST => break Err("431 Request Header Fields Too Large"),
             Ok(None) => {}
             Ok(Some(request)) => break Ok(request),
             Err(status) => break Err(status),
         }
-        let left = PATIENCE.saturating_sub(begun.elapsed());
+        let left = REQUEST_TIMEOUT.saturating_sub(begun.elapsed());
         if left.is_zero() {
             return Ok(());
         }
@@ -117,13 +119,13 @@ fn answer(
         Ok((Body::Unwanted, _)) => {}
         Err(status) => writeln!(stream, "{status}")?,
     }
-    // What they still send is not read: to close at once might cut off our answer.
+    // The rest of the request is discarded: closing at once might cut off the answer.
     stream.shutdown(Shutdown::Write)?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     let mut rest = [0; 1024];
-    let mut patience = 64;
-    while patience > 0 && matches!(stream.read(&mut rest), Ok(1..)) {
-        patience -= 1;
+    let mut reads = 64;
+    while reads > 0 && matches!(stream.read(&mut rest), Ok(1..)) {
+        reads -= 1;
     }
     Ok(())
 }
@@ -133,7 +135,7 @@ fn copy(mut body: impl Read, mut stream: &TcpStream) -> io::Result<()> {
     let mut bytes = [0; 65_536];
     loop {
         let length = body.read(&mut bytes)?;
-        if length == 0 || begun.elapsed() > TRANSFER {
+        if length == 0 || begun.elapsed() > TRANSFER_TIMEOUT {
             return Ok(());
         }
         stream.write_all(&bytes[..length])?;
@@ -146,9 +148,8 @@ enum Body {
     Unwanted,
 }
 
-/// What is asked for: the page at a path, with its body or not; more must come first; or it gets this
-/// error.
-fn read(head: &[u8], local: bool) -> Result<Option<(Body, &str)>, &'static str> {
+/// Parses a request: none if it is incomplete, an HTTP status if it is refused.
+fn parse_request(head: &[u8], local: bool) -> Result<Option<(Body, &str)>, &'static str> {
     const BAD: &str = "400 Bad Request";
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut headers);
@@ -161,7 +162,7 @@ fn read(head: &[u8], local: bool) -> Result<Option<(Body, &str)>, &'static str> 
         request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
     let (host, second) = (hosts.next(), hosts.next());
     let host = host.and_then(|host| str::from_utf8(host.value).ok());
-    // A page from elsewhere may have its own name lead to this machine, to read what only this machine may.
+    // DNS rebinding: the name of a foreign site may resolve to this machine.
     if second.is_some() || local && !host.is_none_or(is_this_machine) {
         return Err("403 Forbidden");
     }
@@ -201,15 +202,15 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", Err("403 Forbidden")),
             ("\u{1}\r\n\r\n", Err("400 Bad Request")),
         ] {
-            assert_eq!(read(head.as_bytes(), true), expected, "{head}");
+            assert_eq!(parse_request(head.as_bytes(), true), expected, "{head}");
         }
-        let elsewhere = read(b"GET / HTTP/1.1\r\nHost: nas.example\r\n\r\n", false);
-        assert_eq!(elsewhere, root(Body::Wanted));
+        let foreign_host = parse_request(b"GET / HTTP/1.1\r\nHost: nas.example\r\n\r\n", false);
+        assert_eq!(foreign_host, root(Body::Wanted));
     }
 
-    /// However many say nothing, whoever asks next is answered; and their number is bounded.
+    /// Silent connections do not block others, and their number is limited.
     #[test]
-    fn the_silent_keep_nobody_out() {
+    fn silent_connections_do_not_block_others() {
         let listener = listen(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let text = || Ok(Page { kind: "text/plain", body: Box::new(&b"page\n"[..]), length: 5 });
@@ -230,12 +231,12 @@ mod tests {
             assert!(answer.contains("X-Test: yes\r\n") && answer.ends_with("\r\n\r\npage\n"));
         }
         assert!(ask("/other").starts_with("HTTP/1.1 404 Not Found\r\n"));
-        let quick = begun.elapsed() < PATIENCE; // else some of them went of themselves
+        let in_time = begun.elapsed() < REQUEST_TIMEOUT; // otherwise some have timed out
         let gone = silent.iter().filter(|stream| {
             stream.set_nonblocking(true).unwrap();
             let mut stream: &TcpStream = stream;
             !matches!(stream.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
         });
-        assert!(!quick || gone.count() >= 100 - 2 * MOST);
+        assert!(!in_time || gone.count() >= 100 - 2 * MAX_CONNECTIONS);
     }
 }

@@ -1,8 +1,8 @@
-//! One ring as an output reads it: while it exists, and through restarts, other sizes and removal.
+//! One ring as an output reads it: across restarts of its collector, changes of its size and its removal.
 
 use std::time::{Duration, Instant};
 
-use aw_service::{Error, info, warn};
+use aw_service::{Condition, Error, info, warn};
 use shm_layout::{AttachError, Next, Position, Reader, RingName, Start, UnixTime};
 
 use crate::{
@@ -10,43 +10,44 @@ use crate::{
     checkpoint::{ItemKind, StreamItem},
 };
 
-/// How often a ring that does not exist is looked for, and an idle one is checked for its successor.
-pub(crate) const LOOK: Duration = Duration::from_millis(200);
-/// How often losses are told, at most.
-const TELL: Duration = Duration::from_secs(60);
-/// A collector that says for so long not that it lives, which it does once a second, is dead or hangs.
-const BLIND: Duration = Duration::from_secs(5);
+/// How often a missing ring is looked for, and an idle ring is checked for a replacement.
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// The shortest time between two reports of lost events.
+const LOSS_REPORT_INTERVAL: Duration = Duration::from_secs(60);
+/// A collector updates its heartbeat once a second; after this time without one it is dead or hangs.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A ring: its reader while it exists, and what was lost on the mode.
+/// A ring, its reader while it exists, and its counts.
 pub(crate) struct Source<'a> {
     ring: &'a RingName,
-    /// Users whose rings are believed.
+    /// Users whose rings are trusted.
     owners: &'a [u32],
     verbose: bool,
     once: bool,
     from: StartFrom,
     pub reader: Option<Reader>,
-    /// Read, and not taken yet.
+    /// An item that was read but not taken yet.
     next: Option<StreamItem>,
-    /// Where to go on when the ring appears, or appears again.
+    /// Where to resume when the ring appears.
     resume: Option<Position>,
+    /// The ring does not exist yet.
     waiting: bool,
-    /// Another segment has taken this one's place; what is left is read first.
-    leaving: bool,
-    looked: Instant,
-    pulse: Pulse,
+    /// The ring was replaced by a new segment; its remaining events are read first.
+    replaced: bool,
+    checked_at: Instant,
+    heartbeat: Heartbeat,
     pub lost: u64,
     pub skipped: u64,
-    /// Losses that were told, and when.
-    lost_told: (u64, Instant),
+    /// The number of losses that were reported, and when.
+    losses_reported: (u64, Instant),
 }
 
-/// The heartbeat that was seen last, since when, and whether it was told that it stopped. Judged by
-/// our own clock, so that nobody who sets the machine's raises an alarm.
-struct Pulse {
-    beat: UnixTime,
+/// The last heartbeat, and since when it has this value. Its age is measured with the monotonic clock, so
+/// that a change of the system time causes no false alarm.
+struct Heartbeat {
+    last: UnixTime,
     since: Instant,
-    reported: bool,
+    missing: Condition,
 }
 
 impl<'a> Source<'a> {
@@ -57,7 +58,7 @@ impl<'a> Source<'a> {
         from: StartFrom,
         resume: Option<Position>,
     ) -> Self {
-        let now = Instant::now();
+        let (now, missing) = (Instant::now(), Condition::default());
         Source {
             ring,
             owners,
@@ -68,16 +69,16 @@ impl<'a> Source<'a> {
             next: None,
             resume,
             waiting: false,
-            leaving: false,
-            looked: now,
-            pulse: Pulse { beat: UnixTime::default(), since: now, reported: false },
+            replaced: false,
+            checked_at: now,
+            heartbeat: Heartbeat { last: UnixTime::default(), since: now, missing },
             lost: 0,
             skipped: 0,
-            lost_told: (0, now),
+            losses_reported: (0, now),
         }
     }
 
-    fn failed(&self, error: AttachError) -> Error {
+    fn attach_error(&self, error: AttachError) -> Error {
         match error {
             AttachError::Denied(Some(id)) => match uzers::get_group_by_gid(id) {
                 Some(group) => Error::Failed(format!(
@@ -91,7 +92,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Attaches if the ring exists. Whoever waited for it wants its first event too.
+    /// Attaches if the ring exists. After waiting for it, reading begins with its first event.
     pub fn attach(&mut self) -> Result<(), Error> {
         let start = match (self.resume, self.from) {
             (Some(position), _) => Start::At(position),
@@ -113,7 +114,7 @@ impl<'a> Source<'a> {
                 self.reader = Some(reader);
                 self.waiting = false;
                 self.resume = None;
-                self.pulse.since = Instant::now();
+                self.heartbeat.since = Instant::now();
                 Ok(())
             }
             Err(AttachError::Missing) if !self.once => {
@@ -126,29 +127,29 @@ impl<'a> Source<'a> {
                 self.waiting = true;
                 Ok(())
             }
-            Err(error) => Err(self.failed(error)),
+            Err(error) => Err(self.attach_error(error)),
         }
     }
 
     fn attach_at(&mut self, start: Start) -> Result<Reader, AttachError> {
         let reader = Reader::attach_to(self.ring, self.owners, start)?;
         let Start::At(resume) = start else {
-            let what =
+            let kind =
                 if self.from == StartFrom::Resume { ItemKind::Start } else { ItemKind::Restart };
-            self.next = Some(StreamItem { at: reader.position(), kind: what });
+            self.next = Some(StreamItem { at: reader.position(), kind });
             return Ok(reader);
         };
         let ring = self.ring;
         if reader.generation() != resume.generation {
             let Position { generation, sequence } = resume;
             info(format_args!(
-                "ring {ring} was made anew, with another stream: what came after event {sequence} of generation {generation:016x} and was not read is unknown"
+                "ring {ring} was re-created and holds another stream: how many events were published after event {sequence} of generation {generation:016x} is unknown"
             ));
             return Reader::attach_to(ring, self.owners, Start::First);
         }
         if reader.position() != resume {
             warn(format_args!(
-                "ring {ring} has no event {} yet, where this output was: going on with the oldest, and beginning its checkpoint anew",
+                "ring {ring} does not contain the saved position, event {}: continuing with its oldest event and starting a new checkpoint",
                 resume.sequence
             ));
             self.next = Some(StreamItem { at: reader.position(), kind: ItemKind::Restart });
@@ -156,7 +157,7 @@ impl<'a> Source<'a> {
         Ok(reader)
     }
 
-    /// What comes next, if there is anything.
+    /// The next item, if there is one.
     pub fn peek(&mut self) -> Option<&StreamItem> {
         if self.next.is_none() {
             self.next = self.read();
@@ -164,7 +165,7 @@ impl<'a> Source<'a> {
         self.next.as_ref()
     }
 
-    /// Takes what comes next.
+    /// Takes the next item.
     pub fn take(&mut self) -> Option<StreamItem> {
         self.next.take().or_else(|| self.read())
     }
@@ -172,20 +173,20 @@ impl<'a> Source<'a> {
     fn read(&mut self) -> Option<StreamItem> {
         let reader = self.reader.as_mut()?;
         let at = reader.position();
-        let what = match reader.next() {
+        let kind = match reader.next() {
             Next::Event(_, event) => ItemKind::Event(event),
             Next::Unknown(..) => ItemKind::Skipped,
             Next::Lapped { lost } => ItemKind::Lost(lost),
             Next::Empty => return None,
         };
-        self.count(what);
-        Some(StreamItem { at, kind: what })
+        self.count(kind);
+        Some(StreamItem { at, kind })
     }
 
-    /// What was lost meanwhile, for an output that can take nothing else now.
-    pub fn take_lost(&mut self) -> Option<StreamItem> {
+    /// Takes the events that were overwritten meanwhile, for an output that cannot accept events now.
+    pub fn take_losses(&mut self) -> Option<StreamItem> {
         if self.next.is_some() {
-            return None; // read and held back: what is lost is behind it
+            return None; // an item that was read before the losses
         }
         let reader = self.reader.as_mut()?;
         let at = reader.position();
@@ -202,59 +203,53 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// What was lost since this was last told: at once, and then once a minute at most.
-    pub fn tell_lost(&mut self) {
-        let (reported, at) = self.lost_told;
-        if self.lost > reported && (reported == 0 || at.elapsed() >= TELL) {
+    /// Reports lost events: the first time at once, then at most once a minute.
+    pub fn report_losses(&mut self) {
+        let (reported, at) = self.losses_reported;
+        if self.lost > reported && (reported == 0 || at.elapsed() >= LOSS_REPORT_INTERVAL) {
             let new = self.lost - reported;
-            warn(format_args!("ring {}: {new} events lost, overtaken by the collector", self.ring));
-            self.lost_told = (self.lost, Instant::now());
+            let ring = self.ring;
+            warn(format_args!("ring {ring}: {new} events lost: overwritten before they were read"));
+            self.losses_reported = (self.lost, Instant::now());
         }
     }
 
-    /// Says once that the collector gives no sign of life, and once that it is back.
-    pub fn feel_pulse(&mut self) {
-        let (Some(reader), pulse) = (&self.reader, &mut self.pulse) else { return };
-        let ring = self.ring;
-        let beat = reader.heartbeat();
-        if beat != pulse.beat {
-            if pulse.reported {
-                info(format_args!("ring {ring}: the collector is back"));
-            }
-            *pulse = Pulse { beat, since: Instant::now(), reported: false };
-        } else if !pulse.reported && pulse.since.elapsed() >= BLIND {
-            pulse.reported = true;
-            match reader.writer() {
-                Some(pid) => warn(format_args!(
-                    "ring {ring}: no sign of life from the collector, process {pid}, for {} s: nothing new will come (start it again)",
-                    BLIND.as_secs()
-                )),
-                None => warn(format_args!(
-                    "ring {ring}: its collector has ended: nothing new will come (start it again)"
-                )),
-            }
+    /// Reports once that the heartbeat of the collector is missing, and once that it is back.
+    pub fn check_heartbeat(&mut self) {
+        let (Some(reader), heartbeat) = (&self.reader, &mut self.heartbeat) else { return };
+        let (ring, now) = (self.ring, reader.heartbeat());
+        if now != heartbeat.last {
+            (heartbeat.last, heartbeat.since) = (now, Instant::now());
+            heartbeat.missing.ends(format_args!("ring {ring}: the collector is back"));
+        } else if heartbeat.since.elapsed() >= HEARTBEAT_TIMEOUT {
+            let seconds = HEARTBEAT_TIMEOUT.as_secs();
+            let why = reader.writer().map_or("its collector has ended".into(), |process| {
+                format!("no heartbeat from the collector, process {process}, for {seconds} s")
+            });
+            let report = format_args!("ring {ring}: {why}: no new events arrive (start it again)");
+            heartbeat.missing.begins(report);
         }
     }
 
-    /// With nothing to read: goes on to the segment that took this one's place, if one did, and
-    /// looks again for a ring that is not there. Tells whether there may be something to read.
-    pub fn look_for_successor(&mut self) -> Result<bool, Error> {
-        let due = self.looked.elapsed() >= LOOK;
+    /// Called when there is nothing to read: switches to the segment that replaced this one, if any, and
+    /// looks for a missing ring. Returns whether there may be something to read.
+    pub fn follow_replacement(&mut self) -> Result<bool, Error> {
+        let due = self.checked_at.elapsed() >= CHECK_INTERVAL;
         if due {
-            self.looked = Instant::now();
+            self.checked_at = Instant::now();
         }
         if let Some(reader) = &self.reader {
-            if !self.leaving && (reader.is_retired() || (due && reader.is_replaced())) {
-                // Its last events may have come since we looked; after this, none can.
-                self.leaving = true;
+            if !self.replaced && (reader.is_retired() || (due && reader.is_replaced())) {
+                // Events may have been added since the last read; from now on none are.
+                self.replaced = true;
                 return Ok(true);
             }
-            if !self.leaving {
+            if !self.replaced {
                 return Ok(false);
             }
             self.resume = Some(reader.position());
             self.reader = None;
-            self.leaving = false;
+            self.replaced = false;
         } else if !due {
             return Ok(false);
         }

@@ -1,7 +1,7 @@
-//! What a sink could not take while its destination was down, on disk and in order. SQLite keeps it:
-//! each step is a transaction, so that a kill at any byte leaves the step done or not begun.
+//! The queue on disk for events while the destination is down, in order. It is an SQLite database: each
+//! step is a transaction, so that a kill at any moment leaves the step either complete or undone.
 //!
-//! It trusts the state directory's owner, and nobody else.
+//! It trusts the owner of the state directory only.
 
 use std::{
     fs::Permissions,
@@ -17,7 +17,7 @@ use shm_layout::{Event, Position, RingName};
 use crate::{
     Checkpoint, CheckpointStore, Fault,
     checkpoint::{ItemKind, StreamItem},
-    state::{open_in, refused},
+    state::{open_in, state_error},
 };
 
 const SCHEMA: &str = "
@@ -33,39 +33,39 @@ const SCHEMA: &str = "
         id INTEGER PRIMARY KEY, ring INTEGER NOT NULL, generation INTEGER NOT NULL,
         sequence INTEGER NOT NULL, number INTEGER NOT NULL, event BLOB);";
 
-/// Bytes of a page of SQLite's.
+/// Bytes of an SQLite page.
 const PAGE: u64 = 4096;
-/// What an addition leaves free on the disk: it takes room to give up what was delivered.
+/// Bytes that an addition leaves free on the disk: removing delivered items needs some space.
 const RESERVE: u64 = 8 << 20;
 
 pub(crate) struct Spool {
     path: PathBuf,
     database: Connection,
-    /// Events in it.
-    waiting: u64,
+    /// Number of events in it.
+    events: u64,
 }
 
 impl Spool {
-    /// Opens `NAME.spool`, and makes it if there is none. It never takes more than `limit` bytes,
-    /// and a few MiB beside them while it works.
+    /// Opens `NAME.spool`, and creates it if it does not exist. Its size is at most `limit` bytes, plus a
+    /// few MiB of temporary files.
     pub fn open(directory: &Path, name: &str, limit: u64) -> Result<Spool, Error> {
         let path = directory.join(format!("{name}.spool"));
-        // What it holds is nobody's business. SQLite takes the mode for its other files.
+        // Other users must not read it. SQLite uses the same mode for its other files.
         let file = open_in(&path, 0o600)?;
         let mode = file.set_permissions(Permissions::from_mode(0o600));
-        mode.map_err(|error| refused("make its user's alone", &path, error))?;
+        mode.map_err(|error| state_error("restrict the mode of", &path, error))?;
         drop(file);
         let open = || -> rusqlite::Result<(Connection, u64)> {
             let database = Connection::open(&path)?;
             database.execute_batch(SCHEMA)?;
             database.pragma_update(None, "max_page_count", (limit / PAGE) as i64)?;
             let count = "SELECT count(event) FROM piece WHERE number = 1";
-            let waiting = database.query_row(count, [], |row| row.get::<_, i64>(0))?;
-            Ok((database, waiting as u64))
+            let events = database.query_row(count, [], |row| row.get::<_, i64>(0))?;
+            Ok((database, events as u64))
         };
         match open() {
-            Ok((database, waiting)) => Ok(Spool { path, database, waiting }),
-            Err(error) => Err(failure("open", &path, &error)),
+            Ok((database, events)) => Ok(Spool { path, database, events }),
+            Err(error) => Err(spool_error("open", &path, &error)),
         }
     }
 
@@ -73,34 +73,34 @@ impl Spool {
         &self.path
     }
 
-    /// Events in it.
-    pub fn waiting(&self) -> u64 {
-        self.waiting
+    /// Number of events in it.
+    pub fn events(&self) -> u64 {
+        self.events
     }
 
-    fn fault(&self, error: rusqlite::Error) -> Error {
-        failure("use", &self.path, &error)
+    fn error(&self, error: rusqlite::Error) -> Error {
+        spool_error("use", &self.path, &error)
     }
 
-    /// Whether there is nothing to hand over, not even a loss.
+    /// Whether it contains no items, not even a loss.
     pub fn is_empty(&self) -> Result<bool, Error> {
         let any = self
             .database
             .query_row("SELECT EXISTS (SELECT 1 FROM piece)", [], |row| row.get::<_, bool>(0));
-        any.map(|any| !any).map_err(|error| self.fault(error))
+        any.map(|any| !any).map_err(|error| self.error(error))
     }
 
-    /// Adds items at its end, and writes down the checkpoints that they follow, all or nothing; tells
-    /// whether there was room.
+    /// Adds items at the end, and saves the checkpoints that precede them, in one transaction. Returns
+    /// false if there is no room.
     pub fn append(
         &mut self,
         items: &[(&RingName, StreamItem)],
         checkpoints: &[(RingName, Checkpoint)],
     ) -> Result<bool, Error> {
-        if room(&self.path) < RESERVE {
+        if free_bytes(&self.path) < RESERVE {
             return Ok(false);
         }
-        let mut events = 0;
+        let mut added = 0;
         let mut append = || -> rusqlite::Result<()> {
             let transaction = self.database.transaction()?;
             for (ring, checkpoint) in checkpoints {
@@ -115,7 +115,7 @@ impl Spool {
                     ItemKind::Skipped => (1, None),
                     ItemKind::Lost(number) => (-(*number as i64), None),
                 };
-                events += u64::from(matches!(item.kind, ItemKind::Event(_)));
+                added += u64::from(matches!(item.kind, ItemKind::Event(_)));
                 let Position { generation, sequence } = item.at;
                 transaction
                     .prepare_cached(
@@ -128,15 +128,15 @@ impl Spool {
         };
         match append() {
             Ok(()) => {
-                self.waiting += events;
+                self.events += added;
                 Ok(true)
             }
             Err(error) if is_full(&error) => Ok(false),
-            Err(error) => Err(self.fault(error)),
+            Err(error) => Err(self.error(error)),
         }
     }
 
-    /// Its oldest items, at most so many, and the number of the last.
+    /// The oldest items, at most `limit`, and the row number of the last one.
     pub fn oldest(&self, limit: usize) -> Result<(Vec<(RingName, StreamItem)>, i64), Error> {
         let read = || -> rusqlite::Result<_> {
             let mut statement = self.database.prepare_cached(
@@ -147,20 +147,20 @@ impl Spool {
             let (mut items, mut last) = (Vec::new(), 0);
             while let Some(row) = rows.next()? {
                 last = row.get(0)?;
-                items.extend(item(row)?); // a name that is none any more was a ring's once
+                items.extend(item(row)?); // a row with an invalid ring name is skipped
             }
             Ok((items, last))
         };
-        read().map_err(|error| self.fault(error))
+        read().map_err(|error| self.error(error))
     }
 
-    /// Writes these checkpoints down, and forgets the items up to this number, which are in them now.
-    pub fn delivered(
+    /// Saves these checkpoints, and removes the items up to this row number, which they include.
+    pub fn remove_delivered(
         &mut self,
         last: i64,
         checkpoints: &[(RingName, Checkpoint)],
     ) -> Result<(), Error> {
-        let forget = |database: &mut Connection| -> rusqlite::Result<i64> {
+        let remove = |database: &mut Connection| -> rusqlite::Result<i64> {
             let transaction = database.transaction()?;
             let count = "SELECT count(event) FROM piece WHERE number = 1 AND id <= ?";
             let events = transaction.query_row(count, [last], |row| row.get(0))?;
@@ -171,30 +171,35 @@ impl Spool {
             transaction.commit()?;
             Ok(events)
         };
-        let events = forget(&mut self.database).map_err(|error| self.fault(error))?;
-        self.waiting -= events as u64;
+        let events = remove(&mut self.database).map_err(|error| self.error(error))?;
+        self.events -= events as u64;
         if last > 0 {
             self.shrink();
         }
         Ok(())
     }
 
-    /// Whether a restart of a ring's checkpoint is in it.
-    pub fn restarts(&self, ring: &RingName) -> Result<bool, Error> {
+    /// Whether it contains a restart of a ring's checkpoint.
+    pub fn has_restart(&self, ring: &RingName) -> Result<bool, Error> {
         let any = self.database.query_row(
             "SELECT EXISTS (SELECT 1 FROM piece JOIN ring ON ring.id = ring
             WHERE name = ? AND number = 0 AND event IS NOT NULL)",
             [ring.as_str()],
             |row| row.get(0),
         );
-        any.map_err(|error| self.fault(error))
+        any.map_err(|error| self.error(error))
     }
 
-    /// Forgets what a sink had stored before it, or we, were killed, by its checkpoint. That says nothing of
-    /// what is behind a restart, before which nothing of that was handed over. [`Fault::Down`]: its disk
-    /// is too full for that, and nothing of it is to be handed over before there is room.
-    pub fn forget_all_in(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result<(), Fault> {
-        let forgotten = self.database.execute(
+    /// Removes the items that a sink's checkpoint includes, which it had stored before it or this process
+    /// was killed. Items after a restart stay: the sink receives them only after it has confirmed the
+    /// restart. [`Fault::Down`]: the disk is too full to remove them, and no item may be delivered before
+    /// there is room.
+    pub fn remove_included(
+        &mut self,
+        ring: &RingName,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), Fault> {
+        let removed = self.database.execute(
             "DELETE FROM piece WHERE ring = (SELECT id FROM ring WHERE name = ?1) AND id <= (
                 SELECT max(piece.id) FROM piece JOIN ring ON ring.id = ring
                 WHERE name = ?1 AND piece.generation = ?2 AND sequence + abs(number) <= ?3)
@@ -204,7 +209,7 @@ impl Spool {
             params![ring.as_str(), checkpoint.generation as i64, checkpoint.next() as i64],
         );
         let count = || -> rusqlite::Result<Option<i64>> {
-            if forgotten? == 0 {
+            if removed? == 0 {
                 return Ok(None);
             }
             let count = "SELECT count(event) FROM piece WHERE number = 1";
@@ -212,13 +217,13 @@ impl Spool {
         };
         match count() {
             Ok(None) => {}
-            Ok(Some(waiting)) => {
-                self.waiting = waiting as u64;
+            Ok(Some(events)) => {
+                self.events = events as u64;
                 self.shrink();
             }
             Err(error) => {
                 let full = is_full(&error);
-                return Err(match self.fault(error) {
+                return Err(match self.error(error) {
                     Error::Failed(why) if full => Fault::Down(why),
                     error => error.into(),
                 });
@@ -227,14 +232,14 @@ impl Spool {
         Ok(())
     }
 
-    /// Gives the disk back once nothing is left. That takes some room first: without, it keeps what it
-    /// has, and may give it back the next time.
+    /// Returns the disk space once the spool is empty. That needs some free space first: without it, the
+    /// file keeps its size until the next time.
     fn shrink(&mut self) {
         if !matches!(self.is_empty(), Ok(true)) {
             return;
         }
         let shrink = || -> rusqlite::Result<()> {
-            // A row for each page, which it frees when it is asked for.
+            // Each row that is fetched frees one page.
             let mut free = self.database.prepare_cached("PRAGMA incremental_vacuum")?;
             let mut pages = free.query([])?;
             while pages.next()?.is_some() {}
@@ -243,15 +248,15 @@ impl Spool {
         let _ = shrink();
     }
 
-    /// Where the ring is to be read on, if anything of it is in here.
-    pub fn end(&self, ring: &RingName) -> Result<Option<Position>, Error> {
+    /// The position after the last item of a ring, if it contains any.
+    pub fn end_position(&self, ring: &RingName) -> Result<Option<Position>, Error> {
         let last = self.database.query_row(
             "SELECT piece.id, name, piece.generation, sequence, number, event
             FROM piece JOIN ring ON ring.id = ring WHERE name = ? ORDER BY piece.id DESC LIMIT 1",
             [ring.as_str()],
             item,
         );
-        let last = last.optional().map_err(|error| self.fault(error))?.flatten();
+        let last = last.optional().map_err(|error| self.error(error))?.flatten();
         Ok(last.map(|(_, item)| Position { sequence: item.end(), ..item.at }))
     }
 }
@@ -267,11 +272,11 @@ impl CheckpointStore for Spool {
                 Ok(Checkpoint::from_columns(columns))
             },
         );
-        Ok(checkpoint.optional().map_err(|error| self.fault(error))?.flatten())
+        Ok(checkpoint.optional().map_err(|error| self.error(error))?.flatten())
     }
 
     fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result<(), Fault> {
-        Ok(store(&self.database, ring, checkpoint).map_err(|error| self.fault(error))?)
+        Ok(store(&self.database, ring, checkpoint).map_err(|error| self.error(error))?)
     }
 }
 
@@ -297,8 +302,8 @@ fn ring_id(database: &Connection, ring: &RingName) -> rusqlite::Result<i64> {
         .query_row([ring.as_str()], |row| row.get(0))
 }
 
-/// A row, as `append` wrote it: 0 = a start; 1 = an event, or none that is known; less than 0 = so
-/// many lost.
+/// Decodes a row of `append`. `number` is 0 for a start or restart, 1 for an event (without bytes if its
+/// kind is unknown), and the negative count of a loss.
 fn item(row: &Row) -> rusqlite::Result<Option<(RingName, StreamItem)>> {
     let [generation, sequence] = [row.get::<_, i64>(2)? as u64, row.get::<_, i64>(3)? as u64];
     let number: i64 = row.get(4)?;
@@ -315,23 +320,23 @@ fn item(row: &Row) -> rusqlite::Result<Option<(RingName, StreamItem)>> {
     Ok(name.parse().ok().map(|name| (name, StreamItem { at, kind: what })))
 }
 
-fn failure(what: &str, path: &Path, error: &rusqlite::Error) -> Error {
-    let advice = match error.sqlite_error_code() {
-        _ if is_full(error) || room(path) == 0 => "make room on its disk",
+fn spool_error(operation: &str, path: &Path, error: &rusqlite::Error) -> Error {
+    let remedy = match error.sqlite_error_code() {
+        _ if is_full(error) || free_bytes(path) == 0 => "make room on its disk",
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            "move it away; what it holds was not delivered"
+            "move it away; its events are not delivered"
         }
         _ => "let this program's user write there, or choose another --state-dir",
     };
-    failed(format_args!("{what} {}: {error} ({advice})", path.display()))
+    failed(format_args!("{operation} {}: {error} ({remedy})", path.display()))
 }
 
-/// Bytes free on the disk; many where nobody says.
-fn room(path: &Path) -> u64 {
+/// Free bytes on the disk; the maximum if that is unknown.
+fn free_bytes(path: &Path) -> u64 {
     statvfs(path).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// No room, by our bound or on the disk.
+/// Whether the limit is reached or the disk is full.
 fn is_full(error: &rusqlite::Error) -> bool {
     use rusqlite::ffi::{SQLITE_IOERR_FSYNC, SQLITE_IOERR_WRITE};
     let code = error.sqlite_error();

@@ -1,4 +1,4 @@
-//! The state directory: a lock, and the checkpoints of outputs whose sink keeps none.
+//! The state directory: a lock, and the checkpoints of outputs whose sink does not store them.
 
 use std::{
     collections::BTreeMap,
@@ -10,19 +10,17 @@ use std::{
     time::Duration,
 };
 
-use aw_service::{Error, Identity, advice, failed, open_own};
+use aw_service::{Error, Identity, OpenError, advice, cause, failed, try_open_own};
 use serde::{Deserialize, Serialize};
-use shm_layout::{RingName, cause};
+use shm_layout::RingName;
 
 use crate::{Checkpoint, CheckpointStore, Fault};
 
-/// Makes the directory if there is none, for whoever the program is going to be.
+/// Creates the directory if it does not exist, for the user that the program is going to run as.
 pub(crate) fn make_directory(path: &Path, owner: Option<&Identity>) -> Result<(), Error> {
-    let failure = |error| {
-        let Error::Failed(text) = Error::io(format_args!("make {}", path.display()), error) else {
-            return Error::Closed;
-        };
-        failed(format_args!("{text} (make it, or choose another with --state-dir)"))
+    let failure = |error: io::Error| {
+        let remedy = advice(&error).unwrap_or("(create it, or choose another with --state-dir)");
+        failed(format_args!("create {}: {} {remedy}", path.display(), cause(&error)))
     };
     match DirBuilder::new().mode(0o750).create(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
@@ -34,15 +32,15 @@ pub(crate) fn make_directory(path: &Path, owner: Option<&Identity>) -> Result<()
     }
 }
 
-/// Two programs of one name with one state directory would each undo the other's checkpoint.
+/// Locks the state directory for this program: two instances would overwrite each other's checkpoints.
 pub(crate) fn lock(directory: &Path, name: &str) -> Result<File, Error> {
     let path = lock_path(directory, name);
     let file = open_in(&path, 0o600)?;
     let mut tries = 0..5;
     let locked = loop {
         match file.try_lock() {
-            // Somebody may only be asking whether it is held.
-            Err(TryLockError::WouldBlock) if tries.next().is_some() => sleep(ASKING),
+            // Another process may hold it briefly, in `is_locked`.
+            Err(TryLockError::WouldBlock) if tries.next().is_some() => sleep(LOCK_RETRY),
             locked => break locked,
         }
     };
@@ -52,18 +50,18 @@ pub(crate) fn lock(directory: &Path, name: &str) -> Result<File, Error> {
             "lock {}: in use by another {name} (stop it, or choose another --state-dir)",
             path.display()
         ))),
-        Err(TryLockError::Error(error)) => Err(refused("lock", &path, error)),
+        Err(TryLockError::Error(error)) => Err(state_error("lock", &path, error)),
     }
 }
 
-/// For longer than it takes to ask whether a lock is held.
-const ASKING: Duration = Duration::from_millis(20);
+/// Longer than `is_locked` holds the lock.
+const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 fn lock_path(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{name}.lock"))
 }
 
-/// Whether another program of this name holds its lock, for `--health`; an error where nobody can say.
+/// Whether a program of this name is running, for `--health`: whether it holds the lock.
 pub(crate) fn is_locked(directory: &Path, name: &str) -> io::Result<bool> {
     match File::open(lock_path(directory, name))?.try_lock_shared() {
         Ok(()) => Ok(false),
@@ -72,30 +70,28 @@ pub(crate) fn is_locked(directory: &Path, name: &str) -> io::Result<bool> {
     }
 }
 
-/// Opens a file of the state directory, and makes it if there is none.
+/// Opens a file of the state directory, and creates it if it does not exist.
 pub(crate) fn open_in(path: &Path, mode: u32) -> Result<File, Error> {
-    open_own(path, mode, None).map_err(|error| match error {
-        // Whoever says what to do has said all.
-        Error::Failed(why) if !why.ends_with(')') => failed(format_args!("{why} {OTHER}")),
-        error => error,
+    try_open_own(path, mode, None).map_err(|error| match error {
+        OpenError::Io(error) => state_error("open", path, error),
+        untrusted => untrusted.of(path),
     })
 }
 
-const OTHER: &str = "(let this program's user write there, or choose another --state-dir)";
-
-/// The system refused something in the state directory: why, and what to do.
-pub(crate) fn refused(what: &str, path: &Path, error: io::Error) -> Error {
-    let advice = advice(&error).unwrap_or(OTHER);
-    failed(format_args!("{what} {}: {} {advice}", path.display(), cause(&error)))
+/// The failure of a system call on a file of the state directory, with its remedy.
+pub(crate) fn state_error(operation: &str, path: &Path, error: io::Error) -> Error {
+    const ACCESS: &str = "(let this program's user write there, or choose another --state-dir)";
+    let remedy = advice(&error).unwrap_or(ACCESS);
+    failed(format_args!("{operation} {}: {} {remedy}", path.display(), cause(&error)))
 }
 
-/// `NAME.positions`: replaced as a whole, so that it is whole whenever the program is killed.
+/// `NAME.positions`: replaced atomically, so that it is complete whenever the program is killed.
 pub(crate) struct StateFile {
     path: PathBuf,
     checkpoints: BTreeMap<String, CheckpointJson>,
 }
 
-/// An checkpoint in JSON. The generation is text, for it does not fit a double.
+/// A checkpoint in JSON. The generation is text, because it does not fit in a double.
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
 pub(crate) struct CheckpointJson {
     generation: String,
@@ -113,7 +109,7 @@ impl CheckpointJson {
         CheckpointJson { generation, next: checkpoint.next(), began, delivered, lost, skipped }
     }
 
-    /// None if its numbers do not add up.
+    /// None if the numbers do not add up.
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         let CheckpointJson { next, began, delivered, lost, skipped, .. } = *self;
         let generation = u64::from_str_radix(&self.generation, 16).ok()?;
@@ -132,32 +128,29 @@ impl StateFile {
         let checkpoints = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
                 failed(format_args!(
-                    "read {}: {error} (remove it, to begin with the oldest event)",
+                    "read {}: {error} (remove it to begin with the oldest event)",
                     path.display()
                 ))
             })?,
             Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(refused("read", &path, error)),
+            Err(error) => return Err(state_error("read", &path, error)),
         };
         Ok(StateFile { path, checkpoints })
     }
 
-    /// Writes it down: another file, all of it on the disk, then the name.
+    /// Saves it: writes a temporary file, syncs it, and renames it.
     pub fn save(&self) -> Result<(), Error> {
         let new = self.path.with_extension("new");
-        let write = || {
-            let mut file = open_in(&new, 0o640)?;
-            let mut text = serde_json::to_vec_pretty(&self.checkpoints).unwrap_or_default();
-            text.push(b'\n');
-            let directory = self.path.parent().unwrap_or(Path::new("."));
-            file.set_len(0)
-                .and_then(|()| file.write_all(&text))
-                .and_then(|()| file.sync_all())
-                .and_then(|()| fs::rename(&new, &self.path))
-                .and_then(|()| File::open(directory)?.sync_all())
-                .map_err(|error| refused("write to", &self.path, error))
-        };
-        write()
+        let mut file = open_in(&new, 0o640)?;
+        let mut text = serde_json::to_vec_pretty(&self.checkpoints).unwrap_or_default();
+        text.push(b'\n');
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        file.set_len(0)
+            .and_then(|()| file.write_all(&text))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&new, &self.path))
+            .and_then(|()| File::open(directory)?.sync_all())
+            .map_err(|error| state_error("write to", &self.path, error))
     }
 }
 
@@ -167,7 +160,7 @@ impl CheckpointStore for StateFile {
         json.checkpoint().map(Some).ok_or_else(|| {
             let path = self.path.display();
             failed(format_args!(
-                "read {path}: the numbers of ring {ring} do not add up (remove it, to begin with the oldest event)"
+                "read {path}: the numbers of ring {ring} do not add up (remove it to begin with the oldest event)"
             ))
             .into()
         })
@@ -179,7 +172,7 @@ impl CheckpointStore for StateFile {
     }
 }
 
-/// The next event of another program's checkpoint, for `--health`; none if it keeps none there.
+/// The next event by the checkpoint of another program, for `--health`; none if there is no such file.
 pub(crate) fn next_of(
     directory: &Path,
     name: &str,
@@ -188,13 +181,15 @@ pub(crate) fn next_of(
 ) -> Result<Option<u64>, String> {
     let path = StateFile::path(directory, name);
     let Some(bytes) = read_another(&path)? else { return Ok(None) };
-    let checkpoints: BTreeMap<String, CheckpointJson> = serde_json::from_slice(&bytes)
-        .map_err(|error| format!("read {}: {error} (is it of this release?)", path.display()))?;
+    let checkpoints: BTreeMap<String, CheckpointJson> =
+        serde_json::from_slice(&bytes).map_err(|error| {
+            format!("read {}: {error} (does the program have the same release?)", path.display())
+        })?;
     let checkpoint = checkpoints.get(ring.as_str()).and_then(CheckpointJson::checkpoint);
     Ok(checkpoint.filter(|it| it.generation == generation).map(|it| it.next()))
 }
 
-/// All checkpoints in the file of another program; none where it is no such file.
+/// All checkpoints in the file of another program; none if the format is not valid.
 pub(crate) fn checkpoints(bytes: &[u8]) -> BTreeMap<RingName, Checkpoint> {
     let lines: BTreeMap<String, CheckpointJson> = serde_json::from_slice(bytes).unwrap_or_default();
     let checkpoint =
@@ -202,7 +197,7 @@ pub(crate) fn checkpoints(bytes: &[u8]) -> BTreeMap<RingName, Checkpoint> {
     lines.iter().filter_map(checkpoint).collect()
 }
 
-/// A file of another program, unless there is none.
+/// The content of a file of another program, if it exists.
 pub(crate) fn read_another(path: &Path) -> Result<Option<Vec<u8>>, String> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -210,7 +205,7 @@ pub(crate) fn read_another(path: &Path) -> Result<Option<Vec<u8>>, String> {
             Ok(None)
         }
         Err(error) => Err(format!(
-            "read {}: {} (ask as the user whose it is, or name its --state-dir)",
+            "read {}: {} (run this as the user of the output, or name its --state-dir)",
             path.display(),
             cause(&error)
         )),
@@ -242,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_account_is_refused() {
+    fn an_invalid_checkpoint_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = StateFile::path(directory.path(), "aw-test");
         for text in ["", "{", "[]", r#"{"/lan":{"next":1}}"#] {
@@ -264,8 +259,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let is_locked = || is_locked(directory.path(), "aw-test");
         assert_eq!(is_locked().unwrap_err().kind(), ErrorKind::NotFound);
-        let held = lock(directory.path(), "aw-test").unwrap();
-        drop(held);
+        drop(lock(directory.path(), "aw-test").unwrap());
         assert!(!is_locked().unwrap());
         let _held = lock(directory.path(), "aw-test").unwrap();
         assert!(is_locked().unwrap());

@@ -1,8 +1,8 @@
-//! `aw-metrics`: how the collector and its outputs are, for Prometheus: what the ring's header counts,
-//! how far each output is, and events by origin, which it reads for that.
+//! `aw-metrics`: metrics for Prometheus: the counters in the ring's header, the saved position of each output, and the
+//! number of events by origin, for which it reads the ring.
 #![forbid(unsafe_code)]
 
-mod known;
+mod exposition;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -12,23 +12,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{
-    Access, Entry, Error, Plan, Result, RingOptions, Sink, StartFrom, info, serve, warn,
-};
-use aw_service::{ServiceOptions, replace};
+use aw_output::{Access, Entry, Error, Plan, Result, RingOptions, Sink, StartFrom, serve};
+use aw_service::{Condition, ServiceOptions, replace};
 use clap::Parser;
 
-use crate::known::{Known, lock};
+use crate::exposition::{MetricSources, lock};
 
-/// Tells Prometheus how the collector of a ring and its outputs are.
+/// Exports metrics of collectors and outputs to Prometheus
 #[derive(Parser)]
 #[command(name = "aw-metrics", version, after_help = EXAMPLES)]
 struct Options {
-    /// Answer Prometheus at ADDR:PORT/metrics [default: 127.0.0.1:9714, without --file]
+    /// Serve the metrics at http://ADDR:PORT/metrics, without a password; without ADDR only on 127.0.0.1
+    /// [default: 127.0.0.1:9714, if --file is not set]
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = serve::parse_address)]
     listen: Option<SocketAddr>,
 
-    /// Write FILE anew every 5 seconds, for node_exporter's textfile collector: a name that ends in .prom
+    /// Replace FILE every 5 seconds, for the textfile collector of node_exporter, which reads names that end in .prom
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 
@@ -38,29 +37,28 @@ struct Options {
 
 const EXAMPLES: &str = "\
 Examples:
-  aw-metrics                              for Prometheus on this machine, at 127.0.0.1:9714
-  aw-metrics --listen 192.0.2.1:9714      for one elsewhere; there is no password
+  aw-metrics                              for Prometheus on this machine: http://127.0.0.1:9714/metrics
+  aw-metrics --listen 192.0.2.1:9714      for Prometheus on another machine; there is no password
   aw-metrics --file /var/lib/prometheus/node-exporter/addrwatch.prom
 
-How far outputs are it finds in --state-dir, and in the directories right beneath.
+The positions of outputs are read from --state-dir and its subdirectories (one level).
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 
 const NAME: &str = "aw-metrics";
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9714);
-/// How often the file is written.
-const EVERY: Duration = Duration::from_secs(5);
+/// Time between two writes of the file.
+const WRITE_INTERVAL: Duration = Duration::from_secs(5);
 
-struct Metrics {
-    known: Arc<Mutex<Known>>,
+struct MetricsSink {
+    sources: Arc<Mutex<MetricSources>>,
     file: Option<PathBuf>,
     written: Option<Instant>,
-    /// It was said that the file cannot be written.
-    told: bool,
+    write_failure: Condition,
 }
 
-impl Sink for Metrics {
+impl Sink for MetricsSink {
     fn write(&mut self, entry: &Entry) -> Result {
-        lock(&self.known).count(entry.ring, entry.event.kind.origin());
+        lock(&self.sources).count_event(entry.ring, entry.event.kind.origin());
         Ok(())
     }
 
@@ -70,22 +68,20 @@ impl Sink for Metrics {
 
     fn maintain(&mut self) -> Result<bool> {
         if let Some(file) = &self.file
-            && self.written.is_none_or(|written| written.elapsed() >= EVERY)
+            && self.written.is_none_or(|written| written.elapsed() >= WRITE_INTERVAL)
         {
             self.written = Some(Instant::now());
-            let (new, known) = (format!("{}.new", file.display()), lock(&self.known).clone());
-            let written = replace(file, Path::new(&new), 0o644, known.text().as_bytes());
-            // There may be room later; node_exporter tells how old the file is.
+            let (new, sources) = (format!("{}.new", file.display()), lock(&self.sources).clone());
+            let written = replace(file, Path::new(&new), 0o644, sources.text().as_bytes());
+            // Not fatal: the next write may succeed, and node_exporter exports the age of the file.
             match written {
-                Err(Error::Failed(why)) if !self.told => {
-                    warn(format_args!("{why} (trying again)"));
-                    self.told = true;
+                Ok(()) => {
+                    self.write_failure.ends(format_args!("{} is written again", file.display()));
                 }
-                Ok(()) if self.told => {
-                    info(format_args!("{} is written again", file.display()));
-                    self.told = false;
+                Err(Error::Failed(why)) => {
+                    self.write_failure.begins(format_args!("{why} (trying again)"));
                 }
-                _ => {}
+                Err(Error::Closed) => {}
             }
         }
         Ok(false)
@@ -95,7 +91,7 @@ impl Sink for Metrics {
 fn main() -> ExitCode {
     let Options { rings, listen, file } = aw_output::parse(NAME);
     let listen = listen.or_else(|| file.is_none().then_some(LISTEN)).filter(|_| !rings.health);
-    // Before privileges are given up: no port may be opened then, and no user found.
+    // Before privileges are dropped: after that, the process can open no port and look up no user.
     let listener = listen.as_ref().map(serve::listen).transpose();
     let (listener, owners) = match listener.and_then(|it| Ok((it, rings.owners()?))) {
         Ok(both) => both,
@@ -107,8 +103,8 @@ fn main() -> ExitCode {
     let files = directory.into_iter().chain([Access::Read(state.clone())]).collect();
     let plan = Plan { files, from: StartFrom::Now, ..Plan::default() };
     aw_output::run(NAME, &rings, &plan, || {
-        let known = Arc::new(Mutex::new(Known::new(&rings.rings, owners, state)));
-        listener.map(|listener| known::serve(listener, Arc::clone(&known))).transpose()?;
-        Ok(Metrics { known, file, written: None, told: false })
+        let sources = Arc::new(Mutex::new(MetricSources::new(&rings.rings, owners, state)));
+        listener.map(|listener| exposition::serve(listener, Arc::clone(&sources))).transpose()?;
+        Ok(MetricsSink { sources, file, written: None, write_failure: Condition::default() })
     })
 }

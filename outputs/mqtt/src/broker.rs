@@ -11,8 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_notify::Secret;
 use aw_output::{Error, Fault, HostPort, Result, warn};
+use aw_service::Secret;
 use rumqttc::{
     Outgoing, TlsConfiguration, Transport,
     v5::{

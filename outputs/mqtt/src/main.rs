@@ -14,10 +14,11 @@ use std::{
 };
 
 use aw_alert::{Names, Store, read_names, seconds};
-use aw_notify::{Secret, is_here};
+use aw_notify::is_here;
 use aw_output::{
     Access, Error, Fault, Plan, RingOptions, SpoolOptions, failed, parse, run, this_host,
 };
+use aw_service::Secret;
 use clap::Parser;
 
 use crate::{

@@ -1,15 +1,17 @@
-//! What `aw-mysql` is made of. `aw-query` asks the same servers, so it takes from here how to find one,
-//! and what its tables are called.
+//! The parts of `aw-mysql`. `aw-query` reads the same servers, and uses from here the configuration of a
+//! server and the names of its tables.
 #![forbid(unsafe_code)]
 
-mod cause;
 mod config;
-mod rows;
+mod errors;
 mod schema;
+mod sink;
+mod sql;
 
 pub use {
-    cause::cause,
-    config::Config,
-    rows::{Rows, hex},
-    schema::{NO_SUCH_TABLE, Prefix, Tables},
+    config::ServerConfig,
+    errors::cause,
+    schema::{NO_SUCH_TABLE, TableNames, TablePrefix},
+    sink::MysqlSink,
+    sql::{hex, hex_ip},
 };

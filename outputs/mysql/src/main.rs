@@ -1,32 +1,32 @@
-//! `aw-mysql`: keeps events in the tables of addrwatch 1.0, in MySQL, MariaDB, or what speaks their
-//! protocol; each event exactly once.
+//! `aw-mysql`: stores events in the tables of addrwatch 1.0, in a MySQL or MariaDB database or another one
+//! with their protocol; each event exactly once.
 #![forbid(unsafe_code)]
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use aw_mysql::{Config, Prefix, Rows};
+use aw_mysql::{MysqlSink, ServerConfig, TablePrefix};
 use aw_output::{Plan, RingOptions, SpoolOptions, parse, run};
 use clap::Parser;
 
-/// Keeps the events of the collector's rings in a MySQL or MariaDB database.
-// addrwatch_mysql's -p is the prefix, and its command lines go on working; the pid file keeps --pid.
+/// Stores the events of the collector's rings in a MySQL or MariaDB database.
+// -p is the prefix, as in addrwatch_mysql, so that its command lines keep working; the pid file is --pid.
 #[derive(Parser)]
 #[command(name = "aw-mysql", version, after_help = EXAMPLES)]
 #[command(mut_arg("pid_file", |pid_file| pid_file.short(None)))]
 struct Options {
-    /// Read the section [addrwatch] of FILE, written as a my.cnf: host, port, socket, user, password, database, ssl-*
+    /// Read the server and the login from section [addrwatch] of FILE, in the format of my.cnf; see aw-mysql.cnf(5) [default: the local server's socket, user and database addrwatch]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Put PREFIX before the names of all tables
+    /// Begin the names of all tables with PREFIX
     #[arg(short, long, value_name = "PREFIX", default_value = "")]
-    prefix: Prefix,
+    prefix: TablePrefix,
 
-    /// Store NAME as the host's name, in rows and accounts; every machine that shares the tables needs another [default: in rows the collector's, in accounts this machine's]
+    /// Host name in rows and in saved positions; each machine that writes to the same tables needs another one and keeps it [default: in rows the collector's, in saved positions this machine's]
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
 
-    /// Stay in the foreground, which is the default
+    /// Stay in the foreground; this is the default, the option is accepted for compatibility with addrwatch_mysql
     #[arg(short, long, conflicts_with = "daemon")]
     foreground: bool,
 
@@ -38,9 +38,9 @@ struct Options {
 
 const EXAMPLES: &str = "\
 Examples:
-  aw-mysql                              as user addrwatch, into the database addrwatch of this machine
-  aw-mysql -c /etc/addrwatch/mysql.cnf  wherever that file says; it is the place for a password
-  aw-mysql -p site1_                    into the tables site1_log, site1_origin, site1_position
+  aw-mysql                              user and database addrwatch, server on this machine
+  aw-mysql -c /etc/addrwatch/mysql.cnf  server, user, password and database of this file
+  aw-mysql -p site1_                    store in tables site1_log, site1_origin, site1_position
 
   [addrwatch]
   host = db.example.net
@@ -48,21 +48,21 @@ Examples:
   password = secret
   ssl-ca = /etc/ssl/certs/example.pem
 
-Tables that are missing are made, with indexes on address and time and on MAC and time. While the
-server is down, events are kept in the state directory.
+Missing tables are created, with the indexes that aw-query needs. While the server is down, events are
+queued in the state directory. They are stored when the server is back.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 
 fn main() -> ExitCode {
     let Options { rings, spool, config, prefix, hostname, foreground: _ } = parse("aw-mysql");
-    // Before privileges are given up: its owner may be root. What is wrong is said once the log is there.
-    let config = config.as_deref().map_or_else(|| Ok(Config::default()), Config::read);
+    // Before privileges are dropped, because the file may be root's. `run` reports the error.
+    let config = config.as_deref().map_or_else(|| Ok(ServerConfig::default()), ServerConfig::read);
     let plan = Plan {
-        files: config.as_ref().map_or(Vec::new(), Config::access),
-        sockets: config.as_ref().map_or(Vec::new(), Config::sockets),
-        linger: Duration::from_millis(500), // a commit for many events, not for each
+        files: config.as_ref().map_or(Vec::new(), ServerConfig::access),
+        sockets: config.as_ref().map_or(Vec::new(), ServerConfig::sockets),
+        linger: Duration::from_millis(500), // to commit several events together
         batch: 8192,
         spool: Some(spool),
         ..Plan::default()
     };
-    run("aw-mysql", &rings, &plan, || Rows::new(&config?, &prefix, hostname))
+    run("aw-mysql", &rings, &plan, || MysqlSink::new(&config?, &prefix, hostname))
 }

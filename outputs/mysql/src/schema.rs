@@ -1,27 +1,31 @@
-//! The tables: addrwatch 1.0's, and one for the accounts. What exists is used as it is.
+//! The tables: those of addrwatch 1.0, one for the checkpoints and one for configuration changes. Existing
+//! tables are used as they are.
 
 use std::str::FromStr;
 
 use mysql::{Conn, Error, prelude::Queryable};
 
-/// What stands before the name of each table.
+/// The prefix of the name of each table.
 #[derive(Clone, Debug)]
-pub struct Prefix(String);
+pub struct TablePrefix(String);
 
-impl FromStr for Prefix {
+impl FromStr for TablePrefix {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fine = |c: char| c.is_ascii_alphanumeric() || "_$-".contains(c);
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_$-".contains(c);
         let longest = 64 - "log_plaintext".len();
-        if text.len() > longest || !text.chars().all(fine) {
+        if text.len() > longest || !text.chars().all(allowed) {
             return Err("must have at most 51 letters, digits, _, $ or - (the pid file is --pid)");
         }
-        Ok(Prefix(text.into()))
+        Ok(TablePrefix(text.into()))
     }
 }
 
-/// The numbers and names of origins: addrwatch's, then ours.
+/// The origin of a router's report: the number after addrwatch's own origins.
+pub const MACUPD: u8 = 6;
+
+/// The number, name and description of each origin.
 const ORIGINS: [(u8, &str, &str); 7] = [
     (0, "ARP_REQ", "ARP request"),
     (1, "ARP_REP", "ARP reply"),
@@ -29,33 +33,32 @@ const ORIGINS: [(u8, &str, &str); 7] = [
     (3, "ND_NS", "Neighbor Solicitation"),
     (4, "ND_NA", "Neighbor Advertisement"),
     (5, "ND_DAD", "Neighbor Solicitation of an address, before it is used"),
-    (6, "MACUPD", "report of a router, from its ARP table"),
+    (MACUPD, "MACUPD", "report of a router, from its ARP table"),
 ];
 
-/// Errors of servers, by number.
-/// Or view.
+/// Numbers of server errors. A table or view that does not exist.
 pub const NO_SUCH_TABLE: u16 = 1146;
 const TABLE_EXISTS: u16 = 1050;
 const DENIED: u16 = 1142;
 
 /// The names of the tables, quoted.
-pub struct Tables {
+pub struct TableNames {
     /// A row for each event.
     pub log: String,
     /// Names of origins.
     pub origin: String,
     view: String,
-    /// The accounts.
+    /// The checkpoints.
     pub position: String,
-    /// Changes of routers' configurations.
+    /// Configuration changes of routers.
     pub config_change: String,
 }
 
-impl Tables {
-    /// With this before each name.
-    pub fn new(Prefix(prefix): &Prefix) -> Tables {
+impl TableNames {
+    /// The names with this prefix.
+    pub fn new(TablePrefix(prefix): &TablePrefix) -> TableNames {
         let name = |name| format!("`{prefix}{name}`");
-        Tables {
+        TableNames {
             log: name("log"),
             origin: name("origin"),
             view: name("log_plaintext"),
@@ -64,10 +67,9 @@ impl Tables {
         }
     }
 
-    /// Makes what is missing. The table of positions is the last, and says that there were others:
-    /// if the log is missing then, somebody has moved it away and may move it back. Tells whether
-    /// the log is there.
-    pub fn set_up(&self, to: &mut Conn) -> Result<bool, Error> {
+    /// Creates the missing tables, `position` last: if it exists and `log` does not, an administrator has
+    /// renamed `log` and may rename it back. Returns false then.
+    pub fn create_missing(&self, to: &mut Conn) -> Result<bool, Error> {
         if !exists(to, &self.origin)? {
             to.query_drop(self.create_origin())?;
         }
@@ -78,16 +80,17 @@ impl Tables {
         to.query_drop(self.create_log())?;
         if !exists(to, &self.view)? {
             match to.query_drop(self.create_view()) {
-                Err(Error::MySqlError(error)) if error.code == TABLE_EXISTS => {} // just now, by another
-                done => done?,
+                Err(Error::MySqlError(error)) if error.code == TABLE_EXISTS => {} // another program was faster
+                result => result?,
             }
         }
         to.query_drop(self.create_position())?;
         Ok(true)
     }
 
-    /// Addrwatch's, and three indexes more. With the last one a server steps from pairing to pairing of an
-    /// address, however many sightings they have. Names are of any script, whatever the server's default is.
+    /// The table of addrwatch, with three more indexes. The last one lets a server step from pairing to
+    /// pairing of an address without reading each row. Names may be of any script, whatever the server's
+    /// default character set is.
     fn create_log(&self) -> String {
         format!(
             "CREATE TABLE IF NOT EXISTS {} (
@@ -121,9 +124,9 @@ impl Tables {
         )
     }
 
-    /// What addrwatch 1.0 shows.
+    /// The view of addrwatch 1.0.
     fn create_view(&self) -> String {
-        let Tables { log, origin, view, .. } = self;
+        let TableNames { log, origin, view, .. } = self;
         format!(
             "CREATE VIEW {view} AS
             SELECT tstamp, hostname, interface, vlan_tag, hex(mac_address) AS mac_address,
@@ -132,7 +135,7 @@ impl Tables {
         )
     }
 
-    /// An account for each ring of each host. Binary collation: rings differ by case.
+    /// A checkpoint for each ring of each host. Binary collation: names of rings are case-sensitive.
     fn create_position(&self) -> String {
         format!(
             "CREATE TABLE IF NOT EXISTS {} (
@@ -149,9 +152,9 @@ impl Tables {
         )
     }
 
-    /// For changes of routers' configurations, once there is one: nobody else is asked for the right to
-    /// make tables.
-    pub fn set_up_changes(&self, to: &mut Conn) -> Result<(), Error> {
+    /// Creates the table of configuration changes. Called with the first change: a user who never stores one
+    /// needs no permission to create it.
+    pub fn create_changes(&self, to: &mut Conn) -> Result<(), Error> {
         if exists(to, &self.config_change)? {
             return Ok(());
         }
@@ -171,9 +174,9 @@ impl Tables {
         ))
     }
 
-    /// An origin without a name would hide its rows from the view.
+    /// Adds the missing origins: without a name, the view would not show their rows.
     fn fill_origin(&self, to: &mut Conn) -> Result<(), Error> {
-        // As text: others may have added origins of any number.
+        // As text: other programs may have added origins with any number.
         let known: Vec<String> =
             to.query(format!("SELECT concat(id) FROM {} WHERE id IS NOT NULL", self.origin))?;
         for (id, name, description) in
@@ -187,7 +190,7 @@ impl Tables {
         Ok(())
     }
 
-    /// The log's engine, if it has no transactions: then nothing can be exactly once.
+    /// The engine of the table of events, if it has no transactions: then an event may be stored twice.
     pub fn engine_without_transactions(&self, to: &mut Conn) -> Result<Option<String>, Error> {
         let name = self.log.trim_matches('`');
         to.query_first(format!(
@@ -197,7 +200,7 @@ impl Tables {
     }
 }
 
-/// Whether there is a table or view of this name. One that we may not read is there.
+/// Whether there is a table or view of this name. If the user may not read it, it exists.
 fn exists(to: &mut Conn, name: &str) -> Result<bool, Error> {
     match to.query_drop(format!("SELECT 1 FROM {name} LIMIT 0")) {
         Ok(()) => Ok(true),

@@ -1,42 +1,42 @@
-//! `aw-query`: which MAC had which address, where and when, from the history that an output keeps.
-//! It only reads. What the database says is not trusted: none of it reaches the terminal raw.
+//! `aw-query`: which MAC had which address, where and when, from the history that an output stores.
+//! It only reads. It does not trust the content of the database: no control character reaches the terminal.
 #![forbid(unsafe_code)]
 
-mod answers;
-mod history;
-mod mysql;
+mod holders;
+mod mysql_reader;
 mod options;
-mod spans;
-mod sqlite;
-mod table;
-mod when;
-mod who;
+mod periods;
+mod queries;
+mod reader;
+mod result_table;
+mod sqlite_reader;
+mod time_expression;
 
 use std::{
     io::{self, BufWriter, Write},
     process::ExitCode,
 };
 
-use aw_mysql::Config;
+use aw_mysql::ServerConfig;
 use aw_service::{Error, failed, info, parse};
 use jiff::{Zoned, tz::TimeZone};
 
 use crate::{
-    history::{History, Result},
-    mysql::Mysql,
-    options::{Options, Question},
-    sqlite::Sqlite,
-    table::Table,
+    mysql_reader::MysqlReader,
+    options::Options,
+    reader::{HistoryReader, Result},
+    result_table::OutputFormat,
+    sqlite_reader::SqliteReader,
 };
 
-/// Nothing is known of what was asked for.
-const NOTHING: u8 = 3;
+/// Exit status if nothing matches.
+const NO_MATCH: u8 = 3;
 
 fn main() -> ExitCode {
     let options: Options = parse("aw-query");
     match answer(&options) {
         Ok(true) | Err(Error::Closed) => ExitCode::SUCCESS,
-        Ok(false) => NOTHING.into(),
+        Ok(false) => NO_MATCH.into(),
         Err(Error::Failed(why)) => {
             info(why);
             ExitCode::FAILURE
@@ -44,54 +44,46 @@ fn main() -> ExitCode {
     }
 }
 
-/// Prints the answer; tells whether there is one.
+/// Prints the answer. Returns false if there is none.
 fn answer(options: &Options) -> Result<bool> {
     let zone = TimeZone::system();
     let now = Zoned::now().with_time_zone(zone.clone());
-    let question = options.question(&now)?;
+    let query = options.query(&now)?;
     let mut history = open(options)?;
-    let table = ask(&mut *history, question)?;
+    let table = query.run(&mut *history)?;
     let mut out = BufWriter::new(io::stdout().lock());
-    if !table.rows.is_empty() || options.format == table::Format::Csv {
+    if !table.rows.is_empty() || options.format == OutputFormat::Csv {
         let printed = table.print(&mut out, options.format, &zone).and_then(|()| out.flush());
         printed.map_err(|error| Error::write("standard output", error))?;
     }
     if table.rows.is_empty() {
-        info("nothing is known of that");
+        info(query.no_match(&zone));
     }
     Ok(!table.rows.is_empty())
 }
 
-fn ask(history: &mut dyn History, question: Question) -> Result<Table> {
-    match question {
-        Question::Who(ip, at) => answers::holders(history, ip, at),
-        Question::Ip(ip, range) => answers::address(history, ip, range),
-        Question::Mac(mac, range) => answers::mac(history, mac, range),
-        Question::Changes(range) => answers::changes(history, range),
-        Question::Devices(range) => answers::devices(history, range),
-    }
-}
-
-/// Another kind of history is another arm here, and one file.
-fn open(options: &Options) -> Result<Box<dyn History>> {
+/// A new kind of history is another arm here, and one file.
+fn open(options: &Options) -> Result<Box<dyn HistoryReader>> {
     let Options { database, config, prefix, .. } = options;
-    let server = |url: &str| -> Result<Box<dyn History>> {
-        let mut config = config.as_deref().map_or_else(|| Ok(Config::default()), Config::read)?;
+    let server = |url: &str| -> Result<Box<dyn HistoryReader>> {
+        let config = config.as_deref().map(ServerConfig::read).transpose()?;
+        let mut config = config.unwrap_or_default();
         config.set_url(url)?;
-        Ok(Box::new(Mysql::open(&config, prefix)?))
+        Ok(Box::new(MysqlReader::open(&config, prefix)?))
     };
-    let file =
-        |path: &str| -> Result<Box<dyn History>> { Ok(Box::new(Sqlite::open(path.as_ref())?)) };
+    let file = |path: &str| -> Result<Box<dyn HistoryReader>> {
+        Ok(Box::new(SqliteReader::open(path.as_ref())?))
+    };
     match database.as_ref().map(|name| name.split_once("://").unwrap_or(("sqlite", name))) {
         Some(("mysql" | "mariadb", url)) => server(url),
         None if config.is_some() => server(""),
         Some(("sqlite", _)) if config.is_some() => {
-            Err(failed("--config says where a server is, and --database names a file: choose one"))
+            Err(failed("--config names a server, and --database names a file (choose one of them)"))
         }
         Some(("sqlite", path)) => file(path),
-        Some((kind, _)) => {
-            Err(failed(format_args!("open {kind}://...: histories are a file, or mysql://...")))
-        }
-        None => file(options::FILE),
+        Some((kind, _)) => Err(failed(format_args!(
+            "open {kind}://...: not a kind of history (use a database of aw-sqlite, or mysql://...)"
+        ))),
+        None => file(options::DEFAULT_DATABASE),
     }
 }

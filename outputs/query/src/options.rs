@@ -1,41 +1,42 @@
-//! The command line, and the question it asks.
+//! The command line.
 
 use std::{net::IpAddr, path::PathBuf};
 
-use aw_mysql::Prefix;
+use aw_mysql::TablePrefix;
 use aw_service::{Error, failed};
 use clap::{Args, Parser, Subcommand};
 use jiff::Zoned;
-use shm_layout::{MacAddr, UnixTime};
+use shm_layout::MacAddr;
 
 use crate::{
-    history::{Range, Result},
-    table::Format,
-    when::{self, When},
+    queries::Query,
+    reader::{Result, TimeRange},
+    result_table::OutputFormat,
+    time_expression,
 };
 
 /// The history, unless another one is named.
-pub const FILE: &str = "/var/lib/addrwatch/addrwatch.db";
+pub const DEFAULT_DATABASE: &str = "/var/lib/addrwatch/addrwatch.db";
 
-/// Tells which MAC had which address, where and when.
+/// Shows which MAC had which address, where and when.
 #[derive(Parser)]
 #[command(name = "aw-query", version, after_help = after_help())]
 pub struct Options {
-    /// The history: a database of aw-sqlite, or mysql://[USER@][HOST[:PORT]]/DATABASE [default: the server of --config, or /var/lib/addrwatch/addrwatch.db]
+    /// Read the history from this database of aw-sqlite, or from mysql://[USER@][HOST[:PORT]]/DATABASE [default: the server of --config, or else /var/lib/addrwatch/addrwatch.db]
     #[arg(long, global = true, value_name = "FILE|URL")]
     pub database: Option<String>,
 
-    /// Read where the server is from FILE, and the password, as aw-mysql does
+    /// Read the server and the login from FILE, as aw-mysql does; see aw-mysql.cnf(5)
     #[arg(short, long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// What stands before the names of the server's tables, as for aw-mysql
+    /// Prefix of the names of the server's tables, as for aw-mysql
     #[arg(short, long, global = true, value_name = "PREFIX", default_value = "")]
-    pub prefix: Prefix,
+    pub prefix: TablePrefix,
 
-    /// How to write the answer; JSON and CSV have the nanoseconds and all columns
-    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
+    /// Format of the answer; JSON and CSV have nanoseconds and all columns
+    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Table)]
+    pub format: OutputFormat,
 
     #[command(subcommand)]
     command: Command,
@@ -54,114 +55,115 @@ Examples:
 
 {}
 
-How sure `who` is:
-  sure       seen within 10 minutes before and after, and no other MAC within 10 minutes
-  likely     seen before and after, and no other MAC between
-  one-sided  seen only before, or only after
-  changed    another MAC was seen first after than last before: it changed hands, nobody knows when
-  contested  several MACs were seen with it at about that time
-A span ends where another MAC is seen with the address, unless the first is back within 10 minutes.
+How sure the answer of `who` is (near: at most 10 minutes before or after the time):
+  sure       the MAC was seen near the time, before and after; no other MAC was seen near the time
+  likely     the MAC was the last one seen before and the first one seen after, but not near on both sides
+  one-sided  the MAC was seen only before or only after; no MAC was seen on the other side
+  changed    one MAC was the last one seen before, another one was the first one seen after
+  contested  several MACs were seen near the time, at least one of them before and after
 
-Exit status: 0 with an answer, 1 on failure, 2 for wrong options, 3 if nothing is known.",
-        when::FORMS
+`ip` and `mac` print a line for each period in which a MAC had an address. A period ends when another
+MAC is seen with the address, unless the first one is seen again within 10 minutes.
+
+Exit status: 0 with an answer, 1 on failure, 2 for wrong options, 3 if nothing matches.",
+        time_expression::FORMS
     )
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Which MAC had an address at some time, when it was seen before and after, and how sure that is
+    /// Show which MAC had an address at a time, and how sure the answer is
     Who {
-        /// IPv4 or IPv6 address
+        /// IPv4 or IPv6 address; a zone as in fe80::1%eth0 is ignored
+        #[arg(value_parser = parse_address)]
         address: IpAddr,
-        /// When
-        #[arg(long, value_name = "TIME", default_value = "now", value_parser = time_text)]
+        /// The time
+        #[arg(long, value_name = "TIME", default_value = "now", value_parser = check_time)]
         at: String,
     },
-    /// Which MACs had an address, from when to when
+    /// Show which MACs had an address, from when to when
     Ip {
-        /// IPv4 or IPv6 address
+        /// IPv4 or IPv6 address; a zone as in fe80::1%eth0 is ignored
+        #[arg(value_parser = parse_address)]
         address: IpAddr,
-        /// The same as `who`
-        #[arg(long, value_name = "TIME", value_parser = time_text, conflicts_with_all = ["from", "to"])]
+        /// Show which MAC had the address at TIME, as `who` does
+        #[arg(long, value_name = "TIME", value_parser = check_time, conflicts_with_all = ["from", "to"])]
         at: Option<String>,
         #[command(flatten)]
-        times: Times,
+        times: RangeOptions,
     },
-    /// Which addresses a MAC had, from when to when
+    /// Show which addresses a MAC had, from when to when
     Mac {
-        /// MAC address: 02:00:00:00:00:01, 02-00-00-00-00-01, 0200.0000.0001
-        #[arg(value_parser = mac)]
+        /// MAC address: 02:00:00:00:00:01, 2:0:0:0:0:1, 02-00-00-00-00-01, 0200.0000.0001 or 020000000001
+        #[arg(value_parser = parse_mac)]
         mac: MacAddr,
         #[command(flatten)]
-        times: Times,
+        times: RangeOptions,
     },
-    /// Addresses that were new or had another MAC, and routers whose configuration was changed
-    Changes(Times),
-    /// All MACs, with their addresses
-    Devices(Times),
+    /// Show addresses that were new or had another MAC, and configuration changes of routers
+    Changes(RangeOptions),
+    /// Show all MACs with their addresses
+    Devices(RangeOptions),
 }
 
 #[derive(Args)]
-struct Times {
-    /// Only from TIME on
-    #[arg(long, visible_alias = "since", value_name = "TIME", value_parser = time_text)]
+struct RangeOptions {
+    /// Begin at TIME [default: with the oldest sighting]
+    #[arg(long, visible_alias = "since", value_name = "TIME", value_parser = check_time)]
     from: Option<String>,
-    /// Only up to TIME
-    #[arg(long, visible_alias = "until", value_name = "TIME", value_parser = time_text)]
+    /// End at TIME [default: with the latest sighting]
+    #[arg(long, visible_alias = "until", value_name = "TIME", value_parser = check_time)]
     to: Option<String>,
 }
 
-/// What is asked, with its times.
-#[derive(Debug)]
-pub enum Question {
-    Who(IpAddr, UnixTime),
-    Ip(IpAddr, Range),
-    Mac(MacAddr, Range),
-    Changes(Range),
-    Devices(Range),
-}
-
 impl Options {
-    /// The question, asked now.
-    pub fn question(&self, now: &Zoned) -> Result<Question> {
-        let range = |times: &Times| times.range(now);
+    /// The query; times such as `1d` are relative to `now`.
+    pub fn query(&self, now: &Zoned) -> Result<Query> {
         Ok(match &self.command {
             Command::Who { address, at } | Command::Ip { address, at: Some(at), .. } => {
-                Question::Who(*address, time("--at", at, now)?.from)
+                Query::Who(*address, time("--at", at, now)?.from)
             }
-            Command::Ip { address, at: None, times } => Question::Ip(*address, range(times)?),
-            Command::Mac { mac, times } => Question::Mac(*mac, range(times)?),
-            Command::Changes(times) => Question::Changes(range(times)?),
-            Command::Devices(times) => Question::Devices(range(times)?),
+            Command::Ip { address, at: None, times } => Query::Ip(*address, times.range(now)?),
+            Command::Mac { mac, times } => Query::Mac(*mac, times.range(now)?),
+            Command::Changes(times) => Query::Changes(times.range(now)?),
+            Command::Devices(times) => Query::Devices(times.range(now)?),
         })
     }
 }
 
-impl Times {
-    fn range(&self, now: &Zoned) -> Result<Range> {
+impl RangeOptions {
+    fn range(&self, now: &Zoned) -> Result<TimeRange> {
         let read = |option, text: &Option<String>| {
             text.as_deref().map(|text| time(option, text, now)).transpose()
         };
-        let from = read("--from", &self.from)?.map_or(Range::ALL.from, |when| when.from);
-        let to = read("--to", &self.to)?.map_or(Range::ALL.to, |when| when.to);
+        let from = read("--from", &self.from)?.map_or(TimeRange::ALL.from, |range| range.from);
+        let to = read("--to", &self.to)?.map_or(TimeRange::ALL.to, |range| range.to);
         if from > to {
-            return Err(failed("--from is later than --to"));
+            return Err(failed("--from is later than --to (exchange them)"));
         }
-        Ok(Range { from, to })
+        Ok(TimeRange { from, to })
     }
 }
 
-fn time(option: &str, text: &str, now: &Zoned) -> Result<When> {
-    when::parse(text, now).map_err(|why| Error::Failed(format!("{option}: {text:?} {why}")))
+fn time(option: &str, text: &str, now: &Zoned) -> Result<TimeRange> {
+    time_expression::parse(text, now)
+        .map_err(|why| Error::Failed(format!("{option}: {text:?} {why}")))
 }
 
-/// What makes no sense at any time is a wrong option.
-fn time_text(text: &str) -> std::result::Result<String, &'static str> {
-    when::parse(text, &Zoned::now()).map(|_| text.into())
+/// Refuses what is not a time as a wrong option, before the query begins.
+fn check_time(text: &str) -> std::result::Result<String, &'static str> {
+    time_expression::parse(text, &Zoned::now()).map(|_| text.into())
 }
 
-/// A MAC in any of its usual spellings.
-fn mac(text: &str) -> std::result::Result<MacAddr, &'static str> {
+/// An address. A zone, as in `fe80::1%eth0` (RFC 4007, 11), is ignored: the history does not have it.
+fn parse_address(text: &str) -> std::result::Result<IpAddr, &'static str> {
+    let (address, zone) = text.split_once('%').unwrap_or((text, "none"));
+    let is_allowed = |ip: &IpAddr| address == text || ip.is_ipv6() && !zone.is_empty();
+    let address = address.parse().ok().filter(is_allowed);
+    address.ok_or("must be an IPv4 or IPv6 address, such as 192.0.2.1, 2001:db8::1 or fe80::1%eth0")
+}
+
+fn parse_mac(text: &str) -> std::result::Result<MacAddr, &'static str> {
     text.parse().map_err(|_| "a MAC address has 12 hexadecimal digits, such as 02:00:00:00:00:01")
 }
 
@@ -178,13 +180,30 @@ mod tests {
     #[test]
     fn macs() {
         let expected = MacAddr::new([0x02, 0xab, 0, 0, 0, 1]);
-        for text in ["02:ab:00:00:00:01", "02-AB-00-00-00-01", "02ab.0000.0001", "02ab00000001"] {
-            assert_eq!(mac(text), Ok(expected), "{text}");
+        for text in [
+            "02:ab:00:00:00:01",
+            "02-AB-00-00-00-01",
+            "02ab.0000.0001",
+            "02ab00000001",
+            "2:ab:0:0:0:1",
+        ] {
+            assert_eq!(parse_mac(text), Ok(expected), "{text}");
         }
         for bad in
             ["", "02:ab:00:00:00", "02:ab:00:00:00:01:02", "x2:ab:00:00:00:01", "02ab0000001é"]
         {
-            assert!(mac(bad).is_err(), "{bad}");
+            assert!(parse_mac(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        let [v4, v6] = ["10.1.2.3", "fe80::1"].map(|text| text.parse::<IpAddr>().unwrap());
+        for (text, expected) in [("10.1.2.3", v4), ("fe80::1", v6), ("fe80::1%eth0", v6)] {
+            assert_eq!(parse_address(text), Ok(expected), "{text}");
+        }
+        for bad in ["", "10.1.2", "10.1.2.3%eth0", "fe80::1%", "%eth0", "10.1.2.0/24"] {
+            assert!(parse_address(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,12 +1,13 @@
-//! `aw-sqlite`: keeps the events of the collector's rings in a SQLite database, each exactly once.
-//! The database's owner is believed, and so is what other programs of that user do with the file.
+//! `aw-sqlite`: stores the events of the collector's rings in a SQLite database, each exactly once.
+//! It trusts the owner of the database, and what other programs of that user do with the file.
 #![forbid(unsafe_code)]
 
-mod import;
-mod insert;
+mod database_file;
+mod legacy_import;
 mod retention;
+mod row_writer;
 mod schema;
-mod store;
+mod sink;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -14,23 +15,23 @@ use aw_output::{Access, Plan, RingOptions, SpoolOptions, parse, run};
 use clap::{Parser, value_parser};
 
 use crate::{
-    schema::TableName,
-    store::{Settings, Store},
+    schema::ViewName,
+    sink::{DatabaseSettings, SqliteSink},
 };
 
-/// Keeps the events of the collector's ring in a SQLite database.
+/// Stores the events of the collector's rings in a SQLite database.
 #[derive(Parser)]
 #[command(name = "aw-sqlite", version, after_help = EXAMPLES)]
 struct Options {
-    /// Keep sightings in the database FILE, which is made if there is none; one of addrwatch's is carried on [default: addrwatch.db in the state directory]
+    /// Store events in the database FILE; it is created if it does not exist; a database of addrwatch is converted [default: addrwatch.db in the state directory]
     #[arg(long, visible_alias = "sqlite3", value_name = "FILE")]
     database: Option<PathBuf>,
 
-    /// Show the sightings as NAME, with the columns of addrwatch's table
+    /// Name of the view that shows the sightings, with the columns of addrwatch's table
     #[arg(long, visible_alias = "sqlite3-table", value_name = "NAME", default_value = "addrwatch")]
-    table: TableName,
+    table: ViewName,
 
-    /// Forget sightings that are older than DAYS
+    /// Delete sightings and configuration changes that are older than DAYS (1 to 36500) [default: keep all]
     #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..=36_500))]
     retention: Option<u32>,
 
@@ -42,17 +43,18 @@ struct Options {
 
 const EXAMPLES: &str = "\
 Examples:
-  aw-sqlite                                  /var/lib/addrwatch/addrwatch.db
+  aw-sqlite                                  store in /var/lib/addrwatch/addrwatch.db
   aw-sqlite --database lan.db --retention 90
   aw-query who 10.1.2.3 --at '2026-11-20 14:05'
-  sqlite3 lan.db 'SELECT * FROM addrwatch'   as addrwatch's own table
+  sqlite3 lan.db 'SELECT * FROM addrwatch'   read the sightings as from addrwatch's table
 
-While the database cannot be written, events wait in the state directory.
+While the database cannot be written, events are queued in the state directory. They are stored when it
+can be written again.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 
-/// A commit for many events, not for each; with what the rest takes, a row is there within a second.
+/// How long an event waits for others, to be committed together: with the commit, a row is stored within a second.
 const LINGER: Duration = Duration::from_millis(900);
-/// Events in a transaction. Each may write a page, so that the log has 64 MiB at most.
+/// Events in a transaction. Each may write a page, so that the write-ahead log has 64 MiB at most.
 const BATCH: usize = 16_384;
 
 fn main() -> ExitCode {
@@ -67,6 +69,6 @@ fn main() -> ExitCode {
         spool: Some(spool),
         ..Plan::default()
     };
-    let settings = Settings { path, table, retention };
-    run("aw-sqlite", &rings, &plan, || Store::new(settings))
+    let settings = DatabaseSettings { path, view: table, retention };
+    run("aw-sqlite", &rings, &plan, || SqliteSink::new(settings))
 }

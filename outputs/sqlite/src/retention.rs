@@ -1,4 +1,5 @@
-//! Forgets what is older than it may be: pairing by pairing, some rows at a time.
+//! Deletes sightings and configuration changes that are older than `--retention`: pairing by pairing, in
+//! small steps.
 
 use std::time::{Duration, Instant};
 
@@ -6,34 +7,35 @@ use aw_output::warn;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::UnixTime;
 
-use crate::insert::Insert;
+use crate::row_writer::RowWriter;
 
-/// Pairings looked at in one go where there is nothing to forget.
-const LOOK: i64 = 1000;
-/// A clock that is ahead by so much may be wrong: nothing is forgotten by it for a while.
-const AHEAD: Duration = Duration::from_secs(86_400);
-const DISTRUST: Duration = Duration::from_secs(3_600);
+/// Pairings that one step examines, if there is nothing to delete.
+const PAIRINGS_PER_STEP: i64 = 1000;
+/// A clock that is further ahead than this may be wrong: nothing is deleted for the time of the suspension.
+const MAX_AHEAD: Duration = Duration::from_secs(86_400);
+const SUSPENSION: Duration = Duration::from_secs(3_600);
 
-/// When to forget, and how far that is.
+/// Decides when to delete, and remembers how far a pass is.
 #[derive(Default)]
 pub struct Retention {
     keep: Option<Duration>,
-    pass: Option<Pass>,
+    pass: Option<DeletionPass>,
     /// When the last pass began.
     began: Option<Instant>,
-    /// What the clock showed when it was looked at last.
-    seen: Option<(i64, Instant)>,
-    /// Sightings say that the clock may be right, or it was so for long enough.
-    believed: bool,
-    distrusted: Option<Instant>,
+    /// The wall clock at the last call, and when that was.
+    last_clock: Option<(i64, Instant)>,
+    /// The newest sighting confirms the clock, or the suspension is over.
+    clock_trusted: bool,
+    /// When deleting was suspended.
+    suspended: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
-struct Pass {
+struct DeletionPass {
     before: i64,
-    /// The last pairing that was looked at.
+    /// The id of the last pairing that was examined.
     pairing: i64,
-    /// The newest sighting, while it is not known whether the clock can be believed.
+    /// The newest sighting found so far, while the clock is not trusted yet.
     newest: i64,
 }
 
@@ -43,100 +45,102 @@ impl Retention {
         Retention { keep, ..Retention::default() }
     }
 
-    /// What a pass that was cut short by a failure has not committed is done again.
-    pub fn begin_again(&mut self) {
+    /// Begins the current pass again: a failure rolled back what it did.
+    pub fn restart_pass(&mut self) {
         if let Some(pass) = &mut self.pass {
             pass.pairing = 0;
         }
     }
 
-    /// The time before which sightings are to be forgotten, if it is time to. A pass is made at the
-    /// start and then as often as the time to keep has 24ths, at least once a day: so a page of old
-    /// rows is written once a pass, and not with every event.
+    /// The time before which sightings are to be deleted, while a pass is due. A pass begins at the start,
+    /// and then after each 24th of the time to keep, at least once a day: so a page of old rows is
+    /// written once in a pass, and not for each event.
     pub fn due(&mut self) -> Option<i64> {
         self.due_at(UnixTime::now().as_nanos(), Instant::now())
     }
 
     fn due_at(&mut self, wall: i64, steady: Instant) -> Option<i64> {
         let keep = self.keep?;
-        if let Some((was, at)) = self.seen.replace((wall, steady)) {
-            self.distrust(wall.saturating_sub(was) - nanos(steady - at), "where it was", steady);
+        if let Some((before, at)) = self.last_clock.replace((wall, steady)) {
+            let ahead = wall.saturating_sub(before) - nanos(steady - at);
+            self.suspend_if_ahead(ahead, "the time that has passed", steady);
         }
-        if self.distrusted.is_some_and(|since| steady - since < DISTRUST) {
+        if self.suspended.is_some_and(|since| steady - since < SUSPENSION) {
             return None;
         }
         let pause = (keep / 24).min(Duration::from_secs(86_400));
-        if self.distrusted.take().is_some()
+        if self.suspended.take().is_some()
             || self.pass.is_none() && self.began.is_none_or(|began| steady - began >= pause)
         {
             self.began = Some(steady);
             let before = wall.saturating_sub(nanos(keep));
-            self.pass = Some(Pass { before, pairing: 0, newest: i64::MIN });
+            self.pass = Some(DeletionPass { before, pairing: 0, newest: i64::MIN });
         }
         self.pass.map(|pass| pass.before)
     }
 
-    /// If the clock is so far ahead that it may be wrong: nothing is forgotten for a while.
-    fn distrust(&mut self, ahead: i64, of: &str, now: Instant) {
-        if ahead > nanos(AHEAD) {
-            let days = ahead / nanos(AHEAD);
+    /// Suspends deleting if the clock is so far ahead that it may be wrong.
+    fn suspend_if_ahead(&mut self, ahead: i64, of: &str, now: Instant) {
+        if ahead > nanos(MAX_AHEAD) {
+            let days = ahead / nanos(MAX_AHEAD);
             warn(format_args!(
-                "the clock is {days} days ahead of {of}: nothing is forgotten for an hour"
+                "the clock is {days} days ahead of {of}: nothing is deleted for an hour (correct the clock if it is wrong)"
             ));
-            (self.distrusted, self.pass, self.believed) = (Some(now), None, true);
+            (self.suspended, self.pass, self.clock_trusted) = (Some(now), None, true);
         }
     }
 
-    /// Looks for a sighting that is as new as the clock says it is; tells whether there is more to do.
-    fn look(&mut self, database: &Connection) -> rusqlite::Result<bool> {
+    /// Searches for a sighting that is about as new as the clock. Returns true if there is more to do.
+    fn verify_clock(&mut self, database: &Connection) -> rusqlite::Result<bool> {
         let (Some(pass), Some(keep)) = (&mut self.pass, self.keep) else { return Ok(false) };
         let now = pass.before.saturating_add(nanos(keep));
         let newest = "SELECT max(id), max((SELECT max(time) FROM sighting WHERE pairing = id))
             FROM (SELECT id FROM pairing WHERE id > ? ORDER BY id LIMIT ?)";
         let row = |row: &Row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?));
-        let (last, time) = database.prepare_cached(newest)?.query_row([pass.pairing, LOOK], row)?;
+        let (last, time) =
+            database.prepare_cached(newest)?.query_row([pass.pairing, PAIRINGS_PER_STEP], row)?;
         pass.newest = pass.newest.max(time.unwrap_or(i64::MIN));
-        self.believed = pass.newest > now - nanos(AHEAD);
+        self.clock_trusted = pass.newest > now - nanos(MAX_AHEAD);
         match last {
-            Some(last) if !self.believed => pass.pairing = last,
+            Some(last) if !self.clock_trusted => pass.pairing = last,
             None if pass.newest > i64::MIN => {
                 let ahead = now.saturating_sub(pass.newest);
-                self.distrust(ahead, "the newest sighting", Instant::now());
+                self.suspend_if_ahead(ahead, "the newest sighting", Instant::now());
             }
-            _ => (self.believed, pass.pairing) = (true, 0), // or there is nothing to forget
+            _ => (self.clock_trusted, pass.pairing) = (true, 0), // or there is nothing to delete
         }
         Ok(self.pass.is_some())
     }
 
-    /// Forgets so many rows; tells whether there may be more. In the caller's transaction.
+    /// Deletes at most `rows` rows, in the caller's transaction. Returns true if there may be more.
     pub fn step(
         &mut self,
         database: &Connection,
-        insert: &mut Insert,
+        writer: &mut RowWriter,
         before: i64,
         rows: usize,
     ) -> rusqlite::Result<bool> {
-        if !self.believed {
-            return self.look(database);
+        if !self.clock_trusted {
+            return self.verify_clock(database);
         }
         let Some(pass) = &mut self.pass else { return Ok(false) };
         let mut left = rows;
         let next = "SELECT id FROM pairing WHERE id > ? ORDER BY id LIMIT 1";
-        for _ in 0..LOOK {
+        for _ in 0..PAIRINGS_PER_STEP {
             let next = database.prepare_cached(next)?.query_row([pass.pairing], |row| row.get(0));
             let Some(pairing) = next.optional()? else {
-                let more = forget_changes(database, before, left)? == left;
+                let more = delete_changes(database, before, left)? == left;
                 self.pass = self.pass.filter(|_| more);
                 return Ok(more);
             };
-            let forgotten = forget(database, pairing, before, left)?;
-            left -= forgotten;
+            let deleted = delete_sightings(database, pairing, before, left)?;
+            left -= deleted;
             if left == 0 {
-                return Ok(true); // of this one there may be more
+                return Ok(true); // this pairing may have more
             }
             pass.pairing = pairing;
-            if forgotten > 0 && drop_pairing(database, pairing)? {
-                insert.forget();
+            if deleted > 0 && delete_unused_pairing(database, pairing)? {
+                writer.clear_pairings();
             }
         }
         Ok(true)
@@ -147,15 +151,15 @@ fn nanos(time: Duration) -> i64 {
     i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// Deletes the oldest rows of a pairing, at most so many.
-fn forget(
+/// Deletes the oldest sightings of a pairing, at most `rows`.
+fn delete_sightings(
     database: &Connection,
     pairing: i64,
     before: i64,
     rows: usize,
 ) -> rusqlite::Result<usize> {
     let oldest = "SELECT min(time) < ? FROM sighting WHERE pairing = ?";
-    let is_old = |row: &Row| Ok(row.get(0).unwrap_or(false)); // null: there is none
+    let is_old = |row: &Row| Ok(row.get(0).unwrap_or(false)); // null: no sighting
     if !database.prepare_cached(oldest)?.query_row([before, pairing], is_old)? {
         return Ok(0);
     }
@@ -165,15 +169,15 @@ fn forget(
     database.prepare_cached(delete)?.execute(params![pairing, before, rows as i64])
 }
 
-/// Deletes the oldest changes of configurations, at most so many.
-fn forget_changes(database: &Connection, before: i64, rows: usize) -> rusqlite::Result<usize> {
+/// Deletes the oldest configuration changes, at most `rows`.
+fn delete_changes(database: &Connection, before: i64, rows: usize) -> rusqlite::Result<usize> {
     let delete = "DELETE FROM config_change WHERE rowid IN (
         SELECT rowid FROM config_change WHERE time < ? ORDER BY time LIMIT ?)";
     database.prepare_cached(delete)?.execute(params![before, rows as i64])
 }
 
-/// Deletes a pairing of which no sighting is left; tells whether it did.
-fn drop_pairing(database: &Connection, pairing: i64) -> rusqlite::Result<bool> {
+/// Deletes a pairing that has no sighting. Returns true if it did.
+fn delete_unused_pairing(database: &Connection, pairing: i64) -> rusqlite::Result<bool> {
     let delete = "DELETE FROM pairing WHERE id = ?1
         AND NOT EXISTS (SELECT 1 FROM sighting WHERE pairing = ?1)";
     Ok(database.prepare_cached(delete)?.execute([pairing])? > 0)
@@ -183,25 +187,25 @@ fn drop_pairing(database: &Connection, pairing: i64) -> rusqlite::Result<bool> {
 mod tests {
     use super::*;
 
-    /// While it runs: time that goes by is no step, and a step is believed an hour later, unless it was taken back.
+    /// While the program runs: elapsed time is no step, and a step is trusted an hour later, unless it was reverted.
     #[test]
     fn a_clock_that_is_set_forward() {
-        let day = nanos(AHEAD);
+        let day = nanos(MAX_AHEAD);
         let start = (2_000 * day, Instant::now());
         let mut retention = Retention::new(Some(30));
         let mut at = |days: i64, hours: u64| {
-            let gone = Duration::from_secs(3_600 * hours);
-            let due = retention.due_at(start.0 + days * day + nanos(gone), start.1 + gone);
-            retention.pass = None; // as if it was made at once
+            let elapsed = Duration::from_secs(3_600 * hours);
+            let due = retention.due_at(start.0 + days * day + nanos(elapsed), start.1 + elapsed);
+            retention.pass = None; // as if it was complete
             due.map(|before| (before + 30 * day - start.0) / day)
         };
         assert_eq!(at(0, 0), Some(0));
-        assert_eq!(at(0, 48), Some(2), "two days of silence are no step");
+        assert_eq!(at(0, 48), Some(2), "two days without a call are no step");
         assert_eq!(at(40, 90), None);
-        assert_eq!(at(0, 90), None, "it was set right");
+        assert_eq!(at(0, 90), None, "the clock was corrected");
         assert_eq!(at(0, 91), Some(3));
         assert_eq!(at(40, 120), None);
-        assert_eq!(at(40, 121), Some(45), "it was meant");
+        assert_eq!(at(40, 121), Some(45), "the clock is trusted after an hour");
         assert_eq!(at(40, 122), None, "nothing is due");
     }
 }

@@ -1,4 +1,4 @@
-//! Events as lines, and where they go.
+//! Events as lines of text or JSON, on standard output or in a file.
 
 use std::{
     fs::{File, OpenOptions},
@@ -7,29 +7,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_output::{Entry, Error, EventJson, Result, Sink, TimeFormat};
+use aw_output::{Entry, Error, EventJson, Result, Sink, TimeFormat, explain};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
-use shm_layout::{UnixTime, cause};
+use shm_layout::UnixTime;
 
-use crate::{Format, Options, Time};
+use crate::{Format, Options, TimeStyle};
 
-/// Bytes collected before they are written; what is left is written when the ring is empty.
+/// Bytes that are buffered before a write; the rest is written when the ring is empty.
 const BUFFER: usize = 64 * 1024;
 
-pub struct Lines {
+pub struct LineSink {
     format: Format,
-    time: Time,
+    time: TimeStyle,
     zone: TimeZone,
     path: Option<PathBuf>,
     to: BufWriter<File>,
 }
 
-impl Lines {
-    pub fn open(options: &Options) -> std::result::Result<Lines, Error> {
-        // In the background it will be in another directory.
+impl LineSink {
+    pub fn open(options: &Options) -> std::result::Result<LineSink, Error> {
+        // In the background the working directory is another.
         let path = options.output.as_deref().map(std::path::absolute).transpose();
-        let path = path.map_err(|error| Error::io("find the output's directory", error))?;
-        Ok(Lines {
+        let path = path.map_err(|error| Error::io("find the working directory", error))?;
+        Ok(LineSink {
             format: options.format,
             time: options.time,
             zone: TimeZone::system(),
@@ -47,8 +47,8 @@ impl Lines {
 
     fn text(&mut self, entry: &Entry) -> io::Result<()> {
         match self.time {
-            Time::Unix => writeln!(self.to, "{}", entry.event),
-            Time::Rfc3339 => {
+            TimeStyle::Unix => writeln!(self.to, "{}", entry.event),
+            TimeStyle::Rfc3339 => {
                 let time =
                     self.zoned(entry.event.time).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
                 writeln!(self.to, "{time} {}", entry.event.after_time())
@@ -58,8 +58,8 @@ impl Lines {
 
     fn json(&mut self, entry: &Entry) -> io::Result<()> {
         let time = match self.time {
-            Time::Unix => TimeFormat::Seconds(entry.event.time.seconds()),
-            Time::Rfc3339 => TimeFormat::Text(
+            TimeStyle::Unix => TimeFormat::Seconds(entry.event.time.seconds()),
+            TimeStyle::Rfc3339 => TimeFormat::Text(
                 self.zoned(entry.event.time).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string(),
             ),
         };
@@ -75,7 +75,7 @@ impl Lines {
     }
 }
 
-impl Sink for Lines {
+impl Sink for LineSink {
     fn write(&mut self, entry: &Entry) -> Result {
         match self.format {
             Format::Text => self.text(entry),
@@ -102,7 +102,7 @@ impl Sink for Lines {
     fn sync(&mut self) -> Result {
         match self.to.get_ref().sync_data() {
             Err(error) if error.kind() != ErrorKind::InvalidInput => Err(self.fault(error).into()),
-            _ => Ok(()), // a pipe or a terminal keeps nothing
+            _ => Ok(()), // pipes and terminals cannot be synced
         }
     }
 }
@@ -113,25 +113,24 @@ fn open(path: Option<&Path>) -> std::result::Result<BufWriter<File>, Error> {
             let fault = |error| Error::io(format_args!("open {}", path.display()), error);
             append(path).map_err(fault)?
         }
-        // Not Stdout itself: it would flush at every newline.
+        // Not Stdout itself, which flushes at every newline.
         None => File::from(
             io::stdout()
                 .as_fd()
                 .try_clone_to_owned()
-                .map_err(|error| Error::new("open standard output", cause(&error)))?,
+                .map_err(|error| Error::new("open standard output", explain(&error)))?,
         ),
     };
     Ok(BufWriter::with_capacity(BUFFER, to))
 }
 
-/// Opens a file to append lines to. A full disk may have cut its last line: it is ended, so that
-/// ours begins on a line of its own.
+/// Opens a file to append lines. If a full disk has cut off its last line, a newline is added first.
 fn append(path: &Path) -> io::Result<File> {
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
     let length = file.metadata()?.len();
     if file.metadata()?.is_file() && length > 0 {
         let mut last = [0];
-        // Where we may write but not read there is nothing to look at.
+        // A file that may be written but not read is not checked.
         if File::open(path).and_then(|file| file.read_exact_at(&mut last, length - 1)).is_ok()
             && last != *b"\n"
         {

@@ -1,4 +1,4 @@
-//! `aw-stdout`: prints events as lines, addrwatch's or JSON, to standard output or a file.
+//! `aw-stdout`: prints events as lines of text or JSON, to standard output or a file.
 #![forbid(unsafe_code)]
 
 mod lines;
@@ -8,21 +8,21 @@ use std::{path::PathBuf, process::ExitCode};
 use aw_output::{Access, Plan, RingOptions, StartFrom, parse, run};
 use clap::{Parser, ValueEnum};
 
-use crate::lines::Lines;
+use crate::lines::LineSink;
 
-/// Prints the events of the collector's ring, one a line.
+/// Prints the events of the collector's ring, one event per line
 #[derive(Parser)]
 #[command(name = "aw-stdout", version, after_help = EXAMPLES)]
 struct Options {
-    /// How to write an event
+    /// Format of a line; see addrwatch-lines(5)
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 
-    /// How to write its time: seconds since 1970, or date and time with the zone's offset
-    #[arg(long, value_enum, default_value_t = Time::Unix)]
-    time: Time,
+    /// Format of the time
+    #[arg(long, value_enum, default_value_t = TimeStyle::Unix)]
+    time: TimeStyle,
 
-    /// Append to FILE instead of standard output; opened anew on SIGHUP
+    /// Append to FILE instead of standard output; re-opened on SIGHUP; required with --daemon
     #[arg(short, long, value_name = "FILE", required_if_eq("daemon", "true"))]
     output: Option<PathBuf>,
 
@@ -30,53 +30,55 @@ struct Options {
     rings: RingOptions,
 }
 
-/// The shape of a line.
+/// The format of a line.
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
-    /// seconds interface vlan mac ip ORIGIN
+    /// One line of text: seconds interface vlan mac ip ORIGIN
     Text,
-    /// One JSON object a line, with all fields
+    /// One JSON object per line, with all fields
     Json,
 }
 
-/// The shape of a time.
+/// The format of a time.
 #[derive(Clone, Copy, ValueEnum)]
-enum Time {
+enum TimeStyle {
     /// Seconds since 1970-01-01 00:00 UTC
     Unix,
-    /// Date and time in the zone of TZ, or of this machine: 2026-11-22T14:05:00+01:00
+    /// Date and time in the zone of TZ, or else of this machine: 2026-11-22T14:05:00+01:00
     Rfc3339,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  aw-stdout                        what is heard from now on
-  aw-stdout --once --format json   what the ring still holds, then exit
-  aw-stdout -m /lan -m /dmz        two collectors at once
+  aw-stdout                        print events from now on
+  aw-stdout --once --format json   print the events in the ring, then exit
+  aw-stdout -m /lan -m /dmz        read the rings of two collectors
   aw-stdout -o /var/log/addrwatch.log --time rfc3339
   aw-stdout -d -o /var/log/addrwatch.log --from resume
-                                   in the background; after a restart it goes on where it was
-  aw-stdout --health               whether all is well, for a monitoring check
+                                   run in the background, resume after a restart
+  aw-stdout --health               check the health, for a monitoring system
 
-It needs no privileges but to be a member of the ring's group, and gives up all others.
-Exit status: 0 when stopped by a signal or a closed pipe, 1 on failure, 2 for wrong options.";
+It needs to be a member of the ring's group; it drops all other privileges.
+When it ends it reports on standard error how many events of each ring were printed and lost.
+Exit status: 0 after a stop signal, a closed pipe or --once, and if healthy with --health;
+1 on failure, or if not healthy; 2 for wrong options.";
 
-/// Lines that come twice after a kill, at most.
+/// The most lines that are printed twice after a kill.
 const BATCH: usize = 256;
 
 fn main() -> ExitCode {
     let options: Options = parse("aw-stdout");
     let files = options.output.iter().filter_map(|path| std::path::absolute(path).ok());
-    let files = files.filter_map(place).map(Access::Write).collect();
+    let files = files.filter_map(writable_path).map(Access::Write).collect();
     let plan = Plan { files, from: StartFrom::Now, batch: BATCH, ..Plan::default() };
-    run("aw-stdout", &options.rings, &plan, || Lines::open(&options))
+    run("aw-stdout", &options.rings, &plan, || LineSink::open(&options))
 }
 
-/// Where a file is made: its directory, for logrotate renames it; but where it is a device, and in
-/// the root directory, only the file itself.
-fn place(path: PathBuf) -> Option<PathBuf> {
+/// The path that must be writable: the directory of the file, because logrotate renames the file; but only
+/// the file itself if it is a device or in the root directory.
+fn writable_path(path: PathBuf) -> Option<PathBuf> {
     let alone = match path.metadata() {
-        Ok(file) if file.is_dir() => return None, // it will not be opened
+        Ok(file) if file.is_dir() => return None, // opening it fails later
         Ok(file) => !file.is_file(),
         Err(_) => false,
     };

@@ -1,4 +1,4 @@
-//! Where a syslog daemon is, and how one gets there.
+//! The address of a syslog daemon, and the connection to it.
 
 use std::{
     fmt, io,
@@ -12,12 +12,12 @@ use std::{
 use aw_output::{Access, HostPort};
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_user_timeout};
 
-/// Where syslog daemons listen (RFC 5426, 3.3).
+/// The port of syslog daemons (RFC 5426, 3.3).
 const PORT: u16 = 514;
-/// How long to wait for a connection, and until something is taken: the ring waits for nobody.
-const WAIT: Duration = Duration::from_secs(2);
-/// How long a peer may leave unacknowledged what it was sent.
-const ACKNOWLEDGE: Duration = Duration::from_secs(20);
+/// The longest wait for a connection and for a write: events wait meanwhile.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long sent data may stay unacknowledged by the peer.
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
@@ -26,8 +26,8 @@ pub enum Destination {
     Tcp(HostPort),
 }
 
-/// A way to the daemon.
-pub enum Way {
+/// An open connection to the daemon.
+pub enum Connection {
     Local(UnixDatagram),
     Udp(UdpSocket),
     Tcp(TcpStream),
@@ -38,14 +38,14 @@ impl FromStr for Destination {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const BAD: &str = "must be a socket's path, udp://HOST[:PORT] or tcp://HOST[:PORT]";
-        match text.split_once("://") {
-            None if text.starts_with('/') => Ok(Destination::Local(text.into())),
-            Some(("udp", place)) => {
-                HostPort::parse(place, PORT).map(Destination::Udp).map_err(|_| BAD)
-            }
-            Some(("tcp", place)) => {
-                HostPort::parse(place, PORT).map(Destination::Tcp).map_err(|_| BAD)
-            }
+        if text.starts_with('/') {
+            return Ok(Destination::Local(text.into()));
+        }
+        let (scheme, server) = text.split_once("://").ok_or(BAD)?;
+        let server = HostPort::parse(server, PORT).map_err(|_| BAD)?;
+        match scheme {
+            "udp" => Ok(Destination::Udp(server)),
+            "tcp" => Ok(Destination::Tcp(server)),
             _ => Err(BAD),
         }
     }
@@ -55,8 +55,8 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Destination::Local(path) => write!(f, "{}", path.display()),
-            Destination::Udp(HostPort { host, port }) => write!(f, "{host}:{port} over UDP"),
-            Destination::Tcp(HostPort { host, port }) => write!(f, "{host}:{port} over TCP"),
+            Destination::Udp(server) => write!(f, "{server} over UDP"),
+            Destination::Tcp(server) => write!(f, "{server} over TCP"),
         }
     }
 }
@@ -66,57 +66,58 @@ impl Destination {
         matches!(self, Destination::Local(_))
     }
 
-    /// Files and ports that it takes to get there.
+    /// The files and ports that a connection needs.
     pub fn access(&self) -> Vec<Access> {
         match self {
             Destination::Local(_) => Vec::new(),
             Destination::Udp(_) => Access::host_names(),
-            Destination::Tcp(HostPort { port, .. }) => {
-                let mut access = Access::host_names();
-                access.push(Access::Connect(*port));
-                access
+            Destination::Tcp(server) => {
+                [Access::host_names(), vec![Access::Connect(server.port)]].concat()
             }
         }
     }
 
-    /// Families of sockets that it takes.
+    /// The address families that a connection needs.
     pub fn sockets(&self) -> Vec<i32> {
         if self.is_local() { Vec::new() } else { vec![libc::AF_INET, libc::AF_INET6] }
     }
 
-    /// Connects; what is sent there waits for two seconds at most.
-    pub fn connect(&self) -> io::Result<Way> {
+    /// Connects; connecting and each write take two seconds at most.
+    pub fn connect(&self) -> io::Result<Connection> {
         match self {
             Destination::Local(path) => {
                 let socket = UnixDatagram::unbound()?;
                 socket.connect(path)?;
-                socket.set_write_timeout(Some(WAIT))?;
-                Ok(Way::Local(socket))
+                socket.set_write_timeout(Some(TIMEOUT))?;
+                Ok(Connection::Local(socket))
             }
-            Destination::Udp(place) => first(place, |address| {
+            Destination::Udp(server) => connect_first(server, |address| {
                 let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
                 let socket = UdpSocket::bind(any)?;
                 socket.connect(address)?;
-                socket.set_write_timeout(Some(WAIT))?;
-                Ok(Way::Udp(socket))
+                socket.set_write_timeout(Some(TIMEOUT))?;
+                Ok(Connection::Udp(socket))
             }),
-            Destination::Tcp(place) => first(place, |address| {
-                let socket = TcpStream::connect_timeout(&address, WAIT)?;
-                socket.set_write_timeout(Some(WAIT))?;
+            Destination::Tcp(server) => connect_first(server, |address| {
+                let socket = TcpStream::connect_timeout(&address, TIMEOUT)?;
+                socket.set_write_timeout(Some(TIMEOUT))?;
                 set_socket_keepalive(&socket, true)?;
-                set_tcp_user_timeout(&socket, ACKNOWLEDGE.as_millis() as u32)?;
-                Ok(Way::Tcp(socket))
+                set_tcp_user_timeout(&socket, ACKNOWLEDGE_TIMEOUT.as_millis() as u32)?;
+                Ok(Connection::Tcp(socket))
             }),
         }
     }
 }
 
-/// The first of its addresses to which this succeeds.
-fn first<T>(place: &HostPort, connect: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
-    let mut last = io::Error::other("the name has no address");
-    for address in (place.host.as_str(), place.port).to_socket_addrs()? {
+/// Connects to the first address of the server that accepts.
+fn connect_first<T>(
+    server: &HostPort,
+    connect: impl Fn(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut last = io::Error::other("the host name has no address");
+    for address in (server.host.as_str(), server.port).to_socket_addrs()? {
         match connect(address) {
-            Ok(way) => return Ok(way),
+            Ok(connection) => return Ok(connection),
             Err(error) => last = error,
         }
     }

@@ -1,38 +1,39 @@
-//! `aw-syslog`: sends events as lines to a syslog daemon, here or elsewhere.
+//! `aw-syslog`: sends events to a syslog daemon, local or remote.
 #![forbid(unsafe_code)]
 
 mod destination;
 mod message;
-mod sender;
+mod syslog_sink;
 
 use std::process::ExitCode;
 
 use aw_output::{Plan, RingOptions, SpoolOptions, failed, parse, run};
 use clap::{Parser, ValueEnum};
 
-use crate::{destination::Destination, message::Writer, sender::Sender};
+use crate::{destination::Destination, message::MessageFormat, syslog_sink::SyslogSink};
 
-/// Sends the events of the collector's ring to a syslog daemon, as daemon.info with the name addrwatch.
+/// Sends the events of the collector's ring to a syslog daemon, as `daemon.info` of `addrwatch`
 #[derive(Parser)]
 #[command(name = "aw-syslog", version, after_help = EXAMPLES)]
 struct Options {
-    /// Where the syslog daemon is: a socket's path, udp://HOST[:PORT] or tcp://HOST[:PORT]; the port is 514
+    /// Send to this syslog daemon: the path of a socket, udp://HOST[:PORT] or tcp://HOST[:PORT]; default
+    /// port 514
     #[arg(long, value_name = "DESTINATION", default_value = "/dev/log")]
     to: Destination,
 
-    /// How to write a message
+    /// Format of a message
     #[arg(long, value_enum, default_value_t = Format::Rfc3164)]
     format: Format,
 
-    /// With rfc5424: each field as structured data, too
+    /// With --format rfc5424: add each field as structured data
     #[arg(long)]
     structured: bool,
 
-    /// With tcp: what stands between two messages
+    /// With tcp://: how messages are separated (RFC 6587)
     #[arg(long, value_enum, default_value_t = Framing::Newline)]
     framing: Framing,
 
-    /// Send NAME as the host's name [default: this machine's]
+    /// Use NAME as the host name in messages to another machine [default: the name of this machine]
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
 
@@ -42,33 +43,34 @@ struct Options {
     rings: RingOptions,
 }
 
-/// The shape of a message.
+/// The format of a message.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// The old one: local time without a year
+    /// RFC 3164: local time without year
     Rfc3164,
-    /// The new one: time with year, zone and microseconds
+    /// RFC 5424: time with year, zone offset and microseconds
     Rfc5424,
 }
 
-/// What stands between two messages of a stream (RFC 6587).
+/// How messages of a TCP stream are separated (RFC 6587).
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Framing {
-    /// A newline behind each, which no message contains
+    /// A newline after each message; no message contains one
     Newline,
-    /// Its length before each
+    /// The length before each message (octet counting)
     Counted,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  aw-syslog                        to the syslog daemon of this machine
+  aw-syslog                        send to the syslog daemon of this machine
   aw-syslog --to udp://logs.example.net
   aw-syslog --to tcp://[2001:db8::1]:6514 --framing counted --format rfc5424 --structured
 
-A message's time is the event's. While the daemon is away, or takes nothing, events are kept in the
-state directory.
-Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
+The time of a message is the time of its event; its text is the text line of addrwatch-lines(5).
+While the daemon is down or accepts nothing, events are queued in the state directory.
+Exit status: 0 after a stop signal or --once, and if healthy with --health;
+1 on failure, or if not healthy; 2 for wrong options.";
 
 fn main() -> ExitCode {
     let Options { rings, spool, to, format, structured, framing, hostname } = parse("aw-syslog");
@@ -78,7 +80,7 @@ fn main() -> ExitCode {
         if structured && format != Format::Rfc5424 {
             return Err(failed("--structured needs --format rfc5424"));
         }
-        let writer = Writer::new(format, structured, to.is_local(), hostname)?;
-        Ok(Sender::new(to, framing, writer))
+        let messages = MessageFormat::new(format, structured, to.is_local(), hostname)?;
+        Ok(SyslogSink::new(to, framing, messages))
     })
 }

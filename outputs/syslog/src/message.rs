@@ -1,54 +1,54 @@
-//! Events as syslog messages. The `syslog` crate does not serve here: it stamps every message with
-//! the present and in UTC, which RFC 3164 readers take for local time, and puts nothing between the
-//! messages of a stream.
+//! Events as syslog messages. The `syslog` crate does not fit: it uses the current time, in UTC, which
+//! readers of RFC 3164 take for local time, and does not separate the messages of a stream.
 
 use std::fmt::Write;
 
-use aw_output::{Entry, Error, failed};
+use aw_output::{Entry, Error, failed, this_host};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use shm_layout::Kind;
 
 use crate::Format;
 
-/// daemon (3) and info (6).
+/// Facility daemon (3), severity info (6).
 const PRIORITY: u8 = 3 << 3 | 6;
-/// Of structured data: the enterprise number that RFC 5612 reserves for examples; we have none.
+/// For structured data: the enterprise number that RFC 5612 reserves for examples; this project has none.
 const ENTERPRISE: u32 = 32473;
 
-pub struct Writer {
+pub struct MessageFormat {
     format: Format,
     structured: bool,
-    /// To a daemon of this machine, which knows the host's name.
+    /// For the daemon of this machine, which adds the host name itself.
     local: bool,
     host: String,
     zone: TimeZone,
 }
 
-impl Writer {
+impl MessageFormat {
     pub fn new(
         format: Format,
         structured: bool,
         local: bool,
         hostname: Option<String>,
-    ) -> Result<Writer, Error> {
-        let own = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let mut host = hostname.unwrap_or_else(own);
+    ) -> Result<MessageFormat, Error> {
+        let mut host = hostname.unwrap_or_else(this_host);
         if host.is_empty() || host.len() > 255 || !host.chars().all(|c| c.is_ascii_graphic()) {
-            return Err(failed("the host's name must be 1 to 255 visible characters (--hostname)"));
+            return Err(failed(format_args!(
+                "the host name {host:?} is not valid: it must have 1 to 255 visible ASCII characters (set --hostname)"
+            )));
         }
         if format == Format::Rfc3164 && host.parse::<std::net::IpAddr>().is_err() {
             host.truncate(host.find('.').unwrap_or(host.len())); // RFC 3164, 4.1.2: no domain
         }
-        Ok(Writer { format, structured, local, host, zone: TimeZone::system() })
+        Ok(MessageFormat { format, structured, local, host, zone: TimeZone::system() })
     }
 
-    /// Appends an event as a message, without anything behind it.
+    /// Appends an event as a message, without a separator.
     pub fn write(&self, entry: &Entry, to: &mut String) {
         let event = &entry.event;
         // Every i64 of nanoseconds is within jiff's range.
         let time = Timestamp::from_nanosecond(event.time.as_nanos().into()).unwrap_or_default();
         let header = self.header(&time.to_zoned(self.zone.clone()), entry);
-        let _ = write!(to, "<{PRIORITY}>{header}{event}"); // memory takes all
+        let _ = write!(to, "<{PRIORITY}>{header}{event}"); // writing to a String cannot fail
     }
 
     fn header(&self, time: &Zoned, entry: &Entry) -> String {
@@ -61,13 +61,13 @@ impl Writer {
             };
         }
         let (time, kind) = (time.strftime("%Y-%m-%dT%H:%M:%S.%6f%:z"), entry.event.kind.name());
-        let data = if self.structured { data(entry) } else { "-".into() };
+        let data = if self.structured { structured_data(entry) } else { "-".into() };
         format!("1 {time} {host} addrwatch - {kind} {data} ")
     }
 }
 
-/// All fields as structured data (RFC 5424, 6.3).
-fn data(entry: &Entry) -> String {
+/// The fields of an event as structured data (RFC 5424, 6.3).
+fn structured_data(entry: &Entry) -> String {
     let event = &entry.event;
     let mut text = format!("[{}@{ENTERPRISE}", event.kind.name());
     let router = (!event.router.is_unspecified()).then(|| event.router.to_string());

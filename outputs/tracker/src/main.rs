@@ -1,19 +1,19 @@
-//! `aw-tracker`: who was here today. A log a day of each MAC, address and interface with the hours in which it was seen, alerts
-//! of devices that nobody named, and a report of the last days as one HTML page.
+//! `aw-tracker`: a log a day of each MAC, address and interface with the hours in which it was seen, alerts for devices without
+//! a name, and an HTML report of the last days.
 #![forbid(unsafe_code)]
 
-mod calendar;
-mod config;
-mod day;
-mod files;
-mod journal;
+mod activity;
+mod activity_report;
+mod config_file;
+mod daily_logs;
+mod day_log;
+mod local_time;
+mod log_dir;
+mod log_format;
 mod options;
-mod report;
-mod reporter;
-mod row;
-mod serve;
-mod table;
-mod tracker;
+mod report_server;
+mod report_thread;
+mod tracker_sink;
 mod vendors;
 
 use std::{
@@ -28,10 +28,10 @@ use aw_output::{Error, Plan, parse, run};
 use aw_service::ServiceOptions;
 
 use crate::{
-    files::Kind,
-    options::{Command, Options, Sources},
-    reporter::{Order, Places},
-    tracker::Tracker,
+    log_dir::LogKind,
+    options::{Command, CommonOptions, Options},
+    report_thread::{ReportPaths, ReportRequest},
+    tracker_sink::TrackerSink,
 };
 
 const NAME: &str = "aw-tracker";
@@ -39,52 +39,55 @@ const NAME: &str = "aw-tracker";
 fn main() -> ExitCode {
     let options: Options = parse(NAME);
     match &options.command {
-        Some(Command::Report { log_dir, sources }) => {
-            aw_service::run(NAME, &ServiceOptions::default(), |_| report(log_dir, sources))
+        Some(Command::Report { log_dir, common }) => {
+            aw_service::run(NAME, &ServiceOptions::default(), |_| report(log_dir, common))
         }
         None => track(options),
     }
 }
 
 fn track(mut options: Options) -> ExitCode {
-    let prepared = prepare(&mut options);
-    let (plan, listener) = match prepared {
+    let (plan, listener) = match prepare(&mut options) {
         Ok(prepared) => prepared,
         Err(error) => return aw_service::run(NAME, &ServiceOptions::default(), |_| Err(error)),
     };
-    let Options { rings, settings, .. } = &options;
+    let Options { rings, tracking, .. } = &options;
     run(NAME, rings, &plan, || {
-        settings.explain()?;
-        Tracker::open(settings, listener)
+        tracking.report_ignored_keys()?;
+        TrackerSink::open(tracking, listener)
     })
 }
 
-/// What is needed; and listens for browsers, which it may not any more once it is confined.
+/// Finds the files that are needed, and opens the port of `--serve`: a confined process may open no port.
 fn prepare(options: &mut Options) -> Result<(Plan, Option<TcpListener>), Error> {
-    let Options { rings, settings, .. } = options;
+    let Options { rings, tracking, .. } = options;
     if rings.health {
         return Ok((Plan::default(), None));
     }
-    settings.sources.start =
-        env::current_dir().map_err(|error| Error::io("find this directory", error))?;
-    let plan = Plan { files: settings.files()?, ..Plan::default() };
-    Ok((plan, settings.serve.as_ref().map(aw_output::serve::listen).transpose()?))
+    tracking.common.start_dir =
+        env::current_dir().map_err(|error| Error::io("find the current directory", error))?;
+    let plan = Plan { files: tracking.files()?, ..Plan::default() };
+    Ok((plan, tracking.serve.as_ref().map(aw_output::serve::listen).transpose()?))
 }
 
-/// The page, beside the logs, and its text.
-fn report(log_dir: &Path, sources: &Sources) -> Result<(), Error> {
-    let (wanted, _) = sources.wanted(Some(log_dir), true)?;
-    let vendors = sources.vendors();
-    let places = Places { log_dir: wanted.log_dir, report_dir: wanted.report_dir, vendors };
-    let logs = files::list(&places.log_dir)?;
+/// The command `report`: writes the HTML file and prints the text.
+fn report(log_dir: &Path, common: &CommonOptions) -> Result<(), Error> {
+    let (config, _) = common.effective_config(Some(log_dir), true)?;
+    let paths = ReportPaths {
+        log_dir: config.log_dir,
+        report_dir: config.report_dir,
+        vendors: common.vendor_dir(),
+    };
+    let logs = log_dir::list_logs(&paths.log_dir)?;
+    let days = || logs.iter().filter(|(kind, _)| *kind == LogKind::Tracker).map(|(_, day)| *day);
     let today = jiff::Zoned::now().date();
-    let trackers = || logs.iter().filter(|(kind, _)| *kind == Kind::Tracker).map(|(_, day)| *day);
-    let day = trackers().max().unwrap_or(today);
-    let order = Order { names: wanted.names, max_logs: wanted.max_logs, day, live: day == today };
-    let report = reporter::gather(&places, &order)?;
-    reporter::publish(&places.page(), &report)?;
-    let bytes = trackers().map(|day| files::load(&places.log_dir, Kind::Tracker, day));
-    let text = report::text::text(&report, &bytes.collect::<Result<Vec<_>, _>>()?, &order.names);
+    let day = days().max().unwrap_or(today);
+    let request = ReportRequest { config: config.logs, day, is_today: day == today };
+    let report = report_thread::build(&paths, &request)?;
+    report_thread::publish(&paths.html_file(), &report)?;
+    let logs = days().map(|day| log_dir::read_log(&paths.log_dir, LogKind::Tracker, day));
+    let logs = logs.collect::<Result<Vec<_>, _>>()?;
+    let text = activity_report::text::to_text(&report, &logs, &request.config.names);
     let written = stdout().lock().write_all(text.as_bytes());
     written.map_err(|error| Error::write("standard output", error))
 }

@@ -1,7 +1,8 @@
-//! What the user wants: the command line, and the configuration file behind it.
+//! The command line, and how it is combined with the configuration file.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
+    fs,
     io::ErrorKind,
     net::{IpAddr, SocketAddr},
     num::{NonZeroU16, NonZeroU32},
@@ -13,20 +14,23 @@ use aw_output::{Access, Error, RingOptions, failed, info, serve};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shm_layout::MacAddr;
 
-use crate::config::{Config, Names, parse_name};
+use crate::{
+    config_file::{ConfigFile, DeviceNames, parse_name},
+    daily_logs::LogConfig,
+};
 
-/// Where the configuration is looked for, if nothing else is said.
+/// The configuration file without `--config`.
 const CONFIG: &str = "/etc/macupd_tracker.conf";
 const MAX_LOGS: u16 = 31;
-/// Where Debian's ieee-data has the registries.
+/// Where Debian's package ieee-data has the IEEE's files.
 const VENDORS: &str = "/usr/share/ieee-data";
 
-/// Keeps a log a day of who was heard in which hour, alerts of unknown devices, and a report as one HTML page.
+/// Writes a log of devices and their active hours each day, alerts for unknown devices, and a report as an HTML file
 #[derive(Parser)]
 #[command(name = "aw-tracker", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub struct Options {
     #[command(flatten)]
-    pub settings: Settings,
+    pub tracking: TrackOptions,
 
     #[command(flatten)]
     pub rings: RingOptions,
@@ -35,72 +39,73 @@ pub struct Options {
     pub command: Option<Command>,
 }
 
-/// What is done instead of following a ring.
+/// What can be done instead of reading a ring.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Write the report of a directory of logs, and print it as text
+    /// Create the report of a directory of logs as an HTML file, and print it as text
     Report {
-        /// The logs
+        /// Directory of the logs
         log_dir: PathBuf,
 
         #[command(flatten)]
-        sources: Sources,
+        common: CommonOptions,
     },
 }
 
+/// Options that only tracking has.
 #[derive(Args, Clone, Debug)]
-pub struct Settings {
+pub struct TrackOptions {
     #[command(flatten)]
-    pub sources: Sources,
+    pub common: CommonOptions,
 
-    /// Directory of the logs; instead of LOGDIR
+    /// Directory of the logs; must exist; replaces LOGDIR of the configuration file
     #[arg(long, value_name = "DIR")]
     pub log_dir: Option<PathBuf>,
 
-    /// Rows of a day's log, at most; the last tenth is kept for devices with names
+    /// Maximum number of rows in the log of a day; the last tenth is reserved for devices with names
     #[arg(long, value_name = "NUM", default_value = "50000")]
     pub max_rows: NonZeroU32,
 
-    /// Which sightings count
-    #[arg(long, value_enum, default_value_t = Source::All)]
-    pub source: Source,
+    /// Which sightings are recorded
+    #[arg(long, value_enum, default_value_t = SightingSource::All)]
+    pub source: SightingSource,
 
-    /// Show the report, and nothing else, to browsers; ADDR is this machine alone if not given
+    /// Serve the report, and nothing else, over HTTP; without ADDR only on 127.0.0.1
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = serve::parse_address)]
     pub serve: Option<SocketAddr>,
 }
 
-/// Options that the report has, too.
+/// Options of tracking and of the command `report`.
 #[derive(Args, Clone, Debug)]
-pub struct Sources {
-    /// Read settings and names from FILE, a macupd_tracker.conf [default: /etc/macupd_tracker.conf, if there is one]
+pub struct CommonOptions {
+    /// Configuration file, see macupd_tracker.conf(5) [default: /etc/macupd_tracker.conf, if it exists]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Directory of the report; instead of REPORTDIR [default: that of the logs]
+    /// Directory of the HTML report; replaces REPORTDIR of the configuration file [default: directory of the logs]
     #[arg(long, value_name = "DIR")]
     pub report_dir: Option<PathBuf>,
 
-    /// Days before today whose logs are kept and shown; instead of MAXLOGS [default: 31]
+    /// Number of days before today whose logs are kept and shown; replaces MAXLOGS of the configuration file [default: 31]
     #[arg(long, value_name = "DAYS")]
     pub max_logs: Option<NonZeroU16>,
 
-    /// Name a device, as a line of the file does; may be repeated
+    /// Name of a known device, 'MAC|NAME' or 'MAC NAME'; may be repeated; takes precedence over the configuration file
     #[arg(long = "name", value_name = "MAC|NAME", value_parser = parse_name)]
     pub names: Vec<(MacAddr, String)>,
 
-    /// Directory with the IEEE's registries of makers
+    /// Directory of the IEEE's vendor files oui.csv, mam.csv, oui36.csv and iab.csv
     #[arg(long, value_name = "DIR", default_value = VENDORS)]
     pub vendors: PathBuf,
 
-    /// Where it was started: in the background it is elsewhere
+    /// The current directory at the start: a daemon changes it
     #[arg(skip)]
-    pub start: PathBuf,
+    pub start_dir: PathBuf,
 }
 
-/// Which sightings count.
+/// Which sightings are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Source {
+pub enum SightingSource {
     /// Reports of DD-WRT routers
     Macupd,
     /// ARP and Neighbor Discovery
@@ -111,118 +116,156 @@ pub enum Source {
 
 pub const EXAMPLES: &str = "\
 Examples:
-  aw-tracker -c macupd_tracker.conf              as the file says
+  aw-tracker -c macupd_tracker.conf
   aw-tracker --log-dir /var/log/addrwatch --serve 8080
+                                                 report at http://127.0.0.1:8080/
   aw-tracker -d -p /run/aw-tracker.pid           in the background
-  aw-tracker --log-dir logs --name '02:00:00:00:00:01|Kitchen radio'
-  aw-tracker report /var/log/addrwatch           the report, as a page and as text
+  aw-tracker --log-dir logs --name '02:00:00:00:00:01 Kitchen radio'
+  aw-tracker report /var/log/addrwatch           create the report and print it as text
 
-SIGHUP reads the configuration again.
+SIGHUP reads the configuration file again; if it has an error, the old settings stay.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 
-/// What is wanted, from both.
+/// The settings that result from command line, configuration file and defaults.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct EffectiveConfig {
     pub log_dir: PathBuf,
     pub report_dir: PathBuf,
-    pub max_logs: u16,
-    pub names: Arc<Names>,
+    pub logs: LogConfig,
 }
 
-impl Sources {
-    /// Where the configuration is, if there is one.
-    fn path(&self) -> PathBuf {
-        self.start.join(self.config.as_deref().unwrap_or(Path::new(CONFIG)))
+impl CommonOptions {
+    /// The configuration file, which may not exist.
+    fn config_path(&self) -> PathBuf {
+        self.start_dir.join(self.config.as_deref().unwrap_or(Path::new(CONFIG)))
     }
 
-    /// The registries of makers.
-    pub fn vendors(&self) -> PathBuf {
-        self.start.join(&self.vendors)
+    pub fn vendor_dir(&self) -> PathBuf {
+        self.start_dir.join(&self.vendors)
     }
 
-    /// The configuration.
-    fn read(&self) -> Result<Config, Error> {
-        let path = self.path();
+    fn read_config(&self) -> Result<ConfigFile, Error> {
+        let path = self.config_path();
         let shown = path.display();
-        let bytes = match std::fs::read(&path) {
+        let bytes = match fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound && self.config.is_none() => {
-                return Ok(Config::default());
+                return Ok(ConfigFile::default());
             }
             read => read.map_err(|error| Error::io(format_args!("read {shown}"), error))?,
         };
-        Config::parse(&bytes).map_err(|fault| Error::new(shown, fault))
+        ConfigFile::parse(&bytes).map_err(|error| Error::new(shown, error))
     }
 
-    /// What is wanted of the logs in a directory.
-    pub fn wanted(
+    /// Combines command line, configuration file and defaults. `is_report`: for the command `report`.
+    pub fn effective_config(
         &self,
         log_dir: Option<&Path>,
-        report_beside: bool,
-    ) -> Result<(Wanted, Config), Error> {
-        let config = self.read()?;
-        let log_dir =
-            log_dir.map(Path::to_owned).or_else(|| config.log_dir.clone()).ok_or_else(|| {
-                let path = self.path();
-                failed(format_args!(
-                    "no directory for logs (LOGDIR in {}, or --log-dir)",
-                    path.display()
-                ))
-            })?;
-        // A configuration that was asked for is followed; one that is only there was not meant.
-        let configured =
-            config.report_dir.clone().filter(|_| !report_beside || self.config.is_some());
-        let mut names: Names = HashMap::clone(&config.names);
+        is_report: bool,
+    ) -> Result<(EffectiveConfig, ConfigFile), Error> {
+        let file = self.read_config()?;
+        let log_dir = log_dir.map(Path::to_owned).or_else(|| file.log_dir.clone());
+        let log_dir = log_dir.ok_or_else(|| {
+            let path = self.config_path();
+            let path = path.display();
+            failed(format_args!("no directory for logs (set LOGDIR in {path}, or use --log-dir)"))
+        })?;
+        // The command `report` writes next to the logs, unless --config names a file with another directory.
+        let report_dir = file.report_dir.clone().filter(|_| !is_report || self.config.is_some());
+        let report_dir = self.report_dir.clone().or(report_dir).unwrap_or_else(|| log_dir.clone());
+        let mut names: DeviceNames = HashMap::clone(&file.names);
         names.extend(self.names.iter().cloned());
-        let report_dir = self.report_dir.clone().or(configured).unwrap_or_else(|| log_dir.clone());
-        let wanted = Wanted {
-            report_dir: self.start.join(report_dir),
-            log_dir: self.start.join(log_dir),
-            max_logs: self.max_logs.map(NonZeroU16::get).or(config.max_logs).unwrap_or(MAX_LOGS),
-            names: Arc::new(names),
+        let max_logs = self.max_logs.map(NonZeroU16::get).or(file.max_logs).unwrap_or(MAX_LOGS);
+        let config = EffectiveConfig {
+            report_dir: self.start_dir.join(report_dir),
+            log_dir: self.start_dir.join(log_dir),
+            logs: LogConfig { names: Arc::new(names), max_logs },
         };
-        Ok((wanted, config))
+        Ok((config, file))
     }
 }
 
-impl Settings {
-    /// What is wanted, by now.
-    pub fn wanted(&self) -> Result<Wanted, Error> {
-        Ok(self.sources.wanted(self.log_dir.as_deref(), false)?.0)
+impl TrackOptions {
+    /// The settings, with the configuration file as it is now.
+    pub fn effective_config(&self) -> Result<EffectiveConfig, Error> {
+        Ok(self.common.effective_config(self.log_dir.as_deref(), false)?.0)
     }
 
-    /// What is to be read and written. Directories: files that are replaced are others each time.
+    /// What the confined process must access. Directories instead of files, because files are replaced.
     pub fn files(&self) -> Result<Vec<Access>, Error> {
-        let wanted = self.wanted()?;
-        // Where a file is a link, also the directory that it leads to.
+        let config = self.effective_config()?;
+        // If a file is a symbolic link, its own directory and that of its target.
         let parent = |path: &Path| path.parent().map(Path::to_owned);
-        let places = |path: PathBuf| {
+        let directories = |path: PathBuf| {
             let target = path.canonicalize().ok();
             [parent(&path), target.as_deref().and_then(parent)].into_iter().flatten()
         };
-        let vendors = self.sources.vendors();
-        let registries = std::fs::read_dir(&vendors).into_iter().flatten().flatten();
-        let registries = registries.flat_map(|file| places(file.path()));
-        let read = places(self.sources.path()).chain([vendors.clone()]).chain(registries);
-        let read: std::collections::BTreeSet<PathBuf> = read.collect();
+        let vendors = self.common.vendor_dir();
+        let vendor_files = fs::read_dir(&vendors).into_iter().flatten().flatten();
+        let vendor_files = vendor_files.flat_map(|file| directories(file.path()));
+        let read = directories(self.common.config_path()).chain([vendors]).chain(vendor_files);
+        let read: BTreeSet<PathBuf> = read.collect();
         let read = read.into_iter().map(Access::Read);
-        Ok(read.chain([wanted.log_dir, wanted.report_dir].map(Access::Write)).collect())
+        Ok(read.chain([config.log_dir, config.report_dir].map(Access::Write)).collect())
     }
 
-    /// Says what of the file has moved.
-    pub fn explain(&self) -> Result<(), Error> {
-        let (_, config) = self.sources.wanted(self.log_dir.as_deref(), false)?;
-        if config.host.is_some() || config.port.is_some() {
-            let host = config.host.as_deref().unwrap_or("0.0.0.0");
-            let port = config.port.unwrap_or(2056);
+    /// Reports keys of macupd_tracker that have no effect here, and what replaces them.
+    pub fn report_ignored_keys(&self) -> Result<(), Error> {
+        let (_, file) = self.common.effective_config(self.log_dir.as_deref(), false)?;
+        if file.host.is_some() || file.port.is_some() {
+            let host = file.host.as_deref().unwrap_or("0.0.0.0");
+            let port = file.port.unwrap_or(2056);
             let host =
                 host.parse::<IpAddr>().map_or_else(|_| host.to_owned(), |host| host.to_string());
             info(format_args!(
-                "HOST and PORT are without effect here: the collector listens now (collector --macupd {host}:{port})"
+                "HOST and PORT have no effect: the collector receives the reports of routers (collector --macupd {host}:{port})"
             ));
         }
-        if config.pid_file.is_some() {
-            info("PIDFILE is without effect here (-d -p FILE)");
+        if file.pid_file.is_some() {
+            info("PIDFILE has no effect (use -d -p FILE)");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aw_service::manual::documented_keys;
+
+    fn parse(text: &str) -> Result<String, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("macupd_tracker.conf");
+        fs::write(&file, text).unwrap();
+        let words = ["aw-tracker".as_ref(), "-c".as_ref(), file.as_os_str()];
+        let options = Options::try_parse_from(words).unwrap();
+        let config = options.tracking.effective_config();
+        config.map(|config| format!("{config:?}")).map_err(|error| format!("{error:?}"))
+    }
+
+    /// Each key in macupd_tracker.conf(5): its default is the one that applies, and a wrong value is refused.
+    #[test]
+    fn the_manual_documents_each_key() {
+        let keys = documented_keys(include_str!("../../../contrib/man/macupd_tracker.conf.5"));
+        let refused = parse("UNKNOWN=1").unwrap_err();
+        let (_, known) = refused.split_once("known keys: ").expect("a list of keys");
+        let known: BTreeSet<_> = known.split(')').next().unwrap().split(", ").collect();
+        let documented: BTreeSet<_> = keys.iter().map(|key| key.name.as_str()).collect();
+        assert_eq!(documented, known);
+        let minimal = parse("LOGDIR=/a").unwrap();
+        for key in &keys {
+            let (name, line) =
+                (&key.name, |value: &str| format!("LOGDIR=/a\n{}={value}\n", key.name));
+            if let Some(default) = &key.default {
+                assert_eq!(parse(&line(default)).as_ref(), Ok(&minimal), "{name}");
+            }
+            parse(&line("")).expect_err(name);
+            if key.kind == "integer" {
+                for bad in ["x", "0", "65536", "-1", "1.5"] {
+                    parse(&line(bad)).expect_err(name);
+                }
+            }
+        }
+        assert_eq!(keys.iter().filter(|key| key.kind == "integer").count(), 2);
+        assert!(keys.iter().any(|key| key.default.is_some()));
     }
 }

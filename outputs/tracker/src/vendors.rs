@@ -1,5 +1,5 @@
-//! Who made a network card, by the IEEE's registries as Debian's `ieee-data` has them: blocks of 24, 28 and 36 bits. The files
-//! have 60,000 lines; only those that are asked for are kept.
+//! Vendors of network cards, from the IEEE's registries as Debian's package `ieee-data` has them: prefixes of 24, 28 and
+//! 36 bits. The files have 60,000 lines; only the prefixes of given MACs stay in memory.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,18 +10,18 @@ use std::{
 use shm_layout::MacAddr;
 
 const FILES: [&str; 4] = ["oui.csv", "mam.csv", "oui36.csv", "iab.csv"];
-/// A block: the length of its prefix in hexadecimal digits, and the prefix.
-type Block = (u32, u64);
+/// A prefix: its length in hexadecimal digits, and its value.
+type Prefix = (u32, u64);
 
-/// Makers of some MACs.
+/// The vendors of some MACs.
 #[derive(Debug, Default)]
-pub struct Vendors(HashMap<Block, String>);
+pub struct Vendors(HashMap<Prefix, String>);
 
 impl Vendors {
-    /// Looks them up. Where there are no files, nobody has a maker.
+    /// Reads the vendors of these MACs. Files that cannot be read are skipped.
     pub fn look_up(directory: &Path, macs: impl Iterator<Item = MacAddr>) -> Vendors {
-        let wanted: HashSet<Block> =
-            macs.filter(|mac| !is_private(*mac)).flat_map(blocks).collect();
+        let wanted: HashSet<Prefix> =
+            macs.filter(|mac| !is_private(*mac)).flat_map(prefixes).collect();
         let mut vendors = Vendors::default();
         for file in FILES {
             if let Ok(bytes) = fs::read(directory.join(file)) {
@@ -31,48 +31,48 @@ impl Vendors {
         vendors
     }
 
-    /// `Registry,Assignment,Organization Name,Organization Address`.
-    fn read(&mut self, text: &str, wanted: &HashSet<Block>) {
+    /// Reads a file with the columns `Registry,Assignment,Organization Name,Organization Address`.
+    fn read(&mut self, text: &str, wanted: &HashSet<Prefix>) {
         for line in text.lines() {
             let mut fields = line.splitn(3, ',');
-            let (Some(_), Some(prefix), Some(rest)) = (fields.next(), fields.next(), fields.next())
+            let (Some(_), Some(digits), Some(rest)) = (fields.next(), fields.next(), fields.next())
             else {
                 continue;
             };
-            let Ok(number) = u64::from_str_radix(prefix, 16) else { continue };
-            let block = (prefix.len() as u32, number);
-            if wanted.contains(&block) {
+            let Ok(number) = u64::from_str_radix(digits, 16) else { continue };
+            let prefix = (digits.len() as u32, number);
+            if wanted.contains(&prefix) {
                 let name = field(rest);
-                // These hand out the smaller blocks, or do not want to be named.
+                // "IEEE Registration Authority": the prefix is divided into longer ones. "Private": the vendor is not published.
                 if !matches!(&*name, "IEEE Registration Authority" | "Private" | "") {
-                    self.0.insert(block, name);
+                    self.0.insert(prefix, name);
                 }
             }
         }
     }
 
-    /// The maker: of the smallest block.
+    /// The vendor with the longest prefix of this MAC.
     pub fn of(&self, mac: MacAddr) -> Option<&str> {
-        blocks(mac).into_iter().find_map(|block| self.0.get(&block)).map(String::as_str)
+        prefixes(mac).into_iter().find_map(|prefix| self.0.get(&prefix)).map(String::as_str)
     }
 }
 
-/// Whether an address was made up by the device itself (or its administrator), and so tells nothing of its maker.
+/// Whether an address is locally administered (IEEE 802, bit 1 of the first octet), such as a random one. It has no vendor.
 pub fn is_private(mac: MacAddr) -> bool {
     mac.octets()[0] & 2 != 0
 }
 
-fn blocks(mac: MacAddr) -> [Block; 3] {
+fn prefixes(mac: MacAddr) -> [Prefix; 3] {
     let number = mac.octets().iter().fold(0, |number, octet| number << 8 | u64::from(*octet));
     [9, 7, 6].map(|digits| (digits, number >> (48 - 4 * digits)))
 }
 
-/// The first field of a line of CSV.
+/// The first field of a CSV line.
 fn field(text: &str) -> String {
     let Some(quoted) = text.strip_prefix('"') else {
         return text.split(',').next().unwrap_or_default().trim().into();
     };
-    // A quote within is two.
+    // In a quoted field, two quotes mean one.
     let quoted = quoted.replace("\"\"", "\u{0}");
     quoted.split('"').next().unwrap_or_default().replace('\u{0}', "\"").trim().into()
 }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_smallest_block_counts() {
+    fn the_longest_prefix_counts() {
         let directory = tempfile::tempdir().unwrap();
         let write = |file: &str, text: &str| fs::write(directory.path().join(file), text).unwrap();
         write(

@@ -2,14 +2,14 @@ use super::*;
 use proptest::prelude::*;
 
 fn named(message: &str) -> (String, String, String, String, String) {
-    let naming = naming(message).unwrap_or_else(|| panic!("{message}"));
-    assert!(!naming.ambiguous && naming.actors.len() == 1, "{naming:?}");
-    let Actor { user, channel, address, via } = naming.actors[0].clone();
+    let named = actors_in(message).unwrap_or_else(|| panic!("{message}"));
+    assert!(!named.ambiguous && named.actors.len() == 1, "{named:?}");
+    let Actor { user, channel, address, via } = named.actors[0].clone();
     let text = Option::unwrap_or_default;
-    (user, text(channel), text(address), text(via), text(naming.command))
+    (user, text(channel), text(address), text(via), text(named.command))
 }
 
-/// Lines of real routers, see the facts on RouterOS.
+/// Lines of real routers.
 #[test]
 fn both_versions() {
     for (message, user, channel, address, via, command) in [
@@ -94,11 +94,11 @@ fn both_versions() {
 }
 
 #[test]
-fn nobody_is_named() {
+fn messages_without_an_actor() {
     for message in
         ["dns changed", "link down", "by admin", "x by ", "x by  ", "item added by ssh:bob (/x)"]
     {
-        assert_eq!(naming(message), None, "{message}");
+        assert_eq!(actors_in(message), None, "{message}");
     }
 }
 
@@ -109,38 +109,40 @@ fn forged_actors_make_it_ambiguous() {
         "script changed by ssh:eve@10.0.0.1 (/system script set source=\"y by ssh:bob@1.2.3.4 (z)\")",
         "user x by ssh:bob@1.2.3.4 (y added by eve",
     ] {
-        let naming = naming(message).unwrap();
-        let mut users: Vec<_> = naming.actors.iter().map(|actor| actor.user.as_str()).collect();
+        let named = actors_in(message).unwrap();
+        let mut users: Vec<_> = named.actors.iter().map(|actor| actor.user.as_str()).collect();
         users.sort();
-        assert_eq!((users, naming.ambiguous), (vec!["bob", "eve"], true), "{message}");
+        assert_eq!((users, named.ambiguous), (vec!["bob", "eve"], true), "{message}");
     }
-    let twice = naming("a by ssh:eve@10.0.0.1 (b by ssh:eve@10.0.0.2 ())").unwrap();
+    let twice = actors_in("a by ssh:eve@10.0.0.1 (b by ssh:eve@10.0.0.2 ())").unwrap();
     assert_eq!((twice.actors.len(), twice.ambiguous), (2, false));
     let many: String = (0..20).map(|n| format!("x by ssh:bob@1.2.3.{n} (")).collect();
-    let crowd = naming(&format!("{many} changed by ssh:eve@10.0.0.1 ()")).unwrap();
-    assert_eq!((crowd.actors.len(), crowd.ambiguous), (MOST, true));
+    let crowd = actors_in(&format!("{many} changed by ssh:eve@10.0.0.1 ()")).unwrap();
+    assert_eq!((crowd.actors.len(), crowd.ambiguous), (MAX_ACTORS, true));
 }
 
-/// What stands in brackets in the name of an object is no command, and a command may say `by`.
+/// Brackets in the name of an object are not a command, and a command may contain `by`.
 #[test]
 fn brackets_in_a_name_and_by_in_a_command() {
     let office = "ppp secret <Office (main)> changed by alice";
-    assert!(named(office).0 == "alice" && !is_open(office));
+    assert!(named(office).0 == "alice" && !is_unfinished(office));
     let comment =
         "rule added by ssh:eve@10.0.0.1 (/ip firewall filter add comment=\"asked by bob\")";
     assert_eq!(named(comment).0, "eve");
 }
 
 #[test]
-fn long_messages_are_open() {
-    assert!(is_open("x changed by ssh:a@1.1.1.1 (/system script set source=\"abc"));
-    assert!(!is_open("x changed by ssh:a@1.1.1.1 (/x)") && !is_open("x changed by admin"));
-    assert!(!is_open("x by ssh:bob@1.2.3.4 (y changed by eve"), "it is whole in RouterOS 6");
-    assert!(is_open("x changed by ssh:a@1.1.1.1 (/x source=\"seen by b and c"));
+fn long_messages_are_unfinished() {
+    assert!(is_unfinished("x changed by ssh:a@1.1.1.1 (/system script set source=\"abc"));
+    assert!(
+        !is_unfinished("x changed by ssh:a@1.1.1.1 (/x)") && !is_unfinished("x changed by admin")
+    );
+    assert!(!is_unfinished("x by ssh:bob@1.2.3.4 (y changed by eve"), "complete in RouterOS 6");
+    assert!(is_unfinished("x changed by ssh:a@1.1.1.1 (/x source=\"seen by b and c"));
 }
 
 proptest! {
-    /// Whoever is logged in through SSH is among those named, whatever else the line holds.
+    /// The user who is logged in by SSH is among the actors, whatever else the line contains.
     #[test]
     fn the_true_actor_is_always_named(
         object in "(.{0,40}|x by ssh:bob@1\\.2\\.3\\.4 \\(.{0,20})",
@@ -148,19 +150,19 @@ proptest! {
         command in ".{0,60}",
     ) {
         let message = format!("{object} changed by ssh:{user}@192.0.2.7/action:1 ({command})");
-        let named = naming(&message).unwrap();
+        let named = actors_in(&message).unwrap();
         let is_named = named.actors.iter().any(|actor| actor.user == user);
         prop_assert!(is_named || named.ambiguous, "{:?}", named);
-        // RouterOS 6 says nothing behind the user.
+        // RouterOS 6 logs nothing after the user.
         let user = user.replace([':', '/', ' '], "x");
-        let named = naming(&format!("{object} {command} changed by {user}")).unwrap();
+        let named = actors_in(&format!("{object} {command} changed by {user}")).unwrap();
         prop_assert!(named.actors.iter().any(|actor| actor.user == user), "{:?}", named);
         prop_assert!(named.actors.len() == 1 || named.ambiguous || named.actors.iter().all(|actor| actor.user == user));
     }
 
     #[test]
     fn no_message_panics(message in ".{0,200}", parts in prop::collection::vec("( by |ssh:|@|::| \\(|\\)|/|action:|scheduler:|a|1\\.1\\.1\\.1)", 0..20)) {
-        let _ = naming(&message);
-        let _ = naming(&parts.concat());
+        let _ = actors_in(&message);
+        let _ = actors_in(&parts.concat());
     }
 }

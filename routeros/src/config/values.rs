@@ -1,12 +1,13 @@
-//! Values of the configuration that have a form of their own.
+//! Types of configuration values.
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use aw_service::HostPort;
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use crate::host_key::HostKey;
 
-/// Pinned host keys: one, or a list, as while a router changes its key.
+/// Pinned host keys: one, or a list, for example while a router gets a new key.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "OneOrMore")]
 pub struct HostKeys(pub Vec<HostKey>);
@@ -30,72 +31,46 @@ impl TryFrom<OneOrMore> for HostKeys {
     }
 }
 
-/// A router's name: a directory's, and a word on any line.
+/// A router's name: the name of its directory, and a word in messages.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[serde(try_from = "String")]
-pub struct Name(String);
+pub struct RouterName(String);
 
-impl TryFrom<String> for Name {
+impl TryFrom<String> for RouterName {
     type Error = String;
 
-    fn try_from(name: String) -> Result<Name, String> {
+    fn try_from(name: String) -> Result<RouterName, String> {
         let fits = (1..=64).contains(&name.len())
             && !name.starts_with(['.', '-'])
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
         let fault = "1 to 64 letters, digits, dots, dashes and underscores";
-        if fits { Ok(Name(name)) } else { Err(format!("router name {name:?}: must be {fault}")) }
+        if fits {
+            Ok(RouterName(name))
+        } else {
+            Err(format!("router name {name:?}: must be {fault}"))
+        }
     }
 }
 
-impl Name {
+impl RouterName {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for RouterName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// Where a router listens.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "String")]
-pub struct Address {
-    /// A name or an address.
-    pub host: String,
-    /// SSH's port.
-    pub port: u16,
+/// The address of a router; the default port is SSH's.
+pub fn router_address(text: &str) -> Result<HostPort, String> {
+    HostPort::parse(text, 22).map_err(|fault| format!("address {fault}"))
 }
 
-impl TryFrom<String> for Address {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Address, String> {
-        let fault = || format!("address {text:?}: must be HOST, HOST:PORT or [IPv6]:PORT");
-        let (host, port) = match text.strip_prefix('[') {
-            Some(rest) => rest.split_once(']').ok_or_else(fault)?,
-            // More than one colon: an IPv6 address without a port.
-            None if text.matches(':').count() > 1 => (text.as_str(), ""),
-            None => text.find(':').map_or((text.as_str(), ""), |at| text.split_at(at)),
-        };
-        let port = match port.strip_prefix(':') {
-            Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or_else(fault)?,
-            None if port.is_empty() => 22,
-            None => return Err(fault()),
-        };
-        let fits = !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic());
-        if fits { Ok(Address { host: host.into(), port }) } else { Err(fault()) }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
-        }
-    }
+/// For serde.
+pub fn deserialize_address<'de, D: Deserializer<'de>>(from: D) -> Result<HostPort, D::Error> {
+    router_address(&String::deserialize(from)?).map_err(Error::custom)
 }

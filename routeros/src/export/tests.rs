@@ -10,7 +10,7 @@ fn sections(names: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn terse() {
-    let export = judge(TERSE.as_bytes(), None).unwrap();
+    let export = validate(TERSE.as_bytes(), None).unwrap();
     assert_eq!(export.version, "7.14.2");
     assert_eq!(
         export.lines,
@@ -23,7 +23,7 @@ fn compact_with_menus_and_wrapped_lines() {
     let text = "# sep/ 2/2020  3: 9:38 by RouterOS 7.1.3\r\n/ip firewall filter\r\n\
         add action=accept chain=input comment=\"a \\\r\n    b\" \\\r\n    protocol=tcp\r\n\
         /system identity\r\nset name=\"x\\\\\"\r\n";
-    let export = judge(text.as_bytes(), None).unwrap();
+    let export = validate(text.as_bytes(), None).unwrap();
     assert_eq!(
         export.lines,
         [
@@ -31,57 +31,57 @@ fn compact_with_menus_and_wrapped_lines() {
             "/system identity set name=\"x\\\\\""
         ]
     );
-    assert_eq!(judge(text.replace("\r\n", "\n").as_bytes(), None), Ok(export));
+    assert_eq!(validate(text.replace("\r\n", "\n").as_bytes(), None), Ok(export));
 }
 
 #[test]
-fn what_is_not_whole() {
-    let unfit = |text: &str| judge(text.as_bytes(), None).unwrap_err();
-    assert_eq!(unfit(""), Unfit::Refused(String::new()));
+fn incomplete_exports() {
+    let fault = |text: &str| validate(text.as_bytes(), None).unwrap_err();
+    assert_eq!(fault(""), ExportFault::Refused(String::new()));
     assert_eq!(
-        unfit("expected end of command (line 1 column 9)\r\n"),
-        Unfit::Refused("expected end of command (line 1 column 9)".into())
+        fault("expected end of command (line 1 column 9)\r\n"),
+        ExportFault::Refused("expected end of command (line 1 column 9)".into())
     );
-    assert_eq!(unfit("# 2024-06-06 15:22:31 by RouterOS 7.14.2\r\n#\r\n"), Unfit::Empty);
-    assert_eq!(unfit(TERSE.trim_end()), Unfit::CutLine);
-    assert_eq!(unfit(&format!("{TERSE}/ip dns set \\\r\n")), Unfit::CutLine);
-    assert_eq!(unfit(&format!("{TERSE}#interrupted\r\n")), Unfit::Interrupted);
+    assert_eq!(fault("# 2024-06-06 15:22:31 by RouterOS 7.14.2\r\n#\r\n"), ExportFault::Empty);
+    assert_eq!(fault(TERSE.trim_end()), ExportFault::CutLine);
+    assert_eq!(fault(&format!("{TERSE}/ip dns set \\\r\n")), ExportFault::CutLine);
+    assert_eq!(fault(&format!("{TERSE}#interrupted\r\n")), ExportFault::Interrupted);
 }
 
 #[test]
-fn sections_that_always_fail_are_usual() {
+fn sections_that_always_fail_are_accepted() {
     let text =
         format!("{TERSE}#error exporting /ip socks\r\n#error exporting \"/x\" (timeout)\r\n");
     let failed = sections(&["/ip socks", "\"/x\" (timeout)"]);
-    assert_eq!(judge(text.as_bytes(), None).unwrap().failed, failed);
-    assert!(judge(text.as_bytes(), Some(&failed)).is_ok());
+    assert_eq!(validate(text.as_bytes(), None).unwrap().failed, failed);
+    assert!(validate(text.as_bytes(), Some(&failed)).is_ok());
     let known = sections(&["/ip socks"]);
-    let new = Unfit::Failed(sections(&["\"/x\" (timeout)"]));
-    assert_eq!(judge(text.as_bytes(), Some(&known)), Err(new));
-    assert!(judge(TERSE.as_bytes(), Some(&failed)).is_ok(), "fewer may fail");
+    let new = ExportFault::Failed(sections(&["\"/x\" (timeout)"]));
+    assert_eq!(validate(text.as_bytes(), Some(&known)), Err(new));
+    assert!(validate(TERSE.as_bytes(), Some(&failed)).is_ok(), "fewer may fail");
 }
 
 #[test]
-fn a_loss_of_a_fifth_is_doubted() {
+fn a_loss_of_a_fifth_needs_confirmation() {
     assert!(
         has_shrunk(100, 79) && !has_shrunk(100, 80) && !has_shrunk(5, 1) && !has_shrunk(100, 200)
     );
 }
 
 proptest! {
-    /// However an export is cut, it is refused, or the cut is at the end of a line that stands.
+    /// A cut export is rejected, or the cut is at the end of a complete line.
     #[test]
-    fn a_cut_never_makes_half_a_line(at in 0..TERSE.len()) {
-        let whole = judge(TERSE.as_bytes(), None).unwrap();
-        if let Ok(export) = judge(&TERSE.as_bytes()[..at], None) {
+    fn a_cut_yields_no_partial_line(at in 0..TERSE.len()) {
+        let whole = validate(TERSE.as_bytes(), None).unwrap();
+        if let Ok(export) = validate(&TERSE.as_bytes()[..at], None) {
             prop_assert!(whole.lines.starts_with(&export.lines));
         }
     }
 
     #[test]
     fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = judge(&[b"# x by RouterOS 7\n", bytes.as_slice()].concat(), None);
-        let _ = judge(&bytes, None);
+        let _ = validate(&[b"# x by RouterOS 7\n", bytes.as_slice()].concat(), None);
+        let _ = validate(&bytes, None);
     }
 
     /// Comments never make a difference, wherever they stand.
@@ -91,10 +91,10 @@ proptest! {
         let mut lines: Vec<_> = TERSE.lines().map(str::to_owned).collect();
         lines.insert(at, format!("#{comment}"));
         let text = lines.join("\n") + "\n";
-        prop_assert_eq!(judge(text.as_bytes(), None).unwrap().lines, judge(TERSE.as_bytes(), None).unwrap().lines);
+        prop_assert_eq!(validate(text.as_bytes(), None).unwrap().lines, validate(TERSE.as_bytes(), None).unwrap().lines);
     }
 
-    /// Wrapped anywhere behind its first character, a line is the same.
+    /// A line is the same wherever it is wrapped after its first character.
     #[test]
     fn wrapping_does_not_matter(value in "[a-z=/ ]{1,60}", at in 1..50_usize) {
         let line = format!("/x add a={value}z");
@@ -103,6 +103,6 @@ proptest! {
         let header = "# x by RouterOS 7\n";
         let wrapped = format!("{header}{}\\\r\n    {}\r\n", &line[..at], &line[at..]);
         let plain = format!("{header}{line}\n");
-        prop_assert_eq!(judge(wrapped.as_bytes(), None), judge(plain.as_bytes(), None));
+        prop_assert_eq!(validate(wrapped.as_bytes(), None), validate(plain.as_bytes(), None));
     }
 }

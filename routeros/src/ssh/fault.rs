@@ -2,28 +2,28 @@
 
 use crate::host_key::HostKey;
 
-/// Why there is no connection, or no longer.
+/// Why there is no connection, or why it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It cannot be reached, or the connection broke.
+    /// The router cannot be reached, or the connection broke.
     Unreachable(String),
-    /// It runs no further command in this connection.
+    /// The router runs no further command in this connection.
     NoChannel(String),
-    /// Both sides know no common algorithm.
+    /// There is no common algorithm.
     Algorithms(String),
-    /// No host key is pinned for it; the one that it has.
+    /// No host key is pinned for the router; this is its key.
     UnknownKey(HostKey),
-    /// Its host key is none of those pinned; the one that it has.
+    /// The host key is none of the pinned ones; this is the key of the router.
     ChangedKey(HostKey),
-    /// It refused the login.
+    /// The router refused the login.
     Refused(String),
-    /// What is needed here is missing: a password, a key, an agent.
+    /// A password, key or agent of this machine is missing, or the router lacks a function.
     Local(String),
 }
 
 impl Fault {
-    /// Whether trying again does harm: each refused login is a line in the router's log, and whoever
-    /// shows a wrong key gets no second chance to be sent a password.
+    /// Whether the connection must not be tried again soon: each refused login is a line in the router's log, and a
+    /// machine with a wrong key must not receive the password.
     pub fn is_final(&self) -> bool {
         matches!(self, Fault::Refused(_) | Fault::ChangedKey(_) | Fault::UnknownKey(_))
     }
@@ -33,34 +33,34 @@ impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Fault::Unreachable(why) | Fault::NoChannel(why) | Fault::Local(why) => f.write_str(why),
-            Fault::Algorithms(why) => write!(f, "{why} (for RouterOS 6 set legacy = true)"),
+            Fault::Algorithms(why) => write!(f, "{why} (RouterOS 6: set legacy = true)"),
             Fault::UnknownKey(key) => {
-                write!(f, "its host key is not known: {key} (if it is right, set host_key)")
+                write!(f, "its host key is not trusted: {key} (if it is right, set host_key)")
             }
             Fault::ChangedKey(key) => write!(
                 f,
-                "ITS HOST KEY HAS CHANGED, which may be an attack: {key} (if it is right, set host_key)"
+                "ITS HOST KEY HAS CHANGED, possibly an attack: {key} (if it is right, set host_key)"
             ),
             Fault::Refused(why) => write!(
                 f,
-                "login refused{why}; not tried again before a reload (a user who has an SSH key may not log in by password)"
+                "login refused{why}; the next try is after a reload (check user and password; RouterOS refuses the password of a user who has an SSH key)"
             ),
         }
     }
 }
 
-/// What an error of russh means; `stranger`: the key that was not believed, and whether none is pinned.
-pub fn fault(error: russh::Error, stranger: Option<(HostKey, bool)>) -> Fault {
-    match (error, stranger) {
+/// The fault of an error of russh. `untrusted` is the host key that was not trusted, and whether none is pinned.
+pub fn fault(error: russh::Error, untrusted: Option<(HostKey, bool)>) -> Fault {
+    match (error, untrusted) {
         (_, Some((key, true))) => Fault::UnknownKey(key),
         (_, Some((key, false))) => Fault::ChangedKey(key),
         (russh::Error::IO(error), None) => Fault::Unreachable(aw_service::explain(&error)),
         (russh::Error::NoCommonAlgo { kind, theirs, .. }, None) => Fault::Algorithms(format!(
-            "no common {kind:?} algorithm, it offers {}",
+            "no common {kind:?} algorithm, the router offers {}",
             theirs.join(", ")
         )),
         (russh::Error::ChannelOpenFailure(why), None) => {
-            Fault::NoChannel(format!("it opens no channel: {why:?}"))
+            Fault::NoChannel(format!("the router opens no channel: {why:?}"))
         }
         (error, None) => Fault::Unreachable(error.to_string().to_lowercase()),
     }

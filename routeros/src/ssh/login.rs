@@ -1,4 +1,4 @@
-//! How to log in: by password, key or agent.
+//! Login by password, key or agent.
 
 use std::{fs, io::ErrorKind, path::Path, sync::Arc};
 
@@ -14,32 +14,32 @@ use russh::{
 use super::fault::{Fault, fault};
 use crate::config::Router;
 
-/// How to log in, with all files read.
-pub enum Way {
-    /// With this password.
+/// The means to log in, read from their files.
+pub enum Credentials {
+    /// A password.
     Password(String),
-    /// With this key.
+    /// A private key.
     Key(Arc<russh::keys::PrivateKey>),
-    /// With the keys of an agent.
+    /// The keys of the SSH agent.
     Agent,
 }
 
-impl Way {
-    /// Reads what is needed.
-    pub fn prepare(router: &Router) -> Result<Way, Fault> {
+impl Credentials {
+    /// Reads the files that the configuration names.
+    pub fn read(router: &Router) -> Result<Credentials, Fault> {
         if let Some(path) = &router.password_file {
-            return Ok(Way::Password(first_line(path)?));
+            return Ok(Credentials::Password(first_line(path)?));
         }
-        let Some(path) = &router.key_file else { return Ok(Way::Agent) };
+        let Some(path) = &router.key_file else { return Ok(Credentials::Agent) };
         let passphrase = router.passphrase_file.as_deref().map(first_line).transpose()?;
         let key = load_secret_key(path, passphrase.as_deref()).map_err(|error| match error {
             russh::keys::Error::IO(error) => unreadable(path, &error),
             error => Fault::Local(format!("read {}: {error}", path.display())),
         })?;
-        Ok(Way::Key(Arc::new(key)))
+        Ok(Credentials::Key(Arc::new(key)))
     }
 
-    /// Logs in, with no more attempts than needed.
+    /// Logs in.
     pub async fn log_in<H: Handler>(
         self,
         handle: &mut Handle<H>,
@@ -48,11 +48,11 @@ impl Way {
         let user = router.login();
         let broken = |error: russh::Error| fault(error, None);
         match self {
-            Way::Password(password) => {
+            Credentials::Password(password) => {
                 let result = handle.authenticate_password(user, password).await.map_err(broken)?;
                 accepted(&result)
             }
-            Way::Key(key) => {
+            Credentials::Key(key) => {
                 let mut result = Err(Fault::Refused(String::new()));
                 for hash in hashes(handle, key.public_key(), router.legacy).await {
                     let key = PrivateKeyWithHashAlg::new(Arc::clone(&key), hash);
@@ -64,39 +64,38 @@ impl Way {
                 }
                 result
             }
-            Way::Agent => {
-                let failure = |error| Fault::Local(format!("ask the SSH agent: {error}"));
-                let mut agent = AgentClient::connect_env().await.map_err(failure)?;
-                let identities = agent.request_identities().await.map_err(failure)?;
-                let mut result = Err(Fault::Refused(": the agent has no keys".into()));
-                for identity in identities {
-                    let AgentIdentity::PublicKey { key, .. } = identity else { continue };
-                    for hash in hashes(handle, &key, router.legacy).await {
-                        let tried = handle
-                            .authenticate_publickey_with(
-                                user.clone(),
-                                key.clone(),
-                                hash,
-                                &mut agent,
-                            )
-                            .await;
-                        let tried = tried.map_err(|error| {
-                            Fault::Local(format!("sign with the SSH agent: {error}"))
-                        })?;
-                        result = accepted(&tried);
-                        if result.is_ok() {
-                            return result;
-                        }
-                    }
-                }
-                result
-            }
+            Credentials::Agent => log_in_with_agent(handle, &user, router.legacy).await,
         }
     }
 }
 
-/// The hashes to sign with: for RSA the one that the server names, else SHA-256, then SHA-1 where old
-/// algorithms are allowed. Each refusal is a line in the router's log, so there are few.
+async fn log_in_with_agent<H: Handler>(
+    handle: &mut Handle<H>,
+    user: &str,
+    legacy: bool,
+) -> Result<(), Fault> {
+    let failure = |error| Fault::Local(format!("ask the SSH agent: {error}"));
+    let mut agent = AgentClient::connect_env().await.map_err(failure)?;
+    let identities = agent.request_identities().await.map_err(failure)?;
+    let mut result = Err(Fault::Refused(": the SSH agent has no keys".into()));
+    for identity in identities {
+        let AgentIdentity::PublicKey { key, .. } = identity else { continue };
+        for hash in hashes(handle, &key, legacy).await {
+            let signed =
+                handle.authenticate_publickey_with(user, key.clone(), hash, &mut agent).await;
+            let signed = signed
+                .map_err(|error| Fault::Local(format!("sign with the SSH agent: {error}")))?;
+            result = accepted(&signed);
+            if result.is_ok() {
+                return result;
+            }
+        }
+    }
+    result
+}
+
+/// The hashes for signatures: for RSA the one that the server names, or SHA-256, then SHA-1 if old algorithms are
+/// allowed. Few, because each refusal is a line in the router's log.
 async fn hashes<H: Handler>(
     handle: &Handle<H>,
     key: &PublicKey,
@@ -108,7 +107,7 @@ async fn hashes<H: Handler>(
     let named = handle.best_supported_rsa_hash().await.ok().flatten().flatten();
     let mut hashes = vec![named.or(Some(HashAlg::Sha256))];
     if named == Some(HashAlg::Sha512) {
-        hashes.push(Some(HashAlg::Sha256)); // OpenSSH names SHA-512 even where it is switched off
+        hashes.push(Some(HashAlg::Sha256)); // OpenSSH names SHA-512 even if it is switched off
     }
     hashes.extend(legacy.then_some(None));
     hashes
@@ -118,7 +117,7 @@ fn accepted(result: &AuthResult) -> Result<(), Fault> {
     match result {
         AuthResult::Success => Ok(()),
         AuthResult::Failure { partial_success: true, .. } => {
-            Err(Fault::Refused(": it wants a second proof".into()))
+            Err(Fault::Refused(": a second factor is required".into()))
         }
         AuthResult::Failure { .. } => Err(Fault::Refused(String::new())),
     }
@@ -131,13 +130,15 @@ fn first_line(path: &Path) -> Result<String, Fault> {
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
     if aw_service::advice(error).is_some() {
-        // Something has run out, and may be there again soon: tried like a router that is away.
+        // A resource limit, which may be temporary: try again as if the router were unreachable.
         let why = aw_service::explain(error);
         return Fault::Unreachable(format!("read {}: {why}", path.display()));
     }
     let help = match error.kind() {
-        ErrorKind::PermissionDenied => " (let the user that aw-routeros runs as read it)",
+        ErrorKind::PermissionDenied => {
+            " (the user that aw-routeros runs as must be able to read it)"
+        }
         _ => "",
     };
-    Fault::Local(format!("read {}: {}{help}", path.display(), shm_layout::cause(error)))
+    Fault::Local(format!("read {}: {}{help}", path.display(), aw_service::cause(error)))
 }

@@ -1,7 +1,6 @@
-//! Load for a ring, as a process of its own: for the test with real processes, and for `make bench`.
-//! Not installed.
+//! Generates load on a ring: for the test with real processes, and for `make bench`. Not installed.
 //!
-//! Every field of event `n` follows from `n`, so a torn or misplaced event shows.
+//! Every field of event `n` is computed from `n`, so a torn or misplaced event is detected.
 
 use std::{
     io::{Read, Write},
@@ -16,10 +15,10 @@ use shm_layout::{
 };
 
 const USAGE: &str = "usage:
-  ring-load write NAME EVENTS BATCH    publish so many, wake readers after each batch; wait for a line first
-  ring-load read NAME EVENTS PAUSE_US  read from the oldest until that many are read or lost; pause every 4096
-  ring-load wakes NAME EVENTS          publish one a millisecond or so, its time = the monotonic clock
-  ring-load delays NAME EVENTS         wait for each, print p50, p99 and p99.9 of its delay in nanoseconds";
+  ring-load write NAME EVENTS BATCH    wait for a line on standard input, then publish; wake readers after each batch
+  ring-load read NAME EVENTS PAUSE_US  read from the oldest event until EVENTS are read or lost; pause every 4096
+  ring-load wakes NAME EVENTS          publish about one a millisecond, its time = the monotonic clock
+  ring-load delays NAME EVENTS         wait for each, print p50, p99 and p99.9 of the delays in nanoseconds";
 
 const BATCH_OF_READS: u64 = 4096;
 
@@ -62,7 +61,7 @@ fn event(n: u64, interface: shm_layout::InterfaceName) -> Event {
 }
 
 fn interface() -> shm_layout::InterfaceName {
-    "load0".parse().expect("a fine name")
+    "load0".parse().expect("a valid name")
 }
 
 fn writer(name: RingName) -> Writer {
@@ -76,8 +75,8 @@ fn fail(error: &dyn std::fmt::Display) -> ! {
     exit(1)
 }
 
-/// Prints `ready`, and goes on at a line on standard input: so that all start together.
-fn rendezvous() {
+/// Prints `ready`, then waits for a line on standard input, so that all processes start together.
+fn wait_for_start() {
     println!("ready");
     let _ = std::io::stdout().flush();
     let _ = std::io::stdin().read(&mut [0]);
@@ -87,7 +86,7 @@ fn write(name: RingName, events: u64, batch: u64) {
     let mut writer = writer(name);
     let interface = interface();
     let counters = writer.interface(interface);
-    rendezvous();
+    wait_for_start();
     let start = Instant::now();
     let mut n = 0;
     while n < events {
@@ -144,9 +143,9 @@ fn wakes(name: RingName, events: u64) {
     let mut writer = writer(name);
     let interface = interface();
     let counters = writer.interface(interface);
-    rendezvous();
+    wait_for_start();
     for n in 0..events {
-        // Not in step with any timer of the kernel.
+        // Not in phase with any timer of the kernel.
         std::thread::sleep(Duration::from_micros(700 + n * 7919 % 600));
         let event = Event { time: UnixTime::from_nanos(monotonic()), ..event(n, interface) };
         writer.publish(counters, &event);

@@ -1,13 +1,12 @@
-//! The ring under `loom`: every interleaving of one writer with one reader in which they are
-//! switched at most three times against their will, and every stale value that the memory model
-//! lets a relaxed load see. (Without that bound a run takes more than ten minutes.)
+//! The ring under `loom`: every interleaving of one writer with one reader with at most three
+//! preemptions, and every stale value that the memory model allows a relaxed load to see. (Without that bound a run takes more than ten minutes.)
 //!
-//! `tests/loom.sh` runs this, then takes each guard (W1…W3, R1…R4) away in turn and runs it again:
-//! each time the model must fail, or the guard or this model is not worth its lines.
+//! `tests/loom.sh` runs this, then removes each guard (W1…W3, R1…R4) in turn and runs it again: each
+//! time the model must fail; otherwise the guard is not needed, or the model does not test it.
 
 use loom::{sync::Arc, sync::atomic::AtomicU64, thread};
 
-use super::{Found, Ring, Slot, Words};
+use super::{Ring, Slot, SlotRead, Words};
 
 /// Two slots, full before the race begins; then two more events overwrite them.
 const SLOTS: usize = 2;
@@ -24,7 +23,7 @@ impl Memory {
     }
 }
 
-/// Both words tell the number, so that a torn event shows.
+/// Both words contain the number, so that a torn event is detected.
 fn event(n: u64) -> Words {
     [100 + n, 200 + n]
 }
@@ -55,13 +54,13 @@ fn no_event_is_torn_and_each_is_read_or_counted_lost() {
         let mut look = || {
             let found = memory.ring().read(next);
             match found {
-                Found::Event(words) => {
+                SlotRead::Event(words) => {
                     assert_eq!(words, event(next), "torn event");
                     read += 1;
                     next += 1;
                 }
-                Found::NotYet => return false,
-                Found::Gone => {
+                SlotRead::NotYet => return false,
+                SlotRead::Gone => {
                     let to = memory.ring().oldest_after(next);
                     assert!(to > next, "stays on a lost event");
                     lost += to - next;

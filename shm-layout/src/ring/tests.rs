@@ -31,9 +31,9 @@ fn event(n: u64) -> Words {
 fn in_order_then_nothing() {
     let memory = Memory::with(3);
     for n in 0..3 {
-        assert_eq!(memory.ring().read(n), Found::Event(event(n)));
+        assert_eq!(memory.ring().read(n), SlotRead::Event(event(n)));
     }
-    assert_eq!(memory.ring().read(3), Found::NotYet);
+    assert_eq!(memory.ring().read(3), SlotRead::NotYet);
     assert!(!memory.ring().ready(3));
 }
 
@@ -41,15 +41,15 @@ fn in_order_then_nothing() {
 fn exactly_the_overwritten_are_lost() {
     let memory = Memory::with(11);
     let ring = memory.ring();
-    assert_eq!(ring.read(0), Found::Gone);
+    assert_eq!(ring.read(0), SlotRead::Gone);
     assert_eq!(ring.oldest_after(0), 7);
     for n in 7..11 {
-        assert_eq!(ring.read(n), Found::Event(event(n)));
+        assert_eq!(ring.read(n), SlotRead::Event(event(n)));
     }
 }
 
-/// Slots that claim to hold later events than were ever published: a reader comes to an end, sleeps,
-/// and reads what is published then.
+/// Slots whose sequence is that of later events than were ever published: a reader comes to the end,
+/// sleeps, and reads what is published then.
 #[test]
 fn damaged_slots_hide_no_later_event() {
     for sequence in [complete(40), writing(1 << 50), u64::MAX] {
@@ -59,23 +59,27 @@ fn damaged_slots_hide_no_later_event() {
             slot.sequence.store(sequence, Relaxed);
         }
         let mut n = ring.oldest();
-        while ring.read(n) == Found::Gone {
+        while ring.read(n) == SlotRead::Gone {
             n = ring.oldest_after(n);
             assert!(n <= 6);
         }
-        assert_eq!((n, ring.read(n), ring.ready(n)), (6, Found::NotYet, false));
+        assert_eq!((n, ring.read(n), ring.ready(n)), (6, SlotRead::NotYet, false));
         assert_eq!((ring.oldest(), ring.end()), (3, 6));
         ring.publish(6, &event(6));
-        assert_eq!(ring.read(6), Found::Event(event(6)));
+        assert_eq!(ring.read(6), SlotRead::Event(event(6)));
     }
 }
 
 #[test]
-fn killed_before_the_head_was_told() {
+fn killed_before_the_head_was_stored() {
     for events in [0, 1, 3, 4, 5, 9] {
         let memory = Memory::with(events + 1);
         memory.head.store(events, Relaxed); // the last store of `publish` never happened
-        assert_eq!(memory.ring().read(events), Found::Event(event(events)), "readers saw it");
+        assert_eq!(
+            memory.ring().read(events),
+            SlotRead::Event(event(events)),
+            "readers have read it"
+        );
         assert_eq!(memory.ring().recover(), events + 1, "so it keeps its number");
         assert_eq!(memory.ring().head(), events + 1);
     }
@@ -89,33 +93,33 @@ fn killed_in_the_middle_of_an_event() {
         let slot = ring.slot(events);
         slot.sequence.store(writing(events), Relaxed);
         slot.words[0].store(77, Relaxed);
-        assert_eq!(ring.read(events), Found::NotYet, "half an event is none");
+        assert_eq!(ring.read(events), SlotRead::NotYet, "half an event is not read");
         assert_eq!(ring.recover(), events, "the next writer writes it again");
         let oldest = ring.oldest();
         assert_eq!(oldest, (events + 1).saturating_sub(4), "its slot's old event is gone");
         for n in oldest..events {
-            assert_eq!(ring.read(n), Found::Event(event(n)));
+            assert_eq!(ring.read(n), SlotRead::Event(event(n)));
         }
         if let Some(overwritten) = events.checked_sub(4) {
-            assert_eq!(ring.read(overwritten), Found::Gone);
+            assert_eq!(ring.read(overwritten), SlotRead::Gone);
             assert_eq!(ring.oldest_after(overwritten), overwritten + 1);
         }
         ring.publish(events, &event(events));
-        assert_eq!(ring.read(events), Found::Event(event(events)));
+        assert_eq!(ring.read(events), SlotRead::Event(event(events)));
     }
 }
 
 #[test]
-fn events_from_before_the_first_are_gone_not_awaited() {
+fn events_before_the_first_are_gone_and_not_waited_for() {
     let memory = Memory::with(0);
     memory.head.store(10, Relaxed);
     let ring = Ring::new(&memory.slots, &memory.head, 10);
     ring.publish(10, &event(10));
     assert_eq!(ring.oldest(), 10);
     for n in [0, 6, 9] {
-        assert_eq!(ring.read(n), Found::Gone);
+        assert_eq!(ring.read(n), SlotRead::Gone);
         assert!(ring.ready(n));
         assert_eq!(ring.oldest_after(n), 10);
     }
-    assert_eq!(ring.read(10), Found::Event(event(10)));
+    assert_eq!(ring.read(10), SlotRead::Event(event(10)));
 }

@@ -1,4 +1,4 @@
-//! Rings with names of their own, which vanish with the test.
+//! Rings with unique names, which are deleted at the end of the test.
 
 use std::{
     fs,

@@ -1,8 +1,9 @@
-//! Accounts, written down beside the sink: in the spool or a file now and then, and as a note at once.
+//! Checkpoints outside the sink: in the spool or in a file every few seconds, and in the live checkpoint
+//! after each batch.
 
 use std::time::{Duration, Instant};
 
-use aw_service::{Error, info, warn};
+use aw_service::{Condition, Error, warn};
 use shm_layout::RingName;
 
 use super::Delivery;
@@ -11,40 +12,41 @@ use crate::{
     state::StateFile,
 };
 
-/// How often checkpoints are written down where no row is written with them; at the end in any case.
-/// A disk is not worn out.
-pub(crate) const SAVE: Duration = Duration::from_secs(5);
+/// How often checkpoints are saved that the sink does not store with its rows; seldom enough to spare
+/// the disk. They are saved at the end in any case.
+pub(crate) const SAVE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Where checkpoints are written down.
+/// Where checkpoints are saved.
 pub(crate) struct CheckpointFiles {
     pub spool: Option<Spool>,
     pub file: Option<StateFile>,
-    /// For `--health`, and to go on after a kill.
+    /// For `--health`, and to resume after a kill.
     pub live_checkpoint: Option<LiveCheckpoint>,
-    /// The sink keeps checkpoints with its rows: what is here is for times when it cannot be asked.
-    pub own: bool,
-    pub saved: SaveSchedule,
+    /// The sink stores checkpoints with its rows; those in the files are used while it is down.
+    pub in_sink: bool,
+    pub schedule: SaveSchedule,
 }
 
-/// When checkpoints were last written down, and what has happened since.
+/// When checkpoints are saved next.
 pub(crate) struct SaveSchedule {
-    at: Instant,
-    /// Something was confirmed since.
-    behind: bool,
-    /// Without delay: nothing was written down yet, and live_checkpoint alone are not believed.
-    now: bool,
-    /// It was said that it cannot be done.
-    reported: bool,
+    saved_at: Instant,
+    /// A checkpoint changed since then.
+    unsaved: bool,
+    /// Save at once: nothing is saved yet, and a live checkpoint alone is not trusted.
+    save_now: bool,
+    /// The state directory cannot be written.
+    unwritable: Condition,
 }
 
 impl Default for SaveSchedule {
     fn default() -> Self {
-        SaveSchedule { at: Instant::now(), behind: false, now: false, reported: false }
+        let unwritable = Condition::default();
+        SaveSchedule { saved_at: Instant::now(), unsaved: false, save_now: false, unwritable }
     }
 }
 
 impl CheckpointFiles {
-    /// What was written down of a ring.
+    /// The saved checkpoint of a ring.
     pub(super) fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>, Error> {
         let checkpoint = match (&mut self.spool, &mut self.file) {
             (Some(spool), _) => spool.load(ring),
@@ -54,27 +56,27 @@ impl CheckpointFiles {
         checkpoint.map_err(Fault::into_error)
     }
 
-    /// The same, or what was noted since. Whoever removes what was written down wants to begin anew.
+    /// The live checkpoint of a ring, or else the saved one. Without a saved one there is none: a user
+    /// who removes the file wants to start again with the oldest event.
     pub(super) fn load_latest(&mut self, ring: &RingName) -> Result<Option<Checkpoint>, Error> {
-        let Some(written) = self.load(ring)? else { return Ok(None) };
-        let noted =
-            self.live_checkpoint.as_ref().and_then(|live_checkpoint| live_checkpoint.get(ring));
-        self.saved.behind |= noted.is_some_and(|noted| noted != written);
-        Ok(noted.or(Some(written)))
+        let Some(saved) = self.load(ring)? else { return Ok(None) };
+        let live = self.live_checkpoint.as_ref().and_then(|file| file.load(ring));
+        self.schedule.unsaved |= live.is_some_and(|live| live != saved);
+        Ok(live.or(Some(saved)))
     }
 
-    /// The sink has confirmed what is in this checkpoint; `first`: there was none.
+    /// The sink confirmed the events in this checkpoint; `first`: there was none before.
     pub(super) fn confirmed(&mut self, ring: &RingName, checkpoint: &Checkpoint, first: bool) {
-        self.saved.behind = true;
+        self.schedule.unsaved = true;
         if let Some(live_checkpoint) = &mut self.live_checkpoint {
-            live_checkpoint.put(ring, checkpoint);
-            self.saved.now |= first && !self.own;
+            live_checkpoint.store(ring, checkpoint);
+            self.schedule.save_now |= first && !self.in_sink;
         }
     }
 
     fn write(&mut self, checkpoints: &[(RingName, Checkpoint)]) -> Result<(), Error> {
         if let Some(spool) = &mut self.spool {
-            spool.delivered(0, checkpoints)?;
+            spool.remove_delivered(0, checkpoints)?;
         }
         if let Some(file) = &mut self.file {
             for (ring, checkpoint) in checkpoints {
@@ -87,55 +89,52 @@ impl CheckpointFiles {
 }
 
 impl<S: Sink> Delivery<'_, S> {
-    /// All checkpoints that have begun.
+    /// The checkpoints of all rings that have one.
     pub(super) fn checkpoints(&self) -> Vec<(RingName, Checkpoint)> {
-        let begun = self
-            .ring_states
-            .iter()
-            .filter_map(|state| Some((state.ring.clone(), state.checkpoint?)));
-        begun.collect()
+        let states = self.ring_states.iter();
+        states.filter_map(|state| Some((state.ring.clone(), state.checkpoint?))).collect()
     }
 
     pub(super) fn save_if_due(&mut self) -> Result<(), Error> {
-        let SaveSchedule { at, now, .. } = self.stores.saved;
-        if now || at.elapsed() >= SAVE { self.save() } else { Ok(()) }
+        let SaveSchedule { saved_at, save_now, .. } = self.files.schedule;
+        if save_now || saved_at.elapsed() >= SAVE_INTERVAL { self.save() } else { Ok(()) }
     }
 
-    /// Writes the checkpoints down where the sink does not. If it asks to wait, or there is no room, they
-    /// stay behind, never ahead.
+    /// Saves the checkpoints that the sink does not store. If the sink asks to wait, or the disk is full,
+    /// the saved ones stay behind the confirmed ones, never ahead.
     pub(super) fn save(&mut self) -> Result<(), Error> {
-        match self.write_down() {
+        match self.try_save() {
             Ok(()) | Err(NotSaved::Wait(_)) => Ok(()),
             Err(NotSaved::Sink(error)) => Err(error),
             Err(NotSaved::Store(error)) => {
-                if let (Error::Failed(why), false) = (error, self.stores.saved.reported) {
-                    warn(format_args!("{why}: going on without"));
-                    self.stores.saved.reported = true;
+                if let Error::Failed(why) = error {
+                    let report = format_args!("{why}: continuing without saving the position");
+                    self.files.schedule.unwritable.begins(report);
                 }
                 Ok(())
             }
         }
     }
 
-    /// The end, once all is finished: the sink is told, and is to have no excuse any more.
+    /// Closes the sink after `finish`, and saves the checkpoints for the last time.
     pub fn close(&mut self) -> Result<(), Error> {
         let closed = self.sink.close().map_err(NotSaved::from);
-        match closed.and_then(|()| self.write_down()) {
+        match closed.and_then(|()| self.try_save()) {
             Ok(()) => Ok(()),
-            // It comes again, from the spool's checkpoint on.
-            Err(NotSaved::Wait(why)) if self.stores.spool.is_some() => {
+            // The events are delivered again, from the checkpoint in the spool on.
+            Err(NotSaved::Wait(why)) if self.files.spool.is_some() => {
                 warn(why);
                 Ok(())
             }
-            Err(NotSaved::Store(_)) if self.stores.own => self.save(), // says so, if it was not said
+            Err(NotSaved::Store(_)) if self.files.in_sink => self.save(), // logs the error
             Err(NotSaved::Wait(why)) => Err(Error::Failed(why)),
             Err(NotSaved::Sink(error) | NotSaved::Store(error)) => Err(error),
         }
     }
 
-    /// At an end that is a failure already: what was confirmed stays so.
-    pub fn save_anyway(&mut self) {
-        match self.write_down() {
+    /// After a failure that ends the output: saves what was confirmed before.
+    pub fn save_after_failure(&mut self) {
+        match self.try_save() {
             Err(NotSaved::Wait(why)) => warn(why),
             Err(NotSaved::Sink(Error::Failed(why)) | NotSaved::Store(Error::Failed(why))) => {
                 warn(why);
@@ -144,27 +143,25 @@ impl<S: Sink> Delivery<'_, S> {
         }
     }
 
-    fn write_down(&mut self) -> Result<(), NotSaved> {
-        if !self.stores.saved.behind {
+    fn try_save(&mut self) -> Result<(), NotSaved> {
+        if !self.files.schedule.unsaved {
             return Ok(());
         }
-        (self.stores.saved.at, self.stores.saved.now) = (Instant::now(), false);
-        if !self.stores.own {
+        (self.files.schedule.saved_at, self.files.schedule.save_now) = (Instant::now(), false);
+        if !self.files.in_sink {
             self.sink.sync()?;
         }
         let checkpoints = self.checkpoints();
-        self.stores.write(&checkpoints).map_err(NotSaved::Store)?;
-        self.stores.saved.behind = false;
-        if std::mem::take(&mut self.stores.saved.reported) {
-            info("the state directory can be written again");
-        }
+        self.files.write(&checkpoints).map_err(NotSaved::Store)?;
+        self.files.schedule.unsaved = false;
+        self.files.schedule.unwritable.ends("the state directory can be written again");
         Ok(())
     }
 }
 
-/// Why checkpoints could not be written down.
+/// Why checkpoints could not be saved.
 enum NotSaved {
-    /// The sink asks for time.
+    /// The sink asks to wait.
     Wait(String),
     /// The sink failed.
     Sink(Error),

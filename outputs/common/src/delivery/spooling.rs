@@ -1,8 +1,9 @@
-//! While the destination is down: events go to the spool, and from there to the sink once it is back.
+//! While the destination is down, events go to the spool, and from there to the sink once it accepts
+//! events again.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use aw_service::{Error, info, warn};
+use aw_service::{Backoff, Condition, Error, info};
 
 use super::{Delivery, RingState};
 use crate::{
@@ -11,197 +12,193 @@ use crate::{
     spool::Spool,
 };
 
-/// Pauses between two tries of a destination that is down.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
 /// Where items go.
 pub(super) enum Mode {
     /// To the sink.
     Direct,
-    /// Into the spool, until the destination is back.
-    Spooling {
-        retry: Instant,
-        pause: Duration,
-        full: bool,
-        /// It was said, in this run, why; and that the spool is full.
-        reported: bool,
-        told_full: bool,
-        /// The sink may have stored more than it could tell before it failed, or we were killed.
-        doubt: bool,
-    },
+    /// To the spool, until the destination is back.
+    Spooling(Outage),
 }
 
-/// What the sink took while it counted as down.
-enum Handed {
-    /// The spool's items up to this number.
+/// The state of delivery while the destination is down.
+pub(super) struct Outage {
+    pub retry_at: Instant,
+    backoff: Backoff,
+    /// The spool has no room for the pending items.
+    full: bool,
+    /// The destination fails; not yet at a start with events in the spool.
+    down: Condition,
+    /// Events are lost because the spool is full.
+    overflow: Condition,
+    /// The sink may have stored more than it confirmed before it failed, or before this process was killed.
+    unconfirmed: bool,
+}
+
+/// What the sink accepted from the spool or from the pending items.
+enum Accepted {
+    /// The items of the spool up to this number.
     Spooled { last: i64 },
-    /// So many of those that are pending.
-    Pending { number: usize },
-    /// There was nothing.
+    /// This many pending items.
+    Pending { count: usize },
+    /// There was nothing to deliver.
     Nothing,
 }
 
 impl Mode {
-    /// At the start: what is in the spool comes first.
-    pub fn first(spool: Option<&Spool>) -> Result<Mode, Error> {
-        let any = spool.map_or(Ok(false), |spool| spool.is_empty().map(|empty| !empty))?;
-        Ok(if any { Mode::spooling(Instant::now(), false) } else { Mode::Direct })
-    }
-
-    fn spooling(retry: Instant, reported: bool) -> Mode {
-        let (full, told_full) = (false, false);
-        Mode::Spooling { retry, pause: FIRST_PAUSE, full, reported, told_full, doubt: true }
+    /// At the start: events in the spool are delivered first.
+    pub fn initial(spool: Option<&Spool>) -> Result<Mode, Error> {
+        let empty = spool.map_or(Ok(true), Spool::is_empty)?;
+        Ok(if empty { Mode::Direct } else { Mode::Spooling(Outage::new()) })
     }
 
     pub fn is_full(&self) -> bool {
-        matches!(self, Mode::Spooling { full: true, .. })
+        matches!(self, Mode::Spooling(outage) if outage.full)
+    }
+}
+
+impl Outage {
+    fn new() -> Outage {
+        let (backoff, down, overflow) = Default::default();
+        let retry_at = Instant::now();
+        Outage { retry_at, backoff, full: false, down, overflow, unconfirmed: true }
     }
 }
 
 impl<S: Sink> Delivery<'_, S> {
-    /// The sink cannot take it: events go to the spool, if there is one.
+    /// The sink failed: from now on events go to the spool, if there is one.
     pub(super) fn fail(&mut self, fault: Fault) -> Result<(), Error> {
-        let (Fault::Down(why), Some(spool)) = (&fault, &self.stores.spool) else {
+        let (Fault::Down(why), Some(spool)) = (&fault, &self.files.spool) else {
             return Err(fault.into_error());
         };
-        let now = Instant::now();
-        if !matches!(self.mode, Mode::Spooling { reported: true, .. }) {
-            warn(format_args!("{why}: keeping events in {}", spool.path().display()));
+        if matches!(self.mode, Mode::Direct) {
+            self.mode = Mode::Spooling(Outage::new());
         }
-        match &mut self.mode {
-            Mode::Direct => self.mode = Mode::spooling(now + FIRST_PAUSE, true),
-            Mode::Spooling { retry, pause, reported, doubt, .. } => {
-                *pause = (*pause * 2).min(LONGEST_PAUSE);
-                *retry = now + *pause;
-                (*reported, *doubt) = (true, true);
-            }
+        if let Mode::Spooling(outage) = &mut self.mode {
+            outage.down.begins(format_args!("{why}: keeping events in {}", spool.path().display()));
+            outage.retry_at = Instant::now() + outage.backoff.pause();
+            outage.unconfirmed = true;
         }
         Ok(())
     }
 
     pub(super) fn spool_pending(&mut self) -> Result<(), Error> {
         let checkpoints = self.checkpoints();
-        let (Some(spool), Mode::Spooling { full, told_full, .. }) =
-            (&mut self.stores.spool, &mut self.mode)
-        else {
+        let (Some(spool), Mode::Spooling(outage)) = (&mut self.files.spool, &mut self.mode) else {
             return Ok(());
         };
-        let ring = |of: usize| &self.ring_states[of].ring;
-        let items: Vec<_> = self.pending.iter().map(|(of, item)| (ring(*of), *item)).collect();
-        *full = !spool.append(&items, &checkpoints)?;
-        if !*full {
+        let ring = |index: usize| &self.ring_states[index].ring;
+        let items: Vec<_> =
+            self.pending.iter().map(|(index, item)| (ring(*index), *item)).collect();
+        outage.full = !spool.append(&items, &checkpoints)?;
+        if !outage.full {
             self.pending.clear();
-            self.since = None;
+            self.pending_since = None;
             return Ok(());
         }
-        self.since = Some(Instant::now());
-        // Once, however often there is room for a while.
-        if !std::mem::replace(told_full, true) {
-            warn(format_args!(
-                "{} is full: what the rings overwrite from now on is lost (--spool-size, or room on its disk)",
-                spool.path().display()
-            ));
-        }
+        self.pending_since = Some(Instant::now());
+        // Reported once for each outage, even if there is room for a while.
+        outage.overflow.begins(format_args!(
+            "{} is full: events that the rings overwrite from now on are lost (raise --spool-size, or make room on its disk)",
+            spool.path().display()
+        ));
         Ok(())
     }
 
-    /// Hands a batch from the spool to the sink, if it is time to. Tells whether there is more.
+    /// Delivers a batch from the spool to the sink, if a retry is due. Returns whether there is more.
     pub(super) fn drain(&mut self) -> Result<bool, Error> {
-        if !matches!(self.mode, Mode::Spooling { retry, .. } if retry <= Instant::now()) {
+        if !matches!(&self.mode, Mode::Spooling(outage) if outage.retry_at <= Instant::now()) {
             return Ok(false);
         }
-        let handed = match self.hand_over() {
-            Ok(handed) => handed,
+        let accepted = match self.deliver_oldest() {
+            Ok(accepted) => accepted,
             Err(fault) => return self.fail(fault).map(|()| false),
         };
         let checkpoints = self.checkpoints();
-        match (handed, &mut self.stores.spool) {
-            (Handed::Nothing, _) | (_, None) => {}
-            (Handed::Spooled { last }, Some(spool)) => {
-                // Its disk is full, of other things: what was handed over is forgotten later.
-                if let Err(Error::Failed(why)) = spool.delivered(last, &checkpoints) {
+        match (accepted, &mut self.files.spool) {
+            (Accepted::Nothing, _) | (_, None) => {}
+            (Accepted::Spooled { last }, Some(spool)) => {
+                // Other files fill its disk: the delivered items are removed later.
+                if let Err(Error::Failed(why)) = spool.remove_delivered(last, &checkpoints) {
                     return self.fail(Fault::Down(why)).map(|()| false);
                 }
-                return self.go_on();
+                return self.continue_draining();
             }
-            (Handed::Pending { number }, Some(_)) => {
-                self.pending.drain(..number);
-                self.since = None;
-                return self.go_on();
+            (Accepted::Pending { count }, Some(_)) => {
+                self.pending.drain(..count);
+                self.pending_since = None;
+                return self.continue_draining();
             }
         }
         self.mode = Mode::Direct;
-        info("the destination is back, and has all that was kept for it");
+        info("the destination is back: all events in the spool are delivered");
         Ok(true)
     }
 
-    /// The sink has taken something while it counted as down.
-    fn go_on(&mut self) -> Result<bool, Error> {
-        if let Mode::Spooling { pause, full, reported, doubt, .. } = &mut self.mode {
-            (*pause, *full, *reported, *doubt) = (FIRST_PAUSE, false, true, false);
+    /// The sink accepted items: continues with the next ones at once.
+    fn continue_draining(&mut self) -> Result<bool, Error> {
+        if let Mode::Spooling(outage) = &mut self.mode {
+            outage.backoff.reset();
+            (outage.full, outage.unconfirmed) = (false, false);
         }
-        self.look_for_restarts().map(|()| true)
+        self.update_pending_restarts().map(|()| true)
     }
 
-    /// Hands over what is oldest: in the spool, and behind that what it had no room for.
-    fn hand_over(&mut self) -> Result<Handed, Fault> {
-        if matches!(self.mode, Mode::Spooling { doubt: true, .. }) {
-            self.ask_how_far()?;
+    /// Delivers the oldest items: those in the spool, then the pending ones that it had no room for.
+    fn deliver_oldest(&mut self) -> Result<Accepted, Fault> {
+        if matches!(&self.mode, Mode::Spooling(outage) if outage.unconfirmed) {
+            self.remove_stored_items()?;
         }
-        let Some(spool) = &mut self.stores.spool else { return Ok(Handed::Nothing) };
+        let Some(spool) = &mut self.files.spool else { return Ok(Accepted::Nothing) };
         let (mut items, mut last) = spool.oldest(self.plan.batch)?;
-        if let Some(few) = to_restart(items.iter().map(|(_, item)| item)) {
-            (items, last) = spool.oldest(few)?;
+        if let Some(count) = batch_before_restart(items.iter().map(|(_, item)| item)) {
+            (items, last) = spool.oldest(count)?;
         }
-        let mut known = Vec::with_capacity(items.len());
+        let mut batch = Vec::with_capacity(items.len());
         for (ring, item) in items {
             let found = self.ring_states.iter().position(|state| state.ring == ring);
             let index = match found {
                 Some(index) => index,
                 None => {
-                    // From an earlier run, of a ring that is not read any more.
+                    // From an earlier run, of a ring that is no longer read.
                     let checkpoint = match self.sink.checkpoints() {
                         Some(store) => store.load(&ring)?,
                         None => spool.load(&ring)?,
                     };
-                    self.ring_states.push(RingState {
-                        ring,
-                        checkpoint,
-                        restarts: false,
-                        delivered: 0,
-                    });
+                    let (restarting, delivered) = (false, 0);
+                    self.ring_states.push(RingState { ring, checkpoint, restarting, delivered });
                     self.ring_states.len() - 1
                 }
             };
-            known.push((index, item));
+            batch.push((index, item));
         }
-        let handed = match self.pending.len() {
-            _ if last > 0 => Handed::Spooled { last },
-            0 => Handed::Nothing,
+        let accepted = match self.pending.len() {
+            _ if last > 0 => Accepted::Spooled { last },
+            0 => Accepted::Nothing,
             all => {
-                let few = to_restart(self.pending.iter().map(|(_, item)| item));
-                let number = few.unwrap_or(all);
-                known.extend_from_slice(&self.pending[..number]);
-                Handed::Pending { number }
+                let before_restart =
+                    batch_before_restart(self.pending.iter().map(|(_, item)| item));
+                let count = before_restart.unwrap_or(all);
+                batch.extend_from_slice(&self.pending[..count]);
+                Accepted::Pending { count }
             }
         };
-        for (index, item) in &known {
+        for (index, item) in &batch {
             if let ItemKind::Event(event) = item.kind {
                 let entry =
                     Entry { ring: &self.ring_states[*index].ring, position: item.at, event };
                 self.sink.write(&entry)?;
             }
         }
-        if !known.is_empty() {
-            self.confirm(&known)?;
+        if !batch.is_empty() {
+            self.confirm(&batch)?;
         }
-        Ok(handed)
+        Ok(accepted)
     }
 
-    /// What the sink has, after all, is neither in the spool nor pending any more.
-    fn ask_how_far(&mut self) -> Result<(), Fault> {
-        let Some(spool) = &mut self.stores.spool else { return Ok(()) };
+    /// Removes the items that the sink has stored, according to its checkpoints, from the spool and from
+    /// the pending items.
+    fn remove_stored_items(&mut self) -> Result<(), Fault> {
+        let Some(spool) = &mut self.files.spool else { return Ok(()) };
         for (index, state) in self.ring_states.iter_mut().enumerate() {
             let checkpoint = match self.sink.checkpoints() {
                 Some(store) => store.load(&state.ring)?,
@@ -209,24 +206,27 @@ impl<S: Sink> Delivery<'_, S> {
             };
             let Some(checkpoint) = checkpoint else { continue };
             state.checkpoint = Some(checkpoint);
-            spool.forget_all_in(&state.ring, &checkpoint)?;
-            if spool.restarts(&state.ring)? {
-                continue; // all that is pending is behind it
+            spool.remove_included(&state.ring, &checkpoint)?;
+            if spool.has_restart(&state.ring)? {
+                continue; // all pending items follow that restart
             }
-            let restart =
+            let is_restart =
                 |(of, item): &(usize, StreamItem)| *of == index && item.kind == ItemKind::Restart;
-            let old = self.pending.iter().position(restart).unwrap_or(self.pending.len());
-            let has = |(of, item): &(usize, StreamItem)| *of == index && checkpoint.has(item);
-            let had = self.pending[..old].iter().rposition(has).map_or(0, |last| last + 1);
+            let limit = self.pending.iter().position(is_restart).unwrap_or(self.pending.len());
+            let is_stored =
+                |(of, item): &(usize, StreamItem)| *of == index && checkpoint.includes(item);
+            let stored = self.pending[..limit].iter().rposition(is_stored);
+            let end = stored.map_or(0, |last| last + 1);
             let mut place = 0..;
-            self.pending.retain(|(of, _)| place.next() >= Some(had) || *of != index);
+            self.pending.retain(|(of, _)| place.next() >= Some(end) || *of != index);
         }
         Ok(())
     }
 }
 
-/// How many items go together, if not all: a restart comes alone, see `take`.
-fn to_restart<'a>(mut items: impl Iterator<Item = &'a StreamItem>) -> Option<usize> {
+/// The number of items of the next batch, if a restart limits it: a restart is delivered alone, see
+/// [`Delivery::take`].
+fn batch_before_restart<'a>(mut items: impl Iterator<Item = &'a StreamItem>) -> Option<usize> {
     let restart = items.position(|item| item.kind == ItemKind::Restart);
     restart.map(|before| before.max(1))
 }

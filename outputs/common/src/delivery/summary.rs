@@ -1,4 +1,4 @@
-//! What became of it all, in words.
+//! Summaries of the delivery for the log.
 
 use aw_service::{Error, failed, info};
 
@@ -9,23 +9,23 @@ use crate::{
 };
 
 impl<S: Sink> Delivery<'_, S> {
-    /// At the end of `--once`: whether all is delivered.
-    pub fn all_delivered(&self) -> Result<(), Error> {
-        match &self.stores.spool {
-            Some(spool) if matches!(self.mode, Mode::Spooling { .. }) => Err(failed(format_args!(
+    /// At the end of `--once`: an error if events remain in the spool.
+    pub fn check_all_delivered(&self) -> Result<(), Error> {
+        match &self.files.spool {
+            Some(spool) if matches!(self.mode, Mode::Spooling(_)) => Err(failed(format_args!(
                 "the destination is down: {} events are kept in {}",
-                spool.waiting(),
+                spool.events(),
                 spool.path().display()
             ))),
             _ => Ok(()),
         }
     }
 
-    /// One line: what became of a ring in this run.
-    pub fn report(&self, ring: usize, lost: u64, skipped: u64) {
+    /// Logs the counts of a ring in this run, in one line.
+    pub fn log_ring(&self, ring: usize, lost: u64, skipped: u64) {
         let RingState { ring: name, delivered, .. } = &self.ring_states[ring];
-        let is_event = |(of, item): &&(usize, StreamItem)| {
-            *of == ring && matches!(item.kind, ItemKind::Event(_))
+        let is_event = |(index, item): &&(usize, StreamItem)| {
+            *index == ring && matches!(item.kind, ItemKind::Event(_))
         };
         let pending = self.pending.iter().filter(is_event).count() as u64;
         let mut text = format!("{name}: {delivered} events, {lost} lost");
@@ -40,11 +40,11 @@ impl<S: Sink> Delivery<'_, S> {
         info(text);
     }
 
-    /// One line: what waits in the spool.
+    /// Logs how many events are in the spool, if any.
     pub fn log_spool(&self) {
-        if let Some(spool) = self.stores.spool.as_ref().filter(|spool| spool.waiting() > 0) {
+        if let Some(spool) = self.files.spool.as_ref().filter(|spool| spool.events() > 0) {
             let path = spool.path().display();
-            info(format_args!("{} events wait in {path}", spool.waiting()));
+            info(format_args!("{} events are kept in {path}", spool.events()));
         }
     }
 }

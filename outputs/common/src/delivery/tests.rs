@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use shm_layout::Event;
 use std::path::Path;
 
-/// A destination that fails at any moment, also after it has committed but before it could say so.
+/// A destination that fails at any moment, also after a commit but before it reports success.
 #[derive(Default)]
 struct Fragile {
     rows: Vec<u64>,
@@ -12,11 +12,12 @@ struct Fragile {
     /// Since the last commit.
     open: Vec<u64>,
     stored: Option<Checkpoint>,
-    keeps: bool,
-    /// It cannot open its files anew.
+    /// It stores the checkpoint with its rows.
+    in_sink: bool,
+    /// It cannot re-open its files.
     blocked: bool,
-    /// What happens at each call: 0 = it fails, 1 = it does its work and fails, else it works.
-    fate: Option<Random>,
+    /// Decides each call: 0 = it fails, 1 = it works and then fails, otherwise it works.
+    outcomes: Option<Random>,
 }
 
 /// SplitMix64.
@@ -35,11 +36,11 @@ impl Random {
 
 impl Fragile {
     fn act(&mut self, act: impl FnOnce(&mut Self)) -> Result {
-        let fate = self.fate.as_mut().map_or(9, |random| random.below(10));
-        if fate > 0 {
+        let outcome = self.outcomes.as_mut().map_or(9, |random| random.below(10));
+        if outcome > 0 {
             act(self);
         }
-        if fate > 1 {
+        if outcome > 1 {
             return Ok(());
         }
         self.open.clear();
@@ -51,7 +52,7 @@ impl Fragile {
 impl Sink for Fragile {
     fn write(&mut self, entry: &Entry) -> Result {
         let sequence = entry.position.sequence;
-        // It rarely fails here, for it is called so often.
+        // It rarely fails here, because this is called so often.
         if !sequence.is_multiple_of(5) {
             self.open.push(sequence);
             return Ok(());
@@ -75,7 +76,7 @@ impl Sink for Fragile {
     }
 
     fn checkpoints(&mut self) -> Option<&mut dyn CheckpointStore> {
-        if self.keeps { Some(self) } else { None }
+        if self.in_sink { Some(self) } else { None }
     }
 }
 
@@ -92,7 +93,7 @@ impl CheckpointStore for Fragile {
 
 const GENERATION: u64 = 7;
 
-/// The stream's item that begins with this number: mostly events.
+/// The item of the stream that begins with this number, mostly an event.
 fn item(sequence: u64) -> StreamItem {
     let what = match sequence % 13 {
         3 => ItemKind::Lost(2),
@@ -112,29 +113,29 @@ fn open<'a>(
     plan: &'a Plan,
     directory: &Path,
 ) -> (Delivery<'a, Fragile>, u64) {
-    // Whoever was killed has committed nothing more.
+    // After a kill, uncommitted rows are gone.
     sink.open.clear();
     sink.stored = None;
     let spool = Spool::open(directory, "aw-test", 1 << 20).unwrap();
-    let own = sink.keeps;
-    let (file, live_checkpoint, saved) = (None, None, Default::default());
-    let stores = CheckpointFiles { spool: Some(spool), file, live_checkpoint, own, saved };
-    let mut delivery = Delivery::new(sink, plan, stores).unwrap();
+    let in_sink = sink.in_sink;
+    let (file, live_checkpoint, schedule) = (None, None, Default::default());
+    let files = CheckpointFiles { spool: Some(spool), file, live_checkpoint, in_sink, schedule };
+    let mut delivery = Delivery::new(sink, plan, files).unwrap();
     let position = delivery.open(&"/test".parse().unwrap()).unwrap();
     (delivery, position.map_or(0, |position| position.sequence))
 }
 
-/// Whatever fails, and whenever the output is killed: all is delivered, in order; exactly once where
-/// the sink keeps the checkpoint, which adds up.
-fn all_is_delivered(keeps: bool, seed: u64) {
+/// Whichever call fails and whenever the output is killed: every event is delivered, in order; exactly once if
+/// the sink stores the checkpoint, whose counts add up.
+fn every_event_is_delivered(in_sink: bool, seed: u64) {
     let directory = tempfile::tempdir().unwrap();
     let plan = Plan { batch: 8, spool: None::<SpoolOptions>, ..Plan::default() };
-    let (fate, mut random) = (Some(Random(!seed)), Random(seed));
-    let mut sink = Fragile { keeps, fate, ..Fragile::default() };
+    let (outcomes, mut random) = (Some(Random(!seed)), Random(seed));
+    let mut sink = Fragile { in_sink, outcomes, ..Fragile::default() };
     let mut furthest = 0;
     for _ in 0..20 {
         let (mut delivery, mut next) = open(&mut sink, &plan, directory.path());
-        assert!(next <= furthest, "what was never read is not passed over");
+        assert!(next <= furthest, "no unread event is skipped");
         for _ in 0..random.below(60) {
             if delivery.has_room() && random.below(4) > 0 {
                 let item = item(next);
@@ -143,15 +144,15 @@ fn all_is_delivered(keeps: bool, seed: u64) {
             } else {
                 delivery.work(random.below(2) > 0).unwrap();
             }
-            if let Mode::Spooling { retry, .. } = &mut delivery.mode
+            if let Mode::Spooling(outage) = &mut delivery.mode
                 && random.below(2) > 0
             {
-                *retry = Instant::now();
+                outage.retry_at = Instant::now();
             }
         }
         furthest = furthest.max(next);
-    } // killed: nothing is finished
-    sink.fate = None;
+    } // killed: `finish` is not called
+    sink.outcomes = None;
     let (mut delivery, mut next) = open(&mut sink, &plan, directory.path());
     while next < furthest || !matches!(delivery.mode, Mode::Direct) {
         if next < furthest && delivery.has_room() {
@@ -160,16 +161,16 @@ fn all_is_delivered(keeps: bool, seed: u64) {
             delivery.take(0, item).unwrap();
         }
         delivery.work(true).unwrap();
-        if let Mode::Spooling { retry, .. } = &mut delivery.mode {
-            *retry = Instant::now();
+        if let Mode::Spooling(outage) = &mut delivery.mode {
+            outage.retry_at = Instant::now();
         }
     }
     delivery.finish().unwrap();
     let checkpoint = delivery.ring_states[0].checkpoint;
-    let waiting = delivery.stores.spool.as_ref().map(Spool::waiting);
+    let waiting = delivery.files.spool.as_ref().map(Spool::events);
     assert_eq!((checkpoint.map(|checkpoint| checkpoint.next()), waiting), (Some(next), Some(0)));
     let expected: Vec<u64> = (0..next).filter(|n| is_event(*n)).collect();
-    if keeps {
+    if in_sink {
         assert!(sink.rows == expected, "{:?}", sink.rows);
         assert_eq!(checkpoint.unwrap().delivered, expected.len() as u64);
     } else {
@@ -179,9 +180,9 @@ fn all_is_delivered(keeps: bool, seed: u64) {
     }
 }
 
-/// Whatever a sink with a spool cannot do now, it may do later.
+/// With a spool, a failure of the sink does not end the output.
 #[test]
-fn what_is_down_is_no_end() {
+fn an_outage_does_not_end_the_output() {
     let directory = tempfile::tempdir().unwrap();
     let plan = Plan::default();
     let mut sink = Fragile { blocked: true, ..Fragile::default() };
@@ -189,7 +190,7 @@ fn what_is_down_is_no_end() {
     delivery.take(0, item(0)).unwrap();
     delivery.reopen().unwrap();
     delivery.take(0, item(1)).unwrap();
-    assert!(matches!(delivery.mode, Mode::Spooling { .. }));
+    assert!(matches!(delivery.mode, Mode::Spooling(_)));
     delivery.finish().unwrap();
     delivery.close().unwrap();
     drop(delivery);
@@ -206,11 +207,11 @@ proptest! {
 
     #[test]
     fn exactly_once(seed in any::<u64>()) {
-        all_is_delivered(true, seed);
+        every_event_is_delivered(true, seed);
     }
 
     #[test]
     fn at_least_once(seed in any::<u64>()) {
-        all_is_delivered(false, seed);
+        every_event_is_delivered(false, seed);
     }
 }

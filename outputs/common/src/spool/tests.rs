@@ -1,7 +1,7 @@
 use super::*;
 use std::fs;
 
-/// An event as it lies in the ring: its kind and origin are bytes 50 and 51.
+/// An event as it is stored in the ring: bytes 50 and 51 are its kind and origin.
 pub(crate) const EVENT: [u8; Event::SIZE] = {
     let mut bytes = [0; Event::SIZE];
     bytes[24] = b'e';
@@ -47,11 +47,11 @@ fn in_order_and_through_a_restart() {
     drop(spool);
 
     let mut spool = open();
-    assert_eq!(spool.waiting(), 2);
+    assert_eq!(spool.events(), 2);
     let at = |generation, sequence| Some(Position { generation, sequence });
-    assert_eq!(spool.end(&one).unwrap(), at(generation, 15));
-    assert_eq!(spool.end(&two).unwrap(), at(2, 2));
-    assert_eq!(spool.end(&name("/three")).unwrap(), None);
+    assert_eq!(spool.end_position(&one).unwrap(), at(generation, 15));
+    assert_eq!(spool.end_position(&two).unwrap(), at(2, 2));
+    assert_eq!(spool.end_position(&name("/three")).unwrap(), None);
     let (items, last) = spool.oldest(4).unwrap();
     let expected = [
         (one.clone(), item(generation, 5, ItemKind::Restart)),
@@ -61,7 +61,7 @@ fn in_order_and_through_a_restart() {
     ];
     assert_eq!(items, expected);
     let checkpoint = Checkpoint { generation, began: 5, delivered: 1, lost: 0, skipped: 0 };
-    spool.delivered(last, &[(one.clone(), checkpoint)]).unwrap();
+    spool.remove_delivered(last, &[(one.clone(), checkpoint)]).unwrap();
     drop(spool);
 
     let mut spool = open();
@@ -69,12 +69,12 @@ fn in_order_and_through_a_restart() {
     assert!(matches!(spool.load(&two), Ok(None)));
     let rest =
         [(two, item(2, 1, ItemKind::Skipped)), (one, item(generation, 6, ItemKind::Lost(9)))];
-    assert_eq!((spool.oldest(9).unwrap().0, spool.waiting()), (rest.into(), 0));
+    assert_eq!((spool.oldest(9).unwrap().0, spool.events()), (rest.into(), 0));
 }
 
-/// The sink had stored more than the spool knew: nothing of it comes twice, whatever stream it was in.
+/// The sink has stored items that are still in the spool: none is delivered twice, in whichever stream.
 #[test]
-fn what_the_sink_has_is_forgotten() {
+fn stored_items_are_removed() {
     let directory = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(directory.path(), "aw-test", 1 << 20).unwrap();
     let (one, two) = (name("/one"), name("/two"));
@@ -84,14 +84,14 @@ fn what_the_sink_has_is_forgotten() {
         assert!(append(&mut spool, ring, &items));
     }
     let checkpoint = Checkpoint { generation: 2, began: 0, delivered: 2, lost: 0, skipped: 0 };
-    spool.forget_all_in(&one, &checkpoint).unwrap();
+    spool.remove_included(&one, &checkpoint).unwrap();
     let left = spool.oldest(99).unwrap().0;
     let of = |ring: &RingName| left.iter().filter(|(name, _)| name == ring).count();
-    assert_eq!((of(&one), of(&two), spool.waiting()), (1, 5, 6));
+    assert_eq!((of(&one), of(&two), spool.events()), (1, 5, 6));
 }
 
 #[test]
-fn it_has_a_bound_and_gives_the_disk_back() {
+fn size_is_limited_and_space_is_returned() {
     const LIMIT: u64 = 1 << 20;
     let directory = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(directory.path(), "aw-test", LIMIT).unwrap();
@@ -102,22 +102,22 @@ fn it_has_a_bound_and_gives_the_disk_back() {
         next += 500;
     }
     assert!(next > 5_000, "{next} events");
-    assert_eq!(spool.waiting(), next);
+    assert_eq!(spool.events(), next);
     let size = |path: &Path| fs::metadata(path).unwrap().len();
     assert!(size(spool.path()) <= LIMIT);
-    // All or nothing, and what was there is there.
+    // A refused batch changes nothing.
     assert!(!append(&mut spool, &ring, &batch(next)));
-    assert_eq!(spool.end(&ring).unwrap().unwrap().sequence, next);
-    while spool.waiting() > 0 {
+    assert_eq!(spool.end_position(&ring).unwrap().unwrap().sequence, next);
+    while spool.events() > 0 {
         let (_, last) = spool.oldest(2_000).unwrap();
-        spool.delivered(last, &[]).unwrap();
+        spool.remove_delivered(last, &[]).unwrap();
     }
     assert!(size(spool.path()) < LIMIT / 8, "{} bytes", size(spool.path()));
     assert!(append(&mut spool, &ring, &batch(next)));
 }
 
 #[test]
-fn what_is_not_a_spool_is_refused() {
+fn a_file_of_another_format_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("aw-test.spool"), [7; 9000]).unwrap();
     let Err(Error::Failed(why)) = Spool::open(directory.path(), "aw-test", 1 << 20).map(drop)

@@ -1,7 +1,11 @@
-use super::*;
+use super::{
+    option_file::{KEYS, parse, unquoted},
+    *,
+};
+use aw_service::manual::documented_keys;
 
-fn parsed(text: &str) -> Config {
-    Config::parse(text).unwrap_or_else(|why| panic!("{why}: {text}"))
+fn parsed(text: &str) -> ServerConfig {
+    parse(text).unwrap_or_else(|why| panic!("{why}: {text}"))
 }
 
 #[test]
@@ -12,9 +16,15 @@ fn sections_in_the_order_of_the_file() {
          # of ours\n[addrwatch]\n user = 'bob' # the builder\n; nothing\npassword = \"a#b\\\"c\\\\\\s\"\ndatabase=lan\nloose-x=1\nhost = db\n",
     );
     let password = Some(Password("a#b\"c\\ ".into()));
-    let (host, database) = (Some("db".into()), "lan".into());
-    let expected =
-        Config { host, database, user: "bob".into(), password, port: 3307, ..Config::default() };
+    let (host, database) = ("db".into(), "lan".into());
+    let expected = ServerConfig {
+        host,
+        database,
+        user: "bob".into(),
+        password,
+        port: 3307,
+        ..Default::default()
+    };
     assert_eq!(config, expected);
     assert_eq!(config.server(), "db:3307");
     assert!(!format!("{config:?}").contains("a#b"), "a password is not shown");
@@ -47,7 +57,11 @@ fn where_the_server_is() {
         ("host = 127.0.0.1\nsocket = /tmp/s", "127.0.0.1:3306", 2),
         ("protocol = tcp\nport=3307", "localhost:3307", 2),
         ("host = db\nprotocol = socket", socket, 0),
-        ("host = ::1", "::1:3306", 2),
+        ("host = ::1", "[::1]:3306", 2),
+        ("host = db:3307", "db:3307", 2),
+        ("host = localhost:3307", "localhost:3307", 2),
+        ("host = [fe80::1%eth0]:3307", "[fe80::1%eth0]:3307", 2),
+        ("host =", socket, 0),
     ] {
         let config = parsed(&format!("[addrwatch]\n{text}"));
         assert_eq!(config.server(), server, "{text}");
@@ -59,7 +73,7 @@ fn where_the_server_is() {
     assert_eq!(host, "[::1]");
 }
 
-/// A URL says more than the file, and nothing secret.
+/// A URL takes precedence over the file, and has no password.
 #[test]
 fn urls() {
     let socket = "/run/mysqld/mysqld.sock";
@@ -69,8 +83,9 @@ fn urls() {
         ("localhost/other", socket, "alice", "other"),
         ("localhost:3307/other", "localhost:3307", "alice", "other"),
         ("bob@db.example.net", "db.example.net:3306", "bob", "lan"),
-        ("bob@[::1]:3307/x", "::1:3307", "bob", "x"),
-        ("[::1]/x", "::1:3306", "alice", "x"),
+        ("bob@[::1]:3307/x", "[::1]:3307", "bob", "x"),
+        ("[::1]/x", "[::1]:3306", "alice", "x"),
+        ("::1/x", "[::1]:3306", "alice", "x"),
     ] {
         let mut config = parsed("[addrwatch]\nuser = alice\ndatabase = lan\npassword = secret");
         config.set_url(url).unwrap_or_else(|_| panic!("{url}"));
@@ -81,46 +96,47 @@ fn urls() {
     for (url, why) in [
         ("bob:secret@db/x", "write it into the file of --config"),
         ("bob:@db/x", "write it into the file of --config"),
-        ("bob:sec/ret@db/x", "a URL is mysql://"),
+        ("bob:sec/ret@db/x", "a URL has the form mysql://"),
         ("bob:sec@ret@db/x", "write it into the file of --config"),
-        ("db:0/x", "a URL is mysql://"),
-        ("db:x/x", "a URL is mysql://"),
-        ("db/x?ssl=1", "a URL is mysql://"),
-        ("db/x/y", "a URL is mysql://"),
-        ("b%6fb@db/x", "a URL is mysql://"),
+        ("db:0/x", "a URL has the form mysql://"),
+        ("db:x/x", "a URL has the form mysql://"),
+        ("db/x?ssl=1", "a URL has the form mysql://"),
+        ("db/x/y", "a URL has the form mysql://"),
+        ("b%6fb@db/x", "a URL has the form mysql://"),
     ] {
-        let Err(Error::Failed(said)) = Config::default().set_url(url) else { panic!("{url}") };
+        let Err(Error::Failed(said)) = ServerConfig::default().set_url(url) else {
+            panic!("{url}")
+        };
         assert!(said.contains(why) && !said.contains("sec"), "{url}: {said}");
     }
 }
 
-/// Strict unless it is told otherwise: who asks for TLS wants to know whom it talks to.
+/// With TLS the certificate and its name are checked, unless a key asks for less.
 #[test]
 fn transport_security() {
     for (text, tls) in [
-        ("", Tls::Unsaid),
-        ("ssl-ca = /ca.pem", Tls::AuthorityAndName),
-        ("ssl_ca = /ca.pem\nssl-verify-server-cert = 0", Tls::Authority),
-        ("ssl-verify-server-cert", Tls::AuthorityAndName),
-        ("ssl", Tls::AuthorityAndName),
-        ("ssl-ca = /ca.pem\nssl = off", Tls::Off),
-        ("ssl-mode = required", Tls::Unchecked),
-        ("ssl-mode = VERIFY_CA", Tls::Authority),
-        ("ssl-mode = VERIFY_IDENTITY", Tls::AuthorityAndName),
+        ("", TlsMode::Off),
+        ("ssl-ca = /ca.pem", TlsMode::VerifyIdentity),
+        ("ssl_ca = /ca.pem\nssl-verify-server-cert = 0", TlsMode::VerifyCa),
+        ("ssl-verify-server-cert", TlsMode::VerifyIdentity),
+        ("ssl", TlsMode::VerifyIdentity),
+        ("ssl-ca = /ca.pem\nssl = off", TlsMode::Off),
+        ("ssl-mode = required", TlsMode::EncryptOnly),
+        ("ssl-mode = VERIFY_CA", TlsMode::VerifyCa),
+        ("ssl-mode = VERIFY_IDENTITY", TlsMode::VerifyIdentity),
     ] {
         let config = parsed(&format!("[addrwatch]\nhost = db\n{text}"));
         assert_eq!(config.tls, tls, "{text}");
-        let wanted = !matches!(tls, Tls::Off | Tls::Unsaid);
-        assert_eq!(config.options("").get_ssl_opts().is_some(), wanted, "{text}");
+        let encrypted = tls != TlsMode::Off;
+        assert_eq!(config.options("").get_ssl_opts().is_some(), encrypted, "{text}");
     }
 }
 
 #[test]
 fn the_shipped_example() {
     let text = include_str!("../../../../contrib/mysql.cnf");
-    let socket = Some("/run/mysqld/mysqld.sock".into());
-    let user = "aw-mysql".into(); // of the package, whom the server knows by its socket
-    assert_eq!(parsed(text), Config { socket, user, ..Config::default() });
+    let user = "aw-mysql".into(); // of the package; the server identifies it by the socket
+    assert_eq!(parsed(text), ServerConfig { user, ..Default::default() });
     let all: String = text
         .lines()
         .map(|line| {
@@ -134,26 +150,27 @@ fn the_shipped_example() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn wrong_files_are_refused() {
     for (text, why) in [
         ("", "no section [addrwatch]"),
         ("[mysqld]\nport=1", "no section [addrwatch]"),
-        ("[addrwatch]\npasword = x", "line 2: unknown option pasword"),
-        ("[addrwatch]\nport = 0", "line 2: port cannot be"),
-        ("[addrwatch]\nport = mysql", "line 2: port cannot be"),
-        ("[addrwatch]\nssl = perhaps", "line 2: ssl cannot be"),
-        ("[addrwatch]\nssl-mode = PREFERRED", "line 2: ssl-mode cannot be"),
-        ("[addrwatch]\nprotocol = pipe", "line 2: protocol cannot be"),
+        ("[addrwatch]\npasword = x", "line 2: unknown key pasword (known keys: host, "),
+        ("[addrwatch]\nport = 0", "line 2: port: "),
+        ("[addrwatch]\nhost = a:b", "line 2: host: "),
+        ("[addrwatch]\nport = mysql", "line 2: port: "),
+        ("[addrwatch]\nssl = perhaps", "line 2: ssl: "),
+        ("[addrwatch]\nssl-mode = PREFERRED", "line 2: ssl-mode: "),
+        ("[addrwatch]\nprotocol = pipe", "line 2: protocol: "),
         ("[addrwatch]\nssl-cert = /c", "ssl-cert and ssl-key"),
-        ("[addrwatch]\nssl-ca =", "line 2: ssl-ca cannot be"),
+        ("[addrwatch]\nssl-ca =", "line 2: ssl-ca: "),
     ] {
-        let said = Config::parse(text).unwrap_err();
-        assert!(said.contains(why), "{said}");
+        let error = parse(text).unwrap_err();
+        assert!(error.contains(why), "{error}");
     }
 }
 
 #[test]
-fn a_password_is_not_everybodys() {
+fn a_password_that_all_users_can_read_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("mysql.cnf");
     for (text, mode, why) in [
@@ -165,7 +182,7 @@ fn a_password_is_not_everybodys() {
     ] {
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        match (Config::read(&path), why) {
+        match (ServerConfig::read(&path), why) {
             (Ok(_), None) => {}
             (Err(Error::Failed(said)), Some(why)) => {
                 assert!(said.contains(why) && said.contains("mysql.cnf"), "{said}");
@@ -173,5 +190,32 @@ fn a_password_is_not_everybodys() {
             }
             (result, _) => panic!("{text} {mode:o}: {result:?}"),
         }
+    }
+}
+
+/// The manual has each key with the parser's default, and the parser refuses a value of another type.
+#[test]
+fn the_manual() {
+    let keys = documented_keys(include_str!("../../../../contrib/man/aw-mysql.cnf.5"));
+    let names: Vec<_> = keys.iter().map(|key| key.name.as_str()).collect();
+    assert_eq!(names.join(", "), KEYS);
+    for key in keys {
+        let with = |value: &str| parse(&format!("[addrwatch]\n{} = {value}\n", key.name));
+        assert_eq!(key.table, "addrwatch");
+        if let Some(default) = key.default {
+            assert_eq!(format!("{:?}", with(&default)), format!("{:?}", parse("[addrwatch]\n")));
+        }
+        let wrong = match key.kind.as_str() {
+            "string" => continue, // each value is one
+            "integer" => "seven",
+            "boolean" => "2",
+            "path" if key.name == "socket" => continue, // the default if it is empty
+            "path" => "",
+            "host" => "a b",
+            "tcp or socket" => "pipe",
+            kind if kind.starts_with("DISABLED, ") => "PREFERRED",
+            kind => panic!("{}: {kind}", key.name),
+        };
+        assert!(with(wrong).is_err(), "{} = {wrong}", key.name);
     }
 }

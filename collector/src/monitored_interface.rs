@@ -1,0 +1,166 @@
+//! One of the interfaces to capture on: opens it, notices when it goes down or away, and opens it again when it is
+//! back.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    time::{Duration, Instant},
+};
+
+use aw_service::{Backoff, Condition};
+use shm_layout::InterfaceName;
+
+use crate::{
+    Error, failed, info,
+    interface::{self, CaptureOptions, InterfaceState, OpenError, OpenInterface, explain},
+    link::{Frame, LinkType},
+    pipeline::Pipeline,
+    warn,
+};
+
+/// Pauses between attempts to open an interface that is not there.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(16));
+/// An interface that was there for this long is stable: the pauses begin with the shortest again.
+const STABLE: Duration = Duration::from_secs(60);
+
+pub struct MonitoredInterface {
+    pub name: InterfaceName,
+    options: CaptureOptions,
+    /// None: it is not there.
+    opened: Option<OpenInterface>,
+    down: Condition,
+    opened_at: Instant,
+    backoff: Backoff,
+    next_attempt: Instant,
+    /// Why it could not be opened, as last logged.
+    reason: String,
+    /// Whether frames came since the kernel's drops were last counted.
+    received: bool,
+    /// Drops that were not logged yet.
+    pub unlogged_drops: u64,
+}
+
+impl MonitoredInterface {
+    /// Opens the interface. If it is missing or down, [`MonitoredInterface::missing`] has the reason, and
+    /// [`MonitoredInterface::reopen`] opens it later; any other fault is an error.
+    pub fn open(name: InterfaceName, options: &CaptureOptions) -> Result<Self, Error> {
+        let (opened, reason) = match interface::open(name, options) {
+            Ok(opened) => (Some(opened), String::new()),
+            Err(OpenError { temporary: true, why }) => (None, why),
+            Err(OpenError { why, .. }) => {
+                return Err(failed(format_args!("listen on {name}: {why}")));
+            }
+        };
+        let now = Instant::now();
+        Ok(MonitoredInterface {
+            name,
+            options: options.clone(),
+            opened,
+            down: Condition::default(),
+            opened_at: now,
+            backoff: BACKOFF,
+            next_attempt: now,
+            reason,
+            received: false,
+            unlogged_drops: 0,
+        })
+    }
+
+    /// Why it is not captured on; none if it is.
+    pub fn missing(&self) -> Option<&str> {
+        self.opened.is_none().then_some(&self.reason)
+    }
+
+    /// Its link type, while it is there.
+    pub fn link(&self) -> Option<LinkType> {
+        Some(self.opened.as_ref()?.link)
+    }
+
+    /// The descriptor to poll, while it is there.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.opened.as_ref()?.capture.as_fd())
+    }
+
+    /// Processes the frames that are there, at most `limit`; returns how many.
+    pub fn read(&mut self, limit: usize, pipeline: &mut Pipeline) -> usize {
+        let Some(opened) = &mut self.opened else { return 0 };
+        let source = pipeline.source(self.name, opened.link);
+        let mut frames = 0;
+        let read = opened.capture.dispatch(Some(limit), |packet| {
+            frames += 1;
+            pipeline.process_frame(&source, &Frame::new(&packet));
+        });
+        self.received |= frames > 0;
+        if let Err(error) = read {
+            self.close(&explain(&error), pipeline);
+        }
+        frames
+    }
+
+    fn close(&mut self, why: &str, pipeline: &mut Pipeline) {
+        warn(format_args!("stopped listening on {}: {why}; retrying", self.name));
+        self.count_drops(pipeline);
+        self.opened = None;
+        self.down = Condition::default();
+        self.reason.clear();
+        // One that comes and goes is opened, and so logged, less and less often.
+        if self.opened_at.elapsed() >= STABLE {
+            self.backoff.reset();
+        }
+        self.next_attempt = Instant::now() + self.backoff.pause();
+    }
+
+    /// Counts the frames that the kernel dropped since the last call, if frames came since.
+    pub fn count_drops(&mut self, pipeline: &mut Pipeline) {
+        if let Some(opened) = &mut self.opened
+            && std::mem::take(&mut self.received)
+        {
+            let drops = opened.new_drops();
+            let source = pipeline.source(self.name, opened.link);
+            pipeline.count_kernel_drops(source.counters, drops);
+            self.unlogged_drops += drops;
+        }
+    }
+
+    /// SIGHUP: the next [`MonitoredInterface::reopen`] does not wait for the end of the pause.
+    pub fn retry_now(&mut self) {
+        self.next_attempt = Instant::now();
+    }
+
+    /// Checks whether the interface was deleted, or went up or down, and logs each change.
+    pub fn check_state(&mut self, pipeline: &mut Pipeline) {
+        let Some(opened) = &self.opened else { return };
+        let name = self.name;
+        match opened.state(name) {
+            InterfaceState::Deleted => self.close("it was deleted", pipeline),
+            InterfaceState::Down => self.down.begins(format_args!(
+                "{name} is down: no frames until it is up (ip link set {name} up)"
+            )),
+            InterfaceState::Up => self.down.ends(format_args!("{name} is up again")),
+        }
+    }
+
+    /// Tries to open the interface if it is not there and the pause is over; returns whether it did.
+    pub fn reopen(&mut self) -> bool {
+        let now = Instant::now();
+        if self.opened.is_some() || now < self.next_attempt {
+            return false;
+        }
+        match interface::open(self.name, &self.options) {
+            Ok(opened) => {
+                self.opened = Some(opened);
+                self.opened_at = now;
+                info(format_args!("listening on {} again", self.name));
+                true
+            }
+            // That it is still missing is not logged again; another reason is, once.
+            Err(OpenError { temporary, why }) => {
+                self.next_attempt = now + self.backoff.pause();
+                if !temporary && why != self.reason {
+                    warn(format_args!("cannot listen on {}: {why}; retrying", self.name));
+                    self.reason = why;
+                }
+                false
+            }
+        }
+    }
+}

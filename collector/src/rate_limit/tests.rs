@@ -1,0 +1,192 @@
+//! The rate limit: addrwatch's example, the bound of its memory, and that every change of MAC is reported.
+
+use std::collections::{HashMap, VecDeque};
+
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+
+fn mac(n: u8) -> MacAddr {
+    MacAddr::new([2, 0, 0, 0, 0, n])
+}
+
+fn address(n: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n)
+}
+
+fn key(n: u16) -> PairingKey {
+    let none = VlanId::NONE;
+    PairingKey {
+        interface: "eth0".parse().unwrap(),
+        vlan: none,
+        outer_vlan: none,
+        router: Ipv4Addr::UNSPECIFIED,
+        address: address(n),
+    }
+}
+
+fn at(seconds: i64) -> UnixTime {
+    UnixTime::new(seconds, 0)
+}
+
+/// What is reported of sightings of one address.
+fn reported(suppression: Suppression, sightings: &[(i64, u8)]) -> Vec<i64> {
+    let mut limit = RateLimit::new(suppression, 10);
+    let sightings = sightings.iter();
+    let shown = sightings.filter(|(time, n)| limit.admit(key(1), mac(*n), at(*time)).report);
+    shown.map(|(time, _)| *time).collect()
+}
+
+#[test]
+fn addrwatchs_example() {
+    // Four lines of eight: 1, 20, 30, 40. The MACs are those of its README.
+    let sightings = [(1, 1), (15, 1), (20, 2), (25, 2), (30, 1), (35, 1), (40, 2), (65, 2)];
+    assert_eq!(reported(Suppression::Seconds(100), &sightings), [1, 20, 30, 40]);
+}
+
+#[test]
+fn suppression_includes_its_last_moment() {
+    let sightings = [(0, 1), (99, 1), (100, 1), (101, 1), (150, 1), (201, 1), (202, 1)];
+    assert_eq!(reported(Suppression::Seconds(100), &sightings), [0, 101, 202]);
+    assert_eq!(reported(Suppression::Forever, &sightings), [0]);
+    assert_eq!(reported(Suppression::Off, &sightings), [0, 99, 100, 101, 150, 201, 202]);
+    // After a clock is set back no pairing is new; but a report from days ahead was made with a wrong clock.
+    assert_eq!(reported(Suppression::Seconds(100), &[(1000, 1), (0, 1), (1101, 1)]), [1000, 1101]);
+    let wrong = [(2_000_000_000, 1), (1_700_000_000, 1), (1_700_000_050, 1), (1_700_000_101, 1)];
+    assert_eq!(
+        reported(Suppression::Seconds(100), &wrong),
+        [2_000_000_000, 1_700_000_000, 1_700_000_101]
+    );
+}
+
+#[test]
+fn networks_are_distinguished() {
+    let mut limit = RateLimit::new(Suppression::Forever, 10);
+    let keys = [
+        key(1),
+        key(2),
+        PairingKey { vlan: VlanId::from_tag(5), ..key(1) },
+        PairingKey { outer_vlan: VlanId::from_tag(5), ..key(1) },
+        PairingKey { router: Ipv4Addr::LOCALHOST, ..key(1) },
+    ];
+    for _ in 0..2 {
+        let shown = keys.map(|key| limit.admit(key, mac(1), at(0)).report);
+        assert!(shown.iter().all(|report| *report) || shown.iter().all(|report| !*report));
+    }
+    assert_eq!(limit.pairings.len(), 5);
+}
+
+/// However many pairings come and go: the index keeps the size that it had when it was first full, at most the
+/// 80 bytes a pairing that `--max-pairings` documents.
+#[test]
+fn a_full_table_does_not_grow() {
+    // 14, 896 and 1792 are 7/8 of a power of two, which is where hashbrown has no room left.
+    for max in [1, 3, 14, 896, 900, 1000, 1700, 1792, 5000] {
+        let mut limit = RateLimit::new(Suppression::Forever, max);
+        let mut number = 0;
+        let mut admit = |limit: &mut RateLimit, count: usize| {
+            for _ in 0..count {
+                number += 1;
+                let address = Ipv6Addr::from_bits(number);
+                assert!(limit.admit(PairingKey { address, ..key(1) }, mac(1), at(0)).report);
+            }
+        };
+        admit(&mut limit, max);
+        let size = limit.index.allocation_size();
+        admit(&mut limit, 100 * max);
+        assert_eq!(limit.index.allocation_size(), size, "{max}");
+        assert_eq!((limit.index.len(), limit.pairings.len()), (max, max));
+        if max >= 1000 {
+            let bytes = size + max * (size_of::<Pairing>() + size_of::<Neighbors>());
+            assert!(bytes <= 80 * max, "{max}: {bytes}");
+        }
+    }
+}
+
+#[test]
+fn options() {
+    for (text, suppression) in
+        [("0", Suppression::Off), ("-1", Suppression::Forever), ("60", Suppression::Seconds(60))]
+    {
+        assert_eq!(text.parse(), Ok(suppression));
+    }
+    for bad in ["", "-2", "4294967296", "1.5", "1m"] {
+        assert!(bad.parse::<Suppression>().is_err(), "{bad:?}");
+    }
+}
+
+/// The rate limit as it is defined, in slow and simple code.
+struct Model {
+    suppression: Suppression,
+    max: usize,
+    known: HashMap<PairingKey, (MacAddr, UnixTime)>,
+    recent: VecDeque<PairingKey>,
+}
+
+impl Model {
+    fn admit(&mut self, key: PairingKey, mac: MacAddr, now: UnixTime) -> Verdict {
+        self.recent.retain(|other| *other != key);
+        let mut forgot = false;
+        if !self.known.contains_key(&key) && self.known.len() == self.max {
+            let least_recent = self.recent.pop_front().unwrap();
+            self.known.remove(&least_recent);
+            forgot = true;
+        }
+        self.recent.push_back(key);
+        let report = match self.known.get(&key) {
+            Some((known, reported)) => *known != mac || !self.suppression.covers(*reported, now),
+            None => true,
+        };
+        if report {
+            self.known.insert(key, (mac, now));
+        }
+        Verdict { report, forgot }
+    }
+}
+
+fn suppressions() -> impl Strategy<Value = Suppression> {
+    prop_oneof![(1..50_u32).prop_map(Suppression::Seconds), Just(Suppression::Forever)]
+}
+
+fn sightings() -> impl Strategy<Value = Vec<(u16, u8, i64)>> {
+    vec((0..12_u16, 0..3_u8, -5..30_i64), 0..300)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn it_agrees_with_the_definition(suppression in suppressions(), max in 1..14_usize, sightings in sightings()) {
+        let mut limit = RateLimit::new(suppression, max);
+        let mut model = Model { suppression, max, known: HashMap::new(), recent: VecDeque::new() };
+        let mut now = 0;
+        for (n, m, step) in sightings {
+            now += step;
+            let verdict = limit.admit(key(n), mac(m), at(now));
+            prop_assert_eq!(verdict, model.admit(key(n), mac(m), at(now)));
+            prop_assert!(limit.pairings.len() <= max && limit.index.len() == limit.pairings.len());
+        }
+    }
+
+    /// The reports contain every change of MAC, in order.
+    #[test]
+    fn every_change_is_reported(suppression in suppressions(), max in 1..14_usize, sightings in sightings()) {
+        let mut limit = RateLimit::new(suppression, max);
+        let mut now = 0;
+        let mut seen: HashMap<u16, Vec<u8>> = HashMap::new();
+        let mut shown: HashMap<u16, Vec<u8>> = HashMap::new();
+        for (n, m, step) in sightings {
+            now += step;
+            seen.entry(n).or_default().push(m);
+            if limit.admit(key(n), mac(m), at(now)).report {
+                shown.entry(n).or_default().push(m);
+            }
+        }
+        for (n, mut macs) in seen {
+            let mut shown = shown.remove(&n).unwrap_or_default();
+            macs.dedup();
+            shown.dedup();
+            prop_assert_eq!(shown, macs);
+        }
+    }
+}

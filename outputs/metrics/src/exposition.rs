@@ -1,0 +1,177 @@
+//! The metrics in Prometheus's text format. Labels are rings, interfaces, reasons, origins and outputs: the number of
+//! samples does not grow with the number of devices.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    io::Cursor,
+    net::TcpListener,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use aw_output::{Error, info, saved_states, serve};
+use shm_layout::{Counter, Reader, RingName, Start, UnixTime};
+
+/// Where the values of the metrics come from.
+#[derive(Clone)]
+pub struct MetricSources {
+    rings: BTreeMap<String, RingName>,
+    /// Users whose rings are trusted.
+    owners: Vec<u32>,
+    /// Where the outputs save their positions.
+    state_dir: PathBuf,
+    /// Events that were read, by ring and origin.
+    events: BTreeMap<String, BTreeMap<&'static str, u64>>,
+}
+
+/// Names, without the prefix `addrwatch_`, and help texts.
+const METRICS: &[(&str, &str)] = &[
+    ("ring_up", "1 if the ring exists and aw-metrics may read it, otherwise 0."),
+    ("ring_slots", "Number of events that the ring can hold."),
+    ("ring_created_timestamp_seconds", "Time when the ring was created."),
+    ("ring_events_total", "Events published since the ring was created."),
+    (
+        "collector_running",
+        "0 if the collector has ended. After a kill it stays 1; see the heartbeat.",
+    ),
+    ("collector_heartbeat_age_seconds", "Time since the collector's heartbeat, sent every second."),
+    ("collector_last_frame_age_seconds", "Time since the collector received a frame."),
+    ("collector_last_drop_age_seconds", "Time since the kernel dropped a frame."),
+    ("frames_total", "Frames by result (published, filtered, why refused); the sum is all frames."),
+    ("frames_seen_total", "Frames that the collector received."),
+    ("kernel_dropped_total", "Frames that the kernel dropped because the collector was too slow."),
+    ("forgotten_total", "Pairings that the rate limit forgot because --max-pairings was reached."),
+    ("events_total", "Events that aw-metrics read since its start, by origin."),
+    ("output_next_event", "Saved position of the output: the event that it delivers next."),
+    ("output_behind_events", "Events published since the saved position of the output."),
+    ("output_delivered_total", "Events that the output delivered."),
+    ("output_lost_total", "Events that the collector overwrote before the output read them."),
+    ("output_skipped_total", "Events whose kind the output does not know."),
+    ("spool_bytes", "Size on disk of the output's spool file, also while the spool is empty."),
+];
+
+/// Samples of all metrics, by metric.
+#[derive(Default)]
+struct Samples(BTreeMap<&'static str, String>);
+
+impl Samples {
+    fn add(&mut self, name: &'static str, labels: &[(&str, &str)], value: impl Display) {
+        let escaped = |text: &str| text.replace('\\', r"\\").replace('"', "\\\"");
+        let labels = labels.iter().map(|(label, text)| format!("{label}=\"{}\"", escaped(text)));
+        let labels = labels.collect::<Vec<_>>().join(",");
+        *self.0.entry(name).or_default() += &format!("addrwatch_{name}{{{labels}}} {value}\n");
+    }
+
+    fn add_ring(&mut self, ring: &str, reader: &Reader) {
+        let labels = [("ring", ring)];
+        self.add("ring_slots", &labels, reader.slots());
+        self.add("ring_created_timestamp_seconds", &labels, reader.created().seconds());
+        self.add("ring_events_total", &labels, reader.published());
+        self.add("collector_running", &labels, u8::from(reader.writer().is_some()));
+        self.add("collector_heartbeat_age_seconds", &labels, age(reader.heartbeat()));
+        for (name, time) in [
+            ("collector_last_frame_age_seconds", reader.last_frame()),
+            ("collector_last_drop_age_seconds", reader.last_drop()),
+        ] {
+            time.iter().for_each(|time| self.add(name, &labels, age(*time)));
+        }
+        for interface in reader.counters() {
+            let labels = [labels[0], ("interface", interface.name.as_str())];
+            for counter in Counter::ALL {
+                let (value, reason) = (interface.get(*counter), ("reason", counter.name()));
+                match counter {
+                    Counter::Seen => self.add("frames_seen_total", &labels, value),
+                    Counter::KernelDropped => self.add("kernel_dropped_total", &labels, value),
+                    Counter::Forgotten => self.add("forgotten_total", &labels, value),
+                    _ => self.add("frames_total", &[labels[0], labels[1], reason], value),
+                }
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let metric = |(name, help): &(&str, &str)| {
+            let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+            let (name, samples) = (format!("addrwatch_{name}"), self.0.get(name)?);
+            Some(format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{samples}"))
+        };
+        METRICS.iter().filter_map(metric).collect()
+    }
+}
+
+impl MetricSources {
+    pub fn new(rings: &[RingName], owners: Vec<u32>, state_dir: PathBuf) -> MetricSources {
+        let rings: BTreeMap<_, _> =
+            rings.iter().map(|ring| (ring.to_string(), ring.clone())).collect();
+        let events = rings.keys().map(|ring| (ring.clone(), BTreeMap::new())).collect();
+        MetricSources { rings, owners, state_dir, events }
+    }
+
+    pub fn count_event(&mut self, ring: &RingName, origin: &'static str) {
+        if let Some(origins) = self.events.get_mut(ring.as_str()) {
+            *origins.entry(origin).or_default() += 1;
+        }
+    }
+
+    /// All metrics with their present values.
+    pub fn text(&self) -> String {
+        let mut samples = Samples::default();
+        let mut streams = BTreeMap::new();
+        for (name, ring) in &self.rings {
+            let reader = Reader::attach_to(ring, &self.owners, Start::Now);
+            samples.add("ring_up", &[("ring", name)], u8::from(reader.is_ok()));
+            let Ok(reader) = reader else { continue };
+            streams.insert(name.as_str(), (reader.generation(), reader.published()));
+            samples.add_ring(name, &reader);
+        }
+        for (ring, origins) in &self.events {
+            for (origin, number) in origins {
+                samples.add("events_total", &[("ring", ring), ("origin", origin)], number);
+            }
+        }
+        for (output, saved) in saved_states(&self.state_dir) {
+            if let Some(bytes) = saved.spool {
+                samples.add("spool_bytes", &[("output", &output)], bytes);
+            }
+            for (ring, checkpoint) in saved.checkpoints {
+                let Some((generation, published)) = streams.get(ring.as_str()) else { continue };
+                let labels = [("output", output.as_str()), ("ring", ring.as_str())];
+                samples.add("output_next_event", &labels, checkpoint.next());
+                samples.add("output_delivered_total", &labels, checkpoint.delivered);
+                samples.add("output_lost_total", &labels, checkpoint.lost);
+                samples.add("output_skipped_total", &labels, checkpoint.skipped);
+                if *generation == checkpoint.generation {
+                    let behind = published.saturating_sub(checkpoint.next());
+                    samples.add("output_behind_events", &labels, behind);
+                }
+            }
+        }
+        samples.text()
+    }
+}
+
+/// Seconds since `time`; 0 if the clock was set back.
+fn age(time: UnixTime) -> f64 {
+    UnixTime::now().as_nanos().saturating_sub(time.as_nanos()).max(0) as f64 / 1e9
+}
+
+/// Locks the sources. After a panic of another thread the counts are still valid.
+pub fn lock(sources: &Mutex<MetricSources>) -> MutexGuard<'_, MetricSources> {
+    sources.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Serves the metrics over HTTP.
+pub fn serve(listener: TcpListener, sources: Arc<Mutex<MetricSources>>) -> Result<(), Error> {
+    let address = listener.local_addr().map_err(|error| Error::io("listen", error))?;
+    info(format_args!("metrics at http://{address}/metrics"));
+    serve::start(listener, String::new(), move |path| {
+        if !["/", "/metrics"].contains(&path) {
+            return Err("404 Not Found");
+        }
+        let sources = lock(&sources).clone(); // a copy, so that events are counted meanwhile
+        let text = sources.text();
+        let (kind, length) = ("text/plain; version=0.0.4; charset=utf-8", text.len() as u64);
+        Ok(serve::Page { kind, body: Box::new(Cursor::new(text)), length })
+    })
+}

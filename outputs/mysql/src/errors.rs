@@ -1,0 +1,81 @@
+//! What a server or the connection to it reports, in words, and what can be done about it.
+
+use std::{
+    error::Error as _,
+    io::{
+        self,
+        ErrorKind::{TimedOut, WouldBlock},
+    },
+};
+
+use mysql::{DriverError, Error};
+
+use crate::schema::NO_SUCH_TABLE;
+
+/// Why a transaction failed.
+pub enum TransactionError {
+    Server(Error),
+    /// The saved checkpoint is not the one that was read: another program writes for this host and ring.
+    CheckpointChanged,
+    /// The connection broke during the commit: the transaction may be committed or not.
+    CommitUnknown(Error),
+    /// The table of events is gone.
+    LogMissing,
+}
+
+impl From<Error> for TransactionError {
+    fn from(error: Error) -> Self {
+        TransactionError::Server(error)
+    }
+}
+
+/// The message of the server, or of the connection.
+pub fn cause(error: &Error) -> String {
+    match error {
+        Error::MySqlError(error) => error.message.clone(),
+        Error::DriverError(DriverError::CouldNotConnect(Some((_, why, _)))) => {
+            aw_service::cause(&io::Error::other(why.clone()))
+        }
+        Error::DriverError(DriverError::ConnectTimeout) => "the server does not answer".into(),
+        Error::DriverError(error) => error.to_string(),
+        Error::TlsError(error) => format!("TLS: {error}"),
+        error if timed_out(error) => "the server does not answer".into(),
+        error => system_error(error).map_or(error.to_string(), aw_service::cause),
+    }
+}
+
+/// The message, and the remedy for what an administrator can mend.
+pub fn cause_and_remedy(error: &Error, database: &str) -> String {
+    let Error::MySqlError(server) = error else { return cause(error) };
+    let remedy = match server.code {
+        1045 | 1698 => " (set user and password in the section [addrwatch] of --config)".into(),
+        1044 | 1142 => format!(" (GRANT ALL ON `{database}`.* TO the user)"),
+        1049 => format!(" (CREATE DATABASE `{database}`)"),
+        NO_SUCH_TABLE => " (rename it back)".into(),
+        _ => String::new(),
+    };
+    cause(error) + &remedy
+}
+
+/// Whether the time limit of an answer was exceeded.
+pub fn timed_out(error: &Error) -> bool {
+    system_error(error).is_some_and(|error| matches!(error.kind(), TimedOut | WouldBlock))
+}
+
+/// Whether the server has closed the connection.
+pub fn disconnected(error: &Error) -> bool {
+    match error {
+        // Idle too long, too many connections, shutdown: MySQL sends these before it closes.
+        Error::MySqlError(error) => [1053, 1927, 4031].contains(&error.code),
+        Error::IoError(_) | Error::CodecError(_) => !timed_out(error),
+        _ => false,
+    }
+}
+
+fn system_error(error: &Error) -> Option<&io::Error> {
+    match error {
+        Error::IoError(error) => Some(error),
+        Error::CodecError(codec) => codec.source().and_then(|it| it.downcast_ref()),
+        _ => None,
+    }
+}

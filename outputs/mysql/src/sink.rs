@@ -1,0 +1,312 @@
+//! The sink: rows and the checkpoint of each ring, committed together.
+//!
+//! A transaction is collected here and sent as a whole, so that it can be sent again after a deadlock or
+//! on a new connection. It begins with the checkpoint: that locks the row of the checkpoint, and detects
+//! whether another program has written for the same host and ring.
+
+use std::collections::HashMap;
+
+use aw_output::{
+    Checkpoint, CheckpointStore, Entry, Fault, Result, Sink, failed, host_of, this_host,
+};
+use aw_service::Condition;
+use mysql::{Conn, Error, FromRowError, Opts, prelude::Queryable};
+use shm_layout::{ConfigChange, Kind, RingName, UnixTime};
+
+use crate::{
+    config::ServerConfig,
+    errors::{TransactionError, cause_and_remedy, disconnected},
+    schema::{MACUPD, TableNames, TablePrefix},
+    sql::{RowBatch, hex, hex_ip, quoted},
+};
+
+/// How often a transaction is sent again because of a deadlock.
+const DEADLOCK_RETRIES: u32 = 3;
+/// What a TIMESTAMP can hold in every server, in seconds.
+const TIMESTAMPS: std::ops::RangeInclusive<i64> = 1..=i32::MAX as i64;
+
+/// The first statement of a connection. Times in UTC: in another zone an hour may come twice. A value that
+/// does not fit is an error, so that what is stored is what was seen. The lock timeouts are shorter than
+/// the time limit of an answer.
+const BEGIN: &str = "SET autocommit = 1, time_zone = '+00:00',
+    sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
+    lock_wait_timeout = 2, innodb_lock_wait_timeout = 2";
+
+/// Numbers of server errors.
+const DUPLICATE: u16 = 1062;
+const DEADLOCK: u16 = 1213;
+
+type Attempt<T = ()> = std::result::Result<T, TransactionError>;
+
+/// Stores events in the tables of a server.
+pub struct MysqlSink {
+    options: Opts,
+    server: String,
+    database: String,
+    tables: TableNames,
+    /// The host name in checkpoints, quoted: no other machine has it.
+    host: String,
+    /// The host name in rows, quoted, for each ring: the collector's, unless `--hostname` sets one.
+    row_hosts: HashMap<RingName, String>,
+    host_is_set: bool,
+    connection: Option<ServerConnection>,
+    /// Checkpoints as last read from or written to the database.
+    stored: HashMap<RingName, Option<Checkpoint>>,
+    /// What `flush` sends: the checkpoints, the rows, and configuration changes, which have a table of
+    /// their own.
+    checkpoints: Vec<(RingName, Checkpoint)>,
+    rows: RowBatch,
+    changes: RowBatch,
+    no_transactions: Condition,
+}
+
+struct ServerConnection {
+    conn: Conn,
+    /// The longest statement that the server accepts, in bytes.
+    longest: usize,
+    /// It has carried a transaction, and the server may have closed it since.
+    used: bool,
+}
+
+impl MysqlSink {
+    /// Connects at the first use: a server that is down now may be up then.
+    pub fn new(
+        config: &ServerConfig,
+        prefix: &TablePrefix,
+        hostname: Option<String>,
+    ) -> std::result::Result<MysqlSink, aw_output::Error> {
+        let host_is_set = hostname.is_some();
+        let host = hostname.unwrap_or_else(this_host);
+        if host.is_empty() || host.chars().count() > 255 {
+            return Err(failed("the host name must have 1 to 255 characters (--hostname)"));
+        }
+        Ok(MysqlSink {
+            options: config.options(BEGIN),
+            server: config.server(),
+            database: config.database().into(),
+            tables: TableNames::new(prefix),
+            host: quoted(&host),
+            row_hosts: HashMap::new(),
+            host_is_set,
+            connection: None,
+            stored: HashMap::new(),
+            checkpoints: Vec::new(),
+            rows: RowBatch::default(),
+            changes: RowBatch::default(),
+            no_transactions: Condition::default(),
+        })
+    }
+
+    /// The open connection, or a new one; a new one creates the missing tables.
+    fn connect(&mut self) -> Attempt<ServerConnection> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
+        }
+        let mut conn = Conn::new(self.options.clone())?;
+        if !self.tables.create_missing(&mut conn)? {
+            return Err(TransactionError::LogMissing);
+        }
+        let log = &self.tables.log;
+        match self.tables.engine_without_transactions(&mut conn)? {
+            Some(engine) => self.no_transactions.begins(format_args!(
+                "table {log} is of engine {engine}, which has no transactions: after a failure events may be stored twice (ALTER TABLE {log} ENGINE = InnoDB)"
+            )),
+            None => self.no_transactions.ends(format_args!("table {log} has transactions now")),
+        }
+        let packet: Option<usize> = conn.query_first("SELECT @@max_allowed_packet")?;
+        Ok(ServerConnection { conn, longest: packet.unwrap_or(0).max(1024) - 64, used: false })
+    }
+
+    fn run_transaction(&self, connection: &mut ServerConnection) -> Attempt {
+        let ServerConnection { conn, longest, .. } = connection;
+        if !self.changes.is_empty() {
+            self.tables.create_changes(conn)?; // before it begins: CREATE TABLE commits
+        }
+        conn.query_drop("START TRANSACTION")?;
+        for (ring, checkpoint) in &self.checkpoints {
+            self.write_checkpoint(conn, ring, checkpoint)?;
+        }
+        let TableNames { log, config_change, .. } = &self.tables;
+        let columns = "tstamp, hostname, interface, vlan_tag, mac_address, ip_address, origin_id";
+        self.rows.send(conn, *longest, &format!("INSERT INTO {log} ({columns}) VALUES "))?;
+        let columns = "tstamp, hostname, router, ip_address, user, lines_added, lines_removed";
+        let insert = format!("INSERT INTO {config_change} ({columns}) VALUES ");
+        self.changes.send(conn, *longest, &insert)?;
+        conn.query_drop("COMMIT").map_err(|error| match error {
+            Error::MySqlError(_) => TransactionError::Server(error),
+            _ => TransactionError::CommitUnknown(error),
+        })
+    }
+
+    fn write_checkpoint(&self, to: &mut Conn, ring: &RingName, checkpoint: &Checkpoint) -> Attempt {
+        let (table, key) = (&self.tables.position, self.key(ring));
+        let columns = |checkpoint: &Checkpoint, between: &str| {
+            let Checkpoint { generation, began, delivered, lost, skipped } = checkpoint;
+            format!(
+                "generation = {generation}{between}began = {began}{between}delivered = {delivered}{between}lost = {lost}{between}skipped = {skipped}"
+            )
+        };
+        let new = columns(checkpoint, ", ");
+        let Some(Some(stored)) = self.stored.get(ring) else {
+            let (host, ring) = (&self.host, quoted(ring.as_str()));
+            let insert = format!("INSERT INTO {table} SET hostname = {host}, ring = {ring}, {new}");
+            return match to.query_drop(insert) {
+                Err(Error::MySqlError(error)) if error.code == DUPLICATE => {
+                    Err(TransactionError::CheckpointChanged)
+                }
+                result => Ok(result?),
+            };
+        };
+        let stored = columns(stored, " AND ");
+        to.query_drop(format!("UPDATE {table} SET {new} WHERE {key} AND {stored}"))?;
+        match to.affected_rows() {
+            1 => Ok(()),
+            _ => Err(TransactionError::CheckpointChanged),
+        }
+    }
+
+    fn key(&self, ring: &RingName) -> String {
+        format!("hostname = {} AND ring = {}", self.host, quoted(ring.as_str()))
+    }
+
+    /// Sends the transaction; again after a deadlock, and once on a new connection if the server has closed
+    /// the old one (`wait_timeout`, a restart). It does not try again if the server did not answer: a new
+    /// connection would not help, and the ring does not wait.
+    fn send(&mut self) -> Attempt {
+        let mut deadlocks = 0;
+        loop {
+            let mut connection = self.connect()?;
+            let result = self.run_transaction(&mut connection);
+            let used = std::mem::replace(&mut connection.used, true);
+            match result {
+                Ok(()) => {
+                    self.connection = Some(connection);
+                    return Ok(());
+                }
+                Err(TransactionError::Server(Error::MySqlError(error)))
+                    if error.code == DEADLOCK && deadlocks < DEADLOCK_RETRIES =>
+                {
+                    deadlocks += 1;
+                    self.connection = Some(connection);
+                }
+                Err(TransactionError::Server(error)) if used && disconnected(&error) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    fn fault(&self, failure: TransactionError) -> Fault {
+        let MysqlSink { server, database, .. } = self;
+        let (log, position) = (&self.tables.log, &self.tables.position);
+        let why = match failure {
+            TransactionError::Server(error) => cause_and_remedy(&error, database),
+            TransactionError::CheckpointChanged => format!(
+                "another program has changed the row of this ring in {position} (run only one aw-mysql for each host, ring and prefix)"
+            ),
+            TransactionError::CommitUnknown(error) => format!(
+                "{}: the commit is not confirmed, and is checked on the next connection",
+                cause_and_remedy(&error, database)
+            ),
+            TransactionError::LogMissing => format!(
+                "table {log} is missing (rename it back, or create it with CREATE TABLE {log} LIKE the old table)"
+            ),
+        };
+        Fault::Down(format!("write to {database} at {server}: {why}"))
+    }
+}
+
+impl Sink for MysqlSink {
+    fn write(&mut self, entry: &Entry) -> Result {
+        let event = &entry.event;
+        let time: UnixTime = event.time;
+        let seconds = time.seconds().clamp(*TIMESTAMPS.start(), *TIMESTAMPS.end());
+        if !self.host_is_set && !self.row_hosts.contains_key(entry.ring) {
+            self.row_hosts.insert(entry.ring.clone(), quoted(&host_of(entry.ring)));
+        }
+        let host = self.row_hosts.get(entry.ring).unwrap_or(&self.host);
+        let (interface, vlan) = (quoted(event.interface.as_str()), event.vlan);
+        let ip = hex_ip(event.ip());
+        let origin = match event.kind {
+            Kind::Pairing(origin) => origin as u8,
+            Kind::MacUpd => MACUPD,
+            Kind::ConfigChange(ConfigChange { user, added, removed }) => {
+                let user = quoted(user.as_str());
+                self.changes.add(format_args!(
+                    ",(from_unixtime({seconds}),{host},{interface},{ip},{user},{added},{removed})"
+                ));
+                return Ok(());
+            }
+        };
+        let mac = hex(&event.mac.octets());
+        self.rows.add(format_args!(
+            ",(from_unixtime({seconds}),{host},{interface},{vlan},{mac},{ip},{origin})"
+        ));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result {
+        let sent = self.send();
+        self.rows.clear();
+        self.changes.clear();
+        let checkpoints = std::mem::take(&mut self.checkpoints);
+        match sent {
+            Ok(()) => {
+                self.stored.extend(checkpoints.into_iter().map(|(ring, it)| (ring, Some(it))));
+                Ok(())
+            }
+            Err(failure) => {
+                self.stored.clear(); // the run loop loads them before it writes again
+                Err(self.fault(failure))
+            }
+        }
+    }
+
+    /// Connects again, because the certificates may have been replaced.
+    fn reopen(&mut self) -> Result {
+        self.connection = None;
+        Ok(())
+    }
+
+    fn checkpoints(&mut self) -> Option<&mut dyn CheckpointStore> {
+        Some(self)
+    }
+}
+
+impl CheckpointStore for MysqlSink {
+    /// With a lock: a transaction whose connection broke may still be active on the server, and this waits
+    /// for its end.
+    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
+        type Row = std::result::Result<(u64, u64, u64, u64, u64), FromRowError>;
+        let select = format!(
+            "SELECT generation, began, delivered, lost, skipped FROM {} WHERE {} FOR UPDATE",
+            self.tables.position,
+            self.key(ring)
+        );
+        let load = |sink: &mut MysqlSink| -> Attempt<Option<Row>> {
+            let mut connection = sink.connect()?;
+            let row = connection.conn.query_first_opt(&select)?;
+            sink.connection = Some(connection);
+            Ok(row)
+        };
+        let row = load(self).map_err(|failure| self.fault(failure))?.transpose();
+        let row = row.map_err(|_| {
+            let MysqlSink { database, tables, .. } = self;
+            Fault::Down(format!(
+                "read {} of {database}: the row of ring {} has values that aw-mysql does not write (delete the row to begin again with the oldest event)",
+                tables.position,
+                ring.as_str()
+            ))
+        })?;
+        let checkpoint = row.and_then(|(generation, began, delivered, lost, skipped)| {
+            let columns = [generation, began, delivered, lost, skipped];
+            Checkpoint::from_columns(columns.map(|number: u64| number as i64))
+        });
+        self.stored.insert(ring.clone(), checkpoint);
+        Ok(checkpoint)
+    }
+
+    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result {
+        self.checkpoints.push((ring.clone(), *checkpoint));
+        Ok(())
+    }
+}

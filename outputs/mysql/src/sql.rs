@@ -1,0 +1,66 @@
+//! Values and rows as SQL text.
+
+use std::{fmt::Write, net::IpAddr};
+
+use mysql::{Conn, Error, prelude::Queryable};
+
+/// Rows of a statement, if the server accepts packets of that size.
+const ROWS_PER_STATEMENT: usize = 1000;
+
+/// Rows for a table as SQL text, each with a comma before it, and where each of them ends.
+#[derive(Default)]
+pub struct RowBatch {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl RowBatch {
+    pub fn add(&mut self, row: std::fmt::Arguments) {
+        let _ = self.text.write_fmt(row); // a String accepts every write
+        self.ends.push(self.text.len());
+    }
+
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Sends the rows after `insert`, in statements of at most `longest` bytes.
+    pub fn send(&self, to: &mut Conn, longest: usize, insert: &str) -> Result<(), Error> {
+        let (mut from, mut ends) = (0, self.ends.as_slice());
+        while !ends.is_empty() {
+            let room = (from + longest).saturating_sub(insert.len());
+            let rows = ends.iter().take(ROWS_PER_STATEMENT).take_while(|end| **end <= room);
+            let rows = rows.count().max(1);
+            let end = ends[rows - 1];
+            to.query_drop([insert, &self.text[from + 1..end]].concat())?;
+            (from, ends) = (end, &ends[rows..]);
+        }
+        Ok(())
+    }
+}
+
+/// A text as an SQL literal.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// The bytes of an address as an SQL literal.
+pub fn hex_ip(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => hex(&ip.octets()),
+        IpAddr::V6(ip) => hex(&ip.octets()),
+    }
+}
+
+/// Bytes as an SQL literal.
+pub fn hex(bytes: &[u8]) -> String {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digits = digits.map(|digit| char::from(HEX[usize::from(digit)]));
+    ['0', 'x'].into_iter().chain(digits).collect()
+}

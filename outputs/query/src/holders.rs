@@ -1,0 +1,163 @@
+//! Which MAC had an address at a time, and how sure that is. A device is not seen at every moment: known are
+//! the last sighting before and the first one after. No I/O and no clock.
+
+use shm_layout::{MacAddr, UnixTime};
+
+use crate::{periods::KEPT_WITHIN, reader::NearestSightings};
+
+/// A MAC that may have had the address, in one network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    pub network: usize,
+    pub mac: MacAddr,
+    pub before: Option<UnixTime>,
+    pub after: Option<UnixTime>,
+    pub certainty: Certainty,
+    /// Other MACs that were seen with the address at most ten minutes before or after.
+    pub others: usize,
+}
+
+/// How sure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    /// Seen at most ten minutes before and at most ten minutes after, and no other MAC was.
+    Sure,
+    /// The last MAC before and the first one after, but more than ten minutes away on one side or both.
+    Likely,
+    /// Seen only before, or only after; no MAC was seen on the other side.
+    OneSided,
+    /// One MAC was the last before, another the first after: it changed at an unknown time in between.
+    Changed,
+    /// Several MACs were seen within ten minutes, at least one of them both before and after.
+    Contested,
+}
+
+impl Certainty {
+    pub fn name(self) -> &'static str {
+        match self {
+            Certainty::Sure => "sure",
+            Certainty::Likely => "likely",
+            Certainty::OneSided => "one-sided",
+            Certainty::Changed => "changed",
+            Certainty::Contested => "contested",
+        }
+    }
+}
+
+/// The MACs that may have had an address at this time, network by network, in each the nearest first.
+pub fn holders(nearest: &[NearestSightings], at: UnixTime) -> Vec<Holder> {
+    let mut networks: Vec<usize> = nearest.iter().map(|one| one.network).collect();
+    networks.sort_unstable();
+    networks.dedup();
+    let of_network = |network: usize| {
+        let all: Vec<_> = nearest.iter().filter(|one| one.network == network).collect();
+        holders_in_network(&all, at)
+    };
+    networks.into_iter().flat_map(of_network).collect()
+}
+
+fn holders_in_network(all: &[&NearestSightings], at: UnixTime) -> Vec<Holder> {
+    let near =
+        |time: Option<UnixTime>| distance(time, at).is_some_and(|distance| distance <= KEPT_WITHIN);
+    let is_near = |one: &NearestSightings| near(one.before) || near(one.after);
+    let last = all.iter().filter(|a| a.before.is_some()).max_by_key(|a| a.before);
+    let next = all.iter().filter(|a| a.after.is_some()).min_by_key(|a| a.after);
+    let (last, next) = (last.map(|a| a.mac), next.map(|a| a.mac));
+    let nearby = all.iter().filter(|one| is_near(one)).count();
+    let on_both_sides = all.iter().any(|one| near(one.before) && near(one.after));
+    let contested = nearby > 1 && on_both_sides;
+    let mut holders: Vec<Holder> = all
+        .iter()
+        .filter(|a| [last, next].contains(&Some(a.mac)) || contested && is_near(a))
+        .map(|one| {
+            let NearestSightings { network, mac, before, after } = **one;
+            let certainty = match (before, after) {
+                _ if contested => Certainty::Contested,
+                _ if last.is_some() && next.is_some() && last != next => Certainty::Changed,
+                (Some(_), Some(_)) if near(before) && near(after) => Certainty::Sure,
+                (Some(_), Some(_)) => Certainty::Likely,
+                _ => Certainty::OneSided,
+            };
+            let others = nearby - usize::from(is_near(one));
+            Holder { network, mac, before, after, certainty, others }
+        })
+        .collect();
+    holders.sort_by_key(|holder| {
+        let sides = [distance(holder.before, at), distance(holder.after, at)];
+        (sides.into_iter().flatten().min(), holder.mac)
+    });
+    holders
+}
+
+/// Nanoseconds between two times.
+fn distance(time: Option<UnixTime>, at: UnixTime) -> Option<i64> {
+    Some(time?.as_nanos().saturating_sub(at.as_nanos()).saturating_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: i64 = 1_000_000;
+
+    /// MACs with the seconds to their sightings before and after; the MAC, certainty and others of each holder.
+    fn found(seen: &[(u8, Option<i64>, Option<i64>)]) -> Vec<(u8, &'static str, usize)> {
+        let nearest: Vec<NearestSightings> = seen
+            .iter()
+            .map(|(last, before, after)| NearestSightings {
+                network: 0,
+                mac: MacAddr::new([2, 0, 0, 0, 0, *last]),
+                before: before.map(|seconds| UnixTime::new(AT - seconds, 0)),
+                after: after.map(|seconds| UnixTime::new(AT + seconds, 0)),
+            })
+            .collect();
+        let holders = holders(&nearest, UnixTime::new(AT, 0));
+        holders.iter().map(|h| (h.mac.octets()[5], h.certainty.name(), h.others)).collect()
+    }
+
+    #[test]
+    fn how_sure() {
+        assert_eq!(found(&[]), []);
+        assert_eq!(found(&[(1, Some(60), Some(600))]), [(1, "sure", 0)]);
+        assert_eq!(found(&[(1, Some(0), Some(1))]), [(1, "sure", 0)]);
+        assert_eq!(found(&[(1, Some(60), Some(601))]), [(1, "likely", 0)]);
+        assert_eq!(found(&[(1, Some(60), None)]), [(1, "one-sided", 0)]);
+        assert_eq!(found(&[(1, None, Some(60))]), [(1, "one-sided", 0)]);
+        // One that had it long ago does not matter.
+        assert_eq!(found(&[(1, Some(60), Some(60)), (2, Some(9000), None)]), [(1, "sure", 0)]);
+        // Another has it next: nearest first.
+        assert_eq!(
+            found(&[(1, Some(300), None), (2, None, Some(100))]),
+            [(2, "changed", 1), (1, "changed", 1)]
+        );
+        assert_eq!(
+            found(&[(1, Some(30_000), Some(90_000)), (2, None, Some(40_000))]),
+            [(1, "changed", 0), (2, "changed", 0)]
+        );
+        // Both are seen.
+        assert_eq!(
+            found(&[(1, Some(5), Some(6)), (2, Some(7), Some(8))]),
+            [(1, "contested", 1), (2, "contested", 1)]
+        );
+        assert_eq!(
+            found(&[(1, Some(5), Some(6)), (2, Some(7), None), (3, Some(5000), Some(5000))]),
+            [(1, "contested", 1), (2, "contested", 1)]
+        );
+    }
+
+    #[test]
+    fn each_network_has_its_own() {
+        let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
+        let at = UnixTime::new(AT, 0);
+        let one = NearestSightings {
+            network: 1,
+            mac,
+            before: Some(at),
+            after: Some(UnixTime::new(AT + 1, 0)),
+        };
+        let two = NearestSightings { network: 0, mac: MacAddr::new([2, 0, 0, 0, 0, 2]), ..one };
+        let networks: Vec<_> =
+            holders(&[one, two], at).iter().map(|h| (h.network, h.certainty)).collect();
+        assert_eq!(networks, [(0, Certainty::Sure), (1, Certainty::Sure)]);
+    }
+}

@@ -1,0 +1,301 @@
+//! Reads the table `log` of `aw-mysql` or addrwatch 1.0. Its content is not trusted: a value that is not an
+//! address or a MAC is skipped.
+//!
+//! The table has whole seconds, and neither outer VLANs nor routers.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use aw_mysql::{NO_SUCH_TABLE, ServerConfig, TableNames, TablePrefix, cause, hex, hex_ip};
+use aw_service::{Error, failed, warn};
+use mysql::{Conn, OptsBuilder, Row, Value, prelude::Queryable};
+use shm_layout::{MacAddr, UnixTime};
+
+use crate::reader::{
+    AddressSighting, EachSighting, HistoryReader, NearestSightings, Network, NetworkIndex,
+    PairingSummary, Result, RouterChange, TimeRange, parse_ip,
+};
+
+/// Times in UTC: in another zone an hour may come twice.
+const BEGIN: &str = "SET time_zone = '+00:00', sql_mode = ''";
+
+/// Numbers of server errors.
+const UNKNOWN_COLUMN: u16 = 1054;
+const DENIED: [u16; 5] = [1044, 1045, 1142, 1143, 1698];
+
+/// The columns of a pairing's network and its MAC, in the order that [`pairing`] expects.
+const PAIRING: &str = "hostname, interface, vlan_tag, mac_address";
+const NANOS: i64 = 1_000_000_000;
+
+pub struct MysqlReader {
+    name: String,
+    log: String,
+    config_change: String,
+    conn: Conn,
+    networks: NetworkIndex,
+}
+
+impl MysqlReader {
+    pub fn open(config: &ServerConfig, prefix: &TablePrefix) -> Result<MysqlReader> {
+        let TableNames { log, config_change, .. } = TableNames::new(prefix);
+        let name = format!("{} at {}", config.database(), config.server());
+        let conn = connect(config).map_err(|error| failure(&name, &log, &error))?;
+        let networks = NetworkIndex::default();
+        let mut history = MysqlReader { name, log, config_change, conn, networks };
+        history.check()?;
+        Ok(history)
+    }
+
+    /// Checks that the table has the columns. Without an index by address, it warns that queries are slow.
+    fn check(&mut self) -> Result {
+        let log = self.log.clone();
+        let columns = format!("SELECT tstamp, ip_address, {PAIRING} FROM {log} LIMIT 0");
+        self.query(&columns, &mut |_, _| ())?;
+        let indexes = format!(
+            "SELECT sum(column_name = 'ip_address' AND seq_in_index = 1) = 0 FROM information_schema.statistics
+            WHERE table_schema = database() AND table_name = '{}'",
+            log.trim_matches('`')
+        );
+        let mut missing = false;
+        self.query(&indexes, &mut |_, row| missing = number(row, 0) == Some(1))?;
+        if missing {
+            warn(format_args!(
+                "table {log} has no index by address: queries are slow (CREATE INDEX ip_address_tstamp ON {log} (ip_address, tstamp))"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Passes each row of a result to `each`, as it arrives.
+    fn query(&mut self, sql: &str, each: &mut dyn FnMut(&mut NetworkIndex, &Row)) -> Result {
+        let MysqlReader { name, log, conn, networks, .. } = self;
+        let mut read = || -> mysql::Result<()> {
+            for row in conn.query_iter(sql)? {
+                each(networks, &row?);
+            }
+            Ok(())
+        };
+        read().map_err(|error| failure(name, log, &error))
+    }
+}
+
+/// The network and MAC of a row that begins with the columns of [`PAIRING`].
+fn pairing(networks: &mut NetworkIndex, row: &Row) -> Option<(usize, MacAddr)> {
+    let (host, interface, vlan) = (text(row, 0), text(row, 1), number(row, 2)?);
+    let mac = MacAddr::new(bytes(row, 3).try_into().ok()?);
+    Some((networks.id(Network { host, interface, vlan, ..Network::default() }), mac))
+}
+
+impl HistoryReader for MysqlReader {
+    fn networks(&self) -> &[Network] {
+        self.networks.all()
+    }
+
+    /// Grouped, with a time: so the server takes one step in an index for each address, and not for each row.
+    fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>> {
+        let of_mac = mac.map(|mac| format!("mac_address = {}", hex(&mac.octets())));
+        let filter = of_mac.as_deref().unwrap_or("TRUE");
+        let (log, times) = (&self.log, times(range));
+        let select = format!(
+            "SELECT ip_address, max(tstamp) FROM {log} WHERE {filter}{times} GROUP BY ip_address"
+        );
+        let mut found = Vec::new();
+        self.query(&select, &mut |_, row| found.extend(parse_ip(bytes(row, 0))))?;
+        Ok(found)
+    }
+
+    fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result {
+        let (log, address, times) = (&self.log, hex_ip(ip), times(range));
+        let select = format!(
+            "SELECT {PAIRING}, unix_timestamp(tstamp) FROM {log} WHERE ip_address = {address}{times} ORDER BY tstamp"
+        );
+        self.query(&select, &mut |networks, row| {
+            if let (Some((network, mac)), Some(time)) = (pairing(networks, row), time(row, 4)) {
+                each(AddressSighting { time, network, mac });
+            }
+        })
+    }
+
+    /// Two queries, because the server can answer each of them from an index alone, in one step for each
+    /// pairing. All rows have the same address, but MariaDB uses the index only if it is grouped by it, too.
+    fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>> {
+        let (log, address) = (self.log.clone(), hex_ip(ip));
+        let next = UnixTime::from_nanos(at.as_nanos().saturating_add(1));
+        let until = TimeRange { to: next, ..TimeRange::ALL };
+        let since = TimeRange { from: next, ..TimeRange::ALL };
+        let mut found: HashMap<(usize, MacAddr), [Option<UnixTime>; 2]> = HashMap::new();
+        for (side, (end, range)) in [("max", until), ("min", since)].into_iter().enumerate() {
+            let times = times(range);
+            let select = format!(
+                "SELECT {PAIRING}, unix_timestamp({end}(tstamp)) FROM {log} WHERE ip_address = {address}{times}
+                GROUP BY ip_address, mac_address, vlan_tag, interface, hostname"
+            );
+            self.query(&select, &mut |networks, row| {
+                if let (Some(pairing), Some(time)) = (pairing(networks, row), time(row, 4)) {
+                    found.entry(pairing).or_default()[side] = Some(time);
+                }
+            })?;
+        }
+        let found = found.into_iter();
+        Ok(found
+            .map(|((network, mac), [before, after])| NearestSightings {
+                network,
+                mac,
+                before,
+                after,
+            })
+            .collect())
+    }
+
+    fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>> {
+        let (log, times) = (&self.log, times(range));
+        let select = format!(
+            "SELECT {PAIRING}, ip_address, unix_timestamp(min(tstamp)), unix_timestamp(max(tstamp)), count(*)
+            FROM {log} WHERE TRUE{times} GROUP BY ip_address, mac_address, vlan_tag, interface, hostname"
+        );
+        let mut pairings = Vec::new();
+        self.query(&select, &mut |networks, row| {
+            let (pairing, ip) = (pairing(networks, row), parse_ip(bytes(row, 4)));
+            let (first, last, count) = (time(row, 5), time(row, 6), number(row, 7));
+            if let (Some((network, mac)), Some(ip), Some(first), Some(last), Some(count)) =
+                (pairing, ip, first, last, count)
+            {
+                pairings.push(PairingSummary {
+                    network,
+                    mac,
+                    ip,
+                    first,
+                    last,
+                    count: count as u64,
+                });
+            }
+        })?;
+        Ok(pairings)
+    }
+
+    /// The table exists since the first change was stored.
+    fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>> {
+        let (table, times) = (self.config_change.clone(), times(range));
+        let exists_query = format!(
+            "SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = '{}'",
+            table.trim_matches('`')
+        );
+        let (mut exists, mut changes) = (false, Vec::new());
+        self.query(&exists_query, &mut |_, row| exists = number(row, 0) == Some(1))?;
+        if !exists {
+            return Ok(changes);
+        }
+        let select = format!(
+            "SELECT hostname, router, ip_address, user, lines_added, lines_removed, unix_timestamp(tstamp)
+            FROM {table} WHERE TRUE{times}"
+        );
+        self.query(&select, &mut |networks, row| {
+            let router = parse_ip(bytes(row, 2)).map(|ip| ip.to_string()).unwrap_or_default();
+            let (host, interface) = (text(row, 0), text(row, 1));
+            let network = Network { host, interface, router, ..Network::default() };
+            let (added, removed) = (number(row, 4), number(row, 5));
+            if let (Some(time), Some(added), Some(removed)) = (time(row, 6), added, removed) {
+                let network = networks.id(network);
+                changes.push(RouterChange { time, network, user: text(row, 3), added, removed });
+            }
+        })?;
+        Ok(changes)
+    }
+}
+
+/// Connects without a time limit for an answer: the user can interrupt a query.
+fn connect(config: &ServerConfig) -> mysql::Result<Conn> {
+    let options = OptsBuilder::from_opts(config.options(BEGIN)).read_timeout(None);
+    let mut conn = Conn::new(options.tcp_keepalive_time_ms(Some(30_000)))?;
+    conn.query_drop("SET SESSION TRANSACTION READ ONLY")?;
+    Ok(conn)
+}
+
+fn failure(name: &str, log: &str, error: &mysql::Error) -> Error {
+    let remedy = match error {
+        mysql::Error::MySqlError(error) if error.code == NO_SUCH_TABLE => {
+            " (set --prefix; convert tables of addrwatch 0.8 with migrate_0.8_to_1.0.sql)".into()
+        }
+        mysql::Error::MySqlError(error) if error.code == UNKNOWN_COLUMN => {
+            " (not a table of aw-mysql or addrwatch 1.0: choose another with --database or --prefix)".into()
+        }
+        mysql::Error::MySqlError(error) if DENIED.contains(&error.code) => {
+            format!(
+                " (set user and password in the section [addrwatch] of --config; GRANT SELECT ON {log} TO the user)"
+            )
+        }
+        _ => String::new(),
+    };
+    failed(format_args!("read {name}: {}{remedy}", cause(error)))
+}
+
+/// A condition on the time, to be added to others. A stored time is a whole second. A limit that the server
+/// cannot store is omitted, because comparisons with it fail.
+fn times(range: TimeRange) -> String {
+    // The first second that begins at this time or later.
+    let second = |time: UnixTime| {
+        let nanos = time.as_nanos();
+        nanos.div_euclid(NANOS) + i64::from(nanos.rem_euclid(NANOS) > 0)
+    };
+    let mut text = String::new();
+    let from = second(range.from);
+    if from > 0 {
+        text += &format!(" AND tstamp >= from_unixtime({})", from.min(i32::MAX.into()));
+    }
+    match second(range.to) {
+        ..=0 => text += " AND FALSE",
+        to if to <= i32::MAX.into() => text += &format!(" AND tstamp < from_unixtime({to})"),
+        _ => {}
+    }
+    text
+}
+
+/// The bytes of a column; none if it is null or missing.
+fn bytes(row: &Row, column: usize) -> &[u8] {
+    match row.as_ref(column) {
+        Some(Value::Bytes(bytes)) => bytes,
+        _ => &[],
+    }
+}
+
+fn text(row: &Row, column: usize) -> String {
+    String::from_utf8_lossy(bytes(row, column)).into_owned()
+}
+
+/// A number without its fraction.
+fn number(row: &Row, column: usize) -> Option<i64> {
+    let text = std::str::from_utf8(bytes(row, column)).ok()?;
+    text.split('.').next()?.parse().ok()
+}
+
+fn time(row: &Row, column: usize) -> Option<UnixTime> {
+    Some(UnixTime::from_nanos(number(row, column)?.checked_mul(NANOS)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_seconds() {
+        let range =
+            |from, to| TimeRange { from: UnixTime::from_nanos(from), to: UnixTime::from_nanos(to) };
+        let after_2038 = 2_147_483_648 * NANOS;
+        for (range, expected) in [
+            (TimeRange::ALL, ""),
+            (
+                range(5 * NANOS, 7 * NANOS),
+                " AND tstamp >= from_unixtime(5) AND tstamp < from_unixtime(7)",
+            ),
+            (
+                range(5 * NANOS + 1, 6 * NANOS + 1),
+                " AND tstamp >= from_unixtime(6) AND tstamp < from_unixtime(7)",
+            ),
+            (range(-1, after_2038), ""),
+            (range(after_2038, i64::MAX), " AND tstamp >= from_unixtime(2147483647)"),
+            (range(i64::MIN, 0), " AND FALSE"),
+            (range(i64::MIN, -1), " AND FALSE"),
+        ] {
+            assert_eq!(times(range), expected);
+        }
+    }
+}

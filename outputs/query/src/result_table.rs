@@ -1,0 +1,230 @@
+//! Prints answers as a table, as CSV, or as JSON with one object a line. Control characters that come from a
+//! network or a database do not reach the terminal.
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+use serde_json::{Map, Value as Json};
+use shm_layout::UnixTime;
+
+/// The format of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Columns, with a heading
+    Table,
+    /// One JSON object a line
+    Json,
+    /// Comma-separated values (RFC 4180), with a heading
+    Csv,
+}
+
+/// A cell.
+#[derive(Clone, Debug)]
+pub enum Cell {
+    None,
+    Text(String),
+    Number(i64),
+    Time(UnixTime),
+    /// The table shows its first items.
+    List(Vec<String>),
+}
+
+impl Cell {
+    pub fn text(text: impl ToString) -> Cell {
+        Cell::Text(text.to_string())
+    }
+}
+
+impl<T: Into<Cell>> From<Option<T>> for Cell {
+    fn from(value: Option<T>) -> Cell {
+        value.map_or(Cell::None, Into::into)
+    }
+}
+
+impl From<UnixTime> for Cell {
+    fn from(time: UnixTime) -> Cell {
+        Cell::Time(time)
+    }
+}
+
+impl From<i64> for Cell {
+    fn from(number: i64) -> Cell {
+        Cell::Number(number)
+    }
+}
+
+/// Columns and rows. A column whose name begins with `+` is in JSON and CSV only.
+pub struct ResultTable {
+    pub columns: Vec<&'static str>,
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// Items of a list that the table shows.
+const SHOWN_ITEMS: usize = 3;
+
+impl ResultTable {
+    pub fn print(
+        &self,
+        to: &mut impl Write,
+        format: OutputFormat,
+        zone: &TimeZone,
+    ) -> io::Result<()> {
+        match format {
+            OutputFormat::Table => self.text(to, zone),
+            OutputFormat::Json => self.json(to, zone),
+            OutputFormat::Csv => self.csv(to, zone),
+        }
+    }
+
+    fn text(&self, to: &mut impl Write, zone: &TimeZone) -> io::Result<()> {
+        let shown: Vec<usize> =
+            (0..self.columns.len()).filter(|at| !self.columns[*at].starts_with('+')).collect();
+        let heading = |at: &usize| self.columns[*at].replace('_', " ").to_uppercase();
+        let mut lines: Vec<Vec<String>> = vec![shown.iter().map(heading).collect()];
+        let cells = |row: &Vec<Cell>| shown.iter().map(|at| cell_text(&row[*at], zone)).collect();
+        lines.extend(self.rows.iter().map(cells));
+        let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
+        let widths: Vec<_> = (0..shown.len()).map(|column| width(column).unwrap_or(0)).collect();
+        for line in &lines {
+            let mut text = String::new();
+            for (cell, width) in line.iter().zip(&widths) {
+                text += &format!("{cell:width$}  ");
+            }
+            writeln!(to, "{}", text.trim_end())?;
+        }
+        Ok(())
+    }
+
+    fn json(&self, to: &mut impl Write, zone: &TimeZone) -> io::Result<()> {
+        for row in &self.rows {
+            let value = |value: &Cell| match value {
+                Cell::None => Json::Null,
+                Cell::Text(text) => clean(text).into(),
+                Cell::Number(number) => (*number).into(),
+                Cell::Time(time) => exact(*time, zone).into(),
+                Cell::List(list) => list.iter().map(|text| clean(text)).collect(),
+            };
+            let names = self.columns.iter().map(|name| name.trim_start_matches('+').to_owned());
+            let object: Map<String, Json> = names.zip(row.iter().map(value)).collect();
+            serde_json::to_writer(&mut *to, &object)?;
+            writeln!(to)?;
+        }
+        Ok(())
+    }
+
+    fn csv(&self, to: &mut impl Write, zone: &TimeZone) -> io::Result<()> {
+        let names: Vec<_> = self.columns.iter().map(|name| name.trim_start_matches('+')).collect();
+        write!(to, "{}\r\n", names.join(","))?;
+        for row in &self.rows {
+            let cells = row.iter().map(|value| match value {
+                Cell::Time(time) => exact(*time, zone),
+                Cell::List(list) => quoted(&clean(&list.join(" "))),
+                Cell::None => String::new(),
+                value => quoted(&cell_text(value, zone)),
+            });
+            write!(to, "{}\r\n", cells.collect::<Vec<_>>().join(","))?;
+        }
+        Ok(())
+    }
+}
+
+fn cell_text(value: &Cell, zone: &TimeZone) -> String {
+    match value {
+        Cell::None => "-".into(),
+        Cell::Text(text) => clean(text),
+        Cell::Number(number) => number.to_string(),
+        Cell::Time(time) => zoned(*time, zone).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
+        Cell::List(list) => {
+            let mut text =
+                list.iter().take(SHOWN_ITEMS).map(|text| clean(text)).collect::<Vec<_>>().join(" ");
+            if list.len() > SHOWN_ITEMS {
+                text += &format!(" and {} more", list.len() - SHOWN_ITEMS);
+            }
+            text
+        }
+    }
+}
+
+fn zoned(time: UnixTime, zone: &TimeZone) -> Zoned {
+    // Every i64 of nanoseconds is within jiff's range.
+    Timestamp::from_nanosecond(time.as_nanos().into()).unwrap_or_default().to_zoned(zone.clone())
+}
+
+/// A time for messages, with seconds only if it has some.
+pub fn time_text(time: UnixTime, zone: &TimeZone) -> String {
+    let time = zoned(time, zone);
+    let format = if time.second() == 0 { "%Y-%m-%d %H:%M %:z" } else { "%Y-%m-%d %H:%M:%S %:z" };
+    time.strftime(format).to_string()
+}
+
+/// A time with nanoseconds, for programs.
+fn exact(time: UnixTime, zone: &TimeZone) -> String {
+    zoned(time, zone).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string()
+}
+
+/// A text without control characters, C1 included, and without characters that turn or hide text.
+fn clean(text: &str) -> String {
+    let unsafe_to_print = |c: char| {
+        let hidden = ['\u{61c}', '\u{feff}'].contains(&c)
+            || ('\u{200b}'..='\u{200f}').contains(&c)
+            || ('\u{2028}'..='\u{202e}').contains(&c)
+            || ('\u{2060}'..='\u{206f}').contains(&c);
+        c.is_control() || hidden
+    };
+    text.replace(unsafe_to_print, "?")
+}
+
+fn quoted(text: &str) -> String {
+    if text.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(format: OutputFormat) -> String {
+        let many = ["1", "2", "3", "4"].map(String::from).to_vec();
+        let table = ResultTable {
+            columns: vec!["name", "+hidden", "last_seen", "list"],
+            rows: vec![
+                vec![
+                    Cell::text("a,\"b\u{1b}[2J\u{9b}\u{202e}"),
+                    5.into(),
+                    UnixTime::new(0, 7).into(),
+                    Cell::None,
+                ],
+                vec![Cell::None, Cell::None, Cell::None, Cell::List(many)],
+            ],
+        };
+        let mut out = Vec::new();
+        table.print(&mut out, format, &TimeZone::fixed(jiff::tz::offset(1))).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn formats() {
+        assert_eq!(
+            printed(OutputFormat::Table),
+            "NAME        LAST SEEN                   LIST\n\
+             a,\"b?[2J??  1970-01-01 01:00:00 +01:00  -\n\
+             -           -                           1 2 3 and 1 more\n"
+        );
+        assert_eq!(
+            printed(OutputFormat::Csv),
+            "name,hidden,last_seen,list\r\n\
+             \"a,\"\"b?[2J??\",5,1970-01-01T01:00:00.000000007+01:00,\r\n\
+             ,,,1 2 3 4\r\n"
+        );
+        let json = printed(OutputFormat::Json);
+        let first: Json = serde_json::from_str(json.lines().next().unwrap()).unwrap();
+        assert_eq!(first["name"], "a,\"b?[2J??");
+        assert_eq!(first["hidden"], 5);
+        assert_eq!(first["last_seen"], "1970-01-01T01:00:00.000000007+01:00");
+        assert_eq!(first["list"], Json::Null);
+    }
+}

@@ -1,0 +1,295 @@
+//! Reads a database of `aw-sqlite`. Its content is not trusted: a value that is not an address or a MAC is
+//! skipped, a value that is not a text is an error.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::ErrorKind,
+    net::IpAddr,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::Duration,
+};
+
+use aw_service::{Error, cause, failed, warn};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params, types::ValueRef};
+use shm_layout::{MacAddr, UnixTime};
+
+use crate::reader::{
+    AddressSighting, EachSighting, HistoryReader, NearestSightings, Network, NetworkIndex,
+    PairingSummary, Result, RouterChange, TimeRange, parse_ip,
+};
+
+/// The application id of aw-sqlite's files, "AWhi", and the version of its tables.
+const APPLICATION: i32 = 0x4157_6869;
+const VERSION: i32 = 1;
+
+pub struct SqliteReader {
+    path: String,
+    database: Connection,
+    networks: NetworkIndex,
+    /// The network of each place.
+    places: HashMap<i64, usize>,
+}
+
+impl SqliteReader {
+    pub fn open(path: &Path) -> Result<SqliteReader> {
+        let shown = path.display().to_string();
+        let database = connect(path).map_err(|error| failure(&shown, error))?;
+        let (networks, places) = (NetworkIndex::default(), HashMap::new());
+        let mut history = SqliteReader { path: shown, database, networks, places };
+        history.check()?;
+        history.read(SqliteReader::read_places)?;
+        Ok(history)
+    }
+
+    fn read<T>(
+        &mut self,
+        read: impl FnOnce(&mut SqliteReader) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        read(self).map_err(|error| failure(&self.path, error))
+    }
+
+    fn check(&mut self) -> Result {
+        let number = |name: &'static str| {
+            move |history: &mut SqliteReader| {
+                history.database.pragma_query_value(None, name, |r| r.get(0))
+            }
+        };
+        let application: i32 = self.read(number("application_id"))?;
+        let version: i32 = self.read(number("user_version"))?;
+        let path = &self.path;
+        if application != APPLICATION {
+            return Err(failed(format_args!(
+                "read {path}: it is not a database of aw-sqlite (aw-sqlite --database {path} imports a database of addrwatch)"
+            )));
+        }
+        if version != VERSION {
+            return Err(failed(format_args!(
+                "read {path}: its tables are of version {version}, this release supports {VERSION} (use the aw-query of the same release)"
+            )));
+        }
+        let old = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name LIKE '%\\_old' ESCAPE '\\'";
+        if self.read(|history| history.database.query_row(old, [], |row| row.get(0)))? {
+            warn("rows of addrwatch's table that aw-sqlite has not imported yet are not searched");
+        }
+        Ok(())
+    }
+
+    fn read_places(&mut self) -> rusqlite::Result<()> {
+        let select = "SELECT id, host, interface, vlan, outer_vlan, router FROM place";
+        let mut statement = self.database.prepare(select)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let network = Network {
+                host: row.get(1)?,
+                interface: row.get(2)?,
+                vlan: row.get(3)?,
+                outer_vlan: row.get(4)?,
+                router: row.get(5)?,
+            };
+            self.places.insert(row.get(0)?, self.networks.id(network));
+        }
+        Ok(())
+    }
+
+    /// The network and MAC of a pairing, from its columns `mac` and `place`; None if they are not valid.
+    fn pairing(&self, mac: i64, place: i64) -> Option<(usize, MacAddr)> {
+        let [0, 0, octets @ ..] = mac.to_be_bytes() else { return None };
+        Some((*self.places.get(&place)?, MacAddr::new(octets)))
+    }
+
+    /// The pairings of an address: id, network, MAC.
+    fn pairings_of(&self, ip: IpAddr) -> rusqlite::Result<Vec<(i64, usize, MacAddr)>> {
+        let select = "SELECT id, mac, place FROM pairing WHERE address = ?";
+        let mut statement = self.database.prepare_cached(select)?;
+        let rows = statement.query_map([bytes(&ip)], |row| {
+            let id = row.get(0)?;
+            let found = self.pairing(row.get(1)?, row.get(2)?);
+            Ok(found.map(|(network, mac)| (id, network, mac)))
+        })?;
+        rows.filter_map(rusqlite::Result::transpose).collect()
+    }
+}
+
+impl HistoryReader for SqliteReader {
+    fn networks(&self) -> &[Network] {
+        self.networks.all()
+    }
+
+    fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>> {
+        self.read(|history| {
+            let filter = if mac.is_some() { "mac = ?1" } else { "?1 IS NULL" };
+            let select = format!(
+                "SELECT DISTINCT address FROM pairing WHERE {filter}
+                AND EXISTS (SELECT 1 FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3)"
+            );
+            let (from, to) = (range.from.as_nanos(), range.to.as_nanos());
+            let mut statement = history.database.prepare_cached(&select)?;
+            let rows = statement.query_map(params![mac.map(number), from, to], |row| ip(row, 0))?;
+            rows.filter_map(rusqlite::Result::transpose).collect()
+        })
+    }
+
+    fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result {
+        self.read(|history| {
+            let known: HashMap<_, _> = history
+                .pairings_of(ip)?
+                .into_iter()
+                .map(|(id, network, mac)| (id, (network, mac)))
+                .collect();
+            let select = "SELECT time, pairing FROM sighting
+                WHERE pairing IN (SELECT id FROM pairing WHERE address = ?)
+                AND time >= ? AND time < ? ORDER BY time";
+            let mut statement = history.database.prepare_cached(select)?;
+            let (from, to) = (range.from.as_nanos(), range.to.as_nanos());
+            let mut rows = statement.query(params![bytes(&ip), from, to])?;
+            while let Some(row) = rows.next()? {
+                if let Some((network, mac)) = known.get(&row.get(1)?) {
+                    let time = UnixTime::from_nanos(row.get(0)?);
+                    each(AddressSighting { time, network: *network, mac: *mac });
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>> {
+        self.read(|history| {
+            let select =
+                "SELECT (SELECT max(time) FROM sighting WHERE pairing = ?1 AND time <= ?2),
+                (SELECT min(time) FROM sighting WHERE pairing = ?1 AND time > ?2)";
+            let mut found: Vec<NearestSightings> = Vec::new();
+            for (id, network, mac) in history.pairings_of(ip)? {
+                let mut statement = history.database.prepare_cached(select)?;
+                let (before, after) = statement
+                    .query_row([id, at.as_nanos()], |row| Ok((time(row, 0)?, time(row, 1)?)))?;
+                match found.iter_mut().find(|known| (known.network, known.mac) == (network, mac)) {
+                    Some(known) => {
+                        known.before = known.before.max(before);
+                        known.after = [known.after, after].into_iter().flatten().min();
+                    }
+                    None => found.push(NearestSightings { network, mac, before, after }),
+                }
+            }
+            found.retain(|one| one.before.is_some() || one.after.is_some());
+            Ok(found)
+        })
+    }
+
+    fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>> {
+        self.read(|history| {
+            let select = "SELECT mac, place, address, min(time), max(time), count(*)
+                FROM pairing JOIN sighting ON pairing = id
+                WHERE time >= ? AND time < ? GROUP BY pairing";
+            let mut statement = history.database.prepare_cached(select)?;
+            let mut rows = statement.query([range.from.as_nanos(), range.to.as_nanos()])?;
+            let mut pairings = Vec::new();
+            while let Some(row) = rows.next()? {
+                let found = history.pairing(row.get(0)?, row.get(1)?);
+                let (Some((network, mac)), Some(ip)) = (found, ip(row, 2)?) else { continue };
+                let [first, last] = [row.get(3)?, row.get(4)?].map(UnixTime::from_nanos);
+                let count = row.get::<_, i64>(5)? as u64;
+                pairings.push(PairingSummary { network, mac, ip, first, last, count });
+            }
+            Ok(pairings)
+        })
+    }
+
+    fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>> {
+        self.read(|history| {
+            let known = "SELECT count(*) FROM sqlite_schema WHERE name = 'config_change'";
+            if !history.database.query_row(known, [], |row| row.get(0))? {
+                return Ok(Vec::new()); // an earlier release of aw-sqlite created the database
+            }
+            let select = "SELECT time, place, user, lines_added, lines_removed FROM config_change
+                WHERE time >= ? AND time < ?";
+            let mut statement = history.database.prepare_cached(select)?;
+            let mut rows = statement.query([range.from.as_nanos(), range.to.as_nanos()])?;
+            let mut changes = Vec::new();
+            while let Some(row) = rows.next()? {
+                let Some(network) = history.places.get(&row.get(1)?).copied() else { continue };
+                let time = UnixTime::from_nanos(row.get(0)?);
+                let (user, added, removed) = (row.get(2)?, row.get(3)?, row.get(4)?);
+                changes.push(RouterChange { time, network, user, added, removed });
+            }
+            Ok(changes)
+        })
+    }
+}
+
+/// Opens it read-only. SQLite needs files beside a database that is being written. If this user may not
+/// create them and there is no log, no program writes: then the database is read as it is.
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let database = Connection::open_with_flags(path, flags)?;
+    database.busy_timeout(Duration::from_secs(5))?;
+    let tried = database.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    let code = tried.as_ref().err().and_then(rusqlite::Error::sqlite_error_code);
+    let is_denied = matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly));
+    if !is_denied || Path::new(&format!("{}-wal", path.display())).exists() {
+        return tried.map(|()| database);
+    }
+    let absolute = std::path::absolute(path).unwrap_or(path.into());
+    let escaped: String = absolute
+        .to_string_lossy()
+        .chars()
+        .map(|c| if "%?#".contains(c) { format!("%{:02x}", c as u32) } else { c.into() })
+        .collect();
+    let uri = format!("file:{escaped}?immutable=1");
+    Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
+}
+
+fn failure(path: &str, error: rusqlite::Error) -> Error {
+    let (cause, remedy) = match error.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen) => match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                (cause(&error), " (start aw-sqlite, which creates it, or choose a file with --database)".into())
+            }
+            Err(error) => (cause(&error), format!(" ({})", access_remedy(path))),
+            Ok(file) if file.metadata().is_ok_and(|file| file.is_dir()) => {
+                ("it is a directory".into(), " (choose a file with --database)".into())
+            }
+            Ok(_) => {
+                (error.to_string(), " (start aw-sqlite, or run aw-query as a user who can write to the file's directory)".into())
+            }
+        },
+        Some(ErrorCode::DatabaseCorrupt) => {
+            (error.to_string(), " (repair it with sqlite3's .recover)".into())
+        }
+        _ => (error.to_string(), String::new()),
+    };
+    failed(format_args!("read {path}: {cause}{remedy}"))
+}
+
+/// What permits this user to read the file: the group of the file, or of the directory that hides it.
+fn access_remedy(path: &str) -> String {
+    let path = std::path::absolute(path).unwrap_or(path.into());
+    let visible = path.ancestors().find_map(|path| fs::metadata(path).ok());
+    let group = visible.filter(|file| file.mode() & 0o040 != 0);
+    match group.and_then(|file| uzers::get_group_by_gid(file.gid())) {
+        Some(group) => format!("join group {}", group.name().display()),
+        None => "run aw-query as a user who can read it".into(),
+    }
+}
+
+fn time(row: &Row, column: usize) -> rusqlite::Result<Option<UnixTime>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(UnixTime::from_nanos))
+}
+
+fn bytes(ip: &IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().into(),
+        IpAddr::V6(ip) => ip.octets().into(),
+    }
+}
+
+/// The address in a column; None if it is something else.
+fn ip(row: &Row, column: usize) -> rusqlite::Result<Option<IpAddr>> {
+    let ValueRef::Blob(bytes) = row.get_ref(column)? else { return Ok(None) };
+    Ok(parse_ip(bytes))
+}
+
+fn number(mac: MacAddr) -> i64 {
+    mac.octets().iter().fold(0, |number, byte| number << 8 | i64::from(*byte))
+}

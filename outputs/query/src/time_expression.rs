@@ -1,0 +1,210 @@
+//! Parses a time of the command line: `2026-11-20 14:05`, `14:05`, `last tuesday 14:05`, `2h30m`,
+//! `@1700000000`. No clock: now is an argument, and its zone is that of all times without one.
+
+use aw_service::TimeSpan;
+use jiff::{
+    Timestamp, ToSpan, Zoned,
+    civil::{self, Weekday},
+};
+use shm_layout::UnixTime;
+
+use crate::reader::TimeRange;
+
+/// For the help.
+pub const FORMS: &str = "\
+Times:
+  '2026-11-20 14:05'         also with seconds, fractions of a second, and an offset (Z or +01:00)
+  2026-11-20                 a day
+  14:05, 'yesterday 14:05'   a minute of today or yesterday
+  now, today, yesterday
+  tuesday, 'last tue 14:05'  the last one before today
+  90s, 30m, 2h, 1d, 1h30m    before now (also min, hours, days, w, weeks)
+  @1700000000                seconds since 1970
+A time without an offset is in the time zone of TZ, or else of this machine. A day or minute after --to
+is included as a whole.";
+
+const BAD: &str = "is not a time such as '2026-11-20 14:05', 14:05, yesterday or 2h";
+
+/// Parses a time: a moment, or a second, minute or day as a whole. A moment has the same `from` and `to`.
+pub fn parse(text: &str, now: &Zoned) -> Result<TimeRange, &'static str> {
+    let text = text.trim();
+    if let Some(seconds) = text.strip_prefix('@') {
+        let seconds = seconds.parse().map_err(|_| BAD)?;
+        return Timestamp::from_second(seconds)
+            .map(|time| range(time, 1.second()))
+            .map_err(|_| BAD);
+    }
+    if let Some(then) = ago(text, now) {
+        return Ok(range(then.timestamp(), 0.seconds()));
+    }
+    let text = text.strip_prefix("last ").filter(|rest| weekday(rest).is_some()).unwrap_or(text);
+    // The T of 2026-11-20T14:05, not that of Tuesday.
+    let after_digit = |at: usize| text[..at].ends_with(|c: char| c.is_ascii_digit());
+    let cut = text.char_indices().find(|(at, c)| *c == ' ' || *c == 'T' && after_digit(*at));
+    let cut = cut.map(|(at, _)| (&text[..at], &text[at + 1..]));
+    let (day, time) = match cut.filter(|(day, _)| !day.contains(':')) {
+        Some((day, time)) => (day_of(day, now).ok_or(BAD)?, Some(time.trim())),
+        None => match day_of(text, now) {
+            Some(day) => (day, None),
+            None => (now.date(), Some(text)),
+        },
+    };
+    let Some(time) = time else { return whole_day(day, now).ok_or(BAD) };
+    let (time, offset) = split_offset(time);
+    let clock: civil::Time =
+        if time.contains(':') { time.parse().map_err(|_| BAD)? } else { return Err(BAD) };
+    let then = match offset {
+        Some(offset) => format!("{day}T{clock}{offset}").parse::<Timestamp>(),
+        None => {
+            day.to_datetime(clock).to_zoned(now.time_zone().clone()).map(|then| then.timestamp())
+        }
+    };
+    let length = match time.matches(':').count() {
+        1 => 1.minute(),
+        _ if time.contains('.') => 0.seconds(),
+        _ => 1.second(),
+    };
+    then.map(|then| range(then, length)).map_err(|_| BAD)
+}
+
+fn range(from: Timestamp, length: jiff::Span) -> TimeRange {
+    let nanos = |time: Timestamp| {
+        let nanos = time.as_nanosecond().clamp(i64::MIN.into(), i64::MAX.into());
+        UnixTime::from_nanos(nanos as i64)
+    };
+    TimeRange { from: nanos(from), to: nanos(from.checked_add(length).unwrap_or(Timestamp::MAX)) }
+}
+
+fn day_of(text: &str, now: &Zoned) -> Option<civil::Date> {
+    match text {
+        "today" => Some(now.date()),
+        "yesterday" => now.date().yesterday().ok(),
+        _ if text.contains('-') => text.parse().ok(),
+        _ => now.date().nth_weekday(-1, weekday(text)?).ok(),
+    }
+}
+
+/// The day of the week that a text begins with, in full or its first three letters.
+fn weekday(text: &str) -> Option<Weekday> {
+    let word = text.split(' ').next()?.to_ascii_lowercase();
+    Some(match word.as_str() {
+        "monday" | "mon" => Weekday::Monday,
+        "tuesday" | "tue" => Weekday::Tuesday,
+        "wednesday" | "wed" => Weekday::Wednesday,
+        "thursday" | "thu" => Weekday::Thursday,
+        "friday" | "fri" => Weekday::Friday,
+        "saturday" | "sat" => Weekday::Saturday,
+        "sunday" | "sun" => Weekday::Sunday,
+        _ => return None,
+    })
+}
+
+/// A day in the zone of `now`: 23 to 25 hours.
+fn whole_day(day: civil::Date, now: &Zoned) -> Option<TimeRange> {
+    let begin = |day: civil::Date| day.to_zoned(now.time_zone().clone()).ok();
+    let (from, to) = (begin(day)?, begin(day.tomorrow().ok()?)?);
+    let to = range(to.timestamp(), 0.seconds()).from;
+    Some(TimeRange { to, ..range(from.timestamp(), 0.seconds()) })
+}
+
+/// `14:05:00+01:00` into its time and its offset.
+fn split_offset(text: &str) -> (&str, Option<&str>) {
+    match text.find(['Z', 'z', '+', '-']) {
+        Some(at) => (text[..at].trim_end(), Some(&text[at..])),
+        None => (text, None),
+    }
+}
+
+/// `1h30m`, `1h30m ago`, `-1h30m`: a time span before now. A number without a unit is not one here.
+fn ago(text: &str, now: &Zoned) -> Option<Zoned> {
+    if text == "now" {
+        return Some(now.clone());
+    }
+    let span = text.strip_suffix("ago").unwrap_or(text).trim_end();
+    let span = span.strip_prefix('-').unwrap_or(span);
+    let TimeSpan(span) = span.parse().ok().filter(|_| span.contains(char::is_alphabetic))?;
+    now.checked_sub(span).ok().filter(|_| !span.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a zone of its own rules, so that the test needs no files: an hour ahead, two in summer.
+    fn now() -> Zoned {
+        let zone = jiff::tz::TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        "2026-11-22T14:05:30Z".parse::<Timestamp>().unwrap().to_zoned(zone)
+    }
+
+    fn parsed(text: &str) -> Result<String, &'static str> {
+        let show = |time: UnixTime| Timestamp::from_nanosecond(time.as_nanos().into()).unwrap();
+        let TimeRange { from, to } = parse(text, &now())?;
+        let seconds = (to.as_nanos() - from.as_nanos()) / 1_000_000_000;
+        Ok(format!("{} {seconds}", show(from)))
+    }
+
+    #[test]
+    fn times() {
+        for (text, expected) in [
+            ("now", "2026-11-22T14:05:30Z 0"),
+            ("2026-11-20 14:05", "2026-11-20T13:05:00Z 60"),
+            ("2026-11-20T14:05:07", "2026-11-20T13:05:07Z 1"),
+            ("2026-11-20 14:05:07.25", "2026-11-20T13:05:07.25Z 0"),
+            ("2026-11-20 14:05Z", "2026-11-20T14:05:00Z 60"),
+            ("2026-11-20T14:05:00-08:00", "2026-11-20T22:05:00Z 1"),
+            ("2026-11-20 14:05 +02:00", "2026-11-20T12:05:00Z 60"),
+            ("2026-11-20", "2026-11-19T23:00:00Z 86400"),
+            ("2026-10-25", "2026-10-24T22:00:00Z 90000"), // the clocks went back
+            ("2026-03-29 02:30", "2026-03-29T01:30:00Z 60"), // there was no such time
+            ("14:05", "2026-11-22T13:05:00Z 60"),
+            ("today", "2026-11-21T23:00:00Z 86400"),
+            ("yesterday 23:59:59", "2026-11-21T22:59:59Z 1"),
+            ("last tuesday 14:05", "2026-11-17T13:05:00Z 60"),
+            ("Tue 14:05:07", "2026-11-17T13:05:07Z 1"),
+            ("Thursday", "2026-11-18T23:00:00Z 86400"),
+            ("sunday 14:05Z", "2026-11-15T14:05:00Z 60"), // today is one
+            ("2026-11-20T14:05 +02:00", "2026-11-20T12:05:00Z 60"),
+            ("1h30m", "2026-11-22T12:35:30Z 0"),
+            ("2 days ago", "2026-11-20T14:05:30Z 0"),
+            ("-90s", "2026-11-22T14:04:00Z 0"),
+            ("@1700000000", "2023-11-14T22:13:20Z 1"),
+        ] {
+            assert_eq!(parsed(text).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn nonsense() {
+        for text in [
+            "",
+            " ",
+            "never",
+            "14",
+            "1405",
+            "25:00",
+            "2026-13-01",
+            "2026-11-20 noon",
+            "@",
+            "@x",
+            "1y",
+            "h",
+            "0s",
+            "ago",
+            "99999999999999999999d",
+            "9999999999999d",
+            "14:05 CET",
+            "2026-11-20T",
+            "é",
+            "1hé",
+            "today yesterday",
+            "last",
+            "last 14:05",
+            "last today",
+            "tuesdays 14:05",
+            "tuesday noon",
+            "@99999999999999",
+        ] {
+            assert_eq!(parsed(text), Err(BAD), "{text}");
+        }
+    }
+}

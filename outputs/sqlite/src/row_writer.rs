@@ -1,0 +1,206 @@
+//! Writes the rows of an event: its place, its pairing and the sighting; or a configuration change.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use aw_output::{Entry, host_of};
+use rusqlite::{Connection, OptionalExtension, params};
+use shm_layout::{ConfigChange, Event, InterfaceName, Kind, MacAddr, RingName, VlanId};
+
+/// The origin of a router's report: the number after addrwatch's own origins.
+const MACUPD: u8 = 6;
+
+/// Cached ids of pairings: another one costs a search in the database. At most 6 MB.
+const CACHED_PAIRINGS: usize = 1 << 16;
+/// Cached ids of places of a ring; forged VLAN tags can make any number of places. At most 1 MB.
+const CACHED_PLACES: usize = 1 << 12;
+
+/// Caches the ids of places and pairings, and collects the sightings of a transaction.
+#[derive(Default)]
+pub struct RowWriter {
+    rings: Vec<RingPlaces>,
+    pairings: HashMap<(i64, MacAddr, IpAddr), i64>,
+    /// Pairing, time and origin of the transaction's sightings. Written sorted, they touch each page once.
+    sightings: Vec<(i64, i64, u8)>,
+}
+
+struct RingPlaces {
+    name: RingName,
+    host: String,
+    places: HashMap<(InterfaceName, VlanId, VlanId, Ipv4Addr), i64>,
+}
+
+/// A sighting that is to be written.
+pub struct SightingRow {
+    /// The id of its place.
+    pub place: i64,
+    pub mac: MacAddr,
+    pub ip: IpAddr,
+    /// Nanoseconds since 1970.
+    pub time: i64,
+    pub origin: u8,
+}
+
+impl RowWriter {
+    /// To be called after pairings were deleted.
+    pub fn clear_pairings(&mut self) {
+        self.pairings.clear();
+    }
+
+    pub fn add_event(&mut self, database: &Connection, entry: &Entry) -> rusqlite::Result<()> {
+        let event = &entry.event;
+        let place = self.place_of(database, entry.ring, event)?;
+        let origin = match event.kind {
+            Kind::Pairing(origin) => origin as u8,
+            Kind::MacUpd => MACUPD,
+            Kind::ConfigChange(change) => {
+                let ConfigChange { user, added, removed } = change;
+                let insert = "INSERT INTO config_change VALUES (?, ?, ?, ?, ?)";
+                let row = params![event.time.as_nanos(), place, user.as_str(), added, removed];
+                return database.prepare_cached(insert)?.execute(row).map(drop);
+            }
+        };
+        let (mac, ip, time) = (event.mac, event.ip(), event.time.as_nanos());
+        let sighting = SightingRow { place, mac, ip, time, origin };
+        self.add_sighting(database, &sighting, || event.ip_text().to_string())
+    }
+
+    /// Adds a sighting; `text` is its address as addrwatch writes it.
+    pub fn add_sighting(
+        &mut self,
+        database: &Connection,
+        sighting: &SightingRow,
+        text: impl FnOnce() -> String,
+    ) -> rusqlite::Result<()> {
+        let SightingRow { place, mac, ip, time, origin } = *sighting;
+        let pairing = match self.pairings.get(&(place, mac, ip)) {
+            Some(pairing) => *pairing,
+            None => {
+                let pairing = pairing_id(database, sighting, &text())?;
+                if self.pairings.len() >= CACHED_PAIRINGS {
+                    self.pairings.clear();
+                }
+                self.pairings.insert((place, mac, ip), pairing);
+                pairing
+            }
+        };
+        self.sightings.push((pairing, time, origin));
+        Ok(())
+    }
+
+    /// Writes the sightings. To be called before the end of the transaction.
+    pub fn write_sightings(&mut self, database: &Connection) -> rusqlite::Result<()> {
+        self.sightings.sort_unstable();
+        let mut insert =
+            database.prepare_cached("INSERT OR IGNORE INTO sighting VALUES (?, ?, ?, 0)")?;
+        for (pairing, time, origin) in self.sightings.drain(..) {
+            if insert.execute(params![pairing, time, origin])? == 0 {
+                let again = "INSERT INTO sighting SELECT ?1, ?2, ?3, max(again) + 1 FROM sighting
+                    WHERE pairing = ?1 AND time = ?2 AND origin = ?3";
+                database.prepare_cached(again)?.execute(params![pairing, time, origin])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn place_of(
+        &mut self,
+        database: &Connection,
+        ring: &RingName,
+        event: &Event,
+    ) -> rusqlite::Result<i64> {
+        let index = match self.rings.iter().position(|known| known.name == *ring) {
+            Some(index) => index,
+            None => {
+                let (name, host) = (ring.clone(), host_of(ring));
+                self.rings.push(RingPlaces { name, host, places: HashMap::new() });
+                self.rings.len() - 1
+            }
+        };
+        let RingPlaces { name, host, places } = &mut self.rings[index];
+        let Event { interface, vlan, outer_vlan, router, .. } = *event;
+        let key = (interface, vlan, outer_vlan, router);
+        if let Some(place) = places.get(&key) {
+            return Ok(*place);
+        }
+        let reporter = Some(router).filter(|router| !router.is_unspecified());
+        let router = reporter.map(|router| router.to_string()).unwrap_or_default();
+        let vlans = [vlan, outer_vlan].map(|vlan| i64::from(vlan.get()));
+        let id = place_id(database, [host, name.as_str(), interface.as_str(), &router], vlans)?;
+        if places.len() >= CACHED_PLACES {
+            places.clear();
+        }
+        places.insert(key, id);
+        Ok(id)
+    }
+}
+
+/// The id of a place, which is created if it does not exist.
+pub fn place_id(
+    database: &Connection,
+    [host, ring, interface, router]: [&str; 4],
+    [vlan, outer_vlan]: [i64; 2],
+) -> rusqlite::Result<i64> {
+    let row = params![host, ring, interface, vlan, outer_vlan, router];
+    let insert = "INSERT OR IGNORE INTO place (host, ring, interface, vlan, outer_vlan, router)
+        VALUES (?, ?, ?, ?, ?, ?)";
+    database.prepare_cached(insert)?.execute(row)?;
+    let select = "SELECT id FROM place WHERE host = ? AND ring = ? AND interface = ? AND vlan = ?
+        AND outer_vlan = ? AND router = ?";
+    database.prepare_cached(select)?.query_row(row, |row| row.get(0))
+}
+
+/// The id of a pairing, which is created if it does not exist.
+fn pairing_id(database: &Connection, sighting: &SightingRow, text: &str) -> rusqlite::Result<i64> {
+    let SightingRow { place, mac, ip, .. } = *sighting;
+    let bytes: &[u8] = match &ip {
+        IpAddr::V4(ip) => &ip.octets(),
+        IpAddr::V6(ip) => &ip.octets(),
+    };
+    let mac = mac_number(mac);
+    let select = "SELECT id FROM pairing WHERE address = ? AND mac = ? AND place = ?";
+    let known =
+        database.prepare_cached(select)?.query_row(params![bytes, mac, place], |row| row.get(0));
+    if let Some(known) = known.optional()? {
+        return Ok(known);
+    }
+    let insert = "INSERT INTO pairing (address, mac, place, ip) VALUES (?, ?, ?, ?)";
+    database.prepare_cached(insert)?.insert(params![bytes, mac, place, text])
+}
+
+fn mac_number(mac: MacAddr) -> i64 {
+    mac.octets().iter().fold(0, |number, byte| number << 8 | i64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema;
+    use shm_layout::{UnixTime, UserName};
+
+    /// Forged VLAN tags do not fill the memory, and a place that left the cache keeps its id.
+    #[test]
+    fn cached_places_have_a_bound() {
+        let mut database = Connection::open_in_memory().unwrap();
+        assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
+        let (mut writer, ring) = (RowWriter::default(), "test".parse().unwrap());
+        let change = ConfigChange { user: UserName::cut("admin"), added: 0, removed: 0 };
+        let (time, name) = (UnixTime::now(), "eth0".parse().unwrap());
+        let event = Event::config_change(time, name, Ipv4Addr::LOCALHOST, change);
+        let mut place_of = |vlans: (u16, u16)| {
+            let [vlan, outer_vlan] = [vlans.0, vlans.1].map(VlanId::from_tag);
+            let event = Event { vlan, outer_vlan, ..event };
+            let place = writer.place_of(&database, &ring, &event).unwrap();
+            (place, writer.rings[0].places.len())
+        };
+        let (first, _) = place_of((1, 1));
+        for vlan in 1..=4094 {
+            for outer in 2..5 {
+                assert!(place_of((vlan, outer)).1 <= CACHED_PLACES);
+            }
+        }
+        assert_eq!(place_of((1, 1)).0, first);
+    }
+}

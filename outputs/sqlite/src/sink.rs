@@ -1,0 +1,251 @@
+//! The sink: rows and checkpoints are written in one transaction, which `flush` commits.
+
+use std::{path::PathBuf, time::Duration};
+
+use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Fault, Result, Sink, failed};
+use aw_service::Condition;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use shm_layout::RingName;
+
+use crate::{
+    database_file::{self, FileId},
+    legacy_import::LegacyImport,
+    retention::Retention,
+    row_writer::RowWriter,
+    schema::{self, Unusable, ViewName},
+};
+
+/// How long to wait for another program's lock. Then events go to the spool, because the ring does not wait.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Rows that one step of the import or of the retention takes, while events arrive and while none do: some
+/// milliseconds, and some tens of milliseconds.
+const STEP_BUSY: usize = 1000;
+const STEP_IDLE: usize = 10_000;
+
+/// The options of the database.
+pub struct DatabaseSettings {
+    pub path: PathBuf,
+    pub view: ViewName,
+    /// Days for which sightings are kept.
+    pub retention: Option<u32>,
+}
+
+pub struct SqliteSink {
+    settings: DatabaseSettings,
+    /// None before the first use and after a failure: closing it has rolled back what was not committed.
+    database: Option<OpenDatabase>,
+    /// The file that was open when an operation failed.
+    failed_file: Option<FileId>,
+    /// The file was moved away, and another program still uses it.
+    moved: Condition,
+    retention: Retention,
+}
+
+/// An open database, with what is cached of it: a rollback discards both.
+struct OpenDatabase {
+    connection: Connection,
+    /// To notice when the file is moved away.
+    file: FileId,
+    rows: RowWriter,
+    import: Option<LegacyImport>,
+}
+
+impl SqliteSink {
+    /// Opens the database. Only what cannot get better is an error here; the run loop tries again after others.
+    pub fn new(settings: DatabaseSettings) -> std::result::Result<SqliteSink, Error> {
+        let directory = settings.path.parent().filter(|directory| !directory.is_dir());
+        if let Some(directory) = directory {
+            return Err(failed(format_args!(
+                "open {}: there is no directory {} (create it, or choose another file with --database)",
+                settings.path.display(),
+                directory.display()
+            )));
+        }
+        let retention = Retention::new(settings.retention);
+        let (failed_file, moved) = (None, Condition::default());
+        let mut sink = SqliteSink { settings, database: None, failed_file, moved, retention };
+        match sink.open() {
+            Ok(database) => sink.database = Some(database),
+            Err(Unusable::Foreign(why)) => return Err(failed(sink.open_failure(&why))),
+            Err(Unusable::Sqlite(_)) => {}
+        }
+        Ok(sink)
+    }
+
+    fn open(&self) -> std::result::Result<OpenDatabase, Unusable> {
+        let DatabaseSettings { path, view, .. } = &self.settings;
+        database_file::create(path, self.failed_file)?;
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(32);
+        connection.execute_batch(schema::SESSION)?;
+        schema::prepare(&mut connection, view)?;
+        let import = LegacyImport::find(&connection, "")?;
+        let file = database_file::file_id(path).unwrap_or_default();
+        Ok(OpenDatabase { connection, file, rows: RowWriter::default(), import })
+    }
+
+    fn open_failure(&self, why: &str) -> String {
+        format!("open {}: {why}", self.settings.path.display())
+    }
+
+    /// Runs an operation in the transaction that `flush` commits.
+    fn in_transaction<T>(
+        &mut self,
+        operation: impl FnOnce(&mut OpenDatabase) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let opened = match self.database.take() {
+            Some(database) => Ok(database),
+            None => self.open(),
+        };
+        let mut database = match opened {
+            Ok(database) => database,
+            Err(Unusable::Foreign(why)) => return Err(Fault::Down(self.open_failure(&why))),
+            Err(Unusable::Sqlite(error)) => return Err(self.write_failure(error)),
+        };
+        let run = || {
+            if database.connection.is_autocommit() {
+                database.connection.execute_batch("BEGIN IMMEDIATE")?;
+            }
+            operation(&mut database)
+        };
+        match run() {
+            Ok(value) => {
+                (self.database, self.failed_file) = (Some(database), None);
+                Ok(value)
+            }
+            Err(error) => {
+                self.retention.restart_pass();
+                self.failed_file = Some(database.file);
+                Err(self.write_failure(error)) // dropping the connection rolls back
+            }
+        }
+    }
+
+    fn write_failure(&self, error: rusqlite::Error) -> Fault {
+        let remedy = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => " (make room on its disk)",
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                " by another program (end its transaction)"
+            }
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                " (give this program's user write permission for the file and its directory)"
+            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                " (move it away with its -wal file, or repair it with sqlite3's .recover)"
+            }
+            _ => "",
+        };
+        let path = self.settings.path.display();
+        Fault::Down(format!("write {path}: {error}{remedy}"))
+    }
+
+    /// Takes one step of the import, or else of the retention. Returns true if there is more to do.
+    fn background_step(&mut self, rows: usize) -> Result<bool> {
+        let due = self.retention.due();
+        let importing = self.database.as_ref().is_none_or(|database| database.import.is_some());
+        if due.is_none() && !importing {
+            return Ok(false);
+        }
+        let mut retention = std::mem::take(&mut self.retention);
+        let result = self.in_transaction(|database| {
+            let OpenDatabase { connection, rows: writer, import, .. } = database;
+            if let Some(mut current) = import.take() {
+                *import = match current.step(connection, writer, rows)? {
+                    true => Some(current),
+                    false => LegacyImport::find(connection, current.table())?,
+                };
+                return Ok(import.is_some() || due.is_some());
+            }
+            let Some(before) = due else { return Ok(false) };
+            writer.write_sightings(connection)?; // without them, a new pairing would seem to have no rows
+            retention.step(connection, writer, before, rows)
+        });
+        self.retention = retention;
+        if result.is_err() {
+            self.retention.restart_pass();
+        }
+        result
+    }
+
+    fn commit(&mut self) -> Result {
+        self.in_transaction(|database| {
+            database.rows.write_sightings(&database.connection)?;
+            database.connection.execute_batch("COMMIT")?;
+            database.import.iter_mut().for_each(LegacyImport::report_progress);
+            Ok(())
+        })?;
+        self.close_if_moved();
+        Ok(())
+    }
+
+    /// If the file was moved away or replaced, the next rows go to the file that has the name now. While the
+    /// log of the old file cannot be copied, rows go on into the old file: none is lost, so this is no fault.
+    fn close_if_moved(&mut self) {
+        let path = &self.settings.path;
+        let Some(database) = &self.database else { return };
+        if database_file::file_id(path) == Some(database.file) {
+            return;
+        }
+        let shown = path.display();
+        let why = match database_file::detach(&database.connection, path) {
+            Ok(true) => {
+                self.database = None;
+                self.moved.ends(format_args!("the next rows go to a new {shown}"));
+                return;
+            }
+            Ok(false) => "another program still reads it (end its transaction)".into(),
+            Err(error) => error.to_string(),
+        };
+        self.moved.begins(format_args!(
+            "{shown} was moved away, and rows still go to the moved file: {why}"
+        ));
+    }
+}
+
+impl Sink for SqliteSink {
+    fn write(&mut self, entry: &Entry) -> Result {
+        self.in_transaction(|database| database.rows.add_event(&database.connection, entry))
+    }
+
+    fn flush(&mut self) -> Result {
+        self.background_step(STEP_BUSY)?;
+        self.commit()
+    }
+
+    fn maintain(&mut self) -> Result<bool> {
+        let more = self.background_step(STEP_IDLE)?;
+        if self.database.as_ref().is_some_and(|database| !database.connection.is_autocommit()) {
+            self.commit()?;
+        }
+        Ok(more)
+    }
+
+    fn checkpoints(&mut self) -> Option<&mut dyn CheckpointStore> {
+        Some(self)
+    }
+}
+
+impl CheckpointStore for SqliteSink {
+    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
+        let select =
+            "SELECT generation, began, delivered, lost, skipped FROM account WHERE ring = ?";
+        self.in_transaction(|database| {
+            let checkpoint = database.connection.query_row(select, [ring.as_str()], |row| {
+                let columns = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
+                Ok(Checkpoint::from_columns(columns))
+            });
+            checkpoint.optional().map(Option::flatten)
+        })
+    }
+
+    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result {
+        let [generation, began, delivered, lost, skipped] = checkpoint.columns();
+        let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
+        let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";
+        self.in_transaction(|database| {
+            database.connection.prepare_cached(replace)?.execute(row).map(drop)
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! The content of a log row: MAC, address and interface, and when they were seen on one day.
+
+use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+
+use shm_layout::MacAddr;
+
+use crate::local_time::Moment;
+
+/// What identifies a row of a day.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowKey {
+    pub mac: MacAddr,
+    pub ip: IpAddr,
+    /// Contains no space. Shared between rows: there are few interfaces.
+    pub interface: Arc<str>,
+}
+
+/// First and last sighting of a day, and the sightings in each hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    pub first: Moment,
+    pub last: Moment,
+    pub hours: HourCounts,
+}
+
+impl Activity {
+    /// The first sighting of a day.
+    pub fn new(at: Moment) -> Self {
+        let mut activity = Activity { first: at, last: at, hours: HourCounts::default() };
+        activity.hours.add(at.clock.hour);
+        activity
+    }
+
+    /// Adds a sighting. Returns true if it is the first one in its hour.
+    pub fn add(&mut self, at: Moment) -> bool {
+        // Sightings of different rings may arrive out of order.
+        if at.seconds < self.first.seconds {
+            self.first = at;
+        }
+        if at.seconds >= self.last.seconds {
+            self.last = at;
+        }
+        self.hours.add(at.clock.hour)
+    }
+
+    /// Adds the sightings of another row with the same key.
+    pub fn merge(&mut self, other: &Activity) {
+        if other.first.seconds < self.first.seconds {
+            self.first = other.first;
+        }
+        if other.last.seconds > self.last.seconds {
+            self.last = other.last;
+        }
+        self.hours.merge(&other.hours);
+    }
+}
+
+/// Sightings in each hour: `.` none, `1` to `9`, `*` ten or more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct HourCounts([u8; 24]);
+
+impl HourCounts {
+    const MANY: u8 = 10;
+
+    /// Adds a sighting. Returns true if it is the first one in its hour.
+    pub fn add(&mut self, hour: u8) -> bool {
+        let cell = &mut self.0[usize::from(hour.min(23))];
+        *cell = (*cell + 1).min(Self::MANY);
+        *cell == 1
+    }
+
+    /// Adds the sightings of another row.
+    pub fn merge(&mut self, other: &HourCounts) {
+        for (cell, more) in self.0.iter_mut().zip(other.0) {
+            *cell = (*cell + more).min(Self::MANY);
+        }
+    }
+
+    /// A count for each hour, from 0 to 10; 10 means ten or more.
+    pub fn counts(&self) -> &[u8; 24] {
+        &self.0
+    }
+
+    /// Bit n is set if there were sightings in hour n.
+    pub fn mask(&self) -> u32 {
+        let bits = (0..24).zip(self.0).filter(|(_, cell)| *cell > 0);
+        bits.fold(0, |mask, (hour, _)| mask | 1 << hour)
+    }
+}
+
+impl fmt::Display for HourCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.map(|cell| match cell {
+            0 => b'.',
+            1..=9 => b'0' + cell,
+            _ => b'*',
+        });
+        f.write_str(str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl FromStr for HourCounts {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut cells: [u8; 24] = text.as_bytes().try_into().map_err(|_| ())?;
+        for cell in &mut cells {
+            *cell = match cell {
+                b'.' => 0,
+                b'1'..=b'9' => *cell - b'0',
+                b'*' => Self::MANY,
+                _ => return Err(()),
+            };
+        }
+        Ok(HourCounts(cells))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hour_counts() {
+        let mut hours = HourCounts::default();
+        assert!(hours.add(0) && !hours.add(0) && hours.add(23));
+        assert_eq!(hours.to_string(), "2......................1");
+        (0..20).for_each(|_| {
+            hours.add(5);
+        });
+        assert_eq!(hours.to_string(), "2....*.................1");
+        assert_eq!(hours.mask(), 1 | 1 << 5 | 1 << 23);
+        assert_eq!(hours.to_string().parse(), Ok(hours));
+        for bad in
+            ["", ".......................", "0.......................", "........................."]
+        {
+            assert!(bad.parse::<HourCounts>().is_err(), "{bad}");
+        }
+        let mut merged: HourCounts = "9......................1".parse().unwrap();
+        merged.merge(&hours);
+        assert_eq!(merged.to_string(), "*....*.................2");
+    }
+}

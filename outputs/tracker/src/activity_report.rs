@@ -1,0 +1,281 @@
+//! The content of a report: each device with its activity over all days, alerts and errors. This module does no I/O and
+//! reads no clock.
+
+pub mod html;
+pub mod text;
+
+use std::{collections::HashMap, net::IpAddr};
+
+use jiff::{ToSpan, civil::Date};
+use shm_layout::MacAddr;
+
+use crate::{
+    activity::HourCounts,
+    config_file::DeviceNames,
+    local_time::HourMinute,
+    log_format::{self, ParsedRow},
+    vendors::{Vendors, is_private},
+};
+
+/// Limits of what is shown, so that a browser can open the page: the last addresses of a device, and the last devices,
+/// alerts, configuration changes and errors.
+const MAX_ADDRESSES: usize = 8;
+const MAX_DEVICES: usize = 20_000;
+const MAX_ALERTS: usize = 1_000;
+const MAX_CHANGES: usize = 1_000;
+const MAX_ERRORS: usize = 500;
+
+/// The error of a row whose date is not that of its log.
+pub const OTHER_DAY: &str = "the date is not that of the log";
+
+/// Date and time in a log.
+pub type LogTime = (Date, HourMinute);
+
+/// The activity of a device, which is identified by its MAC.
+#[derive(Debug)]
+pub struct DeviceActivity {
+    pub mac: MacAddr,
+    pub name: Option<String>,
+    pub vendor: Option<String>,
+    /// The most recently seen ones, in that order.
+    pub addresses: Vec<DeviceAddress>,
+    pub has_more_addresses: bool,
+    pub first: LogTime,
+    pub last: LogTime,
+    /// Sightings in each hour of the report's day.
+    pub hours: HourCounts,
+    /// For each day of the report: bit n is set if there were sightings in hour n.
+    pub days: Vec<u32>,
+}
+
+/// An address that a device had.
+#[derive(Debug)]
+pub struct DeviceAddress {
+    pub ip: IpAddr,
+    pub interface: String,
+    pub last: LogTime,
+}
+
+/// The content of a report.
+#[derive(Debug)]
+pub struct ActivityReport {
+    /// Time of creation, as text.
+    pub created: String,
+    /// The last day.
+    pub day: Date,
+    /// Whether `day` is today.
+    pub is_today: bool,
+    /// Number of days.
+    pub span: usize,
+    /// Whether there are logs of days before `day`. Without them, no device is called new.
+    pub has_history: bool,
+    /// The most recently seen ones, in that order.
+    pub devices: Vec<DeviceActivity>,
+    pub counts: DeviceCounts,
+    /// Lines of the alert logs, the newest first.
+    pub alerts: Vec<String>,
+    pub all_alerts: usize,
+    /// Changes of router configurations, the newest first.
+    pub changes: Vec<String>,
+    pub all_changes: usize,
+    pub errors: Vec<String>,
+    pub all_errors: usize,
+}
+
+/// Numbers of devices, including those beyond MAX_DEVICES.
+#[derive(Debug, Default)]
+pub struct DeviceCounts {
+    /// Of all days.
+    pub all: usize,
+    /// Seen on the report's day; so are `new` and `unknown`.
+    pub active: usize,
+    pub new: usize,
+    /// Without a name.
+    pub unknown: usize,
+}
+
+impl DeviceActivity {
+    /// Whether the device was seen on this day, the last one of the report.
+    pub fn is_active(&self, day: Date) -> bool {
+        self.last.0 >= day
+    }
+
+    pub fn is_private(&self) -> bool {
+        is_private(self.mac)
+    }
+
+    /// Adds a row; `index` is the position of its day in `days`.
+    fn add(&mut self, row: &ParsedRow, index: Option<usize>) {
+        let (first, last) = ((row.date, row.first), (row.date, row.last));
+        self.first = self.first.min(first);
+        if last >= self.last {
+            self.last = last;
+            // The last name in the logs; one in the configuration file replaces it, see `finish`.
+            if let Some(name) = row.name.filter(|name| self.name.as_deref() != Some(name)) {
+                self.name = Some(name.to_owned());
+            }
+        }
+        if let Some(day) = index.and_then(|index| self.days.get_mut(index)) {
+            *day |= row.hours.mask();
+        }
+        if index == Some(self.days.len() - 1) {
+            self.hours.merge(&row.hours);
+        }
+        let is_same = |address: &&mut DeviceAddress| {
+            address.ip == row.ip && address.interface == row.interface
+        };
+        if let Some(address) = self.addresses.iter_mut().find(is_same) {
+            address.last = address.last.max(last);
+            return;
+        }
+        if self.addresses.len() == MAX_ADDRESSES {
+            self.has_more_addresses = true;
+            let oldest = (0..MAX_ADDRESSES).min_by_key(|at| self.addresses[*at].last);
+            let oldest = oldest.filter(|at| self.addresses[*at].last <= last);
+            let Some(oldest) = oldest else { return };
+            self.addresses.swap_remove(oldest);
+        }
+        let interface = row.interface.to_owned();
+        self.addresses.push(DeviceAddress { ip: row.ip, interface, last });
+    }
+}
+
+/// Creates a report from logs, which are added in the order of their days.
+pub struct ReportBuilder {
+    report: ActivityReport,
+    /// Positions in `report.devices`.
+    positions: HashMap<MacAddr, usize>,
+}
+
+impl ReportBuilder {
+    pub fn new(created: String, day: Date, is_today: bool, span: u16) -> Self {
+        let report = ActivityReport {
+            created,
+            day,
+            is_today,
+            span: usize::from(span.max(1)),
+            has_history: false,
+            devices: Vec::new(),
+            counts: DeviceCounts::default(),
+            alerts: Vec::new(),
+            all_alerts: 0,
+            changes: Vec::new(),
+            all_changes: 0,
+            errors: Vec::new(),
+            all_errors: 0,
+        };
+        ReportBuilder { report, positions: HashMap::new() }
+    }
+
+    /// Adds a tracker log; `file` is its name in errors.
+    pub fn add_tracker_log(&mut self, date: Date, file: &str, bytes: &[u8]) {
+        let ActivityReport { day, span, has_history, devices, .. } = &mut self.report;
+        *has_history |= date < *day;
+        let age = date.until(*day).map_or(0, |age| age.get_days());
+        let index = usize::try_from(age).ok().and_then(|age| (*span - 1).checked_sub(age));
+        let mut errors = Vec::new();
+        for (number, row) in log_format::parse_log(bytes) {
+            let row = match row {
+                Ok(row) if row.date == date => row,
+                row => {
+                    let why = row.err().unwrap_or(OTHER_DAY);
+                    errors.push(format!("{file}:{number}: {why}"));
+                    continue;
+                }
+            };
+            let position = *self.positions.entry(row.mac).or_insert_with(|| {
+                let first = (row.date, row.first);
+                devices.push(DeviceActivity {
+                    mac: row.mac,
+                    name: None,
+                    vendor: None,
+                    addresses: Vec::new(),
+                    has_more_addresses: false,
+                    first,
+                    last: first,
+                    hours: HourCounts::default(),
+                    days: vec![0; *span],
+                });
+                devices.len() - 1
+            });
+            devices[position].add(&row, index);
+        }
+        self.report.all_errors += errors.len();
+        self.report.errors.extend(errors.into_iter().take(MAX_ERRORS));
+    }
+
+    pub fn add_alerts(&mut self, log: &[u8]) {
+        self.report.all_alerts += add_lines(&mut self.report.alerts, log, MAX_ALERTS);
+    }
+
+    pub fn add_config_changes(&mut self, log: &[u8]) {
+        self.report.all_changes += add_lines(&mut self.report.changes, log, MAX_CHANGES);
+    }
+
+    pub fn add_errors(&mut self, log: &[u8]) {
+        self.report.all_errors += add_lines(&mut self.report.errors, log, MAX_ERRORS);
+    }
+
+    /// Returns the report with names and vendors; `vendors` looks them up.
+    pub fn finish(
+        self,
+        names: &DeviceNames,
+        vendors: impl FnOnce(&[DeviceActivity]) -> Vendors,
+    ) -> ActivityReport {
+        let mut report = self.report;
+        for device in &mut report.devices {
+            if let Some(name) = names.get(&device.mac) {
+                device.name = Some(name.clone());
+            }
+        }
+        let active = || report.devices.iter().filter(|device| device.is_active(report.day));
+        report.counts = DeviceCounts {
+            all: report.devices.len(),
+            active: active().count(),
+            new: active().filter(|device| report.is_new(device)).count(),
+            unknown: active().filter(|device| device.name.is_none()).count(),
+        };
+        report.devices.sort_by(|a, b| b.last.cmp(&a.last).then(a.mac.cmp(&b.mac)));
+        report.devices.truncate(MAX_DEVICES);
+        let vendors = vendors(&report.devices);
+        for device in &mut report.devices {
+            device.addresses.sort_by(|a, b| b.last.cmp(&a.last).then(a.ip.cmp(&b.ip)));
+            device.vendor = vendors.of(device.mac).map(str::to_owned);
+        }
+        report.errors.drain(..report.errors.len().saturating_sub(MAX_ERRORS));
+        report.alerts.reverse();
+        report.changes.reverse();
+        report.errors.reverse();
+        report
+    }
+}
+
+impl ActivityReport {
+    /// The days, the oldest first.
+    pub fn days(&self) -> impl Iterator<Item = Date> {
+        let (day, span) = (self.day, self.span as i64);
+        (0..span).map(move |at| day.checked_sub((span - 1 - at).days()).unwrap_or(Date::MIN))
+    }
+
+    /// Whether the first sighting of a device is on the report's day.
+    pub fn is_new(&self, device: &DeviceActivity) -> bool {
+        self.has_history && device.first.0 >= self.day
+    }
+
+    /// The last sighting of all devices.
+    pub fn last(&self) -> Option<LogTime> {
+        self.devices.first().map(|device| device.last)
+    }
+}
+
+/// Adds the lines of a log to `lines`, of which the last `limit` stay. Returns the number of lines in the log.
+fn add_lines(lines: &mut Vec<String>, log: &[u8], limit: usize) -> usize {
+    let all: Vec<_> =
+        log.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect();
+    let from = all.len().saturating_sub(limit);
+    lines.extend(
+        all[from..].iter().map(|line| String::from_utf8_lossy(line.trim_ascii()).into_owned()),
+    );
+    lines.drain(..lines.len().saturating_sub(limit));
+    all.len()
+}

@@ -1,0 +1,374 @@
+//! The report as one HTML file. It loads nothing, and no script but its own runs in it. Text of foreign origin is escaped and
+//! isolated, so that a name that is written from right to left does not change the text after it.
+
+use std::fmt::{self, Display, Write};
+
+use jiff::civil::Date;
+
+use crate::{
+    activity_report::{ActivityReport, DeviceActivity, LogTime},
+    local_time::HourMinute,
+    log_format::{self, ParsedRow},
+};
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+/// The SHA-256 of style and script. A browser ignores a style or script with another hash.
+const STYLE_HASH: &str = "sha256-YVXRTljUDxxpc1930ogzeXcRa5zrUazwBe/0m/mbmZQ=";
+const SCRIPT_HASH: &str = "sha256-0F+Zvih4hrClHff7pKfg95a8IRxZ7+MmvwZdqFOqbBM=";
+
+/// The Content-Security-Policy, for the page and for HTTP: it allows the own style and script and nothing else.
+pub fn content_security_policy() -> String {
+    format!(
+        "default-src 'none'; style-src '{STYLE_HASH}'; script-src '{SCRIPT_HASH}'; base-uri 'none'; form-action 'none'"
+    )
+}
+
+/// Escapes text of foreign origin.
+struct Escaped<T>(T);
+
+impl<T: Display> Display for Escaped<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(EscapingWriter(f), "{}", self.0)
+    }
+}
+
+struct EscapingWriter<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl Write for EscapingWriter<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut from = 0;
+        for (at, c) in text.char_indices() {
+            let replacement = match c {
+                '&' => "&amp;",
+                '<' => "&lt;",
+                '>' => "&gt;",
+                '"' => "&quot;",
+                '\'' => "&#39;",
+                c if c.is_control() => "\u{fffd}",
+                _ => continue,
+            };
+            self.0.write_str(&text[from..at])?;
+            self.0.write_str(replacement)?;
+            from = at + c.len_utf8();
+        }
+        self.0.write_str(&text[from..])
+    }
+}
+
+/// Formats a report.
+pub fn to_html(report: &ActivityReport) -> String {
+    let mut page = String::with_capacity(16_384 + report.devices.len() * 1_200);
+    // Writing to a String does not fail.
+    let _ = write(&mut page, report);
+    page
+}
+
+fn write(page: &mut String, report: &ActivityReport) -> fmt::Result {
+    let ActivityReport { day, created, .. } = report;
+    write!(
+        page,
+        "<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n\
+         <meta http-equiv=Content-Security-Policy content=\"{}\">\n\
+         <meta name=viewport content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=referrer content=no-referrer>\n<title>Device activity: {day}</title>\n\
+         <style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Device activity</h1>\n\
+         <p class=sub>{} · <span>created {}</span></p>\n",
+        content_security_policy(),
+        day.strftime("%A, %-d %B %Y"),
+        Escaped(created),
+    )?;
+    tiles(page, report)?;
+    page.push_str(TOOLS);
+    devices(page, report)?;
+    log_section(page, "Alerts", "No alerts.", &report.alerts, report.all_alerts, alert)?;
+    let plain = |page: &mut String, line: &str| write!(page, "<bdi>{}</bdi>", Escaped(line));
+    if !report.changes.is_empty() {
+        log_section(page, "Configuration changes", "", &report.changes, report.all_changes, plain)?;
+    }
+    log_section(page, "Errors", "No errors.", &report.errors, report.all_errors, plain)?;
+    write!(page, "</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n")
+}
+
+fn tiles(page: &mut String, report: &ActivityReport) -> fmt::Result {
+    let on = on(report);
+    let counts = &report.counts;
+    let new = if report.has_history { counts.new.to_string() } else { "–".into() };
+    write!(
+        page,
+        "<dl class=tiles>\n\
+         <div class=tile><dt>Devices {on}</dt><dd>{} <small>of {}</small></dd></div>\n\
+         <div class=\"tile new\"><dt>New {on}</dt><dd>{new}</dd></div>\n\
+         <div class=\"tile unknown\"><dt>Unknown {on}</dt><dd>{}</dd></div>\n\
+         <div class=tile><dt>Last sighting</dt><dd>",
+        counts.active, counts.all, counts.unknown
+    )?;
+    match report.last() {
+        Some((date, clock)) if date == report.day => write!(page, "{}", time_of(clock))?,
+        Some((date, clock)) => write!(page, "{} <small>{date}</small>", time_of(clock))?,
+        None => page.push('–'),
+    }
+    page.push_str("</dd></div>\n</dl>\n");
+    Ok(())
+}
+
+fn on(report: &ActivityReport) -> &'static str {
+    if report.is_today { "today" } else { "that day" }
+}
+
+const TOOLS: &str = "<div class=tools hidden>\n\
+    <input type=search placeholder=\"Search name, MAC, vendor, address\" aria-label=Search>\n\
+    <button type=button value=\"\" aria-pressed=true>All</button>\n\
+    <button type=button value=t aria-pressed=false>Today</button>\n\
+    <button type=button value=n aria-pressed=false>New</button>\n\
+    <button type=button value=u aria-pressed=false>Unknown</button>\n\
+    <button type=button value=p aria-pressed=false>Private MAC</button>\n\
+    <label class=sorting>Sort by <select><option value=last>last seen<option value=first>first seen<option value=name>name\
+    <option value=address>address<option value=days>days</select></label>\n<output></output>\n</div>\n";
+
+fn devices(page: &mut String, report: &ActivityReport) -> fmt::Result {
+    let ActivityReport { devices, span, .. } = report;
+    let empty = if devices.is_empty() { "<p class=empty>No devices seen.</p>" } else { "" };
+    let from = report.days().next().unwrap_or(report.day);
+    let axis = |[left, middle, right]: [&str; 3]| {
+        let spans = format!("<span>{left}</span><span>{middle}</span><span>{right}</span>");
+        format!("<span class=axis>{spans}</span>")
+    };
+    write!(
+        page,
+        "<div class=card>{empty}<table class=devices>\n<thead><tr><th data-k=name>Device<th data-k=address>Addresses<th data-k=first>First seen\
+         <th data-k=last aria-sort=descending>Last seen<th>Hours {}{}<th data-k=days>{span} days{}</tr></thead>\n<tbody>\n",
+        on(report),
+        axis(["0", "12", "24"]),
+        axis([&short(from), "", &short(report.day)]),
+    )?;
+    for device in devices {
+        row(page, report, device)?;
+    }
+    write!(
+        page,
+        "</tbody>\n</table>\n</div>\n<p class=legend><span>Sightings in an hour: <i class=e></i>none</span>\
+         <span><i class=a></i>1–3</span><span><i class=b></i>4–9</span><span><i class=c></i>10 or more</span>\
+         <span>Active hours in a day: <i class=a></i>1–5</span><span><i class=b></i>6–15</span><span><i class=c></i>16–24</span></p>\n"
+    )?;
+    if report.counts.all > devices.len() {
+        let (shown, all) = (devices.len(), report.counts.all);
+        let note = format!("Showing the {shown} most recently seen of {all} devices.");
+        writeln!(page, "<p class=note>{note}</p>")?;
+    }
+    Ok(())
+}
+
+fn row(page: &mut String, report: &ActivityReport, device: &DeviceActivity) -> fmt::Result {
+    let (active, new) = (device.is_active(report.day), report.is_new(device));
+    let (unknown, private) = (device.name.is_none(), device.is_private());
+    let classes = [("t ", active), ("n ", new), ("u ", unknown), ("p ", private)];
+    let classes: String =
+        classes.iter().filter(|(_, applies)| *applies).map(|(class, _)| *class).collect();
+    write!(page, "<tr class=\"{classes}\"><td data-l=Device>")?;
+    device_cell(page, device, new)?;
+    page.push_str("<td data-l=Addresses><ul class=\"ips mono\">");
+    for address in &device.addresses {
+        let interface = Escaped(&address.interface);
+        write!(page, "<li><bdi>{}</bdi> <span><bdi>{interface}</bdi></span>", address.ip)?;
+    }
+    if device.has_more_addresses {
+        page.push_str("<li><span>and earlier addresses</span>");
+    }
+    page.push_str("</ul><td data-l=\"First seen\">");
+    time(page, device.first, None)?;
+    page.push_str("<td data-l=\"Last seen\">");
+    time(page, device.last, Some(report))?;
+    activity_cells(page, report, device)?;
+    page.push_str("</tr>\n");
+    Ok(())
+}
+
+fn device_cell(page: &mut String, device: &DeviceActivity, is_new: bool) -> fmt::Result {
+    match &device.name {
+        Some(name) => write!(page, "<bdi class=name>{}</bdi>", Escaped(name))?,
+        None => page.push_str("<bdi class=\"name none\">unknown</bdi>"),
+    }
+    if is_new {
+        page.push_str("<span class=\"badge new\">new</span>");
+    }
+    if device.is_private() {
+        page.push_str("<span class=\"badge private\">private</span>");
+    }
+    write!(page, "<span class=\"mac mono\">{}</span>", device.mac)?;
+    match &device.vendor {
+        Some(vendor) => write!(page, "<bdi class=vendor>{}</bdi>", Escaped(vendor)),
+        None => Ok(()),
+    }
+}
+
+fn activity_cells(
+    page: &mut String,
+    report: &ActivityReport,
+    device: &DeviceActivity,
+) -> fmt::Result {
+    let DeviceActivity { hours, days, .. } = device;
+    // 0 for none, 1 below `middle`, 2 below `high`, 3 above.
+    let level = |count: u32, [middle, high]: [u32; 2]| {
+        u8::from(count > 0) + u8::from(count >= middle) + u8::from(count >= high)
+    };
+    page.push_str("<td data-l=Hours>");
+    let levels = hours.counts().iter().map(|count| level((*count).into(), [4, 10]));
+    activity_bar(page, levels, &hour_ranges(hours.mask()))?;
+    write!(page, "<td data-l=\"{} days\">", report.span)?;
+    let active_days = days.iter().filter(|day| **day != 0).count();
+    let levels = days.iter().map(|day| level(day.count_ones(), [6, 16]));
+    activity_bar(page, levels, &format!("{active_days} of {} days", days.len()))
+}
+
+fn short(date: Date) -> String {
+    date.strftime("%-d %b").to_string()
+}
+
+fn time_of(clock: HourMinute) -> String {
+    format!("{:02}:{:02}", clock.hour, clock.minute)
+}
+
+/// Writes date and time; given a report, the time and `today` for its own day.
+fn time(page: &mut String, (date, clock): LogTime, report: Option<&ActivityReport>) -> fmt::Result {
+    let clock = time_of(clock);
+    write!(page, "<time datetime={date}T{clock}>")?;
+    match report.filter(|report| report.day == date) {
+        Some(report) => write!(page, "<b>{clock}</b> <span>{}</span>", on(report))?,
+        None => write!(page, "<b>{date}</b> <span>{clock}</span>")?,
+    }
+    page.push_str("</time>");
+    Ok(())
+}
+
+/// Formats hours as ranges, such as `7–9, 12`.
+fn hour_ranges(mask: u32) -> String {
+    let mut text = String::new();
+    let mut hour = 0;
+    while hour < 24 {
+        let length = (mask >> hour).trailing_ones();
+        if length > 0 {
+            let comma = if text.is_empty() { "" } else { ", " };
+            let _ = match length {
+                1 => write!(text, "{comma}{hour}"),
+                _ => write!(text, "{comma}{hour}–{}", hour + length - 1),
+            };
+        }
+        hour += length + 1;
+    }
+    if text.is_empty() { "none".into() } else { text }
+}
+
+/// Draws a cell for each level. For each of the levels, a thick line runs through the middle of its cells: that takes a tenth
+/// of the bytes that rectangles take.
+fn activity_bar(page: &mut String, levels: impl Iterator<Item = u8>, title: &str) -> fmt::Result {
+    let levels: Vec<u8> = levels.collect();
+    let width = levels.len();
+    write!(
+        page,
+        "<svg viewBox=\"0 0 {width} 1\" preserveAspectRatio=none role=img><title>{title}</title>\
+         <path class=e d=\"M0 .5h{width}\"/>"
+    )?;
+    for (level, class) in [(1, "a"), (2, "b"), (3, "c")] {
+        let mut at = 0;
+        let mut begun = false;
+        for run in levels.chunk_by(|a, b| a == b) {
+            if run[0] == level {
+                page.push_str(if begun { "" } else { "<path class=" });
+                if !begun {
+                    write!(page, "{class} d=\"")?;
+                }
+                begun = true;
+                write!(page, "M{at} .5h{}", run.len())?;
+            }
+            at += run.len();
+        }
+        if begun {
+            page.push_str("\"/>");
+        }
+    }
+    page.push_str("</svg>");
+    Ok(())
+}
+
+fn log_section(
+    page: &mut String,
+    title: &str,
+    empty: &str,
+    lines: &[String],
+    all: usize,
+    write_line: impl Fn(&mut String, &str) -> fmt::Result,
+) -> fmt::Result {
+    write!(page, "<section>\n<h2>{title}</h2>\n<div class=card>")?;
+    if lines.is_empty() {
+        write!(page, "<p class=empty>{empty}</p>")?;
+    } else {
+        page.push_str("<ul class=\"log mono\" tabindex=0>\n");
+        for line in lines {
+            page.push_str("<li>");
+            write_line(page, line)?;
+            page.push('\n');
+        }
+        page.push_str("</ul>");
+    }
+    page.push_str("</div>\n");
+    if all > lines.len() {
+        writeln!(page, "<p class=note>Showing the last {} of {all}.</p>", lines.len())?;
+    }
+    page.push_str("</section>\n");
+    Ok(())
+}
+
+/// Writes a line of an alert log: time, device, address and interface.
+fn alert(page: &mut String, line: &str) -> fmt::Result {
+    match log_format::parse_alert(line) {
+        Some(ParsedRow { mac, ip, interface, date, first, .. }) => write!(
+            page,
+            "{date} {} <b>{mac}</b> <bdi>{ip}</bdi> <span class=dim><bdi>{}</bdi></span>",
+            time_of(first),
+            Escaped(interface)
+        ),
+        None => write!(page, "<bdi>{}</bdi>", Escaped(line)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::prelude::{BASE64_STANDARD, Engine};
+    use sha2::{Digest, Sha256};
+
+    #[test]
+    fn the_policy_has_the_hashes_of_style_and_script() {
+        for (text, hash) in [(STYLE, STYLE_HASH), (SCRIPT, SCRIPT_HASH)] {
+            let right = format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(text)));
+            assert_eq!(right, hash);
+            assert!(!text.contains("</"), "it must not end its own element");
+        }
+    }
+
+    #[test]
+    fn foreign_text_is_escaped() {
+        let text = "<script>alert(1)</script>\" onload='x' & \u{1b}[0m\nä\u{202e}";
+        assert_eq!(
+            Escaped(text).to_string(),
+            "&lt;script&gt;alert(1)&lt;/script&gt;&quot; onload=&#39;x&#39; &amp; \u{fffd}[0m\u{fffd}ä\u{202e}"
+        );
+    }
+
+    #[test]
+    fn bars_and_ranges() {
+        let mut page = String::new();
+        activity_bar(&mut page, [1, 1, 0, 3, 1].into_iter(), "x").unwrap();
+        assert!(page.ends_with("<title>x</title><path class=e d=\"M0 .5h5\"/><path class=a d=\"M0 .5h2M4 .5h1\"/><path class=c d=\"M3 .5h1\"/></svg>"), "{page}");
+        for (mask, text) in [
+            (0, "none"),
+            (1, "0"),
+            (0b1110_1101, "0, 2–3, 5–7"),
+            (0xff_ffff, "0–23"),
+            (1 << 23, "23"),
+        ] {
+            assert_eq!(hour_ranges(mask), text);
+        }
+    }
+}

@@ -1,0 +1,449 @@
+use super::*;
+use jiff::Timestamp;
+use shm_layout::{Kind, MacAddr, Origin, UserName};
+use std::net::Ipv4Addr;
+
+/// Logs with simulated clocks and files.
+struct Simulation {
+    logs: DailyLogs,
+    clocks: Clocks,
+    files: HashMap<Date, String>,
+    alerts: String,
+    config: String,
+    errors: String,
+    writes: usize,
+    reports: usize,
+    removed: Vec<Date>,
+}
+
+fn time(text: &str) -> UnixTime {
+    let time: Timestamp = text.parse().unwrap();
+    UnixTime::new(time.as_second(), time.subsec_nanosecond().into())
+}
+
+fn date(text: &str) -> Date {
+    text.parse().unwrap()
+}
+
+fn event(mac: u32, time: UnixTime) -> Event {
+    let [a, b, c, d] = mac.to_be_bytes();
+    Event {
+        time,
+        address: Ipv4Addr::from(0x0a00_0000 + mac).to_ipv6_mapped(),
+        interface: "eth0".parse().unwrap(),
+        mac: MacAddr::new([2, 0, a, b, c, d]),
+        source: MacAddr::new([2, 0, a, b, c, d]),
+        vlan: VlanId::NONE,
+        outer_vlan: VlanId::NONE,
+        kind: Kind::Pairing(Origin::ArpRequest),
+        router: Ipv4Addr::UNSPECIFIED,
+    }
+}
+
+fn config() -> LogConfig {
+    let names = [(MacAddr::new([2, 0, 0, 0, 0, 1]), "router".to_owned())];
+    LogConfig { names: Arc::new(names.into()), max_logs: 31 }
+}
+
+impl Simulation {
+    fn new(zone: &str, system: &str) -> Simulation {
+        let clocks = Clocks { system: time(system), monotonic: Duration::ZERO };
+        let logs = DailyLogs::new(config(), 1000, TimeZone::get(zone).unwrap(), clocks);
+        let mut simulation = Simulation {
+            logs,
+            clocks,
+            files: HashMap::new(),
+            alerts: String::new(),
+            config: String::new(),
+            errors: String::new(),
+            writes: 0,
+            reports: 0,
+            removed: Vec::new(),
+        };
+        simulation.tick();
+        simulation.removed.clear();
+        simulation
+    }
+
+    fn act(&mut self, actions: Vec<LogAction>) {
+        for action in actions {
+            match action {
+                LogAction::Append(LogKind::Alert, _, text) => self.alerts += &text,
+                LogAction::Append(LogKind::Config, _, text) => self.config += &text,
+                LogAction::Append(LogKind::Error, _, text) => self.errors += &text,
+                LogAction::Append(LogKind::Tracker, ..) => panic!("a tracker log is replaced"),
+                LogAction::Replace(date, text) => {
+                    self.writes += 1;
+                    self.files.insert(date, text);
+                }
+                LogAction::RemoveBefore(date) => self.removed.push(date),
+                LogAction::Report => self.reports += 1,
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let actions = self.logs.tick(self.clocks);
+        self.act(actions);
+    }
+
+    /// Advances both clocks, with a tick every half second.
+    fn wait(&mut self, seconds: u64) {
+        for _ in 0..seconds * 2 {
+            let half = Duration::from_millis(500);
+            self.clocks.monotonic += half;
+            self.clocks.system = UnixTime::from_nanos(self.clocks.system.as_nanos() + 500_000_000);
+            self.tick();
+        }
+    }
+
+    fn receive(&mut self, event: &Event) {
+        let Some(at) = self.logs.moment(event) else { return };
+        if !self.logs.is_open(at.date) {
+            if !self.logs.has_room() {
+                let actions = self.logs.flush();
+                self.act(actions);
+            }
+            let text = self.files.get(&at.date).cloned().unwrap_or_default();
+            let rows = log_format::parse_log(text.as_bytes()).map(|(_, line)| {
+                let line = line.unwrap();
+                let at = |clock| self.logs.calendar().resolve(line.date, clock);
+                let key = RowKey { mac: line.mac, ip: line.ip, interface: line.interface.into() };
+                (key, Activity { first: at(line.first), last: at(line.last), hours: line.hours })
+            });
+            let rows = rows.collect();
+            self.logs.open_day(at.date, rows);
+        }
+        self.logs.record(event, at, self.clocks.monotonic);
+    }
+
+    fn see(&mut self, mac: u32) {
+        self.receive(&event(mac, self.clocks.system));
+    }
+
+    /// The hour counts of a device on a day.
+    fn hours(&self, day: &str, mac: u32) -> String {
+        let line = self.files[&date(day)].lines().find(|line| {
+            line.starts_with(&event(mac, time("2026-01-01T00:00:00Z")).mac.to_string())
+        });
+        line.expect("a row").rsplit(' ').next().unwrap().to_owned()
+    }
+
+    fn times(&self, day: &str) -> Vec<String> {
+        let row =
+            |line: &str| line.split_whitespace().skip(5).take(2).collect::<Vec<_>>().join(" ");
+        self.files[&date(day)].lines().skip(1).map(row).collect()
+    }
+}
+
+#[test]
+fn a_configuration_change_is_not_a_device() {
+    let mut simulation = Simulation::new("Europe/Berlin", "2026-11-22T08:10:00Z");
+    let user = UserName::cut("alice");
+    let change = ConfigChange { user, added: 3, removed: 1 };
+    let router = Ipv4Addr::new(192, 0, 2, 1);
+    let changed = |time| Event::config_change(time, "core1".parse().unwrap(), router, change);
+    for _ in 0..2 {
+        let event = changed(simulation.clocks.system);
+        let at = simulation.logs.moment(&event).unwrap();
+        simulation.logs.record_config_change(&event, &change, at);
+    }
+    simulation.wait(1);
+    let line = "20261122:0910:core1 (192.0.2.1) changed by alice (+3 -1)\n";
+    assert_eq!(simulation.config, line.repeat(2));
+    assert_eq!((simulation.writes, simulation.reports, simulation.alerts.as_str()), (0, 2, ""));
+    // While nothing can be written, the lines in memory are limited, and lost ones are reported.
+    let event = changed(simulation.clocks.system);
+    let at = simulation.logs.moment(&event).unwrap();
+    (0..50_000).for_each(|_| simulation.logs.record_config_change(&event, &change, at));
+    simulation.config.clear();
+    simulation.wait(1);
+    assert!(
+        simulation.config.len() < MAX_CONFIG_BYTES + 100
+            && simulation.config.lines().all(|text| text == &line[..line.len() - 1])
+    );
+    assert!(
+        simulation.errors.contains("is lost") && simulation.errors.contains("further errors"),
+        "{}",
+        simulation.errors
+    );
+}
+
+#[test]
+fn first_sightings_in_an_hour_are_written_within_a_second_and_together() {
+    let mut simulation = Simulation::new("UTC", "2026-11-22T08:10:00Z");
+    (1..=500).for_each(|mac| simulation.see(mac));
+    assert_eq!(simulation.writes, 0);
+    simulation.wait(1);
+    assert_eq!((simulation.writes, simulation.reports), (1, 2), "one at the start and one now");
+    assert_eq!(simulation.files[&date("2026-11-22")].lines().count(), 501);
+    assert_eq!(simulation.alerts.lines().count(), 499);
+    // Further sightings in the same hour are written when the hour ends.
+    (1..=500).for_each(|mac| simulation.see(mac));
+    simulation.wait(60);
+    assert_eq!(simulation.writes, 1);
+    assert_eq!(simulation.hours("2026-11-22", 1), "........1...............");
+    simulation.wait(49 * 60);
+    assert_eq!((simulation.writes, simulation.reports), (2, 3));
+    assert_eq!(simulation.hours("2026-11-22", 1), "........2...............");
+    simulation.see(7);
+    simulation.wait(1);
+    assert_eq!(simulation.hours("2026-11-22", 7), "........21..............");
+    assert_eq!(simulation.alerts.lines().count(), 499, "once a day");
+    // An hour without sightings has a report, but no write.
+    simulation.wait(2 * 3600);
+    assert_eq!((simulation.writes, simulation.reports), (3, 6));
+}
+
+#[test]
+fn a_new_log_and_new_alerts_at_midnight() {
+    let mut simulation = Simulation::new("Europe/Berlin", "2026-11-22T22:59:50Z");
+    simulation.see(1);
+    simulation.see(2);
+    simulation.wait(5);
+    simulation.see(2);
+    let late = event(2, simulation.clocks.system); // of this day, but it arrives on the next
+    simulation.wait(10);
+    simulation.receive(&late);
+    simulation.see(2);
+    simulation.wait(2);
+    assert_eq!(
+        simulation.hours("2026-11-22", 2),
+        ".......................3",
+        "the late event counts"
+    );
+    assert_eq!(simulation.hours("2026-11-23", 2), "1.......................");
+    assert!(!simulation.files[&date("2026-11-23")].contains("router"));
+    assert_eq!(simulation.alerts.lines().count(), 2);
+    assert_eq!(simulation.removed, [date("2026-10-23")]);
+    simulation.wait(3600);
+    assert_eq!(simulation.logs.days.len(), 1);
+}
+
+/// A sighting every ten minutes of a whole day: six in each hour of local time.
+#[test]
+fn days_of_23_and_25_hours() {
+    for (zone, begin, day, hours, cells) in [
+        ("Europe/Berlin", "2026-03-28T23:00:00Z", "2026-03-29", 23, "66.666666666666666666666"),
+        ("Europe/Berlin", "2026-10-24T22:00:00Z", "2026-10-25", 25, "66*666666666666666666666"),
+        ("America/New_York", "2026-03-08T05:00:00Z", "2026-03-08", 23, "66.666666666666666666666"),
+        ("Africa/Cairo", "2026-04-23T22:00:00Z", "2026-04-24", 23, ".66666666666666666666666"),
+        ("UTC", "2026-10-24T00:00:00Z", "2026-10-24", 24, "666666666666666666666666"),
+    ] {
+        let mut simulation = Simulation::new(zone, begin);
+        for _ in 0..hours * 6 {
+            simulation.see(2);
+            simulation.wait(600);
+        }
+        simulation.see(2);
+        simulation.wait(1);
+        assert_eq!(simulation.hours(day, 2), cells, "{zone}");
+        let next = date(day).tomorrow().unwrap().to_string();
+        assert_eq!(simulation.hours(&next, 2), "1.......................", "{zone}");
+        assert_eq!(simulation.times(&next), ["0000 0000"]);
+        let first = if zone == "Africa/Cairo" { "0100" } else { "0000" };
+        assert_eq!(simulation.times(day), [format!("{first} 2350")]);
+    }
+}
+
+/// In the hour that occurs twice, the last sighting is the later one, although its local time is earlier.
+#[test]
+fn the_hour_that_occurs_twice() {
+    let mut simulation = Simulation::new("Europe/Berlin", "2026-10-25T00:50:00Z"); // 02:50
+    simulation.see(2);
+    simulation.wait(1200); // the second 02:10
+    simulation.see(2);
+    simulation.wait(1);
+    simulation.logs.flush().into_iter().for_each(|action| simulation.act(vec![action]));
+    assert_eq!(simulation.times("2026-10-25"), ["0250 0210"]);
+}
+
+#[test]
+fn events_go_to_the_log_of_their_own_day() {
+    let mut simulation = Simulation::new("UTC", "2026-11-22T12:00:00Z");
+    simulation.files.insert(
+        date("2026-11-10"),
+        "mac name ip iface date time last active-hours\n\
+         02:00:00:00:00:02 unknown 10.0.0.2 eth0 20261110 0900 0930 .........5..............\n"
+            .into(),
+    );
+    for (mac, at) in [
+        (2, "2026-11-10T08:59:00Z"),
+        (2, "2026-11-10T10:05:00Z"),
+        (2, "2026-10-22T00:00:00Z"), // the oldest day that has a log
+        (3, "2026-10-21T23:59:59Z"), // older
+        (2, "2026-11-23T23:59:59Z"), // tomorrow
+        (3, "2026-11-24T00:00:00Z"), // later
+        (2, "2026-11-22T11:59:59Z"),
+    ] {
+        simulation.receive(&event(mac, time(at)));
+    }
+    assert!(simulation.logs.days.len() <= MAX_OPEN_DAYS);
+    simulation.wait(1);
+    assert_eq!(simulation.hours("2026-11-10", 2), "........151.............");
+    assert_eq!(simulation.times("2026-11-10"), ["0859 1005"]);
+    assert_eq!(
+        simulation.alerts.lines().filter(|line| line.contains(" 20261110 ")).count(),
+        0,
+        "seen before"
+    );
+    assert_eq!(simulation.files.len(), 4);
+    simulation.wait(3600);
+    assert_eq!(
+        simulation.errors,
+        "20261122:1200:2 sightings were not recorded: their days have no log (older than --max-logs, or in the future)\n"
+    );
+    assert_eq!(simulation.logs.days.len(), 1, "today");
+}
+
+/// A log that was edited or concatenated may have a key twice.
+#[test]
+fn rows_with_the_same_key_are_merged() {
+    let mut simulation = Simulation::new("UTC", "2026-11-22T12:00:00Z");
+    simulation.files.insert(
+        date("2026-11-10"),
+        "mac name ip iface date time last active-hours\n\
+         02:00:00:00:00:02 unknown 10.0.0.2 eth0 20261110 0900 0930 .........5..............\n\
+         02:00:00:00:00:02 unknown 10.0.0.2 eth0 20261110 0801 0910 ........19..............\n"
+            .into(),
+    );
+    simulation.receive(&event(2, time("2026-11-10T10:05:00Z")));
+    simulation.wait(1);
+    assert_eq!(simulation.hours("2026-11-10", 2), "........1*1.............");
+    assert_eq!(simulation.times("2026-11-10"), ["0801 1005"]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_or_forward() {
+    let mut simulation = Simulation::new("UTC", "2026-11-22T12:00:00Z");
+    simulation.see(2);
+    simulation.wait(1);
+    // Back to yesterday: yesterday's log is continued. Forward again: today's log is continued.
+    simulation.clocks.system = time("2026-11-21T23:59:00Z");
+    simulation.tick();
+    simulation.see(2);
+    simulation.wait(30);
+    simulation.clocks.system = time("2026-11-22T12:01:00Z");
+    simulation.tick();
+    simulation.see(2);
+    simulation.wait(3600);
+    assert_eq!(simulation.hours("2026-11-21", 2), ".......................1");
+    assert_eq!(simulation.hours("2026-11-22", 2), "............2...........");
+    // Forward by years, and back a minute later: no log is removed.
+    simulation.removed.clear();
+    simulation.clocks.system = time("2099-01-01T00:00:00Z");
+    simulation.wait(60);
+    simulation.clocks.system = time("2026-11-22T13:05:00Z");
+    simulation.wait(7200);
+    assert!(
+        simulation.removed.iter().all(|before| *before == date("2026-10-22")),
+        "{:?}",
+        simulation.removed
+    );
+    assert!(simulation.errors.contains("the clock was set forward by 26"), "{}", simulation.errors);
+    // A machine whose clock is set some time after the start.
+    let mut simulation = Simulation::new("UTC", "1970-01-01T00:00:10Z");
+    simulation.see(2);
+    simulation.wait(1);
+    simulation.clocks.system = time("2026-11-22T12:00:00Z");
+    simulation.wait(1);
+    simulation.see(2);
+    simulation.wait(1);
+    assert_eq!(simulation.hours("2026-11-22", 2), "............1...........");
+    simulation.wait(3601);
+    assert_eq!(simulation.removed, [date("2026-10-22")]);
+}
+
+/// Invented addresses fill at most nine tenths of the rows; the rest is reserved for devices with names.
+#[test]
+fn memory_is_limited() {
+    let mut simulation = Simulation::new("UTC", "2026-11-22T12:00:00Z");
+    (2..20_000).for_each(|mac| simulation.see(mac));
+    simulation.see(1);
+    simulation.wait(1);
+    assert_eq!(simulation.files[&date("2026-11-22")].lines().count(), 1 + 900 + 1);
+    assert_eq!(simulation.alerts.lines().count(), 900);
+    assert!(simulation.files[&date("2026-11-22")].contains("router"));
+    (0..5_000).for_each(|address| {
+        let address = Ipv4Addr::from(0x0b00_0000 + address).to_ipv6_mapped();
+        simulation.receive(&Event { address, ..event(1, simulation.clocks.system) });
+    });
+    simulation.wait(3600);
+    assert_eq!(simulation.files[&date("2026-11-22")].lines().count(), 1 + 1000);
+    assert_eq!(
+        simulation.errors,
+        format!(
+            "20261122:1300:{} sightings of 2026-11-22 were not recorded: its log is full (raise --max-rows)\n",
+            19_998 - 900 + 5_000 - 99
+        )
+    );
+    for vlan in 0..20_000_u16 {
+        let vlan = VlanId::from_tag(vlan);
+        simulation.receive(&Event {
+            vlan,
+            outer_vlan: VlanId::from_tag(vlan.get() / 5),
+            ..event(2, simulation.clocks.system)
+        });
+    }
+    assert!(simulation.logs.interfaces.len() <= MAX_INTERFACES);
+}
+
+#[test]
+fn a_vlan_has_an_interface_name() {
+    let mut simulation = Simulation::new("UTC", "2026-11-22T12:00:00Z");
+    let (vlan, outer_vlan) = (VlanId::from_tag(9), VlanId::from_tag(100));
+    simulation.see(2);
+    simulation.receive(&Event { vlan, ..event(2, simulation.clocks.system) });
+    simulation.receive(&Event { vlan, outer_vlan, ..event(2, simulation.clocks.system) });
+    simulation.wait(1);
+    let text = &simulation.files[&date("2026-11-22")];
+    let interfaces: Vec<_> =
+        text.lines().skip(1).map(|line| line.split_whitespace().nth(3).unwrap()).collect();
+    assert_eq!(interfaces, ["eth0", "eth0.100.9", "eth0.9"]);
+    assert_eq!(simulation.alerts.lines().count(), 1);
+}
+
+#[test]
+fn failed_actions_are_returned_again() {
+    let mut simulation = Simulation::new("UTC", "2026-11-22T12:00:00Z");
+    simulation.see(2);
+    simulation.clocks.monotonic += Duration::from_millis(500);
+    let failed = simulation.logs.tick(simulation.clocks);
+    assert_eq!(failed.len(), 3, "{failed:?}");
+    failed.into_iter().for_each(|action| simulation.logs.retry(action));
+    simulation.wait(9);
+    assert_eq!((simulation.writes, &*simulation.alerts), (0, ""));
+    simulation.wait(2);
+    assert_eq!((simulation.writes, simulation.alerts.lines().count()), (1, 1));
+    // Also if midnight comes between.
+    simulation.see(3);
+    simulation.clocks.monotonic += Duration::from_millis(500);
+    let failed = simulation.logs.tick(simulation.clocks);
+    failed.into_iter().for_each(|action| simulation.logs.retry(action));
+    simulation.clocks.system = time("2026-11-23T00:00:00Z");
+    simulation.wait(11);
+    assert_eq!(simulation.hours("2026-11-22", 3), "............1...........");
+}
+
+#[test]
+fn error_messages_are_limited() {
+    let mut simulation = Simulation::new("UTC", "2026-11-22T12:00:00Z");
+    (0..1000).for_each(|number| simulation.logs.log_error(&format!("line {number}: <b>\u{1b}\n")));
+    simulation.wait(1);
+    assert_eq!(simulation.errors.lines().count(), 101);
+    assert!(simulation.errors.starts_with("20261122:1200:line 0: <b>??\n"));
+    assert!(simulation.errors.ends_with("20261122:1200:900 further errors\n"));
+}
+
+#[test]
+fn new_names_are_written_immediately() {
+    let mut simulation = Simulation::new("UTC", "2026-11-22T12:00:00Z");
+    simulation.see(2);
+    simulation.wait(1);
+    let names = [(MacAddr::new([2, 0, 0, 0, 0, 2]), "Omas Küche".to_owned())];
+    simulation
+        .logs
+        .reconfigure(LogConfig { names: Arc::new(names.into()), ..config() }, TimeZone::UTC);
+    simulation.wait(1);
+    assert!(simulation.files[&date("2026-11-22")].contains(" Omas Küche "));
+}

@@ -1,0 +1,272 @@
+//! Records events in the daily logs and carries out the actions that `daily_logs` returns.
+
+use std::{net::TcpListener, time::Instant};
+
+use aw_output::{Entry, Error, Fault, Result, Sink, info, warn};
+use aw_service::Condition;
+use jiff::{civil::Date, tz::TimeZone};
+use shm_layout::{Kind, UnixTime};
+
+use crate::{
+    activity::{Activity, RowKey},
+    activity_report::OTHER_DAY,
+    daily_logs::{Clocks, DailyLogs, LogAction},
+    log_dir::{LogDir, LogKind, file_name, read_log},
+    log_format,
+    options::{EffectiveConfig, SightingSource, TrackOptions},
+    report_thread::{ReportPaths, ReportRequest, ReportThread},
+};
+
+/// While events arrive without a pause, due actions are carried out every so many events.
+const EVENTS_PER_TICK: u32 = 256;
+/// Seconds between two checks of the machine's time zone, and between two tries to read a log.
+const CHECK_INTERVAL: i64 = 60;
+
+/// The sink of aw-tracker.
+pub struct TrackerSink<'a> {
+    options: &'a TrackOptions,
+    config: EffectiveConfig,
+    logs: DailyLogs,
+    log_dir: LogDir,
+    reports: ReportThread,
+    start: Instant,
+    events: u32,
+    zone: TimeZone,
+    /// When the time zone was checked.
+    checked: i64,
+    /// Days whose logs cannot be read: these logs are not changed.
+    unreadable: Vec<Date>,
+    write_failure: Condition,
+}
+
+impl<'a> TrackerSink<'a> {
+    /// Opens the logs. `listener` is the socket of `--serve`.
+    pub fn open(
+        options: &'a TrackOptions,
+        listener: Option<TcpListener>,
+    ) -> std::result::Result<Self, Error> {
+        let config = options.effective_config()?;
+        let log_dir = LogDir::open(&config.log_dir)?;
+        let paths = ReportPaths {
+            log_dir: config.log_dir.clone(),
+            report_dir: config.report_dir.clone(),
+            vendors: options.common.vendor_dir(),
+        };
+        if let Some(listener) = listener {
+            crate::report_server::start(listener, paths.html_file())?;
+        }
+        let zone = TimeZone::system();
+        let start = Instant::now();
+        let clocks = Clocks { system: UnixTime::now(), monotonic: start.elapsed() };
+        let max_rows = options.max_rows.get() as usize;
+        let mut sink = TrackerSink {
+            options,
+            logs: DailyLogs::new(config.logs.clone(), max_rows, zone.clone(), clocks),
+            config,
+            log_dir,
+            reports: ReportThread::start(paths)?,
+            start,
+            events: 0,
+            zone,
+            checked: clocks.system.seconds(),
+            unreadable: Vec::new(),
+            write_failure: Condition::default(),
+        };
+        sink.open_day(sink.logs.today())?;
+        sink.tick();
+        Ok(sink)
+    }
+
+    /// Opens a day with the rows of its log.
+    fn open_day(&mut self, date: Date) -> std::result::Result<(), Error> {
+        let bytes = read_log(self.log_dir.path(), LogKind::Tracker, date)?;
+        let mut rows: Vec<(RowKey, Activity)> = Vec::new();
+        for (number, row) in log_format::parse_log(&bytes) {
+            match row {
+                Ok(row) if row.date == date => {
+                    let at = |clock| self.logs.calendar().resolve(date, clock);
+                    let key = RowKey { mac: row.mac, ip: row.ip, interface: row.interface.into() };
+                    let (first, last) = (at(row.first), at(row.last));
+                    rows.push((key, Activity { first, last, hours: row.hours }));
+                }
+                // The next write of the log drops this row: its text stays in the error log.
+                row => {
+                    let text =
+                        bytes.split(|byte| *byte == b'\n').nth(number - 1).unwrap_or_default();
+                    let text = String::from_utf8_lossy(&text[..text.len().min(200)]);
+                    let why = row.err().unwrap_or(OTHER_DAY);
+                    let file = file_name(LogKind::Tracker, date);
+                    self.logs.log_error(&format!("{file}:{number}: {why}: {text}"));
+                }
+            }
+        }
+        self.logs.open_day(date, rows);
+        Ok(())
+    }
+
+    /// Makes sure that a day is open. Returns false if its log cannot be read.
+    fn ensure_open(&mut self, date: Date) -> Result<bool> {
+        if self.logs.is_open(date) {
+            return Ok(true);
+        }
+        if !self.logs.has_room() {
+            let actions = self.logs.flush();
+            self.carry_out(actions);
+        }
+        if !self.unreadable.contains(&date)
+            && let Err(error) = self.open_day(date)
+        {
+            let Error::Failed(why) = error else { return Err(error.into()) };
+            warn(format_args!(
+                "{why} (sightings of that day are not recorded; trying again every minute)"
+            ));
+            self.logs.log_error(&why);
+            self.unreadable.push(date);
+        }
+        Ok(!self.unreadable.contains(&date))
+    }
+
+    /// Carries out what is due.
+    fn tick(&mut self) {
+        let clocks = Clocks { system: UnixTime::now(), monotonic: self.start.elapsed() };
+        if (clocks.system.seconds() - self.checked).abs() >= CHECK_INTERVAL {
+            self.checked = clocks.system.seconds();
+            self.unreadable.clear();
+            let zone = TimeZone::system();
+            if zone != self.zone {
+                self.logs.reconfigure(self.logs.config().clone(), zone.clone());
+                self.zone = zone;
+            }
+        }
+        let actions = self.logs.tick(clocks);
+        self.carry_out(actions);
+    }
+
+    /// Returns whether all actions succeeded. Failed ones are tried again later: what they write stays in memory.
+    fn carry_out(&mut self, actions: Vec<LogAction>) -> bool {
+        let (mut succeeded, mut wrote) = (true, false);
+        for action in actions {
+            let done = match &action {
+                LogAction::Append(kind, date, text) => self.log_dir.append(*kind, *date, text),
+                LogAction::Replace(date, text) => self.log_dir.write_tracker_log(*date, text),
+                LogAction::RemoveBefore(date) => self.log_dir.remove_before(*date),
+                LogAction::Report => {
+                    self.request_report();
+                    continue;
+                }
+            };
+            match done {
+                Ok(()) => {
+                    wrote |= matches!(action, LogAction::Append(..) | LogAction::Replace(..));
+                }
+                Err(error) => {
+                    if let Error::Failed(why) = error {
+                        self.write_failure.begins(format_args!("{why} (trying again)"));
+                    }
+                    succeeded = false;
+                    self.logs.retry(action);
+                }
+            }
+        }
+        // Only if all writes succeeded: on a full disk there may be room for a line, but not for a log.
+        if succeeded && wrote {
+            self.write_failure
+                .ends(format_args!("{} is written again", self.log_dir.path().display()));
+        }
+        succeeded
+    }
+
+    fn request_report(&self) {
+        self.reports.request(ReportRequest {
+            config: self.logs.config().clone(),
+            day: self.logs.today(),
+            is_today: true,
+        });
+    }
+
+    fn unwritten(&self) -> Fault {
+        let directory = self.log_dir.path().display();
+        Fault::Down(format!("some of the last sightings could not be written to {directory}"))
+    }
+
+    /// Whether `--source` includes an event. It selects sightings; configuration changes are always included.
+    fn is_wanted(&self, kind: Kind) -> bool {
+        match self.options.source {
+            _ if matches!(kind, Kind::ConfigChange(_)) => true,
+            SightingSource::All => true,
+            SightingSource::Macupd => kind == Kind::MacUpd,
+            SightingSource::Pairing => matches!(kind, Kind::Pairing(_)),
+        }
+    }
+}
+
+impl Sink for TrackerSink<'_> {
+    fn write(&mut self, entry: &Entry) -> Result {
+        let event = &entry.event;
+        self.events = self.events.wrapping_add(1);
+        if self.events.is_multiple_of(EVENTS_PER_TICK) {
+            self.tick();
+        }
+        if !self.is_wanted(event.kind) {
+            return Ok(());
+        }
+        if self.logs.is_outside(event) {
+            self.tick(); // the system clock may have been set since the last one
+        }
+        let Some(at) = self.logs.moment(event) else { return Ok(()) };
+        if let Kind::ConfigChange(change) = &event.kind {
+            self.logs.record_config_change(event, change, at);
+        } else if self.ensure_open(at.date)? {
+            self.logs.record(event, at, self.start.elapsed());
+        } else {
+            self.logs.count_outside();
+        }
+        Ok(())
+    }
+
+    /// Delivered events may be in memory only; `sync` writes them to the logs.
+    fn flush(&mut self) -> Result {
+        self.tick();
+        Ok(())
+    }
+
+    fn maintain(&mut self) -> Result<bool> {
+        self.tick();
+        Ok(false)
+    }
+
+    fn sync(&mut self) -> Result {
+        let actions = self.logs.sync();
+        if self.carry_out(actions) { Ok(()) } else { Err(self.unwritten()) }
+    }
+
+    /// Reads the configuration file again. If it has an error, the old settings stay.
+    fn reopen(&mut self) -> Result {
+        match self.options.effective_config() {
+            Ok(config) => {
+                let EffectiveConfig { log_dir, report_dir, .. } = &config;
+                if (log_dir, report_dir) != (&self.config.log_dir, &self.config.report_dir) {
+                    info("LOGDIR or REPORTDIR changed; restart aw-tracker to apply that");
+                }
+                self.logs.reconfigure(config.logs, self.zone.clone());
+                info("configuration read again");
+            }
+            Err(Error::Failed(why)) => {
+                warn(format_args!("{why} (the old configuration stays)"));
+                self.logs.log_error(&why);
+            }
+            Err(closed) => return Err(closed.into()),
+        }
+        self.tick();
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result {
+        let actions = self.logs.flush();
+        let succeeded = self.carry_out(actions);
+        if !self.reports.finish() {
+            info("the last report is not written: it takes too long");
+        }
+        if succeeded { Ok(()) } else { Err(self.unwritten()) }
+    }
+}

@@ -1,0 +1,341 @@
+//! `log`, `diff` and `show`: print what is in the archive.
+
+use std::path::Path;
+
+use aw_service::{Error, TimeSpan, failed, info};
+use clap::{Args, ValueEnum};
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+use serde::Serialize;
+
+use crate::{
+    archive::{Archive, RouterState},
+    change::Change,
+    config::{Config, RouterName},
+    diff::Difference,
+    export::validate,
+    mask::mask,
+    terminal::{print, table},
+};
+
+/// Output format.
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+pub enum Format {
+    /// Aligned columns
+    Table,
+    /// One JSON object in each line
+    Json,
+}
+
+/// Options of `log`.
+#[derive(Args, Debug)]
+pub struct LogOptions {
+    /// Only changes of this router
+    router: Option<String>,
+    /// Only changes credited to USER
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Only changes since TIME: 2026-11-22, 2026-11-22T10:00, or a time span before now such as 90m, 12h, 7d
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<Timestamp>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Print secrets instead of ***
+    #[arg(long)]
+    secrets: bool,
+}
+
+/// Options of `diff`.
+#[derive(Args, Debug)]
+pub struct DiffOptions {
+    /// Name of the router
+    router: String,
+    /// First snapshot: its name, or the beginning of it, as log prints it
+    #[arg(value_name = "A")]
+    from: Option<String>,
+    /// Second snapshot [default: the newest]
+    #[arg(value_name = "B")]
+    to: Option<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Print secrets instead of ***
+    #[arg(long)]
+    secrets: bool,
+}
+
+/// Options of `show`.
+#[derive(Args, Debug)]
+pub struct ShowOptions {
+    /// Print the configuration of this router
+    router: Option<String>,
+    /// Print this snapshot of it: its name, or the beginning of it, as log prints it
+    snapshot: Option<String>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Print secrets instead of ***
+    #[arg(long)]
+    secrets: bool,
+}
+
+/// Lists changes.
+pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
+    let config = Config::read(path).map_err(failed)?;
+    let mut changes: Vec<Change> = Vec::new();
+    let names = match &options.router {
+        Some(name) => vec![find_router(&config, name)?],
+        None => config.routers.iter().map(|router| router.name.clone()).collect(),
+    };
+    for name in names {
+        changes.extend(read(&name, Archive::of(&config.archive, &name).changes())?);
+    }
+    changes.retain(|change| {
+        options.since.is_none_or(|since| change.time >= since)
+            && options.user.as_ref().is_none_or(|user| change.users.contains(user))
+    });
+    changes.sort_by_key(|change| change.time);
+    if options.format == Format::Json {
+        return print(
+            &changes.iter().map(|change| json(change, options.secrets)).collect::<String>(),
+        );
+    }
+    if changes.is_empty() {
+        info(format_args!("no changes{}", searched(options)));
+    }
+    let mut rows = vec![row(&["TIME", "ROUTER", "USER", "LINES", "SNAPSHOT", "LOG"])];
+    for change in &changes {
+        let claim = change.claims.iter().chain(&change.candidates).next_back();
+        let message = claim.map_or("", |claim| claim.message.as_str());
+        let message = if options.secrets { message.to_owned() } else { mask(message) };
+        let lines = format!("+{} -{}", change.added, change.removed);
+        let snapshot = change.snapshot.trim_end_matches(".rsc").to_owned();
+        let (time, router) = (local(change.time), change.router.clone());
+        rows.push(vec![time, router, change.who(), lines, snapshot, message]);
+    }
+    print(&table(&rows))
+}
+
+/// The filters of a search, for the message that it found nothing.
+fn searched(LogOptions { router, user, since, .. }: &LogOptions) -> String {
+    let of = router.as_ref().map_or(String::new(), |router| format!(" of {router}"));
+    let by = user.as_ref().map_or(String::new(), |user| format!(" by {user}"));
+    let since = since.map_or(" in the archive".into(), |time| format!(" since {}", local(time)));
+    of + &by + &since
+}
+
+/// Prints the last change, or the difference between two snapshots.
+pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
+    let config = Config::read(path).map_err(failed)?;
+    let name = find_router(&config, &options.router)?;
+    let archive = Archive::of(&config.archive, &name);
+    let Some(from) = &options.from else {
+        let changes = read(&name, archive.changes())?;
+        let last = changes
+            .last()
+            .ok_or_else(|| failed(format_args!("{name}: no changes in the archive yet")))?;
+        return print(&match options.format {
+            Format::Table => last.text(&local(last.time), options.secrets),
+            Format::Json => json(last, options.secrets),
+        });
+    };
+    let lines = |snapshot: &str| {
+        let bytes = read(&name, archive.snapshot(snapshot))?;
+        let export =
+            validate(&bytes, None).map_err(|fault| failed(format_args!("{snapshot}: {fault}")))?;
+        Ok::<_, Error>(export.lines)
+    };
+    let snapshots = read(&name, archive.snapshots())?;
+    let from = find_snapshot(&snapshots, from)?;
+    let to = match &options.to {
+        Some(to) => find_snapshot(&snapshots, to)?,
+        None => snapshots.last().ok_or_else(|| failed(format_args!("{name}: no snapshots yet")))?,
+    };
+    let difference = Difference::between(&lines(from)?, &lines(to)?, None);
+    if options.format == Format::Json {
+        let Difference { text, added, removed } = &difference;
+        let between = SnapshotDifference {
+            router: name.as_str(),
+            before: from,
+            snapshot: to,
+            added: *added,
+            removed: *removed,
+            diff: text,
+        };
+        return print(&json(&between, options.secrets));
+    }
+    let text = format!("--- {from}\n+++ {to}\n{}", difference.text);
+    print(&if options.secrets { text } else { mask(&text) })
+}
+
+/// Prints the state of the routers, or a configuration.
+pub fn show(path: &Path, options: &ShowOptions) -> Result<(), Error> {
+    let config = Config::read(path).map_err(failed)?;
+    match &options.router {
+        Some(router) => show_configuration(&config, router, options),
+        None => show_routers(&config, options),
+    }
+}
+
+fn show_configuration(config: &Config, router: &str, options: &ShowOptions) -> Result<(), Error> {
+    let name = find_router(config, router)?;
+    let archive = Archive::of(&config.archive, &name);
+    let bytes = match &options.snapshot {
+        Some(start) => {
+            let snapshots = read(&name, archive.snapshots())?;
+            read(&name, archive.snapshot(find_snapshot(&snapshots, start)?))?
+        }
+        None => read(&name, archive.base())?
+            .ok_or_else(|| failed(format_args!("{name}: no configuration in the archive yet")))?,
+    };
+    let text = String::from_utf8_lossy(&bytes).replace('\r', "");
+    if options.format == Format::Json {
+        let line = Configuration { router: name.as_str(), configuration: &text };
+        return print(&json(&line, options.secrets));
+    }
+    print(&if options.secrets { text } else { mask(&text) })
+}
+
+fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
+    let mut rows = vec![row(&[
+        "ROUTER", "ADDRESS", "STATUS", "SINCE", "EXPORTED", "CHANGED", "VERSION", "LINES", "WHY",
+    ])];
+    for router in &config.routers {
+        let state = read(&router.name, Archive::of(&config.archive, &router.name).state())?;
+        let (name, address) = (router.name.as_str(), router.address.to_string());
+        if options.format == Format::Json {
+            let line = RouterWithState { name, address, state: &state };
+            print(&json(&line, options.secrets))?;
+            continue;
+        }
+        let time = |time: Option<Timestamp>| time.map_or("-".into(), local);
+        let text = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        rows.push(vec![
+            name.to_owned(),
+            address,
+            text(&state.status),
+            time(state.since),
+            time(state.exported),
+            time(state.changed),
+            text(&state.version),
+            state.lines.to_string(),
+            state.why.clone(),
+        ]);
+    }
+    if options.format == Format::Json { Ok(()) } else { print(&table(&rows)) }
+}
+
+#[derive(Serialize)]
+struct RouterWithState<'a> {
+    name: &'a str,
+    address: String,
+    #[serde(flatten)]
+    state: &'a RouterState,
+}
+
+/// With the names of [`Change`].
+#[derive(Serialize)]
+struct SnapshotDifference<'a> {
+    router: &'a str,
+    before: &'a str,
+    snapshot: &'a str,
+    added: u32,
+    removed: u32,
+    diff: &'a str,
+}
+
+#[derive(Serialize)]
+struct Configuration<'a> {
+    router: &'a str,
+    configuration: &'a str,
+}
+
+fn find_router(config: &Config, name: &str) -> Result<RouterName, Error> {
+    let found = config.routers.iter().find(|router| router.name.as_str() == name);
+    let found = found.map(|router| router.name.clone());
+    found.ok_or_else(|| failed(format_args!("{name}: no router of this name in the configuration")))
+}
+
+/// The only snapshot whose name begins with `start`.
+fn find_snapshot<'a>(snapshots: &'a [String], start: &str) -> Result<&'a String, Error> {
+    let mut found = snapshots.iter().filter(|name| name.starts_with(start));
+    match (found.next(), found.next()) {
+        (Some(name), None) => Ok(name),
+        (Some(name), Some(_)) if name.trim_end_matches(".rsc") == start => Ok(name),
+        (Some(_), Some(_)) => {
+            Err(failed(format_args!("{start}: several snapshots begin with this")))
+        }
+        (None, _) => {
+            let stored = match (snapshots.first(), snapshots.last()) {
+                (Some(first), Some(last)) => format!("stored: {first} to {last}"),
+                _ => "none is stored".into(),
+            };
+            Err(failed(format_args!("{start}: no snapshot begins with this ({stored})")))
+        }
+    }
+}
+
+fn read<T>(name: &RouterName, result: std::io::Result<T>) -> Result<T, Error> {
+    result.map_err(|error| Error::io(format_args!("read the archive of {name}"), error))
+}
+
+fn row(cells: &[&str]) -> Vec<String> {
+    cells.iter().map(|cell| (*cell).to_owned()).collect()
+}
+
+/// A line of JSON, with secrets masked in each text unless `secrets` is set.
+fn json(value: &impl Serialize, secrets: bool) -> String {
+    fn masked(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::String(text) => *text = mask(text),
+            serde_json::Value::Array(values) => values.iter_mut().for_each(masked),
+            serde_json::Value::Object(values) => values.values_mut().for_each(masked),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(value).unwrap_or_default();
+    if !secrets {
+        masked(&mut value);
+    }
+    format!("{value}\n")
+}
+
+fn local(time: Timestamp) -> String {
+    Zoned::new(time, TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// A time, or a time span before now.
+fn since(text: &str) -> Result<Timestamp, String> {
+    let fault = || {
+        format!(
+            "{text:?}: must be a time such as 2026-11-22 or 2026-11-22T10:00, or a time span such as 90m, 12h or 7d"
+        )
+    };
+    if let Ok(TimeSpan(ago)) = text.parse()
+        && !text.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return Timestamp::now().checked_sub(ago).map_err(|_| fault());
+    }
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let time = text.parse::<jiff::civil::DateTime>().map_err(|_| fault())?;
+    time.to_zoned(TimeZone::system()).map(|zoned| zoned.timestamp()).map_err(|_| fault())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        for text in
+            ["90m", "12h", "7d", "1d12h", "2026-11-22", "2026-11-22T10:00", "2026-11-22T10:00:00Z"]
+        {
+            assert!(since(text).is_ok(), "{text}");
+        }
+        for text in ["", "7", "d", "7x", "yesterday", "-", "é"] {
+            assert!(since(text).is_err(), "{text}");
+        }
+    }
+}

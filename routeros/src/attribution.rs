@@ -1,0 +1,131 @@
+//! Attribution: who is credited with the next change. Collects what the log claims until an export has shown it, and
+//! decides when that export is due. Nothing here has a clock: each time is the time since the connection began.
+
+mod claim;
+mod schedule;
+
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
+
+pub use self::{
+    claim::{Claim, Claims, is_same_time, users},
+    schedule::{ExportSchedule, ExportTiming},
+};
+use crate::log_record::LogRecord;
+
+/// Records that are remembered to recognize repetitions: several logging actions (memory, disk) write the same entry,
+/// and `follow-only` may repeat entries.
+const REMEMBERED: usize = 1_000;
+/// A record is a repetition within this time only. RouterOS 6 prints no date, and a change at the same second of every
+/// day is not a repetition.
+const REPETITION: Duration = Duration::from_secs(60);
+
+/// The claims of one connection that no complete export has shown yet.
+#[derive(Debug)]
+pub struct Attribution {
+    /// When the next export is due.
+    pub schedule: ExportSchedule,
+    /// Received since the last export began.
+    claims: Claims,
+    /// Received before the export that is being fetched began.
+    exporting: Claims,
+    /// Hashes of records received, with the time of receipt.
+    received: VecDeque<(Duration, u64)>,
+    /// Time and message of the newest line about a change in the router's log.
+    newest: Option<(String, String)>,
+    /// The same when the last export began.
+    newest_exported: Option<(String, String)>,
+    /// Seeded at random, so that users of the router cannot construct a line with the hash of another.
+    hasher: RandomState,
+}
+
+impl Attribution {
+    /// A router just connected. `claims` are from earlier connections and no export has shown them.
+    pub fn new(timing: ExportTiming, claims: Claims) -> Attribution {
+        let newest = claims.kept.last().map(|claim| (claim.time.clone(), claim.message.clone()));
+        Attribution {
+            schedule: ExportSchedule::new(timing),
+            claims,
+            exporting: Claims::default(),
+            received: VecDeque::new(),
+            newest,
+            newest_exported: None,
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Remembers a record that the log already had at connection: when the log repeats it, it is not new.
+    pub fn remember(&mut self, now: Duration, record: &LogRecord) {
+        if self.received.len() >= REMEMBERED {
+            self.received.pop_front();
+        }
+        self.received.push_back((now, self.hash(record)));
+        self.newest = Some((record.time.clone(), record.message.clone()));
+    }
+
+    /// Time and message of the newest line about a change in the router's log.
+    pub fn newest(&self) -> Option<&(String, String)> {
+        self.newest.as_ref()
+    }
+
+    /// The newest line about a change that the export certainly shows. A line received while the export was fetched may
+    /// be about a change that the export does not have yet.
+    pub fn newest_exported(&self) -> Option<&(String, String)> {
+        self.newest_exported.as_ref()
+    }
+
+    /// Takes a record of the log. Returns true if it claims a change and is not a repetition.
+    pub fn observe(&mut self, now: Duration, record: &LogRecord) -> bool {
+        let Some(claim) = Claim::of(record) else { return false };
+        while self.received.front().is_some_and(|(at, _)| *at + REPETITION < now) {
+            self.received.pop_front();
+        }
+        let hash = self.hash(record);
+        if self.received.iter().any(|(_, known)| *known == hash) {
+            return false;
+        }
+        self.remember(now, record);
+        self.claims.push(claim);
+        self.schedule.line_received(now);
+        true
+    }
+
+    fn hash(&self, record: &LogRecord) -> u64 {
+        self.hasher.hash_one((&record.time, &record.topics, &record.message))
+    }
+
+    /// An export begins.
+    pub fn export_began(&mut self) {
+        self.schedule.export_began();
+        self.exporting = std::mem::take(&mut self.claims);
+        self.newest_exported.clone_from(&self.newest);
+    }
+
+    /// The claims whose changes the export may show: those received before it began, and those received while it was
+    /// fetched.
+    pub fn pending(&self) -> Claims {
+        let mut pending = self.exporting.clone();
+        pending.append(self.claims.clone());
+        pending
+    }
+
+    /// The export that began at `began` is complete: the claims from before it are settled.
+    pub fn export_complete(&mut self, began: Duration, now: Duration) {
+        self.exporting = Claims::default();
+        self.schedule.export_complete(began, now);
+    }
+
+    /// The export failed: its claims stay pending, and the next export is due after `pause`.
+    pub fn export_failed(&mut self, now: Duration, pause: Duration) {
+        self.claims = self.pending();
+        self.exporting = Claims::default();
+        self.schedule.export_failed(now, pause);
+    }
+}
+
+#[cfg(test)]
+#[path = "attribution/tests.rs"]
+mod tests;

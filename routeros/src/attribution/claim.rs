@@ -1,0 +1,97 @@
+//! What log lines claim about changes, within bounds.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    actor::{Actor, actors_in},
+    log_record::LogRecord,
+};
+
+/// A log line that names who made a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The router's time, as text.
+    pub time: String,
+    /// The message.
+    pub message: String,
+    /// The actors that it names.
+    pub actors: Vec<Actor>,
+    /// The command, if the line has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// Whether an actor may be forged.
+    #[serde(default)]
+    pub ambiguous: bool,
+}
+
+impl Claim {
+    /// The claim of a record that is about a change and names an actor.
+    pub fn of(record: &LogRecord) -> Option<Claim> {
+        let named = record.may_be_change().then(|| actors_in(&record.message))??;
+        Some(Claim {
+            time: record.time.clone(),
+            message: record.message.clone(),
+            ambiguous: named.ambiguous || record.doubtful,
+            actors: named.actors,
+            command: named.command,
+        })
+    }
+}
+
+/// Whether two times of the router may be equal. RouterOS 6 omits the date of the current day, and the year of the
+/// current year.
+pub fn is_same_time(one: &str, other: &str) -> bool {
+    let parts = |time| str::rsplit_once(time, ' ').unwrap_or(("", time));
+    let ((one, clock), (other, same)) = (parts(one), parts(other));
+    let begins = |long: &str, short: &str| {
+        let rest = long.strip_prefix(short);
+        short.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    clock == same && (begins(one, other) || begins(other, one))
+}
+
+/// The users that these claims name, each once, in order.
+pub fn users(claims: &[Claim]) -> Vec<&str> {
+    let mut users = Vec::new();
+    for actor in claims.iter().flat_map(|claim| &claim.actors) {
+        if !users.contains(&actor.user.as_str()) {
+            users.push(actor.user.as_str());
+        }
+    }
+    users
+}
+
+/// Claims that are kept, at most; further ones are only counted.
+pub const MAX_CLAIMS: usize = 500;
+/// Bytes of the claims that are kept, at most: a single message may have 64 KiB.
+pub const MAX_CLAIMS_BYTES: usize = 256 << 10;
+
+/// Claims in the order of the log, bounded in number and size.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// In order.
+    pub kept: Vec<Claim>,
+    /// The number of claims beyond the bounds.
+    pub further: u64,
+    bytes: usize,
+}
+
+impl Claims {
+    /// Adds a claim.
+    pub fn push(&mut self, claim: Claim) {
+        // The command and the names are parts of the message.
+        let bytes = 2 * (claim.time.len() + claim.message.len());
+        if self.kept.len() < MAX_CLAIMS && self.bytes + bytes <= MAX_CLAIMS_BYTES {
+            self.bytes += bytes;
+            self.kept.push(claim);
+        } else {
+            self.further += 1;
+        }
+    }
+
+    /// Adds later claims.
+    pub fn append(&mut self, later: Claims) {
+        later.kept.into_iter().for_each(|claim| self.push(claim));
+        self.further += later.further;
+    }
+}

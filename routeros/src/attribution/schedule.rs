@@ -1,0 +1,82 @@
+//! When the next export of a connected router is due.
+
+use std::time::Duration;
+
+/// The longest pause after a complete export: a slow router is not kept busy with exports.
+const LONGEST_REST: Duration = Duration::from_secs(30);
+
+/// The waiting times before an export.
+#[derive(Clone, Copy, Debug)]
+pub struct ExportTiming {
+    /// From the last line about a change to the export: changes come in groups, and take a moment to take effect.
+    pub settle: Duration,
+    /// From the first line about a change to the export, at most.
+    pub latest: Duration,
+    /// From one export to the next if the log shows no change.
+    pub interval: Duration,
+}
+
+/// When the next export is due.
+#[derive(Debug)]
+pub struct ExportSchedule {
+    timing: ExportTiming,
+    /// The first and the last line about a change since the last export began.
+    first_line: Option<Duration>,
+    last_line: Option<Duration>,
+    /// No export before this time: the router rests four times as long as the last export took, up to 30 s.
+    rest_until: Duration,
+    /// The next periodic export.
+    periodic: Duration,
+    /// An export was complete in this connection.
+    exported: bool,
+}
+
+impl ExportSchedule {
+    /// The first export is due at once.
+    pub fn new(timing: ExportTiming) -> ExportSchedule {
+        let (rest_until, periodic) = (Duration::ZERO, Duration::ZERO);
+        let (first_line, last_line, exported) = (None, None, false);
+        ExportSchedule { timing, first_line, last_line, rest_until, periodic, exported }
+    }
+
+    /// Delays the first export: a change may have happened just before the connection.
+    pub fn delay_first(&mut self, now: Duration) {
+        self.periodic = now + self.timing.settle;
+    }
+
+    /// The log has a line about a change.
+    pub fn line_received(&mut self, now: Duration) {
+        self.first_line.get_or_insert(now);
+        self.last_line = Some(now);
+    }
+
+    /// When the next export is due.
+    pub fn due(&self) -> Duration {
+        let after_lines = self.last_line.zip(self.first_line).map(|(last, first)| {
+            (last + self.timing.settle).min(first + self.timing.latest).max(self.rest_until)
+        });
+        let periodic = self.periodic.max(self.rest_until);
+        after_lines.map_or(self.periodic, |due| due.min(periodic))
+    }
+
+    /// An export begins: later lines are for the next one.
+    pub fn export_began(&mut self) {
+        (self.first_line, self.last_line) = (None, None);
+    }
+
+    /// The export that began at `began` is complete.
+    pub fn export_complete(&mut self, began: Duration, now: Duration) {
+        // The first export is no measure: at the start all routers are asked at once, and this program is the slow one.
+        if self.exported {
+            self.rest_until = now + (now.saturating_sub(began) * 4).min(LONGEST_REST);
+        }
+        self.periodic = now + self.timing.interval;
+        self.exported = true;
+    }
+
+    /// The export failed: the next one is due after `pause`, whatever the log has meanwhile.
+    pub fn export_failed(&mut self, now: Duration, pause: Duration) {
+        (self.first_line, self.last_line) = (None, None);
+        (self.rest_until, self.periodic) = (now + pause, now + pause);
+    }
+}

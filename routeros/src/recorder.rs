@@ -1,0 +1,171 @@
+//! Records what happens to routers: messages and `log.txt`, `state.json`, the archive, mail, git and the ring. Each part
+//! has a file of its own here, and its own lock.
+
+mod clock;
+mod commits;
+mod export;
+mod journal;
+mod mail;
+mod ring;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use aw_notify::Mailer;
+use aw_service::{explain, info, warn};
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+use shm_layout::Writer;
+
+pub use self::export::Outcome;
+use self::{
+    clock::RetentionClock, commits::Commits, journal::Journal, mail::ChangeMail, ring::ChangeRing,
+};
+use crate::{
+    archive::Archive,
+    config::{Config, Router, RouterName},
+    git::Repository,
+    mask::mask,
+};
+
+/// The recorder, which all routers share.
+pub struct Recorder {
+    /// The configuration at the start; its routers may have changed since then.
+    pub config: Config,
+    /// Print each change with its diff.
+    pub print: bool,
+    zone: TimeZone,
+    journal: Journal,
+    mail: ChangeMail,
+    ring: Option<ChangeRing>,
+    commits: Option<Commits>,
+    clock: RetentionClock,
+    /// For each router a lock that is held while an export is recorded.
+    recording: Mutex<BTreeMap<RouterName, Arc<Mutex<()>>>>,
+}
+
+impl Recorder {
+    pub fn new(
+        config: &Config,
+        print: bool,
+        mailer: Option<Mailer>,
+        ring: Option<Writer>,
+        git: Option<Repository>,
+    ) -> Recorder {
+        Recorder {
+            zone: TimeZone::system(),
+            journal: Journal::new(&config.archive),
+            mail: ChangeMail::new(mailer),
+            ring: ring.map(ChangeRing::new),
+            commits: git.map(|git| Commits::new(&config.archive, git)),
+            clock: RetentionClock::new(),
+            recording: Mutex::default(),
+            config: config.clone(),
+            print,
+        }
+    }
+
+    /// Writes each change to this file too.
+    pub fn with_change_log(mut self, file: Option<File>) -> Recorder {
+        self.journal.set_change_log(file);
+        self
+    }
+
+    /// A router's part of the archive.
+    pub fn archive(&self, router: &RouterName) -> Archive {
+        Archive::of(&self.config.archive, router)
+    }
+
+    /// A time as it is printed.
+    pub fn local_time(&self, time: Timestamp) -> String {
+        Zoned::new(time, self.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+    }
+
+    fn masked(&self, text: &str) -> String {
+        if self.config.mail_secrets { text.to_owned() } else { mask(text) }
+    }
+
+    fn log(&self, router: &RouterName, text: &str) {
+        self.journal.log(router, &self.local_time(Timestamp::now()), text);
+    }
+
+    /// Logs a message about a router, also to its `log.txt`.
+    pub fn note(&self, router: &RouterName, text: &str) {
+        info(format_args!("{router}: {}", self.masked(text)));
+        self.log(router, text);
+    }
+
+    /// Logs a warning about a router, also to its `log.txt`, and sends it by mail.
+    pub fn alarm(&self, router: &Router, subject: &str, text: &str) {
+        let (name, address, shown) = (&router.name, &router.address, self.masked(text));
+        warn(format_args!("{name}: {shown}"));
+        self.log(name, text);
+        let when = self.local_time(Timestamp::now());
+        let text = format!("{when} {name} ({address})\n\n{shown}\n");
+        self.mail.send(&format!("{name}: {subject}"), &text);
+    }
+
+    /// Stores the status of a router.
+    pub fn set_status(&self, router: &RouterName, status: &str, cause: &str) {
+        self.journal.update_state(router, |state| {
+            if (state.status.as_str(), state.why.as_str()) != (status, cause) {
+                state.since = Some(Timestamp::now());
+                (state.status, state.why) = (status.into(), cause.into());
+            }
+        });
+    }
+
+    /// Stores the last log line about a change. Later lines are new after the next connection.
+    pub fn set_last_line(&self, router: &RouterName, line: Option<(String, String)>) {
+        if line.is_some() {
+            self.journal.update_state(router, |state| state.last_line = line);
+        }
+    }
+
+    /// See [`Recorder::set_last_line`].
+    pub fn last_line(&self, router: &RouterName) -> Option<(String, String)> {
+        self.archive(router).state().ok()?.last_line
+    }
+
+    /// Commits at the start what the archive has and git does not, because a commit failed or a file was edited. The next
+    /// change is not credited with it.
+    pub fn commit_archive(&self) {
+        let Some(commits) = &self.commits else { return };
+        if let Err(error) = commits.commit_archive() {
+            let text = format!("commit to the git repository: {}", explain(&error));
+            warn(&text);
+            let when = self.local_time(Timestamp::now());
+            self.mail.send("git", &format!("{when}\n\n{text}\n"));
+        }
+    }
+
+    fn commit(&self, router: &Router, bytes: &[u8], message: &str, author: &str, now: Timestamp) {
+        let Some(commits) = &self.commits else { return };
+        if let Err(error) = commits.commit(&router.name, bytes, message, author, now) {
+            let text = format!("commit to the git repository: {}", explain(&error));
+            self.alarm(router, "git", &text);
+        }
+    }
+
+    /// Updates the ring's heartbeat and re-creates the ring if it was deleted; to be called about once a second.
+    pub fn maintain_ring(&self) {
+        self.ring.iter().for_each(ChangeRing::maintain);
+    }
+
+    /// Sends waiting mail, for a few seconds at most.
+    pub fn finish(self) {
+        self.mail.finish();
+    }
+
+    /// The lock of a router's exports.
+    fn export_lock(&self, router: &RouterName) -> Arc<Mutex<()>> {
+        let mut locks = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(locks.entry(router.clone()).or_default())
+    }
+}
+
+#[cfg(test)]
+#[path = "recorder/tests.rs"]
+mod tests;

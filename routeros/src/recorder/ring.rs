@@ -1,0 +1,49 @@
+//! The ring to which changes are published.
+
+use std::{
+    net::Ipv4Addr,
+    sync::{Mutex, PoisonError},
+};
+
+use aw_service::Condition;
+use shm_layout::{ConfigChange, Counter, Event, UnixTime, UserName, Writer};
+
+use crate::{change::Change, config::RouterName};
+
+/// The writer of the ring, and whether another ring has taken its name.
+pub struct ChangeRing(Mutex<(Writer, Condition)>);
+
+impl ChangeRing {
+    pub fn new(writer: Writer) -> ChangeRing {
+        ChangeRing(Mutex::new((writer, Condition::default())))
+    }
+
+    /// Publishes a change.
+    pub fn publish(&self, router: &RouterName, address: Option<Ipv4Addr>, change: &Change) {
+        let (ring, _) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Names on the ring have 15 bytes; router names are ASCII.
+        let name = router.as_str();
+        let Ok(name) = name[..name.len().min(15)].parse() else { return };
+        let address = address.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let nanos = i64::try_from(change.time.as_nanosecond()).unwrap_or(i64::MAX);
+        let user = UserName::cut(&change.users.join(","));
+        let change = ConfigChange { user, added: change.added, removed: change.removed };
+        let counters = ring.interface(name);
+        ring.count(counters, Counter::Seen);
+        let event = Event::config_change(UnixTime::from_nanos(nanos), name, address, change);
+        ring.publish(counters, &event);
+        ring.wake();
+    }
+
+    /// Updates the heartbeat, and re-creates the ring if it was deleted.
+    pub fn maintain(&self) {
+        let (ring, displaced) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.beat(UnixTime::now());
+        match ring.keep_name() {
+            Ok(_) => displaced.ends("new readers can find the ring again"),
+            Err(error) => {
+                displaced.begins(format_args!("{error}: new readers cannot find this ring"));
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+use std::{fs, io, path::PathBuf};
+
+use super::*;
+use crate::{attribution::Claim, change::Credit, session::FetchedExport};
+use jiff::SignedDuration;
+
+struct Fixture {
+    root: tempfile::TempDir,
+    config: Config,
+}
+
+impl Fixture {
+    fn new(options: &str) -> Fixture {
+        let root = tempfile::tempdir().unwrap();
+        let text = format!(
+            "archive = {:?}\n{options}\n[[router]]\nname = \"core1\"\naddress = \"192.0.2.1\"\nuser = \"a\"\nagent = true\n",
+            root.path().join("archive")
+        );
+        let config = Config::parse(&text).unwrap();
+        Fixture { root, config }
+    }
+
+    fn recorder(&self) -> Recorder {
+        Recorder::new(&self.config, false, None, None, None)
+    }
+
+    fn router(&self) -> &Router {
+        &self.config.routers[0]
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join("archive/core1").join(name)
+    }
+
+    /// Records a confirmed export with this number of lines; the log names alice.
+    fn record(&self, recorder: &Recorder, lines: usize) -> io::Result<Outcome> {
+        let bytes = export(lines);
+        let unconfirmed = crate::export::validate(&bytes, None).ok();
+        let fetched = FetchedExport { bytes, fault: None, unconfirmed, address: None, turn: None };
+        let claim = Claim {
+            time: "12:00:00".into(),
+            message: "item added by alice".into(),
+            actors: crate::actor::actors_in("item added by alice").unwrap().actors,
+            command: None,
+            ambiguous: false,
+        };
+        let credit = Credit { claims: vec![claim], ..Credit::default() };
+        recorder.record_export(self.router(), fetched, credit)
+    }
+}
+
+fn export(lines: usize) -> Vec<u8> {
+    let header = "# 2026-11-22 10:00:00 by RouterOS 7.14.2\r\n# software id = X\r\n#\r\n";
+    let lines = (0..lines).map(|n| format!("/ip route add gateway=192.0.2.{n}\r\n"));
+    (header.to_owned() + &lines.collect::<String>()).into_bytes()
+}
+
+/// A failure after a change is recorded does not cause it to be recorded again.
+#[test]
+fn a_change_is_recorded_once_despite_later_failures() {
+    let fixture = Fixture::new("");
+    let full = fs::OpenOptions::new().append(true).open("/dev/full").unwrap();
+    let recorder = fixture.recorder().with_change_log(Some(full));
+    fs::create_dir_all(fixture.path("state.json.new")).unwrap();
+    assert!(matches!(fixture.record(&recorder, 1), Ok(Outcome::First)));
+    assert!(matches!(fixture.record(&recorder, 2), Ok(Outcome::Changed(_))));
+    assert!(matches!(fixture.record(&recorder, 2), Ok(Outcome::Unchanged)));
+    assert_eq!(fs::read(fixture.path("latest.rsc")).unwrap(), export(2));
+    assert_eq!(recorder.archive(&fixture.router().name).changes().unwrap().len(), 1);
+    assert_eq!(
+        recorder.journal.failing(),
+        ["core1: write state.json", "core1: write the log file"]
+    );
+}
+
+/// A task that a reload aborted may record an export at the same time as the next task of its router.
+#[test]
+fn a_change_is_recorded_once_by_two_tasks() {
+    let fixture = Fixture::new("");
+    let recorder = fixture.recorder();
+    fixture.record(&recorder, 1).unwrap();
+    for lines in 2..10 {
+        std::thread::scope(|scope| {
+            let both = [(); 2].map(|()| scope.spawn(|| fixture.record(&recorder, lines).unwrap()));
+            let changed = |outcome: &Outcome| matches!(outcome, Outcome::Changed(_));
+            let outcomes = both.map(|one| one.join().unwrap());
+            assert_eq!(outcomes.iter().filter(|outcome| changed(outcome)).count(), 1);
+        });
+    }
+}
+
+#[test]
+fn concurrent_updates_of_the_state() {
+    let fixture = Fixture::new("");
+    let (recorder, name) = (fixture.recorder(), &fixture.router().name);
+    let state = || recorder.archive(name).state().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..200 {
+                recorder.set_status(name, "connected", &n.to_string());
+                assert_eq!(state().why, n.to_string());
+            }
+        });
+        for n in 0..200 {
+            recorder.set_last_line(name, Some((n.to_string(), String::new())));
+            assert_eq!(state().last_line.unwrap().0, n.to_string());
+        }
+    });
+}
+
+/// The clock may be wrong at the start. It is trusted if the archive has a snapshot of the last day.
+#[test]
+fn a_clock_that_is_ahead_from_the_start_removes_nothing() {
+    let (fixture, day) = (Fixture::new("keep_days = 30"), SignedDuration::from_hours(24));
+    let plant = |days: i32| {
+        let archive = fixture.recorder().archive(&fixture.router().name);
+        archive.create().unwrap();
+        archive.add_snapshot(Timestamp::now() - day * days, &export(days as usize)).unwrap();
+        archive.set_base(&export(days as usize)).unwrap();
+        fs::remove_file(fixture.path("state.json")).ok(); // it is due
+    };
+    let count = || fs::read_dir(fixture.path("snapshots")).unwrap().count();
+    plant(50);
+    plant(40);
+    let recorder = fixture.recorder();
+    for n in 1..3 {
+        fixture.record(&recorder, n).unwrap();
+        assert_eq!(count(), 2 + n, "new snapshots have the time of the same clock");
+    }
+    assert_eq!(recorder.archive(&fixture.router().name).state().unwrap().tidied, None);
+    fixture.record(&fixture.recorder(), 3).unwrap();
+    assert_eq!(count(), 3);
+}
+
+/// A change that is not in git is committed at the start, and not credited to the user of the next change.
+#[test]
+fn the_archive_is_committed_at_the_start() {
+    let fixture = Fixture::new("");
+    let path = fixture.root.path().join("r.git");
+    let start = || {
+        let git = Some(Repository::open(&path).unwrap());
+        let recorder = Recorder::new(&fixture.config, false, None, None, git);
+        recorder.commit_archive();
+        recorder
+    };
+    let head = || fs::read_to_string(path.join("refs/heads/main")).ok();
+    assert_eq!((drop(start()), head()), ((), None), "the archive is empty");
+    fixture.record(&fixture.recorder(), 1).unwrap();
+    let recorder = start();
+    let found = head().unwrap();
+    assert_eq!((drop(start()), head()), ((), Some(found.clone())), "once");
+    fixture.record(&recorder, 2).unwrap();
+    let changed = head().unwrap();
+    assert_ne!(changed, found);
+    assert_eq!((drop(start()), head()), ((), Some(changed.clone())));
+    fixture.record(&fixture.recorder(), 3).unwrap();
+    assert_eq!(head(), Some(changed.clone()));
+    start();
+    assert_ne!(head(), Some(changed));
+}

@@ -1,0 +1,258 @@
+//! One connection to a router: follows its log, and fetches an export when the log or the interval requires one.
+
+use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use aw_service::Backoff;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{
+    FetchedExport, RouterTask, Turn,
+    fetch::{fetch_export, stored_log},
+    follow_log::{LogEvent, LogFollower},
+    random_byte, spread,
+};
+use crate::{
+    attribution::{Attribution, Claim, Claims, ExportTiming, is_same_time},
+    change::Credit,
+    export::Export,
+    log_record::{LogAssembler, LogRecord},
+    recorder::Outcome,
+    ssh::{Connection, Fault},
+};
+
+/// A record is complete when nothing follows it for this time.
+const QUIET: Duration = Duration::from_millis(300);
+/// From the first log line about a change to its export, at most.
+const LATEST_EXPORT: Duration = Duration::from_secs(30);
+/// The first and the longest pause after a failed export.
+const EXPORT_PAUSES: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(600)];
+/// Candidates, at most: the last ones of the log.
+const MAX_CANDIDATES: usize = 20;
+
+type PendingExport = Pin<Box<dyn Future<Output = Result<FetchedExport, Fault>> + Send>>;
+
+/// One connection to a router.
+pub struct Session<'a> {
+    task: &'a mut RouterTask,
+    connection: Arc<Connection>,
+    start: Instant,
+    attribution: Attribution,
+    assembler: LogAssembler,
+    /// Claims from a time when the log was not followed; `None` if there certainly was no change.
+    candidates: Option<Vec<Claim>>,
+    /// The export that is being fetched, and when it began.
+    export: Option<(PendingExport, Duration)>,
+    export_backoff: Backoff,
+    /// Nothing arrived for [`QUIET`].
+    is_quiet: bool,
+}
+
+/// The next thing to handle.
+enum Event {
+    Log(LogEvent),
+    Quiet,
+    ExportDue,
+    Exported(Result<FetchedExport, Fault>),
+}
+
+impl Session<'_> {
+    pub fn new(task: &mut RouterTask, connection: Connection) -> Session<'_> {
+        let timing = ExportTiming {
+            settle: Duration::from_secs(task.router.settle),
+            latest: LATEST_EXPORT,
+            interval: spread(Duration::from_secs(task.router.interval), random_byte()),
+        };
+        let claims = std::mem::take(&mut task.claims);
+        Session {
+            task,
+            connection: Arc::new(connection),
+            start: Instant::now(),
+            attribution: Attribution::new(timing, claims),
+            assembler: LogAssembler::default(),
+            candidates: None,
+            export: None,
+            export_backoff: Backoff::new(EXPORT_PAUSES[0], EXPORT_PAUSES[1]),
+            is_quiet: false,
+        }
+    }
+
+    /// Follows the router until the connection ends. Claims without an export are credited after the next connection.
+    pub async fn run(mut self) -> Fault {
+        let Err(fault) = self.follow().await;
+        self.flush_log();
+        self.task.claims = self.attribution.pending();
+        fault
+    }
+
+    async fn follow(&mut self) -> Result<Infallible, Fault> {
+        let mut log = self.start_log().await?;
+        self.task.connected();
+        loop {
+            match self.next_event(&mut log).await? {
+                Event::Log(LogEvent::Bytes(bytes)) => {
+                    let records = self.assembler.feed(&bytes);
+                    records.iter().for_each(|record| self.observe(record));
+                    self.is_quiet = false;
+                }
+                Event::Log(LogEvent::FilterUnsupported) => {
+                    self.task.filter = false;
+                    log = self.start_log().await?;
+                }
+                Event::Quiet => {
+                    self.is_quiet = true;
+                    self.flush_log();
+                }
+                Event::ExportDue => {
+                    self.attribution.export_began();
+                    self.export = Some((self.fetch(None), self.start.elapsed()));
+                }
+                Event::Exported(result) => self.export_fetched(result).await?,
+            }
+        }
+    }
+
+    async fn next_event(&mut self, log: &mut LogFollower) -> Result<Event, Fault> {
+        let due = self.start + self.attribution.schedule.due();
+        let export = &mut self.export;
+        let next_export = async {
+            match export {
+                Some((export, _)) => Event::Exported(export.await),
+                None => {
+                    sleep_until(due).await;
+                    Event::ExportDue
+                }
+            }
+        };
+        tokio::select! {
+            event = log.next() => event.map(Event::Log),
+            () = sleep(QUIET), if !self.is_quiet => Ok(Event::Quiet),
+            event = next_export => Ok(event),
+        }
+    }
+
+    fn observe(&mut self, record: &LogRecord) {
+        self.attribution.observe(self.start.elapsed(), record);
+    }
+
+    fn flush_log(&mut self) {
+        if let Some(record) = self.assembler.flush() {
+            self.observe(&record);
+        }
+    }
+
+    /// Follows the log and then reads the stored log, in this order, so that no line is missed between them. The stored
+    /// lines after the last known one become candidates.
+    async fn start_log(&mut self) -> Result<LogFollower, Fault> {
+        let (log, stored) = loop {
+            let mut log = LogFollower::start(&self.connection, self.task.filter).await?;
+            let stored = async {
+                let _turn = self.task.turns.next(self.task.export_fault.is_some()).await;
+                stored_log(&self.connection, &self.task.router).await
+            };
+            match log.meanwhile(stored).await? {
+                Some(stored) => break (log, stored?),
+                None => self.task.filter = false,
+            }
+        };
+        self.find_candidates(&stored);
+        Ok(log)
+    }
+
+    fn find_candidates(&mut self, stored: &[LogRecord]) {
+        let stored: Vec<_> =
+            stored.iter().filter_map(|record| Some((record, Claim::of(record)?))).collect();
+        let (now, last) = (self.start.elapsed(), self.attribution.newest().cloned());
+        stored.iter().for_each(|(record, _)| self.attribution.remember(now, record));
+        let last = last.or_else(|| self.task.recorder.last_line(&self.task.router.name));
+        let known = last.and_then(|(time, message)| {
+            stored.iter().rposition(|(_, claim)| {
+                claim.message == message && is_same_time(&claim.time, &time)
+            })
+        });
+        let new = stored.into_iter().skip(known.map_or(0, |at| at + 1));
+        let mut new: Vec<_> = new.map(|(_, claim)| claim).collect();
+        new.drain(..new.len().saturating_sub(MAX_CANDIDATES));
+        let mut candidates = Claims::default(); // bounded in size
+        new.into_iter().for_each(|claim| candidates.push(claim));
+        if !candidates.kept.is_empty() || !self.attribution.pending().kept.is_empty() {
+            self.attribution.schedule.delay_first(now);
+        }
+        if known.is_none() || !candidates.kept.is_empty() {
+            self.candidates.get_or_insert_default().extend(candidates.kept);
+        }
+    }
+
+    /// Fetches an export when the router has its turn, or a second one in the same turn to confirm the first.
+    fn fetch(&self, unconfirmed: Option<(Export, Turn)>) -> PendingExport {
+        let (connection, router) = (Arc::clone(&self.connection), Arc::clone(&self.task.router));
+        let (turns, failed) = (self.task.turns.clone(), self.task.export_fault.is_some());
+        Box::pin(async move {
+            let (unconfirmed, turn) = match unconfirmed {
+                Some((first, turn)) => (Some(first), turn),
+                None => (None, turns.next(failed).await),
+            };
+            fetch_export(&connection, &router, turn, unconfirmed).await
+        })
+    }
+
+    async fn export_fetched(&mut self, result: Result<FetchedExport, Fault>) -> Result<(), Fault> {
+        let began = self.export.take().map_or(Duration::ZERO, |(_, began)| began);
+        let fetched = match result {
+            Ok(fetched) => fetched,
+            Err(fault) => return self.fetch_failed(fault),
+        };
+        // A line that is held back may be about what the export shows.
+        self.flush_log();
+        let Claims { kept: claims, further, .. } = self.attribution.pending();
+        let newest = self.attribution.newest_exported().cloned();
+        let credit = Credit { claims, further, candidates: self.candidates.clone() };
+        match self.task.record(fetched, credit).await {
+            Some(Outcome::Unconfirmed { export: first, base, turn }) => {
+                if let Some(base) = base {
+                    let lines = first.lines.len();
+                    let text = format!("the export has {lines} of {base} lines: exporting again");
+                    self.task.recorder.note(&self.task.router.name, &text);
+                }
+                self.export = Some((self.fetch(Some((first, turn))), began));
+                return Ok(());
+            }
+            Some(Outcome::Rejected(fault)) => {
+                let text = format!("export rejected: {fault} (stored in refused/)");
+                self.task.export_failed("incomplete export", text);
+                self.retry_export();
+                return Ok(());
+            }
+            None => {
+                self.retry_export();
+                return Ok(());
+            }
+            Some(Outcome::First) => {
+                let text = "first contact: configuration stored";
+                self.task.recorder.note(&self.task.router.name, text);
+            }
+            Some(Outcome::Changed(change)) => self.task.report_change(&change),
+            Some(Outcome::Unchanged) => {}
+        }
+        self.candidates = None;
+        self.export_backoff.reset();
+        self.attribution.export_complete(began, self.start.elapsed());
+        self.task.export_complete(newest);
+        Ok(())
+    }
+
+    fn fetch_failed(&mut self, fault: Fault) -> Result<(), Fault> {
+        self.retry_export();
+        if fault.is_final() {
+            return Err(fault);
+        }
+        // If the connection ended, the log reports it, after the lines that it still has.
+        if !self.connection.is_closed() {
+            self.task.export_failed("failed fetch", format!("export failed: {fault}"));
+        }
+        Ok(())
+    }
+
+    fn retry_export(&mut self) {
+        self.attribution.export_failed(self.start.elapsed(), self.export_backoff.pause());
+    }
+}

@@ -1,0 +1,140 @@
+//! Why a segment cannot be created or attached: operation, object, cause, and what to do.
+
+use std::{
+    fmt,
+    io::{self, ErrorKind},
+};
+
+use crate::{RingName, map::MAX_SLOTS};
+
+/// Why a segment cannot be created or opened for writing.
+#[derive(Debug)]
+pub enum CreateError {
+    /// Another collector writes to it; its process id, if known.
+    Busy(RingName, Option<u64>),
+    /// A file of this name belongs to this other user.
+    ForeignOwner(RingName, u32),
+    /// A file of this name is not a ring.
+    NotARing(RingName),
+    /// The segment's group cannot be changed to this one.
+    Group(RingName, u32, io::Error),
+    /// More slots than the maximum.
+    TooLarge(u64),
+    /// A system call failed: operation, name, error.
+    Io(&'static str, RingName, io::Error),
+}
+
+impl fmt::Display for CreateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const CHOOSE: &str = "or choose another name with -m";
+        match self {
+            Self::Busy(name, pid) => {
+                write!(f, "open ring {name}: in use by another collector")?;
+                pid.map_or(Ok(()), |pid| write!(f, ", process {pid}"))?;
+                write!(f, " (stop it, {CHOOSE})")
+            }
+            Self::ForeignOwner(name, uid) => write!(
+                f,
+                "open {}: belongs to user id {uid} (as root: collector --remove -m {}, {CHOOSE})",
+                name.path().display(),
+                name.as_str().trim_end_matches(".lock")
+            ),
+            Self::NotARing(name) => {
+                let path = name.path();
+                let path = path.display();
+                write!(f, "open ring {name}: {path} is not a ring (delete it, {CHOOSE})")
+            }
+            Self::Group(name, group, error) => write!(
+                f,
+                "change group of ring {name} to {group}: {} (run as root or as a member of that group)",
+                cause(error)
+            ),
+            Self::TooLarge(slots) => write!(
+                f,
+                "create ring: {slots} slots exceed the maximum of {MAX_SLOTS} (choose fewer with -L)"
+            ),
+            Self::Io(operation, name, error) => {
+                write!(f, "{operation} {}: {}", name.path().display(), cause(error))?;
+                match error.kind() {
+                    ErrorKind::NotFound if *operation == "open" => {
+                        write!(f, " (name a collector's ring with -m)")
+                    }
+                    ErrorKind::NotFound => write!(f, " (is /dev/shm mounted?)"),
+                    ErrorKind::PermissionDenied => write!(
+                        f,
+                        " (if it belongs to another user: run as that user, remove it with collector --remove as root, {CHOOSE})"
+                    ),
+                    ErrorKind::StorageFull | ErrorKind::OutOfMemory => {
+                        write!(f, " (free space in /dev/shm, or choose fewer slots with -L)")
+                    }
+                    // The same text as for other files.
+                    _ if error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) => {
+                        write!(f, " (raise its limit of open files: ulimit -n, LimitNOFILE=)")
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl std::error::Error for CreateError {}
+
+/// An error's text without the number that std appends to it.
+pub fn cause(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((text, _)) => text.to_lowercase(),
+        None => text,
+    }
+}
+
+/// Why a reader cannot attach.
+#[derive(Debug)]
+pub enum AttachError {
+    /// There is no segment of this name.
+    Missing,
+    /// This process has no permission to read it; the id of the group that has, if known.
+    Denied(Option<u32>),
+    /// Users other than its owner have write permission, so its contents cannot be trusted.
+    Unsafe,
+    /// It belongs to a user who is not trusted; that user's id.
+    Foreign(u32),
+    /// The file is not a ring.
+    NotARing,
+    /// Its layout has another version than this program's.
+    Version(u64),
+    /// A system call failed.
+    Io(io::Error),
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => {
+                write!(f, "no such ring (start the collector, or name its ring with -m)")
+            }
+            Self::Denied(Some(group)) => {
+                write!(f, "permission denied (run as a member of its group, id {group})")
+            }
+            Self::Denied(None) => write!(f, "permission denied (run as a member of its group)"),
+            Self::Unsafe => write!(
+                f,
+                "users other than its owner may write to it (restart the collector, which resets its mode)"
+            ),
+            Self::Foreign(user) => write!(
+                f,
+                "it belongs to user id {user}, who is not trusted (if that is the collector's user, name it with --owner)"
+            ),
+            Self::NotARing => write!(f, "not a ring (name the collector's ring with -m)"),
+            Self::Version(version) => write!(
+                f,
+                "layout version {version}, this program reads {} (install the same release of collector and outputs, then restart both)",
+                crate::LAYOUT_VERSION
+            ),
+            Self::Io(error) => f.write_str(&cause(error)),
+        }
+    }
+}
+
+impl std::error::Error for AttachError {}

@@ -1,0 +1,218 @@
+//! Locking, creating, replacing and removing a segment: the file operations of the writing side.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, ErrorKind},
+    os::unix::fs::{MetadataExt, PermissionsExt, fchown},
+    sync::atomic::Ordering::*,
+};
+
+use rustix::{fs::OFlags, process::geteuid, thread::futex};
+
+use crate::{
+    CreateError, RingName, UnixTime, WriterOptions,
+    header::{LAYOUT_VERSION, MAGIC},
+    map::{Map, Unfit, open, same_file},
+    ring::SlotRead,
+};
+
+/// Deletes a segment that has no writer. Readers that still map it notice, and wait for a new one.
+/// Root may delete segments of other users.
+pub fn remove(name: &RingName) -> Result<(), CreateError> {
+    let _lock = lock(name, geteuid().is_root())?;
+    let done = match Map::open_writable(name, is_own) {
+        Ok(map) => unlink(name).inspect(|()| retire(&map)),
+        // Not marked as retired, because its owner could truncate it meanwhile: readers notice by its name.
+        Err(Unfit::Foreign(_)) if geteuid().is_root() => unlink(name),
+        Err(Unfit::Version(_)) => unlink(name),
+        Err(unfit) => Err(create_error("open", name, unfit)),
+    };
+    unlink(&name.unfinished())?;
+    // A writer that opened the lock file before this finds that it has lost its name, and tries again.
+    unlink(&name.lock()).and(done)
+}
+
+pub(crate) fn wake(map: &Map) {
+    let word = &map.header().wake.0;
+    word.store(word.load(Relaxed).wrapping_add(1), Release);
+    // It fails only for an unmapped address.
+    let _ = futex::wake(word, futex::Flags::empty(), i32::MAX as u32);
+}
+
+fn retire(map: &Map) {
+    map.header().retired.store(1, Release);
+    wake(map);
+}
+
+/// Takes the writer's lock. `foreign`: it may belong to another user, whose segment is to be removed.
+pub(crate) fn lock(name: &RingName, foreign: bool) -> Result<File, CreateError> {
+    let lock = name.lock();
+    let failed = |error: io::Error| CreateError::Io("lock", lock.clone(), error);
+    loop {
+        // In two steps: with O_CREAT the kernel refuses other users' files there even to root
+        // (fs.protected_regular), and the error could not name the owner.
+        let file = match open(&lock, OFlags::RDWR) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                open(&lock, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
+            }
+            opened => opened,
+        };
+        let file = match file {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => continue, // created meanwhile
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                if let Ok(metadata) = fs::symlink_metadata(lock.path()) {
+                    check_owner(&metadata, &lock)?;
+                }
+                return Err(failed(error));
+            }
+            opened => opened.map_err(failed)?,
+        };
+        if !foreign {
+            check_owner(&file.metadata().map_err(failed)?, &lock)?;
+        }
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let map = Map::open_read_only(name, is_own).ok();
+                let pid = map.map(|map| map.header().writer.0.pid.load(Relaxed));
+                return Err(CreateError::Busy(name.clone(), pid.filter(|pid| *pid != 0)));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // `remove` may have deleted the file after it was opened here and before it was locked.
+        if is_at(&file, &lock)? {
+            return Ok(file);
+        }
+    }
+}
+
+/// Whether an open file still has its name.
+pub(crate) fn is_at(file: &File, name: &RingName) -> Result<bool, CreateError> {
+    let failed = |error| CreateError::Io("examine", name.clone(), error);
+    match fs::symlink_metadata(name.path()) {
+        Ok(current) => Ok(same_file(&current, &file.metadata().map_err(failed)?)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Any user can create files in `/dev/shm`: only those of this process's user are used.
+fn check_owner(metadata: &fs::Metadata, name: &RingName) -> Result<(), CreateError> {
+    match metadata.uid() {
+        user if is_own(user) => Ok(()),
+        user => Err(CreateError::ForeignOwner(name.clone(), user)),
+    }
+}
+
+fn is_own(user: u32) -> bool {
+    user == geteuid().as_raw()
+}
+
+/// The existing segment, if there is one with this layout version.
+pub(crate) fn open_own(name: &RingName) -> Result<Option<Map>, CreateError> {
+    match fs::symlink_metadata(name.path()) {
+        Ok(metadata) => check_owner(&metadata, name)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(CreateError::Io("examine", name.clone(), error)),
+    }
+    match Map::open_writable(name, is_own) {
+        Ok(map) => Ok(Some(map)),
+        Err(Unfit::Version(_)) => Ok(None),
+        Err(unfit) => Err(create_error("open", name, unfit)),
+    }
+}
+
+fn create_error(operation: &'static str, name: &RingName, unfit: Unfit) -> CreateError {
+    match unfit {
+        Unfit::Io(error) => CreateError::Io(operation, name.clone(), error),
+        Unfit::Foreign(user) => CreateError::ForeignOwner(name.clone(), user),
+        Unfit::NotARing | Unfit::Version(_) => CreateError::NotARing(name.clone()),
+    }
+}
+
+/// Creates a segment under a temporary name, fills it, and renames it over the old one: a process that
+/// opens the name finds a complete segment at any moment, even if this one is killed meanwhile.
+pub(crate) fn replace(
+    old: Option<&Map>,
+    slots: u64,
+    options: &WriterOptions,
+) -> Result<Map, CreateError> {
+    let name = &options.name;
+    let unfinished = name.unfinished();
+    let failed = |operation, error| CreateError::Io(operation, unfinished.clone(), error);
+    let create = || {
+        let map = Map::create(&unfinished, slots)
+            .map_err(|unfit| create_error("create", &unfinished, unfit))?;
+        fill(&map, old, slots).map_err(|error| failed("fill", error))?;
+        set_permissions(&map, options)?;
+        fs::rename(unfinished.path(), name.path()).map_err(|error| failed("rename", error))?;
+        Ok(map)
+    };
+    let created = create();
+    match (&created, old) {
+        (Ok(_), Some(old)) => retire(old),
+        (Ok(_), None) => {}
+        (Err(_), _) => unlink(&unfinished)?,
+    }
+    created
+}
+
+fn fill(map: &Map, old: Option<&Map>, slots: u64) -> io::Result<()> {
+    let header = map.header();
+    header.magic.store(MAGIC, Relaxed);
+    header.slots.store(slots, Relaxed);
+    header.header_bytes.store(size_of_val(header) as u64, Relaxed);
+    match old {
+        None => {
+            let mut generation = [0; 8];
+            rustix::rand::getrandom(&mut generation, rustix::rand::GetRandomFlags::empty())?;
+            header.generation.store(u64::from_ne_bytes(generation), Relaxed);
+            header.created.store(UnixTime::now().as_nanos() as u64, Relaxed);
+        }
+        Some(old) => {
+            let from = old.header();
+            header.generation.store(from.generation.load(Relaxed), Relaxed);
+            header.created.store(from.created.load(Relaxed), Relaxed);
+            let (to, beat) = (&header.writer.0, &from.writer.0);
+            to.last_frame.store(beat.last_frame.load(Relaxed), Relaxed);
+            to.last_drop.store(beat.last_drop.load(Relaxed), Relaxed);
+            for (to, from) in header.counters.iter().zip(&from.counters) {
+                to.copy_from(from);
+            }
+            let events = old.ring();
+            let first = events.oldest().max(events.head().saturating_sub(slots));
+            header.first.store(first, Relaxed);
+            header.head.0.store(first, Relaxed);
+            let ring = map.ring();
+            for n in first..events.head() {
+                if let SlotRead::Event(words) = events.read(n) {
+                    ring.publish(n, &words);
+                }
+            }
+        }
+    }
+    header.version.store(LAYOUT_VERSION, Release);
+    Ok(())
+}
+
+/// Sets mode 0640 and the group: its members may read, only the owner may write. Set on the open file,
+/// because the process's umask limits the mode at creation.
+pub(crate) fn set_permissions(map: &Map, options: &WriterOptions) -> Result<(), CreateError> {
+    let name = || options.name.clone();
+    if let Some(group) = options.group {
+        fchown(map.file(), None, Some(group))
+            .map_err(|error| CreateError::Group(name(), group, error))?;
+    }
+    map.file()
+        .set_permissions(fs::Permissions::from_mode(0o640))
+        .map_err(|error| CreateError::Io("set mode of", name(), error))
+}
+
+pub(crate) fn unlink(name: &RingName) -> Result<(), CreateError> {
+    match fs::remove_file(name.path()) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(CreateError::Io("delete", name.clone(), error))
+        }
+        _ => Ok(()),
+    }
+}
