@@ -16,7 +16,7 @@ mod station;
 pub use {
     alert::{Alert, AlertKind},
     device::{Device, MacClass, MacPolicy},
-    names::{Names, parse_names},
+    names::{Names, read_names},
     rules::{ALL_NETWORKS, Dialect, Memory, Rules, network_of},
     sqlite_memory::{SqliteMemory, mac_from, mac_number},
     station::{Change, Claim, MAX_CLAIMS, Station},

@@ -1,15 +1,23 @@
 //! Names of devices: a file with a MAC address and a name in each line.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, path::Path};
 
-use aw_service::split_name_line;
+use aw_service::{cause, split_name_line};
 use shm_layout::MacAddr;
 
 /// Names of devices by MAC address.
 pub type Names = BTreeMap<MacAddr, String>;
 
+/// Reads a file of names.
+pub fn read_names(path: &Path) -> Result<Names, String> {
+    let shown = path.display();
+    let text =
+        fs::read_to_string(path).map_err(|error| format!("read {shown}: {}", cause(&error)))?;
+    parse_names(&text).map_err(|why| format!("{shown}: {why}"))
+}
+
 /// Reads `MAC name` or `MAC|name` lines. An error names the line.
-pub fn parse_names(text: &str) -> Result<Names, String> {
+fn parse_names(text: &str) -> Result<Names, String> {
     let lines = text.lines().enumerate();
     let lines = lines.filter_map(|(index, line)| Some((index + 1, split_name_line(line)?)));
     let entry = |(number, (mac, name)): (usize, (&str, &str))| {

@@ -37,7 +37,7 @@ pub enum Dialect {
     /// Rules about devices: IPv4 and IPv6, with policies for random, virtual and proxy ARP MACs
     #[default]
     Devices,
-    /// arpwatch's rules and messages: IPv4 only, no probes, no repeated alerts suppressed
+    /// arpwatch's rules and messages: IPv4 only, no probes, each repeated alert is sent
     Arpwatch,
 }
 

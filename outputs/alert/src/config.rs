@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_detect::{ALL_NETWORKS, Alert, AlertKind, Dialect, MacPolicy, Rules, parse_names};
+use aw_detect::{ALL_NETWORKS, Alert, AlertKind, Dialect, MacPolicy, Names, Rules, read_names};
 use aw_service::parse_network;
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -137,12 +137,7 @@ impl Config {
     /// The rules; reads the file of known devices and the addresses of interfaces.
     pub fn rules(&self, dialect: Dialect) -> Result<Rules, String> {
         let default = Rules::default();
-        let known = match &self.known {
-            None => BTreeMap::new(),
-            Some(path) => {
-                parse_names(&text(path)?).map_err(|why| format!("{}: {why}", path.display()))?
-            }
-        };
+        let known = self.known.as_deref().map_or(Ok(Names::new()), read_names)?;
         let mut local = BTreeMap::new();
         for (network, blocks) in &self.local {
             let mut all = Vec::new();

@@ -175,8 +175,7 @@ impl Dispatcher {
         let local = zoned(now, &self.zone);
         for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
             queue.open = channel.is_open(&local);
-            let held = self.store.queued(&channel.name)? + self.store.refused(&channel.name)?;
-            queue.full = held >= MAX_QUEUED;
+            queue.full = self.store.unsent(&channel.name)? >= MAX_QUEUED;
             if queue.open
                 && !queue.full
                 && let Some(digest) = queue.gate.take_digest(now, channel.limit(), flush)
@@ -302,14 +301,6 @@ impl Dispatcher {
         let checkpoint = self.store.memory.checkpoint(ring)?;
         self.store.commit().map(|()| checkpoint)
     }
-
-    fn undelivered(&mut self) -> Result<u64> {
-        let mut undelivered = 0;
-        for channel in &self.config.channel {
-            undelivered += self.store.queued(&channel.name)? + self.store.refused(&channel.name)?;
-        }
-        Ok(undelivered)
-    }
 }
 
 /// Prints before the commit: a kill between the two prints a line twice, and never none.
@@ -367,16 +358,17 @@ impl Sink for Dispatcher {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        let undelivered = self.undelivered()?;
+        let mut unsent = 0;
+        for channel in &self.config.channel {
+            unsent += self.store.unsent(&channel.name)?;
+        }
         self.store.memory.write_times()?;
         self.store.commit()?;
         if let Some(sender) = self.sender.take() {
             sender.finish(timeout);
         }
-        if undelivered > 0 {
-            info(format_args!(
-                "{undelivered} messages stay in the queue: the next start sends them"
-            ));
+        if unsent > 0 {
+            info(format_args!("{unsent} messages stay in the queue: the next start sends them"));
         }
         Ok(())
     }

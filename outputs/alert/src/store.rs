@@ -147,6 +147,11 @@ impl AlertStore {
         Ok(count.unwrap_or_default() as u64)
     }
 
+    /// Messages that a channel still has to send.
+    pub fn unsent(&mut self, channel: &str) -> Result<u64> {
+        Ok(self.queued(channel)? + self.refused(channel)?)
+    }
+
     /// Removes a message from its queue.
     pub fn remove(&mut self, id: i64) -> Result {
         self.execute("DELETE FROM outbox WHERE id = ?", [id])

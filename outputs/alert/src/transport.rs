@@ -13,17 +13,17 @@ use crate::{
     command::{environment, run},
     config::Config,
     notification::Notification,
-    webhook::{Webhook, WebhookSecrets},
+    webhook::Webhook,
 };
 
 /// The secrets of a channel. The process that the user started, perhaps as root, reads them and passes them to the sender
 /// process, whose user may not be allowed to read their files.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub struct ChannelSecrets {
-    password: Option<Secret>,
-    url: Option<Secret>,
-    token: Option<Secret>,
-    secret: Option<Secret>,
+    pub password: Option<Secret>,
+    pub url: Option<Secret>,
+    pub token: Option<Secret>,
+    pub secret: Option<Secret>,
 }
 
 impl ChannelSecrets {
@@ -89,13 +89,7 @@ impl Transport {
         } else if let Some(smtp) = &channel.smtp {
             Method::Smtp(Box::new(SmtpClient::new(smtp, secrets.password.as_ref(), limit)?))
         } else if let Some(webhook) = &channel.webhook {
-            let ChannelSecrets { url, token, secret, .. } = secrets;
-            let secrets = WebhookSecrets {
-                url: url.as_ref(),
-                token: token.as_ref(),
-                secret: secret.as_ref(),
-            };
-            Method::Webhook(Box::new(Webhook::new(webhook, &secrets, limit)?))
+            Method::Webhook(Box::new(Webhook::new(webhook, secrets, limit)?))
         } else {
             Method::Syslog
         };

@@ -16,19 +16,13 @@ use ureq::{
 use crate::{
     notification::Notification,
     template::Template,
+    transport::ChannelSecrets,
     webhook_options::{WebhookOptions, parse_header, parse_url},
 };
 
 /// Bytes of a response that are read, and characters of it in an error.
 const MAX_RESPONSE: u64 = 1024;
 const MAX_SHOWN: usize = 200;
-
-/// The secrets of a webhook.
-pub struct WebhookSecrets<'a> {
-    pub url: Option<&'a Secret>,
-    pub token: Option<&'a Secret>,
-    pub secret: Option<&'a Secret>,
-}
 
 /// A webhook, ready to be called.
 pub struct Webhook {
@@ -52,10 +46,10 @@ impl Webhook {
     /// Builds the request's parts; reads `ca_file`.
     pub fn new(
         options: &WebhookOptions,
-        secrets: &WebhookSecrets,
+        secrets: &ChannelSecrets,
         limit: Duration,
     ) -> Result<Webhook, String> {
-        let token = secrets.token.map(Secret::reveal);
+        let token = secrets.token.as_ref().map(Secret::reveal);
         let (url, token_header) = service_url(options, secrets, token.unwrap_or_default())?;
         let (url, shown) = parse_url(&url)?;
         let headers = options.headers.iter().map(|(name, value)| parse_header(name, value));
@@ -85,8 +79,8 @@ impl Webhook {
             template: options.template,
             target: target.cloned().unwrap_or_default(),
             priority: options.priority,
-            key: secrets.secret.cloned(),
-            hidden: [secrets.url, secrets.token, secrets.secret]
+            key: secrets.secret.clone(),
+            hidden: [&secrets.url, &secrets.token, &secrets.secret]
                 .into_iter()
                 .flatten()
                 .cloned()
@@ -180,10 +174,10 @@ impl Webhook {
 /// The URL of a service's interface, and the header that carries the token, if one does.
 fn service_url(
     options: &WebhookOptions,
-    secrets: &WebhookSecrets,
+    secrets: &ChannelSecrets,
     token: &str,
 ) -> Result<(String, Option<&'static str>), String> {
-    let configured = secrets.url.map(Secret::reveal).or(options.url.as_deref());
+    let configured = secrets.url.as_ref().map(Secret::reveal).or(options.url.as_deref());
     let full = configured.or(options.default_url()).ok_or("webhook: needs url")?;
     parse_url(full)?;
     let base = full.trim_end_matches('/');
@@ -254,7 +248,7 @@ mod tests {
 
     fn url(text: &str, url: Option<&str>, token: Option<&str>) -> Result<String, String> {
         let (url, token) = (url.map(secret), token.map(secret));
-        let secrets = WebhookSecrets { url: url.as_ref(), token: token.as_ref(), secret: None };
+        let secrets = ChannelSecrets { url, token: token.clone(), ..Default::default() };
         let webhook = Webhook::new(&options(text)?, &secrets, Duration::from_secs(1))?;
         let shown = webhook.error_text("no");
         assert!(token.is_none_or(|token| !shown.contains(token.reveal())), "{shown}");

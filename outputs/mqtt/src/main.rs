@@ -7,13 +7,9 @@ mod presence;
 mod tls;
 mod topics;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use aw_detect::{Names, SqliteMemory, parse_names};
+use aw_detect::{Names, SqliteMemory, read_names};
 use aw_notify::is_local_host;
 use aw_output::{
     Access, Error, Fault, Plan, RingOptions, SpoolOptions, failed, parse, run, this_host,
@@ -141,11 +137,7 @@ fn main() -> ExitCode {
 }
 
 fn prepare(options: &Options, tls: bool) -> Result<(Names, Topics, Broker), Error> {
-    let names = match &options.names {
-        Some(path) => parse_names(&text(path)?)
-            .map_err(|why| failed(format_args!("{}: {why}", path.display())))?,
-        None => Names::new(),
-    };
+    let names = options.names.as_deref().map_or(Ok(Names::new()), read_names).map_err(failed)?;
     let (file, variable) = (options.password_file.as_deref(), options.password_env.as_deref());
     let password = Secret::read("password", file, variable).map_err(failed)?;
     let server = &options.broker.server;
@@ -168,9 +160,4 @@ fn prepare(options: &Options, tls: bool) -> Result<(Names, Topics, Broker), Erro
     let login = options.login.as_deref().map(|name| (name, password));
     let broker = Broker::new(server, login, tls, &topics);
     Ok((names, topics, broker))
-}
-
-fn text(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path)
-        .map_err(|error| Error::io(format_args!("read {}", path.display()), error))
 }
