@@ -38,12 +38,6 @@ pub struct OpenError {
     pub why: String,
 }
 
-impl OpenError {
-    fn permanent(why: String) -> OpenError {
-        OpenError { temporary: false, why }
-    }
-}
-
 /// The state of an interface that was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InterfaceState {
@@ -128,6 +122,7 @@ pub fn open(name: InterfaceName, options: &CaptureOptions) -> Result<OpenInterfa
         let why = explain(&error);
         OpenError { temporary: why == DOWN, why }
     };
+    let permanent = |why| OpenError { temporary: false, why };
     let snapshot = snapshot(name);
     let capture = Capture::from_device(name.as_str())
         .map_err(open_error)?
@@ -139,9 +134,9 @@ pub fn open(name: InterfaceName, options: &CaptureOptions) -> Result<OpenInterfa
         .open()
         .map_err(open_error)?;
     let mut capture = capture.setnonblock().map_err(open_error)?;
-    let link = LinkType::of(capture.get_datalink()).map_err(OpenError::permanent)?;
+    let link = LinkType::of(capture.get_datalink()).map_err(permanent)?;
     let user = options.filter.as_deref();
-    user.map(|user| compile(&mut capture, user)).transpose().map_err(OpenError::permanent)?;
+    user.map(|user| compile(&mut capture, user)).transpose().map_err(permanent)?;
     capture.filter(&filter::combined(&filter::expression(link), user), true).map_err(open_error)?;
     Ok(OpenInterface { link, capture, index, dropped: 0 })
 }

@@ -35,15 +35,15 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Link types with Ethernet payloads and addresses.
+/// Link types with Ethernet payloads and addresses, and their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkType {
-    /// LINKTYPE_ETHERNET, 1.
-    Ethernet,
-    /// LINKTYPE_LINUX_SLL, 113: Linux cooked capture, the link type of `any`.
-    CookedV1,
-    /// LINKTYPE_LINUX_SLL2, 276: Linux cooked capture with the interface's index.
-    CookedV2,
+    /// LINKTYPE_ETHERNET.
+    Ethernet = 1,
+    /// LINKTYPE_LINUX_SLL: Linux cooked capture, the link type of `any`.
+    CookedV1 = 113,
+    /// LINKTYPE_LINUX_SLL2: Linux cooked capture with the interface's index.
+    CookedV2 = 276,
 }
 
 /// What follows a link-layer header.
@@ -60,26 +60,14 @@ pub struct Payload<'a> {
 impl LinkType {
     /// The link type of a capture; an error if it is not supported.
     pub fn of(link: Linktype) -> Result<LinkType, String> {
-        match link {
-            Linktype::ETHERNET => Ok(LinkType::Ethernet),
-            Linktype::LINUX_SLL => Ok(LinkType::CookedV1),
-            Linktype(276) => Ok(LinkType::CookedV2),
-            Linktype(number) => {
-                let name = link.get_name().unwrap_or_else(|_| "unknown".into());
-                Err(format!(
-                    "link type {name} ({number}) carries no Ethernet frames (capture on an Ethernet interface, or on `any`)"
-                ))
-            }
-        }
-    }
-
-    /// The number of the link type.
-    pub fn number(self) -> u32 {
-        match self {
-            LinkType::Ethernet => 1,
-            LinkType::CookedV1 => 113,
-            LinkType::CookedV2 => 276,
-        }
+        let mut known = [LinkType::Ethernet, LinkType::CookedV1, LinkType::CookedV2].into_iter();
+        known.find(|known| *known as i32 == link.0).ok_or_else(|| {
+            let name = link.get_name().unwrap_or_else(|_| "unknown".into());
+            format!(
+                "link type {name} ({}) carries no Ethernet frames (capture on an Ethernet interface, or on `any`)",
+                link.0
+            )
+        })
     }
 
     /// Removes the header.

@@ -41,12 +41,6 @@ pub struct Replay {
     copier: Option<JoinHandle<io::Result<()>>>,
 }
 
-/// A pipe that ends when a signal arrives.
-struct InterruptiblePipe {
-    output: OwnedFd,
-    copier: JoinHandle<io::Result<()>>,
-}
-
 /// Opens a capture file; `-` is standard input. Returns none if a signal arrived before the replay began. Calls
 /// `confine` before it reads anything from a pipe.
 pub fn open(
@@ -77,8 +71,7 @@ pub fn open(
         (file.to_owned(), BATCH, capture, None)
     } else {
         confine()?;
-        let InterruptiblePipe { output, copier } =
-            interruptible(input, &signals).map_err(unreadable)?;
+        let (output, copier) = interruptible(input, &signals).map_err(unreadable)?;
         let name = format!("/dev/fd/{}", output.as_raw_fd());
         let capture = capture(&name);
         (name, 1, capture, Some(copier))
@@ -96,8 +89,11 @@ pub fn open(
 }
 
 /// Copies a pipe into a new one, which ends when a signal arrives: otherwise a replay that waits for more
-/// could not be stopped.
-fn interruptible(mut input: File, signals: &Signals) -> io::Result<InterruptiblePipe> {
+/// could not be stopped. Returns the new pipe's output and the copying thread.
+fn interruptible(
+    mut input: File,
+    signals: &Signals,
+) -> io::Result<(OwnedFd, JoinHandle<io::Result<()>>)> {
     let (output, to) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     let signals = signals.try_clone()?;
     let copier = thread::spawn(move || -> io::Result<()> {
@@ -124,7 +120,7 @@ fn interruptible(mut input: File, signals: &Signals) -> io::Result<Interruptible
             }
         }
     });
-    Ok(InterruptiblePipe { output, copier })
+    Ok((output, copier))
 }
 
 /// Replays the file to its end.

@@ -73,7 +73,7 @@ impl SampleFile {
                 failed(format_args!(
                     "write {}: the file exists and is not a sample file with link type {} (remove it, or choose another name)",
                     path.display(),
-                    link.number()
+                    link as u32
                 ))
             })?;
         let stored = [0; Counter::ALL.len()];
@@ -133,7 +133,7 @@ fn begin(mut file: &File, link: LinkType) -> io::Result<Option<u64>> {
     header.extend(0xa1b2_3c4d_u32.to_ne_bytes());
     header.extend([2_u16, 4].map(u16::to_ne_bytes).as_flattened());
     header.extend([0; 8]);
-    header.extend([FRAME_BYTES as u32, link.number()].map(u32::to_ne_bytes).as_flattened());
+    header.extend([FRAME_BYTES as u32, link as u32].map(u32::to_ne_bytes).as_flattened());
     let length = file.metadata()?.len();
     if length == 0 {
         file.set_permissions(Permissions::from_mode(0o600))?;

@@ -3,13 +3,24 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::{ConfigChange, InterfaceName, Kind, MacAddr, UnixTime, VlanId};
-
 mod bytes;
+mod kind;
+mod mac_addr;
+mod names;
 mod text;
+mod unix_time;
+mod vlan_id;
 
 #[cfg(test)]
 mod tests;
+
+pub use {
+    kind::{ConfigChange, Kind, Origin, UnknownEvent},
+    mac_addr::MacAddr,
+    names::{InterfaceName, UserName},
+    unix_time::UnixTime,
+    vlan_id::VlanId,
+};
 
 /// One event of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

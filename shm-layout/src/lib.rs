@@ -6,8 +6,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `unix_time.rs`, `mac_addr.rs`, `vlan_id.rs`, `names.rs` | the values of an event |
-//! | `kind.rs`, `event.rs` | the kinds of events; the event, its 56 bytes and its line of text |
+//! | `event.rs`, `event/` | the event, its values, its kinds, its 56 bytes and its line of text |
 //! | `ring.rs` | the algorithm: a sequence lock for each slot, in safe code, proven by `loom` |
 //! | `ring_name.rs`, `header.rs`, `counter.rs` | the segment's name, layout and counters |
 //! | `map.rs` | opening and mapping: the only unsafe code of the system except one call in `aw-service` |
@@ -34,23 +33,13 @@ mod event;
 #[cfg(not(loom))]
 mod header;
 #[cfg(not(loom))]
-mod kind;
-#[cfg(not(loom))]
-mod mac_addr;
-#[cfg(not(loom))]
 mod map;
-#[cfg(not(loom))]
-mod names;
 #[cfg(not(loom))]
 mod reader;
 #[cfg(not(loom))]
 mod ring_name;
 #[cfg(not(loom))]
 mod segment;
-#[cfg(not(loom))]
-mod unix_time;
-#[cfg(not(loom))]
-mod vlan_id;
 #[cfg(not(loom))]
 mod wait;
 #[cfg(not(loom))]
@@ -60,16 +49,14 @@ mod writer;
 pub use {
     counter::Counter,
     error::{AttachError, CreateError, cause},
-    event::Event,
+    event::{
+        ConfigChange, Event, InterfaceName, Kind, MacAddr, Origin, UnixTime, UnknownEvent,
+        UserName, VlanId,
+    },
     header::{InterfaceCounters, LAYOUT_VERSION, MAX_INTERFACES},
-    kind::{ConfigChange, Kind, Origin, UnknownEvent},
-    mac_addr::MacAddr,
-    names::{InterfaceName, UserName},
     reader::{Next, Position, Reader, Start},
     ring_name::{InvalidRingName, RingName},
     segment::remove,
-    unix_time::UnixTime,
-    vlan_id::VlanId,
     wait::wait_any,
     writer::{InterfaceId, Writer, WriterOptions},
 };

@@ -43,12 +43,6 @@ pub(crate) enum Unfit {
     Foreign(u32),
 }
 
-impl From<rustix::io::Errno> for Unfit {
-    fn from(error: rustix::io::Errno) -> Self {
-        Unfit::Io(error.into())
-    }
-}
-
 impl From<io::Error> for Unfit {
     fn from(error: io::Error) -> Self {
         Unfit::Io(error)
@@ -128,7 +122,7 @@ impl Map {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         let file = open(name, flags)?;
         let length = size_for(slots);
-        fallocate(&file, FallocateFlags::empty(), 0, length)?;
+        fallocate(&file, FallocateFlags::empty(), 0, length).map_err(io::Error::from)?;
         let mut map = Map::of(file, length, ProtFlags::READ | ProtFlags::WRITE)?;
         map.slots = slots as usize;
         Ok(map)
@@ -141,7 +135,8 @@ impl Map {
         // SAFETY: the kernel chooses an address that is free, and the length is not zero. The
         // mapping is shared with other processes, which is why everything in it is an atomic.
         let address =
-            unsafe { mmap(std::ptr::null_mut(), bytes.get(), access, MapFlags::SHARED, &file, 0)? };
+            unsafe { mmap(std::ptr::null_mut(), bytes.get(), access, MapFlags::SHARED, &file, 0) };
+        let address = address.map_err(io::Error::from)?;
         let header = NonNull::new(address.cast()).ok_or(Unfit::NotARing)?;
         Ok(Map { header, bytes: bytes.get(), slots: 0, file })
     }

@@ -34,12 +34,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::Event;
-use crate::{
-    ConfigChange, InterfaceName, Kind, MacAddr, Origin, UnixTime, UnknownEvent, UserName, VlanId,
+use super::{
+    ConfigChange, Event, InterfaceName, Kind, MacAddr, Origin, UnixTime, UnknownEvent, UserName,
+    VlanId,
     names::{halves, join},
-    ring::Words,
 };
+use crate::ring::Words;
 
 const CONFIG_CHANGE: u8 = 3;
 

@@ -1,7 +1,6 @@
 //! The event's bytes and its text.
 
 use super::*;
-use crate::{Origin, UnknownEvent, UserName};
 
 fn event() -> Event {
     Event {

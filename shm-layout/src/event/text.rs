@@ -5,8 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use super::Event;
-use crate::{ConfigChange, Kind};
+use super::{ConfigChange, Event, Kind};
 
 /// addrwatch's line, without its end: `seconds interface vlan mac ip ORIGIN`. A configuration change
 /// appends its details: `seconds router 0 00:00:00:00:00:00 ip CONFIG:+3-1:user`.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::UserName;
+use super::UserName;
 
 /// The message that pairs a MAC with an address. The numbers are addrwatch's `origin` ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
