@@ -164,7 +164,7 @@ fn parse_address(text: &str) -> std::result::Result<IpAddr, &'static str> {
 }
 
 fn parse_mac(text: &str) -> std::result::Result<MacAddr, &'static str> {
-    text.parse().map_err(|_| "a MAC address has 12 hexadecimal digits, such as 02:00:00:00:00:01")
+    text.parse().map_err(|_| "must be a MAC address, such as 02:00:00:00:00:01")
 }
 
 #[cfg(test)]

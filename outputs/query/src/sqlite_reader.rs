@@ -242,6 +242,9 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 
 fn failure(path: &str, error: rusqlite::Error) -> Error {
     let (cause, remedy) = match error.sqlite_error_code() {
+        _ if Path::new(path).is_dir() => {
+            ("it is a directory".into(), "choose a file with --database".into())
+        }
         Some(ErrorCode::CannotOpen) => open_failure(path, &error),
         Some(ErrorCode::DatabaseCorrupt) => {
             (error.to_string(), "repair it with sqlite3's .recover".into())
@@ -257,9 +260,6 @@ fn open_failure(path: &str, error: &rusqlite::Error) -> (String, String) {
     const NO_LOG: &str =
         "start aw-sqlite, or run aw-query as a user who can write to its directory";
     match File::open(path) {
-        Ok(file) if file.metadata().is_ok_and(|file| file.is_dir()) => {
-            ("it is a directory".into(), "choose a file with --database".into())
-        }
         Ok(_) => (error.to_string(), NO_LOG.into()),
         Err(error) if error.kind() == ErrorKind::NotFound => (cause(&error), NO_FILE.into()),
         Err(error) => (cause(&error), access_remedy(path)),

@@ -23,7 +23,7 @@ Times:
 A time without an offset is in the time zone of TZ, or else of this machine. A day or minute after
 --to is included as a whole.";
 
-const BAD: &str = "is not a time such as '2026-11-20 14:05', 14:05, yesterday or 2h";
+const BAD: &str = "must be a time such as '2026-11-20 14:05', 14:05, yesterday or 2h";
 
 /// Parses a time: a moment, or a second, minute or day as a whole. A moment has the same `from` and `to`.
 pub fn parse(text: &str, now: &Zoned) -> Result<TimeRange, &'static str> {
