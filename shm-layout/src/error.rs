@@ -81,7 +81,7 @@ impl fmt::Display for CreateError {
 impl std::error::Error for CreateError {}
 
 /// An error's text without the number that std appends to it.
-pub fn cause(error: &io::Error) -> String {
+pub(crate) fn cause(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {
         Some((text, _)) => text.to_lowercase(),

@@ -138,7 +138,7 @@ fn a_deleted_ring_that_cannot_be_made_again() {
     wait_until("both", || lines() == 2);
     limit("3");
     fs::remove_file(&path).unwrap();
-    receiver.run.stderr.wait_for("too many open files (let it open more");
+    receiver.run.stderr.wait_for("too many open files (raise its limit of open files");
     send(3);
     limit("1024");
     wait_until("all three", || lines() == 3);

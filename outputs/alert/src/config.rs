@@ -185,7 +185,7 @@ impl Config {
 /// The networks of an interface's IPv4 addresses; without one, any address is local, as in arpwatch.
 fn interface_networks(interface: &str) -> Result<Vec<IpNet>, String> {
     let all = if_addrs::get_if_addrs().map_err(|error| {
-        format!("read the addresses of {interface}: {}", shm_layout::cause(&error))
+        format!("read the addresses of {interface}: {}", aw_service::cause(&error))
     })?;
     let own = all.into_iter().filter(|found| found.name == interface);
     let blocks: Vec<_> = own
@@ -201,7 +201,7 @@ fn interface_networks(interface: &str) -> Result<Vec<IpNet>, String> {
 /// A file's text.
 pub fn text(path: &Path) -> Result<String, String> {
     fs::read_to_string(path)
-        .map_err(|error| format!("read {}: {}", path.display(), shm_layout::cause(&error)))
+        .map_err(|error| format!("read {}: {}", path.display(), aw_service::cause(&error)))
 }
 
 #[cfg(test)]

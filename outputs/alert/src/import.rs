@@ -99,7 +99,7 @@ fn store_pairings(store: &mut AlertStore, pairings: &[StoredPairing]) -> aw_outp
 }
 
 fn read(path: &Path, network: Option<&str>) -> Result<ImportedFile, String> {
-    let mut file = open(path).map_err(|error| shm_layout::cause(&error).to_string())?;
+    let mut file = open(path).map_err(|error| aw_service::cause(&error).to_string())?;
     let mut bytes = Vec::new();
     let mut begin = |limit| file.by_ref().take(limit).read_to_end(&mut bytes);
     begin(SQLITE_MAGIC.len() as u64).map_err(|error| error.to_string())?;

@@ -152,7 +152,7 @@ impl Webhook {
             ureq::Error::Io(error) => {
                 let why = error
                     .get_ref()
-                    .map_or_else(|| shm_layout::cause(error), |inner| inner.to_string());
+                    .map_or_else(|| aw_service::cause(error), |inner| inner.to_string());
                 match why.contains("UnknownIssuer") {
                     true => format!("{why} (set ca_file to the certificate of its authority)"),
                     false => why,
@@ -220,7 +220,7 @@ fn root_certificates(options: &WebhookOptions) -> Result<RootCerts, String> {
         return Ok(if found.is_empty() { RootCerts::WebPki } else { found.into() });
     };
     let pem = fs::read(path)
-        .map_err(|error| format!("read {}: {}", path.display(), shm_layout::cause(&error)))?;
+        .map_err(|error| format!("read {}: {}", path.display(), aw_service::cause(&error)))?;
     let certificate = |item| match item {
         Ok(PemItem::Certificate(one)) => Some(one),
         _ => None,

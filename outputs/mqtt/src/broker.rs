@@ -13,6 +13,7 @@ use std::{
 
 use aw_output::{Error, Fault, HostPort, Result, warn};
 use aw_service::Secret;
+use aw_service::cause;
 use rumqttc::{
     Outgoing, TlsConfiguration, Transport,
     v5::{
@@ -25,7 +26,6 @@ use rumqttc::{
     },
 };
 use rustls::ClientConfig;
-use shm_layout::cause;
 use tokio::{
     runtime::{Builder, Runtime},
     time::timeout,

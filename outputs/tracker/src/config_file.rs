@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, fmt, path::PathBuf};
 
+use aw_service::split_name_line;
 use shm_layout::MacAddr;
 
 /// The name of a device that is in no list of names.
@@ -51,8 +52,7 @@ impl ConfigFile {
         if text.is_empty() || text.starts_with(['#', '[']) {
             return Ok(());
         }
-        let first_word = text.split(is_separator).next().unwrap_or_default();
-        let has_mac = first_word.parse::<MacAddr>().is_ok();
+        let has_mac = split_name_line(text).is_some_and(|(mac, _)| mac.parse::<MacAddr>().is_ok());
         // A name may contain `=`, but a key contains no `|`.
         match text.split_once('=') {
             Some((key, value)) if !has_mac && !key.contains('|') => self.setting(key, value),
@@ -104,18 +104,10 @@ fn number(key: &str, value: &str) -> Result<u16, String> {
     number.ok_or_else(|| format!("{key}={value}: must be a number from 1 to 65535"))
 }
 
-/// What ends the MAC of a line with a name.
-fn is_separator(c: char) -> bool {
-    c == '|' || c.is_whitespace()
-}
-
 /// Parses `MAC|name` or `MAC name`, of the file or of `--name`.
 pub fn parse_name(text: &str) -> Result<(MacAddr, String), String> {
-    let text = text.trim();
-    let (mac, name) = text.split_at(text.find(is_separator).unwrap_or(text.len()));
+    let (mac, name) = split_name_line(text).unwrap_or_default();
     let mac = mac.parse::<MacAddr>().map_err(|cause| format!("{cause}: {mac:?}"))?;
-    let name = name.trim();
-    let name = name.strip_prefix('|').unwrap_or(name).trim();
     if name.contains('|') {
         return Err(format!("the name of {mac} contains the character |"));
     }
@@ -228,7 +220,7 @@ AA:BB:CC:DD:EE:02|windows
             assert_eq!(parse_name(text).unwrap().1, "Kitchen radio");
         }
         let config = ConfigFile::parse(b"02-00-00-00-00-01 LOGDIR=/a #1").unwrap();
-        assert_eq!(config.names, names(&[(1, "LOGDIR=/a #1")]));
+        assert_eq!(config.names, names(&[(1, "LOGDIR=/a")]));
         for bad in ["02:00:00:00:00:01", "02:00:00:00:00 short", "02:00:00:00:00:01 a|b", "", "|a"]
         {
             assert!(parse_name(bad).is_err(), "{bad}");
