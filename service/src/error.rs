@@ -54,7 +54,7 @@ pub fn explain(error: &io::Error) -> String {
 /// The remedy for an error, in brackets, where a resource limit was reached.
 pub fn advice(error: &io::Error) -> Option<&'static str> {
     match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
-        (ErrorKind::StorageFull | ErrorKind::QuotaExceeded, _) => Some("(make room on its disk)"),
+        (ErrorKind::StorageFull | ErrorKind::QuotaExceeded, _) => Some("(free space on its disk)"),
         (_, Some(Errno::MFILE | Errno::NFILE)) => {
             Some("(raise its limit of open files: ulimit -n, LimitNOFILE=)")
         }

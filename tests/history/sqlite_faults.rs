@@ -72,7 +72,7 @@ fn a_full_disk() {
     let options = ["-q", "--max-rate", "20000"];
     run_with(reading_collector(&ring, &options), &numbered_capture(11..8001)).ok();
     let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("is full (make room on its disk)"), "{said}");
+    assert!(said.contains("is full (free space on its disk)"), "{said}");
     mount.make_room();
     recovered(&history, &ring, output, 8001);
 }
@@ -97,7 +97,7 @@ fn a_full_disk_for_both() {
     mount.fill();
     publish(&ring, 11..8001);
     let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("is full (make room on its disk)"), "{said}");
+    assert!(said.contains("is full (free space on its disk)"), "{said}");
     output.stderr.wait_for("is full: events that the rings overwrite from now on are lost");
     publish(&ring, 8001..8101);
     sleep(Duration::from_secs(8)); // some tries of what is down

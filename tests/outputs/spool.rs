@@ -141,7 +141,7 @@ fn a_full_state_directory_ends_no_database() {
         wait_until("rows", || rows.sequences(&ring).len() == 10 + round as usize * 100);
         if round == 1 {
             let said = output.stderr.wait_for("continuing without saving the position");
-            assert!(said.contains("aw-rows.spool: ") && said.contains("(make room on"), "{said}");
+            assert!(said.contains("aw-rows.spool: ") && said.contains("(free space on"), "{said}");
         }
         sleep(Duration::from_millis(5500));
     }
@@ -157,7 +157,7 @@ fn a_full_state_directory_ends_no_database() {
     rows.assert_exactly_once(&ring, 310);
     assert_eq!(rows.account(&ring).unwrap().lost, 0);
     // It does not begin without a place for what its database may not take, and says what to do.
-    run(rows.command(&ring, &["--once"])).refused("aw-rows", &["aw-rows.spool", "(make room on"]);
+    run(rows.command(&ring, &["--once"])).refused("aw-rows", &["aw-rows.spool", "(free space on"]);
 }
 
 /// The spool has filled its disk. It keeps what it needs to give up what it holds.

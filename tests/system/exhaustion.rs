@@ -131,8 +131,8 @@ fn a_deleted_ring_that_cannot_be_made_again() {
     wait_until("the first", || lines() == 1);
     let _ = fs::write(&filler, vec![1; 320 << 10]);
     fs::remove_file(&path).unwrap();
-    let said = receiver.run.stderr.wait_for("no space left on device (free memory in /dev/shm");
-    assert!(said.contains("readers that come later will not find ours"), "{said}");
+    let said = receiver.run.stderr.wait_for("no space left on device (free space in /dev/shm");
+    assert!(said.contains("new readers cannot find ring"), "{said}");
     send(2);
     fs::remove_file(&filler).unwrap();
     wait_until("both", || lines() == 2);
@@ -143,8 +143,8 @@ fn a_deleted_ring_that_cannot_be_made_again() {
     limit("1024");
     wait_until("all three", || lines() == 3);
     let ended = receiver.run.stop().ok();
-    assert_eq!(ended.stderr.matches("will not find ours").count(), 2, "{ended:#?}");
-    assert_eq!(ended.stderr.matches("made again").count(), 2, "{ended:#?}");
+    assert_eq!(ended.stderr.matches("new readers cannot find ring").count(), 2, "{ended:#?}");
+    assert_eq!(ended.stderr.matches("re-created it").count(), 2, "{ended:#?}");
 }
 
 /// Where the position cannot be written down, the output says so once and goes on; nothing is left out, and nothing repeated.
@@ -168,7 +168,7 @@ fn a_full_state_directory() {
     wait_until("the position is written down", || state.join("aw-stdout.positions").exists());
     disk.fill();
     publish(&ring, 4..7);
-    first.stderr.wait_for("aw-stdout.positions: no space left on device (make room on its disk)");
+    first.stderr.wait_for("aw-stdout.positions: no space left on device (free space on its disk)");
     publish(&ring, 7..9);
     wait_until("the next are written all the same", || text() == numbered_lines(1..9));
     disk.make_room();

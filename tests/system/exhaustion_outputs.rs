@@ -235,22 +235,22 @@ fn counted(text: &str) -> Vec<u8> {
 const FULL: &[(&str, &str, &str)] = &[
     (
         "aw-stdout",
-        "aw-stdout.positions: no space left on device (make room on its disk): continuing without saving the position",
+        "aw-stdout.positions: no space left on device (free space on its disk): continuing without saving the position",
         "the state directory can be written again",
     ),
     (
         "aw-sqlite",
-        "addrwatch.db: database or disk is full (make room on its disk): keeping events in",
+        "addrwatch.db: database or disk is full (free space on its disk): keeping events in",
         "the destination is back",
     ),
     (
         "aw-syslog",
-        "aw-syslog.spool: database or disk is full (make room on its disk): continuing without saving the position",
+        "aw-syslog.spool: database or disk is full (free space on its disk): continuing without saving the position",
         "the state directory can be written again",
     ),
     (
         "aw-mysql",
-        "aw-mysql.spool: database or disk is full (make room on its disk): continuing without saving the position",
+        "aw-mysql.spool: database or disk is full (free space on its disk): continuing without saving the position",
         "the state directory can be written again",
     ),
     (
@@ -260,12 +260,12 @@ const FULL: &[(&str, &str, &str)] = &[
     ),
     (
         "aw-mqtt",
-        "aw-mqtt.db: Error code 13: database or disk is full (make room on its disk): keeping events in",
+        "aw-mqtt.db: Error code 13: database or disk is full (free space on its disk): keeping events in",
         "the destination is back",
     ),
     (
         "aw-metrics",
-        "a.prom: no space left on device (make room on its disk) (trying again)",
+        "a.prom: no space left on device (free space on its disk) (trying again)",
         "a.prom is written again",
     ),
 ];
@@ -281,7 +281,7 @@ fn full_disks() {
         outputs.of(name).inspect(|output| drop(output.run.stderr.wait_for(wrong)));
     }
     let tracker = outputs.of("aw-tracker").unwrap();
-    tracker.run.stderr.wait_for("log: no space left on device (make room on its disk)");
+    tracker.run.stderr.wait_for("log: no space left on device (free space on its disk)");
     outputs.publish(7..10);
     std::thread::sleep(std::time::Duration::from_secs(2)); // a try more of each
     outputs.all.iter().for_each(|output| output.mount.make_room());

@@ -51,7 +51,7 @@ fn a_full_disk() {
     daemon.stderr.wait_for("first contact");
     mount.fill();
     router.add("alice", "/ip dns set servers=192.0.2.53");
-    daemon.stderr.wait_for("no space left on device (make room on its disk)");
+    daemon.stderr.wait_for("no space left on device (free space on its disk)");
     mount.make_room();
     daemon.stderr.wait_for("changed by alice (+1 -0)");
     router.add("bob", "/ip dns set servers=192.0.2.54");
@@ -137,7 +137,7 @@ fn a_full_shared_memory() {
     );
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", &script]);
-    run(command).refused("aw-routeros", &["no space left on device (free memory in /dev/shm"]);
+    run(command).refused("aw-routeros", &["no space left on device (free space in /dev/shm"]);
     let script = script.replace("64k", "320k");
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", &script]);
@@ -146,7 +146,7 @@ fn a_full_shared_memory() {
     let inside = format!("/proc/{}/root/dev/shm", daemon.id());
     fs::remove_file(format!("{inside}{}", ring.name())).unwrap();
     let _ = fs::write(format!("{inside}/filler"), vec![1; 320 << 10]);
-    daemon.stderr.wait_for("new readers cannot find this ring");
+    daemon.stderr.wait_for("new readers cannot find the ring");
     router.add("alice", "/ip dns set servers=192.0.2.53");
     daemon.stderr.wait_for("changed by alice (+1 -0)");
     fs::remove_file(format!("{inside}/filler")).unwrap();

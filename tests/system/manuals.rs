@@ -218,7 +218,7 @@ fn pages_are_accepted() {
         let see = text.split("SEE ALSO").nth(1).unwrap();
         for line in see.lines().filter_map(|line| line.strip_prefix(".BR ")) {
             let name = line.trim_end_matches(',').replace(' ', "");
-            let others = ["pcap-filter(7)", "shm_overview(7)"];
+            let others = ["futex(2)", "pcap-filter(7)", "shm_overview(7)"];
             assert!(names.contains(&name) || others.contains(&name.as_str()), "{path}: {name}");
         }
     }

@@ -100,7 +100,7 @@ fn root_becomes_another_user() {
     wait_for(&ring, 2);
 
     fs::remove_file(ring.path()).unwrap();
-    collector.stderr.wait_for("made again");
+    collector.stderr.wait_for("re-created it");
     let file = ring.path().metadata().unwrap();
     assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (65534, 60123, 0o640));
     assert_confined(collector.id(), NOBODY, GROUP, NET_RAW);

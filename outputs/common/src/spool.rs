@@ -322,7 +322,7 @@ fn item(row: &Row) -> rusqlite::Result<Option<(RingName, StreamItem)>> {
 
 fn spool_error(operation: &str, path: &Path, error: &rusqlite::Error) -> Error {
     let remedy = match error.sqlite_error_code() {
-        _ if is_full(error) || free_bytes(path) == 0 => "make room on its disk",
+        _ if is_full(error) || free_bytes(path) == 0 => "free space on its disk",
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             "move it away; its events are not delivered"
         }

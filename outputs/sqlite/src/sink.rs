@@ -125,7 +125,7 @@ impl SqliteSink {
 
     fn write_failure(&self, error: rusqlite::Error) -> Fault {
         let remedy = match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => " (make room on its disk)",
+            Some(ErrorCode::DiskFull) => " (free space on its disk)",
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 " by another program (end its transaction)"
             }

@@ -42,7 +42,7 @@ impl ChangeRing {
         match ring.keep_name() {
             Ok(_) => displaced.ends("new readers can find the ring again"),
             Err(error) => {
-                displaced.begins(format_args!("{error}: new readers cannot find this ring"));
+                displaced.begins(format_args!("{error}: new readers cannot find the ring"));
             }
         }
     }

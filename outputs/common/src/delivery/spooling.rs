@@ -98,7 +98,7 @@ impl<S: Sink> Delivery<'_, S> {
         self.pending_since = Some(Instant::now());
         // Reported once for each outage, even if there is room for a while.
         outage.overflow.begins(format_args!(
-            "{} is full: events that the rings overwrite from now on are lost (raise --spool-size, or make room on its disk)",
+            "{} is full: events that the rings overwrite from now on are lost (raise --spool-size, or free space on its disk)",
             spool.path().display()
         ));
         Ok(())
