@@ -146,7 +146,7 @@ fn a_full_shared_memory() {
     let inside = format!("/proc/{}/root/dev/shm", daemon.id());
     fs::remove_file(format!("{inside}{}", ring.name())).unwrap();
     let _ = fs::write(format!("{inside}/filler"), vec![1; 320 << 10]);
-    daemon.stderr.wait_for("new readers cannot find the ring");
+    daemon.stderr.wait_for("new readers cannot find ring");
     router.add("alice", "/ip dns set servers=192.0.2.53");
     daemon.stderr.wait_for("changed by alice (+1 -0)");
     fs::remove_file(format!("{inside}/filler")).unwrap();
