@@ -11,16 +11,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long anything may take before the test gives up: a bound on failure, not a promise of speed.
+/// The timeout of every wait: a limit for failures, not a promise of speed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where a binary of this build lies: beside this one, or beside the directory of the test executables. Panics when it
+/// The path of a binary of this build: beside this one, or beside the directory of the test executables. Panics if it
 /// has to be built first: a test never runs a program that is older than its sources.
 pub fn binary(name: &str) -> PathBuf {
     built(name)
 }
 
-/// Where an example of this build lies.
+/// The path of an example of this build.
 pub fn example(name: &str) -> PathBuf {
     built(&format!("examples/{name}"))
 }
@@ -79,7 +79,7 @@ pub fn program_at(path: PathBuf, arguments: &[&str]) -> Command {
     command
 }
 
-/// What a process wrote to one of its outputs, so far.
+/// The output of a process to one stream, so far.
 #[derive(Clone, Default)]
 pub struct Written(Arc<(Mutex<State>, Condvar)>);
 
@@ -108,17 +108,17 @@ impl Written {
         (written, reader)
     }
 
-    /// All of it, line ends included.
+    /// All lines, with line ends.
     pub fn text(&self) -> String {
         self.0.0.lock().unwrap().lines.concat()
     }
 
-    /// How many lines there are.
+    /// The number of lines.
     pub fn count(&self) -> usize {
         self.0.0.lock().unwrap().lines.len()
     }
 
-    /// Waits until `found` makes something of the lines; panics when the stream ended first, or patience did.
+    /// Waits until `found` returns a value for the lines; panics at the end of the stream or after the timeout.
     pub fn wait_until<T>(&self, what: &str, mut found: impl FnMut(&[String]) -> Option<T>) -> T {
         let give_up = Instant::now() + PATIENCE;
         let mut state = self.0.0.lock().unwrap();
@@ -128,7 +128,7 @@ impl Written {
             }
             let left = give_up.saturating_duration_since(Instant::now());
             if state.ended || left.is_zero() {
-                let how = if state.ended { "the output ended" } else { "patience ended" };
+                let how = if state.ended { "the output ended" } else { "the timeout expired" };
                 let text = state.lines.concat();
                 drop(state);
                 panic!("waited for {what}, but {how}; written so far:\n{text}");
@@ -150,7 +150,7 @@ impl Written {
     }
 }
 
-/// A process that runs; killed, if it still does, when dropped.
+/// A running process; killed when dropped.
 pub struct Run {
     child: Child,
     /// Its standard input, until it is taken.
@@ -163,7 +163,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Starts it, all three streams in our hands.
+    /// Starts it with pipes as its three streams.
     pub fn start(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
@@ -179,7 +179,7 @@ impl Run {
         self.child.id()
     }
 
-    /// Waits until something is so; panics with all that the process wrote when it ends first, or patience does.
+    /// Waits until `so` returns true; panics with all output of the process if it ends first, or after the timeout.
     #[track_caller]
     pub fn wait_until(&self, what: &str, mut so: impl FnMut() -> bool) {
         let give_up = Instant::now() + PATIENCE;
@@ -190,7 +190,7 @@ impl Run {
             assert!(
                 ended.is_none() && Instant::now() < give_up,
                 "waited for {what}, but {}; stdout:\n{}\nstderr:\n{}",
-                if ended.is_some() { "the process ended" } else { "patience ended" },
+                if ended.is_some() { "the process ended" } else { "the timeout expired" },
                 self.stdout.text(),
                 self.stderr.text()
             );
@@ -203,7 +203,7 @@ impl Run {
         kill_process(Pid::from_child(&self.child), signal).expect("our own child can be signalled");
     }
 
-    /// Waits for it to end, and for all that it wrote.
+    /// Waits for its end and for all its output.
     pub fn finish(mut self) -> Finished {
         drop(self.stdin.take());
         let give_up = Instant::now() + PATIENCE;
@@ -247,7 +247,7 @@ impl Drop for Run {
 /// A process that ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// How.
+    /// Its exit status.
     pub status: ExitStatus,
     /// All of its standard output.
     pub stdout: String,
@@ -263,7 +263,7 @@ impl Finished {
         self
     }
 
-    /// Panics unless it exited with 1 and said one line about it, `program: ...`, with each of these texts; returns
+    /// Panics unless it exited with 1 and printed one line on standard error, `program: ...`, with each of these texts; returns
     /// itself.
     #[track_caller]
     pub fn refused(self, program: &str, texts: &[&str]) -> Self {
@@ -282,8 +282,8 @@ impl Finished {
 }
 
 impl Finished {
-    /// Panics unless it exited with 1 and said on standard output, in one line, `aw-stdout: ...` with each of these
-    /// texts, and nothing else anywhere: what monitoring wants.
+    /// Panics unless it exited with 1 and printed on standard output one line, `aw-stdout: ...`, with each of these
+    /// texts, and nothing on standard error: what monitoring programs expect.
     #[track_caller]
     pub fn unwell(self, texts: &[&str]) -> Self {
         let streams = (self.status.code(), self.stdout.lines().count(), self.stderr.as_str());
@@ -301,7 +301,7 @@ pub fn run_with(command: Command, input: &[u8]) -> Finished {
     let mut run = Run::start(command);
     let mut stdin = run.stdin.take().expect("piped");
     let input = input.to_vec();
-    // In a thread, for it may be more than a pipe holds; that the process does not want it all is its own affair.
+    // In a thread, because the input may be larger than a pipe; the process need not read all of it.
     let feeder = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let finished = run.finish();
     feeder.join().expect("the feeder does not panic");
@@ -313,25 +313,25 @@ pub fn run(command: Command) -> Finished {
     run_with(command, &[])
 }
 
-/// Waits until something is so; a bound on failure only.
+/// Waits until `so` returns true; panics after the timeout.
 #[track_caller]
 pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
     let give_up = Instant::now() + PATIENCE;
     while !so() {
-        assert!(Instant::now() < give_up, "patience ended before {what}");
+        assert!(Instant::now() < give_up, "the timeout expired before {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// A directory that everybody can reach, with copies of these binaries: where the build lies, an unprivileged user may
-/// have no way to.
+/// A directory that all users can read, with copies of these binaries: an unprivileged user may have no access to the
+/// build directory.
 pub fn public_copy(names: &[&str]) -> TempDir {
     let directory = tempfile::tempdir_in("/tmp").expect("a temporary directory");
     let open = Permissions::from_mode(0o755);
     std::fs::set_permissions(directory.path(), open).expect("our own directory can be opened");
     for name in names {
-        // By another process: a copy that we hold open for writing, if only for the moment in which another thread
-        // starts a program and hands it all our files, cannot be run ("text file busy").
+        // By another process: if a thread forks while this process has the copy open for writing, the child has it open, too,
+        // and the copy cannot be executed ("text file busy").
         run({
             let mut copy = Command::new("cp");
             copy.arg(binary(name)).arg(directory.path());
@@ -342,7 +342,7 @@ pub fn public_copy(names: &[&str]) -> TempDir {
     directory
 }
 
-/// Says, past the test harness that would swallow it, that a test was skipped; where CI runs, that is a failure.
+/// Prints, past the capture of the test harness, that a test was skipped; in CI that is a failure.
 pub fn skip(why: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "CI must run this test, but: {why}");
     let thread = std::thread::current();
