@@ -34,7 +34,6 @@ at_once() { [[ -z $2 ]] || xargs -d '\n' -P "$1" -I '{}' bash -c 'one "$1"' one 
 main() {
   local jobs=${AW_TEST_JOBS:-$(($(nproc) * 2))} list names failed
   export LOGS=${CARGO_TARGET_DIR:-$PWD/target}/tests
-  export AW_TEST_JUST_BUILT=1 # an edit while the tests run does not make the programs too old (tests/src/rig.rs)
   mkdir -p "$LOGS"
   rm -f "$LOGS"/*
 
@@ -44,6 +43,8 @@ main() {
   # A line for each test program: name, executable, directory of its package.
   list=$(sed -nE 's|^\{"reason":"compiler-artifact".*"manifest_path":"([^"]*)/Cargo.toml","target":\{[^}]*"name":"([^"]*)".*"test":true\},"features".*"executable":"([^"]+)".*|\2 \3 \1|p' "$LOGS/artifacts" | sort)
   [[ -n $list ]] || { echo "tests: cargo named no test program" >&2; exit 1; }
+  AW_TEST_BUILT=$(date +%s) # sources that change after this time do not make the programs too old (tests/src/rig.rs)
+  export AW_TEST_BUILT
   if (($#)); then
     names=$(IFS='|'; echo "$*")
     list=$(grep -E "^($names) " <<<"$list") || { echo "tests: no test program is named $*" >&2; exit 1; }

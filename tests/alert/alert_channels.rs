@@ -179,8 +179,8 @@ fn every_service_gets_its_format_at_its_address() {
         ("mattermost", "/hooks/s3cret", &["/text"]),
         ("teams", "/hooks/s3cret", &["/attachments/0/content/body/0/inlines/0/text"]),
     ] {
-        let finished = alert.test(name).ok();
-        assert_eq!(finished.stdout, format!("channel {name}: sent\n"));
+        let ended = alert.test(name).ok();
+        assert_eq!(ended.stdout, format!("channel {name}: sent\n"));
         let request = sink.requests().pop().expect("it was sent");
         assert_eq!(request["path"], path);
         let body = json(request["body"].as_str().expect("text"));
@@ -194,14 +194,14 @@ fn every_service_gets_its_format_at_its_address() {
     // A service that refuses, with the secret in its response.
     sink.mood("404 no_service s3cret 123:Tk");
     for name in ["ntfy", "gotify", "telegram", "slack", "mattermost"] {
-        let finished = alert.test(name);
-        assert!(!finished.status.success());
+        let ended = alert.test(name);
+        assert!(!ended.status.success());
         assert!(
-            finished.stderr.contains(&format!("{base}: 404 Not Found: no_service")),
+            ended.stderr.contains(&format!("{base}: 404 Not Found: no_service")),
             "{}",
-            finished.stderr
+            ended.stderr
         );
-        assert!(!finished.stderr.contains("bot123"), "{}", finished.stderr);
+        assert!(!ended.stderr.contains("bot123"), "{}", ended.stderr);
     }
     assert!(!alert.test("ntfy").stderr.contains("123:Tk"));
     assert!(!alert.test("telegram").stderr.contains("123:Tk"));
@@ -231,14 +231,14 @@ fn a_webhook_that_fails_reports_the_cause_and_loses_nothing() {
         ),
     ] {
         sink.mood(mood);
-        let finished = alert.test("hook");
-        assert!(!finished.status.success(), "{mood}");
+        let ended = alert.test("hook");
+        assert!(!ended.status.success(), "{mood}");
         let expected = format!("channel hook: POST http://127.0.0.1:{}: {why}", sink.port);
-        assert!(finished.stderr.contains(&expected), "{mood}: {}", finished.stderr);
+        assert!(ended.stderr.contains(&expected), "{mood}: {}", ended.stderr);
         assert!(
-            !finished.stderr.contains("tk_secret") && finished.stderr.len() < 500,
+            !ended.stderr.contains("tk_secret") && ended.stderr.len() < 500,
             "{}",
-            finished.stderr
+            ended.stderr
         );
     }
     assert!(elsewhere.requests().is_empty());
@@ -299,13 +299,9 @@ fn tls_only_with_an_authority_that_is_trusted() {
     let mut text = webhook("strangers", &format!("url = {url:?}"));
     text += &webhook("ours", &format!("url = {url:?}, ca_file = {ca:?}"));
     alert.config(&text);
-    let finished = alert.test("strangers");
-    assert!(
-        !finished.status.success() && finished.stderr.contains("UnknownIssuer"),
-        "{}",
-        finished.stderr
-    );
-    assert!(finished.stderr.contains("ca_file"), "{}", finished.stderr);
+    let ended = alert.test("strangers");
+    assert!(!ended.status.success() && ended.stderr.contains("UnknownIssuer"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("ca_file"), "{}", ended.stderr);
     assert!(sink.requests().is_empty());
     alert.test("ours").ok();
     assert_eq!(sink.requests().len(), 1);
@@ -388,8 +384,8 @@ fn secrets_stay_secret() {
     let config = alert.config(&hook(&format!("token_file = {token:?}")));
     fs::set_permissions(&token, Permissions::from_mode(0o644)).expect("our own file");
     for options in [&["--check"][..], &["--once"], &["test", "hook"]] {
-        let finished = run(alert.command(&[&["-c", &config], options].concat()));
-        finished.refused(
+        let ended = run(alert.command(&[&["-c", &config], options].concat()));
+        ended.refused(
             "aw-alert",
             &["line 2: channel \"hook\": ", "token: other users may read or write it (chmod o= "],
         );
@@ -398,9 +394,9 @@ fn secrets_stay_secret() {
     run(alert.command(&["-c", &config, "--check"])).ok();
     // A secret in the wrong place is not shown in the error.
     let config = alert.config(&hook("token = \"tk_1\""));
-    let finished = run(alert.command(&["-c", &config, "--check"]));
-    assert!(finished.stderr.contains("line 4: unknown field `token`"), "{}", finished.stderr);
-    assert!(!finished.stderr.contains("tk_1"), "{}", finished.stderr);
+    let ended = run(alert.command(&["-c", &config, "--check"]));
+    assert!(ended.stderr.contains("line 4: unknown field `token`"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("tk_1"), "{}", ended.stderr);
     // A secret from the environment is not passed to child processes.
     let out = alert.path("environment");
     let shows = format!("#!/bin/sh\nenv >> {}\n", out.display());
@@ -410,8 +406,8 @@ fn secrets_stay_secret() {
         "[[channel]]\nname = \"shows\"\ncommand = [{shows:?}]\n{}",
         hook("token_env = \"HOOK_TOKEN\"")
     ));
-    let finished = run(alert.command(&["-c", &config, "--check"]));
-    finished.refused("aw-alert", &["line 5: channel \"hook\"", "variable HOOK_TOKEN is not set"]);
+    let ended = run(alert.command(&["-c", &config, "--check"]));
+    ended.refused("aw-alert", &["line 5: channel \"hook\"", "variable HOOK_TOKEN is not set"]);
     alert.variables.push(("HOOK_TOKEN", "tk_2".into()));
     alert.publish(1..2);
     alert.once();
@@ -452,16 +448,12 @@ fn mail_with_tls_and_a_password() {
             letter.starts_with("FROM arpwatch@example.org TO a@example.org,b@example.org\n"),
             "{letter}"
         );
-        let finished = with(&ca, &wrong);
-        assert!(
-            !finished.status.success() && finished.stderr.contains("535"),
-            "{}",
-            finished.stderr
-        );
-        assert!(!finished.stderr.contains("t3cret"), "{}", finished.stderr);
-        let finished = with(&others.join("ca.pem"), &password);
-        assert!(!finished.status.success(), "{tls}");
-        assert!(finished.stderr.contains("certificate"), "{}", finished.stderr);
+        let ended = with(&ca, &wrong);
+        assert!(!ended.status.success() && ended.stderr.contains("535"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("t3cret"), "{}", ended.stderr);
+        let ended = with(&others.join("ca.pem"), &password);
+        assert!(!ended.status.success(), "{tls}");
+        assert!(ended.stderr.contains("certificate"), "{}", ended.stderr);
         assert_eq!(sink.messages().len(), 1);
     }
     fs::set_permissions(&password, Permissions::from_mode(0o604)).expect("our own file");
@@ -485,12 +477,8 @@ fn a_mail_server_that_fails() {
     // A server that is too slow.
     sink.start_again();
     sink.answer(Some("slow"));
-    let finished = alert.test("mail");
-    assert!(
-        !finished.status.success() && finished.stderr.contains("channel mail: "),
-        "{}",
-        finished.stderr
-    );
+    let ended = alert.test("mail");
+    assert!(!ended.status.success() && ended.stderr.contains("channel mail: "), "{}", ended.stderr);
     // It is killed while it processes the message: the next server gets it.
     sink.answer(Some("die"));
     let running = alert.start();

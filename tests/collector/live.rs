@@ -80,13 +80,13 @@ fn frames_on_any_interface() {
     let all = frames("any");
     let last = all.last().unwrap();
     listening.run.stdout.wait_for(last);
-    let mut lines_of_any = listening.stop();
+    let mut captured = listening.stop();
     let stacked = [" 9 ", " 10 ", " 11 ", " 14 ", " 16 "].map(|vlan| format!("any{vlan}"));
     let is_stacked = |line: &String| stacked.iter().any(|start| line.starts_with(start));
     let without: Vec<String> = all.iter().filter(|line| !is_stacked(line)).cloned().collect();
-    assert!(lines_of_any.iter().all(|line| all.contains(line)), "{lines_of_any:#?}");
-    lines_of_any.retain(|line| !is_stacked(line));
-    assert_eq!(lines_of_any, without);
+    assert!(captured.iter().all(|line| all.contains(line)), "{captured:#?}");
+    captured.retain(|line| !is_stacked(line));
+    assert_eq!(captured, without);
 }
 
 #[test]

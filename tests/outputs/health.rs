@@ -5,7 +5,7 @@ use aw_tests::clock::library;
 use aw_tests::collect::stdout_of;
 use aw_tests::feed::{numbered_capture, publish, reading_collector};
 use aw_tests::history::History;
-use aw_tests::rig::{Finished, PATIENCE, Run, program, run, skip, wait_until};
+use aw_tests::rig::{Finished, Run, TIMEOUT, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
 use std::fs;
@@ -37,7 +37,7 @@ fn health(ring: &Ring, options: &[&str]) -> Finished {
 
 /// Repeats the check until its result satisfies `so`, which happens within seconds; returns the last result.
 fn soon(check: impl Fn() -> Finished, so: impl Fn(&Finished) -> bool) -> Finished {
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIMEOUT;
     loop {
         let answer = check();
         if so(&answer) || Instant::now() > give_up {

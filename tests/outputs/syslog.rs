@@ -4,7 +4,7 @@
 use aw_tests::collect::{collect, held, stdout_of};
 use aw_tests::feed::{numbered_lines, publish};
 use aw_tests::mount::Mount;
-use aw_tests::rig::{PATIENCE, Run, program, run, skip, wait_until};
+use aw_tests::rig::{Run, TIMEOUT, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::rsyslog::Rsyslog;
 use aw_tests::sample;
@@ -35,7 +35,7 @@ fn messages() {
     let ring = Ring::new();
     publish(&ring, 1..2);
     let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     let to = format!("udp://127.0.0.1:{}", socket.local_addr().unwrap().port());
     let data = format!(
         "[pairing@32473 ring=\"{}\" sequence=\"0\" interface=\"pcap\" vlan=\"0\" mac=\"02:00:00:00:00:01\" ip=\"10.0.0.1\" origin=\"ARP_REQ\"]",

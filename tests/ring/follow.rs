@@ -5,7 +5,7 @@ use aw_tests::collect::{json, stdout_of};
 use aw_tests::feed::{
     Follower, number_of, numbered_capture, numbered_lines, publish, reading_collector,
 };
-use aw_tests::rig::{PATIENCE, Run, run, wait_until};
+use aw_tests::rig::{Run, TIMEOUT, run, wait_until};
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
 use std::fs;
@@ -104,7 +104,7 @@ fn a_sleeping_reader_is_woken() {
         let capture = numbered_capture(number..number + 1);
         stdin.write_all(if number == 1 { &capture } else { &capture[24..] }).unwrap();
         follower.wait_for(number);
-        assert!(begun.elapsed() < PATIENCE, "only {number} events arrived");
+        assert!(begun.elapsed() < TIMEOUT, "only {number} events arrived");
     }
     follower.stop().1.ok();
 }

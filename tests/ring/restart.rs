@@ -53,10 +53,10 @@ fn a_running_reader_loses_nothing_when_the_collector_is_killed() {
         "each collector's first frame is captured, and every one behind it until its death"
     );
 
-    let mut counters_of_pcap = counters(&finished.stderr, "pcap");
-    let seen = counters_of_pcap.remove("seen").expect("seen is printed");
-    assert_eq!(counters_of_pcap["published"], events.len() as u64, "{counters_of_pcap:?}");
-    assert_eq!(seen, counters_of_pcap.values().sum::<u64>(), "{counters_of_pcap:?}");
+    let mut counters = counters(&finished.stderr, "pcap");
+    let seen = counters.remove("seen").expect("seen is printed");
+    assert_eq!(counters["published"], events.len() as u64, "{counters:?}");
+    assert_eq!(seen, counters.values().sum::<u64>(), "{counters:?}");
 
     let held: Vec<Seen> = held_json(&ring).iter().map(Seen::from).collect();
     assert!(held.len() >= events.len().min(SLOTS - 1), "only {} are held", held.len());

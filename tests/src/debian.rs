@@ -2,7 +2,7 @@
 //! process 1 in new namespaces, so that no mount, process or interface is left behind.
 
 use crate::lan::Lan;
-use crate::rig::{Finished, PATIENCE, Run, binary, program_at, run, skip};
+use crate::rig::{Finished, Run, TIMEOUT, binary, program_at, run, skip};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -149,7 +149,7 @@ impl Booted {
     /// Until all is started that starts at boot.
     fn wait(&mut self) -> Result<(), String> {
         let unshare = self.run.as_ref().expect("it was started");
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + TIMEOUT;
         let children = format!("/proc/{0}/task/{0}/children", unshare.id());
         while Instant::now() < give_up {
             sleep(Duration::from_millis(20));

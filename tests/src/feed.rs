@@ -5,7 +5,7 @@ use crate::capture_file::{ETHERNET, Pcap, Unit, at};
 use crate::collect::{json, stdout_of};
 use crate::frames::{Arp, station};
 use crate::lan::Host;
-use crate::rig::{Finished, PATIENCE, Run, program};
+use crate::rig::{Finished, Run, TIMEOUT, program};
 use crate::ring::Ring;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -209,7 +209,7 @@ impl Follower {
     /// Waits until this number, or a later one, arrived.
     #[track_caller]
     pub fn wait_for(&mut self, number: u32) {
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + TIMEOUT;
         while self.last.load(Ordering::Relaxed) < number {
             let ended = self.child.try_wait().expect("our own child can be waited for");
             let last = self.last.load(Ordering::Relaxed);

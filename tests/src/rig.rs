@@ -1,4 +1,5 @@
-//! Runs the real binaries: processes that end with the test, output that can be waited for. Every wait has a bound, so that a broken product fails a test and never hangs it; no test asserts on time.
+//! Runs the real binaries: processes that end with the test, waits for their output. Every wait has a timeout, so that a broken
+//! product fails a test and never hangs it; no test asserts on time.
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::fs::Permissions;
@@ -8,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
 /// The timeout of every wait: a limit for failures, not a promise of speed.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The path of a binary of this build: beside this one, or beside the directory of the test executables. Panics if it
 /// has to be built first: a test never runs a program that is older than its sources.
@@ -33,10 +34,8 @@ fn built(name: &str) -> PathBuf {
     let path = profile.join(name);
     static CHECKED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
     let mut checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
-    // tests/run.sh has just built them: an edit of a source while they run is no fault.
-    let just_built = std::env::var_os("AW_TEST_JUST_BUILT").is_some() && path.exists();
-    if !just_built && !checked.contains(&path) {
-        current(&path).unwrap_or_else(|why| {
+    if !checked.contains(&path) {
+        current(&path, time_of_build()).unwrap_or_else(|why| {
             panic!("{why}: run `cargo build --workspace --bins --examples` first")
         });
         checked.push(path.clone());
@@ -44,9 +43,17 @@ fn built(name: &str) -> PathBuf {
     path
 }
 
+/// When tests/run.sh built all programs, in seconds since 1970; ignored after two hours, which no run takes.
+fn time_of_build() -> Option<SystemTime> {
+    let seconds = std::env::var("AW_TEST_BUILT").ok()?.parse().ok()?;
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    time.elapsed().is_ok_and(|age| age < Duration::from_secs(7200)).then_some(time)
+}
+
 /// Checks that a program is there and that none of its sources changed since it was built. Cargo lists them beside it,
-/// in PROGRAM.d: `PROGRAM: SOURCE SOURCE...`, with a backslash before a space in a name.
-fn current(program: &Path) -> Result<(), String> {
+/// in PROGRAM.d: `PROGRAM: SOURCE SOURCE...`, with a backslash before a space in a name. Edits after the time `all_built`,
+/// while tests run, are ignored.
+fn current(program: &Path, all_built: Option<SystemTime>) -> Result<(), String> {
     let modified = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified());
     let Ok(built) = modified(program) else {
         return Err(format!("{} is missing", program.display()));
@@ -58,8 +65,11 @@ fn current(program: &Path) -> Result<(), String> {
     for source in sources.replace("\\ ", "\0").split(' ') {
         let source = PathBuf::from(source.replace('\0', " "));
         let how = match modified(&source) {
-            Ok(changed) if changed <= built => continue,
+            Ok(changed) if changed <= built || all_built.is_some_and(|all| changed > all) => {
+                continue;
+            }
             Ok(_) => "is older than",
+            Err(_) if all_built.is_some() => continue,
             Err(_) => "was built from a file that is gone:",
         };
         return Err(format!("{} {how} {}", program.display(), source.display()));
@@ -120,7 +130,7 @@ impl Written {
 
     /// Waits until `found` returns a value for the lines; panics at the end of the stream or after the timeout.
     pub fn wait_until<T>(&self, what: &str, mut found: impl FnMut(&[String]) -> Option<T>) -> T {
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + TIMEOUT;
         let mut state = self.0.0.lock().unwrap();
         loop {
             if let Some(value) = found(&state.lines) {
@@ -182,7 +192,7 @@ impl Run {
     /// Waits until `so` returns true; panics with all output of the process if it ends first, or after the timeout.
     #[track_caller]
     pub fn wait_until(&self, what: &str, mut so: impl FnMut() -> bool) {
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + TIMEOUT;
         let id = WaitId::Pid(Pid::from_child(&self.child));
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         while !so() {
@@ -206,7 +216,7 @@ impl Run {
     /// Waits for its end and for all its output.
     pub fn finish(mut self) -> Finished {
         drop(self.stdin.take());
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + TIMEOUT;
         let status = loop {
             match self.child.try_wait().expect("our own child can be waited for") {
                 Some(status) => break status,
@@ -316,7 +326,7 @@ pub fn run(command: Command) -> Finished {
 /// Waits until `so` returns true; panics after the timeout.
 #[track_caller]
 pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIMEOUT;
     while !so() {
         assert!(Instant::now() < give_up, "the timeout expired before {what}");
         std::thread::sleep(Duration::from_millis(2));
@@ -353,7 +363,6 @@ pub fn skip(why: &str) {
 mod tests {
     use super::*;
     use std::fs::{self, File};
-    use std::time::SystemTime;
 
     #[test]
     fn a_program_older_than_a_source_is_refused() {
@@ -364,17 +373,20 @@ mod tests {
             let file = File::options().append(true).create(true).open(path(name)).expect("ours");
             file.set_modified(now - Duration::from_secs(seconds)).expect("ours");
         };
-        assert!(current(&path("aw-x")).expect_err("no program").ends_with("aw-x is missing"));
+        assert!(current(&path("aw-x"), None).expect_err("no program").ends_with("aw-x is missing"));
         age("aw-x", 20);
         let root = directory.path().display();
         fs::write(path("aw-x.d"), format!("{root}/aw-x: {root}/main.rs {root}/a\\ b.rs\n"))
             .expect("ours");
         age("main.rs", 30);
-        assert!(current(&path("aw-x")).expect_err("no source").ends_with("a b.rs"));
+        assert!(current(&path("aw-x"), None).expect_err("no source").ends_with("a b.rs"));
         age("a b.rs", 20);
-        assert_eq!(current(&path("aw-x")), Ok(()));
+        assert_eq!(current(&path("aw-x"), None), Ok(()));
         age("a b.rs", 10);
         let older = format!("{root}/aw-x is older than {root}/a b.rs");
-        assert_eq!(current(&path("aw-x")), Err(older));
+        assert_eq!(current(&path("aw-x"), None), Err(older.clone()));
+        let ago = |seconds| Some(now - Duration::from_secs(seconds));
+        assert_eq!(current(&path("aw-x"), ago(15)), Ok(()), "edited after the build");
+        assert_eq!(current(&path("aw-x"), ago(5)), Err(older), "edited before the build");
     }
 }

@@ -5,7 +5,7 @@
 use aw_tests::collect::held;
 use aw_tests::lan::{Host, Lan};
 use aw_tests::listening::quiet;
-use aw_tests::rig::{PATIENCE, Run, binary, run, wait_until};
+use aw_tests::rig::{Run, TIMEOUT, binary, run, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::server::{Server, ServerProcess};
 use rustix::process::{Pid, Signal, kill_process};
@@ -310,10 +310,10 @@ fn it_notifies_systemd() {
     let path = directory.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     let next = || {
         let mut bytes = [0; 256];
-        let length = socket.recv(&mut bytes).expect("a message before patience ends");
+        let length = socket.recv(&mut bytes).expect("a message before the timeout");
         String::from_utf8(bytes[..length].to_vec()).unwrap()
     };
     let mut command = lan.here.command(binary("collector"));

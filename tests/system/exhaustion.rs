@@ -202,7 +202,7 @@ fn a_full_spool_directory() {
     disk.make_room();
     let daemon = UnixDatagram::bind(&socket).unwrap();
     fs::set_permissions(&socket, Permissions::from_mode(0o777)).unwrap();
-    daemon.set_read_timeout(Some(aw_tests::rig::PATIENCE)).unwrap();
+    daemon.set_read_timeout(Some(aw_tests::rig::TIMEOUT)).unwrap();
     let mut bytes = [0; 1024];
     for number in 1..3001 {
         let length = daemon.recv(&mut bytes).unwrap();

@@ -6,7 +6,7 @@
 use aw_tests::feed::publish;
 use aw_tests::lan::Lan;
 use aw_tests::rig::{
-    PATIENCE, Run, binary, program, program_at, public_copy, run, skip, wait_until,
+    Run, TIMEOUT, binary, program, program_at, public_copy, run, skip, wait_until,
 };
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
@@ -244,7 +244,7 @@ fn lives(machine: &Machine, name: &str, mut command: Command) {
     let _ = fs::remove_file(&path);
     let socket = UnixDatagram::bind(&path).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "3000000");
     let program = Run::start(command);
     let next = || {
