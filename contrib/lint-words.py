@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Searches help, manuals, documents, messages and tests for the expressions of contrib/plain-words.txt.
+"""Searches help, manuals, documents, code and tests for the expressions of contrib/plain-words.txt.
 
 Usage: contrib/lint-words.py [FILE...]      without FILE: everything that git tracks
 
-Of documents and of contrib/ (manuals, scripts, configurations, SQL) the whole text counts. Of Rust code string literals and doc
-comments count, without unit tests. In tests/ all comments, names of functions and string literals of several words count.
+Of documents and of contrib/ (manuals, scripts, configurations, SQL) the whole text counts. Of Rust code, tests included, comments,
+string literals of several words and names of functions count.
 """
 import re, subprocess, sys
 from pathlib import Path
@@ -12,10 +12,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TEXTS = re.compile(r".*\.(md|sh|sql)|contrib/.*|\.ci/run|Makefile")
 CODE = re.compile(r".*\.rs")
-NOT = re.compile(r"THIRD-PARTY\.md|contrib/(plain-words\.txt|lint-words\.py|deb/copyright)|tests/data/.*|.+/tests?(/.*|\.rs)|.*/model\.rs")
+NOT = re.compile(r"THIRD-PARTY\.md|contrib/(plain-words\.txt|lint-words\.py|deb/copyright)|tests/data/.*")
 SPACE = r"(?:\s|\\\n|//[/!]?)+"
 # In this order: a token ends where the next one may begin.
-TOKEN = re.compile(r"""(?P<doc>//[/!][^\n]*)|(?P<comment>//[^\n]*|/\*.*?\*/)|b?r(?P<mark>\#*)"(?P<raw>.*?)"(?P=mark)|b?"(?P<text>(?:\\.|[^"\\])*)"|'(?:\\[^\n]+?|[^\\\n])'""", re.S)
+TOKEN = re.compile(r"""(?P<comment>//[^\n]*|/\*.*?\*/)|b?r(?P<mark>\#*)"(?P<raw>.*?)"(?P=mark)|b?"(?P<text>(?:\\.|[^"\\])*)"|'(?:\\[^\n]+?|[^\\\n])'""", re.S)
 
 
 def patterns():
@@ -25,18 +25,15 @@ def patterns():
             yield re.compile(rf"\b(?:{expression.replace(' ', SPACE)})\b", re.I), advice
 
 
-def messages(code, is_test):
-    """The code with everything blotted out that is not read by people."""
-    if not is_test:
-        code = re.split(r"^#\[cfg\(test\)\]\n(?=mod )", code, maxsplit=1, flags=re.M)[0]
+def messages(code):
+    """The code with everything blotted out except comments, string literals of several words and names of functions."""
     blotted = list(re.sub(r"\S", "\0", code))
     for token in TOKEN.finditer(code):
-        for group in ("doc", "comment", "raw", "text"):
-            words = token[group]
-            # One word in a test is a name or a value, not a message.
-            if words is not None and (" " in words or group == "doc" if is_test else group != "comment"):
-                blotted[token.start(group):token.end(group)] = words
-    for name in re.finditer(r"\bfn (\w+)", code) if is_test else ():
+        for group in ("comment", "raw", "text"):
+            # One word in a string is a name or a value, not a message.
+            if token[group] and " " in token[group]:
+                blotted[token.start(group):token.end(group)] = token[group]
+    for name in re.finditer(r"\bfn (\w+)", code):
         blotted[name.start(1):name.end(1)] = name[1].replace("_", " ")
     return "".join(blotted)
 
@@ -50,7 +47,7 @@ def main():
             continue
         text = (ROOT / name).read_text()
         lines = text.splitlines()
-        text = messages(text, name.startswith("tests/")) if is_code else text
+        text = messages(text) if is_code else text
         for rule, advice in rules:
             for match in rule.finditer(text):
                 line = text.count("\n", 0, match.start()) + 1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds all tests, then runs several test programs at the same time, since they wait most of the time. Those that measure
-# run alone afterwards. Prints the output of a test program that fails, and a summary at the end.
+# Builds all tests, then runs several test programs at the same time, because they wait most of the time. Those that measure
+# run alone afterwards. Prints the output of a test program that fails, the longest ones, and a summary at the end.
 # Usage: tests/run.sh [NAME...]: all, or these test programs (the NAME of `cargo test --test NAME`, or a crate's name).
 # AW_TEST_JOBS: how many at the same time (default: two for each processor). Their output: target/tests.
 set -euo pipefail
@@ -60,6 +60,7 @@ main() {
     echo "tests: examples in documentation"
     "${CARGO:-cargo}" test --workspace --doc --quiet >"$LOGS/doc" 2>&1 || { failed+=" doc"; cat "$LOGS/doc"; }
   fi
+  echo "tests: longest:$(sort -k3,3nr "$LOGS/results" | awk 'NR <= 12 { printf "%s %s %s s", sep, $1, $3; sep = "," }')"
   awk '{ passed += $4 } END { printf "tests: %d passed in %d test programs, ", passed, NR }' "$LOGS/results"
   echo "$SECONDS s"
   [[ -z $failed ]] || { echo "tests: FAILED:$failed" >&2; exit 1; }
