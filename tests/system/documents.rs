@@ -1,4 +1,4 @@
-//! The documents: each link leads somewhere, each page can be found, each option that is named exists, and the commands of the
+//! The documents: links have targets, pages are reachable, options in them exist, and the commands of the
 //! trial in docs/install.md run.
 #![forbid(unsafe_code)]
 
@@ -24,7 +24,7 @@ fn pages(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Those of docs/, and those of the project's root.
+/// The files of docs/, and those in the root of the project.
 fn documents() -> Vec<PathBuf> {
     let root = fs::read_dir(ROOT).unwrap().map(|file| file.unwrap().path());
     let root = root.filter(|path| path.extension().is_some_and(|end| end == "md"));
@@ -37,14 +37,14 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What is installed, from the Makefile.
+/// Installed documents, from the Makefile.
 fn programs() -> Vec<String> {
     let makefile = read("Makefile");
     let line = makefile.lines().find_map(|line| line.strip_prefix("PROGRAMS = ")).unwrap();
     line.split(' ').map(String::from).collect()
 }
 
-/// The files that a page leads to, with the heading, as links to files are written.
+/// The targets of a page's links, with the heading, as links to files are written.
 fn links(page: &Path) -> Vec<(String, PathBuf, String)> {
     let text = read(page);
     let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
@@ -59,7 +59,7 @@ fn links(page: &Path) -> Vec<(String, PathBuf, String)> {
         .collect()
 }
 
-/// As GitHub makes it of a heading.
+/// The anchor that GitHub makes of a heading.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
@@ -88,7 +88,7 @@ fn links_lead_somewhere() {
     assert!(followed > 20, "{followed}");
 }
 
-/// A reader who begins with the index finds every page.
+/// Every page is reachable from the index.
 #[test]
 fn every_page_is_in_the_book() {
     let docs = Path::new(ROOT).join("docs").canonicalize().unwrap();
@@ -114,7 +114,7 @@ fn the_readme_is_one_page_with_all_programs() {
     }
 }
 
-/// A guide is 80 to 150 lines long, and shows what works before it explains.
+/// A guide is 80 to 150 lines long, and begins with a working example.
 #[test]
 fn guides_begin_with_an_example() {
     let guides = pages(&Path::new(ROOT).join("docs/guide"));
@@ -128,7 +128,7 @@ fn guides_begin_with_an_example() {
     }
 }
 
-/// The documents are installed as they are to each other here, so that their links still lead somewhere.
+/// Documents are installed in the same layout as here, so that their links work.
 #[test]
 fn links_of_what_is_installed_lead_somewhere() {
     let directory = tempfile::tempdir().unwrap();
@@ -145,7 +145,7 @@ fn links_of_what_is_installed_lead_somewhere() {
     assert!(followed > 20, "{followed}");
 }
 
-/// In `code`, after the name of one of our programs, in every document.
+/// Options in `code`, after the name of a program of this project, in every document.
 #[test]
 fn options_that_are_named_exist() {
     let help: BTreeMap<String, String> = programs()
@@ -178,8 +178,8 @@ fn options_that_are_named_exist() {
     assert!(seen > 30, "{seen}");
 }
 
-/// Each command of each document: what is ours is understood by its parser, to the last word; what is make's is a target; the
-/// rest is of Debian.
+/// Each command of each document: programs of this project parse it completely; a make target exists; all
+/// others are of Debian.
 #[test]
 fn every_command_is_understood() {
     let makefile = read("Makefile");
@@ -206,7 +206,7 @@ fn every_command_is_understood() {
                 };
                 assert!(targets.all(is_target), "{}: {line}", path.display());
             } else if name == "collector" || name.starts_with("aw-") {
-                // --help is obeyed where it stands, so whatever stands before it was taken.
+                // --help takes effect where it stands, so everything before it was parsed.
                 let ran =
                     run(program_at("sh".into(), &["-c", &format!("{built}/{name} {rest} --help")]));
                 assert!(
@@ -222,7 +222,7 @@ fn every_command_is_understood() {
     assert!(asked > 20, "{asked}");
 }
 
-/// The commands of the trial without privileges, as they stand there, but for where they are.
+/// The commands of the trial without privileges, unchanged except for paths.
 #[test]
 fn the_quick_start_runs() {
     let text = read("docs/install.md");
