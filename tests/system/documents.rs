@@ -66,6 +66,11 @@ fn anchor(heading: &str) -> String {
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
+/// The words of a text; `_` is part of a word.
+fn words(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).map(String::from).collect()
+}
+
 #[test]
 fn links_lead_somewhere() {
     let anchors: BTreeMap<PathBuf, BTreeSet<String>> = documents()
@@ -125,6 +130,41 @@ fn guides_begin_with_an_example() {
         assert!((80..=150).contains(&lines), "{}: {lines} lines", path.display());
         let (beginning, _) = text.split_once("\n## ").unwrap();
         assert!(beginning.contains("\n```"), "{}: no example before it", path.display());
+    }
+}
+
+/// The kinds that aw-alert accepts, from its message about one that does not exist: the manual page and the guide name
+/// each; aw-mqtt's help and its guide name the same ones.
+#[test]
+fn each_kind_of_alert_is_documented() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    fs::write(path, "[[channel]]\nname = \"x\"\nkinds = [\"made_up\"]\n").unwrap();
+    let refused = run(program("aw-alert", &["--check", "-c", path]));
+    let (_, expected) = refused.stderr.split_once("expected one of ").expect(&refused.stderr);
+    let kinds: Vec<_> = expected.split('`').skip(1).step_by(2).collect();
+    assert!(kinds.len() >= 16, "{kinds:?}");
+
+    let (page, guide) = (read("contrib/man/addrwatch-alert.toml.5"), read("docs/guide/alerts.md"));
+    let (_, page) = page.split_once("\n.B kinds\n").unwrap();
+    let page = words(page.split("\n.TP\n").next().unwrap());
+    let table = guide.lines().filter_map(|line| line.strip_prefix("| `")?.split('|').next());
+    let table = words(&table.collect::<String>());
+    let published = |text: &str| {
+        let (_, list) = text.split_once("new_device").unwrap();
+        words(&format!("new_device{}", list.split("config_change").next().unwrap()))
+    };
+    let (help, mqtt) =
+        (run(program("aw-mqtt", &["--help"])).ok().stdout, read("docs/guide/mqtt.md"));
+    let (help, mqtt) = (published(&help), published(&mqtt));
+    for kind in kinds {
+        assert!(page.contains(kind), "addrwatch-alert.toml.5 does not name {kind}");
+        assert!(table.contains(kind), "docs/guide/alerts.md does not name {kind}");
+        assert_eq!(
+            help.contains(kind),
+            mqtt.contains(kind),
+            "aw-mqtt --help, docs/guide/mqtt.md: {kind}"
+        );
     }
 }
 
