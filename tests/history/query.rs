@@ -6,13 +6,13 @@ use aw_tests::feed::publish;
 use aw_tests::history::{History, addrwatch_database};
 use aw_tests::rig::{Finished, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
-use aw_tests::seen::{self, ADDRESS, Seen, capture};
+use aw_tests::sightings::{self, ADDRESS, Sighting, capture};
 use serde_json::Value;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 
 /// A history of these sightings.
-fn history(seen: &[Seen]) -> History {
+fn history(seen: &[Sighting]) -> History {
     let (ring, history) = (Ring::new(), History::new());
     capture(&ring, seen);
     run(history.command(&ring, &["--once"])).ok();
@@ -20,7 +20,7 @@ fn history(seen: &[Seen]) -> History {
 }
 
 fn handover() -> History {
-    history(&seen::handover())
+    history(&sightings::handover())
 }
 
 fn rows(finished: Finished) -> Vec<Value> {
@@ -68,7 +68,7 @@ fn who_had_it() {
 /// Two devices that share an address have a span each, and the address is contested.
 #[test]
 fn two_at_once() {
-    let seen: Vec<Seen> = (0..200).map(|n| (n * 10, 1 + n % 2, 3, 0)).collect();
+    let seen: Vec<Sighting> = (0..200).map(|n| (n * 10, 1 + n % 2, 3, 0)).collect();
     let history = history(&seen);
     let at = ["who", ADDRESS, "--at", "2026-11-20 14:10:05"];
     assert_eq!(
@@ -124,7 +124,8 @@ fn changes() {
 /// VLANs are independent of each other.
 #[test]
 fn networks() {
-    let seen: Vec<Seen> = (0..10).flat_map(|n| [(n * 60, 1, 3, 0), (n * 60, 2, 3, 5)]).collect();
+    let seen: Vec<Sighting> =
+        (0..10).flat_map(|n| [(n * 60, 1, 3, 0), (n * 60, 2, 3, 5)]).collect();
     let history = history(&seen);
     let names = ["mac", "how_sure", "vlan", "host"];
     let at = ["who", ADDRESS, "--at", "2026-11-20 14:05:30"];

@@ -5,7 +5,7 @@ use aw_tests::history::History;
 use aw_tests::mariadb::MariaDb;
 use aw_tests::rig::{Finished, program, run};
 use aw_tests::ring::Ring;
-use aw_tests::seen::{self, ADDRESS, Seen, capture};
+use aw_tests::sightings::{self, ADDRESS, Sighting, capture};
 use std::process::Command;
 
 /// Every subcommand, with times and without.
@@ -35,8 +35,8 @@ const QUESTIONS: &[&[&str]] = &[
 ];
 
 /// A handover, two devices that share an address, and one address in two VLANs.
-fn all_seen() -> Vec<Seen> {
-    let mut seen = seen::handover();
+fn all_seen() -> Vec<Sighting> {
+    let mut seen = sightings::handover();
     seen.extend((0..100).map(|n| (7200 + 10 * n, 5 + n % 2, 9, 0)));
     seen.extend((0..20).flat_map(|n| [(60 * n, 7, 20, 0), (60 * n, 8, 20, 5)]));
     seen.sort_unstable();
@@ -115,7 +115,7 @@ fn a_database_of_addrwatch() {
 fn answers_take_few_steps() {
     let Some(server) = MariaDb::start(&[]) else { return };
     let ring = Ring::new();
-    capture(&ring, &seen::handover());
+    capture(&ring, &sightings::handover());
     run(server.command(&ring, &["--once", "--hostname", "here"])).ok();
     server.sql(
         "INSERT INTO log SELECT from_unixtime(1795100000 + seq), 'here', 'eth0', 0, 0x020000000001, 0x0a010203, 0
@@ -147,7 +147,7 @@ fn answers_take_few_steps() {
 fn over_the_network() {
     let Some(server) = MariaDb::start(&[]) else { return };
     let ring = Ring::new();
-    capture(&ring, &seen::handover());
+    capture(&ring, &sightings::handover());
     run(server.command(&ring, &["--once", "--hostname", "here"])).ok();
     server.sql(
         "CREATE USER reader@'127.0.0.1' IDENTIFIED BY 'a#b'; GRANT SELECT ON addrwatch.log TO reader@'127.0.0.1';

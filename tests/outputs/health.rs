@@ -47,7 +47,7 @@ fn soon(check: impl Fn() -> Finished, so: impl Fn(&Finished) -> bool) -> Finishe
     }
 }
 
-fn is_well(answer: &Finished) -> bool {
+fn is_healthy(answer: &Finished) -> bool {
     answer.status.success()
 }
 
@@ -58,24 +58,24 @@ fn reports(text: &str) -> impl Fn(&Finished) -> bool {
 #[test]
 fn health_reports_the_fault() {
     let ring = Ring::new();
-    health(&ring, &[]).unwell(&[ring.name(), "no such ring"]);
+    health(&ring, &[]).unhealthy(&[ring.name(), "no such ring"]);
     publish(&ring, 1..4);
-    health(&ring, &[]).unwell(&["no heartbeat: the collector ended"]);
+    health(&ring, &[]).unhealthy(&["no heartbeat: the collector ended"]);
 
     let (collector, _stdin) = beating(&ring, "65536");
-    let well = soon(|| health(&ring, &[]), is_well).ok();
-    assert!(well.stdout.starts_with(&format!("aw-stdout: ring {}: last frame ", ring.name())));
-    assert_eq!((well.stdout.lines().count(), well.stderr.as_str()), (1, ""), "{well:#?}");
+    let healthy = soon(|| health(&ring, &[]), is_healthy).ok();
+    assert!(healthy.stdout.starts_with(&format!("aw-stdout: ring {}: last frame ", ring.name())));
+    assert_eq!((healthy.stdout.lines().count(), healthy.stderr.as_str()), (1, ""), "{healthy:#?}");
     let both = health(&ring, &["-m", "/aw-test-no-such-ring"]);
-    both.unwell(&["/aw-test-no-such-ring"]);
+    both.unhealthy(&["/aw-test-no-such-ring"]);
 
     collector.signal(Signal::STOP);
     let check = || health(&ring, &["--max-silence", "3"]);
-    soon(check, reports("no heartbeat from")).unwell(&["no heartbeat from", "process"]);
+    soon(check, reports("no heartbeat from")).unhealthy(&["no heartbeat from", "process"]);
     collector.signal(Signal::CONT);
-    soon(check, is_well).ok();
+    soon(check, is_healthy).ok();
     collector.kill();
-    soon(|| health(&ring, &[]), reports("no heartbeat from")).unwell(&["no heartbeat from"]);
+    soon(|| health(&ring, &[]), reports("no heartbeat from")).unhealthy(&["no heartbeat from"]);
 }
 
 /// A running collector that captures nothing.
@@ -88,11 +88,11 @@ fn silence_is_reported_on_request() {
     let collector = Run::start(command);
     collector.stderr.wait_for("listening on veth0");
     let silent = || health(&ring, &["--max-silence", "2"]);
-    soon(silent, reports("no frame for ")).unwell(&["no frame for "]);
+    soon(silent, reports("no frame for ")).unhealthy(&["no frame for "]);
     health(&ring, &["--max-silence", "0"]).ok();
     health(&ring, &[]).ok();
     lan.there.scapy("veth1", "send(Ether(dst='ff:ff:ff:ff:ff:ff')/ARP(pdst='192.0.2.1'))");
-    soon(silent, is_well).ok();
+    soon(silent, is_healthy).ok();
     health(&ring, &["--max-silence", "60"]).ok();
     collector.stop().ok();
 }
@@ -124,14 +124,14 @@ fn a_lagging_output_is_reported() {
         }
     });
     let check = || health(&ring, &["--state-dir", state]);
-    soon(check, reports("behind")).unwell(&["aw-stdout is ", "behind"]);
+    soon(check, reports("behind")).unhealthy(&["aw-stdout is ", "behind"]);
     let output = Run::start({
         let mut command = stdout_of(&ring, &options);
         command.arg("-v");
         command
     });
     output.stderr.wait_for("reading ring");
-    soon(check, is_well).ok();
+    soon(check, is_healthy).ok();
     output.stop().ok();
     collector.kill();
     more.join().unwrap();
@@ -148,11 +148,11 @@ fn unreadable_positions_are_reported() {
     health(&ring, &["--state-dir", state]).ok();
     let positions = directory.path().join("aw-stdout.positions");
     fs::write(&positions, "rubbish").unwrap();
-    health(&ring, &["--state-dir", state]).unwell(&["read ", "aw-stdout.positions: "]);
+    health(&ring, &["--state-dir", state]).unhealthy(&["read ", "aw-stdout.positions: "]);
     fs::remove_file(&positions).unwrap();
     fs::create_dir(&positions).unwrap();
-    health(&ring, &["--state-dir", state]).unwell(&["read ", "directory", "--state-dir"]);
-    health(&ring, &["--owner", "no-such-user-here"]).unwell(&["no-such-user-here"]);
+    health(&ring, &["--state-dir", state]).unhealthy(&["read ", "directory", "--state-dir"]);
+    health(&ring, &["--owner", "no-such-user-here"]).unhealthy(&["no-such-user-here"]);
     collector.kill();
 }
 
@@ -171,12 +171,16 @@ fn a_database_that_lags_is_reported() {
         })
     };
     wait_until("rows", || history.count() > 0);
-    let well = check().ok();
-    assert!(well.stdout.starts_with("aw-sqlite: ring "), "{well:#?}");
+    let healthy = check().ok();
+    assert!(healthy.stdout.starts_with("aw-sqlite: ring "), "{healthy:#?}");
     output.signal(Signal::STOP);
-    let unwell = soon(check, reports("events behind")); // half a ring and more
-    let message = unwell.stdout.clone();
-    assert_eq!((unwell.status.code(), unwell.stderr.as_str()), (Some(1), ""), "{unwell:#?}");
+    let unhealthy = soon(check, reports("events behind")); // half a ring and more
+    let message = unhealthy.stdout.clone();
+    assert_eq!(
+        (unhealthy.status.code(), unhealthy.stderr.as_str()),
+        (Some(1), ""),
+        "{unhealthy:#?}"
+    );
     assert!(message.contains("aw-sqlite is ") && message.contains("events behind"), "{message}");
     output.signal(Signal::CONT);
     output.stop().ok();
@@ -193,19 +197,23 @@ fn a_database_that_does_not_run_is_reported() {
         command.args(["--max-silence", "0"]).args(options);
         run(command)
     };
-    let unwell = |options: &[&str], text: &str| {
-        let unwell = check(options);
-        assert_eq!((unwell.status.code(), unwell.stderr.as_str()), (Some(1), ""), "{unwell:#?}");
-        assert!(unwell.stdout.contains(text), "{unwell:#?}");
+    let unhealthy = |options: &[&str], text: &str| {
+        let unhealthy = check(options);
+        assert_eq!(
+            (unhealthy.status.code(), unhealthy.stderr.as_str()),
+            (Some(1), ""),
+            "{unhealthy:#?}"
+        );
+        assert!(unhealthy.stdout.contains(text), "{unhealthy:#?}");
     };
     let (collector, stdin) = beating(&ring, "64");
     wait_until("the ring", || ring.path().exists());
-    unwell(&[], "aw-sqlite is not running"); // and never did
+    unhealthy(&[], "aw-sqlite is not running"); // and never did
     let output = history.start(&ring, &[]);
     wait_until("rows", || history.count() > 0);
     check(&[]).ok();
     output.kill();
-    unwell(&[], "aw-sqlite is not running");
+    unhealthy(&[], "aw-sqlite is not running");
     check(&["--once"]).ok(); // a service that runs now and then
     drop(stdin);
     collector.kill();
@@ -214,13 +222,13 @@ fn a_database_that_does_not_run_is_reported() {
     let (collector, _stdin) = beating(&ring, "64");
     wait_until("the ring", || ring.path().exists());
     soon(|| check(&["--once"]), reports("aw-sqlite is ")); // behind: half a ring and more
-    unwell(&["--once"], "aw-sqlite is ");
+    unhealthy(&["--once"], "aw-sqlite is ");
     let output = history.start(&ring, &[]);
     output.stderr.wait_for("another stream");
     check(&[]).ok();
     fs::write(history.path().join("state/aw-sqlite.now"), "").unwrap();
     output.signal(Signal::STOP);
-    unwell(&[], "events behind");
+    unhealthy(&[], "events behind");
     output.signal(Signal::CONT);
     output.stop().ok();
     collector.kill();
@@ -240,15 +248,15 @@ fn a_clock_that_was_set_back_raises_no_alarm() {
     };
     publish(&ring, 1..4);
     earlier(&[])
-        .unwell(&["the collector ended at an unknown time, because the clock was set back"]);
+        .unhealthy(&["the collector ended at an unknown time, because the clock was set back"]);
     let (collector, _stdin) = beating(&ring, "65536");
     wait_until("a heartbeat", || health(&ring, &[]).status.success());
-    let well = earlier(&["--max-silence", "3"]).ok();
-    assert!(well.stdout.contains("last frame at an unknown time"), "{well:#?}");
+    let healthy = earlier(&["--max-silence", "3"]).ok();
+    assert!(healthy.stdout.contains("last frame at an unknown time"), "{healthy:#?}");
     collector.signal(Signal::STOP);
     let check = || earlier(&[]);
     soon(check, reports("no heartbeat"))
-        .unwell(&["no heartbeat from the collector", "the clock was set back"]);
+        .unhealthy(&["no heartbeat from the collector", "the clock was set back"]);
     collector.kill();
 }
 

@@ -32,8 +32,9 @@ pub mod rows;
 pub mod rsyslog;
 pub mod sample;
 pub mod seeds;
-pub mod seen;
+
 pub mod server;
+pub mod sightings;
 pub mod tracker;
 pub mod watching;
 pub mod web_sink;

@@ -295,7 +295,7 @@ impl Finished {
     /// Panics unless it exited with 1 and printed on standard output one line, `aw-stdout: ...`, with each of these
     /// texts, and nothing on standard error: what monitoring programs expect.
     #[track_caller]
-    pub fn unwell(self, texts: &[&str]) -> Self {
+    pub fn unhealthy(self, texts: &[&str]) -> Self {
         let streams = (self.status.code(), self.stdout.lines().count(), self.stderr.as_str());
         assert_eq!(streams, (Some(1), 1, ""), "{self:#?}");
         assert!(self.stdout.starts_with("aw-stdout: "), "{self:#?}");

@@ -13,11 +13,11 @@ pub const BEGIN: u32 = 1_795_183_200;
 pub const ADDRESS: &str = "10.1.2.3";
 
 /// A sighting: seconds after the beginning, MAC, last number of the address 10.1.2., VLAN.
-pub type Seen = (u32, u32, u8, u16);
+pub type Sighting = (u32, u32, u8, u16);
 
 /// A collector on the host `here` captures these sightings on eth0.
 #[track_caller]
-pub fn capture(ring: &Ring, seen: &[Seen]) {
+pub fn capture(ring: &Ring, seen: &[Sighting]) {
     let mut capture = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory takes all");
     for (seconds, mac, address, vlan) in seen {
         let (mac, ip) = (station(*mac), Ipv4Addr::new(10, 1, 2, *address));
@@ -33,9 +33,9 @@ pub fn capture(ring: &Ring, seen: &[Seen]) {
 }
 
 /// One device for an hour, every five minutes; another one takes over at 15:00; the first one is back at 17:00.
-pub fn handover() -> Vec<Seen> {
+pub fn handover() -> Vec<Sighting> {
     let step = 300;
-    let mut seen: Vec<Seen> = Vec::new();
+    let mut seen: Vec<Sighting> = Vec::new();
     seen.extend((0..12).map(|n| (n * step, 1, 3, 0)));
     seen.extend((12..36).map(|n| (n * step, 2, 3, 0)));
     seen.extend((36..48).map(|n| (n * step, 1, 3, 0)));
