@@ -12,6 +12,6 @@ mod options;
 mod smtp;
 mod spool;
 
-pub use mailer::{MailStatus, Mailer, PreparedMailer};
+pub use mailer::{Mailer, PreparedMailer};
 pub use options::{MailOptions, Tls, is_local_host};
 pub use smtp::{Failure, Mail, SmtpClient};

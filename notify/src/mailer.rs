@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use aw_service::{Backoff, cause};
+use aw_service::{Backoff, Condition, Error, cause, warn};
 use lettre::Address;
 
 use crate::{
@@ -20,22 +20,6 @@ use crate::{
     smtp::{Undelivered, quit},
     spool::Spool,
 };
-
-/// A change of the state of mail: the first of several failures, and the recovery.
-#[derive(Debug, PartialEq, Eq)]
-pub enum MailStatus {
-    /// Mail cannot be sent now; the messages stay in the spool and are tried again.
-    Failing {
-        /// Messages in the spool.
-        waiting: usize,
-        /// The error of the server or the network.
-        why: String,
-    },
-    /// Mail is sent again.
-    Works,
-    /// The server will never accept a message for a recipient: its file in the spool is now `*.refused`.
-    Refused(String),
-}
 
 /// Size of the spool in bytes, at most.
 const MAX_SPOOL: u64 = 256 << 20;
@@ -59,20 +43,18 @@ impl PreparedMailer {
         Ok(PreparedMailer { client, spool })
     }
 
-    /// Starts the thread, which calls `report`.
-    pub fn start(self, report: impl Fn(MailStatus) + Send + 'static) -> std::io::Result<Mailer> {
+    /// Starts the thread, which logs the faults of mail.
+    pub fn start(self) -> Result<Mailer, Error> {
         let (client, spool) = (Arc::new(self.client), Arc::new(self.spool));
         let (wake, woken) = sync_channel(1);
         let (done, ended) = sync_channel(1);
-        let sender = Sender {
-            client: Arc::clone(&client),
-            spool: Arc::clone(&spool),
-            report: Box::new(report),
-        };
-        thread::Builder::new().name("mail".into()).spawn(move || {
+        let sender = Sender { client: Arc::clone(&client), spool: Arc::clone(&spool) };
+        let run = move || {
             sender.run(&woken);
             let _ = done.send(());
-        })?;
+        };
+        let started = thread::Builder::new().name("mail".into()).spawn(run);
+        started.map_err(|error| Error::io("start the thread for mail", error))?;
         Ok(Mailer { client, spool, wake, ended: Mutex::new(ended) })
     }
 }
@@ -118,26 +100,24 @@ impl Mailer {
 struct Sender {
     client: Arc<SmtpClient>,
     spool: Arc<Spool>,
-    report: Box<dyn Fn(MailStatus) + Send>,
 }
+
+/// Mail cannot be sent now: the number of messages in the spool, which are tried again, and the cause.
+type Failing = (usize, String);
 
 impl Sender {
     fn run(&self, woken: &Receiver<()>) {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut fault) = (Backoff::default(), Condition::default());
         loop {
-            let was_failing = backoff.is_failing();
             let next = match self.send_all() {
                 Ok(()) => {
-                    if was_failing {
-                        backoff.reset();
-                        (self.report)(MailStatus::Works);
-                    }
+                    backoff.reset();
+                    fault.ends("mail can be sent again");
                     woken.recv().map_err(|_| RecvTimeoutError::Disconnected)
                 }
-                Err(status) => {
-                    if !was_failing {
-                        (self.report)(status);
-                    }
+                Err((waiting, why)) => {
+                    fault
+                        .begins(format_args!("mail cannot be sent, {waiting} in the queue: {why}"));
                     // A new message wakes the thread, but does not make it ask a failing server more often than this.
                     let pause = backoff.pause();
                     thread::sleep(pause.min(MIN_PAUSE));
@@ -153,14 +133,13 @@ impl Sender {
         }
     }
 
-    fn send_all(&self) -> Result<(), MailStatus> {
-        let failing = |waiting, why| MailStatus::Failing { waiting, why };
-        let waiting = self.spool.waiting().map_err(|error| failing(0, cause(&error)))?;
+    fn send_all(&self) -> Result<(), Failing> {
+        let waiting = self.spool.waiting().map_err(|error| (0, cause(&error)))?;
         let (mut later, mut deferred, mut reason) = (HashSet::new(), 0, None);
         let mut connection = None;
         for (sent, path) in waiting.iter().enumerate() {
             let left = waiting.len() - sent;
-            let mail = fs::read(path).map_err(|error| failing(left, cause(&error)))?;
+            let mail = fs::read(path).map_err(|error| (left, cause(&error)))?;
             let (recipients, message) = self.recipients(&mail);
             if recipients.iter().any(|recipient| later.contains(recipient)) {
                 deferred += 1;
@@ -170,21 +149,23 @@ impl Sender {
             let mut send = |to| self.client.deliver(&mut connection, &[to], message).map(drop);
             let sent = recipients.iter().cloned().try_for_each(&mut send);
             match sent {
-                Ok(()) => fs::remove_file(path).map_err(|error| failing(left, cause(&error)))?,
+                Ok(()) => fs::remove_file(path).map_err(|error| (left, cause(&error)))?,
                 Err(Undelivered::Refused(why)) => {
-                    self.spool.set_aside(path).map_err(|error| failing(left, cause(&error)))?;
-                    (self.report)(MailStatus::Refused(why));
+                    self.spool.set_aside(path).map_err(|error| (left, cause(&error)))?;
+                    warn(format_args!(
+                        "the mail server rejected a mail, which is not sent again: {why}"
+                    ));
                 }
                 Err(Undelivered::Deferred(why)) => {
                     later.extend(recipients);
                     deferred += 1;
                     reason = Some(why);
                 }
-                Err(Undelivered::Server(why)) => return Err(failing(left + deferred, why)),
+                Err(Undelivered::Server(why)) => return Err((left + deferred, why)),
             }
         }
         quit(connection);
-        reason.map_or(Ok(()), |why| Err(failing(deferred, why)))
+        reason.map_or(Ok(()), |why| Err((deferred, why)))
     }
 
     /// The recipients and the message of a file in the spool.

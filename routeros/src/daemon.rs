@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use aw_notify::{MailStatus, Mailer, PreparedMailer};
+use aw_notify::PreparedMailer;
 use aw_service::{
     Access, CapabilitySet, Error, Identity, Signals, Startup, SystemCalls, failed, group_id, info,
     open_own, warn,
@@ -70,7 +70,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let repository =
         |path: &PathBuf| Repository::open(path).map_err(|error| Error::io(path.display(), error));
     let git = config.git.as_ref().map(repository).transpose()?;
-    let mailer = prepared.map(start_mailer).transpose()?;
+    let mailer = prepared.map(PreparedMailer::start).transpose()?;
     let recorder = Arc::new(Recorder::new(&config, false, mailer, ring, git));
     recorder.commit_archive();
     let runtime = runtime::Builder::new_current_thread()
@@ -86,20 +86,6 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         recorder.finish();
     }
     ended
-}
-
-/// Starts the thread that sends mail, and logs its faults.
-pub fn start_mailer(prepared: PreparedMailer) -> Result<Mailer, Error> {
-    let report = |report| match report {
-        MailStatus::Failing { waiting, why } => {
-            warn(format_args!("mail cannot be sent, {waiting} in the queue: {why}"));
-        }
-        MailStatus::Works => info("mail can be sent again"),
-        MailStatus::Refused(why) => {
-            warn(format_args!("the mail server rejected a mail, which is not sent again: {why}"))
-        }
-    };
-    prepared.start(report).map_err(|error| Error::io("start the thread for mail", error))
 }
 
 async fn follow(

@@ -23,7 +23,6 @@ use crate::{
     add::{block_on, confirm_host_key, quoted},
     archive::{make_directory, replace},
     config::{Config, Router, router_address},
-    daemon::start_mailer,
     host_key::{self, HostKey},
     recorder::Recorder,
     session::{self, FetchTurns},
@@ -59,7 +58,7 @@ pub fn run(host: &str, login: &str, options: &Options) -> Result<(), Error> {
     let mailer = match &legacy_config.mail {
         Some(mail) => {
             let prepared = PreparedMailer::new(mail, &directory.0.join("spool")).map_err(failed)?;
-            Some(start_mailer(prepared)?)
+            Some(prepared.start()?)
         }
         None => None,
     };

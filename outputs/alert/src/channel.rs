@@ -34,14 +34,12 @@ pub struct Channel {
     burst: u32,
     #[serde(default = "window")]
     window: u32,
-    /// A program with its arguments.
     pub command: Option<Vec<String>>,
     /// Seconds for a program, a webhook, or each response of a mail server.
     #[serde(default = "time_limit")]
     pub time_limit: u32,
     pub smtp: Option<MailOptions>,
     pub sendmail: Option<Sendmail>,
-    /// Of the text of mail.
     #[serde(default)]
     pub layout: MailLayout,
     pub webhook: Option<WebhookOptions>,
@@ -49,7 +47,6 @@ pub struct Channel {
     pub syslog: bool,
 }
 
-/// The layout of the text of mail.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum MailLayout {
@@ -93,7 +90,6 @@ impl TryFrom<String> for MacValue {
     }
 }
 
-/// An address or a network.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
 struct NetworkValue(IpNet);
@@ -155,7 +151,6 @@ impl Channel {
         ChannelLimit { burst: self.burst, window: self.window.into() }
     }
 
-    /// Whether an alert passes its filter.
     pub fn wants(&self, alert: &Alert, dialect: Dialect) -> bool {
         fn within<T>(list: &Option<Vec<T>>, matches: impl Fn(&T) -> bool) -> bool {
             list.as_ref().is_none_or(|list| list.iter().any(matches))

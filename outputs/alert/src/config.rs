@@ -13,11 +13,9 @@ use serde::Deserialize;
 
 use crate::channel::{Channel, MacValue};
 
-/// The file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The file of known devices.
     known: Option<PathBuf>,
     returned_after_days: Option<u32>,
     duplicate_within: Option<u32>,
@@ -32,7 +30,6 @@ pub struct Config {
     watch: Vec<WatchedDevice>,
     mute: Vec<Mute>,
     pub channel: Vec<Channel>,
-    /// The line of each channel in the file.
     #[serde(skip)]
     lines: Vec<usize>,
 }
@@ -41,7 +38,6 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 struct WatchedDevice {
     mac: MacValue,
-    /// Seconds.
     silent_after: u32,
 }
 
@@ -198,7 +194,6 @@ fn interface_networks(interface: &str) -> Result<Vec<IpNet>, String> {
     Ok(if blocks.is_empty() { any() } else { blocks })
 }
 
-/// A file's text.
 pub fn text(path: &Path) -> Result<String, String> {
     fs::read_to_string(path)
         .map_err(|error| format!("read {}: {}", path.display(), aw_service::cause(&error)))

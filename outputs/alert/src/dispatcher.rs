@@ -36,7 +36,6 @@ pub struct Dispatcher {
     store: AlertStore,
     sender: Option<SenderProcess>,
     options: DispatchOptions,
-    /// When the program was started.
     started: i64,
     /// The end of the learning period.
     learns_until: Option<i64>,
@@ -49,9 +48,7 @@ pub struct Dispatcher {
 
 /// Of the command line.
 pub struct DispatchOptions {
-    /// Print each alert.
     pub print: bool,
-    /// Exit at the end of the rings.
     pub once: bool,
     /// Seconds from the first event on without alerts.
     pub learn: Option<i64>,

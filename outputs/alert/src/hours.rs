@@ -11,7 +11,6 @@ pub struct Hours {
     to: u16,
 }
 
-/// A day of the week.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Day {
@@ -31,7 +30,6 @@ pub enum Outside {
     /// They are in the digest that is sent when the hours begin.
     #[default]
     Digest,
-    /// They are not sent.
     Ignore,
 }
 

@@ -99,7 +99,7 @@ fn store_pairings(store: &mut AlertStore, pairings: &[StoredPairing]) -> aw_outp
 }
 
 fn read(path: &Path, network: Option<&str>) -> Result<ImportedFile, String> {
-    let mut file = open(path).map_err(|error| aw_service::cause(&error).to_string())?;
+    let mut file = open(path).map_err(|error| aw_service::cause(&error))?;
     let mut bytes = Vec::new();
     let mut begin = |limit| file.by_ref().take(limit).read_to_end(&mut bytes);
     begin(SQLITE_MAGIC.len() as u64).map_err(|error| error.to_string())?;
@@ -120,9 +120,8 @@ fn open(path: &Path) -> std::io::Result<File> {
 fn text(text: &str, network: Option<&str>) -> Result<ImportedFile, String> {
     let lines = || text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
     let begins = |line: &str, by| line.split_once(by).map(|(first, _)| first.to_owned());
-    if lines().any(|line| {
-        begins(line, '|').is_some_and(|first| first.trim().parse::<MacAddr>().ok().is_some())
-    }) {
+    let is_mac = |first: String| first.trim().parse::<MacAddr>().is_ok();
+    if lines().any(|line| begins(line, '|').is_some_and(is_mac)) {
         return Ok(names(text));
     }
     if lines().next().is_some_and(|line| begins(line, '\t').and_then(|text| oui(&text)).is_some()) {

@@ -13,7 +13,6 @@ use crate::notification::{Notification, zoned};
 /// Samples in a digest, at most.
 const MAX_SAMPLES: usize = 20;
 
-/// The limit of a channel.
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelLimit {
     /// Alerts in a window that are sent at once.

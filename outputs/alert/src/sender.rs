@@ -26,7 +26,6 @@ use crate::{
     transport::{ChannelSecrets, Transport, secret_variables},
 };
 
-/// A message to send on a channel.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct SendRequest {
     pub id: i64,
@@ -42,7 +41,6 @@ pub struct SendResult {
     pub failure: Option<Failure>,
 }
 
-/// The pipes to and from the sender process.
 pub struct SenderPipes {
     to: ChildStdin,
     from: ChildStdout,

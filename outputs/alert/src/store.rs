@@ -62,7 +62,6 @@ impl AlertStore {
         self.execute("REPLACE INTO note VALUES (?, ?)", params![key, value])
     }
 
-    /// Stores an imported name of a device.
     pub fn store_name(&mut self, mac: MacAddr, name: &str) -> Result {
         self.execute("REPLACE INTO name VALUES (?, ?)", params![mac_number(mac), name])
     }
@@ -97,7 +96,6 @@ impl AlertStore {
         self.execute("REPLACE INTO gate VALUES (?, ?)", [channel, &state])
     }
 
-    /// Appends a notification to the queue of a channel.
     pub fn enqueue(&mut self, channel: &str, notification: &Notification) -> Result {
         let text = serde_json::to_string(notification).unwrap_or_default();
         self.execute("INSERT INTO outbox (channel, message) VALUES (?, ?)", [channel, &text])
@@ -133,26 +131,20 @@ impl AlertStore {
         }
     }
 
-    /// Messages in the queue of a channel.
+    fn count(&mut self, table: &str, channel: &str) -> Result<u64> {
+        let select = format!("SELECT count(*) FROM {table} WHERE channel = ?");
+        Ok(self.query::<i64>(&select, channel)?.unwrap_or_default() as u64)
+    }
+
     pub fn queued(&mut self, channel: &str) -> Result<u64> {
-        let count: Option<i64> =
-            self.query("SELECT count(*) FROM outbox WHERE channel = ?", channel)?;
-        Ok(count.unwrap_or_default() as u64)
+        self.count("outbox", channel)
     }
 
-    /// Messages that a channel has refused since the start.
-    pub fn refused(&mut self, channel: &str) -> Result<u64> {
-        let count: Option<i64> =
-            self.query("SELECT count(*) FROM refused WHERE channel = ?", channel)?;
-        Ok(count.unwrap_or_default() as u64)
-    }
-
-    /// Messages that a channel still has to send.
+    /// Messages that a channel still has to send: those in its queue, and those that it refused since the start.
     pub fn unsent(&mut self, channel: &str) -> Result<u64> {
-        Ok(self.queued(channel)? + self.refused(channel)?)
+        Ok(self.queued(channel)? + self.count("refused", channel)?)
     }
 
-    /// Removes a message from its queue.
     pub fn remove(&mut self, id: i64) -> Result {
         self.execute("DELETE FROM outbox WHERE id = ?", [id])
     }
@@ -190,12 +182,18 @@ mod tests {
         let next = Notification { subject: "next".into(), ..message.clone() };
         store.enqueue("mail", &next).unwrap();
         store.set_aside(id).unwrap();
-        assert_eq!((store.queued("mail").unwrap(), store.refused("mail").unwrap()), (1, 1));
+        assert_eq!(
+            (store.queued("mail").unwrap(), store.count("refused", "mail").unwrap()),
+            (1, 1)
+        );
         assert_eq!(store.next("mail").unwrap().unwrap().1.subject, "next");
         store.commit().unwrap();
         drop(store);
         let mut store = open().unwrap();
-        assert_eq!((store.queued("mail").unwrap(), store.refused("mail").unwrap()), (2, 0));
+        assert_eq!(
+            (store.queued("mail").unwrap(), store.count("refused", "mail").unwrap()),
+            (2, 0)
+        );
         assert_eq!(store.next("mail").unwrap(), Some((id, message)), "at its old place");
         store.remove(id).unwrap();
         assert_eq!(store.queued("mail").unwrap(), 1);

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use crate::notification::Notification;
 
-/// A service with a JSON format of its own.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Template {
@@ -27,7 +26,6 @@ pub enum Template {
 }
 
 impl Template {
-    /// Its name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Template::Ntfy => "ntfy",

@@ -164,7 +164,6 @@ fn log(fields: &Value) -> Result<(), String> {
     })
 }
 
-/// The socket of the syslog daemon.
 const SYSLOG_SOCKET: &str = "/dev/log";
 
 #[cfg(test)]

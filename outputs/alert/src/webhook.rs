@@ -235,12 +235,7 @@ fn root_certificates(options: &WebhookOptions) -> Result<RootCerts, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn options(text: &str) -> Result<WebhookOptions, String> {
-        let options: WebhookOptions =
-            toml::from_str(text).map_err(|error| error.message().to_owned())?;
-        options.check().map(|()| options)
-    }
+    use crate::webhook_options::tests::options;
 
     fn secret(text: &str) -> Secret {
         serde_json::from_value(text.into()).unwrap()

@@ -126,10 +126,10 @@ pub fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue)
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn options(text: &str) -> Result<WebhookOptions, String> {
+    pub fn options(text: &str) -> Result<WebhookOptions, String> {
         let options: WebhookOptions =
             toml::from_str(text).map_err(|error| error.message().to_owned())?;
         options.check().map(|()| options)

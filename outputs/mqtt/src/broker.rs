@@ -37,7 +37,6 @@ use crate::topics::Topics;
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// For incoming packets at a time: meanwhile the program does not read the rings.
 const KEEP_ALIVE_TIME: Duration = Duration::from_millis(20);
-/// The interval of pings.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Messages without acknowledgement at a time.
 const WINDOW: u16 = 64;
@@ -45,7 +44,6 @@ const WINDOW: u16 = 64;
 /// Refused topics that are logged, at most.
 const MAX_LOGGED_TOPICS: usize = 100;
 
-/// The URL of `--broker`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerUrl {
     pub tls: bool,
@@ -67,7 +65,6 @@ impl FromStr for BrokerUrl {
     }
 }
 
-/// A message to publish.
 pub struct Publication {
     pub topic: String,
     pub payload: String,
@@ -206,7 +203,6 @@ impl Broker {
         Ok(())
     }
 
-    /// The number of messages that the broker refuses for good.
     pub fn refused(&self) -> u64 {
         self.refused
     }

@@ -29,7 +29,6 @@ pub struct MqttSink {
     messages: Vec<Publication>,
 }
 
-/// The JSON of an alert.
 #[derive(Serialize)]
 struct AlertJson<'a> {
     what: AlertKind,
@@ -116,7 +115,6 @@ impl MqttSink {
         Publication { topic: self.topics.event(network, &kind.name()), payload, retain: false }
     }
 
-    /// Publishes the states that have changed.
     fn publish_presence(&mut self) -> Result {
         let changes = self.devices.changes(UnixTime::now().seconds());
         if changes.is_empty() {

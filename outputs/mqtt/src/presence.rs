@@ -14,7 +14,6 @@ const NOT_HOME: &str = "not_home";
 /// Characters of a name, at most.
 const MAX_NAME: usize = 200;
 
-/// The devices with names.
 pub struct NamedDevices {
     all: BTreeMap<MacAddr, NamedDevice>,
     /// Seconds without an event after which a device is away.
@@ -25,7 +24,6 @@ struct NamedDevice {
     name: String,
     /// When it was last seen; 0 = never.
     last: i64,
-    /// The published state.
     home: bool,
 }
 
@@ -55,7 +53,6 @@ impl NamedDevices {
         }
     }
 
-    /// Records that a device is seen.
     pub fn seen(&mut self, mac: MacAddr, time: i64, now: i64) {
         if let Some(device) = self.all.get_mut(&mac) {
             // With a time in the future, from before the clock was set back, the device would stay at home.
@@ -73,7 +70,6 @@ impl NamedDevices {
         self.all.iter_mut().filter_map(change).collect()
     }
 
-    /// Records a published state.
     pub fn published(&mut self, mac: MacAddr, home: bool) {
         if let Some(device) = self.all.get_mut(&mac) {
             device.home = home;

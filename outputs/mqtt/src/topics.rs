@@ -70,7 +70,6 @@ fn level(text: &str) -> String {
     if level.is_empty() { "_".into() } else { level }
 }
 
-/// Checks the prefix of topics.
 pub fn parse_prefix(text: &str) -> Result<String, &'static str> {
     let is_level = |part: &str| !part.is_empty() && level(part) == part;
     let is_prefix = text.len() <= 255 && text.split('/').all(is_level);
