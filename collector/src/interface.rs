@@ -1,6 +1,6 @@
 //! A network interface: choosing it, opening it with libpcap, its state and its drops.
 
-use std::{fs, io};
+use std::{env, fs, io};
 
 use pcap::{Activated, Active, BpfProgram, Capture, Device, Precision};
 use rustix::net::{AddressFamily, SocketType, netdevice::name_to_index, socket};
@@ -188,7 +188,11 @@ pub fn explain(error: &pcap::Error) -> String {
         other => return other.to_string(),
     };
     if text.contains("permission") || text.contains("not permitted") {
-        return "permission denied: CAP_NET_RAW is missing (run as root, or: setcap cap_net_raw+ep collector)".into();
+        let program = env::current_exe().unwrap_or_else(|_| "collector".into());
+        return format!(
+            "permission denied: CAP_NET_RAW is missing (run as root, or: sudo setcap cap_net_raw+ep {})",
+            program.display()
+        );
     }
     if text.contains("is not up") || text.contains("went down") {
         return DOWN.into();

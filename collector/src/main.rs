@@ -52,7 +52,8 @@ fn main() -> ExitCode {
 
 fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     if options.remove {
-        return remove(&options.ring).map_err(failed);
+        let ring = &options.ring;
+        return remove(ring).map_err(|error| Error::new(format_args!("remove ring {ring}"), error));
     }
     if options.stats {
         return stats::print(options);
@@ -110,6 +111,7 @@ fn open_ring(
     link: impl FnOnce() -> Result<LinkType, Error>,
 ) -> Result<Pipeline, Error> {
     let samples = samples.map(|file| SampleFile::begin(file, link()?)).transpose()?;
-    let writer = Writer::create(ring).map_err(failed)?;
+    let writer = Writer::create(ring)
+        .map_err(|error| Error::new(format_args!("open ring {}", ring.name), error))?;
     Pipeline::new(writer, samples, options)
 }

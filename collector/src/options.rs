@@ -23,7 +23,7 @@ pub struct Options {
     #[arg(value_name = "INTERFACE", conflicts_with = "read")]
     pub interfaces: Vec<InterfaceName>,
 
-    /// Start even if none of the interfaces is there and up yet; listen on each one as soon as it is
+    /// Do not fail if no interface is up at the start: wait, and listen on each one as soon as it is up
     #[arg(help_heading = "Frames", long, requires = "interfaces")]
     pub wait: bool,
 
@@ -31,7 +31,7 @@ pub struct Options {
     #[arg(help_heading = "Frames", long, value_name = "FILE")]
     pub read: Option<String>,
 
-    /// Interface name in the events of a replay
+    /// Interface name for the events of a replay: a capture file names none
     #[arg(
         help_heading = "Frames",
         long = "as",
@@ -42,29 +42,29 @@ pub struct Options {
     pub interface: InterfaceName,
 
     /// Replay at most NUM events a second, so that slow outputs can keep up
-    #[arg(help_heading = "Frames", long, value_name = "NUM", requires = "read")]
+    #[arg(help_heading = "Frames", long, value_name = "NUM", requires = "read", allow_negative_numbers = true, value_parser = up_to::<NonZeroU32>(u32::MAX.into()))]
     pub max_rate: Option<NonZeroU32>,
 
     /// Name of the ring
     #[arg(
         help_heading = "Ring",
         short = 'm',
-        long = "shm-log-name",
-        visible_alias = "ring",
+        long = "ring",
+        visible_alias = "shm-log-name",
         value_name = "NAME",
         default_value = "/addrwatch"
     )]
     pub ring: RingName,
 
     /// Number of events that the ring holds, rounded up to a power of two; each takes 64 bytes
-    #[arg(help_heading = "Ring", short = 'L', long = "shm-log-size", value_name = "NUM", default_value_t = DEFAULT_SLOTS)]
+    #[arg(help_heading = "Ring", short = 'L', long = "shm-log-size", value_name = "NUM", default_value_t = DEFAULT_SLOTS, allow_negative_numbers = true, value_parser = up_to::<NonZeroU64>(WriterOptions::MAX_SLOTS))]
     pub slots: NonZeroU64,
 
     /// Group whose members may read the ring, by name or number [default: `addrwatch` if root starts the collector and the group exists, otherwise the collector's own]
     #[arg(help_heading = "Ring", long, value_name = "GROUP")]
     pub group: Option<String>,
 
-    /// Also receive the reports of DD-WRT routers, by UDP on this address; then no interface is chosen by default [default: 0.0.0.0:2056]
+    /// Receive the reports of DD-WRT routers, by UDP on this address; without INTERFACE, only these reports are received [default: 0.0.0.0:2056]
     #[arg(help_heading = "Frames", long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = DEFAULT_MACUPD, conflicts_with = "read")]
     pub macupd: Option<SocketAddrV4>,
 
@@ -75,7 +75,7 @@ pub struct Options {
     #[command(flatten)]
     pub service: ServiceOptions,
 
-    /// Host name that outputs give for the events of this ring [default: this machine's]
+    /// Host name that outputs store and print with this ring's events [default: this machine's]
     #[arg(help_heading = "Ring", long, value_name = "NAME", value_parser = host_name)]
     pub hostname: Option<String>,
 
@@ -91,7 +91,7 @@ pub struct Options {
     #[arg(help_heading = "Ring", long, conflicts_with_all = ["interfaces", "read", "daemon", "pid_file"])]
     pub remove: bool,
 
-    /// Print the counters of the collector that writes to the ring, and exit; -u names the collector's user if it is not addrwatch
+    /// Print the counters of the collector that writes to the ring, and exit; if the collector's user is not addrwatch, name it with -u (rings of other users are refused)
     #[arg(help_heading = "Ring", long, conflicts_with_all = ["interfaces", "read", "remove", "daemon", "pid_file"])]
     pub stats: bool,
 
@@ -107,15 +107,15 @@ pub struct Options {
     #[arg(help_heading = "What is reported", short, long)]
     pub verbose: bool,
 
-    /// IPv4 only: count Neighbor Discovery as filtered
+    /// Ignore IPv6: Neighbor Discovery is only counted, as filtered
     #[arg(help_heading = "What is reported", short = '4', long, conflicts_with = "ipv6_only")]
     pub ipv4_only: bool,
 
-    /// IPv6 only: count ARP as filtered
+    /// Ignore IPv4: ARP is only counted, as filtered
     #[arg(help_heading = "What is reported", short = '6', long)]
     pub ipv6_only: bool,
 
-    /// Also publish ARP from the broadcast MAC and the all-zero MAC; only aw-alert's "ethernet broadcast" needs it
+    /// Also publish ARP from the broadcast MAC and the all-zero MAC; only the alert kind broadcast of aw-alert needs it
     #[arg(help_heading = "What is reported", long)]
     pub odd_macs: bool,
 
@@ -123,7 +123,7 @@ pub struct Options {
     #[arg(help_heading = "What is reported", short, long, value_name = "IP[/BITS]", value_parser = parse_network)]
     pub blacklist: Vec<IpNet>,
 
-    /// Report a pairing at most once in NUM seconds, but each change of its MAC at once; 0 = no limit, -1 = report each pairing only once
+    /// Report an address with the same MAC at most once in NUM seconds, and at once when it has another MAC; 0 = no limit, -1 = again only with another MAC
     #[arg(
         help_heading = "What is reported",
         short,
@@ -135,7 +135,7 @@ pub struct Options {
     pub ratelimit: Suppression,
 
     /// Largest number of pairings that the rate limit remembers; when it is reached, the pairing not seen for longest is forgotten. Each takes at most 80 bytes
-    #[arg(help_heading = "What is reported", long, value_name = "NUM", default_value_t = DEFAULT_PAIRINGS)]
+    #[arg(help_heading = "What is reported", long, value_name = "NUM", default_value_t = DEFAULT_PAIRINGS, allow_negative_numbers = true, value_parser = up_to::<NonZeroU32>(u32::MAX.into()))]
     pub max_pairings: NonZeroU32,
 
     /// Accepted for compatibility with addrwatch; the table grows as needed
@@ -179,7 +179,7 @@ Examples:
   collector --stats                    show the state of the running collector
   collector --macupd                   only receive the reports of DD-WRT routers; needs no privileges
   collector --remove                   delete the ring
-  collector -d -r 60 eth0              run in the background, report each pairing once a minute
+  collector -d -r 60 eth0              run in the background, repeat a report at most once a minute
 
 Listening needs the capability CAP_NET_RAW, which root has. All other privileges are dropped before the first frame is read.
 Exit status: 0 when stopped by a signal, at the end of a capture file or when standard output is closed; 1 on failure; 2 for wrong options.";
@@ -253,6 +253,15 @@ impl Options {
         owner: Option<&Identity>,
     ) -> Result<Option<sample_file::OpenedFile>, Error> {
         self.snap_malformed.as_deref().map(|file| sample_file::open(file, owner)).transpose()
+    }
+}
+
+/// Reads a number from 1 to `max`.
+fn up_to<T: TryFrom<NonZeroU64>>(max: u64) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| {
+        let number = text.parse().ok().filter(|number: &NonZeroU64| number.get() <= max);
+        let number = number.and_then(|number| T::try_from(number).ok());
+        number.ok_or_else(|| format!("must be a number from 1 to {max}"))
     }
 }
 

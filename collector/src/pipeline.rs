@@ -7,7 +7,7 @@ use shm_layout::{
 };
 
 use crate::{
-    Error, blacklist, check, failed, info,
+    Error, blacklist, check, info,
     link::{Frame, LinkType},
     options::Options,
     parse,
@@ -182,10 +182,10 @@ impl Pipeline {
     /// collector that has taken the name, or a file that is no ring, ends this one.
     pub fn heartbeat(&mut self) -> Result<(), Error> {
         match self.writer.maintain(UnixTime::now()) {
-            Some(NameChange::Unreachable(_, error))
+            Some(NameChange::Unreachable(name, error))
                 if !matches!(error, CreateError::ForeignOwner(..) | CreateError::Io(..)) =>
             {
-                return Err(failed(error));
+                return Err(Error::new(format_args!("open ring {name}"), error));
             }
             Some(change) => warn(change),
             None => {}

@@ -1,5 +1,5 @@
-//! The rate limit (`-r`): after a report of a pairing, the same pairing is not reported for a time. A change of
-//! the MAC is always reported.
+//! The rate limit (`-r`): after a report of an address, it is not reported for a time with the same MAC. Another
+//! MAC is always reported.
 //!
 //! It has no clock: the frames' times decide, so that a replay gives the same events. Its memory is bounded
 //! by the number of pairings; when the table is full, it forgets the pairing that was not seen for longest. The
@@ -37,7 +37,7 @@ impl FromStr for Suppression {
                 Ok(Suppression::Seconds(seconds))
             }
             _ => Err(
-                "must be a number of seconds, 0 for no limit, or -1 to report each pairing only once",
+                "must be a number of seconds, 0 for no limit, or -1 to report an address again only with another MAC",
             ),
         }
     }

@@ -79,7 +79,10 @@ pub fn open(
     let mut capture = match capture {
         Ok(capture) => capture,
         Err(_) if signals.stopped() => return Ok(None),
-        Err(error) => return Err(read_error(&pcap_text(&error, &name))),
+        Err(error) => {
+            let why = pcap_text(&error, &name);
+            return Err(read_error(&format_args!("{why} (must be pcap or pcapng)")));
+        }
     };
     let link = LinkType::of(capture.get_datalink()).map_err(|error| read_error(&error))?;
     let filter = options.filter.as_deref();

@@ -65,8 +65,12 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     startup.confine(identity.as_ref(), none, &files, calls, options.verbose)?;
 
     let _lock = lock(&config.archive)?;
-    let writer = |name| WriterOptions { name, slots: SLOTS, group, host: None };
-    let ring = ring.map(|name| Writer::create(&writer(name)).map_err(failed)).transpose()?;
+    let open = |name| {
+        let options = WriterOptions { name, slots: SLOTS, group, host: None };
+        Writer::create(&options)
+            .map_err(|error| Error::new(format_args!("open ring {}", options.name), error))
+    };
+    let ring = ring.map(open).transpose()?;
     let repository =
         |path: &PathBuf| Repository::open(path).map_err(|error| Error::io(path.display(), error));
     let git = config.git.as_ref().map(repository).transpose()?;

@@ -80,7 +80,10 @@ fn examples(after: &str, out: &mut Vec<u8>) -> io::Result<()> {
     for (title, text) in [("NOTES", notes), ("EXIT STATUS", status), ("EXAMPLES", examples)] {
         let text = text.trim_end().trim_start_matches("Examples:\n");
         if !text.is_empty() {
-            write!(out, ".SH \"{title}\"\n.nf\n{}\n.fi\n", escape(text))?;
+            // Lines with a column of their own stay as they are.
+            let is_table = title == "EXAMPLES" || text.contains("\n  ");
+            let (start, end) = if is_table { (".nf\n", ".fi\n") } else { ("", "") };
+            write!(out, ".SH \"{title}\"\n{start}{}\n{end}", escape(text))?;
         }
     }
     Ok(())

@@ -1,23 +1,25 @@
-//! Why a segment cannot be created or attached: operation, object, cause, and what to do.
+//! Why a segment cannot be created, removed or attached: cause, and what to do. The caller adds operation and ring.
 
 use std::{
-    fmt,
+    fmt, fs,
     io::{self, ErrorKind},
 };
 
 use crate::{RingName, map::MAX_SLOTS};
 
-/// Why a segment cannot be created or opened for writing.
+/// Why a segment cannot be created, opened for writing, or removed.
 #[derive(Debug)]
 pub enum CreateError {
+    /// There is no segment to remove.
+    Missing,
     /// Another collector writes to it; its process id, if known.
-    Busy(RingName, Option<u64>),
+    Busy(Option<u64>),
     /// A file of this name belongs to this other user.
     ForeignOwner(RingName, u32),
     /// A file of this name is not a ring.
     NotARing(RingName),
     /// The segment's group cannot be changed to this one.
-    Group(RingName, u32, io::Error),
+    Group(u32, io::Error),
     /// More slots than the maximum.
     TooLarge(u64),
     /// A system call failed: operation, name, error.
@@ -28,37 +30,35 @@ impl fmt::Display for CreateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const CHOOSE: &str = "or choose another name with -m";
         match self {
-            Self::Busy(name, pid) => {
-                write!(f, "open ring {name}: in use by another collector")?;
+            Self::Missing => write!(f, "no such ring (name a collector's ring with -m)"),
+            Self::Busy(pid) => {
+                write!(f, "in use by another collector")?;
                 pid.map_or(Ok(()), |pid| write!(f, ", process {pid}"))?;
                 write!(f, " (stop it, {CHOOSE})")
             }
-            Self::ForeignOwner(name, uid) => write!(
-                f,
-                "open {}: belongs to user id {uid} (as root: collector --remove -m {}, {CHOOSE})",
-                name.path().display(),
-                name.as_str().trim_end_matches(".lock")
-            ),
-            Self::NotARing(name) => {
-                let path = name.path();
-                let path = path.display();
-                write!(f, "open ring {name}: {path} is not a ring (delete it, {CHOOSE})")
+            Self::ForeignOwner(name, uid) => {
+                write!(f, "{} belongs to ", name.path().display())?;
+                match uid {
+                    0 => write!(f, "root")?,
+                    _ => write!(f, "user id {uid}")?,
+                }
+                let ring = name.as_str().trim_end_matches(".lock");
+                write!(f, " (as root: collector --remove -m {ring}, {CHOOSE})")
             }
-            Self::Group(name, group, error) => write!(
+            Self::NotARing(name) => {
+                write!(f, "{} is not a ring (delete it, {CHOOSE})", name.path().display())
+            }
+            Self::Group(group, error) => write!(
                 f,
-                "change group of ring {name} to {group}: {} (run as root or as a member of that group)",
+                "change its group to {group}: {} (run as root or as a member of that group)",
                 cause(error)
             ),
-            Self::TooLarge(slots) => write!(
-                f,
-                "create ring: {slots} slots exceed the maximum of {MAX_SLOTS} (choose fewer with -L)"
-            ),
+            Self::TooLarge(slots) => {
+                write!(f, "{slots} slots exceed the maximum of {MAX_SLOTS} (choose fewer with -L)")
+            }
             Self::Io(operation, name, error) => {
                 write!(f, "{operation} {}: {}", name.path().display(), cause(error))?;
                 match error.kind() {
-                    ErrorKind::NotFound if *operation == "open" => {
-                        write!(f, " (name a collector's ring with -m)")
-                    }
                     ErrorKind::NotFound => write!(f, " (is /dev/shm mounted?)"),
                     ErrorKind::PermissionDenied => write!(
                         f,
@@ -97,7 +97,10 @@ impl fmt::Display for NameChange {
         match self {
             Self::Recreated(name) => write!(f, "ring {name} was deleted: re-created it"),
             Self::Unreachable(name, error) => {
-                write!(f, "{error}: new readers cannot find ring {name} until this is solved")
+                write!(
+                    f,
+                    "re-create ring: {error}: new readers cannot find ring {name} until this is solved"
+                )
             }
             Self::Reachable(name) => write!(f, "new readers find ring {name} again"),
         }
@@ -111,6 +114,17 @@ pub(crate) fn cause(error: &io::Error) -> String {
         Some((text, _)) => text.to_lowercase(),
         None => text,
     }
+}
+
+/// A group's name, or its number if /etc/group does not list it.
+fn group_name(id: u32) -> String {
+    let name = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
+    };
+    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    groups.lines().find_map(name).unwrap_or_else(|| id.to_string())
 }
 
 /// Why a reader cannot attach.
@@ -138,10 +152,13 @@ impl fmt::Display for AttachError {
             Self::Missing => {
                 write!(f, "no such ring (start the collector, or name its ring with -m)")
             }
-            Self::Denied(Some(group)) => {
-                write!(f, "permission denied (run as a member of its group, id {group})")
+            Self::Denied(Some(group @ 1..)) => {
+                write!(f, "permission denied (run as a member of group {})", group_name(*group))
             }
-            Self::Denied(None) => write!(f, "permission denied (run as a member of its group)"),
+            Self::Denied(_) => write!(
+                f,
+                "permission denied (run as root, or start the collector with --group GROUP, a group that you are in)"
+            ),
             Self::Unsafe => write!(
                 f,
                 "users other than its owner may write to it (restart the collector, which resets its mode)"

@@ -25,6 +25,7 @@ pub fn remove(name: &RingName) -> Result<(), CreateError> {
         // Not marked as retired, because its owner could truncate it meanwhile: readers notice by its name.
         Err(Unfit::Foreign(_)) if geteuid().is_root() => unlink(name),
         Err(Unfit::Version(_)) => unlink(name),
+        Err(Unfit::Io(error)) if error.kind() == ErrorKind::NotFound => Err(CreateError::Missing),
         Err(unfit) => Err(create_error("open", name, unfit)),
     };
     unlink(&name.unfinished())?;
@@ -75,7 +76,7 @@ pub(crate) fn lock(name: &RingName, foreign: bool) -> Result<File, CreateError> 
             Err(TryLockError::WouldBlock) => {
                 let map = Map::open_read_only(name, is_own).ok();
                 let pid = map.map(|map| map.header().writer.0.pid.load(Relaxed));
-                return Err(CreateError::Busy(name.clone(), pid.filter(|pid| *pid != 0)));
+                return Err(CreateError::Busy(pid.filter(|pid| *pid != 0)));
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
@@ -200,8 +201,7 @@ fn fill(map: &Map, old: Option<&Map>, slots: u64) -> io::Result<()> {
 pub(crate) fn set_permissions(map: &Map, options: &WriterOptions) -> Result<(), CreateError> {
     let name = || options.name.clone();
     if let Some(group) = options.group {
-        fchown(map.file(), None, Some(group))
-            .map_err(|error| CreateError::Group(name(), group, error))?;
+        fchown(map.file(), None, Some(group)).map_err(|error| CreateError::Group(group, error))?;
     }
     map.file()
         .set_permissions(fs::Permissions::from_mode(0o640))

@@ -24,6 +24,8 @@ pub struct WriterOptions {
 impl WriterOptions {
     /// The default number of slots: 4 MiB of events.
     pub const DEFAULT_SLOTS: u64 = 65_536;
+    /// The largest number of slots: 16 GiB of events.
+    pub const MAX_SLOTS: u64 = MAX_SLOTS;
 }
 
 /// An interface's counters in the segment.
@@ -125,7 +127,7 @@ impl Writer {
         }
         if let Some(other) = open_own(name)? {
             let pid = other.header().writer.0.pid.load(Relaxed);
-            return Err(CreateError::Busy(name.clone(), Some(pid)));
+            return Err(CreateError::Busy(Some(pid)));
         }
         self.map = replace(Some(&self.map), self.map.ring().capacity(), &self.options)?;
         self.announce();

@@ -314,7 +314,7 @@ fn more_interfaces_than_counters_share_the_last() {
 #[test]
 fn removed_and_recreated() {
     let ring = Ring::new();
-    assert!(remove(&ring).unwrap_err().to_string().contains("no such file"));
+    assert!(remove(&ring).unwrap_err().to_string().contains("no such ring"));
     let mut writer = create(&ring, 8);
     publish(&mut writer, 2);
     let mut reader = Reader::attach(&ring, Start::Oldest).unwrap();

@@ -78,20 +78,6 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn attach_error(&self, error: AttachError) -> Error {
-        match error {
-            AttachError::Denied(Some(id)) => match uzers::get_group_by_gid(id) {
-                Some(group) => Error::Failed(format!(
-                    "open ring {}: permission denied (run as a member of group {})",
-                    self.ring,
-                    group.name().display()
-                )),
-                None => Error::new(format_args!("open ring {}", self.ring), error),
-            },
-            _ => Error::new(format_args!("open ring {}", self.ring), error),
-        }
-    }
-
     /// Attaches if the ring exists. After waiting for it, reading begins with its first event.
     pub fn attach(&mut self) -> Result<(), Error> {
         let start = match (self.resume, self.from) {
@@ -127,7 +113,7 @@ impl<'a> Source<'a> {
                 self.waiting = true;
                 Ok(())
             }
-            Err(error) => Err(self.attach_error(error)),
+            Err(error) => Err(Error::new(format_args!("open ring {}", self.ring), error)),
         }
     }
 
