@@ -14,7 +14,7 @@ use crate::{
     config::{Config, Router, RouterName, router_address},
     daemon::DEFAULT_USERS,
     host_key::{self, HostKey},
-    ssh::{Connection, Fault},
+    ssh::{SshConnection, SshFault},
     terminal::{ask, ask_secret, print},
 };
 
@@ -157,8 +157,8 @@ pub fn confirm_host_key(
         return Err(failed("no router"));
     };
     let router = Router { legacy_group1: legacy, ..router };
-    let key = block_on(Connection::host_key(&router))?.map_err(|fault| match fault {
-        Fault::Algorithms(cause) => {
+    let key = block_on(SshConnection::host_key(&router))?.map_err(|fault| match fault {
+        SshFault::Algorithms(cause) => {
             failed(format_args!("{address}: {cause} (RouterOS 6: --legacy)"))
         }
         fault => failed(format_args!("{address}: {fault}")),

@@ -11,8 +11,8 @@ use crate::{
     archive::{Archive, RouterState},
     change::Change,
     config::{Config, RouterName},
+    config_export::validate,
     diff::Difference,
-    export::validate,
     mask::mask,
     terminal::{print, table},
 };

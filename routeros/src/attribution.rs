@@ -11,7 +11,7 @@ use std::{
 };
 
 pub use self::{
-    claim::{Claim, Claims, is_same_time, users},
+    claim::{Claims, LogClaim, is_same_time, users},
     schedule::{ExportSchedule, ExportTiming},
 };
 use crate::log_record::LogRecord;
@@ -79,7 +79,7 @@ impl Attribution {
 
     /// Takes a record of the log. Returns true if it claims a change and is not a repetition.
     pub fn observe(&mut self, now: Duration, record: &LogRecord) -> bool {
-        let Some(claim) = Claim::of(record) else { return false };
+        let Some(claim) = LogClaim::of(record) else { return false };
         while self.received.front().is_some_and(|(at, _)| *at + REPETITION < now) {
             self.received.pop_front();
         }

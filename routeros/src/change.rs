@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    attribution::{Claim, users},
+    attribution::{LogClaim, users},
     diff::Difference,
     mask::mask,
 };
@@ -29,12 +29,12 @@ pub struct Change {
     /// Whether one of the users may be forged.
     pub ambiguous: bool,
     /// The log lines about it.
-    pub claims: Vec<Claim>,
+    pub claims: Vec<LogClaim>,
     /// The number of claims beyond those that are kept.
     #[serde(default)]
     pub further_claims: u64,
     /// Log lines from a time when the log was not followed.
-    pub candidates: Vec<Claim>,
+    pub candidates: Vec<LogClaim>,
     /// Lines added.
     pub added: u32,
     /// Lines removed.
@@ -52,11 +52,11 @@ pub struct Change {
 #[derive(Clone, Debug, Default)]
 pub struct Credit {
     /// Claims since the last export.
-    pub claims: Vec<Claim>,
+    pub claims: Vec<LogClaim>,
     /// The number of claims that were only counted.
     pub further: u64,
     /// Claims from a time when the log was not followed. If this is set, an unknown user may have taken part.
-    pub candidates: Option<Vec<Claim>>,
+    pub candidates: Option<Vec<LogClaim>>,
 }
 
 impl Change {
@@ -158,9 +158,9 @@ mod tests {
     use super::*;
     use crate::log_record::LogRecord;
 
-    fn claim(message: &str) -> Claim {
+    fn claim(message: &str) -> LogClaim {
         let (time, topics) = ("12:00:00".into(), "system,info".into());
-        Claim::of(&LogRecord { time, topics, message: message.into(), doubtful: false }).unwrap()
+        LogClaim::of(&LogRecord { time, topics, message: message.into(), doubtful: false }).unwrap()
     }
 
     fn change(credit: Credit) -> Change {

@@ -16,9 +16,9 @@ use crate::{
     archive::Archive,
     archive_commands::Format,
     config::{Config, Router},
-    export::validate,
+    config_export::validate,
     session::{export, records},
-    ssh::Connection,
+    ssh::SshConnection,
     terminal::{print, table},
 };
 
@@ -123,7 +123,7 @@ async fn check_router(router: &Router, archive: &Archive) -> Finding {
         address: router.address.to_string(),
         ..Finding::default()
     };
-    let connection = match Connection::open(router).await {
+    let connection = match SshConnection::open(router).await {
         Ok(connection) => connection,
         Err(fault) => {
             finding.login = fault.to_string();
@@ -154,12 +154,12 @@ async fn check_router(router: &Router, archive: &Archive) -> Finding {
 }
 
 /// The text that a command prints, or the fault.
-async fn answer(connection: &Connection, command: &str) -> Result<String, String> {
+async fn answer(connection: &SshConnection, command: &str) -> Result<String, String> {
     let answer = connection.run(command, COMMAND_TIME).await;
     answer.map(|answer| answer.text().into_owned()).map_err(|fault| fault.to_string())
 }
 
-async fn check_rights(connection: &Connection, router: &Router) -> String {
+async fn check_rights(connection: &SshConnection, router: &Router) -> String {
     let users = answer(connection, "/user print detail").await;
     let groups = answer(connection, "/user group print detail").await;
     match (users, groups) {
@@ -168,7 +168,7 @@ async fn check_rights(connection: &Connection, router: &Router) -> String {
     }
 }
 
-async fn check_log(connection: &Connection) -> String {
+async fn check_log(connection: &SshConnection) -> String {
     match answer(connection, "/log print").await {
         Ok(log) if log.trim().is_empty() || !records(log.as_bytes()).is_empty() => "ok".into(),
         Ok(log) => log.lines().next().unwrap_or_default().to_owned(),
@@ -177,7 +177,7 @@ async fn check_log(connection: &Connection) -> String {
 }
 
 async fn check_export(
-    connection: &Connection,
+    connection: &SshConnection,
     router: &Router,
     archive: &Archive,
 ) -> Result<String, String> {

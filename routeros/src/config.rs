@@ -1,6 +1,6 @@
 //! The configuration file, in TOML.
 
-mod values;
+mod router_values;
 
 use std::{
     collections::HashSet,
@@ -14,8 +14,8 @@ use aw_service::HostPort;
 use serde::Deserialize;
 use shm_layout::RingName;
 
-use self::values::deserialize_address;
-pub use self::values::{HostKeys, RouterName, router_address};
+use self::router_values::deserialize_address;
+pub use self::router_values::{HostKeys, RouterName, router_address};
 
 /// The default of `-c`.
 pub const DEFAULT_PATH: &str = "/etc/addrwatch/routeros.toml";

@@ -3,15 +3,15 @@
 
 mod clock;
 mod commits;
-mod export;
 mod journal;
 mod mail;
+mod record_export;
 mod ring;
 
 use std::{
     collections::BTreeMap,
     fs::File,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use aw_notify::Mailer;
@@ -19,7 +19,7 @@ use aw_service::{explain, info, warn};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use shm_layout::Writer;
 
-pub use self::export::Outcome;
+pub use self::record_export::Outcome;
 use self::{
     clock::RetentionClock, commits::Commits, journal::Journal, mail::ChangeMail, ring::ChangeRing,
 };
@@ -69,7 +69,7 @@ impl Recorder {
 
     /// Writes each change to this file too.
     pub fn with_change_log(mut self, file: Option<File>) -> Recorder {
-        self.journal.set_change_log(file);
+        self.journal.change_log = Mutex::new(file);
         self
     }
 
@@ -161,9 +161,13 @@ impl Recorder {
 
     /// The lock of a router's exports.
     fn export_lock(&self, router: &RouterName) -> Arc<Mutex<()>> {
-        let mut locks = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(locks.entry(router.clone()).or_default())
+        Arc::clone(lock(&self.recording).entry(router.clone()).or_default())
     }
+}
+
+/// Locks a mutex, also after another task panicked with it.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

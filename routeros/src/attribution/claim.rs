@@ -9,7 +9,7 @@ use crate::{
 
 /// A log line that names who made a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
+pub struct LogClaim {
     /// The router's time, as text.
     pub time: String,
     /// The message.
@@ -24,11 +24,11 @@ pub struct Claim {
     pub ambiguous: bool,
 }
 
-impl Claim {
+impl LogClaim {
     /// The claim of a record that is about a change and names an actor.
-    pub fn of(record: &LogRecord) -> Option<Claim> {
+    pub fn of(record: &LogRecord) -> Option<LogClaim> {
         let named = record.may_be_change().then(|| actors_in(&record.message))??;
-        Some(Claim {
+        Some(LogClaim {
             time: record.time.clone(),
             message: record.message.clone(),
             ambiguous: named.ambiguous || record.doubtful,
@@ -51,7 +51,7 @@ pub fn is_same_time(one: &str, other: &str) -> bool {
 }
 
 /// The users that these claims name, each once, in order.
-pub fn users(claims: &[Claim]) -> Vec<&str> {
+pub fn users(claims: &[LogClaim]) -> Vec<&str> {
     let mut users = Vec::new();
     for actor in claims.iter().flat_map(|claim| &claim.actors) {
         if !users.contains(&actor.user.as_str()) {
@@ -70,7 +70,7 @@ pub const MAX_CLAIMS_BYTES: usize = 256 << 10;
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
     /// In order.
-    pub kept: Vec<Claim>,
+    pub kept: Vec<LogClaim>,
     /// The number of claims beyond the bounds.
     pub further: u64,
     bytes: usize,
@@ -78,7 +78,7 @@ pub struct Claims {
 
 impl Claims {
     /// Adds a claim.
-    pub fn push(&mut self, claim: Claim) {
+    pub fn push(&mut self, claim: LogClaim) {
         // The command and the names are parts of the message.
         let bytes = 2 * (claim.time.len() + claim.message.len());
         if self.kept.len() < MAX_CLAIMS && self.bytes + bytes <= MAX_CLAIMS_BYTES {

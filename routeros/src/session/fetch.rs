@@ -6,9 +6,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     config::Router,
-    export::{Export, ExportFault},
+    config_export::{Export, ExportFault},
     log_record::{LogAssembler, LogRecord},
-    ssh::{Answer, Connection, Fault, MAX_ANSWER},
+    ssh::{Answer, MAX_ANSWER, SshConnection, SshFault},
 };
 
 /// The number of routers that send a log or an export at the same time, each of up to 16 MiB.
@@ -57,26 +57,29 @@ pub struct FetchedExport {
 }
 
 /// The output, and a fault of the transfer.
-type Output = Result<(Vec<u8>, Option<ExportFault>), Fault>;
+type Output = Result<(Vec<u8>, Option<ExportFault>), SshFault>;
 
 /// Fetches an export for the recorder.
 pub async fn fetch_export(
-    connection: &Connection,
+    connection: &SshConnection,
     router: &Router,
     turn: Turn,
     unconfirmed: Option<Export>,
-) -> Result<FetchedExport, Fault> {
+) -> Result<FetchedExport, SshFault> {
     let (bytes, fault) = run_beside(connection, router, export_commands(router)).await?;
     Ok(FetchedExport { bytes, fault, unconfirmed, address: connection.ipv4(), turn })
 }
 
 /// Fetches an export in this connection.
-pub async fn export(connection: &Connection, router: &Router) -> Output {
+pub async fn export(connection: &SshConnection, router: &Router) -> Output {
     run_first_supported(connection, router, export_commands(router)).await
 }
 
 /// Fetches the log that the router has stored.
-pub async fn stored_log(connection: &Connection, router: &Router) -> Result<Vec<LogRecord>, Fault> {
+pub async fn stored_log(
+    connection: &SshConnection,
+    router: &Router,
+) -> Result<Vec<LogRecord>, SshFault> {
     run_beside(connection, router, &["/log print"]).await.map(|(bytes, _)| records(&bytes))
 }
 
@@ -89,10 +92,10 @@ fn export_commands(router: &Router) -> &'static [&'static str] {
 }
 
 /// Runs a command beside the log in this connection, or in a second one if the router allows only one command in each.
-async fn run_beside(connection: &Connection, router: &Router, commands: &[&str]) -> Output {
+async fn run_beside(connection: &SshConnection, router: &Router, commands: &[&str]) -> Output {
     match run_first_supported(connection, router, commands).await {
-        Err(Fault::NoChannel(_)) => {
-            let second = Connection::open(router).await?;
+        Err(SshFault::NoChannel(_)) => {
+            let second = SshConnection::open(router).await?;
             let output = run_first_supported(&second, router, commands).await;
             second.close().await;
             output
@@ -103,7 +106,7 @@ async fn run_beside(connection: &Connection, router: &Router, commands: &[&str])
 
 /// Runs the first command that this version of RouterOS supports.
 async fn run_first_supported(
-    connection: &Connection,
+    connection: &SshConnection,
     router: &Router,
     commands: &[&str],
 ) -> Output {

@@ -2,19 +2,18 @@
 
 use std::{
     io,
-    sync::PoisonError,
     time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Recorder;
+use super::{Recorder, lock};
 use crate::{
     archive::Archive,
     change::{Change, Credit},
     config::Router,
+    config_export::{Export, ExportFault, has_shrunk, validate},
     diff::Difference,
-    export::{Export, ExportFault, has_shrunk, validate},
     file_names::snapshot_time,
     session::{FetchedExport, Turn},
 };
@@ -55,8 +54,8 @@ impl Recorder {
         credit: Credit,
     ) -> io::Result<Outcome> {
         // A task that was aborted by a reload may still record an export of the same router.
-        let lock = self.export_lock(&router.name);
-        let _lock = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let exporting = self.export_lock(&router.name);
+        let _lock = lock(&exporting);
         let (archive, now) = (self.archive(&router.name), Timestamp::now());
         archive.create()?;
         let newest = archive.newest_snapshot()?.and_then(|name| snapshot_time(&name));

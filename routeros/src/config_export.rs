@@ -145,5 +145,5 @@ pub fn has_shrunk(base: usize, now: usize) -> bool {
 }
 
 #[cfg(test)]
-#[path = "export/tests.rs"]
+#[path = "config_export/tests.rs"]
 mod tests;
