@@ -1,20 +1,21 @@
 #!/usr/bin/env python3
-"""Searches help, manuals, documents and messages for the expressions of contrib/plain-words.txt.
+"""Searches help, manuals, documents, code and tests for the expressions of contrib/plain-words.txt.
 
 Usage: contrib/lint-words.py [FILE...]      without FILE: everything that git tracks
 
-Of Markdown, manuals and example configurations the whole text counts; of Rust code string literals and doc comments, without tests.
+Of documents and of contrib/ (manuals, scripts, configurations, SQL) the whole text counts. Of Rust code, tests included, comments,
+string literals of several words and names of functions count.
 """
 import re, subprocess, sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXTS = re.compile(r".*\.md|contrib/man/.*|contrib/.*\.(toml|conf|cnf|service|target)|Makefile")
-CODE = re.compile(r"(?!tests/|fuzz/).*\.rs")
-NOT = re.compile(r"THIRD-PARTY\.md|(.*/)?tests?(/.*|\.rs)|.*/model\.rs")
-SPACE = r"(?:\s|\\\n|//[/!])+"
+TEXTS = re.compile(r".*\.(md|sh|sql)|contrib/.*|\.ci/run|Makefile")
+CODE = re.compile(r".*\.rs")
+NOT = re.compile(r"THIRD-PARTY\.md|contrib/(plain-words\.txt|lint-words\.py|deb/copyright)|tests/data/.*")
+SPACE = r"(?:\s|\\\n|//[/!]?)+"
 # In this order: a token ends where the next one may begin.
-TOKEN = re.compile(r"""(?P<doc>//[/!][^\n]*)|//[^\n]*|/\*.*?\*/|b?r(?P<mark>\#*)"(?P<raw>.*?)"(?P=mark)|b?"(?P<text>(?:\\.|[^"\\])*)"|'(?:\\[^\n]+?|[^\\\n])'""", re.S)
+TOKEN = re.compile(r"""(?P<comment>//[^\n]*|/\*.*?\*/)|b?r(?P<mark>\#*)"(?P<raw>.*?)"(?P=mark)|b?"(?P<text>(?:\\.|[^"\\])*)"|'(?:\\[^\n]+?|[^\\\n])'""", re.S)
 
 
 def patterns():
@@ -25,13 +26,15 @@ def patterns():
 
 
 def messages(code):
-    """The code with everything blotted out that is neither a string literal nor a doc comment."""
-    code = re.split(r"^#\[cfg\(test\)\]\n(?=mod )", code, maxsplit=1, flags=re.M)[0]
+    """The code with everything blotted out except comments, string literals of several words and names of functions."""
     blotted = list(re.sub(r"\S", "\0", code))
     for token in TOKEN.finditer(code):
-        for group in ("doc", "raw", "text"):
-            if token[group] is not None:
+        for group in ("comment", "raw", "text"):
+            # One word in a string is a name or a value, not a message.
+            if token[group] and " " in token[group]:
                 blotted[token.start(group):token.end(group)] = token[group]
+    for name in re.finditer(r"\bfn (\w+)", code):
+        blotted[name.start(1):name.end(1)] = name[1].replace("_", " ")
     return "".join(blotted)
 
 
@@ -49,7 +52,7 @@ def main():
             for match in rule.finditer(text):
                 line = text.count("\n", 0, match.start()) + 1
                 if "plain-words: ok" not in lines[line - 1]:
-                    found.append((name, line, " ".join(re.sub(r"//[/!]", " ", match[0]).split()), advice))
+                    found.append((name, line, " ".join(re.sub(r"//[/!]?", " ", match[0]).split()), advice))
     for name, line, words, advice in sorted(found):
         print(f'{name}:{line}: "{words}": write {advice}')
     if found:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds all tests, then runs several test programs at the same time, since they wait most of the time. Those that measure
-# run alone afterwards. Prints the output of a test program that fails, and a summary at the end.
+# Builds all tests, then runs several test programs at the same time, because they wait most of the time. Those that measure
+# run alone afterwards. Prints the output of a test program that fails, the longest ones, and a summary at the end.
 # Usage: tests/run.sh [NAME...]: all, or these test programs (the NAME of `cargo test --test NAME`, or a crate's name).
 # AW_TEST_JOBS: how many at the same time (default: two for each processor). Their output: target/tests.
 set -euo pipefail
@@ -34,7 +34,6 @@ at_once() { [[ -z $2 ]] || xargs -d '\n' -P "$1" -I '{}' bash -c 'one "$1"' one 
 main() {
   local jobs=${AW_TEST_JOBS:-$(($(nproc) * 2))} list names failed
   export LOGS=${CARGO_TARGET_DIR:-$PWD/target}/tests
-  export AW_TEST_JUST_BUILT=1 # an edit while the tests run does not make the programs too old (tests/src/rig.rs)
   mkdir -p "$LOGS"
   rm -f "$LOGS"/*
 
@@ -44,6 +43,8 @@ main() {
   # A line for each test program: name, executable, directory of its package.
   list=$(sed -nE 's|^\{"reason":"compiler-artifact".*"manifest_path":"([^"]*)/Cargo.toml","target":\{[^}]*"name":"([^"]*)".*"test":true\},"features".*"executable":"([^"]+)".*|\2 \3 \1|p' "$LOGS/artifacts" | sort)
   [[ -n $list ]] || { echo "tests: cargo named no test program" >&2; exit 1; }
+  AW_TEST_BUILT=$(date +%s) # sources that change after this time do not make the programs too old (tests/src/rig.rs)
+  export AW_TEST_BUILT
   if (($#)); then
     names=$(IFS='|'; echo "$*")
     list=$(grep -E "^($names) " <<<"$list") || { echo "tests: no test program is named $*" >&2; exit 1; }
@@ -59,6 +60,7 @@ main() {
     echo "tests: examples in documentation"
     "${CARGO:-cargo}" test --workspace --doc --quiet >"$LOGS/doc" 2>&1 || { failed+=" doc"; cat "$LOGS/doc"; }
   fi
+  echo "tests: longest:$(sort -k3,3nr "$LOGS/results" | awk 'NR <= 12 { printf "%s %s %s s", sep, $1, $3; sep = "," }')"
   awk '{ passed += $4 } END { printf "tests: %d passed in %d test programs, ", passed, NR }' "$LOGS/results"
   echo "$SECONDS s"
   [[ -z $failed ]] || { echo "tests: FAILED:$failed" >&2; exit 1; }

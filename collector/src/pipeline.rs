@@ -1,10 +1,9 @@
 //! The stages that a frame passes: parse → check → admit → publish, and the counters of its outcome.
 
-use aw_service::Condition;
 use ipnet::IpNet;
 use shm_layout::{
-    Counter, CreateError, Event, InterfaceCounters, InterfaceId, InterfaceName, RingName, UnixTime,
-    Writer,
+    Counter, CreateError, Event, InterfaceCounters, InterfaceId, InterfaceName, NameChange,
+    UnixTime, Writer,
 };
 
 use crate::{
@@ -33,7 +32,6 @@ pub struct FrameSource {
 /// All stages behind the capture, and their outputs.
 pub struct Pipeline {
     writer: Writer,
-    ring: RingName,
     /// Events published when the readers were last woken.
     woken: u64,
     /// Lines for standard output, unless `-q`.
@@ -45,8 +43,6 @@ pub struct Pipeline {
     limit: RateLimit,
     refusals: Option<RefusalLog>,
     samples: Option<SampleFile>,
-    /// Another user's file has the ring's name, or the ring cannot be created again.
-    unreachable: Condition,
 }
 
 impl Pipeline {
@@ -62,7 +58,6 @@ impl Pipeline {
         Ok(Pipeline {
             woken: writer.published(),
             writer,
-            ring: options.ring.clone(),
             printer: if options.quiet || options.service.daemon { None } else { Some(printer()?) },
             ipv4: !options.ipv6_only,
             ipv6: !options.ipv4_only,
@@ -71,7 +66,6 @@ impl Pipeline {
             limit: RateLimit::new(options.ratelimit, options.max_pairings.get() as usize),
             refusals: options.verbose.then(RefusalLog::new),
             samples,
-            unreachable: Condition::default(),
         })
     }
 
@@ -184,25 +178,17 @@ impl Pipeline {
         }
     }
 
-    /// About once a second: stores the heartbeat, and creates the ring again if its file was deleted.
+    /// About once a second: stores the heartbeat, and creates the ring again if its file was deleted. A second
+    /// collector that has taken the name, or a file that is no ring, ends this one.
     pub fn heartbeat(&mut self) -> Result<(), Error> {
-        self.writer.beat(UnixTime::now());
-        let ring = &self.ring;
-        match self.writer.keep_name() {
-            Ok(created) => {
-                if created {
-                    warn(format_args!("ring {ring} was deleted: re-created it"));
-                }
-                self.unreachable.ends(format_args!("new readers find ring {ring} again"));
+        match self.writer.maintain(UnixTime::now()) {
+            Some(NameChange::Unreachable(_, error))
+                if !matches!(error, CreateError::ForeignOwner(..) | CreateError::Io(..)) =>
+            {
+                return Err(failed(error));
             }
-            // Neither a user who puts a file there nor one who fills /dev/shm or uses up all files may
-            // end the collector: the ring that it has mapped still works.
-            Err(error @ (CreateError::ForeignOwner(..) | CreateError::Io(..))) => {
-                self.unreachable.begins(format_args!(
-                    "{error}; until then new readers cannot find ring {ring}"
-                ));
-            }
-            Err(error) => return Err(failed(error)),
+            Some(change) => warn(change),
+            None => {}
         }
         Ok(())
     }

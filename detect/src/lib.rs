@@ -19,5 +19,5 @@ pub use {
     names::{Names, read_names},
     rules::{ALL_NETWORKS, Dialect, Memory, Rules, network_of},
     sqlite_memory::{SqliteMemory, mac_from, mac_number},
-    station::{Change, Claim, MAX_CLAIMS, Station},
+    station::{MAX_CLAIMS, MacClaim, Station, Transition},
 };

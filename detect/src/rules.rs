@@ -9,7 +9,7 @@ use crate::{
     alert::{Alert, AlertKind},
     device::{Device, MacClass, MacPolicy},
     names::Names,
-    station::{Change, Claim, Station},
+    station::{MacClaim, Station, Transition},
 };
 
 /// What is known of earlier events.
@@ -167,7 +167,7 @@ impl Rules {
         let (network, ip) = (network_of(event), event.ip());
         let mut station = memory.station(&network, ip)?;
         if is_probe(event) {
-            station.probe = Some(Claim { mac: event.mac, time: event.time.seconds() });
+            station.probe = Some(MacClaim { mac: event.mac, time: event.time.seconds() });
         } else {
             alerts.extend(self.address_alert(event, &mut station, &mut device, memory)?);
         }
@@ -213,7 +213,7 @@ impl Rules {
             event.kind == answer || event.kind == EventKind::Pairing(Origin::NdAdvertisement);
         let duplicate = station.duplicate(event.mac, time, self.duplicate_within, answers);
         let change = station.claim(event.mac, time);
-        if matches!(change, Some((Change::NewStation, _))) && event.ip().is_ipv4() {
+        if matches!(change, Some((Transition::NewStation, _))) && event.ip().is_ipv4() {
             device.addresses = device.addresses.saturating_add(1);
         }
         let old = change.and_then(|(_, old)| old).or(duplicate.map(|(other, _)| other));
@@ -241,7 +241,7 @@ impl Rules {
 
     /// Whether a change of the address's MAC is normal: a virtual MAC takes its address back, or one of a failover group
     /// takes over. That another MAC takes the address of a virtual MAC is not.
-    fn is_by_design(&self, mac: MacAddr, old: Option<Claim>) -> bool {
+    fn is_by_design(&self, mac: MacAddr, old: Option<MacClaim>) -> bool {
         let in_group = |old: MacAddr| {
             self.failovers.iter().any(|macs| macs.contains(&mac) && macs.contains(&old))
         };
@@ -336,14 +336,14 @@ impl Rules {
         Ok(alerts)
     }
 
-    fn change_alert(&self, event: &Event, change: Change, old: Option<Claim>) -> Alert {
+    fn change_alert(&self, event: &Event, change: Transition, old: Option<MacClaim>) -> Alert {
         let kind = match change {
-            Change::NewActivity => AlertKind::NewActivity,
-            Change::NewStation => AlertKind::NewStation,
-            Change::SuppressedDecnet => AlertKind::SuppressedDecnet,
-            Change::FlipFlop => AlertKind::FlipFlop,
-            Change::Reused => AlertKind::ReusedOld,
-            Change::Changed => AlertKind::Changed,
+            Transition::NewActivity => AlertKind::NewActivity,
+            Transition::NewStation => AlertKind::NewStation,
+            Transition::SuppressedDecnet => AlertKind::SuppressedDecnet,
+            Transition::FlipFlop => AlertKind::FlipFlop,
+            Transition::Reused => AlertKind::ReusedOld,
+            Transition::Changed => AlertKind::Changed,
         };
         Alert {
             old_mac: old.filter(|old| old.mac != event.mac).map(|old| old.mac.to_string()),

@@ -15,7 +15,7 @@ use crate::{
     cache::{Cache, Cached},
     device::Device,
     rules::Memory,
-    station::{Claim, Station},
+    station::{MacClaim, Station},
 };
 
 /// `exclusive`: one program at a time. `full`: after a power cut nothing is reported a second time. `memory`: temporary
@@ -270,7 +270,7 @@ impl Memory for SqliteMemory {
 
 impl Cached for Station {
     fn timeless(&self) -> Station {
-        let claims = self.claims.iter().map(|claim| Claim { time: 0, ..*claim }).collect();
+        let claims = self.claims.iter().map(|claim| MacClaim { time: 0, ..*claim }).collect();
         Station { claims, ..self.clone() }
     }
 }
@@ -331,16 +331,16 @@ fn ip_from(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-fn claim_bytes(claim: &Claim) -> [u8; 14] {
+fn claim_bytes(claim: &MacClaim) -> [u8; 14] {
     let mut bytes = [0; 14];
     bytes[..6].copy_from_slice(&claim.mac.octets());
     bytes[6..].copy_from_slice(&claim.time.to_be_bytes());
     bytes
 }
 
-fn claim_from(bytes: &[u8; 14]) -> Claim {
+fn claim_from(bytes: &[u8; 14]) -> MacClaim {
     let [a, b, c, d, e, f, time @ ..] = *bytes;
-    Claim { mac: MacAddr::new([a, b, c, d, e, f]), time: i64::from_be_bytes(time) }
+    MacClaim { mac: MacAddr::new([a, b, c, d, e, f]), time: i64::from_be_bytes(time) }
 }
 
 fn station_from(row: &Row) -> rusqlite::Result<Station> {
@@ -387,7 +387,7 @@ mod tests {
     fn committed_rows_are_read_again() {
         let directory = tempfile::tempdir().unwrap();
         let mac = MacAddr::new([0, 8, 0xe1, 0, 0, 1]);
-        let mut station = Station { probe: Some(Claim { mac, time: -5 }), ..Station::default() };
+        let mut station = Station { probe: Some(MacClaim { mac, time: -5 }), ..Station::default() };
         station.claim(mac, 7);
         station.admit_alert(9, 1, true);
         let device = Device { addresses: 3, silent: true, ..Device::new(7) };
@@ -419,7 +419,7 @@ mod tests {
         for time in 0..300 {
             // As after an import: all of the same age.
             let ip = Ipv4Addr::from(time as u32).into();
-            let claims = vec![Claim { mac: mac(time), time: 5 }];
+            let claims = vec![MacClaim { mac: mac(time), time: 5 }];
             memory.store_station("eth0", ip, &Station { claims, ..Station::default() }).unwrap();
         }
         assert_eq!(memory.new, CHECK_AFTER + 500);

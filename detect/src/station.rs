@@ -16,7 +16,7 @@ pub const MAX_CLAIMS: usize = 64;
 
 /// A MAC that claimed the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct MacClaim {
     /// The MAC.
     pub mac: MacAddr,
     /// When it last claimed the address.
@@ -27,9 +27,9 @@ pub struct Claim {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Station {
     /// The most recent one first.
-    pub claims: Vec<Claim>,
+    pub claims: Vec<MacClaim>,
     /// The last probe for the address (RFC 5227, RFC 4862).
-    pub probe: Option<Claim>,
+    pub probe: Option<MacClaim>,
     /// When a flip flop or duplicate was last reported; 0 = never.
     pub last_alert: i64,
     /// How many were suppressed since.
@@ -40,7 +40,7 @@ pub struct Station {
 
 /// How a claim changes a station, in arpwatch's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum Transition {
     /// The same MAC after half a year.
     NewActivity,
     /// The first claim.
@@ -57,25 +57,25 @@ pub enum Change {
 
 impl Station {
     /// Records a claim. Returns what it changed and the claim that was current before.
-    pub fn claim(&mut self, mac: MacAddr, time: i64) -> Option<(Change, Option<Claim>)> {
-        let claim = Claim { mac, time };
+    pub fn claim(&mut self, mac: MacAddr, time: i64) -> Option<(Transition, Option<MacClaim>)> {
+        let claim = MacClaim { mac, time };
         let Some(current) = self.claims.first().copied() else {
             self.claims.push(claim);
-            return Some((Change::NewStation, None));
+            return Some((Transition::NewStation, None));
         };
         let index = self.claims.iter().position(|known| known.mac == mac);
         let change = match index {
             Some(0) => {
                 self.claims[0].time = time;
                 let silent = time - current.time > HALF_A_YEAR;
-                return silent.then_some((Change::NewActivity, Some(current)));
+                return silent.then_some((Transition::NewActivity, Some(current)));
             }
             Some(1) if time - current.time < DECNET_WITHIN && is_decnet(mac, current.mac) => {
-                Change::SuppressedDecnet
+                Transition::SuppressedDecnet
             }
-            Some(1) => Change::FlipFlop,
-            Some(_) => Change::Reused,
-            None => Change::Changed,
+            Some(1) => Transition::FlipFlop,
+            Some(_) => Transition::Reused,
+            None => Transition::Changed,
         };
         if let Some(index) = index {
             self.claims.remove(index);
@@ -93,10 +93,10 @@ impl Station {
         time: i64,
         within: i64,
         answers: bool,
-    ) -> Option<(Claim, &'static str)> {
-        let near = |claim: &Claim| (time - claim.time).abs() <= within;
+    ) -> Option<(MacClaim, &'static str)> {
+        let near = |claim: &MacClaim| (time - claim.time).abs() <= within;
         // The owner answers another machine's probe: both use it. Other messages of the owner are no answer.
-        let asked = |probe: &Claim| {
+        let asked = |probe: &MacClaim| {
             answers
                 && probe.mac != mac
                 && (0..=MAX_ANSWER_DELAY.min(within)).contains(&(time - probe.time))
@@ -135,7 +135,7 @@ fn is_decnet(a: MacAddr, b: MacAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Change::*, *};
+    use super::{Transition::*, *};
 
     fn mac(letter: char) -> MacAddr {
         match letter {
@@ -144,7 +144,7 @@ mod tests {
         }
     }
 
-    type Outcome = Option<(Change, Option<MacAddr>)>;
+    type Outcome = Option<(Transition, Option<MacAddr>)>;
 
     /// Records claims of MACs A, B, ...; the outcome of each with the MAC that was current.
     fn play(story: &[(char, i64)]) -> (Vec<Outcome>, Station) {
@@ -177,7 +177,7 @@ mod tests {
         ];
         assert_eq!(outcomes, expected);
         let last = [('A', 10), ('D', 9), ('B', 8), ('C', 7)];
-        assert_eq!(station.claims, last.map(|(letter, time)| Claim { mac: mac(letter), time }));
+        assert_eq!(station.claims, last.map(|(letter, time)| MacClaim { mac: mac(letter), time }));
     }
 
     #[test]
@@ -208,7 +208,7 @@ mod tests {
             "a lease that went there and back"
         );
         let (_, mut station) = play(&[('A', 0)]);
-        station.probe = Some(Claim { mac: mac('B'), time: 1000 });
+        station.probe = Some(MacClaim { mac: mac('B'), time: 1000 });
         assert_eq!(
             station.duplicate(mac('A'), 1001, 60, true).map(|(other, _)| other.mac),
             Some(mac('B'))

@@ -1,5 +1,5 @@
-//! Attribution: who is credited with the next change. Collects what the log claims until an export has shown it, and
-//! decides when that export is due. Nothing here has a clock: each time is the time since the connection began.
+//! Attribution: the claims of the log that no export has shown yet, and when the next export is due. `change.rs` credits
+//! the users. Nothing here has a clock: each time is the time since the connection began.
 
 mod claim;
 mod schedule;

@@ -17,7 +17,7 @@ use crate::{Error, explain, failed};
 
 /// Why [`try_open_own`] failed.
 #[derive(Debug)]
-pub enum OpenError {
+pub enum FileError {
     /// The file may have been placed there by another user: what is wrong with it.
     Untrusted(String),
     /// The system call failed.
@@ -32,22 +32,22 @@ pub fn open_own(path: &Path, mode: u32, owner: Option<Uid>) -> Result<File, Erro
     try_open_own(path, mode, owner).map_err(|error| error.of(path))
 }
 
-impl OpenError {
+impl FileError {
     /// As a failure to open this file.
     pub fn of(self, path: &Path) -> Error {
         let why = match self {
-            OpenError::Untrusted(why) => format!("{why} (remove it)"),
-            OpenError::Io(error) => explain(&error),
+            FileError::Untrusted(why) => format!("{why} (remove it)"),
+            FileError::Io(error) => explain(&error),
         };
         failed(format_args!("open {}: {why}", path.display()))
     }
 }
 
 /// The same as [`open_own`], for a caller that has its own remedy for errors of the system.
-pub fn try_open_own(path: &Path, mode: u32, owner: Option<Uid>) -> Result<File, OpenError> {
+pub fn try_open_own(path: &Path, mode: u32, owner: Option<Uid>) -> Result<File, FileError> {
     let failure = |error: Errno| match error {
-        Errno::LOOP => OpenError::Untrusted("it is a link, and links are not followed".into()),
-        _ => OpenError::Io(error.into()),
+        Errno::LOOP => FileError::Untrusted("it is a link, and links are not followed".into()),
+        _ => FileError::Io(error.into()),
     };
     let flags =
         OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
@@ -58,8 +58,8 @@ pub fn try_open_own(path: &Path, mode: u32, owner: Option<Uid>) -> Result<File, 
         match open(path, flags, mode) {
             Ok(file) => {
                 let file = File::from(file);
-                let metadata = file.metadata().map_err(OpenError::Io)?;
-                return check_owned(&metadata, owner).map(|()| file).map_err(OpenError::Untrusted);
+                let metadata = file.metadata().map_err(FileError::Io)?;
+                return check_owned(&metadata, owner).map(|()| file).map_err(FileError::Untrusted);
             }
             Err(Errno::NOENT) => {}
             Err(error) => return Err(failure(error)),

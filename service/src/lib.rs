@@ -24,7 +24,7 @@ pub use {
     backoff::Backoff,
     condition::Condition,
     error::{Error, advice, cause, explain, failed},
-    file::{OpenError, is_at, open_own, replace, try_open_own},
+    file::{FileError, is_at, open_own, replace, try_open_own},
     log::{info, name, warn},
     privileges::{CapabilitySet, Identity},
     sandbox::{Access, SystemCalls},

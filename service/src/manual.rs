@@ -103,6 +103,8 @@ pub struct DocumentedKey {
     pub name: String,
     /// Its type, as in `string` or `list of strings`.
     pub kind: String,
+    /// Whether the file must have it.
+    pub required: bool,
     /// Its default, written as in the file, if it has one.
     pub default: Option<String>,
 }
@@ -118,14 +120,53 @@ pub fn documented_keys(page: &str) -> Vec<DocumentedKey> {
         }
         let Some(name) = line.strip_prefix(".B ") else { continue };
         let Some((kind, rest)) = below.split_once("; ") else { continue };
+        let (table, name, kind) = (table.into(), name.into(), kind.into());
         let default = rest.split("; ").next().unwrap_or_default().strip_prefix("default ");
-        let default = default.map(str::to_owned);
-        keys.push(DocumentedKey {
-            table: table.into(),
-            name: name.into(),
-            kind: kind.into(),
-            default,
-        });
+        let (default, required) = (default.map(str::to_owned), rest.starts_with("required"));
+        keys.push(DocumentedKey { table, name, kind, required, default });
     }
     keys
+}
+
+/// A value of each type.
+const VALUES: [(&str, &str); 7] = [
+    ("string", "\"x\""),
+    ("integer", "7"),
+    ("boolean", "true"),
+    ("list of strings", "[\"x\"]"),
+    ("list of integers", "[7]"),
+    ("table", "{ x = 7 }"),
+    ("list of tables", "[{ x = 7 }]"),
+];
+
+impl DocumentedKey {
+    /// A value of each type that the key does not have.
+    pub fn wrong_values(&self) -> impl Iterator<Item = &'static str> {
+        let has = |kind: &str| self.kind.split(" or ").any(|own| own == kind);
+        VALUES.iter().filter(move |(kind, _)| !has(kind)).map(|(_, value)| *value)
+    }
+
+    /// Compares the key with its parser. `parse` gets the line of the key, or an empty one, and returns the settings as
+    /// text. All texts are strings in a file without quotes, which is not `typed`.
+    pub fn compare(
+        &self,
+        typed: bool,
+        parse: impl Fn(&str) -> Result<String, String>,
+    ) -> Result<(), String> {
+        let with = |value: &str| parse(&format!("{} = {value}\n", self.name));
+        let without = parse("");
+        if without.is_err() != self.required {
+            return Err(format!("{self:?}: without it: {without:?}"));
+        }
+        if let Some(default) = &self.default
+            && with(default) != without
+        {
+            return Err(format!("{self:?}: {:?} instead of {without:?}", with(default)));
+        }
+        let any = !typed && ["string", "path"].contains(&&*self.kind);
+        match self.wrong_values().find(|value| with(value).is_ok() != any) {
+            Some(value) => Err(format!("{self:?}: {value}: {:?}", with(value))),
+            None => Ok(()),
+        }
+    }
 }

@@ -90,8 +90,8 @@ pub fn split_name_line(line: &str) -> Option<(&str, &str)> {
     Some((mac, name.trim()))
 }
 
-/// A time span: `90`, `90s`, `30m`, `2h`, `1d`, `1w` or several together, as in `1h30m`. A number without a
-/// unit is seconds; a day is 24 hours.
+/// A time span: `90s`, `30m`, `2h`, `1d`, `1w` or several together, as in `1h30m`. A number without a
+/// unit is refused: it could be meant as days. A day is 24 hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimeSpan(pub Duration);
 
@@ -101,9 +101,6 @@ impl FromStr for TimeSpan {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const BAD: &str = "must be a time span such as 90s, 30m, 2h, 1d, 1w or 1h30m";
         let mut rest = text.trim();
-        if let Ok(seconds) = rest.parse::<u32>() {
-            return Ok(TimeSpan(Duration::from_secs(seconds.into())));
-        }
         let mut total: u64 = 0;
         while !rest.is_empty() {
             let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or(BAD)?;
@@ -212,8 +209,7 @@ mod tests {
     #[test]
     fn time_spans() {
         for (text, seconds) in [
-            ("0", 0),
-            ("90", 90),
+            ("0s", 0),
             ("90s", 90),
             (" 30 min ", 1800),
             ("1h30m", 5400),
@@ -222,7 +218,9 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(TimeSpan(Duration::from_secs(seconds))), "{text}");
         }
-        for bad in ["", "h", "1x", "-1s", "1.5h", "99999999999999999999s", "99999999w", "é"] {
+        for bad in
+            ["", "0", "90", "h", "1x", "-1s", "1.5h", "99999999999999999999s", "99999999w", "é"]
+        {
             assert!(bad.parse::<TimeSpan>().is_err(), "{bad}");
         }
     }

@@ -80,6 +80,30 @@ impl fmt::Display for CreateError {
 
 impl std::error::Error for CreateError {}
 
+/// What became of a ring's name while its writer runs.
+#[derive(Debug)]
+pub enum NameChange {
+    /// Its file was deleted, and was created again.
+    Recreated(RingName),
+    /// Its file was deleted, and cannot be created now. The writer and the readers that it has go on, because
+    /// neither a user who puts a file there nor one who fills /dev/shm may end the writer.
+    Unreachable(RingName, CreateError),
+    /// New readers find it again.
+    Reachable(RingName),
+}
+
+impl fmt::Display for NameChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Recreated(name) => write!(f, "ring {name} was deleted: re-created it"),
+            Self::Unreachable(name, error) => {
+                write!(f, "{error}: new readers cannot find ring {name} until this is solved")
+            }
+            Self::Reachable(name) => write!(f, "new readers find ring {name} again"),
+        }
+    }
+}
+
 /// An error's text without the number that std appends to it.
 pub(crate) fn cause(error: &io::Error) -> String {
     let text = error.to_string();

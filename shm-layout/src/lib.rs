@@ -48,7 +48,7 @@ mod writer;
 #[cfg(not(loom))]
 pub use {
     counter::Counter,
-    error::{AttachError, CreateError},
+    error::{AttachError, CreateError, NameChange},
     event::{
         ConfigChange, Event, InterfaceName, Kind, MacAddr, Origin, UnixTime, UnknownEvent,
         UserName, VlanId,

@@ -3,7 +3,7 @@
 use std::{fs::File, sync::atomic::Ordering::*};
 
 use crate::{
-    Counter, CreateError, Event, InterfaceCounters, InterfaceName, RingName, UnixTime,
+    Counter, CreateError, Event, InterfaceCounters, InterfaceName, NameChange, RingName, UnixTime,
     map::{MAX_SLOTS, Map},
     segment::{is_at, lock, open_own, replace, set_permissions, unlink, wake},
 };
@@ -40,6 +40,8 @@ pub struct Writer {
     counted: [u64; 2],
     /// Locked until the process ends, also if it is killed.
     lock: File,
+    /// New readers cannot find the segment, and [`Writer::maintain`] reported it.
+    unreachable: bool,
 }
 
 /// Counters for which a heartbeat stores when they last changed.
@@ -75,7 +77,8 @@ impl Writer {
         };
         let next = map.ring().head();
         let counted = TIMED.map(|counter| map.header().sum(counter));
-        let mut writer = Writer { map, options: options.clone(), next, counted, lock };
+        let options = options.clone();
+        let mut writer = Writer { map, options, next, counted, lock, unreachable: false };
         writer.announce();
         Ok(writer)
     }
@@ -92,11 +95,27 @@ impl Writer {
         self.wake();
     }
 
-    /// Creates the segment again, with its contents, if its file was deleted: new readers would find
-    /// none. (systemd-logind deletes the segments of ordinary users when they log out, logind.conf(5),
-    /// RemoveIPC.) Returns whether it did. A file of the same name that is not this writer's is an
-    /// error. Calls the file system; about once a second is enough.
-    pub fn keep_name(&mut self) -> Result<bool, CreateError> {
+    /// Stores the heartbeat, and creates the segment again, with its contents, if its file was deleted:
+    /// new readers would find none. (systemd-logind deletes the segments of ordinary users when they
+    /// log out, logind.conf(5), RemoveIPC.) Returns each change once, for the log. Calls the file
+    /// system; about once a second is enough.
+    pub fn maintain(&mut self, now: UnixTime) -> Option<NameChange> {
+        self.beat(now);
+        let kept = self.keep_name();
+        let name = || self.options.name.clone();
+        let (unreachable, change) = match kept {
+            Ok(true) => (false, Some(NameChange::Recreated(name()))),
+            Ok(false) => (false, self.unreachable.then(|| NameChange::Reachable(name()))),
+            Err(error) => {
+                (true, (!self.unreachable).then(|| NameChange::Unreachable(name(), error)))
+            }
+        };
+        self.unreachable = unreachable;
+        change
+    }
+
+    /// Returns whether it created the segment. A file of the same name that is not this writer's is an error.
+    fn keep_name(&mut self) -> Result<bool, CreateError> {
         let name = &self.options.name;
         if !is_at(&self.lock, &name.lock())? {
             self.lock = lock(name, false)?;
@@ -144,7 +163,7 @@ impl Writer {
     }
 
     /// Stores the heartbeat, and whether frames were seen or dropped since the last one.
-    pub fn beat(&mut self, now: UnixTime) {
+    fn beat(&mut self, now: UnixTime) {
         let header = self.map.header();
         let beat = &header.writer.0;
         let now = now.as_nanos() as u64;

@@ -12,8 +12,8 @@ use std::{
 use common::Ring;
 use rustix::fs::{CWD, FileType, Mode};
 use shm_layout::{
-    AttachError, Counter, CreateError, Event, InterfaceName, Kind, MacAddr, Next, Origin, Position,
-    Reader, RingName, Start, UnixTime, VlanId, Writer, WriterOptions, remove,
+    AttachError, Counter, CreateError, Event, InterfaceName, Kind, MacAddr, NameChange, Next,
+    Origin, Position, Reader, RingName, Start, UnixTime, VlanId, Writer, WriterOptions, remove,
 };
 
 fn create(ring: &RingName, slots: u64) -> Writer {
@@ -111,17 +111,17 @@ fn last_frame_and_last_drop() {
     let at = UnixTime::from_nanos;
     let mut writer = create(&ring, 8);
     let reader = Reader::attach(&ring, Start::Now).unwrap();
-    writer.beat(at(1));
+    writer.maintain(at(1));
     assert_eq!((reader.last_frame(), reader.last_drop()), (None, None));
     let interface = writer.interface("eth0".parse().unwrap());
     writer.count(interface, Counter::Seen);
-    writer.beat(at(2));
+    writer.maintain(at(2));
     writer.add(interface, Counter::KernelDropped, 7);
-    writer.beat(at(3));
-    writer.beat(at(4));
+    writer.maintain(at(3));
+    writer.maintain(at(4));
     assert_eq!((reader.last_frame(), reader.last_drop()), (Some(at(2)), Some(at(3))));
     drop(writer);
-    create(&ring, 16).beat(at(5));
+    create(&ring, 16).maintain(at(5));
     let reader = Reader::attach(&ring, Start::Now).unwrap();
     assert_eq!((reader.last_frame(), reader.last_drop()), (Some(at(2)), Some(at(3))));
     assert_eq!(reader.heartbeat(), at(5));
@@ -258,14 +258,14 @@ fn a_deleted_segment_is_recreated_with_its_contents() {
     let ring = Ring::new();
     let mut writer = create(&ring, 8);
     publish(&mut writer, 3);
-    assert!(!writer.keep_name().unwrap());
+    assert!(writer.maintain(UnixTime::new(1, 0)).is_none());
     let mut reader = Reader::attach(&ring, Start::Oldest).unwrap();
     assert!(matches!(reader.next(), Next::Event(0, _)));
     for file in [ring.path(), format!("{}.lock", ring.path().display()).into()] {
         fs::remove_file(file).unwrap();
     }
-    assert!(writer.keep_name().unwrap());
-    assert!(!writer.keep_name().unwrap());
+    assert!(matches!(writer.maintain(UnixTime::new(2, 0)), Some(NameChange::Recreated(_))));
+    assert!(writer.maintain(UnixTime::new(3, 0)).is_none());
     publish(&mut writer, 2);
     assert!(reader.is_retired());
     assert_eq!(drain(&mut reader), (range(1, 3), 0));

@@ -1,4 +1,4 @@
-//! `aw-alert`: what it says against what Debian's arpwatch says, and that nothing is told twice or never.
+//! `aw-alert`: its alerts equal those of Debian's arpwatch, and no alert is repeated or lost.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -18,7 +18,7 @@ use aw_tests::ring::Ring;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Not locally administered, unlike `station`'s: such wait for a digest.
+/// Not locally administered, unlike the MACs of `station`: alerts about those wait for a digest.
 fn device(number: u32) -> Mac {
     let [_, a, b, c] = number.to_be_bytes();
     [0x00, 0x08, 0xe1, a, b, c]
@@ -38,7 +38,7 @@ fn capture(claims: &[(u32, Mac, Ipv4Addr)]) -> Vec<u8> {
     file.finish().expect("memory takes all")
 }
 
-/// So many devices, one address each.
+/// This many devices, one address each.
 fn devices(numbers: std::ops::Range<u32>) -> Vec<u8> {
     let claim = |number| (1000 + number, device(number), Ipv4Addr::from(0x0a00_0000 + number));
     capture(&numbers.map(claim).collect::<Vec<_>>())
@@ -88,13 +88,13 @@ impl Alert {
         path
     }
 
-    /// A program that writes what it is told into a file.
-    fn teller(&self) -> String {
-        self.script("tell", &format!("exec cat >> {}", self.path("told").display()))
+    /// A program that appends the alerts that it receives to a file.
+    fn appending_program(&self) -> String {
+        self.script("append", &format!("exec cat >> {}", self.path("alerts").display()))
     }
 
-    fn told(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.path("told")).unwrap_or_default();
+    fn alerts(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.path("alerts")).unwrap_or_default();
         text.lines().map(json).collect()
     }
 }
@@ -105,7 +105,7 @@ fn arpwatch(directory: &Path, capture: &[u8]) -> Vec<String> {
     let data = directory.join("arp.dat");
     fs::write(&data, fs::read(&data).unwrap_or_default()).expect("our own file");
     let mut command = Command::new("/bin/sh");
-    // Letters go to standard output, what it logs to standard error: in one stream they are in order.
+    // Mails go to standard output, log lines to standard error: in one stream they are in order.
     command.args([
         "-c",
         "exec /usr/sbin/arpwatch \"$@\" 2>&1",
@@ -120,7 +120,7 @@ fn arpwatch(directory: &Path, capture: &[u8]) -> Vec<String> {
     let ended = run(command).ok();
     let mut reports: Vec<[String; 4]> = Vec::new();
     for line in ended.stdout.lines() {
-        // What it mails is a letter, what it only logs is a line.
+        // A mail is a message with headers, a log entry is a line.
         if let Some((message, _)) = line.strip_prefix("Subject: ").and_then(|s| s.split_once(" ("))
         {
             reports.push([message.into(), String::new(), String::new(), String::new()]);
@@ -152,7 +152,7 @@ fn arpwatch(directory: &Path, capture: &[u8]) -> Vec<String> {
     reports.iter().map(|report| report.join(" ").trim_end().to_owned()).collect()
 }
 
-/// The same from our lines.
+/// The same fields from lines of `aw-alert`.
 fn ours(stdout: &str) -> Vec<String> {
     let line = |line: &str| {
         let words = line.rsplit_once(' ').map_or(line, |(words, _)| words);
@@ -162,11 +162,11 @@ fn ours(stdout: &str) -> Vec<String> {
 }
 
 #[test]
-fn says_what_arpwatch_says() {
+fn alerts_equal_those_of_arpwatch() {
     let decnet: Mac = [0xaa, 0, 4, 0, 1, 4];
     let macs =
         [device(1), device(2), device(3), decnet, [0x02, 0, 0, 0, 0, 1], [0, 0, 0x5e, 0, 1, 7]];
-    // A story at random, always the same; half a year is passed now and then, by a second or not.
+    // Random events with a fixed seed; now and then half a year passes, plus or minus a second.
     let mut seed = 7_u64;
     let mut random = |below: u64| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -188,17 +188,17 @@ fn says_what_arpwatch_says() {
     let alert = Alert::new();
     let expected = arpwatch(alert.directory.path(), &capture);
     alert.publish(&capture, &[]);
-    let told = alert.once(&["--print", "--dialect", "arpwatch"]).stdout;
-    let told = ours(&told);
-    for (ours, theirs) in told.iter().zip(&expected) {
+    let printed = alert.once(&["--print", "--dialect", "arpwatch"]).stdout;
+    let printed = ours(&printed);
+    for (ours, theirs) in printed.iter().zip(&expected) {
         assert_eq!(ours, theirs);
     }
-    assert_eq!(told.len(), expected.len());
+    assert_eq!(printed.len(), expected.len());
     for words in ["new station", "flip flop", "changed", "reused old", "suppressed", "new activity"]
     {
-        assert!(told.iter().any(|line| line.starts_with(words)), "no {words} in the story");
+        assert!(printed.iter().any(|line| line.starts_with(words)), "no {words} among the events");
     }
-    // Their memory and ours are the same, through export and import.
+    // Export and import show that both have the same state.
     let sorted = |text: &str| {
         let key = |line: &str| line.split('\t').take(3).map(str::to_owned).collect::<Vec<_>>();
         let mut lines: Vec<_> = text.lines().map(key).collect();
@@ -213,26 +213,34 @@ fn says_what_arpwatch_says() {
     run(other.command(&["import", "--network", "pcap", &file])).ok();
     let again = run(other.command(&["export"])).ok().stdout;
     assert_eq!(sorted(&again), sorted(&theirs));
-    // What was imported is not new; and arpwatch takes our file for its own.
+    // Imported devices are not new; arpwatch accepts the exported file.
     let (last, mac, ip) = claims[149];
     let next = self::capture(&[(last + 1, mac, ip), (last + 2, device(9), ip)]);
     let changed = format!("changed ethernet address {ip} {} {}", text(device(9)), text(mac));
     other.publish(&next, &[]);
-    let told = other.once(&["--print", "--dialect", "arpwatch"]).stdout;
-    assert_eq!(ours(&told), std::slice::from_ref(&changed));
+    let printed = other.once(&["--print", "--dialect", "arpwatch"]).stdout;
+    assert_eq!(ours(&printed), std::slice::from_ref(&changed));
     let fresh = tempfile::tempdir().expect("a temporary directory");
     save(fresh.path(), "arp.dat", exported.as_bytes());
     assert_eq!(arpwatch(fresh.path(), &next), [changed]);
 }
 
-/// Frames whose sender is another than the message's, or nobody: told as arpwatch does, and nothing is learned of them.
+/// Frames whose Ethernet source is not the ARP sender, or is no station: reported as arpwatch does, and not learned.
 #[test]
-fn what_is_odd_about_frames_is_told_as_arpwatch_does() {
-    const NOBODY: [Mac; 2] = [[0xff; 6], [0; 6]];
+fn odd_frames_are_reported_as_arpwatch_does() {
+    const NO_STATION: [Mac; 2] = [[0xff; 6], [0; 6]];
     let (a, b, c) = (device(1), device(2), device(3));
-    let from =
-        [(a, a), (b, a), (a, b), (c, NOBODY[0]), (NOBODY[0], c), (NOBODY[1], c), (c, NOBODY[1])];
-    let again = [(NOBODY[0], NOBODY[1]), (NOBODY[1], NOBODY[1]), (b, b), (a, b), (a, a)];
+    let from = [
+        (a, a),
+        (b, a),
+        (a, b),
+        (c, NO_STATION[0]),
+        (NO_STATION[0], c),
+        (NO_STATION[1], c),
+        (c, NO_STATION[1]),
+    ];
+    let again =
+        [(NO_STATION[0], NO_STATION[1]), (NO_STATION[1], NO_STATION[1]), (b, b), (a, b), (a, a)];
     let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory takes all");
     for (number, (source, sender)) in (1..).zip(from.into_iter().chain(again)) {
         let arp = Arp::request(sender, [10, 0, 0, 1].into(), [10, 0, 0, 2].into());
@@ -243,33 +251,33 @@ fn what_is_odd_about_frames_is_told_as_arpwatch_does() {
     let expected = arpwatch(alert.directory.path(), &capture);
     assert_eq!(expected.len(), 12, "{expected:#?}");
     alert.publish(&capture, &["--odd-macs"]);
-    let told = alert.once(&["--print", "--dialect", "arpwatch"]).stdout;
-    assert_eq!(ours(&told), expected);
-    // Without the option the collector counts what pairs nothing, and publishes the rest.
+    let printed = alert.once(&["--print", "--dialect", "arpwatch"]).stdout;
+    assert_eq!(ours(&printed), expected);
+    // Without the option the collector counts frames that pair nothing, and publishes the rest.
     let plain = Alert::new();
     let collected = plain.collect(&capture, &["-v"]).stderr;
     assert!(
         collected.contains("pcap: 1 broadcast_mac") && collected.contains("pcap: 3 zero_mac"),
         "{collected}"
     );
-    // This system's own words: who asks for them gets them, and what pairs is learned.
+    // The message format of this project is an option; valid pairings are learned.
     let mut config = "[[channel]]\nname = \"c\"\nburst = 99\nkinds = [\"mismatch\", \"broadcast\", \"new_device\"]\n".to_owned();
-    config += &format!("command = [{:?}]\n", plain.teller());
+    config += &format!("command = [{:?}]\n", plain.appending_program());
     let config = save(plain.directory.path(), "alert.toml", config.as_bytes());
     plain.once(&["-c", &config]);
     let kinds: Vec<_> =
-        plain.told().iter().map(|report| report["kind"].as_str().unwrap().to_owned()).collect();
-    let count = |kind: &str| kinds.iter().filter(|told| *told == kind).count();
+        plain.alerts().iter().map(|report| report["kind"].as_str().unwrap().to_owned()).collect();
+    let count = |kind: &str| kinds.iter().filter(|found| *found == kind).count();
     assert_eq!(
         (count("mismatch"), count("broadcast"), count("new_device")),
         (3, 2, 3),
         "{kinds:?}"
     );
-    let mismatch = plain.told().into_iter().find(|report| report["kind"] == "mismatch").unwrap();
+    let mismatch = plain.alerts().into_iter().find(|report| report["kind"] == "mismatch").unwrap();
     assert_eq!((&mismatch["mac"], &mismatch["old_mac"]), (&text(b).into(), &text(a).into()));
 }
 
-/// What other programs knew is not told as new, has its names and makers, and is printed in each shape.
+/// Imported devices are not reported as new, have their names and vendors, and are printed in each format.
 #[test]
 fn moving_in_and_out() {
     let alert = Alert::new();
@@ -305,17 +313,17 @@ fn moving_in_and_out() {
         format!("PORT=1\n[MACLIST]\n{d}|the, NAS\n").as_bytes(),
     );
     let codes = save(alert.directory.path(), "ethercodes.dat", b"0:8:e1\tMaker  One\n");
-    let told = run(alert.command(&["import", &addrwatch, &hostwatch, &conf, &codes])).ok();
+    let imported = run(alert.command(&["import", &addrwatch, &hostwatch, &conf, &codes])).ok();
     for line in [
         format!("{addrwatch}: 2 pairings imported"),
         format!("{hostwatch}: 2 pairings imported"),
         format!("{conf}: 1 names imported"),
         format!("{codes}: 1 vendors imported"),
     ] {
-        assert!(told.stdout.lines().any(|told| told == line), "{told:?}");
+        assert!(imported.stdout.lines().any(|found| found == line), "{imported:?}");
     }
-    assert!(told.stderr.contains("addrwatch.db: 1 lines skipped"), "{told:?}");
-    // What root imports is for the user that follows the rings.
+    assert!(imported.stderr.contains("addrwatch.db: 1 lines skipped"), "{imported:?}");
+    // The imported database belongs to the user that reads the rings.
     if rustix::process::geteuid().is_root() {
         use std::os::unix::fs::MetadataExt;
         let mut command = program("aw-alert", &["--state-dir"]);
@@ -327,7 +335,7 @@ fn moving_in_and_out() {
     let mut command = program("aw-alert", &["--state-dir"]);
     command.arg(alert.path("nothing")).arg("export");
     run(command).refused("aw-alert", &["no database in", "--state-dir"]);
-    // What is older changes nothing; what is newer does, also if it is only the time.
+    // An older entry changes nothing; a newer one does, even if only the time differs.
     let again = |name: &str, text: String| {
         let file = save(alert.directory.path(), name, text.as_bytes());
         run(alert.command(&["import", "--network", "pcap", &file])).ok();
@@ -347,17 +355,17 @@ fn moving_in_and_out() {
         (lines.len(), &lines[3]["ip"], &lines[3]["network"]),
         (4, &"fe80::1".into(), &"pcap.7".into())
     );
-    // A known pairing, the one before it, a device with a name and one that nobody knows.
+    // A known pairing, the one before it, a device with a name, and an unknown device.
     let claims = [(1, 1), (3, 2), (4, 4), (5, 5)];
     let claims = claims.map(|(mac, ip)| (100_000, device(mac), Ipv4Addr::new(10, 0, 0, ip)));
     alert.publish(&capture(&claims), &[]);
-    alert.once(&["--exec", &alert.teller()]);
-    let reports = alert.told();
-    let told = reports.iter().map(|told| {
-        let text = |key: &str| told[key].as_str().unwrap_or("-").to_owned();
+    alert.once(&["--exec", &alert.appending_program()]);
+    let alerts = alert.alerts();
+    let summaries = alerts.iter().map(|alert| {
+        let text = |key: &str| alert[key].as_str().unwrap_or("-").to_owned();
         [text("kind"), text("mac"), text("name"), text("vendor"), text("old_vendor")].join(" ")
     });
-    let told: Vec<_> = told.collect();
+    let summaries: Vec<_> = summaries.collect();
     let expected = [
         format!("unknown_device {a} - Maker One -"),
         format!("unknown_device {c} - Maker One -"),
@@ -366,11 +374,11 @@ fn moving_in_and_out() {
         format!("new_device {} - Maker One -", text(device(5))),
         format!("unknown_device {} - Maker One -", text(device(5))),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(summaries, expected);
     assert!(exported(&["csv"]).contains(&format!("10.0.0.4,{d},100000,true,\"the, NAS\"\r\n")));
 }
 
-/// An address of no local network: of the blocks that are named, and of the interface's own.
+/// An address outside the local networks: of the configured ones, and of those of the interface.
 #[test]
 fn bogons() {
     let claims = [(1000, device(1), [10, 0, 0, 1]), (1001, device(2), [192, 0, 2, 1])];
@@ -381,7 +389,7 @@ fn bogons() {
         let text = format!("local = {{ {local} }}\n");
         save(alert.directory.path(), "alert.toml", text.as_bytes())
     };
-    let told = |local: &str| {
+    let reported = |local: &str| {
         let options = ["--print", "--dialect", "arpwatch", "--state-dir"];
         let state = tempfile::tempdir().expect("a temporary directory");
         let state = state.path().display().to_string();
@@ -394,17 +402,17 @@ fn bogons() {
     let station = |(_, mac, ip): (u32, Mac, Ipv4Addr)| format!("new station {ip} {}", text(mac));
     let bogon = |(_, mac, ip): (u32, Mac, Ipv4Addr)| format!("bogon {ip} {}", text(mac));
     let [one, two] = claims;
-    assert_eq!(told(""), [station(one), station(two)]);
-    assert_eq!(told("lo = ['10.0.0.0/8']"), [station(one), bogon(two)]);
-    assert_eq!(told("'*' = ['192.0.2.0/24']"), [bogon(one), station(two)]);
-    assert_eq!(told("'*' = [], lo = ['0.0.0.0/0']"), [station(one), station(two)]);
-    assert_eq!(told("lo = ['interface']"), [bogon(one), bogon(two)], "127.0.0.0/8");
-    assert_eq!(told("lo = ['interface', '10.0.0.1']"), [station(one), bogon(two)]);
+    assert_eq!(reported(""), [station(one), station(two)]);
+    assert_eq!(reported("lo = ['10.0.0.0/8']"), [station(one), bogon(two)]);
+    assert_eq!(reported("'*' = ['192.0.2.0/24']"), [bogon(one), station(two)]);
+    assert_eq!(reported("'*' = [], lo = ['0.0.0.0/0']"), [station(one), station(two)]);
+    assert_eq!(reported("lo = ['interface']"), [bogon(one), bogon(two)], "127.0.0.0/8");
+    assert_eq!(reported("lo = ['interface', '10.0.0.1']"), [station(one), bogon(two)]);
     let wrong = config("'*' = ['interface']");
     run(alert.command(&["-c", &wrong, "--check"])).refused("aw-alert", &[&wrong, "needs the name"]);
 }
 
-/// A watched device falls silent, while another is still heard, and is back; a restart tells it neither again nor too early.
+/// A watched device falls silent while another is still seen, and returns; a restart repeats no alert and sends none early.
 #[test]
 fn a_watched_device_is_silent_and_back() {
     let alert = Alert::new();
@@ -415,41 +423,41 @@ fn a_watched_device_is_silent_and_back() {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         now.expect("after 1970").as_secs() as u32
     };
-    let heard = |station, ago| {
+    let sighting = |station, ago| {
         let claim = (now() - ago, device(station), Ipv4Addr::new(10, 0, 0, station as u8));
         alert.publish(&capture(&[claim]), &[]);
     };
-    // Heard long ago, when nobody listened: that does not count.
-    heard(1, 1000);
+    // Seen long ago, when no program was reading: that does not count.
+    sighting(1, 1000);
     let running = Run::start(alert.command(&["-c", &config, "--print"]));
     running.stdout.wait_for("new device 10.0.0.1");
     let silent = running.stdout.wait_for("silent device");
     assert!(silent.contains(&mac) && silent.contains("not seen for 100"), "{silent}");
-    heard(2, 0);
+    sighting(2, 0);
     running.stdout.wait_for("new device 10.0.0.2");
-    heard(1, 0);
+    sighting(1, 0);
     running.stdout.wait_for("device is back 10.0.0.1");
     running.stdout.wait_for_lines(5); // and silent once more
     let ended = running.stop().ok();
     assert_eq!(ended.stdout.matches("silent device").count(), 2, "{}", ended.stdout);
     let again = Run::start(alert.command(&["-c", &config, "--print"]));
-    heard(3, 0);
+    sighting(3, 0);
     again.stdout.wait_for("new device 10.0.0.3");
-    heard(1, 0);
+    sighting(1, 0);
     again.stdout.wait_for("device is back 10.0.0.1");
     let ended = again.stop().ok();
-    assert!(!ended.stdout.contains("silent device"), "it was told: {}", ended.stdout);
+    assert!(!ended.stdout.contains("silent device"), "the alert is repeated: {}", ended.stdout);
 }
 
 #[test]
-fn a_restart_alerts_nobody_again() {
+fn a_restart_repeats_no_alert() {
     let alert = Alert::new();
     alert.publish(&devices(1..4), &[]);
     let first = alert.once(&["--print"]).stdout;
     let line = format!("1001 new device 10.0.0.1 {} pcap\n", text(device(1)));
     assert!(first.starts_with(&line) && first.lines().count() == 3, "{first}");
     assert_eq!(alert.once(&["--print"]).stdout, "");
-    // The same devices once more, and another ring's worth of addresses: no news either.
+    // The same devices again, and the addresses of another ring: no alert.
     alert.publish(&devices(1..5), &[]);
     let more = alert.once(&["--print"]).stdout;
     assert_eq!(more.lines().count(), 1, "{more}");
@@ -459,30 +467,30 @@ fn a_restart_alerts_nobody_again() {
 fn learns_in_silence() {
     let alert = Alert::new();
     alert.publish(&devices(1..100), &[]);
-    let told = alert.once(&["--print", "--learn", "90s"]).stdout;
-    assert_eq!(told.lines().count(), 9, "second 1091 to 1099: {told}");
+    let printed = alert.once(&["--print", "--learn", "90s"]).stdout;
+    assert_eq!(printed.lines().count(), 9, "second 1091 to 1099: {printed}");
     alert.publish(&devices(1..101), &[]);
-    let told = alert.once(&["--print", "--learn", "90s"]).stdout;
-    assert_eq!(told.lines().count(), 1, "it does not begin to learn again: {told}");
+    let printed = alert.once(&["--print", "--learn", "90s"]).stdout;
+    assert_eq!(printed.lines().count(), 1, "the learning period does not begin again: {printed}");
 }
 
 #[test]
-fn a_program_is_told_and_one_that_fails_is_told_later() {
+fn a_program_that_fails_gets_its_alerts_later() {
     let alert = Alert::new();
     alert.publish(&devices(1..3), &[]);
-    let fails = alert.script("tell", "exit 3");
+    let fails = alert.script("append", "exit 3");
     let ended = alert.once(&["--exec", &fails]);
     assert!(ended.stderr.contains("exit status: 3"), "{}", ended.stderr);
     assert!(ended.stderr.contains("2 messages stay in the queue"), "{}", ended.stderr);
-    let out = alert.path("told");
+    let out = alert.path("alerts");
     alert.script(
-        "tell",
+        "append",
         &format!("read line; echo \"$mac $AW_KIND $iface|$line\" >> {}", out.display()),
     );
     alert.once(&["--exec", &fails]);
-    let told = fs::read_to_string(&out).expect("it was told");
-    let lines: Vec<_> = told.lines().collect();
-    assert_eq!(lines.len(), 2, "{told}");
+    let received = fs::read_to_string(&out).expect("the program ran");
+    let lines: Vec<_> = received.lines().collect();
+    assert_eq!(lines.len(), 2, "{received}");
     for (number, line) in (1..).zip(lines) {
         let (words, report) = line.split_once('|').expect("both");
         assert_eq!(words, format!("{} new_device pcap", text(device(number))));
@@ -496,10 +504,10 @@ fn a_program_is_told_and_one_that_fails_is_told_later() {
 fn a_flood_of_new_devices_is_one_digest() {
     let alert = Alert::new();
     alert.publish(&devices(1..100_001), &["-L", "131072"]);
-    alert.once(&["--exec", &alert.teller()]);
-    let told = alert.told();
+    alert.once(&["--exec", &alert.appending_program()]);
+    let alerts = alert.alerts();
     let (digests, single): (Vec<_>, Vec<_>) =
-        told.iter().partition(|report| report["kind"] == "digest");
+        alerts.iter().partition(|report| report["kind"] == "digest");
     assert_eq!((digests.len(), single.len()), (1, 10));
     let digest = digests[0];
     assert_eq!(digest["count"], 99_990);
@@ -508,10 +516,10 @@ fn a_flood_of_new_devices_is_one_digest() {
 }
 
 #[test]
-fn killed_at_any_time_it_tells_each_at_least_once() {
+fn killed_at_any_time_it_sends_each_alert_at_least_once() {
     let alert = Alert::new();
-    let (config, told) = (alert.path("config"), alert.path("told"));
-    let slow = alert.script("tell", &format!("sleep 0.01; exec cat >> {}", told.display()));
+    let (config, out) = (alert.path("config"), alert.path("alerts"));
+    let slow = alert.script("append", &format!("sleep 0.01; exec cat >> {}", out.display()));
     let text = format!("[[channel]]\nname = \"all\"\nburst = 100000\ncommand = [{slow:?}]\n");
     fs::write(&config, text).expect("our own file");
     let config = config.display().to_string();
@@ -521,21 +529,21 @@ fn killed_at_any_time_it_tells_each_at_least_once() {
         std::thread::sleep(Duration::from_millis(40 * u64::from(round) + 10));
         running.kill();
     }
-    let speaks = |_: &()| fs::metadata(&told).map_or(0, |file| file.len());
-    let before = speaks(&());
+    let size = |_: &()| fs::metadata(&out).map_or(0, |file| file.len());
+    let before = size(&());
     alert.once(&["-c", &config]);
-    assert!(speaks(&()) > before, "something was left to tell");
-    let told = alert.told();
-    let mut macs: Vec<_> = told.iter().map(|report| report["mac"].to_string()).collect();
+    assert!(size(&()) > before, "some alerts were left to send");
+    let alerts = alert.alerts();
+    let mut macs: Vec<_> = alerts.iter().map(|report| report["mac"].to_string()).collect();
     macs.sort();
     macs.dedup();
-    assert_eq!(macs.len(), 160, "each is told");
-    assert!(told.len() <= 160 + 8, "one a kill is told twice: {}", told.len());
+    assert_eq!(macs.len(), 160, "each alert is sent");
+    assert!(alerts.len() <= 160 + 8, "one alert per kill is repeated: {}", alerts.len());
 }
 
 #[test]
 fn mail() {
-    // An SMTP server of a few lines: it takes all and shows what it got.
+    // An SMTP server of a few lines: it accepts all mails and prints them.
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let server = std::thread::spawn(move || {
@@ -599,20 +607,20 @@ fn sendmail_and_a_channel_that_hangs_beside_it() {
     let ended = alert.once(&["-c", &config]);
     assert!(ended.stderr.contains("channel hangs: run "), "{}", ended.stderr);
     assert!(ended.stderr.contains("no end after 1 s"), "{}", ended.stderr);
-    // The letter was the report, then the word that the other channel fails.
-    let letter = fs::read_to_string(&out).expect("it was told");
+    // The mail had the alert, then the alert that the other channel fails.
+    let letter = fs::read_to_string(&out).expect("the program ran");
     assert!(
         letter.starts_with("-t -i\nFrom: a@b\nTo: c@d, e@f\nSubject: channel hangs fails\n"),
         "{letter}"
     );
     run(alert.command(&["-c", &config, "test", "mail"])).ok();
-    let letter = fs::read_to_string(&out).expect("it was told");
+    let letter = fs::read_to_string(&out).expect("the program ran");
     assert!(letter.contains("\nSubject: new device (192.0.2.1) test\n"), "{letter}");
     assert!(letter.ends_with("                note: a test of this channel\n"), "{letter}");
 }
 
 #[test]
-fn faults_in_the_configuration_are_told() {
+fn faults_in_the_configuration_are_reported() {
     let alert = Alert::new();
     let config = save(alert.directory.path(), "config", b"[[channel]]\nname = \"a\"\n");
     let ended = run(alert.command(&["-c", &config, "--check"]));

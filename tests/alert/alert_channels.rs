@@ -1,4 +1,4 @@
-//! `aw-alert`'s channels against real servers that fail in every way: webhooks and mail, with TLS and without; hours; secrets.
+//! Channels of `aw-alert` with real servers that fail in every way: webhooks and mail, with TLS and without; hours; secrets.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -40,7 +40,7 @@ impl Alert {
         self.directory.path().join(name)
     }
 
-    /// Writes a file that only we may read.
+    /// Writes a file that only its owner may read.
     fn secret(&self, name: &str, text: &str) -> String {
         let path = save(self.directory.path(), name, text.as_bytes());
         fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("our own file");
@@ -51,17 +51,17 @@ impl Alert {
         save(self.directory.path(), "alert.toml", text.as_bytes())
     }
 
-    /// A channel that writes what it is told into a file.
-    fn teller(&self) -> String {
-        let told = self.path("told");
-        let text = format!("#!/bin/sh\nexec cat >> {}\n", told.display());
-        let path = save(self.directory.path(), "tell", text.as_bytes());
+    /// A channel whose command appends alerts to a file.
+    fn appending_channel(&self) -> String {
+        let out = self.path("alerts");
+        let text = format!("#!/bin/sh\nexec cat >> {}\n", out.display());
+        let path = save(self.directory.path(), "append", text.as_bytes());
         fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("our own file");
-        format!("[[channel]]\nname = \"teller\"\ncommand = [{path:?}]\n")
+        format!("[[channel]]\nname = \"append\"\ncommand = [{path:?}]\n")
     }
 
-    fn told(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.path("told")).unwrap_or_default();
+    fn alerts(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.path("alerts")).unwrap_or_default();
         text.lines().map(json).collect()
     }
 
@@ -108,7 +108,7 @@ impl Alert {
     }
 }
 
-/// The last numbers of the addresses that reports name, in their order.
+/// The last numbers of the addresses in alerts, in their order.
 fn numbers(reports: &[Value]) -> Vec<u8> {
     let number = |report: &Value| report["ip"].as_str()?.rsplit('.').next()?.parse().ok();
     reports.iter().filter_map(number).collect()
@@ -125,7 +125,7 @@ fn a_webhook_is_posted_to_and_signed() {
     let url = format!("http://127.0.0.1:{}/hook?a=b", sink.port);
     alert.config(&format!(
         "{}{}",
-        alert.teller(),
+        alert.appending_channel(),
         webhook(
             "hook",
             &format!("url = {url:?}, secret_file = {key:?}, headers = {{ X-Zone = \"home\" }}")
@@ -134,7 +134,7 @@ fn a_webhook_is_posted_to_and_signed() {
     alert.publish(1..3);
     alert.once();
     let requests = sink.requests();
-    assert_eq!(sink.wait_for(2), alert.told(), "the same JSON for all");
+    assert_eq!(sink.wait_for(2), alert.alerts(), "the same JSON for all");
     for request in &requests {
         let (headers, body) = (&request["headers"], request["body"].as_str().expect("text"));
         assert_eq!((&request["path"], &headers["x-zone"]), (&"/hook?a=b".into(), &"home".into()));
@@ -146,11 +146,11 @@ fn a_webhook_is_posted_to_and_signed() {
         assert_eq!(headers["x-webhook-signature"], format!("sha256={digits}"));
     }
     assert_ne!(requests[0]["headers"]["x-webhook-id"], requests[1]["headers"]["x-webhook-id"]);
-    assert_eq!(numbers(&alert.told()), [1, 2]);
+    assert_eq!(numbers(&alert.alerts()), [1, 2]);
 }
 
 #[test]
-fn every_service_gets_what_it_wants_where_it_wants_it() {
+fn every_service_gets_its_format_at_its_address() {
     let (mut alert, sink) = (Alert::new(), WebSink::start(None));
     let base = format!("http://127.0.0.1:{}", sink.port);
     let token = alert.secret("token", "123:Tk\n");
@@ -179,8 +179,8 @@ fn every_service_gets_what_it_wants_where_it_wants_it() {
         ("mattermost", "/hooks/s3cret", &["/text"]),
         ("teams", "/hooks/s3cret", &["/attachments/0/content/body/0/inlines/0/text"]),
     ] {
-        let said = alert.test(name).ok();
-        assert_eq!(said.stdout, format!("channel {name}: sent\n"));
+        let ended = alert.test(name).ok();
+        assert_eq!(ended.stdout, format!("channel {name}: sent\n"));
         let request = sink.requests().pop().expect("it was sent");
         assert_eq!(request["path"], path);
         let body = json(request["body"].as_str().expect("text"));
@@ -191,30 +191,30 @@ fn every_service_gets_what_it_wants_where_it_wants_it() {
         assert_eq!(headers["authorization"] == "Bearer 123:Tk", name == "ntfy");
         assert_eq!(headers["x-gotify-key"] == "123:Tk", name == "gotify");
     }
-    // A service that says no, with the secret in what it says.
+    // A service that refuses, with the secret in its response.
     sink.mood("404 no_service s3cret 123:Tk");
     for name in ["ntfy", "gotify", "telegram", "slack", "mattermost"] {
-        let said = alert.test(name);
-        assert!(!said.status.success());
+        let ended = alert.test(name);
+        assert!(!ended.status.success());
         assert!(
-            said.stderr.contains(&format!("{base}: 404 Not Found: no_service")),
+            ended.stderr.contains(&format!("{base}: 404 Not Found: no_service")),
             "{}",
-            said.stderr
+            ended.stderr
         );
-        assert!(!said.stderr.contains("bot123"), "{}", said.stderr);
+        assert!(!ended.stderr.contains("bot123"), "{}", ended.stderr);
     }
     assert!(!alert.test("ntfy").stderr.contains("123:Tk"));
     assert!(!alert.test("telegram").stderr.contains("123:Tk"));
 }
 
 #[test]
-fn a_webhook_that_fails_says_how_and_loses_nothing() {
+fn a_webhook_that_fails_reports_the_cause_and_loses_nothing() {
     let (alert, mut sink) = (Alert::new(), WebSink::start(None));
     let token = alert.secret("token", "tk_secret\n");
     let elsewhere = WebSink::start(None);
     let url = format!("http://127.0.0.1:{}/x", sink.port);
     let hook = webhook("hook", &format!("url = {url:?}, token_file = {token:?}"));
-    alert.config(&format!("{hook}{}", alert.teller()));
+    alert.config(&format!("{hook}{}", alert.appending_channel()));
     let redirect = format!("to http://127.0.0.1:{}/y", elsewhere.port);
     for (mood, why) in [
         ("500 broken", "500 Internal Server Error: broken"),
@@ -231,25 +231,29 @@ fn a_webhook_that_fails_says_how_and_loses_nothing() {
         ),
     ] {
         sink.mood(mood);
-        let said = alert.test("hook");
-        assert!(!said.status.success(), "{mood}");
+        let ended = alert.test("hook");
+        assert!(!ended.status.success(), "{mood}");
         let expected = format!("channel hook: POST http://127.0.0.1:{}: {why}", sink.port);
-        assert!(said.stderr.contains(&expected), "{mood}: {}", said.stderr);
-        assert!(!said.stderr.contains("tk_secret") && said.stderr.len() < 500, "{}", said.stderr);
+        assert!(ended.stderr.contains(&expected), "{mood}: {}", ended.stderr);
+        assert!(
+            !ended.stderr.contains("tk_secret") && ended.stderr.len() < 500,
+            "{}",
+            ended.stderr
+        );
     }
     assert!(elsewhere.requests().is_empty());
     sink.kill();
     let refused = alert.test("hook");
     assert!(refused.stderr.contains("onnection refused"), "{}", refused.stderr);
-    // While it is down the others go on, and are told so once.
+    // While it is down, the other channels deliver, and report the failure once.
     alert.publish(1..4);
     let ended = alert.once();
     assert!(ended.stderr.contains("3 messages stay in the queue"), "{}", ended.stderr);
-    let told = alert.told();
-    assert_eq!(numbers(&told), [1, 2, 3]);
-    let fails = told.iter().filter(|report| report["kind"] == "channel_fails");
+    let alerts = alert.alerts();
+    assert_eq!(numbers(&alerts), [1, 2, 3]);
+    let fails = alerts.iter().filter(|report| report["kind"] == "channel_fails");
     assert_eq!(fails.count(), 1);
-    // It is there again, at first with a broken answer: then all comes, in order.
+    // It is up again, at first with a broken response: then all alerts arrive, in order.
     sink.mood("close");
     sink.start_again();
     let before = sink.requests().len();
@@ -295,16 +299,16 @@ fn tls_only_with_an_authority_that_is_trusted() {
     let mut text = webhook("strangers", &format!("url = {url:?}"));
     text += &webhook("ours", &format!("url = {url:?}, ca_file = {ca:?}"));
     alert.config(&text);
-    let said = alert.test("strangers");
-    assert!(!said.status.success() && said.stderr.contains("UnknownIssuer"), "{}", said.stderr);
-    assert!(said.stderr.contains("ca_file"), "{}", said.stderr);
+    let ended = alert.test("strangers");
+    assert!(!ended.status.success() && ended.stderr.contains("UnknownIssuer"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("ca_file"), "{}", ended.stderr);
     assert!(sink.requests().is_empty());
     alert.test("ours").ok();
     assert_eq!(sink.requests().len(), 1);
 }
 
 #[test]
-fn killed_at_any_time_a_webhook_is_told_at_least_once() {
+fn killed_at_any_time_a_webhook_gets_each_alert_at_least_once() {
     let (alert, sink) = (Alert::new(), WebSink::start(None));
     let url = format!("http://127.0.0.1:{}/x", sink.port);
     alert.config(
@@ -318,13 +322,13 @@ fn killed_at_any_time_a_webhook_is_told_at_least_once() {
         running.kill();
     }
     alert.once();
-    let told = sink.wait_for(60);
-    let mut found = numbers(&told);
-    assert!(found.len() <= 60 + 6, "one a kill is told twice: {}", found.len());
+    let alerts = sink.wait_for(60);
+    let mut found = numbers(&alerts);
+    assert!(found.len() <= 60 + 6, "one alert per kill is repeated: {}", found.len());
     found.sort();
     found.dedup();
     assert_eq!(found, (0..60).collect::<Vec<_>>());
-    // Whoever listens can tell the second time from a second message.
+    // The receiver can distinguish a repeated alert from a second one.
     let mut ids: Vec<_> =
         sink.requests().iter().map(|one| one["headers"]["x-webhook-id"].to_string()).collect();
     ids.sort();
@@ -333,42 +337,42 @@ fn killed_at_any_time_a_webhook_is_told_at_least_once() {
 }
 
 #[test]
-fn outside_its_hours_a_channel_waits_or_does_not_care() {
+fn outside_its_hours_a_channel_waits_or_drops_alerts() {
     let now = SystemTime::UNIX_EPOCH.elapsed().expect("it is later").as_secs() / 3600 % 24;
     let hours =
         |from: u64, to: u64| format!("\"{:02}:00-{:02}:00\"", (now + from) % 24, (now + to) % 24);
     let (later, current) = (hours(6, 12), hours(23, 3));
     let alert = Alert::new();
     let channels = |waits: &str| {
-        let teller = alert.teller();
-        let fussy = teller.replace("teller", "fussy").replace("tell\"", "fussy\"");
-        format!("{teller}hours = {waits}\n{fussy}hours = {later}\noutside = \"ignore\"\n")
+        let waiting = alert.appending_channel();
+        let dropping = waiting.replace("append", "drop");
+        format!("{waiting}hours = {waits}\n{dropping}hours = {later}\noutside = \"ignore\"\n")
     };
-    let teller = fs::read_to_string({
-        alert.teller();
-        alert.path("tell")
+    let script = fs::read_to_string({
+        alert.appending_channel();
+        alert.path("append")
     });
-    let fussy = teller.expect("our own file").replace("/told", "/fussed");
-    save(alert.directory.path(), "fussy", fussy.as_bytes());
-    fs::set_permissions(alert.path("fussy"), Permissions::from_mode(0o755)).expect("our own");
+    let script = script.expect("our own file").replace("/alerts", "/dropped");
+    save(alert.directory.path(), "drop", script.as_bytes());
+    fs::set_permissions(alert.path("drop"), Permissions::from_mode(0o755)).expect("our own");
     alert.config(&channels(&later));
     alert.publish(1..4);
     alert.once();
-    assert!(alert.told().is_empty(), "{:?}", alert.told());
+    assert!(alert.alerts().is_empty(), "{:?}", alert.alerts());
     alert.publish(4..5);
     alert.once();
-    assert!(alert.told().is_empty(), "{:?}", alert.told());
-    // The hours have come.
+    assert!(alert.alerts().is_empty(), "{:?}", alert.alerts());
+    // The hours of the channel have begun.
     alert.config(&channels(&current));
     alert.once();
-    let told = alert.told();
-    assert_eq!((told.len(), &told[0]["kind"]), (1, &"digest".into()), "{told:?}");
-    assert_eq!(told[0]["count"], 4);
-    // Later than the digest's window they come one by one again; at once they are in the next.
+    let alerts = alert.alerts();
+    assert_eq!((alerts.len(), &alerts[0]["kind"]), (1, &"digest".into()), "{alerts:?}");
+    assert_eq!(alerts[0]["count"], 4);
+    // Alerts after the digest's window are sent one by one again; immediate ones are in the next digest.
     alert.publish(5..6);
     alert.once();
-    assert_eq!(alert.told()[1]["message"], "1 alert: 1 new device");
-    assert!(!alert.path("fussed").exists());
+    assert_eq!(alert.alerts()[1]["message"], "1 alert: 1 new device");
+    assert!(!alert.path("dropped").exists());
 }
 
 #[test]
@@ -380,20 +384,20 @@ fn secrets_stay_secret() {
     let config = alert.config(&hook(&format!("token_file = {token:?}")));
     fs::set_permissions(&token, Permissions::from_mode(0o644)).expect("our own file");
     for options in [&["--check"][..], &["--once"], &["test", "hook"]] {
-        let said = run(alert.command(&[&["-c", &config], options].concat()));
-        said.refused(
+        let ended = run(alert.command(&[&["-c", &config], options].concat()));
+        ended.refused(
             "aw-alert",
             &["line 2: channel \"hook\": ", "token: other users may read or write it (chmod o= "],
         );
     }
     fs::set_permissions(&token, Permissions::from_mode(0o640)).expect("our own file");
     run(alert.command(&["-c", &config, "--check"])).ok();
-    // A secret written where it does not belong is not shown in the error.
+    // A secret in the wrong place is not shown in the error.
     let config = alert.config(&hook("token = \"tk_1\""));
-    let said = run(alert.command(&["-c", &config, "--check"]));
-    assert!(said.stderr.contains("line 4: unknown field `token`"), "{}", said.stderr);
-    assert!(!said.stderr.contains("tk_1"), "{}", said.stderr);
-    // What comes from the environment ends where it is needed.
+    let ended = run(alert.command(&["-c", &config, "--check"]));
+    assert!(ended.stderr.contains("line 4: unknown field `token`"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("tk_1"), "{}", ended.stderr);
+    // A secret from the environment is not passed to child processes.
     let out = alert.path("environment");
     let shows = format!("#!/bin/sh\nenv >> {}\n", out.display());
     let shows = save(alert.directory.path(), "shows", shows.as_bytes());
@@ -402,12 +406,12 @@ fn secrets_stay_secret() {
         "[[channel]]\nname = \"shows\"\ncommand = [{shows:?}]\n{}",
         hook("token_env = \"HOOK_TOKEN\"")
     ));
-    let said = run(alert.command(&["-c", &config, "--check"]));
-    said.refused("aw-alert", &["line 5: channel \"hook\"", "variable HOOK_TOKEN is not set"]);
+    let ended = run(alert.command(&["-c", &config, "--check"]));
+    ended.refused("aw-alert", &["line 5: channel \"hook\"", "variable HOOK_TOKEN is not set"]);
     alert.variables.push(("HOOK_TOKEN", "tk_2".into()));
     alert.publish(1..2);
     alert.once();
-    let environment = fs::read_to_string(&out).expect("it was told");
+    let environment = fs::read_to_string(&out).expect("the program ran");
     assert!(environment.contains("AW_KIND=new_device") && !environment.contains("tk_2"));
 }
 
@@ -444,12 +448,12 @@ fn mail_with_tls_and_a_password() {
             letter.starts_with("FROM arpwatch@example.org TO a@example.org,b@example.org\n"),
             "{letter}"
         );
-        let said = with(&ca, &wrong);
-        assert!(!said.status.success() && said.stderr.contains("535"), "{}", said.stderr);
-        assert!(!said.stderr.contains("t3cret"), "{}", said.stderr);
-        let said = with(&others.join("ca.pem"), &password);
-        assert!(!said.status.success(), "{tls}");
-        assert!(said.stderr.contains("certificate"), "{}", said.stderr);
+        let ended = with(&ca, &wrong);
+        assert!(!ended.status.success() && ended.stderr.contains("535"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("t3cret"), "{}", ended.stderr);
+        let ended = with(&others.join("ca.pem"), &password);
+        assert!(!ended.status.success(), "{tls}");
+        assert!(ended.stderr.contains("certificate"), "{}", ended.stderr);
         assert_eq!(sink.messages().len(), 1);
     }
     fs::set_permissions(&password, Permissions::from_mode(0o604)).expect("our own file");
@@ -461,21 +465,21 @@ fn mail_with_tls_and_a_password() {
 #[test]
 fn a_mail_server_that_fails() {
     let (alert, mut sink) = (Alert::new(), MailSink::start());
-    alert.config(&format!("{}{}", smtp(&sink, ""), alert.teller()));
+    alert.config(&format!("{}{}", smtp(&sink, ""), alert.appending_channel()));
     sink.kill();
     alert.publish(1..3);
     let ended = alert.once();
     assert!(ended.stderr.contains("onnection refused"), "{}", ended.stderr);
     assert!(ended.stderr.contains("2 messages stay in the queue"), "{}", ended.stderr);
-    let told = alert.told();
-    let fails = told.iter().filter(|report| report["kind"] == "channel_fails");
-    assert_eq!((fails.count(), numbers(&told)), (1, vec![1, 2]));
-    // Too slow.
+    let alerts = alert.alerts();
+    let fails = alerts.iter().filter(|report| report["kind"] == "channel_fails");
+    assert_eq!((fails.count(), numbers(&alerts)), (1, vec![1, 2]));
+    // A server that is too slow.
     sink.start_again();
     sink.answer(Some("slow"));
-    let said = alert.test("mail");
-    assert!(!said.status.success() && said.stderr.contains("channel mail: "), "{}", said.stderr);
-    // It dies with the message in its hands: the next one gets it.
+    let ended = alert.test("mail");
+    assert!(!ended.status.success() && ended.stderr.contains("channel mail: "), "{}", ended.stderr);
+    // It is killed while it processes the message: the next server gets it.
     sink.answer(Some("die"));
     let running = alert.start();
     running.stderr.wait_for("channel mail");
@@ -487,7 +491,7 @@ fn a_mail_server_that_fails() {
     let subjects: Vec<_> = sink.messages();
     let order: Vec<_> = subjects.iter().map(|letter| letter.contains("(10.0.0.1)")).collect();
     assert_eq!(order, [true, false], "{subjects:?}");
-    // It refuses one for good: the next one comes, and the first one once more after a restart.
+    // It rejects one for good: the next one is delivered, and the first one is sent again after a restart.
     sink.answer(Some("554 no such words here"));
     let running = alert.start();
     alert.publish(3..4);
@@ -501,7 +505,7 @@ fn a_mail_server_that_fails() {
     sink.wait_for(&["Subject: new device (10.0.0.3)"]);
 }
 
-/// Of several receivers those whom the server takes get each mail, once; of the rest it is said why not.
+/// Of several recipients those that the server accepts get each mail once; for the others the reason is logged.
 #[test]
 fn a_receiver_that_is_refused_stops_no_other() {
     for answer in ["550 no such user", "452 mailbox full"] {
@@ -521,8 +525,8 @@ fn a_receiver_that_is_refused_stops_no_other() {
         }
         assert!(ended.stderr.contains(&answer[4..]) && ended.stderr.contains("(to a@example.org)"));
         alert.once();
-        assert_eq!(sink.count(), 2, "nobody has anything twice");
-        // Where it takes none, nothing is lost.
+        assert_eq!(sink.count(), 2, "no recipient gets a mail twice");
+        // If it accepts none, nothing is lost.
         sink.answer_for("b@example.org", "450 later");
         alert.publish(3..4);
         let ended = alert.once();
@@ -553,12 +557,12 @@ fn mail_as_arpwatch_writes_it() {
     let letter = sink.wait_for(&["Subject: new device (10.0.0.1) pcap\n"]);
     let from = format!("\nFrom: arpwatch@example.org (Arpwatch {})\n", host.trim());
     assert!(letter.contains(&from) && letter.ends_with(body), "{letter}");
-    let letter = fs::read_to_string(&out).expect("it was told");
+    let letter = fs::read_to_string(&out).expect("the program ran");
     let from = format!("From: arpwatch (Arpwatch {})\nTo: root\n", host.trim());
     assert!(letter.starts_with(&from) && letter.ends_with(body), "{letter}");
 }
 
-/// Who starts it as root need not let the user that it becomes read what is secret.
+/// Started by root, the program reads secrets that the user to which it changes cannot read.
 #[test]
 fn a_secret_that_only_root_may_read_reaches_the_one_that_speaks() {
     if !rustix::process::geteuid().is_root() {

@@ -1,5 +1,5 @@
-//! Random and corrupted input through the real programs: no panic, no hang, no line that is not one, no frame
-//! uncounted; and no memory that grows with the input.
+//! Random and corrupted input through the real programs: no panic, no hang, no broken line, no frame
+//! uncounted, and no memory that grows with the input.
 #![forbid(unsafe_code)]
 
 use aw_tests::bench::{self, Random};
@@ -14,7 +14,7 @@ use std::fs;
 use std::io::Write;
 use std::net::IpAddr;
 
-/// Every line is an event, and the accounts balance; however the collector ended, it was not by a panic or a signal.
+/// Every line is an event, and the counters balance; the collector did not end by a panic or a signal.
 #[track_caller]
 fn assert_sound(finished: &Finished) {
     assert!(matches!(finished.status.code(), Some(0 | 1)), "{finished:#?}");
@@ -52,14 +52,14 @@ fn assert_balanced(finished: &Finished, frames: usize) {
     );
 }
 
-/// Good frames and refused ones, each with a few bits turned or its end cut off.
+/// Valid and refused frames, each with a few bits flipped or its end cut off.
 fn spoiled_frames(random: &mut Random, count: usize) -> Vec<Vec<u8>> {
-    let heard = sample::heard().into_iter().map(|heard| heard.bytes);
+    let accepted = sample::accepted().into_iter().map(|frame| frame.bytes);
     let good: Vec<Vec<u8>> =
-        heard.chain(refusals::all().into_iter().map(|refusal| refusal.bytes)).collect();
+        accepted.chain(refusals::all().into_iter().map(|refusal| refusal.bytes)).collect();
     let spoil = |_| {
         let mut frame = good[random.below(good.len() as u32) as usize].clone();
-        // Less the addresses of Ethernet, in which nothing can be wrong.
+        // Without the Ethernet addresses, in which every value is valid.
         let inside = frame.len() as u32 - 12;
         for _ in 0..random.below(4) {
             frame[12 + random.below(inside) as usize] ^= 1 << random.below(8);
@@ -73,7 +73,7 @@ fn spoiled_frames(random: &mut Random, count: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn spoiled_frames_are_counted_or_heard() {
+fn spoiled_frames_are_counted_or_accepted() {
     let frames = spoiled_frames(&mut Random::new(11), 100_000);
     let finished = collect(&Ring::new(), &pcap_of(ETHERNET, &frames), &["-v"]).ok();
     assert_sound(&finished);
@@ -84,7 +84,7 @@ fn spoiled_frames_are_counted_or_heard() {
 #[test]
 fn random_frames_of_every_link_type_are_counted() {
     let mut random = Random::new(12);
-    // Behind random addresses an ethertype that is ours, or random bytes altogether.
+    // Random addresses, then an ethertype that the collector reads, or only random bytes.
     let frame = |random: &mut Random| -> Vec<u8> {
         let mut frame: Vec<u8> = (0..random.below(150)).map(|_| random.below(256) as u8).collect();
         let types = [[0x08, 0x06], [0x86, 0xdd], [0x81, 0x00], [0x88, 0xa8], [0, 40]];
@@ -103,7 +103,7 @@ fn random_frames_of_every_link_type_are_counted() {
     }
 }
 
-/// The file itself is damaged: what can be read is, then the error is said in one line.
+/// The file itself is damaged: the readable packets are processed, then one line reports the error.
 #[test]
 fn spoiled_files_end_with_a_clear_error() {
     let mut random = Random::new(13);
@@ -112,7 +112,7 @@ fn spoiled_files_end_with_a_clear_error() {
     for _ in 0..150 {
         let mut file = whole.clone();
         for _ in 0..1 + random.below(8) {
-            // The file's header and packet headers are what hurts; they are a fifth of it.
+            // Damage in the headers of file and packets has an effect; they are a fifth of the file.
             let end = if random.below(3) == 0 { 24 } else { file.len() as u32 };
             let at = random.below(end);
             file[at as usize] ^= 1 << random.below(8);
@@ -128,7 +128,7 @@ fn spoiled_files_end_with_a_clear_error() {
     assert!(refused > 10, "only {refused} of the files were refused");
 }
 
-/// A ring of which any byte was changed by a misbehaving owner: a reader may refuse it or show nonsense, but lives.
+/// A ring in which any byte was changed by a misbehaving owner: a reader may refuse it or print nonsense, but must not crash.
 #[test]
 fn a_spoiled_segment_harms_no_reader() {
     let mut random = Random::new(14);
@@ -138,7 +138,7 @@ fn a_spoiled_segment_harms_no_reader() {
     for round in 0..150 {
         let mut bytes = whole.clone();
         for _ in 0..1 + random.below(8) {
-            // The first words of the header now and then, else anywhere.
+            // The first words of the header in some rounds, any byte in others.
             let at = random.below(if round % 3 == 0 { 256 } else { bytes.len() as u32 });
             bytes[at as usize] ^= 1 << random.below(8);
         }
@@ -150,7 +150,7 @@ fn a_spoiled_segment_harms_no_reader() {
     }
 }
 
-/// What both hold for themselves, beside the segment, after half a million frames.
+/// Memory of both processes without the segment, after half a million frames.
 #[test]
 fn memory_does_not_grow_with_the_input() {
     let own_memory = |run: &Run| -> u64 {

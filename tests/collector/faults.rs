@@ -1,4 +1,4 @@
-//! Captures and options that cannot be used: one line that says what failed, on what, why, and what to do; exit 1.
+//! Captures and options that cannot be used: one line with operation, object, cause and remedy; exit 1.
 #![forbid(unsafe_code)]
 
 use aw_tests::capture_file::*;
@@ -14,7 +14,7 @@ fn frame() -> Vec<u8> {
     Arp::request(station(1), [192, 0, 2, 1].into(), [192, 0, 2, 2].into()).frame()
 }
 
-/// Cut anywhere behind the first packet: that one is delivered, then the error, and the ring holds what was delivered.
+/// Cut anywhere after the first packet: that packet is delivered, then the error is reported; the ring has the packet.
 #[test]
 fn a_truncated_capture_delivers_what_it_has() {
     let whole = ethernet_pcap(&[frame(), frame()]);
@@ -54,7 +54,7 @@ fn a_capture_without_packets_is_no_error() {
 }
 
 #[test]
-fn what_is_no_capture_is_refused() {
+fn files_of_other_formats_are_refused() {
     let garbage: Vec<u8> =
         (0..4000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let header = ethernet_pcap::<Vec<u8>>(&[]);
@@ -70,7 +70,7 @@ fn what_is_no_capture_is_refused() {
     }
 }
 
-/// Packet lengths that no file can have must not be believed, let alone allocated.
+/// Packet lengths that no file can have are refused, and no memory is allocated for them.
 #[test]
 fn a_capture_with_absurd_lengths_is_refused() {
     for length in [u32::MAX, 0x7fff_ffff, 0x1000_0000] {
@@ -87,7 +87,7 @@ fn a_capture_with_absurd_lengths_is_refused() {
 }
 
 #[test]
-fn what_cannot_be_read_is_named() {
+fn unreadable_files_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing.pcap");
     for (path, cause) in [
@@ -113,7 +113,7 @@ fn a_link_type_without_ethernet_is_named() {
     }
 }
 
-/// Wrong usage: nothing is done, the option is named, exit not 0.
+/// Wrong usage: nothing is done, the option is named, the exit code is not 0.
 #[test]
 fn wrong_options_are_named() {
     let ring = Ring::new();
@@ -162,7 +162,7 @@ fn ring_names_that_cannot_be_are_refused() {
     }
 }
 
-/// The ring's size is a power of two: so many of the newest events it holds, and no fewer than were asked for.
+/// The size of the ring is a power of two, not less than the requested number of events.
 #[test]
 fn the_ring_is_rounded_up_to_a_power_of_two() {
     let frames: Vec<_> = std::iter::repeat_n(frame(), 3000).collect();
@@ -198,7 +198,7 @@ fn remove_deletes_the_segment() {
     );
 }
 
-/// Nothing there to remove: it says so, for a mistyped name must not look like success.
+/// Nothing to remove is an error, because a mistyped name must not look like success.
 #[test]
 fn remove_of_nothing_is_named() {
     let ring = Ring::new();

@@ -1,5 +1,5 @@
-//! Floods, at full speed through a pipe: of pairings that somebody makes up, and of malformed frames. The collector's
-//! memory stays under the bound that docs/sizing.md states, every frame is counted, and nothing is said of any.
+//! Floods at full speed through a pipe: of faked pairings, and of malformed frames. The collector's
+//! memory stays under the limit in docs/sizing.md, every frame is counted, and none is logged.
 #![forbid(unsafe_code)]
 
 use aw_tests::bench::Random;
@@ -20,13 +20,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 const FRAMES: u64 = 600_000;
 const MAX_PAIRINGS: u64 = 200_000;
 
-/// That of docs/sizing.md: bytes for each pairing that the rate limit knows.
+/// From docs/sizing.md: bytes for each pairing in the table of the rate limit.
 const PAIRING: u64 = 80;
-/// What a collector takes without any, the ring's 4.1 MiB among it: 9.4 MiB as measured, and some room.
+/// Memory of a collector without pairings, with the ring's 4.1 MiB: 9.4 MiB as measured, and some margin.
 const BASE: u64 = 11 << 20;
 
-/// Feeds frames to a collector; once all are counted, while it still runs, gives its peak memory and its counters. It
-/// must have said nothing.
+/// Feeds frames to a collector; when all are counted, while it still runs, returns its peak memory and its counters. It
+/// must not have logged anything.
 fn flood(options: &[&str], frames: impl Iterator<Item = Vec<u8>>) -> (u64, Map<String, Value>) {
     let ring = Ring::new();
     let mut collector = Run::start(reading_collector(&ring, options));
@@ -61,8 +61,8 @@ fn assert_counters(counters: Map<String, Value>, expected: &[(&str, u64)]) {
     assert_eq!(counters, expected.iter().copied().collect());
 }
 
-/// Pairings that nobody has twice: a random MAC, a random address, a random VLAN or two. Every sixth frame is the one
-/// before it once more, and every sixth a new MAC of one and the same address.
+/// Unique pairings: a random MAC, a random address, a random VLAN or two. Every sixth frame is the one
+/// before it again, and every sixth has a new MAC for one and the same address.
 #[test]
 fn made_up_pairings_take_no_more_memory_than_stated() {
     let mut random = Random::new(21);
@@ -75,7 +75,7 @@ fn made_up_pairings_take_no_more_memory_than_stated() {
             1 => Ethernet::from(mac).tag(DOT1Q, random.below(4096) as u16),
             _ => Ethernet::from(mac).tag(DOT1AD, random.below(4096) as u16).tag(DOT1Q, 5),
         };
-        // An odd factor mixes the numbers and repeats none; the highest bit keeps clear of 0.0.0.0.
+        // An odd factor mixes the numbers without repetition; the highest bit excludes 0.0.0.0.
         let made_up = number.wrapping_mul(0x9e37_79b1);
         let frame = match number % 6 {
             0 | 1 => Arp::request(mac, Ipv4Addr::from(made_up | 0x8000_0000), router).on(&ethernet),
@@ -105,7 +105,7 @@ fn made_up_pairings_take_no_more_memory_than_stated() {
     assert!(peak < BASE + PAIRING * MAX_PAIRINGS, "{peak} bytes at the peak");
 }
 
-/// Every frame malformed: no word about any, no memory for any, each in its own counter.
+/// Every frame is malformed: none is logged, none takes memory, each moves its own counter.
 #[test]
 fn malformed_frames_are_counted_in_silence() {
     let refusals: Vec<_> = refusals::all()

@@ -1,5 +1,5 @@
-//! What a capture can be: pcap of both byte orders and both units, pcapng, standard input, cooked captures, and the
-//! ends of time.
+//! Formats of captures: pcap of both byte orders and both units, pcapng, standard input, cooked captures, and the
+//! first and last times.
 #![forbid(unsafe_code)]
 
 use aw_tests::capture_file::*;
@@ -19,17 +19,17 @@ fn target() -> Ipv6Addr {
     "2001:db8::1".parse().unwrap()
 }
 
-/// The sample's events, one every second and a million nanoseconds.
-fn each_heard(mut packet: impl FnMut(Time, &[u8])) {
-    for (number, heard) in (0..).zip(sample::heard()) {
+/// The sample's events, one per second and a million nanoseconds.
+fn each_accepted(mut packet: impl FnMut(Time, &[u8])) {
+    for (number, frame) in (0..).zip(sample::accepted()) {
         packet(
             Time { seconds: sample::FIRST_SECOND + number, nanoseconds: 999_999_999 - number },
-            &heard.bytes,
+            &frame.bytes,
         );
     }
 }
 
-/// Times in JSON are those of the capture, to its last digit.
+/// Times in JSON are those of the capture, to the last digit.
 #[track_caller]
 fn is_the_sample(capture: &[u8], unit: Unit) {
     let ring = Ring::new();
@@ -46,7 +46,7 @@ fn is_the_sample(capture: &[u8], unit: Unit) {
 fn pcap_in_microseconds_and_in_nanoseconds() {
     for unit in [Unit::Microsecond, Unit::Nanosecond] {
         let mut file = Pcap::new(Vec::new(), ETHERNET, unit).unwrap();
-        each_heard(|time, bytes| file.packet(time, bytes).unwrap());
+        each_accepted(|time, bytes| file.packet(time, bytes).unwrap());
         is_the_sample(&file.finish().unwrap(), unit);
     }
 }
@@ -55,7 +55,7 @@ fn pcap_in_microseconds_and_in_nanoseconds() {
 fn pcap_of_the_other_byte_order() {
     for unit in [Unit::Microsecond, Unit::Nanosecond] {
         let mut file = Pcap::swapped(Vec::new(), ETHERNET, unit).unwrap();
-        each_heard(|time, bytes| file.packet(time, bytes).unwrap());
+        each_accepted(|time, bytes| file.packet(time, bytes).unwrap());
         is_the_sample(&file.finish().unwrap(), unit);
     }
 }
@@ -64,9 +64,9 @@ fn pcap_of_the_other_byte_order() {
 fn pcapng() {
     let mut file = Pcapng::new(Vec::new()).unwrap();
     file.interface(ETHERNET as u16).unwrap();
-    // A block of a type that nobody knows is passed over.
+    // A block of an unknown type is skipped.
     file.block(0x0bad, &[1; 16]).unwrap();
-    each_heard(|time, bytes| file.packet(0, time, bytes).unwrap());
+    each_accepted(|time, bytes| file.packet(0, time, bytes).unwrap());
     is_the_sample(&file.finish().unwrap(), Unit::Nanosecond);
 }
 
@@ -76,7 +76,7 @@ fn pcapng_of_two_interfaces() {
     file.interface(ETHERNET as u16).unwrap();
     file.interface(ETHERNET as u16).unwrap();
     let mut interface = 0;
-    each_heard(|time, bytes| {
+    each_accepted(|time, bytes| {
         file.packet(interface, time, bytes).unwrap();
         interface ^= 1;
     });
@@ -151,7 +151,7 @@ fn cooked_captures_that_cannot_be_paired() {
     assert_eq!(lines(&pcap_of(LINUX_SLL2, &[short, no_mac]), &[]), "");
 }
 
-/// All that 32 bits of seconds can say, unsigned as the format has them.
+/// All times in 32 bits of seconds, unsigned as the format defines them.
 #[test]
 fn the_ends_of_time() {
     let seconds = [0, 1, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];

@@ -1,4 +1,4 @@
-//! Which interfaces the collector opens, how, and what it says when it cannot.
+//! Which interfaces the collector opens, how, and its messages when it cannot.
 #![forbid(unsafe_code)]
 
 use aw_tests::collect::held;
@@ -7,9 +7,9 @@ use aw_tests::listening::Listening;
 use aw_tests::rig::{Run, binary, public_copy, run, wait_until};
 use aw_tests::ring::Ring;
 
-/// Promiscuous unless told otherwise, as the kernel shows it.
+/// Promiscuous by default, as the kernel shows it.
 #[test]
-fn promiscuous_unless_told_otherwise() {
+fn promiscuous_by_default() {
     let Some(lan) = Lan::new() else { return };
     let promiscuity = || {
         let mut command = lan.here.command("ip");
@@ -20,27 +20,27 @@ fn promiscuous_unless_told_otherwise() {
     assert_eq!(promiscuity(), "0");
     let listening = Listening::start(&lan.here, &["veth0"], "veth0");
     assert_eq!(promiscuity(), "1");
-    listening.hears(&[]);
+    listening.prints(&[]);
     for option in ["-P", "--no-promisc"] {
         let listening = Listening::start(&lan.here, &[option, "veth0"], "veth0");
         assert_eq!(promiscuity(), "0");
-        listening.hears(&[]);
+        listening.prints(&[]);
     }
 }
 
-/// No interface named: the first that is up and not loopback; none at all: it says so.
+/// Without an interface: the first that is up and not loopback; if there is none, an error.
 #[test]
 fn the_default_interface() {
     let Some(lan) = Lan::new() else { return };
     lan.here.ip("link set lo up");
-    Listening::start(&lan.here, &[], "veth0").hears(&[]);
+    Listening::start(&lan.here, &[], "veth0").prints(&[]);
     lan.here.ip("link add later0 type veth peer name later1");
-    Listening::start(&lan.here, &[], "veth0").hears(&[]);
+    Listening::start(&lan.here, &[], "veth0").prints(&[]);
     lan.here.ip("link set veth0 down");
     lan.here.ip("link set later1 up");
     lan.here.ip("link set later0 up");
     let listening = Listening::start(&lan.here, &[], "later");
-    listening.hears(&[]);
+    listening.prints(&[]);
     lan.here.ip("link set later0 down");
     lan.here.ip("link set later1 down");
     let ring = Ring::new();
@@ -61,9 +61,9 @@ fn an_interface_that_is_missing_is_named() {
     }
 }
 
-/// One that is not there yet is waited for, beside others, or with --wait; one that goes down and up is told once each.
+/// A missing interface is waited for, beside others, or with --wait; down and up are reported once each.
 #[test]
-fn an_interface_that_appears_later_is_heard() {
+fn an_interface_that_appears_later_is_captured() {
     let Some(lan) = Lan::new() else { return };
     for (options, wanted) in [
         (&["veth0", "later0"][..], "listening on veth0"),
@@ -98,7 +98,7 @@ fn an_interface_that_appears_later_is_heard() {
         arp(2);
         lan.here.ip("link del later0");
         collector.stderr.wait_for("stopped listening on later0");
-        // Something else of its name cannot be listened to, which is told once.
+        // A file of another kind with its name cannot be captured from, which is reported once.
         lan.here.ip("tuntap add later0 mode tun");
         lan.here.ip("link set later0 up");
         collector.stderr.wait_for("cannot listen on later0: link type");
@@ -109,9 +109,9 @@ fn an_interface_that_appears_later_is_heard() {
     }
 }
 
-/// More interfaces than the ring has accounts for: each is a place of its own to the rate limit.
+/// More interfaces than the ring has counters for: the rate limit distinguishes all of them.
 #[test]
-fn many_interfaces_are_told_apart() {
+fn many_interfaces_are_distinguished() {
     let Some(lan) = Lan::new() else { return };
     let names: Vec<String> = (0..130).map(|number| format!("many{number}")).collect();
     let script = "for i in $(seq 0 129); do echo link add many$i type veth peer name peer$i; \
@@ -136,7 +136,7 @@ fn many_interfaces_are_told_apart() {
 }
 
 #[test]
-fn without_privileges_it_says_what_to_do() {
+fn without_privileges_it_reports_the_remedy() {
     let Some(lan) = Lan::new() else { return };
     let directory = public_copy(&["collector"]);
     let ring = Ring::new();

@@ -1,5 +1,5 @@
-//! What the collector does not report, and counts: the rate limit, the blacklist; the counts themselves; options that
-//! are elsewhere now.
+//! What the collector counts and does not report: the rate limit, the blacklist; the counters themselves; options of
+//! addrwatch that moved to other programs.
 #![forbid(unsafe_code)]
 
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at};
@@ -43,9 +43,9 @@ fn the_rate_limit_as_in_addrwatchs_example() {
     assert_eq!((counted["seen"], counted["published"], counted["rate_limited"]), (8, 4, 4));
 }
 
-/// A place of its own: each VLAN. Not one: the origin.
+/// The rate limit is per VLAN, but not per origin.
 #[test]
-fn the_rate_limit_tells_vlans_apart_but_not_origins() {
+fn the_rate_limit_distinguishes_vlans_but_not_origins() {
     let reply = |ethernet: &Ethernet| {
         Arp::reply(station(1), [192, 0, 2, 1].into(), [192, 0, 2, 9].into()).on(ethernet)
     };
@@ -61,7 +61,7 @@ fn the_rate_limit_tells_vlans_apart_but_not_origins() {
     assert_eq!(times(&file.finish().unwrap(), &["-r", "100"]), [1, 2, 3]);
 }
 
-/// With room for two pairings, the one silent longest goes, is counted, and is then news again.
+/// With room for two pairings, the one that was silent longest is dropped and counted, and is new when it returns.
 #[test]
 fn pairings_beyond_the_maximum_are_forgotten_and_counted() {
     let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
@@ -120,7 +120,7 @@ fn addrwatchs_options_that_do_nothing_or_are_elsewhere() {
     }
 }
 
-/// The counters of a collector that has ended, from the ring alone.
+/// The counters of a collector that has ended, read from the ring alone.
 #[test]
 fn the_counters_are_there_to_be_read() {
     let ring = Ring::new();

@@ -10,7 +10,7 @@ fn lines<const N: usize>(lines: [&str; N]) -> Vec<String> {
     lines.iter().map(|line| line.replace("THERE", THERE).replace("HERE", HERE)).collect()
 }
 
-/// Frames of every origin and with every kind of tag. What the kernel strips of a tag must be put back.
+/// Frames of every origin and with every kind of tag. The collector restores tags that the kernel strips.
 const FRAMES: &str = "
 mac = lambda n: '02:00:00:00:00:%02x' % n
 ether = lambda n, t: Ether(src=mac(n), dst='ff:ff:ff:ff:ff:ff', type=t)
@@ -66,10 +66,10 @@ fn frames_sent_by_scapy() {
     let Some(lan) = Lan::new() else { return };
     let listening = Listening::start(&lan.here, &["veth0"], "veth0");
     lan.there.scapy("veth1", FRAMES);
-    listening.hears(&frames("veth0"));
+    listening.prints(&frames("veth0"));
 }
 
-/// `any` hears all interfaces, without Ethernet headers. Linux 6.10 and later spoil stacked tags there: the header names
+/// `any` captures from all interfaces, without Ethernet headers. Linux 6.10 and later spoil stacked tags there: the header names
 /// the innermost protocol, although a tag still lies before it (`vlan_get_protocol_dgram` in net/packet/af_packet.c).
 /// Such a frame may be missed, but must not become another event.
 #[test]
@@ -80,13 +80,13 @@ fn frames_on_any_interface() {
     let all = frames("any");
     let last = all.last().unwrap();
     listening.run.stdout.wait_for(last);
-    let mut heard = listening.stop();
+    let mut captured = listening.stop();
     let stacked = [" 9 ", " 10 ", " 11 ", " 14 ", " 16 "].map(|vlan| format!("any{vlan}"));
     let is_stacked = |line: &String| stacked.iter().any(|start| line.starts_with(start));
     let without: Vec<String> = all.iter().filter(|line| !is_stacked(line)).cloned().collect();
-    assert!(heard.iter().all(|line| all.contains(line)), "{heard:#?}");
-    heard.retain(|line| !is_stacked(line));
-    assert_eq!(heard, without);
+    assert!(captured.iter().all(|line| all.contains(line)), "{captured:#?}");
+    captured.retain(|line| !is_stacked(line));
+    assert_eq!(captured, without);
 }
 
 #[test]
@@ -98,8 +98,8 @@ fn one_family_only() {
     let of = |name: &str| {
         frames("veth0").into_iter().filter(|line| line.contains(name)).collect::<Vec<_>>()
     };
-    four.hears(&of(" ARP_"));
-    six.hears(&of(" ND_"));
+    four.prints(&of(" ARP_"));
+    six.prints(&of(" ND_"));
 }
 
 /// Two interfaces in one process, each line with its own.
@@ -121,7 +121,7 @@ fn two_interfaces() {
         lan.there.scapy("right", &arp(n + 1));
         listening.run.stdout.wait_for_lines((n + 1).into());
     }
-    listening.hears(&lines([
+    listening.prints(&lines([
         "veth1 0 02:00:00:00:00:01 192.0.2.1 ARP_REQ",
         "left 0 02:00:00:00:00:02 192.0.2.2 ARP_REQ",
         "veth1 0 02:00:00:00:00:03 192.0.2.3 ARP_REQ",
@@ -144,7 +144,7 @@ fn arp_untagged_tagged_and_probing() {
         lan.there.scapy("veth1", &format!("{wire}\nsend(wire / {packet})"));
         listening.run.stdout.wait_for_lines(count);
     }
-    listening.hears(&lines([
+    listening.prints(&lines([
         "veth0 0 THERE 192.0.2.2 ARP_REQ",
         "veth0 42 THERE 192.0.2.3 ARP_REQ",
         "veth0 0 THERE 192.0.2.1 ARP_ACD",
@@ -162,10 +162,10 @@ fn ndisc6_and_the_kernels_answer() {
     }
     let listening = Listening::start(&lan.here, &["veth0"], "veth0");
     lan.there.run(&["ndisc6", "-1", "-r", "1", "-s", "2001:db8::2", "2001:db8::1", "veth1"]);
-    listening.hears(&lines(["veth0 0 THERE 2001:db8::2 ND_NS", "veth0 0 HERE 2001:db8::1 ND_NA"]));
+    listening.prints(&lines(["veth0 0 THERE 2001:db8::2 ND_NS", "veth0 0 HERE 2001:db8::1 ND_NA"]));
 }
 
-/// A datagram from there to here: the kernels resolve and answer by themselves.
+/// A datagram from there to here: the kernels resolve the address and answer by themselves.
 fn datagram(from: &Host, family: &str, source: &str, destination: &str) {
     let script = format!(
         "import socket; s = socket.socket(socket.{family}, socket.SOCK_DGRAM); s.bind(('{source}', 0)); \
@@ -181,7 +181,7 @@ fn the_kernels_own_arp() {
     lan.there.ip("addr add 192.0.2.2/24 dev veth1");
     let listening = Listening::start(&lan.here, &["veth0"], "veth0");
     datagram(&lan.there, "AF_INET", "192.0.2.2", "192.0.2.1");
-    listening.hears(&lines(["veth0 0 THERE 192.0.2.2 ARP_REQ", "veth0 0 HERE 192.0.2.1 ARP_REP"]));
+    listening.prints(&lines(["veth0 0 THERE 192.0.2.2 ARP_REQ", "veth0 0 HERE 192.0.2.1 ARP_REP"]));
 }
 
 #[test]
@@ -191,21 +191,21 @@ fn the_kernels_own_neighbour_discovery() {
     lan.there.ipv6("veth1");
     lan.here.ip("addr add 2001:db8::1/64 dev veth0 nodad");
     let listening = Listening::start(&lan.here, &["veth0"], "veth0");
-    // Duplicate address detection, then a resolution from an address that has not to wait for it.
+    // Duplicate address detection, then a resolution from an address that need not wait for it.
     lan.there.ip("addr add 2001:db8::2/64 dev veth1");
     listening.run.stdout.wait_for_lines(1);
     lan.there.ip("addr add 2001:db8::3/64 dev veth1 nodad");
     datagram(&lan.there, "AF_INET6", "2001:db8::3", "2001:db8::1");
-    listening.hears(&lines([
+    listening.prints(&lines([
         "veth0 0 THERE 2001:db8::2 ND_DAD",
         "veth0 0 THERE 2001:db8::3 ND_NS",
         "veth0 0 HERE 2001:db8::1 ND_NA",
     ]));
 }
 
-/// Other traffic is left to the kernel's filter, or counted; what is counted balances.
+/// The kernel's filter drops other traffic, or the collector counts it; the counters balance.
 #[test]
-fn the_accounts_balance() {
+fn the_counters_balance() {
     let Some(lan) = Lan::new() else { return };
     lan.here.ip("addr add 192.0.2.1/24 dev veth0");
     lan.there.ip("addr add 192.0.2.2/24 dev veth1");

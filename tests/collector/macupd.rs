@@ -1,4 +1,4 @@
-//! The reports of DD-WRT routers: datagrams over UDP on the loopback, as the sender's source makes them.
+//! Reports of DD-WRT routers: datagrams over UDP on the loopback, as the source code of the sender builds them.
 #![forbid(unsafe_code)]
 
 use aw_tests::collect::{held, held_json, json};
@@ -15,8 +15,8 @@ fn counters(ring: &Ring) -> Value {
     let stats = ["--stats", "--format", "json", "--ring", ring.name()];
     let all = json(&run(program("collector", &stats)).ok().stdout);
     let interfaces = all["interfaces"].as_array().unwrap();
-    let ours = interfaces.iter().find(|account| account["interface"] == "(macupd)");
-    ours.map(|account| account["counters"].clone()).unwrap_or_default()
+    let ours = interfaces.iter().find(|entry| entry["interface"] == "(macupd)");
+    ours.map(|entry| entry["counters"].clone()).unwrap_or_default()
 }
 
 fn seen(ring: &Ring) -> u64 {
@@ -27,7 +27,7 @@ fn without_time(text: &str) -> Vec<String> {
     text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
 }
 
-/// A router's whole cycle: its table, then its wireless clients; and what is none of both.
+/// A router's complete cycle: its table, then its wireless clients; and lines that are neither.
 #[test]
 fn a_routers_table_becomes_events() {
     let ring = Ring::new();
@@ -74,11 +74,11 @@ fn a_routers_table_becomes_events() {
         assert_eq!(counters[name], number, "{name} of {counters:#}");
     }
     let finished = receiver.run.stop().ok();
-    let said =
+    let message =
         finished.stderr.lines().filter(|line| !line.contains("listening on")).collect::<Vec<_>>();
     assert!(
-        said.len() == 1 && said[0].contains("--macupd-from"),
-        "none is logged singly: {said:?}"
+        message.len() == 1 && message[0].contains("--macupd-from"),
+        "none is logged singly: {message:?}"
     );
 }
 
@@ -99,7 +99,7 @@ fn only_those_who_are_named_may_report() {
     receiver.run.stop().ok();
 }
 
-/// The rate limit, the blacklist and -6 hold for reports, too; what is behind another router is another place.
+/// The rate limit, the blacklist and -6 apply to reports, too; the rate limit distinguishes routers.
 #[test]
 fn reports_are_limited_as_sightings_are() {
     let ring = Ring::new();
@@ -129,7 +129,7 @@ fn reports_and_frames_together() {
         "veth1",
         "send(Ether(dst='ff:ff:ff:ff:ff:ff') / ARP(op=2, hwsrc='02:00:00:00:00:07', psrc='192.0.2.7'))",
     );
-    wait_until("the frame is heard", || {
+    wait_until("the frame is captured", || {
         held(&ring).contains("veth0 0 02:00:00:00:00:07 192.0.2.7 ARP_REP")
     });
     let report = line(1, "192.168.1.124", 2, "22:22:22:22:22:22", "br0");
@@ -138,7 +138,7 @@ fn reports_and_frames_together() {
         receiver.address.port()
     );
     lan.here.run(&["/usr/bin/python3", "-c", &script]);
-    wait_until("the report is heard", || {
+    wait_until("the report is received", || {
         held(&ring).contains("br0 0 22:22:22:22:22:22 192.168.1.124 MACUPD")
     });
     receiver.run.stop().ok();
@@ -158,15 +158,15 @@ fn no_privilege_is_needed() {
     let receiver = Receiver::start(command);
     receiver.send("127.0.0.2", &[&line(1, "192.168.1.124", 2, "22:22:22:22:22:22", "br0")]);
     let stats = ["--stats", "-u", "65534", "--ring", ring.name()];
-    wait_until("it is heard", || {
+    wait_until("the report is received", || {
         run(program("collector", &stats)).ok().stdout.contains("events                 1")
     });
     receiver.run.stop().ok();
 }
 
-/// Datagrams for which the collector has no time are counted by the kernel, and told: none is lost silently.
+/// The kernel counts datagrams that the collector reads too late, and the collector logs them: none is lost silently.
 #[test]
-fn what_the_kernel_drops_is_counted() {
+fn datagrams_that_the_kernel_drops_are_counted() {
     const SENT: usize = 60_000;
     let ring = Ring::new();
     let receiver = Receiver::listening(&ring, &[]);

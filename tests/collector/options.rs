@@ -1,5 +1,5 @@
-//! Options of the collector that are not about what it reports: filter, host name, samples of refused frames, what `-v`
-//! says in a flood.
+//! Options of the collector that do not select events: filter, host name, samples of refused frames, the log with `-v`
+//! in a flood.
 #![forbid(unsafe_code)]
 
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at};
@@ -17,7 +17,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-/// In a replay, what a filter keeps out is counted; a fault in it is named.
+/// In a replay, frames that a filter excludes are counted; an error in a filter is reported.
 #[test]
 fn a_filter_in_a_replay() {
     let capture = numbered_capture(1..9);
@@ -35,7 +35,7 @@ fn a_filter_in_a_replay() {
     }
 }
 
-/// Live, it is the kernel's; ours stays in force beside it, and so do VLANs.
+/// Live, the kernel applies the filter; the collector's own filter stays in force, and so do VLANs.
 #[test]
 fn a_filter_on_an_interface() {
     let Some(lan) = Lan::new() else { return };
@@ -58,9 +58,9 @@ fn a_filter_on_an_interface() {
          send(ether(5, 0x806) / arp(5))\n",
     );
     let line = |vlan: u16, n: u8| format!("veth0 {vlan} 02:00:00:00:00:0{n} 192.0.2.{n} ARP_REQ");
-    vlan.hears(&[line(7, 2)]);
-    host.hears(&[line(0, 1)]);
-    ours.hears(&[line(0, 5)]);
+    vlan.prints(&[line(7, 2)]);
+    host.prints(&[line(0, 1)]);
+    ours.prints(&[line(0, 5)]);
     let ring = Ring::new();
     let mut command = lan.here.command(aw_tests::rig::binary("collector"));
     command.args(["--ring", ring.name(), "--filter", "arp) or (ip", "veth0"]);
@@ -85,7 +85,7 @@ fn the_host_name() {
     }
 }
 
-/// Frames that are refused: ARP with a bad operation, and cut ones; between them good ones.
+/// Refused frames: ARP with a bad operation, and truncated ones; valid frames in between.
 fn bad_frames(count: u32) -> Vec<u8> {
     let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
     for number in 0..count {
@@ -101,16 +101,16 @@ fn bad_frames(count: u32) -> Vec<u8> {
     file.finish().unwrap()
 }
 
-/// What tcpdump reads in a file.
+/// The packets of a file, as tcpdump prints them.
 fn tcpdump(file: &Path) -> Vec<String> {
     let mut command = Command::new("tcpdump");
     command.args(["-tt", "-n", "-e", "-r"]).arg(file);
     run(command).ok().stdout.lines().map(str::to_owned).collect()
 }
 
-/// Five frames of each reason, as they came, to be read by others; not the good ones.
+/// Five frames of each reason, unchanged, readable by other programs; no accepted frames.
 #[test]
-fn samples_of_refused_frames_are_kept() {
+fn samples_of_refused_frames_are_stored() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("bad.pcap");
     let ring = Ring::new();
@@ -121,13 +121,13 @@ fn samples_of_refused_frames_are_kept() {
         (counted["published"], counted["arp_operation"], counted["truncated"]),
         (1000, 1000, 1000)
     );
-    let kept = tcpdump(&file);
-    assert_eq!(kept.len(), 10, "{kept:#?}");
-    let of = |text: &str| kept.iter().filter(|line| line.contains(text)).count();
-    assert_eq!((of("vlan 9"), of("length 30:")), (5, 5), "{kept:#?}");
-    assert!(kept[0].starts_with("1.000000"), "{}", kept[0]);
+    let frames = tcpdump(&file);
+    assert_eq!(frames.len(), 10, "{frames:#?}");
+    let of = |text: &str| frames.iter().filter(|line| line.contains(text)).count();
+    assert_eq!((of("vlan 9"), of("length 30:")), (5, 5), "{frames:#?}");
+    assert!(frames[0].starts_with("1.000000"), "{}", frames[0]);
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    // The next run goes on with it; with what is something else it does not.
+    // The next run appends to the file; it refuses a file of another kind.
     collect(&ring, &bad_frames(3), &options).ok();
     assert_eq!(tcpdump(&file).len(), 12);
     for other in [&b"precious"[..], &numbered_capture(1..2)] {
@@ -138,7 +138,7 @@ fn samples_of_refused_frames_are_kept() {
     }
 }
 
-/// As root would have it: the file is given to the collector's user, who goes on with it after a restart.
+/// Started by root: the file belongs to the collector's user, which appends to it after a restart.
 #[test]
 fn samples_are_the_users() {
     let Some(lan) = Lan::new() else { return };
@@ -150,7 +150,7 @@ fn samples_are_the_users() {
     for round in 1..=2 {
         let collector = quiet(&lan.here, &ring, &[], &options);
         lan.there.scapy("veth1", "send(Ether(dst='ff:ff:ff:ff:ff:ff') / ARP(op=9))");
-        wait_until("it is kept", || tcpdump(&file).len() == round);
+        wait_until("the frame is in the file", || tcpdump(&file).len() == round);
         assert_eq!(collector.stop().status.code(), Some(0));
     }
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&file.metadata().unwrap()), 65534);
@@ -159,7 +159,7 @@ fn samples_are_the_users() {
     run(command).refused("collector", &["--snap-malformed", "another directory"]);
 }
 
-/// A full disk: what was kept is whole, and the collector goes on.
+/// A full disk: the stored frames are complete, and the collector continues.
 #[test]
 fn a_full_disk_leaves_whole_samples() {
     let directory = tempfile::tempdir().unwrap();
@@ -188,14 +188,14 @@ fn a_full_disk_leaves_whole_samples() {
     let ring = Ring::new();
     let options = ["-q", "-u", "root", "--snap-malformed", file.to_str().unwrap()];
     let finished = collect(&ring, &capture.finish().unwrap(), &options);
-    let kept = tcpdump(&file);
+    let frames = tcpdump(&file);
     mount(&["umount", &path]);
     let finished = finished.ok();
     assert!(finished.stderr.contains("no space left"), "{}", finished.stderr);
-    assert_eq!(kept.len(), 4, "{kept:#?}");
+    assert_eq!(frames.len(), 4, "{frames:#?}");
 }
 
-/// SIGHUP ends no replay, and keeps no signal from ending it.
+/// SIGHUP does not end a replay, and does not prevent another signal from ending it.
 #[test]
 fn sighup_in_a_replay() {
     let ring = Ring::new();
@@ -216,7 +216,7 @@ fn sighup_in_a_replay() {
     drop(input);
 }
 
-/// A rotation: the file is renamed, SIGHUP makes the next; without a rename nothing is lost.
+/// Rotation: the file is renamed, SIGHUP opens a new one; without a rename nothing is lost.
 #[test]
 fn samples_survive_sighup_and_rotation() {
     let Some(lan) = Lan::new() else { return };
@@ -227,10 +227,10 @@ fn samples_survive_sighup_and_rotation() {
     let collector = quiet(&lan.here, &ring, &[], &options);
     let bad = || lan.there.scapy("veth1", "send(Ether(dst='ff:ff:ff:ff:ff:ff') / ARP(op=9))");
     bad();
-    wait_until("it is kept", || tcpdump(&file).len() == 1);
+    wait_until("the frame is in the file", || tcpdump(&file).len() == 1);
     collector.signal(Signal::HUP);
     bad();
-    wait_until("two are kept", || tcpdump(&file).len() == 2);
+    wait_until("two frames are in the file", || tcpdump(&file).len() == 2);
     fs::rename(&file, &old).unwrap();
     collector.signal(Signal::HUP);
     wait_until("there is a new file", || file.exists());
@@ -240,7 +240,7 @@ fn samples_survive_sighup_and_rotation() {
     assert_eq!(collector.stop().status.code(), Some(0));
 }
 
-/// A flood of refused frames: with `-v` one line when it begins, and one at the end of so short a run; without, none.
+/// A flood of refused frames: with `-v` one line at its beginning, and one at the end of so short a run; without, none.
 #[test]
 fn a_flood_fills_no_log() {
     for (options, most) in [(&["-q"][..], 0), (&["-q", "-v"], 2)] {
@@ -251,8 +251,8 @@ fn a_flood_fills_no_log() {
         input.write_all(&capture).unwrap();
         drop(input);
         let finished = collector.finish().ok();
-        let told = finished.stderr.lines().filter(|line| line.contains("refused")).count();
-        assert!(told <= most, "{}", finished.stderr);
+        let lines = finished.stderr.lines().filter(|line| line.contains("refused")).count();
+        assert!(lines <= most, "{}", finished.stderr);
         assert_eq!(most == 0, finished.stderr.is_empty(), "{}", finished.stderr);
         let sum: u64 = finished
             .stderr

@@ -1,4 +1,4 @@
-//! Each refusal: the frame becomes no event and moves exactly its own counter; and no frame is ever uncounted.
+//! Each reason to refuse a frame: no event, exactly one counter moves, and no frame is uncounted.
 #![forbid(unsafe_code)]
 
 use aw_tests::bench;
@@ -52,9 +52,9 @@ fn all_refusals_together_are_each_counted() {
     assert_eq!((stdout.as_str(), counters), ("", expected));
 }
 
-/// `seen` = `published` + all the others, over traffic of all kinds.
+/// `seen` = `published` + all other counters, over traffic of all kinds.
 #[test]
-fn the_accounts_balance() {
+fn the_counters_balance() {
     let mut traffic = Vec::new();
     bench::write(&mut traffic, bench::traffic(20_000, 7).take(50_000)).unwrap();
     let finished = collect(&Ring::new(), &traffic, &["-v"]).ok();
@@ -65,7 +65,7 @@ fn the_accounts_balance() {
     assert_eq!(seen, counters.values().sum::<u64>(), "{counters:?}");
 }
 
-/// Frames that are nobody's fault: no event, and none of the counters for malformed frames.
+/// Valid frames of other protocols: no event, and none of the counters for malformed frames.
 #[test]
 fn other_traffic_is_not_malformed() {
     let ethernet = Ethernet::from(station(1));
@@ -81,7 +81,7 @@ fn other_traffic_is_not_malformed() {
         // Spanning tree: 802.3 with another LLC header.
         ethernet.frame(38, &[0x42, 0x42, 3, 0, 0, 0, 0, 0]),
         echo.frame(station(1)),
-        // A router's advertisement, with a hop limit that would be wrong for a neighbour.
+        // A router advertisement, with a hop limit that would be wrong for a neighbour.
         Neighbor { message: 134, hop_limit: 1, destination: ALL_NODES, ..echo.clone() }
             .frame(station(1)),
         // No ICMPv6 at all behind hop-by-hop options.
@@ -96,7 +96,7 @@ fn other_traffic_is_not_malformed() {
     }
 }
 
-/// A frame that the capture cut, but that is not ours to judge, is not counted as truncated.
+/// A frame of another protocol that the capture truncated is not counted as truncated.
 #[test]
 fn a_cut_frame_of_other_traffic_is_not_truncated() {
     let ethernet = Ethernet::from(station(1));
@@ -111,7 +111,7 @@ fn a_cut_frame_of_other_traffic_is_not_truncated() {
     assert!(!counters.contains_key("truncated"), "{counters:?}");
 }
 
-/// Any beginning of a good frame: refused, or the event; never a crash, never another event.
+/// Any prefix of a valid frame: refused, or the same event; no crash, no other event.
 #[test]
 fn every_prefix_of_a_good_frame_is_harmless() {
     let arp = Arp::request(station(1), [192, 0, 2, 1].into(), [192, 0, 2, 2].into());

@@ -34,19 +34,19 @@ fn the_ring_holds_the_sample() {
     assert_eq!(held(&ring), TEXT, "a reader takes nothing away");
 }
 
-/// Every field of every line, the outer VLAN id and the nanoseconds among them, which text does not show.
+/// Every field of every line, with the outer VLAN id and the nanoseconds, which the text form does not show.
 #[test]
 fn the_sample_in_json_has_every_field() {
     let ring = Ring::new();
     collect(&ring, CAPTURE, &["-q"]).ok();
     let objects = held_json(&ring);
-    let heard = sample::heard();
-    assert_eq!(objects.len(), heard.len());
+    let accepted = sample::accepted();
+    assert_eq!(objects.len(), accepted.len());
     let generation = objects[0]["generation"].clone();
     assert_ne!(generation_of(&objects[0]), 0);
     let first = objects[0]["sequence"].as_u64().expect("a number");
-    for (number, (object, heard)) in (0..).zip(objects.iter().zip(&heard)) {
-        let words: Vec<&str> = heard.event.split(' ').collect();
+    for (number, (object, accepted)) in (0..).zip(objects.iter().zip(&accepted)) {
+        let words: Vec<&str> = accepted.event.split(' ').collect();
         let vlan: u16 = words[0].parse().unwrap();
         let mut expected = serde_json::json!({
             "ring": ring.name(),
@@ -57,14 +57,14 @@ fn the_sample_in_json_has_every_field() {
             "nanoseconds": number * 1_000_000,
             "interface": "pcap",
             "vlan": vlan,
-            "outer_vlan": heard.outer_vlan,
+            "outer_vlan": accepted.outer_vlan,
             "mac": words[1],
             "ip": words[2],
             "origin": words[3],
             "router": null,
         });
-        // The Ethernet source; Neighbor Discovery has other ways to speak for somebody else.
-        let source = heard.bytes[6..12].iter().map(|byte| format!("{byte:02x}"));
+        // The Ethernet source; Neighbor Discovery has other ways to report another station's address.
+        let source = accepted.bytes[6..12].iter().map(|byte| format!("{byte:02x}"));
         let source = source.collect::<Vec<_>>().join(":");
         if words[3].starts_with("ARP") && source != words[1] {
             expected["frame_source"] = source.into();
@@ -105,7 +105,7 @@ fn one_family_only() {
     }
 }
 
-/// No assertion on time: only that slowing down loses and changes nothing.
+/// No assertion on time: only that a slow replay loses and changes nothing.
 #[test]
 fn a_slow_replay_delivers_all() {
     let ring = Ring::new();

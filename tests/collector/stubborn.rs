@@ -1,5 +1,5 @@
-//! Whatever is broken around the programs, they go on or end in order: nobody reads what they print, standard error
-//! is full, the interface goes, the ring's file is deleted.
+//! The programs continue or end in order whatever is broken around them: their output is not read, standard error
+//! is full, the interface is removed, the file of the ring is deleted.
 #![forbid(unsafe_code)]
 
 use aw_tests::collect::{held, json, stdout_of};
@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, OpenOptions};
 use std::process::Stdio;
 
-/// A collector that listens on this host's veth0, not printing.
+/// A collector that listens on this host's veth0 and does not print.
 fn listening(lan: &Lan, ring: &Ring) -> Run {
     let mut command = lan.here.command(binary("collector"));
     command.args(["-q", "--ring", ring.name(), "veth0"]);
@@ -25,7 +25,7 @@ fn a_full_standard_error_ends_nothing() {
     let ring = Ring::new();
     let directory = tempfile::tempdir().unwrap();
     let capture = directory.path().join("a.pcap");
-    // The last frame is empty, so that `-v` has something to say.
+    // The last frame is empty, so that `-v` has something to log.
     fs::write(&capture, [numbered_capture(1..4), vec![0; 16]].concat()).unwrap();
     let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
     let file = capture.to_str().unwrap();
@@ -40,9 +40,9 @@ fn a_full_standard_error_ends_nothing() {
     }
 }
 
-/// A live collector whose lines nobody reads still hears and publishes everything, and ends when told to.
+/// A live collector whose lines are not read still captures and publishes everything, and ends on SIGTERM.
 #[test]
-fn lines_that_nobody_reads_hold_up_nothing() {
+fn unread_lines_block_nothing() {
     let Some(lan) = Lan::new() else { return };
     let ring = Ring::new();
     let mut command = lan.here.command(binary("collector"));
@@ -60,19 +60,19 @@ fn lines_that_nobody_reads_hold_up_nothing() {
             ),
         );
     }
-    let heard = || held(&ring).lines().filter(|line| line.ends_with("ARP_REQ")).count();
-    wait_until("4000 events are in the ring", || heard() >= 4000);
+    let published = || held(&ring).lines().filter(|line| line.ends_with("ARP_REQ")).count();
+    wait_until("4000 events are in the ring", || published() >= 4000);
     kill_process(Pid::from_child(&collector), Signal::TERM).unwrap();
     let output = collector.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("events were not printed"), "{said}");
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("events were not printed"), "{message}");
 }
 
-/// One that is deleted; one that was down before, of which libpcap tells only those who ask; one that is made anew at
-/// once, which libpcap does not tell: each is missed, said once, and heard again when there is one of that name.
+/// An interface that is deleted; one that was down before, which libpcap reports only on request; one that is re-created at
+/// once, which libpcap does not report: each is reported once, and captured again when an interface has that name.
 #[test]
-fn an_interface_that_comes_back_is_heard_again() {
+fn an_interface_that_comes_back_is_captured_again() {
     let Some(lan) = Lan::new() else { return };
     let ring = Ring::new();
     let collector = listening(&lan, &ring);
@@ -82,7 +82,7 @@ fn an_interface_that_comes_back_is_heard_again() {
         }
         lan.here.ip("link del veth0");
         if round == 3 {
-            lan.here.ip("link add veth0 type veth peer name veth9"); // before anybody could look
+            lan.here.ip("link add veth0 type veth peer name veth9"); // before any program could look
         }
         let times = |text: &str, lines: &[String]| {
             (lines.iter().filter(|line| line.contains(text)).count() >= round).then_some(())
@@ -104,11 +104,11 @@ fn an_interface_that_comes_back_is_heard_again() {
             ),
         );
         let line = format!(" veth0 0 02:00:00:00:00:07 192.0.2.{round} ARP_REP");
-        wait_until("it is heard", || held(&ring).contains(&line));
+        wait_until("the frame is captured", || held(&ring).contains(&line));
     }
     let finished = collector.stop();
     assert_eq!(finished.status.code(), Some(0), "{finished:?}");
-    // That it was down for a moment before it was deleted may be seen, or not.
+    // It was down for a moment before it was deleted: the collector may see that, or not.
     let lines = finished.stderr.lines().filter(|line| !line.contains("veth0 is down"));
     assert_eq!(lines.count(), 7, "one line a change: {}", finished.stderr);
 }
@@ -128,7 +128,7 @@ fn a_ring_deleted_by_hand_is_made_again() {
 }
 
 #[test]
-fn a_torn_last_line_is_ended_first() {
+fn an_incomplete_last_line_is_ended_first() {
     let ring = Ring::new();
     publish(&ring, 1..4);
     let directory = tempfile::tempdir().unwrap();
@@ -149,21 +149,21 @@ fn a_ring_named_twice_is_read_once() {
     assert_eq!(finished.stdout, numbered_lines(1..4));
 }
 
-/// What does not reach the disk is not called delivered.
+/// Lines that do not reach the disk are not counted as delivered.
 #[test]
-fn what_was_not_written_is_not_counted() {
+fn unwritten_lines_are_not_counted() {
     let ring = Ring::new();
     publish(&ring, 1..4);
     let finished = run(stdout_of(&ring, &["--once", "-o", "/dev/full"]));
     assert_eq!(finished.status.code(), Some(1));
-    let account = format!("{}: 0 events, 0 lost, 3 not delivered", ring.name());
-    assert!(finished.stderr.contains(&account), "{}", finished.stderr);
+    let summary = format!("{}: 0 events, 0 lost, 3 not delivered", ring.name());
+    assert!(finished.stderr.contains(&summary), "{}", finished.stderr);
     assert!(finished.stderr.contains("no space left on device"), "{}", finished.stderr);
 }
 
-/// A long padding hides nothing: hosts on a link with jumbo frames believe such an answer too.
+/// A long padding hides nothing: hosts on a link with jumbo frames accept such an answer, too.
 #[test]
-fn frames_as_long_as_the_link_allows_are_heard() {
+fn frames_as_long_as_the_link_allows_are_captured() {
     let Some(lan) = Lan::new() else { return };
     lan.here.ip("link set veth0 mtu 9000");
     lan.there.ip("link set veth1 mtu 9000");
@@ -175,11 +175,11 @@ fn frames_as_long_as_the_link_allows_are_heard() {
          ARP(op=2, hwsrc='02:00:00:00:00:07', psrc='192.0.2.7') / Raw(bytes(8900)), iface='veth1')",
     );
     let line = " veth0 0 02:00:00:00:00:07 192.0.2.7 ARP_REP";
-    wait_until("it is heard", || held(&ring).contains(line));
+    wait_until("the frame is captured", || held(&ring).contains(line));
     assert_eq!(collector.stop().status.code(), Some(0));
 }
 
-/// Sends more frames than the kernel keeps while the collector sleeps.
+/// Sends more frames than the kernel's buffer holds while the collector is stopped.
 fn flood(lan: &Lan, collector: &Run) {
     collector.signal(Signal::STOP);
     lan.there.scapy(
@@ -191,31 +191,34 @@ fn flood(lan: &Lan, collector: &Run) {
 }
 
 /// Frames seen, and frames dropped by the kernel.
-fn accounts(ring: &Ring) -> [u64; 2] {
+fn counters(ring: &Ring) -> [u64; 2] {
     let stats = ["--stats", "--format", "json", "--ring", ring.name()];
     let object = json(&run(program("collector", &stats)).ok().stdout);
     let counters = &object["interfaces"][0]["counters"];
     ["seen", "kernel_dropped"].map(|name| counters[name].as_u64().unwrap_or_default())
 }
 
-/// Frames for which the collector had no time are counted by the kernel, shown, and told.
+/// The kernel counts frames that the collector reads too late; the collector shows and logs their number.
 #[test]
-fn what_the_kernel_drops_is_counted_and_told() {
+fn frames_that_the_kernel_drops_are_counted_and_logged() {
     let Some(lan) = Lan::new() else { return };
     let ring = Ring::new();
     let collector = listening(&lan, &ring);
     flood(&lan, &collector);
     collector.signal(Signal::CONT);
-    let told = collector.stderr.wait_for("the kernel dropped");
-    wait_until("each frame is seen or dropped", || accounts(&ring).iter().sum::<u64>() == 6000);
-    let [seen, dropped] = accounts(&ring);
-    assert!(seen > 0 && told.contains(&format!(": {dropped} frames on veth0")), "{told} {seen}");
+    let message = collector.stderr.wait_for("the kernel dropped");
+    wait_until("each frame is seen or dropped", || counters(&ring).iter().sum::<u64>() == 6000);
+    let [seen, dropped] = counters(&ring);
+    assert!(
+        seen > 0 && message.contains(&format!(": {dropped} frames on veth0")),
+        "{message} {seen}"
+    );
     assert_eq!(collector.stop().status.code(), Some(0));
 }
 
-/// Also at the end: what the kernel kept when the signal came is heard, and the rest counted.
+/// Also at the end: frames that the kernel had buffered at the signal are captured, and the rest counted.
 #[test]
-fn frames_from_before_the_end_are_accounted_for() {
+fn frames_from_before_the_end_are_captured_or_counted() {
     let Some(lan) = Lan::new() else { return };
     let ring = Ring::new();
     let collector = listening(&lan, &ring);
@@ -223,7 +226,7 @@ fn frames_from_before_the_end_are_accounted_for() {
     collector.signal(Signal::TERM);
     collector.signal(Signal::CONT);
     assert_eq!(collector.finish().status.code(), Some(0));
-    let [seen, dropped] = accounts(&ring);
+    let [seen, dropped] = counters(&ring);
     assert_eq!(seen + dropped, 6000, "{seen} seen, {dropped} dropped");
     assert!(seen > 1024 && dropped > 0, "{seen} seen, {dropped} dropped");
 }

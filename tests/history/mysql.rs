@@ -1,4 +1,4 @@
-//! `aw-mysql` with a real MariaDB: the tables, what existed before, and every way in which a server can go away.
+//! `aw-mysql` with a real MariaDB: the tables, existing data, and every way in which a server can fail.
 #![forbid(unsafe_code)]
 
 use aw_tests::certificates::make_certificates;
@@ -19,7 +19,7 @@ use std::time::Duration;
 const ORIGINS: &str =
     "0\tARP_REQ\n1\tARP_REP\n2\tARP_ACD\n3\tND_NS\n4\tND_NA\n5\tND_DAD\n6\tMACUPD\n";
 
-/// Every kind of event, field by field, through the view that addrwatch has; and the tables as they are made.
+/// Every kind of event, field by field, through addrwatch's view; and the created tables.
 #[test]
 fn rows_as_addrwatch_has_them() {
     let Some(server) = MariaDb::start(&["--default-time-zone=+05:00"]) else { return };
@@ -54,7 +54,7 @@ fn rows_as_addrwatch_has_them() {
     assert_eq!(hosts, format!("{}\n", rustix::system::uname().nodename().to_str().unwrap()));
 }
 
-/// What a router reports has an origin of its own; rows name the collector's host, accounts this machine.
+/// Reports of routers have an origin of their own; rows name the collector's host, checkpoints this machine.
 #[test]
 fn reports_of_routers() {
     let Some(server) = MariaDb::start(&[]) else { return };
@@ -74,7 +74,7 @@ fn reports_of_routers() {
     assert_eq!(server.sql("SELECT hostname FROM position"), machine);
 }
 
-/// Numbers that nobody would expect in the tables beside the log are said or passed over, and end nothing.
+/// Unexpected numbers in the tables beside the log are reported or skipped, and do not end the program.
 #[test]
 fn odd_rows_of_others() {
     let Some(server) = MariaDb::start(&[]) else { return };
@@ -94,7 +94,7 @@ fn odd_rows_of_others() {
 
 /// Tables of addrwatch 1.0, and views upon them, are used as they are.
 #[test]
-fn tables_of_addrwatch_are_carried_on() {
+fn tables_of_addrwatch_are_continued() {
     let Some(server) = MariaDb::start(&["--sql-mode=NO_BACKSLASH_ESCAPES,ANSI_QUOTES"]) else {
         return;
     };
@@ -114,7 +114,7 @@ fn tables_of_addrwatch_are_carried_on() {
     assert_eq!(server.sql("SELECT * FROM dashboard"), "MINE\t5\nND_NA\t1\n");
 }
 
-/// Killed with -9 again and again while rows come, the output too: each event is there once, in order.
+/// Killed with -9 repeatedly while rows are stored, the output too: each event is there once, in order.
 #[test]
 fn kills_of_server_and_output() {
     let Some(mut server) = MariaDb::start(&[]) else { return };
@@ -149,10 +149,10 @@ fn kills_of_server_and_output() {
     server.wait_for(published.into());
     output.stop().ok();
     server.assert_numbers(1..published + 1);
-    assert_eq!(server.account(&ring), format!("0 {published} 0"));
+    assert_eq!(server.checkpoint(&ring), format!("0 {published} 0"));
 }
 
-/// Away for a while: one line each when it goes and when it is back. The ring goes round meanwhile.
+/// Down for a while: one line when it goes down and one when it is back. The ring is overwritten meanwhile.
 #[test]
 fn a_server_that_was_stopped() {
     let Some(mut server) = MariaDb::start(&[]) else { return };
@@ -166,11 +166,11 @@ fn a_server_that_was_stopped() {
     server.wait_for(100);
     server.stop();
     small(101..40_001);
-    let said = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("keeping events in");
     let socket = server.path("socket");
     let expected = format!("aw-mysql: write to addrwatch at {}: ", socket.display());
-    assert!(said.starts_with(&expected), "{said}");
-    sleep(Duration::from_secs(4)); // several tries, which say nothing more
+    assert!(message.starts_with(&expected), "{message}");
+    sleep(Duration::from_secs(4)); // several tries, which log nothing more
     server.start_again();
     output.stderr.wait_for("the destination is back");
     small(40_001..40_011);
@@ -183,7 +183,7 @@ fn a_server_that_was_stopped() {
     server.assert_numbers(1..40_011);
 }
 
-/// The server closes connections that were silent: nobody notices. Down from the start: kept, and delivered later.
+/// The server closes idle connections: nothing is logged. Down from the start: queued, and delivered later.
 #[test]
 fn connections_that_end() {
     let Some(mut server) = MariaDb::start(&["--wait-timeout=1"]) else { return };
@@ -211,7 +211,7 @@ fn connections_that_end() {
     server.assert_numbers(1..51);
 }
 
-/// It hangs: time-outs end the wait, and what it had done of the transaction is undone before the rest comes.
+/// It hangs: timeouts end the wait, and its part of the transaction is undone before the rest arrives.
 #[test]
 fn a_server_that_hangs() {
     let Some(server) = MariaDb::start(&[]) else { return };
@@ -226,8 +226,8 @@ fn a_server_that_hangs() {
     let before = connections();
     server.signal(Signal::STOP);
     publish(&ring, 1001..3001);
-    let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("the server does not answer"), "{said}");
+    let message = output.stderr.wait_for("keeping events in");
+    assert!(message.contains("the server does not answer"), "{message}");
     server.signal(Signal::CONT);
     output.stderr.wait_for("the destination is back");
     assert_eq!(connections() - before, 2, "this question's, and one after it was in the spool");
@@ -236,7 +236,7 @@ fn a_server_that_hangs() {
     server.assert_numbers(1..3001);
 }
 
-/// Renamed away, the table is not replaced by another one: it is waited for.
+/// A table that was renamed is not replaced by another one: the program waits for it.
 #[test]
 fn a_table_that_was_moved_away() {
     let Some(server) = MariaDb::start(&[]) else { return };
@@ -246,15 +246,15 @@ fn a_table_that_was_moved_away() {
     server.wait_for(10);
     server.sql("RENAME TABLE log TO elsewhere");
     publish(&ring, 11..21);
-    let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("addrwatch.log") && said.contains("(rename it back"), "{said}");
+    let message = output.stderr.wait_for("keeping events in");
+    assert!(message.contains("addrwatch.log") && message.contains("(rename it back"), "{message}");
     sleep(Duration::from_millis(1500)); // tries
     assert_eq!(server.sql("SHOW TABLES LIKE 'log'"), "");
     server.sql("RENAME TABLE elsewhere TO log");
     output.stderr.wait_for("the destination is back");
     server.wait_for(20);
     output.stop().ok();
-    // An output that starts meanwhile does not make another one either.
+    // An output that starts meanwhile does not create another one either.
     server.sql("RENAME TABLE log TO elsewhere");
     publish(&ring, 21..31);
     let once = run(server.command(&ring, &["--once"]));
@@ -268,7 +268,7 @@ fn a_table_that_was_moved_away() {
     server.assert_numbers(1..31);
 }
 
-/// Locked for longer than it waits; and a deadlock of which it is the victim.
+/// Locked for longer than the timeout; and a deadlock of which the output is the victim.
 #[test]
 fn locks() {
     let Some(server) = MariaDb::start(&[]) else { return };
@@ -278,14 +278,14 @@ fn locks() {
     server.wait_for(10);
     let lock = server.hold("LOCK TABLES log WRITE, position WRITE");
     publish(&ring, 11..21);
-    let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("Lock wait timeout"), "{said}");
+    let message = output.stderr.wait_for("keeping events in");
+    assert!(message.contains("Lock wait timeout"), "{message}");
     drop(lock);
     output.stderr.wait_for("the destination is back");
     server.wait_for(20);
 
-    // Ours has the account and waits for the log's index; the other has that, and then wants the account. It has changed
-    // more, so ours is undone, and sent again.
+    // The output has the checkpoint and waits for the log's index; the other client has that, and then requests the checkpoint.
+    // The other has changed more rows, so the output's transaction is undone, and sent again.
     server.sql("CREATE TABLE weight (n INT) ENGINE = InnoDB");
     let mut other = server.hold(
         "START TRANSACTION; INSERT INTO weight SELECT seq FROM seq_1_to_5000; SELECT count(*) FROM log WHERE interface = 'pcap' FOR UPDATE",
@@ -315,7 +315,7 @@ fn small_packets() {
     server.assert_numbers(1..2001);
 }
 
-/// Many collectors share the tables. Two outputs that by mistake store for the same one double nothing.
+/// Many collectors share the tables. Two outputs that by mistake store the same ring repeat nothing.
 #[test]
 fn many_share_the_tables() {
     let Some(server) = MariaDb::start(&[]) else { return };
@@ -331,8 +331,8 @@ fn many_share_the_tables() {
     for output in outputs {
         output.stop().ok();
     }
-    let accounts = "SELECT hostname, delivered FROM position ORDER BY 1";
-    assert_eq!(server.sql(accounts), "one\t100\none\t100\ntwo\t100\ntwo\t100\n");
+    let checkpoints = "SELECT hostname, delivered FROM position ORDER BY 1";
+    assert_eq!(server.sql(checkpoints), "one\t100\none\t100\ntwo\t100\ntwo\t100\n");
     let all = "SELECT hostname, count(*), count(DISTINCT tstamp) FROM log GROUP BY 1 ORDER BY 1";
     assert_eq!(server.sql(all), "one\t200\t100\ntwo\t200\t100\n");
 
@@ -343,13 +343,13 @@ fn many_share_the_tables() {
         publish(&rings[0], 101 + 100 * round..201 + 100 * round);
         sleep(Duration::from_millis(100));
     }
-    wait_until("all", || server.account(&rings[0]) == "0 2100 0");
-    let said: Vec<_> = twins.into_iter().map(|twin| twin.stop().stderr).collect();
-    assert!(said.concat().contains("another program has changed the row of this ring"), "{said:?}");
+    wait_until("all", || server.checkpoint(&rings[0]) == "0 2100 0");
+    let logs: Vec<_> = twins.into_iter().map(|twin| twin.stop().stderr).collect();
+    assert!(logs.concat().contains("another program has changed the row of this ring"), "{logs:?}");
     server.assert_numbers(1..2101);
 }
 
-/// Over TCP with a password and a certificate, as an ordinary user, who may open nothing else; and what is refused.
+/// Over TCP with a password and a certificate, as a user without access to other files; and refused connections.
 #[test]
 fn over_the_network() {
     let Some(server) = MariaDb::start(&[]) else { return };
@@ -401,8 +401,8 @@ fn over_the_network() {
     server.assert_numbers(1..21);
     let config = server.config("password=x");
     fs::set_permissions(&config, Permissions::from_mode(0o644)).unwrap();
-    let said = run(server.command(&ring, &["--once"]));
-    said.refused(
+    let finished = run(server.command(&ring, &["--once"]));
+    finished.refused(
         "aw-mysql",
         &["mysql.cnf: it contains a password, and all users can read it (chmod o-r)"],
     );
@@ -423,12 +423,12 @@ fn migration() {
     let rest = server.sql("SELECT mac_address, ip_address, origin FROM addrwatch");
     let bad = "rubbish\t192.0.2.1\tARP_REQ\n02:00:00:00:00:08\trubbish\tARP_REQ\n02:00:00:00:00:09\t192.0.2.9\trubbish\n";
     assert_eq!(rest, bad, "what is no pairing stays where it was");
-    // Once more, it changes nothing.
+    // The second time it changes nothing.
     server.sql(include_str!("../../contrib/migrate_0.8_to_1.0.sql"));
     assert_eq!(server.lines(), sorted(&format!("{ours}{theirs}")));
 }
 
-/// Tables of a time when MyISAM was the default: an end in the midst of it leaves all rows where they were, too.
+/// Tables from the time when MyISAM was the default: an interrupted migration leaves all rows in place, too.
 #[test]
 fn migration_without_transactions() {
     let Some(server) = MariaDb::start(&[]) else { return };
@@ -448,7 +448,7 @@ fn migration_without_transactions() {
     assert_eq!(rows(), "3\t9\n");
 }
 
-/// Names of any script, whatever the server's default is.
+/// Names in any script, with any default of the server.
 #[test]
 fn names_of_any_script() {
     let Some(server) = MariaDb::start(&["--character-set-server=latin1"]) else { return };

@@ -1,4 +1,4 @@
-//! `aw-query`: who had an address, and when; from what `aw-sqlite` kept of frames that a collector heard.
+//! `aw-query`: who had an address, and when, from the rows that `aw-sqlite` stored.
 #![forbid(unsafe_code)]
 
 use aw_tests::collect::json;
@@ -6,15 +6,15 @@ use aw_tests::feed::publish;
 use aw_tests::history::{History, addrwatch_database};
 use aw_tests::rig::{Finished, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
-use aw_tests::seen::{self, ADDRESS, Seen, hear};
+use aw_tests::seen::{self, ADDRESS, Seen, capture};
 use serde_json::Value;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 
-/// A history of this.
+/// A history of these sightings.
 fn history(seen: &[Seen]) -> History {
     let (ring, history) = (Ring::new(), History::new());
-    hear(&ring, seen);
+    capture(&ring, seen);
     run(history.command(&ring, &["--once"])).ok();
     history
 }
@@ -65,7 +65,7 @@ fn who_had_it() {
     );
 }
 
-/// Two that share an address have a span each, and who had it is contested.
+/// Two devices that share an address have a span each, and the address is contested.
 #[test]
 fn two_at_once() {
     let seen: Vec<Seen> = (0..200).map(|n| (n * 10, 1 + n % 2, 3, 0)).collect();
@@ -121,7 +121,7 @@ fn changes() {
     assert_eq!(fields(&history, &until, &names), changed[..1]);
 }
 
-/// What is in each VLAN has nothing to do with the other.
+/// VLANs are independent of each other.
 #[test]
 fn networks() {
     let seen: Vec<Seen> = (0..10).flat_map(|n| [(n * 60, 1, 3, 0), (n * 60, 2, 3, 5)]).collect();
@@ -134,7 +134,7 @@ fn networks() {
     assert_eq!(fields(&history, &["changes"], &["change"]), ["new", "new"]);
 }
 
-/// Times are those of the zone, and show it.
+/// Times are in the time zone, and show it.
 #[test]
 fn zones() {
     let history = handover();
@@ -222,7 +222,7 @@ fn what_is_no_history_is_refused() {
     }
 }
 
-/// Whatever is in the database: no panic, and nothing that steers a terminal.
+/// Any content of the database: no panic, and no control characters for a terminal.
 #[test]
 fn content_is_not_trusted() {
     let history = handover();
@@ -252,7 +252,7 @@ fn content_is_not_trusted() {
     run(history.query(&["devices"])).refused("aw-query", &["read /"]);
 }
 
-/// While it is written to, and by a user who may read it and nothing else.
+/// While it is written, and by a user that may only read it.
 #[test]
 fn it_only_reads() {
     let ring = Ring::new();

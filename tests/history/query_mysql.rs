@@ -1,11 +1,11 @@
-//! `aw-query` and a real MariaDB: what `aw-mysql` keeps is answered as what `aw-sqlite` keeps of the same events.
+//! `aw-query` and a real MariaDB: the rows of `aw-mysql` give the same answers as those of `aw-sqlite`.
 #![forbid(unsafe_code)]
 
 use aw_tests::history::History;
 use aw_tests::mariadb::MariaDb;
 use aw_tests::rig::{Finished, program, run};
 use aw_tests::ring::Ring;
-use aw_tests::seen::{self, ADDRESS, Seen, hear};
+use aw_tests::seen::{self, ADDRESS, Seen, capture};
 use std::process::Command;
 
 /// Every subcommand, with times and without.
@@ -34,7 +34,7 @@ const QUESTIONS: &[&[&str]] = &[
     &["devices", "--from", "2026-11-20 15:00", "--to", "2026-11-20 15:30"],
 ];
 
-/// A handover, two that share an address, and one address in two VLANs.
+/// A handover, two devices that share an address, and one address in two VLANs.
 fn all_seen() -> Vec<Seen> {
     let mut seen = seen::handover();
     seen.extend((0..100).map(|n| (7200 + 10 * n, 5 + n % 2, 9, 0)));
@@ -49,7 +49,7 @@ fn asked(question: &[&str], database: &[&str]) -> Finished {
     run(query)
 }
 
-/// The same answer, to the last byte; and the same exit status where there is none.
+/// The same answer, to the last byte; and the same exit status if there is none.
 #[track_caller]
 fn assert_same(history: &History, server: &MariaDb) {
     let config = server.config("");
@@ -73,11 +73,11 @@ fn assert_same(history: &History, server: &MariaDb) {
 fn the_same_answers() {
     let Some(server) = MariaDb::start(&["--default-time-zone=+05:00"]) else { return };
     let (ring, history) = (Ring::new(), History::new());
-    hear(&ring, &all_seen());
+    capture(&ring, &all_seen());
     run(history.command(&ring, &["--once"])).ok();
     run(server.command(&ring, &["--once"])).ok();
     assert_same(&history, &server);
-    // With a prefix, tables of their own; and a URL says the same as the file.
+    // A prefix selects other tables; a URL has the same meaning as the file.
     server.sql("CREATE TABLE site1_log LIKE log; INSERT INTO site1_log SELECT * FROM log WHERE vlan_tag = 7");
     let config = server.config("database = nowhere");
     let url = ["-c", config.to_str().unwrap(), "--database", "mysql://root@localhost/addrwatch"];
@@ -88,12 +88,12 @@ fn the_same_answers() {
     assert_eq!((of_site.stdout.lines().count(), &*of_site.stderr), (2, ""));
 }
 
-/// A database that addrwatch 1.0 made and filled: the same, and how to make it fast is said.
+/// A database that addrwatch 1.0 created and filled: the same answers, and a message about the missing index.
 #[test]
 fn a_database_of_addrwatch() {
     let Some(server) = MariaDb::start(&[]) else { return };
     let (ring, history) = (Ring::new(), History::new());
-    hear(&ring, &all_seen());
+    capture(&ring, &all_seen());
     run(history.command(&ring, &["--once"])).ok();
     run(server.command(&ring, &["--once", "--hostname", "here", "-p", "other_"])).ok();
     server.sql(include_str!("../data/addrwatch-1.0.sql"));
@@ -102,20 +102,20 @@ fn a_database_of_addrwatch() {
     let config = server.config("");
     let ask = || asked(&["devices"], &["-c", config.to_str().unwrap()]).ok();
     let index = "CREATE INDEX ip_address_tstamp ON `log` (ip_address, tstamp)";
-    let said = ask().stderr;
-    assert!(said.contains("no index by address") && said.contains(index), "{said}");
+    let message = ask().stderr;
+    assert!(message.contains("no index by address") && message.contains(index), "{message}");
     server.sql(index);
     assert_eq!(ask().stderr, "");
     assert_same(&history, &server);
 }
 
-/// However often addresses were seen, who had one, and what has changed, takes a few steps in an index for each. Rows
+/// With any number of sightings, who had an address and what has changed take a few steps in an index for each. Rows
 /// are counted, not time.
 #[test]
 fn answers_take_few_steps() {
     let Some(server) = MariaDb::start(&[]) else { return };
     let ring = Ring::new();
-    hear(&ring, &seen::handover());
+    capture(&ring, &seen::handover());
     run(server.command(&ring, &["--once", "--hostname", "here"])).ok();
     server.sql(
         "INSERT INTO log SELECT from_unixtime(1795100000 + seq), 'here', 'eth0', 0, 0x020000000001, 0x0a010203, 0
@@ -142,12 +142,12 @@ fn answers_take_few_steps() {
     }
 }
 
-/// Over TCP, as a user who may only read, with the password in a file; and what is refused.
+/// Over TCP, as a user that may only read, with the password in a file; and refused connections.
 #[test]
 fn over_the_network() {
     let Some(server) = MariaDb::start(&[]) else { return };
     let ring = Ring::new();
-    hear(&ring, &seen::handover());
+    capture(&ring, &seen::handover());
     run(server.command(&ring, &["--once", "--hostname", "here"])).ok();
     server.sql(
         "CREATE USER reader@'127.0.0.1' IDENTIFIED BY 'a#b'; GRANT SELECT ON addrwatch.log TO reader@'127.0.0.1';
@@ -189,7 +189,7 @@ fn over_the_network() {
     run(nowhere).refused("aw-query", &["read /nowhere/mysql.cnf: no such file"]);
 }
 
-/// Whatever is in the tables: no panic, and nothing that steers a terminal.
+/// Any content of the tables: no panic, and no control characters for a terminal.
 #[test]
 fn content_is_not_trusted() {
     let Some(server) = MariaDb::start(&["--sql-mode="]) else { return };

@@ -1,8 +1,8 @@
-//! `aw-sqlite`: every event once, whatever is killed when; addrwatch's table, as before and carried on; nothing written
-//! while nothing comes; and old rows forgotten.
+//! `aw-sqlite`: every event once, after any kill; addrwatch's table, also an existing one; no writes without
+//! events; deletion of old rows.
 #![forbid(unsafe_code)]
 
-use aw_tests::account::Account;
+use aw_tests::checkpoint::Checkpoint;
 use aw_tests::collect::{collect, held};
 use aw_tests::feed::{numbered_capture, publish};
 use aw_tests::history::{History, Row, addrwatch_database};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 const ORIGINS: [&str; 6] = ["ARP_REQ", "ARP_REP", "ARP_ACD", "ND_NS", "ND_NA", "ND_DAD"];
 
-/// What the table says is what the lines say, field by field.
+/// The table has the same content as the lines, field by field.
 #[test]
 fn the_table_is_addrwatchs() {
     let ring = Ring::new();
@@ -46,9 +46,9 @@ fn the_table_has_another_name() {
     }
 }
 
-/// The same thing heard twice at the same time is two rows.
+/// The same sighting twice at the same time is two rows.
 #[test]
-fn what_is_the_same_is_there_twice() {
+fn equal_sightings_are_two_rows() {
     let ring = Ring::new();
     let history = History::new();
     for _ in 0..3 {
@@ -59,7 +59,7 @@ fn what_is_the_same_is_there_twice() {
     assert_eq!(times, [1, 1, 1, 2, 2, 2]);
 }
 
-/// A row is there within a second, and a little for a busy machine.
+/// A row is stored within a second, and a little more on a busy machine.
 #[test]
 fn a_row_is_there_soon() {
     let ring = Ring::new();
@@ -67,7 +67,7 @@ fn a_row_is_there_soon() {
     publish(&ring, 1..2);
     let output = history.start(&ring, &[]);
     wait_until("the first row", || history.count() == 1);
-    // On a busy machine one may be late, but not each.
+    // On a busy machine one may be late, but not all.
     let is_soon = |number: u32| {
         let began = Instant::now();
         publish(&ring, number..number + 1);
@@ -78,7 +78,7 @@ fn a_row_is_there_soon() {
     output.stop().ok();
 }
 
-/// Killed at any moment, also while it makes its tables, and started again.
+/// Killed at any moment, also while it creates its tables, and started again.
 #[test]
 fn kills_do_no_harm() {
     let ring = Ring::new();
@@ -97,7 +97,7 @@ fn kills_do_no_harm() {
     history.assert_exactly_once(&ring, 40_001);
 }
 
-/// Nothing comes, nothing is written: not a byte in any of its files, however long.
+/// Without events nothing is written: not a byte in any of its files.
 #[test]
 fn idle_it_writes_nothing() {
     let ring = Ring::new();
@@ -110,7 +110,7 @@ fn idle_it_writes_nothing() {
         let line = io.lines().find(|line| line.starts_with("wchar: "));
         line.and_then(|line| line[7..].parse::<u64>().ok()).expect("a number")
     };
-    // The account of the spool is written after five seconds at most.
+    // The state of the spool is written after five seconds at most.
     wait_until("all is written", || {
         let before = written();
         sleep(Duration::from_secs(6));
@@ -130,15 +130,15 @@ fn old(number: u32) -> Row {
     } else {
         format!("10.0.{}.{}", number % 7, number % 250)
     };
-    // Many at the same second, some of them the same but for their place in the table.
+    // Many in the same second, some of them equal except for their place in the table.
     let time = 1_600_000_000 + i64::from(number / 50);
     (time, format!("eth{}", number % 2), i64::from(number % 3), mac, ip, i64::from(number % 6))
 }
 
-/// All rows of addrwatch's database are there at any moment, while they are imported and the program is killed
-/// again and again; new ones come meanwhile; and what others made of the table still works.
+/// All rows of addrwatch's database are available at any moment, while they are imported and the program is killed
+/// repeatedly; new ones arrive meanwhile; and views of other programs on the table still work.
 #[test]
-fn an_old_database_is_carried_on() {
+fn an_old_database_is_continued() {
     const OLD: u32 = 200_000;
     let ring = Ring::new();
     let history = History::new();
@@ -157,7 +157,7 @@ fn an_old_database_is_carried_on() {
     publish(&ring, 1..6);
     let ended = run(history.command(&ring, &["--once"])).ok();
     assert!(ended.stderr.contains("rows of addrwatch's table are imported"), "{}", ended.stderr);
-    assert_eq!(history.account(&ring), Some(Account { began: 0, delivered: 5, lost: 0 }));
+    assert_eq!(history.checkpoint(&ring), Some(Checkpoint { began: 0, delivered: 5, lost: 0 }));
     let mut after = history.rows("addrwatch");
     assert_eq!(after.drain(..5).map(|row| row.0).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     let sorted = |mut rows: Vec<Row>| {
@@ -172,9 +172,9 @@ fn an_old_database_is_carried_on() {
     assert!(!again.stderr.contains("import"), "{}", again.stderr);
 }
 
-/// The name is changed in the midst of it, and once more: no row is left behind, and every name still shows them all.
+/// The name of the table is changed during the import, twice: no row is left behind, and every name shows them all.
 #[test]
-fn another_name_while_rows_are_carried_over() {
+fn another_name_during_the_import() {
     const OLD: u32 = 200_000;
     let (ring, history) = (Ring::new(), History::new());
     addrwatch_database(history.database(), (0..OLD).map(old));
@@ -202,7 +202,7 @@ fn another_name_while_rows_are_carried_over() {
     assert_eq!(history.value::<i64>(left), Some(0));
 }
 
-/// A row that is not addrwatch's way is not lost either: it stays, and is said.
+/// A row that is not in addrwatch's format is not lost either: it stays, and is reported.
 #[test]
 fn rows_that_cannot_be_read_stay() {
     let ring = Ring::new();
@@ -227,7 +227,7 @@ fn rows_that_cannot_be_read_stay() {
     assert_eq!(history.value::<i64>("SELECT count(*) FROM addrwatch_old"), Some(4));
 }
 
-/// What is something else stays as it is.
+/// Databases of other programs are not changed.
 #[test]
 fn other_databases_are_refused() {
     let ring = Ring::new();
@@ -249,9 +249,9 @@ fn other_databases_are_refused() {
     run(nowhere.command(&ring, &[])).refused("aw-sqlite", &["no directory /nowhere", "--database"]);
 }
 
-/// Old rows go, a few at a time, and new ones stay; so do their pairings.
+/// Old rows are deleted, a few at a time, and new ones stay; the same holds for their pairings.
 #[test]
-fn what_is_too_old_is_forgotten() {
+fn old_rows_are_deleted() {
     let ring = Ring::new();
     let history = History::new();
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
@@ -275,11 +275,11 @@ fn what_is_too_old_is_forgotten() {
     });
     publish(&ring, 10..12); // it must not take a pairing for known that it forgot
     wait_until("new rows", || history.count() == kept + 2);
-    assert_eq!(history.account(&ring).unwrap().delivered, 11);
+    assert_eq!(history.checkpoint(&ring).unwrap().delivered, 11);
     output.stop().ok();
 }
 
-/// The newest sighting is of 40 days before what the clock shows, which may be wrong: nothing is deleted.
+/// The newest sighting is 40 days older than the clock, which may be wrong: nothing is deleted.
 #[test]
 fn a_clock_that_is_ahead() {
     let (ring, history) = (Ring::new(), History::new());
@@ -293,13 +293,13 @@ fn a_clock_that_is_ahead() {
     let output = history.start(&ring, &["--retention", "30"]);
     output.stderr.wait_for("the clock is 40 days ahead of the newest sighting: nothing is deleted");
     publish(&ring, 11..21); // goes on
-    wait_until("new rows", || history.account(&ring).is_some_and(|a| a.next() == 20));
+    wait_until("new rows", || history.checkpoint(&ring).is_some_and(|a| a.next() == 20));
     sleep(Duration::from_millis(1500)); // it rests three times
     output.stop().ok();
     assert_eq!(history.count(), 5020);
 }
 
-/// Moved away, for an archive: the next rows go to a new one.
+/// Moved to an archive: the next rows go to a new database.
 #[test]
 fn a_database_is_moved_away() {
     let ring = Ring::new();
@@ -318,12 +318,12 @@ fn a_database_is_moved_away() {
     let archive = Connection::open(archive).unwrap();
     let rows: i64 =
         archive.query_row("SELECT count(*) FROM sighting", [], |row| row.get(0)).unwrap();
-    assert_eq!((rows, history.account(&ring).unwrap().next()), (8, 11));
+    assert_eq!((rows, history.checkpoint(&ring).unwrap().next()), (8, 11));
 }
 
-/// Several rings, and the collector's own name of the host.
+/// Several rings, and the configured name of the collector's host.
 #[test]
-fn places_are_told_apart() {
+fn rings_and_hosts_are_distinguished() {
     let rings = [Ring::new(), Ring::new()];
     let history = History::new();
     for (ring, host) in rings.iter().zip(["one", "two"]) {
@@ -339,9 +339,9 @@ fn places_are_told_apart() {
     }
 }
 
-/// What a router reports has an origin of its own, and its router's address as a place.
+/// Reports of routers have an origin of their own, and the router's address as interface.
 #[test]
-fn reports_of_routers_are_kept() {
+fn reports_of_routers_are_stored() {
     let ring = Ring::new();
     let mut command =
         program("collector", &["-q", "--ring", ring.name(), "--macupd", "127.0.0.1:0"]);

@@ -1,5 +1,5 @@
-//! `aw-sqlite` whose database cannot be written, each fault for real: it says so once, keeps what comes, and goes on
-//! when it is better. No event is lost and none is there twice.
+//! `aw-sqlite` whose database cannot be written, with real faults: it reports each once, queues events, and continues
+//! when the fault is over. No event is lost and none is repeated.
 #![forbid(unsafe_code)]
 
 use aw_tests::feed::{numbered_capture, publish, reading_collector};
@@ -14,12 +14,14 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// All numbers to before `end` arrive, and it ends; what it said.
+/// All numbers before `end` arrive, and it ends; returns its standard error.
 #[track_caller]
 fn recovered(history: &History, ring: &Ring, output: Run, end: u32) -> String {
     output.stderr.wait_for("the destination is back");
     let all = u64::from(end) - 1;
-    wait_until("all rows", || history.account(ring).is_some_and(|account| account.next() == all));
+    wait_until("all rows", || {
+        history.checkpoint(ring).is_some_and(|checkpoint| checkpoint.next() == all)
+    });
     let ended = output.stop().ok();
     history.assert_exactly_once(ring, end);
     let down = ended.stderr.matches("keeping events in").count();
@@ -45,17 +47,17 @@ fn locked_by_another() {
     let lock = history.lock();
     let options = ["-q", "-L", "8192", "--max-rate", "20000"];
     run_with(reading_collector(&ring, &options), &numbered_capture(101..20_001)).ok();
-    let said = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("keeping events in");
     assert!(
-        said.contains("lan.db: database is locked by another program (end its transaction)"),
-        "{said}"
+        message.contains("lan.db: database is locked by another program (end its transaction)"),
+        "{message}"
     );
     assert_eq!(history.count(), 100, "readers go on");
     drop(lock);
     recovered(&history, &ring, output, 20_001);
 }
 
-/// A tmpfs of eight MiB, all but full; then room is made.
+/// An almost full tmpfs of eight MiB; then space is freed.
 #[test]
 fn a_full_disk() {
     if !is_root() {
@@ -71,14 +73,14 @@ fn a_full_disk() {
     mount.fill();
     let options = ["-q", "--max-rate", "20000"];
     run_with(reading_collector(&ring, &options), &numbered_capture(11..8001)).ok();
-    let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("is full (free space on its disk)"), "{said}");
+    let message = output.stderr.wait_for("keeping events in");
+    assert!(message.contains("is full (free space on its disk)"), "{message}");
     mount.make_room();
     recovered(&history, &ring, output, 8001);
 }
 
-/// Database and spool on one disk, as they are where nothing else is said: both meet its end. What comes waits in the
-/// ring, and all of it is there once there is room.
+/// Database and spool on one disk, as by default, which is full: events wait in the
+/// ring, and all of them are stored when there is space.
 #[test]
 fn a_full_disk_for_both() {
     if !is_root() {
@@ -96,8 +98,8 @@ fn a_full_disk_for_both() {
     wait_until("rows", || history.count() == 10);
     mount.fill();
     publish(&ring, 11..8001);
-    let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("is full (free space on its disk)"), "{said}");
+    let message = output.stderr.wait_for("keeping events in");
+    assert!(message.contains("is full (free space on its disk)"), "{message}");
     output.stderr.wait_for("is full: events that the rings overwrite from now on are lost");
     publish(&ring, 8001..8101);
     sleep(Duration::from_secs(8)); // some tries of what is down
@@ -132,10 +134,11 @@ fn read_only() {
     fs::set_permissions(&directory, Permissions::from_mode(0o550)).unwrap();
     collect(11..101);
     let output = history.start(&ring, &options);
-    let said = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("keeping events in");
     assert!(
-        said.contains("(give this program's user write permission for the file and its directory)"),
-        "{said}"
+        message
+            .contains("(give this program's user write permission for the file and its directory)"),
+        "{message}"
     );
     collect(101..201);
     fs::set_permissions(&directory, Permissions::from_mode(0o750)).unwrap();
@@ -143,7 +146,7 @@ fn read_only() {
     recovered(&history, &ring, output, 201);
 }
 
-/// A page of it is rubbish. It is moved away, and what came since is in the new one.
+/// A page of it is corrupt. It is moved away, and later events are in the new one.
 #[test]
 fn a_broken_page() {
     let ring = Ring::new();
@@ -157,22 +160,25 @@ fn a_broken_page() {
     }
     publish(&ring, 5001..5101);
     let output = history.start(&ring, &[]);
-    let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("malformed (move it away with its -wal file, or repair it"), "{said}");
+    let message = output.stderr.wait_for("keeping events in");
+    assert!(
+        message.contains("malformed (move it away with its -wal file, or repair it"),
+        "{message}"
+    );
     fs::rename(history.database(), history.path().join("history/broken.db")).unwrap();
     for end in ["-wal", "-shm"] {
         let _ = fs::remove_file(format!("{}{end}", history.database().display()));
     }
     output.stderr.wait_for("the destination is back");
     publish(&ring, 5101..5201);
-    wait_until("all rows", || history.account(&ring).is_some_and(|a| a.next() == 5200));
+    wait_until("all rows", || history.checkpoint(&ring).is_some_and(|a| a.next() == 5200));
     let ended = output.stop().ok();
     assert!(ended.stderr.ends_with(" 0 lost\n"), "{}", ended.stderr);
     let times: Vec<i64> = history.rows("addrwatch").iter().map(|row| row.0).collect();
     assert_eq!(times.last(), Some(&5200));
 }
 
-/// Moved away while somebody reads it: rows go on into it, and the new one begins when he has read. Each is in one of them.
+/// Moved away while another program reads it: rows are still written to it, and the new one begins after the reader ends.
 #[test]
 fn moved_away_while_it_is_read() {
     let (ring, history) = (Ring::new(), History::new());
@@ -205,7 +211,7 @@ fn moved_away_while_it_is_read() {
     assert_eq!(in_both(&history, &archive), (1..501).collect::<Vec<i64>>());
 }
 
-/// The times in both, in order, and that both are sound.
+/// The times in both, in order; both are sound.
 fn in_both(history: &History, archive: &Path) -> Vec<i64> {
     let mut times = Vec::new();
     for file in [archive, history.database()] {
@@ -219,7 +225,7 @@ fn in_both(history: &History, archive: &Path) -> Vec<i64> {
     times
 }
 
-/// Killed when it was moved away and not left yet: its log is not taken for a new one's, nor deleted.
+/// Killed after it was moved away, before the program closed it: its log is not used for a new one, nor deleted.
 #[test]
 fn killed_when_it_was_moved_away() {
     let (ring, history) = (Ring::new(), History::new());
@@ -232,12 +238,12 @@ fn killed_when_it_was_moved_away() {
     fs::rename(history.database(), &archive).unwrap();
     publish(&ring, 101..201);
     let output = history.start(&ring, &[]);
-    let said = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("keeping events in");
     assert!(
-        said.contains(
+        message.contains(
             "lan.db-wal has rows of the file that was moved away (move it beside that file"
         ),
-        "{said}"
+        "{message}"
     );
     fs::rename(log(history.database()), log(&archive)).unwrap();
     output.stderr.wait_for("the destination is back");
@@ -246,7 +252,7 @@ fn killed_when_it_was_moved_away() {
     assert!((1..201).all(|time| both.contains(&time)), "{both:?}");
 }
 
-/// No database at all, but something else: nothing is written to it.
+/// A file of another kind: nothing is written to it.
 #[test]
 fn not_a_database() {
     let ring = Ring::new();
@@ -255,14 +261,14 @@ fn not_a_database() {
     fs::write(history.database(), &text).unwrap();
     publish(&ring, 1..6);
     let output = history.start(&ring, &[]);
-    let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("file is not a database (move it away"), "{said}");
+    let message = output.stderr.wait_for("keeping events in");
+    assert!(message.contains("file is not a database (move it away"), "{message}");
     assert_eq!(fs::read_to_string(history.database()).unwrap(), text);
     fs::rename(history.database(), history.path().join("history/notes")).unwrap();
     recovered(&history, &ring, output, 6);
 }
 
-/// Killed again and again while it is locked out, and while it delivers what it kept.
+/// Killed repeatedly while it is locked out, and while it delivers queued events.
 #[test]
 fn kills_while_it_is_down() {
     let ring = Ring::new();
@@ -284,7 +290,7 @@ fn kills_while_it_is_down() {
     drop(lock);
     let output = history.start(&ring, &[]);
     let all = u64::from(published);
-    wait_until("all rows", || history.account(&ring).is_some_and(|a| a.next() == all));
+    wait_until("all rows", || history.checkpoint(&ring).is_some_and(|a| a.next() == all));
     output.stop().ok();
     history.assert_exactly_once(&ring, published + 1);
 }

@@ -1,11 +1,11 @@
-//! `aw-stdout --health`, and the alarm of an output that has become blind.
+//! `aw-stdout --health`, and the warning of an output whose collector stopped.
 #![forbid(unsafe_code)]
 
 use aw_tests::clock::library;
 use aw_tests::collect::stdout_of;
 use aw_tests::feed::{numbered_capture, publish, reading_collector};
 use aw_tests::history::History;
-use aw_tests::rig::{Finished, PATIENCE, Run, program, run, skip, wait_until};
+use aw_tests::rig::{Finished, Run, TIMEOUT, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
 use std::fs;
@@ -14,7 +14,7 @@ use std::process::ChildStdin;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// A replay that never ends, an event every 100 ms, so that its heart beats.
+/// A replay that never ends, an event every 100 ms, with a heartbeat.
 fn beating(ring: &Ring, slots: &str) -> (Run, ChildStdin) {
     let mut collector =
         Run::start(reading_collector(ring, &["-q", "-L", slots, "--max-rate", "10"]));
@@ -35,9 +35,9 @@ fn health(ring: &Ring, options: &[&str]) -> Finished {
     finished
 }
 
-/// Checks again until the answer is so, which it becomes within seconds; returns the last answer.
+/// Repeats the check until its result satisfies `so`, which happens within seconds; returns the last result.
 fn soon(check: impl Fn() -> Finished, so: impl Fn(&Finished) -> bool) -> Finished {
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIMEOUT;
     loop {
         let answer = check();
         if so(&answer) || Instant::now() > give_up {
@@ -51,12 +51,12 @@ fn is_well(answer: &Finished) -> bool {
     answer.status.success()
 }
 
-fn says(text: &str) -> impl Fn(&Finished) -> bool {
+fn reports(text: &str) -> impl Fn(&Finished) -> bool {
     move |answer| answer.stdout.contains(text)
 }
 
 #[test]
-fn health_tells_what_is_wrong() {
+fn health_reports_the_fault() {
     let ring = Ring::new();
     health(&ring, &[]).unwell(&[ring.name(), "no such ring"]);
     publish(&ring, 1..4);
@@ -71,16 +71,16 @@ fn health_tells_what_is_wrong() {
 
     collector.signal(Signal::STOP);
     let check = || health(&ring, &["--max-silence", "3"]);
-    soon(check, says("no heartbeat from")).unwell(&["no heartbeat from", "process"]);
+    soon(check, reports("no heartbeat from")).unwell(&["no heartbeat from", "process"]);
     collector.signal(Signal::CONT);
     soon(check, is_well).ok();
     collector.kill();
-    soon(|| health(&ring, &[]), says("no heartbeat from")).unwell(&["no heartbeat from"]);
+    soon(|| health(&ring, &[]), reports("no heartbeat from")).unwell(&["no heartbeat from"]);
 }
 
-/// A collector that lives and hears nothing.
+/// A running collector that captures nothing.
 #[test]
-fn silence_is_told_if_asked_for() {
+fn silence_is_reported_on_request() {
     let ring = Ring::new();
     let Some(lan) = aw_tests::lan::Lan::new() else { return };
     let mut command = lan.here.command(aw_tests::rig::binary("collector"));
@@ -88,7 +88,7 @@ fn silence_is_told_if_asked_for() {
     let collector = Run::start(command);
     collector.stderr.wait_for("listening on veth0");
     let silent = || health(&ring, &["--max-silence", "2"]);
-    soon(silent, says("no frame for ")).unwell(&["no frame for "]);
+    soon(silent, reports("no frame for ")).unwell(&["no frame for "]);
     health(&ring, &["--max-silence", "0"]).ok();
     health(&ring, &[]).ok();
     lan.there.scapy("veth1", "send(Ether(dst='ff:ff:ff:ff:ff:ff')/ARP(pdst='192.0.2.1'))");
@@ -97,9 +97,9 @@ fn silence_is_told_if_asked_for() {
     collector.stop().ok();
 }
 
-/// An output that hangs: it keeps its position, and that stays behind.
+/// An output that hangs: its saved position falls behind.
 #[test]
-fn a_lagging_output_is_told() {
+fn a_lagging_output_is_reported() {
     let ring = Ring::new();
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().to_str().unwrap();
@@ -124,7 +124,7 @@ fn a_lagging_output_is_told() {
         }
     });
     let check = || health(&ring, &["--state-dir", state]);
-    soon(check, says("behind")).unwell(&["aw-stdout is ", "behind"]);
+    soon(check, reports("behind")).unwell(&["aw-stdout is ", "behind"]);
     let output = Run::start({
         let mut command = stdout_of(&ring, &options);
         command.arg("-v");
@@ -137,9 +137,9 @@ fn a_lagging_output_is_told() {
     more.join().unwrap();
 }
 
-/// Whoever may not read how far the output is hears that, and not that all is well.
+/// If the positions of outputs cannot be read, that is reported, and not success.
 #[test]
-fn what_cannot_be_asked_is_told() {
+fn unreadable_positions_are_reported() {
     let ring = Ring::new();
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().to_str().unwrap();
@@ -156,9 +156,9 @@ fn what_cannot_be_asked_is_told() {
     collector.kill();
 }
 
-/// Of an output that keeps its position with its rows, too.
+/// The same for an output that saves its position with its rows.
 #[test]
-fn a_database_that_lags_is_told() {
+fn a_database_that_lags_is_reported() {
     let ring = Ring::new();
     let history = History::new();
     let (collector, _stdin) = beating(&ring, "64");
@@ -174,18 +174,18 @@ fn a_database_that_lags_is_told() {
     let well = check().ok();
     assert!(well.stdout.starts_with("aw-sqlite: ring "), "{well:#?}");
     output.signal(Signal::STOP);
-    let unwell = soon(check, says("events behind")); // half a ring and more
-    let said = unwell.stdout.clone();
+    let unwell = soon(check, reports("events behind")); // half a ring and more
+    let message = unwell.stdout.clone();
     assert_eq!((unwell.status.code(), unwell.stderr.as_str()), (Some(1), ""), "{unwell:#?}");
-    assert!(said.contains("aw-sqlite is ") && said.contains("events behind"), "{said}");
+    assert!(message.contains("aw-sqlite is ") && message.contains("events behind"), "{message}");
     output.signal(Signal::CONT);
     output.stop().ok();
     collector.kill();
 }
 
-/// It was killed, or its ring was made anew since: what it wrote down is of another stream, or gone.
+/// It was killed, or its ring was re-created since: its saved position is of another stream, or gone.
 #[test]
-fn a_database_that_does_not_run_is_told() {
+fn a_database_that_does_not_run_is_reported() {
     let ring = Ring::new();
     let history = History::new();
     let check = |options: &[&str]| {
@@ -206,14 +206,14 @@ fn a_database_that_does_not_run_is_told() {
     check(&[]).ok();
     output.kill();
     unwell(&[], "aw-sqlite is not running");
-    check(&["--once"]).ok(); // somebody starts it now and then
+    check(&["--once"]).ok(); // a service that runs now and then
     drop(stdin);
     collector.kill();
 
     run(program("collector", &["--ring", ring.name(), "--remove"])).ok();
     let (collector, _stdin) = beating(&ring, "64");
     wait_until("the ring", || ring.path().exists());
-    soon(|| check(&["--once"]), says("aw-sqlite is ")); // behind: half a ring and more
+    soon(|| check(&["--once"]), reports("aw-sqlite is ")); // behind: half a ring and more
     unwell(&["--once"], "aw-sqlite is ");
     let output = history.start(&ring, &[]);
     output.stderr.wait_for("another stream");
@@ -226,9 +226,9 @@ fn a_database_that_does_not_run_is_told() {
     collector.kill();
 }
 
-/// The machine's clock is set back by three hours: nothing that is well becomes unwell, and what it says is true.
+/// The clock of the machine is set back by three hours: no healthy state becomes unhealthy, and the text is correct.
 #[test]
-fn a_clock_that_was_set_back_alarms_nobody() {
+fn a_clock_that_was_set_back_raises_no_alarm() {
     let Some(library) = library() else {
         return skip("there is no libfaketime here (faketime)");
     };
@@ -242,26 +242,29 @@ fn a_clock_that_was_set_back_alarms_nobody() {
     earlier(&[])
         .unwell(&["the collector ended at an unknown time, because the clock was set back"]);
     let (collector, _stdin) = beating(&ring, "65536");
-    wait_until("its heart beats", || health(&ring, &[]).status.success());
+    wait_until("a heartbeat", || health(&ring, &[]).status.success());
     let well = earlier(&["--max-silence", "3"]).ok();
     assert!(well.stdout.contains("last frame at an unknown time"), "{well:#?}");
     collector.signal(Signal::STOP);
     let check = || earlier(&[]);
-    soon(check, says("no heartbeat"))
+    soon(check, reports("no heartbeat"))
         .unwell(&["no heartbeat from the collector", "the clock was set back"]);
     collector.kill();
 }
 
-/// The heart stops: one line. It beats again: one more.
+/// The heartbeat stops: one line. It returns: one line.
 #[test]
-fn an_output_says_that_it_is_blind() {
+fn an_output_reports_a_stopped_collector() {
     let ring = Ring::new();
     let (collector, _stdin) = beating(&ring, "65536");
     let output = Run::start(stdout_of(&ring, &["-v"]));
     output.stderr.wait_for("reading ring");
     collector.signal(Signal::STOP);
-    let said = output.stderr.wait_for("no heartbeat from the collector, process ");
-    assert!(said.contains(ring.name()) && said.contains(&collector.id().to_string()), "{said}");
+    let message = output.stderr.wait_for("no heartbeat from the collector, process ");
+    assert!(
+        message.contains(ring.name()) && message.contains(&collector.id().to_string()),
+        "{message}"
+    );
     sleep(Duration::from_millis(1200));
     collector.signal(Signal::CONT);
     output.stderr.wait_for("the collector is back");

@@ -1,4 +1,4 @@
-//! `aw-metrics`, with Debian's prometheus: promtool judges the text, and a server scrapes it.
+//! `aw-metrics` with Debian's prometheus: promtool checks the text, and a server scrapes it.
 #![forbid(unsafe_code)]
 
 use aw_tests::feed::publish;
@@ -19,7 +19,7 @@ fn metrics(ring: &Ring, state: &Path, options: &[&str]) -> Command {
     command
 }
 
-/// A running one, and its port.
+/// A running server, and its port.
 fn listening(ring: &Ring, state: &Path) -> (Run, u16) {
     let run = Run::start(metrics(ring, state, &["-v", "--listen", "0"]));
     let line = run.stderr.wait_for("metrics at http://127.0.0.1:");
@@ -71,7 +71,7 @@ fn assert_same_as_stats(ring: &Ring, samples: &BTreeMap<String, f64>) {
 }
 
 #[test]
-fn promtool_has_nothing_to_say() {
+fn promtool_accepts_the_metrics() {
     let (ring, state) = (Ring::new(), tempfile::tempdir().unwrap());
     let (metrics, port) = listening(&ring, state.path());
     // There is no ring yet.
@@ -196,7 +196,7 @@ fn prometheus_scrapes_it() {
     let (ring, state) = (Ring::new(), tempfile::tempdir().unwrap());
     let (metrics, port) = listening(&ring, state.path());
     publish(&ring, 1..4);
-    // An output, whose destination is away.
+    // An output whose destination is down.
     let words = ["--replay", "--to", "/nowhere/at/all", "--ring", ring.name(), "--state-dir"];
     let syslog = Run::start({
         let mut command = program("aw-syslog", &words);

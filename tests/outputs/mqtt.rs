@@ -1,4 +1,4 @@
-//! `aw-mqtt` with a real mosquitto, which is killed, hangs, refuses; what Home Assistant is told.
+//! `aw-mqtt` with a real mosquitto that is killed, hangs or refuses; messages for Home Assistant.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -54,7 +54,7 @@ fn numbers(news: &[Value]) -> Vec<u32> {
     news.iter().map(number_of).collect()
 }
 
-/// What is new comes once, what is heard once more does not; a change says who had the address before.
+/// A new pairing is published once, a repeated sighting is not; a change names the previous owner of the address.
 #[test]
 fn news() {
     let Some(broker) = Mosquitto::start() else { return };
@@ -67,9 +67,9 @@ fn news() {
     let ended = run(broker.command(&ring, &["--once"])).ok();
     assert!(ended.stderr.ends_with(": 5 events, 0 lost\n"), "{}", ended.stderr);
     listener.wait_for(STATUS, "offline");
-    let heard = held_json(&ring);
+    let events = held_json(&ring);
     let news = |what: &str, event: usize, old: Option<Mac>, previous: Option<u32>| {
-        let mut news = heard[event].clone();
+        let mut news = events[event].clone();
         let old = old.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":"));
         for (key, value) in [
             ("what", json!(what)),
@@ -100,14 +100,14 @@ fn news() {
     assert_eq!(came, expected);
     let online = [retained(STATUS, "online"), retained(STATUS, "offline")];
     assert_eq!(sent.into_iter().filter(status).collect::<Vec<_>>(), online);
-    // It remembers: nothing of this is new.
+    // Its state is saved: nothing of this is new.
     claims(&ring, &[(1200, one, 2), (1300, two, 1)]);
     run(broker.command(&ring, &["--once"])).ok();
     wait_until("it was there", || listener.of(STATUS).len() == 4);
     assert_eq!(listener.sent().iter().filter(|sent| !status(sent)).count(), expected.len());
 }
 
-/// Killed, it loses what it knew, and nothing else; each message that it could not take comes when it is back, in order.
+/// A killed broker loses only its own state; each message that it could not accept arrives when it is back, in order.
 #[test]
 fn a_broker_that_is_killed() {
     let Some(mut broker) = Mosquitto::start() else { return };
@@ -118,18 +118,18 @@ fn a_broker_that_is_killed() {
     publish(&ring, 1..101);
     assert_eq!(numbers(&listener.wait_for_news("new_station", 100)), Vec::from_iter(1..101));
     broker.kill();
-    let said = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("keeping events in");
     assert!(
-        said.starts_with(&format!("aw-mqtt: publish to mqtt://127.0.0.1:{}: ", broker.port)),
-        "{said}"
+        message.starts_with(&format!("aw-mqtt: publish to mqtt://127.0.0.1:{}: ", broker.port)),
+        "{message}"
     );
     publish(&ring, 101..3001);
-    // An event is 56 bytes, and its row says where it was. What is not there yet comes from the ring: no event hangs on it.
+    // An event is 56 bytes, and its row has its position. Events that are not spooled yet come from the ring.
     let spooled = ["", "-wal"].map(|end| broker.path(&format!("state/aw-mqtt.spool{end}")));
     wait_until("they are in the spool, or nearly", || {
         spooled.iter().flat_map(fs::metadata).map(|file| file.len()).sum::<u64>() > 2900 * 76
     });
-    // Whoever listens is there first: the broker keeps for nobody else.
+    // The subscriber connects first: the broker queues for no other client.
     output.signal(Signal::STOP);
     broker.start_again();
     let listener = broker.listen();
@@ -139,7 +139,7 @@ fn a_broker_that_is_killed() {
     let last = |what: &str| numbers(&listener.news(what)).last().copied();
     for what in ["new_device", "new_station"] {
         wait_until("all", || last(what) == Some(3100));
-        // What was acknowledged in the moment of the kill comes once more.
+        // Messages that were acknowledged at the moment of the kill are repeated.
         let came = numbers(&listener.news(what));
         assert!(came[0] <= 101, "{}", came[0]);
         assert_eq!(came, Vec::from_iter(came[0]..3101), "{what}");
@@ -151,7 +151,7 @@ fn a_broker_that_is_killed() {
     listener.wait_for(STATUS, "offline");
 }
 
-/// It takes messages and acknowledges none: they are not delivered, not even to a process that is killed meanwhile.
+/// A broker that accepts messages without acknowledgment: they are not delivered, not even to a process that is killed.
 #[test]
 fn a_broker_that_hangs() {
     let Some(broker) = Mosquitto::start() else { return };
@@ -162,8 +162,8 @@ fn a_broker_that_hangs() {
     listener.wait_for_news("new_station", 10);
     broker.signal(Signal::STOP);
     publish(&ring, 11..2001);
-    let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("no response"), "{said}");
+    let message = output.stderr.wait_for("keeping events in");
+    assert!(message.contains("no response"), "{message}");
     publish(&ring, 2001..2011);
     output.kill();
     let output = broker.output(&ring, &[]);
@@ -177,8 +177,8 @@ fn a_broker_that_hangs() {
     output.stop().ok();
 }
 
-/// It sends without end what nobody asked for, messages or answers, and acknowledges nothing: it is down as any other that does
-/// not, and nobody waits for it to pause.
+/// A broker that sends unrequested messages or answers without end, and acknowledges nothing, is down like any other that does
+/// not acknowledge, and no program waits for a pause.
 #[test]
 fn a_broker_that_floods() {
     const ACCEPTED: &[u8] = &[0x20, 3, 0, 0, 0];
@@ -209,7 +209,7 @@ fn a_broker_that_floods() {
     }
 }
 
-/// Killed at any moment, it goes on behind what the broker acknowledged: everything comes, and little of it twice.
+/// Killed at any moment, it resumes after the last acknowledged message: everything arrives, and little of it twice.
 #[test]
 fn it_is_killed() {
     let Some(broker) = Mosquitto::start() else { return };
@@ -226,7 +226,7 @@ fn it_is_killed() {
         output.kill();
         let offline = |statuses: Vec<String>| statuses.iter().filter(|is| *is == "offline").count();
         wait_until("it is gone", || offline(listener.of(STATUS)) == round as usize + 1);
-        // By the kill before this one, one batch.
+        // The kill before this one repeats one batch.
         assert!(twice() - before <= BATCH, "{} and {before}, in round {round}", twice());
         before = twice();
     }
@@ -236,7 +236,7 @@ fn it_is_killed() {
     assert!(twice() - before <= BATCH, "{} and {before}", twice());
 }
 
-/// Whoever is killed says so through the broker; whoever is told to end does it himself.
+/// A killed process is reported by the broker (its will); a process that ends reports it itself.
 #[test]
 fn last_will() {
     let Some(broker) = Mosquitto::start() else { return };
@@ -247,7 +247,7 @@ fn last_will() {
     assert_eq!(listener.wait_for(STATUS, "offline"), retained(STATUS, "offline"));
     let output = broker.output(&ring, &[]);
     wait_until("it is back", || listener.of(STATUS) == ["online", "offline", "online"]);
-    // A process of the same name takes the place of one that hangs; the old one's will comes first.
+    // A process with the same name replaces one that hangs; the will of the old one arrives first.
     output.signal(Signal::STOP);
     let mut other = program("aw-mqtt", &["--ring", ring.name(), "--hostname", "here"]);
     other.arg("--state-dir").arg(broker.path("other"));
@@ -260,7 +260,7 @@ fn last_will() {
     assert_eq!(broker.listen().wait_for(STATUS, "offline"), retained(STATUS, "offline"));
 }
 
-/// TLS with an authority of one's own; another one is not believed, nor is a stranger let in.
+/// TLS with a private authority; another authority is not trusted, and a client without a certificate is refused.
 #[test]
 fn tls() {
     let broker = Mosquitto::start_with(
@@ -300,14 +300,14 @@ fn tls() {
     assert_eq!(listener.sent(), []);
     with(&ca, &own, &key).ok();
     assert_eq!(numbers(&listener.wait_for_news("new_station", 3)), [1, 2, 3]);
-    // What cannot work is said at once.
+    // What cannot work is reported at once.
     with(&file("conf"), &own, &key).refused("aw-mqtt", &["conf: no PEM certificate in this file"]);
     with(&file("none"), &own, &key).refused("aw-mqtt", &["none"]);
     let plain = run(broker.command(&ring, &["--once", "--ca-file", &ca]));
     plain.refused("aw-mqtt", &["need TLS"]);
 }
 
-/// A login that is refused is told once, and nothing is lost by it; one who may not publish is told.
+/// A refused login is reported once, and nothing is lost; a user without permission to publish is reported.
 #[test]
 fn logins() {
     let broker = Mosquitto::start_with(
@@ -340,20 +340,20 @@ fn logins() {
     secret_is("wrong\n", 0o600);
     publish(&ring, 1..4);
     let output = broker.output(&ring, &login);
-    let said = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("keeping events in");
     assert!(
-        said.contains("the broker refuses the login (check --login and --password-file)"),
-        "{said}"
+        message.contains("the broker refuses the login (check --login and --password-file)"),
+        "{message}"
     );
     sleep(Duration::from_secs(4)); // some tries
     let ended = output.stop().ok();
     assert_eq!(ended.stderr.matches("refuses").count(), 1, "{}", ended.stderr);
     let nobody = run(broker.command(&ring, &["--once"]));
     assert!(nobody.stderr.contains("the broker refuses the login"), "{nobody:#?}");
-    // Of the environment.
+    // The password from the environment.
     let mut restricted = broker.command(&ring, &["--once", "--login", "restricted"]);
     restricted.args(["--password-env", "AW_TEST_SECRET"]).env("AW_TEST_SECRET", "right");
-    // What it may not publish is counted, said once of each topic, and holds up nothing else: also not what comes later.
+    // Topics that it may not publish are counted, each is logged once, and none delays others, not even later events.
     let restricted = run(restricted).ok();
     for what in ["new_device", "new_station"] {
         let topic = format!(
@@ -372,7 +372,7 @@ fn logins() {
     assert_eq!(numbers(&listener.wait_for_news("new_station", 3)), [4, 5, 6]);
 }
 
-/// A password leaves the machine in clear for those only who say so.
+/// A password is sent without TLS only with an explicit option.
 #[test]
 fn passwords_in_clear() {
     let (ring, state) = (Ring::new(), tempdir().unwrap());
@@ -400,7 +400,7 @@ fn passwords_in_clear() {
     }
 }
 
-/// What the broker would never take is passed over, and what is around it comes.
+/// Messages that the broker can never accept are skipped, and those around them are delivered.
 #[test]
 fn one_that_is_refused() {
     let rules = |lines: &str| format!("allow_anonymous true\n{lines}");
@@ -472,7 +472,7 @@ fn home_assistant() {
     let hostile = PHONE_CONFIG.replace("0a/", "0b/");
     assert_eq!(json(&listener.of(&hostile)[0])["device"]["name"], "a\"b\\ /+{}é");
 
-    // Heard, silent, heard; what was heard long ago is no presence.
+    // Seen, silent, seen; a sighting of long ago is no presence.
     claims(&ring, &[(1000, PHONE, 1)]);
     listener.wait_for_news("new_device", 1);
     assert_eq!(listener.news("new_device")[0]["name"], "the phone");
@@ -484,10 +484,10 @@ fn home_assistant() {
     let states = ["not_home", "home", "not_home", "home", "not_home"];
     assert_eq!(listener.of(PHONE_STATE), states);
     wait_until("the zones, too", || listener.of(&attributes).len() == states.len());
-    let told: Vec<_> = listener.of(&attributes).iter().map(|text| json(text)).collect();
-    assert_eq!(told, [false, true, false, true, false].map(zones));
+    let zones_sent: Vec<_> = listener.of(&attributes).iter().map(|text| json(text)).collect();
+    assert_eq!(zones_sent, [false, true, false, true, false].map(zones));
 
-    // A broker that has forgotten all is told again, and a kill changes nothing.
+    // A broker that lost its state gets everything again, and a kill changes nothing.
     output.kill();
     let options = ["--names", names.to_str().unwrap(), "--away", "1h"];
     let output = broker.output(&ring, &options);
@@ -509,7 +509,7 @@ fn home_assistant() {
     output.stop().ok();
     assert!(!listener.of(PHONE_STATE).contains(&"not_home".to_owned()), "{:?}", listener.sent());
 
-    // Its line is gone, while nobody ran: everything that the broker keeps of it goes.
+    // Its line was removed while no program ran: everything that the broker retains about it is removed.
     fs::write(&names, "02-0-0-0-0-b other\n").unwrap();
     run(broker.command(&ring, &[&options[..], &["--once"]].concat())).ok();
     for topic in [PHONE_CONFIG, PHONE_STATE, &attributes] {
@@ -520,20 +520,20 @@ fn home_assistant() {
     let left: Vec<_> = late.sent().into_iter().filter(|sent| sent.topic.contains("0a")).collect();
     assert_eq!(left, []);
     assert_eq!(json(&late.of(&hostile)[0])["device"]["name"], "other");
-    // And under another host's name, or without names, all of it.
+    // Under another host's name, or without names, all of it is removed.
     let names = ["--once", "--discovery", "ha/x"];
     run(broker.command(&ring, &names)).ok();
     let late = broker.listen();
     late.wait_for(STATUS, "offline");
     assert_eq!(late.sent(), [retained(STATUS, "offline")]);
-    // Below another prefix, what was said of us, too.
+    // Below another prefix, the topics of this program are removed, too.
     run(broker.command(&ring, &["--once", "--topic", "other"])).ok();
     let (late, status) = (broker.listen(), "other/here/status");
     late.wait_for(status, "offline");
     assert_eq!(late.sent(), [retained(status, "offline")]);
 }
 
-/// Whatever a host is called, its topics have the levels that they should have.
+/// With any host name, topics have the correct number of levels.
 #[test]
 fn hostile_names() {
     let Some(broker) = Mosquitto::start() else { return };

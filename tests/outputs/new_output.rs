@@ -1,4 +1,4 @@
-//! What docs/dev/new-output.md shows is a program that exists, is small, and works.
+//! The program in docs/dev/new-output.md exists, is small, and works.
 #![forbid(unsafe_code)]
 
 use aw_tests::feed::{numbered_lines, publish};

@@ -1,5 +1,5 @@
-//! What `aw-stdout` writes where: appended and reopened files, times, closed and full outputs (of the collector as
-//! well), and options that cannot be.
+//! Where `aw-stdout` writes: appended and reopened files, times, closed and full outputs (of the collector as
+//! well), and invalid options.
 #![forbid(unsafe_code)]
 
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at};
@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// `| head -n 1`: more lines than a pipe holds, and a reader that goes away.
+/// `| head -n 1`: more lines than a pipe holds, and a reader that ends early.
 #[test]
 fn a_closed_pipe_ends_it_quietly() {
     let ring = Ring::new();
@@ -41,7 +41,7 @@ fn a_closed_pipe_ends_it_quietly() {
     }
 }
 
-/// A full disk is no success.
+/// A full disk is a failure.
 #[test]
 fn a_full_output_is_an_error() {
     let ring = Ring::new();
@@ -75,15 +75,15 @@ fn it_appends_and_reopens() {
     let first = format!("before\n{}", numbered_lines(1..5));
     wait_until("lines in the renamed file", || is(&old, &first));
     reader.signal(Signal::HUP);
-    wait_until("the file is made anew", || log.exists());
+    wait_until("the file is re-created", || log.exists());
     publish(&ring, 5..8);
     wait_until("lines in the new file", || is(&log, &numbered_lines(5..8)));
     assert!(is(&old, &first));
 
-    // Once more, with nothing written in between.
+    // Again, with nothing written in between.
     fs::rename(&log, &old).unwrap();
     reader.signal(Signal::HUP);
-    wait_until("the file is made anew", || log.exists());
+    wait_until("the file is re-created", || log.exists());
     let finished = reader.stop().ok();
     assert_eq!(finished.stdout, "");
     assert!(is(&log, "") && is(&old, &numbered_lines(5..8)));
@@ -99,7 +99,7 @@ fn a_file_that_cannot_be_opened_is_named() {
     }
 }
 
-/// A POSIX time zone, so that the machine needs no database of them: winter, summer, and the night between.
+/// A POSIX time zone, so that the machine needs no time zone database: winter, summer, and the night between.
 #[test]
 fn rfc3339_in_the_machines_time_zone() {
     let ring = Ring::new();

@@ -1,4 +1,4 @@
-//! What every output does as a service: it gives up what it does not need, ends and goes on as it is told, in the
+//! Every output as a service: it drops privileges, ends on signals and resumes at its saved position, in the
 //! foreground and in the background.
 #![forbid(unsafe_code)]
 
@@ -17,7 +17,7 @@ fn status(id: u32, field: &str) -> String {
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Whoever starts it: no capability, no way to get one, a filter for system calls.
+/// Started by any user: no capability, no way to get one, a filter for system calls.
 #[test]
 fn it_gives_up_all_privileges() {
     let ring = Ring::new();
@@ -34,14 +34,14 @@ fn it_gives_up_all_privileges() {
     assert_eq!(output.stop().ok().stdout, numbered_lines(1..6));
 }
 
-/// Started by root, it becomes somebody else, with that one's groups, and its files are that one's.
+/// Started by root, it becomes another user with the groups of that user, which owns its files.
 #[test]
 fn it_becomes_another_user() {
     if !rustix::process::geteuid().is_root() {
-        return skip("only root can become somebody else");
+        return skip("only root can become another user");
     }
     let ring = Ring::new();
-    // The ring's group is that of `nobody`.
+    // The ring's group is that of the user `nobody`.
     collect(&ring, &numbered_capture(1..4), &["-q", "--group", "65534"]).ok();
     let directory = public_copy(&["aw-stdout"]);
     chown(directory.path(), Some(65534), Some(65534)).unwrap();
@@ -59,7 +59,7 @@ fn it_becomes_another_user() {
     }
 }
 
-/// `-d -p`: the process that was started ends with 0 once all is open; SIGHUP reopens, SIGTERM saves the position and
+/// `-d -p`: the started process ends with 0 when all is open; SIGHUP reopens, SIGTERM saves the position and
 /// removes the pid file.
 #[test]
 fn in_the_background() {
@@ -85,7 +85,7 @@ fn in_the_background() {
     let positions = fs::read_to_string(at("state/aw-stdout.positions")).unwrap();
     assert!(positions.contains("\"next\": 5"), "{positions}");
 
-    // What goes wrong before that reaches whoever started it.
+    // Errors before that reach the terminal.
     let mut command = stdout_of(&ring, &["-d", "-o", "/nowhere/at/all"]);
     command.arg("-p").arg(at("pid"));
     run(command).refused("aw-stdout", &["/nowhere/at/all"]);
@@ -93,7 +93,7 @@ fn in_the_background() {
     assert_eq!(nowhere.status.code(), Some(2), "lines into the void: {nowhere:#?}");
 }
 
-/// SIGTERM while events come as fast as they can: what was read is delivered, and the account says so.
+/// SIGTERM while events arrive at full speed: all events that were read are delivered, and the last line counts them.
 #[test]
 fn the_end_delivers_what_was_read() {
     let ring = Ring::new();
@@ -113,9 +113,12 @@ fn the_end_delivers_what_was_read() {
         wait_until("lines", || lines() > before || before == 50_000);
         let ended = output.stop().ok();
         let delivered = lines() - before;
-        let said = ended.stderr.lines().last().unwrap();
-        let events: usize = said.split_whitespace().nth(2).unwrap().parse().unwrap();
-        assert!(events >= delivered && said.ends_with(" 0 lost"), "{said}, and {delivered} lines");
+        let summary = ended.stderr.lines().last().unwrap();
+        let events: usize = summary.split_whitespace().nth(2).unwrap().parse().unwrap();
+        assert!(
+            events >= delivered && summary.ends_with(" 0 lost"),
+            "{summary}, and {delivered} lines"
+        );
     }
     assert_eq!(lines(), 50_000, "none twice");
 }

@@ -1,8 +1,8 @@
-//! Outputs that keep their position: after an end, a kill, another stream they go on where they were, and what they
-//! could not get is in their account.
+//! Outputs with a saved position: after an end, a kill or another stream they resume there, and events that they
+//! missed are counted as lost.
 #![forbid(unsafe_code)]
 
-use aw_tests::account::Account;
+use aw_tests::checkpoint::Checkpoint;
 use aw_tests::collect::{collect, json, stdout_of};
 use aw_tests::feed::{number_of, numbered_capture, numbered_lines, publish, reading_collector};
 use aw_tests::mount::Mount;
@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Events that aw-stdout writes at once, at most: what a kill repeats.
+/// The largest batch of aw-stdout: a kill repeats at most one.
 const BATCH: usize = 256;
 
 /// `aw-stdout --from resume`, which appends to `log` beneath this directory.
@@ -28,14 +28,14 @@ fn resuming(ring: &Ring, directory: &Path, options: &[&str]) -> Command {
     command
 }
 
-/// The same, with its lines wherever one wants them.
+/// The same, with its lines in any place.
 fn keeping(ring: &Ring, directory: &Path, options: &[&str]) -> Command {
     let mut command = stdout_of(ring, &["--from", "resume"]);
     command.arg("--state-dir").arg(directory.join("state")).args(options);
     command
 }
 
-/// What the file of positions says of this ring.
+/// The entry of this ring in the file of positions.
 #[track_caller]
 fn position(directory: &Path, ring: &Ring) -> Value {
     let text = fs::read_to_string(directory.join("state/aw-stdout.positions")).expect("positions");
@@ -48,13 +48,13 @@ fn position(directory: &Path, ring: &Ring) -> Value {
 }
 
 #[test]
-fn it_goes_on_where_it_was_told_to_end() {
+fn it_resumes_where_it_was_terminated() {
     let ring = Ring::new();
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     let is = |lines: &str| fs::read_to_string(&log).is_ok_and(|text| text == lines);
     publish(&ring, 1..4);
-    // The first time it begins with the oldest.
+    // The first time it begins with the oldest event.
     let reader = Run::start(resuming(&ring, directory.path(), &[]));
     wait_until("the first lines", || is(&numbered_lines(1..4)));
     let ended = reader.stop().ok();
@@ -69,7 +69,7 @@ fn it_goes_on_where_it_was_told_to_end() {
     assert_eq!(position(directory.path(), &ring)["delivered"], 7);
 }
 
-/// While it was away the ring went round: what it does not hold any more is lost, counted, and said.
+/// While it was down, the ring was overwritten: the overwritten events are counted as lost, and logged.
 #[test]
 fn what_was_overwritten_while_it_was_away_is_lost() {
     let ring = Ring::new();
@@ -88,7 +88,7 @@ fn what_was_overwritten_while_it_was_away_is_lost() {
     }
 }
 
-/// Killed while events come: none is missing, and none of those twice that were written before the last position.
+/// Killed while events arrive: none is missing, and none is repeated that was written before the last position.
 #[test]
 fn a_kill_loses_nothing() {
     let ring = Ring::new();
@@ -105,7 +105,7 @@ fn a_kill_loses_nothing() {
     }
     run(resuming(&ring, directory.path(), &["--format", "json", "--once"])).ok();
     let text = fs::read_to_string(&log).unwrap();
-    // The kill may have cut a line, which is then written again as a whole.
+    // The kill may have cut a line, which is then written again completely.
     let whole = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut numbers: Vec<u32> = whole.map(|event| number_of(&event)).collect();
     numbers.sort_unstable();
@@ -117,17 +117,17 @@ fn a_kill_loses_nothing() {
     assert_eq!((&position["delivered"], &position["lost"]), (&10_000.into(), &0.into()));
 }
 
-/// Killed before it has written its position down: it goes on there, though the ring was overtaken since. No line is
-/// there twice, and none that is there counts as lost.
+/// Killed before it has saved its position: it resumes there, although the ring was overwritten since. No line is
+/// repeated, and no written event counts as lost.
 #[test]
-fn after_a_kill_it_goes_on_where_it_was() {
+fn after_a_kill_it_resumes_at_the_saved_position() {
     let ring = Ring::new();
     let directory = tempfile::tempdir().unwrap();
     let fill = |numbers| {
         run_with(reading_collector(&ring, &["-q", "-L", "64"]), &numbered_capture(numbers)).ok()
     };
     fill(1..11);
-    // From now on it has an account: killed before it ever wrote one down, it begins as if it had not been.
+    // From now on it has a checkpoint: killed before it ever saved one, it begins like at the first start.
     run(resuming(&ring, directory.path(), &["--once"])).ok();
     for (first, end) in [(11, 31), (131, 151), (251, 271)] {
         let reader = Run::start(resuming(&ring, directory.path(), &[]));
@@ -155,9 +155,9 @@ fn after_a_kill_it_goes_on_where_it_was() {
     }
 }
 
-/// Whoever removes the file of positions begins anew; a note alone is not believed.
+/// Without the file of positions it begins with the oldest event; a live checkpoint alone is not used.
 #[test]
-fn without_positions_it_begins_anew() {
+fn without_positions_it_begins_with_the_oldest() {
     let ring = Ring::new();
     let directory = tempfile::tempdir().unwrap();
     publish(&ring, 1..11);
@@ -168,7 +168,7 @@ fn without_positions_it_begins_anew() {
     assert!(again.stderr.ends_with(": 10 events, 0 lost\n"), "{}", again.stderr);
 }
 
-/// It ends because its disk is full: what it has written stays delivered.
+/// It ends because its disk is full: the written events stay delivered.
 #[test]
 fn a_failure_saves_the_position() {
     if !rustix::process::geteuid().is_root() {
@@ -188,9 +188,9 @@ fn a_failure_saves_the_position() {
     assert!(delivered > 5000 && lines - delivered <= BATCH as u64, "{delivered} of {lines}");
 }
 
-/// Told to end while nobody reads what it prints: it ends, and goes on there.
+/// SIGTERM while its output is not read: it ends, and resumes there.
 #[test]
-fn it_ends_though_nobody_takes_its_lines() {
+fn it_ends_although_its_lines_are_not_read() {
     let ring = Ring::new();
     let directory = tempfile::tempdir().unwrap();
     publish(&ring, 1..50_001);
@@ -208,9 +208,9 @@ fn it_ends_though_nobody_takes_its_lines() {
     kill_process(Pid::from_child(&unread), Signal::TERM).unwrap();
     wait_until("its end", || unread.try_wait().unwrap().is_some());
     let ended = unread.wait_with_output().unwrap();
-    let said = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(1), "{said}");
-    assert!(said.contains("the destination accepted nothing for 15 s"), "{said}");
+    let message = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{message}");
+    assert!(message.contains("the destination accepted nothing for 15 s"), "{message}");
     let number = |line: &str| line.split(' ').next().unwrap().parse::<usize>().unwrap();
     let taken = String::from_utf8(ended.stdout).unwrap();
     let whole = taken.lines().count() - usize::from(!taken.ends_with('\n'));
@@ -220,7 +220,7 @@ fn it_ends_though_nobody_takes_its_lines() {
     assert_eq!(rest.stdout.lines().count(), 50_001 - first);
 }
 
-/// The ring was re-created: what is unknown is said, and of the new stream nothing is passed over in silence.
+/// The ring was re-created: the unknown number of events is reported, and none of the new stream is skipped silently.
 #[test]
 fn another_stream_is_begun_from_its_first_event() {
     let ring = Ring::new();
@@ -230,8 +230,9 @@ fn another_stream_is_begun_from_its_first_event() {
     run(program("collector", &["--ring", ring.name(), "--remove"])).ok();
     run_with(reading_collector(&ring, &["-q", "-L", "64"]), &numbered_capture(6..106)).ok();
     let ended = run(resuming(&ring, directory.path(), &["--once"])).ok();
-    let said = format!("aw-stdout: ring {} was re-created and holds another stream: ", ring.name());
-    assert!(ended.stderr.contains(&said), "{}", ended.stderr);
+    let message =
+        format!("aw-stdout: ring {} was re-created and holds another stream: ", ring.name());
+    assert!(ended.stderr.contains(&message), "{}", ended.stderr);
     assert!(ended.stderr.contains("after event 5 of generation "), "{}", ended.stderr);
     assert!(ended.stderr.ends_with(": 64 events, 36 lost\n"), "{}", ended.stderr);
     let position = position(directory.path(), &ring);
@@ -239,7 +240,7 @@ fn another_stream_is_begun_from_its_first_event() {
 }
 
 #[test]
-fn from_says_where_to_begin() {
+fn from_selects_the_first_event() {
     let ring = Ring::new();
     publish(&ring, 1..4);
     for options in [&["--from", "oldest"][..], &["--replay"]] {
@@ -252,7 +253,7 @@ fn from_says_where_to_begin() {
     let both = run(stdout_of(&ring, &["--from", "now", "--replay"]));
     assert_eq!(both.status.code(), Some(2), "{both:#?}");
 
-    // A database goes on where it was, unless it is told otherwise.
+    // A database resumes at its saved position, unless an option changes that.
     let rows = Rows::new();
     run(rows.command(&ring, &["--once"])).ok();
     publish(&ring, 4..6);
@@ -260,12 +261,12 @@ fn from_says_where_to_begin() {
     assert_eq!(rows.lines(), numbered_lines(1..6));
     publish(&ring, 6..8);
     run(rows.command(&ring, &["--once", "--from", "now"])).ok();
-    assert_eq!(rows.account(&ring), Some(Account { began: 7, delivered: 0, lost: 0 }));
+    assert_eq!(rows.checkpoint(&ring), Some(Checkpoint { began: 7, delivered: 0, lost: 0 }));
     run(rows.command(&ring, &["--once", "--from", "oldest"])).ok();
     assert_eq!(rows.lines(), numbered_lines(1..6) + &numbered_lines(1..8));
 }
 
-/// Killed at any moment, started again: a database that keeps the position with its rows has each event once.
+/// Killed at any moment and started again: a database that has the position with its rows has each event once.
 #[test]
 fn a_database_has_every_event_exactly_once() {
     let ring = Ring::new();
@@ -280,10 +281,10 @@ fn a_database_has_every_event_exactly_once() {
     }
     run(rows.command(&ring, &["--once"])).ok();
     rows.assert_exactly_once(&ring, 18_000);
-    assert_eq!(rows.account(&ring), Some(Account { began: 0, delivered: 18_000, lost: 0 }));
+    assert_eq!(rows.checkpoint(&ring), Some(Checkpoint { began: 0, delivered: 18_000, lost: 0 }));
 }
 
-/// What several rings hold at the same time comes in the order of its time.
+/// Events of several rings are merged by time.
 #[test]
 fn rings_are_merged_by_time() {
     let rings = [Ring::new(), Ring::new(), Ring::new()];
@@ -303,7 +304,7 @@ fn rings_are_merged_by_time() {
     assert_eq!(run(stdout_of(one, &options)).ok().stdout, numbered_lines(1..151));
 }
 
-/// Each of two programs with one account would undo the other's.
+/// Two programs with one checkpoint would overwrite each other's.
 #[test]
 fn a_state_directory_is_one_programs() {
     let ring = Ring::new();

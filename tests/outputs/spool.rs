@@ -1,8 +1,8 @@
-//! An output whose destination is down: it goes on reading, keeps events on disk in order, and delivers them when the
-//! destination is back; what there was no room for is counted and said.
+//! An output whose destination is down: it continues to read, queues events on disk in order, and delivers them when the
+//! destination is back; events without room are counted and logged.
 #![forbid(unsafe_code)]
 
-use aw_tests::account::Account;
+use aw_tests::checkpoint::Checkpoint;
 use aw_tests::collect::collect;
 use aw_tests::feed::{Follower, numbered_capture, numbered_lines, publish, reading_collector};
 use aw_tests::mount::Mount;
@@ -14,7 +14,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// The ring goes round many times meanwhile, and nothing is lost.
+/// The ring is overwritten many times meanwhile, and nothing is lost.
 #[test]
 fn a_destination_that_is_down_costs_nothing() {
     let ring = Ring::new();
@@ -28,13 +28,13 @@ fn a_destination_that_is_down_costs_nothing() {
     wait_until("the first rows", || rows.sequences(&ring).len() == 100);
     let lock = rows.lock();
     small(101..20_001);
-    let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("write ") && said.contains("locked"), "{said}");
+    let message = output.stderr.wait_for("keeping events in");
+    assert!(message.contains("write ") && message.contains("locked"), "{message}");
     assert_eq!(rows.sequences(&ring).len(), 100, "it is down");
     drop(lock);
     output.stderr.wait_for("the destination is back");
     small(20_001..20_011);
-    wait_until("the last rows", || rows.account(&ring).is_some_and(|a| a.next() == 20_010));
+    wait_until("the last rows", || rows.checkpoint(&ring).is_some_and(|a| a.next() == 20_010));
     let ended = output.stop().ok();
     assert!(ended.stderr.ends_with(": 20010 events, 0 lost\n"), "{}", ended.stderr);
     let changes = ended.stderr.lines().filter(|line| line.contains("destination")).count();
@@ -43,7 +43,7 @@ fn a_destination_that_is_down_costs_nothing() {
     assert_eq!(rows.sequences(&ring), (0..20_010).collect::<Vec<u64>>());
 }
 
-/// Killed again and again while it keeps events, and while it delivers them.
+/// Killed repeatedly while it queues events, and while it delivers them.
 #[test]
 fn kills_do_not_harm_the_spool() {
     let ring = Ring::new();
@@ -68,15 +68,17 @@ fn kills_do_not_harm_the_spool() {
     let output = rows.start(&ring, &["-v"]);
     output.stderr.wait_for("reading ring"); // before that, a signal would simply end it
     let all = u64::from(published);
-    wait_until("all rows", || rows.account(&ring).is_some_and(|account| account.next() == all));
+    wait_until("all rows", || {
+        rows.checkpoint(&ring).is_some_and(|checkpoint| checkpoint.next() == all)
+    });
     output.stop().ok();
     rows.assert_exactly_once(&ring, all);
-    assert_eq!(rows.account(&ring).unwrap().lost, 0);
+    assert_eq!(rows.checkpoint(&ring).unwrap().lost, 0);
 }
 
-/// The spool has a bound. What the ring overwrites while it is full is lost, and both numbers say how much.
+/// The spool has a limit. Events that the ring overwrites while it is full are lost, and both numbers are reported.
 #[test]
-fn what_a_full_spool_cannot_hold_is_counted() {
+fn events_beyond_a_full_spool_are_counted() {
     let ring = Ring::new();
     let rows = Rows::new();
     let last = 60_000;
@@ -90,18 +92,20 @@ fn what_a_full_spool_cannot_hold_is_counted() {
     output.stderr.wait_for("events lost: overwritten before they were read");
     drop(lock);
     let all = u64::from(last);
-    wait_until("all rows", || rows.account(&ring).is_some_and(|account| account.next() == all));
+    wait_until("all rows", || {
+        rows.checkpoint(&ring).is_some_and(|checkpoint| checkpoint.next() == all)
+    });
     let ended = output.stop().ok();
     rows.assert_exactly_once(&ring, all);
-    let account = rows.account(&ring).unwrap();
-    assert!(account.lost > 10_000 && account.delivered > 5_000, "{account:?}");
-    let said = format!(": {} events, {} lost\n", account.delivered - 10, account.lost);
-    assert!(ended.stderr.ends_with(&said), "{said} was expected: {}", ended.stderr);
+    let checkpoint = rows.checkpoint(&ring).unwrap();
+    assert!(checkpoint.lost > 10_000 && checkpoint.delivered > 5_000, "{checkpoint:?}");
+    let message = format!(": {} events, {} lost\n", checkpoint.delivered - 10, checkpoint.lost);
+    assert!(ended.stderr.ends_with(&message), "{message} was expected: {}", ended.stderr);
     let spool = fs::metadata(rows.path().join("state/aw-rows.spool")).unwrap().len();
     assert!(spool <= 1 << 20, "{spool} bytes");
 }
 
-/// The spool is full, and the ring is made anew: what the old one still holds is read first.
+/// The spool is full, and the ring is re-created: the events of the old one are read first.
 #[test]
 fn a_ring_is_not_left_while_there_is_no_room() {
     let ring = Ring::new();
@@ -123,7 +127,7 @@ fn a_ring_is_not_left_while_there_is_no_room() {
     assert_eq!(full, 1, "one line for each change of state: {}", ended.stderr);
 }
 
-/// The state directory's disk is full: a database that is well goes on without it.
+/// The disk of the state directory is full: a database that works continues without the directory.
 #[test]
 fn a_full_state_directory_ends_no_database() {
     if !is_root() {
@@ -140,8 +144,11 @@ fn a_full_state_directory_ends_no_database() {
         publish(&ring, 11 + (round - 1) * 100..11 + round * 100);
         wait_until("rows", || rows.sequences(&ring).len() == 10 + round as usize * 100);
         if round == 1 {
-            let said = output.stderr.wait_for("continuing without saving the position");
-            assert!(said.contains("aw-rows.spool: ") && said.contains("(free space on"), "{said}");
+            let message = output.stderr.wait_for("continuing without saving the position");
+            assert!(
+                message.contains("aw-rows.spool: ") && message.contains("(free space on"),
+                "{message}"
+            );
         }
         sleep(Duration::from_millis(5500));
     }
@@ -155,12 +162,12 @@ fn a_full_state_directory_ends_no_database() {
         ended.stderr
     );
     rows.assert_exactly_once(&ring, 310);
-    assert_eq!(rows.account(&ring).unwrap().lost, 0);
-    // It does not begin without a place for what its database may not take, and says what to do.
+    assert_eq!(rows.checkpoint(&ring).unwrap().lost, 0);
+    // It does not start without a place for its spool, and reports what to do.
     run(rows.command(&ring, &["--once"])).refused("aw-rows", &["aw-rows.spool", "(free space on"]);
 }
 
-/// The spool has filled its disk. It keeps what it needs to give up what it holds.
+/// The spool has filled its disk. It has enough reserved to deliver its events.
 #[test]
 fn a_spool_that_filled_its_disk_drains() {
     if !is_root() {
@@ -179,13 +186,15 @@ fn a_spool_that_filled_its_disk_drains() {
     output.stderr.wait_for("is full: events that the rings overwrite from now on are lost");
     drop(lock);
     let all = u64::from(last);
-    wait_until("all rows", || rows.account(&ring).is_some_and(|account| account.next() == all));
+    wait_until("all rows", || {
+        rows.checkpoint(&ring).is_some_and(|checkpoint| checkpoint.next() == all)
+    });
     output.stop().ok();
     rows.assert_exactly_once(&ring, all);
-    assert!(rows.account(&ring).unwrap().delivered > 80_000, "{:?}", rows.account(&ring));
+    assert!(rows.checkpoint(&ring).unwrap().delivered > 80_000, "{:?}", rows.checkpoint(&ring));
 }
 
-/// `--from oldest` while the destination is down: everything comes once more, as it does when it is up.
+/// `--from oldest` while the destination is down: everything is delivered again, as it is when the destination is up.
 #[test]
 fn from_oldest_holds_while_it_is_down() {
     let ring = Ring::new();
@@ -212,10 +221,10 @@ fn from_oldest_holds_while_it_is_down() {
     wait_until("all rows", || rows.lines() == lines);
     output.stderr.wait_for("the destination is back");
     output.stop().ok();
-    assert_eq!(rows.account(&ring), Some(Account { began: 0, delivered: 14, lost: 0 }));
+    assert_eq!(rows.checkpoint(&ring), Some(Checkpoint { began: 0, delivered: 14, lost: 0 }));
 }
 
-/// What was read of a database leaves no transaction open: another may write to it, and it goes on.
+/// Reading a database leaves no transaction open: another program may write to it, and the output continues.
 #[test]
 fn it_holds_no_transaction_while_nothing_comes() {
     let ring = Ring::new();
@@ -231,7 +240,7 @@ fn it_holds_no_transaction_while_nothing_comes() {
     assert!(!ended.stderr.contains("keeping events"), "{}", ended.stderr);
 }
 
-/// The spool tells who was where: it is its user's alone.
+/// The spool contains who was where: only its user may read it.
 #[test]
 fn the_spool_is_its_users_alone() {
     let ring = Ring::new();
@@ -259,9 +268,9 @@ fn is_root() -> bool {
     true
 }
 
-/// The destination is down from the start, the output ends, and is started again: nothing is lost or doubled.
+/// The destination is down from the start, the output ends, and is started again: nothing is lost or repeated.
 #[test]
-fn what_is_kept_survives_an_end() {
+fn queued_events_survive_an_end() {
     let ring = Ring::new();
     let rows = Rows::new();
     publish(&ring, 1..4);
@@ -282,10 +291,12 @@ fn what_is_kept_survives_an_end() {
     drop(lock);
     let again = rows.start(&ring, &["-v"]);
     again.stderr.wait_for("reading ring");
-    wait_until("all rows", || rows.account(&ring).is_some_and(|account| account.next() == 14));
+    wait_until("all rows", || {
+        rows.checkpoint(&ring).is_some_and(|checkpoint| checkpoint.next() == 14)
+    });
     again.stop().ok();
     assert_eq!(rows.lines(), numbered_lines(1..15));
-    // A reader of the ring itself was not disturbed by any of it.
+    // A reader of the ring itself is not disturbed.
     let mut follower = Follower::start(&ring);
     follower.wait_for(14);
     follower.stop().1.ok();

@@ -1,10 +1,10 @@
-//! `aw-syslog`: what a message looks like, byte for byte; and with a real rsyslog, which is restarted, stopped, and hangs.
+//! `aw-syslog`: messages byte for byte, and delivery to a real rsyslog that is restarted, stopped, and hangs.
 #![forbid(unsafe_code)]
 
 use aw_tests::collect::{collect, held, stdout_of};
 use aw_tests::feed::{numbered_lines, publish};
 use aw_tests::mount::Mount;
-use aw_tests::rig::{PATIENCE, Run, program, run, skip, wait_until};
+use aw_tests::rig::{Run, TIMEOUT, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::rsyslog::Rsyslog;
 use aw_tests::sample;
@@ -35,7 +35,7 @@ fn messages() {
     let ring = Ring::new();
     publish(&ring, 1..2);
     let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     let to = format!("udp://127.0.0.1:{}", socket.local_addr().unwrap().port());
     let data = format!(
         "[pairing@32473 ring=\"{}\" sequence=\"0\" interface=\"pcap\" vlan=\"0\" mac=\"02:00:00:00:00:01\" ip=\"10.0.0.1\" origin=\"ARP_REQ\"]",
@@ -70,7 +70,7 @@ fn messages() {
     std::fs::remove_dir_all(state).unwrap();
 }
 
-/// Every kind of event, over every way: daemon.info, of addrwatch, the same line as the text form.
+/// Every kind of event, over every transport: daemon.info, of addrwatch, the same line as the text form.
 #[test]
 fn rsyslog_understands_it() {
     let Some(daemon) = Rsyslog::start() else { return };
@@ -110,7 +110,7 @@ fn rsyslog_understands_it() {
     }
 }
 
-/// Restarted, it goes on; away, events are kept and come later, in order.
+/// The daemon is restarted: delivery continues. It is down: events are queued and delivered later, in order.
 #[test]
 fn a_daemon_that_is_restarted() {
     for way in ["local", "tcp"] {
@@ -131,8 +131,8 @@ fn a_daemon_that_is_restarted() {
         assert!(!output.stderr.text().contains("keeping"), "{}", output.stderr.text());
         daemon.stop();
         publish(&ring, 201..301);
-        let said = output.stderr.wait_for("keeping events in");
-        assert!(said.starts_with("aw-syslog: send to "), "{said}");
+        let message = output.stderr.wait_for("keeping events in");
+        assert!(message.starts_with("aw-syslog: send to "), "{message}");
         sleep(Duration::from_millis(1500));
         daemon.start_again();
         output.stderr.wait_for("the destination is back");
@@ -141,7 +141,7 @@ fn a_daemon_that_is_restarted() {
         let ended = output.stop().ok();
         assert!(ended.stderr.ends_with(": 400 events, 0 lost\n"), "{}", ended.stderr);
         assert_eq!(daemon.numbers(), (1..401).collect::<Vec<u32>>(), "{way}");
-        // After an end it goes on where it was.
+        // After a restart the output resumes at the saved position.
         publish(&ring, 401..411);
         run(daemon.command(&ring, &["--once", "--to", &to])).ok();
         daemon.wait_for(410);
@@ -149,7 +149,7 @@ fn a_daemon_that_is_restarted() {
     }
 }
 
-/// The spool's disk is full when the daemon comes back: nothing can be forgotten, and nothing comes twice.
+/// The spool's disk is full when the daemon comes back: nothing can be removed from it, and nothing is delivered twice.
 #[test]
 fn a_full_disk_when_the_daemon_comes_back() {
     if !rustix::process::geteuid().is_root() {
@@ -184,7 +184,7 @@ fn a_full_disk_when_the_daemon_comes_back() {
     assert_eq!(daemon.numbers(), (1..last + 11).collect::<Vec<u32>>());
 }
 
-/// A daemon that hangs takes no more than its socket holds. Nothing else stops for it, and nothing comes twice.
+/// A daemon that hangs receives no more than its socket holds. No other ring waits for it, and nothing is delivered twice.
 #[test]
 fn a_daemon_that_hangs() {
     let Some(daemon) = Rsyslog::start() else { return };
@@ -193,8 +193,8 @@ fn a_daemon_that_hangs() {
     output.stderr.wait_for("waiting for ring");
     daemon.signal(Signal::STOP);
     publish(&ring, 1..5001);
-    let said = output.stderr.wait_for("keeping events in");
-    assert!(said.contains("it accepts no data"), "{said}");
+    let message = output.stderr.wait_for("keeping events in");
+    assert!(message.contains("it accepts no data"), "{message}");
     publish(&ring, 5001..6001);
     daemon.signal(Signal::CONT);
     output.stderr.wait_for("the destination is back");
@@ -204,9 +204,9 @@ fn a_daemon_that_hangs() {
     assert_eq!(daemon.numbers(), (1..6001).collect::<Vec<u32>>());
 }
 
-/// Nobody is there from the start; the line is the text form's.
+/// No daemon from the start; the line is the text form's.
 #[test]
-fn nobody_listens() {
+fn no_daemon_listens() {
     let Some(mut daemon) = Rsyslog::start() else { return };
     let ring = Ring::new();
     daemon.stop();

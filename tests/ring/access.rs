@@ -1,5 +1,5 @@
-//! Who may do what with the segment: its group may read it, and nobody but its owner may write, lock or replace it.
-//! Needs root, to become somebody else.
+//! Permissions of the segment: its group may read it, and only its owner may write, lock or replace it.
+//! Needs root, to run programs as other users.
 #![forbid(unsafe_code)]
 
 use aw_tests::collect::{collect, held, stdout_of};
@@ -12,23 +12,23 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-/// A group that nobody is in.
+/// A group without members.
 const GROUP: &str = "60123";
-/// `nobody` on Debian.
+/// The user `nobody` of Debian.
 const NOBODY: &str = "65534";
 
-/// A command as `nobody`, in this group only.
-fn as_nobody(group: &str, program: impl AsRef<Path>, arguments: &[&str]) -> Command {
+/// A command as the user `nobody`, in this group only.
+fn as_user_nobody(group: &str, program: impl AsRef<Path>, arguments: &[&str]) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid", NOBODY, "--regid", group, "--clear-groups"]);
     command.arg(program.as_ref()).args(arguments);
     command
 }
 
-/// A ring of `GROUP` with the sample in it, or why there is none.
+/// A ring of `GROUP` with the sample in it; none without root.
 fn shared_ring() -> Option<Ring> {
     if !rustix::process::geteuid().is_root() {
-        skip("only root can become somebody else");
+        skip("only root can become another user");
         return None;
     }
     let ring = Ring::new();
@@ -46,7 +46,7 @@ fn the_segment_is_its_groups_to_read() {
         let mode = file.metadata().unwrap().mode() & 0o7777;
         assert_eq!(mode & 0o077, 0, "{}: {mode:o}", file.display());
     }
-    // Whatever the umask is.
+    // With any umask.
     for umask in ["000", "077"] {
         let ring = Ring::new();
         let mut command = Command::new("sh");
@@ -68,8 +68,8 @@ fn a_member_of_the_group_reads() {
     let directory = public_copy(&["aw-stdout"]);
     let stdout = directory.path().join("aw-stdout");
     let arguments = ["--ring", ring.name(), "--once"];
-    assert_eq!(run(as_nobody(GROUP, &stdout, &arguments)).ok().stdout, sample::text("pcap"));
-    // A supplementary group does as well.
+    assert_eq!(run(as_user_nobody(GROUP, &stdout, &arguments)).ok().stdout, sample::text("pcap"));
+    // A supplementary group suffices.
     let mut command = Command::new("setpriv");
     command
         .args(["--reuid", NOBODY, "--regid", NOBODY, "--groups", GROUP])
@@ -84,8 +84,8 @@ fn a_running_reader_has_no_way_to_write() {
     let Some(ring) = shared_ring() else { return };
     let directory = public_copy(&["aw-stdout"]);
     let arguments = ["--ring", ring.name(), "--replay"];
-    let reader = Run::start(as_nobody(GROUP, directory.path().join("aw-stdout"), &arguments));
-    reader.stdout.wait_for_lines(sample::heard().len());
+    let reader = Run::start(as_user_nobody(GROUP, directory.path().join("aw-stdout"), &arguments));
+    reader.stdout.wait_for_lines(sample::accepted().len());
 
     let status = fs::read_to_string(format!("/proc/{}/status", reader.id())).unwrap();
     assert!(status.contains("Uid:\t65534\t65534\t65534\t65534"), "{status}");
@@ -110,19 +110,19 @@ fn a_running_reader_has_no_way_to_write() {
     }
 
     collect(&ring, &numbered_capture(1..4), &["-q"]).ok();
-    reader.stdout.wait_for_lines(sample::heard().len() + 3);
+    reader.stdout.wait_for_lines(sample::accepted().len() + 3);
     reader.stop().ok();
 }
 
-/// The kernel refuses a member of the group everything but reading.
+/// A member of the group may only read.
 #[test]
 fn a_member_of_the_group_cannot_write() {
     let Some(ring) = shared_ring() else { return };
     let path = ring.path();
     let before = fs::read(&path).unwrap();
-    // `:` is a special builtin: where its redirection fails, so does the shell.
+    // `:` is a special builtin: if its redirection fails, the shell fails.
     let shell = |redirection: &str| format!(": {redirection}{}", path.display());
-    run(as_nobody(GROUP, "/bin/sh", &["-c", &shell("<")])).ok();
+    run(as_user_nobody(GROUP, "/bin/sh", &["-c", &shell("<")])).ok();
     run({
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &shell("<>")]);
@@ -130,7 +130,7 @@ fn a_member_of_the_group_cannot_write() {
     })
     .ok();
     for redirection in ["<>", ">", ">>"] {
-        let finished = run(as_nobody(GROUP, "/bin/sh", &["-c", &shell(redirection)]));
+        let finished = run(as_user_nobody(GROUP, "/bin/sh", &["-c", &shell(redirection)]));
         assert!(!finished.status.success(), "{redirection}: {finished:#?}");
         assert!(
             finished.stderr.to_lowercase().contains("permission denied"),
@@ -141,13 +141,13 @@ fn a_member_of_the_group_cannot_write() {
     for words in
         [&["rm", "-f", text][..], &["mv", text, "/dev/shm/aw-test-stolen"], &["chmod", "666", text]]
     {
-        let finished = run(as_nobody(GROUP, words[0], &words[1..]));
+        let finished = run(as_user_nobody(GROUP, words[0], &words[1..]));
         assert!(!finished.status.success(), "{words:?}: {finished:#?}");
     }
     assert!(fs::read(&path).unwrap() == before);
 }
 
-/// An advisory lock needs no more than reading; it must not keep the collector out.
+/// A reader can take an advisory lock; that must not block the collector.
 #[test]
 fn a_reader_cannot_lock_the_collector_out() {
     let Some(ring) = shared_ring() else { return };
@@ -155,36 +155,36 @@ fn a_reader_cannot_lock_the_collector_out() {
     let mut taken = 0;
     for file in ring.files() {
         let arguments = ["-n", "-x", file.to_str().unwrap(), "sh", "-c", "echo locked; read line"];
-        let locker = Run::start(as_nobody(GROUP, "flock", &arguments));
+        let locker = Run::start(as_user_nobody(GROUP, "flock", &arguments));
         if file == ring.path() {
             locker.stdout.wait_for("locked");
             taken += 1;
             lockers.push(locker);
         } else {
             let finished = locker.finish();
-            assert!(!finished.status.success(), "{} can be locked by anybody", file.display());
+            assert!(!finished.status.success(), "{} can be locked by any user", file.display());
         }
     }
     assert_eq!(taken, 1);
     collect(&ring, &numbered_capture(1..4), &["-q"]).ok();
-    assert_eq!(held(&ring).lines().count(), sample::heard().len() + 3);
+    assert_eq!(held(&ring).lines().count(), sample::accepted().len() + 3);
 }
 
-/// Outside the group: what is refused, and what to do about it.
+/// Outside the group: the message names what is refused, and the remedy.
 #[test]
-fn a_stranger_is_told_what_to_do() {
+fn a_user_outside_the_group_gets_the_remedy() {
     let Some(ring) = shared_ring() else { return };
     let directory = public_copy(&["aw-stdout"]);
     for arguments in [&["--ring", ring.name(), "--once"][..], &["--ring", ring.name()]] {
-        let finished = run(as_nobody(NOBODY, directory.path().join("aw-stdout"), arguments));
+        let finished = run(as_user_nobody(NOBODY, directory.path().join("aw-stdout"), arguments));
         let finished = finished.refused("aw-stdout", &[ring.name(), "ermission denied", "group"]);
         assert_eq!(finished.stdout, "");
     }
 }
 
-/// A replay needs no privileges: not even to make the ring.
+/// A replay needs no privileges, not even to create the ring.
 #[test]
-fn an_unprivileged_replay_makes_a_ring_of_its_own() {
+fn an_unprivileged_replay_creates_its_ring() {
     if shared_ring().is_none() {
         return;
     }
@@ -192,23 +192,24 @@ fn an_unprivileged_replay_makes_a_ring_of_its_own() {
     let ring = Ring::new();
     let collector = directory.path().join("collector");
     let arguments = ["--ring", ring.name(), "--read", "-"];
-    let finished = run_with(as_nobody(NOBODY, &collector, &arguments), &sample::capture()).ok();
+    let finished =
+        run_with(as_user_nobody(NOBODY, &collector, &arguments), &sample::capture()).ok();
     assert_eq!(finished.stdout, sample::text("pcap"));
     assert_eq!(ring.path().metadata().unwrap().uid().to_string(), NOBODY);
     let arguments = ["--ring", ring.name(), "--once"];
     assert_eq!(
-        run(as_nobody(NOBODY, directory.path().join("aw-stdout"), &arguments)).ok().stdout,
+        run(as_user_nobody(NOBODY, directory.path().join("aw-stdout"), &arguments)).ok().stdout,
         finished.stdout
     );
 
-    // But to give it to a group that one is not in, one has to be root.
+    // Only root can give it to a group without being a member.
     let other = Ring::new();
     let arguments = ["--ring", other.name(), "--read", "-", "--group", GROUP];
-    run_with(as_nobody(NOBODY, &collector, &arguments), &sample::capture())
+    run_with(as_user_nobody(NOBODY, &collector, &arguments), &sample::capture())
         .refused("collector", &["group", other.name()]);
 }
 
-/// Somebody was there first, with a ring that all may write: root's collector does not publish into it.
+/// Another user has created a ring that all users may write: root's collector does not publish into it.
 #[test]
 fn another_users_segment_is_not_trusted() {
     let Some(ring) = shared_ring() else { return };
@@ -230,7 +231,7 @@ fn another_users_segment_is_not_trusted() {
     }
 }
 
-/// A ring that others than its owner may write to proves nothing: no reader believes it.
+/// A ring that other users than its owner may write is not trusted by any reader.
 #[test]
 fn a_ring_that_others_may_write_is_not_read() {
     let Some(ring) = shared_ring() else { return };
@@ -242,10 +243,10 @@ fn a_ring_that_others_may_write_is_not_read() {
     }
     // The next start mends it.
     collect(&ring, &numbered_capture(1..2), &["-q", "--group", GROUP]).ok();
-    assert_eq!(held(&ring).lines().count(), sample::heard().len() + 1);
+    assert_eq!(held(&ring).lines().count(), sample::accepted().len() + 1);
 }
 
-/// Links that somebody laid out in /dev/shm, which everybody may write to, are not followed.
+/// Symbolic links of other users in /dev/shm, which all users may write, are not followed.
 #[test]
 fn links_are_not_followed() {
     let Some(ring) = shared_ring() else { return };

@@ -1,11 +1,11 @@
-//! `aw-stdout` follows a ring: waiting for it, beginning where it should, catching up, two at once, ending.
+//! `aw-stdout` follows a ring: it waits for it, begins at the configured event, catches up, two at once, ends.
 #![forbid(unsafe_code)]
 
 use aw_tests::collect::{json, stdout_of};
 use aw_tests::feed::{
     Follower, number_of, numbered_capture, numbered_lines, publish, reading_collector,
 };
-use aw_tests::rig::{PATIENCE, Run, run, wait_until};
+use aw_tests::rig::{Run, TIMEOUT, run, wait_until};
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
 use std::fs;
@@ -24,22 +24,25 @@ fn wait_until_following(reader: &Run, ring: &Ring) {
 }
 
 #[test]
-fn it_waits_for_the_ring_and_says_so_once() {
+fn it_waits_for_the_ring_and_logs_that_once() {
     let ring = Ring::new();
     let reader = Run::start(stdout_of(&ring, &[]));
-    let said = reader.stderr.wait_for("waiting");
-    assert!(said.starts_with(&format!("aw-stdout: waiting for ring {} (", ring.name())), "{said}");
-    // It was there before the ring: all that is in it is new.
+    let message = reader.stderr.wait_for("waiting");
+    assert!(
+        message.starts_with(&format!("aw-stdout: waiting for ring {} (", ring.name())),
+        "{message}"
+    );
+    // The reader started before the ring existed: all its events are new.
     publish(&ring, 1..4);
     reader.stdout.wait_for_lines(3);
     publish(&ring, 4..6);
     reader.stdout.wait_for_lines(5);
     let finished = reader.stop().ok();
     assert_eq!(finished.stdout, numbered_lines(1..6));
-    let account = format!("aw-stdout: {}: 5 events, 0 lost", ring.name());
+    let summary = format!("aw-stdout: {}: 5 events, 0 lost", ring.name());
     let lines: Vec<_> = finished.stderr.lines().collect();
     let [first, there, last] = lines[..] else { panic!("{lines:?}") };
-    assert_eq!((first, last), (said.as_str(), account.as_str()));
+    assert_eq!((first, last), (message.as_str(), summary.as_str()));
     assert!(there.starts_with(&format!("aw-stdout: reading ring {}, ", ring.name())), "{there}");
 }
 
@@ -71,7 +74,7 @@ fn once_ends_when_it_caught_up() {
 }
 
 #[test]
-fn it_ends_cleanly_when_told() {
+fn it_ends_cleanly_on_sigterm() {
     for signal in [Signal::TERM, Signal::INT] {
         let ring = Ring::new();
         let waiting = Run::start(stdout_of(&ring, &[]));
@@ -87,8 +90,8 @@ fn it_ends_cleanly_when_told() {
     }
 }
 
-/// A reader that sleeps is woken by the event, not by its own clock: so many times one after the other that a reader
-/// which only looked now and then would need minutes, where a second is enough.
+/// The event wakes a sleeping reader, not a timer: repeated so often that a reader
+/// which polls would need minutes, where a second is enough.
 #[test]
 fn a_sleeping_reader_is_woken() {
     let ring = Ring::new();
@@ -101,7 +104,7 @@ fn a_sleeping_reader_is_woken() {
         let capture = numbered_capture(number..number + 1);
         stdin.write_all(if number == 1 { &capture } else { &capture[24..] }).unwrap();
         follower.wait_for(number);
-        assert!(begun.elapsed() < PATIENCE, "only {number} events arrived");
+        assert!(begun.elapsed() < TIMEOUT, "only {number} events arrived");
     }
     follower.stop().1.ok();
 }
@@ -125,8 +128,8 @@ fn two_rings_at_once() {
         let numbers: Vec<u32> =
             events.iter().filter(|event| event["ring"] == ring.name()).map(number_of).collect();
         assert_eq!(numbers, expected.into_iter().flatten().collect::<Vec<u32>>());
-        let account = format!("aw-stdout: {}: 200 events, 0 lost\n", ring.name());
-        assert!(finished.stderr.contains(&account), "{}", finished.stderr);
+        let summary = format!("aw-stdout: {}: 200 events, 0 lost\n", ring.name());
+        assert!(finished.stderr.contains(&summary), "{}", finished.stderr);
     }
     let both = run(stdout_of(&one, &["--ring", two.name(), "--once"])).ok();
     assert_eq!(both.stdout.lines().count(), 400);

@@ -1,4 +1,4 @@
-//! The ring is overtaken, resized, removed, or was never one: what was lost is counted, and nothing else is.
+//! The ring is overwritten, resized, removed, or is no ring: exactly the lost events are counted.
 #![forbid(unsafe_code)]
 
 use aw_tests::collect::{collect, held_json, stdout_of};
@@ -16,9 +16,9 @@ fn publish_in(ring: &Ring, slots: &str, numbers: Range<u32>) {
     run_with(reading_collector(ring, &["-q", "-L", slots]), &numbered_capture(numbers)).ok();
 }
 
-/// A reader too slow for its ring: what it did not get, it counts to the last event.
+/// A reader too slow for its ring counts every event that it did not get, to the last one.
 #[test]
-fn what_is_overtaken_is_counted() {
+fn overwritten_events_are_counted() {
     let ring = Ring::new();
     let mut follower = Follower::start(&ring);
     publish_in(&ring, "64", 1..31);
@@ -41,11 +41,11 @@ fn what_is_overtaken_is_counted() {
             "{one:?} {next:?}"
         );
     }
-    let account = format!("aw-stdout: {}: {} events, {lost} lost\n", ring.name(), events.len());
-    assert!(ended.stderr.ends_with(&account), "{account} was expected: {}", ended.stderr);
+    let summary = format!("aw-stdout: {}: {} events, {lost} lost\n", ring.name(), events.len());
+    assert!(ended.stderr.ends_with(&summary), "{summary} was expected: {}", ended.stderr);
 }
 
-/// Another size is another segment, but the same stream: the running reader follows, even where it was asleep
+/// Another size is another segment, but the same stream: the running reader follows, even if it was stopped
 /// meanwhile. Grown, shrunk, grown again.
 #[test]
 fn a_reader_follows_a_ring_of_another_size() {
@@ -71,7 +71,7 @@ fn a_reader_follows_a_ring_of_another_size() {
     assert_eq!(half_made, None);
 }
 
-/// Asleep while the ring grew twice: the events of the segment in between are in the last one.
+/// Stopped while the ring grew twice: the events of the segment in between are in the last one.
 #[test]
 fn a_reader_that_slept_through_two_sizes_loses_nothing() {
     let ring = Ring::new();
@@ -90,9 +90,9 @@ fn a_reader_that_slept_through_two_sizes_loses_nothing() {
     assert_contiguous(&events);
 }
 
-/// Asleep while the ring shrank twice: what no longer fitted is counted, to the last event.
+/// Stopped while the ring shrank twice: events that no longer fit are counted, to the last one.
 #[test]
-fn what_a_shrunk_ring_could_not_hold_is_counted() {
+fn events_beyond_a_shrunk_ring_are_counted() {
     let ring = Ring::new();
     let mut follower = Follower::start(&ring);
     publish_in(&ring, "1024", 1..11);
@@ -105,8 +105,8 @@ fn what_a_shrunk_ring_could_not_hold_is_counted() {
     let (events, stopped) = follower.stop();
     let lost = 411 - events.len();
     assert!((401 - 64..=401 - 63).contains(&lost), "{lost} lost");
-    let account = format!("{} events, {lost} lost\n", events.len());
-    assert!(stopped.ok().stderr.ends_with(&account), "{account}");
+    let summary = format!("{} events, {lost} lost\n", events.len());
+    assert!(stopped.ok().stderr.ends_with(&summary), "{summary}");
     let held: Vec<Seen> = held_json(&ring).iter().map(Seen::from).collect();
     assert_eq!(held[..], events[10..], "who reads only now reads the same");
 }
@@ -127,7 +127,7 @@ fn a_reader_picks_up_the_ring_that_follows_a_removed_one() {
     assert_eq!(events.chunk_by(|one, next| one.generation == next.generation).count(), 3);
 }
 
-/// What lies under the ring's name but is no ring: no reader trusts it, and no collector writes into it.
+/// A file with the ring's name that is no ring: no reader trusts it, and no collector writes into it.
 #[test]
 fn a_foreign_segment_is_refused() {
     let garbage: Vec<u8> =

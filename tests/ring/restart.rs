@@ -26,14 +26,14 @@ fn a_running_reader_loses_nothing_when_the_collector_is_killed() {
         let first = *firsts.last().unwrap();
         let mut collector = Run::start(reading_collector(&ring, &["-q"]));
         let feeder = Feeder::start(collector.stdin.take().unwrap(), first, follower.last.clone());
-        // Somewhere in the midst of it: each round elsewhere, with regard to batches and to the end of the ring.
+        // The kill comes at another point of batch and ring in each round.
         follower.wait_for(first + 1000 + round * 1237);
         let killed = collector.kill();
         assert_eq!(killed.status.code(), None, "{killed:#?}");
         firsts.push(feeder.next());
     }
 
-    // The last one comes to its end by itself, and gives account of all the frames, those of the killed included.
+    // The last collector ends by itself, and counts all frames, with those of the killed ones.
     let first = *firsts.last().unwrap();
     let last = first + 4999;
     let finished =
@@ -41,22 +41,22 @@ fn a_running_reader_loses_nothing_when_the_collector_is_killed() {
     follower.wait_for(last);
     let (events, stopped) = follower.stop();
     let ended = stopped.ok();
-    let account = format!("aw-stdout: {}: {} events, 0 lost\n", ring.name(), events.len());
-    assert!(ended.stderr.ends_with(&account), "{account} was expected: {}", ended.stderr);
+    let summary = format!("aw-stdout: {}: {} events, 0 lost\n", ring.name(), events.len());
+    assert!(ended.stderr.ends_with(&summary), "{summary} was expected: {}", ended.stderr);
 
     assert_contiguous(&events);
     let runs: Vec<&[Seen]> = events.chunk_by(|one, next| one.number + 1 == next.number).collect();
-    // A run is cut where frames in hand or in the pipe died with their collector; never elsewhere.
+    // A gap exists only where frames in process or in the pipe were lost with their collector.
     let started: Vec<u32> = runs.iter().map(|run| run[0].number).collect();
     assert_eq!(
         started, firsts,
-        "each collector's first frame is heard, and every one behind it until its death"
+        "each collector's first frame is captured, and every one behind it until its death"
     );
 
-    let mut accounts = counters(&finished.stderr, "pcap");
-    let seen = accounts.remove("seen").expect("seen is printed");
-    assert_eq!(accounts["published"], events.len() as u64, "{accounts:?}");
-    assert_eq!(seen, accounts.values().sum::<u64>(), "{accounts:?}");
+    let mut counters = counters(&finished.stderr, "pcap");
+    let seen = counters.remove("seen").expect("seen is printed");
+    assert_eq!(counters["published"], events.len() as u64, "{counters:?}");
+    assert_eq!(seen, counters.values().sum::<u64>(), "{counters:?}");
 
     let held: Vec<Seen> = held_json(&ring).iter().map(Seen::from).collect();
     assert!(held.len() >= events.len().min(SLOTS - 1), "only {} are held", held.len());
@@ -110,7 +110,7 @@ fn a_second_collector_is_refused_while_the_first_lives() {
     let removed = run(program("collector", &["--ring", ring.name(), "--remove"]));
     removed.refused("collector", &[ring.name(), "in use"]);
 
-    // The first was not disturbed.
+    // The first one is not disturbed.
     stdin.write_all(&numbered_capture(2..3)[24..]).unwrap();
     first.stdout.wait_for_lines(2);
     assert_eq!(held(&ring).lines().count(), 2);
@@ -121,7 +121,7 @@ fn a_second_collector_is_refused_while_the_first_lives() {
     assert_eq!(held(&ring).lines().count(), 4, "it continues the ring of the killed one");
 }
 
-/// Terminated while it waits for input: that is an end like any other, and the ring stays.
+/// Terminated while it waits for input: a regular end, and the ring stays.
 #[test]
 fn a_terminated_collector_ends_cleanly() {
     for signal in [Signal::TERM, Signal::INT] {

@@ -1,5 +1,5 @@
-//! Somebody else was there first: what another user laid in /dev/shm, or where a file of ours is to be, is not believed,
-//! followed or written to. Needs root, to be somebody else.
+//! Files of other users: what another user created in /dev/shm, or at the path of a file of these programs, is not trusted,
+//! followed or written to. Needs root, to act as another user.
 #![forbid(unsafe_code)]
 
 use aw_tests::collect::{collect, stdout_of};
@@ -18,7 +18,7 @@ const ANOTHER: &str = "60001";
 fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        aw_tests::rig::skip("only root can be somebody else");
+        aw_tests::rig::skip("only root can act as another user");
     }
     root
 }
@@ -30,8 +30,8 @@ fn as_user(user: &str, program: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// A ring that nobody made, which all may read.
-fn nobodys_ring(ring: &Ring) {
+/// A ring of the user `nobody`, readable by all users.
+fn foreign_ring(ring: &Ring) {
     publish(ring, 1..4);
     for file in ring.files() {
         chown(&file, Some(NOBODY), Some(NOBODY)).unwrap();
@@ -39,16 +39,16 @@ fn nobodys_ring(ring: &Ring) {
     fs::set_permissions(ring.path(), Permissions::from_mode(0o644)).unwrap();
 }
 
-/// Neither root nor a third user believes it, unless told to; its owner does.
+/// Neither root nor a third user trusts it without an option; its owner does.
 #[test]
-fn a_ring_of_somebody_else_is_not_believed() {
+fn a_ring_of_another_user_is_not_trusted() {
     if !is_root() {
         return;
     }
     let directory = public_copy(&["aw-stdout", "collector"]);
     let path = |name: &str| directory.path().join(name);
     let ring = Ring::new();
-    nobodys_ring(&ring);
+    foreign_ring(&ring);
     let name = ["--ring", ring.name()];
     let stdout = |user: &str, more: &[&str]| {
         run(as_user(user, &path("aw-stdout"), &[&name[..], &["--once"], more].concat()))
@@ -67,7 +67,7 @@ fn a_ring_of_somebody_else_is_not_believed() {
     }
     assert_eq!(stdout("65534", &[]).ok().stdout, numbered_lines(1..4));
 
-    // Neither does the collector write to it, and says how to be rid of it; root may.
+    // The collector does not write to it either, and reports how to remove it; root may.
     let before = fs::read(ring.path()).unwrap();
     let refused =
         |finished: Finished| drop(finished.refused("collector", &["user id 65534", "--remove"]));
@@ -80,9 +80,9 @@ fn a_ring_of_somebody_else_is_not_believed() {
     assert_eq!(ring.files(), Vec::<std::path::PathBuf>::new());
 }
 
-/// A lock of somebody else keeps nobody from being told so.
+/// A lock of another user does not hide the message that names it.
 #[test]
-fn a_lock_of_somebody_else_is_named() {
+fn a_lock_of_another_user_is_named() {
     if !is_root() {
         return;
     }
@@ -97,7 +97,7 @@ fn a_lock_of_somebody_else_is_named() {
     }
 }
 
-/// Files that the collector writes as root, in directories where others may write.
+/// Files that the collector writes as root, in directories that other users may write.
 #[test]
 fn links_and_files_of_others_are_not_written_to() {
     if !is_root() {
@@ -139,9 +139,9 @@ fn links_and_files_of_others_are_not_written_to() {
     assert!(!at("nowhere").exists());
 }
 
-/// A ring that vanished while a reader waits, and comes back as somebody else's.
+/// A ring that disappears while a reader waits, and is re-created by another user.
 #[test]
-fn a_reader_does_not_follow_to_somebody_elses_ring() {
+fn a_reader_does_not_follow_to_the_ring_of_another_user() {
     if !is_root() {
         return;
     }
@@ -150,7 +150,7 @@ fn a_reader_does_not_follow_to_somebody_elses_ring() {
     let reader = aw_tests::rig::Run::start(stdout_of(&ring, &["--replay"]));
     reader.stdout.wait_for_lines(3);
     let other = Ring::new();
-    nobodys_ring(&other);
+    foreign_ring(&other);
     fs::rename(other.path(), ring.path()).unwrap();
     let finished = reader.finish();
     assert_eq!(finished.status.code(), Some(1));

@@ -3,7 +3,7 @@
 
 use aw_tests::history::History;
 use aw_tests::mariadb::MariaDb;
-use aw_tests::rig::{PATIENCE, program, run};
+use aw_tests::rig::{TIMEOUT, program, run};
 use aw_tests::ring::Ring;
 use aw_tests::routeros::{Router, Version};
 use aw_tests::tracker::tracker;
@@ -106,7 +106,7 @@ fn aw_alert() {
 fn aw_syslog() {
     let ring = changed();
     let socket = UdpSocket::bind(("127.0.0.1", 0)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     let to = format!("udp://127.0.0.1:{}", socket.local_addr().unwrap().port());
     let directory = tempfile::tempdir().unwrap();
     let mut command = program("aw-syslog", &["--ring", ring.name(), "--once", "--from", "oldest"]);

@@ -264,7 +264,7 @@ fn check_in_json() {
     cut.boot(None);
     let mut command = watching.command();
     command.args(["check", "nobody"]);
-    run(command).refused("aw-routeros", &["nobody: no router of this name"]);
+    run(command).refused("aw-routeros", &["nobody: no router of this name"]); // plain-words: ok
 }
 
 /// The legacy `config.txt`: no mail if it is off, and its intervals are reported as ignored.

@@ -1,5 +1,5 @@
-//! A large capture for benchmarks: the same for the same seed, 60 % ARP, 25 % ND, 15 % IPv4/UDP that is nobody's
-//! business, every fourth frame tagged.
+//! A large capture for benchmarks: the same for the same seed, 60 % ARP, 25 % ND, 15 % IPv4/UDP that the collector
+//! ignores, every fourth frame tagged.
 
 use crate::capture_file::{ETHERNET, Pcap, Time, Unit};
 use crate::frames::{ARP, Arp, DOT1Q, Ethernet, IPV4, IPV6, padded, station};
@@ -7,7 +7,7 @@ use crate::neighbor::{Neighbor, SOLICITED};
 use std::io::{Result, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// SplitMix64: small, good enough to mix traffic, and ours, so that the file never changes with a library.
+/// SplitMix64: small, good enough to mix traffic, and part of this code, so that the file never changes with a library.
 pub struct Random(u64);
 
 impl Random {
@@ -30,7 +30,7 @@ impl Random {
     }
 }
 
-/// Frames without end, from that many hosts, each with an IPv4 and an IPv6 address.
+/// Endless frames from that many hosts, each with an IPv4 and an IPv6 address.
 pub fn traffic(hosts: u32, seed: u64) -> impl Iterator<Item = Vec<u8>> {
     let mut random = Random::new(seed);
     std::iter::from_fn(move || Some(frame(&mut random, hosts)))

@@ -24,7 +24,7 @@ impl Browser {
         let line = driver.stdout.wait_for("started successfully on port");
         let port = line.trim_end_matches('.').rsplit(' ').next().and_then(|port| port.parse().ok());
         let mut browser = Browser { driver, port: port.expect("a port"), session: String::new() };
-        // No sandbox: root's browser has none. No shared memory: /dev/shm may be small, and is full of rings here.
+        // No sandbox: root's browser has none. No shared memory: /dev/shm may be small, and has the rings of tests.
         let arguments = [
             "--headless=new",
             "--no-sandbox",
@@ -78,7 +78,7 @@ impl Browser {
         self.go(&format!("file://{}", path.display()));
     }
 
-    /// What this body of a function returns.
+    /// The result of this body of a function.
     pub fn run(&mut self, script: &str) -> Value {
         self.post("/execute/sync", &json!({ "script": script, "args": [] }))
     }
@@ -103,7 +103,7 @@ impl Browser {
         element.unwrap_or_else(|| panic!("no {selector}: {found}")).to_owned()
     }
 
-    /// What the browser complained about: refused scripts, missing files.
+    /// Errors of the browser: refused scripts, missing files.
     pub fn complaints(&mut self) -> Vec<String> {
         let log = self.post("/se/log", &json!({ "type": "browser" }));
         let lines = log.as_array().expect("a log").iter();

@@ -1,4 +1,4 @@
-//! A cable to a server, which can be pulled: what is connected hears nothing more, as of a machine that is off.
+//! A cable to a server, which can be pulled: connected programs receive nothing more, as from a machine that is off.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::spawn;
 
-/// One end of it; the other one is the server's.
+/// Its end at the client; the other end is the server's.
 pub struct Cable {
     /// Where to connect to instead.
     pub address: SocketAddr,
     pulled: Arc<AtomicBool>,
-    /// One for each connection: whether it carries anything.
+    /// For each connection, whether it forwards.
     alive: Arc<Mutex<Vec<Arc<AtomicBool>>>>,
 }
 
@@ -39,13 +39,13 @@ impl Cable {
         cable
     }
 
-    /// Nothing comes through any more; what is connected is not told.
+    /// Forwards nothing any more, without closing connections.
     pub fn pull(&self) {
         self.pulled.store(true, Relaxed);
         self.alive.lock().unwrap().drain(..).for_each(|carries| carries.store(false, Relaxed));
     }
 
-    /// New connections come through again.
+    /// New connections are forwarded again.
     pub fn plug(&self) {
         self.pulled.store(false, Relaxed);
     }

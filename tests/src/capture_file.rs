@@ -174,7 +174,7 @@ pub fn pcap_of<B: AsRef<[u8]>>(link_type: u32, frames: &[B]) -> Vec<u8> {
     file.finish().expect("memory takes all")
 }
 
-/// Writes it under this name in that directory and says where.
+/// Writes it under this name in that directory and returns the path.
 pub fn save(directory: &Path, name: &str, bytes: &[u8]) -> String {
     let path = directory.join(name);
     std::fs::write(&path, bytes).expect("the test's own directory takes a file");

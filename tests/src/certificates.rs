@@ -1,4 +1,4 @@
-//! A certificate authority of the test's own, by openssl.
+//! A private certificate authority, made by openssl.
 
 use crate::rig::run;
 use std::fs;

@@ -1,4 +1,4 @@
-//! A clock on the wall that can be set while programs run: libfaketime's, which reads it from a file.
+//! A wall clock that can be set while programs run: libfaketime's, which reads it from a file.
 
 use crate::rig::skip;
 use crate::ring::Ring;
@@ -20,7 +20,7 @@ pub fn library() -> Option<PathBuf> {
 }
 
 impl Clock {
-    /// One that is right. Its file is among the ring's, where every program may read it, and goes with them.
+    /// A correct clock. Its file is among the ring's, where every program may read it, and is removed with them.
     pub fn new(ring: &Ring) -> Option<Clock> {
         let Some(library) = library() else {
             skip("there is no libfaketime here (faketime)");
@@ -31,7 +31,7 @@ impl Clock {
         Some(clock)
     }
 
-    /// Wrong by so many days.
+    /// Makes it wrong by this many days.
     pub fn set(&self, days: i64) {
         let new = self.file.with_extension("clock.new"); // never half a file
         fs::write(&new, format!("{days:+}d\n")).expect("room in /dev/shm");
@@ -45,7 +45,7 @@ impl Clock {
     }
 }
 
-/// Removes what libfaketime leaves behind of a process that had no chance, or may not.
+/// Removes files that libfaketime leaves behind when a process was killed, or may not remove them.
 pub fn clean_up(id: u32) {
     for file in [format!("faketime_shm_{id}"), format!("sem.faketime_sem_{id}")] {
         let _ = fs::remove_file(Path::new("/dev/shm").join(file));

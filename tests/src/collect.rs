@@ -1,4 +1,4 @@
-//! The commonest steps of a test: replay a capture into a ring, print a ring, read the counters.
+//! The most common steps of a test: replay a capture into a ring, print a ring, read the counters.
 
 use crate::capture_file::save;
 use crate::rig::{Finished, program, run};
@@ -16,7 +16,7 @@ pub fn collect(ring: &Ring, capture: &[u8], options: &[&str]) -> Finished {
     run(command)
 }
 
-/// The lines that a capture becomes, with a ring of its own and these options.
+/// The lines that a capture becomes, with a new ring and these options.
 #[track_caller]
 pub fn lines(capture: &[u8], options: &[&str]) -> String {
     collect(&Ring::new(), capture, options).ok().stdout

@@ -1,8 +1,8 @@
-//! A Debian 12 that has never seen this project, in a directory: entered by a script, or booted, with its own systemd as
-//! process 1 of namespaces of its own, so that of mounts, processes and interfaces nothing stays behind.
+//! A new Debian 12 in a directory: entered by a script, or booted, with Debian's systemd as
+//! process 1 in new namespaces, so that no mount, process or interface is left behind.
 
 use crate::lan::Lan;
-use crate::rig::{Finished, PATIENCE, Run, binary, program_at, run, skip};
+use crate::rig::{Finished, Run, TIMEOUT, binary, program_at, run, skip};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Made once: beside the build, for it takes a minute.
+/// Created once, beside the build, because that takes a minute.
 const CLEAN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/debian/bookworm-systemd.tar");
 
-/// What is in it beyond the least that debootstrap makes: what the package depends on or suggests.
+/// Packages beyond debootstrap's minimum: what the package depends on or suggests.
 const INCLUDED: &str = "--include=systemd,libpcap0.8,logrotate";
 
-/// A root directory of its own, gone with the test.
+/// A root directory, removed with the test.
 pub struct Debian(TempDir);
 
 impl Debian {
-    /// Makes it, or says why the test is skipped.
+    /// Creates it, or prints why the test is skipped.
     pub fn new() -> Option<Debian> {
         if !rustix::process::geteuid().is_root()
             || Command::new("debootstrap").arg("--version").output().is_err()
@@ -49,7 +49,7 @@ impl Debian {
         self.0.path().join(name)
     }
 
-    /// Runs a script there without booting it, with a /dev/shm and a /proc of its own, which last as long as the script.
+    /// Runs a script there without booting it, with a new /dev/shm and /proc for the time of the script.
     pub fn sh(&self, script: &str) -> Finished {
         let root = self.0.path().display();
         let mounts = format!(
@@ -68,36 +68,36 @@ impl Debian {
         found.lines().filter_map(inside).collect()
     }
 
-    /// What there is of this project, but what dpkg keeps of a package and the packages that are to be installed.
+    /// The files of this project, except for those that dpkg keeps of a package and the packages to install.
     pub fn ours(&self) -> Vec<String> {
         let mut found = self.find(&["(", "-name", "*addrwatch*", "-o", "-name", "aw-*", ")"]);
         found.retain(|path| !path.starts_with("/var/lib/dpkg/"));
         found
     }
 
-    /// Puts a package of this version there, as /root/VERSION.deb. Not compressed, for it has a short way.
+    /// Copies a package of this version there, as /root/VERSION.deb. Not compressed, because it is used at once.
     pub fn package(&self, version: &str) {
         let built = package(&self.path("root"), version, "none");
         fs::rename(built, self.path(&format!("root/{version}.deb"))).expect("our own directory");
     }
 
-    /// Boots it, or says what this machine lacks for that.
+    /// Boots it, or returns what this machine lacks for that.
     pub fn boot(&self) -> Result<Booted, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let lan = Lan::try_new()?;
         let group = format!("awt-{}-{}", id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        // It ends with the thread that started it, however that ends; and with `unshare` its process 1, and with that all.
+        // It ends with the thread that started it; its process 1 ends with `unshare`, and all others with process 1.
         let mut command = lan.here.command("setpriv");
         command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--ipc", "--uts"]);
         command.args(["sh", "-ec", PREPARE, "sh", text(self.0.path()), &group, BOOT]);
         let run = Run::start(command);
-        // Made before it is known to run, so that nothing stays behind when it does not.
+        // Created before it is known to run, so that nothing is left behind when it does not.
         let mut booted = Booted { lan, run: Some(run), first: 0, mount: self.path("mnt"), group };
         booted.wait().map(|()| booted)
     }
 }
 
-/// In mounts of its own: a control group for what is booted, which is then all the groups that it sees.
+/// With new mounts: a control group for the booted system, which sees no other group.
 const PREPARE: &str = r#"
 mount -t cgroup2 none "$1/mnt"
 mkdir "$1/mnt/$2"
@@ -106,8 +106,8 @@ umount "$1/mnt"
 exec unshare --cgroup --pid --fork --kill-child sh -ec "$3" sh "$1"
 "#;
 
-/// As process 1: what a kernel and an initrd would have prepared, or a manager of containers (systemd.io/CONTAINER_INTERFACE).
-/// What is not in a namespace, as most of the kernel's settings are, cannot be written to.
+/// As process 1: prepares what a kernel, an initrd or a container manager would (systemd.io/CONTAINER_INTERFACE).
+/// Settings without a namespace, as most of the kernel's are, are read-only.
 const BOOT: &str = r#"
 cd "$1"
 mount --bind . .
@@ -149,7 +149,7 @@ impl Booted {
     /// Until all is started that starts at boot.
     fn wait(&mut self) -> Result<(), String> {
         let unshare = self.run.as_ref().expect("it was started");
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + TIMEOUT;
         let children = format!("/proc/{0}/task/{0}/children", unshare.id());
         while Instant::now() < give_up {
             sleep(Duration::from_millis(20));
@@ -177,7 +177,7 @@ impl Booted {
         run(command)
     }
 
-    /// The same; what it says, if it succeeds.
+    /// The same; returns its output, if it succeeds.
     #[track_caller]
     pub fn ask(&self, script: &str) -> String {
         self.sh(script).ok().stdout
@@ -185,7 +185,7 @@ impl Booted {
 }
 
 impl Drop for Booted {
-    /// As a power cut would. A group can be removed once none of its processes is left.
+    /// Like a power cut. A group can be removed when it has no processes left.
     fn drop(&mut self) {
         if let Some(first) = Pid::from_raw(self.first as i32) {
             let _ = kill_process(first, Signal::KILL);
@@ -217,13 +217,13 @@ pub fn package(out: &Path, version: &str, compression: &str) -> PathBuf {
 fn bootstrap() -> Result<(), String> {
     let made = tempfile::tempdir().expect("a temporary directory");
     let path = made.path().join("root");
-    // In a process of its own session's mounts, so that none stays behind.
+    // In a process with its own mounts, so that none is left behind.
     let mut command = Command::new("unshare");
     command.args(["-m", "debootstrap", "--variant=minbase", INCLUDED, "bookworm", text(&path)]);
     let finished = command.output().map_err(|error| error.to_string())?;
     if !finished.status.success() {
-        let said = String::from_utf8_lossy(&finished.stdout);
-        return Err(said.lines().last().unwrap_or_default().into());
+        let output = String::from_utf8_lossy(&finished.stdout);
+        return Err(output.lines().last().unwrap_or_default().into());
     }
     let new = format!("{CLEAN}.new");
     let without = "--exclude=./var/cache/apt/archives/*.deb";

@@ -1,11 +1,11 @@
 //! Numbered events: a stream of frames whose events carry a running number, fed to a collector, and a reader that
-//! writes down what arrives in which order.
+//! records their order of arrival.
 
 use crate::capture_file::{ETHERNET, Pcap, Unit, at};
 use crate::collect::{json, stdout_of};
 use crate::frames::{Arp, station};
 use crate::lan::Host;
-use crate::rig::{Finished, PATIENCE, Run, program};
+use crate::rig::{Finished, Run, TIMEOUT, program};
 use crate::ring::Ring;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -37,10 +37,10 @@ pub fn numbered_capture(numbers: Range<u32>) -> Vec<u8> {
     file.finish().expect("memory takes all")
 }
 
-/// Says numbered frames on a wire, at the time at which they are said.
-pub struct Speaker(Run);
+/// Sends numbered frames on a wire, with the time of sending.
+pub struct FrameSender(Run);
 
-/// Sends each line as a frame, and says so.
+/// Sends each line as a frame, and prints it afterwards.
 const SPEAKER: &str = "
 import socket, sys
 wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
@@ -50,23 +50,23 @@ for line in sys.stdin:
     print(line, end='', flush=True)
 ";
 
-impl Speaker {
+impl FrameSender {
     /// On this interface of this host.
     pub fn on(host: &Host, interface: &str) -> Self {
         let mut command = host.command("/usr/bin/python3");
         command.args(["-c", SPEAKER, interface]);
-        Speaker(Run::start(command))
+        FrameSender(Run::start(command))
     }
 
-    /// Says these numbers; when it returns, they were sent.
+    /// Sends these numbers; returns when they were sent.
     #[track_caller]
-    pub fn say(&mut self, numbers: Range<u32>) {
-        let said = self.0.stdout.count() + numbers.len();
+    pub fn send(&mut self, numbers: Range<u32>) {
+        let sent = self.0.stdout.count() + numbers.len();
         let hex =
             |frame: Vec<u8>| frame.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let lines: String = numbers.map(|number| hex(numbered(number)) + "\n").collect();
         self.0.stdin.as_mut().expect("ours").write_all(lines.as_bytes()).expect("it listens");
-        self.0.stdout.wait_for_lines(said);
+        self.0.stdout.wait_for_lines(sent);
     }
 }
 
@@ -85,7 +85,7 @@ pub fn numbered_lines(numbers: Range<u32>) -> String {
         .collect()
 }
 
-/// The number of an event, wherever it stands: time, MAC and address must agree about it.
+/// The number of an event, in any format: time, MAC and address must agree.
 #[track_caller]
 pub fn number_of(event: &Value) -> u32 {
     let number = event["time"].as_u64().expect("a time") as u32;
@@ -102,15 +102,15 @@ pub struct Feeder {
 }
 
 impl Feeder {
-    /// Feeds numbers from `first` on without end, as fast as it can while `last`, the newest that arrived, keeps up.
+    /// Feeds numbers from `first` on without end, at full speed as long as `last`, the newest that arrived, keeps up.
     pub fn start(stdin: ChildStdin, first: u32, last: Arc<AtomicU32>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let told = stop.clone();
+        let stopped = stop.clone();
         let feed = move || -> (u32, std::io::Result<()>) {
             let mut next = first;
             let write = || {
                 let mut file = Pcap::new(BufWriter::new(stdin), ETHERNET, Unit::Microsecond)?;
-                while !told.load(Ordering::Relaxed) {
+                while !stopped.load(Ordering::Relaxed) {
                     if next.saturating_sub(last.load(Ordering::Relaxed)) > LEAD {
                         sleep(Duration::from_millis(1));
                         continue;
@@ -123,7 +123,7 @@ impl Feeder {
             let result = write();
             (next, result)
         };
-        // A broken pipe is how the feeder learns that the collector was killed.
+        // A broken pipe shows the feeder that the collector was killed.
         let thread = std::thread::spawn(move || feed().0);
         Feeder { thread, stop }
     }
@@ -150,7 +150,7 @@ pub struct Seen {
     pub generation: u64,
     /// The ring's.
     pub sequence: u64,
-    /// Ours.
+    /// The number in the event.
     pub number: u32,
 }
 
@@ -173,7 +173,7 @@ pub fn assert_contiguous(events: &[Seen]) {
     }
 }
 
-/// A running `aw-stdout --replay --format json`, its events written down as they arrive.
+/// A running `aw-stdout --replay --format json`; its events are recorded as they arrive.
 pub struct Follower {
     child: Child,
     thread: Option<JoinHandle<()>>,
@@ -209,12 +209,12 @@ impl Follower {
     /// Waits until this number, or a later one, arrived.
     #[track_caller]
     pub fn wait_for(&mut self, number: u32) {
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + TIMEOUT;
         while self.last.load(Ordering::Relaxed) < number {
             let ended = self.child.try_wait().expect("our own child can be waited for");
             let last = self.last.load(Ordering::Relaxed);
             assert!(ended.is_none(), "aw-stdout ended at {last}, before {number}: {ended:?}");
-            assert!(Instant::now() < give_up, "patience ended at {last}, before {number}");
+            assert!(Instant::now() < give_up, "the timeout expired at {last}, before {number}");
             sleep(Duration::from_millis(1));
         }
     }
@@ -224,7 +224,7 @@ impl Follower {
         self.seen.lock().unwrap().clone()
     }
 
-    /// Ends it with SIGTERM; what arrived in all, and what it said.
+    /// Ends it with SIGTERM; returns all events, and the finished process.
     #[track_caller]
     pub fn stop(mut self) -> (Vec<Seen>, Finished) {
         self.signal(Signal::TERM);

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 /// Six bytes, as on the wire.
 pub type Mac = [u8; 6];
 
-/// Everybody on the link.
+/// All stations on the link.
 pub const BROADCAST: Mac = [0xff; 6];
 
 /// Ethertype of ARP.
@@ -31,9 +31,9 @@ pub fn station(number: u32) -> Mac {
 /// Everything before the payload: addresses, any tags, and whether 802.3/SNAP carries the ethertype.
 #[derive(Clone, Debug)]
 pub struct Ethernet {
-    /// Who shall hear it.
+    /// The receivers.
     pub destination: Mac,
-    /// Who sends it.
+    /// The sender.
     pub source: Mac,
     /// Tag protocol and tag control information (priority and VLAN id), outermost first.
     pub tags: Vec<(u16, u16)>,
@@ -111,7 +111,7 @@ pub fn cooked_v2(source: Mac, interface: u32, protocol: u16, payload: &[u8]) -> 
     bytes
 }
 
-/// One ARP packet (RFC 826). The sizes are what the header says; the addresses are always six and four bytes.
+/// One ARP packet (RFC 826). The sizes can be set; the addresses always have six and four bytes.
 #[derive(Clone, Debug)]
 pub struct Arp {
     /// 1 = Ethernet, 6 = IEEE 802.
@@ -130,7 +130,7 @@ pub struct Arp {
     pub sender_ip: Ipv4Addr,
     /// Zeros in a request.
     pub target_mac: Mac,
-    /// Whom it asks for, or answers.
+    /// The address in question, or the receiver of an answer.
     pub target_ip: Ipv4Addr,
 }
 
@@ -150,12 +150,12 @@ impl Arp {
         }
     }
 
-    /// `mac` says that it has `ip`.
+    /// `mac` announces that it has `ip`.
     pub fn reply(mac: Mac, ip: Ipv4Addr, target: Ipv4Addr) -> Self {
         Arp { operation: 2, target_mac: station(0xffff), ..Arp::request(mac, ip, target) }
     }
 
-    /// `mac` asks whether anybody has `ip`, for it wants it (RFC 5227, address conflict detection).
+    /// `mac` asks whether a station has `ip`, before it uses it (RFC 5227, address conflict detection).
     pub fn probe(mac: Mac, ip: Ipv4Addr) -> Self {
         Arp::request(mac, Ipv4Addr::UNSPECIFIED, ip)
     }

@@ -1,6 +1,6 @@
-//! `aw-sqlite` and what is in its database, read as anybody may: by SQL.
+//! `aw-sqlite` and the content of its database, read by SQL.
 
-use crate::account::Account;
+use crate::checkpoint::Checkpoint;
 use crate::rig::{Run, program};
 use crate::ring::Ring;
 use rusqlite::types::FromSql;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 /// A row as addrwatch's table has it.
 pub type Row = (i64, String, i64, String, String, i64);
 
-/// A state directory and a database, each in a directory of its own; both vanish with the test.
+/// A state directory and a database in another directory; both are removed with the test.
 pub struct History {
     directory: TempDir,
     database: PathBuf,
@@ -26,7 +26,7 @@ impl Default for History {
 }
 
 impl History {
-    /// Nothing is there yet.
+    /// Without any file yet.
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let database = directory.path().join("history/lan.db");
@@ -39,7 +39,7 @@ impl History {
         History { database, ..History::new() }
     }
 
-    /// Beneath it lies everything.
+    /// The directory of all its files.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -74,7 +74,7 @@ impl History {
         command
     }
 
-    /// Our own connection; none while there is no database.
+    /// A connection of the test; none while there is no database.
     pub fn open(&self) -> Option<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
         let database = Connection::open_with_flags(&self.database, flags).ok()?;
@@ -82,12 +82,12 @@ impl History {
         Some(database)
     }
 
-    /// The only value of a query; none while it cannot be answered.
+    /// The only value of a query; none if the query fails.
     pub fn value<T: FromSql>(&self, select: &str) -> Option<T> {
         self.open()?.query_row(select, [], |row| row.get(0)).ok()
     }
 
-    /// How many rows the view has.
+    /// The number of rows in the view.
     pub fn count(&self) -> u64 {
         self.value::<i64>("SELECT count(*) FROM addrwatch").unwrap_or(0) as u64
     }
@@ -107,23 +107,23 @@ impl History {
         statement.query_map([], row).expect("rows").map(|row| row.expect("a row")).collect()
     }
 
-    /// How the output stands with a ring; nothing if there is no account yet.
-    pub fn account(&self, ring: &Ring) -> Option<Account> {
-        Account::of(ring, &self.open()?)
+    /// The checkpoint of a ring; none if there is none yet.
+    pub fn checkpoint(&self, ring: &Ring) -> Option<Checkpoint> {
+        Checkpoint::of(ring, &self.open()?)
     }
 
-    /// Keeps the database from being written until what this returns is dropped.
+    /// Locks the database until the returned connection is dropped.
     pub fn lock(&self) -> Connection {
         let database = self.open().expect("a database");
-        database.execute_batch("BEGIN IMMEDIATE").expect("nobody else locks it for long");
+        database.execute_batch("BEGIN IMMEDIATE").expect("no other program locks it for long");
         database
     }
 
     /// The rows are those of the numbers from 1 to before `end`, each once, and the file is sound.
     #[track_caller]
     pub fn assert_exactly_once(&self, ring: &Ring, end: u32) {
-        let account = self.account(ring).expect("an account");
-        assert_eq!((account.next(), account.lost), (u64::from(end) - 1, 0), "{account:?}");
+        let checkpoint = self.checkpoint(ring).expect("a checkpoint");
+        assert_eq!((checkpoint.next(), checkpoint.lost), (u64::from(end) - 1, 0), "{checkpoint:?}");
         let times: Vec<i64> = self.rows("addrwatch").iter().map(|row| row.0).collect();
         assert_eq!(times, (1..i64::from(end)).collect::<Vec<i64>>());
         let sound = self.value::<String>("PRAGMA integrity_check");
@@ -131,7 +131,7 @@ impl History {
     }
 }
 
-/// A database as addrwatch makes it, with these rows.
+/// A database as addrwatch creates it, with these rows.
 pub fn addrwatch_database(path: &Path, rows: impl IntoIterator<Item = Row>) {
     let mut database = Connection::open(path).expect("a new database");
     let make = "CREATE TABLE addrwatch (timestamp UNSIGNED BIG INT, interface varchar(16),

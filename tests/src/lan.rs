@@ -1,4 +1,4 @@
-//! Two network namespaces and a veth pair between them, which vanish with the test.
+//! Two network namespaces and a veth pair between them, which are removed with the test.
 
 use crate::rig::skip;
 use std::path::Path;
@@ -12,8 +12,8 @@ pub struct Host {
     pub mac: String,
 }
 
-/// The wire: `here` listens on `veth0`, `there` speaks on `veth1`. IPv6 is off at both ends until switched on, so that
-/// nothing is said that the test does not say.
+/// The wire: `here` listens on `veth0`, `there` sends on `veth1`. IPv6 is off at both ends until switched on, so that
+/// only the test sends frames.
 pub struct Lan {
     /// Has `veth0`.
     pub here: Host,
@@ -27,13 +27,13 @@ pub const HERE: &str = "02:aa:00:00:00:01";
 pub const THERE: &str = "02:aa:00:00:00:02";
 
 impl Lan {
-    /// Makes it, or says why the test is skipped.
+    /// Creates it, or prints why the test is skipped.
     pub fn new() -> Option<Lan> {
         let made = Lan::try_new();
         made.map_err(|why| skip(&why)).ok()
     }
 
-    /// Makes it, or says why it cannot be made here.
+    /// Creates it, or returns why that is impossible here.
     pub fn try_new() -> Result<Lan, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -41,7 +41,7 @@ impl Lan {
             namespace: format!("awt-{}-{number}-{side}", id()),
             mac: mac.into(),
         };
-        // Made before the namespaces are, so that half of them do not stay behind.
+        // Built before the namespaces exist, so that a failure halfway leaves nothing behind.
         let lan = Lan { here: host("h", HERE), there: host("t", THERE) };
         lan.make().map_err(|why| format!("no network namespaces here: {why}"))?;
         Ok(lan)
@@ -75,7 +75,7 @@ impl Drop for Lan {
 }
 
 impl Host {
-    /// A command that runs there; its process id is the program's own, for `ip` becomes it.
+    /// A command that runs there; its process id is the program's own, because `ip` executes it.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace]).arg(program);
@@ -94,7 +94,7 @@ impl Host {
         ip(&format!("-n {} {words}", self.namespace)).unwrap_or_else(|error| panic!("{error}"));
     }
 
-    /// Switches IPv6 on, without a link-local address of the kernel's own choice.
+    /// Switches IPv6 on, without an automatic link-local address.
     pub fn ipv6(&self, interface: &str) {
         self.ip(&format!("link set {interface} addrgenmode none"));
         self.run(&["sysctl", "-qw", &format!("net.ipv6.conf.{interface}.disable_ipv6=0")]);

@@ -1,15 +1,15 @@
-//! What the end-to-end tests stand on: frames and capture files made by hand, and a rig that runs the real binaries.
+//! Tools of the end-to-end tests: frames and capture files built by hand, processes, servers, namespaces.
 //!
-//! Nothing here uses the product's own crates: a test that took its expectations from the code under test could not
+//! No module uses the crates of the product: a test that took its expectations from the code under test could not
 //! fail.
 #![forbid(unsafe_code)]
 
-pub mod account;
 pub mod bench;
 pub mod browser;
 pub mod cable;
 pub mod capture_file;
 pub mod certificates;
+pub mod checkpoint;
 pub mod clock;
 pub mod collect;
 pub mod debian;

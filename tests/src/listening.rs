@@ -5,7 +5,7 @@ use crate::rig::{Run, binary};
 use crate::ring::Ring;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A collector that listens, on the interface that it says it listens on.
+/// A collector that has reported that it listens on an interface.
 pub struct Listening {
     /// Its process.
     pub run: Run,
@@ -29,14 +29,14 @@ impl Listening {
         Listening { run, since: now(), _ring: ring }
     }
 
-    /// Waits for exactly these lines (without their times), and ends the collector, which must have heard nothing else.
+    /// Waits for exactly these lines (without their times), and ends the collector, which must not have printed any other.
     #[track_caller]
-    pub fn hears(self, expected: &[String]) {
+    pub fn prints(self, expected: &[String]) {
         self.run.stdout.wait_for_lines(expected.len());
         assert_eq!(self.stop(), expected);
     }
 
-    /// Ends the collector: its lines without their times, which must be the present.
+    /// Ends the collector; returns its lines without their times, which must lie in the test's run time.
     #[track_caller]
     pub fn stop(self) -> Vec<String> {
         let finished = self.run.stop().ok();
@@ -50,8 +50,8 @@ impl Listening {
     }
 }
 
-/// A collector that listens on this host's veth0 with these options, printing nothing, started by this command (which
-/// becomes it): `[]` for root itself.
+/// A collector that listens on this host's veth0 with these options and does not print, started through this command, which
+/// executes it; `[]` for root itself.
 pub fn quiet(host: &Host, ring: &Ring, by: &[&str], options: &[&str]) -> Run {
     let collector = binary("collector");
     let words: Vec<&str> = by.iter().copied().chain([collector.to_str().expect("text")]).collect();

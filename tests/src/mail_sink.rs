@@ -1,12 +1,12 @@
-//! A mail server that keeps what it gets: Debian's aiosmtpd, in a process of its own.
+//! A mail server that stores mails in files: Debian's aiosmtpd, in a process.
 
 use crate::rig::{Run, wait_until};
 use crate::server::{Server, ServerProcess, free_port, listens};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Writes each message to a file of its own, and answers as it is told to by a file `mood`: so, `slow`ly, or by dying once
-/// it has the message. With TLS it wants a user and a password as well.
+/// Writes each message to a new file. The file `mood` controls its answers: with this text, `slow`ly, or it is killed when
+/// it has the message. With TLS it requires a user and a password as well.
 const SERVER: &str = "\
 import sys, os, time, ssl, asyncio
 from aiosmtpd.controller import Controller
@@ -104,13 +104,13 @@ impl Default for MailSink {
 }
 
 impl MailSink {
-    /// A server on a port of its own.
+    /// A server on a free port.
     pub fn start() -> MailSink {
         MailSink::protected("none", Path::new("/"))
     }
 
-    /// A server that takes mail of the user `watch` with the password `s3cret` only, after `starttls` or over `tls`, with a
-    /// certificate of this directory; or of anybody, where STARTTLS is only `offered`.
+    /// A server that accepts mail of the user `watch` with the password `s3cret` only, after `starttls` or over `tls`, with a
+    /// certificate of this directory; or of any client, where STARTTLS is only `offered`.
     pub fn protected(tls: &'static str, certificates: &Path) -> MailSink {
         let process = ServerProcess::new(tempfile::tempdir().expect("a temporary directory"));
         let tls = (tls, certificates.to_owned());
@@ -119,7 +119,7 @@ impl MailSink {
         sink
     }
 
-    /// Answers every message so, or takes them again.
+    /// Answers every message with this text, or accepts them again.
     pub fn answer(&self, answer: Option<&str>) {
         let mood: PathBuf = self.path("mood");
         match answer {
@@ -128,18 +128,18 @@ impl MailSink {
         }
     }
 
-    /// Answers so whenever this receiver is named.
+    /// Answers with this text when this receiver is named.
     pub fn answer_for(&self, receiver: &str, answer: &str) {
         let path = self.path(&format!("for-{receiver}"));
         std::fs::write(path, answer).expect("the answer is ours");
     }
 
-    /// Takes only so many mails in a connection.
+    /// Accepts only this many mails in a connection.
     pub fn take_at_most(&self, mails: usize) {
         std::fs::write(self.path("most"), mails.to_string()).expect("it is ours");
     }
 
-    /// How many connections it was greeted in.
+    /// The number of connections with a greeting.
     pub fn greetings(&self) -> usize {
         let greetings = std::fs::read_to_string(self.path("greetings"));
         greetings.map_or(0, |text| text.lines().count())
@@ -150,7 +150,7 @@ impl MailSink {
         self.files().iter().map(|path| decoded(&std::fs::read(path).expect("a message"))).collect()
     }
 
-    /// How many there are.
+    /// The number of messages.
     pub fn count(&self) -> usize {
         self.files().len()
     }
@@ -177,7 +177,7 @@ impl MailSink {
     }
 }
 
-/// Quoted-printable undone, where it is one.
+/// Decodes quoted-printable, if the message has it.
 fn decoded(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
     if !text.contains("quoted-printable") {

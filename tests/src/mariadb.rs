@@ -1,5 +1,5 @@
-//! A MariaDB server of the test's own: Debian's program with a data directory, a socket and a port of its own, as an
-//! unprivileged user; and `aw-mysql`, which stores there. Whatever server the machine has is not touched.
+//! A private MariaDB server: Debian's program with a new data directory, socket and port, as an
+//! unprivileged user; and `aw-mysql`, which stores there. A server of the machine is not touched.
 
 use crate::rig::{Run, program, run, wait_until};
 use crate::ring::Ring;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// Who the server runs as where we are root, which it refuses to be.
+/// The user of the server if the test runs as root, which MariaDB refuses.
 const NOBODY: u32 = 65534;
 
 /// A server; it ends with the test.
@@ -28,7 +28,7 @@ impl Server for MariaDb {
     }
 
     fn server_command(&self) -> Command {
-        let mut command = as_nobody("/usr/sbin/mariadbd");
+        let mut command = as_user_nobody("/usr/sbin/mariadbd");
         command.arg("--no-defaults").arg(format!("--datadir={}", self.path("data").display()));
         command.arg(format!("--socket={}", self.path("socket").display()));
         command.arg(format!("--pid-file={}", self.path("data/pid").display()));
@@ -48,7 +48,7 @@ impl Server for MariaDb {
 }
 
 impl MariaDb {
-    /// A running one, with the empty database `addrwatch`; none where there is no MariaDB.
+    /// A running server with the empty database `addrwatch`; none without MariaDB.
     pub fn start(options: &[&str]) -> Option<Self> {
         let programs = ["/usr/sbin/mariadbd", "/usr/bin/mariadb-install-db"];
         if !installed(&programs, "mariadb-server-core") {
@@ -57,7 +57,7 @@ impl MariaDb {
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let process = ServerProcess::new(public_directory());
         let mut server = MariaDb { process, port: free_port(), options };
-        let mut install = as_nobody("/usr/bin/mariadb-install-db");
+        let mut install = as_user_nobody("/usr/bin/mariadb-install-db");
         install.args([
             "--no-defaults",
             "--skip-test-db",
@@ -71,7 +71,7 @@ impl MariaDb {
         Some(server)
     }
 
-    /// Its temporary files are named after its process alone: those of another process namespace, or of one that was
+    /// Names of temporary files contain only the process id: those of another process namespace, or of one that was
     /// killed, would have the same names.
     fn tmpdir(&self) -> String {
         format!("--tmpdir={}", self.directory().display())
@@ -92,7 +92,7 @@ impl MariaDb {
         command
     }
 
-    /// What these statements answer.
+    /// The output of these statements.
     #[track_caller]
     pub fn sql(&self, statements: &str) -> String {
         let exists = self.path("data/addrwatch").exists();
@@ -101,7 +101,7 @@ impl MariaDb {
         run(client).ok().stdout
     }
 
-    /// A client that holds what it has locked until it is dropped.
+    /// A client that holds its locks until it is dropped.
     #[track_caller]
     pub fn hold(&self, statements: &str) -> Run {
         use std::io::Write;
@@ -112,7 +112,7 @@ impl MariaDb {
         client
     }
 
-    /// A configuration file for `aw-mysql` with these lines beside those that lead to this server.
+    /// A configuration file for `aw-mysql` with these lines and those that select this server.
     pub fn config(&self, lines: &str) -> PathBuf {
         let path = self.path("mysql.cnf");
         let socket = self.path("socket");
@@ -127,7 +127,7 @@ impl MariaDb {
         self.command_of("state", 0, ring, options)
     }
 
-    /// The same with another state directory, and as another user if we are root. The server knows root by its socket.
+    /// The same with another state directory, and as another user under root. The server identifies root by its socket.
     pub fn command_of(&self, state: &str, user: u32, ring: &Ring, options: &[&str]) -> Command {
         let config = self.path("mysql.cnf");
         let config = if config.exists() { config } else { self.config("") };
@@ -144,26 +144,26 @@ impl MariaDb {
         Run::start(self.command(ring, options))
     }
 
-    /// How many rows there are; none where there is no table.
+    /// The number of rows; none without a table.
     pub fn count(&self) -> u64 {
         let mut client = self.client("addrwatch");
         client.args(["-e", "SELECT count(*) FROM log"]);
         run(client).stdout.trim().parse().unwrap_or(0)
     }
 
-    /// Waits until there are so many rows.
+    /// Waits for this many rows.
     #[track_caller]
     pub fn wait_for(&self, rows: u64) {
         wait_until(&format!("{rows} rows"), || self.count() >= rows);
     }
 
     /// `began delivered lost` of this ring.
-    pub fn account(&self, ring: &Ring) -> String {
+    pub fn checkpoint(&self, ring: &Ring) -> String {
         let select = "SELECT concat_ws(' ', began, delivered, lost) FROM position WHERE ring =";
         self.sql(&format!("{select} '{}'", ring.name())).trim().into()
     }
 
-    /// Every numbered event once, in order, and nothing else.
+    /// Exactly the numbered events, each once and in order.
     #[track_caller]
     pub fn assert_numbers(&self, numbers: std::ops::Range<u32>) {
         let expected: String = numbers.map(|number| format!("{number}\n")).collect();
@@ -197,7 +197,7 @@ fn difference(found: &str, expected: &str) -> String {
     format!("{have} rows, {want} expected; from row {place:?} on: {around:?}")
 }
 
-/// Little enough for many servers at once.
+/// Little memory, so that many servers can run at once.
 const SMALL: &[&str] = &["--innodb-log-file-size=8M", "--innodb-buffer-pool-dump-at-shutdown=OFF"];
 
 fn public_directory() -> TempDir {
@@ -210,7 +210,7 @@ fn public_directory() -> TempDir {
     directory
 }
 
-fn as_nobody(program: &str) -> Command {
+fn as_user_nobody(program: &str) -> Command {
     if !rustix::process::geteuid().is_root() {
         return Command::new(program);
     }

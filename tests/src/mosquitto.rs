@@ -1,4 +1,4 @@
-//! A real MQTT broker of the test's own, mosquitto, and a client that writes down what it is sent.
+//! A private MQTT broker, mosquitto, and a client that records messages.
 
 use crate::collect::json;
 use crate::rig::{Run, program, wait_until};
@@ -14,9 +14,9 @@ pub struct Mosquitto {
     process: ServerProcess,
     /// Without TLS, on the loopback.
     pub port: u16,
-    /// With TLS, where its configuration says so.
+    /// With TLS, if it is configured.
     pub tls_port: u16,
-    /// For whoever listens here: options of mosquitto_sub.
+    /// Options of mosquitto_sub for subscribers.
     login: Vec<String>,
 }
 
@@ -36,27 +36,27 @@ impl Server for Mosquitto {
     }
 }
 
-/// What a subscriber was sent.
+/// A message that a subscriber received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
-    /// Where.
+    /// Its topic.
     pub topic: String,
     /// With the retain flag, as published.
     pub retained: bool,
     /// Quality of service.
     pub qos: u8,
-    /// Text.
+    /// The payload, as text.
     pub payload: String,
 }
 
 impl Mosquitto {
-    /// A running one for everybody; none where there is no mosquitto.
+    /// A running broker without logins; none without mosquitto.
     pub fn start() -> Option<Self> {
         Self::start_with(|_| "allow_anonymous true\n".into(), &[])
     }
 
-    /// With lines of a configuration, made once the directory is known, and `{tls}` in them for the second port; whoever
-    /// listens here needs `login`.
+    /// With lines of configuration, which may depend on the directory, and `{tls}` in them for the second port;
+    /// subscribers need `login`.
     pub fn start_with(lines: impl FnOnce(&Path) -> String, login: &[&str]) -> Option<Self> {
         if !installed(&["/usr/sbin/mosquitto"], "mosquitto")
             || !installed(&["/usr/bin/mosquitto_sub"], "mosquitto-clients")
@@ -75,7 +75,7 @@ impl Mosquitto {
         Some(broker)
     }
 
-    /// Somebody who listens to all topics from now on, retained ones first.
+    /// A subscriber to all topics from now on, retained messages first.
     #[track_caller]
     pub fn listen(&self) -> Listener {
         let mut command = Command::new("stdbuf"); // it would keep lines back
@@ -88,7 +88,7 @@ impl Mosquitto {
         Listener { run }
     }
 
-    /// `aw-mqtt` on this ring with no option that says where the broker is, not started yet.
+    /// `aw-mqtt` on this ring without an option for the broker's address, not started yet.
     pub fn bare_command(&self, ring: &Ring, options: &[&str]) -> Command {
         let mut command = program("aw-mqtt", &["--ring", ring.name(), "--hostname", "here"]);
         command.arg("--state-dir").arg(self.path("state")).args(options);
@@ -109,18 +109,18 @@ impl Mosquitto {
     }
 }
 
-/// Ends with the test.
+/// A subscriber, which ends with the test.
 pub struct Listener {
     run: Run,
 }
 
 impl Listener {
-    /// All so far.
+    /// All messages so far.
     pub fn sent(&self) -> Vec<Sent> {
         self.run.stdout.text().lines().filter_map(sent).collect()
     }
 
-    /// Waits until something was sent there, and returns the last of it.
+    /// Waits for a message with this topic, and returns the last of them.
     #[track_caller]
     pub fn wait_for(&self, topic: &str, payload: &str) -> Sent {
         self.run.stdout.wait_until(&format!("{topic} {payload}"), |lines| {
@@ -135,14 +135,14 @@ impl Listener {
         self.sent().into_iter().filter_map(of).collect()
     }
 
-    /// What news of this kind says, in order.
+    /// All payloads of news of this kind, in order.
     pub fn news(&self, what: &str) -> Vec<Value> {
         let end = format!("/events/pcap/{what}");
         let news = self.sent().into_iter().filter(|sent| sent.topic.ends_with(&end));
         news.map(|sent| json(&sent.payload)).collect()
     }
 
-    /// Waits until there are so many.
+    /// Waits until there are this many.
     #[track_caller]
     pub fn wait_for_news(&self, what: &str, count: usize) -> Vec<Value> {
         wait_until(&format!("{count} of {what}"), || self.news(what).len() >= count);

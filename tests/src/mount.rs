@@ -1,4 +1,4 @@
-//! A small disk, which fills.
+//! A small disk that can be filled.
 
 use crate::rig::run;
 use std::fs::{self, File};
@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A tmpfs, until it is dropped. Only root can have one.
+/// A tmpfs, until it is dropped. Needs root.
 pub struct Mount(PathBuf);
 
 impl Mount {
@@ -19,7 +19,7 @@ impl Mount {
         Mount(at.into())
     }
 
-    /// Leaves no byte on it.
+    /// Fills it to the last byte.
     pub fn fill(&self) {
         let file = File::create(self.0.join("other")).expect("a file");
         let mut size = 0;
@@ -28,7 +28,7 @@ impl Mount {
         }
     }
 
-    /// Removes what filled it.
+    /// Removes the file that filled it.
     pub fn make_room(&self) {
         fs::remove_file(self.0.join("other")).expect("it was filled");
     }

@@ -1,5 +1,5 @@
 //! IPv6 Neighbor Discovery (RFC 4861) by hand: IPv6, extension headers, solicitation or advertisement, options, and a
-//! checksum that is right.
+//! correct checksum.
 
 use crate::frames::{Ethernet, IPV6, Mac};
 use std::net::Ipv6Addr;
@@ -37,7 +37,7 @@ pub struct Neighbor {
     pub source: Ipv6Addr,
     /// IPv6 destination.
     pub destination: Ipv6Addr,
-    /// 255, or it came from beyond the link.
+    /// 255, or the packet came from another link.
     pub hop_limit: u8,
     /// Number and bytes of each extension header; byte 0, the next header's number, is filled in.
     pub extensions: Vec<(u8, Vec<u8>)>,
@@ -47,7 +47,7 @@ pub struct Neighbor {
     pub code: u8,
     /// R, S and O of an advertisement.
     pub flags: u8,
-    /// Whom it is about.
+    /// The address in question.
     pub target: Ipv6Addr,
     /// Whole options, type and length included.
     pub options: Vec<Vec<u8>>,
@@ -70,12 +70,12 @@ impl Neighbor {
         }
     }
 
-    /// Somebody asks whether anybody has `target`, for it wants it (RFC 4862, duplicate address detection).
+    /// A station asks whether another one has `target`, before it uses it (RFC 4862, duplicate address detection).
     pub fn probe(target: Ipv6Addr) -> Self {
         Neighbor { options: Vec::new(), ..Neighbor::solicit([0; 6], Ipv6Addr::UNSPECIFIED, target) }
     }
 
-    /// `mac` tells everybody that it has `target`.
+    /// `mac` announces to all nodes that it has `target`.
     pub fn advertise(mac: Mac, target: Ipv6Addr) -> Self {
         Neighbor {
             destination: ALL_NODES,
@@ -154,7 +154,7 @@ pub fn padding_options(number: u8, units: u8) -> (u8, Vec<u8>) {
     (number, bytes)
 }
 
-/// A routing header of an unknown type with no segments left: to be passed over (RFC 8200, 4.4).
+/// A routing header of an unknown type with no segments left: to be skipped (RFC 8200, 4.4).
 pub fn routing() -> (u8, Vec<u8>) {
     (ROUTING, vec![0, 0, 253, 0, 0, 0, 0, 0])
 }

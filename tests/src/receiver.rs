@@ -1,11 +1,11 @@
-//! A collector that takes the reports of routers, and a router that makes them.
+//! A collector that receives the reports of routers, and a router that sends them.
 
 use crate::rig::{Run, program, wait_until};
 use crate::ring::Ring;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 
-/// A collector that takes reports on a port of the kernel's choice.
+/// A collector that receives reports on a port of the kernel's choice.
 pub struct Receiver {
     /// Its process.
     pub run: Run,

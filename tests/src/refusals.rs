@@ -1,4 +1,4 @@
-//! One frame for each reason to refuse it, beside the counter that must be the only one to move.
+//! One frame for each reason to refuse it, and the counter that must be the only one to move.
 
 use crate::frames::{ARP, Arp, BROADCAST, DOT1Q, Ethernet, IPV6, Mac, padded, station};
 use crate::neighbor::*;
@@ -18,15 +18,15 @@ pub struct Refusal {
 
 const IP: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 66);
 const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
-const NOBODY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+const NO_STATION: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 const IP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x66);
 const PEER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xfe);
 const NOBODY6: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
 const GROUP6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x66);
-/// Like a solicited-node address, but for one word.
+/// Like a solicited-node address, except for one word.
 const NEARLY6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 2, 0xff00, 0x66);
 
-/// All of them. The pairings that they would make, were they let through, are of 192.0.2.66 or
+/// All of them. The pairings that they would make, if they were accepted, are of 192.0.2.66 or
 /// 2001:db8::66.
 pub fn all() -> Vec<Refusal> {
     let mut table = Table(Vec::new());
@@ -50,7 +50,7 @@ fn solicitation() -> Neighbor {
     Neighbor::solicit(mac(), IP6, PEER6)
 }
 
-/// Each method adds a good packet of its kind, spoiled.
+/// Each method adds a valid packet of its kind with an error.
 struct Table(Vec<Refusal>);
 
 impl Table {
@@ -114,8 +114,8 @@ fn arp(table: &mut Table) {
     table.arp("arp_operation", "operation 3, RARP's", |arp| arp.operation = 3);
     table.arp("broadcast_mac", "ARP from the broadcast MAC", |arp| arp.sender_mac = BROADCAST);
     table.arp("zero_mac", "ARP from no MAC", |arp| arp.sender_mac = [0; 6]);
-    table.arp("unspecified_address", "nobody asks for nobody", |arp| {
-        (arp.sender_ip, arp.target_ip) = (NOBODY, NOBODY);
+    table.arp("unspecified_address", "no station asks for no address", |arp| {
+        (arp.sender_ip, arp.target_ip) = (NO_STATION, NO_STATION);
     });
 }
 
@@ -192,7 +192,7 @@ fn short_on_the_wire(table: &mut Table) {
         ("IPv6 of 39 bytes", ethernet.frame(IPV6, &ns[..39])),
         ("NS of 23 bytes", ethernet.frame(IPV6, &shortened(&ns, 63))),
         ("NS whose option ends after two bytes", ethernet.frame(IPV6, &shortened(&ns, 66))),
-        ("NS shorter than its IPv6 length says", ethernet.frame(IPV6, &ns[..64])),
+        ("NS shorter than its IPv6 length", ethernet.frame(IPV6, &ns[..64])),
     ] {
         table.frame("truncated", wrong, bytes);
     }
@@ -204,15 +204,15 @@ fn short_on_the_wire(table: &mut Table) {
     });
 }
 
-/// Whole on the wire, but not in the file.
+/// Complete on the wire, but not in the file.
 fn cut_by_the_capture(table: &mut Table) {
     let ns = solicitation().frame(mac());
-    for (wrong, whole, kept) in [
-        ("ARP of which 40 bytes are kept", request().frame(), 40),
-        ("ARP of which all but the padding is kept", padded(request().frame()), 42),
-        ("NS of which all but two bytes is kept", ns, 84),
+    for (wrong, whole, captured) in [
+        ("ARP of which 40 bytes are captured", request().frame(), 40),
+        ("ARP of which all but the padding is captured", padded(request().frame()), 42),
+        ("NS of which all but two bytes is captured", ns, 84),
     ] {
-        table.frame("truncated", wrong, whole[..kept].to_vec());
+        table.frame("truncated", wrong, whole[..captured].to_vec());
         table.0.last_mut().expect("just added").wire_length = whole.len();
     }
 }

@@ -1,4 +1,5 @@
-//! Runs the real binaries: processes that end with the test, output that can be waited for. Every wait has a bound, so that a broken product fails a test and never hangs it; no test asserts on time.
+//! Runs the real binaries: processes that end with the test, waits for their output. Every wait has a timeout, so that a broken
+//! product fails a test and never hangs it; no test asserts on time.
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::fs::Permissions;
@@ -8,19 +9,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
-/// How long anything may take before the test gives up: a bound on failure, not a promise of speed.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The timeout of every wait: a limit for failures, not a promise of speed.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where a binary of this build lies: beside this one, or beside the directory of the test executables. Panics when it
+/// The path of a binary of this build: beside this one, or beside the directory of the test executables. Panics if it
 /// has to be built first: a test never runs a program that is older than its sources.
 pub fn binary(name: &str) -> PathBuf {
     built(name)
 }
 
-/// Where an example of this build lies.
+/// The path of an example of this build.
 pub fn example(name: &str) -> PathBuf {
     built(&format!("examples/{name}"))
 }
@@ -33,10 +34,8 @@ fn built(name: &str) -> PathBuf {
     let path = profile.join(name);
     static CHECKED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
     let mut checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
-    // tests/run.sh has just built them: an edit of a source while they run is no fault.
-    let just_built = std::env::var_os("AW_TEST_JUST_BUILT").is_some() && path.exists();
-    if !just_built && !checked.contains(&path) {
-        current(&path).unwrap_or_else(|why| {
+    if !checked.contains(&path) {
+        current(&path, time_of_build()).unwrap_or_else(|why| {
             panic!("{why}: run `cargo build --workspace --bins --examples` first")
         });
         checked.push(path.clone());
@@ -44,9 +43,17 @@ fn built(name: &str) -> PathBuf {
     path
 }
 
+/// When tests/run.sh built all programs, in seconds since 1970; ignored after two hours, which no run takes.
+fn time_of_build() -> Option<SystemTime> {
+    let seconds = std::env::var("AW_TEST_BUILT").ok()?.parse().ok()?;
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    time.elapsed().is_ok_and(|age| age < Duration::from_secs(7200)).then_some(time)
+}
+
 /// Checks that a program is there and that none of its sources changed since it was built. Cargo lists them beside it,
-/// in PROGRAM.d: `PROGRAM: SOURCE SOURCE...`, with a backslash before a space in a name.
-fn current(program: &Path) -> Result<(), String> {
+/// in PROGRAM.d: `PROGRAM: SOURCE SOURCE...`, with a backslash before a space in a name. Edits after the time `all_built`,
+/// while tests run, are ignored.
+fn current(program: &Path, all_built: Option<SystemTime>) -> Result<(), String> {
     let modified = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified());
     let Ok(built) = modified(program) else {
         return Err(format!("{} is missing", program.display()));
@@ -58,8 +65,11 @@ fn current(program: &Path) -> Result<(), String> {
     for source in sources.replace("\\ ", "\0").split(' ') {
         let source = PathBuf::from(source.replace('\0', " "));
         let how = match modified(&source) {
-            Ok(changed) if changed <= built => continue,
+            Ok(changed) if changed <= built || all_built.is_some_and(|all| changed > all) => {
+                continue;
+            }
             Ok(_) => "is older than",
+            Err(_) if all_built.is_some() => continue,
             Err(_) => "was built from a file that is gone:",
         };
         return Err(format!("{} {how} {}", program.display(), source.display()));
@@ -79,7 +89,7 @@ pub fn program_at(path: PathBuf, arguments: &[&str]) -> Command {
     command
 }
 
-/// What a process wrote to one of its outputs, so far.
+/// The output of a process to one stream, so far.
 #[derive(Clone, Default)]
 pub struct Written(Arc<(Mutex<State>, Condvar)>);
 
@@ -108,19 +118,19 @@ impl Written {
         (written, reader)
     }
 
-    /// All of it, line ends included.
+    /// All lines, with line ends.
     pub fn text(&self) -> String {
         self.0.0.lock().unwrap().lines.concat()
     }
 
-    /// How many lines there are.
+    /// The number of lines.
     pub fn count(&self) -> usize {
         self.0.0.lock().unwrap().lines.len()
     }
 
-    /// Waits until `found` makes something of the lines; panics when the stream ended first, or patience did.
+    /// Waits until `found` returns a value for the lines; panics at the end of the stream or after the timeout.
     pub fn wait_until<T>(&self, what: &str, mut found: impl FnMut(&[String]) -> Option<T>) -> T {
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + TIMEOUT;
         let mut state = self.0.0.lock().unwrap();
         loop {
             if let Some(value) = found(&state.lines) {
@@ -128,7 +138,7 @@ impl Written {
             }
             let left = give_up.saturating_duration_since(Instant::now());
             if state.ended || left.is_zero() {
-                let how = if state.ended { "the output ended" } else { "patience ended" };
+                let how = if state.ended { "the output ended" } else { "the timeout expired" };
                 let text = state.lines.concat();
                 drop(state);
                 panic!("waited for {what}, but {how}; written so far:\n{text}");
@@ -150,7 +160,7 @@ impl Written {
     }
 }
 
-/// A process that runs; killed, if it still does, when dropped.
+/// A running process; killed when dropped.
 pub struct Run {
     child: Child,
     /// Its standard input, until it is taken.
@@ -163,7 +173,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Starts it, all three streams in our hands.
+    /// Starts it with pipes as its three streams.
     pub fn start(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
@@ -179,10 +189,10 @@ impl Run {
         self.child.id()
     }
 
-    /// Waits until something is so; panics with all that the process wrote when it ends first, or patience does.
+    /// Waits until `so` returns true; panics with all output of the process if it ends first, or after the timeout.
     #[track_caller]
     pub fn wait_until(&self, what: &str, mut so: impl FnMut() -> bool) {
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + TIMEOUT;
         let id = WaitId::Pid(Pid::from_child(&self.child));
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         while !so() {
@@ -190,7 +200,7 @@ impl Run {
             assert!(
                 ended.is_none() && Instant::now() < give_up,
                 "waited for {what}, but {}; stdout:\n{}\nstderr:\n{}",
-                if ended.is_some() { "the process ended" } else { "patience ended" },
+                if ended.is_some() { "the process ended" } else { "the timeout expired" },
                 self.stdout.text(),
                 self.stderr.text()
             );
@@ -203,10 +213,10 @@ impl Run {
         kill_process(Pid::from_child(&self.child), signal).expect("our own child can be signalled");
     }
 
-    /// Waits for it to end, and for all that it wrote.
+    /// Waits for its end and for all its output.
     pub fn finish(mut self) -> Finished {
         drop(self.stdin.take());
-        let give_up = Instant::now() + PATIENCE;
+        let give_up = Instant::now() + TIMEOUT;
         let status = loop {
             match self.child.try_wait().expect("our own child can be waited for") {
                 Some(status) => break status,
@@ -247,7 +257,7 @@ impl Drop for Run {
 /// A process that ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// How.
+    /// Its exit status.
     pub status: ExitStatus,
     /// All of its standard output.
     pub stdout: String,
@@ -263,7 +273,7 @@ impl Finished {
         self
     }
 
-    /// Panics unless it exited with 1 and said one line about it, `program: ...`, with each of these texts; returns
+    /// Panics unless it exited with 1 and printed one line on standard error, `program: ...`, with each of these texts; returns
     /// itself.
     #[track_caller]
     pub fn refused(self, program: &str, texts: &[&str]) -> Self {
@@ -282,8 +292,8 @@ impl Finished {
 }
 
 impl Finished {
-    /// Panics unless it exited with 1 and said on standard output, in one line, `aw-stdout: ...` with each of these
-    /// texts, and nothing else anywhere: what monitoring wants.
+    /// Panics unless it exited with 1 and printed on standard output one line, `aw-stdout: ...`, with each of these
+    /// texts, and nothing on standard error: what monitoring programs expect.
     #[track_caller]
     pub fn unwell(self, texts: &[&str]) -> Self {
         let streams = (self.status.code(), self.stdout.lines().count(), self.stderr.as_str());
@@ -301,7 +311,7 @@ pub fn run_with(command: Command, input: &[u8]) -> Finished {
     let mut run = Run::start(command);
     let mut stdin = run.stdin.take().expect("piped");
     let input = input.to_vec();
-    // In a thread, for it may be more than a pipe holds; that the process does not want it all is its own affair.
+    // In a thread, because the input may be larger than a pipe; the process need not read all of it.
     let feeder = std::thread::spawn(move || drop(stdin.write_all(&input)));
     let finished = run.finish();
     feeder.join().expect("the feeder does not panic");
@@ -313,25 +323,25 @@ pub fn run(command: Command) -> Finished {
     run_with(command, &[])
 }
 
-/// Waits until something is so; a bound on failure only.
+/// Waits until `so` returns true; panics after the timeout.
 #[track_caller]
 pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + TIMEOUT;
     while !so() {
-        assert!(Instant::now() < give_up, "patience ended before {what}");
+        assert!(Instant::now() < give_up, "the timeout expired before {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// A directory that everybody can reach, with copies of these binaries: where the build lies, an unprivileged user may
-/// have no way to.
+/// A directory that all users can read, with copies of these binaries: an unprivileged user may have no access to the
+/// build directory.
 pub fn public_copy(names: &[&str]) -> TempDir {
     let directory = tempfile::tempdir_in("/tmp").expect("a temporary directory");
     let open = Permissions::from_mode(0o755);
     std::fs::set_permissions(directory.path(), open).expect("our own directory can be opened");
     for name in names {
-        // By another process: a copy that we hold open for writing, if only for the moment in which another thread
-        // starts a program and hands it all our files, cannot be run ("text file busy").
+        // By another process: if a thread forks while this process has the copy open for writing, the child has it open, too,
+        // and the copy cannot be executed ("text file busy").
         run({
             let mut copy = Command::new("cp");
             copy.arg(binary(name)).arg(directory.path());
@@ -342,7 +352,7 @@ pub fn public_copy(names: &[&str]) -> TempDir {
     directory
 }
 
-/// Says, past the test harness that would swallow it, that a test was skipped; where CI runs, that is a failure.
+/// Prints, past the capture of the test harness, that a test was skipped; in CI that is a failure.
 pub fn skip(why: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "CI must run this test, but: {why}");
     let thread = std::thread::current();
@@ -353,7 +363,6 @@ pub fn skip(why: &str) {
 mod tests {
     use super::*;
     use std::fs::{self, File};
-    use std::time::SystemTime;
 
     #[test]
     fn a_program_older_than_a_source_is_refused() {
@@ -364,17 +373,20 @@ mod tests {
             let file = File::options().append(true).create(true).open(path(name)).expect("ours");
             file.set_modified(now - Duration::from_secs(seconds)).expect("ours");
         };
-        assert!(current(&path("aw-x")).expect_err("no program").ends_with("aw-x is missing"));
+        assert!(current(&path("aw-x"), None).expect_err("no program").ends_with("aw-x is missing"));
         age("aw-x", 20);
         let root = directory.path().display();
         fs::write(path("aw-x.d"), format!("{root}/aw-x: {root}/main.rs {root}/a\\ b.rs\n"))
             .expect("ours");
         age("main.rs", 30);
-        assert!(current(&path("aw-x")).expect_err("no source").ends_with("a b.rs"));
+        assert!(current(&path("aw-x"), None).expect_err("no source").ends_with("a b.rs"));
         age("a b.rs", 20);
-        assert_eq!(current(&path("aw-x")), Ok(()));
+        assert_eq!(current(&path("aw-x"), None), Ok(()));
         age("a b.rs", 10);
         let older = format!("{root}/aw-x is older than {root}/a b.rs");
-        assert_eq!(current(&path("aw-x")), Err(older));
+        assert_eq!(current(&path("aw-x"), None), Err(older.clone()));
+        let ago = |seconds| Some(now - Duration::from_secs(seconds));
+        assert_eq!(current(&path("aw-x"), ago(15)), Ok(()), "edited after the build");
+        assert_eq!(current(&path("aw-x"), ago(5)), Err(older), "edited before the build");
     }
 }

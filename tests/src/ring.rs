@@ -1,9 +1,9 @@
-//! Rings with names of their own, which vanish with the test.
+//! Rings with unique names, whose files are removed with the test.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A ring's name that nobody else uses; what lies under it in /dev/shm goes with it.
+/// A unique ring name; its files in /dev/shm are removed with it.
 pub struct Ring(String);
 
 impl Default for Ring {
@@ -20,7 +20,7 @@ impl Ring {
         Ring(format!("/aw-test-{}-{number:04}", std::process::id()))
     }
 
-    /// As `--ring` wants it.
+    /// As an argument of `--ring`.
     pub fn name(&self) -> &str {
         &self.0
     }
@@ -30,7 +30,7 @@ impl Ring {
         PathBuf::from(format!("/dev/shm{}", self.0))
     }
 
-    /// Everything in /dev/shm that belongs to this ring: segment, lock, half-made segments.
+    /// All files in /dev/shm that belong to this ring: segment, lock, incomplete segments.
     pub fn files(&self) -> Vec<PathBuf> {
         let listing = std::fs::read_dir("/dev/shm").expect("/dev/shm can be listed");
         listing

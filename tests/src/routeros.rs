@@ -24,34 +24,34 @@ pub enum Version {
     V7,
 }
 
-/// What goes wrong, until it is taken back.
+/// Faults, until they are removed.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// The export ends after so many bytes.
+    /// The export ends after this many bytes.
     pub cut: Option<usize>,
-    /// That goes wrong with the next export only.
+    /// The fault affects the next export only.
     pub once: bool,
-    /// What does not fit the client's window is dropped, and the channel closed as if all were well.
+    /// Data beyond the client's window is dropped, and the channel closed without an error.
     pub starve: bool,
-    /// What it answers to an export with a flag.
+    /// The answer to an export with a flag.
     pub odd: Option<String>,
-    /// Only so many logins succeed.
+    /// Only this many logins succeed.
     pub logins: Option<usize>,
-    /// The only key exchange that it knows is that of 1024 bits; from the next boot on.
+    /// Its only key exchange is that of 1024 bits; from the next boot on.
     pub group1: bool,
-    /// Somebody who adds this line of configuration while the log is printed, and is not in the print.
+    /// This line of configuration is added while the log is printed, and is not in the print.
     pub between: Option<(String, String)>,
     /// Lines at the end of the export, such as `#interrupted`.
     pub marks: Vec<String>,
     /// Logins are refused.
     pub refuse: bool,
-    /// Connections are taken, and nothing is ever said.
+    /// Connections are accepted, and nothing is ever sent.
     pub silent: bool,
     /// The export is never sent.
     pub hang: bool,
-    /// `follow-only` does not know `where`.
+    /// `follow-only` does not support `where`.
     pub no_where: bool,
-    /// Only so many channels are opened in a connection.
+    /// Only this many channels are opened in a connection.
     pub channels: Option<usize>,
     /// Nothing about changes is logged.
     pub no_rule: bool,
@@ -59,32 +59,32 @@ pub struct Faults {
     pub no_secrets: bool,
 }
 
-/// What can be changed and looked at while it runs.
+/// State that tests can read and change while it runs.
 pub struct State {
     /// Lines of configuration, terse.
     pub lines: Vec<String>,
     /// The log so far.
     pub log: Vec<String>,
-    /// What goes wrong.
+    /// Its faults.
     pub faults: Faults,
     /// Commands that were run.
     pub commands: Vec<String>,
     /// Logins that succeeded.
     pub logins: usize,
-    /// As whom somebody last tried to log in by password.
+    /// The user of the last login by password.
     pub login: String,
     /// Logins that were refused.
     pub refused: usize,
-    /// How often a client had to enlarge a window: RouterOS drops what did not fit before.
+    /// How often a client had to enlarge a window: RouterOS drops data beyond it.
     pub enlarged: usize,
     clock: u64,
     password: String,
     key: Option<PublicKey>,
 }
 
-/// The router; it vanishes with the test.
+/// The router; it ends with the test.
 pub struct Router {
-    /// Where it listens.
+    /// Its address and port.
     pub address: SocketAddr,
     /// Its host key's fingerprint.
     pub host_key: String,
@@ -160,12 +160,12 @@ impl Router {
         self.shared.add(user, line);
     }
 
-    /// The same while nobody listens.
+    /// The same without a connected client.
     pub fn add_unheard(&self, user: &str, line: &str) {
         self.shared.note(user, line);
     }
 
-    /// Changes the configuration without a word.
+    /// Changes the configuration without a log line.
     pub fn add_silently(&self, line: &str) {
         self.state().lines.push(line.into());
     }
@@ -176,7 +176,7 @@ impl Router {
         self.send(format!("{line}\r\n").as_bytes());
     }
 
-    /// Sends bytes to whoever follows the log.
+    /// Sends bytes to the clients that follow the log.
     pub fn send(&self, bytes: &[u8]) {
         self.shared.send(bytes);
     }
@@ -187,23 +187,23 @@ impl Router {
         (state.logins, state.refused)
     }
 
-    /// How many exports it was asked for.
+    /// The number of requested exports.
     pub fn exports(&self) -> usize {
         self.state().commands.iter().filter(|command| command.starts_with("/export")).count()
     }
 
-    /// Ends all connections without a word, as a cable does.
+    /// Interrupts all connections without closing them, like a pulled cable.
     pub fn cut(&self) {
         let _ = self.shared.drop.send(());
     }
 
-    /// Is gone.
+    /// Stops it.
     pub fn shut_down(&self) {
         self.listening.lock().unwrap().abort();
         self.cut();
     }
 
-    /// Is back, with this host key or with its own; its log is empty then, as after a boot.
+    /// Starts it again, with this host key or with its own; its log is empty, as after a boot.
     pub fn boot(&mut self, key: Option<PrivateKey>) {
         self.key = key.unwrap_or_else(|| self.key.clone());
         self.host_key = fingerprint(&self.key);
@@ -211,7 +211,7 @@ impl Router {
         self.plug();
     }
 
-    /// Is back as it was.
+    /// Starts it again, unchanged.
     pub fn plug(&self) {
         let (_, listening) = listen(&self.shared, self.key.clone(), self.address);
         *self.listening.lock().unwrap() = listening;
@@ -224,12 +224,12 @@ impl Drop for Router {
     }
 }
 
-/// A key pair; RouterOS has RSA by default, and ed25519 is made in no time.
+/// A key pair; RouterOS has RSA by default, and ed25519 is generated faster.
 pub fn new_key() -> PrivateKey {
     PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).expect("a key")
 }
 
-/// As the configuration wants it.
+/// In the format of the configuration.
 pub fn fingerprint(key: &PrivateKey) -> String {
     key.public_key().fingerprint(russh::keys::HashAlg::Sha256).to_string()
 }

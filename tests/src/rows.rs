@@ -1,6 +1,6 @@
-//! `aw-rows`, the output of docs/dev/new-output.md, and what is in its database.
+//! `aw-rows`, the output of docs/dev/new-output.md, and the content of its database.
 
-use crate::account::Account;
+use crate::checkpoint::Checkpoint;
 use crate::rig::{Run, example, program_at};
 use crate::ring::Ring;
 use rusqlite::{Connection, OpenFlags};
@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A state directory and a database for `aw-rows`; both vanish with the test.
+/// A state directory and a database for `aw-rows`; both are removed with the test.
 pub struct Rows {
     directory: TempDir,
 }
@@ -21,12 +21,12 @@ impl Default for Rows {
 }
 
 impl Rows {
-    /// Nothing is there yet.
+    /// Without any file yet.
     pub fn new() -> Self {
         Rows { directory: tempfile::tempdir().expect("a temporary directory") }
     }
 
-    /// Beneath it lies everything.
+    /// The directory of all its files.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -60,9 +60,9 @@ impl Rows {
         Connection::open_with_flags(self.database(), flags).ok()
     }
 
-    /// How the output stands with a ring; nothing if there is no account yet.
-    pub fn account(&self, ring: &Ring) -> Option<Account> {
-        Account::of(ring, &self.open()?)
+    /// The checkpoint of a ring; none if there is none yet.
+    pub fn checkpoint(&self, ring: &Ring) -> Option<Checkpoint> {
+        Checkpoint::of(ring, &self.open()?)
     }
 
     /// The numbers of all rows of a ring, in the order of their insertion.
@@ -82,12 +82,12 @@ impl Rows {
         rows.map(|row| row.expect("a row") + "\n").collect()
     }
 
-    /// Keeps the database from being written until what this returns is dropped: it is down.
+    /// Locks the database until the returned connection is dropped: it is down.
     pub fn lock(&self) -> Connection {
-        self.try_lock().expect("nobody else locks it for long")
+        self.try_lock().expect("no other program locks it for long")
     }
 
-    /// The same, unless somebody stops in the midst of a transaction.
+    /// The same; none if another program is stopped during a transaction.
     pub fn try_lock(&self) -> Option<Connection> {
         let database = self.open()?;
         database.busy_timeout(Duration::from_secs(2)).ok()?;
@@ -95,16 +95,16 @@ impl Rows {
         Some(database)
     }
 
-    /// Every row once, in order, and every number that is missing is a loss that was counted: asserts it for a ring of
-    /// which so many events were published.
+    /// Asserts for a ring with this many published events: every row is there once, in order, and every missing number
+    /// is counted as lost.
     #[track_caller]
     pub fn assert_exactly_once(&self, ring: &Ring, published: u64) {
-        let account = self.account(ring).expect("an account");
+        let checkpoint = self.checkpoint(ring).expect("a checkpoint");
         let sequences = self.sequences(ring);
         for pair in sequences.windows(2) {
             assert!(pair[0] < pair[1], "event {} twice, or out of order", pair[1]);
         }
-        assert_eq!(account.delivered, sequences.len() as u64, "{account:?}");
-        assert_eq!(account.next(), published, "{account:?}");
+        assert_eq!(checkpoint.delivered, sequences.len() as u64, "{checkpoint:?}");
+        assert_eq!(checkpoint.next(), published, "{checkpoint:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! A real syslog daemon of the test's own: rsyslog, which listens on a socket and two ports and writes down what comes.
+//! A private syslog daemon: rsyslog, which listens on a socket and two ports and writes messages to a file.
 
 use crate::rig::{Run, wait_until};
 use crate::ring::Ring;
@@ -32,7 +32,7 @@ impl Server for Rsyslog {
 }
 
 impl Rsyslog {
-    /// A running one; none where there is no rsyslog.
+    /// A running daemon; none without rsyslog.
     pub fn start() -> Option<Self> {
         if !installed(&["/usr/sbin/rsyslogd"], "rsyslog") {
             return None;
@@ -61,20 +61,20 @@ impl Rsyslog {
         self.path("socket").to_str().expect("text").into()
     }
 
-    /// What came, a line each.
+    /// The received messages, a line each.
     pub fn messages(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path("messages")).unwrap_or_default();
         text.lines().map(String::from).collect()
     }
 
-    /// The numbers of the numbered events that came, in the order in which they came.
+    /// The numbers of the received events, in the order of arrival.
     pub fn numbers(&self) -> Vec<u32> {
         let number =
             |line: &String| line.rsplit('|').next()?.split_whitespace().next()?.parse().ok();
         self.messages().iter().filter_map(number).collect()
     }
 
-    /// Waits until so many messages came.
+    /// Waits for this many messages.
     #[track_caller]
     pub fn wait_for(&self, messages: usize) {
         wait_until(&format!("{messages} messages"), || self.messages().len() >= messages);

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub const FIRST_SECOND: u32 = 1_700_000_000;
 
 /// A frame, and the event that it must become: `vlan mac ip ORIGIN`.
-pub struct Heard {
+pub struct AcceptedFrame {
     /// The frame.
     pub bytes: Vec<u8>,
     /// What follows seconds and interface in the line.
@@ -21,9 +21,9 @@ pub struct Heard {
 }
 
 /// The frames that are events, in order.
-pub fn heard() -> Vec<Heard> {
+pub fn accepted() -> Vec<AcceptedFrame> {
     let mut all = Vec::new();
-    let mut add = |outer_vlan, event, bytes| all.push(Heard { bytes, event, outer_vlan });
+    let mut add = |outer_vlan, event, bytes| all.push(AcceptedFrame { bytes, event, outer_vlan });
     let ip = |last| Ipv4Addr::new(192, 0, 2, last);
     let ip6 = |last| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
     let link_local = |last| Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last);
@@ -151,7 +151,7 @@ pub fn heard() -> Vec<Heard> {
         Neighbor { options: vec![nonce], ..Neighbor::probe(ip6(26)) }.frame(station(26)),
     );
 
-    // Whose MAC: a proxy answers with its own for another's address; ARP's sender is not the Ethernet source.
+    // MACs: a proxy answers with its own MAC for another's address; the ARP sender is not the Ethernet source.
     add(
         0,
         "0 02:00:00:00:00:1b 2001:db8::1b ND_NA",
@@ -185,8 +185,8 @@ pub fn capture() -> Vec<u8> {
         number += 1;
         time
     };
-    for heard in heard() {
-        file.packet(next(), &heard.bytes).expect("memory takes all");
+    for frame in accepted() {
+        file.packet(next(), &frame.bytes).expect("memory takes all");
     }
     for refusal in refusals::all() {
         file.cut_packet(next(), &refusal.bytes, refusal.wire_length).expect("memory takes all");
@@ -202,8 +202,8 @@ pub fn text(interface: &str) -> String {
 /// Those of the lines whose part after the interface passes.
 pub fn lines(interface: &str, wanted: impl Fn(&str) -> bool) -> String {
     (FIRST_SECOND..)
-        .zip(heard())
-        .filter(|(_, heard)| wanted(heard.event))
-        .map(|(second, heard)| format!("{second} {interface} {}\n", heard.event))
+        .zip(accepted())
+        .filter(|(_, frame)| wanted(frame.event))
+        .map(|(second, frame)| format!("{second} {interface} {}\n", frame.event))
         .collect()
 }

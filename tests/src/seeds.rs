@@ -1,5 +1,5 @@
-//! What fuzzing begins with: the seeds in `fuzz/corpus/`, small and of every kind. How the targets read them is told in
-//! `fuzz/bodies/`.
+//! The seeds of the fuzz targets in `fuzz/corpus/`, small and of every kind. `fuzz/bodies/` contains how the targets
+//! read them.
 
 use crate::frames::{ARP, Arp, Ethernet, IPV6, cooked, cooked_v2, station};
 use crate::neighbor::Neighbor;
@@ -41,14 +41,14 @@ const COOKED_V2: u8 = 2;
 /// The capture cut it.
 const CUT: u8 = 0x80;
 
-/// What is heard, one frame for each reason to refuse it, and cooked ones.
+/// Accepted frames, one frame for each reason to refuse it, and cooked ones.
 fn frames() -> Vec<(String, Vec<u8>)> {
     let mut all = Vec::new();
     let mut add =
         |name: String, link: u8, frame: Vec<u8>| all.push((name, [vec![link], frame].concat()));
-    for (number, heard) in (1..).zip(sample::heard()) {
-        let origin = heard.event.split(' ').next_back().expect("a line ends in its origin");
-        add(format!("accepted-{number:02}-{}", origin.to_lowercase()), ETHERNET, heard.bytes);
+    for (number, frame) in (1..).zip(sample::accepted()) {
+        let origin = frame.event.split(' ').next_back().expect("a line ends in its origin");
+        add(format!("accepted-{number:02}-{}", origin.to_lowercase()), ETHERNET, frame.bytes);
     }
     let mut reasons = BTreeSet::new();
     for refusal in refusals::all() {
@@ -109,7 +109,7 @@ fn datagrams() -> impl Iterator<Item = Seed> {
     .map(|(name, text)| Seed { target: "macupd", name: name.into(), bytes: text.into_bytes() })
 }
 
-/// A word of the segment that a seed may change: of the header, of an account, of all slots (`header.rs` has the
+/// A word of the segment that a seed may change: of the header, of counters, of all slots (`header.rs` has the
 /// offsets, in bytes; here they are in words).
 #[derive(Clone, Copy)]
 enum Place {

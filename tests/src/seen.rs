@@ -1,4 +1,4 @@
-//! What a history is asked about: who was seen when with which address.
+//! Sightings for tests of histories: which MAC had which address, when.
 
 use crate::capture_file::{ETHERNET, Pcap, Unit, at};
 use crate::collect::collect;
@@ -9,15 +9,15 @@ use std::net::Ipv4Addr;
 /// 2026-11-20 14:00 UTC.
 pub const BEGIN: u32 = 1_795_183_200;
 
-/// The address of which most is known.
+/// The address with most sightings.
 pub const ADDRESS: &str = "10.1.2.3";
 
-/// What was seen: seconds after the beginning, MAC, last number of the address 10.1.2., VLAN.
+/// A sighting: seconds after the beginning, MAC, last number of the address 10.1.2., VLAN.
 pub type Seen = (u32, u32, u8, u16);
 
-/// A collector on the host `here` hears this on eth0.
+/// A collector on the host `here` captures these sightings on eth0.
 #[track_caller]
-pub fn hear(ring: &Ring, seen: &[Seen]) {
+pub fn capture(ring: &Ring, seen: &[Seen]) {
     let mut capture = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory takes all");
     for (seconds, mac, address, vlan) in seen {
         let (mac, ip) = (station(*mac), Ipv4Addr::new(10, 1, 2, *address));
@@ -32,7 +32,7 @@ pub fn hear(ring: &Ring, seen: &[Seen]) {
     collect(ring, &capture, &["-q", "--as", "eth0", "--hostname", "here"]).ok();
 }
 
-/// One device for an hour, every five minutes; another takes over at 15:00; and it is back at 17:00.
+/// One device for an hour, every five minutes; another one takes over at 15:00; the first one is back at 17:00.
 pub fn handover() -> Vec<Seen> {
     let step = 300;
     let mut seen: Vec<Seen> = Vec::new();

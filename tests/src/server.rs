@@ -1,4 +1,4 @@
-//! Servers that tests start: a real program with a directory and a port of its own, which ends with the test.
+//! Servers that tests start: a real program with a new directory and a free port, which ends with the test.
 
 use crate::rig::{Finished, Run, skip};
 use rustix::process::Signal;
@@ -11,7 +11,7 @@ use std::process::{Command, id};
 use std::sync::Mutex;
 use tempfile::TempDir;
 
-/// What every server has: its directory, and its process while it runs.
+/// State of every server: its directory, and its process while it runs.
 pub struct ServerProcess {
     directory: TempDir,
     run: RefCell<Option<Run>>,
@@ -74,7 +74,7 @@ impl ServerProcess {
     }
 }
 
-/// Whether these programs are here; if not, says which Debian package has them and that the test is skipped.
+/// Returns true if these programs are installed; if not, prints the Debian package and that the test is skipped.
 pub fn installed(programs: &[&str], package: &str) -> bool {
     let missing = programs.iter().find(|program| !Path::new(program).exists());
     missing
@@ -82,13 +82,13 @@ pub fn installed(programs: &[&str], package: &str) -> bool {
         .is_none()
 }
 
-/// Whether something listens on this port of the loopback.
+/// Returns true if a process listens on this port of the loopback.
 pub fn listens(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
 
 /// A free port of the loopback that no other test uses until this process ends. It is below those that the kernel gives to
-/// connections (ip_local_port_range): while a server is down nothing else gets its port, not even by connecting to it.
+/// connections (ip_local_port_range): while a server is down no other process gets its port, not even by connecting to it.
 pub fn free_port() -> u16 {
     static TAKEN: Mutex<Vec<UnixDatagram>> = Mutex::new(Vec::new());
     const FIRST: u32 = 10_000;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 const HEADER: &str = "mac name ip iface date time last active-hours\n";
 
-/// The dates of so many days up to today as `YYYYMMDD`, from date(1).
+/// The dates of this many days up to today as `YYYYMMDD`, from date(1).
 pub fn dates(days: u32) -> Vec<String> {
     let date = |ago: u32| {
         let mut command = Command::new("date");
@@ -21,7 +21,7 @@ pub fn dates(days: u32) -> Vec<String> {
     (0..days).rev().map(date).collect()
 }
 
-/// The log of a day with so many devices, every third with a name, every seventh with a private MAC and an IPv6 address. Not all
+/// The log of a day with this many devices, every third with a name, every seventh with a private MAC and an IPv6 address. Not all
 /// are seen every day; every thirteenth only on the last day, which ends at 17:00.
 fn log(date: &str, last: bool, devices: u32, random: &mut Random) -> String {
     let mut text = HEADER.to_owned();
@@ -83,7 +83,7 @@ const NAMES: [&str; 12] = [
     "camera garden",
 ];
 
-/// Fills a directory with logs of so many devices; the last log is that of today.
+/// Fills a directory with logs of this many devices; the last log is that of today.
 pub fn make_logs(directory: &Path, devices: u32, days: u32) {
     let mut random = Random::new(7);
     for (date, left) in dates(days).into_iter().zip((0..days).rev()) {

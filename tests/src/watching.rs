@@ -1,4 +1,4 @@
-//! `aw-routeros` with a configuration and an archive of its own.
+//! `aw-routeros` with a configuration and an archive.
 
 use crate::rig::{Run, program};
 use crate::ring::Ring;
@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// So many routers, `core0` and so on, of 2,000 lines each, whose logs are full, and a daemon's configuration for them: with
+/// This many routers, `core0` and so on, of 2,000 lines each, whose logs are full, and a daemon's configuration for them: with
 /// the default pause for further lines, and without periodic exports.
 pub fn many(count: usize, ring: &Ring, mail: u16) -> (Vec<Router>, Watching) {
     let line =
         |n| format!("/ip firewall address-list add address=192.0.2.1 list=l{n} comment=some-words");
-    // As a router's memory has them: a thousand, and long ones among them.
+    // As in a router's memory: a thousand lines, some of them long.
     let logged = |n: usize| {
         let (minute, second) = (n / 60 % 60, n % 60);
         let command = format!("/ip firewall filter add comment={}", "x".repeat(n % 10 * 40));
@@ -34,14 +34,14 @@ pub fn many(count: usize, ring: &Ring, mail: u16) -> (Vec<Router>, Watching) {
     (routers, watching)
 }
 
-/// Bytes of memory that a process has had at most.
+/// The peak memory of a process in bytes.
 pub fn peak_memory(run: &Run) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", run.id())).expect("it runs");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
     peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }
 
-/// A configuration, and where its archive lies.
+/// A configuration, and the directory of its archive.
 pub struct Watching {
     directory: TempDir,
     head: String,
@@ -69,13 +69,13 @@ impl Watching {
         self
     }
 
-    /// A line more about mail.
+    /// Adds a line about mail.
     pub fn mail_option(mut self, line: &str) -> Self {
         self.mail += &format!("{line}\n");
         self
     }
 
-    /// A line more about all routers.
+    /// Adds a line about all routers.
     pub fn global(mut self, line: &str) -> Self {
         self.head += &format!("{line}\n");
         self
@@ -87,7 +87,7 @@ impl Watching {
         self
     }
 
-    /// One router more, with its host key.
+    /// Adds a router with its host key.
     pub fn router(self, name: &str, router: &Router, version: Version) -> Self {
         let address = router.address.to_string();
         let password = self.file("password");
@@ -100,26 +100,26 @@ impl Watching {
         if version == Version::V6 { watching.option("legacy = true") } else { watching }
     }
 
-    /// One router more, without anything but its name and address.
+    /// Adds a router with only its name and address.
     pub fn entry(mut self, name: &str, address: &str) -> Self {
         self.routers += &format!("[[router]]\nname = {name:?}\naddress = {address:?}\n");
         self
     }
 
-    /// A line more for the last router.
+    /// Adds a line for the last router.
     pub fn option(mut self, line: &str) -> Self {
         self.routers += &format!("{line}\n");
         self
     }
 
-    /// Writes the configuration anew, with a text in it replaced.
+    /// Writes the configuration again, with a text in it replaced.
     pub fn replace(&mut self, old: &str, new: &str) {
         assert!(self.routers.contains(old), "{old} is not in {}", self.routers);
         self.routers = self.routers.replace(old, new);
         self.write();
     }
 
-    /// The same of what is said of mail.
+    /// The same in the section about mail.
     pub fn replace_mail(&mut self, old: &str, new: &str) {
         assert!(self.mail.contains(old), "{old} is not in {}", self.mail);
         self.mail = self.mail.replace(old, new);
@@ -145,7 +145,7 @@ impl Watching {
         Run::start(self.command())
     }
 
-    /// A file of ours.
+    /// A file in the directory.
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

@@ -1,4 +1,4 @@
-//! A web server that keeps what it is sent, or fails as it is told to: Python's, in a process of its own.
+//! A web server that stores requests, or fails in a configured way: a Python program, in a process.
 
 use crate::rig::{Run, wait_until};
 use crate::server::{Server, ServerProcess, free_port};
@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Each request becomes a file of JSON, once its mood, a word in a file `mood`, is known.
+/// Each request becomes a file of JSON; a word in the file `mood` selects the answer.
 const SERVER: &str = "\
 import sys, os, time, json, ssl, http.server
 port, directory, pem = int(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -76,7 +76,7 @@ impl Server for WebSink {
 }
 
 impl WebSink {
-    /// A server on a port of its own; with a certificate of this directory, for TLS.
+    /// A server on a free port; with a certificate of this directory, for TLS.
     pub fn start(certificates: Option<&Path>) -> WebSink {
         let process = ServerProcess::new(tempfile::tempdir().expect("a temporary directory"));
         let certificates = certificates.map(Path::to_owned);
@@ -85,7 +85,7 @@ impl WebSink {
         sink
     }
 
-    /// Answers so from now on: a status with a text, `hang`, `close` in the middle of an answer, `endless`, `to URL`.
+    /// Selects its answers: a status with a text, `hang`, `close` in the middle of an answer, `endless`, `to URL`.
     pub fn mood(&self, mood: &str) {
         let path = self.path("mood");
         std::fs::write(path.with_extension("new"), mood).expect("the mood is ours");
@@ -102,7 +102,7 @@ impl WebSink {
         paths.iter().map(|path| serde_json::from_str(&read(path)).expect("JSON")).collect()
     }
 
-    /// The bodies of the requests that it took, once there are so many.
+    /// The bodies of the accepted requests, when there are this many.
     pub fn wait_for(&self, count: usize) -> Vec<Value> {
         let taken = || -> Vec<Value> {
             let requests = self.requests().into_iter();

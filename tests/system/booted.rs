@@ -1,10 +1,10 @@
-//! The Debian package in a Debian 12 that has never seen this project, with that Debian's own systemd as its process 1:
-//! installed, asked to start, killed, stopped, upgraded, booted again, removed and purged. What is checked is what its services
-//! do with numbered frames from another machine.
+//! The Debian package in a new Debian 12 with Debian's own systemd as its process 1:
+//! installed, enabled, killed, stopped, upgraded, booted again, removed and purged. The services are checked with
+//! numbered frames from another machine.
 #![forbid(unsafe_code)]
 
 use aw_tests::debian::{Booted, Debian};
-use aw_tests::feed::{Speaker, generation_of};
+use aw_tests::feed::{FrameSender, generation_of};
 use aw_tests::rig::wait_until;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
@@ -21,12 +21,12 @@ const OLD: &str = "0.1.0";
 const NEW: &str = "0.1.1";
 
 const COLLECTOR: &str = "addrwatch-collector@veth0";
-/// All that need nobody else; aw-mysql needs a server.
+/// All outputs that need no server; aw-mysql needs one.
 const OUTPUTS: [&str; 7] =
     ["aw-alert", "aw-metrics", "aw-routeros", "aw-sqlite", "aw-stdout", "aw-syslog", "aw-tracker"];
-/// Those of them whose accounts aw-metrics tells.
+/// The outputs whose checkpoints aw-metrics exports.
 const TOLD: [&str; 4] = ["aw-sqlite", "aw-stdout", "aw-syslog", "aw-tracker"];
-/// Those of them that may repeat a batch after a kill (docs/dev/delivery.md), and how many events that is.
+/// The outputs that may repeat a batch after a kill (docs/dev/delivery.md), and the size of that batch.
 const REPEATING: [(&str, usize); 2] = [("aw-stdout", 256), ("aw-syslog", 4096)];
 
 #[test]
@@ -37,19 +37,19 @@ fn a_clean_debian() {
     debian.package(NEW);
     match debian.boot() {
         Ok(booted) => whole_life(&debian, booted),
-        // Not skip(), which fails where CI runs: some machines have no unified control groups, or let not even root make
-        // namespaces. There package.rs shows what can be shown without.
+        // Not skip(), which fails in CI: some machines have no unified control groups, or do not even allow root to create
+        // namespaces. There package.rs tests what is possible without.
         Err(why) => {
             let _ = writeln!(std::io::stderr(), "NOT BOOTED, see package.rs instead: {why}");
         }
     }
 }
 
-/// The whole life of a package, in the order in which its user has it.
+/// The life of a package, in the order in which its user sees it.
 fn whole_life(debian: &Debian, booted: Booted) {
     let mut system = System::new(debian, booted);
     system.booted.ask(&format!("dpkg -i /root/{OLD}.deb"));
-    system.nothing_unasked();
+    system.no_service_without_request();
     system.outputs_before_their_collector();
     system.killed_while_idle();
     system.killed_while_frames_come();
@@ -61,29 +61,29 @@ fn whole_life(debian: &Debian, booted: Booted) {
     system.removed_and_purged();
 }
 
-/// A running Debian, and who speaks on its network.
+/// A running Debian, and a sender on its network.
 struct System<'a> {
     debian: &'a Debian,
     booted: Booted,
-    speaker: Speaker,
-    /// The number that is said next.
+    sender: FrameSender,
+    /// The next number to send.
     next: u32,
-    /// Numbers that were said while a collector listened, so that they must have been heard.
-    said: Vec<u32>,
-    /// What earlier boots have heard.
+    /// Numbers that were sent while a collector listened, which it must have captured.
+    sent: Vec<u32>,
+    /// Numbers captured in earlier boots.
     before: Vec<u32>,
-    /// Lines that those of `REPEATING` wrote once more.
+    /// Lines that the outputs of `REPEATING` repeated.
     repeated: [usize; 2],
 }
 
 impl<'a> System<'a> {
     fn new(debian: &'a Debian, booted: Booted) -> Self {
-        let speaker = Speaker::on(&booted.lan.there, "veth1");
-        let (said, before) = (Vec::new(), Vec::new());
-        System { debian, booted, speaker, next: 1, said, before, repeated: [0; 2] }
+        let sender = FrameSender::on(&booted.lan.there, "veth1");
+        let (sent, before) = (Vec::new(), Vec::new());
+        System { debian, booted, sender, next: 1, sent, before, repeated: [0; 2] }
     }
 
-    fn nothing_unasked(&self) {
+    fn no_service_without_request(&self) {
         let units = self.booted.ask("systemctl list-unit-files --no-legend 'aw-*' 'addrwatch*'");
         let mut states = units.lines().map(|line| line.split_whitespace().nth(1).unwrap());
         assert!(states.all(|state| state == "disabled"), "{units}");
@@ -100,21 +100,21 @@ impl<'a> System<'a> {
         assert_active(&self.booted, &OUTPUTS);
         assert!(!self.ring_exists());
         self.booted.ask(&format!("systemctl enable --now {COLLECTOR}"));
-        self.say(100);
+        self.send(100);
         self.assert_delivered();
         self.booted.ask("test -s /var/log/addrwatch/aw-stdout/events.log");
     }
 
-    /// Whoever has delivered all repeats nothing, and nothing is lost.
+    /// An output that has delivered all repeats nothing, and nothing is lost.
     fn killed_while_idle(&mut self) {
-        // The second of two batches in a row is not in what is written down every five seconds.
+        // The second of two batches in a row is not in the state that is written every five seconds.
         for _ in 0..2 {
-            self.say(10);
+            self.send(10);
             self.wait_for(&REPEATING.map(|(name, _)| name));
         }
         kill(&self.booted, &services());
         wait_for_restarts(&self.booted, 1);
-        self.say(10);
+        self.send(10);
         self.assert_delivered();
     }
 
@@ -129,7 +129,7 @@ impl<'a> System<'a> {
             }
             wait_for_restarts(booted, 2);
         });
-        self.say(10);
+        self.send(10);
         self.repeated = self.delivered();
         println!("repeated: {:?}", self.repeated);
         for ((name, batch), repeated) in REPEATING.into_iter().zip(self.repeated) {
@@ -137,11 +137,11 @@ impl<'a> System<'a> {
         }
     }
 
-    /// The ring outlives each of them, and all.
+    /// The ring outlives each service, and all of them.
     fn stopped_in_any_order(&mut self) {
         let outputs = OUTPUTS.join(" ");
         self.booted.ask(&format!("systemctl stop {outputs}"));
-        self.say(10);
+        self.send(10);
         self.booted.ask(&format!("systemctl start {outputs}"));
         self.assert_delivered();
 
@@ -152,37 +152,37 @@ impl<'a> System<'a> {
         self.booted.ask(&format!("systemctl stop {outputs}"));
         assert!(self.ring_exists(), "outputs stopped after their collector");
         self.booted.ask(&format!("systemctl start {COLLECTOR}"));
-        self.say(10);
+        self.send(10);
         self.booted.ask("systemctl restart addrwatch.target");
         self.booted.ask("systemctl stop addrwatch.target");
-        // systemctl waits for the target, not for what is part of it.
+        // systemctl waits for the target, not for its parts.
         wait_until("all is stopped", || self.running().is_empty());
         assert!(self.ring_exists(), "all stopped");
         self.booted.ask("systemctl start addrwatch.target");
         assert_active(&self.booted, &services());
-        self.say(10);
+        self.send(10);
         self.assert_delivered();
     }
 
-    /// Who calls a program by hand, as root and without options, means the service.
+    /// A program that root runs by hand without options uses the files of the service.
     fn root_beside_its_services(&mut self) {
         for name in TOLD.into_iter().chain(["aw-alert", "aw-metrics"]) {
             self.booted.ask(&format!("{name} --health"));
         }
-        // Learnt by root, known to the service, which can still write to its files.
+        // Imported by root, known to the service, which can still write its files.
         self.assert_known_to_alert();
         self.booted.ask(
             "systemctl stop aw-alert
              printf '[MACLIST]\\n02:00:00:00:00:01|the first\\n' >/root/names.conf; aw-alert import /root/names.conf
              aw-alert export csv | grep 'the first'; systemctl start aw-alert",
         );
-        self.say(10);
+        self.send(10);
         self.assert_delivered();
         let state = ["-path", "*/var/lib/addrwatch/aw-*", "-user", "root", "-type", "f"];
         assert_eq!(self.debian.find(&state), [""; 0]);
     }
 
-    /// They will not be right the next time: it is not tried again. aw-syslog stays that way for now.
+    /// Wrong options stay wrong: systemd does not restart the service. aw-syslog stays stopped for now.
     fn wrong_options(&mut self) {
         for name in services() {
             let file = match name {
@@ -191,7 +191,7 @@ impl<'a> System<'a> {
             };
             let asked = self
                 .booted
-                .sh(&format!("echo OPTIONS=--never-heard-of >{file}; systemctl restart {name}"));
+                .sh(&format!("echo OPTIONS=--never-captured-of >{file}; systemctl restart {name}"));
             assert_ne!(asked.status.code(), Some(0), "{name} was started");
             let state = ["ActiveState", "NRestarts", "ExecMainStatus"];
             let state = state.map(|which| property(&self.booted, name, which));
@@ -205,14 +205,14 @@ impl<'a> System<'a> {
 
     fn upgraded_while_frames_come(&mut self) {
         self.booted.ask("echo '# mine' >>/etc/addrwatch/macupd_tracker.conf");
-        self.say(10);
+        self.send(10);
         let from = self.next;
         self.while_speaking(|booted| {
             booted.ask(&format!("dpkg -i /root/{NEW}.deb </dev/null"));
         });
         let to = self.next;
-        self.say(10);
-        // What ran runs anew, what did not run does not, and what its owner changed is as it was.
+        self.send(10);
+        // Running services are restarted, stopped ones are not, and files that the owner changed are unchanged.
         let mut running = self.running();
         running.sort();
         let mut expected: Vec<_> = OUTPUTS.iter().filter(|name| **name != "aw-syslog").collect();
@@ -223,26 +223,27 @@ impl<'a> System<'a> {
         assert!(fs::read_to_string(changed).unwrap().ends_with("# mine\n"));
         self.booted.ask("systemctl start aw-syslog");
         self.assert_delivered();
-        let heard = self.heard().into_iter().filter(|number| (from..to).contains(number)).count();
-        assert!(heard > 0, "frames came meanwhile");
-        println!("{heard} of {} frames heard during the upgrade", to - from);
+        let captured =
+            self.captured().into_iter().filter(|number| (from..to).contains(number)).count();
+        assert!(captured > 0, "no frame was captured during the upgrade");
+        println!("{captured} of {} frames captured during the upgrade", to - from);
     }
 
-    /// After a power cut, what was enabled starts by itself.
+    /// After a power cut, enabled services start by themselves.
     fn rebooted(self) -> Self {
         let System { debian, next, repeated, .. } = self;
-        let before = [self.before.clone(), self.heard()].concat();
-        drop((self.speaker, self.booted));
+        let before = [self.before.clone(), self.captured()].concat();
+        drop((self.sender, self.booted));
         let booted = debian.boot().unwrap();
         let mut system = System { next, repeated, before, ..System::new(debian, booted) };
         assert_active(&system.booted, &services());
-        system.say(10);
+        system.send(10);
         system.assert_delivered();
         system
     }
 
     fn removed_and_purged(&mut self) {
-        // logrotate takes its configuration.
+        // logrotate accepts its configuration.
         self.booted.ask("logrotate --debug /etc/logrotate.d/addrwatch");
         let users = self.booted.ask("getent passwd | cut -d : -f 1 | grep -E '^(addrwatch|aw-)'");
         self.assert_known_to_alert();
@@ -269,13 +270,13 @@ impl<'a> System<'a> {
         }
     }
 
-    /// Every output has delivered each event of the ring, none once more but what a kill in the midst of them made.
+    /// Every output has delivered each event of the ring, none twice except after a kill during a batch.
     #[track_caller]
     fn assert_delivered(&self) {
         assert_eq!(self.delivered(), self.repeated);
     }
 
-    /// Waits until these outputs have delivered all that there is, and have lost nothing.
+    /// Waits until these outputs have delivered all events, and have lost none.
     #[track_caller]
     fn wait_for(&self, outputs: &[&str]) {
         let mut last = BTreeMap::new();
@@ -292,26 +293,26 @@ impl<'a> System<'a> {
             };
             let so = outputs.iter().all(at_its_end);
             if samples != last {
-                println!("{samples:#?}"); // for whoever wants to know why it never was so
+                println!("{samples:#?}"); // to find out why it was never true
                 last = samples;
             }
             so
         });
     }
 
-    /// What was heard is in every output, in a database once; how many lines of those of `REPEATING` came again.
+    /// Every captured number is in every output, in a database once; returns the repeated lines of those of `REPEATING`.
     #[track_caller]
     fn delivered(&self) -> [usize; 2] {
         self.wait_for(&TOLD);
-        let heard = [self.before.clone(), self.heard()].concat();
-        assert!(heard.is_sorted_by(|one, next| one < next), "{heard:?}");
-        for number in &self.said {
-            assert!(heard.binary_search(number).is_ok(), "{number} was not heard");
+        let captured = [self.before.clone(), self.captured()].concat();
+        assert!(captured.is_sorted_by(|one, next| one < next), "{captured:?}");
+        for number in &self.sent {
+            assert!(captured.binary_search(number).is_ok(), "{number} was not captured");
         }
-        assert_eq!(self.in_sqlite(), heard);
+        assert_eq!(self.in_sqlite(), captured);
         let log =
             fs::read_to_string(self.debian.path("var/log/addrwatch/aw-stdout/events.log")).unwrap();
-        // What aw-syslog delivered is in journald's socket: it is read only once journald has taken it from there.
+        // Messages of aw-syslog are in journald's socket: journald is read only when it has taken them from there.
         let syslog = self.booted.ask(
             "journalctl --sync; journalctl --quiet --no-pager --output cat --identifier addrwatch",
         );
@@ -320,25 +321,25 @@ impl<'a> System<'a> {
             let written = numbers.len();
             numbers.sort();
             numbers.dedup();
-            assert_eq!(numbers, heard);
+            assert_eq!(numbers, captured);
             written - numbers.len()
         })
     }
 
-    /// Every event has come to aw-alert, too, whose database nobody else can read while it runs.
+    /// aw-alert has read every event, too; no other program can read its database while it runs.
     fn assert_known_to_alert(&self) {
-        let heard = [self.before.clone(), self.heard()].concat();
+        let captured = [self.before.clone(), self.captured()].concat();
         wait_until("aw-alert knows all", || {
             let stations = "systemctl stop aw-alert; aw-alert export csv; systemctl start aw-alert";
             let stations = self.booted.ask(stations);
             let known = stations.lines().skip(1).filter_map(|line| line.split(',').nth(1));
-            known.map(number_of).eq(heard.iter().copied())
+            known.map(number_of).eq(captured.iter().copied())
         });
     }
 
-    /// The numbers that the ring holds, in its order: one stream, without a gap.
+    /// The numbers in the ring, in its order: one stream, without a gap.
     #[track_caller]
-    fn heard(&self) -> Vec<u32> {
+    fn captured(&self) -> Vec<u32> {
         let lines = self.booted.ask(
             "cd $(mktemp -d); chown aw-stdout .
              runuser -u aw-stdout -- aw-stdout --once --from oldest --format json --state-dir .
@@ -353,7 +354,7 @@ impl<'a> System<'a> {
         events.iter().map(|event| number_of(event["ip"].as_str().unwrap())).collect()
     }
 
-    /// The numbers that aw-sqlite keeps, sorted: as often as it has them.
+    /// The numbers in aw-sqlite's database, sorted, with repetitions.
     #[track_caller]
     fn in_sqlite(&self) -> Vec<u32> {
         let path = self.debian.path("var/lib/addrwatch/aw-sqlite/addrwatch.db");
@@ -366,7 +367,7 @@ impl<'a> System<'a> {
         numbers
     }
 
-    /// The numbers in aw-tracker's logs, sorted, and each as often as it has a row.
+    /// The numbers in aw-tracker's logs, sorted, with repetitions.
     fn in_logs(&self) -> Vec<u32> {
         let logs = self.debian.find(&["-name", "macupd_tracker.*.log"]);
         let logs = logs.iter().map(|log| fs::read_to_string(self.debian.path(&log[1..])).unwrap());
@@ -378,7 +379,7 @@ impl<'a> System<'a> {
         numbers
     }
 
-    /// What aw-metrics tells of the rings and of outputs, by name and labels. It may have to start first.
+    /// Metrics of the rings and of outputs, by name and labels. aw-metrics may have to start first.
     fn samples(&self) -> BTreeMap<String, f64> {
         let answer = self.booted.sh(r"exec 3<>/dev/tcp/127.0.0.1/9714
               printf 'GET /metrics HTTP/1.0\r\nHost: localhost:9714\r\n\r\n' >&3; cat <&3");
@@ -391,25 +392,25 @@ impl<'a> System<'a> {
             .collect()
     }
 
-    /// Says so many numbers, which the collector must hear, for it listens.
-    fn say(&mut self, count: u32) {
+    /// Sends this many numbers, which the collector must capture, because it listens.
+    fn send(&mut self, count: u32) {
         let numbers = self.next..self.next + count;
-        self.said.extend(numbers.clone());
+        self.sent.extend(numbers.clone());
         self.next = numbers.end;
-        self.speaker.say(numbers);
-        // Sent is not captured: what comes next may stop the collector, or compare the outputs with the ring.
-        wait_until("the ring has them", || self.heard().last() == self.said.last());
+        self.sender.send(numbers);
+        // Sent is not captured: the next step may stop the collector, or compare the outputs with the ring.
+        wait_until("the ring has them", || self.captured().last() == self.sent.last());
     }
 
-    /// Does this while numbers are said, of which those are heard that are said while a collector listens.
+    /// Does this while numbers are sent; those sent while a collector listens are captured.
     fn while_speaking(&mut self, act: impl FnOnce(&Booted) + Send) {
-        let System { booted, speaker, next, .. } = self;
+        let System { booted, sender, next, .. } = self;
         scope(|scope| {
             let acting = scope.spawn(|| act(booted));
             while !acting.is_finished() {
-                speaker.say(*next..*next + 1);
+                sender.send(*next..*next + 1);
                 *next += 1;
-                sleep(Duration::from_millis(1)); // so that they are said all the while
+                sleep(Duration::from_millis(1)); // so that numbers are sent all the time
             }
             acting.join().unwrap();
         });
@@ -447,7 +448,7 @@ fn kill(booted: &Booted, names: &[&str]) {
     booted.ask(&format!("systemctl kill --signal=KILL {}", names.join(" ")));
 }
 
-/// Restarted by systemd so many times, each, since they were started, and well again.
+/// systemd has restarted each of them this often since they were started, and they run.
 fn wait_for_restarts(booted: &Booted, count: u32) {
     let restarts = count.to_string();
     for name in services() {

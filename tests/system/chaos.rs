@@ -1,6 +1,6 @@
-//! Everything is killed at random: two collectors, one that replays and one that listens, three outputs, the database
-//! server. The rings change their sizes and are made anew, a database is locked, clocks are stepped. Afterwards each event
-//! that was ever published is in the databases exactly once, in the file at least once, or in a loss count. `make chaos`
+//! Everything is killed at random: a collector that replays, one that captures, three outputs, the database
+//! server. The rings are resized and re-created, a database is locked, clocks are stepped. Afterwards each event
+//! that was ever published is in the databases exactly once, in the file at least once, or counted as lost. `make chaos`
 //! runs it longer; the seed is printed.
 #![forbid(unsafe_code)]
 
@@ -29,9 +29,9 @@ use std::rc::Rc;
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Events that aw-stdout writes at once, at most: what a kill repeats, or counts as lost though it is written.
+/// The largest batch of aw-stdout: a kill repeats it, or counts it as lost although it is written.
 const BATCH: u64 = 256;
-/// Numbers of the frames on the wire begin here, those of the replay with 1.
+/// The first number of the frames on the wire; those of the replay begin with 1.
 const LIVE: u32 = 14_000_000;
 
 thread_local! {
@@ -39,7 +39,7 @@ thread_local! {
     static CLOCK: Cell<i32> = const { Cell::new(0) };
 }
 
-/// Its clock is that of the machine and some hours, as if it had been set since the last program was started.
+/// Its clock differs from the machine's by some hours, as if it had been set since the last program was started.
 fn with_clock(mut command: Command) -> Command {
     if let Some(library) = library() {
         command.env("LD_PRELOAD", library).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
@@ -64,7 +64,7 @@ impl Output {
             command.arg("--once");
             command
         })
-        .ok(); // from now on it has an account, so nothing is before its time
+        .ok(); // from now on it has a checkpoint, so no event precedes it
         Output { name, start: Box::new(start), run: None, asleep: false, kills: 0 }
     }
 
@@ -84,7 +84,7 @@ impl Output {
         self.asleep = false;
     }
 
-    /// Ended as an administrator would; it may not have got so far that it notices the signal.
+    /// Ended by SIGTERM; it may be killed before it notices the signal.
     fn stop(&mut self) {
         self.wake();
         let Some(run) = self.run.take() else { return };
@@ -116,7 +116,7 @@ impl Output {
     }
 }
 
-/// A collector on its ring, and who makes frames for it. Each frame has a number of its own, which is in its MAC and in
+/// A collector on its ring, and the source of its frames. Each frame has a unique number, which is in its MAC and in
 /// its address.
 struct Collector {
     ring: Rc<Ring>,
@@ -126,7 +126,7 @@ struct Collector {
     /// The number of the next frame, and of the first one of the ring's generation.
     next: u32,
     first: u32,
-    /// What was published of each generation that was removed: its numbers, and how many.
+    /// Of each removed generation: the published numbers, and how many.
     old: Vec<(Range<u32>, u64)>,
 }
 
@@ -135,7 +135,7 @@ impl Collector {
         Collector { ring, lan, run: None, feeder: None, next: first, first, old: Vec::new() }
     }
 
-    /// Some thousand frames to come.
+    /// The next frames, some thousand.
     fn numbers(&mut self, random: &mut Random) -> Range<u32> {
         let most = if self.lan.is_some() { 3_000 } else { 20_000 };
         let numbers = self.next..self.next + 500 + random.below(most);
@@ -165,7 +165,7 @@ impl Collector {
         self.run = Some(run);
     }
 
-    /// Through the wire, some 4000 a second. What comes while nobody listens is not published.
+    /// Over the wire, some 4000 per second. Frames without a running collector are not published.
     fn send(&mut self, lan: &Lan, numbers: Range<u32>) {
         const SENDER: &str = "
 import socket, sys, time
@@ -268,7 +268,7 @@ fn setting(name: &str) -> Option<u64> {
     var(name).ok().filter(|text| !text.is_empty()).map(|text| text.parse().expect("a number"))
 }
 
-/// The number that MAC and address of a line agree about.
+/// The number in MAC and address of a line, which must agree.
 fn number_in(mac: &str, ip: &str) -> u32 {
     let [_, a, b, c] = ip.parse::<std::net::Ipv4Addr>().expect("an address").octets();
     let number = u32::from_be_bytes([0, a, b, c]);
@@ -277,7 +277,7 @@ fn number_in(mac: &str, ip: &str) -> u32 {
     number
 }
 
-/// How often each number is there.
+/// How often each number occurs.
 fn count(numbers: impl Iterator<Item = u32>) -> BTreeMap<u32, u64> {
     let mut counts = BTreeMap::new();
     numbers.for_each(|number| *counts.entry(number).or_default() += 1);
@@ -292,16 +292,16 @@ fn in_lines(lines: &str) -> BTreeMap<u32, u64> {
 }
 
 /// `began`, `delivered`, `lost`.
-type Account = [u64; 3];
+type Checkpoint = [u64; 3];
 
-/// Of each generation no more than was published; of the last, all that the account says, which adds up.
-/// What is there may be up to `spare` more than what is called delivered.
+/// Of each generation at most what was published; of the last one everything that the checkpoint counts, without a gap.
+/// Up to `spare` more rows may exist than are counted as delivered.
 #[track_caller]
 fn assert_adds_up(
     what: &str,
     rows: &BTreeMap<u32, u64>,
     collector: &Collector,
-    account: Account,
+    checkpoint: Checkpoint,
     spare: u64,
 ) {
     let name = collector.ring.name();
@@ -310,27 +310,27 @@ fn assert_adds_up(
         let rows = rows_of(numbers);
         assert!(rows <= *published, "{what}, {name}: {rows} of {published} in {numbers:?}");
     }
-    let [began, delivered, lost] = account;
+    let [began, delivered, lost] = checkpoint;
     let all = published(&collector.ring);
-    assert_eq!((began, delivered + lost), (0, all), "{what}, {name}: {account:?}");
+    assert_eq!((began, delivered + lost), (0, all), "{what}, {name}: {checkpoint:?}");
     let rows = rows_of(&(collector.first..collector.next));
-    let said = delivered..=delivered + spare;
-    assert!(said.contains(&rows), "{what}, {name}: {rows} are there, {delivered} delivered");
+    let possible = delivered..=delivered + spare;
+    assert!(possible.contains(&rows), "{what}, {name}: {rows} are there, {delivered} delivered");
 }
 
 #[test]
-fn nothing_is_lost_in_silence_or_delivered_twice() {
+fn nothing_is_lost_silently_or_delivered_twice() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     let seed = setting("AW_CHAOS_SEED").unwrap_or(now % 1_000_000);
     let time = Duration::from_secs(setting("AW_CHAOS_SECONDS").unwrap_or(20));
-    // Past the test harness, which would swallow it.
+    // Past the test harness, which would capture it.
     let _ = writeln!(std::io::stderr(), "chaos: AW_CHAOS_SEED={seed}, {} s", time.as_secs());
     let mut random = Random::new(seed);
     let Some(server) = MariaDb::start(&[]) else { return };
     let (server, lan) = (Rc::new(RefCell::new(server)), Lan::new().map(Rc::new));
     let rings = [(); 2].map(|()| Rc::new(Ring::new()));
-    let [replayed, heard] = rings.clone();
-    let mut collectors = [Collector::new(replayed, None, 1), Collector::new(heard, lan, LIVE)];
+    let [replayed, captured] = rings.clone();
+    let mut collectors = [Collector::new(replayed, None, 1), Collector::new(captured, lan, LIVE)];
     collectors.iter_mut().for_each(Collector::found);
     let rows = Rc::new(Rows::new());
     let log = rows.path().join("log");
@@ -381,29 +381,29 @@ fn nothing_is_lost_in_silence_or_delivered_twice() {
     }
     for collector in &mut collectors {
         collector.end(false);
-        collector.found(); // so that nobody waits for what is lost
+        collector.found(); // so that no output waits for lost events
     }
     outputs.iter_mut().for_each(Output::kill);
     outputs.iter_mut().for_each(Output::ensure);
 
-    let in_server = |ring: &Ring| -> Account {
-        let account = server.borrow().account(ring);
-        let numbers: Vec<u64> = account.split(' ').flat_map(str::parse).collect();
+    let in_server = |ring: &Ring| -> Checkpoint {
+        let checkpoint = server.borrow().checkpoint(ring);
+        let numbers: Vec<u64> = checkpoint.split(' ').flat_map(str::parse).collect();
         numbers.try_into().unwrap_or_default()
     };
-    let in_rows = |ring: &Ring| -> Account {
-        let account = rows.account(ring).unwrap_or_default();
-        [account.began, account.delivered, account.lost]
+    let in_rows = |ring: &Ring| -> Checkpoint {
+        let checkpoint = rows.checkpoint(ring).unwrap_or_default();
+        [checkpoint.began, checkpoint.delivered, checkpoint.lost]
     };
     let positions = rows.path().join("state/aw-stdout.positions");
-    let in_file = |ring: &Ring| -> Account {
+    let in_file = |ring: &Ring| -> Checkpoint {
         let text = fs::read_to_string(&positions).unwrap_or_default();
         let all: Value = serde_json::from_str(&text).unwrap_or_default();
         ["began", "delivered", "lost"].map(|field| all[ring.name()][field].as_u64().unwrap_or(0))
     };
     for collector in &collectors {
         let (ring, all) = (&*collector.ring, published(&collector.ring));
-        let arrived = |account: Account| account.iter().sum::<u64>() == all;
+        let arrived = |checkpoint: Checkpoint| checkpoint.iter().sum::<u64>() == all;
         wait_until("all is in the server", || arrived(in_server(ring)));
         wait_until("all is in the other database", || arrived(in_rows(ring)));
         wait_until("all is in the file", || arrived(in_file(ring)));
@@ -416,7 +416,7 @@ fn nothing_is_lost_in_silence_or_delivered_twice() {
         assert_eq!(twice, None, "{name}: a number, and how often it is there");
     }
     let text = fs::read_to_string(&log).unwrap();
-    // Whole lines: a kill may have cut one, which then came again.
+    // Complete lines: a kill may have cut one, which was then repeated.
     let whole = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let field = |event: &Value, name: &str| event[name].as_str().unwrap().to_owned();
     let written = count(whole.map(|event| number_in(&field(&event, "mac"), &field(&event, "ip"))));
@@ -429,13 +429,13 @@ fn nothing_is_lost_in_silence_or_delivered_twice() {
         assert_adds_up("the other database", &databases[1], collector, in_rows(ring), 0);
         assert_adds_up("the file", &written, collector, in_file(ring), spare);
     }
-    let accounts = collectors.each_ref().map(|collector| {
+    let checkpoints = collectors.each_ref().map(|collector| {
         let ring = &*collector.ring;
         (published(ring), collector.old.len(), in_server(ring), in_rows(ring), in_file(ring))
     });
     let _ = writeln!(
         std::io::stderr(),
-        "chaos: published, generations before, [began, delivered, lost] of server, rows, file: {accounts:?}; \
+        "chaos: published, generations before, [began, delivered, lost] of server, rows, file: {checkpoints:?}; \
          file: {repeated} lines again, {} kills; rows {} and {}; actions {done:?}",
         outputs[2].kills,
         databases[0].len(),

@@ -1,11 +1,11 @@
-//! The collector in the background: how it gets there, what reaches the terminal, its pid file, its log, its end; and under
-//! a supervisor that speaks systemd's protocol. Needs root and network namespaces.
+//! The collector in the background: start, messages on the terminal, pid file, log, end; and under
+//! a supervisor with systemd's protocol. Needs root and network namespaces.
 #![forbid(unsafe_code)]
 
 use aw_tests::collect::held;
 use aw_tests::lan::{Host, Lan};
 use aw_tests::listening::quiet;
-use aw_tests::rig::{PATIENCE, Run, binary, run, wait_until};
+use aw_tests::rig::{Run, TIMEOUT, binary, run, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::server::{Server, ServerProcess};
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,12 +23,12 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// Runs a `collector -d` to where it leaves the terminal.
+    /// Runs `collector -d` until it leaves the terminal.
     #[track_caller]
     fn start(mut command: Command, pid_file: &Path) -> Daemon {
         command.arg("--pid").arg(pid_file);
         let finished = run(command).ok();
-        assert_eq!(finished.stdout, "", "what it hears is not printed");
+        assert_eq!(finished.stdout, "", "events are not printed");
         let text = fs::read_to_string(pid_file).expect("there is a pid file");
         let id = text.trim_end().parse().ok().and_then(Pid::from_raw).expect("a process id");
         assert_eq!(text, format!("{}\n", id.as_raw_nonzero()));
@@ -83,7 +83,7 @@ fn public_directory() -> TempDir {
     directory
 }
 
-/// When the started process ends, the other one works, apart from the terminal, and the pid file names it.
+/// When the started process ends, the background process works, apart from the terminal, and the pid file names it.
 #[test]
 fn in_the_background() {
     let Some(lan) = Lan::new() else { return };
@@ -101,10 +101,10 @@ fn in_the_background() {
         assert_eq!(target, Path::new("/dev/null"));
     }
     assert_eq!(fs::read_link(collector.proc("cwd")).unwrap(), Path::new("/"));
-    // Whoever could read it could lock it, and so keep the next one from starting.
+    // A process that could read it could lock it, and so prevent the next start.
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
 
-    // A second one with the same file is refused while this one lives, and says so on the terminal.
+    // A second one with the same file is refused while this one lives, with a message on the terminal.
     let other = Ring::new();
     let mut second = daemon(&lan.here, &other, &["-u", "root"]);
     second.arg("-p").arg(&file);
@@ -116,7 +116,7 @@ fn in_the_background() {
     assert!(!file.exists(), "the pid file is removed");
 }
 
-/// Left behind by a collector that was killed, the file is taken over.
+/// The file of a collector that was killed is used again.
 #[test]
 fn a_pid_file_of_a_killed_process_is_taken_over() {
     let Some(lan) = Lan::new() else { return };
@@ -132,7 +132,7 @@ fn a_pid_file_of_a_killed_process_is_taken_over() {
     assert!(!file.exists());
 }
 
-/// In a directory of its user the file is removed; in root's it can only be emptied, which is said beforehand.
+/// In a directory of its user the file is removed; in root's it can only be emptied, which is logged at the start.
 #[test]
 fn the_pid_file_of_another_user() {
     let Some(lan) = Lan::new() else { return };
@@ -156,7 +156,7 @@ fn the_pid_file_of_another_user() {
     }
 }
 
-/// Whatever goes wrong before it is ready reaches the terminal and the exit status, and leaves nothing behind.
+/// Any error before it is ready reaches the terminal and the exit status, and leaves no file or process behind.
 #[test]
 fn errors_reach_the_terminal() {
     let Some(lan) = Lan::new() else { return };
@@ -184,9 +184,9 @@ fn errors_reach_the_terminal() {
     assert_eq!(first.stop().status.code(), Some(0));
 }
 
-/// A pipe that nobody reads, a log that nobody takes: the collector goes on, and ends when told to.
+/// A pipe that is not read, a log that is not accepted: the collector continues, and ends on SIGTERM.
 #[test]
-fn messages_that_nobody_takes_hold_up_nothing() {
+fn unread_messages_block_nothing() {
     let Some(lan) = Lan::new() else { return };
     let ring = Ring::new();
     let (reader, writer) = std::io::pipe().unwrap();
@@ -207,7 +207,7 @@ fn messages_that_nobody_takes_hold_up_nothing() {
     lan.here.ip("link set veth0 up");
     lan.here.ip("link set veth9 up");
     let line = " veth0 0 02:00:00:00:00:02 192.0.2.2 ARP_REP";
-    wait_until("it hears again", || {
+    wait_until("the frame is captured", || {
         lan.here.scapy(
             "veth9",
             "send(Ether(src='02:00:00:00:00:02', dst='ff:ff:ff:ff:ff:ff') / ARP(op=2, hwsrc='02:00:00:00:00:02', psrc='192.0.2.2'))",
@@ -219,7 +219,7 @@ fn messages_that_nobody_takes_hold_up_nothing() {
     drop(reader);
 }
 
-/// A real syslog daemon, whose socket is /dev/log for those who are started in its file systems.
+/// A real syslog daemon, whose socket is /dev/log for processes in its mount namespace.
 struct Syslog {
     process: ServerProcess,
 }
@@ -279,7 +279,7 @@ impl Syslog {
     }
 }
 
-/// In the background it speaks to syslog, as daemon, and goes on to do so when the syslog daemon was restarted.
+/// In the background it logs to syslog, as daemon, also after a restart of the syslog daemon.
 #[test]
 fn it_logs_to_syslog() {
     let Some(lan) = Lan::new() else { return };
@@ -302,18 +302,18 @@ fn it_logs_to_syslog() {
     collector.stop();
 }
 
-/// What systemd is told of a service of Type=notify with a watchdog.
+/// The notifications to systemd of a service of Type=notify with a watchdog.
 #[test]
-fn it_tells_systemd() {
+fn it_notifies_systemd() {
     let Some(lan) = Lan::new() else { return };
     let (ring, directory) = (Ring::new(), public_directory());
     let path = directory.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     let next = || {
         let mut bytes = [0; 256];
-        let length = socket.recv(&mut bytes).expect("a message before patience ends");
+        let length = socket.recv(&mut bytes).expect("a message before the timeout");
         String::from_utf8(bytes[..length].to_vec()).unwrap()
     };
     let mut command = lan.here.command(binary("collector"));

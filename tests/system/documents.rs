@@ -1,4 +1,4 @@
-//! The documents: each link leads somewhere, each page can be found, each option that is named exists, and the commands of the
+//! The documents: links have targets, pages are reachable, options in them exist, and the commands of the
 //! trial in docs/install.md run.
 #![forbid(unsafe_code)]
 
@@ -24,7 +24,7 @@ fn pages(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Those of docs/, and those of the project's root.
+/// The files of docs/, and those in the root of the project.
 fn documents() -> Vec<PathBuf> {
     let root = fs::read_dir(ROOT).unwrap().map(|file| file.unwrap().path());
     let root = root.filter(|path| path.extension().is_some_and(|end| end == "md"));
@@ -37,14 +37,14 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What is installed, from the Makefile.
+/// Installed documents, from the Makefile.
 fn programs() -> Vec<String> {
     let makefile = read("Makefile");
     let line = makefile.lines().find_map(|line| line.strip_prefix("PROGRAMS = ")).unwrap();
     line.split(' ').map(String::from).collect()
 }
 
-/// The files that a page leads to, with the heading, as links to files are written.
+/// The targets of a page's links, with the heading, as links to files are written.
 fn links(page: &Path) -> Vec<(String, PathBuf, String)> {
     let text = read(page);
     let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
@@ -59,11 +59,16 @@ fn links(page: &Path) -> Vec<(String, PathBuf, String)> {
         .collect()
 }
 
-/// As GitHub makes it of a heading.
+/// The anchor that GitHub makes of a heading.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+/// The words of a text; `_` is part of a word.
+fn words(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).map(String::from).collect()
 }
 
 #[test]
@@ -88,7 +93,7 @@ fn links_lead_somewhere() {
     assert!(followed > 20, "{followed}");
 }
 
-/// A reader who begins with the index finds every page.
+/// Every page is reachable from the index.
 #[test]
 fn every_page_is_in_the_book() {
     let docs = Path::new(ROOT).join("docs").canonicalize().unwrap();
@@ -114,7 +119,7 @@ fn the_readme_is_one_page_with_all_programs() {
     }
 }
 
-/// A guide is 80 to 150 lines long, and shows what works before it explains.
+/// A guide is 80 to 150 lines long, and begins with a working example.
 #[test]
 fn guides_begin_with_an_example() {
     let guides = pages(&Path::new(ROOT).join("docs/guide"));
@@ -128,7 +133,42 @@ fn guides_begin_with_an_example() {
     }
 }
 
-/// The documents are installed as they are to each other here, so that their links still lead somewhere.
+/// The kinds that aw-alert accepts, from its message about one that does not exist: the manual page and the guide name
+/// each; aw-mqtt's help and its guide name the same ones.
+#[test]
+fn each_kind_of_alert_is_documented() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    fs::write(path, "[[channel]]\nname = \"x\"\nkinds = [\"made_up\"]\n").unwrap();
+    let refused = run(program("aw-alert", &["--check", "-c", path]));
+    let (_, expected) = refused.stderr.split_once("expected one of ").expect(&refused.stderr);
+    let kinds: Vec<_> = expected.split('`').skip(1).step_by(2).collect();
+    assert!(kinds.len() >= 16, "{kinds:?}");
+
+    let (page, guide) = (read("contrib/man/addrwatch-alert.toml.5"), read("docs/guide/alerts.md"));
+    let (_, page) = page.split_once("\n.B kinds\n").unwrap();
+    let page = words(page.split("\n.TP\n").next().unwrap());
+    let table = guide.lines().filter_map(|line| line.strip_prefix("| `")?.split('|').next());
+    let table = words(&table.collect::<String>());
+    let published = |text: &str| {
+        let (_, list) = text.split_once("new_device").unwrap();
+        words(&format!("new_device{}", list.split("config_change").next().unwrap()))
+    };
+    let (help, mqtt) =
+        (run(program("aw-mqtt", &["--help"])).ok().stdout, read("docs/guide/mqtt.md"));
+    let (help, mqtt) = (published(&help), published(&mqtt));
+    for kind in kinds {
+        assert!(page.contains(kind), "addrwatch-alert.toml.5 does not name {kind}");
+        assert!(table.contains(kind), "docs/guide/alerts.md does not name {kind}");
+        assert_eq!(
+            help.contains(kind),
+            mqtt.contains(kind),
+            "aw-mqtt --help, docs/guide/mqtt.md: {kind}"
+        );
+    }
+}
+
+/// Documents are installed in the same layout as here, so that their links work.
 #[test]
 fn links_of_what_is_installed_lead_somewhere() {
     let directory = tempfile::tempdir().unwrap();
@@ -145,7 +185,7 @@ fn links_of_what_is_installed_lead_somewhere() {
     assert!(followed > 20, "{followed}");
 }
 
-/// In `code`, after the name of one of our programs, in every document.
+/// Options in `code`, after the name of a program of this project, in every document.
 #[test]
 fn options_that_are_named_exist() {
     let help: BTreeMap<String, String> = programs()
@@ -178,8 +218,8 @@ fn options_that_are_named_exist() {
     assert!(seen > 30, "{seen}");
 }
 
-/// Each command of each document: what is ours is understood by its parser, to the last word; what is make's is a target; the
-/// rest is of Debian.
+/// Each command of each document: programs of this project parse it completely; a make target exists; all
+/// others are of Debian.
 #[test]
 fn every_command_is_understood() {
     let makefile = read("Makefile");
@@ -206,7 +246,7 @@ fn every_command_is_understood() {
                 };
                 assert!(targets.all(is_target), "{}: {line}", path.display());
             } else if name == "collector" || name.starts_with("aw-") {
-                // --help is obeyed where it stands, so whatever stands before it was taken.
+                // --help takes effect where it stands, so everything before it was parsed.
                 let ran =
                     run(program_at("sh".into(), &["-c", &format!("{built}/{name} {rest} --help")]));
                 assert!(
@@ -222,7 +262,7 @@ fn every_command_is_understood() {
     assert!(asked > 20, "{asked}");
 }
 
-/// The commands of the trial without privileges, as they stand there, but for where they are.
+/// The commands of the trial without privileges, unchanged except for paths.
 #[test]
 fn the_quick_start_runs() {
     let text = read("docs/install.md");

@@ -1,5 +1,5 @@
-//! What runs out: shared memory, the disk beneath a state directory, file descriptors; and logs that Debian's logrotate takes
-//! away. Each is said, and nothing is lost beyond what is counted.
+//! Resource limits: shared memory, the disk of a state directory, file descriptors; and logs that Debian's logrotate
+//! rotates. Each is reported, and nothing is lost beyond the counted events.
 #![forbid(unsafe_code)]
 
 use aw_tests::collect::stdout_of;
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// A small disk, until it is dropped; none where that is not allowed.
+/// A small disk, until it is dropped; none without permission to mount.
 struct Disk(TempDir);
 
 impl Disk {
@@ -37,7 +37,7 @@ impl Disk {
         self.0.path().join(name)
     }
 
-    /// Not a byte is left.
+    /// Fills it to the last byte.
     fn fill(&self) {
         let mut filler = fs::File::create(self.at("filler")).unwrap();
         while filler.write_all(&[0; 512]).is_ok() {}
@@ -54,7 +54,7 @@ impl Drop for Disk {
     }
 }
 
-/// A ring that finds no room is refused, and leaves nothing; one that has its room keeps it.
+/// A ring without room is refused, and leaves no file; one that has its room keeps it.
 #[test]
 fn a_full_shared_memory() {
     if !rustix::process::geteuid().is_root() {
@@ -89,15 +89,15 @@ fn a_full_shared_memory() {
     assert_eq!(refused.len(), 2, "{ran:#?}");
 }
 
-/// Its ring is deleted, and there is no room, or no file, for another: it goes on, says so once, and makes it again, with all
-/// that came meanwhile, when there is.
+/// The ring is deleted, and there is no room, or no descriptor, for another: the collector continues, reports it once, and
+/// re-creates the ring, with all events since, when there is.
 #[test]
 fn a_deleted_ring_that_cannot_be_made_again() {
     if !rustix::process::geteuid().is_root() {
         return skip("only root can make a small /dev/shm");
     }
     let ring = Ring::new();
-    // Room for two rings, since whoever reads the deleted one keeps it.
+    // Room for two rings, since a reader of the deleted one holds its memory.
     let script = format!(
         "mount -t tmpfs -o size=320k,mode=1777 none /dev/shm && exec {} -q -L 1024 -r 0 --ring {} -u root --macupd 127.0.0.1:0",
         binary("collector").display(),
@@ -131,8 +131,8 @@ fn a_deleted_ring_that_cannot_be_made_again() {
     wait_until("the first", || lines() == 1);
     let _ = fs::write(&filler, vec![1; 320 << 10]);
     fs::remove_file(&path).unwrap();
-    let said = receiver.run.stderr.wait_for("no space left on device (free space in /dev/shm");
-    assert!(said.contains("new readers cannot find ring"), "{said}");
+    let message = receiver.run.stderr.wait_for("no space left on device (free space in /dev/shm");
+    assert!(message.contains("new readers cannot find ring"), "{message}");
     send(2);
     fs::remove_file(&filler).unwrap();
     wait_until("both", || lines() == 2);
@@ -147,7 +147,7 @@ fn a_deleted_ring_that_cannot_be_made_again() {
     assert_eq!(ended.stderr.matches("re-created it").count(), 2, "{ended:#?}");
 }
 
-/// Where the position cannot be written down, the output says so once and goes on; nothing is left out, and nothing repeated.
+/// If the position cannot be saved, the output reports it once and continues; nothing is left out, and nothing is repeated.
 #[test]
 fn a_full_state_directory() {
     let Some(disk) = Disk::new("64k") else { return };
@@ -183,7 +183,7 @@ fn a_full_state_directory() {
     assert_eq!(text(), numbered_lines(1..11));
 }
 
-/// The spool finds no room: said once; the ring has the rest, and all of it comes when there is room and a daemon.
+/// The spool has no room: reported once; the ring has the other events, which are delivered when there is room and a daemon.
 #[test]
 fn a_full_spool_directory() {
     let Some(disk) = Disk::new("1m") else { return };
@@ -202,7 +202,7 @@ fn a_full_spool_directory() {
     disk.make_room();
     let daemon = UnixDatagram::bind(&socket).unwrap();
     fs::set_permissions(&socket, Permissions::from_mode(0o777)).unwrap();
-    daemon.set_read_timeout(Some(aw_tests::rig::PATIENCE)).unwrap();
+    daemon.set_read_timeout(Some(aw_tests::rig::TIMEOUT)).unwrap();
     let mut bytes = [0; 1024];
     for number in 1..3001 {
         let length = daemon.recv(&mut bytes).unwrap();
@@ -213,7 +213,7 @@ fn a_full_spool_directory() {
     assert!(ended.stderr.contains("3000 events, 0 lost"), "{ended:#?}");
 }
 
-/// `aw-metrics --file` goes on, and writes again once there is room.
+/// `aw-metrics --file` continues, and writes again when there is room.
 #[test]
 fn a_full_disk_for_metrics() {
     let Some(disk) = Disk::new("64k") else { return };
@@ -231,10 +231,10 @@ fn a_full_disk_for_metrics() {
     metrics.stop().ok();
 }
 
-/// With any number of descriptors a program works, or says in words what it could not do. It never crashes, and what it
-/// then delivers is whole.
+/// With any number of descriptors a program works, or reports what it could not do. It never crashes, and it
+/// delivers complete output.
 #[test]
-fn descriptors_run_out() {
+fn too_few_descriptors() {
     let ring = Ring::new();
     publish(&ring, 1..4);
     let own = tempfile::tempdir().unwrap();
@@ -299,9 +299,9 @@ fn descriptors_run_out() {
     assert_eq!(devices.ok().stdout.lines().count(), 4, "a heading and three, each once");
 }
 
-/// Those who connect use up all descriptors: it goes on, and answers once they have gone.
+/// Clients use up all descriptors: the program continues, and answers when they have closed.
 #[test]
-fn visitors_use_up_descriptors() {
+fn clients_use_up_descriptors() {
     let ring = Ring::new();
     let mut command = Command::new("prlimit");
     command.arg("--nofile=16").arg(binary("aw-metrics"));
@@ -323,7 +323,7 @@ fn visitors_use_up_descriptors() {
     metrics.stop().ok();
 }
 
-/// Debian's logrotate with the configuration that is shipped, but for its places: not a line is lost.
+/// Debian's logrotate with the shipped configuration, except for paths: not a line is lost.
 #[test]
 fn logrotate() {
     if !Path::new("/usr/sbin/logrotate").exists() {
@@ -349,12 +349,12 @@ fn logrotate() {
     fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
     let mut command = Command::new("/usr/sbin/logrotate");
     command.arg("--force").arg("--state").arg(directory.path().join("status")).arg(&file);
-    // Events come meanwhile.
+    // Events arrive meanwhile.
     std::thread::scope(|threads| {
         let events =
             threads.spawn(|| (4..40).for_each(|number| publish(&ring, number..number + 1)));
         run(command).ok();
-        wait_until("the file is made anew", || log.exists());
+        wait_until("the file is re-created", || log.exists());
         events.join().unwrap();
     });
     let both = || text(&log.with_extension("log.1")) + &text(&log);

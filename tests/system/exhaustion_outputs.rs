@@ -1,5 +1,5 @@
 //! Each output while it runs: its disk is full, and has room again; it may open no more files, and then may; the clock is
-//! set back and forward. It says so once, in words that tell what to do, and no event is lost or there twice.
+//! set back and forward. It reports that once, with a remedy, and no event is lost or repeated.
 #![forbid(unsafe_code)]
 
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at};
@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
-/// The numbers that have come out of an output.
+/// The numbers that an output has delivered.
 type Arrived = Box<dyn Fn(&Run) -> Vec<u8>>;
 
 /// An output, and its own disk of 24 MiB.
@@ -37,11 +37,11 @@ struct Output {
     arrived: Arrived,
 }
 
-/// All outputs that there are, on one ring.
+/// All outputs, on one ring.
 struct Outputs {
     ring: Ring,
     all: Vec<Output>,
-    /// By so many the clock is wrong.
+    /// The error of the clock.
     days: Cell<i64>,
     server: Option<Rc<MariaDb>>,
     directory: TempDir,
@@ -58,14 +58,14 @@ fn numbers_in(text: &str) -> Vec<u8> {
 }
 
 impl Outputs {
-    /// Starts them; `change`: what is to be done to their commands. None where there may be no small disk.
+    /// Starts them; `change` modifies their commands. None without permission to mount a small disk.
     fn start(ring: Ring, change: impl Fn(&mut Command)) -> Option<Outputs> {
         if !rustix::process::geteuid().is_root() {
             skip("only root can make a small disk");
             return None;
         }
         let (directory, server) = (tempfile::tempdir().unwrap(), MariaDb::start(&[]).map(Rc::new));
-        // aw-mysql is started beneath the server's directory, and others may not look into ours.
+        // aw-mysql is started in the server's directory, because its user may not read this test's.
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
         let mut outputs = Outputs { ring, all: Vec::new(), days: Cell::new(0), server, directory };
         outputs.add("aw-stdout", &["-o", "@/../lines", "--from", "resume"], &change, |at| {
@@ -131,39 +131,39 @@ impl Outputs {
         self.all.iter().find(|output| output.name == name)
     }
 
-    /// A collector hears these now.
+    /// A collector publishes these numbers now.
     #[track_caller]
     fn publish(&self, numbers: Range<u8>) {
         publish(&self.ring, self.days.get(), numbers);
     }
 
-    /// Those before `end` have come out of each, once.
+    /// Each output has delivered the numbers before `end`, once.
     #[track_caller]
     fn have_all_before(&self, end: u8) {
         for Output { name, run, arrived, .. } in &self.all {
             let all: BTreeSet<u8> = (1..end).collect();
             wait_until(
-                &format!("{name}: all before {end}; it said: {}", run.stderr.text()),
+                &format!("{name}: all before {end}; its log: {}", run.stderr.text()),
                 || arrived(run).into_iter().collect::<BTreeSet<_>>() == all,
             );
             assert_eq!(arrived(run).len(), all.len(), "{name}: one is there twice");
         }
     }
 
-    /// Each said the first of its two texts once, in a line that tells what to do, then the second; and it has lost nothing.
+    /// Each logged the first of its two texts once, in a line with a remedy, then the second; and it has lost nothing.
     #[track_caller]
-    fn end(self, end: u8, said: &[(&str, &str, &str)]) {
+    fn end(self, end: u8, messages: &[(&str, &str, &str)]) {
         for Output { name, run, mount, .. } in self.all {
             let ended = run.stop().ok();
             drop(mount);
-            let account = format!("{} events, 0 lost\n", end - 1);
-            assert!(ended.stderr.contains(&account), "{name}: {ended:#?}");
-            for (_, wrong, again) in said.iter().filter(|(of, ..)| *of == name) {
+            let summary = format!("{} events, 0 lost\n", end - 1);
+            assert!(ended.stderr.contains(&summary), "{name}: {ended:#?}");
+            for (_, wrong, again) in messages.iter().filter(|(of, ..)| *of == name) {
                 for text in [wrong, again] {
                     assert_eq!(ended.stderr.matches(text).count(), 1, "{name}, {text}: {ended:#?}");
                 }
             }
-            // That collectors come and go is our doing.
+            // The test itself starts and stops collectors.
             let lines = ended.stderr.lines().filter(|line| !line.contains("collector"));
             let mut lines: Vec<_> = lines.collect();
             let all = lines.len();
@@ -174,14 +174,14 @@ impl Outputs {
     }
 }
 
-/// A collector hears these now, by a clock that is wrong by so many days.
+/// A collector publishes these numbers now, with a clock that is wrong by this many days.
 #[track_caller]
 fn publish(ring: &Ring, days: i64, numbers: Range<u8>) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
     let now = (now + days * 86_400) as u32;
     let mut capture = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
     for number in numbers {
-        // No MAC made by chance, of which aw-alert tells in a digest.
+        // No random MAC, which aw-alert reports in a digest.
         let (mac, ip) = ([0, 8, 0xe1, 0, 0, number], [10, 0, 0, number].into());
         let frame = Arp::request(mac, ip, [192, 0, 2, 1].into()).frame();
         capture.packet(at(now), &frame).unwrap();
@@ -189,7 +189,7 @@ fn publish(ring: &Ring, days: i64, numbers: Range<u8>) {
     collect(ring, &capture.finish().unwrap(), &["-q"]).ok();
 }
 
-/// In `aw-sqlite`'s databases: what has its name, and what was moved away.
+/// Numbers in `aw-sqlite`'s databases: the current one, and those that were moved away.
 fn in_databases(directory: &Path) -> Vec<u8> {
     let mut found = Vec::new();
     for name in ["moved.db", "addrwatch.db"] {
@@ -204,7 +204,7 @@ fn in_databases(directory: &Path) -> Vec<u8> {
     found
 }
 
-/// What a syslog daemon has got, whatever became of its socket.
+/// Messages that a syslog daemon has received, also when its socket was replaced.
 fn in_messages(disk: &Path) -> Arrived {
     let socket = UnixDatagram::bind(disk.parent().unwrap().join("log")).unwrap();
     socket.set_nonblocking(true).unwrap();
@@ -218,7 +218,7 @@ fn in_messages(disk: &Path) -> Arrived {
     })
 }
 
-/// In `aw-tracker`'s logs.
+/// Numbers in `aw-tracker`'s logs.
 fn in_logs(directory: &Path) -> Vec<u8> {
     let files = fs::read_dir(directory).into_iter().flatten().flatten().map(|file| file.path());
     let logs = files.filter(|path| path.to_string_lossy().contains("macupd_tracker.2"));
@@ -325,7 +325,7 @@ const FILES: &[(&str, &str, &str)] = &[
 ];
 
 impl Output {
-    /// Lets it, and what it has started, open files up to this number.
+    /// Allows it and its child processes to open files up to this number.
     fn may_open(&self, number: u32) {
         let children = format!("/proc/{0}/task/{0}/children", self.run.id());
         let children = fs::read_to_string(children).unwrap();
@@ -345,7 +345,7 @@ fn no_files_to_open() {
     outputs.have_all_before(4);
     outputs.all.iter().for_each(|output| output.may_open(3));
     for name in ["aw-syslog", "aw-mysql"] {
-        // They open their way anew.
+        // They reconnect.
         outputs.of(name).inspect(|output| output.run.signal(Signal::HUP));
     }
     let state = outputs.of("aw-sqlite").unwrap().disk.join("state");
@@ -384,14 +384,14 @@ fn a_clock_that_is_set() {
     let error = |path: &PathBuf| path.to_string_lossy().contains("macupd_error");
     let logs = fs::read_dir(&outputs.of("aw-tracker").unwrap().disk).unwrap();
     let errors = logs.map(|file| file.unwrap().path()).filter(error);
-    let told: String = errors.map(|path| fs::read_to_string(path).unwrap()).collect();
-    assert!(told.contains("the clock was set forward by 40"), "{told}");
+    let messages: String = errors.map(|path| fs::read_to_string(path).unwrap()).collect();
+    assert!(messages.contains("the clock was set forward by 40"), "{messages}");
     let processes: Vec<_> = outputs.all.iter().map(|output| output.run.id()).collect();
     outputs.end(13, &[]);
     processes.into_iter().for_each(clean_up);
 }
 
-/// `aw-tracker`'s logs are moved away, without a signal: the log of a day comes back whole, the others go on in new ones.
+/// `aw-tracker`'s logs are moved away without a signal: the log of the day is re-created completely, the others begin again.
 #[test]
 fn logs_that_are_moved_away() {
     let ring = Ring::new();

@@ -1,5 +1,5 @@
-//! `aw-routeros` when something runs out: its archive's disk, files that it may open, `/dev/shm`. It says so once, in words
-//! that tell what to do; a change that could not be written down is found again; mail that could not be kept is said.
+//! `aw-routeros` without resources: its archive's disk, open files, `/dev/shm`. It reports that once, with
+//! a remedy; a change that could not be archived is found again; a mail that could not be queued is reported.
 #![forbid(unsafe_code)]
 
 use aw_tests::clock::{Clock, clean_up};
@@ -21,9 +21,9 @@ fn is_root() -> bool {
     root
 }
 
-/// No line of it is there twice.
+/// No line is logged twice.
 #[track_caller]
-fn said_once(ended: &Finished) {
+fn logged_once(ended: &Finished) {
     let mut lines: Vec<_> = ended.stderr.lines().collect();
     let all = lines.len();
     lines.sort_unstable();
@@ -31,7 +31,7 @@ fn said_once(ended: &Finished) {
     assert_eq!(lines.len(), all, "{}", ended.stderr);
 }
 
-/// The changes that the archive knows, by their numbers of lines added.
+/// The changes in the archive, by their numbers of lines added.
 fn changes(watching: &Watching) -> Vec<u64> {
     let text = fs::read_to_string(watching.archive("core1").join("changes.jsonl"));
     let text = text.unwrap_or_default();
@@ -59,7 +59,7 @@ fn a_full_disk() {
     sink.wait_for(&["changed by alice"]);
     sink.wait_for(&["changed by bob"]);
     let ended = daemon.stop().ok();
-    said_once(&ended);
+    logged_once(&ended);
     assert_eq!(changes(&watching), [1, 1]);
     assert_eq!(held_json(&ring).len(), 2);
 }
@@ -88,12 +88,12 @@ fn no_files_to_open() {
     daemon.stderr.wait_for("mails lost because the queue could not be written: ");
     sink.wait_for(&["+1 -0"]);
     let ended = daemon.stop().ok();
-    said_once(&ended);
+    logged_once(&ended);
     assert_eq!(changes(&watching), [1]);
     assert_eq!(held_json(&ring).len(), 1);
 }
 
-/// With few descriptors from the start it works, or says what it could not do.
+/// With few descriptors from the start it works, or reports what it could not do.
 #[test]
 fn few_files_from_the_start() {
     let (router, ring) = (Router::start(Version::V7), Ring::new());
@@ -104,13 +104,13 @@ fn few_files_from_the_start() {
         let mut command = Command::new("prlimit");
         command.arg(format!("--nofile={limit}")).arg(binary("aw-routeros")).args(whole.get_args());
         let daemon = Run::start(command);
-        let mut told = String::new();
-        wait_until("it says something", || {
-            told = daemon.stderr.text();
-            told.contains('\n')
+        let mut log = String::new();
+        wait_until("the first line of its log", || {
+            log = daemon.stderr.text();
+            log.contains('\n')
         });
         let clear = ["first contact", "connected", "too many open files", "shared libraries"];
-        assert!(clear.iter().any(|text| told.contains(text)), "{limit}: {told}");
+        assert!(clear.iter().any(|text| log.contains(text)), "{limit}: {log}");
         daemon.signal(rustix::process::Signal::TERM);
         match daemon.finish().status.code() {
             Some(0) => lives += 1,
@@ -120,7 +120,7 @@ fn few_files_from_the_start() {
     assert!(ended > 0 && lives > 0, "{ended} ended, {lives} lived");
 }
 
-/// No room for its ring: it does not start, and says what to do. Deleted when there is room for no other, it goes on.
+/// No room for its ring: it does not start, and reports the remedy. Deleted without room for another ring, it continues.
 #[test]
 fn a_full_shared_memory() {
     if !is_root() {
@@ -146,16 +146,16 @@ fn a_full_shared_memory() {
     let inside = format!("/proc/{}/root/dev/shm", daemon.id());
     fs::remove_file(format!("{inside}{}", ring.name())).unwrap();
     let _ = fs::write(format!("{inside}/filler"), vec![1; 320 << 10]);
-    daemon.stderr.wait_for("new readers cannot find the ring");
+    daemon.stderr.wait_for("new readers cannot find ring");
     router.add("alice", "/ip dns set servers=192.0.2.53");
     daemon.stderr.wait_for("changed by alice (+1 -0)");
     fs::remove_file(format!("{inside}/filler")).unwrap();
     wait_until("it is there again", || fs::exists(format!("{inside}{}", ring.name())).unwrap());
     let ended = daemon.stop().ok();
-    said_once(&ended);
+    logged_once(&ended);
 }
 
-/// The clock is set: each change is written down, nothing kept is removed for that, and the newest stays.
+/// The clock is set: each change is archived, no file is removed because of the clock, and the newest stays.
 #[test]
 fn a_clock_that_is_set() {
     let (router, ring) = (Router::start(Version::V7), Ring::new());
@@ -179,7 +179,7 @@ fn a_clock_that_is_set() {
     assert_eq!(snapshots.count(), 4);
 }
 
-/// Its files are moved away, without a signal: it begins new ones, and what was in the old ones stays.
+/// Its files are moved away without a signal: it begins new ones, and the old ones keep their content.
 #[test]
 fn files_that_are_moved_away() {
     let (router, ring) = (Router::start(Version::V7), Ring::new());
@@ -191,7 +191,7 @@ fn files_that_are_moved_away() {
     let text = |name: &str| fs::read_to_string(file(name)).unwrap_or_default();
     for (number, dns) in [(1, "192.0.2.51"), (2, "192.0.2.52")] {
         router.add("alice", &format!("/ip dns set servers={dns}"));
-        daemon.stderr.wait_until("it is told", |lines| {
+        daemon.stderr.wait_until("the message about the removed files", |lines| {
             (lines.iter().filter(|line| line.contains("by alice")).count() == number).then_some(())
         });
         for name in files {

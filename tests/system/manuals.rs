@@ -1,4 +1,4 @@
-//! Manual pages and completions: made by the programs themselves, judged by those who read them.
+//! Manual pages and completions, which the programs generate, checked by the programs that read them.
 #![forbid(unsafe_code)]
 
 use aw_tests::rig::{binary, program, program_at, run, skip};
@@ -16,7 +16,7 @@ fn programs() -> Vec<String> {
     line.split(' ').map(String::from).collect()
 }
 
-/// `make install`, but for the build.
+/// `make install` without the build.
 fn install() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let built = binary("collector");
@@ -69,14 +69,14 @@ fn no_mandoc() -> bool {
     none
 }
 
-/// Options with two hyphens, wherever they stand.
+/// Options with two hyphens, anywhere in the text.
 fn options(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
     let options = words.filter(|word| word.starts_with("--") && word.len() > 3);
     options.map(|word| word.trim_end_matches('-').to_owned()).collect()
 }
 
-/// What `--help` tells, of the program and of its commands.
+/// The output of `--help`, of the program and of its commands.
 fn help_of(name: &str) -> String {
     let help = run(program(name, &["--help"])).ok().stdout;
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
@@ -104,14 +104,14 @@ fn each_flag_is_in_its_page_and_each_in_the_page_is_real() {
         assert_eq!(page, help, "{name}");
         all.extend(help);
     }
-    // What is written by hand names no option that is none.
+    // The handwritten part names only existing options.
     for page in pages(&root).iter().filter(|page| page.extension().is_some_and(|end| end == "5")) {
         let text = options(&shown(page));
         assert!(text.is_subset(&all), "{}: {text:?}", page.display());
     }
 }
 
-/// A configuration file with a key that does not exist is refused, with those that do: each has its place in the page,
+/// A configuration file with an unknown key is refused with a list of the known ones: each has an entry in the page,
 /// and the page has no other.
 #[test]
 fn each_key_is_in_its_page_and_each_in_the_page_is_real() {
@@ -149,12 +149,13 @@ fn each_key_is_in_its_page_and_each_in_the_page_is_real() {
         let text =
             fs::read_to_string(format!("{ROOT}/contrib/man/addrwatch-{page}.toml.5")).unwrap();
         let bold = text.lines().filter_map(|line| line.strip_prefix(".B "));
-        let told: BTreeSet<_> = bold.flat_map(|line| line.split(", ")).map(String::from).collect();
-        assert_eq!(told, keys, "{page}");
+        let documented: BTreeSet<_> =
+            bold.flat_map(|line| line.split(", ")).map(String::from).collect();
+        assert_eq!(documented, keys, "{page}");
     }
 }
 
-/// What is under a heading of `--help` belongs there: those of all programs hold the same options everywhere.
+/// The same options are under the same heading of `--help` in all programs.
 #[test]
 fn help_is_in_groups() {
     for name in programs() {
@@ -213,7 +214,7 @@ fn pages_are_accepted() {
         let man = run(man).ok();
         assert_eq!(man.stderr, "", "{path}");
         assert!(man.stdout.contains("SEE ALSO"), "{path}");
-        // Each page that another names is there, or the system's.
+        // Each page that another one names is installed, or is part of the system.
         let text = fs::read_to_string(page).unwrap();
         let see = text.split("SEE ALSO").nth(1).unwrap();
         for line in see.lines().filter_map(|line| line.strip_prefix(".BR ")) {
@@ -230,7 +231,7 @@ fn pages_are_accepted() {
     }
 }
 
-/// By the shells themselves: the syntax, and that bash offers an option.
+/// The shells themselves check the syntax, and that bash offers an option.
 #[test]
 fn completions() {
     let (_directory, root) = install();

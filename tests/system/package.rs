@@ -1,6 +1,6 @@
-//! The Debian package: built from this build's programs, judged by lintian, and installed, upgraded, removed and purged in a
-//! Debian 12 that has never seen this project, where its programs hear a replay and keep a history. `booted.rs` does the same
-//! with that Debian's systemd and the services; this here can be shown on machines that cannot boot one, too.
+//! The Debian package: built from this build's programs, checked by lintian, and installed, upgraded, removed and purged in a
+//! new Debian 12, where its programs replay a capture and store a history. `booted.rs` does the same
+//! with that Debian's systemd and the services; this test also runs on machines that cannot boot one.
 #![forbid(unsafe_code)]
 
 use aw_tests::debian::{Debian, package};
@@ -37,24 +37,24 @@ fn driven_by_hand() {
     enabled.retain(|path| path.starts_with("/etc/systemd/"));
     assert_eq!(enabled, [""; 0], "nothing is enabled unasked");
 
-    // As its units would run it: each its own user, of the group addrwatch. Between the two runs the package is upgraded,
-    // and the configuration was changed by its owner.
-    let hear = "runuser -u addrwatch -- collector -q --read";
+    // As its units would run it: one user per program, of the group addrwatch. Between the two runs the package is upgraded,
+    // and its owner has changed the configuration.
+    let replay = "runuser -u addrwatch -- collector -q --read";
     let store = "install -d -o aw-sqlite -g addrwatch -m 750 /var/lib/addrwatch/aw-sqlite; runuser -u aw-sqlite -g addrwatch -- aw-sqlite --once --state-dir /var/lib/addrwatch/aw-sqlite";
     let ask = "runuser -u aw-sqlite -g addrwatch -- aw-query --database /var/lib/addrwatch/aw-sqlite/addrwatch.db --format csv devices";
     let upgraded = clean.sh(&format!(
-        "{hear} /tmp/first.pcap; {store}; echo '# mine' >>/etc/addrwatch/macupd_tracker.conf
-         dpkg -i /root/0.1.1.deb </dev/null >&2; {hear} /tmp/second.pcap; {store}; {ask}"
+        "{replay} /tmp/first.pcap; {store}; echo '# mine' >>/etc/addrwatch/macupd_tracker.conf
+         dpkg -i /root/0.1.1.deb </dev/null >&2; {replay} /tmp/second.pcap; {store}; {ask}"
     ));
     let upgraded = upgraded.ok();
     assert_eq!(upgraded.stdout.lines().count(), 21, "{upgraded:#?}");
-    // Nothing twice and nothing left out: the second run delivered what the first had not.
+    // No row is repeated or left out: the second run delivered what the first one had not.
     let ran: Vec<_> =
         upgraded.stderr.lines().filter(|line| line.contains("/addrwatch: ")).collect();
     assert_eq!(ran.iter().filter(|line| line.contains("10 events, 0 lost")).count(), 2, "{ran:#?}");
     let changed = fs::read_to_string(clean.path("etc/addrwatch/macupd_tracker.conf")).unwrap();
     assert!(changed.ends_with("# mine\n"));
-    // logrotate takes its configuration.
+    // logrotate accepts its configuration.
     clean.sh("logrotate --debug /etc/logrotate.d/addrwatch").ok();
 
     clean.sh("dpkg -r addrwatch-rs").ok();

@@ -1,4 +1,4 @@
-//! What the collector may still do once it listens, as the kernel tells it: /proc/PID/status of the running process. Needs
+//! Privileges of the collector once it listens, as the kernel shows them: /proc/PID/status of the running process. Needs
 //! root and network namespaces.
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-/// `nobody` on Debian, and a group that nobody is in.
+/// The user `nobody` of Debian, and a group without members.
 const NOBODY: &str = "65534";
 const GROUP: &str = "60123";
 
@@ -22,7 +22,7 @@ const GROUP: &str = "60123";
 const NET_RAW: &str = "0000000000002000";
 const NONE: &str = "0000000000000000";
 
-/// What the kernel says of each thread.
+/// The kernel's status of each thread.
 fn threads(id: u32) -> Vec<BTreeMap<String, String>> {
     let tasks = fs::read_dir(format!("/proc/{id}/task")).unwrap();
     let status = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("status")).unwrap());
@@ -77,8 +77,8 @@ fn wait_for(ring: &Ring, last: u8) {
     wait_until(&line, || read().contains(&line));
 }
 
-/// Started by root as another user: nothing is left but the capability to open an interface again, which is enough to do
-/// so, and to make a ring again that was deleted.
+/// Started by root as another user: only the capability to open an interface again is left, which is enough to do
+/// so, and to re-create a deleted ring.
 #[test]
 fn root_becomes_another_user() {
     let Some(lan) = Lan::new() else { return };
@@ -107,7 +107,7 @@ fn root_becomes_another_user() {
     assert_eq!(collector.stop().status.code(), Some(0));
 }
 
-/// A user's own group, where no other was asked for; with lines printed by a second thread.
+/// The group of the user by default; with lines printed by a second thread.
 #[test]
 fn every_thread_is_confined() {
     let Some(lan) = Lan::new() else { return };
@@ -133,9 +133,9 @@ fn root_that_stays_root_has_no_more_rights_than_others() {
     assert_eq!(ring.path().metadata().unwrap().gid().to_string(), GROUP);
 }
 
-/// Somebody else who has CAP_NET_RAW and nothing more.
+/// Another user that has only CAP_NET_RAW.
 #[test]
-fn the_one_capability_is_enough() {
+fn one_capability_is_enough() {
     let Some(lan) = Lan::new() else { return };
     let directory = public_copy(&["collector"]);
     let path = directory.path().join("collector");
@@ -156,7 +156,7 @@ fn the_one_capability_is_enough() {
     assert_eq!(collector.stop().status.code(), Some(0));
 }
 
-/// A replay keeps nothing at all, whoever wrote the file.
+/// A replay has no capability, with any owner of the file.
 #[test]
 fn a_replay_keeps_no_capability() {
     if !rustix::process::geteuid().is_root() {
@@ -175,11 +175,11 @@ fn a_replay_keeps_no_capability() {
     replay.finish().ok();
 }
 
-/// Who may not become another user says so; who asks for himself may.
+/// A user without permission to change the user gets an error, except for its own name.
 #[test]
 fn another_user_is_refused_to_those_who_may_not() {
     if !rustix::process::geteuid().is_root() {
-        return aw_tests::rig::skip("only root can become somebody else");
+        return aw_tests::rig::skip("only root can become another user");
     }
     let directory = public_copy(&["collector"]);
     let ring = Ring::new();
@@ -201,7 +201,7 @@ fn another_user_is_refused_to_those_who_may_not() {
         .refused("aw-stdout", &["belongs to user id 65534", "--owner"]);
 }
 
-/// A group by its name, which takes files that are closed later.
+/// A group by its name, which needs files that are closed later.
 #[test]
 fn a_group_by_name() {
     let Some(lan) = Lan::new() else { return };
@@ -212,9 +212,9 @@ fn a_group_by_name() {
     assert_eq!(collector.stop().status.code(), Some(0));
 }
 
-/// Reports of routers take no capability; root in a container may lack the one to empty the bounding set.
+/// Reports of routers need no capability; root in a container may lack the one to empty the bounding set.
 #[test]
-fn no_more_is_kept_than_there_is_use_for() {
+fn only_useful_capabilities_are_kept() {
     let Some(lan) = Lan::new() else { return };
     lan.here.ip("link set lo up");
     let ring = Ring::new();
@@ -235,8 +235,8 @@ fn no_more_is_kept_than_there_is_use_for() {
     assert_eq!(collector.stop().status.code(), Some(0));
 }
 
-/// Landlock, from outside: the directory of the file of refused frames is open to the collector, and another one that
-/// takes its place is not, although its user may write there.
+/// Landlock, from outside: the directory of the file of refused frames is open to the collector, and another directory
+/// in its place is not, although its user may write there.
 #[test]
 fn files_elsewhere_cannot_be_opened() {
     let Some(lan) = Lan::new() else { return };

@@ -1,4 +1,4 @@
-//! The seeds of the fuzz targets: the committed files are what the generator writes. What fuzzing found worth keeping
+//! The seeds of the fuzz targets: the committed files are those of the generator. Useful inputs that fuzzing found
 //! may lie beside them.
 #![forbid(unsafe_code)]
 

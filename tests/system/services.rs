@@ -1,12 +1,12 @@
-//! `contrib/`: units, supervisor programs and init scripts. There is no systemd to run them here, so its own tool judges the
-//! units, and their command lines are run with what they take away taken away: users, capabilities, system calls, a root
-//! directory that cannot be written to.
+//! `contrib/`: units, supervisor programs and init scripts. Without a running systemd, its own tool checks the
+//! units, and their command lines are run with the same restrictions: users, capabilities, system calls, a read-only root
+//! directory.
 #![forbid(unsafe_code)]
 
 use aw_tests::feed::publish;
 use aw_tests::lan::Lan;
 use aw_tests::rig::{
-    PATIENCE, Run, binary, program, program_at, public_copy, run, skip, wait_until,
+    Run, TIMEOUT, binary, program, program_at, public_copy, run, skip, wait_until,
 };
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
@@ -19,8 +19,8 @@ use std::process::Command;
 const CONTRIB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../contrib");
 const COLLECTOR: &str = "addrwatch-collector@.service";
 
-/// Users that nobody is.
-const HEARS: u32 = 64_001;
+/// Unused user ids.
+const CAPTURES: u32 = 64_001;
 const READS: u32 = 64_002;
 
 fn units() -> Vec<PathBuf> {
@@ -58,7 +58,7 @@ fn no_analyze() -> bool {
     none
 }
 
-/// Every program that `make build` makes, but the one that is asked and the collector, has a unit and a supervisor program.
+/// Every program of `make build`, except the query program and the collector, has a unit and a supervisor program.
 #[test]
 fn each_output_has_its_service() {
     let makefile = fs::read_to_string(format!("{CONTRIB}/../Makefile")).unwrap();
@@ -91,13 +91,13 @@ fn exposure() {
         let threshold = format!("--threshold={}", if collector { 25 } else { 15 });
         let path = unit.to_str().unwrap();
         run(analyze(&["security", "--offline=true", "--no-pager", &threshold, path])).ok();
-        // For all of the group: else the last reader that ends takes the ring with it.
+        // For all of the group: otherwise the last reader that ends removes the ring.
         assert_eq!(values(&fs::read_to_string(&unit).unwrap(), "RemoveIPC"), ["no"]);
-        // So that nothing is forgotten in one of them.
+        // So that no unit lacks it.
         let text = fs::read_to_string(&unit).unwrap();
         let (_, hardening) = text.split_once("# All other privileges are removed").unwrap();
         if !collector {
-            // The ring of aw-routeros has a group; and each says for itself why rings stay.
+            // The ring of aw-routeros has a group; and each unit has a comment on why rings stay.
             let hardening = hardening.replace("capset fchown ", "capset ");
             same.push(
                 hardening
@@ -112,7 +112,7 @@ fn exposure() {
     let collector = fs::read_to_string(format!("{CONTRIB}/systemd/{COLLECTOR}")).unwrap();
     assert_eq!(values(&collector, "AmbientCapabilities"), ["CAP_NET_RAW"]);
     assert_eq!(values(&collector, "CapabilityBoundingSet"), ["CAP_NET_RAW"]);
-    // A stricter limit than theirs is not met: the check can fail.
+    // A stricter limit is not met: the check can fail.
     let path = format!("{CONTRIB}/systemd/{COLLECTOR}");
     let strict =
         run(analyze(&["security", "--offline=true", "--no-pager", "--threshold=5", &path]));
@@ -155,12 +155,12 @@ fn units_are_well_formed() {
         command
     });
     let about_ours = |line: &&str| line.contains("aw-") || line.contains("addrwatch");
-    let said: Vec<_> = verified.stderr.lines().filter(about_ours).collect();
-    assert!(said.is_empty(), "{said:#?}");
+    let message: Vec<_> = verified.stderr.lines().filter(about_ours).collect();
+    assert!(message.is_empty(), "{message:#?}");
     verified.ok();
 }
 
-/// Runs a program with a unit's filter of system calls. Users and groups were changed before.
+/// Runs a program with a unit's filter of system calls, after the change of users and groups.
 const FILTERED: &str = r##"
 import errno, os, seccomp, subprocess, sys
 groups, name = {}, None
@@ -191,7 +191,7 @@ calls.load()
 os.execv(sys.argv[2], sys.argv[2:])
 "##;
 
-/// Where a unit's program finds what it needs: `bin`, `lib`, `log`, `etc`, `notify`; and the ring of `aw-routeros`.
+/// The directories of a unit's program: `bin`, `lib`, `log`, `etc`, `notify`; and the ring of `aw-routeros`.
 struct Machine(tempfile::TempDir, Ring);
 
 impl Machine {
@@ -223,7 +223,7 @@ impl Machine {
         self.0.path().join(name)
     }
 
-    /// The command line of a unit, as this machine has it, with these options.
+    /// The command line of a unit, adapted to this machine, with these options.
     fn command_line(&self, unit: &str, options: &str) -> Vec<String> {
         let line = values(unit, "ExecStart").remove(0);
         let root = self.0.path().display().to_string();
@@ -238,13 +238,13 @@ impl Machine {
     }
 }
 
-/// Starts, says that it is ready and then that it lives, and ends.
+/// It starts, reports that it is ready and then that it lives, and ends.
 fn lives(machine: &Machine, name: &str, mut command: Command) {
     let path = machine.at("notify");
     let _ = fs::remove_file(&path);
     let socket = UnixDatagram::bind(&path).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "3000000");
     let program = Run::start(command);
     let next = || {
@@ -263,7 +263,7 @@ fn lives(machine: &Machine, name: &str, mut command: Command) {
 
 fn as_user(user: u32, capabilities: &str) -> Vec<String> {
     let words = format!(
-        "setpriv --reuid {user} --regid {HEARS} --clear-groups --no-new-privs --bounding-set -all{capabilities} --inh-caps -all{capabilities} --ambient-caps -all{capabilities}"
+        "setpriv --reuid {user} --regid {CAPTURES} --clear-groups --no-new-privs --bounding-set -all{capabilities} --inh-caps -all{capabilities} --ambient-caps -all{capabilities}"
     );
     words.split_whitespace().map(String::from).collect()
 }
@@ -289,7 +289,7 @@ fn programs_run_in_their_units() {
     let filtered =
         ["/usr/bin/python3", machine.at("filtered.py").to_str().unwrap()].map(String::from);
     let mut command = lan.here.command("setpriv");
-    command.args(&as_user(HEARS, ",+net_raw")[1..]).args(&filtered).arg(&path);
+    command.args(&as_user(CAPTURES, ",+net_raw")[1..]).args(&filtered).arg(&path);
     command.args(machine.command_line(&unit, &format!("--ring {} --wait veth0", ring.name())));
     lives(&machine, "collector", command);
     assert!(ring.path().exists(), "RemoveIPC=no, and the ring stays");
@@ -299,7 +299,7 @@ fn programs_run_in_their_units() {
         for place in ["lib", "log"] {
             let own = machine.at(place).join(name);
             fs::create_dir_all(&own).unwrap();
-            chown(&own, Some(READS), Some(HEARS)).unwrap();
+            chown(&own, Some(READS), Some(CAPTURES)).unwrap();
         }
         let root = machine.0.path().display();
         let places = format!(
@@ -310,14 +310,14 @@ fn programs_run_in_their_units() {
         command.args(as_user(READS, "")).args(&filtered).arg(&path);
         let options = match name.as_str() {
             "aw-routeros" => "--verbose".into(),
-            _ => format!("--ring {} --owner {HEARS} --verbose", ring.name()),
+            _ => format!("--ring {} --owner {CAPTURES} --verbose", ring.name()),
         };
         command.args(machine.command_line(&unit, &options));
         lives(&machine, name, command);
     }
 }
 
-/// Ends what a supervisor started, also where the test fails: without it, they would go on.
+/// Ends the processes of a supervisor, also if the test fails.
 struct Ends<'a>(&'a str);
 
 impl Drop for Ends<'_> {
@@ -327,7 +327,7 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// Debian's supervisor starts all of them, starts again the one that was killed, and ends them.
+/// Debian's supervisor starts all of them, restarts one that was killed, and ends them.
 #[test]
 fn supervisor() {
     if !Path::new("/usr/bin/supervisord").exists() {
@@ -415,7 +415,7 @@ fn supervisor() {
     daemon.stop();
 }
 
-/// Init scripts of OpenRC and procd are shell, and shellcheck has nothing to say.
+/// Init scripts of OpenRC and procd are shell scripts that shellcheck accepts.
 #[test]
 fn init_scripts() {
     for name in ["openrc/addrwatch-collector", "openrc/aw-output", "procd/addrwatch"] {
@@ -431,7 +431,7 @@ fn init_scripts() {
     }
 }
 
-/// The command lines that the scripts compose are understood by the programs.
+/// The programs accept the command lines that the scripts compose.
 #[test]
 fn init_scripts_compose_command_lines() {
     let built = binary("collector").parent().unwrap().display().to_string();
@@ -447,7 +447,7 @@ fn init_scripts_compose_command_lines() {
             shell.env("RC_SVCNAME", &name).env("test_args", "");
             let line = run(shell).ok().stdout.replace("/usr/bin", &built);
             assert!(line.contains(&format!("{built}/{name}")), "{name}: {line}");
-            // --help is obeyed where it stands: what is before it was taken.
+            // --help takes effect where it stands: everything before it was parsed.
             let words: Vec<_> = line.split_whitespace().chain(["--help"]).collect();
             run(program_at(words[0].into(), &words[1..])).ok();
         }

@@ -2,14 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use aw_detect::Claim;
+use aw_detect::MacClaim;
 use shm_layout::MacAddr;
 
 /// A line of the file; the interface only if the file names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArpDatLine {
     pub ip: Ipv4Addr,
-    pub claim: Claim,
+    pub claim: MacClaim,
     pub interface: Option<String>,
 }
 
@@ -37,14 +37,14 @@ fn parse(line: &str) -> Option<ArpDatLine> {
     let interface = columns.nth(1).map(str::trim).filter(|name| !name.is_empty());
     Some(ArpDatLine {
         ip: ip.trim().parse().ok()?, // a host name is not resolved: its address may have changed
-        claim: Claim { mac: mac.parse::<MacAddr>().ok()?, time },
+        claim: MacClaim { mac: mac.parse::<MacAddr>().ok()?, time },
         interface: interface.map(Into::into),
     })
 }
 
 /// Adds a claim as arpwatch does when it reads the file: a later line of the same MAC replaces the earlier one, and the
 /// newest claim is the current one.
-pub fn merge(claims: &mut Vec<Claim>, new: Claim) {
+pub fn merge(claims: &mut Vec<MacClaim>, new: MacClaim) {
     claims.retain(|claim| claim.mac != new.mac);
     claims.push(new);
     claims.sort_by_key(|claim| std::cmp::Reverse(claim.time));
@@ -92,7 +92,7 @@ mod tests {
         let mac = |last| MacAddr::new([0, 8, 0xe1, 0, 0, last]);
         let mut claims = Vec::new();
         for (last, time) in [(1, 50), (2, 20), (1, 10), (3, 15)] {
-            merge(&mut claims, Claim { mac: mac(last), time });
+            merge(&mut claims, MacClaim { mac: mac(last), time });
         }
         let order: Vec<_> = claims.iter().map(|claim| (claim.mac, claim.time)).collect();
         assert_eq!(order, [(mac(2), 20), (mac(3), 15), (mac(1), 10)]);

@@ -13,7 +13,7 @@ use shm_layout::MacAddr;
 use crate::{
     hours::{Day, Hours, Outside, is_open},
     notification::Notification,
-    rate_gate::RateLimit,
+    rate_gate::ChannelLimit,
     webhook_options::WebhookOptions,
 };
 
@@ -151,8 +151,8 @@ impl Channel {
         Notification::of(alert, zone, self.layout == MailLayout::Arpwatch)
     }
 
-    pub fn limit(&self) -> RateLimit {
-        RateLimit { burst: self.burst, window: self.window.into() }
+    pub fn limit(&self) -> ChannelLimit {
+        ChannelLimit { burst: self.burst, window: self.window.into() }
     }
 
     /// Whether an alert passes its filter.

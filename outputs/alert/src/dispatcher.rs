@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     hours::Outside,
     notification::{Notification, zoned},
-    rate_gate::RateLimit,
+    rate_gate::ChannelLimit,
     sender::{SendRequest, SendResult, SenderProcess},
     store::AlertStore,
 };
@@ -143,7 +143,7 @@ impl Dispatcher {
             }
             let mut limit = channel.limit();
             if queue.full || !queue.open {
-                limit = RateLimit { burst: 0, ..limit };
+                limit = ChannelLimit { burst: 0, ..limit };
             }
             queue.gate_changed = true;
             if queue.gate.admit(&alert, now, limit) {

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use aw_detect::{Alert, AlertKind, Claim, Names, Station};
+use aw_detect::{Alert, AlertKind, MacClaim, Names, Station};
 use aw_notify::Failure;
 use aw_output::{Error, Fault, failed};
 use clap::ValueEnum;
@@ -55,7 +55,7 @@ pub fn export(
         ExportFormat::ArpDat | ExportFormat::Json => Ok(()),
     };
     let write = |network: &str, ip: IpAddr, station: &Station| {
-        for (index, Claim { mac, time }) in station.claims.iter().enumerate() {
+        for (index, MacClaim { mac, time }) in station.claims.iter().enumerate() {
             let (current, name) = (index == 0, names.get(mac));
             let line = match (format, ip) {
                 (ExportFormat::ArpDat, IpAddr::V4(ip)) => {

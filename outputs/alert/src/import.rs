@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_detect::{Claim, Device, MAX_CLAIMS, Memory};
+use aw_detect::{Device, MAX_CLAIMS, MacClaim, Memory};
 use aw_output::{Error, Fault};
 use rusqlite::{Connection, OpenFlags, Row};
 use shm_layout::MacAddr;
@@ -26,7 +26,7 @@ const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
 struct StoredPairing {
     network: String,
     ip: IpAddr,
-    claim: Claim,
+    claim: MacClaim,
     first: i64,
 }
 
@@ -75,7 +75,7 @@ pub fn import(state: &Path, network: Option<&str>, files: &[PathBuf]) -> Result<
 /// newer one replaces an older one.
 fn store_pairings(store: &mut AlertStore, pairings: &[StoredPairing]) -> aw_output::Result {
     let memory = &mut store.memory;
-    let mut stations: BTreeMap<(&str, IpAddr), Vec<Claim>> = BTreeMap::new();
+    let mut stations: BTreeMap<(&str, IpAddr), Vec<MacClaim>> = BTreeMap::new();
     for StoredPairing { network, ip, claim, first } in pairings {
         arpdat::merge(stations.entry((network, *ip)).or_default(), *claim);
         let device = memory.device(claim.mac)?;
@@ -87,7 +87,7 @@ fn store_pairings(store: &mut AlertStore, pairings: &[StoredPairing]) -> aw_outp
     for ((network, ip), claims) in stations {
         let mut station = memory.station(network, ip)?;
         for claim in claims {
-            let newer = |known: &Claim| known.mac == claim.mac && known.time >= claim.time;
+            let newer = |known: &MacClaim| known.mac == claim.mac && known.time >= claim.time;
             if !station.claims.iter().any(newer) {
                 arpdat::merge(&mut station.claims, claim);
             }
@@ -176,7 +176,8 @@ fn vendors(text: &str) -> ImportedFile {
 }
 
 fn oui(text: &str) -> Option<[u8; 3]> {
-    let [a, b, c, ..] = format!("{}:0:0:0", text.trim()).parse::<MacAddr>().ok()?.octets();
+    let rest = if text.contains('-') { "-0-0-0" } else { ":0:0:0" };
+    let [a, b, c, ..] = (text.trim().to_owned() + rest).parse::<MacAddr>().ok()?.octets();
     Some([a, b, c])
 }
 
@@ -231,7 +232,7 @@ fn pairing(row: &Row) -> rusqlite::Result<Option<StoredPairing>> {
     let none = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
     let first = number(5)?.unwrap_or(time);
     let is_complete = !network.is_empty() && !none.contains(&ip);
-    let claim = Claim { mac, time };
+    let claim = MacClaim { mac, time };
     Ok(is_complete.then_some(StoredPairing { network, ip, claim, first }))
 }
 
@@ -245,7 +246,7 @@ mod tests {
         let found = text(conf, None).unwrap();
         assert_eq!(found.names, [(MacAddr::new([0x11; 6]), "my router".to_owned())]);
         assert_eq!((found.bad, found.pairings.len()), (vec![4, 8], 0));
-        let codes = "# comment\n0:0:10\tHUGHES  LAN\tSYSTEMS \n00:00:1F\tTelco\nbad line\n";
+        let codes = "# comment\n0:0:10\tHUGHES  LAN\tSYSTEMS \n00-00-1F\tTelco\nbad line\n";
         let found = text(codes, None).unwrap();
         let expected =
             [([0, 0, 0x10], "HUGHES LAN SYSTEMS".into()), ([0, 0, 0x1f], "Telco".into())];

@@ -15,7 +15,7 @@ const MAX_SAMPLES: usize = 20;
 
 /// The limit of a channel.
 #[derive(Clone, Copy, Debug)]
-pub struct RateLimit {
+pub struct ChannelLimit {
     /// Alerts in a window that are sent at once.
     pub burst: u32,
     /// Length of the window in seconds.
@@ -44,7 +44,7 @@ pub struct Digest {
 
 impl RateGate {
     /// Returns whether the alert is to be sent now; if not, it is added to the digest.
-    pub fn admit(&mut self, alert: &Alert, now: i64, limit: RateLimit) -> bool {
+    pub fn admit(&mut self, alert: &Alert, now: i64, limit: ChannelLimit) -> bool {
         if self.held.is_none() && !(self.since..self.since + limit.window).contains(&now) {
             (self.since, self.sent) = (now, 0);
         }
@@ -59,7 +59,7 @@ impl RateGate {
 
     /// The digest, if its window is over or if `flush` is set. While a storm lasts, there is one digest in each window
     /// and nothing else.
-    pub fn take_digest(&mut self, now: i64, limit: RateLimit, flush: bool) -> Option<Digest> {
+    pub fn take_digest(&mut self, now: i64, limit: ChannelLimit, flush: bool) -> Option<Digest> {
         if !flush && (self.since..self.since + limit.window).contains(&now) {
             return None;
         }
@@ -112,7 +112,7 @@ mod tests {
     use crate::notification::tests::alert;
     use aw_detect::AlertKind;
 
-    const LIMIT: RateLimit = RateLimit { burst: 3, window: 60 };
+    const LIMIT: ChannelLimit = ChannelLimit { burst: 3, window: 60 };
 
     #[test]
     fn a_storm_is_one_digest() {

@@ -13,15 +13,15 @@ use shm_layout::RingName;
 
 /// Stores the events of the collector's rings in a SQLite database
 #[derive(Parser)]
-#[command(name = "aw-rows", version)]
+#[command(name = "aw-rows", version, after_help = "Examples:\n  aw-rows --database events.db")]
 struct Options {
+    /// Database file
+    #[arg(long, value_name = "FILE")]
+    database: PathBuf, // first: behind the others it would be under their heading in --help
     #[command(flatten)]
     rings: RingOptions,
     #[command(flatten)]
     spool: SpoolOptions,
-    /// Database file
-    #[arg(long, value_name = "FILE")]
-    database: PathBuf,
 }
 
 struct Rows {
@@ -89,7 +89,7 @@ impl CheckpointStore for Rows {
 }
 
 fn main() -> ExitCode {
-    let Options { rings, spool, database } = aw_output::parse("aw-rows");
+    let Options { database, rings, spool } = aw_output::parse("aw-rows");
     let path = std::path::absolute(&database).unwrap_or(database);
     let files = path.parent().map(|directory| Access::Write(directory.into())).into_iter();
     let linger = Duration::from_millis(200); // one commit for many events

@@ -84,7 +84,7 @@ pub trait Sink {
     fn write(&mut self, entry: &Entry) -> Result;
 
     /// Delivers the buffered events, all or none if possible. Called when there is nothing more to read,
-    /// after [`Plan::batch`] events, and before the end.
+    /// after [`Plan::batch`] events, and before the end, if there was an event, a loss or a start.
     fn flush(&mut self) -> Result;
 
     /// Does work that is not urgent, such as deleting old rows. Called when everything is delivered, at

@@ -9,9 +9,9 @@ use crate::{SpoolOptions, StartFrom};
 /// What an output needs. All other access is dropped before its sink is opened.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Files and directories, in addition to the rings and the state directory.
+    /// Files, directories and TCP ports to connect to, in addition to the rings and the state directory.
     pub files: Vec<Access>,
-    /// Address families of sockets, in addition to AF_UNIX, as numbers of socket(2).
+    /// Address families of sockets, in addition to AF_UNIX, such as `libc::AF_INET`.
     pub sockets: Vec<i32>,
     /// The output uses an event loop (epoll).
     pub event_loop: bool,

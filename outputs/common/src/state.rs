@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use aw_service::{Error, Identity, OpenError, advice, cause, failed, try_open_own};
+use aw_service::{Error, FileError, Identity, advice, cause, failed, try_open_own};
 use serde::{Deserialize, Serialize};
 use shm_layout::RingName;
 
@@ -73,7 +73,7 @@ pub(crate) fn is_locked(directory: &Path, name: &str) -> io::Result<bool> {
 /// Opens a file of the state directory, and creates it if it does not exist.
 pub(crate) fn open_in(path: &Path, mode: u32) -> Result<File, Error> {
     try_open_own(path, mode, None).map_err(|error| match error {
-        OpenError::Io(error) => state_error("open", path, error),
+        FileError::Io(error) => state_error("open", path, error),
         untrusted => untrusted.of(path),
     })
 }

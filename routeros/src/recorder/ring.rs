@@ -5,22 +5,22 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use aw_service::Condition;
+use aw_service::warn;
 use shm_layout::{ConfigChange, Counter, Event, UnixTime, UserName, Writer};
 
 use crate::{change::Change, config::RouterName};
 
-/// The writer of the ring, and whether another ring has taken its name.
-pub struct ChangeRing(Mutex<(Writer, Condition)>);
+/// The writer of the ring.
+pub struct ChangeRing(Mutex<Writer>);
 
 impl ChangeRing {
     pub fn new(writer: Writer) -> ChangeRing {
-        ChangeRing(Mutex::new((writer, Condition::default())))
+        ChangeRing(Mutex::new(writer))
     }
 
     /// Publishes a change.
     pub fn publish(&self, router: &RouterName, address: Option<Ipv4Addr>, change: &Change) {
-        let (ring, _) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Names on the ring have 15 bytes; router names are ASCII.
         let name = router.as_str();
         let Ok(name) = name[..name.len().min(15)].parse() else { return };
@@ -37,13 +37,10 @@ impl ChangeRing {
 
     /// Updates the heartbeat, and re-creates the ring if it was deleted.
     pub fn maintain(&self) {
-        let (ring, displaced) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.beat(UnixTime::now());
-        match ring.keep_name() {
-            Ok(_) => displaced.ends("new readers can find the ring again"),
-            Err(error) => {
-                displaced.begins(format_args!("{error}: new readers cannot find the ring"));
-            }
+        let change =
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).maintain(UnixTime::now());
+        if let Some(change) = change {
+            warn(change);
         }
     }
 }

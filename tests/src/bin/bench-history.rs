@@ -1,6 +1,6 @@
-//! `make bench`, the history's part: rows a second into SQLite beside inserts by hand, bytes a row on the disk and
-//! written, and how soon aw-query answers with many rows, in SQLite and in MariaDB. Nothing here is a test: the machine
-//! decides.
+//! `make bench`, the history's part: rows per second into SQLite compared with inserts by hand, bytes per row on the disk and
+//! written, and the time of aw-query with many rows, in SQLite and in MariaDB. This is no test: the results depend on
+//! the machine.
 
 use std::{
     error::Error,
@@ -25,11 +25,11 @@ struct Options {
     #[arg(long, default_value_t = 1_000_000)]
     events: u64,
 
-    /// Rows in the history that aw-query is asked about
+    /// Rows in the history that aw-query searches
     #[arg(long, default_value_t = 20_000_000)]
     rows: u64,
 
-    /// Rows in MariaDB, in which they take six times the room and longer to make
+    /// Rows in MariaDB, where they take six times the space and more time to insert
     #[arg(long, default_value_t = 5_000_000)]
     server_rows: u64,
 
@@ -37,7 +37,7 @@ struct Options {
     #[arg(long, default_value_t = 20)]
     quiet: u64,
 
-    /// Make the databases beneath DIR
+    /// Create the databases in DIR
     #[arg(long, default_value = ".")]
     directory: PathBuf,
 }
@@ -106,7 +106,7 @@ const THEIRS: [&str; 3] = [
     "INSERT INTO addrwatch VALUES (?, ?, ?, ?, ?, ?)",
 ];
 
-/// Rows a second.
+/// Rows per second.
 fn by_hand(from: &Connection, path: &Path, [make, select, insert]: [&str; 3]) -> Outcome<f64> {
     remove(path);
     let mut to = Connection::open(path)?;
@@ -134,13 +134,13 @@ fn by_hand(from: &Connection, path: &Path, [make, select, insert]: [&str; 3]) ->
     Ok(rows.len() as f64 / begin.elapsed().as_secs_f64())
 }
 
-/// What reaches the disk for each event where few come.
+/// Bytes that reach the disk for each event at a low rate.
 fn quiet(options: &Options) -> Outcome<()> {
     for rate in [1, 10, 100] {
         let directory = tempfile::tempdir_in(&options.directory)?;
         let ring = Ring::new();
         let database = directory.path().join("quiet.db");
-        // A thousand rows of each pairing are there, so that each has pages of its own.
+        // A thousand rows of each pairing exist, so that each has its own pages.
         fill(directory.path(), &ring, &["--frames", "1250000"], 500, 1 << 20)?;
         run(sqlite(&ring, directory.path(), &database).arg("--once"))?;
         make(directory.path(), &["--frames", "100000", "--seed", "2"], 500)?;
@@ -256,7 +256,7 @@ fn address(host: i64) -> String {
     format!("10.{}.{}.{}", host >> 16, host >> 8 & 255, host & 255)
 }
 
-/// So many rows: each host at even distances, the first half of the time with one MAC, then with another.
+/// This many rows: each host at regular intervals, the first half of the time with one MAC, then with another.
 fn grow(path: &Path, rows: i64, begin: i64) -> Outcome<()> {
     let mut database = Connection::open(path)?;
     database.execute_batch("PRAGMA synchronous = off; PRAGMA foreign_keys = off")?;
@@ -325,10 +325,10 @@ fn binary(name: &str) -> PathBuf {
 
 fn run(command: &mut Command) -> Outcome<()> {
     let output = command.stderr(Stdio::piped()).output()?;
-    // 3: aw-query knows nothing of it, which is an answer.
+    // 3: aw-query has no match, which is an answer.
     if !matches!(output.status.code(), Some(0 | 3)) {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{command:?}: {said}").into());
+        let message = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{command:?}: {message}").into());
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! `make bench`: from the packet's own timestamp to the line of `aw-stdout` in another process's hands, live over a veth
-//! pair, as a histogram. Nothing here is a test: the machine decides.
+//! `make bench`: from the packet's own timestamp to the line of `aw-stdout` in another process, live over a veth
+//! pair, as a histogram. This is no test: the results depend on the machine.
 
 use std::{
     error::Error,
@@ -31,10 +31,10 @@ struct Options {
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// What is aimed at, in microseconds.
+/// The target, in microseconds.
 const AIM: [(&str, usize, f64); 2] = [("p50", 500, 100.0), ("p99", 990, 1000.0)];
 
-/// Sends a frame so many times, so many a second, as a busy network would: not at even pauses.
+/// Sends a frame this many times, at this rate, as a busy network would: at irregular intervals.
 const SENDER: &str = "
 import random, socket, sys, time
 frame, count, rate = bytes.fromhex(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
@@ -47,7 +47,7 @@ for _ in range(count):
 
 fn main() -> Outcome<()> {
     let options = Options::parse();
-    let Some(lan) = Lan::new() else { return Ok(()) }; // says why
+    let Some(lan) = Lan::new() else { return Ok(()) }; // prints why
     let ring = Ring::new();
     let mut collector = lan.here.command(binary("collector"));
     collector.args(["--ring", ring.name(), "-q", "veth0"]);
@@ -79,7 +79,7 @@ fn main() -> Outcome<()> {
     collector.stop();
     delays.sort_by(f64::total_cmp);
     if delays.is_empty() {
-        return Err("nothing was heard".into());
+        return Err("nothing was captured".into());
     }
     print(&delays);
     Ok(())

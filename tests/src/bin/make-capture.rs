@@ -28,7 +28,7 @@ enum What {
         /// Where to write them
         file: PathBuf,
     },
-    /// What fuzzing begins with: fuzz/corpus
+    /// The seeds of the fuzz targets: fuzz/corpus
     Seeds {
         /// The directory to write them to
         directory: PathBuf,

@@ -1,10 +1,10 @@
-//! Fills a directory with logs of a made-up network: to look at a report, and for benchmarks.
+//! Fills a directory with logs of a simulated network: to look at a report, and for benchmarks.
 #![forbid(unsafe_code)]
 
 use clap::Parser;
 use std::path::PathBuf;
 
-/// Writes the logs of a made-up network, as aw-tracker does, of days up to today.
+/// Writes the logs of a simulated network, as aw-tracker does, of days up to today.
 #[derive(Parser)]
 struct Options {
     /// Where to

@@ -200,22 +200,33 @@ fn the_manual() {
     let names: Vec<_> = keys.iter().map(|key| key.name.as_str()).collect();
     assert_eq!(names.join(", "), KEYS);
     for key in keys {
-        let with = |value: &str| parse(&format!("[addrwatch]\n{} = {value}\n", key.name));
-        assert_eq!(key.table, "addrwatch");
-        if let Some(default) = key.default {
-            assert_eq!(format!("{:?}", with(&default)), format!("{:?}", parse("[addrwatch]\n")));
-        }
-        let wrong = match key.kind.as_str() {
-            "string" => continue, // each value is one
-            "integer" => "seven",
-            "boolean" => "2",
-            "path" if key.name == "socket" => continue, // the default if it is empty
-            "path" => "",
-            "host" => "a b",
-            "tcp or socket" => "pipe",
-            kind if kind.starts_with("DISABLED, ") => "PREFERRED",
-            kind => panic!("{}: {kind}", key.name),
+        let parsed = |line: &str| match key.name.as_str() {
+            "ssl-cert" | "ssl-key" => {
+                parse(&format!("[addrwatch]\nssl-cert=/c\nssl-key=/k\n{line}"))
+            }
+            _ => parse(&format!("[addrwatch]\n{line}")),
         };
-        assert!(with(wrong).is_err(), "{} = {wrong}", key.name);
+        let with = |value: &str| parsed(&format!("{} = {value}\n", key.name));
+        assert_eq!(key.table, "addrwatch");
+        let wrong = match key.kind.as_str() {
+            "host" => {
+                // A number or a word is a name, too.
+                assert!(with("7").is_ok() && with("a b").is_err() && with("a/b").is_err());
+                assert_eq!(format!("{:?}", with("localhost")), format!("{:?}", parsed("")));
+                assert_eq!(key.default.as_deref(), Some("localhost"));
+                continue;
+            }
+            "integer" => Some("1.5"),
+            "boolean" => Some("2"),
+            "path" if key.name != "socket" => Some(""), // an empty one is the default
+            "string" | "path" => None,
+            words => {
+                let mut words = words.split(", ").flat_map(|words| words.split(" or "));
+                assert!(words.all(|word| with(word).is_ok()), "{key:?}");
+                Some("PREFERRED")
+            }
+        };
+        assert!(wrong.is_none_or(|wrong| with(wrong).is_err()), "{key:?}");
+        key.compare(false, |line| parsed(line).map(|config| format!("{config:?}"))).unwrap();
     }
 }

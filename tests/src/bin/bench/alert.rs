@@ -1,4 +1,4 @@
-//! aw-alert with a million stations that it knows: how many events it takes, and what that costs.
+//! aw-alert with a million known stations: events per second, and their cost.
 
 use std::{
     fs::File,
@@ -46,12 +46,12 @@ pub fn events(options: &Options) -> Outcome<()> {
     run(import).ok();
     for active in [1_000, STATIONS] {
         let capture = capture(directory.path(), active)?;
-        heard(options, active, &state, &capture)?;
+        observe(options, active, &state, &capture)?;
     }
     Ok(())
 }
 
-/// These many stations are heard, at random.
+/// This many stations are seen, at random.
 fn capture(directory: &Path, active: u32) -> Outcome<String> {
     let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond)?;
     let mut random = Random::new(1);
@@ -63,7 +63,7 @@ fn capture(directory: &Path, active: u32) -> Outcome<String> {
     Ok(save(directory, "events.pcap", &file.finish()?))
 }
 
-fn heard(options: &Options, active: u32, state: &Path, capture: &str) -> Outcome<()> {
+fn observe(options: &Options, active: u32, state: &Path, capture: &str) -> Outcome<()> {
     let results = measure(options.runs, || {
         let ring = Ring::new();
         let mut collector = Command::new(binary("collector"));
@@ -73,7 +73,7 @@ fn heard(options: &Options, active: u32, state: &Path, capture: &str) -> Outcome
         command.args(["-f", "%e %M %O"]).arg(binary("aw-alert"));
         command.args(["--once", "--print", "--ring", ring.name(), "--state-dir"]).arg(state);
         let ended = run(command).ok();
-        let figures = ended.stderr.lines().last().ok_or("time(1) says nothing")?;
+        let figures = ended.stderr.lines().last().ok_or("time(1) printed nothing")?;
         let figures: Vec<f64> = figures.split(' ').map(str::parse).collect::<Result<_, _>>()?;
         let [seconds, kilobytes, blocks] = figures[..] else { return Err("not of time(1)".into()) };
         let printed = ended.stdout.lines().count() as f64;
@@ -85,7 +85,7 @@ fn heard(options: &Options, active: u32, state: &Path, capture: &str) -> Outcome
         ])
     })?;
     row(
-        &format!("aw-alert, {active} of {STATIONS} stations heard: events"),
+        &format!("aw-alert, {active} of {STATIONS} stations seen: events"),
         &results[0],
         1e-3,
         "k a second",

@@ -1,4 +1,4 @@
-//! A link between two network namespaces: what listening costs beside tcpdump, what is lost, how late a line is.
+//! A link between two network namespaces: the cost of listening compared with tcpdump, losses, and the delay of a line.
 //!
 //! CPU is what the kernel charges the listening process. The kernel's own work for a frame, filter included, is
 //! charged to the sender: the frame goes through all of it before the sender's system call returns.
@@ -73,8 +73,8 @@ fn steady(options: &Options, lan: &Lan) -> Outcome<()> {
 
 fn most(options: &Options, lan: &Lan) -> Outcome<()> {
     let results = measure(options.runs, || {
-        let heard = collector(lan, 0, options.seconds.min(3))?;
-        Ok(vec![heard.rate, heard.cpu, heard.lost / heard.wanted])
+        let idle = collector(lan, 0, options.seconds.min(3))?;
+        Ok(vec![idle.rate, idle.cpu, idle.lost / idle.wanted])
     })?;
     row("live, as fast as the sender can: frames sent", &results[0], 1e-3, "k frames/s");
     row("  collector -q", &results[1], 1.0, "CPU s a million");
@@ -91,7 +91,7 @@ fn idle(options: &Options, lan: &Lan) -> Outcome<()> {
         let used = Usage::of(&listening)?.since(before);
         Ok(vec![used.cpu / options.seconds as f64, used.sleeps / options.seconds as f64])
     })?;
-    row("live, nothing to hear: collector -q", &results[0], 100.0, "% of a CPU");
+    row("live, no frames: collector -q", &results[0], 100.0, "% of a CPU");
     row("  asleep", &results[1], 1.0, "times a second");
     Ok(())
 }
@@ -134,11 +134,11 @@ fn delays(lines: impl BufRead) -> Vec<i128> {
     lines.lines().map_while(Result::ok).filter_map(delay).collect()
 }
 
-/// What became of the frames that were sent.
-struct Heard {
+/// Results for the frames that were sent.
+struct Delivery {
     /// ARP and Neighbor Discovery among them.
     wanted: f64,
-    /// Frames a second.
+    /// Frames per second.
     rate: f64,
     /// Seconds for a million frames sent.
     cpu: f64,
@@ -147,7 +147,7 @@ struct Heard {
     lost: f64,
 }
 
-fn collector(lan: &Lan, rate: u64, seconds: u64) -> Outcome<Heard> {
+fn collector(lan: &Lan, rate: u64, seconds: u64) -> Outcome<Delivery> {
     let ring = Ring::new();
     let listening = listen(lan, &ring);
     let (sent, used) = watch(lan, &listening, rate, seconds)?;
@@ -160,19 +160,19 @@ fn collector(lan: &Lan, rate: u64, seconds: u64) -> Outcome<Heard> {
     if lost != counter("kernel_dropped") {
         return Err(format!("{lost} frames did not arrive, but others are counted: {stats}").into());
     }
-    Ok(sent.heard(used, lost))
+    Ok(sent.delivery(used, lost))
 }
 
-fn tcpdump(lan: &Lan, options: &[&str], rate: u64, seconds: u64) -> Outcome<Heard> {
+fn tcpdump(lan: &Lan, options: &[&str], rate: u64, seconds: u64) -> Outcome<Delivery> {
     let mut command = lan.here.command("tcpdump");
     command.args(["-i", "veth0", "-w", "/dev/null"]).args(options).arg(FILTER);
     let listening = Run::start(command);
     listening.stderr.wait_for("listening on veth0");
     let (sent, used) = watch(lan, &listening, rate, seconds)?;
-    let said = listening.stop().stderr;
-    let captured = said.lines().find_map(|line| line.strip_suffix(" packets captured"));
-    let captured: f64 = captured.ok_or("tcpdump does not tell what it captured")?.parse()?;
-    Ok(sent.heard(used, sent.wanted - captured))
+    let summary = listening.stop().stderr;
+    let captured = summary.lines().find_map(|line| line.strip_suffix(" packets captured"));
+    let captured: f64 = captured.ok_or("tcpdump printed no number of packets")?.parse()?;
+    Ok(sent.delivery(used, sent.wanted - captured))
 }
 
 /// A collector that listens on the link.
@@ -184,7 +184,7 @@ fn listen(lan: &Lan, ring: &Ring) -> Run {
     listening
 }
 
-/// Sends, and waits until all of it was taken: what the listener used meanwhile.
+/// Sends, and waits until all frames were read: what the listener used meanwhile.
 fn watch(lan: &Lan, listening: &Run, rate: u64, seconds: u64) -> Outcome<(Sent, Usage)> {
     let before = Usage::of(listening)?;
     let sent = send(&lan.there, rate, seconds)?;
@@ -192,7 +192,7 @@ fn watch(lan: &Lan, listening: &Run, rate: u64, seconds: u64) -> Outcome<(Sent, 
     Ok((sent, Usage::of(listening)?.since(before)))
 }
 
-/// What the sender says.
+/// The report of the sender.
 struct Sent {
     frames: f64,
     wanted: f64,
@@ -202,17 +202,17 @@ struct Sent {
 fn send(from: &Host, rate: u64, seconds: u64) -> Outcome<Sent> {
     let mut command = from.command(binary("send-frames"));
     command.args(["veth1", "--rate", &rate.to_string(), "--seconds", &seconds.to_string()]);
-    let said = run(command).ok().stdout;
-    let numbers: Result<Vec<f64>, _> = said.split_whitespace().map(str::parse).collect();
+    let output = run(command).ok().stdout;
+    let numbers: Result<Vec<f64>, _> = output.split_whitespace().map(str::parse).collect();
     let [frames, wanted, nanos] = numbers?[..] else {
-        return Err("the sender said something else".into());
+        return Err("the sender printed something else".into());
     };
     Ok(Sent { frames, wanted, seconds: nanos / 1e9 })
 }
 
 impl Sent {
-    fn heard(&self, used: Usage, lost: f64) -> Heard {
-        Heard {
+    fn delivery(&self, used: Usage, lost: f64) -> Delivery {
+        Delivery {
             wanted: self.wanted,
             rate: self.frames / self.seconds,
             cpu: used.cpu / self.frames * 1e6,

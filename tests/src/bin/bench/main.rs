@@ -1,4 +1,4 @@
-//! `make bench`: how fast this is, as a table of medians. Nothing here is a test: the machine decides.
+//! `make bench`: the speed, as a table of medians. This is no test: the results depend on the machine.
 #![forbid(unsafe_code)]
 
 mod alert;
@@ -68,7 +68,7 @@ enum Section {
     Routeros,
 }
 
-/// What tcpdump needs to hear the same messages; ours is written otherwise, but lets as much through.
+/// The filter of tcpdump for the same messages; the collector's is written otherwise, but lets as much through.
 const FILTER: &str = "arp or icmp6 or (vlan and (arp or icmp6))";
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -108,7 +108,7 @@ fn binary(name: &str) -> PathBuf {
     std::env::current_exe().unwrap_or_default().with_file_name(name)
 }
 
-/// Runs something so many times; gives for each of its figures the values of all runs.
+/// Runs a measurement this many times; returns for each of its figures the values of all runs.
 fn measure(runs: usize, mut once: impl FnMut() -> Outcome<Vec<f64>>) -> Outcome<Vec<Vec<f64>>> {
     let mut figures: Vec<Vec<f64>> = Vec::new();
     for _ in 0..runs {

@@ -1,4 +1,4 @@
-//! Rows into MariaDB: `aw-mysql`, beside inserts of 1000 rows that somebody wrote by hand, into the same table.
+//! Rows into MariaDB: `aw-mysql`, compared with handwritten inserts of 1000 rows into the same table.
 
 use std::{
     fmt::Write,

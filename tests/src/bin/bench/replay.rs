@@ -1,4 +1,4 @@
-//! Capture files: speed and memory beside tcpdump's, and what the rate limit costs.
+//! Capture files: speed and memory compared with tcpdump, and the cost of the rate limit.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,7 +10,7 @@ use aw_tests::ring::Ring;
 
 use crate::{FILTER, Options, Outcome, binary, measure, row};
 
-/// A whole file: speed beside tcpdump's, and memory.
+/// A complete file: speed compared with tcpdump, and memory.
 pub fn beside_tcpdump(options: &Options) -> Outcome<()> {
     let directory = tempfile::tempdir()?;
     let capture = directory.path().join("bench.pcap");
@@ -50,9 +50,9 @@ pub fn beside_tcpdump(options: &Options) -> Outcome<()> {
     Ok(())
 }
 
-/// What a frame costs with the rate limit and without, once every pairing is known and nothing is reported any more.
-/// The table is built by a capture in which each pairing occurs once; from one with more frames behind these, its time
-/// is taken away.
+/// The cost of a frame with the rate limit and without, when every pairing is known and nothing is reported any more.
+/// The table is built by a capture in which each pairing occurs once; its time is subtracted from that of a capture with
+/// more frames after these.
 pub fn rate_limit(options: &Options) -> Outcome<()> {
     let directory = tempfile::tempdir()?;
     let short = directory.path().join("short.pcap");
@@ -64,12 +64,12 @@ pub fn rate_limit(options: &Options) -> Outcome<()> {
     let limit = ["-r", "60", "--max-pairings", "4000000"];
     let without = |capture| vec!["--read", capture, "-q", "-m", ring.name()];
     let with = |capture| [&without(capture)[..], &limit].concat();
-    // The last but one knows as many as the last, but hears few, which the caches may hold. It is the
+    // The last but one knows as many pairings as the last, but sees few, which the caches may hold. It is the
     // least certain: a small difference of long times.
     let cases = [1_000, 10_000, 100_000, 1_000_000].map(|pairings| (pairings, pairings));
-    for (known, heard) in [&cases[..3], &[(1_000_000, 1_000)], &cases[3..]].concat() {
+    for (known, seen) in [&cases[..3], &[(1_000_000, 1_000)], &cases[3..]].concat() {
         let introduced = (known / 2).to_string();
-        let hosts = (heard / 2).to_string();
+        let hosts = (seen / 2).to_string();
         for (capture, frames) in [(short, "0"), (long, &*frames)] {
             let rest = ["--introduce", &introduced, "--hosts", &hosts, "--frames", frames];
             make_capture(&[&["bench", capture][..], &rest].concat())?;
@@ -81,7 +81,7 @@ pub fn rate_limit(options: &Options) -> Outcome<()> {
             Ok(vec![without / frames, with / frames, (with - without) / frames])
         })?;
         row(
-            &format!("{known} pairings known, {heard} heard, no limit"),
+            &format!("{known} pairings known, {seen} seen, no limit"),
             &costs[0],
             1e9,
             "ns a frame",
@@ -128,6 +128,6 @@ fn peak_memory(program: &Path, arguments: &[&str]) -> Outcome<f64> {
         .args(arguments)
         .stdout(Stdio::null())
         .output()?;
-    let said = String::from_utf8(output.stderr)?;
-    Ok(said.lines().last().ok_or("time said nothing")?.parse()?)
+    let output = String::from_utf8(output.stderr)?;
+    Ok(output.lines().last().ok_or("time printed nothing")?.parse()?)
 }

@@ -1,4 +1,4 @@
-//! The ring alone: publishing, what goes through to readers, how soon one is awake.
+//! The ring alone: publishing, throughput to readers, and the delay until one is awake.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -77,7 +77,7 @@ pub fn through(options: &Options, readers: usize) -> Outcome<()> {
         let mut lost = 0.0_f64;
         for reader in &mut following {
             let [read, missed, _, torn, nanos] = reader.numbers()?[..] else {
-                return Err("a reader said something else".into());
+                return Err("a reader printed something else".into());
             };
             assert!(torn == 0.0 && read + missed == options.events as f64);
             least = least.min(read / nanos * 1e9);

@@ -15,7 +15,7 @@ use crate::{Options, Outcome, measure, row};
 
 const ROUTERS: usize = 200;
 const LINES: usize = 60_000;
-/// What is aimed at: archived and mailed after so many seconds, with the default pause of two for further lines.
+/// The target: archived and mailed after this many seconds, with the default pause of two for further lines.
 const AIM: f64 = 5.0;
 
 /// Two hundred routers of 2,000 lines each.

@@ -1,4 +1,4 @@
-//! Reports of routers on the loopback, and what aw-tracker makes of a month of ten thousand devices.
+//! Reports of routers on the loopback, and aw-tracker with a month of ten thousand devices.
 
 use std::{
     fs,
@@ -23,7 +23,7 @@ const DAYS: u32 = 31;
 /// Pause between two bursts; the kernel adds some 50 µs.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// Datagrams at a steady rate: what they cost, and how many are lost.
+/// Datagrams at a steady rate: their cost, and how many are lost.
 pub fn datagrams(options: &Options) -> Outcome<()> {
     for rate in [50_000, 200_000] {
         let results = measure(options.runs, || {
@@ -48,7 +48,7 @@ pub fn datagrams(options: &Options) -> Outcome<()> {
     Ok(())
 }
 
-/// Sends for so long; tells how many, and how many seconds it took.
+/// Sends for this long; returns how many, and how many seconds it took.
 fn send(receiver: &Receiver, rate: u64, seconds: u64) -> Outcome<(u64, f64)> {
     let socket = UdpSocket::bind("127.0.0.2:0")?;
     let report = |device: u32| {
@@ -97,7 +97,7 @@ pub fn tracker(options: &Options) -> Outcome<()> {
     while tracking.page().is_empty() {
         sleep(Duration::from_millis(20));
     }
-    // From a datagram of a device that nobody knows to the log that has it.
+    // From the datagram of an unknown device to its row in the log.
     let mut delays = Vec::new();
     for device in 0..options.runs.max(3) as u8 {
         let mac = format!("22:22:22:22:22:{device:02x}");

@@ -1,12 +1,12 @@
-//! How an output stands with a ring, as it has it in a SQLite database of its own.
+//! The checkpoint of an output with a SQLite database, read from that database.
 
 use crate::ring::Ring;
 use rusqlite::Connection;
 
-/// What the output says of one ring.
+/// The checkpoint of one ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Account {
-    /// The first event of the account.
+pub struct Checkpoint {
+    /// The first event that it counts.
     pub began: u64,
     /// Events delivered.
     pub delivered: u64,
@@ -14,15 +14,15 @@ pub struct Account {
     pub lost: u64,
 }
 
-impl Account {
-    /// Nothing if there is no account yet.
+impl Checkpoint {
+    /// Returns none if there is no checkpoint yet.
     pub fn of(ring: &Ring, database: &Connection) -> Option<Self> {
         let select = "SELECT began, delivered, lost FROM account WHERE ring = ?";
         let number = |value: i64| value as u64;
         database
             .query_row(select, [ring.name()], |row| {
                 let (began, delivered) = (number(row.get(0)?), number(row.get(1)?));
-                Ok(Account { began, delivered, lost: number(row.get(2)?) })
+                Ok(Checkpoint { began, delivered, lost: number(row.get(2)?) })
             })
             .ok()
     }
