@@ -46,7 +46,6 @@ pub struct AddOptions {
     host_key: Option<HostKey>,
 }
 
-/// Adds a router.
 pub fn run(path: &Path, options: &AddOptions) -> Result<(), Error> {
     let address = router_address(&options.host).map_err(failed)?;
     let config = if path.exists() { Some(Config::read(path).map_err(failed)?) } else { None };
@@ -137,7 +136,6 @@ fn write_entry(
     written
 }
 
-/// A string in TOML.
 pub fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
@@ -178,7 +176,6 @@ pub fn confirm_host_key(
     }
 }
 
-/// Runs a future to its end.
 pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     Ok(runtime.map_err(|error| Error::io("start the event loop", error))?.block_on(future))

@@ -26,7 +26,6 @@ const REPETITION: Duration = Duration::from_secs(60);
 /// The claims of one connection that no complete export has shown yet.
 #[derive(Debug)]
 pub struct Attribution {
-    /// When the next export is due.
     pub schedule: ExportSchedule,
     /// Received since the last export began.
     claims: Claims,
@@ -66,7 +65,6 @@ impl Attribution {
         self.newest = Some((record.time.clone(), record.message.clone()));
     }
 
-    /// Time and message of the newest line about a change in the router's log.
     pub fn newest(&self) -> Option<&(String, String)> {
         self.newest.as_ref()
     }
@@ -97,7 +95,6 @@ impl Attribution {
         self.hasher.hash_one((&record.time, &record.topics, &record.message))
     }
 
-    /// An export begins.
     pub fn export_began(&mut self) {
         self.schedule.export_began();
         self.exporting = std::mem::take(&mut self.claims);

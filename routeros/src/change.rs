@@ -14,14 +14,11 @@ use crate::{
 /// The user who is credited with a change that no log line explains.
 pub const UNKNOWN: &str = "UNKNOWN";
 
-/// One change of a router's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// When its export was recorded, by this machine's clock.
     pub time: Timestamp,
-    /// The router.
     pub router: String,
-    /// Its address.
     pub address: String,
     /// The users who are credited: all that the log named since the last export, and [`UNKNOWN`] if it named none or was
     /// not followed all the time.
@@ -35,14 +32,11 @@ pub struct Change {
     pub further_claims: u64,
     /// Log lines from a time when the log was not followed.
     pub candidates: Vec<LogClaim>,
-    /// Lines added.
     pub added: u32,
-    /// Lines removed.
     pub removed: u32,
     /// The name of the snapshot before.
     #[serde(default)]
     pub before: String,
-    /// The name of the snapshot.
     pub snapshot: String,
     /// The unified diff.
     pub diff: String,
@@ -60,7 +54,6 @@ pub struct Credit {
 }
 
 impl Change {
-    /// Credits a difference.
     pub fn new(
         time: Timestamp,
         (router, address): (&str, &str),

@@ -21,11 +21,8 @@ pub struct Export {
 pub enum ExportFault {
     /// The answer is a message, not an export: the router refused the command.
     Refused(String),
-    /// The router marked it as interrupted.
     Interrupted,
-    /// It ends in the middle of a line.
     CutLine,
-    /// There is only a header.
     Empty,
     /// Sections failed that did not fail before.
     Failed(BTreeSet<String>),

@@ -30,7 +30,6 @@ use crate::{
     mask::mask,
 };
 
-/// The recorder, which all routers share.
 pub struct Recorder {
     /// The configuration at the start; its routers may have changed since then.
     pub config: Config,
@@ -73,7 +72,6 @@ impl Recorder {
         self
     }
 
-    /// A router's part of the archive.
     pub fn archive(&self, router: &RouterName) -> Archive {
         Archive::of(&self.config.archive, router)
     }
@@ -107,7 +105,6 @@ impl Recorder {
         self.mail.send(&format!("{name}: {subject}"), &text);
     }
 
-    /// Stores the status of a router.
     pub fn set_status(&self, router: &RouterName, status: &str, cause: &str) {
         self.journal.update_state(router, |state| {
             if (state.status.as_str(), state.why.as_str()) != (status, cause) {
@@ -154,12 +151,10 @@ impl Recorder {
         self.ring.iter().for_each(ChangeRing::maintain);
     }
 
-    /// Sends waiting mail, for a few seconds at most.
     pub fn finish(self) {
         self.mail.finish();
     }
 
-    /// The lock of a router's exports.
     fn export_lock(&self, router: &RouterName) -> Arc<Mutex<()>> {
         Arc::clone(lock(&self.recording).entry(router.clone()).or_default())
     }

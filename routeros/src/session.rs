@@ -41,10 +41,11 @@ pub async fn run(
         // An earlier reload is in effect already: a refused login is not tried twice.
         reload.borrow_and_update();
         let began = Instant::now();
-        let fault = task.connect_and_follow().await;
-        if task.down_since.is_none() {
-            task.down_since = Some(Instant::now());
-        }
+        let fault = match SshConnection::open(&task.router).await {
+            Ok(connection) => Session::new(&mut task, connection).run().await,
+            Err(fault) => fault,
+        };
+        task.down_since.get_or_insert_with(Instant::now);
         match task.report_fault(fault, began.elapsed()) {
             Some(pause) => {
                 tokio::select! {
@@ -91,14 +92,6 @@ impl RouterTask {
             down_since: None,
             claims: Claims::default(),
             filter,
-        }
-    }
-
-    /// One connection, until it ends.
-    async fn connect_and_follow(&mut self) -> SshFault {
-        match SshConnection::open(&self.router).await {
-            Ok(connection) => Session::new(self, connection).run().await,
-            Err(fault) => fault,
         }
     }
 

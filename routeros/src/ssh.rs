@@ -45,17 +45,14 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 /// server without an answer must not block.
 static RESOLVERS: Semaphore = Semaphore::const_new(4);
 
-/// A connection that is logged in.
 pub struct SshConnection {
     handle: Handle<HostKeyCheck>,
-    /// The address of the router.
     peer: IpAddr,
 }
 
 /// The output of a command.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// Its bytes, up to [`MAX_ANSWER`].
     pub bytes: Vec<u8>,
     /// The router closed the channel, which marks the end.
     pub is_closed: bool,
@@ -64,7 +61,6 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The output as text.
     pub fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.bytes)
     }
@@ -93,7 +89,6 @@ impl client::Handler for HostKeyCheck {
 }
 
 impl SshConnection {
-    /// Connects and logs in.
     pub async fn open(router: &Router) -> Result<SshConnection, SshFault> {
         let credentials = Credentials::read(router)?;
         let (mut handle, peer) = connect(router).await?;
@@ -103,7 +98,6 @@ impl SshConnection {
         Ok(SshConnection { handle, peer })
     }
 
-    /// The host key of a router.
     pub async fn host_key(router: &Router) -> Result<HostKey, SshFault> {
         match connect(&Router { host_key: Default::default(), ..router.clone() }).await {
             Err(SshFault::UnknownKey(key)) => Ok(key),
@@ -112,7 +106,6 @@ impl SshConnection {
         }
     }
 
-    /// Runs a command to its end.
     pub async fn run(&self, command: &str, limit: Duration) -> Result<Answer, SshFault> {
         let run = async {
             let mut channel = self.start(command).await?;
@@ -166,12 +159,10 @@ impl SshConnection {
         }
     }
 
-    /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.handle.is_closed()
     }
 
-    /// Disconnects.
     pub async fn close(self) {
         let disconnect = self.handle.disconnect(Disconnect::ByApplication, "", "");
         let _ = timeout(Duration::from_secs(1), disconnect).await;
@@ -193,7 +184,6 @@ async fn connect(router: &Router) -> Result<(Handle<HostKeyCheck>, IpAddr), SshF
     Ok((handle, peer))
 }
 
-/// The addresses of a host.
 async fn addresses(HostPort { host, port }: &HostPort) -> Result<Vec<SocketAddr>, SshFault> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, *port)]);

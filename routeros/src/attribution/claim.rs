@@ -12,11 +12,8 @@ use crate::{
 pub struct LogClaim {
     /// The router's time, as text.
     pub time: String,
-    /// The message.
     pub message: String,
-    /// The actors that it names.
     pub actors: Vec<Actor>,
-    /// The command, if the line has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
     /// Whether an actor may be forged.
@@ -69,7 +66,6 @@ pub const MAX_CLAIMS_BYTES: usize = 256 << 10;
 /// Claims in the order of the log, bounded in number and size.
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
-    /// In order.
     pub kept: Vec<LogClaim>,
     /// The number of claims beyond the bounds.
     pub further: u64,
@@ -77,7 +73,6 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Adds a claim.
     pub fn push(&mut self, claim: LogClaim) {
         // The command and the names are parts of the message.
         let bytes = 2 * (claim.time.len() + claim.message.len());
@@ -89,7 +84,6 @@ impl Claims {
         }
     }
 
-    /// Adds later claims.
     pub fn append(&mut self, later: Claims) {
         later.kept.into_iter().for_each(|claim| self.push(claim));
         self.further += later.further;

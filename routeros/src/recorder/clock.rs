@@ -21,7 +21,6 @@ pub struct RetentionClock {
 }
 
 struct LastLook {
-    /// The clock.
     time: Timestamp,
     /// The time since the start of the machine.
     at: Instant,

@@ -11,7 +11,6 @@ use jiff::Timestamp;
 use super::lock;
 use crate::{archive::Archive, config::RouterName, git::Repository};
 
-/// The git repository.
 pub struct Commits {
     archive: PathBuf,
     git: Mutex<Repository>,

@@ -22,7 +22,6 @@ impl ChangeMail {
         ChangeMail { mailer, unwritable: Mutex::default() }
     }
 
-    /// Queues a mail.
     pub fn send(&self, subject: &str, text: &str) {
         let Some(mailer) = &self.mailer else { return };
         let Err(cause) = mailer.send(&format!("[addrwatch] {subject}"), text) else {

@@ -23,15 +23,12 @@ use crate::{
 pub enum Outcome {
     /// The first configuration of this router is stored.
     First,
-    /// The configuration did not change.
     Unchanged,
-    /// The configuration changed.
     Changed(Box<Change>),
     /// The export lost many lines, or is the first one: a second export must confirm it.
     Unconfirmed {
         /// Lines of the base, if there is one.
         base: Option<usize>,
-        /// The export.
         export: Export,
         /// For the second export, which need not wait for another turn.
         turn: Turn,
@@ -117,8 +114,8 @@ impl Recorder {
         export: &Export,
         now: Timestamp,
     ) -> io::Result<Outcome> {
+        let archive = self.archive(&router.name);
         let Some(base) = base else {
-            let archive = self.archive(&router.name);
             archive.add_snapshot(now, &fetched.bytes)?;
             archive.set_base(&fetched.bytes)?;
             self.commit(router, &fetched.bytes, "first configuration", "aw-routeros", now);
@@ -129,18 +126,6 @@ impl Recorder {
         if difference.is_empty() {
             return Ok(Outcome::Unchanged);
         }
-        Ok(Outcome::Changed(self.store_change(router, fetched, credit, difference, now)?))
-    }
-
-    fn store_change(
-        &self,
-        router: &Router,
-        fetched: &FetchedExport,
-        credit: Credit,
-        difference: Difference,
-        now: Timestamp,
-    ) -> io::Result<Box<Change>> {
-        let archive = self.archive(&router.name);
         let old = archive.newest_snapshot()?.unwrap_or_default();
         let snapshots = (old, archive.add_snapshot(now, &fetched.bytes)?);
         let names = (router.name.as_str(), &*router.address.to_string());
@@ -154,7 +139,7 @@ impl Recorder {
         // After the above: if the process is killed before this, the next export shows the change again.
         archive.set_base(&fetched.bytes)?;
         self.commit(router, &fetched.bytes, &change.summary(), &change.users.join(", "), now);
-        Ok(Box::new(change))
+        Ok(Outcome::Changed(Box::new(change)))
     }
 
     /// Removes old files, and stores the new state of the router.
@@ -171,7 +156,7 @@ impl Recorder {
         let is_due = last.is_none_or(|last| now.duration_since(last).abs() > DAY);
         let trusted = self.config.keep_days.is_none() || self.clock.is_trusted(now, newest);
         if (is_due || matches!(outcome, Outcome::Changed(_)))
-            && let Err(error) = self.remove_old(router, now, is_due, trusted)
+            && let Err(error) = self.tidy(router, now, is_due, trusted)
         {
             let cause = aw_service::cause(&error);
             self.note(&router.name, &format!("remove old files from the archive: {cause}"));
@@ -191,13 +176,7 @@ impl Recorder {
     /// Removes the oldest snapshots beyond `keep` and, if the clock is trusted, those older than `keep_days`. With `all`,
     /// which rewrites files, removes old changes and log lines too; changes are removed with their snapshots, so that
     /// they are bounded without `keep_days` too.
-    fn remove_old(
-        &self,
-        router: &Router,
-        now: Timestamp,
-        all: bool,
-        trusted: bool,
-    ) -> io::Result<()> {
+    fn tidy(&self, router: &Router, now: Timestamp, all: bool, trusted: bool) -> io::Result<()> {
         let archive = self.archive(&router.name);
         let days = self.config.keep_days.filter(|_| trusted);
         let age = days.map(|days| SignedDuration::from_hours(24 * i64::from(days)));

@@ -44,9 +44,7 @@ impl FetchTurns {
 /// An export as the router sent it.
 #[derive(Debug)]
 pub struct FetchedExport {
-    /// The output of the command.
     pub bytes: Vec<u8>,
-    /// A fault of the transfer.
     pub fault: Option<ExportFault>,
     /// The export before, if this one is to confirm it.
     pub unconfirmed: Option<Export>,
@@ -59,7 +57,6 @@ pub struct FetchedExport {
 /// The output, and a fault of the transfer.
 type Output = Result<(Vec<u8>, Option<ExportFault>), SshFault>;
 
-/// Fetches an export for the recorder.
 pub async fn fetch_export(
     connection: &SshConnection,
     router: &Router,
@@ -70,12 +67,10 @@ pub async fn fetch_export(
     Ok(FetchedExport { bytes, fault, unconfirmed, address: connection.ipv4(), turn })
 }
 
-/// Fetches an export in this connection.
 pub async fn export(connection: &SshConnection, router: &Router) -> Output {
-    run_first_supported(connection, router, export_commands(router)).await
+    run_supported(connection, router, export_commands(router)).await
 }
 
-/// Fetches the log that the router has stored.
 pub async fn stored_log(
     connection: &SshConnection,
     router: &Router,
@@ -93,10 +88,10 @@ fn export_commands(router: &Router) -> &'static [&'static str] {
 
 /// Runs a command beside the log in this connection, or in a second one if the router allows only one command in each.
 async fn run_beside(connection: &SshConnection, router: &Router, commands: &[&str]) -> Output {
-    match run_first_supported(connection, router, commands).await {
+    match run_supported(connection, router, commands).await {
         Err(SshFault::NoChannel(_)) => {
             let second = SshConnection::open(router).await?;
-            let output = run_first_supported(&second, router, commands).await;
+            let output = run_supported(&second, router, commands).await;
             second.close().await;
             output
         }
@@ -105,11 +100,7 @@ async fn run_beside(connection: &SshConnection, router: &Router, commands: &[&st
 }
 
 /// Runs the first command that this version of RouterOS supports.
-async fn run_first_supported(
-    connection: &SshConnection,
-    router: &Router,
-    commands: &[&str],
-) -> Output {
+async fn run_supported(connection: &SshConnection, router: &Router, commands: &[&str]) -> Output {
     let mut output = Vec::new();
     for command in commands {
         let Answer { bytes, is_closed, is_cut } =
@@ -137,7 +128,6 @@ fn is_unsupported(answer: &[u8]) -> bool {
     errors.iter().any(|error| first.starts_with(error))
 }
 
-/// The records in the output of `/log print`.
 pub fn records(answer: &[u8]) -> Vec<LogRecord> {
     let mut assembler = LogAssembler::default();
     let mut all = assembler.feed(answer);

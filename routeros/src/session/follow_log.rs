@@ -17,9 +17,7 @@ pub struct LogFollower {
     buffered: Vec<u8>,
 }
 
-/// An event of the log.
 pub enum LogEvent {
-    /// More of the log.
     Bytes(Vec<u8>),
     /// The router does not support the filter.
     FilterUnsupported,
@@ -34,7 +32,6 @@ const MAX_BUFFERED: usize = 1 << 20;
 const MAX_BEGINNING: usize = 200;
 
 impl LogFollower {
-    /// Starts to follow the log.
     pub async fn start(
         connection: &SshConnection,
         filtered: bool,
@@ -64,7 +61,6 @@ impl LogFollower {
         Ok(Some(done))
     }
 
-    /// Waits for the next event.
     pub async fn next(&mut self) -> Result<LogEvent, SshFault> {
         if !self.buffered.is_empty() {
             return Ok(LogEvent::Bytes(std::mem::take(&mut self.buffered)));

@@ -47,7 +47,6 @@ pub struct Session<'a> {
     is_quiet: bool,
 }
 
-/// The next thing to handle.
 enum SessionEvent {
     Log(LogEvent),
     Quiet,

@@ -17,11 +17,8 @@ use crate::config::Router;
 
 /// The means to log in, read from their files.
 pub enum Credentials {
-    /// A password.
     Password(Secret),
-    /// A private key.
     Key(Arc<russh::keys::PrivateKey>),
-    /// The keys of the SSH agent.
     Agent,
 }
 
@@ -41,7 +38,6 @@ impl Credentials {
         Ok(Credentials::Key(Arc::new(key)))
     }
 
-    /// Logs in.
     pub async fn log_in<H: Handler>(
         self,
         handle: &mut Handle<H>,
