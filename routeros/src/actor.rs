@@ -24,12 +24,9 @@ pub struct Actor {
     pub via: Option<String>,
 }
 
-/// The actors and the command of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedActors {
-    /// At least one.
     pub actors: Vec<Actor>,
-    /// The command, if the router logged it.
     pub command: Option<String>,
     /// Whether different users are named, one of which may be forged.
     pub ambiguous: bool,

@@ -14,7 +14,7 @@ use crate::{
     config::{Config, Router, RouterName, router_address},
     daemon::DEFAULT_USERS,
     host_key::{self, HostKey},
-    ssh::{Connection, Fault},
+    ssh::{SshConnection, SshFault},
     terminal::{ask, ask_secret, print},
 };
 
@@ -46,7 +46,6 @@ pub struct AddOptions {
     host_key: Option<HostKey>,
 }
 
-/// Adds a router.
 pub fn run(path: &Path, options: &AddOptions) -> Result<(), Error> {
     let address = router_address(&options.host).map_err(failed)?;
     let config = if path.exists() { Some(Config::read(path).map_err(failed)?) } else { None };
@@ -137,7 +136,6 @@ fn write_entry(
     written
 }
 
-/// A string in TOML.
 pub fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
@@ -157,8 +155,8 @@ pub fn confirm_host_key(
         return Err(failed("no router"));
     };
     let router = Router { legacy_group1: legacy, ..router };
-    let key = block_on(Connection::host_key(&router))?.map_err(|fault| match fault {
-        Fault::Algorithms(cause) => {
+    let key = block_on(SshConnection::host_key(&router))?.map_err(|fault| match fault {
+        SshFault::Algorithms(cause) => {
             failed(format_args!("{address}: {cause} (RouterOS 6: --legacy)"))
         }
         fault => failed(format_args!("{address}: {fault}")),
@@ -178,7 +176,6 @@ pub fn confirm_host_key(
     }
 }
 
-/// Runs a future to its end.
 pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     Ok(runtime.map_err(|error| Error::io("start the event loop", error))?.block_on(future))

@@ -31,7 +31,6 @@ use crate::{
     file_names::{outdated, snapshot, snapshot_time, user_file},
 };
 
-/// One router's part of the archive.
 #[derive(Clone, Debug)]
 pub struct Archive {
     directory: PathBuf,
@@ -43,17 +42,13 @@ pub struct Archive {
 pub struct RouterState {
     /// `connected`, `unreachable`, `refused`, `host key`, `stopped`.
     pub status: String,
-    /// The cause of a fault.
     pub why: String,
-    /// Since when it has this status.
     pub since: Option<Timestamp>,
     /// The time of the last complete export.
     pub exported: Option<Timestamp>,
     /// The time of the last change.
     pub changed: Option<Timestamp>,
-    /// RouterOS's version.
     pub version: String,
-    /// The number of configuration lines.
     pub lines: usize,
     /// Time and message of the last log line about a change, to find later ones after the next connection.
     pub last_line: Option<(String, String)>,
@@ -61,7 +56,6 @@ pub struct RouterState {
     pub tidied: Option<Timestamp>,
 }
 
-/// Incomplete exports that are kept.
 const MAX_REFUSED: usize = 20;
 /// `log.txt` becomes `log.txt.1` at this size.
 const MAX_LOG: u64 = 8 << 20;
@@ -72,7 +66,6 @@ impl Archive {
         Archive { directory: root.join(router.as_str()) }
     }
 
-    /// Creates its directories.
     pub fn create(&self) -> io::Result<()> {
         for name in ["snapshots", "users", "refused"] {
             make_directory(&self.directory.join(name))?;
@@ -80,7 +73,6 @@ impl Archive {
         Ok(())
     }
 
-    /// The base, if it exists.
     pub fn base(&self) -> io::Result<Option<Vec<u8>>> {
         found(fs::read(self.path("latest.rsc")))
     }
@@ -91,7 +83,6 @@ impl Archive {
         self.write_new("snapshots", time, export)
     }
 
-    /// Stores an incomplete export.
     pub fn add_refused(&self, time: Timestamp, export: &[u8]) -> io::Result<PathBuf> {
         let name = self.write_new("refused", time, export)?;
         self.remove("refused", outdated(self.list("refused")?, MAX_REFUSED, None))?;
@@ -121,7 +112,6 @@ impl Archive {
         Ok(())
     }
 
-    /// Appends a line to `log.txt`.
     pub fn append_log(&self, time: &str, what: &str) -> io::Result<()> {
         let path = self.path("log.txt");
         let line = format!("{time} {}\n", what.replace(char::is_control, "?"));
@@ -179,7 +169,6 @@ impl Archive {
         Ok(serde_json::from_slice(&bytes).unwrap_or_default())
     }
 
-    /// Writes the state of the router.
     pub fn set_state(&self, state: &RouterState) -> io::Result<()> {
         replace(&self.path("state.json"), &serde_json::to_vec(state)?)
     }
@@ -193,12 +182,10 @@ impl Archive {
         Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
     }
 
-    /// The names of all snapshots, oldest first.
     pub fn snapshots(&self) -> io::Result<Vec<String>> {
         self.list("snapshots")
     }
 
-    /// The content of a snapshot.
     pub fn snapshot(&self, name: &str) -> io::Result<Vec<u8>> {
         fs::read(self.path("snapshots").join(name))
     }
@@ -220,7 +207,6 @@ impl Archive {
         Ok(name)
     }
 
-    /// The newest snapshot.
     pub fn newest_snapshot(&self) -> io::Result<Option<String>> {
         self.newest("snapshots")
     }
@@ -250,7 +236,6 @@ impl Archive {
     }
 }
 
-/// The time of a line of `changes.jsonl`.
 #[derive(Deserialize)]
 struct Dated {
     time: Timestamp,

@@ -6,13 +6,14 @@ use aw_service::{Error, TimeSpan, failed, info};
 use clap::{Args, ValueEnum};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     archive::{Archive, RouterState},
     change::Change,
     config::{Config, RouterName},
+    config_export::validate,
     diff::Difference,
-    export::validate,
     mask::mask,
     terminal::{print, table},
 };
@@ -61,7 +62,6 @@ impl OutputOptions {
     }
 }
 
-/// Options of `log`.
 #[derive(Args, Debug)]
 pub struct LogOptions {
     /// Only changes of this router
@@ -76,7 +76,6 @@ pub struct LogOptions {
     output: OutputOptions,
 }
 
-/// Options of `diff`.
 #[derive(Args, Debug)]
 pub struct DiffOptions {
     /// Name of the router
@@ -91,7 +90,6 @@ pub struct DiffOptions {
     output: OutputOptions,
 }
 
-/// Options of `show`.
 #[derive(Args, Debug)]
 pub struct ShowOptions {
     /// Print the configuration of this router
@@ -124,7 +122,7 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
     if changes.is_empty() {
         info(format_args!("no changes{}", searched(options)));
     }
-    let mut rows = vec![row(&["TIME", "ROUTER", "USER", "LINES", "SNAPSHOT", "LOG"])];
+    let mut rows = Vec::new();
     for change in &changes {
         let claim = change.claims.iter().chain(&change.candidates).next_back();
         let message = claim.map_or("", |claim| claim.message.as_str());
@@ -134,7 +132,7 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
         let (time, router) = (local(change.time), change.router.clone());
         rows.push(vec![time, router, change.who(), lines, snapshot, message]);
     }
-    print(&table(&rows))
+    print(&table(&["TIME", "ROUTER", "USER", "LINES", "SNAPSHOT", "LOG"], &rows))
 }
 
 /// The filters of a search, for the message that it found nothing.
@@ -175,15 +173,10 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
     let difference = Difference::between(&lines(from)?, &lines(to)?, None);
     if options.output.format == Format::Json {
         let Difference { text, added, removed } = &difference;
-        let between = SnapshotDifference {
-            router: name.as_str(),
-            before: from,
-            snapshot: to,
-            added: *added,
-            removed: *removed,
-            diff: text,
-        };
-        return options.output.print_json(&between);
+        return options.output.print_json(&json!({ // with the names of Change
+            "router": name.as_str(), "before": from, "snapshot": to,
+            "added": added, "removed": removed, "diff": text,
+        }));
     }
     options.output.print(&format!("--- {from}\n+++ {to}\n{}", difference.text))
 }
@@ -210,16 +203,14 @@ fn show_configuration(config: &Config, router: &str, options: &ShowOptions) -> R
     };
     let text = String::from_utf8_lossy(&bytes).replace('\r', "");
     if options.output.format == Format::Json {
-        let line = Configuration { router: name.as_str(), configuration: &text };
+        let line = json!({ "router": name.as_str(), "configuration": text });
         return options.output.print_json(&line);
     }
     options.output.print(&text)
 }
 
 fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
-    let mut rows = vec![row(&[
-        "ROUTER", "ADDRESS", "STATUS", "SINCE", "EXPORTED", "CHANGED", "VERSION", "LINES", "WHY",
-    ])];
+    let mut rows = Vec::new();
     for router in &config.routers {
         let state = read(&router.name, Archive::of(&config.archive, &router.name).state())?;
         let (name, address) = (router.name.as_str(), router.address.to_string());
@@ -242,7 +233,12 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
             state.why.clone(),
         ]);
     }
-    if options.output.format == Format::Json { Ok(()) } else { print(&table(&rows)) }
+    if options.output.format == Format::Json {
+        return Ok(());
+    }
+    let head =
+        ["ROUTER", "ADDRESS", "STATUS", "SINCE", "EXPORTED", "CHANGED", "VERSION", "LINES", "WHY"];
+    print(&table(&head, &rows))
 }
 
 #[derive(Serialize)]
@@ -251,23 +247,6 @@ struct RouterWithState<'a> {
     address: String,
     #[serde(flatten)]
     state: &'a RouterState,
-}
-
-/// With the names of [`Change`].
-#[derive(Serialize)]
-struct SnapshotDifference<'a> {
-    router: &'a str,
-    before: &'a str,
-    snapshot: &'a str,
-    added: u32,
-    removed: u32,
-    diff: &'a str,
-}
-
-#[derive(Serialize)]
-struct Configuration<'a> {
-    router: &'a str,
-    configuration: &'a str,
 }
 
 fn find_router(config: &Config, name: &str) -> Result<RouterName, Error> {
@@ -297,10 +276,6 @@ fn find_snapshot<'a>(snapshots: &'a [String], start: &str) -> Result<&'a String,
 
 fn read<T>(name: &RouterName, result: std::io::Result<T>) -> Result<T, Error> {
     result.map_err(|error| Error::io(format_args!("read the archive of {name}"), error))
-}
-
-fn row(cells: &[&str]) -> Vec<String> {
-    cells.iter().map(|cell| (*cell).to_owned()).collect()
 }
 
 fn local(time: Timestamp) -> String {

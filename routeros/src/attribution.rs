@@ -11,7 +11,7 @@ use std::{
 };
 
 pub use self::{
-    claim::{Claim, Claims, is_same_time, users},
+    claim::{Claims, LogClaim, is_same_time, users},
     schedule::{ExportSchedule, ExportTiming},
 };
 use crate::log_record::LogRecord;
@@ -26,7 +26,6 @@ const REPETITION: Duration = Duration::from_secs(60);
 /// The claims of one connection that no complete export has shown yet.
 #[derive(Debug)]
 pub struct Attribution {
-    /// When the next export is due.
     pub schedule: ExportSchedule,
     /// Received since the last export began.
     claims: Claims,
@@ -66,7 +65,6 @@ impl Attribution {
         self.newest = Some((record.time.clone(), record.message.clone()));
     }
 
-    /// Time and message of the newest line about a change in the router's log.
     pub fn newest(&self) -> Option<&(String, String)> {
         self.newest.as_ref()
     }
@@ -79,7 +77,7 @@ impl Attribution {
 
     /// Takes a record of the log. Returns true if it claims a change and is not a repetition.
     pub fn observe(&mut self, now: Duration, record: &LogRecord) -> bool {
-        let Some(claim) = Claim::of(record) else { return false };
+        let Some(claim) = LogClaim::of(record) else { return false };
         while self.received.front().is_some_and(|(at, _)| *at + REPETITION < now) {
             self.received.pop_front();
         }
@@ -97,7 +95,6 @@ impl Attribution {
         self.hasher.hash_one((&record.time, &record.topics, &record.message))
     }
 
-    /// An export begins.
     pub fn export_began(&mut self) {
         self.schedule.export_began();
         self.exporting = std::mem::take(&mut self.claims);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    attribution::{Claim, users},
+    attribution::{LogClaim, users},
     diff::Difference,
     mask::mask,
 };
@@ -14,14 +14,11 @@ use crate::{
 /// The user who is credited with a change that no log line explains.
 pub const UNKNOWN: &str = "UNKNOWN";
 
-/// One change of a router's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// When its export was recorded, by this machine's clock.
     pub time: Timestamp,
-    /// The router.
     pub router: String,
-    /// Its address.
     pub address: String,
     /// The users who are credited: all that the log named since the last export, and [`UNKNOWN`] if it named none or was
     /// not followed all the time.
@@ -29,20 +26,17 @@ pub struct Change {
     /// Whether one of the users may be forged.
     pub ambiguous: bool,
     /// The log lines about it.
-    pub claims: Vec<Claim>,
+    pub claims: Vec<LogClaim>,
     /// The number of claims beyond those that are kept.
     #[serde(default)]
     pub further_claims: u64,
     /// Log lines from a time when the log was not followed.
-    pub candidates: Vec<Claim>,
-    /// Lines added.
+    pub candidates: Vec<LogClaim>,
     pub added: u32,
-    /// Lines removed.
     pub removed: u32,
     /// The name of the snapshot before.
     #[serde(default)]
     pub before: String,
-    /// The name of the snapshot.
     pub snapshot: String,
     /// The unified diff.
     pub diff: String,
@@ -52,15 +46,14 @@ pub struct Change {
 #[derive(Clone, Debug, Default)]
 pub struct Credit {
     /// Claims since the last export.
-    pub claims: Vec<Claim>,
+    pub claims: Vec<LogClaim>,
     /// The number of claims that were only counted.
     pub further: u64,
     /// Claims from a time when the log was not followed. If this is set, an unknown user may have taken part.
-    pub candidates: Option<Vec<Claim>>,
+    pub candidates: Option<Vec<LogClaim>>,
 }
 
 impl Change {
-    /// Credits a difference.
     pub fn new(
         time: Timestamp,
         (router, address): (&str, &str),
@@ -158,9 +151,9 @@ mod tests {
     use super::*;
     use crate::log_record::LogRecord;
 
-    fn claim(message: &str) -> Claim {
+    fn claim(message: &str) -> LogClaim {
         let (time, topics) = ("12:00:00".into(), "system,info".into());
-        Claim::of(&LogRecord { time, topics, message: message.into(), doubtful: false }).unwrap()
+        LogClaim::of(&LogRecord { time, topics, message: message.into(), doubtful: false }).unwrap()
     }
 
     fn change(credit: Credit) -> Change {

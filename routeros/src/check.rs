@@ -2,7 +2,7 @@
 
 mod answers;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
 use aw_service::{Error, failed};
 use clap::Args;
@@ -16,9 +16,9 @@ use crate::{
     archive::Archive,
     archive_commands::Format,
     config::{Config, Router},
-    export::validate,
+    config_export::validate,
     session::{export, records},
-    ssh::Connection,
+    ssh::SshConnection,
     terminal::{print, table},
 };
 
@@ -60,21 +60,32 @@ const AT_ONCE: usize = 32;
 /// The time limit of a command.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
 
-/// Checks the routers.
 pub fn run(path: &Path, options: &CheckOptions) -> Result<(), Error> {
     let config = Config::read(path).map_err(failed)?;
     let routers: Vec<_> = config
         .routers
         .into_iter()
         .filter(|router| options.router.as_ref().is_none_or(|name| router.name.as_str() == name))
-        .map(Arc::new)
         .collect();
     if let Some(name) = &options.router
         && routers.is_empty()
     {
         return Err(failed(format_args!("{name}: no router of this name in {}", path.display())));
     }
-    let mut findings = block_on(check_all(routers, &config.archive))?;
+    let mut findings: Vec<_> = block_on(async {
+        let (mut running, mut findings) = (JoinSet::new(), Vec::new());
+        for router in routers {
+            if running.len() >= AT_ONCE {
+                findings.extend(running.join_next().await);
+            }
+            let archive = Archive::of(&config.archive, &router.name);
+            running.spawn(async move { check_router(&router, &archive).await });
+        }
+        while let Some(finding) = running.join_next().await {
+            findings.push(finding);
+        }
+        findings.into_iter().flatten().collect()
+    })?;
     findings.sort_by(|a, b| a.router.cmp(&b.router));
     print_findings(&findings, options.format)?;
     match findings.iter().filter(|finding| !finding.ok).count() {
@@ -83,21 +94,6 @@ pub fn run(path: &Path, options: &CheckOptions) -> Result<(), Error> {
             Err(failed(format_args!("{failing} of {} routers cannot be followed", findings.len())))
         }
     }
-}
-
-async fn check_all(routers: Vec<Arc<Router>>, archive: &Path) -> Vec<Finding> {
-    let (mut running, mut findings) = (JoinSet::new(), Vec::new());
-    for router in routers {
-        if running.len() >= AT_ONCE {
-            findings.extend(running.join_next().await);
-        }
-        let archive = Archive::of(archive, &router.name);
-        running.spawn(async move { check_router(&router, &archive).await });
-    }
-    while let Some(finding) = running.join_next().await {
-        findings.push(finding);
-    }
-    findings.into_iter().flatten().collect()
 }
 
 fn print_findings(findings: &[Finding], format: Format) -> Result<(), Error> {
@@ -109,12 +105,12 @@ fn print_findings(findings: &[Finding], format: Format) -> Result<(), Error> {
         return Ok(());
     }
     let head = ["ROUTER", "ADDRESS", "LOGIN", "RIGHTS", "LOG", "RULE", "EXPORT", "CLOCK"];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut rows = Vec::new();
     for Finding { router, address, login, rights, log, rule, export, clock, .. } in findings {
         let cells = [router, address, login, rights, log, rule, export, clock];
         rows.push(cells.map(Clone::clone).to_vec());
     }
-    print(&table(&rows))
+    print(&table(&head, &rows))
 }
 
 async fn check_router(router: &Router, archive: &Archive) -> Finding {
@@ -123,7 +119,7 @@ async fn check_router(router: &Router, archive: &Archive) -> Finding {
         address: router.address.to_string(),
         ..Finding::default()
     };
-    let connection = match Connection::open(router).await {
+    let connection = match SshConnection::open(router).await {
         Ok(connection) => connection,
         Err(fault) => {
             finding.login = fault.to_string();
@@ -131,8 +127,17 @@ async fn check_router(router: &Router, archive: &Archive) -> Finding {
         }
     };
     finding.login = "ok".into();
-    finding.rights = check_rights(&connection, router).await;
-    finding.log = check_log(&connection).await;
+    let users = answer(&connection, "/user print detail").await;
+    let groups = answer(&connection, "/user group print detail").await;
+    finding.rights = match (users, groups) {
+        (Ok(users), Ok(groups)) => rights(router, &users, &groups),
+        (Err(fault), _) | (_, Err(fault)) => fault,
+    };
+    finding.log = match answer(&connection, "/log print").await {
+        Ok(log) if log.trim().is_empty() || !records(log.as_bytes()).is_empty() => "ok".into(),
+        Ok(log) => log.lines().next().unwrap_or_default().to_owned(),
+        Err(fault) => fault,
+    };
     finding.rule = match answer(&connection, "/system logging print").await {
         Ok(answer) if has_rule(&answer) => "ok".into(),
         Ok(_) => "none for info: only the periodic export finds changes".into(),
@@ -154,30 +159,13 @@ async fn check_router(router: &Router, archive: &Archive) -> Finding {
 }
 
 /// The text that a command prints, or the fault.
-async fn answer(connection: &Connection, command: &str) -> Result<String, String> {
+async fn answer(connection: &SshConnection, command: &str) -> Result<String, String> {
     let answer = connection.run(command, COMMAND_TIME).await;
     answer.map(|answer| answer.text().into_owned()).map_err(|fault| fault.to_string())
 }
 
-async fn check_rights(connection: &Connection, router: &Router) -> String {
-    let users = answer(connection, "/user print detail").await;
-    let groups = answer(connection, "/user group print detail").await;
-    match (users, groups) {
-        (Ok(users), Ok(groups)) => rights(router, &users, &groups),
-        (Err(fault), _) | (_, Err(fault)) => fault,
-    }
-}
-
-async fn check_log(connection: &Connection) -> String {
-    match answer(connection, "/log print").await {
-        Ok(log) if log.trim().is_empty() || !records(log.as_bytes()).is_empty() => "ok".into(),
-        Ok(log) => log.lines().next().unwrap_or_default().to_owned(),
-        Err(fault) => fault,
-    }
-}
-
 async fn check_export(
-    connection: &Connection,
+    connection: &SshConnection,
     router: &Router,
     archive: &Archive,
 ) -> Result<String, String> {

@@ -1,6 +1,6 @@
 //! The configuration file, in TOML.
 
-mod values;
+mod router_values;
 
 use std::{
     collections::HashSet,
@@ -14,8 +14,8 @@ use aw_service::HostPort;
 use serde::Deserialize;
 use shm_layout::RingName;
 
-use self::values::deserialize_address;
-pub use self::values::{HostKeys, RouterName, router_address};
+use self::router_values::deserialize_address;
+pub use self::router_values::{HostKeys, RouterName, router_address};
 
 /// The default of `-c`.
 pub const DEFAULT_PATH: &str = "/etc/addrwatch/routeros.toml";
@@ -23,7 +23,6 @@ pub const DEFAULT_PATH: &str = "/etc/addrwatch/routeros.toml";
 /// The longest time in seconds: a year, which can be added to any clock.
 const MAX_SECONDS: u64 = 366 * 24 * 3600;
 
-/// The whole file.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -49,12 +48,10 @@ pub struct Config {
     pub mail_secrets: bool,
     /// The mail server; without it no mail is sent.
     pub mail: Option<MailOptions>,
-    /// The routers.
     #[serde(default, rename = "router")]
     pub routers: Vec<Router>,
 }
 
-/// One router.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Router {
@@ -63,7 +60,6 @@ pub struct Router {
     /// Host and port of its SSH server.
     #[serde(deserialize_with = "deserialize_address")]
     pub address: HostPort,
-    /// The user that logs in.
     pub user: String,
     /// A file whose first line is the user's password.
     pub password_file: Option<PathBuf>,
@@ -120,7 +116,6 @@ fn yes() -> bool {
 }
 
 impl Config {
-    /// Reads and checks the file.
     pub fn read(path: &Path) -> Result<Config, String> {
         let text = fs::read_to_string(path)
             .map_err(|error| format!("read {}: {}", path.display(), aw_service::cause(&error)))?;
@@ -146,7 +141,6 @@ impl Config {
         }
     }
 
-    /// Parses and checks the text of the file.
     pub fn parse(text: &str) -> Result<Config, String> {
         let config: Config = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);

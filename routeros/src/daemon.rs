@@ -33,7 +33,6 @@ use crate::{
 pub const DEFAULT_USERS: &[&str] = &["aw-routeros", "addrwatch"];
 /// Events of the ring. Changes are rare; a ring of 1024 events takes 133 kB.
 const SLOTS: u64 = 1024;
-/// Threads that write to disk.
 const WRITERS: usize = 4;
 
 /// Runs until a signal stops it.
@@ -148,7 +147,6 @@ fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
     info(format_args!("configuration loaded: {} routers", new.routers.len()));
 }
 
-/// The tasks of the routers.
 struct RouterTasks {
     recorder: Arc<Recorder>,
     turns: FetchTurns,

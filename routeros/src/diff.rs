@@ -9,9 +9,7 @@ use similar::{Algorithm, ChangeTag, TextDiff};
 pub struct Difference {
     /// Hunks, each line with its line end; empty if nothing changed.
     pub text: String,
-    /// The number of new lines.
     pub added: u32,
-    /// The number of removed lines.
     pub removed: u32,
 }
 
@@ -41,7 +39,6 @@ impl Difference {
         }
     }
 
-    /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
     }

@@ -42,7 +42,6 @@ pub fn snapshot(time: Timestamp, n: u32) -> String {
     if n == 0 { format!("{stamp}.rsc") } else { format!("{stamp}_{n:03}.rsc") }
 }
 
-/// The time of a snapshot, from its name.
 pub fn snapshot_time(name: &str) -> Option<Timestamp> {
     let stamp = name.strip_suffix(".rsc")?.split('_').next()?;
     let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", stamp).ok()?;

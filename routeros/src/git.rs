@@ -21,7 +21,6 @@ pub struct Repository {
     tree: BTreeMap<String, Id>,
 }
 
-/// An object's name.
 type Id = [u8; 20];
 
 const BRANCH: &str = "refs/heads/main";
@@ -44,7 +43,6 @@ impl Repository {
         Ok(Repository { path: path.into(), tree: BTreeMap::new() })
     }
 
-    /// Whether the tree has no files yet.
     pub fn is_empty(&self) -> bool {
         self.tree.is_empty()
     }
@@ -62,7 +60,6 @@ impl Repository {
         Ok(())
     }
 
-    /// Adds or replaces a file in the tree of the next commit.
     pub fn put(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
         let blob = self.write("blob", content)?;
         self.tree.insert(name.into(), blob);
@@ -76,7 +73,6 @@ impl Repository {
         Ok(last == format!("{head} {tree}\n"))
     }
 
-    /// Commits the tree.
     pub fn commit(&self, author: &str, seconds: i64, message: &str) -> io::Result<()> {
         let tree = self.write_tree()?;
         let parent = self.head()?.map(|id| format!("parent {id}\n")).unwrap_or_default();

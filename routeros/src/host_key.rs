@@ -6,14 +6,12 @@ use std::fmt;
 use russh::keys::{Algorithm, HashAlg, PublicKey, ssh_key::Fingerprint};
 use serde::Deserialize;
 
-/// A pinned key.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
 pub struct HostKey {
     /// Its type, such as `ssh-rsa`. If set, only keys of this type are negotiated, so that a second key of another type on
     /// the router does not look like a changed key.
     pub kind: Option<String>,
-    /// Its SHA-256 fingerprint.
     pub fingerprint: Fingerprint,
 }
 
@@ -39,19 +37,16 @@ impl TryFrom<String> for HostKey {
     }
 }
 
-/// For the command line.
 pub fn parse(text: &str) -> Result<HostKey, String> {
     HostKey::try_from(text.to_owned())
 }
 
 impl HostKey {
-    /// Pins a key.
     pub fn of(key: &PublicKey) -> HostKey {
         let kind = Some(kind(&key.algorithm()).to_owned());
         HostKey { kind, fingerprint: key.fingerprint(HashAlg::Sha256) }
     }
 
-    /// Whether this is the fingerprint of the key.
     pub fn is_of(&self, key: &PublicKey) -> bool {
         self.fingerprint == key.fingerprint(HashAlg::Sha256)
     }

@@ -29,7 +29,6 @@ use crate::{
     terminal::ask_secret,
 };
 
-/// Options of `aw-routeros HOST USER`.
 #[derive(Args, Debug)]
 pub struct LegacyOptions {
     /// With HOST LOGIN: trust this host key without asking
@@ -140,7 +139,6 @@ async fn follow(router: Router, recorder: Arc<Recorder>, signals: &Signals) -> R
     ended
 }
 
-/// A directory that is removed at the end.
 struct TemporaryDirectory(PathBuf);
 
 impl TemporaryDirectory {

@@ -2,14 +2,12 @@
 //!
 //! Nothing in it is trusted: users of the router choose the names and commands that it contains.
 
-/// The columns of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogLine<'a> {
     /// As the router printed it. Its clock may be wrong and its zone is unknown: not used for ordering.
     pub time: &'a str,
     /// Topics separated by commas: `system,info,account`.
     pub topics: &'a str,
-    /// The rest of the line.
     pub message: &'a str,
 }
 

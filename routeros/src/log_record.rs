@@ -11,16 +11,13 @@ use crate::{
 pub struct LogRecord {
     /// The router's time, as text.
     pub time: String,
-    /// Its topics.
     pub topics: String,
-    /// Its message.
     pub message: String,
     /// A longer message of the same second was not finished: this record may be a part of it.
     pub doubtful: bool,
 }
 
 impl LogRecord {
-    /// See [`LogLine::may_be_change`].
     pub fn may_be_change(&self) -> bool {
         LogLine { time: &self.time, topics: &self.topics, message: &self.message }.may_be_change()
     }
@@ -30,7 +27,6 @@ impl LogRecord {
 const MAX_LINE: usize = 16 * 1024;
 /// Bytes of a message joined from several lines, at most.
 const MAX_MESSAGE: usize = 64 * 1024;
-/// Lines of a record, at most.
 const MAX_LINES: usize = 64;
 
 /// Assembles records. The last record is held back until the next line shows that it is complete, or

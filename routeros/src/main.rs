@@ -1,7 +1,7 @@
 //! `aw-routeros`: records who changed the configuration of RouterOS routers, and what changed.
 //!
 //! `session` follows a router over `ssh`. `log_line`, `log_record` and `actor` read from its log who changed something;
-//! `export` checks that an export is complete, `diff` compares it with the one before; `attribution` decides when an
+//! `config_export` checks that an export is complete, `diff` compares it with the one before; `attribution` decides when an
 //! export is due and who is credited; `recorder` archives, mails, commits and publishes. Text from a router is not
 //! trusted: its users choose most of it.
 #![forbid(unsafe_code)]
@@ -14,9 +14,9 @@ mod attribution;
 mod change;
 mod check;
 mod config;
+mod config_export;
 mod daemon;
 mod diff;
-mod export;
 mod file_names;
 mod git;
 mod host_key;
@@ -64,12 +64,12 @@ struct Options {
     service: ServiceOptions,
 
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<RouterosCommand>,
 }
 
 /// Commands other than the daemon.
 #[derive(Subcommand, Debug)]
-enum Command {
+enum RouterosCommand {
     /// Add a router to the configuration file: prints its host key, and asks for missing values
     Add(add::AddOptions),
     /// List changes
@@ -97,11 +97,11 @@ Exit status: 0 after SIGINT or SIGTERM, 1 for a failure (check: if a router cann
 fn main() -> ExitCode {
     let options: Options = aw_service::parse("aw-routeros");
     aw_service::run("aw-routeros", &options.service, |startup| match &options.command {
-        Some(Command::Add(add)) => add::run(&options.config, add),
-        Some(Command::Log(log)) => archive_commands::log(&options.config, log),
-        Some(Command::Diff(diff)) => archive_commands::diff(&options.config, diff),
-        Some(Command::Show(show)) => archive_commands::show(&options.config, show),
-        Some(Command::Check(check)) => check::run(&options.config, check),
+        Some(RouterosCommand::Add(add)) => add::run(&options.config, add),
+        Some(RouterosCommand::Log(log)) => archive_commands::log(&options.config, log),
+        Some(RouterosCommand::Diff(diff)) => archive_commands::diff(&options.config, diff),
+        Some(RouterosCommand::Show(show)) => archive_commands::show(&options.config, show),
+        Some(RouterosCommand::Check(check)) => check::run(&options.config, check),
         None => match (&options.host, &options.login) {
             (Some(host), Some(login)) => legacy::run(host, login, &options),
             (Some(host), None) => Err(aw_service::failed(format_args!(
@@ -128,8 +128,11 @@ mod tests {
         let old = parse("aw-routeros 192.0.2.1 admin --legacy").unwrap();
         assert_eq!((old.host.unwrap(), old.login.unwrap()), ("192.0.2.1".into(), "admin".into()));
         let log = parse("aw-routeros -c /x log core1 --since 7d").unwrap();
-        assert!(matches!(log.command, Some(Command::Log(_))) && log.config.ends_with("/x"));
+        assert!(matches!(log.command, Some(RouterosCommand::Log(_))) && log.config.ends_with("/x"));
         let check = parse("aw-routeros check -c /x --format json").unwrap();
-        assert!(matches!(check.command, Some(Command::Check(_))) && check.config.ends_with("/x"));
+        assert!(
+            matches!(check.command, Some(RouterosCommand::Check(_)))
+                && check.config.ends_with("/x")
+        );
     }
 }

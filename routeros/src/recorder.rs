@@ -3,15 +3,15 @@
 
 mod clock;
 mod commits;
-mod export;
 mod journal;
 mod mail;
+mod record_export;
 mod ring;
 
 use std::{
     collections::BTreeMap,
     fs::File,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use aw_notify::Mailer;
@@ -19,7 +19,7 @@ use aw_service::{explain, info, warn};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use shm_layout::Writer;
 
-pub use self::export::Outcome;
+pub use self::record_export::Outcome;
 use self::{
     clock::RetentionClock, commits::Commits, journal::Journal, mail::ChangeMail, ring::ChangeRing,
 };
@@ -30,7 +30,6 @@ use crate::{
     mask::mask,
 };
 
-/// The recorder, which all routers share.
 pub struct Recorder {
     /// The configuration at the start; its routers may have changed since then.
     pub config: Config,
@@ -69,11 +68,10 @@ impl Recorder {
 
     /// Writes each change to this file too.
     pub fn with_change_log(mut self, file: Option<File>) -> Recorder {
-        self.journal.set_change_log(file);
+        self.journal.change_log = Mutex::new(file);
         self
     }
 
-    /// A router's part of the archive.
     pub fn archive(&self, router: &RouterName) -> Archive {
         Archive::of(&self.config.archive, router)
     }
@@ -107,7 +105,6 @@ impl Recorder {
         self.mail.send(&format!("{name}: {subject}"), &text);
     }
 
-    /// Stores the status of a router.
     pub fn set_status(&self, router: &RouterName, status: &str, cause: &str) {
         self.journal.update_state(router, |state| {
             if (state.status.as_str(), state.why.as_str()) != (status, cause) {
@@ -154,16 +151,18 @@ impl Recorder {
         self.ring.iter().for_each(ChangeRing::maintain);
     }
 
-    /// Sends waiting mail, for a few seconds at most.
     pub fn finish(self) {
         self.mail.finish();
     }
 
-    /// The lock of a router's exports.
     fn export_lock(&self, router: &RouterName) -> Arc<Mutex<()>> {
-        let mut locks = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(locks.entry(router.clone()).or_default())
+        Arc::clone(lock(&self.recording).entry(router.clone()).or_default())
     }
+}
+
+/// Locks a mutex, also after another task panicked with it.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! One router, as long as it is configured: connects, follows, and connects again after a pause.
 
 mod fetch;
-mod follow;
 mod follow_log;
+mod ssh_session;
 
 use std::{sync::Arc, time::Duration};
 
-use aw_service::{Backoff, explain, warn};
+use aw_service::{Backoff, Condition, explain, warn};
 use tokio::{
     sync::watch,
     task::spawn_blocking,
@@ -14,13 +14,13 @@ use tokio::{
 };
 
 pub use self::fetch::{FetchTurns, FetchedExport, Turn, export, records};
-use self::follow::Session;
+use self::ssh_session::Session;
 use crate::{
     attribution::Claims,
     change::{Change, Credit},
     config::Router,
     recorder::{Outcome, Recorder},
-    ssh::{Connection, Fault},
+    ssh::{SshConnection, SshFault},
     terminal::print,
 };
 
@@ -41,10 +41,11 @@ pub async fn run(
         // An earlier reload is in effect already: a refused login is not tried twice.
         reload.borrow_and_update();
         let began = Instant::now();
-        let fault = task.connect_and_follow().await;
-        if task.down_since.is_none() {
-            task.down_since = Some(Instant::now());
-        }
+        let fault = match SshConnection::open(&task.router).await {
+            Ok(connection) => Session::new(&mut task, connection).run().await,
+            Err(fault) => fault,
+        };
+        task.down_since.get_or_insert_with(Instant::now);
         match task.report_fault(fault, began.elapsed()) {
             Some(pause) => {
                 tokio::select! {
@@ -67,10 +68,9 @@ struct RouterTask {
     recorder: Arc<Recorder>,
     turns: FetchTurns,
     backoff: Backoff,
-    /// The fault of the connection that was reported and is not over.
-    connection_fault: Option<String>,
-    /// The same for exports: one fault does not hide the other.
-    export_fault: Option<String>,
+    connection_fault: Condition,
+    /// Separate: one fault does not hide the other.
+    export_fault: Condition,
     /// Since when the router is not connected.
     down_since: Option<Instant>,
     /// Claims of earlier connections that no export has shown.
@@ -87,39 +87,30 @@ impl RouterTask {
             recorder,
             turns,
             backoff: Backoff::default(),
-            connection_fault: None,
-            export_fault: None,
+            connection_fault: Condition::default(),
+            export_fault: Condition::default(),
             down_since: None,
             claims: Claims::default(),
             filter,
         }
     }
 
-    /// One connection, until it ends.
-    async fn connect_and_follow(&mut self) -> Fault {
-        match Connection::open(&self.router).await {
-            Ok(connection) => Session::new(self, connection).run().await,
-            Err(fault) => fault,
-        }
-    }
-
     /// Reports a new fault once, and returns the pause before the next connection, or `None` if it waits for a reload.
-    fn report_fault(&mut self, fault: Fault, lasted: Duration) -> Option<Duration> {
+    fn report_fault(&mut self, fault: SshFault, lasted: Duration) -> Option<Duration> {
         let cause = fault.to_string();
         let (status, subject, pause) = match &fault {
-            Fault::Unreachable(_) | Fault::NoChannel(_) => {
+            SshFault::Unreachable(_) | SshFault::NoChannel(_) => {
                 return Some(self.report_unreachable(&cause, lasted));
             }
-            Fault::Refused(_) => ("refused", "login refused", None),
-            Fault::ChangedKey(_) => ("host key", "HOST KEY CHANGED", Some(LONG_PAUSE)),
-            Fault::UnknownKey(_) => ("host key", "host key unknown", Some(LONG_PAUSE)),
-            Fault::Algorithms(_) => ("algorithms", "no common algorithm", Some(LONG_PAUSE)),
-            Fault::Local(_) => ("failing", "not followed", Some(LONG_PAUSE)),
+            SshFault::Refused(_) => ("refused", "login refused", None),
+            SshFault::ChangedKey(_) => ("host key", "HOST KEY CHANGED", Some(LONG_PAUSE)),
+            SshFault::UnknownKey(_) => ("host key", "host key unknown", Some(LONG_PAUSE)),
+            SshFault::Algorithms(_) => ("algorithms", "no common algorithm", Some(LONG_PAUSE)),
+            SshFault::Local(_) => ("failing", "not followed", Some(LONG_PAUSE)),
         };
         self.recorder.set_status(&self.router.name, status, &cause);
-        if self.connection_fault.as_ref() != Some(&cause) {
+        if self.connection_fault.set(&cause) {
             self.recorder.alarm(&self.router, subject, &cause);
-            self.connection_fault = Some(cause);
         }
         pause
     }
@@ -131,14 +122,14 @@ impl RouterTask {
         self.recorder.set_status(name, "unreachable", cause);
         let pause = reconnect_pause(&mut self.backoff, lasted, random_byte());
         let down = self.down_since.map_or(Duration::ZERO, |since| since.elapsed());
-        if self.connection_fault.is_none() && down >= alarm_after {
-            self.connection_fault = Some(cause.to_owned());
+        if !self.connection_fault.is_present() && down >= alarm_after {
+            self.connection_fault.set(cause);
             let text = format!("unreachable for {} s: {cause}", down.as_secs());
             self.recorder.alarm(&self.router, "unreachable", &text);
         } else if lasted > Duration::from_secs(1) && down < Duration::from_secs(1) {
             self.recorder.note(name, &format!("connection lost: {cause}"));
         }
-        if self.connection_fault.is_some() {
+        if self.connection_fault.is_present() {
             return pause;
         }
         // The alarm must not wait for the end of a long pause.
@@ -148,7 +139,7 @@ impl RouterTask {
     fn connected(&mut self) {
         self.down_since = None;
         self.recorder.set_status(&self.router.name, "connected", "");
-        let again = if self.connection_fault.take().is_some() { " again" } else { "" };
+        let again = if self.connection_fault.clear() { " again" } else { "" };
         self.recorder.note(&self.router.name, &format!("connected{again}"));
     }
 
@@ -158,17 +149,14 @@ impl RouterTask {
         let recorded =
             spawn_blocking(move || recorder.record_export(&router, fetched, credit)).await;
         match recorded {
-            Ok(Ok(outcome)) => Some(outcome),
+            Ok(Ok(outcome)) => return Some(outcome),
             Ok(Err(error)) => {
                 let text = format!("write to the archive: {}", explain(&error));
-                self.export_failed("archive", text);
-                None
+                self.export_failed("archive", &text);
             }
-            Err(_) => {
-                self.export_failed("internal error", "the export could not be recorded".into());
-                None
-            }
+            Err(_) => self.export_failed("internal error", "the export could not be recorded"),
         }
+        None
     }
 
     fn report_change(&self, change: &Change) {
@@ -186,16 +174,15 @@ impl RouterTask {
     }
 
     /// Reports a fault of the exports once, until an export is complete.
-    fn export_failed(&mut self, subject: &str, cause: String) {
-        self.recorder.set_status(&self.router.name, "incomplete", &cause);
-        if self.export_fault.as_ref() != Some(&cause) {
-            self.recorder.alarm(&self.router, subject, &cause);
-            self.export_fault = Some(cause);
+    fn export_failed(&mut self, subject: &str, cause: &str) {
+        self.recorder.set_status(&self.router.name, "incomplete", cause);
+        if self.export_fault.set(cause) {
+            self.recorder.alarm(&self.router, subject, cause);
         }
     }
 
     fn export_complete(&mut self, newest: Option<(String, String)>) {
-        if self.export_fault.take().is_some() {
+        if self.export_fault.clear() {
             self.recorder.note(&self.router.name, "exports are complete again");
         }
         self.recorder.set_status(&self.router.name, "connected", "");
@@ -259,15 +246,15 @@ mod tests {
         let mut task =
             RouterTask::new(Arc::new(config.routers[0].clone()), recorder, FetchTurns::default());
         for _ in 0..2 {
-            task.export_failed("incomplete export", "the export is cut".into());
+            task.export_failed("incomplete export", "the export is cut");
             task.down_since = Some(Instant::now());
-            task.report_fault(Fault::Unreachable("no route".into()), Duration::ZERO);
+            task.report_fault(SshFault::Unreachable("no route".into()), Duration::ZERO);
         }
         let log = std::fs::read_to_string(root.path().join("core1/log.txt")).unwrap();
         assert_eq!(log.matches("the export is cut").count(), 1, "{log}");
         assert_eq!(log.matches("unreachable for 0 s").count(), 1, "{log}");
         task.connected();
-        task.export_failed("incomplete export", "the export is cut".into());
+        task.export_failed("incomplete export", "the export is cut");
         task.export_complete(None);
         let log = std::fs::read_to_string(root.path().join("core1/log.txt")).unwrap();
         assert_eq!(log.matches("the export is cut").count(), 1, "{log}");

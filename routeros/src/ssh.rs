@@ -7,7 +7,7 @@ mod login;
 use std::{
     borrow::Cow,
     net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     thread::Builder,
     time::Duration,
 };
@@ -26,11 +26,12 @@ use tokio::{
     time::timeout,
 };
 
-pub use self::fault::Fault;
+pub use self::fault::SshFault;
 use self::{fault::fault, login::Credentials};
 use crate::{
     config::Router,
     host_key::{self, HostKey},
+    recorder::lock,
 };
 
 /// Bytes of an answer, at most.
@@ -44,17 +45,14 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 /// server without an answer must not block.
 static RESOLVERS: Semaphore = Semaphore::const_new(4);
 
-/// A connection that is logged in.
-pub struct Connection {
+pub struct SshConnection {
     handle: Handle<HostKeyCheck>,
-    /// The address of the router.
     peer: IpAddr,
 }
 
 /// The output of a command.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// Its bytes, up to [`MAX_ANSWER`].
     pub bytes: Vec<u8>,
     /// The router closed the channel, which marks the end.
     pub is_closed: bool,
@@ -63,7 +61,6 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The output as text.
     pub fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.bytes)
     }
@@ -86,33 +83,30 @@ impl client::Handler for HostKeyCheck {
         if self.pinned.iter().any(|pin| pin.is_of(key)) {
             return Ok(true);
         }
-        *self.untrusted.lock().unwrap_or_else(PoisonError::into_inner) = Some(HostKey::of(key));
+        *lock(&self.untrusted) = Some(HostKey::of(key));
         Ok(false)
     }
 }
 
-impl Connection {
-    /// Connects and logs in.
-    pub async fn open(router: &Router) -> Result<Connection, Fault> {
+impl SshConnection {
+    pub async fn open(router: &Router) -> Result<SshConnection, SshFault> {
         let credentials = Credentials::read(router)?;
         let (mut handle, peer) = connect(router).await?;
         let login = credentials.log_in(&mut handle, router);
         let ended = timeout(STEP_TIMEOUT, login).await;
-        ended.map_err(|_| Fault::Unreachable("no answer to the login".into()))??;
-        Ok(Connection { handle, peer })
+        ended.map_err(|_| SshFault::Unreachable("no answer to the login".into()))??;
+        Ok(SshConnection { handle, peer })
     }
 
-    /// The host key of a router.
-    pub async fn host_key(router: &Router) -> Result<HostKey, Fault> {
+    pub async fn host_key(router: &Router) -> Result<HostKey, SshFault> {
         match connect(&Router { host_key: Default::default(), ..router.clone() }).await {
-            Err(Fault::UnknownKey(key)) => Ok(key),
+            Err(SshFault::UnknownKey(key)) => Ok(key),
             Err(fault) => Err(fault),
-            Ok(_) => Err(Fault::Unreachable("the router sent no host key".into())),
+            Ok(_) => Err(SshFault::Unreachable("the router sent no host key".into())),
         }
     }
 
-    /// Runs a command to its end.
-    pub async fn run(&self, command: &str, limit: Duration) -> Result<Answer, Fault> {
+    pub async fn run(&self, command: &str, limit: Duration) -> Result<Answer, SshFault> {
         let run = async {
             let mut channel = self.start(command).await?;
             let mut answer = Answer::default();
@@ -133,7 +127,7 @@ impl Connection {
                         break;
                     }
                     ChannelMsg::Failure => {
-                        return Err(Fault::Unreachable(format!(
+                        return Err(SshFault::Unreachable(format!(
                             "the router does not run {command}"
                         )));
                     }
@@ -142,18 +136,18 @@ impl Connection {
             }
             Ok(answer)
         };
-        let late = || Fault::Unreachable(format!("{command} took longer than {limit:?}"));
+        let late = || SshFault::Unreachable(format!("{command} took longer than {limit:?}"));
         timeout(limit, run).await.map_err(|_| late())?
     }
 
     /// Starts a command without a terminal: with one, RouterOS wraps lines, adds colours and prompts.
-    pub async fn start(&self, command: &str) -> Result<Channel<Msg>, Fault> {
+    pub async fn start(&self, command: &str) -> Result<Channel<Msg>, SshFault> {
         let start = async {
             let channel = self.handle.channel_open_session().await?;
             channel.exec(true, command).await?;
             Ok(channel)
         };
-        let late = || Fault::Unreachable(format!("the router did not start {command}"));
+        let late = || SshFault::Unreachable(format!("the router did not start {command}"));
         timeout(STEP_TIMEOUT, start).await.map_err(|_| late())?.map_err(|error| fault(error, None))
     }
 
@@ -165,19 +159,17 @@ impl Connection {
         }
     }
 
-    /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.handle.is_closed()
     }
 
-    /// Disconnects.
     pub async fn close(self) {
         let disconnect = self.handle.disconnect(Disconnect::ByApplication, "", "");
         let _ = timeout(Duration::from_secs(1), disconnect).await;
     }
 }
 
-async fn connect(router: &Router) -> Result<(Handle<HostKeyCheck>, IpAddr), Fault> {
+async fn connect(router: &Router) -> Result<(Handle<HostKeyCheck>, IpAddr), SshFault> {
     let pinned = router.host_key.0.clone();
     let untrusted = Arc::new(Mutex::new(None));
     let client = HostKeyCheck { pinned: pinned.clone(), untrusted: Arc::clone(&untrusted) };
@@ -186,18 +178,17 @@ async fn connect(router: &Router) -> Result<(Handle<HostKeyCheck>, IpAddr), Faul
     let connect = client::connect_stream(Arc::new(options(router)), stream, client);
     let connected = timeout(STEP_TIMEOUT, connect).await.map_err(|_| no_answer())?;
     let handle = connected.map_err(|error| {
-        let key = untrusted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let key = lock(&untrusted).take();
         fault(error, key.map(|key| (key, pinned.is_empty())))
     })?;
     Ok((handle, peer))
 }
 
-/// The addresses of a host.
-async fn addresses(HostPort { host, port }: &HostPort) -> Result<Vec<SocketAddr>, Fault> {
+async fn addresses(HostPort { host, port }: &HostPort) -> Result<Vec<SocketAddr>, SshFault> {
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, *port)]);
     }
-    let unresolved = |why: &str| Fault::Unreachable(format!("resolve {host}: {why}"));
+    let unresolved = |why: &str| SshFault::Unreachable(format!("resolve {host}: {why}"));
     let (name, (send, resolved)) = ((host.clone(), *port), oneshot::channel());
     let resolve = async {
         let permit = RESOLVERS.acquire().await;
@@ -219,20 +210,20 @@ async fn addresses(HostPort { host, port }: &HostPort) -> Result<Vec<SocketAddr>
 async fn connect_first(
     addresses: &[SocketAddr],
     limit: Duration,
-) -> Result<(TcpStream, IpAddr), Fault> {
-    let mut fault = Fault::Unreachable("its name has no address".into());
+) -> Result<(TcpStream, IpAddr), SshFault> {
+    let mut fault = SshFault::Unreachable("its name has no address".into());
     for address in addresses {
         fault = match timeout(limit, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok((stream, address.ip())),
-            Ok(Err(error)) => Fault::Unreachable(aw_service::cause(&error)),
+            Ok(Err(error)) => SshFault::Unreachable(aw_service::cause(&error)),
             Err(_) => no_answer(),
         };
     }
     Err(fault)
 }
 
-fn no_answer() -> Fault {
-    Fault::Unreachable("no answer".into())
+fn no_answer() -> SshFault {
+    SshFault::Unreachable("no answer".into())
 }
 
 fn options(router: &Router) -> client::Config {

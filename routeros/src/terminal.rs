@@ -67,16 +67,16 @@ pub fn print(text: &str) -> Result<(), Error> {
         .map_err(|error| Error::write("standard output", error))
 }
 
-/// Aligned columns; control characters are replaced.
-pub fn table(rows: &[Vec<String>]) -> String {
-    let clean = |cell: &String| cell.replace(char::is_control, "?");
-    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(clean).collect()).collect();
-    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let cell =
-        |row: &'_ Vec<String>, column: usize| row.get(column).map_or(0, |c| c.chars().count());
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| rows.iter().map(|row| cell(row, column)).max().unwrap_or_default())
-        .collect();
+/// Aligned columns under a head; control characters are replaced. Each row has as many cells as the head.
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let head: Vec<_> = head.iter().map(|cell| (*cell).to_owned()).collect();
+    let clean = |row: &Vec<String>| -> Vec<String> {
+        row.iter().map(|cell| cell.replace(char::is_control, "?")).collect()
+    };
+    let rows: Vec<_> = [head].iter().chain(rows).map(clean).collect();
+    let width =
+        |column: usize| rows.iter().map(|row: &Vec<String>| row[column].chars().count()).max();
+    let widths: Vec<_> = (0..rows[0].len()).filter_map(width).collect();
     let mut text = String::new();
     for row in &rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
@@ -110,8 +110,7 @@ mod tests {
 
     #[test]
     fn columns() {
-        let rows = [["a", "bb", ""], ["ccc", "d\n", "é"]];
-        let rows: Vec<_> = rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect();
-        assert_eq!(super::table(&rows), "a    bb\nccc  d?  é\n");
+        let rows = [["ccc", "d\n", "é"].map(str::to_owned).to_vec()];
+        assert_eq!(table(&["a", "bb", ""], &rows), "a    bb\nccc  d?  é\n");
     }
 }

@@ -53,14 +53,21 @@ impl Secret {
             };
             format!("read {shown}: {why}")
         };
-        let file = File::open(path).map_err(failure)?;
-        if file.metadata().map_err(failure)?.mode() & 0o007 != 0 {
-            return Err(format!("{shown}: other users may read or write it (chmod o= {shown})"));
+        let Secret(line) = Secret::first_line(path).map_err(failure)?;
+        Self::non_empty(line.trim()).ok_or_else(|| format!("{shown}: the first line is empty"))
+    }
+
+    /// The first line of a file, which must not be accessible to others. It may be empty.
+    pub fn first_line(path: &Path) -> io::Result<Secret> {
+        let file = File::open(path)?;
+        if file.metadata()?.mode() & 0o007 != 0 {
+            let path = path.display();
+            let why = format!("other users may read or write it (chmod o= {path})");
+            return Err(io::Error::other(why));
         }
         let mut text = String::new();
-        file.take(MAX_BYTES).read_to_string(&mut text).map_err(failure)?;
-        let line = text.lines().next().unwrap_or_default().trim();
-        Self::non_empty(line).ok_or_else(|| format!("{shown}: the first line is empty"))
+        file.take(MAX_BYTES).read_to_string(&mut text)?;
+        Ok(Secret(text.lines().next().unwrap_or_default().into()))
     }
 
     fn from_environment(name: &str, variable: &str) -> Result<Secret, String> {

@@ -316,6 +316,32 @@ fn a_refused_login() {
     daemon.stop().ok();
 }
 
+/// A password or passphrase that other users may read is not used: no login is tried.
+#[test]
+fn a_password_that_others_may_read() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let mut watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let password = watching.file("password");
+    let mode = |mode| fs::set_permissions(&password, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o644);
+    let daemon = watching.start();
+    let shown = password.display();
+    let refusal =
+        format!("core1: read {shown}: other users may read or write it (chmod o= {shown})");
+    daemon.stderr.wait_for(&refusal);
+    assert_eq!(router.counts(), (0, 0));
+    mode(0o640);
+    daemon.signal(Signal::HUP);
+    daemon.stderr.wait_for("core1: first contact");
+    let key = watching.file("id");
+    let entry = format!("key_file = {key:?}\npassphrase_file = {password:?}");
+    watching.replace(&format!("password_file = {password:?}"), &entry);
+    mode(0o604);
+    daemon.signal(Signal::HUP);
+    wait_until("the passphrase is refused", || daemon.stderr.text().matches(&refusal).count() == 2);
+    daemon.stop().ok();
+}
+
 /// A reload that changes the entry of a router causes one new login, not two.
 #[test]
 fn a_login_refused_after_a_reload() {

@@ -4,6 +4,7 @@ use crate::rig::{Run, program};
 use crate::ring::Ring;
 use crate::routeros::{Router, Version};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
@@ -54,7 +55,9 @@ impl Watching {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let archive = directory.path().join("archive");
         let head = format!("archive = {archive:?}\nring = {:?}\nalarm_after = 1\n", ring.name());
-        fs::write(directory.path().join("password"), "secret\n").expect("our own directory");
+        let password = directory.path().join("password");
+        fs::write(&password, "secret\n").expect("our own directory");
+        fs::set_permissions(password, fs::Permissions::from_mode(0o600)).expect("our own file");
         Watching { directory, head, mail: String::new(), routers: String::new() }
     }
 

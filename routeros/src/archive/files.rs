@@ -14,7 +14,6 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Replaces a file as a whole.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_then_rename(&temporary(path), path, |file| file.write_all(bytes))
 }

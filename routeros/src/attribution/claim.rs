@@ -9,14 +9,11 @@ use crate::{
 
 /// A log line that names who made a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
+pub struct LogClaim {
     /// The router's time, as text.
     pub time: String,
-    /// The message.
     pub message: String,
-    /// The actors that it names.
     pub actors: Vec<Actor>,
-    /// The command, if the line has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
     /// Whether an actor may be forged.
@@ -24,11 +21,11 @@ pub struct Claim {
     pub ambiguous: bool,
 }
 
-impl Claim {
+impl LogClaim {
     /// The claim of a record that is about a change and names an actor.
-    pub fn of(record: &LogRecord) -> Option<Claim> {
+    pub fn of(record: &LogRecord) -> Option<LogClaim> {
         let named = record.may_be_change().then(|| actors_in(&record.message))??;
-        Some(Claim {
+        Some(LogClaim {
             time: record.time.clone(),
             message: record.message.clone(),
             ambiguous: named.ambiguous || record.doubtful,
@@ -51,7 +48,7 @@ pub fn is_same_time(one: &str, other: &str) -> bool {
 }
 
 /// The users that these claims name, each once, in order.
-pub fn users(claims: &[Claim]) -> Vec<&str> {
+pub fn users(claims: &[LogClaim]) -> Vec<&str> {
     let mut users = Vec::new();
     for actor in claims.iter().flat_map(|claim| &claim.actors) {
         if !users.contains(&actor.user.as_str()) {
@@ -69,16 +66,14 @@ pub const MAX_CLAIMS_BYTES: usize = 256 << 10;
 /// Claims in the order of the log, bounded in number and size.
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
-    /// In order.
-    pub kept: Vec<Claim>,
+    pub kept: Vec<LogClaim>,
     /// The number of claims beyond the bounds.
     pub further: u64,
     bytes: usize,
 }
 
 impl Claims {
-    /// Adds a claim.
-    pub fn push(&mut self, claim: Claim) {
+    pub fn push(&mut self, claim: LogClaim) {
         // The command and the names are parts of the message.
         let bytes = 2 * (claim.time.len() + claim.message.len());
         if self.kept.len() < MAX_CLAIMS && self.bytes + bytes <= MAX_CLAIMS_BYTES {
@@ -89,7 +84,6 @@ impl Claims {
         }
     }
 
-    /// Adds later claims.
     pub fn append(&mut self, later: Claims) {
         later.kept.into_iter().for_each(|claim| self.push(claim));
         self.further += later.further;

@@ -16,7 +16,6 @@ pub struct ExportTiming {
     pub interval: Duration,
 }
 
-/// When the next export is due.
 #[derive(Debug)]
 pub struct ExportSchedule {
     timing: ExportTiming,
@@ -44,13 +43,11 @@ impl ExportSchedule {
         self.periodic = now + self.timing.settle;
     }
 
-    /// The log has a line about a change.
     pub fn line_received(&mut self, now: Duration) {
         self.first_line.get_or_insert(now);
         self.last_line = Some(now);
     }
 
-    /// When the next export is due.
     pub fn due(&self) -> Duration {
         let after_lines = self.last_line.zip(self.first_line).map(|(last, first)| {
             (last + self.timing.settle).min(first + self.timing.latest).max(self.rest_until)

@@ -1,12 +1,14 @@
 //! Whether this machine's clock can be used to find what is too old.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use aw_service::warn;
 use jiff::{SignedDuration, Timestamp};
+
+use super::lock;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// Nothing is removed for its age for this time after the clock was found wrong.
@@ -19,7 +21,6 @@ pub struct RetentionClock {
 }
 
 struct LastLook {
-    /// The clock.
     time: Timestamp,
     /// The time since the start of the machine.
     at: Instant,
@@ -36,7 +37,7 @@ impl RetentionClock {
     /// Whether the clock can be trusted. It is not for an hour after it was set forward by more than a day, nor in the
     /// first hour if it is more than a day ahead of the router's newest snapshot.
     pub fn is_trusted(&self, now: Timestamp, newest: Option<Timestamp>) -> bool {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         let passed = SignedDuration::try_from(last.at.elapsed()).unwrap_or_default();
         if now.duration_since(last.time) - passed > DAY {
             last.distrusted = Some(Instant::now());

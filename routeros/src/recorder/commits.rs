@@ -3,14 +3,14 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 
 use jiff::Timestamp;
 
+use super::lock;
 use crate::{archive::Archive, config::RouterName, git::Repository};
 
-/// The git repository.
 pub struct Commits {
     archive: PathBuf,
     git: Mutex<Repository>,
@@ -23,7 +23,7 @@ impl Commits {
 
     /// Commits the archive if the last commit differs from it.
     pub fn commit_archive(&self) -> io::Result<()> {
-        let mut git = self.git.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut git = lock(&self.git);
         self.fill(&mut git)?;
         if git.is_empty() || git.is_committed()? {
             return Ok(());
@@ -40,7 +40,7 @@ impl Commits {
         author: &str,
         time: Timestamp,
     ) -> io::Result<()> {
-        let mut git = self.git.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut git = lock(&self.git);
         if git.is_empty() {
             self.fill(&mut git)?;
         }

@@ -1,7 +1,7 @@
 use std::{fs, io, path::PathBuf};
 
 use super::*;
-use crate::{attribution::Claim, change::Credit, session::FetchedExport};
+use crate::{attribution::LogClaim, change::Credit, session::FetchedExport};
 use jiff::SignedDuration;
 
 struct Fixture {
@@ -35,9 +35,9 @@ impl Fixture {
     /// Records a confirmed export with this number of lines; the log names alice.
     fn record(&self, recorder: &Recorder, lines: usize) -> io::Result<Outcome> {
         let bytes = export(lines);
-        let unconfirmed = crate::export::validate(&bytes, None).ok();
+        let unconfirmed = crate::config_export::validate(&bytes, None).ok();
         let fetched = FetchedExport { bytes, fault: None, unconfirmed, address: None, turn: None };
-        let claim = Claim {
+        let claim = LogClaim {
             time: "12:00:00".into(),
             message: "item added by alice".into(),
             actors: crate::actor::actors_in("item added by alice").unwrap().actors,

@@ -6,9 +6,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     config::Router,
-    export::{Export, ExportFault},
+    config_export::{Export, ExportFault},
     log_record::{LogAssembler, LogRecord},
-    ssh::{Answer, Connection, Fault, MAX_ANSWER},
+    ssh::{Answer, MAX_ANSWER, SshConnection, SshFault},
 };
 
 /// The number of routers that send a log or an export at the same time, each of up to 16 MiB.
@@ -44,9 +44,7 @@ impl FetchTurns {
 /// An export as the router sent it.
 #[derive(Debug)]
 pub struct FetchedExport {
-    /// The output of the command.
     pub bytes: Vec<u8>,
-    /// A fault of the transfer.
     pub fault: Option<ExportFault>,
     /// The export before, if this one is to confirm it.
     pub unconfirmed: Option<Export>,
@@ -57,26 +55,26 @@ pub struct FetchedExport {
 }
 
 /// The output, and a fault of the transfer.
-type Output = Result<(Vec<u8>, Option<ExportFault>), Fault>;
+type Output = Result<(Vec<u8>, Option<ExportFault>), SshFault>;
 
-/// Fetches an export for the recorder.
 pub async fn fetch_export(
-    connection: &Connection,
+    connection: &SshConnection,
     router: &Router,
     turn: Turn,
     unconfirmed: Option<Export>,
-) -> Result<FetchedExport, Fault> {
+) -> Result<FetchedExport, SshFault> {
     let (bytes, fault) = run_beside(connection, router, export_commands(router)).await?;
     Ok(FetchedExport { bytes, fault, unconfirmed, address: connection.ipv4(), turn })
 }
 
-/// Fetches an export in this connection.
-pub async fn export(connection: &Connection, router: &Router) -> Output {
-    run_first_supported(connection, router, export_commands(router)).await
+pub async fn export(connection: &SshConnection, router: &Router) -> Output {
+    run_supported(connection, router, export_commands(router)).await
 }
 
-/// Fetches the log that the router has stored.
-pub async fn stored_log(connection: &Connection, router: &Router) -> Result<Vec<LogRecord>, Fault> {
+pub async fn stored_log(
+    connection: &SshConnection,
+    router: &Router,
+) -> Result<Vec<LogRecord>, SshFault> {
     run_beside(connection, router, &["/log print"]).await.map(|(bytes, _)| records(&bytes))
 }
 
@@ -89,11 +87,11 @@ fn export_commands(router: &Router) -> &'static [&'static str] {
 }
 
 /// Runs a command beside the log in this connection, or in a second one if the router allows only one command in each.
-async fn run_beside(connection: &Connection, router: &Router, commands: &[&str]) -> Output {
-    match run_first_supported(connection, router, commands).await {
-        Err(Fault::NoChannel(_)) => {
-            let second = Connection::open(router).await?;
-            let output = run_first_supported(&second, router, commands).await;
+async fn run_beside(connection: &SshConnection, router: &Router, commands: &[&str]) -> Output {
+    match run_supported(connection, router, commands).await {
+        Err(SshFault::NoChannel(_)) => {
+            let second = SshConnection::open(router).await?;
+            let output = run_supported(&second, router, commands).await;
             second.close().await;
             output
         }
@@ -102,11 +100,7 @@ async fn run_beside(connection: &Connection, router: &Router, commands: &[&str])
 }
 
 /// Runs the first command that this version of RouterOS supports.
-async fn run_first_supported(
-    connection: &Connection,
-    router: &Router,
-    commands: &[&str],
-) -> Output {
+async fn run_supported(connection: &SshConnection, router: &Router, commands: &[&str]) -> Output {
     let mut output = Vec::new();
     for command in commands {
         let Answer { bytes, is_closed, is_cut } =
@@ -134,7 +128,6 @@ fn is_unsupported(answer: &[u8]) -> bool {
     errors.iter().any(|error| first.starts_with(error))
 }
 
-/// The records in the output of `/log print`.
 pub fn records(answer: &[u8]) -> Vec<LogRecord> {
     let mut assembler = LogAssembler::default();
     let mut all = assembler.feed(answer);

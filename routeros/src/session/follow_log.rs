@@ -4,7 +4,7 @@ use russh::ChannelMsg;
 
 use crate::{
     log_line::LogLine,
-    ssh::{Connection, Fault},
+    ssh::{SshConnection, SshFault},
 };
 
 /// The log of a router from now on.
@@ -17,9 +17,7 @@ pub struct LogFollower {
     buffered: Vec<u8>,
 }
 
-/// An event of the log.
 pub enum LogEvent {
-    /// More of the log.
     Bytes(Vec<u8>),
     /// The router does not support the filter.
     FilterUnsupported,
@@ -34,8 +32,10 @@ const MAX_BUFFERED: usize = 1 << 20;
 const MAX_BEGINNING: usize = 200;
 
 impl LogFollower {
-    /// Starts to follow the log.
-    pub async fn start(connection: &Connection, filtered: bool) -> Result<LogFollower, Fault> {
+    pub async fn start(
+        connection: &SshConnection,
+        filtered: bool,
+    ) -> Result<LogFollower, SshFault> {
         let channel = connection.start(if filtered { FILTERED } else { ALL }).await?;
         Ok(LogFollower { channel, filtered, beginning: Vec::new(), buffered: Vec::new() })
     }
@@ -44,7 +44,7 @@ impl LogFollower {
     pub async fn meanwhile<T>(
         &mut self,
         other: impl Future<Output = T>,
-    ) -> Result<Option<T>, Fault> {
+    ) -> Result<Option<T>, SshFault> {
         let mut other = std::pin::pin!(other);
         let mut buffered = Vec::new();
         let done = loop {
@@ -61,8 +61,7 @@ impl LogFollower {
         Ok(Some(done))
     }
 
-    /// Waits for the next event.
-    pub async fn next(&mut self) -> Result<LogEvent, Fault> {
+    pub async fn next(&mut self) -> Result<LogEvent, SshFault> {
         if !self.buffered.is_empty() {
             return Ok(LogEvent::Bytes(std::mem::take(&mut self.buffered)));
         }
@@ -76,22 +75,22 @@ impl LogFollower {
                 }
                 Some(ChannelMsg::Close | ChannelMsg::Failure) => return self.ended(),
                 Some(_) => {}
-                None => return Err(Fault::Unreachable("the connection broke".into())),
+                None => return Err(SshFault::Unreachable("the connection broke".into())),
             }
         }
     }
 
     /// The command ended: the connection was closed, or the router does not support it.
-    fn ended(&self) -> Result<LogEvent, Fault> {
+    fn ended(&self) -> Result<LogEvent, SshFault> {
         let beginning = String::from_utf8_lossy(&self.beginning);
         let first = beginning.trim().lines().next().unwrap_or_default();
         if first.is_empty() || LogLine::parse(first).is_some() {
-            return Err(Fault::Unreachable("the router ended the log".into()));
+            return Err(SshFault::Unreachable("the router ended the log".into()));
         }
         if self.filtered {
             return Ok(LogEvent::FilterUnsupported);
         }
         let first: String = first.chars().filter(|c| !c.is_control()).collect();
-        Err(Fault::Local(format!("the router does not print its log: {first}")))
+        Err(SshFault::Local(format!("the router does not print its log: {first}")))
     }
 }

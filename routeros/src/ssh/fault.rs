@@ -4,7 +4,7 @@ use crate::host_key::HostKey;
 
 /// Why there is no connection, or why it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum SshFault {
     /// The router cannot be reached, or the connection broke.
     Unreachable(String),
     /// The router runs no further command in this connection.
@@ -21,27 +21,29 @@ pub enum Fault {
     Local(String),
 }
 
-impl Fault {
+impl SshFault {
     /// Whether the connection must not be tried again soon: each refused login is a line in the router's log, and a
     /// machine with a wrong key must not receive the password.
     pub fn is_final(&self) -> bool {
-        matches!(self, Fault::Refused(_) | Fault::ChangedKey(_) | Fault::UnknownKey(_))
+        matches!(self, SshFault::Refused(_) | SshFault::ChangedKey(_) | SshFault::UnknownKey(_))
     }
 }
 
-impl std::fmt::Display for Fault {
+impl std::fmt::Display for SshFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Fault::Unreachable(why) | Fault::NoChannel(why) | Fault::Local(why) => f.write_str(why),
-            Fault::Algorithms(why) => write!(f, "{why} (RouterOS 6: set legacy = true)"),
-            Fault::UnknownKey(key) => {
+            SshFault::Unreachable(why) | SshFault::NoChannel(why) | SshFault::Local(why) => {
+                f.write_str(why)
+            }
+            SshFault::Algorithms(why) => write!(f, "{why} (RouterOS 6: set legacy = true)"),
+            SshFault::UnknownKey(key) => {
                 write!(f, "its host key is not trusted: {key} (if it is right, set host_key)")
             }
-            Fault::ChangedKey(key) => write!(
+            SshFault::ChangedKey(key) => write!(
                 f,
                 "ITS HOST KEY HAS CHANGED, possibly an attack: {key} (if it is right, set host_key)"
             ),
-            Fault::Refused(why) => write!(
+            SshFault::Refused(why) => write!(
                 f,
                 "login refused{why}; the next try is after a reload (check user and password; RouterOS refuses the password of a user who has an SSH key)"
             ),
@@ -50,18 +52,18 @@ impl std::fmt::Display for Fault {
 }
 
 /// The fault of an error of russh. `untrusted` is the host key that was not trusted, and whether none is pinned.
-pub fn fault(error: russh::Error, untrusted: Option<(HostKey, bool)>) -> Fault {
+pub fn fault(error: russh::Error, untrusted: Option<(HostKey, bool)>) -> SshFault {
     match (error, untrusted) {
-        (_, Some((key, true))) => Fault::UnknownKey(key),
-        (_, Some((key, false))) => Fault::ChangedKey(key),
-        (russh::Error::IO(error), None) => Fault::Unreachable(aw_service::explain(&error)),
-        (russh::Error::NoCommonAlgo { kind, theirs, .. }, None) => Fault::Algorithms(format!(
+        (_, Some((key, true))) => SshFault::UnknownKey(key),
+        (_, Some((key, false))) => SshFault::ChangedKey(key),
+        (russh::Error::IO(error), None) => SshFault::Unreachable(aw_service::explain(&error)),
+        (russh::Error::NoCommonAlgo { kind, theirs, .. }, None) => SshFault::Algorithms(format!(
             "no common {kind:?} algorithm, the router offers {}",
             theirs.join(", ")
         )),
         (russh::Error::ChannelOpenFailure(why), None) => {
-            Fault::NoChannel(format!("the router opens no channel: {why:?}"))
+            SshFault::NoChannel(format!("the router opens no channel: {why:?}"))
         }
-        (error, None) => Fault::Unreachable(error.to_string().to_lowercase()),
+        (error, None) => SshFault::Unreachable(error.to_string().to_lowercase()),
     }
 }

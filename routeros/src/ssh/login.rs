@@ -1,7 +1,8 @@
 //! Login by password, key or agent.
 
-use std::{fs, io::ErrorKind, path::Path, sync::Arc};
+use std::{io::ErrorKind, path::Path, sync::Arc};
 
+use aw_service::Secret;
 use russh::{
     client::{AuthResult, Handle, Handler},
     keys::{
@@ -11,49 +12,47 @@ use russh::{
     },
 };
 
-use super::fault::{Fault, fault};
+use super::fault::{SshFault, fault};
 use crate::config::Router;
 
 /// The means to log in, read from their files.
 pub enum Credentials {
-    /// A password.
-    Password(String),
-    /// A private key.
+    Password(Secret),
     Key(Arc<russh::keys::PrivateKey>),
-    /// The keys of the SSH agent.
     Agent,
 }
 
 impl Credentials {
     /// Reads the files that the configuration names.
-    pub fn read(router: &Router) -> Result<Credentials, Fault> {
+    pub fn read(router: &Router) -> Result<Credentials, SshFault> {
         if let Some(path) = &router.password_file {
-            return Ok(Credentials::Password(first_line(path)?));
+            return Ok(Credentials::Password(read_secret(path)?));
         }
         let Some(path) = &router.key_file else { return Ok(Credentials::Agent) };
-        let passphrase = router.passphrase_file.as_deref().map(first_line).transpose()?;
-        let key = load_secret_key(path, passphrase.as_deref()).map_err(|error| match error {
+        let passphrase = router.passphrase_file.as_deref().map(read_secret).transpose()?;
+        let passphrase = passphrase.as_ref().map(Secret::reveal);
+        let key = load_secret_key(path, passphrase).map_err(|error| match error {
             russh::keys::Error::IO(error) => unreadable(path, &error),
-            error => Fault::Local(format!("read {}: {error}", path.display())),
+            error => SshFault::Local(format!("read {}: {error}", path.display())),
         })?;
         Ok(Credentials::Key(Arc::new(key)))
     }
 
-    /// Logs in.
     pub async fn log_in<H: Handler>(
         self,
         handle: &mut Handle<H>,
         router: &Router,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), SshFault> {
         let user = router.login();
         let broken = |error: russh::Error| fault(error, None);
         match self {
             Credentials::Password(password) => {
-                let result = handle.authenticate_password(user, password).await.map_err(broken)?;
+                let result =
+                    handle.authenticate_password(user, password.reveal()).await.map_err(broken)?;
                 accepted(&result)
             }
             Credentials::Key(key) => {
-                let mut result = Err(Fault::Refused(String::new()));
+                let mut result = Err(SshFault::Refused(String::new()));
                 for hash in hashes(handle, key.public_key(), router.legacy).await {
                     let key = PrivateKeyWithHashAlg::new(Arc::clone(&key), hash);
                     let tried = handle.authenticate_publickey(user.clone(), key).await;
@@ -73,18 +72,18 @@ async fn log_in_with_agent<H: Handler>(
     handle: &mut Handle<H>,
     user: &str,
     legacy: bool,
-) -> Result<(), Fault> {
-    let failure = |error| Fault::Local(format!("ask the SSH agent: {error}"));
+) -> Result<(), SshFault> {
+    let failure = |error| SshFault::Local(format!("ask the SSH agent: {error}"));
     let mut agent = AgentClient::connect_env().await.map_err(failure)?;
     let identities = agent.request_identities().await.map_err(failure)?;
-    let mut result = Err(Fault::Refused(": the SSH agent has no keys".into()));
+    let mut result = Err(SshFault::Refused(": the SSH agent has no keys".into()));
     for identity in identities {
         let AgentIdentity::PublicKey { key, .. } = identity else { continue };
         for hash in hashes(handle, &key, legacy).await {
             let signed =
                 handle.authenticate_publickey_with(user, key.clone(), hash, &mut agent).await;
             let signed = signed
-                .map_err(|error| Fault::Local(format!("sign with the SSH agent: {error}")))?;
+                .map_err(|error| SshFault::Local(format!("sign with the SSH agent: {error}")))?;
             result = accepted(&signed);
             if result.is_ok() {
                 return result;
@@ -113,26 +112,25 @@ async fn hashes<H: Handler>(
     hashes
 }
 
-fn accepted(result: &AuthResult) -> Result<(), Fault> {
+fn accepted(result: &AuthResult) -> Result<(), SshFault> {
     match result {
         AuthResult::Success => Ok(()),
         AuthResult::Failure { partial_success: true, .. } => {
-            Err(Fault::Refused(": a second factor is required".into()))
+            Err(SshFault::Refused(": a second factor is required".into()))
         }
-        AuthResult::Failure { .. } => Err(Fault::Refused(String::new())),
+        AuthResult::Failure { .. } => Err(SshFault::Refused(String::new())),
     }
 }
 
-fn first_line(path: &Path) -> Result<String, Fault> {
-    let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
+fn read_secret(path: &Path) -> Result<Secret, SshFault> {
+    Secret::first_line(path).map_err(|error| unreadable(path, &error))
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
+fn unreadable(path: &Path, error: &std::io::Error) -> SshFault {
     if aw_service::advice(error).is_some() {
         // A resource limit, which may be temporary: try again as if the router were unreachable.
         let why = aw_service::explain(error);
-        return Fault::Unreachable(format!("read {}: {why}", path.display()));
+        return SshFault::Unreachable(format!("read {}: {why}", path.display()));
     }
     let help = match error.kind() {
         ErrorKind::PermissionDenied => {
@@ -140,5 +138,5 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
         }
         _ => "",
     };
-    Fault::Local(format!("read {}: {}{help}", path.display(), aw_service::cause(error)))
+    SshFault::Local(format!("read {}: {}{help}", path.display(), aw_service::cause(error)))
 }

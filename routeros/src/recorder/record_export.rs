@@ -2,19 +2,18 @@
 
 use std::{
     io,
-    sync::PoisonError,
     time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Recorder;
+use super::{Recorder, lock};
 use crate::{
     archive::Archive,
     change::{Change, Credit},
     config::Router,
+    config_export::{Export, ExportFault, has_shrunk, validate},
     diff::Difference,
-    export::{Export, ExportFault, has_shrunk, validate},
     file_names::snapshot_time,
     session::{FetchedExport, Turn},
 };
@@ -24,15 +23,12 @@ use crate::{
 pub enum Outcome {
     /// The first configuration of this router is stored.
     First,
-    /// The configuration did not change.
     Unchanged,
-    /// The configuration changed.
     Changed(Box<Change>),
     /// The export lost many lines, or is the first one: a second export must confirm it.
     Unconfirmed {
         /// Lines of the base, if there is one.
         base: Option<usize>,
-        /// The export.
         export: Export,
         /// For the second export, which need not wait for another turn.
         turn: Turn,
@@ -55,8 +51,8 @@ impl Recorder {
         credit: Credit,
     ) -> io::Result<Outcome> {
         // A task that was aborted by a reload may still record an export of the same router.
-        let lock = self.export_lock(&router.name);
-        let _lock = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let exporting = self.export_lock(&router.name);
+        let _lock = lock(&exporting);
         let (archive, now) = (self.archive(&router.name), Timestamp::now());
         archive.create()?;
         let newest = archive.newest_snapshot()?.and_then(|name| snapshot_time(&name));
@@ -118,8 +114,8 @@ impl Recorder {
         export: &Export,
         now: Timestamp,
     ) -> io::Result<Outcome> {
+        let archive = self.archive(&router.name);
         let Some(base) = base else {
-            let archive = self.archive(&router.name);
             archive.add_snapshot(now, &fetched.bytes)?;
             archive.set_base(&fetched.bytes)?;
             self.commit(router, &fetched.bytes, "first configuration", "aw-routeros", now);
@@ -130,18 +126,6 @@ impl Recorder {
         if difference.is_empty() {
             return Ok(Outcome::Unchanged);
         }
-        Ok(Outcome::Changed(self.store_change(router, fetched, credit, difference, now)?))
-    }
-
-    fn store_change(
-        &self,
-        router: &Router,
-        fetched: &FetchedExport,
-        credit: Credit,
-        difference: Difference,
-        now: Timestamp,
-    ) -> io::Result<Box<Change>> {
-        let archive = self.archive(&router.name);
         let old = archive.newest_snapshot()?.unwrap_or_default();
         let snapshots = (old, archive.add_snapshot(now, &fetched.bytes)?);
         let names = (router.name.as_str(), &*router.address.to_string());
@@ -155,7 +139,7 @@ impl Recorder {
         // After the above: if the process is killed before this, the next export shows the change again.
         archive.set_base(&fetched.bytes)?;
         self.commit(router, &fetched.bytes, &change.summary(), &change.users.join(", "), now);
-        Ok(Box::new(change))
+        Ok(Outcome::Changed(Box::new(change)))
     }
 
     /// Removes old files, and stores the new state of the router.
@@ -172,7 +156,7 @@ impl Recorder {
         let is_due = last.is_none_or(|last| now.duration_since(last).abs() > DAY);
         let trusted = self.config.keep_days.is_none() || self.clock.is_trusted(now, newest);
         if (is_due || matches!(outcome, Outcome::Changed(_)))
-            && let Err(error) = self.remove_old(router, now, is_due, trusted)
+            && let Err(error) = self.tidy(router, now, is_due, trusted)
         {
             let cause = aw_service::cause(&error);
             self.note(&router.name, &format!("remove old files from the archive: {cause}"));
@@ -192,13 +176,7 @@ impl Recorder {
     /// Removes the oldest snapshots beyond `keep` and, if the clock is trusted, those older than `keep_days`. With `all`,
     /// which rewrites files, removes old changes and log lines too; changes are removed with their snapshots, so that
     /// they are bounded without `keep_days` too.
-    fn remove_old(
-        &self,
-        router: &Router,
-        now: Timestamp,
-        all: bool,
-        trusted: bool,
-    ) -> io::Result<()> {
+    fn tidy(&self, router: &Router, now: Timestamp, all: bool, trusted: bool) -> io::Result<()> {
         let archive = self.archive(&router.name);
         let days = self.config.keep_days.filter(|_| trusted);
         let age = days.map(|days| SignedDuration::from_hours(24 * i64::from(days)));

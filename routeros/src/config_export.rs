@@ -21,11 +21,8 @@ pub struct Export {
 pub enum ExportFault {
     /// The answer is a message, not an export: the router refused the command.
     Refused(String),
-    /// The router marked it as interrupted.
     Interrupted,
-    /// It ends in the middle of a line.
     CutLine,
-    /// There is only a header.
     Empty,
     /// Sections failed that did not fail before.
     Failed(BTreeSet<String>),
@@ -145,5 +142,5 @@ pub fn has_shrunk(base: usize, now: usize) -> bool {
 }
 
 #[cfg(test)]
-#[path = "export/tests.rs"]
+#[path = "config_export/tests.rs"]
 mod tests;

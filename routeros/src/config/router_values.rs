@@ -53,7 +53,6 @@ impl TryFrom<String> for RouterName {
 }
 
 impl RouterName {
-    /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -70,7 +69,6 @@ pub fn router_address(text: &str) -> Result<HostPort, String> {
     HostPort::parse(text, 22).map_err(|fault| format!("address {fault}"))
 }
 
-/// For serde.
 pub fn deserialize_address<'de, D: Deserializer<'de>>(from: D) -> Result<HostPort, D::Error> {
     router_address(&String::deserialize(from)?).map_err(Error::custom)
 }

@@ -12,12 +12,12 @@ use super::{
     random_byte, spread,
 };
 use crate::{
-    attribution::{Attribution, Claim, Claims, ExportTiming, is_same_time},
+    attribution::{Attribution, Claims, ExportTiming, LogClaim, is_same_time},
     change::Credit,
-    export::Export,
+    config_export::Export,
     log_record::{LogAssembler, LogRecord},
     recorder::Outcome,
-    ssh::{Connection, Fault},
+    ssh::{SshConnection, SshFault},
 };
 
 /// A record is complete when nothing follows it for this time.
@@ -29,17 +29,17 @@ const EXPORT_PAUSES: [Duration; 2] = [Duration::from_secs(10), Duration::from_se
 /// Candidates, at most: the last ones of the log.
 const MAX_CANDIDATES: usize = 20;
 
-type PendingExport = Pin<Box<dyn Future<Output = Result<FetchedExport, Fault>> + Send>>;
+type PendingExport = Pin<Box<dyn Future<Output = Result<FetchedExport, SshFault>> + Send>>;
 
 /// One connection to a router.
 pub struct Session<'a> {
     task: &'a mut RouterTask,
-    connection: Arc<Connection>,
+    connection: Arc<SshConnection>,
     start: Instant,
     attribution: Attribution,
     assembler: LogAssembler,
     /// Claims from a time when the log was not followed; `None` if there certainly was no change.
-    candidates: Option<Vec<Claim>>,
+    candidates: Option<Vec<LogClaim>>,
     /// The export that is being fetched, and when it began.
     export: Option<(PendingExport, Duration)>,
     export_backoff: Backoff,
@@ -47,16 +47,15 @@ pub struct Session<'a> {
     is_quiet: bool,
 }
 
-/// The next thing to handle.
-enum Event {
+enum SessionEvent {
     Log(LogEvent),
     Quiet,
     ExportDue,
-    Exported(Result<FetchedExport, Fault>),
+    Exported(Result<FetchedExport, SshFault>),
 }
 
 impl Session<'_> {
-    pub fn new(task: &mut RouterTask, connection: Connection) -> Session<'_> {
+    pub fn new(task: &mut RouterTask, connection: SshConnection) -> Session<'_> {
         let timing = ExportTiming {
             settle: Duration::from_secs(task.router.settle),
             latest: LATEST_EXPORT,
@@ -77,55 +76,55 @@ impl Session<'_> {
     }
 
     /// Follows the router until the connection ends. Claims without an export are credited after the next connection.
-    pub async fn run(mut self) -> Fault {
+    pub async fn run(mut self) -> SshFault {
         let Err(fault) = self.follow().await;
         self.flush_log();
         self.task.claims = self.attribution.pending();
         fault
     }
 
-    async fn follow(&mut self) -> Result<Infallible, Fault> {
+    async fn follow(&mut self) -> Result<Infallible, SshFault> {
         let mut log = self.start_log().await?;
         self.task.connected();
         loop {
             match self.next_event(&mut log).await? {
-                Event::Log(LogEvent::Bytes(bytes)) => {
+                SessionEvent::Log(LogEvent::Bytes(bytes)) => {
                     let records = self.assembler.feed(&bytes);
                     records.iter().for_each(|record| self.observe(record));
                     self.is_quiet = false;
                 }
-                Event::Log(LogEvent::FilterUnsupported) => {
+                SessionEvent::Log(LogEvent::FilterUnsupported) => {
                     self.task.filter = false;
                     log = self.start_log().await?;
                 }
-                Event::Quiet => {
+                SessionEvent::Quiet => {
                     self.is_quiet = true;
                     self.flush_log();
                 }
-                Event::ExportDue => {
+                SessionEvent::ExportDue => {
                     self.attribution.export_began();
                     self.export = Some((self.fetch(None), self.start.elapsed()));
                 }
-                Event::Exported(result) => self.export_fetched(result).await?,
+                SessionEvent::Exported(result) => self.export_fetched(result).await?,
             }
         }
     }
 
-    async fn next_event(&mut self, log: &mut LogFollower) -> Result<Event, Fault> {
+    async fn next_event(&mut self, log: &mut LogFollower) -> Result<SessionEvent, SshFault> {
         let due = self.start + self.attribution.schedule.due();
         let export = &mut self.export;
         let next_export = async {
             match export {
-                Some((export, _)) => Event::Exported(export.await),
+                Some((export, _)) => SessionEvent::Exported(export.await),
                 None => {
                     sleep_until(due).await;
-                    Event::ExportDue
+                    SessionEvent::ExportDue
                 }
             }
         };
         tokio::select! {
-            event = log.next() => event.map(Event::Log),
-            () = sleep(QUIET), if !self.is_quiet => Ok(Event::Quiet),
+            event = log.next() => event.map(SessionEvent::Log),
+            () = sleep(QUIET), if !self.is_quiet => Ok(SessionEvent::Quiet),
             event = next_export => Ok(event),
         }
     }
@@ -142,11 +141,11 @@ impl Session<'_> {
 
     /// Follows the log and then reads the stored log, in this order, so that no line is missed between them. The stored
     /// lines after the last known one become candidates.
-    async fn start_log(&mut self) -> Result<LogFollower, Fault> {
+    async fn start_log(&mut self) -> Result<LogFollower, SshFault> {
         let (log, stored) = loop {
             let mut log = LogFollower::start(&self.connection, self.task.filter).await?;
             let stored = async {
-                let _turn = self.task.turns.next(self.task.export_fault.is_some()).await;
+                let _turn = self.task.turns.next(self.task.export_fault.is_present()).await;
                 stored_log(&self.connection, &self.task.router).await
             };
             match log.meanwhile(stored).await? {
@@ -160,7 +159,7 @@ impl Session<'_> {
 
     fn find_candidates(&mut self, stored: &[LogRecord]) {
         let stored: Vec<_> =
-            stored.iter().filter_map(|record| Some((record, Claim::of(record)?))).collect();
+            stored.iter().filter_map(|record| Some((record, LogClaim::of(record)?))).collect();
         let (now, last) = (self.start.elapsed(), self.attribution.newest().cloned());
         stored.iter().for_each(|(record, _)| self.attribution.remember(now, record));
         let last = last.or_else(|| self.task.recorder.last_line(&self.task.router.name));
@@ -185,7 +184,7 @@ impl Session<'_> {
     /// Fetches an export when the router has its turn, or a second one in the same turn to confirm the first.
     fn fetch(&self, unconfirmed: Option<(Export, Turn)>) -> PendingExport {
         let (connection, router) = (Arc::clone(&self.connection), Arc::clone(&self.task.router));
-        let (turns, failed) = (self.task.turns.clone(), self.task.export_fault.is_some());
+        let (turns, failed) = (self.task.turns.clone(), self.task.export_fault.is_present());
         Box::pin(async move {
             let (unconfirmed, turn) = match unconfirmed {
                 Some((first, turn)) => (Some(first), turn),
@@ -195,7 +194,10 @@ impl Session<'_> {
         })
     }
 
-    async fn export_fetched(&mut self, result: Result<FetchedExport, Fault>) -> Result<(), Fault> {
+    async fn export_fetched(
+        &mut self,
+        result: Result<FetchedExport, SshFault>,
+    ) -> Result<(), SshFault> {
         let began = self.export.take().map_or(Duration::ZERO, |(_, began)| began);
         let fetched = match result {
             Ok(fetched) => fetched,
@@ -218,7 +220,7 @@ impl Session<'_> {
             }
             Some(Outcome::Rejected(fault)) => {
                 let text = format!("export rejected: {fault} (stored in refused/)");
-                self.task.export_failed("incomplete export", text);
+                self.task.export_failed("incomplete export", &text);
                 self.retry_export();
                 return Ok(());
             }
@@ -240,14 +242,14 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn fetch_failed(&mut self, fault: Fault) -> Result<(), Fault> {
+    fn fetch_failed(&mut self, fault: SshFault) -> Result<(), SshFault> {
         self.retry_export();
         if fault.is_final() {
             return Err(fault);
         }
         // If the connection ended, the log reports it, after the lines that it still has.
         if !self.connection.is_closed() {
-            self.task.export_failed("failed fetch", format!("export failed: {fault}"));
+            self.task.export_failed("failed fetch", &format!("export failed: {fault}"));
         }
         Ok(())
     }
