@@ -14,6 +14,7 @@ use std::{
 };
 
 use aw_output::{Access, Error, HostPort, failed};
+use aw_service::Secret;
 use mysql::{ClientIdentity, Opts, OptsBuilder, SslOpts};
 
 /// Time limits of a connection and of a statement: the ring does not wait.
@@ -29,22 +30,12 @@ pub struct ServerConfig {
     /// TCP or the socket, whatever the host is.
     tcp: Option<bool>,
     user: String,
-    password: Option<Password>,
+    password: Option<Secret>,
     database: String,
     tls: TlsMode,
     ca: Option<PathBuf>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
-}
-
-/// Never shown.
-#[derive(Clone, PartialEq, Eq)]
-struct Password(String);
-
-impl std::fmt::Debug for Password {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// Whether the connection uses TLS, and what is checked of the server's certificate.
@@ -198,7 +189,7 @@ impl ServerConfig {
             .tcp_port(self.port)
             .prefer_socket(false)
             .user(Some(self.user.as_str()))
-            .pass(self.password.as_ref().map(|password| password.0.as_str()))
+            .pass(self.password.as_ref().map(Secret::reveal))
             .db_name(Some(self.database.as_str()))
             .ssl_opts(encrypted.then_some(tls))
             .tcp_connect_timeout(Some(CONNECT_TIMEOUT))

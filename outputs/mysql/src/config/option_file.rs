@@ -2,7 +2,9 @@
 
 use std::path::absolute;
 
-use super::{Password, ServerConfig, TlsMode};
+use aw_service::Secret;
+
+use super::{ServerConfig, TlsMode};
 
 const SECTIONS: [&str; 2] = ["client", "addrwatch"];
 /// The keys of `[addrwatch]`.
@@ -79,7 +81,7 @@ fn set(
             _ => return Err(must_be("tcp or socket")),
         },
         "user" => config.user = value,
-        "password" => config.password = Some(Password(value)).filter(|it| !it.0.is_empty()),
+        "password" => config.password = Secret::non_empty(&value),
         "database" => config.database = value,
         "ssl-ca" => config.ca = path()?,
         "ssl-cert" => config.cert = path()?,
