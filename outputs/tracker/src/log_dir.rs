@@ -10,7 +10,7 @@ use std::{
 };
 
 use aw_output::Error;
-use aw_service::{failed, is_at, open_own};
+use aw_service::{OpenError, advice, cause, failed, is_at, open_own, try_open_own};
 use jiff::civil::Date;
 
 use crate::local_time::{compact, parse_date};
@@ -116,14 +116,24 @@ impl LogDir {
     pub fn open(path: &Path) -> Result<LogDir, Error> {
         let shown = path.display();
         let fault = |error| Error::io(format_args!("open directory {shown}"), error);
-        let with_remedy = |error, remedy: &str| match error {
-            Error::Failed(why) => failed(format_args!("{why} ({remedy}, or set another LOGDIR)")),
-            closed => closed,
+        let with_remedy = |what: String, error: io::Error, remedy: &str| match advice(&error) {
+            Some(_) => Error::io(what, error),
+            None => {
+                let why = cause(&error);
+                failed(format_args!("{what}: {why} ({remedy}, or set another LOGDIR)"))
+            }
         };
-        fs::read_dir(path).map_err(|error| with_remedy(fault(error), "create it"))?;
+        fs::read_dir(path)
+            .map_err(|error| with_remedy(format!("open directory {shown}"), error, "create it"))?;
         // The lock is a file of mode 0600: a lock on the directory could be taken by every user who can read it.
-        let lock = open_own(&path.join(".macupd_tracker.lock"), 0o600, None)
-            .map_err(|error| with_remedy(error, "allow this user to write to the directory"))?;
+        let file = path.join(".macupd_tracker.lock");
+        let lock = try_open_own(&file, 0o600, None).map_err(|error| match error {
+            OpenError::Io(error) => {
+                let what = format!("open {}", file.display());
+                with_remedy(what, error, "allow this user to write to the directory")
+            }
+            untrusted => untrusted.of(&file),
+        })?;
         match lock.try_lock() {
             Ok(()) => Ok(LogDir { path: path.into(), _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(failed(format_args!(
