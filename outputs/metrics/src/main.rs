@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{Access, Entry, Error, Plan, Result, RingOptions, Sink, StartFrom, serve};
+use aw_output::{Access, Entry, Error, Plan, RingOptions, Sink, SinkResult, StartFrom, serve};
 use aw_service::{Condition, ServiceOptions, replace};
 use clap::Parser;
 
@@ -57,16 +57,16 @@ struct MetricsSink {
 }
 
 impl Sink for MetricsSink {
-    fn write(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> SinkResult {
         lock(&self.sources).count_event(entry.ring, entry.event.kind.origin());
         Ok(())
     }
 
-    fn flush(&mut self) -> Result {
+    fn flush(&mut self) -> SinkResult {
         Ok(())
     }
 
-    fn maintain(&mut self) -> Result<bool> {
+    fn maintain(&mut self) -> SinkResult<bool> {
         if let Some(file) = &self.file
             && self.written.is_none_or(|written| written.elapsed() >= WRITE_INTERVAL)
         {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use aw_output::{
-    Checkpoint, CheckpointStore, Entry, Fault, Result, Sink, failed, host_of, this_host,
+    Checkpoint, CheckpointStore, Entry, Fault, Sink, SinkResult, failed, host_of, this_host,
 };
 use aw_service::Condition;
 use mysql::{Conn, Error, FromRowError, Opts, prelude::Queryable};
@@ -36,7 +36,7 @@ const BEGIN: &str = "SET autocommit = 1, time_zone = '+00:00',
 const DUPLICATE: u16 = 1062;
 const DEADLOCK: u16 = 1213;
 
-type Attempt<T = ()> = std::result::Result<T, TransactionError>;
+type Attempt<T = ()> = Result<T, TransactionError>;
 
 /// Stores events in the tables of a server.
 pub struct MysqlSink {
@@ -74,7 +74,7 @@ impl MysqlSink {
         config: &ServerConfig,
         prefix: &TablePrefix,
         hostname: Option<String>,
-    ) -> std::result::Result<MysqlSink, aw_output::Error> {
+    ) -> Result<MysqlSink, aw_output::Error> {
         let host_is_set = hostname.is_some();
         let host = hostname.unwrap_or_else(this_host);
         if host.is_empty() || host.chars().count() > 255 {
@@ -216,7 +216,7 @@ impl MysqlSink {
 }
 
 impl Sink for MysqlSink {
-    fn write(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> SinkResult {
         let event = &entry.event;
         let time: UnixTime = event.time;
         let seconds = time.seconds().clamp(*TIMESTAMPS.start(), *TIMESTAMPS.end());
@@ -244,7 +244,7 @@ impl Sink for MysqlSink {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result {
+    fn flush(&mut self) -> SinkResult {
         let sent = self.send();
         self.rows.clear();
         self.changes.clear();
@@ -262,7 +262,7 @@ impl Sink for MysqlSink {
     }
 
     /// Connects again, because the certificates may have been replaced.
-    fn reopen(&mut self) -> Result {
+    fn reopen(&mut self) -> SinkResult {
         self.connection = None;
         Ok(())
     }
@@ -275,8 +275,8 @@ impl Sink for MysqlSink {
 impl CheckpointStore for MysqlSink {
     /// With a lock: a transaction whose connection broke may still be active on the server, and this waits
     /// for its end.
-    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
-        type Row = std::result::Result<(u64, u64, u64, u64, u64), FromRowError>;
+    fn load(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {
+        type Row = Result<(u64, u64, u64, u64, u64), FromRowError>;
         let select = format!(
             "SELECT generation, began, delivered, lost, skipped FROM {} WHERE {} FOR UPDATE",
             self.tables.position,
@@ -305,7 +305,7 @@ impl CheckpointStore for MysqlSink {
         Ok(checkpoint)
     }
 
-    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result {
+    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> SinkResult {
         self.checkpoints.push((ring.clone(), *checkpoint));
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use shm_layout::{MacAddr, UnixTime};
 
-use crate::{periods::KEPT_WITHIN, reader::NearestSightings};
+use crate::{history_reader::NearestSightings, periods::KEPT_WITHIN};
 
 /// A MAC that may have had the address, in one network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

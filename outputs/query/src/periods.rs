@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use shm_layout::{MacAddr, UnixTime};
 
-use crate::reader::AddressSighting;
+use crate::history_reader::AddressSighting;
 
 /// A MAC that is seen again within this time, in nanoseconds, has kept the address: two MACs that share an
 /// address (failover, a conflict) have one period each, and not one for each packet.

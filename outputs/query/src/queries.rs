@@ -2,16 +2,17 @@
 
 use std::{cmp::Reverse, collections::HashMap, net::IpAddr};
 
+use aw_service::Error;
 use jiff::tz::TimeZone;
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
+    history_reader::{
+        AddressSighting, HistoryReader, NearestSightings, Network, PairingSummary, RouterChange,
+        TimeRange,
+    },
     holders::{Certainty, Holder, holders},
     periods::{Period, PeriodBuilder},
-    reader::{
-        AddressSighting, HistoryReader, NearestSightings, Network, PairingSummary, Result,
-        RouterChange, TimeRange,
-    },
     result_table::{Cell, ResultTable, time_text},
 };
 
@@ -26,7 +27,7 @@ pub enum Query {
 }
 
 impl Query {
-    pub fn run(&self, history: &mut dyn HistoryReader) -> Result<ResultTable> {
+    pub fn run(&self, history: &mut dyn HistoryReader) -> Result<ResultTable, Error> {
         match *self {
             Query::Who(ip, at) => who(history, ip, at),
             Query::Ip(ip, range) => address(history, ip, range),
@@ -83,7 +84,7 @@ fn row(history: &dyn HistoryReader, network: usize, first: Vec<Cell>) -> Vec<Cel
 }
 
 /// Which MAC had an address at a time.
-fn who(history: &mut dyn HistoryReader, ip: IpAddr, at: UnixTime) -> Result<ResultTable> {
+fn who(history: &mut dyn HistoryReader, ip: IpAddr, at: UnixTime) -> Result<ResultTable, Error> {
     let mut holders = holders(&history.nearest(ip, at)?, at);
     holders.sort_by_cached_key(|holder| network(history, holder.network)); // in each, the nearest is first
     let rows = holders.iter().map(|holder| {
@@ -141,7 +142,11 @@ fn duration(seconds: i64) -> String {
     }
 }
 
-fn periods(history: &mut dyn HistoryReader, ip: IpAddr, range: TimeRange) -> Result<Vec<Period>> {
+fn periods(
+    history: &mut dyn HistoryReader,
+    ip: IpAddr,
+    range: TimeRange,
+) -> Result<Vec<Period>, Error> {
     let mut builder = PeriodBuilder::default();
     history.sightings(ip, range, &mut |sighting| builder.add(sighting))?;
     let mut periods = builder.finish();
@@ -151,7 +156,11 @@ fn periods(history: &mut dyn HistoryReader, ip: IpAddr, range: TimeRange) -> Res
 }
 
 /// Which MACs had an address, from when to when.
-fn address(history: &mut dyn HistoryReader, ip: IpAddr, range: TimeRange) -> Result<ResultTable> {
+fn address(
+    history: &mut dyn HistoryReader,
+    ip: IpAddr,
+    range: TimeRange,
+) -> Result<ResultTable, Error> {
     let periods = periods(history, ip, range)?;
     let rows = periods.iter().map(|period| {
         let Period { mac, first, last, count, .. } = *period;
@@ -171,7 +180,7 @@ fn addresses(
     history: &mut dyn HistoryReader,
     mac: MacAddr,
     range: TimeRange,
-) -> Result<ResultTable> {
+) -> Result<ResultTable, Error> {
     let mut found = Vec::new();
     for ip in history.addresses(Some(mac), range)? {
         let periods = periods(history, ip, range)?;
@@ -193,7 +202,7 @@ fn addresses(
 }
 
 /// Addresses that are new or have another MAC, and configuration changes of routers.
-fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable> {
+fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable, Error> {
     let mut rows: Vec<(UnixTime, Vec<Cell>)> = Vec::new();
     for (ip, period) in new_periods(history, range)? {
         let Period { network, mac, first, previous, .. } = period;
@@ -223,7 +232,10 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
 }
 
 /// The periods of all addresses that begin in this time range, in order.
-fn new_periods(history: &mut dyn HistoryReader, range: TimeRange) -> Result<Vec<(IpAddr, Period)>> {
+fn new_periods(
+    history: &mut dyn HistoryReader,
+    range: TimeRange,
+) -> Result<Vec<(IpAddr, Period)>, Error> {
     let mut found = Vec::new();
     for ip in history.addresses(None, range)? {
         let just_before = UnixTime::from_nanos(range.from.as_nanos().saturating_sub(1));
@@ -262,7 +274,7 @@ fn is_unchanged(one: &NearestSightings, all: &[NearestSightings], range: TimeRan
 }
 
 /// Every MAC: its addresses, the latest first, and when it was seen.
-fn devices(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable> {
+fn devices(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable, Error> {
     let mut devices: HashMap<MacAddr, Vec<PairingSummary>> = HashMap::new();
     for pairing in history.pairings(range)? {
         devices.entry(pairing.mac).or_default().push(pairing);

@@ -15,9 +15,9 @@ use aw_service::{Error, cause, failed, warn};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params, types::ValueRef};
 use shm_layout::{MacAddr, UnixTime};
 
-use crate::reader::{
+use crate::history_reader::{
     AddressSighting, EachSighting, HistoryReader, NearestSightings, Network, NetworkIndex,
-    PairingSummary, Result, RouterChange, TimeRange, parse_ip,
+    PairingSummary, RouterChange, TimeRange, parse_ip,
 };
 
 /// The application id of aw-sqlite's files, "AWhi", and the version of its tables.
@@ -33,7 +33,7 @@ pub struct SqliteReader {
 }
 
 impl SqliteReader {
-    pub fn open(path: &Path) -> Result<SqliteReader> {
+    pub fn open(path: &Path) -> Result<SqliteReader, Error> {
         let shown = path.display().to_string();
         let database = connect(path).map_err(|error| failure(&shown, error))?;
         let (networks, places) = (NetworkIndex::default(), HashMap::new());
@@ -46,11 +46,11 @@ impl SqliteReader {
     fn read<T>(
         &mut self,
         read: impl FnOnce(&mut SqliteReader) -> rusqlite::Result<T>,
-    ) -> Result<T> {
+    ) -> Result<T, Error> {
         read(self).map_err(|error| failure(&self.path, error))
     }
 
-    fn check(&mut self) -> Result {
+    fn check(&mut self) -> Result<(), Error> {
         let number = |name: &'static str| {
             move |history: &mut SqliteReader| {
                 history.database.pragma_query_value(None, name, |r| r.get(0))
@@ -117,7 +117,7 @@ impl HistoryReader for SqliteReader {
         self.networks.all()
     }
 
-    fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>> {
+    fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
         self.read(|history| {
             let filter = if mac.is_some() { "mac = ?1" } else { "?1 IS NULL" };
             let select = format!(
@@ -131,7 +131,7 @@ impl HistoryReader for SqliteReader {
         })
     }
 
-    fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result {
+    fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error> {
         self.read(|history| {
             let known: HashMap<_, _> = history
                 .pairings_of(ip)?
@@ -154,7 +154,7 @@ impl HistoryReader for SqliteReader {
         })
     }
 
-    fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>> {
+    fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error> {
         self.read(|history| {
             let select =
                 "SELECT (SELECT max(time) FROM sighting WHERE pairing = ?1 AND time <= ?2),
@@ -177,7 +177,7 @@ impl HistoryReader for SqliteReader {
         })
     }
 
-    fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>> {
+    fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>, Error> {
         self.read(|history| {
             let select = "SELECT mac, place, address, min(time), max(time), count(*)
                 FROM pairing JOIN sighting ON pairing = id
@@ -196,7 +196,7 @@ impl HistoryReader for SqliteReader {
         })
     }
 
-    fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>> {
+    fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>, Error> {
         self.read(|history| {
             let known = "SELECT count(*) FROM sqlite_schema WHERE name = 'config_change'";
             if !history.database.query_row(known, [], |row| row.get(0))? {

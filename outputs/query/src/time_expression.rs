@@ -8,7 +8,7 @@ use jiff::{
 };
 use shm_layout::UnixTime;
 
-use crate::reader::TimeRange;
+use crate::history_reader::TimeRange;
 
 /// For the help.
 pub const FORMS: &str = "\

@@ -7,7 +7,7 @@ mod legacy_import;
 mod retention;
 mod row_writer;
 mod schema;
-mod sink;
+mod sqlite_sink;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -16,7 +16,7 @@ use clap::{Parser, value_parser};
 
 use crate::{
     schema::ViewName,
-    sink::{DatabaseSettings, SqliteSink},
+    sqlite_sink::{DatabaseSettings, SqliteSink},
 };
 
 /// Stores the events of the collector's rings in a SQLite database.

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Fault, Result, Sink, failed};
+use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Fault, Sink, SinkResult, failed};
 use aw_service::Condition;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use shm_layout::RingName;
@@ -53,7 +53,7 @@ struct OpenDatabase {
 
 impl SqliteSink {
     /// Opens the database. A failure that may be temporary is not an error here: the run loop tries again.
-    pub fn new(settings: DatabaseSettings) -> std::result::Result<SqliteSink, Error> {
+    pub fn new(settings: DatabaseSettings) -> Result<SqliteSink, Error> {
         let directory = settings.path.parent().filter(|directory| !directory.is_dir());
         if let Some(directory) = directory {
             return Err(failed(format_args!(
@@ -73,7 +73,7 @@ impl SqliteSink {
         Ok(sink)
     }
 
-    fn open(&self) -> std::result::Result<OpenDatabase, Unusable> {
+    fn open(&self) -> Result<OpenDatabase, Unusable> {
         let DatabaseSettings { path, view, .. } = &self.settings;
         database_file::create(path, self.failed_file)?;
         let mut connection = Connection::open(path)?;
@@ -94,7 +94,7 @@ impl SqliteSink {
     fn in_transaction<T>(
         &mut self,
         operation: impl FnOnce(&mut OpenDatabase) -> rusqlite::Result<T>,
-    ) -> Result<T> {
+    ) -> SinkResult<T> {
         let opened = match self.database.take() {
             Some(database) => Ok(database),
             None => self.open(),
@@ -142,7 +142,7 @@ impl SqliteSink {
     }
 
     /// Takes one step of the import, or else of the retention. Returns true if there is more to do.
-    fn background_step(&mut self, rows: usize) -> Result<bool> {
+    fn background_step(&mut self, rows: usize) -> SinkResult<bool> {
         let due = self.retention.due();
         let importing = self.database.as_ref().is_none_or(|database| database.import.is_some());
         if due.is_none() && !importing {
@@ -169,7 +169,7 @@ impl SqliteSink {
         result
     }
 
-    fn commit(&mut self) -> Result {
+    fn commit(&mut self) -> SinkResult {
         self.in_transaction(|database| {
             database.rows.write_sightings(&database.connection)?;
             database.connection.execute_batch("COMMIT")?;
@@ -205,16 +205,16 @@ impl SqliteSink {
 }
 
 impl Sink for SqliteSink {
-    fn write(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> SinkResult {
         self.in_transaction(|database| database.rows.add_event(&database.connection, entry))
     }
 
-    fn flush(&mut self) -> Result {
+    fn flush(&mut self) -> SinkResult {
         self.background_step(STEP_BUSY)?;
         self.commit()
     }
 
-    fn maintain(&mut self) -> Result<bool> {
+    fn maintain(&mut self) -> SinkResult<bool> {
         let more = self.background_step(STEP_IDLE)?;
         if self.database.as_ref().is_some_and(|database| !database.connection.is_autocommit()) {
             self.commit()?;
@@ -228,7 +228,7 @@ impl Sink for SqliteSink {
 }
 
 impl CheckpointStore for SqliteSink {
-    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
+    fn load(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {
         let select =
             "SELECT generation, began, delivered, lost, skipped FROM account WHERE ring = ?";
         self.in_transaction(|database| {
@@ -240,7 +240,7 @@ impl CheckpointStore for SqliteSink {
         })
     }
 
-    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result {
+    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> SinkResult {
         let [generation, began, delivered, lost, skipped] = checkpoint.columns();
         let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
         let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";

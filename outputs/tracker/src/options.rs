@@ -36,11 +36,11 @@ pub struct Options {
     pub rings: RingOptions,
 
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Option<TrackerCommand>,
 }
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum TrackerCommand {
     /// Create the HTML report of a directory of logs, and print it as text
     Report {
         /// Directory of the logs
