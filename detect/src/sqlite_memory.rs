@@ -313,7 +313,7 @@ impl SqliteMemory {
 
 /// A MAC as the database stores it.
 pub fn mac_number(mac: MacAddr) -> i64 {
-    mac.octets().iter().fold(0, |number, octet| number << 8 | i64::from(*octet))
+    mac.number() as i64
 }
 
 /// The MAC of a number in the database.

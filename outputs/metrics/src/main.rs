@@ -73,14 +73,11 @@ impl Sink for MetricsSink {
             self.written = Some(Instant::now());
             let (new, sources) = (format!("{}.new", file.display()), lock(&self.sources).clone());
             let written = replace(file, Path::new(&new), 0o644, sources.text().as_bytes());
+            let failure = &mut self.write_failure;
             // Not fatal: the next write may succeed, and node_exporter exports the age of the file.
             match written {
-                Ok(()) => {
-                    self.write_failure.ends(format_args!("{} is written again", file.display()));
-                }
-                Err(Error::Failed(why)) => {
-                    self.write_failure.begins(format_args!("{why} (trying again)"));
-                }
+                Ok(()) => failure.ends(format_args!("{} is written again", file.display())),
+                Err(Error::Failed(why)) => failure.begins(format_args!("{why} (trying again)")),
                 Err(Error::Closed) => {}
             }
         }

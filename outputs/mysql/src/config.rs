@@ -76,13 +76,14 @@ impl ServerConfig {
         file.read_to_string(&mut text).map_err(failure)?;
         let config =
             option_file::parse(&text).map_err(|why| failed(format_args!("read {shown}: {why}")))?;
-        if mode & 0o002 != 0 {
-            let why = "all users can write to it (chmod o-w)";
-            return Err(failed(format_args!("read {shown}: {why}")));
-        }
-        if config.password.is_some() && mode & 0o004 != 0 {
-            let why = "it contains a password, and all users can read it (chmod o-r)";
-            return Err(failed(format_args!("read {shown}: {why}")));
+        let has_password = config.password.is_some();
+        for (bit, why) in [
+            (0o002, "all users can write to it (chmod o-w)"),
+            (0o004, "it contains a password, and all users can read it (chmod o-r)"),
+        ] {
+            if mode & bit != 0 && (has_password || bit == 0o002) {
+                return Err(failed(format_args!("read {shown}: {why}")));
+            }
         }
         for file in config.tls_files() {
             fs::metadata(file).map_err(|error| {

@@ -13,5 +13,5 @@ pub use {
     errors::cause,
     mysql_sink::MysqlSink,
     schema::{NO_SUCH_TABLE, TableNames, TablePrefix},
-    sql::{hex, hex_ip},
+    sql::hex_ip,
 };

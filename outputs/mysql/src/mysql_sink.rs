@@ -11,13 +11,13 @@ use aw_output::{
 };
 use aw_service::Condition;
 use mysql::{Conn, Error, FromRowError, Opts, prelude::Queryable};
-use shm_layout::{ConfigChange, Kind, RingName, UnixTime};
+use shm_layout::{ConfigChange, Kind, RingName};
 
 use crate::{
     config::ServerConfig,
     errors::{TransactionError, cause_and_remedy, disconnected},
     schema::{MACUPD, TableNames, TablePrefix},
-    sql::{RowBatch, hex, hex_ip, quoted},
+    sql::{RowBatch, hex_ip, quoted},
 };
 
 /// How often a transaction is sent again because of a deadlock.
@@ -218,8 +218,7 @@ impl MysqlSink {
 impl Sink for MysqlSink {
     fn write(&mut self, entry: &Entry) -> SinkResult {
         let event = &entry.event;
-        let time: UnixTime = event.time;
-        let seconds = time.seconds().clamp(*TIMESTAMPS.start(), *TIMESTAMPS.end());
+        let seconds = event.time.seconds().clamp(*TIMESTAMPS.start(), *TIMESTAMPS.end());
         if !self.host_is_set && !self.row_hosts.contains_key(entry.ring) {
             self.row_hosts.insert(entry.ring.clone(), quoted(&host_of(entry.ring)));
         }
@@ -237,9 +236,9 @@ impl Sink for MysqlSink {
                 return Ok(());
             }
         };
-        let mac = hex(&event.mac.octets());
+        let mac = event.mac.number();
         self.rows.add(format_args!(
-            ",(from_unixtime({seconds}),{host},{interface},{vlan},{mac},{ip},{origin})"
+            ",(from_unixtime({seconds}),{host},{interface},{vlan},0x{mac:012x},{ip},{origin})"
         ));
         Ok(())
     }
@@ -249,16 +248,13 @@ impl Sink for MysqlSink {
         self.rows.clear();
         self.changes.clear();
         let checkpoints = std::mem::take(&mut self.checkpoints);
-        match sent {
+        match &sent {
             Ok(()) => {
-                self.stored.extend(checkpoints.into_iter().map(|(ring, it)| (ring, Some(it))));
-                Ok(())
+                self.stored.extend(checkpoints.into_iter().map(|(ring, it)| (ring, Some(it))))
             }
-            Err(failure) => {
-                self.stored.clear(); // the run loop loads them before it writes again
-                Err(self.fault(failure))
-            }
+            Err(_) => self.stored.clear(), // the run loop loads them before it writes again
         }
+        sent.map_err(|failure| self.fault(failure))
     }
 
     /// Connects again, because the certificates may have been replaced.
@@ -290,11 +286,9 @@ impl CheckpointStore for MysqlSink {
         };
         let row = load(self).map_err(|failure| self.fault(failure))?.transpose();
         let row = row.map_err(|_| {
-            let MysqlSink { database, tables, .. } = self;
+            let (database, table, ring) = (&self.database, &self.tables.position, ring.as_str());
             Fault::Down(format!(
-                "read {} of {database}: the row of ring {} has values that aw-mysql does not write (delete the row to begin again with the oldest event)",
-                tables.position,
-                ring.as_str()
+                "read {table} of {database}: the row of ring {ring} has values that aw-mysql does not write (delete the row to begin again with the oldest event)"
             ))
         })?;
         let checkpoint = row.and_then(|(generation, began, delivered, lost, skipped)| {

@@ -62,25 +62,21 @@ fn answer(options: &Options) -> Result<bool, Error> {
 /// A new kind of history is another arm here, and one file.
 fn open(options: &Options) -> Result<Box<dyn HistoryReader>, Error> {
     let Options { database, config, prefix, .. } = options;
-    let server = |url: &str| -> Result<Box<dyn HistoryReader>, Error> {
-        let config = config.as_deref().map(ServerConfig::read).transpose()?;
-        let mut config = config.unwrap_or_default();
-        config.set_url(url)?;
-        Ok(Box::new(MysqlReader::open(&config, prefix)?))
-    };
-    let file = |path: &str| -> Result<Box<dyn HistoryReader>, Error> {
-        Ok(Box::new(SqliteReader::open(path.as_ref())?))
-    };
-    match database.as_ref().map(|name| name.split_once("://").unwrap_or(("sqlite", name))) {
-        Some(("mysql" | "mariadb", url)) => server(url),
-        None if config.is_some() => server(""),
-        Some(("sqlite", _)) if config.is_some() => {
+    let default = if config.is_some() { "mysql://" } else { options::DEFAULT_DATABASE };
+    let name = database.as_deref().unwrap_or(default);
+    match name.split_once("://").unwrap_or(("sqlite", name)) {
+        ("mysql" | "mariadb", url) => {
+            let config = config.as_deref().map(ServerConfig::read).transpose()?;
+            let mut config = config.unwrap_or_default();
+            config.set_url(url)?;
+            Ok(Box::new(MysqlReader::open(&config, prefix)?))
+        }
+        ("sqlite", _) if config.is_some() => {
             Err(failed("--config names a server, and --database names a file (choose one of them)"))
         }
-        Some(("sqlite", path)) => file(path),
-        Some((kind, _)) => Err(failed(format_args!(
+        ("sqlite", path) => Ok(Box::new(SqliteReader::open(path.as_ref())?)),
+        (kind, _) => Err(failed(format_args!(
             "open {kind}://...: not a kind of history (use a database of aw-sqlite, or mysql://...)"
         ))),
-        None => file(options::DEFAULT_DATABASE),
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use aw_mysql::{NO_SUCH_TABLE, ServerConfig, TableNames, TablePrefix, cause, hex, hex_ip};
+use aw_mysql::{NO_SUCH_TABLE, ServerConfig, TableNames, TablePrefix, cause, hex_ip};
 use aw_service::{Error, failed, warn};
 use mysql::{Conn, OptsBuilder, Row, Value, prelude::Queryable};
 use shm_layout::{MacAddr, UnixTime};
@@ -96,7 +96,7 @@ impl HistoryReader for MysqlReader {
 
     /// Grouped, with a time: so the server takes one step in an index for each address, and not for each row.
     fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
-        let of_mac = mac.map(|mac| format!("mac_address = {}", hex(&mac.octets())));
+        let of_mac = mac.map(|mac| format!("mac_address = 0x{:012x}", mac.number()));
         let filter = of_mac.as_deref().unwrap_or("TRUE");
         let (log, times) = (&self.log, times(range));
         let select = format!(
@@ -139,15 +139,13 @@ impl HistoryReader for MysqlReader {
                 }
             })?;
         }
-        let found = found.into_iter();
-        Ok(found
-            .map(|((network, mac), [before, after])| NearestSightings {
-                network,
-                mac,
-                before,
-                after,
-            })
-            .collect())
+        let found = found.into_iter().map(|((network, mac), [before, after])| NearestSightings {
+            network,
+            mac,
+            before,
+            after,
+        });
+        Ok(found.collect())
     }
 
     fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>, Error> {
@@ -158,20 +156,12 @@ impl HistoryReader for MysqlReader {
         );
         let mut pairings = Vec::new();
         self.query(&select, &mut |networks, row| {
-            let (pairing, ip) = (pairing(networks, row), parse_ip(bytes(row, 4)));
-            let (first, last, count) = (time(row, 5), time(row, 6), number(row, 7));
-            if let (Some((network, mac)), Some(ip), Some(first), Some(last), Some(count)) =
-                (pairing, ip, first, last, count)
-            {
-                pairings.push(PairingSummary {
-                    network,
-                    mac,
-                    ip,
-                    first,
-                    last,
-                    count: count as u64,
-                });
-            }
+            let pairing = pairing(networks, row).and_then(|(network, mac)| {
+                let (ip, count) = (parse_ip(bytes(row, 4))?, number(row, 7)? as u64);
+                let (first, last) = (time(row, 5)?, time(row, 6)?);
+                Some(PairingSummary { network, mac, ip, first, last, count })
+            });
+            pairings.extend(pairing);
         })?;
         Ok(pairings)
     }

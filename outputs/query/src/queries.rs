@@ -11,7 +11,7 @@ use crate::{
         AddressSighting, HistoryReader, NearestSightings, Network, PairingSummary, RouterChange,
         TimeRange,
     },
-    holders::{Certainty, Holder, holders},
+    holders::{self, Certainty, Holder},
     periods::{Period, PeriodBuilder},
     result_table::{Cell, ResultTable, time_text},
 };
@@ -67,42 +67,26 @@ fn network(history: &dyn HistoryReader, network: usize) -> Network {
     history.networks().get(network).cloned().unwrap_or_default()
 }
 
-fn network_cells(history: &dyn HistoryReader, index: usize) -> [Cell; 5] {
-    let network = network(history, index);
-    let router = Some(network.router).filter(|router| !router.is_empty()).map(Cell::Text);
-    [
-        Cell::Text(network.interface),
-        network.vlan.into(),
-        network.outer_vlan.into(),
-        Cell::Text(network.host),
-        router.into(),
-    ]
-}
-
-fn row(history: &dyn HistoryReader, network: usize, first: Vec<Cell>) -> Vec<Cell> {
-    first.into_iter().chain(network_cells(history, network)).collect()
+/// A row: its own cells and those of the network.
+fn row(history: &dyn HistoryReader, index: usize, mut cells: Vec<Cell>) -> Vec<Cell> {
+    let Network { host, interface, vlan, outer_vlan, router } = network(history, index);
+    let router = Some(router).filter(|router| !router.is_empty()).map(Cell::Text).into();
+    cells.extend([Cell::Text(interface), vlan.into(), outer_vlan.into(), Cell::Text(host), router]);
+    cells
 }
 
 /// Which MAC had an address at a time.
 fn who(history: &mut dyn HistoryReader, ip: IpAddr, at: UnixTime) -> Result<ResultTable, Error> {
-    let mut holders = holders(&history.nearest(ip, at)?, at);
+    let mut holders = holders::holders(&history.nearest(ip, at)?, at);
     holders.sort_by_cached_key(|holder| network(history, holder.network)); // in each, the nearest is first
     let rows = holders.iter().map(|holder| {
         let Holder { network, mac, before, after, certainty, others } = *holder;
-        let [before_by, after_by] = [before, after].map(|time| distance(time, at));
-        let first = vec![
-            Cell::text(mac),
-            before.into(),
-            after.into(),
-            Cell::text(certainty.name()),
-            Cell::text(why(holder, at)),
-            Cell::text(ip),
-            at.into(),
-            before_by.into(),
-            after_by.into(),
-            (others as i64).into(),
-        ];
-        row(history, network, first)
+        let seconds = [before, after].map(|time| distance(time, at).into());
+        let [how_sure, why] = [certainty.name().into(), why(holder, at)].map(Cell::Text);
+        let mut cells = vec![Cell::text(mac), before.into(), after.into(), how_sure, why];
+        cells.extend([Cell::text(ip), at.into()].into_iter().chain(seconds));
+        cells.push((others as i64).into());
+        row(history, network, cells)
     });
     let columns = columns(
         "mac seen_before seen_after how_sure why +address +at +seconds_before +seconds_after +others",
@@ -112,7 +96,7 @@ fn who(history: &mut dyn HistoryReader, ip: IpAddr, at: UnixTime) -> Result<Resu
 
 /// The distance of two times in whole seconds.
 fn distance(time: Option<UnixTime>, at: UnixTime) -> Option<i64> {
-    Some(time?.as_nanos().saturating_sub(at.as_nanos()).saturating_abs() / 1_000_000_000)
+    Some(holders::distance(time, at)? / 1_000_000_000)
 }
 
 fn why(holder: &Holder, at: UnixTime) -> String {
@@ -162,16 +146,10 @@ fn address(
     range: TimeRange,
 ) -> Result<ResultTable, Error> {
     let periods = periods(history, ip, range)?;
-    let rows = periods.iter().map(|period| {
-        let Period { mac, first, last, count, .. } = *period;
-        let count = (count as i64).into();
-        row(
-            history,
-            period.network,
-            vec![Cell::text(mac), first.into(), last.into(), count, Cell::text(ip)],
-        )
-    });
     let columns = columns("mac first_seen last_seen count +address");
+    let rows = periods
+        .iter()
+        .map(|period| period_row(history, period, Cell::text(period.mac), Cell::text(ip)));
     Ok(ResultTable { rows: rows.collect(), columns })
 }
 
@@ -188,17 +166,16 @@ fn addresses(
         found.extend(of_mac.map(|period| (ip, period)));
     }
     found.sort_by_cached_key(|(ip, period)| (period.first, *ip, network(history, period.network)));
-    let rows = found.iter().map(|(ip, period)| {
-        let Period { first, last, count, .. } = *period;
-        let count = (count as i64).into();
-        row(
-            history,
-            period.network,
-            vec![Cell::text(ip), first.into(), last.into(), count, Cell::text(mac)],
-        )
-    });
     let columns = columns("address first_seen last_seen count +mac");
+    let rows = found
+        .iter()
+        .map(|(ip, period)| period_row(history, period, Cell::text(ip), Cell::text(mac)));
     Ok(ResultTable { rows: rows.collect(), columns })
+}
+
+fn period_row(history: &dyn HistoryReader, period: &Period, found: Cell, asked: Cell) -> Vec<Cell> {
+    let Period { network, first, last, count, .. } = *period;
+    row(history, network, vec![found, first.into(), last.into(), (count as i64).into(), asked])
 }
 
 /// Addresses that are new or have another MAC, and configuration changes of routers.
@@ -209,14 +186,9 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
         let before = previous.map(|(mac, _)| Cell::text(mac));
         let before_last_seen = previous.map(|(_, time)| time);
         let change = Cell::text(if before.is_some() { "changed" } else { "new" });
-        let cells = vec![
-            first.into(),
-            Cell::text(ip),
-            change,
-            Cell::text(mac),
-            before.into(),
-            before_last_seen.into(),
-        ];
+        let (address, mac) = (Cell::text(ip), Cell::text(mac));
+        let cells =
+            vec![first.into(), address, change, mac, before.into(), before_last_seen.into()];
         rows.push((first, row(history, network, cells)));
     }
     for RouterChange { time, network, user, added, removed } in history.router_changes(range)? {
@@ -293,14 +265,9 @@ fn devices(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
             }
         }
         let count: u64 = pairings.iter().map(|pairing| pairing.count).sum();
-        let first = vec![
-            Cell::text(mac),
-            first.into(),
-            latest.last.into(),
-            (count as i64).into(),
-            Cell::List(addresses),
-        ];
-        rows.push((latest.last, mac, row(history, latest.network, first)));
+        let (last, count) = (latest.last, (count as i64).into());
+        let cells = vec![Cell::text(mac), first.into(), last.into(), count, Cell::List(addresses)];
+        rows.push((last, mac, row(history, latest.network, cells)));
     }
     rows.sort_by_key(|(last, mac, _)| (Reverse(*last), *mac));
     let columns = columns("mac first_seen last_seen count addresses");

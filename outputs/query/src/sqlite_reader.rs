@@ -43,21 +43,15 @@ impl SqliteReader {
         Ok(history)
     }
 
-    fn read<T>(
-        &mut self,
-        read: impl FnOnce(&mut SqliteReader) -> rusqlite::Result<T>,
-    ) -> Result<T, Error> {
+    fn read<T>(&mut self, read: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> Result<T, Error> {
         read(self).map_err(|error| failure(&self.path, error))
     }
 
     fn check(&mut self) -> Result<(), Error> {
-        let number = |name: &'static str| {
-            move |history: &mut SqliteReader| {
-                history.database.pragma_query_value(None, name, |r| r.get(0))
-            }
-        };
-        let application: i32 = self.read(number("application_id"))?;
-        let version: i32 = self.read(number("user_version"))?;
+        let (application, version): (i32, i32) = self.read(|history| {
+            let number = |name| history.database.pragma_query_value(None, name, |row| row.get(0));
+            Ok((number("application_id")?, number("user_version")?))
+        })?;
         let path = &self.path;
         if application != APPLICATION {
             return Err(failed(format_args!(
@@ -126,7 +120,10 @@ impl HistoryReader for SqliteReader {
             );
             let (from, to) = (range.from.as_nanos(), range.to.as_nanos());
             let mut statement = history.database.prepare_cached(&select)?;
-            let rows = statement.query_map(params![mac.map(number), from, to], |row| ip(row, 0))?;
+            let rows = statement
+                .query_map(params![mac.map(|mac| mac.number() as i64), from, to], |row| {
+                    ip(row, 0)
+                })?;
             rows.filter_map(rusqlite::Result::transpose).collect()
         })
     }
@@ -241,29 +238,24 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn failure(path: &str, error: rusqlite::Error) -> Error {
+    const NO_FILE: &str = "start aw-sqlite, which creates it, or choose a file with --database";
+    const NO_LOG: &str =
+        "start aw-sqlite, or run aw-query as a user who can write to its directory";
     let (cause, remedy) = match error.sqlite_error_code() {
         _ if Path::new(path).is_dir() => {
             ("it is a directory".into(), "choose a file with --database".into())
         }
-        Some(ErrorCode::CannotOpen) => open_failure(path, &error),
+        Some(ErrorCode::CannotOpen) => match File::open(path) {
+            Ok(_) => (error.to_string(), NO_LOG.into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => (cause(&error), NO_FILE.into()),
+            Err(error) => (cause(&error), access_remedy(path)),
+        },
         Some(ErrorCode::DatabaseCorrupt) => {
             (error.to_string(), "repair it with sqlite3's .recover".into())
         }
         _ => return failed(format_args!("read {path}: {error}")),
     };
     failed(format_args!("read {path}: {cause} ({remedy})"))
-}
-
-/// Why SQLite could not open the file, and what to do.
-fn open_failure(path: &str, error: &rusqlite::Error) -> (String, String) {
-    const NO_FILE: &str = "start aw-sqlite, which creates it, or choose a file with --database";
-    const NO_LOG: &str =
-        "start aw-sqlite, or run aw-query as a user who can write to its directory";
-    match File::open(path) {
-        Ok(_) => (error.to_string(), NO_LOG.into()),
-        Err(error) if error.kind() == ErrorKind::NotFound => (cause(&error), NO_FILE.into()),
-        Err(error) => (cause(&error), access_remedy(path)),
-    }
 }
 
 /// What permits this user to read the file: the group of the file, or of the directory that hides it.
@@ -292,8 +284,4 @@ fn bytes(ip: &IpAddr) -> Vec<u8> {
 fn ip(row: &Row, column: usize) -> rusqlite::Result<Option<IpAddr>> {
     let ValueRef::Blob(bytes) = row.get_ref(column)? else { return Ok(None) };
     Ok(parse_ip(bytes))
-}
-
-fn number(mac: MacAddr) -> i64 {
-    mac.octets().iter().fold(0, |number, byte| number << 8 | i64::from(*byte))
 }

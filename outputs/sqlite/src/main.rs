@@ -61,14 +61,9 @@ fn main() -> ExitCode {
     let Options { rings, spool, database, table, retention } = parse("aw-sqlite");
     let path = database.unwrap_or_else(|| rings.state_dir.join("addrwatch.db"));
     let path = std::path::absolute(&path).unwrap_or(path);
-    let files = path.parent().map(|directory| Access::Write(directory.into())).into_iter();
-    let plan = Plan {
-        files: files.collect(),
-        linger: LINGER,
-        batch: BATCH,
-        spool: Some(spool),
-        ..Plan::default()
-    };
+    let directory = path.parent().map(|directory| Access::Write(directory.into()));
+    let (files, spool) = (directory.into_iter().collect(), Some(spool));
+    let plan = Plan { files, linger: LINGER, batch: BATCH, spool, ..Plan::default() };
     let settings = DatabaseSettings { path, view: table, retention };
     run("aw-sqlite", &rings, &plan, || SqliteSink::new(settings))
 }

@@ -54,12 +54,10 @@ struct OpenDatabase {
 impl SqliteSink {
     /// Opens the database. A failure that may be temporary is not an error here: the run loop tries again.
     pub fn new(settings: DatabaseSettings) -> Result<SqliteSink, Error> {
-        let directory = settings.path.parent().filter(|directory| !directory.is_dir());
-        if let Some(directory) = directory {
+        if let Some(directory) = settings.path.parent().filter(|directory| !directory.is_dir()) {
+            let (path, directory) = (settings.path.display(), directory.display());
             return Err(failed(format_args!(
-                "open {}: there is no directory {} (create it, or choose another file with --database)",
-                settings.path.display(),
-                directory.display()
+                "open {path}: there is no directory {directory} (create it, or choose another file with --database)"
             )));
         }
         let retention = Retention::new(settings.retention);
@@ -95,32 +93,24 @@ impl SqliteSink {
         &mut self,
         operation: impl FnOnce(&mut OpenDatabase) -> rusqlite::Result<T>,
     ) -> SinkResult<T> {
-        let opened = match self.database.take() {
-            Some(database) => Ok(database),
-            None => self.open(),
-        };
-        let mut database = match opened {
-            Ok(database) => database,
-            Err(Unusable::Foreign(why)) => return Err(Fault::Down(self.open_failure(&why))),
-            Err(Unusable::Sqlite(error)) => return Err(self.write_failure(error)),
-        };
+        let opened = self.database.take().map_or_else(|| self.open(), Ok);
+        let mut database = opened.map_err(|why| match why {
+            Unusable::Foreign(why) => Fault::Down(self.open_failure(&why)),
+            Unusable::Sqlite(error) => self.write_failure(error),
+        })?;
         let run = || {
             if database.connection.is_autocommit() {
                 database.connection.execute_batch("BEGIN IMMEDIATE")?;
             }
             operation(&mut database)
         };
-        match run() {
-            Ok(value) => {
-                (self.database, self.failed_file) = (Some(database), None);
-                Ok(value)
-            }
-            Err(error) => {
-                self.retention.restart_pass();
-                self.failed_file = Some(database.file);
-                Err(self.write_failure(error)) // dropping the connection rolls back
-            }
+        let done = run();
+        self.failed_file = done.is_err().then_some(database.file);
+        match done {
+            Ok(_) => self.database = Some(database),
+            Err(_) => self.retention.restart_pass(), // dropping the connection rolls back
         }
+        done.map_err(|error| self.write_failure(error))
     }
 
     fn write_failure(&self, error: rusqlite::Error) -> Fault {
@@ -154,7 +144,7 @@ impl SqliteSink {
             if let Some(mut current) = import.take() {
                 *import = match current.step(connection, writer, rows)? {
                     true => Some(current),
-                    false => LegacyImport::find(connection, current.table())?,
+                    false => LegacyImport::find(connection, &current.table)?,
                 };
                 return Ok(import.is_some() || due.is_some());
             }

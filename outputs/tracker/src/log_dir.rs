@@ -210,21 +210,18 @@ mod tests {
         };
         assert!(why.contains("another aw-tracker"), "{why}");
         let file = "macupd_tracker.20261122.log";
-        fs::write(
-            directory.path().join(format!(".{file}.new")),
-            "longer, left by a killed process",
-        )
-        .unwrap();
+        let temporary = directory.path().join(format!(".{file}.new"));
+        fs::write(&temporary, "longer, left by a killed process").unwrap();
         logs.write_tracker_log(date("20261122"), "one\n").unwrap();
         assert_eq!(content(directory.path(), file), "one\n");
         // The temporary file cannot be written: the old log stays.
-        fs::create_dir(directory.path().join(format!(".{file}.new"))).unwrap();
+        fs::create_dir(&temporary).unwrap();
         logs.write_tracker_log(date("20261122"), "two\n").unwrap_err();
         assert_eq!(content(directory.path(), file), "one\n");
-        fs::remove_dir(directory.path().join(format!(".{file}.new"))).unwrap();
+        fs::remove_dir(&temporary).unwrap();
         let victim = directory.path().join("victim");
         fs::write(&victim, "precious").unwrap();
-        symlink(&victim, directory.path().join(format!(".{file}.new"))).unwrap();
+        symlink(&victim, &temporary).unwrap();
         logs.write_tracker_log(date("20261122"), "two\n").unwrap();
         assert_eq!(content(directory.path(), "victim"), "precious", "links are not followed");
         assert_eq!(
@@ -251,18 +248,10 @@ mod tests {
     fn only_logs_are_removed() {
         let directory = tempfile::tempdir().unwrap();
         let logs = LogDir::open(directory.path()).unwrap();
-        let keep = [
-            "macupd_tracker.20261122.log",
-            "macupd_tracker.2020.log",
-            "macupd_tracker.20200101.log.gz",
-            "other.20200101.log",
-            "stdout.log",
-        ];
-        let go = [
-            "macupd_tracker.20261121.log",
-            "macupd_alert.20200101.log",
-            "macupd_error.20200101.log",
-        ];
+        let keep = "macupd_tracker.20261122.log macupd_tracker.2020.log \
+            macupd_tracker.20200101.log.gz other.20200101.log stdout.log";
+        let go = "macupd_tracker.20261121.log macupd_alert.20200101.log macupd_error.20200101.log";
+        let [keep, go] = [keep, go].map(|files| files.split(' ').collect::<Vec<_>>());
         for file in keep.iter().chain(&go) {
             fs::write(directory.path().join(file), "").unwrap();
         }

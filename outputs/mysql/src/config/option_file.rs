@@ -57,7 +57,7 @@ fn set(
 ) -> Result<(), String> {
     let must_be = |what: &str| format!("{key}: {value:?}: must be {what}");
     let lower = value.to_ascii_lowercase();
-    let boolean = match lower.as_str() {
+    let boolean = || match lower.as_str() {
         "1" | "on" | "true" | "yes" => Ok(true),
         "0" | "off" | "false" | "no" => Ok(false),
         _ => Err(must_be("0 or 1")),
@@ -86,10 +86,9 @@ fn set(
         "ssl-ca" => config.ca = path()?,
         "ssl-cert" => config.cert = path()?,
         "ssl-key" => config.key = path()?,
-        "ssl" => *tls = Some(if boolean? { TlsMode::VerifyIdentity } else { TlsMode::Off }),
-        "ssl-verify-server-cert" => {
-            *tls = Some(if boolean? { TlsMode::VerifyIdentity } else { TlsMode::VerifyCa });
-        }
+        "ssl" | "ssl-verify-server-cert" if boolean()? => *tls = Some(TlsMode::VerifyIdentity),
+        "ssl" => *tls = Some(TlsMode::Off),
+        "ssl-verify-server-cert" => *tls = Some(TlsMode::VerifyCa),
         _ => {
             *tls = Some(match lower.as_str() {
                 "disabled" => TlsMode::Off,
