@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{Checkpoint, Fault, Result, failed};
+use aw_output::{Checkpoint, Fault, SinkResult, failed};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::{MacAddr, RingName};
 
@@ -54,7 +54,7 @@ impl SqliteMemory {
     }
 
     /// Opens or creates the database. `schema` creates further tables of the program.
-    pub fn open(directory: &Path, program: &str, schema: &str) -> Result<SqliteMemory> {
+    pub fn open(directory: &Path, program: &str, schema: &str) -> SinkResult<SqliteMemory> {
         let path = SqliteMemory::path(directory, program);
         let open = || {
             let database = Connection::open(&path)?;
@@ -76,7 +76,10 @@ impl SqliteMemory {
     }
 
     /// Runs statements in the transaction that `commit` ends.
-    pub fn with<T>(&mut self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+    pub fn with<T>(
+        &mut self,
+        act: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> SinkResult<T> {
         let mut done = Ok(());
         if self.database.is_autocommit() {
             done = self.database.execute_batch("BEGIN");
@@ -85,12 +88,12 @@ impl SqliteMemory {
     }
 
     /// Runs a query without beginning a transaction.
-    pub fn read<T>(&self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+    pub fn read<T>(&self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> SinkResult<T> {
         act(&self.database).map_err(|error| fault(&self.path, &error))
     }
 
     /// Commits all changes since the last commit, or none of them.
-    pub fn commit(&mut self, now: Instant) -> Result {
+    pub fn commit(&mut self, now: Instant) -> SinkResult {
         if self.new >= CHECK_AFTER {
             self.new = 0;
             self.delete_oldest(MAX_ROWS)?;
@@ -118,7 +121,7 @@ impl SqliteMemory {
     }
 
     /// Writes "last seen" times that only the caches have.
-    pub fn write_times(&mut self) -> Result {
+    pub fn write_times(&mut self) -> SinkResult {
         for ((network, ip), station) in self.stations.dirty() {
             self.replace_station(&network, ip, &station)?;
         }
@@ -130,7 +133,7 @@ impl SqliteMemory {
         Ok(())
     }
 
-    fn delete_oldest(&mut self, max_rows: u64) -> Result {
+    fn delete_oldest(&mut self, max_rows: u64) -> SinkResult {
         self.write_times()?;
         for (table, key) in [("station", "(network, ip)"), ("device", "mac")] {
             let count = format!("SELECT count(*) FROM {table}");
@@ -152,7 +155,7 @@ impl SqliteMemory {
     }
 
     /// The checkpoint of a ring, if it has one.
-    pub fn checkpoint(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
+    pub fn checkpoint(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {
         let select = "SELECT * FROM account WHERE ring = ?";
         let checkpoint = |row: &Row| {
             let columns = [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?];
@@ -164,7 +167,7 @@ impl SqliteMemory {
     }
 
     /// Replaces the checkpoint of a ring.
-    pub fn store_checkpoint(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result {
+    pub fn store_checkpoint(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> SinkResult {
         let [generation, began, delivered, lost, skipped] = checkpoint.columns();
         let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
         let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";
@@ -172,7 +175,7 @@ impl SqliteMemory {
     }
 
     /// Calls a function with each station, for an export.
-    pub fn each_station(&mut self, mut take: impl FnMut(&str, IpAddr, &Station)) -> Result {
+    pub fn each_station(&mut self, mut take: impl FnMut(&str, IpAddr, &Station)) -> SinkResult {
         self.with(|database| {
             let mut select = database.prepare("SELECT * FROM station ORDER BY network, ip")?;
             let mut rows = select.query([])?;
@@ -215,7 +218,7 @@ fn fault(path: &Path, error: &rusqlite::Error) -> Fault {
 impl Memory for SqliteMemory {
     type Error = Fault;
 
-    fn station(&mut self, network: &str, ip: IpAddr) -> Result<Station> {
+    fn station(&mut self, network: &str, ip: IpAddr) -> SinkResult<Station> {
         let key = (network.to_owned(), ip);
         if let Some(station) = self.stations.get(&key) {
             return Ok(station.clone());
@@ -231,14 +234,14 @@ impl Memory for SqliteMemory {
         Ok(found.unwrap_or_default())
     }
 
-    fn store_station(&mut self, network: &str, ip: IpAddr, state: &Station) -> Result {
+    fn store_station(&mut self, network: &str, ip: IpAddr, state: &Station) -> SinkResult {
         let key = (network.to_owned(), ip);
         self.new += u32::from(self.stations.get(&key).is_none());
         let write_now = self.stations.update(&key, state);
         if write_now { self.replace_station(network, ip, state) } else { Ok(()) }
     }
 
-    fn device(&mut self, mac: MacAddr) -> Result<Option<Device>> {
+    fn device(&mut self, mac: MacAddr) -> SinkResult<Option<Device>> {
         if let Some(device) = self.devices.get(&mac) {
             return Ok(Some(device.clone()));
         }
@@ -261,7 +264,7 @@ impl Memory for SqliteMemory {
         Ok(found)
     }
 
-    fn store_device(&mut self, mac: MacAddr, state: &Device) -> Result {
+    fn store_device(&mut self, mac: MacAddr, state: &Device) -> SinkResult {
         self.new += u32::from(self.devices.get(&mac).is_none());
         let write_now = self.devices.update(&mac, state);
         if write_now { self.replace_device(mac, state) } else { Ok(()) }
@@ -282,7 +285,7 @@ impl Cached for Device {
 }
 
 impl SqliteMemory {
-    fn replace_station(&mut self, network: &str, ip: IpAddr, state: &Station) -> Result {
+    fn replace_station(&mut self, network: &str, ip: IpAddr, state: &Station) -> SinkResult {
         let claims: Vec<u8> = state.claims.iter().flat_map(claim_bytes).collect();
         let probe = state.probe.as_ref().map(claim_bytes);
         let last = state.claims.first().or(state.probe.as_ref()).map_or(0, |claim| claim.time);
@@ -300,7 +303,7 @@ impl SqliteMemory {
         self.with(|database| database.prepare_cached(replace)?.execute(row).map(drop))
     }
 
-    fn replace_device(&mut self, mac: MacAddr, state: &Device) -> Result {
+    fn replace_device(&mut self, mac: MacAddr, state: &Device) -> SinkResult {
         let Device { first, last, addresses, unknown_day, silent } = state;
         let row = params![mac_number(mac), first, last, addresses, unknown_day, silent];
         let replace = "REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?)";
@@ -310,7 +313,7 @@ impl SqliteMemory {
 
 /// A MAC as the database stores it.
 pub fn mac_number(mac: MacAddr) -> i64 {
-    mac.octets().iter().fold(0, |number, octet| number << 8 | i64::from(*octet))
+    mac.number() as i64
 }
 
 /// The MAC of a number in the database.
@@ -358,7 +361,7 @@ fn station_from(row: &Row) -> rusqlite::Result<Station> {
 mod tests {
     use super::*;
 
-    fn open(directory: &Path) -> Result<SqliteMemory> {
+    fn open(directory: &Path) -> SinkResult<SqliteMemory> {
         SqliteMemory::open(directory, "aw-test", "")
     }
 

@@ -77,7 +77,8 @@ impl Secret {
         })
     }
 
-    fn non_empty(text: &str) -> Option<Secret> {
+    /// A secret that a file with other settings contains; None if it is empty.
+    pub fn non_empty(text: &str) -> Option<Secret> {
         (!text.is_empty()).then(|| Secret(text.into()))
     }
 

@@ -138,7 +138,7 @@ fn kills_of_server_and_output() {
             output.kill();
         } else {
             server.kill();
-            output.stderr.wait_for("keeping events in");
+            output.stderr.wait_for("queueing events in");
             server.start_again();
             output.stderr.wait_for("the destination is back");
             output.kill();
@@ -166,7 +166,7 @@ fn a_server_that_was_stopped() {
     server.wait_for(100);
     server.stop();
     small(101..40_001);
-    let message = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("queueing events in");
     let socket = server.path("socket");
     let expected = format!("aw-mysql: write to addrwatch at {}: ", socket.display());
     assert!(message.starts_with(&expected), "{message}");
@@ -177,7 +177,7 @@ fn a_server_that_was_stopped() {
     server.wait_for(40_010);
     let ended = output.stop().ok();
     assert!(ended.stderr.ends_with(": 40010 events, 0 lost\n"), "{}", ended.stderr);
-    for change in ["keeping events in", "the destination is back"] {
+    for change in ["queueing events in", "the destination is back"] {
         assert_eq!(ended.stderr.matches(change).count(), 1, "{}", ended.stderr);
     }
     server.assert_numbers(1..40_011);
@@ -198,10 +198,10 @@ fn connections_that_end() {
         wait_until("the connection is closed", || server.sql(connections) == "1\n"); // the question's own
     }
     let ended = output.stop().ok();
-    assert!(!ended.stderr.contains("keeping"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("queueing"), "{}", ended.stderr);
     server.stop();
     let output = server.output(&ring, &[]);
-    output.stderr.wait_for("keeping events in");
+    output.stderr.wait_for("queueing events in");
     publish(&ring, 31..41);
     sleep(Duration::from_millis(1500));
     output.stop().ok();
@@ -226,7 +226,7 @@ fn a_server_that_hangs() {
     let before = connections();
     server.signal(Signal::STOP);
     publish(&ring, 1001..3001);
-    let message = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("queueing events in");
     assert!(message.contains("the server does not answer"), "{message}");
     server.signal(Signal::CONT);
     output.stderr.wait_for("the destination is back");
@@ -246,7 +246,7 @@ fn a_table_that_was_moved_away() {
     server.wait_for(10);
     server.sql("RENAME TABLE log TO elsewhere");
     publish(&ring, 11..21);
-    let message = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("queueing events in");
     assert!(message.contains("addrwatch.log") && message.contains("(rename it back"), "{message}");
     sleep(Duration::from_millis(1500)); // tries
     assert_eq!(server.sql("SHOW TABLES LIKE 'log'"), "");
@@ -278,7 +278,7 @@ fn locks() {
     server.wait_for(10);
     let lock = server.hold("LOCK TABLES log WRITE, position WRITE");
     publish(&ring, 11..21);
-    let message = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("queueing events in");
     assert!(message.contains("Lock wait timeout"), "{message}");
     drop(lock);
     output.stderr.wait_for("the destination is back");
@@ -301,7 +301,7 @@ fn locks() {
     let deadlocks = server.sql("SHOW GLOBAL STATUS LIKE 'Innodb_deadlocks'");
     assert_eq!(deadlocks, "Innodb_deadlocks\t1\n");
     let ended = output.stop().ok();
-    assert_eq!(ended.stderr.matches("keeping").count(), 1, "the deadlock: {}", ended.stderr);
+    assert_eq!(ended.stderr.matches("queueing").count(), 1, "the deadlock: {}", ended.stderr);
     server.assert_numbers(1..31);
 }
 

@@ -24,7 +24,7 @@ fn recovered(history: &History, ring: &Ring, output: Run, end: u32) -> String {
     });
     let ended = output.stop().ok();
     history.assert_exactly_once(ring, end);
-    let down = ended.stderr.matches("keeping events in").count();
+    let down = ended.stderr.matches("queueing events in").count();
     assert_eq!(down, 1, "one line for each change of state: {}", ended.stderr);
     ended.stderr
 }
@@ -47,7 +47,7 @@ fn locked_by_another() {
     let lock = history.lock();
     let options = ["-q", "-L", "8192", "--max-rate", "20000"];
     run_with(reading_collector(&ring, &options), &numbered_capture(101..20_001)).ok();
-    let message = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("queueing events in");
     assert!(
         message.contains("lan.db: database is locked by another program (end its transaction)"),
         "{message}"
@@ -73,7 +73,7 @@ fn a_full_disk() {
     mount.fill();
     let options = ["-q", "--max-rate", "20000"];
     run_with(reading_collector(&ring, &options), &numbered_capture(11..8001)).ok();
-    let message = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("queueing events in");
     assert!(message.contains("is full (free space on its disk)"), "{message}");
     mount.make_room();
     recovered(&history, &ring, output, 8001);
@@ -98,7 +98,7 @@ fn a_full_disk_for_both() {
     wait_until("rows", || history.count() == 10);
     mount.fill();
     publish(&ring, 11..8001);
-    let message = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("queueing events in");
     assert!(message.contains("is full (free space on its disk)"), "{message}");
     output.stderr.wait_for("is full: events that the rings overwrite from now on are lost");
     publish(&ring, 8001..8101);
@@ -134,7 +134,7 @@ fn read_only() {
     fs::set_permissions(&directory, Permissions::from_mode(0o550)).unwrap();
     collect(11..101);
     let output = history.start(&ring, &options);
-    let message = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("queueing events in");
     assert!(
         message
             .contains("(give this program's user write permission for the file and its directory)"),
@@ -160,7 +160,7 @@ fn a_broken_page() {
     }
     publish(&ring, 5001..5101);
     let output = history.start(&ring, &[]);
-    let message = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("queueing events in");
     assert!(
         message.contains("malformed (move it away with its -wal file, or repair it"),
         "{message}"
@@ -207,7 +207,7 @@ fn moved_away_while_it_is_read() {
     assert_eq!(read(), Ok(400), "he goes on reading the one that was moved");
     drop(reader);
     let ended = output.stop().ok();
-    assert!(!ended.stderr.contains("keeping events in"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("queueing events in"), "{}", ended.stderr);
     assert_eq!(in_both(&history, &archive), (1..501).collect::<Vec<i64>>());
 }
 
@@ -238,7 +238,7 @@ fn killed_when_it_was_moved_away() {
     fs::rename(history.database(), &archive).unwrap();
     publish(&ring, 101..201);
     let output = history.start(&ring, &[]);
-    let message = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("queueing events in");
     assert!(
         message.contains(
             "lan.db-wal has rows of the file that was moved away (move it beside that file"
@@ -261,7 +261,7 @@ fn not_a_database() {
     fs::write(history.database(), &text).unwrap();
     publish(&ring, 1..6);
     let output = history.start(&ring, &[]);
-    let message = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("queueing events in");
     assert!(message.contains("file is not a database (move it away"), "{message}");
     assert_eq!(fs::read_to_string(history.database()).unwrap(), text);
     fs::rename(history.database(), history.path().join("history/notes")).unwrap();

@@ -91,7 +91,7 @@ fn promtool_accepts_the_metrics() {
         command.arg(state.path()).args(gone);
         command
     });
-    syslog.stderr.wait_for("keeping events in");
+    syslog.stderr.wait_for("queueing events in");
     syslog.stop();
     let published =
         samples(&scrape(port))[&format!("addrwatch_ring_events_total{{ring=\"{}\"}}", ring.name())];
@@ -203,7 +203,7 @@ fn prometheus_scrapes_it() {
         command.arg(state.path());
         command
     });
-    syslog.stderr.wait_for("keeping events in");
+    syslog.stderr.wait_for("queueing events in");
     let at = |name: &str| state.path().join(name).display().to_string();
     let targets = format!(
         "global:\n  scrape_interval: 1s\nscrape_configs:\n- job_name: addrwatch\n  static_configs:\n  - targets: ['127.0.0.1:{port}']\n"

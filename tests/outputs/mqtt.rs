@@ -118,7 +118,7 @@ fn a_broker_that_is_killed() {
     publish(&ring, 1..101);
     assert_eq!(numbers(&listener.wait_for_news("new_station", 100)), Vec::from_iter(1..101));
     broker.kill();
-    let message = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("queueing events in");
     assert!(
         message.starts_with(&format!("aw-mqtt: publish to mqtt://127.0.0.1:{}: ", broker.port)),
         "{message}"
@@ -147,7 +147,7 @@ fn a_broker_that_is_killed() {
     listener.wait_for(STATUS, "online");
     let ended = output.stop().ok();
     assert!(ended.stderr.ends_with(": 3100 events, 0 lost\n"), "{}", ended.stderr);
-    assert_eq!(ended.stderr.matches("keeping events in").count(), 1, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("queueing events in").count(), 1, "{}", ended.stderr);
     listener.wait_for(STATUS, "offline");
 }
 
@@ -162,7 +162,7 @@ fn a_broker_that_hangs() {
     listener.wait_for_news("new_station", 10);
     broker.signal(Signal::STOP);
     publish(&ring, 11..2001);
-    let message = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("queueing events in");
     assert!(message.contains("no response"), "{message}");
     publish(&ring, 2001..2011);
     output.kill();
@@ -205,7 +205,7 @@ fn a_broker_that_floods() {
         let ended = run(command);
         assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
         assert!(ended.stderr.contains(why), "{ended:#?}");
-        assert!(ended.stderr.contains("3 events are kept in "), "{ended:#?}");
+        assert!(ended.stderr.contains("3 events are queued in "), "{ended:#?}");
     }
 }
 
@@ -295,7 +295,7 @@ fn tls() {
     ] {
         assert_eq!(refused.status.code(), Some(1), "{refused:#?}");
         assert!(refused.stderr.contains(why), "{refused:#?}");
-        assert!(refused.stderr.contains("3 events are kept in "), "{refused:#?}");
+        assert!(refused.stderr.contains("3 events are queued in "), "{refused:#?}");
     }
     assert_eq!(listener.sent(), []);
     with(&ca, &own, &key).ok();
@@ -340,7 +340,7 @@ fn logins() {
     secret_is("wrong\n", 0o600);
     publish(&ring, 1..4);
     let output = broker.output(&ring, &login);
-    let message = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("queueing events in");
     assert!(
         message.contains("the broker refuses the login (check --login and --password-file)"),
         "{message}"
@@ -495,7 +495,7 @@ fn home_assistant() {
     listener.wait_for(PHONE_STATE, "home");
     wait_until("home", || listener.of(PHONE_STATE).last().is_some_and(|state| state == "home"));
     broker.kill();
-    output.stderr.wait_for("keeping events in");
+    output.stderr.wait_for("queueing events in");
     broker.start_again();
     output.stderr.wait_for("the destination is back");
     let listener = broker.listen();

@@ -28,7 +28,7 @@ fn a_destination_that_is_down_costs_nothing() {
     wait_until("the first rows", || rows.sequences(&ring).len() == 100);
     let lock = rows.lock();
     small(101..20_001);
-    let message = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("queueing events in");
     assert!(message.contains("write ") && message.contains("locked"), "{message}");
     assert_eq!(rows.sequences(&ring).len(), 100, "it is down");
     drop(lock);
@@ -203,7 +203,7 @@ fn from_oldest_holds_while_it_is_down() {
     run(rows.command(&ring, &["--once"])).ok();
     let lock = rows.lock();
     let output = rows.start(&ring, &["--from", "oldest"]);
-    output.stderr.wait_for("keeping events in");
+    output.stderr.wait_for("queueing events in");
     publish(&ring, 8..11);
     // Killed and started again: it is in the spool.
     let kept = || {
@@ -237,7 +237,7 @@ fn it_holds_no_transaction_while_nothing_comes() {
     publish(&ring, 4..6);
     wait_until("the rows", || rows.sequences(&ring).len() == 5);
     let ended = output.stop().ok();
-    assert!(!ended.stderr.contains("keeping events"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("queueing events"), "{}", ended.stderr);
 }
 
 /// The spool contains who was where: only its user may read it.
@@ -279,14 +279,14 @@ fn queued_events_survive_an_end() {
     publish(&ring, 4..8);
     let once = run(rows.command(&ring, &["--once"]));
     assert_eq!(once.status.code(), Some(1), "{once:#?}");
-    assert!(once.stderr.contains("the destination is down: 4 events are kept in "), "{once:#?}");
+    assert!(once.stderr.contains("the destination is down: 4 events are queued in "), "{once:#?}");
     let output = rows.start(&ring, &[]);
     publish(&ring, 8..11);
     let waits = || fs::metadata(rows.path().join("state/aw-rows.spool-wal")).is_ok();
     wait_until("a spool", waits);
     std::thread::sleep(std::time::Duration::from_millis(500));
     let ended = output.stop().ok();
-    assert!(ended.stderr.contains("7 events are kept in "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("7 events are queued in "), "{}", ended.stderr);
     collect(&ring, &numbered_capture(11..15), &["-q"]).ok();
     drop(lock);
     let again = rows.start(&ring, &["-v"]);

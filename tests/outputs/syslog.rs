@@ -128,10 +128,10 @@ fn a_daemon_that_is_restarted() {
         daemon.start_again();
         publish(&ring, 101..201);
         daemon.wait_for(200);
-        assert!(!output.stderr.text().contains("keeping"), "{}", output.stderr.text());
+        assert!(!output.stderr.text().contains("queueing"), "{}", output.stderr.text());
         daemon.stop();
         publish(&ring, 201..301);
-        let message = output.stderr.wait_for("keeping events in");
+        let message = output.stderr.wait_for("queueing events in");
         assert!(message.starts_with("aw-syslog: send to "), "{message}");
         sleep(Duration::from_millis(1500));
         daemon.start_again();
@@ -165,7 +165,7 @@ fn a_full_disk_when_the_daemon_comes_back() {
     daemon.stop();
     let last = 10_000; // some batches
     publish(&ring, 11..last + 1);
-    output.stderr.wait_for("keeping events in");
+    output.stderr.wait_for("queueing events in");
     sleep(Duration::from_millis(1500)); // all are in the spool
     mount.fill();
     daemon.start_again();
@@ -180,7 +180,7 @@ fn a_full_disk_when_the_daemon_comes_back() {
     daemon.wait_for(last as usize + 10);
     let ended = output.stop().ok();
     assert!(ended.stderr.ends_with(" events, 0 lost\n"), "{}", ended.stderr);
-    assert_eq!(ended.stderr.matches("keeping events in").count(), 1, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("queueing events in").count(), 1, "{}", ended.stderr);
     assert_eq!(daemon.numbers(), (1..last + 11).collect::<Vec<u32>>());
 }
 
@@ -193,7 +193,7 @@ fn a_daemon_that_hangs() {
     output.stderr.wait_for("waiting for ring");
     daemon.signal(Signal::STOP);
     publish(&ring, 1..5001);
-    let message = output.stderr.wait_for("keeping events in");
+    let message = output.stderr.wait_for("queueing events in");
     assert!(message.contains("it accepts no data"), "{message}");
     publish(&ring, 5001..6001);
     daemon.signal(Signal::CONT);
@@ -213,7 +213,7 @@ fn no_daemon_listens() {
     publish(&ring, 1..4);
     let once = run(daemon.command(&ring, &["--once", "--to", &daemon.socket()]));
     assert_eq!(once.status.code(), Some(1), "{once:#?}");
-    assert!(once.stderr.contains("the destination is down: 3 events are kept in "), "{once:#?}");
+    assert!(once.stderr.contains("the destination is down: 3 events are queued in "), "{once:#?}");
     daemon.start_again();
     run(daemon.command(&ring, &["--once", "--to", &daemon.socket()])).ok();
     daemon.wait_for(3);

@@ -240,7 +240,7 @@ const FULL: &[(&str, &str, &str)] = &[
     ),
     (
         "aw-sqlite",
-        "addrwatch.db: database or disk is full (free space on its disk): keeping events in",
+        "addrwatch.db: database or disk is full (free space on its disk): queueing events in",
         "the destination is back",
     ),
     (
@@ -255,12 +255,12 @@ const FULL: &[(&str, &str, &str)] = &[
     ),
     (
         "aw-alert",
-        "aw-alert.db: database or disk is full (free space on its disk): keeping events in",
+        "aw-alert.db: database or disk is full (free space on its disk): queueing events in",
         "the destination is back",
     ),
     (
         "aw-mqtt",
-        "aw-mqtt.db: Error code 13: database or disk is full (free space on its disk): keeping events in",
+        "aw-mqtt.db: Error code 13: database or disk is full (free space on its disk): queueing events in",
         "the destination is back",
     ),
     (
@@ -303,7 +303,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ("aw-sqlite", "addrwatch.db: too many open files", "the destination is back"),
     (
         "aw-syslog",
-        "/log: too many open files (raise its limit of open files: ulimit -n, LimitNOFILE=): keeping events in",
+        "/log: too many open files (raise its limit of open files: ulimit -n, LimitNOFILE=): queueing events in",
         "the destination is back",
     ),
     ("aw-mysql", "too many open files", "the destination is back"),

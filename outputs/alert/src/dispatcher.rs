@@ -7,7 +7,7 @@ use std::{
 };
 
 use aw_detect::{Alert, AlertKind, Dialect, Rules};
-use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Result, Sink, info, warn};
+use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Sink, SinkResult, info, warn};
 use jiff::tz::TimeZone;
 use serde_json::json;
 use shm_layout::{MacAddr, RingName, UnixTime};
@@ -61,9 +61,9 @@ impl Dispatcher {
         mut store: AlertStore,
         sender: Option<SenderProcess>,
         options: DispatchOptions,
-    ) -> Result<Dispatcher> {
+    ) -> SinkResult<Dispatcher> {
         let gates = config.channel.iter().map(|channel| store.gate(&channel.name));
-        let queues = gates.map(|gate| Ok(ChannelQueue::new(gate?))).collect::<Result<_>>()?;
+        let queues = gates.map(|gate| Ok(ChannelQueue::new(gate?))).collect::<SinkResult<_>>()?;
         // Names of the configuration replace imported ones.
         let mut names = store.names()?;
         names.append(&mut rules.known);
@@ -92,7 +92,7 @@ impl Dispatcher {
         })
     }
 
-    fn observe(&mut self, entry: &Entry) -> Result {
+    fn observe(&mut self, entry: &Entry) -> SinkResult {
         let alerts = self.rules.observe(&entry.event, &mut self.store.memory)?;
         if self.is_learning(entry.event.time.seconds())? {
             return Ok(());
@@ -102,7 +102,7 @@ impl Dispatcher {
     }
 
     /// Whether an event is within the learning period, which begins with the first event.
-    fn is_learning(&mut self, time: i64) -> Result<bool> {
+    fn is_learning(&mut self, time: i64) -> SinkResult<bool> {
         let until = match (self.learns_until, self.options.learn) {
             (Some(until), _) => until,
             (None, None) => return Ok(false),
@@ -116,7 +116,7 @@ impl Dispatcher {
     }
 
     /// Prints an alert and passes it to each channel that wants it.
-    fn dispatch(&mut self, mut alert: Alert, now: i64) -> Result {
+    fn dispatch(&mut self, mut alert: Alert, now: i64) -> SinkResult {
         if self.config.mutes(&alert) {
             return Ok(());
         }
@@ -154,19 +154,19 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn vendor(&mut self, mac: &str) -> Result<Option<String>> {
+    fn vendor(&mut self, mac: &str) -> SinkResult<Option<String>> {
         mac.parse::<MacAddr>().map_or(Ok(None), |mac| self.store.vendor(mac))
     }
 
     /// Does what is due: results of the sender process, digests, committing and sending.
-    fn deliver(&mut self) -> Result {
+    fn deliver(&mut self) -> SinkResult {
         self.update_queues(false)?;
         self.print_and_commit()?;
         self.send_next()
     }
 
     /// Handles results and enqueues digests that are due. `flush`: all of them.
-    fn update_queues(&mut self, flush: bool) -> Result {
+    fn update_queues(&mut self, flush: bool) -> SinkResult {
         let now = UnixTime::now().seconds();
         self.handle_results()?;
         let local = zoned(now, &self.zone);
@@ -187,7 +187,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn handle_results(&mut self) -> Result {
+    fn handle_results(&mut self) -> SinkResult {
         let mut results = Vec::new();
         if let Some(sender) = &mut self.sender {
             while let Some(result) = sender.try_result()? {
@@ -211,7 +211,7 @@ impl Dispatcher {
     }
 
     /// Notifies the working channels of a failing one.
-    fn announce_failure(&mut self, failed: usize, why: &str) -> Result {
+    fn announce_failure(&mut self, failed: usize, why: &str) -> SinkResult {
         let name = &self.config.channel[failed].name;
         let text = format!("channel {name} fails: {why}\n");
         let fields = json!({
@@ -229,7 +229,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn print_and_commit(&mut self) -> Result {
+    fn print_and_commit(&mut self) -> SinkResult {
         self.printer.print()?;
         self.store.commit()?;
         self.printer.committed();
@@ -238,7 +238,7 @@ impl Dispatcher {
 
     /// Passes the oldest message of each ready channel to the sender process: after a commit, because what is not
     /// committed must not be sent.
-    fn send_next(&mut self) -> Result {
+    fn send_next(&mut self) -> SinkResult {
         let Some(sender) = &mut self.sender else { return Ok(()) };
         for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
             if queue.is_ready()
@@ -252,7 +252,7 @@ impl Dispatcher {
     }
 
     /// Whether a working channel still has messages.
-    fn has_more(&mut self) -> Result<bool> {
+    fn has_more(&mut self) -> SinkResult<bool> {
         for (channel, queue) in self.config.channel.iter().zip(&self.queues) {
             let sends = queue.open && !queue.is_down();
             if queue.in_flight.is_some() || sends && self.store.queued(&channel.name)? > 0 {
@@ -263,7 +263,7 @@ impl Dispatcher {
     }
 
     /// After an error, rolls back to the last commit: the events since then are delivered again.
-    fn or_roll_back<T>(&mut self, result: Result<T>) -> Result<T> {
+    fn or_roll_back<T>(&mut self, result: SinkResult<T>) -> SinkResult<T> {
         self.failed = result.is_err();
         if self.failed {
             self.store.memory.roll_back();
@@ -277,7 +277,7 @@ impl Dispatcher {
     }
 
     /// All rings are read to their ends, so a device without a new event is silent.
-    fn report_silent_devices(&mut self) -> Result {
+    fn report_silent_devices(&mut self) -> SinkResult {
         let now = UnixTime::now().seconds();
         let learning = self.learns_until.is_some_and(|until| now < until);
         // With --once the events may be of any time: a device of an old capture is not silent.
@@ -290,7 +290,7 @@ impl Dispatcher {
         self.deliver()
     }
 
-    fn load_checkpoint(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
+    fn load_checkpoint(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {
         if self.failed {
             // After a failure, shows whether the database can be written again.
             self.store.store_note("tried", UnixTime::now().seconds())?;
@@ -309,7 +309,7 @@ struct Printer {
 }
 
 impl Printer {
-    fn print(&mut self) -> Result {
+    fn print(&mut self) -> SinkResult {
         let same = |(new, old): &(&String, &String)| new == old;
         let again = self.lines.iter().zip(&self.printed).take_while(same).count();
         let mut out = std::io::stdout().lock();
@@ -329,22 +329,22 @@ impl Printer {
 }
 
 impl Sink for Dispatcher {
-    fn write(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> SinkResult {
         let result = self.observe(entry);
         self.or_roll_back(result)
     }
 
-    fn flush(&mut self) -> Result {
+    fn flush(&mut self) -> SinkResult {
         let result = self.deliver();
         self.or_roll_back(result)
     }
 
-    fn maintain(&mut self) -> Result<bool> {
+    fn maintain(&mut self) -> SinkResult<bool> {
         let result = self.report_silent_devices();
         self.or_roll_back(result).map(|()| false)
     }
 
-    fn close(&mut self) -> Result {
+    fn close(&mut self) -> SinkResult {
         let timeout = if self.options.once { END_TIMEOUT_ONCE } else { END_TIMEOUT };
         let end = Instant::now() + timeout;
         self.update_queues(self.options.once)?;
@@ -376,12 +376,12 @@ impl Sink for Dispatcher {
 }
 
 impl CheckpointStore for Dispatcher {
-    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
+    fn load(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {
         let checkpoint = self.load_checkpoint(ring);
         self.or_roll_back(checkpoint)
     }
 
-    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result {
+    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> SinkResult {
         let result = self.store.memory.store_checkpoint(ring, checkpoint);
         self.or_roll_back(result)
     }

@@ -73,7 +73,7 @@ pub fn import(state: &Path, network: Option<&str>, files: &[PathBuf]) -> Result<
 
 /// Stores pairings. Within a file, a later line of a pairing replaces an earlier one, as in arpwatch; in the database, a
 /// newer one replaces an older one.
-fn store_pairings(store: &mut AlertStore, pairings: &[StoredPairing]) -> aw_output::Result {
+fn store_pairings(store: &mut AlertStore, pairings: &[StoredPairing]) -> aw_output::SinkResult {
     let memory = &mut store.memory;
     let mut stations: BTreeMap<(&str, IpAddr), Vec<MacClaim>> = BTreeMap::new();
     for StoredPairing { network, ip, claim, first } in pairings {

@@ -4,7 +4,7 @@
 use std::{path::Path, time::Instant};
 
 use aw_detect::{Names, SqliteMemory, mac_from, mac_number};
-use aw_output::{Error, Fault, Result, warn};
+use aw_output::{Error, Fault, SinkResult, warn};
 use rusqlite::{Connection, OptionalExtension, Params, Row, ToSql, params, types::FromSql};
 use shm_layout::MacAddr;
 
@@ -33,20 +33,20 @@ impl AlertStore {
         SqliteMemory::path(directory, PROGRAM).exists()
     }
 
-    pub fn open(directory: &Path) -> std::result::Result<AlertStore, Error> {
+    pub fn open(directory: &Path) -> Result<AlertStore, Error> {
         let memory = SqliteMemory::open(directory, PROGRAM, SCHEMA).map_err(Fault::into_error)?;
         Ok(AlertStore { memory })
     }
 
-    pub fn commit(&mut self) -> Result {
+    pub fn commit(&mut self) -> SinkResult {
         self.memory.commit(Instant::now())
     }
 
-    fn execute(&mut self, statement: &str, values: impl Params) -> Result {
+    fn execute(&mut self, statement: &str, values: impl Params) -> SinkResult {
         self.memory.with(|database| database.prepare_cached(statement)?.execute(values).map(drop))
     }
 
-    fn query<T: FromSql>(&mut self, select: &str, value: impl ToSql) -> Result<Option<T>> {
+    fn query<T: FromSql>(&mut self, select: &str, value: impl ToSql) -> SinkResult<Option<T>> {
         self.memory.with(|database| {
             let mut select = database.prepare_cached(select)?;
             select.query_row([value], |row| row.get(0)).optional()
@@ -54,19 +54,19 @@ impl AlertStore {
     }
 
     /// A number under a name, such as the end of the learning period.
-    pub fn note(&mut self, key: &str) -> Result<Option<i64>> {
+    pub fn note(&mut self, key: &str) -> SinkResult<Option<i64>> {
         self.query("SELECT value FROM note WHERE key = ?", key)
     }
 
-    pub fn store_note(&mut self, key: &str, value: i64) -> Result {
+    pub fn store_note(&mut self, key: &str, value: i64) -> SinkResult {
         self.execute("REPLACE INTO note VALUES (?, ?)", params![key, value])
     }
 
-    pub fn store_name(&mut self, mac: MacAddr, name: &str) -> Result {
+    pub fn store_name(&mut self, mac: MacAddr, name: &str) -> SinkResult {
         self.execute("REPLACE INTO name VALUES (?, ?)", params![mac_number(mac), name])
     }
 
-    pub fn names(&mut self) -> Result<Names> {
+    pub fn names(&mut self) -> SinkResult<Names> {
         let names = self.memory.with(|database| {
             let mut select = database.prepare("SELECT mac, name FROM name")?;
             let name = |row: &Row| Ok((mac_from(row.get(0)?), row.get(1)?));
@@ -76,33 +76,33 @@ impl AlertStore {
     }
 
     /// Stores the vendor of a block of MACs, unless the block has one already.
-    pub fn store_vendor(&mut self, oui: [u8; 3], name: &str) -> Result {
+    pub fn store_vendor(&mut self, oui: [u8; 3], name: &str) -> SinkResult {
         self.execute("INSERT OR IGNORE INTO vendor VALUES (?, ?)", params![oui_number(oui), name])
     }
 
-    pub fn vendor(&mut self, mac: MacAddr) -> Result<Option<String>> {
+    pub fn vendor(&mut self, mac: MacAddr) -> SinkResult<Option<String>> {
         let [a, b, c, ..] = mac.octets();
         self.query("SELECT name FROM vendor WHERE oui = ?", oui_number([a, b, c]))
     }
 
-    pub fn gate(&mut self, channel: &str) -> Result<RateGate> {
+    pub fn gate(&mut self, channel: &str) -> SinkResult<RateGate> {
         let state: Option<String> =
             self.query("SELECT state FROM gate WHERE channel = ?", channel)?;
         Ok(state.and_then(|state| serde_json::from_str(&state).ok()).unwrap_or_default())
     }
 
-    pub fn store_gate(&mut self, channel: &str, gate: &RateGate) -> Result {
+    pub fn store_gate(&mut self, channel: &str, gate: &RateGate) -> SinkResult {
         let state = serde_json::to_string(gate).unwrap_or_default();
         self.execute("REPLACE INTO gate VALUES (?, ?)", [channel, &state])
     }
 
-    pub fn enqueue(&mut self, channel: &str, notification: &Notification) -> Result {
+    pub fn enqueue(&mut self, channel: &str, notification: &Notification) -> SinkResult {
         let text = serde_json::to_string(notification).unwrap_or_default();
         self.execute("INSERT INTO outbox (channel, message) VALUES (?, ?)", [channel, &text])
     }
 
     /// The channels with queued messages, and how many each has.
-    pub fn channels(&mut self) -> Result<Vec<(String, u64)>> {
+    pub fn channels(&mut self) -> SinkResult<Vec<(String, u64)>> {
         self.memory.with(|database| {
             let mut select =
                 database.prepare("SELECT channel, count(*) FROM outbox GROUP BY channel")?;
@@ -112,7 +112,7 @@ impl AlertStore {
     }
 
     /// The oldest message in the queue of a channel.
-    pub fn next(&mut self, channel: &str) -> Result<Option<(i64, Notification)>> {
+    pub fn next(&mut self, channel: &str) -> SinkResult<Option<(i64, Notification)>> {
         let select = "SELECT id, message FROM outbox WHERE channel = ? ORDER BY id LIMIT 1";
         let read = |database: &Connection| {
             let row = |row: &Row| Ok((row.get(0)?, row.get::<_, String>(1)?));
@@ -131,26 +131,26 @@ impl AlertStore {
         }
     }
 
-    fn count(&mut self, table: &str, channel: &str) -> Result<u64> {
+    fn count(&mut self, table: &str, channel: &str) -> SinkResult<u64> {
         let select = format!("SELECT count(*) FROM {table} WHERE channel = ?");
         Ok(self.query::<i64>(&select, channel)?.unwrap_or_default() as u64)
     }
 
-    pub fn queued(&mut self, channel: &str) -> Result<u64> {
+    pub fn queued(&mut self, channel: &str) -> SinkResult<u64> {
         self.count("outbox", channel)
     }
 
     /// Messages that a channel still has to send: those in its queue, and those that it refused since the start.
-    pub fn unsent(&mut self, channel: &str) -> Result<u64> {
+    pub fn unsent(&mut self, channel: &str) -> SinkResult<u64> {
         Ok(self.queued(channel)? + self.count("refused", channel)?)
     }
 
-    pub fn remove(&mut self, id: i64) -> Result {
+    pub fn remove(&mut self, id: i64) -> SinkResult {
         self.execute("DELETE FROM outbox WHERE id = ?", [id])
     }
 
     /// Moves a refused message out of its queue, so that the next ones are sent. The next start puts it back.
-    pub fn set_aside(&mut self, id: i64) -> Result {
+    pub fn set_aside(&mut self, id: i64) -> SinkResult {
         let insert = "INSERT INTO refused SELECT id, channel, message FROM outbox WHERE id = ?";
         self.execute(insert, [id])?;
         self.remove(id)

@@ -4,7 +4,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use aw_output::{
-    Access, Checkpoint, CheckpointStore, Entry, Fault, Plan, Result, RingOptions, Sink,
+    Access, Checkpoint, CheckpointStore, Entry, Fault, Plan, RingOptions, Sink, SinkResult,
     SpoolOptions,
 };
 use clap::Parser;
@@ -37,7 +37,7 @@ const SCHEMA: &str = "PRAGMA journal_mode = wal;
 
 impl Rows {
     /// Runs `act` in the transaction that `flush` commits. Every failure is temporary.
-    fn with<T>(&mut self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+    fn with<T>(&mut self, act: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> SinkResult<T> {
         let open = || -> rusqlite::Result<Connection> {
             let database = Connection::open(&self.path)?;
             database.busy_timeout(Duration::from_millis(100))?; // the rings do not wait
@@ -56,13 +56,13 @@ impl Rows {
 }
 
 impl Sink for Rows {
-    fn write(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> SinkResult {
         let (sequence, line) = (entry.position.sequence as i64, entry.event.to_string());
         let row = params![entry.ring.as_str(), sequence, line];
         let insert = "INSERT INTO event VALUES (?, ?, ?)";
         self.with(|database| database.prepare_cached(insert)?.execute(row).map(drop))
     }
-    fn flush(&mut self) -> Result {
+    fn flush(&mut self) -> SinkResult {
         self.with(|database| database.execute_batch("COMMIT"))
     }
     fn checkpoints(&mut self) -> Option<&mut dyn CheckpointStore> {
@@ -71,7 +71,7 @@ impl Sink for Rows {
 }
 
 impl CheckpointStore for Rows {
-    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
+    fn load(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {
         let select = "SELECT * FROM account WHERE ring = ?";
         let checkpoint = self.with(|database| {
             let columns = |row: &Row| Ok([1, 2, 3, 4, 5].map(|column| row.get_unwrap(column)));
@@ -80,7 +80,7 @@ impl CheckpointStore for Rows {
         self.flush()?; // leave no transaction open: the next event may come in an hour
         Ok(checkpoint.and_then(Checkpoint::from_columns))
     }
-    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result {
+    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> SinkResult {
         let [generation, began, delivered, lost, skipped] = checkpoint.columns();
         let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
         let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";

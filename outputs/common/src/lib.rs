@@ -52,7 +52,7 @@ pub struct Entry<'a> {
 #[derive(Debug)]
 pub enum Fault {
     /// The destination is down and may come back: the events since the last `flush` are not delivered.
-    /// They are kept in the spool and written to the sink again, from the first one; an output without a
+    /// They are queued in the spool and written to the sink again, from the first one; an output without a
     /// spool ends. The text is one line: operation, object, cause.
     Down(String),
     /// The output cannot continue.
@@ -76,26 +76,26 @@ impl Fault {
 }
 
 /// The result of a method of a sink.
-pub type Result<T = ()> = std::result::Result<T, Fault>;
+pub type SinkResult<T = ()> = Result<T, Fault>;
 
 /// What an output implements: the way to its destination.
 pub trait Sink {
     /// Writes an event; events come in order. The sink may buffer it until `flush`.
-    fn write(&mut self, entry: &Entry) -> Result;
+    fn write(&mut self, entry: &Entry) -> SinkResult;
 
     /// Delivers the buffered events, all or none if possible. Called when there is nothing more to read,
     /// after [`Plan::batch`] events, and before the end, if there was an event, a loss or a start.
-    fn flush(&mut self) -> Result;
+    fn flush(&mut self) -> SinkResult;
 
     /// Does work that is not urgent, such as deleting old rows. Called when everything is delivered, at
     /// least twice a second. Returns whether there is more to do at once. One call takes some tens of
     /// milliseconds at most, because events wait meanwhile.
-    fn maintain(&mut self) -> Result<bool> {
+    fn maintain(&mut self) -> SinkResult<bool> {
         Ok(false)
     }
 
     /// Re-opens its files (SIGHUP: logrotate has renamed them).
-    fn reopen(&mut self) -> Result {
+    fn reopen(&mut self) -> SinkResult {
         Ok(())
     }
 
@@ -109,12 +109,12 @@ pub trait Sink {
     /// Makes delivered events survive a power cut, before their checkpoint is saved. Not called if the
     /// sink stores its checkpoints itself. [`Fault::Down`]: not yet; the saved checkpoint stays unchanged,
     /// and this is called again some seconds later.
-    fn sync(&mut self) -> Result {
+    fn sync(&mut self) -> SinkResult {
         Ok(())
     }
 
     /// The end, after the last `flush`: no more events follow. `sync` may still be called.
-    fn close(&mut self) -> Result {
+    fn close(&mut self) -> SinkResult {
         Ok(())
     }
 
@@ -128,11 +128,11 @@ pub trait Sink {
 /// Stores the checkpoint of each ring.
 pub trait CheckpointStore {
     /// The checkpoint of a ring, if it has one.
-    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>>;
+    fn load(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>>;
 
     /// Stores the checkpoint of a ring. A sink that stores it with its rows does so in the transaction that
     /// the next [`Sink::flush`] commits.
-    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result;
+    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> SinkResult;
 }
 
 /// Runs an output until a stop signal: drops all access that the plan does not need, opens the sink and
@@ -141,7 +141,7 @@ pub fn run<S: Sink>(
     name: &'static str,
     options: &RingOptions,
     plan: &Plan,
-    open: impl FnOnce() -> std::result::Result<S, Error>,
+    open: impl FnOnce() -> Result<S, Error>,
 ) -> ExitCode {
     if options.health {
         return health::check(name, options, plan);
@@ -183,7 +183,7 @@ fn confine(
     plan: &Plan,
     resumes: bool,
     startup: &mut Startup,
-) -> std::result::Result<(), Error> {
+) -> Result<(), Error> {
     let identity = options.identity(owners)?;
     let mut files = vec![
         Access::Read("/dev/shm".into()),

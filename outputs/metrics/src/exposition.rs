@@ -31,10 +31,7 @@ const METRICS: &[(&str, &str)] = &[
     ("ring_slots", "Number of events that the ring can hold."),
     ("ring_created_timestamp_seconds", "Time when the ring was created."),
     ("ring_events_total", "Events published since the ring was created."),
-    (
-        "collector_running",
-        "0 if the collector has ended. After a kill it stays 1; see the heartbeat.",
-    ),
+    ("collector_running", "0 if the collector has ended; still 1 after a kill, see the heartbeat."),
     ("collector_heartbeat_age_seconds", "Time since the collector's heartbeat, sent every second."),
     ("collector_last_frame_age_seconds", "Time since the collector received a frame."),
     ("collector_last_drop_age_seconds", "Time since the kernel dropped a frame."),

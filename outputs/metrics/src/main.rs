@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{Access, Entry, Error, Plan, Result, RingOptions, Sink, StartFrom, serve};
+use aw_output::{Access, Entry, Error, Plan, RingOptions, Sink, SinkResult, StartFrom, serve};
 use aw_service::{Condition, ServiceOptions, replace};
 use clap::Parser;
 
@@ -57,30 +57,27 @@ struct MetricsSink {
 }
 
 impl Sink for MetricsSink {
-    fn write(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> SinkResult {
         lock(&self.sources).count_event(entry.ring, entry.event.kind.origin());
         Ok(())
     }
 
-    fn flush(&mut self) -> Result {
+    fn flush(&mut self) -> SinkResult {
         Ok(())
     }
 
-    fn maintain(&mut self) -> Result<bool> {
+    fn maintain(&mut self) -> SinkResult<bool> {
         if let Some(file) = &self.file
             && self.written.is_none_or(|written| written.elapsed() >= WRITE_INTERVAL)
         {
             self.written = Some(Instant::now());
             let (new, sources) = (format!("{}.new", file.display()), lock(&self.sources).clone());
             let written = replace(file, Path::new(&new), 0o644, sources.text().as_bytes());
+            let failure = &mut self.write_failure;
             // Not fatal: the next write may succeed, and node_exporter exports the age of the file.
             match written {
-                Ok(()) => {
-                    self.write_failure.ends(format_args!("{} is written again", file.display()));
-                }
-                Err(Error::Failed(why)) => {
-                    self.write_failure.begins(format_args!("{why} (trying again)"));
-                }
+                Ok(()) => failure.ends(format_args!("{} is written again", file.display())),
+                Err(Error::Failed(why)) => failure.begins(format_args!("{why} (trying again)")),
                 Err(Error::Closed) => {}
             }
         }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{Error, Fault, HostPort, Result, warn};
+use aw_output::{Error, Fault, HostPort, SinkResult, warn};
 use aw_service::Secret;
 use aw_service::cause;
 use rumqttc::{
@@ -53,7 +53,7 @@ pub struct BrokerUrl {
 impl FromStr for BrokerUrl {
     type Err = &'static str;
 
-    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (tls, port, rest) = match text.split_once("://") {
             Some(("mqtt", rest)) => (false, 1883, rest),
             Some(("mqtts", rest)) => (true, 8883, rest),
@@ -137,7 +137,7 @@ impl Broker {
         self.connection.is_some()
     }
 
-    pub fn connect(&mut self) -> Result {
+    pub fn connect(&mut self) -> SinkResult {
         if self.runtime.is_none() {
             // Created after privileges are dropped, because it starts threads to resolve host names.
             let runtime = Builder::new_current_thread().enable_all().build();
@@ -156,7 +156,7 @@ impl Broker {
     }
 
     /// Publishes messages. On success, the broker has acknowledged each or refused it for good.
-    pub fn publish(&mut self, messages: Vec<Publication>) -> Result {
+    pub fn publish(&mut self, messages: Vec<Publication>) -> SinkResult {
         let mut messages = messages.into_iter();
         // Topics: queued in the client, which then assigns a packet identifier; and sent, by identifier.
         let (mut queued, mut sent) = (VecDeque::new(), BTreeMap::new());
@@ -190,7 +190,7 @@ impl Broker {
     }
 
     /// Handles an acknowledgement: the broker accepts the message, refuses it for good, or fails.
-    fn acknowledged(&mut self, topic: String, reason: PubAckReason) -> Result {
+    fn acknowledged(&mut self, topic: String, reason: PubAckReason) -> SinkResult {
         use PubAckReason::{
             NoMatchingSubscribers, NotAuthorized, PayloadFormatInvalid, Success, TopicNameInvalid,
         };
@@ -217,7 +217,7 @@ impl Broker {
     }
 
     /// Sends pings when they are due and handles incoming packets, for a short time.
-    pub fn keep_alive(&mut self) -> Result {
+    pub fn keep_alive(&mut self) -> SinkResult {
         let end = Instant::now() + KEEP_ALIVE_TIME;
         while Instant::now() < end
             && self.event(Instant::now() + Duration::from_millis(1))?.is_some()
@@ -226,7 +226,7 @@ impl Broker {
     }
 
     /// Ends the connection so that the broker does not publish the last will.
-    pub fn disconnect(&mut self) -> Result {
+    pub fn disconnect(&mut self) -> SinkResult {
         if let Some((client, _)) = &self.connection {
             let _ = client.try_disconnect(); // its queue is empty
             let end = Instant::now() + TIMEOUT;
@@ -236,7 +236,7 @@ impl Broker {
         Ok(())
     }
 
-    fn send(&mut self, Publication { topic, payload, retain }: Publication) -> Result {
+    fn send(&mut self, Publication { topic, payload, retain }: Publication) -> SinkResult {
         let Some((client, _)) = &self.connection else {
             return Err(self.down("no connection".into()));
         };
@@ -245,12 +245,12 @@ impl Broker {
     }
 
     /// The next event; an error if there is none until `end`.
-    fn next_event(&mut self, end: Instant) -> Result<Event> {
+    fn next_event(&mut self, end: Instant) -> SinkResult<Event> {
         self.event(end)?.ok_or_else(|| self.down("no response".into()))
     }
 
     /// The next event; none after `end`, even if the broker still sends.
-    fn event(&mut self, end: Instant) -> Result<Option<Event>> {
+    fn event(&mut self, end: Instant) -> SinkResult<Option<Event>> {
         let (Some(runtime), Some((_, events))) = (&self.runtime, &mut self.connection) else {
             return Ok(None);
         };

@@ -5,7 +5,9 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use aw_detect::{Alert, AlertKind, Rules, SqliteMemory};
-use aw_output::{Checkpoint, CheckpointStore, Entry, EventJson, Result, Sink, TimeFormat, warn};
+use aw_output::{
+    Checkpoint, CheckpointStore, Entry, EventJson, Sink, SinkResult, TimeFormat, warn,
+};
 use rusqlite::{Connection, Row};
 use serde::Serialize;
 use shm_layout::{Kind as EventKind, RingName, UnixTime};
@@ -50,7 +52,7 @@ impl MqttSink {
         mut memory: SqliteMemory,
         mut devices: NamedDevices,
         topics: Topics,
-    ) -> Result<MqttSink> {
+    ) -> SinkResult<MqttSink> {
         let (now, published) = (UnixTime::now().seconds(), retained(&mut memory)?);
         for mac in devices.all().collect::<Vec<_>>() {
             if published.get(&topics.device(mac)).is_some_and(|state| state == HOME) {
@@ -62,7 +64,7 @@ impl MqttSink {
     }
 
     /// Connects if there is no connection. Then publishes all retained messages, which the broker may have lost.
-    fn ensure_connected(&mut self) -> Result {
+    fn ensure_connected(&mut self) -> SinkResult {
         if self.broker.is_connected() {
             return Ok(());
         }
@@ -87,7 +89,7 @@ impl MqttSink {
         self.commit()
     }
 
-    fn store_retained(&mut self, messages: &[(String, String)]) -> Result {
+    fn store_retained(&mut self, messages: &[(String, String)]) -> SinkResult {
         self.memory.with(|database| {
             let mut replace = database.prepare("REPLACE INTO retained VALUES (?, ?)")?;
             let mut store =
@@ -97,7 +99,7 @@ impl MqttSink {
         self.commit()
     }
 
-    fn commit(&mut self) -> Result {
+    fn commit(&mut self) -> SinkResult {
         self.memory.commit(Instant::now())
     }
 
@@ -115,7 +117,7 @@ impl MqttSink {
         Publication { topic: self.topics.event(network, &kind.name()), payload, retain: false }
     }
 
-    fn publish_presence(&mut self) -> Result {
+    fn publish_presence(&mut self) -> SinkResult {
         let changes = self.devices.changes(UnixTime::now().seconds());
         if changes.is_empty() {
             return Ok(());
@@ -132,7 +134,7 @@ impl MqttSink {
     }
 
     /// After an error, rolls back to the last commit: the events since then are delivered again.
-    fn or_roll_back<T>(&mut self, result: Result<T>) -> Result<T> {
+    fn or_roll_back<T>(&mut self, result: SinkResult<T>) -> SinkResult<T> {
         if result.is_err() {
             self.messages.clear();
             self.memory.roll_back();
@@ -142,7 +144,7 @@ impl MqttSink {
 }
 
 /// The retained messages that are stored: payloads by topic.
-fn retained(memory: &mut SqliteMemory) -> Result<BTreeMap<String, String>> {
+fn retained(memory: &mut SqliteMemory) -> SinkResult<BTreeMap<String, String>> {
     let all = memory.with(|database| {
         let mut select = database.prepare("SELECT topic, payload FROM retained")?;
         select.query_map([], |row: &Row| Ok((row.get(0)?, row.get(1)?)))?.collect()
@@ -151,7 +153,7 @@ fn retained(memory: &mut SqliteMemory) -> Result<BTreeMap<String, String>> {
 }
 
 impl Sink for MqttSink {
-    fn write(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> SinkResult {
         let event = &entry.event;
         let connected = self.ensure_connected();
         let observed = connected.and_then(|()| self.rules.observe(event, &mut self.memory));
@@ -166,7 +168,7 @@ impl Sink for MqttSink {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result {
+    fn flush(&mut self) -> SinkResult {
         let messages = std::mem::take(&mut self.messages);
         let delivered = self
             .ensure_connected()
@@ -179,7 +181,7 @@ impl Sink for MqttSink {
     }
 
     /// All rings are read to their ends, so a device without a new event is absent.
-    fn maintain(&mut self) -> Result<bool> {
+    fn maintain(&mut self) -> SinkResult<bool> {
         let done = self
             .ensure_connected()
             .and_then(|()| self.broker.keep_alive())
@@ -187,7 +189,7 @@ impl Sink for MqttSink {
         self.or_roll_back(done).map(|()| false)
     }
 
-    fn close(&mut self) -> Result {
+    fn close(&mut self) -> SinkResult {
         if self.broker.is_connected() {
             let offline = Publication::retained(self.topics.status(), "offline");
             // If this fails, the broker publishes the last will.
@@ -210,13 +212,13 @@ impl Sink for MqttSink {
 
 impl CheckpointStore for MqttSink {
     /// Fails while the broker is down: a successful load means to the delivery that the destination is back.
-    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
+    fn load(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {
         let loaded = self.ensure_connected().and_then(|()| self.memory.checkpoint(ring));
         let checkpoint = self.or_roll_back(loaded)?;
         self.commit().map(|()| checkpoint)
     }
 
-    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result {
+    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> SinkResult {
         let stored = self.memory.store_checkpoint(ring, checkpoint);
         self.or_roll_back(stored)
     }

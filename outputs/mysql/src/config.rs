@@ -14,6 +14,7 @@ use std::{
 };
 
 use aw_output::{Access, Error, HostPort, failed};
+use aw_service::Secret;
 use mysql::{ClientIdentity, Opts, OptsBuilder, SslOpts};
 
 /// Time limits of a connection and of a statement: the ring does not wait.
@@ -29,22 +30,12 @@ pub struct ServerConfig {
     /// TCP or the socket, whatever the host is.
     tcp: Option<bool>,
     user: String,
-    password: Option<Password>,
+    password: Option<Secret>,
     database: String,
     tls: TlsMode,
     ca: Option<PathBuf>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
-}
-
-/// Never shown.
-#[derive(Clone, PartialEq, Eq)]
-struct Password(String);
-
-impl std::fmt::Debug for Password {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// Whether the connection uses TLS, and what is checked of the server's certificate.
@@ -85,13 +76,14 @@ impl ServerConfig {
         file.read_to_string(&mut text).map_err(failure)?;
         let config =
             option_file::parse(&text).map_err(|why| failed(format_args!("read {shown}: {why}")))?;
-        if mode & 0o002 != 0 {
-            let why = "all users can write to it (chmod o-w)";
-            return Err(failed(format_args!("read {shown}: {why}")));
-        }
-        if config.password.is_some() && mode & 0o004 != 0 {
-            let why = "it contains a password, and all users can read it (chmod o-r)";
-            return Err(failed(format_args!("read {shown}: {why}")));
+        let has_password = config.password.is_some();
+        for (bit, why) in [
+            (0o002, "all users can write to it (chmod o-w)"),
+            (0o004, "it contains a password, and all users can read it (chmod o-r)"),
+        ] {
+            if mode & bit != 0 && (has_password || bit == 0o002) {
+                return Err(failed(format_args!("read {shown}: {why}")));
+            }
         }
         for file in config.tls_files() {
             fs::metadata(file).map_err(|error| {
@@ -198,7 +190,7 @@ impl ServerConfig {
             .tcp_port(self.port)
             .prefer_socket(false)
             .user(Some(self.user.as_str()))
-            .pass(self.password.as_ref().map(|password| password.0.as_str()))
+            .pass(self.password.as_ref().map(Secret::reveal))
             .db_name(Some(self.database.as_str()))
             .ssl_opts(encrypted.then_some(tls))
             .tcp_connect_timeout(Some(CONNECT_TIMEOUT))

@@ -1,12 +1,6 @@
 //! What a server or the connection to it reports, in words, and what can be done about it.
 
-use std::{
-    error::Error as _,
-    io::{
-        self,
-        ErrorKind::{TimedOut, WouldBlock},
-    },
-};
+use std::{error::Error as _, io};
 
 use mysql::{DriverError, Error};
 
@@ -59,6 +53,7 @@ pub fn cause_and_remedy(error: &Error, database: &str) -> String {
 
 /// Whether the time limit of an answer was exceeded.
 pub fn timed_out(error: &Error) -> bool {
+    use io::ErrorKind::{TimedOut, WouldBlock};
     system_error(error).is_some_and(|error| matches!(error.kind(), TimedOut | WouldBlock))
 }
 

@@ -4,14 +4,14 @@
 
 mod config;
 mod errors;
+mod mysql_sink;
 mod schema;
-mod sink;
 mod sql;
 
 pub use {
     config::ServerConfig,
     errors::cause,
+    mysql_sink::MysqlSink,
     schema::{NO_SUCH_TABLE, TableNames, TablePrefix},
-    sink::MysqlSink,
-    sql::{hex, hex_ip},
+    sql::hex_ip,
 };

@@ -179,15 +179,11 @@ impl TableNames {
         // As text: other programs may have added origins with any number.
         let known: Vec<String> =
             to.query(format!("SELECT concat(id) FROM {} WHERE id IS NOT NULL", self.origin))?;
-        for (id, name, description) in
-            ORIGINS.iter().filter(|it| !known.contains(&it.0.to_string()))
-        {
-            let origin = &self.origin;
-            to.query_drop(format!(
-                "INSERT IGNORE INTO {origin} VALUES ({id}, '{name}', '{description}')"
-            ))?;
-        }
-        Ok(())
+        let mut missing = ORIGINS.iter().filter(|(id, ..)| !known.contains(&id.to_string()));
+        missing.try_for_each(|(id, name, description)| {
+            let values = format!("{id}, '{name}', '{description}'");
+            to.query_drop(format!("INSERT IGNORE INTO {} VALUES ({values})", self.origin))
+        })
     }
 
     /// The engine of the table of events, if it has no transactions: then an event may be stored twice.

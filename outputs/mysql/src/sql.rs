@@ -52,15 +52,7 @@ pub fn quoted(text: &str) -> String {
 /// The bytes of an address as an SQL literal.
 pub fn hex_ip(ip: IpAddr) -> String {
     match ip {
-        IpAddr::V4(ip) => hex(&ip.octets()),
-        IpAddr::V6(ip) => hex(&ip.octets()),
+        IpAddr::V4(ip) => format!("0x{:08x}", u32::from(ip)),
+        IpAddr::V6(ip) => format!("0x{:032x}", u128::from(ip)),
     }
-}
-
-/// Bytes as an SQL literal.
-pub fn hex(bytes: &[u8]) -> String {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    let digits = digits.map(|digit| char::from(HEX[usize::from(digit)]));
-    ['0', 'x'].into_iter().chain(digits).collect()
 }

@@ -1,9 +1,11 @@
 //! Which MAC had an address at a time, and how sure that is. A device is not seen at every moment: known are
 //! the last sighting before and the first one after. No I/O and no clock.
 
+use std::collections::BTreeMap;
+
 use shm_layout::{MacAddr, UnixTime};
 
-use crate::{periods::KEPT_WITHIN, reader::NearestSightings};
+use crate::{history_reader::NearestSightings, periods::KEPT_WITHIN};
 
 /// A MAC that may have had the address, in one network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,14 +48,9 @@ impl Certainty {
 
 /// The MACs that may have had an address at this time, network by network, in each the nearest first.
 pub fn holders(nearest: &[NearestSightings], at: UnixTime) -> Vec<Holder> {
-    let mut networks: Vec<usize> = nearest.iter().map(|one| one.network).collect();
-    networks.sort_unstable();
-    networks.dedup();
-    let of_network = |network: usize| {
-        let all: Vec<_> = nearest.iter().filter(|one| one.network == network).collect();
-        holders_in_network(&all, at)
-    };
-    networks.into_iter().flat_map(of_network).collect()
+    let mut networks: BTreeMap<usize, Vec<&NearestSightings>> = BTreeMap::new();
+    nearest.iter().for_each(|one| networks.entry(one.network).or_default().push(one));
+    networks.values().flat_map(|all| holders_in_network(all, at)).collect()
 }
 
 fn holders_in_network(all: &[&NearestSightings], at: UnixTime) -> Vec<Holder> {
@@ -90,7 +87,7 @@ fn holders_in_network(all: &[&NearestSightings], at: UnixTime) -> Vec<Holder> {
 }
 
 /// Nanoseconds between two times.
-fn distance(time: Option<UnixTime>, at: UnixTime) -> Option<i64> {
+pub fn distance(time: Option<UnixTime>, at: UnixTime) -> Option<i64> {
     Some(time?.as_nanos().saturating_sub(at.as_nanos()).saturating_abs())
 }
 

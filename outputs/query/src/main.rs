@@ -2,12 +2,12 @@
 //! It only reads. It does not trust the content of the database: no control character reaches the terminal.
 #![forbid(unsafe_code)]
 
+mod history_reader;
 mod holders;
 mod mysql_reader;
 mod options;
 mod periods;
 mod queries;
-mod reader;
 mod result_table;
 mod sqlite_reader;
 mod time_expression;
@@ -22,11 +22,8 @@ use aw_service::{Error, failed, info, parse};
 use jiff::{Zoned, tz::TimeZone};
 
 use crate::{
-    mysql_reader::MysqlReader,
-    options::Options,
-    reader::{HistoryReader, Result},
-    result_table::OutputFormat,
-    sqlite_reader::SqliteReader,
+    history_reader::HistoryReader, mysql_reader::MysqlReader, options::Options,
+    result_table::OutputFormat, sqlite_reader::SqliteReader,
 };
 
 /// Exit status if nothing matches.
@@ -45,7 +42,7 @@ fn main() -> ExitCode {
 }
 
 /// Prints the answer. Returns false if there is none.
-fn answer(options: &Options) -> Result<bool> {
+fn answer(options: &Options) -> Result<bool, Error> {
     let zone = TimeZone::system();
     let now = Zoned::now().with_time_zone(zone.clone());
     let query = options.query(&now)?;
@@ -63,27 +60,23 @@ fn answer(options: &Options) -> Result<bool> {
 }
 
 /// A new kind of history is another arm here, and one file.
-fn open(options: &Options) -> Result<Box<dyn HistoryReader>> {
+fn open(options: &Options) -> Result<Box<dyn HistoryReader>, Error> {
     let Options { database, config, prefix, .. } = options;
-    let server = |url: &str| -> Result<Box<dyn HistoryReader>> {
-        let config = config.as_deref().map(ServerConfig::read).transpose()?;
-        let mut config = config.unwrap_or_default();
-        config.set_url(url)?;
-        Ok(Box::new(MysqlReader::open(&config, prefix)?))
-    };
-    let file = |path: &str| -> Result<Box<dyn HistoryReader>> {
-        Ok(Box::new(SqliteReader::open(path.as_ref())?))
-    };
-    match database.as_ref().map(|name| name.split_once("://").unwrap_or(("sqlite", name))) {
-        Some(("mysql" | "mariadb", url)) => server(url),
-        None if config.is_some() => server(""),
-        Some(("sqlite", _)) if config.is_some() => {
+    let default = if config.is_some() { "mysql://" } else { options::DEFAULT_DATABASE };
+    let name = database.as_deref().unwrap_or(default);
+    match name.split_once("://").unwrap_or(("sqlite", name)) {
+        ("mysql" | "mariadb", url) => {
+            let config = config.as_deref().map(ServerConfig::read).transpose()?;
+            let mut config = config.unwrap_or_default();
+            config.set_url(url)?;
+            Ok(Box::new(MysqlReader::open(&config, prefix)?))
+        }
+        ("sqlite", _) if config.is_some() => {
             Err(failed("--config names a server, and --database names a file (choose one of them)"))
         }
-        Some(("sqlite", path)) => file(path),
-        Some((kind, _)) => Err(failed(format_args!(
+        ("sqlite", path) => Ok(Box::new(SqliteReader::open(path.as_ref())?)),
+        (kind, _) => Err(failed(format_args!(
             "open {kind}://...: not a kind of history (use a database of aw-sqlite, or mysql://...)"
         ))),
-        None => file(options::DEFAULT_DATABASE),
     }
 }

@@ -5,14 +5,14 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use aw_mysql::{NO_SUCH_TABLE, ServerConfig, TableNames, TablePrefix, cause, hex, hex_ip};
+use aw_mysql::{NO_SUCH_TABLE, ServerConfig, TableNames, TablePrefix, cause, hex_ip};
 use aw_service::{Error, failed, warn};
 use mysql::{Conn, OptsBuilder, Row, Value, prelude::Queryable};
 use shm_layout::{MacAddr, UnixTime};
 
-use crate::reader::{
+use crate::history_reader::{
     AddressSighting, EachSighting, HistoryReader, NearestSightings, Network, NetworkIndex,
-    PairingSummary, Result, RouterChange, TimeRange, parse_ip,
+    PairingSummary, RouterChange, TimeRange, parse_ip,
 };
 
 /// Times in UTC: in another zone an hour may come twice.
@@ -35,7 +35,7 @@ pub struct MysqlReader {
 }
 
 impl MysqlReader {
-    pub fn open(config: &ServerConfig, prefix: &TablePrefix) -> Result<MysqlReader> {
+    pub fn open(config: &ServerConfig, prefix: &TablePrefix) -> Result<MysqlReader, Error> {
         let TableNames { log, config_change, .. } = TableNames::new(prefix);
         let name = format!("{} at {}", config.database(), config.server());
         let conn = connect(config).map_err(|error| failure(&name, &log, &error))?;
@@ -46,7 +46,7 @@ impl MysqlReader {
     }
 
     /// Checks that the table has the columns. Without an index by address, it warns that queries are slow.
-    fn check(&mut self) -> Result {
+    fn check(&mut self) -> Result<(), Error> {
         let log = self.log.clone();
         let columns = format!("SELECT tstamp, ip_address, {PAIRING} FROM {log} LIMIT 0");
         self.query(&columns, &mut |_, _| ())?;
@@ -66,7 +66,11 @@ impl MysqlReader {
     }
 
     /// Passes each row of a result to `each`, as it arrives.
-    fn query(&mut self, sql: &str, each: &mut dyn FnMut(&mut NetworkIndex, &Row)) -> Result {
+    fn query(
+        &mut self,
+        sql: &str,
+        each: &mut dyn FnMut(&mut NetworkIndex, &Row),
+    ) -> Result<(), Error> {
         let MysqlReader { name, log, conn, networks, .. } = self;
         let mut read = || -> mysql::Result<()> {
             for row in conn.query_iter(sql)? {
@@ -91,8 +95,8 @@ impl HistoryReader for MysqlReader {
     }
 
     /// Grouped, with a time: so the server takes one step in an index for each address, and not for each row.
-    fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>> {
-        let of_mac = mac.map(|mac| format!("mac_address = {}", hex(&mac.octets())));
+    fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
+        let of_mac = mac.map(|mac| format!("mac_address = 0x{:012x}", mac.number()));
         let filter = of_mac.as_deref().unwrap_or("TRUE");
         let (log, times) = (&self.log, times(range));
         let select = format!(
@@ -103,7 +107,7 @@ impl HistoryReader for MysqlReader {
         Ok(found)
     }
 
-    fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result {
+    fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error> {
         let (log, address, times) = (&self.log, hex_ip(ip), times(range));
         let select = format!(
             "SELECT {PAIRING}, unix_timestamp(tstamp) FROM {log} WHERE ip_address = {address}{times} ORDER BY tstamp"
@@ -117,7 +121,7 @@ impl HistoryReader for MysqlReader {
 
     /// Two queries, because the server can answer each of them from an index alone, in one step for each
     /// pairing. All rows have the same address, but MariaDB uses the index only if it is grouped by it, too.
-    fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>> {
+    fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error> {
         let (log, address) = (self.log.clone(), hex_ip(ip));
         let next = UnixTime::from_nanos(at.as_nanos().saturating_add(1));
         let until = TimeRange { to: next, ..TimeRange::ALL };
@@ -135,18 +139,16 @@ impl HistoryReader for MysqlReader {
                 }
             })?;
         }
-        let found = found.into_iter();
-        Ok(found
-            .map(|((network, mac), [before, after])| NearestSightings {
-                network,
-                mac,
-                before,
-                after,
-            })
-            .collect())
+        let found = found.into_iter().map(|((network, mac), [before, after])| NearestSightings {
+            network,
+            mac,
+            before,
+            after,
+        });
+        Ok(found.collect())
     }
 
-    fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>> {
+    fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>, Error> {
         let (log, times) = (&self.log, times(range));
         let select = format!(
             "SELECT {PAIRING}, ip_address, unix_timestamp(min(tstamp)), unix_timestamp(max(tstamp)), count(*)
@@ -154,26 +156,18 @@ impl HistoryReader for MysqlReader {
         );
         let mut pairings = Vec::new();
         self.query(&select, &mut |networks, row| {
-            let (pairing, ip) = (pairing(networks, row), parse_ip(bytes(row, 4)));
-            let (first, last, count) = (time(row, 5), time(row, 6), number(row, 7));
-            if let (Some((network, mac)), Some(ip), Some(first), Some(last), Some(count)) =
-                (pairing, ip, first, last, count)
-            {
-                pairings.push(PairingSummary {
-                    network,
-                    mac,
-                    ip,
-                    first,
-                    last,
-                    count: count as u64,
-                });
-            }
+            let pairing = pairing(networks, row).and_then(|(network, mac)| {
+                let (ip, count) = (parse_ip(bytes(row, 4))?, number(row, 7)? as u64);
+                let (first, last) = (time(row, 5)?, time(row, 6)?);
+                Some(PairingSummary { network, mac, ip, first, last, count })
+            });
+            pairings.extend(pairing);
         })?;
         Ok(pairings)
     }
 
     /// The table exists since the first change was stored.
-    fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>> {
+    fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>, Error> {
         let (table, times) = (self.config_change.clone(), times(range));
         let exists_query = format!(
             "SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = '{}'",

@@ -9,10 +9,7 @@ use jiff::Zoned;
 use shm_layout::MacAddr;
 
 use crate::{
-    queries::Query,
-    reader::{Result, TimeRange},
-    result_table::OutputFormat,
-    time_expression,
+    history_reader::TimeRange, queries::Query, result_table::OutputFormat, time_expression,
 };
 
 /// The history, unless another one is named.
@@ -39,7 +36,7 @@ pub struct Options {
     pub format: OutputFormat,
 
     #[command(subcommand)]
-    command: Command,
+    command: QueryCommand,
 }
 
 fn after_help() -> String {
@@ -71,7 +68,7 @@ Exit status: 0 with an answer, 1 on failure, 2 for wrong options, 3 if nothing m
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum QueryCommand {
     /// Show which MAC had an address at a time, and how sure the answer is
     Who {
         /// IPv4 or IPv6 address; a zone as in fe80::1%eth0 is ignored
@@ -118,21 +115,21 @@ struct RangeOptions {
 
 impl Options {
     /// The query; times such as `1d` are relative to `now`.
-    pub fn query(&self, now: &Zoned) -> Result<Query> {
+    pub fn query(&self, now: &Zoned) -> Result<Query, Error> {
         Ok(match &self.command {
-            Command::Who { address, at } | Command::Ip { address, at: Some(at), .. } => {
+            QueryCommand::Who { address, at } | QueryCommand::Ip { address, at: Some(at), .. } => {
                 Query::Who(*address, time("--at", at, now)?.from)
             }
-            Command::Ip { address, at: None, times } => Query::Ip(*address, times.range(now)?),
-            Command::Mac { mac, times } => Query::Mac(*mac, times.range(now)?),
-            Command::Changes(times) => Query::Changes(times.range(now)?),
-            Command::Devices(times) => Query::Devices(times.range(now)?),
+            QueryCommand::Ip { address, at: None, times } => Query::Ip(*address, times.range(now)?),
+            QueryCommand::Mac { mac, times } => Query::Mac(*mac, times.range(now)?),
+            QueryCommand::Changes(times) => Query::Changes(times.range(now)?),
+            QueryCommand::Devices(times) => Query::Devices(times.range(now)?),
         })
     }
 }
 
 impl RangeOptions {
-    fn range(&self, now: &Zoned) -> Result<TimeRange> {
+    fn range(&self, now: &Zoned) -> Result<TimeRange, Error> {
         let read = |option, text: &Option<String>| {
             text.as_deref().map(|text| time(option, text, now)).transpose()
         };
@@ -145,25 +142,25 @@ impl RangeOptions {
     }
 }
 
-fn time(option: &str, text: &str, now: &Zoned) -> Result<TimeRange> {
+fn time(option: &str, text: &str, now: &Zoned) -> Result<TimeRange, Error> {
     time_expression::parse(text, now)
-        .map_err(|why| Error::Failed(format!("{option}: {text:?} {why}")))
+        .map_err(|why| failed(format_args!("{option}: {text:?} {why}")))
 }
 
 /// Refuses what is not a time as a wrong option, before the query begins.
-fn check_time(text: &str) -> std::result::Result<String, &'static str> {
+fn check_time(text: &str) -> Result<String, &'static str> {
     time_expression::parse(text, &Zoned::now()).map(|_| text.into())
 }
 
 /// An address. A zone, as in `fe80::1%eth0` (RFC 4007, 11), is ignored: the history does not have it.
-fn parse_address(text: &str) -> std::result::Result<IpAddr, &'static str> {
+fn parse_address(text: &str) -> Result<IpAddr, &'static str> {
     let (address, zone) = text.split_once('%').unwrap_or((text, "none"));
     let is_allowed = |ip: &IpAddr| address == text || ip.is_ipv6() && !zone.is_empty();
     let address = address.parse().ok().filter(is_allowed);
     address.ok_or("must be an IPv4 or IPv6 address, such as 192.0.2.1, 2001:db8::1 or fe80::1%eth0")
 }
 
-fn parse_mac(text: &str) -> std::result::Result<MacAddr, &'static str> {
+fn parse_mac(text: &str) -> Result<MacAddr, &'static str> {
     text.parse().map_err(|_| "must be a MAC address, such as 02:00:00:00:00:01")
 }
 
@@ -180,18 +177,12 @@ mod tests {
     #[test]
     fn macs() {
         let expected = MacAddr::new([0x02, 0xab, 0, 0, 0, 1]);
-        for text in [
-            "02:ab:00:00:00:01",
-            "02-AB-00-00-00-01",
-            "02ab.0000.0001",
-            "02ab00000001",
-            "2:ab:0:0:0:1",
-        ] {
+        let texts = "02:ab:00:00:00:01 02-AB-00-00-00-01 02ab.0000.0001 02ab00000001 2:ab:0:0:0:1";
+        for text in texts.split(' ') {
             assert_eq!(parse_mac(text), Ok(expected), "{text}");
         }
-        for bad in
-            ["", "02:ab:00:00:00", "02:ab:00:00:00:01:02", "x2:ab:00:00:00:01", "02ab0000001é"]
-        {
+        let wrong = " 02:ab:00:00:00 02:ab:00:00:00:01:02 x2:ab:00:00:00:01 02ab0000001é";
+        for bad in wrong.split(' ') {
             assert!(parse_mac(bad).is_err(), "{bad}");
         }
     }

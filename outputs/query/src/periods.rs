@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use shm_layout::{MacAddr, UnixTime};
 
-use crate::reader::AddressSighting;
+use crate::history_reader::AddressSighting;
 
 /// A MAC that is seen again within this time, in nanoseconds, has kept the address: two MACs that share an
 /// address (failover, a conflict) have one period each, and not one for each packet.
@@ -77,15 +77,9 @@ mod tests {
             builder.add(AddressSighting { time, network: *network, mac: mac(*last) });
         }
         let number = |mac: MacAddr| mac.octets()[5];
-        let numbers = |period: Period| {
-            let previous = period.previous.map(|(mac, _)| number(mac));
-            (
-                number(period.mac),
-                period.first.seconds(),
-                period.last.seconds(),
-                period.count,
-                previous,
-            )
+        let numbers = |Period { mac, first, last, count, previous, .. }: Period| {
+            let previous = previous.map(|(mac, _)| number(mac));
+            (number(mac), first.seconds(), last.seconds(), count, previous)
         };
         builder.finish().into_iter().map(numbers).collect()
     }

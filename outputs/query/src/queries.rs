@@ -2,16 +2,17 @@
 
 use std::{cmp::Reverse, collections::HashMap, net::IpAddr};
 
+use aw_service::Error;
 use jiff::tz::TimeZone;
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
-    holders::{Certainty, Holder, holders},
-    periods::{Period, PeriodBuilder},
-    reader::{
-        AddressSighting, HistoryReader, NearestSightings, Network, PairingSummary, Result,
-        RouterChange, TimeRange,
+    history_reader::{
+        AddressSighting, HistoryReader, NearestSightings, Network, PairingSummary, RouterChange,
+        TimeRange,
     },
+    holders::{self, Certainty, Holder},
+    periods::{Period, PeriodBuilder},
     result_table::{Cell, ResultTable, time_text},
 };
 
@@ -26,7 +27,7 @@ pub enum Query {
 }
 
 impl Query {
-    pub fn run(&self, history: &mut dyn HistoryReader) -> Result<ResultTable> {
+    pub fn run(&self, history: &mut dyn HistoryReader) -> Result<ResultTable, Error> {
         match *self {
             Query::Who(ip, at) => who(history, ip, at),
             Query::Ip(ip, range) => address(history, ip, range),
@@ -66,42 +67,26 @@ fn network(history: &dyn HistoryReader, network: usize) -> Network {
     history.networks().get(network).cloned().unwrap_or_default()
 }
 
-fn network_cells(history: &dyn HistoryReader, index: usize) -> [Cell; 5] {
-    let network = network(history, index);
-    let router = Some(network.router).filter(|router| !router.is_empty()).map(Cell::Text);
-    [
-        Cell::Text(network.interface),
-        network.vlan.into(),
-        network.outer_vlan.into(),
-        Cell::Text(network.host),
-        router.into(),
-    ]
-}
-
-fn row(history: &dyn HistoryReader, network: usize, first: Vec<Cell>) -> Vec<Cell> {
-    first.into_iter().chain(network_cells(history, network)).collect()
+/// A row: its own cells and those of the network.
+fn row(history: &dyn HistoryReader, index: usize, mut cells: Vec<Cell>) -> Vec<Cell> {
+    let Network { host, interface, vlan, outer_vlan, router } = network(history, index);
+    let router = Some(router).filter(|router| !router.is_empty()).map(Cell::Text).into();
+    cells.extend([Cell::Text(interface), vlan.into(), outer_vlan.into(), Cell::Text(host), router]);
+    cells
 }
 
 /// Which MAC had an address at a time.
-fn who(history: &mut dyn HistoryReader, ip: IpAddr, at: UnixTime) -> Result<ResultTable> {
-    let mut holders = holders(&history.nearest(ip, at)?, at);
+fn who(history: &mut dyn HistoryReader, ip: IpAddr, at: UnixTime) -> Result<ResultTable, Error> {
+    let mut holders = holders::holders(&history.nearest(ip, at)?, at);
     holders.sort_by_cached_key(|holder| network(history, holder.network)); // in each, the nearest is first
     let rows = holders.iter().map(|holder| {
         let Holder { network, mac, before, after, certainty, others } = *holder;
-        let [before_by, after_by] = [before, after].map(|time| distance(time, at));
-        let first = vec![
-            Cell::text(mac),
-            before.into(),
-            after.into(),
-            Cell::text(certainty.name()),
-            Cell::text(why(holder, at)),
-            Cell::text(ip),
-            at.into(),
-            before_by.into(),
-            after_by.into(),
-            (others as i64).into(),
-        ];
-        row(history, network, first)
+        let seconds = [before, after].map(|time| distance(time, at).into());
+        let [how_sure, why] = [certainty.name().into(), why(holder, at)].map(Cell::Text);
+        let mut cells = vec![Cell::text(mac), before.into(), after.into(), how_sure, why];
+        cells.extend([Cell::text(ip), at.into()].into_iter().chain(seconds));
+        cells.push((others as i64).into());
+        row(history, network, cells)
     });
     let columns = columns(
         "mac seen_before seen_after how_sure why +address +at +seconds_before +seconds_after +others",
@@ -111,7 +96,7 @@ fn who(history: &mut dyn HistoryReader, ip: IpAddr, at: UnixTime) -> Result<Resu
 
 /// The distance of two times in whole seconds.
 fn distance(time: Option<UnixTime>, at: UnixTime) -> Option<i64> {
-    Some(time?.as_nanos().saturating_sub(at.as_nanos()).saturating_abs() / 1_000_000_000)
+    Some(holders::distance(time, at)? / 1_000_000_000)
 }
 
 fn why(holder: &Holder, at: UnixTime) -> String {
@@ -141,7 +126,11 @@ fn duration(seconds: i64) -> String {
     }
 }
 
-fn periods(history: &mut dyn HistoryReader, ip: IpAddr, range: TimeRange) -> Result<Vec<Period>> {
+fn periods(
+    history: &mut dyn HistoryReader,
+    ip: IpAddr,
+    range: TimeRange,
+) -> Result<Vec<Period>, Error> {
     let mut builder = PeriodBuilder::default();
     history.sightings(ip, range, &mut |sighting| builder.add(sighting))?;
     let mut periods = builder.finish();
@@ -151,18 +140,16 @@ fn periods(history: &mut dyn HistoryReader, ip: IpAddr, range: TimeRange) -> Res
 }
 
 /// Which MACs had an address, from when to when.
-fn address(history: &mut dyn HistoryReader, ip: IpAddr, range: TimeRange) -> Result<ResultTable> {
+fn address(
+    history: &mut dyn HistoryReader,
+    ip: IpAddr,
+    range: TimeRange,
+) -> Result<ResultTable, Error> {
     let periods = periods(history, ip, range)?;
-    let rows = periods.iter().map(|period| {
-        let Period { mac, first, last, count, .. } = *period;
-        let count = (count as i64).into();
-        row(
-            history,
-            period.network,
-            vec![Cell::text(mac), first.into(), last.into(), count, Cell::text(ip)],
-        )
-    });
     let columns = columns("mac first_seen last_seen count +address");
+    let rows = periods
+        .iter()
+        .map(|period| period_row(history, period, Cell::text(period.mac), Cell::text(ip)));
     Ok(ResultTable { rows: rows.collect(), columns })
 }
 
@@ -171,7 +158,7 @@ fn addresses(
     history: &mut dyn HistoryReader,
     mac: MacAddr,
     range: TimeRange,
-) -> Result<ResultTable> {
+) -> Result<ResultTable, Error> {
     let mut found = Vec::new();
     for ip in history.addresses(Some(mac), range)? {
         let periods = periods(history, ip, range)?;
@@ -179,35 +166,29 @@ fn addresses(
         found.extend(of_mac.map(|period| (ip, period)));
     }
     found.sort_by_cached_key(|(ip, period)| (period.first, *ip, network(history, period.network)));
-    let rows = found.iter().map(|(ip, period)| {
-        let Period { first, last, count, .. } = *period;
-        let count = (count as i64).into();
-        row(
-            history,
-            period.network,
-            vec![Cell::text(ip), first.into(), last.into(), count, Cell::text(mac)],
-        )
-    });
     let columns = columns("address first_seen last_seen count +mac");
+    let rows = found
+        .iter()
+        .map(|(ip, period)| period_row(history, period, Cell::text(ip), Cell::text(mac)));
     Ok(ResultTable { rows: rows.collect(), columns })
 }
 
+fn period_row(history: &dyn HistoryReader, period: &Period, found: Cell, asked: Cell) -> Vec<Cell> {
+    let Period { network, first, last, count, .. } = *period;
+    row(history, network, vec![found, first.into(), last.into(), (count as i64).into(), asked])
+}
+
 /// Addresses that are new or have another MAC, and configuration changes of routers.
-fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable> {
+fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable, Error> {
     let mut rows: Vec<(UnixTime, Vec<Cell>)> = Vec::new();
     for (ip, period) in new_periods(history, range)? {
         let Period { network, mac, first, previous, .. } = period;
         let before = previous.map(|(mac, _)| Cell::text(mac));
         let before_last_seen = previous.map(|(_, time)| time);
         let change = Cell::text(if before.is_some() { "changed" } else { "new" });
-        let cells = vec![
-            first.into(),
-            Cell::text(ip),
-            change,
-            Cell::text(mac),
-            before.into(),
-            before_last_seen.into(),
-        ];
+        let (address, mac) = (Cell::text(ip), Cell::text(mac));
+        let cells =
+            vec![first.into(), address, change, mac, before.into(), before_last_seen.into()];
         rows.push((first, row(history, network, cells)));
     }
     for RouterChange { time, network, user, added, removed } in history.router_changes(range)? {
@@ -223,7 +204,10 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
 }
 
 /// The periods of all addresses that begin in this time range, in order.
-fn new_periods(history: &mut dyn HistoryReader, range: TimeRange) -> Result<Vec<(IpAddr, Period)>> {
+fn new_periods(
+    history: &mut dyn HistoryReader,
+    range: TimeRange,
+) -> Result<Vec<(IpAddr, Period)>, Error> {
     let mut found = Vec::new();
     for ip in history.addresses(None, range)? {
         let just_before = UnixTime::from_nanos(range.from.as_nanos().saturating_sub(1));
@@ -262,7 +246,7 @@ fn is_unchanged(one: &NearestSightings, all: &[NearestSightings], range: TimeRan
 }
 
 /// Every MAC: its addresses, the latest first, and when it was seen.
-fn devices(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable> {
+fn devices(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable, Error> {
     let mut devices: HashMap<MacAddr, Vec<PairingSummary>> = HashMap::new();
     for pairing in history.pairings(range)? {
         devices.entry(pairing.mac).or_default().push(pairing);
@@ -281,14 +265,9 @@ fn devices(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
             }
         }
         let count: u64 = pairings.iter().map(|pairing| pairing.count).sum();
-        let first = vec![
-            Cell::text(mac),
-            first.into(),
-            latest.last.into(),
-            (count as i64).into(),
-            Cell::List(addresses),
-        ];
-        rows.push((latest.last, mac, row(history, latest.network, first)));
+        let (last, count) = (latest.last, (count as i64).into());
+        let cells = vec![Cell::text(mac), first.into(), last.into(), count, Cell::List(addresses)];
+        rows.push((last, mac, row(history, latest.network, cells)));
     }
     rows.sort_by_key(|(last, mac, _)| (Reverse(*last), *mac));
     let columns = columns("mac first_seen last_seen count addresses");

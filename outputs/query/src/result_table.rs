@@ -165,14 +165,11 @@ fn exact(time: UnixTime, zone: &TimeZone) -> String {
 
 /// A text without control characters, C1 included, and without characters that turn or hide text.
 fn clean(text: &str) -> String {
-    let unsafe_to_print = |c: char| {
-        let hidden = ['\u{61c}', '\u{feff}'].contains(&c)
-            || ('\u{200b}'..='\u{200f}').contains(&c)
-            || ('\u{2028}'..='\u{202e}').contains(&c)
-            || ('\u{2060}'..='\u{206f}').contains(&c);
-        c.is_control() || hidden
+    let hides = |c| {
+        matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{feff}')
+            || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
     };
-    text.replace(unsafe_to_print, "?")
+    text.replace(|c: char| c.is_control() || hides(c), "?")
 }
 
 fn quoted(text: &str) -> String {

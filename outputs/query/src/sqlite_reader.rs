@@ -15,9 +15,9 @@ use aw_service::{Error, cause, failed, warn};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params, types::ValueRef};
 use shm_layout::{MacAddr, UnixTime};
 
-use crate::reader::{
+use crate::history_reader::{
     AddressSighting, EachSighting, HistoryReader, NearestSightings, Network, NetworkIndex,
-    PairingSummary, Result, RouterChange, TimeRange, parse_ip,
+    PairingSummary, RouterChange, TimeRange, parse_ip,
 };
 
 /// The application id of aw-sqlite's files, "AWhi", and the version of its tables.
@@ -33,7 +33,7 @@ pub struct SqliteReader {
 }
 
 impl SqliteReader {
-    pub fn open(path: &Path) -> Result<SqliteReader> {
+    pub fn open(path: &Path) -> Result<SqliteReader, Error> {
         let shown = path.display().to_string();
         let database = connect(path).map_err(|error| failure(&shown, error))?;
         let (networks, places) = (NetworkIndex::default(), HashMap::new());
@@ -43,21 +43,15 @@ impl SqliteReader {
         Ok(history)
     }
 
-    fn read<T>(
-        &mut self,
-        read: impl FnOnce(&mut SqliteReader) -> rusqlite::Result<T>,
-    ) -> Result<T> {
+    fn read<T>(&mut self, read: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> Result<T, Error> {
         read(self).map_err(|error| failure(&self.path, error))
     }
 
-    fn check(&mut self) -> Result {
-        let number = |name: &'static str| {
-            move |history: &mut SqliteReader| {
-                history.database.pragma_query_value(None, name, |r| r.get(0))
-            }
-        };
-        let application: i32 = self.read(number("application_id"))?;
-        let version: i32 = self.read(number("user_version"))?;
+    fn check(&mut self) -> Result<(), Error> {
+        let (application, version): (i32, i32) = self.read(|history| {
+            let number = |name| history.database.pragma_query_value(None, name, |row| row.get(0));
+            Ok((number("application_id")?, number("user_version")?))
+        })?;
         let path = &self.path;
         if application != APPLICATION {
             return Err(failed(format_args!(
@@ -117,7 +111,7 @@ impl HistoryReader for SqliteReader {
         self.networks.all()
     }
 
-    fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>> {
+    fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
         self.read(|history| {
             let filter = if mac.is_some() { "mac = ?1" } else { "?1 IS NULL" };
             let select = format!(
@@ -126,12 +120,15 @@ impl HistoryReader for SqliteReader {
             );
             let (from, to) = (range.from.as_nanos(), range.to.as_nanos());
             let mut statement = history.database.prepare_cached(&select)?;
-            let rows = statement.query_map(params![mac.map(number), from, to], |row| ip(row, 0))?;
+            let rows = statement
+                .query_map(params![mac.map(|mac| mac.number() as i64), from, to], |row| {
+                    ip(row, 0)
+                })?;
             rows.filter_map(rusqlite::Result::transpose).collect()
         })
     }
 
-    fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result {
+    fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error> {
         self.read(|history| {
             let known: HashMap<_, _> = history
                 .pairings_of(ip)?
@@ -154,7 +151,7 @@ impl HistoryReader for SqliteReader {
         })
     }
 
-    fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>> {
+    fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error> {
         self.read(|history| {
             let select =
                 "SELECT (SELECT max(time) FROM sighting WHERE pairing = ?1 AND time <= ?2),
@@ -177,7 +174,7 @@ impl HistoryReader for SqliteReader {
         })
     }
 
-    fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>> {
+    fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>, Error> {
         self.read(|history| {
             let select = "SELECT mac, place, address, min(time), max(time), count(*)
                 FROM pairing JOIN sighting ON pairing = id
@@ -196,7 +193,7 @@ impl HistoryReader for SqliteReader {
         })
     }
 
-    fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>> {
+    fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>, Error> {
         self.read(|history| {
             let known = "SELECT count(*) FROM sqlite_schema WHERE name = 'config_change'";
             if !history.database.query_row(known, [], |row| row.get(0))? {
@@ -241,29 +238,24 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn failure(path: &str, error: rusqlite::Error) -> Error {
+    const NO_FILE: &str = "start aw-sqlite, which creates it, or choose a file with --database";
+    const NO_LOG: &str =
+        "start aw-sqlite, or run aw-query as a user who can write to its directory";
     let (cause, remedy) = match error.sqlite_error_code() {
         _ if Path::new(path).is_dir() => {
             ("it is a directory".into(), "choose a file with --database".into())
         }
-        Some(ErrorCode::CannotOpen) => open_failure(path, &error),
+        Some(ErrorCode::CannotOpen) => match File::open(path) {
+            Ok(_) => (error.to_string(), NO_LOG.into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => (cause(&error), NO_FILE.into()),
+            Err(error) => (cause(&error), access_remedy(path)),
+        },
         Some(ErrorCode::DatabaseCorrupt) => {
             (error.to_string(), "repair it with sqlite3's .recover".into())
         }
         _ => return failed(format_args!("read {path}: {error}")),
     };
     failed(format_args!("read {path}: {cause} ({remedy})"))
-}
-
-/// Why SQLite could not open the file, and what to do.
-fn open_failure(path: &str, error: &rusqlite::Error) -> (String, String) {
-    const NO_FILE: &str = "start aw-sqlite, which creates it, or choose a file with --database";
-    const NO_LOG: &str =
-        "start aw-sqlite, or run aw-query as a user who can write to its directory";
-    match File::open(path) {
-        Ok(_) => (error.to_string(), NO_LOG.into()),
-        Err(error) if error.kind() == ErrorKind::NotFound => (cause(&error), NO_FILE.into()),
-        Err(error) => (cause(&error), access_remedy(path)),
-    }
 }
 
 /// What permits this user to read the file: the group of the file, or of the directory that hides it.
@@ -292,8 +284,4 @@ fn bytes(ip: &IpAddr) -> Vec<u8> {
 fn ip(row: &Row, column: usize) -> rusqlite::Result<Option<IpAddr>> {
     let ValueRef::Blob(bytes) = row.get_ref(column)? else { return Ok(None) };
     Ok(parse_ip(bytes))
-}
-
-fn number(mac: MacAddr) -> i64 {
-    mac.octets().iter().fold(0, |number, byte| number << 8 | i64::from(*byte))
 }

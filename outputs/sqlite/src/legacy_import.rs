@@ -21,7 +21,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(5);
 /// The import of one table. There is more than one only if `--table` was changed during an import.
 pub struct LegacyImport {
     host: String,
-    table: String,
+    pub table: String,
     /// The rowid of the last row that was read. Rows before it that are still there cannot be imported.
     last_row: i64,
     total: u64,
@@ -45,11 +45,6 @@ impl LegacyImport {
         let (host, reported) = (this_host(), Instant::now());
         let (last_row, imported, unreadable) = (i64::MIN, 0, 0);
         Ok(Some(LegacyImport { host, table, last_row, total, imported, unreadable, reported }))
-    }
-
-    /// The table's name.
-    pub fn table(&self) -> &str {
-        &self.table
     }
 
     /// Imports at most `limit` rows, in the caller's transaction. Returns true if there may be more.

@@ -7,7 +7,7 @@ mod legacy_import;
 mod retention;
 mod row_writer;
 mod schema;
-mod sink;
+mod sqlite_sink;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -16,7 +16,7 @@ use clap::{Parser, value_parser};
 
 use crate::{
     schema::ViewName,
-    sink::{DatabaseSettings, SqliteSink},
+    sqlite_sink::{DatabaseSettings, SqliteSink},
 };
 
 /// Stores the events of the collector's rings in a SQLite database.
@@ -61,14 +61,9 @@ fn main() -> ExitCode {
     let Options { rings, spool, database, table, retention } = parse("aw-sqlite");
     let path = database.unwrap_or_else(|| rings.state_dir.join("addrwatch.db"));
     let path = std::path::absolute(&path).unwrap_or(path);
-    let files = path.parent().map(|directory| Access::Write(directory.into())).into_iter();
-    let plan = Plan {
-        files: files.collect(),
-        linger: LINGER,
-        batch: BATCH,
-        spool: Some(spool),
-        ..Plan::default()
-    };
+    let directory = path.parent().map(|directory| Access::Write(directory.into()));
+    let (files, spool) = (directory.into_iter().collect(), Some(spool));
+    let plan = Plan { files, linger: LINGER, batch: BATCH, spool, ..Plan::default() };
     let settings = DatabaseSettings { path, view: table, retention };
     run("aw-sqlite", &rings, &plan, || SqliteSink::new(settings))
 }

@@ -129,7 +129,10 @@ impl Retention {
         for _ in 0..PAIRINGS_PER_STEP {
             let next = database.prepare_cached(next)?.query_row([pass.pairing], |row| row.get(0));
             let Some(pairing) = next.optional()? else {
-                let more = delete_changes(database, before, left)? == left;
+                let changes = "DELETE FROM config_change WHERE rowid IN (
+                    SELECT rowid FROM config_change WHERE time < ? ORDER BY time LIMIT ?)";
+                let row = params![before, left as i64];
+                let more = database.prepare_cached(changes)?.execute(row)? == left;
                 self.pass = self.pass.filter(|_| more);
                 return Ok(more);
             };
@@ -139,7 +142,9 @@ impl Retention {
                 return Ok(true); // this pairing may have more
             }
             pass.pairing = pairing;
-            if deleted > 0 && delete_unused_pairing(database, pairing)? {
+            let unused = "DELETE FROM pairing WHERE id = ?1
+                AND NOT EXISTS (SELECT 1 FROM sighting WHERE pairing = ?1)";
+            if deleted > 0 && database.prepare_cached(unused)?.execute([pairing])? > 0 {
                 writer.clear_pairings();
             }
         }
@@ -167,20 +172,6 @@ fn delete_sightings(
         SELECT pairing, time, origin, again FROM sighting WHERE pairing = ? AND time < ?
         ORDER BY time, origin, again LIMIT ?)";
     database.prepare_cached(delete)?.execute(params![pairing, before, rows as i64])
-}
-
-/// Deletes the oldest configuration changes, at most `rows`.
-fn delete_changes(database: &Connection, before: i64, rows: usize) -> rusqlite::Result<usize> {
-    let delete = "DELETE FROM config_change WHERE rowid IN (
-        SELECT rowid FROM config_change WHERE time < ? ORDER BY time LIMIT ?)";
-    database.prepare_cached(delete)?.execute(params![before, rows as i64])
-}
-
-/// Deletes a pairing that has no sighting. Returns true if it did.
-fn delete_unused_pairing(database: &Connection, pairing: i64) -> rusqlite::Result<bool> {
-    let delete = "DELETE FROM pairing WHERE id = ?1
-        AND NOT EXISTS (SELECT 1 FROM sighting WHERE pairing = ?1)";
-    Ok(database.prepare_cached(delete)?.execute([pairing])? > 0)
 }
 
 #[cfg(test)]

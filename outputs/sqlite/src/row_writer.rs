@@ -159,7 +159,7 @@ fn pairing_id(database: &Connection, sighting: &SightingRow, text: &str) -> rusq
         IpAddr::V4(ip) => &ip.octets(),
         IpAddr::V6(ip) => &ip.octets(),
     };
-    let mac = mac_number(mac);
+    let mac = mac.number() as i64;
     let select = "SELECT id FROM pairing WHERE address = ? AND mac = ? AND place = ?";
     let known =
         database.prepare_cached(select)?.query_row(params![bytes, mac, place], |row| row.get(0));
@@ -168,10 +168,6 @@ fn pairing_id(database: &Connection, sighting: &SightingRow, text: &str) -> rusq
     }
     let insert = "INSERT INTO pairing (address, mac, place, ip) VALUES (?, ?, ?, ?)";
     database.prepare_cached(insert)?.insert(params![bytes, mac, place, text])
-}
-
-fn mac_number(mac: MacAddr) -> i64 {
-    mac.octets().iter().fold(0, |number, byte| number << 8 | i64::from(*byte))
 }
 
 #[cfg(test)]

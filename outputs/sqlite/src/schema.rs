@@ -75,15 +75,8 @@ const LEGACY_COLUMNS: [&str; 6] =
     ["timestamp", "interface", "vlan_tag", "mac_address", "ip_address", "origin"];
 
 /// Names of our tables and indexes, which the view cannot have.
-const RESERVED_NAMES: [&str; 7] = [
-    "place",
-    "pairing",
-    "pairing_of_mac",
-    "sighting",
-    "account",
-    "config_change",
-    "config_change_time",
-];
+const RESERVED_NAMES: &str =
+    "place pairing pairing_of_mac sighting account config_change config_change_time";
 
 /// What the view reads; it identifies a view of aw-sqlite.
 const VIEW_SOURCE: &str =
@@ -102,7 +95,7 @@ impl FromStr for ViewName {
         let lower = text.to_ascii_lowercase();
         if !word || !begins || text.len() > 64 {
             Err("must be a word of at most 64 letters, digits and _")
-        } else if RESERVED_NAMES.contains(&&*lower)
+        } else if RESERVED_NAMES.split(' ').any(|name| name == lower)
             || lower.starts_with("sqlite_")
             || lower.ends_with("_old")
         {
@@ -140,11 +133,8 @@ impl From<rusqlite::Error> for Unusable {
 /// Creates what is missing, in one transaction. A table that addrwatch created gets another name, and is
 /// part of the view until all its rows are imported.
 pub fn prepare(database: &mut Connection, view: &ViewName) -> Result<(), Unusable> {
-    let number = |database: &Connection, pragma: &str| -> rusqlite::Result<i32> {
-        database.pragma_query_value(None, pragma, |row| row.get(0))
-    };
-    let (application, version) =
-        (number(database, "application_id")?, number(database, "user_version")?);
+    let number = |name| database.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let (application, version) = (number("application_id")?, number("user_version")?);
     if ![0, APPLICATION].contains(&application) {
         let why = "it is the database of another program (choose another file with --database)";
         return Err(Unusable::Foreign(why.into()));
@@ -164,7 +154,7 @@ pub fn prepare(database: &mut Connection, view: &ViewName) -> Result<(), Unusabl
 }
 
 fn create_tables(database: &Connection) -> Result<(), Unusable> {
-    for name in RESERVED_NAMES {
+    for name in RESERVED_NAMES.split(' ') {
         if kind(database, name)?.is_some() {
             return Err(Unusable::Foreign(format!(
                 "it already has a table {name} of another program (choose another file with --database)"
@@ -216,12 +206,9 @@ fn views(database: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = database
         .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'view' ORDER BY name")?;
     let all = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let all: Vec<(String, String)> = all.collect::<rusqlite::Result<_>>()?;
-    Ok(all
-        .into_iter()
-        .filter(|(name, sql)| sql.starts_with(&view_head(name)))
-        .map(|it| it.0)
-        .collect())
+    let mut all: Vec<(String, String)> = all.collect::<rusqlite::Result<_>>()?;
+    all.retain(|(name, sql)| sql.starts_with(&view_head(name)));
+    Ok(all.into_iter().map(|(name, _)| name).collect())
 }
 
 /// Tables of addrwatch that have rows to import, whatever name they had, sorted.

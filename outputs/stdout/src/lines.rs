@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_output::{Entry, Error, EventJson, Result, Sink, TimeFormat, explain};
+use aw_output::{Entry, Error, EventJson, Sink, SinkResult, TimeFormat, explain};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use shm_layout::UnixTime;
 
@@ -25,7 +25,7 @@ pub struct LineSink {
 }
 
 impl LineSink {
-    pub fn open(options: &Options) -> std::result::Result<LineSink, Error> {
+    pub fn open(options: &Options) -> Result<LineSink, Error> {
         // In the background the working directory is another.
         let path = options.output.as_deref().map(std::path::absolute).transpose();
         let path = path.map_err(|error| Error::io("find the working directory", error))?;
@@ -76,7 +76,7 @@ impl LineSink {
 }
 
 impl Sink for LineSink {
-    fn write(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> SinkResult {
         match self.format {
             Format::Text => self.text(entry),
             Format::Json => self.json(entry),
@@ -84,11 +84,11 @@ impl Sink for LineSink {
         .map_err(|error| self.fault(error).into())
     }
 
-    fn flush(&mut self) -> Result {
+    fn flush(&mut self) -> SinkResult {
         self.to.flush().map_err(|error| self.fault(error).into())
     }
 
-    fn reopen(&mut self) -> Result {
+    fn reopen(&mut self) -> SinkResult {
         if self.path.is_some() {
             self.to = open(self.path.as_deref())?;
         }
@@ -99,7 +99,7 @@ impl Sink for LineSink {
         true
     }
 
-    fn sync(&mut self) -> Result {
+    fn sync(&mut self) -> SinkResult {
         match self.to.get_ref().sync_data() {
             Err(error) if error.kind() != ErrorKind::InvalidInput => Err(self.fault(error).into()),
             _ => Ok(()), // pipes and terminals cannot be synced
@@ -107,7 +107,7 @@ impl Sink for LineSink {
     }
 }
 
-fn open(path: Option<&Path>) -> std::result::Result<BufWriter<File>, Error> {
+fn open(path: Option<&Path>) -> Result<BufWriter<File>, Error> {
     let to = match path {
         Some(path) => {
             let fault = |error| Error::io(format_args!("open {}", path.display()), error);

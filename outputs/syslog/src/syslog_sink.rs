@@ -10,12 +10,12 @@ use std::{
     net::TcpStream,
 };
 
-use aw_output::{Entry, Fault, Result, Sink, explain};
+use aw_output::{Entry, Fault, Sink, SinkResult, explain};
 use shm_layout::{Position, RingName};
 
 use crate::{
     Framing,
-    destination::{Connection, Destination},
+    destination::{Destination, SyslogConnection},
     message::MessageFormat,
 };
 
@@ -23,7 +23,7 @@ pub struct SyslogSink {
     to: Destination,
     framing: Framing,
     format: MessageFormat,
-    connection: Option<Connection>,
+    connection: Option<SyslogConnection>,
     message: String,
     /// For TCP: the messages that `flush` sends.
     batch: String,
@@ -55,7 +55,10 @@ impl SyslogSink {
 
     /// Runs an operation on the connection, which is opened if there is none; tries it again once if an
     /// open connection fails, because the daemon may have been restarted.
-    fn with_connection(&mut self, act: impl Fn(&mut Connection) -> io::Result<()>) -> Result {
+    fn with_connection(
+        &mut self,
+        act: impl Fn(&mut SyslogConnection) -> io::Result<()>,
+    ) -> SinkResult {
         let mut again = self.connection.is_some();
         loop {
             let connection = self.connection.take().map_or_else(|| self.to.connect(), Ok);
@@ -79,7 +82,7 @@ impl SyslogSink {
 }
 
 impl Sink for SyslogSink {
-    fn write(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> SinkResult {
         if self.is_sent(entry) {
             return Ok(());
         }
@@ -97,9 +100,9 @@ impl Sink for SyslogSink {
             return Ok(());
         }
         let sent = self.with_connection(|connection| match connection {
-            Connection::Local(socket) => socket.send(message.as_bytes()).map(drop),
-            Connection::Udp(socket) => socket.send(message.as_bytes()).map(drop),
-            Connection::Tcp(_) => Ok(()),
+            SyslogConnection::Local(socket) => socket.send(message.as_bytes()).map(drop),
+            SyslogConnection::Udp(socket) => socket.send(message.as_bytes()).map(drop),
+            SyslogConnection::Tcp(_) => Ok(()),
         });
         self.message = message;
         // Not over UDP: there, an error may belong to an earlier datagram.
@@ -109,11 +112,11 @@ impl Sink for SyslogSink {
         sent
     }
 
-    fn flush(&mut self) -> Result {
+    fn flush(&mut self) -> SinkResult {
         let batch = std::mem::take(&mut self.batch);
         if !batch.is_empty() {
             self.with_connection(|connection| match connection {
-                Connection::Tcp(socket) => {
+                SyslogConnection::Tcp(socket) => {
                     check_open(socket)?;
                     socket.write_all(batch.as_bytes())?;
                     check_open(socket)
@@ -130,7 +133,7 @@ impl Sink for SyslogSink {
         true
     }
 
-    fn reopen(&mut self) -> Result {
+    fn reopen(&mut self) -> SinkResult {
         self.connection = None;
         Ok(())
     }

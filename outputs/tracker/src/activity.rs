@@ -34,23 +34,15 @@ impl Activity {
     /// Adds a sighting. Returns true if it is the first one in its hour.
     pub fn add(&mut self, at: Moment) -> bool {
         // Sightings of different rings may arrive out of order.
-        if at.seconds < self.first.seconds {
-            self.first = at;
-        }
-        if at.seconds >= self.last.seconds {
-            self.last = at;
-        }
+        self.first = self.first.min(at);
+        self.last = self.last.max(at);
         self.hours.add(at.clock.hour)
     }
 
     /// Adds the sightings of another row with the same key.
     pub fn merge(&mut self, other: &Activity) {
-        if other.first.seconds < self.first.seconds {
-            self.first = other.first;
-        }
-        if other.last.seconds > self.last.seconds {
-            self.last = other.last;
-        }
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
         self.hours.merge(&other.hours);
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     activity::HourCounts,
     config_file::DeviceNames,
     local_time::HourMinute,
+    log_dir::LogKind,
     log_format::{self, ParsedRow},
     vendors::{Vendors, is_private},
 };
@@ -55,7 +56,7 @@ pub struct DeviceAddress {
     pub last: LogTime,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ActivityReport {
     /// Time of creation, as text.
     pub created: String,
@@ -145,21 +146,8 @@ pub struct ReportBuilder {
 
 impl ReportBuilder {
     pub fn new(created: String, day: Date, is_today: bool, span: u16) -> Self {
-        let report = ActivityReport {
-            created,
-            day,
-            is_today,
-            span: usize::from(span.max(1)),
-            has_history: false,
-            devices: Vec::new(),
-            counts: DeviceCounts::default(),
-            alerts: Vec::new(),
-            all_alerts: 0,
-            changes: Vec::new(),
-            all_changes: 0,
-            errors: Vec::new(),
-            all_errors: 0,
-        };
+        let span = usize::from(span.max(1));
+        let report = ActivityReport { created, day, is_today, span, ..Default::default() };
         ReportBuilder { report, positions: HashMap::new() }
     }
 
@@ -200,16 +188,20 @@ impl ReportBuilder {
         self.report.errors.extend(errors.into_iter().take(MAX_ERRORS));
     }
 
-    pub fn add_alerts(&mut self, log: &[u8]) {
-        self.report.all_alerts += add_lines(&mut self.report.alerts, log, MAX_ALERTS);
-    }
-
-    pub fn add_config_changes(&mut self, log: &[u8]) {
-        self.report.all_changes += add_lines(&mut self.report.changes, log, MAX_CHANGES);
-    }
-
-    pub fn add_errors(&mut self, log: &[u8]) {
-        self.report.all_errors += add_lines(&mut self.report.errors, log, MAX_ERRORS);
+    /// Adds the lines of a log of another kind.
+    pub fn add_lines(&mut self, kind: LogKind, log: &[u8]) {
+        let report = &mut self.report;
+        let (lines, all, limit) = match kind {
+            LogKind::Alert => (&mut report.alerts, &mut report.all_alerts, MAX_ALERTS),
+            LogKind::Config => (&mut report.changes, &mut report.all_changes, MAX_CHANGES),
+            _ => (&mut report.errors, &mut report.all_errors, MAX_ERRORS),
+        };
+        let added = log.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        let added: Vec<_> = added.filter(|line| !line.is_empty()).collect();
+        *all += added.len();
+        let last = added[added.len().saturating_sub(limit)..].iter();
+        lines.extend(last.map(|line| String::from_utf8_lossy(line).into_owned()));
+        lines.drain(..lines.len().saturating_sub(limit));
     }
 
     /// Returns the report with names and vendors; `vendors` looks them up.
@@ -262,16 +254,4 @@ impl ActivityReport {
     pub fn last(&self) -> Option<LogTime> {
         self.devices.first().map(|device| device.last)
     }
-}
-
-/// Adds the lines of a log to `lines`, of which the last `limit` stay. Returns the number of lines in the log.
-fn add_lines(lines: &mut Vec<String>, log: &[u8], limit: usize) -> usize {
-    let all: Vec<_> =
-        log.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect();
-    let from = all.len().saturating_sub(limit);
-    lines.extend(
-        all[from..].iter().map(|line| String::from_utf8_lossy(line.trim_ascii()).into_owned()),
-    );
-    lines.drain(..lines.len().saturating_sub(limit));
-    all.len()
 }

@@ -1,7 +1,7 @@
 //! Reads `macupd_tracker.conf`: settings, and the names of known devices. Users who can write the file are trusted. Errors
 //! name the line.
 
-use std::{collections::HashMap, fmt, path::PathBuf};
+use std::{collections::HashMap, path::PathBuf};
 
 use aw_service::split_name_line;
 use shm_layout::MacAddr;
@@ -23,26 +23,14 @@ pub struct ConfigFile {
     pub names: DeviceNames,
 }
 
-#[derive(Debug, PartialEq)]
-pub struct ConfigError {
-    pub line: usize,
-    pub cause: String,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.cause)
-    }
-}
-
 impl ConfigFile {
-    pub fn parse(text: &[u8]) -> Result<ConfigFile, ConfigError> {
+    pub fn parse(text: &[u8]) -> Result<ConfigFile, String> {
         let mut config = ConfigFile::default();
         for (line, bytes) in (1..).zip(text.split(|byte| *byte == b'\n')) {
             let text = str::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_owned());
             let parsed =
                 text.and_then(|text| config.line(text.trim_start_matches('\u{feff}').trim()));
-            parsed.map_err(|cause| ConfigError { line, cause })?;
+            parsed.map_err(|cause| format!("line {line}: {cause}"))?;
         }
         Ok(config)
     }
@@ -198,9 +186,10 @@ AA:BB:CC:DD:EE:02|windows
             ("02:00:00:00:00:01|a\u{1b}[0mb", 1, "control character"),
         ] {
             let error = ConfigFile::parse(text.as_bytes()).unwrap_err();
-            assert!(error.line == line && error.cause.contains(why), "{text}: {error}");
+            let (at, cause) = error.split_once(": ").unwrap();
+            assert!(at == format!("line {line}") && cause.contains(why), "{text}: {error}");
         }
-        assert_eq!(ConfigFile::parse(b"\n\xff").unwrap_err().to_string(), "line 2: not UTF-8 text");
+        assert_eq!(ConfigFile::parse(b"\n\xff").unwrap_err(), "line 2: not UTF-8 text");
     }
 
     #[test]

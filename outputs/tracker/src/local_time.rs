@@ -49,9 +49,9 @@ fn digits<const N: usize>(text: &str) -> Result<u32, ()> {
 }
 
 /// A point in time with its local date, hour and minute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
-    /// Seconds since 1970. Comparisons use these: when clocks are set back, the same local hour occurs twice.
+    /// Seconds since 1970. Comparisons use these first: when clocks are set back, the same local hour occurs twice.
     pub seconds: i64,
     pub date: Date,
     pub clock: HourMinute,

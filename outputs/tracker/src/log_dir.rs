@@ -10,7 +10,7 @@ use std::{
 };
 
 use aw_output::Error;
-use aw_service::{failed, is_at, open_own};
+use aw_service::{FileError, advice, cause, failed, is_at, open_own, try_open_own};
 use jiff::civil::Date;
 
 use crate::local_time::{compact, parse_date};
@@ -116,14 +116,24 @@ impl LogDir {
     pub fn open(path: &Path) -> Result<LogDir, Error> {
         let shown = path.display();
         let fault = |error| Error::io(format_args!("open directory {shown}"), error);
-        let with_remedy = |error, remedy: &str| match error {
-            Error::Failed(why) => failed(format_args!("{why} ({remedy}, or set another LOGDIR)")),
-            closed => closed,
+        let with_remedy = |what: String, error: io::Error, remedy: &str| match advice(&error) {
+            Some(_) => Error::io(what, error),
+            None => {
+                let why = cause(&error);
+                failed(format_args!("{what}: {why} ({remedy}, or set another LOGDIR)"))
+            }
         };
-        fs::read_dir(path).map_err(|error| with_remedy(fault(error), "create it"))?;
+        fs::read_dir(path)
+            .map_err(|error| with_remedy(format!("open directory {shown}"), error, "create it"))?;
         // The lock is a file of mode 0600: a lock on the directory could be taken by every user who can read it.
-        let lock = open_own(&path.join(".macupd_tracker.lock"), 0o600, None)
-            .map_err(|error| with_remedy(error, "allow this user to write to the directory"))?;
+        let file = path.join(".macupd_tracker.lock");
+        let lock = try_open_own(&file, 0o600, None).map_err(|error| match error {
+            FileError::Io(error) => {
+                let what = format!("open {}", file.display());
+                with_remedy(what, error, "allow this user to write to the directory")
+            }
+            untrusted => untrusted.of(&file),
+        })?;
         match lock.try_lock() {
             Ok(()) => Ok(LogDir { path: path.into(), _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(failed(format_args!(
@@ -200,21 +210,18 @@ mod tests {
         };
         assert!(why.contains("another aw-tracker"), "{why}");
         let file = "macupd_tracker.20261122.log";
-        fs::write(
-            directory.path().join(format!(".{file}.new")),
-            "longer, left by a killed process",
-        )
-        .unwrap();
+        let temporary = directory.path().join(format!(".{file}.new"));
+        fs::write(&temporary, "longer, left by a killed process").unwrap();
         logs.write_tracker_log(date("20261122"), "one\n").unwrap();
         assert_eq!(content(directory.path(), file), "one\n");
         // The temporary file cannot be written: the old log stays.
-        fs::create_dir(directory.path().join(format!(".{file}.new"))).unwrap();
+        fs::create_dir(&temporary).unwrap();
         logs.write_tracker_log(date("20261122"), "two\n").unwrap_err();
         assert_eq!(content(directory.path(), file), "one\n");
-        fs::remove_dir(directory.path().join(format!(".{file}.new"))).unwrap();
+        fs::remove_dir(&temporary).unwrap();
         let victim = directory.path().join("victim");
         fs::write(&victim, "precious").unwrap();
-        symlink(&victim, directory.path().join(format!(".{file}.new"))).unwrap();
+        symlink(&victim, &temporary).unwrap();
         logs.write_tracker_log(date("20261122"), "two\n").unwrap();
         assert_eq!(content(directory.path(), "victim"), "precious", "links are not followed");
         assert_eq!(
@@ -241,18 +248,10 @@ mod tests {
     fn only_logs_are_removed() {
         let directory = tempfile::tempdir().unwrap();
         let logs = LogDir::open(directory.path()).unwrap();
-        let keep = [
-            "macupd_tracker.20261122.log",
-            "macupd_tracker.2020.log",
-            "macupd_tracker.20200101.log.gz",
-            "other.20200101.log",
-            "stdout.log",
-        ];
-        let go = [
-            "macupd_tracker.20261121.log",
-            "macupd_alert.20200101.log",
-            "macupd_error.20200101.log",
-        ];
+        let keep = "macupd_tracker.20261122.log macupd_tracker.2020.log \
+            macupd_tracker.20200101.log.gz other.20200101.log stdout.log";
+        let go = "macupd_tracker.20261121.log macupd_alert.20200101.log macupd_error.20200101.log";
+        let [keep, go] = [keep, go].map(|files| files.split(' ').collect::<Vec<_>>());
         for file in keep.iter().chain(&go) {
             fs::write(directory.path().join(file), "").unwrap();
         }

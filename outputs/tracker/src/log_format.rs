@@ -102,8 +102,7 @@ pub type NamedRow<'a> = (&'a RowKey, &'a Activity, &'a str);
 pub fn format_log(date: Date, rows: &[NamedRow]) -> String {
     let widths = rows.iter().fold(Widths::default(), |widths, row| widths.with(row));
     let mut text = String::with_capacity((rows.len() + 1) * (66 + widths.sum()));
-    let [mac, name, ip, interface, day, first, last, hours] = COLUMNS;
-    widths.line(&mut text, [mac, name, ip, interface, day, first, last, hours]);
+    widths.line(&mut text, COLUMNS);
     for row in rows {
         widths.row(&mut text, date, row);
     }

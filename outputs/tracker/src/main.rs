@@ -29,7 +29,7 @@ use aw_service::ServiceOptions;
 
 use crate::{
     log_dir::LogKind,
-    options::{Command, CommonOptions, Options},
+    options::{CommonOptions, Options, TrackerCommand},
     report_thread::{ReportPaths, ReportRequest},
     tracker_sink::TrackerSink,
 };
@@ -39,7 +39,7 @@ const NAME: &str = "aw-tracker";
 fn main() -> ExitCode {
     let options: Options = parse(NAME);
     match &options.command {
-        Some(Command::Report { log_dir, common }) => {
+        Some(TrackerCommand::Report { log_dir, common }) => {
             aw_service::run(NAME, &ServiceOptions::default(), |_| report(log_dir, common))
         }
         None => track(options),

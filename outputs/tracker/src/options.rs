@@ -4,13 +4,13 @@ use std::{
     collections::{BTreeSet, HashMap},
     fs,
     io::ErrorKind,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     num::{NonZeroU16, NonZeroU32},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use aw_output::{Access, Error, RingOptions, failed, info, serve};
+use aw_output::{Access, Error, HostPort, RingOptions, failed, info, serve};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shm_layout::MacAddr;
 
@@ -36,11 +36,11 @@ pub struct Options {
     pub rings: RingOptions,
 
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Option<TrackerCommand>,
 }
 
 #[derive(Subcommand)]
-pub enum Command {
+pub enum TrackerCommand {
     /// Create the HTML report of a directory of logs, and print it as text
     Report {
         /// Directory of the logs
@@ -209,12 +209,10 @@ impl TrackOptions {
     pub fn report_ignored_keys(&self) -> Result<(), Error> {
         let file = self.common.read_config()?;
         if file.host.is_some() || file.port.is_some() {
-            let host = file.host.as_deref().unwrap_or("0.0.0.0");
-            let port = file.port.unwrap_or(2056);
-            let host =
-                host.parse::<IpAddr>().map_or_else(|_| host.to_owned(), |host| host.to_string());
+            let (host, port) = (file.host, file.port.unwrap_or(2056));
+            let address = HostPort { host: host.unwrap_or("0.0.0.0".into()), port };
             info(format_args!(
-                "HOST and PORT have no effect: the collector receives the reports of routers (collector --macupd {host}:{port})"
+                "HOST and PORT have no effect: the collector receives the reports of routers (collector --macupd {address})"
             ));
         }
         if file.pid_file.is_some() {

@@ -61,16 +61,14 @@ pub fn build(paths: &ReportPaths, request: &ReportRequest) -> Result<ActivityRep
             Ok(bytes) => bytes,
             // A log that cannot be read is missing in the report, which names it among the errors.
             Err(Error::Failed(why)) => {
-                builder.add_errors(why.as_bytes());
+                builder.add_lines(LogKind::Error, why.as_bytes());
                 continue;
             }
             Err(closed) => return Err(closed),
         };
         match kind {
             LogKind::Tracker => builder.add_tracker_log(date, &file_name(kind, date), &bytes),
-            LogKind::Alert => builder.add_alerts(&bytes),
-            LogKind::Config => builder.add_config_changes(&bytes),
-            LogKind::Error => builder.add_errors(&bytes),
+            kind => builder.add_lines(kind, &bytes),
         }
     }
     Ok(builder.finish(&config.names, |devices| {

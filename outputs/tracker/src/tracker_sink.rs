@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, time::Instant};
 
-use aw_output::{Entry, Error, Fault, Result, Sink, info, warn};
+use aw_output::{Entry, Error, Fault, Sink, SinkResult, info, warn};
 use aw_service::Condition;
 use jiff::{civil::Date, tz::TimeZone};
 use shm_layout::{Kind, UnixTime};
@@ -40,10 +40,7 @@ pub struct TrackerSink<'a> {
 
 impl<'a> TrackerSink<'a> {
     /// Opens the logs. `listener` is the socket of `--serve`.
-    pub fn open(
-        options: &'a TrackOptions,
-        listener: Option<TcpListener>,
-    ) -> std::result::Result<Self, Error> {
+    pub fn open(options: &'a TrackOptions, listener: Option<TcpListener>) -> Result<Self, Error> {
         let config = options.effective_config()?;
         let log_dir = LogDir::open(&config.log_dir)?;
         let paths = ReportPaths {
@@ -77,7 +74,7 @@ impl<'a> TrackerSink<'a> {
     }
 
     /// Opens a day with the rows of its log.
-    fn open_day(&mut self, date: Date) -> std::result::Result<(), Error> {
+    fn open_day(&mut self, date: Date) -> Result<(), Error> {
         let bytes = read_log(self.log_dir.path(), LogKind::Tracker, date)?;
         let mut rows: Vec<(RowKey, Activity)> = Vec::new();
         for (number, row) in log_format::parse_log(&bytes) {
@@ -104,7 +101,7 @@ impl<'a> TrackerSink<'a> {
     }
 
     /// Makes sure that a day is open. Returns false if its log cannot be read.
-    fn ensure_open(&mut self, date: Date) -> Result<bool> {
+    fn ensure_open(&mut self, date: Date) -> SinkResult<bool> {
         if self.logs.is_open(date) {
             return Ok(true);
         }
@@ -200,7 +197,7 @@ impl<'a> TrackerSink<'a> {
 }
 
 impl Sink for TrackerSink<'_> {
-    fn write(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> SinkResult {
         let event = &entry.event;
         self.events = self.events.wrapping_add(1);
         if self.events.is_multiple_of(EVENTS_PER_TICK) {
@@ -225,23 +222,23 @@ impl Sink for TrackerSink<'_> {
     }
 
     /// Delivered events may be in memory only; `sync` writes them to the logs.
-    fn flush(&mut self) -> Result {
+    fn flush(&mut self) -> SinkResult {
         self.tick();
         Ok(())
     }
 
-    fn maintain(&mut self) -> Result<bool> {
+    fn maintain(&mut self) -> SinkResult<bool> {
         self.tick();
         Ok(false)
     }
 
-    fn sync(&mut self) -> Result {
+    fn sync(&mut self) -> SinkResult {
         let actions = self.logs.sync();
         if self.carry_out(actions) { Ok(()) } else { Err(self.unwritten()) }
     }
 
     /// Reads the configuration file again. If it has an error, the old settings stay.
-    fn reopen(&mut self) -> Result {
+    fn reopen(&mut self) -> SinkResult {
         match self.options.effective_config() {
             Ok(config) => {
                 let EffectiveConfig { log_dir, report_dir, .. } = &config;
@@ -261,7 +258,7 @@ impl Sink for TrackerSink<'_> {
         Ok(())
     }
 
-    fn close(&mut self) -> Result {
+    fn close(&mut self) -> SinkResult {
         let actions = self.logs.flush();
         let succeeded = self.carry_out(actions);
         if !self.reports.finish() {

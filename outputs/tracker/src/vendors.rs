@@ -63,8 +63,7 @@ pub fn is_private(mac: MacAddr) -> bool {
 }
 
 fn prefixes(mac: MacAddr) -> [Prefix; 3] {
-    let number = mac.octets().iter().fold(0, |number, octet| number << 8 | u64::from(*octet));
-    [9, 7, 6].map(|digits| (digits, number >> (48 - 4 * digits)))
+    [9, 7, 6].map(|digits| (digits, mac.number() >> (48 - 4 * digits)))
 }
 
 /// The first field of a CSV line.
@@ -94,31 +93,23 @@ mod tests {
         );
         write("mam.csv", "MA-M,70B3D57,Seven,\n");
         write("oui36.csv", "MA-S,70B3D5719,\"2M Technology\",802 Greenview Drive\n");
-        let macs = [
-            "00:22:72:00:00:01",
-            "70:b3:d5:71:90:01",
-            "70:b3:d5:72:00:00",
-            "70:b3:d5:80:00:00",
-            "00:aa:bb:00:00:00",
-            "00:aa:cc:00:00:00",
-            "02:22:72:00:00:01",
-        ]
-        .map(|mac| mac.parse::<MacAddr>().unwrap());
-        let vendors = Vendors::look_up(directory.path(), macs.into_iter());
-        assert_eq!(
-            macs.map(|mac| vendors.of(mac)),
-            [
-                Some("American Micro-Fuel Device Corp."),
-                Some("2M Technology"),
-                Some("Seven"),
-                None,
-                Some("A \"B\", Inc."),
-                None,
-                None
-            ]
-        );
+        let macs = "00:22:72:00:00:01 70:b3:d5:71:90:01 70:b3:d5:72:00:00 70:b3:d5:80:00:00 \
+            00:aa:bb:00:00:00 00:aa:cc:00:00:00 02:22:72:00:00:01";
+        let macs: Vec<MacAddr> = macs.split(' ').map(|mac| mac.parse().unwrap()).collect();
+        let vendors = Vendors::look_up(directory.path(), macs.iter().copied());
+        let names: Vec<_> = macs.iter().map(|mac| vendors.of(*mac).unwrap_or("-")).collect();
+        let expected = [
+            "American Micro-Fuel Device Corp.",
+            "2M Technology",
+            "Seven",
+            "-",
+            "A \"B\", Inc.",
+            "-",
+            "-",
+        ];
+        assert_eq!(names, expected);
         assert!(is_private(macs[6]) && !is_private(macs[0]));
-        let none = Vendors::look_up(Path::new("/nonexistent"), macs.into_iter());
+        let none = Vendors::look_up(Path::new("/nonexistent"), macs.iter().copied());
         assert_eq!(none.of(macs[0]), None);
     }
 }

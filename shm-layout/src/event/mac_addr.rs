@@ -26,6 +26,11 @@ impl MacAddr {
         let [_, _, octets @ ..] = self.0.to_be_bytes();
         octets
     }
+
+    /// Its 48 bits as a number.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
 }
 
 impl FromStr for MacAddr {

@@ -74,7 +74,10 @@ impl<S: Sink> Delivery<'_, S> {
             self.mode = Mode::Spooling(Outage::new());
         }
         if let Mode::Spooling(outage) = &mut self.mode {
-            outage.down.begins(format_args!("{why}: keeping events in {}", spool.path().display()));
+            outage.down.begins(format_args!(
+                "{why}: queueing events in {} until the destination accepts them",
+                spool.path().display()
+            ));
             outage.retry_at = Instant::now() + outage.backoff.pause();
             outage.unconfirmed = true;
         }

@@ -13,7 +13,7 @@ impl<S: Sink> Delivery<'_, S> {
     pub fn check_all_delivered(&self) -> Result<(), Error> {
         match &self.files.spool {
             Some(spool) if matches!(self.mode, Mode::Spooling(_)) => Err(failed(format_args!(
-                "the destination is down: {} events are kept in {}",
+                "the destination is down: {} events are queued in {}",
                 spool.events(),
                 spool.path().display()
             ))),
@@ -44,7 +44,7 @@ impl<S: Sink> Delivery<'_, S> {
     pub fn log_spool(&self) {
         if let Some(spool) = self.files.spool.as_ref().filter(|spool| spool.events() > 0) {
             let path = spool.path().display();
-            info(format_args!("{} events are kept in {path}", spool.events()));
+            info(format_args!("{} events are queued in {path}", spool.events()));
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{CheckpointStore, Result, SpoolOptions, spool::Spool};
+use crate::{CheckpointStore, SinkResult, SpoolOptions, spool::Spool};
 use proptest::prelude::*;
 use shm_layout::Event;
 use std::path::Path;
@@ -35,7 +35,7 @@ impl Random {
 }
 
 impl Fragile {
-    fn act(&mut self, act: impl FnOnce(&mut Self)) -> Result {
+    fn act(&mut self, act: impl FnOnce(&mut Self)) -> SinkResult {
         let outcome = self.outcomes.as_mut().map_or(9, |random| random.below(10));
         if outcome > 0 {
             act(self);
@@ -50,7 +50,7 @@ impl Fragile {
 }
 
 impl Sink for Fragile {
-    fn write(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> SinkResult {
         let sequence = entry.position.sequence;
         // It rarely fails here, because this is called so often.
         if !sequence.is_multiple_of(5) {
@@ -60,18 +60,18 @@ impl Sink for Fragile {
         self.act(|sink| sink.open.push(sequence))
     }
 
-    fn flush(&mut self) -> Result {
+    fn flush(&mut self) -> SinkResult {
         self.act(|sink| {
             sink.rows.append(&mut sink.open);
             sink.checkpoint = sink.stored.take().or(sink.checkpoint);
         })
     }
 
-    fn reopen(&mut self) -> Result {
+    fn reopen(&mut self) -> SinkResult {
         if self.blocked { Err(Fault::Down("blocked".into())) } else { Ok(()) }
     }
 
-    fn close(&mut self) -> Result {
+    fn close(&mut self) -> SinkResult {
         self.reopen()
     }
 
@@ -81,12 +81,12 @@ impl Sink for Fragile {
 }
 
 impl CheckpointStore for Fragile {
-    fn load(&mut self, _: &RingName) -> Result<Option<Checkpoint>> {
+    fn load(&mut self, _: &RingName) -> SinkResult<Option<Checkpoint>> {
         self.act(|_| {})?;
         Ok(self.checkpoint)
     }
 
-    fn store(&mut self, _: &RingName, checkpoint: &Checkpoint) -> Result {
+    fn store(&mut self, _: &RingName, checkpoint: &Checkpoint) -> SinkResult {
         self.act(|sink| sink.stored = Some(*checkpoint))
     }
 }

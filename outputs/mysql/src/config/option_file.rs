@@ -2,7 +2,9 @@
 
 use std::path::absolute;
 
-use super::{Password, ServerConfig, TlsMode};
+use aw_service::Secret;
+
+use super::{ServerConfig, TlsMode};
 
 const SECTIONS: [&str; 2] = ["client", "addrwatch"];
 /// The keys of `[addrwatch]`.
@@ -55,7 +57,7 @@ fn set(
 ) -> Result<(), String> {
     let must_be = |what: &str| format!("{key}: {value:?}: must be {what}");
     let lower = value.to_ascii_lowercase();
-    let boolean = match lower.as_str() {
+    let boolean = || match lower.as_str() {
         "1" | "on" | "true" | "yes" => Ok(true),
         "0" | "off" | "false" | "no" => Ok(false),
         _ => Err(must_be("0 or 1")),
@@ -79,15 +81,14 @@ fn set(
             _ => return Err(must_be("tcp or socket")),
         },
         "user" => config.user = value,
-        "password" => config.password = Some(Password(value)).filter(|it| !it.0.is_empty()),
+        "password" => config.password = Secret::non_empty(&value),
         "database" => config.database = value,
         "ssl-ca" => config.ca = path()?,
         "ssl-cert" => config.cert = path()?,
         "ssl-key" => config.key = path()?,
-        "ssl" => *tls = Some(if boolean? { TlsMode::VerifyIdentity } else { TlsMode::Off }),
-        "ssl-verify-server-cert" => {
-            *tls = Some(if boolean? { TlsMode::VerifyIdentity } else { TlsMode::VerifyCa });
-        }
+        "ssl" | "ssl-verify-server-cert" if boolean()? => *tls = Some(TlsMode::VerifyIdentity),
+        "ssl" => *tls = Some(TlsMode::Off),
+        "ssl-verify-server-cert" => *tls = Some(TlsMode::VerifyCa),
         _ => {
             *tls = Some(match lower.as_str() {
                 "disabled" => TlsMode::Off,

@@ -15,7 +15,7 @@ fn sections_in_the_order_of_the_file() {
          [mysqld]\nport = 1\nbind-address = 0.0.0.0\n\
          # of ours\n[addrwatch]\n user = 'bob' # the builder\n; nothing\npassword = \"a#b\\\"c\\\\\\s\"\ndatabase=lan\nloose-x=1\nhost = db\n",
     );
-    let password = Some(Password("a#b\"c\\ ".into()));
+    let password = Secret::non_empty("a#b\"c\\ ");
     let (host, database) = ("db".into(), "lan".into());
     let expected = ServerConfig {
         host,
@@ -145,7 +145,7 @@ fn the_shipped_example() {
         .collect();
     let config = parsed(&all);
     assert_eq!(config.server(), "db.example.net:3306");
-    assert_eq!(config.password, Some(Password("secret # with any characters".into())));
+    assert_eq!(config.password, Secret::non_empty("secret # with any characters"));
     assert_eq!(config.tls_files().count(), 3);
 }
 

@@ -7,17 +7,17 @@
 use std::collections::HashMap;
 
 use aw_output::{
-    Checkpoint, CheckpointStore, Entry, Fault, Result, Sink, failed, host_of, this_host,
+    Checkpoint, CheckpointStore, Entry, Fault, Sink, SinkResult, failed, host_of, this_host,
 };
 use aw_service::Condition;
 use mysql::{Conn, Error, FromRowError, Opts, prelude::Queryable};
-use shm_layout::{ConfigChange, Kind, RingName, UnixTime};
+use shm_layout::{ConfigChange, Kind, RingName};
 
 use crate::{
     config::ServerConfig,
     errors::{TransactionError, cause_and_remedy, disconnected},
     schema::{MACUPD, TableNames, TablePrefix},
-    sql::{RowBatch, hex, hex_ip, quoted},
+    sql::{RowBatch, hex_ip, quoted},
 };
 
 /// How often a transaction is sent again because of a deadlock.
@@ -36,7 +36,7 @@ const BEGIN: &str = "SET autocommit = 1, time_zone = '+00:00',
 const DUPLICATE: u16 = 1062;
 const DEADLOCK: u16 = 1213;
 
-type Attempt<T = ()> = std::result::Result<T, TransactionError>;
+type Attempt<T = ()> = Result<T, TransactionError>;
 
 /// Stores events in the tables of a server.
 pub struct MysqlSink {
@@ -74,7 +74,7 @@ impl MysqlSink {
         config: &ServerConfig,
         prefix: &TablePrefix,
         hostname: Option<String>,
-    ) -> std::result::Result<MysqlSink, aw_output::Error> {
+    ) -> Result<MysqlSink, aw_output::Error> {
         let host_is_set = hostname.is_some();
         let host = hostname.unwrap_or_else(this_host);
         if host.is_empty() || host.chars().count() > 255 {
@@ -216,10 +216,9 @@ impl MysqlSink {
 }
 
 impl Sink for MysqlSink {
-    fn write(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> SinkResult {
         let event = &entry.event;
-        let time: UnixTime = event.time;
-        let seconds = time.seconds().clamp(*TIMESTAMPS.start(), *TIMESTAMPS.end());
+        let seconds = event.time.seconds().clamp(*TIMESTAMPS.start(), *TIMESTAMPS.end());
         if !self.host_is_set && !self.row_hosts.contains_key(entry.ring) {
             self.row_hosts.insert(entry.ring.clone(), quoted(&host_of(entry.ring)));
         }
@@ -237,32 +236,29 @@ impl Sink for MysqlSink {
                 return Ok(());
             }
         };
-        let mac = hex(&event.mac.octets());
+        let mac = event.mac.number();
         self.rows.add(format_args!(
-            ",(from_unixtime({seconds}),{host},{interface},{vlan},{mac},{ip},{origin})"
+            ",(from_unixtime({seconds}),{host},{interface},{vlan},0x{mac:012x},{ip},{origin})"
         ));
         Ok(())
     }
 
-    fn flush(&mut self) -> Result {
+    fn flush(&mut self) -> SinkResult {
         let sent = self.send();
         self.rows.clear();
         self.changes.clear();
         let checkpoints = std::mem::take(&mut self.checkpoints);
-        match sent {
+        match &sent {
             Ok(()) => {
-                self.stored.extend(checkpoints.into_iter().map(|(ring, it)| (ring, Some(it))));
-                Ok(())
+                self.stored.extend(checkpoints.into_iter().map(|(ring, it)| (ring, Some(it))))
             }
-            Err(failure) => {
-                self.stored.clear(); // the run loop loads them before it writes again
-                Err(self.fault(failure))
-            }
+            Err(_) => self.stored.clear(), // the run loop loads them before it writes again
         }
+        sent.map_err(|failure| self.fault(failure))
     }
 
     /// Connects again, because the certificates may have been replaced.
-    fn reopen(&mut self) -> Result {
+    fn reopen(&mut self) -> SinkResult {
         self.connection = None;
         Ok(())
     }
@@ -275,8 +271,8 @@ impl Sink for MysqlSink {
 impl CheckpointStore for MysqlSink {
     /// With a lock: a transaction whose connection broke may still be active on the server, and this waits
     /// for its end.
-    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
-        type Row = std::result::Result<(u64, u64, u64, u64, u64), FromRowError>;
+    fn load(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {
+        type Row = Result<(u64, u64, u64, u64, u64), FromRowError>;
         let select = format!(
             "SELECT generation, began, delivered, lost, skipped FROM {} WHERE {} FOR UPDATE",
             self.tables.position,
@@ -290,11 +286,9 @@ impl CheckpointStore for MysqlSink {
         };
         let row = load(self).map_err(|failure| self.fault(failure))?.transpose();
         let row = row.map_err(|_| {
-            let MysqlSink { database, tables, .. } = self;
+            let (database, table, ring) = (&self.database, &self.tables.position, ring.as_str());
             Fault::Down(format!(
-                "read {} of {database}: the row of ring {} has values that aw-mysql does not write (delete the row to begin again with the oldest event)",
-                tables.position,
-                ring.as_str()
+                "read {table} of {database}: the row of ring {ring} has values that aw-mysql does not write (delete the row to begin again with the oldest event)"
             ))
         })?;
         let checkpoint = row.and_then(|(generation, began, delivered, lost, skipped)| {
@@ -305,7 +299,7 @@ impl CheckpointStore for MysqlSink {
         Ok(checkpoint)
     }
 
-    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result {
+    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> SinkResult {
         self.checkpoints.push((ring.clone(), *checkpoint));
         Ok(())
     }

@@ -92,8 +92,6 @@ pub struct RouterChange {
     pub removed: i64,
 }
 
-pub type Result<T = ()> = std::result::Result<T, Error>;
-
 /// Receives the sightings of an answer one by one.
 pub type EachSighting<'a> = &'a mut dyn FnMut(AddressSighting);
 
@@ -109,17 +107,17 @@ pub trait HistoryReader {
     fn networks(&self) -> &[Network];
 
     /// The addresses that were seen in this time range, or only those of one MAC; each once.
-    fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>>;
+    fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>, Error>;
 
     /// All sightings of an address in this time range, oldest first.
-    fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result;
+    fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error>;
 
     /// Every MAC that was ever seen with an address, once for each network.
-    fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>>;
+    fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error>;
 
     /// All pairings of this time range. A pairing may come several times; the counts add up.
-    fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>>;
+    fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>, Error>;
 
     /// All configuration changes of routers in this time range.
-    fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>>;
+    fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>, Error>;
 }

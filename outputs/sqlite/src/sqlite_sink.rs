@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Fault, Result, Sink, failed};
+use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Fault, Sink, SinkResult, failed};
 use aw_service::Condition;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use shm_layout::RingName;
@@ -53,13 +53,11 @@ struct OpenDatabase {
 
 impl SqliteSink {
     /// Opens the database. A failure that may be temporary is not an error here: the run loop tries again.
-    pub fn new(settings: DatabaseSettings) -> std::result::Result<SqliteSink, Error> {
-        let directory = settings.path.parent().filter(|directory| !directory.is_dir());
-        if let Some(directory) = directory {
+    pub fn new(settings: DatabaseSettings) -> Result<SqliteSink, Error> {
+        if let Some(directory) = settings.path.parent().filter(|directory| !directory.is_dir()) {
+            let (path, directory) = (settings.path.display(), directory.display());
             return Err(failed(format_args!(
-                "open {}: there is no directory {} (create it, or choose another file with --database)",
-                settings.path.display(),
-                directory.display()
+                "open {path}: there is no directory {directory} (create it, or choose another file with --database)"
             )));
         }
         let retention = Retention::new(settings.retention);
@@ -73,7 +71,7 @@ impl SqliteSink {
         Ok(sink)
     }
 
-    fn open(&self) -> std::result::Result<OpenDatabase, Unusable> {
+    fn open(&self) -> Result<OpenDatabase, Unusable> {
         let DatabaseSettings { path, view, .. } = &self.settings;
         database_file::create(path, self.failed_file)?;
         let mut connection = Connection::open(path)?;
@@ -94,33 +92,25 @@ impl SqliteSink {
     fn in_transaction<T>(
         &mut self,
         operation: impl FnOnce(&mut OpenDatabase) -> rusqlite::Result<T>,
-    ) -> Result<T> {
-        let opened = match self.database.take() {
-            Some(database) => Ok(database),
-            None => self.open(),
-        };
-        let mut database = match opened {
-            Ok(database) => database,
-            Err(Unusable::Foreign(why)) => return Err(Fault::Down(self.open_failure(&why))),
-            Err(Unusable::Sqlite(error)) => return Err(self.write_failure(error)),
-        };
+    ) -> SinkResult<T> {
+        let opened = self.database.take().map_or_else(|| self.open(), Ok);
+        let mut database = opened.map_err(|why| match why {
+            Unusable::Foreign(why) => Fault::Down(self.open_failure(&why)),
+            Unusable::Sqlite(error) => self.write_failure(error),
+        })?;
         let run = || {
             if database.connection.is_autocommit() {
                 database.connection.execute_batch("BEGIN IMMEDIATE")?;
             }
             operation(&mut database)
         };
-        match run() {
-            Ok(value) => {
-                (self.database, self.failed_file) = (Some(database), None);
-                Ok(value)
-            }
-            Err(error) => {
-                self.retention.restart_pass();
-                self.failed_file = Some(database.file);
-                Err(self.write_failure(error)) // dropping the connection rolls back
-            }
+        let done = run();
+        self.failed_file = done.is_err().then_some(database.file);
+        match done {
+            Ok(_) => self.database = Some(database),
+            Err(_) => self.retention.restart_pass(), // dropping the connection rolls back
         }
+        done.map_err(|error| self.write_failure(error))
     }
 
     fn write_failure(&self, error: rusqlite::Error) -> Fault {
@@ -142,7 +132,7 @@ impl SqliteSink {
     }
 
     /// Takes one step of the import, or else of the retention. Returns true if there is more to do.
-    fn background_step(&mut self, rows: usize) -> Result<bool> {
+    fn background_step(&mut self, rows: usize) -> SinkResult<bool> {
         let due = self.retention.due();
         let importing = self.database.as_ref().is_none_or(|database| database.import.is_some());
         if due.is_none() && !importing {
@@ -154,7 +144,7 @@ impl SqliteSink {
             if let Some(mut current) = import.take() {
                 *import = match current.step(connection, writer, rows)? {
                     true => Some(current),
-                    false => LegacyImport::find(connection, current.table())?,
+                    false => LegacyImport::find(connection, &current.table)?,
                 };
                 return Ok(import.is_some() || due.is_some());
             }
@@ -169,7 +159,7 @@ impl SqliteSink {
         result
     }
 
-    fn commit(&mut self) -> Result {
+    fn commit(&mut self) -> SinkResult {
         self.in_transaction(|database| {
             database.rows.write_sightings(&database.connection)?;
             database.connection.execute_batch("COMMIT")?;
@@ -205,16 +195,16 @@ impl SqliteSink {
 }
 
 impl Sink for SqliteSink {
-    fn write(&mut self, entry: &Entry) -> Result {
+    fn write(&mut self, entry: &Entry) -> SinkResult {
         self.in_transaction(|database| database.rows.add_event(&database.connection, entry))
     }
 
-    fn flush(&mut self) -> Result {
+    fn flush(&mut self) -> SinkResult {
         self.background_step(STEP_BUSY)?;
         self.commit()
     }
 
-    fn maintain(&mut self) -> Result<bool> {
+    fn maintain(&mut self) -> SinkResult<bool> {
         let more = self.background_step(STEP_IDLE)?;
         if self.database.as_ref().is_some_and(|database| !database.connection.is_autocommit()) {
             self.commit()?;
@@ -228,7 +218,7 @@ impl Sink for SqliteSink {
 }
 
 impl CheckpointStore for SqliteSink {
-    fn load(&mut self, ring: &RingName) -> Result<Option<Checkpoint>> {
+    fn load(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {
         let select =
             "SELECT generation, began, delivered, lost, skipped FROM account WHERE ring = ?";
         self.in_transaction(|database| {
@@ -240,7 +230,7 @@ impl CheckpointStore for SqliteSink {
         })
     }
 
-    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> Result {
+    fn store(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> SinkResult {
         let [generation, began, delivered, lost, skipped] = checkpoint.columns();
         let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
         let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";
