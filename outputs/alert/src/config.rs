@@ -28,7 +28,7 @@ pub struct Config {
     local: BTreeMap<String, Vec<LocalNetwork>>,
     failover: Vec<FailoverGroup>,
     watch: Vec<WatchedDevice>,
-    mute: Vec<Mute>,
+    mute: Vec<toml::Spanned<Mute>>,
     pub channel: Vec<Channel>,
     #[serde(skip)]
     lines: Vec<usize>,
@@ -97,6 +97,11 @@ impl Config {
             place.unwrap_or_default() + error.message()
         };
         let mut config: Config = toml::from_str(text).map_err(fault)?;
+        let is_empty = |mute: &Mute| mute.mac.is_none() && mute.kind.is_none();
+        if let Some(mute) = config.mute.iter().find(|mute| is_empty(mute.get_ref())) {
+            let line = line(mute.span().start);
+            return Err(format!("line {line}: [[mute]]: set mac, kind or both"));
+        }
         let names: ChannelLines = toml::from_str(text).map_err(fault)?;
         config.lines =
             names.channel.iter().map(|spanned| line(spanned.name.span().start)).collect();
@@ -170,7 +175,8 @@ impl Config {
 
     /// Whether an alert is not sent on any channel.
     pub fn mutes(&self, alert: &Alert) -> bool {
-        let matches = |mute: &Mute| {
+        let matches = |mute: &toml::Spanned<Mute>| {
+            let mute = mute.get_ref();
             mute.mac.is_none_or(|mac| mac.0.to_string() == alert.mac)
                 && mute.kind.is_none_or(|kind| kind == alert.kind)
         };
@@ -225,6 +231,7 @@ mod tests {
             ("[[channel]]\nname = \"a/b\"\nsyslog = true", "letters"),
             ("[[channel]]\nname = \"a\"\nsyslog = true\nkinds = [\"bogus\"]", "unknown variant"),
             ("[[mute]]\nmac = \"1:2\"", "not a MAC address"),
+            ("[[mute]]\nkind = \"back\"\n\n[[mute]]\n", "line 4: [[mute]]: set mac, kind or both"),
         ] {
             let error = Config::parse(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
@@ -269,6 +276,8 @@ mod tests {
             ("webhook", _) => transport("url = \"https://a\"\n"),
             ("watch", _) => "[[watch]]\nmac = \"2:0:0:0:0:1\"\nsilent_after = 1\n".into(),
             ("failover", _) => "[[failover]]\nmacs = []\n".into(),
+            ("mute", "mac") => "[[mute]]\nkind = \"back\"\n".into(),
+            ("mute", _) => "[[mute]]\nmac = \"2:0:0:0:0:1\"\n".into(),
             (table, _) => format!("[[{table}]]\n"),
         };
         let is_other = |line: &&str| !line.starts_with(&format!("{without} = "));
