@@ -94,7 +94,7 @@ impl Config {
         let fault = |error: toml::de::Error| {
             let place = error.span().map(|span| format!("line {}: ", line(span.start)));
             // Without the line itself, which may contain a secret.
-            place.unwrap_or_default() + error.message()
+            place.unwrap_or_default() + &plain_words(error.message())
         };
         let mut config: Config = toml::from_str(text).map_err(fault)?;
         let is_empty = |mute: &Mute| mute.mac.is_none() && mute.kind.is_none();
@@ -184,6 +184,23 @@ impl Config {
     }
 }
 
+/// The parser's message in the words of the manual.
+fn plain_words(message: &str) -> String {
+    let value = message.strip_prefix("invalid type: ");
+    let value = value.or_else(|| message.strip_prefix("invalid value: "));
+    let (found, expected) =
+        value.and_then(|why| why.rsplit_once(", expected ")).unwrap_or((message, ""));
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "a sequence" => "a list in square brackets",
+        _ => {
+            let key = message.replacen("unknown field", "unknown key", 1);
+            return key.replacen("unknown variant", "unknown value", 1);
+        }
+    };
+    format!("{found}: must be {expected}")
+}
+
 /// The networks of an interface's IPv4 addresses; without one, any address is local, as in arpwatch.
 fn interface_networks(interface: &str) -> Result<Vec<IpNet>, String> {
     let all = if_addrs::get_if_addrs().map_err(|error| {
@@ -225,11 +242,14 @@ mod tests {
     #[test]
     fn errors_name_their_cause() {
         for (text, why) in [
-            ("nonsense = 1", "unknown field"),
+            ("nonsense = 1", "unknown key"),
+            ("quiet = -1", "line 1: integer `-1`: must be a whole number, 0 or more"),
+            ("quiet = \"1h\"", "line 1: string \"1h\": must be a whole number, 0 or more"),
+            ("[[channel]]\nname = \"a\"\nkinds = \"back\"", "must be a list in square brackets"),
             ("[[channel]]\nname = \"a\"", "needs exactly one of"),
             ("[[channel]]\nname = \"a\"\ncommand = [\"mail\"]", "absolute path"),
             ("[[channel]]\nname = \"a/b\"\nsyslog = true", "letters"),
-            ("[[channel]]\nname = \"a\"\nsyslog = true\nkinds = [\"bogus\"]", "unknown variant"),
+            ("[[channel]]\nname = \"a\"\nsyslog = true\nkinds = [\"bogus\"]", "unknown value"),
             ("[[mute]]\nmac = \"1:2\"", "not a MAC address"),
             ("[[mute]]\nkind = \"back\"\n\n[[mute]]\n", "line 4: [[mute]]: set mac, kind or both"),
         ] {
