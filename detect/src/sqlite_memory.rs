@@ -2,7 +2,9 @@
 //! commit are one transaction, so that after a kill nothing is forgotten and nothing is reported twice.
 
 use std::{
+    fs::OpenOptions,
     net::{IpAddr, Ipv4Addr},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -57,6 +59,8 @@ impl SqliteMemory {
     pub fn open(directory: &Path, program: &str, schema: &str) -> SinkResult<SqliteMemory> {
         let path = SqliteMemory::path(directory, program);
         let open = || {
+            // A new file is not readable for all users. SQLite reports what fails here.
+            let _ = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&path);
             let database = Connection::open(&path)?;
             database.busy_timeout(Duration::from_millis(100))?;
             database.set_prepared_statement_cache_capacity(32);

@@ -78,7 +78,7 @@ enum RouterosCommand {
     Diff(archive_commands::DiffOptions),
     /// List the routers with their state, or print the configuration of one
     Show(archive_commands::ShowOptions),
-    /// Try each router once: login, host key, rights, log, logging rule, export, clock
+    /// Test each router once: its host key, the login, the user's rights, the log, the logging rule, the export and the clock
     Check(check::CheckOptions),
 }
 

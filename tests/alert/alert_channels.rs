@@ -395,7 +395,7 @@ fn secrets_stay_secret() {
     // A secret in the wrong place is not shown in the error.
     let config = alert.config(&hook("token = \"tk_1\""));
     let ended = run(alert.command(&["-c", &config, "--check"]));
-    assert!(ended.stderr.contains("line 4: unknown field `token`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("line 4: unknown key `token`"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("tk_1"), "{}", ended.stderr);
     // A secret from the environment is not passed to child processes.
     let out = alert.path("environment");

@@ -28,7 +28,7 @@ pub struct Config {
     local: BTreeMap<String, Vec<LocalNetwork>>,
     failover: Vec<FailoverGroup>,
     watch: Vec<WatchedDevice>,
-    mute: Vec<Mute>,
+    mute: Vec<toml::Spanned<Mute>>,
     pub channel: Vec<Channel>,
     #[serde(skip)]
     lines: Vec<usize>,
@@ -94,9 +94,14 @@ impl Config {
         let fault = |error: toml::de::Error| {
             let place = error.span().map(|span| format!("line {}: ", line(span.start)));
             // Without the line itself, which may contain a secret.
-            place.unwrap_or_default() + error.message()
+            place.unwrap_or_default() + &plain_words(error.message())
         };
         let mut config: Config = toml::from_str(text).map_err(fault)?;
+        let is_empty = |mute: &Mute| mute.mac.is_none() && mute.kind.is_none();
+        if let Some(mute) = config.mute.iter().find(|mute| is_empty(mute.get_ref())) {
+            let line = line(mute.span().start);
+            return Err(format!("line {line}: [[mute]]: set mac, kind or both"));
+        }
         let names: ChannelLines = toml::from_str(text).map_err(fault)?;
         config.lines =
             names.channel.iter().map(|spanned| line(spanned.name.span().start)).collect();
@@ -170,12 +175,30 @@ impl Config {
 
     /// Whether an alert is not sent on any channel.
     pub fn mutes(&self, alert: &Alert) -> bool {
-        let matches = |mute: &Mute| {
+        let matches = |mute: &toml::Spanned<Mute>| {
+            let mute = mute.get_ref();
             mute.mac.is_none_or(|mac| mac.0.to_string() == alert.mac)
                 && mute.kind.is_none_or(|kind| kind == alert.kind)
         };
         self.mute.iter().any(matches)
     }
+}
+
+/// The parser's message in the words of the manual.
+fn plain_words(message: &str) -> String {
+    let value = message.strip_prefix("invalid type: ");
+    let value = value.or_else(|| message.strip_prefix("invalid value: "));
+    let (found, expected) =
+        value.and_then(|why| why.rsplit_once(", expected ")).unwrap_or((message, ""));
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "a sequence" => "a list in square brackets",
+        _ => {
+            let key = message.replacen("unknown field", "unknown key", 1);
+            return key.replacen("unknown variant", "unknown value", 1);
+        }
+    };
+    format!("{found}: must be {expected}")
 }
 
 /// The networks of an interface's IPv4 addresses; without one, any address is local, as in arpwatch.
@@ -219,12 +242,16 @@ mod tests {
     #[test]
     fn errors_name_their_cause() {
         for (text, why) in [
-            ("nonsense = 1", "unknown field"),
+            ("nonsense = 1", "unknown key"),
+            ("quiet = -1", "line 1: integer `-1`: must be a whole number, 0 or more"),
+            ("quiet = \"1h\"", "line 1: string \"1h\": must be a whole number, 0 or more"),
+            ("[[channel]]\nname = \"a\"\nkinds = \"back\"", "must be a list in square brackets"),
             ("[[channel]]\nname = \"a\"", "needs exactly one of"),
             ("[[channel]]\nname = \"a\"\ncommand = [\"mail\"]", "absolute path"),
             ("[[channel]]\nname = \"a/b\"\nsyslog = true", "letters"),
-            ("[[channel]]\nname = \"a\"\nsyslog = true\nkinds = [\"bogus\"]", "unknown variant"),
+            ("[[channel]]\nname = \"a\"\nsyslog = true\nkinds = [\"bogus\"]", "unknown value"),
             ("[[mute]]\nmac = \"1:2\"", "not a MAC address"),
+            ("[[mute]]\nkind = \"back\"\n\n[[mute]]\n", "line 4: [[mute]]: set mac, kind or both"),
         ] {
             let error = Config::parse(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
@@ -269,6 +296,8 @@ mod tests {
             ("webhook", _) => transport("url = \"https://a\"\n"),
             ("watch", _) => "[[watch]]\nmac = \"2:0:0:0:0:1\"\nsilent_after = 1\n".into(),
             ("failover", _) => "[[failover]]\nmacs = []\n".into(),
+            ("mute", "mac") => "[[mute]]\nkind = \"back\"\n".into(),
+            ("mute", _) => "[[mute]]\nmac = \"2:0:0:0:0:1\"\n".into(),
             (table, _) => format!("[[{table}]]\n"),
         };
         let is_other = |line: &&str| !line.starts_with(&format!("{without} = "));

@@ -96,10 +96,15 @@ pub fn test(
     name: &str,
     secrets: &BTreeMap<String, ChannelSecrets>,
 ) -> Result<(), Error> {
+    if config.channel.is_empty() {
+        return Err(failed(
+            "no channel is configured (name a configuration with channels: aw-alert -c FILE test CHANNEL)",
+        ));
+    }
     let channel = config.channel.iter().find(|channel| channel.name == name);
     let (channel, secrets) = channel.zip(secrets.get(name)).ok_or_else(|| {
         let names: Vec<_> = config.channel.iter().map(|channel| &*channel.name).collect();
-        let names = if names.is_empty() { "none".into() } else { names.join(", ") };
+        let names = names.join(", ");
         failed(format_args!("no channel {name:?} in the configuration (channels: {names})"))
     })?;
     let alert = Alert {

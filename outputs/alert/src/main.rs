@@ -43,11 +43,11 @@ use crate::{
 #[derive(Parser)]
 #[command(name = "aw-alert", version, after_help = EXAMPLES)]
 struct Options {
-    /// Configuration file (TOML): detection rules and notification channels
+    /// Configuration file (TOML): rules, and the channels that get the alerts
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Check the configuration and the files that it names, then exit
+    /// Check the configuration and the files that it names, except programs, then exit
     #[arg(long, requires = "config")]
     check: bool,
 
@@ -59,7 +59,7 @@ struct Options {
     #[arg(long, value_enum, default_value_t)]
     dialect: Dialect,
 
-    /// On the first start, learn all devices and send no alerts for TIME after the first event: 30m, 12h, 7d
+    /// If set on the first start: learn all devices, and send no alerts for TIME after the first event: 30m, 12h, 7d
     #[arg(long, value_name = "TIME")]
     learn: Option<TimeSpan>,
 
@@ -102,7 +102,7 @@ enum AlertCommand {
         #[arg(long)]
         debian: bool,
     },
-    /// Send a test message to a channel of the configuration
+    /// Send a test message to a channel: aw-alert -c FILE test CHANNEL
     Test {
         /// Name of the channel
         channel: String,
@@ -167,7 +167,10 @@ fn prepare(
         false => ChannelSecrets::read_all(&config).map_err(in_file)?,
     };
     if options.check {
-        println!("{} channels, {} known devices", config.channel.len(), rules.known.len());
+        let count =
+            |number: usize, noun| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+        let channels = count(config.channel.len(), "channel");
+        println!("{channels}, {}", count(rules.known.len(), "known device"));
         return Ok(None);
     }
     match &options.command {

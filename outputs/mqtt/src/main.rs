@@ -55,7 +55,7 @@ struct Options {
     #[arg(help_heading = "Broker", long, value_name = "VARIABLE", requires = "login")]
     password_env: Option<String>,
 
-    /// Allow to send the password without TLS to another machine, readable for every network in between
+    /// Send the password without TLS also to another machine: every network on the way can read it
     #[arg(help_heading = "Broker", long, requires = "login")]
     plain_password: bool,
 
@@ -105,8 +105,8 @@ Topics, all with QoS 1:
   addrwatch/HOST/devices/MAC              home or not_home, retained
   addrwatch/HOST/status                   online or offline, retained; offline is also the last will
   homeassistant/device_tracker/addrwatch_HOST/MAC/config
-                                          discovery of a named device, retained; cleared at the start after its line
-                                          is removed from the file of names
+                                          discovery of a named device, retained; aw-mqtt clears it when it starts
+                                          and the device is no longer in the file of names
 
 While the broker does not accept messages, events are queued in the state directory.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
@@ -137,6 +137,9 @@ fn main() -> ExitCode {
 }
 
 fn prepare(options: &Options, tls: bool) -> Result<(Names, Topics, Broker), Error> {
+    if options.away.0.is_zero() {
+        return Err(failed("--away 0s: must be at least 1s"));
+    }
     let names = options.names.as_deref().map_or(Ok(Names::new()), read_names).map_err(failed)?;
     let (file, variable) = (options.password_file.as_deref(), options.password_env.as_deref());
     let password = Secret::read("password", file, variable).map_err(failed)?;
