@@ -1,10 +1,6 @@
 //! The command line. Options of addrwatch have the same names here.
 
-use std::{
-    net::SocketAddrV4,
-    num::{NonZeroU32, NonZeroU64},
-    path::PathBuf,
-};
+use std::{net::SocketAddrV4, path::PathBuf};
 
 use aw_service::{Access, Identity, ServiceOptions, group_id, parse_network};
 use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
@@ -31,7 +27,7 @@ pub struct Options {
     #[arg(help_heading = "Frames", long, value_name = "FILE")]
     pub read: Option<String>,
 
-    /// Interface name for the events of a replay: a capture file names none
+    /// Interface name that the events of a replay get, in place of `pcap`
     #[arg(
         help_heading = "Frames",
         long = "as",
@@ -42,8 +38,8 @@ pub struct Options {
     pub interface: InterfaceName,
 
     /// Replay at most NUM events a second, so that slow outputs can keep up
-    #[arg(help_heading = "Frames", long, value_name = "NUM", requires = "read", allow_negative_numbers = true, value_parser = up_to::<NonZeroU32>(u32::MAX.into()))]
-    pub max_rate: Option<NonZeroU32>,
+    #[arg(help_heading = "Frames", long, value_name = "NUM", requires = "read", allow_negative_numbers = true, value_parser = up_to::<u32>(u32::MAX.into()))]
+    pub max_rate: Option<u32>,
 
     /// Name of the ring
     #[arg(
@@ -57,8 +53,8 @@ pub struct Options {
     pub ring: RingName,
 
     /// Number of events that the ring holds, rounded up to a power of two; each takes 64 bytes
-    #[arg(help_heading = "Ring", short = 'L', long = "shm-log-size", value_name = "NUM", default_value_t = DEFAULT_SLOTS, allow_negative_numbers = true, value_parser = up_to::<NonZeroU64>(WriterOptions::MAX_SLOTS))]
-    pub slots: NonZeroU64,
+    #[arg(help_heading = "Ring", short = 'L', long = "shm-log-size", value_name = "NUM", default_value_t = WriterOptions::DEFAULT_SLOTS, allow_negative_numbers = true, value_parser = up_to::<u64>(WriterOptions::MAX_SLOTS))]
+    pub slots: u64,
 
     /// Group whose members may read the ring, by name or number [default: `addrwatch` if root starts the collector and the group exists, otherwise the collector's own]
     #[arg(help_heading = "Ring", long, value_name = "GROUP")]
@@ -135,8 +131,8 @@ pub struct Options {
     pub ratelimit: Suppression,
 
     /// Largest number of pairings that the rate limit remembers; when it is reached, the pairing not seen for longest is forgotten. Each takes at most 80 bytes
-    #[arg(help_heading = "What is reported", long, value_name = "NUM", default_value_t = DEFAULT_PAIRINGS, allow_negative_numbers = true, value_parser = up_to::<NonZeroU32>(u32::MAX.into()))]
-    pub max_pairings: NonZeroU32,
+    #[arg(help_heading = "What is reported", long, value_name = "NUM", default_value_t = 1_000_000, allow_negative_numbers = true, value_parser = up_to::<u32>(u32::MAX.into()))]
+    pub max_pairings: u32,
 
     /// Accepted for compatibility with addrwatch; the table grows as needed
     #[arg(short = 'H', long, value_name = "NUM", hide = true)]
@@ -164,11 +160,7 @@ pub enum Format {
     Json,
 }
 
-const DEFAULT_SLOTS: NonZeroU64 = NonZeroU64::new(WriterOptions::DEFAULT_SLOTS).unwrap();
-
 const DEFAULT_MACUPD: &str = "0.0.0.0:2056";
-
-const DEFAULT_PAIRINGS: NonZeroU32 = NonZeroU32::new(1_000_000).unwrap();
 
 const EXAMPLES: &str = "\
 Examples:
@@ -177,7 +169,7 @@ Examples:
   collector --read lan.pcap            replay a capture file
   tcpdump -w - | collector --read -    replay from a pipe while tcpdump captures
   collector --stats                    show the state of the running collector
-  collector --macupd                   only receive the reports of DD-WRT routers; needs no privileges
+  collector --macupd                   receive reports of DD-WRT routers only; no privileges
   collector --remove                   delete the ring
   collector -d -r 60 eth0              run in the background, repeat a report at most once a minute
 
@@ -208,7 +200,7 @@ impl Options {
     /// The options of the ring.
     pub fn writer(&self) -> Result<WriterOptions, Error> {
         let group = self.group.as_deref().map(group_id).transpose()?;
-        let (name, slots, host) = (self.ring.clone(), self.slots.get(), self.hostname.clone());
+        let (name, slots, host) = (self.ring.clone(), self.slots, self.hostname.clone());
         Ok(WriterOptions { name, slots, group, host })
     }
 
@@ -257,11 +249,12 @@ impl Options {
 }
 
 /// Reads a number from 1 to `max`.
-fn up_to<T: TryFrom<NonZeroU64>>(max: u64) -> impl Fn(&str) -> Result<T, String> + Clone {
+fn up_to<T: TryFrom<u64>>(max: u64) -> impl Fn(&str) -> Result<T, String> + Clone {
     move |text| {
-        let number = text.parse().ok().filter(|number: &NonZeroU64| number.get() <= max);
-        let number = number.and_then(|number| T::try_from(number).ok());
-        number.ok_or_else(|| format!("must be a number from 1 to {max}"))
+        let number = text.parse().ok().filter(|number| (1..=max).contains(number));
+        number
+            .and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| format!("must be a number from 1 to {max}"))
     }
 }
 
@@ -290,7 +283,7 @@ mod tests {
             let options = Options::try_parse_from(line.split(' ')).unwrap();
             assert!(options.quiet && options.verbose && options.ipv4_only && options.no_promisc);
             assert_eq!(options.ring.as_str(), "/x");
-            assert_eq!(options.slots.get(), 100);
+            assert_eq!(options.slots, 100);
             assert_eq!(options.interfaces.len(), 2);
         }
     }

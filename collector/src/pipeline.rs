@@ -63,7 +63,7 @@ impl Pipeline {
             ipv6: !options.ipv4_only,
             odd_macs: options.odd_macs,
             blacklist: options.blacklist.clone(),
-            limit: RateLimit::new(options.ratelimit, options.max_pairings.get() as usize),
+            limit: RateLimit::new(options.ratelimit, options.max_pairings as usize),
             refusals: options.verbose.then(RefusalLog::new),
             samples,
         })

@@ -80,8 +80,7 @@ pub fn open(
         Ok(capture) => capture,
         Err(_) if signals.stopped() => return Ok(None),
         Err(error) => {
-            let why = pcap_text(&error, &name);
-            return Err(read_error(&format_args!("{why} (must be pcap or pcapng)")));
+            return Err(read_error(&(pcap_text(&error, &name) + " (must be pcap or pcapng)")));
         }
     };
     let link = LinkType::of(capture.get_datalink()).map_err(|error| read_error(&error))?;
@@ -135,7 +134,7 @@ pub fn run(
     startup: &mut Startup,
 ) -> Result<(), Error> {
     let source = pipeline.source(options.interface, replay.link);
-    let mut throttle = options.max_rate.map(|rate| EventThrottle::new(rate.get()));
+    let mut throttle = options.max_rate.map(EventThrottle::new);
     let batch = if throttle.is_some() { 1 } else { replay.batch };
     let mut frames: u64 = 0;
     let mut heartbeat = Instant::now();

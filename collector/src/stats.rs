@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use shm_layout::{AttachError, Counter, InterfaceCounters, Reader, Start, UnixTime};
 
 use crate::{
-    Error,
+    Error, failed,
     options::{DEFAULT_USER, Format, Options},
 };
 
@@ -20,15 +20,13 @@ pub fn print(options: &Options) -> Result<(), Error> {
         None => UserAccount::named(DEFAULT_USER),
     };
     let owner: Vec<u32> = owner.iter().map(|user| user.uid.as_raw()).collect();
-    let reader = Reader::attach_to(ring, &owner, Start::Now).map_err(|error| {
-        let why = match error {
-            AttachError::Foreign(user) => format!(
-                "it belongs to user id {user} (if that is the collector's user, name it with -u)"
-            ),
-            _ => error.to_string(),
-        };
-        Error::new(format_args!("read ring {ring}"), why)
-    })?;
+    let reader = Reader::attach_to(ring, &owner, Start::Now)
+        .map_err(|error| match error {
+            AttachError::Foreign(user) => failed(format_args!(
+                "read ring {ring}: it belongs to user id {user} (if that is the collector's user, name it with -u)"
+            )),
+            _ => failed(format_args!("read ring {ring}: {error}")),
+        })?;
     let text = match options.format {
         Format::Text => text(&reader, UnixTime::now()),
         Format::Json => format!("{}\n", json(&reader)),

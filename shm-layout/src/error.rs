@@ -37,11 +37,8 @@ impl fmt::Display for CreateError {
                 write!(f, " (stop it, {CHOOSE})")
             }
             Self::ForeignOwner(name, uid) => {
-                write!(f, "{} belongs to ", name.path().display())?;
-                match uid {
-                    0 => write!(f, "root")?,
-                    _ => write!(f, "user id {uid}")?,
-                }
+                let owner = if *uid == 0 { "root".into() } else { format!("user id {uid}") };
+                write!(f, "{} belongs to {owner}", name.path().display())?;
                 let ring = name.as_str().trim_end_matches(".lock");
                 write!(f, " (as root: collector --remove -m {ring}, {CHOOSE})")
             }
@@ -118,13 +115,9 @@ pub(crate) fn cause(error: &io::Error) -> String {
 
 /// A group's name, or its number if /etc/group does not list it.
 fn group_name(id: u32) -> String {
-    let name = |line: &str| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
-    };
-    let groups = fs::read_to_string("/etc/group").unwrap_or_default();
-    groups.lines().find_map(name).unwrap_or_else(|| id.to_string())
+    let (id, groups) = (id.to_string(), fs::read_to_string("/etc/group").unwrap_or_default());
+    let line = groups.lines().find(|line| line.split(':').nth(2) == Some(&id));
+    line.and_then(|line| line.split(':').next()).unwrap_or(&id).into()
 }
 
 /// Why a reader cannot attach.
