@@ -28,7 +28,7 @@ pub struct RingOptions {
     )]
     pub rings: Vec<RingName>,
 
-    /// Begin with this event [default: now for aw-stdout and aw-metrics, resume for all other outputs]
+    /// Begin with this event [default: aw-stdout and aw-metrics: now; all other outputs: resume]
     #[arg(long, value_enum)]
     pub from: Option<StartFrom>,
 
@@ -36,17 +36,18 @@ pub struct RingOptions {
     #[arg(long, conflicts_with = "from")]
     pub replay: bool,
 
-    /// Exit once every event has been read; where the default of --from is now, begin with the oldest event
+    /// Read all events that are in the ring, then exit; aw-stdout and aw-metrics then begin with the oldest
+    /// event, if --from is not set
     #[arg(long)]
     pub once: bool,
 
-    /// Save the position of this output in DIR, for --from resume [default: the directory of the program's
-    /// name in /var/lib/addrwatch if it exists, otherwise /var/lib/addrwatch]
+    /// Directory of this output's files, such as its position for --from resume [default: the directory of
+    /// the program's name in /var/lib/addrwatch if it exists, otherwise /var/lib/addrwatch]
     #[arg(long, value_name = "DIR", default_value_os_t = state_directory(), hide_default_value = true)]
     pub state_dir: PathBuf,
 
-    /// Trust rings that belong to USER, instead of those of `addrwatch` and `aw-routeros`; may be repeated;
-    /// rings of root and of the program's own user are always trusted
+    /// Also read rings of USER; those of `addrwatch` and `aw-routeros` then only if these users are named
+    /// too; may be repeated; rings of root and of the program's own user are always read
     #[arg(long, value_name = "USER")]
     pub owner: Vec<String>,
 
@@ -59,7 +60,7 @@ pub struct RingOptions {
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub max_silence: u64,
 
-    /// Report on standard error which rings are opened and left
+    /// Report on standard error when a ring is opened or closed
     #[arg(short, long)]
     pub verbose: bool,
 

@@ -4,14 +4,14 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Weak},
     thread,
     time::{Duration, Instant},
 };
 
-use aw_service::Error;
+use aw_service::{Error, explain};
 
 /// Limits: connections at once, bytes of a request, time to send it, time to receive the page.
 const MAX_CONNECTIONS: usize = 16;
@@ -37,8 +37,14 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {
 
 /// Listens. Call it before [`crate::run`], which forbids it.
 pub fn listen(address: &SocketAddr) -> Result<TcpListener, Error> {
-    let fault = |error| Error::io(format_args!("listen on {address}"), error);
-    TcpListener::bind(address).map_err(fault)
+    TcpListener::bind(address).map_err(|error| {
+        let remedy = match error.kind() {
+            ErrorKind::AddrInUse => " (choose another port; ss -ltnp shows which process uses it)",
+            ErrorKind::PermissionDenied => " (choose a port above 1023, or run as root)",
+            _ => "",
+        };
+        Error::new(format_args!("listen on {address}"), explain(&error) + remedy)
+    })
 }
 
 /// Starts the server, in separate threads. `page` returns the page of a path, or an HTTP status;

@@ -23,12 +23,16 @@ impl From<Error> for TransactionError {
     }
 }
 
+const NO_SUCH_HOST: &str = "no such host";
+
 /// The message of the server, or of the connection.
 pub fn cause(error: &Error) -> String {
     match error {
         Error::MySqlError(error) => error.message.clone(),
         Error::DriverError(DriverError::CouldNotConnect(Some((_, why, _)))) => {
-            aw_service::cause(&io::Error::other(why.clone()))
+            let unknown = why.contains("Name or service not known");
+            let cause = || aw_service::cause(&io::Error::other(why.clone()));
+            if unknown { NO_SUCH_HOST.into() } else { cause() }
         }
         Error::DriverError(DriverError::ConnectTimeout) => "the server does not answer".into(),
         Error::DriverError(error) => error.to_string(),
@@ -40,7 +44,15 @@ pub fn cause(error: &Error) -> String {
 
 /// The message, and the remedy for what an administrator can mend.
 pub fn cause_and_remedy(error: &Error, database: &str) -> String {
-    let Error::MySqlError(server) = error else { return cause(error) };
+    let Error::MySqlError(server) = error else {
+        let cause = cause(error);
+        let remedy = match cause.as_str() {
+            "connection refused" => " (start the server, or set its host and port in --config)",
+            NO_SUCH_HOST => " (set the host in --config)",
+            _ => "",
+        };
+        return cause + remedy;
+    };
     let remedy = match server.code {
         1045 | 1698 => " (set user and password in the section [addrwatch] of --config)".into(),
         1044 | 1142 => format!(" (GRANT ALL ON `{database}`.* TO the user)"),

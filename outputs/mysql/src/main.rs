@@ -22,7 +22,7 @@ struct Options {
     #[arg(short, long, value_name = "PREFIX", default_value = "")]
     prefix: TablePrefix,
 
-    /// Host name in rows and in saved positions; each machine that writes to the same tables needs another one and keeps it [default: in rows the collector's, in saved positions this machine's]
+    /// Name of this machine in rows and in saved positions; must be unique among the machines that write to the same tables, and must not change [default: in rows the collector's host name, in saved positions this machine's]
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
 

@@ -22,16 +22,27 @@ use aw_service::{Error, failed, info, parse};
 use jiff::{Zoned, tz::TimeZone};
 
 use crate::{
-    history_reader::HistoryReader, mysql_reader::MysqlReader, options::Options,
+    history_reader::HistoryReader, mysql_reader::MysqlReader, options::Options, queries::Query,
     result_table::OutputFormat, sqlite_reader::SqliteReader,
 };
 
 /// Exit status if nothing matches.
 const NO_MATCH: u8 = 3;
+/// Exit status for wrong options.
+const WRONG_OPTIONS: u8 = 2;
 
 fn main() -> ExitCode {
     let options: Options = parse("aw-query");
-    match answer(&options) {
+    let zone = TimeZone::system();
+    let query = match options.query(&Zoned::now().with_time_zone(zone.clone())) {
+        Ok(query) => query,
+        Err(Error::Failed(why)) => {
+            info(why);
+            return WRONG_OPTIONS.into();
+        }
+        Err(Error::Closed) => return ExitCode::SUCCESS,
+    };
+    match answer(&options, &query, &zone) {
         Ok(true) | Err(Error::Closed) => ExitCode::SUCCESS,
         Ok(false) => NO_MATCH.into(),
         Err(Error::Failed(why)) => {
@@ -42,19 +53,16 @@ fn main() -> ExitCode {
 }
 
 /// Prints the answer. Returns false if there is none.
-fn answer(options: &Options) -> Result<bool, Error> {
-    let zone = TimeZone::system();
-    let now = Zoned::now().with_time_zone(zone.clone());
-    let query = options.query(&now)?;
+fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Error> {
     let mut history = open(options)?;
     let table = query.run(&mut *history)?;
     let mut out = BufWriter::new(io::stdout().lock());
     if !table.rows.is_empty() || options.format == OutputFormat::Csv {
-        let printed = table.print(&mut out, options.format, &zone).and_then(|()| out.flush());
+        let printed = table.print(&mut out, options.format, zone).and_then(|()| out.flush());
         printed.map_err(|error| Error::write("standard output", error))?;
     }
     if table.rows.is_empty() {
-        info(query.no_match(&zone));
+        info(query.no_match(zone));
     }
     Ok(!table.rows.is_empty())
 }

@@ -17,7 +17,7 @@ pub const DEFAULT_DATABASE: &str = "/var/lib/addrwatch/addrwatch.db";
 
 /// Shows which MAC had which address, where and when.
 #[derive(Parser)]
-#[command(name = "aw-query", version, after_help = after_help())]
+#[command(name = "aw-query", version, after_help = after_help(), arg_required_else_help = false)]
 pub struct Options {
     /// Read the history from this database of aw-sqlite, or from mysql://[USER@][HOST[:PORT]]/DATABASE [default: the server of --config, or else /var/lib/addrwatch/addrwatch.db]
     #[arg(long, global = true, value_name = "FILE|URL")]
@@ -48,7 +48,7 @@ Examples:
   aw-query mac 02:00:00:00:00:01 --from 2026-11-01 --to 2026-11-20
   aw-query changes --since 1d
   aw-query devices --format csv
-  aw-query -c /etc/addrwatch/mysql.cnf changes --since 1d
+  aw-query -c reader.cnf changes --since 1d
 
 {}
 
@@ -74,7 +74,7 @@ enum QueryCommand {
         /// IPv4 or IPv6 address; a zone as in fe80::1%eth0 is ignored
         #[arg(value_parser = parse_address)]
         address: IpAddr,
-        /// The time
+        /// Show the MAC at TIME
         #[arg(long, value_name = "TIME", default_value = "now", value_parser = check_time)]
         at: String,
     },
@@ -136,7 +136,7 @@ impl RangeOptions {
         let from = read("--from", &self.from)?.map_or(TimeRange::ALL.from, |range| range.from);
         let to = read("--to", &self.to)?.map_or(TimeRange::ALL.to, |range| range.to);
         if from > to {
-            return Err(failed("--from is later than --to (exchange them)"));
+            return Err(failed("--from is after --to (exchange them)"));
         }
         Ok(TimeRange { from, to })
     }

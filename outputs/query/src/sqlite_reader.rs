@@ -264,6 +264,9 @@ fn access_remedy(path: &str) -> String {
     let visible = path.ancestors().find_map(|path| fs::metadata(path).ok());
     let group = visible.filter(|file| file.mode() & 0o040 != 0);
     match group.and_then(|file| uzers::get_group_by_gid(file.gid())) {
+        Some(group) if group.gid() == 0 => {
+            "run as root, or give the file to a group that you are in".into()
+        }
         Some(group) => format!("join group {}", group.name().display()),
         None => "run aw-query as a user who can read it".into(),
     }

@@ -23,11 +23,11 @@ use crate::{
 #[derive(Parser)]
 #[command(name = "aw-sqlite", version, after_help = EXAMPLES)]
 struct Options {
-    /// Store events in the database FILE; it is created if it does not exist; the rows of a database of addrwatch are imported [default: addrwatch.db in the state directory]
+    /// Store events in the database FILE; it is created if it does not exist; if the older program addrwatch created it, its rows are imported [default: addrwatch.db in the state directory]
     #[arg(long, visible_alias = "sqlite3", value_name = "FILE")]
     database: Option<PathBuf>,
 
-    /// Name of the view that shows the sightings, with the columns of addrwatch's table
+    /// Name of the view that shows the sightings, with the columns of the table of the older program addrwatch
     #[arg(long, visible_alias = "sqlite3-table", value_name = "NAME", default_value = "addrwatch")]
     table: ViewName,
 

@@ -12,7 +12,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::{destination::Destination, message::MessageFormat, syslog_sink::SyslogSink};
 
-/// Sends the events of the collector's ring to a syslog daemon, as `daemon.info` of `addrwatch`
+/// Sends the events of the collector's ring to a syslog daemon, with facility daemon, level info and program name addrwatch
 #[derive(Parser)]
 #[command(name = "aw-syslog", version, after_help = EXAMPLES)]
 struct Options {
