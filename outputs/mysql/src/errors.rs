@@ -46,11 +46,7 @@ pub fn cause(error: &Error) -> String {
 pub fn cause_and_remedy(error: &Error, database: &str) -> String {
     let Error::MySqlError(server) = error else {
         let cause = cause(error);
-        let remedy = match cause.as_str() {
-            "connection refused" => " (start the server, or set its host and port in --config)",
-            NO_SUCH_HOST => " (set the host in --config)",
-            _ => "",
-        };
+        let remedy = connection_remedy(&cause);
         return cause + remedy;
     };
     let remedy = match server.code {
@@ -61,6 +57,15 @@ pub fn cause_and_remedy(error: &Error, database: &str) -> String {
         _ => String::new(),
     };
     cause(error) + &remedy
+}
+
+/// The remedy for a cause that [`cause`] returned, if no connection can be made.
+pub fn connection_remedy(cause: &str) -> &'static str {
+    match cause {
+        "connection refused" => " (start the server, or set its host and port in --config)",
+        NO_SUCH_HOST => " (set the host in --config)",
+        _ => "",
+    }
 }
 
 /// Whether the time limit of an answer was exceeded.
