@@ -27,19 +27,21 @@ const NO_SUCH_HOST: &str = "no such host";
 
 /// The message of the server, or of the connection.
 pub fn cause(error: &Error) -> String {
-    match error {
+    let text = match error {
         Error::MySqlError(error) => error.message.clone(),
         Error::DriverError(DriverError::CouldNotConnect(Some((_, why, _)))) => {
-            let unknown = why.contains("Name or service not known");
-            let cause = || aw_service::cause(&io::Error::other(why.clone()));
-            if unknown { NO_SUCH_HOST.into() } else { cause() }
+            aw_service::cause(&io::Error::other(why.clone()))
         }
         Error::DriverError(DriverError::ConnectTimeout) => "the server does not answer".into(),
         Error::DriverError(error) => error.to_string(),
         Error::TlsError(error) => format!("TLS: {error}"),
         error if timed_out(error) => "the server does not answer".into(),
         error => system_error(error).map_or(error.to_string(), aw_service::cause),
+    };
+    if text.to_lowercase().ends_with("name or service not known") {
+        return NO_SUCH_HOST.into();
     }
+    text
 }
 
 /// The message, and the remedy for what an administrator can mend.
