@@ -27,30 +27,28 @@ const NO_SUCH_HOST: &str = "no such host";
 
 /// The message of the server, or of the connection.
 pub fn cause(error: &Error) -> String {
-    match error {
+    let text = match error {
         Error::MySqlError(error) => error.message.clone(),
         Error::DriverError(DriverError::CouldNotConnect(Some((_, why, _)))) => {
-            let unknown = why.contains("Name or service not known");
-            let cause = || aw_service::cause(&io::Error::other(why.clone()));
-            if unknown { NO_SUCH_HOST.into() } else { cause() }
+            aw_service::cause(&io::Error::other(why.clone()))
         }
         Error::DriverError(DriverError::ConnectTimeout) => "the server does not answer".into(),
         Error::DriverError(error) => error.to_string(),
         Error::TlsError(error) => format!("TLS: {error}"),
         error if timed_out(error) => "the server does not answer".into(),
         error => system_error(error).map_or(error.to_string(), aw_service::cause),
+    };
+    if text.to_lowercase().ends_with("name or service not known") {
+        return NO_SUCH_HOST.into();
     }
+    text
 }
 
 /// The message, and the remedy for what an administrator can mend.
 pub fn cause_and_remedy(error: &Error, database: &str) -> String {
     let Error::MySqlError(server) = error else {
         let cause = cause(error);
-        let remedy = match cause.as_str() {
-            "connection refused" => " (start the server, or set its host and port in --config)",
-            NO_SUCH_HOST => " (set the host in --config)",
-            _ => "",
-        };
+        let remedy = connection_remedy(&cause);
         return cause + remedy;
     };
     let remedy = match server.code {
@@ -61,6 +59,15 @@ pub fn cause_and_remedy(error: &Error, database: &str) -> String {
         _ => String::new(),
     };
     cause(error) + &remedy
+}
+
+/// The remedy for a cause that [`cause`] returned, if no connection can be made.
+pub fn connection_remedy(cause: &str) -> &'static str {
+    match cause {
+        "connection refused" => " (start the server, or set its host and port in --config)",
+        NO_SUCH_HOST => " (set the host in --config)",
+        _ => "",
+    }
 }
 
 /// Whether the time limit of an answer was exceeded.

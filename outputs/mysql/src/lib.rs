@@ -10,7 +10,7 @@ mod sql;
 
 pub use {
     config::ServerConfig,
-    errors::cause,
+    errors::{cause, connection_remedy},
     mysql_sink::MysqlSink,
     schema::{NO_SUCH_TABLE, TableNames, TablePrefix},
     sql::hex_ip,

@@ -5,7 +5,9 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use aw_mysql::{NO_SUCH_TABLE, ServerConfig, TableNames, TablePrefix, cause, hex_ip};
+use aw_mysql::{
+    NO_SUCH_TABLE, ServerConfig, TableNames, TablePrefix, cause, connection_remedy, hex_ip,
+};
 use aw_service::{Error, failed, warn};
 use mysql::{Conn, OptsBuilder, Row, Value, prelude::Queryable};
 use shm_layout::{MacAddr, UnixTime};
@@ -217,7 +219,7 @@ fn failure(name: &str, log: &str, error: &mysql::Error) -> Error {
                 " (set user and password in the section [addrwatch] of --config; GRANT SELECT ON {log} TO the user)"
             )
         }
-        _ => String::new(),
+        error => connection_remedy(&cause(error)).into(),
     };
     failed(format_args!("read {name}: {}{remedy}", cause(error)))
 }

@@ -135,7 +135,8 @@ impl RangeOptions {
         };
         let from = read("--from", &self.from)?.map_or(TimeRange::ALL.from, |range| range.from);
         let to = read("--to", &self.to)?.map_or(TimeRange::ALL.to, |range| range.to);
-        if from > to {
+        if from >= to {
+            // `to` is the end of what --to names
             return Err(failed("--from is after --to (exchange them)"));
         }
         Ok(TimeRange { from, to })

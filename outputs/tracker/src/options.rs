@@ -65,7 +65,7 @@ pub struct TrackOptions {
     #[arg(long, value_name = "NUM", default_value = "50000")]
     pub max_rows: NonZeroU32,
 
-    /// Which sightings are recorded; configuration changes of routers always are
+    /// Which sightings are recorded; configuration changes of routers are always recorded
     #[arg(long, value_enum, default_value_t = SightingSource::All)]
     pub source: SightingSource,
 
