@@ -363,6 +363,8 @@ fn station_from(row: &Row) -> rusqlite::Result<Station> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn open(directory: &Path) -> SinkResult<SqliteMemory> {
@@ -375,6 +377,8 @@ mod tests {
         let (old, new) = (MacAddr::new([2; 6]), MacAddr::new([4; 6]));
         let ip: IpAddr = "10.0.0.1".parse().unwrap();
         let mut memory = open(directory.path()).unwrap();
+        let mode = memory.path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o007, 0, "other users can read it");
         memory.store_device(old, &Device::new(1)).unwrap();
         memory.commit(Instant::now()).unwrap();
         let mut station = Station::default();
