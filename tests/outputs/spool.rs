@@ -37,7 +37,7 @@ fn a_destination_that_is_down_costs_nothing() {
     wait_until("the last rows", || rows.checkpoint(&ring).is_some_and(|a| a.next() == 20_010));
     let ended = output.stop().ok();
     assert!(ended.stderr.ends_with(": 20010 events, 0 lost\n"), "{}", ended.stderr);
-    let changes = ended.stderr.lines().filter(|line| line.contains("destination")).count();
+    let changes = ended.stderr.lines().filter(|line| line.contains("destination is back")).count();
     assert_eq!(changes, 1, "one line for each change of state: {}", ended.stderr);
     rows.assert_exactly_once(&ring, 20_010);
     assert_eq!(rows.sequences(&ring), (0..20_010).collect::<Vec<u64>>());
