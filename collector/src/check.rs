@@ -74,20 +74,21 @@ fn arp(message: &ArpPacketSlice) -> Result<Pairing, Counter> {
         Err(_) => Err(Counter::ArpProtocolSize),
     };
     let sender = ipv4(message.sender_protocol_addr())?;
-    let origin = match message.operation() {
-        ArpOperation::REQUEST => Origin::ArpRequest,
-        ArpOperation::REPLY => Origin::ArpReply,
+    let (address, origin) = match message.operation() {
+        // Only a request from 0.0.0.0 is a probe of its target (RFC 5227, 1.1). A reply from it names no address of
+        // the sender: its target is the address of the host that asked.
+        ArpOperation::REQUEST if sender == ARP_UNSPECIFIED => {
+            (ipv4(message.target_protocol_addr())?, Origin::ArpProbe)
+        }
+        ArpOperation::REQUEST => (sender, Origin::ArpRequest),
+        ArpOperation::REPLY => (sender, Origin::ArpReply),
         _ => return Err(Counter::ArpOperation),
     };
-    if sender == ARP_UNSPECIFIED {
-        let target = ipv4(message.target_protocol_addr())?;
-        return Ok((MacAddr::new(mac), target, Origin::ArpProbe));
-    }
-    Ok((MacAddr::new(mac), sender, origin))
+    Ok((MacAddr::new(mac), address, origin))
 }
 
 /// RFC 4861, 7.1.1 and 7.1.2.
-fn neighbor(message: &Neighbor, ethernet_source: MacAddr) -> Result<Pairing, Counter> {
+fn neighbor(message: &Neighbor, frame_source: MacAddr) -> Result<Pairing, Counter> {
     let &Neighbor { source, destination, target, .. } = message;
     if message.hop_limit != 255 {
         return Err(Counter::HopLimit); // a router forwarded it: the sender is not on this link
@@ -102,8 +103,13 @@ fn neighbor(message: &Neighbor, ethernet_source: MacAddr) -> Result<Pairing, Cou
         NeighborKind::Solicitation => {
             let mac = option(message.options, NdpOptionType::SOURCE_LINK_LAYER_ADDRESS)?;
             if !source.is_unspecified() {
-                let mac = ethernet(mac.ok_or(Counter::NoPairing)?)?;
-                return Ok((mac, source, Origin::NdSolicitation));
+                // The option may be left out where the sender is known (RFC 4861, 4.3), so this is a sign of life. A
+                // multicast solicitation must have it.
+                return match mac {
+                    Some(mac) => Ok((ethernet(mac)?, source, Origin::NdSolicitation)),
+                    None if destination.is_multicast() => Err(Counter::NoPairing),
+                    None => Ok((frame_source, source, Origin::NdSolicitationFrameSource)),
+                };
             }
             if !is_solicited_node(destination) {
                 return Err(Counter::DadDestination);
@@ -111,15 +117,20 @@ fn neighbor(message: &Neighbor, ethernet_source: MacAddr) -> Result<Pairing, Cou
             if mac.is_some() {
                 return Err(Counter::DadLinkLayer);
             }
-            Ok((ethernet_source, target, Origin::NdDad))
+            Ok((frame_source, target, Origin::NdDad))
         }
         NeighborKind::Advertisement { solicited } => {
             let mac = option(message.options, NdpOptionType::TARGET_LINK_LAYER_ADDRESS)?;
             if solicited && destination.is_multicast() {
                 return Err(Counter::SolicitedMulticast);
             }
-            let mac = ethernet(mac.ok_or(Counter::NoPairing)?)?;
-            Ok((mac, target, Origin::NdAdvertisement))
+            match mac {
+                Some(mac) => Ok((ethernet(mac)?, target, Origin::NdAdvertisement)),
+                // The answer to a unicast solicitation may leave it out (RFC 4861, 4.4); Linux does. The host that asked
+                // sends to the MAC that it has asked, so the MAC that answers is the frame's.
+                None if solicited => Ok((frame_source, target, Origin::NdAdvertisementFrameSource)),
+                None => Err(Counter::NoPairing),
+            }
         }
     }
 }

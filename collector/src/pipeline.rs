@@ -142,7 +142,7 @@ impl Pipeline {
     fn admit(&mut self, counters: InterfaceId, event: Event) -> Result<Event, Counter> {
         let Event { mac, interface, address, vlan, outer_vlan, router, time, .. } = event;
         let key = PairingKey { interface, vlan, outer_vlan, router, address };
-        let verdict = self.limit.admit(key, mac, time);
+        let verdict = self.limit.admit(key, event.kind.evidence(), mac, time);
         if verdict.forgot {
             self.writer.count(counters, Counter::Forgotten);
         }

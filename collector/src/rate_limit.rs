@@ -13,7 +13,7 @@ use std::{
 };
 
 use hashbrown::HashTable;
-use shm_layout::{InterfaceName, MacAddr, UnixTime, VlanId};
+use shm_layout::{Evidence, InterfaceName, MacAddr, UnixTime, VlanId};
 
 /// How long a pairing is not reported again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +84,16 @@ pub struct Verdict {
 /// A pairing as it was last reported.
 struct Pairing {
     key: PairingKey,
-    mac: MacAddr,
+    /// As bytes, so that the kind of evidence takes no more memory.
+    mac: [u8; 6],
+    evidence: Evidence,
     reported: UnixTime,
+}
+
+impl Pairing {
+    fn hash(&self, hasher: &RandomState) -> u64 {
+        hasher.hash_one((self.key, self.evidence))
+    }
 }
 
 /// A pairing's neighbours in the list from the least recently to the most recently seen. Separate from the
@@ -128,13 +136,22 @@ impl RateLimit {
         }
     }
 
-    /// Decides whether to report a sighting, and remembers it.
-    pub fn admit(&mut self, key: PairingKey, mac: MacAddr, now: UnixTime) -> Verdict {
+    /// Decides whether to report a sighting, and remembers it. Each kind of evidence is limited by itself: a probe does
+    /// not suppress the report of the claim that follows it.
+    pub fn admit(
+        &mut self,
+        key: PairingKey,
+        evidence: Evidence,
+        mac: MacAddr,
+        now: UnixTime,
+    ) -> Verdict {
         if self.suppression == Suppression::Off {
             return Verdict { report: true, forgot: false };
         }
-        let hash = self.hasher.hash_one(key);
-        let known = self.index.find(hash, |place| self.pairings[*place as usize].key == key);
+        let hash = self.hasher.hash_one((key, evidence));
+        let mac = mac.octets();
+        let is_same = |pairing: &Pairing| pairing.key == key && pairing.evidence == evidence;
+        let known = self.index.find(hash, |place| is_same(&self.pairings[*place as usize]));
         if let Some(&place) = known {
             self.move_to_end(place);
             let pairing = &mut self.pairings[place as usize];
@@ -147,7 +164,7 @@ impl RateLimit {
         }
         let forgot = self.pairings.len() == self.max;
         let place = if forgot { self.forget_least_recent() } else { self.pairings.len() as u32 };
-        let pairing = Pairing { key, mac, reported: now };
+        let pairing = Pairing { key, mac, evidence, reported: now };
         match self.pairings.get_mut(place as usize) {
             Some(old) => *old = pairing,
             None => {
@@ -166,7 +183,7 @@ impl RateLimit {
     /// are in use, so tombstones are rare, and refilling even more so.
     fn index_place(&mut self, hash: u64, place: u32, forgot: bool) {
         let (pairings, hasher) = (&self.pairings, &self.hasher);
-        let rehash = |place: &u32| hasher.hash_one(pairings[*place as usize].key);
+        let rehash = |place: &u32| pairings[*place as usize].hash(hasher);
         if forgot && self.index.len() == self.index.capacity() {
             self.index.clear();
             for place in 0..pairings.len() as u32 {
@@ -184,7 +201,7 @@ impl RateLimit {
     /// Removes the least recently seen pairing from index and list; returns its place, which is then free.
     fn forget_least_recent(&mut self) -> u32 {
         let place = self.least_recent;
-        let hash = self.hasher.hash_one(self.pairings[place as usize].key);
+        let hash = self.pairings[place as usize].hash(&self.hasher);
         // Not with `entry`, which reserves room for one more.
         if let Ok(entry) = self.index.find_entry(hash, |other| *other == place) {
             entry.remove();

@@ -224,6 +224,65 @@ fn other_options_do_not_cause_a_refusal() {
     assert_eq!(check_frame(LinkType::Ethernet, &bytes), Err(Counter::OptionLength));
 }
 
+/// RFC 4861, 4.3 and 4.4: what is sent to one host may leave out the option. The frame's source takes its place.
+#[test]
+fn without_the_option_the_frame_names_the_mac() {
+    const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 9];
+    let target = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    let host = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
+    let node: Ipv6Addr = "ff02::1:ff00:2".parse().unwrap();
+    let from_frame = |origin, address| Ok((MacAddr::new(MAC), address, origin));
+    let from_option = |origin, address| Ok((MacAddr::new(OTHER), address, origin));
+    let (answer, sign) = (Origin::NdAdvertisementFrameSource, Origin::NdSolicitationFrameSource);
+    for (kind, flags, destination, option, expected) in [
+        (136, 0x40, host, None, from_frame(answer, target)),
+        (136, 0x40, host, Some(1), from_frame(answer, target)), // the option of another message
+        (136, 0x40, host, Some(2), from_option(Origin::NdAdvertisement, target)),
+        (136, 0x20, host, None, Err(Counter::NoPairing)), // not solicited
+        (136, 0x40, node, None, Err(Counter::SolicitedMulticast)),
+        (135, 0, host, None, from_frame(sign, target)),
+        (135, 0, host, Some(1), from_option(Origin::NdSolicitation, target)),
+        (135, 0, node, None, Err(Counter::NoPairing)),
+    ] {
+        let mut message = advertisement(&[]);
+        message.truncate(64);
+        (message[40], message[44]) = (kind, flags);
+        message[24..40].copy_from_slice(&destination.octets());
+        if let Some(number) = option {
+            message.extend([number, 1]);
+            message.extend(OTHER);
+        }
+        let length = (message.len() - 40) as u16;
+        message[4..6].copy_from_slice(&length.to_be_bytes());
+        let bytes = frame(LinkType::Ethernet, &[], false, 0x86dd, &message);
+        let found = check_frame(LinkType::Ethernet, &bytes);
+        let found = found.map(|sighting| (sighting.mac, sighting.address, sighting.origin));
+        assert_eq!(found, expected, "{kind} {flags:x} {destination} {option:?}");
+    }
+}
+
+/// RFC 5227, 1.1: a probe is a request. A reply from 0.0.0.0 does not pair its target, the host that asked.
+#[test]
+fn only_a_request_pairs_its_target() {
+    let unspecified = Ipv4Addr::UNSPECIFIED.octets();
+    for (operation, sender, expected) in [
+        (1, unspecified, Ok(([192, 0, 2, 2], Origin::ArpProbe))),
+        (2, unspecified, Err(Counter::UnspecifiedAddress)),
+        (1, [192, 0, 2, 1], Ok(([192, 0, 2, 1], Origin::ArpRequest))),
+        (2, [192, 0, 2, 1], Ok(([192, 0, 2, 1], Origin::ArpReply))),
+        (3, unspecified, Err(Counter::ArpOperation)),
+    ] {
+        let mut message = arp_request();
+        message[7] = operation;
+        message[14..18].copy_from_slice(&sender);
+        let bytes = frame(LinkType::Ethernet, &[], false, 0x0806, &message);
+        let found = check_frame(LinkType::Ethernet, &bytes);
+        let found = found.map(|sighting| (sighting.address, sighting.origin));
+        let expected = expected.map(|(ip, origin)| (Ipv4Addr::from(ip).to_ipv6_mapped(), origin));
+        assert_eq!(found, expected, "operation {operation} from {sender:?}");
+    }
+}
+
 #[test]
 fn the_filter_drops_unrelated_frames() {
     let mut udp = advertisement(&[]);

@@ -37,7 +37,7 @@ counters! {
     Filtered "filtered"
     /// Suppressed by the rate limit.
     RateLimited "rate_limited"
-    /// Neighbor Discovery without a link-layer address: there is no pairing in it.
+    /// Neighbor Discovery without a link-layer address, sent to a group or not solicited: there is no pairing in it.
     NoPairing "no_pairing"
     /// Being processed when the collector was killed, and not published.
     Interrupted "interrupted"
@@ -81,7 +81,7 @@ counters! {
     BroadcastMac "broadcast_mac"
     /// The pairing's MAC is all zero.
     ZeroMac "zero_mac"
-    /// The pairing's address is `0.0.0.0` or `::`.
+    /// The pairing's address is `0.0.0.0` or `::`, as in a reply from `0.0.0.0`.
     UnspecifiedAddress "unspecified_address"
     /// Pairings that the rate limit forgot because its table was full, so that they may be reported
     /// again too early; not frames.

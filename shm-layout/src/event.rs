@@ -15,7 +15,7 @@ mod vlan_id;
 mod tests;
 
 pub use {
-    kind::{ConfigChange, Kind, Origin, UnknownEvent},
+    kind::{ConfigChange, Evidence, Kind, Origin, UnknownEvent},
     mac_addr::MacAddr,
     names::{InterfaceName, UserName},
     unix_time::UnixTime,
@@ -34,7 +34,7 @@ pub struct Event {
     /// The MAC address.
     pub mac: MacAddr,
     /// The MAC that sent the frame, for ARP; otherwise the pairing's MAC again. If they differ, the
-    /// sender is a proxy, or forges ARP.
+    /// sender is a proxy, or forges ARP. [`Kind::evidence`] shows whether the pairing's MAC was taken from it.
     pub source: MacAddr,
     /// The innermost VLAN.
     pub vlan: VlanId,

@@ -50,8 +50,8 @@ pub use {
     counter::Counter,
     error::{AttachError, CreateError, NameChange},
     event::{
-        ConfigChange, Event, InterfaceName, Kind, MacAddr, Origin, UnixTime, UnknownEvent,
-        UserName, VlanId,
+        ConfigChange, Event, Evidence, InterfaceName, Kind, MacAddr, Origin, UnixTime,
+        UnknownEvent, UserName, VlanId,
     },
     header::{InterfaceCounters, LAYOUT_VERSION, MAX_INTERFACES},
     reader::{Next, Position, Reader, Start},

@@ -117,6 +117,9 @@ fn arp(table: &mut Table) {
     table.arp("unspecified_address", "no station asks for no address", |arp| {
         (arp.sender_ip, arp.target_ip) = (NO_STATION, NO_STATION);
     });
+    table.arp("unspecified_address", "a reply from 0.0.0.0, which is no probe", |arp| {
+        (arp.operation, arp.sender_ip) = (2, NO_STATION);
+    });
 }
 
 fn neighbor(table: &mut Table) {
@@ -167,8 +170,8 @@ fn option(table: &mut Table) {
         ns.options[0][1] = 2;
         ns.options[0].extend([0; 8]);
     });
-    table.ns("no_pairing", "NS without a MAC", |ns| ns.options.clear());
-    table.na("no_pairing", "NA without a MAC", |na| na.options.clear());
+    table.ns("no_pairing", "NS to a group without a MAC", |ns| ns.options.clear());
+    table.na("no_pairing", "NA that answers nothing without a MAC", |na| na.options.clear());
     table.na("no_pairing", "NA with the other option", |na| na.options[0][0] = SOURCE_LINK_LAYER);
     table.ns("no_pairing", "NS with the other option", |ns| ns.options[0][0] = TARGET_LINK_LAYER);
     table.ns("broadcast_mac", "NS of the broadcast MAC", |ns| {

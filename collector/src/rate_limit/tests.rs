@@ -33,7 +33,8 @@ fn at(seconds: i64) -> UnixTime {
 fn reported(suppression: Suppression, sightings: &[(i64, u8)]) -> Vec<i64> {
     let mut limit = RateLimit::new(suppression, 10);
     let sightings = sightings.iter();
-    let shown = sightings.filter(|(time, n)| limit.admit(key(1), mac(*n), at(*time)).report);
+    let shown = sightings
+        .filter(|(time, n)| limit.admit(key(1), Evidence::Claim, mac(*n), at(*time)).report);
     shown.map(|(time, _)| *time).collect()
 }
 
@@ -42,6 +43,18 @@ fn addrwatchs_example() {
     // Four lines of eight: 1, 20, 30, 40. The MACs are those of its README.
     let sightings = [(1, 1), (15, 1), (20, 2), (25, 2), (30, 1), (35, 1), (40, 2), (65, 2)];
     assert_eq!(reported(Suppression::Seconds(100), &sightings), [1, 20, 30, 40]);
+}
+
+/// The owner's claim is reported although a probe of the same MAC was; and the probe of another MAC does not cause a
+/// second report of the claim.
+#[test]
+fn evidence_of_one_kind_does_not_suppress_another() {
+    let mut limit = RateLimit::new(Suppression::Forever, 10);
+    let mut admit = |evidence, n| limit.admit(key(1), evidence, mac(n), at(0)).report;
+    assert!(admit(Evidence::Probe, 1) && admit(Evidence::Claim, 1));
+    assert!(admit(Evidence::Probe, 2) && !admit(Evidence::Claim, 1));
+    assert!(admit(Evidence::FrameSource, 3) && !admit(Evidence::Claim, 1));
+    assert!(!admit(Evidence::FrameSource, 3) && !admit(Evidence::Probe, 2));
 }
 
 #[test]
@@ -70,7 +83,7 @@ fn networks_are_distinguished() {
         PairingKey { router: Ipv4Addr::LOCALHOST, ..key(1) },
     ];
     for _ in 0..2 {
-        let shown = keys.map(|key| limit.admit(key, mac(1), at(0)).report);
+        let shown = keys.map(|key| limit.admit(key, Evidence::Claim, mac(1), at(0)).report);
         assert!(shown.iter().all(|report| *report) || shown.iter().all(|report| !*report));
     }
     assert_eq!(limit.pairings.len(), 5);
@@ -88,7 +101,11 @@ fn a_full_table_does_not_grow() {
             for _ in 0..count {
                 number += 1;
                 let address = Ipv6Addr::from_bits(number);
-                assert!(limit.admit(PairingKey { address, ..key(1) }, mac(1), at(0)).report);
+                assert!(
+                    limit
+                        .admit(PairingKey { address, ..key(1) }, Evidence::Claim, mac(1), at(0))
+                        .report
+                );
             }
         };
         admit(&mut limit, max);
@@ -162,7 +179,7 @@ proptest! {
         let mut now = 0;
         for (n, m, step) in sightings {
             now += step;
-            let verdict = limit.admit(key(n), mac(m), at(now));
+            let verdict = limit.admit(key(n), Evidence::Claim, mac(m), at(now));
             prop_assert_eq!(verdict, model.admit(key(n), mac(m), at(now)));
             prop_assert!(limit.pairings.len() <= max && limit.index.len() == limit.pairings.len());
         }
@@ -178,7 +195,7 @@ proptest! {
         for (n, m, step) in sightings {
             now += step;
             seen.entry(n).or_default().push(m);
-            if limit.admit(key(n), mac(m), at(now)).report {
+            if limit.admit(key(n), Evidence::Claim, mac(m), at(now)).report {
                 shown.entry(n).or_default().push(m);
             }
         }

@@ -7,11 +7,12 @@ mod summary;
 use std::time::{Duration, Instant};
 
 use aw_service::Error;
-use shm_layout::{Position, RingName};
+use shm_layout::{Event, Position, RingName};
 
 use crate::{
     Checkpoint, Entry, Fault, Plan, Sink,
     checkpoint::{ItemKind, StreamItem},
+    host_of,
 };
 use spooling::Mode;
 
@@ -35,11 +36,27 @@ pub(crate) struct Delivery<'a, S> {
 /// The progress in one ring.
 struct RingState {
     ring: RingName,
+    /// The host of its collector, and the generation in which it was read: another generation may be of another host.
+    host: Option<(u64, String)>,
     checkpoint: Option<Checkpoint>,
     /// A restart of the checkpoint is pending or in the spool: the checkpoint does not apply to new items.
     restarting: bool,
     /// Events delivered in this run.
     delivered: u64,
+}
+
+impl RingState {
+    fn new(ring: RingName, checkpoint: Option<Checkpoint>, restarting: bool) -> RingState {
+        RingState { ring, host: None, checkpoint, restarting, delivered: 0 }
+    }
+
+    /// The entry of an event of this ring.
+    fn entry(&mut self, position: Position, event: Event) -> Entry<'_> {
+        let RingState { ring, host, .. } = self;
+        let known = host.take().filter(|(generation, _)| *generation == position.generation);
+        let (_, host) = host.insert(known.unwrap_or_else(|| (position.generation, host_of(ring))));
+        Entry { ring, host, position, event }
+    }
 }
 
 impl<'a, S: Sink> Delivery<'a, S> {
@@ -68,8 +85,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
             Some(spool) => (spool.has_restart(ring)?, spool.end_position(ring)?),
             None => (false, None),
         };
-        let ring = ring.clone();
-        self.ring_states.push(RingState { ring, checkpoint, restarting, delivered: 0 });
+        self.ring_states.push(RingState::new(ring.clone(), checkpoint, restarting));
         Ok(end.or(checkpoint.map(|checkpoint| checkpoint.position())))
     }
 
@@ -91,7 +107,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
             return Ok(());
         }
         if let (Mode::Direct, ItemKind::Event(event)) = (&self.mode, item.kind) {
-            let entry = Entry { ring: &self.ring_states[ring].ring, position: item.at, event };
+            let entry = self.ring_states[ring].entry(item.at, event);
             if let Err(fault) = self.sink.write(&entry) {
                 self.fail(fault)?;
             }

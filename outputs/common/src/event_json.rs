@@ -1,7 +1,7 @@
 //! An event as JSON, for aw-stdout and aw-mqtt.
 
 use serde::Serialize;
-use shm_layout::Kind;
+use shm_layout::{Event, Evidence, Kind};
 
 use crate::Entry;
 
@@ -25,6 +25,12 @@ pub struct EventJson<'a> {
     router: Option<String>,
     #[serde(flatten)]
     change: Option<ConfigChangeJson<'a>>,
+}
+
+/// Whether the frame's source is reported: it differs from the MAC, or the MAC was taken from it.
+fn has_frame_source(event: &Event) -> bool {
+    let from_frame = matches!(event.kind.evidence(), Evidence::FrameSource | Evidence::SignOfLife);
+    from_frame || event.source != event.mac
 }
 
 /// Further fields of a configuration change.
@@ -60,7 +66,7 @@ impl<'a> EventJson<'a> {
             vlan: event.vlan.get(),
             outer_vlan: event.outer_vlan.get(),
             mac: event.mac.to_string(),
-            frame_source: (event.source != event.mac).then(|| event.source.to_string()),
+            frame_source: has_frame_source(event).then(|| event.source.to_string()),
             ip: event.ip_text().to_string(),
             origin: event.kind.origin(),
             router: (!event.router.is_unspecified()).then(|| event.router.to_string()),

@@ -42,6 +42,8 @@ const GRACE: Duration = Duration::from_secs(15);
 pub struct Entry<'a> {
     /// The ring that it was read from.
     pub ring: &'a RingName,
+    /// The host of the collector.
+    pub host: &'a str,
     /// The generation of the stream, and the number of the event.
     pub position: Position,
     /// The event.

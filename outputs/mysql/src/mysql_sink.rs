@@ -6,9 +6,7 @@
 
 use std::collections::HashMap;
 
-use aw_output::{
-    Checkpoint, CheckpointStore, Entry, Fault, Sink, SinkResult, failed, host_of, this_host,
-};
+use aw_output::{Checkpoint, CheckpointStore, Entry, Fault, Sink, SinkResult, failed, this_host};
 use aw_service::Condition;
 use mysql::{Conn, Error, FromRowError, Opts, prelude::Queryable};
 use shm_layout::{ConfigChange, Kind, RingName};
@@ -46,8 +44,8 @@ pub struct MysqlSink {
     tables: TableNames,
     /// The host name in checkpoints, quoted: no other machine has it.
     host: String,
-    /// The host name in rows, quoted, for each ring: the collector's, unless `--hostname` sets one.
-    row_hosts: HashMap<RingName, String>,
+    /// The host name in rows and its quoted form: the collector's, unless `--hostname` sets one.
+    row_host: (String, String),
     host_is_set: bool,
     connection: Option<ServerConnection>,
     /// Checkpoints as last read from or written to the database.
@@ -86,7 +84,7 @@ impl MysqlSink {
             database: config.database().into(),
             tables: TableNames::new(prefix),
             host: quoted(&host),
-            row_hosts: HashMap::new(),
+            row_host: Default::default(),
             host_is_set,
             connection: None,
             stored: HashMap::new(),
@@ -219,10 +217,10 @@ impl Sink for MysqlSink {
     fn write(&mut self, entry: &Entry) -> SinkResult {
         let event = &entry.event;
         let seconds = event.time.seconds().clamp(*TIMESTAMPS.start(), *TIMESTAMPS.end());
-        if !self.host_is_set && !self.row_hosts.contains_key(entry.ring) {
-            self.row_hosts.insert(entry.ring.clone(), quoted(&host_of(entry.ring)));
+        if !self.host_is_set && self.row_host.0 != entry.host {
+            self.row_host = (entry.host.into(), quoted(entry.host));
         }
-        let host = self.row_hosts.get(entry.ring).unwrap_or(&self.host);
+        let host = if self.host_is_set { &self.host } else { &self.row_host.1 };
         let (interface, vlan) = (quoted(event.interface.as_str()), event.vlan);
         let ip = hex_ip(event.ip());
         let origin = match event.kind {

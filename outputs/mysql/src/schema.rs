@@ -25,8 +25,9 @@ impl FromStr for TablePrefix {
 /// The origin of a router's report: the number after addrwatch's own origins.
 pub const MACUPD: u8 = 6;
 
-/// The number, name and description of each origin.
-const ORIGINS: [(u8, &str, &str); 7] = [
+/// The number, name and description of each origin. The names differ, because rows that move here from addrwatch 0.8
+/// find their origin by its name.
+const ORIGINS: [(u8, &str, &str); 9] = [
     (0, "ARP_REQ", "ARP request"),
     (1, "ARP_REP", "ARP reply"),
     (2, "ARP_ACD", "ARP probe of an address, before it is used"),
@@ -34,6 +35,8 @@ const ORIGINS: [(u8, &str, &str); 7] = [
     (4, "ND_NA", "Neighbor Advertisement"),
     (5, "ND_DAD", "Neighbor Solicitation of an address, before it is used"),
     (MACUPD, "MACUPD", "report of a router, from its ARP table"),
+    (7, "ND_NA_FRAME", "Neighbor Advertisement without a MAC: that of its frame"),
+    (8, "ND_NS_FRAME", "Neighbor Solicitation without a MAC: that of its frame"),
 ];
 
 /// Numbers of server errors. A table or view that does not exist.

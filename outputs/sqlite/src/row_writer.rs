@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use aw_output::{Entry, host_of};
+use aw_output::Entry;
 use rusqlite::{Connection, OptionalExtension, params};
 use shm_layout::{ConfigChange, Event, InterfaceName, Kind, MacAddr, RingName, VlanId};
 
@@ -51,7 +51,7 @@ impl RowWriter {
 
     pub fn add_event(&mut self, database: &Connection, entry: &Entry) -> rusqlite::Result<()> {
         let event = &entry.event;
-        let place = self.place_of(database, entry.ring, event)?;
+        let place = self.place_of(database, (entry.host, entry.ring), event)?;
         let origin = match event.kind {
             Kind::Pairing(origin) => origin as u8,
             Kind::MacUpd => MACUPD,
@@ -108,13 +108,15 @@ impl RowWriter {
     fn place_of(
         &mut self,
         database: &Connection,
-        ring: &RingName,
+        (host, ring): (&str, &RingName),
         event: &Event,
     ) -> rusqlite::Result<i64> {
-        let index = match self.rings.iter().position(|known| known.name == *ring) {
+        let is_same = |known: &RingPlaces| known.name == *ring && known.host == host;
+        let index = match self.rings.iter().position(is_same) {
             Some(index) => index,
             None => {
-                let (name, host) = (ring.clone(), host_of(ring));
+                self.rings.retain(|known| known.name != *ring); // it has moved to another host
+                let (name, host) = (ring.clone(), host.to_owned());
                 self.rings.push(RingPlaces { name, host, places: HashMap::new() });
                 self.rings.len() - 1
             }
@@ -188,7 +190,7 @@ mod tests {
         let mut place_of = |vlans: (u16, u16)| {
             let [vlan, outer_vlan] = [vlans.0, vlans.1].map(VlanId::from_tag);
             let event = Event { vlan, outer_vlan, ..event };
-            let place = writer.place_of(&database, &ring, &event).unwrap();
+            let place = writer.place_of(&database, ("here", &ring), &event).unwrap();
             (place, writer.rings[0].places.len())
         };
         let (first, _) = place_of((1, 1));

@@ -12,7 +12,7 @@
 //! | 46 | VLAN id, 0 = untagged |
 //! | 48 | outer VLAN id, 0 = none |
 //! | 50 | kind: 1 = pairing, 2 = MACupd, 3 = configuration change |
-//! | 51 | origin of a pairing, 0 to 5; otherwise 0 |
+//! | 51 | origin of a pairing, 0 to 5, 7 or 8; otherwise 0 |
 //! | 52 | IPv4 address of the router that reported it, 0 = none |
 //!
 //! In an ARP event, whose address does not use its first twelve bytes:
@@ -80,7 +80,7 @@ impl Event {
         let [x, y, kind, origin, router @ ..] = words[6].to_ne_bytes();
         let unknown = UnknownEvent { kind, origin };
         let kind = match (kind, origin) {
-            (1, origin) => Kind::Pairing(*Origin::ALL.get(usize::from(origin)).ok_or(unknown)?),
+            (1, origin) => Kind::Pairing(Origin::from_number(origin).ok_or(unknown)?),
             (2, 0) => Kind::MacUpd,
             (CONFIG_CHANGE, 0) => return Ok(Event::unpack_change(words, Ipv4Addr::from(router))),
             _ => return Err(unknown),

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::UserName;
 
-/// The message that pairs a MAC with an address. The numbers are addrwatch's `origin` ids.
+/// The message that pairs a MAC with an address. The numbers up to 5 are addrwatch's `origin` ids; 6 stands for a
+/// router's report where these numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Origin {
@@ -21,17 +22,48 @@ pub enum Origin {
     NdAdvertisement = 4,
     /// Duplicate Address Detection: Ethernet source and target address.
     NdDad = 5,
+    /// Solicited Neighbor Advertisement without a link-layer option, which may be left out in the answer to a
+    /// unicast solicitation (RFC 4861, 4.4): the frame's source and target address.
+    NdAdvertisementFrameSource = 7,
+    /// Unicast Neighbor Solicitation without a link-layer option: the frame's source and source address.
+    NdSolicitationFrameSource = 8,
+}
+
+/// What an event proves about its MAC and address. All of it is claimed by the sender: nothing is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Evidence {
+    /// The message names both: the MAC claims the address.
+    Claim,
+    /// An answer that names the address only, in a frame of this MAC: a claim that never overrules one of another
+    /// MAC that names both.
+    FrameSource,
+    /// A question from the address in a frame of this MAC: it shows that a pairing that is known is still in use.
+    SignOfLife,
+    /// The MAC asks whether the address is free: no claim.
+    Probe,
 }
 
 impl Origin {
-    pub(crate) const ALL: [Origin; 6] = [
+    pub(crate) const ALL: [Origin; 8] = [
         Origin::ArpRequest,
         Origin::ArpReply,
         Origin::ArpProbe,
         Origin::NdSolicitation,
         Origin::NdAdvertisement,
         Origin::NdDad,
+        Origin::NdAdvertisementFrameSource,
+        Origin::NdSolicitationFrameSource,
     ];
+
+    /// The origin with a number, if there is one.
+    #[inline]
+    pub const fn from_number(number: u8) -> Option<Origin> {
+        match number {
+            0..=5 => Some(Origin::ALL[number as usize]),
+            7 | 8 => Some(Origin::ALL[number as usize - 1]),
+            _ => None,
+        }
+    }
 
     /// addrwatch's name for it: `ARP_REQ`, `ARP_REP`, `ARP_ACD`, `ND_NS`, `ND_NA`, `ND_DAD`.
     pub const fn name(self) -> &'static str {
@@ -39,9 +71,22 @@ impl Origin {
             Origin::ArpRequest => "ARP_REQ",
             Origin::ArpReply => "ARP_REP",
             Origin::ArpProbe => "ARP_ACD",
-            Origin::NdSolicitation => "ND_NS",
-            Origin::NdAdvertisement => "ND_NA",
+            Origin::NdSolicitation | Origin::NdSolicitationFrameSource => "ND_NS",
+            Origin::NdAdvertisement | Origin::NdAdvertisementFrameSource => "ND_NA",
             Origin::NdDad => "ND_DAD",
+        }
+    }
+
+    /// What a message of this origin proves.
+    pub const fn evidence(self) -> Evidence {
+        match self {
+            Origin::ArpRequest
+            | Origin::ArpReply
+            | Origin::NdSolicitation
+            | Origin::NdAdvertisement => Evidence::Claim,
+            Origin::NdAdvertisementFrameSource => Evidence::FrameSource,
+            Origin::NdSolicitationFrameSource => Evidence::SignOfLife,
+            Origin::ArpProbe | Origin::NdDad => Evidence::Probe,
         }
     }
 
@@ -95,6 +140,14 @@ impl Kind {
             Kind::Pairing(origin) => origin.name(),
             Kind::MacUpd => "MACUPD",
             Kind::ConfigChange(_) => "CONFIG",
+        }
+    }
+
+    /// What the event proves about its MAC and address. A router's report is a claim of the router.
+    pub const fn evidence(self) -> Evidence {
+        match self {
+            Kind::Pairing(origin) => origin.evidence(),
+            Kind::MacUpd | Kind::ConfigChange(_) => Evidence::Claim,
         }
     }
 

@@ -7,7 +7,7 @@ use aw_service::{Backoff, Condition, Error, info};
 
 use super::{Delivery, RingState};
 use crate::{
-    CheckpointStore, Entry, Fault, Sink,
+    CheckpointStore, Fault, Sink,
     checkpoint::{ItemKind, StreamItem},
     spool::Spool,
 };
@@ -167,8 +167,7 @@ impl<S: Sink> Delivery<'_, S> {
                         Some(store) => store.load(&ring)?,
                         None => spool.load(&ring)?,
                     };
-                    let (restarting, delivered) = (false, 0);
-                    self.ring_states.push(RingState { ring, checkpoint, restarting, delivered });
+                    self.ring_states.push(RingState::new(ring, checkpoint, false));
                     self.ring_states.len() - 1
                 }
             };
@@ -187,8 +186,7 @@ impl<S: Sink> Delivery<'_, S> {
         };
         for (index, item) in &batch {
             if let ItemKind::Event(event) = item.kind {
-                let entry =
-                    Entry { ring: &self.ring_states[*index].ring, position: item.at, event };
+                let entry = self.ring_states[*index].entry(item.at, event);
                 self.sink.write(&entry)?;
             }
         }
