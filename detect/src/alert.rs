@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::network::{full_name, stands_for};
+
 /// What an alert reports.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "snake_case")]
@@ -101,6 +103,12 @@ pub struct Alert {
     pub kind: AlertKind,
     /// The packet's time in whole seconds since 1970.
     pub time: i64,
+    /// The host that captured it; for a silent device, the host that misses it.
+    pub host: String,
+    /// The ring that it was read from, with its leading slash; empty for a silent device.
+    pub ring: String,
+    /// Whether messages show the ring.
+    pub show_ring: bool,
     /// Interface and VLANs; empty for a silent device.
     pub network: String,
     /// The address; empty for a silent device.
@@ -129,6 +137,9 @@ impl Alert {
         Alert {
             kind,
             time,
+            host: String::new(),
+            ring: String::new(),
+            show_ring: false,
             network: String::new(),
             ip: String::new(),
             mac: String::new(),
@@ -142,19 +153,36 @@ impl Alert {
         }
     }
 
+    /// Whether a name stands for its network: `eth0`, or with the ring `site-a/eth0`, or with the host too.
+    pub fn is_of_network(&self, name: &str) -> bool {
+        stands_for(name, &full_name(&self.host, &self.ring, &self.network))
+    }
+
+    /// Its network as messages show it: `eth0`, or with the ring, `site-a/eth0`.
+    pub fn shown_network(&self) -> String {
+        match self.ring.trim_start_matches('/') {
+            ring if self.show_ring && !ring.is_empty() => format!("{ring}/{}", self.network),
+            _ => self.network.clone(),
+        }
+    }
+
     /// The line that Debian's arpwatch writes to the log: `<message> <ip> <mac> (<old mac>) <interface>`.
     pub fn arpwatch_line(&self) -> String {
-        let Alert { kind, network, ip, mac, old_mac, .. } = self;
+        self.line(&self.network)
+    }
+
+    fn line(&self, network: &str) -> String {
+        let Alert { kind, ip, mac, old_mac, .. } = self;
         let old = old_mac.as_ref().filter(|old| *old != mac);
         let old = old.map(|old| format!(" ({old})")).unwrap_or_default();
         format!("{} {ip} {mac}{old} {network}", kind.label())
     }
 }
 
-/// arpwatch's line with name and note: `<message> <ip> <mac> (<old mac>) <interface> [name]: note`.
+/// arpwatch's line with name and note: `<message> <ip> <mac> (<old mac>) <network> [name]: note`.
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.arpwatch_line())?;
+        f.write_str(&self.line(&self.shown_network()))?;
         if let Some(name) = &self.name {
             write!(f, " [{name}]")?;
         }

@@ -9,6 +9,7 @@ mod alert;
 mod cache;
 mod device;
 mod names;
+mod network;
 mod rules;
 mod sqlite_memory;
 mod station;
@@ -17,7 +18,8 @@ pub use {
     alert::{Alert, AlertKind},
     device::{Device, MacClass, MacPolicy},
     names::{Names, read_names},
-    rules::{ALL_NETWORKS, Dialect, Memory, Rules, network_of},
+    network::{network_of, split_network},
+    rules::{ALL_NETWORKS, Dialect, Memory, Rules},
     sqlite_memory::{SqliteMemory, mac_from, mac_number},
     station::{MAX_CLAIMS, MacClaim, Station, Transition},
 };

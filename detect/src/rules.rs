@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use aw_output::Entry;
 use ipnet::IpNet;
 use shm_layout::{Event, Kind as EventKind, MacAddr, Origin};
 
@@ -9,6 +10,7 @@ use crate::{
     alert::{Alert, AlertKind},
     device::{Device, MacClass, MacPolicy},
     names::Names,
+    network::{full_network, network_of, stands_for},
     station::{MacClaim, Station, Transition},
 };
 
@@ -16,7 +18,7 @@ use crate::{
 pub trait Memory {
     /// Why it cannot be read or written.
     type Error;
-    /// The state of an address in a network; an empty one if it was never seen.
+    /// The state of an address in a network, by its full name; an empty one if it was never seen.
     fn station(&mut self, network: &str, ip: IpAddr) -> Result<Station, Self::Error>;
     /// Replaces the state of an address.
     fn store_station(
@@ -65,12 +67,15 @@ pub struct Rules {
     pub random_macs: MacPolicy,
     /// Groups of MACs that take each other's addresses over by design.
     pub failovers: Vec<Vec<MacAddr>>,
-    /// The local address blocks by network, or of [`ALL_NETWORKS`]; a network without an entry has no bogons.
+    /// The local address blocks by network, or of [`ALL_NETWORKS`]; a network without an entry has no bogons. A longer
+    /// name, with the ring and the host, precedes a shorter one.
     pub local: BTreeMap<String, Vec<IpNet>>,
     /// A MAC that claimed so many IPv4 addresses before any other MAC does proxy ARP; 0 = none does.
     pub proxy_arp_addresses: u32,
     /// For addresses that a MAC with proxy ARP takes over or loses.
     pub proxy_arp: MacPolicy,
+    /// Whether messages show the ring: networks of several rings can have the same name.
+    pub show_ring: bool,
 }
 
 impl Default for Rules {
@@ -88,20 +93,9 @@ impl Default for Rules {
             local: BTreeMap::new(),
             proxy_arp_addresses: 32,
             proxy_arp: MacPolicy::Digest,
+            show_ring: false,
         }
     }
-}
-
-/// The network of an event: the interface with its VLANs, and the router that reported it.
-pub fn network_of(event: &Event) -> String {
-    let mut text = event.interface.to_string();
-    for vlan in [event.outer_vlan, event.vlan].iter().filter(|vlan| vlan.get() != 0) {
-        text += &format!(".{vlan}");
-    }
-    if !event.router.is_unspecified() && event.kind == EventKind::MacUpd {
-        text += &format!("@{}", event.router);
-    }
-    text
 }
 
 impl Rules {
@@ -114,48 +108,52 @@ impl Rules {
     /// Records an event in the memory and returns the alerts that it causes.
     pub fn observe<M: Memory>(
         &self,
-        event: &Event,
+        entry: &Entry,
         memory: &mut M,
     ) -> Result<Vec<Alert>, M::Error> {
+        let event = &entry.event;
         if let EventKind::ConfigChange(change) = event.kind {
-            let mut alert = self.alert(AlertKind::ConfigChange, event);
+            let mut alert = self.alert(AlertKind::ConfigChange, entry);
             alert.mac.clear();
             let lines = format!("{} lines added, {} removed", change.added, change.removed);
             alert.note = Some(format!("by {}, {lines}", change.user));
             return Ok(vec![alert]);
         }
         match self.dialect {
-            Dialect::Arpwatch => self.observe_as_arpwatch(event, memory),
-            Dialect::Devices => self.observe_device(event, memory),
+            Dialect::Arpwatch => self.observe_as_arpwatch(entry, memory),
+            Dialect::Devices => self.observe_device(entry, memory),
         }
     }
 
     fn observe_as_arpwatch<M: Memory>(
         &self,
-        event: &Event,
+        entry: &Entry,
         memory: &mut M,
     ) -> Result<Vec<Alert>, M::Error> {
+        let event = &entry.event;
         // Debian's arpwatch ignores probes (sender address 0.0.0.0) and IPv6.
         if !event.kind.is_ipv4() || is_probe(event) {
             return Ok(Vec::new());
         }
         // arpwatch reports an anomaly of the frame and nothing else of it.
-        if let Some(kind) = self.anomaly(event) {
-            return Ok(vec![self.anomaly_alert(kind, event)]);
+        let network = full_network(entry);
+        if let Some(kind) = self.anomaly(event, &network) {
+            return Ok(vec![self.anomaly_alert(kind, entry)]);
         }
-        let (network, ip) = (network_of(event), event.ip());
+        let ip = event.ip();
         let mut station = memory.station(&network, ip)?;
         let change = station.claim(event.mac, event.time.seconds());
         memory.store_station(&network, ip, &station)?;
-        Ok(change.map(|(change, old)| self.change_alert(event, change, old)).into_iter().collect())
+        Ok(change.map(|(change, old)| self.change_alert(entry, change, old)).into_iter().collect())
     }
 
     fn observe_device<M: Memory>(
         &self,
-        event: &Event,
+        entry: &Entry,
         memory: &mut M,
     ) -> Result<Vec<Alert>, M::Error> {
-        let anomaly = self.anomaly(event).map(|kind| self.anomaly_alert(kind, event));
+        let (event, network) = (&entry.event, full_network(entry));
+        let anomaly = self.anomaly(event, &network).map(|kind| self.anomaly_alert(kind, entry));
         let mut alerts: Vec<_> = anomaly.into_iter().collect();
         if is_no_device(event.mac) {
             return Ok(alerts);
@@ -163,13 +161,13 @@ impl Rules {
         let known = memory.device(event.mac)?;
         let is_new = known.is_none();
         let mut device = known.unwrap_or_else(|| Device::new(event.time.seconds()));
-        alerts.extend(self.device_alerts(event, &mut device, is_new));
-        let (network, ip) = (network_of(event), event.ip());
+        alerts.extend(self.device_alerts(entry, &mut device, is_new));
+        let ip = event.ip();
         let mut station = memory.station(&network, ip)?;
         if is_probe(event) {
             station.probe = Some(MacClaim { mac: event.mac, time: event.time.seconds() });
         } else {
-            alerts.extend(self.address_alert(event, &mut station, &mut device, memory)?);
+            alerts.extend(self.address_alert(entry, &mut station, &mut device, memory)?);
         }
         memory.store_station(&network, ip, &station)?;
         memory.store_device(event.mac, &device)?;
@@ -178,23 +176,24 @@ impl Rules {
     }
 
     /// Alerts about the device itself: new, back, returned, unknown.
-    fn device_alerts(&self, event: &Event, device: &mut Device, is_new: bool) -> Vec<Alert> {
+    fn device_alerts(&self, entry: &Entry, device: &mut Device, is_new: bool) -> Vec<Alert> {
+        let event = &entry.event;
         let (time, last) = (event.time.seconds(), device.last);
         let mut alerts = Vec::new();
         if is_new {
-            alerts.push(self.alert(AlertKind::NewDevice, event));
+            alerts.push(self.alert(AlertKind::NewDevice, entry));
         }
         let returned = device.seen(time, self.returned_after_days);
         if std::mem::take(&mut device.silent) {
-            alerts.push(Alert { previous: Some(last), ..self.alert(AlertKind::Back, event) });
+            alerts.push(Alert { previous: Some(last), ..self.alert(AlertKind::Back, entry) });
         } else if let Some(days) = returned {
             let note = Some(format!("after {days} days"));
-            let alert = self.alert(AlertKind::Returned, event);
+            let alert = self.alert(AlertKind::Returned, entry);
             alerts.push(Alert { previous: Some(last), note, ..alert });
         }
         let unknown = !self.known.is_empty() && !self.known.contains_key(&event.mac);
         if unknown && device.unknown_is_due(time) {
-            alerts.push(self.alert(AlertKind::UnknownDevice, event));
+            alerts.push(self.alert(AlertKind::UnknownDevice, entry));
         }
         alerts
     }
@@ -202,11 +201,12 @@ impl Rules {
     /// Records the device's claim of an address; the alert that it causes, if any.
     fn address_alert<M: Memory>(
         &self,
-        event: &Event,
+        entry: &Entry,
         station: &mut Station,
         device: &mut Device,
         memory: &mut M,
     ) -> Result<Option<Alert>, M::Error> {
+        let event = &entry.event;
         let time = event.time.seconds();
         let answer = EventKind::Pairing(Origin::ArpReply);
         let answers =
@@ -229,9 +229,9 @@ impl Rules {
                 old_mac: Some(other.mac.to_string()),
                 previous: Some(other.time),
                 note: Some(evidence.into()),
-                ..self.alert(AlertKind::Duplicate, event)
+                ..self.alert(AlertKind::Duplicate, entry)
             }),
-            (None, change) => change.map(|(change, old)| self.change_alert(event, change, old)),
+            (None, change) => change.map(|(change, old)| self.change_alert(entry, change, old)),
         };
         Ok(alert.and_then(|mut alert| {
             alert.digest = proxy && self.proxy_arp == MacPolicy::Digest;
@@ -286,11 +286,13 @@ impl Rules {
     }
 
     /// What is wrong with an ARP message regardless of earlier ones, in arpwatch's order.
-    fn anomaly(&self, event: &Event) -> Option<AlertKind> {
+    fn anomaly(&self, event: &Event, network: &str) -> Option<AlertKind> {
         if !matches!(event.kind, EventKind::Pairing(_)) || !event.kind.is_ipv4() {
             return None;
         }
-        let local = self.local.get(&network_of(event)).or(self.local.get(ALL_NETWORKS));
+        let named = self.local.iter().filter(|(name, _)| stands_for(name, network));
+        let named = named.max_by_key(|(name, _)| name.len()).map(|(_, blocks)| blocks);
+        let local = named.or(self.local.get(ALL_NETWORKS));
         let is_local = |nets: &Vec<IpNet>| nets.iter().any(|net| net.contains(&event.ip()));
         // A probe only asks for an address; it does not claim it.
         if !is_probe(event) && local.is_some_and(|nets| !is_local(nets)) {
@@ -303,8 +305,9 @@ impl Rules {
     }
 
     /// Its MAC is the frame's, its old MAC the message's.
-    fn anomaly_alert(&self, kind: AlertKind, event: &Event) -> Alert {
-        let frame = Event { mac: event.source, ..*event };
+    fn anomaly_alert(&self, kind: AlertKind, entry: &Entry) -> Alert {
+        let event = &entry.event;
+        let frame = Entry { event: Event { mac: event.source, ..*event }, ..*entry };
         let old_mac = (event.source != event.mac).then(|| event.mac.to_string());
         Alert { old_mac, ..self.alert(kind, &frame) }
     }
@@ -336,7 +339,8 @@ impl Rules {
         Ok(alerts)
     }
 
-    fn change_alert(&self, event: &Event, change: Transition, old: Option<MacClaim>) -> Alert {
+    fn change_alert(&self, entry: &Entry, change: Transition, old: Option<MacClaim>) -> Alert {
+        let mac = entry.event.mac;
         let kind = match change {
             Transition::NewActivity => AlertKind::NewActivity,
             Transition::NewStation => AlertKind::NewStation,
@@ -346,14 +350,18 @@ impl Rules {
             Transition::Changed => AlertKind::Changed,
         };
         Alert {
-            old_mac: old.filter(|old| old.mac != event.mac).map(|old| old.mac.to_string()),
+            old_mac: old.filter(|old| old.mac != mac).map(|old| old.mac.to_string()),
             previous: old.map(|old| old.time),
-            ..self.alert(kind, event)
+            ..self.alert(kind, entry)
         }
     }
 
-    fn alert(&self, kind: AlertKind, event: &Event) -> Alert {
+    fn alert(&self, kind: AlertKind, entry: &Entry) -> Alert {
+        let event = &entry.event;
         Alert {
+            host: entry.host.to_owned(),
+            ring: entry.ring.to_string(),
+            show_ring: self.show_ring,
             network: network_of(event),
             ip: event.ip().to_string(),
             mac: event.mac.to_string(),

@@ -1,6 +1,8 @@
 //! The memory of addresses and devices in a SQLite database, with the checkpoint of each ring. All changes since the last
 //! commit are one transaction, so that after a kill nothing is forgotten and nothing is reported twice.
 
+mod adoption;
+
 use std::{
     fs::OpenOptions,
     net::{IpAddr, Ipv4Addr},
@@ -19,6 +21,7 @@ use crate::{
     rules::Memory,
     station::{MacClaim, Station},
 };
+use adoption::ShortNames;
 
 /// `exclusive`: one program at a time. `full`: after a power cut nothing is reported a second time. `memory`: temporary
 /// files, because the program can write to no other directory.
@@ -28,7 +31,8 @@ const SCHEMA: &str = "PRAGMA locking_mode = exclusive; PRAGMA journal_mode = wal
     CREATE TABLE IF NOT EXISTS device (mac INTEGER PRIMARY KEY, first INTEGER, last INTEGER,
         addresses INTEGER, unknown_day INTEGER, silent INTEGER);
     CREATE TABLE IF NOT EXISTS account (ring TEXT PRIMARY KEY, generation INTEGER,
-        began INTEGER, delivered INTEGER, lost INTEGER, skipped INTEGER);";
+        began INTEGER, delivered INTEGER, lost INTEGER, skipped INTEGER);
+    CREATE TABLE IF NOT EXISTS adoption (network TEXT PRIMARY KEY, full_network TEXT);";
 
 /// Stations and devices that are stored, of each; above that, those not seen for longest are deleted.
 const MAX_ROWS: u64 = 1_000_000;
@@ -45,6 +49,7 @@ pub struct SqliteMemory {
     new: u32,
     stations: Cache<(String, IpAddr), Station>,
     devices: Cache<MacAddr, Device>,
+    short_names: Option<ShortNames>,
     /// When the caches were last written.
     written: Option<Instant>,
 }
@@ -73,7 +78,8 @@ impl SqliteMemory {
             Ok(database) => {
                 let (stations, devices) = (Cache::new(), Cache::new());
                 let new = CHECK_AFTER;
-                Ok(SqliteMemory { path, database, new, stations, devices, written: None })
+                let (short_names, written) = (None, None);
+                Ok(SqliteMemory { path, database, new, stations, devices, short_names, written })
             }
             Err(error) => Err(fault(&path, &error)),
         }
@@ -122,6 +128,7 @@ impl SqliteMemory {
         }
         self.stations.clear();
         self.devices.clear();
+        self.short_names = None;
     }
 
     /// Writes "last seen" times that only the caches have.
@@ -178,7 +185,8 @@ impl SqliteMemory {
         self.with(|database| database.execute(replace, row).map(drop))
     }
 
-    /// Calls a function with each station, for an export.
+    /// Calls a function with each station and the full name of its network, or the name that an import gave it, for an
+    /// export.
     pub fn each_station(&mut self, mut take: impl FnMut(&str, IpAddr, &Station)) -> SinkResult {
         self.with(|database| {
             let mut select = database.prepare("SELECT * FROM station ORDER BY network, ip")?;
@@ -227,11 +235,7 @@ impl Memory for SqliteMemory {
         if let Some(station) = self.stations.get(&key) {
             return Ok(station.clone());
         }
-        let select = "SELECT * FROM station WHERE network = ? AND ip = ?";
-        let found = self.with(|database| {
-            let mut select = database.prepare_cached(select)?;
-            select.query_row(params![network, ip_bytes(ip)], station_from).optional()
-        })?;
+        let found = self.adopt(network, ip)?;
         if let Some(station) = &found {
             self.stations.insert_clean(key, station.clone());
         }
@@ -289,6 +293,15 @@ impl Cached for Device {
 }
 
 impl SqliteMemory {
+    /// The row of an address, past the cache.
+    fn select_station(&mut self, network: &str, ip: IpAddr) -> SinkResult<Option<Station>> {
+        let select = "SELECT * FROM station WHERE network = ? AND ip = ?";
+        self.with(|database| {
+            let mut select = database.prepare_cached(select)?;
+            select.query_row(params![network, ip_bytes(ip)], station_from).optional()
+        })
+    }
+
     fn replace_station(&mut self, network: &str, ip: IpAddr, state: &Station) -> SinkResult {
         let claims: Vec<u8> = state.claims.iter().flat_map(claim_bytes).collect();
         let probe = state.probe.as_ref().map(claim_bytes);
@@ -362,85 +375,4 @@ fn station_from(row: &Row) -> rusqlite::Result<Station> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    fn open(directory: &Path) -> SinkResult<SqliteMemory> {
-        SqliteMemory::open(directory, "aw-test", "")
-    }
-
-    #[test]
-    fn a_roll_back_discards_what_was_not_committed() {
-        let directory = tempfile::tempdir().unwrap();
-        let (old, new) = (MacAddr::new([2; 6]), MacAddr::new([4; 6]));
-        let ip: IpAddr = "10.0.0.1".parse().unwrap();
-        let mut memory = open(directory.path()).unwrap();
-        let mode = memory.path.metadata().unwrap().permissions().mode();
-        assert_eq!(mode & 0o007, 0, "other users can read it");
-        memory.store_device(old, &Device::new(1)).unwrap();
-        memory.commit(Instant::now()).unwrap();
-        let mut station = Station::default();
-        station.claim(new, 7);
-        for _ in 0..2 {
-            memory.store_station("eth0", ip, &station).unwrap();
-            memory.store_device(new, &Device::new(7)).unwrap();
-            memory.store_device(old, &Device { addresses: 1, ..Device::new(7) }).unwrap();
-            memory.roll_back();
-            assert_eq!(memory.station("eth0", ip).unwrap(), Station::default());
-            assert_eq!(memory.device(new).unwrap(), None);
-            assert_eq!(memory.device(old).unwrap(), Some(Device::new(1)));
-        }
-    }
-
-    #[test]
-    fn committed_rows_are_read_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let mac = MacAddr::new([0, 8, 0xe1, 0, 0, 1]);
-        let mut station = Station { probe: Some(MacClaim { mac, time: -5 }), ..Station::default() };
-        station.claim(mac, 7);
-        station.admit_alert(9, 1, true);
-        let device = Device { addresses: 3, silent: true, ..Device::new(7) };
-        let ips: [IpAddr; 2] = ["10.0.0.1".parse().unwrap(), "fe80::1".parse().unwrap()];
-        let mut memory = open(directory.path()).unwrap();
-        assert!(open(directory.path()).is_err(), "one process at a time");
-        for ip in ips {
-            memory.store_station("eth0", ip, &station).unwrap();
-        }
-        memory.store_device(mac, &device).unwrap();
-        memory.commit(Instant::now()).unwrap();
-        drop(memory);
-        let mut memory = open(directory.path()).unwrap();
-        for ip in ips {
-            assert_eq!(memory.station("eth0", ip).unwrap(), station);
-        }
-        assert_eq!(memory.station("eth1", ips[0]).unwrap(), Station::default());
-        assert_eq!(memory.device(mac).unwrap(), Some(device));
-    }
-
-    #[test]
-    fn the_oldest_rows_are_deleted() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut memory = open(directory.path()).unwrap();
-        let mac = |number: i64| MacAddr::new([0, 0, 0, 0, 1, number as u8]);
-        for time in 0..200 {
-            memory.store_device(mac(time), &Device::new(time)).unwrap();
-        }
-        for time in 0..300 {
-            // As after an import: all of the same age.
-            let ip = Ipv4Addr::from(time as u32).into();
-            let claims = vec![MacClaim { mac: mac(time), time: 5 }];
-            memory.store_station("eth0", ip, &Station { claims, ..Station::default() }).unwrap();
-        }
-        assert_eq!(memory.new, CHECK_AFTER + 500);
-        memory.delete_oldest(200).unwrap();
-        let mut left = 0;
-        memory.each_station(|_, _, _| left += 1).unwrap();
-        assert_eq!(left, 180, "a tenth fewer than the maximum");
-        assert!(memory.device(mac(0)).unwrap().is_some());
-        memory.delete_oldest(100).unwrap();
-        let left = (0..200).filter(|time| memory.device(mac(*time)).unwrap().is_some());
-        assert_eq!(left.collect::<Vec<_>>(), (110..200).collect::<Vec<_>>());
-    }
-}
+mod tests;

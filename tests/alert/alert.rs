@@ -346,8 +346,9 @@ fn moving_in_and_out() {
     let dat = format!("{a}\t10.0.0.1\t908\n{b}\t10.0.0.2\t910\n{c}\t10.0.0.2\t300\n");
     assert_eq!(exported(&[]), dat);
     let csv = format!(
-        "network,ip,mac,last,current,name\r\npcap,10.0.0.1,{a},908,true,\r\npcap,10.0.0.2,{b},910,true,\r\n\
-         pcap,10.0.0.2,{c},300,false,\r\npcap.7,fe80::1,{a},906,true,\r\n"
+        "network,ip,mac,last,current,name,host,ring\r\npcap,10.0.0.1,{a},908,true,,,\r\n\
+         pcap,10.0.0.2,{b},910,true,,,\r\npcap,10.0.0.2,{c},300,false,,,\r\n\
+         pcap.7,fe80::1,{a},906,true,,,\r\n"
     );
     assert_eq!(exported(&["csv"]), csv);
     let lines: Vec<_> = exported(&["json"]).lines().map(json).collect();
@@ -375,7 +376,10 @@ fn moving_in_and_out() {
         format!("unknown_device {} - Maker One -", text(device(5))),
     ];
     assert_eq!(summaries, expected);
-    assert!(exported(&["csv"]).contains(&format!("10.0.0.4,{d},100000,true,\"the, NAS\"\r\n")));
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let place = format!("{host},{}", alert.ring.name());
+    let line = format!("pcap,10.0.0.4,{d},100000,true,\"the, NAS\",{place}\r\n");
+    assert!(exported(&["csv"]).contains(&line), "{line}");
 }
 
 /// An address outside the local networks: of the configured ones, and of those of the interface.
@@ -629,4 +633,33 @@ fn faults_in_the_configuration_are_reported() {
     wait_until("it has its state", || alert.path("state/aw-alert.db").exists());
     alert.publish(&devices(1..2), &[]);
     one.stop().ok();
+}
+
+/// Two sites with an eth0 and the same addresses each: none of them moves, and a filter can name one of them.
+#[test]
+fn two_rings_are_two_networks() {
+    let gateway = Ipv4Addr::new(192, 168, 1, 1);
+    let alert = Alert::new();
+    let other = Ring::new();
+    let times = [1000, 1020, 1040];
+    for (ring, number) in [(&alert.ring, 1), (&other, 2)] {
+        let claims = times.map(|time| (time + number, device(number), gateway));
+        collect(ring, &capture(&claims), &["-q", "--as", "eth0"]).ok();
+    }
+    let channel = format!(
+        "[[channel]]\nname = \"one\"\nkinds = [\"new_station\"]\nnetworks = [\"{}/eth0\"]\ncommand = [\"{}\"]\n",
+        other.name().trim_start_matches('/'),
+        alert.appending_program()
+    );
+    let config = save(alert.directory.path(), "alert.toml", channel.as_bytes());
+    let printed = alert.once(&["--ring", other.name(), "--print", "-c", &config]).stdout;
+    let line = |ring: &Ring, number| {
+        let ring = ring.name().trim_start_matches('/');
+        format!("{} new device {gateway} {} {ring}/eth0\n", 1000 + number, text(device(number)))
+    };
+    assert_eq!(printed, line(&alert.ring, 1) + &line(&other, 2));
+    let alerts = alert.alerts();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let fields = ["mac", "iface", "ring", "host"].map(|key| alerts[0][key].as_str().unwrap_or("-"));
+    assert_eq!((alerts.len(), fields), (1, [&*text(device(2)), "eth0", other.name(), &*host]));
 }

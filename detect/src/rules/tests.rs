@@ -1,6 +1,6 @@
 use std::{collections::HashMap, convert::Infallible, net::Ipv4Addr};
 
-use shm_layout::{UnixTime, VlanId};
+use shm_layout::{Position, RingName, UnixTime, VlanId};
 
 use super::*;
 
@@ -56,9 +56,21 @@ const B: &str = "00:08:e1:00:00:0b";
 const RANDOM: &str = "02:00:00:00:00:01";
 const VRRP: &str = "00:00:5e:00:01:01";
 
+/// The alerts of an event in a ring.
+fn observe_in(ring: &str, rules: &Rules, memory: &mut TestMemory, event: &Event) -> Vec<Alert> {
+    let ring: RingName = ring.parse().unwrap();
+    let position = Position { generation: 1, sequence: 0 };
+    let entry = Entry { ring: &ring, host: "sensor", position, event: *event };
+    rules.observe(&entry, memory).unwrap_or_else(|never| match never {})
+}
+
+fn observe(rules: &Rules, memory: &mut TestMemory, event: &Event) -> Vec<Alert> {
+    observe_in("/addrwatch", rules, memory, event)
+}
+
 /// The kinds of alerts that each event causes, of those that channels want by default.
 fn kinds_of(rules: &Rules, memory: &mut TestMemory, events: &[Event]) -> Vec<Vec<AlertKind>> {
-    let observe = |event| rules.observe(event, memory).unwrap_or_else(|never| match never {});
+    let observe = |event| observe(rules, memory, event);
     let kinds = events.iter().map(observe).map(|alerts| {
         let kinds = alerts.into_iter().map(|alert| alert.kind);
         kinds.filter(|kind| AlertKind::DEFAULT.contains(kind)).collect()
@@ -84,7 +96,7 @@ fn arpwatchs_rules_know_addresses_only() {
     let rules = Rules { dialect: Dialect::Arpwatch, ..Rules::default() };
     let mut memory = TestMemory::default();
     let mut observe = |event: Event| {
-        let alerts = rules.observe(&event, &mut memory).unwrap_or_else(|never| match never {});
+        let alerts = observe(&rules, &mut memory, &event);
         alerts.iter().map(Alert::to_string).collect::<Vec<_>>()
     };
     let line = format!("new station 10.0.0.1 {VRRP} eth0.7");
@@ -146,7 +158,7 @@ fn policies_of_mac_classes() {
     // Proxy ARP: B answers for three addresses, then for one that is another's.
     let claims = ["10.0.1.1", "10.0.1.2", "10.0.1.3", "10.0.0.1", "10.0.0.1"];
     let claims = claims.map(|ip| event(1, B, ip, Origin::ArpReply));
-    let before = rules.observe(&claims[0], &mut memory).unwrap();
+    let before = observe(&rules, &mut memory, &claims[0]);
     assert!(before.iter().all(|alert| !alert.digest), "not yet");
     let expected =
         [none.clone(), none.clone(), none.clone(), vec![AlertKind::Changed], none.clone()];
@@ -156,18 +168,18 @@ fn policies_of_mac_classes() {
         let rules = Rules { proxy_arp, ..rules.clone() };
         let owner = event(100, A, "10.0.0.1", Origin::ArpReply);
         let took = event(8000, B, "10.0.0.1", Origin::ArpReply);
-        rules.observe(&owner, memory).unwrap();
-        let alerts = rules.observe(&took, memory).unwrap();
+        observe(&rules, memory, &owner);
+        let alerts = observe(&rules, memory, &took);
         alerts.into_iter().map(|alert| (alert.kind, alert.digest)).collect::<Vec<_>>()
     };
     assert_eq!(takes(MacPolicy::Digest, &mut memory), [(AlertKind::FlipFlop, true)]);
     assert_eq!(takes(MacPolicy::Ignore, &mut memory), []);
     // A phone's random MAC goes into the digest; one that has a name does not.
     let phone = event(2, RANDOM, "10.0.0.7", Origin::ArpReply);
-    assert!(rules.observe(&phone, &mut memory).unwrap().iter().all(|alert| alert.digest));
+    assert!(observe(&rules, &mut memory, &phone).iter().all(|alert| alert.digest));
     let known = BTreeMap::from([(RANDOM.parse().unwrap(), "laptop".to_owned())]);
     let rules = Rules { known, ..rules };
-    let alerts = rules.observe(&phone, &mut TestMemory::default()).unwrap();
+    let alerts = observe(&rules, &mut TestMemory::default(), &phone);
     assert_eq!((alerts[0].name.as_deref(), alerts[0].digest), (Some("laptop"), false));
 }
 
@@ -235,4 +247,40 @@ fn unknown_once_a_day_silent_and_back() {
     assert!(silent(602).is_empty(), "reported once");
     let back = kinds_of(&rules, &mut memory, &[event(700, A, "10.0.0.1", Origin::ArpReply)]);
     assert_eq!(back, [[AlertKind::Back]]);
+}
+
+/// Two rings with an eth0 each are two networks; devices are the same in both.
+#[test]
+fn a_network_is_more_than_its_interface() {
+    let ip = "192.168.1.1";
+    let rules = Rules {
+        show_ring: true,
+        local: BTreeMap::from([
+            ("eth0".to_owned(), vec!["192.168.0.0/16".parse().unwrap()]),
+            ("site-b/eth0".to_owned(), vec!["10.0.0.0/8".parse().unwrap()]),
+        ]),
+        ..Rules::default()
+    };
+    for dialect in [Dialect::Devices, Dialect::Arpwatch] {
+        let rules = Rules { dialect, ..rules.clone() };
+        let mut memory = TestMemory::default();
+        let mut kinds = |ring, time, mac, ip| {
+            let event = event(time, mac, ip, Origin::ArpReply);
+            let alerts = observe_in(ring, &rules, &mut memory, &event);
+            alerts.into_iter().map(|alert| alert.kind).collect::<Vec<_>>()
+        };
+        let first = kinds("/site-a", 0, A, ip);
+        assert_eq!(first.last(), Some(&AlertKind::NewStation));
+        assert!(kinds("/site-b", 1, B, ip).contains(&AlertKind::Bogon));
+        assert_eq!(kinds("/site-b", 2, B, "10.0.0.1").last(), Some(&AlertKind::NewStation));
+        assert_eq!(kinds("/site-a", 3, A, ip), [], "still the only one there");
+    }
+    let event = event(5, B, ip, Origin::ArpReply);
+    let alert = observe_in("/site-a", &rules, &mut TestMemory::default(), &event).remove(0);
+    assert_eq!((&*alert.host, &*alert.ring, &*alert.network), ("sensor", "/site-a", "eth0"));
+    assert_eq!(alert.to_string(), format!("new device {ip} {B} site-a/eth0"));
+    assert_eq!(alert.arpwatch_line(), format!("new device {ip} {B} eth0"));
+    let is_of = ["eth0", "site-a/eth0", "sensor/site-a/eth0", "site-b/eth0"]
+        .map(|name| alert.is_of_network(name));
+    assert_eq!(is_of, [true, true, true, false]);
 }

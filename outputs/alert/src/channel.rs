@@ -165,7 +165,7 @@ impl Channel {
         let ip: Option<IpAddr> = alert.ip.parse().ok();
         let (no_network, no_ip) = (alert.network.is_empty(), alert.ip.is_empty());
         let macs = [Some(&alert.mac), alert.old_mac.as_ref()];
-        kind && within(&self.networks, |network| no_network || *network == alert.network)
+        kind && within(&self.networks, |network| no_network || alert.is_of_network(network))
             && within(&self.macs, |mac| macs.contains(&Some(&mac.0.to_string())))
             && within(&self.addresses, |block| no_ip || ip.is_some_and(|ip| block.0.contains(&ip)))
     }

@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_detect::{ALL_NETWORKS, Alert, AlertKind, Dialect, MacPolicy, Names, Rules, read_names};
+use aw_detect::{
+    ALL_NETWORKS, Alert, AlertKind, Dialect, MacPolicy, Names, Rules, read_names, split_network,
+};
 use aw_service::parse_network;
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -150,7 +152,10 @@ impl Config {
                             "local: \"interface\" needs the name of an interface instead of {network}"
                         ));
                     }
-                    LocalNetwork::Interface => all.extend(interface_networks(network)?),
+                    LocalNetwork::Interface => {
+                        let (_, _, interface) = split_network(network);
+                        all.extend(interface_networks(interface)?);
+                    }
                 }
             }
             local.insert(network.clone(), all);
@@ -170,6 +175,7 @@ impl Config {
             random_macs: self.random_macs.unwrap_or(default.random_macs),
             proxy_arp: self.proxy_arp.unwrap_or(default.proxy_arp),
             proxy_arp_addresses: self.proxy_arp_addresses.unwrap_or(default.proxy_arp_addresses),
+            show_ring: default.show_ring,
         })
     }
 

@@ -7,7 +7,9 @@ use std::{
 };
 
 use aw_detect::{Alert, AlertKind, Dialect, Rules};
-use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Sink, SinkResult, info, warn};
+use aw_output::{
+    Checkpoint, CheckpointStore, Entry, Error, Sink, SinkResult, info, this_host, warn,
+};
 use jiff::tz::TimeZone;
 use serde_json::json;
 use shm_layout::{MacAddr, RingName, UnixTime};
@@ -93,7 +95,7 @@ impl Dispatcher {
     }
 
     fn observe(&mut self, entry: &Entry) -> SinkResult {
-        let alerts = self.rules.observe(&entry.event, &mut self.store.memory)?;
+        let alerts = self.rules.observe(entry, &mut self.store.memory)?;
         if self.is_learning(entry.event.time.seconds())? {
             return Ok(());
         }
@@ -119,6 +121,9 @@ impl Dispatcher {
     fn dispatch(&mut self, mut alert: Alert, now: i64) -> SinkResult {
         if self.config.mutes(&alert) {
             return Ok(());
+        }
+        if alert.host.is_empty() {
+            alert.host = this_host();
         }
         alert.vendor = self.vendor(&alert.mac)?;
         if let Some(old_mac) = &alert.old_mac {

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use aw_detect::{Alert, AlertKind, MacClaim, Names, Station};
+use aw_detect::{Alert, AlertKind, MacClaim, Names, Station, split_network};
 use aw_notify::Failure;
 use aw_output::{Error, Fault, failed};
 use clap::ValueEnum;
@@ -51,10 +51,11 @@ pub fn export(
     names.extend(known.clone());
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut written = match format {
-        ExportFormat::Csv => out.write_all(b"network,ip,mac,last,current,name\r\n"),
+        ExportFormat::Csv => out.write_all(b"network,ip,mac,last,current,name,host,ring\r\n"),
         ExportFormat::ArpDat | ExportFormat::Json => Ok(()),
     };
-    let write = |network: &str, ip: IpAddr, station: &Station| {
+    let write = |full: &str, ip: IpAddr, station: &Station| {
+        let (host, ring, network) = split_network(full);
         for (index, MacClaim { mac, time }) in station.claims.iter().enumerate() {
             let (current, name) = (index == 0, names.get(mac));
             let line = match (format, ip) {
@@ -64,13 +65,13 @@ pub fn export(
                 (ExportFormat::ArpDat, IpAddr::V6(_)) => continue,
                 (ExportFormat::Csv, _) => {
                     let name = name.map_or("", String::as_str);
-                    let (network, name) = (quoted(network), quoted(name));
-                    format!("{network},{ip},{mac},{time},{current},{name}\r\n")
+                    let [network, name, host, ring] = [network, name, host, &ring].map(quoted);
+                    format!("{network},{ip},{mac},{time},{current},{name},{host},{ring}\r\n")
                 }
                 (ExportFormat::Json, _) => {
                     let line = json!({
                         "network": network, "ip": ip, "mac": mac.to_string(), "last": time,
-                        "current": current, "name": name,
+                        "current": current, "name": name, "host": host, "ring": ring,
                     });
                     format!("{line}\n")
                 }

@@ -126,7 +126,7 @@ fn main() -> ExitCode {
     if options.sender {
         return sender::run_sender(options.exec.as_deref());
     }
-    let (config, rules, pipes) = match prepare(&options, &state) {
+    let (config, mut rules, pipes) = match prepare(&options, &state) {
         Ok(Some(ready)) => ready,
         Ok(None) | Err(Error::Closed) => return ExitCode::SUCCESS,
         Err(Error::Failed(why)) => {
@@ -135,6 +135,7 @@ fn main() -> ExitCode {
         }
     };
     let Options { rings, spool, print, learn, .. } = options;
+    rules.show_ring = rings.rings.len() > 1;
     // Alerts of a second are one commit, which spares the disk.
     let linger = Duration::from_secs(1);
     let plan = Plan { linger, spool: Some(spool), ..Plan::default() };

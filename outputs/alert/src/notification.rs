@@ -18,7 +18,7 @@ impl Notification {
     pub fn of(alert: &Alert, zone: &TimeZone, arpwatch: bool) -> Notification {
         let name = alert.name.as_ref().unwrap_or(&alert.ip);
         Notification {
-            subject: format!("{} ({name}) {}", alert.kind.label(), alert.network),
+            subject: format!("{} ({name}) {}", alert.kind.label(), alert.shown_network()),
             text: mail_text(alert, zone, arpwatch),
             fields: fields(alert, zone),
         }
@@ -33,6 +33,7 @@ fn fields(alert: &Alert, zone: &TimeZone) -> Value {
     json!({
         "kind": alert.kind.name(), "message": alert.to_string(), "seconds": alert.time,
         "mac": alert.mac, "ip": alert.ip, "iface": alert.network, "name": alert.name,
+        "host": alert.host, "ring": alert.ring,
         "date": time.strftime("%Y%m%d").to_string(), "time": time.strftime("%H%M").to_string(),
         "active-hours": hours, "last": last,
         "vendor": alert.vendor, "old_vendor": alert.old_vendor, "old_mac": alert.old_mac,

@@ -156,7 +156,7 @@ impl Sink for MqttSink {
     fn write(&mut self, entry: &Entry) -> SinkResult {
         let event = &entry.event;
         let connected = self.ensure_connected();
-        let observed = connected.and_then(|()| self.rules.observe(event, &mut self.memory));
+        let observed = connected.and_then(|()| self.rules.observe(entry, &mut self.memory));
         let alerts = self.or_roll_back(observed)?;
         if !matches!(event.kind, EventKind::ConfigChange(_)) {
             let now = UnixTime::now().seconds();

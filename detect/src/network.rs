@@ -1,0 +1,66 @@
+//! The name of a network: an address belongs to one machine within it. Two interfaces `eth0` of different hosts or rings are
+//! two networks.
+
+use aw_output::Entry;
+use shm_layout::{Event, Kind, RingName};
+
+/// The name of an event's network within its ring: the interface with its VLANs, and the router that reported it.
+pub fn network_of(event: &Event) -> String {
+    let mut text = event.interface.to_string();
+    for vlan in [event.outer_vlan, event.vlan].iter().filter(|vlan| vlan.get() != 0) {
+        text += &format!(".{vlan}");
+    }
+    if !event.router.is_unspecified() && event.kind == Kind::MacUpd {
+        text += &format!("@{}", event.router);
+    }
+    text
+}
+
+/// The full name: `HOST/RING/NETWORK`, the ring without its leading slash.
+pub(crate) fn full_network(entry: &Entry) -> String {
+    full_name(entry.host, entry.ring.as_str(), &network_of(&entry.event))
+}
+
+pub(crate) fn full_name(host: &str, ring: &str, network: &str) -> String {
+    // A slash in a host name would look like the end of it.
+    format!("{}/{}/{network}", host.replace('/', "_"), ring.trim_start_matches('/'))
+}
+
+/// Whether a name stands for a network: `eth0` for that of each host and ring, `site-a/eth0` for that of each host's ring
+/// /site-a, and the full name for one only.
+pub(crate) fn stands_for(name: &str, full: &str) -> bool {
+    full.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+}
+
+/// The parts of a name: host, ring with its leading slash, and network. Host and ring are empty where the name has none.
+pub fn split_network(name: &str) -> (&str, String, &str) {
+    let (place, network) = name.rsplit_once('/').unwrap_or(("", name));
+    let (host, ring) = place.rsplit_once('/').unwrap_or(("", place));
+    let ring = ring.parse::<RingName>().map(|ring| ring.to_string());
+    (host, ring.unwrap_or_default(), network)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_longer_name_stands_for_fewer_networks() {
+        let full = full_name("sensor/1", "/site-a", "eth0.7");
+        assert_eq!(full, "sensor_1/site-a/eth0.7");
+        for (name, stands) in [
+            ("eth0.7", true),
+            ("site-a/eth0.7", true),
+            ("sensor_1/site-a/eth0.7", true),
+            ("th0.7", false),
+            ("/eth0.7", false),
+            ("a/eth0.7", false),
+            ("eth0", false),
+            ("other/sensor_1/site-a/eth0.7", false),
+        ] {
+            assert_eq!(stands_for(name, &full), stands, "{name}");
+        }
+        assert_eq!(split_network(&full), ("sensor_1", "/site-a".to_owned(), "eth0.7"));
+        assert_eq!(split_network("eth0"), ("", String::new(), "eth0"));
+    }
+}

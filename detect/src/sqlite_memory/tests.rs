@@ -1,0 +1,126 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+fn open(directory: &Path) -> SinkResult<SqliteMemory> {
+    SqliteMemory::open(directory, "aw-test", "")
+}
+
+#[test]
+fn a_roll_back_discards_what_was_not_committed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (old, new) = (MacAddr::new([2; 6]), MacAddr::new([4; 6]));
+    let ip: IpAddr = "10.0.0.1".parse().unwrap();
+    let mut memory = open(directory.path()).unwrap();
+    let mode = memory.path.metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o007, 0, "other users can read it");
+    memory.store_device(old, &Device::new(1)).unwrap();
+    memory.commit(Instant::now()).unwrap();
+    let mut station = Station::default();
+    station.claim(new, 7);
+    for _ in 0..2 {
+        memory.store_station("eth0", ip, &station).unwrap();
+        memory.store_device(new, &Device::new(7)).unwrap();
+        memory.store_device(old, &Device { addresses: 1, ..Device::new(7) }).unwrap();
+        memory.roll_back();
+        assert_eq!(memory.station("eth0", ip).unwrap(), Station::default());
+        assert_eq!(memory.device(new).unwrap(), None);
+        assert_eq!(memory.device(old).unwrap(), Some(Device::new(1)));
+    }
+}
+
+#[test]
+fn committed_rows_are_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let mac = MacAddr::new([0, 8, 0xe1, 0, 0, 1]);
+    let mut station = Station { probe: Some(MacClaim { mac, time: -5 }), ..Station::default() };
+    station.claim(mac, 7);
+    station.admit_alert(9, 1, true);
+    let device = Device { addresses: 3, silent: true, ..Device::new(7) };
+    let ips: [IpAddr; 2] = ["10.0.0.1".parse().unwrap(), "fe80::1".parse().unwrap()];
+    let mut memory = open(directory.path()).unwrap();
+    assert!(open(directory.path()).is_err(), "one process at a time");
+    for ip in ips {
+        memory.store_station("eth0", ip, &station).unwrap();
+    }
+    memory.store_device(mac, &device).unwrap();
+    memory.commit(Instant::now()).unwrap();
+    drop(memory);
+    let mut memory = open(directory.path()).unwrap();
+    for ip in ips {
+        assert_eq!(memory.station("eth0", ip).unwrap(), station);
+    }
+    assert_eq!(memory.station("eth1", ips[0]).unwrap(), Station::default());
+    assert_eq!(memory.device(mac).unwrap(), Some(device));
+}
+
+#[test]
+fn the_oldest_rows_are_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut memory = open(directory.path()).unwrap();
+    let mac = |number: i64| MacAddr::new([0, 0, 0, 0, 1, number as u8]);
+    for time in 0..200 {
+        memory.store_device(mac(time), &Device::new(time)).unwrap();
+    }
+    for time in 0..300 {
+        // As after an import: all of the same age.
+        let ip = Ipv4Addr::from(time as u32).into();
+        let claims = vec![MacClaim { mac: mac(time), time: 5 }];
+        memory.store_station("eth0", ip, &Station { claims, ..Station::default() }).unwrap();
+    }
+    assert_eq!(memory.new, CHECK_AFTER + 500);
+    memory.delete_oldest(200).unwrap();
+    let mut left = 0;
+    memory.each_station(|_, _, _| left += 1).unwrap();
+    assert_eq!(left, 180, "a tenth fewer than the maximum");
+    assert!(memory.device(mac(0)).unwrap().is_some());
+    memory.delete_oldest(100).unwrap();
+    let left = (0..200).filter(|time| memory.device(mac(*time)).unwrap().is_some());
+    assert_eq!(left.collect::<Vec<_>>(), (110..200).collect::<Vec<_>>());
+}
+
+/// A database of an earlier release, or after an import: the first ring with that network adopts each row, once.
+#[test]
+fn rows_without_host_and_ring_are_adopted_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mac = |last| MacAddr::new([0, 8, 0xe1, 0, 0, last]);
+    let ip = |last| IpAddr::from([10, 0, 0, last]);
+    let claimed = |claims: &[(u8, i64)]| {
+        let claims = claims.iter().map(|&(last, time)| MacClaim { mac: mac(last), time });
+        Station { claims: claims.collect(), ..Station::default() }
+    };
+    let [a, b] = ["sensor/site-a/eth0", "sensor/site-b/eth0"];
+    let mut memory = open(directory.path()).unwrap();
+    for last in 1..=3 {
+        memory.store_station("eth0", ip(last), &claimed(&[(last, 5)])).unwrap();
+    }
+    memory.store_station("eth0.7", ip(1), &claimed(&[(9, 5)])).unwrap();
+    memory.commit(Instant::now()).unwrap();
+    drop(memory);
+
+    let mut memory = open(directory.path()).unwrap();
+    assert_eq!(memory.station(a, ip(1)).unwrap(), claimed(&[(1, 5)]));
+    memory.roll_back();
+    assert_eq!(memory.station(b, ip(1)).unwrap(), claimed(&[(1, 5)]), "nothing was adopted yet");
+    assert_eq!(memory.station(a, ip(2)).unwrap(), Station::default(), "b is the first one");
+    memory.commit(Instant::now()).unwrap();
+    drop(memory);
+
+    let mut memory = open(directory.path()).unwrap();
+    assert_eq!(memory.station(a, ip(3)).unwrap(), Station::default(), "also after a restart");
+    assert_eq!(memory.station(b, ip(3)).unwrap(), claimed(&[(3, 5)]));
+    // A later import of the same network: the newer claim is the current one.
+    memory.store_station("eth0", ip(1), &claimed(&[(4, 9), (1, 3)])).unwrap();
+    memory.store_station("site-b/eth0", ip(2), &claimed(&[(4, 4)])).unwrap();
+    memory.commit(Instant::now()).unwrap();
+    drop(memory);
+
+    let mut memory = open(directory.path()).unwrap();
+    assert_eq!(memory.station(b, ip(1)).unwrap(), claimed(&[(4, 9), (1, 5)]));
+    assert_eq!(memory.station(a, ip(2)).unwrap(), Station::default());
+    assert_eq!(memory.station(b, ip(2)).unwrap(), claimed(&[(2, 5), (4, 4)]));
+    let mut rows = Vec::new();
+    memory.each_station(|network, ip, _| rows.push(format!("{network} {ip}"))).unwrap();
+    let [one, two, three] = [1, 2, 3].map(|last| format!("{b} 10.0.0.{last}"));
+    assert_eq!(rows, ["eth0.7 10.0.0.1".to_owned(), one, two, three]);
+}
