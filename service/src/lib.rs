@@ -17,6 +17,7 @@ mod sandbox;
 mod secret;
 mod signals;
 mod startup;
+mod text;
 mod users;
 mod values;
 
@@ -31,6 +32,7 @@ pub use {
     secret::Secret,
     signals::Signals,
     startup::{ServiceOptions, Startup, parse, run},
+    text::{TextLine, TextLines, csv_fields, decode_text, read_text},
     users::{UserAccount, group_id},
     values::{ByteSize, HostPort, TimeSpan, parse_network, split_name_line},
 };

@@ -75,7 +75,8 @@ pub fn parse_network(text: &str) -> Result<IpNet, String> {
 }
 
 /// Splits a line of a list of names into MAC and name: `MAC name` (also with a tab, comma or `=`), where `#` begins a
-/// comment, or `MAC|name`, where the name is all that follows. Returns `None` for an empty line or a comment.
+/// comment, or `MAC|name`, where the name is all that follows. Returns `None` for an empty line, a comment or the heading
+/// of a CSV file, whose first word is `mac`.
 pub fn split_name_line(line: &str) -> Option<(&str, &str)> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
@@ -83,6 +84,9 @@ pub fn split_name_line(line: &str) -> Option<(&str, &str)> {
     }
     let end = line.find([' ', '\t', ',', '=', '|', '#']).unwrap_or(line.len());
     let (mac, rest) = (&line[..end], line[end..].trim_start());
+    if mac.eq_ignore_ascii_case("mac") {
+        return None;
+    }
     if let Some(name) = rest.strip_prefix('|') {
         return Some((mac, name.trim()));
     }
@@ -201,6 +205,7 @@ mod tests {
             ("x | Studio #2 ", Some(("x", "Studio #2"))),
             ("x|a|b", Some(("x", "a|b"))),
             ("x#comment", Some(("x", ""))),
+            ("MAC,name", None),
         ] {
             assert_eq!(split_name_line(line), expected, "{line}");
         }

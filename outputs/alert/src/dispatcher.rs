@@ -125,6 +125,9 @@ impl Dispatcher {
         if alert.host.is_empty() {
             alert.host = this_host();
         }
+        if let (None, Ok(mac)) = (&alert.name, alert.mac.parse()) {
+            alert.name = self.store.host_name(mac)?;
+        }
         alert.vendor = self.vendor(&alert.mac)?;
         if let Some(old_mac) = &alert.old_mac {
             alert.old_vendor = self.vendor(old_mac)?;

@@ -47,7 +47,7 @@ pub fn export(
         return Err(failed(format_args!("no database in {shown} (check --state-dir)")));
     }
     let mut store = AlertStore::open(state)?;
-    let mut names = store.names().map_err(Fault::into_error)?;
+    let mut names = store.all_names().map_err(Fault::into_error)?;
     names.extend(known.clone());
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut written = match format {
@@ -60,7 +60,8 @@ pub fn export(
             let (current, name) = (index == 0, names.get(mac));
             let line = match (format, ip) {
                 (ExportFormat::ArpDat, IpAddr::V4(ip)) => {
-                    arpdat::line(*mac, ip, *time, debian.then_some(network))
+                    let interface = debian.then_some(network);
+                    arpdat::line(*mac, ip, *time, name.map(String::as_str), interface)
                 }
                 (ExportFormat::ArpDat, IpAddr::V6(_)) => continue,
                 (ExportFormat::Csv, _) => {

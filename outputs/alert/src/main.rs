@@ -83,8 +83,9 @@ struct Options {
 /// Commands that read no ring.
 #[derive(Subcommand)]
 enum AlertCommand {
-    /// Import data of other programs: arp.dat and ethercodes.dat of arpwatch, SQLite databases of addrwatch and
-    /// hostwatch, names of macupd_tracker.conf
+    /// Import data of other programs: arp.dat of arpwatch, lines of addrwatch, /proc/net/arp, SQLite databases of
+    /// addrwatch and hostwatch, names (macupd_tracker.conf, ethers), vendors (ethercodes.dat, manuf, nmap-mac-prefixes,
+    /// oui.csv, oui.txt)
     Import {
         /// Network of lines that name no interface
         #[arg(long, value_name = "INTERFACE")]

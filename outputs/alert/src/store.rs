@@ -1,7 +1,7 @@
 //! The database of aw-alert: the memory of the rules, imported names and vendors, and for each channel its queue and its
 //! rate gate. All is one transaction, so that an event and the messages that it causes are stored together or not at all.
 
-use std::{path::Path, time::Instant};
+use std::{fmt, path::Path, time::Instant};
 
 use aw_detect::{Names, SqliteMemory, mac_from, mac_number};
 use aw_output::{Error, Fault, SinkResult, warn};
@@ -19,6 +19,7 @@ const SCHEMA: &str = "
     CREATE INDEX IF NOT EXISTS waiting ON outbox (channel, id);
     CREATE TABLE IF NOT EXISTS gate (channel TEXT PRIMARY KEY, state TEXT);
     CREATE TABLE IF NOT EXISTS name (mac INTEGER PRIMARY KEY, name TEXT);
+    CREATE TABLE IF NOT EXISTS host_name (mac INTEGER PRIMARY KEY, name TEXT);
     CREATE TABLE IF NOT EXISTS vendor (oui INTEGER PRIMARY KEY, name TEXT);
     CREATE TABLE IF NOT EXISTS note (key TEXT PRIMARY KEY, value INTEGER);
     INSERT INTO outbox SELECT id, channel, message FROM refused;
@@ -66,23 +67,48 @@ impl AlertStore {
         self.execute("REPLACE INTO name VALUES (?, ?)", params![mac_number(mac), name])
     }
 
+    /// Stores a name that only messages and exports show: its device is not a known one for that.
+    pub fn store_host_name(&mut self, mac: MacAddr, name: &str) -> SinkResult {
+        self.execute("REPLACE INTO host_name VALUES (?, ?)", params![mac_number(mac), name])
+    }
+
+    pub fn host_name(&mut self, mac: MacAddr) -> SinkResult<Option<String>> {
+        self.query("SELECT name FROM host_name WHERE mac = ?", mac_number(mac))
+    }
+
+    /// The names of known devices.
     pub fn names(&mut self) -> SinkResult<Names> {
+        self.names_of("SELECT mac, name FROM name")
+    }
+
+    /// The names of all devices: a name of a known one replaces its host name.
+    pub fn all_names(&mut self) -> SinkResult<Names> {
+        let mut names = self.names_of("SELECT mac, name FROM host_name")?;
+        names.append(&mut self.names()?);
+        Ok(names)
+    }
+
+    fn names_of(&mut self, select: &str) -> SinkResult<Names> {
         let names = self.memory.with(|database| {
-            let mut select = database.prepare("SELECT mac, name FROM name")?;
+            let mut select = database.prepare(select)?;
             let name = |row: &Row| Ok((mac_from(row.get(0)?), row.get(1)?));
             select.query_map([], name)?.collect::<rusqlite::Result<Names>>()
         });
         self.commit().and(names)
     }
 
-    /// Stores the vendor of a block of MACs, unless the block has one already.
-    pub fn store_vendor(&mut self, oui: [u8; 3], name: &str) -> SinkResult {
-        self.execute("INSERT OR IGNORE INTO vendor VALUES (?, ?)", params![oui_number(oui), name])
+    pub fn store_vendor(&mut self, block: MacBlock, name: &str) -> SinkResult {
+        self.execute("REPLACE INTO vendor VALUES (?, ?)", params![block.0, name])
     }
 
+    /// The vendor of the smallest block that has this MAC.
     pub fn vendor(&mut self, mac: MacAddr) -> SinkResult<Option<String>> {
-        let [a, b, c, ..] = mac.octets();
-        self.query("SELECT name FROM vendor WHERE oui = ?", oui_number([a, b, c]))
+        let [small, medium, large] = MacBlock::of(mac).map(|block| block.0);
+        let select = "SELECT name FROM vendor WHERE oui IN (?, ?, ?) ORDER BY oui DESC LIMIT 1";
+        self.memory.with(|database| {
+            let mut select = database.prepare_cached(select)?;
+            select.query_row([small, medium, large], |row| row.get(0)).optional()
+        })
     }
 
     pub fn gate(&mut self, channel: &str) -> SinkResult<RateGate> {
@@ -157,13 +183,63 @@ impl AlertStore {
     }
 }
 
-fn oui_number([a, b, c]: [u8; 3]) -> i64 {
-    i64::from(a) << 16 | i64::from(b) << 8 | i64::from(c)
+/// A block of MACs that the IEEE assigns, by its key in the database: the first 24 bits, or how many bits the block has
+/// (28 or 36) and these bits. A smaller block has a larger key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MacBlock(i64);
+
+impl MacBlock {
+    /// None for a block of another size.
+    pub fn new(prefix: u64, bits: u8) -> Option<MacBlock> {
+        match bits {
+            24 => Some(MacBlock(prefix as i64)),
+            28 | 36 => Some(MacBlock((u64::from(bits) << 40 | prefix) as i64)),
+            _ => None,
+        }
+    }
+
+    /// The blocks of a MAC, the smallest one first.
+    fn of(mac: MacAddr) -> [MacBlock; 3] {
+        let key =
+            |bits: u64, size: u64| MacBlock((size << 40 | mac.number() >> (48 - bits)) as i64);
+        [key(36, 36), key(28, 28), key(24, 0)]
+    }
+}
+
+impl fmt::Debug for MacBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 >> 40 {
+            0 => write!(f, "24:{:06x}", self.0),
+            bits => {
+                write!(f, "{bits}:{:0width$x}", self.0 & 0xf_ffff_ffff, width = bits as usize / 4)
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_smallest_block_has_the_vendor() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = AlertStore::open(directory.path()).unwrap();
+        for (prefix, bits, name) in
+            [(0x0055da, 24, "large"), (0x0055da1, 28, "medium"), (0x0055da123, 36, "small")]
+        {
+            store.store_vendor(MacBlock::new(prefix, bits).unwrap(), name).unwrap();
+        }
+        for (mac, name) in [
+            ("00:55:da:00:00:00", Some("large")),
+            ("00:55:da:1f:00:00", Some("medium")),
+            ("00:55:da:12:3f:ff", Some("small")),
+            ("00:55:db:12:3f:ff", None),
+        ] {
+            assert_eq!(store.vendor(mac.parse().unwrap()).unwrap().as_deref(), name, "{mac}");
+        }
+        assert_eq!(MacBlock::new(0x0055_da12, 32), None);
+    }
 
     #[test]
     fn queues_survive_restarts() {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use aw_output::{info, this_host, warn};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 use shm_layout::MacAddr;
 
 use crate::{
@@ -81,10 +81,7 @@ impl LegacyImport {
             return Ok(true);
         }
         drop(rows);
-        let any = format!("SELECT 1 FROM \"{table}\" LIMIT 1");
-        if database.query_row(&any, [], |_| Ok(())).optional()?.is_none() {
-            schema::drop_legacy(database, &table)?;
-        }
+        schema::end_import(database, &table)?;
         self.report_end();
         Ok(false)
     }

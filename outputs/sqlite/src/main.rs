@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod database_file;
+mod delete_trigger;
 mod legacy_import;
 mod retention;
 mod row_writer;

@@ -136,15 +136,19 @@ impl Retention {
                 self.pass = self.pass.filter(|_| more);
                 return Ok(more);
             };
-            let deleted = delete_sightings(database, pairing, before, left)?;
-            left -= deleted;
+            if oldest_sighting(database, pairing)?.is_some_and(|oldest| oldest >= before) {
+                pass.pairing = pairing;
+                continue;
+            }
+            left -= delete_sightings(database, pairing, before, left)?;
             if left == 0 {
                 return Ok(true); // this pairing may have more
             }
             pass.pairing = pairing;
+            // Or all of them were deleted from the view.
             let unused = "DELETE FROM pairing WHERE id = ?1
                 AND NOT EXISTS (SELECT 1 FROM sighting WHERE pairing = ?1)";
-            if deleted > 0 && database.prepare_cached(unused)?.execute([pairing])? > 0 {
+            if database.prepare_cached(unused)?.execute([pairing])? > 0 {
                 writer.clear_pairings();
             }
         }
@@ -156,6 +160,11 @@ fn nanos(time: Duration) -> i64 {
     i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
+fn oldest_sighting(database: &Connection, pairing: i64) -> rusqlite::Result<Option<i64>> {
+    let oldest = "SELECT min(time) FROM sighting WHERE pairing = ?";
+    database.prepare_cached(oldest)?.query_row([pairing], |row| row.get(0))
+}
+
 /// Deletes the oldest sightings of a pairing, at most `rows`.
 fn delete_sightings(
     database: &Connection,
@@ -163,11 +172,6 @@ fn delete_sightings(
     before: i64,
     rows: usize,
 ) -> rusqlite::Result<usize> {
-    let oldest = "SELECT min(time) < ? FROM sighting WHERE pairing = ?";
-    let is_old = |row: &Row| Ok(row.get(0).unwrap_or(false)); // null: no sighting
-    if !database.prepare_cached(oldest)?.query_row([before, pairing], is_old)? {
-        return Ok(0);
-    }
     let delete = "DELETE FROM sighting WHERE (pairing, time, origin, again) IN (
         SELECT pairing, time, origin, again FROM sighting WHERE pairing = ? AND time < ?
         ORDER BY time, origin, again LIMIT ?)";

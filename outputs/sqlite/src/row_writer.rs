@@ -14,13 +14,18 @@ const MACUPD: u8 = 6;
 
 /// Cached ids of pairings: another one costs a search in the database. At most 6 MB.
 const CACHED_PAIRINGS: usize = 1 << 16;
+/// Rings with cached ids of places; one that moves to another host is another one.
+const CACHED_RINGS: usize = 64;
 /// Cached ids of places of a ring; forged VLAN tags can make any number of places. At most 1 MB.
 const CACHED_PLACES: usize = 1 << 12;
 
-/// Caches the ids of places and pairings, and collects the sightings of a transaction.
+/// Caches the ids of places and pairings, and collects the events and sightings of a transaction.
 #[derive(Default)]
 pub struct RowWriter {
     rings: Vec<RingPlaces>,
+    /// Events, with the index of their ring, of which nothing is written yet: while they are collected, other programs
+    /// can write to the database.
+    events: Vec<(usize, Event)>,
     pairings: HashMap<(i64, MacAddr, IpAddr), i64>,
     /// Pairing, time and origin of the transaction's sightings. Written sorted, they touch each page once.
     sightings: Vec<(i64, i64, u8)>,
@@ -49,9 +54,19 @@ impl RowWriter {
         self.pairings.clear();
     }
 
-    pub fn add_event(&mut self, database: &Connection, entry: &Entry) -> rusqlite::Result<()> {
-        let event = &entry.event;
-        let place = self.place_of(database, (entry.host, entry.ring), event)?;
+    /// Adds an event, without using the database.
+    pub fn add_event(&mut self, entry: &Entry) {
+        let index = self.ring_index(entry.host, entry.ring);
+        self.events.push((index, entry.event));
+    }
+
+    fn write_event(
+        &mut self,
+        database: &Connection,
+        ring: usize,
+        event: &Event,
+    ) -> rusqlite::Result<()> {
+        let place = self.place_of(database, ring, event)?;
         let origin = match event.kind {
             Kind::Pairing(origin) => origin as u8,
             Kind::MacUpd => MACUPD,
@@ -90,8 +105,14 @@ impl RowWriter {
         Ok(())
     }
 
-    /// Writes the sightings. To be called before the end of the transaction.
-    pub fn write_sightings(&mut self, database: &Connection) -> rusqlite::Result<()> {
+    /// Writes the events and sightings. To be called before the end of the transaction.
+    pub fn write_rows(&mut self, database: &Connection) -> rusqlite::Result<()> {
+        for (ring, event) in std::mem::take(&mut self.events) {
+            self.write_event(database, ring, &event)?;
+        }
+        if self.rings.len() > CACHED_RINGS {
+            self.rings.clear(); // the events that have its indices are written
+        }
         self.sightings.sort_unstable();
         let mut insert =
             database.prepare_cached("INSERT OR IGNORE INTO sighting VALUES (?, ?, ?, 0)")?;
@@ -105,23 +126,22 @@ impl RowWriter {
         Ok(())
     }
 
+    fn ring_index(&mut self, host: &str, ring: &RingName) -> usize {
+        let is_same = |known: &RingPlaces| known.name == *ring && known.host == host;
+        self.rings.iter().position(is_same).unwrap_or_else(|| {
+            let (name, host) = (ring.clone(), host.to_owned());
+            self.rings.push(RingPlaces { name, host, places: HashMap::new() });
+            self.rings.len() - 1
+        })
+    }
+
     fn place_of(
         &mut self,
         database: &Connection,
-        (host, ring): (&str, &RingName),
+        ring: usize,
         event: &Event,
     ) -> rusqlite::Result<i64> {
-        let is_same = |known: &RingPlaces| known.name == *ring && known.host == host;
-        let index = match self.rings.iter().position(is_same) {
-            Some(index) => index,
-            None => {
-                self.rings.retain(|known| known.name != *ring); // it has moved to another host
-                let (name, host) = (ring.clone(), host.to_owned());
-                self.rings.push(RingPlaces { name, host, places: HashMap::new() });
-                self.rings.len() - 1
-            }
-        };
-        let RingPlaces { name, host, places } = &mut self.rings[index];
+        let RingPlaces { name, host, places } = &mut self.rings[ring];
         let Event { interface, vlan, outer_vlan, router, .. } = *event;
         let key = (interface, vlan, outer_vlan, router);
         if let Some(place) = places.get(&key) {
@@ -183,14 +203,15 @@ mod tests {
     fn cached_places_have_a_bound() {
         let mut database = Connection::open_in_memory().unwrap();
         assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
-        let (mut writer, ring) = (RowWriter::default(), "test".parse().unwrap());
+        let mut writer = RowWriter::default();
+        let ring = writer.ring_index("here", &"test".parse().unwrap());
         let change = ConfigChange { user: UserName::cut("admin"), added: 0, removed: 0 };
         let (time, name) = (UnixTime::now(), "eth0".parse().unwrap());
         let event = Event::config_change(time, name, Ipv4Addr::LOCALHOST, change);
         let mut place_of = |vlans: (u16, u16)| {
             let [vlan, outer_vlan] = [vlans.0, vlans.1].map(VlanId::from_tag);
             let event = Event { vlan, outer_vlan, ..event };
-            let place = writer.place_of(&database, ("here", &ring), &event).unwrap();
+            let place = writer.place_of(&database, ring, &event).unwrap();
             (place, writer.rings[0].places.len())
         };
         let (first, _) = place_of((1, 1));

@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::delete_trigger;
+
 /// Application id in the header of the file: "AWhi".
 const APPLICATION: i32 = 0x4157_6869;
 /// Version of these tables.
@@ -33,7 +35,7 @@ const TABLES: &str = "
         ip TEXT NOT NULL,          -- the address as text, which SQL cannot make of IPv6 bytes
         UNIQUE (address, mac, place)
     );
-    CREATE INDEX pairing_of_mac ON pairing (mac);
+    CREATE INDEX pairing_of_mac ON pairing (mac, ip);
     CREATE TABLE sighting (
         pairing INTEGER NOT NULL REFERENCES pairing,
         time INTEGER NOT NULL,     -- nanoseconds since 1970
@@ -57,6 +59,11 @@ const CHANGES: &str = "
     );
     CREATE INDEX IF NOT EXISTS config_change_time ON config_change (time);";
 
+/// Earlier releases created the index of MACs without the address.
+const OLD_INDEX: &str = "CREATE INDEX pairing_of_mac ON pairing (mac)";
+const REPLACE_INDEX: &str =
+    "DROP INDEX pairing_of_mac; CREATE INDEX pairing_of_mac ON pairing (mac, ip)";
+
 /// What every connection sets. The log is synced to the disk only before it is copied into the tables: a
 /// kill loses nothing, a power cut loses what the kernel had not written yet, and the file is consistent
 /// in both cases. The log is copied at 16 MiB: a page that is in it several times is copied once. The
@@ -71,7 +78,7 @@ pub const SESSION: &str = "
     PRAGMA cache_size = -32768;";
 
 /// Columns of the table that addrwatch creates.
-const LEGACY_COLUMNS: [&str; 6] =
+pub const LEGACY_COLUMNS: [&str; 6] =
     ["timestamp", "interface", "vlan_tag", "mac_address", "ip_address", "origin"];
 
 /// Names of our tables and indexes, which the view cannot have.
@@ -149,6 +156,10 @@ pub fn prepare(database: &mut Connection, view: &ViewName) -> Result<(), Unusabl
         create_tables(&transaction)?;
     }
     transaction.execute_batch(CHANGES)?;
+    let index = "SELECT count(*) FROM sqlite_schema WHERE name = 'pairing_of_mac' AND sql = ?";
+    if transaction.query_row(index, [OLD_INDEX], |row| row.get::<_, bool>(0))? {
+        transaction.execute_batch(REPLACE_INDEX)?;
+    }
     prepare_view(&transaction, view.as_str())?;
     Ok(transaction.commit()?)
 }
@@ -228,7 +239,10 @@ pub fn legacy_tables(database: &Connection) -> rusqlite::Result<Vec<String>> {
 /// Gives each of our views the right definition: with all tables of addrwatch that are left.
 fn update_views(database: &Connection) -> rusqlite::Result<()> {
     let legacy = legacy_tables(database)?;
-    views(database)?.iter().try_for_each(|view| update_view(database, view, &legacy))
+    views(database)?.iter().try_for_each(|view| {
+        update_view(database, view, &legacy)?;
+        delete_trigger::update(database, view, &legacy)
+    })
 }
 
 fn update_view(database: &Connection, name: &str, legacy: &[String]) -> rusqlite::Result<()> {
@@ -244,9 +258,13 @@ fn update_view(database: &Connection, name: &str, legacy: &[String]) -> rusqlite
     Ok(())
 }
 
-/// Drops a table of addrwatch that has no rows left.
-pub fn drop_legacy(database: &Connection, table: &str) -> rusqlite::Result<()> {
-    database.execute_batch(&format!("DROP TABLE \"{table}\""))?;
+/// To be called when no more rows of a table of addrwatch can be imported.
+pub fn end_import(database: &Connection, table: &str) -> rusqlite::Result<()> {
+    let any = format!("SELECT 1 FROM \"{table}\" LIMIT 1");
+    match database.query_row(&any, [], |_| Ok(())).optional()? {
+        Some(()) => delete_trigger::create_index(database, table)?,
+        None => database.execute_batch(&format!("DROP TABLE \"{table}\""))?,
+    }
     update_views(database)
 }
 

@@ -88,16 +88,21 @@ impl SqliteSink {
         format!("open {}: {why}", self.settings.path.display())
     }
 
+    /// The database, which is opened if it is not open.
+    fn take_open(&mut self) -> SinkResult<OpenDatabase> {
+        let opened = self.database.take().map_or_else(|| self.open(), Ok);
+        opened.map_err(|why| match why {
+            Unusable::Foreign(why) => Fault::Down(self.open_failure(&why)),
+            Unusable::Sqlite(error) => self.write_failure(error),
+        })
+    }
+
     /// Runs an operation in the transaction that `flush` commits.
     fn in_transaction<T>(
         &mut self,
         operation: impl FnOnce(&mut OpenDatabase) -> rusqlite::Result<T>,
     ) -> SinkResult<T> {
-        let opened = self.database.take().map_or_else(|| self.open(), Ok);
-        let mut database = opened.map_err(|why| match why {
-            Unusable::Foreign(why) => Fault::Down(self.open_failure(&why)),
-            Unusable::Sqlite(error) => self.write_failure(error),
-        })?;
+        let mut database = self.take_open()?;
         let run = || {
             if database.connection.is_autocommit() {
                 database.connection.execute_batch("BEGIN IMMEDIATE")?;
@@ -149,7 +154,7 @@ impl SqliteSink {
                 return Ok(import.is_some() || due.is_some());
             }
             let Some(before) = due else { return Ok(false) };
-            writer.write_sightings(connection)?; // without them, a new pairing would seem to have no rows
+            writer.write_rows(connection)?; // without them, a new pairing would seem to have no rows
             retention.step(connection, writer, before, rows)
         });
         self.retention = retention;
@@ -161,7 +166,7 @@ impl SqliteSink {
 
     fn commit(&mut self) -> SinkResult {
         self.in_transaction(|database| {
-            database.rows.write_sightings(&database.connection)?;
+            database.rows.write_rows(&database.connection)?;
             database.connection.execute_batch("COMMIT")?;
             database.import.iter_mut().for_each(LegacyImport::report_progress);
             Ok(())
@@ -195,8 +200,12 @@ impl SqliteSink {
 }
 
 impl Sink for SqliteSink {
+    /// No transaction begins here: other programs, such as a nightly job that deletes old rows, need the lock, too.
     fn write(&mut self, entry: &Entry) -> SinkResult {
-        self.in_transaction(|database| database.rows.add_event(&database.connection, entry))
+        let mut database = self.take_open()?;
+        database.rows.add_event(entry);
+        self.database = Some(database);
+        Ok(())
     }
 
     fn flush(&mut self) -> SinkResult {

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, path::PathBuf};
 
-use aw_service::split_name_line;
+use aw_service::{decode_text, split_name_line};
 use shm_layout::MacAddr;
 
 /// The name of a device that is in no list of names.
@@ -26,21 +26,18 @@ pub struct ConfigFile {
 impl ConfigFile {
     pub fn parse(text: &[u8]) -> Result<ConfigFile, String> {
         let mut config = ConfigFile::default();
-        for (line, bytes) in (1..).zip(text.split(|byte| *byte == b'\n')) {
-            let text = str::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_owned());
-            let parsed =
-                text.and_then(|text| config.line(text.trim_start_matches('\u{feff}').trim()));
-            parsed.map_err(|cause| format!("line {line}: {cause}"))?;
+        for (line, text) in (1..).zip(decode_text(text)?.lines()) {
+            config.line(text.trim()).map_err(|cause| format!("line {line}: {cause}"))?;
         }
         Ok(config)
     }
 
     fn line(&mut self, text: &str) -> Result<(), String> {
         // As in macupd_tracker, names may be in any section, or in none.
-        if text.is_empty() || text.starts_with(['#', '[']) {
+        let Some((mac, _)) = split_name_line(text).filter(|_| !text.starts_with('[')) else {
             return Ok(());
-        }
-        let has_mac = split_name_line(text).is_some_and(|(mac, _)| mac.parse::<MacAddr>().is_ok());
+        };
+        let has_mac = mac.parse::<MacAddr>().is_ok();
         // A name may contain `=`, but a key contains no `|`.
         match text.split_once('=') {
             Some((key, value)) if !has_mac && !key.contains('|') => self.setting(key, value),
@@ -189,7 +186,21 @@ AA:BB:CC:DD:EE:02|windows
             let (at, cause) = error.split_once(": ").unwrap();
             assert!(at == format!("line {line}") && cause.contains(why), "{text}: {error}");
         }
-        assert_eq!(ConfigFile::parse(b"\n\xff").unwrap_err(), "line 2: not UTF-8 text");
+        // Not UTF-8: this is the letter ÿ of Latin-1.
+        let error = ConfigFile::parse(b"\n\xff").unwrap_err();
+        assert!(error.starts_with("line 2: neither ") && error.ends_with("\"ÿ\""), "{error}");
+    }
+
+    /// Written on Windows: UTF-16 with a byte order mark, or Latin-1.
+    #[test]
+    fn encodings() {
+        let text = "[MACLIST]\r\nmac,name\r\n02:00:00:00:00:01,Küche\r\n";
+        let utf16 = "\u{feff}".encode_utf16().chain(text.encode_utf16());
+        let utf16: Vec<_> = utf16.flat_map(u16::to_be_bytes).collect();
+        let latin: Vec<_> = text.chars().filter_map(|c| u8::try_from(c).ok()).collect();
+        for bytes in [utf16, latin] {
+            assert_eq!(ConfigFile::parse(&bytes).unwrap().names, names(&[(1, "Küche")]));
+        }
     }
 
     #[test]

@@ -3,10 +3,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
     path::Path,
 };
 
+use aw_service::{csv_fields, read_text};
 use shm_layout::MacAddr;
 
 const FILES: [&str; 4] = ["oui.csv", "mam.csv", "oui36.csv", "iab.csv"];
@@ -24,8 +24,8 @@ impl Vendors {
             macs.filter(|mac| !is_private(*mac)).flat_map(prefixes).collect();
         let mut vendors = Vendors::default();
         for file in FILES {
-            if let Ok(bytes) = fs::read(directory.join(file)) {
-                vendors.read(&String::from_utf8_lossy(&bytes), &wanted);
+            if let Ok(text) = read_text(&directory.join(file)) {
+                vendors.read(&text, &wanted);
             }
         }
         vendors
@@ -34,18 +34,15 @@ impl Vendors {
     /// Reads a file with the columns `Registry,Assignment,Organization Name,Organization Address`.
     fn read(&mut self, text: &str, wanted: &HashSet<Prefix>) {
         for line in text.lines() {
-            let mut fields = line.splitn(3, ',');
-            let (Some(_), Some(digits), Some(rest)) = (fields.next(), fields.next(), fields.next())
-            else {
-                continue;
-            };
+            let fields = csv_fields(line, 3);
+            let [_, digits, name] = &*fields else { continue };
+            let (name, digits) = (name.trim(), digits.as_str());
             let Ok(number) = u64::from_str_radix(digits, 16) else { continue };
             let prefix = (digits.len() as u32, number);
             if wanted.contains(&prefix) {
-                let name = field(rest);
                 // "IEEE Registration Authority": the prefix is divided into longer ones. "Private": the vendor is not published.
-                if !matches!(&*name, "IEEE Registration Authority" | "Private" | "") {
-                    self.0.insert(prefix, name);
+                if !matches!(name, "IEEE Registration Authority" | "Private" | "") {
+                    self.0.insert(prefix, name.into());
                 }
             }
         }
@@ -66,19 +63,10 @@ fn prefixes(mac: MacAddr) -> [Prefix; 3] {
     [9, 7, 6].map(|digits| (digits, mac.number() >> (48 - 4 * digits)))
 }
 
-/// The first field of a CSV line.
-fn field(text: &str) -> String {
-    let Some(quoted) = text.strip_prefix('"') else {
-        return text.split(',').next().unwrap_or_default().trim().into();
-    };
-    // In a quoted field, two quotes mean one.
-    let quoted = quoted.replace("\"\"", "\u{0}");
-    quoted.split('"').next().unwrap_or_default().replace('\u{0}', "\"").trim().into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn the_longest_prefix_counts() {
