@@ -10,7 +10,9 @@
 
 mod batching;
 mod blacklist;
+mod capture_file;
 mod check;
+mod event_name;
 mod filter;
 mod interface;
 mod link;
@@ -25,6 +27,7 @@ mod printer;
 mod rate_limit;
 mod refusal_log;
 mod replay;
+mod replay_sources;
 mod sample_file;
 mod stats;
 #[cfg(test)]

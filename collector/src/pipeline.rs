@@ -124,10 +124,13 @@ impl Pipeline {
         }
     }
 
-    /// Counts a frame of a replay that `--filter` excludes.
-    pub fn count_filtered(&mut self, source: &FrameSource) {
-        self.writer.count(source.counters, Counter::Seen);
-        self.writer.count(source.counters, Counter::Filtered);
+    /// Counts frames of a replay that are not parsed, and why.
+    pub fn count_frames(&mut self, counters: InterfaceId, outcome: Counter, number: u64) {
+        // One by one: a collector that is killed leaves at most one frame without an outcome.
+        for _ in 0..number {
+            self.writer.count(counters, Counter::Seen);
+            self.writer.count(counters, outcome);
+        }
     }
 
     /// `-4`, `-6` and `-b`.

@@ -98,6 +98,8 @@ counters! {
     MacupdWireless "macupd_wireless"
     /// MACupd: the MAC is a group address, which no host has.
     MacupdGroup "macupd_group"
+    /// In a capture file: from an interface without Ethernet frames, which is skipped.
+    LinkType "link_type"
 }
 
 impl Counter {
@@ -114,6 +116,7 @@ impl Counter {
             MacupdIncomplete,
             MacupdProxy,
             MacupdWireless,
+            LinkType,
         ];
         self.is_outcome() && !accepted.contains(&self)
     }
