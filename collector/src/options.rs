@@ -15,7 +15,7 @@ use crate::{Error, event_name::EventName, failed, rate_limit::Suppression, sampl
 #[derive(Parser, Debug)]
 #[command(name = "collector", version, after_help = EXAMPLES)]
 pub struct Options {
-    /// Interfaces to listen on; `any` listens on all at once [default: the first that is up and not loopback]
+    /// Interfaces to listen on; `any` listens on all at once [default: the first that is up, is not loopback and carries Ethernet frames]
     #[arg(value_name = "INTERFACE", conflicts_with = "read")]
     pub interfaces: Vec<InterfaceName>,
 
