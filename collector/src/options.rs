@@ -27,13 +27,8 @@ pub struct Options {
     #[arg(help_heading = "Frames", long, value_name = "FILE")]
     pub read: Option<String>,
 
-    /// Interface name that the events of a replay get, in place of `pcap`; with INTERFACE=, only those of this interface of the file; may be repeated
-    #[arg(
-        help_heading = "Frames",
-        long = "as",
-        value_name = "[INTERFACE=]NAME",
-        requires = "read"
-    )]
+    /// Name that events get in place of the interface's name, or of `pcap` in a replay; with INTERFACE=, only those of this interface; may be repeated
+    #[arg(help_heading = "Frames", long = "as", value_name = "[INTERFACE=]NAME")]
     pub names: Vec<EventName>,
 
     /// Replay at most NUM events a second, so that slow outputs can keep up

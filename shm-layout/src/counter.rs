@@ -100,6 +100,9 @@ counters! {
     MacupdGroup "macupd_group"
     /// In a capture file: from an interface without Ethernet frames, which is skipped.
     LinkType "link_type"
+    /// A frame that another interface of the same network captured, too: a bridge and its port, a VLAN
+    /// and its parent, two interfaces of `any`.
+    CapturedTwice "captured_twice"
 }
 
 impl Counter {
@@ -117,6 +120,7 @@ impl Counter {
             MacupdProxy,
             MacupdWireless,
             LinkType,
+            CapturedTwice,
         ];
         self.is_outcome() && !accepted.contains(&self)
     }
