@@ -66,6 +66,7 @@ for purpose in "$@"; do
       need tcpdump command_exists tcpdump
       need util-linux setpriv --version
       need zsh command_exists zsh
+      need zstd command_exists zstd
       need binutils command_exists strip
       need dpkg-dev command_exists dpkg-shlibdeps
       ;;

@@ -70,19 +70,50 @@ impl OpenInterface {
     }
 }
 
-/// The first interface that is up and not loopback. libpcap also lists devices that are no network
-/// interfaces.
+/// The first interface that can be listened to: it is up, is not loopback, and carries Ethernet frames, which
+/// a tunnel does not. libpcap also lists devices that are no network interfaces.
 pub fn first() -> Result<InterfaceName, Error> {
     let devices =
         Device::list().map_err(|error| failed(format_args!("list interfaces: {error}")))?;
-    devices
-        .iter()
-        .filter(|device| device.flags.is_up() && !device.flags.is_loopback())
-        .filter(|device| matches!(index(&device.name), Ok(Some(_))))
-        .find_map(|device| device.name.parse().ok())
-        .ok_or_else(|| {
-            failed("choose an interface: only loopback is up (name an interface, or bring one up with: ip link set NAME up)")
-        })
+    let mut refused = Vec::new();
+    for device in devices {
+        let Ok(name) = device.name.parse::<InterfaceName>() else { continue };
+        if !matches!(index(&device.name), Ok(Some(_))) {
+            continue;
+        }
+        let why = match device.flags {
+            flags if flags.is_loopback() => "it is loopback".into(),
+            flags if !flags.is_up() => "it is down".into(),
+            _ => match try_open(name) {
+                Ok(()) => return Ok(name),
+                Err(why) if why == permission_denied() => {
+                    return Err(failed(format_args!("listen on {name}: {why}")));
+                }
+                Err(why) => why,
+            },
+        };
+        refused.push(format!("{name}: {why}"));
+    }
+    Err(failed(format_args!(
+        "choose an interface: none can be listened to: {} (name one, or bring one up with: ip link set NAME up)",
+        few(&refused)
+    )))
+}
+
+/// Opens an interface only to see whether that is possible.
+fn try_open(name: InterfaceName) -> Result<(), String> {
+    let capture = Capture::from_device(name.as_str()).and_then(|device| device.open());
+    let capture = capture.map_err(|error| explain(&error))?;
+    LinkType::of(capture.get_datalink()).map(drop)
+}
+
+/// At most eight of them, and how many more there are.
+fn few(refused: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = refused.iter().take(SHOWN).cloned();
+    let more = refused.len().saturating_sub(SHOWN);
+    let more = (more > 0).then(|| format!("{more} more"));
+    shown.chain(more).collect::<Vec<_>>().join("; ")
 }
 
 /// The kernel's number for an interface, if there is one of that name.
@@ -188,14 +219,18 @@ pub fn explain(error: &pcap::Error) -> String {
         other => return other.to_string(),
     };
     if text.contains("permission") || text.contains("not permitted") {
-        let program = env::current_exe().unwrap_or_else(|_| "collector".into());
-        return format!(
-            "permission denied: CAP_NET_RAW is missing (run as root, or: sudo setcap cap_net_raw+ep {})",
-            program.display()
-        );
+        return permission_denied();
     }
     if text.contains("is not up") || text.contains("went down") {
         return DOWN.into();
     }
     text.into()
+}
+
+fn permission_denied() -> String {
+    let program = env::current_exe().unwrap_or_else(|_| "collector".into());
+    format!(
+        "permission denied: CAP_NET_RAW is missing (run as root, or: sudo setcap cap_net_raw+ep {})",
+        program.display()
+    )
 }

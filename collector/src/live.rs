@@ -17,10 +17,12 @@ use rustix::{
         socket_with,
     },
 };
+use shm_layout::InterfaceName;
 
 use crate::{
     Error,
     batching::BatchPause,
+    event_name::EventName,
     failed, info,
     interface::{self, CaptureOptions},
     link::LinkType,
@@ -28,6 +30,7 @@ use crate::{
     monitored_interface::MonitoredInterface,
     options::Options,
     pipeline::Pipeline,
+    related::Devices,
     warn,
 };
 
@@ -41,6 +44,10 @@ const DROPS_INTERVAL: Duration = Duration::from_secs(60);
 /// The open interfaces and the open socket.
 pub struct LiveCapture {
     interfaces: Vec<MonitoredInterface>,
+    /// `--as`.
+    names: Vec<EventName>,
+    /// The interfaces that were open when it was last determined which ones capture the same frames.
+    related: Vec<InterfaceName>,
     macupd: Option<MacupdSocket>,
     /// Readable when some interface changed (RTMGRP_LINK of rtnetlink(7)); the states are queried then.
     link_changes: Option<OwnedFd>,
@@ -64,6 +71,7 @@ impl LiveCapture {
         }
         let mut once = BTreeSet::new();
         names.retain(|name| once.insert(*name)); // frames of an interface named twice would be counted twice
+        check_event_names(&options.names, &names)?;
         let (promiscuous, filter) = (!options.no_promisc, options.filter.clone());
         let capture = CaptureOptions { promiscuous, filter, interfaces: names.len() };
         let interfaces = names.into_iter().map(|name| MonitoredInterface::open(name, &capture));
@@ -85,7 +93,9 @@ impl LiveCapture {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|error| Error::io("create epoll instance", error))?;
         let link_changes = subscribe_link_changes().ok();
-        Ok(LiveCapture { interfaces, macupd, link_changes, epoll, drops_logged: None })
+        let names = options.names.clone();
+        let (related, drops_logged) = (Vec::new(), None);
+        Ok(LiveCapture { interfaces, names, related, macupd, link_changes, epoll, drops_logged })
     }
 
     /// The capabilities that it needs while it runs, to open an interface that comes back.
@@ -117,6 +127,7 @@ impl LiveCapture {
     ) -> Result<(), Error> {
         self.register(signals).map_err(|error| Error::io("register with epoll", error))?;
         self.log_sources();
+        self.relate();
         let mut heartbeat = Instant::now();
         let mut pause = BatchPause::new(heartbeat);
         let mut events = Vec::with_capacity(self.interfaces.len() + 3);
@@ -189,8 +200,7 @@ impl LiveCapture {
 
     /// Logs which sources are open, and which are not.
     fn log_sources(&self) {
-        let open = self.interfaces.iter().filter(|interface| interface.missing().is_none());
-        let names = open.map(|interface| interface.name.to_string());
+        let names = open_interfaces(&self.interfaces).map(|name| name.to_string());
         let macupd = self.macupd.iter().map(|socket| format!("{} (MACupd)", socket.address()));
         let sources: Vec<_> = names.chain(macupd).collect();
         let user = match rustix::process::geteuid().is_root() && !self.interfaces.is_empty() {
@@ -223,6 +233,18 @@ impl LiveCapture {
             interface.read(limit, pipeline);
             interface.check_state(pipeline);
         }
+        self.relate();
+    }
+
+    /// Finds out which interfaces capture the same frames. Called when links or the open interfaces change.
+    fn relate(&mut self) {
+        let names: Vec<_> = self.interfaces.iter().map(|interface| interface.name).collect();
+        self.related.clear();
+        self.related.extend(open_interfaces(&self.interfaces));
+        let places = Devices::of_this_machine().places(&names, &self.related, &self.names);
+        for (interface, place) in self.interfaces.iter_mut().zip(places) {
+            interface.set_place(place);
+        }
     }
 
     /// Once each heartbeat: counts and logs drops, and tries to open missing interfaces.
@@ -236,6 +258,9 @@ impl LiveCapture {
                 epoll::add(&self.epoll, fd, data, IN)
                     .map_err(|error| Error::io("register with epoll", error))?;
             }
+        }
+        if !open_interfaces(&self.interfaces).eq(self.related.iter().copied()) {
+            self.relate();
         }
         if let Some(socket) = &mut self.macupd {
             socket.count_drops(pipeline);
@@ -274,6 +299,29 @@ impl LiveCapture {
             Err(error) => Err(Error::io("wait for frames", error)),
         }
     }
+}
+
+fn open_interfaces(interfaces: &[MonitoredInterface]) -> impl Iterator<Item = InterfaceName> {
+    let open = interfaces.iter().filter(|interface| interface.missing().is_none());
+    open.map(|interface| interface.name)
+}
+
+/// `--as` names interfaces that are captured.
+fn check_event_names(names: &[EventName], captured: &[InterfaceName]) -> Result<(), Error> {
+    if captured.is_empty() && !names.is_empty() {
+        return Err(failed(
+            "--as: no interface is captured (name one; events of --macupd keep the names that the routers report)",
+        ));
+    }
+    let named = names.iter().filter_map(|one| Some((one.interface.as_deref()?, one.name)));
+    for (interface, name) in named {
+        if captured.iter().all(|one| one.as_str() != interface) {
+            return Err(failed(format_args!(
+                "--as {interface}={name}: {interface} is not captured (add it to the interfaces, or correct the name)"
+            )));
+        }
+    }
+    Ok(())
 }
 
 const IN: epoll::EventFlags = epoll::EventFlags::IN;

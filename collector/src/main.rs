@@ -10,7 +10,10 @@
 
 mod batching;
 mod blacklist;
+mod capture_file;
 mod check;
+mod copies;
+mod event_name;
 mod filter;
 mod interface;
 mod link;
@@ -24,7 +27,9 @@ mod pipeline;
 mod printer;
 mod rate_limit;
 mod refusal_log;
+mod related;
 mod replay;
+mod replay_sources;
 mod sample_file;
 mod stats;
 #[cfg(test)]

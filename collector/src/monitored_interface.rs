@@ -10,10 +10,13 @@ use aw_service::{Backoff, Condition};
 use shm_layout::InterfaceName;
 
 use crate::{
-    Error, failed, info,
+    Error,
+    copies::Overlap,
+    failed, info,
     interface::{self, CaptureOptions, InterfaceState, OpenError, OpenInterface, explain},
     link::{Frame, LinkType},
-    pipeline::Pipeline,
+    pipeline::{FrameSource, Pipeline},
+    related::{Place, Relation},
     warn,
 };
 
@@ -24,6 +27,8 @@ const STABLE: Duration = Duration::from_secs(60);
 
 pub struct MonitoredInterface {
     pub name: InterfaceName,
+    /// The name of its events, and how it relates to the other interfaces.
+    place: Place,
     options: CaptureOptions,
     /// None: it is not there.
     opened: Option<OpenInterface>,
@@ -53,6 +58,7 @@ impl MonitoredInterface {
         let now = Instant::now();
         Ok(MonitoredInterface {
             name,
+            place: Place { relation: Relation::Unrelated, name, overlap: Overlap::None },
             options: options.clone(),
             opened,
             down: Condition::default(),
@@ -63,6 +69,33 @@ impl MonitoredInterface {
             received: false,
             unlogged_drops: 0,
         })
+    }
+
+    /// Changes the place, and logs what changed for the user.
+    pub fn set_place(&mut self, place: Place) {
+        let was = std::mem::replace(&mut self.place, place);
+        if was.relation == place.relation {
+            return;
+        }
+        let (name, events) = (self.name, place.name);
+        match (was.relation, place.relation) {
+            (_, Relation::Port(of)) => info(format_args!(
+                "{name} and {of} capture the same frames: events of {name} get the name {events}, and copies of a frame are counted as captured_twice (for a network of its own: --as {name}=NAME)"
+            )),
+            (_, Relation::Vlan(of)) => info(format_args!(
+                "{name} is a VLAN of {of}, which captures its frames, too: all frames of {name} are counted as captured_twice (for a network of its own: --as {name}=NAME)"
+            )),
+            (Relation::Port(of) | Relation::Vlan(of), Relation::Unrelated) => info(format_args!(
+                "{name} does not belong to {of} any more: its events get the name {events}"
+            )),
+            (Relation::Unrelated, Relation::Unrelated) => {}
+        }
+    }
+
+    /// The source of its frames.
+    fn source(&self, link: LinkType, pipeline: &mut Pipeline) -> FrameSource {
+        let Place { name, overlap, .. } = self.place;
+        FrameSource { name, overlap, ..pipeline.source(self.name, link) }
     }
 
     /// Why it is not captured on; none if it is.
@@ -82,8 +115,9 @@ impl MonitoredInterface {
 
     /// Processes the frames that are there, at most `limit`; returns how many.
     pub fn read(&mut self, limit: usize, pipeline: &mut Pipeline) -> usize {
+        let Some(link) = self.link() else { return 0 };
+        let source = self.source(link, pipeline);
         let Some(opened) = &mut self.opened else { return 0 };
-        let source = pipeline.source(self.name, opened.link);
         let mut frames = 0;
         let read = opened.capture.dispatch(Some(limit), |packet| {
             frames += 1;

@@ -7,7 +7,7 @@ use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
 use ipnet::IpNet;
 use shm_layout::{InterfaceName, RingName, WriterOptions};
 
-use crate::{Error, failed, rate_limit::Suppression, sample_file};
+use crate::{Error, event_name::EventName, failed, rate_limit::Suppression, sample_file};
 
 /// Captures ARP and IPv6 Neighbor Discovery, and records which MAC address uses which IP address.
 ///
@@ -15,7 +15,7 @@ use crate::{Error, failed, rate_limit::Suppression, sample_file};
 #[derive(Parser, Debug)]
 #[command(name = "collector", version, after_help = EXAMPLES)]
 pub struct Options {
-    /// Interfaces to listen on; `any` listens on all at once [default: the first that is up and not loopback]
+    /// Interfaces to listen on; `any` listens on all at once [default: the first that is up, is not loopback and carries Ethernet frames]
     #[arg(value_name = "INTERFACE", conflicts_with = "read")]
     pub interfaces: Vec<InterfaceName>,
 
@@ -23,19 +23,13 @@ pub struct Options {
     #[arg(help_heading = "Frames", long, requires = "interfaces")]
     pub wait: bool,
 
-    /// Replay a capture file (pcap or pcapng; - for standard input) with the times of its packets, then exit; needs no privileges
+    /// Replay a capture file (pcap or pcapng, also compressed with gzip or zstd; - for standard input) with the times of its packets, then exit; needs no privileges
     #[arg(help_heading = "Frames", long, value_name = "FILE")]
     pub read: Option<String>,
 
-    /// Interface name that the events of a replay get, in place of `pcap`
-    #[arg(
-        help_heading = "Frames",
-        long = "as",
-        value_name = "NAME",
-        default_value = "pcap",
-        requires = "read"
-    )]
-    pub interface: InterfaceName,
+    /// Name that events get in place of the interface's name, or of `pcap` in a replay; with INTERFACE=, only those of this interface; may be repeated
+    #[arg(help_heading = "Frames", long = "as", value_name = "[INTERFACE=]NAME")]
+    pub names: Vec<EventName>,
 
     /// Replay at most NUM events a second, so that slow outputs can keep up
     #[arg(help_heading = "Frames", long, value_name = "NUM", requires = "read", allow_negative_numbers = true, value_parser = up_to::<u32>(u32::MAX.into()))]
@@ -84,11 +78,11 @@ pub struct Options {
     pub snap_malformed: Option<PathBuf>,
 
     /// Delete the ring and exit; without this option, the ring stays when the collector ends, so that outputs can read it
-    #[arg(help_heading = "Ring", long, conflicts_with_all = ["interfaces", "read", "daemon", "pid_file"])]
+    #[arg(help_heading = "Ring", long, conflicts_with_all = ["interfaces", "read", "names", "daemon", "pid_file"])]
     pub remove: bool,
 
     /// Print the counters of the collector that writes to the ring, and exit; if the collector's user is not addrwatch, name it with -u (rings of other users are refused)
-    #[arg(help_heading = "Ring", long, conflicts_with_all = ["interfaces", "read", "remove", "daemon", "pid_file"])]
+    #[arg(help_heading = "Ring", long, conflicts_with_all = ["interfaces", "read", "names", "remove", "daemon", "pid_file"])]
     pub stats: bool,
 
     /// Format of --stats

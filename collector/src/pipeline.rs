@@ -7,7 +7,10 @@ use shm_layout::{
 };
 
 use crate::{
-    Error, blacklist, check, info,
+    Error, blacklist,
+    check::{self, Sighting},
+    copies::{Copies, Overlap},
+    info,
     link::{Frame, LinkType},
     options::Options,
     parse,
@@ -21,12 +24,14 @@ use crate::{
 /// An interface or a capture file.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameSource {
-    /// The interface's name in events.
+    /// The name of its events, which may be another one than the interface's.
     pub name: InterfaceName,
     /// Its link type.
     pub link: LinkType,
     /// Its counters.
     pub counters: InterfaceId,
+    /// Whether other interfaces capture the same frames.
+    pub overlap: Overlap,
 }
 
 /// All stages behind the capture, and their outputs.
@@ -40,6 +45,7 @@ pub struct Pipeline {
     ipv6: bool,
     odd_macs: bool,
     blacklist: Vec<IpNet>,
+    copies: Copies,
     limit: RateLimit,
     refusals: Option<RefusalLog>,
     samples: Option<SampleFile>,
@@ -63,6 +69,7 @@ impl Pipeline {
             ipv6: !options.ipv4_only,
             odd_macs: options.odd_macs,
             blacklist: options.blacklist.clone(),
+            copies: Copies::default(),
             limit: RateLimit::new(options.ratelimit, options.max_pairings as usize),
             refusals: options.verbose.then(RefusalLog::new),
             samples,
@@ -71,7 +78,8 @@ impl Pipeline {
 
     /// A source of frames, with its counters.
     pub fn source(&mut self, name: InterfaceName, link: LinkType) -> FrameSource {
-        FrameSource { name, link, counters: self.writer.interface(name) }
+        let (counters, overlap) = (self.writer.interface(name), Overlap::None);
+        FrameSource { name, link, counters, overlap }
     }
 
     /// Processes one frame; returns whether it became an event.
@@ -79,6 +87,7 @@ impl Pipeline {
         self.writer.count(source.counters, Counter::Seen);
         let checked = parse::parse(source.link, frame)
             .and_then(|packet| check::sighting(&packet, self.odd_macs))
+            .and_then(|sighting| self.first_copy(source, frame, sighting))
             .map(|sighting| sighting.event(frame.time, source.name));
         let outcome = self.finish_event(source.counters, checked);
         if let (Err(reason), Some(samples)) = (outcome, &mut self.samples)
@@ -124,10 +133,27 @@ impl Pipeline {
         }
     }
 
-    /// Counts a frame of a replay that `--filter` excludes.
-    pub fn count_filtered(&mut self, source: &FrameSource) {
-        self.writer.count(source.counters, Counter::Seen);
-        self.writer.count(source.counters, Counter::Filtered);
+    /// Counts frames of a replay that are not parsed, and why.
+    pub fn count_frames(&mut self, counters: InterfaceId, outcome: Counter, number: u64) {
+        // One by one: a collector that is killed leaves at most one frame without an outcome.
+        for _ in 0..number {
+            self.writer.count(counters, Counter::Seen);
+            self.writer.count(counters, outcome);
+        }
+    }
+
+    /// Refuses a frame that another interface of the same network captured, too.
+    fn first_copy(
+        &mut self,
+        source: &FrameSource,
+        frame: &Frame,
+        sighting: Sighting,
+    ) -> Result<Sighting, Counter> {
+        let FrameSource { name, link, overlap, .. } = *source;
+        match self.copies.is_copy(overlap, name, link, frame, &sighting) {
+            true => Err(Counter::CapturedTwice),
+            false => Ok(sighting),
+        }
     }
 
     /// `-4`, `-6` and `-b`.

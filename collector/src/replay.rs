@@ -1,27 +1,27 @@
 //! `--read`: replays a capture file with the times of its packets.
 
 use std::{
-    fmt::Display,
     fs::File,
-    io::{self, ErrorKind, Read, Write},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
-    thread::{self, JoinHandle},
+    io::{self, ErrorKind, Read},
+    os::fd::AsFd,
+    thread,
     time::{Duration, Instant},
 };
 
 use aw_service::{Signals, Startup, cause};
-use pcap::{BpfProgram, Capture, Offline, Precision};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::retry_on_intr,
-    pipe::PipeFlags,
 };
 
 use crate::{
-    Error, failed, info, interface,
-    link::{Frame, LinkType},
+    Error,
+    capture_file::{CaptureFile, Record},
+    failed, info,
+    link::LinkType,
     options::Options,
     pipeline::Pipeline,
+    replay_sources::ReplaySources,
 };
 
 /// Frames processed before their events are delivered.
@@ -29,28 +29,26 @@ const BATCH: usize = 256;
 
 /// An open capture file.
 pub struct Replay {
-    capture: Capture<Offline>,
-    /// The name under which it was opened, with which libpcap's errors begin.
-    name: String,
+    file: CaptureFile,
+    sources: ReplaySources,
+    /// The link type of the first interface with Ethernet frames.
     link: LinkType,
     /// Frames in a batch: one if waiting for the next frame may take long.
     batch: usize,
-    /// `--filter`: frames that it excludes are counted, so that all frames of a file are.
-    filter: Option<BpfProgram>,
+    /// Frames that were read so far.
+    frames: u64,
     signals: Signals,
-    copier: Option<JoinHandle<io::Result<()>>>,
 }
 
 /// Opens a capture file; `-` is standard input. Returns none if a signal arrived before the replay began. Calls
-/// `confine` before it reads anything from a pipe.
+/// `confine` before it reads anything.
 pub fn open(
     file: &str,
     options: &Options,
     confine: impl FnOnce() -> Result<(), Error>,
 ) -> Result<Option<Replay>, Error> {
-    let read_error = |why: &dyn Display| failed(format_args!("read {file}: {why}"));
     let unreadable = |error: io::Error| {
-        read_error(&format_args!("{} (name a pcap or pcapng file)", cause(&error)))
+        failed(format_args!("read {file}: {} (name a pcap or pcapng file)", cause(&error)))
     };
     let input = match file {
         "-" => io::stdin().as_fd().try_clone_to_owned().map(File::from),
@@ -63,66 +61,18 @@ pub fn open(
     }
     // Not earlier: opening a named pipe without a writer blocks, and a signal has to end it.
     let signals = Signals::register()?;
-    let capture = |name: &str| Capture::from_file_with_precision(name, Precision::Nano);
-    let (name, batch, capture, copier) = if kind.is_file() {
-        // Before `confine`, after which the file may not be readable any more; libpcap reads its header.
-        let capture = capture(file);
-        confine()?;
-        (file.to_owned(), BATCH, capture, None)
-    } else {
-        confine()?;
-        let (output, copier) = interruptible(input, &signals).map_err(unreadable)?;
-        let name = format!("/dev/fd/{}", output.as_raw_fd());
-        let capture = capture(&name);
-        (name, 1, capture, Some(copier))
-    };
-    let mut capture = match capture {
-        Ok(capture) => capture,
-        Err(_) if signals.stopped() => return Ok(None),
-        Err(error) => {
-            return Err(read_error(&(pcap_text(&error, &name) + " (must be pcap or pcapng)")));
-        }
-    };
-    let link = LinkType::of(capture.get_datalink()).map_err(|error| read_error(&error))?;
-    let filter = options.filter.as_deref();
-    let filter = filter.map(|filter| interface::compile(&mut capture, filter));
-    let filter = filter.transpose().map_err(failed)?;
-    Ok(Some(Replay { capture, name, link, batch, filter, signals, copier }))
-}
-
-/// Copies a pipe into a new one, which ends when a signal arrives: otherwise a replay that waits for more
-/// could not be stopped. Returns the new pipe's output and the copying thread.
-fn interruptible(
-    mut input: File,
-    signals: &Signals,
-) -> io::Result<(OwnedFd, JoinHandle<io::Result<()>>)> {
-    let (output, to) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    let signals = signals.try_clone()?;
-    let copier = thread::spawn(move || -> io::Result<()> {
-        let mut to = File::from(to);
-        let mut bytes = vec![0; 64 * 1024];
-        loop {
-            let mut ready =
-                [PollFd::new(&input, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
-            retry_on_intr(|| poll(&mut ready, None))?;
-            let [input_is_ready, _] = ready.map(|fd| !fd.revents().is_empty());
-            signals.clear();
-            if signals.stopped() {
-                return Ok(());
-            }
-            if !input_is_ready {
-                continue; // SIGHUP, which the other thread handles
-            }
-            match input.read(&mut bytes) {
-                Ok(0) => return Ok(()),
-                Ok(length) => to.write_all(&bytes[..length])?,
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    });
-    Ok((output, copier))
+    confine()?;
+    let batch = if kind.is_file() { BATCH } else { 1 };
+    let input = Interruptible { input, signals: signals.try_clone().map_err(unreadable)? };
+    let opened = CaptureFile::open(input);
+    if signals.stopped() {
+        return Ok(None);
+    }
+    let opened = opened.map_err(|why| failed(format_args!("read {file}: {why}")))?;
+    let sources = ReplaySources::new(file, options)?;
+    let link = LinkType::Ethernet;
+    let mut replay = Replay { file: opened, sources, link, batch, frames: 0, signals };
+    Ok(replay.begin()?.then_some(replay))
 }
 
 /// Replays the file to its end.
@@ -133,39 +83,25 @@ pub fn run(
     pipeline: &mut Pipeline,
     startup: &mut Startup,
 ) -> Result<(), Error> {
-    let source = pipeline.source(options.interface, replay.link);
     let mut throttle = options.max_rate.map(EventThrottle::new);
     let batch = if throttle.is_some() { 1 } else { replay.batch };
-    let mut frames: u64 = 0;
+    replay.sources.count_skipped(pipeline);
     let mut heartbeat = Instant::now();
     loop {
         let mut events = 0;
-        let read = replay.capture.dispatch(Some(batch), |packet| {
-            frames += 1;
-            let frame = Frame::new(&packet);
-            if replay.filter.as_mut().is_some_and(|filter| !filter.filter(packet.data)) {
-                pipeline.count_filtered(&source);
-            } else {
-                events += u32::from(pipeline.process_frame(&source, &frame));
-            }
-        });
+        let read = replay.read_batch(batch, pipeline, &mut events);
         pipeline.deliver()?;
         if replay.signals.take_hangup() {
             pipeline.reopen_files();
         }
+        let frames = replay.frames;
         if replay.signals.stopped() {
             info(format_args!("read {file}: stopped by a signal after {frames} frames"));
             return Ok(());
         }
-        match read {
-            Ok(0) => return replay.ended(file, frames),
-            Ok(_) => {}
-            Err(error) => {
-                return Err(failed(format_args!(
-                    "read {file}: {} after {frames} frames (all events before it were delivered)",
-                    pcap_text(&error, &replay.name)
-                )));
-            }
+        if !read? {
+            replay.sources.log_unused_names();
+            return Ok(());
         }
         if heartbeat.elapsed() >= Duration::from_secs(1) {
             heartbeat = Instant::now();
@@ -179,19 +115,98 @@ pub fn run(
 }
 
 impl Replay {
-    /// The file's link type.
+    /// The link type of the first interface that is replayed.
     pub fn link(&self) -> LinkType {
         self.link
     }
 
-    /// At the end: an error if reading the pipe failed.
-    fn ended(&mut self, file: &str, frames: u64) -> Result<(), Error> {
-        match self.copier.take().map(JoinHandle::join) {
-            Some(Ok(Err(error))) => {
-                let error = cause(&error);
-                Err(failed(format_args!("read {file}: {error} after {frames} frames")))
+    /// Reads up to the first interface with Ethernet frames, so that a file without one is refused before
+    /// the ring is created. Returns false if a signal ends it.
+    fn begin(&mut self) -> Result<bool, Error> {
+        loop {
+            let record = self.file.next();
+            if self.signals.stopped() {
+                return Ok(false);
             }
-            _ => Ok(()),
+            match record {
+                Ok(Some(Record::Frame { interface, .. })) => {
+                    self.frames += 1;
+                    self.sources.skip(interface);
+                }
+                Ok(Some(Record::Section)) => self.sources.clear(),
+                Ok(Some(Record::Interface(description))) => {
+                    if let Some(link) = self.sources.add(&description)? {
+                        self.link = link;
+                        return Ok(true);
+                    }
+                }
+                Ok(None) => return Err(self.sources.nothing_to_read()),
+                Err(why) => return Err(self.fault(&why)),
+            }
+        }
+    }
+
+    /// Processes the next frames, and counts those that became events; returns false at the end of the file.
+    fn read_batch(
+        &mut self,
+        batch: usize,
+        pipeline: &mut Pipeline,
+        events: &mut u32,
+    ) -> Result<bool, Error> {
+        for _ in 0..batch {
+            match self.file.next() {
+                Ok(Some(Record::Frame { interface, frame })) => {
+                    self.frames += 1;
+                    *events += u32::from(self.sources.process(interface, &frame, pipeline));
+                }
+                Ok(Some(Record::Section)) => self.sources.clear(),
+                Ok(Some(Record::Interface(description))) => {
+                    self.sources.add(&description)?;
+                }
+                Ok(None) => return Ok(false),
+                Err(why) => return Err(self.fault(&why)),
+            }
+        }
+        Ok(true)
+    }
+
+    fn fault(&self, why: &str) -> Error {
+        let (file, frames) = (self.sources.file(), self.frames);
+        failed(format_args!(
+            "read {file}: {why} after {frames} frames (all events before it were delivered)"
+        ))
+    }
+}
+
+/// A file or pipe; a signal ends it, because a replay that waits for more could not be stopped otherwise.
+struct Interruptible {
+    input: File,
+    signals: Signals,
+}
+
+impl Read for Interruptible {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = [
+                PollFd::new(&self.input, PollFlags::IN),
+                PollFd::new(&self.signals, PollFlags::IN),
+            ];
+            retry_on_intr(|| poll(&mut ready, None))?;
+            let [input_is_ready, signal] = ready.map(|fd| !fd.revents().is_empty());
+            if signal {
+                self.signals.clear();
+            }
+            if self.signals.stopped() {
+                return Ok(0);
+            }
+            if !input_is_ready {
+                continue; // SIGHUP, which is handled after the next frame
+            }
+            match self.input.read(to) {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
+                read => return read,
+            }
         }
     }
 }
@@ -214,13 +229,4 @@ impl EventThrottle {
         self.due = self.due.max(earliest) + self.each * events;
         thread::sleep(self.due.saturating_duration_since(now));
     }
-}
-
-/// libpcap's text, which may begin with the file's name.
-fn pcap_text(error: &pcap::Error, file: &str) -> String {
-    let text = match error {
-        pcap::Error::PcapError(text) => text.clone(),
-        other => other.to_string(),
-    };
-    text.strip_prefix(&format!("{file}: ")).map_or(text.clone(), str::to_owned)
 }

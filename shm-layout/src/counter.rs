@@ -98,6 +98,11 @@ counters! {
     MacupdWireless "macupd_wireless"
     /// MACupd: the MAC is a group address, which no host has.
     MacupdGroup "macupd_group"
+    /// In a capture file: from an interface without Ethernet frames, which is skipped.
+    LinkType "link_type"
+    /// A frame that another interface of the same network captured, too: a bridge and its port, a VLAN
+    /// and its parent, two interfaces of `any`.
+    CapturedTwice "captured_twice"
 }
 
 impl Counter {
@@ -114,6 +119,8 @@ impl Counter {
             MacupdIncomplete,
             MacupdProxy,
             MacupdWireless,
+            LinkType,
+            CapturedTwice,
         ];
         self.is_outcome() && !accepted.contains(&self)
     }

@@ -49,6 +49,31 @@ fn the_default_interface() {
     run(command).refused("collector", &["interface"]);
 }
 
+/// A tunnel carries no Ethernet frames: it is not chosen, although it comes first; nor refused, if another can be.
+#[test]
+fn a_tunnel_is_not_the_default_interface() {
+    let Some(lan) = Lan::new() else { return };
+    lan.here.ip("link del veth0");
+    lan.here.ip("tuntap add aaa0 mode tun");
+    lan.here.ip("link set aaa0 up");
+    lan.here.ip("link add later0 type veth peer name later1");
+    let refused = |texts: &[&str]| {
+        let ring = Ring::new();
+        let mut command = lan.here.command(binary("collector"));
+        command.args(["--ring", ring.name()]);
+        run(command).refused("collector", texts);
+    };
+    refused(&[
+        "aaa0: link type",
+        "later0: it is down",
+        "lo: it is loopback",
+        "ip link set NAME up",
+    ]);
+    lan.here.ip("link set later1 up");
+    lan.here.ip("link set later0 up");
+    Listening::start(&lan.here, &[], "later").prints(&[]);
+}
+
 #[test]
 fn an_interface_that_is_missing_is_named() {
     let Some(lan) = Lan::new() else { return };

@@ -10,6 +10,8 @@ pub const ETHERNET: u32 = 1;
 pub const LINUX_SLL: u32 = 113;
 /// LINKTYPE_LINUX_SLL2.
 pub const LINUX_SLL2: u32 = 276;
+/// LINKTYPE_RAW: IP packets without a header before them, as a tunnel's interface has them.
+pub const RAW_IP: u32 = 101;
 /// LINKTYPE_IEEE802_11, which carries no Ethernet header.
 pub const WLAN: u32 = 105;
 
@@ -128,6 +130,20 @@ impl<W: Write> Pcapng<W> {
         body.extend(262_144_u32.to_le_bytes());
         body.extend([9, 0, 1, 0, 9, 0, 0, 0]); // if_tsresol: 10^-9 s
         body.extend([0, 0, 0, 0]); // opt_endofopt
+        self.block(1, &body)
+    }
+
+    /// An interface with this snapshot length and name.
+    pub fn named_interface(&mut self, link_type: u32, snapshot: u32, name: &str) -> Result<()> {
+        let link_type = u16::try_from(link_type).expect("a link type of 16 bits");
+        let mut body = link_type.to_le_bytes().to_vec();
+        body.extend([0, 0]);
+        body.extend(snapshot.to_le_bytes());
+        body.extend([2, 0]); // if_name
+        body.extend(u16::try_from(name.len()).expect("a short name").to_le_bytes());
+        body.extend(name.as_bytes());
+        body.resize(body.len().next_multiple_of(4), 0);
+        body.extend([9, 0, 1, 0, 9, 0, 0, 0]); // if_tsresol: 10^-9 s
         self.block(1, &body)
     }
 

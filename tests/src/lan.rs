@@ -75,6 +75,11 @@ impl Drop for Lan {
 }
 
 impl Host {
+    /// Its name, for `ip link set ... netns`.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// A command that runs there; its process id is the program's own, because `ip` executes it.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("ip");

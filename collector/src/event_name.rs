@@ -1,0 +1,59 @@
+//! `--as`: the name that events get in place of the interface's name. Counters and messages keep the real one.
+
+use std::str::FromStr;
+
+use shm_layout::InterfaceName;
+
+/// One `--as`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventName {
+    /// The interface; none: all interfaces.
+    pub interface: Option<String>,
+    pub name: InterfaceName,
+}
+
+impl FromStr for EventName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (interface, name) = match text.split_once('=') {
+            Some(("", _)) => return Err("no interface before the =".into()),
+            Some((interface, name)) => (Some(interface.to_owned()), name),
+            None => (None, text),
+        };
+        Ok(EventName { interface, name: name.parse()? })
+    }
+}
+
+/// The name for events of this interface: the last one given for it, otherwise the last one for all.
+pub fn chosen(names: &[EventName], interface: Option<&str>) -> Option<InterfaceName> {
+    own(names, interface).or_else(|| {
+        let for_all = names.iter().rfind(|one| one.interface.is_none());
+        for_all.map(|one| one.name)
+    })
+}
+
+/// The name given for this interface alone.
+pub fn own(names: &[EventName], interface: Option<&str>) -> Option<InterfaceName> {
+    let own = |one: &&EventName| one.interface.is_some() && one.interface.as_deref() == interface;
+    names.iter().rfind(own).map(|one| one.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_interface_comes_before_that_of_all() {
+        let names = ["lan", "eth0=core", "eth1=dmz", "eth0=office"];
+        let names = names.map(|text| text.parse().unwrap());
+        let chosen = |interface| chosen(&names, interface).map(|name| name.to_string());
+        assert_eq!(chosen(Some("eth0")).as_deref(), Some("office"));
+        assert_eq!(chosen(Some("eth1")).as_deref(), Some("dmz"));
+        assert_eq!(chosen(Some("eth2")).as_deref(), Some("lan"));
+        assert_eq!(chosen(None).as_deref(), Some("lan"));
+        for wrong in ["", "=lan", "eth0=", "two words", "eth0=sixteen-letters-"] {
+            assert!(wrong.parse::<EventName>().is_err(), "{wrong:?}");
+        }
+    }
+}
