@@ -16,8 +16,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::thread::sleep;
 use std::time::Duration;
 
-const ORIGINS: &str =
-    "0\tARP_REQ\n1\tARP_REP\n2\tARP_ACD\n3\tND_NS\n4\tND_NA\n5\tND_DAD\n6\tMACUPD\n";
+const ORIGINS: &str = "0\tARP_REQ\n1\tARP_REP\n2\tARP_ACD\n3\tND_NS\n4\tND_NA\n5\tND_DAD\n6\tMACUPD\n7\tND_NA_FRAME\n8\tND_NS_FRAME\n";
 
 /// Every kind of event, field by field, through addrwatch's view; and the created tables.
 #[test]
@@ -43,7 +42,7 @@ fn rows_as_addrwatch_has_them() {
         server.sql(indexes),
         "interface\tinterface\ninterface_vlan_tag\tinterface,vlan_tag\nip_address_tstamp\tip_address,tstamp\n\
          mac_address\tmac_address\nmac_address_tstamp\tmac_address,tstamp\n\
-         pairing\tip_address,mac_address,vlan_tag,interface,hostname,tstamp\nvlan_tag\tvlan_tag\n"
+         pairing\tip_address,mac_address,vlan_tag,interface,hostname,origin_id,tstamp\nvlan_tag\tvlan_tag\n"
     );
     // With a prefix: tables of their own.
     run(server.command(&ring, &["--once", "-p", "site1_"])).ok();
@@ -83,7 +82,7 @@ fn odd_rows_of_others() {
     server.sql("CREATE TABLE origin (id INT NULL, name VARCHAR(16), description VARCHAR(255)); INSERT INTO origin VALUES (-1, 'MINE', ''), (2147483647, 'MINE', ''), (NULL, NULL, NULL)");
     run(server.command(&ring, &["--once"])).ok();
     server.assert_numbers(1..6);
-    assert_eq!(server.sql("SELECT count(*) FROM origin"), "10\n");
+    assert_eq!(server.sql("SELECT count(*) FROM origin"), "12\n");
     publish(&ring, 6..11);
     server.sql("ALTER TABLE position MODIFY generation VARCHAR(30) NULL; UPDATE position SET generation = NULL");
     let once = run(server.command(&ring, &["--once"]));

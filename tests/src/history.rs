@@ -1,10 +1,12 @@
 //! `aw-sqlite` and the content of its database, read by SQL.
 
 use crate::checkpoint::Checkpoint;
-use crate::rig::{Run, program};
+use crate::collect::json;
+use crate::rig::{Run, program, run};
 use crate::ring::Ring;
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -72,6 +74,19 @@ impl History {
         let mut command = program("aw-query", &[]);
         command.arg("--database").arg(&self.database).args(arguments).env("TZ", "UTC");
         command
+    }
+
+    /// Some fields of each row that `aw-query` answers, in JSON.
+    #[track_caller]
+    pub fn answers(&self, arguments: &[&str], names: &[&str]) -> Vec<String> {
+        let asked = run(self.query(&[arguments, &["--format", "json"]].concat()));
+        let field = |row: &Value, name: &&str| match &row[name] {
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        };
+        let line =
+            |row: Value| names.iter().map(|name| field(&row, name)).collect::<Vec<_>>().join(" ");
+        asked.stdout.lines().map(json).map(line).collect()
     }
 
     /// A connection of the test; none while there is no database.

@@ -7,6 +7,7 @@ use aw_tests::frames::{Arp, Ethernet, station};
 use aw_tests::receiver::{Receiver, line};
 use aw_tests::rig::{Run, program, run, wait_until};
 use aw_tests::ring::Ring;
+use aw_tests::sightings::capture_frames;
 use aw_tests::tracker::{Tracking, dates, tracker};
 use rustix::process::Signal;
 use std::fs;
@@ -130,7 +131,10 @@ fn the_time_of_a_frame_selects_the_log() {
         let directory = tempfile::tempdir().unwrap();
         let mut command = tracker(ring.name(), directory.path());
         command.args(["--once", "--log-dir"]).arg(directory.path()).args(options).env("TZ", "UTC");
-        run(command).ok();
+        let finished = run(command).ok();
+        let outside =
+            "1 sightings were not recorded: their days have no log (older than --max-logs";
+        assert_eq!(finished.stderr.contains(outside), options != ["--source", "macupd"]);
         Tracking { run: Run::start(Command::new("true")), directory, ring: ring.name().into() }
     };
     let tracking = track(&[]);
@@ -170,6 +174,36 @@ fn the_time_of_a_frame_selects_the_log() {
     assert_eq!((routers.log("tracker"), routers.log("alert")), (String::new(), String::new()));
     let pairings = track(&["--source", "pairing"]);
     assert_eq!(pairings.log("tracker"), tracking.log("tracker"));
+}
+
+/// Two rings with eth0 each, a scanner that probes from 0.0.0.0, and a sighting from before the clock was set.
+#[test]
+fn networks_probes_and_a_wrong_clock() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let (now, ip, rings) = (now as u32, [10, 0, 0, 1].into(), [Ring::new(), Ring::new()]);
+    let claim = |host| Arp::request(station(host), ip, [10, 0, 0, 9].into()).frame();
+    let probe = Arp::probe(station(9), ip).frame();
+    capture_frames(&rings[0], [(30, claim(3)), (now, probe), (now, claim(1))]);
+    capture_frames(&rings[1], [(now, claim(2))]);
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = tracker(rings[0].name(), directory.path());
+    command.args(["-m", rings[1].name(), "--once", "--log-dir"]).arg(directory.path());
+    let finished = run(command).ok();
+    let message = "1 sightings were not recorded: they were captured before the clock was set";
+    assert!(finished.stderr.contains(message), "{finished:?}");
+    let name = rings[0].name().to_owned();
+    let tracking = Tracking { run: Run::start(Command::new("true")), directory, ring: name };
+    assert!(tracking.log("error").contains(message));
+    let second = rings[1].name().trim_start_matches('/');
+    assert_eq!(
+        rows(&tracking.log("tracker")),
+        [
+            "02:00:00:00:00:01 unknown 10.0.0.1 eth0".to_owned(),
+            format!("02:00:00:00:00:02 unknown 10.0.0.1 {second}/eth0"),
+        ]
+    );
+    assert_eq!(tracking.log("alert").lines().count(), 2);
+    assert!(!tracking.files().iter().any(|file| file.contains("1970")), "{:?}", tracking.files());
 }
 
 /// Files of macupd_tracker, with an incomplete row that a crash left: read, reported, and continued.

@@ -92,7 +92,7 @@ impl TableNames {
     }
 
     /// The table of addrwatch, with three more indexes. The last one lets a server step from pairing to
-    /// pairing of an address without reading each row. Names may be of any script, whatever the server's
+    /// pairing of an address and from origin to origin without reading each row. Names may be of any script, whatever the server's
     /// default character set is.
     fn create_log(&self) -> String {
         format!(
@@ -110,7 +110,7 @@ impl TableNames {
                 KEY interface_vlan_tag (interface, vlan_tag),
                 KEY ip_address_tstamp (ip_address, tstamp),
                 KEY mac_address_tstamp (mac_address, tstamp),
-                KEY pairing (ip_address, mac_address, vlan_tag, interface, hostname, tstamp)
+                KEY pairing (ip_address, mac_address, vlan_tag, interface, hostname, origin_id, tstamp)
             ) ENGINE = InnoDB",
             self.log
         )

@@ -4,13 +4,15 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use aw_service::Error;
-use shm_layout::{MacAddr, UnixTime};
+use shm_layout::{Evidence, MacAddr, Origin, UnixTime};
 
-/// Where an address is unique, as far as can be seen from outside: one interface and VLAN of one host, or one
-/// router. The ring does not matter.
+/// Where an address is unique, as far as can be seen from outside: one interface and VLAN of one collector, or one
+/// router.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
     pub host: String,
+    /// Of the collector: two of them on one host may each have an interface eth0. Empty where the history has none.
+    pub ring: String,
     pub interface: String,
     pub vlan: i64,
     pub outer_vlan: i64,
@@ -51,6 +53,18 @@ impl TimeRange {
         TimeRange { from: UnixTime::from_nanos(i64::MIN), to: UnixTime::from_nanos(i64::MAX) };
 }
 
+/// What the origins prove, for SQL: those that are no claim, probes, and the answers that name the address only.
+pub const NO_CLAIM: &str = "2, 5, 7, 8";
+pub const PROBES: &str = "2, 5";
+pub const FRAME_SOURCE: &str = "7";
+
+/// What a stored origin proves. 6 is a router's report; rows with any other number were written by other programs.
+/// Both are claims.
+pub fn evidence(origin: i64) -> Evidence {
+    let origin = u8::try_from(origin).ok().and_then(Origin::from_number);
+    origin.map_or(Evidence::Claim, Origin::evidence)
+}
+
 /// One sighting of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressSighting {
@@ -58,16 +72,60 @@ pub struct AddressSighting {
     /// Its id in [`HistoryReader::networks`].
     pub network: usize,
     pub mac: MacAddr,
+    pub evidence: Evidence,
 }
 
-/// The sightings of a MAC with an address that are nearest to a time: the last one at or before it, and the
-/// first one after it.
+/// For each kind of evidence the sighting that is nearest to a time, on one side of it. Beyond the nearest claim a
+/// reader may omit the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Nearest {
+    pub claim: Option<UnixTime>,
+    pub frame_source: Option<UnixTime>,
+    pub sign_of_life: Option<UnixTime>,
+    pub probe: Option<UnixTime>,
+}
+
+impl Nearest {
+    pub fn all(&self) -> [Option<UnixTime>; 4] {
+        [self.claim, self.frame_source, self.sign_of_life, self.probe]
+    }
+
+    /// Adds a sighting; `nearer` chooses between two.
+    pub fn add(&mut self, evidence: Evidence, time: UnixTime, nearer: Nearer) {
+        let of_its_kind = match evidence {
+            Evidence::Claim => &mut self.claim,
+            Evidence::FrameSource => &mut self.frame_source,
+            Evidence::SignOfLife => &mut self.sign_of_life,
+            Evidence::Probe => &mut self.probe,
+        };
+        *of_its_kind = Some(of_its_kind.map_or(time, |known| nearer(known, time)));
+    }
+}
+
+/// Before a time, the later of two sightings is nearer (`max`); after it the earlier one (`min`).
+pub type Nearer = fn(UnixTime, UnixTime) -> UnixTime;
+
+/// The sightings of a MAC with an address that are nearest to a time: the last ones at or before it, and the first
+/// ones after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NearestSightings {
     pub network: usize,
     pub mac: MacAddr,
-    pub before: Option<UnixTime>,
-    pub after: Option<UnixTime>,
+    pub before: Nearest,
+    pub after: Nearest,
+}
+
+impl NearestSightings {
+    pub fn new(network: usize, mac: MacAddr) -> NearestSightings {
+        let (before, after) = (Nearest::default(), Nearest::default());
+        NearestSightings { network, mac, before, after }
+    }
+
+    /// Whether this MAC ever used the address: a sign of life counts only then.
+    pub fn is_known(&self) -> bool {
+        let sides = [self.before, self.after];
+        sides.iter().any(|side| side.claim.is_some() || side.frame_source.is_some())
+    }
 }
 
 /// All sightings of a MAC with an address in a time range.
@@ -76,9 +134,14 @@ pub struct PairingSummary {
     pub network: usize,
     pub mac: MacAddr,
     pub ip: IpAddr,
+    /// The first one of a clock that was set, if there is one.
     pub first: UnixTime,
     pub last: UnixTime,
     pub count: u64,
+    /// The MAC claimed the address.
+    pub is_claimed: bool,
+    /// It answered for the address without a MAC in the message.
+    pub is_answered: bool,
 }
 
 /// A change of a router's configuration.
@@ -106,18 +169,45 @@ pub trait HistoryReader {
     /// All networks of the history, or those of its answers so far.
     fn networks(&self) -> &[Network];
 
-    /// The addresses that were seen in this time range, or only those of one MAC; each once.
-    fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>, Error>;
+    /// The addresses that were seen in this time range, each once.
+    fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error>;
+
+    /// Those of one MAC; false for an address that it only probed.
+    fn addresses_of(
+        &mut self,
+        mac: MacAddr,
+        range: TimeRange,
+    ) -> Result<Vec<(IpAddr, bool)>, Error>;
 
     /// All sightings of an address in this time range, oldest first.
     fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error>;
 
-    /// Every MAC that was ever seen with an address, once for each network.
+    /// Every MAC that ever sent a message about an address, once for each network.
     fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error>;
 
     /// All pairings of this time range. A pairing may come several times; the counts add up.
     fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>, Error>;
 
+    /// Whether the interface of a network has a sighting that is not before [`UnixTime::CLOCK_SET`].
+    fn is_clock_set(&mut self, network: usize) -> Result<bool, Error>;
+
     /// All configuration changes of routers in this time range.
     fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>, Error>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lists of numbers in SQL are those of the origins.
+    #[test]
+    fn numbers_of_origins() {
+        let numbers = |wanted: fn(Evidence) -> bool| {
+            let numbers = (0..=99).filter(|number| wanted(evidence(*number)));
+            numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(numbers(|evidence| evidence != Evidence::Claim), NO_CLAIM);
+        assert_eq!(numbers(|evidence| evidence == Evidence::Probe), PROBES);
+        assert_eq!(numbers(|evidence| evidence == Evidence::FrameSource), FRAME_SOURCE);
+    }
 }

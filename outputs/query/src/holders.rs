@@ -1,17 +1,22 @@
 //! Which MAC had an address at a time, and how sure that is. A device is not seen at every moment: known are
 //! the last sighting before and the first one after. No I/O and no clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use shm_layout::{MacAddr, UnixTime};
 
-use crate::{history_reader::NearestSightings, periods::KEPT_WITHIN};
+use crate::{
+    counted::{self, Counted},
+    history_reader::NearestSightings,
+    periods::KEPT_WITHIN,
+};
 
 /// A MAC that may have had the address, in one network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
     pub network: usize,
     pub mac: MacAddr,
+    /// Both are None if it was seen only before the clock was set.
     pub before: Option<UnixTime>,
     pub after: Option<UnixTime>,
     pub certainty: Certainty,
@@ -32,6 +37,8 @@ pub enum Certainty {
     Changed,
     /// Several MACs were seen within ten minutes, at least one of them both before and after.
     Contested,
+    /// The MAC asked whether the address is free, and no MAC ever used it.
+    Probed,
 }
 
 impl Certainty {
@@ -42,21 +49,47 @@ impl Certainty {
             Certainty::OneSided => "one-sided",
             Certainty::Changed => "changed",
             Certainty::Contested => "contested",
+            Certainty::Probed => "probed",
         }
     }
 }
 
-/// The MACs that may have had an address at this time, network by network, in each the nearest first.
-pub fn holders(nearest: &[NearestSightings], at: UnixTime) -> Vec<Holder> {
+/// The MACs that may have had an address at this time, network by network, in each the nearest first. In networks whose
+/// clock was `set`, an earlier time says nothing.
+pub fn holders(nearest: &[NearestSightings], at: UnixTime, set: &HashSet<usize>) -> Vec<Holder> {
     let mut networks: BTreeMap<usize, Vec<&NearestSightings>> = BTreeMap::new();
     nearest.iter().for_each(|one| networks.entry(one.network).or_default().push(one));
-    networks.values().flat_map(|all| holders_in_network(all, at)).collect()
+    let in_network = |(network, all): (&usize, &Vec<&NearestSightings>)| {
+        let mut found = counted::counted(all);
+        let given = found.is_empty().then_some(Certainty::Probed);
+        if found.is_empty() {
+            found = counted::probes(all);
+        }
+        if set.contains(network) {
+            let is_dated = |one: &Counted| has_date(one.before) || has_date(one.after);
+            if !found.iter().any(is_dated) {
+                let undated = holders_in_network(&found, at, given).into_iter();
+                return undated.map(|holder| Holder { before: None, ..holder }).collect();
+            }
+            found.retain(is_dated);
+            found
+                .iter_mut()
+                .for_each(|one| one.before = one.before.filter(|_| has_date(one.before)));
+        }
+        holders_in_network(&found, at, given)
+    };
+    networks.iter().flat_map(in_network).collect()
 }
 
-fn holders_in_network(all: &[&NearestSightings], at: UnixTime) -> Vec<Holder> {
+fn has_date(time: Option<UnixTime>) -> bool {
+    time.is_some_and(UnixTime::is_plausible)
+}
+
+/// `all` have the certainty that is given.
+fn holders_in_network(all: &[Counted], at: UnixTime, given: Option<Certainty>) -> Vec<Holder> {
     let near =
         |time: Option<UnixTime>| distance(time, at).is_some_and(|distance| distance <= KEPT_WITHIN);
-    let is_near = |one: &NearestSightings| near(one.before) || near(one.after);
+    let is_near = |one: &Counted| near(one.before) || near(one.after);
     let last = all.iter().filter(|a| a.before.is_some()).max_by_key(|a| a.before);
     let next = all.iter().filter(|a| a.after.is_some()).min_by_key(|a| a.after);
     let (last, next) = (last.map(|a| a.mac), next.map(|a| a.mac));
@@ -67,14 +100,14 @@ fn holders_in_network(all: &[&NearestSightings], at: UnixTime) -> Vec<Holder> {
         .iter()
         .filter(|a| [last, next].contains(&Some(a.mac)) || contested && is_near(a))
         .map(|one| {
-            let NearestSightings { network, mac, before, after } = **one;
-            let certainty = match (before, after) {
+            let Counted { network, mac, before, after } = *one;
+            let certainty = given.unwrap_or(match (before, after) {
                 _ if contested => Certainty::Contested,
                 _ if last.is_some() && next.is_some() && last != next => Certainty::Changed,
                 (Some(_), Some(_)) if near(before) && near(after) => Certainty::Sure,
                 (Some(_), Some(_)) => Certainty::Likely,
                 _ => Certainty::OneSided,
-            };
+            });
             let others = nearby - usize::from(is_near(one));
             Holder { network, mac, before, after, certainty, others }
         })
@@ -94,21 +127,34 @@ pub fn distance(time: Option<UnixTime>, at: UnixTime) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history_reader::Nearest;
 
     const AT: i64 = 1_000_000;
+
+    /// The claims of a MAC in a network.
+    fn claimed(
+        (network, mac): (usize, u8),
+        before: Option<UnixTime>,
+        after: Option<UnixTime>,
+    ) -> NearestSightings {
+        let claim = |claim| Nearest { claim, ..Nearest::default() };
+        let (before, after) = (claim(before), claim(after));
+        NearestSightings { network, mac: MacAddr::new([2, 0, 0, 0, 0, mac]), before, after }
+    }
 
     /// MACs with the seconds to their sightings before and after; the MAC, certainty and others of each holder.
     fn found(seen: &[(u8, Option<i64>, Option<i64>)]) -> Vec<(u8, &'static str, usize)> {
         let nearest: Vec<NearestSightings> = seen
             .iter()
-            .map(|(last, before, after)| NearestSightings {
-                network: 0,
-                mac: MacAddr::new([2, 0, 0, 0, 0, *last]),
-                before: before.map(|seconds| UnixTime::new(AT - seconds, 0)),
-                after: after.map(|seconds| UnixTime::new(AT + seconds, 0)),
+            .map(|(last, before, after)| {
+                claimed(
+                    (0, *last),
+                    before.map(|seconds| UnixTime::new(AT - seconds, 0)),
+                    after.map(|seconds| UnixTime::new(AT + seconds, 0)),
+                )
             })
             .collect();
-        let holders = holders(&nearest, UnixTime::new(AT, 0));
+        let holders = holders(&nearest, UnixTime::new(AT, 0), &HashSet::new());
         holders.iter().map(|h| (h.mac.octets()[5], h.certainty.name(), h.others)).collect()
     }
 
@@ -144,17 +190,31 @@ mod tests {
 
     #[test]
     fn each_network_has_its_own() {
-        let mac = MacAddr::new([2, 0, 0, 0, 0, 1]);
         let at = UnixTime::new(AT, 0);
-        let one = NearestSightings {
-            network: 1,
-            mac,
-            before: Some(at),
-            after: Some(UnixTime::new(AT + 1, 0)),
-        };
-        let two = NearestSightings { network: 0, mac: MacAddr::new([2, 0, 0, 0, 0, 2]), ..one };
-        let networks: Vec<_> =
-            holders(&[one, two], at).iter().map(|h| (h.network, h.certainty)).collect();
+        let of = |network, mac| claimed((network, mac), Some(at), Some(UnixTime::new(AT + 1, 0)));
+        let networks: Vec<_> = holders(&[of(1, 1), of(0, 2)], at, &HashSet::new())
+            .iter()
+            .map(|h| (h.network, h.certainty))
+            .collect();
         assert_eq!(networks, [(0, Certainty::Sure), (1, Certainty::Sure)]);
+    }
+
+    /// In 1970 the clock of network 1 was not set. That of network 0 never was: it is that of a simulation.
+    #[test]
+    fn sightings_before_the_clock_was_set() {
+        let at = UnixTime::new(1_700_000_000, 0);
+        let [in_1970, in_2023] = [30, 1_699_999_900].map(|time| Some(UnixTime::new(time, 0)));
+        let found = |all: &[NearestSightings]| -> Vec<(u8, &str, bool)> {
+            let holders = holders(all, at, &[1].into());
+            let row = |h: &Holder| (h.mac.octets()[5], h.certainty.name(), h.before.is_some());
+            holders.iter().map(row).collect()
+        };
+        let old = claimed((1, 1), in_1970, None);
+        assert_eq!(found(&[old, claimed((1, 2), in_2023, None)]), [(2, "one-sided", true)]);
+        assert_eq!(found(&[claimed((1, 1), in_1970, Some(at))]), [(1, "one-sided", false)]);
+        assert_eq!(found(&[old]), [(1, "one-sided", false)]);
+        assert_eq!(found(&[claimed((0, 1), in_1970, None)]), [(1, "one-sided", true)]);
+        let probe = Nearest { probe: in_1970, ..Nearest::default() };
+        assert_eq!(found(&[NearestSightings { before: probe, ..old }]), [(1, "probed", false)]);
     }
 }

@@ -2,6 +2,8 @@
 //! It only reads. It does not trust the content of the database: no control character reaches the terminal.
 #![forbid(unsafe_code)]
 
+mod counted;
+mod devices;
 mod history_reader;
 mod holders;
 mod mysql_reader;
@@ -18,8 +20,9 @@ use std::{
 };
 
 use aw_mysql::ServerConfig;
-use aw_service::{Error, failed, info, parse};
+use aw_service::{Error, failed, info, parse, warn};
 use jiff::{Zoned, tz::TimeZone};
+use shm_layout::UnixTime;
 
 use crate::{
     history_reader::HistoryReader, mysql_reader::MysqlReader, options::Options, queries::Query,
@@ -34,7 +37,8 @@ const WRONG_OPTIONS: u8 = 2;
 fn main() -> ExitCode {
     let options: Options = parse("aw-query");
     let zone = TimeZone::system();
-    let query = match options.query(&Zoned::now().with_time_zone(zone.clone())) {
+    let now = Zoned::now().with_time_zone(zone.clone());
+    let query = match options.query(&now) {
         Ok(query) => query,
         Err(Error::Failed(why)) => {
             info(why);
@@ -42,6 +46,9 @@ fn main() -> ExitCode {
         }
         Err(Error::Closed) => return ExitCode::SUCCESS,
     };
+    if let Some(remark) = query.remark(UnixTime::now(), &zone) {
+        warn(remark);
+    }
     match answer(&options, &query, &zone) {
         Ok(true) | Err(Error::Closed) => ExitCode::SUCCESS,
         Ok(false) => NO_MATCH.into(),
@@ -62,7 +69,7 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
         printed.map_err(|error| Error::write("standard output", error))?;
     }
     if table.rows.is_empty() {
-        info(query.no_match(zone));
+        info(query.no_match(zone, table.ignored));
     }
     Ok(!table.rows.is_empty())
 }

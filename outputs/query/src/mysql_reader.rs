@@ -1,7 +1,7 @@
 //! Reads the table `log` of `aw-mysql` or addrwatch 1.0. Its content is not trusted: a value that is not an
 //! address or a MAC is skipped.
 //!
-//! The table has whole seconds, and neither outer VLANs nor routers.
+//! The table has whole seconds, and neither rings, outer VLANs nor routers.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -10,11 +10,11 @@ use aw_mysql::{
 };
 use aw_service::{Error, failed, warn};
 use mysql::{Conn, OptsBuilder, Row, Value, prelude::Queryable};
-use shm_layout::{MacAddr, UnixTime};
+use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use crate::history_reader::{
-    AddressSighting, EachSighting, HistoryReader, NearestSightings, Network, NetworkIndex,
-    PairingSummary, RouterChange, TimeRange, parse_ip,
+    AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, Nearer, NearestSightings,
+    Network, NetworkIndex, PROBES, PairingSummary, RouterChange, TimeRange, evidence, parse_ip,
 };
 
 /// Times in UTC: in another zone an hour may come twice.
@@ -50,7 +50,7 @@ impl MysqlReader {
     /// Checks that the table has the columns. Without an index by address, it warns that queries are slow.
     fn check(&mut self) -> Result<(), Error> {
         let log = self.log.clone();
-        let columns = format!("SELECT tstamp, ip_address, {PAIRING} FROM {log} LIMIT 0");
+        let columns = format!("SELECT tstamp, ip_address, origin_id, {PAIRING} FROM {log} LIMIT 0");
         self.query(&columns, &mut |_, _| ())?;
         let indexes = format!(
             "SELECT sum(column_name = 'ip_address' AND seq_in_index = 1) = 0 FROM information_schema.statistics
@@ -97,75 +97,121 @@ impl HistoryReader for MysqlReader {
     }
 
     /// Grouped, with a time: so the server takes one step in an index for each address, and not for each row.
-    fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
-        let of_mac = mac.map(|mac| format!("mac_address = 0x{:012x}", mac.number()));
-        let filter = of_mac.as_deref().unwrap_or("TRUE");
+    fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
         let (log, times) = (&self.log, times(range));
         let select = format!(
-            "SELECT ip_address, max(tstamp) FROM {log} WHERE {filter}{times} GROUP BY ip_address"
+            "SELECT ip_address, max(tstamp) FROM {log} WHERE TRUE{times} GROUP BY ip_address"
         );
         let mut found = Vec::new();
         self.query(&select, &mut |_, row| found.extend(parse_ip(bytes(row, 0))))?;
         Ok(found)
     }
 
+    fn addresses_of(
+        &mut self,
+        mac: MacAddr,
+        range: TimeRange,
+    ) -> Result<Vec<(IpAddr, bool)>, Error> {
+        let (log, mac, times) = (&self.log, mac.number(), times(range));
+        let select = format!(
+            "SELECT ip_address, max(origin_id NOT IN ({PROBES})) FROM {log} WHERE mac_address = 0x{mac:012x}{times}
+            GROUP BY ip_address"
+        );
+        let mut found = Vec::new();
+        self.query(&select, &mut |_, row| {
+            found.extend(parse_ip(bytes(row, 0)).map(|ip| (ip, number(row, 1) != Some(0))));
+        })?;
+        Ok(found)
+    }
+
     fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error> {
         let (log, address, times) = (&self.log, hex_ip(ip), times(range));
         let select = format!(
-            "SELECT {PAIRING}, unix_timestamp(tstamp) FROM {log} WHERE ip_address = {address}{times} ORDER BY tstamp"
+            "SELECT {PAIRING}, unix_timestamp(tstamp), origin_id FROM {log} WHERE ip_address = {address}{times}
+            ORDER BY tstamp"
         );
         self.query(&select, &mut |networks, row| {
             if let (Some((network, mac)), Some(time)) = (pairing(networks, row), time(row, 4)) {
-                each(AddressSighting { time, network, mac });
+                let evidence = origin(row, 5);
+                each(AddressSighting { time, network, mac, evidence });
             }
         })
     }
 
     /// Two queries, because the server can answer each of them from an index alone, in one step for each
-    /// pairing. All rows have the same address, but MariaDB uses the index only if it is grouped by it, too.
+    /// pairing and origin. All rows have the same address, but MariaDB uses the index only if it is grouped by it, too.
     fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error> {
         let (log, address) = (self.log.clone(), hex_ip(ip));
         let next = UnixTime::from_nanos(at.as_nanos().saturating_add(1));
         let until = TimeRange { to: next, ..TimeRange::ALL };
         let since = TimeRange { from: next, ..TimeRange::ALL };
-        let mut found: HashMap<(usize, MacAddr), [Option<UnixTime>; 2]> = HashMap::new();
-        for (side, (end, range)) in [("max", until), ("min", since)].into_iter().enumerate() {
+        let mut found: HashMap<(usize, MacAddr), NearestSightings> = HashMap::new();
+        for (end, nearer, range) in
+            [("max", UnixTime::max as Nearer, until), ("min", UnixTime::min, since)]
+        {
             let times = times(range);
             let select = format!(
-                "SELECT {PAIRING}, unix_timestamp({end}(tstamp)) FROM {log} WHERE ip_address = {address}{times}
-                GROUP BY ip_address, mac_address, vlan_tag, interface, hostname"
+                "SELECT {PAIRING}, unix_timestamp({end}(tstamp)), origin_id FROM {log} WHERE ip_address = {address}{times}
+                GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, origin_id"
             );
             self.query(&select, &mut |networks, row| {
-                if let (Some(pairing), Some(time)) = (pairing(networks, row), time(row, 4)) {
-                    found.entry(pairing).or_default()[side] = Some(time);
-                }
+                let (Some((network, mac)), Some(time)) = (pairing(networks, row), time(row, 4))
+                else {
+                    return;
+                };
+                let nearest = found
+                    .entry((network, mac))
+                    .or_insert_with(|| NearestSightings::new(network, mac));
+                let side = if end == "max" { &mut nearest.before } else { &mut nearest.after };
+                side.add(origin(row, 5), time, nearer);
             })?;
         }
-        let found = found.into_iter().map(|((network, mac), [before, after])| NearestSightings {
-            network,
-            mac,
-            before,
-            after,
-        });
-        Ok(found.collect())
+        Ok(found.into_values().collect())
     }
 
     fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>, Error> {
         let (log, times) = (&self.log, times(range));
+        let set = UnixTime::CLOCK_SET.seconds();
         let select = format!(
-            "SELECT {PAIRING}, ip_address, unix_timestamp(min(tstamp)), unix_timestamp(max(tstamp)), count(*)
+            "SELECT {PAIRING}, ip_address, count(*), unix_timestamp(max(tstamp)),
+                unix_timestamp(coalesce(min(CASE WHEN tstamp >= from_unixtime({set}) THEN tstamp END), min(tstamp))),
+                max(origin_id NOT IN ({NO_CLAIM})), max(origin_id = {FRAME_SOURCE})
             FROM {log} WHERE TRUE{times} GROUP BY ip_address, mac_address, vlan_tag, interface, hostname"
         );
         let mut pairings = Vec::new();
         self.query(&select, &mut |networks, row| {
             let pairing = pairing(networks, row).and_then(|(network, mac)| {
-                let (ip, count) = (parse_ip(bytes(row, 4))?, number(row, 7)? as u64);
-                let (first, last) = (time(row, 5)?, time(row, 6)?);
-                Some(PairingSummary { network, mac, ip, first, last, count })
+                let (ip, count) = (parse_ip(bytes(row, 4))?, number(row, 5)? as u64);
+                let (last, first) = (time(row, 6)?, time(row, 7)?);
+                // An origin that is null is that of another program.
+                let is_claimed = number(row, 8) != Some(0);
+                let is_answered = !is_claimed && number(row, 9) == Some(1);
+                Some(PairingSummary {
+                    network,
+                    mac,
+                    ip,
+                    first,
+                    last,
+                    count,
+                    is_claimed,
+                    is_answered,
+                })
             });
             pairings.extend(pairing);
         })?;
         Ok(pairings)
+    }
+
+    fn is_clock_set(&mut self, network: usize) -> Result<bool, Error> {
+        let Some(Network { host, interface, .. }) = self.networks.all().get(network) else {
+            return Ok(false);
+        };
+        let (log, set) = (&self.log, UnixTime::CLOCK_SET.seconds());
+        let select = format!(
+            "SELECT 1 FROM {log} WHERE hostname = ? AND interface = ? AND tstamp >= from_unixtime({set}) LIMIT 1"
+        );
+        let found: mysql::Result<Option<u8>> = self.conn.exec_first(select, (host, interface));
+        found.map(|found| found.is_some()).map_err(|error| failure(&self.name, log, &error))
     }
 
     /// The table exists since the first change was stored.
@@ -261,6 +307,10 @@ fn text(row: &Row, column: usize) -> String {
 fn number(row: &Row, column: usize) -> Option<i64> {
     let text = std::str::from_utf8(bytes(row, column)).ok()?;
     text.split('.').next()?.parse().ok()
+}
+
+fn origin(row: &Row, column: usize) -> Evidence {
+    evidence(number(row, column).unwrap_or(i64::MAX))
 }
 
 fn time(row: &Row, column: usize) -> Option<UnixTime> {

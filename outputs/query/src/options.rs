@@ -58,6 +58,10 @@ How sure the answer of `who` is (near: at most 10 minutes before or after the ti
   one-sided  the MAC was seen only before or only after; no MAC was seen on the other side
   changed    one MAC was the last one seen before, another one was the first one seen after
   contested  several MACs were seen near the time, at least one of them before and after
+  probed     no MAC ever claimed the address; this one asked whether it is free
+
+A probe (a request from 0.0.0.0, a solicitation from ::) counts as a sighting only if its MAC claims the address
+within 10 minutes, and no other MAC does in between.
 
 `ip` and `mac` print a line for each period in which a MAC had an address. A period ends when
 another MAC is seen with the address, unless the first one is seen again within 10 minutes.

@@ -1,16 +1,18 @@
 //! The queries: each reads the history and makes a table.
 
-use std::{cmp::Reverse, collections::HashMap, net::IpAddr};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
 use aw_service::Error;
 use jiff::tz::TimeZone;
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
-    history_reader::{
-        AddressSighting, HistoryReader, NearestSightings, Network, PairingSummary, RouterChange,
-        TimeRange,
-    },
+    counted::{self, Counted},
+    devices,
+    history_reader::{HistoryReader, NearestSightings, Network, RouterChange, TimeRange},
     holders::{self, Certainty, Holder},
     periods::{Period, PeriodBuilder},
     result_table::{Cell, ResultTable, time_text},
@@ -33,13 +35,27 @@ impl Query {
             Query::Ip(ip, range) => address(history, ip, range),
             Query::Mac(mac, range) => addresses(history, mac, range),
             Query::Changes(range) => changes(history, range),
-            Query::Devices(range) => devices(history, range),
+            Query::Devices(range) => devices::devices(history, range),
         }
     }
 
-    /// The message if nothing matches: what was searched, and in which times.
-    pub fn no_match(&self, zone: &TimeZone) -> String {
+    /// What the user may not expect of the answer; `now` is the current time.
+    pub fn remark(&self, now: UnixTime, zone: &TimeZone) -> Option<String> {
+        let Query::Who(ip, at) = self else { return None };
+        let at = Some(*at).filter(|at| *at > now).map(|at| time_text(at, zone))?;
+        Some(format!("{at} is in the future: the answer shows which MACs had {ip} until now"))
+    }
+
+    /// The message if nothing matches: what was searched, and in which times. `ignored` sightings prove no use of an
+    /// address.
+    pub fn no_match(&self, zone: &TimeZone, ignored: u64) -> String {
         let (what, range) = match self {
+            Query::Ip(ip, range) if ignored > 0 => {
+                (format!("no claims of {ip}, only {ignored} probes or questions"), range)
+            }
+            Query::Mac(mac, range) if ignored > 0 => {
+                (format!("{mac} claimed no address (it probed {ignored})"), range)
+            }
             Query::Who(ip, _) => (format!("no sightings of {ip}"), &TimeRange::ALL),
             Query::Ip(ip, range) => (format!("no sightings of {ip}"), range),
             Query::Mac(mac, range) => (format!("no sightings of {mac}"), range),
@@ -56,28 +72,66 @@ impl Query {
     }
 }
 
-/// The columns of the network, with which every answer ends. The table shows interface and VLAN.
-const NETWORK_COLUMNS: &str = "interface vlan +outer_vlan +host +router";
+/// The columns of the network, with which every answer ends. The table shows interface and VLAN, and those of the others
+/// that are not the same in all rows.
+const NETWORK_COLUMNS: &str = "interface vlan ?outer_vlan ?host ?router ?ring";
 
-fn columns(first: &'static str) -> Vec<&'static str> {
+pub fn columns(first: &'static str) -> Vec<&'static str> {
     first.split(' ').chain(NETWORK_COLUMNS.split(' ')).collect()
 }
 
-fn network(history: &dyn HistoryReader, network: usize) -> Network {
+pub fn network(history: &dyn HistoryReader, network: usize) -> Network {
     history.networks().get(network).cloned().unwrap_or_default()
 }
 
 /// A row: its own cells and those of the network.
-fn row(history: &dyn HistoryReader, index: usize, mut cells: Vec<Cell>) -> Vec<Cell> {
-    let Network { host, interface, vlan, outer_vlan, router } = network(history, index);
-    let router = Some(router).filter(|router| !router.is_empty()).map(Cell::Text).into();
-    cells.extend([Cell::Text(interface), vlan.into(), outer_vlan.into(), Cell::Text(host), router]);
+pub fn row(history: &dyn HistoryReader, index: usize, mut cells: Vec<Cell>) -> Vec<Cell> {
+    let Network { host, ring, interface, vlan, outer_vlan, router } = network(history, index);
+    let [router, ring] =
+        [router, ring].map(|text| Some(text).filter(|text| !text.is_empty()).map(Cell::Text));
+    cells.extend([Cell::Text(interface), vlan.into(), outer_vlan.into(), Cell::Text(host)]);
+    cells.extend([router.into(), ring.into()]);
     cells
+}
+
+/// Of these networks, those whose clock was set: earlier times in them are wrong. Each comes with whether one of its times
+/// in the answer is right.
+pub fn with_clock(
+    history: &mut dyn HistoryReader,
+    networks: impl Iterator<Item = (usize, bool)>,
+) -> Result<HashSet<usize>, Error> {
+    let mut is_right: HashMap<usize, bool> = HashMap::new();
+    networks.for_each(|(network, right)| *is_right.entry(network).or_default() |= right);
+    let mut of_interface: HashMap<[String; 3], bool> = HashMap::new();
+    let mut set = HashSet::new();
+    for (index, is_right) in is_right {
+        let Network { host, ring, interface, .. } = network(history, index);
+        let interface = [host, ring, interface];
+        let is_set = match of_interface.get(&interface) {
+            _ if is_right => true,
+            Some(is_set) => *is_set,
+            None => history.is_clock_set(index)?,
+        };
+        if is_set {
+            set.insert(index);
+        }
+        of_interface.insert(interface, is_set);
+    }
+    Ok(set)
 }
 
 /// Which MAC had an address at a time.
 fn who(history: &mut dyn HistoryReader, ip: IpAddr, at: UnixTime) -> Result<ResultTable, Error> {
-    let mut holders = holders::holders(&history.nearest(ip, at)?, at);
+    let nearest = history.nearest(ip, at)?;
+    let is_right = |one: &NearestSightings| {
+        let sides = [one.before, one.after].into_iter().flat_map(|side| side.all());
+        sides.flatten().any(UnixTime::is_plausible)
+    };
+    let set = match at.is_plausible() {
+        true => with_clock(history, nearest.iter().map(|one| (one.network, is_right(one))))?,
+        false => HashSet::new(),
+    };
+    let mut holders = holders::holders(&nearest, at, &set);
     holders.sort_by_cached_key(|holder| network(history, holder.network)); // in each, the nearest is first
     let rows = holders.iter().map(|holder| {
         let Holder { network, mac, before, after, certainty, others } = *holder;
@@ -91,7 +145,7 @@ fn who(history: &mut dyn HistoryReader, ip: IpAddr, at: UnixTime) -> Result<Resu
     let columns = columns(
         "mac seen_before seen_after how_sure why +address +at +seconds_before +seconds_after +others",
     );
-    Ok(ResultTable { rows: rows.collect(), columns })
+    Ok(ResultTable { rows: rows.collect(), columns, ignored: 0 })
 }
 
 /// The distance of two times in whole seconds.
@@ -106,11 +160,14 @@ fn why(holder: &Holder, at: UnixTime) -> String {
         (Some(before), Some(after)) => format!("seen {before} before and {after} after"),
         (Some(before), None) => format!("seen {before} before, not since"),
         (None, Some(after)) => format!("seen {after} after, never before"),
-        (None, None) => String::new(),
+        (None, None) => "seen before the clock was set, at an unknown time".into(),
     };
     match holder.certainty {
         Certainty::Changed => format!("{seen}; the MAC changed in between"),
         Certainty::Contested => format!("{seen}; other MACs at that time: {}", holder.others),
+        Certainty::Probed => {
+            format!("{seen}; a probe asks whether the address is free, it is no claim")
+        }
         Certainty::Sure | Certainty::Likely | Certainty::OneSided => seen,
     }
 }
@@ -126,17 +183,51 @@ fn duration(seconds: i64) -> String {
     }
 }
 
+/// A period whose times may be unknown.
+struct DatedPeriod {
+    times: Option<(UnixTime, UnixTime)>,
+    period: Period,
+}
+
+/// The periods of an address, and how many sightings are no claim and count for none.
 fn periods(
     history: &mut dyn HistoryReader,
     ip: IpAddr,
     range: TimeRange,
-) -> Result<Vec<Period>, Error> {
-    let mut builder = PeriodBuilder::default();
+    nearest: &[NearestSightings],
+) -> Result<(Vec<DatedPeriod>, u64), Error> {
+    let mut builder = PeriodBuilder::new(nearest);
     history.sightings(ip, range, &mut |sighting| builder.add(sighting))?;
-    let mut periods = builder.finish();
-    periods
-        .sort_by_cached_key(|period| (period.first, network(history, period.network), period.mac));
-    Ok(periods)
+    let periods = builder.finish();
+    let times = periods.iter().map(|period| (period.network, period.last.is_plausible()));
+    let set = match range.to > UnixTime::CLOCK_SET {
+        true => with_clock(history, times)?,
+        false => HashSet::new(),
+    };
+    let is_right = |one: &Period| one.last.is_plausible() || !set.contains(&one.network);
+    let with_date: HashSet<_> =
+        periods.iter().filter(|one| is_right(one)).map(|one| (one.network, one.mac)).collect();
+    let (mut found, mut undated) = (Vec::new(), HashMap::new());
+    for period in periods {
+        let pairing = (period.network, period.mac);
+        if is_right(&period) {
+            found.push(DatedPeriod { times: Some((period.first, period.last)), period });
+        } else if !with_date.contains(&pairing) {
+            let known =
+                undated.entry(pairing).or_insert(Period { count: 0, previous: None, ..period });
+            known.count += period.count;
+        }
+    }
+    found.extend(undated.into_values().map(|period| DatedPeriod { times: None, period }));
+    found.sort_by_cached_key(|DatedPeriod { times, period }| {
+        (times.map(|(first, _)| first), network(history, period.network), period.mac)
+    });
+    Ok((found, builder.ignored))
+}
+
+/// The time just before a time range.
+fn just_before(range: TimeRange) -> UnixTime {
+    UnixTime::from_nanos(range.from.as_nanos().saturating_sub(1))
 }
 
 /// Which MACs had an address, from when to when.
@@ -145,12 +236,13 @@ fn address(
     ip: IpAddr,
     range: TimeRange,
 ) -> Result<ResultTable, Error> {
-    let periods = periods(history, ip, range)?;
+    let nearest = history.nearest(ip, just_before(range))?;
+    let (periods, ignored) = periods(history, ip, range, &nearest)?;
     let columns = columns("mac first_seen last_seen count +address");
     let rows = periods
         .iter()
-        .map(|period| period_row(history, period, Cell::text(period.mac), Cell::text(ip)));
-    Ok(ResultTable { rows: rows.collect(), columns })
+        .map(|period| period_row(history, period, Cell::text(period.period.mac), Cell::text(ip)));
+    Ok(ResultTable { rows: rows.collect(), columns, ignored })
 }
 
 /// Which addresses a MAC had, from when to when.
@@ -159,30 +251,44 @@ fn addresses(
     mac: MacAddr,
     range: TimeRange,
 ) -> Result<ResultTable, Error> {
-    let mut found = Vec::new();
-    for ip in history.addresses(Some(mac), range)? {
-        let periods = periods(history, ip, range)?;
-        let of_mac = periods.into_iter().filter(|period| period.mac == mac);
+    let (mut found, mut ignored) = (Vec::new(), 0);
+    for (ip, is_more_than_probed) in history.addresses_of(mac, range)? {
+        if !is_more_than_probed {
+            ignored += 1; // a scanner probes many: their sightings need not be read
+            continue;
+        }
+        let nearest = history.nearest(ip, just_before(range))?;
+        let (periods, _) = periods(history, ip, range, &nearest)?;
+        let of_mac = periods.into_iter().filter(|period| period.period.mac == mac);
         found.extend(of_mac.map(|period| (ip, period)));
     }
-    found.sort_by_cached_key(|(ip, period)| (period.first, *ip, network(history, period.network)));
+    found.sort_by_cached_key(|(ip, DatedPeriod { times, period })| {
+        (times.map(|(first, _)| first), *ip, network(history, period.network))
+    });
     let columns = columns("address first_seen last_seen count +mac");
     let rows = found
         .iter()
         .map(|(ip, period)| period_row(history, period, Cell::text(ip), Cell::text(mac)));
-    Ok(ResultTable { rows: rows.collect(), columns })
+    Ok(ResultTable { rows: rows.collect(), columns, ignored })
 }
 
-fn period_row(history: &dyn HistoryReader, period: &Period, found: Cell, asked: Cell) -> Vec<Cell> {
-    let Period { network, first, last, count, .. } = *period;
-    row(history, network, vec![found, first.into(), last.into(), (count as i64).into(), asked])
+fn period_row(
+    history: &dyn HistoryReader,
+    DatedPeriod { times, period }: &DatedPeriod,
+    found: Cell,
+    asked: Cell,
+) -> Vec<Cell> {
+    let (first, last) = (times.map(|times| times.0), times.map(|times| times.1));
+    let count = (period.count as i64).into();
+    row(history, period.network, vec![found, first.into(), last.into(), count, asked])
 }
 
 /// Addresses that are new or have another MAC, and configuration changes of routers.
 fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable, Error> {
-    let mut rows: Vec<(UnixTime, Vec<Cell>)> = Vec::new();
-    for (ip, period) in new_periods(history, range)? {
-        let Period { network, mac, first, previous, .. } = period;
+    let mut rows: Vec<(Option<UnixTime>, Vec<Cell>)> = Vec::new();
+    for (ip, DatedPeriod { times, period }) in new_periods(history, range)? {
+        let Period { network, mac, previous, .. } = period;
+        let first = times.map(|(first, _)| first);
         let before = previous.map(|(mac, _)| Cell::text(mac));
         let before_last_seen = previous.map(|(_, time)| time);
         let change = Cell::text(if before.is_some() { "changed" } else { "new" });
@@ -196,80 +302,51 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
         let change = Cell::text(format!("configuration +{added} -{removed} by {user}"));
         let router = router.filter(|router| !router.is_empty()).map(Cell::Text);
         let cells = vec![time.into(), router.into(), change, Cell::None, Cell::None, Cell::None];
-        rows.push((time, row(history, network, cells)));
+        rows.push((Some(time), row(history, network, cells)));
     }
     rows.sort_by_key(|(time, _)| *time);
     let columns = columns("time address change mac before before_last_seen");
-    Ok(ResultTable { rows: rows.into_iter().map(|(_, row)| row).collect(), columns })
+    Ok(ResultTable { rows: rows.into_iter().map(|(_, row)| row).collect(), columns, ignored: 0 })
 }
 
 /// The periods of all addresses that begin in this time range, in order.
 fn new_periods(
     history: &mut dyn HistoryReader,
     range: TimeRange,
-) -> Result<Vec<(IpAddr, Period)>, Error> {
+) -> Result<Vec<(IpAddr, DatedPeriod)>, Error> {
     let mut found = Vec::new();
-    for ip in history.addresses(None, range)? {
-        let just_before = UnixTime::from_nanos(range.from.as_nanos().saturating_sub(1));
-        let nearest = history.nearest(ip, just_before)?;
+    for ip in history.addresses(range)? {
+        let nearest = history.nearest(ip, just_before(range))?;
         // Most addresses keep their MAC: then their sightings need not be read.
-        if nearest.iter().all(|one| is_unchanged(one, &nearest, range)) {
+        if is_unchanged(&nearest, range) {
             continue;
         }
-        let mut builder = PeriodBuilder::default();
-        // The last sighting of each MAC before the time range, oldest first.
-        let mut before: Vec<_> =
-            nearest.iter().filter_map(|one| Some((one.before?, one))).collect();
-        before.sort_by_key(|(time, one)| (*time, one.mac));
-        for (time, NearestSightings { network, mac, .. }) in before {
-            builder.add(AddressSighting { time, network: *network, mac: *mac });
-        }
-        history.sightings(ip, range, &mut |sighting| builder.add(sighting))?;
-        let new = builder.finish().into_iter().filter(|period| period.first >= range.from);
+        let (periods, _) = periods(history, ip, range, &nearest)?;
+        let new = periods.into_iter().filter(|period| !period.period.is_older);
         found.extend(new.map(|period| (ip, period)));
     }
-    found.sort_by_cached_key(|(ip, period)| {
-        (period.first, *ip, network(history, period.network), period.mac)
+    found.sort_by_cached_key(|(ip, DatedPeriod { times, period })| {
+        (times.map(|(first, _)| first), *ip, network(history, period.network), period.mac)
     });
     Ok(found)
 }
 
-/// Whether this MAC was not seen in the time range; or it was the only one, and the last one before.
-fn is_unchanged(one: &NearestSightings, all: &[NearestSightings], range: TimeRange) -> bool {
-    let seen = |other: &NearestSightings| other.after.is_some_and(|after| after < range.to);
-    let is_older = |other: &NearestSightings| {
-        other.network != one.network
-            || other.mac == one.mac
-            || !seen(other) && other.before < one.before
+/// Whether each MAC that was seen in the time range was the only one in its network, and the last one before.
+fn is_unchanged(nearest: &[NearestSightings], range: TimeRange) -> bool {
+    let is_seen = |one: &NearestSightings| {
+        let life = one.after.sign_of_life.filter(|_| one.is_known());
+        let times = [one.after.claim, one.after.frame_source, life];
+        times.into_iter().flatten().any(|time| time < range.to)
     };
-    !seen(one) || one.before.is_some() && all.iter().all(is_older)
-}
-
-/// Every MAC: its addresses, the latest first, and when it was seen.
-fn devices(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable, Error> {
-    let mut devices: HashMap<MacAddr, Vec<PairingSummary>> = HashMap::new();
-    for pairing in history.pairings(range)? {
-        devices.entry(pairing.mac).or_default().push(pairing);
-    }
-    let mut rows: Vec<(UnixTime, MacAddr, Vec<Cell>)> = Vec::new();
-    for (mac, mut pairings) in devices {
-        pairings.sort_by_cached_key(|pairing| {
-            (Reverse(pairing.last), pairing.ip, network(history, pairing.network))
-        });
-        let [latest, ..] = &pairings[..] else { continue };
-        let first = pairings.iter().map(|pairing| pairing.first).min();
-        let mut addresses: Vec<String> = Vec::new();
-        for ip in pairings.iter().map(|pairing| pairing.ip.to_string()) {
-            if !addresses.contains(&ip) {
-                addresses.push(ip);
-            }
-        }
-        let count: u64 = pairings.iter().map(|pairing| pairing.count).sum();
-        let (last, count) = (latest.last, (count as i64).into());
-        let cells = vec![Cell::text(mac), first.into(), last.into(), count, Cell::List(addresses)];
-        rows.push((last, mac, row(history, latest.network, cells)));
-    }
-    rows.sort_by_key(|(last, mac, _)| (Reverse(*last), *mac));
-    let columns = columns("mac first_seen last_seen count addresses");
-    Ok(ResultTable { rows: rows.into_iter().map(|(_, _, row)| row).collect(), columns })
+    nearest.iter().filter(|one| is_seen(one)).all(|one| {
+        let network: Vec<_> = nearest.iter().filter(|other| other.network == one.network).collect();
+        let is_other_seen = network.iter().any(|other| other.mac != one.mac && is_seen(other));
+        let last = counted::counted(&network).into_iter().max_by_key(|counted| counted.before);
+        let is_last = |last: Counted| {
+            let before =
+                last.before.filter(|before| before.is_plausible() == range.from.is_plausible());
+            last.mac == one.mac && before.is_some()
+        };
+        !is_other_seen && last.is_some_and(is_last)
+    })
 }

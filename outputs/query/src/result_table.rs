@@ -20,7 +20,7 @@ pub enum OutputFormat {
 }
 
 /// A cell.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
     None,
     Text(String),
@@ -54,11 +54,17 @@ impl From<i64> for Cell {
     }
 }
 
-/// Columns and rows. A column whose name begins with `+` is in JSON and CSV only.
+/// Columns and rows. A column whose name begins with `+` is in JSON and CSV only; one with `?` is also in a table if its
+/// cells differ.
 pub struct ResultTable {
     pub columns: Vec<&'static str>,
     pub rows: Vec<Vec<Cell>>,
+    /// Sightings that are no claim, and count for no row.
+    pub ignored: u64,
 }
+
+/// The mark of a column that is not in each table.
+const MARKS: [char; 2] = ['+', '?'];
 
 /// Items of a list that the table shows.
 const SHOWN_ITEMS: usize = 3;
@@ -78,9 +84,15 @@ impl ResultTable {
     }
 
     fn text(&self, to: &mut impl Write, zone: &TimeZone) -> io::Result<()> {
-        let shown: Vec<usize> =
-            (0..self.columns.len()).filter(|at| !self.columns[*at].starts_with('+')).collect();
-        let heading = |at: &usize| self.columns[*at].replace('_', " ").to_uppercase();
+        let differs = |at: usize| self.rows.windows(2).any(|rows| rows[0][at] != rows[1][at]);
+        let is_shown = |at: &usize| match self.columns[*at].chars().next() {
+            Some('+') => false,
+            Some('?') => differs(*at),
+            _ => true,
+        };
+        let shown: Vec<usize> = (0..self.columns.len()).filter(is_shown).collect();
+        let name = |at: &usize| self.columns[*at].trim_start_matches(MARKS);
+        let heading = |at: &usize| name(at).replace('_', " ").to_uppercase();
         let mut lines: Vec<Vec<String>> = vec![shown.iter().map(heading).collect()];
         let cells = |row: &Vec<Cell>| shown.iter().map(|at| cell_text(&row[*at], zone)).collect();
         lines.extend(self.rows.iter().map(cells));
@@ -105,7 +117,7 @@ impl ResultTable {
                 Cell::Time(time) => exact(*time, zone).into(),
                 Cell::List(list) => list.iter().map(|text| clean(text)).collect(),
             };
-            let names = self.columns.iter().map(|name| name.trim_start_matches('+').to_owned());
+            let names = self.columns.iter().map(|name| name.trim_start_matches(MARKS).to_owned());
             let object: Map<String, Json> = names.zip(row.iter().map(value)).collect();
             serde_json::to_writer(&mut *to, &object)?;
             writeln!(to)?;
@@ -114,7 +126,8 @@ impl ResultTable {
     }
 
     fn csv(&self, to: &mut impl Write, zone: &TimeZone) -> io::Result<()> {
-        let names: Vec<_> = self.columns.iter().map(|name| name.trim_start_matches('+')).collect();
+        let names: Vec<_> =
+            self.columns.iter().map(|name| name.trim_start_matches(MARKS)).collect();
         write!(to, "{}\r\n", names.join(","))?;
         for row in &self.rows {
             let cells = row.iter().map(|value| match value {
@@ -135,6 +148,7 @@ fn cell_text(value: &Cell, zone: &TimeZone) -> String {
         Cell::Text(text) => clean(text),
         Cell::Number(number) => number.to_string(),
         Cell::Time(time) => zoned(*time, zone).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
+        Cell::List(list) if list.is_empty() => "-".into(),
         Cell::List(list) => {
             let mut text =
                 list.iter().take(SHOWN_ITEMS).map(|text| clean(text)).collect::<Vec<_>>().join(" ");
@@ -197,6 +211,7 @@ mod tests {
                 ],
                 vec![Cell::None, Cell::None, Cell::None, Cell::List(many)],
             ],
+            ignored: 0,
         };
         let mut out = Vec::new();
         table.print(&mut out, format, &TimeZone::fixed(jiff::tz::offset(1))).unwrap();

@@ -13,11 +13,12 @@ use std::{
 
 use aw_service::{Error, cause, failed, warn};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params, types::ValueRef};
-use shm_layout::{MacAddr, UnixTime};
+use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use crate::history_reader::{
-    AddressSighting, EachSighting, HistoryReader, NearestSightings, Network, NetworkIndex,
-    PairingSummary, RouterChange, TimeRange, parse_ip,
+    AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, Nearer, Nearest,
+    NearestSightings, Network, NetworkIndex, PROBES, PairingSummary, RouterChange, TimeRange,
+    evidence, parse_ip,
 };
 
 /// The application id of aw-sqlite's files, "AWhi", and the version of its tables.
@@ -70,8 +71,13 @@ impl SqliteReader {
         Ok(())
     }
 
+    /// Places without a ring have rows that addrwatch wrote. They belong to the network of the ring that has the
+    /// interface now, if there is only one.
     fn read_places(&mut self) -> rusqlite::Result<()> {
-        let select = "SELECT id, host, interface, vlan, outer_vlan, router FROM place";
+        let select = "SELECT id, host, interface, vlan, outer_vlan, router, CASE WHEN ring <> '' THEN ring ELSE (
+                SELECT CASE WHEN count(DISTINCT ring) = 1 THEN max(ring) ELSE '' END FROM place AS other
+                WHERE other.host = place.host AND other.interface = place.interface AND other.ring <> '') END
+            FROM place";
         let mut statement = self.database.prepare(select)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -81,8 +87,29 @@ impl SqliteReader {
                 vlan: row.get(3)?,
                 outer_vlan: row.get(4)?,
                 router: row.get(5)?,
+                ring: row.get(6)?,
             };
             self.places.insert(row.get(0)?, self.networks.id(network));
+        }
+        Ok(())
+    }
+
+    /// The sightings of a pairing on one side of a time, from the nearest one up to the nearest claim.
+    fn nearest_of(
+        &self,
+        (pairing, at): (i64, UnixTime),
+        (side, nearer): (&str, Nearer),
+        nearest: &mut Nearest,
+    ) -> rusqlite::Result<()> {
+        let select = format!("SELECT time, origin FROM sighting WHERE pairing = ? AND {side}");
+        let mut statement = self.database.prepare_cached(&select)?;
+        let mut rows = statement.query([pairing, at.as_nanos()])?;
+        while let Some(row) = rows.next()? {
+            let (time, evidence) = (UnixTime::from_nanos(row.get(0)?), evidence(row.get(1)?));
+            nearest.add(evidence, time, nearer);
+            if evidence == Evidence::Claim {
+                break;
+            }
         }
         Ok(())
     }
@@ -111,19 +138,34 @@ impl HistoryReader for SqliteReader {
         self.networks.all()
     }
 
-    fn addresses(&mut self, mac: Option<MacAddr>, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
+    fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
         self.read(|history| {
-            let filter = if mac.is_some() { "mac = ?1" } else { "?1 IS NULL" };
+            let select = "SELECT DISTINCT address FROM pairing WHERE EXISTS (
+                SELECT 1 FROM sighting WHERE pairing = id AND time >= ? AND time < ?)";
+            let mut statement = history.database.prepare_cached(select)?;
+            let times = [range.from.as_nanos(), range.to.as_nanos()];
+            let rows = statement.query_map(times, |row| ip(row, 0))?;
+            rows.filter_map(rusqlite::Result::transpose).collect()
+        })
+    }
+
+    fn addresses_of(
+        &mut self,
+        mac: MacAddr,
+        range: TimeRange,
+    ) -> Result<Vec<(IpAddr, bool)>, Error> {
+        self.read(|history| {
+            let in_range = "SELECT 1 FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3";
             let select = format!(
-                "SELECT DISTINCT address FROM pairing WHERE {filter}
-                AND EXISTS (SELECT 1 FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3)"
+                "SELECT address, max(EXISTS ({in_range} AND origin NOT IN ({PROBES}))) FROM pairing
+                WHERE mac = ?1 AND EXISTS ({in_range}) GROUP BY address"
             );
-            let (from, to) = (range.from.as_nanos(), range.to.as_nanos());
             let mut statement = history.database.prepare_cached(&select)?;
-            let rows = statement
-                .query_map(params![mac.map(|mac| mac.number() as i64), from, to], |row| {
-                    ip(row, 0)
-                })?;
+            let (mac, from, to) = (mac.number() as i64, range.from.as_nanos(), range.to.as_nanos());
+            let rows = statement.query_map([mac, from, to], |row| {
+                let ip = ip(row, 0)?;
+                Ok(ip.zip(Some(row.get(1)?)))
+            })?;
             rows.filter_map(rusqlite::Result::transpose).collect()
         })
     }
@@ -135,7 +177,7 @@ impl HistoryReader for SqliteReader {
                 .into_iter()
                 .map(|(id, network, mac)| (id, (network, mac)))
                 .collect();
-            let select = "SELECT time, pairing FROM sighting
+            let select = "SELECT time, pairing, origin FROM sighting
                 WHERE pairing IN (SELECT id FROM pairing WHERE address = ?)
                 AND time >= ? AND time < ? ORDER BY time";
             let mut statement = history.database.prepare_cached(select)?;
@@ -143,8 +185,9 @@ impl HistoryReader for SqliteReader {
             let mut rows = statement.query(params![bytes(&ip), from, to])?;
             while let Some(row) = rows.next()? {
                 if let Some((network, mac)) = known.get(&row.get(1)?) {
-                    let time = UnixTime::from_nanos(row.get(0)?);
-                    each(AddressSighting { time, network: *network, mac: *mac });
+                    let (time, evidence) =
+                        (UnixTime::from_nanos(row.get(0)?), evidence(row.get(2)?));
+                    each(AddressSighting { time, network: *network, mac: *mac, evidence });
                 }
             }
             Ok(())
@@ -153,43 +196,66 @@ impl HistoryReader for SqliteReader {
 
     fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error> {
         self.read(|history| {
-            let select =
-                "SELECT (SELECT max(time) FROM sighting WHERE pairing = ?1 AND time <= ?2),
-                (SELECT min(time) FROM sighting WHERE pairing = ?1 AND time > ?2)";
-            let mut found: Vec<NearestSightings> = Vec::new();
+            let before: (&str, Nearer) = ("time <= ? ORDER BY time DESC", UnixTime::max);
+            let after: (&str, Nearer) = ("time > ? ORDER BY time", UnixTime::min);
+            let mut found: HashMap<(usize, MacAddr), NearestSightings> = HashMap::new();
             for (id, network, mac) in history.pairings_of(ip)? {
-                let mut statement = history.database.prepare_cached(select)?;
-                let (before, after) = statement
-                    .query_row([id, at.as_nanos()], |row| Ok((time(row, 0)?, time(row, 1)?)))?;
-                match found.iter_mut().find(|known| (known.network, known.mac) == (network, mac)) {
-                    Some(known) => {
-                        known.before = known.before.max(before);
-                        known.after = [known.after, after].into_iter().flatten().min();
-                    }
-                    None => found.push(NearestSightings { network, mac, before, after }),
-                }
+                let nearest = found
+                    .entry((network, mac))
+                    .or_insert_with(|| NearestSightings::new(network, mac));
+                history.nearest_of((id, at), before, &mut nearest.before)?;
+                history.nearest_of((id, at), after, &mut nearest.after)?;
             }
-            found.retain(|one| one.before.is_some() || one.after.is_some());
-            Ok(found)
+            Ok(found.into_values().collect())
         })
     }
 
     fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>, Error> {
         self.read(|history| {
-            let select = "SELECT mac, place, address, min(time), max(time), count(*)
-                FROM pairing JOIN sighting ON pairing = id
-                WHERE time >= ? AND time < ? GROUP BY pairing";
-            let mut statement = history.database.prepare_cached(select)?;
-            let mut rows = statement.query([range.from.as_nanos(), range.to.as_nanos()])?;
+            // Searches for one row of each pairing: sums over all of its rows would take twice as long.
+            let in_range = "FROM sighting WHERE pairing = id AND time >= ?1 AND time < ?2";
+            let select = format!(
+                "SELECT mac, place, address, count(*), max(time), min(time), (SELECT min(time) {in_range} AND time >= ?3),
+                    CASE WHEN EXISTS (SELECT 1 {in_range} AND origin NOT IN ({NO_CLAIM})) THEN 2
+                        ELSE EXISTS (SELECT 1 {in_range} AND origin = {FRAME_SOURCE}) END
+                FROM pairing JOIN sighting ON pairing = id WHERE time >= ?1 AND time < ?2 GROUP BY pairing"
+            );
+            let mut statement = history.database.prepare_cached(&select)?;
+            let times = [range.from, range.to, UnixTime::CLOCK_SET].map(UnixTime::as_nanos);
+            let mut rows = statement.query(times)?;
             let mut pairings = Vec::new();
             while let Some(row) = rows.next()? {
                 let found = history.pairing(row.get(0)?, row.get(1)?);
                 let (Some((network, mac)), Some(ip)) = (found, ip(row, 2)?) else { continue };
-                let [first, last] = [row.get(3)?, row.get(4)?].map(UnixTime::from_nanos);
-                let count = row.get::<_, i64>(5)? as u64;
-                pairings.push(PairingSummary { network, mac, ip, first, last, count });
+                let count = row.get::<_, i64>(3)? as u64;
+                let [last, first] = [row.get(4)?, row.get(5)?].map(UnixTime::from_nanos);
+                let first = time(row, 6)?.unwrap_or(first);
+                let number: u8 = row.get(7)?;
+                let (is_claimed, is_answered) = (number == 2, number == 1);
+                let summary =
+                    PairingSummary { network, mac, ip, first, last, count, is_claimed, is_answered };
+                pairings.push(summary);
             }
             Ok(pairings)
+        })
+    }
+
+    fn is_clock_set(&mut self, network: usize) -> Result<bool, Error> {
+        self.read(|history| {
+            let all = history.networks.all();
+            let interface =
+                |network: usize| all.get(network).map(|one| (&one.host, &one.ring, &one.interface));
+            let select = "SELECT place FROM pairing
+                WHERE EXISTS (SELECT 1 FROM sighting WHERE pairing = id AND time >= ?)";
+            let mut statement = history.database.prepare_cached(select)?;
+            let mut rows = statement.query([UnixTime::CLOCK_SET.as_nanos()])?;
+            while let Some(row) = rows.next()? {
+                let of_place = history.places.get(&row.get(0)?).copied();
+                if of_place.is_some_and(|other| interface(other) == interface(network)) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
         })
     }
 

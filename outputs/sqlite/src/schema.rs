@@ -39,7 +39,7 @@ const TABLES: &str = "
     CREATE TABLE sighting (
         pairing INTEGER NOT NULL REFERENCES pairing,
         time INTEGER NOT NULL,     -- nanoseconds since 1970
-        origin INTEGER NOT NULL,   -- 0 ARP_REQ, 1 ARP_REP, 2 ARP_ACD, 3 ND_NS, 4 ND_NA, 5 ND_DAD, 6 MACUPD
+        origin INTEGER NOT NULL,   -- 0 ARP_REQ, 1 ARP_REP, 2 ARP_ACD, 3 ND_NS, 4 ND_NA, 5 ND_DAD, 6 MACUPD, 7 and 8: addrwatch-history(5)
         again INTEGER NOT NULL,    -- 0; larger if the other columns are those of another row
         PRIMARY KEY (pairing, time, origin, again)
     ) WITHOUT ROWID;
@@ -57,7 +57,11 @@ const CHANGES: &str = "
         user TEXT NOT NULL,        -- 16 bytes of it
         lines_added INTEGER NOT NULL, lines_removed INTEGER NOT NULL
     );
-    CREATE INDEX IF NOT EXISTS config_change_time ON config_change (time);";
+    CREATE INDEX IF NOT EXISTS config_change_time ON config_change (time);
+    CREATE TABLE IF NOT EXISTS undated (
+        pairing INTEGER PRIMARY KEY, -- was seen while the clock was not set; 0: configuration changes
+        found INTEGER NOT NULL     -- when --retention first found such rows, nanoseconds since 1970
+    );";
 
 /// Earlier releases created the index of MACs without the address.
 const OLD_INDEX: &str = "CREATE INDEX pairing_of_mac ON pairing (mac)";
@@ -83,7 +87,7 @@ pub const LEGACY_COLUMNS: [&str; 6] =
 
 /// Names of our tables and indexes, which the view cannot have.
 const RESERVED_NAMES: &str =
-    "place pairing pairing_of_mac sighting account config_change config_change_time";
+    "place pairing pairing_of_mac sighting account config_change config_change_time undated";
 
 /// What the view reads; it identifies a view of aw-sqlite.
 const VIEW_SOURCE: &str =

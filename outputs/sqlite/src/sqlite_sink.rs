@@ -153,9 +153,11 @@ impl SqliteSink {
                 };
                 return Ok(import.is_some() || due.is_some());
             }
-            let Some(before) = due else { return Ok(false) };
+            if due.is_none() {
+                return Ok(false);
+            }
             writer.write_rows(connection)?; // without them, a new pairing would seem to have no rows
-            retention.step(connection, writer, before, rows)
+            retention.step(connection, writer, rows)
         });
         self.retention = retention;
         if result.is_err() {

@@ -9,13 +9,13 @@ use std::{
 };
 
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
-use shm_layout::{ConfigChange, Event, InterfaceName, UnixTime, VlanId};
+use shm_layout::{ConfigChange, Event, InterfaceName, RingName, UnixTime, VlanId};
 
 use crate::{
     activity::{Activity, RowKey},
     config_file::{DeviceNames, UNKNOWN},
     day_log::{DayLog, RowChange},
-    local_time::{Calendar, Moment, compact},
+    local_time::{Calendar, Moment, compact, is_dated},
     log_dir::LogKind,
     log_format,
 };
@@ -62,25 +62,31 @@ pub enum LogAction {
     RemoveBefore(Date),
     /// Create the report.
     Report,
+    /// Log a warning.
+    Warn(String),
 }
 
 /// The logs of the open days.
 #[derive(Debug)]
 pub struct DailyLogs {
     config: LogConfig,
+    /// The rings that are read. Each may have an interface eth0.
+    rings: Vec<RingName>,
     max_rows: usize,
     calendar: Calendar,
     /// The clocks at the last `tick`.
     clocks: Clocks,
     today: Moment,
     days: VecDeque<DayLog>,
-    interfaces: HashMap<(InterfaceName, VlanId, VlanId), Arc<str>>,
+    interfaces: HashMap<(usize, InterfaceName, VlanId, VlanId), Arc<str>>,
     /// Lines that are not in their logs yet.
     lines: Vec<(LogKind, Date, String)>,
     /// Error messages beyond MAX_ERRORS.
     more_errors: usize,
     /// Sightings of days that have no log, since the last error message about them.
     outside: u64,
+    /// Sightings that were captured before the clock was set, since the last error message about them.
+    undated: u64,
     write_due: Option<Duration>,
     is_report_due: bool,
     /// When logs that are too old are removed.
@@ -88,10 +94,17 @@ pub struct DailyLogs {
 }
 
 impl DailyLogs {
-    pub fn new(config: LogConfig, max_rows: usize, zone: TimeZone, clocks: Clocks) -> Self {
+    /// Empty logs of events of these rings, with at most `max_rows` rows a day.
+    pub fn new(
+        config: LogConfig,
+        (rings, max_rows): (&[RingName], usize),
+        zone: TimeZone,
+        clocks: Clocks,
+    ) -> Self {
         let mut calendar = Calendar::new(zone);
         DailyLogs {
             config,
+            rings: rings.to_vec(),
             max_rows,
             today: calendar.moment(clocks.system),
             calendar,
@@ -101,6 +114,7 @@ impl DailyLogs {
             lines: Vec::new(),
             more_errors: 0,
             outside: 0,
+            undated: 0,
             write_due: Some(clocks.monotonic),
             is_report_due: true,
             removal_due: Some(clocks.monotonic),
@@ -128,17 +142,24 @@ impl DailyLogs {
         self.removal_due = self.removal_due.or(self.write_due);
     }
 
-    /// The local time of an event; None if its day has no log, by the system clock at the last `tick`.
+    /// The local time of an event; None if its day has no log, by the system clock at the last `tick`. There are no logs of
+    /// days before the clock was set.
     pub fn moment(&mut self, event: &Event) -> Option<Moment> {
+        if !event.time.is_plausible() || !self.clocks.system.is_plausible() {
+            return None;
+        }
         let at = self.calendar.moment(event.time);
         // Tomorrow has a log too: midnight may have passed since the last `tick`, or the clock was set back.
         let tomorrow = self.today.date.tomorrow().unwrap_or(Date::MAX);
         (self.oldest()..=tomorrow).contains(&at.date).then_some(at)
     }
 
-    /// Counts a sighting of a day that has no log. The number goes to the error log every hour.
-    pub fn count_outside(&mut self) {
-        self.outside += 1;
+    /// Counts a sighting of a day that has no log. The number is reported every hour and at the end.
+    pub fn count_outside(&mut self, event: &Event) {
+        match event.time.is_plausible() {
+            true => self.outside += 1,
+            false => self.undated += 1,
+        }
     }
 
     fn oldest(&self) -> Date {
@@ -167,11 +188,13 @@ impl DailyLogs {
     }
 
     /// Records a sighting on a day that is open; `monotonic` is the time of its arrival.
-    pub fn record(&mut self, event: &Event, at: Moment, monotonic: Duration) {
-        let key = RowKey { mac: event.mac, ip: event.ip(), interface: self.interface(event) };
+    pub fn record(&mut self, ring: &RingName, event: &Event, at: Moment, monotonic: Duration) {
+        let interface = self.interface(ring, event);
+        let key = RowKey { mac: event.mac, ip: event.ip(), interface };
         let Some(day) = self.days.iter_mut().find(|day| day.date == at.date) else { return };
-        match day.add(key.clone(), at, &self.config.names, self.max_rows) {
-            RowChange::CountOnly | RowChange::Full => return,
+        let seen = (at, event.kind.evidence());
+        match day.add(key.clone(), seen, &self.config.names, self.max_rows) {
+            RowChange::CountOnly | RowChange::Full | RowChange::NoClaim => return,
             RowChange::NewHour => {}
             RowChange::UnknownDevice => {
                 let row = (&key, &Activity::new(at), UNKNOWN);
@@ -197,17 +220,23 @@ impl DailyLogs {
     }
 
     /// The interface column, as Linux names VLAN interfaces: `eth0`, `eth0.9` for VLAN 9, `eth0.100.9` for VLAN 9 in 100.
-    fn interface(&mut self, event: &Event) -> Arc<str> {
+    /// Interfaces of another ring than the first one have its name, too: `site-b/eth0`.
+    fn interface(&mut self, ring: &RingName, event: &Event) -> Arc<str> {
         let Event { interface, vlan, outer_vlan, .. } = *event;
+        let index = self.rings.iter().position(|name| name == ring).unwrap_or(0);
         if self.interfaces.len() >= MAX_INTERFACES {
             self.interfaces.clear();
         }
         let name = || {
             let name = if interface.as_str().is_empty() { "-" } else { interface.as_str() };
             let tags = [outer_vlan, vlan].into_iter().filter(|vlan| *vlan != VlanId::NONE);
-            tags.fold(name.to_owned(), |name, vlan| format!("{name}.{vlan}")).into()
+            let name = tags.fold(name.to_owned(), |name, vlan| format!("{name}.{vlan}"));
+            match index {
+                0 => name.into(),
+                _ => format!("{}/{name}", ring.as_str().trim_start_matches('/')).into(),
+            }
         };
-        Arc::clone(self.interfaces.entry((interface, outer_vlan, vlan)).or_insert_with(name))
+        Arc::clone(self.interfaces.entry((index, interface, outer_vlan, vlan)).or_insert_with(name))
     }
 
     /// Adds a line to today's error log.
@@ -244,15 +273,15 @@ impl DailyLogs {
             self.removal_due.get_or_insert(clocks.monotonic);
         }
         self.check_clock(before);
-        if is_new_hour {
-            self.log_dropped();
-        }
+        let mut actions = if is_new_hour { self.report_dropped() } else { Vec::new() };
         // The log of another day is written soon after each first sighting in an hour; then the day is closed.
         let today = self.today.date;
         self.days.retain(|day| day.is_dirty || day.date == today);
-        let is_due = is_new_hour || self.write_due.is_some_and(|due| due <= clocks.monotonic);
-        let mut actions = if is_due { self.write(is_new_hour) } else { Vec::new() };
-        if self.removal_due.is_some_and(|due| due <= clocks.monotonic) {
+        if is_new_hour || self.write_due.is_some_and(|due| due <= clocks.monotonic) {
+            actions.extend(self.write(is_new_hour));
+        }
+        let is_set = clocks.system.is_plausible();
+        if is_set && self.removal_due.is_some_and(|due| due <= clocks.monotonic) {
             self.removal_due = None;
             actions.push(LogAction::RemoveBefore(self.oldest()));
         }
@@ -267,6 +296,12 @@ impl DailyLogs {
         let step = ahead.saturating_sub(monotonic.saturating_sub(before.monotonic));
         if step > CLOCK_STEP {
             self.removal_due = Some(monotonic + REMOVAL_DELAY);
+        }
+        if step > CLOCK_STEP && !before.system.is_plausible() {
+            let today = self.today.date;
+            let undated = self.lines.iter_mut().filter(|(_, date, _)| !is_dated(*date));
+            undated.for_each(|(_, date, _)| *date = today);
+        } else if step > CLOCK_STEP {
             self.log_error(&format!(
                 "the clock was set forward by {} days: no log is removed for an hour",
                 step.as_secs() / 86_400
@@ -274,8 +309,8 @@ impl DailyLogs {
         }
     }
 
-    /// Adds the numbers of sightings that were dropped to the error log, once an hour.
-    fn log_dropped(&mut self) {
+    /// Adds the numbers of sightings that were dropped to the error log, and returns warnings of them.
+    fn report_dropped(&mut self) -> Vec<LogAction> {
         let mut messages = Vec::new();
         for day in self.days.iter_mut().filter(|day| day.dropped > 0) {
             let (number, date) = (mem::take(&mut day.dropped), day.date);
@@ -283,25 +318,33 @@ impl DailyLogs {
                 "{number} sightings of {date} were not recorded: its log is full (raise --max-rows)"
             ));
         }
-        if self.outside > 0 {
-            let number = mem::take(&mut self.outside);
-            messages.push(format!(
-                "{number} sightings were not recorded: their days have no log (older than --max-logs, or in the future)"
-            ));
+        for (number, why) in [
+            (
+                mem::take(&mut self.outside),
+                "their days have no log (older than --max-logs, or in the future)",
+            ),
+            (mem::take(&mut self.undated), "they were captured before the clock was set"),
+        ] {
+            if number > 0 {
+                messages.push(format!("{number} sightings were not recorded: {why}"));
+            }
         }
         messages.iter().for_each(|message| self.log_error(message));
+        messages.into_iter().map(LogAction::Warn).collect()
     }
 
     /// Returns everything that the files do not have yet, and a report if something changed or `report` is set.
     fn write(&mut self, report: bool) -> Vec<LogAction> {
         self.write_due = None;
-        if self.more_errors > 0 {
+        if self.more_errors > 0 && is_dated(self.today.date) {
             let line = self.error_line(&format!("{} further errors", self.more_errors));
             self.more_errors = 0;
             self.lines.push((LogKind::Error, self.today.date, line));
         }
         let mut actions = Vec::new();
-        for (kind, date, text) in mem::take(&mut self.lines) {
+        // Messages from before the clock was set wait for the day on which it is.
+        let lines: Vec<_> = self.lines.extract_if(.., |(_, date, _)| is_dated(*date)).collect();
+        for (kind, date, text) in lines {
             match actions.last_mut() {
                 Some(LogAction::Append(of, on, lines)) if (*of, *on) == (kind, date) => {
                     *lines += &text;
@@ -313,7 +356,8 @@ impl DailyLogs {
             day.is_dirty = false;
             actions.push(LogAction::Replace(day.date, day.to_text(&self.config.names)));
         }
-        if mem::take(&mut self.is_report_due) || report || !actions.is_empty() {
+        let is_set = self.clocks.system.is_plausible();
+        if is_set && (mem::take(&mut self.is_report_due) || report || !actions.is_empty()) {
             actions.push(LogAction::Report);
         }
         actions
@@ -322,8 +366,9 @@ impl DailyLogs {
     /// Returns everything that the files do not have yet, counts included, and a report: at the end, and before another
     /// day is opened when there is no room.
     pub fn flush(&mut self) -> Vec<LogAction> {
-        self.log_dropped();
-        self.write(true)
+        let mut actions = self.report_dropped();
+        actions.extend(self.write(true));
+        actions
     }
 
     /// Returns everything that the files do not have yet, counts included; a report only if a write was due.
@@ -344,7 +389,7 @@ impl DailyLogs {
                 let days = self.days.iter_mut().filter(|day| day.date == date);
                 days.for_each(|day| day.is_dirty = true);
             }
-            LogAction::RemoveBefore(_) | LogAction::Report => {}
+            LogAction::RemoveBefore(_) | LogAction::Report | LogAction::Warn(_) => {}
         }
         self.write_due = Some(self.clocks.monotonic + RETRY);
     }

@@ -31,6 +31,11 @@ impl FromStr for HourMinute {
     }
 }
 
+/// Whether a day may have logs: not if the clock was not set ([`UnixTime::CLOCK_SET`]).
+pub fn is_dated(day: Date) -> bool {
+    day.year() >= 2020
+}
+
 /// Formats a date as `YYYYMMDD`.
 pub fn compact(date: Date) -> String {
     format!("{:04}{:02}{:02}", date.year(), date.month(), date.day())

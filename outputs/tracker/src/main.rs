@@ -54,7 +54,7 @@ fn track(mut options: Options) -> ExitCode {
     let Options { rings, tracking, .. } = &options;
     run(NAME, rings, &plan, || {
         tracking.report_ignored_keys()?;
-        TrackerSink::open(tracking, listener)
+        TrackerSink::open(tracking, &rings.rings, listener)
     })
 }
 

@@ -5,7 +5,7 @@ use std::{net::TcpListener, time::Instant};
 use aw_output::{Entry, Error, Fault, Sink, SinkResult, info, warn};
 use aw_service::Condition;
 use jiff::{civil::Date, tz::TimeZone};
-use shm_layout::{Kind, UnixTime};
+use shm_layout::{Kind, RingName, UnixTime};
 
 use crate::{
     activity::{Activity, RowKey},
@@ -39,8 +39,12 @@ pub struct TrackerSink<'a> {
 }
 
 impl<'a> TrackerSink<'a> {
-    /// Opens the logs. `listener` is the socket of `--serve`.
-    pub fn open(options: &'a TrackOptions, listener: Option<TcpListener>) -> Result<Self, Error> {
+    /// Opens the logs of events of these rings. `listener` is the socket of `--serve`.
+    pub fn open(
+        options: &'a TrackOptions,
+        rings: &[RingName],
+        listener: Option<TcpListener>,
+    ) -> Result<Self, Error> {
         let config = options.effective_config()?;
         let log_dir = LogDir::open(&config.log_dir)?;
         let paths = ReportPaths {
@@ -54,10 +58,10 @@ impl<'a> TrackerSink<'a> {
         let zone = TimeZone::system();
         let start = Instant::now();
         let clocks = Clocks { system: UnixTime::now(), monotonic: start.elapsed() };
-        let max_rows = options.max_rows.get() as usize;
+        let limits = (rings, options.max_rows.get() as usize);
         let mut sink = TrackerSink {
             options,
-            logs: DailyLogs::new(config.logs.clone(), max_rows, zone.clone(), clocks),
+            logs: DailyLogs::new(config.logs.clone(), limits, zone.clone(), clocks),
             config,
             log_dir,
             reports: ReportThread::start(paths)?,
@@ -150,6 +154,10 @@ impl<'a> TrackerSink<'a> {
                     self.request_report();
                     continue;
                 }
+                LogAction::Warn(text) => {
+                    warn(text);
+                    continue;
+                }
             };
             match done {
                 Ok(()) => {
@@ -211,12 +219,12 @@ impl Sink for TrackerSink<'_> {
             self.logs.moment(event)
         });
         match (at, &event.kind) {
-            (None, _) => self.logs.count_outside(),
+            (None, _) => self.logs.count_outside(event),
             (Some(at), Kind::ConfigChange(change)) => {
                 self.logs.record_config_change(event, change, at);
             }
-            (Some(at), _) if !self.ensure_open(at.date)? => self.logs.count_outside(),
-            (Some(at), _) => self.logs.record(event, at, self.start.elapsed()),
+            (Some(at), _) if !self.ensure_open(at.date)? => self.logs.count_outside(event),
+            (Some(at), _) => self.logs.record(entry.ring, event, at, self.start.elapsed()),
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ struct Simulation {
     alerts: String,
     config: String,
     errors: String,
+    warnings: Vec<String>,
     writes: usize,
     reports: usize,
     removed: Vec<Date>,
@@ -48,7 +49,8 @@ fn config() -> LogConfig {
 impl Simulation {
     fn new(zone: &str, system: &str) -> Simulation {
         let clocks = Clocks { system: time(system), monotonic: Duration::ZERO };
-        let logs = DailyLogs::new(config(), 1000, TimeZone::get(zone).unwrap(), clocks);
+        let rings = ["/site-a", "/site-b"].map(|name| name.parse().unwrap());
+        let logs = DailyLogs::new(config(), (&rings, 1000), TimeZone::get(zone).unwrap(), clocks);
         let mut simulation = Simulation {
             logs,
             clocks,
@@ -56,6 +58,7 @@ impl Simulation {
             alerts: String::new(),
             config: String::new(),
             errors: String::new(),
+            warnings: Vec::new(),
             writes: 0,
             reports: 0,
             removed: Vec::new(),
@@ -78,6 +81,7 @@ impl Simulation {
                 }
                 LogAction::RemoveBefore(date) => self.removed.push(date),
                 LogAction::Report => self.reports += 1,
+                LogAction::Warn(text) => self.warnings.push(text),
             }
         }
     }
@@ -98,7 +102,11 @@ impl Simulation {
     }
 
     fn receive(&mut self, event: &Event) {
-        let Some(at) = self.logs.moment(event) else { return self.logs.count_outside() };
+        self.receive_of("/site-a", event);
+    }
+
+    fn receive_of(&mut self, ring: &str, event: &Event) {
+        let Some(at) = self.logs.moment(event) else { return self.logs.count_outside(event) };
         if !self.logs.is_open(at.date) {
             if !self.logs.has_room() {
                 let actions = self.logs.flush();
@@ -114,7 +122,7 @@ impl Simulation {
             let rows = rows.collect();
             self.logs.open_day(at.date, rows);
         }
-        self.logs.record(event, at, self.clocks.monotonic);
+        self.logs.record(&ring.parse().unwrap(), event, at, self.clocks.monotonic);
     }
 
     fn see(&mut self, mac: u32) {
@@ -344,14 +352,76 @@ fn a_clock_that_is_set_back_or_forward() {
     // A machine whose clock is set some time after the start.
     let mut simulation = Simulation::new("UTC", "1970-01-01T00:00:10Z");
     simulation.see(2);
+    simulation.logs.log_error("before the clock was set");
     simulation.wait(1);
+    assert_eq!((simulation.writes, simulation.reports), (0, 0), "1970 has no log");
     simulation.clocks.system = time("2026-11-22T12:00:00Z");
     simulation.wait(1);
     simulation.see(2);
+    simulation.receive(&event(3, time("1970-01-01T00:00:20Z")));
     simulation.wait(1);
     assert_eq!(simulation.hours("2026-11-22", 2), "............1...........");
+    assert_eq!(simulation.alerts.lines().count(), 1, "its first sighting");
     simulation.wait(3601);
     assert_eq!(simulation.removed, [date("2026-10-22")]);
+    let message = "1 sightings were not recorded: they were captured before the clock was set";
+    assert_eq!(simulation.warnings, [message, message], "at once, and an hour later");
+    assert!(simulation.errors.contains(message) && !simulation.errors.contains("forward"));
+    assert!(simulation.errors.contains("before the clock was set\n"), "{}", simulation.errors);
+    assert_eq!(simulation.files.keys().copied().collect::<Vec<_>>(), [date("2026-11-22")]);
+    // A clock that loses its time while counts wait to be written: these are written.
+    simulation.see(2);
+    simulation.clocks.system = time("1970-01-01T00:00:05Z");
+    simulation.tick();
+    assert_eq!(simulation.hours("2026-11-22", 2), "............11..........");
+}
+
+/// A probed address is not the prober's; what does not name a MAC overrules no claim.
+#[test]
+fn what_proves_an_address() {
+    let mut simulation = Simulation::new("UTC", "2026-11-22T12:00:00Z");
+    let mut see = |mac: u32, address: u32, origin: Origin| {
+        let address = Ipv4Addr::from(0x0a00_0000 + address).to_ipv6_mapped();
+        let kind = Kind::Pairing(origin);
+        simulation.receive(&Event { kind, address, ..event(mac, simulation.clocks.system) });
+    };
+    see(9, 2, Origin::ArpProbe); // a scanner
+    see(2, 2, Origin::ArpReply); // the owner
+    see(9, 2, Origin::ArpProbe);
+    see(2, 2, Origin::ArpProbe); // its own address
+    see(2, 4, Origin::NdAdvertisement);
+    see(9, 4, Origin::NdAdvertisementFrameSource); // a proxy
+    see(3, 3, Origin::NdSolicitationFrameSource); // not known yet
+    see(3, 3, Origin::NdAdvertisementFrameSource);
+    see(3, 3, Origin::NdSolicitationFrameSource);
+    simulation.wait(1);
+    let text = &simulation.files[&date("2026-11-22")];
+    let row = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        [words[0], words[2], words[7]].join(" ")
+    };
+    assert_eq!(
+        text.lines().skip(1).map(row).collect::<Vec<_>>(),
+        [
+            "02:00:00:00:00:02 10.0.0.2 ............2...........",
+            "02:00:00:00:00:02 ::ffff:10.0.0.4 ............1...........",
+            "02:00:00:00:00:03 ::ffff:10.0.0.3 ............2...........",
+        ]
+    );
+    assert_eq!(simulation.alerts.lines().count(), 2);
+}
+
+/// Two rings may each have an interface eth0: these are two networks.
+#[test]
+fn rings_are_distinguished() {
+    let mut simulation = Simulation::new("UTC", "2026-11-22T12:00:00Z");
+    simulation.see(2);
+    simulation.receive_of("/site-b", &event(2, simulation.clocks.system));
+    simulation.wait(1);
+    let text = &simulation.files[&date("2026-11-22")];
+    let interfaces: Vec<_> =
+        text.lines().skip(1).map(|line| line.split_whitespace().nth(3).unwrap()).collect();
+    assert_eq!(interfaces, ["eth0", "site-b/eth0"]);
 }
 
 /// Invented addresses fill at most nine tenths of the rows; the rest is reserved for devices with names.
