@@ -111,7 +111,7 @@ impl Recent {
             || self.vlan == other.vlan
                 && (self.outer_vlan == VlanId::NONE || self.outer_vlan == other.outer_vlan);
         let elsewhere = self.interfaces & other.interfaces == 0;
-        let of_any = link != LinkType::Ethernet && (apart == 0 || outgoing);
+        let of_any = link.is_cooked() && (apart == 0 || outgoing);
         self.hash == other.hash && apart <= WINDOW && tags && (elsewhere || of_any)
     }
 }

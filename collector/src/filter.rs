@@ -2,8 +2,32 @@
 //!
 //! It uses plain offsets, not libpcap's `vlan`: the kernel may or may not have removed the outermost tag
 //! before the filter runs, and the same offsets work for one tag more or less.
+//!
+//! It has to stay small: the kernel expands each load to about twelve instructions, and before Linux 6.8 it takes no
+//! more than 20 KiB of them for a socket (net.core.optmem_max); libpcap then filters in the collector, which is slow.
+//! A load behind the end of a frame ends the program and drops the frame: a test reads only what a whole frame has.
 
-use crate::link::LinkType;
+use crate::{
+    layer::{ARP, IPV4, IPV6},
+    link::LinkType,
+    tag::{FIXED, MACSEC, VLAN_TAGS},
+    tunnel::{
+        ERSPAN, ERSPAN_3, ETHERNET, FABRICPATH, FRAMES, GENEVE, PBB, PPPOE, TRILL, TZSP, VXLAN,
+        VXLAN_OF_LINUX,
+    },
+};
+
+/// Longest frames that are passed only to show that a header hides messages: an advertisement behind 60 bytes of
+/// headers, or in a tunnel over IPv6.
+const SHORT: u32 = 200;
+
+/// EtherTypes of protocols without ARP inside. Some carry much traffic: MPLS, PPPoE discovery, PROFINET, EtherCAT, GOOSE,
+/// sampled values, FCoE, RoCE. The others would count as traffic on a link that is silent otherwise: LLDP, slow
+/// protocols, EAPOL, CFM, PTP, loopback tests. MPLS may hide messages, but looking for them would cost too much.
+const OTHERS: [u16; 15] = [
+    0x8847, 0x8848, 0x8863, 0x8892, 0x88a4, 0x88b8, 0x88ba, 0x8906, 0x8915, 0x88cc, 0x8809, 0x888e,
+    0x8902, 0x88f7, 0x9000,
+];
 
 /// This filter and the one of `--filter`, which comes last: `vlan` in it shifts the offsets after it.
 pub fn combined(own: &str, user: Option<&str>) -> String {
@@ -11,55 +35,146 @@ pub fn combined(own: &str, user: Option<&str>) -> String {
 }
 
 /// The filter for a link type. It passes more than necessary: all frames are parsed and checked afterwards.
-pub fn expression(link: LinkType) -> String {
+/// `decapsulate`: pass everything that may hide in tunnels; otherwise only what shows plainly that there is something.
+pub fn expression(link: LinkType, decapsulate: bool) -> String {
     let protocol = match link {
         LinkType::Ethernet => 12,
         LinkType::CookedV1 => 14,
+        LinkType::BrcmTag | LinkType::BrcmPrepended | LinkType::DsaTag => 16,
+        LinkType::EdsaTag => 20,
         // In this header the protocol comes first; the payload or a tag follows the header.
-        LinkType::CookedV2 => return format!("{} or {}", untagged(0, 20), tag(0)),
+        LinkType::CookedV2 => return level(0, 20, decapsulate, None),
     };
     let [one, two] = [protocol + 4, protocol + 8];
+    let two = level(two, two + 2, decapsulate, None);
+    let one = level(one, one + 2, decapsulate, Some(&two));
+    level(protocol, protocol + 2, decapsulate, Some(&one))
+}
+
+/// The field at this offset is one of these EtherTypes.
+fn is(at: u32, protocols: &[u16]) -> String {
+    any(protocols.iter().map(|protocol| format!("link[{at}:2] = {protocol:#06x}")))
+}
+
+/// At least one of these.
+fn any(tests: impl IntoIterator<Item = String>) -> String {
+    format!("({})", tests.into_iter().collect::<Vec<_>>().join(" or "))
+}
+
+/// What a protocol field and its payload may be. The most frequent protocols come first. `behind_tag`: the test behind
+/// a VLAN tag; none: all that is tagged passes.
+fn level(protocol: u32, payload: u32, decapsulate: bool, behind_tag: Option<&str>) -> String {
+    let v4 = tunnel_in_ipv4(payload, decapsulate);
+    let v6 = format!("({} or {})", neighbor(payload), tunnel_in_ipv6(payload, decapsulate));
+    let tagged = behind_tag.map_or(String::new(), |test| format!(" and {test}"));
+    let others =
+        any([snap(protocol, payload), other_headers(protocol, payload), unknown(protocol)]);
+    let others = either(protocol, &VLAN_TAGS, &tagged, &others);
+    let others = format!("({} or {others})", is(protocol, &[ARP]));
+    let others = either(protocol, &[IPV6], &format!(" and {v6}"), &others);
+    either(protocol, &[IPV4], &format!(" and {v4}"), &others)
+}
+
+/// One of these protocols and a further test, or none of them and the other test: libpcap makes short programs of this.
+fn either(protocol: u32, protocols: &[u16], test: &str, otherwise: &str) -> String {
+    let found = is(protocol, protocols);
+    format!("(({found}{test}) or (not {found} and {otherwise}))")
+}
+
+/// ARP or Neighbor Discovery after LLC and SNAP headers.
+fn snap(length: u32, payload: u32) -> String {
+    let (protocol, message) = (payload + 6, payload + 8);
     format!(
-        "{} or ({} and ({} or ({} and ({} or {}))))",
-        untagged(protocol, protocol + 2),
-        tag(protocol),
-        untagged(one, one + 2),
-        tag(one),
-        untagged(two, two + 2),
-        tag(two), // three tags or more: the parser decides
+        "(link[{length}:2] <= 1500 and link[{payload}:4] = 0xaaaa0300 and ({} or ({} and {})))",
+        is(protocol, &[ARP]),
+        is(protocol, &[IPV6]),
+        neighbor(message)
     )
 }
 
-fn tag(at: u32) -> String {
-    format!("(link[{at}:2] = 0x8100 or link[{at}:2] = 0x88a8 or link[{at}:2] = 0x9100)")
-}
-
-/// A protocol field with its payload, directly or after LLC and SNAP headers.
-fn untagged(protocol: u32, payload: u32) -> String {
-    format!(
-        "({} or (link[{protocol}:2] <= 1500 and link[{payload}:4] = 0xaaaa0300 and {}))",
-        message(protocol, payload),
-        message(payload + 6, payload + 8),
-    )
-}
-
-/// ARP, or IPv6 that is Neighbor Discovery, or may be behind its extension headers.
-fn message(protocol: u32, payload: u32) -> String {
+/// In IPv6: Neighbor Discovery, or what may be behind extension headers.
+fn neighbor(payload: u32) -> String {
     let next_header = payload + 6;
     let icmp_type = payload + 40;
     let fragment = payload + 40;
     let offset = fragment + 2;
     format!(
-        "(link[{protocol}:2] = 0x0806 or (link[{protocol}:2] = 0x86dd and (\
-         (link[{next_header}] = 58 and (link[{icmp_type}] = 135 or link[{icmp_type}] = 136)) \
+        "((link[{next_header}] = 58 and (link[{icmp_type}] = 135 or link[{icmp_type}] = 136)) \
          or link[{next_header}] = 0 or link[{next_header}] = 43 or link[{next_header}] = 51 \
          or link[{next_header}] = 60 \
-         or (link[{next_header}] = 44 and link[{offset}:2] & 0xfff8 = 0 and {}))))",
-        any_of(fragment, &[0, 43, 51, 58, 60]),
+         or (link[{next_header}] = 44 and link[{offset}:2] & 0xfff8 = 0 and {}))",
+        any([0, 17, 43, 47, 51, 58, 60].map(|value| format!("link[{fragment}] = {value}"))),
     )
 }
 
-fn any_of(at: u32, values: &[u8]) -> String {
-    let tests: Vec<_> = values.iter().map(|value| format!("link[{at}] = {value}")).collect();
-    format!("({})", tests.join(" or "))
+/// A header of layer 2 that the parser removes, unless it shows that TCP follows, as in most frames.
+fn other_headers(protocol: u32, payload: u32) -> String {
+    let of_length = |length: usize| {
+        let same = FIXED.iter().filter(|(_, other)| *other == length).map(|(tag, _)| *tag);
+        let tags: Vec<u16> = same.collect();
+        format!("({} and not {})", is(protocol, &tags), is_tcp(payload + length as u32))
+    };
+    let encrypted = format!("link[{payload}] & 0x0c != 0");
+    let ppp = payload + 6;
+    let bridged = format!("(link[{ppp}:2] = 0x0031 or link[{ppp}] = 0x31)");
+    any([
+        of_length(4),
+        of_length(6),
+        format!("({} and not {encrypted})", is(protocol, &[MACSEC])),
+        format!("({} and not {})", is(protocol, &[PBB]), is_tcp(payload + 16)),
+        format!("({} and {bridged})", is(protocol, &[PPPOE])),
+        is(protocol, &[FABRICPATH, TRILL]),
+    ])
+}
+
+/// TCP over IPv4, or over IPv6 without extension headers.
+fn is_tcp(protocol: u32) -> String {
+    let payload = protocol + 2;
+    format!(
+        "(({} and link[{}] = 6) or ({} and link[{}] = 6))",
+        is(protocol, &[IPV4]),
+        payload + 9,
+        is(protocol, &[IPV6]),
+        payload + 6
+    )
+}
+
+/// A short frame with an EtherType that the parser does not know: the parser looks for a message in it.
+fn unknown(protocol: u32) -> String {
+    let tags = FIXED.iter().map(|(tag, _)| *tag);
+    let known: Vec<u16> = [MACSEC].into_iter().chain(FRAMES).chain(tags).chain(OTHERS).collect();
+    format!("(len <= {SHORT} and link[{protocol}:2] > 1500 and not {})", is(protocol, &known))
+}
+
+/// A tunnel over IPv4: with `decapsulate` each one, otherwise a short packet of the usual form.
+fn tunnel_in_ipv4(at: u32, decapsulate: bool) -> String {
+    let first = format!("link[{}:2] & 0x1fff = 0", at + 6); // of its fragments
+    let usual = format!("link[{at}] = 0x45"); // version 4, no options
+    tunnel(at + 9, at + 20, decapsulate, |tunnel| match decapsulate {
+        true => format!("{first} and (not {usual} or ({tunnel}))"),
+        false => format!("{first} and {usual} and {tunnel}"),
+    })
+}
+
+/// A tunnel over IPv6 without extension headers; with them, `neighbor` passes it.
+fn tunnel_in_ipv6(at: u32, decapsulate: bool) -> String {
+    tunnel(at + 6, at + 40, decapsulate, str::to_owned)
+}
+
+/// UDP to the port of a tunnel, or GRE with a tunnel's protocol type, with a further test. At these offsets: the
+/// protocol, and what follows the IP header.
+fn tunnel(protocol: u32, at: u32, decapsulate: bool, test: impl Fn(&str) -> String) -> String {
+    let ports = is(at + 2, &[VXLAN, VXLAN_OF_LINUX, GENEVE, TZSP]);
+    let types = is(at + 2, &[ETHERNET, ERSPAN, ERSPAN_3]);
+    // TCP in the two most frequent kinds: VXLAN, and ERSPAN type II with its usual flags.
+    let tcp = is_tcp(at + 16 + 12);
+    let vxlan = is(at + 2, &[VXLAN, VXLAN_OF_LINUX]);
+    let erspan = format!("link[{at}:4] = {:#010x}", 0x1000_0000 | u32::from(ERSPAN));
+    let [udp, gre] = [(ports, vxlan), (types, erspan)].map(|(numbers, frequent)| {
+        test(&match decapsulate {
+            true => format!("{numbers} and not ({frequent} and {tcp})"),
+            false => format!("len <= {SHORT} and {numbers}"),
+        })
+    });
+    format!("((link[{protocol}] = 17 and {udp}) or (link[{protocol}] = 47 and {gre}))")
 }

@@ -137,6 +137,8 @@ pub struct CaptureOptions {
     pub promiscuous: bool,
     /// `--filter`.
     pub filter: Option<String>,
+    /// `--decapsulate`.
+    pub decapsulate: bool,
     /// Number of interfaces that share the memory.
     pub interfaces: usize,
 }
@@ -168,7 +170,8 @@ pub fn open(name: InterfaceName, options: &CaptureOptions) -> Result<OpenInterfa
     let link = LinkType::of(capture.get_datalink()).map_err(permanent)?;
     let user = options.filter.as_deref();
     user.map(|user| compile(&mut capture, user)).transpose().map_err(permanent)?;
-    capture.filter(&filter::combined(&filter::expression(link), user), true).map_err(open_error)?;
+    let own = filter::expression(link, options.decapsulate);
+    capture.filter(&filter::combined(&own, user), true).map_err(open_error)?;
     Ok(OpenInterface { link, capture, index, dropped: 0 })
 }
 

@@ -1,7 +1,9 @@
 //! Captured frames, and the link-layer headers of a capture.
 
 use pcap::Linktype;
-use shm_layout::{Counter, MacAddr, UnixTime};
+use shm_layout::{Counter, MacAddr, UnixTime, VlanId};
+
+use crate::tag;
 
 /// A frame as captured.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +46,14 @@ pub enum LinkType {
     CookedV1 = 113,
     /// LINKTYPE_LINUX_SLL2: Linux cooked capture with the interface's index.
     CookedV2 = 276,
+    /// LINKTYPE_DSA_TAG_BRCM: the port of a Broadcom switch to its CPU; four bytes behind the MACs.
+    BrcmTag = 281,
+    /// LINKTYPE_DSA_TAG_BRCM_PREPEND: the same four bytes before the MACs.
+    BrcmPrepended = 282,
+    /// LINKTYPE_DSA_TAG_DSA: the port of a Marvell switch to its CPU; four bytes behind the MACs.
+    DsaTag = 284,
+    /// LINKTYPE_DSA_TAG_EDSA: the same, behind an EtherType and two bytes of zero.
+    EdsaTag = 285,
 }
 
 /// What follows a link-layer header.
@@ -53,49 +63,101 @@ pub struct Payload<'a> {
     pub source: MacAddr,
     /// EtherType; a value up to 1500 is a length.
     pub protocol: u16,
+    /// The VLAN in the header, if it has one.
+    pub vlan: VlanId,
     /// The rest of the frame.
     pub bytes: &'a [u8],
 }
 
 impl LinkType {
-    /// The link type of a capture; an error if it is not supported.
+    /// All of them.
+    pub const ALL: [LinkType; 7] = [
+        LinkType::Ethernet,
+        LinkType::CookedV1,
+        LinkType::CookedV2,
+        LinkType::BrcmTag,
+        LinkType::BrcmPrepended,
+        LinkType::DsaTag,
+        LinkType::EdsaTag,
+    ];
+
+    /// The link type of a capture; an error with a remedy if it is not supported.
     pub fn of(link: Linktype) -> Result<LinkType, String> {
-        let mut known = [LinkType::Ethernet, LinkType::CookedV1, LinkType::CookedV2].into_iter();
-        known.find(|known| *known as i32 == link.0).ok_or_else(|| {
+        LinkType::ALL.into_iter().find(|known| *known as i32 == link.0).ok_or_else(|| {
             let name = link.get_name().unwrap_or_else(|_| "unknown".into());
-            format!(
-                "link type {name} ({}) carries no Ethernet frames (capture on an Ethernet interface, or on `any`)",
-                link.0
-            )
+            let number = link.0;
+            format!("link type {name} ({number}) carries no Ethernet frames ({})", remedy(number))
         })
+    }
+
+    /// Whether the frames have a header of Linux in place of the link's own.
+    pub fn is_cooked(self) -> bool {
+        matches!(self, LinkType::CookedV1 | LinkType::CookedV2)
     }
 
     /// Removes the header.
     pub fn payload<'a>(self, frame: &Frame<'a>) -> Result<Payload<'a>, Counter> {
         let bytes = frame.bytes;
-        let (source, protocol, bytes) = match self {
-            LinkType::Ethernet => {
-                let (header, bytes) = split::<14>(bytes)?;
-                let [_, _, _, _, _, _, source @ .., p0, p1] = *header;
-                (source, [p0, p1], bytes)
-            }
+        match self {
+            LinkType::Ethernet => ethernet(bytes),
             // Packet type, device type, address length, address padded to 8, protocol.
             LinkType::CookedV1 => {
                 let (header, bytes) = split::<16>(bytes)?;
                 let [_, _, d0, d1, l0, l1, source @ .., _, _, p0, p1] = *header;
                 cooked(u16::from_be_bytes([d0, d1]), u16::from_be_bytes([l0, l1]))?;
-                (source, [p0, p1], bytes)
+                Ok(payload(source, [p0, p1], VlanId::NONE, bytes))
             }
             // Protocol, reserved, interface index, device type, packet type, address length, address.
             LinkType::CookedV2 => {
                 let (header, bytes) = split::<20>(bytes)?;
                 let [p0, p1, _, _, _, _, _, _, d0, d1, _, length, source @ .., _, _] = *header;
                 cooked(u16::from_be_bytes([d0, d1]), length.into())?;
-                (source, [p0, p1], bytes)
+                Ok(payload(source, [p0, p1], VlanId::NONE, bytes))
             }
-        };
-        let (source, protocol) = (MacAddr::new(source), u16::from_be_bytes(protocol));
-        Ok(Payload { source, protocol, bytes })
+            LinkType::BrcmTag => behind_macs(bytes, 4, |_| VlanId::NONE),
+            LinkType::BrcmPrepended => ethernet(split::<4>(bytes)?.1),
+            LinkType::DsaTag => behind_macs(bytes, 4, tag::dsa_vlan),
+            LinkType::EdsaTag => behind_macs(bytes, 8, tag::dsa_vlan),
+        }
+    }
+}
+
+/// An Ethernet header and what follows it.
+pub fn ethernet(bytes: &[u8]) -> Result<Payload<'_>, Counter> {
+    let (header, bytes) = split::<14>(bytes)?;
+    let [_, _, _, _, _, _, source @ .., p0, p1] = *header;
+    Ok(payload(source, [p0, p1], VlanId::NONE, bytes))
+}
+
+fn payload(source: [u8; 6], protocol: [u8; 2], vlan: VlanId, bytes: &[u8]) -> Payload<'_> {
+    let (source, protocol) = (MacAddr::new(source), u16::from_be_bytes(protocol));
+    Payload { source, protocol, vlan, bytes }
+}
+
+/// An Ethernet header with a switch's tag of this length between MACs and EtherType.
+fn behind_macs(
+    bytes: &[u8],
+    length: usize,
+    vlan: impl FnOnce(&[u8]) -> VlanId,
+) -> Result<Payload<'_>, Counter> {
+    let ([_, _, _, _, _, _, source @ ..], bytes) = split::<12>(bytes)?;
+    let (tag, bytes) = bytes.split_at_checked(length).ok_or(Counter::Truncated)?;
+    let (protocol, bytes) = split::<2>(bytes)?;
+    Ok(payload(*source, *protocol, vlan(tag), bytes))
+}
+
+/// What to do about a link type without Ethernet frames.
+fn remedy(link: i32) -> &'static str {
+    match link {
+        // IEEE 802.11, with and without radiotap, Prism, AVS and PPI headers.
+        105 | 119 | 127 | 163 | 192 => {
+            "monitor mode sees Wi-Fi frames, mostly encrypted: capture on the interface in managed mode, such as wlan0, or on the access point's bridge, such as br-lan"
+        }
+        // Raw IP, PPP, tunnels, loopback of BSD.
+        0 | 9 | 12 | 50 | 51 | 101 | 108 | 228 | 229 => {
+            "there is no ARP on a tunnel or point-to-point link: capture on the Ethernet interface or bridge of the network, such as eth0 or br-lan"
+        }
+        _ => "capture on an Ethernet interface, on a bridge such as br-lan, or on `any`",
     }
 }
 

@@ -1,4 +1,4 @@
-//! Live capture: any number of interfaces and the reports of routers, in one thread that waits with epoll(7).
+//! Live capture: any number of interfaces, the reports of routers and mirrored frames, in one thread that waits with epoll(7).
 
 use std::{
     collections::BTreeSet,
@@ -26,11 +26,11 @@ use crate::{
     failed, info,
     interface::{self, CaptureOptions},
     link::LinkType,
-    macupd_socket::MacupdSocket,
     monitored_interface::MonitoredInterface,
     options::Options,
     pipeline::Pipeline,
     related::Devices,
+    udp_source::{self, UdpSource},
     warn,
 };
 
@@ -41,14 +41,14 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Shortest interval between two messages about drops.
 const DROPS_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The open interfaces and the open socket.
+/// The open interfaces and sockets.
 pub struct LiveCapture {
     interfaces: Vec<MonitoredInterface>,
     /// `--as`.
     names: Vec<EventName>,
     /// The interfaces that were open when it was last determined which ones capture the same frames.
     related: Vec<InterfaceName>,
-    macupd: Option<MacupdSocket>,
+    sockets: Vec<UdpSource>,
     /// Readable when some interface changed (RTMGRP_LINK of rtnetlink(7)); the states are queried then.
     link_changes: Option<OwnedFd>,
     /// The epoll instance: waiting allocates nothing.
@@ -56,31 +56,32 @@ pub struct LiveCapture {
     drops_logged: Option<Instant>,
 }
 
-/// The epoll data of each descriptor; that of an interface is its index.
+/// The epoll data of each descriptor; that of an interface is its index, that of a socket its index and this.
 const SIGNALS: u64 = u64::MAX;
 const LINK_CHANGES: u64 = u64::MAX - 1;
-const MACUPD: u64 = u64::MAX - 2;
+const SOCKETS: u64 = 1 << 32;
 
 impl LiveCapture {
     /// Opens what the options name. An interface that is not there is an error, unless another source is,
     /// or `--wait` is set: then it is opened later.
     pub fn open(options: &Options) -> Result<LiveCapture, Error> {
         let mut names = options.interfaces.clone();
-        if names.is_empty() && options.macupd.is_none() {
+        if names.is_empty() && !options.has_sockets() {
             names.push(interface::first()?);
         }
         let mut once = BTreeSet::new();
         names.retain(|name| once.insert(*name)); // frames of an interface named twice would be counted twice
-        check_event_names(&options.names, &names)?;
+        check_event_names(options, &names)?;
         let (promiscuous, filter) = (!options.no_promisc, options.filter.clone());
-        let capture = CaptureOptions { promiscuous, filter, interfaces: names.len() };
+        let (decapsulate, interfaces) = (options.decapsulate, names.len());
+        let capture = CaptureOptions { promiscuous, filter, decapsulate, interfaces };
         let interfaces = names.into_iter().map(|name| MonitoredInterface::open(name, &capture));
         let interfaces: Vec<MonitoredInterface> = interfaces.collect::<Result<_, _>>()?;
         let all_missing = interfaces.iter().all(|interface| interface.missing().is_some());
         if let Some(first) = interfaces.first()
             && let Some(why) = first.missing()
             && all_missing
-            && options.macupd.is_none()
+            && !options.has_sockets()
             && !options.wait
         {
             return Err(failed(format_args!(
@@ -88,14 +89,13 @@ impl LiveCapture {
                 first.name
             )));
         }
-        let from = &options.macupd_from;
-        let macupd = options.macupd.map(|address| MacupdSocket::open(address, from)).transpose()?;
+        let sockets = udp_source::open(options)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|error| Error::io("create epoll instance", error))?;
         let link_changes = subscribe_link_changes().ok();
         let names = options.names.clone();
         let (related, drops_logged) = (Vec::new(), None);
-        Ok(LiveCapture { interfaces, names, related, macupd, link_changes, epoll, drops_logged })
+        Ok(LiveCapture { interfaces, names, related, sockets, link_changes, epoll, drops_logged })
     }
 
     /// The capabilities that it needs while it runs, to open an interface that comes back.
@@ -130,7 +130,7 @@ impl LiveCapture {
         self.relate();
         let mut heartbeat = Instant::now();
         let mut pause = BatchPause::new(heartbeat);
-        let mut events = Vec::with_capacity(self.interfaces.len() + 3);
+        let mut events = Vec::with_capacity(self.interfaces.len() + self.sockets.len() + 2);
         loop {
             self.wait(&mut events)?;
             // Before the flags are read, and only if a signal came: it is a system call.
@@ -179,7 +179,9 @@ impl LiveCapture {
         for event in events {
             let number = match event.data.u64() {
                 SIGNALS | LINK_CHANGES => 0,
-                MACUPD => self.macupd.as_mut().map_or(0, |socket| socket.read(limit, pipeline)),
+                socket @ SOCKETS.. => {
+                    self.sockets[(socket - SOCKETS) as usize].read(limit, pipeline)
+                }
                 index => self.interfaces[index as usize].read(limit, pipeline),
             };
             total += number;
@@ -192,7 +194,8 @@ impl LiveCapture {
         let add = |fd, data| epoll::add(&self.epoll, fd, epoll::EventData::new_u64(data), IN);
         add(signals.as_fd(), SIGNALS)?;
         self.link_changes.as_ref().map_or(Ok(()), |fd| add(fd.as_fd(), LINK_CHANGES))?;
-        self.macupd.as_ref().map_or(Ok(()), |socket| add(socket.as_fd(), MACUPD))?;
+        let mut sockets = (SOCKETS..).zip(&self.sockets);
+        sockets.try_for_each(|(data, socket)| add(socket.as_fd(), data))?;
         let interfaces = self.interfaces.iter().enumerate();
         let mut opened = interfaces.filter_map(|(index, one)| Some((one.fd()?, index as u64)));
         opened.try_for_each(|(fd, index)| add(fd, index))
@@ -201,8 +204,8 @@ impl LiveCapture {
     /// Logs which sources are open, and which are not.
     fn log_sources(&self) {
         let names = open_interfaces(&self.interfaces).map(|name| name.to_string());
-        let macupd = self.macupd.iter().map(|socket| format!("{} (MACupd)", socket.address()));
-        let sources: Vec<_> = names.chain(macupd).collect();
+        let sockets = self.sockets.iter().map(UdpSource::describe);
+        let sources: Vec<_> = names.chain(sockets).collect();
         let user = match rustix::process::geteuid().is_root() && !self.interfaces.is_empty() {
             true => ", as root (safer: create a user addrwatch, or name one with -u)",
             false => "",
@@ -262,7 +265,7 @@ impl LiveCapture {
         if !open_interfaces(&self.interfaces).eq(self.related.iter().copied()) {
             self.relate();
         }
-        if let Some(socket) = &mut self.macupd {
+        for socket in &mut self.sockets {
             socket.count_drops(pipeline);
         }
         if self.drops_logged.is_none_or(|logged| logged.elapsed() >= DROPS_INTERVAL) {
@@ -277,9 +280,7 @@ impl LiveCapture {
         let mut drops: Vec<_> = dropping
             .map(|one| format!("{} frames on {}", take(&mut one.unlogged_drops), one.name))
             .collect();
-        if let Some(socket) = self.macupd.as_mut().filter(|socket| socket.unlogged_drops > 0) {
-            drops.push(format!("{} datagrams (MACupd)", take(&mut socket.unlogged_drops)));
-        }
+        drops.extend(self.sockets.iter_mut().filter_map(UdpSource::take_unlogged_drops));
         if !drops.is_empty() {
             warn(format_args!(
                 "the kernel dropped frames because the collector was too slow: {} (reduce them with --filter, or give it more CPU time)",
@@ -306,8 +307,11 @@ fn open_interfaces(interfaces: &[MonitoredInterface]) -> impl Iterator<Item = In
     open.map(|interface| interface.name)
 }
 
-/// `--as` names interfaces that are captured.
-fn check_event_names(names: &[EventName], captured: &[InterfaceName]) -> Result<(), Error> {
+/// `--as` names interfaces that are captured, or sockets that receive frames.
+fn check_event_names(options: &Options, interfaces: &[InterfaceName]) -> Result<(), Error> {
+    let names = &options.names;
+    let mut captured: Vec<&str> = options.mirror_names().collect();
+    captured.extend(interfaces.iter().map(InterfaceName::as_str));
     if captured.is_empty() && !names.is_empty() {
         return Err(failed(
             "--as: no interface is captured (name one; events of --macupd keep the names that the routers report)",
@@ -315,7 +319,7 @@ fn check_event_names(names: &[EventName], captured: &[InterfaceName]) -> Result<
     }
     let named = names.iter().filter_map(|one| Some((one.interface.as_deref()?, one.name)));
     for (interface, name) in named {
-        if captured.iter().all(|one| one.as_str() != interface) {
+        if captured.iter().all(|one| *one != interface) {
             return Err(failed(format_args!(
                 "--as {interface}={name}: {interface} is not captured (add it to the interfaces, or correct the name)"
             )));

@@ -1,5 +1,5 @@
 //! `collector`: captures ARP and IPv6 Neighbor Discovery on interfaces or from a capture file, receives
-//! the reports of DD-WRT routers (MACupd), and publishes each pairing of a MAC and an address to a ring in
+//! mirrored frames and the reports of DD-WRT routers (MACupd), and publishes each pairing of a MAC and an address to a ring in
 //! shared memory.
 //!
 //! capture (`live`, `replay`) → `parse` → `check` → admit (`blacklist`, `rate_limit`) → publish
@@ -13,13 +13,14 @@ mod blacklist;
 mod capture_file;
 mod check;
 mod copies;
+mod decapsulation;
 mod event_name;
 mod filter;
 mod interface;
+mod layer;
 mod link;
 mod live;
 mod macupd;
-mod macupd_socket;
 mod monitored_interface;
 mod options;
 mod parse;
@@ -31,9 +32,14 @@ mod related;
 mod replay;
 mod replay_sources;
 mod sample_file;
+mod senders;
 mod stats;
+mod tag;
 #[cfg(test)]
 mod tests;
+mod tunnel;
+mod udp_source;
+mod unknown_header;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,9 @@
 //! The command line. Options of addrwatch have the same names here.
 
-use std::{net::SocketAddrV4, path::PathBuf};
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    path::PathBuf,
+};
 
 use aw_service::{Access, Identity, ServiceOptions, group_id, parse_network};
 use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
@@ -11,7 +14,7 @@ use crate::{Error, event_name::EventName, failed, rate_limit::Suppression, sampl
 
 /// Captures ARP and IPv6 Neighbor Discovery, and records which MAC address uses which IP address.
 ///
-/// It also receives the reports of DD-WRT routers (MACupd). It publishes each pairing of a MAC and an IP address to a ring in shared memory, from which aw-stdout and the other outputs read, and prints it as a line: seconds interface vlan mac ip ORIGIN.
+/// It also receives mirrored frames (VXLAN, TZSP) and the reports of DD-WRT routers (MACupd). It publishes each pairing of a MAC and an IP address to a ring in shared memory, from which aw-stdout and the other outputs read, and prints it as a line: seconds interface vlan mac ip ORIGIN.
 #[derive(Parser, Debug)]
 #[command(name = "collector", version, after_help = EXAMPLES)]
 pub struct Options {
@@ -61,6 +64,26 @@ pub struct Options {
     /// Accept reports only from this IPv4 address or network; may be repeated [default: private, link-local and loopback addresses]
     #[arg(help_heading = "Frames", long, value_name = "ADDR[/BITS]", value_parser = parse_network, requires = "macupd")]
     pub macupd_from: Vec<IpNet>,
+
+    /// Receive frames that a mirror sends in VXLAN, by UDP on this address; needs no privileges; without INTERFACE, no interface is listened on [default: 0.0.0.0:4789]
+    #[arg(help_heading = "Frames", long, value_name = "[ADDR:]PORT", num_args = 0..=1, default_missing_value = "4789", conflicts_with = "read", value_parser = udp_address)]
+    pub listen_vxlan: Option<SocketAddr>,
+
+    /// Receive frames that a MikroTik router or another sensor sends in TZSP, as --listen-vxlan does [default: 0.0.0.0:37008]
+    #[arg(help_heading = "Frames", long, value_name = "[ADDR:]PORT", num_args = 0..=1, default_missing_value = "37008", conflicts_with = "read", value_parser = udp_address)]
+    pub listen_tzsp: Option<SocketAddr>,
+
+    /// Also read frames inside VXLAN, GENEVE, TZSP, ERSPAN and Ethernet over GRE, which a mirror sends to the interface; with --read this is always so. Any host that can send packets past the interface can forge such a frame: see --tunnel-from
+    #[arg(help_heading = "Frames", long)]
+    pub decapsulate: bool,
+
+    /// Accept tunnels only from this address or network; may be repeated [default: private, link-local and loopback addresses; with --read, all]
+    #[arg(help_heading = "Frames", long, value_name = "ADDR[/BITS]", value_parser = parse_network)]
+    pub tunnel_from: Vec<IpNet>,
+
+    /// Append the tunnel's number (VNI, ERSPAN session, I-SID) to the interface name of events from a tunnel: eth0#5001. At most 256 names; further tunnels become eth0#other
+    #[arg(help_heading = "Frames", long)]
+    pub tunnel_id: bool,
 
     #[command(flatten)]
     pub service: ServiceOptions,
@@ -163,6 +186,8 @@ Examples:
   collector --read lan.pcap            replay a capture file
   tcpdump -w - | collector --read -    replay from a pipe while tcpdump captures
   collector --stats                    show the state of the running collector
+  collector --decapsulate eth1         also read what a remote mirror (ERSPAN, VXLAN, TZSP) sends to eth1
+  collector --listen-tzsp              receive what a MikroTik router streams; no privileges
   collector --macupd                   receive reports of DD-WRT routers only; no privileges
   collector --remove                   delete the ring
   collector -d -r 60 eth0              run in the background, repeat a report at most once a minute
@@ -189,6 +214,17 @@ impl Options {
         } else {
             None
         }
+    }
+
+    /// Whether it receives datagrams, so that it can do without an interface.
+    pub fn has_sockets(&self) -> bool {
+        self.macupd.is_some() || self.listen_vxlan.is_some() || self.listen_tzsp.is_some()
+    }
+
+    /// The interface names of mirrored frames that it receives as datagrams.
+    pub fn mirror_names(&self) -> impl Iterator<Item = &'static str> {
+        let sockets = [("vxlan", self.listen_vxlan), ("tzsp", self.listen_tzsp)];
+        sockets.into_iter().filter_map(|(name, address)| address.map(|_| name))
     }
 
     /// The options of the ring.
@@ -240,6 +276,12 @@ impl Options {
     ) -> Result<Option<sample_file::OpenedFile>, Error> {
         self.snap_malformed.as_deref().map(|file| sample_file::open(file, owner)).transpose()
     }
+}
+
+/// Reads an address and a port, or a port of all IPv4 addresses.
+fn udp_address(text: &str) -> Result<SocketAddr, &'static str> {
+    let port = || Some((Ipv4Addr::UNSPECIFIED, text.parse::<u16>().ok()?).into());
+    text.parse().ok().or_else(port).ok_or("must be PORT, ADDR:PORT or [IPV6]:PORT")
 }
 
 /// Reads a number from 1 to `max`.

@@ -1,5 +1,5 @@
-//! Finds the ARP or Neighbor Discovery message in a frame: this file walks through the headers around the
-//! message, `check` checks its contents.
+//! Finds the ARP or Neighbor Discovery message in a frame: `layer` walks through the headers around the message,
+//! `check` checks its contents.
 
 use std::net::Ipv6Addr;
 
@@ -12,18 +12,13 @@ use etherparse::{
     },
     ip_number,
 };
-use shm_layout::{Counter, MacAddr, VlanId};
+use shm_layout::{Counter, MacAddr, OuterHeader, VlanId};
 
-use crate::link::{Frame, LinkType, split};
-
-const ARP: u16 = 0x0806;
-const IPV6: u16 = 0x86dd;
-/// 802.1Q, 802.1ad, and the number used for stacked tags before 802.1ad.
-const TAGS: [u16; 3] = [0x8100, 0x88a8, 0x9100];
-/// LLC for SNAP, unnumbered information, organisation zero: an EtherType follows (RFC 1042).
-const SNAP: &[u8] = &[0xaa, 0xaa, 0x03, 0, 0, 0];
-/// Up to this, the field is a length and an LLC header follows (IEEE 802.3).
-const MAX_LENGTH: u16 = 1500;
+use crate::{
+    layer::{ARP, IPV4, IPV6, Layer, Tunnel},
+    link::{Frame, LinkType, Payload, split},
+    tunnel,
+};
 
 /// A message, and the frame's source and VLANs.
 #[derive(Debug)]
@@ -34,6 +29,8 @@ pub struct Packet<'a> {
     pub vlan: VlanId,
     /// The outermost VLAN, where there are several.
     pub outer_vlan: VlanId,
+    /// In which tunnel the frame was; none if it was captured as it is.
+    pub tunnel: Option<Tunnel>,
     /// The message.
     pub message: Message<'a>,
 }
@@ -69,27 +66,60 @@ pub enum NeighborKind {
     },
 }
 
-/// Finds the message in a frame.
+/// Finds the message in a frame, or in a frame that it contains.
 pub fn parse<'a>(link: LinkType, frame: &Frame<'a>) -> Result<Packet<'a>, Counter> {
     let payload = link.payload(frame)?;
-    let (mut protocol, mut bytes) = (payload.protocol, payload.bytes);
-    let mut vlans = Vlans::default();
-    while TAGS.contains(&protocol) {
-        let ([c0, c1, p0, p1], rest) = split::<4>(bytes)?;
-        vlans.add(VlanId::from_tag(u16::from_be_bytes([*c0, *c1])));
-        protocol = u16::from_be_bytes([*p0, *p1]);
-        bytes = rest;
+    let Payload { source, protocol, vlan, bytes } = payload;
+    // Most frames have no other header; they need no walk.
+    match message(protocol, bytes, frame.is_cut()) {
+        Some(message) => {
+            let (outer_vlan, tunnel) = (VlanId::NONE, None);
+            Ok(Packet { source, vlan, outer_vlan, tunnel, message: message? })
+        }
+        None if protocol == IPV4 && !tunnel::may_be_in_ipv4(bytes) => Err(Counter::Unrelated),
+        None => walk(Layer::outermost(link, payload, frame.is_cut())),
     }
-    if protocol <= MAX_LENGTH {
-        (protocol, bytes) = snap(protocol, bytes, link)?;
+}
+
+fn walk(mut layer: Layer) -> Result<Packet, Counter> {
+    loop {
+        layer.descend()?;
+        let Layer { source, protocol, bytes, vlans, cut, fragmented, tunnel, .. } = layer;
+        // The rest of a fragmented message was not seen.
+        match message(protocol, bytes, cut && !fragmented) {
+            Some(Ok(_)) if fragmented => return Err(Counter::Fragmented),
+            Some(message) => {
+                let (vlan, outer_vlan) = (vlans.inner(), vlans.outer());
+                return Ok(Packet { source, vlan, outer_vlan, tunnel, message: message? });
+            }
+            None => {}
+        }
     }
-    let message = match protocol {
-        ARP if frame.is_cut() => return Err(Counter::Truncated),
-        ARP => Message::Arp(arp(bytes)?),
-        IPV6 => Message::Nd(neighbor(bytes, frame.is_cut())?),
-        _ => return Err(Counter::Unrelated),
-    };
-    Ok(Packet { source: payload.source, vlan: vlans.inner, outer_vlan: vlans.outer, message })
+}
+
+/// The header that hides the message of a frame which was counted as [`Counter::UnknownHeader`].
+pub fn hiding_header(link: LinkType, frame: &Frame) -> Option<OuterHeader> {
+    let mut layer = Layer::outermost(link, link.payload(frame).ok()?, frame.is_cut());
+    while message(layer.protocol, layer.bytes, layer.cut).is_none() {
+        if layer.descend().is_err() {
+            return Some(OuterHeader::EtherType(layer.protocol));
+        }
+    }
+    layer.tunnel.map(|tunnel| tunnel.header)
+}
+
+/// The message that comes next; none if another header does.
+#[inline]
+fn message(protocol: u16, bytes: &[u8], cut: bool) -> Option<Result<Message<'_>, Counter>> {
+    match protocol {
+        ARP if cut => Some(Err(Counter::Truncated)),
+        ARP => Some(arp(bytes).map(Message::Arp)),
+        IPV6 => match neighbor(bytes, cut) {
+            Err(Counter::Unrelated) => None, // the packet may contain a frame
+            result => Some(result.map(Message::Nd)),
+        },
+        _ => None,
+    }
 }
 
 /// A size field may require more bytes than there are: then the reason is the size, not the truncation.
@@ -99,42 +129,6 @@ fn arp(bytes: &[u8]) -> Result<ArpPacketSlice<'_>, Counter> {
         [_, _, _, _, _, protocol, ..] if *protocol != 4 => Counter::ArpProtocolSize,
         _ => Counter::Truncated,
     })
-}
-
-/// The tags' ids. A tag with id 0 carries a priority and no VLAN (IEEE 802.1Q, 9.6).
-#[derive(Default)]
-struct Vlans {
-    inner: VlanId,
-    outer: VlanId,
-}
-
-impl Vlans {
-    fn add(&mut self, id: VlanId) {
-        if id == VlanId::NONE {
-            return;
-        }
-        if self.outer == VlanId::NONE {
-            self.outer = self.inner;
-        }
-        self.inner = id;
-    }
-}
-
-/// IEEE 802.2 with a SNAP header: returns the protocol in it, and that protocol's bytes.
-fn snap(length: u16, bytes: &[u8], link: LinkType) -> Result<(u16, &[u8]), Counter> {
-    // Cooked headers have the protocol number of 802.2 here (ETH_P_802_2), not a length.
-    let bytes = match link {
-        LinkType::Ethernet => bytes.get(..length.into()).unwrap_or(bytes),
-        LinkType::CookedV1 | LinkType::CookedV2 => bytes,
-    };
-    match bytes.split_at_checked(SNAP.len()) {
-        Some((SNAP, rest)) => {
-            let (protocol, rest) = split::<2>(rest)?;
-            Ok((u16::from_be_bytes(*protocol), rest))
-        }
-        None if SNAP.starts_with(bytes) => Err(Counter::Truncated),
-        _ => Err(Counter::Unrelated),
-    }
 }
 
 /// Walks from the IPv6 header to Neighbor Discovery (RFC 8200, 4).

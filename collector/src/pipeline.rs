@@ -10,6 +10,7 @@ use crate::{
     Error, blacklist,
     check::{self, Sighting},
     copies::{Copies, Overlap},
+    decapsulation::Decapsulation,
     info,
     link::{Frame, LinkType},
     options::Options,
@@ -44,6 +45,7 @@ pub struct Pipeline {
     ipv4: bool,
     ipv6: bool,
     odd_macs: bool,
+    decapsulation: Decapsulation,
     blacklist: Vec<IpNet>,
     copies: Copies,
     limit: RateLimit,
@@ -68,6 +70,7 @@ impl Pipeline {
             ipv4: !options.ipv6_only,
             ipv6: !options.ipv4_only,
             odd_macs: options.odd_macs,
+            decapsulation: Decapsulation::new(options),
             blacklist: options.blacklist.clone(),
             copies: Copies::default(),
             limit: RateLimit::new(options.ratelimit, options.max_pairings as usize),
@@ -84,18 +87,45 @@ impl Pipeline {
 
     /// Processes one frame; returns whether it became an event.
     pub fn process_frame(&mut self, source: &FrameSource, frame: &Frame) -> bool {
+        self.process_tunnelled(source, frame, None)
+    }
+
+    /// The same for a frame that came in a tunnel of this number.
+    pub fn process_tunnelled(
+        &mut self,
+        source: &FrameSource,
+        frame: &Frame,
+        id: Option<u32>,
+    ) -> bool {
         self.writer.count(source.counters, Counter::Seen);
-        let checked = parse::parse(source.link, frame)
-            .and_then(|packet| check::sighting(&packet, self.odd_macs))
-            .and_then(|sighting| self.first_copy(source, frame, sighting))
-            .map(|sighting| sighting.event(frame.time, source.name));
+        let checked = parse::parse(source.link, frame).and_then(|packet| {
+            self.decapsulation.admit(&packet)?;
+            let sighting = check::sighting(&packet, self.odd_macs)?;
+            let id = packet.tunnel.and_then(|tunnel| tunnel.id).or(id);
+            let name = self.decapsulation.name(source.name, id);
+            let sighting = self.first_copy(FrameSource { name, ..*source }, frame, sighting)?;
+            Ok(sighting.event(frame.time, name))
+        });
         let outcome = self.finish_event(source.counters, checked);
         if let (Err(reason), Some(samples)) = (outcome, &mut self.samples)
             && reason.is_refusal()
         {
             samples.store(source.link, frame, reason);
         }
+        if outcome == Err(Counter::UnknownHeader) {
+            self.report_hidden(source, frame);
+        }
         outcome.is_ok()
+    }
+
+    /// Stores which header hides a message.
+    fn report_hidden(&mut self, source: &FrameSource, frame: &Frame) {
+        if let Some(header) = parse::hiding_header(source.link, frame) {
+            self.writer.set_hidden_by(source.counters, header);
+            if let Some(refusals) = &mut self.refusals {
+                refusals.hidden(source.name, header);
+            }
+        }
     }
 
     /// Processes one line of a router's report.
@@ -145,11 +175,11 @@ impl Pipeline {
     /// Refuses a frame that another interface of the same network captured, too.
     fn first_copy(
         &mut self,
-        source: &FrameSource,
+        source: FrameSource,
         frame: &Frame,
         sighting: Sighting,
     ) -> Result<Sighting, Counter> {
-        let FrameSource { name, link, overlap, .. } = *source;
+        let FrameSource { name, link, overlap, .. } = source;
         match self.copies.is_copy(overlap, name, link, frame, &sighting) {
             true => Err(Counter::CapturedTwice),
             false => Ok(sighting),
@@ -249,6 +279,9 @@ fn log_counters(counters: &InterfaceCounters) {
         if number > 0 {
             info(format_args!("{}: {number} {}", counters.name, counter.name()));
         }
+    }
+    if let Some(header) = counters.hidden_by {
+        info(format_args!("{}: unknown_header: the last was {header}", counters.name));
     }
 }
 

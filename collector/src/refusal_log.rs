@@ -2,13 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use shm_layout::Counter;
+use shm_layout::{Counter, InterfaceName, MAX_INTERFACES, OuterHeader};
 
-use crate::info;
+use crate::{info, warn};
 
 /// Frames refused since the last message.
 pub struct RefusalLog {
     counts: [u64; Counter::ALL.len()],
+    /// Of the last frame counted as `UnknownHeader`.
+    hidden_by: Option<(InterfaceName, OuterHeader)>,
+    /// The interfaces for which that was logged.
+    hidden_on: Vec<InterfaceName>,
     logged: Option<Instant>,
 }
 
@@ -17,12 +21,36 @@ impl RefusalLog {
 
     /// No frames yet.
     pub fn new() -> RefusalLog {
-        RefusalLog { counts: [0; Counter::ALL.len()], logged: None }
+        RefusalLog {
+            counts: [0; Counter::ALL.len()],
+            hidden_by: None,
+            hidden_on: Vec::new(),
+            logged: None,
+        }
     }
 
     /// Counts a refused frame.
     pub fn count(&mut self, reason: Counter) {
         self.counts[reason as usize] += 1;
+    }
+
+    /// Notes which header hid a message, and logs it once for each interface: a sensor that sees nothing else must say
+    /// why.
+    pub fn hidden(&mut self, interface: InterfaceName, header: OuterHeader) {
+        self.hidden_by = Some((interface, header));
+        if self.hidden_on.contains(&interface) || self.hidden_on.len() >= MAX_INTERFACES {
+            return;
+        }
+        self.hidden_on.push(interface);
+        let remedy = match header {
+            OuterHeader::EtherType(_) => {
+                "on a switch's CPU port, name a port or the bridge, such as lan0 or br-lan; otherwise let the mirror send frames without this header"
+            }
+            _ => "if a mirror sends to this interface, add --decapsulate",
+        };
+        warn(format_args!(
+            "{interface}: ARP or Neighbor Discovery behind {header} is not read ({remedy}); counted as unknown_header"
+        ));
     }
 
     /// Logs the counts if the last message is a minute ago.
@@ -38,8 +66,12 @@ impl RefusalLog {
         let counts: Vec<_> =
             counts.map(|(reason, count)| format!("{count} {}", reason.name())).collect();
         if !counts.is_empty() {
-            info(format_args!("frames refused: {}", counts.join(", ")));
-            *self = RefusalLog { logged: Some(Instant::now()), ..RefusalLog::new() };
+            let hidden = self.hidden_by.map(|(name, header)| format!(" ({header} on {name})"));
+            let hidden = hidden.unwrap_or_default();
+            info(format_args!("frames refused: {}{hidden}", counts.join(", ")));
+            self.counts = [0; Counter::ALL.len()];
+            self.hidden_by = None;
+            self.logged = Some(Instant::now());
         }
     }
 }

@@ -57,6 +57,9 @@ fn text(reader: &Reader, now: UnixTime) -> String {
         for counter in shown(&counters) {
             line(&format!("  {}", counter.name()), &counters.get(counter).to_string());
         }
+        if let Some(header) = counters.hidden_by {
+            line("  hidden by", &header.to_string());
+        }
     }
     text
 }
@@ -78,7 +81,8 @@ fn json(reader: &Reader) -> Value {
     let interface = |interface: &InterfaceCounters| {
         let counter = |counter: &Counter| (counter.name().into(), interface.get(*counter).into());
         let counters: Map<String, Value> = Counter::ALL.iter().map(counter).collect();
-        json!({ "interface": interface.name.as_str(), "counters": counters })
+        let hidden_by = interface.hidden_by.map(|header| header.to_string());
+        json!({ "interface": interface.name.as_str(), "counters": counters, "hidden_by": hidden_by })
     };
     json!({
         "ring": reader.name().as_str(),

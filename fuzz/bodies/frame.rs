@@ -9,32 +9,32 @@ use shm_layout::{Counter, Event, MacAddr, Origin, UnixTime, VlanId};
 use crate::{
     check, filter,
     link::{Frame, LinkType},
-    parse,
+    parse, tunnel,
 };
 
-const LINKS: [(LinkType, Linktype); 3] = [
-    (LinkType::Ethernet, Linktype::ETHERNET),
-    (LinkType::CookedV1, Linktype::LINUX_SLL),
-    (LinkType::CookedV2, Linktype(276)),
-];
-
 thread_local! {
-    static FILTERS: [BpfProgram; 3] = LINKS.map(|(link, number)| {
-        Capture::dead(number).unwrap().compile(&filter::expression(link), true).unwrap()
+    static FILTERS: [BpfProgram; 7] = LinkType::ALL.map(|link| {
+        let capture = Capture::dead(Linktype(link as i32)).unwrap();
+        capture.compile(&filter::expression(link, true), true).unwrap()
     });
 }
 
 /// The first byte selects the link type; its highest bit means that the capture cut the frame. The rest is the frame.
 pub fn frame(input: &[u8]) {
     let [choice, bytes @ ..] = input else { return };
-    let link = usize::from(choice & 0x7f) % LINKS.len();
+    let link = usize::from(choice & 0x7f) % LinkType::ALL.len();
     let cut = choice & 0x80 != 0;
     let time = UnixTime::from_nanos(0);
     let frame = Frame { time, bytes, length: bytes.len() + usize::from(cut) };
-    let result =
-        parse::parse(LINKS[link].0, &frame).and_then(|packet| check::sighting(&packet, false));
+    datagram(bytes);
+    let result = parse::parse(LinkType::ALL[link], &frame)
+        .and_then(|packet| check::sighting(&packet, false));
     match result {
-        Err(reason) => assert!(is_refusal(reason), "{reason:?}"),
+        Err(reason) => {
+            assert!(is_refusal(reason), "{reason:?}");
+            let hides = reason == Counter::UnknownHeader;
+            assert!(!hides || parse::hiding_header(LinkType::ALL[link], &frame).is_some());
+        }
         Ok(sighting) => {
             assert!(!cut, "a cut frame is taken for a complete one");
             assert!(![MacAddr::BROADCAST, MacAddr::ZERO].contains(&sighting.mac));
@@ -61,6 +61,16 @@ pub fn frame(input: &[u8]) {
             assert_eq!(event.to_string().split(' ').count(), 6, "{event}");
             let passes = FILTERS.with(|filters| filters[link].filter(bytes));
             assert!(passes, "the filter would drop the frame: {event}");
+        }
+    }
+}
+
+/// The same bytes as a datagram of a mirror: the frame in it is its end.
+fn datagram(bytes: &[u8]) {
+    for frame in [tunnel::vxlan(bytes).map(|(_, frame)| frame), tunnel::tzsp(bytes)] {
+        match frame {
+            Ok(frame) => assert!(bytes.ends_with(frame) && frame.len() < bytes.len()),
+            Err(reason) => assert!(matches!(reason, Counter::Unrelated | Counter::Truncated)),
         }
     }
 }

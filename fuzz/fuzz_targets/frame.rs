@@ -9,9 +9,17 @@ mod body;
 mod check;
 #[path = "../../collector/src/filter.rs"]
 mod filter;
+#[path = "../../collector/src/layer.rs"]
+mod layer;
 #[path = "../../collector/src/link.rs"]
 mod link;
 #[path = "../../collector/src/parse.rs"]
 mod parse;
+#[path = "../../collector/src/tag.rs"]
+mod tag;
+#[path = "../../collector/src/tunnel.rs"]
+mod tunnel;
+#[path = "../../collector/src/unknown_header.rs"]
+mod unknown_header;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| body::frame(input));

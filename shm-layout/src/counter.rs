@@ -103,6 +103,10 @@ counters! {
     /// A frame that another interface of the same network captured, too: a bridge and its port, a VLAN
     /// and its parent, two interfaces of `any`.
     CapturedTwice "captured_twice"
+    /// ARP or Neighbor Discovery behind a header that is not known, or in a tunnel that is not decapsulated.
+    UnknownHeader "unknown_header"
+    /// ARP or Neighbor Discovery in a tunnel from an address that `--tunnel-from` does not allow.
+    TunnelSender "tunnel_sender"
 }
 
 impl Counter {

@@ -16,7 +16,8 @@
 //!   264  i64  writer's heartbeat, ns since the epoch
 //!   272  i64  when the last frame was seen, to a heartbeat; 0 = none yet
 //!   280  i64  when the kernel last dropped frames, to a heartbeat; 0 = never
-//!  4096  128 blocks of counters, 512 bytes each: 16 bytes interface name (zero = free), 62 u64 counters
+//!  4096  128 blocks of counters, 512 bytes each: 16 bytes interface name (zero = free), 61 u64 counters,
+//!        u64 header that hides ARP or ND (0 = none): kind << 16 | number, see outer_header.rs
 //! 69632  slots of 64 bytes: u64 sequence, 56 bytes event
 //! ```
 //!
@@ -25,7 +26,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*, fence};
 
-use crate::{Counter, InterfaceName, UnixTime};
+use crate::{Counter, InterfaceName, OuterHeader, UnixTime};
 
 /// Version of this layout. A different one makes a new segment with a new generation.
 pub const LAYOUT_VERSION: u64 = 1;
@@ -37,7 +38,7 @@ pub const MAX_INTERFACES: usize = 128;
 pub(crate) const MAGIC: u64 = u64::from_ne_bytes(*b"ADDRWTCH");
 
 /// Counters of an interface, including room for new ones.
-const COUNTERS: usize = 62;
+const COUNTERS: usize = 61;
 
 /// Name of the last block, once the others are taken.
 const SHARED_NAME: &str = "(others)";
@@ -164,6 +165,7 @@ impl Header {
 pub(crate) struct Counters {
     name: [AtomicU64; 2],
     counters: [AtomicU64; COUNTERS],
+    hidden_by: AtomicU64,
 }
 
 impl Counters {
@@ -184,10 +186,16 @@ impl Counters {
         self.counters[counter as usize].store(sum, Release);
     }
 
+    /// The header behind which ARP or Neighbor Discovery was seen last.
+    pub(crate) fn set_hidden_by(&self, header: OuterHeader) {
+        self.hidden_by.store(header.to_word(), Relaxed);
+    }
+
     fn read(&self) -> InterfaceCounters {
         InterfaceCounters {
             name: InterfaceName::from_words(self.name.each_ref().map(|word| word.load(Relaxed))),
             counters: self.counters.each_ref().map(|counter| counter.load(Relaxed)),
+            hidden_by: OuterHeader::from_word(self.hidden_by.load(Relaxed)),
         }
     }
 
@@ -196,6 +204,7 @@ impl Counters {
         for (to, from) in self.counters.iter().zip(&from.counters) {
             to.store(from.load(Relaxed), Relaxed);
         }
+        self.hidden_by.store(from.hidden_by.load(Relaxed), Relaxed);
         self.set_name(from.name.each_ref().map(|word| word.load(Relaxed)));
     }
 }
@@ -206,6 +215,8 @@ pub struct InterfaceCounters {
     /// The interface.
     pub name: InterfaceName,
     counters: [u64; COUNTERS],
+    /// The header that hid the last frame counted as `UnknownHeader`.
+    pub hidden_by: Option<OuterHeader>,
 }
 
 impl InterfaceCounters {

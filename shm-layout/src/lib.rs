@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `event.rs`, `event/` | the event, its values, its kinds, its 56 bytes and its line of text |
 //! | `ring.rs` | the algorithm: a sequence lock for each slot, in safe code, proven by `loom` |
-//! | `ring_name.rs`, `header.rs`, `counter.rs` | the segment's name, layout and counters |
+//! | `ring_name.rs`, `header.rs`, `counter.rs`, `outer_header.rs` | the segment's name, layout and counters |
 //! | `map.rs` | opening and mapping: the only unsafe code of the system except one call in `aw-service` |
 //! | `segment.rs` | locking, creating, replacing and removing a segment |
 //! | `writer.rs`, `reader.rs`, `wait.rs` | the two sides, and how a reader waits |
@@ -35,6 +35,8 @@ mod header;
 #[cfg(not(loom))]
 mod map;
 #[cfg(not(loom))]
+mod outer_header;
+#[cfg(not(loom))]
 mod reader;
 #[cfg(not(loom))]
 mod ring_name;
@@ -54,6 +56,7 @@ pub use {
         UnknownEvent, UserName, VlanId,
     },
     header::{InterfaceCounters, LAYOUT_VERSION, MAX_INTERFACES},
+    outer_header::OuterHeader,
     reader::{Next, Position, Reader, Start},
     ring_name::{InvalidRingName, RingName},
     segment::remove,

@@ -3,7 +3,8 @@
 use std::{fs::File, sync::atomic::Ordering::*};
 
 use crate::{
-    Counter, CreateError, Event, InterfaceCounters, InterfaceName, NameChange, RingName, UnixTime,
+    Counter, CreateError, Event, InterfaceCounters, InterfaceName, NameChange, OuterHeader,
+    RingName, UnixTime,
     map::{MAX_SLOTS, Map},
     segment::{is_at, lock, open_own, replace, set_permissions, unlink, wake},
 };
@@ -149,6 +150,11 @@ impl Writer {
     #[inline]
     pub fn add(&mut self, interface: InterfaceId, counter: Counter, number: u64) {
         self.map.header().counters[interface.0].add(counter, number);
+    }
+
+    /// Stores the header that hides the ARP or Neighbor Discovery that was just counted as `UnknownHeader`.
+    pub fn set_hidden_by(&mut self, interface: InterfaceId, header: OuterHeader) {
+        self.map.header().counters[interface.0].set_hidden_by(header);
     }
 
     /// Publishes an event and counts it. Does not wake waiting readers.

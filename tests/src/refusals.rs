@@ -1,5 +1,6 @@
 //! One frame for each reason to refuse it, and the counter that must be the only one to move.
 
+use crate::encapsulation::{UDP, VXLAN, inserted, ipv4_of, udp, vxlan};
 use crate::frames::{ARP, Arp, BROADCAST, DOT1Q, Ethernet, IPV6, Mac, padded, station};
 use crate::neighbor::*;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Refusal> {
     option(&mut table);
     short_on_the_wire(&mut table);
     cut_by_the_capture(&mut table);
+    unread(&mut table);
     table.0
 }
 
@@ -218,6 +220,16 @@ fn cut_by_the_capture(table: &mut Table) {
         table.frame("truncated", wrong, whole[..captured].to_vec());
         table.0.last_mut().expect("just added").wire_length = whole.len();
     }
+}
+
+/// Behind headers that the collector does not read.
+fn unread(table: &mut Table) {
+    let hidden = |frame: Vec<u8>| inserted(&frame, 0x9001, &[0; 6]);
+    table.frame("unknown_header", "ARP behind an unknown tag", hidden(request().frame()));
+    let neighbor = solicitation().frame(mac());
+    table.frame("unknown_header", "NS behind an unknown tag", hidden(neighbor));
+    let fragment = ipv4_of(0x2000, 0, UDP, &udp(VXLAN, &vxlan(1, &request().frame())));
+    table.frame("fragmented", "ARP in a fragment of a tunnel", fragment);
 }
 
 /// An IPv6 packet cut to `length`, its own length field with it.

@@ -1,7 +1,8 @@
 //! The seeds of the fuzz targets in `fuzz/corpus/`, small and of every kind. `fuzz/bodies/` contains how the targets
 //! read them.
 
-use crate::frames::{ARP, Arp, Ethernet, IPV6, cooked, cooked_v2, station};
+use crate::encapsulation::*;
+use crate::frames::{ARP, Arp, DOT1Q, Ethernet, IPV6, cooked, cooked_v2, station};
 use crate::neighbor::Neighbor;
 use crate::{refusals, sample};
 use std::collections::BTreeSet;
@@ -69,8 +70,41 @@ fn frames() -> Vec<(String, Vec<u8>)> {
     let authenticated = Neighbor::probe("2001:db8::2".parse().expect("an address"))
         .behind((51, [vec![0, 4], vec![0; 22]].concat()));
     add("accepted-authenticated".into(), ETHERNET, authenticated.frame(mac));
+    encapsulated(&mut add);
     add("unrelated".into(), ETHERNET, Ethernet::from(mac).frame(0x88cc, &[2, 7, 4]));
     all
+}
+
+/// The link type of a switch's CPU port.
+const DSA: u8 = 5;
+
+/// Frames behind the tags of switches, and inside of other packets.
+fn encapsulated(add: &mut impl FnMut(String, u8, Vec<u8>)) {
+    let (mac, ip) = (station(1), [192, 0, 2, 1].into());
+    let arp = Arp::request(mac, ip, [192, 0, 2, 254].into()).frame();
+    let nd = Neighbor::advertise(mac, "2001:db8::1".parse().expect("an address")).frame(mac);
+    let vlan = inserted(&arp, DOT1Q, &[0, 7]);
+    for (name, frame) in [
+        ("tag-vn", inserted(&arp, VN_TAG, &[0; 4])),
+        ("tag-e", inserted(&nd, E_TAG, &[0; 6])),
+        ("tag-edsa", inserted(&vlan, EDSA, &[0, 0, 0xe0, 0x18, 0, 1])),
+        ("tag-macsec", [inserted(&arp, MACSEC, &[0, 0, 0, 0, 0, 1]), vec![0; 16]].concat()),
+        ("tag-unknown", inserted(&arp, 0x9001, &[0; 6])),
+        ("pbb", behind(PBB, &[0, 1, 2, 3], &vlan)),
+        ("pppoe", behind(PPPOE, &[0x11, 0, 0, 5, 0, 46, 0, 0x31, 0, 1], &nd)),
+        ("vxlan", ipv4(UDP, &udp(VXLAN, &vxlan(5001, &arp)))),
+        ("vxlan-ipv6", ipv6(UDP, true, &udp(VXLAN, &vxlan(5001, &nd)))),
+        ("vxlan-fragment", ipv4_of(0x2000, 1, UDP, &udp(VXLAN, &vxlan(5001, &arp)))),
+        ("geneve", ipv4(UDP, &udp(GENEVE, &geneve(77, 2, &vlan)))),
+        ("tzsp", ipv4(UDP, &udp(TZSP, &tzsp(&[0, 10, 1, 0xc4], &arp)))),
+        ("gre", ipv6(GRE, false, &gre(0x6558, [Some(0), Some(42), Some(9)], &nd))),
+        ("erspan-2", ipv4(GRE, &erspan_2(30, 100, &arp))),
+        ("erspan-3", ipv4(GRE, &erspan_3(30, 100, true, &nd))),
+    ] {
+        add(format!("encapsulated-{name}"), ETHERNET, frame);
+    }
+    let conduit = [&arp[..12], &[0xe0, 0x18, 0, 9], &arp[12..]].concat();
+    add("encapsulated-dsa".into(), DSA, conduit);
 }
 
 /// Lines of a router's table, one for each reason to refuse it, and several in one datagram.

@@ -37,7 +37,10 @@ fn numbered(n: u32) -> Vec<u8> {
         message[address..address + 4].copy_from_slice(&n.to_be_bytes());
         message
     };
-    match n % 10 {
+    let tag = |protocol: u16, frame: Vec<u8>| {
+        [&frame[..12], &protocol.to_be_bytes(), &[0; 4], &frame[12..]].concat()
+    };
+    match n % 12 {
         0 => ethernet(&[], 0x0806, &arp(own)),
         1 => ethernet(&[], 0x86dd, &nd(&[])),
         2 => ethernet(&[(0x88a8, 100), (0x8100, n as u16)], 0x0806, &arp(own)),
@@ -47,6 +50,8 @@ fn numbered(n: u32) -> Vec<u8> {
         6 => ethernet(&[], 0x0806, &arp(0xc000_0200)), // blacklisted
         7 => ethernet(&[], 0x0806, &arp(own)[..20]),   // truncated
         8 => ethernet(&[], 0x86dd, &nd(&[60, 0])),     // hop-by-hop options that are not the first
+        9 => tag(0x8926, ethernet(&[], 0x0806, &arp(own))), // behind a VN-Tag
+        10 => tag(0x9001, ethernet(&[], 0x0806, &arp(own))), // behind an unknown header
         _ => ethernet(&[], 0x88cc, &[2, 7, 4]),        // unrelated
     }
 }
@@ -82,6 +87,7 @@ fn no_frame_allocates() {
         Counter::Truncated,
         Counter::ExtensionHeader,
         Counter::Unrelated,
+        Counter::UnknownHeader,
         Counter::Forgotten,
     ] {
         assert!(counters[0].get(reason) >= u64::from(3 * KNOWN), "{reason:?}: {counters:?}");

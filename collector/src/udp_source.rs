@@ -1,0 +1,280 @@
+//! UDP sockets that need no privilege: the reports of routers (`--macupd`), and frames that a mirror sends in VXLAN or
+//! TZSP (`--listen-vxlan`, `--listen-tzsp`).
+
+use std::{
+    fs::File,
+    io::{Error as IoError, ErrorKind, Read, Seek},
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        linux::fs::MetadataExt,
+    },
+};
+
+use aw_service::cause;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
+use shm_layout::{Counter, InterfaceName, UnixTime};
+
+use crate::{
+    Error,
+    copies::Overlap,
+    event_name::{EventName, chosen},
+    failed, info,
+    link::{Frame, LinkType},
+    macupd::{MAX_LENGTH, event, lines},
+    options::Options,
+    pipeline::{FrameSource, Pipeline},
+    senders::Senders,
+    tunnel,
+};
+
+/// Bytes of the kernel's receive buffer, if the kernel allows it: a tenth of a second at 50,000 datagrams a
+/// second, each of which takes 768 bytes.
+const BUFFER: usize = 4 << 20;
+/// The longest datagram that UDP has.
+const LONGEST: usize = 1 << 16;
+
+/// What the datagrams contain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Macupd,
+    Vxlan,
+    Tzsp,
+}
+
+impl Protocol {
+    /// In messages.
+    fn title(self) -> &'static str {
+        match self {
+            Protocol::Macupd => "MACupd",
+            Protocol::Vxlan => "VXLAN",
+            Protocol::Tzsp => "TZSP",
+        }
+    }
+
+    fn option(self) -> &'static str {
+        match self {
+            Protocol::Macupd => "--macupd",
+            Protocol::Vxlan => "--listen-vxlan",
+            Protocol::Tzsp => "--listen-tzsp",
+        }
+    }
+
+    /// The interface name of its events unless `--as` names another, except for MACupd, where reports name it; in
+    /// parentheses, that of its counters.
+    fn names(self) -> [&'static str; 2] {
+        match self {
+            Protocol::Macupd => ["macupd", "(macupd)"],
+            Protocol::Vxlan => ["vxlan", "(vxlan)"],
+            Protocol::Tzsp => ["tzsp", "(tzsp)"],
+        }
+    }
+
+    fn longest(self) -> usize {
+        if self == Protocol::Macupd { MAX_LENGTH } else { LONGEST }
+    }
+}
+
+/// A socket, its counters and its allowed senders.
+pub struct UdpSource {
+    protocol: Protocol,
+    socket: UdpSocket,
+    address: SocketAddr,
+    allowed: Senders,
+    name: InterfaceName,
+    counters: InterfaceName,
+    buffer: Vec<u8>,
+    drops: Option<DropCount>,
+    /// Drops that were not logged yet.
+    pub unlogged_drops: u64,
+}
+
+/// Opens the sockets that the options name.
+pub fn open(options: &Options) -> Result<Vec<UdpSource>, Error> {
+    if let Some(net) = options.macupd_from.iter().find(|net| net.addr().is_ipv6()) {
+        return Err(failed(format_args!(
+            "--macupd-from {net}: routers send IPv4 only (name an IPv4 address or network)"
+        )));
+    }
+    let (routers, mirrors) =
+        (Senders::named(&options.macupd_from), Senders::named(&options.tunnel_from));
+    let macupd = options.macupd.map(SocketAddr::V4);
+    let mut sources = Vec::new();
+    for (protocol, address, allowed) in [
+        (Protocol::Macupd, macupd, &routers),
+        (Protocol::Vxlan, options.listen_vxlan, &mirrors),
+        (Protocol::Tzsp, options.listen_tzsp, &mirrors),
+    ] {
+        if let Some(address) = address {
+            let allowed = allowed.clone();
+            sources.push(UdpSource::open(protocol, address, allowed, &options.names)?);
+        }
+    }
+    let opened =
+        |tunnel| sources.iter().any(|source| (source.protocol != Protocol::Macupd) == tunnel);
+    if opened(false) && options.macupd_from.is_empty() {
+        info(
+            "MACupd reports are accepted from private, link-local and loopback addresses only (allow others with --macupd-from)",
+        );
+    }
+    if opened(true) && options.tunnel_from.is_empty() {
+        info(
+            "mirrored frames are accepted from private, link-local and loopback addresses only (allow others with --tunnel-from)",
+        );
+    }
+    Ok(sources)
+}
+
+impl UdpSource {
+    fn open(
+        protocol: Protocol,
+        address: SocketAddr,
+        allowed: Senders,
+        names: &[EventName],
+    ) -> Result<UdpSource, Error> {
+        let (title, option) = (protocol.title(), protocol.option());
+        let fault = |error: IoError| {
+            let hint = match error.kind() {
+                ErrorKind::AddrInUse => format!(
+                    " (stop the program that uses this port, or choose another one with {option})"
+                ),
+                _ => String::new(),
+            };
+            failed(format_args!("receive {title} on {address}: {}{hint}", cause(&error)))
+        };
+        let socket = UdpSocket::bind(address).map_err(fault)?;
+        socket.set_nonblocking(true).map_err(fault)?;
+        // Without the privilege the kernel limits the size to net.core.rmem_max.
+        let _ = set_socket_recv_buffer_size_force(&socket, BUFFER)
+            .or_else(|_| set_socket_recv_buffer_size(&socket, BUFFER));
+        let [name, counters] = protocol.names();
+        let name = chosen(names, Some(name)).map_or_else(|| name.parse(), Ok).map_err(failed)?;
+        let counters = counters.parse().map_err(failed)?;
+        let address = socket.local_addr().map_err(fault)?;
+        let buffer = vec![0; protocol.longest() + 1];
+        let drops = DropCount::of(&socket, address).ok(); // without /proc drops are not counted
+        Ok(UdpSource {
+            protocol,
+            socket,
+            address,
+            allowed,
+            name,
+            counters,
+            buffer,
+            drops,
+            unlogged_drops: 0,
+        })
+    }
+
+    /// The address that it is bound to, and what it receives.
+    pub fn describe(&self) -> String {
+        format!("{} ({})", self.address, self.protocol.title())
+    }
+
+    /// The drops that were not logged yet, for a message; none if there are none.
+    pub fn take_unlogged_drops(&mut self) -> Option<String> {
+        let drops = std::mem::take(&mut self.unlogged_drops);
+        (drops > 0).then(|| format!("{drops} datagrams ({})", self.protocol.title()))
+    }
+
+    /// Processes the datagrams that are there, at most `limit`; returns how many.
+    pub fn read(&mut self, limit: usize, pipeline: &mut Pipeline) -> usize {
+        let counters = pipeline.counters(self.counters);
+        let (name, link, overlap) = (self.name, LinkType::Ethernet, Overlap::None);
+        let source = FrameSource { name, link, counters, overlap };
+        for taken in 0..limit {
+            let (length, sender) = match self.socket.recv_from(&mut self.buffer) {
+                Ok((length, sender)) => (length, sender.ip()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return taken,
+                // The error of another datagram, which could not be delivered: more may be queued.
+                Err(_) => continue,
+            };
+            let datagram = &self.buffer[..length];
+            let allowed = self.allowed.allow(sender);
+            match (self.protocol, sender) {
+                (Protocol::Macupd, IpAddr::V4(router)) if allowed => {
+                    report(&source, datagram, router, pipeline);
+                }
+                (Protocol::Macupd, _) => {
+                    pipeline.process_report(counters, Err(Counter::MacupdSender))
+                }
+                _ if !allowed => pipeline.process_report(counters, Err(Counter::TunnelSender)),
+                (Protocol::Vxlan, _) => frame(&source, tunnel::vxlan(datagram), pipeline),
+                (Protocol::Tzsp, _) => {
+                    frame(&source, tunnel::tzsp(datagram).map(|frame| (None, frame)), pipeline);
+                }
+            }
+        }
+        limit
+    }
+
+    /// Counts the datagrams that the kernel dropped because the receive buffer was full.
+    pub fn count_drops(&mut self, pipeline: &mut Pipeline) {
+        let new = self.drops.as_mut().map_or(0, DropCount::new_drops);
+        let counters = pipeline.counters(self.counters);
+        pipeline.count_kernel_drops(counters, new);
+        self.unlogged_drops += new;
+    }
+}
+
+/// The lines that a router sent.
+fn report(source: &FrameSource, datagram: &[u8], router: Ipv4Addr, pipeline: &mut Pipeline) {
+    if datagram.len() > MAX_LENGTH {
+        return pipeline.process_report(source.counters, Err(Counter::MacupdMalformed));
+    }
+    let now = UnixTime::now();
+    for line in lines(datagram) {
+        pipeline.process_report(source.counters, event(line, router, now));
+    }
+}
+
+/// The frame that a mirror sent, with the number of its tunnel.
+fn frame(
+    source: &FrameSource,
+    contents: Result<(Option<u32>, &[u8]), Counter>,
+    pipeline: &mut Pipeline,
+) {
+    match contents {
+        Ok((id, bytes)) => {
+            let frame = Frame { time: UnixTime::now(), bytes, length: bytes.len() };
+            pipeline.process_tunnelled(source, &frame, id);
+        }
+        Err(reason) => pipeline.process_report(source.counters, Err(reason)),
+    }
+}
+
+impl AsFd for UdpSource {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// The kernel's count of datagrams that it dropped because the buffer was full: the last column of
+/// /proc/net/udp or udp6, in the line of the socket's inode (proc_pid_net(5)).
+struct DropCount {
+    table: File,
+    inode: String,
+    counted: u64,
+}
+
+impl DropCount {
+    fn of(socket: &UdpSocket, address: SocketAddr) -> Result<DropCount, IoError> {
+        let inode = File::from(socket.as_fd().try_clone_to_owned()?).metadata()?.st_ino();
+        let table = if address.is_ipv4() { "udp" } else { "udp6" };
+        let table = File::open(format!("/proc/self/net/{table}"))?;
+        Ok(DropCount { table, inode: inode.to_string(), counted: 0 })
+    }
+
+    fn new_drops(&mut self) -> u64 {
+        let mut text = String::new();
+        if self.table.rewind().and_then(|()| self.table.read_to_string(&mut text)).is_err() {
+            return 0;
+        }
+        let mut lines = text.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+        let line = lines.find(|fields| fields.get(9) == Some(&self.inode.as_str()));
+        let dropped = line.and_then(|fields| fields.last()?.parse().ok()).unwrap_or(self.counted);
+        let new = dropped - self.counted.min(dropped);
+        self.counted = dropped;
+        new
+    }
+}
