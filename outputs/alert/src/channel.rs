@@ -2,15 +2,13 @@
 
 use std::net::IpAddr;
 
-use aw_detect::{Alert, AlertKind, Dialect};
+use aw_detect::{Alert, AlertKind, Dialect, MacPattern};
 use aw_notify::MailOptions;
-use aw_service::parse_network;
-use ipnet::IpNet;
 use jiff::{Zoned, tz::TimeZone};
 use serde::Deserialize;
-use shm_layout::MacAddr;
 
 use crate::{
+    filter::{NetworkValue, any_mac, within},
     hours::{Day, Hours, Outside, is_open},
     notification::Notification,
     rate_gate::ChannelLimit,
@@ -24,7 +22,7 @@ pub struct Channel {
     pub name: String,
     kinds: Option<Vec<AlertKind>>,
     networks: Option<Vec<String>>,
-    macs: Option<Vec<MacValue>>,
+    macs: Option<Vec<MacPattern>>,
     addresses: Option<Vec<NetworkValue>>,
     hours: Option<Hours>,
     days: Option<Vec<Day>>,
@@ -79,28 +77,6 @@ fn sendmail() -> String {
     "/usr/sbin/sendmail".into()
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(try_from = "String")]
-pub struct MacValue(pub MacAddr);
-
-impl TryFrom<String> for MacValue {
-    type Error = String;
-    fn try_from(text: String) -> Result<MacValue, String> {
-        text.parse().map(MacValue).map_err(|why| format!("{text:?}: {why}"))
-    }
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct NetworkValue(IpNet);
-
-impl TryFrom<String> for NetworkValue {
-    type Error = String;
-    fn try_from(text: String) -> Result<NetworkValue, String> {
-        parse_network(&text).map(NetworkValue)
-    }
-}
-
 impl Channel {
     /// Checks what can be checked without reading a file.
     pub fn check(&self) -> Result<(), String> {
@@ -152,9 +128,6 @@ impl Channel {
     }
 
     pub fn wants(&self, alert: &Alert, dialect: Dialect) -> bool {
-        fn within<T>(list: &Option<Vec<T>>, matches: impl Fn(&T) -> bool) -> bool {
-            list.as_ref().is_none_or(|list| list.iter().any(matches))
-        }
         let kind = match (&self.kinds, dialect) {
             (Some(kinds), _) => kinds.contains(&alert.kind),
             // arpwatch sends mail for four kinds and logs all.
@@ -164,9 +137,8 @@ impl Channel {
         // A silent device has no network and no address: it passes these filters.
         let ip: Option<IpAddr> = alert.ip.parse().ok();
         let (no_network, no_ip) = (alert.network.is_empty(), alert.ip.is_empty());
-        let macs = [Some(&alert.mac), alert.old_mac.as_ref()];
         kind && within(&self.networks, |network| no_network || alert.is_of_network(network))
-            && within(&self.macs, |mac| macs.contains(&Some(&mac.0.to_string())))
+            && within(&self.macs, |one| any_mac(alert, |mac| one.matches(mac)))
             && within(&self.addresses, |block| no_ip || ip.is_some_and(|ip| block.0.contains(&ip)))
     }
 }

@@ -119,7 +119,7 @@ impl Dispatcher {
 
     /// Prints an alert and passes it to each channel that wants it.
     fn dispatch(&mut self, mut alert: Alert, now: i64) -> SinkResult {
-        if self.config.mutes(&alert) {
+        if self.config.mutes(&alert, &self.zone) {
             return Ok(());
         }
         if alert.host.is_empty() {
