@@ -11,7 +11,6 @@ use aw_output::{
     Checkpoint, CheckpointStore, Entry, Error, Sink, SinkResult, info, this_host, warn,
 };
 use jiff::tz::TimeZone;
-use serde_json::json;
 use shm_layout::{MacAddr, RingName, UnixTime};
 
 use crate::{
@@ -186,7 +185,8 @@ impl Dispatcher {
                 && let Some(digest) = queue.gate.take_digest(now, channel.limit(), flush)
             {
                 queue.gate_changed = true;
-                self.store.enqueue(&channel.name, &digest.notification(&self.zone))?;
+                self.store
+                    .enqueue(&channel.name, &digest.notification(&self.zone, &this_host()))?;
             }
             if std::mem::take(&mut queue.gate_changed) {
                 self.store.store_gate(&channel.name, &queue.gate)?;
@@ -221,13 +221,8 @@ impl Dispatcher {
     /// Notifies the working channels of a failing one.
     fn announce_failure(&mut self, failed: usize, why: &str) -> SinkResult {
         let name = &self.config.channel[failed].name;
-        let text = format!("channel {name} fails: {why}\n");
-        let fields = json!({
-            "kind": "channel_fails", "channel": name, "message": text.trim_end(),
-            "seconds": UnixTime::now().seconds(),
-        });
-        let subject = format!("channel {name} fails");
-        let notification = Notification { subject, text, fields };
+        let now = UnixTime::now().seconds();
+        let notification = Notification::of_failure(name, why, now, &this_host());
         for (channel, queue) in self.config.channel.iter().zip(&self.queues) {
             let closed = !queue.open && channel.outside == Outside::Ignore;
             if !queue.is_failing() && !closed {
