@@ -17,6 +17,7 @@ use crate::{
     channel_queue::{ChannelQueue, Disposition},
     config::Config,
     hours::Outside,
+    message_id::MessageIds,
     notification::{Notification, zoned},
     rate_gate::ChannelLimit,
     sender::{SendRequest, SendResult, SenderProcess},
@@ -36,6 +37,7 @@ pub struct Dispatcher {
     rules: Rules,
     store: AlertStore,
     sender: Option<SenderProcess>,
+    message_ids: MessageIds,
     options: DispatchOptions,
     started: i64,
     /// The end of the learning period.
@@ -70,6 +72,7 @@ impl Dispatcher {
         names.append(&mut rules.known);
         rules.known = names;
         let learns_until = store.note(LEARNS_UNTIL)?;
+        let message_ids = MessageIds::new(&mut store)?;
         for (channel, messages) in store.channels()? {
             if !config.channel.iter().any(|other| other.name == channel) {
                 warn(format_args!(
@@ -83,6 +86,7 @@ impl Dispatcher {
             rules,
             store,
             sender,
+            message_ids,
             options,
             started: UnixTime::now().seconds(),
             learns_until,
@@ -247,7 +251,10 @@ impl Dispatcher {
             if queue.is_ready()
                 && let Some((id, message)) = self.store.next(&channel.name)?
             {
-                sender.request(&SendRequest { id, channel: channel.name.clone(), message })?;
+                let seconds = message.fields["seconds"].as_i64().unwrap_or_default();
+                let message_id = self.message_ids.id(id, seconds);
+                let channel = channel.name.clone();
+                sender.request(&SendRequest { id, message_id, channel, message })?;
                 queue.in_flight = Some(id);
             }
         }

@@ -18,6 +18,7 @@ use shm_layout::UnixTime;
 use crate::{
     arpdat,
     config::Config,
+    message_id::MessageIds,
     store::AlertStore,
     transport::{ChannelSecrets, Transport},
 };
@@ -118,7 +119,8 @@ pub fn test(
     };
     let notification = channel.notification(&alert, &TimeZone::system());
     let transport = Transport::new(channel, secrets).map_err(Failure::Down);
-    let sent = transport.and_then(|transport| transport.send(&notification, 0));
+    let id = MessageIds::without_database().map_err(Fault::into_error)?.id(0, alert.time);
+    let sent = transport.and_then(|transport| transport.send(&notification, &id));
     sent.map_err(|why| failed(format_args!("channel {name}: {why}")))?;
     println!("channel {name}: sent");
     Ok(())

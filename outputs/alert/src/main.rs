@@ -11,6 +11,7 @@ mod export;
 mod filter;
 mod hours;
 mod import;
+mod message_id;
 mod mute;
 mod notification;
 mod rate_gate;

@@ -29,6 +29,8 @@ use crate::{
 #[derive(Debug, Deserialize, Serialize)]
 pub struct SendRequest {
     pub id: i64,
+    /// For the receiver: the same at each attempt.
+    pub message_id: String,
     pub channel: String,
     pub message: Notification,
 }
@@ -152,10 +154,11 @@ pub fn run_sender(exec: Option<&Path>) -> ExitCode {
             queues.insert(one.name.clone(), send);
             let secrets = secrets.remove(&one.name).unwrap_or_default();
             scope.spawn(move || {
-                for SendRequest { id, channel, message } in requests {
+                for SendRequest { id, message_id, channel, message } in requests {
                     // Opened for each message: a missing certificate file may exist by now.
                     let transport = Transport::new(&one, &secrets).map_err(Failure::Down);
-                    let sent = transport.and_then(|transport| transport.send(&message, id));
+                    let sent =
+                        transport.and_then(|transport| transport.send(&message, &message_id));
                     if !report(&SendResult { id, channel, failure: sent.err() }) {
                         return;
                     }

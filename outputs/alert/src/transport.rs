@@ -99,10 +99,9 @@ impl Transport {
         Ok(Transport { method, limit, comment })
     }
 
-    /// Sends a message; on success, the server or program has accepted it. `id` is the same at each attempt.
-    pub fn send(&self, notification: &Notification, id: i64) -> Result<(), Failure> {
+    /// Sends a message; on success, the server or program has accepted it. `id` is the same at each attempt, and unique.
+    pub fn send(&self, notification: &Notification, id: &str) -> Result<(), Failure> {
         let Notification { subject, text, fields } = notification;
-        let id = format!("{id}-{}", fields["seconds"]);
         let comment = self.comment.as_deref();
         match &self.method {
             Method::Command(command) => {
@@ -116,7 +115,7 @@ impl Transport {
                 run(&command, &[], &mail, self.limit)
             }
             Method::Smtp(client) => {
-                let mail = Mail { subject, text, id: Some(&id), comment };
+                let mail = Mail { subject, text, id: Some(id), comment };
                 // Not an error: if the mail were sent again, the other recipients would get it twice.
                 for why in client.send(&mail)? {
                     let text = format!("mail {subject:?}: the server refused a recipient: {why}");
@@ -125,7 +124,7 @@ impl Transport {
                 }
                 Ok(())
             }
-            Method::Webhook(webhook) => webhook.send(notification, &id),
+            Method::Webhook(webhook) => webhook.send(notification, id),
             Method::Syslog => log(fields).map_err(Failure::Down),
         }
     }
