@@ -12,6 +12,7 @@ use crate::{
     hours::{Day, Hours, Outside, is_open},
     notification::Notification,
     rate_gate::ChannelLimit,
+    transport::IDENT,
     webhook_options::WebhookOptions,
 };
 
@@ -43,6 +44,7 @@ pub struct Channel {
     pub webhook: Option<WebhookOptions>,
     #[serde(default)]
     pub syslog: bool,
+    ident: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -98,6 +100,9 @@ impl Channel {
         {
             return Err("command: the program must be an absolute path".into());
         }
+        if let Some(ident) = &self.ident {
+            check_ident(ident, self.syslog)?;
+        }
         if self.window == 0 || self.time_limit == 0 {
             return Err("window and time_limit must be at least 1 s".into());
         }
@@ -116,6 +121,12 @@ impl Channel {
     /// Whether `now` is within its hours and days.
     pub fn is_open(&self, now: &Zoned) -> bool {
         is_open(self.hours, self.days.as_deref(), now)
+    }
+
+    /// The program name in syslog: rules for arpwatch's lines, such as those of logwatch and fail2ban, look for its name.
+    pub fn ident(&self, dialect: Dialect) -> &str {
+        let default = if dialect == Dialect::Arpwatch { "arpwatch" } else { IDENT };
+        self.ident.as_deref().unwrap_or(default)
     }
 
     /// The notification of an alert in its layout.
@@ -140,5 +151,19 @@ impl Channel {
         kind && within(&self.networks, |network| no_network || alert.is_of_network(network))
             && within(&self.macs, |one| any_mac(alert, |mac| one.matches(mac)))
             && within(&self.addresses, |block| no_ip || ip.is_some_and(|ip| block.0.contains(&ip)))
+    }
+}
+
+/// A program name as syslog daemons find it in a message (RFC 3164, 4.1.3): other characters would end it.
+fn check_ident(ident: &str, syslog: bool) -> Result<(), String> {
+    if !syslog {
+        return Err("ident needs syslog = true".into());
+    }
+    let is_valid = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    match (1..=32).contains(&ident.len()) && ident.chars().all(is_valid) {
+        true => Ok(()),
+        false => Err(format!(
+            "ident: {ident:?}: 1 to 32 letters, digits, hyphens, dots and underscores are allowed"
+        )),
     }
 }

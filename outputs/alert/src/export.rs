@@ -20,7 +20,7 @@ use crate::{
     config::Config,
     message_id::MessageIds,
     store::AlertStore,
-    transport::{ChannelSecrets, Transport},
+    transport::{ChannelSecrets, Transport, TransportOptions},
 };
 
 /// The format of an export.
@@ -98,6 +98,7 @@ pub fn test(
     config: &Config,
     name: &str,
     secrets: &BTreeMap<String, ChannelSecrets>,
+    options: TransportOptions,
 ) -> Result<(), Error> {
     if config.channel.is_empty() {
         return Err(failed(
@@ -118,7 +119,7 @@ pub fn test(
         ..Alert::new(AlertKind::NewDevice, UnixTime::now().seconds())
     };
     let notification = channel.notification(&alert, &TimeZone::system());
-    let transport = Transport::new(channel, secrets).map_err(Failure::Down);
+    let transport = Transport::new(channel, secrets, options).map_err(Failure::Down);
     let id = MessageIds::without_database().map_err(Fault::into_error)?.id(0, alert.time);
     let sent = transport.and_then(|transport| transport.send(&notification, &id));
     sent.map_err(|why| failed(format_args!("channel {name}: {why}")))?;

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::Config,
     notification::Notification,
-    transport::{ChannelSecrets, Transport, secret_variables},
+    transport::{ChannelSecrets, Transport, TransportOptions, secret_variables},
 };
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -135,7 +135,7 @@ fn ended() -> Fault {
 }
 
 /// The main function of the sender process. Each channel has a thread, so that a slow channel does not delay the others.
-pub fn run_sender(exec: Option<&Path>) -> ExitCode {
+pub fn run_sender(exec: Option<&Path>, options: TransportOptions) -> ExitCode {
     let mut lines = std::io::stdin().lock().lines().map_while(Result::ok);
     let setup = lines.next().and_then(|line| {
         let (text, secrets): (String, BTreeMap<String, ChannelSecrets>) =
@@ -156,7 +156,7 @@ pub fn run_sender(exec: Option<&Path>) -> ExitCode {
             scope.spawn(move || {
                 for SendRequest { id, message_id, channel, message } in requests {
                     // Opened for each message: a missing certificate file may exist by now.
-                    let transport = Transport::new(&one, &secrets).map_err(Failure::Down);
+                    let transport = Transport::new(&one, &secrets, options).map_err(Failure::Down);
                     let sent =
                         transport.and_then(|transport| transport.send(&message, &message_id));
                     if !report(&SendResult { id, channel, failure: sent.err() }) {

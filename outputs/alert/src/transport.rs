@@ -1,7 +1,8 @@
 //! The transports of channels: a program, SMTP, sendmail, a webhook, syslog.
 
-use std::{collections::BTreeMap, os::unix::net::UnixDatagram, time::Duration};
+use std::{collections::BTreeMap, os::unix::net::UnixDatagram, path::Path, time::Duration};
 
+use aw_detect::Dialect;
 use aw_notify::{Failure, Mail, SmtpClient};
 use aw_output::this_host;
 use aw_service::Secret;
@@ -42,11 +43,14 @@ impl ChannelSecrets {
     }
 
     /// Reads the secrets of all channels, by name, and checks that each channel can be opened with them.
-    pub fn read_all(config: &Config) -> Result<BTreeMap<String, ChannelSecrets>, String> {
+    pub fn read_all(
+        config: &Config,
+        options: TransportOptions,
+    ) -> Result<BTreeMap<String, ChannelSecrets>, String> {
         let mut all = BTreeMap::new();
         for (index, channel) in config.channel.iter().enumerate() {
             let secrets = ChannelSecrets::read(channel).map_err(|why| config.at(index, &why))?;
-            Transport::new(channel, &secrets).map_err(|why| config.at(index, &why))?;
+            Transport::new(channel, &secrets, options).map_err(|why| config.at(index, &why))?;
             all.insert(channel.name.clone(), secrets);
         }
         Ok(all)
@@ -62,6 +66,14 @@ pub fn secret_variables(config: &Config) -> impl Iterator<Item = &String> {
     })
 }
 
+/// Of the command line.
+#[derive(Clone, Copy)]
+pub struct TransportOptions<'a> {
+    pub dialect: Dialect,
+    /// The state directory, where mail stores a token that the server has replaced.
+    pub state: &'a Path,
+}
+
 /// An open transport of a channel.
 pub struct Transport {
     method: Method,
@@ -75,12 +87,17 @@ enum Method {
     Sendmail(Sendmail),
     Smtp(Box<SmtpClient>),
     Webhook(Box<Webhook>),
-    Syslog,
+    /// With this program name.
+    Syslog(String),
 }
 
 impl Transport {
     /// Checks the options and reads certificate files.
-    pub fn new(channel: &Channel, secrets: &ChannelSecrets) -> Result<Transport, String> {
+    pub fn new(
+        channel: &Channel,
+        secrets: &ChannelSecrets,
+        options: TransportOptions,
+    ) -> Result<Transport, String> {
         let limit = Duration::from_secs(channel.time_limit.into());
         let method = if let Some(command) = &channel.command {
             Method::Command(command.clone())
@@ -91,7 +108,7 @@ impl Transport {
         } else if let Some(webhook) = &channel.webhook {
             Method::Webhook(Box::new(Webhook::new(webhook, secrets, limit)?))
         } else {
-            Method::Syslog
+            Method::Syslog(channel.ident(options.dialect).to_owned())
         };
         // The sender as arpwatch writes it.
         let arpwatch = channel.layout == MailLayout::Arpwatch;
@@ -120,12 +137,12 @@ impl Transport {
                 for why in client.send(&mail)? {
                     let text = format!("mail {subject:?}: the server refused a recipient: {why}");
                     eprintln!("aw-alert: {text}");
-                    let _ = log(&serde_json::json!({ "message": text })); // standard error may be closed
+                    let _ = log(IDENT, &serde_json::json!({ "message": text })); // standard error may be closed
                 }
                 Ok(())
             }
             Method::Webhook(webhook) => webhook.send(notification, id),
-            Method::Syslog => log(fields).map_err(Failure::Down),
+            Method::Syslog(ident) => log(ident, fields).map_err(Failure::Down),
         }
     }
 }
@@ -146,8 +163,11 @@ fn sendmail_input(sendmail: &Sendmail, comment: Option<&str>, subject: &str, tex
     )
 }
 
+/// The program name in syslog, unless a channel has another one.
+pub const IDENT: &str = "aw-alert";
+
 /// Writes to syslog as arpwatch does: facility daemon, arpwatch's level, no process id.
-fn log(fields: &Value) -> Result<(), String> {
+fn log(ident: &str, fields: &Value) -> Result<(), String> {
     const DAEMON: u8 = 3 << 3;
     let level = match fields["kind"].as_str() {
         Some("suppressed_decnet" | "mismatch" | "broadcast" | "bogon") => 6, // info
@@ -155,7 +175,7 @@ fn log(fields: &Value) -> Result<(), String> {
     };
     let time = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
     let text = fields["message"].as_str().unwrap_or_default();
-    let line = format!("<{}>{time} aw-alert: {text}", DAEMON | level);
+    let line = format!("<{}>{time} {ident}: {text}", DAEMON | level);
     let sent =
         UnixDatagram::unbound().and_then(|socket| socket.send_to(line.as_bytes(), SYSLOG_SOCKET));
     sent.map(drop).map_err(|error| {
