@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use aw_detect::{Alert, AlertKind, Dialect, MacPattern};
-use aw_notify::MailOptions;
+use aw_notify::{Mail, MailOptions, sendmail_message};
 use jiff::{Zoned, tz::TimeZone};
 use serde::Deserialize;
 
@@ -102,6 +102,10 @@ impl Channel {
         }
         if let Some(ident) = &self.ident {
             check_ident(ident, self.syslog)?;
+        }
+        if let Some(sendmail) = &self.sendmail {
+            let none = Mail { subject: "", text: "", id: None, comment: None };
+            sendmail_message(&sendmail.from, &sendmail.to, &none)?;
         }
         if self.window == 0 || self.time_limit == 0 {
             return Err("window and time_limit must be at least 1 s".into());

@@ -302,6 +302,16 @@ mod tests {
             ("channel", "command") => "[[channel]]\nname = \"x\"\nsyslog = true\n".into(),
             ("channel", _) => "[[channel]]\nname = \"x\"\ncommand = [\"/x\"]\n".into(),
             ("smtp", _) => transport(&format!("server = \"x\"\n{address}")),
+            ("oauth", _) => {
+                let server = format!("[channel.smtp]\nserver = \"x\"\nuser = \"u\"\n{address}");
+                let tokens = match without {
+                    "command" => {
+                        "token_url = \"https://a\"\nclient_id = \"c\"\nrefresh_token_env = \"R\"\n"
+                    }
+                    _ => "command = [\"/x\"]\n",
+                };
+                format!("[[channel]]\nname = \"x\"\n{server}[channel.smtp.oauth]\n{tokens}")
+            }
             ("sendmail", _) => transport(address),
             ("webhook", "url") => transport("template = \"ntfy\"\ntopic = \"t\"\n"),
             ("webhook", _) => transport("url = \"https://a\"\n"),
@@ -319,7 +329,7 @@ mod tests {
     fn the_manual_has_the_keys_of_the_parser() {
         let keys = documented_keys(MANUAL);
         let tables: BTreeSet<_> = keys.iter().map(|key| key.table.as_str()).collect();
-        assert_eq!(tables.len(), 8, "{tables:?}");
+        assert_eq!(tables.len(), 9, "{tables:?}");
         for table in tables {
             let error = Config::parse(&format!("{}made_up = 1\n", minimal(table, ""))).unwrap_err();
             let (_, expected) = error.split_once("expected ").expect(&error);

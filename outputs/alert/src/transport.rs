@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, os::unix::net::UnixDatagram, path::Path, time::Duration};
 
 use aw_detect::Dialect;
-use aw_notify::{Failure, Mail, SmtpClient};
+use aw_notify::{Failure, Mail, MailSecrets, SmtpClient, run_program, sendmail_message};
 use aw_output::this_host;
 use aw_service::Secret;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     channel::{Channel, MailLayout, Sendmail},
-    command::{environment, run},
+    command::environment,
     config::Config,
     notification::Notification,
     webhook::Webhook,
@@ -21,7 +21,7 @@ use crate::{
 /// process, whose user may not be allowed to read their files.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub struct ChannelSecrets {
-    pub password: Option<Secret>,
+    pub mail: MailSecrets,
     pub url: Option<Secret>,
     pub token: Option<Secret>,
     pub secret: Option<Secret>,
@@ -31,7 +31,7 @@ impl ChannelSecrets {
     fn read(channel: &Channel) -> Result<ChannelSecrets, String> {
         let mut secrets = ChannelSecrets::default();
         if let Some(smtp) = &channel.smtp {
-            secrets.password = smtp.password()?;
+            secrets.mail = smtp.secrets()?;
         }
         if let Some(to) = &channel.webhook {
             let read = Secret::read;
@@ -60,7 +60,7 @@ impl ChannelSecrets {
 /// Environment variables with secrets: programs that aw-alert starts do not get them.
 pub fn secret_variables(config: &Config) -> impl Iterator<Item = &String> {
     config.channel.iter().flat_map(|channel| {
-        let smtp = channel.smtp.iter().flat_map(|smtp| &smtp.password_env);
+        let smtp = channel.smtp.iter().flat_map(|smtp| smtp.secret_variables());
         let webhook = channel.webhook.iter();
         smtp.chain(webhook.flat_map(|to| [&to.url_env, &to.token_env, &to.secret_env]).flatten())
     })
@@ -104,7 +104,8 @@ impl Transport {
         } else if let Some(sendmail) = &channel.sendmail {
             Method::Sendmail(sendmail.clone())
         } else if let Some(smtp) = &channel.smtp {
-            Method::Smtp(Box::new(SmtpClient::new(smtp, secrets.password.as_ref(), limit)?))
+            let token_file = options.state.join(format!("oauth-{}", channel.name));
+            Method::Smtp(Box::new(SmtpClient::new(smtp, &secrets.mail, &token_file, limit)?))
         } else if let Some(webhook) = &channel.webhook {
             Method::Webhook(Box::new(Webhook::new(webhook, secrets, limit)?))
         } else {
@@ -124,12 +125,14 @@ impl Transport {
             Method::Command(command) => {
                 let mut json = fields.to_string();
                 json.push('\n');
-                run(command, &environment(fields), &json, self.limit)
+                run_program(command, &environment(fields), &json, self.limit)
             }
             Method::Sendmail(sendmail) => {
-                let command = [sendmail.path.clone(), "-t".into(), "-i".into()];
-                let mail = sendmail_input(sendmail, comment, subject, text);
-                run(&command, &[], &mail, self.limit)
+                let mail = Mail { subject, text, id: Some(id), comment };
+                let made = sendmail_message(&sendmail.from, &sendmail.to, &mail);
+                let (mail, sender) = made.map_err(Failure::Refused)?;
+                let command = [&*sendmail.path, "-t", "-i", "-f", &sender].map(str::to_owned);
+                run_program(&command, &[], &mail, self.limit)
             }
             Method::Smtp(client) => {
                 let mail = Mail { subject, text, id: Some(id), comment };
@@ -145,22 +148,6 @@ impl Transport {
             Method::Syslog(ident) => log(ident, fields).map_err(Failure::Down),
         }
     }
-}
-
-/// A mail for `sendmail -t`; its headers are ASCII.
-fn sendmail_input(sendmail: &Sendmail, comment: Option<&str>, subject: &str, text: &str) -> String {
-    let header = |text: &str| -> String {
-        text.chars().map(|c| if c.is_ascii() && !c.is_control() { c } else { '?' }).collect()
-    };
-    let comment = comment.map(|comment| format!(" ({})", header(comment)));
-    format!(
-        "From: {}{}\nTo: {}\nSubject: {}\nAuto-Submitted: auto-generated\nMIME-Version: 1.0\n\
-         Content-Type: text/plain; charset=UTF-8\n\n{text}",
-        header(&sendmail.from),
-        comment.unwrap_or_default(),
-        header(&sendmail.to.join(", ")),
-        header(subject)
-    )
 }
 
 /// The program name in syslog, unless a channel has another one.
@@ -184,16 +171,3 @@ fn log(ident: &str, fields: &Value) -> Result<(), String> {
 }
 
 const SYSLOG_SOCKET: &str = "/dev/log";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_subject_adds_no_header() {
-        let to = Sendmail { path: String::new(), from: "a@b".into(), to: vec!["c@d".into()] };
-        let mail = sendmail_input(&to, Some("Arpwatch h"), "x\nBcc: evil", "text\n");
-        assert!(mail.starts_with("From: a@b (Arpwatch h)\nTo: c@d\n"), "{mail}");
-        assert!(mail.contains("\nSubject: x?Bcc: evil\n") && mail.ends_with("\n\ntext\n"));
-    }
-}
