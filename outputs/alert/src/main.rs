@@ -14,6 +14,7 @@ mod import;
 mod message_id;
 mod mute;
 mod notification;
+mod own_body;
 mod rate_gate;
 mod sender;
 mod store;
