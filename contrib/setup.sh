@@ -35,6 +35,7 @@ for purpose in "$@"; do
       need chromium command_exists chromium
       need chromium-driver chromedriver --version
       need debootstrap command_exists debootstrap
+      need fail2ban command_exists fail2ban-regex # no service
       need fish command_exists fish
       need git command_exists git
       need arpwatch test -x /usr/sbin/arpwatch
@@ -42,6 +43,7 @@ for purpose in "$@"; do
       need iproute2 ip netns list
       need lintian command_exists lintian
       need logrotate test -x /usr/sbin/logrotate
+      need logwatch test -x /usr/sbin/logwatch
       need man-db man --version
       need mandoc command_exists mandoc
       need mariadb-client-core command_exists mariadb

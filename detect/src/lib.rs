@@ -8,6 +8,7 @@
 mod alert;
 mod cache;
 mod device;
+mod mac_pattern;
 mod names;
 mod network;
 mod rules;
@@ -17,6 +18,7 @@ mod station;
 pub use {
     alert::{Alert, AlertKind},
     device::{Device, MacClass, MacPolicy},
+    mac_pattern::MacPattern,
     names::{Names, read_names},
     network::{network_of, split_network},
     rules::{ALL_NETWORKS, Dialect, Memory, Rules},

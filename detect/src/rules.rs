@@ -9,6 +9,7 @@ use shm_layout::{Event, Kind as EventKind, MacAddr, Origin};
 use crate::{
     alert::{Alert, AlertKind},
     device::{Device, MacClass, MacPolicy},
+    mac_pattern::MacPattern,
     names::Names,
     network::{full_network, network_of, stands_for},
     station::{MacClaim, Station, Transition},
@@ -66,7 +67,7 @@ pub struct Rules {
     /// For locally administered MACs.
     pub random_macs: MacPolicy,
     /// Groups of MACs that take each other's addresses over by design.
-    pub failovers: Vec<Vec<MacAddr>>,
+    pub failovers: Vec<Vec<MacPattern>>,
     /// The local address blocks by network, or of [`ALL_NETWORKS`]; a network without an entry has no bogons. A longer
     /// name, with the ring and the host, precedes a shorter one.
     pub local: BTreeMap<String, Vec<IpNet>>,
@@ -243,7 +244,8 @@ impl Rules {
     /// takes over. That another MAC takes the address of a virtual MAC is not.
     fn is_by_design(&self, mac: MacAddr, old: Option<MacClaim>) -> bool {
         let in_group = |old: MacAddr| {
-            self.failovers.iter().any(|macs| macs.contains(&mac) && macs.contains(&old))
+            let includes = |macs: &[MacPattern], mac| macs.iter().any(|one| one.matches(mac));
+            self.failovers.iter().any(|macs| includes(macs, mac) && includes(macs, old))
         };
         MacClass::of(mac) == MacClass::Virtual && self.virtual_macs == MacPolicy::Ignore
             || old.is_some_and(|old| in_group(old.mac))

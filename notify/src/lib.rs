@@ -6,12 +6,23 @@
 //! encoded.
 #![forbid(unsafe_code)]
 
+mod hello;
+pub mod http;
+mod login;
 mod mailer;
 mod message;
+mod oauth;
 mod options;
+mod program;
 mod smtp;
 mod spool;
+mod token;
+mod token_file;
 
 pub use mailer::{Mailer, PreparedMailer};
+pub use message::sendmail_message;
+pub use oauth::OauthOptions;
 pub use options::{MailOptions, Tls, is_local_host};
+pub use program::run_program;
 pub use smtp::{Failure, Mail, SmtpClient};
+pub use token::MailSecrets;

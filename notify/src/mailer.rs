@@ -37,7 +37,8 @@ pub struct PreparedMailer {
 impl PreparedMailer {
     /// Checks the options, reads the files that they name, and opens the spool.
     pub fn new(options: &MailOptions, spool: &Path) -> Result<PreparedMailer, String> {
-        let client = SmtpClient::new(options, options.password()?.as_ref(), TIMEOUT)?;
+        let token_file = spool.join("refresh-token");
+        let client = SmtpClient::new(options, &options.secrets()?, &token_file, TIMEOUT)?;
         let spool = Spool::open(spool, MAX_SPOOL)
             .map_err(|error| format!("open mail spool {}: {}", spool.display(), cause(&error)))?;
         Ok(PreparedMailer { client, spool })

@@ -1,52 +1,102 @@
 //! The format of a mail (RFC 5322).
 
 use lettre::{
-    Message,
+    Address, Message,
     message::{
-        Mailbox,
-        header::{ContentType, HeaderName, HeaderValue},
+        Mailbox, MessageBuilder,
+        header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0},
     },
 };
 
-use crate::Mail;
+use crate::{Mail, hello};
 
 /// Bytes of a mail's text, at most: a diff can have megabytes, which mail servers refuse.
 const MAX_TEXT: usize = 256 * 1024;
+/// Characters of a line of addresses, at most; more are in lines of their own.
+const MAX_LINE: usize = 70;
 /// Characters of a subject, at most.
 const MAX_SUBJECT: usize = 160;
 
-/// A mail with its date and Message-ID; each attempt sends the same bytes.
+/// A mail with its date and Message-ID.
 pub(crate) fn message(from: &Mailbox, to: &[Mailbox], mail: &Mail) -> Result<Vec<u8>, String> {
+    let mut headers = Message::builder().from(from.clone());
+    for mailbox in to {
+        headers = headers.to(mailbox.clone());
+    }
+    let mut message = complete(headers, from.email.domain(), mail)?;
+    if mail.comment.is_some() {
+        set_header(&mut message, "From", commented(from.email.as_ref(), mail.comment));
+    }
+    Ok(message.formatted())
+}
+
+/// A mail for `sendmail -t`, which completes addresses without a domain. Its lines end with `\n`. Also returns the address of
+/// the sender alone, for `-f`.
+pub fn sendmail_message(
+    from: &str,
+    to: &[String],
+    mail: &Mail,
+) -> Result<(String, String), String> {
+    let sender = from.rsplit_once('<').map_or(from, |(_, rest)| rest.trim_end_matches(['>', ' ']));
+    if to.is_empty() {
+        return Err("sendmail: no recipient (set to)".into());
+    }
+    for address in to.iter().map(String::as_str).chain([from, sender]) {
+        let is_plain = |c: char| c.is_ascii_graphic() || c == ' ';
+        if address.is_empty() || address.starts_with('-') || !address.chars().all(is_plain) {
+            return Err(format!(
+                "sendmail: {address:?} is not an address in ASCII (set from and to)"
+            ));
+        }
+    }
+    // The builder wants complete addresses; the header gets ours.
+    let placeholder = Address::new("sender", "localhost").map_err(|error| error.to_string())?;
+    let mailbox = Mailbox::new(None, placeholder);
+    let headers = Message::builder().from(mailbox.clone()).to(mailbox);
+    let host = hello::host_name();
+    let domain = sender.rsplit_once('@').map_or(&*host, |(_, domain)| domain);
+    let mut message = complete(headers, domain, mail)?;
+    let value = if mail.comment.is_some() { commented(sender, mail.comment) } else { from.into() };
+    set_header(&mut message, "From", value);
+    let to_length: usize = to.iter().map(|address| address.len() + 2).sum();
+    let separator = if to_length > MAX_LINE { ",\r\n " } else { ", " };
+    set_header(&mut message, "To", to.join(separator));
+    let text = String::from_utf8_lossy(&message.formatted()).replace("\r\n", "\n");
+    Ok((text, sender.to_owned()))
+}
+
+/// Adds the other headers and the text to a mail with its addresses.
+fn complete(headers: MessageBuilder, domain: &str, mail: &Mail) -> Result<Message, String> {
     let subject: String = mail
         .subject
         .chars()
         .map(|c| if c.is_control() { '?' } else { c })
         .take(MAX_SUBJECT)
         .collect();
-    let id = mail.id.map(|id| format!("<{id}@{}>", from.email.domain()));
-    let mut builder = Message::builder().from(from.clone()).subject(subject).date_now();
-    for mailbox in to {
-        builder = builder.to(mailbox.clone());
-    }
     let automatic = HeaderName::new_from_ascii_str("Auto-Submitted"); // RFC 3834: no automatic replies
-    let mut message = builder
-        .message_id(id)
+    headers
+        .subject(subject)
+        .date_now()
+        .message_id(mail.id.map(|id| format!("<{id}@{domain}>")))
         .raw_header(HeaderValue::new(automatic, "auto-generated".into()))
+        .header(MIME_VERSION_1_0)
         .header(ContentType::TEXT_PLAIN)
         .body(shortened(mail.text))
-        .map_err(|error| format!("format a mail: {error}"))?;
-    if let Some(comment) = mail.comment {
-        let plain = |c: &char| c.is_ascii_graphic() && !"()\\".contains(*c) || *c == ' ';
-        let comment: String = comment.chars().filter(plain).collect(); // RFC 5322, 3.2.2
-        let sender = HeaderName::new_from_ascii_str("From");
-        let value = format!("{} ({comment})", from.email);
-        message.headers_mut().insert_raw(HeaderValue::dangerous_new_pre_encoded(
-            sender,
-            value.clone(),
-            value,
-        ));
-    }
-    Ok(message.formatted())
+        .map_err(|error| format!("format a mail: {error}"))
+}
+
+/// Replaces a header by a text in ASCII.
+fn set_header(message: &mut Message, name: &'static str, value: String) {
+    let name = HeaderName::new_from_ascii_str(name);
+    let header = HeaderValue::dangerous_new_pre_encoded(name, value.clone(), value);
+    message.headers_mut().insert_raw(header);
+}
+
+/// An address with a comment (RFC 5322, 3.2.2).
+fn commented(address: &str, comment: Option<&str>) -> String {
+    let plain = |c: &char| c.is_ascii_graphic() && !"()\\".contains(*c) || *c == ' ';
+    let comment: String = comment.unwrap_or_default().chars().filter(plain).collect();
+    format!("{address} ({comment})")
 }
 
 fn shortened(text: &str) -> String {
@@ -74,6 +124,7 @@ mod tests {
             "From: a@example.org\r\n",
             "To: b@example.org, C <c@example.org>\r\n",
             "Auto-Submitted: auto-generated\r\n",
+            "MIME-Version: 1.0\r\n",
             "Date: ",
             "Message-ID: <",
         ] {
@@ -92,6 +143,41 @@ mod tests {
         assert!(text.contains("From: a@example.org (Arpwatch hostBcc: evil)\r\n"), "{text}");
         assert_eq!(text.matches("From:").count(), 1, "{text}");
         assert!(text.contains("Message-ID: <7-1000@example.org>\r\n"), "{text}");
+    }
+
+    #[test]
+    fn mail_for_sendmail() {
+        let (subject, text) = ("é\nBcc: evil@example.org", "ü\n");
+        let to = ["root".to_owned(), "c@example.org".to_owned()];
+        let mail = Mail { subject, text, id: Some("7"), comment: None };
+        let (mail, sender) = sendmail_message("Watch <w@example.org>", &to, &mail).unwrap();
+        assert_eq!(sender, "w@example.org");
+        assert!(
+            mail.starts_with("From: Watch <w@example.org>\nTo: root, c@example.org\n"),
+            "{mail}"
+        );
+        for header in [
+            "\nSubject: =?utf-8?b?",
+            "\nDate: ",
+            "\nMessage-ID: <7@example.org>\n",
+            "\nMIME-Version: 1.0\n",
+            "\nContent-Type: text/plain; charset=utf-8\n",
+            "\nContent-Transfer-Encoding: ",
+        ] {
+            assert!(mail.contains(header), "{header}: {mail}");
+        }
+        assert!(mail.is_ascii() && !mail.contains("\nBcc") && !mail.contains('\r'), "{mail}");
+        let subject = "x\nBcc: evil";
+        let plain = Mail { subject, text: "t\n", id: None, comment: Some("Arpwatch h") };
+        let (mail, sender) = sendmail_message("arpwatch", &to[..1], &plain).unwrap();
+        assert!(mail.contains("\nSubject: x?Bcc: evil\n") && mail.ends_with("\n\nt\n"), "{mail}");
+        assert_eq!(sender, "arpwatch");
+        assert!(mail.starts_with("From: arpwatch (Arpwatch h)\nTo: root\n"), "{mail}");
+        for (from, to) in
+            [("-x", "root"), ("a\nBcc: b", "root"), ("", "root"), ("a", "r\u{e9}"), ("a", "-oQ")]
+        {
+            assert!(sendmail_message(from, &[to.to_owned()], &plain).is_err(), "{from} {to}");
+        }
     }
 
     #[test]

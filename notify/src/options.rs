@@ -5,6 +5,8 @@ use std::{net::IpAddr, path::PathBuf};
 use aw_service::{HostPort, Secret};
 use serde::Deserialize;
 
+use crate::{MailSecrets, OauthOptions, hello};
+
 /// The server, the addresses and the protection of mail.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +27,8 @@ pub struct MailOptions {
     pub password_file: Option<PathBuf>,
     /// The environment variable with the password.
     pub password_env: Option<String>,
+    /// How to log in with a token instead of a password.
+    pub oauth: Option<OauthOptions>,
     /// The host name in EHLO, instead of this machine's.
     pub hello: Option<String>,
 }
@@ -57,16 +61,45 @@ impl MailOptions {
 
     /// Checks what can be checked without reading a file.
     pub fn check(&self) -> Result<(), String> {
+        self.hello.as_deref().map_or(Ok(()), hello::check)?;
+        if let Some(oauth) = &self.oauth {
+            oauth.check()?;
+            if self.user.is_none() {
+                return Err("mail: oauth needs user, the address of the mailbox (set user)".into());
+            }
+            if self.password_file.is_some() || self.password_env.is_some() {
+                return Err("mail: oauth and a password exclude each other (remove password_file and password_env)".into());
+            }
+        }
         self.host_port().map(drop)
     }
 
+    /// Checks the options and reads the secrets that they name.
+    pub fn secrets(&self) -> Result<MailSecrets, String> {
+        self.check()?;
+        MailSecrets::read(self)
+    }
+
+    /// Environment variables with secrets.
+    pub fn secret_variables(&self) -> impl Iterator<Item = &String> {
+        let oauth = self.oauth.iter();
+        let of_oauth = oauth.flat_map(|oauth| [&oauth.client_secret_env, &oauth.refresh_token_env]);
+        of_oauth.chain([&self.password_env]).flatten()
+    }
+
+    /// The ports that connections are made to.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        let server = self.host_port().ok().map(|server| server.port);
+        server.into_iter().chain(self.oauth.as_ref().and_then(OauthOptions::port))
+    }
+
     /// Reads the password.
-    pub fn password(&self) -> Result<Option<Secret>, String> {
+    pub(crate) fn password(&self) -> Result<Option<Secret>, String> {
         let (file, variable) = (self.password_file.as_deref(), self.password_env.as_deref());
         let password = Secret::read("password", file, variable)?;
         match (&self.user, &password) {
-            (Some(user), None) => Err(format!(
-                "mail: user {user:?} needs a password (set password_file or password_env)"
+            (Some(user), None) if self.oauth.is_none() => Err(format!(
+                "mail: user {user:?} needs a password or a token (set password_file, password_env or oauth)"
             )),
             (None, Some(_)) => Err("mail: a password needs a user (set user)".into()),
             _ => Ok(password),

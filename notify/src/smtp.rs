@@ -1,23 +1,26 @@
 //! An SMTP client: sends a mail to a server now, without a spool.
 
-use std::{fmt, fs, time::Duration};
+use std::{fmt, fs, path::Path, time::Duration};
 
 use lettre::{
     Address,
     message::Mailbox,
     transport::smtp::{
         Error as SmtpError,
-        authentication::{Credentials, DEFAULT_MECHANISMS},
+        authentication::Credentials,
         client::{Certificate, CertificateStore, SmtpConnection, Tls as SmtpTls, TlsParameters},
         commands,
-        extension::{ClientId, MailBodyParameter as BodyKind, MailParameter},
+        extension::{MailBodyParameter as BodyKind, MailParameter},
     },
 };
 use serde::{Deserialize, Serialize};
 
-use aw_service::{HostPort, Secret, cause};
+use aw_service::{HostPort, cause};
 
-use crate::{MailOptions, Tls, message::message};
+use crate::{
+    MailOptions, MailSecrets, Tls, hello::client_id, login::Login, message::message,
+    token::TokenSource,
+};
 
 /// The content of a mail.
 #[derive(Clone, Copy, Debug)]
@@ -71,8 +74,8 @@ impl Undelivered {
 pub struct SmtpClient {
     server: HostPort,
     tls: SmtpTls,
-    hello: ClientId,
-    credentials: Option<Credentials>,
+    hello: Option<String>,
+    login: Option<Login>,
     limit: Duration,
     from: Mailbox,
     to: Vec<Mailbox>,
@@ -80,10 +83,12 @@ pub struct SmtpClient {
 }
 
 impl SmtpClient {
-    /// Checks the options and reads `ca_file`. Each response of the server may take `limit`.
+    /// Checks the options and reads `ca_file`. Each response of the server may take `limit`. `token_file`: where a refresh
+    /// token that replaces the configured one is stored.
     pub fn new(
         options: &MailOptions,
-        password: Option<&Secret>,
+        secrets: &MailSecrets,
+        token_file: &Path,
         limit: Duration,
     ) -> Result<SmtpClient, String> {
         let mailbox = |text: &str| {
@@ -104,12 +109,11 @@ impl SmtpClient {
             Tls::Starttls => SmtpTls::Required(tls_parameters(options, &server.host, true)?),
             Tls::Tls => SmtpTls::Wrapper(tls_parameters(options, &server.host, true)?),
         };
-        let login = options.user.clone().zip(password);
         Ok(SmtpClient {
             server,
             tls,
-            hello: options.hello.clone().map_or_else(ClientId::default, ClientId::Domain),
-            credentials: login.map(|(user, word)| Credentials::new(user, word.reveal().into())),
+            hello: options.hello.clone(),
+            login: login(options, secrets, token_file, limit)?,
             limit,
             from,
             to,
@@ -149,7 +153,7 @@ impl SmtpClient {
         message: &[u8],
     ) -> Result<Vec<String>, Undelivered> {
         let begun = self.begin(open.take(), recipients);
-        let mut connection = begun.map_err(|error| Undelivered::Server(self.why(&error)))?;
+        let mut connection = begun.map_err(Undelivered::Server)?;
         let mut failed = Vec::new();
         for recipient in recipients {
             let receive = commands::Rcpt::new(recipient.clone(), Vec::new());
@@ -180,6 +184,7 @@ impl SmtpClient {
         let why = self.why(error) + to;
         match error.status() {
             None => Undelivered::Server(why),
+            Some(_) if is_about_hello(error) => Undelivered::Server(why),
             Some(_) if is_about_this_message(error) => Undelivered::Refused(why),
             Some(_) => Undelivered::Deferred(why),
         }
@@ -191,7 +196,7 @@ impl SmtpClient {
         &self,
         open: Option<SmtpConnection>,
         recipients: &[Address],
-    ) -> Result<SmtpConnection, SmtpError> {
+    ) -> Result<SmtpConnection, String> {
         let mut all = recipients.iter().chain([&self.from.email]);
         let international = all.any(|address| !address.to_string().is_ascii());
         let utf8 =
@@ -205,31 +210,77 @@ impl SmtpClient {
             connection.abort();
         }
         let mut connection = self.connect()?;
-        connection.command(begin).inspect_err(|_| connection.abort())?;
+        match connection.command(begin) {
+            Ok(_) => Ok(connection),
+            Err(error) => {
+                connection.abort();
+                Err(self.why(&error))
+            }
+        }
+    }
+
+    fn connect(&self) -> Result<SmtpConnection, String> {
+        let token = self.login.as_ref().map_or(Ok(None), Login::token);
+        let token = token.map_err(|why| format!("mail server {}: {why}", self.server))?;
+        let mut connection = self.greet().map_err(|error| {
+            // 501 and 504 are about a parameter, which of these commands only EHLO has.
+            let code = error.status().map(|code| code.to_string());
+            let remedy = match code.as_deref() {
+                Some("501" | "504") if !is_about_hello(&error) => SET_HELLO,
+                _ => "",
+            };
+            self.why(&error) + remedy
+        })?;
+        if let Some(login) = &self.login {
+            login.log_in(&mut connection, token.as_ref()).map_err(|why| {
+                connection.abort();
+                format!("mail server {}: {why}", self.server)
+            })?;
+        }
         Ok(connection)
     }
 
-    fn connect(&self) -> Result<SmtpConnection, SmtpError> {
+    /// A protected connection on which both sides have said who they are.
+    fn greet(&self) -> Result<SmtpConnection, SmtpError> {
         let HostPort { host, port } = &self.server;
+        let hello = client_id(self.hello.as_deref(), &self.server);
         let (server, limit) = ((host.as_str(), *port), Some(self.limit));
         let at_once = if let SmtpTls::Wrapper(tls) = &self.tls { Some(tls) } else { None };
-        let mut connection = SmtpConnection::connect(server, limit, &self.hello, at_once, None)?;
+        let mut connection = SmtpConnection::connect(server, limit, &hello, at_once, None)?;
         match &self.tls {
-            SmtpTls::Required(tls) => connection.starttls(tls, &self.hello)?,
+            SmtpTls::Required(tls) => connection.starttls(tls, &hello)?,
             SmtpTls::Opportunistic(tls) if connection.can_starttls() => {
-                connection.starttls(tls, &self.hello)?;
+                connection.starttls(tls, &hello)?;
             }
             _ => {}
-        }
-        if let Some(credentials) = &self.credentials {
-            connection.auth(DEFAULT_MECHANISMS, credentials)?;
         }
         Ok(connection)
     }
 
     fn why(&self, error: &SmtpError) -> String {
-        format!("mail server {}: {}", self.server, error_chain(error))
+        let remedy = if is_about_hello(error) { SET_HELLO } else { "" };
+        format!("mail server {}: {}{remedy}", self.server, error_chain(error))
     }
+}
+
+fn login(
+    options: &MailOptions,
+    secrets: &MailSecrets,
+    token_file: &Path,
+    limit: Duration,
+) -> Result<Option<Login>, String> {
+    let Some(user) = options.user.clone() else { return Ok(None) };
+    let ca_file = options.ca_file.as_deref();
+    Ok(match (&options.oauth, &secrets.password) {
+        (Some(oauth), _) => {
+            let source = TokenSource::new(oauth, secrets, ca_file, token_file, limit)?;
+            Some(Login::Token { user, source })
+        }
+        (None, Some(password)) => {
+            Some(Login::Password(Credentials::new(user, password.reveal().into())))
+        }
+        (None, None) => None,
+    })
 }
 
 /// Ends a connection with QUIT.
@@ -257,8 +308,22 @@ fn is_about_this_message(error: &SmtpError) -> bool {
     error.is_permanent() && !code.is_some_and(|code| code.starts_with("53"))
 }
 
+/// Whether the server refuses the name in EHLO. Postfix does so only when a recipient follows.
+fn is_about_hello(error: &SmtpError) -> bool {
+    error.is_permanent() && names_hello(&error_chain(error))
+}
+
+/// Whether a text of a server has the name of the command; not in an address.
+fn names_hello(text: &str) -> bool {
+    let words = text.split_whitespace().filter(|word| !word.contains(['@', '<']));
+    let mut words = words.flat_map(|word| word.split(|c: char| !c.is_ascii_alphanumeric()));
+    words.any(|word| word.eq_ignore_ascii_case("helo") || word.eq_ignore_ascii_case("ehlo"))
+}
+
+const SET_HELLO: &str = " (set hello to the full name of this host, such as host.example.org)";
+
 /// The error with its causes.
-fn error_chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let mut texts: Vec<String> = causes.map(|cause| cause.to_string()).collect();
     texts.dedup_by(|after, before| before.contains(&**after));
@@ -287,6 +352,19 @@ fn tls_parameters(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_of_the_name_in_ehlo() {
+        for (text, expected) in [
+            ("<gw>: Helo command rejected: need fully-qualified hostname", true),
+            ("Syntactically invalid EHLO argument(s)", true),
+            ("Access denied - Invalid HELO/EHLO name", true),
+            ("5.1.1 <helo@example.org>: Recipient address rejected", false),
+            ("5.1.1 helo@example.org unknown, hello", false),
+        ] {
+            assert_eq!(names_hello(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn dots_are_doubled_and_the_end_is_added() {

@@ -132,7 +132,11 @@ impl Config {
         set(&mut self.archive);
         self.git.iter_mut().for_each(set);
         if let Some(mail) = &mut self.mail {
-            [&mut mail.ca_file, &mut mail.password_file].into_iter().flatten().for_each(set);
+            let oauth = mail.oauth.iter_mut();
+            let of_oauth =
+                oauth.flat_map(|o| [&mut o.client_secret_file, &mut o.refresh_token_file]);
+            let files = of_oauth.chain([&mut mail.ca_file, &mut mail.password_file]);
+            files.flatten().for_each(set);
         }
         for router in &mut self.routers {
             let paths =
@@ -154,6 +158,12 @@ impl Config {
                 return Err(format!("router {}: the name is used twice", router.name));
             }
             router.check().map_err(|why| format!("router {}: {why}", router.name))?;
+        }
+        if let Some(mail) = &config.mail {
+            mail.check()?;
+            if mail.oauth.as_ref().is_some_and(|oauth| oauth.command.is_some()) {
+                return Err("mail: oauth: command: the sandbox of aw-routeros allows no other program (set token_url)".into());
+            }
         }
         if config.keep == 0 {
             return Err("keep: must be at least 1".into());

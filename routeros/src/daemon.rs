@@ -214,8 +214,8 @@ fn files(config: &Config, path: &Path) -> Vec<Access> {
         all.into_iter().flatten().for_each(|path| read(path));
     }
     files.extend(config.routers.iter().map(|router| Access::Connect(router.address.port)));
-    let mail = config.mail.as_ref().and_then(|mail| mail.host_port().ok());
-    files.extend(mail.map(|server| Access::Connect(server.port)));
+    let mail = config.mail.iter().flat_map(|mail| mail.ports());
+    files.extend(mail.map(Access::Connect));
     files
 }
 

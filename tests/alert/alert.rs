@@ -614,7 +614,7 @@ fn sendmail_and_a_channel_that_hangs_beside_it() {
     // The mail had the alert, then the alert that the other channel fails.
     let letter = fs::read_to_string(&out).expect("the program ran");
     assert!(
-        letter.starts_with("-t -i\nFrom: a@b\nTo: c@d, e@f\nSubject: channel hangs fails\n"),
+        letter.starts_with("-t -i -f a@b\nFrom: a@b\nTo: c@d, e@f\nSubject: channel hangs fails\n"),
         "{letter}"
     );
     run(alert.command(&["-c", &config, "test", "mail"])).ok();

@@ -3,120 +3,21 @@
 
 use std::{
     fs::{self, Permissions},
-    net::Ipv4Addr,
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     time::{Duration, SystemTime},
 };
 
-use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, save};
+use aw_tests::alerting::{Alert, numbers, smtp, webhook};
+use aw_tests::capture_file::save;
 use aw_tests::certificates::make_certificates;
-use aw_tests::collect::{collect, json};
-use aw_tests::frames::Arp;
+use aw_tests::collect::json;
 use aw_tests::mail_sink::MailSink;
-use aw_tests::rig::{
-    Finished, Run, program, program_at, public_copy, run, run_with, skip, wait_until,
-};
-use aw_tests::ring::Ring;
+use aw_tests::rig::{program_at, public_copy, run, run_with, skip, wait_until};
 use aw_tests::server::Server;
 use aw_tests::web_sink::WebSink;
 use serde_json::Value;
-use tempfile::TempDir;
-
-struct Alert {
-    directory: TempDir,
-    ring: Ring,
-    variables: Vec<(&'static str, String)>,
-}
-
-impl Alert {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        Alert { directory, ring: Ring::new(), variables: Vec::new() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// Writes a file that only its owner may read.
-    fn secret(&self, name: &str, text: &str) -> String {
-        let path = save(self.directory.path(), name, text.as_bytes());
-        fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("our own file");
-        path
-    }
-
-    fn config(&self, text: &str) -> String {
-        save(self.directory.path(), "alert.toml", text.as_bytes())
-    }
-
-    /// A channel whose command appends alerts to a file.
-    fn appending_channel(&self) -> String {
-        let out = self.path("alerts");
-        let text = format!("#!/bin/sh\nexec cat >> {}\n", out.display());
-        let path = save(self.directory.path(), "append", text.as_bytes());
-        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("our own file");
-        format!("[[channel]]\nname = \"append\"\ncommand = [{path:?}]\n")
-    }
-
-    fn alerts(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.path("alerts")).unwrap_or_default();
-        text.lines().map(json).collect()
-    }
-
-    fn command(&self, options: &[&str]) -> Command {
-        let mut command = program("aw-alert", &["--ring", self.ring.name()]);
-        command.arg("--state-dir").arg(self.path("state")).args(options).env("TZ", "UTC");
-        for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
-            command.env_remove(proxy).env_remove(proxy.to_uppercase());
-        }
-        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        fs::create_dir_all(self.path("state")).expect("our own directory can be written to");
-        command
-    }
-
-    #[track_caller]
-    fn once(&self) -> Finished {
-        let config = self.path("alert.toml").display().to_string();
-        run(self.command(&["--once", "-c", &config])).ok()
-    }
-
-    fn start(&self) -> Run {
-        let config = self.path("alert.toml").display().to_string();
-        Run::start(self.command(&["-c", &config]))
-    }
-
-    fn test(&self, channel: &str) -> Finished {
-        let config = self.path("alert.toml").display().to_string();
-        run(self.command(&["-c", &config, "test", channel]))
-    }
-
-    /// New devices with the addresses 10.0.0.N and MACs 00:08:e1:00:00:N.
-    fn publish(&self, numbers: std::ops::Range<u8>) {
-        self.publish_with(numbers, &[]);
-    }
-
-    fn publish_with(&self, numbers: std::ops::Range<u8>, options: &[&str]) {
-        let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory");
-        for number in numbers {
-            let ip = Ipv4Addr::new(10, 0, 0, number);
-            let arp = Arp::request([0, 8, 0xe1, 0, 0, number], ip, [192, 0, 2, 254].into());
-            file.packet(at(1000 + u32::from(number)), &arp.frame()).expect("memory");
-        }
-        collect(&self.ring, &file.finish().expect("memory"), &[&["-q"], options].concat()).ok();
-    }
-}
-
-/// The last numbers of the addresses in alerts, in their order.
-fn numbers(reports: &[Value]) -> Vec<u8> {
-    let number = |report: &Value| report["ip"].as_str()?.rsplit('.').next()?.parse().ok();
-    reports.iter().filter_map(number).collect()
-}
-
-fn webhook(name: &str, options: &str) -> String {
-    format!("[[channel]]\nname = \"{name}\"\ntime_limit = 1\nwebhook = {{ {options} }}\n")
-}
 
 #[test]
 fn a_webhook_is_posted_to_and_signed() {
@@ -413,14 +314,6 @@ fn secrets_stay_secret() {
     alert.once();
     let environment = fs::read_to_string(&out).expect("the program ran");
     assert!(environment.contains("AW_KIND=new_device") && !environment.contains("tk_2"));
-}
-
-fn smtp(sink: &MailSink, more: &str) -> String {
-    format!(
-        "[[channel]]\nname = \"mail\"\ntime_limit = 1\nsmtp = {{ server = \"127.0.0.1:{}\", \
-         from = \"arpwatch@example.org\", to = [\"a@example.org\", \"b@example.org\"]{more} }}\n",
-        sink.port
-    )
 }
 
 #[test]

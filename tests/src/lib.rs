@@ -4,6 +4,7 @@
 //! fail.
 #![forbid(unsafe_code)]
 
+pub mod alerting;
 pub mod bench;
 pub mod browser;
 pub mod cable;

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Writes each message to a new file. The file `mood` controls its answers: with this text, `slow`ly, or it is killed when
-/// it has the message. With TLS it requires a user and a password as well.
+/// it has the message. With TLS it requires a user and a password as well; with `tokens` it requires a token, as Gmail
+/// does, which is in a file.
 const SERVER: &str = "\
-import sys, os, time, ssl, asyncio
+import sys, os, time, ssl, asyncio, base64
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 port, directory, tls, pem = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
@@ -18,6 +19,10 @@ class Keep:
         session.host_name, session.mails = hostname, 0
         with open(os.path.join(directory, 'greetings'), 'a') as f:
             f.write(hostname + '\\n')
+        refusal = os.path.join(directory, 'hello')
+        if '.' not in hostname and os.path.exists(refusal):
+            session.host_name = None
+            return [open(refusal).read()]
         return responses
     async def handle_MAIL(self, server, session, envelope, address, options):
         session.mails += 1
@@ -47,18 +52,30 @@ class Keep:
         head = 'FROM %s TO %s\\n' % (envelope.mail_from, ','.join(envelope.rcpt_tos))
         if session.ssl and tls == 'offered':
             head += 'ENCRYPTED\\n'
+        elif tls == 'tokens':
+            head += 'AS %s\\n' % session.auth_data
         elif session.ssl or tls == 'tls':
             head += 'AS %s\\n' % session.auth_data.login.decode()
         with open(name + '.new', 'wb') as f:
             f.write(head.encode() + envelope.content)
         os.rename(name + '.new', name + '.eml')
         return '250 kept'
+class Tokens(Keep):
+    async def auth_XOAUTH2(self, server, args):
+        user, token = base64.b64decode(args[1]).split(b'\\x01')[:2]
+        good = b'auth=Bearer ' + open(os.path.join(directory, 'token'), 'rb').read()
+        if token == good:
+            return AuthResult(success=True, auth_data=user.decode()[5:])
+        await server.challenge_auth('{\"status\":\"401\"}')
+        return AuthResult(success=False, handled=False)
 class Login:
     def __call__(self, server, session, envelope, mechanism, data):
         good = (data.login, data.password) == (b'watch', b's3cret')
         return AuthResult(success=good, handled=False, auth_data=data)
 options = {}
-if tls != 'none':
+if tls == 'tokens':
+    options = {'auth_require_tls': False, 'auth_required': True, 'auth_exclude_mechanism': ['PLAIN', 'LOGIN']}
+elif tls != 'none':
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem + '/server.pem', pem + '/server.key')
     options = {'offered': {'tls_context': context},
@@ -66,7 +83,7 @@ if tls != 'none':
                'starttls': {'tls_context': context, 'require_starttls': True}}[tls]
     if tls != 'offered':
         options |= {'authenticator': Login(), 'auth_required': True}
-Controller(Keep(), hostname='127.0.0.1', port=port, **options).start()
+Controller((Tokens if tls == 'tokens' else Keep)(), hostname='127.0.0.1', port=port, **options).start()
 print('listening', flush=True)
 time.sleep(100000)
 ";
@@ -119,6 +136,23 @@ impl MailSink {
         sink
     }
 
+    /// A server that accepts mail after a login with this token only.
+    pub fn with_token(token: &str) -> MailSink {
+        let sink = MailSink::protected("tokens", Path::new("/"));
+        sink.accept_token(token);
+        sink
+    }
+
+    /// Accepts only this token from now on.
+    pub fn accept_token(&self, token: &str) {
+        std::fs::write(self.path("token"), token).expect("it is ours");
+    }
+
+    /// Refuses a name without a domain in EHLO, with this text.
+    pub fn refuse_short_names(&self, answer: &str) {
+        std::fs::write(self.path("hello"), answer).expect("it is ours");
+    }
+
     /// Answers every message with this text, or accepts them again.
     pub fn answer(&self, answer: Option<&str>) {
         let mood: PathBuf = self.path("mood");
@@ -141,8 +175,13 @@ impl MailSink {
 
     /// The number of connections with a greeting.
     pub fn greetings(&self) -> usize {
-        let greetings = std::fs::read_to_string(self.path("greetings"));
-        greetings.map_or(0, |text| text.lines().count())
+        self.names().len()
+    }
+
+    /// The name in each greeting.
+    pub fn names(&self) -> Vec<String> {
+        let greetings = std::fs::read_to_string(self.path("greetings")).unwrap_or_default();
+        greetings.lines().map(String::from).collect()
     }
 
     /// All messages so far, decoded.

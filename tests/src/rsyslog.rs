@@ -5,6 +5,7 @@ use crate::ring::Ring;
 use crate::server::{Server, ServerProcess, free_port, installed, listens};
 use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// A daemon; it ends with the test.
@@ -48,7 +49,8 @@ impl Rsyslog {
              input(type=\"imudp\" Address=\"127.0.0.1\" Port=\"{port}\")\n\
              input(type=\"imtcp\" Address=\"127.0.0.1\" Port=\"{port}\")\n\
              template(name=\"all\" type=\"string\" string=\"%syslogfacility-text%.%syslogseverity-text% %timestamp:::date-rfc3164% %programname%|%structured-data%|%msg:::drop-last-lf%\\n\")\n\
-             *.* action(type=\"omfile\" file=\"{0}/messages\" template=\"all\")\n",
+             *.* action(type=\"omfile\" file=\"{0}/messages\" template=\"all\")\n\
+             *.* action(type=\"omfile\" file=\"{0}/log/messages\" template=\"RSYSLOG_TraditionalFileFormat\")\n",
             daemon.directory().display()
         );
         fs::write(daemon.path("conf"), configuration).expect("our own directory");
@@ -72,6 +74,28 @@ impl Rsyslog {
         let number =
             |line: &String| line.rsplit('|').next()?.split_whitespace().next()?.parse().ok();
         self.messages().iter().filter_map(number).collect()
+    }
+
+    /// The same messages in the format of Debian's /var/log: the path of the file, in a directory of its own.
+    pub fn log_file(&self) -> PathBuf {
+        self.path("log/messages")
+    }
+
+    /// The command, with the daemon's socket as /dev/log, in a mount namespace. Needs root.
+    pub fn as_dev_log(&self, command: &Command) -> Command {
+        let script = "set -e; mkdir -p $0/dev/shm; ln -sf $0/socket $0/dev/log; \
+             for name in null zero random urandom full; do : > $0/dev/$name; mount --bind /dev/$name $0/dev/$name; done; \
+             mount --bind /dev/shm $0/dev/shm; mount --rbind $0/dev /dev; exec \"$@\"";
+        let mut inside = Command::new("unshare");
+        inside.args(["--mount", "--propagation", "private", "sh", "-c", script]);
+        inside.arg(self.directory()).arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => inside.env(name, value),
+                None => inside.env_remove(name),
+            };
+        }
+        inside
     }
 
     /// Waits for this many messages.

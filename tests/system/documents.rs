@@ -148,6 +148,7 @@ fn each_kind_of_alert_is_documented() {
     assert!(kinds.len() >= 16, "{kinds:?}");
 
     let (page, guide) = (read("contrib/man/addrwatch-alert.toml.5"), read("docs/guide/alerts.md"));
+    let (_, page) = page.split_once("\n.SS \"Tables [[channel]]\"\n").unwrap();
     let (_, page) = page.split_once("\n.B kinds\n").unwrap();
     let page = words(page.split("\n.TP\n").next().unwrap());
     let table = guide.lines().filter_map(|line| line.strip_prefix("| `")?.split('|').next());

@@ -119,6 +119,7 @@ fn each_key_is_in_its_page_and_each_in_the_page_is_real() {
     let file = directory.path().join("file.toml");
     let file = file.to_str().unwrap();
     let mail = "archive = \"/x\"\n[mail]\n";
+    let oauth = "archive = \"/x\"\n[mail.oauth]\n";
     let router = "archive = \"/x\"\n[[router]]\n";
     for (page, ask, tables) in [
         (
@@ -128,6 +129,7 @@ fn each_key_is_in_its_page_and_each_in_the_page_is_real() {
                 "",
                 "[[channel]]\n",
                 "[channel.smtp]\n",
+                "[channel.smtp.oauth]\n",
                 "[channel.sendmail]\n",
                 "[channel.webhook]\n",
                 "[[watch]]\n",
@@ -135,7 +137,7 @@ fn each_key_is_in_its_page_and_each_in_the_page_is_real() {
                 "[[mute]]\n",
             ][..],
         ),
-        ("routeros", ["show", "-c", file], &["", mail, router]),
+        ("routeros", ["show", "-c", file], &["", mail, oauth, router]),
     ] {
         let mut keys = BTreeSet::new();
         for table in tables {

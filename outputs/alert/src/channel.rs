@@ -2,18 +2,17 @@
 
 use std::net::IpAddr;
 
-use aw_detect::{Alert, AlertKind, Dialect};
-use aw_notify::MailOptions;
-use aw_service::parse_network;
-use ipnet::IpNet;
+use aw_detect::{Alert, AlertKind, Dialect, MacPattern};
+use aw_notify::{Mail, MailOptions, sendmail_message};
 use jiff::{Zoned, tz::TimeZone};
 use serde::Deserialize;
-use shm_layout::MacAddr;
 
 use crate::{
+    filter::{NetworkValue, any_mac, within},
     hours::{Day, Hours, Outside, is_open},
     notification::Notification,
     rate_gate::ChannelLimit,
+    transport::IDENT,
     webhook_options::WebhookOptions,
 };
 
@@ -24,7 +23,7 @@ pub struct Channel {
     pub name: String,
     kinds: Option<Vec<AlertKind>>,
     networks: Option<Vec<String>>,
-    macs: Option<Vec<MacValue>>,
+    macs: Option<Vec<MacPattern>>,
     addresses: Option<Vec<NetworkValue>>,
     hours: Option<Hours>,
     days: Option<Vec<Day>>,
@@ -45,6 +44,7 @@ pub struct Channel {
     pub webhook: Option<WebhookOptions>,
     #[serde(default)]
     pub syslog: bool,
+    ident: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -79,28 +79,6 @@ fn sendmail() -> String {
     "/usr/sbin/sendmail".into()
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(try_from = "String")]
-pub struct MacValue(pub MacAddr);
-
-impl TryFrom<String> for MacValue {
-    type Error = String;
-    fn try_from(text: String) -> Result<MacValue, String> {
-        text.parse().map(MacValue).map_err(|why| format!("{text:?}: {why}"))
-    }
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct NetworkValue(IpNet);
-
-impl TryFrom<String> for NetworkValue {
-    type Error = String;
-    fn try_from(text: String) -> Result<NetworkValue, String> {
-        parse_network(&text).map(NetworkValue)
-    }
-}
-
 impl Channel {
     /// Checks what can be checked without reading a file.
     pub fn check(&self) -> Result<(), String> {
@@ -122,6 +100,13 @@ impl Channel {
         {
             return Err("command: the program must be an absolute path".into());
         }
+        if let Some(ident) = &self.ident {
+            check_ident(ident, self.syslog)?;
+        }
+        if let Some(sendmail) = &self.sendmail {
+            let none = Mail { subject: "", text: "", id: None, comment: None };
+            sendmail_message(&sendmail.from, &sendmail.to, &none)?;
+        }
         if self.window == 0 || self.time_limit == 0 {
             return Err("window and time_limit must be at least 1 s".into());
         }
@@ -142,6 +127,12 @@ impl Channel {
         is_open(self.hours, self.days.as_deref(), now)
     }
 
+    /// The program name in syslog: rules for arpwatch's lines, such as those of logwatch and fail2ban, look for its name.
+    pub fn ident(&self, dialect: Dialect) -> &str {
+        let default = if dialect == Dialect::Arpwatch { "arpwatch" } else { IDENT };
+        self.ident.as_deref().unwrap_or(default)
+    }
+
     /// The notification of an alert in its layout.
     pub fn notification(&self, alert: &Alert, zone: &TimeZone) -> Notification {
         Notification::of(alert, zone, self.layout == MailLayout::Arpwatch)
@@ -152,9 +143,6 @@ impl Channel {
     }
 
     pub fn wants(&self, alert: &Alert, dialect: Dialect) -> bool {
-        fn within<T>(list: &Option<Vec<T>>, matches: impl Fn(&T) -> bool) -> bool {
-            list.as_ref().is_none_or(|list| list.iter().any(matches))
-        }
         let kind = match (&self.kinds, dialect) {
             (Some(kinds), _) => kinds.contains(&alert.kind),
             // arpwatch sends mail for four kinds and logs all.
@@ -164,9 +152,22 @@ impl Channel {
         // A silent device has no network and no address: it passes these filters.
         let ip: Option<IpAddr> = alert.ip.parse().ok();
         let (no_network, no_ip) = (alert.network.is_empty(), alert.ip.is_empty());
-        let macs = [Some(&alert.mac), alert.old_mac.as_ref()];
         kind && within(&self.networks, |network| no_network || alert.is_of_network(network))
-            && within(&self.macs, |mac| macs.contains(&Some(&mac.0.to_string())))
+            && within(&self.macs, |one| any_mac(alert, |mac| one.matches(mac)))
             && within(&self.addresses, |block| no_ip || ip.is_some_and(|ip| block.0.contains(&ip)))
+    }
+}
+
+/// A program name as syslog daemons find it in a message (RFC 3164, 4.1.3): other characters would end it.
+fn check_ident(ident: &str, syslog: bool) -> Result<(), String> {
+    if !syslog {
+        return Err("ident needs syslog = true".into());
+    }
+    let is_valid = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    match (1..=32).contains(&ident.len()) && ident.chars().all(is_valid) {
+        true => Ok(()),
+        false => Err(format!(
+            "ident: {ident:?}: 1 to 32 letters, digits, hyphens, dots and underscores are allowed"
+        )),
     }
 }

@@ -7,13 +7,15 @@ use std::{
 };
 
 use aw_detect::{
-    ALL_NETWORKS, Alert, AlertKind, Dialect, MacPolicy, Names, Rules, read_names, split_network,
+    ALL_NETWORKS, Alert, Dialect, MacPattern, MacPolicy, Names, Rules, read_names, split_network,
 };
 use aw_service::parse_network;
 use ipnet::IpNet;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
+use shm_layout::MacAddr;
 
-use crate::channel::{Channel, MacValue};
+use crate::{channel::Channel, mute::Mute};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -43,11 +45,22 @@ struct WatchedDevice {
     silent_after: u32,
 }
 
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(try_from = "String")]
+struct MacValue(MacAddr);
+
+impl TryFrom<String> for MacValue {
+    type Error = String;
+    fn try_from(text: String) -> Result<MacValue, String> {
+        text.parse().map(MacValue).map_err(|why| format!("{text:?}: {why}"))
+    }
+}
+
 /// MACs that take each other's addresses over by design.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FailoverGroup {
-    macs: Vec<MacValue>,
+    macs: Vec<MacPattern>,
 }
 
 /// A local network: a block, or the addresses that the interface has at the start.
@@ -67,14 +80,6 @@ impl TryFrom<String> for LocalNetwork {
         let fault = |why| format!("{why}, or \"interface\"");
         parse_network(&text).map(LocalNetwork::Block).map_err(fault)
     }
-}
-
-/// Alerts that are not reported: of a MAC, of a kind, or of one kind of a MAC.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mute {
-    mac: Option<MacValue>,
-    kind: Option<AlertKind>,
 }
 
 /// Finds the line of each channel.
@@ -99,10 +104,9 @@ impl Config {
             place.unwrap_or_default() + &plain_words(error.message())
         };
         let mut config: Config = toml::from_str(text).map_err(fault)?;
-        let is_empty = |mute: &Mute| mute.mac.is_none() && mute.kind.is_none();
-        if let Some(mute) = config.mute.iter().find(|mute| is_empty(mute.get_ref())) {
-            let line = line(mute.span().start);
-            return Err(format!("line {line}: [[mute]]: set mac, kind or both"));
+        for mute in &config.mute {
+            let place = || line(mute.span().start);
+            mute.get_ref().check().map_err(|why| format!("line {}: [[mute]]: {why}", place()))?;
         }
         let names: ChannelLines = toml::from_str(text).map_err(fault)?;
         config.lines =
@@ -160,13 +164,12 @@ impl Config {
             }
             local.insert(network.clone(), all);
         }
-        let macs = |group: &FailoverGroup| group.macs.iter().map(|mac| mac.0).collect();
         let watched = self.watch.iter().map(|watch| (watch.mac.0, watch.silent_after.into()));
         Ok(Rules {
             dialect,
             known,
             watched: watched.collect(),
-            failovers: self.failover.iter().map(macs).collect(),
+            failovers: self.failover.iter().map(|group| group.macs.clone()).collect(),
             local,
             returned_after_days: self.returned_after_days.unwrap_or(default.returned_after_days),
             duplicate_within: self.duplicate_within.map_or(default.duplicate_within, Into::into),
@@ -180,13 +183,8 @@ impl Config {
     }
 
     /// Whether an alert is not sent on any channel.
-    pub fn mutes(&self, alert: &Alert) -> bool {
-        let matches = |mute: &toml::Spanned<Mute>| {
-            let mute = mute.get_ref();
-            mute.mac.is_none_or(|mac| mac.0.to_string() == alert.mac)
-                && mute.kind.is_none_or(|kind| kind == alert.kind)
-        };
-        self.mute.iter().any(matches)
+    pub fn mutes(&self, alert: &Alert, zone: &TimeZone) -> bool {
+        self.mute.iter().any(|mute| mute.get_ref().matches(alert, zone))
     }
 }
 
@@ -233,6 +231,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
+    use aw_detect::AlertKind;
     use aw_service::manual::documented_keys;
 
     use crate::notification::tests::alert;
@@ -257,7 +256,10 @@ mod tests {
             ("[[channel]]\nname = \"a/b\"\nsyslog = true", "letters"),
             ("[[channel]]\nname = \"a\"\nsyslog = true\nkinds = [\"bogus\"]", "unknown value"),
             ("[[mute]]\nmac = \"1:2\"", "not a MAC address"),
-            ("[[mute]]\nkind = \"back\"\n\n[[mute]]\n", "line 4: [[mute]]: set mac, kind or both"),
+            (
+                "[[mute]]\nkind = \"back\"\n\n[[mute]]\n",
+                "line 4: [[mute]]: mutes every alert (set mac, ",
+            ),
         ] {
             let error = Config::parse(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");
@@ -280,9 +282,12 @@ mod tests {
         let elsewhere = Alert { ip: "192.0.2.1".into(), network: "eth1".into(), ..flip.clone() };
         assert_eq!((wants(a, &flip), wants(b, &flip)), (true, false));
         assert_eq!((wants(a, &elsewhere), wants(b, &elsewhere)), (false, true));
-        assert!(!wants(a, &alert(AlertKind::Changed)) && !config.mutes(&flip));
-        assert!(config.mutes(&alert(AlertKind::Back)));
-        assert!(config.mutes(&Alert { mac: "00:08:e1:01:02:0b".into(), ..flip }));
+        let mutes = |alert: &Alert| config.mutes(alert, &TimeZone::UTC);
+        let one = Alert { old_mac: None, ..flip.clone() };
+        assert!(!wants(a, &alert(AlertKind::Changed)) && !mutes(&one));
+        assert!(mutes(&alert(AlertKind::Back)));
+        assert!(mutes(&Alert { mac: "00:08:e1:01:02:0b".into(), ..one }));
+        assert!(mutes(&flip), "the previous MAC");
     }
 
     const MANUAL: &str = include_str!("../../../contrib/man/addrwatch-alert.toml.5");
@@ -297,6 +302,16 @@ mod tests {
             ("channel", "command") => "[[channel]]\nname = \"x\"\nsyslog = true\n".into(),
             ("channel", _) => "[[channel]]\nname = \"x\"\ncommand = [\"/x\"]\n".into(),
             ("smtp", _) => transport(&format!("server = \"x\"\n{address}")),
+            ("oauth", _) => {
+                let server = format!("[channel.smtp]\nserver = \"x\"\nuser = \"u\"\n{address}");
+                let tokens = match without {
+                    "command" => {
+                        "token_url = \"https://a\"\nclient_id = \"c\"\nrefresh_token_env = \"R\"\n"
+                    }
+                    _ => "command = [\"/x\"]\n",
+                };
+                format!("[[channel]]\nname = \"x\"\n{server}[channel.smtp.oauth]\n{tokens}")
+            }
             ("sendmail", _) => transport(address),
             ("webhook", "url") => transport("template = \"ntfy\"\ntopic = \"t\"\n"),
             ("webhook", _) => transport("url = \"https://a\"\n"),
@@ -314,7 +329,7 @@ mod tests {
     fn the_manual_has_the_keys_of_the_parser() {
         let keys = documented_keys(MANUAL);
         let tables: BTreeSet<_> = keys.iter().map(|key| key.table.as_str()).collect();
-        assert_eq!(tables.len(), 8, "{tables:?}");
+        assert_eq!(tables.len(), 9, "{tables:?}");
         for table in tables {
             let error = Config::parse(&format!("{}made_up = 1\n", minimal(table, ""))).unwrap_err();
             let (_, expected) = error.split_once("expected ").expect(&error);

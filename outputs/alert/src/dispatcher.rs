@@ -11,13 +11,13 @@ use aw_output::{
     Checkpoint, CheckpointStore, Entry, Error, Sink, SinkResult, info, this_host, warn,
 };
 use jiff::tz::TimeZone;
-use serde_json::json;
 use shm_layout::{MacAddr, RingName, UnixTime};
 
 use crate::{
     channel_queue::{ChannelQueue, Disposition},
     config::Config,
     hours::Outside,
+    message_id::MessageIds,
     notification::{Notification, zoned},
     rate_gate::ChannelLimit,
     sender::{SendRequest, SendResult, SenderProcess},
@@ -37,6 +37,7 @@ pub struct Dispatcher {
     rules: Rules,
     store: AlertStore,
     sender: Option<SenderProcess>,
+    message_ids: MessageIds,
     options: DispatchOptions,
     started: i64,
     /// The end of the learning period.
@@ -71,6 +72,7 @@ impl Dispatcher {
         names.append(&mut rules.known);
         rules.known = names;
         let learns_until = store.note(LEARNS_UNTIL)?;
+        let message_ids = MessageIds::new(&mut store)?;
         for (channel, messages) in store.channels()? {
             if !config.channel.iter().any(|other| other.name == channel) {
                 warn(format_args!(
@@ -84,6 +86,7 @@ impl Dispatcher {
             rules,
             store,
             sender,
+            message_ids,
             options,
             started: UnixTime::now().seconds(),
             learns_until,
@@ -119,7 +122,7 @@ impl Dispatcher {
 
     /// Prints an alert and passes it to each channel that wants it.
     fn dispatch(&mut self, mut alert: Alert, now: i64) -> SinkResult {
-        if self.config.mutes(&alert) {
+        if self.config.mutes(&alert, &self.zone) {
             return Ok(());
         }
         if alert.host.is_empty() {
@@ -186,7 +189,8 @@ impl Dispatcher {
                 && let Some(digest) = queue.gate.take_digest(now, channel.limit(), flush)
             {
                 queue.gate_changed = true;
-                self.store.enqueue(&channel.name, &digest.notification(&self.zone))?;
+                self.store
+                    .enqueue(&channel.name, &digest.notification(&self.zone, &this_host()))?;
             }
             if std::mem::take(&mut queue.gate_changed) {
                 self.store.store_gate(&channel.name, &queue.gate)?;
@@ -221,13 +225,8 @@ impl Dispatcher {
     /// Notifies the working channels of a failing one.
     fn announce_failure(&mut self, failed: usize, why: &str) -> SinkResult {
         let name = &self.config.channel[failed].name;
-        let text = format!("channel {name} fails: {why}\n");
-        let fields = json!({
-            "kind": "channel_fails", "channel": name, "message": text.trim_end(),
-            "seconds": UnixTime::now().seconds(),
-        });
-        let subject = format!("channel {name} fails");
-        let notification = Notification { subject, text, fields };
+        let now = UnixTime::now().seconds();
+        let notification = Notification::of_failure(name, why, now, &this_host());
         for (channel, queue) in self.config.channel.iter().zip(&self.queues) {
             let closed = !queue.open && channel.outside == Outside::Ignore;
             if !queue.is_failing() && !closed {
@@ -252,7 +251,10 @@ impl Dispatcher {
             if queue.is_ready()
                 && let Some((id, message)) = self.store.next(&channel.name)?
             {
-                sender.request(&SendRequest { id, channel: channel.name.clone(), message })?;
+                let seconds = message.fields["seconds"].as_i64().unwrap_or_default();
+                let message_id = self.message_ids.id(id, seconds);
+                let channel = channel.name.clone();
+                sender.request(&SendRequest { id, message_id, channel, message })?;
                 queue.in_flight = Some(id);
             }
         }

@@ -18,8 +18,9 @@ use shm_layout::UnixTime;
 use crate::{
     arpdat,
     config::Config,
+    message_id::MessageIds,
     store::AlertStore,
-    transport::{ChannelSecrets, Transport},
+    transport::{ChannelSecrets, Transport, TransportOptions},
 };
 
 /// The format of an export.
@@ -97,6 +98,7 @@ pub fn test(
     config: &Config,
     name: &str,
     secrets: &BTreeMap<String, ChannelSecrets>,
+    options: TransportOptions,
 ) -> Result<(), Error> {
     if config.channel.is_empty() {
         return Err(failed(
@@ -117,8 +119,9 @@ pub fn test(
         ..Alert::new(AlertKind::NewDevice, UnixTime::now().seconds())
     };
     let notification = channel.notification(&alert, &TimeZone::system());
-    let transport = Transport::new(channel, secrets).map_err(Failure::Down);
-    let sent = transport.and_then(|transport| transport.send(&notification, 0));
+    let transport = Transport::new(channel, secrets, options).map_err(Failure::Down);
+    let id = MessageIds::without_database().map_err(Fault::into_error)?.id(0, alert.time);
+    let sent = transport.and_then(|transport| transport.send(&notification, &id));
     sent.map_err(|why| failed(format_args!("channel {name}: {why}")))?;
     println!("channel {name}: sent");
     Ok(())

@@ -8,9 +8,13 @@ mod command;
 mod config;
 mod dispatcher;
 mod export;
+mod filter;
 mod hours;
 mod import;
+mod message_id;
+mod mute;
 mod notification;
+mod own_body;
 mod rate_gate;
 mod sender;
 mod store;
@@ -36,7 +40,7 @@ use crate::{
     export::ExportFormat,
     sender::{SenderPipes, SenderProcess},
     store::AlertStore,
-    transport::ChannelSecrets,
+    transport::{ChannelSecrets, TransportOptions},
 };
 
 /// Sends alerts about new devices, duplicate addresses and other changes in the network
@@ -124,10 +128,11 @@ Exit status: 0 when stopped by a signal or a closed pipe, 1 on failure, 2 for wr
 fn main() -> ExitCode {
     let options: Options = parse("aw-alert");
     let state = options.rings.state_path();
+    let transports = TransportOptions { dialect: options.dialect, state: &state };
     if options.sender {
-        return sender::run_sender(options.exec.as_deref());
+        return sender::run_sender(options.exec.as_deref(), transports);
     }
-    let (config, mut rules, pipes) = match prepare(&options, &state) {
+    let (config, mut rules, pipes) = match prepare(&options, transports) {
         Ok(Some(ready)) => ready,
         Ok(None) | Err(Error::Closed) => return ExitCode::SUCCESS,
         Err(Error::Failed(why)) => {
@@ -153,8 +158,9 @@ fn main() -> ExitCode {
 /// nothing more to do.
 fn prepare(
     options: &Options,
-    state: &Path,
+    transports: TransportOptions,
 ) -> Result<Option<(Config, Rules, Option<SenderPipes>)>, Error> {
+    let state = transports.state;
     let text = options.config.as_deref().map_or(Ok(String::new()), config::text).map_err(failed)?;
     let in_file = |why| match &options.config {
         Some(path) => failed(format_args!("{}: {why}", path.display())),
@@ -166,7 +172,7 @@ fn prepare(
     // --health needs no secrets, and its user may not be allowed to read them.
     let secrets = match options.rings.health {
         true => Default::default(),
-        false => ChannelSecrets::read_all(&config).map_err(in_file)?,
+        false => ChannelSecrets::read_all(&config, transports).map_err(in_file)?,
     };
     if options.check {
         let count =
@@ -187,7 +193,7 @@ fn prepare(
             export::export(state, *format, *debian, &rules.known).map(|()| None)
         }
         Some(AlertCommand::Test { channel }) => {
-            export::test(&config, channel, &secrets).map(|()| None)
+            export::test(&config, channel, &secrets, transports).map(|()| None)
         }
         None if options.rings.health || config.channel.is_empty() => {
             Ok(Some((config, rules, None)))

@@ -23,6 +23,17 @@ impl Notification {
             fields: fields(alert, zone),
         }
     }
+
+    /// The notification that another channel fails, of this host.
+    pub fn of_failure(channel: &str, why: &str, time: i64, host: &str) -> Notification {
+        let line = format!("channel {channel} fails: {why}");
+        let fields = json!({
+            "kind": "channel_fails", "channel": channel, "message": line, "host": host,
+            "seconds": time,
+        });
+        let text = format!("{line}\n\nreported by {host}\n");
+        Notification { subject: format!("channel {channel} fails"), text, fields }
+    }
 }
 
 /// The alert as JSON; it includes the keys of macupd_tracker's alerter.
@@ -58,6 +69,7 @@ fn mail_text(alert: &Alert, zone: &TimeZone, arpwatch: bool) -> String {
         ("timestamp", Some(date(alert.time))),
         ("previous timestamp", previous.map(date)),
         ("delta", previous.map(|previous| delta(alert.time - previous))),
+        ("reported by", Some(alert.host.clone()).filter(|host| !arpwatch && !host.is_empty())),
         ("note", alert.note.clone().filter(|_| !arpwatch)),
     ];
     let lines = lines.into_iter().filter_map(|(key, value)| Some((key, value?)));
@@ -115,9 +127,11 @@ old ethernet address: 00:08:e1:01:02:0b
                delta: 1 second
 ";
         assert_eq!(text, expected);
-        let noted = Alert { note: Some("a note".into()), ..flip.clone() };
+        let noted = Alert { note: Some("a note".into()), host: "sensor1".into(), ..flip.clone() };
         let text = |arpwatch| Notification::of(&noted, &TimeZone::UTC, arpwatch).text;
-        assert!(text(false).ends_with("                note: a note\n"));
+        assert!(
+            text(false).ends_with("         reported by: sensor1\n                note: a note\n")
+        );
         assert_eq!(text(true), expected);
         assert_eq!((&fields["kind"], &fields["date"]), (&"flip_flop".into(), &"20231114".into()));
     }

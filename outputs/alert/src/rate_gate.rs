@@ -81,8 +81,8 @@ impl Digest {
         }
     }
 
-    /// As it is sent. `kind` is `digest`.
-    pub fn notification(&self, zone: &TimeZone) -> Notification {
+    /// As this host sends it. `kind` is `digest`.
+    pub fn notification(&self, zone: &TimeZone, host: &str) -> Notification {
         let Digest { count, first, last, kinds, samples } = self;
         let each: Vec<_> = kinds.iter().map(|(kind, number)| format!("{number} {kind}")).collect();
         let date = |time| zoned(time, zone).strftime("%Y-%m-%d %H:%M:%S %z").to_string();
@@ -97,8 +97,9 @@ impl Digest {
             text += &format!("and {more} more\n");
         }
         let lines: Vec<_> = samples.iter().map(|(time, line)| format!("{time} {line}")).collect();
+        text += &format!("\nreported by {host}\n");
         let fields = json!({
-            "kind": "digest", "message": subject, "count": count,
+            "kind": "digest", "message": subject, "host": host, "count": count,
             "seconds": last, "first": first, "last": last, "kinds": kinds, "samples": lines,
         });
         Notification { subject, text, fields }
@@ -127,9 +128,12 @@ mod tests {
         let mut gate: RateGate = serde_json::from_slice(&kept).unwrap();
         let digest = gate.take_digest(1060, LIMIT, false).unwrap();
         assert_eq!((digest.count, digest.first, digest.last), (99_997, 3, 99_999));
-        let Notification { subject, text, fields } = digest.notification(&TimeZone::UTC);
+        let Notification { subject, text, fields } = digest.notification(&TimeZone::UTC, "sensor1");
         assert_eq!(subject, "99997 alerts: 99997 new device");
-        assert!(text.ends_with("and 99977 more\n") && fields["count"] == 99_997, "{text}");
+        assert!(
+            text.ends_with("and 99977 more\n\nreported by sensor1\n") && fields["count"] == 99_997,
+            "{text}"
+        );
         assert_eq!(gate.take_digest(2000, LIMIT, false), None, "once");
     }
 

@@ -23,12 +23,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::Config,
     notification::Notification,
-    transport::{ChannelSecrets, Transport, secret_variables},
+    transport::{ChannelSecrets, Transport, TransportOptions, secret_variables},
 };
 
 #[derive(Debug, Deserialize, Serialize)]
 pub struct SendRequest {
     pub id: i64,
+    /// For the receiver: the same at each attempt.
+    pub message_id: String,
     pub channel: String,
     pub message: Notification,
 }
@@ -133,7 +135,7 @@ fn ended() -> Fault {
 }
 
 /// The main function of the sender process. Each channel has a thread, so that a slow channel does not delay the others.
-pub fn run_sender(exec: Option<&Path>) -> ExitCode {
+pub fn run_sender(exec: Option<&Path>, options: TransportOptions) -> ExitCode {
     let mut lines = std::io::stdin().lock().lines().map_while(Result::ok);
     let setup = lines.next().and_then(|line| {
         let (text, secrets): (String, BTreeMap<String, ChannelSecrets>) =
@@ -152,10 +154,11 @@ pub fn run_sender(exec: Option<&Path>) -> ExitCode {
             queues.insert(one.name.clone(), send);
             let secrets = secrets.remove(&one.name).unwrap_or_default();
             scope.spawn(move || {
-                for SendRequest { id, channel, message } in requests {
+                for SendRequest { id, message_id, channel, message } in requests {
                     // Opened for each message: a missing certificate file may exist by now.
-                    let transport = Transport::new(&one, &secrets).map_err(Failure::Down);
-                    let sent = transport.and_then(|transport| transport.send(&message, id));
+                    let transport = Transport::new(&one, &secrets, options).map_err(Failure::Down);
+                    let sent =
+                        transport.and_then(|transport| transport.send(&message, &message_id));
                     if !report(&SendResult { id, channel, failure: sent.err() }) {
                         return;
                     }

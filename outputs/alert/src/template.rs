@@ -23,6 +23,10 @@ pub enum Template {
     Mattermost,
     /// A workflow of Teams, "When a Teams webhook request is received".
     Teams,
+    /// github.com/caronc/apprise-api, `POST /notify/KEY`.
+    Apprise,
+    /// pushover.net/api, `POST /1/messages.json`.
+    Pushover,
 }
 
 impl Template {
@@ -35,6 +39,8 @@ impl Template {
             Template::Discord => "discord",
             Template::Mattermost => "mattermost",
             Template::Teams => "teams",
+            Template::Apprise => "apprise",
+            Template::Pushover => "pushover",
         }
     }
 
@@ -43,8 +49,13 @@ impl Template {
         matches!(self, Template::Slack | Template::Discord | Template::Mattermost | Template::Teams)
     }
 
-    /// The body of the request. `target`: ntfy's topic, Telegram's chat.
-    pub fn body(self, message: &Notification, target: &str, priority: Option<u8>) -> Value {
+    /// Whether the body is a form. All others are JSON.
+    pub fn is_form(self) -> bool {
+        self == Template::Pushover
+    }
+
+    /// The body of the request. `target`: ntfy's topic, Telegram's chat, Pushover's user, Apprise's tag, which may be empty.
+    pub fn body(self, message: &Notification, target: &str, priority: Option<i8>) -> Value {
         let (title, text) = (&message.subject, plain(&message.text));
         let mut body = match self {
             Template::Ntfy => {
@@ -91,11 +102,39 @@ impl Template {
                     }],
                 })
             }
+            Template::Apprise => {
+                let kind = apprise_type(&message.fields["kind"]);
+                let text = short(&text, 4000);
+                let mut body =
+                    json!({"title": title, "body": text, "type": kind, "format": "text"});
+                if !target.is_empty() {
+                    body["tag"] = target.into();
+                }
+                body
+            }
+            Template::Pushover => json!({
+                "user": target, "title": short(title, 240), "message": short(&text, 1000),
+                "timestamp": message.fields["seconds"],
+            }),
         };
         if let Some(priority) = priority {
             body["priority"] = priority.into();
+            if self == Template::Pushover && priority == 2 {
+                // An emergency is repeated until the user confirms it: each minute, for an hour.
+                (body["retry"], body["expire"]) = (60.into(), 3600.into());
+            }
         }
         body
+    }
+}
+
+/// The type of a message, which the services behind Apprise show as a colour.
+fn apprise_type(kind: &Value) -> &'static str {
+    match kind.as_str() {
+        Some("duplicate" | "changed" | "flip_flop" | "mismatch" | "unknown_device") => "warning",
+        Some("silent" | "channel_fails") => "failure",
+        Some("back") => "success",
+        _ => "info",
     }
 }
 
@@ -135,7 +174,7 @@ mod tests {
     use aw_detect::{Alert, AlertKind};
     use jiff::tz::TimeZone;
 
-    const ALL: [Template; 7] = [
+    const ALL: [Template; 9] = [
         Template::Ntfy,
         Template::Gotify,
         Template::Telegram,
@@ -143,6 +182,8 @@ mod tests {
         Template::Discord,
         Template::Mattermost,
         Template::Teams,
+        Template::Apprise,
+        Template::Pushover,
     ];
 
     #[test]
@@ -170,6 +211,14 @@ mod tests {
         let card = &teams["attachments"][0]["content"];
         assert_eq!(card["body"][0]["inlines"][0]["text"], title);
         assert_eq!(card["body"].as_array().map(Vec::len), Some(9));
+        let apprise = json!({"title": title, "body": text, "type": "warning", "format": "text", "tag": "target"});
+        assert_eq!(body(Template::Apprise), apprise);
+        assert!(Template::Apprise.body(&flip, "", None).get("tag").is_none());
+        let pushover =
+            json!({"user": "target", "title": title, "message": text, "timestamp": 1_700_000_003});
+        assert_eq!(body(Template::Pushover), pushover);
+        let emergency = Template::Pushover.body(&flip, "target", Some(2));
+        assert_eq!((&emergency["retry"], &emergency["expire"]), (&60.into(), &3600.into()));
         let loud = Template::Ntfy.body(&flip, "target", Some(5));
         assert_eq!(loud["priority"], 5);
     }

@@ -1,8 +1,9 @@
 //! The transports of channels: a program, SMTP, sendmail, a webhook, syslog.
 
-use std::{collections::BTreeMap, os::unix::net::UnixDatagram, time::Duration};
+use std::{collections::BTreeMap, os::unix::net::UnixDatagram, path::Path, time::Duration};
 
-use aw_notify::{Failure, Mail, SmtpClient};
+use aw_detect::Dialect;
+use aw_notify::{Failure, Mail, MailSecrets, SmtpClient, run_program, sendmail_message};
 use aw_output::this_host;
 use aw_service::Secret;
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     channel::{Channel, MailLayout, Sendmail},
-    command::{environment, run},
+    command::environment,
     config::Config,
     notification::Notification,
     webhook::Webhook,
@@ -20,7 +21,7 @@ use crate::{
 /// process, whose user may not be allowed to read their files.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub struct ChannelSecrets {
-    pub password: Option<Secret>,
+    pub mail: MailSecrets,
     pub url: Option<Secret>,
     pub token: Option<Secret>,
     pub secret: Option<Secret>,
@@ -30,7 +31,7 @@ impl ChannelSecrets {
     fn read(channel: &Channel) -> Result<ChannelSecrets, String> {
         let mut secrets = ChannelSecrets::default();
         if let Some(smtp) = &channel.smtp {
-            secrets.password = smtp.password()?;
+            secrets.mail = smtp.secrets()?;
         }
         if let Some(to) = &channel.webhook {
             let read = Secret::read;
@@ -42,11 +43,14 @@ impl ChannelSecrets {
     }
 
     /// Reads the secrets of all channels, by name, and checks that each channel can be opened with them.
-    pub fn read_all(config: &Config) -> Result<BTreeMap<String, ChannelSecrets>, String> {
+    pub fn read_all(
+        config: &Config,
+        options: TransportOptions,
+    ) -> Result<BTreeMap<String, ChannelSecrets>, String> {
         let mut all = BTreeMap::new();
         for (index, channel) in config.channel.iter().enumerate() {
             let secrets = ChannelSecrets::read(channel).map_err(|why| config.at(index, &why))?;
-            Transport::new(channel, &secrets).map_err(|why| config.at(index, &why))?;
+            Transport::new(channel, &secrets, options).map_err(|why| config.at(index, &why))?;
             all.insert(channel.name.clone(), secrets);
         }
         Ok(all)
@@ -56,10 +60,18 @@ impl ChannelSecrets {
 /// Environment variables with secrets: programs that aw-alert starts do not get them.
 pub fn secret_variables(config: &Config) -> impl Iterator<Item = &String> {
     config.channel.iter().flat_map(|channel| {
-        let smtp = channel.smtp.iter().flat_map(|smtp| &smtp.password_env);
+        let smtp = channel.smtp.iter().flat_map(|smtp| smtp.secret_variables());
         let webhook = channel.webhook.iter();
         smtp.chain(webhook.flat_map(|to| [&to.url_env, &to.token_env, &to.secret_env]).flatten())
     })
+}
+
+/// Of the command line.
+#[derive(Clone, Copy)]
+pub struct TransportOptions<'a> {
+    pub dialect: Dialect,
+    /// The state directory, where mail stores a token that the server has replaced.
+    pub state: &'a Path,
 }
 
 /// An open transport of a channel.
@@ -75,23 +87,29 @@ enum Method {
     Sendmail(Sendmail),
     Smtp(Box<SmtpClient>),
     Webhook(Box<Webhook>),
-    Syslog,
+    /// With this program name.
+    Syslog(String),
 }
 
 impl Transport {
     /// Checks the options and reads certificate files.
-    pub fn new(channel: &Channel, secrets: &ChannelSecrets) -> Result<Transport, String> {
+    pub fn new(
+        channel: &Channel,
+        secrets: &ChannelSecrets,
+        options: TransportOptions,
+    ) -> Result<Transport, String> {
         let limit = Duration::from_secs(channel.time_limit.into());
         let method = if let Some(command) = &channel.command {
             Method::Command(command.clone())
         } else if let Some(sendmail) = &channel.sendmail {
             Method::Sendmail(sendmail.clone())
         } else if let Some(smtp) = &channel.smtp {
-            Method::Smtp(Box::new(SmtpClient::new(smtp, secrets.password.as_ref(), limit)?))
+            let token_file = options.state.join(format!("oauth-{}", channel.name));
+            Method::Smtp(Box::new(SmtpClient::new(smtp, &secrets.mail, &token_file, limit)?))
         } else if let Some(webhook) = &channel.webhook {
             Method::Webhook(Box::new(Webhook::new(webhook, secrets, limit)?))
         } else {
-            Method::Syslog
+            Method::Syslog(channel.ident(options.dialect).to_owned())
         };
         // The sender as arpwatch writes it.
         let arpwatch = channel.layout == MailLayout::Arpwatch;
@@ -99,56 +117,44 @@ impl Transport {
         Ok(Transport { method, limit, comment })
     }
 
-    /// Sends a message; on success, the server or program has accepted it. `id` is the same at each attempt.
-    pub fn send(&self, notification: &Notification, id: i64) -> Result<(), Failure> {
+    /// Sends a message; on success, the server or program has accepted it. `id` is the same at each attempt, and unique.
+    pub fn send(&self, notification: &Notification, id: &str) -> Result<(), Failure> {
         let Notification { subject, text, fields } = notification;
-        let id = format!("{id}-{}", fields["seconds"]);
         let comment = self.comment.as_deref();
         match &self.method {
             Method::Command(command) => {
                 let mut json = fields.to_string();
                 json.push('\n');
-                run(command, &environment(fields), &json, self.limit)
+                run_program(command, &environment(fields), &json, self.limit)
             }
             Method::Sendmail(sendmail) => {
-                let command = [sendmail.path.clone(), "-t".into(), "-i".into()];
-                let mail = sendmail_input(sendmail, comment, subject, text);
-                run(&command, &[], &mail, self.limit)
+                let mail = Mail { subject, text, id: Some(id), comment };
+                let made = sendmail_message(&sendmail.from, &sendmail.to, &mail);
+                let (mail, sender) = made.map_err(Failure::Refused)?;
+                let command = [&*sendmail.path, "-t", "-i", "-f", &sender].map(str::to_owned);
+                run_program(&command, &[], &mail, self.limit)
             }
             Method::Smtp(client) => {
-                let mail = Mail { subject, text, id: Some(&id), comment };
+                let mail = Mail { subject, text, id: Some(id), comment };
                 // Not an error: if the mail were sent again, the other recipients would get it twice.
                 for why in client.send(&mail)? {
                     let text = format!("mail {subject:?}: the server refused a recipient: {why}");
                     eprintln!("aw-alert: {text}");
-                    let _ = log(&serde_json::json!({ "message": text })); // standard error may be closed
+                    let _ = log(IDENT, &serde_json::json!({ "message": text })); // standard error may be closed
                 }
                 Ok(())
             }
-            Method::Webhook(webhook) => webhook.send(notification, &id),
-            Method::Syslog => log(fields).map_err(Failure::Down),
+            Method::Webhook(webhook) => webhook.send(notification, id),
+            Method::Syslog(ident) => log(ident, fields).map_err(Failure::Down),
         }
     }
 }
 
-/// A mail for `sendmail -t`; its headers are ASCII.
-fn sendmail_input(sendmail: &Sendmail, comment: Option<&str>, subject: &str, text: &str) -> String {
-    let header = |text: &str| -> String {
-        text.chars().map(|c| if c.is_ascii() && !c.is_control() { c } else { '?' }).collect()
-    };
-    let comment = comment.map(|comment| format!(" ({})", header(comment)));
-    format!(
-        "From: {}{}\nTo: {}\nSubject: {}\nAuto-Submitted: auto-generated\nMIME-Version: 1.0\n\
-         Content-Type: text/plain; charset=UTF-8\n\n{text}",
-        header(&sendmail.from),
-        comment.unwrap_or_default(),
-        header(&sendmail.to.join(", ")),
-        header(subject)
-    )
-}
+/// The program name in syslog, unless a channel has another one.
+pub const IDENT: &str = "aw-alert";
 
 /// Writes to syslog as arpwatch does: facility daemon, arpwatch's level, no process id.
-fn log(fields: &Value) -> Result<(), String> {
+fn log(ident: &str, fields: &Value) -> Result<(), String> {
     const DAEMON: u8 = 3 << 3;
     let level = match fields["kind"].as_str() {
         Some("suppressed_decnet" | "mismatch" | "broadcast" | "bogon") => 6, // info
@@ -156,7 +162,7 @@ fn log(fields: &Value) -> Result<(), String> {
     };
     let time = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
     let text = fields["message"].as_str().unwrap_or_default();
-    let line = format!("<{}>{time} aw-alert: {text}", DAEMON | level);
+    let line = format!("<{}>{time} {ident}: {text}", DAEMON | level);
     let sent =
         UnixDatagram::unbound().and_then(|socket| socket.send_to(line.as_bytes(), SYSLOG_SOCKET));
     sent.map(drop).map_err(|error| {
@@ -165,16 +171,3 @@ fn log(fields: &Value) -> Result<(), String> {
 }
 
 const SYSLOG_SOCKET: &str = "/dev/log";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_subject_adds_no_header() {
-        let to = Sendmail { path: String::new(), from: "a@b".into(), to: vec!["c@d".into()] };
-        let mail = sendmail_input(&to, Some("Arpwatch h"), "x\nBcc: evil", "text\n");
-        assert!(mail.starts_with("From: a@b (Arpwatch h)\nTo: c@d\n"), "{mail}");
-        assert!(mail.contains("\nSubject: x?Bcc: evil\n") && mail.ends_with("\n\ntext\n"));
-    }
-}

@@ -1,28 +1,32 @@
 //! The transport `webhook`: one POST request with JSON for each message. It trusts the server that the configuration names
 //! and TLS authenticates, and of a response only the status. Errors contain no secret: neither the URL's path nor a token.
 
-use std::{fs, io::Read, time::Duration};
+use std::{io::Read, time::Duration};
 
-use aw_notify::Failure;
+use aw_notify::{Failure, http};
 use aw_service::Secret;
+use form_urlencoded::Serializer;
 use hmac::{Hmac, KeyInit, Mac};
+use serde_json::Value;
 use sha2::Sha256;
 use ureq::{
     Agent,
-    http::{HeaderName, HeaderValue, Response, Uri, header::LOCATION},
-    tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
+    http::{
+        HeaderName, HeaderValue, Response, StatusCode, Uri,
+        header::{CONTENT_TYPE, LOCATION},
+    },
 };
 
 use crate::{
     notification::Notification,
+    own_body::OwnBody,
     template::Template,
     transport::ChannelSecrets,
     webhook_options::{WebhookOptions, parse_header, parse_url},
 };
 
-/// Bytes of a response that are read, and characters of it in an error.
+/// Bytes of a response that are read.
 const MAX_RESPONSE: u64 = 1024;
-const MAX_SHOWN: usize = 200;
 
 /// A webhook, ready to be called.
 pub struct Webhook {
@@ -31,10 +35,14 @@ pub struct Webhook {
     /// Scheme and host, for errors.
     shown: String,
     headers: Vec<(HeaderName, HeaderValue)>,
+    content_type: String,
     template: Option<Template>,
-    /// ntfy's topic, Telegram's chat.
+    own_body: Option<OwnBody>,
+    /// ntfy's topic, Telegram's chat, Pushover's user, Apprise's tag.
     target: String,
-    priority: Option<u8>,
+    priority: Option<i8>,
+    /// The token, for a service that wants it in the body.
+    token: Option<Secret>,
     /// The key of the signature.
     key: Option<Secret>,
     /// Removed from errors.
@@ -54,6 +62,7 @@ impl Webhook {
         let (url, shown) = parse_url(&url)?;
         let headers = options.headers.iter().map(|(name, value)| parse_header(name, value));
         let mut headers = headers.collect::<Result<Vec<_>, _>>()?;
+        headers.retain(|(name, _)| *name != CONTENT_TYPE); // there is one
         if let Some((name, token)) = token_header.zip(token) {
             let bearer = if name == "authorization" { "Bearer " } else { "" };
             let value = format!("{bearer}{token}").parse::<HeaderValue>();
@@ -61,24 +70,22 @@ impl Webhook {
                 .map_err(|_| "webhook: the token has characters that are not valid in a header")?;
             headers.push((HeaderName::from_static(name), value));
         }
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0) // only the configured server may get the message
-            .max_idle_connections(0) // the next message may be minutes away
-            .timeout_global(Some(limit))
-            .user_agent(concat!("aw-alert/", env!("CARGO_PKG_VERSION")))
-            .tls_config(TlsConfig::builder().root_certs(root_certificates(options)?).build())
-            .build()
-            .new_agent();
-        let target = options.topic.as_ref().or(options.chat.as_ref());
+        let targets = [&options.topic, &options.chat, &options.user, &options.tag];
+        let target = targets.into_iter().flatten().next();
+        let is_form = options.template.is_some_and(Template::is_form);
+        let default_type =
+            if is_form { "application/x-www-form-urlencoded" } else { "application/json" };
         Ok(Webhook {
-            agent,
+            agent: http::agent("aw-alert", options.ca_file.as_deref(), limit)?,
             url,
             shown,
             headers,
+            content_type: options.content_type().unwrap_or(default_type).to_owned(),
             template: options.template,
+            own_body: options.own_body()?,
             target: target.cloned().unwrap_or_default(),
             priority: options.priority,
+            token: secrets.token.clone().filter(|_| is_form),
             key: secrets.secret.clone(),
             hidden: [&secrets.url, &secrets.token, &secrets.secret]
                 .into_iter()
@@ -91,12 +98,8 @@ impl Webhook {
 
     /// Sends a message; on success, the response had a status of 200 to 299. `id` is the same at each attempt.
     pub fn send(&self, notification: &Notification, id: &str) -> Result<(), Failure> {
-        let body = match self.template {
-            Some(template) => template.body(notification, &self.target, self.priority),
-            None => notification.fields.clone(),
-        };
-        let body = body.to_string();
-        let mut request = self.agent.post(&self.url).content_type("application/json");
+        let body = self.body(notification);
+        let mut request = self.agent.post(&self.url).content_type(&self.content_type);
         request = request.header("X-Webhook-Id", id);
         if let Some(key) = &self.key {
             request = request.header("X-Webhook-Signature", signature(key, body.as_bytes()));
@@ -106,12 +109,43 @@ impl Webhook {
         }
         match request.send(&body) {
             Ok(response) => self.check(response),
-            Err(error) => Err(Failure::Down(self.error_text(&self.cause(&error)))),
+            Err(error) => Err(Failure::Down(self.error_text(&http::why(&error, self.limit)))),
         }
+    }
+
+    fn body(&self, notification: &Notification) -> String {
+        match (self.template, &self.own_body) {
+            (Some(template), _) => {
+                let body = template.body(notification, &self.target, self.priority);
+                if template.is_form() { self.form(&body) } else { body.to_string() }
+            }
+            (None, Some(own)) => own.of(notification),
+            (None, None) => notification.fields.to_string(),
+        }
+    }
+
+    /// The keys of an object as a form, with the token.
+    fn form(&self, body: &Value) -> String {
+        let mut form = Serializer::new(String::new());
+        form.extend_pairs(self.token.iter().map(|token| ("token", token.reveal())));
+        for (key, value) in body.as_object().into_iter().flatten() {
+            match value {
+                Value::String(text) => form.append_pair(key, text),
+                value => form.append_pair(key, &value.to_string()),
+            };
+        }
+        form.finish()
     }
 
     fn check(&self, response: Response<ureq::Body>) -> Result<(), Failure> {
         let status = response.status();
+        let is_apprise = self.template == Some(Template::Apprise);
+        if is_apprise && status == StatusCode::NO_CONTENT {
+            let why = format!(
+                "{status}: Apprise has no configuration with this key and tag (check url and tag)"
+            );
+            return Err(Failure::Down(self.error_text(&why)));
+        }
         if status.is_success() {
             return Ok(());
         }
@@ -129,36 +163,14 @@ impl Webhook {
         let _ = response.into_body().into_reader().take(MAX_RESPONSE).read_to_end(&mut bytes);
         let text = String::from_utf8_lossy(&bytes);
         // Before it is cut, because half of a token would not be recognized.
-        let text: String = self
-            .redact(&text)
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .take(MAX_SHOWN)
-            .collect();
-        let why = self.error_text(&format!("{status}: {}", text.trim()));
+        let text = http::one_line(&self.redact(&text));
+        let why = self.error_text(&format!("{status}: {text}"));
         match status.as_u16() {
             // The server refuses this body; it may accept the next one.
             400 | 413 | 422 => Err(Failure::Refused(why)),
+            // One of several services failed: another attempt would repeat the message to the others.
+            424 if is_apprise => Err(Failure::Refused(why)),
             _ => Err(Failure::Down(why)),
-        }
-    }
-
-    fn cause(&self, error: &ureq::Error) -> String {
-        match error {
-            ureq::Error::Timeout(step) => {
-                format!("no response after {} s ({step})", self.limit.as_secs())
-            }
-            ureq::Error::BadUri(_) => "not a valid URL".into(),
-            ureq::Error::Io(error) => {
-                let why = error
-                    .get_ref()
-                    .map_or_else(|| aw_service::cause(error), |inner| inner.to_string());
-                match why.contains("UnknownIssuer") {
-                    true => format!("{why} (set ca_file to the certificate of its authority)"),
-                    false => why,
-                }
-            }
-            error => error.to_string(),
         }
     }
 
@@ -197,6 +209,7 @@ fn service_url(
             }
             (format!("{base}/bot{token}/sendMessage"), None)
         }
+        Some(Template::Pushover) => (format!("{base}/1/messages.json"), None),
         _ => (full.to_owned(), Some("authorization")),
     })
 }
@@ -209,27 +222,6 @@ fn signature(key: &Secret, body: &[u8]) -> String {
     hmac.update(body);
     let digits = hmac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     ["sha256=".to_owned(), digits].concat()
-}
-
-/// The certificate authorities: `ca_file` alone, or the system's, or the built-in ones of Mozilla if the system has none.
-fn root_certificates(options: &WebhookOptions) -> Result<RootCerts, String> {
-    let Some(path) = &options.ca_file else {
-        let found = rustls_native_certs::load_native_certs().certs;
-        let found = found.iter().map(|one| Certificate::from_der(one).to_owned());
-        let found: Vec<_> = found.collect();
-        return Ok(if found.is_empty() { RootCerts::WebPki } else { found.into() });
-    };
-    let pem = fs::read(path)
-        .map_err(|error| format!("read {}: {}", path.display(), aw_service::cause(&error)))?;
-    let certificate = |item| match item {
-        Ok(PemItem::Certificate(one)) => Some(one),
-        _ => None,
-    };
-    let found: Vec<_> = parse_pem(&pem).filter_map(certificate).collect();
-    match found.is_empty() {
-        true => Err(format!("{}: no PEM certificate in this file", path.display())),
-        false => Ok(found.into()),
-    }
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
-use ureq::http::{HeaderName, HeaderValue, Uri};
+use ureq::http::{HeaderName, HeaderValue, Uri, header::CONTENT_TYPE};
 
-use crate::template::Template;
+use aw_notify::http;
+
+use crate::{own_body::OwnBody, template::Template};
 
 /// The table `webhook` of a channel.
 #[derive(Debug, Deserialize)]
@@ -25,14 +27,17 @@ pub struct WebhookOptions {
     pub headers: BTreeMap<String, String>,
     pub topic: Option<String>,
     pub chat: Option<String>,
-    pub priority: Option<u8>,
+    pub user: Option<String>,
+    pub tag: Option<String>,
+    pub priority: Option<i8>,
+    body: Option<String>,
     pub ca_file: Option<PathBuf>,
 }
 
 impl WebhookOptions {
     /// Checks what can be checked without reading a file.
     pub fn check(&self) -> Result<(), String> {
-        use Template::{Gotify, Ntfy, Telegram};
+        use Template::{Apprise, Gotify, Ntfy, Pushover, Telegram};
         let template = self.template;
         let name = template.map_or("a webhook without template", Template::name);
         let url = [self.url.is_some(), self.url_file.is_some(), self.url_env.is_some()];
@@ -54,7 +59,7 @@ impl WebhookOptions {
         }
         let token = self.token_file.is_some() || self.token_env.is_some();
         match template {
-            Some(Gotify | Telegram) if !token => {
+            Some(Gotify | Telegram | Pushover) if !token => {
                 return Err(format!("webhook: {name} needs token_file or token_env"));
             }
             Some(template) if token && template.has_secret_url() => {
@@ -64,28 +69,49 @@ impl WebhookOptions {
             }
             _ => {}
         }
-        for (key, is_set, of) in
-            [("topic", self.topic.is_some(), Ntfy), ("chat", self.chat.is_some(), Telegram)]
-        {
-            if is_set != (template == Some(of)) {
+        for (key, is_set, of) in [
+            ("topic", self.topic.is_some(), Ntfy),
+            ("chat", self.chat.is_some(), Telegram),
+            ("user", self.user.is_some(), Pushover),
+            ("tag", self.tag.is_some(), Apprise),
+        ] {
+            let is_optional = of == Apprise && !is_set;
+            if is_set != (template == Some(of)) && !is_optional {
                 let verb = if is_set { "takes no" } else { "needs a" };
                 return Err(format!("webhook: {name} {verb} {key}"));
             }
         }
-        let is_valid = |priority: u8| match template {
+        let is_valid = |priority: i8| match template {
             Some(Ntfy) => (1..=5).contains(&priority),
-            Some(Gotify) => priority <= 10,
+            Some(Gotify) => (0..=10).contains(&priority),
+            Some(Pushover) => (-2..=2).contains(&priority),
             _ => false,
         };
         if let Some(priority) = self.priority.filter(|priority| !is_valid(*priority)) {
             return Err(format!(
-                "webhook: {name} takes no priority {priority} (ntfy: 1 to 5, gotify: 0 to 10)"
+                "webhook: {name} takes no priority {priority} (ntfy: 1 to 5, gotify: 0 to 10, pushover: -2 to 2)"
             ));
         }
         for (name, value) in &self.headers {
             parse_header(name, value)?;
         }
-        Ok(())
+        self.own_body().map(drop)
+    }
+
+    /// The body that the user has written.
+    pub fn own_body(&self) -> Result<Option<OwnBody>, String> {
+        let Some(text) = &self.body else { return Ok(None) };
+        if let Some(template) = self.template {
+            let name = template.name();
+            return Err(format!("webhook: {name} takes no body (remove template or body)"));
+        }
+        OwnBody::parse(text, self.content_type().unwrap_or("application/json")).map(Some)
+    }
+
+    /// The content type in `headers`.
+    pub fn content_type(&self) -> Option<&str> {
+        let is_ours = |name: &str| name.eq_ignore_ascii_case(CONTENT_TYPE.as_str());
+        self.headers.iter().find(|(name, _)| is_ours(name)).map(|(_, value)| &**value)
     }
 
     /// The URL of the service's public server, if it has one.
@@ -93,6 +119,7 @@ impl WebhookOptions {
         match self.template {
             Some(Template::Ntfy) => Some("https://ntfy.sh"),
             Some(Template::Telegram) => Some("https://api.telegram.org"),
+            Some(Template::Pushover) => Some("https://api.pushover.net"),
             _ => None,
         }
     }
@@ -100,18 +127,7 @@ impl WebhookOptions {
 
 /// Parses a URL. Also returns scheme and host, which are not secret and may be logged.
 pub fn parse_url(url: &str) -> Result<(Uri, String), String> {
-    let uri: Uri = url.parse().map_err(|_| "webhook: url: not a valid URL")?;
-    let (scheme, authority) = (uri.scheme_str().unwrap_or_default(), uri.authority());
-    match authority {
-        Some(authority) if authority.as_str().contains('@') => {
-            Err("webhook: url: a user or password in the URL is not supported (put a token into token_file)".into())
-        }
-        Some(authority) if ["http", "https"].contains(&scheme) => {
-            let shown = format!("{scheme}://{authority}");
-            Ok((uri, shown))
-        }
-        _ => Err("webhook: url: must begin with https:// or http:// and a host".into()),
-    }
+    http::parse_url(url).map_err(|why| format!("webhook: url: {why}"))
 }
 
 pub fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
@@ -150,6 +166,16 @@ pub mod tests {
             ("template = \"telegram\"\ntoken_env = \"T\"", "telegram needs a chat"),
             ("url = \"https://a\"\nchat = \"1\"", "takes no chat"),
             ("template = \"ntfy\"\ntopic = \"t\"\npriority = 6", "no priority 6"),
+            ("template = \"pushover\"\nuser = \"u\"", "needs token_file"),
+            ("template = \"pushover\"\ntoken_env = \"T\"", "pushover needs a user"),
+            (
+                "template = \"pushover\"\nuser = \"u\"\ntoken_env = \"T\"\npriority = 3",
+                "no priority 3",
+            ),
+            ("template = \"apprise\"", "needs one of url"),
+            ("url = \"https://a\"\ntag = \"t\"", "takes no tag"),
+            ("url = \"https://a\"\nbody = \"{nothing}\"", "no field {nothing}"),
+            ("template = \"slack\"\nurl_env = \"U\"\nbody = \"x\"", "slack takes no body"),
             ("url = \"https://a\"\nheaders = { Authorization = \"x\" }", "token_file"),
             ("url = \"https://a\"\nheaders = { \"a b\" = \"x\" }", "not valid in a header"),
             ("template = \"pager\"\nurl = \"https://a\"", "unknown variant"),

@@ -54,11 +54,20 @@ fn with_line(table: &str, name: &str, line: &str) -> Result<Config, String> {
     let login = if name == "key_file" { "agent = true\n" } else { "key_file = \"/k\"\n" };
     let mail = "server = \"mail.example.org\"\nfrom = \"a@example.org\"\nto = []\n";
     let router = format!("name = \"a\"\naddress = \"b\"\nuser = \"c\"\n{login}");
-    let tables = [("file", "archive = \"/a\"\n"), ("mail", mail), ("router", &router)];
+    let oauth = "token_url = \"https://a\"\nclient_id = \"c\"\nclient_secret_env = \"S\"\nrefresh_token_env = \"R\"\nscope = \"s\"\n";
+    let oauth_mail = format!("{mail}user = \"u\"\n");
+    let mail = if table == "mail.oauth" { &oauth_mail } else { mail };
+    let tables = [
+        ("file", "archive = \"/a\"\n"),
+        ("mail", mail),
+        ("mail.oauth", oauth),
+        ("router", &router),
+    ];
     let is_other = |kept: &&str| !kept.starts_with(&format!("{name} = "));
     let text = tables.map(|(this, lines)| {
         let heading = match this {
             "mail" if name != "mail" => "[mail]\n",
+            "mail.oauth" if table == this => "[mail.oauth]\n",
             "router" if name != "router" => "[[router]]\n",
             "file" => "",
             _ => return String::new(),
@@ -81,7 +90,7 @@ fn the_manual_page_agrees_with_the_parser() {
         let parsed = |line: &str| with_line(&key.table, &key.name, line);
         key.compare(true, |line| parsed(line).map(|config| format!("{config:?}"))).unwrap();
     }
-    for table in ["file", "mail", "router"] {
+    for table in ["file", "mail", "mail.oauth", "router"] {
         let fault = with_line(table, "", "made_up = 1").unwrap_err();
         let known = fault.split_once("expected one of ").unwrap().1.split('`').skip(1).step_by(2);
         let documented = keys.iter().filter(|key| key.table == table);

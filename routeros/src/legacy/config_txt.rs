@@ -78,6 +78,7 @@ fn mail(values: &HashMap<String, String>) -> Option<MailOptions> {
         user: None,
         password_file: None,
         password_env: None,
+        oauth: None,
         hello: None,
     })
 }

@@ -1,0 +1,85 @@
+//! HTTP requests to a server that the configuration names: of webhooks, and for tokens of mail. TLS authenticates the server;
+//! redirections are not followed, because only this server may get the secrets of a request.
+
+use std::{fs, path::Path, time::Duration};
+
+use aw_service::cause;
+use ureq::{
+    Agent,
+    http::Uri,
+    tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
+};
+
+/// A client. A request, with its response, may take `limit`. Reads `ca_file`.
+pub fn agent(program: &str, ca_file: Option<&Path>, limit: Duration) -> Result<Agent, String> {
+    let certificates = root_certificates(ca_file)?;
+    Ok(Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_idle_connections(0) // the next request may be minutes away
+        .timeout_global(Some(limit))
+        .user_agent(format!("{program}/{}", env!("CARGO_PKG_VERSION")))
+        .tls_config(TlsConfig::builder().root_certs(certificates).build())
+        .build()
+        .new_agent())
+}
+
+/// Parses a URL. Also returns scheme and host, which are not secret and may be logged.
+pub fn parse_url(url: &str) -> Result<(Uri, String), String> {
+    let uri: Uri = url.parse().map_err(|_| "not a valid URL")?;
+    let (scheme, authority) = (uri.scheme_str().unwrap_or_default(), uri.authority());
+    match authority {
+        Some(authority) if authority.as_str().contains('@') => {
+            Err("a user or password in the URL is not supported".into())
+        }
+        Some(authority) if ["http", "https"].contains(&scheme) => {
+            let shown = format!("{scheme}://{authority}");
+            Ok((uri, shown))
+        }
+        _ => Err("must begin with https:// or http:// and a host".into()),
+    }
+}
+
+/// Why a request failed, in one line.
+pub fn why(error: &ureq::Error, limit: Duration) -> String {
+    match error {
+        ureq::Error::Timeout(step) => format!("no response after {} s ({step})", limit.as_secs()),
+        ureq::Error::BadUri(_) => "not a valid URL".into(),
+        ureq::Error::Io(error) => {
+            let why = error.get_ref().map_or_else(|| cause(error), |inner| inner.to_string());
+            match why.contains("UnknownIssuer") {
+                true => format!("{why} (set ca_file to the certificate of its authority)"),
+                false => why,
+            }
+        }
+        error => error.to_string(),
+    }
+}
+
+/// A text of a server in a message of ours: without control characters, and short.
+pub fn one_line(text: &str) -> String {
+    const MAX_SHOWN: usize = 200;
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_SHOWN);
+    plain.collect::<String>().trim().to_owned()
+}
+
+/// The certificate authorities: `ca_file` alone, or the system's, or the built-in ones of Mozilla if the system has none.
+fn root_certificates(ca_file: Option<&Path>) -> Result<RootCerts, String> {
+    let Some(path) = ca_file else {
+        let found = rustls_native_certs::load_native_certs().certs;
+        let found = found.iter().map(|one| Certificate::from_der(one).to_owned());
+        let found: Vec<_> = found.collect();
+        return Ok(if found.is_empty() { RootCerts::WebPki } else { found.into() });
+    };
+    let pem =
+        fs::read(path).map_err(|error| format!("read {}: {}", path.display(), cause(&error)))?;
+    let certificate = |item| match item {
+        Ok(PemItem::Certificate(one)) => Some(one),
+        _ => None,
+    };
+    let found: Vec<_> = parse_pem(&pem).filter_map(certificate).collect();
+    match found.is_empty() {
+        true => Err(format!("{}: no PEM certificate in this file", path.display())),
+        false => Ok(found.into()),
+    }
+}

@@ -1,0 +1,90 @@
+//! The newest refresh token, on disk: a server may replace the token at each use, and may accept the old one for a short
+//! time only (RFC 6749, 6). The file has two lines: the token of the configuration, and the one that replaced it. When the
+//! configuration has another token, the user has logged in again, and the file counts no longer.
+
+use std::{
+    fs,
+    io::{self, ErrorKind, Write},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use aw_service::{FileError, Secret, cause, try_open_own};
+use rustix::{
+    fs::{Gid, Uid, fchown},
+    process::geteuid,
+};
+
+#[derive(Clone, Debug)]
+pub(crate) struct TokenFile(pub PathBuf);
+
+impl TokenFile {
+    /// The token that replaced this one, if one did.
+    pub fn newest(&self, configured: &Secret) -> Result<Option<Secret>, String> {
+        let text = match fs::read_to_string(&self.0) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("read {}: {}", self.0.display(), cause(&error))),
+        };
+        let mut lines = text.lines();
+        let is_ours = lines.next() == Some(configured.reveal());
+        Ok(lines.next().filter(|_| is_ours).and_then(Secret::non_empty))
+    }
+
+    /// Stores the token that replaced the configured one.
+    pub fn store(&self, configured: &Secret, newest: &Secret) -> Result<(), String> {
+        let text = format!("{}\n{}\n", configured.reveal(), newest.reveal());
+        self.replace(&text).map_err(|why| format!("write {}: {why}", self.0.display()))
+    }
+
+    pub fn remove(&self) {
+        let _ = fs::remove_file(&self.0);
+    }
+
+    /// Writes a file of the directory's owner, who reads it later: this process may be root, for a test of a channel.
+    fn replace(&self, text: &str) -> Result<(), String> {
+        let directory = self.0.parent().unwrap_or(Path::new("/"));
+        let owner = fs::metadata(directory).map_err(|error| cause(&error))?;
+        let (user, group) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
+        let new = self.0.with_extension("new");
+        let mut file = try_open_own(&new, 0o600, Some(user)).map_err(|error| match error {
+            FileError::Untrusted(why) => format!("{why} (remove {})", new.display()),
+            FileError::Io(error) => cause(&error),
+        })?;
+        let mut write = || -> io::Result<()> {
+            file.set_len(0)?;
+            if geteuid().is_root() {
+                fchown(&file, Some(user), Some(group))?;
+            }
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&new, &self.0)
+        };
+        write().map_err(|error| cause(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_new_login_replaces_a_stored_token() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = TokenFile(directory.path().join("oauth-mail"));
+        let [old, new, other] =
+            ["old", "new", "other"].map(|text| Secret::non_empty(text).unwrap());
+        assert_eq!(file.newest(&old), Ok(None));
+        file.store(&old, &new).unwrap();
+        assert_eq!(fs::metadata(&file.0).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(file.newest(&old), Ok(Some(new)));
+        assert_eq!(file.newest(&other), Ok(None));
+        fs::write(&file.0, "old").unwrap();
+        assert_eq!(file.newest(&old), Ok(None), "half a file");
+        file.remove();
+        assert_eq!(file.newest(&old), Ok(None));
+        let nowhere = TokenFile("/nowhere/oauth".into());
+        assert!(nowhere.store(&old, &other).unwrap_err().contains("/nowhere/oauth"));
+    }
+}
