@@ -22,6 +22,7 @@ pub mod mail_sink;
 pub mod mariadb;
 pub mod mosquitto;
 pub mod mount;
+pub mod mysql_login;
 pub mod neighbor;
 pub mod receiver;
 pub mod refusals;
