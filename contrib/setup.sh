@@ -52,6 +52,7 @@ for purpose in "$@"; do
       need mosquitto-clients command_exists mosquitto_sub
       need mount mount --version
       need ndisc6 command_exists ndisc6
+      need openrc test -x /sbin/openrc-run -a -x /sbin/supervise-daemon # beside systemd; nothing is started
       need openssl command_exists openssl
       need openssh-client command_exists ssh-agent
       need openssh-server test -x /usr/sbin/sshd

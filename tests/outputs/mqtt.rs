@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -17,7 +17,7 @@ use aw_tests::collect::{collect, held_json, json};
 use aw_tests::feed::{number_of, publish};
 use aw_tests::frames::{Arp, Mac};
 use aw_tests::mosquitto::{Mosquitto, Sent};
-use aw_tests::rig::{Run, program, run, wait_until};
+use aw_tests::rig::{Run, program, program_at, run, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::server::Server;
 use rustix::process::Signal;
@@ -205,6 +205,44 @@ fn a_broker_that_floods() {
         let ended = run(command);
         assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
         assert!(ended.stderr.contains(why), "{ended:#?}");
+        assert!(ended.stderr.contains("3 events are queued in "), "{ended:#?}");
+    }
+}
+
+/// A broker of MQTT 3.1.1 refuses the version in a format that is not MQTT 5's, or closes the connection. Both are named as the
+/// reason; a broker that answers neither version is not.
+#[test]
+fn a_broker_of_mqtt_3() {
+    const REASON: &str = "the broker speaks MQTT 3.1.1 and not MQTT 5, which aw-mqtt needs";
+    let (refused, accepted): (&[u8], &[u8]) = (&[0x20, 2, 0, 1], &[0x20, 2, 0, 0]);
+    for (to_v5, to_v3, is_named) in [
+        (refused, accepted, true),
+        (&[], accepted, true),
+        (&[], &[0x20, 2, 0, 5][..], true), // not without a login
+        (&[], &[], false),
+    ] {
+        let (listener, state) = (TcpListener::bind("127.0.0.1:0").unwrap(), tempdir().unwrap());
+        let (ring, broker) = (Ring::new(), format!("mqtt://{}", listener.local_addr().unwrap()));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, mut head) = (stream.unwrap(), [0; 9]);
+                // The packet's type and length, the protocol's name and its level.
+                let _ = stream.read_exact(&mut head);
+                let answer = if head[8] == 5 { to_v5 } else { to_v3 };
+                let mut rest = [0; 512];
+                let _ = stream.read(&mut rest); // unread bytes would reset the connection
+                let _ = stream.write_all(answer);
+            }
+        });
+        publish(&ring, 1..4);
+        let options = ["--once", "--ring", ring.name(), "--broker", &broker];
+        let mut command = program("aw-mqtt", &options);
+        let ended = run({
+            command.arg("--state-dir").arg(state.path());
+            command
+        });
+        assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
+        assert_eq!(ended.stderr.contains(REASON), is_named, "{ended:#?}");
         assert!(ended.stderr.contains("3 events are queued in "), "{ended:#?}");
     }
 }
@@ -448,10 +486,6 @@ fn home_assistant() {
     let output = broker.output(&ring, &options);
     let listener = broker.listen();
     let attributes = format!("{PHONE_STATE}/attributes");
-    let zones = |home: bool| {
-        let zones: &[&str] = if home { &["zone.home"] } else { &[] };
-        json!({ "in_zones": zones, "mac": "02:00:00:00:00:0a" })
-    };
     assert_eq!(listener.wait_for(PHONE_STATE, "not_home"), retained(PHONE_STATE, "not_home"));
     listener.wait_for(STATUS, "online");
     let configs = listener.of(PHONE_CONFIG);
@@ -484,8 +518,20 @@ fn home_assistant() {
     let states = ["not_home", "home", "not_home", "home", "not_home"];
     assert_eq!(listener.of(PHONE_STATE), states);
     wait_until("the zones, too", || listener.of(&attributes).len() == states.len());
-    let zones_sent: Vec<_> = listener.of(&attributes).iter().map(|text| json(text)).collect();
-    assert_eq!(zones_sent, [false, true, false, true, false].map(zones));
+    let sent: Vec<_> = listener.of(&attributes).iter().map(|text| json(text)).collect();
+    let zones: Vec<_> = sent.iter().map(|sent| sent["in_zones"].clone()).collect();
+    let [home, away] = [json!(["zone.home"]), json!([])];
+    assert_eq!(zones, [&away, &home, &away, &home, &away].map(Clone::clone));
+    let seen = sent[4]["last_seen"].as_str().unwrap();
+    let seconds: u32 = {
+        let date = program_at("date".into(), &["-d", seen, "+%s"]);
+        run(date).ok().stdout.trim().parse().unwrap()
+    };
+    assert!(seen.ends_with('Z') && now() - seconds < 120, "{seen}");
+    let expected = json!({ "in_zones": [], "mac": "02:00:00:00:00:0a", "ip": "10.9.0.1", "last_seen": seen, "network": "pcap" });
+    assert_eq!(sent[4], expected);
+    let never = json!({ "in_zones": [], "mac": "02:00:00:00:00:0a", "ip": null, "last_seen": null, "network": null });
+    assert_eq!(sent[0], never);
 
     // A broker that lost its state gets everything again, and a kill changes nothing.
     output.kill();
@@ -515,6 +561,10 @@ fn home_assistant() {
     for topic in [PHONE_CONFIG, PHONE_STATE, &attributes] {
         listener.wait_for(topic, "");
     }
+    // First the entity, then what it reads: Home Assistant would log a warning about empty attributes.
+    let cleared = listener.sent().into_iter().filter(|sent| sent.payload.is_empty());
+    let cleared: Vec<_> = cleared.map(|sent| sent.topic).collect();
+    assert_eq!(cleared, [PHONE_CONFIG, PHONE_STATE, &attributes]);
     let late = broker.listen();
     late.wait_for(STATUS, "offline");
     let left: Vec<_> = late.sent().into_iter().filter(|sent| sent.topic.contains("0a")).collect();
@@ -531,6 +581,50 @@ fn home_assistant() {
     let (late, status) = (broker.listen(), "other/here/status");
     late.wait_for(status, "offline");
     assert_eq!(late.sent(), [retained(status, "offline")]);
+}
+
+/// Home Assistant's discovery, as its documentation of "MQTT event" has it: one entity for the alerts of a host.
+#[test]
+fn an_event_entity() {
+    const CONFIG: &str = "homeassistant/event/addrwatch_here/alerts/config";
+    let Some(broker) = Mosquitto::start() else { return };
+    let (ring, listener, names) = (Ring::new(), broker.listen(), broker.path("names"));
+    fs::write(&names, "# none\n").unwrap();
+    let (one, two): (Mac, Mac) = ([0, 8, 0xe1, 0, 0, 1], [0, 8, 0xe1, 0, 0, 2]);
+    claims(&ring, &[(1000, one, 1), (1100, two, 1)]);
+    run(broker.command(&ring, &["--once", "--names", names.to_str().unwrap()])).ok();
+    listener.wait_for(STATUS, "offline");
+    let config = json(&listener.of(CONFIG)[0]);
+    let types = ["new_device", "returned", "changed", "flip_flop", "reused_old", "duplicate"];
+    let types: Vec<_> = types.into_iter().chain(["config_change"]).collect();
+    let expected = json!({
+        "name": "Alerts",
+        "unique_id": "addrwatch_here_alerts",
+        "state_topic": "addrwatch/here/alerts",
+        "event_types": types,
+        "availability_topic": STATUS,
+        "icon": "mdi:lan",
+        "qos": 1,
+        "device": { "identifiers": ["addrwatch_here"], "name": "addrwatch on here" },
+        "origin": { "name": "aw-mqtt", "sw_version": env!("CARGO_PKG_VERSION") },
+    });
+    assert_eq!(config, expected);
+    let alerts: Vec<_> =
+        listener.of("addrwatch/here/alerts").iter().map(|text| json(text)).collect();
+    let kinds: Vec<_> = alerts.iter().map(|alert| alert["event_type"].clone()).collect();
+    assert_eq!(kinds, ["new_device", "new_device", "changed"]);
+    // Otherwise it is the message on the event's own topic. Home Assistant ignores a retained one.
+    let mut plain = alerts[2].clone();
+    plain.as_object_mut().unwrap().remove("event_type");
+    assert_eq!([plain], listener.news("changed")[..]);
+    assert!(!listener.sent().iter().any(|sent| sent.topic.ends_with("/alerts") && sent.retained));
+    // Without --names there is none, as in earlier releases.
+    run(broker.command(&ring, &["--once"])).ok();
+    listener.wait_for(CONFIG, "");
+    claims(&ring, &[(1200, [0, 8, 0xe1, 0, 0, 3], 3)]);
+    run(broker.command(&ring, &["--once"])).ok();
+    listener.wait_for_news("new_device", 3);
+    assert_eq!(listener.of("addrwatch/here/alerts").len(), 3);
 }
 
 /// With any host name, topics have the correct number of levels.

@@ -59,7 +59,11 @@ fn aw_sqlite_and_aw_query() {
 /// In a separate table, which is created with the first change.
 #[test]
 fn aw_mysql() {
-    let Some(server) = MariaDb::start(&["--default-time-zone=+05:00"]) else { return };
+    let Some(server) =
+        MariaDb::start(&["--default-time-zone=+05:00", "--innodb-force-primary-key=ON"])
+    else {
+        return;
+    };
     let ring = changed();
     run(server.command(&ring, &["--once", "--hostname", "here"])).ok();
     let select = "SELECT hostname, router, hex(ip_address), user, lines_added, lines_removed,

@@ -25,6 +25,7 @@ pub mod mariadb;
 pub mod mirrored;
 pub mod mosquitto;
 pub mod mount;
+pub mod mysql_login;
 pub mod neighbor;
 pub mod receiver;
 pub mod refusals;

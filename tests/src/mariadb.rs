@@ -167,7 +167,7 @@ impl MariaDb {
     #[track_caller]
     pub fn assert_numbers(&self, numbers: std::ops::Range<u32>) {
         let expected: String = numbers.map(|number| format!("{number}\n")).collect();
-        // There is no primary key, and no index has the origin: rows come in the order they were stored.
+        // The primary key is a number in the order of the rows, and no index has the origin: rows come in that order.
         let found = self.sql("SELECT unix_timestamp(tstamp) FROM log WHERE origin_id >= 0");
         assert!(found == expected, "{}", difference(&found, &expected));
     }

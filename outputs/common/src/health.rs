@@ -21,7 +21,7 @@ use crate::{
 
 /// A collector updates its heartbeat once a second. If the last one seems older than this, the heartbeat is
 /// observed for a while, because the clock may have been set.
-const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 const OBSERVATION: Duration = Duration::from_millis(2500);
 /// For how long frames that the kernel dropped make a collector unhealthy.
 const DROPS_WINDOW: Duration = Duration::from_secs(300);

@@ -28,6 +28,7 @@ use shm_layout::{Event, Position, RingName};
 pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn};
 pub use checkpoint::Checkpoint;
 pub use event_json::{EventJson, TimeFormat};
+pub use health::HEARTBEAT_TIMEOUT;
 pub use host::{host_of, this_host};
 pub use options::{RingOptions, SpoolOptions, StartFrom};
 pub use plan::Plan;

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use aw_output::{Error, info, saved_states, serve};
+use aw_output::{Error, HEARTBEAT_TIMEOUT, info, saved_states, serve};
 use shm_layout::{Counter, Reader, RingName, Start, UnixTime};
 
 /// Where the values of the metrics come from.
@@ -31,7 +31,7 @@ const METRICS: &[(&str, &str)] = &[
     ("ring_slots", "Number of events that the ring can hold."),
     ("ring_created_timestamp_seconds", "Time when the ring was created."),
     ("ring_events_total", "Events published since the ring was created."),
-    ("collector_running", "0 if the collector has ended; still 1 after a kill, see the heartbeat."),
+    ("collector_running", "1 if the collector runs; 0 if it ended, was killed or hangs."),
     ("collector_heartbeat_age_seconds", "Time since the collector's heartbeat, sent every second."),
     ("collector_last_frame_age_seconds", "Time since the collector received a frame."),
     ("collector_last_drop_age_seconds", "Time since the kernel dropped a frame."),
@@ -64,7 +64,7 @@ impl Samples {
         self.add("ring_slots", &labels, reader.slots());
         self.add("ring_created_timestamp_seconds", &labels, reader.created().seconds());
         self.add("ring_events_total", &labels, reader.published());
-        self.add("collector_running", &labels, u8::from(reader.writer().is_some()));
+        self.add("collector_running", &labels, u8::from(is_running(reader)));
         self.add("collector_heartbeat_age_seconds", &labels, age(reader.heartbeat()));
         for (name, time) in [
             ("collector_last_frame_age_seconds", reader.last_frame()),
@@ -145,6 +145,14 @@ impl MetricSources {
         }
         samples.text()
     }
+}
+
+/// Whether the collector has not ended, and its heartbeat is recent. After a kill, the ring's header still has the process;
+/// that process id may belong to another program now, or to another container.
+fn is_running(reader: &Reader) -> bool {
+    // In both directions: the clock may have been set back since the last heartbeat.
+    let difference = UnixTime::now().as_nanos().abs_diff(reader.heartbeat().as_nanos());
+    reader.writer().is_some() && u128::from(difference) <= HEARTBEAT_TIMEOUT.as_nanos()
 }
 
 /// Seconds since `time`; 0 if the clock was set back.

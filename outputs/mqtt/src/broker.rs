@@ -31,7 +31,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::topics::Topics;
+use crate::{old_protocol, topics::Topics};
 
 /// For a connection and for the next acknowledgement: while the program waits, it does not read the rings.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -40,6 +40,11 @@ const KEEP_ALIVE_TIME: Duration = Duration::from_millis(20);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Messages without acknowledgement at a time.
 const WINDOW: u16 = 64;
+
+const NO_RESPONSE: &str = "no response";
+const CLOSED: &str = "the broker closed the connection";
+const RESET: &str = "connection reset by peer"; // of the system
+const OLD_PROTOCOL: &str = "the broker speaks MQTT 3.1.1 and not MQTT 5, which aw-mqtt needs (use a broker with MQTT 5, such as mosquitto 1.6 or newer)";
 
 /// Refused topics that are logged, at most.
 const MAX_LOGGED_TOPICS: usize = 100;
@@ -85,6 +90,8 @@ impl Publication {
 
 pub struct Broker {
     options: MqttOptions,
+    server: HostPort,
+    tls: Option<Arc<ClientConfig>>,
     /// The URL, for messages.
     url: String,
     runtime: Option<Runtime>,
@@ -119,11 +126,14 @@ impl Broker {
             options.set_credentials(user, password.as_ref().map_or("", Secret::reveal));
         }
         let url = format!("{}://{server}", if tls.is_some() { "mqtts" } else { "mqtt" });
-        if let Some(tls) = tls {
-            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
+        if let Some(tls) = &tls {
+            let tls = TlsConfiguration::Rustls(tls.clone());
+            options.set_transport(Transport::tls_with_config(tls));
         }
         Broker {
             options,
+            server: server.clone(),
+            tls,
             url,
             runtime: None,
             connection: None,
@@ -147,12 +157,23 @@ impl Broker {
         self.connection = Some(AsyncClient::new(self.options.clone(), WINDOW.into()));
         let end = Instant::now() + 2 * TIMEOUT; // rumqttc has a timeout of its own
         loop {
-            if let Event::Incoming(Incoming::ConnAck(accepted)) = self.next_event(end)? {
+            let event = self.next_event(end).map_err(|fault| self.or_old_protocol(fault))?;
+            if let Event::Incoming(Incoming::ConnAck(accepted)) = event {
                 let max = accepted.properties.and_then(|properties| properties.max_packet_size);
                 self.max_packet = max.map_or(usize::MAX, |bytes| bytes as usize);
                 return Ok(());
             }
         }
+    }
+
+    /// The fault, or that the broker speaks MQTT 3.1.1 only, if it does not answer MQTT 5 at all.
+    fn or_old_protocol(&mut self, fault: Fault) -> Fault {
+        let Fault::Down(text) = &fault else { return fault };
+        let no_answer = [NO_RESPONSE, CLOSED, RESET].iter().any(|end| text.ends_with(end));
+        if no_answer && old_protocol::is_spoken(&self.server, self.tls.as_ref()) {
+            return self.down(OLD_PROTOCOL.into());
+        }
+        fault
     }
 
     /// Publishes messages. On success, the broker has acknowledged each or refused it for good.
@@ -225,6 +246,13 @@ impl Broker {
         Ok(())
     }
 
+    /// Handles incoming packets for this time.
+    pub fn wait(&mut self, time: Duration) -> SinkResult {
+        let end = Instant::now() + time;
+        while self.event(end)?.is_some() {}
+        Ok(())
+    }
+
     /// Ends the connection so that the broker does not publish the last will.
     pub fn disconnect(&mut self) -> SinkResult {
         if let Some((client, _)) = &self.connection {
@@ -246,7 +274,7 @@ impl Broker {
 
     /// The next event; an error if there is none until `end`.
     fn next_event(&mut self, end: Instant) -> SinkResult<Event> {
-        self.event(end)?.ok_or_else(|| self.down("no response".into()))
+        self.event(end)?.ok_or_else(|| self.down(NO_RESPONSE.into()))
     }
 
     /// The next event; none after `end`, even if the broker still sends.
@@ -282,22 +310,20 @@ fn error_text(error: &ConnectionError) -> String {
             "the broker refuses the login (check --login and --password-file)".into()
         }
         ConnectionError::ConnectionRefused(
-            code @ (ConnectReturnCode::RefusedProtocolVersion
-            | ConnectReturnCode::UnsupportedProtocolVersion),
-        ) => format!("the broker does not support MQTT 5: {code:?}"),
+            ConnectReturnCode::RefusedProtocolVersion
+            | ConnectReturnCode::UnsupportedProtocolVersion,
+        ) => OLD_PROTOCOL.into(),
         ConnectionError::ConnectionRefused(code) => {
             format!("the broker refuses the connection: {code:?}")
         }
         ConnectionError::Io(error) | ConnectionError::Tls(TlsError::Io(error)) => {
             io_error_text(error)
         }
-        ConnectionError::Timeout(_) => "no response".into(),
+        ConnectionError::Timeout(_) => NO_RESPONSE.into(),
         ConnectionError::MqttState(
             StateError::Io(error) | StateError::Deserialization(WireError::Io(error)),
         ) => io_error_text(error),
-        ConnectionError::MqttState(StateError::ConnectionAborted) => {
-            "the broker closed the connection".into()
-        }
+        ConnectionError::MqttState(StateError::ConnectionAborted) => CLOSED.into(),
         ConnectionError::MqttState(StateError::AwaitPingResp) => "no response to a ping".into(),
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => {
             format!("the broker ended the connection: {reason_code:?}")

@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod broker;
+mod home_assistant;
 mod mqtt_sink;
+mod old_protocol;
 mod presence;
 mod tls;
 mod topics;
@@ -79,7 +81,7 @@ struct Options {
     #[arg(help_heading = "Topics", long, value_name = "NAME")]
     hostname: Option<String>,
 
-    /// File with the names of devices, a line MAC NAME or MAC|NAME for each; Home Assistant tracks these devices
+    /// File with the names of devices, a line MAC NAME or MAC|NAME for each; Home Assistant tracks these devices, and has an event entity for new devices and other alerts
     #[arg(help_heading = "Home Assistant", long, value_name = "FILE")]
     names: Option<PathBuf>,
 
@@ -96,7 +98,7 @@ const EXAMPLES: &str = "\
 Examples:
   aw-mqtt                                 publish to the broker of this machine
   aw-mqtt --broker mqtts://mqtt.example.net --login addrwatch --password-file /etc/addrwatch/mqtt.password
-  aw-mqtt --names /etc/addrwatch/names    publish the presence of devices to Home Assistant, too
+  aw-mqtt --names /etc/addrwatch/names    publish the presence of devices and alerts to Home Assistant, too
 
 Topics, all with QoS 1:
   addrwatch/HOST/events/NETWORK/WHAT      an event that is new or a change, as JSON; WHAT: new_device, new_station,
@@ -107,6 +109,9 @@ Topics, all with QoS 1:
   homeassistant/device_tracker/addrwatch_HOST/MAC/config
                                           discovery of a named device, retained; aw-mqtt clears it when it starts
                                           and the device is no longer in the file of names
+  homeassistant/event/addrwatch_HOST/alerts/config
+                                          with --names: discovery of the event entity of this host, retained
+  addrwatch/HOST/alerts                   with --names: what that entity reports, with event_type
 
 While the broker does not accept messages, events are queued in the state directory.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
@@ -132,7 +137,10 @@ fn main() -> ExitCode {
         let (names, topics, broker) = prepared?;
         let memory = SqliteMemory::open(&state, "aw-mqtt", SCHEMA).map_err(Fault::into_error)?;
         let devices = NamedDevices::new(names, options.away.0.as_secs() as i64);
-        MqttSink::new(broker, memory, devices, topics).map_err(Fault::into_error)
+        let has_event_entity = options.names.is_some();
+        let show_ring = options.rings.rings.len() > 1;
+        MqttSink::new(broker, memory, devices, topics, has_event_entity, show_ring)
+            .map_err(Fault::into_error)
     })
 }
 

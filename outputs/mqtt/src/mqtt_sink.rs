@@ -2,9 +2,12 @@
 //! when the broker has acknowledged all messages, and rolled back if it does not: nothing is lost, and after a kill the
 //! messages of the last batch are published again.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use aw_detect::{Alert, AlertKind, Rules, SqliteMemory};
+use aw_detect::{Alert, AlertKind, Rules, SqliteMemory, network_of};
 use aw_output::{
     Checkpoint, CheckpointStore, Entry, EventJson, Sink, SinkResult, TimeFormat, warn,
 };
@@ -14,7 +17,8 @@ use shm_layout::{Kind as EventKind, RingName, UnixTime};
 
 use crate::{
     broker::{Broker, Publication},
-    presence::{HOME, NamedDevices, presence},
+    home_assistant::{EVENT_KINDS, alert_event},
+    presence::{HOME, NamedDevices, Sighting},
     topics::Topics,
 };
 
@@ -22,17 +26,26 @@ use crate::{
 const NOT_PUBLISHED: [AlertKind; 4] =
     [AlertKind::Mismatch, AlertKind::Broadcast, AlertKind::Bogon, AlertKind::UnknownDevice];
 
+/// Between the end of an entity's discovery and that of its other topics: until Home Assistant has removed the entity, it
+/// logs a warning about empty attributes.
+const REMOVAL_TIME: Duration = Duration::from_millis(500);
+
 pub struct MqttSink {
     broker: Broker,
     memory: SqliteMemory,
     rules: Rules,
     devices: NamedDevices,
     topics: Topics,
+    /// Whether Home Assistant gets an event entity.
+    has_event_entity: bool,
     messages: Vec<Publication>,
 }
 
 #[derive(Serialize)]
 struct AlertJson<'a> {
+    /// For Home Assistant's event entity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_type: Option<AlertKind>,
     what: AlertKind,
     #[serde(flatten)]
     event: EventJson<'a>,
@@ -52,15 +65,21 @@ impl MqttSink {
         mut memory: SqliteMemory,
         mut devices: NamedDevices,
         topics: Topics,
+        has_event_entity: bool,
+        show_ring: bool,
     ) -> SinkResult<MqttSink> {
         let (now, published) = (UnixTime::now().seconds(), retained(&mut memory)?);
         for mac in devices.all().collect::<Vec<_>>() {
             if published.get(&topics.device(mac)).is_some_and(|state| state == HOME) {
                 devices.was_home(mac, now);
             }
+            if let Some(attributes) = published.get(&topics.attributes(mac)) {
+                devices.had_attributes(mac, attributes);
+            }
         }
-        let rules = Rules::for_all_macs(devices.names());
-        Ok(MqttSink { broker, memory, rules, devices, topics, messages: Vec::new() })
+        let rules = Rules { show_ring, ..Rules::for_all_macs(devices.names()) };
+        let messages = Vec::new();
+        Ok(MqttSink { broker, memory, rules, devices, topics, has_event_entity, messages })
     }
 
     /// Connects if there is no connection. Then publishes all retained messages, which the broker may have lost.
@@ -70,21 +89,37 @@ impl MqttSink {
         }
         self.broker.connect()?;
         let mut wanted = self.devices.retained(&self.topics);
+        if self.has_event_entity {
+            wanted.push((self.topics.alerts_discovery(), alert_event(&self.topics).to_string()));
+        }
         wanted.push((self.topics.status(), "online".into()));
         // Of devices that are no longer in the file of names, or of another host name or prefix.
         let mut old = retained(&mut self.memory)?;
         wanted.iter().for_each(|(topic, _)| drop(old.remove(topic)));
         // Stored before they are published: a message that is not stored would never be cleared.
         self.store_retained(&wanted)?;
-        let clear = |topic: &String| Publication::retained(topic.clone(), "");
-        let mut messages: Vec<_> = old.keys().map(clear).collect();
-        messages.extend(
-            wanted.into_iter().map(|(topic, payload)| Publication::retained(topic, payload)),
-        );
-        self.broker.publish(messages)?;
+        self.clear(old.into_keys().collect())?;
+        let message = |(topic, payload)| Publication::retained(topic, payload);
+        self.broker.publish(wanted.into_iter().map(message).collect())?;
+        self.devices.all_published(UnixTime::now().seconds());
+        Ok(())
+    }
+
+    /// Removes retained messages from the broker, those that describe an entity to Home Assistant first.
+    fn clear(&mut self, topics: Vec<String>) -> SinkResult {
+        let clear = |topics: &[String]| -> Vec<Publication> {
+            topics.iter().map(|topic| Publication::retained(topic.clone(), "")).collect()
+        };
+        let (entities, others): (Vec<_>, Vec<_>) =
+            topics.into_iter().partition(|topic| Topics::is_discovery(topic));
+        if !entities.is_empty() {
+            self.broker.publish(clear(&entities))?;
+            self.broker.wait(REMOVAL_TIME)?;
+        }
+        self.broker.publish(clear(&others))?;
         self.memory.with(|database| {
             let mut delete = database.prepare("DELETE FROM retained WHERE topic = ?")?;
-            old.keys().try_for_each(|topic| delete.execute([topic]).map(drop))
+            entities.iter().chain(&others).try_for_each(|topic| delete.execute([topic]).map(drop))
         })?;
         self.commit()
     }
@@ -103,33 +138,51 @@ impl MqttSink {
         self.memory.commit(Instant::now())
     }
 
-    fn message(&self, entry: &Entry, alert: &Alert) -> Publication {
+    /// The message about an alert, and one for Home Assistant's event entity if it reports this kind.
+    fn messages_of(&self, entry: &Entry, alert: &Alert) -> Vec<Publication> {
         let Alert { kind, network, name, old_mac, previous, note, .. } = alert;
-        let json = AlertJson {
-            what: *kind,
-            event: EventJson::new(entry, TimeFormat::Seconds(entry.event.time.seconds())),
-            name: name.as_ref(),
-            old_mac: old_mac.as_ref(),
-            previous: *previous,
-            note: note.as_ref(),
+        let message = |topic: String, event_type: Option<AlertKind>| {
+            let json = AlertJson {
+                event_type,
+                what: *kind,
+                event: EventJson::new(entry, TimeFormat::Seconds(entry.event.time.seconds())),
+                name: name.as_ref(),
+                old_mac: old_mac.as_ref(),
+                previous: *previous,
+                note: note.as_ref(),
+            };
+            let payload = serde_json::to_string(&json).unwrap_or_default(); // cannot fail: its keys are text
+            Publication { topic, payload, retain: false }
         };
-        let payload = serde_json::to_string(&json).unwrap_or_default(); // cannot fail: its keys are text
-        Publication { topic: self.topics.event(network, &kind.name()), payload, retain: false }
+        let for_entity = self.has_event_entity && EVENT_KINDS.contains(kind);
+        let for_entity = for_entity.then(|| message(self.topics.alerts(), Some(*kind)));
+        let event = message(self.topics.event(network, &kind.name()), None);
+        [event].into_iter().chain(for_entity).collect()
     }
 
     fn publish_presence(&mut self) -> SinkResult {
-        let changes = self.devices.changes(UnixTime::now().seconds());
-        if changes.is_empty() {
+        let now = UnixTime::now().seconds();
+        let mut changes = self.devices.changes(now);
+        let changed =
+            changes.iter().flat_map(|(mac, home)| self.devices.messages(*mac, *home, &self.topics));
+        let mut messages: Vec<_> = changed.collect();
+        for mac in self.devices.outdated(now) {
+            if !changes.iter().any(|(other, _)| *other == mac) {
+                let home = self.devices.is_home(mac);
+                let [_, attributes] = self.devices.messages(mac, home, &self.topics);
+                messages.push(attributes);
+                changes.push((mac, home));
+            }
+        }
+        if messages.is_empty() {
             return Ok(());
         }
-        let states = changes.iter().flat_map(|(mac, home)| presence(*mac, *home, &self.topics));
-        let states: Vec<_> = states.collect();
         let message = |(topic, payload): &(String, String)| {
             Publication::retained(topic.clone(), payload.clone())
         };
-        self.broker.publish(states.iter().map(message).collect())?;
-        self.store_retained(&states)?;
-        changes.iter().for_each(|(mac, home)| self.devices.published(*mac, *home));
+        self.broker.publish(messages.iter().map(message).collect())?;
+        self.store_retained(&messages)?;
+        changes.iter().for_each(|(mac, home)| self.devices.published(*mac, *home, now));
         Ok(())
     }
 
@@ -160,10 +213,15 @@ impl Sink for MqttSink {
         let alerts = self.or_roll_back(observed)?;
         if !matches!(event.kind, EventKind::ConfigChange(_)) {
             let now = UnixTime::now().seconds();
-            self.devices.seen(event.mac, event.time.seconds(), now);
+            let mut network = network_of(event);
+            if self.rules.show_ring {
+                network = format!("{}/{network}", entry.ring.as_str().trim_start_matches('/'));
+            }
+            self.devices.seen(event.mac, Sighting::new(event, network), now);
         }
         for alert in alerts.iter().filter(|alert| !NOT_PUBLISHED.contains(&alert.kind)) {
-            self.messages.push(self.message(entry, alert));
+            let messages = self.messages_of(entry, alert);
+            self.messages.extend(messages);
         }
         Ok(())
     }

@@ -1,18 +1,23 @@
 //! Presence: whether the devices with names are at home. No I/O and no clock.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use aw_detect::Names;
-use serde_json::{Value, json};
-use shm_layout::MacAddr;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use shm_layout::{Event, Evidence, MacAddr};
 
-use crate::topics::Topics;
+use crate::{home_assistant, topics::Topics};
 
 /// The states of a device, as Home Assistant names them.
 pub const HOME: &str = "home";
-const NOT_HOME: &str = "not_home";
+pub const NOT_HOME: &str = "not_home";
 /// Characters of a name, at most.
 const MAX_NAME: usize = 200;
+/// Seconds between two messages about a device that stays at home: with another address or network, and with a later time
+/// only. Home Assistant stores each of them in its database.
+const MOVED_INTERVAL: i64 = 60;
+const SEEN_INTERVAL: i64 = 300;
 
 pub struct NamedDevices {
     all: BTreeMap<MacAddr, NamedDevice>,
@@ -22,9 +27,66 @@ pub struct NamedDevices {
 
 struct NamedDevice {
     name: String,
-    /// When it was last seen; 0 = never.
+    /// Since when it counts as silent; 0 = never seen.
     last: i64,
     home: bool,
+    sighting: Sighting,
+    /// What was published, and when.
+    published: (Sighting, i64),
+}
+
+/// Where a device was last seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sighting {
+    /// 0 = never.
+    time: i64,
+    ip: Option<IpAddr>,
+    network: Option<String>,
+    /// When it last claimed `ip`.
+    claimed: i64,
+}
+
+impl Sighting {
+    pub fn new(event: &Event, network: String) -> Sighting {
+        // The time of a clock that was not set is no time at which the device was seen.
+        let time = if event.time.is_plausible() { event.time.seconds() } else { 0 };
+        // A probe only asks whether another device has the address.
+        let is_probe = event.kind.evidence() == Evidence::Probe;
+        let ip = Some(event.ip()).filter(|ip| !is_probe && !ip.is_unspecified());
+        Sighting { time, ip, network: Some(network), claimed: time }
+    }
+
+    /// Replaces what `newer` knows better. An IPv6 address replaces an IPv4 address only if that was not claimed for
+    /// `valid` seconds: a device uses both, and IPv4 is the one that people know it by.
+    fn update(&mut self, newer: Sighting, valid: i64) {
+        let rank = |ip: &Option<IpAddr>| match ip {
+            Some(IpAddr::V4(_)) => 3,
+            Some(IpAddr::V6(ip)) if !ip.is_unicast_link_local() => 2,
+            Some(IpAddr::V6(_)) => 1,
+            None => 0,
+        };
+        let is_better = rank(&newer.ip) >= rank(&self.ip) && newer.claimed >= self.claimed;
+        let time = self.time.max(newer.time);
+        if is_better || newer.ip.is_some() && newer.claimed - self.claimed > valid {
+            *self = newer;
+        }
+        self.time = time;
+    }
+
+    fn has_moved(&self, from: &Sighting) -> bool {
+        (self.ip, &self.network) != (from.ip, &from.network)
+    }
+}
+
+/// The attributes of a device tracker. Older releases of Home Assistant do not know the zones, and ignore them.
+#[derive(Deserialize, Serialize)]
+struct Attributes {
+    in_zones: Vec<String>,
+    mac: String,
+    ip: Option<IpAddr>,
+    /// ISO 8601, in UTC.
+    last_seen: Option<String>,
+    network: Option<String>,
 }
 
 impl NamedDevices {
@@ -32,7 +94,9 @@ impl NamedDevices {
         let device = |(mac, name): (MacAddr, String)| {
             let name = if name.is_empty() { mac.to_string() } else { name };
             let name = name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
-            (mac, NamedDevice { name, last: 0, home: false })
+            let sighting = Sighting::default();
+            let published = (sighting.clone(), 0);
+            (mac, NamedDevice { name, last: 0, home: false, sighting, published })
         };
         NamedDevices { all: names.into_iter().map(device).collect(), away }
     }
@@ -53,10 +117,25 @@ impl NamedDevices {
         }
     }
 
-    pub fn seen(&mut self, mac: MacAddr, time: i64, now: i64) {
+    /// Sets the attributes that an earlier run published, also of an older release, which had fewer.
+    pub fn had_attributes(&mut self, mac: MacAddr, json: &str) {
+        if let (Some(device), Ok(had)) =
+            (self.all.get_mut(&mac), serde_json::from_str::<Attributes>(json))
+        {
+            let last_seen = had.last_seen.and_then(|text| text.parse().ok());
+            let time = last_seen.map_or(0, Timestamp::as_second);
+            device.sighting = Sighting { time, ip: had.ip, network: had.network, claimed: time };
+        }
+    }
+
+    pub fn seen(&mut self, mac: MacAddr, mut sighting: Sighting, now: i64) {
         if let Some(device) = self.all.get_mut(&mac) {
             // With a time in the future, from before the clock was set back, the device would stay at home.
-            device.last = device.last.max(time).min(now);
+            device.last = device.last.max(sighting.time).min(now);
+            (sighting.time, sighting.claimed) = (sighting.time.min(now), sighting.claimed.min(now));
+            let known = &mut device.sighting;
+            (known.time, known.claimed) = (known.time.min(now), known.claimed.min(now));
+            known.update(sighting, self.away);
         }
     }
 
@@ -70,52 +149,136 @@ impl NamedDevices {
         self.all.iter_mut().filter_map(change).collect()
     }
 
-    pub fn published(&mut self, mac: MacAddr, home: bool) {
+    /// The devices whose attributes differ from the published ones, if it is time to publish them.
+    pub fn outdated(&self, now: i64) -> Vec<MacAddr> {
+        let outdated = |(mac, device): (&MacAddr, &NamedDevice)| {
+            let (published, time) = &device.published;
+            let age = (now - time).abs(); // the clock may have been set
+            let moved = device.sighting.has_moved(published) && age >= MOVED_INTERVAL;
+            let seen = device.sighting.time != published.time && age >= SEEN_INTERVAL;
+            (moved || seen).then_some(*mac)
+        };
+        self.all.iter().filter_map(outdated).collect()
+    }
+
+    /// Records that the broker has the state of a device and its attributes.
+    pub fn published(&mut self, mac: MacAddr, home: bool, now: i64) {
         if let Some(device) = self.all.get_mut(&mac) {
             device.home = home;
+            device.published = (device.sighting.clone(), now);
         }
+    }
+
+    /// Records that the broker has the states of all devices and their attributes.
+    pub fn all_published(&mut self, now: i64) {
+        self.all.values_mut().for_each(|device| device.published = (device.sighting.clone(), now));
+    }
+
+    pub fn is_home(&self, mac: MacAddr) -> bool {
+        self.all.get(&mac).is_some_and(|device| device.home)
     }
 
     /// The retained messages of all devices: topics with payloads.
     pub fn retained(&self, topics: &Topics) -> Vec<(String, String)> {
         let of = |(mac, device): (&MacAddr, &NamedDevice)| {
-            let config = config(*mac, &device.name, topics).to_string();
-            let [state, attributes] = presence(*mac, device.home, topics);
+            let config = home_assistant::device_tracker(*mac, &device.name, topics).to_string();
+            let [state, attributes] = self.messages(*mac, device.home, topics);
             [(topics.discovery(*mac), config), state, attributes]
         };
         self.all.iter().flat_map(of).collect()
     }
-}
 
-/// The discovery message of Home Assistant's "MQTT device tracker". It has both the state, which 2027.1 is to remove, and the
-/// zones in the attributes, which older releases do not know. Each release ignores what it does not know.
-fn config(mac: MacAddr, name: &str, topics: &Topics) -> Value {
-    json!({
-        "name": null, // the device's name is used
-        "unique_id": topics.unique_id(mac),
-        "state_topic": topics.device(mac),
-        "payload_home": HOME,
-        "payload_not_home": NOT_HOME,
-        "json_attributes_topic": topics.attributes(mac),
-        "availability_topic": topics.status(),
-        "source_type": "router",
-        "qos": 1,
-        "device": { "connections": [["mac", mac.to_string()]], "name": name },
-        "origin": { "name": "aw-mqtt", "sw_version": env!("CARGO_PKG_VERSION") },
-    })
-}
-
-/// The state of a device and its attributes: topics with payloads.
-pub fn presence(mac: MacAddr, home: bool, topics: &Topics) -> [(String, String); 2] {
-    let state = if home { HOME } else { NOT_HOME };
-    let zones: &[&str] = if home { &["zone.home"] } else { &[] };
-    let attributes = json!({ "in_zones": zones, "mac": mac.to_string() });
-    [(topics.device(mac), state.into()), (topics.attributes(mac), attributes.to_string())]
+    /// The state of a device and its attributes: topics with payloads.
+    pub fn messages(&self, mac: MacAddr, home: bool, topics: &Topics) -> [(String, String); 2] {
+        let sighting = self.all.get(&mac).map(|device| device.sighting.clone()).unwrap_or_default();
+        let last_seen = Some(sighting.time).filter(|time| *time > 0);
+        let attributes = Attributes {
+            in_zones: if home { vec!["zone.home".into()] } else { Vec::new() },
+            mac: mac.to_string(),
+            ip: sighting.ip,
+            last_seen: last_seen
+                .and_then(|time| Timestamp::from_second(time).ok())
+                .map(|time| time.to_string()),
+            network: sighting.network,
+        };
+        let state = if home { HOME } else { NOT_HOME };
+        let attributes = serde_json::to_string(&attributes).unwrap_or_default(); // cannot fail: its keys are text
+        [(topics.device(mac), state.into()), (topics.attributes(mac), attributes)]
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn at(time: i64) -> Sighting {
+        Sighting { time, claimed: time, ..Sighting::default() }
+    }
+
+    fn claim(time: i64, ip: &str, network: &str) -> Sighting {
+        Sighting { ip: ip.parse().ok(), network: Some(network.into()), ..at(time) }
+    }
+
+    /// The address is the one that people know the device by, and a probe is no claim.
+    #[test]
+    fn addresses() {
+        let (one, topics) = (MacAddr::new([2; 6]), Topics::new("a", "here", "ha"));
+        let mut devices = NamedDevices::new([(one, "one".into())].into(), 600);
+        let attributes = |devices: &NamedDevices| {
+            let [_, (_, json)] = devices.messages(one, true, &topics);
+            let Attributes { ip, last_seen, network, .. } = serde_json::from_str(&json).unwrap();
+            let ip = ip.map_or("none".into(), |ip| ip.to_string());
+            format!("{ip} {} {}", network.unwrap_or_default(), last_seen.unwrap_or_default())
+        };
+        assert_eq!(attributes(&devices), "none  ");
+        for (sighting, expected) in [
+            (
+                Sighting { network: Some("probed".into()), ..at(1000) },
+                "none probed 1970-01-01T00:16:40Z",
+            ),
+            (claim(1001, "fe80::1", "eth0"), "fe80::1 eth0 1970-01-01T00:16:41Z"),
+            (claim(1002, "2001:db8::1", "eth0"), "2001:db8::1 eth0 1970-01-01T00:16:42Z"),
+            (claim(1003, "10.0.0.1", "eth0.7"), "10.0.0.1 eth0.7 1970-01-01T00:16:43Z"),
+            (claim(1004, "2001:db8::1", "eth0"), "10.0.0.1 eth0.7 1970-01-01T00:16:44Z"),
+            (
+                Sighting { network: Some("probed".into()), ..at(1005) },
+                "10.0.0.1 eth0.7 1970-01-01T00:16:45Z",
+            ),
+            (claim(1006, "10.0.0.2", "eth0.7"), "10.0.0.2 eth0.7 1970-01-01T00:16:46Z"),
+            (claim(900, "10.0.0.2", "eth0.7"), "10.0.0.2 eth0.7 1970-01-01T00:16:46Z"),
+            (claim(1607, "2001:db8::1", "eth0"), "2001:db8::1 eth0 1970-01-01T00:26:47Z"),
+            (claim(9000, "10.0.0.2", "eth0"), "10.0.0.2 eth0 1970-01-01T00:33:20Z"), // a clock that is ahead
+        ] {
+            devices.seen(one, sighting, 2000);
+            assert_eq!(attributes(&devices), expected);
+        }
+        // After a restart.
+        let [_, (_, json)] = devices.messages(one, true, &topics);
+        let mut later = NamedDevices::new([(one, "one".into())].into(), 600);
+        later.had_attributes(one, &json);
+        assert_eq!(attributes(&later), attributes(&devices));
+        for old in ["{\"in_zones\":[],\"mac\":\"02:02:02:02:02:02\"}", "rubbish", ""] {
+            later.had_attributes(one, old);
+        }
+        assert_eq!(attributes(&later), "none  ");
+    }
+
+    /// Home Assistant stores each message: a device that stays at home causes few.
+    #[test]
+    fn attributes_are_published_seldom() {
+        let one = MacAddr::new([2; 6]);
+        let mut devices = NamedDevices::new([(one, "one".into())].into(), 600);
+        devices.all_published(1000);
+        devices.seen(one, claim(1000, "10.0.0.1", "eth0"), 1000);
+        assert_eq!(devices.changes(1000), [(one, true)]);
+        devices.published(one, true, 1000);
+        devices.seen(one, claim(1010, "10.0.0.1", "eth0"), 1010);
+        assert_eq!((devices.outdated(1299), devices.outdated(1300)), (vec![], vec![one]));
+        devices.seen(one, claim(1020, "10.0.0.2", "eth0"), 1020);
+        assert_eq!((devices.outdated(1059), devices.outdated(1060)), (vec![], vec![one]));
+        devices.published(one, true, 1060);
+        assert_eq!(devices.outdated(5000), [], "nothing is new");
+    }
 
     #[test]
     fn coming_and_going() {
@@ -124,14 +287,14 @@ mod tests {
             NamedDevices::new([(one, "a\x07b".into()), (two, String::new())].into(), 600);
         assert_eq!(devices.names().into_values().collect::<Vec<_>>(), ["ab", "04:04:04:04:04:04"]);
         assert_eq!(devices.changes(1000), []);
-        devices.seen(one, 100, 1000);
+        devices.seen(one, at(100), 1000);
         assert_eq!(devices.changes(1000), [], "long ago");
-        devices.seen(one, 900, 1000);
-        devices.seen(MacAddr::ZERO, 900, 1000);
+        devices.seen(one, at(900), 1000);
+        devices.seen(MacAddr::ZERO, at(900), 1000);
         assert_eq!(devices.changes(1000), [(one, true)]);
-        devices.published(one, true);
+        devices.published(one, true, 1000);
         assert_eq!((devices.changes(1499), devices.changes(1500)), (vec![], vec![(one, false)]));
-        devices.seen(one, 9000, 1000);
+        devices.seen(one, at(9000), 1000);
         assert_eq!(devices.changes(1600), [(one, false)], "a time in the future counts as now");
         devices.was_home(two, 2000);
         assert_eq!(devices.changes(2599), [(one, false)]);
@@ -144,10 +307,10 @@ mod tests {
         let (one, two) = (MacAddr::new([2; 6]), MacAddr::new([4; 6]));
         let mut devices = NamedDevices::new([(one, "one".into()), (two, "two".into())].into(), 600);
         for mac in [one, two] {
-            devices.seen(mac, 9000, 9000);
-            devices.published(mac, true);
+            devices.seen(mac, at(9000), 9000);
+            devices.published(mac, true, 9000);
         }
-        devices.seen(two, 900, 1000);
+        devices.seen(two, at(900), 1000);
         assert_eq!(devices.changes(1100), []);
         assert_eq!(devices.changes(1600), [(two, false)]);
         assert_eq!(devices.changes(1700), [(one, false), (two, false)]);

@@ -6,17 +6,18 @@ use shm_layout::MacAddr;
 pub struct Topics {
     /// `PREFIX/HOST`.
     base: String,
-    /// `PREFIX/device_tracker/addrwatch_HOST`.
+    /// Home Assistant's prefix.
     discovery: String,
     host: String,
+    /// `addrwatch_HOST`, as Home Assistant allows it in topics.
+    node: String,
 }
 
 impl Topics {
     pub fn new(prefix: &str, host: &str, discovery: &str) -> Topics {
         let host = level(host);
-        let node = node_id(&host);
-        let discovery = format!("{discovery}/device_tracker/addrwatch_{node}");
-        Topics { base: format!("{prefix}/{host}"), discovery, host }
+        let node = format!("addrwatch_{}", node_id(&host));
+        Topics { base: format!("{prefix}/{host}"), discovery: discovery.into(), host, node }
     }
 
     /// The client identifier. It is always the same, so that a new connection ends an old one, whose last will is then
@@ -41,13 +42,41 @@ impl Topics {
         format!("{}/attributes", self.device(mac))
     }
 
+    /// The alerts that Home Assistant's event entity reports.
+    pub fn alerts(&self) -> String {
+        format!("{}/alerts", self.base)
+    }
+
     pub fn discovery(&self, mac: MacAddr) -> String {
-        format!("{}/{}/config", self.discovery, plain(mac))
+        format!("{}/device_tracker/{}/{}/config", self.discovery, self.node, plain(mac))
+    }
+
+    pub fn alerts_discovery(&self) -> String {
+        format!("{}/event/{}/alerts/config", self.discovery, self.node)
+    }
+
+    /// Whether a message on this topic describes an entity to Home Assistant, under any prefix.
+    pub fn is_discovery(topic: &str) -> bool {
+        topic.ends_with("/config")
     }
 
     /// An identifier that no other device of any host has.
     pub fn unique_id(&self, mac: MacAddr) -> String {
         format!("addrwatch_{}_{}", self.host, plain(mac))
+    }
+
+    /// The identifier of the event entity.
+    pub fn alerts_id(&self) -> String {
+        format!("{}_alerts", self.host_id())
+    }
+
+    /// The identifier and the name of this host among Home Assistant's devices.
+    pub fn host_id(&self) -> String {
+        format!("addrwatch_{}", self.host)
+    }
+
+    pub fn host_name(&self) -> String {
+        format!("addrwatch on {}", self.host)
     }
 }
 
@@ -104,6 +133,9 @@ mod tests {
         let config = "ha/device_tracker/addrwatch_host_2enet/02000000000a/config";
         assert_eq!(topics.discovery(mac), config);
         assert_eq!(topics.device(mac), "a/host.net/devices/02:00:00:00:00:0a");
+        assert_eq!(topics.alerts_discovery(), "ha/event/addrwatch_host_2enet/alerts/config");
+        assert_eq!(topics.alerts(), "a/host.net/alerts");
+        assert!(Topics::is_discovery(config) && !Topics::is_discovery(&topics.attributes(mac)));
         let hosts = ["a.b", "a_b", "a:b", "a@b", "a-b", "a_2eb", "a__b", "ab"];
         let all: BTreeSet<_> =
             hosts.iter().map(|host| Topics::new("a", host, "ha").discovery(mac)).collect();

@@ -1,5 +1,10 @@
 //! The tables: those of addrwatch 1.0, one for the checkpoints and one for configuration changes. Existing
 //! tables are used as they are.
+//!
+//! Each new table has a primary key, which servers may require (`sql_require_primary_key`). That of the two tables with
+//! events is a number in the order of the rows, so that rows are appended. The time is part of it, because a table can be
+//! partitioned by time only if each unique key has the time. The number is invisible where the server can do that (MySQL
+//! 8.0.23, MariaDB 10.3): programs for addrwatch's table find its seven columns.
 
 use std::str::FromStr;
 
@@ -44,6 +49,12 @@ pub const NO_SUCH_TABLE: u16 = 1146;
 const TABLE_EXISTS: u16 = 1050;
 const DENIED: u16 = 1142;
 
+/// The last column of a table with events, and its primary key. Each server reads one of the two comments at most. Its name
+/// is not `id`: views join the table with that of the origins by `id`.
+const ROW_ID: &str =
+    "row_id BIGINT UNSIGNED NOT NULL /*!80023 INVISIBLE */ /*M!100303 INVISIBLE */ AUTO_INCREMENT,
+                PRIMARY KEY (row_id, tstamp)";
+
 /// The names of the tables, quoted.
 pub struct TableNames {
     /// A row for each event.
@@ -80,7 +91,7 @@ impl TableNames {
         if exists(to, &self.position)? {
             return exists(to, &self.log);
         }
-        to.query_drop(self.create_log())?;
+        to.query_drop(compact(&self.create_log()))?;
         if !exists(to, &self.view)? {
             match to.query_drop(self.create_view()) {
                 Err(Error::MySqlError(error)) if error.code == TABLE_EXISTS => {} // another program was faster
@@ -104,6 +115,7 @@ impl TableNames {
                 mac_address BINARY(6) NOT NULL,
                 ip_address VARBINARY(16) NOT NULL,
                 origin_id INT NOT NULL,
+                {ROW_ID},
                 KEY interface (interface),
                 KEY vlan_tag (vlan_tag),
                 KEY mac_address (mac_address),
@@ -161,7 +173,7 @@ impl TableNames {
         if exists(to, &self.config_change)? {
             return Ok(());
         }
-        to.query_drop(format!(
+        to.query_drop(compact(&format!(
             "CREATE TABLE IF NOT EXISTS {} (
                 tstamp TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
                 hostname VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL,
@@ -170,11 +182,12 @@ impl TableNames {
                 user VARCHAR(16) CHARACTER SET utf8mb4 NOT NULL,
                 lines_added INT UNSIGNED NOT NULL,
                 lines_removed INT UNSIGNED NOT NULL,
+                {ROW_ID},
                 KEY tstamp (tstamp),
                 KEY router_tstamp (router, tstamp)
             ) ENGINE = InnoDB",
             self.config_change
-        ))
+        )))
     }
 
     /// Adds the missing origins: without a name, the view would not show their rows.
@@ -197,6 +210,11 @@ impl TableNames {
             WHERE table_schema = database() AND table_name = '{name}' AND transactions <> 'YES'"
         ))
     }
+}
+
+/// A statement without indentation: a server may accept 1024 bytes only.
+fn compact(statement: &str) -> String {
+    statement.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Whether there is a table or view of this name. If the user may not read it, it exists.

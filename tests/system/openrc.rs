@@ -1,0 +1,173 @@
+//! The init scripts in `contrib/openrc`, run by Debian's OpenRC in namespaces of their own: messages, directories, crash loops.
+#![forbid(unsafe_code)]
+
+use aw_tests::feed::publish;
+use aw_tests::rig::{public_copy, run, skip};
+use aw_tests::ring::Ring;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const CONTRIB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../contrib");
+
+/// An unused group id, of the group addrwatch.
+const GROUP: u32 = 64_001;
+
+/// What OpenRC finds at boot, in place of this machine's: an empty /run, /var/log and /var/lib; and /etc with services,
+/// configurations and users of ours.
+const BOOT: &str = r#"
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /var/log
+mount -t tmpfs tmpfs /var/lib
+mkdir -p /run/lock /run/openrc
+touch /run/openrc/softlevel
+for state in starting started stopping inactive wasinactive failed hotplugged daemons options exclusive scheduled tmp; do
+    mkdir -p "/run/openrc/$state"
+done
+mkdir "$root/all"
+cp -a /etc/. "$root/all"
+rm -rf "$root/all/init.d" "$root/all/runlevels"
+cp -r "$root/etc/." "$root/all"
+mount --bind "$root/all" /etc
+until_it() { for i in $(seq 600); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done; echo "timeout: $*"; exit 1; }
+"#;
+
+/// A machine with these services, which share one ring.
+struct Machine {
+    directory: tempfile::TempDir,
+    ring: Ring,
+}
+
+impl Machine {
+    /// None where OpenRC cannot run.
+    fn new(services: &[&str]) -> Option<Machine> {
+        if !Path::new("/sbin/openrc-run").exists() {
+            skip("there is no OpenRC here (openrc)");
+            return None;
+        }
+        if !rustix::process::geteuid().is_root() {
+            skip("only root can mount");
+            return None;
+        }
+        let programs = services.iter().map(|name| name.trim_start_matches("addrwatch-"));
+        let machine =
+            Machine { directory: public_copy(&programs.collect::<Vec<_>>()), ring: Ring::new() };
+        for name in ["etc/init.d", "etc/conf.d", "etc/addrwatch"] {
+            fs::create_dir_all(machine.path(name)).unwrap();
+        }
+        // Without an entry in /etc/shadow, which PAM would miss.
+        let mut users = fs::read_to_string("/etc/passwd").unwrap()
+            + &format!("addrwatch:*:64001:{GROUP}::/:/bin/false\n");
+        let group = fs::read_to_string("/etc/group").unwrap() + &format!("addrwatch:x:{GROUP}:\n");
+        for (name, number) in services.iter().zip(64002..) {
+            users += &format!("{name}:*:{number}:{GROUP}::/:/bin/false\n");
+            let file = if *name == "addrwatch-collector" { *name } else { "aw-output" };
+            let root = machine.directory.path().display().to_string();
+            let script = fs::read_to_string(format!("{CONTRIB}/openrc/{file}")).unwrap();
+            let path = machine.path("etc/init.d").join(name);
+            fs::write(&path, script.replace("/usr/bin", &root)).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        }
+        fs::write(machine.path("etc/passwd"), users).unwrap();
+        fs::write(machine.path("etc/group"), group).unwrap();
+        Some(machine)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The lines of `/etc/conf.d/NAME`.
+    fn configure(&self, service: &str, lines: &str) {
+        fs::write(self.path("etc/conf.d").join(service), lines).unwrap();
+    }
+
+    /// What this script prints, which runs on the machine.
+    #[track_caller]
+    fn sh(&self, script: &str) -> String {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-euc"]);
+        command.arg(format!("{BOOT}{script}")).env("root", self.directory.path());
+        run(command).ok().stdout
+    }
+}
+
+/// Services start, and their directories and messages are there: the program's own and those of its configuration.
+#[test]
+fn services_start_and_log() {
+    let services = ["addrwatch-collector", "aw-tracker", "aw-stdout", "aw-sqlite"];
+    let Some(machine) = Machine::new(&services) else { return };
+    let ring = machine.ring.name();
+    machine.configure(
+        "addrwatch-collector",
+        &format!("collector_args='--ring {ring} -v --macupd 127.0.0.1:0'"),
+    );
+    for output in &services[1..] {
+        machine.configure(output, &format!("output_args='--ring {ring} --verbose'"));
+    }
+    let config = fs::read_to_string(format!("{CONTRIB}/macupd_tracker.conf")).unwrap();
+    let config =
+        config.replace("REPORTDIR=/var/www/html ", "ReportDir = /var/lib/addrwatch/report/ ");
+    fs::write(machine.path("etc/addrwatch/macupd_tracker.conf"), config).unwrap();
+    let printed = machine.sh(
+        "mkdir -p /var/lib/addrwatch/report; chown root:addrwatch /var/lib/addrwatch/report
+         for it in addrwatch-collector aw-tracker aw-stdout aw-sqlite; do
+             rc-service $it start >/dev/null
+             until_it test -s /var/log/addrwatch/$it.log
+         done
+         until_it grep 'reading ring' /var/log/addrwatch/aw-sqlite.log
+         for it in addrwatch-collector aw-tracker aw-stdout aw-sqlite; do rc-service $it status; done
+         cd /var; stat -c '%n %a %U:%G' log/addrwatch/* lib/addrwatch/*
+         grep -h MACupd log/addrwatch/addrwatch-collector.log
+         for it in aw-sqlite addrwatch-collector; do
+             rc-service $it stop >/dev/null
+             rc-service $it status || echo $?
+         done",
+    );
+    for expected in [
+        "log/addrwatch/addrwatch-collector.log 640 root:addrwatch",
+        "log/addrwatch/aw-sqlite.log 640 aw-sqlite:addrwatch",
+        "log/addrwatch/aw-stdout 750 aw-stdout:addrwatch",
+        "log/addrwatch/aw-tracker 750 aw-tracker:addrwatch",
+        "lib/addrwatch/aw-sqlite 750 aw-sqlite:addrwatch",
+        "lib/addrwatch/report 755 root:addrwatch",
+    ] {
+        assert!(printed.lines().any(|line| line == expected), "{expected} is not in {printed}");
+    }
+    assert_eq!(printed.matches("status: started").count(), services.len(), "{printed}");
+    assert!(printed.contains("(MACupd)"), "{printed}");
+    assert_eq!(printed.matches("status: stopped").count(), 2, "{printed}");
+}
+
+/// A service that ends again and again stays down, and its state and its log say so; one start later it runs.
+#[test]
+fn a_crash_loop_is_visible() {
+    let services = ["aw-syslog"];
+    let Some(machine) = Machine::new(&services) else { return };
+    publish(&machine.ring, 1..4);
+    chown(machine.ring.path(), None, Some(GROUP)).unwrap();
+    let ring = machine.ring.name();
+    let limits = "respawn_delay=1 respawn_max=2 respawn_period=30";
+    machine.configure("aw-syslog", &format!("output_args='--ring {ring} --nonsense' {limits}"));
+    let printed = machine.sh(&format!(
+        "rc-service aw-syslog start
+         until_it test -L /run/openrc/failed/aw-syslog
+         rc-service aw-syslog status 2>&1 || echo $?
+         rc-status --all 2>&1
+         cat /var/log/addrwatch/aw-syslog.log
+         echo \"output_args='--ring {ring} --verbose --to udp://127.0.0.1:9'\" >/etc/conf.d/aw-syslog
+         rc-service aw-syslog start
+         until_it grep 'reading ring' /var/log/addrwatch/aw-syslog.log
+         rc-service aw-syslog status"
+    ));
+    let failed = "status: failed: it ended again and again, or did not start (see /var/log/addrwatch/aw-syslog.log)\n32\n";
+    assert!(printed.contains(failed), "{printed}");
+    let line = printed
+        .lines()
+        .find(|line| line.trim_start().starts_with("aw-syslog  "))
+        .unwrap_or_default();
+    assert!(line.contains("failed"), "{printed}");
+    assert!(printed.contains("unexpected argument '--nonsense'"), "{printed}");
+    assert!(printed.contains("status: started"), "{printed}");
+}
