@@ -18,7 +18,7 @@ pub use {
     alert::{Alert, AlertKind},
     device::{Device, MacClass, MacPolicy},
     names::{Names, read_names},
-    network::{network_of, split_network},
+    network::{NetworkState, network_of, split_network},
     rules::{ALL_NETWORKS, Dialect, Memory, Rules},
     sqlite_memory::{SqliteMemory, mac_from, mac_number},
     station::{MAX_CLAIMS, MacClaim, Station, Transition},

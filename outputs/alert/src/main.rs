@@ -10,6 +10,7 @@ mod dispatcher;
 mod export;
 mod hours;
 mod import;
+mod learning;
 mod notification;
 mod rate_gate;
 mod sender;

@@ -105,9 +105,11 @@ impl MqttSink {
 
     fn message(&self, entry: &Entry, alert: &Alert) -> Publication {
         let Alert { kind, network, name, old_mac, previous, note, .. } = alert;
+        let event = EventJson::new(entry, TimeFormat::Seconds(entry.event.time.seconds()));
+        // The address of a probe is not the device's.
         let json = AlertJson {
             what: *kind,
-            event: EventJson::new(entry, TimeFormat::Seconds(entry.event.time.seconds())),
+            event: if alert.ip.is_empty() { event.without_address() } else { event },
             name: name.as_ref(),
             old_mac: old_mac.as_ref(),
             previous: *previous,
@@ -156,7 +158,7 @@ impl Sink for MqttSink {
     fn write(&mut self, entry: &Entry) -> SinkResult {
         let event = &entry.event;
         let connected = self.ensure_connected();
-        let observed = connected.and_then(|()| self.rules.observe(entry, &mut self.memory));
+        let observed = connected.and_then(|()| self.rules.observe(entry, false, &mut self.memory));
         let alerts = self.or_roll_back(observed)?;
         if !matches!(event.kind, EventKind::ConfigChange(_)) {
             let now = UnixTime::now().seconds();
