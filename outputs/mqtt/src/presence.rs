@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aw_detect::Names;
 use serde_json::{Value, json};
-use shm_layout::MacAddr;
+use shm_layout::{MacAddr, UnixTime};
 
 use crate::topics::Topics;
 
@@ -54,6 +54,9 @@ impl NamedDevices {
     }
 
     pub fn seen(&mut self, mac: MacAddr, time: i64, now: i64) {
+        if !is_one_clock(time, now) {
+            return; // captured before the clock was set: how long ago is not known
+        }
         if let Some(device) = self.all.get_mut(&mac) {
             // With a time in the future, from before the clock was set back, the device would stay at home.
             device.last = device.last.max(time).min(now);
@@ -63,6 +66,9 @@ impl NamedDevices {
     /// The devices whose state differs from the published one.
     pub fn changes(&mut self, now: i64) -> Vec<(MacAddr, bool)> {
         let change = |(mac, device): (&MacAddr, &mut NamedDevice)| {
+            if device.last > 0 && !is_one_clock(device.last, now) {
+                device.last = now; // the clock was set since: absence counts from now on
+            }
             device.last = device.last.min(now); // the clock was ahead when it was seen
             let home = device.last > 0 && now - device.last < self.away;
             (home != device.home).then_some((*mac, home))
@@ -85,6 +91,11 @@ impl NamedDevices {
         };
         self.all.iter().flat_map(of).collect()
     }
+}
+
+/// Whether the clock was set at both times, or at neither.
+fn is_one_clock(one: i64, other: i64) -> bool {
+    UnixTime::new(one, 0).is_plausible() == UnixTime::new(other, 0).is_plausible()
 }
 
 /// The discovery message of Home Assistant's "MQTT device tracker". It has both the state, which 2027.1 is to remove, and the
@@ -151,5 +162,20 @@ mod tests {
         assert_eq!(devices.changes(1100), []);
         assert_eq!(devices.changes(1600), [(two, false)]);
         assert_eq!(devices.changes(1700), [(one, false), (two, false)]);
+    }
+
+    /// A machine without a battery boots in 1970: who is at home then, is not away when the clock is set.
+    #[test]
+    fn a_clock_that_is_set() {
+        let (one, two) = (MacAddr::new([2; 6]), MacAddr::new([4; 6]));
+        let mut devices = NamedDevices::new([(one, "one".into()), (two, "two".into())].into(), 600);
+        devices.seen(one, 30, 31);
+        assert_eq!(devices.changes(31), [(one, true)]);
+        devices.published(one, true);
+        let now = 1_700_000_000;
+        devices.seen(two, 40, now);
+        assert_eq!(devices.changes(now), [], "and no device came");
+        assert_eq!(devices.changes(now + 599), []);
+        assert_eq!(devices.changes(now + 600), [(one, false)]);
     }
 }
