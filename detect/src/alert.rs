@@ -87,6 +87,12 @@ impl AlertKind {
         matches!(self, SuppressedDecnet | ReusedOld | Mismatch | Broadcast | Bogon)
     }
 
+    /// Whether a MAC uses an address that another MAC had.
+    pub fn is_takeover(self) -> bool {
+        use AlertKind::*;
+        matches!(self, FlipFlop | ReusedOld | Changed | Duplicate)
+    }
+
     /// The kind's name in configurations, JSON and topics.
     pub fn name(self) -> String {
         match serde_json::to_value(self) {

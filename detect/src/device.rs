@@ -1,7 +1,16 @@
 //! A device is a MAC address, whatever its IP addresses; and the classes of MAC addresses.
 
 use serde::Deserialize;
-use shm_layout::MacAddr;
+use shm_layout::{MacAddr, UnixTime};
+
+/// Seconds from one time to another; `None` if the clock was set at only one of them, because a machine without a battery
+/// boots in 1970.
+pub(crate) fn span(from: i64, to: i64) -> Option<i64> {
+    UnixTime::new(to, 0).seconds_since(UnixTime::new(from, 0))
+}
+
+/// Days in which addresses are counted that a device answers for: in a longer time, each laptop has many.
+const ADDRESS_DAYS: i64 = 7;
 
 /// The class of a MAC address, by its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +39,7 @@ impl MacClass {
 }
 
 /// How alerts about a class of MACs are sent.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "lowercase")]
 pub enum MacPolicy {
     /// Each in a message of its own.
@@ -48,8 +57,20 @@ pub struct Device {
     pub first: i64,
     /// When it was last seen.
     pub last: i64,
-    /// IPv4 addresses that it claimed before any other MAC.
+    /// IPv4 addresses that it answered for within a week.
     pub addresses: u32,
+    /// The first day of that week, in days since 1970 (UTC).
+    pub addresses_day: i64,
+    /// Those of them that another MAC had.
+    pub taken: u32,
+    /// Whether it does proxy ARP: the learning period saw it, or it took many addresses from other MACs.
+    pub proxy: bool,
+    /// Addresses that it probed and did not claim: many of a scanner, few of other devices.
+    pub probed: u32,
+    /// Addresses that it claimed for the first time in answer to another device's probe, on one day.
+    pub denied: u32,
+    /// That day, in days since 1970 (UTC).
+    pub denied_day: i64,
     /// The day on which it was last reported as unknown, in days since 1970 (UTC); 0 = never.
     pub unknown_day: i64,
     /// Whether it was reported as silent.
@@ -64,15 +85,44 @@ impl Device {
 
     /// Records that it is seen. Returns the days since the last time if they are `returned_after_days` or more (0 = off).
     pub fn seen(&mut self, time: i64, returned_after_days: u32) -> Option<i64> {
-        let days = (time - self.last) / 86_400;
+        let days = span(self.last, time).map(|span| span / 86_400);
+        if span(self.first, time).is_none() {
+            self.first = self.first.max(time); // the clock was set
+        }
         self.last = self.last.max(time);
-        (returned_after_days > 0 && days >= returned_after_days.into()).then_some(days)
+        days.filter(|days| returned_after_days > 0 && *days >= returned_after_days.into())
     }
 
     /// Whether to report it as unknown now: once a day.
     pub fn unknown_is_due(&mut self, time: i64) -> bool {
         let day = time.div_euclid(86_400);
+        // Which day it is, is not known until the clock is set.
+        if span(self.unknown_day * 86_400, time).is_none() && day < self.unknown_day {
+            return false;
+        }
         std::mem::replace(&mut self.unknown_day, day) != day
+    }
+
+    /// Counts an IPv4 address that it answers for, and that another MAC had or not. From `limit` on it does proxy ARP.
+    pub fn answered_for(&mut self, time: i64, limit: u32, of_another: bool, learning: bool) {
+        let day = time.div_euclid(86_400);
+        if self.addresses < limit && (day - self.addresses_day).abs() >= ADDRESS_DAYS {
+            (self.addresses, self.taken, self.addresses_day) = (0, 0, day);
+        }
+        self.addresses = self.addresses.saturating_add(1);
+        self.taken = self.taken.saturating_add(of_another.into());
+        let seen = if learning { self.addresses } else { self.taken };
+        self.proxy |= limit > 0 && seen >= limit;
+    }
+
+    /// Counts an address that it claims for the first time because another device probes it. Returns their number today.
+    pub fn denied_a_probe(&mut self, time: i64) -> u32 {
+        let day = time.div_euclid(86_400);
+        if std::mem::replace(&mut self.denied_day, day) != day {
+            self.denied = 0;
+        }
+        self.denied = self.denied.saturating_add(1);
+        self.denied
     }
 }
 
@@ -110,5 +160,32 @@ mod tests {
         assert_eq!(device.last, 60 * day - 1);
         let due = [day, day + 1, 2 * day].map(|time| device.unknown_is_due(time));
         assert_eq!(due, [true, false, true]);
+        // In 1970, before the clock is set.
+        let now = 1_700_000_000;
+        let mut device = Device::new(now);
+        assert!(device.unknown_is_due(now));
+        assert_eq!((device.seen(30, 30), device.unknown_is_due(30)), (None, false));
+        assert_eq!((device.seen(now + 60, 30), device.last), (None, now + 60));
+        let mut device = Device::new(30);
+        assert_eq!(device.seen(now, 30), None);
+        assert_eq!((device.first, device.seen(now + 30 * day, 30)), (now, Some(30)));
+    }
+
+    #[test]
+    fn counts_within_a_time() {
+        let day = 86_400;
+        let mut device = Device::new(0);
+        for time in [0, day, 8 * day, 9 * day] {
+            device.answered_for(time, 3, false, false);
+        }
+        assert_eq!(device.addresses, 2, "of a laptop, one a day");
+        for time in [9 * day, 90 * day] {
+            device.answered_for(time, 3, false, false);
+        }
+        assert_eq!((device.addresses, device.proxy), (4, false), "a router stays one");
+        device.answered_for(91 * day, 3, false, true);
+        assert!(device.proxy, "seen while learning");
+        let denied = [day, day, 2 * day].map(|time| device.denied_a_probe(time));
+        assert_eq!(denied, [1, 2, 1]);
     }
 }

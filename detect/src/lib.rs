@@ -20,7 +20,7 @@ pub use {
     device::{Device, MacClass, MacPolicy},
     mac_pattern::MacPattern,
     names::{Names, read_names},
-    network::{network_of, split_network},
+    network::{NetworkState, network_of, split_network},
     rules::{ALL_NETWORKS, Dialect, Memory, Rules},
     sqlite_memory::{SqliteMemory, mac_from, mac_number},
     station::{MAX_CLAIMS, MacClaim, Station, Transition},

@@ -4,6 +4,33 @@
 use aw_output::Entry;
 use shm_layout::{Event, Kind, RingName};
 
+/// Seconds in which answers to probes are counted.
+const DENIAL_SECONDS: i64 = 600;
+
+/// The state of one network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetworkState {
+    /// When it was first seen.
+    pub first: i64,
+    /// Addresses that were claimed for the first time in answer to another host's probe, within ten minutes.
+    pub denied: u32,
+    /// The begin of these ten minutes.
+    pub denied_since: i64,
+    /// When that was last reported as an attack; 0 = never.
+    pub reported: i64,
+}
+
+impl NetworkState {
+    /// Counts an address that is denied to the host that probes it. Returns their number within ten minutes.
+    pub fn denied_a_probe(&mut self, time: i64) -> u32 {
+        if !(0..DENIAL_SECONDS).contains(&(time - self.denied_since)) {
+            (self.denied, self.denied_since) = (0, time);
+        }
+        self.denied = self.denied.saturating_add(1);
+        self.denied
+    }
+}
+
 /// The name of an event's network within its ring: the interface with its VLANs, and the router that reported it.
 pub fn network_of(event: &Event) -> String {
     let mut text = event.interface.to_string();

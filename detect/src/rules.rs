@@ -1,5 +1,9 @@
 //! The rules: from an event to alerts. No I/O and no clock: earlier events come from a [`Memory`], time from the event.
 
+mod claims;
+mod denials;
+mod proxies;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use aw_output::Entry;
@@ -8,12 +12,13 @@ use shm_layout::{Event, Kind as EventKind, MacAddr, Origin};
 
 use crate::{
     alert::{Alert, AlertKind},
-    device::{Device, MacClass, MacPolicy},
+    device::{Device, MacClass, MacPolicy, span},
     mac_pattern::MacPattern,
     names::Names,
-    network::{full_network, network_of, stands_for},
+    network::{NetworkState, full_network, network_of, stands_for},
     station::{MacClaim, Station, Transition},
 };
+use claims::{Message, deed, joined, proves_address};
 
 /// What is known of earlier events.
 pub trait Memory {
@@ -32,6 +37,10 @@ pub trait Memory {
     fn device(&mut self, mac: MacAddr) -> Result<Option<Device>, Self::Error>;
     /// Replaces the state of a device.
     fn store_device(&mut self, mac: MacAddr, state: &Device) -> Result<(), Self::Error>;
+    /// The state of a network, by its full name, if it was seen before.
+    fn network(&mut self, network: &str) -> Result<Option<NetworkState>, Self::Error>;
+    /// Replaces the state of a network.
+    fn store_network(&mut self, network: &str, state: &NetworkState) -> Result<(), Self::Error>;
 }
 
 /// A rule set, with the message format that belongs to it.
@@ -71,8 +80,10 @@ pub struct Rules {
     /// The local address blocks by network, or of [`ALL_NETWORKS`]; a network without an entry has no bogons. A longer
     /// name, with the ring and the host, precedes a shorter one.
     pub local: BTreeMap<String, Vec<IpNet>>,
-    /// A MAC that claimed so many IPv4 addresses before any other MAC does proxy ARP; 0 = none does.
+    /// A MAC that answers for so many IPv4 addresses within a week does proxy ARP; 0 = none does.
     pub proxy_arp_addresses: u32,
+    /// MACs that do proxy ARP, however many addresses they answer for.
+    pub proxies: Vec<MacAddr>,
     /// For addresses that a MAC with proxy ARP takes over or loses.
     pub proxy_arp: MacPolicy,
     /// Whether messages show the ring: networks of several rings can have the same name.
@@ -93,6 +104,7 @@ impl Default for Rules {
             failovers: Vec::new(),
             local: BTreeMap::new(),
             proxy_arp_addresses: 32,
+            proxies: Vec::new(),
             proxy_arp: MacPolicy::Digest,
             show_ring: false,
         }
@@ -106,10 +118,12 @@ impl Rules {
         Rules { known, virtual_macs: all, random_macs: all, proxy_arp: all, ..Rules::default() }
     }
 
-    /// Records an event in the memory and returns the alerts that it causes.
+    /// Records an event in the memory and returns the alerts that it causes. `learning`: MACs that share an address now share
+    /// it by design.
     pub fn observe<M: Memory>(
         &self,
         entry: &Entry,
+        learning: bool,
         memory: &mut M,
     ) -> Result<Vec<Alert>, M::Error> {
         let event = &entry.event;
@@ -122,7 +136,7 @@ impl Rules {
         }
         match self.dialect {
             Dialect::Arpwatch => self.observe_as_arpwatch(entry, memory),
-            Dialect::Devices => self.observe_device(entry, memory),
+            Dialect::Devices => self.observe_device(entry, learning, memory),
         }
     }
 
@@ -151,6 +165,7 @@ impl Rules {
     fn observe_device<M: Memory>(
         &self,
         entry: &Entry,
+        learning: bool,
         memory: &mut M,
     ) -> Result<Vec<Alert>, M::Error> {
         let (event, network) = (&entry.event, full_network(entry));
@@ -162,129 +177,85 @@ impl Rules {
         let known = memory.device(event.mac)?;
         let is_new = known.is_none();
         let mut device = known.unwrap_or_else(|| Device::new(event.time.seconds()));
-        alerts.extend(self.device_alerts(entry, &mut device, is_new));
         let ip = event.ip();
         let mut station = memory.station(&network, ip)?;
-        if is_probe(event) {
-            station.probe = Some(MacClaim { mac: event.mac, time: event.time.seconds() });
-        } else {
-            alerts.extend(self.address_alert(entry, &mut station, &mut device, memory)?);
-        }
-        memory.store_station(&network, ip, &station)?;
-        memory.store_device(event.mac, &device)?;
+        let proven = proves_address(event, &station);
+        alerts.extend(self.device_alerts(entry, proven, &mut device, is_new));
+        let (station, device) = (&mut station, &mut device);
+        let network = &*network;
+        let mut message = Message { entry, network, learning, station, device };
+        alerts.extend(self.address_alerts(&mut message, memory)?);
+        memory.store_station(network, ip, station)?;
+        memory.store_device(event.mac, device)?;
         self.apply_class_policy(event.mac, &mut alerts);
         Ok(alerts)
     }
 
-    /// Alerts about the device itself: new, back, returned, unknown.
-    fn device_alerts(&self, entry: &Entry, device: &mut Device, is_new: bool) -> Vec<Alert> {
+    /// Alerts about the device itself: new, back, returned, unknown. Without an address, if the event does not show that it is
+    /// the device's.
+    fn device_alerts(
+        &self,
+        entry: &Entry,
+        proven: bool,
+        device: &mut Device,
+        is_new: bool,
+    ) -> Vec<Alert> {
         let event = &entry.event;
-        let (time, last) = (event.time.seconds(), device.last);
+        let time = event.time.seconds();
+        let previous = span(device.last, time).map(|_| device.last);
+        let mut alert = Alert { previous, ..self.alert(AlertKind::Back, entry) };
+        if !proven {
+            alert.ip.clear();
+            alert.note = Some(deed(event));
+        }
+        let alert = |kind| Alert { kind, ..alert.clone() };
         let mut alerts = Vec::new();
         if is_new {
-            alerts.push(self.alert(AlertKind::NewDevice, entry));
+            alerts.push(Alert { previous: None, ..alert(AlertKind::NewDevice) });
         }
         let returned = device.seen(time, self.returned_after_days);
         if std::mem::take(&mut device.silent) {
-            alerts.push(Alert { previous: Some(last), ..self.alert(AlertKind::Back, entry) });
+            alerts.push(alert(AlertKind::Back));
         } else if let Some(days) = returned {
-            let note = Some(format!("after {days} days"));
-            let alert = self.alert(AlertKind::Returned, entry);
-            alerts.push(Alert { previous: Some(last), note, ..alert });
+            let alert = alert(AlertKind::Returned);
+            let note = joined(Some(format!("after {days} days")), alert.note);
+            alerts.push(Alert { note, ..alert });
         }
         let unknown = !self.known.is_empty() && !self.known.contains_key(&event.mac);
         if unknown && device.unknown_is_due(time) {
-            alerts.push(self.alert(AlertKind::UnknownDevice, entry));
+            alerts.push(Alert { previous: None, ..alert(AlertKind::UnknownDevice) });
         }
         alerts
     }
 
-    /// Records the device's claim of an address; the alert that it causes, if any.
-    fn address_alert<M: Memory>(
-        &self,
-        entry: &Entry,
-        station: &mut Station,
-        device: &mut Device,
-        memory: &mut M,
-    ) -> Result<Option<Alert>, M::Error> {
-        let event = &entry.event;
-        let time = event.time.seconds();
-        let answer = EventKind::Pairing(Origin::ArpReply);
-        let answers =
-            event.kind == answer || event.kind == EventKind::Pairing(Origin::NdAdvertisement);
-        let duplicate = station.duplicate(event.mac, time, self.duplicate_within, answers);
-        let change = station.claim(event.mac, time);
-        if matches!(change, Some((Transition::NewStation, _))) && event.ip().is_ipv4() {
-            device.addresses = device.addresses.saturating_add(1);
-        }
-        let old = change.and_then(|(_, old)| old).or(duplicate.map(|(other, _)| other));
-        let old = old.filter(|old| old.mac != event.mac);
-        let old_device = old.map(|old| memory.device(old.mac)).transpose()?.flatten();
-        let proxy = [Some(&*device), old_device.as_ref()];
-        let proxy = proxy.into_iter().flatten().any(|device| self.does_proxy_arp(device));
-        if self.is_by_design(event.mac, old) || proxy && self.proxy_arp == MacPolicy::Ignore {
-            return Ok(None);
-        }
-        let alert = match (duplicate, change) {
-            (Some((other, evidence)), _) => Some(Alert {
-                old_mac: Some(other.mac.to_string()),
-                previous: Some(other.time),
-                note: Some(evidence.into()),
-                ..self.alert(AlertKind::Duplicate, entry)
-            }),
-            (None, change) => change.map(|(change, old)| self.change_alert(entry, change, old)),
-        };
-        Ok(alert.and_then(|mut alert| {
-            alert.digest = proxy && self.proxy_arp == MacPolicy::Digest;
-            self.limit_repeats(alert, station)
-        }))
+    /// Whether two MACs are of one failover group.
+    fn is_in_group(&self, mac: MacAddr, old: MacAddr) -> bool {
+        let includes = |macs: &[MacPattern], mac| macs.iter().any(|one| one.matches(mac));
+        self.failovers.iter().any(|macs| includes(macs, mac) && includes(macs, old))
     }
 
-    /// Whether a change of the address's MAC is normal: a virtual MAC takes its address back, or one of a failover group
-    /// takes over. That another MAC takes the address of a virtual MAC is not.
-    fn is_by_design(&self, mac: MacAddr, old: Option<MacClaim>) -> bool {
-        let in_group = |old: MacAddr| {
-            let includes = |macs: &[MacPattern], mac| macs.iter().any(|one| one.matches(mac));
-            self.failovers.iter().any(|macs| includes(macs, mac) && includes(macs, old))
-        };
-        MacClass::of(mac) == MacClass::Virtual && self.virtual_macs == MacPolicy::Ignore
-            || old.is_some_and(|old| in_group(old.mac))
-    }
-
-    /// Suppresses what repeats: flip flops and duplicates. A change to another MAC is always reported.
-    fn limit_repeats(&self, mut alert: Alert, station: &mut Station) -> Option<Alert> {
-        let duplicate = alert.kind == AlertKind::Duplicate;
-        if !duplicate && alert.kind != AlertKind::FlipFlop {
-            return Some(alert);
-        }
-        let suppressed = station.admit_alert(alert.time, self.quiet, duplicate)?;
-        if suppressed > 0 {
-            let more = format!("{suppressed} more since the last alert");
-            alert.note = Some(alert.note.map_or(more.clone(), |note| format!("{note}, {more}")));
-        }
-        Some(alert)
-    }
-
-    /// Applies the policy of the MAC's class. A MAC with a name is treated like a vendor's.
+    /// Applies the policies of the classes of the MACs. An attacker chooses its own MAC, not that of the owner: what the alert
+    /// about a MAC that takes an address is worth depends on both.
     fn apply_class_policy(&self, mac: MacAddr, alerts: &mut Vec<Alert>) {
-        let policy = match MacClass::of(mac) {
+        let own = self.policy_of(mac);
+        alerts.retain_mut(|alert| {
+            let old = alert.old_mac.as_ref().filter(|_| alert.kind.is_takeover());
+            let old = old.and_then(|old| old.parse().ok()).map(|old| self.policy_of(old));
+            let policy = old.map_or(own, |old| own.min(old));
+            // A duplicate address is urgent, whatever the class of the MAC.
+            alert.digest |= policy == MacPolicy::Digest && alert.kind != AlertKind::Duplicate;
+            policy != MacPolicy::Ignore
+        });
+    }
+
+    /// The policy of a MAC's class. A MAC with a name is treated like a vendor's.
+    fn policy_of(&self, mac: MacAddr) -> MacPolicy {
+        match MacClass::of(mac) {
             _ if self.known.contains_key(&mac) => MacPolicy::Report,
             MacClass::Global => MacPolicy::Report,
             MacClass::Virtual => self.virtual_macs,
             MacClass::Random => self.random_macs,
-        };
-        match policy {
-            MacPolicy::Ignore => alerts.clear(),
-            // A duplicate address is urgent, whatever the class of the MAC.
-            MacPolicy::Digest => alerts
-                .iter_mut()
-                .for_each(|alert| alert.digest |= alert.kind != AlertKind::Duplicate),
-            MacPolicy::Report => {}
         }
-    }
-
-    fn does_proxy_arp(&self, device: &Device) -> bool {
-        self.proxy_arp_addresses > 0 && device.addresses >= self.proxy_arp_addresses
     }
 
     /// What is wrong with an ARP message regardless of earlier ones, in arpwatch's order.
@@ -325,16 +296,19 @@ impl Rules {
         let mut alerts = Vec::new();
         for (mac, limit) in &self.watched {
             let Some(mut device) = memory.device(*mac)? else { continue };
-            if device.silent || now - device.last.max(since) <= *limit {
+            // Not if the clock was set in between: the time is unknown then.
+            let silence = span(device.last.max(since), now);
+            if device.silent || silence.is_none_or(|silence| silence <= *limit) {
                 continue;
             }
+            let last = span(device.last, now).map(|_| device.last);
             device.silent = true;
             memory.store_device(*mac, &device)?;
             alerts.push(Alert {
                 mac: mac.to_string(),
                 name: self.known.get(mac).cloned(),
-                previous: Some(device.last),
-                note: Some(format!("not seen for {} s", now - device.last)),
+                previous: last,
+                note: Some(format!("not seen for {} s", now - last.unwrap_or(since))),
                 ..Alert::new(AlertKind::Silent, now)
             });
         }
@@ -342,7 +316,7 @@ impl Rules {
     }
 
     fn change_alert(&self, entry: &Entry, change: Transition, old: Option<MacClaim>) -> Alert {
-        let mac = entry.event.mac;
+        let (mac, time) = (entry.event.mac, entry.event.time.seconds());
         let kind = match change {
             Transition::NewActivity => AlertKind::NewActivity,
             Transition::NewStation => AlertKind::NewStation,
@@ -353,7 +327,7 @@ impl Rules {
         };
         Alert {
             old_mac: old.filter(|old| old.mac != mac).map(|old| old.mac.to_string()),
-            previous: old.map(|old| old.time),
+            previous: old.map(|old| old.time).filter(|old| span(*old, time).is_some()),
             ..self.alert(kind, entry)
         }
     }

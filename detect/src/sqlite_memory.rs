@@ -2,10 +2,12 @@
 //! commit are one transaction, so that after a kill nothing is forgotten and nothing is reported twice.
 
 mod adoption;
+mod columns;
 
 use std::{
+    collections::HashMap,
     fs::OpenOptions,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -15,13 +17,9 @@ use aw_output::{Checkpoint, Fault, SinkResult, failed};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::{MacAddr, RingName};
 
-use crate::{
-    cache::{Cache, Cached},
-    device::Device,
-    rules::Memory,
-    station::{MacClaim, Station},
-};
+use crate::{cache::Cache, device::Device, network::NetworkState, rules::Memory, station::Station};
 use adoption::ShortNames;
+use columns::{device_from, ip_bytes, ip_from, station_from};
 
 /// `exclusive`: one program at a time. `full`: after a power cut nothing is reported a second time. `memory`: temporary
 /// files, because the program can write to no other directory.
@@ -32,6 +30,8 @@ const SCHEMA: &str = "PRAGMA locking_mode = exclusive; PRAGMA journal_mode = wal
         addresses INTEGER, unknown_day INTEGER, silent INTEGER);
     CREATE TABLE IF NOT EXISTS account (ring TEXT PRIMARY KEY, generation INTEGER,
         began INTEGER, delivered INTEGER, lost INTEGER, skipped INTEGER);
+    CREATE TABLE IF NOT EXISTS network (network TEXT PRIMARY KEY, first INTEGER, denied INTEGER,
+        denied_since INTEGER, reported INTEGER);
     CREATE TABLE IF NOT EXISTS adoption (network TEXT PRIMARY KEY, full_network TEXT);";
 
 /// Stations and devices that are stored, of each; above that, those not seen for longest are deleted.
@@ -49,6 +49,7 @@ pub struct SqliteMemory {
     new: u32,
     stations: Cache<(String, IpAddr), Station>,
     devices: Cache<MacAddr, Device>,
+    networks: HashMap<String, NetworkState>,
     short_names: Option<ShortNames>,
     /// When the caches were last written.
     written: Option<Instant>,
@@ -70,6 +71,7 @@ impl SqliteMemory {
             database.busy_timeout(Duration::from_millis(100))?;
             database.set_prepared_statement_cache_capacity(32);
             database.execute_batch(SCHEMA)?;
+            columns::add_missing(&database)?;
             // Takes the lock, which is then held to the end.
             let create = format!("BEGIN IMMEDIATE; {schema}; COMMIT");
             database.execute_batch(&create).map(|()| database)
@@ -78,8 +80,17 @@ impl SqliteMemory {
             Ok(database) => {
                 let (stations, devices) = (Cache::new(), Cache::new());
                 let new = CHECK_AFTER;
-                let (short_names, written) = (None, None);
-                Ok(SqliteMemory { path, database, new, stations, devices, short_names, written })
+                let (networks, short_names, written) = (HashMap::new(), None, None);
+                Ok(SqliteMemory {
+                    path,
+                    database,
+                    new,
+                    stations,
+                    devices,
+                    networks,
+                    short_names,
+                    written,
+                })
             }
             Err(error) => Err(fault(&path, &error)),
         }
@@ -128,6 +139,7 @@ impl SqliteMemory {
         }
         self.stations.clear();
         self.devices.clear();
+        self.networks.clear();
         self.short_names = None;
     }
 
@@ -146,7 +158,14 @@ impl SqliteMemory {
 
     fn delete_oldest(&mut self, max_rows: u64) -> SinkResult {
         self.write_times()?;
-        for (table, key) in [("station", "(network, ip)"), ("device", "mac")] {
+        // Of networks, the newest: a host that invents VLANs does not displace the real ones.
+        let tables = [
+            ("station", "(network, ip)", "last"),
+            ("device", "mac", "last"),
+            ("network", "network", "first DESC"),
+        ];
+        self.networks.clear();
+        for (table, key, order) in tables {
             let count = format!("SELECT count(*) FROM {table}");
             let rows: i64 =
                 self.with(|database| database.query_row(&count, [], |row| row.get(0)))?;
@@ -157,7 +176,7 @@ impl SqliteMemory {
             // A tenth more than necessary, so that it is rarely necessary. By number, not by age: all imported rows can
             // have the same age.
             let delete = format!(
-                "DELETE FROM {table} WHERE {key} IN (SELECT {} FROM {table} ORDER BY last LIMIT ?)",
+                "DELETE FROM {table} WHERE {key} IN (SELECT {} FROM {table} ORDER BY {order} LIMIT ?)",
                 key.trim_matches(['(', ')'])
             );
             self.with(|database| database.execute(&delete, [rows - max_rows / 10 * 9]))?;
@@ -254,17 +273,8 @@ impl Memory for SqliteMemory {
             return Ok(Some(device.clone()));
         }
         let select = "SELECT * FROM device WHERE mac = ?";
-        let device = |row: &Row| {
-            Ok(Device {
-                first: row.get(1)?,
-                last: row.get(2)?,
-                addresses: row.get(3)?,
-                unknown_day: row.get(4)?,
-                silent: row.get(5)?,
-            })
-        };
         let found = self.with(|database| {
-            database.prepare_cached(select)?.query_row([mac_number(mac)], device).optional()
+            database.prepare_cached(select)?.query_row([mac_number(mac)], device_from).optional()
         })?;
         if let Some(device) = &found {
             self.devices.insert_clean(mac, device.clone());
@@ -277,22 +287,36 @@ impl Memory for SqliteMemory {
         let write_now = self.devices.update(&mac, state);
         if write_now { self.replace_device(mac, state) } else { Ok(()) }
     }
-}
 
-impl Cached for Station {
-    fn timeless(&self) -> Station {
-        let claims = self.claims.iter().map(|claim| MacClaim { time: 0, ..*claim }).collect();
-        Station { claims, ..self.clone() }
+    fn network(&mut self, network: &str) -> SinkResult<Option<NetworkState>> {
+        if let Some(state) = self.networks.get(network) {
+            return Ok(Some(*state));
+        }
+        let found = self.with(|database| columns::select_network(database, network))?;
+        if let Some(state) = found {
+            self.remember_network(network, state);
+        }
+        Ok(found)
+    }
+
+    fn store_network(&mut self, network: &str, state: &NetworkState) -> SinkResult {
+        self.new += u32::from(!self.networks.contains_key(network));
+        self.remember_network(network, *state);
+        self.with(|database| columns::replace_network(database, network, state))
     }
 }
 
-impl Cached for Device {
-    fn timeless(&self) -> Device {
-        Device { last: 0, ..self.clone() }
-    }
-}
+/// Networks in memory; when it is full, it is emptied.
+const MAX_NETWORKS: usize = 4096;
 
 impl SqliteMemory {
+    fn remember_network(&mut self, network: &str, state: NetworkState) {
+        if self.networks.len() >= MAX_NETWORKS {
+            self.networks.clear();
+        }
+        self.networks.insert(network.to_owned(), state);
+    }
+
     /// The row of an address, past the cache.
     fn select_station(&mut self, network: &str, ip: IpAddr) -> SinkResult<Option<Station>> {
         let select = "SELECT * FROM station WHERE network = ? AND ip = ?";
@@ -303,28 +327,11 @@ impl SqliteMemory {
     }
 
     fn replace_station(&mut self, network: &str, ip: IpAddr, state: &Station) -> SinkResult {
-        let claims: Vec<u8> = state.claims.iter().flat_map(claim_bytes).collect();
-        let probe = state.probe.as_ref().map(claim_bytes);
-        let last = state.claims.first().or(state.probe.as_ref()).map_or(0, |claim| claim.time);
-        let row = params![
-            network,
-            ip_bytes(ip),
-            last,
-            claims,
-            probe,
-            state.last_alert,
-            state.suppressed,
-            state.last_duplicate
-        ];
-        let replace = "REPLACE INTO station VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-        self.with(|database| database.prepare_cached(replace)?.execute(row).map(drop))
+        self.with(|database| columns::replace_station(database, network, ip, state))
     }
 
     fn replace_device(&mut self, mac: MacAddr, state: &Device) -> SinkResult {
-        let Device { first, last, addresses, unknown_day, silent } = state;
-        let row = params![mac_number(mac), first, last, addresses, unknown_day, silent];
-        let replace = "REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?)";
-        self.with(|database| database.prepare_cached(replace)?.execute(row).map(drop))
+        self.with(|database| columns::replace_device(database, mac, state))
     }
 }
 
@@ -337,41 +344,6 @@ pub fn mac_number(mac: MacAddr) -> i64 {
 pub fn mac_from(number: i64) -> MacAddr {
     let [_, _, octets @ ..] = number.to_be_bytes();
     MacAddr::new(octets)
-}
-
-fn ip_bytes(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    }
-}
-
-fn ip_from(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(|bytes| Ipv4Addr::from(bytes).into());
-    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
-}
-
-fn claim_bytes(claim: &MacClaim) -> [u8; 14] {
-    let mut bytes = [0; 14];
-    bytes[..6].copy_from_slice(&claim.mac.octets());
-    bytes[6..].copy_from_slice(&claim.time.to_be_bytes());
-    bytes
-}
-
-fn claim_from(bytes: &[u8; 14]) -> MacClaim {
-    let [a, b, c, d, e, f, time @ ..] = *bytes;
-    MacClaim { mac: MacAddr::new([a, b, c, d, e, f]), time: i64::from_be_bytes(time) }
-}
-
-fn station_from(row: &Row) -> rusqlite::Result<Station> {
-    let (claims, probe): (Vec<u8>, Option<Vec<u8>>) = (row.get(3)?, row.get(4)?);
-    Ok(Station {
-        claims: claims.as_chunks().0.iter().map(claim_from).collect(),
-        probe: probe.as_deref().and_then(|probe| probe.as_chunks().0.first().map(claim_from)),
-        last_alert: row.get(5)?,
-        suppressed: row.get(6)?,
-        last_duplicate: row.get(7)?,
-    })
 }
 
 #[cfg(test)]

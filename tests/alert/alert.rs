@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, save};
+use aw_tests::capture_file::{ETHERNET, Pcap, Time, Unit, at, save};
 use aw_tests::collect::{collect, json};
 use aw_tests::frames::{Arp, Ethernet, Mac};
 use aw_tests::rig::{Finished, Run, program, run, wait_until};
@@ -662,4 +662,107 @@ fn two_rings_are_two_networks() {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let fields = ["mac", "iface", "ring", "host"].map(|key| alerts[0][key].as_str().unwrap_or("-"));
     assert_eq!((alerts.len(), fields), (1, [&*text(device(2)), "eth0", other.name(), &*host]));
+}
+
+/// The gateway asks every five minutes, and both machines with its address answer: the README's channel reports it.
+#[test]
+fn two_machines_that_answer() {
+    let alert = Alert::new();
+    let (ip, gateway) = (Ipv4Addr::new(192, 0, 2, 20), Ipv4Addr::new(192, 0, 2, 1));
+    let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory takes all");
+    for round in 0..288 {
+        let asked = 1_700_000_000 + round * 300;
+        let frames = [
+            Arp::request(device(1), gateway, ip),
+            Arp::reply(device(2), ip, gateway),
+            Arp::reply(device(3), ip, gateway),
+        ];
+        for (millis, arp) in [0, 1, 10].into_iter().zip(frames) {
+            let time = Time { seconds: asked, nanoseconds: millis * 1_000_000 };
+            file.packet(time, &arp.frame()).expect("memory takes all");
+        }
+    }
+    alert.publish(&file.finish().expect("memory takes all"), &[]);
+    let channel = format!(
+        "[[channel]]\nname = \"phone\"\nkinds = [\"new_device\", \"duplicate\"]\nburst = 1000\ncommand = [\"{}\"]\n",
+        alert.appending_program()
+    );
+    let config = save(alert.directory.path(), "alert.toml", channel.as_bytes());
+    alert.once(&["-c", &config]);
+    let alerts = alert.alerts();
+    let of = |kind| alerts.iter().filter(|alert| alert["kind"] == kind).collect::<Vec<_>>();
+    assert_eq!((of("new_device").len(), of("duplicate").len()), (3, 24), "{alerts:?}");
+    let [first, second, ..] = &of("duplicate")[..] else { panic!("24 of them") };
+    let fields = ["mac", "old_mac", "ip", "note"].map(|key| first[key].as_str().unwrap_or("-"));
+    let expected = [&*text(device(3)), &text(device(2)), "192.0.2.20", "both MACs answer"];
+    assert_eq!(fields, expected);
+    assert_eq!(second["note"], "both MACs answer, 11 more since the last alert");
+}
+
+/// A sensor without a battery boots in 1970, again and again: nothing has returned, and the learning period is not over.
+#[test]
+fn a_clock_that_was_not_set() {
+    let now = 1_700_000_000;
+    let ip = |number: u8| Ipv4Addr::new(192, 0, 2, number);
+    let claims = [
+        (30, device(1), ip(1)),
+        (now, device(1), ip(1)),
+        (31, device(2), ip(2)),
+        (now + 86_400, device(1), ip(1)),
+        (now + 86_401, device(2), ip(2)),
+        (now + 86_402, device(3), ip(3)),
+    ];
+    let new = |time: u32, number| {
+        format!("{time} new device {} {} pcap\n", ip(number as u8), text(device(number)))
+    };
+    for (options, expected) in [
+        (&[][..], new(30, 1) + &new(31, 2) + &new(now + 86_402, 3)),
+        (&["--learn", "1h"], new(now + 86_402, 3)),
+    ] {
+        let alert = Alert::new();
+        // Each in a run of its own, as after a boot.
+        let mut printed = String::new();
+        for claim in claims {
+            alert.publish(&capture(&[claim]), &[]);
+            printed += &alert.once(&[&["--print"], options].concat()).stdout;
+        }
+        assert_eq!(printed, expected);
+        let alert = Alert::new();
+        alert.publish(&capture(&claims), &[]);
+        let printed = alert.once(&["--print", "--dialect", "arpwatch"]).stdout;
+        assert_eq!(printed.matches("new activity").count(), 0, "{printed}");
+    }
+}
+
+/// A device that probes before it uses an address has none yet; a scanner is no owner.
+#[test]
+fn a_probe_claims_nothing() {
+    let ip = |number| Ipv4Addr::new(192, 0, 2, number);
+    let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).expect("memory takes all");
+    for round in 0..3 {
+        for number in 1..=60_u8 {
+            let time = at(1_700_000_000 + round * 300 + u32::from(number));
+            file.packet(time, &Arp::probe(device(1), ip(number)).frame()).expect("memory");
+            if number > 20 {
+                let reply = Arp::reply(device(number.into()), ip(number), ip(0));
+                file.packet(time, &reply.frame()).expect("memory takes all");
+            }
+        }
+    }
+    let alert = Alert::new();
+    alert.publish(&file.finish().expect("memory takes all"), &[]);
+    let channel = format!(
+        "[[channel]]\nname = \"all\"\nburst = 1000\ncommand = [\"{}\"]\naddresses = [\"192.0.2.21\"]\n",
+        alert.appending_program()
+    );
+    let config = save(alert.directory.path(), "alert.toml", channel.as_bytes());
+    let printed = alert.once(&["--print", "-c", &config]).stdout;
+    assert!(printed.lines().all(|line| line.contains(" new device ")), "{printed}");
+    assert_eq!(printed.lines().count(), 41);
+    let scanner = format!("1700000001 new device  {} pcap: probed 192.0.2.1", text(device(1)));
+    assert_eq!(printed.lines().next(), Some(&*scanner));
+    // An alert without an address passes the filter of addresses.
+    let alerts = alert.alerts();
+    let addresses: Vec<_> = alerts.iter().map(|alert| alert["ip"].as_str()).collect();
+    assert_eq!(addresses, [Some(""), Some("192.0.2.21")]);
 }

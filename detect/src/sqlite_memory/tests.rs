@@ -1,6 +1,9 @@
-use std::os::unix::fs::PermissionsExt;
+use std::{net::Ipv4Addr, os::unix::fs::PermissionsExt};
+
+use shm_layout::UnixTime;
 
 use super::*;
+use crate::station::{Answer, MacClaim};
 
 fn open(directory: &Path) -> SinkResult<SqliteMemory> {
     SqliteMemory::open(directory, "aw-test", "")
@@ -36,7 +39,11 @@ fn committed_rows_are_read_again() {
     let mut station = Station { probe: Some(MacClaim { mac, time: -5 }), ..Station::default() };
     station.claim(mac, 7);
     station.admit_alert(9, 1, true);
-    let device = Device { addresses: 3, silent: true, ..Device::new(7) };
+    station.answer = Some(Answer { mac, time: UnixTime::from_nanos(7_000_000_001) });
+    station.asked(mac);
+    station.share(mac, MacAddr::new([2; 6]));
+    station.last_conflict = 8;
+    let device = Device { addresses: 3, silent: true, proxy: true, ..Device::new(7) };
     let ips: [IpAddr; 2] = ["10.0.0.1".parse().unwrap(), "fe80::1".parse().unwrap()];
     let mut memory = open(directory.path()).unwrap();
     assert!(open(directory.path()).is_err(), "one process at a time");
@@ -123,4 +130,42 @@ fn rows_without_host_and_ring_are_adopted_once() {
     memory.each_station(|network, ip, _| rows.push(format!("{network} {ip}"))).unwrap();
     let [one, two, three] = [1, 2, 3].map(|last| format!("{b} 10.0.0.{last}"));
     assert_eq!(rows, ["eth0.7 10.0.0.1".to_owned(), one, two, three]);
+}
+
+/// The tables as an earlier release created them, without the newer columns.
+#[test]
+fn a_database_of_an_earlier_release() {
+    let directory = tempfile::tempdir().unwrap();
+    let old = Connection::open(SqliteMemory::path(directory.path(), "aw-test")).unwrap();
+    old.execute_batch(
+        "CREATE TABLE station (network TEXT, ip BLOB, last INTEGER, claims BLOB, probe BLOB,
+            told INTEGER, untold INTEGER, told_duplicate INTEGER, PRIMARY KEY (network, ip)) WITHOUT ROWID;
+        CREATE TABLE device (mac INTEGER PRIMARY KEY, first INTEGER, last INTEGER,
+            addresses INTEGER, unknown_day INTEGER, silent INTEGER);
+        INSERT INTO station VALUES ('eth0', x'0a000001', 7, x'0008e10000010000000000000007', NULL, 3, 2, 1);
+        INSERT INTO device VALUES (38134611969, 5, 7, 4, 1, 0);",
+    )
+    .unwrap();
+    drop(old);
+    let mut memory = open(directory.path()).unwrap();
+    let mac = MacAddr::new([0, 8, 0xe1, 0, 0, 1]);
+    let station = Station {
+        claims: vec![MacClaim { mac, time: 7 }],
+        last_alert: 3,
+        suppressed: 2,
+        last_duplicate: 1,
+        ..Station::default()
+    };
+    let ip = "10.0.0.1".parse().unwrap();
+    assert_eq!(memory.station("sensor/addrwatch/eth0", ip).unwrap(), station);
+    let device = Device { first: 5, last: 7, addresses: 4, unknown_day: 1, ..Device::default() };
+    assert_eq!(memory.device(mac).unwrap(), Some(device));
+    assert_eq!(memory.network("eth0").unwrap(), None);
+    let state = NetworkState { first: 1, denied: 2, denied_since: 3, reported: 4 };
+    memory.store_network("eth0", &state).unwrap();
+    memory.commit(Instant::now()).unwrap();
+    drop(memory);
+    let mut memory = open(directory.path()).unwrap();
+    assert_eq!(memory.network("eth0").unwrap(), Some(state));
+    assert_eq!(memory.station("sensor/addrwatch/eth0", ip).unwrap(), station);
 }

@@ -27,6 +27,7 @@ pub struct Config {
     virtual_macs: Option<MacPolicy>,
     random_macs: Option<MacPolicy>,
     proxy_arp_addresses: Option<u32>,
+    proxies: Vec<MacValue>,
     proxy_arp: Option<MacPolicy>,
     /// By network, or `*`.
     local: BTreeMap<String, Vec<LocalNetwork>>,
@@ -177,6 +178,7 @@ impl Config {
             virtual_macs: self.virtual_macs.unwrap_or(default.virtual_macs),
             random_macs: self.random_macs.unwrap_or(default.random_macs),
             proxy_arp: self.proxy_arp.unwrap_or(default.proxy_arp),
+            proxies: self.proxies.iter().map(|mac| mac.0).collect(),
             proxy_arp_addresses: self.proxy_arp_addresses.unwrap_or(default.proxy_arp_addresses),
             show_ring: default.show_ring,
         })

@@ -17,6 +17,7 @@ use crate::{
     channel_queue::{ChannelQueue, Disposition},
     config::Config,
     hours::Outside,
+    learning::Learning,
     message_id::MessageIds,
     notification::{Notification, zoned},
     rate_gate::ChannelLimit,
@@ -29,8 +30,6 @@ const MAX_QUEUED: u64 = 1000;
 /// How long the end waits for channels: with `--once`, and after a signal.
 const END_TIMEOUT_ONCE: Duration = Duration::from_secs(60);
 const END_TIMEOUT: Duration = Duration::from_secs(2);
-/// The note with the end of the learning period.
-const LEARNS_UNTIL: &str = "learns until";
 
 pub struct Dispatcher {
     config: Config,
@@ -40,8 +39,7 @@ pub struct Dispatcher {
     message_ids: MessageIds,
     options: DispatchOptions,
     started: i64,
-    /// The end of the learning period.
-    learns_until: Option<i64>,
+    learning: Learning,
     queues: Vec<ChannelQueue>,
     printer: Printer,
     /// Whether the last operation failed and was rolled back.
@@ -71,8 +69,8 @@ impl Dispatcher {
         let mut names = store.names()?;
         names.append(&mut rules.known);
         rules.known = names;
-        let learns_until = store.note(LEARNS_UNTIL)?;
         let message_ids = MessageIds::new(&mut store)?;
+        let learning = Learning::load(options.learn, &mut store)?;
         for (channel, messages) in store.channels()? {
             if !config.channel.iter().any(|other| other.name == channel) {
                 warn(format_args!(
@@ -89,7 +87,7 @@ impl Dispatcher {
             message_ids,
             options,
             started: UnixTime::now().seconds(),
-            learns_until,
+            learning,
             queues,
             printer: Printer::default(),
             failed: false,
@@ -98,26 +96,13 @@ impl Dispatcher {
     }
 
     fn observe(&mut self, entry: &Entry) -> SinkResult {
-        let alerts = self.rules.observe(entry, &mut self.store.memory)?;
-        if self.is_learning(entry.event.time.seconds())? {
+        let learning = self.learning.includes(entry.event.time.seconds(), &mut self.store)?;
+        let alerts = self.rules.observe(entry, learning, &mut self.store.memory)?;
+        if learning {
             return Ok(());
         }
         let now = UnixTime::now().seconds();
         alerts.into_iter().try_for_each(|alert| self.dispatch(alert, now))
-    }
-
-    /// Whether an event is within the learning period, which begins with the first event.
-    fn is_learning(&mut self, time: i64) -> SinkResult<bool> {
-        let until = match (self.learns_until, self.options.learn) {
-            (Some(until), _) => until,
-            (None, None) => return Ok(false),
-            (None, Some(seconds)) => {
-                let until = time.saturating_add(seconds);
-                self.store.store_note(LEARNS_UNTIL, until)?;
-                *self.learns_until.insert(until)
-            }
-        };
-        Ok(time < until)
     }
 
     /// Prints an alert and passes it to each channel that wants it.
@@ -278,7 +263,7 @@ impl Dispatcher {
         if self.failed {
             self.store.memory.roll_back();
             self.printer.lines.clear();
-            self.learns_until = self.store.note(LEARNS_UNTIL)?;
+            self.learning.reload(&mut self.store)?;
             for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
                 queue.reset_gate(self.store.gate(&channel.name)?);
             }
@@ -289,9 +274,11 @@ impl Dispatcher {
     /// All rings are read to their ends, so a device without a new event is silent.
     fn report_silent_devices(&mut self) -> SinkResult {
         let now = UnixTime::now().seconds();
-        let learning = self.learns_until.is_some_and(|until| now < until);
+        if UnixTime::new(now, 0).seconds_since(UnixTime::new(self.started, 0)).is_none() {
+            self.started = now; // the clock was set: what was silent for how long is not known
+        }
         // With --once the events may be of any time: a device of an old capture is not silent.
-        if !self.options.once && !learning {
+        if !self.options.once && !self.learning.is_running(now) {
             let memory = &mut self.store.memory;
             for alert in self.rules.silent_devices(now, self.started, memory)? {
                 self.dispatch(alert, now)?;

@@ -11,6 +11,7 @@ mod export;
 mod filter;
 mod hours;
 mod import;
+mod learning;
 mod message_id;
 mod mute;
 mod notification;

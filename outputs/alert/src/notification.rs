@@ -16,7 +16,13 @@ pub struct Notification {
 impl Notification {
     /// The notification of an alert, with all that is known. `arpwatch`: its text has only arpwatch's lines.
     pub fn of(alert: &Alert, zone: &TimeZone, arpwatch: bool) -> Notification {
-        let name = alert.name.as_ref().unwrap_or(&alert.ip);
+        // Without an address, the MAC, and what it did: `probed 192.0.2.1`.
+        let address = match &alert.note {
+            _ if !alert.ip.is_empty() => alert.ip.clone(),
+            Some(note) => format!("{} {note}", alert.mac),
+            None => alert.mac.clone(),
+        };
+        let name = alert.name.as_ref().unwrap_or(&address);
         Notification {
             subject: format!("{} ({name}) {}", alert.kind.label(), alert.shown_network()),
             text: mail_text(alert, zone, arpwatch),
@@ -127,6 +133,10 @@ old ethernet address: 00:08:e1:01:02:0b
                delta: 1 second
 ";
         assert_eq!(text, expected);
+        let probe =
+            Alert { ip: String::new(), note: Some("probed 10.0.0.1".into()), ..flip.clone() };
+        let subject = Notification::of(&probe, &TimeZone::UTC, false).subject;
+        assert_eq!(subject, "flip flop (00:08:e1:01:02:0a probed 10.0.0.1) eth0");
         let noted = Alert { note: Some("a note".into()), host: "sensor1".into(), ..flip.clone() };
         let text = |arpwatch| Notification::of(&noted, &TimeZone::UTC, arpwatch).text;
         assert!(

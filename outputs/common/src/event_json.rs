@@ -52,6 +52,11 @@ pub enum TimeFormat {
 }
 
 impl<'a> EventJson<'a> {
+    /// With an empty address: it is not that of the MAC.
+    pub fn without_address(self) -> EventJson<'a> {
+        EventJson { ip: String::new(), ..self }
+    }
+
     /// The JSON of an event.
     pub fn new(entry: &'a Entry, time: TimeFormat) -> EventJson<'a> {
         let event = &entry.event;

@@ -142,10 +142,13 @@ impl MqttSink {
     fn messages_of(&self, entry: &Entry, alert: &Alert) -> Vec<Publication> {
         let Alert { kind, network, name, old_mac, previous, note, .. } = alert;
         let message = |topic: String, event_type: Option<AlertKind>| {
+            let time = TimeFormat::Seconds(entry.event.time.seconds());
+            let event = EventJson::new(entry, time);
             let json = AlertJson {
                 event_type,
                 what: *kind,
-                event: EventJson::new(entry, TimeFormat::Seconds(entry.event.time.seconds())),
+                // The address of a probe is not the device's.
+                event: if alert.ip.is_empty() { event.without_address() } else { event },
                 name: name.as_ref(),
                 old_mac: old_mac.as_ref(),
                 previous: *previous,
@@ -209,7 +212,7 @@ impl Sink for MqttSink {
     fn write(&mut self, entry: &Entry) -> SinkResult {
         let event = &entry.event;
         let connected = self.ensure_connected();
-        let observed = connected.and_then(|()| self.rules.observe(entry, &mut self.memory));
+        let observed = connected.and_then(|()| self.rules.observe(entry, false, &mut self.memory));
         let alerts = self.or_roll_back(observed)?;
         if !matches!(event.kind, EventKind::ConfigChange(_)) {
             let now = UnixTime::now().seconds();

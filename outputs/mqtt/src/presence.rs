@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use aw_detect::Names;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use shm_layout::{Event, Evidence, MacAddr};
+use shm_layout::{Event, Evidence, MacAddr, UnixTime};
 
 use crate::{home_assistant, topics::Topics};
 
@@ -129,6 +129,9 @@ impl NamedDevices {
     }
 
     pub fn seen(&mut self, mac: MacAddr, mut sighting: Sighting, now: i64) {
+        if !is_one_clock(sighting.time, now) {
+            return; // captured before the clock was set: how long ago is not known
+        }
         if let Some(device) = self.all.get_mut(&mac) {
             // With a time in the future, from before the clock was set back, the device would stay at home.
             device.last = device.last.max(sighting.time).min(now);
@@ -142,6 +145,9 @@ impl NamedDevices {
     /// The devices whose state differs from the published one.
     pub fn changes(&mut self, now: i64) -> Vec<(MacAddr, bool)> {
         let change = |(mac, device): (&MacAddr, &mut NamedDevice)| {
+            if device.last > 0 && !is_one_clock(device.last, now) {
+                device.last = now; // the clock was set since: absence counts from now on
+            }
             device.last = device.last.min(now); // the clock was ahead when it was seen
             let home = device.last > 0 && now - device.last < self.away;
             (home != device.home).then_some((*mac, home))
@@ -205,6 +211,11 @@ impl NamedDevices {
         let attributes = serde_json::to_string(&attributes).unwrap_or_default(); // cannot fail: its keys are text
         [(topics.device(mac), state.into()), (topics.attributes(mac), attributes)]
     }
+}
+
+/// Whether the clock was set at both times, or at neither.
+fn is_one_clock(one: i64, other: i64) -> bool {
+    UnixTime::new(one, 0).is_plausible() == UnixTime::new(other, 0).is_plausible()
 }
 
 #[cfg(test)]
@@ -314,5 +325,20 @@ mod tests {
         assert_eq!(devices.changes(1100), []);
         assert_eq!(devices.changes(1600), [(two, false)]);
         assert_eq!(devices.changes(1700), [(one, false), (two, false)]);
+    }
+
+    /// A machine without a battery boots in 1970: who is at home then, is not away when the clock is set.
+    #[test]
+    fn a_clock_that_is_set() {
+        let (one, two) = (MacAddr::new([2; 6]), MacAddr::new([4; 6]));
+        let mut devices = NamedDevices::new([(one, "one".into()), (two, "two".into())].into(), 600);
+        devices.seen(one, at(30), 31);
+        assert_eq!(devices.changes(31), [(one, true)]);
+        devices.published(one, true, 31);
+        let now = 1_700_000_000;
+        devices.seen(two, at(40), now);
+        assert_eq!(devices.changes(now), [], "and no device came");
+        assert_eq!(devices.changes(now + 599), []);
+        assert_eq!(devices.changes(now + 600), [(one, false)]);
     }
 }

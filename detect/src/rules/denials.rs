@@ -1,0 +1,105 @@
+//! Hosts that are denied each address: another machine answers their probes, so that they get none (RFC 4862, 5.4; the
+//! attack of `atk6-dos-new-ip6`).
+
+use shm_layout::Evidence;
+
+use super::{
+    Memory, Rules,
+    claims::{Message, is_answer},
+};
+use crate::{
+    alert::{Alert, AlertKind},
+    device::span,
+    network::NetworkState,
+    station::MacClaim,
+};
+
+/// An answer to a probe comes within so many seconds (RFC 5227, 2.1.1; RFC 4862, 5.4).
+const PROBE_SECONDS: i64 = 2;
+/// A device that probed so many addresses without claiming them is a scanner: a switch that tracks devices, for example.
+const SCANNER_PROBES: u32 = 8;
+/// So many answers to probes, for addresses that the MAC never had, are an attack: of one MAC in a day, or of several in ten
+/// minutes, because an attacker can answer with a new MAC each time.
+const DENIED_PROBES: u32 = 3;
+/// A sensor that has just started does not know which MAC has which address.
+const KNOWN_SECONDS: i64 = 3600;
+
+/// Records a probe: it claims nothing.
+pub(super) fn record_probe(message: &mut Message) {
+    let Message { entry, station, device, .. } = message;
+    let (mac, time) = (entry.event.mac, entry.event.time.seconds());
+    let is_new = station.probe.is_none_or(|probe| probe.mac != mac);
+    if is_new && !station.has(mac) {
+        device.probed = device.probed.saturating_add(1);
+    }
+    station.probe = Some(MacClaim { mac, time });
+}
+
+impl Rules {
+    /// Records that a network was seen. Its first time counts from the moment when the clock was set.
+    pub(super) fn see_network<M: Memory>(
+        &self,
+        message: &Message,
+        memory: &mut M,
+    ) -> Result<(), M::Error> {
+        let time = message.entry.event.time.seconds();
+        let known = memory.network(message.network)?;
+        let state = match known {
+            Some(state) if span(state.first, time).is_some() || time < state.first => return Ok(()),
+            known => NetworkState { first: time, ..known.unwrap_or_default() },
+        };
+        memory.store_network(message.network, &state)
+    }
+
+    /// The alert about an attack; call it before the claim is recorded. Each answer counts that another host's probe causes,
+    /// for an address that the MAC never had. Probes of scanners do not count.
+    pub(super) fn denial_alert<M: Memory>(
+        &self,
+        message: &mut Message,
+        memory: &mut M,
+    ) -> Result<Option<Alert>, M::Error> {
+        let event = &message.entry.event;
+        let (mac, time, station) = (event.mac, event.time.seconds(), &message.station);
+        let at_once = |probe: &MacClaim| {
+            let after = span(probe.time, time);
+            probe.mac != mac && after.is_some_and(|span| (0..=PROBE_SECONDS).contains(&span))
+        };
+        let Some(probe) = station.probe.filter(at_once) else { return Ok(None) };
+        let by_design =
+            self.does_proxy_arp(mac, message.device) || self.is_in_group(mac, probe.mac);
+        if event.kind.evidence() != Evidence::Claim
+            || !is_answer(event)
+            || station.has(mac)
+            || by_design
+        {
+            return Ok(None);
+        }
+        let prober = memory.device(probe.mac)?;
+        if prober.is_some_and(|prober| prober.probed >= SCANNER_PROBES) {
+            return Ok(None);
+        }
+        let mut network = memory.network(message.network)?.unwrap_or_default();
+        let of_one = message.device.denied_a_probe(time);
+        let of_all = network.denied_a_probe(time);
+        let is_known = span(network.first, time).is_some_and(|span| span >= KNOWN_SECONDS);
+        let note = if of_one >= DENIED_PROBES {
+            Some(format!("answers probes of {of_one} addresses that it never had"))
+        } else if of_all >= DENIED_PROBES && is_known {
+            Some(format!("{of_all} probes were answered by MACs that never had the address"))
+        } else {
+            None
+        };
+        let is_due = network.reported == 0 || (time - network.reported).abs() >= self.quiet;
+        let note = note.filter(|_| is_due);
+        if note.is_some() {
+            network.reported = time;
+        }
+        memory.store_network(message.network, &network)?;
+        let alert = self.alert(AlertKind::Duplicate, message.entry);
+        Ok(note.map(|note| Alert {
+            old_mac: Some(probe.mac.to_string()),
+            note: Some(note),
+            ..alert
+        }))
+    }
+}

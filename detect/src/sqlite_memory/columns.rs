@@ -1,0 +1,185 @@
+//! Stations and devices as rows of the database.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use shm_layout::{MacAddr, UnixTime};
+
+use super::mac_number;
+use crate::{
+    cache::Cached,
+    device::Device,
+    network::NetworkState,
+    station::{Answer, MacClaim, Station},
+};
+
+/// Columns that a later release added, at the end of their tables.
+const ADDED: [(&str, &str); 10] = [
+    ("station", "answer BLOB"),
+    ("station", "askers BLOB"),
+    ("station", "sharers BLOB"),
+    ("station", "conflict INTEGER NOT NULL DEFAULT 0"),
+    ("device", "addresses_day INTEGER NOT NULL DEFAULT 0"),
+    ("device", "probed INTEGER NOT NULL DEFAULT 0"),
+    ("device", "denied INTEGER NOT NULL DEFAULT 0"),
+    ("device", "denied_day INTEGER NOT NULL DEFAULT 0"),
+    ("device", "taken INTEGER NOT NULL DEFAULT 0"),
+    ("device", "proxy INTEGER NOT NULL DEFAULT 0"),
+];
+
+/// Adds the columns that a database of an earlier release does not have.
+pub fn add_missing(database: &Connection) -> rusqlite::Result<()> {
+    for (table, column) in ADDED {
+        let (name, _) = column.split_once(' ').unwrap_or_default();
+        let exists = "SELECT EXISTS (SELECT 1 FROM pragma_table_info(?) WHERE name = ?)";
+        if !database.query_row(exists, [table, name], |row| row.get(0))? {
+            database.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column}"))?;
+        }
+    }
+    Ok(())
+}
+
+impl Cached for Station {
+    fn timeless(&self) -> Station {
+        let timeless = |claim: &MacClaim| MacClaim { time: 0, ..*claim };
+        let claims = self.claims.iter().map(timeless).collect();
+        let probe = self.probe.as_ref().map(timeless);
+        Station { claims, probe, answer: None, last_conflict: 0, ..self.clone() }
+    }
+}
+
+impl Cached for Device {
+    fn timeless(&self) -> Device {
+        Device { last: 0, ..self.clone() }
+    }
+}
+
+pub fn station_from(row: &Row) -> rusqlite::Result<Station> {
+    let bytes = |column| row.get::<_, Option<Vec<u8>>>(column).map(Option::unwrap_or_default);
+    let macs = |bytes: Vec<u8>| bytes.as_chunks().0.iter().copied().map(MacAddr::new).collect();
+    let one = |bytes: Vec<u8>| bytes.as_chunks().0.first().map(claim_from);
+    let answer = |MacClaim { mac, time }| Answer { mac, time: UnixTime::from_nanos(time) };
+    Ok(Station {
+        claims: bytes(3)?.as_chunks().0.iter().map(claim_from).collect(),
+        probe: one(bytes(4)?),
+        last_alert: row.get(5)?,
+        suppressed: row.get(6)?,
+        last_duplicate: row.get(7)?,
+        answer: one(bytes(8)?).map(answer),
+        askers: macs(bytes(9)?),
+        sharers: macs(bytes(10)?),
+        last_conflict: row.get(11)?,
+    })
+}
+
+pub fn replace_station(
+    database: &Connection,
+    network: &str,
+    ip: IpAddr,
+    state: &Station,
+) -> rusqlite::Result<()> {
+    let macs = |macs: &[MacAddr]| macs.iter().flat_map(|mac| mac.octets()).collect::<Vec<u8>>();
+    let answer = state.answer.map(|Answer { mac, time }| MacClaim { mac, time: time.as_nanos() });
+    let row = params![
+        network,
+        ip_bytes(ip),
+        state.claims.first().or(state.probe.as_ref()).map_or(0, |claim| claim.time),
+        state.claims.iter().flat_map(claim_bytes).collect::<Vec<u8>>(),
+        state.probe.as_ref().map(claim_bytes),
+        state.last_alert,
+        state.suppressed,
+        state.last_duplicate,
+        answer.as_ref().map(claim_bytes),
+        macs(&state.askers),
+        macs(&state.sharers),
+        state.last_conflict,
+    ];
+    let replace = "REPLACE INTO station VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    database.prepare_cached(replace)?.execute(row).map(drop)
+}
+
+pub fn device_from(row: &Row) -> rusqlite::Result<Device> {
+    Ok(Device {
+        first: row.get(1)?,
+        last: row.get(2)?,
+        addresses: row.get(3)?,
+        unknown_day: row.get(4)?,
+        silent: row.get(5)?,
+        addresses_day: row.get(6)?,
+        probed: row.get(7)?,
+        denied: row.get(8)?,
+        denied_day: row.get(9)?,
+        taken: row.get(10)?,
+        proxy: row.get(11)?,
+    })
+}
+
+pub fn replace_device(database: &Connection, mac: MacAddr, state: &Device) -> rusqlite::Result<()> {
+    let row = params![
+        mac_number(mac),
+        state.first,
+        state.last,
+        state.addresses,
+        state.unknown_day,
+        state.silent,
+        state.addresses_day,
+        state.probed,
+        state.denied,
+        state.denied_day,
+        state.taken,
+        state.proxy,
+    ];
+    let replace = "REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    database.prepare_cached(replace)?.execute(row).map(drop)
+}
+
+pub fn select_network(
+    database: &Connection,
+    network: &str,
+) -> rusqlite::Result<Option<NetworkState>> {
+    let state = |row: &Row| {
+        Ok(NetworkState {
+            first: row.get(1)?,
+            denied: row.get(2)?,
+            denied_since: row.get(3)?,
+            reported: row.get(4)?,
+        })
+    };
+    let mut select = database.prepare_cached("SELECT * FROM network WHERE network = ?")?;
+    select.query_row([network], state).optional()
+}
+
+pub fn replace_network(
+    database: &Connection,
+    network: &str,
+    state: &NetworkState,
+) -> rusqlite::Result<()> {
+    let NetworkState { first, denied, denied_since, reported } = state;
+    let row = params![network, first, denied, denied_since, reported];
+    let replace = "REPLACE INTO network VALUES (?, ?, ?, ?, ?)";
+    database.prepare_cached(replace)?.execute(row).map(drop)
+}
+
+pub fn ip_bytes(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+pub fn ip_from(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(|bytes| Ipv4Addr::from(bytes).into());
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+fn claim_bytes(claim: &MacClaim) -> [u8; 14] {
+    let mut bytes = [0; 14];
+    bytes[..6].copy_from_slice(&claim.mac.octets());
+    bytes[6..].copy_from_slice(&claim.time.to_be_bytes());
+    bytes
+}
+
+fn claim_from(bytes: &[u8; 14]) -> MacClaim {
+    let [a, b, c, d, e, f, time @ ..] = *bytes;
+    MacClaim { mac: MacAddr::new([a, b, c, d, e, f]), time: i64::from_be_bytes(time) }
+}
