@@ -35,6 +35,8 @@ for purpose in "$@"; do
       need chromium command_exists chromium
       need chromium-driver chromedriver --version
       need debootstrap command_exists debootstrap
+      need dsniff test -x /usr/sbin/arpspoof
+      need ettercap-text-only command_exists ettercap
       need fish command_exists fish
       need git command_exists git
       need arpwatch test -x /usr/sbin/arpwatch
@@ -64,6 +66,7 @@ for purpose in "$@"; do
       need supervisor test -x /usr/bin/supervisord
       need systemd command_exists systemd-analyze
       need tcpdump command_exists tcpdump
+      need thc-ipv6 command_exists atk6-dos-new-ip6
       need util-linux setpriv --version
       need zsh command_exists zsh
       need binutils command_exists strip

@@ -16,6 +16,7 @@ pub mod debian;
 pub mod feed;
 pub mod frames;
 pub mod history;
+pub mod hub;
 pub mod lan;
 pub mod listening;
 pub mod mail_sink;
