@@ -32,6 +32,7 @@ pub mod routeros;
 pub mod rows;
 pub mod rsyslog;
 pub mod sample;
+pub mod scenarios;
 pub mod seeds;
 
 pub mod server;
