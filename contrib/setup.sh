@@ -36,6 +36,8 @@ for purpose in "$@"; do
       need chromium-driver chromedriver --version
       need debootstrap command_exists debootstrap
       need fail2ban command_exists fail2ban-regex # no service
+      need dsniff test -x /usr/sbin/arpspoof
+      need ettercap-text-only command_exists ettercap
       need fish command_exists fish
       need git command_exists git
       need arpwatch test -x /usr/sbin/arpwatch
@@ -67,6 +69,7 @@ for purpose in "$@"; do
       need supervisor test -x /usr/bin/supervisord
       need systemd command_exists systemd-analyze
       need tcpdump command_exists tcpdump
+      need thc-ipv6 command_exists atk6-dos-new-ip6
       need util-linux setpriv --version
       need zsh command_exists zsh
       need zstd command_exists zstd

@@ -37,10 +37,7 @@ impl Lan {
     pub fn try_new() -> Result<Lan, String> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let host = |side: &str, mac: &str| Host {
-            namespace: format!("awt-{}-{number}-{side}", id()),
-            mac: mac.into(),
-        };
+        let host = |side: &str, mac| Host::new(format!("awt-{}-{number}-{side}", id()), mac);
         // Built before the namespaces exist, so that a failure halfway leaves nothing behind.
         let lan = Lan { here: host("h", HERE), there: host("t", THERE) };
         lan.make().map_err(|why| format!("no network namespaces here: {why}"))?;
@@ -49,13 +46,8 @@ impl Lan {
 
     fn make(&self) -> Result<(), String> {
         let (here, there) = (&self.here.namespace, &self.there.namespace);
-        ip(&format!("netns add {here}"))?;
-        ip(&format!("netns add {there}"))?;
-        for host in [&self.here, &self.there] {
-            for which in ["all", "default"] {
-                host.try_run(&["sysctl", "-qw", &format!("net.ipv6.conf.{which}.disable_ipv6=1")])?;
-            }
-        }
+        self.here.create()?;
+        self.there.create()?;
         ip(&format!(
             "link add veth0 netns {here} address {HERE} type veth peer name veth1 netns {there} address {THERE}"
         ))?;
@@ -64,17 +56,28 @@ impl Lan {
     }
 }
 
-impl Drop for Lan {
+impl Drop for Host {
     fn drop(&mut self) {
-        for host in [&self.here, &self.there] {
-            if Path::new("/run/netns").join(&host.namespace).exists() {
-                let _ = ip(&format!("netns del {}", host.namespace));
-            }
+        if Path::new("/run/netns").join(&self.namespace).exists() {
+            let _ = ip(&format!("netns del {}", self.namespace));
         }
     }
 }
 
 impl Host {
+    /// A host that has to be created; its namespace is removed with it.
+    pub(crate) fn new(namespace: String, mac: &str) -> Host {
+        Host { namespace, mac: mac.into() }
+    }
+
+    /// Creates its namespace, with IPv6 switched off.
+    pub(crate) fn create(&self) -> Result<(), String> {
+        ip(&format!("netns add {}", self.namespace))?;
+        ["all", "default"].iter().try_for_each(|which| {
+            self.try_run(&["sysctl", "-qw", &format!("net.ipv6.conf.{which}.disable_ipv6=1")])
+        })
+    }
+
     /// Its name, for `ip link set ... netns`.
     pub fn namespace(&self) -> &str {
         &self.namespace
@@ -99,6 +102,21 @@ impl Host {
         ip(&format!("-n {} {words}", self.namespace)).unwrap_or_else(|error| panic!("{error}"));
     }
 
+    /// Its table of neighbours, as `ip` prints it.
+    pub fn neighbors(&self) -> String {
+        self.show("neighbor")
+    }
+
+    /// Its addresses, as `ip` prints them.
+    pub fn addresses(&self) -> String {
+        self.show("address")
+    }
+
+    fn show(&self, table: &str) -> String {
+        let shown = self.command("ip").args([table, "show"]).output();
+        shown.map_or(String::new(), |shown| String::from_utf8_lossy(&shown.stdout).into_owned())
+    }
+
     /// Switches IPv6 on, without an automatic link-local address.
     pub fn ipv6(&self, interface: &str) {
         self.ip(&format!("link set {interface} addrgenmode none"));
@@ -120,7 +138,8 @@ impl Host {
     }
 }
 
-fn ip(words: &str) -> Result<(), String> {
+/// `ip` with these words.
+pub(crate) fn ip(words: &str) -> Result<(), String> {
     succeed(Command::new("ip").args(words.split_whitespace()))
 }
 

@@ -18,6 +18,7 @@ pub mod encapsulation;
 pub mod feed;
 pub mod frames;
 pub mod history;
+pub mod hub;
 pub mod lan;
 pub mod listening;
 pub mod mail_sink;
@@ -35,6 +36,7 @@ pub mod routeros;
 pub mod rows;
 pub mod rsyslog;
 pub mod sample;
+pub mod scenarios;
 pub mod seeds;
 
 pub mod server;

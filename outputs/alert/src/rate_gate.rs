@@ -29,6 +29,9 @@ pub struct RateGate {
     /// Alerts admitted in this window.
     sent: u32,
     held: Option<Digest>,
+    /// Whether the digest has alerts beyond the burst, not only those that belong there.
+    #[serde(default)]
+    storm: bool,
 }
 
 /// Alerts that are sent together.
@@ -44,13 +47,17 @@ pub struct Digest {
 impl RateGate {
     /// Returns whether the alert is to be sent now; if not, it is added to the digest.
     pub fn admit(&mut self, alert: &Alert, now: i64, limit: ChannelLimit) -> bool {
-        if self.held.is_none() && !(self.since..self.since + limit.window).contains(&now) {
+        if !self.storm && !(self.since..self.since + limit.window).contains(&now) {
             (self.since, self.sent) = (now, 0);
         }
-        // No alert overtakes those in the digest.
-        if self.held.is_none() && self.sent < limit.burst && !alert.digest {
-            self.sent += 1;
-            return true;
+        if !alert.digest {
+            // No alert overtakes those of a storm. Those that belong in the digest delay no other: a random MAC, which
+            // anyone can choose, is one.
+            if !self.storm && self.sent < limit.burst {
+                self.sent += 1;
+                return true;
+            }
+            self.storm = true;
         }
         self.held.get_or_insert_default().add(alert);
         false
@@ -63,7 +70,8 @@ impl RateGate {
             return None;
         }
         let digest = self.held.take()?;
-        (self.since, self.sent) = (now, limit.burst);
+        let storm = std::mem::take(&mut self.storm);
+        (self.since, self.sent) = (now, if storm { limit.burst } else { 0 });
         Some(digest)
     }
 }
@@ -150,6 +158,24 @@ mod tests {
         let digested = Alert { digest: true, ..flip };
         assert!(!gate.admit(&digested, 501, LIMIT));
         assert!(gate.take_digest(501, LIMIT, true).is_some(), "at the end");
+    }
+
+    #[test]
+    fn an_alert_in_the_digest_delays_no_other() {
+        let mut gate = RateGate::default();
+        let changed = alert(AlertKind::Changed);
+        let new = Alert { digest: true, ..alert(AlertKind::NewDevice) };
+        assert!(!gate.admit(&new, 100, LIMIT));
+        assert!(gate.admit(&changed, 100, LIMIT));
+        assert_eq!(gate.take_digest(159, LIMIT, false), None, "in the window");
+        assert_eq!(gate.take_digest(160, LIMIT, false).unwrap().count, 1);
+        assert_eq!(
+            [161, 161, 161, 161].map(|now| gate.admit(&changed, now, LIMIT)),
+            [true, true, true, false]
+        );
+        assert!(!gate.admit(&new, 162, LIMIT));
+        assert_eq!(gate.take_digest(220, LIMIT, false).unwrap().count, 2);
+        assert!(!gate.admit(&changed, 221, LIMIT), "after a storm");
     }
 
     #[test]

@@ -1,0 +1,114 @@
+//! Scenes of real networks, as frames: such as often cause false alarms, and attacks. With each stands what aw-alert must
+//! report of it after one day of learning, and nothing else.
+
+mod attacks;
+mod changes;
+mod duplicates;
+mod hosts;
+mod redundancy;
+mod scanners;
+mod sensors;
+mod servers;
+mod story;
+
+pub use changes::watched_hosts;
+pub use story::{Host, Story};
+
+use crate::frames::Mac;
+
+/// Whether an alert is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It happened: an attack, a fault, or a device that is new.
+    True,
+    /// It happened, but on purpose, and no frame shows that: `[[failover]]` or `[[mute]]` names it.
+    ByDesign,
+    /// It did not happen.
+    False,
+}
+
+/// What is reported of a scene.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// Kind, address (`-` for none) and MAC.
+    pub alert: String,
+    /// How often; 0 for what happened and is missed.
+    pub times: usize,
+    /// Whether it waits for the digest.
+    pub digest: bool,
+    /// Whether it is right.
+    pub verdict: Verdict,
+}
+
+impl Expected {
+    /// One true alert, sent at once.
+    pub fn new(kind: &str, ip: impl ToString, mac: Mac) -> Expected {
+        let alert = format!("{kind} {} {}", ip.to_string(), text(mac));
+        Expected { alert, times: 1, digest: false, verdict: Verdict::True }
+    }
+
+    /// So often: while a fault lasts, once in `quiet` seconds.
+    pub fn times(self, times: usize) -> Expected {
+        Expected { times, ..self }
+    }
+
+    /// In the digest.
+    pub fn in_digest(self) -> Expected {
+        Expected { digest: true, ..self }
+    }
+
+    /// It happened, on purpose.
+    pub fn by_design(self) -> Expected {
+        Expected { verdict: Verdict::ByDesign, ..self }
+    }
+
+    /// It did not happen.
+    pub fn wrong(self) -> Expected {
+        Expected { verdict: Verdict::False, ..self }
+    }
+}
+
+/// One scene.
+pub struct Scenario {
+    /// Its name in the table.
+    pub name: &'static str,
+    /// What happens, in the table.
+    pub what: &'static str,
+    /// The capture of each sensor, which has a ring and a host name of its own. None: played by the clock.
+    pub captures: Vec<Vec<u8>>,
+    /// What is reported, and whether that is right.
+    pub expected: Vec<Expected>,
+}
+
+impl Scenario {
+    fn new(name: &'static str, what: &'static str, story: Story) -> Scenario {
+        Scenario { name, what, captures: vec![story.capture()], expected: Vec::new() }
+    }
+
+    fn reports(mut self, expected: impl IntoIterator<Item = Expected>) -> Scenario {
+        self.expected.extend(expected);
+        self
+    }
+}
+
+/// All scenes, those without an attack first.
+pub fn all() -> Vec<Scenario> {
+    [
+        redundancy::all(),
+        hosts::all(),
+        servers::all(),
+        scanners::all(),
+        sensors::all(),
+        changes::all(),
+        duplicates::all(),
+        attacks::all(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A MAC as alerts have it.
+pub fn text(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
