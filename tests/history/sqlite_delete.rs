@@ -81,6 +81,31 @@ fn any_condition() {
     }
 }
 
+/// The types of addrwatch's columns: a number that is compared with a text, as strftime returns it, would be less than any
+/// text, and the job would delete all rows.
+#[test]
+fn a_limit_that_is_a_text() {
+    let (ring, history) = (Ring::new(), History::new());
+    publish(&ring, 1..101);
+    run(history.command(&ring, &["--once", "--from", "oldest"])).ok();
+    for (limit, left) in [
+        ("strftime('%s', '1970-01-01 00:00:11')", 90),
+        ("'21'", 80),
+        ("CAST(strftime('%s', '1970-01-01 00:00:31') AS INTEGER)", 70),
+    ] {
+        execute(&history, &format!("DELETE FROM addrwatch WHERE timestamp < {limit}"));
+        assert_eq!(history.count(), left, "{limit}");
+    }
+    // A view of an earlier release, also one of another name, gets the types, too.
+    let untyped = "PRAGMA writable_schema = on; UPDATE sqlite_schema
+        SET sql = replace(replace(sql, 'CAST(', ''), ' AS INTEGER)', '') WHERE type = 'view'";
+    execute(&history, untyped);
+    run(history.command(&ring, &["--once", "--table", "other"])).ok();
+    let typed =
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'view' AND sql LIKE '%AS INTEGER)%'";
+    assert_eq!(history.value::<i64>(typed), Some(2));
+}
+
 fn old(number: u32) -> Row {
     let (mac, ip) = (format!("02:00:00:00:00:{:02x}", number % 200), number % 250);
     (i64::from(number / 20), "eth0".into(), 0, mac, format!("10.0.0.{ip}"), 0)

@@ -205,14 +205,23 @@ fn prepare_view(database: &Connection, name: &str) -> Result<(), Unusable> {
     Ok(update_views(database)?)
 }
 
-/// The beginning of the definition of each of our views.
+/// The beginning of the definition of each of our views, in this release and in earlier ones.
+fn view_begin(name: &str) -> String {
+    format!(
+        "CREATE VIEW \"{name}\" (timestamp, interface, vlan_tag, mac_address, ip_address, origin) AS"
+    )
+}
+
+/// The definition of one of our views, without tables of addrwatch. The cast gives the column the type of addrwatch's
+/// table: a number compared with a text, such as strftime('%s', 'now'), would be less than any.
 fn view_head(name: &str) -> String {
     format!(
-        "CREATE VIEW \"{name}\" (timestamp, interface, vlan_tag, mac_address, ip_address, origin) AS
-        SELECT time / 1000000000 - (time % 1000000000 < 0), interface, vlan,
+        "{}
+        SELECT CAST(time / 1000000000 - (time % 1000000000 < 0) AS INTEGER), interface, vlan,
             printf('%02x:%02x:%02x:%02x:%02x:%02x', mac >> 40, mac >> 32 & 255, mac >> 24 & 255,
                 mac >> 16 & 255, mac >> 8 & 255, mac & 255), ip, origin
-        {VIEW_SOURCE}"
+        {VIEW_SOURCE}",
+        view_begin(name)
     )
 }
 
@@ -222,7 +231,7 @@ fn views(database: &Connection) -> rusqlite::Result<Vec<String>> {
         .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'view' ORDER BY name")?;
     let all = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mut all: Vec<(String, String)> = all.collect::<rusqlite::Result<_>>()?;
-    all.retain(|(name, sql)| sql.starts_with(&view_head(name)));
+    all.retain(|(name, sql)| sql.starts_with(&view_begin(name)) && sql.contains(VIEW_SOURCE));
     Ok(all.into_iter().map(|(name, _)| name).collect())
 }
 
