@@ -54,9 +54,11 @@ pub(crate) fn full_name(host: &str, ring: &str, network: &str) -> String {
 }
 
 /// Whether a name stands for a network: `eth0` for that of each host and ring, `site-a/eth0` for that of each host's ring
-/// /site-a, and the full name for one only.
+/// /site-a, and the full name for one only. The ring may have its leading slash.
 pub(crate) fn stands_for(name: &str, full: &str) -> bool {
-    full.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+    let after_slash = name.strip_prefix('/').filter(|rest| rest.contains('/'));
+    full.strip_suffix(after_slash.unwrap_or(name))
+        .is_some_and(|before| before.is_empty() || before.ends_with('/'))
 }
 
 /// The parts of a name: host, ring with its leading slash, and network. Host and ring are empty where the name has none.
@@ -78,6 +80,7 @@ mod tests {
         for (name, stands) in [
             ("eth0.7", true),
             ("site-a/eth0.7", true),
+            ("/site-a/eth0.7", true),
             ("sensor_1/site-a/eth0.7", true),
             ("th0.7", false),
             ("/eth0.7", false),
