@@ -74,6 +74,14 @@ impl Wrap {
         matches!(self, Wrap::Tunnel { .. })
     }
 
+    fn sender(&self) -> Option<IpAddr> {
+        match self {
+            Wrap::Tunnel { ipv6: true, .. } => Some(IpAddr::V6("2001:db8::fe".parse().unwrap())),
+            Wrap::Tunnel { .. } => Some(IpAddr::V4([192, 0, 2, 254].into())),
+            _ => None,
+        }
+    }
+
     fn is_frame(&self) -> bool {
         !matches!(self, Wrap::Tag(..) | Wrap::Macsec { .. })
     }
@@ -170,12 +178,13 @@ proptest! {
         let sighting = check::sighting(&packet, false).unwrap();
         prop_assert_eq!(sighting.mac, MacAddr::new(MAC));
         prop_assert_eq!(packet.source, MacAddr::new(MAC));
-        let over_ip = wraps.iter().rev().find(|wrap| wrap.is_over_ip());
-        let sender = over_ip.map(|wrap| match wrap {
-            Wrap::Tunnel { ipv6: true, .. } => IpAddr::V6("2001:db8::fe".parse().unwrap()),
-            _ => IpAddr::V4([192, 0, 2, 254].into()),
-        });
-        prop_assert_eq!(packet.tunnel.and_then(|tunnel| tunnel.sender), sender);
+        let over_ip = wraps.iter().find(|wrap| wrap.is_over_ip());
+        // From the outside in.
+        let frames = wraps.iter().rev().filter(|wrap| wrap.is_frame());
+        let mut senders: Vec<Option<IpAddr>> = frames.map(Wrap::sender).collect();
+        senders.resize(4, None);
+        let found = packet.tunnel.map_or([None; 4], |tunnel| tunnel.senders);
+        prop_assert_eq!(found.to_vec(), senders);
         let [plain, decapsulate] = passes(LinkType::Ethernet, &bytes);
         prop_assert!(decapsulate);
         prop_assert!(plain || over_ip.is_some());
