@@ -1,9 +1,9 @@
 //! Which frames in tunnels become events, and under which interface name.
 //!
 //! Any host that can send an IP packet past the sensor can put a frame into a tunnel and so claim any pairing in any
-//! VLAN. Therefore a live capture accepts tunnels over IP only with `--decapsulate`. Every IP packet on the way must have
-//! an allowed sender: a mirror also mirrors what hosts of its network put into tunnels. A capture file was chosen by its
-//! user: there, all are accepted unless senders are named.
+//! VLAN; so can any host of one VLAN with a frame in a frame of layer 2. Therefore a live capture accepts both only with
+//! `--decapsulate`. Every IP packet on the way must have an allowed sender: a mirror also mirrors what hosts of its
+//! network put into tunnels. A capture file was chosen by its user: there, all are accepted unless senders are named.
 
 use std::{collections::BTreeMap, io::Write};
 
@@ -18,7 +18,7 @@ const NAME_BYTES: usize = 15;
 
 /// The rules for frames in tunnels.
 pub struct Decapsulation {
-    /// Whose tunnels are accepted; none: no tunnel over IP is.
+    /// Whose tunnels are accepted; none: no frame in a packet or in another frame is.
     senders: Option<Senders>,
     /// `--tunnel-id`: the names given so far.
     names: Option<BTreeMap<(InterfaceName, u32), InterfaceName>>,
@@ -39,13 +39,11 @@ impl Decapsulation {
     #[inline]
     pub fn admit(&self, packet: &Packet) -> Result<(), Counter> {
         let Some(tunnel) = packet.tunnel else { return Ok(()) };
-        let mut senders = tunnel.senders.into_iter().flatten().peekable();
-        match &self.senders {
-            None if senders.peek().is_some() => Err(Counter::UnknownHeader),
-            Some(allowed) if !senders.all(|sender| allowed.allow(sender)) => {
-                Err(Counter::TunnelSender)
-            }
-            _ => Ok(()),
+        let Some(allowed) = &self.senders else { return Err(Counter::UnknownHeader) };
+        let mut senders = tunnel.senders.into_iter().flatten();
+        match senders.all(|sender| allowed.allow(sender)) {
+            true => Ok(()),
+            false => Err(Counter::TunnelSender),
         }
     }
 
