@@ -179,10 +179,8 @@ fn tunnel(protocol: u32, at: u32, decapsulate: bool, test: impl Fn(&str) -> Stri
     let vxlan = is(at + 2, &[VXLAN, VXLAN_OF_LINUX]);
     let erspan = format!("link[{at}:4] = {:#010x}", 0x1000_0000 | u32::from(ERSPAN));
     let [udp, gre] = [(ports, vxlan), (types, erspan)].map(|(numbers, frequent)| {
-        test(&match decapsulate {
-            true => format!("{numbers} and not ({frequent} and {tcp})"),
-            false => format!("len <= {SHORT} and {numbers}"),
-        })
+        let short = if decapsulate { String::new() } else { format!("len <= {SHORT} and ") };
+        test(&format!("{short}{numbers} and not ({frequent} and {tcp})"))
     });
     format!("((link[{protocol}] = 17 and {udp}) or (link[{protocol}] = 47 and {gre}))")
 }

@@ -236,6 +236,21 @@ proptest! {
     }
 }
 
+/// An overlay's host sees an acknowledgement for every other packet: none wakes the collector, with or without
+/// `--decapsulate`.
+#[test]
+fn short_tcp_in_an_overlay_is_filtered() {
+    let ipv4 = packet(false, 6, &[0; 20]);
+    let ipv6 = packet(true, 6, &[0; 20]);
+    for kind in [Kind::Vxlan(4789), Kind::Vxlan(8472), Kind::Erspan2] {
+        for (inner, outer_is_v6) in [(&ipv4, false), (&ipv4, true), (&ipv6, false), (&ipv6, true)] {
+            let tunnel = Wrap::Tunnel { ipv6: outer_is_v6, kind: kind.clone() };
+            let bytes = tunnel.around(&[&OUTER, &inner[..]].concat());
+            assert_eq!(passes(LinkType::Ethernet, &bytes), [false; 2], "{tunnel:?}");
+        }
+    }
+}
+
 #[test]
 fn a_long_stack_of_tags_is_refused() {
     let message = (0x0806, arp_request());
