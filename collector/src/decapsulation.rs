@@ -1,14 +1,15 @@
 //! Which frames in tunnels become events, and under which interface name.
 //!
 //! Any host that can send an IP packet past the sensor can put a frame into a tunnel and so claim any pairing in any
-//! VLAN. Therefore a live capture accepts tunnels over IP only with `--decapsulate`, and only from allowed senders. A
-//! capture file was chosen by its user: there, all are accepted unless senders are named.
+//! VLAN; so can any host of one VLAN with a frame in a frame of layer 2. Therefore a live capture accepts both only with
+//! `--decapsulate`. Every IP packet on the way must have an allowed sender: a mirror also mirrors what hosts of its
+//! network put into tunnels. A capture file was chosen by its user: there, all are accepted unless senders are named.
 
 use std::{collections::BTreeMap, io::Write};
 
 use shm_layout::{Counter, InterfaceName};
 
-use crate::{layer::Tunnel, options::Options, parse::Packet, senders::Senders, warn};
+use crate::{options::Options, parse::Packet, senders::Senders, warn};
 
 /// Most tunnels that get an interface name of their own: the sender of a packet chooses its tunnel's number.
 const MAX_NAMES: usize = 256;
@@ -17,7 +18,7 @@ const NAME_BYTES: usize = 15;
 
 /// The rules for frames in tunnels.
 pub struct Decapsulation {
-    /// Whose tunnels are accepted; none: no tunnel over IP is.
+    /// Whose tunnels are accepted; none: no frame in a packet or in another frame is.
     senders: Option<Senders>,
     /// `--tunnel-id`: the names given so far.
     names: Option<BTreeMap<(InterfaceName, u32), InterfaceName>>,
@@ -37,11 +38,12 @@ impl Decapsulation {
     /// Refuses a message in a tunnel that is not accepted.
     #[inline]
     pub fn admit(&self, packet: &Packet) -> Result<(), Counter> {
-        let Some(Tunnel { sender: Some(sender), .. }) = packet.tunnel else { return Ok(()) };
-        match &self.senders {
-            None => Err(Counter::UnknownHeader),
-            Some(senders) if senders.allow(sender) => Ok(()),
-            Some(_) => Err(Counter::TunnelSender),
+        let Some(tunnel) = packet.tunnel else { return Ok(()) };
+        let Some(allowed) = &self.senders else { return Err(Counter::UnknownHeader) };
+        let mut senders = tunnel.senders.into_iter().flatten();
+        match senders.all(|sender| allowed.allow(sender)) {
+            true => Ok(()),
+            false => Err(Counter::TunnelSender),
         }
     }
 

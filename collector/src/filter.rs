@@ -67,8 +67,11 @@ fn level(protocol: u32, payload: u32, decapsulate: bool, behind_tag: Option<&str
     let v4 = tunnel_in_ipv4(payload, decapsulate);
     let v6 = format!("({} or {})", neighbor(payload), tunnel_in_ipv6(payload, decapsulate));
     let tagged = behind_tag.map_or(String::new(), |test| format!(" and {test}"));
-    let others =
-        any([snap(protocol, payload), other_headers(protocol, payload), unknown(protocol)]);
+    let others = any([
+        snap(protocol, payload),
+        other_headers(protocol, payload, decapsulate),
+        unknown(protocol),
+    ]);
     let others = either(protocol, &VLAN_TAGS, &tagged, &others);
     let others = format!("({} or {others})", is(protocol, &[ARP]));
     let others = either(protocol, &[IPV6], &format!(" and {v6}"), &others);
@@ -107,8 +110,9 @@ fn neighbor(payload: u32) -> String {
     )
 }
 
-/// A header of layer 2 that the parser removes, unless it shows that TCP follows, as in most frames.
-fn other_headers(protocol: u32, payload: u32) -> String {
+/// A header of layer 2 that the parser removes, unless it shows that TCP follows, as in most frames. Frames in frames
+/// only if they are short, unless they are read.
+fn other_headers(protocol: u32, payload: u32, decapsulate: bool) -> String {
     let of_length = |length: usize| {
         let same = FIXED.iter().filter(|(_, other)| *other == length).map(|(tag, _)| *tag);
         let tags: Vec<u16> = same.collect();
@@ -117,13 +121,17 @@ fn other_headers(protocol: u32, payload: u32) -> String {
     let encrypted = format!("link[{payload}] & 0x0c != 0");
     let ppp = payload + 6;
     let bridged = format!("(link[{ppp}:2] = 0x0031 or link[{ppp}] = 0x31)");
+    let frames = any([
+        format!("({} and not {})", is(protocol, &[PBB]), is_tcp(payload + 16)),
+        format!("({} and {bridged})", is(protocol, &[PPPOE])),
+        is(protocol, &[FABRICPATH, TRILL]),
+    ]);
+    let short = if decapsulate { String::new() } else { format!("len <= {SHORT} and ") };
     any([
         of_length(4),
         of_length(6),
         format!("({} and not {encrypted})", is(protocol, &[MACSEC])),
-        format!("({} and not {})", is(protocol, &[PBB]), is_tcp(payload + 16)),
-        format!("({} and {bridged})", is(protocol, &[PPPOE])),
-        is(protocol, &[FABRICPATH, TRILL]),
+        format!("({short}{frames})"),
     ])
 }
 
@@ -171,10 +179,8 @@ fn tunnel(protocol: u32, at: u32, decapsulate: bool, test: impl Fn(&str) -> Stri
     let vxlan = is(at + 2, &[VXLAN, VXLAN_OF_LINUX]);
     let erspan = format!("link[{at}:4] = {:#010x}", 0x1000_0000 | u32::from(ERSPAN));
     let [udp, gre] = [(ports, vxlan), (types, erspan)].map(|(numbers, frequent)| {
-        test(&match decapsulate {
-            true => format!("{numbers} and not ({frequent} and {tcp})"),
-            false => format!("len <= {SHORT} and {numbers}"),
-        })
+        let short = if decapsulate { String::new() } else { format!("len <= {SHORT} and ") };
+        test(&format!("{short}{numbers} and not ({frequent} and {tcp})"))
     });
     format!("((link[{protocol}] = 17 and {udp}) or (link[{protocol}] = 47 and {gre}))")
 }

@@ -23,13 +23,13 @@ const MAX_LENGTH: u16 = 1500;
 /// Most headers that are removed from a frame, and most frames inside of each other. A provider's mirror of an overlay
 /// has three.
 const MAX_HEADERS: u8 = 32;
-const MAX_FRAMES: u8 = 4;
+const MAX_FRAMES: usize = 4;
 
 /// Where a frame was found that another packet contained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tunnel {
-    /// The source address of the outermost IP packet; none if the frame lay in frames only.
-    pub sender: Option<IpAddr>,
+    /// The source addresses of the IP packets around it, from the outside in; none for a frame of layer 2.
+    pub senders: [Option<IpAddr>; MAX_FRAMES],
     /// The header of the outermost tunnel over IP, or of the last one on layer 2.
     pub header: OuterHeader,
     /// The number of the innermost tunnel that has one.
@@ -58,7 +58,7 @@ pub struct Layer<'a> {
     /// A SNAP header was removed: a message has to follow.
     snap: bool,
     headers: u8,
-    frames: u8,
+    frames: usize,
 }
 
 impl<'a> Layer<'a> {
@@ -110,25 +110,25 @@ impl<'a> Layer<'a> {
 
     /// Continues with a frame that the packet contains. Its VLANs are those of the event, not the packet's.
     fn enter(&mut self, inner: Inner<'a>) -> Result<(), Counter> {
-        self.frames += 1;
-        if self.frames > MAX_FRAMES {
+        let (mut senders, outer) = match self.tunnel {
+            Some(Tunnel { senders, header, id }) => (senders, Some((header, id))),
+            None => Default::default(),
+        };
+        let over_ip = senders.iter().any(Option::is_some);
+        let Some(sender) = senders.get_mut(self.frames) else {
             return Err(unknown_header::outcome(inner.frame));
-        }
+        };
+        *sender = inner.sender;
+        self.frames += 1;
         let Payload { source, protocol, bytes, .. } = ethernet(inner.frame)?;
         (self.source, self.protocol, self.bytes) = (source, protocol, bytes);
         self.vlans = Vlans { header: inner.vlan, ..Vlans::default() };
         self.cut |= inner.cut;
         self.fragmented |= inner.fragmented;
         self.cooked = false;
-        self.tunnel = Some(match self.tunnel {
-            Some(outer @ Tunnel { sender: Some(_), .. }) => {
-                Tunnel { id: inner.id.or(outer.id), ..outer }
-            }
-            outer => {
-                let id = inner.id.or(outer.and_then(|outer| outer.id));
-                Tunnel { sender: inner.sender, header: inner.header, id }
-            }
-        });
+        let (outer_header, outer_id) = outer.unwrap_or((inner.header, None));
+        let header = if over_ip { outer_header } else { inner.header };
+        self.tunnel = Some(Tunnel { senders, header, id: inner.id.or(outer_id) });
         Ok(())
     }
 

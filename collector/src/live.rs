@@ -46,6 +46,7 @@ pub struct LiveCapture {
     interfaces: Vec<MonitoredInterface>,
     /// `--as`.
     names: Vec<EventName>,
+    devices: Devices,
     /// The interfaces that were open when it was last determined which ones capture the same frames.
     related: Vec<InterfaceName>,
     sockets: Vec<UdpSource>,
@@ -93,9 +94,16 @@ impl LiveCapture {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|error| Error::io("create epoll instance", error))?;
         let link_changes = subscribe_link_changes().ok();
-        let names = options.names.clone();
-        let (related, drops_logged) = (Vec::new(), None);
-        Ok(LiveCapture { interfaces, names, related, sockets, link_changes, epoll, drops_logged })
+        Ok(LiveCapture {
+            interfaces,
+            names: options.names.clone(),
+            devices: Devices::of_this_machine(options.filter.is_some()),
+            related: Vec::new(),
+            sockets,
+            link_changes,
+            epoll,
+            drops_logged: None,
+        })
     }
 
     /// The capabilities that it needs while it runs, to open an interface that comes back.
@@ -244,7 +252,7 @@ impl LiveCapture {
         let names: Vec<_> = self.interfaces.iter().map(|interface| interface.name).collect();
         self.related.clear();
         self.related.extend(open_interfaces(&self.interfaces));
-        let places = Devices::of_this_machine().places(&names, &self.related, &self.names);
+        let places = self.devices.places(&names, &self.related, &self.names);
         for (interface, place) in self.interfaces.iter_mut().zip(places) {
             interface.set_place(place);
         }

@@ -73,11 +73,11 @@ pub struct Options {
     #[arg(help_heading = "Frames", long, value_name = "[ADDR:]PORT", num_args = 0..=1, default_missing_value = "37008", conflicts_with = "read", value_parser = udp_address)]
     pub listen_tzsp: Option<SocketAddr>,
 
-    /// Also read frames inside VXLAN, GENEVE, TZSP, ERSPAN and Ethernet over GRE, which a mirror sends to the interface; with --read this is always so. Any host that can send packets past the interface can forge such a frame: see --tunnel-from
+    /// Also read frames inside VXLAN, GENEVE, TZSP, ERSPAN and Ethernet over GRE, which a mirror sends to the interface, and inside PBB, FabricPath, TRILL and bridged PPPoE; with --read this is always so. Any host that can send packets past the interface can forge such a frame, in any VLAN: see --tunnel-from
     #[arg(help_heading = "Frames", long)]
     pub decapsulate: bool,
 
-    /// Accept tunnels only from this address or network; may be repeated [default: private, link-local and loopback addresses; with --read, all]
+    /// Accept tunnels only from this address or network, also inside another tunnel; may be repeated [default: private, link-local and loopback addresses; with --read, all]
     #[arg(help_heading = "Frames", long, value_name = "ADDR[/BITS]", value_parser = parse_network)]
     pub tunnel_from: Vec<IpNet>,
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use shm_layout::{Counter, InterfaceName, MAX_INTERFACES, OuterHeader};
 
-use crate::{info, warn};
+use crate::{info, tunnel, warn};
 
 /// Frames refused since the last message.
 pub struct RefusalLog {
@@ -43,10 +43,10 @@ impl RefusalLog {
         }
         self.hidden_on.push(interface);
         let remedy = match header {
-            OuterHeader::EtherType(_) => {
+            OuterHeader::EtherType(header) if !tunnel::FRAMES.contains(&header) => {
                 "on a switch's CPU port, name a port or the bridge, such as lan0 or br-lan; otherwise let the mirror send frames without this header"
             }
-            _ => "if a mirror sends to this interface, add --decapsulate",
+            _ => "if a mirror or a fabric sends to this interface, add --decapsulate",
         };
         warn(format_args!(
             "{interface}: ARP or Neighbor Discovery behind {header} is not read ({remedy}); counted as unknown_header"

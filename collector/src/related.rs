@@ -4,10 +4,7 @@
 //! Related interfaces are one network: their events get one name, so that no conflict between two ports is
 //! missed, and [`crate::copies`] removes the copies.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use shm_layout::InterfaceName;
 
@@ -35,16 +32,21 @@ pub struct Place {
     pub overlap: Overlap,
 }
 
-/// Where the kernel describes its interfaces.
-pub struct Devices(PathBuf);
+/// How the kernel's devices are related.
+pub struct Devices {
+    /// Where the kernel describes its interfaces.
+    path: PathBuf,
+    /// `--filter` is set. It may exclude the frames with tags, so that only a VLAN device captures them.
+    filtered: bool,
+}
 
 /// Most bridges and bonds above each other.
 const DEPTH: usize = 8;
 const ANY: &str = "any";
 
 impl Devices {
-    pub fn of_this_machine() -> Self {
-        Devices("/sys/class/net".into())
+    pub fn of_this_machine(filtered: bool) -> Self {
+        Devices { path: "/sys/class/net".into(), filtered }
     }
 
     /// The place of each interface, in their order. `open`: those that are captured at the moment; another one has
@@ -99,7 +101,9 @@ impl Devices {
         if let Some(any) = open.iter().find(|one| one.as_str() == ANY) {
             return Relation::Port(*any);
         }
-        if let Some(below) = open.iter().find(|below| self.is_vlan_of(interface, **below)) {
+        if !self.filtered
+            && let Some(below) = open.iter().find(|below| self.is_vlan_of(interface, **below))
+        {
             return Relation::Vlan(*below);
         }
         let mut top = None;
@@ -131,7 +135,7 @@ impl Devices {
     }
 
     fn path(&self, interface: InterfaceName) -> PathBuf {
-        Path::new(&self.0).join(interface.as_str())
+        self.path.join(interface.as_str())
     }
 }
 

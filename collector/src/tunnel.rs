@@ -1,6 +1,6 @@
 //! Ethernet frames inside of other packets: remote mirroring and overlays over IP (VXLAN, GENEVE, TZSP, ERSPAN and
 //! Ethernet over GRE), provider bridges (PBB), fabrics (FabricPath, TRILL) and bridged PPP. Everything here is what the sender of the outer packet
-//! chose to write; `decapsulation` decides which senders are accepted.
+//! chose to write; `decapsulation` decides which of them are accepted.
 
 use std::{net::IpAddr, ops::RangeInclusive};
 

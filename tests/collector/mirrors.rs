@@ -194,6 +194,26 @@ fn tunnels_that_are_refused() {
     }
 }
 
+/// A mirror mirrors everything, also what a host of its network puts into a tunnel: each sender must be allowed.
+#[test]
+fn an_allowed_mirror_does_not_vouch_for_tunnels_in_its_frames() {
+    let forged = ipv6(UDP, false, &udp(VXLAN, &vxlan(5, &tagged(20))));
+    let provider = behind(PBB, &[0, 0, 0, 1], &forged);
+    for (what, inner) in [("at once", &forged), ("in a frame", &provider)] {
+        let mirrored = ipv4(GRE, &erspan_2(0, 100, inner));
+        for (from, counter) in [
+            (&["10.9.0.2"][..], "tunnel_sender"),
+            (&["fd00::2"], "tunnel_sender"),
+            (&["10.9.0.2", "fd00::2"], "published"),
+            (&[], "published"),
+        ] {
+            let options: Vec<&str> = from.iter().flat_map(|from| ["--tunnel-from", from]).collect();
+            let only = vec![(counter.to_owned(), 1)];
+            assert_eq!(outcome(mirrored.clone(), &options), only, "{what}, {from:?}");
+        }
+    }
+}
+
 /// A sensor that cannot read what it receives says why.
 #[test]
 fn an_unknown_header_is_counted_and_named() {

@@ -1,8 +1,9 @@
 //! Mirrored frames, live: tags of switches and tunnels on an interface, and datagrams without a privilege.
 #![forbid(unsafe_code)]
 
-use aw_tests::collect::held;
+use aw_tests::collect::{counters, held};
 use aw_tests::encapsulation::*;
+use aw_tests::frames::DOT1Q;
 use aw_tests::lan::Lan;
 use aw_tests::listening::Listening;
 use aw_tests::mirrored::*;
@@ -49,6 +50,34 @@ fn live_tunnels_are_an_explicit_choice() {
     let lines = near.stop();
     assert_eq!(lines.len(), tunnels / 2 + 1, "{lines:#?}");
     assert!(lines.contains(&arp_line("veth0#5001", 0)), "{lines:#?}");
+}
+
+/// A host of VLAN 10 writes a whole frame of VLAN 20 into a frame: without `--decapsulate` that is no claim in VLAN 20.
+#[test]
+fn a_live_frame_in_a_frame_claims_nothing_in_another_vlan() {
+    let Some(lan) = Lan::new() else { return };
+    let forged: Vec<_> = [
+        behind(PBB, &[0, 0, 0, 1], &tagged(20)),
+        behind(TRILL, &[0, 0x1f, 0, 1, 0, 2], &tagged(20)),
+        behind(FABRICPATH, &[0, 0x60], &tagged(20)),
+        behind(PPPOE, &[0x11, 0, 0, 5, 0, 50, 0, 0x31, 0, 1], &tagged(20)),
+    ]
+    .into();
+    let in_vlan_10 = |frame: &Vec<u8>| inserted(frame, DOT1Q, &[0, 10]);
+    let mut frames: Vec<_> = forged.iter().map(in_vlan_10).chain(forged.clone()).collect();
+    let number = frames.len();
+    frames.push(tagged(30));
+    let plain = Listening::start(&lan.here, &["veth0"], "veth0");
+    let fabric = Listening::start(&lan.here, &["--decapsulate", "veth0"], "veth0");
+    lan.there.scapy("veth1", &raw(&frames));
+    let stderr = plain.run.stderr.wait_for("is not read");
+    assert!(stderr.contains("EtherType 0x88e7") && stderr.contains("--decapsulate"), "{stderr}");
+    plain.run.stdout.wait_for(&arp_line("veth0", 30));
+    let finished = plain.run.stop().ok();
+    assert_eq!(without_time(&finished.stdout), [arp_line("veth0", 30)]);
+    assert_eq!(counters(&finished.stderr, "veth0")["unknown_header"], number as u64);
+    let read = vec![arp_line("veth0", 20); number];
+    fabric.prints(&[read, vec![arp_line("veth0", 30)]].concat());
 }
 
 /// The kernel's own VXLAN sends to a collector that has no privilege and no interface.

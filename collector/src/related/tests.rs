@@ -23,7 +23,7 @@ fn devices() -> (tempfile::TempDir, Devices) {
         fs::write(path(vlan).join("uevent"), format!("DEVTYPE=vlan\nINTERFACE={vlan}\n")).unwrap();
         symlink(format!("../{below}"), path(vlan).join(format!("lower_{below}"))).unwrap();
     }
-    let devices = Devices(root.into());
+    let devices = Devices { path: root.into(), filtered: false };
     (directory, devices)
 }
 
@@ -73,6 +73,19 @@ fn a_vlan_device_is_contained_in_the_device_below() {
     assert_eq!(places("bond0 bond0.5", &[]), "bond0=bond0 bond0.5=bond0-");
     assert_eq!(places("br0.7 br0 tap0", &[]), "br0.7=br0- br0=br0+ tap0=br0+");
     assert_eq!(places("bond0.5 br0.7", &[]), "bond0.5=bond0.5 br0.7=br0.7");
+}
+
+/// The filter "not vlan" leaves the VLAN's frames to the VLAN device.
+#[test]
+fn with_a_filter_a_vlan_device_is_a_network_of_its_own() {
+    let (_directory, devices) = devices();
+    let devices = Devices { filtered: true, ..devices };
+    let captured = ["bond0", "bond0.5", "eth0"].map(|name| name.parse().unwrap());
+    let places = devices.places(&captured, &captured, &[]);
+    let names = places.iter().map(|place| (place.name.as_str(), place.overlap));
+    let shared = |index| Overlap::Shared(index);
+    let expected = [("bond0", shared(0)), ("bond0.5", Overlap::None), ("bond0", shared(2))];
+    assert!(names.eq(expected), "{places:?}");
 }
 
 /// Nothing else captures its frames then.
