@@ -251,6 +251,19 @@ fn the_name_in_ehlo_is_a_full_one() {
     assert_eq!(mail.names().last().expect("a name"), "gateway.example.org");
 }
 
+/// A content filter whose answer names EHLO refuses one message: it is set aside, and delays no other.
+#[test]
+fn a_filter_that_names_hello() {
+    let (alert, mail) = (Alert::new(), MailSink::start());
+    alert.config(&smtp(&mail, ""));
+    mail.answer(Some("554 5.7.1 Spam: HELO_DYNAMIC EHLO"));
+    alert.publish(1..2);
+    let ended = alert.once();
+    assert!(ended.stderr.contains("HELO_DYNAMIC"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("set hello"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("stay in the queue"), "{}", ended.stderr);
+}
+
 /// What `sendmail` gets, read by another implementation.
 #[test]
 fn sendmail_gets_a_complete_mail() {
