@@ -166,12 +166,16 @@ impl SmtpClient {
         }
         if failed.len() < recipients.len() {
             let content = Content(&String::from_utf8_lossy(message));
-            match connection.command(commands::Data).and_then(|_| connection.command(content)) {
+            let begun =
+                connection.command(commands::Data).map_err(|error| self.classify(&error, ""));
+            // The server has accepted the name in EHLO: a filter that names it refuses this message.
+            let content = || connection.command(content);
+            match begun.and_then(|_| content().map_err(|error| self.refusal(&error))) {
                 Ok(_) => {
                     *open = Some(connection);
                     return Ok(failed.into_iter().map(Undelivered::why).collect());
                 }
-                Err(error) => failed.push(self.classify(&error, "")),
+                Err(undelivered) => failed.push(undelivered),
             }
         }
         connection.abort();
@@ -179,15 +183,15 @@ impl SmtpClient {
         Err(least_severe.unwrap_or(Undelivered::Refused("no recipient".into())))
     }
 
-    /// What an error response means for the message.
+    /// What an error response before the content means for the message.
     fn classify(&self, error: &SmtpError, to: &str) -> Undelivered {
         let why = self.why(error) + to;
-        match error.status() {
-            None => Undelivered::Server(why),
-            Some(_) if is_about_hello(error) => Undelivered::Server(why),
-            Some(_) if is_about_this_message(error) => Undelivered::Refused(why),
-            Some(_) => Undelivered::Deferred(why),
-        }
+        if is_about_hello(error) { Undelivered::Server(why) } else { undelivered(error, why) }
+    }
+
+    /// What an error response to the content means for the message.
+    fn refusal(&self, error: &SmtpError) -> Undelivered {
+        undelivered(error, format!("mail server {}: {}", self.server, error_chain(error)))
     }
 
     /// A connection after MAIL FROM. The open one is replaced if the server has closed it, after a time or a number of
@@ -303,6 +307,14 @@ impl fmt::Display for Content<'_> {
 }
 
 /// Whether the server will never accept the message. A failed login (RFC 4954, 6) has nothing to do with it.
+fn undelivered(error: &SmtpError, why: String) -> Undelivered {
+    match error.status() {
+        None => Undelivered::Server(why),
+        Some(_) if is_about_this_message(error) => Undelivered::Refused(why),
+        Some(_) => Undelivered::Deferred(why),
+    }
+}
+
 fn is_about_this_message(error: &SmtpError) -> bool {
     let code = error.status().map(|code| code.to_string());
     error.is_permanent() && !code.is_some_and(|code| code.starts_with("53"))

@@ -147,13 +147,21 @@ impl TokenServer {
         let configured = secrets.refresh_token.as_ref();
         // Another process may have stored a newer one: a test of the channel.
         let stored = configured.map_or(Ok(None), |token| self.file.newest(token))?;
-        let used = state.unsaved.clone().or(stored).or_else(|| configured.cloned());
-        let response = self.request(used.as_ref(), secrets.client_secret.as_ref(), limit);
+        let mut used = state.unsaved.clone().or(stored).or_else(|| configured.cloned());
+        let request = |token| self.request(token, secrets.client_secret.as_ref(), limit);
+        let mut response = request(used.as_ref());
+        // The user may have logged in again and got the configured token again. Until that one is accepted, the newest one is
+        // kept: some servers refuse a valid token for a time (Microsoft's conditional access).
+        if response.as_ref().is_err_and(|error| error.code == "invalid_grant")
+            && used.as_ref() != configured
+            && let Ok(accepted) = request(configured)
+        {
+            self.file.remove();
+            state.unsaved = None;
+            used = configured.cloned();
+            response = Ok(accepted);
+        }
         let response = response.map_err(|error| {
-            if error.code == "invalid_grant" {
-                state.unsaved = None;
-                self.forget(configured, used.as_ref());
-            }
             let hidden = [used.as_ref(), configured, secrets.client_secret.as_ref()];
             let text = self.explain(&error);
             hidden.into_iter().flatten().fold(text, |text, secret| secret.redact(&text))
@@ -177,15 +185,6 @@ impl TokenServer {
             ));
         }
         stored.is_ok()
-    }
-
-    /// Removes a stored token that is refused: the configured one may be valid, because the user has logged in again and
-    /// got the same one.
-    fn forget(&self, configured: Option<&Secret>, refused: Option<&Secret>) {
-        let newest = configured.and_then(|token| self.file.newest(token).ok()?);
-        if newest.is_some() && newest.as_ref() == refused {
-            self.file.remove();
-        }
     }
 
     fn request(

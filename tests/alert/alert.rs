@@ -317,12 +317,12 @@ fn moving_in_and_out() {
     for line in [
         format!("{addrwatch}: 2 pairings imported"),
         format!("{hostwatch}: 2 pairings imported"),
-        format!("{conf}: 1 names imported"),
+        format!("{conf}: 1 name imported"),
         format!("{codes}: 1 vendors imported"),
     ] {
         assert!(imported.stdout.lines().any(|found| found == line), "{imported:?}");
     }
-    assert!(imported.stderr.contains("addrwatch.db: 1 lines skipped"), "{imported:?}");
+    assert!(imported.stderr.contains("addrwatch.db: 1 line skipped"), "{imported:?}");
     // The imported database belongs to the user that reads the rings.
     if rustix::process::geteuid().is_root() {
         use std::os::unix::fs::MetadataExt;

@@ -134,7 +134,7 @@ fn pairings_of_other_programs() {
             .to_owned();
     let table =
         heading + &row("10.0.0.1", "0x2", &text(a)) + &row("10.0.0.2", "0x0", "00:00:00:00:00:00");
-    imported(alert.import("arp", table), "1 pairings imported");
+    imported(alert.import("arp", table), "1 pairing imported");
     let written = seconds_of(&alert.path().join("arp"));
     assert_eq!(alert.pairings(), [pairing("br0", "10.0.0.1", a, &written.to_string())]);
 
@@ -144,7 +144,7 @@ fn pairings_of_other_programs() {
         text(a),
         text(b)
     );
-    imported(alert.import("arp.dat", vlans), "1 names imported");
+    imported(alert.import("arp.dat", vlans), "1 name imported");
     let expected = [
         pairing("lan", "10.0.0.2", b, "1700000001"),
         pairing("lan.20", "10.0.0.1", a, "1700000000"),
@@ -157,7 +157,7 @@ fn pairings_of_other_programs() {
 fn files_without_times() {
     let alert = Alert::new();
     let line = format!("{}\t192.0.2.1\n", text(device(1)));
-    imported(alert.import("arpsnmp.dat", line), "1 pairings imported");
+    imported(alert.import("arpsnmp.dat", line), "1 pairing imported");
     let written = seconds_of(&alert.path().join("arpsnmp.dat"));
     assert_eq!(alert.pairings(), [format!("lan 192.0.2.1 {} {written}", text(device(1)))]);
 }
@@ -310,7 +310,7 @@ fn large_files() {
     log += "\n1700000000 eth0 0 00:1b:21:00:00:01 192.0.2.1 ARP_REQ\n";
     fs::write(&shown, log).unwrap();
     let stderr = imported(limited(&shown), "200001 pairings imported");
-    assert!(stderr.contains(": 1 lines skipped, they cannot be read: 200001"), "{stderr}");
+    assert!(stderr.contains(": 1 line skipped, it cannot be read: 200001"), "{stderr}");
 }
 
 /// Sorted lines of Debian's arp2ethers for this arp.dat.

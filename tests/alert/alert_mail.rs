@@ -78,20 +78,23 @@ fn a_login_with_a_refresh_token() {
     tokens.mood(&issued("at-1", 3600, ""));
     alert.test("mail").ok();
     assert!(forms(&tokens)[1].contains("refresh_token=rt-2&"), "{:?}", forms(&tokens));
-    // A stored token that is refused is forgotten.
+    // A stored token that is refused is kept while the configured one is refused, too: the reason may pass.
     tokens.mood("400 {\"error\":\"invalid_grant\"}");
     failed_without_secrets(&alert.test("mail"), "invalid_grant (log in again");
-    assert!(forms(&tokens)[2].contains("refresh_token=rt-2&") && !stored.exists());
+    assert!(forms(&tokens)[2].contains("refresh_token=rt-2&") && stored.exists());
+    assert!(forms(&tokens)[3].contains("refresh_token=rt-1&"), "{:?}", forms(&tokens));
     tokens.mood(&issued("at-1", 3600, ""));
+    alert.test("mail").ok();
+    assert!(forms(&tokens)[4].contains("refresh_token=rt-2&"), "{:?}", forms(&tokens));
     // After another login, the token of that one is used.
     alert.secret("refresh", "rt-3\n");
     alert.test("mail").ok();
-    assert!(forms(&tokens)[3].contains("refresh_token=rt-3&"), "{:?}", forms(&tokens));
+    assert!(forms(&tokens)[5].contains("refresh_token=rt-3&"), "{:?}", forms(&tokens));
     // A token that is about to expire is not used again.
     tokens.mood(&issued("at-1", 30, ""));
     alert.publish(3..5);
     alert.once();
-    assert_eq!(forms(&tokens).len(), 6);
+    assert_eq!(forms(&tokens).len(), 8);
 }
 
 /// The token of the application itself, which Microsoft recommends for programs.
@@ -246,6 +249,19 @@ fn the_name_in_ehlo_is_a_full_one() {
     assert!(ended.stderr.contains("(set hello to the full name of this host"), "{}", ended.stderr);
     assert!(ended.stderr.contains("1 messages stay in the queue"), "{}", ended.stderr);
     assert_eq!(mail.names().last().expect("a name"), "gateway.example.org");
+}
+
+/// A content filter whose answer names EHLO refuses one message: it is set aside, and delays no other.
+#[test]
+fn a_filter_that_names_hello() {
+    let (alert, mail) = (Alert::new(), MailSink::start());
+    alert.config(&smtp(&mail, ""));
+    mail.answer(Some("554 5.7.1 Spam: HELO_DYNAMIC EHLO"));
+    alert.publish(1..2);
+    let ended = alert.once();
+    assert!(ended.stderr.contains("HELO_DYNAMIC"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("set hello"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("stay in the queue"), "{}", ended.stderr);
 }
 
 /// What `sendmail` gets, read by another implementation.

@@ -268,3 +268,24 @@ fn prometheus_scrapes_it() {
     metrics.stop().ok();
     syslog.stop();
 }
+
+/// After a restart of the machine, the ring is another one: an output that does not start is behind by all of its events.
+#[test]
+fn behind_a_ring_that_was_created_again() {
+    let (ring, state) = (Ring::new(), tempfile::tempdir().unwrap());
+    publish(&ring, 1..4);
+    let words = ["--once", "--replay", "--ring", ring.name(), "--state-dir"];
+    run({
+        let mut command = program("aw-sqlite", &words);
+        command.arg(state.path());
+        command
+    })
+    .ok();
+    let (_run, port) = listening(&ring, state.path());
+    let behind =
+        format!("addrwatch_output_behind_events{{output=\"aw-sqlite\",ring=\"{}\"}}", ring.name());
+    assert_eq!(samples(&scrape(port)).get(&behind), Some(&0.0));
+    ring.files().iter().for_each(|file| fs::remove_file(file).unwrap());
+    publish(&ring, 1..6);
+    assert_eq!(samples(&scrape(port)).get(&behind), Some(&5.0));
+}

@@ -210,25 +210,30 @@ fn a_broker_that_floods() {
 }
 
 /// A broker of MQTT 3.1.1 refuses the version in a format that is not MQTT 5's, or closes the connection. Both are named as the
-/// reason; a broker that answers neither version is not.
+/// reason; a broker that answers neither version is not, nor one of MQTT 5 that closes one connection.
 #[test]
 fn a_broker_of_mqtt_3() {
     const REASON: &str = "the broker speaks MQTT 3.1.1 and not MQTT 5, which aw-mqtt needs";
     let (refused, accepted): (&[u8], &[u8]) = (&[0x20, 2, 0, 1], &[0x20, 2, 0, 0]);
+    let none: &[u8] = &[];
     for (to_v5, to_v3, is_named) in [
-        (refused, accepted, true),
-        (&[], accepted, true),
-        (&[], &[0x20, 2, 0, 5][..], true), // not without a login
-        (&[], &[], false),
+        ([refused; 2], accepted, true),
+        ([none; 2], accepted, true),
+        ([none; 2], &[0x20, 2, 0, 5][..], true), // not without a login
+        ([none; 2], none, false),
+        ([none, &[0x20, 3, 0, 0, 0]], accepted, false),
+        ([none, &[0x20, 3, 0, 0x87, 0]], accepted, false), // not without a login
     ] {
         let (listener, state) = (TcpListener::bind("127.0.0.1:0").unwrap(), tempdir().unwrap());
         let (ring, broker) = (Ring::new(), format!("mqtt://{}", listener.local_addr().unwrap()));
         thread::spawn(move || {
+            let mut first = true;
             for stream in listener.incoming() {
                 let (mut stream, mut head) = (stream.unwrap(), [0; 9]);
                 // The packet's type and length, the protocol's name and its level.
                 let _ = stream.read_exact(&mut head);
-                let answer = if head[8] == 5 { to_v5 } else { to_v3 };
+                let answer = if head[8] == 5 { to_v5[usize::from(!first)] } else { to_v3 };
+                first = false;
                 let mut rest = [0; 512];
                 let _ = stream.read(&mut rest); // unread bytes would reset the connection
                 let _ = stream.write_all(answer);

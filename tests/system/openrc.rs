@@ -14,8 +14,8 @@ const CONTRIB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../contrib");
 /// An unused group id, of the group addrwatch.
 const GROUP: u32 = 64_001;
 
-/// What OpenRC finds at boot, in place of this machine's: an empty /run, /var/log and /var/lib; and /etc with services,
-/// configurations and users of ours.
+/// What OpenRC finds at boot, in place of this machine's: an empty /run, /var/log and /var/lib; /etc with services,
+/// configurations and users of ours; and BusyBox's tools, which are those of Alpine, the system that most often has OpenRC.
 const BOOT: &str = r#"
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /var/log
@@ -30,6 +30,9 @@ cp -a /etc/. "$root/all"
 rm -rf "$root/all/init.d" "$root/all/runlevels"
 cp -r "$root/etc/." "$root/all"
 mount --bind "$root/all" /etc
+for tool in sed date dash; do
+    mount --bind "$(command -v busybox)" "$(readlink -f "$(command -v $tool)")"
+done
 until_it() { for i in $(seq 600); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done; echo "timeout: $*"; exit 1; }
 "#;
 
@@ -44,6 +47,10 @@ impl Machine {
     fn new(services: &[&str]) -> Option<Machine> {
         if !Path::new("/sbin/openrc-run").exists() {
             skip("there is no OpenRC here (openrc)");
+            return None;
+        }
+        if !Path::new("/usr/bin/busybox").exists() {
+            skip("there is no BusyBox here (busybox)");
             return None;
         }
         if !rustix::process::geteuid().is_root() {
@@ -140,9 +147,57 @@ fn services_start_and_log() {
     assert_eq!(printed.matches("status: stopped").count(), 2, "{printed}");
 }
 
-/// A service that ends again and again stays down, and its state and its log say so; one start later it runs.
+/// A service that ends again and again is started again without a limit; its state, its log and rc-status say so. When the
+/// cause is gone, it runs, and its state is good after a minute.
 #[test]
 fn a_crash_loop_is_visible() {
+    let services = ["aw-syslog"];
+    let Some(machine) = Machine::new(&services) else { return };
+    publish(&machine.ring, 1..4);
+    chown(machine.ring.path(), None, Some(GROUP)).unwrap();
+    let options = format!("--ring {} --verbose --to udp://127.0.0.1:9", machine.ring.name());
+    machine.configure("aw-syslog", &format!("output_args='{options}' respawn_delay=1"));
+    let printed = machine.sh(r#"
+         mkdir "$root/good"; mv "$root/aw-syslog" "$root/good"
+         printf '#!/bin/sh\nexec "%s/good/aw-syslog" --nonsense\n' "$root" >"$root/bad"
+         chmod 755 "$root/good" "$root/bad"; cp "$root/bad" "$root/aw-syslog"
+         state() { rc-service aw-syslog status 2>&1 || echo "exit $?"; }
+         rc-service aw-syslog start
+         # More often than the limit of an earlier release.
+         until_it sh -c 'test "$(cat /run/openrc/options/aw-syslog/start_count)" -gt 12'
+         for i in $(seq 30); do state | tr '\n' ' '; echo; sleep 0.1; done
+         rc-status --all 2>&1
+         cat /var/log/addrwatch/aw-syslog.log
+         mv "$root/good/aw-syslog" "$root/aw-syslog"
+         until_it grep 'reading ring' /var/log/addrwatch/aw-syslog.log
+         echo "begun: $(state | tr '\n' ' ')"
+         date -d @$(($(date +%s) - 61)) '+%Y-%m-%d %H:%M:%S' >/run/openrc/options/aw-syslog/start_time
+         echo "after a minute: $(state | tr '\n' ' ')"
+         rc-service aw-syslog restart >/dev/null
+         echo "after an order: $(state)""#);
+    let lines = |part: &str| printed.lines().filter(|line| line.contains(part)).count();
+    let loops = lines("status: crashed: it ended and will be started again (1")
+        + lines("it ended and was started again 1");
+    assert!(loops >= 30, "{printed}");
+    assert!(lines("status: crashed: ") > 0, "{printed}");
+    assert!(lines("exit 32") >= 30, "{printed}");
+    assert!(lines("aw-syslog.log) exit 32") > 0, "{printed}");
+    let line = printed.lines().find(|line| line.trim_start().starts_with("aw-syslog  "));
+    assert!(line.is_some_and(|line| line.contains("(1")), "{printed}"); // how often it was started again
+    assert!(printed.contains("unexpected argument '--nonsense'"), "{printed}");
+    let begun = |line: &str| line.starts_with("begun: ") && line.contains("exit 32");
+    assert!(printed.lines().any(begun), "{printed}");
+    let good = |line: &str| {
+        let warned = line.contains("was started again 1") && line.contains("status: started");
+        line.starts_with("after a minute: ") && warned && !line.contains("exit")
+    };
+    assert!(printed.lines().any(good), "{printed}");
+    assert!(printed.contains("after an order:  * status: started"), "{printed}");
+}
+
+/// A limit of one's own: the service stays down, and its state says so; one start later it runs.
+#[test]
+fn a_limit_of_starts() {
     let services = ["aw-syslog"];
     let Some(machine) = Machine::new(&services) else { return };
     publish(&machine.ring, 1..4);

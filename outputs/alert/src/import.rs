@@ -47,6 +47,7 @@ pub fn import(state: &Path, network: Option<&str>, files: &[PathBuf]) -> Result<
         let Counts { pairings, names, vendors } = counts;
         for (number, what) in [(pairings, "pairings"), (names, "names"), (vendors, "vendors")] {
             if number > 0 || what == "pairings" && names + vendors == 0 {
+                let what = if number == 1 { what.trim_end_matches('s') } else { what };
                 println!("{shown}: {number} {what} imported");
             }
         }
@@ -54,9 +55,11 @@ pub fn import(state: &Path, network: Option<&str>, files: &[PathBuf]) -> Result<
             let numbers: Vec<_> = bad.iter().map(usize::to_string).collect();
             let more = if bad_number > bad.len() { ", ..." } else { "" };
             let numbers = numbers.join(", ") + more;
-            eprintln!(
-                "aw-alert: {shown}: {bad_number} lines skipped, they cannot be read: {numbers}"
-            );
+            let skipped = match bad_number {
+                1 => "1 line skipped, it cannot be read".to_owned(),
+                _ => format!("{bad_number} lines skipped, they cannot be read"),
+            };
+            eprintln!("aw-alert: {shown}: {skipped}: {numbers}");
         }
     }
     Ok(())

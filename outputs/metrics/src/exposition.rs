@@ -41,7 +41,7 @@ const METRICS: &[(&str, &str)] = &[
     ("forgotten_total", "Pairings that the rate limit forgot because --max-pairings was reached."),
     ("events_total", "Events that aw-metrics read since its start, by origin."),
     ("output_next_event", "Saved position of the output: the event that it delivers next."),
-    ("output_behind_events", "Events published since the saved position of the output."),
+    ("output_behind_events", "Events of the ring after the saved position of the output."),
     ("output_delivered_total", "Events that the output delivered."),
     ("output_lost_total", "Events that the collector overwrote before the output read them."),
     ("output_skipped_total", "Events whose kind the output does not know."),
@@ -137,10 +137,10 @@ impl MetricSources {
                 samples.add("output_delivered_total", &labels, checkpoint.delivered);
                 samples.add("output_lost_total", &labels, checkpoint.lost);
                 samples.add("output_skipped_total", &labels, checkpoint.skipped);
-                if *generation == checkpoint.generation {
-                    let behind = published.saturating_sub(checkpoint.next());
-                    samples.add("output_behind_events", &labels, behind);
-                }
+                // Of a ring that was created again, the output has read nothing.
+                let is_same = *generation == checkpoint.generation;
+                let next = if is_same { checkpoint.next() } else { 0 };
+                samples.add("output_behind_events", &labels, published.saturating_sub(next));
             }
         }
         samples.text()
