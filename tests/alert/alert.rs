@@ -318,7 +318,7 @@ fn moving_in_and_out() {
         format!("{addrwatch}: 2 pairings imported"),
         format!("{hostwatch}: 2 pairings imported"),
         format!("{conf}: 1 name imported"),
-        format!("{codes}: 1 vendors imported"),
+        format!("{codes}: 1 vendor imported"),
     ] {
         assert!(imported.stdout.lines().any(|found| found == line), "{imported:?}");
     }
