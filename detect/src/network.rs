@@ -54,9 +54,9 @@ pub(crate) fn full_name(host: &str, ring: &str, network: &str) -> String {
 }
 
 /// Whether a name stands for a network: `eth0` for that of each host and ring, `site-a/eth0` for that of each host's ring
-/// /site-a, and the full name for one only.
+/// /site-a, and the full name for one only. A leading slash, as rings have it, changes nothing.
 pub(crate) fn stands_for(name: &str, full: &str) -> bool {
-    full.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with('/'))
+    full.strip_suffix(name.trim_start_matches('/')).is_some_and(|before| before.is_empty() || before.ends_with('/'))
 }
 
 /// The parts of a name: host, ring with its leading slash, and network. Host and ring are empty where the name has none.
@@ -78,6 +78,7 @@ mod tests {
         for (name, stands) in [
             ("eth0.7", true),
             ("site-a/eth0.7", true),
+            ("/site-a/eth0.7", true),
             ("sensor_1/site-a/eth0.7", true),
             ("th0.7", false),
             ("/eth0.7", false),
