@@ -249,6 +249,101 @@ fn imported_rows_belong_to_the_ring() {
     assert_eq!(found, expected);
 }
 
+/// addrwatch wrote true times long before 2020: without a ring, only a time before 2000 is one of a clock that was not set.
+/// What is left out is said, and shown if the question names an earlier time.
+#[test]
+fn years_of_addrwatch() {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let (ring, history) = (Ring::new(), History::new());
+    let days = (0..365).map(|day| 1_514_764_800 + 86_400 * day);
+    let seconds = days.chain((0..31).map(|day| 1_704_067_200 + 86_400 * day)).chain([30]);
+    let row = |(second, interface): (i64, &str)| -> Row {
+        (second, interface.into(), 0, mac(1), sightings::ADDRESS.into(), 0)
+    };
+    let old = seconds.flat_map(|second| [row((second, "eth0")), row((second, "eth1"))]);
+    addrwatch_database(history.database(), old);
+    // Since the migration, eth0 has a ring; eth2 never had another program's rows.
+    for interface in ["eth0", "eth2"] {
+        let frame = Arp::request(station(1), [10, 1, 2, 3].into(), [10, 1, 2, 254].into()).frame();
+        let mut pcap = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
+        for second in [1_514_764_800, BEGIN] {
+            pcap.packet(at(second), &frame).unwrap();
+        }
+        let options = ["-q", "--as", interface, "--hostname", host.trim()];
+        collect(&ring, &pcap.finish().unwrap(), &options).ok();
+    }
+    let output = history.start(&ring, &["--retention", "10000"]);
+    let imported = "SELECT count(*) FROM sighting";
+    wait_until("all rows", || history.value::<i64>(imported) == Some(2 * 397 + 4));
+    output.stop().ok();
+    assert_eq!(history.value::<i64>(imported), Some(2 * 397 + 4), "nothing is too old");
+    let columns = ["interface", "first_seen", "last_seen", "count"];
+    let periods = |more: &[&str]| {
+        let question = [&["ip", sightings::ADDRESS], more].concat();
+        let mut found = history.answers(&question, &columns);
+        found.sort();
+        (found, run(history.query(&question)).ok().stderr)
+    };
+    let day = |date: &str| format!("{date}T00:00:00.000000000+00:00");
+    let [y1970, y2018] = ["1970-01-01T00:00:30.000000000+00:00".into(), day("2018-01-01")];
+    let (last_2018, last_2024) = (day("2018-12-31"), day("2024-01-31"));
+    let remark = |number| {
+        format!(
+            "aw-query: {number} sightings are left out, because the clock was not set (add --from 1970-01-01 to see them)\n"
+        )
+    };
+    let expected = [
+        format!("eth0 {y2018} {} 398", time(0)),
+        format!("eth1 {y2018} {last_2024} 396"),
+        format!("eth2 {} {} 1", time(0), time(0)),
+    ];
+    assert_eq!(periods(&[]), (expected.to_vec(), remark(3)));
+    let expected = [
+        format!("eth0 {y1970} {} 399", time(0)),
+        format!("eth1 {y1970} {last_2024} 397"),
+        format!("eth2 {y2018} {} 2", time(0)),
+    ];
+    assert_eq!(periods(&["--from", "1970-01-01"]), (expected.to_vec(), String::new()));
+    let expected = [
+        format!("eth0 {y2018} {last_2018} 366"),
+        format!("eth1 {y2018} {last_2018} 365"),
+        format!("eth2 {y2018} {y2018} 1"),
+    ];
+    let in_2018 = ["--from", "2018-01-01", "--to", "2019-12-31"];
+    assert_eq!(periods(&in_2018), (expected.to_vec(), String::new()));
+    let first = history.answers(&["devices"], &["first_seen"]);
+    assert_eq!(first, [day("2018-01-01")]);
+    let changes = history.answers(&["changes"], &["interface", "time", "change"]);
+    assert!(changes.contains(&format!("eth1 {y2018} new")), "{changes:?}");
+    let who = ["who", sightings::ADDRESS, "--at", "2018-06-01 00:30"];
+    let sure = history.answers(&who, &["interface", "how_sure"]);
+    assert!(sure.contains(&"eth1 likely".into()), "{sure:?}");
+}
+
+/// Sightings that prove nothing are not "no sightings".
+#[test]
+fn questions_are_not_nothing() {
+    let history = history(evidence());
+    let ask = |arguments: &[&str]| {
+        let asked = run(history.query(arguments));
+        assert_eq!((asked.status.code(), &*asked.stdout), (Some(3), ""));
+        asked.stderr
+    };
+    let who = ask(&["who", "2001:db8::7"]);
+    let number = history.value::<i64>(
+        "SELECT count(*) FROM addrwatch WHERE ip_address = '2001:db8::7' AND origin = 8",
+    );
+    let number = number.filter(|number| *number > 0).unwrap();
+    let whole = "in the whole history\n";
+    assert_eq!(
+        who,
+        format!("aw-query: no claims of 2001:db8::7, only {number} probes or questions {whole}")
+    );
+    let device = ask(&["mac", &mac(7)]);
+    let asked = "(it probed 0; 1 occur in its questions or answers only)";
+    assert_eq!(device, format!("aw-query: {} claimed no address {asked} {whole}", mac(7)));
+}
+
 /// A question about the future has the answer about now, with a remark.
 #[test]
 fn a_question_about_the_future() {

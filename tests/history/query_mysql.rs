@@ -211,6 +211,26 @@ fn answers_take_few_steps() {
     }
 }
 
+/// The table of an earlier release has an index by pairing without the origin: the message names the one to add.
+#[test]
+fn an_index_of_an_earlier_release() {
+    let Some(server) = MariaDb::start(&[]) else { return };
+    let ring = Ring::new();
+    capture(&ring, &sightings::handover());
+    run(server.command(&ring, &["--once", "--hostname", "here"])).ok();
+    let config = server.config("");
+    let ask = || asked(&["devices"], &["-c", config.to_str().unwrap()]).ok().stderr;
+    assert_eq!(ask(), "");
+    let pairing = "ip_address, mac_address, vlan_tag, interface, hostname";
+    server
+        .sql(&format!("ALTER TABLE log DROP INDEX pairing, ADD INDEX pairing ({pairing}, tstamp)"));
+    let message = ask();
+    let create = format!("CREATE INDEX pairing_origin ON `log` ({pairing}, origin_id, tstamp)");
+    assert!(message.contains(&create), "{message}");
+    server.sql(&create);
+    assert_eq!(ask(), "");
+}
+
 /// Over TCP, as a user that may only read, with the password in a file; and refused connections.
 #[test]
 fn over_the_network() {

@@ -48,6 +48,14 @@ fn a_purge_job_of_addrwatch() {
     let output = history.start(&ring, &["--retention", "36500"]);
     wait_until("no pairings", || history.value::<i64>("SELECT count(*) FROM pairing") == Some(0));
     output.stop().ok();
+    // The user of such a job has no --retention: MACs and addresses must not stay for ever.
+    publish(&ring, 1..11);
+    run(history.command(&ring, &["--once"])).ok();
+    execute(&history, "DELETE FROM addrwatch WHERE timestamp <> 5");
+    let output = history.start(&ring, &[]);
+    wait_until("one pairing", || history.value::<i64>("SELECT count(*) FROM pairing") == Some(1));
+    output.stop().ok();
+    assert_eq!(history.count(), 1);
 }
 
 /// Each condition deletes the rows that it deletes from a table with the same content.

@@ -6,6 +6,8 @@ use std::{collections::HashMap, net::IpAddr};
 use aw_service::Error;
 use shm_layout::{Evidence, MacAddr, Origin, UnixTime};
 
+use crate::clocks::Clocks;
+
 /// Where an address is unique, as far as can be seen from outside: one interface and VLAN of one collector, or one
 /// router.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,6 +171,9 @@ pub trait HistoryReader {
     /// All networks of the history, or those of its answers so far.
     fn networks(&self) -> &[Network];
 
+    /// From when on the clock of each network counts as set.
+    fn clocks(&self) -> &Clocks;
+
     /// The addresses that were seen in this time range, each once.
     fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error>;
 
@@ -188,7 +193,7 @@ pub trait HistoryReader {
     /// All pairings of this time range. A pairing may come several times; the counts add up.
     fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>, Error>;
 
-    /// Whether the interface of a network has a sighting that is not before [`UnixTime::CLOCK_SET`].
+    /// Whether the interface of a network has a sighting of a clock that was set.
     fn is_clock_set(&mut self, network: usize) -> Result<bool, Error>;
 
     /// All configuration changes of routers in this time range.

@@ -1,7 +1,7 @@
 //! Which MAC had an address at a time, and how sure that is. A device is not seen at every moment: known are
 //! the last sighting before and the first one after. No I/O and no clock.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use shm_layout::{MacAddr, UnixTime};
 
@@ -56,7 +56,11 @@ impl Certainty {
 
 /// The MACs that may have had an address at this time, network by network, in each the nearest first. In networks whose
 /// clock was `set`, an earlier time says nothing.
-pub fn holders(nearest: &[NearestSightings], at: UnixTime, set: &HashSet<usize>) -> Vec<Holder> {
+pub fn holders(
+    nearest: &[NearestSightings],
+    at: UnixTime,
+    set: &HashMap<usize, UnixTime>,
+) -> Vec<Holder> {
     let mut networks: BTreeMap<usize, Vec<&NearestSightings>> = BTreeMap::new();
     nearest.iter().for_each(|one| networks.entry(one.network).or_default().push(one));
     let in_network = |(network, all): (&usize, &Vec<&NearestSightings>)| {
@@ -65,7 +69,8 @@ pub fn holders(nearest: &[NearestSightings], at: UnixTime, set: &HashSet<usize>)
         if found.is_empty() {
             found = counted::probes(all);
         }
-        if set.contains(network) {
+        if let Some(set) = set.get(network) {
+            let has_date = |time: Option<UnixTime>| time.is_some_and(|time| time >= *set);
             let is_dated = |one: &Counted| has_date(one.before) || has_date(one.after);
             if !found.iter().any(is_dated) {
                 let undated = holders_in_network(&found, at, given).into_iter();
@@ -79,10 +84,6 @@ pub fn holders(nearest: &[NearestSightings], at: UnixTime, set: &HashSet<usize>)
         holders_in_network(&found, at, given)
     };
     networks.iter().flat_map(in_network).collect()
-}
-
-fn has_date(time: Option<UnixTime>) -> bool {
-    time.is_some_and(UnixTime::is_plausible)
 }
 
 /// `all` have the certainty that is given.
@@ -154,7 +155,7 @@ mod tests {
                 )
             })
             .collect();
-        let holders = holders(&nearest, UnixTime::new(AT, 0), &HashSet::new());
+        let holders = holders(&nearest, UnixTime::new(AT, 0), &HashMap::new());
         holders.iter().map(|h| (h.mac.octets()[5], h.certainty.name(), h.others)).collect()
     }
 
@@ -192,7 +193,7 @@ mod tests {
     fn each_network_has_its_own() {
         let at = UnixTime::new(AT, 0);
         let of = |network, mac| claimed((network, mac), Some(at), Some(UnixTime::new(AT + 1, 0)));
-        let networks: Vec<_> = holders(&[of(1, 1), of(0, 2)], at, &HashSet::new())
+        let networks: Vec<_> = holders(&[of(1, 1), of(0, 2)], at, &HashMap::new())
             .iter()
             .map(|h| (h.network, h.certainty))
             .collect();
@@ -205,7 +206,7 @@ mod tests {
         let at = UnixTime::new(1_700_000_000, 0);
         let [in_1970, in_2023] = [30, 1_699_999_900].map(|time| Some(UnixTime::new(time, 0)));
         let found = |all: &[NearestSightings]| -> Vec<(u8, &str, bool)> {
-            let holders = holders(all, at, &[1].into());
+            let holders = holders(all, at, &[(1, UnixTime::CLOCK_SET)].into());
             let row = |h: &Holder| (h.mac.octets()[5], h.certainty.name(), h.before.is_some());
             holders.iter().map(row).collect()
         };

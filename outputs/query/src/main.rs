@@ -2,6 +2,7 @@
 //! It only reads. It does not trust the content of the database: no control character reaches the terminal.
 #![forbid(unsafe_code)]
 
+mod clocks;
 mod counted;
 mod devices;
 mod history_reader;
@@ -69,7 +70,10 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
         printed.map_err(|error| Error::write("standard output", error))?;
     }
     if table.rows.is_empty() {
-        info(query.no_match(zone, table.ignored));
+        info(query.no_match(zone, &table.omitted));
+    }
+    if let Some(remark) = table.omitted.remark() {
+        warn(remark);
     }
     Ok(!table.rows.is_empty())
 }

@@ -12,6 +12,7 @@ use aw_service::{Error, failed, warn};
 use mysql::{Conn, OptsBuilder, Row, Value, prelude::Queryable};
 use shm_layout::{Evidence, MacAddr, UnixTime};
 
+use crate::clocks::Clocks;
 use crate::history_reader::{
     AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, Nearer, NearestSightings,
     Network, NetworkIndex, PROBES, PairingSummary, RouterChange, TimeRange, evidence, parse_ip,
@@ -26,6 +27,9 @@ const DENIED: [u16; 5] = [1044, 1045, 1142, 1143, 1698];
 
 /// The columns of a pairing's network and its MAC, in the order that [`pairing`] expects.
 const PAIRING: &str = "hostname, interface, vlan_tag, mac_address";
+/// The index that answers `nearest` in few steps.
+const PAIRING_INDEX: &str =
+    "ip_address, mac_address, vlan_tag, interface, hostname, origin_id, tstamp";
 const NANOS: i64 = 1_000_000_000;
 
 pub struct MysqlReader {
@@ -34,6 +38,7 @@ pub struct MysqlReader {
     config_change: String,
     conn: Conn,
     networks: NetworkIndex,
+    clocks: Clocks,
 }
 
 impl MysqlReader {
@@ -42,23 +47,33 @@ impl MysqlReader {
         let name = format!("{} at {}", config.database(), config.server());
         let conn = connect(config).map_err(|error| failure(&name, &log, &error))?;
         let networks = NetworkIndex::default();
-        let mut history = MysqlReader { name, log, config_change, conn, networks };
+        let clocks = Clocks::without_rings();
+        let mut history = MysqlReader { name, log, config_change, conn, networks, clocks };
         history.check()?;
         Ok(history)
     }
 
-    /// Checks that the table has the columns. Without an index by address, it warns that queries are slow.
+    /// Checks that the table has the columns. Without the right indexes, it warns that queries are slow.
     fn check(&mut self) -> Result<(), Error> {
         let log = self.log.clone();
         let columns = format!("SELECT tstamp, ip_address, origin_id, {PAIRING} FROM {log} LIMIT 0");
         self.query(&columns, &mut |_, _| ())?;
         let indexes = format!(
-            "SELECT sum(column_name = 'ip_address' AND seq_in_index = 1) = 0 FROM information_schema.statistics
-            WHERE table_schema = database() AND table_name = '{}'",
+            "SELECT sum(column_name = 'ip_address' AND seq_in_index = 1) = 0,
+                sum(column_name = 'hostname' AND seq_in_index = 5) > 0
+                    AND sum(column_name = 'origin_id' AND seq_in_index = 6) = 0
+            FROM information_schema.statistics WHERE table_schema = database() AND table_name = '{}'",
             log.trim_matches('`')
         );
-        let mut missing = false;
-        self.query(&indexes, &mut |_, row| missing = number(row, 0) == Some(1))?;
+        let (mut missing, mut is_older) = (false, false);
+        self.query(&indexes, &mut |_, row| {
+            [missing, is_older] = [0, 1].map(|column| number(row, column) == Some(1));
+        })?;
+        if is_older {
+            warn(format_args!(
+                "the index by pairing of {log} is of an earlier release: queries are slow (CREATE INDEX pairing_origin ON {log} ({PAIRING_INDEX}))"
+            ));
+        }
         if missing {
             warn(format_args!(
                 "table {log} has no index by address: queries are slow (CREATE INDEX ip_address_tstamp ON {log} (ip_address, tstamp))"
@@ -94,6 +109,10 @@ fn pairing(networks: &mut NetworkIndex, row: &Row) -> Option<(usize, MacAddr)> {
 impl HistoryReader for MysqlReader {
     fn networks(&self) -> &[Network] {
         self.networks.all()
+    }
+
+    fn clocks(&self) -> &Clocks {
+        &self.clocks
     }
 
     /// Grouped, with a time: so the server takes one step in an index for each address, and not for each row.
@@ -171,7 +190,8 @@ impl HistoryReader for MysqlReader {
 
     fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>, Error> {
         let (log, times) = (&self.log, times(range));
-        let set = UnixTime::CLOCK_SET.seconds();
+        let [_, set] = self.clocks.asked(range).limits();
+        let set = set.seconds().max(0); // a limit that the server can store
         let select = format!(
             "SELECT {PAIRING}, ip_address, count(*), unix_timestamp(max(tstamp)),
                 unix_timestamp(coalesce(min(CASE WHEN tstamp >= from_unixtime({set}) THEN tstamp END), min(tstamp))),
@@ -206,7 +226,7 @@ impl HistoryReader for MysqlReader {
         let Some(Network { host, interface, .. }) = self.networks.all().get(network) else {
             return Ok(false);
         };
-        let (log, set) = (&self.log, UnixTime::CLOCK_SET.seconds());
+        let (log, set) = (&self.log, self.clocks.set_at(network).seconds());
         let select = format!(
             "SELECT 1 FROM {log} WHERE hostname = ? AND interface = ? AND tstamp >= from_unixtime({set}) LIMIT 1"
         );

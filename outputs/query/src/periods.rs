@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use crate::{
+    clocks::Clocks,
     counted,
     history_reader::{AddressSighting, NearestSightings},
 };
@@ -29,8 +30,9 @@ pub struct Period {
 }
 
 /// The periods of one address, in the order in which they begin.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PeriodBuilder {
+    clocks: Clocks,
     all: Vec<Period>,
     networks: HashMap<usize, NetworkState>,
     /// Pairings of which a sign of life counts.
@@ -64,8 +66,9 @@ struct Pending {
 
 impl PeriodBuilder {
     /// Begins with what is known from before a time range.
-    pub fn new(nearest: &[NearestSightings]) -> PeriodBuilder {
-        let mut builder = PeriodBuilder::default();
+    pub fn new(nearest: &[NearestSightings], clocks: Clocks) -> PeriodBuilder {
+        let (all, networks, known) = (Vec::new(), HashMap::new(), HashSet::new());
+        let mut builder = PeriodBuilder { clocks, all, networks, known, ignored: 0 };
         let mut networks: HashMap<usize, Vec<&NearestSightings>> = HashMap::new();
         nearest.iter().for_each(|one| networks.entry(one.network).or_default().push(one));
         for (network, all) in networks {
@@ -82,7 +85,7 @@ impl PeriodBuilder {
             let claims = all.iter().filter_map(|one| Some((one.before.claim?, one.mac))).max();
             let state = builder.networks.entry(network).or_default();
             state.owner = claims.map(|(time, mac)| (mac, time));
-            state.has_date = before.iter().any(|(time, _)| time.is_plausible());
+            state.has_date = before.iter().any(|(time, _)| builder.clocks.is_set(network, *time));
         }
         builder.all.iter_mut().for_each(|period| period.is_older = true);
         builder
@@ -93,7 +96,7 @@ impl PeriodBuilder {
         self.settle(network, time);
         let is_known = self.known.contains(&(network, mac));
         let state = self.networks.entry(network).or_default();
-        if time.is_plausible() && !state.has_date {
+        if self.clocks.is_set(network, time) && !state.has_date {
             // The clock was set: how long ago the earlier sightings are is not known.
             *state = NetworkState { has_date: true, ..NetworkState::default() };
         }
@@ -230,7 +233,7 @@ mod tests {
         nearest: &[NearestSightings],
         seen: &[(i64, u8, usize, Evidence)],
     ) -> Vec<Row> {
-        let mut builder = PeriodBuilder::new(nearest);
+        let mut builder = PeriodBuilder::new(nearest, Clocks::new(HashSet::new()));
         for (time, last, network, evidence) in seen {
             let (time, mac) = (UnixTime::new(*time, 0), mac(*last));
             builder.add(AddressSighting { time, network: *network, mac, evidence: *evidence });
@@ -338,7 +341,7 @@ mod tests {
             periods_after(&[before], &seen),
             [(1, 120, 120, 1, None), (2, 180, 180, 1, Some(1))]
         );
-        let mut builder = PeriodBuilder::new(&[before]);
+        let mut builder = PeriodBuilder::new(&[before], Clocks::new(HashSet::new()));
         let time = UnixTime::new(3600, 0);
         builder.add(AddressSighting { time, network: 0, mac: mac(1), evidence: Claim });
         let periods = builder.finish();

@@ -10,12 +10,13 @@ use jiff::tz::TimeZone;
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
+    clocks::{Clocks, with_clock},
     counted::{self, Counted},
     devices,
     history_reader::{HistoryReader, NearestSightings, Network, RouterChange, TimeRange},
     holders::{self, Certainty, Holder},
     periods::{Period, PeriodBuilder},
-    result_table::{Cell, ResultTable, time_text},
+    result_table::{Cell, Omitted, ResultTable, time_text},
 };
 
 /// A query with its times.
@@ -46,15 +47,20 @@ impl Query {
         Some(format!("{at} is in the future: the answer shows which MACs had {ip} until now"))
     }
 
-    /// The message if nothing matches: what was searched, and in which times. `ignored` sightings prove no use of an
+    /// The message if nothing matches: what was searched, and in which times. What was omitted proves no use of an
     /// address.
-    pub fn no_match(&self, zone: &TimeZone, ignored: u64) -> String {
+    pub fn no_match(&self, zone: &TimeZone, omitted: &Omitted) -> String {
+        let Omitted { ignored, probed, asked, .. } = omitted;
+        let no_claims = |ip| format!("no claims of {ip}, only {ignored} probes or questions");
         let (what, range) = match self {
-            Query::Ip(ip, range) if ignored > 0 => {
-                (format!("no claims of {ip}, only {ignored} probes or questions"), range)
-            }
-            Query::Mac(mac, range) if ignored > 0 => {
-                (format!("{mac} claimed no address (it probed {ignored})"), range)
+            Query::Who(ip, _) if *ignored > 0 => (no_claims(ip), &TimeRange::ALL),
+            Query::Ip(ip, range) if *ignored > 0 => (no_claims(ip), range),
+            Query::Mac(mac, range) if probed + asked > 0 => {
+                let asked = match asked {
+                    0 => String::new(),
+                    asked => format!("; {asked} occur in its questions or answers only"),
+                };
+                (format!("{mac} claimed no address (it probed {probed}{asked})"), range)
             }
             Query::Who(ip, _) => (format!("no sightings of {ip}"), &TimeRange::ALL),
             Query::Ip(ip, range) => (format!("no sightings of {ip}"), range),
@@ -94,43 +100,16 @@ pub fn row(history: &dyn HistoryReader, index: usize, mut cells: Vec<Cell>) -> V
     cells
 }
 
-/// Of these networks, those whose clock was set: earlier times in them are wrong. Each comes with whether one of its times
-/// in the answer is right.
-pub fn with_clock(
-    history: &mut dyn HistoryReader,
-    networks: impl Iterator<Item = (usize, bool)>,
-) -> Result<HashSet<usize>, Error> {
-    let mut is_right: HashMap<usize, bool> = HashMap::new();
-    networks.for_each(|(network, right)| *is_right.entry(network).or_default() |= right);
-    let mut of_interface: HashMap<[String; 3], bool> = HashMap::new();
-    let mut set = HashSet::new();
-    for (index, is_right) in is_right {
-        let Network { host, ring, interface, .. } = network(history, index);
-        let interface = [host, ring, interface];
-        let is_set = match of_interface.get(&interface) {
-            _ if is_right => true,
-            Some(is_set) => *is_set,
-            None => history.is_clock_set(index)?,
-        };
-        if is_set {
-            set.insert(index);
-        }
-        of_interface.insert(interface, is_set);
-    }
-    Ok(set)
-}
-
 /// Which MAC had an address at a time.
 fn who(history: &mut dyn HistoryReader, ip: IpAddr, at: UnixTime) -> Result<ResultTable, Error> {
     let nearest = history.nearest(ip, at)?;
+    let clocks = history.clocks().asked(TimeRange { from: at, to: at });
     let is_right = |one: &NearestSightings| {
         let sides = [one.before, one.after].into_iter().flat_map(|side| side.all());
-        sides.flatten().any(UnixTime::is_plausible)
+        sides.flatten().any(|time| clocks.is_set(one.network, time))
     };
-    let set = match at.is_plausible() {
-        true => with_clock(history, nearest.iter().map(|one| (one.network, is_right(one))))?,
-        false => HashSet::new(),
-    };
+    let networks = nearest.iter().map(|one| (one.network, is_right(one)));
+    let set = with_clock(history, &clocks, networks)?;
     let mut holders = holders::holders(&nearest, at, &set);
     holders.sort_by_cached_key(|holder| network(history, holder.network)); // in each, the nearest is first
     let rows = holders.iter().map(|holder| {
@@ -145,7 +124,12 @@ fn who(history: &mut dyn HistoryReader, ip: IpAddr, at: UnixTime) -> Result<Resu
     let columns = columns(
         "mac seen_before seen_after how_sure why +address +at +seconds_before +seconds_after +others",
     );
-    Ok(ResultTable { rows: rows.collect(), columns, ignored: 0 })
+    let rows: Vec<_> = rows.collect();
+    let mut omitted = Omitted::default();
+    if rows.is_empty() && !nearest.is_empty() {
+        history.sightings(ip, TimeRange::ALL, &mut |_| omitted.ignored += 1)?;
+    }
+    Ok(ResultTable { rows, columns, omitted })
 }
 
 /// The distance of two times in whole seconds.
@@ -189,40 +173,49 @@ struct DatedPeriod {
     period: Period,
 }
 
-/// The periods of an address, and how many sightings are no claim and count for none.
+/// The periods of an address.
+struct Found {
+    periods: Vec<DatedPeriod>,
+    /// Sightings that are no claim and count for none.
+    ignored: u64,
+    /// Periods that are left out, because the clock was not set and there are others of the MAC.
+    undated: Vec<Period>,
+}
+
 fn periods(
     history: &mut dyn HistoryReader,
     ip: IpAddr,
     range: TimeRange,
     nearest: &[NearestSightings],
-) -> Result<(Vec<DatedPeriod>, u64), Error> {
-    let mut builder = PeriodBuilder::new(nearest);
+) -> Result<Found, Error> {
+    let clocks = history.clocks().asked(range);
+    let mut builder = PeriodBuilder::new(nearest, clocks.clone());
     history.sightings(ip, range, &mut |sighting| builder.add(sighting))?;
     let periods = builder.finish();
-    let times = periods.iter().map(|period| (period.network, period.last.is_plausible()));
-    let set = match range.to > UnixTime::CLOCK_SET {
-        true => with_clock(history, times)?,
-        false => HashSet::new(),
-    };
-    let is_right = |one: &Period| one.last.is_plausible() || !set.contains(&one.network);
+    let has_date = |one: &Period| clocks.is_set(one.network, one.last);
+    let networks = periods.iter().map(|period| (period.network, has_date(period)));
+    let set = with_clock(history, &clocks, networks)?;
+    let is_right = |one: &Period| has_date(one) || !set.contains_key(&one.network);
     let with_date: HashSet<_> =
         periods.iter().filter(|one| is_right(one)).map(|one| (one.network, one.mac)).collect();
-    let (mut found, mut undated) = (Vec::new(), HashMap::new());
+    let (mut found, mut unknown, mut undated) = (Vec::new(), HashMap::new(), Vec::new());
     for period in periods {
         let pairing = (period.network, period.mac);
         if is_right(&period) {
             found.push(DatedPeriod { times: Some((period.first, period.last)), period });
-        } else if !with_date.contains(&pairing) {
+        } else if with_date.contains(&pairing) {
+            undated.push(period);
+        } else {
             let known =
-                undated.entry(pairing).or_insert(Period { count: 0, previous: None, ..period });
+                unknown.entry(pairing).or_insert(Period { count: 0, previous: None, ..period });
             known.count += period.count;
         }
     }
-    found.extend(undated.into_values().map(|period| DatedPeriod { times: None, period }));
+    found.extend(unknown.into_values().map(|period| DatedPeriod { times: None, period }));
     found.sort_by_cached_key(|DatedPeriod { times, period }| {
         (times.map(|(first, _)| first), network(history, period.network), period.mac)
     });
-    Ok((found, builder.ignored))
+    Ok(Found { periods: found, ignored: builder.ignored, undated })
 }
 
 /// The time just before a time range.
@@ -237,12 +230,14 @@ fn address(
     range: TimeRange,
 ) -> Result<ResultTable, Error> {
     let nearest = history.nearest(ip, just_before(range))?;
-    let (periods, ignored) = periods(history, ip, range, &nearest)?;
+    let Found { periods, ignored, undated } = periods(history, ip, range, &nearest)?;
+    let undated = undated.iter().map(|period| period.count).sum();
     let columns = columns("mac first_seen last_seen count +address");
     let rows = periods
         .iter()
         .map(|period| period_row(history, period, Cell::text(period.period.mac), Cell::text(ip)));
-    Ok(ResultTable { rows: rows.collect(), columns, ignored })
+    let omitted = Omitted { ignored, undated, ..Omitted::default() };
+    Ok(ResultTable { rows: rows.collect(), columns, omitted })
 }
 
 /// Which addresses a MAC had, from when to when.
@@ -251,16 +246,20 @@ fn addresses(
     mac: MacAddr,
     range: TimeRange,
 ) -> Result<ResultTable, Error> {
-    let (mut found, mut ignored) = (Vec::new(), 0);
+    let (mut found, mut omitted) = (Vec::new(), Omitted::default());
     for (ip, is_more_than_probed) in history.addresses_of(mac, range)? {
         if !is_more_than_probed {
-            ignored += 1; // a scanner probes many: their sightings need not be read
+            omitted.probed += 1; // a scanner probes many: their sightings need not be read
             continue;
         }
         let nearest = history.nearest(ip, just_before(range))?;
-        let (periods, _) = periods(history, ip, range, &nearest)?;
+        let Found { periods, undated, .. } = periods(history, ip, range, &nearest)?;
         let of_mac = periods.into_iter().filter(|period| period.period.mac == mac);
+        let before = found.len();
         found.extend(of_mac.map(|period| (ip, period)));
+        omitted.asked += u64::from(found.len() == before);
+        let undated = undated.iter().filter(|period| period.mac == mac);
+        omitted.undated += undated.map(|period| period.count).sum::<u64>();
     }
     found.sort_by_cached_key(|(ip, DatedPeriod { times, period })| {
         (times.map(|(first, _)| first), *ip, network(history, period.network))
@@ -269,7 +268,7 @@ fn addresses(
     let rows = found
         .iter()
         .map(|(ip, period)| period_row(history, period, Cell::text(ip), Cell::text(mac)));
-    Ok(ResultTable { rows: rows.collect(), columns, ignored })
+    Ok(ResultTable { rows: rows.collect(), columns, omitted })
 }
 
 fn period_row(
@@ -286,7 +285,8 @@ fn period_row(
 /// Addresses that are new or have another MAC, and configuration changes of routers.
 fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable, Error> {
     let mut rows: Vec<(Option<UnixTime>, Vec<Cell>)> = Vec::new();
-    for (ip, DatedPeriod { times, period }) in new_periods(history, range)? {
+    let mut omitted = Omitted::default();
+    for (ip, DatedPeriod { times, period }) in new_periods(history, range, &mut omitted)? {
         let Period { network, mac, previous, .. } = period;
         let first = times.map(|(first, _)| first);
         let before = previous.map(|(mac, _)| Cell::text(mac));
@@ -306,22 +306,25 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
     }
     rows.sort_by_key(|(time, _)| *time);
     let columns = columns("time address change mac before before_last_seen");
-    Ok(ResultTable { rows: rows.into_iter().map(|(_, row)| row).collect(), columns, ignored: 0 })
+    Ok(ResultTable { rows: rows.into_iter().map(|(_, row)| row).collect(), columns, omitted })
 }
 
 /// The periods of all addresses that begin in this time range, in order.
 fn new_periods(
     history: &mut dyn HistoryReader,
     range: TimeRange,
+    omitted: &mut Omitted,
 ) -> Result<Vec<(IpAddr, DatedPeriod)>, Error> {
     let mut found = Vec::new();
+    let clocks = history.clocks().asked(range);
     for ip in history.addresses(range)? {
         let nearest = history.nearest(ip, just_before(range))?;
         // Most addresses keep their MAC: then their sightings need not be read.
-        if is_unchanged(&nearest, range) {
+        if is_unchanged(&nearest, range, &clocks) {
             continue;
         }
-        let (periods, _) = periods(history, ip, range, &nearest)?;
+        let Found { periods, undated, .. } = periods(history, ip, range, &nearest)?;
+        omitted.undated += undated.iter().map(|period| period.count).sum::<u64>();
         let new = periods.into_iter().filter(|period| !period.period.is_older);
         found.extend(new.map(|period| (ip, period)));
     }
@@ -332,7 +335,7 @@ fn new_periods(
 }
 
 /// Whether each MAC that was seen in the time range was the only one in its network, and the last one before.
-fn is_unchanged(nearest: &[NearestSightings], range: TimeRange) -> bool {
+fn is_unchanged(nearest: &[NearestSightings], range: TimeRange, clocks: &Clocks) -> bool {
     let is_seen = |one: &NearestSightings| {
         let life = one.after.sign_of_life.filter(|_| one.is_known());
         let times = [one.after.claim, one.after.frame_source, life];
@@ -343,8 +346,8 @@ fn is_unchanged(nearest: &[NearestSightings], range: TimeRange) -> bool {
         let is_other_seen = network.iter().any(|other| other.mac != one.mac && is_seen(other));
         let last = counted::counted(&network).into_iter().max_by_key(|counted| counted.before);
         let is_last = |last: Counted| {
-            let before =
-                last.before.filter(|before| before.is_plausible() == range.from.is_plausible());
+            let is_set = |time| clocks.is_set(one.network, time);
+            let before = last.before.filter(|before| is_set(*before) == is_set(range.from));
             last.mac == one.mac && before.is_some()
         };
         !is_other_seen && last.is_some_and(is_last)

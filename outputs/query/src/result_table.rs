@@ -59,8 +59,29 @@ impl From<i64> for Cell {
 pub struct ResultTable {
     pub columns: Vec<&'static str>,
     pub rows: Vec<Vec<Cell>>,
+    pub omitted: Omitted,
+}
+
+/// What an answer does not show.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Omitted {
     /// Sightings that are no claim, and count for no row.
     pub ignored: u64,
+    /// Addresses that a MAC only probed, and others of which no sighting counts for it.
+    pub probed: u64,
+    pub asked: u64,
+    /// Sightings that are left out, because the clock was not set.
+    pub undated: u64,
+}
+
+impl Omitted {
+    /// What the user may not expect of the answer.
+    pub fn remark(&self) -> Option<String> {
+        let number = Some(self.undated).filter(|number| *number > 0)?;
+        Some(format!(
+            "{number} sightings are left out, because the clock was not set (add --from 1970-01-01 to see them)"
+        ))
+    }
 }
 
 /// The mark of a column that is not in each table.
@@ -211,7 +232,7 @@ mod tests {
                 ],
                 vec![Cell::None, Cell::None, Cell::None, Cell::List(many)],
             ],
-            ignored: 0,
+            omitted: Omitted::default(),
         };
         let mut out = Vec::new();
         table.print(&mut out, format, &TimeZone::fixed(jiff::tz::offset(1))).unwrap();

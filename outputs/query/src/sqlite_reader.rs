@@ -2,7 +2,7 @@
 //! skipped, a value that is not a text is an error.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::{self, File},
     io::ErrorKind,
     net::IpAddr,
@@ -15,6 +15,7 @@ use aw_service::{Error, cause, failed, warn};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params, types::ValueRef};
 use shm_layout::{Evidence, MacAddr, UnixTime};
 
+use crate::clocks::Clocks;
 use crate::history_reader::{
     AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, Nearer, Nearest,
     NearestSightings, Network, NetworkIndex, PROBES, PairingSummary, RouterChange, TimeRange,
@@ -31,6 +32,7 @@ pub struct SqliteReader {
     networks: NetworkIndex,
     /// The network of each place.
     places: HashMap<i64, usize>,
+    clocks: Clocks,
 }
 
 impl SqliteReader {
@@ -38,7 +40,13 @@ impl SqliteReader {
         let shown = path.display().to_string();
         let database = connect(path).map_err(|error| failure(&shown, error))?;
         let (networks, places) = (NetworkIndex::default(), HashMap::new());
-        let mut history = SqliteReader { path: shown, database, networks, places };
+        let mut history = SqliteReader {
+            path: shown,
+            database,
+            networks,
+            places,
+            clocks: Clocks::without_rings(),
+        };
         history.check()?;
         history.read(SqliteReader::read_places)?;
         Ok(history)
@@ -76,10 +84,11 @@ impl SqliteReader {
     fn read_places(&mut self) -> rusqlite::Result<()> {
         let select = "SELECT id, host, interface, vlan, outer_vlan, router, CASE WHEN ring <> '' THEN ring ELSE (
                 SELECT CASE WHEN count(DISTINCT ring) = 1 THEN max(ring) ELSE '' END FROM place AS other
-                WHERE other.host = place.host AND other.interface = place.interface AND other.ring <> '') END
+                WHERE other.host = place.host AND other.interface = place.interface AND other.ring <> '') END, ring = ''
             FROM place";
         let mut statement = self.database.prepare(select)?;
         let mut rows = statement.query([])?;
+        let mut ringless = HashSet::new();
         while let Some(row) = rows.next()? {
             let network = Network {
                 host: row.get(1)?,
@@ -89,8 +98,14 @@ impl SqliteReader {
                 router: row.get(5)?,
                 ring: row.get(6)?,
             };
+            if row.get(7)? {
+                ringless.insert(interface(&network));
+            }
             self.places.insert(row.get(0)?, self.networks.id(network));
         }
+        let all = self.networks.all().iter().enumerate();
+        let of_ringless = all.filter(|(_, network)| ringless.contains(&interface(network)));
+        self.clocks = Clocks::new(of_ringless.map(|(index, _)| index).collect());
         Ok(())
     }
 
@@ -136,6 +151,10 @@ impl SqliteReader {
 impl HistoryReader for SqliteReader {
     fn networks(&self) -> &[Network] {
         self.networks.all()
+    }
+
+    fn clocks(&self) -> &Clocks {
+        &self.clocks
     }
 
     fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
@@ -215,13 +234,16 @@ impl HistoryReader for SqliteReader {
             // Searches for one row of each pairing: sums over all of its rows would take twice as long.
             let in_range = "FROM sighting WHERE pairing = id AND time >= ?1 AND time < ?2";
             let select = format!(
-                "SELECT mac, place, address, count(*), max(time), min(time), (SELECT min(time) {in_range} AND time >= ?3),
+                "SELECT mac, place, address, count(*), max(time), min(time),
+                    (SELECT min(time) {in_range} AND time >= ?3), (SELECT min(time) {in_range} AND time >= ?4),
                     CASE WHEN EXISTS (SELECT 1 {in_range} AND origin NOT IN ({NO_CLAIM})) THEN 2
                         ELSE EXISTS (SELECT 1 {in_range} AND origin = {FRAME_SOURCE}) END
                 FROM pairing JOIN sighting ON pairing = id WHERE time >= ?1 AND time < ?2 GROUP BY pairing"
             );
             let mut statement = history.database.prepare_cached(&select)?;
-            let times = [range.from, range.to, UnixTime::CLOCK_SET].map(UnixTime::as_nanos);
+            let clocks = history.clocks.asked(range);
+            let [with_ring, ringless] = clocks.limits();
+            let times = [range.from, range.to, with_ring, ringless].map(UnixTime::as_nanos);
             let mut rows = statement.query(times)?;
             let mut pairings = Vec::new();
             while let Some(row) = rows.next()? {
@@ -229,8 +251,9 @@ impl HistoryReader for SqliteReader {
                 let (Some((network, mac)), Some(ip)) = (found, ip(row, 2)?) else { continue };
                 let count = row.get::<_, i64>(3)? as u64;
                 let [last, first] = [row.get(4)?, row.get(5)?].map(UnixTime::from_nanos);
-                let first = time(row, 6)?.unwrap_or(first);
-                let number: u8 = row.get(7)?;
+                let dated = clocks.choose(network, (time(row, 6)?, time(row, 7)?));
+                let first = dated.unwrap_or(first);
+                let number: u8 = row.get(8)?;
                 let (is_claimed, is_answered) = (number == 2, number == 1);
                 let summary =
                     PairingSummary { network, mac, ip, first, last, count, is_claimed, is_answered };
@@ -243,12 +266,11 @@ impl HistoryReader for SqliteReader {
     fn is_clock_set(&mut self, network: usize) -> Result<bool, Error> {
         self.read(|history| {
             let all = history.networks.all();
-            let interface =
-                |network: usize| all.get(network).map(|one| (&one.host, &one.ring, &one.interface));
+            let interface = |network: usize| all.get(network).map(interface);
             let select = "SELECT place FROM pairing
                 WHERE EXISTS (SELECT 1 FROM sighting WHERE pairing = id AND time >= ?)";
             let mut statement = history.database.prepare_cached(select)?;
-            let mut rows = statement.query([UnixTime::CLOCK_SET.as_nanos()])?;
+            let mut rows = statement.query([history.clocks.set_at(network).as_nanos()])?;
             while let Some(row) = rows.next()? {
                 let of_place = history.places.get(&row.get(0)?).copied();
                 if of_place.is_some_and(|other| interface(other) == interface(network)) {
@@ -336,6 +358,11 @@ fn access_remedy(path: &str) -> String {
         Some(group) => format!("join group {}", group.name().display()),
         None => "run aw-query as a user who can read it".into(),
     }
+}
+
+/// The interface of a network, on its host and ring.
+fn interface(network: &Network) -> [String; 3] {
+    [&network.host, &network.ring, &network.interface].map(Clone::clone)
 }
 
 fn time(row: &Row, column: usize) -> rusqlite::Result<Option<UnixTime>> {

@@ -1,6 +1,6 @@
 //! Deletes sightings and configuration changes that are older than `--retention`: pairing by pairing, in
 //! small steps. The age of those whose clock was not set is not known: it is counted from the first pass that
-//! finds them.
+//! finds them. Without `--retention`, pairings whose sightings another program has deleted are deleted.
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +13,18 @@ use crate::row_writer::RowWriter;
 /// Pairings that one step examines, if there is nothing to delete.
 const PAIRINGS_PER_STEP: i64 = 1000;
 /// A clock that is further ahead than this may be wrong: nothing is deleted for the time of the suspension.
-const MAX_AHEAD: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_secs(86_400);
+const MAX_AHEAD: Duration = DAY;
 const SUSPENSION: Duration = Duration::from_secs(3_600);
 
 /// Times before this one are those of a clock that was not set.
 const CLOCK_SET: i64 = UnixTime::CLOCK_SET.as_nanos();
+/// The same for rows without a ring, 2000-01-01: addrwatch wrote true times long before `CLOCK_SET`.
+const CLOCK_SET_WITHOUT_RING: i64 = 946_684_800_000_000_000;
 /// Rows from this time on are to be deleted, those without a date included.
 const UNDATED: i64 = i64::MIN;
+/// No row is older.
+const NEVER: i64 = i64::MIN;
 /// Stands for the configuration changes in the table `undated`: no pairing has this id.
 const CHANGES: i64 = 0;
 
@@ -52,7 +57,8 @@ struct DeletionPass {
 impl Retention {
     pub fn new(days: Option<u32>) -> Self {
         let keep = days.map(|days| Duration::from_secs(u64::from(days) * 86_400));
-        Retention { keep, ..Retention::default() }
+        // Without a time to keep, nothing depends on the clock.
+        Retention { keep, clock_trusted: keep.is_none(), ..Retention::default() }
     }
 
     /// Begins the current pass again: a failure rolled back what it did.
@@ -70,7 +76,7 @@ impl Retention {
     }
 
     fn due_at(&mut self, wall: i64, steady: Instant) -> Option<i64> {
-        let keep = self.keep?;
+        let Some(keep) = self.keep else { return self.due_without_limit(steady) };
         if wall < CLOCK_SET {
             return None; // a machine without a battery for its clock has just started
         }
@@ -81,13 +87,22 @@ impl Retention {
         if self.suspended.is_some_and(|since| steady - since < SUSPENSION) {
             return None;
         }
-        let pause = (keep / 24).min(Duration::from_secs(86_400));
+        let pause = (keep / 24).min(DAY);
         if self.suspended.take().is_some()
             || self.pass.is_none() && self.began.is_none_or(|began| steady - began >= pause)
         {
             self.began = Some(steady);
             let before = wall.saturating_sub(nanos(keep));
             self.pass = Some(DeletionPass { before, now: wall, pairing: 0, newest: i64::MIN });
+        }
+        self.pass.map(|pass| pass.before)
+    }
+
+    /// Without `--retention`: a pass at the start and then once a day, which deletes no sighting.
+    fn due_without_limit(&mut self, steady: Instant) -> Option<i64> {
+        if self.pass.is_none() && self.began.is_none_or(|began| steady - began >= DAY) {
+            self.began = Some(steady);
+            self.pass = Some(DeletionPass { before: NEVER, now: NEVER, pairing: 0, newest: NEVER });
         }
         self.pass.map(|pass| pass.before)
     }
@@ -107,12 +122,14 @@ impl Retention {
     fn verify_clock(&mut self, database: &Connection) -> rusqlite::Result<bool> {
         let Some(pass) = &mut self.pass else { return Ok(false) };
         let now = pass.now;
-        let newest = "SELECT max(id), max((SELECT max(time) FROM sighting WHERE pairing = id))
-            FROM (SELECT id FROM pairing WHERE id > ? ORDER BY id LIMIT ?)";
+        let newest = "SELECT max(id), max((SELECT max(time) FROM sighting
+                WHERE pairing = id AND time >= CASE WHEN ring = '' THEN ?3 ELSE ?4 END))
+            FROM (SELECT pairing.id AS id, ring FROM pairing LEFT JOIN place ON place.id = place
+                WHERE pairing.id > ?1 ORDER BY pairing.id LIMIT ?2)";
         let row = |row: &Row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?));
-        let (last, time) =
-            database.prepare_cached(newest)?.query_row([pass.pairing, PAIRINGS_PER_STEP], row)?;
-        pass.newest = pass.newest.max(time.filter(|time| *time >= CLOCK_SET).unwrap_or(i64::MIN));
+        let values = [pass.pairing, PAIRINGS_PER_STEP, CLOCK_SET_WITHOUT_RING, CLOCK_SET];
+        let (last, time) = database.prepare_cached(newest)?.query_row(values, row)?;
+        pass.newest = pass.newest.max(time.unwrap_or(i64::MIN));
         self.clock_trusted = pass.newest >= now - nanos(MAX_AHEAD);
         match last {
             Some(last) if !self.clock_trusted => pass.pairing = last,
@@ -219,13 +236,22 @@ fn delete_changes(
     Ok(deleted)
 }
 
+/// From which time on the clock of a pairing's place counts as set.
+fn clock_set(database: &Connection, pairing: i64) -> rusqlite::Result<i64> {
+    let select =
+        "SELECT ring = '' FROM pairing JOIN place ON place.id = place WHERE pairing.id = ?";
+    let ringless = database.prepare_cached(select)?.query_row([pairing], |row| row.get(0));
+    Ok(if ringless.optional()? == Some(true) { CLOCK_SET_WITHOUT_RING } else { CLOCK_SET })
+}
+
 /// Ends the time for which undated rows are kept, if the oldest row that is left has a date.
 fn forget_undated(
     database: &Connection,
     pairing: i64,
     oldest: Option<i64>,
 ) -> rusqlite::Result<()> {
-    if oldest.is_none_or(|oldest| oldest >= CLOCK_SET) {
+    let set = clock_set(database, pairing)?;
+    if oldest.is_none_or(|oldest| oldest >= set) {
         database.prepare_cached("DELETE FROM undated WHERE pairing = ?")?.execute([pairing])?;
     }
     Ok(())
@@ -239,7 +265,14 @@ fn oldest_to_delete(
     pairing: i64,
     oldest: Option<i64>,
 ) -> rusqlite::Result<Option<i64>> {
-    if oldest.is_none_or(|oldest| oldest >= CLOCK_SET) {
+    if pass.before == NEVER {
+        return Ok(None);
+    }
+    let set = match oldest {
+        Some(oldest) if oldest < CLOCK_SET => clock_set(database, pairing)?,
+        _ => CLOCK_SET,
+    };
+    if oldest.is_none_or(|oldest| oldest >= set) {
         return Ok(oldest.filter(|oldest| *oldest < pass.before));
     }
     let select = "SELECT found FROM undated WHERE pairing = ?";
@@ -253,97 +286,8 @@ fn oldest_to_delete(
             database.prepare_cached(replace)?.execute([pairing, pass.now])?;
         }
     }
-    Ok(Some(CLOCK_SET))
+    Ok(Some(set))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::schema;
-
-    /// While the program runs: elapsed time is no step, and a step is trusted an hour later, unless it was reverted.
-    #[test]
-    fn a_clock_that_is_set_forward() {
-        let day = nanos(MAX_AHEAD);
-        let start = (20_000 * day, Instant::now());
-        let mut retention = Retention::new(Some(30));
-        let mut at = |days: i64, hours: u64| {
-            let elapsed = Duration::from_secs(3_600 * hours);
-            let due = retention.due_at(start.0 + days * day + nanos(elapsed), start.1 + elapsed);
-            retention.pass = None; // as if it was complete
-            due.map(|before| (before + 30 * day - start.0) / day)
-        };
-        assert_eq!(at(0, 0), Some(0));
-        assert_eq!(at(0, 48), Some(2), "two days without a call are no step");
-        assert_eq!(at(40, 90), None);
-        assert_eq!(at(0, 90), None, "the clock was corrected");
-        assert_eq!(at(0, 91), Some(3));
-        assert_eq!(at(40, 120), None);
-        assert_eq!(at(40, 121), Some(45), "the clock is trusted after an hour");
-        assert_eq!(at(40, 122), None, "nothing is due");
-    }
-
-    /// A clock that is not set deletes nothing, and when it is set, that is no step.
-    #[test]
-    fn a_clock_that_is_not_set() {
-        let (start, now) = (Instant::now(), 20_000 * nanos(MAX_AHEAD));
-        let mut retention = Retention::new(Some(30));
-        assert_eq!(retention.due_at(nanos(Duration::from_secs(30)), start), None);
-        let set = start + Duration::from_secs(60);
-        assert_eq!(retention.due_at(now, set), Some(now - 30 * nanos(MAX_AHEAD)));
-        assert!(retention.suspended.is_none());
-        // It does not hide a step between two times.
-        retention.pass = None;
-        assert_eq!(retention.due_at(0, set), None);
-        assert_eq!(retention.due_at(now + 40 * nanos(MAX_AHEAD), set), None);
-        assert!(retention.suspended.is_some());
-    }
-
-    /// What was captured before the clock was set is kept for the retention time after a pass has found it, and no longer.
-    #[test]
-    fn sightings_without_a_date() {
-        let mut database = Connection::open_in_memory().unwrap();
-        assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
-        database.execute_batch("PRAGMA foreign_keys = off").unwrap(); // as in schema::SESSION
-        let day = nanos(MAX_AHEAD);
-        let now = 20_000 * day;
-        let insert = |pairing: i64, time: i64| {
-            let pairing_row =
-                "INSERT OR IGNORE INTO pairing VALUES (?1, x'0a000001', ?1, 1, '10.0.0.1')";
-            database.execute(pairing_row, [pairing]).unwrap();
-            let row = [pairing, time];
-            database.execute("INSERT INTO sighting VALUES (?, ?, 0, 0)", row).unwrap();
-        };
-        let pass = |now: i64| {
-            let mut retention = Retention::new(Some(30));
-            assert!(retention.due_at(now, Instant::now()).is_some());
-            while retention.step(&database, &mut RowWriter::default(), 2).unwrap() {}
-            let list = |select: &str| {
-                let list = database.query_row(select, [], |row| row.get::<_, Option<String>>(0));
-                list.unwrap().unwrap_or_default()
-            };
-            let rows =
-                "SELECT group_concat(pairing || ':' || (time / 86400000000000), ' ') FROM sighting";
-            let changes = "SELECT count(*) || '' FROM config_change";
-            (list(rows), list(changes))
-        };
-        for second in 1..6 {
-            insert(1, second);
-        }
-        insert(1, now - 40 * day);
-        insert(1, now);
-        insert(2, 7);
-        let change = "INSERT INTO config_change VALUES (?, 1, 'admin', 0, 0)";
-        for time in [5, 6, now - 40 * day, now] {
-            database.execute(change, [time]).unwrap();
-        }
-        let kept = "1:0 1:0 1:0 1:0 1:0 1:20000 2:0".to_owned();
-        assert_eq!(pass(now), (kept.clone(), "3".into()));
-        insert(1, now + 30 * day);
-        let with_new = kept.replace(" 2:0", " 1:20030 2:0");
-        assert_eq!(pass(now + 30 * day), (with_new, "3".into()));
-        assert_eq!(pass(now + 30 * day + 1), ("1:20030".into(), "0".into()));
-        insert(1, 9);
-        assert_eq!(pass(now + 31 * day), ("1:0 1:20030".into(), "0".into()), "it begins again");
-    }
-}
+mod tests;

@@ -1,6 +1,11 @@
 //! The content of a log row: MAC, address and interface, and when they were seen on one day.
 
-use std::{fmt, net::IpAddr, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+    sync::Arc,
+};
 
 use shm_layout::MacAddr;
 
@@ -13,6 +18,17 @@ pub struct RowKey {
     pub ip: IpAddr,
     /// Contains no space. Shared between rows: there are few interfaces.
     pub interface: Arc<str>,
+}
+
+impl RowKey {
+    /// The device with 0.0.0.0 or `::`: it has shown no address.
+    pub fn without_address(self) -> RowKey {
+        let ip = match self.ip {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        RowKey { ip, ..self }
+    }
 }
 
 /// First and last sighting of a day, and the sightings in each hour.

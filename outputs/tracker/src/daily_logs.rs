@@ -170,8 +170,9 @@ impl DailyLogs {
         self.days.iter().any(|day| day.date == date)
     }
 
-    /// Opens a day with the rows of its log. If MAX_OPEN_DAYS are open, the one that was opened first is closed.
-    pub fn open_day(&mut self, date: Date, rows: Vec<(RowKey, Activity)>) {
+    /// Opens a day. If MAX_OPEN_DAYS are open, the one that was opened first is closed.
+    pub fn open_day(&mut self, mut opened: DayLog) {
+        opened.add_earlier(self.days.iter());
         if self.days.len() == MAX_OPEN_DAYS
             && let Some(day) = self.days.pop_front()
             && day.is_dirty
@@ -179,7 +180,7 @@ impl DailyLogs {
             let day = day.date;
             self.log_error(&format!("sightings of {day} are lost: its log could not be written"));
         }
-        self.days.push_back(DayLog::new(date, rows));
+        self.days.push_back(opened);
     }
 
     /// Whether another day can be opened without closing one.
@@ -196,12 +197,15 @@ impl DailyLogs {
         match day.add(key.clone(), seen, &self.config.names, self.max_rows) {
             RowChange::CountOnly | RowChange::Full | RowChange::NoClaim => return,
             RowChange::NewHour => {}
-            RowChange::UnknownDevice => {
-                let row = (&key, &Activity::new(at), UNKNOWN);
-                self.append(LogKind::Alert, at.date, &log_format::format_row(at.date, &row));
-            }
+            RowChange::UnknownDevice => self.alert(&key, at),
+            RowChange::UnknownProber => self.alert(&key.without_address(), at),
         }
         self.write_due.get_or_insert(monotonic + WRITE_DELAY);
+    }
+
+    fn alert(&mut self, key: &RowKey, at: Moment) {
+        let row = (key, &Activity::new(at), UNKNOWN);
+        self.append(LogKind::Alert, at.date, &log_format::format_row(at.date, &row));
     }
 
     /// Records a change of a router's configuration.

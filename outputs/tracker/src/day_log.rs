@@ -1,11 +1,7 @@
 //! The rows of one day in memory. Their number is limited, because any host on the network can invent addresses: a row takes
 //! about 250 bytes. The last tenth of the rows is reserved for devices with names.
 
-use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use jiff::civil::Date;
 use shm_layout::{Evidence, MacAddr};
@@ -30,6 +26,8 @@ pub enum RowChange {
     Full,
     /// Nothing: it does not prove that the device has the address.
     NoClaim,
+    /// The same, and it is the first sighting of an unknown device on that day.
+    UnknownProber,
 }
 
 /// The rows of one day.
@@ -38,8 +36,10 @@ pub struct DayLog {
     pub date: Date,
     rows: HashMap<RowKey, Activity>,
     macs: HashSet<MacAddr>,
-    /// The addresses of all rows, on their interfaces.
-    addresses: HashSet<(IpAddr, Arc<str>)>,
+    /// Unknown devices that had no row when they were first seen.
+    probers: HashSet<MacAddr>,
+    /// The keys of the newest earlier log.
+    earlier: HashSet<RowKey>,
     /// Some of the rows are not in the log file yet.
     pub is_dirty: bool,
     /// Sightings that were dropped because of the limit, since the last error message about them.
@@ -47,8 +47,12 @@ pub struct DayLog {
 }
 
 impl DayLog {
-    /// Begins with the rows that the log file of the day has.
-    pub fn new(date: Date, rows: impl IntoIterator<Item = (RowKey, Activity)>) -> Self {
+    /// Begins with the rows that the log file of the day has. `earlier`: the keys of the newest earlier log.
+    pub fn new(
+        date: Date,
+        rows: impl IntoIterator<Item = (RowKey, Activity)>,
+        earlier: HashSet<RowKey>,
+    ) -> Self {
         let mut merged: HashMap<RowKey, Activity> = HashMap::new();
         for (key, activity) in rows {
             // A log that was edited or concatenated may have a key twice.
@@ -56,8 +60,14 @@ impl DayLog {
             row.and_modify(|row| row.merge(&activity)).or_insert(activity);
         }
         let macs = merged.keys().map(|key| key.mac).collect();
-        let addresses = merged.keys().map(address_of).collect();
-        DayLog { date, rows: merged, macs, addresses, is_dirty: false, dropped: 0 }
+        let probers = HashSet::new();
+        DayLog { date, rows: merged, macs, probers, earlier, is_dirty: false, dropped: 0 }
+    }
+
+    /// Adds the keys of the newest earlier day that is open: its rows may not be in its log yet.
+    pub fn add_earlier<'a>(&mut self, open: impl Iterator<Item = &'a DayLog>) {
+        let newest = open.filter(|day| day.date < self.date).max_by_key(|day| day.date);
+        self.earlier.extend(newest.into_iter().flat_map(|day| day.rows.keys()).cloned());
     }
 
     /// Adds a sighting; `limit` is the largest number of rows.
@@ -68,19 +78,23 @@ impl DayLog {
         names: &DeviceNames,
         limit: usize,
     ) -> RowChange {
-        // A claim makes a row; so does an answer that names the address only, if no other device has it.
+        // A claim makes a row. An answer that names the address only continues one, also over midnight: it may come from a
+        // device that forwards for the owner, whose claim is perhaps in no log of today yet.
         let may_begin = match evidence {
             Evidence::Claim => true,
-            Evidence::FrameSource => !self.addresses.contains(&address_of(&key)),
+            Evidence::FrameSource => self.earlier.contains(&key),
             Evidence::SignOfLife | Evidence::Probe => false,
         };
+        let has_name = names.contains_key(&key.mac);
         if !may_begin && !self.rows.contains_key(&key) {
-            return RowChange::NoClaim;
+            // A device cannot hide by sending only what is no claim.
+            let is_unknown = !has_name && !self.macs.contains(&key.mac);
+            let is_first = is_unknown && self.probers.len() < limit && self.probers.insert(key.mac);
+            return if is_first { RowChange::UnknownProber } else { RowChange::NoClaim };
         }
         let length = self.rows.len();
-        let has_name = names.contains_key(&key.mac);
         let limit = if has_name { limit } else { limit - limit / 10 };
-        let (mac, address) = (key.mac, address_of(&key));
+        let mac = key.mac;
         let change = match self.rows.entry(key) {
             Entry::Occupied(mut row) => {
                 let is_new_hour = row.get_mut().add(at);
@@ -92,7 +106,6 @@ impl DayLog {
             }
             Entry::Vacant(row) => {
                 row.insert(Activity::new(at));
-                self.addresses.insert(address);
                 let is_first = self.macs.insert(mac);
                 if is_first && !has_name { RowChange::UnknownDevice } else { RowChange::NewHour }
             }
@@ -108,8 +121,4 @@ impl DayLog {
         rows.sort_unstable_by_key(|(key, ..)| *key);
         log_format::format_log(self.date, &rows)
     }
-}
-
-fn address_of(key: &RowKey) -> (IpAddr, Arc<str>) {
-    (key.ip, Arc::clone(&key.interface))
 }

@@ -1,6 +1,6 @@
 //! Records events in the daily logs and carries out the actions that `daily_logs` returns.
 
-use std::{net::TcpListener, time::Instant};
+use std::{collections::HashSet, net::TcpListener, time::Instant};
 
 use aw_output::{Entry, Error, Fault, Sink, SinkResult, info, warn};
 use aw_service::Condition;
@@ -11,7 +11,8 @@ use crate::{
     activity::{Activity, RowKey},
     activity_report::OTHER_DAY,
     daily_logs::{Clocks, DailyLogs, LogAction},
-    log_dir::{LogDir, LogKind, file_name, read_log},
+    day_log::DayLog,
+    log_dir::{LogDir, LogKind, file_name, list_logs, read_log},
     log_format,
     options::{EffectiveConfig, SightingSource, TrackOptions},
     report_thread::{ReportPaths, ReportRequest, ReportThread},
@@ -100,8 +101,26 @@ impl<'a> TrackerSink<'a> {
                 }
             }
         }
-        self.logs.open_day(date, rows);
+        let earlier = self.earlier_keys(date);
+        self.logs.open_day(DayLog::new(date, rows, earlier));
         Ok(())
+    }
+
+    /// Which devices have which addresses in the newest log before a day; none if it cannot be read: then an answer without
+    /// a MAC begins no row.
+    fn earlier_keys(&self, date: Date) -> HashSet<RowKey> {
+        let directory = self.log_dir.path();
+        let logs = list_logs(directory).unwrap_or_default().into_iter();
+        let earlier = logs.filter(|(kind, day)| *kind == LogKind::Tracker && *day < date);
+        let Some((kind, day)) = earlier.max_by_key(|(_, day)| *day) else { return HashSet::new() };
+        let bytes = read_log(directory, kind, day).unwrap_or_default();
+        let rows = log_format::parse_log(&bytes).filter_map(|(_, row)| row.ok());
+        let key = |row: log_format::ParsedRow| RowKey {
+            mac: row.mac,
+            ip: row.ip,
+            interface: row.interface.into(),
+        };
+        rows.map(key).take(self.options.max_rows.get() as usize).collect()
     }
 
     /// Makes sure that a day is open. Returns false if its log cannot be read.

@@ -46,6 +46,10 @@ fn config() -> LogConfig {
     LogConfig { names: Arc::new(names.into()), max_logs: 31 }
 }
 
+fn key_of(line: &log_format::ParsedRow) -> RowKey {
+    RowKey { mac: line.mac, ip: line.ip, interface: line.interface.into() }
+}
+
 impl Simulation {
     fn new(zone: &str, system: &str) -> Simulation {
         let clocks = Clocks { system: time(system), monotonic: Duration::ZERO };
@@ -116,11 +120,15 @@ impl Simulation {
             let rows = log_format::parse_log(text.as_bytes()).map(|(_, line)| {
                 let line = line.unwrap();
                 let at = |clock| self.logs.calendar().resolve(line.date, clock);
-                let key = RowKey { mac: line.mac, ip: line.ip, interface: line.interface.into() };
+                let key = key_of(&line);
                 (key, Activity { first: at(line.first), last: at(line.last), hours: line.hours })
             });
-            let rows = rows.collect();
-            self.logs.open_day(at.date, rows);
+            let rows: Vec<_> = rows.collect();
+            let earlier = self.files.iter().filter(|(date, _)| **date < at.date).max();
+            let earlier = earlier.map(|(_, text)| text.clone()).unwrap_or_default();
+            let earlier = log_format::parse_log(earlier.as_bytes());
+            let earlier = earlier.map(|(_, line)| key_of(&line.unwrap())).collect();
+            self.logs.open_day(DayLog::new(at.date, rows, earlier));
         }
         self.logs.record(&ring.parse().unwrap(), event, at, self.clocks.monotonic);
     }
@@ -392,8 +400,9 @@ fn what_proves_an_address() {
     see(2, 4, Origin::NdAdvertisement);
     see(9, 4, Origin::NdAdvertisementFrameSource); // a proxy
     see(3, 3, Origin::NdSolicitationFrameSource); // not known yet
+    see(3, 3, Origin::NdAdvertisementFrameSource); // in no log
+    see(3, 3, Origin::NdSolicitation);
     see(3, 3, Origin::NdAdvertisementFrameSource);
-    see(3, 3, Origin::NdSolicitationFrameSource);
     simulation.wait(1);
     let text = &simulation.files[&date("2026-11-22")];
     let row = |line: &str| {
@@ -408,7 +417,52 @@ fn what_proves_an_address() {
             "02:00:00:00:00:03 ::ffff:10.0.0.3 ............2...........",
         ]
     );
-    assert_eq!(simulation.alerts.lines().count(), 2);
+    // The scanner, and the device that had only asked yet, are reported without an address.
+    let alert = |line: &str| line.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+    assert_eq!(
+        simulation.alerts.lines().map(alert).collect::<Vec<_>>(),
+        [
+            "02:00:00:00:00:09 unknown 0.0.0.0",
+            "02:00:00:00:00:02 unknown 10.0.0.2",
+            "02:00:00:00:00:03 unknown ::",
+            "02:00:00:00:00:03 unknown ::ffff:10.0.0.3",
+        ]
+    );
+}
+
+/// An access point or a router sends the answers of the owner with its own MAC in the frame. It does not become the owner,
+/// neither after midnight nor after a restart, before the owner's first claim.
+#[test]
+fn an_answer_without_a_mac_overrules_no_owner() {
+    let mut simulation = Simulation::new("UTC", "2026-11-22T23:59:00Z");
+    let see = |simulation: &mut Simulation, mac: u32, origin: Origin| {
+        let address = Ipv4Addr::from(0x0a00_0009).to_ipv6_mapped();
+        let kind = Kind::Pairing(origin);
+        simulation.receive(&Event { kind, address, ..event(mac, simulation.clocks.system) });
+    };
+    let answer = Origin::NdAdvertisementFrameSource;
+    see(&mut simulation, 8, answer); // before any claim
+    see(&mut simulation, 9, Origin::NdAdvertisement);
+    see(&mut simulation, 8, answer);
+    simulation.wait(70);
+    for _ in 0..2 {
+        see(&mut simulation, 8, answer);
+        see(&mut simulation, 9, answer); // the owner's own
+        simulation.wait(1);
+        let rows = |day: &str| {
+            let macs = simulation.files[&date(day)].lines().skip(1);
+            macs.filter_map(|line| line.split(' ').next()).collect::<Vec<_>>().join(" ")
+        };
+        let days = ["2026-11-22", "2026-11-23"].map(rows);
+        assert_eq!(days, ["02:00:00:00:00:09", "02:00:00:00:00:09"]);
+        let mut alerts = simulation.alerts.lines().map(|line| line.split_whitespace().nth(2));
+        assert!(!simulation.alerts.contains("08 unknown   ::ffff"), "{}", simulation.alerts);
+        assert!(alerts.any(|ip| ip == Some("::")), "{}", simulation.alerts);
+        // A restart on the same day.
+        let files = std::mem::take(&mut simulation.files);
+        let later = Timestamp::from_second(simulation.clocks.system.seconds()).unwrap();
+        simulation = Simulation { files, ..Simulation::new("UTC", &later.to_string()) };
+    }
 }
 
 /// Two rings may each have an interface eth0: these are two networks.
