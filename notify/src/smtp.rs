@@ -1,6 +1,6 @@
 //! An SMTP client: sends a mail to a server now, without a spool.
 
-use std::{fmt, fs, path::Path, time::Duration};
+use std::{fmt, fs, time::Duration};
 
 use lettre::{
     Address,
@@ -19,7 +19,7 @@ use aw_service::{HostPort, cause};
 
 use crate::{
     MailOptions, MailSecrets, Tls, hello::client_id, login::Login, message::message,
-    token::TokenSource,
+    token::TokenSource, token_file::TokenFile,
 };
 
 /// The content of a mail.
@@ -88,7 +88,7 @@ impl SmtpClient {
     pub fn new(
         options: &MailOptions,
         secrets: &MailSecrets,
-        token_file: &Path,
+        token_file: TokenFile,
         limit: Duration,
     ) -> Result<SmtpClient, String> {
         let mailbox = |text: &str| {
@@ -171,7 +171,7 @@ impl SmtpClient {
                     *open = Some(connection);
                     return Ok(failed.into_iter().map(Undelivered::why).collect());
                 }
-                Err(error) => failed.push(self.classify(&error, "")),
+                Err(error) => failed.push(self.classify_content(&error)),
             }
         }
         connection.abort();
@@ -179,15 +179,17 @@ impl SmtpClient {
         Err(least_severe.unwrap_or(Undelivered::Refused("no recipient".into())))
     }
 
-    /// What an error response means for the message.
+    /// What an error response to RCPT means for the message.
     fn classify(&self, error: &SmtpError, to: &str) -> Undelivered {
-        let why = self.why(error) + to;
         match error.status() {
-            None => Undelivered::Server(why),
-            Some(_) if is_about_hello(error) => Undelivered::Server(why),
-            Some(_) if is_about_this_message(error) => Undelivered::Refused(why),
-            Some(_) => Undelivered::Deferred(why),
+            Some(_) if is_about_hello(error) => Undelivered::Server(self.why(error) + to),
+            _ => meaning(error, self.why(error) + to),
         }
+    }
+
+    /// What an error response to the content means: a filter that names HELO in its reason refuses this message only.
+    fn classify_content(&self, error: &SmtpError) -> Undelivered {
+        meaning(error, format!("mail server {}: {}", self.server, error_chain(error)))
     }
 
     /// A connection after MAIL FROM. The open one is replaced if the server has closed it, after a time or a number of
@@ -266,7 +268,7 @@ impl SmtpClient {
 fn login(
     options: &MailOptions,
     secrets: &MailSecrets,
-    token_file: &Path,
+    token_file: TokenFile,
     limit: Duration,
 ) -> Result<Option<Login>, String> {
     let Some(user) = options.user.clone() else { return Ok(None) };
@@ -299,6 +301,14 @@ impl fmt::Display for Content<'_> {
             write!(f, "{dot}{line}")?;
         }
         f.write_str(if self.0.ends_with('\n') { ".\r\n" } else { "\r\n.\r\n" })
+    }
+}
+
+fn meaning(error: &SmtpError, why: String) -> Undelivered {
+    match error.status() {
+        None => Undelivered::Server(why),
+        Some(_) if is_about_this_message(error) => Undelivered::Refused(why),
+        Some(_) => Undelivered::Deferred(why),
     }
 }
 
