@@ -209,6 +209,31 @@ fn a_broker_that_floods() {
     }
 }
 
+/// A broker of MQTT 5 that closes a connection, as while it restarts, and then answers both versions, is no old one.
+#[test]
+fn a_broker_that_closes_one_connection_is_not_old() {
+    let (listener, state) = (TcpListener::bind("127.0.0.1:0").unwrap(), tempdir().unwrap());
+    let (ring, broker) = (Ring::new(), format!("mqtt://{}", listener.local_addr().unwrap()));
+    thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let (mut stream, mut packet) = (stream.unwrap(), [0; 512]);
+            let _ = stream.read(&mut packet);
+            let answer: &[u8] = match (number, packet[8]) {
+                (0, _) => &[],
+                (_, 5) => &[0x20, 3, 0, 0, 0],
+                _ => &[0x20, 2, 0, 0],
+            };
+            let _ = stream.write_all(answer);
+        }
+    });
+    publish(&ring, 1..4);
+    let options = ["--once", "--ring", ring.name(), "--broker", &broker];
+    let mut command = program("aw-mqtt", &options);
+    command.arg("--state-dir").arg(state.path());
+    let ended = run(command);
+    assert!(!ended.status.success() && !ended.stderr.contains("MQTT 3.1.1"), "{ended:#?}");
+}
+
 /// A broker of MQTT 3.1.1 refuses the version in a format that is not MQTT 5's, or closes the connection. Both are named as the
 /// reason; a broker that answers neither version is not.
 #[test]

@@ -96,6 +96,8 @@ pub struct Broker {
     url: String,
     runtime: Option<Runtime>,
     connection: Option<(AsyncClient, EventLoop)>,
+    /// Whether the broker has accepted a connection of MQTT 5.
+    speaks_5: bool,
     /// The maximum packet size that the broker has announced.
     max_packet: usize,
     /// Messages that the broker refuses for good.
@@ -137,6 +139,7 @@ impl Broker {
             url,
             runtime: None,
             connection: None,
+            speaks_5: false,
             max_packet: usize::MAX,
             refused: 0,
             logged: BTreeSet::new(),
@@ -160,6 +163,7 @@ impl Broker {
             let event = self.next_event(end).map_err(|fault| self.or_old_protocol(fault))?;
             if let Event::Incoming(Incoming::ConnAck(accepted)) = event {
                 let max = accepted.properties.and_then(|properties| properties.max_packet_size);
+                self.speaks_5 = true;
                 self.max_packet = max.map_or(usize::MAX, |bytes| bytes as usize);
                 return Ok(());
             }
@@ -170,7 +174,8 @@ impl Broker {
     fn or_old_protocol(&mut self, fault: Fault) -> Fault {
         let Fault::Down(text) = &fault else { return fault };
         let no_answer = [NO_RESPONSE, CLOSED, RESET].iter().any(|end| text.ends_with(end));
-        if no_answer && old_protocol::is_spoken(&self.server, self.tls.as_ref()) {
+        let may_be_old = no_answer && !self.speaks_5;
+        if may_be_old && old_protocol::is_spoken(&self.server, self.tls.as_ref()) {
             return self.down(OLD_PROTOCOL.into());
         }
         fault
