@@ -1,6 +1,6 @@
 //! Alerts: their kinds, and their text as one line.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -119,6 +119,8 @@ pub struct Alert {
     pub network: String,
     /// The address; empty for a silent device.
     pub ip: String,
+    /// The address that the MAC probed or asked from, if that is not known to be its own.
+    pub asked: Option<IpAddr>,
     /// The MAC; empty for a configuration change.
     pub mac: String,
     /// The MAC's name in the list of names.
@@ -148,6 +150,7 @@ impl Alert {
             show_ring: false,
             network: String::new(),
             ip: String::new(),
+            asked: None,
             mac: String::new(),
             name: None,
             vendor: None,
@@ -157,6 +160,11 @@ impl Alert {
             note: None,
             digest: false,
         }
+    }
+
+    /// The address that filters look at: its own, or the one that it asked for.
+    pub fn filtered_address(&self) -> Option<IpAddr> {
+        self.ip.parse().ok().or(self.asked)
     }
 
     /// Whether a name stands for its network: `eth0`, or with the ring `site-a/eth0`, or with the host too.

@@ -206,6 +206,7 @@ impl Rules {
         let mut alert = Alert { previous, ..self.alert(AlertKind::Back, entry) };
         if !proven {
             alert.ip.clear();
+            alert.asked = Some(event.ip());
             alert.note = Some(deed(event));
         }
         let alert = |kind| Alert { kind, ..alert.clone() };

@@ -26,3 +26,4 @@ pub use options::{MailOptions, Tls, is_local_host};
 pub use program::run_program;
 pub use smtp::{Failure, Mail, SmtpClient};
 pub use token::MailSecrets;
+pub use token_file::TokenFile;

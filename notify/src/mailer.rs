@@ -19,6 +19,7 @@ use crate::{
     Mail, MailOptions, SmtpClient,
     smtp::{Undelivered, quit},
     spool::Spool,
+    token_file::TokenFile,
 };
 
 /// Size of the spool in bytes, at most.
@@ -37,8 +38,8 @@ pub struct PreparedMailer {
 impl PreparedMailer {
     /// Checks the options, reads the files that they name, and opens the spool.
     pub fn new(options: &MailOptions, spool: &Path) -> Result<PreparedMailer, String> {
-        let token_file = spool.join("refresh-token");
-        let client = SmtpClient::new(options, &options.secrets()?, &token_file, TIMEOUT)?;
+        let token_file = TokenFile { path: spool.join("refresh-token"), earlier: None };
+        let client = SmtpClient::new(options, &options.secrets()?, token_file, TIMEOUT)?;
         let spool = Spool::open(spool, MAX_SPOOL)
             .map_err(|error| format!("open mail spool {}: {}", spool.display(), cause(&error)))?;
         Ok(PreparedMailer { client, spool })

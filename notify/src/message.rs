@@ -3,8 +3,8 @@
 use lettre::{
     Address, Message,
     message::{
-        Mailbox, MessageBuilder,
-        header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0},
+        Mailbox, Mailboxes, MessageBuilder,
+        header::{ContentType, From, HeaderName, HeaderValue, Headers, MIME_VERSION_1_0},
     },
 };
 
@@ -37,18 +37,12 @@ pub fn sendmail_message(
     to: &[String],
     mail: &Mail,
 ) -> Result<(String, String), String> {
-    let sender = from.rsplit_once('<').map_or(from, |(_, rest)| rest.trim_end_matches(['>', ' ']));
     if to.is_empty() {
         return Err("sendmail: no recipient (set to)".into());
     }
-    for address in to.iter().map(String::as_str).chain([from, sender]) {
-        let is_plain = |c: char| c.is_ascii_graphic() || c == ' ';
-        if address.is_empty() || address.starts_with('-') || !address.chars().all(is_plain) {
-            return Err(format!(
-                "sendmail: {address:?} is not an address in ASCII (set from and to)"
-            ));
-        }
-    }
+    let (_, sender) = name_and_address(from);
+    let from = sendmail_address(from)?;
+    let to = to.iter().map(|text| sendmail_address(text)).collect::<Result<Vec<_>, _>>()?;
     // The builder wants complete addresses; the header gets ours.
     let placeholder = Address::new("sender", "localhost").map_err(|error| error.to_string())?;
     let mailbox = Mailbox::new(None, placeholder);
@@ -56,13 +50,45 @@ pub fn sendmail_message(
     let host = hello::host_name();
     let domain = sender.rsplit_once('@').map_or(&*host, |(_, domain)| domain);
     let mut message = complete(headers, domain, mail)?;
-    let value = if mail.comment.is_some() { commented(sender, mail.comment) } else { from.into() };
+    let value = if mail.comment.is_some() { commented(sender, mail.comment) } else { from };
     set_header(&mut message, "From", value);
     let to_length: usize = to.iter().map(|address| address.len() + 2).sum();
     let separator = if to_length > MAX_LINE { ",\r\n " } else { ", " };
     set_header(&mut message, "To", to.join(separator));
     let text = String::from_utf8_lossy(&message.formatted()).replace("\r\n", "\n");
     Ok((text, sender.to_owned()))
+}
+
+/// A name, which may be empty, and the address alone: of `Name <address>`, `address (Name)` or `address`.
+fn name_and_address(text: &str) -> (&str, &str) {
+    let is_edge = |c: char| c == '"' || c == ' ';
+    if let Some((name, rest)) = text.rsplit_once('<') {
+        return (name.trim_matches(is_edge), rest.split('>').next().unwrap_or(rest).trim());
+    }
+    match text.split_once('(') {
+        Some((address, comment)) => (comment.trim_end_matches([')', ' ']), address.trim()),
+        None => ("", text),
+    }
+}
+
+/// An address as a header of sendmail has it: a name that is not ASCII is encoded (RFC 2047).
+fn sendmail_address(text: &str) -> Result<String, String> {
+    let (name, address) = name_and_address(text);
+    let is_plain = |text: &str| text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    let is_option = text.starts_with('-') || address.starts_with('-');
+    if address.is_empty() || is_option || !is_plain(address) || text.contains(char::is_control) {
+        return Err(format!("sendmail: {text:?} is not an address in ASCII (set from and to)"));
+    }
+    if is_plain(text) {
+        return Ok(text.to_owned());
+    }
+    let mut headers = Headers::new();
+    let placeholder = Address::new("x", "localhost").map_err(|error| error.to_string())?;
+    headers.set(From::from(Mailboxes::from(Mailbox::new(Some(name.into()), placeholder))));
+    let header = headers.to_string().replace("\r\n", "");
+    let encoded = header.strip_prefix("From: ").and_then(|rest| rest.strip_suffix("<x@localhost>"));
+    let encoded = encoded.unwrap_or_default().trim();
+    Ok(format!("{encoded} <{address}>"))
 }
 
 /// Adds the other headers and the text to a mail with its addresses.
@@ -177,6 +203,30 @@ mod tests {
             [("-x", "root"), ("a\nBcc: b", "root"), ("", "root"), ("a", "r\u{e9}"), ("a", "-oQ")]
         {
             assert!(sendmail_message(from, &[to.to_owned()], &plain).is_err(), "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn names_for_sendmail_are_encoded_and_the_sender_is_the_address_alone() {
+        let mail = Mail { subject: "s", text: "t\n", id: None, comment: None };
+        let encoded = "=?utf-8?b?V8OkY2h0ZXI=?=";
+        for (from, header) in [
+            ("Wächter <w@example.org>", format!("From: {encoded} <w@example.org>\n")),
+            ("\"Wächter\" <w@example.org>", format!("From: {encoded} <w@example.org>\n")),
+            ("w@example.org (Wächter)", format!("From: {encoded} <w@example.org>\n")),
+            ("w@example.org (Watch)", "From: w@example.org (Watch)\n".into()),
+            ("Watch <w@example.org> (x)", "From: Watch <w@example.org> (x)\n".into()),
+        ] {
+            let to = ["Büro <root>".to_owned()];
+            let (text, sender) = sendmail_message(from, &to, &mail).unwrap();
+            assert!(text.starts_with(&header) && text.is_ascii(), "{from}: {text}");
+            assert!(text.contains("\nTo: =?utf-8?b?QsO8cm8=?= <root>\n"), "{text}");
+            assert_eq!(sender, "w@example.org", "{from}");
+        }
+        let long = format!("{} <w@example.org>", "ä".repeat(200));
+        assert!(sendmail_message(&long, &["root".to_owned()], &mail).unwrap().0.is_ascii());
+        for from in ["w\u{e4}@example.org", "(Watch)", "x <-oQ>", "W\u{e4}\nBcc: x <w@e.org>"] {
+            assert!(sendmail_message(from, &["root".to_owned()], &mail).is_err(), "{from}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! An SMTP client: sends a mail to a server now, without a spool.
 
-use std::{fmt, fs, path::Path, time::Duration};
+use std::{fmt, fs, time::Duration};
 
 use lettre::{
     Address,
@@ -19,7 +19,7 @@ use aw_service::{HostPort, cause};
 
 use crate::{
     MailOptions, MailSecrets, Tls, hello::client_id, login::Login, message::message,
-    token::TokenSource,
+    token::TokenSource, token_file::TokenFile,
 };
 
 /// The content of a mail.
@@ -88,7 +88,7 @@ impl SmtpClient {
     pub fn new(
         options: &MailOptions,
         secrets: &MailSecrets,
-        token_file: &Path,
+        token_file: TokenFile,
         limit: Duration,
     ) -> Result<SmtpClient, String> {
         let mailbox = |text: &str| {
@@ -270,7 +270,7 @@ impl SmtpClient {
 fn login(
     options: &MailOptions,
     secrets: &MailSecrets,
-    token_file: &Path,
+    token_file: TokenFile,
     limit: Duration,
 ) -> Result<Option<Login>, String> {
     let Some(user) = options.user.clone() else { return Ok(None) };

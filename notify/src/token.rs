@@ -22,6 +22,10 @@ const MAX_RESPONSE: u64 = 64 * 1024;
 /// The time that a token is valid if the server does not report it, and the end of that time in which it is not used.
 const DEFAULT_SECONDS: u64 = 300;
 const MARGIN_SECONDS: u64 = 60;
+/// Refresh tokens that are tried: one that is not stored, a stored one, the configured one.
+const MAX_REFRESH_TOKENS: usize = 3;
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// The secrets of mail, and the access token in use. The token lives as long as the copies of this value.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -50,6 +54,11 @@ impl MailSecrets {
         };
         let password = options.password()?;
         Ok(MailSecrets { password, client_secret, refresh_token, state: Arc::default() })
+    }
+
+    /// The refresh token of the configuration.
+    pub fn refresh_token(&self) -> Option<&Secret> {
+        self.refresh_token.as_ref()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -92,7 +101,7 @@ impl TokenSource {
         options: &OauthOptions,
         secrets: &MailSecrets,
         ca_file: Option<&Path>,
-        file: &Path,
+        file: TokenFile,
         limit: Duration,
     ) -> Result<TokenSource, String> {
         options.check()?;
@@ -104,7 +113,7 @@ impl TokenSource {
                     agent: http::agent("addrwatch-rs", ca_file, limit)?,
                     url,
                     shown,
-                    file: TokenFile(file.into()),
+                    file,
                 }))
             }
             (command, _) => Endpoint::Program(command.clone().unwrap_or_default()),
@@ -144,35 +153,61 @@ impl TokenServer {
         state: &mut State,
         limit: Duration,
     ) -> Result<Secret, String> {
+        // Two channels with one refresh token use it one after the other: the second one gets what replaced it.
+        let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let configured = secrets.refresh_token.as_ref();
-        // Another process may have stored a newer one: a test of the channel.
-        let stored = configured.map_or(Ok(None), |token| self.file.newest(token))?;
-        let mut used = state.unsaved.clone().or(stored).or_else(|| configured.cloned());
-        let request = |token| self.request(token, secrets.client_secret.as_ref(), limit);
-        let mut response = request(used.as_ref());
-        // The user may have logged in again and got the configured token again. Until that one is accepted, the newest one is
-        // kept: some servers refuse a valid token for a time (Microsoft's conditional access).
-        if response.as_ref().is_err_and(|error| error.code == "invalid_grant")
-            && used.as_ref() != configured
-            && let Ok(accepted) = request(configured)
-        {
-            self.file.remove();
-            state.unsaved = None;
-            used = configured.cloned();
-            response = Ok(accepted);
-        }
+        let mut refused = Vec::new();
+        let (used, response) = loop {
+            let used = self.next_refresh_token(state, configured, &refused)?;
+            let response = self.request(used.as_ref(), secrets.client_secret.as_ref(), limit);
+            match (response, used) {
+                // It may have expired while another one has not: the user may have logged in again and got the same one.
+                (Err(error), Some(used)) if error.code == "invalid_grant" => {
+                    refused.push(used);
+                    let next = self.next_refresh_token(state, configured, &refused)?;
+                    if next.is_none() || refused.len() >= MAX_REFRESH_TOKENS {
+                        break (None, Err(error));
+                    }
+                }
+                (response, used) => break (used, response),
+            }
+        };
         let response = response.map_err(|error| {
             let hidden = [used.as_ref(), configured, secrets.client_secret.as_ref()];
-            let text = self.explain(&error);
-            hidden.into_iter().flatten().fold(text, |text, secret| secret.redact(&text))
+            let hidden = hidden.into_iter().flatten().chain(&refused);
+            hidden.fold(self.explain(&error), |text, secret| secret.redact(&text))
         })?;
-        if let (Some(new), Some(token)) = (&response.refresh_token, configured)
-            && Some(new) != used.as_ref()
-        {
-            state.unsaved = (!self.store(token, new)).then(|| new.clone());
+        if let (Some(used), Some(configured)) = (&used, configured) {
+            self.keep(state, configured, used, response.refresh_token.as_ref());
         }
         state.access = Some((response.access_token.clone(), response.until));
         Ok(response.access_token)
+    }
+
+    /// The refresh token to use: the newest one that the server has not refused. Another process may have stored a newer
+    /// one: a test of the channel.
+    fn next_refresh_token(
+        &self,
+        state: &State,
+        configured: Option<&Secret>,
+        refused: &[Secret],
+    ) -> Result<Option<Secret>, String> {
+        let stored = configured.map_or(Ok(None), |token| self.file.newest(token))?;
+        let all = [state.unsaved.clone(), stored, configured.cloned()];
+        Ok(all.into_iter().flatten().find(|token| !refused.contains(token)))
+    }
+
+    /// Stores the refresh token that replaced the used one. What is stored is given up only when the configured one is
+    /// accepted instead: a server refuses a good one for a time, too, such as outside of permitted hours.
+    fn keep(&self, state: &mut State, configured: &Secret, used: &Secret, new: Option<&Secret>) {
+        match new.filter(|new| *new != used) {
+            Some(new) => state.unsaved = (!self.store(configured, new)).then(|| new.clone()),
+            None if used == configured => {
+                state.unsaved = None;
+                self.file.remove(configured);
+            }
+            None => {}
+        }
     }
 
     /// Stores a refresh token that replaces the configured one. Returns whether it is stored.

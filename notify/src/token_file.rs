@@ -15,38 +15,52 @@ use rustix::{
     process::geteuid,
 };
 
+/// Where the refresh token is stored that replaced the configured one.
 #[derive(Clone, Debug)]
-pub(crate) struct TokenFile(pub PathBuf);
+pub struct TokenFile {
+    /// The file.
+    pub path: PathBuf,
+    /// Where an earlier release stored it, which is read as long as the file above does not exist.
+    pub earlier: Option<PathBuf>,
+}
 
 impl TokenFile {
     /// The token that replaced this one, if one did.
-    pub fn newest(&self, configured: &Secret) -> Result<Option<Secret>, String> {
-        let text = match fs::read_to_string(&self.0) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(format!("read {}: {}", self.0.display(), cause(&error))),
-        };
-        let mut lines = text.lines();
-        let is_ours = lines.next() == Some(configured.reveal());
-        Ok(lines.next().filter(|_| is_ours).and_then(Secret::non_empty))
+    pub(crate) fn newest(&self, configured: &Secret) -> Result<Option<Secret>, String> {
+        for path in self.paths() {
+            let newest = newest_in(path, configured)?;
+            if newest.is_some() {
+                return Ok(newest);
+            }
+        }
+        Ok(None)
     }
 
     /// Stores the token that replaced the configured one.
-    pub fn store(&self, configured: &Secret, newest: &Secret) -> Result<(), String> {
+    pub(crate) fn store(&self, configured: &Secret, newest: &Secret) -> Result<(), String> {
         let text = format!("{}\n{}\n", configured.reveal(), newest.reveal());
-        self.replace(&text).map_err(|why| format!("write {}: {why}", self.0.display()))
+        self.replace(&text).map_err(|why| format!("write {}: {why}", self.path.display()))
     }
 
-    pub fn remove(&self) {
-        let _ = fs::remove_file(&self.0);
+    /// Removes what replaced the configured token.
+    pub(crate) fn remove(&self, configured: &Secret) {
+        for path in self.paths() {
+            if let Ok(Some(_)) = newest_in(path, configured) {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        [Some(&self.path), self.earlier.as_ref()].into_iter().flatten()
     }
 
     /// Writes a file of the directory's owner, who reads it later: this process may be root, for a test of a channel.
     fn replace(&self, text: &str) -> Result<(), String> {
-        let directory = self.0.parent().unwrap_or(Path::new("/"));
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
         let owner = fs::metadata(directory).map_err(|error| cause(&error))?;
         let (user, group) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
-        let new = self.0.with_extension("new");
+        let new = self.path.with_extension("new");
         let mut file = try_open_own(&new, 0o600, Some(user)).map_err(|error| match error {
             FileError::Untrusted(why) => format!("{why} (remove {})", new.display()),
             FileError::Io(error) => cause(&error),
@@ -58,10 +72,21 @@ impl TokenFile {
             }
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
-            fs::rename(&new, &self.0)
+            fs::rename(&new, &self.path)
         };
         write().map_err(|error| cause(&error))
     }
+}
+
+fn newest_in(path: &Path, configured: &Secret) -> Result<Option<Secret>, String> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("read {}: {}", path.display(), cause(&error))),
+    };
+    let mut lines = text.lines();
+    let is_ours = lines.next() == Some(configured.reveal());
+    Ok(lines.next().filter(|_| is_ours).and_then(Secret::non_empty))
 }
 
 #[cfg(test)]
@@ -72,19 +97,28 @@ mod tests {
     #[test]
     fn a_new_login_replaces_a_stored_token() {
         let directory = tempfile::tempdir().unwrap();
-        let file = TokenFile(directory.path().join("oauth-mail"));
+        let file = TokenFile { path: directory.path().join("oauth-mail"), earlier: None };
         let [old, new, other] =
             ["old", "new", "other"].map(|text| Secret::non_empty(text).unwrap());
         assert_eq!(file.newest(&old), Ok(None));
         file.store(&old, &new).unwrap();
-        assert_eq!(fs::metadata(&file.0).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(file.newest(&old), Ok(Some(new)));
+        assert_eq!(fs::metadata(&file.path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(file.newest(&old), Ok(Some(new.clone())));
         assert_eq!(file.newest(&other), Ok(None));
-        fs::write(&file.0, "old").unwrap();
+        fs::write(&file.path, "old").unwrap();
         assert_eq!(file.newest(&old), Ok(None), "half a file");
-        file.remove();
-        assert_eq!(file.newest(&old), Ok(None));
-        let nowhere = TokenFile("/nowhere/oauth".into());
+        file.store(&old, &new).unwrap();
+        file.remove(&other);
+        assert_eq!(file.newest(&old), Ok(Some(new.clone())), "of another login");
+        // A later release has another name for the file.
+        let path = directory.path().join("oauth-1");
+        let later = TokenFile { path, earlier: Some(file.path.clone()) };
+        assert_eq!(later.newest(&old), Ok(Some(new)));
+        later.store(&old, &other).unwrap();
+        assert_eq!(later.newest(&old), Ok(Some(other.clone())));
+        later.remove(&old);
+        assert_eq!((later.newest(&old), file.newest(&old)), (Ok(None), Ok(None)));
+        let nowhere = TokenFile { path: "/nowhere/oauth".into(), earlier: None };
         assert!(nowhere.store(&old, &other).unwrap_err().contains("/nowhere/oauth"));
     }
 }

@@ -752,7 +752,7 @@ fn a_probe_claims_nothing() {
     let alert = Alert::new();
     alert.publish(&file.finish().expect("memory takes all"), &[]);
     let channel = format!(
-        "[[channel]]\nname = \"all\"\nburst = 1000\ncommand = [\"{}\"]\naddresses = [\"192.0.2.21\"]\n",
+        "[[channel]]\nname = \"all\"\nburst = 1000\ncommand = [\"{}\"]\naddresses = [\"192.0.2.1\", \"192.0.2.21\"]\n",
         alert.appending_program()
     );
     let config = save(alert.directory.path(), "alert.toml", channel.as_bytes());
@@ -761,7 +761,7 @@ fn a_probe_claims_nothing() {
     assert_eq!(printed.lines().count(), 41);
     let scanner = format!("1700000001 new device  {} pcap: probed 192.0.2.1", text(device(1)));
     assert_eq!(printed.lines().next(), Some(&*scanner));
-    // An alert without an address passes the filter of addresses.
+    // The filter of addresses looks at the probed address of a device that has none.
     let alerts = alert.alerts();
     let addresses: Vec<_> = alerts.iter().map(|alert| alert["ip"].as_str()).collect();
     assert_eq!(addresses, [Some(""), Some("192.0.2.21")]);

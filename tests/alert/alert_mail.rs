@@ -4,6 +4,7 @@
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
+    path::PathBuf,
 };
 
 use aw_tests::alerting::{Alert, smtp};
@@ -73,28 +74,69 @@ fn a_login_with_a_refresh_token() {
         (&"/token".into(), &"application/x-www-form-urlencoded".into())
     );
     // The refresh token that replaced the first one is stored for the owner only.
-    let stored = alert.path("state").join("oauth-mail");
-    assert_eq!(fs::metadata(&stored).expect("it is stored").permissions().mode() & 0o777, 0o600);
+    let stored = stored_tokens(&alert);
+    assert_eq!(stored.len(), 1);
+    let stored = &stored[0];
+    assert_eq!(fs::metadata(stored).expect("it is stored").permissions().mode() & 0o777, 0o600);
     tokens.mood(&issued("at-1", 3600, ""));
     alert.test("mail").ok();
     assert!(forms(&tokens)[1].contains("refresh_token=rt-2&"), "{:?}", forms(&tokens));
-    // A stored token that is refused is kept while the configured one is refused, too: the reason may pass.
+    // A stored token that is refused stays: the refusal may pass. The configured one is tried.
     tokens.mood("400 {\"error\":\"invalid_grant\"}");
     failed_without_secrets(&alert.test("mail"), "invalid_grant (log in again");
-    assert!(forms(&tokens)[2].contains("refresh_token=rt-2&") && stored.exists());
-    assert!(forms(&tokens)[3].contains("refresh_token=rt-1&"), "{:?}", forms(&tokens));
+    let used = |form: usize, token: &str| {
+        let forms = forms(&tokens);
+        assert!(forms[form].contains(&format!("refresh_token={token}&")), "{forms:?}");
+    };
+    used(2, "rt-2");
+    used(3, "rt-1");
+    assert!(stored.exists());
     tokens.mood(&issued("at-1", 3600, ""));
     alert.test("mail").ok();
-    assert!(forms(&tokens)[4].contains("refresh_token=rt-2&"), "{:?}", forms(&tokens));
+    used(4, "rt-2");
     // After another login, the token of that one is used.
     alert.secret("refresh", "rt-3\n");
     alert.test("mail").ok();
-    assert!(forms(&tokens)[5].contains("refresh_token=rt-3&"), "{:?}", forms(&tokens));
+    used(5, "rt-3");
     // A token that is about to expire is not used again.
     tokens.mood(&issued("at-1", 30, ""));
     alert.publish(3..5);
     alert.once();
     assert_eq!(forms(&tokens).len(), 8);
+}
+
+/// The files in which refresh tokens are stored.
+fn stored_tokens(alert: &Alert) -> Vec<PathBuf> {
+    let entries = fs::read_dir(alert.path("state")).expect("it exists");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths.filter(|path| path.to_string_lossy().contains("/oauth-")).collect()
+}
+
+/// Two channels with one refresh token, which the server replaces: it sees each token once.
+#[test]
+fn channels_with_one_refresh_token_share_what_replaces_it() {
+    let (alert, mail, tokens) = (Alert::new(), MailSink::with_token("at-1"), WebSink::start(None));
+    let token = alert.secret("refresh", "rt-1\n");
+    let more = oauth(
+        &format!("http://127.0.0.1:{}", tokens.port),
+        &format!("refresh_token_file = {token:?}"),
+    );
+    let channel = smtp(&mail, &more);
+    let other = channel.replace("name = \"mail\"", "name = \"night\"");
+    assert_ne!(channel, other);
+    alert.config(&format!("{channel}\n{other}"));
+    // Stored by an earlier release, by the channel's name.
+    let state = alert.path("state");
+    fs::create_dir_all(&state).expect("our own directory");
+    fs::write(state.join("oauth-mail"), "rt-1\nrt-1b\n").expect("our own file");
+    for (channel, old, new) in
+        [("mail", "rt-1b", "rt-2"), ("night", "rt-2", "rt-3"), ("mail", "rt-3", "rt-4")]
+    {
+        tokens.mood(&issued("at-1", 3600, &format!(",\"refresh_token\":{new:?}")));
+        alert.test(channel).ok();
+        let last = forms(&tokens).pop().expect("a form");
+        assert!(last.contains(&format!("refresh_token={old}&")), "{channel}: {last}");
+    }
 }
 
 /// The token of the application itself, which Microsoft recommends for programs.
@@ -218,6 +260,25 @@ fn options_of_a_token_are_checked_at_the_start() {
         let check = run(alert.command(&["-c", &config, "--check"]));
         check.refused("aw-alert", &["channel \"mail\": ", why]);
     }
+}
+
+/// A filter that names HELO in its reason refuses this message only; the next one is sent.
+#[test]
+fn a_refusal_of_the_content_is_not_about_the_name_in_ehlo() {
+    let (alert, mail) = (Alert::new(), MailSink::start());
+    alert.config(&smtp(&mail, ""));
+    mail.answer(Some("554 5.7.1 Spam: HELO_DYNAMIC"));
+    let ended = alert.test("mail");
+    let is_named = ended.stderr.contains("HELO_DYNAMIC") && !ended.stderr.contains("set hello");
+    assert!(!ended.status.success() && is_named, "{}", ended.stderr);
+    alert.publish(1..2);
+    let running = alert.start();
+    running.stderr.wait_for("HELO_DYNAMIC");
+    mail.answer(None);
+    alert.publish(2..3);
+    mail.wait_for(&["Subject: new device (10.0.0.2)"]);
+    assert_eq!(mail.count(), 1, "the refused one is set aside");
+    running.stop();
 }
 
 /// The name in EHLO has a domain, or is an address; a server that refuses it gets another one by the key `hello`.

@@ -1,7 +1,5 @@
 //! A channel of the configuration: a filter, a rate limit, hours, and one transport.
 
-use std::net::IpAddr;
-
 use aw_detect::{Alert, AlertKind, Dialect, MacPattern};
 use aw_notify::{Mail, MailOptions, sendmail_message};
 use jiff::{Zoned, tz::TimeZone};
@@ -149,9 +147,9 @@ impl Channel {
             (None, Dialect::Arpwatch) => self.syslog || !alert.kind.is_log_only(),
             (None, Dialect::Devices) => AlertKind::DEFAULT.contains(&alert.kind),
         };
-        // A silent device has no network and no address: it passes these filters.
-        let ip: Option<IpAddr> = alert.ip.parse().ok();
-        let (no_network, no_ip) = (alert.network.is_empty(), alert.ip.is_empty());
+        // A silent device has no network and no address: it passes these filters. One that only probed has the probed one.
+        let ip = alert.filtered_address();
+        let (no_network, no_ip) = (alert.network.is_empty(), ip.is_none());
         kind && within(&self.networks, |network| no_network || alert.is_of_network(network))
             && within(&self.macs, |one| any_mac(alert, |mac| one.matches(mac)))
             && within(&self.addresses, |block| no_ip || ip.is_some_and(|ip| block.0.contains(&ip)))
@@ -169,5 +167,32 @@ fn check_ident(ident: &str, syslog: bool) -> Result<(), String> {
         false => Err(format!(
             "ident: {ident:?}: 1 to 32 letters, digits, hyphens, dots and underscores are allowed"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_of_addresses_looks_at_the_probed_address() {
+        let channel: Channel = toml::from_str(
+            "name = \"lan\"\nsyslog = true\nkinds = [\"new_device\", \"silent\"]\naddresses = [\"192.0.2.0/24\"]",
+        )
+        .unwrap();
+        let new = |asked: &str| Alert {
+            network: "eth0".into(),
+            asked: asked.parse().ok(),
+            ..Alert::new(AlertKind::NewDevice, 0)
+        };
+        for (alert, expected) in [
+            (new("192.0.2.7"), true),
+            (new("10.9.0.7"), false),
+            (Alert { ip: "192.0.2.7".into(), ..new("") }, true),
+            (Alert { ip: "10.9.0.7".into(), ..new("") }, false),
+            (Alert::new(AlertKind::Silent, 0), true), // it has no address
+        ] {
+            assert_eq!(channel.wants(&alert, Dialect::Devices), expected, "{alert:?}");
+        }
     }
 }

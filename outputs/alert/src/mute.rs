@@ -1,7 +1,5 @@
 //! A table `[[mute]]`: alerts that no channel gets. All keys that are set must match.
 
-use std::net::IpAddr;
-
 use aw_detect::{Alert, AlertKind, MacPattern};
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -48,7 +46,7 @@ impl Mute {
     /// Whether the alert is muted. A MAC matches on either side of a change: the alert is about both. What the alert does
     /// not have, such as the network of a silent device, matches no key. The hours are those of the alert's time.
     pub fn matches(&self, alert: &Alert, zone: &TimeZone) -> bool {
-        let ip: Option<IpAddr> = alert.ip.parse().ok();
+        let ip = alert.filtered_address();
         let is_in = |block: &NetworkValue| ip.is_some_and(|ip| block.0.contains(&ip));
         self.kind.is_none_or(|kind| kind == alert.kind)
             && within(&self.kinds, |kind| *kind == alert.kind)
@@ -115,6 +113,21 @@ mod tests {
             let mute = mute(text).unwrap();
             let muted = [&silent, &change].map(|alert| mute.matches(alert, &TimeZone::UTC));
             assert_eq!(muted, [of_silent, of_change], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_probed_is_muted_by_the_probed_address() {
+        let new = Alert {
+            mac: "00:08:e1:01:02:0a".into(),
+            network: "eth0".into(),
+            asked: "10.9.0.7".parse().ok(),
+            ..Alert::new(AlertKind::NewDevice, 0)
+        };
+        for (text, expected) in
+            [("addresses = [\"10.9.0.0/16\"]", true), ("addresses = [\"10.8.0.0/16\"]", false)]
+        {
+            assert_eq!(mute(text).unwrap().matches(&new, &TimeZone::UTC), expected, "{text}");
         }
     }
 

@@ -64,10 +64,11 @@ fn mail_text(alert: &Alert, zone: &TimeZone, arpwatch: bool) -> String {
     let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "<unknown>".into());
     let previous = alert.previous.filter(|_| alert.kind != AlertKind::NewStation);
     let has_mac = !alert.mac.is_empty();
+    let filled = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let lines = [
         ("hostname", Some(known(&alert.name))),
-        ("ip address", Some(alert.ip.clone())),
-        ("interface", Some(alert.network.clone())),
+        ("ip address", filled(&alert.ip)),
+        ("interface", filled(&alert.network)),
         ("ethernet address", has_mac.then(|| alert.mac.clone())),
         ("ethernet vendor", has_mac.then(|| known(&alert.vendor))),
         ("old ethernet address", alert.old_mac.clone()),
@@ -75,7 +76,7 @@ fn mail_text(alert: &Alert, zone: &TimeZone, arpwatch: bool) -> String {
         ("timestamp", Some(date(alert.time))),
         ("previous timestamp", previous.map(date)),
         ("delta", previous.map(|previous| delta(alert.time - previous))),
-        ("reported by", Some(alert.host.clone()).filter(|host| !arpwatch && !host.is_empty())),
+        ("reported by", filled(&alert.host).filter(|_| !arpwatch)),
         ("note", alert.note.clone().filter(|_| !arpwatch)),
     ];
     let lines = lines.into_iter().filter_map(|(key, value)| Some((key, value?)));
@@ -135,7 +136,9 @@ old ethernet address: 00:08:e1:01:02:0b
         assert_eq!(text, expected);
         let probe =
             Alert { ip: String::new(), note: Some("probed 10.0.0.1".into()), ..flip.clone() };
-        let subject = Notification::of(&probe, &TimeZone::UTC, false).subject;
+        let Notification { subject, text: without, .. } =
+            Notification::of(&probe, &TimeZone::UTC, false);
+        assert!(!without.contains("ip address"), "{without}");
         assert_eq!(subject, "flip flop (00:08:e1:01:02:0a probed 10.0.0.1) eth0");
         let noted = Alert { note: Some("a note".into()), host: "sensor1".into(), ..flip.clone() };
         let text = |arpwatch| Notification::of(&noted, &TimeZone::UTC, arpwatch).text;

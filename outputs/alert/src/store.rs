@@ -20,6 +20,7 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS gate (channel TEXT PRIMARY KEY, state TEXT);
     CREATE TABLE IF NOT EXISTS name (mac INTEGER PRIMARY KEY, name TEXT);
     CREATE TABLE IF NOT EXISTS host_name (mac INTEGER PRIMARY KEY, name TEXT);
+    CREATE TABLE IF NOT EXISTS host_name_since (mac INTEGER PRIMARY KEY, time INTEGER);
     CREATE TABLE IF NOT EXISTS vendor (oui INTEGER PRIMARY KEY, name TEXT);
     CREATE TABLE IF NOT EXISTS note (key TEXT PRIMARY KEY, value INTEGER);
     INSERT INTO outbox SELECT id, channel, message FROM refused;
@@ -67,9 +68,16 @@ impl AlertStore {
         self.execute("REPLACE INTO name VALUES (?, ?)", params![mac_number(mac), name])
     }
 
-    /// Stores a name that only messages and exports show: its device is not a known one for that.
-    pub fn store_host_name(&mut self, mac: MacAddr, name: &str) -> SinkResult {
-        self.execute("REPLACE INTO host_name VALUES (?, ?)", params![mac_number(mac), name])
+    /// Stores a name that only messages and exports show: its device is not a known one for that. It is valid since `time`, and
+    /// replaces no later one.
+    pub fn store_host_name(&mut self, mac: MacAddr, time: i64, name: &str) -> SinkResult {
+        let mac = mac_number(mac);
+        let since = "SELECT time FROM host_name_since WHERE mac = ?";
+        if self.query::<i64>(since, mac)?.is_some_and(|known| known > time) {
+            return Ok(());
+        }
+        self.execute("REPLACE INTO host_name_since VALUES (?, ?)", [mac, time])?;
+        self.execute("REPLACE INTO host_name VALUES (?, ?)", params![mac, name])
     }
 
     pub fn host_name(&mut self, mac: MacAddr) -> SinkResult<Option<String>> {
@@ -239,6 +247,22 @@ mod tests {
             assert_eq!(store.vendor(mac.parse().unwrap()).unwrap().as_deref(), name, "{mac}");
         }
         assert_eq!(MacBlock::new(0x0055_da12, 32), None);
+    }
+
+    #[test]
+    fn an_older_host_name_replaces_no_newer_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = AlertStore::open(directory.path()).unwrap();
+        let mac = "00:55:da:00:00:00".parse().unwrap();
+        for (time, name, kept) in [
+            (1700, "new", "new"),
+            (1600, "old", "new"),
+            (1700, "same", "same"),
+            (1800, "newest", "newest"),
+        ] {
+            store.store_host_name(mac, time, name).unwrap();
+            assert_eq!(store.host_name(mac).unwrap().as_deref(), Some(kept), "{time}");
+        }
     }
 
     #[test]

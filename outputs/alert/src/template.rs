@@ -144,20 +144,35 @@ fn plain(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n").trim_end().to_owned()
 }
 
-/// Cuts a text at a line end so that it has at most `max` bytes.
+/// The line of a text that names the host.
+const REPORTED_BY: &str = "\nreported by";
+
+/// Cuts a text at a line end so that it has at most `max` bytes, without the mark of the cut.
 fn short(text: &str, max: usize) -> String {
     if text.len() <= max {
         return text.to_owned();
     }
-    let end = text.floor_char_boundary(max);
+    let end = text.floor_char_boundary(max - host_line(text).len().min(max / 2));
     let end = text[..end].rfind('\n').unwrap_or(end);
-    format!("{}\n[cut]", &text[..end])
+    cut(text, end)
 }
 
 /// Cuts a text to at most `max` lines.
 fn lines(text: &str, max: usize) -> String {
     let end = text.match_indices('\n').nth(max).map(|(at, _)| at);
-    end.map_or_else(|| text.to_owned(), |end| format!("{}\n[cut]", &text[..end]))
+    end.map_or_else(|| text.to_owned(), |end| cut(text, end))
+}
+
+/// The text up to there, and the line that names the host, if that is after it.
+fn cut(text: &str, end: usize) -> String {
+    format!("{}\n[cut]{}", &text[..end], host_line(&text[end..]))
+}
+
+/// The line that names the host, with the line end before it. A digest has it at its end.
+fn host_line(text: &str) -> &str {
+    let Some(at) = text.rfind(REPORTED_BY) else { return "" };
+    let end = text[at + 1..].find('\n').map_or(text.len(), |length| at + 1 + length);
+    &text[at..end]
 }
 
 /// A title and a code block that its text cannot end.
@@ -236,6 +251,18 @@ mod tests {
         }
         let slack = Template::Slack.body(&hostile, "", None);
         assert!(slack["text"].as_str().unwrap().contains("&lt;!channel&gt;"), "{slack}");
+    }
+
+    #[test]
+    fn a_cut_digest_names_its_host() {
+        let text = format!("300 alerts\n\n{}\nreported by sensor1\n", "a line\n".repeat(5000));
+        let message = Notification { subject: "300 alerts".into(), text, fields: Value::Null };
+        for template in ALL {
+            let body = template.body(&message, "target", None).to_string();
+            assert!(body.contains("reported by sensor1"), "{template:?}: {body}");
+        }
+        let cut = short(&format!("{}\nreported by {}", "line\n".repeat(300), "h".repeat(64)), 1000);
+        assert!(cut.len() <= 1024 && cut.ends_with('h'), "{cut}");
     }
 
     #[test]

@@ -3,11 +3,14 @@
 use std::{collections::BTreeMap, os::unix::net::UnixDatagram, path::Path, time::Duration};
 
 use aw_detect::Dialect;
-use aw_notify::{Failure, Mail, MailSecrets, SmtpClient, run_program, sendmail_message};
+use aw_notify::{
+    Failure, Mail, MailOptions, MailSecrets, SmtpClient, TokenFile, run_program, sendmail_message,
+};
 use aw_output::this_host;
 use aw_service::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::{
     channel::{Channel, MailLayout, Sendmail},
@@ -104,8 +107,8 @@ impl Transport {
         } else if let Some(sendmail) = &channel.sendmail {
             Method::Sendmail(sendmail.clone())
         } else if let Some(smtp) = &channel.smtp {
-            let token_file = options.state.join(format!("oauth-{}", channel.name));
-            Method::Smtp(Box::new(SmtpClient::new(smtp, &secrets.mail, &token_file, limit)?))
+            let token_file = token_file(channel, smtp, &secrets.mail, options.state);
+            Method::Smtp(Box::new(SmtpClient::new(smtp, &secrets.mail, token_file, limit)?))
         } else if let Some(webhook) = &channel.webhook {
             Method::Webhook(Box::new(Webhook::new(webhook, secrets, limit)?))
         } else {
@@ -148,6 +151,24 @@ impl Transport {
             Method::Syslog(ident) => log(ident, fields).map_err(Failure::Down),
         }
     }
+}
+
+/// Where the token that replaces a refresh token is stored: channels with the same refresh token share the file. If each had its
+/// own, the server would see a token that is used twice, and revoke all.
+fn token_file(
+    channel: &Channel,
+    smtp: &MailOptions,
+    secrets: &MailSecrets,
+    state: &Path,
+) -> TokenFile {
+    let client = smtp.oauth.as_ref().and_then(|oauth| oauth.client_id.as_deref());
+    let token = secrets.refresh_token().map(Secret::reveal);
+    let hash =
+        Sha256::digest(format!("{}\n{}", client.unwrap_or_default(), token.unwrap_or_default()));
+    let name: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    // Earlier releases named it by the channel.
+    let earlier = Some(state.join(format!("oauth-{}", channel.name)));
+    TokenFile { path: state.join(format!("oauth-{name}")), earlier }
 }
 
 /// The program name in syslog, unless a channel has another one.

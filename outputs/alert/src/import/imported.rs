@@ -122,8 +122,8 @@ impl Imported {
         for (mac, name) in self.known {
             store.store_name(mac, &name)?;
         }
-        for (mac, (_, name)) in self.host_names {
-            store.store_host_name(mac, &name)?;
+        for (mac, (time, name)) in self.host_names {
+            store.store_host_name(mac, time, &name)?;
         }
         self.vendors.iter().try_for_each(|(block, name)| store.store_vendor(*block, name))?;
         Ok(counts)
