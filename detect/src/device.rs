@@ -12,6 +12,12 @@ pub(crate) fn span(from: i64, to: i64) -> Option<i64> {
 /// Days in which addresses are counted that a device answers for: in a longer time, each laptop has many.
 const ADDRESS_DAYS: i64 = 7;
 
+/// Seconds in which addresses are counted that a device probes: in a longer time, each host has many temporary ones.
+const PROBED_SECONDS: i64 = 3600;
+/// A device that probed so many addresses in that time without claiming them is a scanner: a switch that tracks devices, for
+/// example.
+const SCANNER_PROBES: u32 = 8;
+
 /// The class of a MAC address, by its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MacClass {
@@ -65,8 +71,10 @@ pub struct Device {
     pub taken: u32,
     /// Whether it does proxy ARP: the learning period saw it, or it took many addresses from other MACs.
     pub proxy: bool,
-    /// Addresses that it probed and did not claim: many of a scanner, few of other devices.
+    /// Addresses that it probed within an hour and did not claim: many of a scanner, few of other devices.
     pub probed: u32,
+    /// The begin of that hour.
+    pub probed_since: i64,
     /// Addresses that it claimed for the first time in answer to another device's probe, on one day.
     pub denied: u32,
     /// That day, in days since 1970 (UTC).
@@ -113,6 +121,28 @@ impl Device {
         self.taken = self.taken.saturating_add(of_another.into());
         let seen = if learning { self.addresses } else { self.taken };
         self.proxy |= limit > 0 && seen >= limit;
+    }
+
+    /// Counts an address that it probes, and that it last probed at `last`, if ever.
+    pub fn probes(&mut self, time: i64, last: Option<i64>) {
+        if self.probed == 0 || !self.counts_probes_at(time) {
+            (self.probed, self.probed_since) = (0, time);
+        } else if last.is_some_and(|last| last >= self.probed_since) {
+            return;
+        }
+        self.probed = self.probed.saturating_add(1);
+    }
+
+    /// Whether it probed many addresses within an hour. `one_at_a_time`: or more than one a second, because it probes addresses
+    /// that hosts try one after the other.
+    pub fn is_scanner(&self, time: i64, one_at_a_time: bool) -> bool {
+        let seconds = time - self.probed_since;
+        let is_fast = one_at_a_time && i64::from(self.probed) > seconds + 1;
+        self.counts_probes_at(time) && (self.probed >= SCANNER_PROBES || is_fast)
+    }
+
+    fn counts_probes_at(&self, time: i64) -> bool {
+        (0..PROBED_SECONDS).contains(&(time - self.probed_since))
     }
 
     /// Counts an address that it claims for the first time because another device probes it. Returns their number today.
@@ -185,6 +215,19 @@ mod tests {
         assert_eq!((device.addresses, device.proxy), (4, false), "a router stays one");
         device.answered_for(91 * day, 3, false, true);
         assert!(device.proxy, "seen while learning");
+        let mut scanner = Device::new(0);
+        (0..8).for_each(|number| scanner.probes(number * 60, None));
+        assert!(scanner.is_scanner(600, false) && !scanner.is_scanner(3600, false), "for an hour");
+        let mut host = Device::new(0);
+        (0..30).for_each(|number| host.probes(number * day, None));
+        (0..9).for_each(|_| host.probes(30 * day, Some(30 * day)));
+        assert_eq!(host.probed, 1, "a temporary address each day");
+        for (number, is_fast) in [(2, false), (3, true)] {
+            let mut scanner = Device::new(0);
+            (0..number).for_each(|_| scanner.probes(day, None));
+            assert_eq!(scanner.is_scanner(day + 1, true), is_fast, "{number} within a second");
+            assert!(!scanner.is_scanner(day + 1, false));
+        }
         let denied = [day, day, 2 * day].map(|time| device.denied_a_probe(time));
         assert_eq!(denied, [1, 2, 1]);
     }

@@ -22,6 +22,6 @@ pub use {
     names::{Names, read_names},
     network::{NetworkState, network_of, split_network},
     rules::{ALL_NETWORKS, Dialect, Memory, Rules},
-    sqlite_memory::{SqliteMemory, mac_from, mac_number},
+    sqlite_memory::{SharedAddress, SqliteMemory, mac_from, mac_number},
     station::{MAX_CLAIMS, MacClaim, Station, Transition},
 };

@@ -55,6 +55,16 @@ pub struct SqliteMemory {
     written: Option<Instant>,
 }
 
+/// An address that several MACs shared in the learning period.
+pub struct SharedAddress {
+    /// The full name of its network.
+    pub network: String,
+    /// The address.
+    pub ip: IpAddr,
+    /// The MACs.
+    pub macs: Vec<MacAddr>,
+}
+
 impl SqliteMemory {
     /// The path of a program's database in its state directory.
     pub fn path(directory: &Path, program: &str) -> PathBuf {
@@ -202,6 +212,25 @@ impl SqliteMemory {
         let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
         let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";
         self.with(|database| database.execute(replace, row).map(drop))
+    }
+
+    /// Addresses that several MACs shared in the learning period: so many of them, and the number of all.
+    pub fn shared_addresses(&mut self, limit: usize) -> SinkResult<(Vec<SharedAddress>, u64)> {
+        let (mut first, mut count) = (Vec::new(), 0);
+        self.with(|database| {
+            let select = "SELECT * FROM station WHERE length(sharers) > 6 ORDER BY network, ip"; // 6 bytes each
+            let mut select = database.prepare(select)?;
+            let mut rows = select.query([])?;
+            while let Some(row) = rows.next()? {
+                count += 1;
+                let ip = ip_from(&row.get::<_, Vec<u8>>(1)?).filter(|_| first.len() < limit);
+                if let Some(ip) = ip {
+                    let macs = station_from(row)?.sharers;
+                    first.push(SharedAddress { network: row.get(0)?, ip, macs });
+                }
+            }
+            Ok((first, count))
+        })
     }
 
     /// Calls a function with each station and the full name of its network, or the name that an import gave it, for an

@@ -47,6 +47,18 @@ impl Expected {
         Expected { alert, times: 1, digest: false, verdict: Verdict::True }
     }
 
+    /// The message at the end of the learning period, about these addresses.
+    pub fn learned(addresses: &[impl ToString]) -> Expected {
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        let alert = format!("learned {} -", addresses.join(","));
+        Expected { alert, ..Expected::new("learned", "-", Mac::default()) }
+    }
+
+    /// It happened, and is not reported.
+    pub fn missed(self) -> Expected {
+        self.times(0)
+    }
+
     /// So often: while a fault lasts, once in `quiet` seconds.
     pub fn times(self, times: usize) -> Expected {
         Expected { times, ..self }
@@ -105,7 +117,26 @@ pub fn all() -> Vec<Scenario> {
     ]
     .into_iter()
     .flatten()
+    .map(|scene| match learned(scene.name) {
+        addresses if addresses.is_empty() => scene,
+        addresses => scene.reports([Expected::learned(&addresses)]),
+    })
     .collect()
+}
+
+/// Addresses that several MACs share by design on the first day, the first 20 of them.
+fn learned(scene: &str) -> Vec<String> {
+    let one = |last| vec![story::ip(last).to_string()];
+    match scene {
+        "vrrp-physical" | "vrrp-physical-later" | "glbp" => one(1),
+        "keepalived-learned" => one(5),
+        "bond-alb" | "extender-virtual" | "extender-one" => one(20),
+        "arp-flux" => [one(140), one(141)].concat(),
+        "sleep-proxy" => vec!["2001:db8::31".into(), "192.0.2.31".into()],
+        "proxy-for-all" | "proxy-newcomer" => (20..40).flat_map(one).collect(),
+        "takeover-of-shared" => one(140),
+        _ => Vec::new(),
+    }
 }
 
 /// A MAC as alerts have it.

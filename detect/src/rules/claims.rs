@@ -87,7 +87,7 @@ impl Rules {
         let change = record_claim(message, self.proxy_arp_addresses);
         let old = change.and_then(|(_, old)| old).filter(|old| old.mac != mac);
         let other = conflict.map(|(other, _)| other).or(old);
-        let proxy = self.proxy_note(message, change.map(|(change, _)| change), other, memory)?;
+        let proxy = self.proxy_note(message, other, memory)?;
         if proxy.is_some() && self.proxy_arp == MacPolicy::Ignore {
             return Ok(alerts);
         }

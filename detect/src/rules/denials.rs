@@ -1,7 +1,9 @@
 //! Hosts that are denied each address: another machine answers their probes, so that they get none (RFC 4862, 5.4; the
 //! attack of `atk6-dos-new-ip6`).
 
-use shm_layout::Evidence;
+use std::net::IpAddr;
+
+use shm_layout::{Event, Evidence};
 
 use super::{
     Memory, Rules,
@@ -16,8 +18,6 @@ use crate::{
 
 /// An answer to a probe comes within so many seconds (RFC 5227, 2.1.1; RFC 4862, 5.4).
 const PROBE_SECONDS: i64 = 2;
-/// A device that probed so many addresses without claiming them is a scanner: a switch that tracks devices, for example.
-const SCANNER_PROBES: u32 = 8;
 /// So many answers to probes, for addresses that the MAC never had, are an attack: of one MAC in a day, or of several in ten
 /// minutes, because an attacker can answer with a new MAC each time.
 const DENIED_PROBES: u32 = 3;
@@ -28,9 +28,9 @@ const KNOWN_SECONDS: i64 = 3600;
 pub(super) fn record_probe(message: &mut Message) {
     let Message { entry, station, device, .. } = message;
     let (mac, time) = (entry.event.mac, entry.event.time.seconds());
-    let is_new = station.probe.is_none_or(|probe| probe.mac != mac);
-    if is_new && !station.has(mac) {
-        device.probed = device.probed.saturating_add(1);
+    if !station.has(mac) {
+        let last = station.probe.filter(|probe| probe.mac == mac).map(|probe| probe.time);
+        device.probes(time, last);
     }
     station.probe = Some(MacClaim { mac, time });
 }
@@ -65,8 +65,7 @@ impl Rules {
             probe.mac != mac && after.is_some_and(|span| (0..=PROBE_SECONDS).contains(&span))
         };
         let Some(probe) = station.probe.filter(at_once) else { return Ok(None) };
-        let by_design =
-            self.does_proxy_arp(mac, message.device) || self.is_in_group(mac, probe.mac);
+        let by_design = self.is_proxy(mac, message.device) || self.is_in_group(mac, probe.mac);
         if event.kind.evidence() != Evidence::Claim
             || !is_answer(event)
             || station.has(mac)
@@ -75,7 +74,7 @@ impl Rules {
             return Ok(None);
         }
         let prober = memory.device(probe.mac)?;
-        if prober.is_some_and(|prober| prober.probed >= SCANNER_PROBES) {
+        if prober.is_some_and(|prober| prober.is_scanner(time, is_tried_alone(event))) {
             return Ok(None);
         }
         let mut network = memory.network(message.network)?.unwrap_or_default();
@@ -102,4 +101,10 @@ impl Rules {
             ..alert
         }))
     }
+}
+
+/// Whether a host tries such an address alone, and the next one seconds later: it waits before it asks for another lease
+/// (RFC 2131, 3.1), but not for another link-local address, and it probes several IPv6 addresses at once.
+fn is_tried_alone(event: &Event) -> bool {
+    matches!(event.ip(), IpAddr::V4(ip) if !ip.is_link_local())
 }

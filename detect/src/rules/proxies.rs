@@ -3,43 +3,36 @@
 use shm_layout::MacAddr;
 
 use super::{Memory, Rules, claims::Message};
-use crate::{
-    device::Device,
-    station::{MacClaim, Transition},
-};
+use crate::{device::Device, station::MacClaim};
 
 impl Rules {
     /// What a note says, if an address moves to or from a MAC that does proxy ARP for it. A router's own address, from which
     /// it asks, is no such address.
     ///
-    /// An attacker can answer for many addresses, too. Where nothing else uses them no alert is raised, so this alone does not
-    /// lower the alert about the first address that it takes from another MAC. What does: that the operator named the MAC,
-    /// that the learning period saw its answers, or that it took many addresses, each with an alert of its own.
+    /// An attacker can answer for many addresses, too. Where nothing else uses them no alert is raised, so this alone lowers
+    /// no alert. What does: that the operator named the MAC, that the learning period saw its answers, or that it took many
+    /// addresses, each with an alert of its own.
     pub(super) fn proxy_note<M: Memory>(
         &self,
         message: &Message,
-        change: Option<Transition>,
         other: Option<MacClaim>,
         memory: &mut M,
     ) -> Result<Option<String>, M::Error> {
         let mac = message.entry.event.mac;
         let note = |mac: MacAddr, device: &Device| {
             let only_answers = !message.station.askers.contains(&mac);
-            let is_proxy = only_answers && self.does_proxy_arp(mac, device);
+            let is_proxy = only_answers && self.is_proxy(mac, device);
             is_proxy.then(|| format!("{mac} does proxy ARP"))
         };
-        let is_trusted = message.device.proxy || self.proxies.contains(&mac);
-        if (is_trusted || change != Some(Transition::Changed))
-            && let Some(note) = note(mac, message.device)
-        {
+        if let Some(note) = note(mac, message.device) {
             return Ok(Some(note));
         }
         let Some(other) = other else { return Ok(None) };
         Ok(memory.device(other.mac)?.and_then(|device| note(other.mac, &device)))
     }
 
-    pub(super) fn does_proxy_arp(&self, mac: MacAddr, device: &Device) -> bool {
-        let limit = self.proxy_arp_addresses;
-        self.proxies.contains(&mac) || limit > 0 && (device.proxy || device.addresses >= limit)
+    /// Whether a MAC is known to do proxy ARP.
+    pub(super) fn is_proxy(&self, mac: MacAddr, device: &Device) -> bool {
+        self.proxies.contains(&mac) || self.proxy_arp_addresses > 0 && device.proxy
     }
 }

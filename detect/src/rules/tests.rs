@@ -181,7 +181,7 @@ fn policies_of_mac_classes() {
         vec![AlertKind::Duplicate],
     ];
     assert_eq!(kinds_of(&rules, &mut memory, &moves), expected);
-    // Proxy ARP: B answers for three addresses, then for one that is another's.
+    // Answers for three free addresses do not make B a proxy: that it takes one of another's is reported at once.
     let claims = ["10.0.1.1", "10.0.1.2", "10.0.1.3", "10.0.0.1", "10.0.0.1"];
     let claims = claims.map(|ip| event(1, B, ip, Origin::ArpReply));
     let before = observe(&rules, &mut memory, &claims[0]);
@@ -189,9 +189,9 @@ fn policies_of_mac_classes() {
     let expected =
         [none.clone(), none.clone(), none.clone(), vec![AlertKind::Changed], none.clone()];
     assert_eq!(kinds_of(&rules, &mut memory, &claims), expected);
-    // The policy: in a digest, ignored, or each reported.
+    // The policy for a named proxy: in a digest, ignored, or each reported.
     let takes = |proxy_arp, memory: &mut TestMemory| {
-        let rules = Rules { proxy_arp, ..rules.clone() };
+        let rules = Rules { proxy_arp, proxies: vec![B.parse().unwrap()], ..rules.clone() };
         let owner = event(100, A, "10.0.0.1", Origin::ArpReply);
         let took = event(8000, B, "10.0.0.1", Origin::ArpReply);
         observe(&rules, memory, &owner);

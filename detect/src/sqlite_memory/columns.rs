@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Columns that a later release added, at the end of their tables.
-const ADDED: [(&str, &str); 10] = [
+const ADDED: [(&str, &str); 11] = [
     ("station", "answer BLOB"),
     ("station", "askers BLOB"),
     ("station", "sharers BLOB"),
@@ -25,6 +25,7 @@ const ADDED: [(&str, &str); 10] = [
     ("device", "denied_day INTEGER NOT NULL DEFAULT 0"),
     ("device", "taken INTEGER NOT NULL DEFAULT 0"),
     ("device", "proxy INTEGER NOT NULL DEFAULT 0"),
+    ("device", "probed_since INTEGER NOT NULL DEFAULT 0"),
 ];
 
 /// Adds the columns that a database of an earlier release does not have.
@@ -111,6 +112,7 @@ pub fn device_from(row: &Row) -> rusqlite::Result<Device> {
         denied_day: row.get(9)?,
         taken: row.get(10)?,
         proxy: row.get(11)?,
+        probed_since: row.get(12)?,
     })
 }
 
@@ -128,8 +130,9 @@ pub fn replace_device(database: &Connection, mac: MacAddr, state: &Device) -> ru
         state.denied_day,
         state.taken,
         state.proxy,
+        state.probed_since,
     ];
-    let replace = "REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let replace = "REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     database.prepare_cached(replace)?.execute(row).map(drop)
 }
 

@@ -169,3 +169,38 @@ fn a_database_of_an_earlier_release() {
     assert_eq!(memory.network("eth0").unwrap(), Some(state));
     assert_eq!(memory.station("sensor/addrwatch/eth0", ip).unwrap(), station);
 }
+
+/// What several MACs share is listed; the statements of docs/guide/alerts.md make it forgotten.
+#[test]
+fn shared_addresses_are_listed_and_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let macs = [MacAddr::new([2; 6]), MacAddr::new([4; 6])];
+    let mut memory = open(directory.path()).unwrap();
+    for last in 1..=5 {
+        let mut station = Station::default();
+        station.claim(macs[0], 1);
+        if last > 2 {
+            station.claim(macs[1], 2);
+            station.share(macs[0], macs[1]);
+        }
+        memory
+            .store_station("host/ring/eth0", Ipv4Addr::new(10, 0, 0, last).into(), &station)
+            .unwrap();
+    }
+    memory.store_device(macs[0], &Device { proxy: true, ..Device::new(1) }).unwrap();
+    let (shared, count) = memory.shared_addresses(2).unwrap();
+    let first: Vec<_> = shared.iter().map(|one| (one.ip.to_string(), &*one.macs)).collect();
+    assert_eq!((first.len(), count), (2, 3));
+    assert_eq!(first[0], ("10.0.0.3".into(), &macs[..]));
+    assert_eq!(shared[0].network, "host/ring/eth0");
+    memory.commit(Instant::now()).unwrap();
+    drop(memory);
+    let guide = include_str!("../../../docs/guide/alerts.md");
+    let statements = guide.split('"').find(|text| text.starts_with("UPDATE ")).unwrap();
+    let database = Connection::open(SqliteMemory::path(directory.path(), "aw-test")).unwrap();
+    database.execute_batch(statements).unwrap();
+    drop(database);
+    let mut memory = open(directory.path()).unwrap();
+    assert_eq!(memory.shared_addresses(2).unwrap().1, 0);
+    assert!(!memory.device(macs[0]).unwrap().unwrap().proxy);
+}

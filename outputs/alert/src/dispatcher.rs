@@ -17,6 +17,7 @@ use crate::{
     channel_queue::{ChannelQueue, Disposition},
     config::Config,
     hours::Outside,
+    learned::Learned,
     learning::Learning,
     message_id::MessageIds,
     notification::{Notification, zoned},
@@ -96,13 +97,26 @@ impl Dispatcher {
     }
 
     fn observe(&mut self, entry: &Entry) -> SinkResult {
-        let learning = self.learning.includes(entry.event.time.seconds(), &mut self.store)?;
+        let (time, was_over) = (entry.event.time.seconds(), self.learning.is_over());
+        let learning = self.learning.includes(time, &mut self.store)?;
+        if self.learning.is_over() && !was_over {
+            self.report_learned(time)?;
+        }
         let alerts = self.rules.observe(entry, learning, &mut self.store.memory)?;
         if learning {
             return Ok(());
         }
         let now = UnixTime::now().seconds();
         alerts.into_iter().try_for_each(|alert| self.dispatch(alert, now))
+    }
+
+    /// One message to each channel about what is normal from now on.
+    fn report_learned(&mut self, time: i64) -> SinkResult {
+        let learned = Learned::load(&mut self.store, &self.rules.known, time)?;
+        let Some(Learned { line, notification }) = learned else { return Ok(()) };
+        self.printer.lines.extend(self.options.print.then_some(line));
+        let mut channels = self.config.channel.iter();
+        channels.try_for_each(|channel| self.store.enqueue(&channel.name, &notification))
     }
 
     /// Prints an alert and passes it to each channel that wants it.

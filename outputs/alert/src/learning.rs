@@ -57,6 +57,11 @@ impl Learning {
         Ok(false)
     }
 
+    /// Whether the period has ended.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// Whether a time is in a period that has begun.
     pub fn is_running(&self, now: i64) -> bool {
         !self.over && self.until.is_some_and(|until| now < until)

@@ -11,6 +11,7 @@ mod export;
 mod filter;
 mod hours;
 mod import;
+mod learned;
 mod learning;
 mod message_id;
 mod mute;

@@ -61,13 +61,23 @@ pub fn play(scene: &Scenario) -> Alerts {
 /// All alerts are printed. Those that were sent at once are JSON of their own; the others were in the digest.
 fn count(printed: &str, sent: &str) -> Alerts {
     let mut at_once: BTreeMap<String, usize> = BTreeMap::new();
+    let mut learned = Vec::new();
     for alert in sent.lines().map(json).filter(|alert| alert["kind"] != "digest") {
         let field =
             |name: &str| alert[name].as_str().filter(|text| !text.is_empty()).unwrap_or("-");
+        if field("kind") == "learned" {
+            learned.extend(alert["message"].as_str().map(learned_addresses));
+            continue;
+        }
         *at_once.entry([field("kind"), field("ip"), field("mac")].join(" ")).or_default() += 1;
     }
     let mut alerts = Alerts::new();
-    for line in printed.lines() {
+    let is_learned = |line: &&str| line.contains(" learned: ");
+    let printed_learned: Vec<_> =
+        printed.lines().filter(is_learned).map(learned_addresses).collect();
+    assert_eq!(printed_learned, learned, "sent and printed");
+    alerts.extend(learned.into_iter().map(|addresses| ((addresses, false), 1)));
+    for line in printed.lines().filter(|line| !is_learned(line)) {
         let alert = parsed(line);
         let left = at_once.get_mut(&alert).filter(|left| **left > 0);
         let digest = left.map(|left| *left -= 1).is_none();
@@ -76,6 +86,12 @@ fn count(printed: &str, sent: &str) -> Alerts {
     let left: Vec<_> = at_once.into_iter().filter(|(_, left)| *left > 0).collect();
     assert!(left.is_empty(), "sent and not printed: {left:?}\n{printed}");
     alerts
+}
+
+/// The addresses in the message at the end of the learning period.
+fn learned_addresses(line: &str) -> String {
+    let addresses = line.split_whitespace().filter(|word| word.parse::<IpAddr>().is_ok());
+    format!("learned {} -", addresses.collect::<Vec<_>>().join(","))
 }
 
 /// A line `TIME LABEL IP MAC ...` as `kind ip mac`.

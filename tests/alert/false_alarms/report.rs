@@ -45,7 +45,7 @@ struct Count {
     by_design: usize,
     wrong: usize,
     digest: usize,
-    digest_wrong: usize,
+    digest_right: usize,
 }
 
 impl Count {
@@ -56,27 +56,25 @@ impl Count {
             self.reported += usize::from(got > 0);
         }
         match (digest, verdict) {
-            (true, Verdict::False) => self.add_to_digest(got),
-            (true, _) => self.digest += got,
+            (true, verdict) => {
+                self.digest += got;
+                self.digest_right += if verdict == Verdict::True { got } else { 0 };
+            }
             (false, Verdict::True) => self.right += got,
             (false, Verdict::ByDesign) => self.by_design += got,
             (false, Verdict::False) => self.wrong += got,
         }
     }
 
-    /// Alerts in the digest about what did not happen.
-    fn add_to_digest(&mut self, got: usize) {
-        self.digest += got;
-        self.digest_wrong += got;
-    }
-
     fn row(&self, kind: &str) -> String {
         let Count { happened, reported, right, by_design, wrong, .. } = *self;
-        let Count { digest, digest_wrong, .. } = *self;
-        let precision = percent(right + by_design, right + by_design + wrong);
+        let Count { digest, digest_right, .. } = *self;
+        let at_once = right + by_design + wrong;
+        let precision = percent(right, at_once);
+        let with_digest = percent(right + digest_right, at_once + digest);
         let recall = percent(reported, happened);
         format!(
-            "| `{kind}` | {happened} | {reported} | {recall} | {right} | {by_design} | {wrong} | {precision} | {digest} | {digest_wrong} |\n"
+            "| `{kind}` | {happened} | {reported} | {recall} | {right} | {by_design} | {wrong} | {precision} | {digest} | {digest_right} | {with_digest} |\n"
         )
     }
 }
@@ -105,23 +103,43 @@ pub fn tables(played: &[(Scenario, Alerts)]) -> String {
         for ((alert, digest), times) in &left {
             let count = counts.entry(kind_of(alert)).or_default();
             match digest {
-                true => count.add_to_digest(*times),
+                true => count.digest += times,
                 false => count.wrong += times,
             }
         }
     }
     let mut text = String::from(
-        "| kind | happened | reported | recall | messages: true | by design | false | precision | in the digest | of these false |\n\
-         |---|---|---|---|---|---|---|---|---|---|\n",
+        "| kind | happened | reported | recall | at once: true | by design | false | precision at once | in the digest | of these true | precision with the digest |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for kind in KINDS {
         text += &counts.get(kind).copied().unwrap_or_default().row(kind);
     }
+    text += &noise(played);
     text += "\n| scene | what happens | reported |\n|---|---|---|\n";
     for (scene, _) in played {
         let _ = writeln!(text, "| `{}` | {} | {} |", scene.name, scene.what, reports(scene));
     }
     text
+}
+
+/// Which scenes send alerts by design or false ones, and how many.
+fn noise(played: &[(Scenario, Alerts)]) -> String {
+    let of = |in_digest: bool| {
+        let scenes = played.iter().filter_map(|(scene, _)| {
+            let noise = scene.expected.iter().filter(|expected| {
+                expected.verdict != Verdict::True && expected.digest == in_digest
+            });
+            let times: usize = noise.map(|expected| expected.times).sum();
+            (times > 0).then(|| format!("`{}` {times}", scene.name))
+        });
+        scenes.collect::<Vec<_>>().join(", ")
+    };
+    format!(
+        "\nBy design or false, at once: {}.\n\nBy design or false, in the digest: {}.\n",
+        of(false),
+        of(true)
+    )
 }
 
 /// The last column: kinds, how often, and what they are.

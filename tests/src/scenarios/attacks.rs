@@ -10,22 +10,27 @@ pub(super) fn all() -> Vec<Scenario> {
     vec![
         arpspoof(),
         ettercap(),
+        learned_arpspoof(),
         takeover_once(),
         takeover_with("takeover-virtual", "the same with the MAC of a VRRP router", VIRTUAL),
         takeover_with("takeover-random", "the same with a random MAC", RANDOM)
             .reports([Expected::new("new_device", ip(1), RANDOM).in_digest()]),
         takeover_after_forgeries(),
+        arpspoof_after_forgeries(),
         virtual_gateway_taken(),
         shared_address_taken(),
         dad_attack(),
         dad_attack_random(),
         probe_attack(),
+        probe_attack_after_forgeries(),
+        probe_attack_after_probes(),
         router_spoofed_6(),
     ]
 }
 
 const BEGIN: u64 = DAY + 4 * HOUR;
 const VIRTUAL: Mac = [0x00, 0x00, 0x5e, 0x00, 0x01, 0x66];
+const PROBER: Mac = [0x00, 0x1b, 0x21, 0x00, 0x04, 0x00];
 const RANDOM: Mac = [0x02, 0x11, 0x22, 0x33, 0x44, 0x55];
 
 /// The attacker's own host, known from the first day.
@@ -51,6 +56,53 @@ fn arpspoof() -> Scenario {
             Expected::new("changed", ip(1), forged.mac),
             Expected::new("duplicate", ip(1), gateway().mac).times(3),
         ])
+}
+
+/// First 40 free addresses; then the gateway's, for three hours.
+fn arpspoof_after_forgeries() -> Scenario {
+    let mut story = Story::office(3);
+    let attacker = attacker(&mut story);
+    answers_for_free_addresses(&mut story, attacker);
+    let forged = gateway().by(attacker.mac);
+    let begin = BEGIN + 8 * HOUR;
+    let end = begin + 2 * HOUR + 50 * MINUTE;
+    story.every(begin..end, 2 * SECOND, |story, time| story.reply(time, forged, host(10)));
+    story.every(begin + MINUTE..end, 10 * MINUTE, |story, time| {
+        story.ask(time, host(11), gateway());
+    });
+    let what = "arpspoof after 40 forged replies for free addresses";
+    Scenario::new("arpspoof-proxy", what, story).reports([
+        Expected::new("changed", ip(1), forged.mac),
+        Expected::new("duplicate", ip(1), gateway().mac).times(3),
+    ])
+}
+
+/// So that the attacker looks like a router with proxy ARP.
+fn answers_for_free_addresses(story: &mut Story, attacker: Host) {
+    for last in 200..240_u8 {
+        story.gratuitous_reply(BEGIN + u64::from(last) * 100, attacker.with(last));
+    }
+}
+
+/// The attacker was there in the learning period, for a minute. What is learned is trusted.
+fn learned_arpspoof() -> Scenario {
+    let mut story = Story::office(3);
+    let forged = gateway().by(attacker(&mut story).mac);
+    let learned = 4 * HOUR..4 * HOUR + MINUTE;
+    for times in [learned, BEGIN..BEGIN + HOUR] {
+        story.every(times, 2 * SECOND, |story, time| {
+            story.reply(time, forged, host(10));
+            if time % (10 * MINUTE) == 10 * SECOND {
+                story.ask(time + 500, host(11), gateway());
+            }
+        });
+    }
+    let what = "arpspoof that was also there in the learning time, for a minute";
+    Scenario::new("arpspoof-learned", what, story).reports([
+        Expected::learned(&[ip(1)]),
+        Expected::new("changed", ip(1), forged.mac).missed(),
+        Expected::new("duplicate", ip(1), gateway().mac).missed(),
+    ])
 }
 
 /// The true replies with which arpspoof and ettercap end.
@@ -116,13 +168,11 @@ fn takeover_with(name: &'static str, what: &'static str, mac: Mac) -> Scenario {
     ])
 }
 
-/// First 40 free addresses, so that the attacker looks like a router with proxy ARP.
+/// First 40 free addresses.
 fn takeover_after_forgeries() -> Scenario {
     let mut story = Story::office(3);
     let attacker = attacker(&mut story);
-    for last in 200..240_u8 {
-        story.gratuitous_reply(BEGIN + u64::from(last) * 100, attacker.with(last));
-    }
+    answers_for_free_addresses(&mut story, attacker);
     story.announce(BEGIN + 30 * MINUTE, gateway().by(attacker.mac));
     let what = "the same after 40 forged replies for free addresses";
     Scenario::new("takeover-proxy", what, story).reports([
@@ -210,16 +260,50 @@ fn dad_attack_random() -> Scenario {
 fn probe_attack() -> Scenario {
     let mut story = Story::office(3);
     let mac = attacker(&mut story).mac;
-    let victim = device(0x400);
-    story.works(0..DAY, Host { mac: victim, ..host(40) }, gateway());
-    for number in 0..12_u8 {
-        let wanted = host(200 + number).by(mac);
-        let time = BEGIN + u64::from(number) * 30 * SECOND;
-        story.probe(time, victim, wanted.ip);
-        story.defend(time + 1, wanted, victim);
-    }
+    denies_each_probe(&mut story, BEGIN, mac);
     Scenario::new("probe-attack", "the same for ARP: each probe is answered", story)
-        .reports([Expected::new("duplicate", ip(202), mac)])
+        .reports([Expected::new("duplicate", ip(112), mac)])
+}
+
+/// A host that left on the first day tries twelve addresses.
+fn denies_each_probe(story: &mut Story, begin: u64, mac: Mac) {
+    story.works(0..DAY, host(40).by(PROBER), gateway());
+    for number in 0..12_u8 {
+        let wanted = host(110 + number).by(mac);
+        let time = begin + u64::from(number) * 30 * SECOND;
+        story.probe(time, PROBER, wanted.ip);
+        story.defend(time + 1, wanted, PROBER);
+    }
+}
+
+/// The attacker looks like a router with proxy ARP first.
+fn probe_attack_after_forgeries() -> Scenario {
+    let mut story = Story::office(3);
+    let attacker = attacker(&mut story);
+    answers_for_free_addresses(&mut story, attacker);
+    denies_each_probe(&mut story, BEGIN + HOUR, attacker.mac);
+    let what = "the same after 40 forged replies for free addresses";
+    Scenario::new("probe-attack-proxy", what, story).reports([Expected::new(
+        "duplicate",
+        ip(112),
+        attacker.mac,
+    )])
+}
+
+/// Probes with the victim's MAC make it look like a scanner; an hour later it is none.
+fn probe_attack_after_probes() -> Scenario {
+    let mut story = Story::office(3);
+    let mac = attacker(&mut story).mac;
+    for last in 200..240_u8 {
+        story.probe(BEGIN + u64::from(last) * 100, PROBER, ip(last));
+    }
+    denies_each_probe(&mut story, BEGIN + 2 * HOUR, mac);
+    let what = "the same two hours after forged probes with the victim's MAC";
+    Scenario::new("probe-attack-later", what, story).reports([Expected::new(
+        "duplicate",
+        ip(112),
+        mac,
+    )])
 }
 
 /// parasite6: the router's link-local address, with the override flag.

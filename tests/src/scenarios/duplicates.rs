@@ -4,7 +4,14 @@ use super::story::{DAY, HOUR, Host, Host6, MINUTE, SECOND, Story, device, gatewa
 use super::{Expected, Scenario};
 
 pub(super) fn all() -> Vec<Scenario> {
-    vec![both_answer(), both_announce(), same_lease(), both_answer_6(), dad_fails()]
+    vec![
+        both_answer(),
+        learned_conflict(),
+        both_announce(),
+        same_lease(),
+        both_answer_6(),
+        dad_fails(),
+    ]
 }
 
 /// When the second machine comes, and how long both are there: three hours, with one report in each.
@@ -34,6 +41,22 @@ fn both_answer() -> Scenario {
         second.mac,
     )
     .times(3)])
+}
+
+/// The conflict was there before the sensor was. What is learned is trusted.
+fn learned_conflict() -> Scenario {
+    let mut story = Story::office(3);
+    let (first, second) = (host(10), second(&mut story));
+    story.every(5 * MINUTE..END, 5 * MINUTE, |story, time| {
+        story.request(time, gateway(), first.ip);
+        story.reply(time + 1, first, gateway());
+        story.reply(time + 11, second, gateway());
+    });
+    let what = "two machines answer for one address, from the learning time on";
+    Scenario::new("duplicate-learned", what, story).reports([
+        Expected::learned(&[first.ip]),
+        Expected::new("duplicate", first.ip, second.mac).missed(),
+    ])
 }
 
 /// The second announces itself; the first defends its address with an announcement (RFC 5227, 2.4), and so on.

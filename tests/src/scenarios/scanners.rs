@@ -1,10 +1,10 @@
-//! Programs and switches that look for all hosts. All of them are known from the first day.
+//! Programs and switches that look for all hosts. Most of them are known from the first day.
 
-use super::Scenario;
 use super::story::{DAY, HOUR, Host6, MINUTE, SECOND, Story, device, gateway, host, host6, ip};
+use super::{Expected, Scenario};
 
 pub(super) fn all() -> Vec<Scenario> {
-    vec![arp_scan_from_zero(), arp_scan(), device_tracking(), device_tracking_6()]
+    vec![arp_scan_from_zero(), first_scan(), arp_scan(), device_tracking(), device_tracking_6()]
 }
 
 /// Every six hours, 60 addresses; .10 to .12 and the gateway answer.
@@ -31,6 +31,26 @@ fn arp_scan_from_zero() -> Scenario {
     });
     Scenario::new("arp-scan-zero", "arp-scan from 0.0.0.0, every six hours", story)
 }
+
+/// On the port of a switch the sensor sees no answers to others: the first scan shows hosts that were always there.
+fn first_scan() -> Scenario {
+    let mut story = Story::office(4);
+    let scanner = device(0x99);
+    story.works(0..DAY, host(99).by(scanner), gateway());
+    for last in 2..60_u8 {
+        let time = DAY + 4 * HOUR + u64::from(last) * 10;
+        story.probe(time, scanner, ip(last));
+        if SILENT.contains(&last) {
+            story.defend(time + 1, host(last), scanner);
+        }
+    }
+    let found = SILENT.map(|last| Expected::new("new_device", ip(last), host(last).mac));
+    Scenario::new("arp-scan-first", "arp-scan from 0.0.0.0 finds hosts that were never seen", story)
+        .reports(found)
+}
+
+/// Hosts that the sensor has not seen.
+const SILENT: std::ops::RangeInclusive<u8> = 2..=6;
 
 fn arp_scan() -> Scenario {
     let mut story = Story::office(4);

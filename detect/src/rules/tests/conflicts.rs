@@ -263,3 +263,23 @@ fn who_denies_addresses_to_others_is_reported_once() {
         assert_eq!((device.probed, device.denied), (0, 0));
     }
 }
+
+/// Answers for free addresses make no MAC a proxy: neither its conflicts nor its answers to probes are lowered.
+#[test]
+fn answers_for_free_addresses_lower_nothing() {
+    let (rules, mut memory) = (Rules::default(), TestMemory::default());
+    let forge = |number: u32| event(number.into(), C, &host(number).1, Origin::ArpReply);
+    alerts_of(&rules, &mut memory, &(1..=40).map(forge).collect::<Vec<_>>());
+    let both = [(100, A), (200, C), (201, A)]
+        .map(|(time, mac)| event(time, mac, "10.0.1.254", Origin::ArpReply));
+    let alerts = alerts_of(&rules, &mut memory, &both);
+    let found: Vec<_> = alerts.iter().map(|alert| (alert.kind, alert.digest)).collect();
+    let expected = [AlertKind::NewDevice, AlertKind::Changed, AlertKind::Duplicate];
+    assert_eq!(found, expected.map(|kind| (kind, false)));
+    let probes = (1..=3).flat_map(|number: i64| {
+        let (time, ip) = (1000 + number * 10, format!("10.0.2.{number}"));
+        [event(time, B, &ip, Origin::ArpProbe), event(time, C, &ip, Origin::ArpReply)]
+    });
+    let alerts = alerts_of(&rules, &mut memory, &probes.collect::<Vec<_>>());
+    assert_eq!(count(&alerts, AlertKind::Duplicate), 1);
+}
