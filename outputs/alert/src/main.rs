@@ -65,7 +65,7 @@ struct Options {
     #[arg(long, value_enum, default_value_t)]
     dialect: Dialect,
 
-    /// If set on the first start: learn all devices, and send no alerts for TIME after the first event: 30m, 12h, 7d
+    /// Learn all devices, and send no alerts, for TIME after the next event: 30m, 12h, 7d. Set it on the first start; a learning period that has begun or is over does not begin again
     #[arg(long, value_name = "TIME")]
     learn: Option<TimeSpan>,
 
