@@ -35,7 +35,8 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn from_a_pipe(bytes: &[u8]) -> Finished {
-    run_with(program("collector", &["--ring", Ring::new().name(), "--read", "-"]), bytes)
+    let ring = Ring::new(); // removed after the run
+    run_with(program("collector", &["--ring", ring.name(), "--read", "-"]), bytes)
 }
 
 /// Whatever the file is called, and from a pipe.
@@ -139,7 +140,8 @@ fn a_bomb_takes_no_memory() {
             let file = save(directory.path(), "capture", &compressed);
             let mut command = Command::new("prlimit");
             command.args(["--as=167772160"]).arg(binary("collector"));
-            command.args(["-q", "--ring", Ring::new().name(), "--read", &file]);
+            let ring = Ring::new(); // removed after the run
+            command.args(["-q", "--ring", ring.name(), "--read", &file]);
             assert_eq!(run(command).status.code(), Some(code), "{} bytes", compressed.len());
         }
     }
