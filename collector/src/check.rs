@@ -13,7 +13,7 @@ use crate::parse::{Message, Neighbor, NeighborKind, Packet};
 pub struct Sighting {
     /// The MAC address.
     pub mac: MacAddr,
-    /// The frame's source MAC for ARP; otherwise the pairing's MAC again.
+    /// The frame's source MAC.
     pub source: MacAddr,
     /// The address, IPv4 as v4-mapped.
     pub address: Ipv6Addr,

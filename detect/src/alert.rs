@@ -43,6 +43,14 @@ pub enum AlertKind {
     Back,
     /// A router's configuration changed.
     ConfigChange,
+    /// Events were lost: a ring was overrun, or the kernel dropped frames.
+    Lost,
+    /// Devices or pairings were forgotten to make room for others.
+    Forgot,
+    /// A limit, a queue or a disk is full.
+    Full,
+    /// The sensor is blind: its collector has ended, or an interface is down or gone.
+    Blind,
 }
 
 impl AlertKind {
@@ -57,6 +65,10 @@ impl AlertKind {
         AlertKind::Silent,
         AlertKind::Back,
         AlertKind::ConfigChange,
+        AlertKind::Lost,
+        AlertKind::Forgot,
+        AlertKind::Full,
+        AlertKind::Blind,
     ];
 
     /// The kind in messages; arpwatch's text where arpwatch has this kind.
@@ -78,6 +90,10 @@ impl AlertKind {
             AlertKind::Silent => "silent device",
             AlertKind::Back => "device is back",
             AlertKind::ConfigChange => "configuration changed",
+            AlertKind::Lost => "events lost",
+            AlertKind::Forgot => "devices forgotten",
+            AlertKind::Full => "limit reached",
+            AlertKind::Blind => "sensor blind",
         }
     }
 

@@ -33,8 +33,8 @@ pub struct Event {
     pub interface: InterfaceName,
     /// The MAC address.
     pub mac: MacAddr,
-    /// The MAC that sent the frame, for ARP; otherwise the pairing's MAC again. If they differ, the
-    /// sender is a proxy, or forges ARP. [`Kind::evidence`] shows whether the pairing's MAC was taken from it.
+    /// The MAC that sent the frame; the pairing's MAC again where no frame was captured. If they differ, the
+    /// sender is a proxy, or forges. [`Kind::evidence`] shows whether the pairing's MAC was taken from it.
     pub source: MacAddr,
     /// The innermost VLAN.
     pub vlan: VlanId,

@@ -33,7 +33,7 @@ pub(super) fn proves_address(event: &Event, station: &Station) -> bool {
         Evidence::Claim => true,
         Evidence::FrameSource => station.owner().is_none_or(|owner| owner == event.mac),
         Evidence::SignOfLife => station.owner() == Some(event.mac),
-        Evidence::Probe => false,
+        Evidence::Probe | Evidence::NoHost | Evidence::Ignored => false,
     }
 }
 
@@ -43,6 +43,7 @@ pub(super) fn deed(event: &Event) -> String {
         Evidence::Probe => "probed",
         Evidence::SignOfLife => "asked from",
         Evidence::Claim | Evidence::FrameSource => "answered for",
+        Evidence::NoHost | Evidence::Ignored => "claimed",
     };
     format!("{deed} {}", event.ip())
 }

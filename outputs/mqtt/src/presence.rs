@@ -51,8 +51,9 @@ impl Sighting {
         // The time of a clock that was not set is no time at which the device was seen.
         let time = if event.time.is_plausible() { event.time.seconds() } else { 0 };
         // A probe only asks whether another device has the address.
-        let is_probe = event.kind.evidence() == Evidence::Probe;
-        let ip = Some(event.ip()).filter(|ip| !is_probe && !ip.is_unspecified());
+        let no_claim =
+            matches!(event.kind.evidence(), Evidence::Probe | Evidence::NoHost | Evidence::Ignored);
+        let ip = Some(event.ip()).filter(|ip| !no_claim && !ip.is_unspecified());
         Sighting { time, ip, network: Some(network), claimed: time }
     }
 

@@ -32,7 +32,7 @@ pub const MACUPD: u8 = 6;
 
 /// The number, name and description of each origin. The names differ, because rows that move here from addrwatch 0.8
 /// find their origin by its name.
-const ORIGINS: [(u8, &str, &str); 9] = [
+const ORIGINS: [(u8, &str, &str); 16] = [
     (0, "ARP_REQ", "ARP request"),
     (1, "ARP_REP", "ARP reply"),
     (2, "ARP_ACD", "ARP probe of an address, before it is used"),
@@ -42,6 +42,13 @@ const ORIGINS: [(u8, &str, &str); 9] = [
     (MACUPD, "MACUPD", "report of a router, from its ARP table"),
     (7, "ND_NA_FRAME", "Neighbor Advertisement without a MAC: that of its frame"),
     (8, "ND_NS_FRAME", "Neighbor Solicitation without a MAC: that of its frame"),
+    (9, "ND_RA", "Router Advertisement"),
+    (10, "ND_RD", "Redirect, which names the MAC of another host"),
+    (11, "ND_RS", "Router Solicitation"),
+    (12, "ARP_NO_HOST", "ARP with a MAC that no host has: a group's, or zero"),
+    (13, "ND_NO_HOST", "Neighbor Discovery with a MAC that no host has"),
+    (14, "ARP_IGNORED", "ARP in a form that Linux ignores"),
+    (15, "ND_IGNORED", "Neighbor Discovery in a form that Linux ignores"),
 ];
 
 /// Numbers of server errors. A table or view that does not exist.

@@ -55,9 +55,10 @@ impl TimeRange {
         TimeRange { from: UnixTime::from_nanos(i64::MIN), to: UnixTime::from_nanos(i64::MAX) };
 }
 
-/// What the origins prove, for SQL: those that are no claim, probes, and the answers that name the address only.
-pub const NO_CLAIM: &str = "2, 5, 7, 8";
-pub const PROBES: &str = "2, 5";
+/// What the origins prove, for SQL: those that are no claim, those that are no use of the address, and the answers that
+/// name the address only.
+pub const NO_CLAIM: &str = "2, 5, 7, 8, 12, 13, 14, 15";
+pub const NO_USE: &str = "2, 5, 12, 13, 14, 15";
 pub const FRAME_SOURCE: &str = "7";
 
 /// What a stored origin proves. 6 is a router's report; rows with any other number were written by other programs.
@@ -99,6 +100,7 @@ impl Nearest {
             Evidence::FrameSource => &mut self.frame_source,
             Evidence::SignOfLife => &mut self.sign_of_life,
             Evidence::Probe => &mut self.probe,
+            Evidence::NoHost | Evidence::Ignored => return,
         };
         *of_its_kind = Some(of_its_kind.map_or(time, |known| nearer(known, time)));
     }
@@ -212,7 +214,9 @@ mod tests {
             numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(", ")
         };
         assert_eq!(numbers(|evidence| evidence != Evidence::Claim), NO_CLAIM);
-        assert_eq!(numbers(|evidence| evidence == Evidence::Probe), PROBES);
+        let is_no_use =
+            |evidence| matches!(evidence, Evidence::Probe | Evidence::NoHost | Evidence::Ignored);
+        assert_eq!(numbers(is_no_use), NO_USE);
         assert_eq!(numbers(|evidence| evidence == Evidence::FrameSource), FRAME_SOURCE);
     }
 }

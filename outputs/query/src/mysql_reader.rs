@@ -14,8 +14,9 @@ use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use crate::clocks::Clocks;
 use crate::history_reader::{
-    AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, Nearer, NearestSightings,
-    Network, NetworkIndex, PROBES, PairingSummary, RouterChange, TimeRange, evidence, parse_ip,
+    AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_USE, Nearer,
+    NearestSightings, Network, NetworkIndex, PairingSummary, RouterChange, TimeRange, evidence,
+    parse_ip,
 };
 
 /// Times in UTC: in another zone an hour may come twice.
@@ -133,7 +134,7 @@ impl HistoryReader for MysqlReader {
     ) -> Result<Vec<(IpAddr, bool)>, Error> {
         let (log, mac, times) = (&self.log, mac.number(), times(range));
         let select = format!(
-            "SELECT ip_address, max(origin_id NOT IN ({PROBES})) FROM {log} WHERE mac_address = 0x{mac:012x}{times}
+            "SELECT ip_address, max(origin_id NOT IN ({NO_USE})) FROM {log} WHERE mac_address = 0x{mac:012x}{times}
             GROUP BY ip_address"
         );
         let mut found = Vec::new();

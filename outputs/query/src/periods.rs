@@ -104,6 +104,7 @@ impl PeriodBuilder {
         let claimed = state.owner.map(|(_, claimed)| claimed);
         match evidence {
             Evidence::Claim => self.claim(network, mac, time),
+            Evidence::NoHost | Evidence::Ignored => self.ignored += 1,
             Evidence::SignOfLife if !is_known => self.ignored += 1,
             Evidence::Probe => state.wait(mac, time, 0, 1),
             _ if is_owner => self.record(network, mac, (time, time), 1),

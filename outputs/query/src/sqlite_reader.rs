@@ -17,9 +17,9 @@ use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use crate::clocks::Clocks;
 use crate::history_reader::{
-    AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, Nearer, Nearest,
-    NearestSightings, Network, NetworkIndex, PROBES, PairingSummary, RouterChange, TimeRange,
-    evidence, parse_ip,
+    AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_USE, Nearer, Nearest,
+    NearestSightings, Network, NetworkIndex, PairingSummary, RouterChange, TimeRange, evidence,
+    parse_ip,
 };
 
 /// The application id of aw-sqlite's files, "AWhi", and the version of its tables.
@@ -176,7 +176,7 @@ impl HistoryReader for SqliteReader {
         self.read(|history| {
             let in_range = "SELECT 1 FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3";
             let select = format!(
-                "SELECT address, max(EXISTS ({in_range} AND origin NOT IN ({PROBES}))) FROM pairing
+                "SELECT address, max(EXISTS ({in_range} AND origin NOT IN ({NO_USE}))) FROM pairing
                 WHERE mac = ?1 AND EXISTS ({in_range}) GROUP BY address"
             );
             let mut statement = history.database.prepare_cached(&select)?;

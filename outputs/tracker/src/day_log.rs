@@ -83,7 +83,7 @@ impl DayLog {
         let may_begin = match evidence {
             Evidence::Claim => true,
             Evidence::FrameSource => self.earlier.contains(&key),
-            Evidence::SignOfLife | Evidence::Probe => false,
+            Evidence::SignOfLife | Evidence::Probe | Evidence::NoHost | Evidence::Ignored => false,
         };
         let has_name = names.contains_key(&key.mac);
         if !may_begin && !self.rows.contains_key(&key) {

@@ -11,8 +11,8 @@
 //! | 40 | MAC address, 6 bytes |
 //! | 46 | VLAN id, 0 = untagged |
 //! | 48 | outer VLAN id, 0 = none |
-//! | 50 | kind: 1 = pairing, 2 = MACupd, 3 = configuration change |
-//! | 51 | origin of a pairing, 0 to 5, 7 or 8; otherwise 0 |
+//! | 50 | kind: 1 = pairing, 2 = MACupd, 3 = configuration change, 4 = IPv6 pairing in a frame of another MAC |
+//! | 51 | origin of a pairing, 0 to 5 or 7 to 15; otherwise 0 |
 //! | 52 | IPv4 address of the router that reported it, 0 = none |
 //!
 //! In an ARP event, whose address does not use its first twelve bytes:
@@ -21,6 +21,15 @@
 //! |---|---|
 //! | 8 | MAC address that sent the frame, where it is another than the pairing's; otherwise 0 |
 //! | 15 | 1 where it is another; otherwise 0 |
+//!
+//! An IPv6 pairing in a frame of another MAC has no router, and its interface name ends in a zero byte as every
+//! name does:
+//!
+//! | byte | field |
+//! |---|---|
+//! | 39 | byte 0 of the MAC address that sent the frame |
+//! | 46 | VLAN id in 12 bits, outer VLAN id in 12 bits, byte 1 of that MAC address: a number of 4 bytes |
+//! | 52 | bytes 2 to 5 of that MAC address |
 //!
 //! A configuration change has no address, MAC or VLAN. Their bytes hold:
 //!
@@ -42,6 +51,10 @@ use super::{
 use crate::ring::Words;
 
 const CONFIG_CHANGE: u8 = 3;
+const IN_FRAME_OF_ANOTHER: u8 = 4;
+
+/// The bits of a VLAN id.
+const VLAN: u32 = 0xfff;
 
 impl Event {
     #[inline]
@@ -53,8 +66,27 @@ impl Event {
         if self.source != self.mac && self.kind.is_arp() {
             address_0 = u64::from_be(self.source.0 << 16 | 1);
         }
-        let [interface_0, interface_1] = self.interface.to_words();
+        let [interface_0, mut interface_1] = self.interface.to_words();
         let mac = u64::from_be(self.mac.0 << 16); // its bytes, then two of zero
+        if self.source != self.mac
+            && let Kind::Pairing(origin) = self.kind
+            && !self.kind.is_ipv4()
+        {
+            let [a, b, source @ ..] = self.source.octets();
+            interface_1 |= u64::from_ne_bytes([0, 0, 0, 0, 0, 0, 0, a]);
+            let vlans = u32::from(self.vlan.0) & VLAN | (u32::from(self.outer_vlan.0) & VLAN) << 12;
+            let [v, w, x, y] = (vlans | u32::from(b) << 24).to_ne_bytes();
+            let [q, r, s, t] = source;
+            return [
+                self.time.as_nanos() as u64,
+                address_0,
+                address_1,
+                interface_0,
+                interface_1,
+                mac | u64::from_ne_bytes([0, 0, 0, 0, 0, 0, v, w]),
+                u64::from_ne_bytes([x, y, IN_FRAME_OF_ANOTHER, origin as u8, q, r, s, t]),
+            ];
+        }
         let [v, w] = self.vlan.0.to_ne_bytes();
         let [x, y] = self.outer_vlan.0.to_ne_bytes();
         let (kind, origin) = match self.kind {
@@ -82,6 +114,10 @@ impl Event {
         let kind = match (kind, origin) {
             (1, origin) => Kind::Pairing(Origin::from_number(origin).ok_or(unknown)?),
             (2, 0) => Kind::MacUpd,
+            (IN_FRAME_OF_ANOTHER, origin) => {
+                let origin = Origin::from_number(origin).ok_or(unknown)?;
+                return Event::unpack_in_frame_of_another(words, origin).ok_or(unknown);
+            }
             (CONFIG_CHANGE, 0) => return Ok(Event::unpack_change(words, Ipv4Addr::from(router))),
             _ => return Err(unknown),
         };
@@ -100,6 +136,30 @@ impl Event {
             outer_vlan: VlanId(u16::from_ne_bytes([x, y])),
             kind,
             router: Ipv4Addr::from(router),
+        })
+    }
+
+    fn unpack_in_frame_of_another(words: &Words, origin: Origin) -> Option<Event> {
+        let kind = Kind::Pairing(origin);
+        let [x, y, _, _, c, d, e, f] = words[6].to_ne_bytes();
+        let [.., v, w] = words[5].to_ne_bytes();
+        let [name @ .., a] = words[4].to_ne_bytes();
+        let [h, i, j, k, l, m, n] = name;
+        let vlans = u32::from_ne_bytes([v, w, x, y]);
+        let b = (vlans >> 24) as u8;
+        (!kind.is_ipv4()).then(|| Event {
+            time: UnixTime::from_nanos(words[0] as i64),
+            address: Ipv6Addr::from(join([words[1], words[2]])),
+            interface: InterfaceName::from_words([
+                words[3],
+                u64::from_ne_bytes([h, i, j, k, l, m, n, 0]),
+            ]),
+            mac: MacAddr(words[5].to_be() >> 16),
+            source: MacAddr::new([a, b, c, d, e, f]),
+            vlan: VlanId((vlans & VLAN) as u16),
+            outer_vlan: VlanId((vlans >> 12 & VLAN) as u16),
+            kind,
+            router: Ipv4Addr::UNSPECIFIED,
         })
     }
 

@@ -27,6 +27,20 @@ pub enum Origin {
     NdAdvertisementFrameSource = 7,
     /// Unicast Neighbor Solicitation without a link-layer option: the frame's source and source address.
     NdSolicitationFrameSource = 8,
+    /// Router Advertisement: source link-layer option and source address.
+    NdRouterAdvertisement = 9,
+    /// Redirect: target link-layer option and target address, which are another host's than the sender.
+    NdRedirect = 10,
+    /// Router Solicitation: source link-layer option and source address. A router takes it for a claim.
+    NdRouterSolicitation = 11,
+    /// Any ARP message that gives an address a MAC which no host has: a group MAC, broadcast among them, or zero.
+    ArpNoHost = 12,
+    /// Any Neighbor Discovery message that does so.
+    NdNoHost = 13,
+    /// Any ARP message in a form that Linux ignores and other hosts may accept: in a SNAP header.
+    ArpIgnored = 14,
+    /// Any Neighbor Discovery message in such a form: in a SNAP header, or behind a routing header.
+    NdIgnored = 15,
 }
 
 /// What an event proves about its MAC and address. All of it is claimed by the sender: nothing is signed.
@@ -41,10 +55,15 @@ pub enum Evidence {
     SignOfLife,
     /// The MAC asks whether the address is free: no claim.
     Probe,
+    /// The message gives the address a MAC that no host has: who believes it cannot reach the address, or sends what
+    /// is for it to everybody. An attack or a cluster's group MAC, never a device.
+    NoHost,
+    /// A claim in a form that Linux ignores: an attempt.
+    Ignored,
 }
 
 impl Origin {
-    pub(crate) const ALL: [Origin; 8] = [
+    pub(crate) const ALL: [Origin; 15] = [
         Origin::ArpRequest,
         Origin::ArpReply,
         Origin::ArpProbe,
@@ -53,6 +72,13 @@ impl Origin {
         Origin::NdDad,
         Origin::NdAdvertisementFrameSource,
         Origin::NdSolicitationFrameSource,
+        Origin::NdRouterAdvertisement,
+        Origin::NdRedirect,
+        Origin::NdRouterSolicitation,
+        Origin::ArpNoHost,
+        Origin::NdNoHost,
+        Origin::ArpIgnored,
+        Origin::NdIgnored,
     ];
 
     /// The origin with a number, if there is one.
@@ -60,12 +86,12 @@ impl Origin {
     pub const fn from_number(number: u8) -> Option<Origin> {
         match number {
             0..=5 => Some(Origin::ALL[number as usize]),
-            7 | 8 => Some(Origin::ALL[number as usize - 1]),
+            7..=15 => Some(Origin::ALL[number as usize - 1]),
             _ => None,
         }
     }
 
-    /// addrwatch's name for it: `ARP_REQ`, `ARP_REP`, `ARP_ACD`, `ND_NS`, `ND_NA`, `ND_DAD`.
+    /// addrwatch's name for it: `ARP_REQ`, `ARP_REP`, `ARP_ACD`, `ND_NS`, `ND_NA`, `ND_DAD`; for the others, ours.
     pub const fn name(self) -> &'static str {
         match self {
             Origin::ArpRequest => "ARP_REQ",
@@ -74,6 +100,13 @@ impl Origin {
             Origin::NdSolicitation | Origin::NdSolicitationFrameSource => "ND_NS",
             Origin::NdAdvertisement | Origin::NdAdvertisementFrameSource => "ND_NA",
             Origin::NdDad => "ND_DAD",
+            Origin::NdRouterAdvertisement => "ND_RA",
+            Origin::NdRedirect => "ND_RD",
+            Origin::NdRouterSolicitation => "ND_RS",
+            Origin::ArpNoHost => "ARP_NO_HOST",
+            Origin::NdNoHost => "ND_NO_HOST",
+            Origin::ArpIgnored => "ARP_IGNORED",
+            Origin::NdIgnored => "ND_IGNORED",
         }
     }
 
@@ -83,15 +116,27 @@ impl Origin {
             Origin::ArpRequest
             | Origin::ArpReply
             | Origin::NdSolicitation
-            | Origin::NdAdvertisement => Evidence::Claim,
+            | Origin::NdAdvertisement
+            | Origin::NdRouterAdvertisement
+            | Origin::NdRedirect
+            | Origin::NdRouterSolicitation => Evidence::Claim,
             Origin::NdAdvertisementFrameSource => Evidence::FrameSource,
             Origin::NdSolicitationFrameSource => Evidence::SignOfLife,
             Origin::ArpProbe | Origin::NdDad => Evidence::Probe,
+            Origin::ArpNoHost | Origin::NdNoHost => Evidence::NoHost,
+            Origin::ArpIgnored | Origin::NdIgnored => Evidence::Ignored,
         }
     }
 
     const fn is_arp(self) -> bool {
-        (self as u8) < Origin::NdSolicitation as u8
+        matches!(
+            self,
+            Origin::ArpRequest
+                | Origin::ArpReply
+                | Origin::ArpProbe
+                | Origin::ArpNoHost
+                | Origin::ArpIgnored
+        )
     }
 }
 

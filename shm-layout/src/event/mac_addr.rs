@@ -27,6 +27,12 @@ impl MacAddr {
         octets
     }
 
+    /// Whether no host can have it: it is a group's, such as broadcast, or zero.
+    #[inline]
+    pub const fn is_no_host(self) -> bool {
+        self.0 == 0 || self.0 >> 40 & 1 == 1
+    }
+
     /// Its 48 bits as a number.
     pub const fn number(self) -> u64 {
         self.0

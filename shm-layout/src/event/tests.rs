@@ -45,6 +45,19 @@ fn packed_and_unpacked() {
         assert_eq!(bytes(&event)[8..14], source.octets());
         assert_eq!(bytes(&event)[14..24], [0, 1, 0, 0, 0xff, 0xff, 192, 0, 2, 7]);
     }
+    let (address, longest) =
+        ("2001:db8::ff:1".parse().unwrap(), "fifteen-bytes-x".parse().unwrap());
+    for source in [MacAddr::new([0xfe, 1, 2, 3, 4, 5]), MacAddr::ZERO, MacAddr::BROADCAST] {
+        for (vlan, outer_vlan) in [(0, 0), (5, 4095), (4095, 1)] {
+            let (vlan, outer_vlan) = (VlanId::from_tag(vlan), VlanId::from_tag(outer_vlan));
+            let kind = Kind::Pairing(Origin::NdRedirect);
+            let event =
+                Event { source, address, vlan, outer_vlan, kind, interface: longest, ..event() };
+            assert_eq!(Event::unpack(&event.pack()), Ok(event));
+            assert_eq!(bytes(&event)[39], source.octets()[0]);
+            assert_eq!(bytes(&event)[50..56], [&[4, 10], &source.octets()[2..]].concat());
+        }
+    }
     let router = Ipv4Addr::new(192, 0, 2, 1);
     let event = Event { kind: Kind::MacUpd, router, ..event() };
     assert_eq!(Event::unpack(&event.pack()), Ok(event));
@@ -68,7 +81,9 @@ fn a_configuration_change() {
 
 #[test]
 fn an_unknown_kind_is_recognized() {
-    for (kind, origin) in [(0, 0), (2, 1), (3, 1), (4, 0), (255, 255), (1, 6), (1, 9)] {
+    for (kind, origin) in
+        [(0, 0), (2, 1), (3, 1), (4, 0), (4, 6), (4, 16), (5, 0), (255, 255), (1, 6), (1, 16)]
+    {
         let mut words = event().pack();
         words[6] = u64::from_ne_bytes([0, 0, kind, origin, 0, 0, 0, 0]);
         assert_eq!(Event::unpack(&words), Err(UnknownEvent { kind, origin }));
