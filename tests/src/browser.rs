@@ -58,11 +58,6 @@ impl Browser {
         );
     }
 
-    /// With scripts, or without.
-    pub fn scripts(&mut self, on: bool) {
-        self.devtools("Emulation.setScriptExecutionDisabled", json!({ "value": !on }));
-    }
-
     /// A command of Chromium's own protocol.
     pub fn devtools(&mut self, command: &str, parameters: Value) -> Value {
         self.post("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))

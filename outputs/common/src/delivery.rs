@@ -79,7 +79,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
         };
         if let (Some(spool), Some(checkpoint)) = (&mut self.files.spool, &checkpoint) {
             let removed = spool.remove_included(ring, checkpoint);
-            removed.or_else(|fault| self.fail(fault))?;
+            removed.map(drop).or_else(|fault| self.fail(fault))?;
         }
         let (restarting, end) = match &self.files.spool {
             Some(spool) => (spool.has_restart(ring)?, spool.end_position(ring)?),

@@ -192,13 +192,14 @@ impl Spool {
 
     /// Removes the items that a sink's checkpoint includes, which it had stored before it or this process
     /// was killed. Items after a restart stay: the sink receives them only after it has confirmed the
-    /// restart. [`Fault::Down`]: the disk is too full to remove them, and no item may be delivered before
-    /// there is room.
+    /// restart. Returns the number of events among them. [`Fault::Down`]: the disk is too full to remove
+    /// them, and no item may be delivered before there is room.
     pub fn remove_included(
         &mut self,
         ring: &RingName,
         checkpoint: &Checkpoint,
-    ) -> Result<(), Fault> {
+    ) -> Result<u64, Fault> {
+        let before = self.events;
         let removed = self.database.execute(
             "DELETE FROM piece WHERE ring = (SELECT id FROM ring WHERE name = ?1) AND id <= (
                 SELECT max(piece.id) FROM piece JOIN ring ON ring.id = ring
@@ -229,7 +230,7 @@ impl Spool {
                 });
             }
         }
-        Ok(())
+        Ok(before.saturating_sub(self.events))
     }
 
     /// Returns the disk space once the spool is empty. That needs some free space first: without it, the

@@ -197,7 +197,7 @@ impl<S: Sink> Delivery<'_, S> {
     }
 
     /// Removes the items that the sink has stored, according to its checkpoints, from the spool and from
-    /// the pending items.
+    /// the pending items, and counts their events as delivered.
     fn remove_stored_items(&mut self) -> Result<(), Fault> {
         let Some(spool) = &mut self.files.spool else { return Ok(()) };
         for (index, state) in self.ring_states.iter_mut().enumerate() {
@@ -207,7 +207,7 @@ impl<S: Sink> Delivery<'_, S> {
             };
             let Some(checkpoint) = checkpoint else { continue };
             state.checkpoint = Some(checkpoint);
-            spool.remove_included(&state.ring, &checkpoint)?;
+            state.delivered += spool.remove_included(&state.ring, &checkpoint)?;
             if spool.has_restart(&state.ring)? {
                 continue; // all pending items follow that restart
             }
@@ -219,7 +219,11 @@ impl<S: Sink> Delivery<'_, S> {
             let stored = self.pending[..limit].iter().rposition(is_stored);
             let end = stored.map_or(0, |last| last + 1);
             let mut place = 0..;
-            self.pending.retain(|(of, _)| place.next() >= Some(end) || *of != index);
+            self.pending.retain(|(of, item)| {
+                let keep = place.next() >= Some(end) || *of != index;
+                state.delivered += u64::from(!keep && matches!(item.kind, ItemKind::Event(_)));
+                keep
+            });
         }
         Ok(())
     }

@@ -16,6 +16,8 @@ struct Fragile {
     in_sink: bool,
     /// It cannot re-open its files.
     blocked: bool,
+    /// The next commit succeeds, but is reported as failed.
+    unconfirmed_flush: bool,
     /// Decides each call: 0 = it fails, 1 = it works and then fails, otherwise it works.
     outcomes: Option<Random>,
 }
@@ -64,7 +66,11 @@ impl Sink for Fragile {
         self.act(|sink| {
             sink.rows.append(&mut sink.open);
             sink.checkpoint = sink.stored.take().or(sink.checkpoint);
-        })
+        })?;
+        match std::mem::take(&mut self.unconfirmed_flush) {
+            true => Err(Fault::Down("not confirmed".into())),
+            false => Ok(()),
+        }
     }
 
     fn reopen(&mut self) -> SinkResult {
@@ -177,6 +183,36 @@ fn every_event_is_delivered(in_sink: bool, seed: u64) {
         sink.rows.sort_unstable();
         sink.rows.dedup();
         assert!(sink.rows == expected, "{:?}", sink.rows);
+    }
+}
+
+/// The sink has committed, and fails before it says so: the events count as delivered once, in this run.
+#[test]
+fn what_was_stored_without_a_confirmation_is_counted() {
+    for spooled in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let plan = Plan::default();
+        let mut sink = Fragile { in_sink: true, ..Fragile::default() };
+        let (mut delivery, _) = open(&mut sink, &plan, directory.path());
+        for sequence in [0, 1, 2] {
+            delivery.take(0, item(sequence)).unwrap();
+        }
+        delivery.sink.unconfirmed_flush = true;
+        delivery.work(true).unwrap();
+        assert!(matches!(delivery.mode, Mode::Spooling(_)));
+        if spooled {
+            delivery.spool_pending().unwrap();
+            assert_eq!(delivery.files.spool.as_ref().map(Spool::events), Some(3));
+        }
+        for _ in 0..3 {
+            if let Mode::Spooling(outage) = &mut delivery.mode {
+                outage.retry_at = Instant::now();
+            }
+            delivery.work(true).unwrap();
+        }
+        assert!(matches!(delivery.mode, Mode::Direct));
+        assert_eq!(delivery.ring_states[0].delivered, 3);
+        assert_eq!(delivery.sink.rows, [0, 1, 2]);
     }
 }
 

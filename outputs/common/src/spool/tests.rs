@@ -84,7 +84,7 @@ fn stored_items_are_removed() {
         assert!(append(&mut spool, ring, &items));
     }
     let checkpoint = Checkpoint { generation: 2, began: 0, delivered: 2, lost: 0, skipped: 0 };
-    spool.remove_included(&one, &checkpoint).unwrap();
+    assert_eq!(spool.remove_included(&one, &checkpoint).unwrap(), 4);
     let left = spool.oldest(99).unwrap().0;
     let of = |ring: &RingName| left.iter().filter(|(name, _)| name == ring).count();
     assert_eq!((of(&one), of(&two), spool.events()), (1, 5, 6));
