@@ -45,7 +45,7 @@ const ORIGINS: [(u8, &str, &str); 16] = [
     (9, "ND_RA", "Router Advertisement"),
     (10, "ND_RD", "Redirect, which names the MAC of another host"),
     (11, "ND_RS", "Router Solicitation"),
-    (12, "ARP_NO_HOST", "ARP with a MAC that no host has: a group's, or zero"),
+    (12, "ARP_NO_HOST", "ARP with a MAC that no host has: of a group, or zero"),
     (13, "ND_NO_HOST", "Neighbor Discovery with a MAC that no host has"),
     (14, "ARP_IGNORED", "ARP in a form that Linux ignores"),
     (15, "ND_IGNORED", "Neighbor Discovery in a form that Linux ignores"),
