@@ -272,7 +272,9 @@ impl Mapping {
     /// the handler: only atomics and one system call, no lock, no memory, no panic.
     fn replace(&self, address: usize) -> bool {
         let (start, end) = (self.start.load(Acquire), self.end.load(Relaxed));
-        if start <= 1 || address < start || address >= end {
+        fence(Acquire); // another thread may give this entry to another mapping at this moment
+        let same = self.start.load(Relaxed) == start;
+        if start <= 1 || !same || address < start || address >= end {
             return false;
         }
         let page = PAGE.load(Relaxed);

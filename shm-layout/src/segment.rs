@@ -4,6 +4,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, ErrorKind},
     os::unix::fs::{MetadataExt, PermissionsExt, fchown},
+    path::PathBuf,
     sync::atomic::Ordering::*,
 };
 
@@ -31,6 +32,55 @@ pub fn remove(name: &RingName) -> Result<(), CreateError> {
     unlink(&name.unfinished())?;
     // A writer that opened the lock file before this finds that it has lost its name, and tries again.
     unlink(&name.lock()).and(done)
+}
+
+/// As root, before privileges are dropped: removes files of users other than root and `user` from a ring's
+/// names, and reserves the names for `user`. Any user can create files in `/dev/shm`, and must not prevent the
+/// writer from starting. Returns what was removed, with its owner.
+pub fn claim(name: &RingName, user: u32, group: u32) -> Result<Vec<(PathBuf, u32)>, CreateError> {
+    let mut removed = Vec::new();
+    // An empty file with this mode is a ring without a header: the writer replaces it.
+    let names =
+        [(name.lock(), Some(0o600)), (name.unfinished(), None), (name.clone(), Some(0o640))];
+    for (one, reserve) in names {
+        let failed = |error| CreateError::Io("reserve", one.clone(), error);
+        // Again and again, because that user may create it again at this moment.
+        for _ in 0..1000 {
+            match fs::symlink_metadata(one.path()) {
+                Err(error) if error.kind() == ErrorKind::NotFound => break,
+                Err(error) => return Err(failed(error)),
+                Ok(file) if [0, user].contains(&file.uid()) => break,
+                Ok(file) => {
+                    remove_any(&one, &file).map_err(failed)?;
+                    removed.push((one.path(), file.uid()));
+                }
+            }
+            let Some(mode) = reserve else { continue };
+            match open(&one, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                file => {
+                    let file = file.map_err(failed)?;
+                    fchown(&file, Some(user), Some(group)).map_err(failed)?;
+                    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)?;
+                }
+            }
+        }
+    }
+    removed.dedup();
+    Ok(removed)
+}
+
+/// Removes a file, link or directory; a directory, which may have any contents, gets another name.
+fn remove_any(name: &RingName, file: &fs::Metadata) -> io::Result<()> {
+    let path = name.path();
+    let done = match file.is_dir() {
+        true => fs::rename(&path, path.with_added_extension(format!("removed.{}", file.ino()))),
+        false => fs::remove_file(&path),
+    };
+    match done {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }
 
 pub(crate) fn wake(map: &Map) {
