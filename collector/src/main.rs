@@ -45,7 +45,7 @@ use std::process::ExitCode;
 
 use aw_service::{CapabilitySet, Error, Signals, Startup, SystemCalls, failed, info, warn};
 use rustix::net::AddressFamily;
-use shm_layout::{Writer, WriterOptions, remove};
+use shm_layout::{Writer, WriterOptions, claim, remove};
 
 use crate::{
     link::LinkType, live::LiveCapture, options::Options, pipeline::Pipeline,
@@ -71,6 +71,12 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     }
     // Before privileges are dropped: looking up a group's name needs files.
     let ring = options.writer()?;
+    if options.claim || rustix::process::geteuid().is_root() {
+        claim_name(options)?;
+    }
+    if options.claim {
+        return Ok(());
+    }
     match &options.read {
         Some(file) => {
             let mut samples = None;
@@ -96,6 +102,26 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     }
 }
 
+/// Removes other users' files from the ring's names, as root.
+fn claim_name(options: &Options) -> Result<(), Error> {
+    let ring = &options.ring;
+    let failure = |why| Error::new(format_args!("reserve ring {ring}"), why);
+    let Some(identity) = options.identity()? else {
+        return match options.claim {
+            true => Err(failed("--claim: permission denied (run it as root)")),
+            false => Ok(()), // root of a container that may not change its user
+        };
+    };
+    let (user, group) = (identity.user.as_raw(), identity.group.as_raw());
+    for (path, owner) in claim(ring, user, group).map_err(failure)? {
+        warn(format_args!(
+            "removed {} of user id {owner}: it prevented the collector from creating ring {ring} (ask that user; two collectors need two rings, -m)",
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
 /// Drops all privileges that are not needed any more. The ring is created after this, with the remaining
 /// privileges, so that it can be created again, and captures opened again, at any time.
 fn confine(
@@ -106,9 +132,16 @@ fn confine(
     let identity = options.identity()?;
     let samples = options.sample_file(identity.as_ref())?;
     let mut calls = SystemCalls::basic();
+    calls.allow_ring_writer();
+    if options.read.is_none() {
+        calls.allow_epoll();
+        calls.allow_serving(); // the open sockets
+    }
     if !keep.is_empty() {
-        calls.allow_sockets(AddressFamily::INET.as_raw().into()); // to query interfaces
-        calls.allow_sockets(AddressFamily::PACKET.as_raw().into());
+        // The first two to query interfaces.
+        for family in [AddressFamily::UNIX, AddressFamily::INET, AddressFamily::PACKET] {
+            calls.allow_sockets(family.as_raw().into());
+        }
     }
     startup.confine(identity.as_ref(), keep, &options.files()?, calls, options.verbose)?;
     Ok(samples)

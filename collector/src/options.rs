@@ -104,6 +104,12 @@ pub struct Options {
     #[arg(help_heading = "Ring", long, conflicts_with_all = ["interfaces", "read", "names", "daemon", "pid_file"])]
     pub remove: bool,
 
+    /// As root: remove files of other users from the ring's name in /dev/shm, reserve the name for the user of
+    /// -u, and exit. Any user can create files there, which would refuse the collector's start. A collector that
+    /// root starts does that itself; units run it before they start one as another user
+    #[arg(help_heading = "Ring", long, conflicts_with_all = ["remove", "stats", "daemon", "pid_file"])]
+    pub claim: bool,
+
     /// Print the counters of the collector that writes to the ring, and exit; if the collector's user is not addrwatch, name it with -u (rings of other users are refused)
     #[arg(help_heading = "Ring", long, conflicts_with_all = ["interfaces", "read", "names", "remove", "daemon", "pid_file"])]
     pub stats: bool,
@@ -249,7 +255,7 @@ impl Options {
 
     /// The files that are opened later: the ring, the state of interfaces in /sys, the next sample file.
     pub fn files(&self) -> Result<Vec<Access>, Error> {
-        let mut files = vec![Access::Write("/dev/shm".into()), Access::Read("/sys".into())];
+        let mut files = vec![Access::Create("/dev/shm".into()), Access::Read("/sys".into())];
         if let Some(file) = &self.snap_malformed {
             let file = std::path::absolute(file).map_err(|error| {
                 Error::io(format_args!("resolve path {}", file.display()), error)

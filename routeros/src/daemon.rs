@@ -56,7 +56,8 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let prepared = prepared.transpose()?;
     let mut calls = SystemCalls::basic();
     calls.allow_event_loop();
-    for family in [AddressFamily::INET, AddressFamily::INET6] {
+    calls.allow_ring_writer();
+    for family in [AddressFamily::UNIX, AddressFamily::INET, AddressFamily::INET6] {
         calls.allow_sockets(family.as_raw().into());
     }
     let files = files(&config, &path);
@@ -198,7 +199,7 @@ impl RouterTasks {
 fn files(config: &Config, path: &Path) -> Vec<Access> {
     let mut files = vec![
         Access::Tree(config.archive.clone()),
-        Access::Write("/dev/shm".into()),
+        Access::Create("/dev/shm".into()),
         Access::Read("/etc".into()), // certificate authorities of mail servers too
     ];
     files.extend(Access::host_names());

@@ -17,6 +17,7 @@ mod sandbox;
 mod secret;
 mod signals;
 mod startup;
+mod system_calls;
 mod text;
 mod users;
 mod values;
@@ -27,11 +28,12 @@ pub use {
     error::{Error, advice, cause, explain, failed},
     file::{FileError, is_at, open_own, replace, try_open_own},
     log::{info, name, warn},
-    privileges::{CapabilitySet, Identity},
-    sandbox::{Access, SystemCalls},
+    privileges::{CapabilitySet, Identity, drop_capabilities},
+    sandbox::Access,
     secret::Secret,
     signals::Signals,
     startup::{ServiceOptions, Startup, parse, run},
+    system_calls::SystemCalls,
     text::{TextLine, TextLines, csv_fields, decode_text, read_text},
     users::{UserAccount, group_id},
     values::{ByteSize, HostPort, TimeSpan, parse_network, split_name_line},

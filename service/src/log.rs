@@ -6,7 +6,7 @@
 use std::{
     fmt::Display,
     io::{self, Write},
-    os::unix::net::UnixDatagram,
+    os::unix::net::{UnixDatagram, UnixStream},
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel},
@@ -16,7 +16,6 @@ use std::{
 };
 
 use jiff::Zoned;
-use syslog::{Facility, LogFormat, Logger, LoggerBackend, Severity};
 
 /// Messages in the queue; further ones are dropped and counted.
 const CAPACITY: usize = 256;
@@ -52,10 +51,7 @@ pub fn name() -> &'static str {
 
 /// Whether a syslog daemon listens on /dev/log.
 pub(crate) fn has_syslog() -> bool {
-    match UnixDatagram::unbound().and_then(|socket| socket.connect("/dev/log")) {
-        Ok(()) => true,
-        Err(error) => error.raw_os_error() == Some(libc::EPROTOTYPE), // it listens with a stream socket
-    }
+    Connection::open().is_ok()
 }
 
 /// Starts the thread that writes messages, to standard error or to syslog.
@@ -120,21 +116,43 @@ fn queue() -> MutexGuard<'static, Option<Queue>> {
     QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// RFC 3164, facility daemon. The syslog crate's own formats print the time in UTC once there is a
-/// second thread; RFC 3164 requires local time.
-#[derive(Clone)]
-struct Rfc3164Format;
-
-impl<T: Display> LogFormat<T> for Rfc3164Format {
-    fn format<W: Write>(&self, to: &mut W, severity: Severity, text: T) -> syslog::Result<()> {
-        let priority = Facility::LOG_DAEMON as u8 | severity as u8;
-        let time = Zoned::now().strftime("%b %e %H:%M:%S").to_string();
-        let line = format!("<{priority}>{time} {}[{}]: {text}", name(), std::process::id());
-        to.write_all(line.as_bytes()).map_err(syslog::Error::Io)
-    }
+/// RFC 3164, facility daemon, local time.
+fn syslog_line(level: Level, text: &str) -> String {
+    const DAEMON: u8 = 3 << 3;
+    let severity = match level {
+        Level::Error => 3,
+        Level::Warning => 4,
+        Level::Notice => 5,
+    };
+    let time = Zoned::now().strftime("%b %e %H:%M:%S").to_string();
+    format!("<{}>{time} {}[{}]: {text}", DAEMON | severity, name(), std::process::id())
 }
 
-type Connection = Logger<LoggerBackend, Rfc3164Format>;
+enum Connection {
+    Datagram(UnixDatagram),
+    /// Older daemons; each message ends with a zero byte.
+    Stream(UnixStream),
+}
+
+impl Connection {
+    fn open() -> io::Result<Connection> {
+        const SOCKET: &str = "/dev/log";
+        let datagram = UnixDatagram::unbound()?;
+        match datagram.connect(SOCKET) {
+            Err(error) if error.raw_os_error() == Some(libc::EPROTOTYPE) => {
+                UnixStream::connect(SOCKET).map(Connection::Stream)
+            }
+            connected => connected.map(|()| Connection::Datagram(datagram)),
+        }
+    }
+
+    fn send(&mut self, line: &str) -> io::Result<()> {
+        match self {
+            Connection::Datagram(socket) => socket.send(line.as_bytes()).map(drop),
+            Connection::Stream(socket) => socket.write_all(format!("{line}\0").as_bytes()),
+        }
+    }
+}
 
 #[derive(Default)]
 struct Syslog {
@@ -144,17 +162,13 @@ struct Syslog {
 impl Syslog {
     /// Tries again once after a failure: the syslog daemon may have been restarted.
     fn send(&mut self, level: Level, text: &str) {
+        let line = syslog_line(level, text);
         for _ in 0..2 {
             if self.connection.is_none() {
-                self.connection = syslog::unix(Rfc3164Format).ok();
+                self.connection = Connection::open().ok();
             }
             let Some(connection) = &mut self.connection else { return };
-            let sent = match level {
-                Level::Notice => connection.notice(text),
-                Level::Warning => connection.warning(text),
-                Level::Error => connection.err(text),
-            };
-            if sent.is_ok() {
+            if connection.send(&line).is_ok() {
                 return;
             }
             self.connection = None;

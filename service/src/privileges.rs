@@ -68,6 +68,12 @@ pub(crate) fn permitted() -> Result<CapabilitySet, Error> {
         .map_err(|error| Error::io("read the capabilities", error))
 }
 
+/// Drops every capability, for this process and the programs that it starts, for a process that reads no rings
+/// and must start programs: see [`crate::Startup::confine`] for all others. Call it before there is a second thread.
+pub fn drop_capabilities() -> Result<(), Error> {
+    drop_all_but(CapabilitySet::empty(), None)
+}
+
 /// Switches to another user, if there is one, and drops every capability except those in `keep`, for
 /// this process and its children. It must run before there is a second thread, because these system
 /// calls affect the calling thread only. A capability that the process does not have is not added.

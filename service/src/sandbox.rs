@@ -2,7 +2,6 @@
 //! the calling thread and the threads that it starts later.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::ErrorKind,
     path::{Path, PathBuf},
@@ -12,14 +11,10 @@ use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, NetPort, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules,
 };
-use libc::c_long;
 use rustix::io::Errno;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch, apply_filter,
-};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
-use crate::{Error, failed};
+use crate::{Error, failed, system_calls::SystemCalls};
 
 /// Access to a path and everything beneath it, or to a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +25,8 @@ pub enum Access {
     Write(PathBuf),
     /// Remove files.
     Remove(PathBuf),
+    /// Create, read, write, rename and remove files, but not truncate them: rings.
+    Create(PathBuf),
     /// The same as `Write`, and create and remove directories.
     Tree(PathBuf),
     /// Open TCP connections to this port of any host (since Linux 6.7; older kernels allow any port).
@@ -65,18 +62,25 @@ pub(crate) fn restrict_files(rules: &[Access]) -> Result<bool, Error> {
 
 fn landlock(rules: &[Access]) -> Result<RulesetStatus, landlock::RulesetError> {
     const KNOWN: ABI = ABI::V6;
+    // Neither signals nor abstract sockets of processes outside, since Linux 6.12. A supervisor may have its socket
+    // for notifications there.
+    let abstract_sockets = match std::env::var_os("NOTIFY_SOCKET") {
+        Some(name) if name.as_encoded_bytes().starts_with(b"@") => BitFlags::empty(),
+        _ => BitFlags::from(Scope::AbstractUnixSocket),
+    };
     let read: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::ReadDir;
     let write: BitFlags<AccessFs> =
         read | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile | AccessFs::Truncate;
     let mut ruleset = Ruleset::default()
         .handle_access(AccessFs::from_all(KNOWN))?
         .handle_access(AccessNet::from_all(KNOWN))?
-        .scope(Scope::Signal)?
+        .scope(BitFlags::from(Scope::Signal) | abstract_sockets)?
         .create()?;
     for rule in rules {
         let (path, access) = match rule {
             Access::Read(path) => (path, read),
             Access::Write(path) => (path, write),
+            Access::Create(path) => (path, write & !BitFlags::from(AccessFs::Truncate)),
             Access::Remove(path) => (path, AccessFs::RemoveFile.into()),
             Access::Tree(path) => (path, write | AccessFs::MakeDir | AccessFs::RemoveDir),
             Access::Connect(port) => {
@@ -89,77 +93,6 @@ fn landlock(rules: &[Access]) -> Result<RulesetStatus, landlock::RulesetError> {
     Ok(ruleset.restrict_self()?.ruleset)
 }
 
-/// The system calls that are allowed.
-#[derive(Clone, Debug, Default)]
-pub struct SystemCalls {
-    allowed: BTreeMap<c_long, Vec<SeccompRule>>,
-}
-
-impl SystemCalls {
-    /// The calls that every program needs: memory, threads, time, files that Landlock allows, its log.
-    pub fn basic() -> SystemCalls {
-        let mut calls = SystemCalls::default();
-        calls.allow(BASIC);
-        #[cfg(target_arch = "x86_64")]
-        calls.allow(BASIC_X86_64);
-        // Threads but not processes; memory but not executable memory.
-        calls.allow_if(libc::SYS_clone, 0, with(libc::CLONE_THREAD));
-        for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-            calls.allow_if(call, 2, without(libc::PROT_EXEC));
-        }
-        // These insert input into a terminal as if the user had typed it.
-        calls.allow_unless(libc::SYS_ioctl, 1, &[libc::TIOCSTI as _, libc::TIOCLINUX as _]);
-        calls.allow_sockets(libc::AF_UNIX);
-        calls
-    }
-
-    /// Allows sockets of this address family.
-    pub fn allow_sockets(&mut self, family: i32) {
-        self.allow(SOCKETS);
-        self.allow_if(libc::SYS_socket, 0, (SeccompCmpOp::Eq, family as u64));
-    }
-
-    /// Allows the calls of an event loop (epoll, eventfd), and creating directories.
-    pub fn allow_event_loop(&mut self) {
-        self.allow(EVENT_LOOP);
-        #[cfg(target_arch = "x86_64")]
-        self.allow(&[libc::SYS_epoll_wait, libc::SYS_mkdir, libc::SYS_rmdir]);
-    }
-
-    fn allow(&mut self, calls: &[c_long]) {
-        for call in calls {
-            self.allowed.insert(*call, Vec::new());
-        }
-    }
-
-    fn allow_unless(&mut self, call: c_long, argument: u8, values: &[u64]) {
-        let other = |value: &u64| {
-            SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, *value)
-        };
-        let conditions: Result<Vec<_>, _> = values.iter().map(other).collect();
-        if let Ok(rule) = conditions.and_then(SeccompRule::new) {
-            self.allowed.entry(call).or_default().push(rule);
-        }
-    }
-
-    fn allow_if(&mut self, call: c_long, argument: u8, (op, value): (SeccompCmpOp, u64)) {
-        // It fails only for more than six arguments and for empty rules.
-        let rule = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value)
-            .and_then(|condition| SeccompRule::new(vec![condition]));
-        if let Ok(rule) = rule {
-            self.allowed.entry(call).or_default().push(rule);
-        }
-    }
-}
-
-fn with(flag: i32) -> (SeccompCmpOp, u64) {
-    (SeccompCmpOp::MaskedEq(flag as u64), flag as u64)
-}
-
-fn without(flag: i32) -> (SeccompCmpOp, u64) {
-    (SeccompCmpOp::MaskedEq(flag as u64), 0)
-}
-
 /// Denies all system calls except these. Returns false if the kernel does not support seccomp, or
 /// seccompiler does not support the processor.
 ///
@@ -170,7 +103,7 @@ pub(crate) fn restrict_calls(calls: SystemCalls) -> Result<bool, Error> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(false) };
     let failure = |error| Error::new("restrict system calls", error);
     let refuse = SeccompAction::Errno(libc::ENOSYS as u32);
-    let filter = SeccompFilter::new(calls.allowed, refuse, SeccompAction::Allow, arch)
+    let filter = SeccompFilter::new(calls.rules(), refuse, SeccompAction::Allow, arch)
         .map_err(|error| failure(error.to_string()))?;
     let program = BpfProgram::try_from(filter).map_err(|error| failure(error.to_string()))?;
     match apply_filter(&program) {
@@ -189,123 +122,6 @@ pub(crate) fn restrict_calls(calls: SystemCalls) -> Result<bool, Error> {
     }
 }
 
-const BASIC: &[c_long] = &[
-    // Memory and threads.
-    libc::SYS_brk,
-    libc::SYS_munmap,
-    libc::SYS_mremap,
-    libc::SYS_madvise,
-    libc::SYS_futex,
-    libc::SYS_futex_waitv,
-    libc::SYS_set_robust_list,
-    libc::SYS_rseq,
-    libc::SYS_sched_yield,
-    libc::SYS_sched_getaffinity,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
-    libc::SYS_membarrier,
-    // Time, identity, random numbers.
-    libc::SYS_clock_gettime,
-    libc::SYS_clock_nanosleep,
-    libc::SYS_nanosleep,
-    libc::SYS_gettimeofday,
-    libc::SYS_getpid,
-    libc::SYS_gettid,
-    libc::SYS_getuid,
-    libc::SYS_geteuid,
-    libc::SYS_getgid,
-    libc::SYS_getegid,
-    libc::SYS_uname,
-    libc::SYS_getrandom,
-    // Signals; abort uses tgkill.
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_sigaltstack,
-    libc::SYS_restart_syscall,
-    libc::SYS_tgkill,
-    // Files, as far as Landlock allows.
-    libc::SYS_openat,
-    libc::SYS_close,
-    libc::SYS_read,
-    libc::SYS_readv,
-    libc::SYS_pread64,
-    libc::SYS_write,
-    libc::SYS_writev,
-    libc::SYS_pwrite64,
-    libc::SYS_lseek,
-    libc::SYS_fstat,
-    libc::SYS_newfstatat,
-    libc::SYS_statx,
-    libc::SYS_statfs,
-    libc::SYS_fstatfs,
-    libc::SYS_getdents64,
-    libc::SYS_readlinkat,
-    libc::SYS_faccessat,
-    libc::SYS_faccessat2,
-    libc::SYS_unlinkat,
-    libc::SYS_renameat,
-    libc::SYS_renameat2,
-    libc::SYS_ftruncate,
-    libc::SYS_fallocate,
-    libc::SYS_fchmod,
-    libc::SYS_fchown,
-    libc::SYS_flock,
-    libc::SYS_fsync,
-    libc::SYS_fdatasync,
-    libc::SYS_fcntl,
-    libc::SYS_dup,
-    libc::SYS_dup3,
-    libc::SYS_pipe2,
-    libc::SYS_ppoll,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    libc::SYS_pselect6,
-    libc::SYS_getcwd,
-    libc::SYS_chdir,
-];
-
-/// Older system calls, which newer architectures do not have.
-#[cfg(target_arch = "x86_64")]
-const BASIC_X86_64: &[c_long] = &[
-    libc::SYS_open,
-    libc::SYS_stat,
-    libc::SYS_lstat,
-    libc::SYS_access,
-    libc::SYS_readlink,
-    libc::SYS_unlink,
-    libc::SYS_rename,
-    libc::SYS_poll,
-    libc::SYS_epoll_wait,
-    libc::SYS_select,
-    libc::SYS_dup2,
-    libc::SYS_time,
-];
-
-const EVENT_LOOP: &[c_long] = &[
-    libc::SYS_epoll_create1,
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    libc::SYS_eventfd2,
-    libc::SYS_mkdirat,
-];
-
-const SOCKETS: &[c_long] = &[
-    libc::SYS_bind,
-    libc::SYS_connect,
-    libc::SYS_accept4, // of a socket that was opened before; listen is never allowed
-    libc::SYS_getsockname,
-    libc::SYS_getpeername,
-    libc::SYS_getsockopt,
-    libc::SYS_setsockopt,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
-    libc::SYS_sendmmsg, // the C library queries IPv4 and IPv6 addresses at once
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
-    libc::SYS_shutdown,
-];
-
 /// The files of the machine's time zone.
 pub(crate) fn time_zone() -> Vec<Access> {
     let paths = ["/etc/localtime", "/usr/share/zoneinfo"];
@@ -315,6 +131,7 @@ pub(crate) fn time_zone() -> Vec<Access> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use landlock::{CompatLevel, Compatible};
     use std::{
         net::{TcpListener, TcpStream},
         process::Command,
@@ -391,7 +208,9 @@ mod tests {
     fn only_listed_calls_are_allowed() {
         restricted(|| {
             rustix::thread::set_no_new_privs(true).unwrap();
-            if !restrict_calls(SystemCalls::basic()).unwrap() {
+            let mut calls = SystemCalls::basic();
+            calls.allow_sockets(libc::AF_UNIX);
+            if !restrict_calls(calls).unwrap() {
                 return; // this kernel has no seccomp
             }
             use rustix::net::{AddressFamily, SocketType, socket};
@@ -403,6 +222,47 @@ mod tests {
             );
             assert_eq!(thread::spawn(|| 7).join().unwrap(), 7);
             assert_eq!(fs::read_to_string("/proc/self/comm").unwrap().lines().count(), 1);
+        });
+    }
+
+    /// A process outside that listens on an abstract socket, such as D-Bus or containerd, is not reached.
+    #[test]
+    fn abstract_sockets_of_others_are_out_of_reach() {
+        use std::os::{
+            linux::net::SocketAddrExt,
+            unix::net::{SocketAddr, UnixListener, UnixStream},
+        };
+        let name = format!("aw-sandbox-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let _listener = UnixListener::bind_addr(&address).unwrap();
+        UnixStream::connect_addr(&address).unwrap();
+        restricted(move || {
+            let required = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+            if required.scope(Scope::AbstractUnixSocket).is_err() || !restrict_files(&[]).unwrap() {
+                return; // before Linux 6.12
+            }
+            let denied = UnixStream::connect_addr(&address).unwrap_err();
+            assert_eq!(denied.kind(), ErrorKind::PermissionDenied);
+        });
+    }
+
+    /// Rings are created and removed, and never truncated.
+    #[test]
+    fn what_may_be_created_may_not_be_truncated() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ring");
+        restricted(move || {
+            if !restrict_files(&[Access::Create(directory.path().into())]).unwrap() {
+                return; // this kernel has no Landlock
+            }
+            let mut file = fs::File::create_new(&path).unwrap();
+            std::io::Write::write_all(&mut file, b"events").unwrap();
+            for denied in [file.set_len(0), fs::File::create(&path).map(drop)] {
+                assert_eq!(denied.unwrap_err().kind(), ErrorKind::PermissionDenied);
+            }
+            assert_eq!(fs::read_to_string(&path).unwrap(), "events");
+            fs::rename(&path, directory.path().join("new")).unwrap();
+            fs::remove_file(directory.path().join("new")).unwrap();
         });
     }
 }

@@ -18,7 +18,8 @@ use crate::{
     manual,
     pid_file::PidFile,
     privileges::{CapabilitySet, drop_all_but},
-    sandbox::{Access, SystemCalls, restrict_calls, restrict_files, time_zone},
+    sandbox::{Access, restrict_calls, restrict_files, time_zone},
+    system_calls::SystemCalls,
 };
 
 /// Options that every long-running program has.
@@ -115,13 +116,13 @@ struct Watchdog {
 
 impl Startup {
     /// Drops everything except these capabilities, files and system calls, and verifies that with the
-    /// kernel. Call it before there is a second thread and before untrusted input is read.
+    /// kernel. The calls that these files and the start itself need are added. Call it before there is a second thread and before untrusted input is read.
     pub fn confine(
         &mut self,
         identity: Option<&Identity>,
         keep: CapabilitySet,
         files: &[Access],
-        calls: SystemCalls,
+        mut calls: SystemCalls,
         verbose: bool,
     ) -> Result<(), Error> {
         drop_all_but(keep, identity)?;
@@ -137,6 +138,17 @@ impl Startup {
                     directory.display()
                 ));
             }
+        }
+        let is_changed =
+            |one: &Access| matches!(one, Access::Write(_) | Access::Tree(_) | Access::Remove(_));
+        if self.pid_file.is_some() || files.iter().any(is_changed) {
+            calls.allow_files();
+        }
+        if self.detaching.is_some() {
+            calls.allow_leaving_the_terminal();
+        }
+        if self.detaching.is_some() || std::env::var_os("NOTIFY_SOCKET").is_some() {
+            calls.allow_local_messages();
         }
         for (supported, what) in [
             (restrict_files(&files)?, "Landlock rules"),

@@ -82,6 +82,8 @@ impl std::error::Error for CreateError {}
 pub enum NameChange {
     /// Its file was deleted, and was created again.
     Recreated(RingName),
+    /// Its file was truncated, and was created again without events: readers count what they had not read.
+    Cut(RingName),
     /// Its file was deleted, and cannot be created now. The writer and the readers that it has go on, because
     /// neither a user who puts a file there nor one who fills /dev/shm may end the writer.
     Unreachable(RingName, CreateError),
@@ -93,6 +95,10 @@ impl fmt::Display for NameChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Recreated(name) => write!(f, "ring {name} was deleted: re-created it"),
+            Self::Cut(name) => write!(
+                f,
+                "ring {name} was cut: a process of this user or of root truncated its file: re-created it without its events, and readers count those that they had not read (find that process)"
+            ),
             Self::Unreachable(name, error) => {
                 write!(
                     f,

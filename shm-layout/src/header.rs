@@ -129,6 +129,13 @@ impl Header {
         MAX_INTERFACES - 1
     }
 
+    /// Stores the name that an interface's counters had. Not of the shared ones, which have another.
+    pub fn set_name(&self, index: usize, name: InterfaceName) {
+        if index < MAX_INTERFACES - 1 {
+            self.counters[index].set_name(name.to_words());
+        }
+    }
+
     /// The sum of one counter over all interfaces.
     pub fn sum(&self, counter: Counter) -> u64 {
         total(self.counters.iter().map(|counters| counters.get(counter)))

@@ -59,7 +59,7 @@ pub use {
     outer_header::OuterHeader,
     reader::{Next, Position, Reader, Start},
     ring_name::{InvalidRingName, RingName},
-    segment::remove,
+    segment::{claim, remove},
     wait::wait_any,
     writer::{InterfaceId, Writer, WriterOptions},
 };

@@ -3,8 +3,11 @@
 //!
 //! Any user can create files in `/dev/shm`, so no file there is trusted: a segment's owner, size and
 //! header are checked before it is used, and links are not followed. All memory is reserved when a
-//! segment is created: otherwise a full tmpfs would end the process later (SIGBUS) instead of failing
-//! here.
+//! segment is created, so that a full tmpfs is an error here.
+//!
+//! A process of the owner can truncate the file while it is mapped. A load or store behind its new end
+//! raises SIGBUS, which would end the process. A handler maps zero pages there instead: a slot of zeros is
+//! one that was never written, and [`Map::is_cut`] reports it.
 #![allow(unsafe_code)]
 
 use std::{
@@ -14,12 +17,17 @@ use std::{
     os::unix::fs::MetadataExt,
     ptr::NonNull,
     slice,
-    sync::atomic::{Ordering::*, fence},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering::*, fence},
+    },
 };
 
 use rustix::{
     fs::{FallocateFlags, Mode, OFlags, fallocate},
-    mm::{MapFlags, ProtFlags, mmap, munmap},
+    io::Errno,
+    mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
+    param::page_size,
 };
 
 use crate::{
@@ -41,6 +49,18 @@ pub(crate) enum Unfit {
     Version(u64),
     /// It belongs to this user, who is not trusted.
     Foreign(u32),
+    /// A segment that was truncated; the stream that it held, if its header is still there.
+    Cut(Option<Stream>),
+}
+
+/// A stream of events: what a segment without its predecessor's slots needs to continue it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stream {
+    pub generation: u64,
+    /// When it began.
+    pub created: u64,
+    /// The number of the next event.
+    pub next: u64,
 }
 
 impl From<io::Error> for Unfit {
@@ -49,10 +69,11 @@ impl From<io::Error> for Unfit {
     }
 }
 
-/// A mapped segment. Its header and slots stay in place until it is dropped: only the segment's owner can
-/// truncate the file, and the owner's program never does.
+/// A mapped segment. Its header and slots stay in place until it is dropped: where a process of the owner
+/// truncates the file, they become zeros.
 #[derive(Debug)]
 pub(crate) struct Map {
+    entry: &'static Mapping,
     header: NonNull<Header>,
     bytes: usize,
     slots: usize,
@@ -67,8 +88,7 @@ unsafe impl Send for Map {}
 unsafe impl Sync for Map {}
 
 impl Map {
-    /// Opens a segment for reading; the kernel refuses any store through this mapping. The owner could
-    /// truncate the file while it is mapped, and must be trusted.
+    /// Opens a segment for reading; the kernel refuses any store through this mapping.
     pub fn open_read_only(name: &RingName, trusted: impl Fn(u32) -> bool) -> Result<Map, Unfit> {
         Map::open(name, OFlags::RDONLY, ProtFlags::READ, trusted)
     }
@@ -90,8 +110,15 @@ impl Map {
             return Err(Unfit::Foreign(metadata.uid()));
         }
         let length = metadata.len();
-        if !metadata.is_file() || length < size_of::<Header>() as u64 {
+        if !metadata.is_file() {
             return Err(Unfit::NotARing);
+        }
+        if length < size_of::<Header>() as u64 {
+            return Err(if was_a_ring(&file, &metadata) {
+                Unfit::Cut(None)
+            } else {
+                Unfit::NotARing
+            });
         }
         let mut map = Map::of(file, length, access)?;
         let header = map.header();
@@ -105,13 +132,19 @@ impl Map {
             other => return Err(Unfit::Version(other)),
         }
         let slots = header.slots.load(Relaxed);
+        let next = header.head.0.load(Relaxed);
         let fits = slots.is_power_of_two()
             && slots <= MAX_SLOTS
             && header.header_bytes.load(Relaxed) == size_of::<Header>() as u64
-            && length == size_for(slots)
-            && (header.first.load(Relaxed)..=LAST).contains(&header.head.0.load(Relaxed));
+            && length <= size_for(slots)
+            && (header.first.load(Relaxed)..=LAST).contains(&next);
         if !fits {
             return Err(Unfit::NotARing);
+        }
+        if length < size_for(slots) {
+            let generation = header.generation.load(Relaxed);
+            let created = header.created.load(Relaxed);
+            return Err(Unfit::Cut(Some(Stream { generation, created, next })));
         }
         map.slots = slots as usize;
         Ok(map)
@@ -132,13 +165,28 @@ impl Map {
     fn of(file: File, length: u64, access: ProtFlags) -> Result<Map, Unfit> {
         let bytes =
             usize::try_from(length).ok().and_then(NonZeroUsize::new).ok_or(Unfit::NotARing)?;
+        let entry = Mapping::claim()?;
         // SAFETY: the kernel chooses an address that is free, and the length is not zero. The
         // mapping is shared with other processes, which is why everything in it is an atomic.
         let address =
             unsafe { mmap(std::ptr::null_mut(), bytes.get(), access, MapFlags::SHARED, &file, 0) };
-        let address = address.map_err(io::Error::from)?;
+        let address = address.inspect_err(|_| entry.release()).map_err(io::Error::from)?;
+        entry.set(address as usize, bytes.get(), access.contains(ProtFlags::WRITE));
         let header = NonNull::new(address.cast()).ok_or(Unfit::NotARing)?;
-        Ok(Map { header, bytes: bytes.get(), slots: 0, file })
+        Ok(Map { entry, header, bytes: bytes.get(), slots: 0, file })
+    }
+
+    /// Whether the file was truncated or emptied below this mapping, as far as loads and stores have met
+    /// that: it calls no file system.
+    pub fn is_cut(&self) -> bool {
+        // The load meets it where the header is gone, and finds zeros where the file grew again.
+        let magic = self.header().magic.load(Relaxed);
+        magic != MAGIC || self.entry.cut.load(Relaxed)
+    }
+
+    /// The same, also for what no load or store has met yet.
+    pub fn is_cut_anywhere(&self) -> bool {
+        self.is_cut() || self.file.metadata().is_ok_and(|file| file.len() < self.bytes as u64)
     }
 
     pub fn header(&self) -> &Header {
@@ -166,9 +214,117 @@ impl Map {
 
 impl Drop for Map {
     fn drop(&mut self) {
+        // Before the range is free: from now on the handler maps nothing there. It maps nothing there at
+        // this moment either, because a fault needs a reference into the range.
+        self.entry.release();
         // SAFETY: the range is the one that `mmap` gave, and every reference into it borrowed self.
         let unmapped = unsafe { munmap(self.header.as_ptr().cast(), self.bytes) };
         debug_assert!(unmapped.is_ok());
+    }
+}
+
+/// A mapping as the handler of SIGBUS sees it.
+#[derive(Debug)]
+struct Mapping {
+    /// The address; 0 = this entry is free, 1 = it is being set.
+    start: AtomicUsize,
+    end: AtomicUsize,
+    writable: AtomicBool,
+    /// The handler has replaced pages.
+    cut: AtomicBool,
+}
+
+/// More mappings than any program has at a time.
+static MAPPINGS: [Mapping; 256] = [const {
+    Mapping {
+        start: AtomicUsize::new(0),
+        end: AtomicUsize::new(0),
+        writable: AtomicBool::new(false),
+        cut: AtomicBool::new(false),
+    }
+}; 256];
+/// The size of a page, which the handler cannot query.
+static PAGE: AtomicUsize = AtomicUsize::new(4096);
+
+impl Mapping {
+    /// A free entry. The first one installs the handler.
+    fn claim() -> Result<&'static Mapping, io::Error> {
+        static INSTALLED: OnceLock<bool> = OnceLock::new();
+        if !INSTALLED.get_or_init(install_handler) {
+            return Err(Errno::INVAL.into());
+        }
+        let free = |one: &&Mapping| one.start.compare_exchange(0, 1, AcqRel, Relaxed).is_ok();
+        MAPPINGS.iter().find(free).ok_or(Errno::NOMEM.into())
+    }
+
+    fn set(&self, start: usize, bytes: usize, writable: bool) {
+        self.cut.store(false, Relaxed);
+        self.writable.store(writable, Relaxed);
+        self.end.store(start + bytes, Relaxed);
+        self.start.store(start, Release); // the entry counts from now on
+    }
+
+    fn release(&self) {
+        self.start.store(0, Release);
+    }
+
+    /// If a fault at this address lies in this mapping, maps zero pages from there to its end. Called by
+    /// the handler: only atomics and one system call, no lock, no memory, no panic.
+    fn replace(&self, address: usize) -> bool {
+        let (start, end) = (self.start.load(Acquire), self.end.load(Relaxed));
+        fence(Acquire); // another thread may give this entry to another mapping at this moment
+        let same = self.start.load(Relaxed) == start;
+        if start <= 1 || !same || address < start || address >= end {
+            return false;
+        }
+        let page = PAGE.load(Relaxed);
+        let from = address & !page.wrapping_sub(1);
+        let access = match self.writable.load(Relaxed) {
+            true => ProtFlags::READ | ProtFlags::WRITE,
+            false => ProtFlags::READ,
+        };
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+        self.cut.store(true, Relaxed);
+        // SAFETY: the range lies in a mapping that exists, because the thread that faulted holds a
+        // reference into it. All references into it are to atomics, for which zeros are valid, and which
+        // other processes may change at any time.
+        unsafe { mmap_anonymous(from as *mut _, end.wrapping_sub(from), access, flags) }.is_ok()
+    }
+}
+
+fn install_handler() -> bool {
+    PAGE.store(page_size(), Relaxed);
+    // SAFETY: all zeros are a valid sigaction: no flags, an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = on_bus_error as *const () as usize;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+    // SAFETY: the action is valid, and its handler is safe at any moment: see `Mapping::replace`.
+    unsafe { libc::sigaction(libc::SIGBUS, &action, std::ptr::null_mut()) == 0 }
+}
+
+/// SIGBUS. A fault in a mapping is mended, and the load or store is repeated when this returns. Any other
+/// SIGBUS ends the process, as without a handler.
+extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: the kernel passes a valid pointer (SA_SIGINFO); the address is set for SIGBUS.
+    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
+    if code == libc::BUS_ADRERR && MAPPINGS.iter().any(|mapping| mapping.replace(address)) {
+        return;
+    }
+    // SAFETY: both may be called in a handler (signal-safety(7)). The signal is blocked until the return.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+}
+
+/// Whether a file shorter than a header was a ring: it still begins like one, or it is empty and has the
+/// mode that only `segment::set_permissions` gives.
+fn was_a_ring(file: &File, metadata: &Metadata) -> bool {
+    let mut magic = [0; 8];
+    match rustix::io::pread(file, &mut magic, 0) {
+        Ok(0) => metadata.len() == 0 && metadata.mode() & 0o7777 == 0o640,
+        Ok(8) => u64::from_ne_bytes(magic) == MAGIC,
+        _ => false,
     }
 }
 

@@ -62,6 +62,7 @@ pub enum Next {
 pub struct Reader {
     map: Map,
     name: RingName,
+    generation: u64,
     next: u64,
     /// How often it was overtaken since it last read a quarter of the ring without being overtaken, and
     /// where that began.
@@ -92,7 +93,7 @@ impl Reader {
         }
         let map = Map::open_read_only(name, is_trusted).map_err(|error| match error {
             Unfit::Foreign(user) => AttachError::Foreign(user),
-            Unfit::NotARing => AttachError::NotARing,
+            Unfit::NotARing | Unfit::Cut(_) => AttachError::NotARing,
             Unfit::Version(version) => AttachError::Version(version),
             Unfit::Io(error) => match error.kind() {
                 ErrorKind::NotFound => AttachError::Missing,
@@ -105,7 +106,9 @@ impl Reader {
         if map.file().metadata().map_err(AttachError::Io)?.mode() & 0o022 != 0 {
             return Err(AttachError::Unsafe);
         }
-        let mut reader = Reader { map, name: name.clone(), next: 0, laps: 0, lapped: 0 };
+        let generation = map.header().generation.load(Relaxed);
+        let mut reader =
+            Reader { map, name: name.clone(), generation, next: 0, laps: 0, lapped: 0 };
         let ring = reader.map.ring();
         reader.next = match start {
             Start::Now => ring.end(),
@@ -115,7 +118,10 @@ impl Reader {
             }
             Start::Oldest | Start::At(_) => ring.oldest(),
         };
-        Ok(reader)
+        match reader.is_cut() {
+            true => Err(AttachError::NotARing), // truncated meanwhile: what was loaded may be zeros
+            false => Ok(reader),
+        }
     }
 
     /// Reads the next event, if there is one.
@@ -176,9 +182,9 @@ impl Reader {
         wait_any(&[self], timeout);
     }
 
-    /// Whether [`Reader::next`] would return something other than [`Next::Empty`].
+    /// Whether [`Reader::next`] would return something other than [`Next::Empty`], or never will again.
     pub(crate) fn is_ready(&self) -> bool {
-        self.map.ring().ready(self.next)
+        self.map.ring().ready(self.next) || self.is_cut()
     }
 
     /// The futex word that changes when the writer wakes its readers.
@@ -194,6 +200,13 @@ impl Reader {
         retired
     }
 
+    /// Whether a process of the owner truncated the file below this mapping. What this reader has not read
+    /// is lost: attached again at its [`Reader::position`], it counts how many events that are, as soon as the
+    /// collector has created the ring again.
+    pub fn is_cut(&self) -> bool {
+        self.map.is_cut()
+    }
+
     /// Whether the name leads to another file, or to none: like [`Reader::is_retired`], for a segment
     /// whose writer was killed before it could mark it, or that was deleted by hand. Calls the file
     /// system.
@@ -207,7 +220,7 @@ impl Reader {
 
     /// The stream's generation.
     pub fn generation(&self) -> u64 {
-        self.map.header().generation.load(Relaxed)
+        self.generation
     }
 
     /// Events published so far in this generation.

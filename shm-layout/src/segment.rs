@@ -4,6 +4,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, ErrorKind},
     os::unix::fs::{MetadataExt, PermissionsExt, fchown},
+    path::PathBuf,
     sync::atomic::Ordering::*,
 };
 
@@ -12,7 +13,7 @@ use rustix::{fs::OFlags, process::geteuid, thread::futex};
 use crate::{
     CreateError, RingName, UnixTime, WriterOptions,
     header::{LAYOUT_VERSION, MAGIC},
-    map::{Map, Unfit, open, same_file},
+    map::{Map, Stream, Unfit, open, same_file},
     ring::SlotRead,
 };
 
@@ -24,13 +25,62 @@ pub fn remove(name: &RingName) -> Result<(), CreateError> {
         Ok(map) => unlink(name).inspect(|()| retire(&map)),
         // Not marked as retired, because its owner could truncate it meanwhile: readers notice by its name.
         Err(Unfit::Foreign(_)) if geteuid().is_root() => unlink(name),
-        Err(Unfit::Version(_)) => unlink(name),
+        Err(Unfit::Version(_) | Unfit::Cut(_)) => unlink(name),
         Err(Unfit::Io(error)) if error.kind() == ErrorKind::NotFound => Err(CreateError::Missing),
         Err(unfit) => Err(create_error("open", name, unfit)),
     };
     unlink(&name.unfinished())?;
     // A writer that opened the lock file before this finds that it has lost its name, and tries again.
     unlink(&name.lock()).and(done)
+}
+
+/// As root, before privileges are dropped: removes files of users other than root and `user` from a ring's
+/// names, and reserves the names for `user`. Any user can create files in `/dev/shm`, and must not prevent the
+/// writer from starting. Returns what was removed, with its owner.
+pub fn claim(name: &RingName, user: u32, group: u32) -> Result<Vec<(PathBuf, u32)>, CreateError> {
+    let mut removed = Vec::new();
+    // An empty file with this mode is a ring without a header: the writer replaces it.
+    let names =
+        [(name.lock(), Some(0o600)), (name.unfinished(), None), (name.clone(), Some(0o640))];
+    for (one, reserve) in names {
+        let failed = |error| CreateError::Io("reserve", one.clone(), error);
+        // Again and again, because that user may create it again at this moment.
+        for _ in 0..1000 {
+            match fs::symlink_metadata(one.path()) {
+                Err(error) if error.kind() == ErrorKind::NotFound => break,
+                Err(error) => return Err(failed(error)),
+                Ok(file) if [0, user].contains(&file.uid()) => break,
+                Ok(file) => {
+                    remove_any(&one, &file).map_err(failed)?;
+                    removed.push((one.path(), file.uid()));
+                }
+            }
+            let Some(mode) = reserve else { continue };
+            match open(&one, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                file => {
+                    let file = file.map_err(failed)?;
+                    fchown(&file, Some(user), Some(group)).map_err(failed)?;
+                    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed)?;
+                }
+            }
+        }
+    }
+    removed.dedup();
+    Ok(removed)
+}
+
+/// Removes a file, link or directory; a directory, which may have any contents, gets another name.
+fn remove_any(name: &RingName, file: &fs::Metadata) -> io::Result<()> {
+    let path = name.path();
+    let done = match file.is_dir() {
+        true => fs::rename(&path, path.with_added_extension(format!("removed.{}", file.ino()))),
+        false => fs::remove_file(&path),
+    };
+    match done {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
 }
 
 pub(crate) fn wake(map: &Map) {
@@ -109,16 +159,28 @@ fn is_own(user: u32) -> bool {
     user == geteuid().as_raw()
 }
 
-/// The existing segment, if there is one with this layout version.
-pub(crate) fn open_own(name: &RingName) -> Result<Option<Map>, CreateError> {
+/// What a new segment continues.
+#[derive(Debug)]
+pub(crate) enum Old<'a> {
+    /// Nothing: a new generation.
+    Nothing,
+    /// A segment, with its counters and as many of its events as fit.
+    Segment(&'a Map),
+    /// The numbers of a segment that was truncated, and its counters if the writer still has it.
+    Numbers(Stream, Option<&'a Map>),
+}
+
+/// The existing segment, or what is left of one, if it has this layout version.
+pub(crate) fn open_own(name: &RingName) -> Result<(Option<Map>, Option<Stream>), CreateError> {
     match fs::symlink_metadata(name.path()) {
         Ok(metadata) => check_owner(&metadata, name)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok((None, None)),
         Err(error) => return Err(CreateError::Io("examine", name.clone(), error)),
     }
     match Map::open_writable(name, is_own) {
-        Ok(map) => Ok(Some(map)),
-        Err(Unfit::Version(_)) => Ok(None),
+        Ok(map) => Ok((Some(map), None)),
+        Err(Unfit::Version(_)) => Ok((None, None)),
+        Err(Unfit::Cut(stream)) => Ok((None, stream)),
         Err(unfit) => Err(create_error("open", name, unfit)),
     }
 }
@@ -127,65 +189,64 @@ fn create_error(operation: &'static str, name: &RingName, unfit: Unfit) -> Creat
     match unfit {
         Unfit::Io(error) => CreateError::Io(operation, name.clone(), error),
         Unfit::Foreign(user) => CreateError::ForeignOwner(name.clone(), user),
-        Unfit::NotARing | Unfit::Version(_) => CreateError::NotARing(name.clone()),
+        Unfit::NotARing | Unfit::Version(_) | Unfit::Cut(_) => CreateError::NotARing(name.clone()),
     }
 }
 
 /// Creates a segment under a temporary name, fills it, and renames it over the old one: a process that
 /// opens the name finds a complete segment at any moment, even if this one is killed meanwhile.
-pub(crate) fn replace(
-    old: Option<&Map>,
-    slots: u64,
-    options: &WriterOptions,
-) -> Result<Map, CreateError> {
+pub(crate) fn replace(old: Old, slots: u64, options: &WriterOptions) -> Result<Map, CreateError> {
     let name = &options.name;
     let unfinished = name.unfinished();
     let failed = |operation, error| CreateError::Io(operation, unfinished.clone(), error);
     let create = || {
         let map = Map::create(&unfinished, slots)
             .map_err(|unfit| create_error("create", &unfinished, unfit))?;
-        fill(&map, old, slots).map_err(|error| failed("fill", error))?;
+        fill(&map, &old, slots).map_err(|error| failed("fill", error))?;
         set_permissions(&map, options)?;
         fs::rename(unfinished.path(), name.path()).map_err(|error| failed("rename", error))?;
         Ok(map)
     };
     let created = create();
     match (&created, old) {
-        (Ok(_), Some(old)) => retire(old),
-        (Ok(_), None) => {}
+        (Ok(_), Old::Segment(old) | Old::Numbers(_, Some(old))) => retire(old),
+        (Ok(_), _) => {}
         (Err(_), _) => unlink(&unfinished)?,
     }
     created
 }
 
-fn fill(map: &Map, old: Option<&Map>, slots: u64) -> io::Result<()> {
+fn fill(map: &Map, old: &Old, slots: u64) -> io::Result<()> {
     let header = map.header();
     header.magic.store(MAGIC, Relaxed);
     header.slots.store(slots, Relaxed);
     header.header_bytes.store(size_of_val(header) as u64, Relaxed);
-    match old {
-        None => {
+    let begin = |stream: Stream| {
+        header.generation.store(stream.generation, Relaxed);
+        header.created.store(stream.created, Relaxed);
+        header.first.store(stream.next, Relaxed);
+        header.head.0.store(stream.next, Relaxed);
+    };
+    match *old {
+        Old::Nothing => {
             let mut generation = [0; 8];
             rustix::rand::getrandom(&mut generation, rustix::rand::GetRandomFlags::empty())?;
-            header.generation.store(u64::from_ne_bytes(generation), Relaxed);
-            header.created.store(UnixTime::now().as_nanos() as u64, Relaxed);
+            let generation = u64::from_ne_bytes(generation);
+            begin(Stream { generation, created: UnixTime::now().as_nanos() as u64, next: 0 });
         }
-        Some(old) => {
-            let from = old.header();
-            header.generation.store(from.generation.load(Relaxed), Relaxed);
-            header.created.store(from.created.load(Relaxed), Relaxed);
-            let (to, beat) = (&header.writer.0, &from.writer.0);
-            to.last_frame.store(beat.last_frame.load(Relaxed), Relaxed);
-            to.last_drop.store(beat.last_drop.load(Relaxed), Relaxed);
-            for (to, from) in header.counters.iter().zip(&from.counters) {
-                to.copy_from(from);
-            }
-            let events = old.ring();
-            let first = events.oldest().max(events.head().saturating_sub(slots));
-            header.first.store(first, Relaxed);
-            header.head.0.store(first, Relaxed);
+        Old::Numbers(stream, old) => {
+            begin(stream);
+            old.inspect(|old| copy_counters(map, old));
+        }
+        Old::Segment(old) => {
+            let (from, events) = (old.header(), old.ring());
+            let next = events.oldest().max(events.head().saturating_sub(slots));
+            let (generation, created) = (&from.generation, &from.created);
+            let (generation, created) = (generation.load(Relaxed), created.load(Relaxed));
+            begin(Stream { generation, created, next });
+            copy_counters(map, old);
             let ring = map.ring();
-            for n in first..events.head() {
+            for n in next..events.head() {
                 if let SlotRead::Event(words) = events.read(n) {
                     ring.publish(n, &words);
                 }
@@ -194,6 +255,16 @@ fn fill(map: &Map, old: Option<&Map>, slots: u64) -> io::Result<()> {
     }
     header.version.store(LAYOUT_VERSION, Release);
     Ok(())
+}
+
+fn copy_counters(map: &Map, old: &Map) {
+    let (header, from) = (map.header(), old.header());
+    let (to, beat) = (&header.writer.0, &from.writer.0);
+    to.last_frame.store(beat.last_frame.load(Relaxed), Relaxed);
+    to.last_drop.store(beat.last_drop.load(Relaxed), Relaxed);
+    for (to, from) in header.counters.iter().zip(&from.counters) {
+        to.copy_from(from);
+    }
 }
 
 /// Sets mode 0640 and the group: its members may read, only the owner may write. Set on the open file,

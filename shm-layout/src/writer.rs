@@ -5,8 +5,8 @@ use std::{fs::File, sync::atomic::Ordering::*};
 use crate::{
     Counter, CreateError, Event, InterfaceCounters, InterfaceName, NameChange, OuterHeader,
     RingName, UnixTime,
-    map::{MAX_SLOTS, Map},
-    segment::{is_at, lock, open_own, replace, set_permissions, unlink, wake},
+    map::{MAX_SLOTS, Map, Stream},
+    segment::{Old, is_at, lock, open_own, replace, set_permissions, unlink, wake},
 };
 
 /// The segment to write to.
@@ -38,7 +38,11 @@ pub struct InterfaceId(usize);
 pub struct Writer {
     map: Map,
     options: WriterOptions,
+    generation: u64,
+    created: u64,
     next: u64,
+    /// The interfaces that have counters.
+    names: Vec<(InterfaceId, InterfaceName)>,
     /// The sums of [`TIMED`] at the last heartbeat.
     counted: [u64; 2],
     /// Locked until the process ends, also if it is killed.
@@ -56,7 +60,8 @@ impl Writer {
     /// A segment of the same size is continued: same generation, next number. One of another size
     /// is replaced by a new segment that takes over its generation, its counters and as many of its
     /// events as fit; readers follow, and lose only the events that do not fit. One of another layout
-    /// version is replaced by an empty segment of a new generation.
+    /// version is replaced by an empty segment of a new generation. One that was truncated is replaced by an
+    /// empty one of the same generation, so that readers count what they had not read, if its header is left.
     pub fn create(options: &WriterOptions) -> Result<Writer, CreateError> {
         let name = &options.name;
         let slots = options
@@ -67,7 +72,7 @@ impl Writer {
             .ok_or(CreateError::TooLarge(options.slots))?;
         let lock = lock(name, false)?;
         unlink(&name.unfinished())?; // left over from a writer that was killed
-        let old = open_own(name)?;
+        let (old, cut) = open_own(name)?;
         if let Some(old) = &old {
             old.header().settle(old.ring().recover());
         }
@@ -76,12 +81,25 @@ impl Writer {
                 set_permissions(&old, options)?;
                 old
             }
-            old => replace(old.as_ref(), slots, options)?,
+            Some(old) => replace(Old::Segment(&old), slots, options)?,
+            None => {
+                let old = cut.map_or(Old::Nothing, |stream| Old::Numbers(stream, None));
+                replace(old, slots, options)?
+            }
         };
         let next = map.ring().head();
         let counted = TIMED.map(|counter| map.header().sum(counter));
         let options = options.clone();
-        let mut writer = Writer { map, options, next, counted, lock, unreachable: false };
+        let (generation, created) = {
+            let header = map.header();
+            (header.generation.load(Relaxed), header.created.load(Relaxed))
+        };
+        if map.is_cut() {
+            return Err(CreateError::NotARing(name.clone())); // truncated meanwhile
+        }
+        let (names, unreachable) = (Vec::new(), false);
+        let mut writer =
+            Writer { map, options, generation, created, next, names, counted, lock, unreachable };
         writer.announce();
         Ok(writer)
     }
@@ -98,17 +116,17 @@ impl Writer {
         self.wake();
     }
 
-    /// Stores the heartbeat, and creates the segment again, with its contents, if its file was deleted:
-    /// new readers would find none. (systemd-logind deletes the segments of ordinary users when they
-    /// log out, logind.conf(5), RemoveIPC.) Returns each change once, for the log. Calls the file
-    /// system; about once a second is enough.
+    /// Stores the heartbeat, and creates the segment again: with its contents if its file was deleted,
+    /// because new readers would find none (systemd-logind deletes the segments of ordinary users when they
+    /// log out, logind.conf(5), RemoveIPC); without events if its file was truncated. Returns each change
+    /// once, for the log. Calls the file system; about once a second is enough.
     pub fn maintain(&mut self, now: UnixTime) -> Option<NameChange> {
         self.beat(now);
         let kept = self.keep_name();
         let name = || self.options.name.clone();
         let (unreachable, change) = match kept {
-            Ok(true) => (false, Some(NameChange::Recreated(name()))),
-            Ok(false) => (false, self.unreachable.then(|| NameChange::Reachable(name()))),
+            Ok(Some(change)) => (false, Some(change)),
+            Ok(None) => (false, self.unreachable.then(|| NameChange::Reachable(name()))),
             Err(error) => {
                 (true, (!self.unreachable).then(|| NameChange::Unreachable(name(), error)))
             }
@@ -117,27 +135,51 @@ impl Writer {
         change
     }
 
-    /// Returns whether it created the segment. A file of the same name that is not this writer's is an error.
-    fn keep_name(&mut self) -> Result<bool, CreateError> {
+    /// Returns what it created the segment for, if it did. A file of the same name that is not this writer's is
+    /// an error.
+    fn keep_name(&mut self) -> Result<Option<NameChange>, CreateError> {
         let name = &self.options.name;
         if !is_at(&self.lock, &name.lock())? {
             self.lock = lock(name, false)?;
         }
-        if is_at(self.map.file(), name)? {
-            return Ok(false);
+        let (cut, named) = (self.map.is_cut_anywhere(), is_at(self.map.file(), name)?);
+        if named && !cut {
+            return Ok(None);
         }
-        if let Some(other) = open_own(name)? {
+        if !named && let (Some(other), _) = open_own(name)? {
             let pid = other.header().writer.0.pid.load(Relaxed);
             return Err(CreateError::Busy(Some(pid)));
         }
-        self.map = replace(Some(&self.map), self.map.ring().capacity(), &self.options)?;
+        let slots = self.map.ring().capacity();
+        let change = match cut {
+            true => NameChange::Cut(name.clone()),
+            false => NameChange::Recreated(name.clone()),
+        };
+        let (generation, created, next) = (self.generation, self.created, self.next);
+        let old = match cut {
+            true => Old::Numbers(Stream { generation, created, next }, Some(&self.map)),
+            false => Old::Segment(&self.map),
+        };
+        self.map = replace(old, slots, &self.options)?;
+        self.restore_names();
         self.announce();
-        Ok(true)
+        Ok(Some(change))
     }
 
     /// The counters of an interface, continued from earlier runs of the same generation.
     pub fn interface(&mut self, name: InterfaceName) -> InterfaceId {
-        InterfaceId(self.map.header().index_of(name))
+        if let Some((id, _)) = self.names.iter().find(|(_, known)| *known == name) {
+            return *id;
+        }
+        self.restore_names();
+        let id = InterfaceId(self.map.header().index_of(name));
+        self.names.push((id, name));
+        id
+    }
+
+    /// Stores the names of interfaces that a truncated segment has lost.
+    fn restore_names(&self) {
+        self.names.iter().for_each(|(id, name)| self.map.header().set_name(id.0, *name));
     }
 
     /// Counts one frame, or one outcome.

@@ -5,7 +5,7 @@
 use aw_tests::collect::{collect, stdout_of};
 use aw_tests::feed::{numbered_capture, numbered_lines, publish};
 use aw_tests::lan::Lan;
-use aw_tests::rig::{Finished, binary, program, public_copy, run};
+use aw_tests::rig::{binary, program, public_copy, run, run_with};
 use aw_tests::ring::Ring;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -69,12 +69,12 @@ fn a_ring_of_another_user_is_not_trusted() {
 
     // The collector does not write to it either, and reports how to remove it; root may.
     let before = fs::read(ring.path()).unwrap();
-    let refused =
-        |finished: Finished| drop(finished.refused("collector", &["user id 65534", "--remove"]));
-    refused(collect(&ring, &numbered_capture(4..5), &["-q", "-u", "root"]));
-    refused(collect(&ring, &numbered_capture(4..5), &["-q", "-u", ANOTHER]));
-    run(as_user(ANOTHER, &path("collector"), &[&name[..], &["--remove"]].concat()))
-        .refused("collector", &["user id 65534"]);
+    let collector =
+        |user: &str, more: &[&str]| as_user(user, &path("collector"), &[&name[..], more].concat());
+    run_with(collector(ANOTHER, &["-q", "--read", "-"]), &numbered_capture(4..5))
+        .refused("collector", &["user id 65534", "--remove"]);
+    run(collector(ANOTHER, &["--remove"])).refused("collector", &["user id 65534"]);
+    run(collector(ANOTHER, &["--claim"])).refused("collector", &["--claim", "run it as root"]);
     assert!(fs::read(ring.path()).unwrap() == before);
     run(program("collector", &[&name[..], &["--remove"]].concat())).ok();
     assert_eq!(ring.files(), Vec::<std::path::PathBuf>::new());
@@ -86,15 +86,73 @@ fn a_lock_of_another_user_is_named() {
     if !is_root() {
         return;
     }
+    let directory = public_copy(&["collector"]);
     let ring = Ring::new();
     let lock = format!("{}.lock", ring.path().display());
     fs::write(&lock, "").unwrap();
     chown(&lock, Some(NOBODY), Some(NOBODY)).unwrap();
     fs::set_permissions(&lock, Permissions::from_mode(0o600)).unwrap();
-    for user in ["root", ANOTHER] {
-        collect(&ring, &numbered_capture(1..2), &["-q", "-u", user])
-            .refused("collector", &[".lock", "user id 65534"]);
+    let collector = directory.path().join("collector");
+    let command = as_user(ANOTHER, &collector, &["--ring", ring.name(), "-q", "--read", "-"]);
+    run_with(command, &numbered_capture(1..2)).refused("collector", &[".lock", "user id 65534"]);
+}
+
+/// No file that another user put in the place of the ring, its lock or its successor refuses the start of a collector that
+/// root starts; nor, after --claim, of one that another user starts.
+#[test]
+fn a_squatted_name_refuses_no_start() {
+    if !is_root() {
+        return;
     }
+    let directory = public_copy(&["collector"]);
+    let own = |path: &Path| std::os::unix::fs::lchown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    let target = tempfile::NamedTempFile::new().unwrap();
+    for kind in ["file", "link", "directory", "ring"] {
+        for claimed in [false, true] {
+            let ring = Ring::new();
+            if kind == "ring" {
+                foreign_ring(&ring);
+            }
+            for suffix in ["", ".lock", ".new"] {
+                let path = std::path::PathBuf::from(format!("{}{suffix}", ring.path().display()));
+                match kind {
+                    "file" => fs::write(&path, "theirs").unwrap(),
+                    "link" => symlink(target.path(), &path).unwrap(),
+                    "directory" => {
+                        fs::create_dir(&path).unwrap();
+                        fs::write(path.join("theirs"), "").unwrap();
+                    }
+                    _ => continue,
+                }
+                own(&path);
+            }
+            let finished = match claimed {
+                false => collect(&ring, &numbered_capture(1..4), &["-q", "-u", ANOTHER]).ok(),
+                true => {
+                    let name = ["--ring", ring.name(), "-q"];
+                    let claim = [&name[..], &["--claim", "-u", ANOTHER]].concat();
+                    let claim = run(program("collector", &claim)).ok();
+                    let start = [&name[..], &["--read", "-"]].concat();
+                    let start = as_user(ANOTHER, &directory.path().join("collector"), &start);
+                    run_with(start, &numbered_capture(1..4)).ok();
+                    claim
+                }
+            };
+            let text = &finished.stderr;
+            assert!(text.contains("of user id 65534") && text.contains(ring.name()), "{text}");
+            assert_eq!(ring.path().metadata().unwrap().uid().to_string(), ANOTHER);
+            let held = run(stdout_of(&ring, &["--once", "--owner", ANOTHER])).ok().stdout;
+            assert_eq!(held, numbered_lines(1..4), "{kind}");
+            // The next start finds its own files and removes nothing.
+            let next = collect(&ring, &numbered_capture(4..5), &["-q", "-u", ANOTHER]).ok();
+            assert!(!next.stderr.contains("removed"), "{kind}: {}", next.stderr);
+            for left in ring.files().iter().filter(|path| path.is_dir()) {
+                fs::remove_dir_all(left).unwrap();
+            }
+        }
+    }
+    assert_eq!(target.path().metadata().unwrap().len(), 0);
+    assert_eq!(target.path().metadata().unwrap().uid(), 0, "the target of a link is not touched");
 }
 
 /// Files that the collector writes as root, in directories that other users may write.

@@ -175,6 +175,102 @@ fn a_replay_keeps_no_capability() {
     replay.finish().ok();
 }
 
+/// Privileges are gone before the first byte of a capture file is there: nothing of it is read, decompressed or parsed as root.
+#[test]
+fn a_replay_is_confined_before_it_reads() {
+    if !rustix::process::geteuid().is_root() {
+        return aw_tests::rig::skip("only root has something to give up");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("capture.pcap");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let ring = Ring::new();
+    let options = ["--ring", ring.name(), "-q", "-u", NOBODY, "--group", GROUP, "--read"];
+    let mut command = aw_tests::rig::program("collector", &options);
+    command.arg(&pipe);
+    let replay = Run::start(command);
+    // Opening it lets the collector's open return; nothing is written yet.
+    let mut input = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    replay.wait_until("it is confined", || {
+        threads(replay.id()).iter().all(|status| status["Seccomp"] == "2")
+    });
+    assert_confined(replay.id(), NOBODY, GROUP, NONE);
+    assert!(!ring.path().exists(), "it waits for the header of the file");
+    std::io::Write::write_all(&mut input, &numbered_capture(1..4)).unwrap();
+    drop(input);
+    replay.finish().ok();
+    assert_eq!(
+        run(stdout_of(&ring, &["--once", "--owner", NOBODY])).ok().stdout.lines().count(),
+        3
+    );
+}
+
+/// The process id of the sender process of aw-alert.
+fn sender_of(alert: &Run) -> u32 {
+    let parent = alert.id().to_string();
+    let is_child = |id: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        // The name of the program, in parentheses, may contain anything.
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace());
+        fields.and_then(|mut fields| fields.nth(1)) == Some(&parent)
+    };
+    let mut id = None;
+    alert.wait_until("it has a sender process", || {
+        let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        let mut ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        id = ids.find(is_child);
+        id.is_some()
+    });
+    id.unwrap()
+}
+
+/// The process that talks to servers: no capability and no way to get one, and with channels that start no program neither
+/// files nor programs.
+#[test]
+fn the_sender_process_of_aw_alert() {
+    if !rustix::process::geteuid().is_root() {
+        return aw_tests::rig::skip("only root has something to give up");
+    }
+    let state = "#!/bin/sh\ngrep -E '^(NoNewPrivs|CapEff|CapBnd)' /proc/self/status > ";
+    for starts_programs in [false, true] {
+        let alert = aw_tests::alerting::Alert::new();
+        let out = alert.path("status");
+        let program = alert.path("program");
+        fs::write(&program, format!("{state}{}\n", out.display())).unwrap();
+        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut config = "[[channel]]\nname = \"log\"\nsyslog = true\n".to_owned();
+        if starts_programs {
+            config += &format!("[[channel]]\nname = \"run\"\ncommand = [{program:?}]\n");
+        } else {
+            config += &aw_tests::alerting::webhook("web", "url = \"http://127.0.0.1:9/\"");
+        }
+        alert.config(&config);
+        let run = alert.start();
+        let sender = sender_of(&run);
+        run.wait_until("the sender process is confined", || {
+            threads(sender).iter().all(|status| status["NoNewPrivs"] == "1")
+        });
+        run.wait_until("and filtered", || {
+            starts_programs || threads(sender).iter().all(|status| status["Seccomp"] == "2")
+        });
+        for status in threads(sender) {
+            for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+                assert_eq!(status[set], NONE, "{set} of {status:#?}");
+            }
+        }
+        if starts_programs {
+            alert.publish(1..2);
+            run.wait_until("the program ran", || {
+                fs::read_to_string(&out).is_ok_and(|text| text.lines().count() == 3)
+            });
+            let status = fs::read_to_string(&out).unwrap();
+            assert!(status.contains("NoNewPrivs:\t1") && !status.contains("3fff"), "{status}");
+        }
+        assert_eq!(run.stop().status.code(), Some(0));
+    }
+}
+
 /// A user without permission to change the user gets an error, except for its own name.
 #[test]
 fn another_user_is_refused_to_those_who_may_not() {

@@ -132,13 +132,16 @@ fn units_are_well_formed() {
         let text = fs::read_to_string(&unit).unwrap();
         let mut text: String = text
             .lines()
-            .map(|line| match line.strip_prefix("ExecStart=") {
-                Some(words) => format!(
-                    "ExecStart={} {}\n",
-                    true_program.display(),
-                    words.split_once(' ').unwrap().1
-                ),
-                None => format!("{line}\n"),
+            .map(|line| {
+                let starts = ["ExecStart=", "ExecStartPre=+"].into_iter();
+                let mut starts = starts.filter_map(|key| Some((key, line.strip_prefix(key)?)));
+                match starts.next() {
+                    Some((key, words)) => {
+                        let arguments = words.split_once(' ').unwrap().1;
+                        format!("{key}{} {arguments}\n", true_program.display())
+                    }
+                    None => format!("{line}\n"),
+                }
             })
             .collect();
         text = text.replace("Documentation", "# Documentation");

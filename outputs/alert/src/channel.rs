@@ -1,7 +1,10 @@
 //! A channel of the configuration: a filter, a rate limit, hours, and one transport.
 
+use std::{env, path::Path};
+
 use aw_detect::{Alert, AlertKind, Dialect, MacPattern};
 use aw_notify::{Mail, MailOptions, sendmail_message};
+use aw_service::Access;
 use jiff::{Zoned, tz::TimeZone};
 use serde::Deserialize;
 
@@ -10,7 +13,7 @@ use crate::{
     hours::{Day, Hours, Outside, is_open},
     notification::Notification,
     rate_gate::ChannelLimit,
-    transport::IDENT,
+    transport::{ChannelSecrets, IDENT},
     webhook_options::WebhookOptions,
 };
 
@@ -63,6 +66,17 @@ pub struct Sendmail {
     pub from: String,
     pub to: Vec<String>,
 }
+
+/// Where systems have the certificates of authorities.
+const AUTHORITIES: [&str; 7] = [
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/ca-certificates",
+    "/usr/lib/ssl",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/usr/share/pki",
+];
 
 fn burst() -> u32 {
     10
@@ -123,6 +137,42 @@ impl Channel {
     /// Whether `now` is within its hours and days.
     pub fn is_open(&self, now: &Zoned) -> bool {
         is_open(self.hours, self.days.as_deref(), now)
+    }
+
+    /// Whether it starts programs.
+    pub fn starts_programs(&self) -> bool {
+        let token = self.smtp.iter().filter_map(|smtp| smtp.oauth.as_ref());
+        self.command.is_some()
+            || self.sendmail.is_some()
+            || token.into_iter().any(|oauth| oauth.command.is_some())
+    }
+
+    /// The files and ports that it needs, if it starts no programs.
+    pub fn access(&self, secrets: &ChannelSecrets, state: &Path) -> Vec<Access> {
+        let mut access = Vec::new();
+        let mut ca_file = None;
+        if let Some(smtp) = &self.smtp {
+            access.extend(smtp.ports().map(Access::Connect));
+            access.extend(smtp.oauth.iter().map(|_| Access::Write(state.into()))); // a replaced token
+            ca_file = smtp.ca_file.as_deref();
+        }
+        if let Some(webhook) = &self.webhook {
+            access.extend(webhook.port(secrets.url.as_ref()).map(Access::Connect));
+            ca_file = webhook.ca_file.as_deref();
+        }
+        if self.smtp.is_some() || self.webhook.is_some() {
+            access.extend(Access::host_names());
+            access.extend(AUTHORITIES.map(|path| Access::Read(path.into())));
+            let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(env::var_os);
+            access.extend(named.map(|path| Access::Read(path.into())));
+            let proxy = ureq::Proxy::try_from_env(); // of the environment
+            access.extend(proxy.map(|proxy| Access::Connect(proxy.port())));
+        }
+        // The directory: the file may be created or replaced later.
+        let directory = ca_file.and_then(|file| std::path::absolute(file).ok());
+        let directory = directory.as_deref().and_then(Path::parent);
+        access.extend(directory.map(|directory| Access::Read(directory.into())));
+        access
     }
 
     /// The program name in syslog: rules for arpwatch's lines, such as those of logwatch and fail2ban, look for its name.

@@ -1,7 +1,8 @@
 //! The sender process. aw-alert itself reads what strangers send and therefore gives up files, sockets and programs, which
 //! mail servers and commands need. So it starts a second process of this program before that, with the same configuration
 //! and user. The sender process reads requests as lines of JSON from a pipe, answers each with a result, and ends when the
-//! pipe is closed. It trusts what comes from the pipe.
+//! pipe is closed. It trusts what comes from the pipe, and nothing that a server answers: it has no capabilities, gets none
+//! from programs that it starts, and if no channel starts programs, it reaches the servers of its channels only.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,10 +18,12 @@ use std::{
 
 use aw_notify::Failure;
 use aw_output::{Error, Fault, RingOptions, failed};
-use aw_service::Identity;
+use aw_service::{CapabilitySet, Identity, Startup, SystemCalls, drop_capabilities};
+use rustix::net::AddressFamily;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    channel::Channel,
     config::Config,
     notification::Notification,
     transport::{ChannelSecrets, Transport, TransportOptions, secret_variables},
@@ -147,6 +150,10 @@ pub fn run_sender(exec: Option<&Path>, options: TransportOptions) -> ExitCode {
         return ExitCode::from(2);
     };
     let _ = config.add_command(exec); // the first process has reported a failure
+    if let Err(Error::Failed(why)) = confine(&config, &secrets, options.state) {
+        eprintln!("aw-alert: sender process: {why}");
+        return ExitCode::FAILURE;
+    }
     thread::scope(|scope| {
         let mut queues = HashMap::new();
         for one in config.channel {
@@ -174,6 +181,29 @@ pub fn run_sender(exec: Option<&Path>, options: TransportOptions) -> ExitCode {
         drop(queues);
     });
     ExitCode::SUCCESS
+}
+
+/// Drops what the channels do not need, before there is a second thread. Programs need files and system calls that are not
+/// known here: with such a channel, only capabilities and the rights of set-user-id programs are dropped.
+fn confine(
+    config: &Config,
+    secrets: &BTreeMap<String, ChannelSecrets>,
+    state: &Path,
+) -> Result<(), Error> {
+    if config.channel.iter().any(Channel::starts_programs) {
+        return drop_capabilities();
+    }
+    let none = ChannelSecrets::default();
+    let secrets = |channel: &Channel| secrets.get(&channel.name).unwrap_or(&none);
+    let files = config.channel.iter().flat_map(|channel| channel.access(secrets(channel), state));
+    let mut calls = SystemCalls::basic();
+    if config.channel.iter().any(|channel| channel.smtp.is_some() || channel.webhook.is_some()) {
+        let families = [AddressFamily::INET, AddressFamily::INET6];
+        families.into_iter().for_each(|family| calls.allow_sockets(family.as_raw().into()));
+    }
+    calls.allow_sockets(AddressFamily::UNIX.as_raw().into()); // the syslog daemon
+    let files: Vec<_> = files.collect();
+    Startup::default().confine(None, CapabilitySet::empty(), &files, calls, false)
 }
 
 /// Writes a result. Returns false if aw-alert has ended.

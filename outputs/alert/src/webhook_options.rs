@@ -6,6 +6,7 @@ use serde::Deserialize;
 use ureq::http::{HeaderName, HeaderValue, Uri, header::CONTENT_TYPE};
 
 use aw_notify::http;
+use aw_service::Secret;
 
 use crate::{own_body::OwnBody, template::Template};
 
@@ -112,6 +113,14 @@ impl WebhookOptions {
     pub fn content_type(&self) -> Option<&str> {
         let is_ours = |name: &str| name.eq_ignore_ascii_case(CONTENT_TYPE.as_str());
         self.headers.iter().find(|(name, _)| is_ours(name)).map(|(_, value)| &**value)
+    }
+
+    /// The port that connections are made to; `secret`: the URL that a file or a variable holds.
+    pub fn port(&self, secret: Option<&Secret>) -> Option<u16> {
+        let url = self.url.as_deref().or(secret.map(Secret::reveal)).or(self.default_url())?;
+        let (uri, _) = parse_url(url).ok()?;
+        let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+        Some(uri.port_u16().unwrap_or(default))
     }
 
     /// The URL of the service's public server, if it has one.

@@ -23,6 +23,7 @@ mod state;
 use std::{process::ExitCode, time::Duration};
 
 use aw_service::{CapabilitySet, Signals, Startup, SystemCalls};
+use rustix::net::AddressFamily;
 use shm_layout::{Event, Position, RingName};
 
 pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn};
@@ -199,6 +200,12 @@ fn confine(
     files.extend_from_slice(&plan.files);
     let mut calls = SystemCalls::basic();
     plan.sockets.iter().for_each(|family| calls.allow_sockets(*family));
+    if !plan.sockets.is_empty() {
+        calls.allow_sockets(AddressFamily::UNIX.as_raw().into()); // systemd-resolved and nscd, which resolve names
+    }
+    if plan.serves {
+        calls.allow_serving();
+    }
     if plan.event_loop {
         calls.allow_event_loop();
     }

@@ -11,8 +11,10 @@ use crate::{SpoolOptions, StartFrom};
 pub struct Plan {
     /// Files, directories and TCP ports to connect to, in addition to the rings and the state directory.
     pub files: Vec<Access>,
-    /// Address families of sockets, in addition to AF_UNIX, such as `libc::AF_INET`.
+    /// Address families of sockets, such as `libc::AF_INET`.
     pub sockets: Vec<i32>,
+    /// The output serves a socket that listens before privileges are dropped.
+    pub serves: bool,
     /// The output uses an event loop (epoll).
     pub event_loop: bool,
     /// The default of `--from`.
@@ -31,6 +33,7 @@ impl Default for Plan {
         Plan {
             files: Vec::new(),
             sockets: Vec::new(),
+            serves: false,
             event_loop: false,
             from: StartFrom::Resume,
             linger: Duration::ZERO,

@@ -32,6 +32,8 @@ pub(crate) struct Source<'a> {
     resume: Option<Position>,
     /// The ring does not exist yet.
     waiting: bool,
+    /// The ring was truncated, and has not been created again yet.
+    cut: bool,
     /// The ring was replaced by a new segment; its remaining events are read first.
     replaced: bool,
     checked_at: Instant,
@@ -69,6 +71,7 @@ impl<'a> Source<'a> {
             next: None,
             resume,
             waiting: false,
+            cut: false,
             replaced: false,
             checked_at: now,
             heartbeat: Heartbeat { last: UnixTime::default(), since: now, missing },
@@ -98,11 +101,12 @@ impl<'a> Source<'a> {
                     ));
                 }
                 self.reader = Some(reader);
-                self.waiting = false;
+                (self.waiting, self.cut) = (false, false);
                 self.resume = None;
                 self.heartbeat.since = Instant::now();
                 Ok(())
             }
+            Err(AttachError::NotARing) if self.cut && !self.once => Ok(()),
             Err(AttachError::Missing) if !self.once => {
                 if !self.waiting {
                     info(format_args!(
@@ -224,7 +228,17 @@ impl<'a> Source<'a> {
         if due {
             self.checked_at = Instant::now();
         }
-        if let Some(reader) = &self.reader {
+        if let Some(reader) = &self.reader
+            && reader.is_cut()
+        {
+            warn(format_args!(
+                "ring {} was cut: a process of its owner truncated its file: waiting for a new one (the collector creates it within a second; if none runs, start it)",
+                self.ring
+            ));
+            (self.waiting, self.cut, self.replaced) = (true, true, false);
+            self.resume = Some(reader.position());
+            self.reader = None;
+        } else if let Some(reader) = &self.reader {
             if !self.replaced && (reader.is_retired() || (due && reader.is_replaced())) {
                 // Events may have been added since the last read; from now on none are.
                 self.replaced = true;

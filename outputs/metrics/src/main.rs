@@ -98,7 +98,8 @@ fn main() -> ExitCode {
     let state = rings.state_path();
     let directory = file.as_deref().and_then(Path::parent).map(|path| Access::Write(path.into()));
     let files = directory.into_iter().chain([Access::Read(state.clone())]).collect();
-    let plan = Plan { files, from: StartFrom::Now, ..Plan::default() };
+    let serves = listener.is_some();
+    let plan = Plan { files, serves, from: StartFrom::Now, ..Plan::default() };
     aw_output::run(NAME, &rings, &plan, || {
         let sources = Arc::new(Mutex::new(MetricSources::new(&rings.rings, owners, state)));
         listener.map(|listener| exposition::serve(listener, Arc::clone(&sources))).transpose()?;

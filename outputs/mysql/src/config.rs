@@ -166,7 +166,7 @@ impl ServerConfig {
 
     /// Families of sockets that a connection needs.
     pub fn sockets(&self) -> Vec<i32> {
-        self.tcp_host().map_or(Vec::new(), |_| vec![libc::AF_INET, libc::AF_INET6])
+        self.tcp_host().map_or(vec![libc::AF_UNIX], |_| vec![libc::AF_INET, libc::AF_INET6])
     }
 
     /// Options for the library; each connection begins with the statement `begin`.

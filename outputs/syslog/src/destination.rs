@@ -79,7 +79,7 @@ impl Destination {
 
     /// The address families that a connection needs.
     pub fn sockets(&self) -> Vec<i32> {
-        if self.is_local() { Vec::new() } else { vec![libc::AF_INET, libc::AF_INET6] }
+        if self.is_local() { vec![libc::AF_UNIX] } else { vec![libc::AF_INET, libc::AF_INET6] }
     }
 
     /// Connects; connecting and each write take two seconds at most.

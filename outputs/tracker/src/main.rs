@@ -66,7 +66,8 @@ fn prepare(options: &mut Options) -> Result<(Plan, Option<TcpListener>), Error> 
     }
     tracking.common.start_dir =
         env::current_dir().map_err(|error| Error::io("find the current directory", error))?;
-    let plan = Plan { files: tracking.files()?, ..Plan::default() };
+    let serves = tracking.serve.is_some();
+    let plan = Plan { files: tracking.files()?, serves, ..Plan::default() };
     Ok((plan, tracking.serve.as_ref().map(aw_output::serve::listen).transpose()?))
 }
 

@@ -1,0 +1,203 @@
+//! A process of the owner truncates a ring while it is mapped: no reader and no writer dies, no event is invented, and
+//! what was not read is counted as lost.
+
+mod common;
+
+use std::{
+    fs::{File, OpenOptions},
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
+
+use common::Ring;
+use shm_layout::{
+    AttachError, Counter, Event, Kind, MacAddr, NameChange, Next, Origin, Position, Reader, Start,
+    UnixTime, VlanId, Writer, WriterOptions, remove,
+};
+
+const SLOTS: u64 = 1024;
+const HEADER: u64 = 69_632;
+/// The file's lengths: nothing, the first page, half of the header, the header, half of the slots.
+const LENGTHS: [u64; 5] = [0, 4096, HEADER / 2, HEADER, HEADER + SLOTS * 32];
+
+fn create(ring: &Ring) -> Writer {
+    let name = (*ring).clone();
+    Writer::create(&WriterOptions { name, slots: SLOTS, group: None, host: None }).unwrap()
+}
+
+fn event(n: u64) -> Event {
+    let mac = MacAddr::new([2, 0, 0, 0, 0, n as u8]);
+    Event {
+        time: UnixTime::from_nanos(n as i64 + 1),
+        address: Ipv6Addr::from(u128::from(n) << 64 | 7),
+        interface: "cut0".parse().unwrap(),
+        mac,
+        source: mac,
+        vlan: VlanId::NONE,
+        outer_vlan: VlanId::NONE,
+        kind: Kind::Pairing(Origin::NdDad),
+        router: Ipv4Addr::UNSPECIFIED,
+    }
+}
+
+fn publish(writer: &mut Writer, number: u64) {
+    for _ in 0..number {
+        let interface = writer.interface("cut0".parse().unwrap());
+        writer.count(interface, Counter::Seen);
+        writer.publish(interface, &event(writer.published()));
+    }
+    writer.wake();
+}
+
+fn file(ring: &Ring) -> File {
+    OpenOptions::new().write(true).open(ring.path()).unwrap()
+}
+
+/// Reads to the end; each event is the one that was published, and its number the next one. Returns read and lost.
+fn read(reader: &mut Reader) -> (u64, u64) {
+    let (mut read, mut lost) = (0, 0);
+    loop {
+        let before = reader.position().sequence;
+        match reader.next() {
+            Next::Event(n, found) => {
+                assert_eq!((n, found), (before, event(n)));
+                read += 1;
+            }
+            Next::Lapped { lost: more } => lost += more,
+            Next::Unknown(n, unknown) => panic!("event {n} was not published: {unknown:?}"),
+            Next::Empty => return (read, lost),
+        }
+    }
+}
+
+#[test]
+fn a_truncated_ring_is_created_again_with_the_same_numbers() {
+    for length in LENGTHS {
+        // To the length, and to the length and back: the rest is zeros, which raise no signal.
+        for grows in [false, true] {
+            let ring = Ring::new();
+            let mut writer = create(&ring);
+            publish(&mut writer, 700);
+            let mut reader = Reader::attach(&ring, Start::Oldest).unwrap();
+            for n in 0..100 {
+                assert_eq!(reader.next(), Next::Event(n, event(n)));
+            }
+            let whole = file(&ring).metadata().unwrap().len();
+            file(&ring).set_len(length).unwrap();
+            if grows {
+                file(&ring).set_len(whole).unwrap();
+            }
+            let (held, lost) = read(&mut reader);
+            assert!(held + lost <= 600);
+            // Nothing of this ends the process either.
+            let _ = (reader.host(), reader.counters(), reader.heartbeat(), reader.published());
+            reader.wait(Duration::ZERO);
+            publish(&mut writer, 50);
+            let generation = reader.generation();
+
+            let change = writer.maintain(UnixTime::now());
+            let header_is_left = grows && length >= 4096;
+            match header_is_left {
+                true => assert!(change.is_none(), "zeros in slots are slots without events"),
+                false => {
+                    assert!(matches!(change, Some(NameChange::Cut(_))), "{length}: {change:?}")
+                }
+            }
+            assert!(writer.maintain(UnixTime::now()).is_none());
+            if header_is_left {
+                continue;
+            }
+            assert!(reader.is_cut() || reader.is_replaced());
+            let position = reader.position();
+            let mut reader = Reader::attach(&ring, Start::At(position)).unwrap();
+            assert_eq!(reader.generation(), generation);
+            let (more, missed) = read(&mut reader);
+            assert_eq!((more, position.sequence + missed), (0, 750), "{length}");
+            publish(&mut writer, 30);
+            assert_eq!(read(&mut reader), (30, 0));
+            let counters = reader.counters();
+            let counters = counters.iter().find(|one| one.name.as_str() == "cut0").unwrap();
+            assert!(counters.get(Counter::Published) >= 30);
+        }
+    }
+}
+
+/// The next writer continues the numbers where the header is left, and begins a new generation otherwise.
+#[test]
+fn a_ring_that_was_truncated_without_a_writer() {
+    for length in LENGTHS {
+        let ring = Ring::new();
+        let mut writer = create(&ring);
+        publish(&mut writer, 700);
+        drop(writer);
+        let generation = Reader::attach(&ring, Start::Oldest).unwrap().generation();
+        file(&ring).set_len(length).unwrap();
+        assert!(matches!(Reader::attach(&ring, Start::Oldest), Err(AttachError::NotARing)));
+        let mut writer = create(&ring);
+        publish(&mut writer, 5);
+        let at = Position { generation, sequence: 100 };
+        let mut reader = Reader::attach(&ring, Start::At(at)).unwrap();
+        let expected = if length >= HEADER { (5, 600) } else { (5, 0) };
+        assert_eq!(read(&mut reader), expected, "{length}");
+        assert_eq!(reader.generation() == generation, length >= HEADER);
+        drop(writer);
+        file(&ring).set_len(length).unwrap();
+        remove(&ring).unwrap();
+        assert!(!ring.path().exists());
+    }
+}
+
+/// At full speed, with several readers, truncated again and again at random moments.
+#[test]
+fn readers_and_writer_at_full_speed() {
+    let ring = Ring::new();
+    let mut writer = create(&ring);
+    let (done, published) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        let mut readers = Vec::new();
+        for _ in 0..2 {
+            let mut reader = Reader::attach(&ring, Start::First).unwrap();
+            let (ring, done, published) = (&ring, &done, &published);
+            readers.push(scope.spawn(move || {
+                let (mut total, mut cuts) = (0, 0);
+                loop {
+                    let end = done.load(Relaxed).then(|| published.load(Relaxed));
+                    let (found, lost) = read(&mut reader);
+                    total += found + lost;
+                    if end == Some(total) {
+                        return cuts;
+                    }
+                    reader.wait(Duration::from_millis(1));
+                    if reader.is_cut() || reader.is_retired() || reader.is_replaced() {
+                        let at = Start::At(reader.position());
+                        if let Ok(again) = Reader::attach(ring, at) {
+                            assert_eq!(again.position(), reader.position());
+                            reader = again;
+                            cuts += 1;
+                        }
+                    }
+                }
+            }));
+        }
+        let cutter = scope.spawn(|| {
+            for round in 0..200 {
+                // The file may be replaced at this moment.
+                let _ = file(&ring).set_len(LENGTHS[round % LENGTHS.len()]);
+                thread::sleep(Duration::from_micros(500));
+            }
+        });
+        let mut changes = 0;
+        while !cutter.is_finished() || changes == 0 {
+            publish(&mut writer, 300);
+            changes += u64::from(writer.maintain(UnixTime::now()).is_some());
+        }
+        while writer.maintain(UnixTime::now()).is_some() {}
+        publish(&mut writer, 1);
+        published.store(writer.published(), Relaxed);
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        let cuts: u64 = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
+        assert!(cuts > 0 && changes > 0, "{cuts} {changes}");
+    });
+}
