@@ -1,13 +1,22 @@
 //! The rate limit (`-r`): after a report of an address, it is not reported for a time with the same MAC. Another
 //! MAC is always reported.
 //!
-//! It has no clock: the frames' times decide, so that a replay gives the same events. Its memory is bounded
-//! by the number of pairings; when the table is full, it forgets the pairing that was not seen for longest. The
-//! average cost of a step does not depend on the number of pairings, and nothing is allocated once the
+//! It has no clock: the frames' times decide, so that a replay gives the same events. Its memory is bounded by the
+//! number of pairings. The average cost of a step does not depend on that number, and nothing is allocated once the
 //! table is full.
+//!
+//! A full table forgets so that no host can make it forget the pairings of others with made-up ones:
+//!
+//! * The *first* pairings, which came while the table was less than half full, are kept as long as each is seen once in
+//!   30 days. Nothing that others send can remove one: made-up MACs, addresses and VLANs come later.
+//! * Of the *later* ones, which fill the other half, those of large groups are forgotten first: of a MAC with more than
+//!   [`CROWD`] pairings, then of an interface with more than half of the table, then the one that was not seen for
+//!   longest. Only a flood that changes its MACs, too, can remove pairings of others here, and costs them no
+//!   more than a report that is repeated too early.
 
 use std::{
     hash::{BuildHasher, RandomState},
+    iter::successors,
     net::{Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
@@ -81,13 +90,34 @@ pub struct Verdict {
     pub forgot: bool,
 }
 
+/// Days in a period; a pairing remembers the one in which it was last seen.
+const PERIOD: i64 = 10;
+/// Seen so many periods ago, that is at least 30 days, a first pairing may be forgotten.
+const SILENT: i8 = 4;
+/// No host has more addresses: who claims more is a proxy, or makes them up.
+const CROWD: u32 = 256;
+/// So many of the later pairings are looked at, in search of one of a large group: of those not seen for longest, then of
+/// the newest ones, among which are those of a flood.
+const CANDIDATES: usize = 8;
+/// For so many pairings there is one counter of MACs. MACs of the same hash share it: in a full table of as many MACs it
+/// counts 16 pairings on average, far from a crowd.
+const PAIRINGS_A_COUNTER: usize = 16;
+/// Counters of interfaces, and of routers that report.
+const INTERFACES: usize = 64;
+
 /// A pairing as it was last reported.
 struct Pairing {
     key: PairingKey,
-    /// As bytes, so that the kind of evidence takes no more memory.
+    /// As bytes, so that the following fields take no more memory.
     mac: [u8; 6],
     evidence: Evidence,
+    /// The period in which it was last seen, modulo 256.
+    period: u8,
     reported: UnixTime,
+}
+
+fn period(now: UnixTime) -> u8 {
+    now.seconds().div_euclid(PERIOD * 86_400) as u8
 }
 
 impl Pairing {
@@ -104,8 +134,15 @@ struct Neighbors {
     later: u32,
 }
 
-/// No pairing: the ends of the list.
+/// No pairing: the ends of a list.
 const END: u32 = u32::MAX;
+
+/// The least recently and the most recently seen pairing.
+#[derive(Clone, Copy)]
+struct Ends {
+    least_recent: u32,
+    most_recent: u32,
+}
 
 /// The rate limit, and the pairings that it remembers.
 pub struct RateLimit {
@@ -117,22 +154,30 @@ pub struct RateLimit {
     hasher: RandomState,
     pairings: Vec<Pairing>,
     neighbors: Vec<Neighbors>,
-    least_recent: u32,
-    most_recent: u32,
+    /// Of the first pairings, whose places are below `max / 2`, and of the later ones.
+    lists: [Ends; 2],
+    /// How many pairings each MAC has, wherever it is seen, by its hash.
+    by_mac: Vec<u32>,
+    by_interface: [u32; INTERFACES],
+    /// How many of `by_mac` are above [`CROWD`].
+    crowds: usize,
 }
 
 impl RateLimit {
     /// Remembers at most `max` pairings, at least one.
     pub fn new(suppression: Suppression, max: usize) -> Self {
+        let max = max.clamp(1, END as usize);
         RateLimit {
             suppression,
-            max: max.clamp(1, END as usize),
+            max,
             index: HashTable::new(),
             hasher: RandomState::new(),
             pairings: Vec::new(),
             neighbors: Vec::new(),
-            least_recent: END,
-            most_recent: END,
+            lists: [Ends { least_recent: END, most_recent: END }; 2],
+            by_mac: vec![0; max / PAIRINGS_A_COUNTER + 1],
+            by_interface: [0; INTERFACES],
+            crowds: 0,
         }
     }
 
@@ -155,16 +200,22 @@ impl RateLimit {
         if let Some(&place) = known {
             self.move_to_end(place);
             let pairing = &mut self.pairings[place as usize];
-            let report = pairing.mac != mac || !self.suppression.covers(pairing.reported, now);
+            pairing.period = period(now);
+            let changed = pairing.mac != mac;
+            let report = changed || !self.suppression.covers(pairing.reported, now);
             if report {
-                pairing.mac = mac;
                 pairing.reported = now;
+            }
+            if changed {
+                self.leave_groups(place);
+                self.pairings[place as usize].mac = mac;
+                self.join_groups(place);
             }
             return Verdict { report, forgot: false };
         }
         let forgot = self.pairings.len() == self.max;
-        let place = if forgot { self.forget_least_recent() } else { self.pairings.len() as u32 };
-        let pairing = Pairing { key, mac, evidence, reported: now };
+        let place = if forgot { self.forget(now) } else { self.pairings.len() as u32 };
+        let pairing = Pairing { key, mac, evidence, period: period(now), reported: now };
         match self.pairings.get_mut(place as usize) {
             Some(old) => *old = pairing,
             None => {
@@ -173,6 +224,7 @@ impl RateLimit {
             }
         }
         self.append(place);
+        self.join_groups(place);
         self.index_place(hash, place, forgot);
         Verdict { report: true, forgot }
     }
@@ -198,20 +250,87 @@ impl RateLimit {
         }
     }
 
-    /// Removes the least recently seen pairing from index and list; returns its place, which is then free.
-    fn forget_least_recent(&mut self) -> u32 {
-        let place = self.least_recent;
+    /// Removes a pairing from index, list and groups; returns its place, which is then free.
+    fn forget(&mut self, now: UnixTime) -> u32 {
+        let place = self.least_missed(now);
         let hash = self.pairings[place as usize].hash(&self.hasher);
         // Not with `entry`, which reserves room for one more.
         if let Ok(entry) = self.index.find_entry(hash, |other| *other == place) {
             entry.remove();
         }
         self.unlink(place);
+        self.leave_groups(place);
         place
     }
 
+    /// The pairing to forget: a first one that is gone, or a later one, if possible of a large group.
+    fn least_missed(&self, now: UnixTime) -> u32 {
+        let [first, later] = self.lists;
+        if first.least_recent != END {
+            let seen = self.pairings[first.least_recent as usize].period;
+            // A negative difference means that the clock was set back.
+            if period(now).wrapping_sub(seen) as i8 >= SILENT {
+                return first.least_recent;
+            }
+        }
+        let largest = if self.crowds > 0 { 2 } else { 1 };
+        let (mut found, mut size) = (later.least_recent, 0);
+        let next = |place: &u32, step: fn(&Neighbors) -> u32| {
+            Some(step(&self.neighbors[*place as usize])).filter(|place| *place != END)
+        };
+        let oldest = successors(Some(later.least_recent), |place| next(place, |at| at.later));
+        let newest = successors(Some(later.most_recent), |place| next(place, |at| at.earlier));
+        for place in oldest.take(CANDIDATES).chain(newest.take(CANDIDATES)) {
+            let other = self.size(place);
+            if other > size {
+                (found, size) = (place, other);
+            }
+            if size == largest {
+                break;
+            }
+        }
+        found
+    }
+
+    /// The size of a pairing's groups: 2 if its MAC has too many, 1 if its interface has most of the table, otherwise 0.
+    fn size(&self, place: u32) -> u8 {
+        let [mac, interface] = self.groups(place);
+        match self.by_mac[mac] > CROWD {
+            true => 2,
+            false => u8::from(self.by_interface[interface] as usize > self.max / 2),
+        }
+    }
+
+    /// The counters of a pairing's groups.
+    fn groups(&self, place: u32) -> [usize; 2] {
+        let Pairing { key: PairingKey { interface, router, .. }, mac, .. } =
+            &self.pairings[place as usize];
+        let [mac, interface] =
+            [self.hasher.hash_one(mac), self.hasher.hash_one((interface, router))];
+        [mac as usize % self.by_mac.len(), interface as usize % INTERFACES]
+    }
+
+    fn join_groups(&mut self, place: u32) {
+        let [mac, interface] = self.groups(place);
+        self.by_mac[mac] += 1;
+        self.by_interface[interface] += 1;
+        self.crowds += usize::from(self.by_mac[mac] == CROWD + 1);
+    }
+
+    fn leave_groups(&mut self, place: u32) {
+        let [mac, interface] = self.groups(place);
+        self.crowds -= usize::from(self.by_mac[mac] == CROWD + 1);
+        self.by_mac[mac] -= 1;
+        self.by_interface[interface] -= 1;
+    }
+
+    /// The list of a place.
+    fn ends(&mut self, place: u32) -> &mut Ends {
+        &mut self.lists[usize::from(place as usize >= self.max / 2)]
+    }
+
     fn move_to_end(&mut self, place: u32) {
-        if place != self.most_recent {
+        if place != self.ends(place).most_recent {
             self.unlink(place);
             self.append(place);
         }
@@ -220,23 +339,22 @@ impl RateLimit {
     fn unlink(&mut self, place: u32) {
         let Neighbors { earlier, later } = self.neighbors[place as usize];
         match earlier {
-            END => self.least_recent = later,
+            END => self.ends(place).least_recent = later,
             earlier => self.neighbors[earlier as usize].later = later,
         }
         match later {
-            END => self.most_recent = earlier,
+            END => self.ends(place).most_recent = earlier,
             later => self.neighbors[later as usize].earlier = earlier,
         }
     }
 
     fn append(&mut self, place: u32) {
-        self.neighbors[place as usize].earlier = self.most_recent;
-        self.neighbors[place as usize].later = END;
-        match self.most_recent {
-            END => self.least_recent = place,
+        let last = std::mem::replace(&mut self.ends(place).most_recent, place);
+        match last {
+            END => self.ends(place).least_recent = place,
             last => self.neighbors[last as usize].later = place,
         }
-        self.most_recent = place;
+        self.neighbors[place as usize] = Neighbors { earlier: last, later: END };
     }
 }
 

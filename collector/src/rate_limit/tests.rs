@@ -114,10 +114,114 @@ fn a_full_table_does_not_grow() {
         assert_eq!(limit.index.allocation_size(), size, "{max}");
         assert_eq!((limit.index.len(), limit.pairings.len()), (max, max));
         if max >= 1000 {
-            let bytes = size + max * (size_of::<Pairing>() + size_of::<Neighbors>());
+            let counters = size_of_val(&limit.by_mac[..]) + size_of::<RateLimit>();
+            let bytes = size + counters + max * (size_of::<Pairing>() + size_of::<Neighbors>());
             assert!(bytes <= 80 * max, "{max}: {bytes}");
         }
     }
+}
+
+/// A network of 1000 pairings, then a flood of made-up ones.
+struct Flooded {
+    limit: RateLimit,
+    random: u64,
+}
+
+const MAX: usize = 1_000_000;
+const REAL: u16 = 1000;
+
+impl Flooded {
+    fn new() -> Self {
+        let mut flooded = Flooded { limit: RateLimit::new(Suppression::Forever, MAX), random: 1 };
+        (0..REAL).for_each(|n| assert!(flooded.sighting(n, mac(n as u8))));
+        flooded
+    }
+
+    fn sighting(&mut self, n: u16, mac: MacAddr) -> bool {
+        self.limit.admit(key(n), Evidence::Claim, mac, at(1_800_000_000)).report
+    }
+
+    fn random(&mut self) -> u64 {
+        // xorshift64
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    /// So many made-up pairings, each seen so many times.
+    fn flood(
+        &mut self,
+        number: usize,
+        times: usize,
+        made_up: impl Fn(u64, PairingKey) -> (PairingKey, MacAddr),
+    ) {
+        for _ in 0..number {
+            let random = self.random();
+            let address = Ipv6Addr::from_bits(0xfd << 120 | u128::from(self.random()));
+            let (key, mac) = made_up(random, PairingKey { address, ..key(0) });
+            let reported: Vec<bool> = (0..times)
+                .map(|_| self.limit.admit(key, Evidence::Claim, mac, at(1_800_000_000)).report)
+                .collect();
+            assert!(reported[0] && reported[1..].iter().all(|report| !report));
+        }
+    }
+
+    /// No pairing of the network is reported again; its changes and new devices are.
+    fn is_unharmed(&mut self) {
+        assert!((0..REAL).all(|n| !self.sighting(n, mac(n as u8))), "a real pairing was forgotten");
+        assert!(self.sighting(REAL, mac(7)), "a new device");
+        assert!(!self.sighting(REAL, mac(7)), "a new device, again");
+        assert!(self.sighting(3, mac(99)), "a takeover");
+        assert!(self.sighting(3, mac(3)), "back again");
+    }
+}
+
+/// Made-up addresses, MACs, VLANs and interfaces, each sent once or more often: the pairings that were known before are
+/// not forgotten.
+#[test]
+fn a_flood_of_made_up_pairings_removes_no_pairing_that_was_known_before() {
+    for times in [1, 2] {
+        let mut flooded = Flooded::new();
+        flooded.flood(1_100_000, times, |random, key| {
+            let [a, b, c, d, e, f, ..] = random.to_le_bytes();
+            let vlan = VlanId::from_tag(u16::from_le_bytes([a, b]));
+            let outer_vlan = VlanId::from_tag(u16::from_le_bytes([c, d]));
+            let interface = format!("eth0#{}", random >> 56).parse().unwrap();
+            (PairingKey { interface, vlan, outer_vlan, ..key }, MacAddr::new([2, b, c, d, e, f]))
+        });
+        flooded.is_unharmed();
+    }
+}
+
+/// A MAC with a million addresses in all VLANs loses them, not a device that came when the first half was full: of the
+/// later ones, those of a crowd are forgotten.
+#[test]
+fn a_flood_of_one_mac_removes_only_its_own() {
+    let mut flooded = Flooded::new();
+    let one = MacAddr::new([2, 1, 0, 0, 0, 0]);
+    let any_vlan =
+        |random: u64, key| (PairingKey { vlan: VlanId::from_tag(random as u16), ..key }, one);
+    flooded.flood(MAX / 2, 1, any_vlan);
+    let later = REAL..2 * REAL;
+    assert!(later.clone().all(|n| flooded.sighting(n, mac(n as u8))));
+    flooded.flood(1_100_000, 1, any_vlan);
+    assert!(later.clone().all(|n| !flooded.sighting(n, mac(n as u8))), "a later one was forgotten");
+}
+
+/// Made-up MACs on another interface: the later pairings of this one stay.
+#[test]
+fn a_flood_on_one_interface_removes_none_of_another() {
+    let mut flooded = Flooded::new();
+    let other = |random: u64, key| {
+        let [a, b, c, d, e, ..] = random.to_le_bytes();
+        (PairingKey { interface: "eth1".parse().unwrap(), ..key }, MacAddr::new([2, a, b, c, d, e]))
+    };
+    flooded.flood(MAX / 2, 1, other);
+    let later = REAL..2 * REAL;
+    assert!(later.clone().all(|n| flooded.sighting(n, mac(n as u8))));
+    flooded.flood(1_100_000, 1, other);
+    assert!(later.clone().all(|n| !flooded.sighting(n, mac(n as u8))), "a later one was forgotten");
 }
 
 #[test]
@@ -132,24 +236,31 @@ fn options() {
     }
 }
 
-/// The rate limit as it is defined, in slow and simple code.
+/// The rate limit as it is defined, in slow and simple code, without groups, which are small here.
 struct Model {
     suppression: Suppression,
     max: usize,
     known: HashMap<PairingKey, (MacAddr, UnixTime)>,
-    recent: VecDeque<PairingKey>,
+    /// First and later ones, by their last sighting.
+    recent: [VecDeque<(PairingKey, UnixTime)>; 2],
 }
 
 impl Model {
     fn admit(&mut self, key: PairingKey, mac: MacAddr, now: UnixTime) -> Verdict {
-        self.recent.retain(|other| *other != key);
-        let mut forgot = false;
-        if !self.known.contains_key(&key) && self.known.len() == self.max {
-            let least_recent = self.recent.pop_front().unwrap();
-            self.known.remove(&least_recent);
-            forgot = true;
+        let is_key = |(other, _): &(PairingKey, UnixTime)| *other == key;
+        let mut part = self.recent.iter().position(|part| part.iter().any(is_key));
+        let forgot = part.is_none() && self.known.len() == self.max;
+        if forgot {
+            let period = |time: UnixTime| time.seconds().div_euclid(10 * 86_400);
+            let oldest = self.recent[0].front();
+            let gone = oldest.is_some_and(|(_, seen)| (period(now) - period(*seen)) as i8 >= 4);
+            part = Some(usize::from(!gone));
+            let (forgotten, _) = self.recent[usize::from(!gone)].pop_front().unwrap();
+            self.known.remove(&forgotten);
         }
-        self.recent.push_back(key);
+        let part = part.unwrap_or(usize::from(self.known.len() >= self.max / 2));
+        self.recent[part].retain(|other| !is_key(other));
+        self.recent[part].push_back((key, now));
         let report = match self.known.get(&key) {
             Some((known, reported)) => *known != mac || !self.suppression.covers(*reported, now),
             None => true,
@@ -166,7 +277,9 @@ fn suppressions() -> impl Strategy<Value = Suppression> {
 }
 
 fn sightings() -> impl Strategy<Value = Vec<(u16, u8, i64)>> {
-    vec((0..12_u16, 0..3_u8, -5..30_i64), 0..300)
+    // Seconds, and now and then days, so that first pairings are forgotten, too.
+    let step = prop_oneof![20 => -5..30_i64, 1 => 0..60 * 86_400_i64];
+    vec((0..12_u16, 0..3_u8, step), 0..300)
 }
 
 proptest! {
@@ -175,7 +288,7 @@ proptest! {
     #[test]
     fn it_agrees_with_the_definition(suppression in suppressions(), max in 1..14_usize, sightings in sightings()) {
         let mut limit = RateLimit::new(suppression, max);
-        let mut model = Model { suppression, max, known: HashMap::new(), recent: VecDeque::new() };
+        let mut model = Model { suppression, max, known: HashMap::new(), recent: Default::default() };
         let mut now = 0;
         for (n, m, step) in sightings {
             now += step;
