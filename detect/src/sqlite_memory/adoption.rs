@@ -8,7 +8,10 @@ use aw_output::SinkResult;
 use rusqlite::{Row, params};
 
 use super::{SqliteMemory, ip_bytes};
-use crate::{network::stands_for, station::Station};
+use crate::{
+    network::stands_for,
+    station::{MacClaim, Station},
+};
 
 /// The names without host and ring that stations are stored under, and the network that adopts each.
 pub type ShortNames = BTreeMap<String, Option<String>>;
@@ -76,7 +79,8 @@ impl SqliteMemory {
 fn merged(new: Station, old: Station) -> Station {
     let Station { mut claims, mut learned, .. } = new;
     let oldest = old.first.or(old.claims.last().copied());
-    let first = oldest.into_iter().chain(new.first).min_by_key(|claim| claim.time);
+    let earlier = |first: &MacClaim| oldest.filter(|oldest| oldest.time < first.time);
+    let first = new.first.map(|first| earlier(&first).unwrap_or(first));
     for mac in old.learned {
         if !learned.contains(&mac) {
             learned.push(mac);

@@ -81,14 +81,15 @@ impl SqliteMemory {
                     *networks.entry(name.to_owned()).or_insert(next)
                 }
             };
-            // Without the first claim, an earlier release stored the row: the MAC that claimed it longest ago, then.
-            let mut claims = [row.get_ref(2)?, row.get_ref(3)?, row.get_ref(4)?].into_iter();
-            let claim = claims.find_map(claim_of).unwrap_or_default();
-            let first = if matches!(row.get_ref(2)?, ValueRef::Null) { 0 } else { claim.1 };
-            Ok(Candidate { network, mac: claim.0, first, last: row.get(1)?, stays: row.get(5)? })
+            let column = |column| Ok::<_, rusqlite::Error>(claim_of(row.get_ref(column)?));
+            // Without the first claim, an earlier release stored the row: of the MAC that claimed it longest ago.
+            let old = column(3)?.map(|(mac, _)| (mac, 0));
+            let claim = column(2)?.or(old).or(column(4)?).or(column(6)?);
+            let (mac, first) = claim.unwrap_or_default();
+            Ok(Candidate { network, mac, first, last: row.get(1)?, stays: row.get(5)? })
         };
         let select =
-            "SELECT network, last, first, claims, probe, named OR length(learned) > 0 IS TRUE
+            "SELECT network, last, first, claims, probe, named OR length(learned) > 0 IS TRUE, no_hosts
             FROM station ORDER BY network, ip";
         let Some(chosen) = self.chosen(select, max_rows, candidate)? else { return Ok(()) };
         let mut keys = Vec::new();
