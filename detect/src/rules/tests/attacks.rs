@@ -306,9 +306,8 @@ fn made_up_addresses_displace_no_host() {
     flood(10_000, 35_000);
 }
 
-/// With the real limit; `cargo test --release -p aw-detect -- --ignored`.
+/// With the real limit: half a minute.
 #[test]
-#[ignore = "a minute without optimisation"]
 fn a_million_made_up_addresses_displace_no_host() {
     flood(1_000_000, 1_100_000);
 }
