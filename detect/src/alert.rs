@@ -23,9 +23,9 @@ pub enum AlertKind {
     ReusedOld,
     /// A MAC uses an address for the first time that another MAC had.
     Changed,
-    /// The MAC in an ARP message is not the MAC of its frame.
+    /// The MAC in an ARP or Neighbor Discovery message is not the MAC of its frame.
     Mismatch,
-    /// ARP from, or in a frame from, the broadcast or the zero MAC.
+    /// An address is claimed for a MAC that no host has: group, broadcast or zero. Or a frame comes from such a MAC.
     Broadcast,
     /// An address of no local network.
     Bogon,
@@ -57,7 +57,9 @@ impl AlertKind {
     /// The kinds of a channel without `kinds`. Without *new station*: IPv6 hosts take new addresses every day.
     pub const DEFAULT: &[AlertKind] = &[
         AlertKind::FlipFlop,
+        AlertKind::ReusedOld,
         AlertKind::Changed,
+        AlertKind::Broadcast,
         AlertKind::NewDevice,
         AlertKind::UnknownDevice,
         AlertKind::Returned,
@@ -107,6 +109,12 @@ impl AlertKind {
     pub fn is_takeover(self) -> bool {
         use AlertKind::*;
         matches!(self, FlipFlop | ReusedOld | Changed | Duplicate)
+    }
+
+    /// Whether it is about a device that takes nothing from another one.
+    pub fn is_of_device(self) -> bool {
+        use AlertKind::*;
+        matches!(self, NewDevice | UnknownDevice | Returned | NewStation | NewActivity)
     }
 
     /// The kind's name in configurations, JSON and topics.

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use shm_layout::{MacAddr, UnixTime};
 
+use crate::station::forget_after;
+
 /// Seconds from one time to another; `None` if the clock was set at only one of them, because a machine without a battery
 /// boots in 1970.
 pub(crate) fn span(from: i64, to: i64) -> Option<i64> {
@@ -14,8 +16,8 @@ const ADDRESS_DAYS: i64 = 7;
 
 /// Seconds in which addresses are counted that a device probes: in a longer time, each host has many temporary ones.
 const PROBED_SECONDS: i64 = 3600;
-/// A device that probed so many addresses in that time without claiming them is a scanner: a switch that tracks devices, for
-/// example.
+/// A device that probed so many addresses in that time of the learning period without claiming them is a scanner: a switch
+/// that tracks devices, for example.
 const SCANNER_PROBES: u32 = 8;
 
 /// The class of a MAC address, by its bytes.
@@ -63,15 +65,20 @@ pub struct Device {
     pub first: i64,
     /// When it was last seen.
     pub last: i64,
-    /// IPv4 addresses that it answered for within a week.
+    /// Whether the learning period saw it.
+    pub learned: bool,
+    /// Whether the configuration names it.
+    pub named: bool,
+    /// IPv4 addresses that it answered for within a week of the learning period.
     pub addresses: u32,
     /// The first day of that week, in days since 1970 (UTC).
     pub addresses_day: i64,
-    /// Those of them that another MAC had.
-    pub taken: u32,
-    /// Whether it does proxy ARP: the learning period saw it, or it took many addresses from other MACs.
+    /// Whether it does proxy ARP, as the learning period saw.
     pub proxy: bool,
-    /// Addresses that it probed within an hour and did not claim: many of a scanner, few of other devices.
+    /// Whether it probes the addresses of others, as the learning period saw.
+    pub scanner: bool,
+    /// Addresses that it probed within an hour of the learning period and did not claim: many of a scanner, few of other
+    /// devices.
     pub probed: u32,
     /// The begin of that hour.
     pub probed_since: i64,
@@ -111,38 +118,29 @@ impl Device {
         std::mem::replace(&mut self.unknown_day, day) != day
     }
 
-    /// Counts an IPv4 address that it answers for, and that another MAC had or not. From `limit` on it does proxy ARP.
-    pub fn answered_for(&mut self, time: i64, limit: u32, of_another: bool, learning: bool) {
+    /// Counts an IPv4 address that it answers for in the learning period. From `limit` on it does proxy ARP.
+    pub fn answered_for(&mut self, time: i64, limit: u32) {
         let day = time.div_euclid(86_400);
         if self.addresses < limit && (day - self.addresses_day).abs() >= ADDRESS_DAYS {
-            (self.addresses, self.taken, self.addresses_day) = (0, 0, day);
+            (self.addresses, self.addresses_day) = (0, day);
         }
         self.addresses = self.addresses.saturating_add(1);
-        self.taken = self.taken.saturating_add(of_another.into());
-        let seen = if learning { self.addresses } else { self.taken };
-        self.proxy |= limit > 0 && seen >= limit;
+        self.proxy |= limit > 0 && self.addresses >= limit;
     }
 
-    /// Counts an address that it probes, and that it last probed at `last`, if ever.
-    pub fn probes(&mut self, time: i64, last: Option<i64>) {
-        if self.probed == 0 || !self.counts_probes_at(time) {
+    /// Counts an address that it probes in the learning period, and that it last probed at `last`, if ever. It is a scanner
+    /// if these are many within an hour. `one_at_a_time`: or more than one a second, because it probes addresses that hosts
+    /// try one after the other.
+    pub fn probes(&mut self, time: i64, last: Option<i64>, one_at_a_time: bool) {
+        let is_same_hour = (0..PROBED_SECONDS).contains(&(time - self.probed_since));
+        if self.probed == 0 || !is_same_hour {
             (self.probed, self.probed_since) = (0, time);
         } else if last.is_some_and(|last| last >= self.probed_since) {
             return;
         }
         self.probed = self.probed.saturating_add(1);
-    }
-
-    /// Whether it probed many addresses within an hour. `one_at_a_time`: or more than one a second, because it probes addresses
-    /// that hosts try one after the other.
-    pub fn is_scanner(&self, time: i64, one_at_a_time: bool) -> bool {
-        let seconds = time - self.probed_since;
-        let is_fast = one_at_a_time && i64::from(self.probed) > seconds + 1;
-        self.counts_probes_at(time) && (self.probed >= SCANNER_PROBES || is_fast)
-    }
-
-    fn counts_probes_at(&self, time: i64) -> bool {
-        (0..PROBED_SECONDS).contains(&(time - self.probed_since))
+        let is_fast = one_at_a_time && i64::from(self.probed) > time - self.probed_since + 2;
+        self.scanner |= self.probed >= SCANNER_PROBES || is_fast;
     }
 
     /// Counts an address that it claims for the first time because another device probes it. Returns their number today.
@@ -153,6 +151,14 @@ impl Device {
         }
         self.denied = self.denied.saturating_add(1);
         self.denied
+    }
+
+    /// Forgets times after `latest`, which an event of a clock that was ahead has left.
+    pub fn forget_after(&mut self, latest: i64) {
+        let times = [&mut self.first, &mut self.last, &mut self.probed_since];
+        times.into_iter().for_each(|time| forget_after(time, latest));
+        let days = [&mut self.addresses_day, &mut self.denied_day, &mut self.unknown_day];
+        days.into_iter().for_each(|day| forget_after(day, latest.div_euclid(86_400)));
     }
 }
 
@@ -206,27 +212,28 @@ mod tests {
         let day = 86_400;
         let mut device = Device::new(0);
         for time in [0, day, 8 * day, 9 * day] {
-            device.answered_for(time, 3, false, false);
+            device.answered_for(time, 3);
         }
-        assert_eq!(device.addresses, 2, "of a laptop, one a day");
+        assert_eq!((device.addresses, device.proxy), (2, false), "of a laptop, one a day");
         for time in [9 * day, 90 * day] {
-            device.answered_for(time, 3, false, false);
+            device.answered_for(time, 3);
         }
-        assert_eq!((device.addresses, device.proxy), (4, false), "a router stays one");
-        device.answered_for(91 * day, 3, false, true);
-        assert!(device.proxy, "seen while learning");
+        assert_eq!((device.addresses, device.proxy), (4, true), "a router stays one");
         let mut scanner = Device::new(0);
-        (0..8).for_each(|number| scanner.probes(number * 60, None));
-        assert!(scanner.is_scanner(600, false) && !scanner.is_scanner(3600, false), "for an hour");
+        (0..7).for_each(|number| scanner.probes(number * 60, None, false));
+        assert!(!scanner.scanner);
+        scanner.probes(600, None, false);
+        assert!(scanner.scanner);
         let mut host = Device::new(0);
-        (0..30).for_each(|number| host.probes(number * day, None));
-        (0..9).for_each(|_| host.probes(30 * day, Some(30 * day)));
-        assert_eq!(host.probed, 1, "a temporary address each day");
+        (0..30).for_each(|number| host.probes(number * day, None, true));
+        (0..9).for_each(|_| host.probes(30 * day, Some(30 * day), true));
+        assert_eq!((host.probed, host.scanner), (1, false), "a temporary address each day");
         for (number, is_fast) in [(2, false), (3, true)] {
-            let mut scanner = Device::new(0);
-            (0..number).for_each(|_| scanner.probes(day, None));
-            assert_eq!(scanner.is_scanner(day + 1, true), is_fast, "{number} within a second");
-            assert!(!scanner.is_scanner(day + 1, false));
+            for alone in [false, true] {
+                let mut scanner = Device::new(0);
+                (0..number).for_each(|_| scanner.probes(day, None, alone));
+                assert_eq!(scanner.scanner, is_fast && alone, "{number} within a second");
+            }
         }
         let denied = [day, day, 2 * day].map(|time| device.denied_a_probe(time));
         assert_eq!(denied, [1, 2, 1]);

@@ -1,6 +1,6 @@
 //! Decides what an event means: a new device, a changed or duplicate address, a silent device. [`Rules::observe`] takes an
-//! event and a [`Memory`] of earlier ones and returns [`Alert`]s. It has no clock and no network: time is an argument or
-//! comes from the event, so that captures can be replayed.
+//! event and a [`Memory`] of earlier ones and returns [`Alert`]s. It has no clock and no network: times are
+//! arguments or come from the event, so that captures can be replayed.
 //!
 //! [`SqliteMemory`] is the memory of aw-alert and aw-mqtt on disk.
 #![forbid(unsafe_code)]
@@ -21,7 +21,7 @@ pub use {
     mac_pattern::MacPattern,
     names::{Names, read_names},
     network::{NetworkState, network_of, split_network},
-    rules::{ALL_NETWORKS, Dialect, Memory, Rules},
+    rules::{ALL_NETWORKS, Dialect, Memory, Rules, past_time},
     sqlite_memory::{SharedAddress, SqliteMemory, mac_from, mac_number},
     station::{MAX_CLAIMS, MacClaim, Station, Transition},
 };

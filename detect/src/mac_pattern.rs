@@ -24,6 +24,11 @@ impl MacPattern {
         mac.number() & self.mask == self.value
     }
 
+    /// Whether the pattern is this address alone.
+    pub fn is(&self, mac: MacAddr) -> bool {
+        self.mask == ALL && self.matches(mac)
+    }
+
     fn new(mac: MacAddr, mask: u64) -> Option<MacPattern> {
         // No pattern matches every address: a mistake would silence all alerts.
         (mask != 0).then(|| MacPattern { value: mac.number() & mask, mask })

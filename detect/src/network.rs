@@ -4,6 +4,8 @@
 use aw_output::Entry;
 use shm_layout::{Event, Kind, RingName};
 
+use crate::station::forget_after;
+
 /// Seconds in which answers to probes are counted.
 const DENIAL_SECONDS: i64 = 600;
 
@@ -29,6 +31,12 @@ impl NetworkState {
         self.denied = self.denied.saturating_add(1);
         self.denied
     }
+
+    /// Forgets times after `latest`, which an event of a clock that was ahead has left.
+    pub fn forget_after(&mut self, latest: i64) {
+        let times = [&mut self.first, &mut self.denied_since, &mut self.reported];
+        times.into_iter().for_each(|time| forget_after(time, latest));
+    }
 }
 
 /// The name of an event's network within its ring: the interface with its VLANs, and the router that reported it.
@@ -51,6 +59,13 @@ pub(crate) fn full_network(entry: &Entry) -> String {
 pub(crate) fn full_name(host: &str, ring: &str, network: &str) -> String {
     // A slash in a host name would look like the end of it.
     format!("{}/{}/{network}", host.replace('/', "_"), ring.trim_start_matches('/'))
+}
+
+/// What no frame can invent of a full name: host, ring and interface, without VLANs and router.
+pub(crate) fn interface_of(full: &str) -> &str {
+    let start = full.rfind('/').map_or(0, |slash| slash + 1);
+    let end = full[start..].find(['.', '@']).map_or(full.len(), |end| start + end);
+    &full[..end]
 }
 
 /// Whether a name stands for a network: `eth0` for that of each host and ring, `site-a/eth0` for that of each host's ring
@@ -89,6 +104,11 @@ mod tests {
             ("other/sensor_1/site-a/eth0.7", false),
         ] {
             assert_eq!(stands_for(name, &full), stands, "{name}");
+        }
+        for (full, interface) in
+            [("a.b/r/eth0.7.8", "a.b/r/eth0"), ("h/r/e@192.0.2.1", "h/r/e"), ("eth0", "eth0")]
+        {
+            assert_eq!(interface_of(full), interface);
         }
         assert_eq!(split_network(&full), ("sensor_1", "/site-a".to_owned(), "eth0.7"));
         assert_eq!(split_network("eth0"), ("", String::new(), "eth0"));

@@ -1,24 +1,30 @@
-//! The rules: from an event to alerts. No I/O and no clock: earlier events come from a [`Memory`], time from the event.
+//! The rules: from an event to alerts. No I/O and no clock: earlier events come from a [`Memory`], times from the event and
+//! the caller.
 
 mod claims;
 mod denials;
+mod frames;
+mod past;
 mod proxies;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use aw_output::Entry;
 use ipnet::IpNet;
-use shm_layout::{Event, Kind as EventKind, MacAddr, Origin};
+use shm_layout::{Event, Evidence, Kind as EventKind, MacAddr, Origin, UnixTime};
 
 use crate::{
     alert::{Alert, AlertKind},
     device::{Device, MacClass, MacPolicy, span},
     mac_pattern::MacPattern,
     names::Names,
-    network::{NetworkState, full_network, network_of, stands_for},
+    network::{NetworkState, full_network, network_of},
     station::{MacClaim, Station, Transition},
 };
 use claims::{Message, deed, joined, proves_address};
+use past::{Past, latest};
+
+pub use past::past_time;
 
 /// What is known of earlier events.
 pub trait Memory {
@@ -71,7 +77,7 @@ pub struct Rules {
     pub duplicate_within: i64,
     /// Flip flops and duplicates of an address are reported once in so many seconds.
     pub quiet: i64,
-    /// For MACs of VRRP, CARP, HSRP and GLBP.
+    /// For MACs of VRRP, CARP, HSRP and GLBP that the learning period saw.
     pub virtual_macs: MacPolicy,
     /// For locally administered MACs.
     pub random_macs: MacPolicy,
@@ -80,10 +86,12 @@ pub struct Rules {
     /// The local address blocks by network, or of [`ALL_NETWORKS`]; a network without an entry has no bogons. A longer
     /// name, with the ring and the host, precedes a shorter one.
     pub local: BTreeMap<String, Vec<IpNet>>,
-    /// A MAC that answers for so many IPv4 addresses within a week does proxy ARP; 0 = none does.
+    /// A MAC that answers for so many IPv4 addresses within a week of the learning period does proxy ARP; 0 = none does.
     pub proxy_arp_addresses: u32,
     /// MACs that do proxy ARP, however many addresses they answer for.
     pub proxies: Vec<MacAddr>,
+    /// MACs that probe the addresses of others, so that hosts which answer deny them nothing.
+    pub scanners: Vec<MacAddr>,
     /// For addresses that a MAC with proxy ARP takes over or loses.
     pub proxy_arp: MacPolicy,
     /// Whether messages show the ring: networks of several rings can have the same name.
@@ -105,6 +113,7 @@ impl Default for Rules {
             local: BTreeMap::new(),
             proxy_arp_addresses: 32,
             proxies: Vec::new(),
+            scanners: Vec::new(),
             proxy_arp: MacPolicy::Digest,
             show_ring: false,
         }
@@ -118,15 +127,20 @@ impl Rules {
         Rules { known, virtual_macs: all, random_macs: all, proxy_arp: all, ..Rules::default() }
     }
 
-    /// Records an event in the memory and returns the alerts that it causes. `learning`: MACs that share an address now share
-    /// it by design.
+    /// Records an event in the memory and returns the alerts that it causes. A time after `now` counts as now. `learning`:
+    /// MACs that share an address now share it by design.
     pub fn observe<M: Memory>(
         &self,
         entry: &Entry,
+        now: UnixTime,
         learning: bool,
         memory: &mut M,
     ) -> Result<Vec<Alert>, M::Error> {
-        let event = &entry.event;
+        let sensor_time = entry.event.time;
+        let event = Event { time: past_time(sensor_time, now), ..entry.event };
+        let is_timed = event.time == sensor_time;
+        let (entry, event) = (&Entry { event, ..*entry }, &event);
+        let memory = &mut Past { memory, latest: latest(now).seconds() };
         if let EventKind::ConfigChange(change) = event.kind {
             let mut alert = self.alert(AlertKind::ConfigChange, entry);
             alert.mac.clear();
@@ -136,7 +150,7 @@ impl Rules {
         }
         match self.dialect {
             Dialect::Arpwatch => self.observe_as_arpwatch(entry, memory),
-            Dialect::Devices => self.observe_device(entry, learning, memory),
+            Dialect::Devices => self.observe_device(entry, is_timed, learning, memory),
         }
     }
 
@@ -146,8 +160,9 @@ impl Rules {
         memory: &mut M,
     ) -> Result<Vec<Alert>, M::Error> {
         let event = &entry.event;
-        // Debian's arpwatch ignores probes (sender address 0.0.0.0) and IPv6.
-        if !event.kind.is_ipv4() || is_probe(event) {
+        // Debian's arpwatch ignores probes (sender address 0.0.0.0), IPv6, and ARP in a SNAP header.
+        let is_ignored = event.kind.evidence() == Evidence::Ignored;
+        if !event.kind.is_ipv4() || is_probe(event) || is_ignored {
             return Ok(Vec::new());
         }
         // arpwatch reports an anomaly of the frame and nothing else of it.
@@ -157,7 +172,8 @@ impl Rules {
         }
         let ip = event.ip();
         let mut station = memory.station(&network, ip)?;
-        let change = station.claim(event.mac, event.time.seconds());
+        let is_named = |mac| self.is_named(mac);
+        let change = station.claim(event.mac, event.time.seconds(), is_named);
         memory.store_station(&network, ip, &station)?;
         Ok(change.map(|(change, old)| self.change_alert(entry, change, old)).into_iter().collect())
     }
@@ -165,29 +181,34 @@ impl Rules {
     fn observe_device<M: Memory>(
         &self,
         entry: &Entry,
+        is_timed: bool,
         learning: bool,
         memory: &mut M,
     ) -> Result<Vec<Alert>, M::Error> {
-        let (event, network) = (&entry.event, full_network(entry));
-        let anomaly = self.anomaly(event, &network).map(|kind| self.anomaly_alert(kind, entry));
+        let (event, network, ip) = (&entry.event, full_network(entry), entry.event.ip());
+        let anomaly = self.anomaly(event, &network).filter(|kind| *kind != AlertKind::Broadcast);
+        let anomaly = anomaly.map(|kind| self.anomaly_alert(kind, entry));
         let mut alerts: Vec<_> = anomaly.into_iter().collect();
-        if is_no_device(event.mac) {
+        let mut station = memory.station(&network, ip)?;
+        alerts.extend(self.no_host_alert(entry, learning, &mut station));
+        if event.mac.is_no_host() {
+            memory.store_station(&network, ip, &station)?;
             return Ok(alerts);
         }
         let known = memory.device(event.mac)?;
         let is_new = known.is_none();
         let mut device = known.unwrap_or_else(|| Device::new(event.time.seconds()));
-        let ip = event.ip();
-        let mut station = memory.station(&network, ip)?;
+        device.learned |= learning;
+        device.named = self.is_named(event.mac);
         let proven = proves_address(event, &station);
         alerts.extend(self.device_alerts(entry, proven, &mut device, is_new));
         let (station, device) = (&mut station, &mut device);
         let network = &*network;
-        let mut message = Message { entry, network, learning, station, device };
+        let mut message = Message { entry, network, is_timed, learning, station, device };
         alerts.extend(self.address_alerts(&mut message, memory)?);
         memory.store_station(network, ip, station)?;
         memory.store_device(event.mac, device)?;
-        self.apply_class_policy(event.mac, &mut alerts);
+        self.apply_class_policy(event.mac, device, &mut alerts);
         Ok(alerts)
     }
 
@@ -235,55 +256,31 @@ impl Rules {
         self.failovers.iter().any(|macs| includes(macs, mac) && includes(macs, old))
     }
 
-    /// Applies the policies of the classes of the MACs. An attacker chooses its own MAC, not that of the owner: what the alert
-    /// about a MAC that takes an address is worth depends on both.
-    fn apply_class_policy(&self, mac: MacAddr, alerts: &mut Vec<Alert>) {
-        let own = self.policy_of(mac);
+    /// Applies the policy of a MAC's class to the alerts about its device. What touches an address that another MAC holds is
+    /// reported whatever the MAC: an attacker chooses it. So is a virtual MAC that the learning period did not see, and a
+    /// MAC with a name is treated like a vendor's.
+    fn apply_class_policy(&self, mac: MacAddr, device: &Device, alerts: &mut Vec<Alert>) {
+        let policy = match MacClass::of(mac) {
+            _ if self.known.contains_key(&mac) => MacPolicy::Report,
+            MacClass::Virtual if device.learned => self.virtual_macs,
+            MacClass::Random => self.random_macs,
+            MacClass::Virtual | MacClass::Global => MacPolicy::Report,
+        };
         alerts.retain_mut(|alert| {
-            let old = alert.old_mac.as_ref().filter(|_| alert.kind.is_takeover());
-            let old = old.and_then(|old| old.parse().ok()).map(|old| self.policy_of(old));
-            let policy = old.map_or(own, |old| own.min(old));
-            // A duplicate address is urgent, whatever the class of the MAC.
-            alert.digest |= policy == MacPolicy::Digest && alert.kind != AlertKind::Duplicate;
-            policy != MacPolicy::Ignore
+            let is_of_device = alert.kind.is_of_device();
+            alert.digest |= is_of_device && policy == MacPolicy::Digest;
+            !is_of_device || policy != MacPolicy::Ignore
         });
     }
 
-    /// The policy of a MAC's class. A MAC with a name is treated like a vendor's.
-    fn policy_of(&self, mac: MacAddr) -> MacPolicy {
-        match MacClass::of(mac) {
-            _ if self.known.contains_key(&mac) => MacPolicy::Report,
-            MacClass::Global => MacPolicy::Report,
-            MacClass::Virtual => self.virtual_macs,
-            MacClass::Random => self.random_macs,
-        }
-    }
-
-    /// What is wrong with an ARP message regardless of earlier ones, in arpwatch's order.
-    fn anomaly(&self, event: &Event, network: &str) -> Option<AlertKind> {
-        if !matches!(event.kind, EventKind::Pairing(_)) || !event.kind.is_ipv4() {
-            return None;
-        }
-        let named = self.local.iter().filter(|(name, _)| stands_for(name, network));
-        let named = named.max_by_key(|(name, _)| name.len()).map(|(_, blocks)| blocks);
-        let local = named.or(self.local.get(ALL_NETWORKS));
-        let is_local = |nets: &Vec<IpNet>| nets.iter().any(|net| net.contains(&event.ip()));
-        // A probe only asks for an address; it does not claim it.
-        if !is_probe(event) && local.is_some_and(|nets| !is_local(nets)) {
-            Some(AlertKind::Bogon)
-        } else if is_no_device(event.source) || is_no_device(event.mac) {
-            Some(AlertKind::Broadcast)
-        } else {
-            (event.source != event.mac).then_some(AlertKind::Mismatch)
-        }
-    }
-
-    /// Its MAC is the frame's, its old MAC the message's.
-    fn anomaly_alert(&self, kind: AlertKind, entry: &Entry) -> Alert {
-        let event = &entry.event;
-        let frame = Entry { event: Event { mac: event.source, ..*event }, ..*entry };
-        let old_mac = (event.source != event.mac).then(|| event.mac.to_string());
-        Alert { old_mac, ..self.alert(kind, &frame) }
+    /// Whether the configuration names this MAC itself, and not only a pattern that includes it.
+    fn is_named(&self, mac: MacAddr) -> bool {
+        let mut failovers = self.failovers.iter().flatten();
+        self.known.contains_key(&mac)
+            || self.watched.contains_key(&mac)
+            || self.proxies.contains(&mac)
+            || self.scanners.contains(&mac)
+            || failovers.any(|pattern| pattern.is(mac))
     }
 
     /// Alerts about watched devices that are silent for too long at `now`. Nothing is known of the time before `since`,
@@ -294,6 +291,8 @@ impl Rules {
         since: i64,
         memory: &mut M,
     ) -> Result<Vec<Alert>, M::Error> {
+        let latest = latest(UnixTime::new(now, 0)).seconds();
+        let memory = &mut Past { memory, latest };
         let mut alerts = Vec::new();
         for (mac, limit) in &self.watched {
             let Some(mut device) = memory.device(*mac)? else { continue };
@@ -346,11 +345,6 @@ impl Rules {
             ..Alert::new(kind, event.time.seconds())
         }
     }
-}
-
-/// Whether no device can have this MAC.
-fn is_no_device(mac: MacAddr) -> bool {
-    mac == MacAddr::BROADCAST || mac == MacAddr::ZERO
 }
 
 fn is_probe(event: &Event) -> bool {

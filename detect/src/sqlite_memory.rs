@@ -3,6 +3,7 @@
 
 mod adoption;
 mod columns;
+mod forget;
 
 use std::{
     collections::HashMap,
@@ -34,19 +35,23 @@ const SCHEMA: &str = "PRAGMA locking_mode = exclusive; PRAGMA journal_mode = wal
         denied_since INTEGER, reported INTEGER);
     CREATE TABLE IF NOT EXISTS adoption (network TEXT PRIMARY KEY, full_network TEXT);";
 
-/// Stations and devices that are stored, of each; above that, those not seen for longest are deleted.
+/// Stations and devices that are stored, of each; above that, `forget` deletes some.
 const MAX_ROWS: u64 = 1_000_000;
 /// "Last seen" times are written at this interval: after a kill they are older by so much, at most.
 const WRITE_INTERVAL: Duration = Duration::from_secs(300);
-/// New rows after which their number is checked; also at the start.
-const CHECK_AFTER: u32 = 50_000;
+/// New rows after which their number is checked, as a part of the maximum; also at the start.
+const CHECK_PART: u64 = 20;
 
 /// The database of one program.
 pub struct SqliteMemory {
     path: PathBuf,
     database: Connection,
     /// New rows since their number was checked.
-    new: u32,
+    new: u64,
+    /// Stations and devices, of each.
+    pub(crate) max_rows: u64,
+    /// Rows that were deleted to make room, since [`SqliteMemory::take_forgotten`].
+    forgotten: u64,
     stations: Cache<(String, IpAddr), Station>,
     devices: Cache<MacAddr, Device>,
     networks: HashMap<String, NetworkState>,
@@ -89,12 +94,14 @@ impl SqliteMemory {
         match open() {
             Ok(database) => {
                 let (stations, devices) = (Cache::new(), Cache::new());
-                let new = CHECK_AFTER;
+                let (new, max_rows) = (MAX_ROWS, MAX_ROWS);
                 let (networks, short_names, written) = (HashMap::new(), None, None);
                 Ok(SqliteMemory {
                     path,
                     database,
                     new,
+                    max_rows,
+                    forgotten: 0,
                     stations,
                     devices,
                     networks,
@@ -125,9 +132,9 @@ impl SqliteMemory {
 
     /// Commits all changes since the last commit, or none of them.
     pub fn commit(&mut self, now: Instant) -> SinkResult {
-        if self.new >= CHECK_AFTER {
+        if self.new >= self.max_rows / CHECK_PART {
             self.new = 0;
-            self.delete_oldest(MAX_ROWS)?;
+            self.forget()?;
         }
         let full = self.stations.is_full() || self.devices.is_full();
         let written = *self.written.get_or_insert(now);
@@ -166,31 +173,22 @@ impl SqliteMemory {
         Ok(())
     }
 
-    fn delete_oldest(&mut self, max_rows: u64) -> SinkResult {
+    /// The number of addresses, devices and networks that were forgotten since the last call, to make room for others.
+    pub fn take_forgotten(&mut self) -> u64 {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// Forgets what is too much.
+    fn forget(&mut self) -> SinkResult {
         self.write_times()?;
-        // Of networks, the newest: a host that invents VLANs does not displace the real ones.
-        let tables = [
-            ("station", "(network, ip)", "last"),
-            ("device", "mac", "last"),
-            ("network", "network", "first DESC"),
-        ];
         self.networks.clear();
-        for (table, key, order) in tables {
-            let count = format!("SELECT count(*) FROM {table}");
-            let rows: i64 =
-                self.with(|database| database.query_row(&count, [], |row| row.get(0)))?;
-            let max_rows = max_rows as i64;
-            if rows <= max_rows {
-                continue;
-            }
-            // A tenth more than necessary, so that it is rarely necessary. By number, not by age: all imported rows can
-            // have the same age.
-            let delete = format!(
-                "DELETE FROM {table} WHERE {key} IN (SELECT {} FROM {table} ORDER BY {order} LIMIT ?)",
-                key.trim_matches(['(', ')'])
-            );
-            self.with(|database| database.execute(&delete, [rows - max_rows / 10 * 9]))?;
-        }
+        self.forget_stations(self.max_rows)?;
+        self.forget_devices(self.max_rows)?;
+        // Of networks, the newest: a host that invents VLANs does not displace the real ones.
+        let delete = "DELETE FROM network WHERE network IN
+            (SELECT network FROM network ORDER BY first LIMIT -1 OFFSET ?)";
+        let max_rows = self.max_rows as i64;
+        self.forgotten += self.with(|database| database.execute(delete, [max_rows]))? as u64;
         Ok(())
     }
 
@@ -292,7 +290,7 @@ impl Memory for SqliteMemory {
 
     fn store_station(&mut self, network: &str, ip: IpAddr, state: &Station) -> SinkResult {
         let key = (network.to_owned(), ip);
-        self.new += u32::from(self.stations.get(&key).is_none());
+        self.new += u64::from(self.stations.get(&key).is_none());
         let write_now = self.stations.update(&key, state);
         if write_now { self.replace_station(network, ip, state) } else { Ok(()) }
     }
@@ -312,7 +310,7 @@ impl Memory for SqliteMemory {
     }
 
     fn store_device(&mut self, mac: MacAddr, state: &Device) -> SinkResult {
-        self.new += u32::from(self.devices.get(&mac).is_none());
+        self.new += u64::from(self.devices.get(&mac).is_none());
         let write_now = self.devices.update(&mac, state);
         if write_now { self.replace_device(mac, state) } else { Ok(()) }
     }
@@ -329,7 +327,7 @@ impl Memory for SqliteMemory {
     }
 
     fn store_network(&mut self, network: &str, state: &NetworkState) -> SinkResult {
-        self.new += u32::from(!self.networks.contains_key(network));
+        self.new += u64::from(!self.networks.contains_key(network));
         self.remember_network(network, *state);
         self.with(|database| columns::replace_network(database, network, state))
     }

@@ -15,8 +15,12 @@ const MAX_ANSWER_DELAY_NANOS: u64 = 2_000_000_000;
 /// An owner defends its address within so many seconds.
 const DEFENCE_SECONDS: i64 = 2;
 /// Claims that are stored for each address. arpwatch stores all; a host that invents MACs would let that grow without
-/// limit. The oldest claim is removed; if its MAC returns, that is *changed* instead of *reused*.
+/// limit. If the MAC of a removed claim returns, that is *changed* instead of *reused*.
 pub const MAX_CLAIMS: usize = 64;
+/// MACs of the learning period that are stored for each address: fewer than claims, so that each has its claim.
+const MAX_LEARNED: usize = 32;
+/// MACs that no host has, of which is stored when they were reported.
+const MAX_NO_HOSTS: usize = 8;
 
 /// A MAC that claimed the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,14 @@ pub struct Answer {
 pub struct Station {
     /// The most recent one first.
     pub claims: Vec<MacClaim>,
+    /// The first one of all: nothing that is claimed later changes it.
+    pub first: Option<MacClaim>,
+    /// Whether the configuration names the MAC of the first claim.
+    pub named: bool,
+    /// The MACs that claimed the address in the learning period.
+    pub learned: Vec<MacAddr>,
+    /// The MACs that no host has and that were claimed for the address, with the time when that was last reported.
+    pub no_hosts: Vec<MacClaim>,
     /// The last probe for the address (RFC 5227, RFC 4862).
     pub probe: Option<MacClaim>,
     /// The last ARP reply or advertisement for the address.
@@ -77,9 +89,17 @@ pub enum Transition {
 }
 
 impl Station {
-    /// Records a claim. Returns what it changed and the claim that was current before.
-    pub fn claim(&mut self, mac: MacAddr, time: i64) -> Option<(Transition, Option<MacClaim>)> {
+    /// Records a claim. Returns what it changed and the claim that was current before. `is_named`: the configuration names
+    /// the MAC, so that it is not forgotten.
+    pub fn claim(
+        &mut self,
+        mac: MacAddr,
+        time: i64,
+        is_named: impl Fn(MacAddr) -> bool,
+    ) -> Option<(Transition, Option<MacClaim>)> {
         let claim = MacClaim { mac, time };
+        // An earlier release did not store the first claim.
+        self.first.get_or_insert(self.claims.last().copied().unwrap_or(claim));
         let Some(current) = self.claims.first().copied() else {
             self.claims.push(claim);
             return Some((Transition::NewStation, None));
@@ -106,12 +126,56 @@ impl Station {
             self.claims.remove(index);
         }
         self.claims.insert(0, claim);
-        self.claims.truncate(MAX_CLAIMS);
+        self.limit_claims(is_named);
         let claims = &self.claims;
         for macs in [&mut self.askers, &mut self.sharers] {
             macs.retain(|mac| claims.iter().any(|claim| claim.mac == *mac));
         }
         Some((change, Some(current)))
+    }
+
+    /// Removes the claims of longest ago, above the maximum. Those of the first MAC, of learned and of named ones are the
+    /// last to go: who invents MACs displaces invented ones.
+    pub(crate) fn limit_claims(&mut self, is_named: impl Fn(MacAddr) -> bool) {
+        while self.claims.len() > MAX_CLAIMS {
+            let Station { first, learned, sharers, .. } = &*self;
+            let stays = |claim: &MacClaim| {
+                let mac = claim.mac;
+                let is_learned = learned.contains(&mac) || sharers.contains(&mac);
+                is_learned || first.is_some_and(|first| first.mac == mac) || is_named(mac)
+            };
+            let last = self.claims.iter().skip(1).rposition(|claim| !stays(claim));
+            self.claims.remove(last.map_or(MAX_CLAIMS, |last| last + 1));
+        }
+    }
+
+    /// Records that a MAC claimed the address in the learning period.
+    pub fn learn(&mut self, mac: MacAddr) {
+        if self.learned.len() < MAX_LEARNED {
+            insert(&mut self.learned, mac);
+        }
+    }
+
+    /// Whether to report that a MAC which no host has was claimed for the address: once in `quiet` seconds.
+    pub fn admit_no_host(&mut self, mac: MacAddr, time: i64, quiet: i64) -> bool {
+        let known = self.no_hosts.iter().position(|known| known.mac == mac);
+        if known.is_some_and(|known| (time - self.no_hosts[known].time).abs() < quiet) {
+            return false;
+        }
+        known.map(|known| self.no_hosts.remove(known));
+        self.no_hosts.insert(0, MacClaim { mac, time });
+        self.no_hosts.truncate(MAX_NO_HOSTS);
+        true
+    }
+
+    /// Forgets times after `latest`, which an event of a clock that was ahead has left: it is not known when that was.
+    pub fn forget_after(&mut self, latest: i64) {
+        let is_past = |claim: &MacClaim| claim.time <= latest;
+        self.probe = self.probe.filter(is_past);
+        self.answer = self.answer.filter(|answer| answer.time.seconds() <= latest);
+        let claims = self.claims.iter_mut().chain(&mut self.no_hosts).map(|claim| &mut claim.time);
+        let alerts = [&mut self.last_alert, &mut self.last_duplicate, &mut self.last_conflict];
+        claims.chain(alerts).for_each(|time| forget_after(time, latest));
     }
 
     /// Whether a MAC has claimed the address.
@@ -186,6 +250,13 @@ impl Station {
 fn insert(macs: &mut Vec<MacAddr>, mac: MacAddr) {
     if !macs.contains(&mac) {
         macs.push(mac);
+    }
+}
+
+/// Sets a time after `latest` to that of a clock that is not set, to which no span reaches.
+pub(crate) fn forget_after(time: &mut i64, latest: i64) {
+    if *time > latest {
+        *time = 0;
     }
 }
 

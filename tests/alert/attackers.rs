@@ -136,13 +136,18 @@ fn knows(host: &Host, address: &str) {
 /// The alerts about this address: a change, a duplicate or both, each once and of these two MACs; no flip flop beside them.
 #[track_caller]
 fn reported_once(alerts: &[[String; 4]], ip: &str, owner: &str) {
+    reported_of(alerts, ip, owner, ATTACKER);
+}
+
+#[track_caller]
+fn reported_of(alerts: &[[String; 4]], ip: &str, owner: &str, attacker: &str) {
     let about: Vec<_> = alerts.iter().filter(|alert| alert[1] == ip).collect();
     let count = |kind: &str| about.iter().filter(|alert| alert[0] == kind).count();
     let counts = (count("changed"), count("duplicate"), about.len());
     assert!(matches!(counts, (0 | 1, 0 | 1, 1 | 2)), "{alerts:#?}");
     assert_eq!(counts.0 + counts.1, counts.2, "another kind: {alerts:#?}");
     for [.., mac, old] in about {
-        let both = [(ATTACKER, owner), (owner, ATTACKER)];
+        let both = [(attacker, owner), (owner, attacker)];
         assert!(both.contains(&(mac, old)), "{mac} {old}: {alerts:#?}");
     }
 }
@@ -162,6 +167,32 @@ fn arpspoof() {
     let alerts = network.finish();
     reported_once(&alerts, "192.0.2.1", GATEWAY);
     assert!(alerts.iter().all(|alert| alert[1] == "192.0.2.1"), "{alerts:#?}");
+}
+
+/// The attacker sets a MAC of its own choice first: of a VRRP router, or a locally administered one. The takeover is reported
+/// at once; the MAC is a new device.
+#[test]
+fn arpspoof_from_another_mac() {
+    for (mac, new) in [("00:00:5e:00:01:66", true), ("02:1b:21:00:10:03", false)] {
+        let Some(network) = Network::new("/usr/sbin/arpspoof") else { return };
+        let host = network.attacker();
+        host.ip(&format!("link set dev eth0 address {mac}"));
+        let mut command = host.command("/usr/sbin/arpspoof");
+        command.args(["-i", "eth0", "-t", "192.0.2.2", "192.0.2.1"]);
+        let attack = Run::start(command);
+        attack.stderr.wait_for_lines(2);
+        network.asks_for_the_gateway(&network.hosts()[3]);
+        attack.stderr.wait_for_lines(4);
+        network.asks_for_the_gateway(&network.hosts()[3]);
+        attack.signal(Signal::INT);
+        attack.finish();
+        let (of_device, alerts): (Vec<_>, Vec<_>) =
+            network.finish().into_iter().partition(|alert| alert[0] == "new_device");
+        let about_address: Vec<_> =
+            alerts.iter().filter(|alert| alert[1] == "192.0.2.1").cloned().collect();
+        reported_of(&about_address, "192.0.2.1", GATEWAY, mac);
+        assert_eq!(of_device.iter().any(|alert| alert[2] == mac), new, "{of_device:#?}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a message about an address means: a claim, a probe, or a sign of life; and the alert that a claim causes.
 
 use aw_output::Entry;
-use shm_layout::{Event, Evidence, Kind as EventKind, MacAddr, Origin};
+use shm_layout::{Event, Evidence, Kind as EventKind, Origin};
 
 use super::{Memory, Rules, denials::record_probe};
 use crate::{
@@ -20,6 +20,8 @@ pub(super) struct Message<'a> {
     pub entry: &'a Entry<'a>,
     /// The full name of the network.
     pub network: &'a str,
+    /// Whether its time is that of the sensor. If not, it is not known what was at the same time.
+    pub is_timed: bool,
     /// Whether it is of the learning period.
     pub learning: bool,
     pub station: &'a mut Station,
@@ -43,7 +45,8 @@ pub(super) fn deed(event: &Event) -> String {
         Evidence::Probe => "probed",
         Evidence::SignOfLife => "asked from",
         Evidence::Claim | Evidence::FrameSource => "answered for",
-        Evidence::NoHost | Evidence::Ignored => "claimed",
+        Evidence::NoHost => "claimed",
+        Evidence::Ignored => "claimed, in a form that Linux ignores,",
     };
     format!("{deed} {}", event.ip())
 }
@@ -55,7 +58,9 @@ pub(super) fn is_answer(event: &Event) -> bool {
 
 /// Whether a message was sent from the address as the host's own.
 fn is_question(event: &Event) -> bool {
-    matches!(event.kind, EventKind::Pairing(Origin::ArpRequest | Origin::NdSolicitation))
+    use Origin::{ArpRequest, NdRouterAdvertisement, NdRouterSolicitation, NdSolicitation};
+    let EventKind::Pairing(origin) = event.kind else { return false };
+    matches!(origin, ArpRequest | NdSolicitation | NdRouterAdvertisement | NdRouterSolicitation)
 }
 
 impl Rules {
@@ -84,8 +89,9 @@ impl Rules {
         let (mac, within) = (event.mac, self.duplicate_within);
         let mut alerts: Vec<_> = self.denial_alert(message, memory)?.into_iter().collect();
         let conflict = message.station.duplicate(mac, event.time, within, is_answer(&event));
-        let unused = unused_seconds(message);
-        let change = record_claim(message, self.proxy_arp_addresses);
+        let conflict = conflict.filter(|_| message.is_timed);
+        let unused = self.unused_seconds(message);
+        let change = self.record_claim(message);
         let old = change.and_then(|(_, old)| old).filter(|old| old.mac != mac);
         let other = conflict.map(|(other, _)| other).or(old);
         let proxy = self.proxy_note(message, other, memory)?;
@@ -95,24 +101,33 @@ impl Rules {
         if message.learning && is_return(change, conflict.is_some()) {
             other.inspect(|other| message.station.share(mac, other.mac));
         }
-        let is_new = change.is_some_and(|(change, _)| change == Transition::Changed);
-        let by_design = |old: &MacClaim| self.is_by_design(mac, old.mac, is_new, message.station);
+        let takes_back =
+            MacClass::of(mac) == MacClass::Virtual && message.station.learned.contains(&mac);
+        let virtual_macs = if takes_back { self.virtual_macs } else { MacPolicy::Report };
+        // The MACs are a failover group, or shared the address in the learning period, or a virtual MAC takes back the
+        // address that it had then.
+        let by_design = |old: &MacClaim| {
+            virtual_macs == MacPolicy::Ignore
+                || self.is_in_group(mac, old.mac)
+                || message.station.is_shared(mac, old.mac)
+        };
         // A router with proxy ARP answers beside the owner.
         let conflict = conflict.filter(|(other, _)| proxy.is_none() && !by_design(other));
         let change = change.filter(|_| !old.as_ref().is_some_and(by_design));
         let alert = self.conflict_alert(message, conflict, change);
         let lease = unused.map(|unused| format!("it was not used for {} h", unused / 3600));
         let lease = lease.filter(|_| conflict.is_none() && old.is_some());
+        let proxy_digest = proxy.is_some() && self.proxy_arp == MacPolicy::Digest;
         alerts.extend(alert.map(|alert| Alert {
-            digest: proxy.is_some() && self.proxy_arp == MacPolicy::Digest || lease.is_some(),
+            digest: proxy_digest || lease.is_some() || virtual_macs == MacPolicy::Digest,
             note: joined(alert.note, joined(lease, proxy)),
             ..alert
         }));
         Ok(alerts)
     }
 
-    /// The alert about a conflict, or otherwise about a change of the address's MAC. Conflicts and flip flops are limited; a
-    /// change to another MAC is always reported.
+    /// The alert about a conflict, or otherwise about a change of the address's MAC. Conflicts and the returns of earlier MACs
+    /// are limited; a change to another MAC is always reported.
     fn conflict_alert(
         &self,
         message: &mut Message,
@@ -135,67 +150,77 @@ impl Rules {
             }
         }
         let (change, old) = change?;
-        let mut note = None;
-        if change == Transition::FlipFlop {
-            if conflict.is_some() || is_part {
-                return None;
+        let note = match change {
+            Transition::Changed => None,
+            _ if conflict.is_some() => return None,
+            Transition::FlipFlop if is_part => return None,
+            Transition::FlipFlop | Transition::Reused => {
+                more(station.admit_alert(time, quiet, false)?)
             }
-            note = more(station.admit_alert(time, quiet, false)?);
-        } else if conflict.is_some() && change != Transition::Changed {
-            return None;
-        }
+            _ => None,
+        };
         Some(Alert { note, ..self.change_alert(message.entry, change, old) })
     }
 
-    /// Whether a change of the address's MAC is normal: the MACs are a failover group, or shared the address in the learning
-    /// period, or a virtual MAC takes its address back. That one of another MAC's address is new, or that another MAC takes
-    /// the address of a virtual one, is not: anyone can use such a MAC.
-    fn is_by_design(&self, mac: MacAddr, old: MacAddr, is_new: bool, station: &Station) -> bool {
-        let is_virtual = MacClass::of(mac) == MacClass::Virtual;
-        is_virtual && self.virtual_macs == MacPolicy::Ignore && !is_new
-            || self.is_in_group(mac, old)
-            || station.is_shared(mac, old)
+    /// For how long an address was not used that a MAC claims now, if it was free: its owner has not used it for an hour, and
+    /// the MAC probed it first and no host answered, or had it in the learning period, or it had no owner but phones with
+    /// random MACs. So a lease moves to the next host.
+    fn unused_seconds(&self, message: &Message) -> Option<i64> {
+        let (station, event) = (&message.station, &message.entry.event);
+        let (time, owner) = (event.time.seconds(), station.claims.first()?);
+        let is_recent = |probe: &MacClaim| {
+            let span = span(probe.time, time).filter(|span| (0..=CLAIM_SECONDS).contains(span));
+            probe.mac == event.mac && span.is_some()
+        };
+        let is_random = |claim: &MacClaim| {
+            MacClass::of(claim.mac) == MacClass::Random && !self.is_named(claim.mac)
+        };
+        let begin = match station.probe.filter(is_recent) {
+            Some(probe) => probe.time,
+            None if station.learned.contains(&event.mac) => time,
+            None if self.random_macs != MacPolicy::Report
+                && station.claims.iter().all(is_random) =>
+            {
+                time
+            }
+            None => return None,
+        };
+        let is_answered = station.answer.is_some_and(|answer| answer.time.seconds() >= begin);
+        span(owner.time, begin).filter(|unused| *unused >= UNUSED_SECONDS && !is_answered)
     }
-}
 
-/// For how long an address was not used that a MAC claims now, if it was free: the MAC probed it first, no host answered, and
-/// its owner has not used it for an hour. So a lease moves to the next host.
-fn unused_seconds(message: &Message) -> Option<i64> {
-    let (station, event) = (&message.station, &message.entry.event);
-    let (time, owner) = (event.time.seconds(), station.claims.first()?);
-    let probe = station.probe.filter(|probe| probe.mac == event.mac)?;
-    span(probe.time, time).filter(|span| (0..=CLAIM_SECONDS).contains(span))?;
-    let is_answered = station.answer.is_some_and(|answer| answer.time.seconds() >= probe.time);
-    span(owner.time, probe.time).filter(|unused| *unused >= UNUSED_SECONDS && !is_answered)
+    fn record_claim(&self, message: &mut Message) -> Option<(Transition, Option<MacClaim>)> {
+        let learning = message.learning;
+        let Message { entry: Entry { event, .. }, station, device, .. } = message;
+        let (mac, time, is_first) = (event.mac, event.time.seconds(), !station.has(event.mac));
+        if is_first && station.probe.is_some_and(|probe| probe.mac == mac) {
+            device.probed = device.probed.saturating_sub(1); // it probed the address, and uses it
+        }
+        if is_answer(event) {
+            station.answer = Some(Answer { mac, time: event.time });
+            if is_first && learning && event.kind.is_ipv4() {
+                device.answered_for(time, self.proxy_arp_addresses);
+            }
+        }
+        let change = station.claim(mac, time, |mac| self.is_named(mac));
+        if learning {
+            station.learn(mac);
+        }
+        station.named = station.first.is_some_and(|first| self.is_named(first.mac));
+        if is_question(event) {
+            station.asked(mac);
+        }
+        // Anyone can use a MAC of DECnet.
+        change.map(|(change, old)| match change {
+            Transition::SuppressedDecnet => (Transition::FlipFlop, old),
+            change => (change, old),
+        })
+    }
 }
 
 /// Whether an address that moved came back, or is used by two MACs.
 fn is_return(change: Option<(Transition, Option<MacClaim>)>, conflict: bool) -> bool {
     conflict || matches!(change, Some((Transition::FlipFlop | Transition::Reused, _)))
-}
-
-fn record_claim(
-    message: &mut Message,
-    proxy_arp_addresses: u32,
-) -> Option<(Transition, Option<MacClaim>)> {
-    let learning = message.learning;
-    let Message { entry: Entry { event, .. }, station, device, .. } = message;
-    let (mac, time, is_first) = (event.mac, event.time.seconds(), !station.has(event.mac));
-    if is_first && station.probe.is_some_and(|probe| probe.mac == mac) {
-        device.probed = device.probed.saturating_sub(1); // it probed the address, and uses it
-    }
-    if is_answer(event) {
-        station.answer = Some(Answer { mac, time: event.time });
-        if is_first && event.kind.is_ipv4() {
-            let of_another = station.owner().is_some();
-            device.answered_for(time, proxy_arp_addresses, of_another, learning);
-        }
-    }
-    let change = station.claim(mac, time);
-    if is_question(event) {
-        station.asked(mac);
-    }
-    change
 }
 
 fn more(suppressed: u32) -> Option<String> {

@@ -24,13 +24,14 @@ const DENIED_PROBES: u32 = 3;
 /// A sensor that has just started does not know which MAC has which address.
 const KNOWN_SECONDS: i64 = 3600;
 
-/// Records a probe: it claims nothing.
+/// Records a probe: it claims nothing. Scanners are learned: later, anyone could make a victim look like one, by probes with
+/// its MAC.
 pub(super) fn record_probe(message: &mut Message) {
-    let Message { entry, station, device, .. } = message;
+    let Message { entry, learning, station, device, .. } = message;
     let (mac, time) = (entry.event.mac, entry.event.time.seconds());
-    if !station.has(mac) {
+    if *learning && !station.has(mac) {
         let last = station.probe.filter(|probe| probe.mac == mac).map(|probe| probe.time);
-        device.probes(time, last);
+        device.probes(time, last, is_tried_alone(&entry.event));
     }
     station.probe = Some(MacClaim { mac, time });
 }
@@ -66,7 +67,8 @@ impl Rules {
         };
         let Some(probe) = station.probe.filter(at_once) else { return Ok(None) };
         let by_design = self.is_proxy(mac, message.device) || self.is_in_group(mac, probe.mac);
-        if event.kind.evidence() != Evidence::Claim
+        if !message.is_timed
+            || event.kind.evidence() != Evidence::Claim
             || !is_answer(event)
             || station.has(mac)
             || by_design
@@ -74,7 +76,7 @@ impl Rules {
             return Ok(None);
         }
         let prober = memory.device(probe.mac)?;
-        if prober.is_some_and(|prober| prober.is_scanner(time, is_tried_alone(event))) {
+        if self.scanners.contains(&probe.mac) || prober.is_some_and(|prober| prober.scanner) {
             return Ok(None);
         }
         let mut network = memory.network(message.network)?.unwrap_or_default();

@@ -7,11 +7,10 @@ use crate::{device::Device, station::MacClaim};
 
 impl Rules {
     /// What a note says, if an address moves to or from a MAC that does proxy ARP for it. A router's own address, from which
-    /// it asks, is no such address.
+    /// it asks, is no such address. Nor is one that a third MAC has claimed: who forges an answer of the router first could
+    /// take it unnoticed.
     ///
-    /// An attacker can answer for many addresses, too. Where nothing else uses them no alert is raised, so this alone lowers
-    /// no alert. What does: that the operator named the MAC, that the learning period saw its answers, or that it took many
-    /// addresses, each with an alert of its own.
+    /// An attacker can answer for many addresses, too. Only what the operator named or the learning period saw counts.
     pub(super) fn proxy_note<M: Memory>(
         &self,
         message: &Message,
@@ -28,6 +27,10 @@ impl Rules {
             return Ok(Some(note));
         }
         let Some(other) = other else { return Ok(None) };
+        let of_these = |claim: &MacClaim| claim.mac == mac || claim.mac == other.mac;
+        if !message.station.claims.iter().all(of_these) {
+            return Ok(None);
+        }
         Ok(memory.device(other.mac)?.and_then(|device| note(other.mac, &device)))
     }
 

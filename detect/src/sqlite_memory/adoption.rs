@@ -10,7 +10,7 @@ use rusqlite::{Row, params};
 use super::{SqliteMemory, ip_bytes};
 use crate::{
     network::stands_for,
-    station::{MAX_CLAIMS, Station},
+    station::{MacClaim, Station},
 };
 
 /// The names without host and ring that stations are stored under, and the network that adopts each.
@@ -77,7 +77,15 @@ impl SqliteMemory {
 
 /// A station with the claims of both. The newest claim of each MAC counts, and the newest of all is the current one.
 fn merged(new: Station, old: Station) -> Station {
-    let mut claims = new.claims;
+    let Station { mut claims, mut learned, .. } = new;
+    let oldest = old.first.or(old.claims.last().copied());
+    let earlier = |first: &MacClaim| oldest.filter(|oldest| oldest.time < first.time);
+    let first = new.first.map(|first| earlier(&first).unwrap_or(first));
+    for mac in old.learned {
+        if !learned.contains(&mac) {
+            learned.push(mac);
+        }
+    }
     for claim in old.claims {
         match claims.iter_mut().find(|known| known.mac == claim.mac) {
             Some(known) => known.time = known.time.max(claim.time),
@@ -85,6 +93,7 @@ fn merged(new: Station, old: Station) -> Station {
         }
     }
     claims.sort_by_key(|claim| std::cmp::Reverse(claim.time));
-    claims.truncate(MAX_CLAIMS);
-    Station { claims, ..new }
+    let mut station = Station { claims, first, learned, ..new };
+    station.limit_claims(|_| false);
+    station
 }

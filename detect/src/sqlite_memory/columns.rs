@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Columns that a later release added, at the end of their tables.
-const ADDED: [(&str, &str); 11] = [
+const ADDED: [(&str, &str); 18] = [
     ("station", "answer BLOB"),
     ("station", "askers BLOB"),
     ("station", "sharers BLOB"),
@@ -26,6 +26,13 @@ const ADDED: [(&str, &str); 11] = [
     ("device", "taken INTEGER NOT NULL DEFAULT 0"),
     ("device", "proxy INTEGER NOT NULL DEFAULT 0"),
     ("device", "probed_since INTEGER NOT NULL DEFAULT 0"),
+    ("station", "first BLOB"),
+    ("station", "named INTEGER NOT NULL DEFAULT 0"),
+    ("station", "learned BLOB"),
+    ("station", "no_hosts BLOB"),
+    ("device", "learned INTEGER NOT NULL DEFAULT 0"),
+    ("device", "named INTEGER NOT NULL DEFAULT 0"),
+    ("device", "scanner INTEGER NOT NULL DEFAULT 0"),
 ];
 
 /// Adds the columns that a database of an earlier release does not have.
@@ -45,7 +52,8 @@ impl Cached for Station {
         let timeless = |claim: &MacClaim| MacClaim { time: 0, ..*claim };
         let claims = self.claims.iter().map(timeless).collect();
         let probe = self.probe.as_ref().map(timeless);
-        Station { claims, probe, answer: None, last_conflict: 0, ..self.clone() }
+        let no_hosts = self.no_hosts.iter().map(timeless).collect();
+        Station { claims, probe, no_hosts, answer: None, last_conflict: 0, ..self.clone() }
     }
 }
 
@@ -59,9 +67,10 @@ pub fn station_from(row: &Row) -> rusqlite::Result<Station> {
     let bytes = |column| row.get::<_, Option<Vec<u8>>>(column).map(Option::unwrap_or_default);
     let macs = |bytes: Vec<u8>| bytes.as_chunks().0.iter().copied().map(MacAddr::new).collect();
     let one = |bytes: Vec<u8>| bytes.as_chunks().0.first().map(claim_from);
+    let claims = |bytes: Vec<u8>| bytes.as_chunks().0.iter().map(claim_from).collect();
     let answer = |MacClaim { mac, time }| Answer { mac, time: UnixTime::from_nanos(time) };
     Ok(Station {
-        claims: bytes(3)?.as_chunks().0.iter().map(claim_from).collect(),
+        claims: claims(bytes(3)?),
         probe: one(bytes(4)?),
         last_alert: row.get(5)?,
         suppressed: row.get(6)?,
@@ -70,6 +79,10 @@ pub fn station_from(row: &Row) -> rusqlite::Result<Station> {
         askers: macs(bytes(9)?),
         sharers: macs(bytes(10)?),
         last_conflict: row.get(11)?,
+        first: one(bytes(12)?),
+        named: row.get(13)?,
+        learned: macs(bytes(14)?),
+        no_hosts: claims(bytes(15)?),
     })
 }
 
@@ -80,12 +93,19 @@ pub fn replace_station(
     state: &Station,
 ) -> rusqlite::Result<()> {
     let macs = |macs: &[MacAddr]| macs.iter().flat_map(|mac| mac.octets()).collect::<Vec<u8>>();
+    let claims = |claims: &[MacClaim]| claims.iter().flat_map(claim_bytes).collect::<Vec<u8>>();
     let answer = state.answer.map(|Answer { mac, time }| MacClaim { mac, time: time.as_nanos() });
     let row = params![
         network,
         ip_bytes(ip),
-        state.claims.first().or(state.probe.as_ref()).map_or(0, |claim| claim.time),
-        state.claims.iter().flat_map(claim_bytes).collect::<Vec<u8>>(),
+        state
+            .claims
+            .iter()
+            .chain(&state.probe)
+            .chain(&state.no_hosts)
+            .next()
+            .map_or(0, |claim| claim.time),
+        claims(&state.claims),
         state.probe.as_ref().map(claim_bytes),
         state.last_alert,
         state.suppressed,
@@ -94,8 +114,12 @@ pub fn replace_station(
         macs(&state.askers),
         macs(&state.sharers),
         state.last_conflict,
+        state.first.as_ref().map(claim_bytes),
+        state.named,
+        macs(&state.learned),
+        claims(&state.no_hosts),
     ];
-    let replace = "REPLACE INTO station VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let replace = "REPLACE INTO station VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     database.prepare_cached(replace)?.execute(row).map(drop)
 }
 
@@ -110,9 +134,12 @@ pub fn device_from(row: &Row) -> rusqlite::Result<Device> {
         probed: row.get(7)?,
         denied: row.get(8)?,
         denied_day: row.get(9)?,
-        taken: row.get(10)?,
+        // Column 10 was of an earlier release.
         proxy: row.get(11)?,
         probed_since: row.get(12)?,
+        learned: row.get(13)?,
+        named: row.get(14)?,
+        scanner: row.get(15)?,
     })
 }
 
@@ -128,11 +155,14 @@ pub fn replace_device(database: &Connection, mac: MacAddr, state: &Device) -> ru
         state.probed,
         state.denied,
         state.denied_day,
-        state.taken,
+        0,
         state.proxy,
         state.probed_since,
+        state.learned,
+        state.named,
+        state.scanner,
     ];
-    let replace = "REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let replace = "REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     database.prepare_cached(replace)?.execute(row).map(drop)
 }
 

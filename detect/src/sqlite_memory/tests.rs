@@ -20,7 +20,7 @@ fn a_roll_back_discards_what_was_not_committed() {
     memory.store_device(old, &Device::new(1)).unwrap();
     memory.commit(Instant::now()).unwrap();
     let mut station = Station::default();
-    station.claim(new, 7);
+    station.claim(new, 7, |_| false);
     for _ in 0..2 {
         memory.store_station("eth0", ip, &station).unwrap();
         memory.store_device(new, &Device::new(7)).unwrap();
@@ -37,13 +37,17 @@ fn committed_rows_are_read_again() {
     let directory = tempfile::tempdir().unwrap();
     let mac = MacAddr::new([0, 8, 0xe1, 0, 0, 1]);
     let mut station = Station { probe: Some(MacClaim { mac, time: -5 }), ..Station::default() };
-    station.claim(mac, 7);
+    station.claim(mac, 7, |_| false);
     station.admit_alert(9, 1, true);
     station.answer = Some(Answer { mac, time: UnixTime::from_nanos(7_000_000_001) });
     station.asked(mac);
     station.share(mac, MacAddr::new([2; 6]));
     station.last_conflict = 8;
+    station.learn(mac);
+    station.named = true;
+    station.admit_no_host(MacAddr::BROADCAST, 9, 1);
     let device = Device { addresses: 3, silent: true, proxy: true, ..Device::new(7) };
+    let device = Device { learned: true, named: true, scanner: true, ..device };
     let ips: [IpAddr; 2] = ["10.0.0.1".parse().unwrap(), "fe80::1".parse().unwrap()];
     let mut memory = open(directory.path()).unwrap();
     assert!(open(directory.path()).is_err(), "one process at a time");
@@ -61,8 +65,9 @@ fn committed_rows_are_read_again() {
     assert_eq!(memory.device(mac).unwrap(), Some(device));
 }
 
+/// The newest ones: what was there first is known for longest.
 #[test]
-fn the_oldest_rows_are_deleted() {
+fn the_newest_rows_are_deleted() {
     let directory = tempfile::tempdir().unwrap();
     let mut memory = open(directory.path()).unwrap();
     let mac = |number: i64| MacAddr::new([0, 0, 0, 0, 1, number as u8]);
@@ -75,15 +80,18 @@ fn the_oldest_rows_are_deleted() {
         let claims = vec![MacClaim { mac: mac(time), time: 5 }];
         memory.store_station("eth0", ip, &Station { claims, ..Station::default() }).unwrap();
     }
-    assert_eq!(memory.new, CHECK_AFTER + 500);
-    memory.delete_oldest(200).unwrap();
+    assert_eq!(memory.new, MAX_ROWS + 500);
+    memory.max_rows = 200;
+    memory.forget().unwrap();
     let mut left = 0;
     memory.each_station(|_, _, _| left += 1).unwrap();
     assert_eq!(left, 180, "a tenth fewer than the maximum");
-    assert!(memory.device(mac(0)).unwrap().is_some());
-    memory.delete_oldest(100).unwrap();
+    assert!(memory.device(mac(199)).unwrap().is_some());
+    memory.max_rows = 100;
+    memory.forget().unwrap();
     let left = (0..200).filter(|time| memory.device(mac(*time)).unwrap().is_some());
-    assert_eq!(left.collect::<Vec<_>>(), (110..200).collect::<Vec<_>>());
+    assert_eq!(left.collect::<Vec<_>>(), (0..90).collect::<Vec<_>>());
+    assert_eq!(memory.take_forgotten(), 120 + 90 + 110);
 }
 
 /// A database of an earlier release, or after an import: the first ring with that network adopts each row, once.
@@ -178,9 +186,9 @@ fn shared_addresses_are_listed_and_forgotten() {
     let mut memory = open(directory.path()).unwrap();
     for last in 1..=5 {
         let mut station = Station::default();
-        station.claim(macs[0], 1);
+        station.claim(macs[0], 1, |_| false);
         if last > 2 {
-            station.claim(macs[1], 2);
+            station.claim(macs[1], 2, |_| false);
             station.share(macs[0], macs[1]);
         }
         memory

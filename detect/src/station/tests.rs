@@ -13,7 +13,7 @@ type Outcome = Option<(Transition, Option<MacAddr>)>;
 fn play(story: &[(char, i64)]) -> (Vec<Outcome>, Station) {
     let mut station = Station::default();
     let outcomes = story.iter().map(|(letter, time)| {
-        let outcome = station.claim(mac(*letter), *time);
+        let outcome = station.claim(mac(*letter), *time, |_| false);
         outcome.map(|(change, old)| (change, old.map(|claim| claim.mac)))
     });
     (outcomes.collect(), station)
@@ -103,7 +103,7 @@ fn claims_are_bounded_and_alerts_are_limited() {
     let mut station = Station::default();
     for number in 0..1000_u16 {
         let [high, low] = number.to_be_bytes();
-        station.claim(MacAddr::new([2, 0, 0, 0, high, low]), number.into());
+        station.claim(MacAddr::new([2, 0, 0, 0, high, low]), number.into(), |_| false);
     }
     assert_eq!(station.claims.len(), MAX_CLAIMS);
     let admitted = [10, 20, 3609, 3610].map(|time| station.admit_alert(time, 3600, false));

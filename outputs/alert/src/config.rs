@@ -28,6 +28,7 @@ pub struct Config {
     random_macs: Option<MacPolicy>,
     proxy_arp_addresses: Option<u32>,
     proxies: Vec<MacValue>,
+    scanners: Vec<MacValue>,
     proxy_arp: Option<MacPolicy>,
     /// By network, or `*`.
     local: BTreeMap<String, Vec<LocalNetwork>>,
@@ -179,6 +180,7 @@ impl Config {
             random_macs: self.random_macs.unwrap_or(default.random_macs),
             proxy_arp: self.proxy_arp.unwrap_or(default.proxy_arp),
             proxies: self.proxies.iter().map(|mac| mac.0).collect(),
+            scanners: self.scanners.iter().map(|mac| mac.0).collect(),
             proxy_arp_addresses: self.proxy_arp_addresses.unwrap_or(default.proxy_arp_addresses),
             show_ring: default.show_ring,
         })

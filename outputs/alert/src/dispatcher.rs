@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_detect::{Alert, AlertKind, Dialect, Rules};
+use aw_detect::{Alert, AlertKind, Dialect, Rules, past_time};
 use aw_output::{
     Checkpoint, CheckpointStore, Entry, Error, Sink, SinkResult, info, this_host, warn,
 };
@@ -97,17 +97,18 @@ impl Dispatcher {
     }
 
     fn observe(&mut self, entry: &Entry) -> SinkResult {
-        let (time, was_over) = (entry.event.time.seconds(), self.learning.is_over());
-        let learning = self.learning.includes(time, &mut self.store)?;
+        let now = UnixTime::now();
+        let time = past_time(entry.event.time, now).seconds();
+        let was_over = self.learning.is_over();
+        let learning = self.learning.includes(time, now.seconds(), &mut self.store)?;
         if self.learning.is_over() && !was_over {
             self.report_learned(time)?;
         }
-        let alerts = self.rules.observe(entry, learning, &mut self.store.memory)?;
+        let alerts = self.rules.observe(entry, now, learning, &mut self.store.memory)?;
         if learning {
             return Ok(());
         }
-        let now = UnixTime::now().seconds();
-        alerts.into_iter().try_for_each(|alert| self.dispatch(alert, now))
+        alerts.into_iter().try_for_each(|alert| self.dispatch(alert, now.seconds()))
     }
 
     /// One message to each channel about what is normal from now on.

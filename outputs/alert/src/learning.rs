@@ -9,6 +9,8 @@ use crate::store::AlertStore;
 /// The notes with its end, and with the fact that it is over.
 const UNTIL: &str = "learns until";
 const OVER: &str = "has learned";
+/// Seconds that clocks differ.
+const TOLERANCE: i64 = 60;
 
 pub struct Learning {
     /// The option `--learn`, in seconds.
@@ -29,11 +31,17 @@ impl Learning {
         Ok(())
     }
 
-    /// Whether an event is in the learning period, which begins with the first one.
-    pub fn includes(&mut self, time: i64, store: &mut AlertStore) -> SinkResult<bool> {
+    /// Whether an event is in the learning period, which begins with the first one. `now`: an earlier release let it begin
+    /// with an event of a clock that was ahead; then it begins again.
+    pub fn includes(&mut self, time: i64, now: i64, store: &mut AlertStore) -> SinkResult<bool> {
         if self.over {
             return Ok(false);
         }
+        let is_ahead = |until: &i64| {
+            let latest = self.seconds.map(|seconds| now.saturating_add(seconds + TOLERANCE));
+            is_set(now) && latest.is_some_and(|latest| *until > latest)
+        };
+        self.until = self.until.filter(|until| !is_ahead(until));
         let until = match (self.until, self.seconds) {
             (Some(until), _) if is_set(time) == is_set(until) => until,
             (Some(until), None) => until,
@@ -81,12 +89,16 @@ mod tests {
 
     /// Whether each of the times is in a learning period of a day.
     fn includes(times: &[i64]) -> Vec<bool> {
+        includes_at(i64::MAX, times)
+    }
+
+    fn includes_at(now: i64, times: &[i64]) -> Vec<bool> {
         let directory = tempfile::tempdir().unwrap();
         let mut store = AlertStore::open(directory.path()).unwrap();
         let each = times.iter().map(|time| {
             // As after a restart, each time.
             let mut learning = Learning::load(Some(DAY), &mut store).unwrap();
-            learning.includes(*time, &mut store).unwrap()
+            learning.includes(*time, now, &mut store).unwrap()
         });
         each.collect()
     }
@@ -99,5 +111,7 @@ mod tests {
         assert_eq!(includes(&boot), [true, true, true, false], "it begins when the clock is set");
         let again = [NOW, 30, NOW + DAY, 30, NOW + 5];
         assert_eq!(includes(&again), [true, true, false, false, false], "it ends for good");
+        let ahead = [NOW + 99 * DAY, NOW, NOW + DAY - 1, NOW + DAY];
+        assert_eq!(includes_at(NOW, &ahead), [true, true, true, false], "a clock that was ahead");
     }
 }

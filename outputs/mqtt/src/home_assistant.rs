@@ -11,13 +11,14 @@ use crate::{
 
 /// The kinds that the event entity reports. Without *new station*, *new activity* and *suppressed DECnet flip flop*: IPv6
 /// hosts take new addresses every day.
-pub const EVENT_KINDS: [AlertKind; 7] = [
+pub const EVENT_KINDS: [AlertKind; 8] = [
     AlertKind::NewDevice,
     AlertKind::Returned,
     AlertKind::Changed,
     AlertKind::FlipFlop,
     AlertKind::ReusedOld,
     AlertKind::Duplicate,
+    AlertKind::Broadcast,
     AlertKind::ConfigChange,
 ];
 

@@ -103,7 +103,7 @@ Examples:
 Topics, all with QoS 1:
   addrwatch/HOST/events/NETWORK/WHAT      an event that is new or a change, as JSON; WHAT: new_device, new_station,
                                           new_activity, changed, flip_flop, reused_old, duplicate, returned,
-                                          suppressed_decnet, config_change
+                                          broadcast, suppressed_decnet, config_change
   addrwatch/HOST/devices/MAC              home or not_home, retained
   addrwatch/HOST/status                   online or offline, retained; offline is also the last will
   homeassistant/device_tracker/addrwatch_HOST/MAC/config

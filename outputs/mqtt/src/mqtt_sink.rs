@@ -23,8 +23,8 @@ use crate::{
 };
 
 /// Not published: nothing is new or has changed, and a device can cause one with each packet.
-const NOT_PUBLISHED: [AlertKind; 4] =
-    [AlertKind::Mismatch, AlertKind::Broadcast, AlertKind::Bogon, AlertKind::UnknownDevice];
+const NOT_PUBLISHED: [AlertKind; 3] =
+    [AlertKind::Mismatch, AlertKind::Bogon, AlertKind::UnknownDevice];
 
 /// Between the end of an entity's discovery and that of its other topics: until Home Assistant has removed the entity, it
 /// logs a warning about empty attributes.
@@ -212,7 +212,8 @@ impl Sink for MqttSink {
     fn write(&mut self, entry: &Entry) -> SinkResult {
         let event = &entry.event;
         let connected = self.ensure_connected();
-        let observed = connected.and_then(|()| self.rules.observe(entry, false, &mut self.memory));
+        let observed = connected
+            .and_then(|()| self.rules.observe(entry, UnixTime::now(), false, &mut self.memory));
         let alerts = self.or_roll_back(observed)?;
         if !matches!(event.kind, EventKind::ConfigChange(_)) {
             let now = UnixTime::now().seconds();

@@ -13,13 +13,15 @@ use aw_tests::scenarios::Scenario;
 pub type Alerts = BTreeMap<(String, bool), usize>;
 
 /// Labels of the kinds that a channel gets by default, in printed lines, and the kinds.
-const KINDS: [(&str, &str); 8] = [
+const KINDS: [(&str, &str); 10] = [
     ("new device", "new_device"),
     ("unknown device", "unknown_device"),
     ("returned device", "returned"),
     ("duplicate address", "duplicate"),
     ("changed ethernet address", "changed"),
     ("flip flop", "flip_flop"),
+    ("reused old ethernet address", "reused_old"),
+    ("ethernet broadcast", "broadcast"),
     ("silent device", "silent"),
     ("device is back", "back"),
 ];

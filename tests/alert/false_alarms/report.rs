@@ -8,8 +8,17 @@ use aw_tests::scenarios::{Expected, Scenario, Verdict};
 use crate::played::Alerts;
 
 /// The kinds in the table, in its order.
-const KINDS: [&str; 7] =
-    ["new_device", "returned", "changed", "flip_flop", "duplicate", "silent", "back"];
+const KINDS: [&str; 9] = [
+    "new_device",
+    "returned",
+    "changed",
+    "flip_flop",
+    "reused_old",
+    "duplicate",
+    "broadcast",
+    "silent",
+    "back",
+];
 
 /// Where the reports differ from the list, if they do.
 pub fn fault(scene: &Scenario, got: &Alerts) -> Option<String> {

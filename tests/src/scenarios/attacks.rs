@@ -12,9 +12,13 @@ pub(super) fn all() -> Vec<Scenario> {
         ettercap(),
         learned_arpspoof(),
         takeover_once(),
-        takeover_with("takeover-virtual", "the same with the MAC of a VRRP router", VIRTUAL),
+        takeover_with("takeover-virtual", "the same with the MAC of a VRRP router", VIRTUAL)
+            .reports([Expected::new("new_device", ip(1), VIRTUAL)]),
         takeover_with("takeover-random", "the same with a random MAC", RANDOM)
             .reports([Expected::new("new_device", ip(1), RANDOM).in_digest()]),
+        rotation(),
+        takeover_of_a_virtual_machine(),
+        no_host(),
         takeover_after_forgeries(),
         arpspoof_after_forgeries(),
         virtual_gateway_taken(),
@@ -24,6 +28,7 @@ pub(super) fn all() -> Vec<Scenario> {
         probe_attack(),
         probe_attack_after_forgeries(),
         probe_attack_after_probes(),
+        probe_attack_beside_probes(),
         router_spoofed_6(),
     ]
 }
@@ -168,6 +173,55 @@ fn takeover_with(name: &'static str, what: &'static str, mac: Mac) -> Scenario {
     ])
 }
 
+/// Three MACs that are known at other addresses take the gateway's one after the other, for three hours.
+fn rotation() -> Scenario {
+    let mut story = Story::office(3);
+    let macs = [66, 67, 68].map(|number| host(number).mac);
+    for number in [66, 67, 68] {
+        story.works(0..DAY, host(number), gateway());
+    }
+    let begin = BEGIN + 5 * MINUTE;
+    for round in 0..18 {
+        story.announce(begin + round * 10 * MINUTE, gateway().by(macs[round as usize % 3]));
+    }
+    let what = "three MACs take the gateway's address one after the other, for three hours";
+    Scenario::new("takeover-rotation", what, story).reports([
+        Expected::new("changed", ip(1), macs[0]),
+        Expected::new("changed", ip(1), macs[1]),
+        Expected::new("changed", ip(1), macs[2]),
+        Expected::new("reused_old", ip(1), gateway().mac),
+    ])
+}
+
+/// All MACs of virtual machines are locally administered, the gateway's and the attacker's too.
+fn takeover_of_a_virtual_machine() -> Scenario {
+    let mut story = Story::default();
+    let virtual_machine = |last| [0x52, 0x54, 0x00, 0x00, 0x00, last];
+    let gateway = gateway().by(virtual_machine(1));
+    for number in [10, 11, 12, 66] {
+        story.works(0..3 * DAY, host(number).by(virtual_machine(number)), gateway);
+    }
+    let forged = gateway.by(virtual_machine(66));
+    story.announce(BEGIN + 30 * MINUTE, forged);
+    let what = "the same among virtual machines, whose MACs are locally administered";
+    Scenario::new("takeover-of-random", what, story).reports([
+        Expected::new("changed", ip(1), forged.mac),
+        Expected::new("flip_flop", ip(1), gateway.mac),
+    ])
+}
+
+/// So that what is for the gateway goes to all, or nowhere.
+fn no_host() -> Scenario {
+    let mut story = Story::office(3);
+    let attacker = attacker(&mut story);
+    let group = gateway().by([0x03, 0xbf, 192, 0, 2, 1]);
+    story.every(BEGIN..BEGIN + 50 * MINUTE, 2 * SECOND, |story, time| {
+        story.reply_in_frame_of(attacker.mac, time, group, host(10));
+    });
+    let what = "forged replies: the gateway's address at the MAC of a group";
+    Scenario::new("no-host", what, story).reports([Expected::new("broadcast", ip(1), attacker.mac)])
+}
+
 /// First 40 free addresses.
 fn takeover_after_forgeries() -> Scenario {
     let mut story = Story::office(3);
@@ -211,11 +265,10 @@ fn shared_address_taken() -> Scenario {
     let forged = host(140).by(attacker);
     story.announce(BEGIN + 20 * MINUTE, forged);
     let what = "one forged announcement of an address that two cards of a host share";
-    Scenario::new("takeover-of-shared", what, story).reports([Expected::new(
-        "changed",
-        ip(140),
-        attacker,
-    )])
+    Scenario::new("takeover-of-shared", what, story).reports([
+        Expected::new("changed", ip(140), attacker),
+        Expected::new("reused_old", ip(140), cards[0]),
+    ])
 }
 
 /// An advertisement for each of twelve addresses that are probed, from the MAC of each answer.
@@ -300,6 +353,22 @@ fn probe_attack_after_probes() -> Scenario {
     denies_each_probe(&mut story, BEGIN + 2 * HOUR, mac);
     let what = "the same two hours after forged probes with the victim's MAC";
     Scenario::new("probe-attack-later", what, story).reports([Expected::new(
+        "duplicate",
+        ip(112),
+        mac,
+    )])
+}
+
+/// Probes with the victim's MAC during the attack, so that it looks like a scanner.
+fn probe_attack_beside_probes() -> Scenario {
+    let mut story = Story::office(3);
+    let mac = attacker(&mut story).mac;
+    for last in 200..240_u8 {
+        story.probe(BEGIN + u64::from(last) * SECOND, PROBER, ip(last));
+    }
+    denies_each_probe(&mut story, BEGIN + 5 * MINUTE, mac);
+    let what = "the same minutes after forged probes with the victim's MAC";
+    Scenario::new("probe-attack-scanner", what, story).reports([Expected::new(
         "duplicate",
         ip(112),
         mac,

@@ -15,6 +15,7 @@ pub(super) fn all() -> Vec<Scenario> {
         vrrp_physical_later(),
         carp(),
         hsrp(),
+        hsrp_later(),
         glbp(),
         keepalived(),
         keepalived_learned(),
@@ -128,6 +129,20 @@ fn hsrp() -> Scenario {
         story.gratuitous_reply(DAY + 9 * HOUR + number * 3 * SECOND, virtual_gateway(HSRP));
     }
     Scenario::new("hsrp", "HSRP: the standby router takes over", story)
+}
+
+/// A pair that is installed after the first day, beside the gateway.
+fn hsrp_later() -> Scenario {
+    let mut story = Story::office(4);
+    routers(&mut story);
+    let group = host(5).by(HSRP);
+    story.announce(DAY + 3 * HOUR, group);
+    story.every(DAY + 4 * HOUR..4 * DAY, HOUR, |story, time| story.ask(time, host(10), group));
+    for number in 0..3 {
+        story.gratuitous_reply(2 * DAY + 9 * HOUR + number * 3 * SECOND, group);
+    }
+    let what = "the same pair, installed after the first day; then the standby router takes over";
+    Scenario::new("hsrp-later", what, story).reports([Expected::new("new_device", ip(5), HSRP)])
 }
 
 /// The gateway answers each host with another router's virtual MAC.

@@ -15,8 +15,8 @@ pub const HOUR: u64 = 60 * MINUTE;
 /// A day of a story; the first one is learned.
 pub const DAY: u64 = 24 * HOUR;
 
-/// When stories begin: 2026-11-20 14:00 UTC.
-pub const FIRST_SECOND: u32 = 1_795_183_200;
+/// When stories begin: 2025-11-20 14:00 UTC. They are of the past to their end, because a time after now counts as now.
+pub const FIRST_SECOND: u32 = 1_763_647_200;
 
 /// A host: MAC and address.
 #[derive(Clone, Copy, Debug)]

@@ -101,12 +101,15 @@ fn host(number: u32) -> (String, String) {
     (format!("00:08:e1:00:01:{number:02x}"), format!("10.0.1.{number}"))
 }
 
-/// A router that answers for hosts, also for those that were there first: its alerts go into the digest, which says why. An
-/// attack on the router's own address does not.
+/// A router that answers for hosts, also for those that were there first: the alerts of one that was learned go into the
+/// digest, which says why. Otherwise, and if it is an attack on the router's own address, they do not.
 #[test]
 fn proxy_arp_for_hosts_that_were_there_first() {
     let rules = Rules { proxy_arp_addresses: 8, ..Rules::default() };
     let mut memory = TestMemory::default();
+    for number in 1..=8 {
+        learn(&rules, &mut memory, &event(0, B, &format!("10.0.7.{number}"), Origin::ArpReply));
+    }
     let mut events = vec![event(0, B, "10.0.1.254", Origin::ArpRequest)];
     for number in 1..=20 {
         let (mac, ip) = host(number);
@@ -117,8 +120,13 @@ fn proxy_arp_for_hosts_that_were_there_first() {
     let alerts = alerts_of(&rules, &mut memory, &events);
     let changed: Vec<_> = alerts.iter().filter(|alert| alert.kind == AlertKind::Changed).collect();
     assert_eq!(changed.len(), 20, "none vanishes");
-    assert!(changed[..7].iter().all(|alert| !alert.digest));
-    assert!(changed[7..].iter().all(|alert| alert.digest));
+    assert!(changed.iter().all(|alert| alert.digest));
+    let unlearned = alerts_of(&rules, &mut TestMemory::default(), &events);
+    assert_eq!(count(&unlearned, AlertKind::Changed), 20);
+    assert!(
+        unlearned.iter().all(|alert| !alert.digest),
+        "it took many addresses, and was not learned"
+    );
     assert!(changed[7].to_string().ends_with(&format!(": {B} does proxy ARP")), "{}", changed[7]);
     // Both answer: no duplicate, and the owner that takes its address back is in the digest too.
     let (mac, ip) = host(1);
@@ -127,7 +135,7 @@ fn proxy_arp_for_hosts_that_were_there_first() {
     let alerts = alerts_of(&rules, &mut memory, &answers);
     assert!(!alerts.is_empty() && alerts.iter().all(|alert| alert.digest));
     assert_eq!(count(&alerts, AlertKind::Duplicate), 0);
-    // Forged answers made it a proxy: its own address is as well guarded as before.
+    // Its own address is as well guarded as before.
     let attack = event(20_000, C, "10.0.1.254", Origin::ArpReply);
     let alerts = alerts_of(&rules, &mut memory, &[attack]);
     assert_eq!(
@@ -166,12 +174,13 @@ fn a_takeover_is_reported_at_once_whatever_the_mac() {
             let found: Vec<_> = alerts.iter().map(|alert| (alert.kind, alert.digest)).collect();
             let digest = while_learning;
             assert_eq!(found, [(AlertKind::Changed, digest)], "{mac} {while_learning}");
-            // A phone that takes the address of another phone is as usual.
+            // A phone that takes the address of another phone is a new device as usual.
             let mut memory = TestMemory::default();
             let phones = [RANDOM, "02:00:00:00:00:02"];
             let phones = phones.map(|mac| event(0, mac, gateway, Origin::ArpRequest));
             let alerts = alerts_of(&rules, &mut memory, &phones);
-            assert!(alerts.len() == 3 && alerts.iter().all(|alert| alert.digest));
+            let is_new = |alert: &Alert| alert.kind == AlertKind::NewDevice;
+            assert!(alerts.len() == 3 && alerts.iter().all(|alert| alert.digest == is_new(alert)));
         }
     }
 }
@@ -259,8 +268,10 @@ fn who_denies_addresses_to_others_is_reported_once() {
         }
         let alerts = alerts_of(&rules, &mut memory, &events);
         assert_eq!(count(&alerts, AlertKind::Duplicate), 0);
+        let mut memory = TestMemory::default();
+        events.iter().for_each(|event| learn(&rules, &mut memory, event));
         let device = memory.device(A.parse().unwrap()).unwrap().unwrap();
-        assert_eq!((device.probed, device.denied), (0, 0));
+        assert_eq!((device.probed, device.denied, device.scanner), (0, 0, false));
     }
 }
 

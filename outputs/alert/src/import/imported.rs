@@ -104,6 +104,7 @@ impl Imported {
             let device = memory.device(mac)?;
             let mut device = device.unwrap_or_else(|| Device::new(last));
             device.first = device.first.min(first);
+            device.learned = true; // who imports a file vouches for it
             device.seen(last, 0);
             memory.store_device(mac, &device)?;
         }
@@ -116,6 +117,8 @@ impl Imported {
                 }
             }
             station.claims.truncate(MAX_CLAIMS);
+            let macs: Vec<_> = station.claims.iter().map(|claim| claim.mac).collect();
+            macs.into_iter().for_each(|mac| station.learn(mac));
             memory.store_station(&network, ip, &station)?;
         }
         memory.write_times()?;
