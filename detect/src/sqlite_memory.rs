@@ -47,6 +47,8 @@ pub struct SqliteMemory {
     database: Connection,
     /// New rows since their number was checked.
     new: u32,
+    /// Rows that were deleted to make room, since [`SqliteMemory::take_forgotten`].
+    forgotten: u64,
     stations: Cache<(String, IpAddr), Station>,
     devices: Cache<MacAddr, Device>,
     networks: HashMap<String, NetworkState>,
@@ -95,6 +97,7 @@ impl SqliteMemory {
                     path,
                     database,
                     new,
+                    forgotten: 0,
                     stations,
                     devices,
                     networks,
@@ -166,6 +169,11 @@ impl SqliteMemory {
         Ok(())
     }
 
+    /// The number of addresses, devices and networks that were forgotten since the last call, to make room for others.
+    pub fn take_forgotten(&mut self) -> u64 {
+        std::mem::take(&mut self.forgotten)
+    }
+
     fn delete_oldest(&mut self, max_rows: u64) -> SinkResult {
         self.write_times()?;
         // Of networks, the newest: a host that invents VLANs does not displace the real ones.
@@ -189,7 +197,9 @@ impl SqliteMemory {
                 "DELETE FROM {table} WHERE {key} IN (SELECT {} FROM {table} ORDER BY {order} LIMIT ?)",
                 key.trim_matches(['(', ')'])
             );
-            self.with(|database| database.execute(&delete, [rows - max_rows / 10 * 9]))?;
+            let deleted =
+                self.with(|database| database.execute(&delete, [rows - max_rows / 10 * 9]))?;
+            self.forgotten += deleted as u64;
         }
         Ok(())
     }
