@@ -55,6 +55,11 @@ impl Episode {
         (self.count, self.reported, self.count_before) = (0, 0, 0);
     }
 
+    /// The count at the last observation.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// Whether it is present.
     pub fn is_present(&self) -> bool {
         self.began.is_some()

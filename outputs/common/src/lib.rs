@@ -9,6 +9,7 @@ mod checkpoint;
 mod delivery;
 mod episode;
 mod event_json;
+mod faults;
 mod follow;
 mod health;
 mod host;
@@ -24,12 +25,13 @@ mod state;
 use std::{process::ExitCode, time::Duration};
 
 use aw_service::{CapabilitySet, Signals, Startup, SystemCalls};
-use shm_layout::{Event, InterfaceCounters, Position, RingName};
+use shm_layout::{Event, InterfaceCounters, InterfaceName, Position, RingName};
 
 pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn};
 pub use checkpoint::Checkpoint;
 pub use episode::{Episode, EpisodeChange};
 pub use event_json::{EventJson, TimeFormat};
+pub use faults::{FaultCount, FaultKind, FaultReport, FaultState, Faults};
 pub use health::HEARTBEAT_TIMEOUT;
 pub use host::{host_of, this_host};
 pub use options::{RingOptions, SpoolOptions, StartFrom};
@@ -64,6 +66,8 @@ pub struct RingState {
     pub generation: Option<u64>,
     /// The counters of its interfaces in this generation.
     pub counters: Vec<InterfaceCounters>,
+    /// The interfaces that are down or gone, while the collector runs.
+    pub down: Vec<InterfaceName>,
     /// Why no events arrive.
     pub blind: Option<String>,
     /// The progress of this output, with the events that it lost.

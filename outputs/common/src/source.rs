@@ -234,13 +234,15 @@ impl<'a> Source<'a> {
 
     /// The state of the ring for the sink.
     pub fn state(&self, checkpoint: Option<Checkpoint>, spool_full: Option<String>) -> RingState {
-        let reader = self.reader.as_ref();
+        let (reader, blind) = (self.reader.as_ref(), self.blind());
+        let running = reader.filter(|reader| blind.is_none() && reader.writer().is_some());
         RingState {
             ring: self.ring.clone(),
             host: reader.map_or_else(this_host, Reader::host),
             generation: reader.map(Reader::generation),
             counters: reader.map(Reader::counters).unwrap_or_default(),
-            blind: self.blind(),
+            down: running.map(Reader::down).unwrap_or_default(),
+            blind,
             checkpoint,
             spool_full,
         }
