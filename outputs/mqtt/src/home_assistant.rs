@@ -11,7 +11,7 @@ use crate::{
 
 /// The kinds that the event entity reports. Without *new station*, *new activity* and *suppressed DECnet flip flop*: IPv6
 /// hosts take new addresses every day.
-pub const EVENT_KINDS: [AlertKind; 7] = [
+pub const EVENT_KINDS: [AlertKind; 11] = [
     AlertKind::NewDevice,
     AlertKind::Returned,
     AlertKind::Changed,
@@ -19,6 +19,10 @@ pub const EVENT_KINDS: [AlertKind; 7] = [
     AlertKind::ReusedOld,
     AlertKind::Duplicate,
     AlertKind::ConfigChange,
+    AlertKind::Lost,
+    AlertKind::Forgot,
+    AlertKind::Full,
+    AlertKind::Blind,
 ];
 
 /// The discovery message of an "MQTT device tracker". It has both the state, which 2027.1 is to remove, and the zones in the
