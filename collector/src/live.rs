@@ -262,6 +262,7 @@ impl LiveCapture {
     fn maintain(&mut self, pipeline: &mut Pipeline) -> Result<(), Error> {
         for (index, interface) in self.interfaces.iter_mut().enumerate() {
             interface.count_drops(pipeline);
+            interface.store_state(pipeline);
             if interface.reopen()
                 && let Some(fd) = interface.fd()
             {

@@ -33,6 +33,8 @@ pub struct MonitoredInterface {
     /// None: it is not there.
     opened: Option<OpenInterface>,
     down: Condition,
+    /// Whether it was down when that was last stored.
+    was_down: bool,
     opened_at: Instant,
     backoff: Backoff,
     next_attempt: Instant,
@@ -62,6 +64,7 @@ impl MonitoredInterface {
             options: options.clone(),
             opened,
             down: Condition::default(),
+            was_down: false,
             opened_at: now,
             backoff: BACKOFF,
             next_attempt: now,
@@ -101,6 +104,15 @@ impl MonitoredInterface {
     /// Why it is not captured on; none if it is.
     pub fn missing(&self) -> Option<&str> {
         self.opened.is_none().then_some(&self.reason)
+    }
+
+    /// Stores for the outputs whether no frames can arrive, because it is down or not there.
+    pub fn store_state(&mut self, pipeline: &mut Pipeline) {
+        let is_down = self.opened.is_none() || self.down.is_present();
+        if is_down || self.was_down {
+            pipeline.set_down(self.name, is_down);
+        }
+        self.was_down = is_down;
     }
 
     /// Its link type, while it is there.

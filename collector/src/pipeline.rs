@@ -208,6 +208,12 @@ impl Pipeline {
         self.writer.interface(name)
     }
 
+    /// Stores whether an interface is down or gone, for the outputs.
+    pub fn set_down(&mut self, name: InterfaceName, down: bool) {
+        let interface = self.writer.interface(name);
+        self.writer.set_down(interface, down);
+    }
+
     /// Counts frames that the kernel dropped.
     pub fn count_kernel_drops(&mut self, counters: InterfaceId, number: u64) {
         self.writer.add(counters, Counter::KernelDropped, number);

@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr};
 
+use aw_output::FaultKind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -105,6 +106,12 @@ impl AlertKind {
         matches!(self, SuppressedDecnet | ReusedOld | Mismatch | Broadcast | Bogon)
     }
 
+    /// Whether it is about the sensor itself: no host causes it by one message of its own.
+    pub fn is_sensor(self) -> bool {
+        use AlertKind::*;
+        matches!(self, Lost | Forgot | Full | Blind)
+    }
+
     /// Whether a MAC uses an address that another MAC had.
     pub fn is_takeover(self) -> bool {
         use AlertKind::*;
@@ -122,6 +129,17 @@ impl AlertKind {
         match serde_json::to_value(self) {
             Ok(Value::String(name)) => name,
             _ => String::new(),
+        }
+    }
+}
+
+impl From<FaultKind> for AlertKind {
+    fn from(kind: FaultKind) -> AlertKind {
+        match kind {
+            FaultKind::Lost => AlertKind::Lost,
+            FaultKind::Forgot => AlertKind::Forgot,
+            FaultKind::Full => AlertKind::Full,
+            FaultKind::Blind => AlertKind::Blind,
         }
     }
 }
@@ -206,7 +224,7 @@ impl Alert {
 
     /// The line that Debian's arpwatch writes to the log: `<message> <ip> <mac> (<old mac>) <interface>`.
     pub fn arpwatch_line(&self) -> String {
-        self.line(&self.network)
+        if self.kind.is_sensor() { self.to_string() } else { self.line(&self.network) }
     }
 
     fn line(&self, network: &str) -> String {
@@ -217,10 +235,14 @@ impl Alert {
     }
 }
 
-/// arpwatch's line with name and note: `<message> <ip> <mac> (<old mac>) <network> [name]: note`.
+/// arpwatch's line with name and note: `<message> <ip> <mac> (<old mac>) <network> [name]: note`; about the sensor itself,
+/// `<message> <ring>: note`.
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.line(&self.shown_network()))?;
+        match self.kind.is_sensor() {
+            false => f.write_str(&self.line(&self.shown_network()))?,
+            true => f.write_str(format!("{} {}", self.kind.label(), self.ring).trim_end())?,
+        }
         if let Some(name) = &self.name {
             write!(f, " [{name}]")?;
         }

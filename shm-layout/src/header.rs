@@ -16,6 +16,7 @@
 //!   264  i64  writer's heartbeat, ns since the epoch
 //!   272  i64  when the last frame was seen, to a heartbeat; 0 = none yet
 //!   280  i64  when the kernel last dropped frames, to a heartbeat; 0 = never
+//!   320  2 × u64  a bit for each block of counters: 1 = its interface is down or gone, to a heartbeat
 //!  4096  128 blocks of counters, 512 bytes each: 16 bytes interface name (zero = free), 61 u64 counters,
 //!        u64 header that hides ARP or ND (0 = none): kind << 16 | number, see outer_header.rs
 //! 69632  slots of 64 bytes: u64 sequence, 56 bytes event
@@ -59,7 +60,8 @@ pub(crate) struct Header {
     pub head: CacheAligned<AtomicU64>,
     pub wake: CacheAligned<AtomicU32>,
     pub writer: CacheAligned<Heartbeat>,
-    _reserved: [u64; 472],
+    pub down: [AtomicU64; MAX_INTERFACES / 64],
+    _reserved: [u64; 470],
     pub counters: [Counters; MAX_INTERFACES],
 }
 
@@ -85,6 +87,7 @@ const _: () = {
     assert!(offset_of!(Header, head) == 128);
     assert!(offset_of!(Header, wake) == 192);
     assert!(offset_of!(Header, writer) == 256);
+    assert!(offset_of!(Header, down) == 320);
     assert!(offset_of!(Header, counters) == 4096);
     assert!(size_of::<Counters>() == 512);
     assert!(size_of::<Header>() == 69_632);
@@ -134,6 +137,20 @@ impl Header {
         if index < MAX_INTERFACES - 1 {
             self.counters[index].set_name(name.to_words());
         }
+    }
+
+    /// Stores whether the interface of these counters is down. For the writer only.
+    pub fn set_down(&self, index: usize, down: bool) {
+        let (word, bit) = (&self.down[index / 64], 1 << (index % 64));
+        let bits = word.load(Relaxed);
+        word.store(if down { bits | bit } else { bits & !bit }, Relaxed);
+    }
+
+    /// The names of the interfaces that are down.
+    pub fn down(&self) -> Vec<InterfaceName> {
+        let is_down = |index: usize| self.down[index / 64].load(Relaxed) & 1 << (index % 64) != 0;
+        let down = (0..MAX_INTERFACES).filter(|index| is_down(*index));
+        down.map(|index| self.counters[index].read().name).collect()
     }
 
     /// The sum of one counter over all interfaces.

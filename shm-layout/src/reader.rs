@@ -11,7 +11,7 @@ use std::{
 use rustix::process::geteuid;
 
 use crate::{
-    AttachError, Event, InterfaceCounters, RingName, UnixTime, UnknownEvent,
+    AttachError, Event, InterfaceCounters, InterfaceName, RingName, UnixTime, UnknownEvent,
     header::load_time,
     map::{Map, Unfit, same_file},
     ring::SlotRead,
@@ -261,6 +261,11 @@ impl Reader {
     /// When the kernel last dropped frames, to about a second; none if it never did.
     pub fn last_drop(&self) -> Option<UnixTime> {
         Some(load_time(&self.map.header().writer.0.last_drop)).filter(|time| time.as_nanos() != 0)
+    }
+
+    /// The interfaces that are down or gone, to about a second.
+    pub fn down(&self) -> Vec<InterfaceName> {
+        self.map.header().down()
     }
 
     /// All interfaces' counters.

@@ -111,6 +111,7 @@ impl Writer {
             Some(host) => header.set_host(host),
             None => header.set_host(&rustix::system::uname().nodename().to_string_lossy()),
         }
+        header.down.iter().for_each(|word| word.store(0, Relaxed)); // of an earlier writer
         header.writer.0.pid.store(std::process::id().into(), Relaxed);
         self.beat(UnixTime::now());
         self.wake();
@@ -192,6 +193,11 @@ impl Writer {
     #[inline]
     pub fn add(&mut self, interface: InterfaceId, counter: Counter, number: u64) {
         self.map.header().counters[interface.0].add(counter, number);
+    }
+
+    /// Stores whether an interface is down or gone, so that no frames of it arrive.
+    pub fn set_down(&mut self, interface: InterfaceId, down: bool) {
+        self.map.header().set_down(interface.0, down);
     }
 
     /// Stores the header that hides the ARP or Neighbor Discovery that was just counted as `UnknownHeader`.

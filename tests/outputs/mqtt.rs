@@ -601,7 +601,8 @@ fn an_event_entity() {
     listener.wait_for(STATUS, "offline");
     let config = json(&listener.of(CONFIG)[0]);
     let types = ["new_device", "returned", "changed", "flip_flop", "reused_old", "duplicate"];
-    let types: Vec<_> = types.into_iter().chain(["broadcast", "config_change"]).collect();
+    let sensor = ["broadcast", "config_change", "lost", "forgot", "full", "blind"];
+    let types: Vec<_> = types.into_iter().chain(sensor).collect();
     let expected = json!({
         "name": "Alerts",
         "unique_id": "addrwatch_here_alerts",

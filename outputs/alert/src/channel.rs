@@ -197,11 +197,12 @@ impl Channel {
             (None, Dialect::Arpwatch) => self.syslog || !alert.kind.is_log_only(),
             (None, Dialect::Devices) => AlertKind::DEFAULT.contains(&alert.kind),
         };
-        // A silent device has no network and no address: it passes these filters. One that only probed has the probed one.
+        // A silent device has no network and no address: it passes these filters, and the sensor itself has no MAC either. One that only probed has the probed one.
         let ip = alert.filtered_address();
         let (no_network, no_ip) = (alert.network.is_empty(), ip.is_none());
         kind && within(&self.networks, |network| no_network || alert.is_of_network(network))
-            && within(&self.macs, |one| any_mac(alert, |mac| one.matches(mac)))
+            && (alert.kind.is_sensor()
+                || within(&self.macs, |one| any_mac(alert, |mac| one.matches(mac))))
             && within(&self.addresses, |block| no_ip || ip.is_some_and(|ip| block.0.contains(&ip)))
     }
 }

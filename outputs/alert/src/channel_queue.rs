@@ -20,6 +20,8 @@ pub struct ChannelQueue {
     pub in_flight: Option<i64>,
     /// Whether it has reached the maximum of queued and refused messages.
     pub full: bool,
+    /// Whether it has room for important ones nevertheless.
+    pub urgent_room: bool,
     /// Whether it is within the channel's hours.
     pub open: bool,
     backoff: Backoff,
@@ -44,6 +46,7 @@ impl ChannelQueue {
             gate_changed: false,
             in_flight: None,
             full: false,
+            urgent_room: true,
             open: true,
             backoff: Backoff::default(),
             retry_at: None,

@@ -1,14 +1,14 @@
 //! The sink: passes events to the rules, alerts through filters and rate gates into the queue of each channel, and queued
 //! messages to the sender process. One transaction holds an event's checkpoint, the changes of the memory and the messages.
 
-use std::{
-    io::Write,
-    time::{Duration, Instant},
-};
+mod faults;
+
+use std::time::{Duration, Instant};
 
 use aw_detect::{Alert, AlertKind, Dialect, Rules, past_time};
 use aw_output::{
-    Checkpoint, CheckpointStore, Entry, Error, Sink, SinkResult, info, this_host, warn,
+    Checkpoint, CheckpointStore, Entry, Episode, Fault, Faults, RingState, Sink, SinkResult, info,
+    this_host, warn,
 };
 use jiff::tz::TimeZone;
 use shm_layout::{MacAddr, RingName, UnixTime};
@@ -20,7 +20,9 @@ use crate::{
     learned::Learned,
     learning::Learning,
     message_id::MessageIds,
-    notification::{Notification, zoned},
+    notification::zoned,
+    printer::Printer,
+    priority::{Class, Priority},
     rate_gate::ChannelLimit,
     sender::{SendRequest, SendResult, SenderProcess},
     store::AlertStore,
@@ -28,6 +30,10 @@ use crate::{
 
 /// Queued and refused messages of a channel, at most; above that, alerts go into its digest until there is room.
 const MAX_QUEUED: u64 = 1000;
+/// Important messages that are queued beyond that.
+const MAX_URGENT: u64 = 100;
+/// The id of a message that is not stored.
+const UNSTORED: i64 = 0;
 /// How long the end waits for channels: with `--once`, and after a signal.
 const END_TIMEOUT_ONCE: Duration = Duration::from_secs(60);
 const END_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,6 +47,9 @@ pub struct Dispatcher {
     options: DispatchOptions,
     started: i64,
     learning: Learning,
+    faults: Faults,
+    /// The state cannot be written.
+    state_full: Episode,
     queues: Vec<ChannelQueue>,
     printer: Printer,
     /// Whether the last operation failed and was rolled back.
@@ -72,6 +81,7 @@ impl Dispatcher {
         rules.known = names;
         let message_ids = MessageIds::new(&mut store)?;
         let learning = Learning::load(options.learn, &mut store)?;
+        let faults = store.faults()?;
         for (channel, messages) in store.channels()? {
             if !config.channel.iter().any(|other| other.name == channel) {
                 warn(format_args!(
@@ -89,6 +99,8 @@ impl Dispatcher {
             options,
             started: UnixTime::now().seconds(),
             learning,
+            faults,
+            state_full: Episode::default(),
             queues,
             printer: Printer::default(),
             failed: false,
@@ -96,7 +108,7 @@ impl Dispatcher {
         })
     }
 
-    fn observe(&mut self, entry: &Entry) -> SinkResult {
+    fn observe_event(&mut self, entry: &Entry) -> SinkResult {
         let now = UnixTime::now();
         let time = past_time(entry.event.time, now).seconds();
         let was_over = self.learning.is_over();
@@ -120,11 +132,8 @@ impl Dispatcher {
         channels.try_for_each(|channel| self.store.enqueue(&channel.name, &notification))
     }
 
-    /// Prints an alert and passes it to each channel that wants it.
-    fn dispatch(&mut self, mut alert: Alert, now: i64) -> SinkResult {
-        if self.config.mutes(&alert, &self.zone) {
-            return Ok(());
-        }
+    /// Adds what the database knows of its devices.
+    fn complete(&mut self, alert: &mut Alert) -> SinkResult {
         if alert.host.is_empty() {
             alert.host = this_host();
         }
@@ -135,8 +144,22 @@ impl Dispatcher {
         if let Some(old_mac) = &alert.old_mac {
             alert.old_vendor = self.vendor(old_mac)?;
         }
+        Ok(())
+    }
+
+    /// Prints an alert and passes it to each channel that wants it.
+    fn dispatch(&mut self, mut alert: Alert, now: i64) -> SinkResult {
+        if self.config.mutes(&alert, &self.zone) {
+            return Ok(());
+        }
         let arpwatch = self.rules.dialect == Dialect::Arpwatch;
-        if self.options.print && (arpwatch || AlertKind::DEFAULT.contains(&alert.kind)) {
+        let prints = self.options.print && (arpwatch || AlertKind::DEFAULT.contains(&alert.kind));
+        let priority = Priority::of(&alert, &self.rules.known, &mut self.store)?;
+        // In a storm, most alerts are only counted, and that must be fast.
+        if prints || !self.queues.iter().all(|queue| queue.gate.only_counts(priority)) {
+            self.complete(&mut alert)?;
+        }
+        if prints {
             self.printer.lines.push(match arpwatch {
                 true => alert.arpwatch_line(),
                 false => format!("{} {alert}", alert.time),
@@ -150,11 +173,12 @@ impl Dispatcher {
                 continue;
             }
             let mut limit = channel.limit();
-            if queue.full || !queue.open {
+            let has_room = !queue.full || queue.urgent_room && priority.class != Class::Other;
+            if !has_room || !queue.open {
                 limit = ChannelLimit { burst: 0, ..limit };
             }
             queue.gate_changed = true;
-            if queue.gate.admit(&alert, now, limit) {
+            if queue.gate.admit(&alert, priority, now, limit) {
                 let mut notification = channel.notification(&alert, &self.zone);
                 if arpwatch {
                     notification.fields["message"] = alert.arpwatch_line().into();
@@ -183,7 +207,9 @@ impl Dispatcher {
         let local = zoned(now, &self.zone);
         for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
             queue.open = channel.is_open(&local);
-            queue.full = self.store.unsent(&channel.name)? >= MAX_QUEUED;
+            let unsent = self.store.unsent(&channel.name)?;
+            (queue.full, queue.urgent_room) =
+                (unsent >= MAX_QUEUED, unsent < MAX_QUEUED + MAX_URGENT);
             if queue.open
                 && !queue.full
                 && let Some(digest) = queue.gate.take_digest(now, channel.limit(), flush)
@@ -206,31 +232,23 @@ impl Dispatcher {
                 results.push(result);
             }
         }
+        // First all of them: if the database cannot be written, each channel goes on nevertheless.
+        let mut finished = Vec::new();
         for SendResult { id, channel, failure } in results {
             let mut names = self.config.channel.iter().map(|channel| &channel.name);
             let Some(index) = names.position(|name| *name == channel) else { continue };
             let (disposition, announce) = self.queues[index].finished(&channel, failure.as_ref());
+            finished.push((id, index, disposition, failure, announce));
+        }
+        for (id, index, disposition, failure, announce) in finished {
             match disposition {
+                _ if id == UNSTORED => {}
                 Disposition::Remove => self.store.remove(id)?,
                 Disposition::SetAside => self.store.set_aside(id)?,
                 Disposition::Retry => {}
             }
             if let Some(why) = failure.filter(|_| announce) {
                 self.announce_failure(index, &why.to_string())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Notifies the working channels of a failing one.
-    fn announce_failure(&mut self, failed: usize, why: &str) -> SinkResult {
-        let name = &self.config.channel[failed].name;
-        let now = UnixTime::now().seconds();
-        let notification = Notification::of_failure(name, why, now, &this_host());
-        for (channel, queue) in self.config.channel.iter().zip(&self.queues) {
-            let closed = !queue.open && channel.outside == Outside::Ignore;
-            if !queue.is_failing() && !closed {
-                self.store.enqueue(&channel.name, &notification)?;
             }
         }
         Ok(())
@@ -278,7 +296,11 @@ impl Dispatcher {
         if self.failed {
             self.store.memory.roll_back();
             self.printer.lines.clear();
+            if let Err(Fault::Down(why)) = &result {
+                self.announce_full_state(why)?;
+            }
             self.learning.reload(&mut self.store)?;
+            self.faults = self.store.faults()?;
             for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
                 queue.reset_gate(self.store.gate(&channel.name)?);
             }
@@ -312,42 +334,19 @@ impl Dispatcher {
     }
 }
 
-/// Prints before the commit: a kill between the two prints a line twice, and never none.
-#[derive(Default)]
-struct Printer {
-    lines: Vec<String>,
-    /// Printed but not committed: their events are read again, and their lines are not printed again.
-    printed: Vec<String>,
-}
-
-impl Printer {
-    fn print(&mut self) -> SinkResult {
-        let same = |(new, old): &(&String, &String)| new == old;
-        let again = self.lines.iter().zip(&self.printed).take_while(same).count();
-        let mut out = std::io::stdout().lock();
-        let mut new = self.lines[again..].iter();
-        let printed = new.try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
-        printed.map_err(|error| Error::write("standard output", error))?;
-        if again < self.lines.len() {
-            self.printed.clone_from(&self.lines);
-        }
-        Ok(())
-    }
-
-    fn committed(&mut self) {
-        self.printed.drain(..self.lines.len().min(self.printed.len()));
-        self.lines.clear();
-    }
-}
-
 impl Sink for Dispatcher {
     fn write(&mut self, entry: &Entry) -> SinkResult {
-        let result = self.observe(entry);
+        let result = self.observe_event(entry);
         self.or_roll_back(result)
     }
 
     fn flush(&mut self) -> SinkResult {
         let result = self.deliver();
+        self.or_roll_back(result)
+    }
+
+    fn observe(&mut self, state: &RingState) -> SinkResult {
+        let result = self.report_faults(state);
         self.or_roll_back(result)
     }
 

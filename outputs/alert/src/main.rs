@@ -17,8 +17,11 @@ mod message_id;
 mod mute;
 mod notification;
 mod own_body;
+mod printer;
+mod priority;
 mod rate_gate;
 mod sender;
+mod sensor;
 mod store;
 mod template;
 mod transport;
@@ -145,8 +148,9 @@ fn main() -> ExitCode {
     let Options { rings, spool, print, learn, .. } = options;
     rules.show_ring = rings.rings.len() > 1;
     // Alerts of a second are one commit, which spares the disk.
+    // A batch is so small that the ring does not fill while it is decided and committed.
     let linger = Duration::from_secs(1);
-    let plan = Plan { linger, spool: Some(spool), ..Plan::default() };
+    let plan = Plan { linger, batch: 1024, spool: Some(spool), ..Plan::default() };
     run("aw-alert", &rings, &plan, || {
         let sender = pipes.map(SenderProcess::new).transpose()?;
         let store = AlertStore::open(&state)?;

@@ -23,6 +23,12 @@ impl Notification {
             None => alert.mac.clone(),
         };
         let name = alert.name.as_ref().unwrap_or(&address);
+        if alert.kind.is_sensor() {
+            let subject = format!("{} {}", alert.kind.label(), alert.ring).trim_end().to_owned();
+            let note = alert.note.as_deref().unwrap_or_default();
+            let text = format!("{note}\n\nreported by {}\n", alert.host);
+            return Notification { subject, text, fields: fields(alert, zone) };
+        }
         Notification {
             subject: format!("{} ({name}) {}", alert.kind.label(), alert.shown_network()),
             text: mail_text(alert, zone, arpwatch),

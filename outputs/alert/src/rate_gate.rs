@@ -1,5 +1,6 @@
 //! The rate gate of a channel: it admits a few alerts in each window and collects the rest in one digest, so that a storm
-//! of alerts does not become a thousand messages. Every alert is counted. No I/O and no clock.
+//! of alerts does not become a thousand messages. Every alert is counted; the most important ones are named, and are sent
+//! during a storm: whoever causes a storm hides nothing behind it. No I/O and no clock.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +9,15 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::notification::{Notification, zoned};
+use crate::{
+    notification::{Notification, zoned},
+    priority::{Class, Priority},
+};
 
 /// Samples in a digest, at most.
 const MAX_SAMPLES: usize = 20;
+/// Important alerts of each class that are sent in a window although a storm lasts.
+const URGENT: u32 = 10;
 
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelLimit {
@@ -32,6 +38,11 @@ pub struct RateGate {
     /// Whether the digest has alerts beyond the burst, not only those that belong there.
     #[serde(default)]
     storm: bool,
+    /// Important alerts sent during a storm since `urgent_since`: of named devices, and of known ones.
+    #[serde(default)]
+    urgent: [u32; 2],
+    #[serde(default)]
+    urgent_since: i64,
 }
 
 /// Alerts that are sent together.
@@ -41,12 +52,23 @@ pub struct Digest {
     first: i64,
     last: i64,
     kinds: BTreeMap<String, u64>,
-    samples: Vec<(i64, String)>,
+    /// The most important ones first.
+    samples: Vec<Sample>,
 }
+
+/// An alert of a digest: its time and its line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Sample(i64, String, #[serde(default)] Priority);
 
 impl RateGate {
     /// Returns whether the alert is to be sent now; if not, it is added to the digest.
-    pub fn admit(&mut self, alert: &Alert, now: i64, limit: ChannelLimit) -> bool {
+    pub fn admit(
+        &mut self,
+        alert: &Alert,
+        priority: Priority,
+        now: i64,
+        limit: ChannelLimit,
+    ) -> bool {
         if !self.storm && !(self.since..self.since + limit.window).contains(&now) {
             (self.since, self.sent) = (now, 0);
         }
@@ -58,9 +80,32 @@ impl RateGate {
                 return true;
             }
             self.storm = true;
+            if limit.burst > 0 && self.is_urgent(priority, now, limit.window) {
+                return true;
+            }
         }
-        self.held.get_or_insert_default().add(alert);
+        self.held.get_or_insert_default().add(alert, priority);
         false
+    }
+
+    /// Whether an alert is so important that it is sent during a storm; a few of them in a window are.
+    fn is_urgent(&mut self, priority: Priority, now: i64, window: i64) -> bool {
+        if !(self.urgent_since..self.urgent_since + window).contains(&now) {
+            (self.urgent_since, self.urgent) = (now, [0; 2]);
+        }
+        let sent = match priority.class {
+            Class::Named => &mut self.urgent[0],
+            Class::Known => &mut self.urgent[1],
+            Class::Other => return false,
+        };
+        *sent += 1;
+        *sent <= URGENT
+    }
+
+    /// Whether it would only count an alert of this priority: its text is not needed then.
+    pub fn only_counts(&self, priority: Priority) -> bool {
+        let full = |digest: &Digest| digest.place(priority) >= MAX_SAMPLES;
+        self.storm && priority.class == Class::Other && self.held.as_ref().is_some_and(full)
     }
 
     /// The digest, if its window is over or if `flush` is set. While a storm lasts, there is one digest in each window
@@ -77,15 +122,22 @@ impl RateGate {
 }
 
 impl Digest {
-    fn add(&mut self, alert: &Alert) {
+    /// The place of an alert among the samples: behind those that are as important.
+    fn place(&self, priority: Priority) -> usize {
+        self.samples.partition_point(|Sample(.., other)| *other <= priority)
+    }
+
+    fn add(&mut self, alert: &Alert, priority: Priority) {
         if self.count == 0 {
             (self.first, self.last) = (alert.time, alert.time);
         }
         self.count += 1;
         (self.first, self.last) = (self.first.min(alert.time), self.last.max(alert.time));
         *self.kinds.entry(alert.kind.label().into()).or_default() += 1;
-        if self.samples.len() < MAX_SAMPLES {
-            self.samples.push((alert.time, alert.to_string()));
+        let place = self.place(priority);
+        if place < MAX_SAMPLES {
+            self.samples.insert(place, Sample(alert.time, alert.to_string(), priority));
+            self.samples.truncate(MAX_SAMPLES);
         }
     }
 
@@ -96,15 +148,23 @@ impl Digest {
         let date = |time| zoned(time, zone).strftime("%Y-%m-%d %H:%M:%S %z").to_string();
         let more = count - samples.len() as u64;
         let alerts = if *count == 1 { "alert" } else { "alerts" };
-        let subject = format!("{count} {alerts}: {}", each.join(", "));
+        let mut subject = format!("{count} {alerts}: {}", each.join(", "));
+        // Receivers that show only this must show what matters.
+        if let Some(Sample(_, line, priority)) = samples.first()
+            && priority.class != Class::Other
+            && *count > 1
+        {
+            subject += &format!("; {line}");
+        }
         let mut text = format!("{count} {alerts} from {} to {}\n\n", date(*first), date(*last));
-        for (time, line) in samples {
+        for Sample(time, line, _) in samples {
             text += &format!("{} {line}\n", date(*time));
         }
         if more > 0 {
             text += &format!("and {more} more\n");
         }
-        let lines: Vec<_> = samples.iter().map(|(time, line)| format!("{time} {line}")).collect();
+        let line = |Sample(time, line, _): &Sample| format!("{time} {line}");
+        let lines: Vec<_> = samples.iter().map(line).collect();
         text += &format!("\nreported by {host}\n");
         let fields = json!({
             "kind": "digest", "message": subject, "host": host, "count": count,
@@ -122,13 +182,17 @@ mod tests {
 
     const LIMIT: ChannelLimit = ChannelLimit { burst: 3, window: 60 };
 
+    fn admit(gate: &mut RateGate, alert: &Alert, now: i64) -> bool {
+        gate.admit(alert, Priority::default(), now, LIMIT)
+    }
+
     #[test]
     fn a_storm_is_one_digest() {
         let mut gate = RateGate::default();
         let storm =
             (0..100_000).map(|number| Alert { time: number, ..alert(AlertKind::NewDevice) });
         let passed =
-            storm.filter(|alert| gate.admit(alert, 1000 + alert.time / 5000, LIMIT)).count();
+            storm.filter(|alert| admit(&mut gate, alert, 1000 + alert.time / 5000)).count();
         assert_eq!(passed, 3);
         assert_eq!(gate.take_digest(1059, LIMIT, false), None);
         let kept = serde_json::to_vec(&gate).unwrap();
@@ -149,14 +213,13 @@ mod tests {
     fn after_a_storm_alerts_are_sent_at_once_again() {
         let mut gate = RateGate::default();
         let flip = alert(AlertKind::FlipFlop);
-        let mut admit = |now| gate.admit(&flip, now, LIMIT);
-        assert_eq!([0, 0, 0, 0].map(&mut admit), [true, true, true, false]);
+        assert_eq!([0; 4].map(|now| admit(&mut gate, &flip, now)), [true, true, true, false]);
         assert_eq!(gate.take_digest(61, LIMIT, false).unwrap().count, 1);
-        assert!(!gate.admit(&flip, 62, LIMIT), "the storm lasts");
+        assert!(!admit(&mut gate, &flip, 62), "the storm lasts");
         assert_eq!(gate.take_digest(121, LIMIT, false).unwrap().count, 1);
-        assert!(gate.admit(&flip, 500, LIMIT));
+        assert!(admit(&mut gate, &flip, 500));
         let digested = Alert { digest: true, ..flip };
-        assert!(!gate.admit(&digested, 501, LIMIT));
+        assert!(!admit(&mut gate, &digested, 501));
         assert!(gate.take_digest(501, LIMIT, true).is_some(), "at the end");
     }
 
@@ -165,23 +228,65 @@ mod tests {
         let mut gate = RateGate::default();
         let changed = alert(AlertKind::Changed);
         let new = Alert { digest: true, ..alert(AlertKind::NewDevice) };
-        assert!(!gate.admit(&new, 100, LIMIT));
-        assert!(gate.admit(&changed, 100, LIMIT));
+        assert!(!admit(&mut gate, &new, 100));
+        assert!(admit(&mut gate, &changed, 100));
         assert_eq!(gate.take_digest(159, LIMIT, false), None, "in the window");
         assert_eq!(gate.take_digest(160, LIMIT, false).unwrap().count, 1);
-        assert_eq!(
-            [161, 161, 161, 161].map(|now| gate.admit(&changed, now, LIMIT)),
-            [true, true, true, false]
-        );
-        assert!(!gate.admit(&new, 162, LIMIT));
+        assert_eq!([161; 4].map(|now| admit(&mut gate, &changed, now)), [true, true, true, false]);
+        assert!(!admit(&mut gate, &new, 162));
         assert_eq!(gate.take_digest(220, LIMIT, false).unwrap().count, 2);
-        assert!(!gate.admit(&changed, 221, LIMIT), "after a storm");
+        assert!(!admit(&mut gate, &changed, 221), "after a storm");
+    }
+
+    /// 100,000 alerts that an attacker causes neither hide nor delay the one that matters.
+    #[test]
+    fn a_storm_hides_no_takeover_of_a_known_address() {
+        for (class, number) in [(Class::Named, 20), (Class::Known, 20)] {
+            let mut gate = RateGate::default();
+            let storm = |gate: &mut RateGate| {
+                let new = alert(AlertKind::NewDevice);
+                (0..50_000).filter(|_| admit(gate, &new, 1000)).count()
+            };
+            assert_eq!(storm(&mut gate), 3);
+            let passed = (0..number).filter(|since: &i64| {
+                let ip = format!("192.0.2.{since}");
+                let taken = Alert { ip, ..alert(AlertKind::Changed) };
+                // The devices that are known for longest come last.
+                gate.admit(&taken, Priority::new(class, -since), 1000, LIMIT)
+            });
+            assert_eq!(passed.count(), 10, "sent during the storm");
+            assert_eq!(storm(&mut gate), 0);
+            assert!(gate.only_counts(Priority::default()));
+            let stored = serde_json::to_string(&gate).unwrap();
+            let mut gate: RateGate = serde_json::from_str(&stored).unwrap();
+            let digest = gate.take_digest(1060, LIMIT, false).unwrap();
+            let Notification { subject, text, .. } = digest.notification(&TimeZone::UTC, "sensor1");
+            assert!(subject.contains("; changed ethernet address 192.0.2.19 "), "{subject}");
+            let lines: Vec<_> = text.lines().filter(|line| line.contains("192.0.2.1")).collect();
+            assert!(lines.len() == 10 && lines[0].contains("192.0.2.19 "), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_state_of_an_earlier_release() {
+        let old = r#"{"since":5,"sent":2,"held":{"count":3,"first":5,"last":6,"kinds":{"new device":3},
+            "samples":[[5,"new device a"],[6,"new device b"]]},"storm":true}"#;
+        let mut gate: RateGate = serde_json::from_str(old).unwrap();
+        let flip = alert(AlertKind::FlipFlop);
+        let closed = ChannelLimit { burst: 0, ..LIMIT };
+        assert!(!gate.admit(&flip, Priority::new(Class::Named, 1), 7, closed), "outside its hours");
+        let digest = gate.take_digest(90, LIMIT, false).unwrap();
+        let lines = digest.samples.iter().map(|Sample(_, line, _)| &**line).collect::<Vec<_>>();
+        assert_eq!(digest.count, 4);
+        assert!(
+            lines[0].starts_with("flip flop ") && lines[1..] == ["new device a", "new device b"]
+        );
     }
 
     #[test]
     fn a_clock_that_is_set_back_delays_no_digest() {
         let mut gate = RateGate::default();
-        gate.admit(&Alert { digest: true, ..alert(AlertKind::NewDevice) }, 5000, LIMIT);
+        admit(&mut gate, &Alert { digest: true, ..alert(AlertKind::NewDevice) }, 5000);
         assert!(gate.take_digest(10, LIMIT, false).is_some());
     }
 }

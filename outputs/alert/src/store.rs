@@ -4,7 +4,7 @@
 use std::{fmt, path::Path, time::Instant};
 
 use aw_detect::{Names, SqliteMemory, mac_from, mac_number};
-use aw_output::{Error, Fault, SinkResult, warn};
+use aw_output::{Error, FaultState, Faults, SinkResult, warn};
 use rusqlite::{Connection, OptionalExtension, Params, Row, ToSql, params, types::FromSql};
 use shm_layout::MacAddr;
 
@@ -22,6 +22,7 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS host_name (mac INTEGER PRIMARY KEY, name TEXT);
     CREATE TABLE IF NOT EXISTS host_name_since (mac INTEGER PRIMARY KEY, time INTEGER);
     CREATE TABLE IF NOT EXISTS vendor (oui INTEGER PRIMARY KEY, name TEXT);
+    CREATE TABLE IF NOT EXISTS fault (name TEXT PRIMARY KEY, state TEXT);
     CREATE TABLE IF NOT EXISTS note (key TEXT PRIMARY KEY, value INTEGER);
     INSERT INTO outbox SELECT id, channel, message FROM refused;
     DELETE FROM refused";
@@ -36,7 +37,8 @@ impl AlertStore {
     }
 
     pub fn open(directory: &Path) -> Result<AlertStore, Error> {
-        let memory = SqliteMemory::open(directory, PROGRAM, SCHEMA).map_err(Fault::into_error)?;
+        let memory =
+            SqliteMemory::open(directory, PROGRAM, SCHEMA).map_err(aw_output::Fault::into_error)?;
         Ok(AlertStore { memory })
     }
 
@@ -117,6 +119,24 @@ impl AlertStore {
             let mut select = database.prepare_cached(select)?;
             select.query_row([small, medium, large], |row| row.get(0)).optional()
         })
+    }
+
+    /// The faults of the sensor.
+    pub fn faults(&mut self) -> SinkResult<Faults> {
+        let faults = self.memory.with(|database| {
+            let mut select = database.prepare_cached("SELECT name, state FROM fault")?;
+            let fault = |row: &Row| {
+                let (name, state) = (row.get(0)?, row.get::<_, String>(1)?);
+                Ok((name, serde_json::from_str(&state).unwrap_or_default()))
+            };
+            select.query_map([], fault)?.collect()
+        });
+        faults.map(Faults::new)
+    }
+
+    pub fn store_fault(&mut self, name: &str, fault: &FaultState) -> SinkResult {
+        let state = serde_json::to_string(fault).unwrap_or_default();
+        self.execute("REPLACE INTO fault VALUES (?, ?)", [name, &state])
     }
 
     pub fn gate(&mut self, channel: &str) -> SinkResult<RateGate> {

@@ -13,6 +13,7 @@ use crate::{
     Checkpoint, Entry, Fault, Plan, Sink,
     checkpoint::{ItemKind, StreamItem},
     host_of,
+    source::Source,
 };
 use spooling::Mode;
 
@@ -20,21 +21,25 @@ pub(crate) use checkpoints::{CheckpointFiles, SAVE_INTERVAL};
 
 /// The longest time that an event waits for its batch, while events keep arriving or go to the spool.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Items that are added to the spool at once, at most.
+const SPOOL_BATCH: usize = 16_384;
 
 pub(crate) struct Delivery<'a, S> {
     sink: &'a mut S,
     plan: &'a Plan,
-    ring_states: Vec<RingState>,
+    ring_states: Vec<RingProgress>,
     /// Items, with the index of their ring, that are neither confirmed by the sink nor in the spool.
     pending: Vec<(usize, StreamItem)>,
     /// The time when the oldest of them was added.
     pending_since: Option<Instant>,
     mode: Mode,
+    /// When it was last reported that the sink is too slow.
+    behind: Option<Instant>,
     files: CheckpointFiles,
 }
 
 /// The progress in one ring.
-struct RingState {
+struct RingProgress {
     ring: RingName,
     /// The host of its collector, and the generation in which it was read: another generation may be of another host.
     host: Option<(u64, String)>,
@@ -45,14 +50,14 @@ struct RingState {
     delivered: u64,
 }
 
-impl RingState {
-    fn new(ring: RingName, checkpoint: Option<Checkpoint>, restarting: bool) -> RingState {
-        RingState { ring, host: None, checkpoint, restarting, delivered: 0 }
+impl RingProgress {
+    fn new(ring: RingName, checkpoint: Option<Checkpoint>, restarting: bool) -> RingProgress {
+        RingProgress { ring, host: None, checkpoint, restarting, delivered: 0 }
     }
 
     /// The entry of an event of this ring.
     fn entry(&mut self, position: Position, event: Event) -> Entry<'_> {
-        let RingState { ring, host, .. } = self;
+        let RingProgress { ring, host, .. } = self;
         let known = host.take().filter(|(generation, _)| *generation == position.generation);
         let (_, host) = host.insert(known.unwrap_or_else(|| (position.generation, host_of(ring))));
         Entry { ring, host, position, event }
@@ -63,7 +68,16 @@ impl<'a, S: Sink> Delivery<'a, S> {
     pub fn new(sink: &'a mut S, plan: &'a Plan, files: CheckpointFiles) -> Result<Self, Error> {
         let mode = Mode::initial(files.spool.as_ref())?;
         let (ring_states, pending) = (Vec::new(), Vec::new());
-        Ok(Delivery { sink, plan, ring_states, pending, pending_since: None, mode, files })
+        Ok(Delivery {
+            sink,
+            plan,
+            ring_states,
+            pending,
+            pending_since: None,
+            mode,
+            behind: None,
+            files,
+        })
     }
 
     /// Loads the checkpoint of a ring; returns the position to resume at, if there is one.
@@ -85,13 +99,21 @@ impl<'a, S: Sink> Delivery<'a, S> {
             Some(spool) => (spool.has_restart(ring)?, spool.end_position(ring)?),
             None => (false, None),
         };
-        self.ring_states.push(RingState::new(ring.clone(), checkpoint, restarting));
+        self.ring_states.push(RingProgress::new(ring.clone(), checkpoint, restarting));
         Ok(end.or(checkpoint.map(|checkpoint| checkpoint.position())))
     }
 
     /// Whether it accepts more events.
     pub fn has_room(&self) -> bool {
-        !self.mode.is_full() && self.pending.len() < self.plan.batch
+        !self.mode.is_full() && self.pending.len() < self.batch()
+    }
+
+    /// Items of a batch: for the spool, more than for most sinks, because each batch is synced.
+    fn batch(&self) -> usize {
+        match self.mode {
+            Mode::Direct => self.plan.batch,
+            Mode::Spooling(_) => self.plan.batch.max(SPOOL_BATCH),
+        }
     }
 
     /// Takes an item of the ring with the index `ring`, in the order of the calls to `open`.
@@ -131,19 +153,20 @@ impl<'a, S: Sink> Delivery<'a, S> {
     }
 
     /// Does what is due: delivers, spools, tries the destination again, saves checkpoints. `idle`: there
-    /// are no more events to read now. Returns whether there is more to do at once.
-    pub fn work(&mut self, idle: bool) -> Result<bool, Error> {
+    /// are no more events to read now; `behind`: the collector may overwrite unread ones soon, so that the
+    /// spool must wait. Returns whether there is more to do at once.
+    pub fn work(&mut self, idle: bool, behind: bool) -> Result<bool, Error> {
         let linger = match self.mode {
             Mode::Direct => self.plan.linger,
             Mode::Spooling(_) => LONGEST_WAIT,
         };
         let waited = self.pending_since.map_or(Duration::ZERO, |since| since.elapsed());
-        if self.pending.len() >= self.plan.batch
+        if self.pending.len() >= self.batch()
             || waited >= linger && (idle || waited >= LONGEST_WAIT)
         {
             self.deliver()?;
         }
-        let more = self.drain()? || (idle && self.maintain()?);
+        let more = (!behind || !self.has_room()) && self.drain()? || (idle && self.maintain()?);
         self.save_if_due()?;
         Ok(more)
     }
@@ -154,6 +177,15 @@ impl<'a, S: Sink> Delivery<'a, S> {
             return Ok(false);
         }
         self.sink.maintain().or_else(|fault| self.fail(fault).map(|()| false))
+    }
+
+    /// Passes the state of a ring to the sink, if the destination is not down.
+    pub fn observe(&mut self, ring: usize, source: &Source) -> Result<(), Error> {
+        if self.mode.is_down() {
+            return Ok(());
+        }
+        let state = source.state(self.ring_states[ring].checkpoint, self.spool_full());
+        self.sink.observe(&state).or_else(|fault| self.fail(fault))
     }
 
     /// Makes the sink re-open its files, after all pending items are delivered.

@@ -1,6 +1,9 @@
 //! The run loop: passes the events of all rings to the delivery, oldest first, and sleeps while there are none.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use aw_service::{Error, Signals, Startup};
 use shm_layout::{Reader, wait_any};
@@ -16,6 +19,10 @@ use crate::{
 const SLEEP: Duration = Duration::from_millis(500);
 /// Events that are read before signals, the spool and due work are checked.
 const ROUND: usize = 4096;
+/// Events after which it is checked whether the collector may overwrite unread ones soon.
+const CHECK_AFTER: usize = 256;
+/// How often the sink gets the states of the rings.
+const OBSERVE_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) fn follow<S: Sink>(
     options: &RingOptions,
@@ -57,12 +64,14 @@ fn run_loop<S: Sink>(
     signals: &Signals,
     startup: &mut Startup,
 ) -> Result<(), Error> {
+    let mut observed = Instant::now();
     while !signals.stopped() {
         if signals.take_hangup() {
             delivery.reopen()?;
         }
         let all_read = read_round(sources, delivery)?;
-        let mut busy = delivery.work(all_read)?; // before other work, which may take time
+        let is_behind = sources.iter().any(Source::is_behind);
+        let mut busy = delivery.work(all_read, is_behind)?; // before other work, which may take time
         for source in sources.iter_mut() {
             source.report_losses();
             if !options.once {
@@ -71,12 +80,17 @@ fn run_loop<S: Sink>(
                 busy |= all_read && source.follow_replacement()?;
             }
         }
+        if observed.elapsed() >= OBSERVE_INTERVAL {
+            observed = Instant::now();
+            observe(sources, delivery)?;
+        }
         startup.alive();
         if busy || !all_read && delivery.has_room() {
             continue;
         }
         if options.once {
             delivery.finish()?;
+            observe(sources, delivery)?;
             if delivery.maintain()? {
                 continue;
             }
@@ -87,9 +101,17 @@ fn run_loop<S: Sink>(
     delivery.finish()
 }
 
+fn observe<S: Sink>(sources: &[Source], delivery: &mut Delivery<S>) -> Result<(), Error> {
+    let mut sources = sources.iter().enumerate();
+    sources.try_for_each(|(index, source)| delivery.observe(index, source))
+}
+
 /// Passes on events, up to a round and as long as there is room; returns whether all were read.
 fn read_round<S: Sink>(sources: &mut [Source], delivery: &mut Delivery<S>) -> Result<bool, Error> {
-    for _ in 0..ROUND {
+    for number in 0..ROUND {
+        if number % CHECK_AFTER == 0 && sources.iter().any(|source| source.is_behind()) {
+            delivery.fall_behind()?;
+        }
         if !delivery.has_room() {
             for (index, source) in sources.iter_mut().enumerate() {
                 if let Some(lost) = source.take_losses() {
@@ -131,5 +153,109 @@ fn wait<S: Sink>(sources: &[Source], delivery: &Delivery<S>) {
         wait_any(&readers, longest.min(delivery.pause()));
     } else {
         std::thread::sleep(CHECK_INTERVAL); // there are events, but no room for them
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use shm_layout::{Event, InterfaceId, RingName, Writer, WriterOptions};
+
+    use super::*;
+    use crate::{
+        Entry, Plan, RingState, SinkResult,
+        delivery::CheckpointFiles,
+        spool::{Spool, tests::EVENT},
+    };
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        rings: RingOptions,
+    }
+
+    /// A sink so slow that ten events arrive while it takes one.
+    struct Slow {
+        writer: Writer,
+        interface: InterfaceId,
+        event: Event,
+        left: u64,
+        written: u64,
+        states: u64,
+    }
+
+    impl Slow {
+        fn new(ring: &RingName, left: u64) -> Slow {
+            let slots = WriterOptions::DEFAULT_SLOTS;
+            let options = WriterOptions { name: ring.clone(), slots, group: None, host: None };
+            let mut writer = Writer::create(&options).unwrap();
+            let event = Event::from_bytes(&EVENT).unwrap();
+            let interface = writer.interface(event.interface);
+            Slow { writer, interface, event, left, written: 0, states: 0 }
+        }
+
+        fn arrive(&mut self, number: u64) {
+            for _ in 0..number.min(self.left) {
+                self.left -= 1;
+                self.writer.publish(self.interface, &self.event);
+            }
+        }
+    }
+
+    impl Sink for Slow {
+        fn write(&mut self, _: &Entry) -> SinkResult {
+            self.written += 1;
+            self.arrive(10);
+            Ok(())
+        }
+
+        fn flush(&mut self) -> SinkResult {
+            self.arrive(1000);
+            Ok(())
+        }
+
+        fn observe(&mut self, state: &RingState) -> SinkResult {
+            assert_eq!(state.checkpoint.map(|checkpoint| checkpoint.lost), Some(0));
+            self.states += 1;
+            Ok(())
+        }
+    }
+
+    /// A burst that arrives ten times as fast as the sink takes it is queued, and nothing of it is lost.
+    #[test]
+    fn a_burst_is_queued() {
+        const EVENTS: u64 = 400_000; // six times the ring
+        let directory = tempfile::tempdir().unwrap();
+        let name: RingName = format!("/aw-test-burst-{}", std::process::id()).parse().unwrap();
+        let Options { rings } = Options::parse_from(["aw-test", "-m", name.as_str()]);
+        let mut slow = Slow::new(&name, EVENTS);
+        slow.arrive(10);
+        let plan = Plan { batch: 1024, ..Plan::default() };
+        let spool = Some(Spool::open(directory.path(), "aw-test", 1 << 30).unwrap());
+        let (file, live_checkpoint, schedule) = (None, None, Default::default());
+        let files = CheckpointFiles { spool, file, live_checkpoint, in_sink: false, schedule };
+        let mut delivery = Delivery::new(&mut slow, &plan, files).unwrap();
+        delivery.open(&name).unwrap();
+        let mut sources = [Source::new(&name, &[], &rings, StartFrom::Resume, None)];
+        sources[0].attach().unwrap();
+        let mut fell_behind = false;
+        loop {
+            let all_read = read_round(&mut sources, &mut delivery).unwrap();
+            let is_behind = sources[0].is_behind();
+            fell_behind |= is_behind;
+            let busy = delivery.work(all_read, is_behind).unwrap();
+            if all_read && !busy {
+                break;
+            }
+        }
+        delivery.finish().unwrap();
+        observe(&sources, &mut delivery).unwrap();
+        assert!(delivery.check_all_delivered().is_ok() && fell_behind);
+        assert_eq!(sources[0].lost, 0);
+        drop(delivery);
+        assert_eq!((slow.written, slow.left, slow.states), (EVENTS, 0, 1));
+        drop(slow);
+        std::fs::remove_file(name.path()).unwrap();
+        let _ = std::fs::remove_file(format!("{}.lock", name.path().display()));
     }
 }

@@ -7,7 +7,9 @@
 
 mod checkpoint;
 mod delivery;
+mod episode;
 mod event_json;
+mod faults;
 mod follow;
 mod health;
 mod host;
@@ -24,11 +26,13 @@ use std::{process::ExitCode, time::Duration};
 
 use aw_service::{CapabilitySet, Signals, Startup, SystemCalls};
 use rustix::net::AddressFamily;
-use shm_layout::{Event, Position, RingName};
+use shm_layout::{Event, InterfaceCounters, InterfaceName, Position, RingName};
 
 pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn};
 pub use checkpoint::Checkpoint;
+pub use episode::{Episode, EpisodeChange};
 pub use event_json::{EventJson, TimeFormat};
+pub use faults::{FaultCount, FaultKind, FaultReport, FaultState, Faults};
 pub use health::HEARTBEAT_TIMEOUT;
 pub use host::{host_of, this_host};
 pub use options::{RingOptions, SpoolOptions, StartFrom};
@@ -50,6 +54,27 @@ pub struct Entry<'a> {
     pub position: Position,
     /// The event.
     pub event: Event,
+}
+
+/// What is known of a ring beside its events: whether they arrive, and what is missing among them.
+#[derive(Clone, Debug)]
+pub struct RingState {
+    /// The ring.
+    pub ring: RingName,
+    /// The host of its collector; this one if there is no ring.
+    pub host: String,
+    /// Its generation; none if there is no ring.
+    pub generation: Option<u64>,
+    /// The counters of its interfaces in this generation.
+    pub counters: Vec<InterfaceCounters>,
+    /// The interfaces that are down or gone, while the collector runs.
+    pub down: Vec<InterfaceName>,
+    /// Why no events arrive.
+    pub blind: Option<String>,
+    /// The progress of this output, with the events that it lost.
+    pub checkpoint: Option<Checkpoint>,
+    /// Why further events cannot be queued in the spool.
+    pub spool_full: Option<String>,
 }
 
 /// Why a sink failed.
@@ -96,6 +121,12 @@ pub trait Sink {
     /// milliseconds at most, because events wait meanwhile.
     fn maintain(&mut self) -> SinkResult<bool> {
         Ok(false)
+    }
+
+    /// Takes the state of a ring, about once a second, for a sink that reports what cannot be seen. Not
+    /// called while the destination is down.
+    fn observe(&mut self, _state: &RingState) -> SinkResult {
+        Ok(())
     }
 
     /// Re-opens its files (SIGHUP: logrotate has renamed them).

@@ -138,8 +138,8 @@ impl RingOptions {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "When the destination is down")]
 pub struct SpoolOptions {
-    /// While the destination is down, queue events in the state directory, in at most SIZE bytes (suffixes
-    /// K, M, G, T; at least 1M)
+    /// While the destination is down, or slower than events arrive, queue events in the state directory, in
+    /// at most SIZE bytes (suffixes K, M, G, T; at least 1M)
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = spool_size)]
     pub spool_size: ByteSize,
 }

@@ -6,8 +6,9 @@ use aw_service::{Condition, Error, info, warn};
 use shm_layout::{AttachError, Next, Position, Reader, RingName, Start, UnixTime};
 
 use crate::{
-    RingOptions, StartFrom,
+    Checkpoint, RingOptions, RingState, StartFrom,
     checkpoint::{ItemKind, StreamItem},
+    this_host,
 };
 
 /// How often a missing ring is looked for, and an idle ring is checked for a replacement.
@@ -16,6 +17,10 @@ pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 const LOSS_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// A collector updates its heartbeat once a second; after this time without one it is dead or hangs.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a ring may be missing that was not there since the start: at boot, the collector may start later.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Events that a reader may always be behind; above that, a quarter of the ring.
+const LEAST_BACKLOG: u64 = 4096;
 
 /// A ring, its reader while it exists, and its counts.
 pub(crate) struct Source<'a> {
@@ -34,6 +39,9 @@ pub(crate) struct Source<'a> {
     waiting: bool,
     /// The ring was truncated, and has not been created again yet.
     cut: bool,
+    /// Since when; and whether it existed before, in this run.
+    waiting_since: Instant,
+    existed: bool,
     /// The ring was replaced by a new segment; its remaining events are read first.
     replaced: bool,
     checked_at: Instant,
@@ -72,6 +80,8 @@ impl<'a> Source<'a> {
             resume,
             waiting: false,
             cut: false,
+            waiting_since: now,
+            existed: false,
             replaced: false,
             checked_at: now,
             heartbeat: Heartbeat { last: UnixTime::default(), since: now, missing },
@@ -101,7 +111,7 @@ impl<'a> Source<'a> {
                     ));
                 }
                 self.reader = Some(reader);
-                (self.waiting, self.cut) = (false, false);
+                (self.waiting, self.cut, self.existed) = (false, false, true);
                 self.resume = None;
                 self.heartbeat.since = Instant::now();
                 Ok(())
@@ -109,6 +119,7 @@ impl<'a> Source<'a> {
             Err(AttachError::NotARing) if self.cut && !self.once => Ok(()),
             Err(AttachError::Missing) if !self.once => {
                 if !self.waiting {
+                    self.waiting_since = Instant::now();
                     info(format_args!(
                         "waiting for ring {} (start the collector, or name its ring with -m)",
                         self.ring
@@ -212,12 +223,45 @@ impl<'a> Source<'a> {
             (heartbeat.last, heartbeat.since) = (now, Instant::now());
             heartbeat.missing.ends(format_args!("ring {ring}: the collector is back"));
         } else if heartbeat.since.elapsed() >= HEARTBEAT_TIMEOUT {
-            let seconds = HEARTBEAT_TIMEOUT.as_secs();
-            let why = reader.writer().map_or("its collector has ended".into(), |process| {
-                format!("no heartbeat from the collector, process {process}, for {seconds} s")
-            });
-            let report = format_args!("ring {ring}: {why}: no new events arrive (start it again)");
+            let report = format_args!("ring {ring}: {}", no_heartbeat(reader));
             heartbeat.missing.begins(report);
+        }
+    }
+
+    /// Whether so many events are unread that the collector may overwrite them soon.
+    pub fn is_behind(&self) -> bool {
+        self.reader.as_ref().is_some_and(|reader| {
+            let unread = reader.published().saturating_sub(reader.position().sequence);
+            unread > (reader.slots() / 4).max(LEAST_BACKLOG)
+        })
+    }
+
+    /// The state of the ring for the sink.
+    pub fn state(&self, checkpoint: Option<Checkpoint>, spool_full: Option<String>) -> RingState {
+        let (reader, blind) = (self.reader.as_ref(), self.blind());
+        let running = reader.filter(|reader| blind.is_none() && reader.writer().is_some());
+        RingState {
+            ring: self.ring.clone(),
+            host: reader.map_or_else(this_host, Reader::host),
+            generation: reader.map(Reader::generation),
+            counters: reader.map(Reader::counters).unwrap_or_default(),
+            down: running.map(Reader::down).unwrap_or_default(),
+            blind,
+            checkpoint,
+            spool_full,
+        }
+    }
+
+    /// Why no events arrive. With `--once`, the collector may have ended as it should.
+    fn blind(&self) -> Option<String> {
+        let timeout = if self.existed { HEARTBEAT_TIMEOUT } else { START_TIMEOUT };
+        match &self.reader {
+            _ if self.once => None,
+            Some(reader) => self.heartbeat.missing.is_present().then(|| no_heartbeat(reader)),
+            None => (self.waiting && self.waiting_since.elapsed() >= timeout).then(|| {
+                "it does not exist: no events arrive (start the collector, or name its ring with -m)"
+                    .into()
+            }),
         }
     }
 
@@ -256,4 +300,12 @@ impl<'a> Source<'a> {
         self.attach()?;
         Ok(self.reader.is_some())
     }
+}
+
+fn no_heartbeat(reader: &Reader) -> String {
+    let why = reader.writer().map_or("its collector has ended".into(), |process| {
+        let seconds = HEARTBEAT_TIMEOUT.as_secs();
+        format!("no heartbeat from the collector, process {process}, for {seconds} s")
+    });
+    format!("{why}: no new events arrive (start it again)")
 }

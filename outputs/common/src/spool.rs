@@ -106,24 +106,32 @@ impl Spool {
             for (ring, checkpoint) in checkpoints {
                 store(&transaction, ring, checkpoint)?;
             }
+            let mut last = None;
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO piece (ring, generation, sequence, number, event)
+                VALUES (?, ?, ?, ?, ?)",
+            )?;
             for (ring, item) in items {
-                let ring = ring_id(&transaction, ring)?;
-                let (number, event) = match &item.kind {
+                let (_, ring) = match last {
+                    Some(known @ (name, _)) if name == *ring => known,
+                    _ => *last.insert((*ring, ring_id(&transaction, ring)?)),
+                };
+                let bytes;
+                let (number, event): (i64, Option<&[u8]>) = match &item.kind {
                     ItemKind::Start => (0, None),
-                    ItemKind::Restart => (0, Some(Vec::new())),
-                    ItemKind::Event(event) => (1, Some(event.to_bytes().to_vec())),
+                    ItemKind::Restart => (0, Some(&[])),
+                    ItemKind::Event(event) => {
+                        bytes = event.to_bytes();
+                        (1, Some(&bytes))
+                    }
                     ItemKind::Skipped => (1, None),
                     ItemKind::Lost(number) => (-(*number as i64), None),
                 };
                 added += u64::from(matches!(item.kind, ItemKind::Event(_)));
                 let Position { generation, sequence } = item.at;
-                transaction
-                    .prepare_cached(
-                        "INSERT INTO piece (ring, generation, sequence, number, event)
-                        VALUES (?, ?, ?, ?, ?)",
-                    )?
-                    .execute(params![ring, generation as i64, sequence as i64, number, event])?;
+                insert.execute(params![ring, generation as i64, sequence as i64, number, event])?;
             }
+            drop(insert);
             transaction.commit()
         };
         match append() {

@@ -70,6 +70,7 @@ impl FromStr for BrokerUrl {
     }
 }
 
+#[derive(Clone, Debug)]
 pub struct Publication {
     pub topic: String,
     pub payload: String,

@@ -11,7 +11,7 @@ use crate::{
 
 /// The kinds that the event entity reports. Without *new station*, *new activity* and *suppressed DECnet flip flop*: IPv6
 /// hosts take new addresses every day.
-pub const EVENT_KINDS: [AlertKind; 8] = [
+pub const EVENT_KINDS: [AlertKind; 12] = [
     AlertKind::NewDevice,
     AlertKind::Returned,
     AlertKind::Changed,
@@ -20,6 +20,10 @@ pub const EVENT_KINDS: [AlertKind; 8] = [
     AlertKind::Duplicate,
     AlertKind::Broadcast,
     AlertKind::ConfigChange,
+    AlertKind::Lost,
+    AlertKind::Forgot,
+    AlertKind::Full,
+    AlertKind::Blind,
 ];
 
 /// The discovery message of an "MQTT device tracker". It has both the state, which 2027.1 is to remove, and the zones in the

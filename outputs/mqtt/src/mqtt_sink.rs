@@ -9,7 +9,8 @@ use std::{
 
 use aw_detect::{Alert, AlertKind, Rules, SqliteMemory, network_of};
 use aw_output::{
-    Checkpoint, CheckpointStore, Entry, EventJson, Sink, SinkResult, TimeFormat, warn,
+    Checkpoint, CheckpointStore, Entry, EventJson, FaultReport, Faults, RingState, Sink,
+    SinkResult, TimeFormat, warn,
 };
 use rusqlite::{Connection, Row};
 use serde::Serialize;
@@ -39,6 +40,9 @@ pub struct MqttSink {
     /// Whether Home Assistant gets an event entity.
     has_event_entity: bool,
     messages: Vec<Publication>,
+    faults: Faults,
+    /// Messages about faults that the broker has not acknowledged.
+    fault_messages: Vec<Publication>,
 }
 
 #[derive(Serialize)]
@@ -53,6 +57,17 @@ struct AlertJson<'a> {
     old_mac: Option<&'a String>,
     previous: Option<i64>,
     note: Option<&'a String>,
+}
+
+/// What is missing among the events of a ring.
+#[derive(Serialize)]
+struct FaultJson<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_type: Option<AlertKind>,
+    what: AlertKind,
+    ring: &'a str,
+    time: i64,
+    note: &'a str,
 }
 
 /// The retained messages that the broker has from this program.
@@ -78,8 +93,17 @@ impl MqttSink {
             }
         }
         let rules = Rules { show_ring, ..Rules::for_all_macs(devices.names()) };
-        let messages = Vec::new();
-        Ok(MqttSink { broker, memory, rules, devices, topics, has_event_entity, messages })
+        Ok(MqttSink {
+            broker,
+            memory,
+            rules,
+            devices,
+            topics,
+            has_event_entity,
+            messages: Vec::new(),
+            faults: Faults::default(),
+            fault_messages: Vec::new(),
+        })
     }
 
     /// Connects if there is no connection. Then publishes all retained messages, which the broker may have lost.
@@ -163,6 +187,40 @@ impl MqttSink {
         [event].into_iter().chain(for_entity).collect()
     }
 
+    /// As [`Self::messages_of`], about a fault of a ring: its network is the ring.
+    fn messages_of_fault(
+        &self,
+        ring: &RingName,
+        report: &FaultReport,
+        time: i64,
+    ) -> Vec<Publication> {
+        let (what, ring) = (AlertKind::from(report.kind), ring.as_str());
+        let message = |topic: String, event_type: Option<AlertKind>| {
+            let json = FaultJson { event_type, what, ring, time, note: &report.text };
+            let payload = serde_json::to_string(&json).unwrap_or_default(); // cannot fail: its keys are text
+            Publication { topic, payload, retain: false }
+        };
+        let network = ring.trim_start_matches('/');
+        let for_entity = self.has_event_entity.then(|| message(self.topics.alerts(), Some(what)));
+        let event = message(self.topics.event(network, &what.name()), None);
+        [event].into_iter().chain(for_entity).collect()
+    }
+
+    fn publish_faults(&mut self, state: &RingState) -> SinkResult {
+        let now = UnixTime::now().seconds();
+        for report in self.faults.of_ring(state, "aw-mqtt", now) {
+            let messages = self.messages_of_fault(&state.ring, &report, now);
+            self.fault_messages.extend(messages);
+        }
+        if self.fault_messages.is_empty() {
+            return Ok(());
+        }
+        self.ensure_connected()?;
+        self.broker.publish(self.fault_messages.clone())?;
+        self.fault_messages.clear();
+        Ok(())
+    }
+
     fn publish_presence(&mut self) -> SinkResult {
         let now = UnixTime::now().seconds();
         let mut changes = self.devices.changes(now);
@@ -240,6 +298,11 @@ impl Sink for MqttSink {
             .and_then(|()| self.broker.keep_alive())
             .and_then(|()| self.commit());
         self.or_roll_back(delivered)
+    }
+
+    fn observe(&mut self, state: &RingState) -> SinkResult {
+        let published = self.publish_faults(state);
+        self.or_roll_back(published)
     }
 
     /// All rings are read to their ends, so a device without a new event is absent.

@@ -89,6 +89,11 @@ impl HourCounts {
         &self.0
     }
 
+    /// All sightings, at most ten for each hour.
+    pub fn total(&self) -> u32 {
+        self.0.iter().map(|cell| u32::from(*cell)).sum()
+    }
+
     /// Bit n is set if there were sightings in hour n.
     pub fn mask(&self) -> u32 {
         let bits = (0..24).zip(self.0).filter(|(_, cell)| *cell > 0);

@@ -194,7 +194,11 @@ impl DailyLogs {
         let key = RowKey { mac: event.mac, ip: event.ip(), interface };
         let Some(day) = self.days.iter_mut().find(|day| day.date == at.date) else { return };
         let seen = (at, event.kind.evidence());
-        match day.add(key.clone(), seen, &self.config.names, self.max_rows) {
+        let change = day.add(key.clone(), seen, &self.config.names, self.max_rows);
+        if let Some(message) = day.take_full() {
+            self.log_error(&message);
+        }
+        match change {
             RowChange::CountOnly | RowChange::Full | RowChange::NoClaim => return,
             RowChange::NewHour => {}
             RowChange::UnknownDevice => self.alert(&key, at),
@@ -316,12 +320,7 @@ impl DailyLogs {
     /// Adds the numbers of sightings that were dropped to the error log, and returns warnings of them.
     fn report_dropped(&mut self) -> Vec<LogAction> {
         let mut messages = Vec::new();
-        for day in self.days.iter_mut().filter(|day| day.dropped > 0) {
-            let (number, date) = (mem::take(&mut day.dropped), day.date);
-            messages.push(format!(
-                "{number} sightings of {date} were not recorded: its log is full (raise --max-rows)"
-            ));
-        }
+        self.days.iter_mut().for_each(|day| messages.extend(day.take_counts()));
         for (number, why) in [
             (
                 mem::take(&mut self.outside),

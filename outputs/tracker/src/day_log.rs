@@ -1,5 +1,8 @@
 //! The rows of one day in memory. Their number is limited, because any host on the network can invent addresses: a row takes
-//! about 250 bytes. The last tenth of the rows is reserved for devices with names.
+//! about 250 bytes. The last tenth of the rows is reserved for devices with names. When there are too many, those make room
+//! that a flood consists of, see `making_room.rs`.
+
+mod making_room;
 
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
@@ -22,7 +25,7 @@ pub enum RowChange {
     NewHour,
     /// Only a count or the time of the last sighting changed.
     CountOnly,
-    /// Nothing: it needs another row, and the limit is reached.
+    /// Nothing: it needs another row, the limit is reached, and none can make room.
     Full,
     /// Nothing: it does not prove that the device has the address.
     NoClaim,
@@ -40,11 +43,20 @@ pub struct DayLog {
     probers: HashSet<MacAddr>,
     /// The keys of the newest earlier log.
     earlier: HashSet<RowKey>,
+    /// Rows that make room next, the last one first.
+    victims: Vec<RowKey>,
+    /// Whether it was reported that the log is full.
+    is_full: bool,
     /// Some of the rows are not in the log file yet.
     pub is_dirty: bool,
-    /// Sightings that were dropped because of the limit, since the last error message about them.
-    pub dropped: u64,
+    /// Rows that were removed or not begun because of the limit, since the last error message about them.
+    dropped: u64,
+    /// Sightings of unknown devices that are in no alert log, because that has too many.
+    unnamed: u64,
 }
+
+/// Unknown devices of a day in the alert log, for each row of the limit: an alert takes less memory than a row.
+const ALERTS_PER_ROW: usize = 2;
 
 impl DayLog {
     /// Begins with the rows that the log file of the day has. `earlier`: the keys of the newest earlier log.
@@ -61,7 +73,18 @@ impl DayLog {
         }
         let macs = merged.keys().map(|key| key.mac).collect();
         let probers = HashSet::new();
-        DayLog { date, rows: merged, macs, probers, earlier, is_dirty: false, dropped: 0 }
+        DayLog {
+            date,
+            rows: merged,
+            macs,
+            probers,
+            earlier,
+            victims: Vec::new(),
+            is_full: false,
+            is_dirty: false,
+            dropped: 0,
+            unnamed: 0,
+        }
     }
 
     /// Adds the keys of the newest earlier day that is open: its rows may not be in its log yet.
@@ -89,29 +112,78 @@ impl DayLog {
         if !may_begin && !self.rows.contains_key(&key) {
             // A device cannot hide by sending only what is no claim.
             let is_unknown = !has_name && !self.macs.contains(&key.mac);
-            let is_first = is_unknown && self.probers.len() < limit && self.probers.insert(key.mac);
+            let alerts = (limit * ALERTS_PER_ROW, &mut self.unnamed);
+            let is_first = is_unknown && is_first(&mut self.probers, key.mac, alerts);
             return if is_first { RowChange::UnknownProber } else { RowChange::NoClaim };
         }
-        let length = self.rows.len();
+        let alerts = limit * ALERTS_PER_ROW;
         let limit = if has_name { limit } else { limit - limit / 10 };
         let mac = key.mac;
+        let is_full = self.rows.len() >= limit && !self.rows.contains_key(&key);
+        let is_full = is_full && !self.make_room(names);
         let change = match self.rows.entry(key) {
             Entry::Occupied(mut row) => {
                 let is_new_hour = row.get_mut().add(at);
                 if is_new_hour { RowChange::NewHour } else { RowChange::CountOnly }
             }
-            Entry::Vacant(_) if length >= limit => {
+            Entry::Vacant(_) if is_full => {
                 self.dropped += 1;
                 return RowChange::Full;
             }
             Entry::Vacant(row) => {
                 row.insert(Activity::new(at));
-                let is_first = self.macs.insert(mac);
-                if is_first && !has_name { RowChange::UnknownDevice } else { RowChange::NewHour }
+                let is_unknown = !has_name;
+                let alerts = (alerts, &mut self.unnamed);
+                match is_unknown && is_first(&mut self.macs, mac, alerts) {
+                    true => RowChange::UnknownDevice,
+                    false => RowChange::NewHour,
+                }
             }
         };
         self.is_dirty = true;
         change
+    }
+
+    /// Removes the row that matters least. Returns false if there is none that may be removed.
+    fn make_room(&mut self, names: &DeviceNames) -> bool {
+        if self.victims.is_empty() {
+            self.victims = making_room::least_important(&self.rows, &self.earlier, names);
+        }
+        let removed =
+            std::iter::from_fn(|| self.victims.pop()).find(|key| self.rows.remove(key).is_some());
+        self.dropped += u64::from(removed.is_some());
+        removed.is_some()
+    }
+
+    /// The message that the log is full, once.
+    pub fn take_full(&mut self) -> Option<String> {
+        if self.dropped == 0 || std::mem::replace(&mut self.is_full, true) {
+            return None;
+        }
+        Some(format!(
+            "the log of {} is full: rows of the largest groups make room for others (look for a host that invents addresses)",
+            self.date
+        ))
+    }
+
+    /// The numbers of what was dropped since the last call, as messages.
+    pub fn take_counts(&mut self) -> Vec<String> {
+        let date = self.date;
+        let counts = [
+            (
+                &mut self.dropped,
+                "rows",
+                "made room for others: its log is full (look for a host that invents addresses, or raise --max-rows)",
+            ),
+            (
+                &mut self.unnamed,
+                "sightings of unknown devices",
+                "are not in the alert log: it is full (raise --max-rows)",
+            ),
+        ];
+        let counts = counts.map(|(number, what, why)| (std::mem::take(number), what, why));
+        let counts = counts.into_iter().filter(|(number, ..)| *number > 0);
+        counts.map(|(number, what, why)| format!("{number} {what} of {date} {why}")).collect()
     }
 
     /// The content of the day's tracker log.
@@ -121,4 +193,16 @@ impl DayLog {
         rows.sort_unstable_by_key(|(key, ..)| *key);
         log_format::format_log(self.date, &rows)
     }
+}
+
+/// Whether a device is not in the set yet; it is added. If the set is full, it counts as there.
+fn is_first(macs: &mut HashSet<MacAddr>, mac: MacAddr, (limit, more): (usize, &mut u64)) -> bool {
+    if macs.contains(&mac) {
+        return false;
+    }
+    if macs.len() >= limit {
+        *more += 1;
+        return false;
+    }
+    macs.insert(mac)
 }

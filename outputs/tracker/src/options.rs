@@ -61,7 +61,7 @@ pub struct TrackOptions {
     #[arg(long, value_name = "DIR")]
     pub log_dir: Option<PathBuf>,
 
-    /// Maximum number of rows in the log of a day; the last tenth is reserved for devices with names
+    /// Maximum number of rows in the log of a day; the last tenth is reserved for devices with names. When it is reached, rows of the networks and MACs with the most rows make room for new ones
     #[arg(long, value_name = "NUM", default_value = "50000")]
     pub max_rows: NonZeroU32,
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, net::TcpListener, time::Instant};
 
-use aw_output::{Entry, Error, Fault, Sink, SinkResult, info, warn};
+use aw_output::{Entry, Error, Fault, Faults, RingState, Sink, SinkResult, info, warn};
 use aw_service::Condition;
 use jiff::{civil::Date, tz::TimeZone};
 use shm_layout::{Kind, RingName, UnixTime};
@@ -37,6 +37,7 @@ pub struct TrackerSink<'a> {
     /// Days whose logs cannot be read: these logs are not changed.
     unreadable: Vec<Date>,
     write_failure: Condition,
+    faults: Faults,
 }
 
 impl<'a> TrackerSink<'a> {
@@ -72,6 +73,7 @@ impl<'a> TrackerSink<'a> {
             checked: clocks.system.seconds(),
             unreadable: Vec::new(),
             write_failure: Condition::default(),
+            faults: Faults::default(),
         };
         sink.open_day(sink.logs.today())?;
         sink.tick();
@@ -244,6 +246,15 @@ impl Sink for TrackerSink<'_> {
             }
             (Some(at), _) if !self.ensure_open(at.date)? => self.logs.count_outside(event),
             (Some(at), _) => self.logs.record(entry.ring, event, at, self.start.elapsed()),
+        }
+        Ok(())
+    }
+
+    /// The error log has what is missing among the events: the report shows it, and it has no columns that programs read.
+    fn observe(&mut self, state: &RingState) -> SinkResult {
+        let now = UnixTime::now().seconds();
+        for report in self.faults.of_ring(state, "aw-tracker", now) {
+            self.logs.log_error(&format!("ring {}: {}", state.ring, report.text));
         }
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! While the destination is down, events go to the spool, and from there to the sink once it accepts
 //! events again.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aw_service::{Backoff, Condition, Error, info};
 
-use super::{Delivery, RingState};
+use super::{Delivery, RingProgress};
 use crate::{
     CheckpointStore, Fault, Sink,
     checkpoint::{ItemKind, StreamItem},
@@ -16,16 +16,21 @@ use crate::{
 pub(super) enum Mode {
     /// To the sink.
     Direct,
-    /// To the spool, until the destination is back.
+    /// To the spool, until the destination is back, or has caught up.
     Spooling(Outage),
 }
 
-/// The state of delivery while the destination is down.
+/// The shortest time between two messages that the sink is too slow for the events that arrive.
+const BEHIND_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The state of delivery while the destination is down, or slower than events arrive.
 pub(super) struct Outage {
     pub retry_at: Instant,
     backoff: Backoff,
     /// The spool has no room for the pending items.
     full: bool,
+    /// It began because the sink is slower than events arrive.
+    is_behind: bool,
     /// The destination fails; not yet at a start with events in the spool.
     down: Condition,
     /// Events are lost because the spool is full.
@@ -54,13 +59,25 @@ impl Mode {
     pub fn is_full(&self) -> bool {
         matches!(self, Mode::Spooling(outage) if outage.full)
     }
+
+    pub fn is_down(&self) -> bool {
+        matches!(self, Mode::Spooling(outage) if outage.down.is_present())
+    }
 }
 
 impl Outage {
     fn new() -> Outage {
         let (backoff, down, overflow) = Default::default();
         let retry_at = Instant::now();
-        Outage { retry_at, backoff, full: false, down, overflow, unconfirmed: true }
+        Outage {
+            retry_at,
+            backoff,
+            full: false,
+            is_behind: false,
+            down,
+            overflow,
+            unconfirmed: true,
+        }
     }
 }
 
@@ -84,6 +101,35 @@ impl<S: Sink> Delivery<'_, S> {
         Ok(())
     }
 
+    /// The ring fills faster than the sink takes events, and the collector may overwrite unread ones soon:
+    /// from now on they go to the spool, which is faster. The sink gets them from there, while nothing
+    /// is to be read.
+    pub fn fall_behind(&mut self) -> Result<(), Error> {
+        if self.files.spool.is_none() || !matches!(self.mode, Mode::Direct) {
+            return Ok(());
+        }
+        self.deliver()?;
+        if !matches!(self.mode, Mode::Direct) {
+            return Ok(()); // the sink failed
+        }
+        let is_due = self.behind.is_none_or(|last| last.elapsed() >= BEHIND_INTERVAL);
+        if let Some(spool) = self.files.spool.as_ref().filter(|_| is_due) {
+            self.behind = Some(Instant::now());
+            let path = spool.path().display();
+            info(format_args!(
+                "events arrive faster than they can be delivered: queueing them in {path}"
+            ));
+        }
+        self.mode = Mode::Spooling(Outage { is_behind: true, unconfirmed: false, ..Outage::new() });
+        Ok(())
+    }
+
+    /// Why the spool has no room, if so.
+    pub(super) fn spool_full(&self) -> Option<String> {
+        let spool = self.files.spool.as_ref().filter(|_| self.mode.is_full())?;
+        Some(full(spool))
+    }
+
     pub(super) fn spool_pending(&mut self) -> Result<(), Error> {
         let checkpoints = self.checkpoints();
         let (Some(spool), Mode::Spooling(outage)) = (&mut self.files.spool, &mut self.mode) else {
@@ -100,10 +146,7 @@ impl<S: Sink> Delivery<'_, S> {
         }
         self.pending_since = Some(Instant::now());
         // Reported once for each outage, even if there is room for a while.
-        outage.overflow.begins(format_args!(
-            "{} is full: events that the rings overwrite from now on are lost (raise --spool-size, or free space on its disk)",
-            spool.path().display()
-        ));
+        outage.overflow.begins(full(spool));
         Ok(())
     }
 
@@ -128,12 +171,15 @@ impl<S: Sink> Delivery<'_, S> {
             }
             (Accepted::Pending { count }, Some(_)) => {
                 self.pending.drain(..count);
-                self.pending_since = None;
+                self.pending_since = (!self.pending.is_empty()).then(Instant::now);
                 return self.continue_draining();
             }
         }
+        if !matches!(&self.mode, Mode::Spooling(outage) if outage.is_behind && !outage.down.is_present())
+        {
+            info("the destination is back: all events in the spool are delivered");
+        }
         self.mode = Mode::Direct;
-        info("the destination is back: all events in the spool are delivered");
         Ok(true)
     }
 
@@ -167,7 +213,7 @@ impl<S: Sink> Delivery<'_, S> {
                         Some(store) => store.load(&ring)?,
                         None => spool.load(&ring)?,
                     };
-                    self.ring_states.push(RingState::new(ring, checkpoint, false));
+                    self.ring_states.push(RingProgress::new(ring, checkpoint, false));
                     self.ring_states.len() - 1
                 }
             };
@@ -177,8 +223,9 @@ impl<S: Sink> Delivery<'_, S> {
             _ if last > 0 => Accepted::Spooled { last },
             0 => Accepted::Nothing,
             all => {
+                let all = all.min(self.plan.batch);
                 let before_restart =
-                    batch_before_restart(self.pending.iter().map(|(_, item)| item));
+                    batch_before_restart(self.pending[..all].iter().map(|(_, item)| item));
                 let count = before_restart.unwrap_or(all);
                 batch.extend_from_slice(&self.pending[..count]);
                 Accepted::Pending { count }
@@ -234,4 +281,11 @@ impl<S: Sink> Delivery<'_, S> {
 fn batch_before_restart<'a>(mut items: impl Iterator<Item = &'a StreamItem>) -> Option<usize> {
     let restart = items.position(|item| item.kind == ItemKind::Restart);
     restart.map(|before| before.max(1))
+}
+
+fn full(spool: &Spool) -> String {
+    format!(
+        "{} is full: events that the rings overwrite from now on are lost (raise --spool-size, or free space on its disk)",
+        spool.path().display()
+    )
 }

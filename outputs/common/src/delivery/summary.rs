@@ -2,7 +2,7 @@
 
 use aw_service::{Error, failed, info};
 
-use super::{Delivery, Mode, RingState};
+use super::{Delivery, Mode, RingProgress};
 use crate::{
     Sink,
     checkpoint::{ItemKind, StreamItem},
@@ -23,7 +23,7 @@ impl<S: Sink> Delivery<'_, S> {
 
     /// Logs the counts of a ring in this run, in one line.
     pub fn log_ring(&self, ring: usize, lost: u64, skipped: u64) {
-        let RingState { ring: name, delivered, .. } = &self.ring_states[ring];
+        let RingProgress { ring: name, delivered, .. } = &self.ring_states[ring];
         let is_event = |(index, item): &&(usize, StreamItem)| {
             *index == ring && matches!(item.kind, ItemKind::Event(_))
         };

@@ -147,8 +147,10 @@ fn every_event_is_delivered(in_sink: bool, seed: u64) {
                 let item = item(next);
                 next = item.end();
                 delivery.take(0, item).unwrap();
+            } else if random.below(4) == 0 {
+                delivery.fall_behind().unwrap();
             } else {
-                delivery.work(random.below(2) > 0).unwrap();
+                delivery.work(random.below(2) > 0, random.below(4) == 0).unwrap();
             }
             if let Mode::Spooling(outage) = &mut delivery.mode
                 && random.below(2) > 0
@@ -166,7 +168,7 @@ fn every_event_is_delivered(in_sink: bool, seed: u64) {
             next = item.end();
             delivery.take(0, item).unwrap();
         }
-        delivery.work(true).unwrap();
+        delivery.work(true, false).unwrap();
         if let Mode::Spooling(outage) = &mut delivery.mode {
             outage.retry_at = Instant::now();
         }
@@ -198,7 +200,7 @@ fn what_was_stored_without_a_confirmation_is_counted() {
             delivery.take(0, item(sequence)).unwrap();
         }
         delivery.sink.unconfirmed_flush = true;
-        delivery.work(true).unwrap();
+        delivery.work(true, false).unwrap();
         assert!(matches!(delivery.mode, Mode::Spooling(_)));
         if spooled {
             delivery.spool_pending().unwrap();
@@ -208,7 +210,7 @@ fn what_was_stored_without_a_confirmation_is_counted() {
             if let Mode::Spooling(outage) = &mut delivery.mode {
                 outage.retry_at = Instant::now();
             }
-            delivery.work(true).unwrap();
+            delivery.work(true, false).unwrap();
         }
         assert!(matches!(delivery.mode, Mode::Direct));
         assert_eq!(delivery.ring_states[0].delivered, 3);
@@ -232,7 +234,7 @@ fn an_outage_does_not_end_the_output() {
     drop(delivery);
     let (mut delivery, next) = open(&mut sink, &plan, directory.path());
     assert_eq!(next, 2);
-    delivery.work(true).unwrap();
+    delivery.work(true, false).unwrap();
     assert_eq!(delivery.ring_states[0].checkpoint.map(|checkpoint| checkpoint.delivered), Some(2));
     drop(delivery);
     assert_eq!(sink.rows, [0, 1]);

@@ -1,0 +1,65 @@
+//! Alerts about the sensor itself and about aw-alert: what is lost, forgotten, full or blind.
+
+use aw_detect::{Alert, AlertKind};
+use aw_output::{EpisodeChange, RingState, SinkResult, this_host};
+use shm_layout::UnixTime;
+
+use super::{Dispatcher, UNSTORED};
+use crate::{hours::Outside, notification::Notification, sender::SendRequest, sensor};
+
+impl Dispatcher {
+    /// Notifies the working channels of a failing one.
+    pub(super) fn announce_failure(&mut self, failed: usize, why: &str) -> SinkResult {
+        let name = &self.config.channel[failed].name;
+        let now = UnixTime::now().seconds();
+        let notification = Notification::of_failure(name, why, now, &this_host());
+        for (channel, queue) in self.config.channel.iter().zip(&self.queues) {
+            let closed = !queue.open && channel.outside == Outside::Ignore;
+            if !queue.is_failing() && !closed {
+                self.store.enqueue(&channel.name, &notification)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The state cannot be written, and so no message can be queued: each channel that is ready gets this one at once.
+    pub(super) fn announce_full_state(&mut self, why: &str) -> SinkResult {
+        let now = UnixTime::now().seconds();
+        let Some(sender) = &mut self.sender else { return Ok(()) };
+        if self.state_full.observe(now, 0, true).is_none() {
+            return Ok(());
+        }
+        let note = format!("{why}: until that is over, alerts are late or lost");
+        let (note, host) = (Some(note), this_host());
+        let alert = Alert { note, host, ..Alert::new(AlertKind::Full, now) };
+        for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
+            if queue.is_ready() && channel.wants(&alert, self.rules.dialect) {
+                let message = channel.notification(&alert, &self.zone);
+                let (id, channel) = (UNSTORED, channel.name.clone());
+                let message_id = self.message_ids.id(id, now);
+                sender.request(&SendRequest { id, message_id, channel, message })?;
+                queue.in_flight = Some(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is missing among the events, and which limits are reached.
+    pub(super) fn report_faults(&mut self, state: &RingState) -> SinkResult {
+        let now = UnixTime::now().seconds();
+        let mut alerts = sensor::of_ring(&mut self.faults, state, now);
+        let forgotten = self.store.memory.take_forgotten();
+        alerts.extend(sensor::of_memory(&mut self.faults, forgotten, now));
+        for (channel, queue) in self.config.channel.iter().zip(&self.queues) {
+            alerts.extend(sensor::of_channel(&mut self.faults, &channel.name, queue.full, now));
+        }
+        if let Some(EpisodeChange::Over { .. }) = self.state_full.observe(now, 0, false) {
+            let note = Some("over: the state of aw-alert can be written again".into());
+            alerts.push(Alert { note, ..Alert::new(AlertKind::Full, now) });
+        }
+        for (name, fault) in self.faults.take_changed() {
+            self.store.store_fault(&name, &fault)?;
+        }
+        alerts.into_iter().try_for_each(|alert| self.dispatch(alert, now))
+    }
+}

@@ -1,0 +1,66 @@
+//! Alerts about the sensor itself and about aw-alert: what is lost, forgotten, full or blind.
+
+use aw_detect::Alert;
+use aw_output::{FaultCount, FaultKind, FaultReport, Faults, RingState, this_host};
+
+/// The alerts that the state of a ring causes.
+pub fn of_ring(faults: &mut Faults, state: &RingState, now: i64) -> Vec<Alert> {
+    let alert = |report| Alert {
+        host: state.host.clone(),
+        ring: state.ring.to_string(),
+        ..alert(report, now)
+    };
+    faults.of_ring(state, "aw-alert", now).into_iter().map(alert).collect()
+}
+
+/// The alert that the memory of aw-alert has forgotten so many more addresses and devices.
+pub fn of_memory(faults: &mut Faults, forgotten: u64, now: i64) -> Option<Alert> {
+    let name = "forgot by aw-alert";
+    let number = faults.count(name).saturating_add(forgotten);
+    let count = FaultCount { generation: 0, number, before: 0 };
+    let words = (
+        "addresses and devices were forgotten by aw-alert: its memory is full",
+        "look for a host that invents addresses",
+    );
+    let report = faults.counted(name.into(), FaultKind::Forgot, count, words, now);
+    report.map(|report| alert(report, now))
+}
+
+/// The alert that the queue of a channel is full, or has room again.
+pub fn of_channel(faults: &mut Faults, channel: &str, full: bool, now: i64) -> Option<Alert> {
+    let why = format!(
+        "the queue of channel {channel} is full: further alerts go into its digest (see the log for why the channel fails)"
+    );
+    let over = format!("the queue of channel {channel} has room again");
+    let (name, why) = (format!("full {channel}"), full.then_some(&*why));
+    faults.level(name, FaultKind::Full, why, &over, now).map(|report| alert(report, now))
+}
+
+fn alert(FaultReport { kind, text }: FaultReport, now: i64) -> Alert {
+    Alert { host: this_host(), note: Some(text), ..Alert::new(kind.into(), now) }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::notification::Notification;
+
+    #[test]
+    fn limits_of_aw_alert() {
+        let mut faults = Faults::default();
+        assert_eq!(of_channel(&mut faults, "mail", false, 1), None);
+        let full = of_channel(&mut faults, "mail", true, 1).unwrap();
+        let line = "limit reached: the queue of channel mail is full: further alerts go into its digest (see the log for why the channel fails)";
+        assert_eq!(full.to_string(), line);
+        let Notification { subject, fields, .. } = Notification::of(&full, &TimeZone::UTC, true);
+        assert_eq!((&*subject, &fields["message"]), ("limit reached", &line.into()));
+        assert_eq!(of_memory(&mut faults, 0, 1), None);
+        let forgot = of_memory(&mut faults, 100_000, 2).unwrap().arpwatch_line();
+        assert!(forgot.starts_with("devices forgotten: 100000 addresses and devices "), "{forgot}");
+        assert_eq!(of_memory(&mut faults, 0, 3), None);
+        let over = of_memory(&mut faults, 0, 13).unwrap();
+        assert!(over.note.unwrap().starts_with("over: 100000 addresses and "));
+    }
+}

@@ -1,0 +1,154 @@
+//! When a lasting fault is reported: once when it begins, at most once an hour while it lasts, and once when it is over.
+//!
+//! Hosts on the network can cause some faults, and so decide when one begins and ends. So that they cannot cause a flood
+//! of messages, a fault that comes back within an hour must be absent for twice as long before it counts as over. So
+//! that they cannot prepare silence, the last message is never "over" while the fault is present. No I/O and no clock.
+
+use serde::{Deserialize, Serialize};
+
+/// Seconds without the fault after which it is over, the first time.
+const QUIET: i64 = 10;
+/// Seconds between two reports while it lasts; the longest time until it is over.
+const HOUR: i64 = 3600;
+
+/// The state of one fault. It can be stored, so that a restart repeats no report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Episode {
+    /// What is counted, such as lost events; 0 where nothing is.
+    count: u64,
+    /// The count at the last report.
+    reported: u64,
+    reported_at: i64,
+    /// When it began, if it is present, and the count before that.
+    began: Option<i64>,
+    count_before: u64,
+    /// When it was last present.
+    last: i64,
+    /// Seconds without it after which it is over.
+    quiet: i64,
+}
+
+/// What is to be reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EpisodeChange {
+    /// It begins, with so many events or frames.
+    Begins(u64),
+    /// It lasts, with so many since the last report.
+    Lasts(u64),
+    /// It is over, after so many in all.
+    Over {
+        /// Since it began.
+        number: u64,
+        /// When it began.
+        since: i64,
+    },
+}
+
+impl Episode {
+    /// A fault that is not present; what was counted up to now is no part of it.
+    pub fn new(count: u64) -> Episode {
+        Episode { count, reported: count, count_before: count, ..Episode::default() }
+    }
+
+    /// The counts begin again with 0.
+    pub fn restart(&mut self) {
+        (self.count, self.reported, self.count_before) = (0, 0, 0);
+    }
+
+    /// The count at the last observation.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether it is present.
+    pub fn is_present(&self) -> bool {
+        self.began.is_some()
+    }
+
+    /// Takes its state at a time: it is present if `present` is set or if the count has grown. Returns what is to be
+    /// reported now.
+    pub fn observe(&mut self, now: i64, count: u64, present: bool) -> Option<EpisodeChange> {
+        let present = present || count > self.count;
+        self.count = count;
+        // The clock may have been set back.
+        (self.last, self.reported_at) = (self.last.min(now), self.reported_at.min(now));
+        let change = match self.began {
+            None if !present => return None,
+            None => {
+                let again = self.quiet > 0 && now - self.last < HOUR;
+                self.quiet = if again { (self.quiet * 2).min(HOUR) } else { QUIET };
+                (self.began, self.count_before) = (Some(now), self.reported);
+                EpisodeChange::Begins(count.saturating_sub(self.count_before))
+            }
+            Some(_) if present && now - self.reported_at >= HOUR => {
+                EpisodeChange::Lasts(count.saturating_sub(self.reported))
+            }
+            Some(since) if !present && now - self.last >= self.quiet => {
+                self.began = None;
+                let number = count.saturating_sub(self.count_before);
+                (self.reported, self.reported_at) = (count, now);
+                return Some(EpisodeChange::Over { number, since });
+            }
+            Some(_) => {
+                if present {
+                    self.last = now;
+                }
+                return None;
+            }
+        };
+        self.last = now;
+        (self.reported, self.reported_at) = (count, now);
+        Some(change)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn once_at_its_begin_each_hour_and_at_its_end() {
+        let mut lost = Episode::new(5);
+        assert_eq!(lost.observe(100, 5, false), None, "what was lost before");
+        assert_eq!(lost.observe(101, 12, false), Some(EpisodeChange::Begins(7)));
+        let while_it_lasts: Vec<_> =
+            (102..7402).filter_map(|now| lost.observe(now, now as u64, false)).collect();
+        assert_eq!(while_it_lasts, [EpisodeChange::Lasts(3689), EpisodeChange::Lasts(3600)]);
+        assert_eq!(lost.observe(7410, 7401, false), None);
+        let over = EpisodeChange::Over { number: 7396, since: 101 };
+        assert_eq!(lost.observe(7411, 7401, false), Some(over));
+        assert_eq!(lost.observe(7500, 7401, false), None);
+        lost.restart();
+        assert_eq!(
+            lost.observe(99_000, 2, false),
+            Some(EpisodeChange::Begins(2)),
+            "another stream"
+        );
+    }
+
+    /// A host that causes a fault again and again causes few messages, and none that is wrong.
+    #[test]
+    fn a_fault_that_comes_and_goes() {
+        for (present, absent) in [(1, 11), (1, 60), (5, 700), (3000, 3000)] {
+            let mut fault = Episode::new(0);
+            let mut reports = Vec::new();
+            for now in 0..86_400 {
+                let is_present = now % (present + absent) < present;
+                let change = fault.observe(now, 0, is_present);
+                reports.extend(change);
+                assert!(fault.is_present() || !is_present, "silent at {now}");
+            }
+            let begins =
+                reports.iter().filter(|report| **report == EpisodeChange::Begins(0)).count();
+            assert!(reports.len() <= 60 && begins <= 16, "{present} {absent}: {reports:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back() {
+        let mut fault = Episode::new(0);
+        assert_eq!(fault.observe(9000, 0, true), Some(EpisodeChange::Begins(0)));
+        assert_eq!(fault.observe(100, 0, false), None);
+        assert!(matches!(fault.observe(110, 0, false), Some(EpisodeChange::Over { .. })));
+    }
+}

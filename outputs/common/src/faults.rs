@@ -1,0 +1,238 @@
+//! What is missing among the events of a ring, in words: events that were overwritten, frames that were dropped, pairings
+//! that were forgotten, and a sensor that is blind. [`Episode`] decides when each of them is reported. No I/O and no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use shm_layout::{Counter, InterfaceCounters};
+
+use crate::{Episode, EpisodeChange, RingState};
+
+/// What a fault is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Events or frames were lost.
+    Lost,
+    /// Pairings or devices were forgotten.
+    Forgot,
+    /// A limit is reached.
+    Full,
+    /// No events arrive.
+    Blind,
+}
+
+/// A fault that is to be reported now: what happened, with numbers and a remedy, or that it is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultReport {
+    /// What it is.
+    pub kind: FaultKind,
+    /// One line.
+    pub text: String,
+}
+
+/// The faults of one output by name, such as `lost /addrwatch`.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    faults: BTreeMap<String, FaultState>,
+    /// Names of faults whose state is not stored yet.
+    changed: Vec<String>,
+}
+
+/// The state of a fault, which can be stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultState {
+    /// Of the ring whose counts these are.
+    generation: u64,
+    episode: Episode,
+}
+
+/// A count of a ring's generation.
+#[derive(Clone, Copy, Debug)]
+pub struct FaultCount {
+    /// The generation; 0 where there is none.
+    pub generation: u64,
+    /// The count.
+    pub number: u64,
+    /// What was counted before the first observation, which is not reported.
+    pub before: u64,
+}
+
+impl Faults {
+    /// Faults whose states were stored.
+    pub fn new(faults: BTreeMap<String, FaultState>) -> Faults {
+        Faults { faults, changed: Vec::new() }
+    }
+
+    /// The faults whose states are to be stored.
+    pub fn take_changed(&mut self) -> Vec<(String, FaultState)> {
+        let state = |name: String| Some((name.clone(), self.faults.get(&name)?.clone()));
+        std::mem::take(&mut self.changed).into_iter().filter_map(state).collect()
+    }
+
+    /// The reports that the state of a ring causes; `output` is the name of this output.
+    pub fn of_ring(&mut self, state: &RingState, output: &str, now: i64) -> Vec<FaultReport> {
+        let (ring, mut reports) = (&state.ring, Vec::new());
+        if let Some(checkpoint) = &state.checkpoint {
+            let (generation, number) = (checkpoint.generation, checkpoint.lost);
+            let count = FaultCount { generation, number, before: 0 };
+            let what = format!("events were overwritten before {output} read them");
+            let remedy = "give the collector a larger ring with -L, or this machine more time";
+            let name = format!("lost {ring}");
+            reports.push(self.counted(name, FaultKind::Lost, count, (&what, remedy), now));
+        }
+        if let Some(generation) = state.generation {
+            let of = |counter: Counter| {
+                let numbers = state.counters.iter().map(|interface| interface.get(counter));
+                let number = numbers.fold(0, u64::saturating_add);
+                FaultCount { generation, number, before: number }
+            };
+            let is_dropping = |one: &&InterfaceCounters| one.get(Counter::KernelDropped) > 0;
+            let names = state.counters.iter().filter(is_dropping).map(|one| one.name.as_str());
+            let names = names.collect::<Vec<_>>().join(", ");
+            let what =
+                format!("frames were dropped by the kernel on {names}: the collector was too slow");
+            let remedy = "give it more time, or look for a flood on that interface";
+            let (name, count) = (format!("drops {ring}"), of(Counter::KernelDropped));
+            reports.push(self.counted(name, FaultKind::Lost, count, (&what, remedy), now));
+            let what = "pairings were forgotten by the collector: its table is full";
+            let remedy = "raise its --max-pairings, or look for a host that invents addresses";
+            let (name, count) = (format!("forgot {ring}"), of(Counter::Forgotten));
+            reports.push(self.counted(name, FaultKind::Forgot, count, (what, remedy), now));
+        }
+        let (name, why) = (format!("blind {ring}"), state.blind.as_deref());
+        reports.push(self.level(name, FaultKind::Blind, why, "events arrive again", now));
+        let seen = state.counters.iter().map(|one| one.name);
+        for interface in seen.chain(state.down.iter().copied()).collect::<BTreeSet<_>>() {
+            let why = format!(
+                "interface {interface} is down or gone: no frames of it arrive (ip link set {interface} up)"
+            );
+            let why = state.down.contains(&interface).then_some(&*why);
+            let over = format!("interface {interface} is up again");
+            let name = format!("down {ring} {interface}");
+            reports.push(self.level(name, FaultKind::Blind, why, &over, now));
+        }
+        let (name, why) = (format!("spool {ring}"), state.spool_full.as_deref());
+        reports.push(self.level(name, FaultKind::Full, why, "the spool has room again", now));
+        reports.into_iter().flatten().collect()
+    }
+
+    /// The count of a fault at its last observation.
+    pub fn count(&self, name: &str) -> u64 {
+        self.faults.get(name).map_or(0, |fault| fault.episode.count())
+    }
+
+    /// The report of a fault that is counted: what it is, after its number, and a remedy.
+    pub fn counted(
+        &mut self,
+        name: String,
+        kind: FaultKind,
+        FaultCount { generation, number, before }: FaultCount,
+        (what, remedy): (&str, &str),
+        now: i64,
+    ) -> Option<FaultReport> {
+        let is_new = !self.faults.contains_key(&name);
+        let new = || FaultState { generation, episode: Episode::new(before) };
+        let fault = self.faults.entry(name.clone()).or_insert_with(new);
+        let is_restarted = std::mem::replace(&mut fault.generation, generation) != generation;
+        if is_restarted {
+            fault.episode.restart();
+        }
+        let change = fault.episode.observe(now, number, false);
+        if is_new || is_restarted || change.is_some() {
+            self.changed.push(name);
+        }
+        let text = match change? {
+            EpisodeChange::Begins(number) => format!("{number} {what} ({remedy})"),
+            EpisodeChange::Lasts(number) => {
+                format!("{number} more {what}, since the last message ({remedy})")
+            }
+            EpisodeChange::Over { number, since } => {
+                format!("over: {number} {what}, within {} s", now - since)
+            }
+        };
+        Some(FaultReport { kind, text })
+    }
+
+    /// The report of a fault that is present or not; `why`: what it is, if it is present.
+    pub fn level(
+        &mut self,
+        name: String,
+        kind: FaultKind,
+        why: Option<&str>,
+        over: &str,
+        now: i64,
+    ) -> Option<FaultReport> {
+        if why.is_none() && !self.faults.contains_key(&name) {
+            return None;
+        }
+        let fault = self.faults.entry(name.clone()).or_default();
+        let change = fault.episode.observe(now, 0, why.is_some())?;
+        self.changed.push(name);
+        let text = match (change, why) {
+            (EpisodeChange::Over { since, .. }, _) => {
+                format!("over: {over}, after {} s", now - since)
+            }
+            (EpisodeChange::Lasts(_), Some(why)) => format!("still: {why}"),
+            (_, why) => why.unwrap_or_default().to_owned(),
+        };
+        Some(FaultReport { kind, text })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Checkpoint;
+
+    fn state(generation: u64, lost: u64, blind: Option<&str>) -> RingState {
+        RingState {
+            ring: "/site".parse().unwrap(),
+            host: "sensor1".into(),
+            generation: Some(generation),
+            counters: Vec::new(),
+            down: Vec::new(),
+            blind: blind.map(str::to_owned),
+            checkpoint: Some(Checkpoint { generation, began: 0, delivered: 7, lost, skipped: 0 }),
+            spool_full: None,
+        }
+    }
+
+    fn texts(reports: Vec<FaultReport>) -> Vec<String> {
+        reports.into_iter().map(|report| report.text).collect()
+    }
+
+    #[test]
+    fn losses_have_numbers_and_a_remedy() {
+        let mut faults = Faults::default();
+        let mut observe = |state: &RingState, now| texts(faults.of_ring(state, "aw-alert", now));
+        assert_eq!(observe(&state(1, 0, None), 1000), [""; 0]);
+        let begins = "12 events were overwritten before aw-alert read them (give the collector a larger ring with -L, or this machine more time)";
+        assert_eq!(observe(&state(1, 12, None), 1001), [begins]);
+        assert_eq!(observe(&state(1, 50, None), 1002), [""; 0]);
+        let over = "over: 50 events were overwritten before aw-alert read them, within 11 s";
+        assert_eq!(observe(&state(1, 50, None), 1012), [over]);
+        // A restart repeats nothing, and another generation counts from 0.
+        let stored: BTreeMap<_, _> = faults.take_changed().into_iter().collect();
+        let stored = serde_json::to_string(&stored).unwrap();
+        let mut faults = Faults::new(serde_json::from_str(&stored).unwrap());
+        assert_eq!(faults.of_ring(&state(1, 50, None), "aw-alert", 2000), []);
+        let again = texts(faults.of_ring(&state(u64::MAX, 3, None), "aw-alert", 9000));
+        assert!(again[0].starts_with("3 events were overwritten "), "{again:?}");
+    }
+
+    #[test]
+    fn blindness() {
+        let mut faults = Faults::default();
+        let dead = "its collector has ended (start it again)";
+        let mut observe = |why, now| texts(faults.of_ring(&state(1, 0, why), "aw-alert", now));
+        assert_eq!(observe(None, 999), [""; 0]);
+        assert_eq!(observe(Some(dead), 1000), [dead]);
+        assert_eq!(observe(Some(dead), 4599), [""; 0]);
+        assert_eq!(observe(Some(dead), 4600), [format!("still: {dead}")]);
+        assert_eq!(observe(None, 4610), ["over: events arrive again, after 3610 s"]);
+        let mut state = state(1, 0, None);
+        state.down.push("eth1".parse().unwrap());
+        let down = "interface eth1 is down or gone: no frames of it arrive (ip link set eth1 up)";
+        assert_eq!(texts(faults.of_ring(&state, "aw-alert", 5000)), [down]);
+    }
+}

@@ -1,0 +1,133 @@
+//! `aw-alert` reports what the sensor misses, and a storm of alerts neither hides nor delays the one that matters.
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::net::Ipv4Addr;
+
+use aw_tests::alerting::Alert;
+use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, save};
+use aw_tests::collect::collect;
+use aw_tests::feed::{numbered_capture, reading_collector};
+use aw_tests::frames::{Arp, Mac};
+use aw_tests::mount::Mount;
+use aw_tests::rig::{Run, skip, wait_until};
+use serde_json::Value;
+
+/// The notes of all alerts of a kind.
+fn notes(alert: &Alert, kind: &str) -> Vec<String> {
+    let of_kind = alert.alerts().into_iter().filter(|report| report["kind"] == kind);
+    of_kind.map(|report| report["note"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// A replay that never ends.
+fn endless(alert: &Alert) -> (Run, std::process::ChildStdin) {
+    let mut collector = Run::start(reading_collector(&alert.ring, &["-q", "--max-rate", "10"]));
+    let mut stdin = collector.stdin.take().unwrap();
+    stdin.write_all(&numbered_capture(1..10_000)[..60_000]).unwrap();
+    (collector, stdin)
+}
+
+#[test]
+fn a_collector_that_dies_is_an_alert_and_so_is_its_return() {
+    let alert = Alert::new();
+    alert.config(&alert.appending_channel());
+    let (collector, _stdin) = endless(&alert);
+    wait_until("there is a ring", || alert.ring.path().exists());
+    let config = alert.path("alert.toml").display().to_string();
+    let running = Run::start(alert.command(&["-v", "-c", &config]));
+    running.stderr.wait_for("reading ring");
+    collector.kill();
+    wait_until("it is blind", || !notes(&alert, "blind").is_empty());
+    let begins = notes(&alert, "blind").remove(0);
+    assert!(begins.starts_with("no heartbeat from the collector, process "), "{begins}");
+    assert!(begins.ends_with(": no new events arrive (start it again)"), "{begins}");
+    let (collector, _stdin) = endless(&alert);
+    wait_until("it sees again", || notes(&alert, "blind").len() == 2);
+    let over = notes(&alert, "blind").remove(1);
+    assert!(over.starts_with("over: events arrive again, after "), "{over}");
+    let blind = alert.alerts().into_iter().find(|report| report["kind"] == "blind").unwrap();
+    assert_eq!(blind["ring"], alert.ring.name());
+    let message = format!("sensor blind {}: {begins}", alert.ring.name());
+    assert_eq!(blind["message"], message);
+    running.stop().ok();
+    collector.kill();
+}
+
+/// Events that were overwritten before aw-alert read them, and pairings that the collector forgot: with numbers, once.
+#[test]
+fn losses_are_alerts_with_numbers() {
+    let alert = Alert::new();
+    alert.config(&alert.appending_channel());
+    let options = ["-L", "64", "-r", "60", "--max-pairings", "40"];
+    alert.publish_with(1..10, &options);
+    alert.once();
+    assert_eq!((notes(&alert, "lost"), notes(&alert, "forgot")), (vec![], vec![]));
+    alert.publish_with(10..210, &options);
+    alert.once();
+    let lost = "136 events were overwritten before aw-alert read them (give the collector a larger ring with -L, or this machine more time)";
+    assert_eq!(notes(&alert, "lost"), [lost]);
+    let forgot = notes(&alert, "forgot");
+    assert_eq!(forgot.len(), 1);
+    assert!(forgot[0].contains(" pairings were forgotten by the collector: "), "{forgot:?}");
+    alert.once();
+    assert_eq!((notes(&alert, "lost").len(), notes(&alert, "forgot").len()), (1, 1), "once");
+}
+
+/// 100,000 devices that a host invents, before and after it takes the address of the gateway, which has a name.
+#[test]
+fn a_storm_hides_no_takeover() {
+    const GATEWAY: Mac = [0, 8, 0xe1, 0xff, 0, 1];
+    const THIEF: Mac = [0, 8, 0xe1, 0xff, 0, 2];
+    let alert = Alert::new();
+    let known = save(alert.directory.path(), "known", b"00:08:e1:ff:00:01 gateway\n");
+    let kinds = "kinds = [\"new_device\", \"changed\", \"duplicate\"]\n";
+    alert.config(&format!("known = {known:?}\n{}{kinds}", alert.appending_channel()));
+    let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
+    let mut claim = |time, mac, ip| {
+        let frame = Arp::request(mac, ip, [192, 0, 2, 254].into()).frame();
+        file.packet(at(time), &frame).unwrap();
+    };
+    let address = Ipv4Addr::new(192, 0, 2, 1);
+    claim(1000, GATEWAY, address);
+    for number in 0..100_000_u32 {
+        if number == 50_000 {
+            claim(1100, THIEF, address);
+        }
+        let [_, a, b, c] = number.to_be_bytes();
+        claim(1001 + number / 1000, [0, 8, 0xe2, a, b, c], Ipv4Addr::from(0x0a00_0000 + number));
+    }
+    collect(&alert.ring, &file.finish().unwrap(), &["-q", "-L", "131072"]).ok();
+    alert.once();
+    let alerts = alert.alerts();
+    let taken: Vec<_> = alerts.iter().filter(|report| report["ip"] == "192.0.2.1").collect();
+    let is_of_thief = |report: &&&Value| report["mac"] == "00:08:e1:ff:00:02";
+    let changed = taken.iter().filter(is_of_thief).find(|report| report["kind"] == "changed");
+    assert!(changed.is_some(), "a message of its own: {taken:?}");
+    assert!(alerts.len() < 20, "{alerts:?}");
+    let digest = alerts.iter().find(|report| report["kind"] == "digest").unwrap();
+    assert!(digest["count"].as_u64() > Some(99_000), "{digest}");
+}
+
+/// Its own disk is full: the alert about that is sent without being stored.
+#[test]
+fn a_full_disk_is_an_alert() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("mounting needs root");
+    }
+    let alert = Alert::new();
+    let disk = Mount::new(&alert.path("state"), "size=24m,mode=777");
+    alert.config(&alert.appending_channel());
+    alert.publish(1..3);
+    let running = alert.start();
+    wait_until("the first alerts", || notes(&alert, "new_device").len() == 2);
+    disk.fill();
+    alert.publish(3..200);
+    wait_until("the disk is reported", || !notes(&alert, "full").is_empty());
+    let full = notes(&alert, "full").remove(0);
+    assert!(full.contains("disk is full"), "{full}");
+    disk.make_room();
+    wait_until("it is over", || {
+        notes(&alert, "full").iter().any(|note| note.starts_with("over: "))
+    });
+    running.stop().ok();
+}
