@@ -2,13 +2,13 @@
 
 use std::{
     env, fmt,
-    fs::File,
     io::{self, Read},
-    os::unix::fs::MetadataExt,
     path::Path,
 };
 
 use serde::{Deserialize, Serialize};
+
+use crate::{FileKind, open_file};
 
 /// Bytes read of a secret's file, at most.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -59,14 +59,8 @@ impl Secret {
 
     /// The first line of a file, which must not be accessible to others. It may be empty.
     pub fn first_line(path: &Path) -> io::Result<Secret> {
-        let file = File::open(path)?;
-        if file.metadata()?.mode() & 0o007 != 0 {
-            let path = path.display();
-            let why = format!("other users may read or write it (chmod o= {path})");
-            return Err(io::Error::other(why));
-        }
         let mut text = String::new();
-        file.take(MAX_BYTES).read_to_string(&mut text)?;
+        open_file(path, FileKind::Secret)?.take(MAX_BYTES).read_to_string(&mut text)?;
         Ok(Secret(text.lines().next().unwrap_or_default().into()))
     }
 
