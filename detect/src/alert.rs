@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr};
 
+use aw_service::{plain, plain_lines};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -209,13 +210,14 @@ impl Alert {
     }
 }
 
-/// arpwatch's line with name and note: `<message> <ip> <mac> (<old mac>) <network> [name]: note`.
+/// arpwatch's line with name and note: `<message> <ip> <mac> (<old mac>) <network> [name]: note`. Hosts may have chosen
+/// names and notes.
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.line(&self.shown_network()))?;
         if let Some(name) = &self.name {
-            write!(f, " [{name}]")?;
+            write!(f, " [{}]", plain(name))?;
         }
-        self.note.as_ref().map_or(Ok(()), |note| write!(f, ": {note}"))
+        self.note.as_ref().map_or(Ok(()), |note| write!(f, ": {}", plain_lines(note)))
     }
 }
