@@ -8,6 +8,7 @@ use aw_tests::feed::{numbered_capture, numbered_lines, publish, reading_collecto
 use aw_tests::rig::{Finished, Run, binary, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use rustix::fs::{CWD, Mode, mkfifoat};
+use std::cell::Cell;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -112,12 +113,14 @@ fn settings() {
     let (ring, place) = (Ring::new(), Place::new());
     let (ring, directory) = (ring.name(), place.text());
     let trapped = place.at("trapped").to_str().unwrap().to_owned();
+    let number = Cell::new(0);
     let alert = |text: &str| {
-        let config = place.write("alert.toml", &text.replace("FILE", &format!("{trapped:?}")));
+        number.set(number.get() + 1);
+        let name = format!("alert-{}.toml", number.get());
+        let config = place.write(&name, &text.replace("FILE", &format!("{trapped:?}")));
         program("aw-alert", &["--ring", ring, "--state-dir", directory, "-c", &config, "--check"])
     };
-    let mail = "[[channel]]\nname = \"m\"\nsmtp = \"localhost\"\nfrom = \"a@b.example\"\nto = [\"a@b.example\"]\n";
-    let hook = "[[channel]]\nname = \"h\"\nurl = \"https://localhost/\"\n";
+    let channel = |what: &str| alert(&format!("[[channel]]\nname = \"a\"\n{what}\n"));
     let mysql = place.write("mysql.cnf", &format!("[addrwatch]\nssl-ca = {trapped}\n"));
     let programs = |file: &str| -> Vec<(&str, Command)> {
         let state = ["--ring", ring, "--state-dir", directory];
@@ -125,9 +128,14 @@ fn settings() {
         vec![
             with("aw-alert", &["-c", file]),
             ("aw-alert", alert("known = FILE")),
-            ("aw-alert", alert(&format!("{hook}token_file = FILE\n"))),
-            ("aw-alert", alert(&format!("{hook}ca_file = FILE\n"))),
-            ("aw-alert", alert(&format!("{mail}user = \"u\"\npassword_file = FILE\n"))),
+            ("aw-alert", channel("webhook = { url = \"https://localhost/\", token_file = FILE }")),
+            ("aw-alert", channel("webhook = { url = \"https://localhost/\", ca_file = FILE }")),
+            (
+                "aw-alert",
+                channel(
+                    "smtp = { server = \"localhost\", from = \"a@b.example\", to = [\"a@b.example\"], user = \"u\", password_file = FILE }",
+                ),
+            ),
             with("aw-tracker", &["-c", file]),
             with("aw-mysql", &["--config", file]),
             with("aw-mysql", &["--config", &mysql]),
@@ -151,7 +159,7 @@ fn settings() {
     }
 }
 
-/// An import is read line by line and has no maximum, but it is no pipe and no device. A database of an import likewise.
+/// An import is read line by line and has no maximum, but it is no named pipe and no device.
 #[test]
 fn imports() {
     let (ring, place) = (Ring::new(), Place::new());
@@ -310,8 +318,15 @@ fn files_are_opened_in_one_place() {
         let text = fs::read_to_string(&path).unwrap();
         let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
         let contains = |line: &str, what: &[&str]| what.iter().any(|part| line.contains(part));
+        // `CaptureFile::open(` is another function.
+        let is_end = |text: &str| !text.ends_with(|c: char| c.is_alphanumeric());
+        let opens = |line: &str| {
+            OPENERS
+                .iter()
+                .any(|opener| line.split_once(opener).is_some_and(|(before, _)| is_end(before)))
+        };
         for (number, line) in (1..).zip(code.lines()) {
-            if contains(line, &OPENERS) && !contains(line, &SAFE) {
+            if opens(line) && !contains(line, &SAFE) {
                 direct.push(format!("{name}:{number}: {}", line.trim()));
             }
         }

@@ -212,10 +212,8 @@ pub(crate) fn read_another(path: &Path) -> Result<Option<Vec<u8>>, String> {
         }
         Err(error) => {
             let remedy = match error.kind() {
-                ErrorKind::PermissionDenied => {
-                    " (run this as the user of the output, or name its --state-dir)"
-                }
-                _ => "",
+                ErrorKind::Other => "", // it has its own
+                _ => " (run this as the user of the output, or name its --state-dir)",
             };
             Err(format!("read {}: {}{remedy}", path.display(), cause(&error)))
         }
