@@ -4,11 +4,12 @@ use std::{
     fs::File,
     io::{self, ErrorKind, Read},
     os::fd::AsFd,
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
 
-use aw_service::{Signals, Startup, cause};
+use aw_service::{FileKind, Signals, Startup, cause, open_file};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::retry_on_intr,
@@ -52,7 +53,7 @@ pub fn open(
     };
     let input = match file {
         "-" => io::stdin().as_fd().try_clone_to_owned().map(File::from),
-        _ => File::open(file),
+        _ => open_file(Path::new(file), FileKind::Capture),
     };
     let input = input.map_err(unreadable)?;
     let kind = input.metadata().map_err(unreadable)?.file_type();

@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr};
 
 use aw_output::FaultKind;
+use aw_service::{plain, plain_lines};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -236,7 +237,7 @@ impl Alert {
 }
 
 /// arpwatch's line with name and note: `<message> <ip> <mac> (<old mac>) <network> [name]: note`; about the sensor itself,
-/// `<message> <ring>: note`.
+/// `<message> <ring>: note`. Hosts may have chosen names and notes.
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind.is_sensor() {
@@ -244,8 +245,8 @@ impl fmt::Display for Alert {
             true => f.write_str(format!("{} {}", self.kind.label(), self.ring).trim_end())?,
         }
         if let Some(name) = &self.name {
-            write!(f, " [{name}]")?;
+            write!(f, " [{}]", plain(name))?;
         }
-        self.note.as_ref().map_or(Ok(()), |note| write!(f, ": {note}"))
+        self.note.as_ref().map_or(Ok(()), |note| write!(f, ": {}", plain_lines(note)))
     }
 }

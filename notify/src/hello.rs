@@ -2,12 +2,15 @@
 //! refuse a name without a domain.
 
 use std::{
-    fs,
     net::{IpAddr, Ipv4Addr, UdpSocket},
+    path::Path,
 };
 
-use aw_service::HostPort;
+use aw_service::{FileKind, HostPort, read_file_text};
 use lettre::transport::smtp::extension::ClientId;
+
+/// Bytes of /etc/hosts, at most: lists that block advertisements have some megabytes.
+const MAX_HOSTS: u64 = 16 << 20;
 
 /// The name of this client for this server.
 pub(crate) fn client_id(configured: Option<&str>, server: &HostPort) -> ClientId {
@@ -15,7 +18,8 @@ pub(crate) fn client_id(configured: Option<&str>, server: &HostPort) -> ClientId
         return ClientId::Domain(name.to_owned());
     }
     let host = host_name();
-    let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let hosts = read_file_text(Path::new("/etc/hosts"), FileKind::Settings, MAX_HOSTS);
+    let hosts = hosts.unwrap_or_default();
     match full_name(&host, &hosts) {
         Some(name) => ClientId::Domain(name),
         None => match own_address(server) {

@@ -1,9 +1,9 @@
 //! HTTP requests to a server that the configuration names: of webhooks, and for tokens of mail. TLS authenticates the server;
 //! redirections are not followed, because only this server may get the secrets of a request.
 
-use std::{fs, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
-use aw_service::cause;
+use aw_service::{FileKind, cause, read_file};
 use ureq::{
     Agent,
     http::Uri,
@@ -63,6 +63,9 @@ pub fn one_line(text: &str) -> String {
     plain.collect::<String>().trim().to_owned()
 }
 
+/// Bytes of a file of certificates, at most; a system's list of authorities has some 200,000.
+pub(crate) const MAX_PEM: u64 = 4 << 20;
+
 /// The certificate authorities: `ca_file` alone, or the system's, or the built-in ones of Mozilla if the system has none.
 fn root_certificates(ca_file: Option<&Path>) -> Result<RootCerts, String> {
     let Some(path) = ca_file else {
@@ -71,8 +74,8 @@ fn root_certificates(ca_file: Option<&Path>) -> Result<RootCerts, String> {
         let found: Vec<_> = found.collect();
         return Ok(if found.is_empty() { RootCerts::WebPki } else { found.into() });
     };
-    let pem =
-        fs::read(path).map_err(|error| format!("read {}: {}", path.display(), cause(&error)))?;
+    let pem = read_file(path, FileKind::Settings, MAX_PEM)
+        .map_err(|error| format!("read {}: {}", path.display(), cause(&error)))?;
     let certificate = |item| match item {
         Ok(PemItem::Certificate(one)) => Some(one),
         _ => None,

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use aw_service::{Backoff, Condition, Error, cause, warn};
+use aw_service::{Backoff, Condition, Error, FileKind, cause, read_file, warn};
 use lettre::Address;
 
 use crate::{
@@ -141,7 +141,8 @@ impl Sender {
         let mut connection = None;
         for (sent, path) in waiting.iter().enumerate() {
             let left = waiting.len() - sent;
-            let mail = fs::read(path).map_err(|error| (left, cause(&error)))?;
+            let mail = read_file(path, FileKind::State, MAX_SPOOL);
+            let mail = mail.map_err(|error| (left, cause(&error)))?;
             let (recipients, message) = self.recipients(&mail);
             if recipients.iter().any(|recipient| later.contains(recipient)) {
                 deferred += 1;

@@ -1,5 +1,6 @@
 //! The format of a mail (RFC 5322).
 
+use aw_service::{plain, plain_lines};
 use lettre::{
     Address, Message,
     message::{
@@ -93,12 +94,7 @@ fn sendmail_address(text: &str) -> Result<String, String> {
 
 /// Adds the other headers and the text to a mail with its addresses.
 fn complete(headers: MessageBuilder, domain: &str, mail: &Mail) -> Result<Message, String> {
-    let subject: String = mail
-        .subject
-        .chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .take(MAX_SUBJECT)
-        .collect();
+    let subject: String = plain(&mail.subject).chars().take(MAX_SUBJECT).collect();
     let automatic = HeaderName::new_from_ascii_str("Auto-Submitted"); // RFC 3834: no automatic replies
     headers
         .subject(subject)
@@ -107,7 +103,7 @@ fn complete(headers: MessageBuilder, domain: &str, mail: &Mail) -> Result<Messag
         .raw_header(HeaderValue::new(automatic, "auto-generated".into()))
         .header(MIME_VERSION_1_0)
         .header(ContentType::TEXT_PLAIN)
-        .body(shortened(mail.text))
+        .body(shortened(&plain_lines(mail.text)))
         .map_err(|error| format!("format a mail: {error}"))
 }
 

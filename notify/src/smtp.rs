@@ -1,6 +1,6 @@
 //! An SMTP client: sends a mail to a server now, without a spool.
 
-use std::{fmt, fs, time::Duration};
+use std::{fmt, time::Duration};
 
 use lettre::{
     Address,
@@ -15,10 +15,10 @@ use lettre::{
 };
 use serde::{Deserialize, Serialize};
 
-use aw_service::{HostPort, cause};
+use aw_service::{FileKind, HostPort, cause, read_file};
 
 use crate::{
-    MailOptions, MailSecrets, Tls, hello::client_id, login::Login, message::message,
+    MailOptions, MailSecrets, Tls, hello::client_id, http::MAX_PEM, login::Login, message::message,
     token::TokenSource, token_file::TokenFile,
 };
 
@@ -352,7 +352,7 @@ fn tls_parameters(
     let mut builder =
         TlsParameters::builder(host.into()).dangerous_accept_invalid_certs(!is_checked);
     if let Some(path) = &options.ca_file {
-        let pem = fs::read(path)
+        let pem = read_file(path, FileKind::Settings, MAX_PEM)
             .map_err(|error| format!("read {}: {}", path.display(), cause(&error)))?;
         let authority = Certificate::from_pem(&pem)
             .map_err(|error| format!("{}: {}", path.display(), error_chain(&error)))?;

@@ -1,13 +1,15 @@
 //! The spool: files with mails that are not sent yet.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, OpenOptions},
     io::{self, ErrorKind, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
     time::UNIX_EPOCH,
 };
+
+use aw_service::sync_directory;
 
 /// A directory with a file for each mail; the names of the files sort them by time.
 #[derive(Debug)]
@@ -44,7 +46,7 @@ impl Spool {
             return Err(io::Error::new(ErrorKind::StorageFull, "the spool is full"));
         }
         messages.iter().try_for_each(|message| self.put_one(message.as_ref()))?;
-        File::open(&self.directory)?.sync_all()
+        sync_directory(&self.directory)
     }
 
     fn put_one(&self, message: &[u8]) -> io::Result<()> {

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_service::{FileError, Secret, cause, try_open_own};
+use aw_service::{FileError, FileKind, Secret, cause, read_file_text, try_open_own};
 use rustix::{
     fs::{Gid, Uid, fchown},
     process::geteuid,
@@ -78,8 +78,11 @@ impl TokenFile {
     }
 }
 
+/// Bytes of the file, at most.
+const MAX_TOKEN: u64 = 128 << 10;
+
 fn newest_in(path: &Path, configured: &Secret) -> Result<Option<Secret>, String> {
-    let text = match fs::read_to_string(path) {
+    let text = match read_file_text(path, FileKind::State, MAX_TOKEN) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("read {}: {}", path.display(), cause(&error))),

@@ -7,11 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_service::{Error, HostPort, Identity, failed};
+use aw_service::{Error, FileKind, HostPort, Identity, failed, open_append, read_file_text};
 use clap::Args;
 
 use crate::{
-    config::{Config, Router, RouterName, router_address},
+    config::{Config, MAX_CONFIG, Router, RouterName, router_address},
     daemon::DEFAULT_USERS,
     host_key::{self, HostKey},
     ssh::{SshConnection, SshFault},
@@ -114,7 +114,7 @@ fn write_entry(
 ) -> Result<(), Error> {
     let failure = |error| Error::io(format_args!("write {}", path.display()), error);
     let mut text = match exists {
-        true => fs::read_to_string(path).map_err(failure)?,
+        true => read_file_text(path, FileKind::Settings, MAX_CONFIG).map_err(failure)?,
         false => "archive = \"/var/lib/addrwatch/routeros\"\n".to_owned(),
     };
     if !text.ends_with('\n') {
@@ -183,7 +183,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Error> {
 
 /// Appends all of the entry or nothing.
 fn append(path: &Path, entry: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().append(true).open(path)?;
+    let mut file = open_append(path, 0o600)?;
     let before = file.metadata()?.len();
     file.write_all(entry.as_bytes()).or_else(|error| file.set_len(before).and(Err(error)))
 }

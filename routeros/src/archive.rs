@@ -16,10 +16,11 @@ mod files;
 
 use std::{
     fs,
-    io::{self, ErrorKind, Write},
+    io::{self, BufRead, BufReader, ErrorKind, Read, Write},
     path::{Path, PathBuf},
 };
 
+use aw_service::{FileKind, open_file, plain, read_file};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,10 @@ pub struct RouterState {
 }
 
 const MAX_REFUSED: usize = 20;
+/// Bytes that are read: of an export, of a change with its diff, of the state.
+const MAX_EXPORT: u64 = 16 << 20;
+const MAX_CHANGE: u64 = 128 << 20;
+const MAX_STATE: u64 = 1 << 20;
 /// `log.txt` becomes `log.txt.1` at this size.
 const MAX_LOG: u64 = 8 << 20;
 
@@ -74,7 +79,7 @@ impl Archive {
     }
 
     pub fn base(&self) -> io::Result<Option<Vec<u8>>> {
-        found(fs::read(self.path("latest.rsc")))
+        found(read_file(&self.path("latest.rsc"), FileKind::State, MAX_EXPORT))
     }
 
     /// Stores a different configuration and returns its name. The name sorts after all others, even if the clock was set
@@ -114,7 +119,7 @@ impl Archive {
 
     pub fn append_log(&self, time: &str, what: &str) -> io::Result<()> {
         let path = self.path("log.txt");
-        let line = format!("{time} {}\n", what.replace(char::is_control, "?"));
+        let line = format!("{time} {}\n", plain(what));
         let file = append(&path, line.as_bytes())?;
         if file.metadata()?.len() > MAX_LOG {
             fs::rename(&path, path.with_extension("txt.1"))?;
@@ -163,7 +168,8 @@ impl Archive {
 
     /// The state of the router; the default if the file is missing or damaged.
     pub fn state(&self) -> io::Result<RouterState> {
-        let Some(bytes) = found(fs::read(self.path("state.json")))? else {
+        let Some(bytes) = found(read_file(&self.path("state.json"), FileKind::State, MAX_STATE))?
+        else {
             return Ok(RouterState::default());
         };
         Ok(serde_json::from_slice(&bytes).unwrap_or_default())
@@ -175,11 +181,15 @@ impl Archive {
 
     /// All changes, oldest first, without incomplete lines.
     pub fn changes(&self) -> io::Result<Vec<Change>> {
-        let Some(bytes) = found(fs::read(self.path("changes.jsonl")))? else {
+        let Some(file) = found(open_file(&self.path("changes.jsonl"), FileKind::State))? else {
             return Ok(Vec::new());
         };
-        let lines = bytes.split(|byte| *byte == b'\n');
-        Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
+        let (mut file, mut line, mut changes) = (BufReader::new(file), Vec::new(), Vec::new());
+        while file.by_ref().take(MAX_CHANGE).read_until(b'\n', &mut line)? > 0 {
+            changes.extend(serde_json::from_slice::<Change>(&line));
+            line.clear();
+        }
+        Ok(changes)
     }
 
     pub fn snapshots(&self) -> io::Result<Vec<String>> {
@@ -187,7 +197,7 @@ impl Archive {
     }
 
     pub fn snapshot(&self, name: &str) -> io::Result<Vec<u8>> {
-        fs::read(self.path("snapshots").join(name))
+        read_file(&self.path("snapshots").join(name), FileKind::State, MAX_EXPORT)
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use aw_service::{plain, plain_lines};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -93,7 +94,7 @@ impl Change {
         if self.ambiguous {
             who.push_str(" (ambiguous)");
         }
-        who.replace(char::is_control, "?")
+        plain(&who)
     }
 
     /// One line, for messages, subjects of mail and commits.
@@ -110,7 +111,7 @@ impl Change {
     /// The full text with its diff; `when` is its time as it is printed.
     pub fn text(&self, when: &str, secrets: bool) -> String {
         let shown = |text: &str| {
-            let text = text.replace(|c: char| c.is_control() && c != '\n', "?");
+            let text = plain_lines(text);
             if secrets { text } else { mask(&text) }
         };
         let mut text = String::new();

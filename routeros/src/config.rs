@@ -4,13 +4,12 @@ mod router_values;
 
 use std::{
     collections::HashSet,
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use aw_notify::MailOptions;
-use aw_service::HostPort;
+use aw_service::{FileKind, HostPort, read_file_text};
 use serde::Deserialize;
 use shm_layout::RingName;
 
@@ -22,6 +21,8 @@ pub const DEFAULT_PATH: &str = "/etc/addrwatch/routeros.toml";
 
 /// The longest time in seconds: a year, which can be added to any clock.
 const MAX_SECONDS: u64 = 366 * 24 * 3600;
+/// Bytes of a configuration file, at most.
+pub const MAX_CONFIG: u64 = 4 << 20;
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
@@ -117,7 +118,7 @@ fn yes() -> bool {
 
 impl Config {
     pub fn read(path: &Path) -> Result<Config, String> {
-        let text = fs::read_to_string(path)
+        let text = read_file_text(path, FileKind::Settings, MAX_CONFIG)
             .map_err(|error| format!("read {}: {}", path.display(), aw_service::cause(&error)))?;
         let mut config =
             Config::parse(&text).map_err(|why| format!("{}: {why}", path.display()))?;

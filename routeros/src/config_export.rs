@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeSet, fmt};
 
+use aw_service::plain;
+
 /// A complete export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
@@ -82,9 +84,7 @@ fn parse(bytes: &[u8]) -> Result<Export, ExportFault> {
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let version = first.strip_prefix('#').and_then(|line| Some(line.split_once(HEADER)?.1));
     let Some(version) = version else {
-        return Err(ExportFault::Refused(
-            first.chars().filter(|c| !c.is_control()).take(200).collect(),
-        ));
+        return Err(ExportFault::Refused(plain(&first.chars().take(200).collect::<String>())));
     };
     if !text.ends_with('\n') {
         return Err(ExportFault::CutLine);

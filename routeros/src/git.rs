@@ -3,11 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
+use aw_service::{FileKind, is_hidden, read_file_text};
 use flate2::{Compression, write::ZlibEncoder};
 use sha1::{Digest, Sha1};
 
@@ -26,6 +26,13 @@ type Id = [u8; 20];
 const BRANCH: &str = "refs/heads/main";
 /// A file with this program's last commit and its tree, which may be in a pack by now. Git ignores it.
 const LAST: &str = "aw-routeros-last";
+
+/// The names of commits, of which a repository may have packed many.
+const MAX_REFS: u64 = 16 << 20;
+
+fn read(path: PathBuf) -> io::Result<String> {
+    read_file_text(&path, FileKind::State, MAX_REFS)
+}
 
 impl Repository {
     /// Opens the repository, and creates it if it does not exist.
@@ -69,14 +76,15 @@ impl Repository {
     /// Whether the newest commit is this program's and has this tree.
     pub fn is_committed(&self) -> io::Result<bool> {
         let (Some(head), tree) = (self.head()?, self.write_tree()?) else { return Ok(false) };
-        let last = fs::read_to_string(self.path.join(LAST)).unwrap_or_default();
+        let last = read(self.path.join(LAST)).unwrap_or_default();
         Ok(last == format!("{head} {tree}\n"))
     }
 
     pub fn commit(&self, author: &str, seconds: i64, message: &str) -> io::Result<()> {
         let tree = self.write_tree()?;
         let parent = self.head()?.map(|id| format!("parent {id}\n")).unwrap_or_default();
-        let person = |c: char| if c.is_control() || "<>".contains(c) { '_' } else { c };
+        let is_special = |c: char| c.is_control() || is_hidden(c) || "<>".contains(c);
+        let person = |c: char| if is_special(c) { '_' } else { c };
         let author: String = author.chars().map(person).collect();
         let mail: String =
             author.chars().map(|c| if c.is_ascii_graphic() { c } else { '_' }).collect();
@@ -101,13 +109,13 @@ impl Repository {
     /// The newest commit; after `git gc` it may be in packed-refs.
     fn head(&self) -> io::Result<Option<String>> {
         let is_id = |text: &str| text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        if let Ok(text) = fs::read_to_string(self.path.join(BRANCH)) {
+        if let Ok(text) = read(self.path.join(BRANCH)) {
             return match text.trim() {
                 id if is_id(id) => Ok(Some(id.into())),
                 _ => Err(io::Error::other(format!("{BRANCH} is damaged"))),
             };
         }
-        let packed = fs::read_to_string(self.path.join("packed-refs")).unwrap_or_default();
+        let packed = read(self.path.join("packed-refs")).unwrap_or_default();
         let line = packed.lines().find_map(|line| line.strip_suffix(BRANCH));
         Ok(line.map(str::trim).filter(|id| is_id(id)).map(str::to_owned))
     }
@@ -135,6 +143,8 @@ fn hex(id: &Id) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -4,16 +4,18 @@
 mod config_txt;
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File},
     io::ErrorKind,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use aw_notify::PreparedMailer;
-use aw_service::{Error, HostPort, Signals, failed, info, warn};
+use aw_service::{
+    Error, FileKind, HostPort, Signals, failed, info, open_append, read_file_text, warn,
+};
 use clap::Args;
 use tokio::{sync::watch, time::sleep};
 
@@ -22,7 +24,7 @@ use crate::{
     Options,
     add::{block_on, confirm_host_key, quoted},
     archive::{make_directory, replace},
-    config::{Config, Router, router_address},
+    config::{Config, MAX_CONFIG, Router, router_address},
     host_key::{self, HostKey},
     recorder::Recorder,
     session::{self, FetchTurns},
@@ -74,12 +76,12 @@ pub fn run(host: &str, login: &str, options: &Options) -> Result<(), Error> {
 }
 
 fn open_change_log(path: &str) -> Result<File, Error> {
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    let file = open_append(Path::new(path), 0o600);
     file.map_err(|error| Error::io(format_args!("open {path}"), error))
 }
 
 fn read_config() -> Result<LegacyConfig, Error> {
-    let config = match fs::read_to_string(CONFIG) {
+    let config = match read_file_text(Path::new(CONFIG), FileKind::Settings, MAX_CONFIG) {
         Ok(text) => {
             LegacyConfig::parse(&text).map_err(|cause| failed(format_args!("{CONFIG}: {cause}")))?
         }

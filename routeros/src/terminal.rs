@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Write, stdin, stdout};
 
-use aw_service::{Error, failed};
+use aw_service::{Error, failed, plain, plain_lines};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
@@ -60,7 +60,7 @@ fn answer(question: &str, input: impl BufRead) -> Result<String, Error> {
 
 /// Prints to standard output. Control characters are replaced: users of the router choose most of the text.
 pub fn print(text: &str) -> Result<(), Error> {
-    let text = text.replace(|c: char| c.is_control() && c != '\n', "?");
+    let text = plain_lines(text);
     let mut out = stdout();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
@@ -70,9 +70,7 @@ pub fn print(text: &str) -> Result<(), Error> {
 /// Aligned columns under a head; control characters are replaced. Each row has as many cells as the head.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<_> = head.iter().map(|cell| (*cell).to_owned()).collect();
-    let clean = |row: &Vec<String>| -> Vec<String> {
-        row.iter().map(|cell| cell.replace(char::is_control, "?")).collect()
-    };
+    let clean = |row: &Vec<String>| -> Vec<String> { row.iter().map(|cell| plain(cell)).collect() };
     let rows: Vec<_> = [head].iter().chain(rows).map(clean).collect();
     let width =
         |column: usize| rows.iter().map(|row: &Vec<String>| row[column].chars().count()).max();

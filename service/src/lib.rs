@@ -12,7 +12,9 @@ mod file;
 mod log;
 pub mod manual;
 mod pid_file;
+mod plain_text;
 mod privileges;
+mod read_file;
 mod sandbox;
 mod secret;
 mod signals;
@@ -28,7 +30,11 @@ pub use {
     error::{Error, advice, cause, explain, failed},
     file::{FileError, is_at, open_own, replace, try_open_own},
     log::{info, name, warn},
+    plain_text::{csv_cell, is_hidden, plain, plain_lines},
     privileges::{CapabilitySet, Identity, drop_capabilities},
+    read_file::{
+        FileKind, open_append, open_file, read_file, read_file_text, read_opened, sync_directory,
+    },
     sandbox::Access,
     secret::Secret,
     signals::Signals,

@@ -17,6 +17,8 @@ use std::{
 
 use jiff::Zoned;
 
+use crate::plain;
+
 /// Messages in the queue; further ones are dropped and counted.
 const CAPACITY: usize = 256;
 /// How long the program waits at its exit for the queue to be written.
@@ -93,7 +95,7 @@ enum Level {
 
 fn log(level: Level, text: &str) {
     // A name from the network must neither begin a new line nor control a terminal.
-    let mut text = text.replace(char::is_control, "?");
+    let mut text = plain(text);
     let mut guard = queue();
     let Some(queue) = &mut *guard else { return write(None, level, &text) };
     if queue.lost > 0 {

@@ -1,16 +1,12 @@
 //! Passwords and tokens, which are read from a file or an environment variable and never printed.
 
-use std::{
-    env, fmt,
-    fs::File,
-    io::{self, Read},
-    os::unix::fs::MetadataExt,
-    path::Path,
-};
+use std::{env, fmt, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes read of a secret's file, at most.
+use crate::{FileKind, read_file_text};
+
+/// Bytes of a secret's file, at most.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// A password or token. `Debug` prints `***`; serializing it discloses it.
@@ -59,14 +55,7 @@ impl Secret {
 
     /// The first line of a file, which must not be accessible to others. It may be empty.
     pub fn first_line(path: &Path) -> io::Result<Secret> {
-        let file = File::open(path)?;
-        if file.metadata()?.mode() & 0o007 != 0 {
-            let path = path.display();
-            let why = format!("other users may read or write it (chmod o= {path})");
-            return Err(io::Error::other(why));
-        }
-        let mut text = String::new();
-        file.take(MAX_BYTES).read_to_string(&mut text)?;
+        let text = read_file_text(path, FileKind::Secret, MAX_BYTES)?;
         Ok(Secret(text.lines().next().unwrap_or_default().into()))
     }
 

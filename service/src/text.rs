@@ -3,12 +3,11 @@
 //! at a time and have a maximum length, so that a file of any size needs little memory.
 
 use std::{
-    fs::File,
     io::{self, BufRead, BufReader, Chain, Cursor, Read},
     path::Path,
 };
 
-use crate::cause;
+use crate::{FileKind, cause, open_file};
 
 /// The longest line, in bytes. What follows in a longer one is skipped.
 const MAX_LINE: usize = 64 << 10;
@@ -155,7 +154,8 @@ fn windows_1252(byte: u8) -> char {
 /// Reads a small text file, such as a list of names. Errors name the file.
 pub fn read_text(path: &Path) -> Result<String, String> {
     let shown = path.display();
-    let file = File::open(path).map_err(|error| format!("read {shown}: {}", cause(&error)))?;
+    let file = open_file(path, FileKind::Settings);
+    let file = file.map_err(|error| format!("read {shown}: {}", cause(&error)))?;
     text_of(BufReader::new(file)).map_err(|why| format!("read {shown}: {why}"))
 }
 

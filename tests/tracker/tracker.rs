@@ -380,7 +380,7 @@ fn the_report_is_served() {
         ("GET /macupd_tracker.20261122.log HTTP/1.1\r\n\r\n", "404 Not Found"),
         ("GET /../../etc/passwd HTTP/1.1\r\n\r\n", "404 Not Found"),
         ("DELETE / HTTP/1.1\r\n\r\n", "405 Method Not Allowed"),
-        ("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", "403 Forbidden"),
+        ("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", "421 Misdirected Request"),
         ("\0\0\0\r\n\r\n", "400 Bad Request"),
         (&format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(9_000)), "431 "),
     ] {

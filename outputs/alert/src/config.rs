@@ -2,20 +2,22 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
 use aw_detect::{
     ALL_NETWORKS, Alert, Dialect, MacPattern, MacPolicy, Names, Rules, read_names, split_network,
 };
-use aw_service::parse_network;
+use aw_service::{FileKind, parse_network, read_file_text};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use shm_layout::MacAddr;
 
 use crate::{channel::Channel, mute::Mute};
+
+/// Bytes of the file, at most.
+const MAX_CONFIG: u64 = 4 << 20;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -226,7 +228,7 @@ fn interface_networks(interface: &str) -> Result<Vec<IpNet>, String> {
 }
 
 pub fn text(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path)
+    read_file_text(path, FileKind::Settings, MAX_CONFIG)
         .map_err(|error| format!("read {}: {}", path.display(), aw_service::cause(&error)))
 }
 

@@ -10,6 +10,7 @@ use std::{
 use aw_detect::{Alert, AlertKind, MacClaim, Names, Station, split_network};
 use aw_notify::Failure;
 use aw_output::{Error, Fault, failed};
+use aw_service::csv_cell;
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
 use serde_json::json;
@@ -67,7 +68,7 @@ pub fn export(
                 (ExportFormat::ArpDat, IpAddr::V6(_)) => continue,
                 (ExportFormat::Csv, _) => {
                     let name = name.map_or("", String::as_str);
-                    let [network, name, host, ring] = [network, name, host, &ring].map(quoted);
+                    let [network, name, host, ring] = [network, name, host, &ring].map(csv_cell);
                     format!("{network},{ip},{mac},{time},{current},{name},{host},{ring}\r\n")
                 }
                 (ExportFormat::Json, _) => {
@@ -86,11 +87,6 @@ pub fn export(
     store.memory.each_station(write).map_err(Fault::into_error)?;
     let written = written.and_then(|()| out.flush());
     written.map_err(|error| Error::write("standard output", error))
-}
-
-fn quoted(text: &str) -> String {
-    let special = text.contains([',', '"', '\r', '\n']);
-    if special { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.into() }
 }
 
 /// Sends a test message to a channel.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use aw_output::{Error, Fault};
-use aw_service::{TextLine, TextLines, cause};
+use aw_service::{FileKind, TextLine, TextLines, cause, open_file};
 use shm_layout::UnixTime;
 
 use self::{
@@ -181,5 +181,6 @@ impl FileImport<'_> {
 fn open(path: &Path) -> std::io::Result<File> {
     let mut old = path.as_os_str().to_owned();
     old.push("-");
-    File::open(path).or_else(|error| File::open(&old).map_err(|_| error))
+    let open = |path: &Path| open_file(path, FileKind::Settings);
+    open(path).or_else(|error| open(Path::new(&old)).map_err(|_| error))
 }

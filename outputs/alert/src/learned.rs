@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use aw_detect::{Names, SharedAddress, split_network};
 use aw_output::{SinkResult, this_host};
+use aw_service::plain;
 use serde_json::json;
 
 use crate::{notification::Notification, store::AlertStore};
@@ -62,7 +63,7 @@ fn described(shared: &SharedAddress, names: &Names) -> String {
     for mac in macs.iter().take(MAX_MACS) {
         text += &format!(" {mac}");
         if let Some(name) = names.get(mac) {
-            text += &format!(" [{name}]");
+            text += &format!(" [{}]", plain(name));
         }
     }
     if macs.len() > MAX_MACS {

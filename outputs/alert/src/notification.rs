@@ -1,6 +1,7 @@
 //! A notification: an alert in the form in which it is sent, as a mail of arpwatch's layout and as JSON fields.
 
 use aw_detect::{Alert, AlertKind};
+use aw_service::plain_lines;
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ pub struct Notification {
 impl Notification {
     /// The notification of an alert, with all that is known. `arpwatch`: its text has only arpwatch's lines.
     pub fn of(alert: &Alert, zone: &TimeZone, arpwatch: bool) -> Notification {
+        let alert = &without_hidden(alert.clone());
         // Without an address, the MAC, and what it did: `probed 192.0.2.1`.
         let address = match &alert.note {
             _ if !alert.ip.is_empty() => alert.ip.clone(),
@@ -46,6 +48,15 @@ impl Notification {
         let text = format!("{line}\n\nreported by {host}\n");
         Notification { subject: format!("channel {channel} fails"), text, fields }
     }
+}
+
+/// Names that hosts gave themselves, or that were imported, must not look like others.
+fn without_hidden(mut alert: Alert) -> Alert {
+    let texts = [&mut alert.name, &mut alert.note, &mut alert.vendor, &mut alert.old_vendor];
+    for text in texts.into_iter().flatten() {
+        *text = plain_lines(text);
+    }
+    alert
 }
 
 /// The alert as JSON; it includes the keys of macupd_tracker's alerter.
@@ -153,6 +164,21 @@ old ethernet address: 00:08:e1:01:02:0b
         );
         assert_eq!(text(true), expected);
         assert_eq!((&fields["kind"], &fields["date"]), (&"flip_flop".into(), &"20231114".into()));
+    }
+
+    #[test]
+    fn names_that_turn_or_hide_text() {
+        let alert = Alert {
+            name: Some("\u{202e}retuor\u{2066}".into()),
+            note: Some("a\u{200b}b".into()),
+            vendor: Some("\u{feff}Maker".into()),
+            ..alert(AlertKind::NewDevice)
+        };
+        let Notification { subject, text, fields } =
+            Notification::of(&alert, &TimeZone::UTC, false);
+        let all = format!("{subject}\n{text}\n{fields}");
+        assert!(!all.chars().any(aw_service::is_hidden), "{all:?}");
+        assert!(subject.contains("(?retuor?)") && text.contains("note: a?b"), "{all}");
     }
 
     #[test]

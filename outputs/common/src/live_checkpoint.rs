@@ -12,13 +12,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_service::{Condition, Error};
+use aw_service::{Condition, Error, read_opened};
 use serde::{Deserialize, Serialize};
 use shm_layout::RingName;
 
 use crate::{
     Checkpoint,
-    state::{CheckpointJson, open_in, read_another, state_error},
+    state::{CheckpointJson, MAX_STATE, open_in, read_another, state_error},
 };
 
 /// Bytes of a record, a power of two: it lies within one page, so that a kill cannot leave a partial one.
@@ -58,7 +58,7 @@ impl LiveCheckpoint {
     pub fn open(directory: &Path, name: &str, boot: String) -> Result<LiveCheckpoint, Error> {
         let path = LiveCheckpoint::path(directory, name);
         let file = open_in(&path, 0o640)?;
-        let mut records = parse(&fs::read(&path).unwrap_or_default());
+        let mut records = parse(&read_opened(&file, MAX_STATE).unwrap_or_default());
         for record in &mut records {
             *record = record.take().filter(|record| record.boot == boot && !boot.is_empty());
         }

@@ -2,12 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::Read,
+    fs,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Mode, OFlags, open};
+use aw_service::{FileKind, read_file};
 use shm_layout::RingName;
 
 use crate::{Checkpoint, live_checkpoint, state};
@@ -23,9 +22,8 @@ pub struct SavedState {
 
 /// The most outputs that are reported: a user who may write to the directory could invent any number.
 const OUTPUTS: usize = 64;
-/// The most files that are read of a directory, and bytes of a file.
+/// The most files that are read of a directory.
 const FILES: usize = 1000;
-const BYTES: u64 = 1 << 20;
 
 /// The outputs that have files in this directory or in a direct subdirectory, by name.
 pub fn saved_states(directory: &Path) -> BTreeMap<String, SavedState> {
@@ -65,24 +63,14 @@ pub fn saved_states(directory: &Path) -> BTreeMap<String, SavedState> {
     outputs
 }
 
-/// The first bytes of a file; none if it cannot be read or is not a regular file: a pipe might block for
-/// ever.
+/// The content of a file; none if it cannot be read.
 fn read(path: &Path) -> Vec<u8> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut bytes = Vec::new();
-    let file = open(path, flags, Mode::empty()).map(File::from);
-    if let Ok(file) = file
-        && file.metadata().is_ok_and(|file| file.is_file())
-        && file.take(BYTES).read_to_end(&mut bytes).is_err()
-    {
-        bytes.clear();
-    }
-    bytes
+    read_file(path, FileKind::State, state::MAX_STATE).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use rustix::fs::{CWD, FileType, mknodat};
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
     use crate::{CheckpointStore, live_checkpoint::LiveCheckpoint, state::StateFile};

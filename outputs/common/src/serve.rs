@@ -5,13 +5,15 @@
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind, Read, Write},
-    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Weak},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Once, Weak},
     thread,
     time::{Duration, Instant},
 };
 
-use aw_service::{Error, explain};
+use aw_service::{Error, explain, warn};
+
+use crate::this_host;
 
 /// Limits: connections at once, bytes of a request, time to send it, time to receive the page.
 const MAX_CONNECTIONS: usize = 16;
@@ -47,14 +49,68 @@ pub fn listen(address: &SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
+/// The hosts for which this server answers: what a browser has in its address bar, and sends in the header Host.
+///
+/// A web page of another site can make its own name resolve to this machine after it was loaded (DNS rebinding), and then
+/// read what this server answers: for the browser, both are the same site. But the request then carries that name. An
+/// address cannot be rebound; it may be another one than this machine's, where a router or a container forwards the port.
+/// A request without the header is not from a browser.
+#[derive(Clone, Debug, Default)]
+pub struct AllowedHosts {
+    /// In lower case, without a final dot.
+    names: Vec<String>,
+}
+
+impl AllowedHosts {
+    /// The names of `--allow-host`, and this machine's host name.
+    pub fn new(named: &[String]) -> AllowedHosts {
+        let own = this_host();
+        let short = own.split('.').next().unwrap_or_default().to_owned();
+        let own = [own, short].into_iter().filter(|name| !["", "localhost"].contains(&&**name));
+        let names = named.iter().cloned().chain(own).map(|name| comparable(&name)).collect();
+        AllowedHosts { names }
+    }
+
+    /// Whether a request with this header may be answered, on a connection to this address.
+    fn includes(&self, host: &str, to: IpAddr) -> bool {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        };
+        if let Some(address) = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+            return address.parse::<Ipv6Addr>().is_ok();
+        }
+        let name = comparable(name);
+        let is_address = name.parse::<Ipv4Addr>().is_ok();
+        is_address || self.names.contains(&name) || to.is_loopback() && name == "localhost"
+    }
+}
+
+fn comparable(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+/// Parses a name for `--allow-host`.
+pub fn parse_host(text: &str) -> Result<String, &'static str> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    match !text.is_empty() && text.len() <= 255 && text.chars().all(is_name) {
+        true => Ok(text.into()),
+        false => Err("must be a host name, without a port"),
+    }
+}
+
 /// Starts the server, in separate threads. `page` returns the page of a path, or an HTTP status;
 /// `headers` are added to each answer, each with its line end.
-pub fn start<P>(listener: TcpListener, headers: String, page: P) -> Result<(), Error>
+pub fn start<P>(
+    listener: TcpListener,
+    hosts: AllowedHosts,
+    headers: String,
+    page: P,
+) -> Result<(), Error>
 where
     P: Fn(&str) -> Result<Page, &'static str> + Send + Sync + 'static,
 {
-    let local = listener.local_addr().map_err(|error| Error::io("serve", error))?.ip();
-    let shared = Arc::new((headers, page, local.is_loopback()));
+    let shared = Arc::new((headers, page, hosts, Once::new()));
     let accept = move || {
         let mut open: VecDeque<Weak<TcpStream>> = VecDeque::new();
         for stream in listener.incoming() {
@@ -74,7 +130,10 @@ where
             open.push_back(Arc::downgrade(&stream));
             let shared = Arc::clone(&shared);
             // An error ends the connection, also if no thread can be started.
-            let answer = move || drop(answer(&stream, &shared.0, &shared.1, shared.2));
+            let answer = move || {
+                let (headers, page, hosts, refused) = &*shared;
+                drop(answer(&stream, headers, page, (hosts, refused)));
+            };
             let _ = thread::Builder::new().spawn(answer);
         }
     };
@@ -86,18 +145,23 @@ fn answer(
     mut stream: &TcpStream,
     headers: &str,
     page: impl Fn(&str) -> Result<Page, &'static str>,
-    local: bool,
+    (hosts, refused): (&AllowedHosts, &Once),
 ) -> io::Result<()> {
+    let to = stream.local_addr()?.ip().to_canonical();
     stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
     let mut head = [0; MAX_REQUEST];
     let mut length = 0;
     let begun = Instant::now();
     let request = loop {
-        match parse_request(&head[..length], local) {
+        match parse_request(&head[..length], hosts, to) {
             Ok(None) if length == MAX_REQUEST => break Err("431 Request Header Fields Too Large"),
             Ok(None) => {}
             Ok(Some(request)) => break Ok(request),
-            Err(status) => break Err(status),
+            Err(Refusal::Host(host)) => {
+                refused.call_once(|| log_refused(&host));
+                break Err(MISDIRECTED);
+            }
+            Err(Refusal::Status(status)) => break Err(status),
         }
         let left = REQUEST_TIMEOUT.saturating_sub(begun.elapsed());
         if left.is_zero() {
@@ -110,9 +174,13 @@ fn answer(
         }
     };
     let found = request.and_then(|(body, path)| Ok((body, page(path)?)));
+    let mut text = String::new();
     let (status, kind, length) = match &found {
         Ok((_, page)) => ("200 OK", page.kind, page.length),
-        Err(status) => (*status, "text/plain; charset=utf-8", status.len() as u64 + 1),
+        Err(status) => {
+            text = explained(status);
+            (*status, "text/plain; charset=utf-8", text.len() as u64)
+        }
     };
     write!(
         stream,
@@ -123,7 +191,7 @@ fn answer(
     match found {
         Ok((Body::Wanted, page)) => copy(page.body.take(length), stream)?,
         Ok((Body::Unwanted, _)) => {}
-        Err(status) => writeln!(stream, "{status}")?,
+        Err(_) => stream.write_all(text.as_bytes())?,
     }
     // The rest of the request is discarded: closing at once might cut off the answer.
     stream.shutdown(Shutdown::Write)?;
@@ -134,6 +202,26 @@ fn answer(
         reads -= 1;
     }
     Ok(())
+}
+
+/// RFC 9110, 15.5.20: the server is not known by this name.
+const MISDIRECTED: &str = "421 Misdirected Request";
+
+fn explained(status: &str) -> String {
+    match status {
+        MISDIRECTED => format!(
+            "{status}: use the address of this server, or start it with --allow-host NAME\n"
+        ),
+        _ => format!("{status}\n"),
+    }
+}
+
+/// Only the first one: a web page can send any number.
+fn log_refused(host: &str) {
+    let host: String = host.chars().take(100).collect();
+    warn(format_args!(
+        "refused an HTTP request for host {host:?}, which is not a name of this machine (if it is one, set --allow-host; this is logged once)"
+    ));
 }
 
 fn copy(mut body: impl Read, mut stream: &TcpStream) -> io::Result<()> {
@@ -154,9 +242,21 @@ enum Body {
     Unwanted,
 }
 
-/// Parses a request: none if it is incomplete, an HTTP status if it is refused.
-fn parse_request(head: &[u8], local: bool) -> Result<Option<(Body, &str)>, &'static str> {
-    const BAD: &str = "400 Bad Request";
+/// Why a request is refused.
+#[derive(Debug, PartialEq)]
+enum Refusal {
+    /// It is for this host, which is not allowed.
+    Host(String),
+    Status(&'static str),
+}
+
+/// Parses a request on a connection to this address: none if it is incomplete.
+fn parse_request<'a>(
+    head: &'a [u8],
+    hosts: &AllowedHosts,
+    to: IpAddr,
+) -> Result<Option<(Body, &'a str)>, Refusal> {
+    const BAD: Refusal = Refusal::Status("400 Bad Request");
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(head) {
@@ -164,29 +264,22 @@ fn parse_request(head: &[u8], local: bool) -> Result<Option<(Body, &str)>, &'sta
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err(BAD),
     }
-    let mut hosts =
+    let mut given =
         request.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
-    let (host, second) = (hosts.next(), hosts.next());
-    let host = host.and_then(|host| str::from_utf8(host.value).ok());
-    // DNS rebinding: the name of a foreign site may resolve to this machine.
-    if second.is_some() || local && !host.is_none_or(is_this_machine) {
-        return Err("403 Forbidden");
+    let (host, second) = (given.next(), given.next());
+    if second.is_some() {
+        return Err(BAD); // RFC 9112, 3.2
+    }
+    let host = host.map(|host| String::from_utf8_lossy(host.value));
+    if let Some(host) = host.filter(|host| !hosts.includes(host, to)) {
+        return Err(Refusal::Host(host.into_owned()));
     }
     let path = request.path.unwrap_or_default().split('?').next().unwrap_or_default();
     match request.method {
         Some("GET") => Ok(Some((Body::Wanted, path))),
         Some("HEAD") => Ok(Some((Body::Unwanted, path))),
-        _ => Err("405 Method Not Allowed"),
+        _ => Err(Refusal::Status("405 Method Not Allowed")),
     }
-}
-
-fn is_this_machine(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.parse::<u16>().is_ok() => name,
-        _ => host,
-    };
-    let address = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]
@@ -196,6 +289,8 @@ mod tests {
     #[test]
     fn requests() {
         let root = |body| Ok(Some((body, "/")));
+        let status = |status| Err(Refusal::Status(status));
+        let hosts = AllowedHosts::new(&[]);
         for (head, expected) in [
             ("GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n", root(Body::Wanted)),
             ("GET /?x HTTP/1.1\r\nHost: localhost\r\n\r\n", root(Body::Wanted)),
@@ -203,15 +298,58 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", root(Body::Wanted)),
             ("GET / HTTP/1.1\r\nHost: loc", Ok(None)),
             ("", Ok(None)),
-            ("POST / HTTP/1.1\r\n\r\n", Err("405 Method Not Allowed")),
-            ("GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", Err("403 Forbidden")),
-            ("GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", Err("403 Forbidden")),
-            ("\u{1}\r\n\r\n", Err("400 Bad Request")),
+            ("POST / HTTP/1.1\r\n\r\n", status("405 Method Not Allowed")),
+            (
+                "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+                Err(Refusal::Host("evil.example".into())),
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+                status("400 Bad Request"),
+            ),
+            ("\u{1}\r\n\r\n", status("400 Bad Request")),
         ] {
-            assert_eq!(parse_request(head.as_bytes(), true), expected, "{head}");
+            let to = Ipv4Addr::LOCALHOST.into();
+            assert_eq!(parse_request(head.as_bytes(), &hosts, to), expected, "{head}");
         }
-        let foreign_host = parse_request(b"GET / HTTP/1.1\r\nHost: nas.example\r\n\r\n", false);
-        assert_eq!(foreign_host, root(Body::Wanted));
+    }
+
+    /// On each address, not only on the loopback: a page of a foreign site can reach all of them by its own name.
+    #[test]
+    fn hosts() {
+        let lan: IpAddr = "192.0.2.1".parse().unwrap();
+        let own = this_host();
+        let hosts = AllowedHosts::new(&["nas.example.org".into()]);
+        for to in [lan, Ipv4Addr::LOCALHOST.into(), "2001:db8::1".parse().unwrap()] {
+            for (host, is_allowed) in [
+                ("192.0.2.1", true),
+                ("192.0.2.1:8080", true),
+                ("[2001:db8::1]", true),
+                ("[::1]:8080", true),
+                ("198.51.100.7:80", true), // a router that forwards the port
+                ("nas.example.org", true),
+                ("NAS.example.org.:8080", true),
+                (&*own, true),
+                ("localhost", to.is_loopback()),
+                ("localhost:8080", to.is_loopback()),
+                ("evil.example", false),
+                ("evil.example:8080", false),
+                ("192.0.2.1.evil.example", false),
+                ("nas.example.org.evil.example", false),
+                ("org", false),
+                ("nas.example.org:8080:x", false),
+                ("2130706433", false),
+                ("[evil.example]", false),
+                ("", false),
+                ("[::1", false),
+            ] {
+                assert_eq!(hosts.includes(host, to), is_allowed, "{host} on {to}");
+            }
+        }
+        assert!(parse_host("nas.example.org").is_ok());
+        for bad in ["", "nas:80", "http://nas", "a b", "*"] {
+            assert!(parse_host(bad).is_err(), "{bad:?}");
+        }
     }
 
     /// Silent connections do not block others, and their number is limited.
@@ -221,7 +359,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let text = || Ok(Page { kind: "text/plain", body: Box::new(&b"page\n"[..]), length: 5 });
         let page = move |path: &str| if path == "/" { text() } else { Err("404 Not Found") };
-        start(listener, "X-Test: yes\r\n".into(), page).unwrap();
+        start(listener, AllowedHosts::default(), "X-Test: yes\r\n".into(), page).unwrap();
         let ask = |path: &str| {
             let mut stream = TcpStream::connect(address).unwrap();
             write!(stream, "GET {path} HTTP/1.1\r\n\r\n").unwrap();

@@ -10,11 +10,17 @@ use std::{
     time::Duration,
 };
 
-use aw_service::{Error, FileError, Identity, advice, cause, failed, try_open_own};
+use aw_service::{
+    Error, FileError, FileKind, Identity, advice, cause, failed, open_file, read_file,
+    sync_directory, try_open_own,
+};
 use serde::{Deserialize, Serialize};
 use shm_layout::RingName;
 
 use crate::{Checkpoint, CheckpointStore, Fault};
+
+/// Bytes of a file with checkpoints, at most: a few hundred for each ring.
+pub(crate) const MAX_STATE: u64 = 1 << 20;
 
 /// Creates the directory if it does not exist, for the user that the program is going to run as.
 pub(crate) fn make_directory(path: &Path, owner: Option<&Identity>) -> Result<(), Error> {
@@ -63,7 +69,7 @@ fn lock_path(directory: &Path, name: &str) -> PathBuf {
 
 /// Whether a program of this name is running, for `--health`: whether it holds the lock.
 pub(crate) fn is_locked(directory: &Path, name: &str) -> io::Result<bool> {
-    match File::open(lock_path(directory, name))?.try_lock_shared() {
+    match open_file(&lock_path(directory, name), FileKind::State)?.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(error)) => Err(error),
@@ -125,7 +131,7 @@ impl StateFile {
 
     pub fn open(directory: &Path, name: &str) -> Result<StateFile, Error> {
         let path = StateFile::path(directory, name);
-        let checkpoints = match fs::read(&path) {
+        let checkpoints = match read_file(&path, FileKind::State, MAX_STATE) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
                 failed(format_args!(
                     "read {}: {error} (remove it to begin with the oldest event)",
@@ -149,7 +155,7 @@ impl StateFile {
             .and_then(|()| file.write_all(&text))
             .and_then(|()| file.sync_all())
             .and_then(|()| fs::rename(&new, &self.path))
-            .and_then(|()| File::open(directory)?.sync_all())
+            .and_then(|()| sync_directory(directory))
             .map_err(|error| state_error("write to", &self.path, error))
     }
 }
@@ -199,16 +205,18 @@ pub(crate) fn checkpoints(bytes: &[u8]) -> BTreeMap<RingName, Checkpoint> {
 
 /// The content of a file of another program, if it exists.
 pub(crate) fn read_another(path: &Path) -> Result<Option<Vec<u8>>, String> {
-    match fs::read(path) {
+    match read_file(path, FileKind::State, MAX_STATE) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
             Ok(None)
         }
-        Err(error) => Err(format!(
-            "read {}: {} (run this as the user of the output, or name its --state-dir)",
-            path.display(),
-            cause(&error)
-        )),
+        Err(error) => {
+            let remedy = match error.kind() {
+                ErrorKind::Other => "", // it has its own
+                _ => " (run this as the user of the output, or name its --state-dir)",
+            };
+            Err(format!("read {}: {}{remedy}", path.display(), cause(&error)))
+        }
     }
 }
 

@@ -10,7 +10,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use aw_output::{Error, HEARTBEAT_TIMEOUT, info, saved_states, serve};
+use aw_output::{
+    Error, HEARTBEAT_TIMEOUT, info, saved_states,
+    serve::{self, AllowedHosts},
+};
 use shm_layout::{Counter, Reader, RingName, Start, UnixTime};
 
 /// Where the values of the metrics come from.
@@ -166,10 +169,14 @@ pub fn lock(sources: &Mutex<MetricSources>) -> MutexGuard<'_, MetricSources> {
 }
 
 /// Serves the metrics over HTTP.
-pub fn serve(listener: TcpListener, sources: Arc<Mutex<MetricSources>>) -> Result<(), Error> {
+pub fn serve(
+    listener: TcpListener,
+    hosts: AllowedHosts,
+    sources: Arc<Mutex<MetricSources>>,
+) -> Result<(), Error> {
     let address = listener.local_addr().map_err(|error| Error::io("listen", error))?;
     info(format_args!("metrics at http://{address}/metrics"));
-    serve::start(listener, String::new(), move |path| {
+    serve::start(listener, hosts, String::new(), move |path| {
         if !["/", "/metrics"].contains(&path) {
             return Err("404 Not Found");
         }

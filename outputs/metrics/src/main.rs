@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::{Access, Entry, Error, Plan, RingOptions, Sink, SinkResult, StartFrom, serve};
+use aw_output::{
+    Access, Entry, Error, Plan, RingOptions, Sink, SinkResult, StartFrom,
+    serve::{self, AllowedHosts},
+};
 use aw_service::{Condition, ServiceOptions, replace};
 use clap::Parser;
 
@@ -27,6 +30,11 @@ struct Options {
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = serve::parse_address)]
     listen: Option<SocketAddr>,
 
+    /// Also answer HTTP requests for this host name; may be repeated. Without it, requests for IP addresses, this machine's
+    /// host name and, on the loopback, localhost are answered, so that no web page can read the metrics
+    #[arg(long, value_name = "NAME", value_parser = serve::parse_host)]
+    allow_host: Vec<String>,
+
     /// Replace FILE every 5 seconds, for the textfile collector of node_exporter, which reads names that end in .prom
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -39,6 +47,8 @@ const EXAMPLES: &str = "\
 Examples:
   aw-metrics                              for Prometheus on this machine: http://127.0.0.1:9714/metrics
   aw-metrics --listen 192.0.2.1:9714      for Prometheus on another machine; there is no password
+  aw-metrics --listen 9714 --allow-host sensor.example.org
+                                          also by this name, such as through a proxy
   aw-metrics --file /var/lib/prometheus/node-exporter/addrwatch.prom
 
 The positions of outputs are read from --state-dir and its subdirectories (one level).
@@ -86,7 +96,7 @@ impl Sink for MetricsSink {
 }
 
 fn main() -> ExitCode {
-    let Options { rings, listen, file } = aw_output::parse(NAME);
+    let Options { rings, listen, allow_host, file } = aw_output::parse(NAME);
     let listen = listen.or_else(|| file.is_none().then_some(LISTEN)).filter(|_| !rings.health);
     // Before privileges are dropped: after that, the process can open no port and look up no user.
     let listener = listen.as_ref().map(serve::listen).transpose();
@@ -102,7 +112,9 @@ fn main() -> ExitCode {
     let plan = Plan { files, serves, from: StartFrom::Now, ..Plan::default() };
     aw_output::run(NAME, &rings, &plan, || {
         let sources = Arc::new(Mutex::new(MetricSources::new(&rings.rings, owners, state)));
-        listener.map(|listener| exposition::serve(listener, Arc::clone(&sources))).transpose()?;
+        let hosts = AllowedHosts::new(&allow_host);
+        let serve = |listener| exposition::serve(listener, hosts, Arc::clone(&sources));
+        listener.map(serve).transpose()?;
         Ok(MetricsSink { sources, file, written: None, write_failure: Condition::default() })
     })
 }

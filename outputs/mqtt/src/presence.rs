@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use aw_detect::Names;
+use aw_service::is_hidden;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use shm_layout::{Event, Evidence, MacAddr, UnixTime};
@@ -94,7 +95,8 @@ impl NamedDevices {
     pub fn new(names: Names, away: i64) -> NamedDevices {
         let device = |(mac, name): (MacAddr, String)| {
             let name = if name.is_empty() { mac.to_string() } else { name };
-            let name = name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
+            let name =
+                name.chars().filter(|c| !c.is_control() && !is_hidden(*c)).take(MAX_NAME).collect();
             let sighting = Sighting::default();
             let published = (sighting.clone(), 0);
             (mac, NamedDevice { name, last: 0, home: false, sighting, published })

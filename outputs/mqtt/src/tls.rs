@@ -3,11 +3,15 @@
 use std::{path::Path, sync::Arc};
 
 use aw_output::{Error, failed};
+use aw_service::{FileKind, read_file};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
+
+/// Bytes of a file of certificates, at most; a system's list of authorities has some 200,000.
+const MAX_PEM: u64 = 4 << 20;
 
 /// `authorities`: a file that replaces the system's authorities. `own`: the client certificate and its key.
 pub fn config(
@@ -32,7 +36,7 @@ pub fn config(
     let config = match own {
         None => config.with_no_client_auth(),
         Some((certificate, key)) => {
-            let found = PrivateKeyDer::from_pem_file(key);
+            let found = PrivateKeyDer::from_pem_slice(&pem(key)?);
             let key = found.map_err(|error| read_error(key, error))?;
             config.with_client_auth_cert(certificates(certificate)?, key).map_err(failure)?
         }
@@ -41,13 +45,18 @@ pub fn config(
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match all {
+    let bytes = pem(path)?;
+    match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
         Ok(all) if all.is_empty() => {
             Err(failed(format_args!("{}: no PEM certificate in this file", path.display())))
         }
         all => all.map_err(|error| read_error(path, error)),
     }
+}
+
+fn pem(path: &Path) -> Result<Vec<u8>, Error> {
+    let read = read_file(path, FileKind::Settings, MAX_PEM);
+    read.map_err(|error| Error::io(format_args!("read {}", path.display()), error))
 }
 
 fn read_error(path: &Path, error: rustls::pki_types::pem::Error) -> Error {

@@ -5,8 +5,7 @@
 mod option_file;
 
 use std::{
-    fs::{self, File},
-    io::Read,
+    io,
     net::Ipv6Addr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -14,12 +13,14 @@ use std::{
 };
 
 use aw_output::{Access, Error, HostPort, failed};
-use aw_service::Secret;
+use aw_service::{FileKind, Secret, open_file, read_opened};
 use mysql::{ClientIdentity, Opts, OptsBuilder, SslOpts};
 
 /// Time limits of a connection and of a statement: the ring does not wait.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Bytes of the file, at most.
+const MAX_CONFIG: u64 = 1 << 20;
 
 /// How to reach the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,24 +70,21 @@ impl ServerConfig {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<ServerConfig, Error> {
         let shown = path.display();
-        let failure = |error| Error::io(format_args!("read {shown}"), error);
-        let mut file = File::open(path).map_err(failure)?;
+        let failure = |error: io::Error| Error::io(format_args!("read {shown}"), error);
+        let file = open_file(path, FileKind::Settings).map_err(failure)?;
         let mode = file.metadata().map_err(failure)?.permissions().mode();
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(failure)?;
+        let bytes = read_opened(&file, MAX_CONFIG).map_err(failure)?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| failed(format_args!("read {shown}: it is not a text in UTF-8")))?;
         let config =
             option_file::parse(&text).map_err(|why| failed(format_args!("read {shown}: {why}")))?;
-        let has_password = config.password.is_some();
-        for (bit, why) in [
-            (0o002, "all users can write to it (chmod o-w)"),
-            (0o004, "it contains a password, and all users can read it (chmod o-r)"),
-        ] {
-            if mode & bit != 0 && (has_password || bit == 0o002) {
-                return Err(failed(format_args!("read {shown}: {why}")));
-            }
+        if config.password.is_some() && mode & 0o004 != 0 {
+            return Err(failed(format_args!(
+                "read {shown}: it contains a password, and all users can read it (chmod o-r)"
+            )));
         }
         for file in config.tls_files() {
-            fs::metadata(file).map_err(|error| {
+            open_file(file, FileKind::Settings).map_err(|error| {
                 Error::io(format_args!("read {shown}: find {}", file.display()), error)
             })?;
         }

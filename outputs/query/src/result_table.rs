@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 
+use aw_service::{csv_cell, plain};
 use clap::ValueEnum;
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde_json::{Map, Value as Json};
@@ -133,10 +134,10 @@ impl ResultTable {
         for row in &self.rows {
             let value = |value: &Cell| match value {
                 Cell::None => Json::Null,
-                Cell::Text(text) => clean(text).into(),
+                Cell::Text(text) => plain(text).into(),
                 Cell::Number(number) => (*number).into(),
                 Cell::Time(time) => exact(*time, zone).into(),
-                Cell::List(list) => list.iter().map(|text| clean(text)).collect(),
+                Cell::List(list) => list.iter().map(|text| plain(text)).collect(),
             };
             let names = self.columns.iter().map(|name| name.trim_start_matches(MARKS).to_owned());
             let object: Map<String, Json> = names.zip(row.iter().map(value)).collect();
@@ -153,9 +154,10 @@ impl ResultTable {
         for row in &self.rows {
             let cells = row.iter().map(|value| match value {
                 Cell::Time(time) => exact(*time, zone),
-                Cell::List(list) => quoted(&clean(&list.join(" "))),
+                Cell::List(list) => csv_cell(&list.join(" ")),
                 Cell::None => String::new(),
-                value => quoted(&cell_text(value, zone)),
+                Cell::Text(text) => csv_cell(text),
+                Cell::Number(number) => number.to_string(),
             });
             write!(to, "{}\r\n", cells.collect::<Vec<_>>().join(","))?;
         }
@@ -166,13 +168,13 @@ impl ResultTable {
 fn cell_text(value: &Cell, zone: &TimeZone) -> String {
     match value {
         Cell::None => "-".into(),
-        Cell::Text(text) => clean(text),
+        Cell::Text(text) => plain(text),
         Cell::Number(number) => number.to_string(),
         Cell::Time(time) => zoned(*time, zone).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
         Cell::List(list) if list.is_empty() => "-".into(),
         Cell::List(list) => {
             let mut text =
-                list.iter().take(SHOWN_ITEMS).map(|text| clean(text)).collect::<Vec<_>>().join(" ");
+                list.iter().take(SHOWN_ITEMS).map(|text| plain(text)).collect::<Vec<_>>().join(" ");
             if list.len() > SHOWN_ITEMS {
                 text += &format!(" and {} more", list.len() - SHOWN_ITEMS);
             }
@@ -196,23 +198,6 @@ pub fn time_text(time: UnixTime, zone: &TimeZone) -> String {
 /// A time with nanoseconds, for programs.
 fn exact(time: UnixTime, zone: &TimeZone) -> String {
     zoned(time, zone).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string()
-}
-
-/// A text without control characters, C1 included, and without characters that turn or hide text.
-fn clean(text: &str) -> String {
-    let hides = |c| {
-        matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{feff}')
-            || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-    };
-    text.replace(|c: char| c.is_control() || hides(c), "?")
-}
-
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\r', '\n']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.into()
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::{self, File},
+    fs,
     io::ErrorKind,
     net::IpAddr,
     os::unix::fs::MetadataExt,
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use aw_service::{Error, cause, failed, warn};
+use aw_service::{Error, FileKind, cause, failed, open_file, warn};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params, types::ValueRef};
 use shm_layout::{Evidence, MacAddr, UnixTime};
 
@@ -333,7 +333,7 @@ fn failure(path: &str, error: rusqlite::Error) -> Error {
         _ if Path::new(path).is_dir() => {
             ("it is a directory".into(), "choose a file with --database".into())
         }
-        Some(ErrorCode::CannotOpen) => match File::open(path) {
+        Some(ErrorCode::CannotOpen) => match open_file(Path::new(path), FileKind::Settings) {
             Ok(_) => (error.to_string(), NO_LOG.into()),
             Err(error) if error.kind() == ErrorKind::NotFound => (cause(&error), NO_FILE.into()),
             Err(error) => (cause(&error), access_remedy(path)),

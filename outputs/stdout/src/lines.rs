@@ -1,13 +1,14 @@
 //! Events as lines of text or JSON, on standard output or in a file.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, BufWriter, ErrorKind, Write},
     os::{fd::AsFd, unix::fs::FileExt},
     path::{Path, PathBuf},
 };
 
 use aw_output::{Entry, Error, EventJson, Sink, SinkResult, TimeFormat, explain};
+use aw_service::{FileKind, open_append, open_file};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use shm_layout::UnixTime;
 
@@ -126,13 +127,13 @@ fn open(path: Option<&Path>) -> Result<BufWriter<File>, Error> {
 
 /// Opens a file to append lines. If a full disk has cut off its last line, a newline is added first.
 fn append(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    let mut file = open_append(path, 0o666)?;
     let length = file.metadata()?.len();
     if file.metadata()?.is_file() && length > 0 {
         let mut last = [0];
         // A file that may be written but not read is not checked.
-        if File::open(path).and_then(|file| file.read_exact_at(&mut last, length - 1)).is_ok()
-            && last != *b"\n"
+        let read = open_file(path, FileKind::Capture);
+        if read.and_then(|file| file.read_exact_at(&mut last, length - 1)).is_ok() && last != *b"\n"
         {
             file.write_all(b"\n")?;
         }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use aw_service::plain;
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
 use shm_layout::{ConfigChange, Event, InterfaceName, RingName, UnixTime, VlanId};
 
@@ -253,7 +254,7 @@ impl DailyLogs {
             self.more_errors += 1;
             return;
         }
-        let message = message.replace(char::is_control, "?");
+        let message = plain(message);
         let line = self.error_line(&message);
         self.append(LogKind::Error, self.today.date, &line);
         self.write_due.get_or_insert(self.clocks.monotonic);

@@ -10,12 +10,17 @@ use std::{
 };
 
 use aw_output::Error;
-use aw_service::{FileError, advice, cause, failed, is_at, open_own, try_open_own};
+use aw_service::{
+    FileError, FileKind, advice, cause, failed, is_at, open_own, read_file, sync_directory,
+    try_open_own,
+};
 use jiff::civil::Date;
 
 use crate::local_time::{compact, parse_date};
 
 /// Logs contain personal data: only the owner and the group may read them. The report has the protection of its directory.
+/// Bytes of a log, at most: two million rows.
+const MAX_LOG: u64 = 512 << 20;
 const LOG_MODE: u32 = 0o640;
 pub const REPORT_MODE: u32 = 0o644;
 
@@ -68,7 +73,7 @@ pub fn list_logs(directory: &Path) -> Result<Vec<(LogKind, Date)>, Error> {
 /// The content of a log; empty if the log does not exist.
 pub fn read_log(directory: &Path, kind: LogKind, date: Date) -> Result<Vec<u8>, Error> {
     let path = directory.join(file_name(kind, date));
-    match fs::read(&path) {
+    match read_file(&path, FileKind::State, MAX_LOG) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         read => read.map_err(|error| Error::io(format_args!("read {}", path.display()), error)),
     }
@@ -102,7 +107,7 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
-    written.and_then(|()| File::open(directory)?.sync_all()).map_err(fault)
+    written.and_then(|()| sync_directory(directory)).map_err(fault)
 }
 
 /// LOGDIR, locked for this process.

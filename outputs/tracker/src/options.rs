@@ -11,6 +11,7 @@ use std::{
 };
 
 use aw_output::{Access, Error, HostPort, RingOptions, failed, info, serve};
+use aw_service::{FileKind, read_file};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shm_layout::MacAddr;
 
@@ -22,6 +23,8 @@ use crate::{
 /// The configuration file without `--config`.
 const CONFIG: &str = "/etc/macupd_tracker.conf";
 const MAX_LOGS: u16 = 31;
+/// Bytes of the configuration file, which lists the names of devices.
+const MAX_CONFIG: u64 = 16 << 20;
 /// Where Debian's package ieee-data has the IEEE's files.
 const VENDORS: &str = "/usr/share/ieee-data";
 
@@ -72,6 +75,11 @@ pub struct TrackOptions {
     /// Serve the report, and nothing else, over HTTP; without ADDR only on 127.0.0.1
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = serve::parse_address)]
     pub serve: Option<SocketAddr>,
+
+    /// Also answer HTTP requests for this host name; may be repeated. Without it, requests for IP addresses, this machine's
+    /// host name and, on the loopback, localhost are answered, so that no web page of another site can read the report
+    #[arg(long, value_name = "NAME", value_parser = serve::parse_host, requires = "serve")]
+    pub allow_host: Vec<String>,
 }
 
 /// Options of tracking and of the command `report`.
@@ -145,7 +153,7 @@ impl CommonOptions {
     fn read_config(&self) -> Result<ConfigFile, Error> {
         let path = self.config_path();
         let shown = path.display();
-        let bytes = match fs::read(&path) {
+        let bytes = match read_file(&path, FileKind::Settings, MAX_CONFIG) {
             Err(error) if error.kind() == ErrorKind::NotFound && self.config.is_none() => {
                 return Ok(ConfigFile::default());
             }

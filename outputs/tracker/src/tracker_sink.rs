@@ -2,7 +2,9 @@
 
 use std::{collections::HashSet, net::TcpListener, time::Instant};
 
-use aw_output::{Entry, Error, Fault, Faults, RingState, Sink, SinkResult, info, warn};
+use aw_output::{
+    Entry, Error, Fault, Faults, RingState, Sink, SinkResult, info, serve::AllowedHosts, warn,
+};
 use aw_service::Condition;
 use jiff::{civil::Date, tz::TimeZone};
 use shm_layout::{Kind, RingName, UnixTime};
@@ -55,7 +57,8 @@ impl<'a> TrackerSink<'a> {
             vendors: options.common.vendor_dir(),
         };
         if let Some(listener) = listener {
-            crate::report_server::start(listener, paths.html_file())?;
+            let hosts = AllowedHosts::new(&options.allow_host);
+            crate::report_server::start(listener, hosts, paths.html_file())?;
         }
         let zone = TimeZone::system();
         let start = Instant::now();

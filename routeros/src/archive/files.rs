@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aw_service::{FileKind, open_append, open_file};
 use jiff::Timestamp;
 
 /// Creates a directory and its parents, accessible only to the user of this process.
@@ -41,11 +42,10 @@ pub fn write_then_rename(
 
 /// Appends lines. If the last line is incomplete after a crash or a full disk, they begin on a new line.
 pub fn append(path: &Path, bytes: &[u8]) -> io::Result<File> {
-    let mut file =
-        OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    let mut file = open_append(path, 0o600)?;
     let mut last = [b'\n'];
     if let Some(end) = file.metadata()?.len().checked_sub(1) {
-        file.read_exact_at(&mut last, end)?;
+        open_file(path, FileKind::State)?.read_exact_at(&mut last, end)?;
     }
     if last == [b'\n'] {
         file.write_all(bytes)?; // in one call, so that another writer's lines do not come between
@@ -76,7 +76,7 @@ pub fn remove_lines_before(
     since: Timestamp,
     time: impl Fn(&str) -> Option<Timestamp>,
 ) -> io::Result<()> {
-    let Some(file) = found(File::open(path))? else { return Ok(()) };
+    let Some(file) = found(open_file(path, FileKind::State))? else { return Ok(()) };
     let mut old = BufReader::new(file);
     let mut line = Vec::new();
     let is_old = |line: &[u8]| time(&String::from_utf8_lossy(line)).map(|time| time < since);

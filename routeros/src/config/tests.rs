@@ -1,5 +1,5 @@
 use super::*;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
 const EXAMPLE: &str = include_str!("../../../contrib/routeros/routeros.toml");
 

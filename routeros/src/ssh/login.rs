@@ -2,13 +2,13 @@
 
 use std::{io::ErrorKind, path::Path, sync::Arc};
 
-use aw_service::Secret;
+use aw_service::{FileKind, Secret, read_file_text};
 use russh::{
     client::{AuthResult, Handle, Handler},
     keys::{
         HashAlg, PrivateKeyWithHashAlg, PublicKey,
         agent::{AgentIdentity, client::AgentClient},
-        load_secret_key,
+        decode_secret_key,
     },
 };
 
@@ -31,10 +31,10 @@ impl Credentials {
         let Some(path) = &router.key_file else { return Ok(Credentials::Agent) };
         let passphrase = router.passphrase_file.as_deref().map(read_secret).transpose()?;
         let passphrase = passphrase.as_ref().map(Secret::reveal);
-        let key = load_secret_key(path, passphrase).map_err(|error| match error {
-            russh::keys::Error::IO(error) => unreadable(path, &error),
-            error => SshFault::Local(format!("read {}: {error}", path.display())),
-        })?;
+        let text = read_file_text(path, FileKind::Settings, MAX_KEY);
+        let text = text.map_err(|error| unreadable(path, &error))?;
+        let key = decode_secret_key(&text, passphrase)
+            .map_err(|error| SshFault::Local(format!("read {}: {error}", path.display())))?;
         Ok(Credentials::Key(Arc::new(key)))
     }
 
@@ -121,6 +121,9 @@ fn accepted(result: &AuthResult) -> Result<(), SshFault> {
         AuthResult::Failure { .. } => Err(SshFault::Refused(String::new())),
     }
 }
+
+/// Bytes of a key file, at most.
+const MAX_KEY: u64 = 64 << 10;
 
 fn read_secret(path: &Path) -> Result<Secret, SshFault> {
     Secret::first_line(path).map_err(|error| unreadable(path, &error))

@@ -83,7 +83,16 @@ impl UserName {
 }
 
 fn breaks_a_line(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || c == '/'
+    c.is_whitespace() || c.is_control() || c == '/' || !c.is_ascii() && is_hidden(c)
+}
+
+/// Turns or hides the text around it: the same characters as those of `aw_service::is_hidden`, on which this crate does
+/// not depend.
+fn is_hidden(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// 16 bytes as two words of the ring.
@@ -111,6 +120,7 @@ mod tests {
             ("scheduler:guest-wifi-off", "scheduler:guest-"),
             ("fifteen-bytes-xé", "fifteen-bytes-x"),
             ("fourteen-bytesé", "fourteen-bytesé"),
+            ("\u{202e}nimda\u{200b}", "_nimda_"),
             ("", ""),
         ] {
             assert_eq!(UserName::cut(name).as_str(), stored);
@@ -123,7 +133,7 @@ mod tests {
     #[test]
     fn interface_names() {
         assert_eq!("enp0s31f6.4094".parse::<InterfaceName>().unwrap().as_str(), "enp0s31f6.4094");
-        for bad in ["", "sixteen-bytes-xx", "a b", "a/b", "a\x1b[0m", "a\n"] {
+        for bad in ["", "sixteen-bytes-xx", "a b", "a/b", "a\x1b[0m", "a\n", "\u{202e}0hte"] {
             assert!(bad.parse::<InterfaceName>().is_err(), "{bad:?}");
         }
         for damaged in [[0xff; 16], *b"eth0\n170000000 x", *b"\x1b[31meth0\0\0\0\0\0\0\0"] {

@@ -2,6 +2,8 @@ use super::{
     option_file::{KEYS, parse, unquoted},
     *,
 };
+use std::fs;
+
 use aw_service::manual::documented_keys;
 
 fn parsed(text: &str) -> ServerConfig {

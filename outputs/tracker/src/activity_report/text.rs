@@ -5,6 +5,7 @@ use std::{
     fmt::{self, Write},
 };
 
+use aw_service::plain_lines;
 use shm_layout::MacAddr;
 
 use crate::{
@@ -29,12 +30,7 @@ pub fn to_text(report: &ActivityReport, logs: &[Vec<u8>], names: &DeviceNames) -
     // Writing to a String does not fail.
     let _ = write(&mut text, report, &devices);
     // Names and log lines of foreign origin must not control the terminal.
-    text.replace(|c: char| c != '\n' && (c.is_control() || changes_direction(c)), "?")
-}
-
-/// Whether a character changes the direction of the following text (Unicode Standard Annex 9, Directional Formatting Characters).
-fn changes_direction(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    plain_lines(&text)
 }
 
 fn write(text: &mut String, report: &ActivityReport, devices: &DeviceRows) -> fmt::Result {
