@@ -39,7 +39,16 @@ pub struct PeriodBuilder {
     known: HashSet<(usize, MacAddr)>,
     /// Sightings that are no claim and count for none.
     pub ignored: u64,
+    /// Of these: claims in frames that another MAC sent, while the owner claimed the address itself.
+    pub forged: u64,
+    /// Of these: messages with a MAC that no host has, or in a form that hosts ignore.
+    pub no_host: u64,
+    /// Other MACs that sent the frames of a MAC's sightings.
+    sources: HashMap<(usize, MacAddr), Vec<MacAddr>>,
 }
+
+/// Of each MAC, other MACs that sent its frames are listed up to this number.
+const FRAME_SOURCES: usize = 16;
 
 #[derive(Debug, Default)]
 struct NetworkState {
@@ -61,6 +70,8 @@ struct Pending {
     first: UnixTime,
     last: UnixTime,
     answers: u64,
+    /// Of the answers: claims in frames of another MAC.
+    forwarded: u64,
     probes: u64,
 }
 
@@ -68,7 +79,10 @@ impl PeriodBuilder {
     /// Begins with what is known from before a time range.
     pub fn new(nearest: &[NearestSightings], clocks: Clocks) -> PeriodBuilder {
         let (all, networks, known) = (Vec::new(), HashMap::new(), HashSet::new());
-        let mut builder = PeriodBuilder { clocks, all, networks, known, ignored: 0 };
+        let (ignored, forged, no_host, sources) = (0, 0, 0, HashMap::new());
+        let mut builder =
+            PeriodBuilder { clocks, all, networks, known, ignored, forged, no_host, sources };
+        let nearest = NearestSightings::merged(nearest);
         let mut networks: HashMap<usize, Vec<&NearestSightings>> = HashMap::new();
         nearest.iter().for_each(|one| networks.entry(one.network).or_default().push(one));
         for (network, all) in networks {
@@ -92,7 +106,14 @@ impl PeriodBuilder {
     }
 
     /// Adds the next sighting. A period ends when another MAC is seen, unless the first is seen again soon.
-    pub fn add(&mut self, AddressSighting { time, network, mac, evidence }: AddressSighting) {
+    pub fn add(&mut self, sighting: AddressSighting) {
+        let AddressSighting { time, network, mac, evidence, source } = sighting;
+        if let Some(source) = source {
+            let sources = self.sources.entry((network, mac)).or_default();
+            if sources.len() < FRAME_SOURCES && !sources.contains(&source) {
+                sources.push(source);
+            }
+        }
         self.settle(network, time);
         let is_known = self.known.contains(&(network, mac));
         let state = self.networks.entry(network).or_default();
@@ -104,12 +125,19 @@ impl PeriodBuilder {
         let claimed = state.owner.map(|(_, claimed)| claimed);
         match evidence {
             Evidence::Claim => self.claim(network, mac, time),
-            Evidence::NoHost | Evidence::Ignored => self.ignored += 1,
+            Evidence::NoHost | Evidence::Ignored => {
+                self.ignored += 1;
+                self.no_host += 1;
+            }
             Evidence::SignOfLife if !is_known => self.ignored += 1,
-            Evidence::Probe => state.wait(mac, time, 0, 1),
+            Evidence::Probe => state.wait(mac, time, Pending::PROBE),
             _ if is_owner => self.record(network, mac, (time, time), 1),
-            _ if claimed.is_some_and(|claimed| is_soon(claimed, time)) => self.ignored += 1,
-            _ => state.wait(mac, time, 1, 0),
+            _ if claimed.is_some_and(|claimed| is_soon(claimed, time)) => {
+                self.ignored += 1;
+                self.forged += u64::from(source.is_some());
+            }
+            _ if source.is_some() => state.wait(mac, time, Pending::FORWARDED),
+            _ => state.wait(mac, time, Pending::ANSWER),
         }
     }
 
@@ -118,9 +146,11 @@ impl PeriodBuilder {
         let own = state.pending.remove(&mac);
         state.owner = Some((mac, time));
         state.order.clear();
-        let others = state.pending.drain().map(|(_, pending)| pending.answers + pending.probes);
-        self.ignored += others.sum::<u64>();
-        if let Some(Pending { first, last, answers, probes }) = own {
+        for (_, Pending { answers, forwarded, probes, .. }) in state.pending.drain() {
+            self.ignored += answers + probes;
+            self.forged += forwarded;
+        }
+        if let Some(Pending { first, last, answers, probes, .. }) = own {
             self.record(network, mac, (first, last), answers + probes);
         }
         self.record(network, mac, (time, time), 1);
@@ -141,7 +171,7 @@ impl PeriodBuilder {
 
     /// No claim has followed: answers count, probes do not.
     fn count_answers(&mut self, network: usize, mac: MacAddr, pending: Pending) {
-        let Pending { first, last, answers, probes } = pending;
+        let Pending { first, last, answers, probes, .. } = pending;
         self.ignored += probes;
         if answers > 0 {
             self.record(network, mac, (first, last), answers);
@@ -181,6 +211,11 @@ impl PeriodBuilder {
         state.last = Some(index);
     }
 
+    /// Other MACs that sent the frames of a MAC's sightings.
+    pub fn frame_sources(&self, network: usize, mac: MacAddr) -> &[MacAddr] {
+        self.sources.get(&(network, mac)).map_or(&[], Vec::as_slice)
+    }
+
     /// The periods, without those that have no sighting in the time range.
     pub fn finish(&mut self) -> Vec<Period> {
         let networks: Vec<usize> = self.networks.keys().copied().collect();
@@ -192,14 +227,23 @@ impl PeriodBuilder {
     }
 }
 
+impl Pending {
+    /// One sighting of each kind: answers, claims in frames of another MAC, probes.
+    const ANSWER: [u64; 3] = [1, 0, 0];
+    const FORWARDED: [u64; 3] = [1, 1, 0];
+    const PROBE: [u64; 3] = [0, 0, 1];
+}
+
 impl NetworkState {
-    fn wait(&mut self, mac: MacAddr, time: UnixTime, answers: u64, probes: u64) {
+    fn wait(&mut self, mac: MacAddr, time: UnixTime, [answers, forwarded, probes]: [u64; 3]) {
         if let Some(pending) = self.pending.get_mut(&mac) {
             pending.last = pending.last.max(time);
             pending.answers += answers;
+            pending.forwarded += forwarded;
             pending.probes += probes;
         } else {
-            self.pending.insert(mac, Pending { first: time, last: time, answers, probes });
+            let pending = Pending { first: time, last: time, answers, forwarded, probes };
+            self.pending.insert(mac, pending);
             self.order.push_back((time, mac));
         }
     }
@@ -237,7 +281,13 @@ mod tests {
         let mut builder = PeriodBuilder::new(nearest, Clocks::new(HashSet::new()));
         for (time, last, network, evidence) in seen {
             let (time, mac) = (UnixTime::new(*time, 0), mac(*last));
-            builder.add(AddressSighting { time, network: *network, mac, evidence: *evidence });
+            builder.add(AddressSighting {
+                time,
+                network: *network,
+                mac,
+                evidence: *evidence,
+                source: None,
+            });
         }
         let number = |mac: MacAddr| mac.octets()[5];
         let numbers = |Period { mac, first, last, count, previous, .. }: Period| {
@@ -327,7 +377,7 @@ mod tests {
     fn signs_of_life_count_for_known_pairings() {
         let seen = [(0, 1, 0, SignOfLife), (3600, 1, 0, SignOfLife)];
         assert_eq!(periods_after(&[], &seen), []);
-        let mut known = NearestSightings::new(0, mac(1));
+        let mut known = NearestSightings::new(0, mac(1), None);
         known.after.claim = Some(UnixTime::new(9000, 0));
         assert_eq!(periods_after(&[known], &seen), [(1, 0, 3600, 2, None)]);
     }
@@ -335,7 +385,7 @@ mod tests {
     /// What was seen before the time range decides who owns the address, and is not counted.
     #[test]
     fn what_is_known_from_before() {
-        let mut before = NearestSightings::new(0, mac(1));
+        let mut before = NearestSightings::new(0, mac(1), None);
         before.before.claim = Some(UnixTime::new(0, 0));
         let seen = [(60, 2, 0, FrameSource), (120, 1, 0, FrameSource), (180, 2, 0, Claim)];
         assert_eq!(
@@ -344,7 +394,13 @@ mod tests {
         );
         let mut builder = PeriodBuilder::new(&[before], Clocks::new(HashSet::new()));
         let time = UnixTime::new(3600, 0);
-        builder.add(AddressSighting { time, network: 0, mac: mac(1), evidence: Claim });
+        builder.add(AddressSighting {
+            time,
+            network: 0,
+            mac: mac(1),
+            evidence: Claim,
+            source: None,
+        });
         let periods = builder.finish();
         assert_eq!((periods.len(), periods[0].is_older, periods[0].first), (1, true, time));
     }
