@@ -233,10 +233,12 @@ mod tests {
         drop(snapshot);
         assert_eq!(count(&Snapshot::open(&path).unwrap()), 1);
         let complete = Snapshot::open(&path).unwrap();
-        writer.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (2)").unwrap();
-        assert!(!complete.is_intact());
-        writer.execute_batch("COMMIT").unwrap();
-        assert_eq!(count(&Snapshot::open(&path).unwrap()), 2);
+        drop(writer);
+        let journal = with_suffix(&path, "-journal");
+        fs::write(&journal, [0xd9]).unwrap(); // as SQLite does before it changes the database
+        assert!(!complete.is_intact() && Snapshot::open(&path).is_err());
+        fs::write(&journal, [0]).unwrap();
+        assert_eq!(count(&Snapshot::open(&path).unwrap()), 1);
         assert!(![wal_path(&path), index_path(&path)].iter().any(|path| path.exists()));
     }
 }
