@@ -6,7 +6,7 @@ mod columns;
 
 use std::{
     collections::HashMap,
-    fs::{self, OpenOptions, Permissions},
+    fs::{OpenOptions, Permissions},
     net::IpAddr,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -77,8 +77,9 @@ impl SqliteMemory {
         let open = || {
             // Private, also where an earlier release created it: who may read a file may lock it, and so stop this
             // program. SQLite reports what fails here.
-            let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-            let _ = fs::set_permissions(&path, Permissions::from_mode(0o600));
+            let file =
+                OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+            let _ = file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)));
             let database = Connection::open(&path)?;
             database.busy_timeout(Duration::from_millis(100))?;
             database.set_prepared_statement_cache_capacity(32);

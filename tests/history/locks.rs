@@ -179,7 +179,7 @@ fn a_million_places() {
     output.stop().ok();
 }
 
-fn timed_out(ended: &Finished) {
+fn timed_out(ended: Finished) {
     ended.refused("aw-query", &["no answer within 1 s", "--from", "--timeout"]);
 }
 
@@ -198,7 +198,7 @@ fn a_time_limit() {
         });
         let ended = run(history.query(&["devices", "--timeout", "1s"]));
         stop.store(true, Ordering::Relaxed);
-        timed_out(&ended);
+        timed_out(ended);
     });
     assert_eq!(devices(&history), 10);
 }

@@ -83,7 +83,7 @@ fn odd_rows_of_others() {
     server.sql("CREATE TABLE origin (id INT NULL, name VARCHAR(16), description VARCHAR(255)); INSERT INTO origin VALUES (-1, 'MINE', ''), (2147483647, 'MINE', ''), (NULL, NULL, NULL)");
     run(server.command(&ring, &["--once"])).ok();
     server.assert_numbers(1..6);
-    assert_eq!(server.sql("SELECT count(*) FROM origin"), "12\n");
+    assert_eq!(server.sql("SELECT count(*) FROM origin"), "19\n");
     publish(&ring, 6..11);
     server.sql("ALTER TABLE position MODIFY generation VARCHAR(30) NULL; UPDATE position SET generation = NULL");
     let once = run(server.command(&ring, &["--once"]));
@@ -92,7 +92,7 @@ fn odd_rows_of_others() {
     server.assert_numbers(1..6);
 }
 
-/// Tables of addrwatch 1.0, and views upon them, are used as they are.
+/// Tables of addrwatch 1.0, and views upon them, are used as they are, with one column more that programs do not see.
 #[test]
 fn tables_of_addrwatch_are_continued() {
     let Some(server) = MariaDb::start(&["--sql-mode=NO_BACKSLASH_ESCAPES,ANSI_QUOTES"]) else {
@@ -106,7 +106,9 @@ fn tables_of_addrwatch_are_continued() {
     run(server.command(&ring, &["--once"])).ok();
     let after = server
         .sql("SHOW CREATE TABLE log; SHOW CREATE VIEW log_plaintext; SHOW CREATE VIEW dashboard");
-    assert_eq!(before, after);
+    let column = r#"  "frame_source" binary(6) INVISIBLE DEFAULT NULL,\n"#;
+    assert_eq!(before, after.replacen(column, "", 1));
+    assert_ne!(before, after);
     assert_eq!(
         server.sql("SELECT id, name FROM origin ORDER BY id"),
         ORIGINS.replace("ARP_REQ", "MINE")

@@ -78,23 +78,29 @@ fn keep_index_private(path: &Path) {
     let index = index_path(path);
     match OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(&index) {
         Ok(mut file) => drop(file.write_all(b"\0")),
-        Err(_) => drop(fs::set_permissions(&index, Permissions::from_mode(PRIVATE))),
+        Err(_) => drop(set_mode(&index, PRIVATE)),
     }
 }
 
 /// Only the group may read who was where, and only in a file that this program has created: one that is private and has
 /// no content beyond its mode. SQLite gives the log the mode of the database.
-pub fn let_group_read(path: &Path) -> rusqlite::Result<()> {
-    let file = fs::metadata(path).map_err(as_sqlite)?;
-    if file.mode() & 0o777 == PRIVATE {
-        for path in [path, &wal_path(path)] {
-            match fs::set_permissions(path, Permissions::from_mode(GROUP)) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(as_sqlite(error)),
-                _ => {}
-            }
+pub fn let_group_read(path: &Path, file: &File) -> rusqlite::Result<()> {
+    let share = || -> io::Result<()> {
+        if file.metadata()?.mode() & 0o777 != PRIVATE {
+            return Ok(());
         }
-    }
-    Ok(())
+        file.set_permissions(Permissions::from_mode(GROUP))?;
+        match set_mode(&wal_path(path), GROUP) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    };
+    share().map_err(as_sqlite)
+}
+
+/// By a descriptor: the sandbox has no other call. Not for the database while it is open, see [`open_lock`].
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    File::open(path)?.set_permissions(Permissions::from_mode(mode))
 }
 
 /// The file, for the lock with which readers of snapshots ask to wait. It must stay open for as long as the connection:
@@ -170,7 +176,7 @@ mod tests {
         database.execute_batch(begin).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         assert_eq!([mode(&path), mode(&index_path(&path))], [PRIVATE; 2]);
-        let_group_read(&path).unwrap();
+        let_group_read(&path, &lock).unwrap();
         assert_eq!([&path, &wal_path(&path)].map(|path| mode(path)), [GROUP; 2]);
         assert_eq!(mode(&index_path(&path)), PRIVATE);
         let size = || fs::metadata(wal_path(&path)).unwrap().len();

@@ -88,7 +88,7 @@ impl SqliteSink {
         let is_new = fs::metadata(path).is_ok_and(|file| file.len() > 0);
         connection.execute_batch(schema::SESSION)?;
         if is_new && schema::is_empty(&connection)? {
-            database_file::let_group_read(path)?;
+            database_file::let_group_read(path, &lock)?;
         }
         schema::prepare(&mut connection, view)?;
         let import = LegacyImport::find(&connection, "")?;
