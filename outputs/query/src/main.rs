@@ -15,6 +15,7 @@ mod queries;
 mod result_table;
 mod sqlite_reader;
 mod time_expression;
+mod who;
 
 use std::{
     io::{self, BufWriter, Write},
