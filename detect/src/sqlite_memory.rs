@@ -7,9 +7,9 @@ mod forget;
 
 use std::{
     collections::HashMap,
-    fs::OpenOptions,
+    fs::{OpenOptions, Permissions},
     net::IpAddr,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -80,8 +80,11 @@ impl SqliteMemory {
     pub fn open(directory: &Path, program: &str, schema: &str) -> SinkResult<SqliteMemory> {
         let path = SqliteMemory::path(directory, program);
         let open = || {
-            // A new file is not readable for all users. SQLite reports what fails here.
-            let _ = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&path);
+            // Private, also where an earlier release created it: who may read a file may lock it, and so stop this
+            // program. SQLite reports what fails here.
+            let file =
+                OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+            let _ = file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)));
             let database = Connection::open(&path)?;
             database.busy_timeout(Duration::from_millis(100))?;
             database.set_prepared_statement_cache_capacity(32);

@@ -225,7 +225,9 @@ fn an_index_of_an_earlier_release() {
     server
         .sql(&format!("ALTER TABLE log DROP INDEX pairing, ADD INDEX pairing ({pairing}, tstamp)"));
     let message = ask();
-    let create = format!("CREATE INDEX pairing_origin ON `log` ({pairing}, origin_id, tstamp)");
+    let create = format!(
+        "CREATE INDEX pairing_frame_source ON `log` ({pairing}, frame_source, origin_id, tstamp)"
+    );
     assert!(message.contains(&create), "{message}");
     server.sql(&create);
     assert_eq!(ask(), "");

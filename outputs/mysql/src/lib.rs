@@ -12,6 +12,6 @@ pub use {
     config::ServerConfig,
     errors::{cause, connection_remedy},
     mysql_sink::MysqlSink,
-    schema::{NO_SUCH_TABLE, TableNames, TablePrefix},
+    schema::{FRAME_SOURCE as FRAME_SOURCE_COLUMN, NO_SUCH_TABLE, TableNames, TablePrefix},
     sql::hex_ip,
 };

@@ -14,7 +14,7 @@ use shm_layout::{ConfigChange, Kind, RingName};
 use crate::{
     config::ServerConfig,
     errors::{TransactionError, cause_and_remedy, disconnected},
-    schema::{MACUPD, TableNames, TablePrefix},
+    schema::{FRAME_SOURCE, MACUPD, TableNames, TablePrefix},
     sql::{RowBatch, hex_ip, quoted},
 };
 
@@ -54,8 +54,12 @@ pub struct MysqlSink {
     /// their own.
     checkpoints: Vec<(RingName, Checkpoint)>,
     rows: RowBatch,
+    /// Rows of frames that another MAC sent: with that MAC, and without, for a table that has no column for it.
+    forwarded: RowBatch,
+    forwarded_without: RowBatch,
     changes: RowBatch,
     no_transactions: Condition,
+    no_frame_source: Condition,
 }
 
 struct ServerConnection {
@@ -64,6 +68,8 @@ struct ServerConnection {
     longest: usize,
     /// It has carried a transaction, and the server may have closed it since.
     used: bool,
+    /// The table of events has a column for the frame's source.
+    has_frame_source: bool,
 }
 
 impl MysqlSink {
@@ -90,8 +96,11 @@ impl MysqlSink {
             stored: HashMap::new(),
             checkpoints: Vec::new(),
             rows: RowBatch::default(),
+            forwarded: RowBatch::default(),
+            forwarded_without: RowBatch::default(),
             changes: RowBatch::default(),
             no_transactions: Condition::default(),
+            no_frame_source: Condition::default(),
         })
     }
 
@@ -111,12 +120,20 @@ impl MysqlSink {
             )),
             None => self.no_transactions.ends(format_args!("table {log} has transactions now")),
         }
+        let has_frame_source = self.tables.has_frame_source(&mut conn)?;
+        match has_frame_source {
+            true => self.no_frame_source.ends(format_args!("table {log} has the column {FRAME_SOURCE} now")),
+            false => self.no_frame_source.begins(format_args!(
+                "table {log} has no column {FRAME_SOURCE}: which MAC sent a frame is not stored (ALTER TABLE {log} ADD COLUMN {FRAME_SOURCE} BINARY(6) NULL, and restart aw-mysql)"
+            )),
+        }
         let packet: Option<usize> = conn.query_first("SELECT @@max_allowed_packet")?;
-        Ok(ServerConnection { conn, longest: packet.unwrap_or(0).max(1024) - 64, used: false })
+        let longest = packet.unwrap_or(0).max(1024) - 64;
+        Ok(ServerConnection { conn, longest, used: false, has_frame_source })
     }
 
     fn run_transaction(&self, connection: &mut ServerConnection) -> Attempt {
-        let ServerConnection { conn, longest, .. } = connection;
+        let ServerConnection { conn, longest, has_frame_source, .. } = connection;
         if !self.changes.is_empty() {
             self.tables.create_changes(conn)?; // before it begins: CREATE TABLE commits
         }
@@ -127,6 +144,12 @@ impl MysqlSink {
         let TableNames { log, config_change, .. } = &self.tables;
         let columns = "tstamp, hostname, interface, vlan_tag, mac_address, ip_address, origin_id";
         self.rows.send(conn, *longest, &format!("INSERT INTO {log} ({columns}) VALUES "))?;
+        // Without the column, only the last value of these rows cannot be stored.
+        let (rows, column) = match has_frame_source {
+            true => (&self.forwarded, format!(", {FRAME_SOURCE}")),
+            false => (&self.forwarded_without, String::new()),
+        };
+        rows.send(conn, *longest, &format!("INSERT INTO {log} ({columns}{column}) VALUES "))?;
         let columns = "tstamp, hostname, router, ip_address, user, lines_added, lines_removed";
         let insert = format!("INSERT INTO {config_change} ({columns}) VALUES ");
         self.changes.send(conn, *longest, &insert)?;
@@ -235,15 +258,24 @@ impl Sink for MysqlSink {
             }
         };
         let mac = event.mac.number();
-        self.rows.add(format_args!(
-            ",(from_unixtime({seconds}),{host},{interface},{vlan},0x{mac:012x},{ip},{origin})"
-        ));
+        let row = format!(
+            "from_unixtime({seconds}),{host},{interface},{vlan},0x{mac:012x},{ip},{origin}"
+        );
+        if event.source == event.mac {
+            self.rows.add(format_args!(",({row})"));
+        } else {
+            let source = event.source.number();
+            self.forwarded.add(format_args!(",({row},0x{source:012x})"));
+            self.forwarded_without.add(format_args!(",({row})"));
+        }
         Ok(())
     }
 
     fn flush(&mut self) -> SinkResult {
         let sent = self.send();
-        self.rows.clear();
+        for rows in [&mut self.rows, &mut self.forwarded, &mut self.forwarded_without] {
+            rows.clear();
+        }
         self.changes.clear();
         let checkpoints = std::mem::take(&mut self.checkpoints);
         match &sent {

@@ -56,6 +56,12 @@ pub const NO_SUCH_TABLE: u16 = 1146;
 const TABLE_EXISTS: u16 = 1050;
 const DENIED: u16 = 1142;
 
+/// The column with the MAC that sent the frame, where it is another one than that of the pairing. Programs for addrwatch's
+/// table do not see it where the server can hide it.
+pub const FRAME_SOURCE: &str = "frame_source";
+const FRAME_SOURCE_TYPE: &str =
+    "BINARY(6) NULL DEFAULT NULL /*!80023 INVISIBLE */ /*M!100303 INVISIBLE */";
+
 /// The last column of a table with events, and its primary key. Each server reads one of the two comments at most. Its name
 /// is not `id`: views join the table with that of the origins by `id`.
 const ROW_ID: &str =
@@ -109,7 +115,7 @@ impl TableNames {
         Ok(true)
     }
 
-    /// The table of addrwatch, with three more indexes. The last one lets a server step from pairing to
+    /// The table of addrwatch, with a column for the frame's source and three more indexes. The last one lets a server step from pairing to
     /// pairing of an address and from origin to origin without reading each row. Names may be of any script, whatever the server's
     /// default character set is.
     fn create_log(&self) -> String {
@@ -122,6 +128,7 @@ impl TableNames {
                 mac_address BINARY(6) NOT NULL,
                 ip_address VARBINARY(16) NOT NULL,
                 origin_id INT NOT NULL,
+                {FRAME_SOURCE} {FRAME_SOURCE_TYPE},
                 {ROW_ID},
                 KEY interface (interface),
                 KEY vlan_tag (vlan_tag),
@@ -129,7 +136,7 @@ impl TableNames {
                 KEY interface_vlan_tag (interface, vlan_tag),
                 KEY ip_address_tstamp (ip_address, tstamp),
                 KEY mac_address_tstamp (mac_address, tstamp),
-                KEY pairing (ip_address, mac_address, vlan_tag, interface, hostname, origin_id, tstamp)
+                KEY pairing (ip_address, mac_address, vlan_tag, interface, hostname, {FRAME_SOURCE}, origin_id, tstamp)
             ) ENGINE = InnoDB",
             self.log
         )
@@ -207,6 +214,27 @@ impl TableNames {
             let values = format!("{id}, '{name}', '{description}'");
             to.query_drop(format!("INSERT IGNORE INTO {} VALUES ({values})", self.origin))
         })
+    }
+
+    /// Whether the table of events has a column for the frame's source. It is added to an existing table if the user may do
+    /// that, and the server without copying the table.
+    pub fn has_frame_source(&self, to: &mut Conn) -> Result<bool, Error> {
+        let (log, name) = (&self.log, self.log.trim_matches('`'));
+        let select = format!(
+            "SELECT count(*) FROM information_schema.columns WHERE table_schema = database()
+            AND table_name = '{name}' AND column_name = '{FRAME_SOURCE}'"
+        );
+        if to.query_first::<u64, _>(&select)? == Some(1) {
+            return Ok(true);
+        }
+        let add = format!(
+            "ALTER TABLE {log} ADD COLUMN {FRAME_SOURCE} {FRAME_SOURCE_TYPE}, ALGORITHM = INSTANT"
+        );
+        match to.query_drop(add) {
+            Ok(()) => Ok(true),
+            Err(Error::MySqlError(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The engine of the table of events, if it has no transactions: then an event may be stored twice.

@@ -1,6 +1,7 @@
 //! Which times are those of a clock that was not set. No I/O.
 
 use std::{
+    cell::RefCell,
     collections::{HashMap, HashSet},
     rc::Rc,
 };
@@ -22,14 +23,22 @@ const SET_WITHOUT_RING: UnixTime = UnixTime::new(946_684_800, 0);
 pub struct Clocks {
     with_ring: UnixTime,
     without_ring: UnixTime,
-    /// Networks that have rows without a ring; None: all.
-    ringless: Option<Rc<HashSet<usize>>>,
+    /// Networks that have rows without a ring, as far as they are known; None: all.
+    ringless: Option<Rc<RefCell<HashSet<usize>>>>,
 }
 
 impl Clocks {
     /// Of a history in which these networks have rows without a ring.
     pub fn new(ringless: HashSet<usize>) -> Clocks {
-        Clocks { ringless: Some(Rc::new(ringless)), ..Clocks::without_rings() }
+        let ringless = Some(Rc::new(RefCell::new(ringless)));
+        Clocks { ringless, ..Clocks::without_rings() }
+    }
+
+    /// Adds a network that has rows without a ring, also to the clocks of questions that were made of these.
+    pub fn add_ringless(&self, network: usize) {
+        if let Some(ringless) = &self.ringless {
+            ringless.borrow_mut().insert(network);
+        }
     }
 
     /// Of a history that does not have rings.
@@ -60,7 +69,7 @@ impl Clocks {
 
     /// Chooses what applies to a network.
     pub fn choose<T>(&self, network: usize, (with_ring, without): (T, T)) -> T {
-        let is_ringless = self.ringless.as_ref().is_none_or(|all| all.contains(&network));
+        let is_ringless = self.ringless.as_ref().is_none_or(|all| all.borrow().contains(&network));
         if is_ringless { without } else { with_ring }
     }
 

@@ -35,7 +35,7 @@ pub fn probes(all: &[&NearestSightings]) -> Vec<Counted> {
     }
     let probed = all.iter().filter(|one| one.before.probe.is_some() || one.after.probe.is_some());
     let of = |one: &&NearestSightings| {
-        let NearestSightings { network, mac, before, after } = **one;
+        let NearestSightings { network, mac, before, after, .. } = **one;
         Counted { network, mac, before: before.probe, after: after.probe }
     };
     probed.map(of).collect()
@@ -159,7 +159,7 @@ mod tests {
         let mut all: Vec<NearestSightings> = Vec::new();
         for (last, evidence, seconds) in seen {
             if !all.iter().any(|one| one.mac == mac(*last)) {
-                all.push(NearestSightings::new(0, mac(*last)));
+                all.push(NearestSightings::new(0, mac(*last), None));
             }
             let one = all.iter_mut().find(|one| one.mac == mac(*last)).unwrap();
             let time = UnixTime::new(AT + seconds, 0);

@@ -9,7 +9,7 @@ use crate::{
     clocks::with_clock,
     history_reader::{HistoryReader, PairingSummary, TimeRange},
     periods::KEPT_WITHIN,
-    queries::{columns, network, row},
+    queries::{columns, macs, network, row, shown_if_any},
     result_table::{Cell, Omitted, ResultTable},
 };
 
@@ -40,13 +40,18 @@ pub fn devices(history: &mut dyn HistoryReader, range: TimeRange) -> Result<Resu
         let count: u64 = pairings.iter().map(|pairing| pairing.count).sum();
         let addresses = Cell::List(addresses(&pairings, &claims));
         let count = (count as i64).into();
-        let cells = vec![Cell::text(mac), first.into(), last.into(), count, addresses];
+        let mut sources: Vec<MacAddr> =
+            pairings.iter().filter_map(|pairing| pairing.source).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        let sources = macs(&sources);
+        let cells = vec![Cell::text(mac), first.into(), last.into(), count, addresses, sources];
         rows.push((last, mac, row(history, latest.network, cells)));
     }
     rows.sort_by_key(|(last, mac, _)| (Reverse(*last), *mac));
-    let columns = columns("mac first_seen last_seen count addresses");
+    let columns = columns("mac first_seen last_seen count addresses +frame_sources");
     let rows = rows.into_iter().map(|(_, _, row)| row).collect();
-    Ok(ResultTable { rows, columns, omitted: Omitted::default() })
+    Ok(shown_if_any(ResultTable { rows, columns, omitted: Omitted::default() }))
 }
 
 /// Any number of MACs may claim an address: so each answer for it costs one search, and not one step for each of them.
@@ -101,8 +106,8 @@ mod tests {
         let [a, b, c, d] = mac.to_be_bytes();
         let (mac, ip) = (MacAddr::new([2, 0, a, b, c, d]), IpAddr::from([10, 0, 0, 1]));
         let [first, last] = [first, last].map(|seconds| UnixTime::new(seconds, 0));
-        let (network, count, is_answered) = (0, 1, !is_claimed);
-        PairingSummary { network, mac, ip, first, last, count, is_claimed, is_answered }
+        let (network, count, is_answered, source) = (0, 1, !is_claimed, None);
+        PairingSummary { network, mac, ip, source, first, last, count, is_claimed, is_answered }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What a history must answer, whatever stores it. A back-end is one file that implements
 //! [`HistoryReader`]; `periods.rs` and `holders.rs` derive the rest from its answers.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, path::Path};
 
-use aw_service::Error;
+use aw_service::{Error, failed};
 use shm_layout::{Evidence, MacAddr, Origin, UnixTime};
 
 use crate::clocks::Clocks;
@@ -60,12 +60,23 @@ impl TimeRange {
 pub const NO_CLAIM: &str = "2, 5, 7, 8, 12, 13, 14, 15";
 pub const NO_USE: &str = "2, 5, 12, 13, 14, 15";
 pub const FRAME_SOURCE: &str = "7";
+/// Those that are no pairing at all: a MAC that no host has, or a form that hosts ignore.
+pub const NO_PAIRING: &str = "12, 13, 14, 15";
 
 /// What a stored origin proves. 6 is a router's report; rows with any other number were written by other programs.
 /// Both are claims.
 pub fn evidence(origin: i64) -> Evidence {
     let origin = u8::try_from(origin).ok().and_then(Origin::from_number);
     origin.map_or(Evidence::Claim, Origin::evidence)
+}
+
+/// The same for a sighting whose frame another MAC may have sent. A repeater does so, or a host that forges: a claim in
+/// such a frame proves no more than an answer that names the address only, and overrules no claim in a frame of its own.
+pub fn evidence_in_frame(origin: i64, source: Option<MacAddr>) -> Evidence {
+    match evidence(origin) {
+        Evidence::Claim if source.is_some() => Evidence::FrameSource,
+        evidence => evidence,
+    }
 }
 
 /// One sighting of an address.
@@ -76,6 +87,8 @@ pub struct AddressSighting {
     pub network: usize,
     pub mac: MacAddr,
     pub evidence: Evidence,
+    /// The MAC that sent the frame, if it is another one.
+    pub source: Option<MacAddr>,
 }
 
 /// For each kind of evidence the sighting that is nearest to a time, on one side of it. Beyond the nearest claim a
@@ -91,6 +104,17 @@ pub struct Nearest {
 impl Nearest {
     pub fn all(&self) -> [Option<UnixTime>; 4] {
         [self.claim, self.frame_source, self.sign_of_life, self.probe]
+    }
+
+    fn merge(&mut self, other: &Nearest, nearer: Nearer) {
+        let Nearest { claim, frame_source, sign_of_life, probe } = self;
+        let own = [claim, frame_source, sign_of_life, probe];
+        for (own, other) in own.into_iter().zip(other.all()) {
+            *own = match (*own, other) {
+                (Some(one), Some(other)) => Some(nearer(one, other)),
+                (one, other) => one.or(other),
+            };
+        }
     }
 
     /// Adds a sighting; `nearer` chooses between two.
@@ -110,19 +134,41 @@ impl Nearest {
 pub type Nearer = fn(UnixTime, UnixTime) -> UnixTime;
 
 /// The sightings of a MAC with an address that are nearest to a time: the last ones at or before it, and the first
-/// ones after it.
+/// ones after it. Those in frames of each other MAC are apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NearestSightings {
     pub network: usize,
     pub mac: MacAddr,
+    /// The MAC that sent the frames, if it is another one.
+    pub source: Option<MacAddr>,
     pub before: Nearest,
     pub after: Nearest,
 }
 
 impl NearestSightings {
-    pub fn new(network: usize, mac: MacAddr) -> NearestSightings {
+    pub fn new(network: usize, mac: MacAddr, source: Option<MacAddr>) -> NearestSightings {
         let (before, after) = (Nearest::default(), Nearest::default());
-        NearestSightings { network, mac, before, after }
+        NearestSightings { network, mac, source, before, after }
+    }
+
+    /// Those of each MAC in a network together, whoever sent the frames.
+    pub fn merged(all: &[NearestSightings]) -> Vec<NearestSightings> {
+        let mut merged: Vec<NearestSightings> = Vec::new();
+        let mut known: HashMap<(usize, MacAddr), usize> = HashMap::new();
+        for one in all {
+            match known.get(&(one.network, one.mac)).and_then(|index| merged.get_mut(*index)) {
+                Some(NearestSightings { source, before, after, .. }) => {
+                    *source = None;
+                    before.merge(&one.before, UnixTime::max);
+                    after.merge(&one.after, UnixTime::min);
+                }
+                None => {
+                    known.insert((one.network, one.mac), merged.len());
+                    merged.push(*one);
+                }
+            }
+        }
+        merged
     }
 
     /// Whether this MAC ever used the address: a sign of life counts only then.
@@ -138,13 +184,15 @@ pub struct PairingSummary {
     pub network: usize,
     pub mac: MacAddr,
     pub ip: IpAddr,
+    /// The MAC that sent the frames, if it is another one.
+    pub source: Option<MacAddr>,
     /// The first one of a clock that was set, if there is one.
     pub first: UnixTime,
     pub last: UnixTime,
     pub count: u64,
     /// The MAC claimed the address.
     pub is_claimed: bool,
-    /// It answered for the address without a MAC in the message.
+    /// It answered for the address without a MAC in the message, or another MAC sent the frame of its claim.
     pub is_answered: bool,
 }
 
@@ -168,6 +216,12 @@ pub fn parse_ip(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|| <[u8; 16]>::try_from(bytes).map(IpAddr::from).ok())
 }
 
+/// The MAC of a column with 48 bits of it; None if it has none.
+pub fn parse_mac(number: i64) -> Option<MacAddr> {
+    let [0, 0, octets @ ..] = number.to_be_bytes() else { return None };
+    Some(MacAddr::new(octets))
+}
+
 /// A history.
 pub trait HistoryReader {
     /// All networks of the history, or those of its answers so far.
@@ -189,7 +243,19 @@ pub trait HistoryReader {
     /// All sightings of an address in this time range, oldest first.
     fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error>;
 
-    /// Every MAC that ever sent a message about an address, once for each network.
+    /// Copies the whole history to a new file.
+    fn copy(&mut self, _to: &Path) -> Result<(), Error> {
+        Err(failed(
+            "copy: only a database of aw-sqlite can be copied (use the server's own tool, such as mariadb-dump)",
+        ))
+    }
+
+    /// Whether all answers so far are of one state of the history. If not, they are to be discarded.
+    fn is_intact(&self) -> bool {
+        true
+    }
+
+    /// Every MAC that ever sent a message about an address, once for each network and MAC that sent the frames.
     fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error>;
 
     /// All pairings of this time range. A pairing may come several times; the counts add up.
@@ -218,5 +284,7 @@ mod tests {
             |evidence| matches!(evidence, Evidence::Probe | Evidence::NoHost | Evidence::Ignored);
         assert_eq!(numbers(is_no_use), NO_USE);
         assert_eq!(numbers(|evidence| evidence == Evidence::FrameSource), FRAME_SOURCE);
+        let is_no_pairing = |evidence| matches!(evidence, Evidence::NoHost | Evidence::Ignored);
+        assert_eq!(numbers(is_no_pairing), NO_PAIRING);
     }
 }

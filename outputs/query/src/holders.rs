@@ -1,7 +1,7 @@
 //! Which MAC had an address at a time, and how sure that is. A device is not seen at every moment: known are
 //! the last sighting before and the first one after. No I/O and no clock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use shm_layout::{MacAddr, UnixTime};
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A MAC that may have had the address, in one network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     pub network: usize,
     pub mac: MacAddr,
@@ -22,6 +22,10 @@ pub struct Holder {
     pub certainty: Certainty,
     /// Other MACs that were seen with the address at most ten minutes before or after.
     pub others: usize,
+    /// Other MACs that sent frames in which it was seen then.
+    pub frame_sources: Vec<MacAddr>,
+    /// It was seen in frames of its own.
+    pub has_own_frames: bool,
 }
 
 /// How sure it is.
@@ -35,7 +39,8 @@ pub enum Certainty {
     OneSided,
     /// One MAC was the last before, another the first after: it changed at an unknown time in between.
     Changed,
-    /// Several MACs were seen within ten minutes, at least one of them both before and after.
+    /// Several MACs were seen within ten minutes, at least one of them both before and after. Or another MAC had the
+    /// address, and this one was seen in frames that it did not send: a forged claim, most likely.
     Contested,
     /// The MAC asked whether the address is free, and no MAC ever used it.
     Probed,
@@ -62,7 +67,8 @@ pub fn holders(
     set: &HashMap<usize, UnixTime>,
 ) -> Vec<Holder> {
     let mut networks: BTreeMap<usize, Vec<&NearestSightings>> = BTreeMap::new();
-    nearest.iter().for_each(|one| networks.entry(one.network).or_default().push(one));
+    let merged = NearestSightings::merged(nearest);
+    merged.iter().for_each(|one| networks.entry(one.network).or_default().push(one));
     let in_network = |(network, all): (&usize, &Vec<&NearestSightings>)| {
         let mut found = counted::counted(all);
         let given = found.is_empty().then_some(Certainty::Probed);
@@ -83,13 +89,72 @@ pub fn holders(
         }
         holders_in_network(&found, at, given)
     };
-    networks.iter().flat_map(in_network).collect()
+    let mut frames: HashMap<(usize, MacAddr), Vec<&NearestSightings>> = HashMap::new();
+    nearest.iter().for_each(|one| frames.entry((one.network, one.mac)).or_default().push(one));
+    let with_forged = |network: (&usize, &Vec<&NearestSightings>)| {
+        let mut holders: Vec<Holder> = in_network(network);
+        for holder in &mut holders {
+            let all = frames.get(&(holder.network, holder.mac)).map_or(&[][..], Vec::as_slice);
+            holder.add_frames(all, at);
+        }
+        let known: HashSet<MacAddr> = holders.iter().map(|holder| holder.mac).collect();
+        let forged = network.1.iter().filter(|one| !known.contains(&one.mac));
+        let forged: Vec<Holder> = forged
+            .filter_map(|one| forged_claim(frames.get(&(one.network, one.mac))?, at, holders.len()))
+            .collect();
+        holders.extend(forged);
+        holders
+    };
+    networks.iter().flat_map(with_forged).collect()
+}
+
+impl Holder {
+    /// Whether it had the address in forged or forwarded frames only, while another MAC had it.
+    pub fn is_forged(&self) -> bool {
+        self.certainty == Certainty::Contested
+            && !self.has_own_frames
+            && !self.frame_sources.is_empty()
+    }
+
+    /// Adds the other MACs that sent its frames: those near the time, and those of the times that are shown.
+    fn add_frames(&mut self, all: &[&NearestSightings], at: UnixTime) {
+        let shown = [self.before, self.after];
+        for one in all {
+            let times = [one.before, one.after].into_iter().flat_map(|side| side.all()).flatten();
+            let is_meant = |time: UnixTime| shown.contains(&Some(time)) || near(Some(time), at);
+            match one.source {
+                None => self.has_own_frames |= times.into_iter().any(is_meant),
+                Some(source) => {
+                    self.frame_sources.extend(times.into_iter().any(is_meant).then_some(source))
+                }
+            }
+        }
+        self.frame_sources.sort_unstable();
+        self.frame_sources.dedup();
+    }
+}
+
+/// A MAC that did not have the address, because another one claimed it: if its claims near the time came in frames that it
+/// did not send, they show who sent them.
+fn forged_claim(all: &[&NearestSightings], at: UnixTime, others: usize) -> Option<Holder> {
+    let forged = all.iter().filter(|one| one.source.is_some());
+    let forged: Vec<_> = forged
+        .copied()
+        .filter(|one| near(one.before.frame_source, at) || near(one.after.frame_source, at))
+        .collect();
+    let NearestSightings { network, mac, .. } = **forged.first()?;
+    let before = forged.iter().filter_map(|one| one.before.frame_source).max();
+    let after = forged.iter().filter_map(|one| one.after.frame_source).min();
+    let (certainty, frame_sources, has_own_frames) = (Certainty::Contested, Vec::new(), false);
+    let mut holder =
+        Holder { network, mac, before, after, certainty, others, frame_sources, has_own_frames };
+    holder.add_frames(&forged, at);
+    Some(holder)
 }
 
 /// `all` have the certainty that is given.
 fn holders_in_network(all: &[Counted], at: UnixTime, given: Option<Certainty>) -> Vec<Holder> {
-    let near =
-        |time: Option<UnixTime>| distance(time, at).is_some_and(|distance| distance <= KEPT_WITHIN);
+    let near = |time| near(time, at);
     let is_near = |one: &Counted| near(one.before) || near(one.after);
     let last = all.iter().filter(|a| a.before.is_some()).max_by_key(|a| a.before);
     let next = all.iter().filter(|a| a.after.is_some()).min_by_key(|a| a.after);
@@ -110,7 +175,8 @@ fn holders_in_network(all: &[Counted], at: UnixTime, given: Option<Certainty>) -
                 _ => Certainty::OneSided,
             });
             let others = nearby - usize::from(is_near(one));
-            Holder { network, mac, before, after, certainty, others }
+            let (frame_sources, has_own_frames) = (Vec::new(), false);
+            Holder { network, mac, before, after, certainty, others, frame_sources, has_own_frames }
         })
         .collect();
     holders.sort_by_key(|holder| {
@@ -118,6 +184,11 @@ fn holders_in_network(all: &[Counted], at: UnixTime, given: Option<Certainty>) -
         (sides.into_iter().flatten().min(), holder.mac)
     });
     holders
+}
+
+/// Whether a time is at most ten minutes before or after another one.
+fn near(time: Option<UnixTime>, at: UnixTime) -> bool {
+    distance(time, at).is_some_and(|distance| distance <= KEPT_WITHIN)
 }
 
 /// Nanoseconds between two times.
@@ -140,7 +211,11 @@ mod tests {
     ) -> NearestSightings {
         let claim = |claim| Nearest { claim, ..Nearest::default() };
         let (before, after) = (claim(before), claim(after));
-        NearestSightings { network, mac: MacAddr::new([2, 0, 0, 0, 0, mac]), before, after }
+        NearestSightings {
+            before,
+            after,
+            ..NearestSightings::new(network, MacAddr::new([2, 0, 0, 0, 0, mac]), None)
+        }
     }
 
     /// MACs with the seconds to their sightings before and after; the MAC, certainty and others of each holder.
@@ -187,6 +262,40 @@ mod tests {
             found(&[(1, Some(5), Some(6)), (2, Some(7), None), (3, Some(5000), Some(5000))]),
             [(1, "contested", 1), (2, "contested", 1)]
         );
+    }
+
+    /// A claim in a frame of another MAC lowers no owner that was seen in frames of its own, and is shown.
+    #[test]
+    fn frames_of_another_mac() {
+        let time = |seconds: i64| Some(UnixTime::new(AT + seconds, 0));
+        let mac = |last| MacAddr::new([2, 0, 0, 0, 0, last]);
+        let forwarded = |number, source, before: i64, after: i64| NearestSightings {
+            before: Nearest { frame_source: time(before), ..Nearest::default() },
+            after: Nearest { frame_source: time(after), ..Nearest::default() },
+            ..NearestSightings::new(0, mac(number), Some(mac(source)))
+        };
+        let found = |all: &[NearestSightings]| -> Vec<(u8, &str, Vec<u8>, bool)> {
+            let holders = holders(all, UnixTime::new(AT, 0), &HashMap::new());
+            let last = |mac: &MacAddr| mac.octets()[5];
+            let row = |h: &Holder| {
+                let sources = h.frame_sources.iter().map(last).collect();
+                (last(&h.mac), h.certainty.name(), sources, h.has_own_frames)
+            };
+            holders.iter().map(row).collect()
+        };
+        let owner = claimed((0, 1), time(-60), time(60));
+        let forged = forwarded(2, 9, -5, 5);
+        assert_eq!(
+            found(&[owner, forged, forwarded(2, 8, -6, 700)]),
+            [(1, "sure", vec![], true), (2, "contested", vec![8, 9], false)]
+        );
+        // A claim of another's address in the name of its owner.
+        assert_eq!(found(&[owner, forwarded(1, 9, -5, 5)]), [(1, "sure", vec![9], true)]);
+        // A repeater: no other MAC claims the address.
+        assert_eq!(found(&[forwarded(3, 9, -5, 5)]), [(3, "sure", vec![9], false)]);
+        // The owner was not seen for long.
+        let away = claimed((0, 1), time(-9000), None);
+        assert_eq!(found(&[away, forged]), [(2, "sure", vec![9], false)]);
     }
 
     #[test]

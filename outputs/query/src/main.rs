@@ -10,14 +10,19 @@ mod holders;
 mod mysql_reader;
 mod options;
 mod periods;
+mod places;
 mod queries;
 mod result_table;
 mod sqlite_reader;
 mod time_expression;
+mod who;
 
 use std::{
     io::{self, BufWriter, Write},
-    process::ExitCode,
+    process::{self, ExitCode},
+    sync::mpsc::{self, RecvTimeoutError, Sender},
+    thread,
+    time::Duration,
 };
 
 use aw_mysql::ServerConfig;
@@ -60,10 +65,37 @@ fn main() -> ExitCode {
     }
 }
 
+/// Ends the program with an error if there is no answer after this time; until the returned sender is dropped. Nothing is
+/// printed before that, and nothing is written to a history, so a question can end at any moment.
+fn limit(time: Duration) -> Sender<()> {
+    let (answered, answer) = mpsc::channel();
+    thread::spawn(move || {
+        if answer.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {
+            info(format_args!(
+                "no answer within {} s (ask for a shorter time with --from and --to, or allow more with --timeout)",
+                time.as_secs()
+            ));
+            process::exit(1);
+        }
+    });
+    answered
+}
+
 /// Prints the answer. Returns false if there is none.
 fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Error> {
-    let mut history = open(options)?;
-    let table = query.run(&mut *history)?;
+    let timer = limit(options.timeout.0);
+    let table = loop {
+        let mut history = open(options)?;
+        let table = query.run(&mut *history);
+        // While it was read, its writer changed what was read already.
+        if history.is_intact() {
+            break table?;
+        }
+    };
+    drop(timer);
+    if matches!(query, Query::Copy(_)) {
+        return Ok(true);
+    }
     let mut out = BufWriter::new(io::stdout().lock());
     if !table.rows.is_empty() || options.format == OutputFormat::Csv {
         let printed = table.print(&mut out, options.format, zone).and_then(|()| out.flush());
@@ -88,7 +120,7 @@ fn open(options: &Options) -> Result<Box<dyn HistoryReader>, Error> {
             let config = config.as_deref().map(ServerConfig::read).transpose()?;
             let mut config = config.unwrap_or_default();
             config.set_url(url)?;
-            Ok(Box::new(MysqlReader::open(&config, prefix)?))
+            Ok(Box::new(MysqlReader::open(&config, prefix, options.timeout.0)?))
         }
         ("sqlite", _) if config.is_some() => {
             Err(failed("--config names a server, and --database names a file (choose one of them)"))

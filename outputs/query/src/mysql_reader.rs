@@ -3,10 +3,11 @@
 //!
 //! The table has whole seconds, and neither rings, outer VLANs nor routers.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use aw_mysql::{
-    NO_SUCH_TABLE, ServerConfig, TableNames, TablePrefix, cause, connection_remedy, hex_ip,
+    FRAME_SOURCE_COLUMN, NO_SUCH_TABLE, ServerConfig, TableNames, TablePrefix, cause,
+    connection_remedy, hex_ip,
 };
 use aw_service::{Error, failed, warn};
 use mysql::{Conn, OptsBuilder, Row, Value, prelude::Queryable};
@@ -14,9 +15,9 @@ use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use crate::clocks::Clocks;
 use crate::history_reader::{
-    AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_USE, Nearer,
-    NearestSightings, Network, NetworkIndex, PairingSummary, RouterChange, TimeRange, evidence,
-    parse_ip,
+    AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_PAIRING, NO_USE,
+    Nearer, NearestSightings, Network, NetworkIndex, PairingSummary, RouterChange, TimeRange,
+    evidence_in_frame, parse_ip,
 };
 
 /// Times in UTC: in another zone an hour may come twice.
@@ -28,8 +29,11 @@ const DENIED: [u16; 5] = [1044, 1045, 1142, 1143, 1698];
 
 /// The columns of a pairing's network and its MAC, in the order that [`pairing`] expects.
 const PAIRING: &str = "hostname, interface, vlan_tag, mac_address";
-/// The index that answers `nearest` in few steps.
+/// The index that answers `nearest` in few steps, and what follows the host name in that of a table that has no column
+/// for the frame's source.
 const PAIRING_INDEX: &str =
+    "ip_address, mac_address, vlan_tag, interface, hostname, frame_source, origin_id, tstamp";
+const PAIRING_INDEX_WITHOUT: &str =
     "ip_address, mac_address, vlan_tag, interface, hostname, origin_id, tstamp";
 const NANOS: i64 = 1_000_000_000;
 
@@ -40,16 +44,23 @@ pub struct MysqlReader {
     conn: Conn,
     networks: NetworkIndex,
     clocks: Clocks,
+    /// The column with the MAC that sent the frame; addrwatch's tables do not have it.
+    source: &'static str,
 }
 
 impl MysqlReader {
-    pub fn open(config: &ServerConfig, prefix: &TablePrefix) -> Result<MysqlReader, Error> {
+    pub fn open(
+        config: &ServerConfig,
+        prefix: &TablePrefix,
+        timeout: Duration,
+    ) -> Result<MysqlReader, Error> {
         let TableNames { log, config_change, .. } = TableNames::new(prefix);
         let name = format!("{} at {}", config.database(), config.server());
-        let conn = connect(config).map_err(|error| failure(&name, &log, &error))?;
+        let conn = connect(config, timeout).map_err(|error| failure(&name, &log, &error))?;
         let networks = NetworkIndex::default();
         let clocks = Clocks::without_rings();
-        let mut history = MysqlReader { name, log, config_change, conn, networks, clocks };
+        let source = "NULL";
+        let mut history = MysqlReader { name, log, config_change, conn, networks, clocks, source };
         history.check()?;
         Ok(history)
     }
@@ -59,10 +70,24 @@ impl MysqlReader {
         let log = self.log.clone();
         let columns = format!("SELECT tstamp, ip_address, origin_id, {PAIRING} FROM {log} LIMIT 0");
         self.query(&columns, &mut |_, _| ())?;
+        let has_source = format!(
+            "SELECT count(*) FROM information_schema.columns WHERE table_schema = database() AND table_name = '{}'
+            AND column_name = '{FRAME_SOURCE_COLUMN}'",
+            log.trim_matches('`')
+        );
+        let mut found = false;
+        self.query(&has_source, &mut |_, row| found = number(row, 0) == Some(1))?;
+        let (after_host, index) = match found {
+            true => (FRAME_SOURCE_COLUMN, PAIRING_INDEX),
+            false => ("origin_id", PAIRING_INDEX_WITHOUT),
+        };
+        if found {
+            self.source = FRAME_SOURCE_COLUMN;
+        }
         let indexes = format!(
             "SELECT sum(column_name = 'ip_address' AND seq_in_index = 1) = 0,
                 sum(column_name = 'hostname' AND seq_in_index = 5) > 0
-                    AND sum(column_name = 'origin_id' AND seq_in_index = 6) = 0
+                    AND sum(column_name = '{after_host}' AND seq_in_index = 6) = 0
             FROM information_schema.statistics WHERE table_schema = database() AND table_name = '{}'",
             log.trim_matches('`')
         );
@@ -72,7 +97,7 @@ impl MysqlReader {
         })?;
         if is_older {
             warn(format_args!(
-                "the index by pairing of {log} is of an earlier release: queries are slow (CREATE INDEX pairing_origin ON {log} ({PAIRING_INDEX}))"
+                "the index by pairing of {log} is of an earlier release: queries are slow (CREATE INDEX pairing_{after_host} ON {log} ({index}))"
             ));
         }
         if missing {
@@ -134,7 +159,8 @@ impl HistoryReader for MysqlReader {
     ) -> Result<Vec<(IpAddr, bool)>, Error> {
         let (log, mac, times) = (&self.log, mac.number(), times(range));
         let select = format!(
-            "SELECT ip_address, max(origin_id NOT IN ({NO_USE})) FROM {log} WHERE mac_address = 0x{mac:012x}{times}
+            "SELECT ip_address, max(origin_id NOT IN ({NO_USE})) FROM {log}
+            WHERE mac_address = 0x{mac:012x} AND coalesce(origin_id, 0) NOT IN ({NO_PAIRING}){times}
             GROUP BY ip_address"
         );
         let mut found = Vec::new();
@@ -145,15 +171,16 @@ impl HistoryReader for MysqlReader {
     }
 
     fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error> {
-        let (log, address, times) = (&self.log, hex_ip(ip), times(range));
+        let (log, address, times, source) = (&self.log, hex_ip(ip), times(range), self.source);
         let select = format!(
-            "SELECT {PAIRING}, unix_timestamp(tstamp), origin_id FROM {log} WHERE ip_address = {address}{times}
+            "SELECT {PAIRING}, unix_timestamp(tstamp), origin_id, {source} FROM {log} WHERE ip_address = {address}{times}
             ORDER BY tstamp"
         );
         self.query(&select, &mut |networks, row| {
             if let (Some((network, mac)), Some(time)) = (pairing(networks, row), time(row, 4)) {
-                let evidence = origin(row, 5);
-                each(AddressSighting { time, network, mac, evidence });
+                let source = mac_address(row, 6);
+                let evidence = origin(row, 5, source);
+                each(AddressSighting { time, network, mac, evidence, source });
             }
         })
     }
@@ -165,39 +192,45 @@ impl HistoryReader for MysqlReader {
         let next = UnixTime::from_nanos(at.as_nanos().saturating_add(1));
         let until = TimeRange { to: next, ..TimeRange::ALL };
         let since = TimeRange { from: next, ..TimeRange::ALL };
-        let mut found: HashMap<(usize, MacAddr), NearestSightings> = HashMap::new();
+        type Key = (usize, MacAddr, Option<MacAddr>);
+        let mut found: HashMap<Key, NearestSightings> = HashMap::new();
+        let source = self.source;
+        let by_source = if source == "NULL" { String::new() } else { format!("{source}, ") };
         for (end, nearer, range) in
             [("max", UnixTime::max as Nearer, until), ("min", UnixTime::min, since)]
         {
             let times = times(range);
             let select = format!(
-                "SELECT {PAIRING}, unix_timestamp({end}(tstamp)), origin_id FROM {log} WHERE ip_address = {address}{times}
-                GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, origin_id"
+                "SELECT {PAIRING}, unix_timestamp({end}(tstamp)), origin_id, {source} FROM {log} WHERE ip_address = {address}{times}
+                GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, {by_source}origin_id"
             );
             self.query(&select, &mut |networks, row| {
                 let (Some((network, mac)), Some(time)) = (pairing(networks, row), time(row, 4))
                 else {
                     return;
                 };
+                let source = mac_address(row, 6);
                 let nearest = found
-                    .entry((network, mac))
-                    .or_insert_with(|| NearestSightings::new(network, mac));
+                    .entry((network, mac, source))
+                    .or_insert_with(|| NearestSightings::new(network, mac, source));
                 let side = if end == "max" { &mut nearest.before } else { &mut nearest.after };
-                side.add(origin(row, 5), time, nearer);
+                side.add(origin(row, 5, source), time, nearer);
             })?;
         }
         Ok(found.into_values().collect())
     }
 
     fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>, Error> {
-        let (log, times) = (&self.log, times(range));
+        let (log, times, source) = (&self.log, times(range), self.source);
+        let by_source = if source == "NULL" { String::new() } else { format!(", {source}") };
         let [_, set] = self.clocks.asked(range).limits();
         let set = set.seconds().max(0); // a limit that the server can store
         let select = format!(
             "SELECT {PAIRING}, ip_address, count(*), unix_timestamp(max(tstamp)),
                 unix_timestamp(coalesce(min(CASE WHEN tstamp >= from_unixtime({set}) THEN tstamp END), min(tstamp))),
-                max(origin_id NOT IN ({NO_CLAIM})), max(origin_id = {FRAME_SOURCE})
-            FROM {log} WHERE TRUE{times} GROUP BY ip_address, mac_address, vlan_tag, interface, hostname"
+                max(origin_id NOT IN ({NO_CLAIM})), max(origin_id = {FRAME_SOURCE}), {source}
+            FROM {log} WHERE coalesce(origin_id, 0) NOT IN ({NO_PAIRING}){times}
+            GROUP BY ip_address, mac_address, vlan_tag, interface, hostname{by_source}"
         );
         let mut pairings = Vec::new();
         self.query(&select, &mut |networks, row| {
@@ -205,12 +238,15 @@ impl HistoryReader for MysqlReader {
                 let (ip, count) = (parse_ip(bytes(row, 4))?, number(row, 5)? as u64);
                 let (last, first) = (time(row, 6)?, time(row, 7)?);
                 // An origin that is null is that of another program.
-                let is_claimed = number(row, 8) != Some(0);
-                let is_answered = !is_claimed && number(row, 9) == Some(1);
+                let has_claim = number(row, 8) != Some(0);
+                let source = mac_address(row, 10);
+                let is_claimed = has_claim && source.is_none();
+                let is_answered = !is_claimed && (has_claim || number(row, 9) == Some(1));
                 Some(PairingSummary {
                     network,
                     mac,
                     ip,
+                    source,
                     first,
                     last,
                     count,
@@ -265,11 +301,17 @@ impl HistoryReader for MysqlReader {
     }
 }
 
-/// Connects without a time limit for an answer: the user can interrupt a query.
-fn connect(config: &ServerConfig) -> mysql::Result<Conn> {
+/// Connects, with the time limit of the whole answer: the server ends a query then, if it can.
+fn connect(config: &ServerConfig, timeout: Duration) -> mysql::Result<Conn> {
     let options = OptsBuilder::from_opts(config.options(BEGIN)).read_timeout(None);
     let mut conn = Conn::new(options.tcp_keepalive_time_ms(Some(30_000)))?;
     conn.query_drop("SET SESSION TRANSACTION READ ONLY")?;
+    // MariaDB, or else MySQL; a server without both ends the query when it notices that the connection is closed.
+    let mariadb = format!("SET SESSION max_statement_time = {}", timeout.as_secs().max(1));
+    if conn.query_drop(mariadb).is_err() {
+        let _ =
+            conn.query_drop(format!("SET SESSION max_execution_time = {}", timeout.as_millis()));
+    }
     Ok(conn)
 }
 
@@ -330,8 +372,12 @@ fn number(row: &Row, column: usize) -> Option<i64> {
     text.split('.').next()?.parse().ok()
 }
 
-fn origin(row: &Row, column: usize) -> Evidence {
-    evidence(number(row, column).unwrap_or(i64::MAX))
+fn origin(row: &Row, column: usize, source: Option<MacAddr>) -> Evidence {
+    evidence_in_frame(number(row, column).unwrap_or(i64::MAX), source)
+}
+
+fn mac_address(row: &Row, column: usize) -> Option<MacAddr> {
+    bytes(row, column).try_into().ok().map(MacAddr::new)
 }
 
 fn time(row: &Row, column: usize) -> Option<UnixTime> {
@@ -339,30 +385,4 @@ fn time(row: &Row, column: usize) -> Option<UnixTime> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whole_seconds() {
-        let range =
-            |from, to| TimeRange { from: UnixTime::from_nanos(from), to: UnixTime::from_nanos(to) };
-        let after_2038 = 2_147_483_648 * NANOS;
-        for (range, expected) in [
-            (TimeRange::ALL, ""),
-            (
-                range(5 * NANOS, 7 * NANOS),
-                " AND tstamp >= from_unixtime(5) AND tstamp < from_unixtime(7)",
-            ),
-            (
-                range(5 * NANOS + 1, 6 * NANOS + 1),
-                " AND tstamp >= from_unixtime(6) AND tstamp < from_unixtime(7)",
-            ),
-            (range(-1, after_2038), ""),
-            (range(after_2038, i64::MAX), " AND tstamp >= from_unixtime(2147483647)"),
-            (range(i64::MIN, 0), " AND FALSE"),
-            (range(i64::MIN, -1), " AND FALSE"),
-        ] {
-            assert_eq!(times(range), expected);
-        }
-    }
-}
+mod tests;

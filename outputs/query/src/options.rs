@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf};
 
 use aw_mysql::TablePrefix;
-use aw_service::{Error, failed};
+use aw_service::{Error, TimeSpan, failed};
 use clap::{Args, Parser, Subcommand};
 use jiff::Zoned;
 use shm_layout::MacAddr;
@@ -35,6 +35,10 @@ pub struct Options {
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Table)]
     pub format: OutputFormat,
 
+    /// End with an error if there is no answer after TIME: 90s, 5m or 1h. The time limit also ends questions that a hostile network or file made slow
+    #[arg(long, global = true, value_name = "TIME", default_value = "60s")]
+    pub timeout: TimeSpan,
+
     #[command(subcommand)]
     command: QueryCommand,
 }
@@ -49,6 +53,7 @@ Examples:
   aw-query changes --since 1d
   aw-query devices --format csv
   aw-query -c reader.cnf changes --since 1d
+  aw-query copy --timeout 10m lan.db && sqlite3 lan.db 'SELECT * FROM addrwatch'
 
 {}
 
@@ -57,11 +62,15 @@ How sure the answer of `who` is (near: at most 10 minutes before or after the ti
   likely     the MAC was the last one seen before and the first one after, but not near on both sides
   one-sided  the MAC was seen only before or only after; no MAC was seen on the other side
   changed    one MAC was the last one seen before, another one was the first one seen after
-  contested  several MACs were seen near the time, at least one of them before and after
+  contested  several MACs were seen near the time, at least one of them before and after; or another MAC had the address,
+             and this one was seen in frames that it did not send: WHY shows which MAC sent them
   probed     no MAC ever claimed the address; this one asked whether it is free
 
 A probe (a request from 0.0.0.0, a solicitation from ::) counts as a sighting only if its MAC claims the address
 within 10 minutes, and no other MAC does in between.
+
+A claim in the frame of another MAC (a repeater's, or a forged one) counts for its MAC unless another MAC claims the
+address in frames of its own within 10 minutes. JSON and CSV list such MACs as frame_sources.
 
 `ip` and `mac` print a line for each period in which a MAC had an address. A period ends when
 another MAC is seen with the address, unless the first one is seen again within 10 minutes.
@@ -105,6 +114,11 @@ enum QueryCommand {
     Changes(RangeOptions),
     /// Show all MACs with their addresses
     Devices(RangeOptions),
+    /// Copy the database to FILE, for sqlite3 and other programs: a state of it, also while it is written
+    Copy {
+        /// The copy, which must not exist
+        file: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -128,6 +142,7 @@ impl Options {
             QueryCommand::Mac { mac, times } => Query::Mac(*mac, times.range(now)?),
             QueryCommand::Changes(times) => Query::Changes(times.range(now)?),
             QueryCommand::Devices(times) => Query::Devices(times.range(now)?),
+            QueryCommand::Copy { file } => Query::Copy(file.clone()),
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
+    path::PathBuf,
 };
 
 use aw_service::Error;
@@ -14,9 +15,9 @@ use crate::{
     counted::{self, Counted},
     devices,
     history_reader::{HistoryReader, NearestSightings, Network, RouterChange, TimeRange},
-    holders::{self, Certainty, Holder},
     periods::{Period, PeriodBuilder},
     result_table::{Cell, Omitted, ResultTable, time_text},
+    who::who,
 };
 
 /// A query with its times.
@@ -27,11 +28,20 @@ pub enum Query {
     Mac(MacAddr, TimeRange),
     Changes(TimeRange),
     Devices(TimeRange),
+    Copy(PathBuf),
 }
 
 impl Query {
     pub fn run(&self, history: &mut dyn HistoryReader) -> Result<ResultTable, Error> {
         match *self {
+            Query::Copy(ref file) => {
+                history.copy(file)?;
+                Ok(ResultTable {
+                    columns: Vec::new(),
+                    rows: vec![Vec::new()],
+                    omitted: Omitted::default(),
+                })
+            }
             Query::Who(ip, at) => who(history, ip, at),
             Query::Ip(ip, range) => address(history, ip, range),
             Query::Mac(mac, range) => addresses(history, mac, range),
@@ -67,6 +77,7 @@ impl Query {
             Query::Mac(mac, range) => (format!("no sightings of {mac}"), range),
             Query::Changes(range) => ("no changes".into(), range),
             Query::Devices(range) => ("no devices".into(), range),
+            Query::Copy(_) => ("nothing copied".into(), &TimeRange::ALL),
         };
         let [from, to] = [range.from, range.to].map(|time| time_text(time, zone));
         match (range.from != TimeRange::ALL.from, range.to != TimeRange::ALL.to) {
@@ -90,6 +101,21 @@ pub fn network(history: &dyn HistoryReader, network: usize) -> Network {
     history.networks().get(network).cloned().unwrap_or_default()
 }
 
+/// A cell that lists MACs.
+pub fn macs(all: &[MacAddr]) -> Cell {
+    Cell::List(all.iter().map(MacAddr::to_string).collect())
+}
+
+/// A column of lists that are empty in most answers: the table shows it if one of them is not.
+pub fn shown_if_any(mut table: ResultTable) -> ResultTable {
+    if let Some(at) = table.columns.iter().position(|name| *name == "+frame_sources")
+        && table.rows.iter().any(|row| !matches!(&row[at], Cell::List(list) if list.is_empty()))
+    {
+        table.columns[at] = "frame_sources";
+    }
+    table
+}
+
 /// A row: its own cells and those of the network.
 pub fn row(history: &dyn HistoryReader, index: usize, mut cells: Vec<Cell>) -> Vec<Cell> {
     let Network { host, ring, interface, vlan, outer_vlan, router } = network(history, index);
@@ -100,84 +126,18 @@ pub fn row(history: &dyn HistoryReader, index: usize, mut cells: Vec<Cell>) -> V
     cells
 }
 
-/// Which MAC had an address at a time.
-fn who(history: &mut dyn HistoryReader, ip: IpAddr, at: UnixTime) -> Result<ResultTable, Error> {
-    let nearest = history.nearest(ip, at)?;
-    let clocks = history.clocks().asked(TimeRange { from: at, to: at });
-    let is_right = |one: &NearestSightings| {
-        let sides = [one.before, one.after].into_iter().flat_map(|side| side.all());
-        sides.flatten().any(|time| clocks.is_set(one.network, time))
-    };
-    let networks = nearest.iter().map(|one| (one.network, is_right(one)));
-    let set = with_clock(history, &clocks, networks)?;
-    let mut holders = holders::holders(&nearest, at, &set);
-    holders.sort_by_cached_key(|holder| network(history, holder.network)); // in each, the nearest is first
-    let rows = holders.iter().map(|holder| {
-        let Holder { network, mac, before, after, certainty, others } = *holder;
-        let seconds = [before, after].map(|time| distance(time, at).into());
-        let [how_sure, why] = [certainty.name().into(), why(holder, at)].map(Cell::Text);
-        let mut cells = vec![Cell::text(mac), before.into(), after.into(), how_sure, why];
-        cells.extend([Cell::text(ip), at.into()].into_iter().chain(seconds));
-        cells.push((others as i64).into());
-        row(history, network, cells)
-    });
-    let columns = columns(
-        "mac seen_before seen_after how_sure why +address +at +seconds_before +seconds_after +others",
-    );
-    let rows: Vec<_> = rows.collect();
-    let mut omitted = Omitted::default();
-    if rows.is_empty() && !nearest.is_empty() {
-        history.sightings(ip, TimeRange::ALL, &mut |_| omitted.ignored += 1)?;
-    }
-    Ok(ResultTable { rows, columns, omitted })
-}
-
-/// The distance of two times in whole seconds.
-fn distance(time: Option<UnixTime>, at: UnixTime) -> Option<i64> {
-    Some(holders::distance(time, at)? / 1_000_000_000)
-}
-
-fn why(holder: &Holder, at: UnixTime) -> String {
-    let [before, after] =
-        [holder.before, holder.after].map(|time| distance(time, at).map(duration));
-    let seen = match (before, after) {
-        (Some(before), Some(after)) => format!("seen {before} before and {after} after"),
-        (Some(before), None) => format!("seen {before} before, not since"),
-        (None, Some(after)) => format!("seen {after} after, never before"),
-        (None, None) => "seen before the clock was set, at an unknown time".into(),
-    };
-    match holder.certainty {
-        Certainty::Changed => format!("{seen}; the MAC changed in between"),
-        Certainty::Contested => format!("{seen}; other MACs at that time: {}", holder.others),
-        Certainty::Probed => {
-            format!("{seen}; a probe asks whether the address is free, it is no claim")
-        }
-        Certainty::Sure | Certainty::Likely | Certainty::OneSided => seen,
-    }
-}
-
-/// A duration in its two largest units.
-fn duration(seconds: i64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match seconds {
-        ..60 => format!("{seconds} s"),
-        60..3600 => format!("{minutes} min {} s", seconds % 60),
-        3600..86_400 => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{days} d {} h", hours % 24),
-    }
-}
-
 /// A period whose times may be unknown.
 struct DatedPeriod {
     times: Option<(UnixTime, UnixTime)>,
     period: Period,
+    frame_sources: Vec<MacAddr>,
 }
 
 /// The periods of an address.
 struct Found {
     periods: Vec<DatedPeriod>,
     /// Sightings that are no claim and count for none.
-    ignored: u64,
+    omitted: Omitted,
     /// Periods that are left out, because the clock was not set and there are others of the MAC.
     undated: Vec<Period>,
 }
@@ -196,13 +156,15 @@ fn periods(
     let networks = periods.iter().map(|period| (period.network, has_date(period)));
     let set = with_clock(history, &clocks, networks)?;
     let is_right = |one: &Period| has_date(one) || !set.contains_key(&one.network);
+    let frame_sources = |one: &Period| builder.frame_sources(one.network, one.mac).to_vec();
     let with_date: HashSet<_> =
         periods.iter().filter(|one| is_right(one)).map(|one| (one.network, one.mac)).collect();
     let (mut found, mut unknown, mut undated) = (Vec::new(), HashMap::new(), Vec::new());
     for period in periods {
         let pairing = (period.network, period.mac);
         if is_right(&period) {
-            found.push(DatedPeriod { times: Some((period.first, period.last)), period });
+            let times = Some((period.first, period.last));
+            found.push(DatedPeriod { times, period, frame_sources: frame_sources(&period) });
         } else if with_date.contains(&pairing) {
             undated.push(period);
         } else {
@@ -211,11 +173,16 @@ fn periods(
             known.count += period.count;
         }
     }
-    found.extend(unknown.into_values().map(|period| DatedPeriod { times: None, period }));
-    found.sort_by_cached_key(|DatedPeriod { times, period }| {
+    found.extend(unknown.into_values().map(|period| {
+        let frame_sources = frame_sources(&period);
+        DatedPeriod { times: None, period, frame_sources }
+    }));
+    found.sort_by_cached_key(|DatedPeriod { times, period, .. }| {
         (times.map(|(first, _)| first), network(history, period.network), period.mac)
     });
-    Ok(Found { periods: found, ignored: builder.ignored, undated })
+    let PeriodBuilder { ignored, forged, no_host, .. } = builder;
+    let omitted = Omitted { ignored, forged, no_host, ..Omitted::default() };
+    Ok(Found { periods: found, omitted, undated })
 }
 
 /// The time just before a time range.
@@ -230,14 +197,14 @@ fn address(
     range: TimeRange,
 ) -> Result<ResultTable, Error> {
     let nearest = history.nearest(ip, just_before(range))?;
-    let Found { periods, ignored, undated } = periods(history, ip, range, &nearest)?;
+    let Found { periods, omitted, undated } = periods(history, ip, range, &nearest)?;
     let undated = undated.iter().map(|period| period.count).sum();
-    let columns = columns("mac first_seen last_seen count +address");
+    let columns = columns("mac first_seen last_seen count +address +frame_sources");
     let rows = periods
         .iter()
         .map(|period| period_row(history, period, Cell::text(period.period.mac), Cell::text(ip)));
-    let omitted = Omitted { ignored, undated, ..Omitted::default() };
-    Ok(ResultTable { rows: rows.collect(), columns, omitted })
+    let omitted = Omitted { undated, ..omitted };
+    Ok(shown_if_any(ResultTable { rows: rows.collect(), columns, omitted }))
 }
 
 /// Which addresses a MAC had, from when to when.
@@ -261,52 +228,58 @@ fn addresses(
         let undated = undated.iter().filter(|period| period.mac == mac);
         omitted.undated += undated.map(|period| period.count).sum::<u64>();
     }
-    found.sort_by_cached_key(|(ip, DatedPeriod { times, period })| {
+    found.sort_by_cached_key(|(ip, DatedPeriod { times, period, .. })| {
         (times.map(|(first, _)| first), *ip, network(history, period.network))
     });
-    let columns = columns("address first_seen last_seen count +mac");
+    let columns = columns("address first_seen last_seen count +mac +frame_sources");
     let rows = found
         .iter()
         .map(|(ip, period)| period_row(history, period, Cell::text(ip), Cell::text(mac)));
-    Ok(ResultTable { rows: rows.collect(), columns, omitted })
+    Ok(shown_if_any(ResultTable { rows: rows.collect(), columns, omitted }))
 }
 
 fn period_row(
     history: &dyn HistoryReader,
-    DatedPeriod { times, period }: &DatedPeriod,
+    DatedPeriod { times, period, frame_sources }: &DatedPeriod,
     found: Cell,
     asked: Cell,
 ) -> Vec<Cell> {
     let (first, last) = (times.map(|times| times.0), times.map(|times| times.1));
     let count = (period.count as i64).into();
-    row(history, period.network, vec![found, first.into(), last.into(), count, asked])
+    let cells = vec![found, first.into(), last.into(), count, asked, macs(frame_sources)];
+    row(history, period.network, cells)
 }
 
 /// Addresses that are new or have another MAC, and configuration changes of routers.
 fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable, Error> {
     let mut rows: Vec<(Option<UnixTime>, Vec<Cell>)> = Vec::new();
     let mut omitted = Omitted::default();
-    for (ip, DatedPeriod { times, period }) in new_periods(history, range, &mut omitted)? {
+    for (ip, DatedPeriod { times, period, frame_sources }) in
+        new_periods(history, range, &mut omitted)?
+    {
         let Period { network, mac, previous, .. } = period;
         let first = times.map(|(first, _)| first);
         let before = previous.map(|(mac, _)| Cell::text(mac));
         let before_last_seen = previous.map(|(_, time)| time);
         let change = Cell::text(if before.is_some() { "changed" } else { "new" });
         let (address, mac) = (Cell::text(ip), Cell::text(mac));
+        let (before, sources) = (before.into(), macs(&frame_sources));
         let cells =
-            vec![first.into(), address, change, mac, before.into(), before_last_seen.into()];
+            vec![first.into(), address, change, mac, before, before_last_seen.into(), sources];
         rows.push((first, row(history, network, cells)));
     }
     for RouterChange { time, network, user, added, removed } in history.router_changes(range)? {
         let router = history.networks().get(network).map(|network| network.router.clone());
         let change = Cell::text(format!("configuration +{added} -{removed} by {user}"));
         let router = router.filter(|router| !router.is_empty()).map(Cell::Text);
-        let cells = vec![time.into(), router.into(), change, Cell::None, Cell::None, Cell::None];
+        let none = || Cell::None;
+        let cells = vec![time.into(), router.into(), change, none(), none(), none(), macs(&[])];
         rows.push((Some(time), row(history, network, cells)));
     }
     rows.sort_by_key(|(time, _)| *time);
-    let columns = columns("time address change mac before before_last_seen");
-    Ok(ResultTable { rows: rows.into_iter().map(|(_, row)| row).collect(), columns, omitted })
+    let columns = columns("time address change mac before before_last_seen +frame_sources");
+    let rows = rows.into_iter().map(|(_, row)| row).collect();
+    Ok(shown_if_any(ResultTable { rows, columns, omitted }))
 }
 
 /// The periods of all addresses that begin in this time range, in order.
@@ -316,9 +289,9 @@ fn new_periods(
     omitted: &mut Omitted,
 ) -> Result<Vec<(IpAddr, DatedPeriod)>, Error> {
     let mut found = Vec::new();
-    let clocks = history.clocks().asked(range);
     for ip in history.addresses(range)? {
         let nearest = history.nearest(ip, just_before(range))?;
+        let clocks = history.clocks().asked(range);
         // Most addresses keep their MAC: then their sightings need not be read.
         if is_unchanged(&nearest, range, &clocks) {
             continue;
@@ -328,7 +301,7 @@ fn new_periods(
         let new = periods.into_iter().filter(|period| !period.period.is_older);
         found.extend(new.map(|period| (ip, period)));
     }
-    found.sort_by_cached_key(|(ip, DatedPeriod { times, period })| {
+    found.sort_by_cached_key(|(ip, DatedPeriod { times, period, .. })| {
         (times.map(|(first, _)| first), *ip, network(history, period.network), period.mac)
     });
     Ok(found)
@@ -336,6 +309,7 @@ fn new_periods(
 
 /// Whether each MAC that was seen in the time range was the only one in its network, and the last one before.
 fn is_unchanged(nearest: &[NearestSightings], range: TimeRange, clocks: &Clocks) -> bool {
+    let nearest = NearestSightings::merged(nearest);
     let is_seen = |one: &NearestSightings| {
         let life = one.after.sign_of_life.filter(|_| one.is_known());
         let times = [one.after.claim, one.after.frame_source, life];

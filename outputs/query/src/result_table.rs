@@ -73,15 +73,33 @@ pub struct Omitted {
     pub asked: u64,
     /// Sightings that are left out, because the clock was not set.
     pub undated: u64,
+    /// Claims in frames of another MAC, while the owner claimed the address itself.
+    pub forged: u64,
+    /// Messages with a MAC that no host has, or in a form that hosts ignore.
+    pub no_host: u64,
 }
 
 impl Omitted {
     /// What the user may not expect of the answer.
     pub fn remark(&self) -> Option<String> {
-        let number = Some(self.undated).filter(|number| *number > 0)?;
-        Some(format!(
-            "{number} sightings are left out, because the clock was not set (add --from 1970-01-01 to see them)"
-        ))
+        let Omitted { undated, forged, no_host, .. } = self;
+        let mut remarks = Vec::new();
+        if *undated > 0 {
+            remarks.push(format!(
+                "{undated} sightings are left out, because the clock was not set (add --from 1970-01-01 to see them)"
+            ));
+        }
+        if *forged > 0 {
+            remarks.push(format!(
+                "{forged} claims are left out, because another MAC sent their frames while the owner claimed the address itself (`who` with --at shows which)"
+            ));
+        }
+        if *no_host > 0 {
+            remarks.push(format!(
+                "{no_host} messages are left out, because they name a MAC that no host has, or have a form that hosts ignore"
+            ));
+        }
+        Some(remarks.join("; ")).filter(|text| !text.is_empty())
     }
 }
 

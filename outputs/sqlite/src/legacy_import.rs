@@ -11,7 +11,7 @@ use rusqlite::{Connection, Row};
 use shm_layout::MacAddr;
 
 use crate::{
-    row_writer::{RowWriter, SightingRow, place_id},
+    row_writer::{OWN_FRAME, RowWriter, SightingRow, place_id},
     schema,
 };
 
@@ -127,7 +127,7 @@ fn parse_row(row: &Row) -> rusqlite::Result<Option<LegacyRow>> {
         let origin = u8::try_from(origin?).ok().filter(|origin| *origin <= 5)?;
         let mac = parse_mac(&mac?)?;
         let address: IpAddr = ip.parse().ok()?;
-        let sighting = SightingRow { place: 0, mac, ip: address, time, origin };
+        let sighting = SightingRow { place: 0, mac, ip: address, source: OWN_FRAME, time, origin };
         Some(LegacyRow { sighting, interface: interface?, vlan: vlan?, ip })
     };
     Ok(parse())

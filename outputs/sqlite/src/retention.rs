@@ -158,7 +158,8 @@ impl Retention {
         for _ in 0..PAIRINGS_PER_STEP {
             let next = database.prepare_cached(next)?.query_row([pass.pairing], |row| row.get(0));
             let Some(pairing) = next.optional()? else {
-                let more = delete_changes(database, pass, left)? == left;
+                let more = delete_changes(database, pass, left)? == left
+                    || delete_places(database, writer, left)? == left;
                 self.pass = self.pass.filter(|_| more);
                 return Ok(more);
             };
@@ -232,6 +233,22 @@ fn delete_changes(
     let deleted = database.prepare_cached(delete)?.execute(row)?;
     if from == UNDATED {
         forget_undated(database, CHANGES, oldest_change(database)?)?;
+    }
+    Ok(deleted)
+}
+
+/// Deletes places that nothing refers to, at most `rows`: a host that forges VLANs leaves many of them.
+fn delete_places(
+    database: &Connection,
+    writer: &mut RowWriter,
+    rows: usize,
+) -> rusqlite::Result<usize> {
+    let delete = "DELETE FROM place WHERE id IN (SELECT id FROM place
+        WHERE NOT EXISTS (SELECT 1 FROM pairing WHERE pairing.place = place.id)
+        AND id NOT IN (SELECT place FROM config_change) LIMIT ?)";
+    let deleted = database.prepare_cached(delete)?.execute([rows as i64])?;
+    if deleted > 0 {
+        writer.clear_places();
     }
     Ok(deleted)
 }

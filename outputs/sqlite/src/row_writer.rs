@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use aw_output::Entry;
+use aw_output::{Entry, warn};
 use rusqlite::{Connection, OptionalExtension, params};
 use shm_layout::{ConfigChange, Event, InterfaceName, Kind, MacAddr, RingName, VlanId};
 
@@ -18,6 +18,16 @@ const CACHED_PAIRINGS: usize = 1 << 16;
 const CACHED_RINGS: usize = 64;
 /// Cached ids of places of a ring; forged VLAN tags can make any number of places. At most 1 MB.
 const CACHED_PLACES: usize = 1 << 12;
+/// Places of an interface, of which each VLAN, each stack of two VLANs and each router that reports is one: all VLANs
+/// four times over, or some thousand stacks. Further ones, which a host can forge, are stored as one place: an
+/// address is searched in each place of its pairings.
+const PLACES_OF_INTERFACE: usize = 1 << 14;
+/// Stands for their number after the message that there are too many.
+const REPORTED: usize = usize::MAX;
+/// The VLANs of that place.
+const MORE_PLACES: i64 = -1;
+/// The frame's source, where it is the pairing's MAC, or not known.
+pub const OWN_FRAME: i64 = -1;
 
 /// Caches the ids of places and pairings, and collects the events and sightings of a transaction.
 #[derive(Default)]
@@ -26,7 +36,7 @@ pub struct RowWriter {
     /// Events, with the index of their ring, of which nothing is written yet: while they are collected, other programs
     /// can write to the database.
     events: Vec<(usize, Event)>,
-    pairings: HashMap<(i64, MacAddr, IpAddr), i64>,
+    pairings: HashMap<(i64, MacAddr, IpAddr, i64), i64>,
     /// Pairing, time and origin of the transaction's sightings. Written sorted, they touch each page once.
     sightings: Vec<(i64, i64, u8)>,
 }
@@ -35,6 +45,8 @@ struct RingPlaces {
     name: RingName,
     host: String,
     places: HashMap<(InterfaceName, VlanId, VlanId, Ipv4Addr), i64>,
+    /// How many places an interface has in the database.
+    counts: HashMap<InterfaceName, usize>,
 }
 
 /// A sighting that is to be written.
@@ -43,6 +55,8 @@ pub struct SightingRow {
     pub place: i64,
     pub mac: MacAddr,
     pub ip: IpAddr,
+    /// The MAC that sent the frame, or [`OWN_FRAME`].
+    pub source: i64,
     /// Nanoseconds since 1970.
     pub time: i64,
     pub origin: u8,
@@ -52,6 +66,14 @@ impl RowWriter {
     /// To be called after pairings were deleted.
     pub fn clear_pairings(&mut self) {
         self.pairings.clear();
+    }
+
+    /// To be called after places were deleted.
+    pub fn clear_places(&mut self) {
+        for ring in &mut self.rings {
+            ring.places.clear();
+            ring.counts.clear();
+        }
     }
 
     /// Adds an event, without using the database.
@@ -78,7 +100,9 @@ impl RowWriter {
             }
         };
         let (mac, ip, time) = (event.mac, event.ip(), event.time.as_nanos());
-        let sighting = SightingRow { place, mac, ip, time, origin };
+        let forwarded = Some(event.source).filter(|source| *source != mac);
+        let source = forwarded.map_or(OWN_FRAME, |source| source.number() as i64);
+        let sighting = SightingRow { place, mac, ip, source, time, origin };
         self.add_sighting(database, &sighting, || event.ip_text().to_string())
     }
 
@@ -89,15 +113,15 @@ impl RowWriter {
         sighting: &SightingRow,
         text: impl FnOnce() -> String,
     ) -> rusqlite::Result<()> {
-        let SightingRow { place, mac, ip, time, origin } = *sighting;
-        let pairing = match self.pairings.get(&(place, mac, ip)) {
+        let SightingRow { place, mac, ip, source, time, origin } = *sighting;
+        let pairing = match self.pairings.get(&(place, mac, ip, source)) {
             Some(pairing) => *pairing,
             None => {
                 let pairing = pairing_id(database, sighting, &text())?;
                 if self.pairings.len() >= CACHED_PAIRINGS {
                     self.pairings.clear();
                 }
-                self.pairings.insert((place, mac, ip), pairing);
+                self.pairings.insert((place, mac, ip, source), pairing);
                 pairing
             }
         };
@@ -130,7 +154,8 @@ impl RowWriter {
         let is_same = |known: &RingPlaces| known.name == *ring && known.host == host;
         self.rings.iter().position(is_same).unwrap_or_else(|| {
             let (name, host) = (ring.clone(), host.to_owned());
-            self.rings.push(RingPlaces { name, host, places: HashMap::new() });
+            let (places, counts) = (HashMap::new(), HashMap::new());
+            self.rings.push(RingPlaces { name, host, places, counts });
             self.rings.len() - 1
         })
     }
@@ -141,7 +166,7 @@ impl RowWriter {
         ring: usize,
         event: &Event,
     ) -> rusqlite::Result<i64> {
-        let RingPlaces { name, host, places } = &mut self.rings[ring];
+        let RingPlaces { name, host, places, counts } = &mut self.rings[ring];
         let Event { interface, vlan, outer_vlan, router, .. } = *event;
         let key = (interface, vlan, outer_vlan, router);
         if let Some(place) = places.get(&key) {
@@ -150,7 +175,33 @@ impl RowWriter {
         let reporter = Some(router).filter(|router| !router.is_unspecified());
         let router = reporter.map(|router| router.to_string()).unwrap_or_default();
         let vlans = [vlan, outer_vlan].map(|vlan| i64::from(vlan.get()));
-        let id = place_id(database, [host, name.as_str(), interface.as_str(), &router], vlans)?;
+        let names = [host, name.as_str(), interface.as_str(), &router];
+        let id = match known_place(database, names, vlans)? {
+            Some(id) => id,
+            None => {
+                let count = match counts.get_mut(&interface) {
+                    Some(count) => count,
+                    None => {
+                        let count = count_places(database, host, name.as_str(), interface.as_str());
+                        counts.entry(interface).or_insert(count?)
+                    }
+                };
+                if *count >= PLACES_OF_INTERFACE && *count < REPORTED {
+                    warn(format_args!(
+                        "{interface} of ring {} has {count} VLANs and stacks of VLANs: further ones are stored as VLAN {MORE_PLACES} (if there are not so many, a host forges them)",
+                        name.as_str()
+                    ));
+                    *count = REPORTED;
+                }
+                if *count < PLACES_OF_INTERFACE {
+                    *count += 1;
+                    place_id(database, names, vlans)?
+                } else {
+                    let [host, ring, interface, _] = names;
+                    place_id(database, [host, ring, interface, ""], [MORE_PLACES; 2])?
+                }
+            }
+        };
         if places.len() >= CACHED_PLACES {
             places.clear();
         }
@@ -159,37 +210,62 @@ impl RowWriter {
     }
 }
 
-/// The id of a place, which is created if it does not exist.
-pub fn place_id(
+/// How many places an interface has, without the one of all further ones.
+fn count_places(
+    database: &Connection,
+    host: &str,
+    ring: &str,
+    interface: &str,
+) -> rusqlite::Result<usize> {
+    let count =
+        "SELECT count(*) FROM place WHERE host = ? AND ring = ? AND interface = ? AND vlan >= 0";
+    let count = database
+        .prepare_cached(count)?
+        .query_row([host, ring, interface], |row| row.get::<_, i64>(0));
+    Ok(usize::try_from(count?).unwrap_or(0))
+}
+
+/// The id of a place, if it exists.
+fn known_place(
     database: &Connection,
     [host, ring, interface, router]: [&str; 4],
     [vlan, outer_vlan]: [i64; 2],
-) -> rusqlite::Result<i64> {
-    let row = params![host, ring, interface, vlan, outer_vlan, router];
-    let insert = "INSERT OR IGNORE INTO place (host, ring, interface, vlan, outer_vlan, router)
-        VALUES (?, ?, ?, ?, ?, ?)";
-    database.prepare_cached(insert)?.execute(row)?;
+) -> rusqlite::Result<Option<i64>> {
     let select = "SELECT id FROM place WHERE host = ? AND ring = ? AND interface = ? AND vlan = ?
         AND outer_vlan = ? AND router = ?";
-    database.prepare_cached(select)?.query_row(row, |row| row.get(0))
+    let row = params![host, ring, interface, vlan, outer_vlan, router];
+    database.prepare_cached(select)?.query_row(row, |row| row.get(0)).optional()
+}
+
+/// The id of a place, which is created if it does not exist.
+pub fn place_id(database: &Connection, names: [&str; 4], vlans: [i64; 2]) -> rusqlite::Result<i64> {
+    if let Some(known) = known_place(database, names, vlans)? {
+        return Ok(known);
+    }
+    let ([host, ring, interface, router], [vlan, outer_vlan]) = (names, vlans);
+    let insert = "INSERT INTO place (host, ring, interface, vlan, outer_vlan, router)
+        VALUES (?, ?, ?, ?, ?, ?)";
+    let row = params![host, ring, interface, vlan, outer_vlan, router];
+    database.prepare_cached(insert)?.insert(row)
 }
 
 /// The id of a pairing, which is created if it does not exist.
 fn pairing_id(database: &Connection, sighting: &SightingRow, text: &str) -> rusqlite::Result<i64> {
-    let SightingRow { place, mac, ip, .. } = *sighting;
+    let SightingRow { place, mac, ip, source, .. } = *sighting;
     let bytes: &[u8] = match &ip {
         IpAddr::V4(ip) => &ip.octets(),
         IpAddr::V6(ip) => &ip.octets(),
     };
     let mac = mac.number() as i64;
-    let select = "SELECT id FROM pairing WHERE address = ? AND mac = ? AND place = ?";
-    let known =
-        database.prepare_cached(select)?.query_row(params![bytes, mac, place], |row| row.get(0));
+    let select =
+        "SELECT id FROM pairing WHERE address = ? AND mac = ? AND place = ? AND source = ?";
+    let key = params![bytes, mac, place, source];
+    let known = database.prepare_cached(select)?.query_row(key, |row| row.get(0));
     if let Some(known) = known.optional()? {
         return Ok(known);
     }
-    let insert = "INSERT INTO pairing (address, mac, place, ip) VALUES (?, ?, ?, ?)";
-    database.prepare_cached(insert)?.insert(params![bytes, mac, place, text])
+    let insert = "INSERT INTO pairing (address, mac, place, ip, source) VALUES (?, ?, ?, ?, ?)";
+    database.prepare_cached(insert)?.insert(params![bytes, mac, place, text, source])
 }
 
 #[cfg(test)]
@@ -198,9 +274,10 @@ mod tests {
     use crate::schema;
     use shm_layout::{UnixTime, UserName};
 
-    /// Forged VLAN tags do not fill the memory, and a place that left the cache keeps its id.
+    /// Forged VLAN tags fill neither the memory nor the database, and a place that left the cache keeps its id. Those that
+    /// are known keep their place.
     #[test]
-    fn cached_places_have_a_bound() {
+    fn places_have_a_bound() {
         let mut database = Connection::open_in_memory().unwrap();
         assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
         let mut writer = RowWriter::default();
@@ -215,11 +292,19 @@ mod tests {
             (place, writer.rings[0].places.len())
         };
         let (first, _) = place_of((1, 1));
-        for vlan in 1..=4094 {
-            for outer in 2..5 {
-                assert!(place_of((vlan, outer)).1 <= CACHED_PLACES);
+        let mut places = std::collections::HashSet::new();
+        for outer in 2..9 {
+            for vlan in 1..=4094 {
+                let (place, cached) = place_of((vlan, outer));
+                places.insert(place);
+                assert!(cached <= CACHED_PLACES);
             }
         }
+        assert_eq!(places.len(), PLACES_OF_INTERFACE); // with the one of all others, without the first one
         assert_eq!(place_of((1, 1)).0, first);
+        let [more, other] = [(1, 4000), (2, 4001)].map(|vlans| place_of(vlans).0);
+        assert_eq!(more, other);
+        let count = "SELECT count(*) FROM place WHERE vlan = -1 AND outer_vlan = -1";
+        assert_eq!(database.query_row(count, [], |row| row.get::<_, i64>(0)), Ok(1));
     }
 }

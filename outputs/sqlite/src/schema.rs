@@ -16,30 +16,33 @@ const APPLICATION: i32 = 0x4157_6869;
 /// Version of these tables.
 const VERSION: i32 = 1;
 
+/// The table `pairing`: %s is its name.
+const PAIRING: &str = "
+    CREATE TABLE %s (
+        id INTEGER PRIMARY KEY,
+        address BLOB NOT NULL,     -- 4 or 16 bytes
+        mac INTEGER NOT NULL,      -- 48 bits
+        place INTEGER NOT NULL REFERENCES place,
+        ip TEXT NOT NULL,          -- the address as text, which SQL cannot make of IPv6 bytes
+        source INTEGER NOT NULL DEFAULT -1, -- MAC that sent the frames; -1: the pairing's own, or not known
+        UNIQUE (address, mac, place, source)
+    );";
+
 const TABLES: &str = "
     CREATE TABLE place (
         id INTEGER PRIMARY KEY,
         host TEXT NOT NULL,        -- of the collector
         ring TEXT NOT NULL,        -- empty: from a table that addrwatch created
         interface TEXT NOT NULL,
-        vlan INTEGER NOT NULL,     -- 0 = none
+        vlan INTEGER NOT NULL,     -- 0 = none, -1 = any of those for which there was no room
         outer_vlan INTEGER NOT NULL,
         router TEXT NOT NULL,      -- that reported the pairing; empty = none
         UNIQUE (host, ring, interface, vlan, outer_vlan, router)
     );
-    CREATE TABLE pairing (
-        id INTEGER PRIMARY KEY,
-        address BLOB NOT NULL,     -- 4 or 16 bytes
-        mac INTEGER NOT NULL,      -- 48 bits
-        place INTEGER NOT NULL REFERENCES place,
-        ip TEXT NOT NULL,          -- the address as text, which SQL cannot make of IPv6 bytes
-        UNIQUE (address, mac, place)
-    );
-    CREATE INDEX pairing_of_mac ON pairing (mac, ip);
     CREATE TABLE sighting (
         pairing INTEGER NOT NULL REFERENCES pairing,
         time INTEGER NOT NULL,     -- nanoseconds since 1970
-        origin INTEGER NOT NULL,   -- 0 ARP_REQ, 1 ARP_REP, 2 ARP_ACD, 3 ND_NS, 4 ND_NA, 5 ND_DAD, 6 MACUPD, 7 and 8: addrwatch-history(5)
+        origin INTEGER NOT NULL,   -- 0 ARP_REQ, 1 ARP_REP, 2 ARP_ACD, 3 ND_NS, 4 ND_NA, 5 ND_DAD, 6 MACUPD, 7 to 15: addrwatch-history(5)
         again INTEGER NOT NULL,    -- 0; larger if the other columns are those of another row
         PRIMARY KEY (pairing, time, origin, again)
     ) WITHOUT ROWID;
@@ -50,7 +53,9 @@ const TABLES: &str = "
     ) WITHOUT ROWID;";
 
 /// Created if it is missing: databases of earlier releases do not have it.
-const CHANGES: &str = "
+const ADDITIONS: &str = "
+    CREATE INDEX IF NOT EXISTS pairing_of_mac ON pairing (mac, ip);
+    CREATE INDEX IF NOT EXISTS pairing_of_place ON pairing (place);
     CREATE TABLE IF NOT EXISTS config_change (
         time INTEGER NOT NULL,     -- nanoseconds since 1970
         place INTEGER NOT NULL REFERENCES place, -- its interface is the router's name
@@ -65,17 +70,25 @@ const CHANGES: &str = "
 
 /// Earlier releases created the index of MACs without the address.
 const OLD_INDEX: &str = "CREATE INDEX pairing_of_mac ON pairing (mac)";
-const REPLACE_INDEX: &str =
-    "DROP INDEX pairing_of_mac; CREATE INDEX pairing_of_mac ON pairing (mac, ip)";
+
+/// The columns that this release uses, by table.
+const COLUMNS: [(&str, &[&str]); 6] = [
+    ("place", &["id", "host", "ring", "interface", "vlan", "outer_vlan", "router"]),
+    ("pairing", &["id", "address", "mac", "place", "ip", "source"]),
+    ("sighting", &["pairing", "time", "origin", "again"]),
+    ("account", &["ring", "generation", "began", "delivered", "lost", "skipped"]),
+    ("config_change", &["time", "place", "user", "lines_added", "lines_removed"]),
+    ("undated", &["pairing", "found"]),
+];
 
 /// What every connection sets. The log is synced to the disk only before it is copied into the tables: a
 /// kill loses nothing, a power cut loses what the kernel had not written yet, and the file is consistent
-/// in both cases. The log is copied at 16 MiB: a page that is in it several times is copied once. The
+/// in both cases. The log is copied by `database_file`: a page that is in it several times is copied once. The
 /// code keeps references valid, because a check by SQLite costs a search for each row.
 pub const SESSION: &str = "
     PRAGMA journal_mode = wal;
     PRAGMA synchronous = normal;
-    PRAGMA wal_autocheckpoint = 4096;
+    PRAGMA wal_autocheckpoint = 0;
     PRAGMA journal_size_limit = 16777216;
     PRAGMA foreign_keys = off;
     PRAGMA temp_store = memory;
@@ -86,8 +99,7 @@ pub const LEGACY_COLUMNS: [&str; 6] =
     ["timestamp", "interface", "vlan_tag", "mac_address", "ip_address", "origin"];
 
 /// Names of our tables and indexes, which the view cannot have.
-const RESERVED_NAMES: &str =
-    "place pairing pairing_of_mac sighting account config_change config_change_time undated";
+const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_new sighting account config_change config_change_time undated";
 
 /// What the view reads; it identifies a view of aw-sqlite.
 const VIEW_SOURCE: &str =
@@ -159,10 +171,19 @@ pub fn prepare(database: &mut Connection, view: &ViewName) -> Result<(), Unusabl
     if application == 0 {
         create_tables(&transaction)?;
     }
-    transaction.execute_batch(CHANGES)?;
+    add_source(&transaction)?;
     let index = "SELECT count(*) FROM sqlite_schema WHERE name = 'pairing_of_mac' AND sql = ?";
     if transaction.query_row(index, [OLD_INDEX], |row| row.get::<_, bool>(0))? {
-        transaction.execute_batch(REPLACE_INDEX)?;
+        transaction.execute_batch("DROP INDEX pairing_of_mac")?;
+    }
+    transaction.execute_batch(ADDITIONS)?;
+    for (table, columns) in COLUMNS {
+        if !aw_database::has_columns(&transaction, table, columns)? {
+            let why = format!(
+                "its table {table} is not of aw-sqlite (choose another file with --database)"
+            );
+            return Err(Unusable::Foreign(why));
+        }
     }
     prepare_view(&transaction, view.as_str())?;
     Ok(transaction.commit()?)
@@ -177,8 +198,28 @@ fn create_tables(database: &Connection) -> Result<(), Unusable> {
         }
     }
     database.execute_batch(TABLES)?;
+    database.execute_batch(&PAIRING.replace("%s", "pairing"))?;
     database.pragma_update(None, "application_id", APPLICATION)?;
     Ok(database.pragma_update(None, "user_version", VERSION)?)
+}
+
+/// Whether the file has no table, view or index.
+pub fn is_empty(database: &Connection) -> rusqlite::Result<bool> {
+    database.query_row("SELECT count(*) = 0 FROM sqlite_schema", [], |row| row.get(0))
+}
+
+/// Earlier releases created the table of pairings without the frame's source, and a pairing could be in it once only.
+/// The names of tables in views stay as they are, which `legacy_alter_table` is for.
+fn add_source(database: &Connection) -> rusqlite::Result<()> {
+    if columns(database, "pairing")?.iter().any(|column| column == "source") {
+        return Ok(());
+    }
+    let create = PAIRING.replace("%s", "pairing_new");
+    database.execute_batch(&format!(
+        "PRAGMA legacy_alter_table = on; {create}
+        INSERT INTO pairing_new (id, address, mac, place, ip) SELECT id, address, mac, place, ip FROM pairing;
+        DROP TABLE pairing; ALTER TABLE pairing_new RENAME TO pairing"
+    ))
 }
 
 fn prepare_view(database: &Connection, name: &str) -> Result<(), Unusable> {

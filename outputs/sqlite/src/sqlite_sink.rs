@@ -1,6 +1,10 @@
 //! The sink: rows and checkpoints are written in one transaction, which `flush` commits.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    time::Duration,
+};
 
 use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Fault, Sink, SinkResult, failed};
 use aw_service::Condition;
@@ -49,6 +53,8 @@ struct OpenDatabase {
     file: FileId,
     rows: RowWriter,
     import: Option<LegacyImport>,
+    /// For readers of snapshots. It is closed after the connection, see `database_file::open_lock`.
+    lock: File,
 }
 
 impl SqliteSink {
@@ -74,14 +80,20 @@ impl SqliteSink {
     fn open(&self) -> Result<OpenDatabase, Unusable> {
         let DatabaseSettings { path, view, .. } = &self.settings;
         database_file::create(path, self.failed_file)?;
+        let lock = database_file::open_lock(path)?;
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(32);
+        aw_database::distrust(&connection)?;
+        let is_new = fs::metadata(path).is_ok_and(|file| file.len() > 0);
         connection.execute_batch(schema::SESSION)?;
+        if is_new && schema::is_empty(&connection)? {
+            database_file::let_group_read(path, &lock)?;
+        }
         schema::prepare(&mut connection, view)?;
         let import = LegacyImport::find(&connection, "")?;
         let file = database_file::file_id(path).unwrap_or_default();
-        Ok(OpenDatabase { connection, file, rows: RowWriter::default(), import })
+        Ok(OpenDatabase { connection, file, rows: RowWriter::default(), import, lock })
     }
 
     fn open_failure(&self, why: &str) -> String {
@@ -173,6 +185,11 @@ impl SqliteSink {
             database.import.iter_mut().for_each(LegacyImport::report_progress);
             Ok(())
         })?;
+        if let Some(OpenDatabase { connection, lock, .. }) = &self.database {
+            let _ = connection.busy_timeout(Duration::ZERO); // it is tried again after the next commit
+            let _ = database_file::copy_log(connection, &self.settings.path, lock);
+            let _ = connection.busy_timeout(BUSY_TIMEOUT);
+        }
         self.close_if_moved();
         Ok(())
     }

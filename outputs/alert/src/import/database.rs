@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, Row};
+use aw_database::Snapshot;
+use rusqlite::{Row, config::DbConfig};
 use shm_layout::MacAddr;
 
 use super::imported::{Imported, StoredPairing};
 
 /// A row has interface, VLAN, MAC, address, last claim, first and last sighting. Probes (origins 2 and 5)
-/// and messages without a MAC (7 and 8) are no claims.
+/// and messages without a MAC (7 and 8) are no claims, and those with a MAC that no host has (12 to 15) no pairings.
 const ADDRWATCH: &str = "
     SELECT interface, vlan_tag, mac_address, ip_address,
-        max(timestamp) FILTER (WHERE coalesce(origin, 0) NOT IN (2, 5, 7, 8)), min(timestamp), max(timestamp)
-    FROM addrwatch GROUP BY 1, 2, 3, 4";
+        max(timestamp) FILTER (WHERE coalesce(origin, 0) NOT IN (2, 5, 7, 8, 12, 13, 14, 15)), min(timestamp), max(timestamp)
+    FROM addrwatch WHERE coalesce(origin, 0) NOT IN (12, 13, 14, 15) GROUP BY 1, 2, 3, 4";
 /// Times are in UTC. hostwatch stores the MAC of the frame and that of the ARP message: the pairing has the latter. The
 /// previous pairing comes first, so that the newer one is the current one.
 const HOSTWATCH: &str = "
@@ -26,7 +27,10 @@ pub fn each_row<E: From<rusqlite::Error>>(
     path: &Path,
     mut take: impl FnMut(&Row) -> Result<(), E>,
 ) -> Result<bool, E> {
-    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    // Without a lock, which would stop a program that writes to it. A database of aw-sqlite has addrwatch's table as a view.
+    let snapshot = Snapshot::open(path)?;
+    let database = &snapshot.database;
+    database.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, true)?;
     let is_there = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = ?)";
     let is_there = |name: &str| database.query_row(is_there, [name], |row| row.get::<_, bool>(0));
     let select = if is_there("hosts")? {
@@ -40,6 +44,11 @@ pub fn each_row<E: From<rusqlite::Error>>(
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         take(row)?;
+    }
+    if !snapshot.is_intact() {
+        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        let why = "another program changed it while it was read (import it again)";
+        return Err(rusqlite::Error::SqliteFailure(busy, Some(why.into())).into());
     }
     Ok(true)
 }

@@ -48,8 +48,7 @@ fn sightings_without_a_date() {
     let day = nanos(MAX_AHEAD);
     let now = 20_000 * day;
     let insert = |pairing: i64, time: i64| {
-        let pairing_row =
-            "INSERT OR IGNORE INTO pairing VALUES (?1, x'0a000001', ?1, 1, '10.0.0.1')";
+        let pairing_row = "INSERT OR IGNORE INTO pairing (id, address, mac, place, ip) VALUES (?1, x'0a000001', ?1, 1, '10.0.0.1')";
         database.execute(pairing_row, [pairing]).unwrap();
         let row = [pairing, time];
         database.execute("INSERT INTO sighting VALUES (?, ?, 0, 0)", row).unwrap();
@@ -100,7 +99,7 @@ fn without_a_limit() {
     assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
     database.execute_batch("PRAGMA foreign_keys = off").unwrap();
     for pairing in 1..2_500 {
-        let row = "INSERT INTO pairing VALUES (?1, x'0a000001', ?1, 1, '10.0.0.1')";
+        let row = "INSERT INTO pairing (id, address, mac, place, ip) VALUES (?1, x'0a000001', ?1, 1, '10.0.0.1')";
         database.execute(row, [pairing]).unwrap();
     }
     for time in [5, 17_600 * nanos(DAY), 20_000 * nanos(DAY)] {

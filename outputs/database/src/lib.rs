@@ -1,0 +1,35 @@
+//! SQLite databases that other programs write or read. Neither their schema is trusted, nor the processes that may read
+//! them: views and triggers of others do nothing, and no reader needs a lock with which it could stop a writer.
+#![forbid(unsafe_code)]
+
+mod snapshot;
+
+pub use rusqlite::Connection;
+use rusqlite::{OptionalExtension, Result, config::DbConfig};
+pub use snapshot::{Snapshot, WAL, index_path, wal_path};
+
+/// Prepares a connection for a file that other programs may have written: triggers and views do nothing, functions in the
+/// schema are limited to harmless ones, and damaged pages are detected before they are used.
+pub fn distrust(database: &Connection) -> Result<()> {
+    for (setting, is_on) in [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+    ] {
+        database.set_db_config(setting, is_on)?;
+    }
+    database.execute_batch("PRAGMA cell_size_check = on; PRAGMA mmap_size = 0")
+}
+
+/// Whether this is a table, neither view nor virtual, that has at least these columns, none of them computed.
+pub fn has_columns(database: &Connection, table: &str, columns: &[&str]) -> Result<bool> {
+    let plain = "SELECT rootpage > 0 FROM sqlite_schema WHERE type = 'table' AND name = ?";
+    let plain: Option<bool> = database.query_row(plain, [table], |row| row.get(0)).optional()?;
+    if plain != Some(true) {
+        return Ok(false);
+    }
+    let mut stored = database.prepare("SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0")?;
+    let stored = stored.query_map([table], |row| row.get(0))?.collect::<Result<Vec<String>>>()?;
+    Ok(columns.iter().all(|column| stored.iter().any(|stored| stored == column)))
+}

@@ -1,0 +1,244 @@
+//! Reads a database that another program may be writing (in WAL mode), without a lock of SQLite.
+//!
+//! A lock on the index of the log (the file `-shm`) stops the writer, and who may read that file may lock it. So the
+//! writer keeps the index to itself, and a reader makes its own one in memory, from the log. What it reads is the state
+//! of that moment, unless the writer copies the log into the database meanwhile. The reader detects that afterwards, and
+//! begins again. The writer is asked to wait, by a lock of another kind (flock), for which it waits only for so long.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, SystemTime},
+};
+
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use rustix::fs::{FlockOperation, flock};
+
+/// What the name of the log ends with.
+pub const WAL: &str = "-wal";
+/// The log's header. A log that begins again has other numbers in it.
+const HEADER: u64 = 32;
+
+/// How long a reader waits for a writer that copies the log. It needs no permission to continue.
+const COPYING: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A change within this time after another one may leave the file's time as it is: the kernel's clock for files has
+/// steps of at most 10 ms. File systems with whole seconds have steps of at most 2 s.
+const CLOCK_STEP: Duration = Duration::from_millis(20);
+const WHOLE_SECONDS: Duration = Duration::from_secs(2);
+
+/// A state of the database.
+pub struct Snapshot {
+    /// The connection. What it returned is right if [`Snapshot::is_intact`] says so afterwards.
+    pub database: Connection,
+    path: PathBuf,
+    version: Version,
+    /// Asks the writer to wait.
+    _lock: File,
+}
+
+/// What changes if what was read may be mixed from two states.
+#[derive(Debug, PartialEq)]
+struct Version {
+    /// Device, inode, and when it was changed: seconds and nanoseconds.
+    database: (u64, u64, i64, i64),
+    log: Vec<u8>,
+    /// A transaction of a database without a log is not complete, or was interrupted.
+    is_changing: bool,
+}
+
+impl Snapshot {
+    /// Opens the database, for reading only. Its schema is not trusted.
+    pub fn open(path: &Path) -> rusqlite::Result<Snapshot> {
+        let lock = open_regular(path).map_err(cannot_open)?;
+        ask_to_wait(&lock);
+        let version = settled(path).map_err(cannot_open)?;
+        // Without a log there is no index, either. With one, `exclusive` means: the index is in memory.
+        let has_log = wal_path(path).try_exists().map_err(cannot_open)?;
+        let how = if has_log { "vfs=unix-none" } else { "immutable=1" };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_URI;
+        let database = Connection::open_with_flags(uri(path, how), flags)?;
+        database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        database.execute_batch("PRAGMA locking_mode = exclusive")?;
+        crate::distrust(&database)?;
+        Ok(Snapshot { database, path: path.into(), version, _lock: lock })
+    }
+
+    /// Whether all that was read so far is of one state. If not, it is to be discarded, errors included.
+    pub fn is_intact(&self) -> bool {
+        let Ok(now) = version(&self.path) else { return false };
+        // A log that was empty may have begun meanwhile: it is used from its beginning on.
+        let Version { database, log, .. } = &self.version;
+        *database == now.database && (log.is_empty() || *log == now.log) && !now.is_changing
+    }
+}
+
+/// Opens a file that is neither a directory nor something that would block.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is not a regular file")),
+    }
+}
+
+/// The log of a database.
+pub fn wal_path(path: &Path) -> PathBuf {
+    with_suffix(path, WAL)
+}
+
+/// The index of the log, in memory that processes share. Who may open it may stop the writer.
+pub fn index_path(path: &Path) -> PathBuf {
+    with_suffix(path, "-shm")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn ask_to_wait(lock: &File) {
+    for _ in 0..COPYING.as_millis() / PAUSE.as_millis() {
+        match flock(lock, FlockOperation::NonBlockingLockShared) {
+            Err(rustix::io::Errno::WOULDBLOCK) => sleep(PAUSE),
+            _ => return, // or a file system without such locks
+        }
+    }
+}
+
+/// The version, once each later change will be seen in it.
+fn settled(path: &Path) -> io::Result<Version> {
+    let mut tries = COPYING.as_millis() / PAUSE.as_millis();
+    loop {
+        let version = version(path)?;
+        if version.is_changing {
+            if tries == 0 {
+                let why = "another program is changing it, or was killed while it did (end or start that program)";
+                return Err(io::Error::other(why));
+            }
+            tries -= 1;
+            sleep(PAUSE);
+            continue;
+        }
+        let (.., seconds, nanos) = version.database;
+        let step = if nanos == 0 { WHOLE_SECONDS } else { CLOCK_STEP };
+        let changed = Duration::new(seconds.unsigned_abs(), nanos as u32);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        match now.checked_sub(changed) {
+            Some(age) if age < step => sleep(step - age),
+            _ => return Ok(version), // a time in the future is of a clock that was set back
+        }
+    }
+}
+
+fn version(path: &Path) -> io::Result<Version> {
+    let file = fs::metadata(path)?;
+    let log = begin_of(&wal_path(path), HEADER)?;
+    // The journal of a complete transaction is deleted, empty, or begins with a zero.
+    let is_changing =
+        begin_of(&with_suffix(path, "-journal"), 1)?.first().is_some_and(|byte| *byte != 0);
+    let database = (file.dev(), file.ino(), file.ctime(), file.ctime_nsec());
+    Ok(Version { database, log, is_changing })
+}
+
+/// The first bytes of a file; none if there is no such file.
+fn begin_of(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
+    let mut begin = Vec::new();
+    match File::open(path) {
+        Ok(file) => drop(file.take(bytes).read_to_end(&mut begin)?),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    Ok(begin)
+}
+
+fn uri(path: &Path, how: &str) -> String {
+    let absolute = std::path::absolute(path).unwrap_or(path.into());
+    let escaped: String = absolute
+        .to_string_lossy()
+        .chars()
+        .map(|c| if "%?#".contains(c) { format!("%{:02x}", c as u32) } else { c.into() })
+        .collect();
+    format!("file:{escaped}?mode=ro&{how}")
+}
+
+/// As SQLite reports it.
+fn cannot_open(error: io::Error) -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+    rusqlite::Error::SqliteFailure(code, Some(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(snapshot: &Snapshot) -> i64 {
+        snapshot.database.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
+    }
+
+    /// A snapshot stays what it is while rows are added; when the log is copied, that is detected.
+    #[test]
+    fn a_state_and_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a%20b?#.db");
+        let writer = Connection::open(&path).unwrap();
+        let begin = "PRAGMA journal_mode = wal; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (x);
+            INSERT INTO t VALUES (1)";
+        writer.execute_batch(begin).unwrap();
+        let first = Snapshot::open(&path).unwrap();
+        assert_eq!(count(&first), 1);
+        writer.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+        let second = Snapshot::open(&path).unwrap();
+        assert_eq!([count(&first), count(&second)], [1, 2]);
+        assert!(first.is_intact() && second.is_intact());
+        writer.execute_batch("PRAGMA wal_checkpoint(truncate)").unwrap();
+        assert!(!first.is_intact() && !second.is_intact());
+        // The log begins while a reader reads.
+        let empty = Snapshot::open(&path).unwrap();
+        assert_eq!(count(&empty), 2);
+        writer.execute_batch("INSERT INTO t VALUES (3)").unwrap();
+        assert_eq!(count(&empty), 2);
+        assert!(empty.is_intact());
+        // All of the log is copied, and it begins again.
+        writer.execute_batch("PRAGMA wal_checkpoint(passive)").unwrap();
+        let copied = Snapshot::open(&path).unwrap();
+        assert_eq!(count(&copied), 3);
+        writer.execute_batch("INSERT INTO t VALUES (4)").unwrap();
+        assert!(!copied.is_intact());
+        drop(writer);
+        let closed = Snapshot::open(&path).unwrap();
+        assert_eq!(count(&closed), 4);
+        assert!(closed.is_intact());
+    }
+
+    /// A snapshot holds no lock of SQLite, and creates no file. A transaction that is not complete is not read.
+    #[test]
+    fn it_stops_no_writer() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let writer = Connection::open(&path).unwrap();
+        writer.execute_batch("CREATE TABLE t (x)").unwrap();
+        let snapshot = Snapshot::open(&path).unwrap();
+        assert_eq!(count(&snapshot), 0);
+        writer.execute_batch("PRAGMA locking_mode = exclusive; INSERT INTO t VALUES (1)").unwrap();
+        assert!(!snapshot.is_intact());
+        drop(snapshot);
+        assert_eq!(count(&Snapshot::open(&path).unwrap()), 1);
+        let complete = Snapshot::open(&path).unwrap();
+        drop(writer);
+        let journal = with_suffix(&path, "-journal");
+        fs::write(&journal, [0xd9]).unwrap(); // as SQLite does before it changes the database
+        assert!(!complete.is_intact() && Snapshot::open(&path).is_err());
+        fs::write(&journal, [0]).unwrap();
+        assert_eq!(count(&Snapshot::open(&path).unwrap()), 1);
+        assert!(![wal_path(&path), index_path(&path)].iter().any(|path| path.exists()));
+    }
+}

@@ -1,0 +1,25 @@
+use super::*;
+
+#[test]
+fn whole_seconds() {
+    let range =
+        |from, to| TimeRange { from: UnixTime::from_nanos(from), to: UnixTime::from_nanos(to) };
+    let after_2038 = 2_147_483_648 * NANOS;
+    for (range, expected) in [
+        (TimeRange::ALL, ""),
+        (
+            range(5 * NANOS, 7 * NANOS),
+            " AND tstamp >= from_unixtime(5) AND tstamp < from_unixtime(7)",
+        ),
+        (
+            range(5 * NANOS + 1, 6 * NANOS + 1),
+            " AND tstamp >= from_unixtime(6) AND tstamp < from_unixtime(7)",
+        ),
+        (range(-1, after_2038), ""),
+        (range(after_2038, i64::MAX), " AND tstamp >= from_unixtime(2147483647)"),
+        (range(i64::MIN, 0), " AND FALSE"),
+        (range(i64::MIN, -1), " AND FALSE"),
+    ] {
+        assert_eq!(times(range), expected);
+    }
+}

@@ -1,0 +1,104 @@
+//! The query `who`: which MACs had an address at a time, how certain that is, and why.
+
+use std::net::IpAddr;
+
+use aw_service::Error;
+use shm_layout::{MacAddr, UnixTime};
+
+use crate::{
+    clocks::with_clock,
+    history_reader::{HistoryReader, NearestSightings, TimeRange},
+    holders::{self, Certainty, Holder},
+    queries::{columns, macs, network, row},
+    result_table::{Cell, Omitted, ResultTable},
+};
+
+/// Which MAC had an address at a time.
+pub fn who(
+    history: &mut dyn HistoryReader,
+    ip: IpAddr,
+    at: UnixTime,
+) -> Result<ResultTable, Error> {
+    let nearest = history.nearest(ip, at)?;
+    let clocks = history.clocks().asked(TimeRange { from: at, to: at });
+    let is_right = |one: &NearestSightings| {
+        let sides = [one.before, one.after].into_iter().flat_map(|side| side.all());
+        sides.flatten().any(|time| clocks.is_set(one.network, time))
+    };
+    let networks = nearest.iter().map(|one| (one.network, is_right(one)));
+    let set = with_clock(history, &clocks, networks)?;
+    let mut holders = holders::holders(&nearest, at, &set);
+    holders.sort_by_cached_key(|holder| network(history, holder.network)); // in each, the nearest is first
+    let rows = holders.iter().map(|holder| {
+        let Holder { network, mac, before, after, certainty, others, .. } = *holder;
+        let seconds = [before, after].map(|time| distance(time, at).into());
+        let [how_sure, why] = [certainty.name().into(), why(holder, at)].map(Cell::Text);
+        let mut cells = vec![Cell::text(mac), before.into(), after.into(), how_sure, why];
+        cells.extend([Cell::text(ip), at.into()].into_iter().chain(seconds));
+        cells.extend([(others as i64).into(), macs(&holder.frame_sources)]);
+        row(history, network, cells)
+    });
+    let columns = columns(
+        "mac seen_before seen_after how_sure why +address +at +seconds_before +seconds_after +others +frame_sources",
+    );
+    let rows: Vec<_> = rows.collect();
+    let mut omitted = Omitted::default();
+    if rows.is_empty() && !nearest.is_empty() {
+        history.sightings(ip, TimeRange::ALL, &mut |_| omitted.ignored += 1)?;
+    }
+    Ok(ResultTable { rows, columns, omitted })
+}
+
+/// The distance of two times in whole seconds.
+fn distance(time: Option<UnixTime>, at: UnixTime) -> Option<i64> {
+    Some(holders::distance(time, at)? / 1_000_000_000)
+}
+
+fn why(holder: &Holder, at: UnixTime) -> String {
+    let [before, after] =
+        [holder.before, holder.after].map(|time| distance(time, at).map(duration));
+    let seen = match (before, after) {
+        (Some(before), Some(after)) => format!("seen {before} before and {after} after"),
+        (Some(before), None) => format!("seen {before} before, not since"),
+        (None, Some(after)) => format!("seen {after} after, never before"),
+        (None, None) => "seen before the clock was set, at an unknown time".into(),
+    };
+    let seen = match holder.frame_sources.as_slice() {
+        [] => seen,
+        sources => {
+            let only = if holder.has_own_frames { "also" } else { "only" };
+            format!("{seen}; {only} sent by {}", listed(sources))
+        }
+    };
+    match holder.certainty {
+        Certainty::Contested if holder.is_forged() => {
+            format!("{seen}; another MAC had the address: forged, or forwarded")
+        }
+        Certainty::Changed => format!("{seen}; the MAC changed in between"),
+        Certainty::Contested => format!("{seen}; other MACs at that time: {}", holder.others),
+        Certainty::Probed => {
+            format!("{seen}; a probe asks whether the address is free, it is no claim")
+        }
+        Certainty::Sure | Certainty::Likely | Certainty::OneSided => seen,
+    }
+}
+
+/// The first MACs of a list.
+fn listed(all: &[MacAddr]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = all.iter().take(SHOWN).map(MacAddr::to_string).collect();
+    let more = all.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
+
+/// A duration in its two largest units.
+fn duration(seconds: i64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        ..60 => format!("{seconds} s"),
+        60..3600 => format!("{minutes} min {} s", seconds % 60),
+        3600..86_400 => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
+}

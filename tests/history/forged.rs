@@ -1,0 +1,235 @@
+//! Who sent the frame: a forged claim lowers no owner, and names the MAC that sent it. What is no pairing is in no answer.
+#![forbid(unsafe_code)]
+
+use aw_tests::frames::{Arp, Ethernet, station};
+use aw_tests::history::History;
+use aw_tests::mariadb::MariaDb;
+use aw_tests::rig::{Finished, program, run};
+use aw_tests::ring::Ring;
+use aw_tests::sightings::{BEGIN, capture_frames};
+use std::net::Ipv4Addr;
+
+const OWNER: u32 = 1;
+/// It claims that the owner's address is at the MAC of `VICTIM`; and, in the name of a device that is not there, 10.1.2.8.
+const ATTACKER: u32 = 9;
+const VICTIM: u32 = 2;
+const REPEATER: u32 = 7;
+const GUEST: u32 = 3;
+
+fn mac(number: u32) -> String {
+    format!("02:00:00:00:00:{number:02x}")
+}
+
+/// A claim of an address of 10.1.2. by a MAC, in a frame of a MAC.
+fn claim(second: u32, mac: u32, number: u8, source: u32) -> (u32, Vec<u8>) {
+    let arp = Arp::request(station(mac), Ipv4Addr::new(10, 1, 2, number), [10, 1, 2, 254].into());
+    (BEGIN + second, arp.on(&Ethernet::from(station(source))))
+}
+
+/// An hour. The owner claims 10.1.2.1 every five minutes. The attacker claims it for the victim's MAC in between, in frames
+/// of its own. A repeater sends all frames of a guest, who has 10.1.2.3.
+fn frames() -> Vec<(u32, Vec<u8>)> {
+    let mut frames = Vec::new();
+    for minute in (0..60).step_by(5) {
+        frames.push(claim(60 * minute, OWNER, 1, OWNER));
+        frames.push(claim(60 * minute + 1, VICTIM, 2, VICTIM));
+        frames.push(claim(60 * minute + 60, VICTIM, 1, ATTACKER));
+        frames.push(claim(60 * minute + 120, VICTIM, 1, ATTACKER));
+        frames.push(claim(60 * minute + 180, GUEST, 3, REPEATER));
+    }
+    frames
+}
+
+fn ring() -> Ring {
+    let ring = Ring::new();
+    capture_frames(&ring, frames());
+    ring
+}
+
+fn history() -> History {
+    let (ring, history) = (ring(), History::new());
+    run(history.command(&ring, &["--once"])).ok();
+    history
+}
+
+const WHO: [&str; 5] = ["mac", "how_sure", "others", "frame_sources", "ring"];
+
+#[test]
+fn a_forged_claim_names_its_sender() {
+    let history = history();
+    let at = format!("@{}", BEGIN + 1890);
+    let who = |ip: &str| history.answers(&["who", ip, "--at", &at], &WHO[..4]);
+    let (attacker, repeater) = (mac(ATTACKER), mac(REPEATER));
+    // The owner stays what it is, and is first, although the forged claims are nearer.
+    assert_eq!(
+        who("10.1.2.1"),
+        [
+            format!("{} sure 0 []", mac(OWNER)),
+            format!("{} contested 1 [\"{attacker}\"]", mac(VICTIM)),
+        ]
+    );
+    assert_eq!(who("10.1.2.2"), [format!("{} sure 0 []", mac(VICTIM))]);
+    // The frames of a repeater are no forgery: no other MAC claims the address.
+    assert_eq!(who("10.1.2.3"), [format!("{} sure 0 [\"{repeater}\"]", mac(GUEST))]);
+    let text = |ip: &str| run(history.query(&["who", ip, "--at", &at])).ok().stdout;
+    let forged =
+        format!("only sent by {attacker}; another MAC had the address: forged, or forwarded");
+    assert!(text("10.1.2.1").contains(&forged), "{}", text("10.1.2.1"));
+    assert!(text("10.1.2.3").contains(&format!("; only sent by {repeater}")));
+}
+
+/// Neither the victim's address nor a change: the claims are left out, and a remark has their number.
+#[test]
+fn a_forged_claim_is_no_period() {
+    let history = history();
+    let ip = ["mac", "count", "frame_sources"];
+    assert_eq!(history.answers(&["ip", "10.1.2.1"], &ip), [format!("{} 12 []", mac(OWNER))]);
+    let remark = run(history.query(&["ip", "10.1.2.1"])).ok().stderr;
+    assert!(
+        remark.contains("24 claims are left out, because another MAC sent their frames"),
+        "{remark}"
+    );
+    let guest = format!("{} 12 [\"{}\"]", mac(GUEST), mac(REPEATER));
+    assert_eq!(history.answers(&["ip", "10.1.2.3"], &ip), [guest]);
+    let table = run(history.query(&["ip", "10.1.2.3"])).ok().stdout;
+    assert!(table.contains("FRAME SOURCES") && table.contains(&mac(REPEATER)), "{table}");
+    let changes = history.answers(&["changes"], &["change", "address", "mac"]);
+    let new = |ip: u8, owner| format!("new 10.1.2.{ip} {}", mac(owner));
+    assert_eq!(changes, [new(1, OWNER), new(2, VICTIM), new(3, GUEST)]);
+    let devices = history.answers(&["devices"], &["mac", "addresses", "frame_sources"]);
+    let victim = format!("{} [\"10.1.2.2\"] [\"{}\"]", mac(VICTIM), mac(ATTACKER));
+    assert!(devices.contains(&victim), "{devices:?}");
+    assert_eq!(history.answers(&["mac", &mac(VICTIM)], &["address"]), ["10.1.2.2"]);
+}
+
+/// Nothing else claims the address for ten minutes: then the claim counts, with its mark.
+#[test]
+fn an_owner_that_was_not_seen() {
+    let (ring, history) = (Ring::new(), History::new());
+    let forged = |second| claim(second, VICTIM, 1, ATTACKER);
+    capture_frames(&ring, [claim(0, OWNER, 1, OWNER), forged(60), forged(2000), forged(2060)]);
+    run(history.command(&ring, &["--once"])).ok();
+    let at = format!("@{}", BEGIN + 2030);
+    let found = history.answers(&["who", "10.1.2.1", "--at", &at], &WHO[..4]);
+    assert_eq!(found, [format!("{} sure 0 [\"{}\"]", mac(VICTIM), mac(ATTACKER))]);
+}
+
+/// A database of an earlier release, with its rows: the column is added, and a pairing may be in it once for each sender.
+#[test]
+fn a_database_of_an_earlier_release() {
+    let history = history();
+    let before = history.rows("addrwatch");
+    let old = "
+        CREATE TABLE older (id INTEGER PRIMARY KEY, address BLOB NOT NULL, mac INTEGER NOT NULL,
+            place INTEGER NOT NULL REFERENCES place, ip TEXT NOT NULL, UNIQUE (address, mac, place));
+        INSERT INTO older SELECT id, address, mac, place, ip FROM pairing;
+        PRAGMA foreign_keys = off; PRAGMA legacy_alter_table = on;
+        DROP TABLE pairing; ALTER TABLE older RENAME TO pairing;
+        CREATE INDEX pairing_of_mac ON pairing (mac, ip)";
+    history.open().unwrap().execute_batch(old).unwrap();
+    // It is read as it is: its claims are all of their own frames.
+    let at = format!("@{}", BEGIN + 1890);
+    let who = |names: &[&str]| history.answers(&["who", "10.1.2.1", "--at", &at], names);
+    assert!(who(&["how_sure", "frame_sources"]).iter().all(|row| row == "contested []"));
+    let ring = Ring::new();
+    capture_frames(&ring, frames().into_iter().map(|(second, frame)| (second + 7200, frame)));
+    run(history.command(&ring, &["--once"])).ok();
+    let after = history.rows("addrwatch");
+    assert_eq!(after.len(), 2 * before.len());
+    assert!(before.iter().all(|row| after.contains(row)));
+    let at = format!("@{}", BEGIN + 7200 + 1890);
+    let forged = history.answers(&["who", "10.1.2.1", "--at", &at], &WHO);
+    let forged: Vec<&String> = forged.iter().filter(|row| row.ends_with(ring.name())).collect();
+    assert!(forged[0].starts_with(&format!("{} sure", mac(OWNER))), "{forged:?}");
+    assert!(forged[1].contains(&format!("[\"{}\"]", mac(ATTACKER))), "{forged:?}");
+    assert_eq!(history.value::<String>("PRAGMA integrity_check").as_deref(), Some("ok"));
+}
+
+/// A MAC that no host has, and forms that hosts ignore: stored, and in no answer; a remark has their number.
+#[test]
+fn no_pairing_at_all() {
+    let (ring, history) = (Ring::new(), History::new());
+    capture_frames(&ring, (0..12).map(|n| claim(300 * n, OWNER, 1, OWNER)));
+    run(history.command(&ring, &["--once"])).ok();
+    let rows = format!(
+        "INSERT INTO pairing (address, mac, place, ip) SELECT x'0a010201', 281474976710655, id, '10.1.2.1' FROM place;
+        INSERT INTO pairing (address, mac, place, ip) SELECT x'0a010201', 5, id, '10.1.2.1' FROM place;
+        INSERT INTO sighting SELECT id, {BEGIN}000000000 + 600000000000, 12, 0 FROM pairing WHERE mac = 281474976710655;
+        INSERT INTO sighting SELECT id, {BEGIN}000000000 + 600000000000, 14, 0 FROM pairing WHERE mac = 5;"
+    );
+    history.open().unwrap().execute_batch(&rows).unwrap();
+    assert_eq!(history.count(), 14);
+    let at = format!("@{}", BEGIN + 600);
+    let only = [mac(OWNER)];
+    assert_eq!(history.answers(&["who", "10.1.2.1", "--at", &at], &["mac"]), only);
+    assert_eq!(history.answers(&["ip", "10.1.2.1"], &["mac"]), only);
+    assert_eq!(history.answers(&["changes"], &["mac"]), only);
+    assert_eq!(history.answers(&["devices"], &["mac"]), only);
+    for none in ["ff:ff:ff:ff:ff:ff", "00:00:00:00:00:05"] {
+        assert_eq!(run(history.query(&["mac", none])).status.code(), Some(3), "{none}");
+    }
+    let remark = run(history.query(&["ip", "10.1.2.1"])).ok().stderr;
+    assert!(
+        remark.contains("2 messages are left out, because they name a MAC that no host has"),
+        "{remark}"
+    );
+}
+
+fn asked(server: &MariaDb, arguments: &[&str]) -> Finished {
+    let mut query = program("aw-query", &["-c", server.config("").to_str().unwrap()]);
+    query.args(arguments).env("TZ", "UTC");
+    run(query)
+}
+
+const SENT: &str =
+    "SELECT hex(mac_address), hex(frame_source), count(*) FROM log GROUP BY 1, 2 ORDER BY 1, 2";
+const ROWS: &str = "020000000001\tNULL\t12\n020000000002\tNULL\t12\n020000000002\t020000000009\t24\n\
+    020000000003\t020000000007\t12\n";
+
+/// The same in a server's table, and programs for addrwatch's table do not see the column.
+#[test]
+fn in_a_server() {
+    let Some(server) = MariaDb::start(&[]) else { return };
+    run(server.command(&ring(), &["--once"])).ok();
+    assert_eq!(server.sql(SENT), ROWS);
+    assert_eq!(server.sql("SELECT * FROM log LIMIT 1").split('\t').count(), 7);
+    let at = format!("@{}", BEGIN + 1890);
+    let who = asked(&server, &["who", "10.1.2.1", "--at", &at, "--format", "csv"]).ok().stdout;
+    let sources: Vec<&str> = who.lines().skip(1).collect();
+    assert!(sources[0].starts_with(&mac(OWNER)) && sources[0].contains(",sure,"), "{who}");
+    assert!(sources[1].contains(",contested,") && sources[1].contains(&mac(ATTACKER)), "{who}");
+    let ip = asked(&server, &["ip", "10.1.2.1", "--format", "csv"]).ok();
+    assert_eq!(ip.stdout.lines().count(), 2, "{}", ip.stdout);
+    assert!(ip.stderr.contains("24 claims are left out"), "{}", ip.stderr);
+}
+
+/// addrwatch's own table: the column is added where the user may do that, without a copy of the table. Otherwise the rows are
+/// stored without it, and a message says how to add it.
+#[test]
+fn a_table_that_exists() {
+    let Some(server) = MariaDb::start(&[]) else { return };
+    let table = |name: &str| {
+        format!(
+            "CREATE TABLE {name} (tstamp TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, hostname VARCHAR(255) NOT NULL,
+            interface VARCHAR(16) NOT NULL, vlan_tag INT NOT NULL DEFAULT 0, mac_address BINARY(6) NOT NULL,
+            ip_address VARBINARY(16) NOT NULL, origin_id INT NOT NULL) ENGINE = InnoDB"
+        )
+    };
+    server.sql(&table("log"));
+    run(server.command(&ring(), &["--once"])).ok();
+    assert_eq!(server.sql(SENT), ROWS);
+    server
+        .sql("INSERT INTO log VALUES (now(), 'theirs', 'eth0', 0, 0x020000000001, 0x0a010201, 0)");
+    // An engine that cannot add a column at once.
+    server.sql(&table("old_log").replace("InnoDB", "MyISAM"));
+    let ended = run(server.command(&ring(), &["--once", "-p", "old_"])).ok();
+    assert!(
+        ended.stderr.contains("ALTER TABLE `old_log` ADD COLUMN frame_source"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(server.sql("SELECT count(*) FROM old_log"), "60\n");
+    let at = format!("@{}", BEGIN + 1890);
+    let who = asked(&server, &["-p", "old_", "who", "10.1.2.1", "--at", &at]).ok();
+    assert!(who.stdout.contains("contested"), "{}", who.stdout);
+}
