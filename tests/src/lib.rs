@@ -18,6 +18,7 @@ pub mod encapsulation;
 pub mod feed;
 pub mod frames;
 pub mod history;
+pub mod hostile;
 pub mod hub;
 pub mod lan;
 pub mod listening;

@@ -3,13 +3,14 @@
 //!
 //! The table has whole seconds, and neither rings, outer VLANs nor routers.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use aw_mysql::{
-    NO_SUCH_TABLE, ServerConfig, TableNames, TablePrefix, cause, connection_remedy, hex_ip,
+    Conn, MysqlError, NO_SUCH_TABLE, Row, ServerConfig, TableNames, TablePrefix, cause,
+    connection_remedy, hex_ip, quoted,
 };
+use aw_peer::Budget;
 use aw_service::{Error, failed, warn};
-use mysql::{Conn, OptsBuilder, Row, Value, prelude::Queryable};
 use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use crate::clocks::Clocks;
@@ -21,6 +22,12 @@ use crate::history_reader::{
 
 /// Times in UTC: in another zone an hour may come twice.
 const BEGIN: &str = "SET time_zone = '+00:00', sql_mode = ''";
+
+/// For the login, and for a question: a large table without an index takes long, and the user can interrupt it.
+const LOGIN: Budget =
+    Budget { time: Duration::from_secs(20), silence: Duration::from_secs(10), bytes: 1 << 20 };
+const QUESTION: Budget =
+    Budget { time: Duration::from_secs(3600), silence: Duration::from_secs(3600), bytes: 16 << 30 };
 
 /// Numbers of server errors.
 const UNKNOWN_COLUMN: u16 = 1054;
@@ -90,13 +97,9 @@ impl MysqlReader {
         each: &mut dyn FnMut(&mut NetworkIndex, &Row),
     ) -> Result<(), Error> {
         let MysqlReader { name, log, conn, networks, .. } = self;
-        let mut read = || -> mysql::Result<()> {
-            for row in conn.query_iter(sql)? {
-                each(networks, &row?);
-            }
-            Ok(())
-        };
-        read().map_err(|error| failure(name, log, &error))
+        conn.begin(QUESTION);
+        conn.query_each(sql, &mut |row| each(networks, row))
+            .map_err(|error| failure(name, log, &error))
     }
 }
 
@@ -229,9 +232,12 @@ impl HistoryReader for MysqlReader {
         };
         let (log, set) = (&self.log, self.clocks.set_at(network).seconds());
         let select = format!(
-            "SELECT 1 FROM {log} WHERE hostname = ? AND interface = ? AND tstamp >= from_unixtime({set}) LIMIT 1"
+            "SELECT 1 FROM {log} WHERE hostname = {} AND interface = {} AND tstamp >= from_unixtime({set}) LIMIT 1",
+            quoted(host),
+            quoted(interface)
         );
-        let found: mysql::Result<Option<u8>> = self.conn.exec_first(select, (host, interface));
+        self.conn.begin(QUESTION);
+        let found = self.conn.query_first(select);
         found.map(|found| found.is_some()).map_err(|error| failure(&self.name, log, &error))
     }
 
@@ -265,23 +271,21 @@ impl HistoryReader for MysqlReader {
     }
 }
 
-/// Connects without a time limit for an answer: the user can interrupt a query.
-fn connect(config: &ServerConfig) -> mysql::Result<Conn> {
-    let options = OptsBuilder::from_opts(config.options(BEGIN)).read_timeout(None);
-    let mut conn = Conn::new(options.tcp_keepalive_time_ms(Some(30_000)))?;
+fn connect(config: &ServerConfig) -> Result<Conn, MysqlError> {
+    let mut conn = config.connect(BEGIN, LOGIN)?;
     conn.query_drop("SET SESSION TRANSACTION READ ONLY")?;
     Ok(conn)
 }
 
-fn failure(name: &str, log: &str, error: &mysql::Error) -> Error {
+fn failure(name: &str, log: &str, error: &MysqlError) -> Error {
     let remedy = match error {
-        mysql::Error::MySqlError(error) if error.code == NO_SUCH_TABLE => {
+        MysqlError::Server(error) if error.code == NO_SUCH_TABLE => {
             " (set --prefix; convert tables of addrwatch 0.8 with migrate_0.8_to_1.0.sql)".into()
         }
-        mysql::Error::MySqlError(error) if error.code == UNKNOWN_COLUMN => {
+        MysqlError::Server(error) if error.code == UNKNOWN_COLUMN => {
             " (not a table of aw-mysql or addrwatch 1.0: choose another with --database or --prefix)".into()
         }
-        mysql::Error::MySqlError(error) if DENIED.contains(&error.code) => {
+        MysqlError::Server(error) if DENIED.contains(&error.code) => {
             format!(
                 " (set user and password in the section [addrwatch] of --config; GRANT SELECT ON {log} TO the user)"
             )
@@ -314,10 +318,7 @@ fn times(range: TimeRange) -> String {
 
 /// The bytes of a column; none if it is null or missing.
 fn bytes(row: &Row, column: usize) -> &[u8] {
-    match row.as_ref(column) {
-        Some(Value::Bytes(bytes)) => bytes,
-        _ => &[],
-    }
+    row.get(column).and_then(Option::as_deref).unwrap_or_default()
 }
 
 fn text(row: &Row, column: usize) -> String {

@@ -6,7 +6,7 @@ use std::{
     os::unix::net::UnixDatagram,
     path::PathBuf,
     str::FromStr,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aw_output::{Access, HostPort};
@@ -115,10 +115,14 @@ fn connect_first<T>(
     connect: impl Fn(SocketAddr) -> io::Result<T>,
 ) -> io::Result<T> {
     let mut last = io::Error::other("the host name has no address");
+    let end = Instant::now() + 3 * TIMEOUT;
     for address in (server.host.as_str(), server.port).to_socket_addrs()? {
         match connect(address) {
             Ok(connection) => return Ok(connection),
             Err(error) => last = error,
+        }
+        if Instant::now() >= end {
+            break;
         }
     }
     Err(last)
