@@ -142,15 +142,43 @@ fn a_mysql_that_asks_for_the_password() {
     allowed.stop();
 }
 
-/// A mail to this server fails for this reason, within little memory.
-fn mail_fails(serve: fn(TcpStream) -> io::Result<()>, why: &str) {
-    let (alert, port) = (Alert::new(), server(serve));
-    let config = alert.config(&format!(
-        "[[channel]]\nname = \"mail\"\ntime_limit = 1\nsmtp = {{ server = \"127.0.0.1:{port}\", from = \"a@example.org\", to = [\"b@example.org\"] }}\n"
-    ));
-    let ended = run(with_memory(&alert.command(&["-c", &config, "test", "mail"]), 600_000));
+/// A message over this channel fails for this reason, within little memory.
+fn message_fails(channel: &str, why: &str) {
+    let alert = Alert::new();
+    let config = alert.config(&format!("[[channel]]\nname = \"one\"\ntime_limit = 1\n{channel}\n"));
+    let ended = run(with_memory(&alert.command(&["-c", &config, "test", "one"]), 600_000));
     assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
     assert!(ended.stderr.contains(why), "{}", ended.stderr);
+}
+
+fn mail_fails(serve: fn(TcpStream) -> io::Result<()>, why: &str) {
+    let port = server(serve);
+    message_fails(
+        &format!(
+            "smtp = {{ server = \"127.0.0.1:{port}\", from = \"a@example.org\", to = [\"b@example.org\"] }}"
+        ),
+        why,
+    );
+}
+
+/// A head that never ends: each byte in time, or all at once.
+#[test]
+fn an_answer_of_http_without_end() {
+    let webhook = |serve: fn(TcpStream) -> io::Result<()>| {
+        format!("webhook = {{ url = \"http://127.0.0.1:{}/\" }}", server(serve))
+    };
+    let slow = |mut client: TcpStream| {
+        client.write_all(b"HTTP/1.1 200 OK\r\nX: ")?;
+        trickle(client, b'x')
+    };
+    message_fails(&webhook(slow), "no response after 1 s");
+    let endless = |mut client: TcpStream| {
+        client.write_all(b"HTTP/1.1 200 OK\r\nX: ")?;
+        loop {
+            client.write_all(&[b'x'; 0xffff])?;
+        }
+    };
+    message_fails(&webhook(endless), "POST http://127.0.0.1:");
 }
 
 #[test]
