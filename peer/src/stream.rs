@@ -2,14 +2,14 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{Shutdown, TcpStream, ToSocketAddrs},
+    net::{Shutdown, TcpStream},
     os::unix::net::UnixStream,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use aw_service::HostPort;
+use aw_service::{HostPort, resolve};
 use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 
 /// What an exchange may take.
@@ -50,7 +50,7 @@ impl PeerStream {
     pub fn connect(server: &HostPort, budget: Budget) -> io::Result<PeerStream> {
         let end = Instant::now() + budget.time;
         let mut last = io::Error::other("the host name has no address");
-        for address in (server.host.as_str(), server.port).to_socket_addrs()? {
+        for address in resolve(server, budget.time)? {
             match TcpStream::connect_timeout(&address, wait(end, budget.silence)?) {
                 Ok(socket) => {
                     socket.set_nodelay(true)?;

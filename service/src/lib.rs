@@ -13,6 +13,7 @@ mod log;
 pub mod manual;
 mod pid_file;
 mod privileges;
+mod resolve;
 mod sandbox;
 mod secret;
 mod signals;
@@ -28,6 +29,7 @@ pub use {
     file::{FileError, is_at, open_own, replace, try_open_own},
     log::{info, name, warn},
     privileges::{CapabilitySet, Identity},
+    resolve::resolve,
     sandbox::{Access, SystemCalls},
     secret::Secret,
     signals::Signals,

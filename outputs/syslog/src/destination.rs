@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket},
+    net::{SocketAddr, TcpStream, UdpSocket},
     os::unix::net::UnixDatagram,
     path::PathBuf,
     str::FromStr,
@@ -10,6 +10,7 @@ use std::{
 };
 
 use aw_output::{Access, HostPort};
+use aw_service::resolve;
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_user_timeout};
 
 /// The port of syslog daemons (RFC 5426, 3.3).
@@ -116,7 +117,7 @@ fn connect_first<T>(
 ) -> io::Result<T> {
     let mut last = io::Error::other("the host name has no address");
     let end = Instant::now() + 3 * TIMEOUT;
-    for address in (server.host.as_str(), server.port).to_socket_addrs()? {
+    for address in resolve(server, 3 * TIMEOUT)? {
         match connect(address) {
             Ok(connection) => return Ok(connection),
             Err(error) => last = error,
