@@ -70,7 +70,9 @@ fn columns_of_mysql_without_end() {
         send_packet(&mut client, 2, &[0, 0, 0, 2, 0, 0, 0])?;
         receive_packet(&mut client)?;
         send_packet(&mut client, 1, &[0xfc, 0, 0x10])?; // 4096, the most that there can be
-        let column = [&b"\x03def\0\0\0\xfd\xff\xff\0"[..], &[b'x'; 0xffff]].concat();
+        let head = b"\x03def\0\0\0\xfd\xff\xff\0"; // a name of 64 KiB
+        let end = b"\0\x0c\x2d\0\0\0\0\0\xfd\0\0\0\0\0";
+        let column = [&head[..], &[b'x'; 0xffff], end].concat();
         loop {
             send_packet(&mut client, 2, &column)?;
         }
