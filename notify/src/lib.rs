@@ -6,6 +6,7 @@
 //! encoded.
 #![forbid(unsafe_code)]
 
+mod connection;
 mod hello;
 pub mod http;
 mod login;
@@ -19,10 +20,11 @@ mod spool;
 mod token;
 mod token_file;
 
+pub use aw_peer::is_local_host;
 pub use mailer::{Mailer, PreparedMailer};
 pub use message::sendmail_message;
 pub use oauth::OauthOptions;
-pub use options::{MailOptions, Tls, is_local_host};
+pub use options::{MailOptions, Tls};
 pub use program::run_program;
 pub use smtp::{Failure, Mail, SmtpClient};
 pub use token::MailSecrets;

@@ -3,13 +3,14 @@
 
 use aw_service::Secret;
 use lettre::transport::smtp::{
-    Error as SmtpError,
     authentication::{Credentials, DEFAULT_MECHANISMS, Mechanism},
-    client::SmtpConnection,
     commands,
 };
 
-use crate::{smtp::error_chain, token::TokenSource};
+use crate::{
+    connection::{Connection, SmtpError},
+    token::TokenSource,
+};
 
 pub(crate) enum Login {
     Password(Credentials),
@@ -29,13 +30,13 @@ impl Login {
     /// Logs in on a new connection, with the token of [`Login::token`].
     pub fn log_in(
         &self,
-        connection: &mut SmtpConnection,
+        connection: &mut Connection,
         token: Option<&Secret>,
     ) -> Result<(), String> {
         match (self, token) {
             (Login::Password(credentials), _) => {
-                let sent = connection.auth(DEFAULT_MECHANISMS, credentials);
-                sent.map(drop).map_err(|error| error_chain(&error))
+                let logged_in = connection.log_in(DEFAULT_MECHANISMS, credentials);
+                logged_in.map_err(|error| error.to_string())
             }
             (Login::Token { user, source }, Some(token)) => {
                 send_token(connection, user, token).inspect_err(|_| source.discard())
@@ -45,15 +46,16 @@ impl Login {
     }
 }
 
-fn send_token(connection: &mut SmtpConnection, user: &str, token: &Secret) -> Result<(), String> {
-    if !connection.server_info().supports_auth_mechanism(Mechanism::Xoauth2) {
+fn send_token(connection: &mut Connection, user: &str, token: &Secret) -> Result<(), String> {
+    if !connection.offers_login(Mechanism::Xoauth2) {
         return Err(
             "the server does not offer a login with a token (XOAUTH2), which oauth needs".into()
         );
     }
     let credentials = Credentials::new(user.to_owned(), token.reveal().to_owned());
     let send = || -> Result<(), SmtpError> {
-        let login = commands::Auth::new(Mechanism::Xoauth2, credentials, None)?;
+        let login = commands::Auth::new(Mechanism::Xoauth2, credentials, None)
+            .map_err(|error| SmtpError::Other(error.to_string()))?;
         // A refusal may have two parts: details as a challenge, and after an empty answer the error.
         if connection.command(login)?.has_code(334) {
             connection.command("\r\n")?;
@@ -61,7 +63,7 @@ fn send_token(connection: &mut SmtpConnection, user: &str, token: &Secret) -> Re
         Ok(())
     };
     send().map_err(|error| {
-        let why = token.redact(&error_chain(&error));
+        let why = token.redact(&error.to_string());
         match error.status() {
             Some(_) => format!(
                 "{why} (the server refused the token: check user and the scope of the token)"

@@ -16,17 +16,14 @@ use aw_service::{Backoff, Condition, Error, FileKind, cause, read_file, warn};
 use lettre::Address;
 
 use crate::{
-    Mail, MailOptions, SmtpClient,
-    smtp::{Undelivered, quit},
-    spool::Spool,
-    token_file::TokenFile,
+    Mail, MailOptions, SmtpClient, smtp::Undelivered, spool::Spool, token_file::TokenFile,
 };
 
 /// Size of the spool in bytes, at most.
 const MAX_SPOOL: u64 = 256 << 20;
 /// The shortest pause between two attempts.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
-/// For each response of the server.
+/// For the silence of the server; four times as long for a mail.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A mailer whose files are read: ready to be started after privileges are dropped.
@@ -167,7 +164,9 @@ impl Sender {
                 Err(Undelivered::Server(why)) => return Err((left + deferred, why)),
             }
         }
-        quit(connection);
+        if let Some(connection) = connection {
+            connection.quit();
+        }
         reason.map_or(Ok(()), |why| Err((deferred, why)))
     }
 

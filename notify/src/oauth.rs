@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use aw_peer::is_local_host;
 use aw_service::Secret;
 use serde::Deserialize;
 
-use crate::{http::parse_url, options::is_local_host};
+use crate::http::parse_url;
 
 /// The table `oauth`: how to get an access token. With a refresh token, with a client secret alone, or from a program.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! The options of mail: the table `mail` or `smtp` of a configuration.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::path::PathBuf;
 
+use aw_peer::is_local_host;
 use aw_service::{HostPort, Secret};
 use serde::Deserialize;
 
@@ -31,6 +32,9 @@ pub struct MailOptions {
     pub oauth: Option<OauthOptions>,
     /// The host name in EHLO, instead of this machine's.
     pub hello: Option<String>,
+    /// Whether the login may be sent without TLS to another machine.
+    #[serde(default)]
+    pub plain_password: bool,
 }
 
 /// How a connection is protected.
@@ -45,11 +49,6 @@ pub enum Tls {
     Starttls,
     /// From the first byte on.
     Tls,
-}
-
-/// Whether a host, by name or address, is this machine, so that no network carries the connection.
-pub fn is_local_host(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 impl MailOptions {
@@ -110,9 +109,10 @@ impl MailOptions {
     pub(crate) fn protection(&self) -> Result<Tls, String> {
         let is_local = is_local_host(&self.host_port()?.host);
         let tls = self.tls.unwrap_or(if is_local { Tls::None } else { Tls::Starttls });
-        if matches!(tls, Tls::None | Tls::Opportunistic) && self.user.is_some() && !is_local {
+        let is_plain = matches!(tls, Tls::None | Tls::Opportunistic) && !is_local;
+        if is_plain && self.user.is_some() && !self.plain_password {
             return Err(format!(
-                "mail server {}: a password is not sent without TLS (set tls = \"starttls\" or \"tls\")",
+                "mail server {}: a password is not sent without TLS (set tls = \"starttls\" or \"tls\", or plain_password = true)",
                 self.server
             ));
         }
@@ -154,5 +154,7 @@ mod tests {
             options("192.0.2.1", "tls = \"opportunistic\"\nuser = \"x\"").protection().is_err()
         );
         assert!(options("localhost", "user = \"x\"").protection().is_ok());
+        let plain = "tls = \"none\"\nuser = \"x\"\nplain_password = true";
+        assert_eq!(options("192.0.2.1", plain).protection(), Ok(Tls::None));
     }
 }

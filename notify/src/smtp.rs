@@ -1,26 +1,33 @@
 //! An SMTP client: sends a mail to a server now, without a spool.
 
-use std::{fmt, time::Duration};
+use std::{fmt, io::ErrorKind, sync::Arc, time::Duration};
 
+use aw_peer::{Budget, TlsCheck, client_config, guarded};
+use aw_service::HostPort;
 use lettre::{
     Address,
     message::Mailbox,
     transport::smtp::{
-        Error as SmtpError,
         authentication::Credentials,
-        client::{Certificate, CertificateStore, SmtpConnection, Tls as SmtpTls, TlsParameters},
         commands,
         extension::{MailBodyParameter as BodyKind, MailParameter},
     },
 };
+use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 
-use aw_service::{FileKind, HostPort, cause, read_file};
-
 use crate::{
-    MailOptions, MailSecrets, Tls, hello::client_id, http::MAX_PEM, login::Login, message::message,
-    token::TokenSource, token_file::TokenFile,
+    MailOptions, MailSecrets, Tls,
+    connection::{Connection, SmtpError},
+    hello::client_id,
+    login::Login,
+    message::message,
+    token::TokenSource,
+    token_file::TokenFile,
 };
+
+/// Bytes that a server may send for a mail, with the negotiation of TLS.
+const MAX_ANSWERS: u64 = 256 * 1024;
 
 /// The content of a mail.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +80,8 @@ impl Undelivered {
 /// Sends mail to one server.
 pub struct SmtpClient {
     server: HostPort,
-    tls: SmtpTls,
+    tls: Tls,
+    config: Option<Arc<ClientConfig>>,
     hello: Option<String>,
     login: Option<Login>,
     limit: Duration,
@@ -83,7 +91,8 @@ pub struct SmtpClient {
 }
 
 impl SmtpClient {
-    /// Checks the options and reads `ca_file`. Each response of the server may take `limit`. `token_file`: where a refresh
+    /// Checks the options and reads `ca_file`. The server may be silent for `limit`, and may take four times as long for
+    /// a mail with the connection. `token_file`: where a refresh
     /// token that replaces the configured one is stored.
     pub fn new(
         options: &MailOptions,
@@ -101,17 +110,17 @@ impl SmtpClient {
             return Err("mail: no recipient (set to)".into());
         }
         let server = options.host_port()?;
-        let tls = match options.protection()? {
-            Tls::None => SmtpTls::None,
-            Tls::Opportunistic => {
-                SmtpTls::Opportunistic(tls_parameters(options, &server.host, false)?)
-            }
-            Tls::Starttls => SmtpTls::Required(tls_parameters(options, &server.host, true)?),
-            Tls::Tls => SmtpTls::Wrapper(tls_parameters(options, &server.host, true)?),
+        let tls = options.protection()?;
+        let ca_file = options.ca_file.as_deref();
+        let config = match tls {
+            Tls::None => None,
+            Tls::Opportunistic => Some(client_config(ca_file, None, TlsCheck::Nothing)?),
+            Tls::Starttls | Tls::Tls => Some(client_config(ca_file, None, TlsCheck::Identity)?),
         };
         Ok(SmtpClient {
             server,
             tls,
+            config,
             hello: options.hello.clone(),
             login: login(options, secrets, token_file, limit)?,
             limit,
@@ -132,7 +141,9 @@ impl SmtpClient {
         let message = self.format(mail).map_err(Failure::Refused)?;
         let mut connection = None;
         let sent = self.deliver(&mut connection, &self.recipients, &message);
-        quit(connection);
+        if let Some(connection) = connection {
+            connection.quit();
+        }
         sent.map_err(|undelivered| match undelivered {
             Undelivered::Refused(why) => Failure::Refused(why),
             Undelivered::Server(why) | Undelivered::Deferred(why) => Failure::Down(why),
@@ -148,7 +159,19 @@ impl SmtpClient {
     /// none. `connection` is reused, and stays open after a success.
     pub(crate) fn deliver(
         &self,
-        open: &mut Option<SmtpConnection>,
+        open: &mut Option<Connection>,
+        recipients: &[Address],
+        message: &[u8],
+    ) -> Result<Vec<String>, Undelivered> {
+        guarded(
+            || self.exchange(open, recipients, message),
+            |why| Undelivered::Server(format!("mail server {}: {why}", self.server)),
+        )
+    }
+
+    fn exchange(
+        &self,
+        open: &mut Option<Connection>,
         recipients: &[Address],
         message: &[u8],
     ) -> Result<Vec<String>, Undelivered> {
@@ -191,16 +214,16 @@ impl SmtpClient {
 
     /// What an error response to the content means for the message.
     fn refusal(&self, error: &SmtpError) -> Undelivered {
-        undelivered(error, format!("mail server {}: {}", self.server, error_chain(error)))
+        undelivered(error, format!("mail server {}: {error}", self.server))
     }
 
     /// A connection after MAIL FROM. The open one is replaced if the server has closed it, after a time or a number of
     /// mails.
     fn begin(
         &self,
-        open: Option<SmtpConnection>,
+        open: Option<Connection>,
         recipients: &[Address],
-    ) -> Result<SmtpConnection, String> {
+    ) -> Result<Connection, String> {
         let mut all = recipients.iter().chain([&self.from.email]);
         let international = all.any(|address| !address.to_string().is_ascii());
         let utf8 =
@@ -208,10 +231,17 @@ impl SmtpClient {
         let parameters = if international { utf8() } else { Vec::new() };
         let begin = commands::Mail::new(Some(self.from.email.clone()), parameters);
         if let Some(mut connection) = open {
-            if connection.command(begin.clone()).is_ok() {
-                return Ok(connection);
+            connection.begin(self.budget());
+            match connection.command(begin.clone()) {
+                Ok(_) => return Ok(connection),
+                Err(error) => {
+                    connection.abort();
+                    // A new connection would not be faster.
+                    if matches!(&error, SmtpError::Io(io) if io.kind() == ErrorKind::TimedOut) {
+                        return Err(self.why(&error));
+                    }
+                }
             }
-            connection.abort();
         }
         let mut connection = self.connect()?;
         match connection.command(begin) {
@@ -223,47 +253,50 @@ impl SmtpClient {
         }
     }
 
-    fn connect(&self) -> Result<SmtpConnection, String> {
+    fn budget(&self) -> Budget {
+        Budget { time: 4 * self.limit, silence: self.limit, bytes: MAX_ANSWERS }
+    }
+
+    fn connect(&self) -> Result<Connection, String> {
         let token = self.login.as_ref().map_or(Ok(None), Login::token);
         let token = token.map_err(|why| format!("mail server {}: {why}", self.server))?;
         let mut connection = self.greet().map_err(|error| {
             // 501 and 504 are about a parameter, which of these commands only EHLO has.
-            let code = error.status().map(|code| code.to_string());
-            let remedy = match code.as_deref() {
-                Some("501" | "504") if !is_about_hello(&error) => SET_HELLO,
+            let remedy = match error.status() {
+                Some(501 | 504) if !is_about_hello(&error) => SET_HELLO,
                 _ => "",
             };
             self.why(&error) + remedy
         })?;
         if let Some(login) = &self.login {
-            login.log_in(&mut connection, token.as_ref()).map_err(|why| {
+            if let Err(why) = login.log_in(&mut connection, token.as_ref()) {
                 connection.abort();
-                format!("mail server {}: {why}", self.server)
-            })?;
+                return Err(format!("mail server {}: {why}", self.server));
+            }
         }
         Ok(connection)
     }
 
     /// A protected connection on which both sides have said who they are.
-    fn greet(&self) -> Result<SmtpConnection, SmtpError> {
-        let HostPort { host, port } = &self.server;
+    fn greet(&self) -> Result<Connection, SmtpError> {
         let hello = client_id(self.hello.as_deref(), &self.server);
-        let (server, limit) = ((host.as_str(), *port), Some(self.limit));
-        let at_once = if let SmtpTls::Wrapper(tls) = &self.tls { Some(tls) } else { None };
-        let mut connection = SmtpConnection::connect(server, limit, &hello, at_once, None)?;
-        match &self.tls {
-            SmtpTls::Required(tls) => connection.starttls(tls, &hello)?,
-            SmtpTls::Opportunistic(tls) if connection.can_starttls() => {
-                connection.starttls(tls, &hello)?;
+        let config = self.config.as_ref();
+        let at_once = config.filter(|_| self.tls == Tls::Tls);
+        let connection = Connection::open(&self.server, &hello, at_once, self.budget())?;
+        match config {
+            Some(config) if self.tls == Tls::Starttls => {
+                connection.start_tls(&self.server, &hello, config)
             }
-            _ => {}
+            Some(config) if self.tls == Tls::Opportunistic && connection.offers_starttls() => {
+                connection.start_tls(&self.server, &hello, config)
+            }
+            _ => Ok(connection),
         }
-        Ok(connection)
     }
 
     fn why(&self, error: &SmtpError) -> String {
         let remedy = if is_about_hello(error) { SET_HELLO } else { "" };
-        format!("mail server {}: {}{remedy}", self.server, error_chain(error))
+        format!("mail server {}: {error}{remedy}", self.server)
     }
 }
 
@@ -285,11 +318,6 @@ fn login(
         }
         (None, None) => None,
     })
-}
-
-/// Ends a connection with QUIT.
-pub(crate) fn quit(connection: Option<SmtpConnection>) {
-    connection.map(|mut connection| connection.quit());
 }
 
 /// A message as it follows DATA (RFC 5321, 4.5.2), with its end in the same write. lettre sends the end in a second
@@ -316,13 +344,12 @@ fn undelivered(error: &SmtpError, why: String) -> Undelivered {
 }
 
 fn is_about_this_message(error: &SmtpError) -> bool {
-    let code = error.status().map(|code| code.to_string());
-    error.is_permanent() && !code.is_some_and(|code| code.starts_with("53"))
+    error.is_permanent() && !error.status().is_some_and(|code| (530..540).contains(&code))
 }
 
 /// Whether the server refuses the name in EHLO. Postfix does so only when a recipient follows.
 fn is_about_hello(error: &SmtpError) -> bool {
-    error.is_permanent() && names_hello(&error_chain(error))
+    error.is_permanent() && names_hello(&error.to_string())
 }
 
 /// Whether a text of a server has the name of the command; not in an address.
@@ -333,33 +360,6 @@ fn names_hello(text: &str) -> bool {
 }
 
 const SET_HELLO: &str = " (set hello to the full name of this host, such as host.example.org)";
-
-/// The error with its causes.
-pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let mut texts: Vec<String> = causes.map(|cause| cause.to_string()).collect();
-    texts.dedup_by(|after, before| before.contains(&**after));
-    let text = texts.join(": ");
-    // Without the number, which follows its meaning.
-    text.split_once(" (os error").map_or(text.clone(), |(text, _)| text.to_owned())
-}
-
-fn tls_parameters(
-    options: &MailOptions,
-    host: &str,
-    is_checked: bool,
-) -> Result<TlsParameters, String> {
-    let mut builder =
-        TlsParameters::builder(host.into()).dangerous_accept_invalid_certs(!is_checked);
-    if let Some(path) = &options.ca_file {
-        let pem = read_file(path, FileKind::Settings, MAX_PEM)
-            .map_err(|error| format!("read {}: {}", path.display(), cause(&error)))?;
-        let authority = Certificate::from_pem(&pem)
-            .map_err(|error| format!("{}: {}", path.display(), error_chain(&error)))?;
-        builder = builder.certificate_store(CertificateStore::None).add_root_certificate(authority);
-    }
-    builder.build_rustls().map_err(|error| format!("mail: {}", error_chain(&error)))
-}
 
 #[cfg(test)]
 mod tests {

@@ -30,6 +30,8 @@ pub enum ExportFault {
     Failed(BTreeSet<String>),
     /// It is longer than the limit, in bytes.
     TooLarge(usize),
+    /// Its lines, each with its menu, are longer than [`MAX_EXPANDED`] together.
+    Expanded,
     /// The connection ended before the command did.
     NotClosed,
     /// It lost many lines, or is the first export, and a second export right after it differs.
@@ -48,10 +50,18 @@ impl fmt::Display for ExportFault {
             ExportFault::CutLine => write!(f, "the export ends in the middle of a line"),
             ExportFault::Empty => write!(f, "the export has a header but no configuration"),
             ExportFault::Failed(sections) => {
-                let sections: Vec<_> = sections.iter().map(String::as_str).collect();
-                write!(f, "the router failed to export {}", sections.join(", "))
+                let shown: Vec<_> = sections.iter().take(10).map(String::as_str).collect();
+                write!(f, "the router failed to export {}", shown.join(", "))?;
+                match sections.len() - shown.len() {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
             }
             ExportFault::TooLarge(limit) => write!(f, "the export is longer than {limit} bytes"),
+            ExportFault::Expanded => write!(
+                f,
+                "the lines of the export, each with its menu, need more than {MAX_EXPANDED} bytes"
+            ),
             ExportFault::NotClosed => write!(f, "the connection ended during the export"),
             ExportFault::Unstable { lines: [0, ..] } => {
                 write!(f, "the first two exports in a row differ")
@@ -63,6 +73,12 @@ impl fmt::Display for ExportFault {
         }
     }
 }
+
+/// Bytes that all lines may have with their menus, and what each line takes beside its text: a menu of some hundred
+/// kilobytes before many short lines would fill the memory. More than twice the longest answer; an export with `terse`
+/// has its menus already.
+const MAX_EXPANDED: usize = 40 << 20;
+const LINE_COST: usize = 64;
 
 const HEADER: &str = " by RouterOS ";
 const ERROR: &str = "#error exporting ";
@@ -93,6 +109,11 @@ fn parse(bytes: &[u8]) -> Result<Export, ExportFault> {
         Export { version: version.trim().into(), lines: Vec::new(), failed: BTreeSet::new() };
     let mut menu = String::new();
     let (mut whole, mut is_part) = (String::new(), false);
+    let mut left = MAX_EXPANDED;
+    let mut take = |bytes: usize| {
+        left = left.checked_sub(bytes + LINE_COST).ok_or(ExportFault::Expanded)?;
+        Ok::<_, ExportFault>(())
+    };
     for line in text.lines() {
         let part = if is_part { line.trim_start_matches(' ') } else { line };
         // A comment is never wrapped: it must not hide the next line.
@@ -108,12 +129,15 @@ fn parse(bytes: &[u8]) -> Result<Export, ExportFault> {
         if line.starts_with(INTERRUPTED) {
             return Err(ExportFault::Interrupted);
         } else if let Some(section) = line.strip_prefix(ERROR) {
+            take(section.len())?;
             export.failed.insert(section.trim().into());
         } else if line.starts_with('/') && !has_verb(&line) {
             menu = line;
         } else if line.starts_with('/') {
+            take(line.len())?;
             export.lines.push(line);
         } else if !line.starts_with('#') && !line.trim().is_empty() {
+            take(menu.len() + line.len())?;
             export.lines.push(format!("{menu} {line}").trim_start().to_owned());
         }
     }

@@ -41,6 +41,8 @@ pub const MAX_ANSWER: usize = (16 << 20) - (64 << 10);
 const WINDOW: u32 = 16 << 20;
 /// The time limit for each step: resolve the name, connect to one address, exchange keys, log in.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
+/// The time limit for all of them.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// The number of threads that resolve names. They are separate from the threads that write to the archive, which a name
 /// server without an answer must not block.
 static RESOLVERS: Semaphore = Semaphore::const_new(4);
@@ -90,12 +92,15 @@ impl client::Handler for HostKeyCheck {
 
 impl SshConnection {
     pub async fn open(router: &Router) -> Result<SshConnection, SshFault> {
-        let credentials = Credentials::read(router)?;
-        let (mut handle, peer) = connect(router).await?;
-        let login = credentials.log_in(&mut handle, router);
-        let ended = timeout(STEP_TIMEOUT, login).await;
-        ended.map_err(|_| SshFault::Unreachable("no answer to the login".into()))??;
-        Ok(SshConnection { handle, peer })
+        let open = async {
+            let credentials = Credentials::read(router)?;
+            let (mut handle, peer) = connect(router).await?;
+            let login = credentials.log_in(&mut handle, router);
+            let ended = timeout(STEP_TIMEOUT, login).await;
+            ended.map_err(|_| SshFault::Unreachable("no answer to the login".into()))??;
+            Ok(SshConnection { handle, peer })
+        };
+        timeout(OPEN_TIMEOUT, open).await.map_err(|_| no_answer())?
     }
 
     pub async fn host_key(router: &Router) -> Result<HostKey, SshFault> {
@@ -229,6 +234,13 @@ fn no_answer() -> SshFault {
 fn options(router: &Router) -> client::Config {
     let mut preferred = Preferred {
         key: host_key::algorithms(&router.host_key.0, router.legacy).into(),
+        // A few bytes of a router could become any number of bytes.
+        compression: Preferred::DEFAULT
+            .compression
+            .iter()
+            .filter(|name| name.as_ref() == "none")
+            .cloned()
+            .collect(),
         ..Preferred::DEFAULT
     };
     if router.legacy {

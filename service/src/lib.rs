@@ -15,6 +15,7 @@ mod pid_file;
 mod plain_text;
 mod privileges;
 mod read_file;
+mod resolve;
 mod sandbox;
 mod secret;
 mod signals;
@@ -35,6 +36,7 @@ pub use {
     read_file::{
         FileKind, open_append, open_file, read_file, read_file_text, read_opened, sync_directory,
     },
+    resolve::resolve,
     sandbox::Access,
     secret::Secret,
     signals::Signals,

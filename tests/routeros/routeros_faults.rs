@@ -9,7 +9,7 @@ use aw_tests::rig::{Run, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::routeros::{Faults, Router, Version, new_key};
 use aw_tests::server::Server;
-use aw_tests::watching::Watching;
+use aw_tests::watching::{Watching, peak_memory};
 use rustix::process::Signal;
 use std::fs;
 use std::net::UdpSocket;
@@ -129,6 +129,23 @@ fn an_export_larger_than_the_window() {
     daemon.stderr.wait_for("export rejected: the export is longer than");
     sink.wait_for(&["core1: incomplete export"]);
     assert!(fs::read(&latest).unwrap() == base, "the base stays");
+    daemon.stop().ok();
+}
+
+/// An export of 460 KB that is 20 GB with the menu of each line is rejected, within little memory.
+#[test]
+fn an_export_that_expands() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    let base = fs::read(watching.archive("core1").join("latest.rsc")).unwrap();
+    let menu = format!("/{}", "x".repeat(230_000));
+    router.state().lines = [vec![menu], vec!["ab".into(); 60_000]].concat();
+    router.log("system,info", "entry added by ssh:alice@192.0.2.7 ()");
+    daemon.stderr.wait_for("export rejected: the lines of the export, each with its menu,");
+    assert!(peak_memory(&daemon) < 300 << 20, "{}", peak_memory(&daemon));
+    assert!(fs::read(watching.archive("core1").join("latest.rsc")).unwrap() == base);
     daemon.stop().ok();
 }
 

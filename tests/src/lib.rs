@@ -19,6 +19,7 @@ pub mod feed;
 pub mod forms;
 pub mod frames;
 pub mod history;
+pub mod hostile;
 pub mod hub;
 pub mod lan;
 pub mod listening;

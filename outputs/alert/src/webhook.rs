@@ -3,7 +3,8 @@
 
 use std::{io::Read, time::Duration};
 
-use aw_notify::{Failure, http};
+use aw_notify::{Failure, http, is_local_host};
+use aw_peer::guarded;
 use aw_service::Secret;
 use form_urlencoded::Serializer;
 use hmac::{Hmac, KeyInit, Mac};
@@ -60,6 +61,14 @@ impl Webhook {
         let token = secrets.token.as_ref().map(Secret::reveal);
         let (url, token_header) = service_url(options, secrets, token.unwrap_or_default())?;
         let (url, shown) = parse_url(&url)?;
+        let is_secret = token.is_some() || secrets.url.is_some();
+        let is_plain = url.scheme_str() != Some("https")
+            && !is_local_host(url.host().unwrap_or_default().trim_matches(['[', ']']));
+        if is_secret && is_plain && !options.plain_password {
+            return Err(format!(
+                "webhook: a token or a secret URL is not sent to {shown} without TLS (use https://, or set plain_password = true)"
+            ));
+        }
         let headers = options.headers.iter().map(|(name, value)| parse_header(name, value));
         let mut headers = headers.collect::<Result<Vec<_>, _>>()?;
         headers.retain(|(name, _)| *name != CONTENT_TYPE); // there is one
@@ -107,10 +116,11 @@ impl Webhook {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
-        match request.send(&body) {
+        let exchange = || match request.send(&body) {
             Ok(response) => self.check(response),
             Err(error) => Err(Failure::Down(self.error_text(&http::why(&error, self.limit)))),
-        }
+        };
+        guarded(exchange, |why| Failure::Down(self.error_text(&why)))
     }
 
     fn body(&self, notification: &Notification) -> String {
@@ -247,7 +257,9 @@ mod tests {
         let (ntfy, token) = ("template = \"ntfy\"\ntopic = \"t\"", Some("123:AB"));
         assert_eq!(url(ntfy, None, None).unwrap(), "https://ntfy.sh/");
         let own = format!("{ntfy}\nurl = \"http://nas:8080/\"");
-        assert_eq!(url(&own, None, token).unwrap(), "http://nas:8080/");
+        assert_eq!(url(&own, None, None).unwrap(), "http://nas:8080/");
+        let plain = format!("{own}\nplain_password = true");
+        assert_eq!(url(&plain, None, token).unwrap(), "http://nas:8080/");
         let gotify = "template = \"gotify\"\nurl = \"https://nas/gotify/\"\ntoken_env = \"T\"";
         assert_eq!(url(gotify, None, token).unwrap(), "https://nas/gotify/message");
         let telegram = "template = \"telegram\"\nchat = \"-1\"\ntoken_env = \"T\"";
@@ -257,6 +269,20 @@ mod tests {
         let slack = "template = \"slack\"\nurl_env = \"U\"";
         let hook = "https://hooks.slack.com/services/T/B/x?a=b";
         assert_eq!(url(slack, Some(hook), None).unwrap(), hook);
+    }
+
+    /// A token, or a URL that is a secret, goes without TLS to this machine only.
+    #[test]
+    fn secrets_need_tls() {
+        let ntfy =
+            |host: &str| format!("template = \"ntfy\"\ntopic = \"t\"\nurl = \"http://{host}\"");
+        for host in ["127.0.0.1:8080", "[::1]:8080", "localhost"] {
+            assert!(url(&ntfy(host), None, Some("tk")).is_ok(), "{host}");
+        }
+        let why = url(&ntfy("192.0.2.1"), None, Some("tk")).unwrap_err();
+        assert!(why.contains("http://192.0.2.1 without TLS (use https://, or set plain"), "{why}");
+        let why = url("url_env = \"U\"", Some("http://nas/s3cret"), None).unwrap_err();
+        assert!(why.contains("http://nas without TLS") && !why.contains("s3cret"), "{why}");
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub struct WebhookOptions {
     pub priority: Option<i8>,
     body: Option<String>,
     pub ca_file: Option<PathBuf>,
+    /// Whether a secret may be sent without TLS to another machine.
+    #[serde(default)]
+    pub plain_password: bool,
 }
 
 impl WebhookOptions {

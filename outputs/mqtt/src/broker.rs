@@ -12,6 +12,7 @@ use std::{
 };
 
 use aw_output::{Error, Fault, HostPort, SinkResult, warn};
+use aw_peer::guarded;
 use aw_service::Secret;
 use aw_service::cause;
 use rumqttc::{
@@ -35,6 +36,8 @@ use crate::{old_protocol, topics::Topics};
 
 /// For a connection and for the next acknowledgement: while the program waits, it does not read the rings.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// For each message of a batch beyond that, so that a broker that delays each acknowledgement does not hold the program.
+const MESSAGE_TIME: Duration = Duration::from_millis(10);
 /// For incoming packets at a time: meanwhile the program does not read the rings.
 const KEEP_ALIVE_TIME: Duration = Duration::from_millis(20);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -183,6 +186,7 @@ impl Broker {
 
     /// Publishes messages. On success, the broker has acknowledged each or refused it for good.
     pub fn publish(&mut self, messages: Vec<Publication>) -> SinkResult {
+        let last = Instant::now() + TIMEOUT + MESSAGE_TIME * messages.len() as u32;
         let mut messages = messages.into_iter();
         // Topics: queued in the client, which then assigns a packet identifier; and sent, by identifier.
         let (mut queued, mut sent) = (VecDeque::new(), BTreeMap::new());
@@ -208,7 +212,7 @@ impl Broker {
                 Event::Incoming(Incoming::PubAck(PubAck { pkid, reason, .. })) => {
                     let topic = sent.remove(&pkid).unwrap_or_default();
                     self.acknowledged(topic, reason)?;
-                    end = Instant::now() + TIMEOUT;
+                    end = last.min(Instant::now() + TIMEOUT);
                 }
                 _ => {}
             }
@@ -291,7 +295,8 @@ impl Broker {
         if left.is_zero() {
             return Ok(None); // a poll would still return an event that is there
         }
-        match runtime.block_on(async { timeout(left, events.poll()).await }) {
+        let poll = || Ok(runtime.block_on(async { timeout(left, events.poll()).await }));
+        match guarded(poll, |why| why).map_err(|why| self.down(why))? {
             Ok(Ok(Event::Incoming(Incoming::Publish(_)))) => {
                 Err(self.down("the broker sends messages without a subscription".into()))
             }

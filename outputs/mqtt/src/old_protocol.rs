@@ -6,16 +6,17 @@
 
 use std::{
     io::{Read, Write},
-    net::{TcpStream, ToSocketAddrs},
     sync::Arc,
     time::Duration,
 };
 
 use aw_output::HostPort;
-use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
+use aw_peer::{Budget, PeerStream};
+use rustls::ClientConfig;
 
-/// For the connection, and for each packet.
-const TIMEOUT: Duration = Duration::from_secs(1);
+/// For the connection, TLS and a packet.
+const BUDGET: Budget =
+    Budget { time: Duration::from_secs(2), silence: Duration::from_secs(1), bytes: 64 * 1024 };
 
 /// CONNECT of MQTT 3.1.1: protocol level 4, clean session, keep alive 10 s, an empty client identifier.
 const CONNECT: &[u8] = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x0a\x00\x00";
@@ -32,18 +33,10 @@ pub fn is_spoken(server: &HostPort, tls: Option<&Arc<ClientConfig>>) -> bool {
 
 /// The first two bytes of the answer to this packet.
 fn answer(server: &HostPort, tls: Option<&Arc<ClientConfig>>, packet: &[u8]) -> Option<[u8; 2]> {
-    let addresses = (server.host.as_str(), server.port).to_socket_addrs();
-    let address = addresses.ok()?.next()?;
-    let stream = TcpStream::connect_timeout(&address, TIMEOUT).ok()?;
-    stream.set_read_timeout(Some(TIMEOUT)).ok()?;
-    stream.set_write_timeout(Some(TIMEOUT)).ok()?;
-    let Some(tls) = tls else { return ask(stream, packet) };
-    let name = ServerName::try_from(server.host.clone()).ok()?;
-    let connection = ClientConnection::new(tls.clone(), name).ok()?;
-    ask(StreamOwned::new(connection, stream), packet)
-}
-
-fn ask(mut stream: impl Read + Write, packet: &[u8]) -> Option<[u8; 2]> {
+    let mut stream = PeerStream::connect(server, BUDGET).ok()?;
+    if let Some(config) = tls {
+        stream = stream.start_tls(config, &server.host).ok()?;
+    }
     let mut answer = [0; 2];
     stream.write_all(packet).and_then(|()| stream.read_exact(&mut answer)).ok()?;
     Some(answer)

@@ -6,19 +6,23 @@ mod option_file;
 
 use std::{
     io,
-    net::Ipv6Addr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use aw_output::{Access, Error, HostPort, failed};
+use aw_peer::{Budget, TlsCheck, client_config};
 use aw_service::{FileKind, Secret, open_file, read_opened};
-use mysql::{ClientIdentity, Opts, OptsBuilder, SslOpts};
+use rustls::ClientConfig;
 
-/// Time limits of a connection and of a statement: the ring does not wait.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+use crate::connection::{Conn, Error as ConnectionError, Server, Target};
+
+/// For the login, and for all statements of a transaction together. A server that sends nothing fails sooner: meanwhile the
+/// program does not read the rings.
+pub const TRANSACTION: Budget =
+    Budget { time: Duration::from_secs(20), silence: Duration::from_secs(3), bytes: 4 << 20 };
 /// Bytes of the file, at most.
 const MAX_CONFIG: u64 = 1 << 20;
 
@@ -37,6 +41,8 @@ pub struct ServerConfig {
     ca: Option<PathBuf>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
+    /// The password may be sent without TLS.
+    plain_password: bool,
 }
 
 /// Whether the connection uses TLS, and what is checked of the server's certificate.
@@ -62,6 +68,7 @@ impl Default for ServerConfig {
             ca: None,
             cert: None,
             key: None,
+            plain_password: false,
         }
     }
 }
@@ -167,36 +174,37 @@ impl ServerConfig {
         self.tcp_host().map_or(vec![libc::AF_UNIX], |_| vec![libc::AF_INET, libc::AF_INET6])
     }
 
-    /// Options for the library; each connection begins with the statement `begin`.
-    pub fn options(&self, begin: &str) -> Opts {
-        // Explicitly, because another crate of the workspace may enable a second provider of rustls.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let host = self.tcp_host().map(|host| match host.parse::<Ipv6Addr>() {
-            Ok(ip) => format!("[{ip}]"),
-            Err(_) => host.into(),
-        });
-        let identity = self.cert.clone().zip(self.key.clone());
-        let tls = SslOpts::default()
-            .with_root_cert_path(self.ca.clone())
-            .with_client_identity(identity.map(|(cert, key)| ClientIdentity::new(cert, key)))
-            .with_danger_accept_invalid_certs(self.tls == TlsMode::EncryptOnly)
-            .with_danger_skip_domain_validation(self.tls == TlsMode::VerifyCa);
-        let encrypted = host.is_some() && self.tls != TlsMode::Off;
-        OptsBuilder::new()
-            .socket(host.is_none().then(|| self.socket.clone()))
-            .ip_or_hostname(host)
-            .tcp_port(self.port)
-            .prefer_socket(false)
-            .user(Some(self.user.as_str()))
-            .pass(self.password.as_ref().map(Secret::reveal))
-            .db_name(Some(self.database.as_str()))
-            .ssl_opts(encrypted.then_some(tls))
-            .tcp_connect_timeout(Some(CONNECT_TIMEOUT))
-            .read_timeout(Some(ANSWER_TIMEOUT))
-            .write_timeout(Some(ANSWER_TIMEOUT))
-            .stmt_cache_size(0)
-            .init(vec![begin])
-            .into()
+    /// Connects and logs in; the connection begins with the statement `begin`.
+    pub fn connect(&self, begin: &str, budget: Budget) -> Result<Conn, ConnectionError> {
+        let server = match self.tcp_host() {
+            None => Server::Unix(self.socket.clone().into()),
+            Some(host) => {
+                let server = HostPort { host: host.into(), port: self.port };
+                Server::Tcp(server, self.tls().transpose().map_err(ConnectionError::Protocol)?)
+            }
+        };
+        let target = Target {
+            server,
+            user: self.user.clone(),
+            password: self.password.clone(),
+            database: self.database.clone(),
+            plain_password: self.plain_password,
+        };
+        let mut connection = Conn::open(&target, budget)?;
+        connection.query_drop(begin)?;
+        Ok(connection)
+    }
+
+    /// Read for each connection, because certificates may have been replaced.
+    fn tls(&self) -> Option<Result<Arc<ClientConfig>, String>> {
+        let check = match self.tls {
+            TlsMode::Off => return None,
+            TlsMode::EncryptOnly => TlsCheck::Nothing,
+            TlsMode::VerifyCa => TlsCheck::Authority,
+            TlsMode::VerifyIdentity => TlsCheck::Identity,
+        };
+        let identity = self.cert.as_deref().zip(self.key.as_deref());
+        Some(client_config(self.ca.as_deref(), identity, check))
     }
 }
 

@@ -1,10 +1,8 @@
 //! What a server or the connection to it reports, in words, and what can be done about it.
 
-use std::{error::Error as _, io};
+use std::io;
 
-use mysql::{DriverError, Error};
-
-use crate::schema::NO_SUCH_TABLE;
+use crate::{connection::Error, schema::NO_SUCH_TABLE};
 
 /// Why a transaction failed.
 pub enum TransactionError {
@@ -28,15 +26,10 @@ const NO_SUCH_HOST: &str = "no such host";
 /// The message of the server, or of the connection.
 pub fn cause(error: &Error) -> String {
     let text = match error {
-        Error::MySqlError(error) => error.message.clone(),
-        Error::DriverError(DriverError::CouldNotConnect(Some((_, why, _)))) => {
-            aw_service::cause(&io::Error::other(why.clone()))
-        }
-        Error::DriverError(DriverError::ConnectTimeout) => "the server does not answer".into(),
-        Error::DriverError(error) => error.to_string(),
-        Error::TlsError(error) => format!("TLS: {error}"),
-        error if timed_out(error) => "the server does not answer".into(),
-        error => system_error(error).map_or(error.to_string(), aw_service::cause),
+        Error::Server(error) => error.message.clone(),
+        Error::Protocol(why) => why.clone(),
+        Error::Io(_) if timed_out(error) => "the server does not answer".into(),
+        Error::Io(error) => aw_service::cause(error),
     };
     if text.to_lowercase().ends_with("name or service not known") {
         return NO_SUCH_HOST.into();
@@ -46,7 +39,7 @@ pub fn cause(error: &Error) -> String {
 
 /// The message, and the remedy for what an administrator can mend.
 pub fn cause_and_remedy(error: &Error, database: &str) -> String {
-    let Error::MySqlError(server) = error else {
+    let Error::Server(server) = error else {
         let cause = cause(error);
         let remedy = connection_remedy(&cause);
         return cause + remedy;
@@ -72,24 +65,15 @@ pub fn connection_remedy(cause: &str) -> &'static str {
 
 /// Whether the time limit of an answer was exceeded.
 pub fn timed_out(error: &Error) -> bool {
-    use io::ErrorKind::{TimedOut, WouldBlock};
-    system_error(error).is_some_and(|error| matches!(error.kind(), TimedOut | WouldBlock))
+    matches!(error, Error::Io(error) if error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// Whether the server has closed the connection.
 pub fn disconnected(error: &Error) -> bool {
     match error {
         // Idle too long, too many connections, shutdown: MySQL sends these before it closes.
-        Error::MySqlError(error) => [1053, 1927, 4031].contains(&error.code),
-        Error::IoError(_) | Error::CodecError(_) => !timed_out(error),
-        _ => false,
-    }
-}
-
-fn system_error(error: &Error) -> Option<&io::Error> {
-    match error {
-        Error::IoError(error) => Some(error),
-        Error::CodecError(codec) => codec.source().and_then(|it| it.downcast_ref()),
-        _ => None,
+        Error::Server(error) => [1053, 1927, 4031].contains(&error.code),
+        Error::Io(cause) => !timed_out(error) && cause.kind() != io::ErrorKind::InvalidData,
+        Error::Protocol(_) => false,
     }
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod connection;
 mod errors;
 mod mysql_sink;
 mod schema;
@@ -10,8 +11,9 @@ mod sql;
 
 pub use {
     config::ServerConfig,
+    connection::{Conn, Error as MysqlError, Row, ServerError},
     errors::{cause, connection_remedy},
     mysql_sink::MysqlSink,
     schema::{FRAME_SOURCE as FRAME_SOURCE_COLUMN, NO_SUCH_TABLE, TableNames, TablePrefix},
-    sql::hex_ip,
+    sql::{hex_ip, quoted},
 };

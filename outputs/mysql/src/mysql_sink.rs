@@ -8,11 +8,11 @@ use std::collections::HashMap;
 
 use aw_output::{Checkpoint, CheckpointStore, Entry, Fault, Sink, SinkResult, failed, this_host};
 use aw_service::Condition;
-use mysql::{Conn, Error, FromRowError, Opts, prelude::Queryable};
 use shm_layout::{ConfigChange, Kind, RingName};
 
 use crate::{
-    config::ServerConfig,
+    config::{ServerConfig, TRANSACTION},
+    connection::{Conn, Error, Row},
     errors::{TransactionError, cause_and_remedy, disconnected},
     schema::{FRAME_SOURCE, MACUPD, TableNames, TablePrefix},
     sql::{RowBatch, hex_ip, quoted},
@@ -38,7 +38,7 @@ type Attempt<T = ()> = Result<T, TransactionError>;
 
 /// Stores events in the tables of a server.
 pub struct MysqlSink {
-    options: Opts,
+    config: ServerConfig,
     server: String,
     database: String,
     tables: TableNames,
@@ -85,7 +85,7 @@ impl MysqlSink {
             return Err(failed("the host name must have 1 to 255 characters (--hostname)"));
         }
         Ok(MysqlSink {
-            options: config.options(BEGIN),
+            config: config.clone(),
             server: config.server(),
             database: config.database().into(),
             tables: TableNames::new(prefix),
@@ -109,7 +109,7 @@ impl MysqlSink {
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }
-        let mut conn = Conn::new(self.options.clone())?;
+        let mut conn = self.config.connect(BEGIN, TRANSACTION)?;
         if !self.tables.create_missing(&mut conn)? {
             return Err(TransactionError::LogMissing);
         }
@@ -127,13 +127,14 @@ impl MysqlSink {
                 "table {log} has no column {FRAME_SOURCE}: which MAC sent a frame is not stored (ALTER TABLE {log} ADD COLUMN {FRAME_SOURCE} BINARY(6) NULL, and restart aw-mysql)"
             )),
         }
-        let packet: Option<usize> = conn.query_first("SELECT @@max_allowed_packet")?;
-        let longest = packet.unwrap_or(0).max(1024) - 64;
-        Ok(ServerConnection { conn, longest, used: false, has_frame_source })
+        let packet = conn.query_first("SELECT @@max_allowed_packet")?;
+        let packet = packet.and_then(|bytes| bytes.parse().ok()).unwrap_or(0).max(1024);
+        Ok(ServerConnection { conn, longest: packet - 64, used: false, has_frame_source })
     }
 
     fn run_transaction(&self, connection: &mut ServerConnection) -> Attempt {
         let ServerConnection { conn, longest, has_frame_source, .. } = connection;
+        conn.begin(TRANSACTION);
         if !self.changes.is_empty() {
             self.tables.create_changes(conn)?; // before it begins: CREATE TABLE commits
         }
@@ -154,7 +155,7 @@ impl MysqlSink {
         let insert = format!("INSERT INTO {config_change} ({columns}) VALUES ");
         self.changes.send(conn, *longest, &insert)?;
         conn.query_drop("COMMIT").map_err(|error| match error {
-            Error::MySqlError(_) => TransactionError::Server(error),
+            Error::Server(_) => TransactionError::Server(error),
             _ => TransactionError::CommitUnknown(error),
         })
     }
@@ -172,7 +173,7 @@ impl MysqlSink {
             let (host, ring) = (&self.host, quoted(ring.as_str()));
             let insert = format!("INSERT INTO {table} SET hostname = {host}, ring = {ring}, {new}");
             return match to.query_drop(insert) {
-                Err(Error::MySqlError(error)) if error.code == DUPLICATE => {
+                Err(Error::Server(error)) if error.code == DUPLICATE => {
                     Err(TransactionError::CheckpointChanged)
                 }
                 result => Ok(result?),
@@ -204,7 +205,7 @@ impl MysqlSink {
                     self.connection = Some(connection);
                     return Ok(());
                 }
-                Err(TransactionError::Server(Error::MySqlError(error)))
+                Err(TransactionError::Server(Error::Server(error)))
                     if error.code == DEADLOCK && deadlocks < DEADLOCK_RETRIES =>
                 {
                     deadlocks += 1;
@@ -302,7 +303,6 @@ impl CheckpointStore for MysqlSink {
     /// With a lock: a transaction whose connection broke may still be active on the server, and this waits
     /// for its end.
     fn load(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {
-        type Row = Result<(u64, u64, u64, u64, u64), FromRowError>;
         let select = format!(
             "SELECT generation, began, delivered, lost, skipped FROM {} WHERE {} FOR UPDATE",
             self.tables.position,
@@ -310,21 +310,20 @@ impl CheckpointStore for MysqlSink {
         );
         let load = |sink: &mut MysqlSink| -> Attempt<Option<Row>> {
             let mut connection = sink.connect()?;
-            let row = connection.conn.query_first_opt(&select)?;
+            connection.conn.begin(TRANSACTION);
+            let row = connection.conn.query(&select)?.into_iter().next();
             sink.connection = Some(connection);
             Ok(row)
         };
-        let row = load(self).map_err(|failure| self.fault(failure))?.transpose();
-        let row = row.map_err(|_| {
+        let row = load(self).map_err(|failure| self.fault(failure))?;
+        let row = row.map(|row| numbers(&row)).map(|numbers| numbers.ok_or_else(|| {
             let (database, table, ring) = (&self.database, &self.tables.position, ring.as_str());
             Fault::Down(format!(
                 "read {table} of {database}: the row of ring {ring} has values that aw-mysql does not write (delete the row to begin again with the oldest event)"
             ))
-        })?;
-        let checkpoint = row.and_then(|(generation, began, delivered, lost, skipped)| {
-            let columns = [generation, began, delivered, lost, skipped];
-            Checkpoint::from_columns(columns.map(|number: u64| number as i64))
-        });
+        })).transpose()?;
+        let checkpoint =
+            row.and_then(|columns| Checkpoint::from_columns(columns.map(|number| number as i64)));
         self.stored.insert(ring.clone(), checkpoint);
         Ok(checkpoint)
     }
@@ -333,4 +332,10 @@ impl CheckpointStore for MysqlSink {
         self.checkpoints.push((ring.clone(), *checkpoint));
         Ok(())
     }
+}
+
+/// The columns of a checkpoint.
+fn numbers(row: &Row) -> Option<[u64; 5]> {
+    let number = |value: &Option<Vec<u8>>| str::from_utf8(value.as_deref()?).ok()?.parse().ok();
+    row.iter().map(number).collect::<Option<Vec<_>>>()?.try_into().ok()
 }

@@ -8,7 +8,7 @@
 
 use std::str::FromStr;
 
-use mysql::{Conn, Error, prelude::Queryable};
+use crate::connection::{Conn, Error};
 
 /// The prefix of the name of each table.
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ impl TableNames {
         to.query_drop(compact(&self.create_log()))?;
         if !exists(to, &self.view)? {
             match to.query_drop(self.create_view()) {
-                Err(Error::MySqlError(error)) if error.code == TABLE_EXISTS => {} // another program was faster
+                Err(Error::Server(error)) if error.code == TABLE_EXISTS => {} // another program was faster
                 result => result?,
             }
         }
@@ -207,9 +207,12 @@ impl TableNames {
     /// Adds the missing origins: without a name, the view would not show their rows.
     fn fill_origin(&self, to: &mut Conn) -> Result<(), Error> {
         // As text: other programs may have added origins with any number.
-        let known: Vec<String> =
+        let known =
             to.query(format!("SELECT concat(id) FROM {} WHERE id IS NOT NULL", self.origin))?;
-        let mut missing = ORIGINS.iter().filter(|(id, ..)| !known.contains(&id.to_string()));
+        let is_known = |id: &u8| {
+            known.iter().any(|row| row.first() == Some(&Some(id.to_string().into_bytes())))
+        };
+        let mut missing = ORIGINS.iter().filter(|(id, ..)| !is_known(id));
         missing.try_for_each(|(id, name, description)| {
             let values = format!("{id}, '{name}', '{description}'");
             to.query_drop(format!("INSERT IGNORE INTO {} VALUES ({values})", self.origin))
@@ -224,7 +227,7 @@ impl TableNames {
             "SELECT count(*) FROM information_schema.columns WHERE table_schema = database()
             AND table_name = '{name}' AND column_name = '{FRAME_SOURCE}'"
         );
-        if to.query_first::<u64, _>(&select)? == Some(1) {
+        if to.query_first(&select)?.as_deref() == Some("1") {
             return Ok(true);
         }
         let add = format!(
@@ -232,7 +235,7 @@ impl TableNames {
         );
         match to.query_drop(add) {
             Ok(()) => Ok(true),
-            Err(Error::MySqlError(_)) => Ok(false),
+            Err(Error::Server(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -256,8 +259,8 @@ fn compact(statement: &str) -> String {
 fn exists(to: &mut Conn, name: &str) -> Result<bool, Error> {
     match to.query_drop(format!("SELECT 1 FROM {name} LIMIT 0")) {
         Ok(()) => Ok(true),
-        Err(Error::MySqlError(error)) if error.code == NO_SUCH_TABLE => Ok(false),
-        Err(Error::MySqlError(error)) if error.code == DENIED => Ok(true),
+        Err(Error::Server(error)) if error.code == NO_SUCH_TABLE => Ok(false),
+        Err(Error::Server(error)) if error.code == DENIED => Ok(true),
         Err(error) => Err(error),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, net::IpAddr};
 
-use mysql::{Conn, Error, prelude::Queryable};
+use crate::connection::{Conn, Error};
 
 /// Rows of a statement, if the server accepts packets of that size.
 const ROWS_PER_STATEMENT: usize = 1000;

@@ -6,11 +6,11 @@
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use aw_mysql::{
-    FRAME_SOURCE_COLUMN, NO_SUCH_TABLE, ServerConfig, TableNames, TablePrefix, cause,
-    connection_remedy, hex_ip,
+    Conn, FRAME_SOURCE_COLUMN, MysqlError, NO_SUCH_TABLE, Row, ServerConfig, TableNames, TablePrefix, cause,
+    connection_remedy, hex_ip, quoted,
 };
+use aw_peer::Budget;
 use aw_service::{Error, failed, warn};
-use mysql::{Conn, OptsBuilder, Row, Value, prelude::Queryable};
 use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use crate::clocks::Clocks;
@@ -22,6 +22,14 @@ use crate::history_reader::{
 
 /// Times in UTC: in another zone an hour may come twice.
 const BEGIN: &str = "SET time_zone = '+00:00', sql_mode = ''";
+
+/// For the login.
+const LOGIN: Budget =
+    Budget { time: Duration::from_secs(20), silence: Duration::from_secs(10), bytes: 1 << 20 };
+/// Beyond the time limit of a question, in which the server ends it: for its message.
+const GRACE: Duration = Duration::from_secs(5);
+/// What the answer to a question may have.
+const MAX_ANSWER: u64 = 16 << 30;
 
 /// Numbers of server errors.
 const UNKNOWN_COLUMN: u16 = 1054;
@@ -42,6 +50,8 @@ pub struct MysqlReader {
     log: String,
     config_change: String,
     conn: Conn,
+    /// For each question.
+    budget: Budget,
     networks: NetworkIndex,
     clocks: Clocks,
     /// The column with the MAC that sent the frame; addrwatch's tables do not have it.
@@ -60,7 +70,10 @@ impl MysqlReader {
         let networks = NetworkIndex::default();
         let clocks = Clocks::without_rings();
         let source = "NULL";
-        let mut history = MysqlReader { name, log, config_change, conn, networks, clocks, source };
+        let time = timeout.saturating_add(GRACE);
+        let budget = Budget { time, silence: time, bytes: MAX_ANSWER };
+        let mut history =
+            MysqlReader { name, log, config_change, conn, budget, networks, clocks, source };
         history.check()?;
         Ok(history)
     }
@@ -114,14 +127,10 @@ impl MysqlReader {
         sql: &str,
         each: &mut dyn FnMut(&mut NetworkIndex, &Row),
     ) -> Result<(), Error> {
-        let MysqlReader { name, log, conn, networks, .. } = self;
-        let mut read = || -> mysql::Result<()> {
-            for row in conn.query_iter(sql)? {
-                each(networks, &row?);
-            }
-            Ok(())
-        };
-        read().map_err(|error| failure(name, log, &error))
+        let MysqlReader { name, log, conn, budget, networks, .. } = self;
+        conn.begin(*budget);
+        conn.query_each(sql, &mut |row| each(networks, row))
+            .map_err(|error| failure(name, log, &error))
     }
 }
 
@@ -265,9 +274,12 @@ impl HistoryReader for MysqlReader {
         };
         let (log, set) = (&self.log, self.clocks.set_at(network).seconds());
         let select = format!(
-            "SELECT 1 FROM {log} WHERE hostname = ? AND interface = ? AND tstamp >= from_unixtime({set}) LIMIT 1"
+            "SELECT 1 FROM {log} WHERE hostname = {} AND interface = {} AND tstamp >= from_unixtime({set}) LIMIT 1",
+            quoted(host),
+            quoted(interface)
         );
-        let found: mysql::Result<Option<u8>> = self.conn.exec_first(select, (host, interface));
+        self.conn.begin(self.budget);
+        let found = self.conn.query_first(select);
         found.map(|found| found.is_some()).map_err(|error| failure(&self.name, log, &error))
     }
 
@@ -302,9 +314,8 @@ impl HistoryReader for MysqlReader {
 }
 
 /// Connects, with the time limit of the whole answer: the server ends a query then, if it can.
-fn connect(config: &ServerConfig, timeout: Duration) -> mysql::Result<Conn> {
-    let options = OptsBuilder::from_opts(config.options(BEGIN)).read_timeout(None);
-    let mut conn = Conn::new(options.tcp_keepalive_time_ms(Some(30_000)))?;
+fn connect(config: &ServerConfig, timeout: Duration) -> Result<Conn, MysqlError> {
+    let mut conn = config.connect(BEGIN, LOGIN)?;
     conn.query_drop("SET SESSION TRANSACTION READ ONLY")?;
     // MariaDB, or else MySQL; a server without both ends the query when it notices that the connection is closed.
     let mariadb = format!("SET SESSION max_statement_time = {}", timeout.as_secs().max(1));
@@ -315,15 +326,15 @@ fn connect(config: &ServerConfig, timeout: Duration) -> mysql::Result<Conn> {
     Ok(conn)
 }
 
-fn failure(name: &str, log: &str, error: &mysql::Error) -> Error {
+fn failure(name: &str, log: &str, error: &MysqlError) -> Error {
     let remedy = match error {
-        mysql::Error::MySqlError(error) if error.code == NO_SUCH_TABLE => {
+        MysqlError::Server(error) if error.code == NO_SUCH_TABLE => {
             " (set --prefix; convert tables of addrwatch 0.8 with migrate_0.8_to_1.0.sql)".into()
         }
-        mysql::Error::MySqlError(error) if error.code == UNKNOWN_COLUMN => {
+        MysqlError::Server(error) if error.code == UNKNOWN_COLUMN => {
             " (not a table of aw-mysql or addrwatch 1.0: choose another with --database or --prefix)".into()
         }
-        mysql::Error::MySqlError(error) if DENIED.contains(&error.code) => {
+        MysqlError::Server(error) if DENIED.contains(&error.code) => {
             format!(
                 " (set user and password in the section [addrwatch] of --config; GRANT SELECT ON {log} TO the user)"
             )
@@ -356,10 +367,7 @@ fn times(range: TimeRange) -> String {
 
 /// The bytes of a column; none if it is null or missing.
 fn bytes(row: &Row, column: usize) -> &[u8] {
-    match row.as_ref(column) {
-        Some(Value::Bytes(bytes)) => bytes,
-        _ => &[],
-    }
+    row.get(column).and_then(Option::as_deref).unwrap_or_default()
 }
 
 fn text(row: &Row, column: usize) -> String {

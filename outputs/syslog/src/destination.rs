@@ -2,14 +2,15 @@
 
 use std::{
     fmt, io,
-    net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket},
+    net::{SocketAddr, TcpStream, UdpSocket},
     os::unix::net::UnixDatagram,
     path::PathBuf,
     str::FromStr,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aw_output::{Access, HostPort};
+use aw_service::resolve;
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_user_timeout};
 
 /// The port of syslog daemons (RFC 5426, 3.3).
@@ -115,10 +116,14 @@ fn connect_first<T>(
     connect: impl Fn(SocketAddr) -> io::Result<T>,
 ) -> io::Result<T> {
     let mut last = io::Error::other("the host name has no address");
-    for address in (server.host.as_str(), server.port).to_socket_addrs()? {
+    let end = Instant::now() + 3 * TIMEOUT;
+    for address in resolve(server, 3 * TIMEOUT)? {
         match connect(address) {
             Ok(connection) => return Ok(connection),
             Err(error) => last = error,
+        }
+        if Instant::now() >= end {
+            break;
         }
     }
     Err(last)

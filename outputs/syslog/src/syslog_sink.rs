@@ -8,6 +8,7 @@ use std::{
     collections::HashMap,
     io::{self, ErrorKind, Read, Write},
     net::TcpStream,
+    time::{Duration, Instant},
 };
 
 use aw_output::{Entry, Fault, Sink, SinkResult, explain};
@@ -18,6 +19,11 @@ use crate::{
     destination::{Destination, SyslogConnection},
     message::MessageFormat,
 };
+
+/// For a batch over TCP; each write has a shorter limit.
+const BATCH_TIME: Duration = Duration::from_secs(10);
+/// Bytes that are discarded at a time.
+const MAX_RECEIVED: usize = 64 * 1024;
 
 pub struct SyslogSink {
     to: Destination,
@@ -48,6 +54,7 @@ impl SyslogSink {
     fn fault(&self, error: &io::Error) -> Fault {
         let why = match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => "it accepts no data".into(),
+            ErrorKind::InvalidData => error.to_string(),
             _ => explain(error),
         };
         Fault::Down(format!("send to {}: {why}", self.to))
@@ -68,7 +75,12 @@ impl SyslogSink {
                     self.connection = Some(open);
                     return Ok(());
                 }
-                Err(error) if again && error.kind() != ErrorKind::WouldBlock => again = false,
+                Err(error)
+                    if again
+                        && !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
+                    again = false;
+                }
                 Err(error) => return Err(self.fault(&error)),
             }
         }
@@ -118,7 +130,7 @@ impl Sink for SyslogSink {
             self.with_connection(|connection| match connection {
                 SyslogConnection::Tcp(socket) => {
                     check_open(socket)?;
-                    socket.write_all(batch.as_bytes())?;
+                    write_in_time(socket, batch.as_bytes())?;
                     check_open(socket)
                 }
                 _ => Ok(()),
@@ -139,14 +151,35 @@ impl Sink for SyslogSink {
     }
 }
 
-/// Fails if the peer has closed the connection. Received data is discarded.
+/// Writes all; a peer that takes a byte now and then does not hold the program.
+fn write_in_time(socket: &mut TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    let end = Instant::now() + BATCH_TIME;
+    while !bytes.is_empty() {
+        if Instant::now() >= end {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        match socket.write(bytes)? {
+            0 => return Err(ErrorKind::WriteZero.into()),
+            written => bytes = &bytes[written..],
+        }
+    }
+    Ok(())
+}
+
+/// Fails if the peer has closed the connection. Received data is discarded; a daemon that sends without end is not a
+/// syslog daemon.
 fn check_open(socket: &mut TcpStream) -> io::Result<()> {
     socket.set_nonblocking(true)?;
-    let mut bytes = [0; 512];
+    let (mut bytes, mut received) = ([0; 512], 0);
     let end = loop {
         match socket.read(&mut bytes) {
             Ok(0) => break Err(ErrorKind::BrokenPipe.into()),
-            Ok(_) => {}
+            Ok(read) => {
+                received += read;
+                if received > MAX_RECEIVED {
+                    break Err(io::Error::new(ErrorKind::InvalidData, "it sends data without end"));
+                }
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(()),
             Err(error) => break Err(error),
         }

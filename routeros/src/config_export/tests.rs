@@ -48,6 +48,26 @@ fn incomplete_exports() {
     assert_eq!(fault(&format!("{TERSE}#interrupted\r\n")), ExportFault::Interrupted);
 }
 
+/// 460 KB: as lines with their menu more than 20 GB.
+#[test]
+fn a_menu_is_not_multiplied_without_bound() {
+    let header = TERSE.lines().next().unwrap();
+    let text = format!("{header}\n/{}\n{}", "x".repeat(230_000), "ab\n".repeat(77_000));
+    assert_eq!(validate(text.as_bytes(), None), Err(ExportFault::Expanded));
+    let text = format!("{header}\n{}", "#error exporting /x\n".repeat(800_000));
+    assert_eq!(validate(text.as_bytes(), None), Err(ExportFault::Expanded));
+    let sections = (0..12).map(|n| format!("/{n:02}")).collect();
+    assert!(ExportFault::Failed(sections).to_string().ends_with("/09 and 2 more"));
+}
+
+/// The longest answer of a router, with lines of the usual length.
+#[test]
+fn the_longest_export_is_accepted() {
+    let line = "/ip firewall address-list add list=blocked address=192.0.2.1\n";
+    let text = format!("{}\n{}", TERSE.lines().next().unwrap(), line.repeat((16 << 20) / 62));
+    assert!(validate(text.as_bytes(), None).is_ok());
+}
+
 #[test]
 fn sections_that_always_fail_are_accepted() {
     let text =

@@ -80,6 +80,7 @@ fn mail(values: &HashMap<String, String>) -> Option<MailOptions> {
         password_env: None,
         oauth: None,
         hello: None,
+        plain_password: false,
     })
 }
 

@@ -16,6 +16,9 @@ const TURNS: usize = 16;
 /// The same for routers whose last export failed: those that do not answer must not delay the others.
 const FAILED_TURNS: usize = 4;
 
+/// Records of a stored log that are kept, the newest ones. Routers store 1000 lines unless they are told otherwise.
+const MAX_RECORDS: usize = 100_000;
+
 /// Limits how many routers send at the same time.
 #[derive(Clone)]
 pub struct FetchTurns {
@@ -129,8 +132,11 @@ fn is_unsupported(answer: &[u8]) -> bool {
 }
 
 pub fn records(answer: &[u8]) -> Vec<LogRecord> {
-    let mut assembler = LogAssembler::default();
-    let mut all = assembler.feed(answer);
+    let (mut assembler, mut all) = (LogAssembler::default(), Vec::new());
+    for part in answer.chunks(64 * 1024) {
+        all.extend(assembler.feed(part));
+        all.drain(..all.len().saturating_sub(MAX_RECORDS));
+    }
     all.extend(assembler.flush());
     all.dedup();
     all
@@ -139,6 +145,15 @@ pub fn records(answer: &[u8]) -> Vec<LogRecord> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_records_of_a_long_log() {
+        let line = |n: usize| format!(" 10:00:00 system,info n{n}\r\n");
+        let log: String = (0..MAX_RECORDS + 50_000).map(line).collect();
+        let records = records(log.as_bytes());
+        assert!(records.len() <= MAX_RECORDS + 1, "{}", records.len());
+        assert_eq!(records.last().unwrap().message, format!("n{}", MAX_RECORDS + 49_999));
+    }
 
     #[test]
     fn unsupported_commands() {

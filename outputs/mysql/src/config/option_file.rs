@@ -8,7 +8,7 @@ use super::{ServerConfig, TlsMode};
 
 const SECTIONS: [&str; 2] = ["client", "addrwatch"];
 /// The keys of `[addrwatch]`.
-pub(super) const KEYS: &str = "host, port, socket, protocol, user, password, database, ssl, ssl-ca, ssl-cert, ssl-key, ssl-mode, ssl-verify-server-cert";
+pub(super) const KEYS: &str = "host, port, socket, protocol, user, password, database, ssl, ssl-ca, ssl-cert, ssl-key, ssl-mode, ssl-verify-server-cert, plain-password";
 
 /// Parses a file. If a key is set twice, the last value applies.
 pub(super) fn parse(text: &str) -> Result<ServerConfig, String> {
@@ -83,6 +83,7 @@ fn set(
         "user" => config.user = value,
         "password" => config.password = Secret::non_empty(&value),
         "database" => config.database = value,
+        "plain-password" => config.plain_password = boolean()?,
         "ssl-ca" => config.ca = path()?,
         "ssl-cert" => config.cert = path()?,
         "ssl-key" => config.key = path()?,

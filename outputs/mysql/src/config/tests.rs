@@ -69,10 +69,9 @@ fn where_the_server_is() {
         assert_eq!(config.server(), server, "{text}");
         let connects = |access: &&Access| matches!(access, Access::Connect(_));
         assert_eq!(config.access().iter().filter(connects).count(), ports, "{text}");
-        assert_eq!(config.options("").get_socket().is_some(), ports == 0, "{text}");
+        assert_eq!(config.tcp_host().is_none(), ports == 0, "{text}");
     }
-    let host = parsed("[addrwatch]\nhost = ::1").options("").get_ip_or_hostname().into_owned();
-    assert_eq!(host, "[::1]");
+    assert_eq!(parsed("[addrwatch]\nhost = ::1").tcp_host(), Some("::1"));
 }
 
 /// A URL takes precedence over the file, and has no password.
@@ -130,7 +129,7 @@ fn transport_security() {
         let config = parsed(&format!("[addrwatch]\nhost = db\n{text}"));
         assert_eq!(config.tls, tls, "{text}");
         let encrypted = tls != TlsMode::Off;
-        assert_eq!(config.options("").get_ssl_opts().is_some(), encrypted, "{text}");
+        assert_eq!(config.tls().is_some(), encrypted, "{text}");
     }
 }
 

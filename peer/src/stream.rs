@@ -1,0 +1,264 @@
+//! A stream to a peer, plain or with TLS, that fails when an exchange is late or long.
+
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::{Shutdown, TcpStream},
+    os::unix::net::UnixStream,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aw_service::{HostPort, resolve};
+use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
+
+/// What an exchange may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// For all its parts, from the connection or from [`PeerStream::begin`] on.
+    pub time: Duration,
+    /// Without a byte of the peer.
+    pub silence: Duration,
+    /// That the peer sends, with TLS as it sends them.
+    pub bytes: u64,
+}
+
+/// A stream to a peer.
+pub struct PeerStream(Layer);
+
+enum Layer {
+    Plain(Limited),
+    Tls(Box<StreamOwned<ClientConnection, Limited>>),
+}
+
+/// A socket with the rest of its budget.
+struct Limited {
+    socket: Socket,
+    is_local: bool,
+    budget: Budget,
+    end: Instant,
+    left: u64,
+}
+
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl PeerStream {
+    /// Connects to the first address of the server that accepts.
+    pub fn connect(server: &HostPort, budget: Budget) -> io::Result<PeerStream> {
+        let end = Instant::now() + budget.time;
+        let mut last = io::Error::other("the host name has no address");
+        for address in resolve(server, budget.time)? {
+            match TcpStream::connect_timeout(&address, wait(end, budget.silence)?) {
+                Ok(socket) => {
+                    socket.set_nodelay(true)?;
+                    let is_local = address.ip().to_canonical().is_loopback();
+                    return Ok(PeerStream::new(Socket::Tcp(socket), is_local, budget, end));
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Connects to a server on this machine.
+    pub fn connect_unix(path: &Path, budget: Budget) -> io::Result<PeerStream> {
+        let socket = Socket::Unix(UnixStream::connect(path)?);
+        Ok(PeerStream::new(socket, true, budget, Instant::now() + budget.time))
+    }
+
+    fn new(socket: Socket, is_local: bool, budget: Budget, end: Instant) -> PeerStream {
+        PeerStream(Layer::Plain(Limited { socket, is_local, budget, end, left: budget.bytes }))
+    }
+
+    /// Begins the next exchange on this connection, with a budget of its own.
+    pub fn begin(&mut self, budget: Budget) {
+        let limited = self.limited_mut();
+        (limited.budget, limited.left) = (budget, budget.bytes);
+        limited.end = Instant::now() + budget.time;
+    }
+
+    /// Negotiates TLS with a server of this name, in the exchange that has begun.
+    pub fn start_tls(self, config: &Arc<ClientConfig>, host: &str) -> io::Result<PeerStream> {
+        let Layer::Plain(mut limited) = self.0 else { return Ok(self) };
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let mut connection =
+            ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut limited)?;
+        }
+        Ok(PeerStream(Layer::Tls(Box::new(StreamOwned::new(connection, limited)))))
+    }
+
+    /// Whether TLS protects it.
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.0, Layer::Tls(_))
+    }
+
+    /// Whether no network carries it.
+    pub fn is_local(&self) -> bool {
+        self.limited().is_local
+    }
+
+    /// Ends it at once.
+    pub fn shut_down(&mut self) {
+        let _ = match &self.limited().socket {
+            Socket::Tcp(socket) => socket.shutdown(Shutdown::Both),
+            Socket::Unix(socket) => socket.shutdown(Shutdown::Both),
+        };
+    }
+
+    fn limited(&self) -> &Limited {
+        match &self.0 {
+            Layer::Plain(limited) => limited,
+            Layer::Tls(stream) => stream.get_ref(),
+        }
+    }
+
+    fn limited_mut(&mut self) -> &mut Limited {
+        match &mut self.0 {
+            Layer::Plain(limited) => limited,
+            Layer::Tls(stream) => stream.get_mut(),
+        }
+    }
+}
+
+impl Read for PeerStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Layer::Plain(limited) => limited.read(buffer),
+            Layer::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for PeerStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Layer::Plain(limited) => limited.write(bytes),
+            Layer::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.0 {
+            Layer::Plain(limited) => limited.flush(),
+            Layer::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// How long the next step may wait; an error if the exchange is over.
+fn wait(end: Instant, silence: Duration) -> io::Result<Duration> {
+    match end.saturating_duration_since(Instant::now()).min(silence) {
+        Duration::ZERO => Err(late()),
+        wait => Ok(wait),
+    }
+}
+
+fn late() -> io::Error {
+    io::Error::new(ErrorKind::TimedOut, "no complete answer in time")
+}
+
+/// An error of a socket whose time limit has passed is that of the exchange.
+fn in_time<T>(result: io::Result<T>) -> io::Result<T> {
+    result.map_err(|error| if error.kind() == ErrorKind::WouldBlock { late() } else { error })
+}
+
+impl Read for Limited {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wait = wait(self.end, self.budget.silence)?;
+        if self.left == 0 {
+            let why = format!("the peer sends more than {} bytes", self.budget.bytes);
+            return Err(io::Error::new(ErrorKind::InvalidData, why));
+        }
+        let room = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let buffer = &mut buffer[..room];
+        let read = match &mut self.socket {
+            Socket::Tcp(socket) => {
+                socket.set_read_timeout(Some(wait)).and_then(|()| socket.read(buffer))
+            }
+            Socket::Unix(socket) => {
+                socket.set_read_timeout(Some(wait)).and_then(|()| socket.read(buffer))
+            }
+        };
+        let read = in_time(read)?;
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+impl Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let wait = wait(self.end, self.budget.silence)?;
+        in_time(match &mut self.socket {
+            Socket::Tcp(socket) => {
+                socket.set_write_timeout(Some(wait)).and_then(|()| socket.write(bytes))
+            }
+            Socket::Unix(socket) => {
+                socket.set_write_timeout(Some(wait)).and_then(|()| socket.write(bytes))
+            }
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, thread};
+
+    use super::*;
+
+    fn budget(time: u64, bytes: u64) -> Budget {
+        Budget { time: Duration::from_millis(time), silence: Duration::from_secs(20), bytes }
+    }
+
+    /// A server that runs `serve` for its first client.
+    fn server(serve: impl FnOnce(TcpStream) + Send + 'static) -> HostPort {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || serve(listener.accept().unwrap().0));
+        HostPort { host: "127.0.0.1".into(), port }
+    }
+
+    /// Each byte comes in time, all together do not.
+    #[test]
+    fn a_byte_at_a_time_is_late() {
+        let server = server(|mut client| {
+            while client.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let mut stream = PeerStream::connect(&server, budget(200, 1 << 30)).unwrap();
+        assert!(stream.is_local() && !stream.is_encrypted());
+        let error = io::copy(&mut stream, &mut io::sink()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        stream.begin(budget(20_000, 3));
+        let error = io::copy(&mut stream, &mut io::sink()).unwrap_err();
+        assert_eq!(error.to_string(), "the peer sends more than 3 bytes");
+    }
+
+    /// A peer that does not read, and one that never ends the negotiation of TLS.
+    #[test]
+    fn writing_and_tls_are_late() {
+        let silent = server(|client| drop(io::copy(&mut io::repeat(0).take(0), &mut &client)));
+        let mut stream = PeerStream::connect(&silent, budget(200, 1000)).unwrap();
+        assert!(io::copy(&mut io::repeat(0), &mut stream).is_err());
+        let endless = server(|mut client| {
+            // The head of a record of the handshake; its content never ends.
+            let _ = client.write_all(&[22, 3, 3, 0x40, 0]);
+            while client.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let config = crate::client_config(None, None, crate::TlsCheck::Nothing).unwrap();
+        let stream = PeerStream::connect(&endless, budget(200, 1 << 20)).unwrap();
+        let error = stream.start_tls(&config, "127.0.0.1").err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    }
+}
