@@ -9,6 +9,9 @@ mod checkpoint;
 mod delivery;
 mod event_json;
 mod follow;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/bodies/output.rs"]
+pub mod fuzzed;
 mod health;
 mod host;
 mod live_checkpoint;
@@ -17,6 +20,7 @@ mod plan;
 mod saved_states;
 pub mod serve;
 mod source;
+#[cfg_attr(not(feature = "spool"), path = "no_spool.rs")]
 mod spool;
 mod state;
 
@@ -30,9 +34,10 @@ pub use checkpoint::Checkpoint;
 pub use event_json::{EventJson, TimeFormat};
 pub use health::HEARTBEAT_TIMEOUT;
 pub use host::{host_of, this_host};
-pub use options::{RingOptions, SpoolOptions, StartFrom};
+pub use options::{RingOptions, StartFrom};
 pub use plan::Plan;
 pub use saved_states::{SavedState, saved_states};
+pub use spool::SpoolOptions;
 
 /// How long an output may wait for its destination after a stop signal: longer than any timeout of a
 /// sink, and less than the 90 s after which systemd kills it.
@@ -163,7 +168,7 @@ pub fn run<S: Sink>(
         let directory = &options.state_path();
         let uses_files = resumes && !in_sink || plan.spool.is_some();
         let _lock = uses_files.then(|| state::lock(directory, name)).transpose()?;
-        let size = plan.spool.as_ref().map(|spool| spool.spool_size.0);
+        let size = plan.spool.as_ref().map(SpoolOptions::limit);
         let spool = size.map(|size| spool::Spool::open(directory, name, size)).transpose()?;
         let file = (resumes && !in_sink && spool.is_none())
             .then(|| state::StateFile::open(directory, name))

@@ -149,13 +149,16 @@ fn copy(mut body: impl Read, mut stream: &TcpStream) -> io::Result<()> {
 }
 
 #[derive(Debug, PartialEq)]
-enum Body {
+pub(crate) enum Body {
     Wanted,
     Unwanted,
 }
 
 /// Parses a request: none if it is incomplete, an HTTP status if it is refused.
-fn parse_request(head: &[u8], local: bool) -> Result<Option<(Body, &str)>, &'static str> {
+pub(crate) fn parse_request(
+    head: &[u8],
+    local: bool,
+) -> Result<Option<(Body, &str)>, &'static str> {
     const BAD: &str = "400 Bad Request";
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut headers);
