@@ -6,6 +6,9 @@
 //! encoded.
 #![forbid(unsafe_code)]
 
+#[cfg(any(test, fuzzing))]
+#[path = "../../fuzz/bodies/notify.rs"]
+pub mod fuzzed;
 mod hello;
 pub mod http;
 mod login;
