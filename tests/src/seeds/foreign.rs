@@ -74,8 +74,8 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// One raw block (RFC 8878, 3.1.1).
 fn zstd(bytes: &[u8]) -> Vec<u8> {
-    let head = [0x28, 0xb5, 0x2f, 0xfd, 0x60];
-    let length = (bytes.len() as u16 - 256).to_le_bytes();
+    let head = [0x28, 0xb5, 0x2f, 0xfd, 0xa0];
+    let length = (bytes.len() as u32).to_le_bytes();
     let block = (1 | (bytes.len() as u32) << 3).to_le_bytes();
     [&head[..], &length, &block[..3], bytes].concat()
 }
