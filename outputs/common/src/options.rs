@@ -138,7 +138,6 @@ impl RingOptions {
 mod tests {
     use aw_service::ByteSize;
 
-    use super::*;
     use crate::spool::spool_size;
 
     #[test]
