@@ -32,8 +32,8 @@ fn the_package_says_what_is_in_it() {
     let read = |name: &str| fs::read_to_string(format!("{ROOT}/{name}")).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let built = package(directory.path(), "0.1.0", "none");
-    let [built, root] =
-        [built.as_path(), &directory.path().join("root")].map(|path| path.to_str().unwrap());
+    let (built, root) = (built.to_str().unwrap(), directory.path().join("root"));
+    let root = root.to_str().unwrap();
     run(program_at("dpkg-deb".into(), &["--extract", built, root])).ok();
     let bill = fs::read(format!("{root}/usr/share/doc/addrwatch-rs/sbom.cdx.json")).unwrap();
     let bill: Value = serde_json::from_slice(&bill).unwrap();
