@@ -5,6 +5,9 @@ export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 
 export PCAP INTERFACE DATABASE
 
+# Those that need no SQLite: cargo gives all programs of one build the same features of a library, so that these would have
+# the spool in them, and SQLite with it, if they were built with the others.
+WITHOUT_SQLITE = collector aw-stdout aw-tracker aw-metrics aw-routeros
 # What is installed, in this order.
 PROGRAMS = collector aw-stdout aw-sqlite aw-query aw-tracker aw-mysql aw-syslog aw-mqtt aw-alert aw-metrics aw-routeros
 
@@ -19,14 +22,16 @@ help:
 	@echo 'make build                build optimized programs, in target/release'
 	@echo 'make install              install them with manuals, completions and units, under PREFIX=/usr/local DESTDIR='
 	@echo 'make test                 build everything and run all tests; as root also those with network namespaces'
-	@echo 'make lint                 check formatting, clippy warnings, licences and plain words'
+	@echo 'make lint                 check formatting, clippy warnings, wording, licences, crates and their advisories'
 	@echo 'make bench                measure the speed'
 	@echo 'make chaos                end programs at random for ten minutes; SECONDS=60 SEED=7 choose another run'
-	@echo 'make fuzz                 fuzz the parsers of frames, datagrams and segments, SECONDS=240 for each target'
+	@echo 'make fuzz                 fuzz each reader of foreign bytes, SECONDS=240 for each of some twenty; FUZZ=text: only this one'
 
 build:
 	@contrib/setup.sh build
-	cargo build --release $(PROGRAMS:%=--bin %)
+	cargo build --release $(patsubst %,--package %,$(WITHOUT_SQLITE))
+	cargo build --release $(patsubst %,--package %,$(filter-out $(WITHOUT_SQLITE),$(PROGRAMS)))
+	@! (cd '$(BUILT)' && grep -l 'SQLite format 3' $(WITHOUT_SQLITE)) || { echo 'make build: these have SQLite in them, and should not' >&2; exit 1; }
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -68,15 +73,17 @@ bench:
 	cargo run --release --package aw-tests --bin latency
 	cargo run --release --package aw-tests --bin bench-history
 
-# What it finds that is new goes to target/, not to the seeds.
+# What it finds that is new goes to target/, not to the seeds. FUZZ='text time': only these targets.
 SECONDS ?= 240
+FUZZ ?= $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
 
 fuzz:
 	@contrib/setup.sh build fuzz
-	for target in frame macupd segment; do \
+	cargo +nightly fuzz build
+	for target in $(FUZZ); do \
 	  mkdir -p "target/fuzz-$$target" && \
 	  cargo +nightly fuzz run "$$target" "target/fuzz-$$target" "fuzz/corpus/$$target" -- \
-	    -max_total_time=$(SECONDS) -print_final_stats=1 || exit 1; \
+	    -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=512 -print_final_stats=1 || exit 1; \
 	done
 
 lint:
@@ -87,3 +94,5 @@ lint:
 	contrib/lint-words.py
 	contrib/licences.py --check
 	cargo deny check licenses bans sources
+	contrib/advisories.py
+	contrib/collector-crates.py

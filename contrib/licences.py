@@ -58,7 +58,7 @@ class Crate:
         self.expression = package["license"] or CLARIFIED.get(self.name) or sys.exit(f"licences: {self.name}: no licence")
         self.licences = licences(self.expression, self.name)
         self.home = package["repository"] or package["homepage"] or f"https://crates.io/crates/{self.name}"
-        directory = Path(package["manifest_path"]).parent
+        self.directory = directory = Path(package["manifest_path"]).parent
         files = sorted(path for path in directory.iterdir() if path.is_file() and re.match(r"(?i)(un)?licen[cs]e|copy|notice", path.name))
         read = {path: split(path.read_text(errors="replace").lstrip("\ufeff")) for path in files}
         self.holders = list(dict.fromkeys(holder for holders, _ in read.values() for holder in holders))
@@ -160,4 +160,5 @@ def main():
     print(f"licences: {len(linked)} crates")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -132,6 +132,9 @@ if [[ " $* " == *" lint "* ]]; then
       || rustup component add "${component#*:}" \
       || fail "cargo ${component%:*} is missing: rustup component add ${component#*:}"
   done
+fi
+
+if [[ " $* " == *" lint "* || " $* " == *" test "* ]]; then
   # Without optimisation, which saves more time than it costs: 84 s on two cores.
   deny=(cargo install --locked --debug --version 0.20.2 cargo-deny)
   cargo deny --version >/dev/null 2>&1 || CARGO_PROFILE_DEV_DEBUG=false "${deny[@]}" \

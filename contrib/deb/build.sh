@@ -29,6 +29,7 @@ printf 'addrwatch-rs (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n 
   | gzip -9n >"$doc/changelog.gz"
 find "$package/usr/share/man" -type f -exec gzip -9n {} +
 install -m 644 contrib/deb/copyright "$doc/copyright" # contrib/licences.py writes it, from Cargo.lock
+contrib/sbom.py "$@" >"$doc/sbom.cdx.json"
 # To what a library offers, and so to its version, the programs are bound by what they were linked with.
 mkdir -p "$root/debian" && touch "$root/debian/control"
 libraries=$(cd "$root" && dpkg-shlibdeps -O "$package"/usr/bin/* 2>/dev/null | sed -n 's/^shlibs:Depends=//p')

@@ -8,6 +8,9 @@
 mod alert;
 mod cache;
 mod device;
+#[cfg(any(test, fuzzing))]
+#[path = "../../fuzz/bodies/detect.rs"]
+pub mod fuzzed;
 mod mac_pattern;
 mod names;
 mod network;

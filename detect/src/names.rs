@@ -14,7 +14,7 @@ pub fn read_names(path: &Path) -> Result<Names, String> {
 }
 
 /// Reads `MAC name` or `MAC|name` lines. An error names the line.
-fn parse_names(text: &str) -> Result<Names, String> {
+pub(crate) fn parse_names(text: &str) -> Result<Names, String> {
     let lines = text.lines().enumerate();
     let lines = lines.filter_map(|(index, line)| Some((index + 1, split_name_line(line)?)));
     let entry = |(number, (mac, name)): (usize, (&str, &str))| {

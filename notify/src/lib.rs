@@ -7,6 +7,9 @@
 #![forbid(unsafe_code)]
 
 mod connection;
+#[cfg(any(test, fuzzing))]
+#[path = "../../fuzz/bodies/notify.rs"]
+pub mod fuzzed;
 mod hello;
 pub mod http;
 mod login;

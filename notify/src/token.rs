@@ -88,10 +88,10 @@ struct TokenServer {
 }
 
 /// A response that is an error.
-struct TokenError {
+pub(crate) struct TokenError {
     /// A code such as `invalid_grant` (RFC 6749, 5.2), or the status.
     code: String,
-    text: String,
+    pub text: String,
 }
 
 impl TokenSource {
@@ -264,15 +264,15 @@ impl TokenServer {
     }
 }
 
-struct TokenResponse {
-    access_token: Secret,
+pub(crate) struct TokenResponse {
+    pub access_token: Secret,
     /// Until when it is used.
     until: Instant,
     refresh_token: Option<Secret>,
 }
 
 /// A response of the token endpoint (RFC 6749, 5.1 and 5.2).
-fn parse_response(status: StatusCode, body: &[u8]) -> Result<TokenResponse, TokenError> {
+pub(crate) fn parse_response(status: StatusCode, body: &[u8]) -> Result<TokenResponse, TokenError> {
     let json: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |key: &str| json[key].as_str().unwrap_or_default();
     if status.is_redirection() {

@@ -1,7 +1,7 @@
 //! `aw-routeros HOST USER`, the command line of ros-config-monitoring: follows one router with a password from the
 //! terminal, prints its changes, and reads `config.txt` in the current directory if it exists.
 
-mod config_txt;
+pub(crate) mod config_txt;
 
 use std::{
     fs::{self, DirBuilder, File},

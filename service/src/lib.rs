@@ -9,6 +9,9 @@ mod backoff;
 mod condition;
 mod error;
 mod file;
+#[cfg(any(test, fuzzing))]
+#[path = "../../fuzz/bodies/service.rs"]
+pub mod fuzzed;
 mod log;
 pub mod manual;
 mod pid_file;

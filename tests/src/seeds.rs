@@ -1,6 +1,8 @@
 //! The seeds of the fuzz targets in `fuzz/corpus/`, small and of every kind. `fuzz/bodies/` contains how the targets
 //! read them.
 
+mod foreign;
+
 use crate::encapsulation::*;
 use crate::frames::{ARP, Arp, DOT1Q, Ethernet, IPV6, cooked, cooked_v2, station};
 use crate::neighbor::Neighbor;
@@ -23,7 +25,7 @@ pub struct Seed {
 /// All of them.
 pub fn all() -> Vec<Seed> {
     let frames = frames().into_iter().map(|(name, bytes)| Seed { target: "frame", name, bytes });
-    frames.chain(datagrams()).chain(segments()).collect()
+    frames.chain(datagrams()).chain(segments()).chain(foreign::all()).collect()
 }
 
 /// Writes them below this directory, one more for each target.

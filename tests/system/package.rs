@@ -6,6 +6,8 @@
 use aw_tests::debian::{Debian, package};
 use aw_tests::feed::numbered_capture;
 use aw_tests::rig::{program_at, run, skip};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
@@ -20,6 +22,79 @@ fn lintian() {
         run(program_at("lintian".into(), &["--fail-on", "error", built.to_str().unwrap()]));
     assert!(!judged.stdout.lines().any(|line| line.starts_with("E: ")), "{}", judged.stdout);
     judged.ok();
+}
+
+/// The bill of materials: the crates of THIRD-PARTY.md, which are those that are linked, with what Cargo.lock has of them; and
+/// what each program has of them.
+#[test]
+fn the_package_says_what_is_in_it() {
+    const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let read = |name: &str| fs::read_to_string(format!("{ROOT}/{name}")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let built = package(directory.path(), "0.1.0", "none");
+    let (built, root) = (built.to_str().unwrap(), directory.path().join("root"));
+    let root = root.to_str().unwrap();
+    run(program_at("dpkg-deb".into(), &["--extract", built, root])).ok();
+    let bill = fs::read(format!("{root}/usr/share/doc/addrwatch-rs/sbom.cdx.json")).unwrap();
+    let bill: Value = serde_json::from_slice(&bill).unwrap();
+    assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.5".into()));
+    let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned();
+
+    let lock = read("Cargo.lock");
+    let checksums: BTreeMap<(&str, &str), &str> = lock
+        .split("[[package]]\n")
+        .filter_map(|entry| {
+            let of = |key: &str| {
+                Some(entry.lines().find_map(|line| line.strip_prefix(key))?.trim_matches('"'))
+            };
+            Some(((of("name = ")?, of("version = ")?), of("checksum = ")?))
+        })
+        .collect();
+    let (mut crates, mut others, mut references) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
+    for component in bill["components"].as_array().unwrap() {
+        let [name, version, reference] =
+            ["name", "version", "bom-ref"].map(|key| text(&component[key]));
+        assert!(references.insert(reference.clone()), "{reference} twice");
+        if !reference.starts_with("pkg:cargo/") {
+            others.push(name);
+            continue;
+        }
+        assert_eq!(text(&component["purl"]), reference);
+        assert_eq!(reference, format!("pkg:cargo/{name}@{}", version.replace('+', "%2B")));
+        assert_eq!(component["hashes"][0]["alg"], "SHA-256");
+        assert_eq!(component["hashes"][0]["content"], *checksums[&(&*name, &*version)], "{name}");
+        assert_ne!(text(&component["licenses"][0]["expression"]), "", "{name}");
+        crates.insert((name, version));
+    }
+    let third_party = read("THIRD-PARTY.md");
+    let rows = third_party.lines().filter_map(|line| line.strip_prefix("| ["));
+    let rows = rows.map(|row| {
+        let (name, rest) = row.split_once(']').unwrap();
+        (name.to_owned(), rest.split('|').nth(1).unwrap().trim().to_owned())
+    });
+    let linked: BTreeSet<_> = rows.filter(|(name, _)| name != "std").collect();
+    assert!(linked.len() > 100, "{}", linked.len());
+    assert_eq!(crates, linked);
+
+    let makefile = read("Makefile");
+    let programs = makefile.lines().find_map(|line| line.strip_prefix("PROGRAMS = ")).unwrap();
+    others.sort();
+    let mut expected: Vec<_> = programs.split(' ').chain(["sqlite"]).collect();
+    expected.sort();
+    assert_eq!(others, expected);
+    let mut with_sqlite = Vec::new();
+    for entry in bill["dependencies"].as_array().unwrap() {
+        let name = text(&entry["ref"]);
+        let on: Vec<_> = entry["dependsOn"].as_array().unwrap().iter().map(text).collect();
+        assert!(on.iter().all(|reference| references.contains(reference)), "{name}: {on:?}");
+        if on.iter().any(|reference| reference.starts_with("pkg:cargo/libsqlite3-sys@")) {
+            with_sqlite.push(name);
+        }
+    }
+    with_sqlite.sort();
+    let spool_or_history =
+        ["aw-alert", "aw-mqtt", "aw-mysql", "aw-query", "aw-sqlite", "aw-syslog"];
+    assert_eq!(with_sqlite, spool_or_history);
 }
 
 #[test]

@@ -1,8 +1,10 @@
-//! The fuzz targets `frame` and `macupd` without cargo-fuzz: their bodies on their seeds, then on many mutations of
-//! them.
+//! The fuzz targets `frame`, `macupd` and `capture` without cargo-fuzz: their bodies on their seeds, then on many
+//! mutations of them.
 
 use proptest::prelude::*;
 
+#[path = "../../../fuzz/bodies/capture.rs"]
+mod capture;
 #[path = "../../../fuzz/bodies/frame.rs"]
 mod frame;
 #[path = "../../../fuzz/bodies/macupd.rs"]
@@ -12,8 +14,13 @@ mod seeds;
 
 #[test]
 fn each_seed_is_accepted_or_refused() {
-    seeds::seeds("frame").iter().for_each(|seed| frame::frame(seed));
-    seeds::seeds("macupd").iter().for_each(|seed| macupd::macupd(seed));
+    seeds::seeds("frame", 21).iter().for_each(|seed| frame::frame(seed));
+    seeds::seeds("macupd", 21).iter().for_each(|seed| macupd::macupd(seed));
+}
+
+#[test]
+fn each_capture_file_is_read_to_an_end() {
+    seeds::run("capture", capture::capture);
 }
 
 proptest! {

@@ -65,6 +65,14 @@ pub fn import(state: &Path, network: Option<&str>, files: &[PathBuf]) -> Result<
     Ok(())
 }
 
+/// Reads any bytes as a text, and stores what is in it: for the fuzz target.
+#[cfg(any(test, fuzzing))]
+pub fn import_text(store: &mut AlertStore, bytes: &[u8]) {
+    let mut file = FileImport::new(store);
+    let context = Context { network: Some("eth0"), time: 1_700_000_000 };
+    let _ = file.read_text(bytes, &context).and_then(|()| file.store_part());
+}
+
 /// Why a file is not imported.
 enum Failure {
     File(String),

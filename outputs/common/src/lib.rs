@@ -11,6 +11,9 @@ mod episode;
 mod event_json;
 mod faults;
 mod follow;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/bodies/output.rs"]
+pub mod fuzzed;
 mod health;
 mod host;
 mod live_checkpoint;
@@ -19,6 +22,7 @@ mod plan;
 mod saved_states;
 pub mod serve;
 mod source;
+#[cfg_attr(not(feature = "spool"), path = "no_spool.rs")]
 mod spool;
 mod state;
 
@@ -35,9 +39,10 @@ pub use event_json::{EventJson, TimeFormat};
 pub use faults::{FaultCount, FaultKind, FaultReport, FaultState, Faults};
 pub use health::HEARTBEAT_TIMEOUT;
 pub use host::{host_of, this_host};
-pub use options::{RingOptions, SpoolOptions, StartFrom};
+pub use options::{RingOptions, StartFrom};
 pub use plan::Plan;
 pub use saved_states::{SavedState, saved_states};
+pub use spool::SpoolOptions;
 
 /// How long an output may wait for its destination after a stop signal: longer than any timeout of a
 /// sink, and less than the 90 s after which systemd kills it.
@@ -195,7 +200,7 @@ pub fn run<S: Sink>(
         let directory = &options.state_path();
         let uses_files = resumes && !in_sink || plan.spool.is_some();
         let _lock = uses_files.then(|| state::lock(directory, name)).transpose()?;
-        let size = plan.spool.as_ref().map(|spool| spool.spool_size.0);
+        let size = plan.spool.as_ref().map(SpoolOptions::limit);
         let spool = size.map(|size| spool::Spool::open(directory, name, size)).transpose()?;
         let file = (resumes && !in_sink && spool.is_none())
             .then(|| state::StateFile::open(directory, name))

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_service::{ByteSize, Error, Identity, ServiceOptions, UserAccount, name};
+use aw_service::{Error, Identity, ServiceOptions, UserAccount, name};
 use clap::{Args, ValueEnum};
 use rustix::fs::Gid;
 use shm_layout::RingName;
@@ -134,26 +134,11 @@ impl RingOptions {
     }
 }
 
-/// Options of an output with a spool.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "When the destination is down")]
-pub struct SpoolOptions {
-    /// While the destination is down, or slower than events arrive, queue events in the state directory, in
-    /// at most SIZE bytes (suffixes K, M, G, T; at least 1M)
-    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = spool_size)]
-    pub spool_size: ByteSize,
-}
-
-/// The lower limit is what SQLite needs, the upper one its largest number of pages.
-fn spool_size(text: &str) -> Result<ByteSize, &'static str> {
-    let size: ByteSize = text.parse()?;
-    let fits = (1 << 20..1 << 43).contains(&size.0);
-    fits.then_some(size).ok_or("must be at least 1M and less than 8T")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use aw_service::ByteSize;
+
+    use crate::spool::spool_size;
 
     #[test]
     fn spool_sizes() {

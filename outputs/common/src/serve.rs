@@ -237,21 +237,21 @@ fn copy(mut body: impl Read, mut stream: &TcpStream) -> io::Result<()> {
 }
 
 #[derive(Debug, PartialEq)]
-enum Body {
+pub(crate) enum Body {
     Wanted,
     Unwanted,
 }
 
 /// Why a request is refused.
 #[derive(Debug, PartialEq)]
-enum Refusal {
+pub(crate) enum Refusal {
     /// It is for this host, which is not allowed.
     Host(String),
     Status(&'static str),
 }
 
 /// Parses a request on a connection to this address: none if it is incomplete.
-fn parse_request<'a>(
+pub(crate) fn parse_request<'a>(
     head: &'a [u8],
     hosts: &AllowedHosts,
     to: IpAddr,

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_service::{Error, failed};
+use aw_service::{ByteSize, Error, failed};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use rustix::fs::statvfs;
 use shm_layout::{Event, Position, RingName};
@@ -32,6 +32,29 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS piece (
         id INTEGER PRIMARY KEY, ring INTEGER NOT NULL, generation INTEGER NOT NULL,
         sequence INTEGER NOT NULL, number INTEGER NOT NULL, event BLOB);";
+
+/// Options of an output with a spool.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "When the destination is down")]
+pub struct SpoolOptions {
+    /// While the destination is down, or slower than events arrive, queue events in the state directory, in at most SIZE bytes (suffixes
+    /// K, M, G, T; at least 1M)
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = spool_size)]
+    pub spool_size: ByteSize,
+}
+
+impl SpoolOptions {
+    pub(crate) fn limit(&self) -> u64 {
+        self.spool_size.0
+    }
+}
+
+/// The lower limit is what SQLite needs, the upper one its largest number of pages.
+pub(crate) fn spool_size(text: &str) -> Result<ByteSize, &'static str> {
+    let size: ByteSize = text.parse()?;
+    let fits = (1 << 20..1 << 43).contains(&size.0);
+    fits.then_some(size).ok_or("must be at least 1M and less than 8T")
+}
 
 /// Bytes of an SQLite page.
 const PAGE: u64 = 4096;
@@ -313,7 +336,7 @@ fn ring_id(database: &Connection, ring: &RingName) -> rusqlite::Result<i64> {
 
 /// Decodes a row of `append`. `number` is 0 for a start or restart, 1 for an event (without bytes if its
 /// kind is unknown), and the negative count of a loss.
-fn item(row: &Row) -> rusqlite::Result<Option<(RingName, StreamItem)>> {
+pub(crate) fn item(row: &Row) -> rusqlite::Result<Option<(RingName, StreamItem)>> {
     let [generation, sequence] = [row.get::<_, i64>(2)? as u64, row.get::<_, i64>(3)? as u64];
     let number: i64 = row.get(4)?;
     let event = row.get_ref(5)?.as_blob_or_null()?.map(<&[u8; Event::SIZE]>::try_from);

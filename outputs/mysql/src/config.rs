@@ -3,6 +3,8 @@
 //! It trusts the file's owner. A file with a password that all users can read is refused.
 
 mod option_file;
+#[cfg(any(test, fuzzing))]
+pub(crate) use option_file::parse as parse_option_file;
 
 use std::{
     io,

@@ -5,6 +5,9 @@
 mod config;
 mod connection;
 mod errors;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/bodies/mysql.rs"]
+pub mod fuzzed;
 mod mysql_sink;
 mod schema;
 mod sql;

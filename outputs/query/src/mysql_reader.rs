@@ -6,8 +6,8 @@
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use aw_mysql::{
-    Conn, FRAME_SOURCE_COLUMN, MysqlError, NO_SUCH_TABLE, Row, ServerConfig, TableNames, TablePrefix, cause,
-    connection_remedy, hex_ip, quoted,
+    Conn, FRAME_SOURCE_COLUMN, MysqlError, NO_SUCH_TABLE, Row, ServerConfig, TableNames,
+    TablePrefix, cause, connection_remedy, hex_ip, quoted,
 };
 use aw_peer::Budget;
 use aw_service::{Error, failed, warn};

@@ -11,7 +11,7 @@ const SECTIONS: [&str; 2] = ["client", "addrwatch"];
 pub(super) const KEYS: &str = "host, port, socket, protocol, user, password, database, ssl, ssl-ca, ssl-cert, ssl-key, ssl-mode, ssl-verify-server-cert, plain-password";
 
 /// Parses a file. If a key is set twice, the last value applies.
-pub(super) fn parse(text: &str) -> Result<ServerConfig, String> {
+pub(crate) fn parse(text: &str) -> Result<ServerConfig, String> {
     let (mut config, mut tls) = (ServerConfig::default(), None);
     let (mut section, mut found) = ("", false);
     for (line, number) in text.lines().map(str::trim).zip(1..) {

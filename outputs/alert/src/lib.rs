@@ -9,6 +9,9 @@ mod config;
 mod dispatcher;
 mod export;
 mod filter;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/bodies/alert.rs"]
+pub mod fuzzed;
 mod hours;
 mod import;
 mod learned;
@@ -130,7 +133,8 @@ Examples:
   aw-alert export csv
 Exit status: 0 when stopped by a signal or a closed pipe, 1 on failure, 2 for wrong options.";
 
-fn main() -> ExitCode {
+/// The program.
+pub fn main() -> ExitCode {
     let options: Options = parse("aw-alert");
     let state = options.rings.state_path();
     let transports = TransportOptions { dialect: options.dialect, state: &state };

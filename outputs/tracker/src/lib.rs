@@ -7,6 +7,9 @@ mod activity_report;
 mod config_file;
 mod daily_logs;
 mod day_log;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/bodies/tracker.rs"]
+pub mod fuzzed;
 mod local_time;
 mod log_dir;
 mod log_format;
@@ -36,7 +39,8 @@ use crate::{
 
 const NAME: &str = "aw-tracker";
 
-fn main() -> ExitCode {
+/// The program.
+pub fn main() -> ExitCode {
     let options: Options = parse(NAME);
     match &options.command {
         Some(TrackerCommand::Report { log_dir, common }) => {

@@ -18,6 +18,9 @@ mod config_export;
 mod daemon;
 mod diff;
 mod file_names;
+#[cfg(any(test, fuzzing))]
+#[path = "../../fuzz/bodies/routeros.rs"]
+pub mod fuzzed;
 mod git;
 mod host_key;
 mod legacy;
@@ -94,7 +97,8 @@ Examples:
 SIGHUP loads the configuration file again, and tries refused logins once more.
 Exit status: 0 after SIGINT or SIGTERM, 1 for a failure (check: if a router cannot be followed), 2 for wrong options.";
 
-fn main() -> ExitCode {
+/// The program.
+pub fn main() -> ExitCode {
     let options: Options = aw_service::parse("aw-routeros");
     aw_service::run("aw-routeros", &options.service, |startup| match &options.command {
         Some(RouterosCommand::Add(add)) => add::run(&options.config, add),

@@ -5,6 +5,9 @@
 mod clocks;
 mod counted;
 mod devices;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/bodies/query.rs"]
+pub mod fuzzed;
 mod history_reader;
 mod holders;
 mod mysql_reader;
@@ -40,7 +43,8 @@ const NO_MATCH: u8 = 3;
 /// Exit status for wrong options.
 const WRONG_OPTIONS: u8 = 2;
 
-fn main() -> ExitCode {
+/// The program.
+pub fn main() -> ExitCode {
     let options: Options = parse("aw-query");
     let zone = TimeZone::system();
     let now = Zoned::now().with_time_zone(zone.clone());

@@ -1,0 +1,4 @@
+//! Any text as a time of the command line; `bodies/query.rs` has the checks.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| aw_query::fuzzed::time(input));

@@ -1,0 +1,8 @@
+//! `aw-routeros`; the crate is a library, so that fuzz targets reach its parsers.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    aw_routeros::main()
+}
