@@ -42,7 +42,7 @@ fn a_collector_that_dies_is_an_alert_and_so_is_its_return() {
     assert!(begins.starts_with("no heartbeat from the collector, process "), "{begins}");
     assert!(begins.ends_with(": no new events arrive (start it again)"), "{begins}");
     let (collector, _stdin) = endless(&alert);
-    wait_until("it sees again", || notes(&alert, "blind").len() == 2);
+    wait_until("it sees again", || notes(&alert, "blind").len() >= 2);
     let over = notes(&alert, "blind").remove(1);
     assert!(over.starts_with("over: events arrive again, after "), "{over}");
     let blind = alert.alerts().into_iter().find(|report| report["kind"] == "blind").unwrap();
@@ -70,7 +70,10 @@ fn losses_are_alerts_with_numbers() {
     assert_eq!(forgot.len(), 1);
     assert!(forgot[0].contains(" pairings were forgotten by the collector: "), "{forgot:?}");
     alert.once();
-    assert_eq!((notes(&alert, "lost").len(), notes(&alert, "forgot").len()), (1, 1), "once");
+    // Or that it is over, on a slow machine.
+    let again =
+        |kind| notes(&alert, kind).into_iter().skip(1).all(|note| note.starts_with("over: "));
+    assert!(again("lost") && again("forgot"), "once: {:?}", alert.alerts());
 }
 
 /// 100,000 devices that a host invents, before and after it takes the address of the gateway, which has a name.
