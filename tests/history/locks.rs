@@ -54,13 +54,14 @@ fn a_member_of_the_group_stops_no_writer() {
     let output = history.start(&ring, &[]);
     wait_until("rows after a start", || devices(&history) == 300);
     output.kill();
-    let locked_too = lock_what_the_group_may_read(&history);
+    drop(locked);
+    let locked = lock_what_the_group_may_read(&history);
     publish(&ring, 301..401);
     let output = history.start(&ring, &[]);
     wait_until("rows after a kill", || devices(&history) == 400);
     let ended = output.stop().ok();
     assert!(!ended.stderr.contains("queueing"), "{}", ended.stderr);
-    drop((locked, locked_too));
+    drop(locked);
     assert_eq!(history.count(), 400);
 }
 
@@ -105,7 +106,7 @@ fn a_member_of_the_group_may_ask() {
     let output = history.start(&ring, &[]);
     for round in 1..20 {
         publish(&ring, 1 + 500 * (round - 1)..1 + 500 * round);
-        wait_until("an answer", || ask().ok().stdout.lines().count() == 500 * round as usize);
+        wait_until("an answer", || ask().stdout.lines().count() == 500 * round as usize);
     }
     let copy = history.path().join("copy.db");
     run(history.query(&["copy", copy.to_str().unwrap()])).ok();
@@ -172,9 +173,10 @@ fn a_million_places() {
     assert!(answer.contains("02:00:00:00:00:01") && answer.contains("sure"), "{answer}");
     // Retention deletes places that nothing uses.
     let ring = Ring::new();
+    publish(&ring, 1..2);
     let output = history.start(&ring, &[]);
     wait_until("they are deleted", || {
-        history.value::<i64>("SELECT count(*) FROM place") == Some(1)
+        history.value::<i64>("SELECT count(*) FROM place") == Some(2)
     });
     output.stop().ok();
 }
