@@ -27,7 +27,6 @@ use rustix::{
     fs::{FallocateFlags, Mode, OFlags, fallocate},
     io::Errno,
     mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
-    param::page_size,
 };
 
 use crate::{
@@ -293,7 +292,10 @@ impl Mapping {
 }
 
 fn install_handler() -> bool {
-    PAGE.store(page_size(), Relaxed);
+    // Not rustix's page_size: it asks the kernel, and the sandbox may forbid that.
+    // SAFETY: sysconf has no conditions.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    PAGE.store(usize::try_from(page).unwrap_or(4096), Relaxed);
     // SAFETY: all zeros are a valid sigaction: no flags, an empty mask.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = on_bus_error as *const () as usize;

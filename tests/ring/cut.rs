@@ -111,7 +111,7 @@ fn no_program_dies_and_each_event_is_delivered_or_counted_as_lost() {
     }
 }
 
-/// An output reports it once, and goes on with the next ring, whatever is left of the old one.
+/// An output reports it once, and continues with the next ring, whatever is left of the old one.
 #[test]
 fn an_idle_output_waits_for_the_next_collector() {
     for length in [0, 4096, HEADER, HEADER + 64] {
