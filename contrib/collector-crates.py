@@ -11,6 +11,7 @@ for each crate version who publishes it and what it is there for. A new version 
 import json, os, re, sys
 from pathlib import Path
 
+sys.dont_write_bytecode = True # no files beside the scripts
 from licences import ROOT, TARGET, cargo
 
 LIST = Path(os.environ.get("COLLECTOR_CRATES") or ROOT / "contrib/collector-crates.txt")

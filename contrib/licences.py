@@ -22,7 +22,7 @@ STD = ("std", "(Rust standard library)", "Apache-2.0", ["The Rust Project Develo
 
 
 def cargo(*arguments):
-    return subprocess.run(["cargo", *arguments, "--locked"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(["cargo", *arguments, "--locked", "--quiet"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def licences(expression, name):

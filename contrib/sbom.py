@@ -11,6 +11,7 @@ The same commit gives the same text: its time is SOURCE_DATE_EPOCH, or that of t
 import datetime, hashlib, json, os, re, subprocess, sys, tomllib, uuid
 from pathlib import Path
 
+sys.dont_write_bytecode = True # no files beside the scripts
 from licences import ROOT, TARGET, cargo, crates
 
 # Programs that need no SQLite: `make build` builds them together, apart from the others (see there).

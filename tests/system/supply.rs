@@ -123,7 +123,9 @@ fn programs_without_a_spool_are_built_without_sqlite() {
         let mut tree =
             in_project("cargo", &["tree", "--locked", "--prefix", "depth", "--no-dedupe"]);
         tree.args(["--edges", "normal", "--format", " {p}"]);
-        packages.iter().for_each(|name| drop(tree.args(["--package", name])));
+        for name in &packages {
+            tree.args(["--package", name]);
+        }
         let mut program = "";
         let tree = run(tree).ok().stdout;
         for (depth, name) in tree.lines().filter_map(|line| {
