@@ -56,6 +56,7 @@ fn client() -> SmtpClient {
         }
     });
     let options = MailOptions {
+        plain_password: false,
         server,
         from: "a@example.org".into(),
         to: vec!["b@example.org".into(), "c@example.org".into()],
