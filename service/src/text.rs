@@ -3,11 +3,11 @@
 //! at a time and have a maximum length, so that a file of any size needs little memory.
 
 use std::{
-    io::{self, BufRead, BufReader, Chain, Cursor, Read},
+    io::{self, BufRead, Chain, Cursor, Read},
     path::Path,
 };
 
-use crate::{FileKind, cause, open_file};
+use crate::{FileKind, cause, read_file};
 
 /// The longest line, in bytes. What follows in a longer one is skipped.
 const MAX_LINE: usize = 64 << 10;
@@ -154,9 +154,9 @@ fn windows_1252(byte: u8) -> char {
 /// Reads a small text file, such as a list of names. Errors name the file.
 pub fn read_text(path: &Path) -> Result<String, String> {
     let shown = path.display();
-    let file = open_file(path, FileKind::Settings);
-    let file = file.map_err(|error| format!("read {shown}: {}", cause(&error)))?;
-    text_of(BufReader::new(file)).map_err(|why| format!("read {shown}: {why}"))
+    let bytes = read_file(path, FileKind::Settings, MAX_TEXT as u64);
+    let bytes = bytes.map_err(|error| format!("read {shown}: {}", cause(&error)))?;
+    text_of(&*bytes).map_err(|why| format!("read {shown}: {why}"))
 }
 
 /// The text of these bytes, with `\n` at the end of each line.

@@ -282,9 +282,12 @@ const OPENERS: [&str; 9] = [
 /// Nobody else can place a file there; and a new file is never a link.
 const SAFE: [&str; 4] = ["\"/proc/", "\"/sys/", "\"/dev/null\"", "create_new(true)"];
 /// Files with other calls of them, and why these are right.
-const EXCEPTIONS: [(&str, &str); 3] = [
+const EXCEPTIONS: [(&str, &str); 6] = [
     ("service/src/read_file.rs", "opens for all others"),
     ("shm-layout/src/error.rs", "/etc/group"),
+    ("detect/src/sqlite_memory.rs", "a database, which SQLite opens by its name"),
+    ("outputs/database/src/snapshot.rs", "a database"),
+    ("outputs/sqlite/src/database_file.rs", "a database"),
     ("collector/src/related.rs", "/sys/class/net, which a test replaces"),
 ];
 
@@ -293,7 +296,8 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if path.is_dir() && !["tests", "examples", "benches"].contains(&&*name) {
+        let skipped = ["tests", "examples", "benches", "fuzz", "target"];
+        if path.is_dir() && !path.is_symlink() && !skipped.contains(&&*name) {
             sources(&path, found);
         } else if name.ends_with(".rs") && name != "tests.rs" {
             found.push(path);
@@ -305,9 +309,7 @@ fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
 fn files_are_opened_in_one_place() {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let mut files = Vec::new();
-    for part in ["service", "shm-layout", "collector", "detect", "notify", "outputs", "routeros"] {
-        sources(&root.join(part), &mut files);
-    }
+    sources(root, &mut files);
     assert!(files.len() > 150, "{}", files.len());
     let mut direct = Vec::new();
     for path in files {

@@ -8,7 +8,6 @@ use aw_tests::tracker::{Tracking, make_logs};
 use rustix::process::Signal;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -124,17 +123,15 @@ fn a_full_disk() {
     receiver.run.stop().ok();
 }
 
-/// A report that never ends, because its vendor file is the process's standard input, a pipe that stays open, does not
-/// delay the logs. A named pipe would not be read.
+/// A report that never ends, because another process holds the lock of its new file, does not delay the logs.
 #[test]
 fn the_logs_do_not_wait_for_a_report() {
     let ring = Ring::new();
     let receiver = Receiver::listening(&ring, &[]);
-    let vendors = tempfile::tempdir().unwrap();
-    for file in ["oui.csv", "mam.csv"] {
-        symlink("/dev/stdin", vendors.path().join(file)).unwrap();
-    }
-    let tracking = Tracking::start(&ring, &["--vendors", vendors.path().to_str().unwrap()]);
+    let directory = tempfile::tempdir().unwrap();
+    let held = fs::File::create(directory.path().join(".macupd_report.html.new")).unwrap();
+    held.lock().unwrap();
+    let tracking = Tracking::start_in(directory, ring.name(), &[]);
     for device in 0..5 {
         send(&receiver, device..device + 1);
         wait_until("it is logged", || {
