@@ -16,6 +16,7 @@ pub mod collect;
 pub mod debian;
 pub mod encapsulation;
 pub mod feed;
+pub mod forms;
 pub mod frames;
 pub mod history;
 pub mod hub;

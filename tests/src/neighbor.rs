@@ -1,4 +1,4 @@
-//! IPv6 Neighbor Discovery (RFC 4861) by hand: IPv6, extension headers, solicitation or advertisement, options, and a
+//! IPv6 Neighbor Discovery (RFC 4861) by hand: IPv6, extension headers, one of the five messages, options, and a
 //! correct checksum.
 
 use crate::frames::{Ethernet, IPV6, Mac};
@@ -8,6 +8,12 @@ use std::net::Ipv6Addr;
 pub const SOLICITATION: u8 = 135;
 /// ICMPv6 type of a Neighbor Advertisement.
 pub const ADVERTISEMENT: u8 = 136;
+/// ICMPv6 type of a Router Solicitation.
+pub const ROUTER_SOLICITATION: u8 = 133;
+/// ICMPv6 type of a Router Advertisement.
+pub const ROUTER_ADVERTISEMENT: u8 = 134;
+/// ICMPv6 type of a Redirect.
+pub const REDIRECT: u8 = 137;
 /// Option: source link-layer address.
 pub const SOURCE_LINK_LAYER: u8 = 1;
 /// Option: target link-layer address.
@@ -16,6 +22,10 @@ pub const TARGET_LINK_LAYER: u8 = 2;
 pub const SOLICITED: u8 = 0x40;
 /// The O flag of an advertisement.
 pub const OVERRIDE: u8 = 0x20;
+/// The R flag of an advertisement.
+pub const ROUTER: u8 = 0x80;
+/// ff02::2
+pub const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 /// ff02::1
 pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
@@ -28,7 +38,7 @@ pub const FRAGMENT: u8 = 44;
 /// Extension header number: destination options.
 pub const DESTINATION_OPTIONS: u8 = 60;
 
-/// One solicitation or advertisement in its IPv6 packet.
+/// One message in its IPv6 packet.
 #[derive(Clone, Debug)]
 pub struct Neighbor {
     /// 6.
@@ -41,14 +51,18 @@ pub struct Neighbor {
     pub hop_limit: u8,
     /// Number and bytes of each extension header; byte 0, the next header's number, is filled in.
     pub extensions: Vec<(u8, Vec<u8>)>,
-    /// `SOLICITATION` or `ADVERTISEMENT`.
+    /// The ICMPv6 type: it decides which of the addresses below are in the message.
     pub message: u8,
     /// 0.
     pub code: u8,
     /// R, S and O of an advertisement.
     pub flags: u8,
-    /// The address in question.
+    /// The address in question; not in messages to and of routers.
     pub target: Ipv6Addr,
+    /// For which destination a Redirect names the target.
+    pub redirected: Ipv6Addr,
+    /// Added to the right checksum: 0.
+    pub checksum_error: u16,
     /// Whole options, type and length included.
     pub options: Vec<Vec<u8>>,
 }
@@ -66,7 +80,43 @@ impl Neighbor {
             code: 0,
             flags: 0,
             target,
+            redirected: Ipv6Addr::UNSPECIFIED,
+            checksum_error: 0,
             options: vec![link_layer(SOURCE_LINK_LAYER, mac)],
+        }
+    }
+
+    /// `mac`, who has `source`, asks all routers to advertise themselves.
+    pub fn solicit_routers(mac: Mac, source: Ipv6Addr) -> Self {
+        Neighbor {
+            destination: ALL_ROUTERS,
+            message: ROUTER_SOLICITATION,
+            ..Neighbor::solicit(mac, source, source)
+        }
+    }
+
+    /// The router `mac` advertises itself to all nodes, as no default router.
+    pub fn advertise_router(mac: Mac, source: Ipv6Addr) -> Self {
+        Neighbor {
+            destination: ALL_NODES,
+            message: ROUTER_ADVERTISEMENT,
+            ..Neighbor::solicit(mac, source, source)
+        }
+    }
+
+    /// `router` tells `host` that `target`, at `mac`, is the better way to a destination.
+    pub fn redirect(
+        mac: Mac,
+        [router, host]: [Ipv6Addr; 2],
+        target: Ipv6Addr,
+        redirected: Ipv6Addr,
+    ) -> Self {
+        Neighbor {
+            destination: host,
+            message: REDIRECT,
+            redirected,
+            options: vec![link_layer(TARGET_LINK_LAYER, mac)],
+            ..Neighbor::solicit(mac, router, target)
         }
     }
 
@@ -95,9 +145,15 @@ impl Neighbor {
     /// The whole IPv6 packet.
     pub fn bytes(&self) -> Vec<u8> {
         let mut message = vec![self.message, self.code, 0, 0, self.flags, 0, 0, 0];
-        message.extend(self.target.octets());
+        match self.message {
+            ROUTER_SOLICITATION => {}
+            ROUTER_ADVERTISEMENT => message.extend([0; 8]),
+            REDIRECT => message.extend([self.target.octets(), self.redirected.octets()].concat()),
+            _ => message.extend(self.target.octets()),
+        }
         message.extend(self.options.concat());
         let sum = checksum(self.source, self.destination, &message);
+        let sum = sum.wrapping_add(self.checksum_error);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
 
         let mut next = 58;
@@ -154,9 +210,15 @@ pub fn padding_options(number: u8, units: u8) -> (u8, Vec<u8>) {
     (number, bytes)
 }
 
-/// A routing header of an unknown type with no segments left: to be skipped (RFC 8200, 4.4).
+/// A routing header of an unknown type with no segments left: to be skipped (RFC 8200, 4.4). Linux does so in a packet
+/// to one host.
 pub fn routing() -> (u8, Vec<u8>) {
-    (ROUTING, vec![0, 0, 253, 0, 0, 0, 0, 0])
+    routing_of(253, 0)
+}
+
+/// A routing header of eight bytes, of this type and with this many segments left.
+pub fn routing_of(kind: u8, left: u8) -> (u8, Vec<u8>) {
+    (ROUTING, vec![0, 0, kind, left, 0, 0, 0, 0])
 }
 
 /// A fragment header; offset 0 and no more fragments is an "atomic" one.
