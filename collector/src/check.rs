@@ -34,24 +34,23 @@ impl Sighting {
     }
 }
 
-/// Checks a message and extracts its pairing. `odd_macs`: accept ARP from the broadcast and the zero MAC.
-pub fn sighting(packet: &Packet, odd_macs: bool) -> Result<Sighting, Counter> {
-    let ((mac, address, origin), source) = match &packet.message {
-        Message::Arp(message) => (arp(message)?, Some(packet.source)),
-        Message::Nd(message) => (neighbor(message, packet.source)?, None),
+/// Checks a message and extracts its pairing. A MAC that no host has, and a form that Linux ignores, are marked and not
+/// refused: other hosts may accept them.
+pub fn sighting(packet: &Packet) -> Result<Sighting, Counter> {
+    let &Packet { source, vlan, outer_vlan, ignored, .. } = packet;
+    let ((mac, address, origin), [no_host, in_ignored_form]) = match &packet.message {
+        Message::Arp(message) => (arp(message)?, [Origin::ArpNoHost, Origin::ArpIgnored]),
+        Message::Nd(message) => (neighbor(message, source)?, [Origin::NdNoHost, Origin::NdIgnored]),
     };
-    match mac {
-        _ if odd_macs && source.is_some() => {}
-        // Other group addresses are accepted: Microsoft NLB answers with them.
-        MacAddr::BROADCAST => return Err(Counter::BroadcastMac),
-        MacAddr::ZERO => return Err(Counter::ZeroMac),
-        _ => {}
-    }
     if address.is_unspecified() || address == ARP_UNSPECIFIED {
         return Err(Counter::UnspecifiedAddress);
     }
-    let (source, Packet { vlan, outer_vlan, .. }) = (source.unwrap_or(mac), packet);
-    Ok(Sighting { mac, source, address, origin, vlan: *vlan, outer_vlan: *outer_vlan })
+    let origin = match mac.is_no_host() {
+        _ if ignored => in_ignored_form,
+        true => no_host,
+        false => origin,
+    };
+    Ok(Sighting { mac, source, address, origin, vlan, outer_vlan })
 }
 
 type Pairing = (MacAddr, Ipv6Addr, Origin);
@@ -87,40 +86,69 @@ fn arp(message: &ArpPacketSlice) -> Result<Pairing, Counter> {
     Ok((MacAddr::new(mac), address, origin))
 }
 
-/// RFC 4861, 7.1.1 and 7.1.2.
+/// RFC 4861: 6.1.1, 6.1.2, 7.1.1, 7.1.2 and 8.1.
 fn neighbor(message: &Neighbor, frame_source: MacAddr) -> Result<Pairing, Counter> {
-    let &Neighbor { source, destination, target, .. } = message;
+    let &Neighbor { source, destination, options, .. } = message;
     if message.hop_limit != 255 {
         return Err(Counter::HopLimit); // a router forwarded it: the sender is not on this link
+    }
+    if !message.intact {
+        return Err(Counter::IcmpChecksum);
     }
     if message.code != 0 {
         return Err(Counter::Code);
     }
-    if target.is_multicast() || source.is_multicast() {
+    if source.is_multicast() {
         return Err(Counter::MulticastAddress);
     }
+    let source_mac = || option(options, NdpOptionType::SOURCE_LINK_LAYER_ADDRESS);
+    let target_mac = || option(options, NdpOptionType::TARGET_LINK_LAYER_ADDRESS);
     match message.kind {
-        NeighborKind::Solicitation => {
-            let mac = option(message.options, NdpOptionType::SOURCE_LINK_LAYER_ADDRESS)?;
-            if !source.is_unspecified() {
-                // The option may be left out where the sender is known (RFC 4861, 4.3), so this is a sign of life. A
-                // multicast solicitation must have it.
-                return match mac {
-                    Some(mac) => Ok((ethernet(mac)?, source, Origin::NdSolicitation)),
-                    None if destination.is_multicast() => Err(Counter::NoPairing),
-                    None => Ok((frame_source, source, Origin::NdSolicitationFrameSource)),
-                };
+        NeighborKind::RouterSolicitation => match source_mac()? {
+            Some(_) if source.is_unspecified() => Err(Counter::DadLinkLayer),
+            Some(mac) => Ok((ethernet(mac)?, source, Origin::NdRouterSolicitation)),
+            None => Err(Counter::NoPairing),
+        },
+        NeighborKind::RouterAdvertisement => {
+            of_router(source)?;
+            let mac = source_mac()?.ok_or(Counter::NoPairing)?;
+            Ok((ethernet(mac)?, source, Origin::NdRouterAdvertisement))
+        }
+        NeighborKind::Redirect { target, destination } => {
+            of_router(source)?;
+            if destination.is_multicast() {
+                return Err(Counter::MulticastAddress);
             }
+            // Another router, or the destination itself, which is on the link.
+            if target != destination && !target.is_unicast_link_local() {
+                return Err(Counter::RedirectTarget);
+            }
+            let mac = target_mac()?.ok_or(Counter::NoPairing)?;
+            Ok((ethernet(mac)?, target, Origin::NdRedirect))
+        }
+        NeighborKind::Solicitation { target } | NeighborKind::Advertisement { target, .. }
+            if target.is_multicast() =>
+        {
+            Err(Counter::MulticastAddress)
+        }
+        NeighborKind::Solicitation { target } if source.is_unspecified() => {
             if !is_solicited_node(destination) {
                 return Err(Counter::DadDestination);
             }
-            if mac.is_some() {
+            if source_mac()?.is_some() {
                 return Err(Counter::DadLinkLayer);
             }
             Ok((frame_source, target, Origin::NdDad))
         }
-        NeighborKind::Advertisement { solicited } => {
-            let mac = option(message.options, NdpOptionType::TARGET_LINK_LAYER_ADDRESS)?;
+        NeighborKind::Solicitation { .. } => match source_mac()? {
+            Some(mac) => Ok((ethernet(mac)?, source, Origin::NdSolicitation)),
+            // The option may be left out where the sender is known (RFC 4861, 4.3), so this is a sign of life. A
+            // multicast solicitation must have it.
+            None if destination.is_multicast() => Err(Counter::NoPairing),
+            None => Ok((frame_source, source, Origin::NdSolicitationFrameSource)),
+        },
+        NeighborKind::Advertisement { target, solicited } => {
+            let mac = target_mac()?;
             if solicited && destination.is_multicast() {
                 return Err(Counter::SolicitedMulticast);
             }
@@ -133,6 +161,11 @@ fn neighbor(message: &Neighbor, frame_source: MacAddr) -> Result<Pairing, Counte
             }
         }
     }
+}
+
+/// RFC 4861, 6.1.2 and 8.1: routers use their link-local address.
+fn of_router(source: Ipv6Addr) -> Result<(), Counter> {
+    if source.is_unicast_link_local() { Ok(()) } else { Err(Counter::RouterAddress) }
 }
 
 /// Walks the options (RFC 4861, 4.6) and returns the body of the first one of a kind, which hosts use.

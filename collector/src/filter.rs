@@ -102,7 +102,7 @@ fn neighbor(payload: u32) -> String {
     let fragment = payload + 40;
     let offset = fragment + 2;
     format!(
-        "((link[{next_header}] = 58 and (link[{icmp_type}] = 135 or link[{icmp_type}] = 136)) \
+        "((link[{next_header}] = 58 and link[{icmp_type}] >= 133 and link[{icmp_type}] <= 137) \
          or link[{next_header}] = 0 or link[{next_header}] = 43 or link[{next_header}] = 51 \
          or link[{next_header}] = 60 \
          or (link[{next_header}] = 44 and link[{offset}:2] & 0xfff8 = 0 and {}))",

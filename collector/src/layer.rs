@@ -56,7 +56,7 @@ pub struct Layer<'a> {
     /// The header was that of a cooked capture.
     cooked: bool,
     /// A SNAP header was removed: a message has to follow.
-    snap: bool,
+    pub snap: bool,
     headers: u8,
     frames: usize,
 }

@@ -128,9 +128,9 @@ pub struct Options {
     #[arg(help_heading = "What is reported", short = '6', long)]
     pub ipv6_only: bool,
 
-    /// Also publish ARP from the broadcast MAC and the all-zero MAC; only the alert kind broadcast of aw-alert needs it
+    /// Accepted for compatibility, without effect: pairings with the broadcast MAC, another group MAC or the all-zero MAC are always published, as ARP_NO_HOST and ND_NO_HOST
     #[arg(help_heading = "What is reported", long)]
-    pub odd_macs: bool,
+    odd_macs: bool,
 
     /// Ignore pairings with this address or network; may be repeated
     #[arg(help_heading = "What is reported", short, long, value_name = "IP[/BITS]", value_parser = parse_network)]
@@ -147,7 +147,7 @@ pub struct Options {
     )]
     pub ratelimit: Suppression,
 
-    /// Largest number of pairings that the rate limit remembers; when it is reached, the pairing not seen for longest is forgotten. Each takes at most 80 bytes
+    /// Largest number of pairings that the rate limit remembers; each takes at most 80 bytes. When it is reached, the first half of them are kept as long as they are seen once in 30 days; of the others, those of a MAC with more than 256 addresses are forgotten first, and then the ones not seen for longest
     #[arg(help_heading = "What is reported", long, value_name = "NUM", default_value_t = 1_000_000, allow_negative_numbers = true, value_parser = up_to::<u32>(u32::MAX.into()))]
     pub max_pairings: u32,
 

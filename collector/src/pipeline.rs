@@ -44,7 +44,6 @@ pub struct Pipeline {
     printer: Option<Printer>,
     ipv4: bool,
     ipv6: bool,
-    odd_macs: bool,
     decapsulation: Decapsulation,
     blacklist: Vec<IpNet>,
     copies: Copies,
@@ -69,7 +68,6 @@ impl Pipeline {
             printer: if options.quiet || options.service.daemon { None } else { Some(printer()?) },
             ipv4: !options.ipv6_only,
             ipv6: !options.ipv4_only,
-            odd_macs: options.odd_macs,
             decapsulation: Decapsulation::new(options),
             blacklist: options.blacklist.clone(),
             copies: Copies::default(),
@@ -100,7 +98,7 @@ impl Pipeline {
         self.writer.count(source.counters, Counter::Seen);
         let checked = parse::parse(source.link, frame).and_then(|packet| {
             self.decapsulation.admit(&packet)?;
-            let sighting = check::sighting(&packet, self.odd_macs)?;
+            let sighting = check::sighting(&packet)?;
             let id = packet.tunnel.and_then(|tunnel| tunnel.id).or(id);
             let name = self.decapsulation.name(source.name, id);
             let sighting = self.first_copy(FrameSource { name, ..*source }, frame, sighting)?;

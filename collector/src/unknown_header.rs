@@ -21,8 +21,8 @@ fn is_arp(bytes: &[u8]) -> bool {
     matches!(bytes, [0, 1, 8, 0, 6, 4, 0, 1 | 2, ..])
 }
 
-/// IPv6, ICMPv6 with hop limit 255; a solicitation or an advertisement.
+/// IPv6, ICMPv6 with hop limit 255; one of the five messages of Neighbor Discovery.
 fn is_neighbor(bytes: &[u8]) -> bool {
     let Some([first, _, _, _, _, _, 58, 255, ..]) = bytes.first_chunk::<40>() else { return false };
-    first >> 4 == 6 && matches!(bytes.get(40), Some(135 | 136))
+    first >> 4 == 6 && matches!(bytes.get(40), Some(133..=137))
 }

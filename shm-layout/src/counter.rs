@@ -31,13 +31,13 @@ counters! {
     KernelDropped "kernel_dropped"
     /// Frames that became an event.
     Published "published"
-    /// Neither ARP nor Neighbor Solicitation or Advertisement.
+    /// Neither ARP nor Neighbor Discovery.
     Unrelated "unrelated"
     /// Excluded by an option: `-4`, `-6`, a blacklist.
     Filtered "filtered"
     /// Suppressed by the rate limit.
     RateLimited "rate_limited"
-    /// Neighbor Discovery without a link-layer address, sent to a group or not solicited: there is no pairing in it.
+    /// Neighbor Discovery without the link-layer address that would make a pairing of it.
     NoPairing "no_pairing"
     /// Being processed when the collector was killed, and not published.
     Interrupted "interrupted"
@@ -58,15 +58,15 @@ counters! {
     ArpProtocolSize "arp_protocol_size"
     /// ARP operation that is neither request nor reply.
     ArpOperation "arp_operation"
-    /// Neighbor Discovery whose hop limit is not 255 (RFC 4861, 7.1).
+    /// Neighbor Discovery whose hop limit is not 255 (RFC 4861, 6.1, 7.1 and 8.1).
     HopLimit "hop_limit"
-    /// Neighbor Discovery whose ICMPv6 code is not 0 (RFC 4861, 7.1).
+    /// Neighbor Discovery whose ICMPv6 code is not 0 (RFC 4861, 6.1, 7.1 and 8.1).
     Code "code"
-    /// A multicast address where a unicast address is required (RFC 4861, 7.1; RFC 4291, 2.7).
+    /// A multicast address where a unicast address is required (RFC 4861, 7.1 and 8.1; RFC 4291, 2.7).
     MulticastAddress "multicast_address"
     /// Solicitation from `::` to something other than a solicited-node address (RFC 4861, 7.1.1).
     DadDestination "dad_destination"
-    /// Solicitation from `::` with a source link-layer address (RFC 4861, 7.1.1).
+    /// Neighbor or Router Solicitation from `::` with a source link-layer address (RFC 4861, 6.1.1 and 7.1.1).
     DadLinkLayer "dad_link_layer"
     /// Solicited advertisement to a multicast address (RFC 4861, 7.1.2).
     SolicitedMulticast "solicited_multicast"
@@ -77,9 +77,9 @@ counters! {
     /// The link-layer address option that would give the MAC has another length than Ethernet's
     /// (RFC 2464, 6).
     OptionLength "option_length"
-    /// The pairing's MAC is the broadcast address.
+    /// MACupd: the MAC is the broadcast address. In a frame, such a pairing is published, as `ARP_NO_HOST` or `ND_NO_HOST`.
     BroadcastMac "broadcast_mac"
-    /// The pairing's MAC is all zero.
+    /// MACupd: the MAC is all zero. In a frame, such a pairing is published, as `ARP_NO_HOST` or `ND_NO_HOST`.
     ZeroMac "zero_mac"
     /// The pairing's address is `0.0.0.0` or `::`, as in a reply from `0.0.0.0`.
     UnspecifiedAddress "unspecified_address"
@@ -107,6 +107,12 @@ counters! {
     UnknownHeader "unknown_header"
     /// ARP or Neighbor Discovery in a tunnel from an address that `--tunnel-from` does not allow.
     TunnelSender "tunnel_sender"
+    /// Neighbor Discovery whose ICMPv6 checksum is wrong (RFC 4861, 6.1, 7.1 and 8.1).
+    IcmpChecksum "icmp_checksum"
+    /// Router Advertisement or Redirect from an address that is not link-local (RFC 4861, 6.1.2 and 8.1).
+    RouterAddress "router_address"
+    /// Redirect to a target that is neither link-local nor the destination itself (RFC 4861, 8.1).
+    RedirectTarget "redirect_target"
 }
 
 impl Counter {

@@ -55,7 +55,7 @@ fn frames(interface: &str) -> Vec<String> {
         "0 02:00:00:00:00:0d 192.0.2.13 ARP_REQ",
         "14 02:00:00:00:00:0e 2001:db8::e ND_NA",
         "16 02:00:00:00:00:10 192.0.2.16 ARP_REQ",
-        "0 02:00:00:00:00:0f 192.0.2.15 ARP_REQ",
+        "0 02:00:00:00:00:0f 192.0.2.15 ARP_IGNORED",
     ]
     .map(|line| format!("{interface} {line}"))
     .to_vec()

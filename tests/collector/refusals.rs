@@ -81,8 +81,8 @@ fn other_traffic_is_not_malformed() {
         // Spanning tree: 802.3 with another LLC header.
         ethernet.frame(38, &[0x42, 0x42, 3, 0, 0, 0, 0, 0]),
         echo.frame(station(1)),
-        // A router advertisement, with a hop limit that would be wrong for a neighbour.
-        Neighbor { message: 134, hop_limit: 1, destination: ALL_NODES, ..echo.clone() }
+        // A query of multicast listeners, with a hop limit that would be wrong for a neighbour.
+        Neighbor { message: 130, hop_limit: 1, destination: ALL_NODES, ..echo.clone() }
             .frame(station(1)),
         // No ICMPv6 at all behind hop-by-hop options.
         Neighbor { message: 17, ..echo.clone() }
@@ -125,7 +125,7 @@ fn every_prefix_of_a_good_frame_is_harmless() {
         (neighbor.frame(station(1)), "1000 pcap 0 02:00:00:00:00:01 2001:db8::1 ND_NA\n"),
         (
             Ethernet::from(station(1)).snap().frame(ARP, &arp.bytes()),
-            "1000 pcap 0 02:00:00:00:00:01 192.0.2.1 ARP_REQ\n",
+            "1000 pcap 0 02:00:00:00:00:01 192.0.2.1 ARP_IGNORED\n",
         ),
         (
             Ethernet::from(station(1)).frame(IPV6, &neighbor.bytes()),

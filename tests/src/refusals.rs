@@ -1,7 +1,7 @@
 //! One frame for each reason to refuse it, and the counter that must be the only one to move.
 
 use crate::encapsulation::{UDP, VXLAN, inserted, ipv4_of, udp, vxlan};
-use crate::frames::{ARP, Arp, BROADCAST, DOT1Q, Ethernet, IPV6, Mac, padded, station};
+use crate::frames::{ARP, Arp, DOT1Q, Ethernet, IPV6, Mac, padded, station};
 use crate::neighbor::*;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -22,6 +22,7 @@ const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
 const NO_STATION: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 const IP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x66);
 const PEER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xfe);
+const LOCAL6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x66);
 const NOBODY6: Ipv6Addr = Ipv6Addr::UNSPECIFIED;
 const GROUP6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x66);
 /// Like a solicited-node address, except for one word.
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Refusal> {
     arp(&mut table);
     neighbor(&mut table);
     option(&mut table);
+    router(&mut table);
     short_on_the_wire(&mut table);
     cut_by_the_capture(&mut table);
     unread(&mut table);
@@ -114,8 +116,6 @@ fn arp(table: &mut Table) {
     table.arp("arp_protocol_size", "addresses of 16 bytes", |arp| arp.protocol_size = 16);
     table.arp("arp_operation", "operation 0", |arp| arp.operation = 0);
     table.arp("arp_operation", "operation 3, RARP's", |arp| arp.operation = 3);
-    table.arp("broadcast_mac", "ARP from the broadcast MAC", |arp| arp.sender_mac = BROADCAST);
-    table.arp("zero_mac", "ARP from no MAC", |arp| arp.sender_mac = [0; 6]);
     table.arp("unspecified_address", "no station asks for no address", |arp| {
         (arp.sender_ip, arp.target_ip) = (NO_STATION, NO_STATION);
     });
@@ -130,6 +130,8 @@ fn neighbor(table: &mut Table) {
     table.na("hop_limit", "NA with hop limit 64", |na| na.hop_limit = 64);
     table.dad("hop_limit", "DAD with hop limit 1", |dad| dad.hop_limit = 1);
     table.ns("code", "NS with code 1", |ns| ns.code = 1);
+    table.ns("icmp_checksum", "NS with a wrong checksum", |ns| ns.checksum_error = 1);
+    table.na("icmp_checksum", "NA with a wrong checksum", |na| na.checksum_error = 0x8000);
     table.na("code", "NA with code 255", |na| na.code = 255);
     table.ns("multicast_address", "NS for a group", |ns| ns.target = GROUP6);
     table.na("multicast_address", "NA of a group", |na| na.target = GROUP6);
@@ -151,12 +153,6 @@ fn neighbor(table: &mut Table) {
         *dad = Neighbor::probe(NOBODY6);
     });
     table.na("unspecified_address", "NA of ::", |na| na.target = NOBODY6);
-    table.frame("zero_mac", "DAD from no MAC", Neighbor::probe(IP6).frame([0; 6]));
-    table.frame(
-        "broadcast_mac",
-        "DAD from the broadcast MAC",
-        Neighbor::probe(IP6).frame(BROADCAST),
-    );
 }
 
 fn option(table: &mut Table) {
@@ -176,12 +172,29 @@ fn option(table: &mut Table) {
     table.na("no_pairing", "NA that answers nothing without a MAC", |na| na.options.clear());
     table.na("no_pairing", "NA with the other option", |na| na.options[0][0] = SOURCE_LINK_LAYER);
     table.ns("no_pairing", "NS with the other option", |ns| ns.options[0][0] = TARGET_LINK_LAYER);
-    table.ns("broadcast_mac", "NS of the broadcast MAC", |ns| {
-        ns.options = vec![link_layer(SOURCE_LINK_LAYER, BROADCAST)];
-    });
-    table.na("zero_mac", "NA of no MAC", |na| {
-        na.options = vec![link_layer(TARGET_LINK_LAYER, [0; 6])];
-    });
+}
+
+fn router(table: &mut Table) {
+    let rs = || Neighbor::solicit_routers(mac(), LOCAL6);
+    let ra = || Neighbor::advertise_router(mac(), LOCAL6);
+    let rd = || Neighbor::redirect(mac(), [LOCAL6, PEER6], LOCAL6, IP6);
+    for (message, name) in [(rs(), "RS"), (ra(), "RA"), (rd(), "RD")] {
+        table.neighbor("hop_limit", name, message.clone(), |nd| nd.hop_limit = 254);
+        table.neighbor("code", name, message.clone(), |nd| nd.code = 1);
+        table.neighbor("icmp_checksum", name, message.clone(), |nd| nd.checksum_error = 1);
+        table.neighbor("no_pairing", name, message.clone(), |nd| nd.options.clear());
+        table.neighbor("multicast_address", name, message.clone(), |nd| nd.source = GROUP6);
+        table.neighbor("fragmented", name, message, |nd| nd.extensions.push(fragment(0)));
+    }
+    table.neighbor("dad_link_layer", "RS from :: with a MAC", rs(), |rs| rs.source = NOBODY6);
+    table.neighbor("router_address", "RA from a global address", ra(), |ra| ra.source = IP6);
+    table.neighbor("router_address", "RD from a global address", rd(), |rd| rd.source = IP6);
+    table.neighbor("redirect_target", "RD to a global address", rd(), |rd| rd.target = PEER6);
+    table.neighbor("multicast_address", "RD of a group", rd(), |rd| rd.redirected = GROUP6);
+    let short = shortened(&ra().bytes(), 55);
+    table.frame("truncated", "RA of 15 bytes", Ethernet::from(mac()).frame(IPV6, &short));
+    let short = shortened(&rd().bytes(), 79);
+    table.frame("truncated", "RD of 39 bytes", Ethernet::from(mac()).frame(IPV6, &short));
 }
 
 fn short_on_the_wire(table: &mut Table) {

@@ -2,7 +2,7 @@
 //! The expected lines stand beside the frames, written by hand and not computed from them.
 
 use crate::capture_file::{ETHERNET, Pcap, Time, Unit};
-use crate::frames::{Arp, DOT1AD, DOT1Q, Ethernet, Mac, OLD_QINQ, padded, station};
+use crate::frames::{Arp, BROADCAST, DOT1AD, DOT1Q, Ethernet, Mac, OLD_QINQ, padded, station};
 use crate::neighbor::*;
 use crate::refusals;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -83,15 +83,15 @@ pub fn accepted() -> Vec<AcceptedFrame> {
     );
 
     // 802.3 with SNAP, untagged and tagged; hardware type 6; padded to 60 bytes.
-    add(0, "0 02:00:00:00:00:10 192.0.2.16 ARP_REQ", request(16).on(&from(16).snap()));
+    add(0, "0 02:00:00:00:00:10 192.0.2.16 ARP_IGNORED", request(16).on(&from(16).snap()));
     add(
         0,
-        "17 02:00:00:00:00:11 192.0.2.17 ARP_REQ",
+        "17 02:00:00:00:00:11 192.0.2.17 ARP_IGNORED",
         Arp { hardware: 6, ..request(17) }.on(&from(17).tag(DOT1Q, 17).snap()),
     );
     add(
         0,
-        "0 02:00:00:00:00:12 2001:db8::12 ND_NA",
+        "0 02:00:00:00:00:12 2001:db8::12 ND_IGNORED",
         Neighbor::advertise(station(18), ip6(18)).on(&from(18).snap()),
     );
     add(
@@ -100,7 +100,7 @@ pub fn accepted() -> Vec<AcceptedFrame> {
         padded(Arp::reply(station(19), ip(19), ip(254)).frame()),
     );
 
-    // Extension headers before ICMPv6: each alone, then all.
+    // Extension headers before ICMPv6: each alone, then all. Linux ignores what comes to a group behind a routing header.
     add(
         0,
         "0 02:00:00:00:00:14 2001:db8::14 ND_NA",
@@ -117,7 +117,7 @@ pub fn accepted() -> Vec<AcceptedFrame> {
     );
     add(
         0,
-        "0 02:00:00:00:00:16 2001:db8::16 ND_DAD",
+        "0 02:00:00:00:00:16 2001:db8::16 ND_IGNORED",
         Neighbor::probe(ip6(22)).behind(routing()).frame(station(22)),
     );
     let far = Neighbor::advertise(station(23), ip6(23))
@@ -126,7 +126,7 @@ pub fn accepted() -> Vec<AcceptedFrame> {
         .behind(routing());
     add(
         0,
-        "0 02:00:00:00:00:17 2001:db8::17 ND_NA",
+        "0 02:00:00:00:00:17 2001:db8::17 ND_IGNORED",
         far.behind(padding_options(DESTINATION_OPTIONS, 2)).frame(station(23)),
     );
 
@@ -165,7 +165,7 @@ pub fn accepted() -> Vec<AcceptedFrame> {
     );
     add(
         0,
-        "0 03:bf:c0:00:02:0b 192.0.2.29 ARP_REP",
+        "0 03:bf:c0:00:02:0b 192.0.2.29 ARP_NO_HOST",
         Arp::reply(load_balancer, ip(29), ip(254)).on(&Ethernet::from(station(29))),
     );
     add(
@@ -173,6 +173,36 @@ pub fn accepted() -> Vec<AcceptedFrame> {
         "0 02:00:00:00:00:1e 192.0.2.30 ARP_REQ",
         Arp::request(station(30), ip(30), ip(30)).frame(),
     );
+
+    // Routers, and hosts that look for them; a MAC that no host has; a routing header in a packet to one host.
+    add(
+        0,
+        "0 02:00:00:00:00:1f fe80::1f ND_RS",
+        Neighbor::solicit_routers(station(31), link_local(31)).frame(station(31)),
+    );
+    add(
+        0,
+        "0 02:00:00:00:00:20 fe80::20 ND_RA",
+        Neighbor::advertise_router(station(32), link_local(32)).frame(station(32)),
+    );
+    let router = [link_local(32), ip6(1)];
+    add(
+        0,
+        "0 02:00:00:00:00:21 fe80::21 ND_RD",
+        Neighbor::redirect(station(33), router, link_local(33), ip6(99)).frame(station(32)),
+    );
+    add(
+        0,
+        "0 ff:ff:ff:ff:ff:ff 2001:db8::22 ND_NO_HOST",
+        Neighbor::advertise(BROADCAST, ip6(34)).frame(station(34)),
+    );
+    add(
+        0,
+        "0 00:00:00:00:00:00 192.0.2.35 ARP_NO_HOST",
+        Arp::request([0; 6], ip(35), ip(254)).on(&from(35)),
+    );
+    let answer = Neighbor { destination: ip6(1), ..Neighbor::advertise(station(36), ip6(36)) };
+    add(0, "0 02:00:00:00:00:24 2001:db8::24 ND_NA", answer.behind(routing()).frame(station(36)));
     all
 }
 

@@ -4,7 +4,7 @@
 use crate::encapsulation::*;
 use crate::frames::{ARP, Arp, DOT1Q, Ethernet, IPV6, cooked, cooked_v2, station};
 use crate::neighbor::Neighbor;
-use crate::{refusals, sample};
+use crate::{forms, refusals, sample};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Result;
@@ -70,6 +70,11 @@ fn frames() -> Vec<(String, Vec<u8>)> {
     let authenticated = Neighbor::probe("2001:db8::2".parse().expect("an address"))
         .behind((51, [vec![0, 4], vec![0; 22]].concat()));
     add("accepted-authenticated".into(), ETHERNET, authenticated.frame(mac));
+    // What no other seed has before the message.
+    for form in forms::all().into_iter().filter(|form| form.name.starts_with("NA behind")) {
+        let [frame] = form.frames.try_into().expect("only fragments are several frames");
+        add(form.name.to_lowercase().replace(' ', "-"), ETHERNET, frame);
+    }
     encapsulated(&mut add);
     add("unrelated".into(), ETHERNET, Ethernet::from(mac).frame(0x88cc, &[2, 7, 4]));
     all

@@ -179,7 +179,7 @@ proptest! {
     fn the_inner_message_is_found(message in messages(), wraps in vec(wraps(), 0..4)) {
         let bytes = wrapped(&message, &wraps);
         let packet = parsed(&bytes, bytes.len()).unwrap();
-        let sighting = check::sighting(&packet, false).unwrap();
+        let sighting = check::sighting(&packet).unwrap();
         prop_assert_eq!(sighting.mac, MacAddr::new(MAC));
         prop_assert_eq!(packet.source, MacAddr::new(MAC));
         // From the outside in.
