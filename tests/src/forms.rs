@@ -325,7 +325,7 @@ fn routers(forms: &mut Forms) {
     // RFC 4861, 4.6.3: the head of the packet that was redirected, an echo request.
     let mut redirected = Neighbor { message: 128, ..solicitation() }.bytes();
     redirected[24..40].copy_from_slice(&FAR.octets());
-    let option = [&[4, 7, 0, 0, 0, 0, 0, 0], &redirected[..48]].concat();
+    let option = [&[4, 7, 0, 0, 0, 0, 0, 0][..], &redirected[..48]].concat();
     forms.but("RD with what was redirected".into(), &to_router, |rd| rd.options.push(option));
     let empty = vec![4, 1, 0, 0, 0, 0, 0, 0];
     let empty = Neighbor { options: [to_router.options, vec![empty]].concat(), ..to_router };
