@@ -202,6 +202,8 @@ fn short_on_the_wire(table: &mut Table) {
     let tagged = ethernet.clone().tag(DOT1Q, 5);
     let arp = request().bytes();
     let ns = solicitation().bytes();
+    let mut ending = solicitation();
+    ending.options[0].truncate(2);
     for (wrong, bytes) in [
         ("nothing behind the ethertype of ARP", ethernet.frame(ARP, &[])),
         ("ARP of 27 bytes", ethernet.frame(ARP, &arp[..27])),
@@ -209,7 +211,7 @@ fn short_on_the_wire(table: &mut Table) {
         ("nothing behind the ethertype of IPv6", ethernet.frame(IPV6, &[])),
         ("IPv6 of 39 bytes", ethernet.frame(IPV6, &ns[..39])),
         ("NS of 23 bytes", ethernet.frame(IPV6, &shortened(&ns, 63))),
-        ("NS whose option ends after two bytes", ethernet.frame(IPV6, &shortened(&ns, 66))),
+        ("NS whose option ends after two bytes", ethernet.frame(IPV6, &ending.bytes())),
         ("NS shorter than its IPv6 length", ethernet.frame(IPV6, &ns[..64])),
     ] {
         table.frame("truncated", wrong, bytes);
