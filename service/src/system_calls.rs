@@ -178,6 +178,7 @@ const BASIC: &[c_long] = &[
     libc::SYS_pread64,
     libc::SYS_write,
     libc::SYS_writev,
+    libc::SYS_fdatasync,
     libc::SYS_lseek,
     libc::SYS_fstat,
     libc::SYS_newfstatat,
@@ -218,7 +219,6 @@ const FILES: &[c_long] = &[
     libc::SYS_fchmod,
     libc::SYS_flock,
     libc::SYS_fsync,
-    libc::SYS_fdatasync,
     libc::SYS_dup,
 ];
 

@@ -125,7 +125,7 @@ fn the_statements_in_mysql_cnf() {
             .join("\n");
         server.sql(&of_mariadb);
         server.config(&format!("user = {}", USER.0));
-        chown(server.path("mysql.cnf"), Some(USER.1), None).unwrap();
+        chown(server.config_path(), Some(USER.1), None).unwrap();
         run(server.command_of("state", USER.1, &ring, &["--once"])).ok();
         server.assert_numbers(1..11);
     }

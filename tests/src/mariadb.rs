@@ -16,6 +16,8 @@ const NOBODY: u32 = 65534;
 /// A server; it ends with the test.
 pub struct MariaDb {
     process: ServerProcess,
+    /// The directory of `aw-mysql`'s configuration: that of the server belongs to its user, whom aw-mysql does not trust.
+    own: TempDir,
     /// Where it listens on the loopback.
     pub port: u16,
     /// More options of the server, from the next start on.
@@ -56,7 +58,10 @@ impl MariaDb {
         }
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let process = ServerProcess::new(public_directory());
-        let mut server = MariaDb { process, port: free_port(), options };
+        let own = tempfile::tempdir_in("/tmp").expect("a temporary directory");
+        let open = Permissions::from_mode(0o755);
+        fs::set_permissions(own.path(), open).expect("our own directory can be opened");
+        let mut server = MariaDb { process, own, port: free_port(), options };
         let mut install = as_user_nobody("/usr/bin/mariadb-install-db");
         install.args([
             "--no-defaults",
@@ -112,9 +117,14 @@ impl MariaDb {
         client
     }
 
+    /// Where [`MariaDb::config`] writes.
+    pub fn config_path(&self) -> PathBuf {
+        self.own.path().join("mysql.cnf")
+    }
+
     /// A configuration file for `aw-mysql` with these lines and those that select this server.
     pub fn config(&self, lines: &str) -> PathBuf {
-        let path = self.path("mysql.cnf");
+        let path = self.config_path();
         let socket = self.path("socket");
         let text = format!("[addrwatch]\nsocket = {}\nuser = root\n{lines}\n", socket.display());
         fs::write(&path, text).expect("our own directory can be written to");
@@ -129,7 +139,7 @@ impl MariaDb {
 
     /// The same with another state directory, and as another user under root. The server identifies root by its socket.
     pub fn command_of(&self, state: &str, user: u32, ring: &Ring, options: &[&str]) -> Command {
-        let config = self.path("mysql.cnf");
+        let config = self.config_path();
         let config = if config.exists() { config } else { self.config("") };
         let mut command = program("aw-mysql", &["--ring", ring.name(), "--config"]);
         command.arg(config).arg("--state-dir").arg(self.path(state)).args(options);

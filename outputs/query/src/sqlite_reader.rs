@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::ErrorKind,
     net::IpAddr,
     os::unix::fs::{MetadataExt, OpenOptionsExt},

@@ -55,7 +55,7 @@ pub enum Evidence {
     SignOfLife,
     /// The MAC asks whether the address is free: no claim.
     Probe,
-    /// The message gives the address a MAC that no host has: who believes it cannot reach the address, or sends what
+    /// The message gives the address a MAC that no host has: a host that takes it cannot reach the address, or sends what
     /// is for it to everybody. An attack or a cluster's group MAC, never a device.
     NoHost,
     /// A claim in a form that Linux ignores: an attempt.
