@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use aw_detect::{Device, MAX_CLAIMS, MacClaim, Memory};
+use aw_detect::{Device, MAX_CLAIMS, MacClaim, MacClass, Memory};
 use aw_output::SinkResult;
 use shm_layout::MacAddr;
 
@@ -117,8 +117,13 @@ impl Imported {
                 }
             }
             station.claims.truncate(MAX_CLAIMS);
+            // The present MAC is normal, and a virtual one that comes and goes; the others may be old faults and attacks.
             let macs: Vec<_> = station.claims.iter().map(|claim| claim.mac).collect();
-            macs.into_iter().for_each(|mac| station.learn(mac));
+            for (number, mac) in macs.into_iter().enumerate() {
+                if number == 0 || MacClass::of(mac) == MacClass::Virtual {
+                    station.learn(mac);
+                }
+            }
             memory.store_station(&network, ip, &station)?;
         }
         memory.write_times()?;
