@@ -73,9 +73,9 @@ fn columns_of_mysql_without_end() {
         let head = b"\x03def\0\0\0\xfd\xff\xff\0"; // a name of 64 KiB
         let end = b"\0\x0c\x2d\0\0\0\0\0\xfd\0\0\0\0\0";
         let column = [&head[..], &[b'x'; 0xffff], end].concat();
-        loop {
-            send_packet(&mut client, 2, &column)?;
-        }
+        (2..=u8::MAX)
+            .chain((0..=u8::MAX).cycle())
+            .try_for_each(|number| send_packet(&mut client, number, &column))
     };
     mysql_queues(serve, "the peer sends more than");
     let serve = |mut client: TcpStream| {
@@ -83,9 +83,10 @@ fn columns_of_mysql_without_end() {
         send_packet(&mut client, 2, &[0, 0, 0, 2, 0, 0, 0])?;
         receive_packet(&mut client)?;
         send_packet(&mut client, 1, b"\xfe\0\0\0\0\0\0\0\x10")?; // 2^60
-        loop {
-            send_packet(&mut client, 2, b"\x03def\0\0\0\0\0\x0c\x2d\0\0\0\0\0\xfd\0\0\0\0\0")?;
-        }
+        let column = b"\x03def\0\0\0\0\0\x0c\x2d\0\0\0\0\0\xfd\0\0\0\0\0";
+        (2..=u8::MAX)
+            .chain((0..=u8::MAX).cycle())
+            .try_for_each(|number| send_packet(&mut client, number, column))
     };
     mysql_queues(serve, "not of the protocol of MySQL");
 }
