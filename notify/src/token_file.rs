@@ -10,10 +10,7 @@ use std::{
 };
 
 use aw_service::{FileError, FileKind, Secret, cause, read_file_text, try_open_own};
-use rustix::{
-    fs::{Gid, Uid, fchown},
-    process::geteuid,
-};
+use rustix::fs::{Gid, Uid, fchown};
 
 /// Where the refresh token is stored that replaced the configured one.
 #[derive(Clone, Debug)]
@@ -67,7 +64,8 @@ impl TokenFile {
         })?;
         let mut write = || -> io::Result<()> {
             file.set_len(0)?;
-            if geteuid().is_root() {
+            // The sender process may not change an owner, and creates the file as its own user.
+            if file.metadata()?.uid() != owner.uid() {
                 fchown(&file, Some(user), Some(group))?;
             }
             file.write_all(text.as_bytes())?;
