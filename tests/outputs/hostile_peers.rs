@@ -45,7 +45,7 @@ fn start(mut command: Command) -> Run {
     Run::start(command)
 }
 
-/// The program queues events for this reason; it runs, needs little memory, and ends when it is told to.
+/// The program queues events for this reason; it runs, needs little memory, and ends at a signal.
 fn queues(command: Command, why: &str) {
     let running = start(command);
     let line = running.stderr.wait_for("queueing events in");

@@ -16,7 +16,7 @@ const NOBODY: u32 = 65534;
 /// A server; it ends with the test.
 pub struct MariaDb {
     process: ServerProcess,
-    /// The directory of `aw-mysql`'s configuration: that of the server belongs to its user, whom aw-mysql does not trust.
+    /// The directory of `aw-mysql`'s configuration: that of the server belongs to its user, which aw-mysql does not trust.
     own: TempDir,
     /// Where it listens on the loopback.
     pub port: u16,

@@ -104,7 +104,7 @@ impl Neighbor {
         }
     }
 
-    /// `router` tells `host` that `target`, at `mac`, is the better way to a destination.
+    /// `router` sends to `host` that `target`, at `mac`, is the better way to a destination.
     pub fn redirect(
         mac: Mac,
         [router, host]: [Ipv6Addr; 2],

@@ -279,7 +279,7 @@ const OPENERS: [&str; 9] = [
     "pem_file_iter(",
     "load_secret_key(",
 ];
-/// Nobody else can place a file there; and a new file is never a link.
+/// No other user can place a file there; and a new file is never a link.
 const SAFE: [&str; 4] = ["\"/proc/", "\"/sys/", "\"/dev/null\"", "create_new(true)"];
 /// Files with other calls of them, and why these are right.
 const EXCEPTIONS: [(&str, &str); 6] = [

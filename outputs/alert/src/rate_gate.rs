@@ -1,6 +1,6 @@
 //! The rate gate of a channel: it admits a few alerts in each window and collects the rest in one digest, so that a storm
 //! of alerts does not become a thousand messages. Every alert is counted; the most important ones are named, and are sent
-//! during a storm: whoever causes a storm hides nothing behind it. No I/O and no clock.
+//! during a storm: a host that causes a storm hides nothing behind it. No I/O and no clock.
 
 use std::collections::BTreeMap;
 

@@ -70,12 +70,17 @@ impl Snapshot {
         Ok(Snapshot { database, path: path.into(), version, _lock: lock })
     }
 
-    /// Whether all that was read so far is of one state. If not, it is to be discarded, errors included.
-    pub fn is_intact(&self) -> bool {
-        let Ok(now) = version(&self.path) else { return false };
+    /// Whether all that was read so far is of one state. If not, it is to be discarded, errors included, and read again. An
+    /// error means that it is not known: reading again would not help.
+    pub fn is_intact(&self) -> rusqlite::Result<bool> {
+        let now = match version(&self.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            now => now.map_err(cannot_open)?,
+        };
         // A log that was empty may have begun meanwhile: it is used from its beginning on.
         let Version { database, log, .. } = &self.version;
-        *database == now.database && (log.is_empty() || *log == now.log) && !now.is_changing
+        let same_log = log.is_empty() || *log == now.log;
+        Ok(*database == now.database && same_log && !now.is_changing)
     }
 }
 
@@ -198,25 +203,25 @@ mod tests {
         writer.execute_batch("INSERT INTO t VALUES (2)").unwrap();
         let second = Snapshot::open(&path).unwrap();
         assert_eq!([count(&first), count(&second)], [1, 2]);
-        assert!(first.is_intact() && second.is_intact());
+        assert!(first.is_intact().unwrap() && second.is_intact().unwrap());
         writer.execute_batch("PRAGMA wal_checkpoint(truncate)").unwrap();
-        assert!(!first.is_intact() && !second.is_intact());
+        assert!(!first.is_intact().unwrap() && !second.is_intact().unwrap());
         // The log begins while a reader reads.
         let empty = Snapshot::open(&path).unwrap();
         assert_eq!(count(&empty), 2);
         writer.execute_batch("INSERT INTO t VALUES (3)").unwrap();
         assert_eq!(count(&empty), 2);
-        assert!(empty.is_intact());
+        assert!(empty.is_intact().unwrap());
         // All of the log is copied, and it begins again.
         writer.execute_batch("PRAGMA wal_checkpoint(passive)").unwrap();
         let copied = Snapshot::open(&path).unwrap();
         assert_eq!(count(&copied), 3);
         writer.execute_batch("INSERT INTO t VALUES (4)").unwrap();
-        assert!(!copied.is_intact());
+        assert!(!copied.is_intact().unwrap());
         drop(writer);
         let closed = Snapshot::open(&path).unwrap();
         assert_eq!(count(&closed), 4);
-        assert!(closed.is_intact());
+        assert!(closed.is_intact().unwrap());
     }
 
     /// A snapshot holds no lock of SQLite, and creates no file. A transaction that is not complete is not read.
@@ -229,14 +234,14 @@ mod tests {
         let snapshot = Snapshot::open(&path).unwrap();
         assert_eq!(count(&snapshot), 0);
         writer.execute_batch("PRAGMA locking_mode = exclusive; INSERT INTO t VALUES (1)").unwrap();
-        assert!(!snapshot.is_intact());
+        assert!(!snapshot.is_intact().unwrap());
         drop(snapshot);
         assert_eq!(count(&Snapshot::open(&path).unwrap()), 1);
         let complete = Snapshot::open(&path).unwrap();
         drop(writer);
         let journal = with_suffix(&path, "-journal");
         fs::write(&journal, [0xd9]).unwrap(); // as SQLite does before it changes the database
-        assert!(!complete.is_intact() && Snapshot::open(&path).is_err());
+        assert!(!complete.is_intact().unwrap() && Snapshot::open(&path).is_err());
         fs::write(&journal, [0]).unwrap();
         assert_eq!(count(&Snapshot::open(&path).unwrap()), 1);
         assert!(![wal_path(&path), index_path(&path)].iter().any(|path| path.exists()));

@@ -151,7 +151,7 @@ impl NearestSightings {
         NearestSightings { network, mac, source, before, after }
     }
 
-    /// Those of each MAC in a network together, whoever sent the frames.
+    /// Those of each MAC in a network together, from any sender of frames.
     pub fn merged(all: &[NearestSightings]) -> Vec<NearestSightings> {
         let mut merged: Vec<NearestSightings> = Vec::new();
         let mut known: HashMap<(usize, MacAddr), usize> = HashMap::new();
@@ -251,8 +251,8 @@ pub trait HistoryReader {
     }
 
     /// Whether all answers so far are of one state of the history. If not, they are to be discarded.
-    fn is_intact(&self) -> bool {
-        true
+    fn is_intact(&self) -> Result<bool, Error> {
+        Ok(true)
     }
 
     /// Every MAC that ever sent a message about an address, once for each network and MAC that sent the frames.

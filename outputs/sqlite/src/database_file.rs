@@ -1,7 +1,7 @@
 //! The file of the database, the write-ahead log (WAL) beside it, and the log's index. A database may be moved away while
 //! it is open: its log keeps the old name, and must not be taken for that of the next file of this name.
 //!
-//! The group may read the database and the log. Whoever may read a file may also lock it. The index has the locks that
+//! The group may read the database and the log. A user who may read a file may also lock it. The index has the locks that
 //! stop a writer, so it is private; readers do without it (`aw_database::Snapshot`). In WAL mode, a lock on the database
 //! stops nothing that is needed; a new one is private until it has this mode.
 

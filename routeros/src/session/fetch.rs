@@ -16,7 +16,7 @@ const TURNS: usize = 16;
 /// The same for routers whose last export failed: those that do not answer must not delay the others.
 const FAILED_TURNS: usize = 4;
 
-/// Records of a stored log that are kept, the newest ones. Routers store 1000 lines unless they are told otherwise.
+/// Records of a stored log that are kept, the newest ones. Routers store 1000 lines unless they are configured otherwise.
 const MAX_RECORDS: usize = 100_000;
 
 /// Limits how many routers send at the same time.

@@ -45,7 +45,7 @@ fn first_scan() -> Scenario {
         }
     }
     let found = SILENT.map(|last| Expected::new("new_device", ip(last), host(last).mac));
-    // Nobody can tell it from a host whose probes are answered by an attacker: `scanners` names it.
+    // It cannot be distinguished from a host whose probes are answered by an attacker: `scanners` names it.
     let denied = Expected::new("duplicate", ip(4), host(4).mac).wrong();
     Scenario::new("arp-scan-first", "arp-scan from 0.0.0.0 finds hosts that were never seen", story)
         .reports(found)

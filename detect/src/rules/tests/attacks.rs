@@ -128,7 +128,7 @@ fn the_gateway_becomes_no_proxy() {
 
 /// Forged probes make no victim a scanner: that its own probes are answered is reported. A learned or named one is no victim.
 #[test]
-fn forged_probes_exempt_nobody() {
+fn forged_probes_exempt_no_host() {
     for (learning, named, expected) in [(false, false, 1), (true, false, 0), (false, true, 0)] {
         let scanners = named.then(|| B.parse().unwrap()).into_iter().collect();
         let (rules, mut memory) = (Rules { scanners, ..Rules::default() }, TestMemory::default());

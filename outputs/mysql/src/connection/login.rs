@@ -2,7 +2,7 @@
 //!
 //! `mysql_native_password` and the first step of `caching_sha2_password` prove a password without sending it. In its second
 //! step a server asks for the password itself. It is sent through TLS, a Unix socket or the loopback only, unless the
-//! configuration allows more: encrypted with a key that the server sends, it could be read by whoever sends a key.
+//! configuration allows more: encrypted with a key that the server sends, an attacker on the way could send another key and read it.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -17,7 +17,7 @@ use super::{
     packet::{Fields, Packets},
 };
 
-/// What to connect to, and as whom.
+/// What to connect to, and as which user.
 pub struct Target {
     pub server: Server,
     pub user: String,
