@@ -170,7 +170,7 @@ fn invented_devices_are_limited() {
     assert_eq!(tracking.log("alert").lines().count(), 40_000);
     let error = tracking.log("error");
     assert_eq!(error.lines().count(), 3, "{error}");
-    assert!(error.contains(":82001 rows of ") && error.contains(":60000 sightings "), "{error}");
+    assert!(error.contains(":82000 rows of ") && error.contains(":60000 sightings "), "{error}");
     receiver.run.stop().ok();
 }
 
