@@ -10,6 +10,10 @@ use std::{
 };
 
 use aw_service::{HostPort, resolve};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+    sockopt::{Timeout, set_socket_timeout},
+};
 use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 
 /// What an exchange may take.
@@ -63,10 +67,15 @@ impl PeerStream {
         Err(last)
     }
 
-    /// Connects to a server on this machine.
+    /// Connects to a server on this machine. One that hangs accepts no connection, and its queue is full one day: the
+    /// limit of a send applies to the wait for room in it, too.
     pub fn connect_unix(path: &Path, budget: Budget) -> io::Result<PeerStream> {
-        let socket = Socket::Unix(UnixStream::connect(path)?);
-        Ok(PeerStream::new(socket, true, budget, Instant::now() + budget.time))
+        let end = Instant::now() + budget.time;
+        let socket =
+            socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        set_socket_timeout(&socket, Timeout::Send, Some(wait(end, budget.silence)?))?;
+        in_time(connect(&socket, &SocketAddrUnix::new(path)?).map_err(io::Error::from))?;
+        Ok(PeerStream::new(Socket::Unix(socket.into()), true, budget, end))
     }
 
     fn new(socket: Socket, is_local: bool, budget: Budget, end: Instant) -> PeerStream {
@@ -210,7 +219,7 @@ impl Write for Limited {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, thread};
+    use std::{net::TcpListener, os::unix::net::UnixListener, thread};
 
     use super::*;
 
@@ -241,6 +250,26 @@ mod tests {
         stream.begin(budget(20_000, 3));
         let error = io::copy(&mut stream, &mut io::sink()).unwrap_err();
         assert_eq!(error.to_string(), "the peer sends more than 3 bytes");
+    }
+
+    /// A server on this machine that hangs: at last, no connection has room in its queue.
+    #[test]
+    fn a_full_queue_is_late() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        rustix::net::listen(&listener, 1).unwrap();
+        let connect = || PeerStream::connect_unix(&path, budget(200, 1000));
+        let mut open = Vec::new();
+        let error = loop {
+            match connect() {
+                Ok(stream) => open.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+        let (_first, _) = listener.accept().unwrap();
+        assert!(connect().is_ok_and(|stream| stream.is_local()));
     }
 
     /// A peer that does not read, and one that never ends the negotiation of TLS.

@@ -1,6 +1,6 @@
 //! TLS: trusted authorities, the client certificate, and what is checked of a server's certificate.
 
-use std::{path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use aw_service::{FileKind, cause, read_file};
 use rustls::{
@@ -91,9 +91,13 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+/// The content of a file of certificates or of a key.
+pub fn read_pem(path: &Path) -> io::Result<Vec<u8>> {
     read_file(path, FileKind::Settings, MAX_PEM)
-        .map_err(|error| format!("read {}: {}", path.display(), cause(&error)))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    read_pem(path).map_err(|error| format!("read {}: {}", path.display(), cause(&error)))
 }
 
 /// Checks less than the identity of a server.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use aw_output::{Access, Error, HostPort, failed};
-use aw_peer::{Budget, TlsCheck, client_config};
+use aw_peer::{Budget, TlsCheck, client_config, read_pem};
 use aw_service::{FileKind, Secret, open_file, read_opened};
 use rustls::ClientConfig;
 
@@ -93,7 +93,7 @@ impl ServerConfig {
             )));
         }
         for file in config.tls_files() {
-            open_file(file, FileKind::Settings).map_err(|error| {
+            read_pem(file).map_err(|error| {
                 Error::io(format_args!("read {shown}: find {}", file.display()), error)
             })?;
         }
