@@ -92,7 +92,7 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
         let mut history = open(options)?;
         let table = query.run(&mut *history);
         // While it was read, its writer changed what was read already.
-        if history.is_intact() {
+        if history.is_intact()? {
             break table?;
         }
     };

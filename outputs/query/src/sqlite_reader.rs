@@ -59,7 +59,7 @@ impl SqliteReader {
         let mut history = SqliteReader { path: shown, snapshot, places, source };
         // What was read of two states is no error of the file.
         match history.check() {
-            Err(_) if !history.snapshot.is_intact() => Ok(history),
+            Err(_) if !history.is_intact()? => Ok(history),
             checked => checked.map(|()| history),
         }
     }
@@ -170,15 +170,15 @@ impl HistoryReader for SqliteReader {
         })?;
         let database = &self.snapshot.database;
         let copied = database.execute("VACUUM INTO ?", [to.to_string_lossy()]);
-        if copied.is_err() || !self.is_intact() {
+        if copied.is_err() || !self.is_intact().is_ok_and(|intact| intact) {
             let _ = fs::remove_file(to);
         }
         let path = &self.path;
         copied.map(drop).map_err(|error| failed(format_args!("copy {path} to {shown}: {error}")))
     }
 
-    fn is_intact(&self) -> bool {
-        self.snapshot.is_intact()
+    fn is_intact(&self) -> Result<bool, Error> {
+        self.snapshot.is_intact().map_err(|error| failure(&self.path, error))
     }
 
     fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error> {

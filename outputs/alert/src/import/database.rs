@@ -45,7 +45,7 @@ pub fn each_row<E: From<rusqlite::Error>>(
     while let Some(row) = rows.next()? {
         take(row)?;
     }
-    if !snapshot.is_intact() {
+    if !snapshot.is_intact()? {
         let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
         let why = "another program changed it while it was read (import it again)";
         return Err(rusqlite::Error::SqliteFailure(busy, Some(why.into())).into());
