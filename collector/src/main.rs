@@ -71,11 +71,8 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     }
     // Before privileges are dropped: looking up a group's name needs files.
     let ring = options.writer()?;
-    if options.claim || rustix::process::geteuid().is_root() {
-        claim_name(options)?;
-    }
     if options.claim {
-        return Ok(());
+        return claim_name(options);
     }
     match &options.read {
         Some(file) => {
@@ -143,7 +140,11 @@ fn confine(
             calls.allow_sockets(family.as_raw().into());
         }
     }
-    startup.confine(identity.as_ref(), keep, &options.files()?, calls, options.verbose)?;
+    let files = options.files()?;
+    if rustix::process::geteuid().is_root() {
+        claim_name(options)?; // last, so that a start that fails removes nothing
+    }
+    startup.confine(identity.as_ref(), keep, &files, calls, options.verbose)?;
     Ok(samples)
 }
 
