@@ -25,11 +25,11 @@ for program; do
     file "$made" "$root/share/${shell#*:}"
   done
   if [[ -e contrib/systemd/$program.service ]]; then
-    sed "s|=\(+\{0,1\}\)/usr/bin/|=\1$prefix/bin/|" "contrib/systemd/$program.service" >"$made"
+    sed "s|=\([-+]*\)/usr/bin/|=\1$prefix/bin/|" "contrib/systemd/$program.service" >"$made"
     file "$made" "$root/lib/systemd/system/$program.service"
   fi
 done
-sed "s|=\(+\{0,1\}\)/usr/bin/|=\1$prefix/bin/|" contrib/systemd/addrwatch-collector@.service >"$made"
+sed "s|=\([-+]*\)/usr/bin/|=\1$prefix/bin/|" contrib/systemd/addrwatch-collector@.service >"$made"
 file "$made" "$root/lib/systemd/system/addrwatch-collector@.service"
 file contrib/systemd/addrwatch.target "$root/lib/systemd/system/addrwatch.target"
 file contrib/sysusers.d/addrwatch.conf "$root/lib/sysusers.d/addrwatch.conf"
