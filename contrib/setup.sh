@@ -67,6 +67,7 @@ for purpose in "$@"; do
       need python3-seccomp /usr/bin/python3 -c 'import seccomp'
       need rsyslog test -x /usr/sbin/rsyslogd
       need shellcheck command_exists shellcheck
+      need strace command_exists strace
       need supervisor test -x /usr/bin/supervisord
       need systemd command_exists systemd-analyze
       need tcpdump command_exists tcpdump
