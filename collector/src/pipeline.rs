@@ -194,9 +194,13 @@ impl Pipeline {
 
     /// `-r`.
     fn admit(&mut self, counters: InterfaceId, event: Event) -> Result<Event, Counter> {
-        let Event { mac, interface, address, vlan, outer_vlan, router, time, .. } = event;
+        let Event { mac, source, interface, address, vlan, outer_vlan, router, time, .. } = event;
         let key = PairingKey { interface, vlan, outer_vlan, router, address };
-        let verdict = self.limit.admit(key, event.kind.evidence(), mac, time);
+        let evidence = event.kind.evidence();
+        let verdict = match source == mac {
+            true => self.limit.admit(key, evidence, mac, time),
+            false => self.limit.admit_forwarded(key, evidence, (mac, source), time),
+        };
         if verdict.forgot {
             self.writer.count(counters, Counter::Forgotten);
         }

@@ -105,12 +105,16 @@ const PAIRINGS_A_COUNTER: usize = 16;
 /// Counters of interfaces, and of routers that report.
 const INTERFACES: usize = 64;
 
+/// In the kind of a pairing: it was in a frame of another MAC.
+const FORWARDED: u8 = 1 << 7;
+
 /// A pairing as it was last reported.
 struct Pairing {
     key: PairingKey,
-    /// As bytes, so that the following fields take no more memory.
+    /// As bytes, so that the following fields take no more memory. Of a sighting in a frame of another MAC, a hash of both.
     mac: [u8; 6],
-    evidence: Evidence,
+    /// The kind of evidence, and [`FORWARDED`].
+    kind: u8,
     /// The period in which it was last seen, modulo 256.
     period: u8,
     reported: UnixTime,
@@ -122,7 +126,7 @@ fn period(now: UnixTime) -> u8 {
 
 impl Pairing {
     fn hash(&self, hasher: &RandomState) -> u64 {
-        hasher.hash_one((self.key, self.evidence))
+        hasher.hash_one((self.key, self.kind))
     }
 }
 
@@ -190,12 +194,29 @@ impl RateLimit {
         mac: MacAddr,
         now: UnixTime,
     ) -> Verdict {
+        self.admit_of(key, evidence as u8, mac.octets(), now)
+    }
+
+    /// The same for a sighting in a frame of another MAC. It is limited by itself, too: a claim that is forged in the name of
+    /// a MAC neither hides behind the claims of that MAC nor suppresses them.
+    pub fn admit_forwarded(
+        &mut self,
+        key: PairingKey,
+        evidence: Evidence,
+        (mac, source): (MacAddr, MacAddr),
+        now: UnixTime,
+    ) -> Verdict {
+        // Both in the room of one. The hash is keyed: no sender can choose two pairs with the same one.
+        let [pair @ .., _, _] = self.hasher.hash_one((mac, source)).to_le_bytes();
+        self.admit_of(key, evidence as u8 | FORWARDED, pair, now)
+    }
+
+    fn admit_of(&mut self, key: PairingKey, kind: u8, mac: [u8; 6], now: UnixTime) -> Verdict {
         if self.suppression == Suppression::Off {
             return Verdict { report: true, forgot: false };
         }
-        let hash = self.hasher.hash_one((key, evidence));
-        let mac = mac.octets();
-        let is_same = |pairing: &Pairing| pairing.key == key && pairing.evidence == evidence;
+        let hash = self.hasher.hash_one((key, kind));
+        let is_same = |pairing: &Pairing| pairing.key == key && pairing.kind == kind;
         let known = self.index.find(hash, |place| is_same(&self.pairings[*place as usize]));
         if let Some(&place) = known {
             self.move_to_end(place);
@@ -215,7 +236,7 @@ impl RateLimit {
         }
         let forgot = self.pairings.len() == self.max;
         let place = if forgot { self.forget(now) } else { self.pairings.len() as u32 };
-        let pairing = Pairing { key, mac, evidence, period: period(now), reported: now };
+        let pairing = Pairing { key, mac, kind, period: period(now), reported: now };
         match self.pairings.get_mut(place as usize) {
             Some(old) => *old = pairing,
             None => {

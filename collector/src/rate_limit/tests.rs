@@ -45,6 +45,21 @@ fn addrwatchs_example() {
     assert_eq!(reported(Suppression::Seconds(100), &sightings), [1, 20, 30, 40]);
 }
 
+/// A claim that is forged in another MAC's name neither hides behind that MAC's claims nor suppresses them.
+#[test]
+fn who_sent_the_frame_is_limited_by_itself() {
+    let mut limit = RateLimit::new(Suppression::Forever, 10);
+    let claim = Evidence::Claim;
+    let own = |limit: &mut RateLimit| limit.admit(key(1), claim, mac(1), at(0)).report;
+    let forged = |limit: &mut RateLimit, n| {
+        limit.admit_forwarded(key(1), claim, (mac(1), mac(n)), at(0)).report
+    };
+    assert!(own(&mut limit) && forged(&mut limit, 2));
+    assert!(!own(&mut limit) && !forged(&mut limit, 2));
+    assert!(forged(&mut limit, 3), "another sender");
+    assert!(!own(&mut limit));
+}
+
 /// The owner's claim is reported although a probe of the same MAC was; and the probe of another MAC does not cause a
 /// second report of the claim.
 #[test]
