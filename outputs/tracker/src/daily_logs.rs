@@ -10,7 +10,7 @@ use std::{
 
 use aw_service::plain;
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
-use shm_layout::{ConfigChange, Event, InterfaceName, RingName, UnixTime, VlanId};
+use shm_layout::{ConfigChange, Event, Evidence, InterfaceName, RingName, UnixTime, VlanId};
 
 use crate::{
     activity::{Activity, RowKey},
@@ -192,9 +192,12 @@ impl DailyLogs {
     /// Records a sighting on a day that is open; `monotonic` is the time of its arrival.
     pub fn record(&mut self, ring: &RingName, event: &Event, at: Moment, monotonic: Duration) {
         let interface = self.interface(ring, event);
-        let key = RowKey { mac: event.mac, ip: event.ip(), interface };
+        // A MAC that no host has is no device: the one that sent it is.
+        let mac = if event.mac.is_no_host() { event.source } else { event.mac };
+        let key = RowKey { mac, ip: event.ip(), interface };
         let Some(day) = self.days.iter_mut().find(|day| day.date == at.date) else { return };
-        let seen = (at, event.kind.evidence());
+        let evidence = if mac == event.mac { event.kind.evidence() } else { Evidence::NoHost };
+        let seen = (at, evidence);
         let change = day.add(key.clone(), seen, &self.config.names, self.max_rows);
         if let Some(message) = day.take_full() {
             self.log_error(&message);

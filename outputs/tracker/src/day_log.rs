@@ -3,12 +3,17 @@
 //! that a flood consists of, see `making_room.rs`.
 
 mod making_room;
+mod reported;
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    mem,
+};
 
 use jiff::civil::Date;
-use shm_layout::{Evidence, MacAddr};
+use shm_layout::Evidence;
 
+use self::reported::Reported;
 use crate::{
     activity::{Activity, RowKey},
     config_file::{DeviceNames, UNKNOWN},
@@ -38,9 +43,10 @@ pub enum RowChange {
 pub struct DayLog {
     pub date: Date,
     rows: HashMap<RowKey, Activity>,
-    macs: HashSet<MacAddr>,
+    /// Unknown devices with a row.
+    reported: Reported,
     /// Unknown devices that had no row when they were first seen.
-    probers: HashSet<MacAddr>,
+    probers: Reported,
     /// The keys of the newest earlier log.
     earlier: HashSet<RowKey>,
     /// Rows that make room next, the last one first.
@@ -51,12 +57,7 @@ pub struct DayLog {
     pub is_dirty: bool,
     /// Rows that were removed or not begun because of the limit, since the last error message about them.
     dropped: u64,
-    /// Sightings of unknown devices that are in no alert log, because that has too many.
-    unnamed: u64,
 }
-
-/// Unknown devices of a day in the alert log, for each row of the limit: an alert takes less memory than a row.
-const ALERTS_PER_ROW: usize = 2;
 
 impl DayLog {
     /// Begins with the rows that the log file of the day has. `earlier`: the keys of the newest earlier log.
@@ -71,19 +72,17 @@ impl DayLog {
             let row = merged.entry(key);
             row.and_modify(|row| row.merge(&activity)).or_insert(activity);
         }
-        let macs = merged.keys().map(|key| key.mac).collect();
-        let probers = HashSet::new();
+        let reported = Reported::new(merged.keys().map(|key| key.mac).collect());
         DayLog {
             date,
             rows: merged,
-            macs,
-            probers,
+            reported,
+            probers: Reported::default(),
             earlier,
             victims: Vec::new(),
             is_full: false,
             is_dirty: false,
             dropped: 0,
-            unnamed: 0,
         }
     }
 
@@ -109,16 +108,16 @@ impl DayLog {
             Evidence::SignOfLife | Evidence::Probe | Evidence::NoHost | Evidence::Ignored => false,
         };
         let has_name = names.contains_key(&key.mac);
+        // A device cannot hide by sending only what is no claim.
+        let is_unknown = !has_name && !key.mac.is_no_host() && !self.reported.contains(key.mac);
+        let is_known = is_unknown && self.earlier.contains(&key);
         if !may_begin && !self.rows.contains_key(&key) {
-            // A device cannot hide by sending only what is no claim.
-            let is_unknown = !has_name && !self.macs.contains(&key.mac);
-            let alerts = (limit * ALERTS_PER_ROW, &mut self.unnamed);
-            let is_first = is_unknown && is_first(&mut self.probers, key.mac, alerts);
-            return if is_first { RowChange::UnknownProber } else { RowChange::NoClaim };
+            let is_due = is_unknown && self.probers.is_due(&key, at, limit, is_known);
+            return if is_due { RowChange::UnknownProber } else { RowChange::NoClaim };
         }
-        let alerts = limit * ALERTS_PER_ROW;
+        // Also without a row of its own, and later if there was no room for the alert at its first sighting.
+        let is_due = is_unknown && self.reported.is_due(&key, at, limit, is_known);
         let limit = if has_name { limit } else { limit - limit / 10 };
-        let mac = key.mac;
         let is_full = self.rows.len() >= limit && !self.rows.contains_key(&key);
         let is_full = is_full && !self.make_room(names);
         let change = match self.rows.entry(key) {
@@ -128,20 +127,15 @@ impl DayLog {
             }
             Entry::Vacant(_) if is_full => {
                 self.dropped += 1;
-                return RowChange::Full;
+                return if is_due { RowChange::UnknownDevice } else { RowChange::Full };
             }
             Entry::Vacant(row) => {
                 row.insert(Activity::new(at));
-                let is_unknown = !has_name;
-                let alerts = (alerts, &mut self.unnamed);
-                match is_unknown && is_first(&mut self.macs, mac, alerts) {
-                    true => RowChange::UnknownDevice,
-                    false => RowChange::NewHour,
-                }
+                RowChange::NewHour
             }
         };
         self.is_dirty = true;
-        change
+        if is_due { RowChange::UnknownDevice } else { change }
     }
 
     /// Removes the row that matters least. Returns false if there is none that may be removed.
@@ -157,7 +151,7 @@ impl DayLog {
 
     /// The message that the log is full, once.
     pub fn take_full(&mut self) -> Option<String> {
-        if self.dropped == 0 || std::mem::replace(&mut self.is_full, true) {
+        if self.dropped == 0 || mem::replace(&mut self.is_full, true) {
             return None;
         }
         Some(format!(
@@ -169,19 +163,20 @@ impl DayLog {
     /// The numbers of what was dropped since the last call, as messages.
     pub fn take_counts(&mut self) -> Vec<String> {
         let date = self.date;
+        let mut missing = mem::take(&mut self.reported.missing);
+        missing += mem::take(&mut self.probers.missing);
         let counts = [
             (
-                &mut self.dropped,
+                mem::take(&mut self.dropped),
                 "rows",
                 "made room for others: its log is full (look for a host that invents addresses, or raise --max-rows)",
             ),
             (
-                &mut self.unnamed,
+                missing,
                 "sightings of unknown devices",
-                "are not in the alert log: it is full (raise --max-rows)",
+                "are not in the alert log: it is full, and takes one a second (raise --max-rows)",
             ),
         ];
-        let counts = counts.map(|(number, what, why)| (std::mem::take(number), what, why));
         let counts = counts.into_iter().filter(|(number, ..)| *number > 0);
         counts.map(|(number, what, why)| format!("{number} {what} of {date} {why}")).collect()
     }
@@ -195,14 +190,9 @@ impl DayLog {
     }
 }
 
-/// Whether a device is not in the set yet; it is added. If the set is full, it counts as there.
-fn is_first(macs: &mut HashSet<MacAddr>, mac: MacAddr, (limit, more): (usize, &mut u64)) -> bool {
-    if macs.contains(&mac) {
-        return false;
-    }
-    if macs.len() >= limit {
-        *more += 1;
-        return false;
-    }
-    macs.insert(mac)
+/// What no frame can invent of the name of a row's network: ring and interface, without VLANs.
+fn network_of(interface: &str) -> &str {
+    let start = interface.rfind('/').map_or(0, |slash| slash + 1);
+    let end = interface[start..].find('.').map_or(interface.len(), |dot| start + dot);
+    &interface[..end]
 }

@@ -479,7 +479,7 @@ fn rings_are_distinguished() {
 }
 
 /// Invented addresses fill at most nine tenths of the rows; the rest is reserved for devices with names. Twice as many unknown
-/// devices as rows are in the alert log.
+/// devices as rows are in the alert log, then a hundred, and then one a second.
 #[test]
 fn memory_is_limited() {
     let mut simulation = Simulation::new("UTC", "2026-11-22T12:00:00Z");
@@ -487,7 +487,7 @@ fn memory_is_limited() {
     simulation.see(1);
     simulation.wait(1);
     assert_eq!(simulation.files[&date("2026-11-22")].lines().count(), 1 + 900 + 1);
-    assert_eq!(simulation.alerts.lines().count(), 2000);
+    assert_eq!(simulation.alerts.lines().count(), 2100);
     assert!(simulation.files[&date("2026-11-22")].contains("router"));
     (0..5_000).for_each(|address| {
         let address = Ipv4Addr::from(0x0b00_0000 + address).to_ipv6_mapped();
@@ -500,9 +500,9 @@ fn memory_is_limited() {
         format!(
             "20261122:1200:the log of 2026-11-22 is full: rows of the largest groups make room for others (look for a host that invents addresses)\n\
              20261122:1300:{} rows of 2026-11-22 made room for others: its log is full (look for a host that invents addresses, or raise --max-rows)\n\
-             20261122:1300:{} sightings of unknown devices of 2026-11-22 are not in the alert log: it is full (raise --max-rows)\n",
+             20261122:1300:{} sightings of unknown devices of 2026-11-22 are not in the alert log: it is full, and takes one a second (raise --max-rows)\n",
             19_998 - 900 + 5_000 - 99,
-            19_998 - 2000
+            19_998 - 2100
         )
     );
     for vlan in 0..20_000_u16 {
@@ -514,6 +514,20 @@ fn memory_is_limited() {
         });
     }
     assert!(simulation.logs.interfaces.len() <= MAX_INTERFACES);
+}
+
+/// A claim for a MAC that no host has is no device: the one that sent it is reported.
+#[test]
+fn a_mac_that_no_host_has() {
+    let mut simulation = Simulation::new("UTC", "2026-11-22T12:00:00Z");
+    let (mac, kind) = (MacAddr::new([255; 6]), Kind::Pairing(Origin::ArpNoHost));
+    for source in [event(2, simulation.clocks.system).mac, mac] {
+        simulation.receive(&Event { mac, source, kind, ..event(2, simulation.clocks.system) });
+    }
+    simulation.wait(1);
+    assert_eq!(simulation.alerts.lines().count(), 1, "{}", simulation.alerts);
+    assert!(simulation.alerts.starts_with("02:00:00:00:00:02 unknown"), "{}", simulation.alerts);
+    assert!(simulation.alerts.contains(" 0.0.0.0 "), "{}", simulation.alerts);
 }
 
 #[test]

@@ -1,34 +1,44 @@
 //! Which rows make room when a day has too many. A host can invent networks, MACs and addresses, so the largest group loses
-//! first: the network with the most rows, in it the MAC with the most rows, of these the row with the fewest sightings.
+//! first: the interface with the most rows, without its VLANs, in it the MAC with the most rows. Of these, the half that came
+//! first stays, because a host that invents rows is not earlier than those that were there before. Of the other half, the
+//! rows with the fewest sightings make room: a flood seldom repeats its rows.
 
-use std::collections::{HashMap, HashSet};
-
-use shm_layout::MacAddr;
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+};
 
 use crate::{
     activity::{Activity, RowKey},
     config_file::DeviceNames,
+    day_log::network_of,
 };
 
 /// Rows of a device with a name that never make room: its MAC can be forged, too.
 const NAMED_ROWS: usize = 8;
+/// A MAC has a right to so many rows of a network; further ones make room before those of other MACs.
+const ROWS_OF_MAC: usize = 8;
 /// The share of the rows that is chosen at once, because each choice sorts all of them.
 const SHARE: usize = 10;
 
 /// A row with what decides about it.
 struct Candidate<'a> {
     key: &'a RowKey,
-    /// The rows of its MAC, and then of its network, that are more important.
-    rank: usize,
+    network: &'a str,
+    first: i64,
     sightings: u32,
-    last: i64,
+    /// The number of the row within the rows of its MAC.
+    of_mac: usize,
+    /// The number of the row within its network.
+    rank: usize,
     is_protected: bool,
 }
 
 impl<'a> Candidate<'a> {
     fn new((key, activity): (&'a RowKey, &Activity)) -> Candidate<'a> {
-        let (sightings, last) = (activity.hours.total(), activity.last.seconds);
-        Candidate { key, rank: 0, sightings, last, is_protected: false }
+        let (first, sightings) = (activity.first.seconds, activity.hours.total());
+        let network = network_of(&key.interface);
+        Candidate { key, network, first, sightings, of_mac: 0, rank: 0, is_protected: false }
     }
 }
 
@@ -42,33 +52,37 @@ pub fn least_important(
     let old = rows.keys().filter(|key| earlier.contains(key)).count();
     let trusts_earlier = old <= rows.len() / 2;
     let mut all: Vec<_> = rows.iter().map(Candidate::new).collect();
-    rank(&mut all, |row| (&*row.key.interface, Some(row.key.mac)));
+    all.sort_unstable_by_key(|row| (row.network, row.key.mac, row.first, row.key));
+    number_within(&mut all, |row| (row.network, row.key.mac), |row| &mut row.of_mac);
     for row in &mut all {
-        let is_named = names.contains_key(&row.key.mac) && row.rank < NAMED_ROWS;
+        let is_named = names.contains_key(&row.key.mac) && row.of_mac < NAMED_ROWS;
         row.is_protected = is_named || trusts_earlier && earlier.contains(row.key);
     }
-    rank(&mut all, |row| (&*row.key.interface, None));
+    // What stays does not count against the others of its network.
     all.retain(|row| !row.is_protected);
-    all.sort_unstable_by_key(|row| (row.rank, row.key.mac));
-    let keep = all.len() - (rows.len() / SHARE).max(1).min(all.len());
-    all[keep..].iter().map(|row| row.key.clone()).collect()
+    let excess = |row: &Candidate| row.of_mac.max(ROWS_OF_MAC);
+    all.sort_unstable_by_key(|row| (row.network, excess(row), row.first, row.key));
+    number_within(&mut all, |row| row.network, |row| &mut row.rank);
+    all.sort_unstable_by_key(|row| (row.rank, row.key));
+    let last_half = all.split_off(all.len() / 2);
+    let mut last_half: Vec<_> = last_half.iter().collect();
+    last_half.sort_unstable_by_key(|row| (excess(row), Reverse(row.sightings), row.rank, row.key));
+    let number = (rows.len() / SHARE).max(1).min(last_half.len());
+    let keep = last_half.len() - number;
+    last_half[keep..].iter().map(|row| row.key.clone()).collect()
 }
 
-/// Ranks rows within their groups: by the rank that they have, then by sightings, then by time.
-fn rank<'a>(
+/// Numbers the rows that follow each other in one group.
+fn number_within<'a, G: PartialEq>(
     rows: &mut [Candidate<'a>],
-    group: impl Fn(&Candidate<'a>) -> (&'a str, Option<MacAddr>),
+    group: impl Fn(&Candidate<'a>) -> G,
+    number: impl for<'b> Fn(&'b mut Candidate<'a>) -> &'b mut usize,
 ) {
-    let order = |row: &Candidate<'a>| {
-        (group(row), row.rank, u32::MAX - row.sightings, i64::MAX - row.last, row.key.ip)
-    };
-    rows.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
-    let mut previous = None;
-    let mut number = 0;
+    let (mut before, mut count) = (None, 0);
     for row in rows {
-        let this = group(row);
-        number = if previous == Some(this) { number + 1 } else { 0 };
-        (previous, row.rank) = (Some(this), number);
+        let of = Some(group(row));
+        count = if of == before { count + 1 } else { 0 };
+        (*number(row), before) = (count, of);
     }
 }
 
@@ -77,7 +91,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use jiff::tz::TimeZone;
-    use shm_layout::{Evidence, UnixTime};
+    use shm_layout::{Evidence, MacAddr, UnixTime};
 
     use super::*;
     use crate::{
@@ -134,13 +148,72 @@ mod tests {
                 add(&invented(number), 9);
             });
             let one_more = key("eth0", 501, 501);
-            add(&one_more, 10);
+            assert_eq!(add(&one_more, 10), RowChange::UnknownDevice, "{way}");
             assert!(day.rows.len() <= LIMIT, "{way}");
             assert_eq!(day.rows.len() as u64 + day.dropped, 1 + 198 + 120_000 + 2, "{way}");
             for key in known.iter().chain([&gateway, &new, &one_more]) {
                 assert!(day.rows.contains_key(key), "{way}: {key:?}");
             }
         }
+    }
+
+    /// Made-up rows that are seen up to ten times, in VLANs: each VLAN has fewer rows than the real network, and each row more
+    /// sightings than a new device, which was seen once.
+    #[test]
+    fn forged_vlans_and_sightings() {
+        let names = DeviceNames::default();
+        let mut calendar = Calendar::new(TimeZone::UTC);
+        let mut moment = |seconds| calendar.moment(UnixTime::new(1_800_000_000 + seconds, 0));
+        let devices: Vec<_> = (0..198).map(|number| key("eth0", number, number)).collect();
+        let date = moment(0).date;
+        // Known from yesterday, or the first day.
+        for earlier in [devices.clone(), Vec::new()] {
+            let mut day = DayLog::new(date, [], earlier.into_iter().collect());
+            let mut add = |key: &RowKey, seconds| {
+                day.add(key.clone(), (moment(seconds), Evidence::Claim), &names, LIMIT)
+            };
+            for _ in 0..100 {
+                devices.iter().for_each(|key| {
+                    add(key, 1);
+                });
+            }
+            let new = key("eth0", 500, 500);
+            assert_eq!(add(&new, 2), RowChange::UnknownDevice);
+            let meanwhile = key("eth0", 501, 501);
+            for number in 0..1_100_000 {
+                let vlan = format!("eth0.{}", number % 4_000);
+                let made_up = key(&vlan, 1_000 + number, 1_000 + number);
+                let second = 3 + i64::from(number) / 50_000;
+                let times = if number < 100_000 { 10 } else { 2 };
+                (0..times).for_each(|_| {
+                    add(&made_up, second);
+                });
+                if number == 600_000 {
+                    add(&meanwhile, second);
+                }
+            }
+            // Seen again, and another one after the flood: each is reported, and has a row.
+            assert_eq!(add(&meanwhile, 26), RowChange::UnknownDevice);
+            let later = key("eth0", 502, 502);
+            assert_eq!(add(&later, 27), RowChange::UnknownDevice);
+            assert!(day.rows.len() <= LIMIT);
+            for key in devices.iter().chain([&new, &meanwhile, &later]) {
+                assert!(day.rows.contains_key(key), "{key:?}");
+            }
+        }
+    }
+
+    /// A MAC that no host has is no device, and the one that sends it cannot hide by that.
+    #[test]
+    fn no_host() {
+        let moment = Calendar::new(TimeZone::UTC).moment(UnixTime::new(1_800_000_000, 0));
+        let names = DeviceNames::default();
+        let mut day = DayLog::new(moment.date, [], HashSet::new());
+        let mut add = |key: RowKey| day.add(key, (moment, Evidence::NoHost), &names, LIMIT);
+        let group = MacAddr::new([255; 6]);
+        assert_eq!(add(RowKey { mac: group, ..key("eth0", 1, 1) }), RowChange::NoClaim);
+        assert_eq!(add(key("eth0", 1, 1)), RowChange::UnknownProber);
+        assert!(day.rows.is_empty());
     }
 
     /// Rows that were invented yesterday, and are seen again today, do not keep a new device out.
