@@ -27,6 +27,14 @@ pub struct Budget {
     pub bytes: u64,
 }
 
+impl Budget {
+    /// What is left of the time before `end`, for a part of a longer exchange.
+    pub fn until(self, end: Instant) -> Budget {
+        let left = end.saturating_duration_since(Instant::now());
+        Budget { time: self.time.min(left), ..self }
+    }
+}
+
 /// A stream to a peer.
 pub struct PeerStream(Layer);
 
@@ -54,7 +62,7 @@ impl PeerStream {
     pub fn connect(server: &HostPort, budget: Budget) -> io::Result<PeerStream> {
         let end = Instant::now() + budget.time;
         let mut last = io::Error::other("the host name has no address");
-        for address in resolve(server, budget.time)? {
+        for address in resolve(server, budget.time.min(budget.silence))? {
             match TcpStream::connect_timeout(&address, wait(end, budget.silence)?) {
                 Ok(socket) => {
                     socket.set_nodelay(true)?;

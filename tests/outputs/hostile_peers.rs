@@ -131,7 +131,7 @@ fn a_mysql_that_asks_for_the_password() {
     });
     let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
     publish(&ring, 1..11);
-    let why = "the server asks for the password itself, which is not sent without TLS (set ssl-ca";
+    let why = "the server asks for the password itself, which is sent only through TLS that checks the server's certificate (set ssl-ca";
     queues(mysql(&ring, &directory, ip, port, ""), why);
     const QUIT: [u8; 1] = [1];
     let answer = answers.recv().unwrap();

@@ -24,7 +24,7 @@ use crate::connection::{Conn, Error as ConnectionError, Server, Target};
 /// For the login, and for all statements of a transaction together. A server that sends nothing fails sooner: meanwhile the
 /// program does not read the rings.
 pub const TRANSACTION: Budget =
-    Budget { time: Duration::from_secs(20), silence: Duration::from_secs(3), bytes: 4 << 20 };
+    Budget { time: Duration::from_secs(10), silence: Duration::from_secs(3), bytes: 4 << 20 };
 /// Bytes of the file, at most.
 const MAX_CONFIG: u64 = 1 << 20;
 
@@ -191,6 +191,7 @@ impl ServerConfig {
             password: self.password.clone(),
             database: self.database.clone(),
             plain_password: self.plain_password,
+            verified: matches!(self.tls, TlsMode::VerifyCa | TlsMode::VerifyIdentity),
         };
         let mut connection = Conn::open(&target, budget)?;
         connection.query_drop(begin)?;

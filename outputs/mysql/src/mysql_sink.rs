@@ -4,7 +4,7 @@
 //! on a new connection. It begins with the checkpoint: that locks the row of the checkpoint, and detects
 //! whether another program has written for the same host and ring.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use aw_output::{Checkpoint, CheckpointStore, Entry, Fault, Sink, SinkResult, failed, this_host};
 use aw_service::Condition;
@@ -60,6 +60,11 @@ pub struct MysqlSink {
     changes: RowBatch,
     no_transactions: Condition,
     no_frame_source: Condition,
+    /// Adding the column for the frame's source was tried in this run: each try may stop other users of the table for
+    /// the time limit of its lock.
+    column_tried: bool,
+    /// When the current exchange with the server has to be over, with all connections that it needs.
+    end: Instant,
 }
 
 struct ServerConnection {
@@ -101,6 +106,8 @@ impl MysqlSink {
             changes: RowBatch::default(),
             no_transactions: Condition::default(),
             no_frame_source: Condition::default(),
+            column_tried: false,
+            end: Instant::now(),
         })
     }
 
@@ -109,7 +116,7 @@ impl MysqlSink {
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
         }
-        let mut conn = self.config.connect(BEGIN, TRANSACTION)?;
+        let mut conn = self.config.connect(BEGIN, TRANSACTION.until(self.end))?;
         if !self.tables.create_missing(&mut conn)? {
             return Err(TransactionError::LogMissing);
         }
@@ -120,7 +127,8 @@ impl MysqlSink {
             )),
             None => self.no_transactions.ends(format_args!("table {log} has transactions now")),
         }
-        let has_frame_source = self.tables.has_frame_source(&mut conn)?;
+        let may_add = !std::mem::replace(&mut self.column_tried, true);
+        let has_frame_source = self.tables.has_frame_source(&mut conn, may_add)?;
         match has_frame_source {
             true => self.no_frame_source.ends(format_args!("table {log} has the column {FRAME_SOURCE} now")),
             false => self.no_frame_source.begins(format_args!(
@@ -134,7 +142,7 @@ impl MysqlSink {
 
     fn run_transaction(&self, connection: &mut ServerConnection) -> Attempt {
         let ServerConnection { conn, longest, has_frame_source, .. } = connection;
-        conn.begin(TRANSACTION);
+        conn.begin(TRANSACTION.until(self.end));
         if !self.changes.is_empty() {
             self.tables.create_changes(conn)?; // before it begins: CREATE TABLE commits
         }
@@ -196,6 +204,7 @@ impl MysqlSink {
     /// connection would not help, and the ring does not wait.
     fn send(&mut self) -> Attempt {
         let mut deadlocks = 0;
+        self.end = Instant::now() + TRANSACTION.time;
         loop {
             let mut connection = self.connect()?;
             let result = self.run_transaction(&mut connection);
@@ -309,8 +318,9 @@ impl CheckpointStore for MysqlSink {
             self.key(ring)
         );
         let load = |sink: &mut MysqlSink| -> Attempt<Option<Row>> {
+            sink.end = Instant::now() + TRANSACTION.time;
             let mut connection = sink.connect()?;
-            connection.conn.begin(TRANSACTION);
+            connection.conn.begin(TRANSACTION.until(sink.end));
             let row = connection.conn.query(&select)?.into_iter().next();
             sink.connection = Some(connection);
             Ok(row)

@@ -220,8 +220,8 @@ impl TableNames {
     }
 
     /// Whether the table of events has a column for the frame's source. It is added to an existing table if the user may do
-    /// that, and the server without copying the table.
-    pub fn has_frame_source(&self, to: &mut Conn) -> Result<bool, Error> {
+    /// that, the server can do it without copying the table, and programs for addrwatch's table do not see it.
+    pub fn has_frame_source(&self, to: &mut Conn, may_add: bool) -> Result<bool, Error> {
         let (log, name) = (&self.log, self.log.trim_matches('`'));
         let select = format!(
             "SELECT count(*) FROM information_schema.columns WHERE table_schema = database()
@@ -229,6 +229,10 @@ impl TableNames {
         );
         if to.query_first(&select)?.as_deref() == Some("1") {
             return Ok(true);
+        }
+        let version = to.query_first("SELECT version()")?.unwrap_or_default();
+        if !may_add || !hides_columns(&version) {
+            return Ok(false);
         }
         let add = format!(
             "ALTER TABLE {log} ADD COLUMN {FRAME_SOURCE} {FRAME_SOURCE_TYPE}, ALGORITHM = INSTANT"
@@ -250,6 +254,14 @@ impl TableNames {
     }
 }
 
+/// Whether a server of this version has invisible columns: MySQL since 8.0.23. MariaDB has them for longer than it adds
+/// columns without copying the table.
+fn hides_columns(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let mut next = || numbers.next().unwrap_or(0);
+    version.contains("MariaDB") || [next(), next(), next()] >= [8, 0, 23]
+}
+
 /// A statement without indentation: a server may accept 1024 bytes only.
 fn compact(statement: &str) -> String {
     statement.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -262,5 +274,20 @@ fn exists(to: &mut Conn, name: &str) -> Result<bool, Error> {
         Err(Error::Server(error)) if error.code == NO_SUCH_TABLE => Ok(false),
         Err(Error::Server(error)) if error.code == DENIED => Ok(true),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_with_invisible_columns() {
+        for version in ["8.0.23", "8.0.40-0ubuntu0.22.04.1", "9.1.0", "10.11.6-MariaDB-0+deb12u1"] {
+            assert!(hides_columns(version), "{version}");
+        }
+        for version in ["8.0.22", "5.7.44-log", "8.0", ""] {
+            assert!(!hides_columns(version), "{version}");
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! The login: the greeting, TLS, and the proof of the password.
 //!
 //! `mysql_native_password` and the first step of `caching_sha2_password` prove a password without sending it. In its second
-//! step a server asks for the password itself. It is sent through TLS, a Unix socket or the loopback only, unless the
-//! configuration allows more: encrypted with a key that the server sends, an attacker on the way could send another key and read it.
+//! step a server asks for the password itself. It is sent through TLS that checks the server's certificate, a Unix socket or the
+//! loopback only, unless the configuration allows more: an attacker on the way could send another certificate or key, and
+//! read it.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -25,6 +26,8 @@ pub struct Target {
     pub database: String,
     /// The password may be sent without TLS.
     pub plain_password: bool,
+    /// TLS checks the authority of the server's certificate: without that, an attacker on the way has one, too.
+    pub verified: bool,
 }
 
 pub enum Server {
@@ -135,13 +138,15 @@ fn send_password(packets: &mut Packets, target: &Target, challenge: &[u8]) -> Re
     let password = target.password.as_ref().map_or("", Secret::reveal);
     let mut password = [password.as_bytes(), &[0]].concat();
     let is_unix = matches!(target.server, Server::Unix(_));
-    if packets.stream().is_encrypted() || is_unix {
-        return packets.send(&password);
-    }
-    if !packets.stream().is_local() && !target.plain_password {
+    let encrypted = packets.stream().is_encrypted();
+    let protected = is_unix || packets.stream().is_local() || encrypted && target.verified;
+    if !protected && !target.plain_password {
         return Err(Error::Protocol(
-            "the server asks for the password itself, which is not sent without TLS (set ssl-ca, or plain-password = 1 to encrypt it for any key that the server sends)".into(),
+            "the server asks for the password itself, which is sent only through TLS that checks the server's certificate (set ssl-ca, or plain-password = 1 to send it to any server)".into(),
         ));
+    }
+    if encrypted || is_unix {
+        return packets.send(&password);
     }
     if challenge.is_empty() {
         return Err(malformed());
