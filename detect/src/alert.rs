@@ -174,8 +174,12 @@ pub struct Alert {
     pub old_vendor: Option<String>,
     /// The MAC that had the address before.
     pub old_mac: Option<String>,
+    /// The MAC that sent the frame, if the message names another one: it may be a forgery in that one's name.
+    pub frame_source: Option<String>,
     /// When the device, or `old_mac` at this address, was last seen.
     pub previous: Option<i64>,
+    /// For how many seconds `old_mac` had this address: not by claims that came later. 0 where that is not known.
+    pub held: i64,
     /// Further information.
     pub note: Option<String>,
     /// Whether it goes into the next digest instead of a message of its own.
@@ -199,7 +203,9 @@ impl Alert {
             vendor: None,
             old_vendor: None,
             old_mac: None,
+            frame_source: None,
             previous: None,
+            held: 0,
             note: None,
             digest: false,
         }

@@ -22,8 +22,9 @@ use crate::{
     station::{MacClaim, Station, Transition},
 };
 use claims::{Message, deed, joined, proves_address};
-use past::{Past, latest};
+use past::Past;
 
+pub(crate) use past::latest;
 pub use past::past_time;
 
 /// What is known of earlier events.
@@ -175,7 +176,11 @@ impl Rules {
         let is_named = |mac| self.is_named(mac);
         let change = station.claim(event.mac, event.time.seconds(), is_named);
         memory.store_station(&network, ip, &station)?;
-        Ok(change.map(|(change, old)| self.change_alert(entry, change, old)).into_iter().collect())
+        let alert = change.map(|(change, old)| Alert {
+            held: old.map_or(0, |old| station.held(old.mac, event.time.seconds())),
+            ..self.change_alert(entry, change, old)
+        });
+        Ok(alert.into_iter().collect())
     }
 
     fn observe_device<M: Memory>(
@@ -195,20 +200,28 @@ impl Rules {
             memory.store_station(&network, ip, &station)?;
             return Ok(alerts);
         }
+        // Another host's redirect does not show that the device which it names is there, nor which address it has.
+        let is_named_by_other = is_redirect(event) && event.source != event.mac;
+        let learning = learning && !is_named_by_other;
         let known = memory.device(event.mac)?;
         let is_new = known.is_none();
         let mut device = known.unwrap_or_else(|| Device::new(event.time.seconds()));
         device.learned |= learning;
         device.named = self.is_named(event.mac);
         let proven = proves_address(event, &station);
-        alerts.extend(self.device_alerts(entry, proven, &mut device, is_new));
+        if !is_named_by_other {
+            alerts.extend(self.device_alerts(entry, proven, &mut device, is_new));
+        }
         let (station, device) = (&mut station, &mut device);
         let network = &*network;
         let mut message = Message { entry, network, is_timed, learning, station, device };
         alerts.extend(self.address_alerts(&mut message, memory)?);
         memory.store_station(network, ip, station)?;
-        memory.store_device(event.mac, device)?;
+        if !is_named_by_other {
+            memory.store_device(event.mac, device)?;
+        }
         self.apply_class_policy(event.mac, device, &mut alerts);
+        alerts.iter_mut().for_each(name_sender);
         Ok(alerts)
     }
 
@@ -257,8 +270,8 @@ impl Rules {
     }
 
     /// Applies the policy of a MAC's class to the alerts about its device. What touches an address that another MAC holds is
-    /// reported whatever the MAC: an attacker chooses it. So is a virtual MAC that the learning period did not see, and a
-    /// MAC with a name is treated like a vendor's.
+    /// reported whatever the MAC: an attacker chooses it. So is what the learning period did not see, if it has a virtual MAC
+    /// or is not in the list of known devices; and a MAC with a name is treated like a vendor's.
     fn apply_class_policy(&self, mac: MacAddr, device: &Device, alerts: &mut Vec<Alert>) {
         let policy = match MacClass::of(mac) {
             _ if self.known.contains_key(&mac) => MacPolicy::Report,
@@ -267,7 +280,9 @@ impl Rules {
             MacClass::Virtual | MacClass::Global => MacPolicy::Report,
         };
         alerts.retain_mut(|alert| {
-            let is_of_device = alert.kind.is_of_device();
+            // No class of MACs is on the list of known devices.
+            let is_unlisted = alert.kind == AlertKind::UnknownDevice && !device.learned;
+            let is_of_device = alert.kind.is_of_device() && !is_unlisted;
             alert.digest |= is_of_device && policy == MacPolicy::Digest;
             !is_of_device || policy != MacPolicy::Ignore
         });
@@ -342,13 +357,27 @@ impl Rules {
             ip: event.ip().to_string(),
             mac: event.mac.to_string(),
             name: self.known.get(&event.mac).cloned(),
+            frame_source: (event.source != event.mac).then(|| event.source.to_string()),
             ..Alert::new(kind, event.time.seconds())
         }
     }
 }
 
+/// Says in the note which MAC sent the frame. An alert about the frame has that MAC as its own.
+fn name_sender(alert: &mut Alert) {
+    let sender = alert.frame_source.as_ref().filter(|sender| **sender != alert.mac);
+    if let Some(sender) = sender {
+        alert.note = joined(alert.note.take(), Some(format!("sent by {sender}")));
+    }
+}
+
 fn is_probe(event: &Event) -> bool {
     matches!(event.kind, EventKind::Pairing(Origin::ArpProbe | Origin::NdDad))
+}
+
+/// Whether it is a redirect, in which a router names another host.
+fn is_redirect(event: &Event) -> bool {
+    event.kind == EventKind::Pairing(Origin::NdRedirect)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ const DEFENCE_SECONDS: i64 = 2;
 /// limit. If the MAC of a removed claim returns, that is *changed* instead of *reused*.
 pub const MAX_CLAIMS: usize = 64;
 /// MACs of the learning period that are stored for each address: fewer than claims, so that each has its claim.
-const MAX_LEARNED: usize = 32;
+pub(crate) const MAX_LEARNED: usize = 32;
 /// MACs that no host has, of which is stored when they were reported.
 const MAX_NO_HOSTS: usize = 8;
 
@@ -53,6 +53,10 @@ pub struct Station {
     pub learned: Vec<MacAddr>,
     /// The MACs that no host has and that were claimed for the address, with the time when that was last reported.
     pub no_hosts: Vec<MacClaim>,
+    /// How many further ones were not reported since.
+    pub no_hosts_suppressed: u32,
+    /// When a claim in a form that Linux ignores was last reported; 0 = never.
+    pub last_ignored: i64,
     /// The last probe for the address (RFC 5227, RFC 4862).
     pub probe: Option<MacClaim>,
     /// The last ARP reply or advertisement for the address.
@@ -156,16 +160,28 @@ impl Station {
         }
     }
 
-    /// Whether to report that a MAC which no host has was claimed for the address: once in `quiet` seconds.
-    pub fn admit_no_host(&mut self, mac: MacAddr, time: i64, quiet: i64) -> bool {
-        let known = self.no_hosts.iter().position(|known| known.mac == mac);
-        if known.is_some_and(|known| (time - self.no_hosts[known].time).abs() < quiet) {
-            return false;
+    /// Records the group MAC of a cluster, of the learning period. A few of them: they displace no host's MAC.
+    pub fn learn_cluster(&mut self, mac: MacAddr) {
+        if self.learned.iter().filter(|mac| mac.is_no_host()).count() < MAX_NO_HOSTS {
+            self.learn(mac);
         }
-        known.map(|known| self.no_hosts.remove(known));
+    }
+
+    /// Whether to report that a MAC which no host has was claimed for the address: each once in `quiet` seconds, and in this
+    /// time a few of them. Returns how many further ones there were since the last report.
+    pub fn admit_no_host(&mut self, mac: MacAddr, time: i64, quiet: i64) -> Option<u32> {
+        let is_recent = |known: &MacClaim| (time - known.time).abs() < quiet;
+        if self.no_hosts.iter().any(|known| known.mac == mac && is_recent(known)) {
+            return None;
+        }
+        if self.no_hosts.iter().filter(|known| is_recent(known)).count() >= MAX_NO_HOSTS {
+            self.no_hosts_suppressed = self.no_hosts_suppressed.saturating_add(1);
+            return None;
+        }
+        self.no_hosts.retain(|known| known.mac != mac);
         self.no_hosts.insert(0, MacClaim { mac, time });
         self.no_hosts.truncate(MAX_NO_HOSTS);
-        true
+        Some(std::mem::take(&mut self.no_hosts_suppressed))
     }
 
     /// Forgets times after `latest`, which an event of a clock that was ahead has left: it is not known when that was.
@@ -174,7 +190,12 @@ impl Station {
         self.probe = self.probe.filter(is_past);
         self.answer = self.answer.filter(|answer| answer.time.seconds() <= latest);
         let claims = self.claims.iter_mut().chain(&mut self.no_hosts).map(|claim| &mut claim.time);
-        let alerts = [&mut self.last_alert, &mut self.last_duplicate, &mut self.last_conflict];
+        let alerts = [
+            &mut self.last_alert,
+            &mut self.last_duplicate,
+            &mut self.last_conflict,
+            &mut self.last_ignored,
+        ];
         claims.chain(alerts).for_each(|time| forget_after(time, latest));
     }
 
@@ -186,6 +207,13 @@ impl Station {
     /// The MAC of the latest claim.
     pub fn owner(&self) -> Option<MacAddr> {
         self.claims.first().map(|claim| claim.mac)
+    }
+
+    /// For how many seconds a MAC has had the address at `time`, if it was the first one or is of the learning period;
+    /// otherwise 0. No later claim makes that longer.
+    pub fn held(&self, mac: MacAddr, time: i64) -> i64 {
+        let first = self.first.filter(|first| first.mac == mac || self.learned.contains(&mac));
+        first.and_then(|first| span(first.time, time)).map_or(0, |held| held.max(0))
     }
 
     /// Records that a MAC asked from the address.

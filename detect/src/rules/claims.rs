@@ -14,6 +14,8 @@ use crate::{
 const CLAIM_SECONDS: i64 = 60;
 /// An address that its owner has not used for so long is free for the next lease.
 const UNUSED_SECONDS: i64 = 3600;
+/// An address that one MAC alone has had for so long is not taken for a phone's lease.
+const HELD_SECONDS: i64 = 86_400;
 
 /// A message about an address, and what is known of its sender.
 pub(super) struct Message<'a> {
@@ -74,6 +76,8 @@ impl Rules {
         let event = &message.entry.event;
         if event.kind.evidence() == Evidence::Probe {
             record_probe(message);
+        } else if event.kind.evidence() == Evidence::Ignored {
+            return Ok(self.ignored_alert(message).into_iter().collect());
         } else if proves_address(event, message.station) {
             return self.claim_alerts(message, memory);
         }
@@ -118,7 +122,10 @@ impl Rules {
         let lease = unused.map(|unused| format!("it was not used for {} h", unused / 3600));
         let lease = lease.filter(|_| conflict.is_none() && old.is_some());
         let proxy_digest = proxy.is_some() && self.proxy_arp == MacPolicy::Digest;
+        let old_mac = alert.as_ref().and_then(|alert| alert.old_mac.as_ref()?.parse().ok());
+        let held = old_mac.map_or(0, |old| message.station.held(old, event.time.seconds()));
         alerts.extend(alert.map(|alert| Alert {
+            held,
             digest: proxy_digest || lease.is_some() || virtual_macs == MacPolicy::Digest,
             note: joined(alert.note, joined(lease, proxy)),
             ..alert
@@ -164,7 +171,7 @@ impl Rules {
 
     /// For how long an address was not used that a MAC claims now, if it was free: its owner has not used it for an hour, and
     /// the MAC probed it first and no host answered, or had it in the learning period, or it had no owner but phones with
-    /// random MACs. So a lease moves to the next host.
+    /// random MACs, and not one of them for a day. So a lease moves to the next host.
     fn unused_seconds(&self, message: &Message) -> Option<i64> {
         let (station, event) = (&message.station, &message.entry.event);
         let (time, owner) = (event.time.seconds(), station.claims.first()?);
@@ -179,7 +186,8 @@ impl Rules {
             Some(probe) => probe.time,
             None if station.learned.contains(&event.mac) => time,
             None if self.random_macs != MacPolicy::Report
-                && station.claims.iter().all(is_random) =>
+                && station.claims.iter().all(is_random)
+                && !is_held(station) =>
             {
                 time
             }
@@ -218,12 +226,20 @@ impl Rules {
     }
 }
 
+/// Whether one MAC alone has had an address for a day, as a server or a router of virtual machines.
+fn is_held(station: &Station) -> bool {
+    let [owner] = &*station.claims else { return false };
+    let first = station.first.filter(|first| first.mac == owner.mac);
+    let held = first.and_then(|first| span(first.time, owner.time));
+    held.is_some_and(|held| held >= HELD_SECONDS)
+}
+
 /// Whether an address that moved came back, or is used by two MACs.
 fn is_return(change: Option<(Transition, Option<MacClaim>)>, conflict: bool) -> bool {
     conflict || matches!(change, Some((Transition::FlipFlop | Transition::Reused, _)))
 }
 
-fn more(suppressed: u32) -> Option<String> {
+pub(super) fn more(suppressed: u32) -> Option<String> {
     (suppressed > 0).then(|| format!("{suppressed} more since the last alert"))
 }
 

@@ -2,11 +2,16 @@
 
 use aw_output::Entry;
 use ipnet::IpNet;
-use shm_layout::{Event, Kind as EventKind, MacAddr, Origin};
+use shm_layout::{Event, Kind as EventKind, MacAddr};
 
-use super::{ALL_NETWORKS, Dialect, Rules, is_probe};
+use super::{
+    ALL_NETWORKS, Dialect, Rules,
+    claims::{Message, joined, more},
+    is_probe,
+};
 use crate::{
     alert::{Alert, AlertKind},
+    device::span,
     network::stands_for,
     station::Station,
 };
@@ -14,7 +19,9 @@ use crate::{
 impl Rules {
     /// What is wrong with a message, in arpwatch's order. arpwatch knows ARP only.
     pub(super) fn anomaly(&self, event: &Event, network: &str) -> Option<AlertKind> {
-        let EventKind::Pairing(origin) = event.kind else { return None };
+        if !matches!(event.kind, EventKind::Pairing(_)) {
+            return None;
+        }
         let is_ipv4 = event.kind.is_ipv4();
         let named = self.local.iter().filter(|(name, _)| stands_for(name, network));
         let named = named.max_by_key(|(name, _)| name.len()).map(|(_, blocks)| blocks);
@@ -27,8 +34,7 @@ impl Rules {
         if self.no_host(event).is_some() {
             return Some(AlertKind::Broadcast);
         }
-        // A redirect names the MAC of another host than its sender.
-        let differs = event.source != event.mac && origin != Origin::NdRedirect;
+        let differs = event.source != event.mac;
         (differs && (is_ipv4 || self.dialect == Dialect::Devices)).then_some(AlertKind::Mismatch)
     }
 
@@ -41,24 +47,56 @@ impl Rules {
         [event.mac, event.source].into_iter().find(is_no_host)
     }
 
-    /// The alert about a MAC that no host has: once in `quiet` seconds for each address and MAC. Not about the MAC of a
-    /// cluster, which the configuration names or the learning period saw at this address.
+    /// The alert about a MAC that no host has: once in `quiet` seconds for each address and MAC, of a few MACs. In the digest,
+    /// if no host was seen at the address: anyone can name any number of those. Not about the MAC of a cluster, which the
+    /// configuration names or the learning period saw at this address; all hosts and none are no cluster.
     pub(super) fn no_host_alert(
         &self,
         entry: &Entry,
         learning: bool,
         station: &mut Station,
     ) -> Option<Alert> {
-        let mac = self.no_host(&entry.event)?;
-        if learning {
-            station.learn(mac);
+        let (mac, time) = (self.no_host(&entry.event)?, entry.event.time.seconds());
+        let is_cluster = ![MacAddr::BROADCAST, MacAddr::ZERO].contains(&mac);
+        if learning && is_cluster {
+            station.learn_cluster(mac);
         }
-        let by_design = station.learned.contains(&mac) || self.known.contains_key(&mac);
-        let is_due =
-            !by_design && station.admit_no_host(mac, entry.event.time.seconds(), self.quiet);
-        is_due.then(|| Alert {
-            note: Some(format!("no host has the MAC {mac}")),
+        let is_learned = is_cluster && station.learned.contains(&mac);
+        if is_learned || self.known.contains_key(&mac) {
+            return None;
+        }
+        let suppressed = station.admit_no_host(mac, time, self.quiet)?;
+        Some(Alert {
+            note: joined(Some(format!("no host has the MAC {mac}")), more(suppressed)),
+            digest: station.claims.is_empty(),
             ..self.anomaly_alert(AlertKind::Broadcast, entry)
+        })
+    }
+
+    /// The alert about a claim in a form that Linux ignores, to an address that another MAC has: other hosts may accept it. It
+    /// changes nothing. Once in `quiet` seconds for each address, in the digest.
+    pub(super) fn ignored_alert(&self, message: &mut Message) -> Option<Alert> {
+        let Message { entry, station, device, .. } = message;
+        let (mac, time) = (entry.event.mac, entry.event.time.seconds());
+        let owner = *station.claims.first().filter(|owner| owner.mac != mac)?;
+        let by_design = station.is_shared(mac, owner.mac)
+            || station.learned.contains(&mac)
+            || self.is_in_group(mac, owner.mac)
+            || self.is_proxy(mac, device);
+        let is_due = station.last_ignored == 0 || (time - station.last_ignored).abs() >= self.quiet;
+        if by_design || !is_due {
+            return None;
+        }
+        station.last_ignored = time;
+        Some(Alert {
+            old_mac: Some(owner.mac.to_string()),
+            previous: span(owner.time, time).map(|_| owner.time),
+            note: Some("in a form that Linux ignores, and other hosts may accept".into()),
+            digest: true,
+            ..self.alert(
+                if station.has(mac) { AlertKind::FlipFlop } else { AlertKind::Changed },
+                entry,
+            )
         })
     }
 
@@ -66,7 +104,12 @@ impl Rules {
     pub(super) fn anomaly_alert(&self, kind: AlertKind, entry: &Entry) -> Alert {
         let event = &entry.event;
         let frame = Entry { event: Event { mac: event.source, ..*event }, ..*entry };
-        let old_mac = (event.source != event.mac).then(|| event.mac.to_string());
-        Alert { old_mac, ..self.alert(kind, &frame) }
+        let of_frame = self.alert(kind, &frame);
+        let differs = event.source != event.mac;
+        Alert {
+            old_mac: differs.then(|| event.mac.to_string()),
+            frame_source: differs.then(|| of_frame.mac.clone()),
+            ..of_frame
+        }
     }
 }

@@ -17,7 +17,7 @@ pub fn past_time(time: UnixTime, now: UnixTime) -> UnixTime {
 }
 
 /// The latest time that an event or a state can have; any time if the clock of this machine is not set.
-pub(super) fn latest(now: UnixTime) -> UnixTime {
+pub(crate) fn latest(now: UnixTime) -> UnixTime {
     let nanos = if now.is_plausible() { now.as_nanos() } else { i64::MAX };
     UnixTime::from_nanos(nanos.saturating_add(TOLERANCE_NANOS))
 }

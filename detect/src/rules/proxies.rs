@@ -3,12 +3,19 @@
 use shm_layout::MacAddr;
 
 use super::{Memory, Rules, claims::Message};
-use crate::{device::Device, station::MacClaim};
+use crate::{
+    device::{Device, span},
+    station::MacClaim,
+};
+
+/// A device that was seen for so long is a host for which a proxy can have answered.
+const KNOWN_SECONDS: i64 = 86_400;
 
 impl Rules {
     /// What a note says, if an address moves to or from a MAC that does proxy ARP for it. A router's own address, from which
     /// it asks, is no such address. Nor is one that a third MAC has claimed: who forges an answer of the router first could
-    /// take it unnoticed.
+    /// take it unnoticed. Nor one that a device takes which came less than a day ago, unless the
+    /// address was its own first.
     ///
     /// An attacker can answer for many addresses, too. Only what the operator named or the learning period saw counts.
     pub(super) fn proxy_note<M: Memory>(
@@ -28,7 +35,12 @@ impl Rules {
         }
         let Some(other) = other else { return Ok(None) };
         let of_these = |claim: &MacClaim| claim.mac == mac || claim.mac == other.mac;
-        if !message.station.claims.iter().all(of_these) {
+        let (device, time) = (&message.device, message.entry.event.time.seconds());
+        let is_known = span(device.first, time).is_some_and(|span| span >= KNOWN_SECONDS);
+        let was_first = message.station.first.is_some_and(|first| first.mac == mac);
+        if !(device.learned || is_known || was_first)
+            || !message.station.claims.iter().all(of_these)
+        {
             return Ok(None);
         }
         Ok(memory.device(other.mac)?.and_then(|device| note(other.mac, &device)))

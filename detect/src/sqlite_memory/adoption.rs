@@ -10,7 +10,7 @@ use rusqlite::{Row, params};
 use super::{SqliteMemory, ip_bytes};
 use crate::{
     network::stands_for,
-    station::{MacClaim, Station},
+    station::{MAX_LEARNED, MacClaim, Station},
 };
 
 /// The names without host and ring that stations are stored under, and the network that adopts each.
@@ -82,7 +82,7 @@ fn merged(new: Station, old: Station) -> Station {
     let earlier = |first: &MacClaim| oldest.filter(|oldest| oldest.time < first.time);
     let first = new.first.map(|first| earlier(&first).unwrap_or(first));
     for mac in old.learned {
-        if !learned.contains(&mac) {
+        if !learned.contains(&mac) && learned.len() < MAX_LEARNED {
             learned.push(mac);
         }
     }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Columns that a later release added, at the end of their tables.
-const ADDED: [(&str, &str); 18] = [
+const ADDED: [(&str, &str); 20] = [
     ("station", "answer BLOB"),
     ("station", "askers BLOB"),
     ("station", "sharers BLOB"),
@@ -33,7 +33,12 @@ const ADDED: [(&str, &str); 18] = [
     ("device", "learned INTEGER NOT NULL DEFAULT 0"),
     ("device", "named INTEGER NOT NULL DEFAULT 0"),
     ("device", "scanner INTEGER NOT NULL DEFAULT 0"),
+    ("station", "no_hosts_untold INTEGER NOT NULL DEFAULT 0"),
+    ("station", "ignored INTEGER NOT NULL DEFAULT 0"),
 ];
+/// What a new column changes. Before devices were learned, a MAC that took many addresses from others became a proxy: an
+/// attacker could do that. Of those, `taken` has the number.
+const ON_ADDED: [(&str, &str); 1] = [("learned", "UPDATE device SET proxy = 0 WHERE taken > 0")];
 
 /// Adds the columns that a database of an earlier release does not have.
 pub fn add_missing(database: &Connection) -> rusqlite::Result<()> {
@@ -41,7 +46,10 @@ pub fn add_missing(database: &Connection) -> rusqlite::Result<()> {
         let (name, _) = column.split_once(' ').unwrap_or_default();
         let exists = "SELECT EXISTS (SELECT 1 FROM pragma_table_info(?) WHERE name = ?)";
         if !database.query_row(exists, [table, name], |row| row.get(0))? {
-            database.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column}"))?;
+            let update = ON_ADDED.iter().find(|(added, _)| (table, *added) == ("device", name));
+            let update = update.map(|(_, update)| *update).unwrap_or_default();
+            let alter = format!("ALTER TABLE {table} ADD COLUMN {column}");
+            database.execute_batch(&format!("BEGIN; {alter}; {update}; COMMIT"))?;
         }
     }
     Ok(())
@@ -83,6 +91,8 @@ pub fn station_from(row: &Row) -> rusqlite::Result<Station> {
         named: row.get(13)?,
         learned: macs(bytes(14)?),
         no_hosts: claims(bytes(15)?),
+        no_hosts_suppressed: row.get(16)?,
+        last_ignored: row.get(17)?,
     })
 }
 
@@ -118,8 +128,11 @@ pub fn replace_station(
         state.named,
         macs(&state.learned),
         claims(&state.no_hosts),
+        state.no_hosts_suppressed,
+        state.last_ignored,
     ];
-    let replace = "REPLACE INTO station VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let replace =
+        "REPLACE INTO station VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     database.prepare_cached(replace)?.execute(row).map(drop)
 }
 

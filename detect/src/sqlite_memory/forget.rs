@@ -6,9 +6,10 @@ use std::{cmp::Reverse, collections::HashMap, net::IpAddr};
 
 use aw_output::SinkResult;
 use rusqlite::{Row, params, types::ValueRef};
+use shm_layout::UnixTime;
 
 use super::{SqliteMemory, ip_bytes, ip_from};
-use crate::network::interface_of;
+use crate::{network::interface_of, rules::latest};
 
 /// What was not seen for so long is forgotten first.
 const STALE_SECONDS: i64 = 180 * 86_400;
@@ -30,9 +31,11 @@ pub(super) struct Candidate {
 
 /// Of these rows, which are forgotten: so many. Of what is not stale, the largest network loses first; in it, the largest MAC
 /// above [`ADDRESSES_OF_MAC`], and then what came last. What is named or learned goes after everything else in its network.
-fn choose(rows: &[Candidate], number: usize) -> Vec<bool> {
+/// A time after `latest` is of a clock that was ahead: it makes no other row stale.
+fn choose(rows: &[Candidate], number: usize, latest: i64) -> Vec<bool> {
     let mut chosen = vec![false; rows.len()];
-    let now = rows.iter().map(|row| row.last).max().unwrap_or_default();
+    let past = rows.iter().map(|row| row.last).filter(|last| *last <= latest);
+    let now = past.max().unwrap_or_default();
     let row = |index: &u32| rows[*index as usize];
     let mut order: Vec<u32> = (0..rows.len() as u32).collect();
     order.sort_by_key(|index| row(index).last);
@@ -156,7 +159,7 @@ impl SqliteMemory {
             select.query_map([], candidate)?.collect::<rusqlite::Result<Vec<_>>>()
         })?;
         let number = rows.len() - (max_rows / 10 * 9) as usize;
-        Ok(Some(choose(&rows, number)))
+        Ok(Some(choose(&rows, number, latest(UnixTime::now()).seconds())))
     }
 }
 
@@ -177,7 +180,7 @@ mod tests {
     }
 
     fn left(rows: &[Candidate], number: usize) -> Vec<usize> {
-        let chosen = choose(rows, number);
+        let chosen = choose(rows, number, NOW + 1000);
         assert_eq!(chosen.iter().filter(|chosen| **chosen).count(), number);
         (0..rows.len()).filter(|index| !chosen[*index]).collect()
     }
@@ -198,6 +201,14 @@ mod tests {
         stale[3] = Candidate { stays: true, ..stale[2] };
         assert_eq!(left(&stale, 1), [0, 1, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(left(&stale, 2), [0, 1, 3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn a_time_of_the_future_makes_nothing_stale() {
+        let mut rows: Vec<_> = (0..10).map(|number| row(0, number, NOW + number as i64)).collect();
+        rows[..5].iter_mut().for_each(|host| host.last = NOW - 5);
+        rows[9] = Candidate { first: 2 * NOW, last: 2 * NOW, ..rows[9] };
+        assert_eq!(left(&rows, 5), (0..5).collect::<Vec<_>>());
     }
 
     #[test]

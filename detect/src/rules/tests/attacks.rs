@@ -95,6 +95,15 @@ fn a_random_mac_takes_an_address_of_a_random_mac() {
     assert!(!taken(&rules, &[RANDOM], 3500));
     assert!(taken(&rules, &[RANDOM], 3700));
     assert!(!taken(&rules, &[A, RANDOM], 3700));
+    // A router of virtual machines, which has had its address alone for a day.
+    for (held, digest) in [(86_000, true), (86_400, false)] {
+        let mut memory = TestMemory::default();
+        for time in [0, held] {
+            observe(&rules, &mut memory, &reply(time, RANDOM, GATEWAY));
+        }
+        let kinds = found(&rules, &mut memory, &reply(held + 4000, other, GATEWAY));
+        assert_eq!(kinds.last(), Some(&(AlertKind::Changed, digest)), "held for {held} s");
+    }
     let known = BTreeMap::from([(RANDOM.parse().unwrap(), "gateway".to_owned())]);
     assert!(!taken(&Rules { known, ..rules }, &[RANDOM], 3700));
 }
@@ -227,27 +236,159 @@ fn what_linux_ignores_is_no_claim() {
     observe(&rules, &mut memory, &reply(0, A, GATEWAY));
     let alerts = observe(&rules, &mut memory, &event(10, B, GATEWAY, Origin::ArpIgnored));
     let line = format!("new device  {B} eth0: claimed, in a form that Linux ignores, {GATEWAY}");
-    assert_eq!(alerts.iter().map(Alert::to_string).collect::<Vec<_>>(), [line]);
+    // Other hosts may accept it, so that it is reported, in the digest and once in an hour.
+    let taken = format!(
+        "changed ethernet address {GATEWAY} {B} ({A}) eth0: \
+         in a form that Linux ignores, and other hosts may accept"
+    );
+    assert_eq!(alerts.iter().map(Alert::to_string).collect::<Vec<_>>(), [line, taken]);
+    assert_eq!(alerts.iter().map(|alert| alert.digest).collect::<Vec<_>>(), [false, true]);
+    let mut again = |time| {
+        let event = event(time, B, GATEWAY, Origin::ArpIgnored);
+        observe(&rules, &mut memory, &event).len()
+    };
+    assert_eq!([again(3609), again(3610), again(3611)], [0, 1, 0]);
+    assert_eq!(observe(&rules, &mut memory, &event(30, A, GATEWAY, Origin::ArpIgnored)), []);
     assert_eq!(observe(&rules, &mut memory, &reply(20, A, GATEWAY)), []);
+    // It delays no alert about a claim.
+    assert_eq!(found(&rules, &mut memory, &reply(3700, B, GATEWAY)), [(AlertKind::Changed, false)]);
     let arpwatch = Rules { dialect: Dialect::Arpwatch, ..rules };
     let ignored = event(10, B, "10.0.0.8", Origin::ArpIgnored);
     assert_eq!(observe(&arpwatch, &mut memory, &ignored), []);
 }
 
-/// The frame of another MAC, for Neighbor Discovery too. A redirect names another host than its sender.
+/// The frame of another MAC, for Neighbor Discovery too, also where it names another host by nature: a redirect.
 #[test]
 fn mismatches() {
     for (origin, number) in [
         (Origin::ArpReply, 1),
         (Origin::NdAdvertisement, 1),
         (Origin::NdRouterAdvertisement, 1),
-        (Origin::NdRedirect, 0),
+        (Origin::NdRedirect, 1),
     ] {
         let (rules, mut memory) = (Rules::default(), TestMemory::default());
         let event = Event { source: B.parse().unwrap(), ..event(0, A, "fe80::1", origin) };
         let alerts = observe(&rules, &mut memory, &event);
         let mismatches = alerts.iter().filter(|alert| alert.kind == AlertKind::Mismatch);
         assert_eq!(mismatches.count(), number, "{origin}");
+    }
+}
+
+/// What a host says in frames of its own with another's MAC is reported with its own MAC.
+#[test]
+fn the_sender_is_named() {
+    for origin in [Origin::ArpReply, Origin::NdAdvertisement] {
+        let (rules, mut memory) = (Rules::default(), TestMemory::default());
+        observe(&rules, &mut memory, &event(0, A, "fe80::1", origin));
+        for mac in [B, C] {
+            observe(&rules, &mut memory, &event(0, mac, &format!("fe80::{mac}"), origin));
+        }
+        let forged = Event { source: B.parse().unwrap(), ..event(10_000, C, "fe80::1", origin) };
+        let alerts = observe(&rules, &mut memory, &forged);
+        let lines = alerts.iter().map(Alert::to_string).collect::<Vec<_>>();
+        let expected = [
+            format!("ethernet mismatch fe80::1 {B} ({C}) eth0"),
+            format!("changed ethernet address fe80::1 {C} ({A}) eth0: sent by {B}"),
+        ];
+        assert_eq!(lines, expected);
+        assert!(alerts.iter().all(|alert| alert.frame_source.as_deref() == Some(B)));
+    }
+}
+
+/// A redirect says nothing about the device that it names, if another one sent it; that it moves an address is reported with
+/// the sender, and is learned for nobody.
+#[test]
+fn a_redirect_blames_nobody() {
+    let gateway = "fe80::1";
+    let redirect = |mac: &str| Event {
+        source: B.parse().unwrap(),
+        ..event(10_000, mac, gateway, Origin::NdRedirect)
+    };
+    for learning in [false, true] {
+        let (rules, mut memory) = (Rules::default(), TestMemory::default());
+        observe(&rules, &mut memory, &event(0, A, gateway, Origin::NdAdvertisement));
+        let alerts = passed("/addrwatch", learning, &rules, &mut memory, &redirect(C));
+        let lines = alerts.iter().map(Alert::to_string).collect::<Vec<_>>();
+        let expected = [
+            format!("ethernet mismatch {gateway} {B} ({C}) eth0"),
+            format!("changed ethernet address {gateway} {C} ({A}) eth0: sent by {B}"),
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!(memory.devices.len(), 1, "the named device was not seen");
+        let station = memory.station("sensor/addrwatch/eth0", gateway.parse().unwrap()).unwrap();
+        assert_eq!(station.learned, []);
+        // Its own MAC it cannot hide.
+        let both = [(AlertKind::NewDevice, false), (AlertKind::Changed, false)];
+        assert_eq!(found(&rules, &mut memory, &redirect(B)), both);
+    }
+}
+
+/// The list of known devices has no class of MACs: an intruder chooses its own.
+#[test]
+fn a_random_mac_is_unknown_at_once() {
+    let known = BTreeMap::from([(A.parse().unwrap(), "nas".to_owned())]);
+    for (random_macs, new_devices) in [(MacPolicy::Ignore, 0), (MacPolicy::Digest, 1)] {
+        let rules = Rules { known: known.clone(), random_macs, ..Rules::default() };
+        let alerts = found(&rules, &mut TestMemory::default(), &reply(86_400, RANDOM, "10.0.0.9"));
+        let new = alerts.iter().filter(|alert| **alert == (AlertKind::NewDevice, true));
+        assert_eq!(new.count(), new_devices);
+        assert!(alerts.contains(&(AlertKind::UnknownDevice, false)), "{alerts:?}");
+    }
+}
+
+/// Any number of MACs that no host has, at any number of addresses: a few at once for each address that a host has, with the
+/// number of the others; what no host has is in the digest.
+#[test]
+fn many_macs_that_no_host_has() {
+    let (rules, mut memory) = (Rules::default(), TestMemory::default());
+    observe(&rules, &mut memory, &reply(0, A, GATEWAY));
+    let group = |number: u8| format!("03:bf:00:00:00:{number:02x}");
+    let mut alerts = Vec::new();
+    for round in 0..10 {
+        for number in 0..20 {
+            let event = event(100 + round * 20, &group(number), GATEWAY, Origin::ArpNoHost);
+            alerts.extend(observe(&rules, &mut memory, &event));
+        }
+    }
+    assert_eq!(alerts.len(), 8, "{alerts:?}");
+    let later = event(4000, &group(99), GATEWAY, Origin::ArpNoHost);
+    let note = observe(&rules, &mut memory, &later)[0].note.clone().unwrap();
+    assert!(note.ends_with(", 120 more since the last alert"), "{note}");
+    for number in 0..200 {
+        let ip = format!("10.0.7.{number}");
+        let event = event(100, "ff:ff:ff:ff:ff:ff", &ip, Origin::ArpNoHost);
+        assert_eq!(found(&rules, &mut memory, &event), [(AlertKind::Broadcast, true)]);
+    }
+}
+
+/// Nothing makes all hosts or none a cluster, and groups displace no host from what was learned.
+#[test]
+fn what_is_learned_as_a_cluster() {
+    let (rules, mut memory) = (Rules::default(), TestMemory::default());
+    for mac in ["ff:ff:ff:ff:ff:ff", "00:00:00:00:00:00"] {
+        learn(&rules, &mut memory, &event(0, mac, GATEWAY, Origin::ArpNoHost));
+        let later = event(10_000, mac, GATEWAY, Origin::ArpNoHost);
+        assert_eq!(observe(&rules, &mut memory, &later).len(), 1, "{mac}");
+    }
+    for number in 0..100 {
+        let group = format!("03:bf:00:00:00:{number:02x}");
+        learn(&rules, &mut memory, &event(1, &group, GATEWAY, Origin::ArpNoHost));
+    }
+    learn(&rules, &mut memory, &reply(2, A, GATEWAY));
+    let station = memory.station("sensor/addrwatch/eth0", GATEWAY.parse().unwrap()).unwrap();
+    assert!(station.learned.contains(&A.parse().unwrap()) && station.learned.len() == 9);
+}
+
+/// Only what was there for a day takes an address from a proxy in the digest.
+#[test]
+fn a_fresh_mac_takes_nothing_from_a_proxy_in_the_digest() {
+    let rules = Rules { proxies: vec![D.parse().unwrap()], ..Rules::default() };
+    for (known_for, digest) in [(0, false), (3600, false), (86_400, true)] {
+        let mut memory = TestMemory::default();
+        observe(&rules, &mut memory, &reply(100_000 - known_for, B, "10.0.3.4"));
+        observe(&rules, &mut memory, &reply(99_000, D, "10.0.3.3"));
+        let kinds = found(&rules, &mut memory, &reply(100_000, B, "10.0.3.3"));
+        assert_eq!(kinds, [(AlertKind::Changed, digest)], "known for {known_for} s");
     }
 }
 
