@@ -6,14 +6,15 @@
 //! begins again. The writer is asked to wait, by a lock of another kind (flock), for which it waits only for so long.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, ErrorKind, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread::sleep,
     time::{Duration, SystemTime},
 };
 
+use aw_service::{FileKind, cause, open_file};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use rustix::fs::{FlockOperation, flock};
 
@@ -54,7 +55,8 @@ struct Version {
 impl Snapshot {
     /// Opens the database, for reading only. Its schema is not trusted.
     pub fn open(path: &Path) -> rusqlite::Result<Snapshot> {
-        let lock = open_regular(path).map_err(cannot_open)?;
+        let lock = open_file(path, FileKind::Settings).map_err(cannot_open)?;
+        let path = &path.canonicalize().map_err(cannot_open)?;
         ask_to_wait(&lock);
         let version = settled(path).map_err(cannot_open)?;
         // Without a log there is no index, either. With one, `exclusive` means: the index is in memory.
@@ -62,12 +64,13 @@ impl Snapshot {
         let how = if has_log { "vfs=unix-none" } else { "immutable=1" };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW
             | OpenFlags::SQLITE_OPEN_URI;
         let database = Connection::open_with_flags(uri(path, how), flags)?;
         database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         database.execute_batch("PRAGMA locking_mode = exclusive")?;
         crate::distrust(&database)?;
-        Ok(Snapshot { database, path: path.into(), version, _lock: lock })
+        Ok(Snapshot { database, path: path.clone(), version, _lock: lock })
     }
 
     /// Whether all that was read so far is of one state. If not, it is to be discarded, errors included, and read again. An
@@ -84,16 +87,6 @@ impl Snapshot {
     }
 }
 
-/// Opens a file that is neither a directory nor something that would block.
-fn open_regular(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("it is not a regular file")),
-    }
-}
-
 /// The log of a database.
 pub fn wal_path(path: &Path) -> PathBuf {
     with_suffix(path, WAL)
@@ -104,8 +97,9 @@ pub fn index_path(path: &Path) -> PathBuf {
     with_suffix(path, "-shm")
 }
 
+/// SQLite, too, follows links to the database first.
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
+    let mut name = path.canonicalize().unwrap_or(path.into()).into_os_string();
     name.push(suffix);
     name.into()
 }
@@ -157,10 +151,12 @@ fn version(path: &Path) -> io::Result<Version> {
 /// The first bytes of a file; none if there is no such file.
 fn begin_of(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
     let mut begin = Vec::new();
-    match File::open(path) {
+    match open_file(path, FileKind::State) {
         Ok(file) => drop(file.take(bytes).read_to_end(&mut begin)?),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+        Err(error) => {
+            return Err(io::Error::other(format!("{}: {}", path.display(), cause(&error))));
+        }
     }
     Ok(begin)
 }
@@ -245,5 +241,28 @@ mod tests {
         fs::write(&journal, [0]).unwrap();
         assert_eq!(count(&Snapshot::open(&path).unwrap()), 1);
         assert!(![wal_path(&path), index_path(&path)].iter().any(|path| path.exists()));
+    }
+
+    /// A pipe beside a database, which another user placed, hangs nothing; a database is read through a link to it.
+    #[test]
+    fn pipes_and_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let [path, link] = ["a.db", "link.db"].map(|name| directory.path().join(name));
+        let writer = Connection::open(&path).unwrap();
+        let begin =
+            "PRAGMA journal_mode = wal; CREATE TABLE t (x); INSERT INTO t VALUES (1), (2), (3)";
+        writer.execute_batch(begin).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(count(&Snapshot::open(&link).unwrap()), 3, "the log, too");
+        drop(writer);
+        for suffix in [WAL, "-journal"] {
+            let pipe = with_suffix(&path, suffix);
+            let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+            rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+            let why = Snapshot::open(&path).err().unwrap().to_string();
+            assert!(why.contains(suffix) && why.contains("it is a pipe"), "{why}");
+            fs::remove_file(&pipe).unwrap();
+        }
+        assert_eq!(count(&Snapshot::open(&path).unwrap()), 3);
     }
 }

@@ -14,6 +14,7 @@ use std::{
 
 use aw_database::{index_path, wal_path};
 use aw_output::explain;
+use aw_service::{FileKind, cause, open_file};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use rustix::{
     fs::{FlockOperation, flock},
@@ -68,7 +69,8 @@ pub fn create(path: &Path, failed: Option<FileId>) -> rusqlite::Result<()> {
 fn may_be_database(path: &Path) -> bool {
     const BEGIN: &[u8] = b"SQLite format 3\0";
     let mut begin = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(16).read_to_end(&mut begin));
+    let read =
+        open_file(path, FileKind::Settings).and_then(|file| file.take(16).read_to_end(&mut begin));
     read.is_ok() && (begin.is_empty() || begin == BEGIN)
 }
 
@@ -98,15 +100,15 @@ pub fn let_group_read(path: &Path, file: &File) -> rusqlite::Result<()> {
     share().map_err(as_sqlite)
 }
 
-/// By a descriptor: the sandbox has no other call. Not for the database while it is open, see [`open_lock`].
+/// By a descriptor, not of a link: the sandbox has no other call. Not for the database while it is open, see [`open_lock`].
 fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
-    File::open(path)?.set_permissions(Permissions::from_mode(mode))
+    open_file(path, FileKind::State)?.set_permissions(Permissions::from_mode(mode))
 }
 
 /// The file, for the lock with which readers of snapshots ask to wait. It must stay open for as long as the connection:
 /// closing it would end the locks that SQLite has on it.
 pub fn open_lock(path: &Path) -> rusqlite::Result<File> {
-    File::open(path).map_err(as_sqlite)
+    open_file(path, FileKind::Settings).map_err(as_sqlite)
 }
 
 /// Copies the log into the database when it has grown. Readers can delay that, and not prevent it. An error is that of a

@@ -18,14 +18,14 @@ const CACHED_PAIRINGS: usize = 1 << 16;
 const CACHED_RINGS: usize = 64;
 /// Cached ids of places of a ring; forged VLAN tags can make any number of places. At most 1 MB.
 const CACHED_PLACES: usize = 1 << 12;
-/// Places of an interface, of which each VLAN, each stack of two VLANs and each router that reports is one: all VLANs
-/// four times over, or some thousand stacks. Further ones, which a host can forge, are stored as one place: an
-/// address is searched in each place of its pairings.
-const PLACES_OF_INTERFACE: usize = 1 << 14;
+/// Places of an interface that are stacks of two VLANs, of which a host can forge 16 million. Further ones are stored as
+/// one place: an address is searched in each place of its pairings. Each of the 4,094 VLANs, and each router that reports,
+/// has a place of its own, whatever stacks were forged before.
+const STACKS_OF_INTERFACE: usize = 1 << 14;
 /// Stands for their number after the message that there are too many.
 const REPORTED: usize = usize::MAX;
 /// The VLANs of that place.
-const MORE_PLACES: i64 = -1;
+const MORE_STACKS: i64 = -1;
 /// The frame's source, where it is the pairing's MAC, or not known.
 pub const OWN_FRAME: i64 = -1;
 
@@ -45,8 +45,8 @@ struct RingPlaces {
     name: RingName,
     host: String,
     places: HashMap<(InterfaceName, VlanId, VlanId, Ipv4Addr), i64>,
-    /// How many places an interface has in the database.
-    counts: HashMap<InterfaceName, usize>,
+    /// How many stacks of VLANs an interface has in the database.
+    stacks: HashMap<InterfaceName, usize>,
 }
 
 /// A sighting that is to be written.
@@ -72,7 +72,7 @@ impl RowWriter {
     pub fn clear_places(&mut self) {
         for ring in &mut self.rings {
             ring.places.clear();
-            ring.counts.clear();
+            ring.stacks.clear();
         }
     }
 
@@ -154,8 +154,8 @@ impl RowWriter {
         let is_same = |known: &RingPlaces| known.name == *ring && known.host == host;
         self.rings.iter().position(is_same).unwrap_or_else(|| {
             let (name, host) = (ring.clone(), host.to_owned());
-            let (places, counts) = (HashMap::new(), HashMap::new());
-            self.rings.push(RingPlaces { name, host, places, counts });
+            let (places, stacks) = (HashMap::new(), HashMap::new());
+            self.rings.push(RingPlaces { name, host, places, stacks });
             self.rings.len() - 1
         })
     }
@@ -166,7 +166,7 @@ impl RowWriter {
         ring: usize,
         event: &Event,
     ) -> rusqlite::Result<i64> {
-        let RingPlaces { name, host, places, counts } = &mut self.rings[ring];
+        let RingPlaces { name, host, places, stacks } = &mut self.rings[ring];
         let Event { interface, vlan, outer_vlan, router, .. } = *event;
         let key = (interface, vlan, outer_vlan, router);
         if let Some(place) = places.get(&key) {
@@ -178,27 +178,27 @@ impl RowWriter {
         let names = [host, name.as_str(), interface.as_str(), &router];
         let id = match known_place(database, names, vlans)? {
             Some(id) => id,
+            None if vlans[1] == 0 || reporter.is_some() => place_id(database, names, vlans)?,
             None => {
-                let count = match counts.get_mut(&interface) {
+                let count = match stacks.get_mut(&interface) {
                     Some(count) => count,
                     None => {
-                        let count = count_places(database, host, name.as_str(), interface.as_str());
-                        counts.entry(interface).or_insert(count?)
+                        let count = count_stacks(database, host, name.as_str(), interface.as_str());
+                        stacks.entry(interface).or_insert(count?)
                     }
                 };
-                if *count >= PLACES_OF_INTERFACE && *count < REPORTED {
+                if *count >= STACKS_OF_INTERFACE && *count < REPORTED {
                     warn(format_args!(
-                        "{interface} of ring {} has {count} VLANs and stacks of VLANs: further ones are stored as VLAN {MORE_PLACES} (if there are not so many, a host forges them)",
+                        "{interface} of ring {} has {count} stacks of VLANs: further ones are stored as VLAN {MORE_STACKS} (if there are not so many, a host forges them)",
                         name.as_str()
                     ));
                     *count = REPORTED;
                 }
-                if *count < PLACES_OF_INTERFACE {
+                if *count < STACKS_OF_INTERFACE {
                     *count += 1;
                     place_id(database, names, vlans)?
                 } else {
-                    let [host, ring, interface, _] = names;
-                    place_id(database, [host, ring, interface, ""], [MORE_PLACES; 2])?
+                    place_id(database, names, [MORE_STACKS; 2])?
                 }
             }
         };
@@ -210,15 +210,15 @@ impl RowWriter {
     }
 }
 
-/// How many places an interface has, without the one of all further ones.
-fn count_places(
+/// How many stacks of VLANs an interface has, without the place of all further ones.
+fn count_stacks(
     database: &Connection,
     host: &str,
     ring: &str,
     interface: &str,
 ) -> rusqlite::Result<usize> {
-    let count =
-        "SELECT count(*) FROM place WHERE host = ? AND ring = ? AND interface = ? AND vlan >= 0";
+    let count = "SELECT count(*) FROM place
+        WHERE host = ? AND ring = ? AND interface = ? AND outer_vlan > 0 AND router = ''";
     let count = database
         .prepare_cached(count)?
         .query_row([host, ring, interface], |row| row.get::<_, i64>(0));
@@ -273,37 +273,43 @@ mod tests {
     use super::*;
     use crate::schema;
     use shm_layout::{UnixTime, UserName};
+    use std::collections::HashSet;
 
     /// Forged VLAN tags fill neither the memory nor the database, and a place that left the cache keeps its id. Those that
-    /// are known keep their place.
+    /// are known keep their place, and so do VLANs and routers that come later.
     #[test]
-    fn places_have_a_bound() {
+    fn stacks_have_a_bound() {
         let mut database = Connection::open_in_memory().unwrap();
         assert!(schema::prepare(&mut database, &"addrwatch".parse().unwrap()).is_ok());
         let mut writer = RowWriter::default();
         let ring = writer.ring_index("here", &"test".parse().unwrap());
         let change = ConfigChange { user: UserName::cut("admin"), added: 0, removed: 0 };
         let (time, name) = (UnixTime::now(), "eth0".parse().unwrap());
-        let event = Event::config_change(time, name, Ipv4Addr::LOCALHOST, change);
-        let mut place_of = |vlans: (u16, u16)| {
-            let [vlan, outer_vlan] = [vlans.0, vlans.1].map(VlanId::from_tag);
-            let event = Event { vlan, outer_vlan, ..event };
+        let event = Event::config_change(time, name, Ipv4Addr::UNSPECIFIED, change);
+        let mut place_of = |(vlan, outer_vlan): (u16, u16), router: u8| {
+            let [vlan, outer_vlan] = [vlan, outer_vlan].map(VlanId::from_tag);
+            let router = if router == 0 { event.router } else { [192, 0, 2, router].into() };
+            let event = Event { vlan, outer_vlan, router, ..event };
             let place = writer.place_of(&database, ring, &event).unwrap();
             (place, writer.rings[0].places.len())
         };
-        let (first, _) = place_of((1, 1));
-        let mut places = std::collections::HashSet::new();
+        let (first, _) = place_of((1, 1), 0);
+        let mut places = HashSet::new();
         for outer in 2..9 {
             for vlan in 1..=4094 {
-                let (place, cached) = place_of((vlan, outer));
+                let (place, cached) = place_of((vlan, outer), 0);
                 places.insert(place);
                 assert!(cached <= CACHED_PLACES);
             }
         }
-        assert_eq!(places.len(), PLACES_OF_INTERFACE); // with the one of all others, without the first one
-        assert_eq!(place_of((1, 1)).0, first);
-        let [more, other] = [(1, 4000), (2, 4001)].map(|vlans| place_of(vlans).0);
+        assert_eq!(places.len(), STACKS_OF_INTERFACE); // with the one of all others, without the first one
+        assert_eq!(place_of((1, 1), 0).0, first);
+        let [more, other] = [(1, 4000), (2, 4001)].map(|vlans| place_of(vlans, 0).0);
         assert_eq!(more, other);
+        let vlans: HashSet<_> = (0..=4094).map(|vlan| place_of((vlan, 0), 0).0).collect();
+        let routers: HashSet<_> = (1..=200).map(|router| place_of((1, 0), router).0).collect();
+        assert_eq!((vlans.len(), routers.len()), (4095, 200));
+        assert!(vlans.is_disjoint(&places) && routers.is_disjoint(&places));
         let count = "SELECT count(*) FROM place WHERE vlan = -1 AND outer_vlan = -1";
         assert_eq!(database.query_row(count, [], |row| row.get::<_, i64>(0)), Ok(1));
     }
