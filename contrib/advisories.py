@@ -49,7 +49,7 @@ def check_database():
     fetched = deny("fetch", "db").returncode == 0
     checked = deny("--offline", "check", "--hide-inclusion-graph", "advisories")
     why = re.search(r"\[ERROR\] (.*)", checked.stdout)
-    if why and not fetched:
+    if why and not fetched and re.search(r"FETCH_HEAD|advisory|database|fetch", why[1]):
         weak(f"NOT CHECKED: the advisory database cannot be fetched, and there is no copy of it ({why[1]}; run this where github.com can be reached)")
         return
     if not fetched:

@@ -51,6 +51,12 @@ pub struct Webhook {
     limit: Duration,
 }
 
+/// Whether a header of this name carries a secret, as those of many services do.
+fn is_secret_header(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["auth", "token", "key", "secret", "cookie", "password"].iter().any(|word| name.contains(word))
+}
+
 impl Webhook {
     /// Builds the request's parts; reads `ca_file`.
     pub fn new(
@@ -61,12 +67,13 @@ impl Webhook {
         let token = secrets.token.as_ref().map(Secret::reveal);
         let (url, token_header) = service_url(options, secrets, token.unwrap_or_default())?;
         let (url, shown) = parse_url(&url)?;
-        let is_secret = token.is_some() || secrets.url.is_some();
+        let has_secret_header = options.headers.keys().any(|name| is_secret_header(name));
+        let is_secret = token.is_some() || secrets.url.is_some() || has_secret_header;
         let is_plain = url.scheme_str() != Some("https")
             && !is_local_host(url.host().unwrap_or_default().trim_matches(['[', ']']));
         if is_secret && is_plain && !options.plain_password {
             return Err(format!(
-                "webhook: a token or a secret URL is not sent to {shown} without TLS (use https://, or set plain_password = true)"
+                "webhook: a token, a secret URL or header is not sent to {shown} without TLS (use https://, or set plain_password = true)"
             ));
         }
         let headers = options.headers.iter().map(|(name, value)| parse_header(name, value));
@@ -281,6 +288,11 @@ mod tests {
         }
         let why = url(&ntfy("192.0.2.1"), None, Some("tk")).unwrap_err();
         assert!(why.contains("http://192.0.2.1 without TLS (use https://, or set plain"), "{why}");
+        let header =
+            |name: &str| format!("url = \"http://192.0.2.1\"\nheaders = {{ {name} = \"x\" }}");
+        for (name, sent) in [("X-Gotify-Key", false), ("Cookie", false), ("X-Title", true)] {
+            assert_eq!(url(&header(name), None, None).is_ok(), sent, "{name}");
+        }
         let why = url("url_env = \"U\"", Some("http://nas/s3cret"), None).unwrap_err();
         assert!(why.contains("http://nas without TLS") && !why.contains("s3cret"), "{why}");
     }
