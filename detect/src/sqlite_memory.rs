@@ -3,6 +3,7 @@
 
 mod adoption;
 mod columns;
+mod faults;
 mod forget;
 
 use std::{

@@ -8,7 +8,7 @@ use aw_tests::alerting::Alert;
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, save};
 use aw_tests::collect::collect;
 use aw_tests::feed::{numbered_capture, reading_collector};
-use aw_tests::frames::{Arp, Mac};
+use aw_tests::frames::{Arp, Ethernet, Mac};
 use aw_tests::mount::Mount;
 use aw_tests::rig::{Run, skip, wait_until};
 use serde_json::Value;
@@ -109,6 +109,47 @@ fn a_storm_hides_no_takeover() {
     assert!(alerts.len() < 20, "{alerts:?}");
     let digest = alerts.iter().find(|report| report["kind"] == "digest").unwrap();
     assert!(digest["count"].as_u64() > Some(99_000), "{digest}");
+}
+
+/// A host forges the MAC of the gateway, which has a name, at addresses that are free: in frames with it, for a MAC that no
+/// host has; and to take these addresses from it. Neither hides that it then takes the gateway's own address.
+#[test]
+fn forged_takeovers_hide_no_true_one() {
+    const GATEWAY: Mac = [0, 8, 0xe1, 0xff, 0, 1];
+    const THIEF: Mac = [0, 8, 0xe1, 0xff, 0, 2];
+    for names_no_host in [true, false] {
+        let alert = Alert::new();
+        let known = save(alert.directory.path(), "known", b"00:08:e1:ff:00:01 gateway\n");
+        alert.config(&format!("known = {known:?}\n{}", alert.appending_channel()));
+        let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
+        let mut claim = |time, mac, ip, source| {
+            let arp = Arp::request(mac, ip, [192, 0, 2, 254].into());
+            file.packet(at(time), &arp.on(&Ethernet::from(source))).unwrap();
+        };
+        let address = Ipv4Addr::new(192, 0, 2, 1);
+        claim(1000, GATEWAY, address, GATEWAY);
+        for number in 0..60_u32 {
+            let free = Ipv4Addr::from(0x0a00_0000 + number);
+            match names_no_host {
+                true => claim(1100 + number, [0xff; 6], free, GATEWAY),
+                false => {
+                    claim(1100 + number, GATEWAY, free, GATEWAY);
+                    claim(1101 + number, THIEF, free, THIEF);
+                }
+            }
+        }
+        claim(1200, THIEF, address, THIEF);
+        collect(&alert.ring, &file.finish().unwrap(), &["-q"]).ok();
+        alert.once();
+        let alerts = alert.alerts();
+        let digest = alerts.iter().find(|report| report["kind"] == "digest").unwrap();
+        let kind = if names_no_host { "broadcast" } else { "changed" };
+        let forged = alerts.iter().filter(|report| report["kind"] == kind).count() as u64;
+        assert!(forged + digest["count"].as_u64().unwrap() >= 60, "{alerts:?}");
+        let of_gateway = alerts.iter().filter(|report| report["ip"] == "192.0.2.1");
+        let is_taken = |report: &&Value| report["kind"] == "changed";
+        assert_eq!(of_gateway.filter(is_taken).count(), 1, "a message of its own: {alerts:?}");
+    }
 }
 
 /// Its own disk is full: the alert about that is sent without being stored.

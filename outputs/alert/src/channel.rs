@@ -23,6 +23,9 @@ use crate::{
 pub struct Channel {
     pub name: String,
     kinds: Option<Vec<AlertKind>>,
+    /// Whether it gets the kinds about the sensor itself although `kinds` has none of them.
+    #[serde(default = "sensor")]
+    sensor: bool,
     networks: Option<Vec<String>>,
     macs: Option<Vec<MacPattern>>,
     addresses: Option<Vec<NetworkValue>>,
@@ -78,6 +81,9 @@ const AUTHORITIES: [&str; 7] = [
     "/usr/share/pki",
 ];
 
+fn sensor() -> bool {
+    true
+}
 fn burst() -> u32 {
     10
 }
@@ -192,12 +198,19 @@ impl Channel {
 
     pub fn wants(&self, alert: &Alert, dialect: Dialect) -> bool {
         let kind = match (&self.kinds, dialect) {
+            // Who lists kinds of devices must learn nevertheless that they are not seen. With a list of these, it is complete.
+            (Some(kinds), _)
+                if alert.kind.is_sensor() && !kinds.iter().any(|kind| kind.is_sensor()) =>
+            {
+                self.sensor
+            }
             (Some(kinds), _) => kinds.contains(&alert.kind),
             // arpwatch sends mail for four kinds and logs all.
             (None, Dialect::Arpwatch) => self.syslog || !alert.kind.is_log_only(),
             (None, Dialect::Devices) => AlertKind::DEFAULT.contains(&alert.kind),
         };
-        // A silent device has no network and no address: it passes these filters, and the sensor itself has no MAC either. One that only probed has the probed one.
+        // A silent device has no network and no address: it passes these filters, and the sensor itself has no MAC either.
+        // One that only probed has the probed one.
         let ip = alert.filtered_address();
         let (no_network, no_ip) = (alert.network.is_empty(), ip.is_none());
         kind && within(&self.networks, |network| no_network || alert.is_of_network(network))
@@ -224,6 +237,30 @@ fn check_ident(ident: &str, syslog: bool) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A channel with a list of kinds gets the kinds about the sensor, too, unless it has chosen some of them or none.
+    #[test]
+    fn each_channel_gets_what_the_sensor_misses() {
+        use AlertKind::{Blind, Changed, Duplicate, Full, Lost, Silent};
+        for (keys, expected) in [
+            ("", vec![Changed, Lost, Full, Blind, Duplicate, Silent]),
+            ("kinds = [\"changed\"]\nmacs = [\"00:08:e1:*\"]", vec![Changed, Lost, Full, Blind]),
+            ("kinds = [\"changed\", \"blind\"]", vec![Changed, Blind]),
+            ("kinds = [\"changed\"]\nsensor = false", vec![Changed]),
+            ("kinds = [\"changed\"]\nnetworks = [\"eth0\"]", vec![Changed, Lost, Full]),
+        ] {
+            let channel: Channel =
+                toml::from_str(&format!("name = \"lan\"\nsyslog = true\n{keys}")).unwrap();
+            let alert = |kind: AlertKind| Alert {
+                network: if kind == Blind { "eth1" } else { "" }.into(),
+                mac: if kind.is_sensor() { "" } else { "00:08:e1:01:02:0a" }.into(),
+                ..Alert::new(kind, 0)
+            };
+            let all = [Changed, Lost, Full, Blind, Duplicate, Silent];
+            let wanted = |kind: &AlertKind| channel.wants(&alert(*kind), Dialect::Devices);
+            assert_eq!(all.into_iter().filter(wanted).collect::<Vec<_>>(), expected, "{keys}");
+        }
+    }
 
     #[test]
     fn a_filter_of_addresses_looks_at_the_probed_address() {

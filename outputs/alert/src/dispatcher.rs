@@ -81,7 +81,7 @@ impl Dispatcher {
         rules.known = names;
         let message_ids = MessageIds::new(&mut store)?;
         let learning = Learning::load(options.learn, &mut store)?;
-        let faults = store.faults()?;
+        let faults = store.memory.faults()?;
         for (channel, messages) in store.channels()? {
             if !config.channel.iter().any(|other| other.name == channel) {
                 warn(format_args!(
@@ -154,7 +154,7 @@ impl Dispatcher {
         }
         let arpwatch = self.rules.dialect == Dialect::Arpwatch;
         let prints = self.options.print && (arpwatch || AlertKind::DEFAULT.contains(&alert.kind));
-        let priority = Priority::of(&alert, &self.rules.known, &mut self.store)?;
+        let priority = Priority::of(&alert, &self.rules.known);
         // In a storm, most alerts are only counted, and that must be fast.
         if prints || !self.queues.iter().all(|queue| queue.gate.only_counts(priority)) {
             self.complete(&mut alert)?;
@@ -300,7 +300,7 @@ impl Dispatcher {
                 self.announce_full_state(why)?;
             }
             self.learning.reload(&mut self.store)?;
-            self.faults = self.store.faults()?;
+            self.faults = self.store.memory.faults()?;
             for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
                 queue.reset_gate(self.store.gate(&channel.name)?);
             }

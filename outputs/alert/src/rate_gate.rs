@@ -16,8 +16,9 @@ use crate::{
 
 /// Samples in a digest, at most.
 const MAX_SAMPLES: usize = 20;
-/// Important alerts of each class that are sent in a window although a storm lasts.
-const URGENT: u32 = 10;
+/// Important alerts of each class that are sent in a window although a storm lasts; above that, those of addresses that a
+/// device had for more than twice as long as all of them.
+const URGENT: usize = 10;
 
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelLimit {
@@ -38,9 +39,9 @@ pub struct RateGate {
     /// Whether the digest has alerts beyond the burst, not only those that belong there.
     #[serde(default)]
     storm: bool,
-    /// Important alerts sent during a storm since `urgent_since`: of named devices, and of known ones.
+    /// Important alerts sent during a storm since `urgent_since`: what they are about.
     #[serde(default)]
-    urgent: [u32; 2],
+    urgent_sent: Vec<(Priority, String)>,
     #[serde(default)]
     urgent_since: i64,
 }
@@ -52,13 +53,13 @@ pub struct Digest {
     first: i64,
     last: i64,
     kinds: BTreeMap<String, u64>,
-    /// The most important ones first.
+    /// The most important ones first, one for each address.
     samples: Vec<Sample>,
 }
 
-/// An alert of a digest: its time and its line.
+/// An alert of a digest: its time and its line, and what it is about, if it is important.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Sample(i64, String, #[serde(default)] Priority);
+struct Sample(i64, String, #[serde(default)] Priority, #[serde(default)] String);
 
 impl RateGate {
     /// Returns whether the alert is to be sent now; if not, it is added to the digest.
@@ -80,7 +81,7 @@ impl RateGate {
                 return true;
             }
             self.storm = true;
-            if limit.burst > 0 && self.is_urgent(priority, now, limit.window) {
+            if limit.burst > 0 && self.is_urgent(alert, priority, now, limit.window) {
                 return true;
             }
         }
@@ -89,17 +90,23 @@ impl RateGate {
     }
 
     /// Whether an alert is so important that it is sent during a storm; a few of them in a window are.
-    fn is_urgent(&mut self, priority: Priority, now: i64, window: i64) -> bool {
-        if !(self.urgent_since..self.urgent_since + window).contains(&now) {
-            (self.urgent_since, self.urgent) = (now, [0; 2]);
+    fn is_urgent(&mut self, alert: &Alert, priority: Priority, now: i64, window: i64) -> bool {
+        if priority.class == Class::Other {
+            return false;
         }
-        let sent = match priority.class {
-            Class::Named => &mut self.urgent[0],
-            Class::Known => &mut self.urgent[1],
-            Class::Other => return false,
-        };
-        *sent += 1;
-        *sent <= URGENT
+        if !(self.urgent_since..self.urgent_since + window).contains(&now) {
+            (self.urgent_since, self.urgent_sent) = (now, Vec::new());
+        }
+        let subject = subject(alert);
+        let of_class = self.urgent_sent.iter().filter(|(other, _)| other.class == priority.class);
+        let (number, longest) = of_class
+            .fold((0, 0), |(number, held), (other, _)| (number + 1, held.max(other.held())));
+        let is_repeated = self.urgent_sent.iter().any(|(_, other)| *other == subject);
+        if is_repeated || number >= URGENT && priority.held() / 2 <= longest {
+            return false;
+        }
+        self.urgent_sent.push((priority, subject));
+        true
     }
 
     /// Whether it would only count an alert of this priority: its text is not needed then.
@@ -124,7 +131,7 @@ impl RateGate {
 impl Digest {
     /// The place of an alert among the samples: behind those that are as important.
     fn place(&self, priority: Priority) -> usize {
-        self.samples.partition_point(|Sample(.., other)| *other <= priority)
+        self.samples.partition_point(|Sample(_, _, other, _)| *other <= priority)
     }
 
     fn add(&mut self, alert: &Alert, priority: Priority) {
@@ -134,11 +141,23 @@ impl Digest {
         self.count += 1;
         (self.first, self.last) = (self.first.min(alert.time), self.last.max(alert.time));
         *self.kinds.entry(alert.kind.label().into()).or_default() += 1;
-        let place = self.place(priority);
-        if place < MAX_SAMPLES {
-            self.samples.insert(place, Sample(alert.time, alert.to_string(), priority));
-            self.samples.truncate(MAX_SAMPLES);
+        let mut place = self.place(priority);
+        if place >= MAX_SAMPLES {
+            return;
         }
+        // Of those that rank, one for each address, so that one address does not fill the digest.
+        let ranks = priority != Priority::default();
+        let subject = if ranks { subject(alert) } else { String::new() };
+        let same = self.samples.iter().position(|Sample(.., other)| ranks && *other == subject);
+        if let Some(same) = same {
+            if same < place {
+                return;
+            }
+            self.samples.remove(same);
+        }
+        place = place.min(self.samples.len());
+        self.samples.insert(place, Sample(alert.time, alert.to_string(), priority, subject));
+        self.samples.truncate(MAX_SAMPLES);
     }
 
     /// As this host sends it. `kind` is `digest`.
@@ -150,20 +169,20 @@ impl Digest {
         let alerts = if *count == 1 { "alert" } else { "alerts" };
         let mut subject = format!("{count} {alerts}: {}", each.join(", "));
         // Receivers that show only this must show what matters.
-        if let Some(Sample(_, line, priority)) = samples.first()
+        if let Some(Sample(_, line, priority, _)) = samples.first()
             && priority.class != Class::Other
             && *count > 1
         {
             subject += &format!("; {line}");
         }
         let mut text = format!("{count} {alerts} from {} to {}\n\n", date(*first), date(*last));
-        for Sample(time, line, _) in samples {
+        for Sample(time, line, ..) in samples {
             text += &format!("{} {line}\n", date(*time));
         }
         if more > 0 {
             text += &format!("and {more} more\n");
         }
-        let line = |Sample(time, line, _): &Sample| format!("{time} {line}");
+        let line = |Sample(time, line, ..): &Sample| format!("{time} {line}");
         let lines: Vec<_> = samples.iter().map(line).collect();
         text += &format!("\nreported by {host}\n");
         let fields = json!({
@@ -171,6 +190,16 @@ impl Digest {
             "seconds": last, "first": first, "last": last, "kinds": kinds, "samples": lines,
         });
         Notification { subject, text, fields }
+    }
+}
+
+/// What an alert is about: an address in its network, or else a device or a fault.
+fn subject(alert: &Alert) -> String {
+    let Alert { host, ring, network, ip, mac, kind, .. } = alert;
+    match (ip.is_empty(), mac.is_empty()) {
+        (false, _) => format!("{host}{ring}/{network} {ip}"),
+        (true, false) => mac.clone(),
+        (true, true) => alert.note.clone().unwrap_or_else(|| kind.name()),
     }
 }
 
@@ -248,13 +277,12 @@ mod tests {
                 (0..50_000).filter(|_| admit(gate, &new, 1000)).count()
             };
             assert_eq!(storm(&mut gate), 3);
-            let passed = (0..number).filter(|since: &i64| {
-                let ip = format!("192.0.2.{since}");
-                let taken = Alert { ip, ..alert(AlertKind::Changed) };
-                // The devices that are known for longest come last.
-                gate.admit(&taken, Priority::new(class, -since), 1000, LIMIT)
-            });
-            assert_eq!(passed.count(), 10, "sent during the storm");
+            let mut taken = |held: i64| {
+                let taken = Alert { ip: format!("192.0.2.{held}"), ..alert(AlertKind::Changed) };
+                gate.admit(&taken, Priority::new(class, held), 1000, LIMIT)
+            };
+            // Who had an address for longest comes last.
+            assert_eq!((0..number).filter(|held| taken(*held)).count(), 10, "during the storm");
             assert_eq!(storm(&mut gate), 0);
             assert!(gate.only_counts(Priority::default()));
             let stored = serde_json::to_string(&gate).unwrap();
@@ -267,6 +295,37 @@ mod tests {
         }
     }
 
+    /// Who forges the MAC of a named device, so that it loses addresses which were free, fills neither the places that are
+    /// sent nor the digest; nor does one address that is taken many times.
+    #[test]
+    fn forged_takeovers_hide_no_true_one() {
+        for class in [Class::Named, Class::Known] {
+            let mut gate = RateGate::default();
+            let mut take = |ip: String, held| {
+                let taken = Alert { ip, ..alert(AlertKind::Changed) };
+                gate.admit(&taken, Priority::new(class, held), 1000, LIMIT)
+            };
+            let sent = (0..1000).filter(|number| take(format!("10.1.{number}.1"), 2)).count();
+            assert_eq!(sent, 3 + 10);
+            assert_eq!((0..1000).filter(|held| take("10.2.0.1".into(), 5 + held)).count(), 1);
+            // Also if it prepared them for a day.
+            assert_eq!((0..30).filter(|n| take(format!("10.3.{n}.1"), 86_400)).count(), 1);
+            assert!(take("192.0.2.1".into(), 200_000), "the gateway");
+            let digest = gate.take_digest(1060, LIMIT, false).unwrap();
+            let mut subjects: Vec<_> = digest.samples.iter().map(|sample| &sample.3).collect();
+            subjects.sort();
+            subjects.dedup();
+            assert_eq!(subjects.len(), MAX_SAMPLES);
+            // It is the first line of a digest, too.
+            let mut gate = RateGate { held: Some(digest), storm: true, ..RateGate::default() };
+            let closed = ChannelLimit { burst: 0, ..LIMIT };
+            let taken = Alert { ip: "192.0.2.1".into(), ..alert(AlertKind::Changed) };
+            assert!(!gate.admit(&taken, Priority::new(class, 200_000), 1100, closed));
+            let digest = gate.take_digest(1200, LIMIT, false).unwrap();
+            assert!(digest.samples[0].1.contains(" 192.0.2.1 "), "{:?}", digest.samples);
+        }
+    }
+
     #[test]
     fn a_state_of_an_earlier_release() {
         let old = r#"{"since":5,"sent":2,"held":{"count":3,"first":5,"last":6,"kinds":{"new device":3},
@@ -276,7 +335,7 @@ mod tests {
         let closed = ChannelLimit { burst: 0, ..LIMIT };
         assert!(!gate.admit(&flip, Priority::new(Class::Named, 1), 7, closed), "outside its hours");
         let digest = gate.take_digest(90, LIMIT, false).unwrap();
-        let lines = digest.samples.iter().map(|Sample(_, line, _)| &**line).collect::<Vec<_>>();
+        let lines = digest.samples.iter().map(|Sample(_, line, ..)| &**line).collect::<Vec<_>>();
         assert_eq!(digest.count, 4);
         assert!(
             lines[0].starts_with("flip flop ") && lines[1..] == ["new device a", "new device b"]

@@ -1,7 +1,7 @@
 //! Alerts about the sensor itself and about aw-alert: what is lost, forgotten, full or blind.
 
 use aw_detect::Alert;
-use aw_output::{FaultCount, FaultKind, FaultReport, Faults, RingState, this_host};
+use aw_output::{FaultKind, FaultReport, Faults, RingState, this_host};
 
 /// The alerts that the state of a ring causes.
 pub fn of_ring(faults: &mut Faults, state: &RingState, now: i64) -> Vec<Alert> {
@@ -15,15 +15,7 @@ pub fn of_ring(faults: &mut Faults, state: &RingState, now: i64) -> Vec<Alert> {
 
 /// The alert that the memory of aw-alert has forgotten so many more addresses and devices.
 pub fn of_memory(faults: &mut Faults, forgotten: u64, now: i64) -> Option<Alert> {
-    let name = "forgot by aw-alert";
-    let number = faults.count(name).saturating_add(forgotten);
-    let count = FaultCount { generation: 0, number, before: 0 };
-    let words = (
-        "addresses and devices were forgotten by aw-alert: its memory is full",
-        "look for a host that invents addresses",
-    );
-    let report = faults.counted(name.into(), FaultKind::Forgot, count, words, now);
-    report.map(|report| alert(report, now))
+    faults.of_memory("aw-alert", forgotten, now).map(|report| alert(report, now))
 }
 
 /// The alert that the queue of a channel is full, or has room again.
@@ -36,8 +28,10 @@ pub fn of_channel(faults: &mut Faults, channel: &str, full: bool, now: i64) -> O
     faults.level(name, FaultKind::Full, why, &over, now).map(|report| alert(report, now))
 }
 
-fn alert(FaultReport { kind, text }: FaultReport, now: i64) -> Alert {
-    Alert { host: this_host(), note: Some(text), ..Alert::new(kind.into(), now) }
+/// Its network is the interface, so that filters of networks and [[mute]] find it.
+fn alert(FaultReport { kind, interface, text }: FaultReport, now: i64) -> Alert {
+    let network = interface.map(|interface| interface.to_string()).unwrap_or_default();
+    Alert { host: this_host(), network, note: Some(text), ..Alert::new(kind.into(), now) }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::{fmt, path::Path, time::Instant};
 
 use aw_detect::{Names, SqliteMemory, mac_from, mac_number};
-use aw_output::{Error, FaultState, Faults, SinkResult, warn};
+use aw_output::{Error, SinkResult, warn};
 use rusqlite::{Connection, OptionalExtension, Params, Row, ToSql, params, types::FromSql};
 use shm_layout::MacAddr;
 
@@ -119,24 +119,6 @@ impl AlertStore {
             let mut select = database.prepare_cached(select)?;
             select.query_row([small, medium, large], |row| row.get(0)).optional()
         })
-    }
-
-    /// The faults of the sensor.
-    pub fn faults(&mut self) -> SinkResult<Faults> {
-        let faults = self.memory.with(|database| {
-            let mut select = database.prepare_cached("SELECT name, state FROM fault")?;
-            let fault = |row: &Row| {
-                let (name, state) = (row.get(0)?, row.get::<_, String>(1)?);
-                Ok((name, serde_json::from_str(&state).unwrap_or_default()))
-            };
-            select.query_map([], fault)?.collect()
-        });
-        faults.map(Faults::new)
-    }
-
-    pub fn store_fault(&mut self, name: &str, fault: &FaultState) -> SinkResult {
-        let state = serde_json::to_string(fault).unwrap_or_default();
-        self.execute("REPLACE INTO fault VALUES (?, ?)", [name, &state])
     }
 
     pub fn gate(&mut self, channel: &str) -> SinkResult<RateGate> {

@@ -48,11 +48,13 @@ struct RingProgress {
     restarting: bool,
     /// Events delivered in this run.
     delivered: u64,
+    /// Why the spool had no room while the destination was down, if that is not passed to the sink yet.
+    was_full: Option<String>,
 }
 
 impl RingProgress {
     fn new(ring: RingName, checkpoint: Option<Checkpoint>, restarting: bool) -> RingProgress {
-        RingProgress { ring, host: None, checkpoint, restarting, delivered: 0 }
+        RingProgress { ring, host: None, checkpoint, restarting, delivered: 0, was_full: None }
     }
 
     /// The entry of an event of this ring.
@@ -179,12 +181,17 @@ impl<'a, S: Sink> Delivery<'a, S> {
         self.sink.maintain().or_else(|fault| self.fail(fault).map(|()| false))
     }
 
-    /// Passes the state of a ring to the sink, if the destination is not down.
+    /// Passes the state of a ring to the sink, if the destination is not down. That the spool was full while it was down is
+    /// passed afterwards.
     pub fn observe(&mut self, ring: usize, source: &Source) -> Result<(), Error> {
+        let full = self.spool_full();
+        let state = &mut self.ring_states[ring];
         if self.mode.is_down() {
+            state.was_full = full.or(state.was_full.take());
             return Ok(());
         }
-        let state = source.state(self.ring_states[ring].checkpoint, self.spool_full());
+        let full = full.or(state.was_full.take());
+        let state = source.state(state.checkpoint, full);
         self.sink.observe(&state).or_else(|fault| self.fail(fault))
     }
 

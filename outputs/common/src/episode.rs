@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Seconds without the fault after which it is over, the first time.
 const QUIET: i64 = 10;
 /// Seconds between two reports while it lasts; the longest time until it is over.
-const HOUR: i64 = 3600;
+pub(crate) const HOUR: i64 = 3600;
 
 /// The state of one fault. It can be stored, so that a restart repeats no report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +68,17 @@ impl Episode {
     /// Takes its state at a time: it is present if `present` is set or if the count has grown. Returns what is to be
     /// reported now.
     pub fn observe(&mut self, now: i64, count: u64, present: bool) -> Option<EpisodeChange> {
+        self.observe_each(HOUR, now, count, present)
+    }
+
+    /// The same; while it lasts, reported once in `interval` seconds.
+    pub fn observe_each(
+        &mut self,
+        interval: i64,
+        now: i64,
+        count: u64,
+        present: bool,
+    ) -> Option<EpisodeChange> {
         let present = present || count > self.count;
         self.count = count;
         // The clock may have been set back.
@@ -80,7 +91,7 @@ impl Episode {
                 (self.began, self.count_before) = (Some(now), self.reported);
                 EpisodeChange::Begins(count.saturating_sub(self.count_before))
             }
-            Some(_) if present && now - self.reported_at >= HOUR => {
+            Some(_) if present && now - self.reported_at >= interval => {
                 EpisodeChange::Lasts(count.saturating_sub(self.reported))
             }
             Some(since) if !present && now - self.last >= self.quiet => {

@@ -4,9 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use shm_layout::{Counter, InterfaceCounters};
+use shm_layout::{Counter, InterfaceName, RingName};
 
-use crate::{Episode, EpisodeChange, RingState};
+use crate::{Episode, EpisodeChange, RingState, episode::HOUR};
+
+/// While an interface is down, that is reported once in so many seconds: a port without a cable is usual.
+const DAY: i64 = 86_400;
 
 /// What a fault is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub enum FaultKind {
 pub struct FaultReport {
     /// What it is.
     pub kind: FaultKind,
+    /// The interface that it is about, if it is about one.
+    pub interface: Option<InterfaceName>,
     /// One line.
     pub text: String,
 }
@@ -48,13 +53,13 @@ pub struct FaultState {
 
 /// A count of a ring's generation.
 #[derive(Clone, Copy, Debug)]
-pub struct FaultCount {
+struct FaultCount {
     /// The generation; 0 where there is none.
-    pub generation: u64,
+    generation: u64,
     /// The count.
-    pub number: u64,
+    number: u64,
     /// What was counted before the first observation, which is not reported.
-    pub before: u64,
+    before: u64,
 }
 
 impl Faults {
@@ -81,23 +86,17 @@ impl Faults {
             reports.push(self.counted(name, FaultKind::Lost, count, (&what, remedy), now));
         }
         if let Some(generation) = state.generation {
-            let of = |counter: Counter| {
-                let numbers = state.counters.iter().map(|interface| interface.get(counter));
-                let number = numbers.fold(0, u64::saturating_add);
-                FaultCount { generation, number, before: number }
-            };
-            let is_dropping = |one: &&InterfaceCounters| one.get(Counter::KernelDropped) > 0;
-            let names = state.counters.iter().filter(is_dropping).map(|one| one.name.as_str());
-            let names = names.collect::<Vec<_>>().join(", ");
-            let what =
-                format!("frames were dropped by the kernel on {names}: the collector was too slow");
-            let remedy = "give it more time, or look for a flood on that interface";
-            let (name, count) = (format!("drops {ring}"), of(Counter::KernelDropped));
-            reports.push(self.counted(name, FaultKind::Lost, count, (&what, remedy), now));
+            let of = |number| FaultCount { generation, number, before: number };
+            for one in &state.counters {
+                let count = of(one.get(Counter::KernelDropped));
+                reports.push(self.of_drops(ring, one.name, count, now));
+            }
+            let forgotten = state.counters.iter().map(|one| one.get(Counter::Forgotten));
+            let forgotten = of(forgotten.fold(0, u64::saturating_add));
             let what = "pairings were forgotten by the collector: its table is full";
             let remedy = "raise its --max-pairings, or look for a host that invents addresses";
-            let (name, count) = (format!("forgot {ring}"), of(Counter::Forgotten));
-            reports.push(self.counted(name, FaultKind::Forgot, count, (what, remedy), now));
+            let name = format!("forgot {ring}");
+            reports.push(self.counted(name, FaultKind::Forgot, forgotten, (what, remedy), now));
         }
         let (name, why) = (format!("blind {ring}"), state.blind.as_deref());
         reports.push(self.level(name, FaultKind::Blind, why, "events arrive again", now));
@@ -109,20 +108,44 @@ impl Faults {
             let why = state.down.contains(&interface).then_some(&*why);
             let over = format!("interface {interface} is up again");
             let name = format!("down {ring} {interface}");
-            reports.push(self.level(name, FaultKind::Blind, why, &over, now));
+            let report = self.level_each(DAY, name, FaultKind::Blind, why, &over, now);
+            let interface = Some(interface);
+            reports.push(report.map(|report| FaultReport { interface, ..report }));
         }
         let (name, why) = (format!("spool {ring}"), state.spool_full.as_deref());
         reports.push(self.level(name, FaultKind::Full, why, "the spool has room again", now));
         reports.into_iter().flatten().collect()
     }
 
-    /// The count of a fault at its last observation.
-    pub fn count(&self, name: &str) -> u64 {
-        self.faults.get(name).map_or(0, |fault| fault.episode.count())
+    /// The report of frames that the kernel dropped on one interface: others are not blamed.
+    fn of_drops(
+        &mut self,
+        ring: &RingName,
+        interface: InterfaceName,
+        count: FaultCount,
+        now: i64,
+    ) -> Option<FaultReport> {
+        let what =
+            format!("frames were dropped by the kernel on {interface}: the collector was too slow");
+        let words = (&*what, "give it more time, or look for a flood on that interface");
+        let name = format!("drops {ring} {interface}");
+        let report = self.counted(name, FaultKind::Lost, count, words, now)?;
+        Some(FaultReport { interface: Some(interface), ..report })
+    }
+
+    /// The report that the memory of an output has forgotten so many more addresses and devices.
+    pub fn of_memory(&mut self, output: &str, forgotten: u64, now: i64) -> Option<FaultReport> {
+        let name = format!("forgot by {output}");
+        let before = self.faults.get(&name).map_or(0, |fault| fault.episode.count());
+        let count =
+            FaultCount { generation: 0, number: before.saturating_add(forgotten), before: 0 };
+        let what = format!("addresses and devices were forgotten by {output}: its memory is full");
+        let words = (&*what, "look for a host that invents addresses");
+        self.counted(name, FaultKind::Forgot, count, words, now)
     }
 
     /// The report of a fault that is counted: what it is, after its number, and a remedy.
-    pub fn counted(
+    fn counted(
         &mut self,
         name: String,
         kind: FaultKind,
@@ -150,7 +173,7 @@ impl Faults {
                 format!("over: {number} {what}, within {} s", now - since)
             }
         };
-        Some(FaultReport { kind, text })
+        Some(FaultReport { kind, interface: None, text })
     }
 
     /// The report of a fault that is present or not; `why`: what it is, if it is present.
@@ -162,11 +185,23 @@ impl Faults {
         over: &str,
         now: i64,
     ) -> Option<FaultReport> {
+        self.level_each(HOUR, name, kind, why, over, now)
+    }
+
+    fn level_each(
+        &mut self,
+        interval: i64,
+        name: String,
+        kind: FaultKind,
+        why: Option<&str>,
+        over: &str,
+        now: i64,
+    ) -> Option<FaultReport> {
         if why.is_none() && !self.faults.contains_key(&name) {
             return None;
         }
         let fault = self.faults.entry(name.clone()).or_default();
-        let change = fault.episode.observe(now, 0, why.is_some())?;
+        let change = fault.episode.observe_each(interval, now, 0, why.is_some())?;
         self.changed.push(name);
         let text = match (change, why) {
             (EpisodeChange::Over { since, .. }, _) => {
@@ -175,7 +210,7 @@ impl Faults {
             (EpisodeChange::Lasts(_), Some(why)) => format!("still: {why}"),
             (_, why) => why.unwrap_or_default().to_owned(),
         };
-        Some(FaultReport { kind, text })
+        Some(FaultReport { kind, interface: None, text })
     }
 }
 
@@ -234,5 +269,26 @@ mod tests {
         state.down.push("eth1".parse().unwrap());
         let down = "interface eth1 is down or gone: no frames of it arrive (ip link set eth1 up)";
         assert_eq!(texts(faults.of_ring(&state, "aw-alert", 5000)), [down]);
+        // A port without a cable is no message each hour.
+        let day = (5001..5001 + DAY).flat_map(|now| faults.of_ring(&state, "aw-alert", now));
+        let day: Vec<_> = day.collect();
+        assert_eq!(day[0].interface, state.down.first().copied());
+        assert_eq!(texts(day), [format!("still: {down}")]);
+    }
+
+    #[test]
+    fn drops_name_the_interface_that_drops() {
+        let mut faults = Faults::default();
+        let mut observe = |name: &str, number, now| {
+            let (ring, count) =
+                ("/site".parse().unwrap(), FaultCount { generation: 1, number, before: number });
+            faults.of_drops(&ring, name.parse().unwrap(), count, now)
+        };
+        assert_eq!(observe("eth0", 7, 1000), None, "before the start");
+        assert_eq!(observe("eth1", 0, 1000), None);
+        assert_eq!(observe("eth0", 7, 1001), None);
+        let report = observe("eth1", 5, 1001).unwrap();
+        let dropped = "5 frames were dropped by the kernel on eth1: the collector was too slow (give it more time, or look for a flood on that interface)";
+        assert_eq!((&*report.text, report.interface), (dropped, "eth1".parse().ok()));
     }
 }

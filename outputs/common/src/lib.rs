@@ -36,7 +36,7 @@ pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn
 pub use checkpoint::Checkpoint;
 pub use episode::{Episode, EpisodeChange};
 pub use event_json::{EventJson, TimeFormat};
-pub use faults::{FaultCount, FaultKind, FaultReport, FaultState, Faults};
+pub use faults::{FaultKind, FaultReport, FaultState, Faults};
 pub use health::HEARTBEAT_TIMEOUT;
 pub use host::{host_of, this_host};
 pub use options::{RingOptions, StartFrom};

@@ -17,9 +17,10 @@ pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 const LOSS_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// A collector updates its heartbeat once a second; after this time without one it is dead or hangs.
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a ring may be missing that was not there since the start: at boot, the collector may start later.
+/// How long a ring may be missing that was not there since the start, or be without a collector that has ended in order: at
+/// boot, it may start later, and an update or a restart waits for its interfaces.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// Events that a reader may always be behind; above that, a quarter of the ring.
+/// Events that a reader may always be behind, as far as they are half of the ring; above that, a quarter of it.
 const LEAST_BACKLOG: u64 = 4096;
 
 /// A ring, its reader while it exists, and its counts.
@@ -116,8 +117,8 @@ impl<'a> Source<'a> {
                 self.heartbeat.since = Instant::now();
                 Ok(())
             }
-            Err(AttachError::NotARing) if self.cut && !self.once => Ok(()),
-            Err(AttachError::Missing) if !self.once => {
+            Err(AttachError::Cut) if self.cut && !self.once => Ok(()),
+            Err(AttachError::Missing | AttachError::Cut) if !self.once => {
                 if !self.waiting {
                     self.waiting_since = Instant::now();
                     info(format_args!(
@@ -232,7 +233,8 @@ impl<'a> Source<'a> {
     pub fn is_behind(&self) -> bool {
         self.reader.as_ref().is_some_and(|reader| {
             let unread = reader.published().saturating_sub(reader.position().sequence);
-            unread > (reader.slots() / 4).max(LEAST_BACKLOG)
+            let slots = reader.slots();
+            unread > (slots / 4).max(LEAST_BACKLOG.min(slots / 2))
         })
     }
 
@@ -257,7 +259,12 @@ impl<'a> Source<'a> {
         let timeout = if self.existed { HEARTBEAT_TIMEOUT } else { START_TIMEOUT };
         match &self.reader {
             _ if self.once => None,
-            Some(reader) => self.heartbeat.missing.is_present().then(|| no_heartbeat(reader)),
+            Some(reader) => {
+                let is_restarting =
+                    reader.writer().is_none() && self.heartbeat.since.elapsed() < START_TIMEOUT;
+                let missing = self.heartbeat.missing.is_present() && !is_restarting;
+                missing.then(|| no_heartbeat(reader))
+            }
             None => (self.waiting && self.waiting_since.elapsed() >= timeout).then(|| {
                 "it does not exist: no events arrive (start the collector, or name its ring with -m)"
                     .into()

@@ -70,9 +70,10 @@ struct FaultJson<'a> {
     note: &'a str,
 }
 
-/// The retained messages that the broker has from this program.
-pub const SCHEMA: &str =
-    "CREATE TABLE IF NOT EXISTS retained (topic TEXT PRIMARY KEY, payload TEXT)";
+/// The retained messages that the broker has from this program, and the states of faults.
+pub const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS retained (topic TEXT PRIMARY KEY, payload TEXT);
+    CREATE TABLE IF NOT EXISTS fault (name TEXT PRIMARY KEY, state TEXT);";
 
 impl MqttSink {
     pub fn new(
@@ -83,6 +84,7 @@ impl MqttSink {
         has_event_entity: bool,
         show_ring: bool,
     ) -> SinkResult<MqttSink> {
+        let faults = memory.faults()?;
         let (now, published) = (UnixTime::now().seconds(), retained(&mut memory)?);
         for mac in devices.all().collect::<Vec<_>>() {
             if published.get(&topics.device(mac)).is_some_and(|state| state == HOME) {
@@ -101,7 +103,7 @@ impl MqttSink {
             topics,
             has_event_entity,
             messages: Vec::new(),
-            faults: Faults::default(),
+            faults,
             fault_messages: Vec::new(),
         })
     }
@@ -208,7 +210,10 @@ impl MqttSink {
 
     fn publish_faults(&mut self, state: &RingState) -> SinkResult {
         let now = UnixTime::now().seconds();
-        for report in self.faults.of_ring(state, "aw-mqtt", now) {
+        let mut reports = self.faults.of_ring(state, "aw-mqtt", now);
+        let forgotten = self.memory.take_forgotten();
+        reports.extend(self.faults.of_memory("aw-mqtt", forgotten, now));
+        for report in reports {
             let messages = self.messages_of_fault(&state.ring, &report, now);
             self.fault_messages.extend(messages);
         }
@@ -219,6 +224,14 @@ impl MqttSink {
         self.broker.publish(self.fault_messages.clone())?;
         self.fault_messages.clear();
         Ok(())
+    }
+
+    /// Stores which faults are reported, so that a restart repeats none: after the broker has acknowledged the reports.
+    fn store_faults(&mut self) -> SinkResult {
+        if !self.fault_messages.is_empty() {
+            return Ok(());
+        }
+        self.memory.store_faults(&mut self.faults)
     }
 
     fn publish_presence(&mut self) -> SinkResult {
@@ -296,6 +309,7 @@ impl Sink for MqttSink {
             .and_then(|()| self.memory.with(Connection::cache_flush))
             .and_then(|()| self.broker.publish(messages))
             .and_then(|()| self.broker.keep_alive())
+            .and_then(|()| self.store_faults())
             .and_then(|()| self.commit());
         self.or_roll_back(delivered)
     }
@@ -310,7 +324,9 @@ impl Sink for MqttSink {
         let done = self
             .ensure_connected()
             .and_then(|()| self.broker.keep_alive())
-            .and_then(|()| self.publish_presence());
+            .and_then(|()| self.publish_presence())
+            .and_then(|()| self.store_faults())
+            .and_then(|()| self.commit());
         self.or_roll_back(done).map(|()| false)
     }
 

@@ -57,9 +57,7 @@ impl Dispatcher {
             let note = Some("over: the state of aw-alert can be written again".into());
             alerts.push(Alert { note, ..Alert::new(AlertKind::Full, now) });
         }
-        for (name, fault) in self.faults.take_changed() {
-            self.store.store_fault(&name, &fault)?;
-        }
+        self.store.memory.store_faults(&mut self.faults)?;
         alerts.into_iter().try_for_each(|alert| self.dispatch(alert, now))
     }
 }
