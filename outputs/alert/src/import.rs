@@ -19,6 +19,7 @@ use aw_service::{FileKind, TextLine, TextLines, cause, open_file};
 use shm_layout::UnixTime;
 
 use self::{
+    database::End,
     formats::{Context, Line},
     imported::{Counts, Imported},
 };
@@ -31,6 +32,8 @@ const FIRST_LINES: usize = 1000;
 const FIRST_BYTES: usize = 1 << 20;
 /// Numbers of bad lines that are shown.
 const SHOWN_NUMBERS: usize = 10;
+/// How often a database is read that another program changes meanwhile.
+const TRIES: usize = 10;
 
 /// Imports files; each of them completely or not at all.
 pub fn import(state: &Path, network: Option<&str>, files: &[PathBuf]) -> Result<(), Error> {
@@ -153,15 +156,27 @@ impl FileImport<'_> {
     }
 
     fn read_database(&mut self, path: &Path) -> Result<(), Failure> {
-        let mut number = 0;
-        let is_known = database::each_row(path, |row| {
-            number += 1;
-            if !database::add(row, &mut self.imported)? {
-                self.add_bad(number);
+        for _ in 0..TRIES {
+            let mut number = 0;
+            let end = database::each_row(path, |row| {
+                number += 1;
+                if !database::add(row, &mut self.imported)? {
+                    self.add_bad(number);
+                }
+                self.store_if_full()
+            })?;
+            match end {
+                End::Read => return Ok(()),
+                End::Unknown => return Err(Failure::File(formats::unknown())),
+                End::Changed => {
+                    self.store.memory.roll_back();
+                    (self.imported, self.counts) = (Imported::default(), Counts::default());
+                    (self.bad_number, self.bad) = (0, Vec::new());
+                }
             }
-            self.store_if_full()
-        })?;
-        if is_known { Ok(()) } else { Err(Failure::File(formats::unknown())) }
+        }
+        let why = "another program changes it all the time (end that program, or import a copy)";
+        Err(Failure::File(why.into()))
     }
 
     fn add_bad(&mut self, number: usize) {
