@@ -141,6 +141,8 @@ pub struct NearestSightings {
     pub mac: MacAddr,
     /// The MAC that sent the frames, if it is another one.
     pub source: Option<MacAddr>,
+    /// The first claim of all. A reader may omit it if no claim was sent by another MAC.
+    pub first: Option<UnixTime>,
     pub before: Nearest,
     pub after: Nearest,
 }
@@ -148,7 +150,7 @@ pub struct NearestSightings {
 impl NearestSightings {
     pub fn new(network: usize, mac: MacAddr, source: Option<MacAddr>) -> NearestSightings {
         let (before, after) = (Nearest::default(), Nearest::default());
-        NearestSightings { network, mac, source, before, after }
+        NearestSightings { network, mac, source, first: None, before, after }
     }
 
     /// Those of each MAC in a network together, from any sender of frames.
@@ -157,8 +159,9 @@ impl NearestSightings {
         let mut known: HashMap<(usize, MacAddr), usize> = HashMap::new();
         for one in all {
             match known.get(&(one.network, one.mac)).and_then(|index| merged.get_mut(*index)) {
-                Some(NearestSightings { source, before, after, .. }) => {
+                Some(NearestSightings { source, first, before, after, .. }) => {
                     *source = None;
+                    *first = [*first, one.first].into_iter().flatten().min();
                     before.merge(&one.before, UnixTime::max);
                     after.merge(&one.after, UnixTime::min);
                 }
@@ -169,6 +172,11 @@ impl NearestSightings {
             }
         }
         merged
+    }
+
+    /// What identifies it.
+    pub fn of_source(&self) -> (usize, MacAddr, Option<MacAddr>) {
+        (self.network, self.mac, self.source)
     }
 
     /// Whether this MAC ever used the address: a sign of life counts only then.
@@ -243,7 +251,7 @@ pub trait HistoryReader {
     /// All sightings of an address in this time range, oldest first.
     fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error>;
 
-    /// Copies the whole history to a new file.
+    /// Copies the whole history to an empty file.
     fn copy(&mut self, _to: &Path) -> Result<(), Error> {
         Err(failed(
             "copy: only a database of aw-sqlite can be copied (use the server's own tool, such as mariadb-dump)",
@@ -260,6 +268,9 @@ pub trait HistoryReader {
 
     /// All pairings of this time range. A pairing may come several times; the counts add up.
     fn pairings(&mut self, range: TimeRange) -> Result<Vec<PairingSummary>, Error>;
+
+    /// Whether a MAC ever claimed an address in frames of its own.
+    fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error>;
 
     /// Whether the interface of a network has a sighting of a clock that was set.
     fn is_clock_set(&mut self, network: usize) -> Result<bool, Error>;

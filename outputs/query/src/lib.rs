@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod clocks;
+mod copied_file;
 mod counted;
 mod devices;
+mod established;
 #[cfg(any(test, fuzzing))]
 #[path = "../../../fuzz/bodies/query.rs"]
 pub mod fuzzed;
@@ -21,7 +23,9 @@ mod time_expression;
 mod who;
 
 use std::{
+    fs,
     io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
     process::{self, ExitCode},
     sync::mpsc::{self, RecvTimeoutError, Sender},
     thread,
@@ -34,8 +38,8 @@ use jiff::{Zoned, tz::TimeZone};
 use shm_layout::UnixTime;
 
 use crate::{
-    history_reader::HistoryReader, mysql_reader::MysqlReader, options::Options, queries::Query,
-    result_table::OutputFormat, sqlite_reader::SqliteReader,
+    copied_file::CopiedFile, history_reader::HistoryReader, mysql_reader::MysqlReader,
+    options::Options, queries::Query, result_table::OutputFormat, sqlite_reader::SqliteReader,
 };
 
 /// Exit status if nothing matches.
@@ -59,7 +63,11 @@ pub fn main() -> ExitCode {
     if let Some(remark) = query.remark(UnixTime::now(), &zone) {
         warn(remark);
     }
-    match answer(&options, &query, &zone) {
+    let answered = match &query {
+        Query::Copy(file) => copy(&options, file).map(|()| true),
+        query => answer(&options, query, &zone),
+    };
+    match answered {
         Ok(true) | Err(Error::Closed) => ExitCode::SUCCESS,
         Ok(false) => NO_MATCH.into(),
         Err(Error::Failed(why)) => {
@@ -70,15 +78,20 @@ pub fn main() -> ExitCode {
 }
 
 /// Ends the program with an error if there is no answer after this time; until the returned sender is dropped. Nothing is
-/// printed before that, and nothing is written to a history, so a question can end at any moment.
-fn limit(time: Duration) -> Sender<()> {
+/// printed before that, and nothing is written to a history, so a question can end at any moment. `incomplete` is a file to
+/// remove.
+fn limit(
+    time: Duration,
+    (what, remedy): (&'static str, &'static str),
+    incomplete: Option<PathBuf>,
+) -> Sender<()> {
     let (answered, answer) = mpsc::channel();
     thread::spawn(move || {
         if answer.recv_timeout(time) == Err(RecvTimeoutError::Timeout) {
-            info(format_args!(
-                "no answer within {} s (ask for a shorter time with --from and --to, or allow more with --timeout)",
-                time.as_secs()
-            ));
+            if let Some(incomplete) = incomplete {
+                let _ = fs::remove_file(incomplete);
+            }
+            info(format_args!("no {what} within {} s ({remedy} with --timeout)", time.as_secs()));
             process::exit(1);
         }
     });
@@ -87,7 +100,8 @@ fn limit(time: Duration) -> Sender<()> {
 
 /// Prints the answer. Returns false if there is none.
 fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Error> {
-    let timer = limit(options.timeout.0);
+    let remedy = "ask for a shorter time with --from and --to, or allow more";
+    let timer = limit(options.question_limit(), ("answer", remedy), None);
     let table = loop {
         let mut history = open(options)?;
         let table = query.run(&mut *history);
@@ -97,9 +111,6 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
         }
     };
     drop(timer);
-    if matches!(query, Query::Copy(_)) {
-        return Ok(true);
-    }
     let mut out = BufWriter::new(io::stdout().lock());
     if !table.rows.is_empty() || options.format == OutputFormat::Csv {
         let printed = table.print(&mut out, options.format, zone).and_then(|()| out.flush());
@@ -114,6 +125,25 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
     Ok(!table.rows.is_empty())
 }
 
+/// Copies a history to a new file, completely or not at all.
+fn copy(options: &Options, file: &Path) -> Result<(), Error> {
+    let copied = CopiedFile::create(file)?;
+    let timer = options
+        .copy_limit()
+        .map(|time| limit(time, ("copy", "allow more"), Some(copied.incomplete().into())));
+    loop {
+        copied.clear()?;
+        let mut history = open(options)?;
+        let done = Query::Copy(copied.incomplete().into()).run(&mut *history);
+        if history.is_intact()? {
+            done?;
+            break;
+        }
+    }
+    drop(timer);
+    copied.complete()
+}
+
 /// A new kind of history is another arm here, and one file.
 fn open(options: &Options) -> Result<Box<dyn HistoryReader>, Error> {
     let Options { database, config, prefix, .. } = options;
@@ -124,7 +154,7 @@ fn open(options: &Options) -> Result<Box<dyn HistoryReader>, Error> {
             let config = config.as_deref().map(ServerConfig::read).transpose()?;
             let mut config = config.unwrap_or_default();
             config.set_url(url)?;
-            Ok(Box::new(MysqlReader::open(&config, prefix, options.timeout.0)?))
+            Ok(Box::new(MysqlReader::open(&config, prefix, options.question_limit())?))
         }
         ("sqlite", _) if config.is_some() => {
             Err(failed("--config names a server, and --database names a file (choose one of them)"))

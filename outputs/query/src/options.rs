@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use aw_mysql::TablePrefix;
 use aw_service::{Error, TimeSpan, failed};
@@ -14,6 +14,9 @@ use crate::{
 
 /// The history, unless another one is named.
 pub const DEFAULT_DATABASE: &str = "/var/lib/addrwatch/addrwatch.db";
+
+/// The default of `--timeout`, for all but copies.
+const QUESTION_LIMIT: Duration = Duration::from_secs(60);
 
 /// Shows which MAC had which address, where and when.
 #[derive(Parser)]
@@ -35,9 +38,9 @@ pub struct Options {
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Table)]
     pub format: OutputFormat,
 
-    /// End with an error if there is no answer after TIME: 90s, 5m or 1h. The time limit also ends questions that a hostile network or file made slow
-    #[arg(long, global = true, value_name = "TIME", default_value = "60s")]
-    pub timeout: TimeSpan,
+    /// End with an error if there is no answer after TIME: 90s, 5m or 1h. The time limit also ends questions that a hostile network or file made slow [default: 60s; `copy` has no limit]
+    #[arg(long, global = true, value_name = "TIME")]
+    timeout: Option<TimeSpan>,
 
     #[command(subcommand)]
     command: QueryCommand,
@@ -53,7 +56,7 @@ Examples:
   aw-query changes --since 1d
   aw-query devices --format csv
   aw-query -c reader.cnf changes --since 1d
-  aw-query copy --timeout 10m lan.db && sqlite3 lan.db 'SELECT * FROM addrwatch'
+  aw-query copy lan.db && sqlite3 lan.db 'SELECT * FROM addrwatch'
 
 {}
 
@@ -114,7 +117,7 @@ enum QueryCommand {
     Changes(RangeOptions),
     /// Show all MACs with their addresses
     Devices(RangeOptions),
-    /// Copy the database to FILE, for sqlite3 and other programs: a state of it, also while it is written
+    /// Copy the database to FILE, for sqlite3 and other programs: a state of it, also while it is written. Until it is complete, it is FILE.new
     Copy {
         /// The copy, which must not exist
         file: PathBuf,
@@ -132,6 +135,16 @@ struct RangeOptions {
 }
 
 impl Options {
+    /// How long a question may take.
+    pub fn question_limit(&self) -> Duration {
+        self.timeout.map_or(QUESTION_LIMIT, |limit| limit.0)
+    }
+
+    /// How long a copy may take: as long as the database is large, unless the user has set a limit.
+    pub fn copy_limit(&self) -> Option<Duration> {
+        self.timeout.map(|limit| limit.0)
+    }
+
     /// The query; times such as `1d` are relative to `now`.
     pub fn query(&self, now: &Zoned) -> Result<Query, Error> {
         Ok(match &self.command {

@@ -2,17 +2,12 @@
 //! skipped, a value that is not a text is an error.
 
 use std::{
-    collections::HashMap,
-    fs::{self, OpenOptions},
-    io::ErrorKind,
-    net::IpAddr,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
+    collections::HashMap, fs, io::ErrorKind, net::IpAddr, os::unix::fs::MetadataExt, path::Path,
 };
 
 use aw_database::Snapshot;
 use aw_service::{Error, FileKind, cause, failed, open_file, warn};
-use rusqlite::{Connection, ErrorCode, Row, params, types::ValueRef};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params, types::ValueRef};
 use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use crate::clocks::Clocks;
@@ -53,14 +48,16 @@ struct Pairing {
 
 impl SqliteReader {
     pub fn open(path: &Path) -> Result<SqliteReader, Error> {
-        let shown = path.display().to_string();
-        let snapshot = Snapshot::open(path).map_err(|error| failure(&shown, error))?;
-        let (places, source) = (Places::default(), "-1");
-        let mut history = SqliteReader { path: shown, snapshot, places, source };
-        // What was read of two states is no error of the file.
-        match history.check() {
-            Err(_) if !history.is_intact()? => Ok(history),
-            checked => checked.map(|()| history),
+        loop {
+            let shown = path.display().to_string();
+            let snapshot = Snapshot::open(path).map_err(|error| failure(&shown, error))?;
+            let (places, source) = (Places::default(), "-1");
+            let mut history = SqliteReader { path: shown, snapshot, places, source };
+            // What was read of two states is no error of the file.
+            match history.check() {
+                Err(_) if !history.is_intact()? => {}
+                checked => return checked.map(|()| history),
+            }
         }
     }
 
@@ -130,6 +127,18 @@ impl SqliteReader {
         Ok(())
     }
 
+    /// The first claim of a pairing.
+    fn first_claim(
+        database: &Connection,
+        pairing: &Pairing,
+    ) -> rusqlite::Result<Option<UnixTime>> {
+        let select = format!(
+            "SELECT time FROM sighting WHERE pairing = ? AND origin NOT IN ({NO_CLAIM}) ORDER BY time LIMIT 1"
+        );
+        let first = database.prepare_cached(&select)?.query_row([pairing.id], |row| row.get(0));
+        Ok(first.optional()?.map(UnixTime::from_nanos))
+    }
+
     /// The pairings of an address, without those that are not valid.
     fn pairings_of(&mut self, ip: IpAddr) -> rusqlite::Result<Vec<Pairing>> {
         let SqliteReader { snapshot: Snapshot { database, .. }, places, source, .. } = self;
@@ -161,20 +170,10 @@ impl HistoryReader for SqliteReader {
         self.places.clocks()
     }
 
-    /// The copy is private until its owner decides otherwise. One of two states is removed: the caller tries again.
     fn copy(&mut self, to: &Path) -> Result<(), Error> {
-        let shown = to.display();
-        let create = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
-        create.map_err(|error| {
-            failed(format_args!("create {shown}: {} (choose another file)", cause(&error)))
-        })?;
-        let database = &self.snapshot.database;
-        let copied = database.execute("VACUUM INTO ?", [to.to_string_lossy()]);
-        if copied.is_err() || !self.is_intact().is_ok_and(|intact| intact) {
-            let _ = fs::remove_file(to);
-        }
-        let path = &self.path;
-        copied.map(drop).map_err(|error| failed(format_args!("copy {path} to {shown}: {error}")))
+        let copied = self.snapshot.database.execute("VACUUM INTO ?", [to.to_string_lossy()]);
+        let (path, to) = (&self.path, to.display());
+        copied.map(drop).map_err(|error| failed(format_args!("copy {path} to {to}: {error}")))
     }
 
     fn is_intact(&self) -> Result<bool, Error> {
@@ -244,7 +243,9 @@ impl HistoryReader for SqliteReader {
             let after: (&str, Nearer) = ("time > ? ORDER BY time", UnixTime::min);
             type Key = (usize, MacAddr, Option<MacAddr>);
             let mut found: HashMap<Key, NearestSightings> = HashMap::new();
-            for pairing in history.pairings_of(ip)? {
+            let pairings = history.pairings_of(ip)?;
+            let with_first = pairings.iter().any(|pairing| pairing.source.is_some());
+            for pairing in pairings {
                 let Pairing { network, mac, source, .. } = pairing;
                 let nearest = found
                     .entry((network, mac, source))
@@ -252,6 +253,10 @@ impl HistoryReader for SqliteReader {
                 let database = &history.snapshot.database;
                 SqliteReader::nearest_of(database, (&pairing, at), before, &mut nearest.before)?;
                 SqliteReader::nearest_of(database, (&pairing, at), after, &mut nearest.after)?;
+                if with_first {
+                    let first = SqliteReader::first_claim(database, &pairing)?;
+                    nearest.first = [nearest.first, first].into_iter().flatten().min();
+                }
             }
             Ok(found.into_values().collect())
         })
@@ -308,6 +313,17 @@ impl HistoryReader for SqliteReader {
         })
     }
 
+    fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {
+        self.read(|history| {
+            let SqliteReader { snapshot: Snapshot { database, .. }, source, .. } = history;
+            let select = format!(
+                "SELECT EXISTS (SELECT 1 FROM pairing WHERE mac = ? AND {source} < 0 AND EXISTS (
+                SELECT 1 FROM sighting WHERE pairing = id AND origin NOT IN ({NO_CLAIM})))"
+            );
+            database.prepare_cached(&select)?.query_row([mac.number() as i64], |row| row.get(0))
+        })
+    }
+
     fn is_clock_set(&mut self, network: usize) -> Result<bool, Error> {
         self.read(|history| {
             let SqliteReader { snapshot: Snapshot { database, .. }, places, .. } = history;
@@ -344,6 +360,7 @@ fn failure(path: &str, error: rusqlite::Error) -> Error {
             ("it is a directory".into(), "choose a file with --database".into())
         }
         Some(ErrorCode::CannotOpen) => match open_file(Path::new(path), FileKind::Settings) {
+            Ok(_) if error.to_string().ends_with(')') => (error.to_string(), String::new()),
             Ok(_) => (error.to_string(), access_remedy(path)),
             Err(error) if error.kind() == ErrorKind::NotFound => (cause(&error), NO_FILE.into()),
             Err(error) => (cause(&error), access_remedy(path)),
@@ -353,7 +370,10 @@ fn failure(path: &str, error: rusqlite::Error) -> Error {
         }
         _ => return failed(format_args!("read {path}: {error}")),
     };
-    failed(format_args!("read {path}: {cause} ({remedy})"))
+    match remedy.is_empty() {
+        true => failed(format_args!("read {path}: {cause}")),
+        false => failed(format_args!("read {path}: {cause} ({remedy})")),
+    }
 }
 
 /// What permits this user to read the file: the group of the file, or of the directory that hides it.
