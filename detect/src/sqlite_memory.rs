@@ -5,6 +5,7 @@ mod adoption;
 mod columns;
 mod faults;
 mod forget;
+mod learned;
 
 use std::{
     collections::HashMap,
@@ -16,10 +17,13 @@ use std::{
 };
 
 use aw_output::{Checkpoint, Fault, SinkResult, failed};
+use aw_service::{FileKind, open_file};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::{MacAddr, RingName};
 
 use crate::{cache::Cache, device::Device, network::NetworkState, rules::Memory, station::Station};
+pub use learned::{LearnedDevice, SharedAddress};
+
 use adoption::ShortNames;
 use columns::{device_from, ip_bytes, ip_from, station_from};
 
@@ -61,16 +65,6 @@ pub struct SqliteMemory {
     written: Option<Instant>,
 }
 
-/// An address that several MACs shared in the learning period.
-pub struct SharedAddress {
-    /// The full name of its network.
-    pub network: String,
-    /// The address.
-    pub ip: IpAddr,
-    /// The MACs.
-    pub macs: Vec<MacAddr>,
-}
-
 impl SqliteMemory {
     /// The path of a program's database in its state directory.
     pub fn path(directory: &Path, program: &str) -> PathBuf {
@@ -83,9 +77,10 @@ impl SqliteMemory {
         let open = || {
             // Private, also where an earlier release created it: who may read a file may lock it, and so stop this
             // program. SQLite reports what fails here.
-            let file =
-                OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-            let _ = file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)));
+            if OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).is_err() {
+                let file = open_file(&path, FileKind::State);
+                let _ = file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)));
+            }
             let database = Connection::open(&path)?;
             database.busy_timeout(Duration::from_millis(100))?;
             database.set_prepared_statement_cache_capacity(32);
@@ -214,25 +209,6 @@ impl SqliteMemory {
         let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
         let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";
         self.with(|database| database.execute(replace, row).map(drop))
-    }
-
-    /// Addresses that several MACs shared in the learning period: so many of them, and the number of all.
-    pub fn shared_addresses(&mut self, limit: usize) -> SinkResult<(Vec<SharedAddress>, u64)> {
-        let (mut first, mut count) = (Vec::new(), 0);
-        self.with(|database| {
-            let select = "SELECT * FROM station WHERE length(sharers) > 6 ORDER BY network, ip"; // 6 bytes each
-            let mut select = database.prepare(select)?;
-            let mut rows = select.query([])?;
-            while let Some(row) = rows.next()? {
-                count += 1;
-                let ip = ip_from(&row.get::<_, Vec<u8>>(1)?).filter(|_| first.len() < limit);
-                if let Some(ip) = ip {
-                    let macs = station_from(row)?.sharers;
-                    first.push(SharedAddress { network: row.get(0)?, ip, macs });
-                }
-            }
-            Ok((first, count))
-        })
     }
 
     /// Calls a function with each station and the full name of its network, or the name that an import gave it, for an

@@ -229,9 +229,7 @@ impl Rules {
 /// Whether one MAC alone has had an address for a day, as a server or a router of virtual machines.
 fn is_held(station: &Station) -> bool {
     let [owner] = &*station.claims else { return false };
-    let first = station.first.filter(|first| first.mac == owner.mac);
-    let held = first.and_then(|first| span(first.time, owner.time));
-    held.is_some_and(|held| held >= HELD_SECONDS)
+    station.held(owner.mac, owner.time) >= HELD_SECONDS
 }
 
 /// Whether an address that moved came back, or is used by two MACs.

@@ -91,6 +91,7 @@ impl Rules {
         Some(Alert {
             old_mac: Some(owner.mac.to_string()),
             previous: span(owner.time, time).map(|_| owner.time),
+            held: station.held(owner.mac, time),
             note: Some("in a form that Linux ignores, and other hosts may accept".into()),
             digest: true,
             ..self.alert(

@@ -1,17 +1,19 @@
-//! The message at the end of the learning period: addresses that several MACs shared in it. From then on that is normal, so
-//! this is the only message about it, also if it was a conflict or an attack.
+//! The message at the end of the learning period: addresses that several MACs shared in it, or that a group's MAC had, and
+//! devices that do proxy ARP, scan, or have a virtual MAC. From then on that is normal, so this is the only message about it,
+//! also if it was a conflict or an attack.
 
 use std::net::IpAddr;
 
-use aw_detect::{Names, SharedAddress, split_network};
+use aw_detect::{LearnedDevice, Names, SharedAddress, split_network};
 use aw_output::{SinkResult, this_host};
 use aw_service::plain;
 use serde_json::json;
+use shm_layout::MacAddr;
 
 use crate::{notification::Notification, store::AlertStore};
 
-/// Addresses in a message, and MACs of each; of further ones it has the number.
-const MAX_ADDRESSES: usize = 20;
+/// Addresses and devices in a message, of each, and MACs of an address; of further ones it has the number.
+const MAX_LISTED: usize = 20;
 const MAX_MACS: usize = 8;
 
 pub struct Learned {
@@ -21,35 +23,66 @@ pub struct Learned {
 }
 
 impl Learned {
-    /// None if no address was shared.
+    /// None if no address was shared, and no device is a special one.
     pub fn load(store: &mut AlertStore, names: &Names, time: i64) -> SinkResult<Option<Learned>> {
-        let (shared, count) = store.memory.shared_addresses(MAX_ADDRESSES)?;
-        Ok((count > 0).then(|| Learned::of(&shared, count, names, time, &this_host())))
+        let (shared, count) = store.memory.shared_addresses(MAX_LISTED)?;
+        let (devices, of_devices) = store.memory.learned_devices(MAX_LISTED)?;
+        let any = count > 0 || of_devices > 0;
+        let (addresses, devices) = ((&*shared, count), (&*devices, of_devices));
+        Ok(any.then(|| Learned::of(addresses, devices, names, time, &this_host())))
     }
 
-    fn of(shared: &[SharedAddress], count: u64, names: &Names, time: i64, host: &str) -> Learned {
+    fn of(
+        (shared, count): (&[SharedAddress], u64),
+        (devices, of_devices): (&[LearnedDevice], u64),
+        names: &Names,
+        time: i64,
+        host: &str,
+    ) -> Learned {
         let number = if count == 1 { "1 address".into() } else { format!("{count} addresses") };
-        let subject = format!("learned: several MACs share {number}");
+        let subject = match count {
+            0 => "learned: devices with proxy ARP, scanners or virtual MACs".into(),
+            _ => format!("learned: several MACs share {number}"),
+        };
         let mut each: Vec<_> = shared.iter().map(|one| described(one, names)).collect();
-        let further = count - each.len() as u64;
-        if further > 0 {
-            each.push(format!("and {further} more"));
-        }
+        push_further(&mut each, count);
+        let mut of_each: Vec<_> = devices
+            .iter()
+            .map(|LearnedDevice { mac, role }| format!("{role}{}", named(*mac, names)))
+            .collect();
+        push_further(&mut of_each, of_devices);
+        each.append(&mut of_each);
         let text = format!(
-            "Several MACs used each of these addresses while aw-alert learned. From now on\n\
-             that is normal, and no alert reports it. If a MAC does not belong there, remove\n\
-             its device, and let aw-alert forget what it learned.\n\n{}\n\nreported by {host}\n",
+            "While aw-alert learned, several MACs or a group's MAC used each of these addresses,\n\
+             and these devices answered or probed for the addresses of others, or had virtual\n\
+             MACs. From now on that is normal, and no alert reports it. If a MAC does not belong\n\
+             there, remove its device, and let aw-alert forget what it learned.\n\n{}\n\n\
+             reported by {host}\n",
             each.join("\n")
         );
         let line = format!("{subject}: {}", each.join(", "));
+        let macs: Vec<_> = devices.iter().map(|device| device.mac.to_string()).collect();
         let addresses: Vec<IpAddr> = shared.iter().map(|one| one.ip).collect();
         let fields = json!({
             "kind": "learned", "message": line, "host": host, "seconds": time, "count": count,
-            "addresses": addresses,
+            "addresses": addresses, "devices": macs,
         });
         let line = format!("{time} {line}");
         Learned { line, notification: Notification { subject, text, fields } }
     }
+}
+
+fn push_further(each: &mut Vec<String>, count: u64) {
+    let further = count - each.len() as u64;
+    if further > 0 {
+        each.push(format!("and {further} more"));
+    }
+}
+
+/// ` MAC [name]`
+fn named(mac: MacAddr, names: &Names) -> String {
+    let name = names.get(&mac).map(|name| format!(" [{}]", plain(name)));
+    format!(" {mac}{}", name.unwrap_or_default())
 }
 
 /// `192.0.2.1 site-a/eth0 MAC [name] MAC`
@@ -61,10 +94,7 @@ fn described(shared: &SharedAddress, names: &Names) -> String {
         ring => format!("{ip} {ring}/{interface}"),
     };
     for mac in macs.iter().take(MAX_MACS) {
-        text += &format!(" {mac}");
-        if let Some(name) = names.get(mac) {
-            text += &format!(" [{}]", plain(name));
-        }
+        text += &named(*mac, names);
     }
     if macs.len() > MAX_MACS {
         text += &format!(" and {} more", macs.len() - MAX_MACS);
@@ -74,8 +104,9 @@ fn described(shared: &SharedAddress, names: &Names) -> String {
 
 #[cfg(test)]
 mod tests {
+    use aw_detect::{Device, Memory, Station};
+
     use super::*;
-    use shm_layout::MacAddr;
 
     #[test]
     fn a_message_is_bounded() {
@@ -87,7 +118,7 @@ mod tests {
         };
         let names = Names::from([(mac(2), "router".to_owned())]);
         let two = [shared("192.0.2.1", 2), shared("2001:db8::1", 10)];
-        let Learned { line, notification } = Learned::of(&two, 7, &names, 5, "sensor");
+        let Learned { line, notification } = Learned::of((&two, 7), (&[], 0), &names, 5, "sensor");
         let first = "192.0.2.1 site-a/eth0 00:08:e1:00:00:01 00:08:e1:00:00:02 [router]";
         assert!(line.starts_with("5 learned: several MACs share 7 addresses: "), "{line}");
         assert!(line.contains(&format!(": {first}, 2001:db8::1 site-a/eth0 ")), "{line}");
@@ -96,5 +127,40 @@ mod tests {
         assert!(text.contains(&format!("\n{first}\n")), "{text}");
         assert!(text.ends_with(" and 2 more\nand 5 more\n\nreported by sensor\n"), "{text}");
         assert_eq!(fields["addresses"], json!(["192.0.2.1", "2001:db8::1"]));
+        let devices = [(mac(2), "proxy ARP"), (mac(3), "scanner")]
+            .map(|(mac, role)| LearnedDevice { mac, role });
+        let Learned { line, notification } =
+            Learned::of((&[], 0), (&devices, 3), &names, 5, "sensor");
+        let expected = "5 learned: devices with proxy ARP, scanners or virtual MACs: \
+            proxy ARP 00:08:e1:00:00:02 [router], scanner 00:08:e1:00:00:03, and 1 more";
+        assert_eq!(line, expected);
+        let macs = json!(["00:08:e1:00:00:02", "00:08:e1:00:00:03"]);
+        assert_eq!(notification.fields["devices"], macs);
+    }
+
+    /// All that is normal from now on is listed, after its end: an attacker may have been there already.
+    #[test]
+    fn what_is_listed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = AlertStore::open(directory.path()).unwrap();
+        let group: MacAddr = "03:bf:c0:00:02:01".parse().unwrap();
+        let station = Station { learned: vec![group], ..Station::default() };
+        store.memory.store_station("s/r/eth0", [192, 0, 2, 1].into(), &station).unwrap();
+        let learned = Device { learned: true, ..Device::new(1) };
+        let devices = [
+            ("00:08:e1:00:00:01", Device { proxy: true, ..learned.clone() }),
+            ("00:08:e1:00:00:02", Device { scanner: true, ..learned.clone() }),
+            ("00:00:5e:00:01:07", learned.clone()),
+            ("00:00:5e:00:01:08", Device::new(1)),
+            ("00:08:e1:00:00:03", learned),
+        ];
+        for (mac, device) in devices {
+            store.memory.store_device(mac.parse().unwrap(), &device).unwrap();
+        }
+        let learned = Learned::load(&mut store, &Names::new(), 5).unwrap().unwrap();
+        let listed = learned.line.split_once("1 address: ").unwrap().1;
+        let expected = "192.0.2.1 eth0 03:bf:c0:00:02:01, virtual MAC 00:00:5e:00:01:07, \
+            proxy ARP 00:08:e1:00:00:01, scanner 00:08:e1:00:00:02";
+        assert_eq!(listed.replace("r/eth0", "eth0"), expected);
     }
 }

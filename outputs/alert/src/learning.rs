@@ -9,6 +9,8 @@ use crate::store::AlertStore;
 /// The notes with its end, and with the fact that it is over.
 const UNTIL: &str = "learns until";
 const OVER: &str = "has learned";
+/// The note that what it saw is marked as learned. An earlier release marked nothing.
+const MARKED: &str = "learned is marked";
 /// Seconds that clocks differ.
 const TOLERANCE: i64 = 60;
 
@@ -22,6 +24,12 @@ pub struct Learning {
 impl Learning {
     pub fn load(seconds: Option<i64>, store: &mut AlertStore) -> SinkResult<Learning> {
         let (until, over) = (store.note(UNTIL)?, store.note(OVER)?.is_some());
+        if let Some(until) = until
+            && store.note(MARKED)?.is_none()
+        {
+            store.memory.learn_until(until)?;
+            store.store_note(MARKED, 1)?;
+        }
         Ok(Learning { seconds, until, over })
     }
 
@@ -50,6 +58,7 @@ impl Learning {
             (_, Some(seconds)) => {
                 let until = time.saturating_add(seconds);
                 store.store_note(UNTIL, until)?;
+                store.store_note(MARKED, 1)?;
                 *self.until.insert(until)
             }
             (None, None) => return Ok(false),
@@ -82,6 +91,11 @@ fn is_set(seconds: i64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use aw_detect::{Device, MacClaim, Memory, Station};
+    use shm_layout::MacAddr;
+
     use super::*;
 
     const DAY: i64 = 86_400;
@@ -101,6 +115,46 @@ mod tests {
             learning.includes(*time, now, &mut store).unwrap()
         });
         each.collect()
+    }
+
+    /// An earlier release marked nothing as learned: what was there in its learning period is, and what came later is not.
+    #[test]
+    fn a_period_of_an_earlier_release() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = AlertStore::open(directory.path()).unwrap();
+        let macs = [1, 2, 3].map(|last| MacAddr::new([0, 8, 0xe1, 0, 0, last]));
+        let [owner, other, attacker] = macs;
+        let ip = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let times = [NOW, NOW, NOW + 2 * DAY];
+        for (mac, time) in macs.into_iter().zip(times) {
+            store.memory.store_device(mac, &Device::new(time)).unwrap();
+        }
+        // Its MACs, and when each last claimed it.
+        let stations = [
+            vec![(owner, NOW + 5 * DAY)],
+            vec![(attacker, NOW + 5 * DAY), (owner, NOW + 4 * DAY)],
+            vec![(other, NOW + 5 * DAY), (owner, NOW)],
+            vec![(attacker, NOW + 2 * DAY)],
+        ];
+        for (last, claims) in (0..).zip(&stations) {
+            let claims = claims.iter().map(|&(mac, time)| MacClaim { mac, time }).collect();
+            let station = Station { claims, ..Station::default() };
+            store.memory.store_station("s/r/eth0", ip(last), &station).unwrap();
+        }
+        store.store_note(UNTIL, NOW + DAY).unwrap();
+        store.store_note(OVER, 1).unwrap();
+        for _ in 0..2 {
+            Learning::load(Some(DAY), &mut store).unwrap();
+            store.commit().unwrap();
+            let devices = macs.map(|mac| store.memory.device(mac).unwrap().unwrap().learned);
+            assert_eq!(devices, [true, true, false]);
+            let learned = [0, 1, 2, 3]
+                .map(|last| store.memory.station("s/r/eth0", ip(last)).unwrap().learned);
+            assert_eq!(learned, [vec![owner], vec![], vec![owner], vec![]]);
+            // Once: what comes later is not of that time.
+            let late = Device::new(NOW);
+            store.memory.store_device(attacker, &Device { learned: false, ..late }).unwrap();
+        }
     }
 
     #[test]

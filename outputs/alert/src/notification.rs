@@ -71,7 +71,7 @@ fn fields(alert: &Alert, zone: &TimeZone) -> Value {
         "date": time.strftime("%Y%m%d").to_string(), "time": time.strftime("%H%M").to_string(),
         "active-hours": hours, "last": last,
         "vendor": alert.vendor, "old_vendor": alert.old_vendor, "old_mac": alert.old_mac,
-        "previous": alert.previous, "note": alert.note,
+        "previous": alert.previous, "note": alert.note, "frame_source": alert.frame_source,
     })
 }
 
@@ -164,6 +164,13 @@ old ethernet address: 00:08:e1:01:02:0b
         );
         assert_eq!(text(true), expected);
         assert_eq!((&fields["kind"], &fields["date"]), (&"flip_flop".into(), &"20231114".into()));
+        let sender = "00:08:e1:01:02:0c";
+        let forged = Alert { frame_source: Some(sender.into()), ..flip };
+        let forged = Notification::of(&forged, &TimeZone::UTC, false);
+        assert_eq!(
+            (&forged.fields["frame_source"], &fields["frame_source"]),
+            (&sender.into(), &Value::Null)
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::notification::Notification;
 
 /// The fields that a body may have. `subject` and `text` are those of a mail, the others are keys of the JSON object.
-pub const FIELDS: [&str; 23] = [
+pub const FIELDS: [&str; 24] = [
     "subject",
     "text",
     "message",
@@ -26,6 +26,7 @@ pub const FIELDS: [&str; 23] = [
     "vendor",
     "old_vendor",
     "old_mac",
+    "frame_source",
     "previous",
     "note",
     "first",

@@ -1,0 +1,132 @@
+//! What the learning period saw and made normal.
+
+use std::net::IpAddr;
+
+use aw_output::SinkResult;
+use rusqlite::{Row, params};
+use shm_layout::MacAddr;
+
+use super::{SqliteMemory, ip_from, mac_from, mac_number, station_from};
+use crate::device::MacClass;
+
+/// Addresses that are read at a time, when all are changed.
+const CHUNK: usize = 10_000;
+
+/// An address that several MACs shared in the learning period, or that a MAC had which no host has.
+pub struct SharedAddress {
+    /// The full name of its network.
+    pub network: String,
+    /// The address.
+    pub ip: IpAddr,
+    /// The MACs.
+    pub macs: Vec<MacAddr>,
+}
+
+/// A device whose behaviour the learning period made normal.
+pub struct LearnedDevice {
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// What it is.
+    pub role: &'static str,
+}
+
+impl SqliteMemory {
+    /// Addresses that several MACs shared in the learning period, or that a group's MAC had: so many of them, and the number
+    /// of all.
+    pub fn shared_addresses(&mut self, limit: usize) -> SinkResult<(Vec<SharedAddress>, u64)> {
+        let (mut first, mut count) = (Vec::new(), 0);
+        self.with(|database| {
+            // 6 bytes each
+            let select = "SELECT * FROM station WHERE length(sharers) > 6 OR length(learned) > 0
+                ORDER BY network, ip";
+            let mut select = database.prepare(select)?;
+            let mut rows = select.query([])?;
+            while let Some(row) = rows.next()? {
+                let station = station_from(row)?;
+                let groups = station.learned.iter().copied().filter(|mac| mac.is_no_host());
+                let mut macs = if station.sharers.len() > 1 { station.sharers } else { Vec::new() };
+                macs.extend(groups);
+                if macs.is_empty() {
+                    continue;
+                }
+                count += 1;
+                let ip = ip_from(&row.get::<_, Vec<u8>>(1)?).filter(|_| first.len() < limit);
+                if let Some(ip) = ip {
+                    first.push(SharedAddress { network: row.get(0)?, ip, macs });
+                }
+            }
+            Ok((first, count))
+        })
+    }
+
+    /// Devices that may answer for others, probe the addresses of others, or have a virtual MAC that takes back what it had: so
+    /// many of them, and the number of all.
+    pub fn learned_devices(&mut self, limit: usize) -> SinkResult<(Vec<LearnedDevice>, u64)> {
+        let (mut first, mut count) = (Vec::new(), 0);
+        self.write_times()?;
+        self.with(|database| {
+            let select = "SELECT mac, proxy, scanner FROM device WHERE learned ORDER BY mac";
+            let mut select = database.prepare(select)?;
+            let mut rows = select.query([])?;
+            while let Some(row) = rows.next()? {
+                let mac = mac_from(row.get(0)?);
+                let roles = [
+                    (row.get(1)?, "proxy ARP"),
+                    (row.get(2)?, "scanner"),
+                    (MacClass::of(mac) == MacClass::Virtual, "virtual MAC"),
+                ];
+                let role = roles.into_iter().find(|(is, _)| *is).map(|(_, role)| role);
+                count += u64::from(role.is_some());
+                let role = role.filter(|_| first.len() < limit);
+                first.extend(role.map(|role| LearnedDevice { mac, role }));
+            }
+            Ok((first, count))
+        })
+    }
+
+    /// Marks what the learning period saw that ended at `until`, if an earlier release recorded it, which marked nothing: the
+    /// devices that were there; and of each address the MACs that shared it, that had it then and not since, or that alone ever
+    /// had it. Who took an address later is none of these.
+    pub fn learn_until(&mut self, until: i64) -> SinkResult {
+        self.write_times()?;
+        self.with(|database| {
+            let update = "UPDATE device SET learned = 1 WHERE first <= ?";
+            database.execute(update, [until])?;
+            let mut is_learned = database
+                .prepare("SELECT EXISTS (SELECT 1 FROM device WHERE mac = ? AND learned)")?;
+            let mut update =
+                database.prepare("UPDATE station SET learned = ? WHERE network = ? AND ip = ?")?;
+            let select =
+                "SELECT * FROM station WHERE (network, ip) > (?, ?) ORDER BY network, ip LIMIT ?";
+            let mut select = database.prepare(select)?;
+            let (mut after, mut count) = ((String::new(), Vec::new()), CHUNK);
+            while count == CHUNK {
+                let read = |row: &Row| {
+                    Ok(((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?), station_from(row)?))
+                };
+                let rows = select.query_map(params![after.0, after.1, CHUNK as i64], read)?;
+                let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+                count = rows.len();
+                for (key, mut station) in rows {
+                    let sole = <[_; 1]>::try_from(&*station.claims).ok().map(|[claim]| claim.mac);
+                    let claims = station.claims.iter();
+                    let earlier = claims.filter(|claim| claim.time <= until).map(|claim| claim.mac);
+                    let macs: Vec<_> = station.sharers.iter().copied().chain(earlier).collect();
+                    macs.into_iter().for_each(|mac| station.learn(mac));
+                    if let Some(mac) = sole
+                        && is_learned.query_row([mac_number(mac)], |row| row.get(0))?
+                    {
+                        station.learn(mac);
+                    }
+                    let learned: Vec<u8> =
+                        station.learned.iter().flat_map(|mac| mac.octets()).collect();
+                    if !learned.is_empty() {
+                        update.execute(params![learned, key.0, key.1])?;
+                    }
+                    after = key;
+                }
+            }
+            Ok(())
+        })
+    }
+}
