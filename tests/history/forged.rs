@@ -112,6 +112,59 @@ fn an_owner_that_was_not_seen() {
     let at = format!("@{}", BEGIN + 2030);
     let found = history.answers(&["who", "10.1.2.1", "--at", &at], &WHO[..4]);
     assert_eq!(found, [format!("{} sure 0 [\"{}\"]", mac(VICTIM), mac(ATTACKER))]);
+    // The sender is a host of its own: the victim is not to be blamed with certainty.
+    let ring = Ring::new();
+    capture_frames(&ring, [claim(0, ATTACKER, 9, ATTACKER)]);
+    run(history.command(&ring, &["--once"])).ok();
+    let found = history.answers(&["who", "10.1.2.1", "--at", &at], &WHO[..4]);
+    assert_eq!(found, [format!("{} likely 0 [\"{}\"]", mac(VICTIM), mac(ATTACKER))]);
+    let table = run(history.query(&["who", "10.1.2.1", "--at", &at])).ok().stdout;
+    assert!(table.contains("which has addresses itself"), "{table}");
+}
+
+/// A repeater sends all frames of a guest, for two days. Then another MAC claims the guest's address, in frames of its own.
+fn takeover_behind_a_repeater() -> Ring {
+    let ring = Ring::new();
+    let hours = (0..48).map(|hour| claim(3600 * hour, GUEST, 3, REPEATER));
+    let both = (0..12).flat_map(|n| {
+        let second = 48 * 3600 + 300 * n;
+        [claim(second, GUEST, 3, REPEATER), claim(second + 60, ATTACKER, 3, ATTACKER)]
+    });
+    capture_frames(&ring, hours.chain(both).collect::<Vec<_>>());
+    ring
+}
+
+const BEHIND_A_REPEATER: u32 = BEGIN + 48 * 3600 + 1890;
+
+/// The guest is not declared to be forged, and the other one not to be sure.
+#[test]
+fn a_guest_behind_a_repeater_keeps_its_address() {
+    let (ring, history) = (takeover_behind_a_repeater(), History::new());
+    run(history.command(&ring, &["--once"])).ok();
+    let at = format!("@{BEHIND_A_REPEATER}");
+    let found = history.answers(&["who", "10.1.2.3", "--at", &at], &WHO[..4]);
+    let mut expected = [
+        format!("{} contested 1 [\"{}\"]", mac(GUEST), mac(REPEATER)),
+        format!("{} contested 1 []", mac(ATTACKER)),
+    ];
+    expected.sort();
+    let mut sorted = found.clone();
+    sorted.sort();
+    assert_eq!(sorted, expected);
+    let since = format!("@{}", BEGIN + 48 * 3600);
+    for range in [&["ip", "10.1.2.3"][..], &["ip", "10.1.2.3", "--since", &since]] {
+        let macs = history.answers(range, &["mac"]);
+        assert_eq!(macs, [mac(GUEST), mac(ATTACKER)], "{range:?}");
+    }
+}
+
+#[test]
+fn a_guest_behind_a_repeater_in_a_server() {
+    let Some(server) = MariaDb::start(&[]) else { return };
+    run(server.command(&takeover_behind_a_repeater(), &["--once"])).ok();
+    let at = format!("@{BEHIND_A_REPEATER}");
+    let who = asked(&server, &["who", "10.1.2.3", "--at", &at, "--format", "csv"]).ok().stdout;
+    assert_eq!(who.matches(",contested,").count(), 2, "{who}");
 }
 
 /// A database of an earlier release, with its rows: the column is added, and a pairing may be in it once for each sender.

@@ -7,6 +7,7 @@ use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
     counted::{self, Counted},
+    established::with_established,
     history_reader::NearestSightings,
     periods::KEPT_WITHIN,
 };
@@ -26,6 +27,8 @@ pub struct Holder {
     pub frame_sources: Vec<MacAddr>,
     /// It was seen in frames of its own.
     pub has_own_frames: bool,
+    /// Claimed in frames of another MAC only, while a MAC had the address.
+    pub is_forged: bool,
 }
 
 /// How sure it is.
@@ -66,6 +69,7 @@ pub fn holders(
     at: UnixTime,
     set: &HashMap<usize, UnixTime>,
 ) -> Vec<Holder> {
+    let nearest = &with_established(nearest, at);
     let mut networks: BTreeMap<usize, Vec<&NearestSightings>> = BTreeMap::new();
     let merged = NearestSightings::merged(nearest);
     merged.iter().for_each(|one| networks.entry(one.network).or_default().push(one));
@@ -109,9 +113,9 @@ pub fn holders(
 }
 
 impl Holder {
-    /// Whether it had the address in forged or forwarded frames only, while another MAC had it.
-    pub fn is_forged(&self) -> bool {
-        self.certainty == Certainty::Contested
+    /// Whether it would be sure, but never sent a frame itself.
+    pub fn is_sure_by_others(&self) -> bool {
+        self.certainty == Certainty::Sure
             && !self.has_own_frames
             && !self.frame_sources.is_empty()
     }
@@ -145,9 +149,19 @@ fn forged_claim(all: &[&NearestSightings], at: UnixTime, others: usize) -> Optio
     let NearestSightings { network, mac, .. } = **forged.first()?;
     let before = forged.iter().filter_map(|one| one.before.frame_source).max();
     let after = forged.iter().filter_map(|one| one.after.frame_source).min();
-    let (certainty, frame_sources, has_own_frames) = (Certainty::Contested, Vec::new(), false);
-    let mut holder =
-        Holder { network, mac, before, after, certainty, others, frame_sources, has_own_frames };
+    let (frame_sources, has_own_frames, is_forged) = (Vec::new(), false, true);
+    let certainty = Certainty::Contested;
+    let mut holder = Holder {
+        network,
+        mac,
+        before,
+        after,
+        certainty,
+        others,
+        frame_sources,
+        has_own_frames,
+        is_forged,
+    };
     holder.add_frames(&forged, at);
     Some(holder)
 }
@@ -175,8 +189,18 @@ fn holders_in_network(all: &[Counted], at: UnixTime, given: Option<Certainty>) -
                 _ => Certainty::OneSided,
             });
             let others = nearby - usize::from(is_near(one));
-            let (frame_sources, has_own_frames) = (Vec::new(), false);
-            Holder { network, mac, before, after, certainty, others, frame_sources, has_own_frames }
+            let (frame_sources, has_own_frames, is_forged) = (Vec::new(), false, false);
+            Holder {
+                network,
+                mac,
+                before,
+                after,
+                certainty,
+                others,
+                frame_sources,
+                has_own_frames,
+                is_forged,
+            }
         })
         .collect();
     holders.sort_by_key(|holder| {
@@ -187,7 +211,7 @@ fn holders_in_network(all: &[Counted], at: UnixTime, given: Option<Certainty>) -
 }
 
 /// Whether a time is at most ten minutes before or after another one.
-fn near(time: Option<UnixTime>, at: UnixTime) -> bool {
+pub fn near(time: Option<UnixTime>, at: UnixTime) -> bool {
     distance(time, at).is_some_and(|distance| distance <= KEPT_WITHIN)
 }
 
@@ -293,6 +317,21 @@ mod tests {
         assert_eq!(found(&[owner, forwarded(1, 9, -5, 5)]), [(1, "sure", vec![9], true)]);
         // A repeater: no other MAC claims the address.
         assert_eq!(found(&[forwarded(3, 9, -5, 5)]), [(3, "sure", vec![9], false)]);
+        // A station of a repeater for a day, and then another MAC claims its address in its own frames: neither is sure. It
+        // is not enough that the forged claims are older than a day: the owner's must be younger.
+        let since = |one: NearestSightings, seconds| NearestSightings { first: time(seconds), ..one };
+        let station = since(forwarded(3, 9, -5, 5), -200_000);
+        let newcomer = |first| since(claimed((0, 4), time(-60), time(60)), first);
+        assert_eq!(
+            found(&[station, newcomer(-100_000)]),
+            [(3, "contested", vec![9], false), (4, "contested", vec![], true)]
+        );
+        for owner in [newcomer(-120_000), newcomer(-300_000)] {
+            assert_eq!(
+                found(&[station, owner]),
+                [(4, "sure", vec![], true), (3, "contested", vec![9], false)]
+            );
+        }
         // The owner was not seen for long.
         let away = claimed((0, 1), time(-9000), None);
         assert_eq!(found(&[away, forged]), [(2, "sure", vec![9], false)]);

@@ -210,10 +210,11 @@ impl HistoryReader for MysqlReader {
         {
             let times = times(range);
             let select = format!(
-                "SELECT {PAIRING}, unix_timestamp({end}(tstamp)), origin_id, {source} FROM {log} WHERE ip_address = {address}{times}
+                "SELECT {PAIRING}, unix_timestamp({end}(tstamp)), origin_id, {source}, unix_timestamp(min(tstamp)) FROM {log} WHERE ip_address = {address}{times}
                 GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, {by_source}origin_id"
             );
             self.query(&select, &mut |networks, row| {
+                let first = time(row, 7);
                 let (Some((network, mac)), Some(time)) = (pairing(networks, row), time(row, 4))
                 else {
                     return;
@@ -223,7 +224,12 @@ impl HistoryReader for MysqlReader {
                     .entry((network, mac, source))
                     .or_insert_with(|| NearestSightings::new(network, mac, source));
                 let side = if end == "max" { &mut nearest.before } else { &mut nearest.after };
-                side.add(origin(row, 5, source), time, nearer);
+                let evidence = origin(row, 5, source);
+                side.add(evidence, time, nearer);
+                let is_claim = evidence == Evidence::Claim
+                    || evidence == Evidence::FrameSource && source.is_some();
+                let first = first.filter(|_| is_claim);
+                nearest.first = [nearest.first, first].into_iter().flatten().min();
             })?;
         }
         Ok(found.into_values().collect())
@@ -266,6 +272,21 @@ impl HistoryReader for MysqlReader {
             pairings.extend(pairing);
         })?;
         Ok(pairings)
+    }
+
+    fn has_own_claims(&mut self, mac: MacAddr) -> Result<bool, Error> {
+        let log = &self.log;
+        let own = match self.source {
+            "NULL" => String::new(),
+            source => format!(" AND {source} IS NULL"),
+        };
+        let select = format!(
+            "SELECT 1 FROM {log} WHERE mac_address = x'{:012x}' AND coalesce(origin_id, 0) NOT IN ({NO_CLAIM}){own} LIMIT 1",
+            mac.number()
+        );
+        self.conn.begin(self.budget);
+        let found = self.conn.query_first(select);
+        found.map(|found| found.is_some()).map_err(|error| failure(&self.name, log, &error))
     }
 
     fn is_clock_set(&mut self, network: usize) -> Result<bool, Error> {

@@ -7,6 +7,7 @@ use shm_layout::{Evidence, MacAddr, UnixTime};
 use crate::{
     clocks::Clocks,
     counted,
+    established::is_established,
     history_reader::{AddressSighting, NearestSightings},
 };
 
@@ -37,6 +38,8 @@ pub struct PeriodBuilder {
     networks: HashMap<usize, NetworkState>,
     /// Pairings of which a sign of life counts.
     known: HashSet<(usize, MacAddr)>,
+    /// The first claim of each MAC, in frames of its own and in those of each other MAC.
+    first: HashMap<(usize, MacAddr, Option<MacAddr>), UnixTime>,
     /// Sightings that are no claim and count for none.
     pub ignored: u64,
     /// Of these: claims in frames that another MAC sent, while the owner claimed the address itself.
@@ -80,8 +83,9 @@ impl PeriodBuilder {
     pub fn new(nearest: &[NearestSightings], clocks: Clocks) -> PeriodBuilder {
         let (all, networks, known) = (Vec::new(), HashMap::new(), HashSet::new());
         let (ignored, forged, no_host, sources) = (0, 0, 0, HashMap::new());
+        let first = nearest.iter().filter_map(|one| Some((one.of_source(), one.first?))).collect();
         let mut builder =
-            PeriodBuilder { clocks, all, networks, known, ignored, forged, no_host, sources };
+            PeriodBuilder { clocks, all, networks, known, first, ignored, forged, no_host, sources };
         let nearest = NearestSightings::merged(nearest);
         let mut networks: HashMap<usize, Vec<&NearestSightings>> = HashMap::new();
         nearest.iter().for_each(|one| networks.entry(one.network).or_default().push(one));
@@ -121,10 +125,18 @@ impl PeriodBuilder {
             // The clock was set: how long ago the earlier sightings are is not known.
             *state = NetworkState { has_date: true, ..NetworkState::default() };
         }
-        let is_owner = state.owner.is_some_and(|(owner, _)| owner == mac);
+        let owner = state.owner.map(|(owner, _)| owner);
+        let is_owner = owner == Some(mac);
         let claimed = state.owner.map(|(_, claimed)| claimed);
+        let is_forwarded = evidence == Evidence::FrameSource && source.is_some();
+        if evidence == Evidence::Claim || is_forwarded {
+            self.first.entry((network, mac, source)).or_insert(time);
+        }
+        let is_established = is_forwarded && self.is_established(&sighting, owner);
+        let state = self.networks.entry(network).or_default();
         match evidence {
             Evidence::Claim => self.claim(network, mac, time),
+            _ if is_established => self.claim(network, mac, time),
             Evidence::NoHost | Evidence::Ignored => {
                 self.ignored += 1;
                 self.no_host += 1;
@@ -139,6 +151,21 @@ impl PeriodBuilder {
             _ if source.is_some() => state.wait(mac, time, Pending::FORWARDED),
             _ => state.wait(mac, time, Pending::ANSWER),
         }
+    }
+
+    /// Whether a claim in a frame of another MAC counts as one in a frame of its own: it did so a day before the owner
+    /// claimed the address.
+    fn is_established(&mut self, sighting: &AddressSighting, owner: Option<MacAddr>) -> bool {
+        let AddressSighting { network, mac, source, time, .. } = *sighting;
+        let Some(first) = self.first.get(&(network, mac, source)).copied() else { return false };
+        let other = owner.filter(|owner| *owner != mac);
+        let others = other.map(|owner| self.first.get(&(network, owner, None)).copied());
+        let is_established = is_established(first, time)
+            && others.is_none_or(|owner| owner.is_some_and(|owner| is_established(first, owner)));
+        if is_established {
+            self.first.entry((network, mac, None)).or_insert(first);
+        }
+        is_established
     }
 
     fn claim(&mut self, network: usize, mac: MacAddr, time: UnixTime) {

@@ -1,6 +1,6 @@
 //! The query `who`: which MACs had an address at a time, how certain that is, and why.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use aw_service::Error;
 use shm_layout::{MacAddr, UnixTime};
@@ -12,6 +12,9 @@ use crate::{
     queries::{columns, macs, network, row},
     result_table::{Cell, Omitted, ResultTable},
 };
+
+/// Senders of a MAC's frames that are looked up.
+const SOURCES: usize = 16;
 
 /// Which MAC had an address at a time.
 pub fn who(
@@ -29,10 +32,22 @@ pub fn who(
     let set = with_clock(history, &clocks, networks)?;
     let mut holders = holders::holders(&nearest, at, &set);
     holders.sort_by_cached_key(|holder| network(history, holder.network)); // in each, the nearest is first
+    let mut doubted = HashSet::new();
+    for holder in holders.iter_mut().filter(|holder| holder.is_sure_by_others()) {
+        let mut sources = holder.frame_sources.iter().take(SOURCES);
+        if sources.try_fold(false, |own, mac| Ok::<_, Error>(own || history.has_own_claims(*mac)?))? {
+            holder.certainty = Certainty::Likely;
+            doubted.insert((holder.network, holder.mac));
+        }
+    }
     let rows = holders.iter().map(|holder| {
         let Holder { network, mac, before, after, certainty, others, .. } = *holder;
+        let mut why = why(holder, at);
+        if doubted.contains(&(holder.network, mac)) {
+            why += ", which has addresses itself: it forwards, or forges";
+        }
         let seconds = [before, after].map(|time| distance(time, at).into());
-        let [how_sure, why] = [certainty.name().into(), why(holder, at)].map(Cell::Text);
+        let [how_sure, why] = [certainty.name().into(), why].map(Cell::Text);
         let mut cells = vec![Cell::text(mac), before.into(), after.into(), how_sure, why];
         cells.extend([Cell::text(ip), at.into()].into_iter().chain(seconds));
         cells.extend([(others as i64).into(), macs(&holder.frame_sources)]);
@@ -71,7 +86,7 @@ fn why(holder: &Holder, at: UnixTime) -> String {
         }
     };
     match holder.certainty {
-        Certainty::Contested if holder.is_forged() => {
+        Certainty::Contested if holder.is_forged => {
             format!("{seen}; another MAC had the address: forged, or forwarded")
         }
         Certainty::Changed => format!("{seen}; the MAC changed in between"),

@@ -136,3 +136,32 @@ fn the_clock_is_set() {
         [(1, 30, 30, 1, None), (2, 40, 40, 1, Some(1)), (1, set, set + 60, 2, None)]
     );
 }
+
+/// A station of a repeater, and a MAC that claims its address later, in frames of its own: each has a period. A forged claim
+/// that is not a day older than the owner's is none, however old it is.
+#[test]
+fn a_station_behind_a_repeater() {
+    let hour = 60 * MINUTE;
+    let found = |station: i64, other: i64| {
+        let mut builder = PeriodBuilder::new(&[], Clocks::new(HashSet::new()));
+        for time in (0..72 * 12).map(|n| n * 5 * MINUTE) {
+            let mut add = |last, time, evidence, source| {
+                let time = UnixTime::new(time, 0);
+                builder.add(AddressSighting { time, network: 0, mac: mac(last), evidence, source });
+            };
+            if time >= station {
+                add(3, time, FrameSource, Some(mac(9)));
+            }
+            if time >= other {
+                add(4, time + 1, Claim, None);
+            }
+        }
+        let periods = builder.finish();
+        let macs: Vec<u8> = periods.iter().map(|period| period.mac.octets()[5]).collect();
+        (macs, builder.forged)
+    };
+    assert_eq!(found(0, 30 * hour), (vec![3, 4], 0));
+    assert_eq!(found(0, 20 * hour).0, [3, 4], "its claims from before are no forgery");
+    assert!(found(0, 20 * hour).1 > 500);
+    assert_eq!(found(30 * hour, 0), (vec![4], 42 * 12));
+}
