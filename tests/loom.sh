@@ -32,4 +32,6 @@ without "W3, the release of the finished event" 'store(complete(n), Release)' 's
 without "R1, the fence before the words" 'fence(Acquire); // R1' '// R1'
 without "R2, the fence after the words" 'fence(Acquire); // R2' '// R2'
 without "R3, the re-check" 'if slot.sequence.load(Relaxed) != before' 'if false'
+without "W4, the release of the head" 'self.head.store(n + 1, Release)' 'self.head.store(n + 1, Relaxed)'
 without "R4, the step past a lost event" '.max(n + 1)' ''
+without "R5, the fence after the head" 'fence(Acquire); // R5' '// R5'

@@ -43,20 +43,29 @@ mod unknown_header;
 
 use std::process::ExitCode;
 
-use aw_service::{CapabilitySet, Error, Signals, Startup, SystemCalls, failed, info, warn};
+use aw_service::{
+    CapabilitySet, Error, Signals, Startup, SystemCalls, UserAccount, failed, info, warn,
+};
 use rustix::net::AddressFamily;
 use shm_layout::{Writer, WriterOptions, claim, remove};
 
 use crate::{
-    link::LinkType, live::LiveCapture, options::Options, pipeline::Pipeline,
+    link::LinkType,
+    live::LiveCapture,
+    options::{Options, TRUSTED_USERS},
+    pipeline::Pipeline,
     sample_file::SampleFile,
 };
 
 fn main() -> ExitCode {
-    let options: Options = aw_service::parse("collector");
+    let mut options: Options = aw_service::parse("collector");
     if let Some(moved) = options.moved() {
         info(moved);
         return ExitCode::from(2);
+    }
+    if options.claim {
+        // A unit calls it with the options of the collector that it then starts.
+        (options.service.daemon, options.service.pid_file) = (false, None);
     }
     aw_service::run("collector", &options.service, |startup| run(&options, startup))
 }
@@ -110,7 +119,9 @@ fn claim_name(options: &Options) -> Result<(), Error> {
         };
     };
     let (user, group) = (identity.user.as_raw(), identity.group.as_raw());
-    for (path, owner) in claim(ring, user, group).map_err(failure)? {
+    let trusted = TRUSTED_USERS.iter().filter_map(|name| UserAccount::named(name));
+    let trusted: Vec<u32> = trusted.map(|user| user.uid.as_raw()).collect();
+    for (path, owner) in claim(ring, user, group, &trusted).map_err(failure)? {
         warn(format_args!(
             "removed {} of user id {owner}: it prevented the collector from creating ring {ring} (ask that user; two collectors need two rings, -m)",
             path.display()

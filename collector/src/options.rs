@@ -106,8 +106,9 @@ pub struct Options {
 
     /// As root: remove files of other users from the ring's name in /dev/shm, reserve the name for the user of
     /// -u, and exit. Any user can create files there, which would refuse the collector's start. A collector that
-    /// root starts does that itself; units run it before they start one as another user
-    #[arg(help_heading = "Ring", long, conflicts_with_all = ["remove", "stats", "daemon", "pid_file"])]
+    /// root starts does that itself; units run it before they start one as another user. The ring of a collector that
+    /// runs as addrwatch or aw-routeros is left alone. -d and -p have no effect with it
+    #[arg(help_heading = "Ring", long, conflicts_with_all = ["remove", "stats"])]
     pub claim: bool,
 
     /// Print the counters of the collector that writes to the ring, and exit; if the collector's user is not addrwatch, name it with -u (rings of other users are refused)
@@ -205,6 +206,8 @@ Exit status: 0 when stopped by a signal, at the end of a capture file or when st
 /// and no option names others.
 pub const DEFAULT_USER: &str = "addrwatch";
 const DEFAULT_GROUP: &str = "addrwatch";
+/// The users whose rings outputs trust by default.
+pub const TRUSTED_USERS: &[&str] = &["addrwatch", "aw-routeros"];
 
 impl Options {
     /// The error message for an option that belongs to another program.

@@ -139,6 +139,8 @@ pub enum AttachError {
     Foreign(u32),
     /// The file is not a ring.
     NotARing,
+    /// It was truncated, or its name is only reserved: the next collector creates it.
+    Cut,
     /// Its layout has another version than this program's.
     Version(u64),
     /// A system call failed.
@@ -166,6 +168,9 @@ impl fmt::Display for AttachError {
                 f,
                 "it belongs to user id {user}, who is not trusted (if that is the collector's user, name it with --owner)"
             ),
+            Self::Cut => {
+                write!(f, "empty or truncated (start the collector, which creates it again)")
+            }
             Self::NotARing => write!(f, "not a ring (name the collector's ring with -m)"),
             Self::Version(version) => write!(
                 f,

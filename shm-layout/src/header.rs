@@ -126,17 +126,19 @@ impl Header {
                 return index;
             }
         }
-        if let Ok(shared) = SHARED_NAME.parse::<InterfaceName>() {
-            self.counters[MAX_INTERFACES - 1].set_name(shared.to_words());
-        }
+        self.set_name(MAX_INTERFACES - 1, name);
         MAX_INTERFACES - 1
     }
 
-    /// Stores the name that an interface's counters had. Not of the shared ones, which have another.
+    /// Stores the name of an interface's counters. The shared ones have a name of their own.
     pub fn set_name(&self, index: usize, name: InterfaceName) {
-        if index < MAX_INTERFACES - 1 {
-            self.counters[index].set_name(name.to_words());
-        }
+        let shared = (index == MAX_INTERFACES - 1).then(|| SHARED_NAME.parse().ok()).flatten();
+        self.counters[index].set_name(shared.unwrap_or(name).to_words());
+    }
+
+    /// Whether these counters have a name.
+    pub fn is_used(&self, index: usize) -> bool {
+        self.counters[index].name[0].load(Relaxed) != 0
     }
 
     /// Stores whether the interface of these counters is down. For the writer only.

@@ -6,8 +6,8 @@
 //! segment is created, so that a full tmpfs is an error here.
 //!
 //! A process of the owner can truncate the file while it is mapped. A load or store behind its new end
-//! raises SIGBUS, which would end the process. A handler maps zero pages there instead: a slot of zeros is
-//! one that was never written, and [`Map::is_cut`] reports it.
+//! raises SIGBUS, which would end the process. A handler maps zero pages there instead: an
+//! event in a slot of zeros is lost, and [`Map::is_cut`] reports it.
 #![allow(unsafe_code)]
 
 use std::{
@@ -257,6 +257,8 @@ impl Mapping {
     }
 
     fn set(&self, start: usize, bytes: usize, writable: bool) {
+        // A handler in another thread that loads one of these finds afterwards that `start` has changed.
+        fence(Release);
         self.cut.store(false, Relaxed);
         self.writable.store(writable, Relaxed);
         self.end.store(start + bytes, Relaxed);

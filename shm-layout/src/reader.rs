@@ -93,7 +93,8 @@ impl Reader {
         }
         let map = Map::open_read_only(name, is_trusted).map_err(|error| match error {
             Unfit::Foreign(user) => AttachError::Foreign(user),
-            Unfit::NotARing | Unfit::Cut(_) => AttachError::NotARing,
+            Unfit::NotARing => AttachError::NotARing,
+            Unfit::Cut(_) => AttachError::Cut,
             Unfit::Version(version) => AttachError::Version(version),
             Unfit::Io(error) => match error.kind() {
                 ErrorKind::NotFound => AttachError::Missing,
@@ -119,7 +120,7 @@ impl Reader {
             Start::Oldest | Start::At(_) => ring.oldest(),
         };
         match reader.is_cut() {
-            true => Err(AttachError::NotARing), // truncated meanwhile: what was loaded may be zeros
+            true => Err(AttachError::Cut), // meanwhile: what was loaded may be zeros
             false => Ok(reader),
         }
     }

@@ -7,7 +7,7 @@
 //! A slot's sequence word states which event it holds: 0 = never written, `2n + 1` = event `n` is being
 //! written, `2n + 2` = event `n` is complete. It only ever grows.
 //!
-//! The guards carry names (W1…W3 of the writer, R1…R4 of the reader); `ring/model.rs` proves the
+//! The guards carry names (W1…W4 of the writer, R1…R5 of the reader); `ring/model.rs` proves the
 //! algorithm, and that each guard is needed: without it, the proof fails.
 
 #[cfg(not(loom))]
@@ -58,7 +58,7 @@ pub(crate) enum SlotRead {
     Event(Words),
     /// Not published yet.
     NotYet,
-    /// Overwritten, or being overwritten, by a later event.
+    /// Overwritten, or being overwritten, by a later event; or its slot was emptied (the file was truncated).
     Gone,
 }
 
@@ -101,17 +101,27 @@ impl<'a> Ring<'a> {
             to.store(*word, Relaxed);
         }
         slot.sequence.store(complete(n), Release); // W3, pairs with R1
-        self.head.store(n + 1, Release);
+        self.head.store(n + 1, Release); // W4, pairs with R5
     }
 
     /// Looks for event `n`.
     #[inline]
     pub(crate) fn read(&self, n: u64) -> SlotRead {
         let slot = self.slot(n);
-        let before = slot.sequence.load(Relaxed);
+        let mut before = slot.sequence.load(Relaxed);
+        if before < complete(n) && n >= self.first {
+            if self.head() <= n {
+                return SlotRead::NotYet;
+            }
+            // Published meanwhile. If its slot does not show that now, it never will: it was emptied.
+            fence(Acquire); // R5, pairs with W4
+            before = slot.sequence.load(Relaxed);
+            if before < complete(n) {
+                return SlotRead::Gone;
+            }
+        }
         if before != complete(n) {
-            let ahead = before < complete(n) && n >= self.first;
-            return if ahead { SlotRead::NotYet } else { self.gone(n) };
+            return self.gone(n);
         }
         fence(Acquire); // R1, pairs with W3
         let words = std::array::from_fn(|i| slot.words[i].load(Relaxed));
@@ -140,7 +150,7 @@ impl<'a> Ring<'a> {
     /// Where a reader continues whose event `n` is gone: at the oldest one still held, and in any case
     /// after `n`, because the slot proves that `n` is lost even if the head seen here is stale.
     pub(crate) fn oldest_after(&self, n: u64) -> u64 {
-        self.oldest().max(n + 1) // R4: never stay on a lost event
+        self.held_from(self.oldest().max(n + 1)) // R4: never stay on a lost event
     }
 
     /// The oldest event still held. The writer may overwrite it at any moment.
@@ -149,7 +159,15 @@ impl<'a> Ring<'a> {
         let oldest = head.saturating_sub(self.capacity()).max(self.first.min(LAST));
         // An event that the writer is overwriting at this moment is already gone; a future one is not.
         let gone = oldest < head && self.slot(oldest).sequence.load(Relaxed) > complete(oldest);
-        oldest + u64::from(gone)
+        self.held_from(oldest + u64::from(gone))
+    }
+
+    /// The first event from `n` on whose slot was not emptied, which only a truncation of the file does.
+    fn held_from(&self, n: u64) -> u64 {
+        let head = self.head();
+        fence(Acquire); // pairs with W4: the slots of these events are at them or later ones
+        let is_empty = |n: &u64| self.slot(*n).sequence.load(Relaxed) < complete(*n);
+        n + (n..head).take_while(is_empty).count() as u64
     }
 
     /// The number of the next event. A writer that was killed may have completed one, which readers

@@ -35,9 +35,17 @@ pub fn remove(name: &RingName) -> Result<(), CreateError> {
 }
 
 /// As root, before privileges are dropped: removes files of users other than root and `user` from a ring's
-/// names, and reserves the names for `user`. Any user can create files in `/dev/shm`, and must not prevent the
-/// writer from starting. Returns what was removed, with its owner.
-pub fn claim(name: &RingName, user: u32, group: u32) -> Result<Vec<(PathBuf, u32)>, CreateError> {
+/// names, and puts empty ones of `user` in their place. Any user can create files in `/dev/shm`, and must not prevent
+/// the writer from starting. The ring of a writer that runs as one of the `trusted` users is not touched. Returns what was
+/// removed, with its owner.
+pub fn claim(
+    name: &RingName,
+    user: u32,
+    group: u32,
+    trusted: &[u32],
+) -> Result<Vec<(PathBuf, u32)>, CreateError> {
+    let is_other = |owner| trusted.contains(&owner) && ![0, user].contains(&owner);
+    let _lock = lock_of(name, is_other)?;
     let mut removed = Vec::new();
     // An empty file with this mode is a ring without a header: the writer replaces it.
     let names =
@@ -68,6 +76,34 @@ pub fn claim(name: &RingName, user: u32, group: u32) -> Result<Vec<(PathBuf, u32
     }
     removed.dedup();
     Ok(removed)
+}
+
+/// The lock of one of these users, if it exists, so that no writer of that user starts meanwhile; an error if one runs.
+fn lock_of(name: &RingName, is: impl Fn(u32) -> bool) -> Result<Option<File>, CreateError> {
+    let lock = name.lock();
+    let failed = |error| CreateError::Io("lock", lock.clone(), error);
+    let owned = |file: &fs::Metadata| file.is_file() && is(file.uid());
+    if !fs::symlink_metadata(lock.path()).is_ok_and(|file| owned(&file)) {
+        return Ok(None);
+    }
+    let file = match open(&lock, OFlags::RDONLY) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed)?,
+    };
+    if !owned(&file.metadata().map_err(failed)?) {
+        return Ok(None); // another file meanwhile
+    }
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(CreateError::Busy(writer_of(name, is))),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// The process that writes to a ring of one of these users.
+fn writer_of(name: &RingName, is: impl Fn(u32) -> bool) -> Option<u64> {
+    let map = Map::open_read_only(name, is).ok()?;
+    Some(map.header().writer.0.pid.load(Relaxed)).filter(|pid| *pid != 0)
 }
 
 /// Removes a file, link or directory; a directory, which may have any contents, gets another name.
@@ -124,9 +160,7 @@ pub(crate) fn lock(name: &RingName, foreign: bool) -> Result<File, CreateError> 
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let map = Map::open_read_only(name, is_own).ok();
-                let pid = map.map(|map| map.header().writer.0.pid.load(Relaxed));
-                return Err(CreateError::Busy(pid.filter(|pid| *pid != 0)));
+                return Err(CreateError::Busy(writer_of(name, is_own)));
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
@@ -251,6 +285,8 @@ fn fill(map: &Map, old: &Old, slots: u64) -> io::Result<()> {
                     ring.publish(n, &words);
                 }
             }
+            // Also after events whose slots a truncation had emptied: their numbers are not given again.
+            header.head.0.store(events.head(), Relaxed);
         }
     }
     header.version.store(LAYOUT_VERSION, Release);

@@ -143,7 +143,8 @@ impl Writer {
         if !is_at(&self.lock, &name.lock())? {
             self.lock = lock(name, false)?;
         }
-        let (cut, named) = (self.map.is_cut_anywhere(), is_at(self.map.file(), name)?);
+        let cut = self.map.is_cut_anywhere() || !self.has_names();
+        let named = is_at(self.map.file(), name)?;
         if named && !cut {
             return Ok(None);
         }
@@ -176,6 +177,11 @@ impl Writer {
         let id = InterfaceId(self.map.header().index_of(name));
         self.names.push((id, name));
         id
+    }
+
+    /// Whether the names are there that this writer stored. They are not if the file was truncated and has grown again.
+    fn has_names(&self) -> bool {
+        self.names.iter().all(|(id, _)| self.map.header().is_used(id.0))
     }
 
     /// Stores the names of interfaces that a truncated segment has lost.

@@ -1,7 +1,7 @@
 //! The ring under `loom`: every interleaving of one writer with one reader with at most three
 //! preemptions, and every stale value that the memory model allows a relaxed load to see. (Without that bound a run takes more than ten minutes.)
 //!
-//! `tests/loom.sh` runs this, then removes each guard (W1…W3, R1…R4) in turn and runs it again: each
+//! `tests/loom.sh` runs this, then removes each guard (W1…W4, R1…R5) in turn and runs it again: each
 //! time the model must fail; otherwise the guard is not needed, or the model does not test it.
 
 use loom::{sync::Arc, sync::atomic::AtomicU64, thread};
@@ -63,6 +63,7 @@ fn no_event_is_torn_and_each_is_read_or_counted_lost() {
                 SlotRead::Gone => {
                     let to = memory.ring().oldest_after(next);
                     assert!(to > next, "stays on a lost event");
+                    assert!(to <= EVENTS - SLOTS as u64, "the last events stay readable");
                     lost += to - next;
                     next = to;
                 }

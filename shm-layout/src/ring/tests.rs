@@ -70,6 +70,41 @@ fn damaged_slots_hide_no_later_event() {
     }
 }
 
+/// Slots of zeros, as a truncation of the file leaves them: exactly their events are lost, and none is waited for.
+#[test]
+fn emptied_slots_are_gone() {
+    for published in [4, 6, 7] {
+        for emptied in 0..16_u64 {
+            let memory = Memory::with(published);
+            let ring = memory.ring();
+            let held: Vec<u64> =
+                (published - 4..published).filter(|n| emptied >> (n % 4) & 1 == 0).collect();
+            for (at, slot) in memory.slots.iter().enumerate() {
+                if emptied >> at & 1 == 1 {
+                    slot.sequence.store(0, Relaxed);
+                }
+            }
+            let (mut n, mut read) = (0, Vec::new());
+            loop {
+                assert_eq!(ring.ready(n), n < published);
+                n = match ring.read(n) {
+                    SlotRead::Event(words) => {
+                        assert_eq!(words, event(n));
+                        read.push(n);
+                        n + 1
+                    }
+                    SlotRead::Gone => ring.oldest_after(n),
+                    SlotRead::NotYet => break,
+                };
+            }
+            assert_eq!((n, &read), (published, &held));
+            assert_eq!(ring.oldest(), held.first().copied().unwrap_or(published));
+            ring.publish(n, &event(n));
+            assert_eq!(ring.read(n), SlotRead::Event(event(n)));
+        }
+    }
+}
+
 #[test]
 fn killed_before_the_head_was_stored() {
     for events in [0, 1, 3, 4, 5, 9] {
