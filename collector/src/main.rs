@@ -139,7 +139,7 @@ fn confine(
 ) -> Result<Option<sample_file::OpenedFile>, Error> {
     let identity = options.identity()?;
     let samples = options.sample_file(identity.as_ref())?;
-    let mut calls = SystemCalls::basic();
+    let mut calls = SystemCalls::without_truncation();
     calls.allow_ring_writer();
     if options.read.is_none() {
         calls.allow_epoll();

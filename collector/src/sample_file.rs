@@ -13,6 +13,10 @@ use std::{
 };
 
 use aw_service::{Identity, explain, is_at, open_own};
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::Errno,
+};
 use shm_layout::Counter;
 
 use crate::{
@@ -97,11 +101,21 @@ impl SampleFile {
         let record = record(frame);
         if self.written + record.len() as u64 > FILE_BYTES {
             self.close(format_args!("it has reached {} MiB", FILE_BYTES >> 20));
-        } else if let Err(error) = self.file.write_all(&record) {
-            let _ = self.file.set_len(self.written); // removes a partial frame
+        } else if let Err(error) =
+            self.reserve(record.len()).and_then(|()| self.file.write_all(&record))
+        {
             self.close(explain(&error));
         } else {
             self.written += record.len() as u64;
+        }
+    }
+
+    /// Reserves space for a whole frame: a part of one, on a full disk, could not be removed, because the collector may
+    /// truncate no file, for the sake of the ring.
+    fn reserve(&self, bytes: usize) -> io::Result<()> {
+        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.written, bytes as u64) {
+            Err(Errno::OPNOTSUPP) => Ok(()), // this file system cannot
+            reserved => Ok(reserved?),
         }
     }
 

@@ -4,7 +4,10 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{Read, Write},
-    os::unix::fs::MetadataExt,
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::fs::MetadataExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -62,6 +65,11 @@ impl PidFile {
     /// The directory of the file.
     pub fn directory(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// The open file.
+    pub fn descriptor(&self) -> RawFd {
+        self.file.as_raw_fd()
     }
 
     /// Whether this process, with its current user, may remove the file: the directory must be

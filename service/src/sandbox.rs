@@ -246,14 +246,43 @@ mod tests {
         });
     }
 
+    /// A ring's writer truncates no file, on any kernel that has seccomp; and makes no hole in one.
+    #[test]
+    fn a_ring_is_not_truncated_by_its_writer() {
+        use rustix::fs::{FallocateFlags, fallocate, ftruncate};
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ring");
+        restricted(move || {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            let mut calls = SystemCalls::without_truncation();
+            calls.allow_ring_writer();
+            calls.allow_files(); // as with --snap-malformed
+            if !restrict_calls(calls).unwrap() {
+                return; // this kernel has no seccomp
+            }
+            let file = fs::File::create_new(&path).unwrap();
+            fallocate(&file, FallocateFlags::empty(), 0, 8192).unwrap();
+            assert_eq!(ftruncate(&file, 0), Err(Errno::NOSYS));
+            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            assert_eq!(fallocate(&file, hole, 0, 4096), Err(Errno::NOSYS));
+            assert!(fs::File::create(&path).is_err());
+            fs::OpenOptions::new().append(true).open(&path).unwrap();
+            assert_eq!(file.metadata().unwrap().len(), 8192);
+            fs::remove_file(&path).unwrap();
+        });
+    }
+
     /// Rings are created and removed, and never truncated.
     #[test]
     fn what_may_be_created_may_not_be_truncated() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ring");
         restricted(move || {
-            if !restrict_files(&[Access::Create(directory.path().into())]).unwrap() {
-                return; // this kernel has no Landlock
+            let required = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+            if required.handle_access(AccessFs::Truncate).is_err()
+                || !restrict_files(&[Access::Create(directory.path().into())]).unwrap()
+            {
+                return; // before Linux 6.2
             }
             let mut file = fs::File::create_new(&path).unwrap();
             std::io::Write::write_all(&mut file, b"events").unwrap();

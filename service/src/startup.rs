@@ -36,7 +36,8 @@ pub struct ServiceOptions {
 
     /// Switch to USER (name or number) after the start [default if root: the user with the
     /// program's name or `addrwatch`, if it exists]
-    #[arg(short, long, value_name = "USER")]
+    // Given again, the last one counts: the unit of the collector names it before the user's options.
+    #[arg(short, long, value_name = "USER", overrides_with = "user")]
     pub user: Option<String>,
 }
 
@@ -132,16 +133,16 @@ impl Startup {
             let directory = pid_file.directory();
             if pid_file.is_removable() {
                 files.push(Access::Remove(directory.into()));
+                calls.allow_removing();
             } else {
+                calls.allow_emptying(pid_file.descriptor());
                 warn(format_args!(
                     "at its end the program will empty the pid file instead of removing it: its user may not write to {} (choose a directory of that user)",
                     directory.display()
                 ));
             }
         }
-        let is_changed =
-            |one: &Access| matches!(one, Access::Write(_) | Access::Tree(_) | Access::Remove(_));
-        if self.pid_file.is_some() || files.iter().any(is_changed) {
+        if files.iter().any(|one| matches!(one, Access::Write(_) | Access::Tree(_))) {
             calls.allow_files();
         }
         if self.detaching.is_some() {

@@ -1,6 +1,6 @@
 //! The system calls of each program: a basic set, and groups for those that need more.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, os::fd::RawFd};
 
 use libc::c_long;
 use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
@@ -9,6 +9,8 @@ use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule}
 #[derive(Clone, Debug, Default)]
 pub struct SystemCalls {
     allowed: BTreeMap<c_long, Vec<SeccompRule>>,
+    /// No group adds calls that truncate files.
+    keeps_lengths: bool,
 }
 
 impl SystemCalls {
@@ -26,6 +28,22 @@ impl SystemCalls {
         }
         // These insert input into a terminal as if the user had typed it.
         calls.allow_unless(libc::SYS_ioctl, 1, &[libc::TIOCSTI as _, libc::TIOCLINUX as _]);
+        // This makes a hole in a file that is mapped.
+        calls.allow_unless(libc::SYS_madvise, 2, &[libc::MADV_REMOVE as _]);
+        calls
+    }
+
+    /// The same for a program that truncates no file, for the sake of its ring: Landlock can refuse that only since
+    /// Linux 6.2.
+    pub fn without_truncation() -> SystemCalls {
+        let mut calls = SystemCalls { keeps_lengths: true, ..SystemCalls::basic() };
+        let mut restrict = |call, flags| {
+            calls.allowed.remove(&call);
+            calls.allow_if(call, flags, without(libc::O_TRUNC));
+        };
+        restrict(libc::SYS_openat, 2);
+        #[cfg(target_arch = "x86_64")]
+        restrict(libc::SYS_open, 1);
         calls
     }
 
@@ -34,6 +52,21 @@ impl SystemCalls {
         self.allow(FILES);
         #[cfg(target_arch = "x86_64")]
         self.allow(&[libc::SYS_unlink, libc::SYS_rename]);
+        if !self.keeps_lengths {
+            self.allow(&[libc::SYS_ftruncate, libc::SYS_fallocate]);
+        }
+    }
+
+    /// Allows removing a file.
+    pub(crate) fn allow_removing(&mut self) {
+        self.allow(&[libc::SYS_unlinkat]);
+        #[cfg(target_arch = "x86_64")]
+        self.allow(&[libc::SYS_unlink]);
+    }
+
+    /// Allows emptying this open file.
+    pub(crate) fn allow_emptying(&mut self, file: RawFd) {
+        self.allow_if(libc::SYS_ftruncate, 0, (SeccompCmpOp::Eq, file as u64));
     }
 
     /// Allows what the writer of a ring needs, which neither truncates files nor makes holes in them.
@@ -41,7 +74,9 @@ impl SystemCalls {
         self.allow(RING_WRITER);
         #[cfg(target_arch = "x86_64")]
         self.allow(&[libc::SYS_unlink, libc::SYS_rename]);
-        self.allow_if(libc::SYS_fallocate, 1, (SeccompCmpOp::Eq, 0));
+        for mode in [0, libc::FALLOC_FL_KEEP_SIZE] {
+            self.allow_if(libc::SYS_fallocate, 1, (SeccompCmpOp::Eq, mode as u64));
+        }
     }
 
     /// Allows sockets of this address family.
@@ -141,7 +176,6 @@ const BASIC: &[c_long] = &[
     libc::SYS_brk,
     libc::SYS_munmap,
     libc::SYS_mremap,
-    libc::SYS_madvise,
     libc::SYS_futex,
     libc::SYS_futex_waitv,
     libc::SYS_set_robust_list,
@@ -214,8 +248,6 @@ const FILES: &[c_long] = &[
     libc::SYS_unlinkat,
     libc::SYS_renameat,
     libc::SYS_renameat2,
-    libc::SYS_ftruncate,
-    libc::SYS_fallocate,
     libc::SYS_fchmod,
     libc::SYS_flock,
     libc::SYS_fsync,
@@ -277,6 +309,8 @@ mod tests {
         let groups = [
             ("files", group(&SystemCalls::allow_files)),
             ("ring writer", group(&SystemCalls::allow_ring_writer)),
+            ("removing", group(&SystemCalls::allow_removing)),
+            ("emptying", group(&|calls| calls.allow_emptying(3))),
             ("sockets", group(&|calls| calls.allow_sockets(libc::AF_INET))),
             ("serving", group(&SystemCalls::allow_serving)),
             ("local messages", group(&SystemCalls::allow_local_messages)),
@@ -311,6 +345,11 @@ mod tests {
             groups.iter().any(|(group, calls)| *group == name && calls.allowed.contains_key(&call))
         };
         assert!(!may("ring writer", libc::SYS_ftruncate) && !may("files", libc::SYS_fchown));
+        let mut writer = SystemCalls::without_truncation();
+        writer.allow_ring_writer();
+        writer.allow_files();
+        assert!(!writer.allowed.contains_key(&libc::SYS_ftruncate));
+        assert_eq!(writer.allowed[&libc::SYS_fallocate].len(), 2, "no mode that makes holes");
         for (name, calls) in groups {
             assert!(!calls.allowed.contains_key(&libc::SYS_listen), "{name}");
             assert!(!calls.allowed.contains_key(&libc::SYS_execve), "{name}");
