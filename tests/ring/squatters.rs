@@ -5,9 +5,10 @@
 use aw_tests::collect::{collect, stdout_of};
 use aw_tests::feed::{numbered_capture, numbered_lines, publish};
 use aw_tests::lan::Lan;
-use aw_tests::rig::{binary, program, public_copy, run, run_with};
+use aw_tests::rig::{Run, binary, program, public_copy, run, run_with};
 use aw_tests::ring::Ring;
 use std::fs::{self, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
@@ -153,6 +154,95 @@ fn a_squatted_name_refuses_no_start() {
     }
     assert_eq!(target.path().metadata().unwrap().len(), 0);
     assert_eq!(target.path().metadata().unwrap().uid(), 0, "the target of a link is not touched");
+}
+
+/// A collector that runs as a user whose rings outputs trust keeps its ring: a second one is refused, also if root starts it.
+/// One of any other user is a squatter, running or not.
+#[test]
+fn the_ring_of_a_running_collector_is_not_claimed() {
+    if !is_root() {
+        return;
+    }
+    let directory = public_copy(&["collector"]);
+    let collector = directory.path().join("collector");
+    let known = fs::read_to_string("/etc/passwd").unwrap();
+    let others = known.lines().filter(|line| !line.starts_with("addrwatch:"));
+    let user = format!("addrwatch:x:{ANOTHER}:{ANOTHER}::/nonexistent:/bin/false");
+    let users = directory.path().join("passwd");
+    fs::write(&users, others.chain([&*user, ""]).collect::<Vec<_>>().join("\n")).unwrap();
+    let with_user = |arguments: &[&str]| {
+        let script = "mount --bind \"$1\" /etc/passwd; shift; exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-ec", script, "sh"]).arg(&users);
+        command.arg(&collector).args(arguments);
+        command
+    };
+    let ring = Ring::new();
+    let read = ["--ring", ring.name(), "-q", "--read", "-"];
+    let mut running = Run::start(as_user(ANOTHER, &collector, &read));
+    let mut input = running.stdin.take().unwrap();
+    input.write_all(&numbered_capture(1..4)).unwrap();
+    running.wait_until("its events are there", || {
+        let held = run(stdout_of(&ring, &["--once", "--owner", ANOTHER]));
+        held.status.success() && held.stdout == numbered_lines(1..4)
+    });
+    let files = || ring.files().iter().map(|path| path.metadata().unwrap().ino()).collect();
+    let before: Vec<u64> = files();
+    for user in ["root", "65534"] {
+        let process = format!("process {}", running.id());
+        let why = ["reserve ring", "in use by another collector", &process];
+        let start = with_user(&[&read[..], &["-u", user]].concat());
+        run_with(start, &numbered_capture(4..5)).refused("collector", &why);
+        let claim = with_user(&["--ring", ring.name(), "--claim", "-u", user]);
+        run(claim).refused("collector", &why);
+        assert_eq!(files(), before);
+    }
+    // Its own unit claims the name again and again.
+    run(with_user(&["--ring", ring.name(), "--claim", "-u", "addrwatch"])).ok();
+    assert_eq!(files(), before);
+    // No user of that id is trusted here.
+    let claim = run(program("collector", &["--ring", ring.name(), "--claim", "-u", "root"])).ok();
+    assert!(claim.stderr.contains(&format!("of user id {ANOTHER}")), "{}", claim.stderr);
+    assert_ne!(files(), before);
+    drop(input);
+    running.kill();
+    // What one left that runs no more is removed.
+    let ring = Ring::new();
+    let name = ["--ring", ring.name()];
+    let start = as_user(ANOTHER, &collector, &[&name[..], &["-q", "--read", "-"]].concat());
+    run_with(start, &numbered_capture(1..4)).ok();
+    let claim = run(with_user(&[&name[..], &["--claim", "-u", "65534"]].concat())).ok();
+    assert!(claim.stderr.contains(&format!("of user id {ANOTHER}")), "{}", claim.stderr);
+}
+
+/// An output that starts while the name is reserved, or while the ring is cut, waits for the collector as for a missing ring.
+#[test]
+fn an_output_waits_for_a_ring_that_is_only_reserved() {
+    if !is_root() {
+        return;
+    }
+    for cut in [None, Some(0), Some(4096), Some(69_632)] {
+        let ring = Ring::new();
+        match cut {
+            None => {
+                foreign_ring(&ring);
+                run(program("collector", &["--ring", ring.name(), "--claim", "-u", "root"])).ok();
+                assert_eq!(ring.path().metadata().unwrap().len(), 0);
+            }
+            Some(length) => {
+                publish(&ring, 1..2);
+                let file = fs::OpenOptions::new().write(true).open(ring.path()).unwrap();
+                file.set_len(length).unwrap();
+            }
+        }
+        let once = run(stdout_of(&ring, &["--once"]));
+        once.refused("aw-stdout", &[ring.name(), "empty or truncated", "start the collector"]);
+        let output = Run::start(stdout_of(&ring, &["--replay"]));
+        output.stderr.wait_for("waiting for ring");
+        publish(&ring, 4..7);
+        output.stdout.wait_for_lines(3);
+        assert_eq!(output.stop().ok().stdout, numbered_lines(4..7), "{cut:?}");
+    }
 }
 
 /// Files that the collector writes as root, in directories that other users may write.

@@ -11,7 +11,7 @@ use aw_tests::rig::{
 use aw_tests::ring::Ring;
 use rustix::process::Signal;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -238,6 +238,54 @@ impl Machine {
             .replace("/etc/addrwatch", &format!("{root}/etc"))
             .replace("$OPTIONS", options);
         line.split_whitespace().map(String::from).collect()
+    }
+}
+
+/// The line that makes the ring's name free takes whatever options the collector of the same unit takes, and does nothing with
+/// those that are not about the ring.
+#[test]
+fn the_name_is_claimed_with_any_options() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root can claim a ring's name");
+    }
+    let unit = fs::read_to_string(format!("{CONTRIB}/systemd/{COLLECTOR}")).unwrap();
+    let line = values(&unit, "ExecStartPre").remove(0);
+    assert!(line.starts_with("-+"), "an error in it refuses no start: {line}");
+    let shipped = values(&unit, "Environment").remove(0);
+    let shipped = shipped.trim_matches('"').strip_prefix("OPTIONS=").unwrap().to_owned();
+    let directory = tempfile::tempdir().unwrap();
+    let pid_file = directory.path().join("pid");
+    let user = CAPTURES.to_string();
+    for options in [
+        &shipped,
+        "",
+        "-u root",
+        "-u 64002 --group 64001 eth0 eth1",
+        "--pid PID -d -r 60 -q -v -4 any",
+        "-p PID --snap-malformed PID --wait eth0",
+        "--macupd --macupd-from 192.0.2.0/24 --decapsulate --tunnel-id --as lan eth0",
+        "--quiet --hostname sensor --listen-vxlan --listen-tzsp 1234 -L 1000 -P",
+    ] {
+        let ring = Ring::new();
+        fs::write(ring.path(), "").unwrap();
+        chown(ring.path(), Some(65534), Some(65534)).unwrap();
+        let line = line
+            .trim_start_matches(['-', '+'])
+            .replace("/usr/bin/collector", binary("collector").to_str().unwrap())
+            .replace("--user addrwatch", &format!("--user {user}"))
+            .replace("$OPTIONS", &format!("-m {} {options}", ring.name()))
+            .replace("PID", pid_file.to_str().unwrap())
+            .replace("%i", "eth0");
+        let words: Vec<_> = line.split_whitespace().collect();
+        let ran = run(program_at(words[0].into(), &words[1..])).ok();
+        assert!(ran.stderr.contains("of user id 65534"), "{line}: {}", ran.stderr);
+        let owner = match options {
+            "-u root" => 0,
+            _ if options.contains("64002") => READS,
+            _ => CAPTURES,
+        };
+        assert_eq!(ring.path().metadata().unwrap().uid(), owner, "{line}");
+        assert!(!pid_file.exists());
     }
 }
 
