@@ -14,7 +14,7 @@ use std::{
 
 use aw_database::{index_path, wal_path};
 use aw_output::explain;
-use aw_service::{FileKind, cause, open_file};
+use aw_service::{FileKind, open_file};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use rustix::{
     fs::{FlockOperation, flock},
