@@ -115,9 +115,7 @@ pub fn holders(
 impl Holder {
     /// Whether it would be sure, but never sent a frame itself.
     pub fn is_sure_by_others(&self) -> bool {
-        self.certainty == Certainty::Sure
-            && !self.has_own_frames
-            && !self.frame_sources.is_empty()
+        self.certainty == Certainty::Sure && !self.has_own_frames && !self.frame_sources.is_empty()
     }
 
     /// Adds the other MACs that sent its frames: those near the time, and those of the times that are shown.
@@ -319,7 +317,8 @@ mod tests {
         assert_eq!(found(&[forwarded(3, 9, -5, 5)]), [(3, "sure", vec![9], false)]);
         // A station of a repeater for a day, and then another MAC claims its address in its own frames: neither is sure. It
         // is not enough that the forged claims are older than a day: the owner's must be younger.
-        let since = |one: NearestSightings, seconds| NearestSightings { first: time(seconds), ..one };
+        let since =
+            |one: NearestSightings, seconds| NearestSightings { first: time(seconds), ..one };
         let station = since(forwarded(3, 9, -5, 5), -200_000);
         let newcomer = |first| since(claimed((0, 4), time(-60), time(60)), first);
         assert_eq!(

@@ -84,8 +84,17 @@ impl PeriodBuilder {
         let (all, networks, known) = (Vec::new(), HashMap::new(), HashSet::new());
         let (ignored, forged, no_host, sources) = (0, 0, 0, HashMap::new());
         let first = nearest.iter().filter_map(|one| Some((one.of_source(), one.first?))).collect();
-        let mut builder =
-            PeriodBuilder { clocks, all, networks, known, first, ignored, forged, no_host, sources };
+        let mut builder = PeriodBuilder {
+            clocks,
+            all,
+            networks,
+            known,
+            first,
+            ignored,
+            forged,
+            no_host,
+            sources,
+        };
         let nearest = NearestSightings::merged(nearest);
         let mut networks: HashMap<usize, Vec<&NearestSightings>> = HashMap::new();
         nearest.iter().for_each(|one| networks.entry(one.network).or_default().push(one));

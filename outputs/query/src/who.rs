@@ -35,7 +35,9 @@ pub fn who(
     let mut doubted = HashSet::new();
     for holder in holders.iter_mut().filter(|holder| holder.is_sure_by_others()) {
         let mut sources = holder.frame_sources.iter().take(SOURCES);
-        if sources.try_fold(false, |own, mac| Ok::<_, Error>(own || history.has_own_claims(*mac)?))? {
+        if sources
+            .try_fold(false, |own, mac| Ok::<_, Error>(own || history.has_own_claims(*mac)?))?
+        {
             holder.certainty = Certainty::Likely;
             doubted.insert((holder.network, holder.mac));
         }
