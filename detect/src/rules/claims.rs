@@ -98,7 +98,8 @@ impl Rules {
         let change = self.record_claim(message);
         let old = change.and_then(|(_, old)| old).filter(|old| old.mac != mac);
         let other = conflict.map(|(other, _)| other).or(old);
-        let proxy = self.proxy_note(message, other, memory)?;
+        let is_taken = matches!(change, Some((Transition::Changed, _)));
+        let proxy = self.proxy_note(message, other, is_taken, memory)?;
         if proxy.is_some() && self.proxy_arp == MacPolicy::Ignore {
             return Ok(alerts);
         }

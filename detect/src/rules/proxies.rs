@@ -14,14 +14,15 @@ const KNOWN_SECONDS: i64 = 86_400;
 impl Rules {
     /// What a note says, if an address moves to or from a MAC that does proxy ARP for it. A router's own address, from which
     /// it asks, is no such address. Nor is one that a third MAC has claimed: who forges an answer of the router first could
-    /// take it unnoticed. Nor one that a device takes which came less than a day ago, unless the
-    /// address was its own first.
+    /// take it unnoticed. Nor one that a device takes for the first time which came less than a day
+    /// ago, unless the address was its own first.
     ///
     /// An attacker can answer for many addresses, too. Only what the operator named or the learning period saw counts.
     pub(super) fn proxy_note<M: Memory>(
         &self,
         message: &Message,
         other: Option<MacClaim>,
+        is_taken: bool,
         memory: &mut M,
     ) -> Result<Option<String>, M::Error> {
         let mac = message.entry.event.mac;
@@ -38,7 +39,7 @@ impl Rules {
         let (device, time) = (&message.device, message.entry.event.time.seconds());
         let is_known = span(device.first, time).is_some_and(|span| span >= KNOWN_SECONDS);
         let was_first = message.station.first.is_some_and(|first| first.mac == mac);
-        if !(device.learned || is_known || was_first)
+        if is_taken && !(device.learned || is_known || was_first)
             || !message.station.claims.iter().all(of_these)
         {
             return Ok(None);
