@@ -132,3 +132,24 @@ fn an_idle_output_waits_for_the_next_collector() {
         assert_eq!(totals(&ring, &ended), (6, 0), "{}", ended.stderr);
     }
 }
+
+/// A ring that was truncated and has its old length again: what it lost counts as lost, and no event after that is hidden.
+#[test]
+fn a_hole_hides_no_later_event() {
+    for (length, kept) in [(4096, 0), (HEADER, 0), (HEADER + 64 * 100, 100)] {
+        let ring = Ring::new();
+        aw_tests::feed::publish(&ring, 1..201);
+        let whole = ring.path().metadata().unwrap().len();
+        cut(&ring, length);
+        cut(&ring, whole);
+        let output = Run::start(stdout_of(&ring, &["--replay"]));
+        aw_tests::feed::publish(&ring, 201..204);
+        output.stdout.wait_for_lines(kept as usize + 3);
+        let ended = output.stop().ok();
+        let lines = [1..kept + 1, 201..204].map(aw_tests::feed::numbered_lines).concat();
+        assert_eq!(ended.stdout, lines, "{length}");
+        // Without a kept event, the output begins with the first that there is.
+        let lost = if kept > 0 { 200 - u64::from(kept) } else { 0 };
+        assert_eq!(totals(&ring, &ended), (u64::from(kept) + 3, lost), "{}", ended.stderr);
+    }
+}
