@@ -267,6 +267,14 @@ fn unknown_files_are_refused() {
     rusqlite::Connection::open(&other).unwrap().execute_batch("CREATE TABLE x (y)").unwrap();
     let other = other.display().to_string();
     run(alert.command(&["import", &other])).refused("aw-alert", &["no format that is known"]);
+    // Views of another program are not read: this one has no end.
+    let view = alert.path().join("view.db");
+    let endless = "CREATE VIEW addrwatch AS WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n)
+        SELECT n AS timestamp, 'lan' AS interface, 0 AS vlan_tag, '02:00:00:00:00:01' AS mac_address,
+            '10.0.0.1' AS ip_address, 0 AS origin FROM n";
+    rusqlite::Connection::open(&view).unwrap().execute_batch(endless).unwrap();
+    let view = view.display().to_string();
+    run(alert.command(&["import", &view])).refused("aw-alert", &["no format that is known"]);
     assert_eq!(alert.pairings(), [""; 0]);
     // arpwatch begins with an empty file. Bad lines among good ones are counted.
     imported(alert.import("arp.dat", ""), "0 pairings imported");

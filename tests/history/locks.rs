@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 
 use aw_tests::feed::publish;
+use aw_tests::frames::{Arp, Ethernet, station};
 use aw_tests::history::History;
 use aw_tests::mariadb::MariaDb;
 use aw_tests::rig::{program, public_copy, run, skip, wait_until};
 use aw_tests::ring::Ring;
-use aw_tests::sightings::{self, ADDRESS, BEGIN, Sighting, capture};
+use aw_tests::sightings::{self, ADDRESS, BEGIN, Sighting, capture, capture_frames};
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -178,6 +179,70 @@ fn a_million_places() {
         history.value::<i64>("SELECT count(*) FROM place") == Some(2)
     });
     output.stop().ok();
+}
+
+/// A host forges more stacks of VLANs than have room. VLANs that come later have places of their own, and so `who` knows
+/// them as networks of their own.
+#[test]
+fn forged_stacks_displace_no_vlan() {
+    let (ring, history) = (Ring::new(), History::new());
+    let frame = |number: u32, address: [u8; 4], tags: &[(u16, u16)]| {
+        let mut ethernet = Ethernet::from(station(number));
+        for (protocol, vlan) in tags {
+            ethernet = ethernet.tag(*protocol, *vlan);
+        }
+        Arp::request(station(number), address.into(), [10, 1, 2, 254].into()).on(&ethernet)
+    };
+    let stack = |n: u32| [(0x88a8, 1 + (n / 4000) as u16), (0x8100, 1 + (n % 4000) as u16)];
+    let forged = (0..17_000).map(|n| (BEGIN, frame(9, [10, 9, 9, 9], &stack(n))));
+    capture_frames(&ring, forged);
+    run(history.command(&ring, &["--once"])).ok();
+    let stacks = "SELECT count(*) FROM place WHERE outer_vlan > 0";
+    assert_eq!(history.value::<i64>(stacks), Some(16_384));
+    // The same address in 200 VLANs, in each of another device, and without a tag.
+    let vlans = (0..200).map(|vlan: u16| {
+        let tags = [(0x8100, vlan)];
+        let tags = if vlan == 0 { &[][..] } else { &tags[..] };
+        (BEGIN + 60, frame(100 + u32::from(vlan), [10, 1, 2, 3], tags))
+    });
+    capture_frames(&ring, vlans);
+    run(history.command(&ring, &["--once"])).ok();
+    let all = ["who", ADDRESS, "--at", &format!("@{}", BEGIN + 60)];
+    let mut answers = history.answers(&all, &["vlan", "mac"]);
+    answers.sort();
+    let text = |number: u32| station(number).map(|byte| format!("{byte:02x}")).join(":");
+    let mut expected: Vec<_> =
+        (0..200).map(|vlan| format!("{vlan} {}", text(100 + vlan))).collect();
+    expected.sort();
+    assert_eq!(answers, expected);
+}
+
+/// A copy that does not succeed leaves nothing, and one that does has its name only then.
+#[test]
+fn copies_are_complete() {
+    let (ring, history) = (Ring::new(), History::new());
+    publish(&ring, 1..11);
+    run(history.command(&ring, &["--once"])).ok();
+    let [copy, incomplete] = ["copy.db", "copy.db.new"].map(|name| history.path().join(name));
+    let ask = |options: &[&str]| {
+        run(history.query(&[&["copy", copy.to_str().unwrap()], options].concat()))
+    };
+    let nothing = || !copy.exists() && !incomplete.exists();
+    let journal = format!("{}-journal", history.database().display());
+    fs::write(&journal, [0xd9]).unwrap();
+    let ended = ask(&["--timeout", "1s"]);
+    ended.refused("aw-query", &["no copy within 1 s (allow more with --timeout)"]);
+    assert!(nothing(), "a time limit");
+    ask(&[]).refused("aw-query", &["another program is changing it"]);
+    assert!(nothing(), "an error");
+    fs::remove_file(&journal).unwrap();
+    // What another program has under the name in between is not touched.
+    fs::write(&incomplete, "other").unwrap();
+    ask(&[]).refused("aw-query", &["copy.db.new", "remove"]);
+    assert_eq!(fs::read_to_string(&incomplete).unwrap(), "other");
+    fs::remove_file(&incomplete).unwrap();
+    ask(&[]).ok();
+    assert!(copy.exists() && !incomplete.exists());
 }
 
 /// A file that another program changes all the time, so that nothing that is read of it is of one state.
