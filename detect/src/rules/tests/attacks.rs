@@ -296,9 +296,9 @@ fn the_sender_is_named() {
 }
 
 /// A redirect says nothing about the device that it names, if another one sent it; that it moves an address is reported with
-/// the sender, and is learned for nobody.
+/// the sender, and is learned for no host.
 #[test]
-fn a_redirect_blames_nobody() {
+fn a_redirect_blames_no_host() {
     let gateway = "fe80::1";
     let redirect = |mac: &str| Event {
         source: B.parse().unwrap(),
