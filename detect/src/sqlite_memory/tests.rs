@@ -16,7 +16,7 @@ fn a_roll_back_discards_what_was_not_committed() {
     let ip: IpAddr = "10.0.0.1".parse().unwrap();
     let mut memory = open(directory.path()).unwrap();
     let mode = memory.path.metadata().unwrap().permissions().mode();
-    assert_eq!(mode & 0o007, 0, "other users can read it");
+    assert_eq!(mode & 0o077, 0, "other users can read it");
     memory.store_device(old, &Device::new(1)).unwrap();
     memory.commit(Instant::now()).unwrap();
     let mut station = Station::default();
