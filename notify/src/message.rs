@@ -94,7 +94,7 @@ fn sendmail_address(text: &str) -> Result<String, String> {
 
 /// Adds the other headers and the text to a mail with its addresses.
 fn complete(headers: MessageBuilder, domain: &str, mail: &Mail) -> Result<Message, String> {
-    let subject: String = plain(&mail.subject).chars().take(MAX_SUBJECT).collect();
+    let subject: String = plain(mail.subject).chars().take(MAX_SUBJECT).collect();
     let automatic = HeaderName::new_from_ascii_str("Auto-Submitted"); // RFC 3834: no automatic replies
     headers
         .subject(subject)

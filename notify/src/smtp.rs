@@ -268,11 +268,11 @@ impl SmtpClient {
             };
             self.why(&error) + remedy
         })?;
-        if let Some(login) = &self.login {
-            if let Err(why) = login.log_in(&mut connection, token.as_ref()) {
-                connection.abort();
-                return Err(format!("mail server {}: {why}", self.server));
-            }
+        if let Some(login) = &self.login
+            && let Err(why) = login.log_in(&mut connection, token.as_ref())
+        {
+            connection.abort();
+            return Err(format!("mail server {}: {why}", self.server));
         }
         Ok(connection)
     }
