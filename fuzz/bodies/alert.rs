@@ -27,7 +27,7 @@ pub fn import(input: &[u8]) {
         }
         let store = store.get_or_insert_with(|| {
             fs::create_dir_all(directory()).expect("a directory");
-            AlertStore::open(&directory()).ok().expect("a database")
+            AlertStore::open(&directory()).unwrap_or_else(|_| panic!("a database"))
         });
         import_text(store, input);
     });

@@ -128,10 +128,7 @@ impl SqliteReader {
     }
 
     /// The first claim of a pairing.
-    fn first_claim(
-        database: &Connection,
-        pairing: &Pairing,
-    ) -> rusqlite::Result<Option<UnixTime>> {
+    fn first_claim(database: &Connection, pairing: &Pairing) -> rusqlite::Result<Option<UnixTime>> {
         let select = format!(
             "SELECT time FROM sighting WHERE pairing = ? AND origin NOT IN ({NO_CLAIM}) ORDER BY time LIMIT 1"
         );
