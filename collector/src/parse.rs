@@ -205,6 +205,7 @@ fn neighbor(bytes: &[u8], cut: bool) -> Result<Neighbor<'_>, Counter> {
 }
 
 /// Whether the checksum over pseudo-header and message is right (RFC 4443, 2.3).
+/// Summed here and not compared with the checksum that etherparse calculates: hosts accept 0xffff where that is 0.
 fn is_intact(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> bool {
     let pairs = |bytes: &[u8]| -> u64 {
         let (pairs, odd) = bytes.as_chunks::<2>();
