@@ -23,6 +23,8 @@ use crate::{
 
 /// Time between a first sighting and the write of its log: further sightings in that time need no write of their own.
 const WRITE_DELAY: Duration = Duration::from_millis(400);
+/// Of the time, writes may take this share: while a flood changes a large log all the time, the ring must be read, too.
+const WRITE_SHARE: u32 = 10;
 /// Time between a failed write and the next try.
 const RETRY: Duration = Duration::from_secs(10);
 /// Days in memory: today, and the days of late or replayed sightings.
@@ -89,6 +91,8 @@ pub struct DailyLogs {
     /// Sightings that were captured before the clock was set, since the last error message about them.
     undated: u64,
     write_due: Option<Duration>,
+    /// When the next write may begin.
+    rest_until: Duration,
     is_report_due: bool,
     /// When logs that are too old are removed.
     removal_due: Option<Duration>,
@@ -117,6 +121,7 @@ impl DailyLogs {
             outside: 0,
             undated: 0,
             write_due: Some(clocks.monotonic),
+            rest_until: Duration::ZERO,
             is_report_due: true,
             removal_due: Some(clocks.monotonic),
         }
@@ -208,7 +213,7 @@ impl DailyLogs {
             RowChange::UnknownDevice => self.alert(&key, at),
             RowChange::UnknownProber => self.alert(&key.without_address(), at),
         }
-        self.write_due.get_or_insert(monotonic + WRITE_DELAY);
+        self.write_due.get_or_insert(self.rest_until.max(monotonic + WRITE_DELAY));
     }
 
     fn alert(&mut self, key: &RowKey, at: Moment) {
@@ -386,6 +391,11 @@ impl DailyLogs {
             actions.pop();
         }
         actions
+    }
+
+    /// A write began at `began` and took `took`: the next one waits for a multiple of that, up to RETRY.
+    pub fn rest(&mut self, began: Duration, took: Duration) {
+        self.rest_until = began + (took * WRITE_SHARE).min(RETRY);
     }
 
     /// Takes back an action that failed; it is returned again after RETRY.

@@ -18,9 +18,9 @@ use jiff::civil::Date;
 
 use crate::local_time::{compact, parse_date};
 
-/// Logs contain personal data: only the owner and the group may read them. The report has the protection of its directory.
 /// Bytes of a log, at most: two million rows.
 const MAX_LOG: u64 = 512 << 20;
+/// Logs contain personal data: only the owner and the group may read them. The report has the protection of its directory.
 const LOG_MODE: u32 = 0o640;
 pub const REPORT_MODE: u32 = 0o644;
 

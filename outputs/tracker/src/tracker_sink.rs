@@ -163,7 +163,11 @@ impl<'a> TrackerSink<'a> {
             }
         }
         let actions = self.logs.tick(clocks);
-        self.carry_out(actions);
+        if !actions.is_empty() {
+            self.carry_out(actions);
+            let took = self.start.elapsed().saturating_sub(clocks.monotonic);
+            self.logs.rest(clocks.monotonic, took);
+        }
     }
 
     /// Returns whether all actions succeeded. Failed ones are tried again later: what they write stays in memory.

@@ -211,6 +211,23 @@ fn first_sightings_in_an_hour_are_written_within_a_second_and_together() {
     assert_eq!((simulation.writes, simulation.reports), (3, 6));
 }
 
+/// While each second has a new device and each write takes half a second, the ring is read nine tenths of the time.
+#[test]
+fn slow_writes_are_rare() {
+    let mut simulation = Simulation::new("UTC", "2026-11-22T08:10:00Z");
+    for mac in 1..=50 {
+        let writes = simulation.writes;
+        simulation.see(mac);
+        simulation.wait(1);
+        if simulation.writes > writes {
+            simulation.logs.rest(simulation.clocks.monotonic, Duration::from_millis(500));
+        }
+    }
+    assert!((9..=11).contains(&simulation.writes), "{} writes in 50 s", simulation.writes);
+    simulation.wait(6);
+    assert_eq!(simulation.files[&date("2026-11-22")].lines().count(), 51, "all are written");
+}
+
 #[test]
 fn a_new_log_and_new_alerts_at_midnight() {
     let mut simulation = Simulation::new("Europe/Berlin", "2026-11-22T22:59:50Z");

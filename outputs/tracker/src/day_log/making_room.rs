@@ -15,31 +15,24 @@ use crate::{
 };
 
 /// Rows of a device with a name that never make room: its MAC can be forged, too.
-const NAMED_ROWS: usize = 8;
+const NAMED_ROWS: u32 = 8;
 /// A MAC has a right to so many rows of a network; further ones make room before those of other MACs.
-const ROWS_OF_MAC: usize = 8;
-/// The share of the rows that is chosen at once, because each choice sorts all of them.
+const ROWS_OF_MAC: u32 = 8;
+/// The share of the rows that is chosen at once, because each choice looks at all of them.
 const SHARE: usize = 10;
 
-/// A row with what decides about it.
+/// A row with what decides about it. Only numbers: a flood of 200,000 addresses a second makes forty choices a second.
 struct Candidate<'a> {
     key: &'a RowKey,
-    network: &'a str,
+    /// The number of its network.
+    network: u32,
     first: i64,
     sightings: u32,
     /// The number of the row within the rows of its MAC.
-    of_mac: usize,
+    of_mac: u32,
     /// The number of the row within its network.
-    rank: usize,
+    rank: u32,
     is_protected: bool,
-}
-
-impl<'a> Candidate<'a> {
-    fn new((key, activity): (&'a RowKey, &Activity)) -> Candidate<'a> {
-        let (first, sightings) = (activity.first.seconds, activity.hours.total());
-        let network = network_of(&key.interface);
-        Candidate { key, network, first, sightings, of_mac: 0, rank: 0, is_protected: false }
-    }
 }
 
 /// The least important rows, the least important one last. `earlier`: rows that the newest earlier log has.
@@ -48,35 +41,53 @@ pub fn least_important(
     earlier: &HashSet<RowKey>,
     names: &DeviceNames,
 ) -> Vec<RowKey> {
+    let mut networks: HashMap<&str, u32> = HashMap::new();
+    let mut all = Vec::with_capacity(rows.len());
+    for (key, activity) in rows {
+        let number = networks.len() as u32;
+        let network = *networks.entry(network_of(&key.interface)).or_insert(number);
+        let (first, sightings) = (activity.first.seconds, activity.hours.total());
+        let is_protected = !earlier.is_empty() && earlier.contains(key);
+        all.push(Candidate { key, network, first, sightings, of_mac: 0, rank: 0, is_protected });
+    }
     // Rows of yesterday stay, unless they were invented yesterday.
-    let old = rows.keys().filter(|key| earlier.contains(key)).count();
-    let trusts_earlier = old <= rows.len() / 2;
-    let mut all: Vec<_> = rows.iter().map(Candidate::new).collect();
-    all.sort_unstable_by_key(|row| (row.network, row.key.mac, row.first, row.key));
+    let trusts_earlier = all.iter().filter(|row| row.is_protected).count() <= rows.len() / 2;
+    all.sort_unstable_by_key(|row| (row.network, row.key.mac, row.first));
     number_within(&mut all, |row| (row.network, row.key.mac), |row| &mut row.of_mac);
     for row in &mut all {
-        let is_named = names.contains_key(&row.key.mac) && row.of_mac < NAMED_ROWS;
-        row.is_protected = is_named || trusts_earlier && earlier.contains(row.key);
+        let is_named = row.of_mac < NAMED_ROWS && names.contains_key(&row.key.mac);
+        row.is_protected = is_named || trusts_earlier && row.is_protected;
     }
     // What stays does not count against the others of its network.
     all.retain(|row| !row.is_protected);
     let excess = |row: &Candidate| row.of_mac.max(ROWS_OF_MAC);
-    all.sort_unstable_by_key(|row| (row.network, excess(row), row.first, row.key));
+    all.sort_unstable_by_key(|row| (row.network, excess(row), row.first));
     number_within(&mut all, |row| row.network, |row| &mut row.rank);
-    all.sort_unstable_by_key(|row| (row.rank, row.key));
-    let last_half = all.split_off(all.len() / 2);
-    let mut last_half: Vec<_> = last_half.iter().collect();
-    last_half.sort_unstable_by_key(|row| (excess(row), Reverse(row.sightings), row.rank, row.key));
-    let number = (rows.len() / SHARE).max(1).min(last_half.len());
-    let keep = last_half.len() - number;
-    last_half[keep..].iter().map(|row| row.key.clone()).collect()
+    let last_half = last(all.len().div_ceil(2), &mut all, |row| row.rank);
+    let unimportance = |row: &Candidate| (excess(row), Reverse(row.sightings), row.rank);
+    let chosen = last((rows.len() / SHARE).max(1), last_half, unimportance);
+    chosen.sort_unstable_by_key(unimportance);
+    chosen.iter().map(|row| row.key.clone()).collect()
+}
+
+/// The `number` rows with the largest keys.
+fn last<'a, 'b, K: Ord>(
+    number: usize,
+    rows: &'b mut [Candidate<'a>],
+    key: impl Fn(&Candidate<'a>) -> K,
+) -> &'b mut [Candidate<'a>] {
+    let first = rows.len().saturating_sub(number);
+    if first > 0 {
+        rows.select_nth_unstable_by_key(first, key);
+    }
+    &mut rows[first..]
 }
 
 /// Numbers the rows that follow each other in one group.
 fn number_within<'a, G: PartialEq>(
     rows: &mut [Candidate<'a>],
     group: impl Fn(&Candidate<'a>) -> G,
-    number: impl for<'b> Fn(&'b mut Candidate<'a>) -> &'b mut usize,
+    number: impl for<'b> Fn(&'b mut Candidate<'a>) -> &'b mut u32,
 ) {
     let (mut before, mut count) = (None, 0);
     for row in rows {
