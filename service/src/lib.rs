@@ -34,7 +34,7 @@ pub use {
     error::{Error, advice, cause, explain, failed},
     file::{FileError, is_at, open_own, replace, try_open_own},
     log::{info, name, warn},
-    plain_text::{csv_cell, is_hidden, plain, plain_lines},
+    plain_text::{count_of, csv_cell, is_hidden, plain, plain_lines},
     privileges::{CapabilitySet, Identity, drop_capabilities},
     read_file::{
         FileKind, open_append, open_file, read_file, read_file_text, read_opened, sync_directory,

@@ -1,6 +1,11 @@
 //! Text of foreign origin for people to read: it must neither control a terminal, nor look like another text, nor run in
 //! a spreadsheet.
 
+/// A number and its noun, as in `1 event` and `2 events`.
+pub fn count_of(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// A text in one line. Control characters, and characters that turn or hide text, become `?`.
 pub fn plain(text: &str) -> String {
     text.replace(|c: char| c.is_control() || is_hidden(c), "?")

@@ -97,7 +97,7 @@ impl fmt::Display for NameChange {
             Self::Recreated(name) => write!(f, "ring {name} was deleted: re-created it"),
             Self::Cut(name) => write!(
                 f,
-                "ring {name} was cut: a process of this user or of root truncated its file: re-created it without its events, and readers count those that they had not read (find that process)"
+                "ring {name} was truncated by a process of this user or of root: re-created it without its events and counters; outputs count what they had not read as lost (find that process)"
             ),
             Self::Unreachable(name, error) => {
                 write!(

@@ -17,6 +17,9 @@
 //!   272  i64  when the last frame was seen, to a heartbeat; 0 = none yet
 //!   280  i64  when the kernel last dropped frames, to a heartbeat; 0 = never
 //!   320  2 × u64  a bit for each block of counters: 1 = its interface is down or gone, to a heartbeat
+//!   336  u64  how often the file was truncated in this generation, and created again
+//!   344  i64  when it was last created again for that: its counters begin there; 0 = never
+//!   352  u64  the first event after that: earlier ones are gone
 //!  4096  128 blocks of counters, 512 bytes each: 16 bytes interface name (zero = free), 61 u64 counters,
 //!        u64 header that hides ARP or ND (0 = none): kind << 16 | number, see outer_header.rs
 //! 69632  slots of 64 bytes: u64 sequence, 56 bytes event
@@ -61,7 +64,8 @@ pub(crate) struct Header {
     pub wake: CacheAligned<AtomicU32>,
     pub writer: CacheAligned<Heartbeat>,
     pub down: [AtomicU64; MAX_INTERFACES / 64],
-    _reserved: [u64; 470],
+    pub cuts: Cuts,
+    _reserved: [u64; 467],
     pub counters: [Counters; MAX_INTERFACES],
 }
 
@@ -79,6 +83,15 @@ pub(crate) struct Heartbeat {
     pub last_drop: AtomicU64,
 }
 
+/// What is known of truncations of the file.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Cuts {
+    pub number: AtomicU64,
+    pub last: AtomicU64,
+    pub next: AtomicU64,
+}
+
 const _: () = {
     use std::mem::{offset_of, size_of};
     assert!(offset_of!(Header, version) == 8);
@@ -88,6 +101,7 @@ const _: () = {
     assert!(offset_of!(Header, wake) == 192);
     assert!(offset_of!(Header, writer) == 256);
     assert!(offset_of!(Header, down) == 320);
+    assert!(offset_of!(Header, cuts) == 336);
     assert!(offset_of!(Header, counters) == 4096);
     assert!(size_of::<Counters>() == 512);
     assert!(size_of::<Header>() == 69_632);

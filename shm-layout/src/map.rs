@@ -60,6 +60,8 @@ pub(crate) struct Stream {
     pub created: u64,
     /// The number of the next event.
     pub next: u64,
+    /// How often its file was truncated.
+    pub cuts: u64,
 }
 
 impl From<io::Error> for Unfit {
@@ -143,7 +145,8 @@ impl Map {
         if length < size_for(slots) {
             let generation = header.generation.load(Relaxed);
             let created = header.created.load(Relaxed);
-            return Err(Unfit::Cut(Some(Stream { generation, created, next })));
+            let cuts = header.cuts.number.load(Relaxed);
+            return Err(Unfit::Cut(Some(Stream { generation, created, next, cuts })));
         }
         map.slots = slots as usize;
         Ok(map)

@@ -68,6 +68,8 @@ pub struct Reader {
     /// where that began.
     laps: u32,
     lapped: u64,
+    /// Lost events that a truncation of the file took, see [`Reader::take_cut_events`].
+    cut_events: u64,
 }
 
 /// A reader that is overtaken this often in a row is slower than the writer, and reads the slots that
@@ -108,8 +110,15 @@ impl Reader {
             return Err(AttachError::Unsafe);
         }
         let generation = map.header().generation.load(Relaxed);
-        let mut reader =
-            Reader { map, name: name.clone(), generation, next: 0, laps: 0, lapped: 0 };
+        let mut reader = Reader {
+            map,
+            name: name.clone(),
+            generation,
+            next: 0,
+            laps: 0,
+            lapped: 0,
+            cut_events: 0,
+        };
         let ring = reader.map.ring();
         reader.next = match start {
             Start::Now => ring.end(),
@@ -142,6 +151,12 @@ impl Reader {
             SlotRead::NotYet => Next::Empty,
             SlotRead::Gone => {
                 self.next = self.after_lap(n);
+                self.cut_events += self.cut_between(n);
+                Next::Lapped { lost: self.next - n }
+            }
+            SlotRead::Emptied => {
+                self.next = self.after_lap(n);
+                self.cut_events += self.next - n;
                 Next::Lapped { lost: self.next - n }
             }
         }
@@ -161,10 +176,23 @@ impl Reader {
         self.lapped
     }
 
+    /// How many of the events from `n` up to the next one a truncation of the file took. The others were overwritten.
+    fn cut_between(&self, n: u64) -> u64 {
+        let (end, slots) = (self.map.header().cuts.next.load(Relaxed), self.map.ring().capacity());
+        self.next.min(end).saturating_sub(n.max(end.saturating_sub(slots)))
+    }
+
+    /// How many of the events that were lost since the last call were not overwritten, but gone because the file was
+    /// truncated.
+    pub fn take_cut_events(&mut self) -> u64 {
+        std::mem::take(&mut self.cut_events)
+    }
+
     /// Skips the events that the writer has overwritten, without reading any; returns their number.
     pub fn skip_lost(&mut self) -> u64 {
         let from = self.next;
         self.next = self.map.ring().oldest().max(from);
+        self.cut_events += self.cut_between(from);
         self.next - from
     }
 
@@ -262,6 +290,15 @@ impl Reader {
     /// When the kernel last dropped frames, to about a second; none if it never did.
     pub fn last_drop(&self) -> Option<UnixTime> {
         Some(load_time(&self.map.header().writer.0.last_drop)).filter(|time| time.as_nanos() != 0)
+    }
+
+    /// How often the file was truncated in this generation and created again, and when that was last: the counters begin
+    /// there. None if it never was.
+    pub fn cuts(&self) -> Option<(u64, UnixTime)> {
+        let cuts = &self.map.header().cuts;
+        Some(cuts.number.load(Relaxed))
+            .filter(|number| *number > 0)
+            .map(|number| (number, load_time(&cuts.last)))
     }
 
     /// The interfaces that are down or gone, to about a second.

@@ -58,8 +58,10 @@ pub(crate) enum SlotRead {
     Event(Words),
     /// Not published yet.
     NotYet,
-    /// Overwritten, or being overwritten, by a later event; or its slot was emptied (the file was truncated).
+    /// Overwritten, or being overwritten, by a later event.
     Gone,
+    /// Published, and its slot was emptied since: the file was truncated.
+    Emptied,
 }
 
 /// The slots and the number of events published so far.
@@ -117,7 +119,7 @@ impl<'a> Ring<'a> {
             fence(Acquire); // R5, pairs with W4
             before = slot.sequence.load(Relaxed);
             if before < complete(n) {
-                return SlotRead::Gone;
+                return SlotRead::Emptied;
             }
         }
         if before != complete(n) {

@@ -12,7 +12,7 @@ use rustix::{fs::OFlags, process::geteuid, thread::futex};
 
 use crate::{
     CreateError, RingName, UnixTime, WriterOptions,
-    header::{LAYOUT_VERSION, MAGIC},
+    header::{Header, LAYOUT_VERSION, MAGIC},
     map::{Map, Stream, Unfit, open, same_file},
     ring::SlotRead,
 };
@@ -200,7 +200,8 @@ pub(crate) enum Old<'a> {
     Nothing,
     /// A segment, with its counters and as many of its events as fit.
     Segment(&'a Map),
-    /// The numbers of a segment that was truncated, and its counters if the writer still has it.
+    /// The numbers of a segment that was truncated, and what is left of it if the writer still has it. Its counters may be
+    /// gone in part, and begin again.
     Numbers(Stream, Option<&'a Map>),
 }
 
@@ -257,6 +258,7 @@ fn fill(map: &Map, old: &Old, slots: u64) -> io::Result<()> {
     header.header_bytes.store(size_of_val(header) as u64, Relaxed);
     let begin = |stream: Stream| {
         header.generation.store(stream.generation, Relaxed);
+        header.cuts.number.store(stream.cuts, Relaxed);
         header.created.store(stream.created, Relaxed);
         header.first.store(stream.next, Relaxed);
         header.head.0.store(stream.next, Relaxed);
@@ -266,19 +268,23 @@ fn fill(map: &Map, old: &Old, slots: u64) -> io::Result<()> {
             let mut generation = [0; 8];
             rustix::rand::getrandom(&mut generation, rustix::rand::GetRandomFlags::empty())?;
             let generation = u64::from_ne_bytes(generation);
-            begin(Stream { generation, created: UnixTime::now().as_nanos() as u64, next: 0 });
+            let created = UnixTime::now().as_nanos() as u64;
+            begin(Stream { generation, created, next: 0, cuts: 0 });
         }
         Old::Numbers(stream, old) => {
             begin(stream);
-            old.inspect(|old| copy_counters(map, old));
+            header.cuts.number.store(stream.cuts.saturating_add(1), Relaxed);
+            header.cuts.last.store(UnixTime::now().as_nanos() as u64, Relaxed);
+            header.cuts.next.store(stream.next, Relaxed);
+            old.inspect(|old| copy_times(header, old.header()));
         }
         Old::Segment(old) => {
             let (from, events) = (old.header(), old.ring());
             let next = events.oldest().max(events.head().saturating_sub(slots));
             let (generation, created) = (&from.generation, &from.created);
             let (generation, created) = (generation.load(Relaxed), created.load(Relaxed));
-            begin(Stream { generation, created, next });
-            copy_counters(map, old);
+            begin(Stream { generation, created, next, cuts: from.cuts.number.load(Relaxed) });
+            copy_counters(header, from);
             let ring = map.ring();
             for n in next..events.head() {
                 if let SlotRead::Event(words) = events.read(n) {
@@ -293,11 +299,16 @@ fn fill(map: &Map, old: &Old, slots: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn copy_counters(map: &Map, old: &Map) {
-    let (header, from) = (map.header(), old.header());
+fn copy_times(header: &Header, from: &Header) {
     let (to, beat) = (&header.writer.0, &from.writer.0);
     to.last_frame.store(beat.last_frame.load(Relaxed), Relaxed);
     to.last_drop.store(beat.last_drop.load(Relaxed), Relaxed);
+}
+
+fn copy_counters(header: &Header, from: &Header) {
+    copy_times(header, from);
+    header.cuts.last.store(from.cuts.last.load(Relaxed), Relaxed);
+    header.cuts.next.store(from.cuts.next.load(Relaxed), Relaxed);
     for (to, from) in header.counters.iter().zip(&from.counters) {
         to.copy_from(from);
     }

@@ -41,6 +41,7 @@ pub struct Writer {
     generation: u64,
     created: u64,
     next: u64,
+    cuts: u64,
     /// The interfaces that have counters.
     names: Vec<(InterfaceId, InterfaceName)>,
     /// The sums of [`TIMED`] at the last heartbeat.
@@ -90,16 +91,25 @@ impl Writer {
         let next = map.ring().head();
         let counted = TIMED.map(|counter| map.header().sum(counter));
         let options = options.clone();
-        let (generation, created) = {
-            let header = map.header();
-            (header.generation.load(Relaxed), header.created.load(Relaxed))
-        };
+        let header = map.header();
+        let (generation, created) = (header.generation.load(Relaxed), header.created.load(Relaxed));
+        let cuts = header.cuts.number.load(Relaxed);
         if map.is_cut() {
             return Err(CreateError::NotARing(name.clone())); // truncated meanwhile
         }
         let (names, unreachable) = (Vec::new(), false);
-        let mut writer =
-            Writer { map, options, generation, created, next, names, counted, lock, unreachable };
+        let mut writer = Writer {
+            map,
+            options,
+            generation,
+            created,
+            next,
+            cuts,
+            names,
+            counted,
+            lock,
+            unreachable,
+        };
         writer.announce();
         Ok(writer)
     }
@@ -119,7 +129,7 @@ impl Writer {
 
     /// Stores the heartbeat, and creates the segment again: with its contents if its file was deleted,
     /// because new readers would find none (systemd-logind deletes the segments of ordinary users when they
-    /// log out, logind.conf(5), RemoveIPC); without events if its file was truncated. Returns each change
+    /// log out, logind.conf(5), RemoveIPC); without events and counts if its file was truncated. Returns each change
     /// once, for the log. Calls the file system; about once a second is enough.
     pub fn maintain(&mut self, now: UnixTime) -> Option<NameChange> {
         self.beat(now);
@@ -157,12 +167,14 @@ impl Writer {
             true => NameChange::Cut(name.clone()),
             false => NameChange::Recreated(name.clone()),
         };
-        let (generation, created, next) = (self.generation, self.created, self.next);
+        let Writer { generation, created, next, cuts, .. } = *self;
         let old = match cut {
-            true => Old::Numbers(Stream { generation, created, next }, Some(&self.map)),
+            true => Old::Numbers(Stream { generation, created, next, cuts }, Some(&self.map)),
             false => Old::Segment(&self.map),
         };
         self.map = replace(old, slots, &self.options)?;
+        self.cuts = self.map.header().cuts.number.load(Relaxed);
+        self.counted = TIMED.map(|counter| self.map.header().sum(counter));
         self.restore_names();
         self.announce();
         Ok(Some(change))

@@ -90,6 +90,7 @@ fn a_truncated_ring_is_created_again_with_the_same_numbers() {
                 file(&ring).set_len(whole).unwrap();
             }
             let (held, lost) = read(&mut reader);
+            assert_eq!(reader.take_cut_events(), lost, "none was overwritten: {length} {grows}");
             // Where the number of events is gone, too, the rest counts as lost once there is a new ring.
             let kept = length.saturating_sub(HEADER) / 64;
             let expected = if length < 4096 { 0 } else { kept.max(100) - 100 };
@@ -127,11 +128,21 @@ fn a_truncated_ring_is_created_again_with_the_same_numbers() {
             assert_eq!(reader.generation(), generation);
             let (more, missed) = read(&mut reader);
             assert_eq!((more, position.sequence + missed), (0, 750), "{length}");
+            assert_eq!(reader.take_cut_events(), missed, "none was overwritten");
+            let cuts = reader.cuts();
+            assert_eq!(cuts.map(|(number, _)| number), (!header_is_left).then_some(1), "{length}");
+            // The counters of a ring that was created again begin again, whatever was left of them.
+            let counters = |reader: &Reader| {
+                let counters = reader.counters();
+                let counters = counters.iter().find(|one| one.name.as_str() == "cut0").unwrap();
+                [Counter::Seen, Counter::Published].map(|counter| counters.get(counter))
+            };
+            if !header_is_left {
+                assert_eq!(counters(&reader), [0, 0], "{length} {grows}");
+            }
             publish(&mut writer, 30);
             assert_eq!(read(&mut reader), (30, 0));
-            let counters = reader.counters();
-            let counters = counters.iter().find(|one| one.name.as_str() == "cut0").unwrap();
-            assert!(counters.get(Counter::Published) >= 30);
+            assert!(counters(&reader)[1] >= 30);
         }
     }
 }
@@ -153,6 +164,8 @@ fn a_ring_that_was_truncated_without_a_writer() {
         let mut reader = Reader::attach(&ring, Start::At(at)).unwrap();
         let expected = if length >= HEADER { (5, 600) } else { (5, 0) };
         assert_eq!(read(&mut reader), expected, "{length}");
+        assert_eq!(reader.take_cut_events(), expected.1, "{length}");
+        assert_eq!(reader.cuts().is_some(), length >= HEADER);
         assert_eq!(reader.generation() == generation, length >= HEADER);
         drop(writer);
         file(&ring).set_len(length).unwrap();
@@ -212,4 +225,34 @@ fn readers_and_writer_at_full_speed() {
         let cuts: u64 = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
         assert!(cuts > 0 && changes > 0, "{cuts} {changes}");
     });
+}
+
+/// What was overwritten before the ring was truncated is not blamed on the truncation, and what a later resize keeps of it.
+#[test]
+fn overwritten_events_and_cut_events() {
+    let ring = Ring::new();
+    let mut writer = create(&ring);
+    let mut reader = Reader::attach(&ring, Start::First).unwrap();
+    publish(&mut writer, SLOTS + 500);
+    file(&ring).set_len(0).unwrap();
+    assert!(writer.maintain(UnixTime::now()).is_some());
+    publish(&mut writer, 10);
+    let mut reader_again = Reader::attach(&ring, Start::At(reader.position())).unwrap();
+    assert_eq!(read(&mut reader_again), (10, SLOTS + 500));
+    assert_eq!((reader_again.take_cut_events(), reader_again.take_cut_events()), (SLOTS, 0));
+    let (number, last) = reader_again.cuts().unwrap();
+    drop(writer);
+    let name = (*ring).clone();
+    let options = WriterOptions { name, slots: 2 * SLOTS, group: None, host: None };
+    let mut writer = Writer::create(&options).unwrap();
+    let mut resized = Reader::attach(&ring, Start::At(reader.position())).unwrap();
+    assert_eq!((number, resized.cuts()), (1, Some((1, last))));
+    assert_eq!(resized.skip_lost(), SLOTS + 500);
+    // More events fit into this ring: its reader takes all that may have been there for cut.
+    assert_eq!(resized.take_cut_events(), SLOTS + 500);
+    file(&ring).set_len(HEADER).unwrap();
+    publish(&mut writer, 1);
+    assert!(writer.maintain(UnixTime::now()).is_some());
+    assert_eq!(Reader::attach(&ring, Start::Now).unwrap().cuts().unwrap().0, 2);
+    assert!(matches!(reader.next(), Next::Empty | Next::Lapped { .. }));
 }

@@ -80,7 +80,7 @@ fn no_program_dies_and_each_event_is_delivered_or_counted_as_lost() {
     for (round, length) in lengths.into_iter().enumerate() {
         cut(&ring, length);
         let reports = |lines: &[String]| {
-            let cuts = lines.iter().filter(|line| line.contains("was cut")).count();
+            let cuts = lines.iter().filter(|line| line.contains("was truncated")).count();
             (cuts > round).then_some(())
         };
         collector.stderr.wait_until("a cut is reported, and mended", reports);
@@ -108,6 +108,11 @@ fn no_program_dies_and_each_event_is_delivered_or_counted_as_lost() {
         let sequence = json(ended.stdout.lines().last().unwrap())["sequence"].as_u64().unwrap();
         assert_eq!(events + lost, sequence + 1, "{}", ended.stderr);
         assert!(lost > 0, "nothing was cut, or this test proves nothing");
+        assert!(
+            ended.stderr.contains("events lost: the ring was truncated before"),
+            "{}",
+            ended.stderr
+        );
     }
 }
 
@@ -121,13 +126,13 @@ fn an_idle_output_waits_for_the_next_collector() {
         output.stdout.wait_for_lines(3);
         cut(&ring, length);
         if length < HEADER {
-            output.stderr.wait_for("was cut");
+            output.stderr.wait_for("was truncated");
         }
         aw_tests::feed::publish(&ring, 4..7);
         output.stdout.wait_for_lines(6);
         let ended = output.stop().ok();
         assert_eq!(ended.stdout, aw_tests::feed::numbered_lines(1..7), "{length}");
-        let cuts = ended.stderr.lines().filter(|line| line.contains("was cut")).count();
+        let cuts = ended.stderr.lines().filter(|line| line.contains("was truncated")).count();
         assert!(cuts <= 1, "{}", ended.stderr);
         assert_eq!(totals(&ring, &ended), (6, 0), "{}", ended.stderr);
     }

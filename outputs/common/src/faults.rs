@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aw_service::count_of;
 use serde::{Deserialize, Serialize};
 use shm_layout::{Counter, InterfaceName, RingName};
 
-use crate::{Episode, EpisodeChange, RingState, episode::HOUR};
+use crate::{Episode, EpisodeChange, LossCause, RingState, episode::HOUR};
 
 /// While an interface is down, that is reported once in so many seconds: a port without a cable is usual.
 const DAY: i64 = 86_400;
+/// How a report begins that a fault is over.
+const OVER: &str = "over: ";
 
 /// What a fault is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,13 @@ pub struct FaultReport {
     pub interface: Option<InterfaceName>,
     /// One line.
     pub text: String,
+}
+
+impl FaultReport {
+    /// Whether it reports an end.
+    fn is_over(&self) -> bool {
+        self.text.starts_with(OVER)
+    }
 }
 
 /// The faults of one output by name, such as `lost /addrwatch`.
@@ -80,23 +90,45 @@ impl Faults {
         if let Some(checkpoint) = &state.checkpoint {
             let (generation, number) = (checkpoint.generation, checkpoint.lost);
             let count = FaultCount { generation, number, before: 0 };
-            let what = format!("events were overwritten before {output} read them");
-            let remedy = "give the collector a larger ring with -L, or this machine more time";
+            let (what, remedy) = match state.loss {
+                LossCause::Overwritten => (
+                    "overwritten before",
+                    "give the collector a larger ring with -L, or this machine more time",
+                ),
+                LossCause::Cut => (
+                    "lost because the ring was truncated before",
+                    "find the process of the collector's user, or of root, that did it",
+                ),
+            };
+            let what = [
+                format!("event was {what} {output} read it"),
+                format!("events were {what} {output} read them"),
+            ];
             let name = format!("lost {ring}");
             reports.push(self.counted(name, FaultKind::Lost, count, (&what, remedy), now));
         }
         if let Some(generation) = state.generation {
             let of = |number| FaultCount { generation, number, before: number };
+            let what = ["truncation", "truncations"].map(|what| {
+                format!(
+                    "{what} of the ring by a process of the collector's user or of root: events that {output} had not read are lost, and the counters begin again"
+                )
+            });
+            let words = (&what, "find that process");
+            let cut =
+                self.counted(format!("cut {ring}"), FaultKind::Lost, of(state.cuts), words, now);
+            reports.push(cut.filter(|report| !report.is_over())); // nothing lasts
             for one in &state.counters {
                 let count = of(one.get(Counter::KernelDropped));
                 reports.push(self.of_drops(ring, one.name, count, now));
             }
             let forgotten = state.counters.iter().map(|one| one.get(Counter::Forgotten));
             let forgotten = of(forgotten.fold(0, u64::saturating_add));
-            let what = "pairings were forgotten by the collector: its table is full";
+            let what = ["pairing was", "pairings were"]
+                .map(|what| format!("{what} forgotten by the collector: its table is full"));
             let remedy = "raise its --max-pairings, or look for a host that invents addresses";
             let name = format!("forgot {ring}");
-            reports.push(self.counted(name, FaultKind::Forgot, forgotten, (what, remedy), now));
+            reports.push(self.counted(name, FaultKind::Forgot, forgotten, (&what, remedy), now));
         }
         let (name, why) = (format!("blind {ring}"), state.blind.as_deref());
         reports.push(self.level(name, FaultKind::Blind, why, "events arrive again", now));
@@ -125,9 +157,10 @@ impl Faults {
         count: FaultCount,
         now: i64,
     ) -> Option<FaultReport> {
-        let what =
-            format!("frames were dropped by the kernel on {interface}: the collector was too slow");
-        let words = (&*what, "give it more time, or look for a flood on that interface");
+        let what = ["frame was", "frames were"].map(|what| {
+            format!("{what} dropped by the kernel on {interface}: the collector was too slow")
+        });
+        let words = (&what, "give it more time, or look for a flood on that interface");
         let name = format!("drops {ring} {interface}");
         let report = self.counted(name, FaultKind::Lost, count, words, now)?;
         Some(FaultReport { interface: Some(interface), ..report })
@@ -139,24 +172,27 @@ impl Faults {
         let before = self.faults.get(&name).map_or(0, |fault| fault.episode.count());
         let count =
             FaultCount { generation: 0, number: before.saturating_add(forgotten), before: 0 };
-        let what = format!("addresses and devices were forgotten by {output}: its memory is full");
-        let words = (&*what, "look for a host that invents addresses");
+        let what = ["address or device was", "addresses and devices were"]
+            .map(|what| format!("{what} forgotten by {output}: its memory is full"));
+        let words = (&what, "look for a host that invents addresses");
         self.counted(name, FaultKind::Forgot, count, words, now)
     }
 
-    /// The report of a fault that is counted: what it is, after its number, and a remedy.
+    /// The report of a fault that is counted: what it is, after the number 1 and after another number, and a remedy.
     fn counted(
         &mut self,
         name: String,
         kind: FaultKind,
         FaultCount { generation, number, before }: FaultCount,
-        (what, remedy): (&str, &str),
+        ([one, many], remedy): (&[String; 2], &str),
         now: i64,
     ) -> Option<FaultReport> {
         let is_new = !self.faults.contains_key(&name);
         let new = || FaultState { generation, episode: Episode::new(before) };
         let fault = self.faults.entry(name.clone()).or_insert_with(new);
-        let is_restarted = std::mem::replace(&mut fault.generation, generation) != generation;
+        // The counters of the same generation begin again after a truncation.
+        let is_restarted = std::mem::replace(&mut fault.generation, generation) != generation
+            || number < fault.episode.count();
         if is_restarted {
             fault.episode.restart();
         }
@@ -165,12 +201,15 @@ impl Faults {
             self.changed.push(name);
         }
         let text = match change? {
-            EpisodeChange::Begins(number) => format!("{number} {what} ({remedy})"),
+            EpisodeChange::Begins(number) => {
+                format!("{} ({remedy})", count_of(number, one, many))
+            }
             EpisodeChange::Lasts(number) => {
-                format!("{number} more {what}, since the last message ({remedy})")
+                let what = count_of(number, &format!("more {one}"), &format!("more {many}"));
+                format!("{what}, since the last message ({remedy})")
             }
             EpisodeChange::Over { number, since } => {
-                format!("over: {number} {what}, within {} s", now - since)
+                format!("{OVER}{}, within {} s", count_of(number, one, many), now - since)
             }
         };
         Some(FaultReport { kind, interface: None, text })
@@ -205,7 +244,7 @@ impl Faults {
         self.changed.push(name);
         let text = match (change, why) {
             (EpisodeChange::Over { since, .. }, _) => {
-                format!("over: {over}, after {} s", now - since)
+                format!("{OVER}{over}, after {} s", now - since)
             }
             (EpisodeChange::Lasts(_), Some(why)) => format!("still: {why}"),
             (_, why) => why.unwrap_or_default().to_owned(),
@@ -228,6 +267,8 @@ mod tests {
             down: Vec::new(),
             blind: blind.map(str::to_owned),
             checkpoint: Some(Checkpoint { generation, began: 0, delivered: 7, lost, skipped: 0 }),
+            loss: LossCause::Overwritten,
+            cuts: 0,
             spool_full: None,
         }
     }
@@ -253,6 +294,40 @@ mod tests {
         assert_eq!(faults.of_ring(&state(1, 50, None), "aw-alert", 2000), []);
         let again = texts(faults.of_ring(&state(u64::MAX, 3, None), "aw-alert", 9000));
         assert!(again[0].starts_with("3 events were overwritten "), "{again:?}");
+    }
+
+    /// Nothing is blamed on a slow reader, and a truncation is reported even if no event was lost.
+    #[test]
+    fn a_truncated_ring() {
+        let mut faults = Faults::default();
+        let mut observe = |lost, cuts, now| {
+            let state = RingState { loss: LossCause::Cut, cuts, ..state(1, lost, None) };
+            texts(faults.of_ring(&state, "aw-alert", now))
+        };
+        assert_eq!(observe(0, 2, 1000), [""; 0], "before the first start");
+        let cut = "1 truncation of the ring by a process of the collector's user or of root: events that aw-alert had not read are lost, and the counters begin again (find that process)";
+        let lost = "3000 events were lost because the ring was truncated before aw-alert read them (find the process of the collector's user, or of root, that did it)";
+        assert_eq!(observe(3000, 3, 1001), [lost, cut]);
+        let over = "over: 3000 events were lost because the ring was truncated before aw-alert read them, within 10 s";
+        assert_eq!(observe(3000, 3, 1011), [over]);
+        assert_eq!(observe(3000, 4, 5000), [cut], "a quiet ring");
+        let lost = "1 event was lost because the ring was truncated before aw-alert read it";
+        assert!(observe(3001, 4, 5030)[0].starts_with(lost));
+    }
+
+    /// A truncation resets the counters of the collector.
+    #[test]
+    fn counters_that_begin_again() {
+        let mut faults = Faults::default();
+        let mut observe = |number, now| {
+            let (name, count) =
+                ("forgot /a".into(), FaultCount { generation: 1, number, before: number });
+            let what = ["one is", "are"].map(String::from);
+            faults.counted(name, FaultKind::Forgot, count, (&what, "x"), now)
+        };
+        assert_eq!(observe(100, 1000), None);
+        assert_eq!(observe(3, 2000).unwrap().text, "3 are (x)");
+        assert_eq!(observe(3, 3000).unwrap().text, "over: 3 are, within 1000 s");
     }
 
     #[test]

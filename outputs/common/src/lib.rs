@@ -61,6 +61,16 @@ pub struct Entry<'a> {
     pub event: Event,
 }
 
+/// Why events were lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LossCause {
+    /// The collector overwrote them before this output read them.
+    #[default]
+    Overwritten,
+    /// A process truncated the file of the ring before this output read them.
+    Cut,
+}
+
 /// What is known of a ring beside its events: whether they arrive, and what is missing among them.
 #[derive(Clone, Debug)]
 pub struct RingState {
@@ -78,6 +88,10 @@ pub struct RingState {
     pub blind: Option<String>,
     /// The progress of this output, with the events that it lost.
     pub checkpoint: Option<Checkpoint>,
+    /// Why it lost the newest of them.
+    pub loss: LossCause,
+    /// How often a process truncated the file of the ring, in this generation.
+    pub cuts: u64,
     /// Why further events cannot be queued in the spool.
     pub spool_full: Option<String>,
 }

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use aw_service::{Condition, Error, info, warn};
+use aw_service::{Condition, Error, count_of, info, warn};
 use shm_layout::{AttachError, Next, Position, Reader, RingName, Start, UnixTime};
 
 use crate::{
-    Checkpoint, RingOptions, RingState, StartFrom,
+    Checkpoint, LossCause, RingOptions, RingState, StartFrom,
     checkpoint::{ItemKind, StreamItem},
     this_host,
 };
@@ -48,9 +48,12 @@ pub(crate) struct Source<'a> {
     checked_at: Instant,
     heartbeat: Heartbeat,
     pub lost: u64,
+    /// Those of them that a truncation took; and whether it took the newest.
+    cut_events: u64,
+    loss: LossCause,
     pub skipped: u64,
-    /// The number of losses that were reported, and when.
-    losses_reported: (u64, Instant),
+    /// The numbers of losses that were reported, all and those by a truncation, and when.
+    losses_reported: ([u64; 2], Instant),
 }
 
 /// The last heartbeat, and since when it has this value. Its age is measured with the monotonic clock, so
@@ -87,8 +90,10 @@ impl<'a> Source<'a> {
             checked_at: now,
             heartbeat: Heartbeat { last: UnixTime::default(), since: now, missing },
             lost: 0,
+            cut_events: 0,
+            loss: LossCause::default(),
             skipped: 0,
-            losses_reported: (0, now),
+            losses_reported: ([0; 2], now),
         }
     }
 
@@ -117,8 +122,8 @@ impl<'a> Source<'a> {
                 self.heartbeat.since = Instant::now();
                 Ok(())
             }
-            Err(AttachError::Cut) if self.cut && !self.once => Ok(()),
-            Err(AttachError::Missing | AttachError::Cut) if !self.once => {
+            Err(error @ (AttachError::Missing | AttachError::Cut)) if !self.once => {
+                self.cut = matches!(error, AttachError::Cut);
                 if !self.waiting {
                     self.waiting_since = Instant::now();
                     info(format_args!(
@@ -199,7 +204,12 @@ impl<'a> Source<'a> {
 
     fn count(&mut self, kind: ItemKind) {
         match kind {
-            ItemKind::Lost(lost) => self.lost += lost,
+            ItemKind::Lost(lost) => {
+                let cut = self.reader.as_mut().map_or(0, Reader::take_cut_events);
+                self.loss = if cut > 0 { LossCause::Cut } else { LossCause::Overwritten };
+                self.lost += lost;
+                self.cut_events += cut;
+            }
             ItemKind::Skipped => self.skipped += 1,
             ItemKind::Start | ItemKind::Restart | ItemKind::Event(_) => {}
         }
@@ -207,12 +217,22 @@ impl<'a> Source<'a> {
 
     /// Reports lost events: the first time at once, then at most once a minute.
     pub fn report_losses(&mut self) {
-        let (reported, at) = self.losses_reported;
+        let ([reported, reported_cut], at) = self.losses_reported;
         if self.lost > reported && (reported == 0 || at.elapsed() >= LOSS_REPORT_INTERVAL) {
-            let new = self.lost - reported;
+            let cut = self.cut_events - reported_cut;
+            let overwritten = (self.lost - reported).saturating_sub(cut);
+            let causes = [
+                (overwritten, "overwritten before they were read"),
+                (cut, "the ring was truncated before they were read"),
+            ];
             let ring = self.ring;
-            warn(format_args!("ring {ring}: {new} events lost: overwritten before they were read"));
-            self.losses_reported = (self.lost, Instant::now());
+            for (number, why) in causes.into_iter().filter(|(number, _)| *number > 0) {
+                warn(format_args!(
+                    "ring {ring}: {} lost: {why}",
+                    count_of(number, "event", "events")
+                ));
+            }
+            self.losses_reported = ([self.lost, self.cut_events], Instant::now());
         }
     }
 
@@ -250,6 +270,8 @@ impl<'a> Source<'a> {
             down: running.map(Reader::down).unwrap_or_default(),
             blind,
             checkpoint,
+            loss: self.loss,
+            cuts: reader.and_then(Reader::cuts).map_or(0, |(number, _)| number),
             spool_full,
         }
     }
@@ -266,8 +288,11 @@ impl<'a> Source<'a> {
                 missing.then(|| no_heartbeat(reader))
             }
             None => (self.waiting && self.waiting_since.elapsed() >= timeout).then(|| {
-                "it does not exist: no events arrive (start the collector, or name its ring with -m)"
-                    .into()
+                let (why, remedy) = match self.cut {
+                    true => ("it is empty or truncated", "which creates it again"),
+                    false => ("it does not exist", "or name its ring with -m"),
+                };
+                format!("{why}: no events arrive (start the collector, {remedy})")
             }),
         }
     }
@@ -283,10 +308,11 @@ impl<'a> Source<'a> {
             && reader.is_cut()
         {
             warn(format_args!(
-                "ring {} was cut: a process of its owner truncated its file: waiting for a new one (the collector creates it within a second; if none runs, start it)",
+                "ring {} was truncated by a process of its owner or of root: waiting for a new one (the collector creates it within a second; if none runs, start it)",
                 self.ring
             ));
             (self.waiting, self.cut, self.replaced) = (true, true, false);
+            self.waiting_since = Instant::now();
             self.resume = Some(reader.position());
             self.reader = None;
         } else if let Some(reader) = &self.reader {

@@ -60,7 +60,7 @@ fn no_event_is_torn_and_each_is_read_or_counted_lost() {
                     next += 1;
                 }
                 SlotRead::NotYet => return false,
-                SlotRead::Gone => {
+                SlotRead::Gone | SlotRead::Emptied => {
                     let to = memory.ring().oldest_after(next);
                     assert!(to > next, "stays on a lost event");
                     assert!(to <= EVENTS - SLOTS as u64, "the last events stay readable");

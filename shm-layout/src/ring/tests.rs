@@ -93,7 +93,7 @@ fn emptied_slots_are_gone() {
                         read.push(n);
                         n + 1
                     }
-                    SlotRead::Gone => ring.oldest_after(n),
+                    SlotRead::Gone | SlotRead::Emptied => ring.oldest_after(n),
                     SlotRead::NotYet => break,
                 };
             }
