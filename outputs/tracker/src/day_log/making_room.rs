@@ -41,11 +41,13 @@ pub fn least_important(
     earlier: &HashSet<RowKey>,
     names: &DeviceNames,
 ) -> Vec<RowKey> {
-    let mut networks: HashMap<&str, u32> = HashMap::new();
+    let (mut networks, mut interfaces) = (HashMap::new(), HashMap::new());
     let mut all = Vec::with_capacity(rows.len());
     for (key, activity) in rows {
-        let number = networks.len() as u32;
-        let network = *networks.entry(network_of(&key.interface)).or_insert(number);
+        let network = *interfaces.entry(&*key.interface).or_insert_with(|| {
+            let number = networks.len() as u32;
+            *networks.entry(network_of(&key.interface)).or_insert(number)
+        });
         let (first, sightings) = (activity.first.seconds, activity.hours.total());
         let is_protected = !earlier.is_empty() && earlier.contains(key);
         all.push(Candidate { key, network, first, sightings, of_mac: 0, rank: 0, is_protected });

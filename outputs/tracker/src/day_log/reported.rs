@@ -57,7 +57,10 @@ impl Reported {
         let is_shared = self.used.len() >= MAX_NETWORKS && !self.used.contains_key(network);
         let network = if is_shared { "" } else { network };
         let now = at.seconds;
-        let used = self.used.entry(network.to_owned()).or_insert(now - SAVED);
+        if !self.used.contains_key(network) {
+            self.used.insert(network.to_owned(), now - SAVED);
+        }
+        let Some(used) = self.used.get_mut(network) else { return false };
         // A clock that is set back does not stop the alerts until it is where it was.
         *used = (*used).clamp(now - SAVED, now);
         let is_left = *used < now;
