@@ -19,6 +19,8 @@ const DEFENCE_SECONDS: i64 = 2;
 pub const MAX_CLAIMS: usize = 64;
 /// MACs of the learning period that are stored for each address: fewer than claims, so that each has its claim.
 pub(crate) const MAX_LEARNED: usize = 32;
+/// Claims in the frames of another MAC count as much as others after so many seconds, as behind a Wi-Fi repeater.
+const FORWARDED_SECONDS: i64 = 86_400;
 /// MACs that no host has, of which is stored when they were reported.
 const MAX_NO_HOSTS: usize = 8;
 
@@ -51,6 +53,8 @@ pub struct Station {
     pub named: bool,
     /// The MACs that claimed the address in the learning period.
     pub learned: Vec<MacAddr>,
+    /// The MACs that claimed the address in frames of other MACs only, each with the first time: forged, or forwarded.
+    pub forwarded: Vec<MacClaim>,
     /// The MACs that no host has and that were claimed for the address, with the time when that was last reported.
     pub no_hosts: Vec<MacClaim>,
     /// How many further ones were not reported since.
@@ -132,10 +136,43 @@ impl Station {
         self.claims.insert(0, claim);
         self.limit_claims(is_named);
         let claims = &self.claims;
+        let is_stored = |mac| claims.iter().any(|claim| claim.mac == mac);
         for macs in [&mut self.askers, &mut self.sharers] {
-            macs.retain(|mac| claims.iter().any(|claim| claim.mac == *mac));
+            macs.retain(|mac| is_stored(*mac));
         }
+        self.forwarded.retain(|claim| is_stored(claim.mac));
         Some((change, Some(current)))
+    }
+
+    /// Records whether a claim is in a frame of the MAC itself; call it before [`Station::duplicate`] and [`Station::claim`].
+    /// Such a claim takes the address from the last MAC that claimed it in a frame of its own: claims in the frames of others,
+    /// which that sender may have forged, come after that one.
+    pub fn sent_by(&mut self, mac: MacAddr, source: MacAddr, time: i64) {
+        if source != mac {
+            if !self.has(mac) {
+                self.forwarded.push(MacClaim { mac, time });
+            }
+            return;
+        }
+        self.forwarded.retain(|claim| claim.mac != mac);
+        let Some(owner) = self.claims.iter().position(|claim| !self.is_weak(claim)) else { return };
+        if self.claims[owner].mac != mac {
+            self.answer = self
+                .answer
+                .filter(|answer| !self.claims[..owner].iter().any(|claim| claim.mac == answer.mac));
+            self.claims[..=owner].rotate_right(1);
+        }
+    }
+
+    /// Whether a MAC claimed the address in the frames of other MACs only, and neither before others nor for a day.
+    fn is_weak(&self, claim: &MacClaim) -> bool {
+        let is_first = self.first.is_some_and(|first| first.mac == claim.mac);
+        let since = self.forwarded.iter().find(|known| known.mac == claim.mac);
+        since.is_some_and(|since| {
+            let is_recent =
+                span(since.time, claim.time).is_none_or(|span| span < FORWARDED_SECONDS);
+            is_recent && !is_first && !self.learned.contains(&claim.mac)
+        })
     }
 
     /// Removes the claims of longest ago, above the maximum. Those of the first MAC, of learned and of named ones are the
@@ -189,7 +226,8 @@ impl Station {
         let is_past = |claim: &MacClaim| claim.time <= latest;
         self.probe = self.probe.filter(is_past);
         self.answer = self.answer.filter(|answer| answer.time.seconds() <= latest);
-        let claims = self.claims.iter_mut().chain(&mut self.no_hosts).map(|claim| &mut claim.time);
+        let claims = self.claims.iter_mut().chain(&mut self.no_hosts).chain(&mut self.forwarded);
+        let claims = claims.map(|claim| &mut claim.time);
         let alerts = [
             &mut self.last_alert,
             &mut self.last_duplicate,
@@ -207,6 +245,12 @@ impl Station {
     /// The MAC of the latest claim.
     pub fn owner(&self) -> Option<MacAddr> {
         self.claims.first().map(|claim| claim.mac)
+    }
+
+    /// The latest claim that is not weak, or else the latest one.
+    pub fn lasting_claim(&self) -> Option<MacClaim> {
+        let lasting = self.claims.iter().find(|claim| !self.is_weak(claim));
+        lasting.or(self.claims.first()).copied()
     }
 
     /// For how many seconds a MAC has had the address at `time`, if it was the first one or is of the learning period;

@@ -92,6 +92,7 @@ impl Rules {
         let Entry { event, .. } = *message.entry;
         let (mac, within) = (event.mac, self.duplicate_within);
         let mut alerts: Vec<_> = self.denial_alert(message, memory)?.into_iter().collect();
+        message.station.sent_by(mac, event.source, event.time.seconds());
         let conflict = message.station.duplicate(mac, event.time, within, is_answer(&event));
         let conflict = conflict.filter(|_| message.is_timed);
         let unused = self.unused_seconds(message);

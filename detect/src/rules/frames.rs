@@ -78,7 +78,7 @@ impl Rules {
     pub(super) fn ignored_alert(&self, message: &mut Message) -> Option<Alert> {
         let Message { entry, station, device, .. } = message;
         let (mac, time) = (entry.event.mac, entry.event.time.seconds());
-        let owner = *station.claims.first().filter(|owner| owner.mac != mac)?;
+        let owner = station.lasting_claim().filter(|owner| owner.mac != mac)?;
         let by_design = station.is_shared(mac, owner.mac)
             || station.learned.contains(&mac)
             || self.is_in_group(mac, owner.mac)

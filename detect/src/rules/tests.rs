@@ -7,6 +7,7 @@ use super::*;
 mod attacks;
 mod conflicts;
 mod evidence;
+mod senders;
 
 #[derive(Default)]
 struct TestMemory {

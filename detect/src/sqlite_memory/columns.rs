@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Columns that a later release added, at the end of their tables.
-const ADDED: [(&str, &str); 20] = [
+const ADDED: [(&str, &str); 21] = [
     ("station", "answer BLOB"),
     ("station", "askers BLOB"),
     ("station", "sharers BLOB"),
@@ -35,6 +35,7 @@ const ADDED: [(&str, &str); 20] = [
     ("device", "scanner INTEGER NOT NULL DEFAULT 0"),
     ("station", "no_hosts_untold INTEGER NOT NULL DEFAULT 0"),
     ("station", "ignored INTEGER NOT NULL DEFAULT 0"),
+    ("station", "forwarded BLOB"),
 ];
 /// What a new column changes. Before devices were learned, a MAC that took many addresses from others became a proxy: an
 /// attacker could do that. Of those, `taken` has the number.
@@ -93,6 +94,7 @@ pub fn station_from(row: &Row) -> rusqlite::Result<Station> {
         no_hosts: claims(bytes(15)?),
         no_hosts_suppressed: row.get(16)?,
         last_ignored: row.get(17)?,
+        forwarded: claims(bytes(18)?),
     })
 }
 
@@ -130,9 +132,10 @@ pub fn replace_station(
         claims(&state.no_hosts),
         state.no_hosts_suppressed,
         state.last_ignored,
+        claims(&state.forwarded),
     ];
     let replace =
-        "REPLACE INTO station VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        "REPLACE INTO station VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     database.prepare_cached(replace)?.execute(row).map(drop)
 }
 

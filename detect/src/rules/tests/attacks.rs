@@ -6,12 +6,12 @@ use std::time::Instant;
 use super::*;
 use crate::SqliteMemory;
 
-const C: &str = "00:08:e1:00:00:0c";
-const D: &str = "00:08:e1:00:00:0d";
-const GATEWAY: &str = "10.0.0.1";
+pub(super) const C: &str = "00:08:e1:00:00:0c";
+pub(super) const D: &str = "00:08:e1:00:00:0d";
+pub(super) const GATEWAY: &str = "10.0.0.1";
 
 /// Kind and digest of the alerts of the default kinds.
-fn found<M: Memory<Error: std::fmt::Debug>>(
+pub(super) fn found<M: Memory<Error: std::fmt::Debug>>(
     rules: &Rules,
     memory: &mut M,
     event: &Event,
@@ -24,7 +24,7 @@ fn found<M: Memory<Error: std::fmt::Debug>>(
     default.map(|alert| (alert.kind, alert.digest)).collect()
 }
 
-fn reply(time: i64, mac: &str, ip: &str) -> Event {
+pub(super) fn reply(time: i64, mac: &str, ip: &str) -> Event {
     event(time, mac, ip, Origin::ArpReply)
 }
 
@@ -255,72 +255,6 @@ fn what_linux_ignores_is_no_claim() {
     let arpwatch = Rules { dialect: Dialect::Arpwatch, ..rules };
     let ignored = event(10, B, "10.0.0.8", Origin::ArpIgnored);
     assert_eq!(observe(&arpwatch, &mut memory, &ignored), []);
-}
-
-/// The frame of another MAC, for Neighbor Discovery too, also where it names another host by nature: a redirect.
-#[test]
-fn mismatches() {
-    for (origin, number) in [
-        (Origin::ArpReply, 1),
-        (Origin::NdAdvertisement, 1),
-        (Origin::NdRouterAdvertisement, 1),
-        (Origin::NdRedirect, 1),
-    ] {
-        let (rules, mut memory) = (Rules::default(), TestMemory::default());
-        let event = Event { source: B.parse().unwrap(), ..event(0, A, "fe80::1", origin) };
-        let alerts = observe(&rules, &mut memory, &event);
-        let mismatches = alerts.iter().filter(|alert| alert.kind == AlertKind::Mismatch);
-        assert_eq!(mismatches.count(), number, "{origin}");
-    }
-}
-
-/// What a host says in frames of its own with another's MAC is reported with its own MAC.
-#[test]
-fn the_sender_is_named() {
-    for origin in [Origin::ArpReply, Origin::NdAdvertisement] {
-        let (rules, mut memory) = (Rules::default(), TestMemory::default());
-        observe(&rules, &mut memory, &event(0, A, "fe80::1", origin));
-        for mac in [B, C] {
-            observe(&rules, &mut memory, &event(0, mac, &format!("fe80::{mac}"), origin));
-        }
-        let forged = Event { source: B.parse().unwrap(), ..event(10_000, C, "fe80::1", origin) };
-        let alerts = observe(&rules, &mut memory, &forged);
-        let lines = alerts.iter().map(Alert::to_string).collect::<Vec<_>>();
-        let expected = [
-            format!("ethernet mismatch fe80::1 {B} ({C}) eth0"),
-            format!("changed ethernet address fe80::1 {C} ({A}) eth0: sent by {B}"),
-        ];
-        assert_eq!(lines, expected);
-        assert!(alerts.iter().all(|alert| alert.frame_source.as_deref() == Some(B)));
-    }
-}
-
-/// A redirect says nothing about the device that it names, if another one sent it; that it moves an address is reported with
-/// the sender, and is learned for no host.
-#[test]
-fn a_redirect_blames_no_host() {
-    let gateway = "fe80::1";
-    let redirect = |mac: &str| Event {
-        source: B.parse().unwrap(),
-        ..event(10_000, mac, gateway, Origin::NdRedirect)
-    };
-    for learning in [false, true] {
-        let (rules, mut memory) = (Rules::default(), TestMemory::default());
-        observe(&rules, &mut memory, &event(0, A, gateway, Origin::NdAdvertisement));
-        let alerts = passed("/addrwatch", learning, &rules, &mut memory, &redirect(C));
-        let lines = alerts.iter().map(Alert::to_string).collect::<Vec<_>>();
-        let expected = [
-            format!("ethernet mismatch {gateway} {B} ({C}) eth0"),
-            format!("changed ethernet address {gateway} {C} ({A}) eth0: sent by {B}"),
-        ];
-        assert_eq!(lines, expected);
-        assert_eq!(memory.devices.len(), 1, "the named device was not seen");
-        let station = memory.station("sensor/addrwatch/eth0", gateway.parse().unwrap()).unwrap();
-        assert_eq!(station.learned, []);
-        // Its own MAC it cannot hide.
-        let both = [(AlertKind::NewDevice, false), (AlertKind::Changed, false)];
-        assert_eq!(found(&rules, &mut memory, &redirect(B)), both);
-    }
 }
 
 /// The list of known devices has no class of MACs: an intruder chooses its own.
