@@ -24,9 +24,15 @@ impl MacPattern {
         mac.number() & self.mask == self.value
     }
 
+    /// The address, if the pattern is one alone.
+    pub fn single(&self) -> Option<MacAddr> {
+        let [_, _, octets @ ..] = self.value.to_be_bytes();
+        (self.mask == ALL).then(|| MacAddr::new(octets))
+    }
+
     /// Whether the pattern is this address alone.
     pub fn is(&self, mac: MacAddr) -> bool {
-        self.mask == ALL && self.matches(mac)
+        self.single() == Some(mac)
     }
 
     fn new(mac: MacAddr, mask: u64) -> Option<MacPattern> {

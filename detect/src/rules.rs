@@ -298,6 +298,13 @@ impl Rules {
             || failovers.any(|pattern| pattern.is(mac))
     }
 
+    /// All MACs that the configuration names itself.
+    pub fn named_macs(&self) -> Vec<MacAddr> {
+        let named = self.known.keys().chain(self.watched.keys());
+        let named = named.chain(&self.proxies).chain(&self.scanners).copied();
+        named.chain(self.failovers.iter().flatten().filter_map(MacPattern::single)).collect()
+    }
+
     /// Alerts about watched devices that are silent for too long at `now`. Nothing is known of the time before `since`,
     /// when the program was not running: it does not count as silence.
     pub fn silent_devices<M: Memory>(

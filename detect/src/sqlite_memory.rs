@@ -6,17 +6,19 @@ mod columns;
 mod faults;
 mod forget;
 mod learned;
+mod named;
 
 use std::{
     collections::HashMap,
     fs::{OpenOptions, Permissions},
+    io::ErrorKind,
     net::IpAddr,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use aw_output::{Checkpoint, Fault, SinkResult, failed};
+use aw_output::{Checkpoint, Error, Fault, SinkResult, failed};
 use aw_service::{FileKind, open_file};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::{MacAddr, RingName};
@@ -74,13 +76,8 @@ impl SqliteMemory {
     /// Opens or creates the database. `schema` creates further tables of the program.
     pub fn open(directory: &Path, program: &str, schema: &str) -> SinkResult<SqliteMemory> {
         let path = SqliteMemory::path(directory, program);
+        make_private(&path)?;
         let open = || {
-            // Private, also where an earlier release created it: who may read a file may lock it, and so stop this
-            // program. SQLite reports what fails here.
-            if OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).is_err() {
-                let file = open_file(&path, FileKind::State);
-                let _ = file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600)));
-            }
             let database = Connection::open(&path)?;
             database.busy_timeout(Duration::from_millis(100))?;
             database.set_prepared_statement_cache_capacity(32);
@@ -226,6 +223,23 @@ impl SqliteMemory {
             Ok(())
         })
     }
+}
+
+/// Creates the database, or makes it private where an earlier release created it: who may read a file may lock it, and so stop
+/// this program. Something else in its place is refused. SQLite reports what else fails here.
+fn make_private(path: &Path) -> SinkResult {
+    if OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).is_ok() {
+        return Ok(());
+    }
+    match open_file(path, FileKind::State) {
+        Ok(file) => drop(file.set_permissions(Permissions::from_mode(0o600))),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+        }
+        Err(error) => {
+            return Err(Error::io(format_args!("use {}", path.display()), error).into());
+        }
+    }
+    Ok(())
 }
 
 /// A full or failing disk may recover: [`Fault::Down`]. All other errors are fatal.

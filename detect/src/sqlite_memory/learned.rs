@@ -32,13 +32,13 @@ pub struct LearnedDevice {
 
 impl SqliteMemory {
     /// Addresses that several MACs shared in the learning period, or that a group's MAC had: so many of them, and the number
-    /// of all.
+    /// of all. First those of named devices, then those that were first seen longest ago: who invents others comes later.
     pub fn shared_addresses(&mut self, limit: usize) -> SinkResult<(Vec<SharedAddress>, u64)> {
         let (mut first, mut count) = (Vec::new(), 0);
         self.with(|database| {
             // 6 bytes each
             let select = "SELECT * FROM station WHERE length(sharers) > 6 OR length(learned) > 0
-                ORDER BY network, ip";
+                ORDER BY NOT named, ifnull(substr(first, 7), x'ff'), network, ip";
             let mut select = database.prepare(select)?;
             let mut rows = select.query([])?;
             while let Some(row) = rows.next()? {
@@ -60,12 +60,13 @@ impl SqliteMemory {
     }
 
     /// Devices that may answer for others, probe the addresses of others, or have a virtual MAC that takes back what it had: so
-    /// many of them, and the number of all.
+    /// many of them, and the number of all, in the same order.
     pub fn learned_devices(&mut self, limit: usize) -> SinkResult<(Vec<LearnedDevice>, u64)> {
         let (mut first, mut count) = (Vec::new(), 0);
         self.write_times()?;
         self.with(|database| {
-            let select = "SELECT mac, proxy, scanner FROM device WHERE learned ORDER BY mac";
+            let select = "SELECT mac, proxy, scanner FROM device WHERE learned
+                ORDER BY NOT named, first, mac";
             let mut select = database.prepare(select)?;
             let mut rows = select.query([])?;
             while let Some(row) = rows.next()? {

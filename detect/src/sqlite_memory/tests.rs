@@ -1,5 +1,6 @@
 use std::{net::Ipv4Addr, os::unix::fs::PermissionsExt};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use shm_layout::UnixTime;
 
 use super::*;
@@ -38,6 +39,7 @@ fn committed_rows_are_read_again() {
     let mac = MacAddr::new([0, 8, 0xe1, 0, 0, 1]);
     let mut station = Station { probe: Some(MacClaim { mac, time: -5 }), ..Station::default() };
     station.claim(mac, 7, |_| false);
+    station.sent_by(MacAddr::new([4; 6]), mac, 8);
     station.admit_alert(9, 1, true);
     station.answer = Some(Answer { mac, time: UnixTime::from_nanos(7_000_000_001) });
     station.asked(mac);
@@ -176,6 +178,89 @@ fn a_database_of_an_earlier_release() {
     let mut memory = open(directory.path()).unwrap();
     assert_eq!(memory.network("eth0").unwrap(), Some(state));
     assert_eq!(memory.station("sensor/addrwatch/eth0", ip).unwrap(), station);
+}
+
+/// A name protects what is stored already; a name that is gone protects nothing.
+#[test]
+fn names_protect_what_is_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let macs = [1, 2, 3].map(|last| MacAddr::new([0, 8, 0xe1, 0, 0, last]));
+    let ip = |last: u8| IpAddr::from([10, 0, 0, last]);
+    let mut memory = open(directory.path()).unwrap();
+    for (last, mac) in (1..).zip(macs) {
+        memory.store_device(mac, &Device::new(1)).unwrap();
+        let mut station = Station::default();
+        station.claim(mac, 1, |_| false);
+        station.claim(macs[1], 2, |_| false);
+        // An earlier release did not store the first claim.
+        station.first = station.first.filter(|_| last != 3);
+        memory.store_station("host/ring/eth0", ip(last), &station).unwrap();
+    }
+    // What was only probed, or claimed for a group, has no first claim.
+    memory.store_station("host/ring/eth0", ip(4), &Station::default()).unwrap();
+    for named in [&[macs[0], macs[2]][..], &[macs[1]], &[]] {
+        memory.apply_names(named).unwrap();
+        for (last, mac) in (1..).zip(macs) {
+            let station = memory.station("host/ring/eth0", ip(last)).unwrap();
+            let device = memory.device(mac).unwrap().unwrap();
+            let expected = named.contains(&mac);
+            assert_eq!((station.named, device.named), (expected, expected), "{mac} {named:?}");
+        }
+        assert!(!memory.station("host/ring/eth0", ip(4)).unwrap().named);
+    }
+}
+
+/// What stands in the place of the database is reported, and neither written nor waited for.
+#[test]
+fn what_is_no_file_is_refused() {
+    type Place = fn(&Path) -> std::io::Result<()>;
+    let places: [(Place, &str); 3] = [
+        (
+            |path| mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).map_err(Into::into),
+            "it is a pipe, not a regular file (remove it)",
+        ),
+        (
+            |path| std::os::unix::fs::symlink("other", path),
+            "it is a link, and links are not followed (replace it by a file)",
+        ),
+        (|path| std::fs::create_dir(path), "is a directory"),
+    ];
+    for (place, why) in places {
+        let directory = tempfile::tempdir().unwrap();
+        let path = SqliteMemory::path(directory.path(), "aw-test");
+        place(&path).unwrap();
+        let Err(Fault::Fatal(Error::Failed(fault))) = open(directory.path()) else {
+            panic!("{why}: opened")
+        };
+        assert_eq!(fault, format!("use {}: {why}", path.display()));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is created");
+    }
+}
+
+/// The first places are for what matters and was there first.
+#[test]
+fn what_was_first_is_listed_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut memory = open(directory.path()).unwrap();
+    let mac = |last: u8| MacAddr::new([0, 8, 0xe1, 0, 0, last]);
+    // The gateway has a name, and is neither the first nor the lowest address.
+    for (last, first) in [(1, 50), (2, 40), (3, 30), (4, 60)] {
+        let mut station = Station { named: last == 4, ..Station::default() };
+        station.claim(mac(last), first, |_| false);
+        station.share(mac(last), mac(99));
+        memory.store_station("host/ring/eth0", [10, 0, 0, last].into(), &station).unwrap();
+        let device =
+            Device { learned: true, scanner: true, named: last == 4, ..Device::new(first) };
+        memory.store_device(mac(last), &device).unwrap();
+    }
+    let cluster = Station { learned: vec![MacAddr::new([3; 6])], ..Station::default() };
+    memory.store_station("host/ring/eth0", [10, 0, 0, 0].into(), &cluster).unwrap();
+    let (shared, _) = memory.shared_addresses(9).unwrap();
+    let order: Vec<_> = shared.iter().map(|one| one.ip.to_string()).collect();
+    assert_eq!(order, ["10.0.0.4", "10.0.0.3", "10.0.0.2", "10.0.0.1", "10.0.0.0"]);
+    let (devices, _) = memory.learned_devices(9).unwrap();
+    let order: Vec<_> = devices.iter().map(|device| device.mac).collect();
+    assert_eq!(order, [4, 3, 2, 1].map(mac));
 }
 
 /// What several MACs share is listed; the statements of docs/guide/alerts.md make it forgotten.

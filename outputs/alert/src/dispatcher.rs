@@ -79,6 +79,7 @@ impl Dispatcher {
         let mut names = store.names()?;
         names.append(&mut rules.known);
         rules.known = names;
+        store.memory.apply_names(&rules.named_macs())?;
         let message_ids = MessageIds::new(&mut store)?;
         let learning = Learning::load(options.learn, &mut store)?;
         let faults = store.memory.faults()?;

@@ -95,6 +95,7 @@ impl MqttSink {
             }
         }
         let rules = Rules { show_ring, ..Rules::for_all_macs(devices.names()) };
+        memory.apply_names(&rules.named_macs())?;
         Ok(MqttSink {
             broker,
             memory,
