@@ -340,7 +340,7 @@ fn questions_are_not_nothing() {
         format!("aw-query: no claims of 2001:db8::7, only {number} probes or questions {whole}")
     );
     let device = ask(&["mac", &mac(7)]);
-    let asked = "(it probed 0; 1 occur in its questions or answers only)";
+    let asked = "(it probed 0, and asked or answered without a MAC for 1)";
     assert_eq!(device, format!("aw-query: {} claimed no address {asked} {whole}", mac(7)));
 }
 

@@ -228,6 +228,158 @@ fn no_pairing_at_all() {
     );
 }
 
+const FULL: [&str; 5] = ["mac", "count", "frame_sources", "left_out", "address"];
+
+/// All that an attacker does: `ip` and `mac` list what they leave out, with its sender.
+#[test]
+fn what_is_left_out_is_listed() {
+    let history = history();
+    let frames = [
+        (
+            BEGIN + 7,
+            Arp::request([0xff; 6], [10, 1, 2, 1].into(), [10, 1, 2, 1].into())
+                .on(&Ethernet::from(station(ATTACKER))),
+        ),
+        (
+            BEGIN + 8,
+            Arp::request([0xff; 6], [10, 1, 2, 77].into(), [10, 1, 2, 77].into())
+                .on(&Ethernet::from(station(ATTACKER))),
+        ),
+        claim(9, ATTACKER, 9, ATTACKER),
+    ];
+    let ring = Ring::new();
+    capture_frames(&ring, frames);
+    run(history.command(&ring, &["--once"])).ok();
+    let attacker = mac(ATTACKER);
+    let none = "ff:ff:ff:ff:ff:ff";
+    let forged = format!("{} 24 [\"{attacker}\"] claim sent by another MAC 10.1.2.1", mac(VICTIM));
+    let no_host = |ip| format!("{none} 1 [\"{attacker}\"] MAC that no host has 10.1.2.{ip}");
+    let owner = format!("{} 12 [] null 10.1.2.1", mac(OWNER));
+    let victim = format!("{} 12 [] null 10.1.2.2", mac(VICTIM));
+    let all = |question: &[&str]| history.answers(&[question, &["--all"]].concat(), &FULL);
+    assert_eq!(all(&["ip", "10.1.2.1"]), [owner, no_host(1), forged.clone()]);
+    assert_eq!(all(&["mac", &mac(VICTIM)]), [victim, forged.clone()]);
+    let own = format!("{attacker} 1 [] null 10.1.2.9");
+    assert_eq!(all(&["mac", &attacker]), [no_host(1), no_host(77), own, forged]);
+    assert_eq!(all(&["mac", none]), [no_host(1), no_host(77)]);
+    let table = run(history.query(&["mac", none, "--all"])).ok().stdout;
+    assert!(table.contains("LEFT OUT") && table.contains("2026-11-20 14:00:07 +00:00"), "{table}");
+    // Without it, a remark has the number and the sender; also if nothing else is found.
+    let remark = |question: &[&str]| run(history.query(question)).stderr;
+    let left_out = format!(
+        "24 claims are left out, because another MAC sent their frames while the owner claimed the address itself: {attacker} (`ip` and `mac` with --all list them)"
+    );
+    for question in [&["mac", &mac(VICTIM)][..], &["changes"], &["devices"]] {
+        assert!(remark(question).contains(&left_out), "{}", remark(question));
+    }
+    let no_claims = remark(&["mac", none]);
+    assert!(
+        no_claims.contains(&format!("no claims of {none} that count in the whole history")),
+        "{no_claims}"
+    );
+    assert!(no_claims.contains(&format!("2 messages are left out, because they name a MAC that no host has, or have a form that hosts ignore: sent by {attacker}")), "{no_claims}");
+    for question in ["ip", "who"] {
+        let no_claims = remark(&[question, "10.1.2.77"]);
+        assert!(no_claims.contains("no claims of 10.1.2.77 that count"), "{no_claims}");
+        assert!(
+            no_claims.contains("1 message is left out, because it names a MAC that no host has"),
+            "{no_claims}"
+        );
+    }
+}
+
+/// What only others sent in the name of a MAC, and a MAC that only sends in other names.
+#[test]
+fn no_sightings_is_not_said_of_what_was_sent() {
+    let (ring, history) = (Ring::new(), History::new());
+    capture_frames(&ring, [claim(0, OWNER, 1, OWNER), claim(60, VICTIM, 1, ATTACKER)]);
+    run(history.command(&ring, &["--once"])).ok();
+    let victim = run(history.query(&["mac", &mac(VICTIM)]));
+    assert_eq!(victim.status.code(), Some(3));
+    assert_eq!(
+        victim.stderr,
+        format!(
+            "aw-query: no claims of {} that count in the whole history\n\
+             aw-query: 1 claim is left out, because another MAC sent its frame while the owner claimed the address itself: {} (`ip` and `mac` with --all list them)\n",
+            mac(VICTIM),
+            mac(ATTACKER)
+        )
+    );
+    let attacker = run(history.query(&["mac", &mac(ATTACKER)]));
+    assert_eq!(attacker.status.code(), Some(3));
+    assert!(
+        attacker.stderr.contains("it sent frames with claims of other MACs (--all lists them)"),
+        "{}",
+        attacker.stderr
+    );
+}
+
+/// Right after a takeover, in frames of its own, the row of the new MAC names who was seen before; so do forged claims after it.
+#[test]
+fn right_after_a_takeover() {
+    let (ring, history) = (Ring::new(), History::new());
+    let frames = [
+        claim(0, OWNER, 1, OWNER),
+        claim(17, ATTACKER, 1, ATTACKER),
+        claim(19, VICTIM, 1, ATTACKER),
+    ];
+    capture_frames(&ring, frames);
+    run(history.command(&ring, &["--once"])).ok();
+    let at = format!("@{}", BEGIN + 21);
+    let why = |at: &str| {
+        history.answers(&["who", "10.1.2.1", "--at", at], &["mac", "how_sure", "others", "why"])
+    };
+    assert_eq!(
+        why(&at),
+        [
+            format!(
+                "{} one-sided 1 seen 4 s before, not since; other MACs near that time: {} 21 s before",
+                mac(ATTACKER),
+                mac(OWNER)
+            ),
+            format!(
+                "{} contested 2 seen 2 s before, not since; only sent by {}; another MAC had the address: forged, or forwarded",
+                mac(VICTIM),
+                mac(ATTACKER)
+            ),
+        ]
+    );
+    // Longer ago than what counts as near.
+    let later = format!("@{}", BEGIN + 601);
+    assert_eq!(
+        why(&later)[0],
+        format!("{} one-sided 0 seen 9 min 44 s before, not since", mac(ATTACKER))
+    );
+}
+
+/// Frames that an attacker sends in the name of a device make it neither seen later nor more often.
+#[test]
+fn devices_without_forged_claims() {
+    let (ring, history) = (Ring::new(), History::new());
+    let owner = (0..60).map(|minute| claim(60 * minute, OWNER, 1, OWNER));
+    let forged = (10..50).map(|minute| claim(60 * minute + 1, VICTIM, 1, ATTACKER));
+    let made_up = (10..50).map(|minute| claim(60 * minute + 2, 5, 1, ATTACKER));
+    let mut frames: Vec<_> = owner.chain(forged).chain(made_up).collect();
+    frames.extend([claim(3, VICTIM, 2, VICTIM), claim(100, GUEST, 3, REPEATER)]);
+    frames.sort_by_key(|(second, _)| *second);
+    capture_frames(&ring, frames);
+    run(history.command(&ring, &["--once"])).ok();
+    let devices = history.answers(&["devices"], &["mac", "last_seen", "count", "addresses"]);
+    let row = |number, time: &str, count, addresses: &str| {
+        format!("{} 2026-11-20T14:{time}.000000000+00:00 {count} {addresses}", mac(number))
+    };
+    // The made-up MAC has nothing else.
+    let expected = [
+        row(OWNER, "59:00", 60, "[\"10.1.2.1\"]"),
+        row(5, "49:02", 40, "[]"),
+        row(GUEST, "01:40", 1, "[\"10.1.2.3\"]"),
+        row(VICTIM, "00:03", 1, "[\"10.1.2.2\"]"),
+    ];
+    assert_eq!(devices, expected);
+    let remark = run(history.query(&["devices"])).ok().stderr;
+    assert!(remark.contains("80 claims are left out"), "{remark}");
+}
+
 fn asked(server: &MariaDb, arguments: &[&str]) -> Finished {
     let mut query = program("aw-query", &["-c", server.config("").to_str().unwrap()]);
     query.args(arguments).env("TZ", "UTC");
@@ -254,6 +406,28 @@ fn in_a_server() {
     let ip = asked(&server, &["ip", "10.1.2.1", "--format", "csv"]).ok();
     assert_eq!(ip.stdout.lines().count(), 2, "{}", ip.stdout);
     assert!(ip.stderr.contains("24 claims are left out"), "{}", ip.stderr);
+    // To the last byte; the server does not have the ring.
+    let (ring, history) = (ring(), History::new());
+    run(history.command(&ring, &["--once"])).ok();
+    for question in [
+        &["ip", "10.1.2.1", "--all"][..],
+        &["ip", "10.1.2.3", "--all"],
+        &["mac", &mac(VICTIM)],
+        &["mac", &mac(VICTIM), "--all"],
+        &["mac", &mac(ATTACKER)],
+        &["mac", &mac(ATTACKER), "--all"],
+        &["who", "10.1.2.1", "--at", &at],
+        &["who", "10.1.2.1", "--at", &format!("@{}", BEGIN + 3599)],
+        &["changes"],
+        &["devices"],
+    ] {
+        for format in ["table", "csv"] {
+            let question = [question, &["--format", format]].concat();
+            let (ours, theirs) = (run(history.query(&question)), asked(&server, &question));
+            let ours_out = ours.stdout.replace(&format!(",{}\r\n", ring.name()), ",\r\n");
+            assert_eq!((ours_out, ours.stderr), (theirs.stdout, theirs.stderr), "{question:?}");
+        }
+    }
 }
 
 /// addrwatch's own table: the column is added where the user may do that, without a copy of the table. Otherwise the rows are

@@ -1,17 +1,28 @@
 //! The query `devices`: every MAC with its addresses, and when it was seen.
 
-use std::{cmp::Reverse, collections::HashMap, net::IpAddr};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 use aw_service::Error;
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
+    address_rows::{Found, just_before, periods},
     clocks::with_clock,
     history_reader::{HistoryReader, PairingSummary, TimeRange},
+    left_out::Why,
+    omitted::Omitted,
     periods::KEPT_WITHIN,
     queries::{columns, macs, network, row, shown_if_any},
-    result_table::{Cell, Omitted, ResultTable},
+    result_table::{Cell, ResultTable},
 };
+
+/// Addresses whose sightings are read to find the claims that count for no MAC. Of further ones, which only a host that
+/// invents addresses makes, all claims in frames of other MACs count for none while another MAC has the address.
+const READ: usize = 4096;
 
 /// When the MACs that claimed an address in a network were seen with it: from, to. Sorted, and none overlap.
 type Claims = HashMap<(usize, IpAddr), Vec<(UnixTime, UnixTime)>>;
@@ -19,12 +30,17 @@ type Claims = HashMap<(usize, IpAddr), Vec<(UnixTime, UnixTime)>>;
 /// Every MAC: its addresses, the latest first, and when it was seen. A MAC that was seen by its probes only has no
 /// address.
 pub fn devices(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable, Error> {
-    let all = history.pairings(range)?;
+    let mut all = history.pairings(range)?;
+    let claims = claims(&all);
+    let mut sources: HashMap<MacAddr, Vec<MacAddr>> = HashMap::new();
+    for PairingSummary { mac, source, .. } in &all {
+        sources.entry(*mac).or_default().extend(source);
+    }
+    let omitted = leave_out_forged(history, range, &claims, &mut all)?;
     let clocks = history.clocks().asked(range);
     let has_date = |one: &PairingSummary| clocks.is_set(one.network, one.last);
     let networks = all.iter().map(|one| (one.network, has_date(one)));
     let set = with_clock(history, &clocks, networks)?;
-    let claims = claims(&all);
     let mut devices: HashMap<MacAddr, Vec<PairingSummary>> = HashMap::new();
     all.into_iter().for_each(|pairing| devices.entry(pairing.mac).or_default().push(pairing));
     let mut rows: Vec<(Option<UnixTime>, MacAddr, Vec<Cell>)> = Vec::new();
@@ -40,8 +56,7 @@ pub fn devices(history: &mut dyn HistoryReader, range: TimeRange) -> Result<Resu
         let count: u64 = pairings.iter().map(|pairing| pairing.count).sum();
         let addresses = Cell::List(addresses(&pairings, &claims));
         let count = (count as i64).into();
-        let mut sources: Vec<MacAddr> =
-            pairings.iter().filter_map(|pairing| pairing.source).collect();
+        let mut sources = sources.remove(&mac).unwrap_or_default();
         sources.sort_unstable();
         sources.dedup();
         let sources = macs(&sources);
@@ -51,7 +66,67 @@ pub fn devices(history: &mut dyn HistoryReader, range: TimeRange) -> Result<Resu
     rows.sort_by_key(|(last, mac, _)| (Reverse(*last), *mac));
     let columns = columns("mac first_seen last_seen count addresses +frame_sources");
     let rows = rows.into_iter().map(|(_, _, row)| row).collect();
-    Ok(shown_if_any(ResultTable { rows, columns, omitted: Omitted::default() }))
+    Ok(shown_if_any(ResultTable { rows, columns, omitted }))
+}
+
+/// Leaves out the claims that `mac` leaves out, too: those in frames of another MAC, while a MAC claimed the address itself. A
+/// MAC that has no other sightings keeps them.
+fn leave_out_forged(
+    history: &mut dyn HistoryReader,
+    range: TimeRange,
+    claims: &Claims,
+    all: &mut Vec<PairingSummary>,
+) -> Result<Omitted, Error> {
+    let is_disputed =
+        |one: &PairingSummary| one.source.is_some() && one.is_answered && !has_address(one, claims);
+    let disputed: BTreeSet<IpAddr> =
+        all.iter().filter(|one| is_disputed(one)).map(|one| one.ip).collect();
+    if disputed.is_empty() {
+        return Ok(Omitted::default());
+    }
+    let (mut omitted, mut left) = (Omitted::default(), HashMap::new());
+    let mut times: HashMap<(IpAddr, usize, MacAddr), Vec<(UnixTime, UnixTime)>> = HashMap::new();
+    for ip in disputed.iter().copied().take(READ) {
+        let nearest = history.nearest(ip, just_before(range))?;
+        let Found { periods, left_out, .. } = periods(history, ip, range, &nearest)?;
+        for one in left_out.iter().filter(|one| one.why == Why::OtherFrame) {
+            omitted.add(one);
+            left.insert((ip, one.network, one.mac, one.source), one.count);
+        }
+        for one in &periods {
+            let key = (ip, one.period.network, one.period.mac);
+            times.entry(key).or_default().extend(one.times);
+        }
+    }
+    let last_read = disputed.iter().take(READ).next_back();
+    let mut counted: Vec<PairingSummary> = Vec::with_capacity(all.len());
+    for mut one in all.iter().copied() {
+        let PairingSummary { ip, network, mac, source, .. } = one;
+        if is_disputed(&one) && last_read < Some(&ip) {
+            omitted.forged += one.count;
+            omitted.forgers.extend(source);
+            continue;
+        }
+        if let Some(left) = left.get_mut(&(ip, network, mac, source)) {
+            let taken = one.count.min(*left);
+            one.count -= taken;
+            *left -= taken;
+            let spans = times.get(&(ip, network, mac)).into_iter().flatten();
+            if let Some(first) = spans.clone().map(|(first, _)| *first).min() {
+                one.first = one.first.max(first);
+            }
+            if let Some(last) = spans.map(|(_, last)| *last).max() {
+                one.last = one.last.min(last);
+            }
+        }
+        if one.count > 0 {
+            counted.push(one);
+        }
+    }
+    let with_others: BTreeSet<MacAddr> = counted.iter().map(|one| one.mac).collect();
+    all.retain(|one| !with_others.contains(&one.mac));
+    all.extend(counted);
+    Ok(omitted)
 }
 
 /// Any number of MACs may claim an address: so each answer for it costs one search, and not one step for each of them.

@@ -55,10 +55,9 @@ impl TimeRange {
         TimeRange { from: UnixTime::from_nanos(i64::MIN), to: UnixTime::from_nanos(i64::MAX) };
 }
 
-/// What the origins prove, for SQL: those that are no claim, those that are no use of the address, and the answers that
-/// name the address only.
+/// What the origins prove, for SQL: those that are no claim, the probes, and the answers that name the address only.
 pub const NO_CLAIM: &str = "2, 5, 7, 8, 12, 13, 14, 15";
-pub const NO_USE: &str = "2, 5, 12, 13, 14, 15";
+pub const PROBE: &str = "2, 5";
 pub const FRAME_SOURCE: &str = "7";
 /// Those that are no pairing at all: a MAC that no host has, or a form that hosts ignore.
 pub const NO_PAIRING: &str = "12, 13, 14, 15";
@@ -241,12 +240,15 @@ pub trait HistoryReader {
     /// The addresses that were seen in this time range, each once.
     fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error>;
 
-    /// Those of one MAC; false for an address that it only probed.
+    /// Those of one MAC, also of messages that are no pairing; false for an address that it only probed.
     fn addresses_of(
         &mut self,
         mac: MacAddr,
         range: TimeRange,
     ) -> Result<Vec<(IpAddr, bool)>, Error>;
+
+    /// Those of messages with other MACs that this MAC sent, at any time, each once.
+    fn addresses_sent_by(&mut self, mac: MacAddr) -> Result<Vec<IpAddr>, Error>;
 
     /// All sightings of an address in this time range, oldest first.
     fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error>;
@@ -291,9 +293,7 @@ mod tests {
             numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(", ")
         };
         assert_eq!(numbers(|evidence| evidence != Evidence::Claim), NO_CLAIM);
-        let is_no_use =
-            |evidence| matches!(evidence, Evidence::Probe | Evidence::NoHost | Evidence::Ignored);
-        assert_eq!(numbers(is_no_use), NO_USE);
+        assert_eq!(numbers(|evidence| evidence == Evidence::Probe), PROBE);
         assert_eq!(numbers(|evidence| evidence == Evidence::FrameSource), FRAME_SOURCE);
         let is_no_pairing = |evidence| matches!(evidence, Evidence::NoHost | Evidence::Ignored);
         assert_eq!(numbers(is_no_pairing), NO_PAIRING);

@@ -9,6 +9,7 @@ use crate::{
     counted::{self, Counted},
     established::with_established,
     history_reader::NearestSightings,
+    passed_over::{NearMac, passed_over},
     periods::KEPT_WITHIN,
 };
 
@@ -29,6 +30,8 @@ pub struct Holder {
     pub has_own_frames: bool,
     /// Claimed in frames of another MAC only, while a MAC had the address.
     pub is_forged: bool,
+    /// Other MACs that claimed the address and were seen with it near the time, but neither last before it nor first after it.
+    pub passed_over: Vec<NearMac>,
 }
 
 /// How sure it is.
@@ -101,11 +104,20 @@ pub fn holders(
             let all = frames.get(&(holder.network, holder.mac)).map_or(&[][..], Vec::as_slice);
             holder.add_frames(all, at);
         }
-        let known: HashSet<MacAddr> = holders.iter().map(|holder| holder.mac).collect();
+        let mut known: HashSet<MacAddr> = holders.iter().map(|holder| holder.mac).collect();
         let forged = network.1.iter().filter(|one| !known.contains(&one.mac));
-        let forged: Vec<Holder> = forged
+        let mut forged: Vec<Holder> = forged
             .filter_map(|one| forged_claim(frames.get(&(one.network, one.mac))?, at, holders.len()))
             .collect();
+        known.extend(forged.iter().map(|holder| holder.mac));
+        let passed_over = passed_over(network.1, at, &known);
+        let rows_near = holders.iter().filter(|holder| holder.is_near(at)).count();
+        for holder in holders.iter_mut().filter(|holder| holder.is_open()) {
+            let others = rows_near - usize::from(holder.is_near(at)) + passed_over.len();
+            holder.others = holder.others.max(others);
+            holder.passed_over.clone_from(&passed_over);
+        }
+        forged.iter_mut().for_each(|holder| holder.others += passed_over.len());
         holders.extend(forged);
         holders
     };
@@ -113,6 +125,33 @@ pub fn holders(
 }
 
 impl Holder {
+    fn new(seen: Counted, certainty: Certainty, others: usize) -> Holder {
+        let Counted { network, mac, before, after } = seen;
+        let (frame_sources, passed_over) = (Vec::new(), Vec::new());
+        let (has_own_frames, is_forged) = (false, false);
+        Holder {
+            network,
+            mac,
+            before,
+            after,
+            certainty,
+            others,
+            frame_sources,
+            has_own_frames,
+            is_forged,
+            passed_over,
+        }
+    }
+
+    fn is_near(&self, at: UnixTime) -> bool {
+        near(self.before, at) || near(self.after, at)
+    }
+
+    /// Whether other MACs that were seen near the time may have no row.
+    fn is_open(&self) -> bool {
+        matches!(self.certainty, Certainty::Likely | Certainty::OneSided | Certainty::Changed)
+    }
+
     /// Whether it would be sure, but never sent a frame itself.
     pub fn is_sure_by_others(&self) -> bool {
         self.certainty == Certainty::Sure && !self.has_own_frames && !self.frame_sources.is_empty()
@@ -136,9 +175,13 @@ impl Holder {
     }
 }
 
-/// A MAC that did not have the address, because another one claimed it: if its claims near the time came in frames that it
-/// did not send, they show who sent them.
+/// A MAC that did not have the address, because another one claimed it: if all its claims near the time came in frames that
+/// it did not send, they show who sent them.
 fn forged_claim(all: &[&NearestSightings], at: UnixTime, others: usize) -> Option<Holder> {
+    let has_own = |one: &&NearestSightings| near(one.before.claim, at) || near(one.after.claim, at);
+    if all.iter().filter(|one| one.source.is_none()).any(has_own) {
+        return None;
+    }
     let forged = all.iter().filter(|one| one.source.is_some());
     let forged: Vec<_> = forged
         .copied()
@@ -147,19 +190,9 @@ fn forged_claim(all: &[&NearestSightings], at: UnixTime, others: usize) -> Optio
     let NearestSightings { network, mac, .. } = **forged.first()?;
     let before = forged.iter().filter_map(|one| one.before.frame_source).max();
     let after = forged.iter().filter_map(|one| one.after.frame_source).min();
-    let (frame_sources, has_own_frames, is_forged) = (Vec::new(), false, true);
-    let certainty = Certainty::Contested;
-    let mut holder = Holder {
-        network,
-        mac,
-        before,
-        after,
-        certainty,
-        others,
-        frame_sources,
-        has_own_frames,
-        is_forged,
-    };
+    let claimed = Counted { network, mac, before, after };
+    let mut holder =
+        Holder { is_forged: true, ..Holder::new(claimed, Certainty::Contested, others) };
     holder.add_frames(&forged, at);
     Some(holder)
 }
@@ -178,7 +211,7 @@ fn holders_in_network(all: &[Counted], at: UnixTime, given: Option<Certainty>) -
         .iter()
         .filter(|a| [last, next].contains(&Some(a.mac)) || contested && is_near(a))
         .map(|one| {
-            let Counted { network, mac, before, after } = *one;
+            let Counted { before, after, .. } = *one;
             let certainty = given.unwrap_or(match (before, after) {
                 _ if contested => Certainty::Contested,
                 _ if last.is_some() && next.is_some() && last != next => Certainty::Changed,
@@ -186,19 +219,7 @@ fn holders_in_network(all: &[Counted], at: UnixTime, given: Option<Certainty>) -
                 (Some(_), Some(_)) => Certainty::Likely,
                 _ => Certainty::OneSided,
             });
-            let others = nearby - usize::from(is_near(one));
-            let (frame_sources, has_own_frames, is_forged) = (Vec::new(), false, false);
-            Holder {
-                network,
-                mac,
-                before,
-                after,
-                certainty,
-                others,
-                frame_sources,
-                has_own_frames,
-                is_forged,
-            }
+            Holder::new(*one, certainty, nearby - usize::from(is_near(one)))
         })
         .collect();
     holders.sort_by_key(|holder| {

@@ -2,6 +2,7 @@
 //! It only reads. It does not trust the content of the database: no control character reaches the terminal.
 #![forbid(unsafe_code)]
 
+mod address_rows;
 mod clocks;
 mod copied_file;
 mod counted;
@@ -12,8 +13,11 @@ mod established;
 pub mod fuzzed;
 mod history_reader;
 mod holders;
+mod left_out;
 mod mysql_reader;
+mod omitted;
 mod options;
+mod passed_over;
 mod periods;
 mod places;
 mod queries;

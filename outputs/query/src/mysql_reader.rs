@@ -3,7 +3,11 @@
 //!
 //! The table has whole seconds, and neither rings, outer VLANs nor routers.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    time::Duration,
+};
 
 use aw_mysql::{
     Conn, FRAME_SOURCE_COLUMN, MysqlError, NO_SUCH_TABLE, Row, ServerConfig, TableNames,
@@ -15,8 +19,8 @@ use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use crate::clocks::Clocks;
 use crate::history_reader::{
-    AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_PAIRING, NO_USE,
-    Nearer, NearestSightings, Network, NetworkIndex, PairingSummary, RouterChange, TimeRange,
+    AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_PAIRING, Nearer,
+    NearestSightings, Network, NetworkIndex, PROBE, PairingSummary, RouterChange, TimeRange,
     evidence_in_frame, parse_ip,
 };
 
@@ -168,15 +172,30 @@ impl HistoryReader for MysqlReader {
     ) -> Result<Vec<(IpAddr, bool)>, Error> {
         let (log, mac, times) = (&self.log, mac.number(), times(range));
         let select = format!(
-            "SELECT ip_address, max(origin_id NOT IN ({NO_USE})) FROM {log}
-            WHERE mac_address = 0x{mac:012x} AND coalesce(origin_id, 0) NOT IN ({NO_PAIRING}){times}
-            GROUP BY ip_address"
+            "SELECT ip_address, max(origin_id NOT IN ({PROBE})) FROM {log}
+            WHERE mac_address = 0x{mac:012x}{times} GROUP BY ip_address"
         );
         let mut found = Vec::new();
         self.query(&select, &mut |_, row| {
             found.extend(parse_ip(bytes(row, 0)).map(|ip| (ip, number(row, 1) != Some(0))));
         })?;
         Ok(found)
+    }
+
+    /// Grouped, so that the server can take one step in an index for each pairing.
+    fn addresses_sent_by(&mut self, mac: MacAddr) -> Result<Vec<IpAddr>, Error> {
+        let (log, mac, source) = (&self.log, mac.number(), self.source);
+        if source == "NULL" {
+            return Ok(Vec::new());
+        }
+        let select = format!(
+            "SELECT ip_address FROM {log}
+            GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, {source}
+            HAVING {source} = 0x{mac:012x}"
+        );
+        let mut found = BTreeSet::new();
+        self.query(&select, &mut |_, row| found.extend(parse_ip(bytes(row, 0))))?;
+        Ok(found.into_iter().collect())
     }
 
     fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error> {

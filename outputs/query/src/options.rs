@@ -100,8 +100,11 @@ enum QueryCommand {
         #[arg(value_parser = parse_address)]
         address: IpAddr,
         /// Show which MAC had the address at TIME, as `who` does
-        #[arg(long, value_name = "TIME", value_parser = check_time, conflicts_with_all = ["from", "to"])]
+        #[arg(long, value_name = "TIME", value_parser = check_time, conflicts_with_all = ["from", "to", "all"])]
         at: Option<String>,
+        /// Also list messages that do not count as use of the address: LEFT OUT has the reason, FRAME SOURCES the MAC that sent them
+        #[arg(long)]
+        all: bool,
         #[command(flatten)]
         times: RangeOptions,
     },
@@ -110,6 +113,9 @@ enum QueryCommand {
         /// MAC address: 02:00:00:00:00:01, 2:0:0:0:0:1, 02-00-00-00-00-01, 0200.0000.0001 or 020000000001
         #[arg(value_parser = parse_mac)]
         mac: MacAddr,
+        /// Also list messages that do not count as use of an address, and what this MAC sent in the name of other MACs: LEFT OUT has the reason, FRAME SOURCES the MAC that sent them
+        #[arg(long)]
+        all: bool,
         #[command(flatten)]
         times: RangeOptions,
     },
@@ -151,8 +157,10 @@ impl Options {
             QueryCommand::Who { address, at } | QueryCommand::Ip { address, at: Some(at), .. } => {
                 Query::Who(*address, time("--at", at, now)?.from)
             }
-            QueryCommand::Ip { address, at: None, times } => Query::Ip(*address, times.range(now)?),
-            QueryCommand::Mac { mac, times } => Query::Mac(*mac, times.range(now)?),
+            QueryCommand::Ip { address, at: None, all, times } => {
+                Query::Ip(*address, times.range(now)?, *all)
+            }
+            QueryCommand::Mac { mac, all, times } => Query::Mac(*mac, times.range(now)?, *all),
             QueryCommand::Changes(times) => Query::Changes(times.range(now)?),
             QueryCommand::Devices(times) => Query::Devices(times.range(now)?),
             QueryCommand::Copy { file } => Query::Copy(file.clone()),

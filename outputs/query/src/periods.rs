@@ -9,6 +9,7 @@ use crate::{
     counted,
     established::is_established,
     history_reader::{AddressSighting, NearestSightings},
+    left_out::{LeftOuts, Why},
 };
 
 /// A MAC that is seen again within this time, in nanoseconds, has kept the address: two MACs that share an
@@ -40,12 +41,8 @@ pub struct PeriodBuilder {
     known: HashSet<(usize, MacAddr)>,
     /// The first claim of each MAC, in frames of its own and in those of each other MAC.
     first: HashMap<(usize, MacAddr, Option<MacAddr>), UnixTime>,
-    /// Sightings that are no claim and count for none.
-    pub ignored: u64,
-    /// Of these: claims in frames that another MAC sent, while the owner claimed the address itself.
-    pub forged: u64,
-    /// Of these: messages with a MAC that no host has, or in a form that hosts ignore.
-    pub no_host: u64,
+    /// Sightings that count for no period.
+    pub left_out: LeftOuts,
     /// Other MACs that sent the frames of a MAC's sightings.
     sources: HashMap<(usize, MacAddr), Vec<MacAddr>>,
 }
@@ -68,33 +65,20 @@ struct NetworkState {
 
 /// Sightings of one MAC that wait for ten minutes for a claim: one of the same MAC makes them count. One of another
 /// MAC discards them. Without any, probes do not count, all others do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Pending {
     first: UnixTime,
     last: UnixTime,
-    answers: u64,
-    /// Of the answers: claims in frames of another MAC.
-    forwarded: u64,
-    probes: u64,
+    messages: LeftOuts,
 }
 
 impl PeriodBuilder {
     /// Begins with what is known from before a time range.
     pub fn new(nearest: &[NearestSightings], clocks: Clocks) -> PeriodBuilder {
         let (all, networks, known) = (Vec::new(), HashMap::new(), HashSet::new());
-        let (ignored, forged, no_host, sources) = (0, 0, 0, HashMap::new());
+        let (left_out, sources) = (LeftOuts::default(), HashMap::new());
         let first = nearest.iter().filter_map(|one| Some((one.of_source(), one.first?))).collect();
-        let mut builder = PeriodBuilder {
-            clocks,
-            all,
-            networks,
-            known,
-            first,
-            ignored,
-            forged,
-            no_host,
-            sources,
-        };
+        let mut builder = PeriodBuilder { clocks, all, networks, known, first, left_out, sources };
         let nearest = NearestSightings::merged(nearest);
         let mut networks: HashMap<usize, Vec<&NearestSightings>> = HashMap::new();
         nearest.iter().for_each(|one| networks.entry(one.network).or_default().push(one));
@@ -146,19 +130,14 @@ impl PeriodBuilder {
         match evidence {
             Evidence::Claim => self.claim(network, mac, time),
             _ if is_established => self.claim(network, mac, time),
-            Evidence::NoHost | Evidence::Ignored => {
-                self.ignored += 1;
-                self.no_host += 1;
-            }
-            Evidence::SignOfLife if !is_known => self.ignored += 1,
-            Evidence::Probe => state.wait(mac, time, Pending::PROBE),
+            Evidence::NoHost | Evidence::Ignored => self.left_out.add(&sighting),
+            Evidence::SignOfLife if !is_known => self.left_out.add(&sighting),
+            Evidence::Probe => state.wait(&sighting),
             _ if is_owner => self.record(network, mac, (time, time), 1),
             _ if claimed.is_some_and(|claimed| is_soon(claimed, time)) => {
-                self.ignored += 1;
-                self.forged += u64::from(source.is_some());
+                self.left_out.add(&sighting);
             }
-            _ if source.is_some() => state.wait(mac, time, Pending::FORWARDED),
-            _ => state.wait(mac, time, Pending::ANSWER),
+            _ => state.wait(&sighting),
         }
     }
 
@@ -182,12 +161,11 @@ impl PeriodBuilder {
         let own = state.pending.remove(&mac);
         state.owner = Some((mac, time));
         state.order.clear();
-        for (_, Pending { answers, forwarded, probes, .. }) in state.pending.drain() {
-            self.ignored += answers + probes;
-            self.forged += forwarded;
+        for (_, Pending { messages, .. }) in state.pending.drain() {
+            self.left_out.extend(messages);
         }
-        if let Some(Pending { first, last, answers, probes, .. }) = own {
-            self.record(network, mac, (first, last), answers + probes);
+        if let Some(Pending { first, last, messages }) = own {
+            self.record(network, mac, (first, last), messages.count(|_| true));
         }
         self.record(network, mac, (time, time), 1);
     }
@@ -207,8 +185,9 @@ impl PeriodBuilder {
 
     /// No claim has followed: answers count, probes do not.
     fn count_answers(&mut self, network: usize, mac: MacAddr, pending: Pending) {
-        let Pending { first, last, answers, probes, .. } = pending;
-        self.ignored += probes;
+        let Pending { first, last, mut messages } = pending;
+        self.left_out.extend(messages.take(|why| why == Why::Probe));
+        let answers = messages.count(|_| true);
         if answers > 0 {
             self.record(network, mac, (first, last), answers);
         }
@@ -263,25 +242,15 @@ impl PeriodBuilder {
     }
 }
 
-impl Pending {
-    /// One sighting of each kind: answers, claims in frames of another MAC, probes.
-    const ANSWER: [u64; 3] = [1, 0, 0];
-    const FORWARDED: [u64; 3] = [1, 1, 0];
-    const PROBE: [u64; 3] = [0, 0, 1];
-}
-
 impl NetworkState {
-    fn wait(&mut self, mac: MacAddr, time: UnixTime, [answers, forwarded, probes]: [u64; 3]) {
-        if let Some(pending) = self.pending.get_mut(&mac) {
-            pending.last = pending.last.max(time);
-            pending.answers += answers;
-            pending.forwarded += forwarded;
-            pending.probes += probes;
-        } else {
-            let pending = Pending { first: time, last: time, answers, forwarded, probes };
-            self.pending.insert(mac, pending);
+    fn wait(&mut self, sighting: &AddressSighting) {
+        let AddressSighting { mac, time, .. } = *sighting;
+        let pending = self.pending.entry(mac).or_insert_with(|| {
             self.order.push_back((time, mac));
-        }
+            Pending { first: time, last: time, messages: LeftOuts::default() }
+        });
+        pending.last = pending.last.max(time);
+        pending.messages.add(sighting);
     }
 }
 

@@ -1,22 +1,21 @@
 //! The queries: each reads the history and makes a table.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::IpAddr,
-    path::PathBuf,
-};
+use std::{net::IpAddr, path::PathBuf};
 
-use aw_service::Error;
+use aw_service::{Error, count_of};
 use jiff::tz::TimeZone;
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
-    clocks::{Clocks, with_clock},
+    address_rows::{DatedPeriod, Found, address, addresses, just_before, periods},
+    clocks::Clocks,
     counted::{self, Counted},
     devices,
     history_reader::{HistoryReader, NearestSightings, Network, RouterChange, TimeRange},
-    periods::{Period, PeriodBuilder},
-    result_table::{Cell, Omitted, ResultTable, time_text},
+    left_out::Why,
+    omitted::Omitted,
+    periods::Period,
+    result_table::{Cell, ResultTable, time_text},
     who::who,
 };
 
@@ -24,8 +23,9 @@ use crate::{
 #[derive(Debug)]
 pub enum Query {
     Who(IpAddr, UnixTime),
-    Ip(IpAddr, TimeRange),
-    Mac(MacAddr, TimeRange),
+    /// True: also what counts for no row.
+    Ip(IpAddr, TimeRange, bool),
+    Mac(MacAddr, TimeRange, bool),
     Changes(TimeRange),
     Devices(TimeRange),
     Copy(PathBuf),
@@ -43,8 +43,8 @@ impl Query {
                 })
             }
             Query::Who(ip, at) => who(history, ip, at),
-            Query::Ip(ip, range) => address(history, ip, range),
-            Query::Mac(mac, range) => addresses(history, mac, range),
+            Query::Ip(ip, range, all) => address(history, ip, range, all),
+            Query::Mac(mac, range, all) => addresses(history, mac, range, all),
             Query::Changes(range) => changes(history, range),
             Query::Devices(range) => devices::devices(history, range),
         }
@@ -60,21 +60,32 @@ impl Query {
     /// The message if nothing matches: what was searched, and in which times. What was omitted proves no use of an
     /// address.
     pub fn no_match(&self, zone: &TimeZone, omitted: &Omitted) -> String {
-        let Omitted { ignored, probed, asked, .. } = omitted;
-        let no_claims = |ip| format!("no claims of {ip}, only {ignored} probes or questions");
+        let Omitted { ignored, probed, asked, forged, no_pairing, has_sent, .. } = omitted;
+        let has_claims = forged + no_pairing > 0;
+        let no_claims = |ip| match ignored {
+            0 => format!("no claims of {ip} that count"),
+            _ => {
+                let ignored = count_of(*ignored, "probe or question", "probes or questions");
+                format!("no claims of {ip}, only {ignored}")
+            }
+        };
         let (what, range) = match self {
-            Query::Who(ip, _) if *ignored > 0 => (no_claims(ip), &TimeRange::ALL),
-            Query::Ip(ip, range) if *ignored > 0 => (no_claims(ip), range),
-            Query::Mac(mac, range) if probed + asked > 0 => {
+            Query::Who(ip, _) if *ignored > 0 || has_claims => (no_claims(ip), &TimeRange::ALL),
+            Query::Ip(ip, range, _) if *ignored > 0 || has_claims => (no_claims(ip), range),
+            Query::Mac(mac, range, _) if probed + asked > 0 => {
                 let asked = match asked {
                     0 => String::new(),
-                    asked => format!("; {asked} occur in its questions or answers only"),
+                    asked => format!(", and asked or answered without a MAC for {asked}"),
                 };
                 (format!("{mac} claimed no address (it probed {probed}{asked})"), range)
             }
+            Query::Mac(mac, range, _) if has_claims => {
+                (format!("no claims of {mac} that count"), range)
+            }
+            Query::Mac(mac, range, _) if *has_sent => (format!("no claims of {mac}"), range),
             Query::Who(ip, _) => (format!("no sightings of {ip}"), &TimeRange::ALL),
-            Query::Ip(ip, range) => (format!("no sightings of {ip}"), range),
-            Query::Mac(mac, range) => (format!("no sightings of {mac}"), range),
+            Query::Ip(ip, range, _) => (format!("no sightings of {ip}"), range),
+            Query::Mac(mac, range, _) => (format!("no sightings of {mac}"), range),
             Query::Changes(range) => ("no changes".into(), range),
             Query::Devices(range) => ("no devices".into(), range),
             Query::Copy(_) => ("nothing copied".into(), &TimeRange::ALL),
@@ -126,135 +137,11 @@ pub fn row(history: &dyn HistoryReader, index: usize, mut cells: Vec<Cell>) -> V
     cells
 }
 
-/// A period whose times may be unknown.
-struct DatedPeriod {
-    times: Option<(UnixTime, UnixTime)>,
-    period: Period,
-    frame_sources: Vec<MacAddr>,
-}
-
-/// The periods of an address.
-struct Found {
-    periods: Vec<DatedPeriod>,
-    /// Sightings that are no claim and count for none.
-    omitted: Omitted,
-    /// Periods that are left out, because the clock was not set and there are others of the MAC.
-    undated: Vec<Period>,
-}
-
-fn periods(
-    history: &mut dyn HistoryReader,
-    ip: IpAddr,
-    range: TimeRange,
-    nearest: &[NearestSightings],
-) -> Result<Found, Error> {
-    let clocks = history.clocks().asked(range);
-    let mut builder = PeriodBuilder::new(nearest, clocks.clone());
-    history.sightings(ip, range, &mut |sighting| builder.add(sighting))?;
-    let periods = builder.finish();
-    let has_date = |one: &Period| clocks.is_set(one.network, one.last);
-    let networks = periods.iter().map(|period| (period.network, has_date(period)));
-    let set = with_clock(history, &clocks, networks)?;
-    let is_right = |one: &Period| has_date(one) || !set.contains_key(&one.network);
-    let frame_sources = |one: &Period| builder.frame_sources(one.network, one.mac).to_vec();
-    let with_date: HashSet<_> =
-        periods.iter().filter(|one| is_right(one)).map(|one| (one.network, one.mac)).collect();
-    let (mut found, mut unknown, mut undated) = (Vec::new(), HashMap::new(), Vec::new());
-    for period in periods {
-        let pairing = (period.network, period.mac);
-        if is_right(&period) {
-            let times = Some((period.first, period.last));
-            found.push(DatedPeriod { times, period, frame_sources: frame_sources(&period) });
-        } else if with_date.contains(&pairing) {
-            undated.push(period);
-        } else {
-            let known =
-                unknown.entry(pairing).or_insert(Period { count: 0, previous: None, ..period });
-            known.count += period.count;
-        }
-    }
-    found.extend(unknown.into_values().map(|period| {
-        let frame_sources = frame_sources(&period);
-        DatedPeriod { times: None, period, frame_sources }
-    }));
-    found.sort_by_cached_key(|DatedPeriod { times, period, .. }| {
-        (times.map(|(first, _)| first), network(history, period.network), period.mac)
-    });
-    let PeriodBuilder { ignored, forged, no_host, .. } = builder;
-    let omitted = Omitted { ignored, forged, no_host, ..Omitted::default() };
-    Ok(Found { periods: found, omitted, undated })
-}
-
-/// The time just before a time range.
-fn just_before(range: TimeRange) -> UnixTime {
-    UnixTime::from_nanos(range.from.as_nanos().saturating_sub(1))
-}
-
-/// Which MACs had an address, from when to when.
-fn address(
-    history: &mut dyn HistoryReader,
-    ip: IpAddr,
-    range: TimeRange,
-) -> Result<ResultTable, Error> {
-    let nearest = history.nearest(ip, just_before(range))?;
-    let Found { periods, omitted, undated } = periods(history, ip, range, &nearest)?;
-    let undated = undated.iter().map(|period| period.count).sum();
-    let columns = columns("mac first_seen last_seen count +address +frame_sources");
-    let rows = periods
-        .iter()
-        .map(|period| period_row(history, period, Cell::text(period.period.mac), Cell::text(ip)));
-    let omitted = Omitted { undated, ..omitted };
-    Ok(shown_if_any(ResultTable { rows: rows.collect(), columns, omitted }))
-}
-
-/// Which addresses a MAC had, from when to when.
-fn addresses(
-    history: &mut dyn HistoryReader,
-    mac: MacAddr,
-    range: TimeRange,
-) -> Result<ResultTable, Error> {
-    let (mut found, mut omitted) = (Vec::new(), Omitted::default());
-    for (ip, is_more_than_probed) in history.addresses_of(mac, range)? {
-        if !is_more_than_probed {
-            omitted.probed += 1; // a scanner probes many: their sightings need not be read
-            continue;
-        }
-        let nearest = history.nearest(ip, just_before(range))?;
-        let Found { periods, undated, .. } = periods(history, ip, range, &nearest)?;
-        let of_mac = periods.into_iter().filter(|period| period.period.mac == mac);
-        let before = found.len();
-        found.extend(of_mac.map(|period| (ip, period)));
-        omitted.asked += u64::from(found.len() == before);
-        let undated = undated.iter().filter(|period| period.mac == mac);
-        omitted.undated += undated.map(|period| period.count).sum::<u64>();
-    }
-    found.sort_by_cached_key(|(ip, DatedPeriod { times, period, .. })| {
-        (times.map(|(first, _)| first), *ip, network(history, period.network))
-    });
-    let columns = columns("address first_seen last_seen count +mac +frame_sources");
-    let rows = found
-        .iter()
-        .map(|(ip, period)| period_row(history, period, Cell::text(ip), Cell::text(mac)));
-    Ok(shown_if_any(ResultTable { rows: rows.collect(), columns, omitted }))
-}
-
-fn period_row(
-    history: &dyn HistoryReader,
-    DatedPeriod { times, period, frame_sources }: &DatedPeriod,
-    found: Cell,
-    asked: Cell,
-) -> Vec<Cell> {
-    let (first, last) = (times.map(|times| times.0), times.map(|times| times.1));
-    let count = (period.count as i64).into();
-    let cells = vec![found, first.into(), last.into(), count, asked, macs(frame_sources)];
-    row(history, period.network, cells)
-}
-
 /// Addresses that are new or have another MAC, and configuration changes of routers.
 fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable, Error> {
     let mut rows: Vec<(Option<UnixTime>, Vec<Cell>)> = Vec::new();
     let mut omitted = Omitted::default();
-    for (ip, DatedPeriod { times, period, frame_sources }) in
+    for (ip, DatedPeriod { times, period, frame_sources, .. }) in
         new_periods(history, range, &mut omitted)?
     {
         let Period { network, mac, previous, .. } = period;
@@ -296,7 +183,9 @@ fn new_periods(
         if is_unchanged(&nearest, range, &clocks) {
             continue;
         }
-        let Found { periods, undated, .. } = periods(history, ip, range, &nearest)?;
+        let Found { periods, left_out, undated, .. } = periods(history, ip, range, &nearest)?;
+        // Those that name a MAC of no host are in no change, and most of them are not read here.
+        left_out.iter().filter(|one| one.why == Why::OtherFrame).for_each(|one| omitted.add(one));
         omitted.undated += undated.iter().map(|period| period.count).sum::<u64>();
         let new = periods.into_iter().filter(|period| !period.period.is_older);
         found.extend(new.map(|period| (ip, period)));

@@ -9,6 +9,8 @@ use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde_json::{Map, Value as Json};
 use shm_layout::UnixTime;
 
+use crate::omitted::Omitted;
+
 /// The format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
@@ -61,46 +63,6 @@ pub struct ResultTable {
     pub columns: Vec<&'static str>,
     pub rows: Vec<Vec<Cell>>,
     pub omitted: Omitted,
-}
-
-/// What an answer does not show.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Omitted {
-    /// Sightings that are no claim, and count for no row.
-    pub ignored: u64,
-    /// Addresses that a MAC only probed, and others of which no sighting counts for it.
-    pub probed: u64,
-    pub asked: u64,
-    /// Sightings that are left out, because the clock was not set.
-    pub undated: u64,
-    /// Claims in frames of another MAC, while the owner claimed the address itself.
-    pub forged: u64,
-    /// Messages with a MAC that no host has, or in a form that hosts ignore.
-    pub no_host: u64,
-}
-
-impl Omitted {
-    /// What the user may not expect of the answer.
-    pub fn remark(&self) -> Option<String> {
-        let Omitted { undated, forged, no_host, .. } = self;
-        let mut remarks = Vec::new();
-        if *undated > 0 {
-            remarks.push(format!(
-                "{undated} sightings are left out, because the clock was not set (add --from 1970-01-01 to see them)"
-            ));
-        }
-        if *forged > 0 {
-            remarks.push(format!(
-                "{forged} claims are left out, because another MAC sent their frames while the owner claimed the address itself (`who` with --at shows which)"
-            ));
-        }
-        if *no_host > 0 {
-            remarks.push(format!(
-                "{no_host} messages are left out, because they name a MAC that no host has, or have a form that hosts ignore"
-            ));
-        }
-        Some(remarks.join("; ")).filter(|text| !text.is_empty())
-    }
 }
 
 /// The mark of a column that is not in each table.

@@ -12,8 +12,8 @@ use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use crate::clocks::Clocks;
 use crate::history_reader::{
-    AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_PAIRING, NO_USE,
-    Nearer, Nearest, NearestSightings, Network, PairingSummary, RouterChange, TimeRange,
+    AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_PAIRING, Nearer,
+    Nearest, NearestSightings, Network, PROBE, PairingSummary, RouterChange, TimeRange,
     evidence_in_frame, parse_ip, parse_mac,
 };
 use crate::places::Places;
@@ -194,11 +194,9 @@ impl HistoryReader for SqliteReader {
         range: TimeRange,
     ) -> Result<Vec<(IpAddr, bool)>, Error> {
         self.read(|history| {
-            let in_range = format!(
-                "SELECT 1 FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3 AND origin NOT IN ({NO_PAIRING})"
-            );
+            let in_range = "SELECT 1 FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3";
             let select = format!(
-                "SELECT address, max(EXISTS ({in_range} AND origin NOT IN ({NO_USE}))) FROM pairing
+                "SELECT address, max(EXISTS ({in_range} AND origin NOT IN ({PROBE}))) FROM pairing
                 WHERE mac = ?1 AND EXISTS ({in_range}) GROUP BY address"
             );
             let mut statement = history.snapshot.database.prepare_cached(&select)?;
@@ -207,6 +205,16 @@ impl HistoryReader for SqliteReader {
                 let ip = ip(row, 0)?;
                 Ok(ip.zip(Some(row.get(1)?)))
             })?;
+            rows.filter_map(rusqlite::Result::transpose).collect()
+        })
+    }
+
+    fn addresses_sent_by(&mut self, mac: MacAddr) -> Result<Vec<IpAddr>, Error> {
+        self.read(|history| {
+            let SqliteReader { snapshot: Snapshot { database, .. }, source, .. } = history;
+            let select = format!("SELECT DISTINCT address FROM pairing WHERE {source} = ?");
+            let mut statement = database.prepare_cached(&select)?;
+            let rows = statement.query_map([mac.number() as i64], |row| ip(row, 0))?;
             rows.filter_map(rusqlite::Result::transpose).collect()
         })
     }

@@ -3,14 +3,17 @@
 use std::{collections::HashSet, net::IpAddr};
 
 use aw_service::Error;
-use shm_layout::{MacAddr, UnixTime};
+use shm_layout::UnixTime;
 
 use crate::{
     clocks::with_clock,
     history_reader::{HistoryReader, NearestSightings, TimeRange},
     holders::{self, Certainty, Holder},
+    left_out::LeftOuts,
+    omitted::{Omitted, listed},
+    passed_over::NearMac,
     queries::{columns, macs, network, row},
-    result_table::{Cell, Omitted, ResultTable},
+    result_table::{Cell, ResultTable},
 };
 
 /// Senders of a MAC's frames that are looked up.
@@ -59,10 +62,11 @@ pub fn who(
         "mac seen_before seen_after how_sure why +address +at +seconds_before +seconds_after +others +frame_sources",
     );
     let rows: Vec<_> = rows.collect();
-    let mut omitted = Omitted::default();
+    let (mut omitted, mut left_out) = (Omitted::default(), LeftOuts::default());
     if rows.is_empty() && !nearest.is_empty() {
-        history.sightings(ip, TimeRange::ALL, &mut |_| omitted.ignored += 1)?;
+        history.sightings(ip, TimeRange::ALL, &mut |sighting| left_out.add(&sighting))?;
     }
+    left_out.all().for_each(|one| omitted.add(one));
     Ok(ResultTable { rows, columns, omitted })
 }
 
@@ -83,10 +87,34 @@ fn why(holder: &Holder, at: UnixTime) -> String {
     let seen = match holder.frame_sources.as_slice() {
         [] => seen,
         sources => {
-            let only = if holder.has_own_frames { "also" } else { "only" };
+            let only = if holder.has_own_frames { "partly" } else { "only" };
             format!("{seen}; {only} sent by {}", listed(sources))
         }
     };
+    let why = certainty(holder, seen);
+    if holder.passed_over.is_empty() {
+        return why;
+    }
+    format!("{why}; other MACs near that time: {}", passed_over(&holder.passed_over, at))
+}
+
+/// The first ones, with their sightings.
+fn passed_over(all: &[NearMac], at: UnixTime) -> String {
+    const SHOWN: usize = 3;
+    let shown = all.iter().take(SHOWN).map(|one| {
+        let seen = |time, side| Some(format!("{} {side}", duration(distance(time, at)?)));
+        let seen = [seen(one.before, "before"), seen(one.after, "after")];
+        format!("{} {}", one.mac, seen.into_iter().flatten().collect::<Vec<_>>().join(" and "))
+    });
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// What makes the answer more or less certain.
+fn certainty(holder: &Holder, seen: String) -> String {
     match holder.certainty {
         Certainty::Contested if holder.is_forged => {
             format!("{seen}; another MAC had the address: forged, or forwarded")
@@ -98,15 +126,6 @@ fn why(holder: &Holder, at: UnixTime) -> String {
         }
         Certainty::Sure | Certainty::Likely | Certainty::OneSided => seen,
     }
-}
-
-/// The first MACs of a list.
-fn listed(all: &[MacAddr]) -> String {
-    const SHOWN: usize = 3;
-    let shown: Vec<String> = all.iter().take(SHOWN).map(MacAddr::to_string).collect();
-    let more = all.len().saturating_sub(SHOWN);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more}", shown.join(", "))
 }
 
 /// A duration in its two largest units.

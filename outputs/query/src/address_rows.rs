@@ -1,0 +1,198 @@
+//! The queries `ip` and `mac`: which MACs had an address, and which addresses a MAC had, from when to when. With `--all`, also
+//! the messages that count for none of these periods.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    net::IpAddr,
+};
+
+use aw_service::Error;
+use shm_layout::{MacAddr, UnixTime};
+
+use crate::{
+    clocks::with_clock,
+    history_reader::{HistoryReader, NearestSightings, TimeRange},
+    left_out::{LeftOut, Why},
+    omitted::Omitted,
+    periods::{Period, PeriodBuilder},
+    queries::{columns, macs, network, row, shown_if_any},
+    result_table::{Cell, ResultTable},
+};
+
+/// A period whose times may be unknown, or messages that count for none.
+pub struct DatedPeriod {
+    pub times: Option<(UnixTime, UnixTime)>,
+    pub period: Period,
+    pub frame_sources: Vec<MacAddr>,
+    left_out: Option<Why>,
+}
+
+/// The periods of an address.
+pub struct Found {
+    pub periods: Vec<DatedPeriod>,
+    /// Messages that count for none of them.
+    pub left_out: Vec<LeftOut>,
+    /// Periods that are left out, because the clock was not set and there are others of the MAC.
+    pub undated: Vec<Period>,
+    /// The same messages as `left_out`, as rows.
+    uncounted: Vec<DatedPeriod>,
+}
+
+pub fn periods(
+    history: &mut dyn HistoryReader,
+    ip: IpAddr,
+    range: TimeRange,
+    nearest: &[NearestSightings],
+) -> Result<Found, Error> {
+    let clocks = history.clocks().asked(range);
+    let mut builder = PeriodBuilder::new(nearest, clocks.clone());
+    history.sightings(ip, range, &mut |sighting| builder.add(sighting))?;
+    let periods = builder.finish();
+    let left_out: Vec<LeftOut> = builder.left_out.all().copied().collect();
+    let has_date = |one: &Period| clocks.is_set(one.network, one.last);
+    let networks = periods.iter().map(|period| (period.network, has_date(period)));
+    let set = with_clock(history, &clocks, networks)?;
+    let is_right = |one: &Period| has_date(one) || !set.contains_key(&one.network);
+    let frame_sources = |one: &Period| builder.frame_sources(one.network, one.mac).to_vec();
+    let with_date: HashSet<_> =
+        periods.iter().filter(|one| is_right(one)).map(|one| (one.network, one.mac)).collect();
+    let (mut found, mut unknown, mut undated) = (Vec::new(), HashMap::new(), Vec::new());
+    let dated = |times, period: Period| {
+        let frame_sources = frame_sources(&period);
+        DatedPeriod { times, period, frame_sources, left_out: None }
+    };
+    for period in periods {
+        let pairing = (period.network, period.mac);
+        if is_right(&period) {
+            found.push(dated(Some((period.first, period.last)), period));
+        } else if with_date.contains(&pairing) {
+            undated.push(period);
+        } else {
+            let known =
+                unknown.entry(pairing).or_insert(Period { count: 0, previous: None, ..period });
+            known.count += period.count;
+        }
+    }
+    found.extend(unknown.into_values().map(|period| dated(None, period)));
+    sort(history, &mut found);
+    let uncounted = left_out.iter().map(|one| {
+        let LeftOut { network, mac, source, why, first, last, count } = *one;
+        let is_right = clocks.is_set(network, first) || !set.contains_key(&network);
+        let (is_older, previous) = (false, None);
+        let period = Period { network, mac, first, last, count, is_older, previous };
+        let frame_sources = source.into_iter().collect();
+        let times = is_right.then_some((first, last));
+        DatedPeriod { times, period, frame_sources, left_out: Some(why) }
+    });
+    let uncounted = uncounted.collect();
+    Ok(Found { periods: found, left_out, undated, uncounted })
+}
+
+fn sort(history: &dyn HistoryReader, periods: &mut [DatedPeriod]) {
+    periods.sort_by_cached_key(|DatedPeriod { times, period, frame_sources, left_out }| {
+        let network = network(history, period.network);
+        (times.map(|(first, _)| first), network, period.mac, *left_out, frame_sources.clone())
+    });
+}
+
+/// The time just before a time range.
+pub fn just_before(range: TimeRange) -> UnixTime {
+    UnixTime::from_nanos(range.from.as_nanos().saturating_sub(1))
+}
+
+/// Which MACs had an address, from when to when.
+pub fn address(
+    history: &mut dyn HistoryReader,
+    ip: IpAddr,
+    range: TimeRange,
+    all: bool,
+) -> Result<ResultTable, Error> {
+    let nearest = history.nearest(ip, just_before(range))?;
+    let found = periods(history, ip, range, &nearest)?;
+    let (mut periods, mut omitted) = (found.periods, Omitted::default());
+    omitted.undated = found.undated.iter().map(|period| period.count).sum();
+    if all {
+        periods.extend(found.uncounted);
+        sort(history, &mut periods);
+    } else {
+        found.left_out.iter().for_each(|one| omitted.add(one));
+    }
+    let first = |period: &DatedPeriod| [Cell::text(period.period.mac), Cell::text(ip)];
+    let rows = periods.iter().map(|period| period_row(history, period, first(period), all));
+    let columns = columns(match all {
+        false => "mac first_seen last_seen count +address +frame_sources",
+        true => "mac first_seen last_seen count +address frame_sources left_out",
+    });
+    Ok(shown_if_any(ResultTable { rows: rows.collect(), columns, omitted }))
+}
+
+/// Which addresses a MAC had, from when to when. With `all`, also what it sent in the name of other MACs.
+pub fn addresses(
+    history: &mut dyn HistoryReader,
+    mac: MacAddr,
+    range: TimeRange,
+    all: bool,
+) -> Result<ResultTable, Error> {
+    let (mut rows, mut omitted) = (Vec::new(), Omitted::default());
+    // Whether the MAC did more than probe the address; None: it only sent frames of others about it.
+    let of_mac = history.addresses_of(mac, range)?.into_iter();
+    let mut addresses: BTreeMap<IpAddr, Option<bool>> =
+        of_mac.map(|(ip, is_more_than_probed)| (ip, Some(is_more_than_probed))).collect();
+    let mut sent_to = HashSet::new();
+    if all || !addresses.values().any(|is_more_than_probed| *is_more_than_probed == Some(true)) {
+        sent_to.extend(history.addresses_sent_by(mac)?);
+        for ip in &sent_to {
+            addresses.entry(*ip).or_default();
+        }
+    }
+    for (ip, is_more_than_probed) in addresses {
+        omitted.probed += u64::from(!all && is_more_than_probed == Some(false));
+        if !all && is_more_than_probed == Some(false) && !sent_to.contains(&ip) {
+            continue; // a scanner probes many: their sightings need not be read
+        }
+        let nearest = history.nearest(ip, just_before(range))?;
+        let Found { periods, left_out, undated, uncounted } =
+            periods(history, ip, range, &nearest)?;
+        let undated = undated.iter().filter(|period| period.mac == mac);
+        omitted.undated += undated.map(|period| period.count).sum::<u64>();
+        let is_of_mac = |one: &DatedPeriod| one.period.mac == mac;
+        let is_sent = |one: &DatedPeriod| !is_of_mac(one) && one.frame_sources.contains(&mac);
+        let left_out: Vec<_> = left_out.iter().filter(|one| one.mac == mac).collect();
+        let has_claims = left_out.iter().any(|one| one.why.is_claim());
+        let has_period = periods.iter().any(is_of_mac);
+        if !all {
+            omitted.has_sent |= periods.iter().chain(&uncounted).any(is_sent);
+            let is_asked = is_more_than_probed == Some(true) && !has_period && !has_claims;
+            omitted.asked += u64::from(is_asked);
+            left_out.iter().for_each(|one| omitted.add(one));
+        }
+        let wanted = |one: &DatedPeriod| is_of_mac(one) || all && is_sent(one);
+        let uncounted = uncounted.into_iter().filter(|_| all);
+        rows.extend(periods.into_iter().chain(uncounted).filter(wanted).map(|one| (ip, one)));
+    }
+    rows.sort_by_cached_key(|(ip, DatedPeriod { times, period, frame_sources, left_out })| {
+        let network = network(history, period.network);
+        let first = times.map(|(first, _)| first);
+        (first, *ip, network, period.mac, *left_out, frame_sources.clone())
+    });
+    let first = |ip, period: &DatedPeriod| [Cell::text(ip), Cell::text(period.period.mac)];
+    let rows = rows.iter().map(|(ip, one)| period_row(history, one, first(ip, one), all));
+    let columns = columns(match all {
+        false => "address first_seen last_seen count +mac +frame_sources",
+        true => "address first_seen last_seen count mac frame_sources left_out",
+    });
+    Ok(shown_if_any(ResultTable { rows: rows.collect(), columns, omitted }))
+}
+
+fn period_row(
+    history: &dyn HistoryReader,
+    DatedPeriod { times, period, frame_sources, left_out }: &DatedPeriod,
+    [found, asked]: [Cell; 2],
+    all: bool,
+) -> Vec<Cell> {
+    let (first, last) = (times.map(|times| times.0), times.map(|times| times.1));
+    let count = (period.count as i64).into();
+    let mut cells = vec![found, first.into(), last.into(), count, asked, macs(frame_sources)];
+    cells.extend(all.then(|| left_out.map(|why| Cell::text(why.name())).into()));
+    row(history, period.network, cells)
+}
