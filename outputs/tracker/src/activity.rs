@@ -37,22 +37,25 @@ pub struct Activity {
     pub first: Moment,
     pub last: Moment,
     pub hours: HourCounts,
+    pub sender: Sender,
 }
 
 impl Activity {
     /// The first sighting of a day.
-    pub fn new(at: Moment) -> Self {
-        let mut activity = Activity { first: at, last: at, hours: HourCounts::default() };
+    pub fn new(at: Moment, sender: Sender) -> Self {
+        let mut activity = Activity { first: at, last: at, hours: HourCounts::default(), sender };
         activity.hours.add(at.clock.hour);
         activity
     }
 
-    /// Adds a sighting. Returns true if it is the first one in its hour.
-    pub fn add(&mut self, at: Moment) -> bool {
+    /// Adds a sighting. Returns true if it is the first one in its hour, or the first one from such a sender.
+    pub fn add(&mut self, at: Moment, sender: Sender) -> bool {
         // Sightings of different rings may arrive out of order.
         self.first = self.first.min(at);
         self.last = self.last.max(at);
-        self.hours.add(at.clock.hour)
+        let before = self.sender;
+        self.sender = before.and(sender);
+        self.hours.add(at.clock.hour) | (self.sender != before)
     }
 
     /// Adds the sightings of another row with the same key.
@@ -60,6 +63,62 @@ impl Activity {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
         self.hours.merge(&other.hours);
+        self.sender = self.sender.and(other.sender);
+    }
+}
+
+/// Which MAC sent the frames of a device's sightings. If another one did, that is a repeater, or forged: no proof that the
+/// device was there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sender {
+    /// The device itself, or it is not known.
+    #[default]
+    Own,
+    /// In part this MAC, the first one of such.
+    Partly(MacAddr),
+    /// Always another MAC, at first this one.
+    Only(MacAddr),
+}
+
+impl Sender {
+    /// Of a frame.
+    pub fn of(mac: MacAddr, source: MacAddr) -> Sender {
+        if source == mac { Sender::Own } else { Sender::Only(source) }
+    }
+
+    /// Of all sightings, after those of `self`.
+    fn and(self, other: Sender) -> Sender {
+        match (self, other) {
+            (Sender::Own, Sender::Own) => Sender::Own,
+            (Sender::Only(mac), Sender::Only(_)) => Sender::Only(mac),
+            (Sender::Partly(mac) | Sender::Only(mac), _) => Sender::Partly(mac),
+            (Sender::Own, Sender::Partly(mac) | Sender::Only(mac)) => Sender::Partly(mac),
+        }
+    }
+
+    /// The mark behind a name, and the name: `phone (only sent by 02:00:00:00:00:09)`.
+    pub fn strip_mark(name: &str) -> (&str, Sender) {
+        let mark = name.strip_suffix(')').and_then(|text| text.rsplit_once(" ("));
+        let sender = mark.and_then(|(name, mark)| {
+            let (how, mac) = mark.split_once(" sent by ")?;
+            let mac = mac.parse().ok()?;
+            match how {
+                "only" => Some((name, Sender::Only(mac))),
+                "partly" => Some((name, Sender::Partly(mac))),
+                _ => None,
+            }
+        });
+        sender.unwrap_or((name, Sender::Own))
+    }
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sender::Own => Ok(()),
+            Sender::Partly(mac) => write!(f, "partly sent by {mac}"),
+            Sender::Only(mac) => write!(f, "only sent by {mac}"),
+        }
     }
 }
 
@@ -132,6 +191,34 @@ impl FromStr for HourCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn senders() {
+        let mac = |last| MacAddr::new([2, 0, 0, 0, 0, last]);
+        let (own, only) = (Sender::Own, Sender::of(mac(1), mac(9)));
+        assert_eq!(Sender::of(mac(1), mac(1)), own);
+        assert_eq!(only.and(Sender::Only(mac(8))), only);
+        for partly in
+            [only.and(own), own.and(only), own.and(only).and(only), only.and(own).and(own)]
+        {
+            assert_eq!(partly, Sender::Partly(mac(9)));
+        }
+        for sender in [only, Sender::Partly(mac(9))] {
+            assert_eq!(
+                Sender::strip_mark(&format!("K\u{fc}che ({sender})")),
+                ("K\u{fc}che", sender)
+            );
+        }
+        for name in [
+            "",
+            "unknown",
+            "phone (old)",
+            "x (only sent by me)",
+            "(only sent by 02:00:00:00:00:09)",
+        ] {
+            assert_eq!(Sender::strip_mark(name), (name, own), "{name}");
+        }
+    }
 
     #[test]
     fn hour_counts() {

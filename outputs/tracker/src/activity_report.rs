@@ -10,7 +10,7 @@ use jiff::{ToSpan, civil::Date};
 use shm_layout::MacAddr;
 
 use crate::{
-    activity::HourCounts,
+    activity::{HourCounts, Sender},
     config_file::DeviceNames,
     local_time::HourMinute,
     log_dir::LogKind,
@@ -54,6 +54,8 @@ pub struct DeviceAddress {
     pub ip: IpAddr,
     pub interface: String,
     pub last: LogTime,
+    /// Of the row that was seen last.
+    pub sender: Sender,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +100,12 @@ impl DeviceActivity {
         self.last.0 >= day
     }
 
+    /// Whether other MACs sent all frames with its addresses.
+    pub fn is_only_sent_by_others(&self) -> bool {
+        let mut addresses = self.addresses.iter();
+        addresses.all(|address| matches!(address.sender, Sender::Only(_)))
+    }
+
     pub fn is_private(&self) -> bool {
         is_private(self.mac)
     }
@@ -122,7 +130,9 @@ impl DeviceActivity {
         let is_same =
             |other: &&mut DeviceAddress| (other.ip, &*other.interface) == (row.ip, row.interface);
         if let Some(address) = self.addresses.iter_mut().find(is_same) {
-            address.last = address.last.max(last);
+            if last >= address.last {
+                (address.last, address.sender) = (last, row.sender);
+            }
             return;
         }
         if self.addresses.len() == MAX_ADDRESSES {
@@ -133,7 +143,8 @@ impl DeviceActivity {
             self.addresses.swap_remove(oldest);
         }
         let interface = row.interface.to_owned();
-        self.addresses.push(DeviceAddress { ip: row.ip, interface, last });
+        let (ip, sender) = (row.ip, row.sender);
+        self.addresses.push(DeviceAddress { ip, interface, last, sender });
     }
 }
 

@@ -13,7 +13,7 @@ use jiff::{ToSpan, civil::Date, tz::TimeZone};
 use shm_layout::{ConfigChange, Event, Evidence, InterfaceName, RingName, UnixTime, VlanId};
 
 use crate::{
-    activity::{Activity, RowKey},
+    activity::{Activity, RowKey, Sender},
     config_file::{DeviceNames, UNKNOWN},
     day_log::{DayLog, RowChange},
     local_time::{Calendar, Moment, compact, is_dated},
@@ -202,7 +202,8 @@ impl DailyLogs {
         let key = RowKey { mac, ip: event.ip(), interface };
         let Some(day) = self.days.iter_mut().find(|day| day.date == at.date) else { return };
         let evidence = if mac == event.mac { event.kind.evidence() } else { Evidence::NoHost };
-        let seen = (at, evidence);
+        let sender = Sender::of(mac, event.source);
+        let seen = (at, evidence, sender);
         let change = day.add(key.clone(), seen, &self.config.names, self.max_rows);
         if let Some(message) = day.take_full() {
             self.log_error(&message);
@@ -210,14 +211,14 @@ impl DailyLogs {
         match change {
             RowChange::CountOnly | RowChange::Full | RowChange::NoClaim => return,
             RowChange::NewHour => {}
-            RowChange::UnknownDevice => self.alert(&key, at),
-            RowChange::UnknownProber => self.alert(&key.without_address(), at),
+            RowChange::UnknownDevice => self.alert(&key, at, sender),
+            RowChange::UnknownProber => self.alert(&key.without_address(), at, sender),
         }
         self.write_due.get_or_insert(self.rest_until.max(monotonic + WRITE_DELAY));
     }
 
-    fn alert(&mut self, key: &RowKey, at: Moment) {
-        let row = (key, &Activity::new(at), UNKNOWN);
+    fn alert(&mut self, key: &RowKey, at: Moment, sender: Sender) {
+        let row = (key, &Activity::new(at, sender), UNKNOWN);
         self.append(LogKind::Alert, at.date, &log_format::format_row(at.date, &row));
     }
 

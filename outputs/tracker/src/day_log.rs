@@ -15,7 +15,7 @@ use shm_layout::Evidence;
 
 use self::reported::Reported;
 use crate::{
-    activity::{Activity, RowKey},
+    activity::{Activity, RowKey, Sender},
     config_file::{DeviceNames, UNKNOWN},
     local_time::Moment,
     log_format,
@@ -26,7 +26,7 @@ use crate::{
 pub enum RowChange {
     /// It is the first sighting of an unknown device on that day.
     UnknownDevice,
-    /// It is the first sighting of a row in its hour.
+    /// It is the first sighting of a row in its hour, or the first one that another MAC sent, or that the MAC sent itself.
     NewHour,
     /// Only a count or the time of the last sighting changed.
     CountOnly,
@@ -96,7 +96,7 @@ impl DayLog {
     pub fn add(
         &mut self,
         key: RowKey,
-        (at, evidence): (Moment, Evidence),
+        (at, evidence, sender): (Moment, Evidence, Sender),
         names: &DeviceNames,
         limit: usize,
     ) -> RowChange {
@@ -122,7 +122,7 @@ impl DayLog {
         let is_full = is_full && !self.make_room(names);
         let change = match self.rows.entry(key) {
             Entry::Occupied(mut row) => {
-                let is_new_hour = row.get_mut().add(at);
+                let is_new_hour = row.get_mut().add(at, sender);
                 if is_new_hour { RowChange::NewHour } else { RowChange::CountOnly }
             }
             Entry::Vacant(_) if is_full => {
@@ -130,7 +130,7 @@ impl DayLog {
                 return if is_due { RowChange::UnknownDevice } else { RowChange::Full };
             }
             Entry::Vacant(row) => {
-                row.insert(Activity::new(at));
+                row.insert(Activity::new(at, sender));
                 RowChange::NewHour
             }
         };

@@ -2,13 +2,13 @@
 //! macupd_tracker's README shows; macupd_tracker itself wrote another order, which is read too. A name may contain spaces:
 //! it is what is left between the other seven columns.
 
-use std::{fmt::Write, net::IpAddr};
+use std::{borrow::Cow, fmt::Write, net::IpAddr};
 
 use jiff::civil::Date;
 use shm_layout::MacAddr;
 
 use crate::{
-    activity::{Activity, HourCounts, RowKey},
+    activity::{Activity, HourCounts, RowKey, Sender},
     config_file::UNKNOWN,
     local_time::{HourMinute, compact, parse_date},
 };
@@ -30,6 +30,8 @@ pub struct ParsedRow<'a> {
     pub first: HourMinute,
     pub last: HourMinute,
     pub hours: HourCounts,
+    /// The mark behind the name.
+    pub sender: Sender,
 }
 
 type RowResult<'a> = Result<ParsedRow<'a>, &'static str>;
@@ -78,7 +80,7 @@ fn parse_row<'a>(text: &'a str, order: &Columns) -> Result<Option<ParsedRow<'a>>
     };
     let from = words[1].as_ptr().addr() - text.as_ptr().addr();
     let to = words[1 + extra].as_ptr().addr() - text.as_ptr().addr() + words[1 + extra].len();
-    let name = &text[from..to];
+    let (name, sender) = Sender::strip_mark(&text[from..to]);
     if field("ip") == "rssi" {
         return Ok(None);
     }
@@ -92,11 +94,21 @@ fn parse_row<'a>(text: &'a str, order: &Columns) -> Result<Option<ParsedRow<'a>>
         first: first.map_err(|()| "not a time of day")?,
         last: last.map_err(|()| "not a time of day")?,
         hours: field("active-hours").parse().map_err(|()| "not 24 of the characters . 1 to 9 *")?,
+        sender,
     }))
 }
 
 /// A row with the name of its device.
 pub type NamedRow<'a> = (&'a RowKey, &'a Activity, &'a str);
+
+/// The column of the name: with a mark, if other MACs sent frames of the row. A name may have spaces, so programs that read
+/// the columns of macupd_tracker read the row.
+fn marked<'a>(name: &'a str, activity: &Activity) -> Cow<'a, str> {
+    match activity.sender {
+        Sender::Own => name.into(),
+        sender => format!("{name} ({sender})").into(),
+    }
+}
 
 /// Formats the tracker log of a day.
 pub fn format_log(date: Date, rows: &[NamedRow]) -> String {
@@ -130,9 +142,9 @@ impl Default for Widths {
 }
 
 impl Widths {
-    fn with(self, (key, _, name): &NamedRow) -> Self {
+    fn with(self, (key, activity, name): &NamedRow) -> Self {
         Widths {
-            name: self.name.max(name.chars().count()),
+            name: self.name.max(marked(name, activity).chars().count()),
             ip: if key.ip.is_ipv4() { self.ip } else { self.ip.max(key.ip.to_string().len()) },
             interface: self.interface.max(key.interface.chars().count()),
         }
@@ -143,12 +155,12 @@ impl Widths {
     }
 
     fn row(&self, text: &mut String, date: Date, (key, activity, name): &NamedRow) {
-        let Activity { first, last, hours } = activity;
+        let Activity { first, last, hours, .. } = activity;
         self.line(
             text,
             [
                 &key.mac.to_string(),
-                name,
+                &marked(name, activity),
                 &key.ip.to_string(),
                 &key.interface,
                 &compact(date),

@@ -93,7 +93,10 @@ impl<'a> TrackerSink<'a> {
                     let at = |clock| self.logs.calendar().resolve(date, clock);
                     let key = RowKey { mac: row.mac, ip: row.ip, interface: row.interface.into() };
                     let (first, last) = (at(row.first), at(row.last));
-                    rows.push((key, Activity { first, last, hours: row.hours }));
+                    rows.push((
+                        key,
+                        Activity { first, last, hours: row.hours, sender: row.sender },
+                    ));
                 }
                 // The next write of the log drops this row: its text stays in the error log.
                 row => {

@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Write};
 use jiff::civil::Date;
 
 use crate::{
+    activity::Sender,
     activity_report::{ActivityReport, DeviceActivity, LogTime},
     local_time::HourMinute,
     log_format::{self, ParsedRow},
@@ -170,7 +171,8 @@ fn row(page: &mut String, report: &ActivityReport, device: &DeviceActivity) -> f
     page.push_str("<td data-l=Addresses><ul class=\"ips mono\">");
     for address in &device.addresses {
         let interface = Escaped(&address.interface);
-        write!(page, "<li><bdi>{}</bdi> <span><bdi>{interface}</bdi></span>", address.ip)?;
+        let (ip, sender) = (address.ip, spaced(address.sender));
+        write!(page, "<li><bdi>{ip}</bdi> <span><bdi>{interface}</bdi>{sender}</span>")?;
     }
     if device.has_more_addresses {
         page.push_str("<li><span>and earlier addresses</span>");
@@ -194,6 +196,9 @@ fn device_cell(page: &mut String, device: &DeviceActivity, is_new: bool) -> fmt:
     }
     if device.is_private() {
         page.push_str("<span class=\"badge private\">private</span>");
+    }
+    if device.is_only_sent_by_others() {
+        page.push_str("<span class=\"badge unknown\">sent by others</span>");
     }
     write!(page, "<span class=\"mac mono\">{}</span>", device.mac)?;
     match &device.vendor {
@@ -219,6 +224,11 @@ fn activity_cells(
     let active_days = days.iter().filter(|day| **day != 0).count();
     let levels = days.iter().map(|day| level(day.count_ones(), [6, 16]));
     activity_bar(page, levels, &format!("{active_days} of {} days", days.len()))
+}
+
+/// Which other MAC sent the frames, after a space.
+fn spaced(sender: Sender) -> String {
+    if sender == Sender::Own { String::new() } else { format!(" {sender}") }
 }
 
 fn short(date: Date) -> String {
@@ -322,11 +332,12 @@ fn log_section(
 /// Writes a line of an alert log: time, device, address and interface.
 fn alert(page: &mut String, line: &str) -> fmt::Result {
     match log_format::parse_alert(line) {
-        Some(ParsedRow { mac, ip, interface, date, first, .. }) => write!(
+        Some(ParsedRow { mac, ip, interface, date, first, sender, .. }) => write!(
             page,
-            "{date} {} <b>{mac}</b> <bdi>{ip}</bdi> <span class=dim><bdi>{}</bdi></span>",
+            "{date} {} <b>{mac}</b> <bdi>{ip}</bdi> <span class=dim><bdi>{}</bdi>{}</span>",
             time_of(first),
-            Escaped(interface)
+            Escaped(interface),
+            spaced(sender)
         ),
         None => write!(page, "<bdi>{}</bdi>", Escaped(line)),
     }

@@ -42,9 +42,10 @@ fn write(text: &mut String, report: &ActivityReport, devices: &DeviceRows) -> fm
     writeln!(text, "\nActivity Details")?;
     for ((mac, name), rows) in devices {
         writeln!(text, "\n{mac} {name}")?;
-        for ParsedRow { date, first, last, ip, interface, hours, .. } in rows {
+        for ParsedRow { date, first, last, ip, interface, hours, sender, .. } in rows {
             let ip = ip.to_string();
-            writeln!(text, "{} {first} {last} {ip:15} {interface:5} {hours}", compact(*date))?;
+            let row = format!("{} {first} {last} {ip:15} {interface:5} {hours}", compact(*date));
+            writeln!(text, "{}", format!("{row} {sender}").trim_end())?;
         }
     }
     write_if(text, devices.is_empty(), "No activity details.")?;

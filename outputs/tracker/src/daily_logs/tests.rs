@@ -121,7 +121,8 @@ impl Simulation {
                 let line = line.unwrap();
                 let at = |clock| self.logs.calendar().resolve(line.date, clock);
                 let key = key_of(&line);
-                (key, Activity { first: at(line.first), last: at(line.last), hours: line.hours })
+                let (first, last) = (at(line.first), at(line.last));
+                (key, Activity { first, last, hours: line.hours, sender: line.sender })
             });
             let rows: Vec<_> = rows.collect();
             let earlier = self.files.iter().filter(|(date, _)| **date < at.date).max();
@@ -605,4 +606,53 @@ fn new_names_are_written_immediately() {
         .reconfigure(LogConfig { names: Arc::new(names.into()), ..config() }, TimeZone::UTC);
     simulation.wait(1);
     assert!(simulation.files[&date("2026-11-22")].contains(" Omas Küche "));
+}
+
+/// A frame of another MAC is a repeater's, or forged: the row counts it and says so, in a form that the log is read with again.
+#[test]
+fn rows_of_frames_that_other_macs_sent_are_marked() {
+    let mut simulation = Simulation::new("UTC", "2026-11-22T08:10:00Z");
+    let attacker = MacAddr::new([2, 0, 0, 0, 0, 9]);
+    let sent = |mac, time| Event { source: attacker, ..event(mac, time) };
+    let now = simulation.clocks.system;
+    simulation.see(1);
+    for mac in [1, 2, 3] {
+        simulation.receive(&sent(mac, now));
+    }
+    simulation.see(3);
+    simulation.see(4);
+    simulation.wait(1);
+    let day = date("2026-11-22");
+    let log = simulation.files[&day].clone();
+    let rows = |log: &str| -> Vec<String> {
+        let rows = log_format::parse_log(log.as_bytes()).map(|(_, row)| row.unwrap());
+        rows.map(|row| {
+            format!("{} {} {}", row.mac.octets()[5], row.name.unwrap_or("-"), row.sender)
+        })
+        .collect()
+    };
+    let expected = [
+        format!("1 router partly sent by {attacker}"),
+        format!("2 - only sent by {attacker}"),
+        format!("3 - partly sent by {attacker}"),
+        "4 - ".to_owned(),
+    ];
+    assert_eq!(rows(&log), expected);
+    assert!(
+        log.contains(&format!("02:00:00:00:00:02 unknown (only sent by {attacker}) ")),
+        "{log}"
+    );
+    let alerts: Vec<_> =
+        simulation.alerts.lines().map(|line| line.contains("(only sent by")).collect();
+    assert_eq!(alerts, [true, true, false]);
+    // After a restart, the marks are those of the log.
+    let mut again = Simulation::new("UTC", "2026-11-22T09:10:00Z");
+    again.files.insert(day, log);
+    again.receive(&sent(2, again.clocks.system));
+    again.see(4);
+    again.wait(1);
+    assert_eq!(rows(&again.files[&day]), expected);
+    again.see(2);
+    again.wait(1);
+    assert!(rows(&again.files[&day])[1].ends_with(&format!("partly sent by {attacker}")));
 }

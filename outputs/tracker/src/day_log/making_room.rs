@@ -108,6 +108,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        activity::Sender,
         day_log::{DayLog, RowChange},
         local_time::Calendar,
     };
@@ -140,7 +141,7 @@ mod tests {
         for (way, invented) in invented.into_iter().enumerate() {
             let mut day = DayLog::new(date, [], known.iter().cloned().collect());
             let mut add = |key: &RowKey, seconds| {
-                let seen = (moment(now + seconds), Evidence::Claim);
+                let seen = (moment(now + seconds), Evidence::Claim, Sender::Own);
                 day.add(key.clone(), seen, &names, LIMIT)
             };
             (0..3).for_each(|_| {
@@ -183,7 +184,7 @@ mod tests {
         for earlier in [devices.clone(), Vec::new()] {
             let mut day = DayLog::new(date, [], earlier.into_iter().collect());
             let mut add = |key: &RowKey, seconds| {
-                day.add(key.clone(), (moment(seconds), Evidence::Claim), &names, LIMIT)
+                day.add(key.clone(), (moment(seconds), Evidence::Claim, Sender::Own), &names, LIMIT)
             };
             for _ in 0..100 {
                 devices.iter().for_each(|key| {
@@ -222,7 +223,8 @@ mod tests {
         let moment = Calendar::new(TimeZone::UTC).moment(UnixTime::new(1_800_000_000, 0));
         let names = DeviceNames::default();
         let mut day = DayLog::new(moment.date, [], HashSet::new());
-        let mut add = |key: RowKey| day.add(key, (moment, Evidence::NoHost), &names, LIMIT);
+        let mut add =
+            |key: RowKey| day.add(key, (moment, Evidence::NoHost, Sender::Own), &names, LIMIT);
         let group = MacAddr::new([255; 6]);
         assert_eq!(add(RowKey { mac: group, ..key("eth0", 1, 1) }), RowChange::NoClaim);
         assert_eq!(add(key("eth0", 1, 1)), RowChange::UnknownProber);
@@ -236,7 +238,9 @@ mod tests {
         let planted: Vec<_> = (0..LIMIT as u32).map(|number| key("eth0", number, number)).collect();
         let mut day = DayLog::new(moment.date, [], planted.iter().cloned().collect());
         let names = DeviceNames::default();
-        let mut add = |key: &RowKey| day.add(key.clone(), (moment, Evidence::Claim), &names, LIMIT);
+        let mut add = |key: &RowKey| {
+            day.add(key.clone(), (moment, Evidence::Claim, Sender::Own), &names, LIMIT)
+        };
         planted.iter().for_each(|key| {
             add(key);
         });

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 fn parsed(text: &str) -> Vec<Result<String, (usize, &'static str)>> {
     let show = |row: ParsedRow| {
-        let ParsedRow { mac, name, ip, interface, date, first, last, hours } = row;
+        let ParsedRow { mac, name, ip, interface, date, first, last, hours, .. } = row;
         format!(
             "{mac}|{}|{ip}|{interface}|{}|{first}|{last}|{hours}",
             name.unwrap_or("-"),
@@ -93,8 +93,8 @@ mac name ip iface date time last active-hours
 fn activity(calendar: &Calendar, first: &str, last: &str) -> (Date, Activity) {
     let date = parse_date("20261122").unwrap();
     let at = |clock: &str| calendar.resolve(date, clock.parse().unwrap());
-    let mut activity = Activity::new(at(first));
-    activity.add(at(last));
+    let mut activity = Activity::new(at(first), Sender::Own);
+    activity.add(at(last), Sender::Own);
     (date, activity)
 }
 
