@@ -6,11 +6,12 @@ use std::net::Ipv4Addr;
 
 use aw_tests::alerting::Alert;
 use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at, save};
-use aw_tests::collect::collect;
+use aw_tests::collect::{collect, stdout_of};
 use aw_tests::feed::{numbered_capture, reading_collector};
 use aw_tests::frames::{Arp, Ethernet, Mac};
 use aw_tests::mount::Mount;
 use aw_tests::rig::{Run, skip, wait_until};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// The notes of all alerts of a kind.
@@ -51,6 +52,49 @@ fn a_collector_that_dies_is_an_alert_and_so_is_its_return() {
     assert_eq!(blind["message"], message);
     running.stop().ok();
     collector.kill();
+}
+
+fn cut(alert: &Alert) {
+    let file = std::fs::OpenOptions::new().write(true).open(alert.ring.path());
+    file.unwrap().set_len(0).unwrap();
+}
+
+/// The cause is reported, and not a reader that is too slow. A ring that no collector creates again is reported, too, and its
+/// return.
+#[test]
+fn a_truncated_ring_is_an_alert() {
+    let alert = Alert::new();
+    let config = alert.config(&alert.appending_channel());
+    let (collector, _stdin) = endless(&alert);
+    let other = Run::start(stdout_of(&alert.ring, &["--replay"]));
+    let running = Run::start(alert.command(&["--print", "-c", &config]));
+    running.stdout.wait_for_lines(30); // several seconds
+    running.signal(Signal::STOP);
+    other.stdout.wait_for_lines(other.stdout.count() + 10);
+    cut(&alert);
+    collector.stderr.wait_for("was truncated");
+    running.signal(Signal::CONT);
+    let has = |text| notes(&alert, "lost").iter().any(|note| note.contains(text));
+    wait_until("the cause is reported", || {
+        has("1 truncation of the ring by a process of the collector's user or of root: ")
+    });
+    wait_until("what is lost is reported", || {
+        has(" events were lost because the ring was truncated before aw-alert read them (")
+    });
+    assert!(!has("overwritten"), "{:?}", notes(&alert, "lost"));
+    collector.kill();
+    cut(&alert);
+    wait_until("it is blind", || !notes(&alert, "blind").is_empty());
+    let why =
+        "it is empty or truncated: no events arrive (start the collector, which creates it again)";
+    assert_eq!(notes(&alert, "blind"), [why]);
+    let (collector, _stdin) = endless(&alert);
+    wait_until("it sees again", || notes(&alert, "blind").len() >= 2);
+    let over = notes(&alert, "blind").remove(1);
+    assert!(over.starts_with("over: "), "{over}");
+    running.stop().ok();
+    collector.kill();
+    other.kill();
 }
 
 /// Events that were overwritten before aw-alert read them, and pairings that the collector forgot: with numbers, once.
