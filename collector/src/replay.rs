@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::{FileKind, Signals, Startup, cause, open_file};
+use aw_service::{FileKind, Signals, Startup, explain_or, open_file};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::retry_on_intr,
@@ -49,7 +49,7 @@ pub fn open(
     confine: impl FnOnce() -> Result<(), Error>,
 ) -> Result<Option<Replay>, Error> {
     let unreadable = |error: io::Error| {
-        failed(format_args!("read {file}: {} (name a pcap or pcapng file)", cause(&error)))
+        failed(format_args!("read {file}: {}", explain_or(&error, "(name a pcap or pcapng file)")))
     };
     let input = match file {
         "-" => io::stdin().as_fd().try_clone_to_owned().map(File::from),

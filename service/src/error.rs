@@ -51,6 +51,15 @@ pub fn explain(error: &io::Error) -> String {
     advice(error).map_or(text.clone(), |advice| format!("{text} {advice}"))
 }
 
+/// An error's text with a remedy: its own, as [`crate::open_file`] gives it, that of a resource limit, or else this one.
+pub fn explain_or(error: &io::Error, remedy: &str) -> String {
+    let text = cause(error);
+    match advice(error) {
+        _ if text.ends_with(')') => text,
+        advice => format!("{text} {}", advice.unwrap_or(remedy)),
+    }
+}
+
 /// The remedy for an error, in brackets, where a resource limit was reached.
 pub fn advice(error: &io::Error) -> Option<&'static str> {
     match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {

@@ -13,7 +13,7 @@ use rustix::{
     process::geteuid,
 };
 
-use crate::{Error, explain, failed};
+use crate::{Error, explain, failed, read_file::not_regular};
 
 /// Why [`try_open_own`] failed.
 #[derive(Debug)]
@@ -47,7 +47,11 @@ impl FileError {
 pub fn try_open_own(path: &Path, mode: u32, owner: Option<Uid>) -> Result<File, FileError> {
     let failure = |error: Errno| match error {
         Errno::LOOP => FileError::Untrusted("it is a link, and links are not followed".into()),
-        _ => FileError::Io(error.into()),
+        // The kernel opens no socket, and no directory for writing, and says that in other words.
+        _ => match path.symlink_metadata().map(|file| not_regular(file.file_type())) {
+            Ok(Some(why)) => FileError::Untrusted(why),
+            _ => FileError::Io(error.into()),
+        },
     };
     let flags =
         OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
@@ -75,8 +79,8 @@ pub fn try_open_own(path: &Path, mode: u32, owner: Option<Uid>) -> Result<File, 
 fn check_owned(file: &Metadata, other: Option<Uid>) -> Result<(), String> {
     let owner = file.uid();
     let trusted = [Uid::ROOT, geteuid(), other.unwrap_or(Uid::ROOT)].map(Uid::as_raw);
-    if !file.is_file() {
-        Err("it is not a regular file".into())
+    if let Some(why) = not_regular(file.file_type()) {
+        Err(why)
     } else if !trusted.contains(&owner) {
         Err(format!("it belongs to user id {owner}"))
     } else if file.nlink() != 1 {
@@ -118,12 +122,14 @@ mod tests {
         symlink(at("nowhere"), at("dangling")).unwrap();
         fs::hard_link(at("victim"), at("second")).unwrap();
         rustix::fs::mkfifoat(rustix::fs::CWD, at("pipe"), Mode::RWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
         for (name, why) in [
             ("link", "it is a link"),
             ("dangling", "it is a link"),
             ("second", "more names"),
-            ("pipe", "not a regular file"),
-            (".", "is a directory"),
+            ("pipe", "it is a pipe, not a regular file (remove it)"),
+            (".", "it is a directory, not a regular file (remove it)"),
+            ("socket", "it is a socket, not a regular file (remove it)"),
         ] {
             let Err(Error::Failed(text)) = open_own(&at(name), 0o644, None) else {
                 panic!("{name}")

@@ -31,9 +31,9 @@ mod values;
 pub use {
     backoff::Backoff,
     condition::Condition,
-    error::{Error, advice, cause, explain, failed},
+    error::{Error, advice, cause, explain, explain_or, failed},
     file::{FileError, is_at, open_own, replace, try_open_own},
-    log::{info, name, warn},
+    log::{info, name, send_to_syslog, warn},
     plain_text::{count_of, csv_cell, is_hidden, plain, plain_lines},
     privileges::{CapabilitySet, Identity, drop_capabilities},
     read_file::{

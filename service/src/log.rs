@@ -5,8 +5,11 @@
 
 use std::{
     fmt::Display,
-    io::{self, Write},
-    os::unix::net::{UnixDatagram, UnixStream},
+    io::{self, ErrorKind, Write},
+    os::{
+        fd::AsFd,
+        unix::net::{UnixDatagram, UnixStream},
+    },
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel},
@@ -16,13 +19,19 @@ use std::{
 };
 
 use jiff::Zoned;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
+};
 
-use crate::plain;
+use crate::{count_of, plain};
 
 /// Messages in the queue; further ones are dropped and counted.
 const CAPACITY: usize = 256;
 /// How long the program waits at its exit for the queue to be written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+const SOCKET: &str = "/dev/log";
 
 static NAME: OnceLock<&'static str> = OnceLock::new();
 static QUEUE: Mutex<Option<Queue>> = Mutex::new(None);
@@ -53,17 +62,20 @@ pub fn name() -> &'static str {
 
 /// Whether a syslog daemon listens on /dev/log.
 pub(crate) fn has_syslog() -> bool {
-    Connection::open().is_ok()
+    Connection::open(SOCKET).is_ok()
 }
 
 /// Starts the thread that writes messages, to standard error or to syslog.
 pub(crate) fn start(to_syslog: bool) {
-    let (to, messages) = sync_channel::<(Level, String)>(CAPACITY);
+    let (to, messages) = sync_channel::<Message>(CAPACITY);
     let (ended, end) = channel();
     thread::spawn(move || {
         let mut syslog = to_syslog.then(Syslog::default);
-        for (level, text) in messages {
-            write(syslog.as_mut(), level, &text);
+        let mut unwritten = 0;
+        for Message { level, text, lost } in messages {
+            unwritten += lost;
+            let text = with_unwritten(text, unwritten);
+            unwritten = if write(syslog.as_mut(), level, &text) { 0 } else { unwritten + 1 };
         }
         let _ = ended.send(()); // fails if `finish` has timed out
     });
@@ -80,9 +92,16 @@ pub(crate) fn finish() {
 
 /// The queue to the thread.
 struct Queue {
-    to: SyncSender<(Level, String)>,
+    to: SyncSender<Message>,
     end: Receiver<()>,
     /// Messages dropped since the last one that was queued.
+    lost: u64,
+}
+
+struct Message {
+    level: Level,
+    text: String,
+    /// Messages dropped before it.
     lost: u64,
 }
 
@@ -95,22 +114,36 @@ enum Level {
 
 fn log(level: Level, text: &str) {
     // A name from the network must neither begin a new line nor control a terminal.
-    let mut text = plain(text);
+    let text = plain(text);
     let mut guard = queue();
-    let Some(queue) = &mut *guard else { return write(None, level, &text) };
-    if queue.lost > 0 {
-        text = format!("{text} ({} earlier messages could not be written)", queue.lost);
-    }
-    match queue.to.try_send((level, text)) {
+    let Some(queue) = &mut *guard else {
+        let _ = write(None, level, &text);
+        return;
+    };
+    match queue.to.try_send(Message { level, text, lost: queue.lost }) {
         Ok(()) => queue.lost = 0,
         Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => queue.lost += 1,
     }
 }
 
-fn write(syslog: Option<&mut Syslog>, level: Level, text: &str) {
+fn with_unwritten(text: String, number: u64) -> String {
+    match number {
+        0 => text,
+        _ => {
+            let earlier = count_of(number, "earlier message", "earlier messages");
+            format!("{text} ({earlier} could not be written)")
+        }
+    }
+}
+
+/// Returns false if the message has to be repeated, or counted.
+fn write(syslog: Option<&mut Syslog>, level: Level, text: &str) -> bool {
     match syslog {
         Some(syslog) => syslog.send(level, text),
-        None => drop(writeln!(io::stderr(), "{}: {text}", name())),
+        None => {
+            let _ = writeln!(io::stderr(), "{}: {text}", name());
+            true
+        }
     }
 }
 
@@ -137,12 +170,17 @@ enum Connection {
 }
 
 impl Connection {
-    fn open() -> io::Result<Connection> {
-        const SOCKET: &str = "/dev/log";
+    fn open(path: &str) -> io::Result<Connection> {
         let datagram = UnixDatagram::unbound()?;
-        match datagram.connect(SOCKET) {
+        datagram.set_nonblocking(true)?;
+        match datagram.connect(path) {
             Err(error) if error.raw_os_error() == Some(libc::EPROTOTYPE) => {
-                UnixStream::connect(SOCKET).map(Connection::Stream)
+                // Not std's connect, which waits while a daemon that hangs has as many connections as it accepts.
+                let (flags, to) =
+                    (SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, SocketAddrUnix::new(path)?);
+                let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+                connect(&socket, &to)?;
+                Ok(Connection::Stream(socket.into()))
             }
             connected => connected.map(|()| Connection::Datagram(datagram)),
         }
@@ -150,10 +188,41 @@ impl Connection {
 
     fn send(&mut self, line: &str) -> io::Result<()> {
         match self {
-            Connection::Datagram(socket) => socket.send(line.as_bytes()).map(drop),
-            Connection::Stream(socket) => socket.write_all(format!("{line}\0").as_bytes()),
+            Connection::Datagram(socket) => {
+                in_time(&*socket, || socket.send(line.as_bytes())).map(drop)
+            }
+            Connection::Stream(socket) => {
+                let line = format!("{line}\0");
+                let mut rest = line.as_bytes();
+                while !rest.is_empty() {
+                    match in_time(&*socket, || (&*socket).write(rest))? {
+                        0 => return Err(ErrorKind::WriteZero.into()),
+                        written => rest = &rest[written..],
+                    }
+                }
+                Ok(())
+            }
         }
     }
+}
+
+/// Writes to a socket that does not block; waits if it accepts nothing, a second at most.
+fn in_time(socket: impl AsFd, mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    match write() {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        done => return done,
+    }
+    let timeout = Timespec { tv_sec: 1, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&timeout))?;
+    write().map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => io::Error::new(ErrorKind::TimedOut, "it accepts no message"),
+        _ => error,
+    })
+}
+
+/// Sends one message to the syslog daemon of this machine; fails if it accepts none within a second.
+pub fn send_to_syslog(message: &str) -> io::Result<()> {
+    Connection::open(SOCKET)?.send(message)
 }
 
 #[derive(Default)]
@@ -162,18 +231,58 @@ struct Syslog {
 }
 
 impl Syslog {
-    /// Tries again once after a failure: the syslog daemon may have been restarted.
-    fn send(&mut self, level: Level, text: &str) {
+    /// Tries again once after a failure: the syslog daemon may have been restarted. Returns false if the message is not sent.
+    fn send(&mut self, level: Level, text: &str) -> bool {
         let line = syslog_line(level, text);
         for _ in 0..2 {
             if self.connection.is_none() {
-                self.connection = Connection::open().ok();
+                self.connection = Connection::open(SOCKET).ok();
             }
-            let Some(connection) = &mut self.connection else { return };
-            if connection.send(&line).is_ok() {
-                return;
+            let Some(connection) = &mut self.connection else { return false };
+            match connection.send(&line) {
+                Ok(()) => return true,
+                Err(error) if error.kind() == ErrorKind::TimedOut => break, // it hangs
+                Err(_) => self.connection = None,
             }
-            self.connection = None;
         }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A daemon that is stopped accepts connections and messages until its queues are full.
+    #[test]
+    fn a_syslog_daemon_that_hangs() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("datagrams");
+        let daemon = UnixDatagram::bind(&path).unwrap();
+        let mut connection = Connection::open(path.to_str().unwrap()).unwrap();
+        let refused = || (0..100_000).find_map(|_| connection.send("text").err()).unwrap();
+        assert_eq!({ refused }().kind(), ErrorKind::TimedOut);
+        daemon.recv(&mut [0; 64]).unwrap();
+        connection.send("again").unwrap();
+
+        let path = directory.path().join("stream");
+        let daemon = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let open = || Connection::open(path.to_str().unwrap());
+        let mut connection = open().unwrap();
+        let long = "x".repeat(100_000);
+        let refused = (0..1000).find_map(|_| connection.send(&long).err()).unwrap();
+        assert_eq!(refused.kind(), ErrorKind::TimedOut);
+        let all: Vec<_> = (0..100_000).map(|_| open()).take_while(Result::is_ok).collect();
+        let full = open().map(drop).unwrap_err();
+        assert_eq!(full.kind(), ErrorKind::WouldBlock, "{} connections", all.len());
+        drop(daemon);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_counted() {
+        let text = |number| with_unwritten("the ring is back".into(), number);
+        assert_eq!(text(0), "the ring is back");
+        assert_eq!(text(1), "the ring is back (1 earlier message could not be written)");
+        assert_eq!(text(7), "the ring is back (7 earlier messages could not be written)");
     }
 }

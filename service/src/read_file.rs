@@ -56,30 +56,27 @@ pub fn open_file(path: &Path, kind: FileKind) -> io::Result<File> {
     let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
     flags.set(OFlags::NOFOLLOW, !is_inherited);
     flags.set(OFlags::NONBLOCK, kind != FileKind::Capture);
+    let remedy = if kind == FileKind::State { "remove it" } else { "name another file" };
     let file = open(&path, flags, Mode::empty()).map(File::from).map_err(|error| match error {
         Errno::LOOP => refused("it is a link, and links are not followed (replace it by a file)"),
-        error => error.into(),
+        error => match path.symlink_metadata().map(|file| file.file_type().is_socket()) {
+            Ok(true) => refused(format!("it is a socket, not a regular file ({remedy})")),
+            _ => error.into(),
+        },
     })?;
     let metadata = file.metadata()?;
     if is_shared {
         check_owner(&path, &metadata)?; // it may have been replaced since `resolve`
     }
     let (found, is_null) = (metadata.file_type(), metadata.rdev() == DEV_NULL);
-    if found.is_dir() {
-        return Err(ErrorKind::IsADirectory.into());
-    }
     let is_readable = match kind {
         _ if found.is_file() => true,
         FileKind::State => false,
         FileKind::Capture => !found.is_block_device(),
         _ => found.is_fifo() && is_inherited || found.is_char_device() && is_null,
     };
-    if !is_readable {
-        let (found, remedy) = match kind {
-            FileKind::State => (name_of(found), "remove it"),
-            _ => (name_of(found), "name another"),
-        };
-        return Err(refused(format!("it is {found}, not a regular file ({remedy})")));
+    if let Some(why) = not_regular(found).filter(|_| !is_readable) {
+        return Err(refused(format!("{why} ({remedy})")));
     }
     let others = |bits: u32| found.is_file() && metadata.mode() & bits != 0;
     let path = path.display();
@@ -145,12 +142,17 @@ fn refused(why: impl Into<String>) -> io::Error {
     io::Error::other(why.into())
 }
 
-fn name_of(kind: FileType) -> &'static str {
-    match kind {
+/// What a file is, if it is not a regular one.
+pub(crate) fn not_regular(kind: FileType) -> Option<String> {
+    let what = match kind {
+        _ if kind.is_file() => return None,
         _ if kind.is_fifo() => "a pipe",
         _ if kind.is_socket() => "a socket",
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_symlink() => "a link",
         _ => "a device",
-    }
+    };
+    Some(format!("it is {what}, not a regular file"))
 }
 
 /// The directory of a file.

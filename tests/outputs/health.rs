@@ -7,9 +7,13 @@ use aw_tests::feed::{numbered_capture, publish, reading_collector};
 use aw_tests::history::History;
 use aw_tests::rig::{Finished, Run, TIMEOUT, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
+use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::Signal;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::ChildStdin;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -151,7 +155,8 @@ fn unreadable_positions_are_reported() {
     health(&ring, &["--state-dir", state]).unhealthy(&["read ", "aw-stdout.positions: "]);
     fs::remove_file(&positions).unwrap();
     fs::create_dir(&positions).unwrap();
-    health(&ring, &["--state-dir", state]).unhealthy(&["read ", "directory", "--state-dir"]);
+    let directory = "it is a directory, not a regular file (remove it)";
+    health(&ring, &["--state-dir", state]).unhealthy(&["read ", directory]);
     health(&ring, &["--owner", "no-such-user-here"]).unhealthy(&["no-such-user-here"]);
     collector.kill();
 }
@@ -231,6 +236,96 @@ fn a_database_that_does_not_run_is_reported() {
     unhealthy(&[], "events behind");
     output.signal(Signal::CONT);
     output.stop().ok();
+    collector.kill();
+}
+
+/// A destination that is down: events are queued, and that is not well, from the first one on.
+#[test]
+fn a_destination_that_is_down_is_reported() {
+    let ring = Ring::new();
+    let history = History::new();
+    let (collector, _stdin) = beating(&ring, "65536");
+    let output = history.start(&ring, &[]);
+    wait_until("rows", || history.count() > 0);
+    let check = || run(history.command(&ring, &["--health"]));
+    check().ok();
+    let moved = history.path().join("moved.db");
+    fs::rename(history.database(), &moved).unwrap();
+    mkfifoat(CWD, history.database(), Mode::RWXU).unwrap();
+    let is_queueing = |answer: &Finished| {
+        let text = &answer.stdout;
+        answer.status.code() == Some(1) && text.contains("aw-sqlite is queueing since 20")
+    };
+    let queueing = soon(check, is_queueing).stdout;
+    assert!(queueing.contains("it is a pipe, not a regular file"), "{queueing}");
+    let number = |text: &str| {
+        let words: Vec<_> = text.split([' ', ',']).collect();
+        let at = words.iter().position(|word| ["event", "events"].contains(word));
+        at.map_or(0, |at| words[at - 1].parse::<u64>().unwrap_or(0))
+    };
+    let later = soon(check, |answer| number(&answer.stdout) > number(&queueing)).stdout;
+    assert!(number(&later) > number(&queueing), "{later}");
+    assert_eq!(later.lines().count(), 1, "{later}");
+    // A restart goes on with the same outage.
+    output.stop().ok();
+    let since = |text: &str| text.split("since ").nth(1).map(|text| text[..19].to_owned());
+    let output = history.start(&ring, &[]);
+    let again = soon(check, is_queueing).stdout;
+    assert_eq!(since(&again), since(&queueing), "{again}");
+    fs::remove_file(history.database()).unwrap();
+    fs::rename(&moved, history.database()).unwrap();
+    output.stderr.wait_for("the destination is back");
+    soon(check, is_healthy).ok();
+    assert!(!history.path().join("state/aw-sqlite.outage").exists());
+    output.stop().ok();
+    collector.kill();
+}
+
+/// What is no regular file in the place of a state file is reported with what it is, and with one remedy; a program that
+/// does not run does not count as running.
+#[test]
+fn other_files_in_the_place_of_state_files() {
+    let ring = Ring::new();
+    let (collector, _stdin) = beating(&ring, "65536");
+    wait_until("the ring", || ring.path().exists());
+    type Place = (&'static str, fn(&Path));
+    let places: [Place; 4] = [
+        ("it is a pipe, not a regular file (remove it)", |path| {
+            mkfifoat(CWD, path, Mode::RWXU).unwrap();
+        }),
+        ("it is a directory, not a regular file (remove it)", |path| {
+            fs::create_dir(path).unwrap();
+        }),
+        ("it is a socket, not a regular file (remove it)", |path| {
+            drop(UnixListener::bind(path).unwrap());
+        }),
+        ("it is a link, and links are not followed (replace it by a file)", |path| {
+            symlink("/etc/hostname", path).unwrap();
+        }),
+    ];
+    let history = History::new();
+    let output = history.start(&ring, &[]);
+    wait_until("rows", || history.count() > 0);
+    output.stop().ok();
+    for (what, put) in places {
+        for name in ["lock", "now", "positions", "outage"] {
+            let file = history.path().join("state/aw-sqlite").with_added_extension(name);
+            let _ = fs::remove_file(&file);
+            put(&file);
+            let once: &[&str] = if name == "lock" { &[] } else { &["--once"] };
+            let answer = run(history.command(&ring, &[&["--health"], once].concat()));
+            assert_eq!(answer.status.code(), Some(1), "{name}: {answer:#?}");
+            assert!(answer.stdout.contains(what), "{name}: {answer:#?}");
+            assert_eq!(answer.stdout.matches('(').count(), 1, "{name}: {answer:#?}");
+            if name != "positions" && name != "outage" {
+                let refused = run(history.command(&ring, &["--once"]));
+                assert_eq!(refused.status.code(), Some(1), "{refused:#?}");
+                let remedy = if what.contains("link") { "not followed (remove it)" } else { what };
+                assert!(refused.stderr.contains(remedy), "{name}: {refused:#?}");
+            }
+            let _ = fs::remove_file(&file).or_else(|_| fs::remove_dir(&file));
+        }
+    }
     collector.kill();
 }
 

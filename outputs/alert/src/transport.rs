@@ -1,13 +1,13 @@
 //! The transports of channels: a program, SMTP, sendmail, a webhook, syslog.
 
-use std::{collections::BTreeMap, os::unix::net::UnixDatagram, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use aw_detect::Dialect;
 use aw_notify::{
     Failure, Mail, MailOptions, MailSecrets, SmtpClient, TokenFile, run_program, sendmail_message,
 };
 use aw_output::this_host;
-use aw_service::Secret;
+use aw_service::{Secret, send_to_syslog};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -184,11 +184,7 @@ fn log(ident: &str, fields: &Value) -> Result<(), String> {
     let time = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
     let text = fields["message"].as_str().unwrap_or_default();
     let line = format!("<{}>{time} {ident}: {text}", DAEMON | level);
-    let sent =
-        UnixDatagram::unbound().and_then(|socket| socket.send_to(line.as_bytes(), SYSLOG_SOCKET));
-    sent.map(drop).map_err(|error| {
-        format!("write to {SYSLOG_SOCKET}: {} (start a syslog daemon)", aw_service::cause(&error))
+    send_to_syslog(&line).map_err(|error| {
+        format!("write to /dev/log: {} (start a syslog daemon)", aw_service::cause(&error))
     })
 }
-
-const SYSLOG_SOCKET: &str = "/dev/log";

@@ -13,6 +13,7 @@ use crate::{
     Checkpoint, Entry, Fault, Plan, Sink,
     checkpoint::{ItemKind, StreamItem},
     host_of,
+    outage_file::OutageFile,
     source::Source,
 };
 use spooling::Mode;
@@ -36,6 +37,7 @@ pub(crate) struct Delivery<'a, S> {
     /// When it was last reported that the sink is too slow.
     behind: Option<Instant>,
     files: CheckpointFiles,
+    outage_file: Option<OutageFile>,
 }
 
 /// The progress in one ring.
@@ -69,6 +71,7 @@ impl RingProgress {
 impl<'a, S: Sink> Delivery<'a, S> {
     pub fn new(sink: &'a mut S, plan: &'a Plan, files: CheckpointFiles) -> Result<Self, Error> {
         let mode = Mode::initial(files.spool.as_ref())?;
+        let outage_file = files.spool.as_ref().map(OutageFile::open).transpose()?;
         let (ring_states, pending) = (Vec::new(), Vec::new());
         Ok(Delivery {
             sink,
@@ -79,6 +82,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
             mode,
             behind: None,
             files,
+            outage_file,
         })
     }
 
@@ -170,6 +174,7 @@ impl<'a, S: Sink> Delivery<'a, S> {
         }
         let more = (!behind || !self.has_room()) && self.drain()? || (idle && self.maintain()?);
         self.save_if_due()?;
+        self.report_outage();
         Ok(more)
     }
 

@@ -9,13 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::Error;
+use aw_service::{Error, cause, count_of};
 use shm_layout::{AttachError, Counter, InterfaceCounters, Reader, RingName, Start, UnixTime};
 
 use crate::{
     Plan, RingOptions, StartFrom,
     delivery::SAVE_INTERVAL,
     live_checkpoint::{self, LiveCheckpoint},
+    outage_file::outage_of,
     state::{self, StateFile, is_locked},
 };
 
@@ -94,14 +95,19 @@ fn check_ring(
         ));
     }
     let resumes = resumes(options, plan);
-    if resumes && !options.once && !is_running(name, options, plan) {
+    if resumes && !options.once && !is_running(name, options, plan)? {
         let directory = options.state_dir.display();
         return Err(format!(
             "{name} is not running: no process has locked {directory}/{name}.lock (start it)"
         ));
     }
+    if plan.spool.is_some()
+        && let Some(outage) = outage_of(&options.state_dir, name)?
+    {
+        return Err(outage);
+    }
     if let Some(behind) = events_behind(name, &reader, options, resumes)? {
-        return Err(format!("{name} is {behind} events behind"));
+        return Err(format!("{name} is {} behind", count_of(behind, "event", "events")));
     }
     Ok(format!("last frame {frame}"))
 }
@@ -155,9 +161,22 @@ fn resumes(options: &RingOptions, plan: &Plan) -> bool {
 }
 
 /// Whether the output is running. Without a spool it may need no lock: a missing lock file proves nothing.
-fn is_running(name: &str, options: &RingOptions, plan: &Plan) -> bool {
-    is_locked(&options.state_dir, name)
-        .unwrap_or_else(|error| plan.spool.is_none() || error.kind() != ErrorKind::NotFound)
+fn is_running(name: &str, options: &RingOptions, plan: &Plan) -> Result<bool, String> {
+    match is_locked(&options.state_dir, name) {
+        Ok(locked) => Ok(locked),
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound => Ok(plan.spool.is_none()),
+            ErrorKind::PermissionDenied => Ok(true), // its user and root may open it: the position shows whether it runs
+            _ => {
+                let lock = state::lock_path(&options.state_dir, name);
+                Err(format!(
+                    "open {}: {}: it is unknown whether {name} runs",
+                    lock.display(),
+                    cause(&error)
+                ))
+            }
+        },
+    }
 }
 
 /// How many events the output is behind, if that stays more than half the ring for some seconds: some

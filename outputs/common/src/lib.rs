@@ -18,6 +18,7 @@ mod health;
 mod host;
 mod live_checkpoint;
 mod options;
+mod outage_file;
 mod plan;
 mod saved_states;
 pub mod serve;

@@ -11,8 +11,8 @@ use std::{
 };
 
 use aw_service::{
-    Error, FileError, FileKind, Identity, advice, cause, failed, open_file, read_file,
-    sync_directory, try_open_own,
+    Error, FileError, FileKind, Identity, explain_or, failed, open_file, read_file, sync_directory,
+    try_open_own,
 };
 use serde::{Deserialize, Serialize};
 use shm_layout::RingName;
@@ -25,8 +25,8 @@ pub(crate) const MAX_STATE: u64 = 1 << 20;
 /// Creates the directory if it does not exist, for the user that the program is going to run as.
 pub(crate) fn make_directory(path: &Path, owner: Option<&Identity>) -> Result<(), Error> {
     let failure = |error: io::Error| {
-        let remedy = advice(&error).unwrap_or("(create it, or choose another with --state-dir)");
-        failed(format_args!("create {}: {} {remedy}", path.display(), cause(&error)))
+        let why = explain_or(&error, "(create it, or choose another with --state-dir)");
+        failed(format_args!("create {}: {why}", path.display()))
     };
     match DirBuilder::new().mode(0o750).create(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
@@ -63,7 +63,7 @@ pub(crate) fn lock(directory: &Path, name: &str) -> Result<File, Error> {
 /// Longer than `is_locked` holds the lock.
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 
-fn lock_path(directory: &Path, name: &str) -> PathBuf {
+pub(crate) fn lock_path(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{name}.lock"))
 }
 
@@ -87,8 +87,7 @@ pub(crate) fn open_in(path: &Path, mode: u32) -> Result<File, Error> {
 /// The failure of a system call on a file of the state directory, with its remedy.
 pub(crate) fn state_error(operation: &str, path: &Path, error: io::Error) -> Error {
     const ACCESS: &str = "(let this program's user write there, or choose another --state-dir)";
-    let remedy = advice(&error).unwrap_or(ACCESS);
-    failed(format_args!("{operation} {}: {} {remedy}", path.display(), cause(&error)))
+    failed(format_args!("{operation} {}: {}", path.display(), explain_or(&error, ACCESS)))
 }
 
 /// `NAME.positions`: replaced atomically, so that it is complete whenever the program is killed.
@@ -211,11 +210,8 @@ pub(crate) fn read_another(path: &Path) -> Result<Option<Vec<u8>>, String> {
             Ok(None)
         }
         Err(error) => {
-            let remedy = match error.kind() {
-                ErrorKind::Other => "", // it has its own
-                _ => " (run this as the user of the output, or name its --state-dir)",
-            };
-            Err(format!("read {}: {}{remedy}", path.display(), cause(&error)))
+            const ACCESS: &str = "(run this as the user of the output, or name its --state-dir)";
+            Err(format!("read {}: {}", path.display(), explain_or(&error, ACCESS)))
         }
     }
 }

@@ -9,6 +9,7 @@ use super::{Delivery, RingProgress};
 use crate::{
     CheckpointStore, Fault, Sink,
     checkpoint::{ItemKind, StreamItem},
+    outage_file::OutageFile,
     spool::Spool,
 };
 
@@ -98,6 +99,9 @@ impl<S: Sink> Delivery<'_, S> {
             outage.retry_at = Instant::now() + outage.backoff.pause();
             outage.unconfirmed = true;
         }
+        if let Some(file) = &mut self.outage_file {
+            file.begin(why, spool);
+        }
         Ok(())
     }
 
@@ -122,6 +126,15 @@ impl<S: Sink> Delivery<'_, S> {
         }
         self.mode = Mode::Spooling(Outage { is_behind: true, unconfirmed: false, ..Outage::new() });
         Ok(())
+    }
+
+    /// Stores how much is queued while the destination is down, for `--health`.
+    pub(super) fn report_outage(&mut self) {
+        if self.mode.is_down()
+            && let (Some(file), Some(spool)) = (&mut self.outage_file, &self.files.spool)
+        {
+            file.update(spool, false);
+        }
     }
 
     /// Why the spool has no room, if so.
@@ -180,6 +193,7 @@ impl<S: Sink> Delivery<'_, S> {
             info("the destination is back: all events in the spool are delivered");
         }
         self.mode = Mode::Direct;
+        self.outage_file.iter_mut().for_each(OutageFile::end);
         Ok(true)
     }
 
