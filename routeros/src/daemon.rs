@@ -140,7 +140,8 @@ async fn follow(
 }
 
 fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
-    let without_routers = |config: &Config| Config { routers: Vec::new(), ..config.clone() };
+    let without_routers =
+        |config: &Config| Config { routers: Vec::new(), include: None, ..config.clone() };
     if without_routers(old) != without_routers(new) {
         warn("settings outside [[router]] changed; restart aw-routeros to apply them");
     }
@@ -204,6 +205,7 @@ fn files(config: &Config, path: &Path) -> Vec<Access> {
     ];
     files.extend(Access::host_names());
     files.extend(config.git.clone().map(Access::Tree));
+    files.extend(config.include.clone().map(Access::Read));
     let mut read = |path: &Path| {
         // The directory: an editor replaces the file.
         let absolute = std::path::absolute(path).ok();
