@@ -4,7 +4,7 @@ mod router_values;
 mod tables;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -58,6 +58,9 @@ pub struct Config {
     /// What the routers of a group do not set; merged into each of them.
     #[serde(default, rename = "group")]
     pub _groups: IgnoredAny,
+    /// The names of the groups.
+    #[serde(skip)]
+    pub groups: BTreeSet<String>,
     #[serde(default, rename = "router")]
     pub routers: Vec<Router>,
 }

@@ -162,6 +162,7 @@ pub fn merge(sources: &[Source]) -> Result<(Config, Vec<usize>), Fault> {
         Some(span) if span.end > 0 => Fault::of(&error, 0),
         _ => Fault::from(error.message().to_owned()),
     })?;
+    config.groups = groups.keys().cloned().collect();
     let mut places = Vec::new();
     for mut router in routers {
         let at = router.span();
