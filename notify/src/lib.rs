@@ -29,6 +29,6 @@ pub use message::sendmail_message;
 pub use oauth::OauthOptions;
 pub use options::{MailOptions, Tls};
 pub use program::run_program;
-pub use smtp::{Failure, Mail, SmtpClient};
+pub use smtp::{Failure, Mail, SmtpClient, check_addresses};
 pub use token::MailSecrets;
 pub use token_file::TokenFile;

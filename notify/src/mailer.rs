@@ -69,14 +69,20 @@ pub struct Mailer {
 impl Mailer {
     /// Accepts a message: after this, it is on disk and will be sent.
     pub fn send(&self, subject: &str, text: &str) -> Result<(), String> {
-        let message = self.client.format(&Mail { subject, text, id: None, comment: None })?;
+        self.send_to(None, subject, text)
+    }
+
+    /// The same to these addresses instead of the recipients of the options. Without an address nothing is sent.
+    pub fn send_to(&self, to: Option<&[String]>, subject: &str, text: &str) -> Result<(), String> {
+        let mail = Mail { subject, text, id: None, comment: None };
+        let (message, recipients) = match to {
+            Some([]) => return Ok(()),
+            Some(to) => self.client.format_to(to, &mail)?,
+            None => (self.client.format(&mail)?, self.client.recipients().to_vec()),
+        };
         // A file for each recipient, so that a refused recipient does not delay the others.
-        let mails: Vec<_> = self
-            .client
-            .recipients()
-            .iter()
-            .map(|recipient| spool_file(recipient, &message))
-            .collect();
+        let mails: Vec<_> =
+            recipients.iter().map(|recipient| spool_file(recipient, &message)).collect();
         let failure = |error| format!("write a mail to the spool: {}", cause(&error));
         self.spool.put(&mails).map_err(failure)?;
         match self.wake.try_send(()) {

@@ -77,6 +77,19 @@ impl Undelivered {
     }
 }
 
+fn mailbox(text: &str) -> Result<Mailbox, String> {
+    text.parse().map_err(|error| format!("mail address {text:?}: {error}"))
+}
+
+fn mailboxes(texts: &[String]) -> Result<Vec<Mailbox>, String> {
+    texts.iter().map(|text| mailbox(text)).collect()
+}
+
+/// Checks addresses of recipients; `key` is the key of the configuration that has them.
+pub fn check_addresses(key: &str, addresses: &[String]) -> Result<(), String> {
+    mailboxes(addresses).map_or_else(|why| Err(format!("{key}: {why}")), |_| Ok(()))
+}
+
 /// Sends mail to one server.
 pub struct SmtpClient {
     server: HostPort,
@@ -100,11 +113,8 @@ impl SmtpClient {
         token_file: TokenFile,
         limit: Duration,
     ) -> Result<SmtpClient, String> {
-        let mailbox = |text: &str| {
-            text.parse::<Mailbox>().map_err(|error| format!("mail address {text:?}: {error}"))
-        };
         let from = mailbox(&options.from)?;
-        let to = options.to.iter().map(|text| mailbox(text)).collect::<Result<Vec<_>, _>>()?;
+        let to = mailboxes(&options.to)?;
         let recipients: Vec<Address> = to.iter().map(|mailbox| mailbox.email.clone()).collect();
         if recipients.is_empty() {
             return Err("mail: no recipient (set to)".into());
@@ -133,6 +143,17 @@ impl SmtpClient {
     /// The mail in the format of RFC 5322, with its date.
     pub(crate) fn format(&self, mail: &Mail) -> Result<Vec<u8>, String> {
         message(&self.from, &self.to, mail)
+    }
+
+    /// The same to other addresses, which are returned without names.
+    pub(crate) fn format_to(
+        &self,
+        to: &[String],
+        mail: &Mail,
+    ) -> Result<(Vec<u8>, Vec<Address>), String> {
+        let to = mailboxes(to)?;
+        let recipients = to.iter().map(|mailbox| mailbox.email.clone()).collect();
+        Ok((message(&self.from, &to, mail)?, recipients))
     }
 
     /// Sends a mail; on success, the server has accepted it for at least one recipient. Returns why the server refused

@@ -1,4 +1,6 @@
-//! `add`: adds a router to the configuration file.
+//! `add`: adds a router, or the routers of a list, to the configuration file.
+
+pub mod list;
 
 use std::{
     fs::{self, OpenOptions},
@@ -22,7 +24,17 @@ use crate::{
 #[derive(Args, Debug)]
 pub struct AddOptions {
     /// HOST or HOST:PORT; an IPv6 address with port as [ADDRESS]:PORT
-    host: String,
+    #[arg(required_unless_present = "from")]
+    host: Option<String>,
+    /// Add the routers of a list: each line is ADDRESS or NAME ADDRESS. Their host keys are shown and asked for once. Routers that the configuration has are left out, and those that do not answer are listed at the end
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["host", "name", "host_key"])]
+    from: Option<PathBuf>,
+    /// Trust the host keys of all routers of the list without asking
+    #[arg(long, requires = "from")]
+    yes: bool,
+    /// Group of the router, or of those of the list
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
     /// Name of the router in the archive, in messages and in mail
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -47,7 +59,8 @@ pub struct AddOptions {
 }
 
 pub fn run(path: &Path, options: &AddOptions) -> Result<(), Error> {
-    let address = router_address(&options.host).map_err(failed)?;
+    let Some(host) = &options.host else { return add_list(path, options) };
+    let address = router_address(host).map_err(failed)?;
     let config = if path.exists() { Some(Config::read(path).map_err(failed)?) } else { None };
     let name = match &options.name {
         Some(name) => name.clone(),
@@ -77,11 +90,36 @@ pub fn run(path: &Path, options: &AddOptions) -> Result<(), Error> {
     if options.legacy {
         entry.push_str("legacy = true\n");
     }
+    if let Some(group) = &options.group {
+        entry.push_str(&format!("group = {}\n", quoted(group)));
+    }
     write_entry(path, config.is_some(), &name, &entry, password)?;
     print(&format!(
         "{name} is added to {} (next: aw-routeros check {name}; SIGHUP makes a running aw-routeros read the file)\n",
         path.display()
     ))
+}
+
+/// Adds the routers of a list. What the options do not set, the group or the defaults of the file must have.
+fn add_list(path: &Path, options: &AddOptions) -> Result<(), Error> {
+    let Some(from) = &options.from else { return Err(failed("add what? (name a HOST)")) };
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let mut common = String::new();
+    let mut set = |key: &str, value: Option<String>| {
+        common += &value.map_or(String::new(), |value| format!("{key} = {}\n", quoted(&value)));
+    };
+    let file = |path: &Option<PathBuf>| {
+        path.as_deref().map(|path| absolute(path).to_string_lossy().into_owned())
+    };
+    set("group", options.group.clone());
+    set("user", options.login.clone());
+    set("password_file", file(&options.password_file));
+    set("key_file", file(&options.key_file));
+    for (key, is_set) in [("agent", options.agent), ("legacy", options.legacy)] {
+        common += if is_set { key } else { continue };
+        common += " = true\n";
+    }
+    list::add(path, list::read(from, &common)?, "", options.yes)
 }
 
 /// The line of the entry for the login, and a password file to write, with its content.
@@ -120,7 +158,7 @@ fn write_entry(
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    Config::parse(&(text.clone() + entry)).map_err(|cause| {
+    Config::parse_file(path, text.clone() + entry).map_err(|cause| {
         failed(format_args!("{}: with an entry for {name} at its end: {cause}", path.display()))
     })?;
     if let Some((path, password)) = &password {

@@ -166,6 +166,24 @@ impl Archive {
         remove_lines_before(&self.path("log.txt.1"), since, first_word)
     }
 
+    /// Each line of `log.txt`, oldest first: its time and its text.
+    pub fn log_lines(&self, mut take: impl FnMut(Timestamp, &str)) -> io::Result<()> {
+        for name in ["log.txt.1", "log.txt"] {
+            let Some(file) = found(open_file(&self.path(name), FileKind::State))? else { continue };
+            let (mut file, mut line) = (BufReader::new(file.take(2 * MAX_LOG)), Vec::new());
+            while file.read_until(b'\n', &mut line)? > 0 {
+                let text = String::from_utf8_lossy(&line);
+                if let Some((time, text)) = text.trim_end().split_once(' ')
+                    && let Ok(time) = time.parse()
+                {
+                    take(time, text);
+                }
+                line.clear();
+            }
+        }
+        Ok(())
+    }
+
     /// The state of the router; the default if the file is missing or damaged.
     pub fn state(&self) -> io::Result<RouterState> {
         let Some(bytes) = found(read_file(&self.path("state.json"), FileKind::State, MAX_STATE))?

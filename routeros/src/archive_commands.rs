@@ -1,4 +1,8 @@
-//! `log`, `diff` and `show`: print what is in the archive.
+//! `log`, `diff`, `show`, `grep` and `report`: print what is in the archive.
+
+mod all_messages;
+mod grep;
+mod report;
 
 use std::path::Path;
 
@@ -8,6 +12,10 @@ use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
 use serde_json::json;
 
+pub use self::{
+    grep::{GrepOptions, grep},
+    report::{ReportOptions, report},
+};
 use crate::{
     archive::{Archive, RouterState},
     change::Change,
@@ -72,6 +80,9 @@ pub struct LogOptions {
     /// Only changes since TIME: 2026-11-22, 2026-11-22T10:00, or a time span before now such as 90m, 12h, 7d
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Timestamp>,
+    /// All messages, not only changes: connections, faults, exports
+    #[arg(long, conflicts_with = "user")]
+    all: bool,
     #[command(flatten)]
     output: OutputOptions,
 }
@@ -80,7 +91,7 @@ pub struct LogOptions {
 pub struct DiffOptions {
     /// Name of the router
     router: String,
-    /// First snapshot: its name, or the beginning of it, as log prints it
+    /// First snapshot: its name, or the beginning of it, as log prints it; or the name of another router, to compare the last exports of both
     #[arg(value_name = "A")]
     from: Option<String>,
     /// Second snapshot [default: the newest]
@@ -108,6 +119,9 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
         Some(name) => vec![find_router(&config, name)?],
         None => config.routers.iter().map(|router| router.name.clone()).collect(),
     };
+    if options.all {
+        return all_messages::print_all(&config, &names, options);
+    }
     for name in names {
         changes.extend(read(&name, Archive::of(&config.archive, &name).changes())?);
     }
@@ -143,7 +157,7 @@ fn searched(LogOptions { router, user, since, .. }: &LogOptions) -> String {
     of + &by + &since
 }
 
-/// Prints the last change, or the difference between two snapshots.
+/// Prints the last change, or the difference between two snapshots, or that between two routers.
 pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
     let config = Config::read(path).map_err(failed)?;
     let name = find_router(&config, &options.router)?;
@@ -165,6 +179,12 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
         Ok::<_, Error>(export.lines)
     };
     let snapshots = read(&name, archive.snapshots())?;
+    if options.to.is_none()
+        && !snapshots.iter().any(|snapshot| snapshot.starts_with(from))
+        && let Ok(other) = find_router(&config, from)
+    {
+        return diff_routers(&config, [name, other], &options.output);
+    }
     let from = find_snapshot(&snapshots, from)?;
     let to = match &options.to {
         Some(to) => find_snapshot(&snapshots, to)?,
@@ -179,6 +199,28 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
         }));
     }
     options.output.print(&format!("--- {from}\n+++ {to}\n{}", difference.text))
+}
+
+/// Prints the difference between the last exports of two routers.
+fn diff_routers(
+    config: &Config,
+    names: [RouterName; 2],
+    output: &OutputOptions,
+) -> Result<(), Error> {
+    let lines = |name: &RouterName| {
+        grep::lines(config, name)?
+            .ok_or_else(|| failed(format_args!("{name}: no configuration in the archive yet")))
+    };
+    let [from, to] = &names;
+    let difference = Difference::between(&lines(from)?, &lines(to)?, None);
+    if output.format == Format::Json {
+        let Difference { text, added, removed } = &difference;
+        return output.print_json(&json!({
+            "router": from.as_str(), "other": to.as_str(),
+            "added": added, "removed": removed, "diff": text,
+        }));
+    }
+    output.print(&format!("--- {from}\n+++ {to}\n{}", difference.text))
 }
 
 /// Prints the state of the routers, or a configuration.
@@ -249,7 +291,7 @@ struct RouterWithState<'a> {
     state: &'a RouterState,
 }
 
-fn find_router(config: &Config, name: &str) -> Result<RouterName, Error> {
+pub fn find_router(config: &Config, name: &str) -> Result<RouterName, Error> {
     let found = config.routers.iter().find(|router| router.name.as_str() == name);
     let found = found.map(|router| router.name.clone());
     found.ok_or_else(|| failed(format_args!("{name}: no router of this name in the configuration")))

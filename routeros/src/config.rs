@@ -1,16 +1,17 @@
 //! The configuration file, in TOML.
 
 mod router_values;
+mod tables;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use aw_notify::MailOptions;
+use aw_notify::{MailOptions, check_addresses};
 use aw_service::{FileKind, HostPort, read_file_text};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use shm_layout::RingName;
 
 use self::router_values::deserialize_address;
@@ -24,7 +25,7 @@ const MAX_SECONDS: u64 = 366 * 24 * 3600;
 /// Bytes of a configuration file, at most.
 pub const MAX_CONFIG: u64 = 4 << 20;
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The archive's directory.
@@ -49,6 +50,17 @@ pub struct Config {
     pub mail_secrets: bool,
     /// The mail server; without it no mail is sent.
     pub mail: Option<MailOptions>,
+    /// A directory with further files `*.toml`, of routers and groups.
+    pub include: Option<PathBuf>,
+    /// What routers and groups do not set; merged into each router.
+    #[serde(default, rename = "defaults")]
+    pub _defaults: IgnoredAny,
+    /// What the routers of a group do not set; merged into each of them.
+    #[serde(default, rename = "group")]
+    pub _groups: IgnoredAny,
+    /// The names of the groups.
+    #[serde(skip)]
+    pub groups: BTreeSet<String>,
     #[serde(default, rename = "router")]
     pub routers: Vec<Router>,
 }
@@ -58,6 +70,8 @@ pub struct Config {
 pub struct Router {
     /// The name in the archive, in mail and on the ring.
     pub name: RouterName,
+    /// The group whose keys it has, unless it sets them.
+    pub group: Option<String>,
     /// Host and port of its SSH server.
     #[serde(deserialize_with = "deserialize_address")]
     pub address: HostPort,
@@ -83,6 +97,8 @@ pub struct Router {
     /// Text appended to the user at login, such as `+ct1000w`.
     #[serde(default)]
     pub login_suffix: String,
+    /// The receivers of mail about it, instead of those of `[mail]`.
+    pub mail_to: Option<Vec<String>>,
     /// Export secrets too.
     #[serde(default)]
     pub show_sensitive: bool,
@@ -120,18 +136,33 @@ impl Config {
     pub fn read(path: &Path) -> Result<Config, String> {
         let text = read_file_text(path, FileKind::Settings, MAX_CONFIG)
             .map_err(|error| format!("read {}: {}", path.display(), aw_service::cause(&error)))?;
-        let mut config =
-            Config::parse(&text).map_err(|why| format!("{}: {why}", path.display()))?;
+        Config::parse_file(path, text)
+    }
+
+    /// The configuration if the file had this text.
+    pub fn parse_file(path: &Path, text: String) -> Result<Config, String> {
+        let mut config = Config::of(&tables::sources(path, text)?)?;
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
         config.make_paths_absolute(absolute.parent().unwrap_or(Path::new("/")));
         Ok(config)
+    }
+
+    /// The configuration of a text; nothing is included.
+    pub fn parse(text: &str) -> Result<Config, String> {
+        Config::of(&tables::source(text))
+    }
+
+    fn of(sources: &[tables::Source]) -> Result<Config, String> {
+        let config = tables::merge(sources)
+            .and_then(|(config, places)| config.check(&places).and(Ok(config)));
+        config.map_err(|fault| fault.explain(sources))
     }
 
     /// Relative paths are relative to the directory of the file.
     fn make_paths_absolute(&mut self, directory: &Path) {
         let set = |path: &mut PathBuf| *path = directory.join(&*path);
         set(&mut self.archive);
-        self.git.iter_mut().for_each(set);
+        self.git.iter_mut().chain(&mut self.include).for_each(set);
         if let Some(mail) = &mut self.mail {
             let oauth = mail.oauth.iter_mut();
             let of_oauth =
@@ -146,33 +177,34 @@ impl Config {
         }
     }
 
-    pub fn parse(text: &str) -> Result<Config, String> {
-        let config: Config = toml::from_str(text).map_err(|error| {
-            let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
-            let line = line.map_or(String::new(), |line| format!("line {line}: "));
-            format!("{line}{}", error.message())
-        })?;
-        config.ring_name()?;
+    fn check(&self, places: &[usize]) -> Result<(), tables::Fault> {
+        self.ring_name()?;
         let mut names = HashSet::new();
-        for router in &config.routers {
+        for (number, router) in self.routers.iter().enumerate() {
+            let fault = |why: &str| self.fault_of(number, places, why);
             if !names.insert(&router.name) {
-                return Err(format!("router {}: the name is used twice", router.name));
+                return Err(fault("the name is used twice"));
             }
-            router.check().map_err(|why| format!("router {}: {why}", router.name))?;
+            router.check().map_err(|why| fault(&why))?;
+            if router.mail_to.is_some() && self.mail.is_none() {
+                return Err(fault(
+                    "mail_to: there is no table [mail] (its server and from are needed)",
+                ));
+            }
         }
-        if let Some(mail) = &config.mail {
+        if let Some(mail) = &self.mail {
             mail.check()?;
             if mail.oauth.as_ref().is_some_and(|oauth| oauth.command.is_some()) {
-                return Err("mail: oauth: command: the sandbox of aw-routeros allows no other program (set token_url)".into());
+                return Err("mail: oauth: command: the sandbox of aw-routeros allows no other program (set token_url)".to_owned().into());
             }
         }
-        if config.keep == 0 {
-            return Err("keep: must be at least 1".into());
+        if self.keep == 0 {
+            return Err("keep: must be at least 1".to_owned().into());
         }
-        if config.alarm_after > MAX_SECONDS {
-            return Err(format!("alarm_after: must be at most {MAX_SECONDS}"));
+        if self.alarm_after > MAX_SECONDS {
+            return Err(format!("alarm_after: must be at most {MAX_SECONDS}").into());
         }
-        Ok(config)
+        Ok(())
     }
 
     /// The ring, if one is configured.
@@ -202,7 +234,7 @@ impl Router {
                 "interval, settle, timeout and keepalive must be at most {MAX_SECONDS}"
             ));
         }
-        Ok(())
+        self.mail_to.as_deref().map_or(Ok(()), |to| check_addresses("mail_to", to))
     }
 
     /// The user as it is sent at login, with its suffix.

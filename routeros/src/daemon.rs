@@ -5,7 +5,7 @@ use std::{
     fs::{self, DirBuilder, File},
     os::{
         fd::AsFd,
-        unix::fs::{DirBuilderExt, MetadataExt, chown},
+        unix::fs::{DirBuilderExt, MetadataExt, chown, fchown},
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,14 +19,21 @@ use aw_service::{
 };
 use rustix::net::AddressFamily;
 use shm_layout::{Writer, WriterOptions};
-use tokio::{net::UnixStream, runtime, sync::watch, task::JoinHandle, time::interval};
+use tokio::{
+    net::UnixStream,
+    runtime,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::interval,
+};
 
 use crate::{
     Options,
     config::{Config, Router, RouterName},
+    control::{self, ExportRequest},
     git::Repository,
     recorder::Recorder,
-    session::{self, FetchTurns},
+    session::{self, AnswerTo, ExportAnswer, ExportRequests, FetchTurns},
 };
 
 /// The user that the daemon runs as if root starts it without `-u`: the first one that exists.
@@ -34,6 +41,8 @@ pub const DEFAULT_USERS: &[&str] = &["aw-routeros", "addrwatch"];
 /// Events of the ring. Changes are rare; a ring of 1024 events takes 133 kB.
 const SLOTS: u64 = 1024;
 const WRITERS: usize = 4;
+/// Requests of exports that wait, at most.
+const MAX_REQUESTS: usize = 16;
 
 /// Runs until a signal stops it.
 pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
@@ -48,6 +57,11 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     for directory in [Some(&config.archive), config.git.as_ref()].into_iter().flatten() {
         own_directory(directory, identity.as_ref())?;
     }
+    let _lock = lock(&config.archive, identity.as_ref())?;
+    let control = control::listen(&config.archive, identity.as_ref());
+    let control = control
+        .inspect_err(|why| warn(format_args!("{why}: aw-routeros export will not work")))
+        .ok();
     let prepared = config.mail.as_ref().map(|mail| {
         let spool = config.archive.join(".spool");
         own_directory(&spool, identity.as_ref())?;
@@ -56,6 +70,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let prepared = prepared.transpose()?;
     let mut calls = SystemCalls::basic();
     calls.allow_event_loop();
+    calls.allow_serving();
     calls.allow_ring_writer();
     for family in [AddressFamily::UNIX, AddressFamily::INET, AddressFamily::INET6] {
         calls.allow_sockets(family.as_raw().into());
@@ -64,7 +79,6 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let none = CapabilitySet::empty();
     startup.confine(identity.as_ref(), none, &files, calls, options.verbose)?;
 
-    let _lock = lock(&config.archive)?;
     let open = |name| {
         let options = WriterOptions { name, slots: SLOTS, group, host: None };
         Writer::create(&options)
@@ -84,7 +98,12 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         .build()
         .map_err(|error| Error::io("start the event loop", error))?;
     startup.ready()?;
-    let ended = runtime.block_on(follow(config, &path, Arc::clone(&recorder), &signals, startup));
+    let socket = control::path(&config.archive);
+    let (send, requests) = mpsc::channel(MAX_REQUESTS);
+    control.map(|control| runtime.spawn(control::serve(control, send)));
+    let following = follow(config, &path, Arc::clone(&recorder), requests, &signals, startup);
+    let ended = runtime.block_on(following);
+    let _ = fs::remove_file(socket);
     runtime.shutdown_timeout(Duration::from_secs(5));
     if let Some(recorder) = Arc::into_inner(recorder) {
         recorder.finish();
@@ -96,6 +115,7 @@ async fn follow(
     config: Config,
     path: &Path,
     recorder: Arc<Recorder>,
+    mut requests: mpsc::Receiver<ExportRequest>,
     signals: &Signals,
     startup: &mut Startup,
 ) -> Result<(), Error> {
@@ -118,6 +138,7 @@ async fn follow(
                 ready.map_err(failure)?;
                 while wake.try_read(&mut [0; 16]).is_ok_and(|read| read > 0) {}
             }
+            Some((name, to)) = requests.recv() => tasks.export(&name, to),
             _ = second.tick() => {
                 startup.alive();
                 recorder.maintain_ring();
@@ -140,7 +161,12 @@ async fn follow(
 }
 
 fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
-    let without_routers = |config: &Config| Config { routers: Vec::new(), ..config.clone() };
+    let without_routers = |config: &Config| Config {
+        routers: Vec::new(),
+        include: None,
+        groups: Default::default(),
+        ..config.clone()
+    };
     if without_routers(old) != without_routers(new) {
         warn("settings outside [[router]] changed; restart aw-routeros to apply them");
     }
@@ -148,17 +174,24 @@ fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
     info(format_args!("configuration loaded: {} routers", new.routers.len()));
 }
 
+/// The task of a router, and where it receives requests.
+struct RunningTask {
+    router: Router,
+    task: JoinHandle<()>,
+    requests: mpsc::Sender<AnswerTo>,
+}
+
 struct RouterTasks {
     recorder: Arc<Recorder>,
     turns: FetchTurns,
     reloaded: watch::Receiver<u64>,
-    running: BTreeMap<RouterName, (Router, JoinHandle<()>)>,
+    running: BTreeMap<RouterName, RunningTask>,
 }
 
 impl RouterTasks {
     /// Stops the tasks of routers that are gone or changed, and starts the missing ones.
     fn set(&mut self, routers: &[Router]) {
-        self.running.retain(|name, (old, task)| {
+        self.running.retain(|name, RunningTask { router: old, task, .. }| {
             let stays = routers.iter().any(|new| &new.name == name && new == old);
             if !stays {
                 task.abort();
@@ -175,8 +208,24 @@ impl RouterTasks {
 
     fn start(&mut self, router: Router) {
         let (recorder, turns) = (Arc::clone(&self.recorder), self.turns.clone());
-        let task = session::run(Arc::new(router.clone()), recorder, turns, self.reloaded.clone());
-        self.running.insert(router.name.clone(), (router, tokio::spawn(task)));
+        let (requests, received) = mpsc::channel(MAX_REQUESTS);
+        let (received, reloaded) = (ExportRequests::new(received), self.reloaded.clone());
+        let task = session::run(Arc::new(router.clone()), recorder, turns, reloaded, received);
+        let (name, task) = (router.name.clone(), tokio::spawn(task));
+        self.running.insert(name, RunningTask { router, task, requests });
+    }
+
+    /// Passes on the request of an export.
+    fn export(&self, name: &str, to: AnswerTo) {
+        let found = self.running.iter().find(|(running, _)| running.as_str() == name);
+        let (to, why) = match found {
+            Some((_, task)) => match task.requests.try_send(to) {
+                Ok(()) => return,
+                Err(error) => (error.into_inner(), "too many requests wait (try again later)"),
+            },
+            None => (to, "the running daemon does not follow it (systemctl reload aw-routeros)"),
+        };
+        let _ = to.send(ExportAnswer::failed(why)); // the client may have ended
     }
 
     /// Restarts tasks that panicked, with a warning.
@@ -184,8 +233,8 @@ impl RouterTasks {
         let ended: Vec<_> = self
             .running
             .values()
-            .filter(|(_, task)| task.is_finished())
-            .map(|(router, _)| router.clone())
+            .filter(|running| running.task.is_finished())
+            .map(|running| running.router.clone())
             .collect();
         for router in ended {
             let text = "its task ended because of an internal error: restarted";
@@ -204,6 +253,7 @@ fn files(config: &Config, path: &Path) -> Vec<Access> {
     ];
     files.extend(Access::host_names());
     files.extend(config.git.clone().map(Access::Tree));
+    files.extend(config.include.clone().map(Access::Read));
     let mut read = |path: &Path| {
         // The directory: an editor replaces the file.
         let absolute = std::path::absolute(path).ok();
@@ -244,10 +294,17 @@ fn own_directory(path: &Path, identity: Option<&Identity>) -> Result<(), Error> 
 }
 
 /// Locks the archive: only one daemon writes to it.
-fn lock(archive: &Path) -> Result<File, Error> {
-    let file = open_own(&archive.join(".lock"), 0o600, None)?;
+fn lock(archive: &Path, identity: Option<&Identity>) -> Result<File, Error> {
+    let user = identity.map(|identity| identity.user);
+    let file = open_own(&archive.join(".lock"), 0o600, user)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => {
+            if let Some(Identity { user, group, .. }) = identity {
+                fchown(&file, Some(user.as_raw()), Some(group.as_raw()))
+                    .map_err(|error| Error::io("lock the archive", error))?;
+            }
+            Ok(file)
+        }
         Err(fs::TryLockError::WouldBlock) => Err(failed(format_args!(
             "lock {}: another aw-routeros uses this archive",
             archive.display()

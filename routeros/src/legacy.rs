@@ -27,7 +27,7 @@ use crate::{
     config::{Config, MAX_CONFIG, Router, router_address},
     host_key::{self, HostKey},
     recorder::Recorder,
-    session::{self, FetchTurns},
+    session::{self, ExportRequests, FetchTurns},
     terminal::ask_secret,
 };
 
@@ -123,7 +123,8 @@ fn config(
 async fn follow(router: Router, recorder: Arc<Recorder>, signals: &Signals) -> Result<(), Error> {
     let (archive, address) = (recorder.archive(&router.name), router.address.clone());
     let (_reload, reloaded) = watch::channel(0);
-    let task = session::run(Arc::new(router), recorder, FetchTurns::default(), reloaded);
+    let (turns, none) = (FetchTurns::default(), ExportRequests::default());
+    let task = session::run(Arc::new(router), recorder, turns, reloaded, none);
     let task = tokio::spawn(task);
     let mut ended = Ok(());
     while !signals.stopped() && !task.is_finished() {

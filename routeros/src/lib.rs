@@ -15,14 +15,17 @@ mod change;
 mod check;
 mod config;
 mod config_export;
+mod control;
 mod daemon;
 mod diff;
+mod export;
 mod file_names;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/bodies/routeros.rs"]
 pub mod fuzzed;
 mod git;
 mod host_key;
+mod import;
 mod legacy;
 mod log_line;
 mod log_record;
@@ -73,14 +76,22 @@ struct Options {
 /// Commands other than the daemon.
 #[derive(Subcommand, Debug)]
 enum RouterosCommand {
-    /// Add a router to the configuration file: prints its host key, and asks for missing values
+    /// Add a router, or those of a list, to the configuration file: prints their host keys, and asks for missing values
     Add(add::AddOptions),
+    /// Add the routers of Oxidized's router.db to the configuration file: prints their host keys, and asks once
+    Import(import::ImportOptions),
     /// List changes
     Log(archive_commands::LogOptions),
-    /// Print the last change of a router, or the difference between two snapshots
+    /// Print the last change of a router, or the difference between two snapshots or two routers
     Diff(archive_commands::DiffOptions),
+    /// Print lines of the last configuration of each router that match a pattern, each with its menu
+    Grep(archive_commands::GrepOptions),
+    /// Summarize who changed what where, as text, JSON or a page
+    Report(archive_commands::ReportOptions),
     /// List the routers with their state, or print the configuration of one
     Show(archive_commands::ShowOptions),
+    /// Have the running daemon take an export of a router now, and print whether the configuration changed, and who changed it
+    Export(export::ExportOptions),
     /// Test each router once: its host key, the login, the user's rights, the log, the logging rule, the export and the clock
     Check(check::CheckOptions),
 }
@@ -89,9 +100,15 @@ const EXAMPLES: &str = "\
 Examples:
   aw-routeros -d                     follow all routers of the configuration file, in the background
   aw-routeros add 192.0.2.1          add a router
+  aw-routeros add --from list.txt    add the routers of a list
   aw-routeros check                  try each router once
   aw-routeros log core1 --since 7d   changes of the last 7 days
+  aw-routeros log core1 --all        everything that happened to core1
   aw-routeros diff core1             the last change of core1
+  aw-routeros diff core1 core2       what distinguishes two routers
+  aw-routeros grep 'chain=forward'   lines of all configurations
+  aw-routeros report --since 7d --format html > report.html
+  aw-routeros export core1           export core1 now, by the running daemon
   aw-routeros 192.0.2.1 admin        follow one router without an archive
 
 SIGHUP loads the configuration file again, and tries refused logins once more.
@@ -102,9 +119,13 @@ pub fn main() -> ExitCode {
     let options: Options = aw_service::parse("aw-routeros");
     aw_service::run("aw-routeros", &options.service, |startup| match &options.command {
         Some(RouterosCommand::Add(add)) => add::run(&options.config, add),
+        Some(RouterosCommand::Import(import)) => import::run(&options.config, import),
         Some(RouterosCommand::Log(log)) => archive_commands::log(&options.config, log),
         Some(RouterosCommand::Diff(diff)) => archive_commands::diff(&options.config, diff),
+        Some(RouterosCommand::Grep(grep)) => archive_commands::grep(&options.config, grep),
+        Some(RouterosCommand::Report(report)) => archive_commands::report(&options.config, report),
         Some(RouterosCommand::Show(show)) => archive_commands::show(&options.config, show),
+        Some(RouterosCommand::Export(export)) => export::run(&options.config, export),
         Some(RouterosCommand::Check(check)) => check::run(&options.config, check),
         None => match (&options.host, &options.login) {
             (Some(host), Some(login)) => legacy::run(host, login, &options),

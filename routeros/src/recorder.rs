@@ -102,7 +102,7 @@ impl Recorder {
         self.log(name, text);
         let when = self.local_time(Timestamp::now());
         let text = format!("{when} {name} ({address})\n\n{shown}\n");
-        self.mail.send(&format!("{name}: {subject}"), &text);
+        self.mail.send(router.mail_to.as_deref(), &format!("{name}: {subject}"), &text);
     }
 
     pub fn set_status(&self, router: &RouterName, status: &str, cause: &str) {
@@ -134,7 +134,7 @@ impl Recorder {
             let text = format!("commit to the git repository: {}", explain(&error));
             warn(&text);
             let when = self.local_time(Timestamp::now());
-            self.mail.send("git", &format!("{when}\n\n{text}\n"));
+            self.mail.send(None, "git", &format!("{when}\n\n{text}\n"));
         }
     }
 

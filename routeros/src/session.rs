@@ -1,5 +1,6 @@
 //! One router, as long as it is configured: connects, follows, and connects again after a pause.
 
+mod export_requests;
 mod fetch;
 mod follow_log;
 mod ssh_session;
@@ -13,8 +14,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-pub use self::fetch::{FetchTurns, FetchedExport, Turn, export, records};
 use self::ssh_session::Session;
+pub use self::{
+    export_requests::{AnswerTo, ExportAnswer, ExportRequests, ExportResult},
+    fetch::{FetchTurns, FetchedExport, Turn, export, records},
+};
 use crate::{
     attribution::Claims,
     change::{Change, Credit},
@@ -35,8 +39,10 @@ pub async fn run(
     recorder: Arc<Recorder>,
     turns: FetchTurns,
     mut reload: watch::Receiver<u64>,
+    requests: ExportRequests,
 ) {
     let mut task = RouterTask::new(router, recorder, turns);
+    task.requests = requests;
     loop {
         // An earlier reload is in effect already: a refused login is not tried twice.
         reload.borrow_and_update();
@@ -46,18 +52,31 @@ pub async fn run(
             Err(fault) => fault,
         };
         task.down_since.get_or_insert_with(Instant::now);
+        let why = fault.to_string();
+        task.requests.disconnected(&why);
         match task.report_fault(fault, began.elapsed()) {
             Some(pause) => {
                 tokio::select! {
                     () = sleep(pause) => {}
                     _ = reload.changed() => {}
+                    () = task.requests.next() => {}
                 }
             }
-            None => {
-                if reload.changed().await.is_err() {
-                    return;
+            None => loop {
+                tokio::select! {
+                    changed = reload.changed() => {
+                        if changed.is_err() {
+                            return;
+                        }
+                        break;
+                    }
+                    // Each refusal is a line in the router's log, and may ban this machine.
+                    () = task.requests.next() => {
+                        let why = format!("{why} (not tried again before a reload)");
+                        task.requests.disconnected(&why);
+                    }
                 }
-            }
+            },
         }
     }
 }
@@ -75,6 +94,8 @@ struct RouterTask {
     down_since: Option<Instant>,
     /// Claims of earlier connections that no export has shown.
     claims: Claims,
+    /// Exports that the user requested.
+    requests: ExportRequests,
     /// Whether to request only log lines about the system.
     filter: bool,
 }
@@ -91,6 +112,7 @@ impl RouterTask {
             export_fault: Condition::default(),
             down_since: None,
             claims: Claims::default(),
+            requests: ExportRequests::default(),
             filter,
         }
     }

@@ -117,6 +117,11 @@ impl Router {
 
     /// The same at another address.
     pub fn start_at(version: Version, ip: IpAddr) -> Router {
+        Router::start_on(version, SocketAddr::new(ip, 0))
+    }
+
+    /// The same at another address and port.
+    pub fn start_on(version: Version, address: SocketAddr) -> Router {
         let lines = [
             "/interface bridge add name=loopback",
             "/ip address add address=192.0.2.1/24 interface=ether1",
@@ -141,7 +146,7 @@ impl Router {
         let shared = Arc::new(Shared { version, state: Mutex::new(state), log, drop });
         let key = new_key();
         let host_key = fingerprint(&key);
-        let (address, listening) = listen(&shared, key.clone(), SocketAddr::new(ip, 0));
+        let (address, listening) = listen(&shared, key.clone(), address);
         Router { address, host_key, key, shared, listening: Mutex::new(listening) }
     }
 

@@ -12,6 +12,19 @@ use tempfile::TempDir;
 /// This many routers, `core0` and so on, of 2,000 lines each, whose logs are full, and a daemon's configuration for them: with
 /// the default pause for further lines, and without periodic exports.
 pub fn many(count: usize, ring: &Ring, mail: u16) -> (Vec<Router>, Watching) {
+    let routers: Vec<_> = (0..count).map(|_| Router::start(Version::V7)).collect();
+    let mut watching = Watching::new(ring).mail(mail);
+    for (n, router) in routers.iter().enumerate() {
+        fill(router);
+        watching =
+            watching.router(&format!("core{n}"), router, Version::V7).option("interval = 100000");
+    }
+    watching.replace("settle = 1\n", "");
+    (routers, watching)
+}
+
+/// A configuration of 2,000 lines, and a full log.
+pub fn fill(router: &Router) {
     let line =
         |n| format!("/ip firewall address-list add address=192.0.2.1 list=l{n} comment=some-words");
     // As in a router's memory: a thousand lines, some of them long.
@@ -22,16 +35,8 @@ pub fn many(count: usize, ring: &Ring, mail: u16) -> (Vec<Router>, Watching) {
             " 2026-11-21 10:{minute:02}:{second:02} system,info filter rule added by ssh:admin@192.0.2.7/terminal/action:{n} (*{n:X} = {command})"
         )
     };
-    let routers: Vec<_> = (0..count).map(|_| Router::start(Version::V7)).collect();
-    let mut watching = Watching::new(ring).mail(mail);
-    for (n, router) in routers.iter().enumerate() {
-        router.state().lines.extend((0..2_000).map(line));
-        router.state().log.extend((0..1_000).map(logged));
-        watching =
-            watching.router(&format!("core{n}"), router, Version::V7).option("interval = 100000");
-    }
-    watching.replace("settle = 1\n", "");
-    (routers, watching)
+    router.state().lines.extend((0..2_000).map(line));
+    router.state().log.extend((0..1_000).map(logged));
 }
 
 /// The peak memory of a process in bytes.

@@ -56,6 +56,14 @@ impl ExportSchedule {
         after_lines.map_or(self.periodic, |due| due.min(periodic))
     }
 
+    /// The user requests an export now: it waits neither for the interval nor for the router to rest, but for lines that were
+    /// just received to take effect.
+    pub fn request(&mut self, now: Duration) {
+        self.rest_until = self.rest_until.min(now);
+        let settled = self.last_line.map_or(now, |last| last + self.timing.settle);
+        self.periodic = self.periodic.min(now.max(settled));
+    }
+
     /// An export begins: later lines are for the next one.
     pub fn export_began(&mut self) {
         (self.first_line, self.last_line) = (None, None);

@@ -22,9 +22,11 @@ impl ChangeMail {
         ChangeMail { mailer, unwritable: Mutex::default() }
     }
 
-    pub fn send(&self, subject: &str, text: &str) {
+    /// `to`: the receivers of a router, if it has its own.
+    pub fn send(&self, to: Option<&[String]>, subject: &str, text: &str) {
         let Some(mailer) = &self.mailer else { return };
-        let Err(cause) = mailer.send(&format!("[addrwatch] {subject}"), text) else {
+        let subject = format!("[addrwatch] {subject}");
+        let Err(cause) = mailer.send_to(to, &subject, text) else {
             return self.report_lost();
         };
         let (unwritable, lost) = &mut *lock(&self.unwritable);

@@ -133,7 +133,7 @@ impl Recorder {
         let when = self.local_time(now);
         archive.add_change(&change, &change.text(&when, true))?;
         let shown = change.text(&when, self.config.mail_secrets);
-        self.mail.send(&change.summary(), &shown);
+        self.mail.send(router.mail_to.as_deref(), &change.summary(), &shown);
         self.journal.append_change(&router.name, &shown);
         self.ring.iter().for_each(|ring| ring.publish(&router.name, fetched.address, &change));
         // After the above: if the process is killed before this, the next export shows the change again.

@@ -52,6 +52,7 @@ enum SessionEvent {
     Quiet,
     ExportDue,
     Exported(Result<FetchedExport, SshFault>),
+    ExportRequested,
 }
 
 impl Session<'_> {
@@ -103,14 +104,19 @@ impl Session<'_> {
                 }
                 SessionEvent::ExportDue => {
                     self.attribution.export_began();
+                    self.task.requests.export_began();
                     self.export = Some((self.fetch(None), self.start.elapsed()));
                 }
                 SessionEvent::Exported(result) => self.export_fetched(result).await?,
+                SessionEvent::ExportRequested => {}
             }
         }
     }
 
     async fn next_event(&mut self, log: &mut LogFollower) -> Result<SessionEvent, SshFault> {
+        if self.task.requests.is_waiting() && self.export.is_none() {
+            self.attribution.schedule.request(self.start.elapsed());
+        }
         let due = self.start + self.attribution.schedule.due();
         let export = &mut self.export;
         let next_export = async {
@@ -126,6 +132,7 @@ impl Session<'_> {
             event = log.next() => event.map(SessionEvent::Log),
             () = sleep(QUIET), if !self.is_quiet => Ok(SessionEvent::Quiet),
             event = next_export => Ok(event),
+            () = self.task.requests.next() => Ok(SessionEvent::ExportRequested),
         }
     }
 
@@ -208,7 +215,9 @@ impl Session<'_> {
         let Claims { kept: claims, further, .. } = self.attribution.pending();
         let newest = self.attribution.newest_exported().cloned();
         let credit = Credit { claims, further, candidates: self.candidates.clone() };
-        match self.task.record(fetched, credit).await {
+        let outcome = self.task.record(fetched, credit).await;
+        self.task.requests.export_ended(outcome.as_ref());
+        match outcome {
             Some(Outcome::Unconfirmed { export: first, base, turn }) => {
                 if let Some(base) = base {
                     let lines = first.lines.len();
@@ -244,6 +253,7 @@ impl Session<'_> {
 
     fn fetch_failed(&mut self, fault: SshFault) -> Result<(), SshFault> {
         self.retry_export();
+        self.task.requests.export_failed(&format!("export failed: {fault}"));
         if fault.is_final() {
             return Err(fault);
         }

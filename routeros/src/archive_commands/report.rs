@@ -1,0 +1,225 @@
+//! `report`: who changed what where in a time, as text, JSON or a page.
+
+mod html;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use aw_service::{Error, failed};
+use clap::{Args, ValueEnum};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::{find_router, local, read, since};
+use crate::{
+    archive::Archive,
+    change::Change,
+    config::Config,
+    mask::mask,
+    terminal::{print, table},
+};
+
+/// Lines of a change's difference in a report, at most.
+const MAX_LINES: usize = 500;
+/// Log lines of a change, and menus, at most.
+const MAX_LOG: usize = 50;
+const MAX_MENUS: usize = 8;
+
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+pub enum ReportFormat {
+    /// Tables
+    Text,
+    /// One JSON object
+    Json,
+    /// A page that needs no other file
+    Html,
+}
+
+#[derive(Args, Debug)]
+pub struct ReportOptions {
+    /// Only changes of this router
+    router: Option<String>,
+    /// Changes since TIME: a time or a time span as of log [default: 7d]
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<Timestamp>,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    format: ReportFormat,
+    /// Print secrets instead of ***
+    #[arg(long)]
+    secrets: bool,
+}
+
+/// The report. Its texts have no secrets, unless they are requested.
+#[derive(Debug, Serialize)]
+struct Report {
+    since: Timestamp,
+    until: Timestamp,
+    /// The number of routers that were searched.
+    routers: usize,
+    users: BTreeMap<String, OfUser>,
+    changes: Vec<ReportedChange>,
+}
+
+/// What a user was credited with.
+#[derive(Debug, Default, Serialize)]
+struct OfUser {
+    changes: usize,
+    lines_added: u64,
+    lines_removed: u64,
+    routers: BTreeSet<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReportedChange {
+    time: Timestamp,
+    router: String,
+    address: String,
+    users: Vec<String>,
+    who: String,
+    ambiguous: bool,
+    added: u32,
+    removed: u32,
+    /// The menus that its lines are in.
+    menus: Vec<String>,
+    /// The log lines about it.
+    log: Vec<String>,
+    snapshot: String,
+    /// The difference, without the lines beyond the limit.
+    diff: String,
+    /// The number of those.
+    further_lines: usize,
+}
+
+pub fn report(path: &Path, options: &ReportOptions) -> Result<(), Error> {
+    let config = Config::read(path).map_err(failed)?;
+    let until = Timestamp::now();
+    let week = || until.checked_sub(SignedDuration::from_hours(7 * 24)).unwrap_or(until);
+    let since = options.since.unwrap_or_else(week);
+    let names = match &options.router {
+        Some(name) => vec![find_router(&config, name)?],
+        None => config.routers.iter().map(|router| router.name.clone()).collect(),
+    };
+    let mut report =
+        Report { since, until, routers: names.len(), users: BTreeMap::new(), changes: Vec::new() };
+    for name in &names {
+        for change in read(name, Archive::of(&config.archive, name).changes())? {
+            if change.time >= since {
+                report.add(&change, options.secrets);
+            }
+        }
+    }
+    report.changes.sort_by_key(|change| change.time);
+    print(&match options.format {
+        ReportFormat::Text => report.text(),
+        ReportFormat::Json => serde_json::to_string(&report).unwrap_or_default() + "\n",
+        ReportFormat::Html => report.html(),
+    })
+}
+
+impl Report {
+    fn add(&mut self, change: &Change, secrets: bool) {
+        let shown = |text: &str| if secrets { text.to_owned() } else { mask(text) };
+        for user in &change.users {
+            let of_user = self.users.entry(shown(user)).or_default();
+            of_user.changes += 1;
+            of_user.lines_added += u64::from(change.added);
+            of_user.lines_removed += u64::from(change.removed);
+            of_user.routers.insert(change.router.clone());
+        }
+        // Masked as a whole: a secret may go on over the limit.
+        let diff = shown(&change.diff);
+        let mut lines = diff.split_inclusive('\n');
+        let kept: String = lines.by_ref().take(MAX_LINES).collect();
+        let claims = change.claims.iter().chain(&change.candidates);
+        self.changes.push(ReportedChange {
+            time: change.time,
+            router: change.router.clone(),
+            address: change.address.clone(),
+            users: change.users.iter().map(|user| shown(user)).collect(),
+            who: shown(&change.who()),
+            ambiguous: change.ambiguous,
+            added: change.added,
+            removed: change.removed,
+            menus: menus(&change.diff),
+            log: claims.take(MAX_LOG).map(|claim| shown(&claim.message)).collect(),
+            snapshot: change.snapshot.clone(),
+            diff: kept,
+            further_lines: lines.count(),
+        });
+    }
+
+    /// In a few words what it is about.
+    fn head(&self) -> String {
+        let changed: BTreeSet<_> = self.changes.iter().map(|change| &change.router).collect();
+        format!(
+            "{} changes of {} routers, of {} that are configured, from {} to {}",
+            self.changes.len(),
+            changed.len(),
+            self.routers,
+            local(self.since),
+            local(self.until)
+        )
+    }
+
+    fn text(&self) -> String {
+        let mut text = self.head() + "\n";
+        if self.changes.is_empty() {
+            return text;
+        }
+        let rows = self.users.iter().map(|(user, of_user)| {
+            let lines = format!("+{} -{}", of_user.lines_added, of_user.lines_removed);
+            vec![user.clone(), of_user.changes.to_string(), lines, some(&of_user.routers)]
+        });
+        let rows: Vec<_> = rows.collect();
+        text += &format!("\n{}", table(&["USER", "CHANGES", "LINES", "ROUTERS"], &rows));
+        let rows = self.changes.iter().map(|change| {
+            let lines = format!("+{} -{}", change.added, change.removed);
+            let snapshot = change.snapshot.trim_end_matches(".rsc").to_owned();
+            let (time, who) = (local(change.time), change.who.clone());
+            vec![time, change.router.clone(), who, lines, snapshot, change.menus.join(", ")]
+        });
+        let rows: Vec<_> = rows.collect();
+        let head = ["TIME", "ROUTER", "USER", "LINES", "SNAPSHOT", "MENUS"];
+        text + &format!("\n{}", table(&head, &rows))
+    }
+}
+
+/// The first names of many.
+fn some(names: &BTreeSet<String>) -> String {
+    let shown = names.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(10) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// The menus of the lines that were added or removed, in their order. A menu is what stands before the verb.
+fn menus(diff: &str) -> Vec<String> {
+    const VERBS: [&str; 7] = ["add", "set", "remove", "unset", "reset", "move", "print"];
+    let mut menus: Vec<String> = Vec::new();
+    for line in diff.lines() {
+        let Some(line) = line.strip_prefix(['+', '-']).filter(|line| line.starts_with('/')) else {
+            continue;
+        };
+        let words = line.split(' ').take(8);
+        let words =
+            words.take_while(|word| !VERBS.contains(word) && !word.contains(['=', '[', '"']));
+        let menu = words.collect::<Vec<_>>().join(" ");
+        if !menus.contains(&menu) {
+            menus.push(menu);
+        }
+        if menus.len() > MAX_MENUS {
+            menus.pop();
+            menus.push("...".into());
+            break;
+        }
+    }
+    menus
+}
+
+#[cfg(test)]
+#[path = "report/tests.rs"]
+mod tests;

@@ -1,0 +1,155 @@
+//! The control socket of the daemon, `.control` in the directory of the archive: the command `export` requests an export
+//! there.
+//!
+//! A connection is one request: a line of JSON with the name of a router, `{"export":"core1"}`. The answer is a line of
+//! JSON, too. The socket has mode 0600, and a process of a user other than root and the daemon's is refused, whatever the
+//! mode is by now. Size, time and number of requests are bounded.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    os::unix::{
+        fs::{FileTypeExt, PermissionsExt, chown},
+        net::UnixListener,
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use aw_service::{Condition, Identity, explain};
+use rustix::process::geteuid;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net,
+    sync::{Semaphore, mpsc, oneshot},
+    time::{sleep, timeout},
+};
+
+use crate::session::{AnswerTo, ExportAnswer};
+
+/// Bytes of a request and of an answer, at most.
+pub const MAX_LINE: u64 = 64 << 10;
+/// Requests at the same time, at most.
+const MAX_CLIENTS: usize = 16;
+/// The time limit for the line of a request.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+/// The time limit for an export with all that it may wait for.
+pub const ANSWER_TIME: Duration = Duration::from_secs(900);
+
+/// A request of one router's export.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    pub export: String,
+}
+
+/// The name of a router, and where the answer goes.
+pub type ExportRequest = (String, AnswerTo);
+
+pub fn path(archive: &Path) -> PathBuf {
+    archive.join(".control")
+}
+
+/// Creates the socket. The caller holds the lock of the archive, so that a socket which is there belongs to no daemon.
+pub fn listen(archive: &Path, identity: Option<&Identity>) -> Result<UnixListener, String> {
+    let path = path(archive);
+    let failure = |error| format!("create {}: {}", path.display(), aw_service::cause(&error));
+    match fs::symlink_metadata(&path) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(&path).map_err(failure)?,
+        Ok(_) => return Err(format!("create {}: it is not a socket (remove it)", path.display())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(failure(error)),
+    }
+    // The directory has mode 0700: no other user connects before the next line.
+    let listener = UnixListener::bind(&path).map_err(failure)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failure)?;
+    if let Some(Identity { user, group, .. }) = identity {
+        chown(&path, Some(user.as_raw()), Some(group.as_raw())).map_err(failure)?;
+    }
+    listener.set_nonblocking(true).map_err(failure)?;
+    Ok(listener)
+}
+
+/// Accepts requests and passes them on, as long as the daemon runs.
+pub async fn serve(listener: UnixListener, requests: mpsc::Sender<ExportRequest>) {
+    let (clients, mut fault) = (Arc::new(Semaphore::new(MAX_CLIENTS)), Condition::default());
+    let listener = match net::UnixListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            fault.begins(format_args!("serve the control socket: {}", explain(&error)));
+            return;
+        }
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                fault.ends("accept a connection to the control socket: works again");
+                // Without a permit the stream is closed, which the client reports.
+                let Ok(permit) = Arc::clone(&clients).try_acquire_owned() else { continue };
+                let requests = requests.clone();
+                tokio::spawn(async move {
+                    serve_client(stream, requests).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                let why = explain(&error);
+                fault.begins(format_args!("accept a connection to the control socket: {why}"));
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn serve_client(mut stream: net::UnixStream, requests: mpsc::Sender<ExportRequest>) {
+    let peer = stream.peer_cred().map(|peer| peer.uid());
+    if !peer.is_ok_and(|user| user == 0 || user == geteuid().as_raw()) {
+        return;
+    }
+    let answer = answer(&mut stream, requests).await;
+    let mut line = serde_json::to_string(&answer).unwrap_or_default();
+    line.push('\n');
+    let _ = timeout(REQUEST_TIME, stream.write_all(line.as_bytes())).await;
+}
+
+async fn answer(
+    stream: &mut net::UnixStream,
+    requests: mpsc::Sender<ExportRequest>,
+) -> ExportAnswer {
+    let (receive, send) = stream.split();
+    let (mut line, mut receive) = (String::new(), BufReader::new(receive.take(MAX_LINE)));
+    let read = timeout(REQUEST_TIME, receive.read_line(&mut line)).await;
+    let request = match read {
+        Ok(Ok(_)) if line.ends_with('\n') => serde_json::from_str::<Request>(&line),
+        _ => return ExportAnswer::failed("the request is not a complete line"),
+    };
+    let name = match request {
+        Ok(request) => request.export,
+        Err(error) => return ExportAnswer::failed(format!("the request: {error}")),
+    };
+    let (to, answered) = oneshot::channel();
+    if requests.send((name, to)).await.is_err() {
+        return ExportAnswer::failed("the daemon ends");
+    }
+    let mut rest = [0; 16];
+    let mut receive = receive.into_inner();
+    receive.set_limit(MAX_LINE);
+    tokio::select! {
+        answer = timeout(ANSWER_TIME, answered) => match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => ExportAnswer::failed("the router was removed or changed in the configuration, or its task ended"),
+            Err(_) => ExportAnswer::failed(format!("no result within {} s", ANSWER_TIME.as_secs())),
+        },
+        // Any more bytes, or the end: the client does not wait.
+        _ = receive.read(&mut rest) => {
+            drop(send);
+            ExportAnswer::failed("the client ended")
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "control/tests.rs"]
+mod tests;

@@ -1,0 +1,89 @@
+//! `export`: has the running daemon take an export of a router at once, and prints the result.
+//!
+//! Only the daemon does it: it alone knows which log lines the change may be credited to, holds the archive's lock, and has
+//! the mail, git and ring of a change. A second process that exported on its own would take the change from the daemon and
+//! credit it to nobody.
+
+use std::{
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+};
+
+use aw_service::{Error, cause, failed};
+use clap::Args;
+
+use crate::{
+    archive_commands::{Format, find_router},
+    config::Config,
+    control::{self, ANSWER_TIME, MAX_LINE, Request},
+    session::{ExportAnswer, ExportResult},
+    terminal::print,
+};
+
+/// Options of `export`.
+#[derive(Args, Debug)]
+pub struct ExportOptions {
+    /// Name of the router
+    router: String,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+const CLOSED: &str = "the daemon closed the connection: it ended, has too many requests, or runs as another user (try again, as root)";
+
+pub fn run(path: &Path, options: &ExportOptions) -> Result<(), Error> {
+    let config = Config::read(path).map_err(failed)?;
+    let name = find_router(&config, &options.router)?;
+    let answer = request(&config.archive, name.as_str()).map_err(failed)?;
+    if options.format == Format::Json {
+        let mut value = serde_json::to_value(&answer).unwrap_or_default();
+        value["router"] = name.as_str().into();
+        print(&format!("{value}\n"))?;
+    }
+    let ExportAnswer { result, who, added, removed, snapshot, why, .. } = &answer;
+    let text = match result {
+        ExportResult::Failed => return Err(failed(format_args!("{name}: {why}"))),
+        ExportResult::First => "first contact: configuration stored".into(),
+        ExportResult::Unchanged => "unchanged".into(),
+        ExportResult::Changed => {
+            let snapshot = snapshot.trim_end_matches(".rsc");
+            format!("changed by {who} (+{added} -{removed}), snapshot {snapshot}")
+        }
+    };
+    if options.format == Format::Table { print(&format!("{name}: {text}\n")) } else { Ok(()) }
+}
+
+/// Sends a request to the daemon that uses this archive.
+fn request(archive: &Path, router: &str) -> Result<ExportAnswer, String> {
+    let socket = control::path(archive);
+    let mut stream = UnixStream::connect(&socket).map_err(|error| {
+        let why = cause(&error);
+        let remedy = match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                "no aw-routeros runs with this archive (systemctl start aw-routeros, or aw-routeros -d; aw-routeros check tries a router without it)"
+            }
+            ErrorKind::PermissionDenied => "run this as root or as the user of aw-routeros",
+            _ => "restart aw-routeros",
+        };
+        format!("connect to {}: {why}: {remedy}", socket.display())
+    })?;
+    let line = serde_json::to_string(&Request { export: router.into() }).unwrap_or_default();
+    let mut answer = String::new();
+    let exchange = stream
+        .set_read_timeout(Some(ANSWER_TIME))
+        .and_then(|()| stream.write_all(format!("{line}\n").as_bytes()))
+        .and_then(|()| BufReader::new((&stream).take(MAX_LINE)).read_line(&mut answer));
+    match exchange {
+        Ok(0) => Err(CLOSED.into()),
+        Ok(_) => serde_json::from_str(&answer)
+            .map_err(|error| format!("read the daemon's answer: {error} (restart aw-routeros)")),
+        Err(error)
+            if [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset].contains(&error.kind()) =>
+        {
+            Err(CLOSED.into())
+        }
+        Err(error) => Err(format!("wait for the daemon's answer: {}", cause(&error))),
+    }
+}
