@@ -26,6 +26,7 @@ mod host_key;
 mod legacy;
 mod log_line;
 mod log_record;
+mod log_rule;
 mod mask;
 mod recorder;
 mod session;
