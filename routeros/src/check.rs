@@ -79,7 +79,8 @@ pub fn run(path: &Path, options: &CheckOptions) -> Result<(), Error> {
             if running.len() >= AT_ONCE {
                 findings.extend(running.join_next().await);
             }
-            let (archive, listens) = (Archive::of(&config.archive, &router.name), false);
+            let (archive, listens) =
+                (Archive::of(&config.archive, &router.name), config.syslog.is_some());
             running.spawn(async move { check_router(&router, &archive, listens).await });
         }
         while let Some(finding) = running.join_next().await {

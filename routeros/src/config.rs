@@ -1,10 +1,13 @@
 //! The configuration file, in TOML.
 
+mod jump;
 mod router_values;
 
 use std::{
     collections::HashSet,
+    net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,8 +16,9 @@ use aw_service::{FileKind, HostPort, read_file_text};
 use serde::Deserialize;
 use shm_layout::RingName;
 
-use self::router_values::deserialize_address;
 pub use self::router_values::{HostKeys, RouterName, router_address};
+use self::{jump::link_jumps, router_values::deserialize_address};
+use crate::syslog::ListenAddress;
 
 /// The default of `-c`.
 pub const DEFAULT_PATH: &str = "/etc/addrwatch/routeros.toml";
@@ -47,6 +51,11 @@ pub struct Config {
     /// Show secrets in mail and messages.
     #[serde(default)]
     pub mail_secrets: bool,
+    /// Receive log lines of routers that send them to a syslog server, at this address and port.
+    pub syslog: Option<ListenAddress>,
+    /// Hosts that routers can be reached through with `via`, and that are not followed.
+    #[serde(default, rename = "jump_host")]
+    pub jump_hosts: Vec<Router>,
     /// The mail server; without it no mail is sent.
     pub mail: Option<MailOptions>,
     #[serde(default, rename = "router")]
@@ -74,6 +83,13 @@ pub struct Router {
     /// The host keys that are trusted; without any, no connection is made.
     #[serde(default)]
     pub host_key: HostKeys,
+    /// The router or jump host whose SSH server the connection goes through.
+    pub via: Option<RouterName>,
+    /// The same with its keys, see [`link_jumps`].
+    #[serde(skip)]
+    pub jump: Option<Arc<Router>>,
+    /// The address of this machine that the connection comes from.
+    pub source: Option<IpAddr>,
     /// Offer the algorithms of RouterOS 6 too: SHA-1, CBC, ssh-rsa.
     #[serde(default)]
     pub legacy: bool,
@@ -124,6 +140,7 @@ impl Config {
             Config::parse(&text).map_err(|why| format!("{}: {why}", path.display()))?;
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
         config.make_paths_absolute(absolute.parent().unwrap_or(Path::new("/")));
+        link_jumps(&mut config)?; // with those paths
         Ok(config)
     }
 
@@ -139,7 +156,7 @@ impl Config {
             let files = of_oauth.chain([&mut mail.ca_file, &mut mail.password_file]);
             files.flatten().for_each(set);
         }
-        for router in &mut self.routers {
+        for router in self.routers.iter_mut().chain(&mut self.jump_hosts) {
             let paths =
                 [&mut router.password_file, &mut router.key_file, &mut router.passphrase_file];
             paths.into_iter().flatten().for_each(set);
@@ -147,14 +164,14 @@ impl Config {
     }
 
     pub fn parse(text: &str) -> Result<Config, String> {
-        let config: Config = toml::from_str(text).map_err(|error| {
+        let mut config: Config = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
             let line = line.map_or(String::new(), |line| format!("line {line}: "));
             format!("{line}{}", error.message())
         })?;
         config.ring_name()?;
         let mut names = HashSet::new();
-        for router in &config.routers {
+        for router in config.routers.iter().chain(&config.jump_hosts) {
             if !names.insert(&router.name) {
                 return Err(format!("router {}: the name is used twice", router.name));
             }
@@ -166,6 +183,7 @@ impl Config {
                 return Err("mail: oauth: command: the sandbox of aw-routeros allows no other program (set token_url)".into());
             }
         }
+        link_jumps(&mut config)?;
         if config.keep == 0 {
             return Err("keep: must be at least 1".into());
         }

@@ -27,6 +27,7 @@ use crate::{
     git::Repository,
     recorder::Recorder,
     session::{self, FetchTurns},
+    syslog::{self, SyslogSockets},
 };
 
 /// The user that the daemon runs as if root starts it without `-u`: the first one that exists.
@@ -54,7 +55,11 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         PreparedMailer::new(mail, &spool).map_err(failed)
     });
     let prepared = prepared.transpose()?;
+    let syslog = config.syslog.as_ref().map(SyslogSockets::open).transpose()?;
     let mut calls = SystemCalls::basic();
+    if syslog.is_some() {
+        calls.allow_serving();
+    }
     calls.allow_event_loop();
     calls.allow_ring_writer();
     for family in [AddressFamily::UNIX, AddressFamily::INET, AddressFamily::INET6] {
@@ -84,7 +89,8 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         .build()
         .map_err(|error| Error::io("start the event loop", error))?;
     startup.ready()?;
-    let ended = runtime.block_on(follow(config, &path, Arc::clone(&recorder), &signals, startup));
+    let ended =
+        runtime.block_on(follow(config, syslog, &path, Arc::clone(&recorder), &signals, startup));
     runtime.shutdown_timeout(Duration::from_secs(5));
     if let Some(recorder) = Arc::into_inner(recorder) {
         recorder.finish();
@@ -94,6 +100,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
 
 async fn follow(
     config: Config,
+    syslog: Option<SyslogSockets>,
     path: &Path,
     recorder: Arc<Recorder>,
     signals: &Signals,
@@ -107,6 +114,9 @@ async fn follow(
         running: BTreeMap::new(),
     };
     tasks.set(&config.routers);
+    if let Some(sockets) = syslog {
+        tokio::spawn(syslog::listen(sockets, Arc::clone(&recorder.syslog_senders)));
+    }
     let mut current = config;
     let failure = |error| Error::io("wait for signals", error);
     let fd = signals.as_fd().try_clone_to_owned().map_err(failure)?;
@@ -136,6 +146,7 @@ async fn follow(
         }
     }
     tasks.set(&[]);
+    recorder.syslog_senders.report();
     Ok(())
 }
 
@@ -210,11 +221,13 @@ fn files(config: &Config, path: &Path) -> Vec<Access> {
         files.extend(absolute.and_then(|path| Some(Access::Read(path.parent()?.into()))));
     };
     read(path);
-    for router in &config.routers {
+    for router in config.routers.iter().chain(&config.jump_hosts) {
         let all = [&router.password_file, &router.key_file, &router.passphrase_file];
         all.into_iter().flatten().for_each(|path| read(path));
     }
-    files.extend(config.routers.iter().map(|router| Access::Connect(router.address.port)));
+    let hosts = || config.routers.iter().chain(&config.jump_hosts);
+    files.extend(hosts().map(|router| Access::Connect(router.address.port)));
+    files.extend(hosts().any(|router| router.source.is_some()).then_some(Access::BindAny));
     let mail = config.mail.iter().flat_map(|mail| mail.ports());
     files.extend(mail.map(Access::Connect));
     files

@@ -31,6 +31,7 @@ mod mask;
 mod recorder;
 mod session;
 mod ssh;
+mod syslog;
 mod terminal;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -28,11 +28,14 @@ use crate::{
     config::{Config, Router, RouterName},
     git::Repository,
     mask::mask,
+    syslog::SyslogSenders,
 };
 
 pub struct Recorder {
     /// The configuration at the start; its routers may have changed since then.
     pub config: Config,
+    /// The addresses that may send syslog.
+    pub syslog_senders: Arc<SyslogSenders>,
     /// Print each change with its diff.
     pub print: bool,
     zone: TimeZone,
@@ -61,6 +64,7 @@ impl Recorder {
             commits: git.map(|git| Commits::new(&config.archive, git)),
             clock: RetentionClock::new(),
             recording: Mutex::default(),
+            syslog_senders: Arc::default(),
             config: config.clone(),
             print,
         }
@@ -102,6 +106,15 @@ impl Recorder {
         self.log(name, text);
         let when = self.local_time(Timestamp::now());
         let text = format!("{when} {name} ({address})\n\n{shown}\n");
+        self.mail.send(&format!("{name}: {subject}"), &text);
+    }
+
+    /// Logs the end of a fault, also to `log.txt`, and sends it by mail.
+    pub fn recovered(&self, router: &Router, subject: &str, text: &str) {
+        let (name, address) = (&router.name, &router.address);
+        self.note(name, text);
+        let when = self.local_time(Timestamp::now());
+        let text = format!("{when} {name} ({address})\n\n{text}\n");
         self.mail.send(&format!("{name}: {subject}"), &text);
     }
 

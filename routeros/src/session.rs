@@ -2,6 +2,7 @@
 
 mod fetch;
 mod follow_log;
+mod log_check;
 mod ssh_session;
 
 use std::{sync::Arc, time::Duration};
@@ -21,6 +22,7 @@ use crate::{
     config::Router,
     recorder::{Outcome, Recorder},
     ssh::{SshConnection, SshFault},
+    syslog::SyslogLines,
     terminal::print,
 };
 
@@ -37,6 +39,7 @@ pub async fn run(
     mut reload: watch::Receiver<u64>,
 ) {
     let mut task = RouterTask::new(router, recorder, turns);
+    task.allow_syslog(task.router.address.host.parse().ok());
     loop {
         // An earlier reload is in effect already: a refused login is not tried twice.
         reload.borrow_and_update();
@@ -71,6 +74,10 @@ struct RouterTask {
     connection_fault: Condition,
     /// Separate: one fault does not hide the other.
     export_fault: Condition,
+    /// The log shows no changes.
+    log_fault: Condition,
+    /// Lines that came by syslog.
+    syslog: SyslogLines,
     /// Since when the router is not connected.
     down_since: Option<Instant>,
     /// Claims of earlier connections that no export has shown.
@@ -89,6 +96,8 @@ impl RouterTask {
             backoff: Backoff::default(),
             connection_fault: Condition::default(),
             export_fault: Condition::default(),
+            log_fault: Condition::default(),
+            syslog: SyslogLines::default(),
             down_since: None,
             claims: Claims::default(),
             filter,

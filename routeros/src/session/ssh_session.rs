@@ -9,6 +9,7 @@ use super::{
     FetchedExport, RouterTask, Turn,
     fetch::{fetch_export, stored_log},
     follow_log::{LogEvent, LogFollower},
+    log_check::{LogCheck, check_log, next_check},
     random_byte, spread,
 };
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     change::Credit,
     config_export::Export,
     log_record::{LogAssembler, LogRecord},
+    log_rule::ChangeLog,
     recorder::Outcome,
     ssh::{SshConnection, SshFault},
 };
@@ -42,6 +44,8 @@ pub struct Session<'a> {
     candidates: Option<Vec<LogClaim>>,
     /// The export that is being fetched, and when it began.
     export: Option<(PendingExport, Duration)>,
+    /// Asks whether the log shows changes.
+    log_check: Option<LogCheck>,
     export_backoff: Backoff,
     /// Nothing arrived for [`QUIET`].
     is_quiet: bool,
@@ -52,6 +56,8 @@ enum SessionEvent {
     Quiet,
     ExportDue,
     Exported(Result<FetchedExport, SshFault>),
+    Syslog(LogRecord),
+    LogChecked(Option<ChangeLog>),
 }
 
 impl Session<'_> {
@@ -70,6 +76,7 @@ impl Session<'_> {
             assembler: LogAssembler::default(),
             candidates: None,
             export: None,
+            log_check: None,
             export_backoff: Backoff::new(EXPORT_PAUSES[0], EXPORT_PAUSES[1]),
             is_quiet: false,
         }
@@ -86,6 +93,7 @@ impl Session<'_> {
     async fn follow(&mut self) -> Result<Infallible, SshFault> {
         let mut log = self.start_log().await?;
         self.task.connected();
+        self.task.allow_syslog(self.connection.peer());
         loop {
             match self.next_event(&mut log).await? {
                 SessionEvent::Log(LogEvent::Bytes(bytes)) => {
@@ -106,13 +114,21 @@ impl Session<'_> {
                     self.export = Some((self.fetch(None), self.start.elapsed()));
                 }
                 SessionEvent::Exported(result) => self.export_fetched(result).await?,
+                SessionEvent::Syslog(record) => {
+                    self.attribution.observe_syslog(self.start.elapsed(), &record);
+                }
+                SessionEvent::LogChecked(place) => {
+                    self.log_check = None;
+                    self.task.report_change_log(place);
+                }
             }
         }
     }
 
     async fn next_event(&mut self, log: &mut LogFollower) -> Result<SessionEvent, SshFault> {
         let due = self.start + self.attribution.schedule.due();
-        let export = &mut self.export;
+        let (export, log_check, syslog) =
+            (&mut self.export, &mut self.log_check, &mut self.task.syslog);
         let next_export = async {
             match export {
                 Some((export, _)) => SessionEvent::Exported(export.await),
@@ -126,6 +142,8 @@ impl Session<'_> {
             event = log.next() => event.map(SessionEvent::Log),
             () = sleep(QUIET), if !self.is_quiet => Ok(SessionEvent::Quiet),
             event = next_export => Ok(event),
+            record = syslog.next() => Ok(SessionEvent::Syslog(record)),
+            place = next_check(log_check) => Ok(SessionEvent::LogChecked(place)),
         }
     }
 
@@ -239,6 +257,8 @@ impl Session<'_> {
         self.export_backoff.reset();
         self.attribution.export_complete(began, self.start.elapsed());
         self.task.export_complete(newest);
+        // A change of the logging rules is in an export too: the answer is that of now.
+        self.log_check = Some(check_log(Arc::clone(&self.connection)));
         Ok(())
     }
 
