@@ -135,5 +135,8 @@ impl Attribution {
 }
 
 #[cfg(test)]
+#[path = "attribution/syslog_tests.rs"]
+mod syslog_tests;
+#[cfg(test)]
 #[path = "attribution/tests.rs"]
 mod tests;

@@ -54,6 +54,17 @@ pub struct Credit {
     pub candidates: Option<Vec<LogClaim>>,
 }
 
+impl Credit {
+    /// Without secrets in the commands.
+    pub fn masked(mut self) -> Credit {
+        for claim in self.claims.iter_mut().chain(self.candidates.iter_mut().flatten()) {
+            claim.message = mask(&claim.message);
+            claim.command = claim.command.as_deref().map(mask);
+        }
+        self
+    }
+}
+
 /// The claims that are credited, and those that came by syslog only although the log names users: they may be forged, and
 /// are only candidates.
 fn without_forged(claims: Vec<LogClaim>) -> (Vec<LogClaim>, Vec<LogClaim>) {

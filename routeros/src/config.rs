@@ -18,7 +18,7 @@ use shm_layout::RingName;
 
 pub use self::router_values::{HostKeys, RouterName, router_address};
 use self::{jump::link_jumps, router_values::deserialize_address};
-use crate::syslog::ListenAddress;
+use crate::{seal::Recipient, syslog::ListenAddress};
 
 /// The default of `-c`.
 pub const DEFAULT_PATH: &str = "/etc/addrwatch/routeros.toml";
@@ -48,6 +48,9 @@ pub struct Config {
     /// Seconds after which an unreachable router is reported.
     #[serde(default = "seconds::<120>")]
     pub alarm_after: u64,
+    /// age public keys: exports with secrets are stored encrypted to them, and masked otherwise.
+    #[serde(default)]
+    pub encrypt_to: Vec<Recipient>,
     /// Show secrets in mail and messages.
     #[serde(default)]
     pub mail_secrets: bool,

@@ -151,7 +151,8 @@ async fn follow(
 }
 
 fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
-    let without_routers = |config: &Config| Config { routers: Vec::new(), ..config.clone() };
+    let without_routers =
+        |config: &Config| Config { routers: Vec::new(), jump_hosts: Vec::new(), ..config.clone() };
     if without_routers(old) != without_routers(new) {
         warn("settings outside [[router]] changed; restart aw-routeros to apply them");
     }

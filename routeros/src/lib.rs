@@ -29,6 +29,7 @@ mod log_record;
 mod log_rule;
 mod mask;
 mod recorder;
+mod seal;
 mod session;
 mod ssh;
 mod syslog;

@@ -7,6 +7,7 @@ mod journal;
 mod mail;
 mod record_export;
 mod ring;
+mod sensitive;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,7 @@ use shm_layout::Writer;
 pub use self::record_export::Outcome;
 use self::{
     clock::RetentionClock, commits::Commits, journal::Journal, mail::ChangeMail, ring::ChangeRing,
+    sensitive::SensitiveHashes,
 };
 use crate::{
     archive::Archive,
@@ -46,6 +48,7 @@ pub struct Recorder {
     clock: RetentionClock,
     /// For each router a lock that is held while an export is recorded.
     recording: Mutex<BTreeMap<RouterName, Arc<Mutex<()>>>>,
+    sensitive: Mutex<SensitiveHashes>,
 }
 
 impl Recorder {
@@ -64,6 +67,7 @@ impl Recorder {
             commits: git.map(|git| Commits::new(&config.archive, git)),
             clock: RetentionClock::new(),
             recording: Mutex::default(),
+            sensitive: Mutex::default(),
             syslog_senders: Arc::default(),
             config: config.clone(),
             print,
@@ -130,6 +134,9 @@ impl Recorder {
     /// Stores the last log line about a change. Later lines are new after the next connection.
     pub fn set_last_line(&self, router: &RouterName, line: Option<(String, String)>) {
         if line.is_some() {
+            // Compared with masked messages too, see `Session::find_candidates`.
+            let masks = !self.config.encrypt_to.is_empty();
+            let line = line.map(|(time, text)| (time, if masks { mask(&text) } else { text }));
             self.journal.update_state(router, |state| state.last_line = line);
         }
     }

@@ -36,7 +36,7 @@ const CONNECTIONS: usize = 1024;
 /// Bytes of a datagram, at most; the rest is cut.
 const MAX_DATAGRAM: usize = 16 << 10;
 /// Datagrams, and bytes of a connection, that are read in a [`PERIOD`], at most.
-const DATAGRAMS: u32 = 200;
+const DATAGRAMS: usize = 1000;
 const BYTES: usize = 256 << 10;
 const PERIOD: Duration = Duration::from_millis(100);
 /// A message without an end is complete after this time: RouterOS marks no ends in its formats `default` and `syslog`.
@@ -62,7 +62,7 @@ async fn receive(socket: UdpSocket, senders: Arc<SyslogSenders>) {
             Ok((length, from)) => {
                 fault.ends("receive syslog by UDP: works again");
                 senders.received(from.ip(), &buffer[..length]);
-                rate.spend(1, DATAGRAMS as usize).await;
+                rate.spend(1, DATAGRAMS).await;
             }
             Err(error) => {
                 fault.begins(format_args!("receive syslog by UDP: {}", explain(&error)));

@@ -254,6 +254,13 @@ fn check_judges_the_rules() {
     ] {
         assert_eq!(rule(rules), ("ok".into(), true), "{rules}");
     }
+    assert_eq!(rule(" 0 * topics=info action=disk\n"), ("ok, on disk only".into(), true));
+    let watching = watching.global("syslog = \"5514\"");
+    router.state().faults.logging = Some(REMOTE.into());
+    let mut command = watching.command();
+    command.args(["check", "--format", "json"]);
+    let found = run(command).ok();
+    assert!(found.stdout.contains("\"rule\":\"ok, by syslog only\""), "{found:?}");
 }
 
 /// The source address of the connection.

@@ -18,6 +18,7 @@ use crate::{
     config_export::Export,
     log_record::{LogAssembler, LogRecord},
     log_rule::ChangeLog,
+    mask::mask,
     recorder::Outcome,
     ssh::{SshConnection, SshFault},
 };
@@ -183,7 +184,8 @@ impl Session<'_> {
         let last = last.or_else(|| self.task.recorder.last_line(&self.task.router.name));
         let known = last.and_then(|(time, message)| {
             stored.iter().rposition(|(_, claim)| {
-                claim.message == message && is_same_time(&claim.time, &time)
+                (claim.message == message || mask(&claim.message) == message)
+                    && is_same_time(&claim.time, &time)
             })
         });
         let new = stored.into_iter().skip(known.map_or(0, |at| at + 1));

@@ -138,7 +138,7 @@ mod tests {
     fn ends_of_messages() {
         assert_eq!(all(&[b"<30>a\n<30>b\r\n\0<30>c"]), ["<30>a", "<30>b", "<30>c"]);
         assert_eq!(all(&[b"5 <30>a6 <30>", b"bc", b"<3", b"0>d\n"]), ["<30>a", "<30>bc", "<30>d"]);
-        assert_eq!(all(&[b"1", b"0", b" ", b"<30>a\nb c<30>d"]), ["<30>a\nb c", "<30>d"]);
+        assert_eq!(all(&[b"1", b"0", b" ", b"<30>a\nb cd<30>d"]), ["<30>a\nb cd", "<30>d"]);
         assert_eq!(all(&[b"2026-11-22T10:00:00 r CEF:0\r\n"]), ["2026-11-22T10:00:00 r CEF:0"]);
         assert_eq!(all(&[b"99 <30>cut"]), [""; 0]);
     }

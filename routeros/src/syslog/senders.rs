@@ -82,6 +82,10 @@ impl SyslogSenders {
         if !self.allows(from) {
             return;
         }
+        // Routers may send each packet that a firewall logs.
+        if !message.windows(4).any(|part| part == b" by ") {
+            return;
+        }
         let Some(record) = message::parse(message) else { return };
         if LogClaim::of(&record).is_none() {
             return; // not about a change
