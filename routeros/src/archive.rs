@@ -9,10 +9,12 @@
 //! NAME/users/USER.diff     the same for one user
 //! NAME/log.txt             a line for each message
 //! NAME/refused/*.rsc       incomplete exports
+//! NAME/sensitive/*.age     exports with secrets, encrypted
 //! NAME/state.json          the state of the router
 //! ```
 
 mod files;
+mod sensitive;
 
 use std::{
     fs,
@@ -246,6 +248,10 @@ impl Archive {
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
+        self.list_with_end(directory, ".rsc")
+    }
+
+    fn list_with_end(&self, directory: &str, end: &str) -> io::Result<Vec<String>> {
         let Some(entries) = found(fs::read_dir(self.path(directory)))? else {
             return Ok(Vec::new());
         };
@@ -253,7 +259,7 @@ impl Archive {
         for entry in entries {
             names.extend(entry?.file_name().into_string());
         }
-        names.retain(|name| name.ends_with(".rsc"));
+        names.retain(|name| name.ends_with(end));
         names.sort();
         Ok(names)
     }

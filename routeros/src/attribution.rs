@@ -44,7 +44,11 @@ pub struct Attribution {
 impl Attribution {
     /// A router just connected. `claims` are from earlier connections and no export has shown them.
     pub fn new(timing: ExportTiming, claims: Claims) -> Attribution {
-        let newest = claims.kept.last().map(|claim| (claim.time.clone(), claim.message.clone()));
+        let newest = claims
+            .kept
+            .iter()
+            .rfind(|claim| !claim.syslog)
+            .map(|claim| (claim.time.clone(), claim.message.clone()));
         Attribution {
             schedule: ExportSchedule::new(timing),
             claims,
@@ -91,6 +95,13 @@ impl Attribution {
         true
     }
 
+    /// Takes a record that came by syslog. It triggers exports less often, and is not a line of the log to continue at.
+    pub fn observe_syslog(&mut self, now: Duration, record: &LogRecord) {
+        let Some(claim) = LogClaim::of(record) else { return };
+        self.claims.push(LogClaim { syslog: true, ..claim });
+        self.schedule.syslog_line_received(now);
+    }
+
     fn hash(&self, record: &LogRecord) -> u64 {
         self.hasher.hash_one((&record.time, &record.topics, &record.message))
     }
@@ -123,6 +134,9 @@ impl Attribution {
     }
 }
 
+#[cfg(test)]
+#[path = "attribution/syslog_tests.rs"]
+mod syslog_tests;
 #[cfg(test)]
 #[path = "attribution/tests.rs"]
 mod tests;

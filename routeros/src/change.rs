@@ -54,6 +54,29 @@ pub struct Credit {
     pub candidates: Option<Vec<LogClaim>>,
 }
 
+impl Credit {
+    /// Without secrets in the commands.
+    pub fn masked(mut self) -> Credit {
+        for claim in self.claims.iter_mut().chain(self.candidates.iter_mut().flatten()) {
+            claim.message = mask(&claim.message);
+            claim.command = claim.command.as_deref().map(mask);
+        }
+        self
+    }
+}
+
+/// The claims that are credited, and those that came by syslog only although the log names users: they may be forged, and
+/// are only candidates.
+fn without_forged(claims: Vec<LogClaim>) -> (Vec<LogClaim>, Vec<LogClaim>) {
+    let (by_syslog, by_log): (Vec<_>, Vec<_>) = claims.into_iter().partition(|claim| claim.syslog);
+    if by_log.is_empty() {
+        return (by_syslog, Vec::new());
+    }
+    let is_new = |claim: &LogClaim| by_log.iter().all(|known| known.message != claim.message);
+    let unconfirmed = by_syslog.into_iter().filter(is_new).collect();
+    (by_log, unconfirmed)
+}
+
 impl Change {
     pub fn new(
         time: Timestamp,
@@ -63,11 +86,13 @@ impl Change {
         (before, snapshot): (String, String),
     ) -> Change {
         let Credit { claims, further, candidates } = credit;
+        let (claims, unconfirmed) = without_forged(claims);
         let mut named: Vec<String> = users(&claims).into_iter().map(str::to_owned).collect();
         if named.is_empty() || candidates.is_some() {
             named.push(UNKNOWN.into());
         }
-        let candidates = candidates.unwrap_or_default();
+        let mut candidates = candidates.unwrap_or_default();
+        candidates.extend(unconfirmed);
         Change {
             time,
             router: router.into(),
@@ -93,6 +118,9 @@ impl Change {
         }
         if self.ambiguous {
             who.push_str(" (ambiguous)");
+        }
+        if self.claims.iter().any(|claim| claim.syslog) {
+            who.push_str(" (by syslog)");
         }
         plain(&who)
     }
@@ -121,6 +149,11 @@ impl Change {
                 "  The log names several users, and one of them may be forged: all are credited.\n",
             );
         }
+        if self.claims.iter().chain(&self.candidates).any(|claim| claim.syslog) {
+            text.push_str(
+                "  Lines by syslog are not authenticated, so that their names may be forged.\n",
+            );
+        }
         for (what, claims) in [("", &self.claims), ("candidate: ", &self.candidates)] {
             for claim in claims {
                 for actor in &claim.actors {
@@ -133,7 +166,8 @@ impl Change {
                     }
                     text.push('\n');
                 }
-                let _ = writeln!(text, "    log {}: {}", claim.time, shown(&claim.message));
+                let source = if claim.syslog { "syslog" } else { "log" };
+                let _ = writeln!(text, "    {source} {}: {}", claim.time, shown(&claim.message));
                 if let Some(command) = &claim.command {
                     let _ = writeln!(text, "    command: {}", shown(command));
                 }

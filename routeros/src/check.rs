@@ -10,13 +10,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use self::answers::{clock, has_rule, rights};
+use self::answers::{clock, rights};
 use crate::{
     add::block_on,
     archive::Archive,
     archive_commands::Format,
     config::{Config, Router},
     config_export::validate,
+    log_rule::change_log,
     session::{export, records},
     ssh::SshConnection,
     terminal::{print, table},
@@ -43,13 +44,13 @@ struct Finding {
     rights: String,
     /// Whether the log can be read.
     log: String,
-    /// Whether a logging rule covers changes.
+    /// Whether the logging rules send changes to the log.
     rule: String,
     /// Whether the export is complete.
     export: String,
     /// Whether the clock agrees with this machine's.
     clock: String,
-    /// Whether the router can be followed.
+    /// Whether the router can be followed, and its log shows changes.
     ok: bool,
 }
 
@@ -78,8 +79,9 @@ pub fn run(path: &Path, options: &CheckOptions) -> Result<(), Error> {
             if running.len() >= AT_ONCE {
                 findings.extend(running.join_next().await);
             }
-            let archive = Archive::of(&config.archive, &router.name);
-            running.spawn(async move { check_router(&router, &archive).await });
+            let (archive, listens) =
+                (Archive::of(&config.archive, &router.name), config.syslog.is_some());
+            running.spawn(async move { check_router(&router, &archive, listens).await });
         }
         while let Some(finding) = running.join_next().await {
             findings.push(finding);
@@ -113,7 +115,8 @@ fn print_findings(findings: &[Finding], format: Format) -> Result<(), Error> {
     print(&table(&head, &rows))
 }
 
-async fn check_router(router: &Router, archive: &Archive) -> Finding {
+/// `listens` is set if the daemon listens for syslog.
+async fn check_router(router: &Router, archive: &Archive, listens: bool) -> Finding {
     let mut finding = Finding {
         router: router.name.to_string(),
         address: router.address.to_string(),
@@ -138,13 +141,20 @@ async fn check_router(router: &Router, archive: &Archive) -> Finding {
         Ok(log) => log.lines().next().unwrap_or_default().to_owned(),
         Err(fault) => fault,
     };
-    finding.rule = match answer(&connection, "/system logging print").await {
-        Ok(answer) if has_rule(&answer) => "ok".into(),
-        Ok(_) => "none for info: only the periodic export finds changes".into(),
-        Err(fault) => fault,
+    let mut is_blind = false;
+    finding.rule = match change_log(&connection).await {
+        Ok(Some(place)) => match place.blind(listens) {
+            Some(why) => {
+                is_blind = true;
+                why
+            }
+            None => place.as_checked().into(),
+        },
+        Ok(None) => "unknown: the router does not print its logging rules".into(),
+        Err(fault) => fault.to_string(),
     };
     let export = check_export(&connection, router, archive).await;
-    finding.ok = finding.log == "ok" && export.is_ok();
+    finding.ok = finding.log == "ok" && !is_blind && export.is_ok();
     finding.export = export.unwrap_or_else(|fault| fault);
     finding.clock = match answer(&connection, "/system clock print").await.as_deref().map(clock) {
         Ok(Some(time)) => match time.as_second() - Timestamp::now().as_second() {

@@ -1,11 +1,14 @@
 //! The configuration file, in TOML.
 
+mod jump;
 mod router_values;
 mod tables;
 
 use std::{
     collections::{BTreeSet, HashSet},
+    net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,8 +17,9 @@ use aw_service::{FileKind, HostPort, read_file_text};
 use serde::{Deserialize, de::IgnoredAny};
 use shm_layout::RingName;
 
-use self::router_values::deserialize_address;
 pub use self::router_values::{HostKeys, RouterName, router_address};
+use self::{jump::link_jumps, router_values::deserialize_address};
+use crate::{seal::Recipient, syslog::ListenAddress};
 
 /// The default of `-c`.
 pub const DEFAULT_PATH: &str = "/etc/addrwatch/routeros.toml";
@@ -45,9 +49,17 @@ pub struct Config {
     /// Seconds after which an unreachable router is reported.
     #[serde(default = "seconds::<120>")]
     pub alarm_after: u64,
+    /// age public keys: exports with secrets are stored encrypted to them, and masked otherwise.
+    #[serde(default)]
+    pub encrypt_to: Vec<Recipient>,
     /// Show secrets in mail and messages.
     #[serde(default)]
     pub mail_secrets: bool,
+    /// Receive log lines of routers that send them to a syslog server, at this address and port.
+    pub syslog: Option<ListenAddress>,
+    /// Hosts that routers can be reached through with `via`, and that are not followed.
+    #[serde(default, rename = "jump_host")]
+    pub jump_hosts: Vec<Router>,
     /// The mail server; without it no mail is sent.
     pub mail: Option<MailOptions>,
     /// A directory with further files `*.toml`, of routers and groups.
@@ -88,6 +100,13 @@ pub struct Router {
     /// The host keys that are trusted; without any, no connection is made.
     #[serde(default)]
     pub host_key: HostKeys,
+    /// The router or jump host whose SSH server the connection goes through.
+    pub via: Option<RouterName>,
+    /// The same with its keys, see [`link_jumps`].
+    #[serde(skip)]
+    pub jump: Option<Arc<Router>>,
+    /// The address of this machine that the connection comes from.
+    pub source: Option<IpAddr>,
     /// Offer the algorithms of RouterOS 6 too: SHA-1, CBC, ssh-rsa.
     #[serde(default)]
     pub legacy: bool,
@@ -144,6 +163,7 @@ impl Config {
         let mut config = Config::of(&tables::sources(path, text)?)?;
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
         config.make_paths_absolute(absolute.parent().unwrap_or(Path::new("/")));
+        link_jumps(&mut config)?; // with those paths
         Ok(config)
     }
 
@@ -153,8 +173,11 @@ impl Config {
     }
 
     fn of(sources: &[tables::Source]) -> Result<Config, String> {
-        let config = tables::merge(sources)
-            .and_then(|(config, places)| config.check(&places).and(Ok(config)));
+        let config = tables::merge(sources).and_then(|(mut config, places)| {
+            config.check(&places)?;
+            link_jumps(&mut config)?;
+            Ok(config)
+        });
         config.map_err(|fault| fault.explain(sources))
     }
 
@@ -170,7 +193,7 @@ impl Config {
             let files = of_oauth.chain([&mut mail.ca_file, &mut mail.password_file]);
             files.flatten().for_each(set);
         }
-        for router in &mut self.routers {
+        for router in self.routers.iter_mut().chain(&mut self.jump_hosts) {
             let paths =
                 [&mut router.password_file, &mut router.key_file, &mut router.passphrase_file];
             paths.into_iter().flatten().for_each(set);
@@ -191,6 +214,13 @@ impl Config {
                     "mail_to: there is no table [mail] (its server and from are needed)",
                 ));
             }
+        }
+        for host in &self.jump_hosts {
+            let fault = |why: &str| format!("jump_host {}: {why}", host.name);
+            if !names.insert(&host.name) {
+                return Err(fault("the name is used twice").into());
+            }
+            host.check().map_err(|why| fault(&why))?;
         }
         if let Some(mail) = &self.mail {
             mail.check()?;

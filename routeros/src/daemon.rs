@@ -34,6 +34,7 @@ use crate::{
     git::Repository,
     recorder::Recorder,
     session::{self, AnswerTo, ExportAnswer, ExportRequests, FetchTurns},
+    syslog::{self, SyslogSockets},
 };
 
 /// The user that the daemon runs as if root starts it without `-u`: the first one that exists.
@@ -68,6 +69,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         PreparedMailer::new(mail, &spool).map_err(failed)
     });
     let prepared = prepared.transpose()?;
+    let syslog = config.syslog.as_ref().map(SyslogSockets::open).transpose()?;
     let mut calls = SystemCalls::basic();
     calls.allow_event_loop();
     calls.allow_serving();
@@ -101,7 +103,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let socket = control::path(&config.archive);
     let (send, requests) = mpsc::channel(MAX_REQUESTS);
     control.map(|control| runtime.spawn(control::serve(control, send)));
-    let following = follow(config, &path, Arc::clone(&recorder), requests, &signals, startup);
+    let following = follow(config, syslog, &path, Arc::clone(&recorder), requests, &signals, startup);
     let ended = runtime.block_on(following);
     let _ = fs::remove_file(socket);
     runtime.shutdown_timeout(Duration::from_secs(5));
@@ -113,6 +115,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
 
 async fn follow(
     config: Config,
+    syslog: Option<SyslogSockets>,
     path: &Path,
     recorder: Arc<Recorder>,
     mut requests: mpsc::Receiver<ExportRequest>,
@@ -127,6 +130,9 @@ async fn follow(
         running: BTreeMap::new(),
     };
     tasks.set(&config.routers);
+    if let Some(sockets) = syslog {
+        tokio::spawn(syslog::listen(sockets, Arc::clone(&recorder.syslog_senders)));
+    }
     let mut current = config;
     let failure = |error| Error::io("wait for signals", error);
     let fd = signals.as_fd().try_clone_to_owned().map_err(failure)?;
@@ -157,12 +163,14 @@ async fn follow(
         }
     }
     tasks.set(&[]);
+    recorder.syslog_senders.report();
     Ok(())
 }
 
 fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
     let without_routers = |config: &Config| Config {
         routers: Vec::new(),
+        jump_hosts: Vec::new(),
         include: None,
         groups: Default::default(),
         ..config.clone()
@@ -260,11 +268,13 @@ fn files(config: &Config, path: &Path) -> Vec<Access> {
         files.extend(absolute.and_then(|path| Some(Access::Read(path.parent()?.into()))));
     };
     read(path);
-    for router in &config.routers {
+    for router in config.routers.iter().chain(&config.jump_hosts) {
         let all = [&router.password_file, &router.key_file, &router.passphrase_file];
         all.into_iter().flatten().for_each(|path| read(path));
     }
-    files.extend(config.routers.iter().map(|router| Access::Connect(router.address.port)));
+    let hosts = || config.routers.iter().chain(&config.jump_hosts);
+    files.extend(hosts().map(|router| Access::Connect(router.address.port)));
+    files.extend(hosts().any(|router| router.source.is_some()).then_some(Access::BindAny));
     let mail = config.mail.iter().flat_map(|mail| mail.ports());
     files.extend(mail.map(Access::Connect));
     files

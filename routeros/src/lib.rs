@@ -29,10 +29,13 @@ mod import;
 mod legacy;
 mod log_line;
 mod log_record;
+mod log_rule;
 mod mask;
 mod recorder;
+mod seal;
 mod session;
 mod ssh;
+mod syslog;
 mod terminal;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -7,6 +7,7 @@ mod journal;
 mod mail;
 mod record_export;
 mod ring;
+mod sensitive;
 
 use std::{
     collections::BTreeMap,
@@ -22,17 +23,21 @@ use shm_layout::Writer;
 pub use self::record_export::Outcome;
 use self::{
     clock::RetentionClock, commits::Commits, journal::Journal, mail::ChangeMail, ring::ChangeRing,
+    sensitive::SensitiveHashes,
 };
 use crate::{
     archive::Archive,
     config::{Config, Router, RouterName},
     git::Repository,
     mask::mask,
+    syslog::SyslogSenders,
 };
 
 pub struct Recorder {
     /// The configuration at the start; its routers may have changed since then.
     pub config: Config,
+    /// The addresses that may send syslog.
+    pub syslog_senders: Arc<SyslogSenders>,
     /// Print each change with its diff.
     pub print: bool,
     zone: TimeZone,
@@ -43,6 +48,7 @@ pub struct Recorder {
     clock: RetentionClock,
     /// For each router a lock that is held while an export is recorded.
     recording: Mutex<BTreeMap<RouterName, Arc<Mutex<()>>>>,
+    sensitive: Mutex<SensitiveHashes>,
 }
 
 impl Recorder {
@@ -61,6 +67,8 @@ impl Recorder {
             commits: git.map(|git| Commits::new(&config.archive, git)),
             clock: RetentionClock::new(),
             recording: Mutex::default(),
+            sensitive: Mutex::default(),
+            syslog_senders: Arc::default(),
             config: config.clone(),
             print,
         }
@@ -105,6 +113,15 @@ impl Recorder {
         self.mail.send(router.mail_to.as_deref(), &format!("{name}: {subject}"), &text);
     }
 
+    /// Logs the end of a fault, also to `log.txt`, and sends it by mail.
+    pub fn recovered(&self, router: &Router, subject: &str, text: &str) {
+        let (name, address) = (&router.name, &router.address);
+        self.note(name, text);
+        let when = self.local_time(Timestamp::now());
+        let text = format!("{when} {name} ({address})\n\n{text}\n");
+        self.mail.send(router.mail_to.as_deref(), &format!("{name}: {subject}"), &text);
+    }
+
     pub fn set_status(&self, router: &RouterName, status: &str, cause: &str) {
         self.journal.update_state(router, |state| {
             if (state.status.as_str(), state.why.as_str()) != (status, cause) {
@@ -117,6 +134,9 @@ impl Recorder {
     /// Stores the last log line about a change. Later lines are new after the next connection.
     pub fn set_last_line(&self, router: &RouterName, line: Option<(String, String)>) {
         if line.is_some() {
+            // Compared with masked messages too, see `Session::find_candidates`.
+            let masks = !self.config.encrypt_to.is_empty();
+            let line = line.map(|(time, text)| (time, if masks { mask(&text) } else { text }));
             self.journal.update_state(router, |state| state.last_line = line);
         }
     }

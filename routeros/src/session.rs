@@ -3,6 +3,7 @@
 mod export_requests;
 mod fetch;
 mod follow_log;
+mod log_check;
 mod ssh_session;
 
 use std::{sync::Arc, time::Duration};
@@ -25,6 +26,7 @@ use crate::{
     config::Router,
     recorder::{Outcome, Recorder},
     ssh::{SshConnection, SshFault},
+    syslog::SyslogLines,
     terminal::print,
 };
 
@@ -43,6 +45,7 @@ pub async fn run(
 ) {
     let mut task = RouterTask::new(router, recorder, turns);
     task.requests = requests;
+    task.allow_syslog(task.router.address.host.parse().ok());
     loop {
         // An earlier reload is in effect already: a refused login is not tried twice.
         reload.borrow_and_update();
@@ -90,6 +93,10 @@ struct RouterTask {
     connection_fault: Condition,
     /// Separate: one fault does not hide the other.
     export_fault: Condition,
+    /// The log shows no changes.
+    log_fault: Condition,
+    /// Lines that came by syslog.
+    syslog: SyslogLines,
     /// Since when the router is not connected.
     down_since: Option<Instant>,
     /// Claims of earlier connections that no export has shown.
@@ -110,6 +117,8 @@ impl RouterTask {
             backoff: Backoff::default(),
             connection_fault: Condition::default(),
             export_fault: Condition::default(),
+            log_fault: Condition::default(),
+            syslog: SyslogLines::default(),
             down_since: None,
             claims: Claims::default(),
             requests: ExportRequests::default(),

@@ -3,6 +3,7 @@
 
 mod fault;
 mod login;
+mod transport;
 
 use std::{
     borrow::Cow,
@@ -27,7 +28,7 @@ use tokio::{
 };
 
 pub use self::fault::SshFault;
-use self::{fault::fault, login::Credentials};
+use self::{fault::fault, login::Credentials, transport::Transport};
 use crate::{
     config::Router,
     host_key::{self, HostKey},
@@ -49,7 +50,10 @@ static RESOLVERS: Semaphore = Semaphore::const_new(4);
 
 pub struct SshConnection {
     handle: Handle<HostKeyCheck>,
-    peer: IpAddr,
+    /// Unknown behind a jump host, unless the configuration has an address.
+    peer: Option<IpAddr>,
+    /// The connection that carries this one.
+    _jump: Option<Arc<SshConnection>>,
 }
 
 /// The output of a command.
@@ -94,11 +98,11 @@ impl SshConnection {
     pub async fn open(router: &Router) -> Result<SshConnection, SshFault> {
         let open = async {
             let credentials = Credentials::read(router)?;
-            let (mut handle, peer) = connect(router).await?;
+            let (mut handle, peer, jump) = connect(router).await?;
             let login = credentials.log_in(&mut handle, router);
             let ended = timeout(STEP_TIMEOUT, login).await;
             ended.map_err(|_| SshFault::Unreachable("no answer to the login".into()))??;
-            Ok(SshConnection { handle, peer })
+            Ok(SshConnection { handle, peer, _jump: jump })
         };
         timeout(OPEN_TIMEOUT, open).await.map_err(|_| no_answer())?
     }
@@ -158,10 +162,15 @@ impl SshConnection {
 
     /// The router's address, if it is an IPv4 address.
     pub fn ipv4(&self) -> Option<Ipv4Addr> {
-        match self.peer.to_canonical() {
+        match self.peer?.to_canonical() {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
         }
+    }
+
+    /// The router's address, if it is known.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     pub fn is_closed(&self) -> bool {
@@ -174,19 +183,20 @@ impl SshConnection {
     }
 }
 
-async fn connect(router: &Router) -> Result<(Handle<HostKeyCheck>, IpAddr), SshFault> {
+type Connected = (Handle<HostKeyCheck>, Option<IpAddr>, Option<Arc<SshConnection>>);
+
+async fn connect(router: &Router) -> Result<Connected, SshFault> {
     let pinned = router.host_key.0.clone();
     let untrusted = Arc::new(Mutex::new(None));
     let client = HostKeyCheck { pinned: pinned.clone(), untrusted: Arc::clone(&untrusted) };
-    let (stream, peer) = connect_first(&addresses(&router.address).await?, STEP_TIMEOUT).await?;
-    let _ = stream.set_nodelay(true);
+    let Transport { stream, peer, jump } = Transport::open(router).await?;
     let connect = client::connect_stream(Arc::new(options(router)), stream, client);
     let connected = timeout(STEP_TIMEOUT, connect).await.map_err(|_| no_answer())?;
     let handle = connected.map_err(|error| {
         let key = lock(&untrusted).take();
         fault(error, key.map(|key| (key, pinned.is_empty())))
     })?;
-    Ok((handle, peer))
+    Ok((handle, peer, jump))
 }
 
 async fn addresses(HostPort { host, port }: &HostPort) -> Result<Vec<SocketAddr>, SshFault> {
@@ -214,13 +224,14 @@ async fn addresses(HostPort { host, port }: &HostPort) -> Result<Vec<SocketAddr>
 /// Connects to the first address that accepts, and returns that address too.
 async fn connect_first(
     addresses: &[SocketAddr],
+    source: Option<IpAddr>,
     limit: Duration,
 ) -> Result<(TcpStream, IpAddr), SshFault> {
     let mut fault = SshFault::Unreachable("its name has no address".into());
     for address in addresses {
-        fault = match timeout(limit, TcpStream::connect(address)).await {
+        fault = match timeout(limit, transport::connect_from(source, *address)).await {
             Ok(Ok(stream)) => return Ok((stream, address.ip())),
-            Ok(Err(error)) => SshFault::Unreachable(aw_service::cause(&error)),
+            Ok(Err(error)) => SshFault::Unreachable(transport::cause(source, &error)),
             Err(_) => no_answer(),
         };
     }
@@ -283,14 +294,14 @@ mod tests {
         let patience = Duration::from_millis(300);
         // Connections are not accepted; once the queue is full, Linux does not answer further ones.
         let mut queue = Vec::new();
-        while let Ok(stream) = connect_first(&[silent], patience).await {
+        while let Ok(stream) = connect_first(&[silent], None, patience).await {
             queue.push(stream);
         }
         let alive = tokio::net::TcpListener::bind("127.0.0.2:0").await.unwrap();
         let address = alive.local_addr().unwrap();
-        let found = connect_first(&[silent, silent, address], patience).await.unwrap();
+        let found = connect_first(&[silent, silent, address], None, patience).await.unwrap();
         assert_eq!(found.1, address.ip());
-        assert_eq!(connect_first(&[silent], patience).await.unwrap_err(), super::no_answer());
+        assert_eq!(connect_first(&[silent], None, patience).await.unwrap_err(), super::no_answer());
     }
 
     #[tokio::test]

@@ -31,6 +31,8 @@ pub enum Access {
     Tree(PathBuf),
     /// Open TCP connections to this port of any host (since Linux 6.7; older kernels allow any port).
     Connect(u16),
+    /// Choose the source address of a TCP connection: bind a socket to port 0, whose port the kernel chooses.
+    BindAny,
 }
 
 impl Access {
@@ -83,6 +85,10 @@ fn landlock(rules: &[Access]) -> Result<RulesetStatus, landlock::RulesetError> {
             Access::Create(path) => (path, write & !BitFlags::from(AccessFs::Truncate)),
             Access::Remove(path) => (path, AccessFs::RemoveFile.into()),
             Access::Tree(path) => (path, write | AccessFs::MakeDir | AccessFs::RemoveDir),
+            Access::BindAny => {
+                ruleset = ruleset.add_rule(NetPort::new(0, AccessNet::BindTcp))?;
+                continue;
+            }
             Access::Connect(port) => {
                 ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
                 continue;

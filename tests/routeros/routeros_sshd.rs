@@ -4,6 +4,7 @@
 
 use aw_tests::rig::{Run, run, wait_until};
 use aw_tests::ring::Ring;
+use aw_tests::routeros::{Router, Version, fingerprint, new_key};
 use aw_tests::server::{Server, ServerProcess, free_port, listens};
 use aw_tests::watching::Watching;
 use std::fs::{self, Permissions};
@@ -25,7 +26,7 @@ impl Server for Sshd {
 
     fn server_command(&self) -> Command {
         let mut command = Command::new("/usr/sbin/sshd");
-        command.args(["-D", "-e", "-f"]).arg(self.path("config"));
+        command.arg("-D").arg("-E").arg(self.path("messages")).arg("-f").arg(self.path("config"));
         command
     }
 
@@ -108,16 +109,32 @@ impl Sshd {
         fs::write(self.path("log"), text).unwrap();
     }
 
-    fn watching(&self, ring: &Ring, host: &str) -> Watching {
+    /// Its host key as the configuration has it.
+    fn host_key(&self, host: &str) -> String {
         let mut command = Command::new("ssh-keygen");
         command.arg("-lf").arg(self.path(&format!("{host}.pub")));
         let print = run(command).ok().stdout;
         let print = print.split(' ').nth(1).unwrap();
         let kind = if host == "host_rsa" { "ssh-rsa" } else { "ssh-ed25519" };
+        format!("{kind} {print}")
+    }
+
+    /// The same configuration as a jump host.
+    fn as_jump_host(&self, watching: Watching) -> Watching {
+        watching
+            .option("[[jump_host]]")
+            .option("name = \"bastion\"")
+            .option(&format!("address = \"127.0.0.1:{}\"", self.port))
+            .option(&format!("user = {:?}", self.user))
+            .option(&format!("key_file = {:?}", self.path("ed25519")))
+            .option(&format!("host_key = {:?}", self.host_key("host_rsa")))
+    }
+
+    fn watching(&self, ring: &Ring, host: &str) -> Watching {
         Watching::new(ring)
             .entry("core1", &format!("127.0.0.1:{}", self.port))
             .option(&format!("user = {:?}", self.user))
-            .option(&format!("host_key = \"{kind} {print}\""))
+            .option(&format!("host_key = {:?}", self.host_key(host)))
             .option("settle = 1")
     }
 }
@@ -160,4 +177,62 @@ fn an_agent() {
     let daemon = Run::start(command);
     daemon.stderr.wait_for("first contact");
     daemon.stop().ok();
+}
+
+/// Through sshd as a jump host: one login serves two routers, and their host keys are checked.
+#[test]
+fn a_jump_host() {
+    let (mut bastion, ring) = (Sshd::start(), Ring::new());
+    let (one, two, other) =
+        (Router::start(Version::V7), Router::start(Version::V6), Router::start(Version::V7));
+    let pinned = other.host_key.clone();
+    let mut watching = Watching::new(&ring)
+        .router("one", &one, Version::V7)
+        .option("via = \"bastion\"")
+        .router("two", &two, Version::V6)
+        .option("via = \"bastion\"")
+        .router("other", &other, Version::V7)
+        .option("via = \"bastion\"");
+    watching = bastion.as_jump_host(watching);
+    watching.replace(&pinned, &fingerprint(&new_key()));
+    bastion.stop();
+    let daemon = watching.start();
+    // There is no other way.
+    daemon.stderr.wait_for("one: unreachable for");
+    daemon.stderr.wait_for("through bastion: connection refused");
+    bastion.start_again();
+    for name in ["one", "two"] {
+        daemon.stderr.wait_for(&format!("{name}: first contact"));
+    }
+    daemon.stderr.wait_for("other: ITS HOST KEY HAS CHANGED");
+    assert_eq!(other.counts(), (0, 0), "no password is sent to a machine with a wrong key");
+    one.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("one: configuration changed by alice (+1 -0)");
+    let logins = || {
+        let log = fs::read_to_string(bastion.path("messages")).unwrap();
+        log.matches("Accepted publickey").count()
+    };
+    assert_eq!(logins(), 1);
+    daemon.stop().ok();
+}
+
+/// A jump host that forwards nothing is named, with what to set.
+#[test]
+fn a_jump_host_that_does_not_forward() {
+    let (mut bastion, ring, router) = (Sshd::start(), Ring::new(), Router::start(Version::V7));
+    bastion.stop();
+    let config = fs::read_to_string(bastion.path("config")).unwrap();
+    fs::write(bastion.path("config"), config + "AllowTcpForwarding no\n").unwrap();
+    bastion.start_again();
+    let watching =
+        Watching::new(&ring).router("core1", &router, Version::V7).option("via = \"bastion\"");
+    let watching = bastion.as_jump_host(watching);
+    let mut command = watching.command();
+    command.arg("check");
+    let why = format!("through bastion: it does not forward to {}", router.address);
+    let found = run(command).refused("aw-routeros", &["1 of 1 routers cannot be followed"]);
+    assert!(
+        found.stdout.contains(&why) && found.stdout.contains("AllowTcpForwarding"),
+        "{found:?}"
+    );
 }

@@ -55,6 +55,8 @@ pub struct Faults {
     pub channels: Option<usize>,
     /// Nothing about changes is logged.
     pub no_rule: bool,
+    /// Its logging rules, as `print detail` prints them, in place of the default.
+    pub logging: Option<String>,
     /// The user may not see secrets.
     pub no_secrets: bool,
 }
@@ -75,6 +77,8 @@ pub struct State {
     pub login: String,
     /// Logins that were refused.
     pub refused: usize,
+    /// The addresses that connected.
+    pub peers: Vec<IpAddr>,
     /// How often a client had to enlarge a window: RouterOS drops data beyond it.
     pub enlarged: usize,
     clock: u64,
@@ -137,6 +141,7 @@ impl Router {
             logins: 0,
             login: String::new(),
             refused: 0,
+            peers: Vec::new(),
             enlarged: 0,
             clock: 0,
             password: "secret".into(),
@@ -271,8 +276,12 @@ fn listen(shared: &Arc<Shared>, key: PrivateKey, address: SocketAddr) -> (Socket
     });
     let address = listener.local_addr().expect("an address");
     let task = runtime().spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let silent = shared.state.lock().unwrap().faults.silent;
+        while let Ok((stream, from)) = listener.accept().await {
+            let silent = {
+                let mut state = shared.state.lock().unwrap();
+                state.peers.push(from.ip());
+                state.faults.silent
+            };
             let (config, shared) = (Arc::clone(&config), Arc::clone(&shared));
             tokio::spawn(async move {
                 let mut drop = shared.drop.subscribe();
@@ -503,10 +512,31 @@ impl Shared {
                 text
             }
             ("/log print", _) => state.log.iter().map(|line| format!("{line}{end}")).collect(),
-            ("/system logging print", _) => {
+            ("/system logging print" | "/system logging print detail", _) => {
+                if let Some(rules) = &faults.logging {
+                    return rules.replace('\n', end);
+                }
                 let topics = if faults.no_rule { "error" } else { "info" };
                 format!(" 0  *  topics={topics} prefix=\"\" action=memory{end}")
             }
+            // As published prints of RouterOS 6 and 7 up to 7.17 have them, wrapped.
+            ("/system logging action print" | "/system logging action print detail", _) => [
+                "Flags: * - default ",
+                " 0 * name=\"memory\" target=memory memory-lines=1000 memory-stop-on-full=no ",
+                "",
+                " 1 * name=\"disk\" target=disk disk-file-name=\"flash/log\" ",
+                "     disk-lines-per-file=1000 disk-file-count=2 disk-stop-on-full=no ",
+                "",
+                " 2 * name=\"echo\" target=echo remember=yes ",
+                "",
+                " 3 * name=\"remote\" target=remote remote=192.0.2.9 remote-port=514 ",
+                "     src-address=0.0.0.0 bsd-syslog=no syslog-time-format=bsd-syslog ",
+                "     syslog-facility=daemon syslog-severity=auto ",
+                "",
+                " 4   name=\"audit\" target=memory memory-lines=500 memory-stop-on-full=no ",
+                "",
+            ]
+            .join(end),
             ("/user print detail", _) => format!(
                 "Flags: X - disabled{end} 0   ;;; system default user{end}     name=\"admin\" group=audit address=\"\"{end}"
             ),

@@ -19,6 +19,9 @@ pub struct LogClaim {
     /// Whether an actor may be forged.
     #[serde(default)]
     pub ambiguous: bool,
+    /// Whether it came by syslog, which anybody can forge.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub syslog: bool,
 }
 
 impl LogClaim {
@@ -29,6 +32,7 @@ impl LogClaim {
             time: record.time.clone(),
             message: record.message.clone(),
             ambiguous: named.ambiguous || record.doubtful,
+            syslog: false,
             actors: named.actors,
             command: named.command,
         })
@@ -63,6 +67,9 @@ pub const MAX_CLAIMS: usize = 500;
 /// Bytes of the claims that are kept, at most: a single message may have 64 KiB.
 pub const MAX_CLAIMS_BYTES: usize = 256 << 10;
 
+/// Claims by syslog among them, at most: forged ones must not leave those of the log no room.
+const MAX_SYSLOG_CLAIMS: usize = 30;
+
 /// Claims in the order of the log, bounded in number and size.
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
@@ -76,6 +83,16 @@ impl Claims {
     pub fn push(&mut self, claim: LogClaim) {
         // The command and the names are parts of the message.
         let bytes = 2 * (claim.time.len() + claim.message.len());
+        if claim.syslog {
+            let known = self.kept.iter().filter(|kept| kept.syslog);
+            let (same, number) = known.fold((false, 0), |(same, number), kept| {
+                (same || kept.message == claim.message, number + 1)
+            });
+            if same || number >= MAX_SYSLOG_CLAIMS {
+                self.further += u64::from(!same);
+                return;
+            }
+        }
         if self.kept.len() < MAX_CLAIMS && self.bytes + bytes <= MAX_CLAIMS_BYTES {
             self.bytes += bytes;
             self.kept.push(claim);

@@ -22,6 +22,9 @@ pub struct ExportSchedule {
     /// The first and the last line about a change since the last export began.
     first_line: Option<Duration>,
     last_line: Option<Duration>,
+    /// When an export is due because of a line by syslog, and the earliest time of the next one.
+    syslog_due: Option<Duration>,
+    syslog_rest: Duration,
     /// No export before this time: the router rests four times as long as the last export took, up to 30 s.
     rest_until: Duration,
     /// The next periodic export.
@@ -35,7 +38,17 @@ impl ExportSchedule {
     pub fn new(timing: ExportTiming) -> ExportSchedule {
         let (rest_until, periodic) = (Duration::ZERO, Duration::ZERO);
         let (first_line, last_line, exported) = (None, None, false);
-        ExportSchedule { timing, first_line, last_line, rest_until, periodic, exported }
+        let (syslog_due, syslog_rest) = (None, Duration::ZERO);
+        ExportSchedule {
+            timing,
+            first_line,
+            last_line,
+            syslog_due,
+            syslog_rest,
+            rest_until,
+            periodic,
+            exported,
+        }
     }
 
     /// Delays the first export: a change may have happened just before the connection.
@@ -48,10 +61,20 @@ impl ExportSchedule {
         self.last_line = Some(now);
     }
 
+    /// A line came by syslog. Since it may be forged, an export because of such lines is due every 30 s at most.
+    pub fn syslog_line_received(&mut self, now: Duration) {
+        if self.syslog_due.is_none() {
+            let due = (now + self.timing.settle).max(self.syslog_rest);
+            (self.syslog_due, self.syslog_rest) = (Some(due), due + LONGEST_REST);
+        }
+    }
+
     pub fn due(&self) -> Duration {
         let after_lines = self.last_line.zip(self.first_line).map(|(last, first)| {
             (last + self.timing.settle).min(first + self.timing.latest).max(self.rest_until)
         });
+        let after_syslog = self.syslog_due.map(|due| due.max(self.rest_until));
+        let after_lines = after_lines.into_iter().chain(after_syslog).min();
         let periodic = self.periodic.max(self.rest_until);
         after_lines.map_or(self.periodic, |due| due.min(periodic))
     }
@@ -66,7 +89,7 @@ impl ExportSchedule {
 
     /// An export begins: later lines are for the next one.
     pub fn export_began(&mut self) {
-        (self.first_line, self.last_line) = (None, None);
+        (self.first_line, self.last_line, self.syslog_due) = (None, None, None);
     }
 
     /// The export that began at `began` is complete.
@@ -81,7 +104,7 @@ impl ExportSchedule {
 
     /// The export failed: the next one is due after `pause`, whatever the log has meanwhile.
     pub fn export_failed(&mut self, now: Duration, pause: Duration) {
-        (self.first_line, self.last_line) = (None, None);
+        (self.first_line, self.last_line, self.syslog_due) = (None, None, None);
         (self.rest_until, self.periodic) = (now + pause, now + pause);
     }
 }

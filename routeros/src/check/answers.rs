@@ -1,4 +1,4 @@
-//! What the answers of a router mean: the rights of the user, the logging rules, the clock.
+//! What the answers of a router mean: the rights of the user, the clock.
 
 use jiff::{Timestamp, civil::DateTime, tz::Offset};
 
@@ -52,26 +52,6 @@ fn field<'a>(entry: &'a str, name: &str) -> Option<&'a str> {
     }
 }
 
-/// Whether a logging rule covers `info`, the topic of changes, and is not disabled (`X`) or invalid (`I`).
-pub fn has_rule(text: &str) -> bool {
-    let rule = |line: &str| {
-        let mut words = line.split_whitespace();
-        let is_numbered = words.next().is_some_and(|word| word.parse::<u32>().is_ok());
-        let words: Vec<_> = words.collect();
-        let is_off = words.first().is_some_and(|word| word.len() <= 2 && word.contains(['X', 'I']));
-        let logs = words.iter().any(|word| {
-            let topics = word.trim_start_matches("topics=");
-            topics.split(',').any(|topic| topic == "info")
-                && topics.split(',').all(|topic| {
-                    ["info", "system"].contains(&topic)
-                        || topic.strip_prefix('!').is_some_and(|not| not != "system")
-                })
-        });
-        is_numbered && !is_off && logs
-    };
-    text.lines().any(rule)
-}
-
 /// The time in `/system clock print`, with its offset from UTC.
 pub fn clock(text: &str) -> Option<Timestamp> {
     let value = |name: &str| {
@@ -104,15 +84,6 @@ mod tests {
         assert_eq!(clock(v7), "2026-11-22T13:05:00Z".parse().ok());
         assert_eq!(clock(v6), clock(v7));
         assert_eq!(clock("what"), None);
-    }
-
-    #[test]
-    fn rules() {
-        assert!(has_rule("Flags: X - disabled\n 0    topics=info prefix=\"\" action=memory\n"));
-        assert!(has_rule(" 0 *  info       memory\n") && has_rule("1 system,info memory"));
-        assert!(!has_rule(" 0 X  topics=info action=memory\n") && !has_rule("0 error memory"));
-        assert!(!has_rule("0 dhcp,info memory") && !has_rule("info"));
-        assert!(has_rule("0 info,!account memory") && !has_rule("0 info,!system memory"));
     }
 
     #[test]

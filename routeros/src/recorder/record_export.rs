@@ -47,9 +47,11 @@ impl Recorder {
     pub fn record_export(
         &self,
         router: &Router,
-        fetched: FetchedExport,
+        mut fetched: FetchedExport,
         credit: Credit,
     ) -> io::Result<Outcome> {
+        let sensitive = self.encrypts(router).then(|| fetched.bytes.clone());
+        fetched.bytes = self.comparable(router, fetched.bytes);
         // A task that was aborted by a reload may still record an export of the same router.
         let exporting = self.export_lock(&router.name);
         let _lock = lock(&exporting);
@@ -75,6 +77,9 @@ impl Recorder {
             }
         };
         let outcome = self.store(router, &fetched, credit, base, &export, now)?;
+        if let Some(sensitive) = sensitive {
+            self.store_sensitive(router, &sensitive, matches!(outcome, Outcome::Unchanged), now)?;
+        }
         // From here on a failure must not cause the same change to be recorded again.
         self.finish_export(router, &export, &outcome, now, newest);
         Ok(outcome)
@@ -83,6 +88,7 @@ impl Recorder {
     /// The export to compare with: the base or, if it is damaged, the newest complete snapshot, which becomes the base.
     fn base(&self, router: &Router, archive: &Archive) -> io::Result<Option<Export>> {
         let Some(bytes) = archive.base()? else { return Ok(None) };
+        let bytes = self.comparable(router, bytes); // also one from before `encrypt_to`
         let fault = match validate(&bytes, None) {
             Ok(base) => return Ok(Some(base)),
             Err(fault) => fault,
@@ -128,6 +134,7 @@ impl Recorder {
         }
         let old = archive.newest_snapshot()?.unwrap_or_default();
         let snapshots = (old, archive.add_snapshot(now, &fetched.bytes)?);
+        let credit = if self.encrypts(router) { credit.masked() } else { credit };
         let names = (router.name.as_str(), &*router.address.to_string());
         let change = Change::new(now, names, credit, difference, snapshots);
         let when = self.local_time(now);
@@ -182,6 +189,7 @@ impl Recorder {
         let age = days.map(|days| SignedDuration::from_hours(24 * i64::from(days)));
         let since = age.and_then(|age| now.checked_sub(age).ok());
         archive.remove_snapshots(self.config.keep, since)?;
+        archive.remove_sensitive(self.config.keep, since)?;
         if !all {
             return Ok(());
         }

@@ -43,6 +43,7 @@ impl Fixture {
             actors: crate::actor::actors_in("item added by alice").unwrap().actors,
             command: None,
             ambiguous: false,
+            syslog: false,
         };
         let credit = Credit { claims: vec![claim], ..Credit::default() };
         recorder.record_export(self.router(), fetched, credit)

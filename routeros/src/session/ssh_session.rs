@@ -9,6 +9,7 @@ use super::{
     FetchedExport, RouterTask, Turn,
     fetch::{fetch_export, stored_log},
     follow_log::{LogEvent, LogFollower},
+    log_check::{LogCheck, check_log, next_check},
     random_byte, spread,
 };
 use crate::{
@@ -16,6 +17,8 @@ use crate::{
     change::Credit,
     config_export::Export,
     log_record::{LogAssembler, LogRecord},
+    log_rule::ChangeLog,
+    mask::mask,
     recorder::Outcome,
     ssh::{SshConnection, SshFault},
 };
@@ -42,6 +45,8 @@ pub struct Session<'a> {
     candidates: Option<Vec<LogClaim>>,
     /// The export that is being fetched, and when it began.
     export: Option<(PendingExport, Duration)>,
+    /// Asks whether the log shows changes.
+    log_check: Option<LogCheck>,
     export_backoff: Backoff,
     /// Nothing arrived for [`QUIET`].
     is_quiet: bool,
@@ -53,6 +58,8 @@ enum SessionEvent {
     ExportDue,
     Exported(Result<FetchedExport, SshFault>),
     ExportRequested,
+    Syslog(LogRecord),
+    LogChecked(Option<ChangeLog>),
 }
 
 impl Session<'_> {
@@ -71,6 +78,7 @@ impl Session<'_> {
             assembler: LogAssembler::default(),
             candidates: None,
             export: None,
+            log_check: None,
             export_backoff: Backoff::new(EXPORT_PAUSES[0], EXPORT_PAUSES[1]),
             is_quiet: false,
         }
@@ -87,6 +95,7 @@ impl Session<'_> {
     async fn follow(&mut self) -> Result<Infallible, SshFault> {
         let mut log = self.start_log().await?;
         self.task.connected();
+        self.task.allow_syslog(self.connection.peer());
         loop {
             match self.next_event(&mut log).await? {
                 SessionEvent::Log(LogEvent::Bytes(bytes)) => {
@@ -109,6 +118,13 @@ impl Session<'_> {
                 }
                 SessionEvent::Exported(result) => self.export_fetched(result).await?,
                 SessionEvent::ExportRequested => {}
+                SessionEvent::Syslog(record) => {
+                    self.attribution.observe_syslog(self.start.elapsed(), &record);
+                }
+                SessionEvent::LogChecked(place) => {
+                    self.log_check = None;
+                    self.task.report_change_log(place);
+                }
             }
         }
     }
@@ -118,7 +134,8 @@ impl Session<'_> {
             self.attribution.schedule.request(self.start.elapsed());
         }
         let due = self.start + self.attribution.schedule.due();
-        let export = &mut self.export;
+        let (export, log_check, syslog) =
+            (&mut self.export, &mut self.log_check, &mut self.task.syslog);
         let next_export = async {
             match export {
                 Some((export, _)) => SessionEvent::Exported(export.await),
@@ -133,6 +150,8 @@ impl Session<'_> {
             () = sleep(QUIET), if !self.is_quiet => Ok(SessionEvent::Quiet),
             event = next_export => Ok(event),
             () = self.task.requests.next() => Ok(SessionEvent::ExportRequested),
+            record = syslog.next() => Ok(SessionEvent::Syslog(record)),
+            place = next_check(log_check) => Ok(SessionEvent::LogChecked(place)),
         }
     }
 
@@ -172,7 +191,8 @@ impl Session<'_> {
         let last = last.or_else(|| self.task.recorder.last_line(&self.task.router.name));
         let known = last.and_then(|(time, message)| {
             stored.iter().rposition(|(_, claim)| {
-                claim.message == message && is_same_time(&claim.time, &time)
+                (claim.message == message || mask(&claim.message) == message)
+                    && is_same_time(&claim.time, &time)
             })
         });
         let new = stored.into_iter().skip(known.map_or(0, |at| at + 1));
@@ -248,6 +268,8 @@ impl Session<'_> {
         self.export_backoff.reset();
         self.attribution.export_complete(began, self.start.elapsed());
         self.task.export_complete(newest);
+        // A change of the logging rules is in an export too: the answer is that of now.
+        self.log_check = Some(check_log(Arc::clone(&self.connection)));
         Ok(())
     }
 

@@ -1,0 +1,163 @@
+//! Encrypts to age recipients (age-encryption.org/v1, the C2SP specification), so that `age -d -i KEY` decrypts. Only the
+//! public keys are here: this machine cannot decrypt what it wrote.
+//!
+//! Not by the crate `age` (0.12.1, "beta"): it brings 43 further crates, most of them for translated messages. All
+//! cryptography is of `ring`, which SSH and TLS use here too; a test decrypts with the program `age`.
+
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
+use ring::{
+    aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey},
+    agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephemeral},
+    error::Unspecified,
+    hkdf::{HKDF_SHA256, Salt},
+    hmac::{self, HMAC_SHA256},
+    rand::{SecureRandom, SystemRandom},
+};
+use serde::Deserialize;
+
+/// A public key, `age1...`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub struct Recipient([u8; 32]);
+
+impl TryFrom<String> for Recipient {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Recipient, String> {
+        let fault =
+            || format!("recipient {text:?}: must be age1... (age-keygen prints it as public key)");
+        bech32("age", text.trim())
+            .and_then(|key| key.try_into().ok())
+            .map(Recipient)
+            .ok_or_else(fault)
+    }
+}
+
+/// Bytes of a part of the text, which is encrypted and authenticated by itself.
+const CHUNK: usize = 64 << 10;
+
+/// Encrypts to all recipients: each can decrypt. Fails only without random numbers or with a recipient that is no key.
+pub fn seal(recipients: &[Recipient], text: &[u8]) -> Result<Vec<u8>, Unspecified> {
+    let random = SystemRandom::new();
+    let (mut file_key, mut nonce) = ([0; 16], [0; 16]);
+    random.fill(&mut file_key)?;
+    random.fill(&mut nonce)?;
+    let mut header = "age-encryption.org/v1\n".to_owned();
+    for recipient in recipients {
+        let (share, wrapped) = wrap(recipient, &file_key, &random)?;
+        header += &format!("-> X25519 {}\n{}\n", BASE64.encode(share), BASE64.encode(wrapped));
+    }
+    header += "---";
+    let key = hmac::Key::new(HMAC_SHA256, &derived(&[], &file_key, "header")?);
+    let tag = hmac::sign(&key, header.as_bytes());
+    let mut sealed = format!("{header} {}\n", BASE64.encode(tag)).into_bytes();
+    sealed.reserve(text.len() + text.len() / 1024 + 64);
+    sealed.extend_from_slice(&nonce);
+    let key = cipher(&derived(&nonce, &file_key, "payload")?)?;
+    let last = text.len().div_ceil(CHUNK).max(1) - 1;
+    for number in 0..=last {
+        let mut chunk = text[number * CHUNK..text.len().min((number + 1) * CHUNK)].to_vec();
+        // The number of the chunk, and whether it is the last one.
+        let mut nonce = [0; 12];
+        nonce[3..11].copy_from_slice(&(number as u64).to_be_bytes());
+        nonce[11] = u8::from(number == last);
+        key.seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::empty(),
+            &mut chunk,
+        )?;
+        sealed.extend_from_slice(&chunk);
+    }
+    Ok(sealed)
+}
+
+/// The key of the file for one recipient: the share of a key that is used once, and the encrypted key.
+fn wrap(
+    Recipient(recipient): &Recipient,
+    file_key: &[u8],
+    random: &SystemRandom,
+) -> Result<(Vec<u8>, Vec<u8>), Unspecified> {
+    let own = EphemeralPrivateKey::generate(&X25519, random)?;
+    let share = own.compute_public_key()?.as_ref().to_vec();
+    let salt = [&share, recipient.as_slice()].concat();
+    let key = agree_ephemeral(own, &UnparsedPublicKey::new(&X25519, recipient), |secret| {
+        derived(&salt, secret, "age-encryption.org/v1/X25519")
+    })??;
+    let mut wrapped = file_key.to_vec();
+    // The key is used for this text only.
+    let nonce = Nonce::assume_unique_for_key([0; 12]);
+    cipher(&key)?.seal_in_place_append_tag(nonce, Aad::empty(), &mut wrapped)?;
+    Ok((share, wrapped))
+}
+
+fn cipher(key: &[u8; 32]) -> Result<LessSafeKey, Unspecified> {
+    UnboundKey::new(&CHACHA20_POLY1305, key).map(LessSafeKey::new)
+}
+
+/// A key of 32 bytes that is derived with HKDF-SHA-256 (RFC 5869).
+fn derived(salt: &[u8], secret: &[u8], info: &str) -> Result<[u8; 32], Unspecified> {
+    let (mut key, pseudorandom) = ([0; 32], Salt::new(HKDF_SHA256, salt).extract(secret));
+    pseudorandom.expand(&[info.as_bytes()], &CHACHA20_POLY1305)?.fill(&mut key)?;
+    Ok(key)
+}
+
+/// The bytes of a Bech32 text with this prefix (BIP 173); `None` if its checksum is wrong.
+fn bech32(prefix: &str, text: &str) -> Option<Vec<u8>> {
+    const LETTERS: &str = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+    let data = text.strip_prefix(prefix)?.strip_prefix('1')?;
+    let values: Option<Vec<u8>> =
+        data.chars().map(|c| LETTERS.find(c).map(|value| value as u8)).collect();
+    let values = values?;
+    let high = prefix.bytes().map(|byte| byte >> 5);
+    let low = prefix.bytes().map(|byte| byte & 31);
+    let checked = high.chain([0]).chain(low).chain(values.iter().copied());
+    let checksum = checked.fold(1_u32, |sum, value| {
+        let factors = [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3];
+        let shifted = (sum & 0x01ff_ffff) << 5 ^ u32::from(value);
+        let set = factors.iter().enumerate().filter(|(bit, _)| sum >> 25 >> bit & 1 == 1);
+        set.fold(shifted, |sum, (_, factor)| sum ^ factor)
+    });
+    let (body, _) = values.split_at(values.len().checked_sub(6).filter(|_| checksum == 1)?);
+    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
+    for value in body {
+        bits = (bits << 5 | u32::from(*value)) & 0xfff;
+        count += 5;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    // What is left of the last byte is padding, which is zero.
+    (count < 5 && bits & ((1 << count) - 1) == 0).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of the age documentation.
+    const KEY: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+
+    #[test]
+    fn recipients() {
+        assert!(Recipient::try_from(KEY.to_owned()).is_ok());
+        let wrong = KEY.replace("ql3z", "ql3y");
+        for text in
+            ["", "age1", "age1qqqqqq", &wrong, &KEY[..50], "ssh-ed25519 AAAA", "AGE-SECRET-KEY-1X"]
+        {
+            assert!(Recipient::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
+
+    /// The test with the program `age` decrypts it.
+    #[test]
+    fn the_text_is_not_in_it() {
+        let recipient = Recipient::try_from(KEY.to_owned()).unwrap();
+        for length in [0, 1, CHUNK, CHUNK + 1] {
+            let sealed =
+                seal(&[recipient.clone(), recipient.clone()], &vec![b'x'; length]).unwrap();
+            assert!(sealed.starts_with(b"age-encryption.org/v1\n-> X25519 "));
+            assert!(!sealed.windows(8).any(|window| window == b"xxxxxxxx"));
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Whether the log that is followed shows changes at all, asked after each complete export and reported once.
+
+use std::{net::IpAddr, pin::Pin, sync::Arc};
+
+use super::RouterTask;
+use crate::{
+    log_rule::{ChangeLog, change_log},
+    ssh::SshConnection,
+};
+
+pub type LogCheck = Pin<Box<dyn Future<Output = Option<ChangeLog>> + Send>>;
+
+/// Asks the router. A router that does not answer is judged after the next export.
+pub fn check_log(connection: Arc<SshConnection>) -> LogCheck {
+    Box::pin(async move { change_log(&connection).await.ok().flatten() })
+}
+
+/// Waits for the answer, forever if nothing was asked.
+pub async fn next_check(check: &mut Option<LogCheck>) -> Option<ChangeLog> {
+    match check {
+        Some(check) => check.await,
+        None => std::future::pending().await,
+    }
+}
+
+impl RouterTask {
+    /// Reports once that the log shows no changes, and once that it does again.
+    pub fn report_change_log(&mut self, place: Option<ChangeLog>) {
+        let Some(place) = place else { return };
+        let listens = self.recorder.config.syslog.is_some();
+        match place.blind(listens) {
+            Some(why) => {
+                if self.log_fault.set(&why) {
+                    self.recorder.alarm(&self.router, "its log shows no changes", &why);
+                }
+            }
+            None => {
+                if self.log_fault.clear() {
+                    let text = "its log shows changes again";
+                    self.recorder.recovered(&self.router, text, text);
+                }
+            }
+        }
+    }
+
+    /// Lets this address of the router send syslog.
+    pub fn allow_syslog(&self, address: Option<IpAddr>) {
+        if let Some(address) = address {
+            self.recorder.syslog_senders.add(address, &self.router.name, &self.syslog);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! With `encrypt_to`, secrets of exports are stored encrypted only; the program `age` decrypts them.
+#![forbid(unsafe_code)]
+
+use aw_tests::rig::{run, wait_until};
+use aw_tests::ring::Ring;
+use aw_tests::routeros::{Router, Version};
+use aw_tests::server::installed;
+use aw_tests::watching::Watching;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const SECRET: &str = "/ppp secret add name=x password=geheim profile=default";
+
+/// A pair of keys of age-keygen in this directory; the public one.
+fn keys(directory: &Path, name: &str) -> String {
+    let mut command = Command::new("age-keygen");
+    command.arg("-o").arg(directory.join(name));
+    let made = run(command).ok();
+    let text = made.stderr + &made.stdout;
+    text.split_whitespace().find(|word| word.starts_with("age1")).expect("a public key").to_owned()
+}
+
+fn decrypted(key: &Path, file: &Path) -> String {
+    let mut command = Command::new("age");
+    command.arg("-d").arg("-i").arg(key).arg(file);
+    run(command).ok().stdout
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).map(|entries| entries.map(|entry| entry.unwrap().path()));
+    let mut files: Vec<_> = entries.into_iter().flatten().collect();
+    files.sort();
+    files
+}
+
+/// Whether a file of the archive has this text in clear.
+fn has_in_clear(directory: &Path, text: &str) -> bool {
+    files(directory).iter().any(|path| match path.is_dir() {
+        true => has_in_clear(path, text),
+        false => fs::read(path).unwrap().windows(text.len()).any(|part| part == text.as_bytes()),
+    })
+}
+
+#[test]
+fn secrets_are_encrypted() {
+    if !installed(&["/usr/bin/age", "/usr/bin/age-keygen"], "age") {
+        return;
+    }
+    let (router, ring, keyring) =
+        (Router::start(Version::V7), Ring::new(), tempfile::tempdir().unwrap());
+    let public = [keys(keyring.path(), "one"), keys(keyring.path(), "two")];
+    router.state().lines.push(SECRET.into());
+    // Larger than the parts that are encrypted each.
+    let line = |n| format!("/ip route add gateway=192.0.2.1 comment={n:0>200}");
+    router.state().lines.extend((0..800).map(line));
+    let watching = Watching::new(&ring)
+        .global(&format!("encrypt_to = {public:?}"))
+        .router("core1", &router, Version::V7)
+        .option("show_sensitive = true");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    let sensitive = watching.archive("core1").join("sensitive");
+    wait_until("an encrypted export", || files(&sensitive).len() == 1);
+    for name in ["one", "two"] {
+        let text = decrypted(&keyring.path().join(name), &files(&sensitive)[0]);
+        assert!(text.contains(SECRET) && text.lines().count() == 3 + 5 + 1 + 800, "{}", text.len());
+    }
+    let latest = fs::read_to_string(watching.archive("core1").join("latest.rsc")).unwrap();
+    assert!(latest.contains("password=*** profile=default"), "{}", &latest[..600]);
+    // A change is compared and reported without the secret.
+    router.add("alice", "/ppp secret add name=y password=ganzgeheim");
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    wait_until("a second one", || files(&sensitive).len() == 2);
+    // Only a secret.
+    let at = router.state().lines.iter().position(|line| line == SECRET).unwrap();
+    router.state().lines[at] = SECRET.replace("geheim", "geheimer");
+    router.log("system,info", "ppp secret <x> changed by ssh:alice@192.0.2.7 (/ppp secret set x)");
+    daemon.stderr.wait_for("a secret was changed");
+    let newest = files(&sensitive).pop().unwrap();
+    assert!(decrypted(&keyring.path().join("one"), &newest).contains("password=geheimer"));
+    daemon.stop().ok();
+    assert!(!has_in_clear(&watching.root(), "geheim"));
+}
+
+/// An archive of before: its base is compared without the secrets, so that `encrypt_to` is no change.
+#[test]
+fn an_archive_with_secrets_in_clear() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().lines.push(SECRET.into());
+    let watching =
+        Watching::new(&ring).router("core1", &router, Version::V7).option("show_sensitive = true");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    daemon.stop().ok();
+    let latest = || fs::read_to_string(watching.archive("core1").join("latest.rsc")).unwrap();
+    assert!(latest().contains("password=geheim"), "as before without encrypt_to");
+    let key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    let path = watching.file("routeros.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("encrypt_to = [{key:?}]\n{text}")).unwrap();
+    let mut command = aw_tests::rig::program("aw-routeros", &["-c"]);
+    command.arg(&path);
+    let daemon = aw_tests::rig::Run::start(command);
+    wait_until("an encrypted export", || {
+        files(&watching.archive("core1").join("sensitive")).len() == 1
+    });
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    assert!(latest().contains("password=***"), "{}", latest());
+    daemon.stop().ok();
+}
