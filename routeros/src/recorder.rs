@@ -4,6 +4,7 @@
 mod clock;
 mod commits;
 mod journal;
+mod judge;
 mod mail;
 mod record_export;
 mod ring;
@@ -21,7 +22,8 @@ use shm_layout::Writer;
 
 pub use self::record_export::Outcome;
 use self::{
-    clock::RetentionClock, commits::Commits, journal::Journal, mail::ChangeMail, ring::ChangeRing,
+    clock::RetentionClock, commits::Commits, journal::Journal, judge::Judge, mail::ChangeMail,
+    ring::ChangeRing,
 };
 use crate::{
     archive::Archive,
@@ -41,6 +43,7 @@ pub struct Recorder {
     ring: Option<ChangeRing>,
     commits: Option<Commits>,
     clock: RetentionClock,
+    judge: Judge,
     /// For each router a lock that is held while an export is recorded.
     recording: Mutex<BTreeMap<RouterName, Arc<Mutex<()>>>>,
 }
@@ -60,6 +63,7 @@ impl Recorder {
             ring: ring.map(ChangeRing::new),
             commits: git.map(|git| Commits::new(&config.archive, git)),
             clock: RetentionClock::new(),
+            judge: Judge::default(),
             recording: Mutex::default(),
             config: config.clone(),
             print,
@@ -103,6 +107,17 @@ impl Recorder {
         let when = self.local_time(Timestamp::now());
         let text = format!("{when} {name} ({address})\n\n{shown}\n");
         self.mail.send(&format!("{name}: {subject}"), &text);
+    }
+
+    /// Logs that a fault is over that was reported by mail, and sends this by mail too.
+    pub fn recovered(&self, router: &Router, subject: &str, text: &str) {
+        let (name, address) = (&router.name, &router.address);
+        self.note(name, text);
+        let (when, shown) = (self.local_time(Timestamp::now()), self.masked(text));
+        self.mail.send(
+            &format!("{name}: {subject}"),
+            &format!("{when} {name} ({address})\n\n{shown}\n"),
+        );
     }
 
     pub fn set_status(&self, router: &RouterName, status: &str, cause: &str) {

@@ -1,6 +1,7 @@
 //! An SSH connection to a router. A router is trusted only by its pinned host key, and its answers are bounded in size and
 //! time.
 
+mod algorithms;
 mod fault;
 mod login;
 
@@ -111,38 +112,39 @@ impl SshConnection {
         }
     }
 
+    /// Runs a command. After `limit` its channel is closed, so that the router ends it.
     pub async fn run(&self, command: &str, limit: Duration) -> Result<Answer, SshFault> {
-        let run = async {
-            let mut channel = self.start(command).await?;
-            let mut answer = Answer::default();
-            // Servers differ in the order of eof, exit status and close: only close marks the end.
-            while let Some(message) = channel.wait().await {
-                match message {
-                    ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } => {
-                        let room = MAX_ANSWER.saturating_sub(answer.bytes.len());
-                        answer.bytes.extend_from_slice(&data[..data.len().min(room)]);
-                        if data.len() > room {
-                            answer.is_cut = true;
-                            let _ = channel.close().await;
-                            break;
-                        }
-                    }
-                    ChannelMsg::Close => {
-                        answer.is_closed = true;
-                        break;
-                    }
-                    ChannelMsg::Failure => {
-                        return Err(SshFault::Unreachable(format!(
-                            "the router does not run {command}"
-                        )));
-                    }
-                    _ => {}
+        let mut channel = self.start(command).await?;
+        let mut answer = Answer::default();
+        let received = timeout(limit, receive(&mut channel, &mut answer, command)).await;
+        if received.is_err() || answer.is_cut {
+            let is_ended = self.end(channel).await;
+            if received.is_err() {
+                let text = format!("{command} took longer than {limit:?}");
+                return Err(SshFault::Late { text, is_ended });
+            }
+            return Ok(answer);
+        }
+        received.unwrap_or(Ok(()))?;
+        Ok(answer)
+    }
+
+    /// Closes the channel of a command that runs, and waits until the router closes it too: dropping a channel leaves it
+    /// open, and the command running. A router that does not close it loses the connection. Returns whether it did.
+    async fn end(&self, mut channel: Channel<Msg>) -> bool {
+        let end = async {
+            channel.close().await.ok()?;
+            loop {
+                if let ChannelMsg::Close = channel.wait().await? {
+                    return Some(());
                 }
             }
-            Ok(answer)
         };
-        let late = || SshFault::Unreachable(format!("{command} took longer than {limit:?}"));
-        timeout(limit, run).await.map_err(|_| late())?
+        let is_ended = matches!(timeout(STEP_TIMEOUT, end).await, Ok(Some(())));
+        if !is_ended {
+            self.disconnect().await;
+        }
+        is_ended
     }
 
     /// Starts a command without a terminal: with one, RouterOS wraps lines, adds colours and prompts.
@@ -169,9 +171,43 @@ impl SshConnection {
     }
 
     pub async fn close(self) {
+        self.disconnect().await;
+    }
+
+    async fn disconnect(&self) {
         let disconnect = self.handle.disconnect(Disconnect::ByApplication, "", "");
         let _ = timeout(Duration::from_secs(1), disconnect).await;
     }
+}
+
+/// Receives the output of a command until its channel is closed, or the output is too long.
+async fn receive(
+    channel: &mut Channel<Msg>,
+    answer: &mut Answer,
+    command: &str,
+) -> Result<(), SshFault> {
+    // Servers differ in the order of eof, exit status and close: only close marks the end.
+    while let Some(message) = channel.wait().await {
+        match message {
+            ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } => {
+                let room = MAX_ANSWER.saturating_sub(answer.bytes.len());
+                answer.bytes.extend_from_slice(&data[..data.len().min(room)]);
+                if data.len() > room {
+                    answer.is_cut = true;
+                    break;
+                }
+            }
+            ChannelMsg::Close => {
+                answer.is_closed = true;
+                break;
+            }
+            ChannelMsg::Failure => {
+                return Err(SshFault::Unreachable(format!("the router does not run {command}")));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 async fn connect(router: &Router) -> Result<(Handle<HostKeyCheck>, IpAddr), SshFault> {
@@ -183,6 +219,9 @@ async fn connect(router: &Router) -> Result<(Handle<HostKeyCheck>, IpAddr), SshF
     let connect = client::connect_stream(Arc::new(options(router)), stream, client);
     let connected = timeout(STEP_TIMEOUT, connect).await.map_err(|_| no_answer())?;
     let handle = connected.map_err(|error| {
+        if let russh::Error::NoCommonAlgo { kind, theirs, .. } = &error {
+            return SshFault::Algorithms(algorithms::missing(kind, theirs, router));
+        }
         let key = lock(&untrusted).take();
         fault(error, key.map(|key| (key, pinned.is_empty())))
     })?;
