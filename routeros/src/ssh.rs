@@ -129,18 +129,16 @@ impl SshConnection {
         Ok(answer)
     }
 
-    /// Closes the channel of a command that runs, and waits until the router closes it too: dropping a channel leaves it
-    /// open, and the command running. A router that does not close it loses the connection. Returns whether it did.
-    async fn end(&self, mut channel: Channel<Msg>) -> bool {
+    /// Closes the channel of a command that runs, so that the router ends it: a channel that is only dropped stays open, and
+    /// its command runs. The reply to a later request shows that the router closed it, because it takes them in order. A
+    /// router without a reply loses the connection. Returns whether the command ended.
+    async fn end(&self, channel: Channel<Msg>) -> bool {
         let end = async {
             channel.close().await.ok()?;
-            loop {
-                if let ChannelMsg::Close = channel.wait().await? {
-                    return Some(());
-                }
-            }
+            self.handle.send_ping().await.ok()
         };
-        let is_ended = matches!(timeout(STEP_TIMEOUT, end).await, Ok(Some(())));
+        let replied = matches!(timeout(STEP_TIMEOUT, end).await, Ok(Some(())));
+        let is_ended = replied && !self.handle.is_closed();
         if !is_ended {
             self.disconnect().await;
         }
