@@ -55,6 +55,8 @@ pub struct RouterState {
     pub lines: usize,
     /// Time and message of the last log line about a change, to find later ones after the next connection.
     pub last_line: Option<(String, String)>,
+    /// Why the configuration in the archive may be incomplete; empty if it is confirmed.
+    pub unconfirmed: String,
     /// When old files were last removed.
     pub tidied: Option<Timestamp>,
 }

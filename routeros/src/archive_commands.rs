@@ -20,7 +20,7 @@ use crate::{
     archive::{Archive, RouterState},
     change::Change,
     config::{Config, RouterName},
-    config_export::validate,
+    config_export::parse_stored,
     diff::Difference,
     mask::mask,
     terminal::{print, table},
@@ -175,7 +175,7 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
     let lines = |snapshot: &str| {
         let bytes = read(&name, archive.snapshot(snapshot))?;
         let export =
-            validate(&bytes, None).map_err(|fault| failed(format_args!("{snapshot}: {fault}")))?;
+            parse_stored(&bytes).map_err(|fault| failed(format_args!("{snapshot}: {fault}")))?;
         Ok::<_, Error>(export.lines)
     };
     let snapshots = read(&name, archive.snapshots())?;
@@ -272,7 +272,11 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
             time(state.changed),
             text(&state.version),
             state.lines.to_string(),
-            state.why.clone(),
+            [state.why.as_str(), &state.unconfirmed]
+                .into_iter()
+                .filter(|text| !text.is_empty())
+                .collect::<Vec<_>>()
+                .join("; "),
         ]);
     }
     if options.output.format == Format::Json {

@@ -126,6 +126,13 @@ impl Attribution {
         self.schedule.export_complete(began, now);
     }
 
+    /// The export that began at `began` is complete but for some sections: its claims stay pending.
+    pub fn export_incomplete(&mut self, began: Duration, now: Duration) {
+        self.claims = self.pending();
+        self.exporting = Claims::default();
+        self.schedule.export_complete(began, now);
+    }
+
     /// The export failed: its claims stay pending, and the next export is due after `pause`.
     pub fn export_failed(&mut self, now: Duration, pause: Duration) {
         self.claims = self.pending();

@@ -16,7 +16,7 @@ use crate::{
     archive::Archive,
     archive_commands::Format,
     config::{Config, Router},
-    config_export::validate,
+    config_export::{parse_stored, validate},
     log_rule::change_log,
     session::{export, records},
     ssh::SshConnection,
@@ -180,7 +180,7 @@ async fn check_export(
     archive: &Archive,
 ) -> Result<String, String> {
     // Sections that failed in the base may fail. This user may be unable to read the base while the daemon can.
-    let base = archive.base().ok().flatten().and_then(|bytes| validate(&bytes, None).ok());
+    let base = archive.base().ok().flatten().and_then(|bytes| parse_stored(&bytes).ok());
     let known = base.map(|base| base.failed);
     let (bytes, fault) = export(connection, router).await.map_err(|fault| fault.to_string())?;
     let checked = match fault {

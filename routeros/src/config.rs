@@ -133,6 +133,9 @@ pub struct Router {
     /// Seconds after which an export fails.
     #[serde(default = "seconds::<120>")]
     pub timeout: u64,
+    /// Seconds after which a refused login is tried again; doubled each time, up to an hour. 0 for only after a reload.
+    #[serde(default = "seconds::<600>")]
+    pub login_retry: u64,
     /// Seconds of silence after which a keepalive is sent; after three without an answer the connection ends.
     #[serde(default = "seconds::<20>")]
     pub keepalive: u64,
@@ -263,6 +266,9 @@ impl Router {
             return Err(format!(
                 "interval, settle, timeout and keepalive must be at most {MAX_SECONDS}"
             ));
+        }
+        if self.login_retry > MAX_SECONDS {
+            return Err(format!("login_retry must be at most {MAX_SECONDS}"));
         }
         self.mail_to.as_deref().map_or(Ok(()), |to| check_addresses("mail_to", to))
     }

@@ -2,9 +2,19 @@
 //! export and exits with status 0 even if it failed, so each sign of a cut is checked before an export becomes the base
 //! of later diffs.
 
+mod lines;
+mod loss;
+mod sections;
+
 use std::{collections::BTreeSet, fmt};
 
 use aw_service::plain;
+
+use self::lines::{Kind, Quotes, is_foreign_start, kind, wrapped};
+pub use self::{
+    loss::{Loss, confirms},
+    sections::{Completed, complete},
+};
 
 /// A complete export.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +34,8 @@ pub enum ExportFault {
     /// The answer is a message, not an export: the router refused the command.
     Refused(String),
     Interrupted,
+    /// This line is not configuration.
+    Foreign(String),
     CutLine,
     Empty,
     /// Sections failed that did not fail before.
@@ -47,15 +59,13 @@ impl fmt::Display for ExportFault {
             ExportFault::Refused(text) if text.is_empty() => write!(f, "the router sent nothing"),
             ExportFault::Refused(text) => write!(f, "the router answered: {text}"),
             ExportFault::Interrupted => write!(f, "the router interrupted the export"),
+            ExportFault::Foreign(line) => {
+                write!(f, "the export has a line that is not configuration: {line}")
+            }
             ExportFault::CutLine => write!(f, "the export ends in the middle of a line"),
             ExportFault::Empty => write!(f, "the export has a header but no configuration"),
             ExportFault::Failed(sections) => {
-                let shown: Vec<_> = sections.iter().take(10).map(String::as_str).collect();
-                write!(f, "the router failed to export {}", shown.join(", "))?;
-                match sections.len() - shown.len() {
-                    0 => Ok(()),
-                    more => write!(f, " and {more} more"),
-                }
+                write!(f, "the router failed to export {}", list(sections))
             }
             ExportFault::TooLarge(limit) => write!(f, "the export is longer than {limit} bytes"),
             ExportFault::Expanded => write!(
@@ -84,6 +94,31 @@ const HEADER: &str = " by RouterOS ";
 const ERROR: &str = "#error exporting ";
 const INTERRUPTED: &str = "#interrupted";
 
+/// Sections as a message lists them, ten at most.
+pub fn list(sections: &BTreeSet<String>) -> String {
+    let shown: Vec<_> = sections.iter().take(10).map(String::as_str).collect();
+    let more = match sections.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    shown.join(", ") + &more
+}
+
+impl ExportFault {
+    /// The kind of the fault: each is reported once until an export is complete, whatever the details.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            ExportFault::Refused(_) => "refused",
+            ExportFault::Interrupted => "interrupted",
+            ExportFault::Foreign(_) => "foreign",
+            ExportFault::CutLine | ExportFault::Empty | ExportFault::NotClosed => "cut",
+            ExportFault::Failed(_) => "sections",
+            ExportFault::TooLarge(_) | ExportFault::Expanded => "too large",
+            ExportFault::Unstable { .. } => "unstable",
+        }
+    }
+}
+
 /// Parses what a router sent, and checks that it is complete. `known` are the sections that failed in the base: on some
 /// machines some sections always fail. Without a base any section may fail.
 pub fn validate(bytes: &[u8], known: Option<&BTreeSet<String>>) -> Result<Export, ExportFault> {
@@ -95,12 +130,35 @@ pub fn validate(bytes: &[u8], known: Option<&BTreeSet<String>>) -> Result<Export
     if new.is_empty() { Ok(export) } else { Err(ExportFault::Failed(new)) }
 }
 
-fn parse(bytes: &[u8]) -> Result<Export, ExportFault> {
+/// Parses an export that is in the archive. Earlier releases recorded lines that are not configuration: they are left
+/// out.
+pub fn parse_stored(bytes: &[u8]) -> Result<Export, ExportFault> {
+    parse_lines(bytes, false, |_| {})
+}
+
+/// Parses what a router sent, and checks that it is complete but for the sections that it marked as failed.
+pub fn parse(bytes: &[u8]) -> Result<Export, ExportFault> {
+    parse_lines(bytes, true, |_| {})
+}
+
+/// A part of an export.
+enum Item<'a> {
+    Comment(&'a str),
+    /// A comparable line, of which the export now has one more.
+    Line,
+}
+
+/// Parses an export, and passes the parts in their order. Unless it is strict, foreign lines are left out.
+fn parse_lines(
+    bytes: &[u8],
+    is_strict: bool,
+    mut pass: impl FnMut(Item<'_>),
+) -> Result<Export, ExportFault> {
     let text = String::from_utf8_lossy(bytes);
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let version = first.strip_prefix('#').and_then(|line| Some(line.split_once(HEADER)?.1));
     let Some(version) = version else {
-        return Err(ExportFault::Refused(plain(&first.chars().take(200).collect::<String>())));
+        return Err(ExportFault::Refused(excerpt(first)));
     };
     if !text.ends_with('\n') {
         return Err(ExportFault::CutLine);
@@ -108,61 +166,84 @@ fn parse(bytes: &[u8]) -> Result<Export, ExportFault> {
     let mut export =
         Export { version: version.trim().into(), lines: Vec::new(), failed: BTreeSet::new() };
     let mut menu = String::new();
-    let (mut whole, mut is_part) = (String::new(), false);
+    // The beginning of a line that continues, because it is wrapped or a string has not ended.
+    let (mut whole, mut is_wrapped, mut quotes) = (String::new(), false, Quotes::default());
     let mut left = MAX_EXPANDED;
     let mut take = |bytes: usize| {
         left = left.checked_sub(bytes + LINE_COST).ok_or(ExportFault::Expanded)?;
         Ok::<_, ExportFault>(())
     };
     for line in text.lines() {
-        let part = if is_part { line.trim_start_matches(' ') } else { line };
         // A comment is never wrapped: it must not hide the next line.
-        let is_comment = !is_part && line.starts_with('#');
-        if let Some(start) = wrapped(part).filter(|_| !is_comment) {
-            whole.push_str(start);
-            is_part = true;
+        if whole.is_empty() && !is_wrapped {
+            if line.trim_start().starts_with('#') {
+                if line.starts_with(INTERRUPTED) {
+                    return Err(ExportFault::Interrupted);
+                }
+                if let Some(section) = line.strip_prefix(ERROR) {
+                    take(section.len())?;
+                    export.failed.insert(section.trim().into());
+                }
+                pass(Item::Comment(line));
+                continue;
+            }
+            if is_foreign_start(line) {
+                foreign(line, is_strict)?;
+                continue;
+            }
+        }
+        if quotes.is_open() && !is_wrapped {
+            whole.push_str("\\n"); // as RouterOS writes a line end in a string
+        }
+        let part = if is_wrapped { line.trim_start_matches(' ') } else { line };
+        let start = wrapped(part);
+        is_wrapped = start.is_some();
+        quotes.scan(start.unwrap_or(part));
+        whole.push_str(start.unwrap_or(part));
+        if is_wrapped || quotes.is_open() {
             continue;
         }
-        whole.push_str(part);
-        is_part = false;
         let line = std::mem::take(&mut whole);
-        if line.starts_with(INTERRUPTED) {
-            return Err(ExportFault::Interrupted);
-        } else if let Some(section) = line.strip_prefix(ERROR) {
-            take(section.len())?;
-            export.failed.insert(section.trim().into());
-        } else if line.starts_with('/') && !has_verb(&line) {
-            menu = line;
-        } else if line.starts_with('/') {
-            take(line.len())?;
-            export.lines.push(line);
-        } else if !line.starts_with('#') && !line.trim().is_empty() {
-            take(menu.len() + line.len())?;
-            export.lines.push(format!("{menu} {line}").trim_start().to_owned());
+        quotes = Quotes::default();
+        match kind(&line) {
+            Kind::Blank | Kind::Comment => continue,
+            Kind::Menu => {
+                menu = line;
+                continue;
+            }
+            Kind::Terse => {
+                take(line.len())?;
+                export.lines.push(line);
+            }
+            Kind::Command if !menu.is_empty() => {
+                take(menu.len() + line.len())?;
+                export.lines.push(format!("{menu} {line}"));
+            }
+            Kind::Command | Kind::Foreign => {
+                foreign(&line, is_strict)?;
+                continue;
+            }
         }
+        pass(Item::Line);
     }
-    // A wrapped line always continues.
-    if is_part {
+    // A wrapped line always continues, and a string ends.
+    if is_wrapped || quotes.is_open() {
         return Err(ExportFault::CutLine);
     }
     if export.lines.is_empty() && menu.is_empty() { Err(ExportFault::Empty) } else { Ok(export) }
 }
 
-/// The line without the backslash that marks it as wrapped: an odd one, because backslashes of the text are doubled.
-fn wrapped(line: &str) -> Option<&str> {
-    let backslashes = line.bytes().rev().take_while(|byte| *byte == b'\\').count();
-    (backslashes % 2 == 1).then(|| &line[..line.len() - 1])
+fn foreign(line: &str, is_strict: bool) -> Result<(), ExportFault> {
+    match line.trim() {
+        _ if !is_strict => Ok(()),
+        "interrupted" => Err(ExportFault::Interrupted),
+        line => Err(ExportFault::Foreign(excerpt(line))),
+    }
 }
 
-/// Whether a line that begins with a menu also has a verb, as `terse` prints it.
-fn has_verb(line: &str) -> bool {
-    line.split(' ').skip(1).any(|word| matches!(word, "add" | "set" | "remove" | "unset" | "reset"))
-}
-
-/// Whether an export lost so many lines that a second export must confirm it: a cut at the end of a line has no other
-/// sign.
-pub fn has_shrunk(base: usize, now: usize) -> bool {
-    base >= 10 && now < base - base / 5
+/// The beginning of a line of a router, for a message.
+fn excerpt(line: &str) -> String {
+    plain(&line.chars().take(200).collect::<String>())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod clock;
 mod commits;
 mod journal;
+mod judge;
 mod mail;
 mod record_export;
 mod ring;
@@ -22,8 +23,8 @@ use shm_layout::Writer;
 
 pub use self::record_export::Outcome;
 use self::{
-    clock::RetentionClock, commits::Commits, journal::Journal, mail::ChangeMail, ring::ChangeRing,
-    sensitive::SensitiveHashes,
+    clock::RetentionClock, commits::Commits, journal::Journal, judge::Judge, mail::ChangeMail,
+    ring::ChangeRing, sensitive::SensitiveHashes,
 };
 use crate::{
     archive::Archive,
@@ -46,6 +47,7 @@ pub struct Recorder {
     ring: Option<ChangeRing>,
     commits: Option<Commits>,
     clock: RetentionClock,
+    judge: Judge,
     /// For each router a lock that is held while an export is recorded.
     recording: Mutex<BTreeMap<RouterName, Arc<Mutex<()>>>>,
     sensitive: Mutex<SensitiveHashes>,
@@ -66,6 +68,7 @@ impl Recorder {
             ring: ring.map(ChangeRing::new),
             commits: git.map(|git| Commits::new(&config.archive, git)),
             clock: RetentionClock::new(),
+            judge: Judge::default(),
             recording: Mutex::default(),
             sensitive: Mutex::default(),
             syslog_senders: Arc::default(),
@@ -115,10 +118,10 @@ impl Recorder {
 
     /// Logs the end of a fault, also to `log.txt`, and sends it by mail.
     pub fn recovered(&self, router: &Router, subject: &str, text: &str) {
-        let (name, address) = (&router.name, &router.address);
+        let (name, address, shown) = (&router.name, &router.address, self.masked(text));
         self.note(name, text);
         let when = self.local_time(Timestamp::now());
-        let text = format!("{when} {name} ({address})\n\n{text}\n");
+        let text = format!("{when} {name} ({address})\n\n{shown}\n");
         self.mail.send(router.mail_to.as_deref(), &format!("{name}: {subject}"), &text);
     }
 

@@ -1,12 +1,13 @@
 //! One router, as long as it is configured: connects, follows, and connects again after a pause.
 
 mod export_requests;
+mod failing_sections;
 mod fetch;
 mod follow_log;
 mod log_check;
 mod ssh_session;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use aw_service::{Backoff, Condition, explain, warn};
 use tokio::{
@@ -15,7 +16,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use self::ssh_session::Session;
+use self::{
+    failing_sections::{FailingSections, Sections},
+    ssh_session::Session,
+};
 pub use self::{
     export_requests::{AnswerTo, ExportAnswer, ExportRequests, ExportResult},
     fetch::{FetchTurns, FetchedExport, Turn, export, records},
@@ -24,6 +28,7 @@ use crate::{
     attribution::Claims,
     change::{Change, Credit},
     config::Router,
+    config_export::list,
     recorder::{Outcome, Recorder},
     ssh::{SshConnection, SshFault},
     syslog::SyslogLines,
@@ -32,6 +37,9 @@ use crate::{
 
 /// The pause before a router with a fault that only an administrator can mend is tried again.
 const LONG_PAUSE: Duration = Duration::from_secs(600);
+/// The longest pause before a refused login is tried again. With the default of `login_retry` there are at most three
+/// tries in half an hour, and one in an hour later: servers lock accounts out after five or more tries in that time.
+const LONGEST_LOGIN_PAUSE: Duration = Duration::from_secs(3600);
 /// A connection that lasted this long resets the pauses between connections.
 const GOOD_CONNECTION: Duration = Duration::from_secs(30);
 
@@ -90,13 +98,20 @@ struct RouterTask {
     recorder: Arc<Recorder>,
     turns: FetchTurns,
     backoff: Backoff,
+    login_backoff: Backoff,
     connection_fault: Condition,
-    /// Separate: one fault does not hide the other.
-    export_fault: Condition,
     /// The log shows no changes.
     log_fault: Condition,
     /// Lines that came by syslog.
     syslog: SyslogLines,
+    /// The login was refused, and no export worked since then.
+    is_refused: bool,
+    /// The kinds of faults of the exports that were reported since the last one that worked. Separate: one fault does not
+    /// hide the other.
+    export_faults: BTreeSet<&'static str>,
+    sections: FailingSections,
+    /// Until then an earlier export may still run on the router.
+    earlier_export: Option<Instant>,
     /// Since when the router is not connected.
     down_since: Option<Instant>,
     /// Claims of earlier connections that no export has shown.
@@ -109,16 +124,20 @@ struct RouterTask {
 
 impl RouterTask {
     fn new(router: Arc<Router>, recorder: Arc<Recorder>, turns: FetchTurns) -> RouterTask {
-        let filter = router.log_filter;
+        let (filter, retry) = (router.log_filter, Duration::from_secs(router.login_retry));
         RouterTask {
             router,
             recorder,
             turns,
             backoff: Backoff::default(),
+            login_backoff: Backoff::new(retry, LONGEST_LOGIN_PAUSE.max(retry)),
+            is_refused: false,
             connection_fault: Condition::default(),
-            export_fault: Condition::default(),
             log_fault: Condition::default(),
             syslog: SyslogLines::default(),
+            export_faults: BTreeSet::new(),
+            sections: FailingSections::default(),
+            earlier_export: None,
             down_since: None,
             claims: Claims::default(),
             requests: ExportRequests::default(),
@@ -130,10 +149,10 @@ impl RouterTask {
     fn report_fault(&mut self, fault: SshFault, lasted: Duration) -> Option<Duration> {
         let cause = fault.to_string();
         let (status, subject, pause) = match &fault {
-            SshFault::Unreachable(_) | SshFault::NoChannel(_) => {
+            SshFault::Unreachable(_) | SshFault::NoChannel(_) | SshFault::Late { .. } => {
                 return Some(self.report_unreachable(&cause, lasted));
             }
-            SshFault::Refused(_) => ("refused", "login refused", None),
+            SshFault::Refused(_) => return self.report_refused(&cause),
             SshFault::ChangedKey(_) => ("host key", "HOST KEY CHANGED", Some(LONG_PAUSE)),
             SshFault::UnknownKey(_) => ("host key", "host key unknown", Some(LONG_PAUSE)),
             SshFault::Algorithms(_) => ("algorithms", "no common algorithm", Some(LONG_PAUSE)),
@@ -142,6 +161,23 @@ impl RouterTask {
         self.recorder.set_status(&self.router.name, status, &cause);
         if self.connection_fault.set(&cause) {
             self.recorder.alarm(&self.router, subject, &cause);
+        }
+        pause
+    }
+
+    /// Reports a refused login, and returns the pause before the next try. A login may be refused while the server that
+    /// knows the users, such as RADIUS, is down.
+    fn report_refused(&mut self, cause: &str) -> Option<Duration> {
+        self.is_refused = true;
+        let pause = (self.router.login_retry > 0)
+            .then(|| login_pause(&mut self.login_backoff, random_byte()));
+        let next = pause.map_or("after a reload".into(), |pause| {
+            format!("in {} s, or after a reload", pause.as_secs())
+        });
+        let text = format!("{cause}; next try: {next}");
+        self.recorder.set_status(&self.router.name, "refused", &text);
+        if self.connection_fault.set(cause) {
+            self.recorder.alarm(&self.router, "login refused", &text);
         }
         pause
     }
@@ -170,7 +206,9 @@ impl RouterTask {
     fn connected(&mut self) {
         self.down_since = None;
         self.recorder.set_status(&self.router.name, "connected", "");
-        let again = if self.connection_fault.clear() { " again" } else { "" };
+        // A refused login is over when an export works: that may need a second login.
+        let again = self.is_refused || self.connection_fault.clear();
+        let again = if again { " again" } else { "" };
         self.recorder.note(&self.router.name, &format!("connected{again}"));
     }
 
@@ -183,9 +221,12 @@ impl RouterTask {
             Ok(Ok(outcome)) => return Some(outcome),
             Ok(Err(error)) => {
                 let text = format!("write to the archive: {}", explain(&error));
-                self.export_failed("archive", &text);
+                self.export_failed("archive", "archive", &text);
             }
-            Err(_) => self.export_failed("internal error", "the export could not be recorded"),
+            Err(_) => {
+                let text = "the export could not be recorded";
+                self.export_failed("internal error", "internal error", text);
+            }
         }
         None
     }
@@ -204,20 +245,63 @@ impl RouterTask {
         self.recorder.note(&self.router.name, &text);
     }
 
-    /// Reports a fault of the exports once, until an export is complete.
-    fn export_failed(&mut self, subject: &str, cause: &str) {
+    /// Reports a fault of the exports once for each kind, until an export works: its details may differ each time.
+    fn export_failed(&mut self, kind: &'static str, subject: &str, cause: &str) {
         self.recorder.set_status(&self.router.name, "incomplete", cause);
-        if self.export_fault.set(cause) {
+        if self.export_faults.insert(kind) {
             self.recorder.alarm(&self.router, subject, cause);
         }
     }
 
-    fn export_complete(&mut self, newest: Option<(String, String)>) {
-        if self.export_fault.clear() {
+    fn is_export_failing(&self) -> bool {
+        !self.export_faults.is_empty()
+    }
+
+    /// An export was recorded.
+    fn exports_work(&mut self) {
+        if std::mem::take(&mut self.is_refused) {
+            self.connection_fault.clear();
+            self.login_backoff.reset();
+            let text = "the router accepts the login again";
+            self.recorder.recovered(&self.router, "login accepted again", text);
+        }
+        if !std::mem::take(&mut self.export_faults).is_empty() {
             self.recorder.note(&self.router.name, "exports are complete again");
         }
-        self.recorder.set_status(&self.router.name, "connected", "");
-        self.recorder.set_last_line(&self.router.name, newest);
+    }
+
+    /// An export was recorded without these sections, or with all of them. Returns true if it is to be repeated soon.
+    fn sections_failed(&mut self, failed: &BTreeSet<String>) -> bool {
+        match self.sections.observe(failed) {
+            Sections::Begin => {
+                let text = format!(
+                    "the router failed to export {}: the rest is recorded, and the export repeated until it is complete",
+                    list(failed)
+                );
+                self.recorder.alarm(&self.router, "incomplete export", &text);
+            }
+            Sections::Others(sections) => {
+                let text = format!("the router failed to export {}", list(&sections));
+                self.recorder.note(&self.router.name, &text);
+            }
+            Sections::End => {
+                let text = "the router exports all sections again";
+                self.recorder.recovered(&self.router, "export complete again", text);
+            }
+            Sections::Same => {}
+        }
+        if failed.is_empty() {
+            self.recorder.set_status(&self.router.name, "connected", "");
+        } else {
+            let cause = format!("the router failed to export {}", list(failed));
+            self.recorder.set_status(&self.router.name, "incomplete", &cause);
+        }
+        self.sections.is_present()
+    }
+
+    /// The channel of an export that took too long could not be closed.
+    fn export_may_run(&mut self) {
+        self.earlier_export = Some(Instant::now() + self.router.export_timeout());
     }
 }
 
@@ -229,6 +313,12 @@ fn reconnect_pause(backoff: &mut Backoff, lasted: Duration, random: u8) -> Durat
     }
     let pause = backoff.pause();
     pause / 2 + pause / 2 * u32::from(random) / 255
+}
+
+/// The pause after a refused login, longer by up to a quarter: many routers that share a user must not try together.
+fn login_pause(backoff: &mut Backoff, random: u8) -> Duration {
+    let pause = backoff.pause();
+    pause + pause / 4 * u32::from(random) / 255
 }
 
 /// Shortens an interval by up to an eighth, so that routers that connect together are not exported together every time.
@@ -258,6 +348,15 @@ mod tests {
     }
 
     #[test]
+    fn refused_logins_are_tried_rarely() {
+        let (first, hour) = (Duration::from_secs(600), LONGEST_LOGIN_PAUSE);
+        let mut backoff = Backoff::new(first, hour);
+        let pauses: Vec<_> = (0..5).map(|_| login_pause(&mut backoff, 0).as_secs() / 60).collect();
+        assert_eq!(pauses, [10, 20, 40, 60, 60]);
+        assert_eq!(login_pause(&mut backoff, 255), hour + hour / 4);
+    }
+
+    #[test]
     fn an_interval_is_spread() {
         let hour = Duration::from_secs(3600);
         assert_eq!(spread(hour, 0), hour);
@@ -277,7 +376,7 @@ mod tests {
         let mut task =
             RouterTask::new(Arc::new(config.routers[0].clone()), recorder, FetchTurns::default());
         for _ in 0..2 {
-            task.export_failed("incomplete export", "the export is cut");
+            task.export_failed("cut", "incomplete export", "the export is cut");
             task.down_since = Some(Instant::now());
             task.report_fault(SshFault::Unreachable("no route".into()), Duration::ZERO);
         }
@@ -285,8 +384,8 @@ mod tests {
         assert_eq!(log.matches("the export is cut").count(), 1, "{log}");
         assert_eq!(log.matches("unreachable for 0 s").count(), 1, "{log}");
         task.connected();
-        task.export_failed("incomplete export", "the export is cut");
-        task.export_complete(None);
+        task.export_failed("cut", "incomplete export", "the export is cut");
+        task.exports_work();
         let log = std::fs::read_to_string(root.path().join("core1/log.txt")).unwrap();
         assert_eq!(log.matches("the export is cut").count(), 1, "{log}");
         assert!(

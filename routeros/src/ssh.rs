@@ -1,6 +1,7 @@
 //! An SSH connection to a router. A router is trusted only by its pinned host key, and its answers are bounded in size and
 //! time.
 
+mod algorithms;
 mod fault;
 mod login;
 mod transport;
@@ -115,38 +116,37 @@ impl SshConnection {
         }
     }
 
+    /// Runs a command. After `limit` its channel is closed, so that the router ends it.
     pub async fn run(&self, command: &str, limit: Duration) -> Result<Answer, SshFault> {
-        let run = async {
-            let mut channel = self.start(command).await?;
-            let mut answer = Answer::default();
-            // Servers differ in the order of eof, exit status and close: only close marks the end.
-            while let Some(message) = channel.wait().await {
-                match message {
-                    ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } => {
-                        let room = MAX_ANSWER.saturating_sub(answer.bytes.len());
-                        answer.bytes.extend_from_slice(&data[..data.len().min(room)]);
-                        if data.len() > room {
-                            answer.is_cut = true;
-                            let _ = channel.close().await;
-                            break;
-                        }
-                    }
-                    ChannelMsg::Close => {
-                        answer.is_closed = true;
-                        break;
-                    }
-                    ChannelMsg::Failure => {
-                        return Err(SshFault::Unreachable(format!(
-                            "the router does not run {command}"
-                        )));
-                    }
-                    _ => {}
-                }
+        let mut channel = self.start(command).await?;
+        let mut answer = Answer::default();
+        let received = timeout(limit, receive(&mut channel, &mut answer, command)).await;
+        if received.is_err() || answer.is_cut {
+            let is_ended = self.end(channel).await;
+            if received.is_err() {
+                let text = format!("{command} took longer than {limit:?}");
+                return Err(SshFault::Late { text, is_ended });
             }
-            Ok(answer)
+            return Ok(answer);
+        }
+        received.unwrap_or(Ok(()))?;
+        Ok(answer)
+    }
+
+    /// Closes the channel of a command that runs, so that the router ends it: a channel that is only dropped stays open, and
+    /// its command runs. The reply to a later request shows that the router closed it, because it takes them in order. A
+    /// router without a reply loses the connection. Returns whether the command ended.
+    async fn end(&self, channel: Channel<Msg>) -> bool {
+        let end = async {
+            channel.close().await.ok()?;
+            self.handle.send_ping().await.ok()
         };
-        let late = || SshFault::Unreachable(format!("{command} took longer than {limit:?}"));
-        timeout(limit, run).await.map_err(|_| late())?
+        let replied = matches!(timeout(STEP_TIMEOUT, end).await, Ok(Some(())));
+        let is_ended = replied && !self.handle.is_closed();
+        if !is_ended {
+            self.disconnect().await;
+        }
+        is_ended
     }
 
     /// Starts a command without a terminal: with one, RouterOS wraps lines, adds colours and prompts.
@@ -178,9 +178,43 @@ impl SshConnection {
     }
 
     pub async fn close(self) {
+        self.disconnect().await;
+    }
+
+    async fn disconnect(&self) {
         let disconnect = self.handle.disconnect(Disconnect::ByApplication, "", "");
         let _ = timeout(Duration::from_secs(1), disconnect).await;
     }
+}
+
+/// Receives the output of a command until its channel is closed, or the output is too long.
+async fn receive(
+    channel: &mut Channel<Msg>,
+    answer: &mut Answer,
+    command: &str,
+) -> Result<(), SshFault> {
+    // Servers differ in the order of eof, exit status and close: only close marks the end.
+    while let Some(message) = channel.wait().await {
+        match message {
+            ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } => {
+                let room = MAX_ANSWER.saturating_sub(answer.bytes.len());
+                answer.bytes.extend_from_slice(&data[..data.len().min(room)]);
+                if data.len() > room {
+                    answer.is_cut = true;
+                    break;
+                }
+            }
+            ChannelMsg::Close => {
+                answer.is_closed = true;
+                break;
+            }
+            ChannelMsg::Failure => {
+                return Err(SshFault::Unreachable(format!("the router does not run {command}")));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 type Connected = (Handle<HostKeyCheck>, Option<IpAddr>, Option<Arc<SshConnection>>);
@@ -193,6 +227,9 @@ async fn connect(router: &Router) -> Result<Connected, SshFault> {
     let connect = client::connect_stream(Arc::new(options(router)), stream, client);
     let connected = timeout(STEP_TIMEOUT, connect).await.map_err(|_| no_answer())?;
     let handle = connected.map_err(|error| {
+        if let russh::Error::NoCommonAlgo { kind, theirs, .. } = &error {
+            return SshFault::Algorithms(algorithms::missing(kind, theirs, router));
+        }
         let key = lock(&untrusted).take();
         fault(error, key.map(|key| (key, pinned.is_empty())))
     })?;

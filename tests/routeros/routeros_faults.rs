@@ -20,12 +20,13 @@ use std::process::Command;
 #[test]
 fn incomplete_exports() {
     type Set = fn(&mut Faults);
-    let faults: [(Set, &str); 4] = [
+    let faults: [(Set, &str); 5] = [
         (|faults| faults.cut = Some(150), "the export ends in the middle of a line"),
         (|faults| faults.marks = vec!["#interrupted".into()], "the router interrupted the export"),
+        (|faults| faults.marks = vec!["interrupted".into()], "the router interrupted the export"),
         (
-            |faults| faults.marks = vec!["#error exporting /ip socks".into()],
-            "failed to export /ip socks",
+            |faults| faults.marks = vec!["Connection is not secure".into()],
+            "the export has a line that is not configuration: Connection is not secure",
         ),
         (|faults| faults.cut = Some(0), "the router sent nothing"),
     ];
@@ -141,7 +142,7 @@ fn an_export_that_expands() {
     daemon.stderr.wait_for("first contact");
     let base = fs::read(watching.archive("core1").join("latest.rsc")).unwrap();
     let menu = format!("/{}", "x".repeat(230_000));
-    router.state().lines = [vec![menu], vec!["ab".into(); 60_000]].concat();
+    router.state().lines = [vec![menu], vec!["add".into(); 60_000]].concat();
     router.log("system,info", "entry added by ssh:alice@192.0.2.7 ()");
     daemon.stderr.wait_for("export rejected: the lines of the export, each with its menu,");
     assert!(peak_memory(&daemon) < 300 << 20, "{}", peak_memory(&daemon));
@@ -268,7 +269,7 @@ fn old_algorithms_and_a_suffix() {
     router.boot(None);
     let mut watching = Watching::new(&ring).router("core1", &router, Version::V6);
     let daemon = watching.start();
-    daemon.stderr.wait_for("no common Kex algorithm, the router offers diffie-hellman-group1-sha1");
+    daemon.stderr.wait_for("no common key exchange algorithm, the router offers diffie-hellman-group1-sha1 (of 1024 bits: set legacy_group1 = true)");
     let option = "legacy_group1 = true\nlogin_suffix = \"+ct1000w\"";
     watching.replace("legacy = true", &format!("legacy = true\n{option}"));
     daemon.signal(Signal::HUP);

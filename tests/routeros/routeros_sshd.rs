@@ -43,6 +43,11 @@ fn key(path: &Path, kind: &str) {
 
 impl Sshd {
     fn start() -> Sshd {
+        Sshd::with("")
+    }
+
+    /// With further lines of its configuration.
+    fn with(options: &str) -> Sshd {
         let directory = tempfile::tempdir_in("/tmp").unwrap();
         let at = |name: &str| directory.path().join(name);
         for (name, kind) in [
@@ -67,7 +72,7 @@ impl Sshd {
         let show = |name: &str| at(name).display().to_string();
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nHostKey {}\nAuthorizedKeysFile {}\nForceCommand {}\n\
-             StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n",
+             StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n{options}\n",
             show("host_rsa"),
             show("host_ed25519"),
             show("authorized"),
@@ -235,4 +240,91 @@ fn a_jump_host_that_does_not_forward() {
         found.stdout.contains(&why) && found.stdout.contains("AllowTcpForwarding"),
         "{found:?}"
     );
+}
+/// The message names the kind of algorithm that is missing, what the server offers, and the key that allows it.
+#[test]
+fn old_algorithms() {
+    let cases = [
+        (
+            "KexAlgorithms diffie-hellman-group14-sha1",
+            "key exchange",
+            "diffie-hellman-group14-sha1",
+            "legacy = true",
+        ),
+        (
+            "KexAlgorithms diffie-hellman-group1-sha1",
+            "key exchange",
+            "diffie-hellman-group1-sha1",
+            "legacy = true and legacy_group1 = true",
+        ),
+        ("Ciphers aes128-cbc", "cipher", "aes128-cbc", "legacy = true"),
+        (
+            "Ciphers aes128-ctr\nMACs hmac-sha1,hmac-md5",
+            "MAC",
+            "hmac-sha1, hmac-md5",
+            "legacy = true",
+        ),
+        ("HostKeyAlgorithms ssh-rsa", "host key", "ssh-rsa", "legacy = true"),
+    ];
+    for (options, kind, offer, remedy) in cases {
+        let (server, ring) = (Sshd::with(options), Ring::new());
+        let mut watching = server
+            .watching(&ring, "host_rsa")
+            .option(&format!("key_file = {:?}", server.path("rsa")));
+        let daemon = watching.start();
+        let message = format!(
+            "no common {kind} algorithm, the router offers {offer} (old algorithms: set {remedy})"
+        );
+        daemon.stderr.wait_for(&message);
+        watching.replace("settle = 1", &format!("settle = 1\n{}", remedy.replace(" and ", "\n")));
+        daemon.signal(rustix::process::Signal::HUP);
+        daemon.stderr.wait_for("first contact");
+        daemon.stop().ok();
+    }
+    // What no key allows, and a pinned host key of another type.
+    for (options, message) in [
+        (
+            "Ciphers aes128-ctr\nMACs hmac-md5",
+            "no common MAC algorithm, the router offers hmac-md5 (none of them is supported",
+        ),
+        (
+            "HostKeyAlgorithms ssh-ed25519",
+            "no common host key algorithm, the router offers ssh-ed25519 (no host_key is of these types",
+        ),
+    ] {
+        let (server, ring) = (Sshd::with(options), Ring::new());
+        let watching = server
+            .watching(&ring, "host_rsa")
+            .option(&format!("key_file = {:?}", server.path("rsa")));
+        let daemon = watching.start();
+        daemon.stderr.wait_for(message);
+        daemon.stop().ok();
+    }
+}
+
+/// After its time limit an export is ended on the server, which closes the channel, before the next one begins.
+#[test]
+fn a_late_export() {
+    let (server, ring) = (Sshd::start(), Ring::new());
+    let script = fs::read_to_string(server.path("script")).unwrap();
+    // sshd closes the pipes of a command whose channel is closed, and the command ends when it writes: as RouterOS.
+    let slow = "'/export terse'*) if [ -e slow ]; then [ -e running ] && : >both; : >running; trap 'rm running; exit' PIPE; \
+                while sleep 0.2; do echo '#' || { rm -f running; exit; }; done; fi; cat export ;;";
+    fs::write(server.path("script.new"), script.replace("'/export terse'*) cat export ;;", slow))
+        .unwrap();
+    fs::set_permissions(server.path("script.new"), Permissions::from_mode(0o700)).unwrap();
+    fs::rename(server.path("script.new"), server.path("script")).unwrap();
+    fs::write(server.path("slow"), "").unwrap();
+    let watching = server
+        .watching(&ring, "host_rsa")
+        .option(&format!("key_file = {:?}", server.path("rsa")))
+        .option("timeout = 2");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("took longer than 2s (if the router needs longer, raise timeout)");
+    wait_until("the export was ended", || !server.path("running").exists());
+    wait_until("the next export", || server.path("running").exists());
+    fs::remove_file(server.path("slow")).unwrap();
+    daemon.stderr.wait_for("first contact");
+    assert!(!server.path("both").exists(), "one at a time");
+    daemon.stop().ok();
 }

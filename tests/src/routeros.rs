@@ -6,13 +6,13 @@ use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, Session, Verifie
 use russh::{
     Channel, ChannelId, ChannelWriteHalf, MethodKind, MethodSet, Preferred, SshId, cipher, kex, mac,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
 
 /// Which of the two.
@@ -49,6 +49,14 @@ pub struct Faults {
     pub silent: bool,
     /// The export is never sent.
     pub hang: bool,
+    /// An export takes this long. As on RouterOS it goes on until its channel or connection is closed, whatever the client
+    /// waits for.
+    pub delay: Option<Duration>,
+    /// The menus that fail, one in each of the next exports; none if it is empty. A part of the lines may be there, as in
+    /// published exports.
+    pub failing: VecDeque<String>,
+    /// A line of the configuration differs in each export.
+    pub counter: bool,
     /// `follow-only` does not support `where`.
     pub no_where: bool,
     /// Only this many channels are opened in a connection.
@@ -79,6 +87,10 @@ pub struct State {
     pub refused: usize,
     /// The addresses that connected.
     pub peers: Vec<IpAddr>,
+    /// Exports that run.
+    pub running: usize,
+    /// The most exports that ran at the same time.
+    pub at_once: usize,
     /// How often a client had to enlarge a window: RouterOS drops data beyond it.
     pub enlarged: usize,
     clock: u64,
@@ -142,6 +154,8 @@ impl Router {
             login: String::new(),
             refused: 0,
             peers: Vec::new(),
+            running: 0,
+            at_once: 0,
             enlarged: 0,
             clock: 0,
             password: "secret".into(),
@@ -289,7 +303,11 @@ fn listen(shared: &Arc<Shared>, key: PrivateKey, address: SocketAddr) -> (Socket
                     let _ = drop.recv().await;
                     return;
                 }
-                let client = Client { shared: Arc::clone(&shared), channels: HashMap::new() };
+                let client = Client {
+                    shared: Arc::clone(&shared),
+                    channels: HashMap::new(),
+                    running: HashMap::new(),
+                };
                 let Ok(running) = server::run_stream(config, stream, client).await else { return };
                 let handle = running.handle();
                 tokio::select! {
@@ -307,6 +325,8 @@ fn listen(shared: &Arc<Shared>, key: PrivateKey, address: SocketAddr) -> (Socket
 struct Client {
     shared: Arc<Shared>,
     channels: HashMap<ChannelId, Arc<ChannelWriteHalf<Msg>>>,
+    /// Commands that run end when these are dropped.
+    running: HashMap<ChannelId, watch::Sender<()>>,
 }
 
 impl Client {
@@ -370,6 +390,15 @@ impl server::Handler for Client {
         Ok(())
     }
 
+    async fn channel_close(
+        &mut self,
+        channel: ChannelId,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.running.remove(&channel);
+        Ok(())
+    }
+
     async fn exec_request(
         &mut self,
         channel: ChannelId,
@@ -381,10 +410,30 @@ impl server::Handler for Client {
         let handle = session.handle();
         let shared = Arc::clone(&self.shared);
         let (followed, writer) = (shared.log.subscribe(), self.channels.get(&channel).cloned());
+        let (running, closed) = watch::channel(());
+        self.running.insert(channel, running);
         tokio::spawn(async move {
-            shared.run(&command, channel, writer, followed, &handle).await;
+            shared.run(&command, channel, writer, followed, closed, &handle).await;
         });
         Ok(())
+    }
+}
+
+/// Counts an export that runs.
+struct RunningExport<'a>(&'a Shared);
+
+impl RunningExport<'_> {
+    fn new(shared: &Shared) -> RunningExport<'_> {
+        let mut state = shared.state.lock().unwrap();
+        state.running += 1;
+        state.at_once = state.at_once.max(state.running);
+        RunningExport(shared)
+    }
+}
+
+impl Drop for RunningExport<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap().running -= 1;
     }
 }
 
@@ -428,14 +477,18 @@ impl Shared {
         channel: ChannelId,
         writer: Option<Arc<ChannelWriteHalf<Msg>>>,
         mut followed: broadcast::Receiver<Vec<u8>>,
+        mut closed: watch::Receiver<()>,
         handle: &Handle,
     ) {
         let faults = {
             let mut state = self.state.lock().unwrap();
             state.commands.push(command.into());
             let faults = state.faults.clone();
-            if faults.once && command.starts_with("/export") {
-                state.faults = Faults::default();
+            if command.starts_with("/export") {
+                state.faults.failing.pop_front();
+                if faults.once {
+                    state.faults = Faults::default();
+                }
             }
             faults
         };
@@ -450,8 +503,14 @@ impl Shared {
             return;
         }
         drop(followed);
-        if faults.hang && command.starts_with("/export") {
-            return;
+        let running = command.starts_with("/export").then(|| RunningExport::new(self));
+        if running.is_some() {
+            let forever = Duration::from_secs(u32::MAX.into());
+            let time = if faults.hang { forever } else { faults.delay.unwrap_or_default() };
+            tokio::select! {
+                _ = closed.changed() => return,
+                () = tokio::time::sleep(time) => {}
+            }
         }
         let mut answer = self.answer(command, &faults).into_bytes();
         if command.starts_with("/export") {
@@ -501,7 +560,24 @@ impl Shared {
                     (Version::V7, flag) => flag != " show-sensitive",
                 };
                 let mut text = format!("{header}{end}# software id = SSXB-J5Q7{end}#{end}");
-                for line in &state.lines {
+                let failing = faults.failing.front().filter(|menu| !menu.is_empty());
+                if let Some(menu) = failing {
+                    text += &match self.version {
+                        Version::V6 => format!("#error exporting {menu}{end}"),
+                        Version::V7 => {
+                            let path = menu[1..].replace(' ', "/");
+                            format!("#error exporting \"/{path}\" (timeout){end}")
+                        }
+                    };
+                }
+                if faults.counter {
+                    let count = state.commands.len();
+                    text += &format!("/system script set counter source={count}{end}");
+                }
+                let exported = state.lines.iter().filter(|line| {
+                    failing.is_none_or(|menu| !line.starts_with(&format!("{menu} ")))
+                });
+                for line in exported {
                     let words =
                         line.split(' ').filter(|word| !(hidden && word.starts_with("password=")));
                     text += &(words.collect::<Vec<_>>().join(" ") + end);

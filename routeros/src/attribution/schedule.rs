@@ -102,6 +102,11 @@ impl ExportSchedule {
         self.exported = true;
     }
 
+    /// The next export is due after `pause` at the latest.
+    pub fn again_after(&mut self, now: Duration, pause: Duration) {
+        self.periodic = self.periodic.min(now + pause);
+    }
+
     /// The export failed: the next one is due after `pause`, whatever the log has meanwhile.
     pub fn export_failed(&mut self, now: Duration, pause: Duration) {
         (self.first_line, self.last_line, self.syslog_due) = (None, None, None);

@@ -1,18 +1,19 @@
 //! Records an export: checks it, compares it with the base, and archives, mails, commits and publishes a change.
 
 use std::{
+    collections::BTreeSet,
     io,
     time::{Duration, Instant},
 };
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Recorder, lock};
+use super::{Recorder, judge::Judgement, lock};
 use crate::{
     archive::Archive,
     change::{Change, Credit},
     config::Router,
-    config_export::{Export, ExportFault, has_shrunk, validate},
+    config_export::{Completed, Export, ExportFault, list, parse_stored},
     diff::Difference,
     file_names::snapshot_time,
     session::{FetchedExport, Turn},
@@ -25,10 +26,15 @@ pub enum Outcome {
     First,
     Unchanged,
     Changed(Box<Change>),
-    /// The export lost many lines, or is the first one: a second export must confirm it.
+    /// Recorded, but these sections failed: their lines are those of the base.
+    Incomplete {
+        outcome: Box<Outcome>,
+        failed: BTreeSet<String>,
+    },
+    /// The export may be cut, or is the first one: a second export must confirm it.
     Unconfirmed {
-        /// Lines of the base, if there is one.
-        base: Option<usize>,
+        /// What it lost, unless it is the first one.
+        loss: Option<String>,
         export: Export,
         /// For the second export, which need not wait for another turn.
         turn: Turn,
@@ -39,6 +45,8 @@ pub enum Outcome {
 
 /// The interval at which old files are removed.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// For the log, mail and `show`.
+const UNCONFIRMED: &str = "the configuration changes between any two exports, so the first one is stored without confirmation: it may be incomplete (until an export is equal to the one before)";
 /// The time limit for the shortest diff.
 const DIFF_TIME: Duration = Duration::from_secs(2);
 
@@ -59,43 +67,54 @@ impl Recorder {
         archive.create()?;
         let newest = archive.newest_snapshot()?.and_then(|name| snapshot_time(&name));
         let base = self.base(router, &archive)?;
-        let validated = match &fetched.fault {
+        let is_first = base.is_none();
+        let judged = match &fetched.fault {
             Some(fault) => Err(fault.clone()),
-            None => validate(&fetched.bytes, base.as_ref().map(|base| &base.failed)),
+            None => {
+                self.judge.judge(&router.name, &fetched.bytes, base, fetched.unconfirmed.take())
+            }
         };
-        let lines = base.as_ref().map(|base| base.lines.len());
-        let confirmed = validated
-            .and_then(|export| Ok((is_confirmed(lines, &fetched.unconfirmed, &export)?, export)));
-        let export = match confirmed {
-            Ok((true, export)) => export,
-            Ok((false, export)) => {
-                return Ok(Outcome::Unconfirmed { base: lines, export, turn: fetched.turn });
+        let (completed, is_confirmed) = match judged {
+            Ok(Judgement::Accepted(completed)) => (completed, true),
+            Ok(Judgement::AcceptedUnconfirmed(completed)) => (completed, false),
+            Ok(Judgement::Unconfirmed { loss, export }) => {
+                return Ok(Outcome::Unconfirmed { loss, export, turn: fetched.turn });
             }
             Err(fault) => {
                 archive.add_refused(now, &fetched.bytes)?;
                 return Ok(Outcome::Rejected(fault));
             }
         };
-        let outcome = self.store(router, &fetched, credit, base, &export, now)?;
+        let outcome = if is_first {
+            self.store_first(router, &fetched, &completed, now)?
+        } else {
+            self.store(router, &fetched, credit, &completed, now)?
+        };
         if let Some(sensitive) = sensitive {
             self.store_sensitive(router, &sensitive, matches!(outcome, Outcome::Unchanged), now)?;
         }
         // From here on a failure must not cause the same change to be recorded again.
-        self.finish_export(router, &export, &outcome, now, newest);
-        Ok(outcome)
+        if !is_confirmed {
+            self.alarm(router, "configuration not confirmed", UNCONFIRMED);
+        }
+        self.finish_export(router, &completed, &outcome, now, newest, is_confirmed);
+        Ok(match completed.failed.is_empty() {
+            true => outcome,
+            false => Outcome::Incomplete { outcome: Box::new(outcome), failed: completed.failed },
+        })
     }
 
     /// The export to compare with: the base or, if it is damaged, the newest complete snapshot, which becomes the base.
     fn base(&self, router: &Router, archive: &Archive) -> io::Result<Option<Export>> {
         let Some(bytes) = archive.base()? else { return Ok(None) };
         let bytes = self.comparable(router, bytes); // also one from before `encrypt_to`
-        let fault = match validate(&bytes, None) {
+        let fault = match parse_stored(&bytes) {
             Ok(base) => return Ok(Some(base)),
             Err(fault) => fault,
         };
         for name in archive.snapshots()?.iter().rev() {
             let bytes = archive.snapshot(name)?;
-            if let Ok(base) = validate(&bytes, None) {
+            if let Ok(base) = parse_stored(&bytes) {
                 let text = format!("latest.rsc is damaged ({fault}): using {name} instead");
                 self.alarm(router, "archive", &text);
                 archive.set_base(&bytes)?;
@@ -110,30 +129,66 @@ impl Recorder {
         Ok(None)
     }
 
-    /// Stores a complete export if it differs from the base.
+    /// Stores the first configuration of a router.
+    fn store_first(
+        &self,
+        router: &Router,
+        fetched: &FetchedExport,
+        completed: &Completed,
+        now: Timestamp,
+    ) -> io::Result<Outcome> {
+        let archive = self.archive(&router.name);
+        let bytes = completed.bytes.as_ref().unwrap_or(&fetched.bytes);
+        archive.add_snapshot(now, bytes)?;
+        archive.set_base(bytes)?;
+        self.commit(router, bytes, "first configuration", "aw-routeros", now);
+        let without = &completed.export.failed;
+        if !without.is_empty() {
+            let text = format!("the router does not export {}", list(without));
+            self.note(&router.name, &text);
+        }
+        Ok(Outcome::First)
+    }
+
+    /// Stores sections of which the base has no lines, because they failed until now: not a change.
+    fn store_new_sections(
+        &self,
+        router: &Router,
+        bytes: &[u8],
+        sections: &BTreeSet<String>,
+        now: Timestamp,
+    ) -> io::Result<()> {
+        let archive = self.archive(&router.name);
+        archive.add_snapshot(now, bytes)?;
+        archive.set_base(bytes)?;
+        let text = format!("stored for the first time: {}", list(sections));
+        self.commit(router, bytes, &text, "aw-routeros", now);
+        self.note(&router.name, &text);
+        Ok(())
+    }
+
+    /// Stores an export if it differs from the base.
     fn store(
         &self,
         router: &Router,
         fetched: &FetchedExport,
         credit: Credit,
-        base: Option<Export>,
-        export: &Export,
+        completed: &Completed,
         now: Timestamp,
     ) -> io::Result<Outcome> {
         let archive = self.archive(&router.name);
-        let Some(base) = base else {
-            archive.add_snapshot(now, &fetched.bytes)?;
-            archive.set_base(&fetched.bytes)?;
-            self.commit(router, &fetched.bytes, "first configuration", "aw-routeros", now);
-            return Ok(Outcome::First);
-        };
+        let Completed { base, export, new, .. } = completed;
+        let bytes = completed.bytes.as_ref().unwrap_or(&fetched.bytes);
         let deadline = Some(Instant::now() + DIFF_TIME);
         let difference = Difference::between(&base.lines, &export.lines, deadline);
         if difference.is_empty() {
+            if !new.is_empty() {
+                self.store_new_sections(router, bytes, new, now)?;
+            }
             return Ok(Outcome::Unchanged);
         }
         let old = archive.newest_snapshot()?.unwrap_or_default();
-        let snapshots = (old, archive.add_snapshot(now, &fetched.bytes)?);
+        let snapshots = (old, archive.add_snapshot(now, bytes)?);
         let credit = if self.encrypts(router) { credit.masked() } else { credit };
         let names = (router.name.as_str(), &*router.address.to_string());
         let change = Change::new(now, names, credit, difference, snapshots);
@@ -144,8 +199,8 @@ impl Recorder {
         self.journal.append_change(&router.name, &shown);
         self.ring.iter().for_each(|ring| ring.publish(&router.name, fetched.address, &change));
         // After the above: if the process is killed before this, the next export shows the change again.
-        archive.set_base(&fetched.bytes)?;
-        self.commit(router, &fetched.bytes, &change.summary(), &change.users.join(", "), now);
+        archive.set_base(bytes)?;
+        self.commit(router, bytes, &change.summary(), &change.users.join(", "), now);
         Ok(Outcome::Changed(Box::new(change)))
     }
 
@@ -153,11 +208,13 @@ impl Recorder {
     fn finish_export(
         &self,
         router: &Router,
-        export: &Export,
+        completed: &Completed,
         outcome: &Outcome,
         now: Timestamp,
         newest: Option<Timestamp>,
+        is_confirmed: bool,
     ) {
+        let Completed { export, failed, .. } = completed;
         let archive = self.archive(&router.name);
         let last = archive.state().ok().and_then(|state| state.tidied);
         let is_due = last.is_none_or(|last| now.duration_since(last).abs() > DAY);
@@ -176,6 +233,11 @@ impl Recorder {
             (state.version, state.lines) = (export.version.clone(), export.lines.len());
             if !matches!(outcome, Outcome::Unchanged) {
                 state.changed = Some(now);
+            } else if failed.is_empty() {
+                state.unconfirmed.clear(); // an export was equal to the one before
+            }
+            if !is_confirmed {
+                state.unconfirmed = UNCONFIRMED.into();
             }
         });
     }
@@ -198,23 +260,5 @@ impl Recorder {
             archive.remove_changes(since)?;
         }
         since.map_or(Ok(()), |since| self.journal.remove_log_lines(&router.name, since))
-    }
-}
-
-/// Whether an export need not be confirmed by a second one: it has not lost many lines of the base, or it is equal to the
-/// one before. The first export of all always needs a second one.
-fn is_confirmed(
-    base: Option<usize>,
-    unconfirmed: &Option<Export>,
-    export: &Export,
-) -> Result<bool, ExportFault> {
-    let lines = export.lines.len();
-    match unconfirmed {
-        Some(first) if first.lines == export.lines => Ok(true),
-        _ if base.is_some_and(|base| !has_shrunk(base, lines)) => Ok(true),
-        Some(first) => {
-            Err(ExportFault::Unstable { lines: [base.unwrap_or(0), first.lines.len(), lines] })
-        }
-        None => Ok(false),
     }
 }

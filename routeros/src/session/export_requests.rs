@@ -49,6 +49,7 @@ impl ExportAnswer {
             Outcome::First => plain(ExportResult::First),
             Outcome::Unchanged => plain(ExportResult::Unchanged),
             Outcome::Changed(change) => Some(ExportAnswer::changed(change)),
+            Outcome::Incomplete { outcome, .. } => ExportAnswer::of(outcome),
             Outcome::Unconfirmed { .. } => None,
             Outcome::Rejected(fault) => {
                 Some(ExportAnswer::failed(format!("export rejected: {fault} (stored in refused/)")))

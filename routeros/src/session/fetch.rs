@@ -107,7 +107,7 @@ async fn run_supported(connection: &SshConnection, router: &Router, commands: &[
     let mut output = Vec::new();
     for command in commands {
         let Answer { bytes, is_closed, is_cut } =
-            connection.run(command, router.export_timeout()).await?;
+            connection.run(command, router.export_timeout()).await.map_err(name_timeout)?;
         if is_cut {
             return Ok((bytes, Some(ExportFault::TooLarge(MAX_ANSWER))));
         }
@@ -120,6 +120,17 @@ async fn run_supported(connection: &SshConnection, router: &Router, commands: &[
         }
     }
     Ok((output, None))
+}
+
+/// Names the key of the configuration that limits the time.
+fn name_timeout(fault: SshFault) -> SshFault {
+    match fault {
+        SshFault::Late { text, is_ended } => {
+            let text = format!("{text} (if the router needs longer, raise timeout)");
+            SshFault::Late { text, is_ended }
+        }
+        fault => fault,
+    }
 }
 
 /// Whether the router does not support a word of the command, such as `show-sensitive` on RouterOS 6. After any other

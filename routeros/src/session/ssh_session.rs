@@ -1,6 +1,8 @@
 //! One connection to a router: follows its log, and fetches an export when the log or the interval requires one.
 
-use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet, convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration,
+};
 
 use aw_service::Backoff;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -171,7 +173,7 @@ impl Session<'_> {
         let (log, stored) = loop {
             let mut log = LogFollower::start(&self.connection, self.task.filter).await?;
             let stored = async {
-                let _turn = self.task.turns.next(self.task.export_fault.is_present()).await;
+                let _turn = self.task.turns.next(self.task.is_export_failing()).await;
                 stored_log(&self.connection, &self.task.router).await
             };
             match log.meanwhile(stored).await? {
@@ -211,8 +213,12 @@ impl Session<'_> {
     /// Fetches an export when the router has its turn, or a second one in the same turn to confirm the first.
     fn fetch(&self, unconfirmed: Option<(Export, Turn)>) -> PendingExport {
         let (connection, router) = (Arc::clone(&self.connection), Arc::clone(&self.task.router));
-        let (turns, failed) = (self.task.turns.clone(), self.task.export_fault.is_present());
+        let (turns, failed) = (self.task.turns.clone(), self.task.is_export_failing());
+        let earlier = self.task.earlier_export;
         Box::pin(async move {
+            if let Some(end) = earlier {
+                sleep_until(end).await;
+            }
             let (unconfirmed, turn) = match unconfirmed {
                 Some((first, turn)) => (Some(first), turn),
                 None => (None, turns.next(failed).await),
@@ -235,13 +241,17 @@ impl Session<'_> {
         let Claims { kept: claims, further, .. } = self.attribution.pending();
         let newest = self.attribution.newest_exported().cloned();
         let credit = Credit { claims, further, candidates: self.candidates.clone() };
-        let outcome = self.task.record(fetched, credit).await;
-        self.task.requests.export_ended(outcome.as_ref());
+        let recorded = self.task.record(fetched, credit).await;
+        self.task.requests.export_ended(recorded.as_ref());
+        let (outcome, failed) = match recorded {
+            Some(Outcome::Incomplete { outcome, failed }) => (Some(*outcome), failed),
+            outcome => (outcome, BTreeSet::new()),
+        };
+        let is_unchanged = matches!(outcome, Some(Outcome::Unchanged));
         match outcome {
-            Some(Outcome::Unconfirmed { export: first, base, turn }) => {
-                if let Some(base) = base {
-                    let lines = first.lines.len();
-                    let text = format!("the export has {lines} of {base} lines: exporting again");
+            Some(Outcome::Unconfirmed { loss, export: first, turn }) => {
+                if let Some(loss) = loss {
+                    let text = format!("{loss}: exporting again");
                     self.task.recorder.note(&self.task.router.name, &text);
                 }
                 self.export = Some((self.fetch(Some((first, turn))), began));
@@ -249,11 +259,11 @@ impl Session<'_> {
             }
             Some(Outcome::Rejected(fault)) => {
                 let text = format!("export rejected: {fault} (stored in refused/)");
-                self.task.export_failed("incomplete export", &text);
+                self.task.export_failed(fault.kind(), "incomplete export", &text);
                 self.retry_export();
                 return Ok(());
             }
-            None => {
+            Some(Outcome::Incomplete { .. }) | None => {
                 self.retry_export();
                 return Ok(());
             }
@@ -264,12 +274,27 @@ impl Session<'_> {
             Some(Outcome::Changed(change)) => self.task.report_change(&change),
             Some(Outcome::Unchanged) => {}
         }
-        self.candidates = None;
-        self.export_backoff.reset();
-        self.attribution.export_complete(began, self.start.elapsed());
-        self.task.export_complete(newest);
+        self.task.exports_work();
         // A change of the logging rules is in an export too: the answer is that of now.
         self.log_check = Some(check_log(Arc::clone(&self.connection)));
+        if !failed.is_empty() && is_unchanged {
+            // What the log claims may be about a section that failed.
+            self.attribution.export_incomplete(began, self.start.elapsed());
+        } else {
+            self.candidates = None;
+            self.attribution.export_complete(began, self.start.elapsed());
+            self.task.recorder.set_last_line(&self.task.router.name, newest);
+        }
+        if self.task.sections_failed(&failed) {
+            if failed.is_empty() {
+                self.export_backoff.reset();
+            }
+            self.attribution
+                .schedule
+                .again_after(self.start.elapsed(), self.export_backoff.pause());
+        } else {
+            self.export_backoff.reset();
+        }
         Ok(())
     }
 
@@ -279,9 +304,13 @@ impl Session<'_> {
         if fault.is_final() {
             return Err(fault);
         }
+        let is_late = matches!(fault, SshFault::Late { .. });
+        if let SshFault::Late { is_ended: false, .. } = fault {
+            self.task.export_may_run();
+        }
         // If the connection ended, the log reports it, after the lines that it still has.
-        if !self.connection.is_closed() {
-            self.task.export_failed("failed fetch", &format!("export failed: {fault}"));
+        if is_late || !self.connection.is_closed() {
+            self.task.export_failed("fetch", "failed fetch", &format!("export failed: {fault}"));
         }
         Ok(())
     }

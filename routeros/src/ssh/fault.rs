@@ -9,6 +9,12 @@ pub enum SshFault {
     Unreachable(String),
     /// The router runs no further command in this connection.
     NoChannel(String),
+    /// A command took too long.
+    Late {
+        text: String,
+        /// The router closed its channel: the command does not run any more.
+        is_ended: bool,
+    },
     /// There is no common algorithm.
     Algorithms(String),
     /// No host key is pinned for the router; this is its key.
@@ -32,10 +38,11 @@ impl SshFault {
 impl std::fmt::Display for SshFault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            SshFault::Unreachable(why) | SshFault::NoChannel(why) | SshFault::Local(why) => {
-                f.write_str(why)
-            }
-            SshFault::Algorithms(why) => write!(f, "{why} (RouterOS 6: set legacy = true)"),
+            SshFault::Unreachable(why)
+            | SshFault::NoChannel(why)
+            | SshFault::Local(why)
+            | SshFault::Algorithms(why) => f.write_str(why),
+            SshFault::Late { text, .. } => f.write_str(text),
             SshFault::UnknownKey(key) => {
                 write!(f, "its host key is not trusted: {key} (if it is right, set host_key)")
             }
@@ -45,7 +52,7 @@ impl std::fmt::Display for SshFault {
             ),
             SshFault::Refused(why) => write!(
                 f,
-                "login refused{why}; the next try is after a reload (check user and password; RouterOS refuses the password of a user who has an SSH key)"
+                "login refused{why} (check user and password; RouterOS refuses the password of a user who has an SSH key)"
             ),
         }
     }
@@ -57,10 +64,6 @@ pub fn fault(error: russh::Error, untrusted: Option<(HostKey, bool)>) -> SshFaul
         (_, Some((key, true))) => SshFault::UnknownKey(key),
         (_, Some((key, false))) => SshFault::ChangedKey(key),
         (russh::Error::IO(error), None) => SshFault::Unreachable(aw_service::explain(&error)),
-        (russh::Error::NoCommonAlgo { kind, theirs, .. }, None) => SshFault::Algorithms(format!(
-            "no common {kind:?} algorithm, the router offers {}",
-            theirs.join(", ")
-        )),
         (russh::Error::ChannelOpenFailure(why), None) => {
             SshFault::NoChannel(format!("the router opens no channel: {why:?}"))
         }

@@ -1,0 +1,86 @@
+//! Sections that a router fails to export, as one condition: on a busy router another one runs into its time limit each
+//! time.
+
+use std::collections::BTreeSet;
+
+/// The condition is over after so many complete exports in a row: fewer may be chance.
+const COMPLETE_EXPORTS: u32 = 3;
+/// Sections that are remembered.
+const MAX_SECTIONS: usize = 100;
+
+#[derive(Debug, Default)]
+pub struct FailingSections {
+    /// Those that failed since the condition began.
+    seen: BTreeSet<String>,
+    /// Complete exports since one failed.
+    complete: u32,
+}
+
+/// What there is to report.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Sections {
+    /// Sections fail that did not fail before.
+    Begin,
+    /// Further ones fail.
+    Others(BTreeSet<String>),
+    End,
+    Same,
+}
+
+impl FailingSections {
+    /// Takes the sections that failed in an export.
+    pub fn observe(&mut self, failed: &BTreeSet<String>) -> Sections {
+        if failed.is_empty() {
+            if !self.is_present() {
+                return Sections::Same;
+            }
+            self.complete += 1;
+            if self.complete < COMPLETE_EXPORTS {
+                return Sections::Same;
+            }
+            *self = FailingSections::default();
+            return Sections::End;
+        }
+        let was_present = self.is_present();
+        self.complete = 0;
+        let room = MAX_SECTIONS.saturating_sub(self.seen.len());
+        let others: BTreeSet<_> = failed.difference(&self.seen).take(room).cloned().collect();
+        self.seen.extend(others.iter().cloned());
+        match (was_present, others.is_empty()) {
+            (false, _) => Sections::Begin,
+            (true, false) => Sections::Others(others),
+            (true, true) => Sections::Same,
+        }
+    }
+
+    pub fn is_present(&self) -> bool {
+        !self.seen.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_that_fail_in_turn_are_one_condition() {
+        let mut sections = FailingSections::default();
+        let mut fail =
+            |names: &[&str]| sections.observe(&names.iter().map(|name| name.to_string()).collect());
+        let only = |name: &str| Sections::Others(BTreeSet::from([name.to_string()]));
+        assert_eq!(fail(&[]), Sections::Same);
+        assert_eq!(fail(&["a"]), Sections::Begin);
+        assert_eq!(fail(&["b"]), only("b"));
+        assert_eq!(fail(&[]), Sections::Same);
+        assert_eq!(fail(&["a", "b"]), Sections::Same);
+        assert_eq!(fail(&["c"]), only("c"));
+        assert_eq!(
+            [fail(&[]), fail(&[]), fail(&[])],
+            [Sections::Same, Sections::Same, Sections::End]
+        );
+        assert_eq!(fail(&["a"]), Sections::Begin);
+        let many: Vec<_> = (0..200).map(|n| n.to_string()).collect();
+        fail(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(sections.seen.len(), MAX_SECTIONS);
+    }
+}
