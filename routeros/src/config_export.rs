@@ -6,6 +6,8 @@ use std::{collections::BTreeSet, fmt};
 
 use aw_service::plain;
 
+use crate::lossless::lossless;
+
 /// A complete export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Export {
@@ -96,7 +98,7 @@ pub fn validate(bytes: &[u8], known: Option<&BTreeSet<String>>) -> Result<Export
 }
 
 fn parse(bytes: &[u8]) -> Result<Export, ExportFault> {
-    let text = String::from_utf8_lossy(bytes);
+    let text = lossless(bytes);
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let version = first.strip_prefix('#').and_then(|line| Some(line.split_once(HEADER)?.1));
     let Some(version) = version else {

@@ -26,6 +26,7 @@ mod host_key;
 mod legacy;
 mod log_line;
 mod log_record;
+mod lossless;
 mod mask;
 mod recorder;
 mod session;
