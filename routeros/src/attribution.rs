@@ -130,6 +130,17 @@ impl Attribution {
         pending
     }
 
+    /// The claims whose changes the export that is being recorded shows, if it shows any.
+    pub fn settled(&self) -> Claims {
+        self.exporting.clone()
+    }
+
+    /// All pending claims are in the record of a change.
+    pub fn set_recorded(&mut self) {
+        self.claims.kept.iter_mut().for_each(|claim| claim.recorded = true);
+        self.claims.further = 0;
+    }
+
     /// The export that began at `began` is complete: the claims from before it are settled.
     pub fn export_complete(&mut self, began: Duration, now: Duration) {
         self.exporting = Claims::default();

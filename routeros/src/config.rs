@@ -14,7 +14,7 @@ use serde::Deserialize;
 use shm_layout::RingName;
 
 use self::router_values::deserialize_address;
-pub use self::router_values::{HostKeys, RouterName, router_address};
+pub use self::router_values::{HostKeys, MailNoted, RouterName, router_address};
 
 /// The default of `-c`.
 pub const DEFAULT_PATH: &str = "/etc/addrwatch/routeros.toml";
@@ -47,6 +47,9 @@ pub struct Config {
     /// Show secrets in mail and messages.
     #[serde(default)]
     pub mail_secrets: bool,
+    /// What is mailed of that which no export shows.
+    #[serde(default)]
+    pub mail_noted: MailNoted,
     /// The mail server; without it no mail is sent.
     pub mail: Option<MailOptions>,
     #[serde(default, rename = "router")]

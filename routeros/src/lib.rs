@@ -17,6 +17,7 @@ mod config;
 mod config_export;
 mod daemon;
 mod diff;
+mod facts;
 mod file_names;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/bodies/routeros.rs"]

@@ -6,6 +6,7 @@ mod commits;
 mod journal;
 mod mail;
 mod record_export;
+mod record_facts;
 mod ring;
 
 use std::{

@@ -2,6 +2,7 @@
 
 mod fetch;
 mod follow_log;
+mod read_facts;
 mod ssh_session;
 
 use std::{sync::Arc, time::Duration};
@@ -14,11 +15,13 @@ use tokio::{
 };
 
 pub use self::fetch::{FetchTurns, FetchedExport, Turn, export, records};
+pub use self::read_facts::Aftermath;
 use self::ssh_session::Session;
 use crate::{
     attribution::Claims,
     change::{Change, Credit},
     config::Router,
+    facts::Facts,
     recorder::{Outcome, Recorder},
     ssh::{SshConnection, SshFault},
     terminal::print,
@@ -157,6 +160,17 @@ impl RouterTask {
             Err(_) => self.export_failed("internal error", "the export could not be recorded"),
         }
         None
+    }
+
+    /// Records what no export shows. A failure is reported as one of the archive.
+    async fn record_facts(&self, facts: Facts, aftermath: Aftermath) {
+        let (recorder, router) = (Arc::clone(&self.recorder), Arc::clone(&self.router));
+        let recorded =
+            spawn_blocking(move || recorder.record_facts(&router, facts, aftermath)).await;
+        if let Ok(Err(error)) = recorded {
+            let text = format!("write facts to the archive: {}", explain(&error));
+            self.recorder.note(&self.router.name, &text);
+        }
     }
 
     fn report_change(&self, change: &Change) {

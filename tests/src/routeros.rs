@@ -67,6 +67,12 @@ pub struct State {
     pub log: Vec<String>,
     /// Its faults.
     pub faults: Faults,
+    /// The version in the header of the export; that of [`Version`] if it is empty.
+    pub version: String,
+    /// More lines of the header: model, serial number.
+    pub header: Vec<String>,
+    /// Answers to other commands, such as `/user print detail`.
+    pub prints: HashMap<String, String>,
     /// Commands that were run.
     pub commands: Vec<String>,
     /// Logins that succeeded.
@@ -128,6 +134,9 @@ impl Router {
             lines: lines.map(str::to_owned).to_vec(),
             log: Vec::new(),
             faults: Faults::default(),
+            version: String::new(),
+            header: Vec::new(),
+            prints: HashMap::new(),
             commands: Vec::new(),
             logins: 0,
             login: String::new(),
@@ -467,6 +476,9 @@ impl Shared {
     fn answer(&self, command: &str, faults: &Faults) -> String {
         let state = self.state.lock().unwrap();
         let end = "\r\n";
+        if let Some(text) = state.prints.get(command) {
+            return text.replace('\n', end);
+        }
         match command.split_once(" terse").unwrap_or((command, "")) {
             ("/export", flag) => {
                 if let Some(odd) = faults.odd.as_ref().filter(|_| !flag.is_empty()) {
@@ -475,10 +487,12 @@ impl Shared {
                 if self.version == Version::V6 && flag == " show-sensitive" {
                     return format!("expected end of command (line 1 column 15){end}");
                 }
-                let header = match self.version {
-                    Version::V6 => "# nov/22/2026 10:00:00 by RouterOS 6.49.18",
-                    Version::V7 => "# 2026-11-22 10:00:00 by RouterOS 7.14.2",
+                let (date, version) = match self.version {
+                    Version::V6 => ("nov/22/2026", "6.49.18"),
+                    Version::V7 => ("2026-11-22", "7.14.2"),
                 };
+                let version = if state.version.is_empty() { version } else { &state.version };
+                let header = format!("# {date} 10:00:00 by RouterOS {version}");
                 // The header differs each time, as a clock does.
                 let header =
                     header.replace("10:00:00", &format!("10:00:{:02}", state.commands.len() % 60));
@@ -487,6 +501,7 @@ impl Shared {
                     (Version::V7, flag) => flag != " show-sensitive",
                 };
                 let mut text = format!("{header}{end}# software id = SSXB-J5Q7{end}#{end}");
+                text.extend(state.header.iter().map(|line| format!("{line}{end}")));
                 for line in &state.lines {
                     let words =
                         line.split(' ').filter(|word| !(hidden && word.starts_with("password=")));

@@ -19,6 +19,9 @@ pub struct LogClaim {
     /// Whether an actor may be forged.
     #[serde(default)]
     pub ambiguous: bool,
+    /// Whether a change that was recorded has this line already.
+    #[serde(skip)]
+    pub recorded: bool,
 }
 
 impl LogClaim {
@@ -31,6 +34,7 @@ impl LogClaim {
             ambiguous: named.ambiguous || record.doubtful,
             actors: named.actors,
             command: named.command,
+            recorded: false,
         })
     }
 }
@@ -82,6 +86,12 @@ impl Claims {
         } else {
             self.further += 1;
         }
+    }
+
+    /// The claims that no recorded change has.
+    pub fn without_recorded(mut self) -> Claims {
+        self.kept.retain(|claim| !claim.recorded);
+        self
     }
 
     pub fn append(&mut self, later: Claims) {

@@ -1,6 +1,12 @@
 //! One connection to a router: follows its log, and fetches an export when the log or the interval requires one.
 
-use std::{convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{Future, pending},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use aw_service::Backoff;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -9,12 +15,15 @@ use super::{
     FetchedExport, RouterTask, Turn,
     fetch::{fetch_export, stored_log},
     follow_log::{LogEvent, LogFollower},
-    random_byte, spread,
+    random_byte,
+    read_facts::{Aftermath, PendingFacts, read_facts, read_history},
+    spread,
 };
 use crate::{
     attribution::{Attribution, Claims, ExportTiming, LogClaim, is_same_time},
     change::Credit,
     config_export::Export,
+    facts::Facts,
     log_record::{LogAssembler, LogRecord},
     recorder::Outcome,
     ssh::{SshConnection, SshFault},
@@ -43,6 +52,8 @@ pub struct Session<'a> {
     /// The export that is being fetched, and when it began.
     export: Option<(PendingExport, Duration)>,
     export_backoff: Backoff,
+    /// What is read and recorded after an export.
+    aftermath: Option<(PendingFacts, Aftermath)>,
     /// Nothing arrived for [`QUIET`].
     is_quiet: bool,
 }
@@ -52,6 +63,7 @@ enum SessionEvent {
     Quiet,
     ExportDue,
     Exported(Result<FetchedExport, SshFault>),
+    FactsRead(Facts),
 }
 
 impl Session<'_> {
@@ -71,6 +83,7 @@ impl Session<'_> {
             candidates: None,
             export: None,
             export_backoff: Backoff::new(EXPORT_PAUSES[0], EXPORT_PAUSES[1]),
+            aftermath: None,
             is_quiet: false,
         }
     }
@@ -80,6 +93,7 @@ impl Session<'_> {
         let Err(fault) = self.follow().await;
         self.flush_log();
         self.task.claims = self.attribution.pending();
+        self.record_facts(Facts::default()).await;
         fault
     }
 
@@ -106,13 +120,14 @@ impl Session<'_> {
                     self.export = Some((self.fetch(None), self.start.elapsed()));
                 }
                 SessionEvent::Exported(result) => self.export_fetched(result).await?,
+                SessionEvent::FactsRead(facts) => self.record_facts(facts).await,
             }
         }
     }
 
     async fn next_event(&mut self, log: &mut LogFollower) -> Result<SessionEvent, SshFault> {
         let due = self.start + self.attribution.schedule.due();
-        let export = &mut self.export;
+        let (export, aftermath) = (&mut self.export, &mut self.aftermath);
         let next_export = async {
             match export {
                 Some((export, _)) => SessionEvent::Exported(export.await),
@@ -122,10 +137,17 @@ impl Session<'_> {
                 }
             }
         };
+        let facts = async {
+            match aftermath {
+                Some((facts, _)) => SessionEvent::FactsRead(facts.await),
+                None => pending().await,
+            }
+        };
         tokio::select! {
             event = log.next() => event.map(SessionEvent::Log),
             () = sleep(QUIET), if !self.is_quiet => Ok(SessionEvent::Quiet),
             event = next_export => Ok(event),
+            event = facts => Ok(event),
         }
     }
 
@@ -185,12 +207,17 @@ impl Session<'_> {
     fn fetch(&self, unconfirmed: Option<(Export, Turn)>) -> PendingExport {
         let (connection, router) = (Arc::clone(&self.connection), Arc::clone(&self.task.router));
         let (turns, failed) = (self.task.turns.clone(), self.task.export_fault.is_present());
+        let is_unnamed = self.attribution.pending().kept.is_empty();
         Box::pin(async move {
             let (unconfirmed, turn) = match unconfirmed {
                 Some((first, turn)) => (Some(first), turn),
                 None => (None, turns.next(failed).await),
             };
-            fetch_export(&connection, &router, turn, unconfirmed).await
+            let mut fetched = fetch_export(&connection, &router, turn, unconfirmed).await?;
+            if is_unnamed {
+                fetched.history = read_history(&connection).await;
+            }
+            Ok(fetched)
         })
     }
 
@@ -205,9 +232,13 @@ impl Session<'_> {
         };
         // A line that is held back may be about what the export shows.
         self.flush_log();
-        let Claims { kept: claims, further, .. } = self.attribution.pending();
+        let Claims { kept: mut claims, further, .. } = self.attribution.pending();
+        if claims.is_empty() {
+            claims = self.task.recorder.history_claims(&self.task.router.name, &fetched.history);
+        }
         let newest = self.attribution.newest_exported().cloned();
         let credit = Credit { claims, further, candidates: self.candidates.clone() };
+        let mut aftermath = Aftermath::new(&fetched.bytes, &credit, self.attribution.settled());
         match self.task.record(fetched, credit).await {
             Some(Outcome::Unconfirmed { export: first, base, turn }) => {
                 if let Some(base) = base {
@@ -231,15 +262,39 @@ impl Session<'_> {
             Some(Outcome::First) => {
                 let text = "first contact: configuration stored";
                 self.task.recorder.note(&self.task.router.name, text);
+                aftermath.is_first();
             }
-            Some(Outcome::Changed(change)) => self.task.report_change(&change),
+            Some(Outcome::Changed(change)) => {
+                self.task.report_change(&change);
+                self.attribution.set_recorded();
+                aftermath.is_recorded();
+            }
             Some(Outcome::Unchanged) => {}
         }
+        self.read_facts(aftermath);
         self.candidates = None;
         self.export_backoff.reset();
         self.attribution.export_complete(began, self.start.elapsed());
         self.task.export_complete(newest);
         Ok(())
+    }
+
+    /// Reads facts about the router after an export, and records them once they are read.
+    fn read_facts(&mut self, mut aftermath: Aftermath) {
+        let facts = match self.aftermath.take() {
+            Some((facts, earlier)) => {
+                aftermath = earlier.followed_by(aftermath);
+                facts
+            }
+            None => read_facts(Arc::clone(&self.connection)),
+        };
+        self.aftermath = Some((facts, aftermath));
+    }
+
+    async fn record_facts(&mut self, facts: Facts) {
+        if let Some((_, aftermath)) = self.aftermath.take() {
+            self.task.record_facts(facts, aftermath).await;
+        }
     }
 
     fn fetch_failed(&mut self, fault: SshFault) -> Result<(), SshFault> {
