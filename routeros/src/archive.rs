@@ -7,6 +7,8 @@
 //! NAME/changes.jsonl       each change as JSON
 //! NAME/diff.txt            each change as text with its diff
 //! NAME/users/USER.diff     the same for one user
+//! NAME/noted.jsonl          each change that no export shows, as JSON
+//! NAME/facts.json           facts about the router
 //! NAME/log.txt             a line for each message
 //! NAME/refused/*.rsc       incomplete exports
 //! NAME/sensitive/*.age     exports with secrets, encrypted
@@ -31,6 +33,7 @@ pub use self::files::{make_directory, replace};
 use crate::{
     change::Change,
     config::RouterName,
+    facts::Facts,
     file_names::{outdated, snapshot, snapshot_time, user_file},
 };
 
@@ -66,7 +69,8 @@ const MAX_REFUSED: usize = 20;
 const MAX_EXPORT: u64 = 16 << 20;
 const MAX_CHANGE: u64 = 128 << 20;
 const MAX_STATE: u64 = 1 << 20;
-/// `log.txt` becomes `log.txt.1` at this size.
+const MAX_FACTS: u64 = 32 << 20;
+/// `log.txt` becomes `log.txt.1` at this size, and `noted.jsonl` too.
 const MAX_LOG: u64 = 8 << 20;
 
 impl Archive {
@@ -121,6 +125,34 @@ impl Archive {
         Ok(())
     }
 
+    /// Appends what no export shows to `noted.jsonl`. Earlier releases do not read this file.
+    pub fn add_noted(&self, change: &Change) -> io::Result<()> {
+        let path = self.path("noted.jsonl");
+        let mut line = serde_json::to_string(change)?;
+        line.push('\n');
+        let file = append(&path, line.as_bytes())?;
+        file.sync_data()?;
+        if file.metadata()?.len() > MAX_LOG {
+            fs::rename(&path, path.with_extension("jsonl.1"))?;
+        }
+        Ok(())
+    }
+
+    /// All that no export shows, oldest first.
+    pub fn noted(&self) -> io::Result<Vec<Change>> {
+        Ok([self.read_changes("noted.jsonl.1")?, self.read_changes("noted.jsonl")?].concat())
+    }
+
+    /// Facts about the router; the default if the file is missing or damaged.
+    pub fn facts(&self) -> io::Result<Option<Facts>> {
+        let bytes = found(read_file(&self.path("facts.json"), FileKind::State, MAX_FACTS))?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    pub fn set_facts(&self, facts: &Facts) -> io::Result<()> {
+        replace(&self.path("facts.json"), &serde_json::to_vec_pretty(facts)?)
+    }
+
     pub fn append_log(&self, time: &str, what: &str) -> io::Result<()> {
         let path = self.path("log.txt");
         let line = format!("{time} {}\n", plain(what));
@@ -154,6 +186,11 @@ impl Archive {
         remove_lines_before(&self.path("changes.jsonl"), since, |line| {
             Some(serde_json::from_str::<Dated>(line).ok()?.time)
         })?;
+        for name in ["noted.jsonl.1", "noted.jsonl"] {
+            remove_lines_before(&self.path(name), since, |line| {
+                Some(serde_json::from_str::<Dated>(line).ok()?.time)
+            })?;
+        }
         remove_lines_before(&self.path("diff.txt"), since, first_word)?;
         for entry in found(fs::read_dir(self.path("users")))?.into_iter().flatten() {
             let path = entry?.path();
@@ -203,7 +240,11 @@ impl Archive {
 
     /// All changes, oldest first, without incomplete lines.
     pub fn changes(&self) -> io::Result<Vec<Change>> {
-        let Some(file) = found(open_file(&self.path("changes.jsonl"), FileKind::State))? else {
+        self.read_changes("changes.jsonl")
+    }
+
+    fn read_changes(&self, name: &str) -> io::Result<Vec<Change>> {
+        let Some(file) = found(open_file(&self.path(name), FileKind::State))? else {
             return Ok(Vec::new());
         };
         let (mut file, mut line, mut changes) = (BufReader::new(file), Vec::new(), Vec::new());

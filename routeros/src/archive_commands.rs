@@ -6,7 +6,7 @@ mod report;
 
 use std::path::Path;
 
-use aw_service::{Error, TimeSpan, failed, info};
+use aw_service::{Error, TimeSpan, failed, info, plain};
 use clap::{Args, ValueEnum};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
@@ -123,7 +123,9 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
         return all_messages::print_all(&config, &names, options);
     }
     for name in names {
-        changes.extend(read(&name, Archive::of(&config.archive, &name).changes())?);
+        let archive = Archive::of(&config.archive, &name);
+        changes.extend(read(&name, archive.changes())?);
+        changes.extend(read(&name, archive.noted())?);
     }
     changes.retain(|change| {
         options.since.is_none_or(|since| change.time >= since)
@@ -140,8 +142,13 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
     for change in &changes {
         let claim = change.claims.iter().chain(&change.candidates).next_back();
         let message = claim.map_or("", |claim| claim.message.as_str());
+        let facts = change.facts.join("; ");
+        let message = if facts.is_empty() { message } else { facts.as_str() };
         let message = if options.output.secrets { message.to_owned() } else { mask(message) };
-        let lines = format!("+{} -{}", change.added, change.removed);
+        let lines = match change.noted {
+            true => "-".to_owned(), // not part of an export
+            false => format!("+{} -{}", change.added, change.removed),
+        };
         let snapshot = change.snapshot.trim_end_matches(".rsc").to_owned();
         let (time, router) = (local(change.time), change.router.clone());
         rows.push(vec![time, router, change.who(), lines, snapshot, message]);
@@ -243,12 +250,16 @@ fn show_configuration(config: &Config, router: &str, options: &ShowOptions) -> R
         None => read(&name, archive.base())?
             .ok_or_else(|| failed(format_args!("{name}: no configuration in the archive yet")))?,
     };
+    let facts = read(&name, archive.facts())?.filter(|_| options.snapshot.is_none());
+    let facts = facts.map_or(Vec::new(), |facts| facts.lines());
     let text = String::from_utf8_lossy(&bytes).replace('\r', "");
     if options.output.format == Format::Json {
-        let line = json!({ "router": name.as_str(), "configuration": text });
+        let line = json!({ "router": name.as_str(), "configuration": text, "facts": facts });
         return options.output.print_json(&line);
     }
-    options.output.print(&text)
+    // As comments, so that RouterOS can still import the text.
+    let facts: String = facts.iter().map(|fact| format!("# {}\n", plain(fact))).collect();
+    options.output.print(&(facts + &text))
 }
 
 fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {

@@ -19,9 +19,22 @@ use crate::log_record::LogRecord;
 /// Records that are remembered to recognize repetitions: several logging actions (memory, disk) write the same entry,
 /// and `follow-only` may repeat entries.
 const REMEMBERED: usize = 1_000;
-/// A record is a repetition within this time only. RouterOS 6 prints no date, and a change at the same second of every
-/// day is not a repetition.
+/// A record of the stored log is repeated within this time only. RouterOS 6 prints no date, and a change at the same
+/// second of every day is not a repetition.
 const REPETITION: Duration = Duration::from_secs(60);
+/// Several logging actions write the same entry at the same moment. Later, or once an export has begun since, it is
+/// another change: a clock that was set back shows the same second again.
+const COPY: Duration = Duration::from_secs(3);
+
+/// A record that may be repeated.
+#[derive(Debug)]
+struct Received {
+    hash: u64,
+    /// No later record repeats it after this time.
+    until: Duration,
+    /// [`Attribution::exports`] at the time of receipt, if it was not in the stored log.
+    exports: Option<u64>,
+}
 
 /// The claims of one connection that no complete export has shown yet.
 #[derive(Debug)]
@@ -31,8 +44,10 @@ pub struct Attribution {
     claims: Claims,
     /// Received before the export that is being fetched began.
     exporting: Claims,
-    /// Hashes of records received, with the time of receipt.
-    received: VecDeque<(Duration, u64)>,
+    /// Records received.
+    received: VecDeque<Received>,
+    /// The number of exports that began.
+    exports: u64,
     /// Time and message of the newest line about a change in the router's log.
     newest: Option<(String, String)>,
     /// The same when the last export began.
@@ -54,6 +69,7 @@ impl Attribution {
             claims,
             exporting: Claims::default(),
             received: VecDeque::new(),
+            exports: 0,
             newest,
             newest_exported: None,
             hasher: RandomState::new(),
@@ -62,10 +78,14 @@ impl Attribution {
 
     /// Remembers a record that the log already had at connection: when the log repeats it, it is not new.
     pub fn remember(&mut self, now: Duration, record: &LogRecord) {
+        self.received(record, now + REPETITION, None);
+    }
+
+    fn received(&mut self, record: &LogRecord, until: Duration, exports: Option<u64>) {
         if self.received.len() >= REMEMBERED {
             self.received.pop_front();
         }
-        self.received.push_back((now, self.hash(record)));
+        self.received.push_back(Received { hash: self.hash(record), until, exports });
         self.newest = Some((record.time.clone(), record.message.clone()));
     }
 
@@ -82,14 +102,14 @@ impl Attribution {
     /// Takes a record of the log. Returns true if it claims a change and is not a repetition.
     pub fn observe(&mut self, now: Duration, record: &LogRecord) -> bool {
         let Some(claim) = LogClaim::of(record) else { return false };
-        while self.received.front().is_some_and(|(at, _)| *at + REPETITION < now) {
-            self.received.pop_front();
-        }
-        let hash = self.hash(record);
-        if self.received.iter().any(|(_, known)| *known == hash) {
+        let (hash, exports) = (self.hash(record), self.exports);
+        self.received.retain(|known| {
+            known.until >= now && known.exports.is_none_or(|began| began == exports)
+        });
+        if self.received.iter().any(|known| known.hash == hash) {
             return false;
         }
-        self.remember(now, record);
+        self.received(record, now + COPY, Some(exports));
         self.claims.push(claim);
         self.schedule.line_received(now);
         true
@@ -108,6 +128,7 @@ impl Attribution {
 
     pub fn export_began(&mut self) {
         self.schedule.export_began();
+        self.exports += 1;
         self.exporting = std::mem::take(&mut self.claims);
         self.newest_exported.clone_from(&self.newest);
     }
@@ -118,6 +139,17 @@ impl Attribution {
         let mut pending = self.exporting.clone();
         pending.append(self.claims.clone());
         pending
+    }
+
+    /// The claims whose changes the export that is being recorded shows, if it shows any.
+    pub fn settled(&self) -> Claims {
+        self.exporting.clone()
+    }
+
+    /// All pending claims are in the record of a change.
+    pub fn set_recorded(&mut self) {
+        self.claims.kept.iter_mut().for_each(|claim| claim.recorded = true);
+        self.claims.further = 0;
     }
 
     /// The export that began at `began` is complete: the claims from before it are settled.

@@ -41,6 +41,13 @@ pub struct Change {
     pub snapshot: String,
     /// The unified diff.
     pub diff: String,
+    /// What no export shows: changed facts about the router. Entries of `noted.jsonl` may have no other content than the
+    /// log lines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<String>,
+    /// Whether the export shows no difference.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub noted: bool,
 }
 
 /// The log lines to credit a change to.
@@ -88,7 +95,8 @@ impl Change {
         let Credit { claims, further, candidates } = credit;
         let (claims, unconfirmed) = without_forged(claims);
         let mut named: Vec<String> = users(&claims).into_iter().map(str::to_owned).collect();
-        if named.is_empty() || candidates.is_some() {
+        let is_unknown = named.is_empty() || candidates.is_some();
+        if is_unknown && !named.iter().any(|user| user == UNKNOWN) {
             named.push(UNKNOWN.into());
         }
         let mut candidates = candidates.unwrap_or_default();
@@ -107,7 +115,52 @@ impl Change {
             before,
             snapshot,
             diff: difference.text,
+            facts: Vec::new(),
+            noted: false,
         }
+    }
+
+    /// Log lines whose export shows no difference, and changed facts.
+    pub fn noted(
+        time: Timestamp,
+        names: (&str, &str),
+        credit: Credit,
+        facts: Vec<String>,
+    ) -> Change {
+        let difference = Difference { text: String::new(), added: 0, removed: 0 };
+        let candidates = credit.candidates.clone().unwrap_or_default();
+        let mut change = Change::new(time, names, credit, difference, Default::default());
+        (change.facts, change.noted) = (facts, true);
+        if change.facts.is_empty() {
+            // Somebody was named by a line, before or after the connection: nobody else is sought.
+            change.users.retain(|user| user != UNKNOWN);
+            for user in users(&candidates) {
+                if !change.users.iter().any(|known| known == user) {
+                    change.users.push(user.into());
+                }
+            }
+            change.ambiguous |= candidates.iter().any(|claim| claim.ambiguous);
+        }
+        change
+    }
+
+    /// What was noted, in a few words.
+    fn noted_words(&self) -> String {
+        if let Some(first) = self.facts.first() {
+            let more = self.facts.len() - 1;
+            return if more == 0 { first.clone() } else { format!("{first} and {more} more") };
+        }
+        let claims = || self.claims.iter().chain(&self.candidates);
+        let claim = claims().find(|claim| is_about_security(claim)).or(claims().next_back());
+        let more = claims().count().saturating_sub(1) as u64 + self.further_claims;
+        let more = if more == 0 { String::new() } else { format!(" (and {more} more lines)") };
+        let message = claim.map_or("", |claim| claim.message.as_str());
+        format!("not part of an export: {message}{more}")
+    }
+
+    /// Whether a fact changed, or a line is about users, keys, certificates, packages and the like.
+    pub fn is_about_security(&self) -> bool {
+        !self.facts.is_empty() || self.claims.iter().chain(&self.candidates).any(is_about_security)
     }
 
     /// The users in a few words.
@@ -127,6 +180,10 @@ impl Change {
 
     /// One line, for messages, subjects of mail and commits.
     pub fn summary(&self) -> String {
+        if self.noted {
+            let words: String = self.noted_words().chars().take(150).collect();
+            return format!("{}: {}: {}", self.router, self.who(), plain(&words));
+        }
         format!(
             "{}: configuration changed by {} (+{} -{})",
             self.router,
@@ -143,7 +200,7 @@ impl Change {
             if secrets { text } else { mask(&text) }
         };
         let mut text = String::new();
-        let _ = writeln!(text, "{when} {} ({})", self.summary(), self.address);
+        let _ = writeln!(text, "{when} {} ({})", shown(&self.summary()), self.address);
         if self.ambiguous {
             text.push_str(
                 "  The log names several users, and one of them may be forged: all are credited.\n",
@@ -173,12 +230,59 @@ impl Change {
                 }
             }
         }
+        for fact in &self.facts {
+            let _ = writeln!(text, "  {}", shown(fact));
+        }
         if self.further_claims > 0 {
             let _ = writeln!(text, "  and {} more log lines", self.further_claims);
+        }
+        if self.noted {
+            text.push_str("  The export of the configuration shows no difference for this.\n\n");
+            return text;
         }
         let _ = writeln!(text, "--- {}\n+++ {}", self.before, self.snapshot);
         text + &shown(&self.diff) + "\n"
     }
+}
+
+/// Whether a line is about what exports leave out and decides who has access: users, groups, keys, certificates, packages,
+/// licences, firmware, backups.
+fn is_about_security(claim: &LogClaim) -> bool {
+    const WORDS: [&str; 13] = [
+        "user",
+        "users",
+        "group",
+        "ssh",
+        "key",
+        "keys",
+        "certificate",
+        "package",
+        "license",
+        "licence",
+        "password",
+        "firmware",
+        "backup",
+    ];
+    const MENUS: [&str; 10] = [
+        "user",
+        "password",
+        "certificate",
+        "ip ssh",
+        "system package",
+        "system license",
+        "system routerboard",
+        "system backup",
+        "system reset-configuration",
+        "system device-mode",
+    ];
+    let command = claim.command.as_deref().and_then(|command| command.split_once('/'));
+    if let Some((_, path)) = command {
+        let path = path.replace('/', " ") + " ";
+        return MENUS.iter().any(|menu| path.starts_with(&format!("{menu} ")));
+    }
+    let what = claim.message.split(" by ").next().unwrap_or_default();
+    let mut words = what.split(|c: char| !c.is_ascii_alphanumeric());
+    words.any(|word| WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)))
 }
 
 #[cfg(test)]
@@ -235,6 +339,49 @@ mod tests {
             (["bob".to_owned(), UNKNOWN.into()].as_slice(), 1)
         );
         assert!(change.text("now", false).contains("  candidate: eve\n"));
+    }
+
+    #[test]
+    fn what_no_export_shows() {
+        let noted = |message: &str, facts: &[&str]| {
+            let credit = Credit { claims: vec![claim(message)], ..Credit::default() };
+            let facts = facts.iter().map(|fact| (*fact).to_owned()).collect();
+            Change::noted(Timestamp::UNIX_EPOCH, ("core1", "192.0.2.1:22"), credit, facts)
+        };
+        let ops = "user ops added by ssh:-2@192.0.2.7 (*2 = /user add group=full password=x)";
+        let change = noted(ops, &[]);
+        assert_eq!(change.summary(), format!("core1: -2: not part of an export: {ops}"));
+        let text = change.text("now", false);
+        assert!(
+            text.contains("/user add group=full password=***") && !text.contains("=x"),
+            "{text}"
+        );
+        assert!(change.is_about_security() && change.noted);
+        let change = noted(ops, &["user ops added: group=full", "a b: 1 -> 2"]);
+        assert_eq!(change.summary(), "core1: -2: user ops added: group=full and 1 more");
+        for (message, security) in [
+            ("user ops added by admin", true),
+            ("ssh key added by admin", true),
+            ("new package by local:alice ()", true),
+            ("x changed by ssh:a@192.0.2.7 (/certificate import file-name=x)", true),
+            ("x changed by ssh:a@192.0.2.7 (/user/ssh-keys/add)", true),
+            ("item changed by bob", false),
+            ("user x changed by ssh:a@192.0.2.7 (/ip hotspot user set x)", false),
+            ("x changed by ssh:a@192.0.2.7 (/user-manager user add)", false),
+            ("device changed by scheduler:guest (/interface set)", false),
+            ("route changed by user", false),
+        ] {
+            assert_eq!(noted(message, &[]).is_about_security(), security, "{message}");
+        }
+        let unknown = Change::noted(
+            Timestamp::UNIX_EPOCH,
+            ("core1", ""),
+            Credit::default(),
+            vec!["system version: 1 -> 2".into()],
+        );
+        assert_eq!(unknown.summary(), "core1: UNKNOWN: system version: 1 -> 2");
+        let json = serde_json::to_string(&unknown).unwrap();
+        assert_eq!(serde_json::from_str::<Change>(&json).unwrap(), unknown);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use aw_service::{FileKind, HostPort, read_file_text};
 use serde::{Deserialize, de::IgnoredAny};
 use shm_layout::RingName;
 
-pub use self::router_values::{HostKeys, RouterName, router_address};
+pub use self::router_values::{HostKeys, MailNoted, RouterName, router_address};
 use self::{jump::link_jumps, router_values::deserialize_address};
 use crate::{seal::Recipient, syslog::ListenAddress};
 
@@ -55,6 +55,9 @@ pub struct Config {
     /// Show secrets in mail and messages.
     #[serde(default)]
     pub mail_secrets: bool,
+    /// What is mailed of that which no export shows.
+    #[serde(default)]
+    pub mail_noted: MailNoted,
     /// Receive log lines of routers that send them to a syslog server, at this address and port.
     pub syslog: Option<ListenAddress>,
     /// Hosts that routers can be reached through with `via`, and that are not followed.

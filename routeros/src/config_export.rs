@@ -15,6 +15,7 @@ pub use self::{
     loss::{Loss, confirms},
     sections::{Completed, complete},
 };
+use crate::lossless::lossless;
 
 /// A complete export.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +155,7 @@ fn parse_lines(
     is_strict: bool,
     mut pass: impl FnMut(Item<'_>),
 ) -> Result<Export, ExportFault> {
-    let text = String::from_utf8_lossy(bytes);
+    let text = lossless(bytes);
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let version = first.strip_prefix('#').and_then(|line| Some(line.split_once(HEADER)?.1));
     let Some(version) = version else {

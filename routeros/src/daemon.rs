@@ -103,7 +103,8 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let socket = control::path(&config.archive);
     let (send, requests) = mpsc::channel(MAX_REQUESTS);
     control.map(|control| runtime.spawn(control::serve(control, send)));
-    let following = follow(config, syslog, &path, Arc::clone(&recorder), requests, &signals, startup);
+    let following =
+        follow(config, syslog, &path, Arc::clone(&recorder), requests, &signals, startup);
     let ended = runtime.block_on(following);
     let _ = fs::remove_file(socket);
     runtime.shutdown_timeout(Duration::from_secs(5));

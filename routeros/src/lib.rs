@@ -19,6 +19,7 @@ mod control;
 mod daemon;
 mod diff;
 mod export;
+mod facts;
 mod file_names;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/bodies/routeros.rs"]
@@ -30,6 +31,7 @@ mod legacy;
 mod log_line;
 mod log_record;
 mod log_rule;
+mod lossless;
 mod mask;
 mod recorder;
 mod seal;

@@ -4,6 +4,7 @@
 use crate::{
     actor::{actors_in, is_unfinished, may_be_unfinished},
     log_line::LogLine,
+    lossless::lossless,
 };
 
 /// One entry of the log, or several entries that the router cut from one message.
@@ -88,8 +89,8 @@ impl LogAssembler {
             let follows = line.may_be_change() && line.topics == topics && line.time == time;
             let unfinished =
                 if held.joined { may_be_unfinished(message) } else { is_unfinished(message) };
-            let names_actor =
-                actors_in(line.message).is_some_and(|named| named.actors[0].channel.is_some());
+            let names_actor = actors_in(line.message)
+                .is_some_and(|named| named.actors[0].channel.is_some() || named.command.is_some());
             if follows && unfinished && held.lines < MAX_LINES && !names_actor {
                 held.joined = true;
                 self.append(line.message);
@@ -124,7 +125,7 @@ fn is_decoration(text: &str) -> bool {
 /// The line without the escape sequences of a terminal (ECMA-48, 5.4) and without control characters.
 fn without_escapes(line: &[u8]) -> String {
     let mut text = String::with_capacity(line.len());
-    let decoded = String::from_utf8_lossy(line);
+    let decoded = lossless(line);
     let mut chars = decoded.chars().peekable();
     while let Some(c) = chars.next() {
         if c == '\x1b' {

@@ -7,6 +7,7 @@ mod journal;
 mod judge;
 mod mail;
 mod record_export;
+mod record_facts;
 mod ring;
 mod sensitive;
 

@@ -5,6 +5,7 @@ mod failing_sections;
 mod fetch;
 mod follow_log;
 mod log_check;
+mod read_facts;
 mod ssh_session;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -16,19 +17,21 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use self::{
-    failing_sections::{FailingSections, Sections},
-    ssh_session::Session,
-};
 pub use self::{
     export_requests::{AnswerTo, ExportAnswer, ExportRequests, ExportResult},
     fetch::{FetchTurns, FetchedExport, Turn, export, records},
+    read_facts::Aftermath,
+};
+use self::{
+    failing_sections::{FailingSections, Sections},
+    ssh_session::Session,
 };
 use crate::{
     attribution::Claims,
     change::{Change, Credit},
     config::Router,
     config_export::list,
+    facts::Facts,
     recorder::{Outcome, Recorder},
     ssh::{SshConnection, SshFault},
     syslog::SyslogLines,
@@ -229,6 +232,17 @@ impl RouterTask {
             }
         }
         None
+    }
+
+    /// Records what no export shows. A failure is reported as one of the archive.
+    async fn record_facts(&self, facts: Facts, aftermath: Aftermath) {
+        let (recorder, router) = (Arc::clone(&self.recorder), Arc::clone(&self.router));
+        let recorded =
+            spawn_blocking(move || recorder.record_facts(&router, facts, aftermath)).await;
+        if let Ok(Err(error)) = recorded {
+            let text = format!("write facts to the archive: {}", explain(&error));
+            self.recorder.note(&self.router.name, &text);
+        }
     }
 
     fn report_change(&self, change: &Change) {

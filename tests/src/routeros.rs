@@ -77,6 +77,12 @@ pub struct State {
     pub log: Vec<String>,
     /// Its faults.
     pub faults: Faults,
+    /// The version in the header of the export; that of [`Version`] if it is empty.
+    pub version: String,
+    /// More lines of the header: model, serial number.
+    pub header: Vec<String>,
+    /// Answers to other commands, such as `/user print detail`.
+    pub prints: HashMap<String, String>,
     /// Commands that were run.
     pub commands: Vec<String>,
     /// Logins that succeeded.
@@ -149,6 +155,9 @@ impl Router {
             lines: lines.map(str::to_owned).to_vec(),
             log: Vec::new(),
             faults: Faults::default(),
+            version: String::new(),
+            header: Vec::new(),
+            prints: HashMap::new(),
             commands: Vec::new(),
             logins: 0,
             login: String::new(),
@@ -540,6 +549,9 @@ impl Shared {
     fn answer(&self, command: &str, faults: &Faults) -> String {
         let state = self.state.lock().unwrap();
         let end = "\r\n";
+        if let Some(text) = state.prints.get(command) {
+            return text.replace('\n', end);
+        }
         match command.split_once(" terse").unwrap_or((command, "")) {
             ("/export", flag) => {
                 if let Some(odd) = faults.odd.as_ref().filter(|_| !flag.is_empty()) {
@@ -548,10 +560,12 @@ impl Shared {
                 if self.version == Version::V6 && flag == " show-sensitive" {
                     return format!("expected end of command (line 1 column 15){end}");
                 }
-                let header = match self.version {
-                    Version::V6 => "# nov/22/2026 10:00:00 by RouterOS 6.49.18",
-                    Version::V7 => "# 2026-11-22 10:00:00 by RouterOS 7.14.2",
+                let (date, version) = match self.version {
+                    Version::V6 => ("nov/22/2026", "6.49.18"),
+                    Version::V7 => ("2026-11-22", "7.14.2"),
                 };
+                let version = if state.version.is_empty() { version } else { &state.version };
+                let header = format!("# {date} 10:00:00 by RouterOS {version}");
                 // The header differs each time, as a clock does.
                 let header =
                     header.replace("10:00:00", &format!("10:00:{:02}", state.commands.len() % 60));
@@ -560,6 +574,7 @@ impl Shared {
                     (Version::V7, flag) => flag != " show-sensitive",
                 };
                 let mut text = format!("{header}{end}# software id = SSXB-J5Q7{end}#{end}");
+                text.extend(state.header.iter().map(|line| format!("{line}{end}")));
                 let failing = faults.failing.front().filter(|menu| !menu.is_empty());
                 if let Some(menu) = failing {
                     text += &match self.version {

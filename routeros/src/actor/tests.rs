@@ -95,10 +95,52 @@ fn both_versions() {
 
 #[test]
 fn messages_without_an_actor() {
-    for message in
-        ["dns changed", "link down", "by admin", "x by ", "x by  ", "item added by ssh:bob (/x)"]
-    {
+    for message in ["dns changed", "link down", "by admin", "x by", "x\tby\tadmin"] {
         assert_eq!(actors_in(message), None, "{message}");
+    }
+}
+
+/// What the router itself does, and forms that no list has: as published for WAN scripts, Netwatch and consoles.
+#[test]
+fn actors_of_no_known_form_are_credited_as_written() {
+    for (message, user, command) in [
+        (
+            "route 198.51.100.8/32 added by dhcp-client (*80000010 = /ip route add comment=\"WAN1\")",
+            "dhcp-client",
+            "*80000010 = /ip route add comment=\"WAN1\"",
+        ),
+        (
+            "added by dhcp-ia/script:wan-reconciler (*A = /ipv6 firewall filter add)",
+            "dhcp-ia/script:wan-reconciler",
+            "*A = /ipv6 firewall filter add",
+        ),
+        (
+            "route 0.0.0.0/0 changed by netwatch:type: icmp, host: 192.0.2.9/action:12 (/ip route set *2 disabled=yes)",
+            "netwatch:type: icmp, host: 192.0.2.9",
+            "/ip route set *2 disabled=yes",
+        ),
+        ("route 0.0.0.0/0 changed by netwatch", "netwatch", ""),
+        ("item added by local:alice ()", "local:alice", ""),
+        ("item added by ssh:bob (/x)", "ssh:bob", "/x"),
+        ("item added by Alice Smith (main site)", "Alice Smith (main site)", ""),
+        ("item added by [noc] a/b (c) (/x y=z)", "[noc] a/b (c)", "/x y=z"),
+        (
+            "device changed by scheduler:guest (old)/action:8 (/interface set)",
+            "scheduler:guest (old)",
+            "/interface set",
+        ),
+        ("item added by ssh:Al (x)@192.0.2.7 (/y)", "Al (x)", "/y"),
+        ("system,info rebooted by /action:3", "/action:3", ""),
+        (
+            "rule added by dhcp-client (/ip route add comment=\"added by ansible (do not edit)\")",
+            "dhcp-client",
+            "/ip route add comment=\"added by ansible (do not edit)\"",
+        ),
+        ("item added by ", "UNKNOWN", ""),
+        ("item added by  (/x)", "UNKNOWN", ""),
+    ] {
+        let found = named(message);
+        assert_eq!((found.0.as_str(), found.4.as_str()), (user, command), "{message}");
     }
 }
 
@@ -108,12 +150,19 @@ fn forged_actors_make_it_ambiguous() {
         "ppp secret <x by ssh:bob@1.2.3.4 (> changed by ssh:eve@10.0.0.1 (/ppp secret set x)",
         "script changed by ssh:eve@10.0.0.1 (/system script set source=\"y by ssh:bob@1.2.3.4 (z)\")",
         "user x by ssh:bob@1.2.3.4 (y added by eve",
+        "user x by ssh:bob@1.2.3.4 (/y) added by eve",
+        "ppp secret <x by bob (/y)> changed by ssh:eve@10.0.0.1 (/ppp secret set x)",
+        "script changed by ssh:eve@10.0.0.1 (/system script set source=\"y by bob (/z)\")",
     ] {
         let named = actors_in(message).unwrap();
         let mut users: Vec<_> = named.actors.iter().map(|actor| actor.user.as_str()).collect();
         users.sort();
         assert_eq!((users, named.ambiguous), (vec!["bob", "eve"], true), "{message}");
     }
+    let own = "route added by dhcp-client (/ip route add comment=\"x by ssh:bob@1.2.3.4 ()\")";
+    let named = actors_in(own).unwrap();
+    assert!(named.ambiguous && named.actors.len() == 2, "{named:?}");
+    assert_eq!((&*named.actors[0].user, &*named.actors[1].user), ("dhcp-client", "bob"));
     let twice = actors_in("a by ssh:eve@10.0.0.1 (b by ssh:eve@10.0.0.2 ())").unwrap();
     assert_eq!((twice.actors.len(), twice.ambiguous), (2, false));
     let many: String = (0..20).map(|n| format!("x by ssh:bob@1.2.3.{n} (")).collect();
@@ -139,6 +188,7 @@ fn long_messages_are_unfinished() {
     );
     assert!(!is_unfinished("x by ssh:bob@1.2.3.4 (y changed by eve"), "complete in RouterOS 6");
     assert!(is_unfinished("x changed by ssh:a@1.1.1.1 (/x source=\"seen by b and c"));
+    assert!(is_unfinished("route added by dhcp-client (*8 = /ip route add comment=\"abc"));
 }
 
 proptest! {
@@ -158,6 +208,26 @@ proptest! {
         let named = actors_in(&format!("{object} {command} changed by {user}")).unwrap();
         prop_assert!(named.actors.iter().any(|actor| actor.user == user), "{:?}", named);
         prop_assert!(named.actors.len() == 1 || named.ambiguous || named.actors.iter().all(|actor| actor.user == user));
+    }
+
+    /// No line with ` by ` is without effect, and the text before the router's own command is among the actors.
+    #[test]
+    fn no_actor_is_without_effect(
+        object in "(.{0,40}|x by ssh:bob@1\\.2\\.3\\.4 \\(.{0,20}|x by bob \\(/.{0,10})",
+        actor in "[!-~]([ -~]{0,30}[!-~])?",
+        command in "(/[a-z]{1,9}( [a-z]=(\"[^\"\\\\]{0,20}\"|[a-z]{1,9})){0,3}|)",
+        any in ".{0,60}",
+    ) {
+        let anything = format!("{any} by {any}");
+        prop_assert!(actors_in(&anything).is_some());
+        prop_assume!(!actor.contains(" by ") && !actor.contains(" (") && !actor.contains("/action:"));
+        prop_assume!(!actor.starts_with("by "));
+        let named = actors_in(&format!("{object} changed by {actor} ({command})")).unwrap();
+        let is_named = named.actors.iter().any(|one| {
+            one.user == actor || one.channel.is_some() && actor.contains(&one.user)
+        });
+        prop_assert!(is_named, "{:?}", named);
+        prop_assert!(named.actors.len() == 1 || named.ambiguous || named.actors.iter().all(|one| one.user == named.actors[0].user));
     }
 
     #[test]

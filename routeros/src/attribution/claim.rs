@@ -22,6 +22,9 @@ pub struct LogClaim {
     /// Whether it came by syslog, which anybody can forge.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub syslog: bool,
+    /// Whether a change that was recorded has this line already.
+    #[serde(skip)]
+    pub recorded: bool,
 }
 
 impl LogClaim {
@@ -35,6 +38,7 @@ impl LogClaim {
             syslog: false,
             actors: named.actors,
             command: named.command,
+            recorded: false,
         })
     }
 }
@@ -99,6 +103,12 @@ impl Claims {
         } else {
             self.further += 1;
         }
+    }
+
+    /// The claims that no recorded change has.
+    pub fn without_recorded(mut self) -> Claims {
+        self.kept.retain(|claim| !claim.recorded);
+        self
     }
 
     pub fn append(&mut self, later: Claims) {

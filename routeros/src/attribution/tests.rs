@@ -92,6 +92,19 @@ fn a_daily_change_is_no_repetition() {
     assert!(attribution.observe(2 * day, &record(1)));
 }
 
+/// The clock of the router was set back: the same user does the same at the same second once more. Several logging actions
+/// write a change at the same moment.
+#[test]
+fn a_clock_that_was_set_back_hides_no_line() {
+    let mut attribution = attribution();
+    assert!(attribution.observe(s(10), &record(1)) && !attribution.observe(s(10), &record(1)));
+    assert!(attribution.observe(s(16), &record(1)), "six seconds later");
+    attribution.export_began();
+    assert!(attribution.observe(s(16), &record(1)), "the export that began may lack it");
+    assert!(!attribution.observe(s(17), &record(1)));
+    assert_eq!(attribution.pending().kept.len(), 3);
+}
+
 #[test]
 fn the_claims_of_a_failed_export_stay_pending() {
     let mut attribution = attribution();

@@ -31,6 +31,18 @@ impl TryFrom<OneOrMore> for HostKeys {
     }
 }
 
+/// Which log lines without a difference in the export, and changed facts about the router, are mailed.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum MailNoted {
+    None,
+    /// Those about users, groups, keys, certificates, packages, version and hardware: who has access, and to what.
+    #[default]
+    Security,
+    /// All, also those of scripts that run every minute.
+    All,
+}
+
 /// A router's name: the name of its directory, and a word in messages.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[serde(try_from = "String")]

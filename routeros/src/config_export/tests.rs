@@ -169,3 +169,18 @@ proptest! {
         prop_assert_eq!(validate(wrapped.as_bytes(), None), validate(plain.as_bytes(), None));
     }
 }
+
+/// Bytes that are not UTF-8, as RouterOS 6 stores names of a code page: different ones are different lines.
+#[test]
+fn bytes_that_are_not_utf_8_are_compared() {
+    let export = |byte: u8| {
+        let mut bytes =
+            b"# 2026-11-22 10:00:00 by RouterOS 6.49.18\r\n/interface set 0 comment=\"x".to_vec();
+        bytes.push(byte);
+        bytes.extend(b"\"\r\n");
+        validate(&bytes, None).unwrap().lines
+    };
+    assert_ne!(export(0xe4), export(0xf6));
+    assert_eq!(export(0xe4), export(0xe4));
+    assert_eq!(export(0xe4), ["/interface set 0 comment=\"x\u{fffd}E4\""]);
+}

@@ -111,6 +111,17 @@ fn a_wrapped_line_is_joined() {
     );
 }
 
+/// The router's own change is not taken for a part of an unfinished one, and bytes that are not UTF-8 stay different.
+#[test]
+fn actors_of_other_forms_and_other_bytes() {
+    let log = b"12:00:00 system,info x changed by ssh:a@1.1.1.1 (/x source=\"ab\n\
+        12:00:00 system,info route added by dhcp-client (*8 = /ip route add)\n\
+        12:00:01 system,info item added by J\xf6rg\n12:00:01 system,info item added by J\xe4rg\n";
+    let all = all(log);
+    assert_eq!(all.len(), 4, "{all:?}");
+    assert!(all[1].ends_with("added by dhcp-client (*8 = /ip route add)") && all[2] != all[3]);
+}
+
 #[test]
 fn an_incomplete_line_names_no_user() {
     assert!(all(b"12:00:00 system,info item added by adm").is_empty());

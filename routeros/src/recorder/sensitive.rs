@@ -8,6 +8,7 @@ use ring::digest::{Digest, SHA256, digest};
 use super::{Recorder, lock};
 use crate::{
     config::{Router, RouterName},
+    lossless::{bytes_of, lossless},
     mask::mask,
     seal::seal,
 };
@@ -24,7 +25,7 @@ impl Recorder {
     /// An export as it is compared and stored in clear.
     pub fn comparable(&self, router: &Router, export: Vec<u8>) -> Vec<u8> {
         match self.encrypts(router) {
-            true => mask(&String::from_utf8_lossy(&export)).into_bytes(),
+            true => bytes_of(&mask(&lossless(&export))),
             false => export,
         }
     }

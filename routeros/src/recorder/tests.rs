@@ -36,7 +36,14 @@ impl Fixture {
     fn record(&self, recorder: &Recorder, lines: usize) -> io::Result<Outcome> {
         let bytes = export(lines);
         let unconfirmed = crate::config_export::validate(&bytes, None).ok();
-        let fetched = FetchedExport { bytes, fault: None, unconfirmed, address: None, turn: None };
+        let fetched = FetchedExport {
+            bytes,
+            fault: None,
+            unconfirmed,
+            address: None,
+            turn: None,
+            history: Vec::new(),
+        };
         let claim = LogClaim {
             time: "12:00:00".into(),
             message: "item added by alice".into(),
@@ -44,6 +51,7 @@ impl Fixture {
             command: None,
             ambiguous: false,
             syslog: false,
+            recorded: false,
         };
         let credit = Credit { claims: vec![claim], ..Credit::default() };
         recorder.record_export(self.router(), fetched, credit)

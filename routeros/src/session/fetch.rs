@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     config::Router,
     config_export::{Export, ExportFault},
+    facts::HistoryEntry,
     log_record::{LogAssembler, LogRecord},
     ssh::{Answer, MAX_ANSWER, SshConnection, SshFault},
 };
@@ -55,6 +56,8 @@ pub struct FetchedExport {
     pub address: Option<Ipv4Addr>,
     /// Held until the export is recorded.
     pub turn: Turn,
+    /// The router's history, if the log names no user.
+    pub history: Vec<HistoryEntry>,
 }
 
 /// The output, and a fault of the transfer.
@@ -67,7 +70,14 @@ pub async fn fetch_export(
     unconfirmed: Option<Export>,
 ) -> Result<FetchedExport, SshFault> {
     let (bytes, fault) = run_beside(connection, router, export_commands(router)).await?;
-    Ok(FetchedExport { bytes, fault, unconfirmed, address: connection.ipv4(), turn })
+    Ok(FetchedExport {
+        bytes,
+        fault,
+        unconfirmed,
+        address: connection.ipv4(),
+        turn,
+        history: Vec::new(),
+    })
 }
 
 pub async fn export(connection: &SshConnection, router: &Router) -> Output {

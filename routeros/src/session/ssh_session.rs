@@ -1,7 +1,12 @@
 //! One connection to a router: follows its log, and fetches an export when the log or the interval requires one.
 
 use std::{
-    collections::BTreeSet, convert::Infallible, future::Future, pin::Pin, sync::Arc, time::Duration,
+    collections::BTreeSet,
+    convert::Infallible,
+    future::{Future, pending},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
 };
 
 use aw_service::Backoff;
@@ -12,12 +17,15 @@ use super::{
     fetch::{fetch_export, stored_log},
     follow_log::{LogEvent, LogFollower},
     log_check::{LogCheck, check_log, next_check},
-    random_byte, spread,
+    random_byte,
+    read_facts::{Aftermath, PendingFacts, read_facts, read_history},
+    spread,
 };
 use crate::{
     attribution::{Attribution, Claims, ExportTiming, LogClaim, is_same_time},
     change::Credit,
     config_export::Export,
+    facts::Facts,
     log_record::{LogAssembler, LogRecord},
     log_rule::ChangeLog,
     mask::mask,
@@ -50,6 +58,8 @@ pub struct Session<'a> {
     /// Asks whether the log shows changes.
     log_check: Option<LogCheck>,
     export_backoff: Backoff,
+    /// What is read and recorded after an export.
+    aftermath: Option<(PendingFacts, Aftermath)>,
     /// Nothing arrived for [`QUIET`].
     is_quiet: bool,
 }
@@ -62,6 +72,7 @@ enum SessionEvent {
     ExportRequested,
     Syslog(LogRecord),
     LogChecked(Option<ChangeLog>),
+    FactsRead(Facts),
 }
 
 impl Session<'_> {
@@ -82,6 +93,7 @@ impl Session<'_> {
             export: None,
             log_check: None,
             export_backoff: Backoff::new(EXPORT_PAUSES[0], EXPORT_PAUSES[1]),
+            aftermath: None,
             is_quiet: false,
         }
     }
@@ -91,6 +103,7 @@ impl Session<'_> {
         let Err(fault) = self.follow().await;
         self.flush_log();
         self.task.claims = self.attribution.pending();
+        self.record_facts(Facts::default()).await;
         fault
     }
 
@@ -127,6 +140,7 @@ impl Session<'_> {
                     self.log_check = None;
                     self.task.report_change_log(place);
                 }
+                SessionEvent::FactsRead(facts) => self.record_facts(facts).await,
             }
         }
     }
@@ -138,6 +152,7 @@ impl Session<'_> {
         let due = self.start + self.attribution.schedule.due();
         let (export, log_check, syslog) =
             (&mut self.export, &mut self.log_check, &mut self.task.syslog);
+        let aftermath = &mut self.aftermath;
         let next_export = async {
             match export {
                 Some((export, _)) => SessionEvent::Exported(export.await),
@@ -147,6 +162,12 @@ impl Session<'_> {
                 }
             }
         };
+        let facts = async {
+            match aftermath {
+                Some((facts, _)) => SessionEvent::FactsRead(facts.await),
+                None => pending().await,
+            }
+        };
         tokio::select! {
             event = log.next() => event.map(SessionEvent::Log),
             () = sleep(QUIET), if !self.is_quiet => Ok(SessionEvent::Quiet),
@@ -154,6 +175,7 @@ impl Session<'_> {
             () = self.task.requests.next() => Ok(SessionEvent::ExportRequested),
             record = syslog.next() => Ok(SessionEvent::Syslog(record)),
             place = next_check(log_check) => Ok(SessionEvent::LogChecked(place)),
+            event = facts => Ok(event),
         }
     }
 
@@ -215,6 +237,7 @@ impl Session<'_> {
         let (connection, router) = (Arc::clone(&self.connection), Arc::clone(&self.task.router));
         let (turns, failed) = (self.task.turns.clone(), self.task.is_export_failing());
         let earlier = self.task.earlier_export;
+        let is_unnamed = self.attribution.pending().kept.is_empty();
         Box::pin(async move {
             if let Some(end) = earlier {
                 sleep_until(end).await;
@@ -223,7 +246,11 @@ impl Session<'_> {
                 Some((first, turn)) => (Some(first), turn),
                 None => (None, turns.next(failed).await),
             };
-            fetch_export(&connection, &router, turn, unconfirmed).await
+            let mut fetched = fetch_export(&connection, &router, turn, unconfirmed).await?;
+            if is_unnamed {
+                fetched.history = read_history(&connection).await;
+            }
+            Ok(fetched)
         })
     }
 
@@ -238,9 +265,13 @@ impl Session<'_> {
         };
         // A line that is held back may be about what the export shows.
         self.flush_log();
-        let Claims { kept: claims, further, .. } = self.attribution.pending();
+        let Claims { kept: mut claims, further, .. } = self.attribution.pending();
+        if claims.is_empty() {
+            claims = self.task.recorder.history_claims(&self.task.router.name, &fetched.history);
+        }
         let newest = self.attribution.newest_exported().cloned();
         let credit = Credit { claims, further, candidates: self.candidates.clone() };
+        let mut aftermath = Aftermath::new(&fetched.bytes, &credit, self.attribution.settled());
         let recorded = self.task.record(fetched, credit).await;
         self.task.requests.export_ended(recorded.as_ref());
         let (outcome, failed) = match recorded {
@@ -270,8 +301,13 @@ impl Session<'_> {
             Some(Outcome::First) => {
                 let text = "first contact: configuration stored";
                 self.task.recorder.note(&self.task.router.name, text);
+                aftermath.is_first();
             }
-            Some(Outcome::Changed(change)) => self.task.report_change(&change),
+            Some(Outcome::Changed(change)) => {
+                self.task.report_change(&change);
+                self.attribution.set_recorded();
+                aftermath.is_recorded();
+            }
             Some(Outcome::Unchanged) => {}
         }
         self.task.exports_work();
@@ -282,6 +318,7 @@ impl Session<'_> {
             self.attribution.export_incomplete(began, self.start.elapsed());
         } else {
             self.candidates = None;
+            self.read_facts(aftermath);
             self.attribution.export_complete(began, self.start.elapsed());
             self.task.recorder.set_last_line(&self.task.router.name, newest);
         }
@@ -296,6 +333,24 @@ impl Session<'_> {
             self.export_backoff.reset();
         }
         Ok(())
+    }
+
+    /// Reads facts about the router after an export, and records them once they are read.
+    fn read_facts(&mut self, mut aftermath: Aftermath) {
+        let facts = match self.aftermath.take() {
+            Some((facts, earlier)) => {
+                aftermath = earlier.followed_by(aftermath);
+                facts
+            }
+            None => read_facts(Arc::clone(&self.connection)),
+        };
+        self.aftermath = Some((facts, aftermath));
+    }
+
+    async fn record_facts(&mut self, facts: Facts) {
+        if let Some((_, aftermath)) = self.aftermath.take() {
+            self.task.record_facts(facts, aftermath).await;
+        }
     }
 
     fn fetch_failed(&mut self, fault: SshFault) -> Result<(), SshFault> {

@@ -1,0 +1,91 @@
+//! Records what no export shows: log lines that name a user and left no difference, and changed facts about the router.
+
+use std::io;
+
+use jiff::Timestamp;
+
+use super::{Recorder, lock};
+use crate::{
+    attribution::{Claims, LogClaim},
+    change::{Change, Credit},
+    config::{MailNoted, Router, RouterName},
+    facts::{Facts, HistoryEntry, history_claims},
+    session::Aftermath,
+};
+
+impl Recorder {
+    /// Compares the facts with the stored ones and records both. Waits for disks: not for the thread of the event loop.
+    pub fn record_facts(
+        &self,
+        router: &Router,
+        facts: Facts,
+        aftermath: Aftermath,
+    ) -> io::Result<()> {
+        let recording = self.export_lock(&router.name);
+        let _lock = lock(&recording);
+        let archive = self.archive(&router.name);
+        archive.create()?;
+        let Aftermath { mut header, credit, unshown, unshown_candidates } = aftermath;
+        header.update(facts);
+        let known = archive.facts()?;
+        let differences = known.as_ref().map_or(Vec::new(), |known| known.differences(&header));
+        let credit = if differences.is_empty() {
+            let Claims { kept: claims, further, .. } = unshown;
+            if claims.is_empty() && unshown_candidates.is_empty() {
+                return self.store_facts(router, known, header);
+            }
+            let candidates = Some(unshown_candidates).filter(|lines| !lines.is_empty());
+            Credit { claims, further, candidates }
+        } else {
+            credit
+        };
+        let names = (router.name.as_str(), &*router.address.to_string());
+        let change = Change::noted(Timestamp::now(), names, credit, differences);
+        // Before the facts: if the process is killed in between, the difference is found again.
+        archive.add_noted(&change)?;
+        self.report_noted(router, &change);
+        self.store_facts(router, known, header)
+    }
+
+    fn store_facts(&self, router: &Router, known: Option<Facts>, new: Facts) -> io::Result<()> {
+        let mut all = known.clone().unwrap_or_default();
+        all.update(new);
+        if known.as_ref() == Some(&all) {
+            Ok(())
+        } else {
+            self.archive(&router.name).set_facts(&all)
+        }
+    }
+
+    /// Logs it, and mails it if `mail_noted` says so.
+    fn report_noted(&self, router: &Router, change: &Change) {
+        let summary = change.summary();
+        let name = format!("{}: ", router.name);
+        let mut text = summary.strip_prefix(&name).unwrap_or(&summary).to_owned();
+        if change.facts.len() > 1 {
+            text = format!("{}: {}", change.who(), change.facts.join("; "));
+        }
+        self.note(&router.name, &text);
+        let is_mailed = match self.config.mail_noted {
+            MailNoted::None => false,
+            MailNoted::Security => change.is_about_security(),
+            MailNoted::All => true,
+        };
+        if is_mailed {
+            let when = self.local_time(change.time);
+            let shown = change.text(&when, self.config.mail_secrets);
+            self.mail.send(router.mail_to.as_deref(), &self.masked(&summary), &shown);
+        }
+    }
+
+    /// The users that the router's history names since the last export, in place of log lines.
+    pub fn history_claims(&self, router: &RouterName, history: &[HistoryEntry]) -> Vec<LogClaim> {
+        if history.is_empty() {
+            return Vec::new();
+        }
+        let known = self.archive(router).facts().ok().flatten().unwrap_or_default();
+        let mut claims = Claims::default(); // bounded in size
+        history_claims(&known.history, history).into_iter().for_each(|claim| claims.push(claim));
+        claims.kept
+    }
+}
