@@ -51,6 +51,8 @@ pub struct RouterState {
     pub changed: Option<Timestamp>,
     pub version: String,
     pub lines: usize,
+    /// Changed lines that rules ignored so far.
+    pub ignored: u64,
     /// Time and message of the last log line about a change, to find later ones after the next connection.
     pub last_line: Option<(String, String)>,
     /// When old files were last removed.

@@ -35,6 +35,9 @@ pub struct Change {
     pub candidates: Vec<LogClaim>,
     pub added: u32,
     pub removed: u32,
+    /// How many of these lines are ignored by rules: archived, and not reported.
+    #[serde(default)]
+    pub ignored: u32,
     /// The name of the snapshot before.
     #[serde(default)]
     pub before: String,
@@ -79,10 +82,16 @@ impl Change {
             candidates,
             added: difference.added,
             removed: difference.removed,
+            ignored: 0,
             before,
             snapshot,
             diff: difference.text,
         }
+    }
+
+    /// Whether all of it is ignored by rules.
+    pub fn is_ignored(&self) -> bool {
+        self.ignored > 0 && self.ignored >= self.added.saturating_add(self.removed)
     }
 
     /// The users in a few words.

@@ -15,6 +15,7 @@ use shm_layout::RingName;
 
 use self::router_values::deserialize_address;
 pub use self::router_values::{HostKeys, RouterName, router_address};
+use crate::ignore::IgnoreRule;
 
 /// The default of `-c`.
 pub const DEFAULT_PATH: &str = "/etc/addrwatch/routeros.toml";
@@ -47,6 +48,15 @@ pub struct Config {
     /// Show secrets in mail and messages.
     #[serde(default)]
     pub mail_secrets: bool,
+    /// Seconds in which further changes by the same users become one mail; 0 for a mail each.
+    #[serde(default = "seconds::<300>")]
+    pub mail_digest: u64,
+    /// Lines of a difference in a mail.
+    #[serde(default = "count::<500>")]
+    pub mail_lines: usize,
+    /// What is archived and not reported.
+    #[serde(default)]
+    pub ignore: Vec<IgnoreRule>,
     /// The mail server; without it no mail is sent.
     pub mail: Option<MailOptions>,
     #[serde(default, rename = "router")]
@@ -147,7 +157,7 @@ impl Config {
     }
 
     pub fn parse(text: &str) -> Result<Config, String> {
-        let config: Config = toml::from_str(text).map_err(|error| {
+        let mut config: Config = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
             let line = line.map_or(String::new(), |line| format!("line {line}: "));
             format!("{line}{}", error.message())
@@ -165,6 +175,12 @@ impl Config {
             if mail.oauth.as_ref().is_some_and(|oauth| oauth.command.is_some()) {
                 return Err("mail: oauth: command: the sandbox of aw-routeros allows no other program (set token_url)".into());
             }
+        }
+        for (n, rule) in config.ignore.iter_mut().enumerate() {
+            rule.check().map_err(|why| format!("ignore rule {}: {why}", n + 1))?;
+        }
+        if config.mail_digest > MAX_SECONDS {
+            return Err(format!("mail_digest: must be at most {MAX_SECONDS}"));
         }
         if config.keep == 0 {
             return Err("keep: must be at least 1".into());

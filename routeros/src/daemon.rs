@@ -19,7 +19,13 @@ use aw_service::{
 };
 use rustix::net::AddressFamily;
 use shm_layout::{Writer, WriterOptions};
-use tokio::{net::UnixStream, runtime, sync::watch, task::JoinHandle, time::interval};
+use tokio::{
+    net::UnixStream,
+    runtime,
+    sync::watch,
+    task::{JoinHandle, spawn_blocking},
+    time::interval,
+};
 
 use crate::{
     Options,
@@ -77,6 +83,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let mailer = prepared.map(PreparedMailer::start).transpose()?;
     let recorder = Arc::new(Recorder::new(&config, false, mailer, ring, git));
     recorder.commit_archive();
+    recorder.send_earlier_mail();
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(WRITERS)
@@ -121,6 +128,8 @@ async fn follow(
             _ = second.tick() => {
                 startup.alive();
                 recorder.maintain_ring();
+                let recorder = Arc::clone(&recorder);
+                spawn_blocking(move || recorder.maintain_mail());
                 tasks.restart_ended();
             }
         }

@@ -23,6 +23,7 @@ mod file_names;
 pub mod fuzzed;
 mod git;
 mod host_key;
+mod ignore;
 mod legacy;
 mod log_line;
 mod log_record;

@@ -3,15 +3,18 @@
 
 mod clock;
 mod commits;
+mod digest;
 mod journal;
 mod mail;
 mod record_export;
+mod report;
 mod ring;
 
 use std::{
     collections::BTreeMap,
     fs::File,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use aw_notify::Mailer;
@@ -53,10 +56,17 @@ impl Recorder {
         ring: Option<Writer>,
         git: Option<Repository>,
     ) -> Recorder {
+        // The ancestor mails each change.
+        let window = Duration::from_secs(if print { 0 } else { config.mail_digest });
         Recorder {
             zone: TimeZone::system(),
             journal: Journal::new(&config.archive),
-            mail: ChangeMail::new(mailer),
+            mail: ChangeMail::new(
+                mailer,
+                &config.archive.join(".spool"),
+                window,
+                config.mail_lines,
+            ),
             ring: ring.map(ChangeRing::new),
             commits: git.map(|git| Commits::new(&config.archive, git)),
             clock: RetentionClock::new(),
@@ -85,7 +95,8 @@ impl Recorder {
         if self.config.mail_secrets { text.to_owned() } else { mask(text) }
     }
 
-    fn log(&self, router: &RouterName, text: &str) {
+    /// Writes a line to a router's `log.txt` only.
+    pub fn log(&self, router: &RouterName, text: &str) {
         self.journal.log(router, &self.local_time(Timestamp::now()), text);
     }
 
@@ -149,6 +160,16 @@ impl Recorder {
     /// Updates the ring's heartbeat and re-creates the ring if it was deleted; to be called about once a second.
     pub fn maintain_ring(&self) {
         self.ring.iter().for_each(ChangeRing::maintain);
+    }
+
+    /// Mails the reports that an earlier process gathered.
+    pub fn send_earlier_mail(&self) {
+        self.mail.send_earlier();
+    }
+
+    /// Mails the reports that have waited long enough; to be called about once a second, not by the event loop.
+    pub fn maintain_mail(&self) {
+        self.mail.maintain();
     }
 
     pub fn finish(self) {
