@@ -127,7 +127,10 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
         let claim = change.claims.iter().chain(&change.candidates).next_back();
         let message = claim.map_or("", |claim| claim.message.as_str());
         let message = if options.output.secrets { message.to_owned() } else { mask(message) };
-        let lines = format!("+{} -{}", change.added, change.removed);
+        let mut lines = format!("+{} -{}", change.added, change.removed);
+        if change.ignored > 0 {
+            lines += &format!(" ({} ignored)", change.ignored);
+        }
         let snapshot = change.snapshot.trim_end_matches(".rsc").to_owned();
         let (time, router) = (local(change.time), change.router.clone());
         rows.push(vec![time, router, change.who(), lines, snapshot, message]);
@@ -229,8 +232,11 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
             time(state.exported),
             time(state.changed),
             text(&state.version),
-            state.lines.to_string(),
-            state.why.clone(),
+            match state.ignored {
+                0 => state.lines.to_string(),
+                ignored => format!("{} ({ignored} changed ones ignored)", state.lines),
+            },
+            if options.output.secrets { state.why.clone() } else { mask(&state.why) },
         ]);
     }
     if options.output.format == Format::Json {

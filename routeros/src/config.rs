@@ -15,7 +15,7 @@ use shm_layout::RingName;
 
 use self::router_values::deserialize_address;
 pub use self::router_values::{HostKeys, RouterName, router_address};
-use crate::ignore::IgnoreRule;
+use crate::{hooks::HookCommand, ignore::IgnoreRule};
 
 /// The default of `-c`.
 pub const DEFAULT_PATH: &str = "/etc/addrwatch/routeros.toml";
@@ -57,6 +57,12 @@ pub struct Config {
     /// What is archived and not reported.
     #[serde(default)]
     pub ignore: Vec<IgnoreRule>,
+    /// Programs that are started after a change.
+    #[serde(default)]
+    pub hooks: Vec<HookCommand>,
+    /// Seconds after which a hook is killed.
+    #[serde(default = "seconds::<60>")]
+    pub hook_timeout: u64,
     /// The mail server; without it no mail is sent.
     pub mail: Option<MailOptions>,
     #[serde(default, rename = "router")]
@@ -181,6 +187,9 @@ impl Config {
         }
         if config.mail_digest > MAX_SECONDS {
             return Err(format!("mail_digest: must be at most {MAX_SECONDS}"));
+        }
+        if config.hook_timeout == 0 || config.hook_timeout > MAX_SECONDS {
+            return Err(format!("hook_timeout: must be 1 to {MAX_SECONDS}"));
         }
         if config.keep == 0 {
             return Err("keep: must be at least 1".into());

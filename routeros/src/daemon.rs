@@ -31,6 +31,7 @@ use crate::{
     Options,
     config::{Config, Router, RouterName},
     git::Repository,
+    hooks::{self, Hooks},
     recorder::Recorder,
     session::{self, FetchTurns},
 };
@@ -60,6 +61,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         PreparedMailer::new(mail, &spool).map_err(failed)
     });
     let prepared = prepared.transpose()?;
+    let hooks = hooks::start(&config, identity.as_ref(), options.service.daemon)?;
     let mut calls = SystemCalls::basic();
     calls.allow_event_loop();
     calls.allow_ring_writer();
@@ -81,7 +83,9 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         |path: &PathBuf| Repository::open(path).map_err(|error| Error::io(path.display(), error));
     let git = config.git.as_ref().map(repository).transpose()?;
     let mailer = prepared.map(PreparedMailer::start).transpose()?;
-    let recorder = Arc::new(Recorder::new(&config, false, mailer, ring, git));
+    let hooks = hooks.map(|pipes| Hooks::new(pipes, &config.hooks)).transpose()?;
+    let recorder = Recorder::new(&config, false, mailer, ring, git).with_hooks(hooks);
+    let recorder = Arc::new(recorder);
     recorder.commit_archive();
     recorder.send_earlier_mail();
     let runtime = runtime::Builder::new_current_thread()
@@ -129,7 +133,7 @@ async fn follow(
                 startup.alive();
                 recorder.maintain_ring();
                 let recorder = Arc::clone(&recorder);
-                spawn_blocking(move || recorder.maintain_mail());
+                spawn_blocking(move || recorder.maintain_reports());
                 tasks.restart_ended();
             }
         }

@@ -22,6 +22,7 @@ mod file_names;
 #[path = "../../fuzz/bodies/routeros.rs"]
 pub mod fuzzed;
 mod git;
+mod hooks;
 mod host_key;
 mod ignore;
 mod legacy;
@@ -60,6 +61,10 @@ struct Options {
     /// User for HOST; the password is asked for
     #[arg(requires = "host")]
     login: Option<String>,
+
+    /// Run as the process that starts hooks; for aw-routeros itself
+    #[arg(long, hide = true)]
+    hook_process: bool,
 
     #[command(flatten)]
     legacy_mode: legacy::LegacyOptions,
@@ -101,6 +106,9 @@ Exit status: 0 after SIGINT or SIGTERM, 1 for a failure (check: if a router cann
 /// The program.
 pub fn main() -> ExitCode {
     let options: Options = aw_service::parse("aw-routeros");
+    if options.hook_process {
+        return hooks::run_process();
+    }
     aw_service::run("aw-routeros", &options.service, |startup| match &options.command {
         Some(RouterosCommand::Add(add)) => add::run(&options.config, add),
         Some(RouterosCommand::Log(log)) => archive_commands::log(&options.config, log),

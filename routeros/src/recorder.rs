@@ -30,6 +30,7 @@ use crate::{
     archive::Archive,
     config::{Config, Router, RouterName},
     git::Repository,
+    hooks::Hooks,
     mask::mask,
 };
 
@@ -43,6 +44,7 @@ pub struct Recorder {
     mail: ChangeMail,
     ring: Option<ChangeRing>,
     commits: Option<Commits>,
+    hooks: Option<Hooks>,
     clock: RetentionClock,
     /// For each router a lock that is held while an export is recorded.
     recording: Mutex<BTreeMap<RouterName, Arc<Mutex<()>>>>,
@@ -69,6 +71,7 @@ impl Recorder {
             ),
             ring: ring.map(ChangeRing::new),
             commits: git.map(|git| Commits::new(&config.archive, git)),
+            hooks: None,
             clock: RetentionClock::new(),
             recording: Mutex::default(),
             config: config.clone(),
@@ -79,6 +82,12 @@ impl Recorder {
     /// Writes each change to this file too.
     pub fn with_change_log(mut self, file: Option<File>) -> Recorder {
         self.journal.change_log = Mutex::new(file);
+        self
+    }
+
+    /// Starts these after each change.
+    pub fn with_hooks(mut self, hooks: Option<Hooks>) -> Recorder {
+        self.hooks = hooks;
         self
     }
 
@@ -167,12 +176,21 @@ impl Recorder {
         self.mail.send_earlier();
     }
 
-    /// Mails the reports that have waited long enough; to be called about once a second, not by the event loop.
-    pub fn maintain_mail(&self) {
+    /// Mails the reports that have waited long enough, and faults of hooks; to be called about once a second, not by the
+    /// event loop.
+    pub fn maintain_reports(&self) {
         self.mail.maintain();
+        for fault in self.hooks.iter().flat_map(Hooks::faults) {
+            let (when, shown) = (self.local_time(Timestamp::now()), self.masked(&fault));
+            warn(&shown);
+            self.mail.send("hook", &format!("{when}\n\n{shown}\n"));
+        }
     }
 
     pub fn finish(self) {
+        if let Some(hooks) = self.hooks {
+            hooks.finish();
+        }
         self.mail.finish();
     }
 

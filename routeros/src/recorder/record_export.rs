@@ -137,10 +137,13 @@ impl Recorder {
         let mut change = Change::new(now, names, credit, difference, snapshots);
         change.ignored = reported.ignored;
         archive.add_change(&change, &change.text(&self.local_time(now), true))?;
-        self.report(router, fetched.address, &change, reported);
+        let shown = self.report(router, fetched.address, &change, reported);
         // After the above: if the process is killed before this, the next export shows the change again.
         archive.set_base(&fetched.bytes)?;
         self.commit(router, &fetched.bytes, &change.summary(), &change.users.join(", "), now);
+        if let Some(shown) = shown {
+            self.start_hooks(router, &shown);
+        }
         Ok(Outcome::Changed(Box::new(change)))
     }
 

@@ -2,10 +2,13 @@
 
 use std::net::Ipv4Addr;
 
+use aw_service::plain;
+
 use super::{Recorder, mail::Notice};
 use crate::{
     change::Change,
     config::Router,
+    hooks::HookEvent,
     ignore::{Reported, ignores_user},
 };
 
@@ -43,6 +46,30 @@ impl Recorder {
         self.journal.append_change(&router.name, &shown.text(&when, self.config.mail_secrets));
         self.ring.iter().for_each(|ring| ring.publish(&router.name, address, &shown));
         Some(shown)
+    }
+
+    /// Starts the hooks after a change, which is archived and committed.
+    pub fn start_hooks(&self, router: &Router, change: &Change) {
+        let Some(hooks) = &self.hooks else { return };
+        let when = self.local_time(change.time);
+        let snapshots = self.config.archive.join(router.name.as_str()).join("snapshots");
+        let path = |name: &str| snapshots.join(name).display().to_string();
+        let variables = [
+            ("ROUTER", change.router.clone()),
+            ("ADDRESS", change.address.clone()),
+            ("USERS", change.users.join(", ")),
+            ("AMBIGUOUS", u8::from(change.ambiguous).to_string()),
+            ("TIME", when.clone()),
+            ("SUMMARY", change.summary()),
+            ("ADDED", change.added.to_string()),
+            ("REMOVED", change.removed.to_string()),
+            ("IGNORED", change.ignored.to_string()),
+            ("BEFORE", path(&change.before)),
+            ("SNAPSHOT", path(&change.snapshot)),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), plain(&value))).to_vec();
+        let (secrets, lines) = (self.config.mail_secrets, self.config.mail_lines);
+        hooks.run(&HookEvent { variables, text: mail_text(change, &when, secrets, lines) });
     }
 
     /// Mails an event that is no change of the configuration, unless a rule ignores what its only user does.
