@@ -56,6 +56,8 @@ pub struct RouterState {
     pub changed: Option<Timestamp>,
     pub version: String,
     pub lines: usize,
+    /// Changed lines that rules ignored so far.
+    pub ignored: u64,
     /// Time and message of the last log line about a change, to find later ones after the next connection.
     pub last_line: Option<(String, String)>,
     /// Why the configuration in the archive may be incomplete; empty if it is confirmed.

@@ -145,10 +145,13 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
         let facts = change.facts.join("; ");
         let message = if facts.is_empty() { message } else { facts.as_str() };
         let message = if options.output.secrets { message.to_owned() } else { mask(message) };
-        let lines = match change.noted {
+        let mut lines = match change.noted {
             true => "-".to_owned(), // not part of an export
             false => format!("+{} -{}", change.added, change.removed),
         };
+        if change.ignored > 0 {
+            lines += &format!(" ({} ignored)", change.ignored);
+        }
         let snapshot = change.snapshot.trim_end_matches(".rsc").to_owned();
         let (time, router) = (local(change.time), change.router.clone());
         rows.push(vec![time, router, change.who(), lines, snapshot, message]);
@@ -274,6 +277,8 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
         }
         let time = |time: Option<Timestamp>| time.map_or("-".into(), local);
         let text = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        let why = [state.why.as_str(), &state.unconfirmed];
+        let why = why.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
         rows.push(vec![
             name.to_owned(),
             address,
@@ -282,12 +287,11 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
             time(state.exported),
             time(state.changed),
             text(&state.version),
-            state.lines.to_string(),
-            [state.why.as_str(), &state.unconfirmed]
-                .into_iter()
-                .filter(|text| !text.is_empty())
-                .collect::<Vec<_>>()
-                .join("; "),
+            match state.ignored {
+                0 => state.lines.to_string(),
+                ignored => format!("{} ({ignored} changed ones ignored)", state.lines),
+            },
+            if options.output.secrets { why } else { mask(&why) },
         ]);
     }
     if options.output.format == Format::Json {

@@ -35,6 +35,9 @@ pub struct Change {
     pub candidates: Vec<LogClaim>,
     pub added: u32,
     pub removed: u32,
+    /// How many of these lines are ignored by rules: archived, and not reported.
+    #[serde(default)]
+    pub ignored: u32,
     /// The name of the snapshot before.
     #[serde(default)]
     pub before: String,
@@ -112,6 +115,7 @@ impl Change {
             candidates,
             added: difference.added,
             removed: difference.removed,
+            ignored: 0,
             before,
             snapshot,
             diff: difference.text,
@@ -161,6 +165,22 @@ impl Change {
     /// Whether a fact changed, or a line is about users, keys, certificates, packages and the like.
     pub fn is_about_security(&self) -> bool {
         !self.facts.is_empty() || self.claims.iter().chain(&self.candidates).any(is_about_security)
+    }
+
+    /// Whether all of it is ignored by rules.
+    pub fn is_ignored(&self) -> bool {
+        self.ignored > 0 && self.ignored >= self.added.saturating_add(self.removed)
+    }
+
+    /// The user, if the log names one only, beyond doubt.
+    pub fn only_user(&self) -> Option<&str> {
+        let is_certain = self.candidates.is_empty()
+            && self.further_claims == 0
+            && !self.claims.iter().any(LogClaim::is_doubtful);
+        match &*self.users {
+            [user] if is_certain => Some(user),
+            _ => None,
+        }
     }
 
     /// The users in a few words.

@@ -19,7 +19,7 @@ use shm_layout::RingName;
 
 pub use self::router_values::{HostKeys, MailNoted, RouterName, router_address};
 use self::{jump::link_jumps, router_values::deserialize_address};
-use crate::{seal::Recipient, syslog::ListenAddress};
+use crate::{hooks::HookCommand, ignore::IgnoreRule, seal::Recipient, syslog::ListenAddress};
 
 /// The default of `-c`.
 pub const DEFAULT_PATH: &str = "/etc/addrwatch/routeros.toml";
@@ -55,6 +55,21 @@ pub struct Config {
     /// Show secrets in mail and messages.
     #[serde(default)]
     pub mail_secrets: bool,
+    /// Seconds in which further changes by the same users become one mail; 0 for a mail each.
+    #[serde(default = "seconds::<300>")]
+    pub mail_digest: u64,
+    /// Lines of a difference in a mail.
+    #[serde(default = "count::<500>")]
+    pub mail_lines: usize,
+    /// What is archived and not reported.
+    #[serde(default)]
+    pub ignore: Vec<IgnoreRule>,
+    /// Programs that are started after a change.
+    #[serde(default)]
+    pub hooks: Vec<HookCommand>,
+    /// Seconds after which a hook is killed.
+    #[serde(default = "seconds::<60>")]
+    pub hook_timeout: u64,
     /// What is mailed of that which no export shows.
     #[serde(default)]
     pub mail_noted: MailNoted,
@@ -206,7 +221,7 @@ impl Config {
         }
     }
 
-    fn check(&self, places: &[usize]) -> Result<(), tables::Fault> {
+    fn check(&mut self, places: &[usize]) -> Result<(), tables::Fault> {
         self.ring_name()?;
         let mut names = HashSet::new();
         for (number, router) in self.routers.iter().enumerate() {
@@ -233,6 +248,15 @@ impl Config {
             if mail.oauth.as_ref().is_some_and(|oauth| oauth.command.is_some()) {
                 return Err("mail: oauth: command: the sandbox of aw-routeros allows no other program (set token_url)".to_owned().into());
             }
+        }
+        for (n, rule) in self.ignore.iter_mut().enumerate() {
+            rule.check().map_err(|why| format!("ignore rule {}: {why}", n + 1))?;
+        }
+        if self.mail_digest > MAX_SECONDS {
+            return Err(format!("mail_digest: must be at most {MAX_SECONDS}").into());
+        }
+        if self.hook_timeout == 0 || self.hook_timeout > MAX_SECONDS {
+            return Err(format!("hook_timeout: must be 1 to {MAX_SECONDS}").into());
         }
         if self.keep == 0 {
             return Err("keep: must be at least 1".to_owned().into());

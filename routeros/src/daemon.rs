@@ -23,7 +23,7 @@ use tokio::{
     net::UnixStream,
     runtime,
     sync::{mpsc, watch},
-    task::JoinHandle,
+    task::{JoinHandle, spawn_blocking},
     time::interval,
 };
 
@@ -32,6 +32,7 @@ use crate::{
     config::{Config, Router, RouterName},
     control::{self, ExportRequest},
     git::Repository,
+    hooks::{self, Hooks},
     recorder::Recorder,
     session::{self, AnswerTo, ExportAnswer, ExportRequests, FetchTurns},
     syslog::{self, SyslogSockets},
@@ -70,6 +71,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     });
     let prepared = prepared.transpose()?;
     let syslog = config.syslog.as_ref().map(SyslogSockets::open).transpose()?;
+    let hooks = hooks::start(&config, identity.as_ref(), options.service.daemon)?;
     let mut calls = SystemCalls::basic();
     calls.allow_event_loop();
     calls.allow_serving();
@@ -91,8 +93,11 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         |path: &PathBuf| Repository::open(path).map_err(|error| Error::io(path.display(), error));
     let git = config.git.as_ref().map(repository).transpose()?;
     let mailer = prepared.map(PreparedMailer::start).transpose()?;
-    let recorder = Arc::new(Recorder::new(&config, false, mailer, ring, git));
+    let hooks = hooks.map(|pipes| Hooks::new(pipes, &config.hooks)).transpose()?;
+    let recorder = Recorder::new(&config, false, mailer, ring, git).with_hooks(hooks);
+    let recorder = Arc::new(recorder);
     recorder.commit_archive();
+    recorder.send_earlier_mail();
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(WRITERS)
@@ -149,6 +154,8 @@ async fn follow(
             _ = second.tick() => {
                 startup.alive();
                 recorder.maintain_ring();
+                let recorder = Arc::clone(&recorder);
+                spawn_blocking(move || recorder.maintain_reports());
                 tasks.restart_ended();
             }
         }

@@ -25,7 +25,9 @@ mod file_names;
 #[path = "../../fuzz/bodies/routeros.rs"]
 pub mod fuzzed;
 mod git;
+mod hooks;
 mod host_key;
+mod ignore;
 mod import;
 mod legacy;
 mod log_line;
@@ -67,6 +69,10 @@ struct Options {
     /// User for HOST; the password is asked for
     #[arg(requires = "host")]
     login: Option<String>,
+
+    /// Run as the process that starts hooks; for aw-routeros itself
+    #[arg(long, hide = true)]
+    hook_process: bool,
 
     #[command(flatten)]
     legacy_mode: legacy::LegacyOptions,
@@ -122,6 +128,9 @@ Exit status: 0 after SIGINT or SIGTERM, 1 for a failure (check: if a router cann
 /// The program.
 pub fn main() -> ExitCode {
     let options: Options = aw_service::parse("aw-routeros");
+    if options.hook_process {
+        return hooks::run_process();
+    }
     aw_service::run("aw-routeros", &options.service, |startup| match &options.command {
         Some(RouterosCommand::Add(add)) => add::run(&options.config, add),
         Some(RouterosCommand::Import(import)) => import::run(&options.config, import),

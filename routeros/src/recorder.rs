@@ -3,11 +3,13 @@
 
 mod clock;
 mod commits;
+mod digest;
 mod journal;
 mod judge;
 mod mail;
 mod record_export;
 mod record_facts;
+mod report;
 mod ring;
 mod sensitive;
 
@@ -15,6 +17,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use aw_notify::Mailer;
@@ -31,6 +34,7 @@ use crate::{
     archive::Archive,
     config::{Config, Router, RouterName},
     git::Repository,
+    hooks::Hooks,
     mask::mask,
     syslog::SyslogSenders,
 };
@@ -47,6 +51,7 @@ pub struct Recorder {
     mail: ChangeMail,
     ring: Option<ChangeRing>,
     commits: Option<Commits>,
+    hooks: Option<Hooks>,
     clock: RetentionClock,
     judge: Judge,
     /// For each router a lock that is held while an export is recorded.
@@ -62,12 +67,20 @@ impl Recorder {
         ring: Option<Writer>,
         git: Option<Repository>,
     ) -> Recorder {
+        // The ancestor mails each change.
+        let window = Duration::from_secs(if print { 0 } else { config.mail_digest });
         Recorder {
             zone: TimeZone::system(),
             journal: Journal::new(&config.archive),
-            mail: ChangeMail::new(mailer),
+            mail: ChangeMail::new(
+                mailer,
+                &config.archive.join(".spool"),
+                window,
+                config.mail_lines,
+            ),
             ring: ring.map(ChangeRing::new),
             commits: git.map(|git| Commits::new(&config.archive, git)),
+            hooks: None,
             clock: RetentionClock::new(),
             judge: Judge::default(),
             recording: Mutex::default(),
@@ -84,6 +97,12 @@ impl Recorder {
         self
     }
 
+    /// Starts these after each change.
+    pub fn with_hooks(mut self, hooks: Option<Hooks>) -> Recorder {
+        self.hooks = hooks;
+        self
+    }
+
     pub fn archive(&self, router: &RouterName) -> Archive {
         Archive::of(&self.config.archive, router)
     }
@@ -97,7 +116,8 @@ impl Recorder {
         if self.config.mail_secrets { text.to_owned() } else { mask(text) }
     }
 
-    fn log(&self, router: &RouterName, text: &str) {
+    /// Writes a line to a router's `log.txt` only.
+    pub fn log(&self, router: &RouterName, text: &str) {
         self.journal.log(router, &self.local_time(Timestamp::now()), text);
     }
 
@@ -175,7 +195,26 @@ impl Recorder {
         self.ring.iter().for_each(ChangeRing::maintain);
     }
 
+    /// Mails the reports that an earlier process gathered.
+    pub fn send_earlier_mail(&self) {
+        self.mail.send_earlier();
+    }
+
+    /// Mails the reports that have waited long enough, and faults of hooks; to be called about once a second, not by the
+    /// event loop.
+    pub fn maintain_reports(&self) {
+        self.mail.maintain();
+        for fault in self.hooks.iter().flat_map(Hooks::faults) {
+            let (when, shown) = (self.local_time(Timestamp::now()), self.masked(&fault));
+            warn(&shown);
+            self.mail.send(None, "hook", &format!("{when}\n\n{shown}\n"));
+        }
+    }
+
     pub fn finish(self) {
+        if let Some(hooks) = self.hooks {
+            hooks.finish();
+        }
         self.mail.finish();
     }
 

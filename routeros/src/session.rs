@@ -255,6 +255,11 @@ impl RouterTask {
             }
         }
         let (users, added, removed) = (change.who(), change.added, change.removed);
+        if change.is_ignored() {
+            let text =
+                format!("change by {users} (+{added} -{removed}): all lines are ignored by rules");
+            return self.recorder.log(&self.router.name, &text);
+        }
         let text = format!("configuration changed by {users} (+{added} -{removed})");
         self.recorder.note(&self.router.name, &text);
     }

@@ -28,6 +28,11 @@ pub struct LogClaim {
 }
 
 impl LogClaim {
+    /// Whether another user may have written it.
+    pub fn is_doubtful(&self) -> bool {
+        self.ambiguous || self.syslog
+    }
+
     /// The claim of a record that is about a change and names an actor.
     pub fn of(record: &LogRecord) -> Option<LogClaim> {
         let named = record.may_be_change().then(|| actors_in(&record.message))??;

@@ -59,6 +59,7 @@ fn with_line(table: &str, name: &str, line: &str) -> Result<Config, String> {
     let mail = if table == "mail.oauth" { &oauth_mail } else { mail };
     let tables = [
         ("file", "archive = \"/a\"\n"),
+        ("ignore", "menu = \"/ip dns\"\nuser = \"u\"\n"),
         ("mail", mail),
         ("mail.oauth", oauth),
         ("router", &router),
@@ -66,6 +67,7 @@ fn with_line(table: &str, name: &str, line: &str) -> Result<Config, String> {
     let is_other = |kept: &&str| !kept.starts_with(&format!("{name} = "));
     let text = tables.map(|(this, lines)| {
         let heading = match this {
+            "ignore" if name != "ignore" => "[[ignore]]\n",
             "mail" if name != "mail" => "[mail]\n",
             "mail.oauth" if table == this => "[mail.oauth]\n",
             "router" if name != "router" => "[[router]]\n",
@@ -90,7 +92,7 @@ fn the_manual_page_agrees_with_the_parser() {
         let parsed = |line: &str| with_line(&key.table, &key.name, line);
         key.compare(true, |line| parsed(line).map(|config| format!("{config:?}"))).unwrap();
     }
-    for table in ["file", "mail", "mail.oauth", "router"] {
+    for table in ["file", "ignore", "mail", "mail.oauth", "router"] {
         let fault = with_line(table, "", "made_up = 1").unwrap_err();
         let known = fault.split_once("expected one of ").unwrap().1.split('`').skip(1).step_by(2);
         let documented = keys.iter().filter(|key| key.table == table);

@@ -16,6 +16,7 @@ use crate::{
     config_export::{Completed, Export, ExportFault, list, parse_stored},
     diff::Difference,
     file_names::snapshot_time,
+    ignore::reported,
     session::{FetchedExport, Turn},
 };
 
@@ -188,19 +189,23 @@ impl Recorder {
             return Ok(Outcome::Unchanged);
         }
         let old = archive.newest_snapshot()?.unwrap_or_default();
+        let between = |old: &[String], new: &[String]| Difference::between(old, new, deadline);
+        let lines = (&*base.lines, &*export.lines);
+        let rules = &self.config.ignore;
+        let reported = reported(rules, &router.name, &credit, lines, &difference, between);
         let snapshots = (old, archive.add_snapshot(now, bytes)?);
         let credit = if self.encrypts(router) { credit.masked() } else { credit };
         let names = (router.name.as_str(), &*router.address.to_string());
-        let change = Change::new(now, names, credit, difference, snapshots);
-        let when = self.local_time(now);
-        archive.add_change(&change, &change.text(&when, true))?;
-        let shown = change.text(&when, self.config.mail_secrets);
-        self.mail.send(router.mail_to.as_deref(), &change.summary(), &shown);
-        self.journal.append_change(&router.name, &shown);
-        self.ring.iter().for_each(|ring| ring.publish(&router.name, fetched.address, &change));
+        let mut change = Change::new(now, names, credit, difference, snapshots);
+        change.ignored = reported.ignored;
+        archive.add_change(&change, &change.text(&self.local_time(now), true))?;
+        let shown = self.report(router, fetched.address, &change, reported);
         // After the above: if the process is killed before this, the next export shows the change again.
         archive.set_base(bytes)?;
         self.commit(router, bytes, &change.summary(), &change.users.join(", "), now);
+        if let Some(shown) = shown {
+            self.start_hooks(router, &shown);
+        }
         Ok(Outcome::Changed(Box::new(change)))
     }
 
@@ -231,6 +236,9 @@ impl Recorder {
             }
             state.exported = Some(now);
             (state.version, state.lines) = (export.version.clone(), export.lines.len());
+            if let Outcome::Changed(change) = outcome {
+                state.ignored += u64::from(change.ignored);
+            }
             if !matches!(outcome, Outcome::Unchanged) {
                 state.changed = Some(now);
             } else if failed.is_empty() {

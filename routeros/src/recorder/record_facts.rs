@@ -4,7 +4,7 @@ use std::io;
 
 use jiff::Timestamp;
 
-use super::{Recorder, lock};
+use super::{Recorder, lock, mail::Notice};
 use crate::{
     attribution::{Claims, LogClaim},
     change::{Change, Credit},
@@ -74,7 +74,18 @@ impl Recorder {
         if is_mailed {
             let when = self.local_time(change.time);
             let shown = change.text(&when, self.config.mail_secrets);
-            self.mail.send(router.mail_to.as_deref(), &self.masked(&summary), &shown);
+            let notice = Notice {
+                router: router.name.clone(),
+                who: change.who(),
+                when,
+                summary: self.masked(&summary),
+                text: shown,
+                command: None,
+                to: router.mail_to.clone(),
+            };
+            // Nobody may hide a new user or key behind a rule.
+            let only_user = change.only_user().filter(|_| !change.is_about_security());
+            self.notice(&notice, only_user);
         }
     }
 

@@ -1,0 +1,67 @@
+//! The process that starts hooks. It reads changes as lines of JSON from a pipe, starts the programs that the configuration
+//! names, with the change in their environment and on their standard input, and ends when the pipe is closed. It trusts the
+//! daemon and the hooks. It has no capabilities, and gets none from programs that it starts.
+
+use std::{
+    io::{BufRead, Write},
+    process::ExitCode,
+    sync::{
+        Mutex,
+        mpsc::{Receiver, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use aw_service::{Error, drop_capabilities};
+
+use super::{HookEvent, HookResult, HookSetup, program::run_hook};
+use crate::recorder::lock;
+
+/// Changes whose hooks run at the same time. The hooks of one change run one after the other.
+const WORKERS: usize = 4;
+
+pub fn run_process() -> ExitCode {
+    let mut lines = std::io::stdin().lock().lines().map_while(Result::ok);
+    let setup = lines.next().and_then(|line| serde_json::from_str::<HookSetup>(&line).ok());
+    let Some(setup) = setup else {
+        eprintln!("aw-routeros: --hook-process is used by aw-routeros itself only");
+        return ExitCode::from(2);
+    };
+    if let Err(Error::Failed(why)) = drop_capabilities() {
+        eprintln!("aw-routeros: process that starts hooks: {why}");
+        return ExitCode::FAILURE;
+    }
+    // While all workers are busy, nothing is read: the daemon bounds what waits.
+    let (send, events) = sync_channel::<HookEvent>(0);
+    let events = Mutex::new(events);
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| work(&setup, &events));
+        }
+        for line in lines {
+            let Ok(event) = serde_json::from_str(&line) else { continue };
+            if send.send(event).is_err() {
+                break;
+            }
+        }
+        drop(send);
+    });
+    ExitCode::SUCCESS
+}
+
+fn work(setup: &HookSetup, events: &Mutex<Receiver<HookEvent>>) {
+    let limit = Duration::from_secs(setup.timeout);
+    loop {
+        let Ok(event) = lock(events).recv() else { return };
+        let variables = || setup.variables.iter().chain(&event.variables);
+        for (hook, command) in setup.hooks.iter().enumerate() {
+            let failure = run_hook(command, variables(), &event.text, limit).err();
+            let mut line = serde_json::to_vec(&HookResult { hook, failure }).unwrap_or_default();
+            line.push(b'\n');
+            let mut out = std::io::stdout().lock();
+            // The daemon may have ended; the hooks still run.
+            let _ = out.write_all(&line).and_then(|()| out.flush());
+        }
+    }
+}
