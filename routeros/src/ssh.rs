@@ -39,9 +39,8 @@ pub const MAX_ANSWER: usize = (16 << 20) - (64 << 10);
 /// Larger than any answer: RouterOS drops the part of an answer that does not fit the client's window, and closes the
 /// channel without an error (MikroTik SUP-219800).
 const WINDOW: u32 = 16 << 20;
-/// Bytes of a packet, as PuTTY limits them, and packets of a channel that wait: each connection keeps buffers of this size.
+/// Bytes of a packet, as PuTTY limits them: each connection keeps buffers of this size.
 const MAX_PACKET: u32 = 16 << 10;
-const QUEUE: usize = 16;
 /// The time limit for each step: resolve the name, connect to one address, exchange keys, log in.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 /// The time limit for all of them.
@@ -264,7 +263,6 @@ fn options(router: &Router) -> client::Config {
         gex: GexParams::new(2048, 2048, 8192).unwrap_or_default(),
         window_size: WINDOW,
         maximum_packet_size: MAX_PACKET,
-        channel_buffer_size: QUEUE,
         keepalive_interval: Some(Duration::from_secs(router.keepalive)),
         keepalive_max: 3,
         inactivity_timeout: None, // a log may be silent for days
