@@ -118,7 +118,7 @@ async fn answer(
     stream: &mut net::UnixStream,
     requests: mpsc::Sender<ExportRequest>,
 ) -> ExportAnswer {
-    let (receive, send) = stream.split();
+    let (receive, _send) = stream.split();
     let (mut line, mut receive) = (String::new(), BufReader::new(receive.take(MAX_LINE)));
     let read = timeout(REQUEST_TIME, receive.read_line(&mut line)).await;
     let request = match read {
@@ -143,10 +143,7 @@ async fn answer(
             Err(_) => ExportAnswer::failed(format!("no result within {} s", ANSWER_TIME.as_secs())),
         },
         // Any more bytes, or the end: the client does not wait.
-        _ = receive.read(&mut rest) => {
-            drop(send);
-            ExportAnswer::failed("the client ended")
-        }
+        _ = receive.read(&mut rest) => ExportAnswer::failed("the client ended"),
     }
 }
 

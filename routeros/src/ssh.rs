@@ -41,6 +41,8 @@ pub const MAX_ANSWER: usize = (16 << 20) - (64 << 10);
 /// Larger than any answer: RouterOS drops the part of an answer that does not fit the client's window, and closes the
 /// channel without an error (MikroTik SUP-219800).
 const WINDOW: u32 = 16 << 20;
+/// Bytes of a packet, as PuTTY limits them: each connection keeps buffers of this size.
+const MAX_PACKET: u32 = 16 << 10;
 /// The time limit for each step: resolve the name, connect to one address, exchange keys, log in.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 /// The time limit for all of them.
@@ -308,6 +310,7 @@ fn options(router: &Router) -> client::Config {
         // RouterOS has a prime of 2048 bits; larger ones take seconds on a small router.
         gex: GexParams::new(2048, 2048, 8192).unwrap_or_default(),
         window_size: WINDOW,
+        maximum_packet_size: MAX_PACKET,
         keepalive_interval: Some(Duration::from_secs(router.keepalive)),
         keepalive_max: 3,
         inactivity_timeout: None, // a log may be silent for days

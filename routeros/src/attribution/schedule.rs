@@ -84,7 +84,7 @@ impl ExportSchedule {
     pub fn request(&mut self, now: Duration) {
         self.rest_until = self.rest_until.min(now);
         let settled = self.last_line.map_or(now, |last| last + self.timing.settle);
-        self.periodic = self.periodic.min(now.max(settled));
+        self.periodic = now.max(settled);
     }
 
     /// An export begins: later lines are for the next one.
@@ -111,5 +111,38 @@ impl ExportSchedule {
     pub fn export_failed(&mut self, now: Duration, pause: Duration) {
         (self.first_line, self.last_line, self.syslog_due) = (None, None, None);
         (self.rest_until, self.periodic) = (now + pause, now + pause);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request waits neither for the interval nor for the router to rest, nor for the pause after a failure, but for
+    /// the changes of lines that were just received.
+    #[test]
+    fn a_request() {
+        let s = Duration::from_secs;
+        let timing = ExportTiming { settle: s(2), latest: s(30), interval: s(1800) };
+        let mut schedule = ExportSchedule::new(timing);
+        schedule.export_complete(s(0), s(1));
+        schedule.export_complete(s(10), s(20)); // it took 10 s: a rest of 30 s
+        assert_eq!(schedule.due(), s(1820));
+        schedule.line_received(s(21));
+        assert_eq!(schedule.due(), s(50));
+        schedule.request(s(22));
+        assert_eq!(schedule.due(), s(23));
+        schedule.export_began();
+        schedule.export_failed(s(24), s(600));
+        assert_eq!(schedule.due(), s(624));
+        schedule.request(s(30));
+        assert_eq!(schedule.due(), s(30));
+        // Lines that do not end delay it by 30 s at most.
+        schedule.export_complete(s(30), s(31));
+        for at in 100..140 {
+            schedule.line_received(s(at));
+            schedule.request(s(at));
+        }
+        assert_eq!(schedule.due(), s(130));
     }
 }
