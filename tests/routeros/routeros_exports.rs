@@ -27,10 +27,7 @@ fn sections_that_fail_in_turn() {
     for version in [Version::V6, Version::V7] {
         let (router, sink, ring) = (Router::start(version), MailSink::start(), Ring::new());
         long(&router, 20);
-        let watching = Watching::new(&ring)
-            .mail(sink.port)
-            .router("core1", &router, version)
-            .option("interval = 3");
+        let watching = Watching::new(&ring).mail(sink.port).router("core1", &router, version);
         let daemon = watching.start();
         daemon.stderr.wait_for("first contact");
         let failing = ["/ip address", "/ip firewall filter", "/tool romon", "", "/ip route"];
@@ -44,12 +41,24 @@ fn sections_that_fail_in_turn() {
         // While a section fails, changes of others are recorded.
         router.add("bob", "/user add name=ops2 group=full");
         daemon.stderr.wait_for("changed by bob (+1 -0)");
-        wait_until("each failed", || router.state().faults.failing.is_empty());
-        daemon.stderr.wait_for("the router exports all sections again");
+        // Further exports, of which the log has a line each; nothing else changes.
+        let over = "the router exports all sections again";
+        for n in 0.. {
+            if daemon.stderr.text().contains(over) {
+                break;
+            }
+            assert!(n < 30, "{}", daemon.stderr.text());
+            let exports = router.exports();
+            router.log("system,info", &format!("item {n} changed by carol"));
+            wait_until("the next export", || router.exports() > exports);
+        }
+        assert!(router.state().faults.failing.is_empty());
         sink.wait_for(&["core1: export complete again"]);
-        let subjects =
-            ["incomplete export", "changed by alice", "changed by bob", "complete again"];
-        assert_eq!(sink.count(), subjects.len(), "{:?}", sink.messages());
+        let mails = sink.messages();
+        for subject in ["core1: incomplete export", "core1: export complete again"] {
+            let count = mails.iter().filter(|mail| mail.contains(subject)).count();
+            assert_eq!(count, 1, "{mails:?}");
+        }
         let changes = fs::read_to_string(watching.archive("core1").join("changes.jsonl")).unwrap();
         assert_eq!(changes.lines().count(), 2, "{changes}");
         daemon.stop().ok();
@@ -205,7 +214,8 @@ fn an_export_that_takes_too_long() {
     ]);
     wait_until("it was ended", || router.state().running == 0);
     wait_until("the next two exports", || router.exports() == exports + 3);
-    assert_eq!((router.state().at_once, router.state().logins), (1, 1));
+    assert_eq!(router.state().at_once, 1);
+    assert_eq!(router.counts(), (1, 0), "the connection and its log remain");
     router.state().faults.delay = None;
     daemon.stderr.wait_for("changed by bob (+1 -0)");
     sink.wait_for(&["changed by bob"]);
@@ -261,11 +271,11 @@ fn published_cases() {
         } else {
             for turn in 0..5 {
                 answer(&format!("export-1.{turn}"));
-                router.log("system,info", &format!("{message} {turn}"));
+                router.log("system,info", message);
                 let exports = router.exports();
                 wait_until("the next export", || router.exports() > exports);
             }
-            sink.wait_for(&["changed by alice (+1 -0)"]);
+            sink.wait_for(&["changed by alice"]);
             let mails = sink.messages();
             let about: Vec<_> =
                 mails.iter().filter(|mail| mail.contains("incomplete export")).collect();

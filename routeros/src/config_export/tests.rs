@@ -89,6 +89,33 @@ fn lines_of_real_exports() {
     assert_eq!(validate(text.replace('\n', "\r\n").as_bytes(), None), Ok(export));
 }
 
+/// The exports of the published cases, if they are there, and the seeds of the fuzz target: all but the one with
+/// `interrupted` are accepted.
+#[test]
+fn exports_of_cases_and_seeds() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let files = |directory: &std::path::Path| -> Vec<std::path::PathBuf> {
+        std::fs::read_dir(directory)
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap().path())
+            .collect()
+    };
+    let mut cases: Vec<_> = files(&root.join("../../shared/cases/routeros"))
+        .iter()
+        .flat_map(|case| files(case))
+        .collect();
+    cases.retain(|file| file.file_name().unwrap().to_string_lossy().starts_with("export-"));
+    for file in &cases {
+        let parsed = parse(&std::fs::read(file).unwrap());
+        let is_foreign = file.ends_with("07-text-behind-the-export/export-1");
+        assert_eq!(parsed.is_err(), is_foreign, "{}: {parsed:?}", file.display());
+    }
+    let seeds = files(&root.join("fuzz/corpus/routeros_export"));
+    let accepted = seeds.iter().filter(|seed| parse(&std::fs::read(seed).unwrap()).is_ok()).count();
+    println!("{} exports of cases; {accepted} of {} seeds are accepted", cases.len(), seeds.len());
+}
+
 /// A string may have line ends, as the exports of scripts in some tools do; `#` is no comment in it.
 #[test]
 fn strings_of_several_lines() {

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 /// The condition is over after so many complete exports in a row: fewer may be chance.
 const COMPLETE_EXPORTS: u32 = 3;
+/// After so many incomplete exports in a row, the sections may fail for ever.
+const INCOMPLETE_EXPORTS: u32 = 5;
 /// Sections that are remembered.
 const MAX_SECTIONS: usize = 100;
 
@@ -12,8 +14,10 @@ const MAX_SECTIONS: usize = 100;
 pub struct FailingSections {
     /// Those that failed since the condition began.
     seen: BTreeSet<String>,
-    /// Complete exports since one failed.
+    /// Complete exports since one was incomplete.
     complete: u32,
+    /// Incomplete exports since one was complete.
+    incomplete: u32,
 }
 
 /// What there is to report.
@@ -35,6 +39,7 @@ impl FailingSections {
                 return Sections::Same;
             }
             self.complete += 1;
+            self.incomplete = 0;
             if self.complete < COMPLETE_EXPORTS {
                 return Sections::Same;
             }
@@ -43,6 +48,7 @@ impl FailingSections {
         }
         let was_present = self.is_present();
         self.complete = 0;
+        self.incomplete = self.incomplete.saturating_add(1);
         let room = MAX_SECTIONS.saturating_sub(self.seen.len());
         let others: BTreeSet<_> = failed.difference(&self.seen).take(room).cloned().collect();
         self.seen.extend(others.iter().cloned());
@@ -51,6 +57,11 @@ impl FailingSections {
             (true, false) => Sections::Others(others),
             (true, true) => Sections::Same,
         }
+    }
+
+    /// Whether one of the next exports may show what is in the sections.
+    pub fn may_pass(&self) -> bool {
+        self.incomplete < INCOMPLETE_EXPORTS
     }
 
     pub fn is_present(&self) -> bool {
@@ -82,5 +93,11 @@ mod tests {
         let many: Vec<_> = (0..200).map(|n| n.to_string()).collect();
         fail(&many.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(sections.seen.len(), MAX_SECTIONS);
+        let failed = BTreeSet::from(["a".to_owned()]);
+        let may_pass = |_| {
+            sections.observe(&failed);
+            sections.may_pass()
+        };
+        assert_eq!([0; 4].map(may_pass), [true, true, false, false]);
     }
 }
