@@ -143,6 +143,7 @@ async fn follow(
     let failure = |error| Error::io("wait for signals", error);
     let fd = signals.as_fd().try_clone_to_owned().map_err(failure)?;
     let wake = UnixStream::from_std(fd.into()).map_err(failure)?;
+    let mut reports = None;
     let mut second = interval(Duration::from_secs(1));
     while !signals.stopped() {
         tokio::select! {
@@ -154,8 +155,11 @@ async fn follow(
             _ = second.tick() => {
                 startup.alive();
                 recorder.maintain_ring();
-                let recorder = Arc::clone(&recorder);
-                spawn_blocking(move || recorder.maintain_reports());
+                // One at a time: a disk may need long.
+                if reports.as_ref().is_none_or(JoinHandle::is_finished) {
+                    let recorder = Arc::clone(&recorder);
+                    reports = Some(spawn_blocking(move || recorder.maintain_reports()));
+                }
                 tasks.restart_ended();
             }
         }

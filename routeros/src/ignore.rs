@@ -147,6 +147,7 @@ fn fits(text: &str, pattern: &str) -> bool {
 mod tests {
     use super::*;
     use crate::{attribution::LogClaim, log_record::LogRecord};
+    use std::slice::from_ref;
 
     fn rule(text: &str) -> Result<IgnoreRule, String> {
         let mut rule: IgnoreRule = toml::from_str(text).map_err(|error| error.to_string())?;
@@ -206,7 +207,7 @@ mod tests {
         let above = rule("menu = \"/ip firewall\"").unwrap();
         let all = shown(&[], &alice, &[], &[list, other, user]);
         assert_eq!((all.difference.added, all.ignored), (3, 0));
-        let few = shown(&[menu.clone()], &alice, &[], &[list, other, user]);
+        let few = shown(from_ref(&menu), &alice, &[], &[list, other, user]);
         assert_eq!((few.difference.added, few.ignored), (1, 2));
         assert!(few.difference.text.contains("eve"), "{few:?}");
         let few = shown(&[line], &alice, &[list], &[other, user]);

@@ -2,14 +2,17 @@
 #![forbid(unsafe_code)]
 
 use aw_tests::mail_sink::MailSink;
-use aw_tests::rig::{Run, program, run, wait_until};
+use aw_tests::rig::{Run, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::routeros::{Router, Version};
 use aw_tests::watching::Watching;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+const NOBODY: u32 = 65534;
 
 /// A script that counts, as its scheduler logs it (measured on CHR 7.24 by the project ISPM).
 fn count_up(router: &Router, n: usize) {
@@ -198,7 +201,7 @@ fn secrets_stay_in_the_archive() {
     }
     assert!(query(&watching, &["diff", "core1", "--secrets"]).contains("Hush5Hush"));
     let stored = fs::read_to_string(watching.archive("core1/latest.rsc")).unwrap();
-    assert_eq!(stored.matches("Hush").count(), 11, "{stored}");
+    assert_eq!(stored.matches("Hush").count(), 12, "{stored}");
 }
 
 /// An executable script.
@@ -266,6 +269,38 @@ fn hooks_are_started() {
     wait_until("its end", || {
         let status = status(&helper);
         status.is_empty() || status.contains("State:\tZ")
+    });
+}
+
+/// In the background and as another user: the hook has that user, and the command that starts the daemon returns.
+#[test]
+fn hooks_in_the_background() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root can change the user");
+    }
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    fs::set_permissions(watching.file(""), Permissions::from_mode(0o777)).unwrap();
+    chown(watching.file("password"), Some(NOBODY), Some(NOBODY)).unwrap();
+    let (out, pid_file) = (watching.file("out"), watching.file("pid"));
+    let watching = watching.global(&format!(
+        "hooks = [[\"/bin/sh\", \"-c\", \"grep -E 'Uid|CapPrm|NoNewPrivs' /proc/self/status > {0}.new; mv {0}.new {0}\"]]",
+        out.display()
+    ));
+    let mut command = watching.command();
+    command.args(["-d", "-u", "nobody", "-p"]).arg(&pid_file);
+    run(command).ok();
+    let id: i32 = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+    wait_until("the first configuration", || watching.archive("core1/latest.rsc").exists());
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    wait_until("the hook", || out.exists());
+    let status = fs::read_to_string(&out).unwrap();
+    for line in ["Uid:\t65534\t65534", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1"] {
+        assert!(status.contains(line), "{line}: {status}");
+    }
+    kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
+    wait_until("its end", || {
+        !pid_file.exists() || fs::read(&pid_file).is_ok_and(|text| text.is_empty())
     });
 }
 

@@ -382,7 +382,11 @@ fn a_receiver_that_the_mail_server_refuses() {
     let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
     sink.answer_for("gone@example.org", "550 no such user");
     sink.answer_for("full@example.org", "452 mailbox full");
-    let mut watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+    let mut watching = Watching::new(&ring).mail(sink.port).global("mail_digest = 0").router(
+        "core1",
+        &router,
+        Version::V7,
+    );
     let receivers = "\"gone@example.org\", \"full@example.org\", \"noc@example.org\"";
     watching.replace_mail("\"noc@example.org\"", receivers);
     let daemon = watching.start();

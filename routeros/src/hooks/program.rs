@@ -143,7 +143,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("pid");
         let script = format!("sleep 1000 & echo $! > {}; wait", path.display());
-        assert!(run(&script, "", Duration::from_secs(2)).is_err());
+        assert!(run(&script, "", Duration::from_secs(5)).is_err());
         let id = std::fs::read_to_string(&path).unwrap();
         let began = Instant::now();
         // Its state is `Z` until its new parent has waited for it.

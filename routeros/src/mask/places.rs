@@ -17,6 +17,8 @@ const PUBLIC_KEYS: [&str; 4] = ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"];
 const SETTERS: [&str; 3] = [":local ", ":global ", ":set "];
 /// Parts of paths of URLs before a secret.
 const SECRET_PATHS: [&str; 3] = ["/webhooks/", "/services/", "/bot"];
+/// Begins of tokens.
+const TOKENS: [&str; 6] = ["ghp_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "eyJ"];
 /// Bytes of the name of a variable or an option, at most.
 const LONG_NAME: usize = 256;
 /// Characters of a parameter without a name that is taken for a secret.
@@ -37,6 +39,7 @@ pub fn secrets(text: &str) -> Vec<Range<usize>> {
         options(line, &mut add);
         urls(line, &mut add);
         bearers(line, &mut add);
+        tokens(line, &mut add);
         start += line.len();
     }
     found
@@ -208,6 +211,25 @@ fn bearers(line: &str, add: &mut impl FnMut(Range<usize>)) {
                 add(from..from + token.len());
             }
         }
+    }
+}
+
+/// Tokens that can be told by their form: of Telegram's bots, of GitHub, GitLab and Slack, and JSON web tokens.
+fn tokens(line: &str, add: &mut impl FnMut(Range<usize>)) {
+    let is_end = |c: char| !c.is_ascii_alphanumeric() && !"_.:-".contains(c);
+    let mut from = 0;
+    for word in line.split(is_end) {
+        let is_bot = word.split_once(':').is_some_and(|(id, token)| {
+            is_port(id) && id.len() >= 6 && token.len() >= 30 && !token.contains([':', '.'])
+        });
+        let is_known = TOKENS
+            .iter()
+            .any(|begin| word.strip_prefix(begin).is_some_and(|rest| rest.len() >= LONG_PARAMETER));
+        if is_bot || is_known {
+            add(from..from + word.len());
+        }
+        from += word.len();
+        from += line[from..].chars().next().map_or(0, char::len_utf8);
     }
 }
 

@@ -91,6 +91,15 @@ fn only_secrets_are_masked() {
             r#"http-data="{\"token\":***,\"x\":\"y\"}""#,
         ),
         (":local auth \"Bearer abc4def5\"", ":local auth \"Bearer ***\""),
+        (
+            ":local botID \"123456789:AAabcdefghijklmnopqrstuvwxyz012345678\"",
+            ":local botID \"***\"",
+        ),
+        (":local gh ghp_0123456789abcdefghij", ":local gh ***"),
+        (
+            "mac-address=00:11:22:33:44:55 a=2001:db8::1",
+            "mac-address=00:11:22:33:44:55 a=2001:db8::1",
+        ),
         // URLs.
         ("url=\"https://bob:geheim@example.org/x\"", "url=\"https://bob:***@example.org/x\""),
         (

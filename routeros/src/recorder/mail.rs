@@ -118,9 +118,6 @@ impl ChangeMail {
     pub fn maintain(&self) {
         let (digests, unsent) = &mut *lock(&self.digests);
         let due = digests.due(Instant::now());
-        if due.is_empty() {
-            return;
-        }
         let mut paths = take(unsent);
         paths.extend(due.into_iter().map(|number| self.path(number)));
         paths.into_iter().for_each(|path| self.send_gathered(path, unsent));
