@@ -6,7 +6,7 @@ mod report;
 
 use std::path::Path;
 
-use aw_service::{Error, TimeSpan, failed, info, plain};
+use aw_service::{Error, TimeSpan, failed, info};
 use clap::{Args, ValueEnum};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
@@ -75,7 +75,7 @@ pub struct LogOptions {
     /// Only changes of this router
     router: Option<String>,
     /// Only changes credited to USER
-    #[arg(long, value_name = "USER")]
+    #[arg(long, value_name = "USER", allow_hyphen_values = true)]
     user: Option<String>,
     /// Only changes since TIME: 2026-11-22, 2026-11-22T10:00, or a time span before now such as 90m, 12h, 7d
     #[arg(long, value_name = "TIME", value_parser = since)]
@@ -260,9 +260,9 @@ fn show_configuration(config: &Config, router: &str, options: &ShowOptions) -> R
         let line = json!({ "router": name.as_str(), "configuration": text, "facts": facts });
         return options.output.print_json(&line);
     }
-    // As comments, so that RouterOS can still import the text.
-    let facts: String = facts.iter().map(|fact| format!("# {}\n", plain(fact))).collect();
-    options.output.print(&(facts + &text))
+    // Not to standard output, which has the configuration as the router exported it.
+    facts.iter().for_each(|fact| info(format_args!("{name}: {fact}")));
+    options.output.print(&text)
 }
 
 fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {

@@ -87,11 +87,9 @@ fn what_no_export_shows() {
     sink.wait_for(&["core1: bob: user eve added: group=full", "/user add name=eve"]);
     let mut show = watching.command();
     show.args(["show", "core1"]);
-    let shown = run(show).ok().stdout;
-    assert!(
-        shown.contains("# user eve: group=full\n") && shown.contains("\n/ip address"),
-        "{shown}"
-    );
+    let shown = run(show).ok();
+    assert!(shown.stderr.contains("core1: user eve: group=full\n"), "{}", shown.stderr);
+    assert_eq!(shown.stdout, read(archive.join("latest.rsc")).replace('\r', ""));
     // A script that changes nothing is recorded, not mailed.
     let mails = sink.count();
     router.log("system,info", "device changed by scheduler:guest/action:8 (/interface set x)");
@@ -161,8 +159,6 @@ fn another_version_and_another_router() {
     let facts = read(archive.join("facts.json"));
     router.add("alice", "/ip dns set servers=192.0.2.53");
     daemon.stderr.wait_for("changed by alice (+1 -0)");
-    let asked = router.state().commands.len();
-    wait_until("the facts are read again", || router.state().commands.len() >= asked + 9);
     router.log("system,info", "nothing changed by carol");
     daemon.stderr.wait_for("carol: not part of an export");
     assert_eq!(read(archive.join("facts.json")), facts);
