@@ -464,6 +464,27 @@ fn a_restart_repeats_no_alert() {
     assert_eq!(more.lines().count(), 1, "{more}");
 }
 
+/// What a channel lists is printed, too: a claim in the frame of another MAC is no default kind.
+#[test]
+fn prints_the_kinds_of_the_configuration() {
+    let frame = Arp::request(device(1), Ipv4Addr::new(10, 0, 0, 1), [192, 0, 2, 254].into());
+    let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
+    file.packet(at(1001), &frame.on(&Ethernet::from(device(2)))).unwrap();
+    let capture = file.finish().unwrap();
+    for (kinds, printed) in [("[\"mismatch\"]", true), ("[\"changed\"]", false)] {
+        let alert = Alert::new();
+        let channel =
+            format!("[[channel]]\nname = \"a\"\nkinds = {kinds}\ncommand = [\"/bin/true\"]\n");
+        let config = save(alert.directory.path(), "alert.toml", channel.as_bytes());
+        alert.publish(&capture, &[]);
+        let lines = alert.once(&["--print", "-c", &config]).stdout;
+        let (sender, claimed) = (text(device(2)), text(device(1)));
+        let line = format!("1001 ethernet mismatch 10.0.0.1 {sender} ({claimed}) pcap\n");
+        assert_eq!(lines.contains(&line), printed, "{lines}");
+        assert!(lines.contains(&format!("new device 10.0.0.1 {claimed} pcap: sent by {sender}\n")));
+    }
+}
+
 #[test]
 fn learns_in_silence() {
     let alert = Alert::new();
