@@ -673,9 +673,13 @@ fn two_rings_are_two_networks() {
     let printed = alert.once(&["--ring", other.name(), "--print", "-c", &config]).stdout;
     let line = |ring: &Ring, number| {
         let ring = ring.name().trim_start_matches('/');
-        format!("{} new device {gateway} {} {ring}/eth0\n", 1000 + number, text(device(number)))
+        // The channel lists new stations: they are printed, too, those of the other network included.
+        ["new device", "new station"].map(|what| {
+            let mac = text(device(number));
+            format!("{} {what} {gateway} {mac} {ring}/eth0\n", 1000 + number)
+        })
     };
-    assert_eq!(printed, line(&alert.ring, 1) + &line(&other, 2));
+    assert_eq!(printed, [line(&alert.ring, 1), line(&other, 2)].as_flattened().concat());
     let alerts = alert.alerts();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let fields = ["mac", "iface", "ring", "host"].map(|key| alerts[0][key].as_str().unwrap_or("-"));
