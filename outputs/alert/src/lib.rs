@@ -134,11 +134,12 @@ Examples:
 
 The program of --exec, and of the key command of a channel, gets the alert
   as one line of JSON on standard input, and
-  as environment variables, one for each key of the JSON: AW_KIND (new_device, changed, ...), AW_MESSAGE,
-  AW_MAC, AW_OLD_MAC, AW_FRAME_SOURCE, AW_IP, AW_IFACE, AW_NAME, AW_VENDOR, AW_NOTE, AW_HOST, AW_RING,
-  AW_SECONDS (since 1970), ... They may be empty; a digest has AW_KIND, AW_MESSAGE, AW_COUNT and AW_HOST.
-It ends with status 0 when it is done, and with 65 when it refuses the alert for good. After another
-status it gets the alert again. The shortest one:
+  as environment variables, one for each key of the JSON: AW_KIND (new_device, changed, ...),
+  AW_MESSAGE, AW_MAC, AW_OLD_MAC, AW_FRAME_SOURCE, AW_IP, AW_IFACE, AW_NAME, AW_VENDOR, AW_NOTE,
+  AW_HOST, AW_RING, AW_SECONDS (since 1970), ... They may be empty.
+A digest of several alerts has AW_KIND=digest, AW_MESSAGE, AW_COUNT and AW_HOST.
+The program ends with status 0 when it is done, and with 65 when it refuses the alert for good.
+After another status it gets the alert again. The shortest one:
   #!/bin/sh
   logger -t network \"$AW_MESSAGE\"
 
