@@ -104,14 +104,14 @@ pub struct Options {
     #[arg(help_heading = "Ring", long, conflicts_with_all = ["interfaces", "read", "names", "daemon", "pid_file"])]
     pub remove: bool,
 
-    /// As root: remove files of other users from the ring's name in /dev/shm, reserve the name for the user of
-    /// -u, and exit. Any user can create files there, which would refuse the collector's start. A collector that
-    /// root starts does that itself; units run it before they start one as another user. The ring of a collector that
-    /// runs as addrwatch or aw-routeros is left alone. -d and -p have no effect with it
+    /// As root, make the ring's name in /dev/shm free for the user of -u, and exit: remove files of other users there. Any
+    /// user can create such a file, and the collector would not start. Needed only before a collector that root does not
+    /// start, as in the unit. It does not touch the ring of a running collector of addrwatch or aw-routeros, and ignores -d
+    /// and -p
     #[arg(help_heading = "Ring", long, conflicts_with_all = ["remove", "stats"])]
     pub claim: bool,
 
-    /// Print the counters of the collector that writes to the ring, and exit; if the collector's user is not addrwatch, name it with -u (rings of other users are refused)
+    /// Print the counters of the collector that writes to the ring, and exit; they begin with the ring, and again when its file was truncated; if the collector's user is not addrwatch, name it with -u (rings of other users are refused)
     #[arg(help_heading = "Ring", long, conflicts_with_all = ["interfaces", "read", "names", "remove", "daemon", "pid_file"])]
     pub stats: bool,
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use aw_service::UserAccount;
+use aw_service::{UserAccount, count_of};
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
 use shm_layout::{AttachError, Counter, InterfaceCounters, Reader, Start, UnixTime};
@@ -50,6 +50,10 @@ fn text(reader: &Reader, now: UnixTime) -> String {
         },
     );
     line("since", &date(reader.created()));
+    if let Some((number, last)) = reader.cuts() {
+        let times = count_of(number, "time", "times");
+        line("truncated", &format!("{times}, last {}: the counters begin there", date(last)));
+    }
     line("slots", &reader.slots().to_string());
     line("events", &reader.published().to_string());
     for counters in reader.counters() {
@@ -89,6 +93,8 @@ fn json(reader: &Reader) -> Value {
         "host": reader.host(),
         "generation": format!("{:016x}", reader.generation()),
         "created": reader.created().seconds(),
+        "truncations": reader.cuts().map_or(0, |(number, _)| number),
+        "counters_since": reader.cuts().map_or(reader.created(), |(_, last)| last).seconds(),
         "process": reader.writer(),
         "heartbeat": reader.heartbeat().seconds(),
         "slots": reader.slots(),

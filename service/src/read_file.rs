@@ -16,6 +16,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use crate::info;
 use rustix::{
     fs::{Mode, OFlags, fcntl_setfl, open},
     io::Errno,
@@ -124,13 +125,30 @@ pub fn read_file_text(path: &Path, kind: FileKind, most: u64) -> io::Result<Stri
     String::from_utf8(read_file(path, kind, most)?).map_err(not_text)
 }
 
-/// Opens a file or pipe that the user named, to append to it, and creates it if it does not exist.
+/// Opens a file or pipe that the user named, to append to it, and creates it if it does not exist. Waits for a process that
+/// reads the pipe, and logs that.
 pub fn open_append(path: &Path, mode: u32) -> io::Result<File> {
     let path = match resolve(path, false) {
         Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
         resolved => resolved?.0,
     };
-    fs::OpenOptions::new().append(true).create(true).mode(mode).open(path)
+    let mut options = fs::OpenOptions::new();
+    options.append(true).create(true).mode(mode);
+    match options.clone().custom_flags(OFlags::NONBLOCK.bits() as i32).open(&path) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NXIO) => {
+            if path.metadata().is_ok_and(|file| file.file_type().is_socket()) {
+                return Err(refused("it is a socket, not a regular file (name another file)"));
+            }
+            let path = path.display();
+            info(format_args!("{path} is a pipe that no process reads: waiting for one that does"));
+        }
+        opened => {
+            let file = opened?;
+            fcntl_setfl(&file, OFlags::APPEND)?;
+            return Ok(file);
+        }
+    }
+    options.open(path)
 }
 
 /// Writes the entries of a directory to the disk, after a file in it was renamed.

@@ -166,7 +166,7 @@ impl fmt::Display for AttachError {
             ),
             Self::Foreign(user) => write!(
                 f,
-                "it belongs to user id {user}, who is not trusted (if that is the collector's user, name it with --owner)"
+                "it belongs to user id {user}, who is not trusted: any user can take a name in /dev/shm (remove it with collector --claim, as root; only if your collector runs as that user, name it with --owner)"
             ),
             Self::Cut => {
                 write!(f, "empty or truncated (start the collector, which creates it again)")

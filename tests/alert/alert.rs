@@ -464,6 +464,27 @@ fn a_restart_repeats_no_alert() {
     assert_eq!(more.lines().count(), 1, "{more}");
 }
 
+/// What a channel lists is printed, too: a claim in the frame of another MAC is no default kind.
+#[test]
+fn prints_the_kinds_of_the_configuration() {
+    let frame = Arp::request(device(1), Ipv4Addr::new(10, 0, 0, 1), [192, 0, 2, 254].into());
+    let mut file = Pcap::new(Vec::new(), ETHERNET, Unit::Microsecond).unwrap();
+    file.packet(at(1001), &frame.on(&Ethernet::from(device(2)))).unwrap();
+    let capture = file.finish().unwrap();
+    for (kinds, printed) in [("[\"mismatch\"]", true), ("[\"changed\"]", false)] {
+        let alert = Alert::new();
+        let channel =
+            format!("[[channel]]\nname = \"a\"\nkinds = {kinds}\ncommand = [\"/bin/true\"]\n");
+        let config = save(alert.directory.path(), "alert.toml", channel.as_bytes());
+        alert.publish(&capture, &[]);
+        let lines = alert.once(&["--print", "-c", &config]).stdout;
+        let (sender, claimed) = (text(device(2)), text(device(1)));
+        let line = format!("1001 ethernet mismatch 10.0.0.1 {sender} ({claimed}) pcap\n");
+        assert_eq!(lines.contains(&line), printed, "{lines}");
+        assert!(lines.contains(&format!("new device 10.0.0.1 {claimed} pcap: sent by {sender}\n")));
+    }
+}
+
 #[test]
 fn learns_in_silence() {
     let alert = Alert::new();
@@ -652,9 +673,13 @@ fn two_rings_are_two_networks() {
     let printed = alert.once(&["--ring", other.name(), "--print", "-c", &config]).stdout;
     let line = |ring: &Ring, number| {
         let ring = ring.name().trim_start_matches('/');
-        format!("{} new device {gateway} {} {ring}/eth0\n", 1000 + number, text(device(number)))
+        // The channel lists new stations: they are printed, too, those of the other network included.
+        ["new device", "new station"].map(|what| {
+            let mac = text(device(number));
+            format!("{} {what} {gateway} {mac} {ring}/eth0\n", 1000 + number)
+        })
     };
-    assert_eq!(printed, line(&alert.ring, 1) + &line(&other, 2));
+    assert_eq!(printed, [line(&alert.ring, 1), line(&other, 2)].as_flattened().concat());
     let alerts = alert.alerts();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let fields = ["mac", "iface", "ring", "host"].map(|key| alerts[0][key].as_str().unwrap_or("-"));

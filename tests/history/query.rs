@@ -210,8 +210,14 @@ fn what_is_no_history_is_refused() {
         .refused("aw-query", &["not a database of aw-sqlite", "imports"]);
     fs::write(history.database(), "rubbish".repeat(1000)).unwrap();
     run(history.query(&["devices"])).refused("aw-query", &["file is not a database"]);
-    let newer = "PRAGMA application_id = 1096247401; PRAGMA user_version = 9";
     fs::remove_file(history.database()).unwrap();
+    let mut pipe = std::process::Command::new("mkfifo");
+    pipe.arg(history.database());
+    run(pipe).ok();
+    let pipe = run(history.query(&["devices"])).refused("aw-query", &["it is a pipe, not a"]);
+    assert_eq!(pipe.stderr.matches('(').count(), 1, "one remedy: {}", pipe.stderr);
+    fs::remove_file(history.database()).unwrap();
+    let newer = "PRAGMA application_id = 1096247401; PRAGMA user_version = 9";
     rusqlite::Connection::open(history.database()).unwrap().execute_batch(newer).unwrap();
     run(history.query(&["devices"])).refused("aw-query", &["of version 9"]);
     let history = handover();

@@ -209,6 +209,12 @@ fn answers_take_few_steps() {
         assert!(answer.contains("02:00:00:00:00:01"), "{answer}");
         assert!(read < 2000, "{question:?}: {read} rows were looked at");
     }
+    // Also whether a MAC sent frames in the name of others.
+    let begin = rows();
+    let nothing = asked(&["mac", "02:00:00:00:00:98"], &["-c", config.to_str().unwrap()]);
+    let read = rows() - begin - idle;
+    assert_eq!(nothing.status.code(), Some(3), "{nothing:?}");
+    assert!(read < 2000, "{read} rows were looked at");
 }
 
 /// The table of an earlier release has an index by pairing without the origin: the message names the one to add.

@@ -14,8 +14,8 @@ use std::time::Duration;
 use aw_tests::alerting::Alert;
 use aw_tests::feed::publish;
 use aw_tests::hostile::{
-    greet_mysql, other_address, receive_packet, send_packet, server, server_at, trickle,
-    with_memory,
+    greet_mysql, other_address, receive_packet, send_packet, serve_mysql, server, server_at,
+    trickle, with_memory,
 };
 use aw_tests::rig::{Run, program, run, skip};
 use aw_tests::ring::Ring;
@@ -99,6 +99,94 @@ fn a_greeting_of_mysql_without_end() {
         trickle(client, b'x')
     };
     mysql_queues(serve, "the server does not answer");
+}
+
+/// The answer to this statement is a byte now and then.
+fn slow_answer(statement: &'static str) {
+    let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+    publish(&ring, 1..11);
+    let port = server(move |client| {
+        serve_mysql(client, move |client, sql| match sql.contains(statement) {
+            true => trickle(client.try_clone()?, 1).map(|()| true),
+            false => Ok(false),
+        })
+    });
+    let command = mysql(&ring, &directory, [127, 0, 0, 1].into(), port, "");
+    queues(command, "the server does not answer");
+}
+
+#[test]
+fn a_byte_now_and_then_within_a_transaction_of_mysql() {
+    thread::scope(|scope| {
+        for statement in ["START TRANSACTION", "FOR UPDATE", "INSERT INTO", "COMMIT"] {
+            scope.spawn(move || slow_answer(statement));
+        }
+    });
+}
+
+/// The rows of a result are followed by an error, or by none of what may follow: nothing of it counts.
+#[test]
+fn an_error_within_a_result_of_mysql() {
+    const COLUMN: &[u8] = b"\x03def\0\0\0\x01a\0\x0c\x2d\0\0\0\0\0\xfd\0\0\0\0\0";
+    const END: &[u8] = &[0xfe, 0, 0, 2, 0];
+    for (last, why) in [
+        (&b"\xff\x7a\x04#42S02Table gone\x1b[2J"[..], "Table gone[2J"),
+        (&[0xfe; 300], "not of the protocol"),
+        (&[], "not of the protocol"),
+    ] {
+        let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+        publish(&ring, 1..11);
+        let port = server(move |client| {
+            serve_mysql(client, move |client, sql| {
+                if !sql.contains("FOR UPDATE") {
+                    return Ok(false);
+                }
+                let columns = [COLUMN; 5];
+                let row = b"\x015\x010\x0210\x010\x010"; // all ten events are stored
+                let packets = [&[&[5][..]], &columns[..], &[END, row, last]].concat();
+                let mut numbers = 1..;
+                packets
+                    .iter()
+                    .zip(&mut numbers)
+                    .try_for_each(|(packet, number)| send_packet(client, number, packet))?;
+                Ok(true)
+            })
+        });
+        queues(mysql(&ring, &directory, [127, 0, 0, 1].into(), port, ""), why);
+        let queued = start({
+            let mut command = mysql(&ring, &directory, [127, 0, 0, 1].into(), port, "");
+            command.arg("--once");
+            command
+        });
+        let ended = queued.finish();
+        assert_eq!(ended.status.code(), Some(1), "{ended:#?}");
+        assert!(ended.stderr.contains("10 events are queued"), "{ended:#?}");
+    }
+}
+
+/// The server wants another login, and there is no password: the client sends what MySQL's own do.
+#[test]
+fn a_login_of_mysql_without_a_password_after_a_switch() {
+    for (plugin, expected) in [("caching_sha2_password", &[0][..]), ("mysql_native_password", &[])]
+    {
+        let (asked, answers) = channel();
+        let port = server(move |mut client: TcpStream| {
+            greet_mysql(&mut client)?;
+            let switch = [&[0xfe], plugin.as_bytes(), b"\0challenge of 20 byte\0"].concat();
+            send_packet(&mut client, 2, &switch)?;
+            let _ = asked.send(receive_packet(&mut client)?);
+            Ok(())
+        });
+        let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+        let config = directory.path().join("mysql.cnf");
+        let mut command = mysql(&ring, &directory, [127, 0, 0, 1].into(), port, "");
+        let text = fs::read_to_string(&config).unwrap().replace("password=s3cret\n", "");
+        fs::write(&config, text).unwrap();
+        command.arg("-v");
+        let running = start(command);
+        assert_eq!(answers.recv().unwrap(), expected, "{plugin}");
+        running.stop();
+    }
 }
 
 /// The server asks for the password, and its key is none: a library panics.

@@ -165,3 +165,18 @@ fn help_and_version() {
         assert_eq!(version.stdout, format!("{name} {}\n", env!("CARGO_PKG_VERSION")));
     }
 }
+
+/// A named pipe that no process reads: it waits, and logs that once.
+#[test]
+fn a_named_pipe_waits_for_its_reader() {
+    let ring = Ring::new();
+    publish(&ring, 1..4);
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("events");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+    let output = Run::start(stdout_of(&ring, &["--once", "-o", pipe.to_str().unwrap()]));
+    output.stderr.wait_for("is a pipe that no process reads: waiting for one that does");
+    assert_eq!(fs::read_to_string(&pipe).unwrap(), numbered_lines(1..4));
+    let ended = output.finish().ok();
+    assert_eq!(ended.stderr.matches("no process reads").count(), 1, "{}", ended.stderr);
+}

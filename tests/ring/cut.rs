@@ -6,7 +6,7 @@ use aw_tests::capture_file::{ETHERNET, Pcap, Unit, at};
 use aw_tests::collect::json;
 use aw_tests::collect::stdout_of;
 use aw_tests::feed::{number_of, numbered, reading_collector};
-use aw_tests::rig::{Finished, Run};
+use aw_tests::rig::{Finished, Run, program, run};
 use aw_tests::ring::Ring;
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
@@ -86,6 +86,12 @@ fn no_program_dies_and_each_event_is_delivered_or_counted_as_lost() {
         collector.stderr.wait_until("a cut is reported, and mended", reports);
         wait_for(next.load(Relaxed) + 1000);
     }
+    let stats = run(program("collector", &["--stats", "--format", "json", "--ring", ring.name()]));
+    let stats = json(&stats.ok().stdout);
+    assert_eq!(stats["truncations"], lengths.len(), "{stats}");
+    assert!(stats["counters_since"].as_i64() >= stats["created"].as_i64(), "{stats}");
+    let stats = run(program("collector", &["--stats", "--ring", ring.name()])).ok().stdout;
+    assert!(stats.contains("5 times, last 20") && stats.contains("the counters begin there"));
     // The same without a collector: the outputs wait for the next one.
     collector.kill();
     feed.stop();

@@ -134,6 +134,7 @@ fn learned(scene: &str) -> Option<Vec<String>> {
         }
         "nlb-multicast" | "nlb-igmp" => one(50),
         "vrrp-physical" | "vrrp-physical-later" | "glbp" => one(1),
+        "vrrp-advertised" | "vrrp-advertised-later" => vec!["fe80::7".into()],
         "keepalived-learned" => one(5),
         "bond-alb" | "extender-virtual" | "extender-one" => one(20),
         "arp-flux" => [one(140), one(141)].concat(),

@@ -3,9 +3,10 @@
 
 use aw_tests::capture_file::{ETHERNET, Pcap, Time, Unit};
 use aw_tests::collect::collect;
+use aw_tests::feed::{numbered_capture, reading_collector};
 use aw_tests::frames::{Arp, Ethernet, station};
 use aw_tests::receiver::{Receiver, line};
-use aw_tests::rig::{Run, program, run, wait_until};
+use aw_tests::rig::{Run, program, run, run_with, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::sightings::capture_frames;
 use aw_tests::tracker::{Tracking, dates, tracker};
@@ -206,6 +207,61 @@ fn networks_probes_and_a_wrong_clock() {
     assert_eq!(tracking.log("alert").lines().count(), 3);
     assert!(tracking.log("alert").contains("02:00:00:00:00:09 unknown   0.0.0.0"));
     assert!(!tracking.files().iter().any(|file| file.contains("1970")), "{:?}", tracking.files());
+}
+
+/// A frame that another MAC sent makes no device present without a mark: in the log, the alert log and the report.
+#[test]
+fn frames_that_other_macs_sent() {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let claim = |host: u32, sender| {
+        let arp = Arp::request(station(host), [10, 0, 0, host as u8].into(), [10, 0, 0, 9].into());
+        (now as u32, arp.on(&Ethernet::from(station(sender))))
+    };
+    let ring = Ring::new();
+    capture_frames(&ring, [claim(1, 1), claim(1, 7), claim(2, 7), claim(3, 3)]);
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = tracker(ring.name(), directory.path());
+    command.args(["--once", "--log-dir"]).arg(directory.path());
+    run(command).ok();
+    let name = ring.name().to_owned();
+    let tracking = Tracking { run: Run::start(Command::new("true")), directory, ring: name };
+    let sent = "sent by 02:00:00:00:00:07";
+    assert_eq!(
+        rows(&tracking.log("tracker")),
+        [
+            format!("02:00:00:00:00:01 unknown (partly {sent}) 10.0.0.1 eth0"),
+            format!("02:00:00:00:00:02 unknown (only {sent}) 10.0.0.2 eth0"),
+            "02:00:00:00:00:03 unknown 10.0.0.3 eth0".to_owned(),
+        ]
+    );
+    assert_eq!(tracking.log("alert").matches(&format!("(only {sent})")).count(), 1);
+    let page = tracking.page();
+    assert_eq!(page.matches(">sent by others<").count(), 1, "{page}");
+    assert!(page.contains(&format!("<bdi>eth0</bdi> partly {sent}</span>")), "{page}");
+    let text = program("aw-tracker", &["report", tracking.directory.path().to_str().unwrap()]);
+    assert!(run(text).ok().stdout.contains(&format!("only {sent}\n")));
+}
+
+/// A loss is in the error log once, and not again after each restart.
+#[test]
+fn a_loss_is_logged_once() {
+    let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+    let fill = |numbers| {
+        run_with(reading_collector(&ring, &["-q", "-L", "64"]), &numbered_capture(numbers)).ok();
+        let mut command = tracker(ring.name(), directory.path());
+        command.args(["--once", "--log-dir"]).arg(directory.path());
+        run(command).ok();
+        let files = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path());
+        let errors = files.filter(|file| file.to_str().unwrap().contains("macupd_error"));
+        errors.map(|file| fs::read_to_string(file).unwrap()).collect::<String>()
+    };
+    fill(1..11);
+    for numbers in [11..111, 111..112, 112..113] {
+        let errors = fill(numbers);
+        assert_eq!(errors.matches(" 36 events were overwritten").count(), 1, "{errors}");
+    }
+    let errors = fill(113..213);
+    assert_eq!(errors.matches(" 72 events were overwritten").count(), 1, "{errors}");
 }
 
 /// Files of macupd_tracker, with an incomplete row that a crash left: read, reported, and continued.

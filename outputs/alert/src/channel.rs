@@ -196,6 +196,11 @@ impl Channel {
         ChannelLimit { burst: self.burst, window: self.window.into() }
     }
 
+    /// Whether its list of kinds has this one.
+    pub fn lists(&self, kind: AlertKind) -> bool {
+        self.kinds.as_ref().is_some_and(|kinds| kinds.contains(&kind))
+    }
+
     pub fn wants(&self, alert: &Alert, dialect: Dialect) -> bool {
         let kind = match (&self.kinds, dialect) {
             // Who lists kinds of devices must learn nevertheless that they are not seen. With a list of these, it is complete.

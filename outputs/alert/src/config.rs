@@ -6,7 +6,8 @@ use std::{
 };
 
 use aw_detect::{
-    ALL_NETWORKS, Alert, Dialect, MacPattern, MacPolicy, Names, Rules, read_names, split_network,
+    ALL_NETWORKS, Alert, AlertKind, Dialect, MacPattern, MacPolicy, Names, Rules, read_names,
+    split_network,
 };
 use aw_service::{FileKind, parse_network, read_file_text};
 use ipnet::IpNet;
@@ -188,6 +189,13 @@ impl Config {
         })
     }
 
+    /// Whether `--print` has alerts of this kind: a channel gets it by default, or lists it. arpwatch logs all.
+    pub fn prints(&self, kind: AlertKind, dialect: Dialect) -> bool {
+        dialect == Dialect::Arpwatch
+            || AlertKind::DEFAULT.contains(&kind)
+            || self.channel.iter().any(|channel| channel.lists(kind))
+    }
+
     /// Whether an alert is not sent on any channel.
     pub fn mutes(&self, alert: &Alert, zone: &TimeZone) -> bool {
         self.mute.iter().any(|mute| mute.get_ref().matches(alert, zone))
@@ -237,7 +245,6 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    use aw_detect::AlertKind;
     use aw_service::manual::documented_keys;
 
     use crate::notification::tests::alert;

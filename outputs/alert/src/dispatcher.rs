@@ -5,7 +5,7 @@ mod faults;
 
 use std::time::{Duration, Instant};
 
-use aw_detect::{Alert, AlertKind, Dialect, Rules, past_time};
+use aw_detect::{Alert, Dialect, Rules, past_time};
 use aw_output::{
     Checkpoint, CheckpointStore, Entry, Episode, Fault, Faults, RingState, Sink, SinkResult, info,
     this_host, warn,
@@ -76,9 +76,8 @@ impl Dispatcher {
         let gates = config.channel.iter().map(|channel| store.gate(&channel.name));
         let queues = gates.map(|gate| Ok(ChannelQueue::new(gate?))).collect::<SinkResult<_>>()?;
         // Names of the configuration replace imported ones.
-        let mut names = store.names()?;
-        names.append(&mut rules.known);
-        rules.known = names;
+        let names = std::mem::take(&mut rules.known);
+        rules.known = store.names()?.into_iter().chain(names).collect();
         store.memory.apply_names(&rules.named_macs())?;
         let message_ids = MessageIds::new(&mut store)?;
         let learning = Learning::load(options.learn, &mut store)?;
@@ -154,7 +153,7 @@ impl Dispatcher {
             return Ok(());
         }
         let arpwatch = self.rules.dialect == Dialect::Arpwatch;
-        let prints = self.options.print && (arpwatch || AlertKind::DEFAULT.contains(&alert.kind));
+        let prints = self.options.print && self.config.prints(alert.kind, self.rules.dialect);
         let priority = Priority::of(&alert, &self.rules.known);
         // In a storm, most alerts are only counted, and that must be fast.
         if prints || !self.queues.iter().all(|queue| queue.gate.only_counts(priority)) {

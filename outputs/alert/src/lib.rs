@@ -63,7 +63,7 @@ struct Options {
     #[arg(long, requires = "config")]
     check: bool,
 
-    /// Print each alert as a line on standard output
+    /// Print each alert as a line on standard output: those of the kinds that a channel gets without `kinds`, and of the kinds that a channel of the configuration lists; with --dialect arpwatch, all
     #[arg(long)]
     print: bool,
 
@@ -75,7 +75,7 @@ struct Options {
     #[arg(long, value_name = "TIME")]
     learn: Option<TimeSpan>,
 
-    /// Run PROGRAM for each alert, with the alert as JSON on standard input and in environment variables
+    /// Run PROGRAM for each alert, with the alert as JSON on standard input and in environment variables (see below)
     #[arg(long, value_name = "PROGRAM")]
     exec: Option<PathBuf>,
 
@@ -131,6 +131,18 @@ Examples:
   aw-alert import --network eth0 /var/lib/arpwatch/arp.dat
   aw-alert import /etc/macupd_tracker.conf       import the names of known devices
   aw-alert export csv
+
+The program of --exec, and of the key command of a channel, gets the alert
+  as one line of JSON on standard input, and
+  as environment variables, one for each key of the JSON: AW_KIND (new_device, changed, ...),
+  AW_MESSAGE, AW_MAC, AW_OLD_MAC, AW_FRAME_SOURCE, AW_IP, AW_IFACE, AW_NAME, AW_VENDOR, AW_NOTE,
+  AW_HOST, AW_RING, AW_SECONDS (since 1970), ... They may be empty.
+A digest of several alerts has AW_KIND=digest, AW_MESSAGE, AW_COUNT and AW_HOST.
+The program ends with status 0 when it is done, and with 65 when it refuses the alert for good.
+After another status it gets the alert again. The shortest one:
+  #!/bin/sh
+  logger -t network \"$AW_MESSAGE\"
+
 Exit status: 0 when stopped by a signal or a closed pipe, 1 on failure, 2 for wrong options.";
 
 /// The program.

@@ -188,6 +188,23 @@ old ethernet address: 00:08:e1:01:02:0b
         assert!(subject.contains("(?retuor?)") && text.contains("note: a?b"), "{all}");
     }
 
+    /// What a message calls a kind is found in the guide, in the row of the kind.
+    #[test]
+    fn each_text_is_in_the_guide() {
+        let guide = include_str!("../../../docs/guide/alerts.md");
+        let rows = guide.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        let mut number = 0;
+        for (kinds, rest) in rows {
+            let texts = rest.split_once(" | ").unwrap().0.split(", ");
+            for (kind, text) in kinds.split("`, `").zip(texts) {
+                let kind: AlertKind = serde_json::from_value(kind.into()).unwrap();
+                assert_eq!(kind.label(), text);
+                number += 1;
+            }
+        }
+        assert_eq!(number, AlertKind::Blind as usize + 1, "all of them");
+    }
+
     #[test]
     fn deltas() {
         let texts = [0, 1, 59, 60, 7199, 86_400, 200_000].map(delta);

@@ -201,6 +201,11 @@ pub fn run<S: Sink>(
     if options.health {
         return health::check(name, options, plan);
     }
+    debug_assert_eq!(
+        plan.from == StartFrom::Now,
+        options::BEGIN_NOW.contains(&name),
+        "as --help says"
+    );
     aw_service::run(name, &options.service, |startup| {
         let owners = options.owners()?;
         let from = options.start(plan);

@@ -28,31 +28,32 @@ pub struct RingOptions {
     )]
     pub rings: Vec<RingName>,
 
-    /// Begin with this event [default: aw-stdout and aw-metrics: now; all other outputs: resume]
-    #[arg(long, value_enum)]
+    #[allow(missing_docs)]
+    #[arg(long, value_enum, help = from_help())]
     pub from: Option<StartFrom>,
 
     /// The same as --from oldest
     #[arg(long, conflicts_with = "from")]
     pub replay: bool,
 
-    /// Read all events that are in the ring, then exit; aw-stdout and aw-metrics then begin with the oldest
-    /// event, if --from is not set
+    /// Read all events that are in the ring, then exit; a program whose default of --from is now begins with the oldest
+    /// event instead. With --health: do not check that this program runs
     #[arg(long)]
     pub once: bool,
 
-    /// Directory of this output's files, such as its position for --from resume [default: the directory of
-    /// the program's name in /var/lib/addrwatch if it exists, otherwise /var/lib/addrwatch]
+    /// Directory of this program's files: its lock, its position in each ring, and its queue while the destination is down;
+    /// see addrwatch-state(5). Two runs of one program at a time need two directories [default: the directory of the
+    /// program's name in /var/lib/addrwatch if it exists, otherwise /var/lib/addrwatch]
     #[arg(long, value_name = "DIR", default_value_os_t = state_directory(), hide_default_value = true)]
     pub state_dir: PathBuf,
 
-    /// Also read rings of USER; those of `addrwatch` and `aw-routeros` then only if these users are named
-    /// too; may be repeated; rings of root and of the program's own user are always read
+    /// Trust the rings of USER instead of those of the users addrwatch and aw-routeros; may be repeated, and may name these
+    /// two again. Rings of root and of the program's own user are always trusted, all others are refused
     #[arg(long, value_name = "USER")]
     pub owner: Vec<String>,
 
-    /// Check that the collector captures frames and that this output keeps up; print one line, and exit with
-    /// status 0 if both do, otherwise 1
+    /// Check that the collector captures frames, and that this program runs, keeps up and can deliver; print one line, and
+    /// exit with status 0 if all is well, otherwise 1
     #[arg(long)]
     pub health: bool,
 
@@ -68,6 +69,14 @@ pub struct RingOptions {
     #[allow(missing_docs)]
     pub service: ServiceOptions,
 }
+
+fn from_help() -> String {
+    let default = if BEGIN_NOW.contains(&name()) { "now" } else { "resume" };
+    format!("Begin with this event [default: {default}]")
+}
+
+/// Programs whose plan begins with the next event.
+pub(crate) const BEGIN_NOW: &[&str] = &["aw-stdout", "aw-metrics"];
 
 /// Packages create a directory and a user for each output.
 fn state_directory() -> PathBuf {

@@ -3,6 +3,8 @@
 //!
 //! The table has whole seconds, and neither rings, outer VLANs nor routers.
 
+mod columns;
+
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,
@@ -17,11 +19,12 @@ use aw_peer::Budget;
 use aw_service::{Error, failed, warn};
 use shm_layout::{Evidence, MacAddr, UnixTime};
 
+use self::columns::{bytes, mac_address, number, origin, text, time, times};
 use crate::clocks::Clocks;
 use crate::history_reader::{
     AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_PAIRING, Nearer,
     NearestSightings, Network, NetworkIndex, PROBE, PairingSummary, RouterChange, TimeRange,
-    evidence_in_frame, parse_ip,
+    parse_ip,
 };
 
 /// Times in UTC: in another zone an hour may come twice.
@@ -47,7 +50,6 @@ const PAIRING_INDEX: &str =
     "ip_address, mac_address, vlan_tag, interface, hostname, frame_source, origin_id, tstamp";
 const PAIRING_INDEX_WITHOUT: &str =
     "ip_address, mac_address, vlan_tag, interface, hostname, origin_id, tstamp";
-const NANOS: i64 = 1_000_000_000;
 
 pub struct MysqlReader {
     name: String,
@@ -182,19 +184,21 @@ impl HistoryReader for MysqlReader {
         Ok(found)
     }
 
-    /// Grouped, so that the server can take one step in an index for each pairing.
+    /// Grouped, so that the server can take one step in an index for each pairing; with a condition on the source it reads each
+    /// row.
     fn addresses_sent_by(&mut self, mac: MacAddr) -> Result<Vec<IpAddr>, Error> {
-        let (log, mac, source) = (&self.log, mac.number(), self.source);
+        let (log, source) = (&self.log, self.source);
         if source == "NULL" {
             return Ok(Vec::new());
         }
         let select = format!(
-            "SELECT ip_address FROM {log}
-            GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, {source}
-            HAVING {source} = 0x{mac:012x}"
+            "SELECT ip_address, {source} FROM {log}
+            GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, {source}"
         );
         let mut found = BTreeSet::new();
-        self.query(&select, &mut |_, row| found.extend(parse_ip(bytes(row, 0))))?;
+        self.query(&select, &mut |_, row| {
+            found.extend(parse_ip(bytes(row, 0)).filter(|_| mac_address(row, 1) == Some(mac)));
+        })?;
         Ok(found.into_iter().collect())
     }
 
@@ -382,54 +386,6 @@ fn failure(name: &str, log: &str, error: &MysqlError) -> Error {
         error => connection_remedy(&cause(error)).into(),
     };
     failed(format_args!("read {name}: {}{remedy}", cause(error)))
-}
-
-/// A condition on the time, to be added to others. A stored time is a whole second. A limit that the server
-/// cannot store is omitted, because comparisons with it fail.
-fn times(range: TimeRange) -> String {
-    // The first second that begins at this time or later.
-    let second = |time: UnixTime| {
-        let nanos = time.as_nanos();
-        nanos.div_euclid(NANOS) + i64::from(nanos.rem_euclid(NANOS) > 0)
-    };
-    let mut text = String::new();
-    let from = second(range.from);
-    if from > 0 {
-        text += &format!(" AND tstamp >= from_unixtime({})", from.min(i32::MAX.into()));
-    }
-    match second(range.to) {
-        ..=0 => text += " AND FALSE",
-        to if to <= i32::MAX.into() => text += &format!(" AND tstamp < from_unixtime({to})"),
-        _ => {}
-    }
-    text
-}
-
-/// The bytes of a column; none if it is null or missing.
-fn bytes(row: &Row, column: usize) -> &[u8] {
-    row.get(column).and_then(Option::as_deref).unwrap_or_default()
-}
-
-fn text(row: &Row, column: usize) -> String {
-    String::from_utf8_lossy(bytes(row, column)).into_owned()
-}
-
-/// A number without its fraction.
-fn number(row: &Row, column: usize) -> Option<i64> {
-    let text = std::str::from_utf8(bytes(row, column)).ok()?;
-    text.split('.').next()?.parse().ok()
-}
-
-fn origin(row: &Row, column: usize, source: Option<MacAddr>) -> Evidence {
-    evidence_in_frame(number(row, column).unwrap_or(i64::MAX), source)
-}
-
-fn mac_address(row: &Row, column: usize) -> Option<MacAddr> {
-    bytes(row, column).try_into().ok().map(MacAddr::new)
-}
-
-fn time(row: &Row, column: usize) -> Option<UnixTime> {
-    Some(UnixTime::from_nanos(number(row, column)?.checked_mul(NANOS)?))
 }
 
 #[cfg(test)]

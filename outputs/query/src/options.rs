@@ -53,6 +53,7 @@ Examples:
   aw-query who 10.1.2.3 --at '2026-11-20 14:05'
   aw-query ip fe80::1 --from yesterday
   aw-query mac 02:00:00:00:00:01 --from 2026-11-01 --to 2026-11-20
+  aw-query mac 02:00:00:00:00:01 --since 1d --all
   aw-query changes --since 1d
   aw-query devices --format csv
   aw-query -c reader.cnf changes --since 1d
@@ -63,7 +64,8 @@ Examples:
 How sure the answer of `who` is (near: at most 10 minutes before or after the time):
   sure       the MAC was seen near the time, before and after; no other MAC was seen near the time
   likely     the MAC was the last one seen before and the first one after, but not near on both sides
-  one-sided  the MAC was seen only before or only after; no MAC was seen on the other side
+  one-sided  the MAC was seen only before or only after; no MAC was seen on the other side. WHY names other MACs that claimed
+             the address and were seen near the time
   changed    one MAC was the last one seen before, another one was the first one seen after
   contested  several MACs were seen near the time, at least one of them before and after; or another MAC had the address,
              and this one was seen in frames that it did not send: WHY shows which MAC sent them
@@ -73,7 +75,9 @@ A probe (a request from 0.0.0.0, a solicitation from ::) counts as a sighting on
 within 10 minutes, and no other MAC does in between.
 
 A claim in the frame of another MAC (a repeater's, or a forged one) counts for its MAC unless another MAC claims the
-address in frames of its own within 10 minutes. JSON and CSV list such MACs as frame_sources.
+address in frames of its own within 10 minutes. FRAME SOURCES, in JSON and CSV frame_sources, has the other MACs that sent
+frames of a row: all of them, or some. `ip` and `mac` with --all list what does not count: LEFT OUT is the reason.
+`mac` of an attacker with --all lists also what it sent in the name of other MACs.
 
 `ip` and `mac` print a line for each period in which a MAC had an address. A period ends when
 another MAC is seen with the address, unless the first one is seen again within 10 minutes.
@@ -86,6 +90,10 @@ Exit status: 0 with an answer, 1 on failure, 2 for wrong options, 3 if nothing m
 #[derive(Subcommand)]
 enum QueryCommand {
     /// Show which MAC had an address at a time, and how sure the answer is
+    ///
+    /// HOW SURE is sure, likely, one-sided, changed, contested or probed: `aw-query --help` explains these words. A MAC that was not
+    /// seen near the time is left out if another one was; `ip` has all of them.
+    #[command(after_help = time_expression::FORMS)]
     Who {
         /// IPv4 or IPv6 address; a zone as in fe80::1%eth0 is ignored
         #[arg(value_parser = parse_address)]

@@ -47,3 +47,31 @@ impl NearMac {
         [self.before, self.after].into_iter().filter_map(|time| distance(time, at)).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A proxy that only answers without a MAC is no other owner; who claimed the address once and answers now is one.
+    #[test]
+    fn who_else_was_near() {
+        let at = UnixTime::new(1_000_000, 0);
+        let time = |seconds: i64| Some(UnixTime::new(1_000_000 + seconds, 0));
+        let of = |last, claim, frame_source| {
+            let before = Nearest { claim, frame_source, ..Nearest::default() };
+            let mac = MacAddr::new([2, 0, 0, 0, 0, last]);
+            NearestSightings { before, ..NearestSightings::new(0, mac, None) }
+        };
+        let all = [
+            of(1, time(-600), None),
+            of(2, time(-601), None),
+            of(3, None, time(-5)),
+            of(4, time(-9_000), time(-20)),
+            of(5, time(-1), None),
+        ];
+        let with_row = [MacAddr::new([2, 0, 0, 0, 0, 5])].into();
+        let found = passed_over(&all.iter().collect::<Vec<_>>(), at, &with_row);
+        let found: Vec<_> = found.iter().map(|one| (one.mac.octets()[5], one.before)).collect();
+        assert_eq!(found, [(4, time(-20)), (1, time(-600))]);
+    }
+}

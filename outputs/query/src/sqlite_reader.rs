@@ -1,15 +1,16 @@
 //! Reads a database of `aw-sqlite`. Its content is not trusted: a value that is not an address or a MAC is
 //! skipped, a value that is not a text is an error.
 
-use std::{
-    collections::HashMap, fs, io::ErrorKind, net::IpAddr, os::unix::fs::MetadataExt, path::Path,
-};
+mod failure;
+
+use std::{collections::HashMap, net::IpAddr, path::Path};
 
 use aw_database::Snapshot;
-use aw_service::{Error, FileKind, cause, failed, open_file, warn};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params, types::ValueRef};
+use aw_service::{Error, failed, warn};
+use rusqlite::{Connection, OptionalExtension, Row, params, types::ValueRef};
 use shm_layout::{Evidence, MacAddr, UnixTime};
 
+use self::failure::failure;
 use crate::clocks::Clocks;
 use crate::history_reader::{
     AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_PAIRING, Nearer,
@@ -355,43 +356,6 @@ impl HistoryReader for SqliteReader {
             }
             Ok(changes)
         })
-    }
-}
-
-fn failure(path: &str, error: rusqlite::Error) -> Error {
-    const NO_FILE: &str = "start aw-sqlite, which creates it, or choose a file with --database";
-    let (cause, remedy) = match error.sqlite_error_code() {
-        _ if Path::new(path).is_dir() => {
-            ("it is a directory".into(), "choose a file with --database".into())
-        }
-        Some(ErrorCode::CannotOpen) => match open_file(Path::new(path), FileKind::Settings) {
-            Ok(_) if error.to_string().ends_with(')') => (error.to_string(), String::new()),
-            Ok(_) => (error.to_string(), access_remedy(path)),
-            Err(error) if error.kind() == ErrorKind::NotFound => (cause(&error), NO_FILE.into()),
-            Err(error) => (cause(&error), access_remedy(path)),
-        },
-        Some(ErrorCode::DatabaseCorrupt) => {
-            (error.to_string(), "repair it with sqlite3's .recover".into())
-        }
-        _ => return failed(format_args!("read {path}: {error}")),
-    };
-    match remedy.is_empty() {
-        true => failed(format_args!("read {path}: {cause}")),
-        false => failed(format_args!("read {path}: {cause} ({remedy})")),
-    }
-}
-
-/// What permits this user to read the file: the group of the file, or of the directory that hides it.
-fn access_remedy(path: &str) -> String {
-    let path = std::path::absolute(path).unwrap_or(path.into());
-    let visible = path.ancestors().find_map(|path| fs::metadata(path).ok());
-    let group = visible.filter(|file| file.mode() & 0o040 != 0);
-    match group.and_then(|file| uzers::get_group_by_gid(file.gid())) {
-        Some(group) if group.gid() == 0 => {
-            "run as root, or give the file to a group that you are in".into()
-        }
-        Some(group) => format!("join group {}", group.name().display()),
-        None => "run aw-query as a user who can read it".into(),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::{collections::HashSet, net::TcpListener, time::Instant};
 
 use aw_output::{
-    Entry, Error, Fault, Faults, RingState, Sink, SinkResult, info, serve::AllowedHosts, warn,
+    Entry, Error, Fault, FaultKind, Faults, RingState, Sink, SinkResult, info, serve::AllowedHosts,
+    warn,
 };
 use aw_service::Condition;
 use jiff::{civil::Date, tz::TimeZone};
@@ -40,6 +41,8 @@ pub struct TrackerSink<'a> {
     unreadable: Vec<Date>,
     write_failure: Condition,
     faults: Faults,
+    /// Rings whose state was observed in this run.
+    observed: HashSet<RingName>,
 }
 
 impl<'a> TrackerSink<'a> {
@@ -77,6 +80,7 @@ impl<'a> TrackerSink<'a> {
             unreadable: Vec::new(),
             write_failure: Condition::default(),
             faults: Faults::default(),
+            observed: HashSet::new(),
         };
         sink.open_day(sink.logs.today())?;
         sink.tick();
@@ -219,6 +223,17 @@ impl<'a> TrackerSink<'a> {
         });
     }
 
+    /// Whether an error log has this message.
+    fn is_logged(&self, message: &str) -> bool {
+        let directory = self.log_dir.path();
+        let logs = list_logs(directory).unwrap_or_default().into_iter();
+        let mut errors = logs.rev().filter(|(kind, _)| *kind == LogKind::Error);
+        errors.any(|(kind, day)| {
+            let log = read_log(directory, kind, day).unwrap_or_default();
+            String::from_utf8_lossy(&log).lines().any(|line| line.ends_with(message))
+        })
+    }
+
     fn unwritten(&self) -> Fault {
         let directory = self.log_dir.path().display();
         Fault::Down(format!("some of the last sightings could not be written to {directory}"))
@@ -263,8 +278,13 @@ impl Sink for TrackerSink<'_> {
     /// The error log has what is missing among the events: the report shows it, and it has no columns that programs read.
     fn observe(&mut self, state: &RingState) -> SinkResult {
         let now = UnixTime::now().seconds();
+        let is_first = self.observed.insert(state.ring.clone());
         for report in self.faults.of_ring(state, "aw-tracker", now) {
-            self.logs.log_error(&format!("ring {}: {}", state.ring, report.text));
+            let message = format!("ring {}: {}", state.ring, report.text);
+            // The saved position has the losses of earlier runs, too: after a restart, they are in an error log already.
+            if !(is_first && report.kind == FaultKind::Lost && self.is_logged(&message)) {
+                self.logs.log_error(&message);
+            }
         }
         Ok(())
     }

@@ -1,10 +1,15 @@
 //! Gateways and servers of two machines or two network cards: one takes over from the other.
 
-use super::story::{DAY, HOUR, Host, MINUTE, SECOND, Story, device, gateway, host, ip};
+use super::story::{
+    DAY, HOUR, Host, Host6, MINUTE, SECOND, Story, device, gateway, host, host6, ip,
+};
 use super::{Expected, Scenario};
 use crate::frames::{Arp, Ethernet, Mac};
+use crate::neighbor::Neighbor;
+use std::net::Ipv6Addr;
 
 const VRRP: Mac = [0x00, 0x00, 0x5e, 0x00, 0x01, 0x07];
+const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 7);
 const HSRP: Mac = [0x00, 0x00, 0x0c, 0x07, 0xac, 0x01];
 const GLBP: [Mac; 2] = [[0x00, 0x07, 0xb4, 0x00, 0x01, 0x01], [0x00, 0x07, 0xb4, 0x00, 0x01, 0x02]];
 
@@ -13,6 +18,8 @@ pub(super) fn all() -> Vec<Scenario> {
         vrrp(),
         vrrp_physical(),
         vrrp_physical_later(),
+        vrrp_advertised(),
+        vrrp_advertised_later(),
         carp(),
         hsrp(),
         hsrp_later(),
@@ -104,6 +111,44 @@ fn vrrp_physical_later() -> Scenario {
     Scenario::new("vrrp-physical-later", what, story).reports([
         Expected::new("changed", ip(1), routers[1].mac).by_design(),
         Expected::new("flip_flop", ip(1), routers[1].mac).times(5).by_design(),
+    ])
+}
+
+/// radvd on a pair of routers with a virtual link-local address: advertisements of the address (NA) have the virtual MAC, those
+/// of the router (RA) the MAC of the active card.
+fn advertised(active: impl Fn(u64) -> Mac) -> Story {
+    let mut story = Story::default();
+    let virtual_router = Host6 { mac: VRRP, ip: LINK_LOCAL };
+    for number in [10, 11, 12] {
+        let asker = host6(device(number), number);
+        story.every(u64::from(number) * 7 * SECOND..4 * DAY, HOUR, |story, time| {
+            story.ask6(time, asker, virtual_router);
+        });
+    }
+    story.every(5 * MINUTE..4 * DAY, 10 * MINUTE, |story, time| {
+        let mac = active(time);
+        story.frame(time, Neighbor::advertise_router(mac, LINK_LOCAL).frame(mac));
+    });
+    story
+}
+
+fn vrrp_advertised() -> Scenario {
+    let story = advertised(|time| active([host(2), host(3)], time).mac);
+    let what =
+        "IPv6 VRRP whose routers advertise themselves with their own MACs; a takeover on each day";
+    Scenario::new("vrrp-advertised", what, story)
+}
+
+/// The same with one takeover, after the first day, for twelve hours.
+fn vrrp_advertised_later() -> Scenario {
+    let backup = DAY + 6 * HOUR..DAY + 18 * HOUR;
+    let story = advertised(|time| host(if backup.contains(&time) { 3 } else { 2 }).mac);
+    let what = "the same with one takeover for twelve hours, after the first day";
+    let backup = device(3);
+    Scenario::new("vrrp-advertised-later", what, story).reports([
+        Expected::new("new_device", LINK_LOCAL, backup).by_design(),
+        Expected::new("changed", LINK_LOCAL, backup).by_design(),
+        Expected::new("flip_flop", LINK_LOCAL, backup).times(11).by_design(),
     ])
 }
 

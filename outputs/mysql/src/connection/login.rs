@@ -124,7 +124,11 @@ fn prove(
                     )));
                 }
                 challenge = fields.0.strip_suffix(&[0]).unwrap_or(fields.0).to_vec();
-                packets.send(&proof(&plugin, password, &challenge))?;
+                let mut proof = proof(&plugin, password, &challenge);
+                if proof.is_empty() && plugin == CACHING_SHA2 {
+                    proof.push(0); // an empty password, as MySQL's own clients send it here
+                }
+                packets.send(&proof)?;
             }
             [1, 3] if plugin == CACHING_SHA2 => {} // it accepts the proof
             [1, 4] if plugin == CACHING_SHA2 => send_password(packets, target, &challenge)?,

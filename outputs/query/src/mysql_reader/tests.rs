@@ -1,4 +1,4 @@
-use super::*;
+use super::{columns::NANOS, *};
 
 #[test]
 fn whole_seconds() {

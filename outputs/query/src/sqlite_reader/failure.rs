@@ -1,0 +1,42 @@
+//! Why a database cannot be read, and what to do.
+
+use std::{fs, io::ErrorKind, os::unix::fs::MetadataExt, path::Path};
+
+use aw_service::{Error, FileKind, cause, failed, open_file};
+use rusqlite::ErrorCode;
+
+pub fn failure(path: &str, error: rusqlite::Error) -> Error {
+    const NO_FILE: &str = "start aw-sqlite, which creates it, or choose a file with --database";
+    let (cause, remedy) = match error.sqlite_error_code() {
+        _ if Path::new(path).is_dir() => {
+            ("it is a directory".into(), "choose a file with --database".into())
+        }
+        Some(ErrorCode::CannotOpen) => match open_file(Path::new(path), FileKind::Settings) {
+            Ok(_) => (error.to_string(), access_remedy(path)),
+            Err(error) if error.kind() == ErrorKind::NotFound => (cause(&error), NO_FILE.into()),
+            Err(error) => (cause(&error), access_remedy(path)),
+        },
+        Some(ErrorCode::DatabaseCorrupt) => {
+            (error.to_string(), "repair it with sqlite3's .recover".into())
+        }
+        _ => return failed(format_args!("read {path}: {error}")),
+    };
+    match cause.ends_with(')') {
+        true => failed(format_args!("read {path}: {cause}")), // it has a remedy of its own
+        false => failed(format_args!("read {path}: {cause} ({remedy})")),
+    }
+}
+
+/// What permits this user to read the file: the group of the file, or of the directory that hides it.
+fn access_remedy(path: &str) -> String {
+    let path = std::path::absolute(path).unwrap_or(path.into());
+    let visible = path.ancestors().find_map(|path| fs::metadata(path).ok());
+    let group = visible.filter(|file| file.mode() & 0o040 != 0);
+    match group.and_then(|file| uzers::get_group_by_gid(file.gid())) {
+        Some(group) if group.gid() == 0 => {
+            "run as root, or give the file to a group that you are in".into()
+        }
+        Some(group) => format!("join group {}", group.name().display()),
+        None => "run aw-query as a user who can read it".into(),
+    }
+}
