@@ -159,6 +159,8 @@ fn write_entry(
         text.push('\n');
     }
     Config::parse_file(path, text.clone() + entry).map_err(|cause| {
+        let own = format!("{}: ", path.display());
+        let cause = cause.strip_prefix(&own).unwrap_or(&cause);
         failed(format_args!("{}: with an entry for {name} at its end: {cause}", path.display()))
     })?;
     if let Some((path, password)) = &password {
