@@ -125,6 +125,9 @@ pub struct Router {
     pub jump: Option<Arc<Router>>,
     /// The address of this machine that the connection comes from.
     pub source: Option<IpAddr>,
+    /// Further addresses that it sends syslog from.
+    #[serde(default)]
+    pub syslog_from: Vec<IpAddr>,
     /// Offer the algorithms of RouterOS 6 too: SHA-1, CBC, ssh-rsa.
     #[serde(default)]
     pub legacy: bool,

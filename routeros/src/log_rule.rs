@@ -60,15 +60,17 @@ const COMMAND_TIME: Duration = Duration::from_secs(30);
 /// Asks a router; `None` if it does not answer in a known form.
 pub async fn change_log(connection: &SshConnection) -> Result<Option<ChangeLog>, SshFault> {
     let print = async |menu: &str| {
-        // `print` alone prints columns, with one topic in each line; old versions know `detail` too.
+        // `print` alone may print columns, with one topic in each line.
+        let mut empty = None;
         for command in [format!("{menu} print detail"), format!("{menu} print")] {
             let answer = connection.run(&command, COMMAND_TIME).await?;
-            let entries = entries(&answer.text());
-            if entries.is_some() {
-                return Ok(entries);
+            match entries(&answer.text()) {
+                Some(entries) if entries.is_empty() => empty = Some(entries),
+                Some(entries) => return Ok(Some(entries)),
+                None => {}
             }
         }
-        Ok(None)
+        Ok(empty)
     };
     let Some(rules) = print("/system logging").await? else { return Ok(None) };
     let actions = print("/system logging action").await?;
@@ -190,9 +192,9 @@ fn unquoted(value: &str) -> String {
     value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value).into()
 }
 
-/// The best place of the changes; `None` if the type of an action is unknown.
+/// The best place of the changes; `None` if it depends on an action of unknown type.
 fn judge(rules: &[Entry], actions: &[Entry]) -> Option<ChangeLog> {
-    let mut best = ChangeLog::Nowhere;
+    let (mut best, mut unknown) = (ChangeLog::Nowhere, false);
     for rule in rules {
         let is_off = rule.flags.contains(['X', 'I']);
         let is_limited = rule.value("regex").is_some_and(|regex| !regex.is_empty());
@@ -208,11 +210,14 @@ fn judge(rules: &[Entry], actions: &[Entry]) -> Option<ChangeLog> {
             "disk" => ChangeLog::Disk,
             "remote" => ChangeLog::Remote(shown),
             "echo" | "email" | "script" => ChangeLog::Elsewhere(shown),
-            _ => return None,
+            _ => {
+                unknown = true;
+                continue;
+            }
         };
         best = best.min(place);
     }
-    Some(best)
+    (!unknown || best <= ChangeLog::Disk).then_some(best)
 }
 
 /// Whether a rule with these topics takes the entries of `system,info`.

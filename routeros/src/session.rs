@@ -57,6 +57,7 @@ pub async fn run(
     let mut task = RouterTask::new(router, recorder, turns);
     task.requests = requests;
     task.allow_syslog(task.router.address.host.parse().ok());
+    task.router.syslog_from.iter().for_each(|address| task.allow_syslog(Some(*address)));
     loop {
         // An earlier reload is in effect already: a refused login is not tried twice.
         reload.borrow_and_update();

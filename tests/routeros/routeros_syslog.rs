@@ -164,6 +164,24 @@ fn other_senders() {
     assert!(stopped.stderr.contains("from other addresses: 20"), "{stopped:?}");
 }
 
+/// An address that the router sends from although it is reached at another one.
+#[test]
+fn a_further_address() {
+    let (router, port, ring) = (Router::start(Version::V7), free_port(), Ring::new());
+    router.state().faults.logging = Some(REMOTE.into());
+    let watching = Watching::new(&ring)
+        .global(&format!("syslog = \"127.0.0.1:{port}\""))
+        .router("core1", &router, Version::V7)
+        .option("syslog_from = [\"127.0.0.9\"]");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.add_silently("/ip firewall filter add chain=input");
+    let socket = UdpSocket::bind("127.0.0.9:0").unwrap();
+    socket.send_to(format!("system,info {LINE}").as_bytes(), ("127.0.0.1", port)).unwrap();
+    daemon.stderr.wait_for("changed by alice (by syslog) (+1 -0)");
+    daemon.stop().ok();
+}
+
 /// Forged lines: where the log names a user, those by syslog are only candidates, and they cause few exports.
 #[test]
 fn forged_lines() {

@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
@@ -91,6 +91,10 @@ pub struct State {
     pub login: String,
     /// Logins that were refused.
     pub refused: usize,
+    /// `/ip ssh forwarding-enabled`, which is off by default.
+    pub forwards: bool,
+    /// Connections that it forwarded.
+    pub forwarded: usize,
     /// The addresses that connected.
     pub peers: Vec<IpAddr>,
     /// Exports that run.
@@ -162,6 +166,8 @@ impl Router {
             logins: 0,
             login: String::new(),
             refused: 0,
+            forwards: false,
+            forwarded: 0,
             peers: Vec::new(),
             running: 0,
             at_once: 0,
@@ -385,6 +391,31 @@ impl server::Handler for Client {
         if self.channels.len() < most {
             self.channels.insert(channel.id(), Arc::new(channel.split().1));
             reply.accept().await;
+        }
+        Ok(())
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        if !self.shared.state.lock().unwrap().forwards {
+            return Ok(()); // which refuses it
+        }
+        let port = u16::try_from(port).unwrap_or_default();
+        if let Ok(mut stream) = TcpStream::connect((host, port)).await {
+            self.shared.state.lock().unwrap().forwarded += 1;
+            reply.accept().await;
+            tokio::spawn(async move {
+                let mut channel = channel.into_stream();
+                let _ = tokio::io::copy_bidirectional(&mut channel, &mut stream).await;
+            });
         }
         Ok(())
     }

@@ -74,6 +74,8 @@ fn actions_in_columns_or_not_printed() {
     let columns = entries("Flags: * - default\nColumns: NAME, TARGET\n#   NAME    TARGET\n0 * memory  memory\n1   audit   remote\n").unwrap();
     assert_eq!(judge(&rules, &columns), Some(ChangeLog::Remote("audit".into())));
     assert_eq!(judge(&rules, &[]), None, "its type is unknown");
+    let both = entries(" 0 topics=info action=audit\n 1 topics=info action=memory\n").unwrap();
+    assert_eq!(judge(&both, &[]), Some(ChangeLog::Memory));
     let default = entries(" 0 topics=info action=remote\n").unwrap();
     assert_eq!(judge(&default, &[]), Some(ChangeLog::Remote("remote".into())));
 }
