@@ -1,6 +1,9 @@
 //! Follows the log of a router.
 
+use std::future::ready;
+
 use russh::ChannelMsg;
+use tokio::task::unconstrained;
 
 use crate::{
     log_line::LogLine,
@@ -77,6 +80,15 @@ impl LogFollower {
                 Some(_) => {}
                 None => return Err(SshFault::Unreachable("the connection broke".into())),
             }
+        }
+    }
+
+    /// The next event, if it has arrived.
+    pub async fn received(&mut self) -> Option<Result<LogEvent, SshFault>> {
+        tokio::select! {
+            biased;
+            event = unconstrained(self.next()) => Some(event),
+            () = ready(()) => None,
         }
     }
 

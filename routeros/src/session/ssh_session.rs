@@ -39,6 +39,8 @@ const QUIET: Duration = Duration::from_millis(300);
 const LATEST_EXPORT: Duration = Duration::from_secs(30);
 /// The first and the longest pause after a failed export.
 const EXPORT_PAUSES: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(600)];
+/// Parts of the log that are read before an export is judged, at most.
+const MAX_WAITING: usize = 256;
 /// Candidates, at most: the last ones of the log.
 const MAX_CANDIDATES: usize = 20;
 
@@ -113,15 +115,7 @@ impl Session<'_> {
         self.task.allow_syslog(self.connection.peer());
         loop {
             match self.next_event(&mut log).await? {
-                SessionEvent::Log(LogEvent::Bytes(bytes)) => {
-                    let records = self.assembler.feed(&bytes);
-                    records.iter().for_each(|record| self.observe(record));
-                    self.is_quiet = false;
-                }
-                SessionEvent::Log(LogEvent::FilterUnsupported) => {
-                    self.task.filter = false;
-                    log = self.start_log().await?;
-                }
+                SessionEvent::Log(event) => self.log_received(&mut log, event).await?,
                 SessionEvent::Quiet => {
                     self.is_quiet = true;
                     self.flush_log();
@@ -131,7 +125,14 @@ impl Session<'_> {
                     self.task.requests.export_began();
                     self.export = Some((self.fetch(None), self.start.elapsed()));
                 }
-                SessionEvent::Exported(result) => self.export_fetched(result).await?,
+                SessionEvent::Exported(result) => {
+                    // Lines that came before the end of the export name who made the changes in it.
+                    for _ in 0..MAX_WAITING {
+                        let Some(event) = log.received().await else { break };
+                        self.log_received(&mut log, event?).await?;
+                    }
+                    self.export_fetched(result).await?;
+                }
                 SessionEvent::ExportRequested => {}
                 SessionEvent::Syslog(record) => {
                     self.attribution.observe_syslog(self.start.elapsed(), &record);
@@ -177,6 +178,25 @@ impl Session<'_> {
             place = next_check(log_check) => Ok(SessionEvent::LogChecked(place)),
             event = facts => Ok(event),
         }
+    }
+
+    async fn log_received(
+        &mut self,
+        log: &mut LogFollower,
+        event: LogEvent,
+    ) -> Result<(), SshFault> {
+        match event {
+            LogEvent::Bytes(bytes) => {
+                let records = self.assembler.feed(&bytes);
+                records.iter().for_each(|record| self.observe(record));
+                self.is_quiet = false;
+            }
+            LogEvent::FilterUnsupported => {
+                self.task.filter = false;
+                *log = self.start_log().await?;
+            }
+        }
+        Ok(())
     }
 
     fn observe(&mut self, record: &LogRecord) {
