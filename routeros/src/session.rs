@@ -8,7 +8,7 @@ mod log_check;
 mod read_facts;
 mod ssh_session;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::pending, pin::pin, sync::Arc, time::Duration};
 
 use aw_service::{Backoff, Condition, explain, warn};
 use tokio::{
@@ -69,29 +69,29 @@ pub async fn run(
         task.down_since.get_or_insert_with(Instant::now);
         let why = fault.to_string();
         task.requests.disconnected(&why);
-        match task.report_fault(fault, began.elapsed()) {
-            Some(pause) => {
-                tokio::select! {
-                    () = sleep(pause) => {}
-                    _ = reload.changed() => {}
-                    () = task.requests.next() => {}
-                }
+        let is_refused = matches!(fault, SshFault::Refused(_));
+        let pause = task.report_fault(fault, began.elapsed());
+        let mut paused = pin!(async {
+            match pause {
+                Some(pause) => sleep(pause).await,
+                None => pending().await,
             }
-            None => loop {
-                tokio::select! {
-                    changed = reload.changed() => {
-                        if changed.is_err() {
-                            return;
-                        }
+        });
+        loop {
+            tokio::select! {
+                () = &mut paused => break,
+                changed = reload.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                () = task.requests.next() => {
+                    if !is_refused {
                         break;
                     }
                     // Each refusal is a line in the router's log, and may ban this machine.
-                    () = task.requests.next() => {
-                        let why = format!("{why} (not tried again before a reload)");
-                        task.requests.disconnected(&why);
-                    }
+                    task.requests.disconnected(&format!("{why} (not tried again at once before a reload)"));
                 }
-            },
+            }
         }
     }
 }

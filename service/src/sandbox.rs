@@ -51,7 +51,10 @@ impl Access {
 /// Denies all files and TCP ports except these. A path that does not exist is ignored. Returns false
 /// if the kernel does not support Landlock.
 pub(crate) fn restrict_files(rules: &[Access]) -> Result<bool, Error> {
-    let status = landlock(rules).map_err(|error| Error::new("restrict files", error))?;
+    let status = landlock(rules).map_err(|error| match root_cause(&error) {
+        Some(cause) => Error::new("restrict files", cause),
+        None => Error::new("restrict files", error),
+    })?;
     if status == RulesetStatus::NotEnforced {
         return Ok(false);
     }
@@ -60,6 +63,14 @@ pub(crate) fn restrict_files(rules: &[Access]) -> Result<bool, Error> {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(true),
         _ => Err(failed("restrict files: it has no effect (please report this bug)")),
     }
+}
+
+/// The error of the kernel, in the words of other messages.
+fn root_cause(mut error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.downcast_ref().map(crate::cause)
 }
 
 fn landlock(rules: &[Access]) -> Result<RulesetStatus, landlock::RulesetError> {

@@ -121,6 +121,7 @@ fn each_key_is_in_its_page_and_each_in_the_page_is_real() {
     let mail = "archive = \"/x\"\n[mail]\n";
     let oauth = "archive = \"/x\"\n[mail.oauth]\n";
     let router = "archive = \"/x\"\n[[router]]\n";
+    let ignore = "archive = \"/x\"\n[[ignore]]\n";
     for (page, ask, tables) in [
         (
             "alert",
@@ -137,7 +138,7 @@ fn each_key_is_in_its_page_and_each_in_the_page_is_real() {
                 "[[mute]]\n",
             ][..],
         ),
-        ("routeros", ["show", "-c", file], &["", mail, oauth, router]),
+        ("routeros", ["show", "-c", file], &["", mail, oauth, router, ignore]),
     ] {
         let mut keys = BTreeSet::new();
         for table in tables {

@@ -223,7 +223,7 @@ fn what_is_no_file_is_refused() {
             |path| std::os::unix::fs::symlink("other", path),
             "it is a link, and links are not followed (replace it by a file)",
         ),
-        (|path| std::fs::create_dir(path), "is a directory"),
+        (|path| std::fs::create_dir(path), "it is a directory, not a regular file (remove it)"),
     ];
     for (place, why) in places {
         let directory = tempfile::tempdir().unwrap();

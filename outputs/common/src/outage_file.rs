@@ -1,19 +1,24 @@
-//! `NAME.outage`: exists while the destination is down, for `--health`, which cannot open the spool: since when, why, and
-//! how much is queued.
+//! `NAME.outage`: not empty while the destination is down, for `--health`, which cannot open the spool: since when, why,
+//! and how much is queued.
 
 use std::{
-    fs,
-    io::ErrorKind,
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     time::Instant,
 };
 
-use aw_service::{Condition, Error, count_of, replace};
+use aw_service::{Condition, Error, count_of};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use shm_layout::UnixTime;
 
-use crate::{delivery::SAVE_INTERVAL, spool::Spool, state::read_another};
+use crate::{
+    delivery::SAVE_INTERVAL,
+    spool::Spool,
+    state::{MAX_STATE, open_in, read_another},
+};
 
 #[derive(Default, Deserialize, Serialize)]
 struct OutageRecord {
@@ -26,7 +31,11 @@ struct OutageRecord {
 
 pub(crate) struct OutageFile {
     path: PathBuf,
+    /// Open from the start on, so that an outage needs no further descriptor. None if it cannot be written.
+    file: Option<File>,
     record: Option<OutageRecord>,
+    /// Bytes of the file.
+    length: usize,
     written_at: Option<Instant>,
     unwritable: Condition,
 }
@@ -36,12 +45,22 @@ fn path(directory: &Path, name: &str) -> PathBuf {
 }
 
 impl OutageFile {
-    /// Beside this spool. An outage before a restart goes on if there are events in the spool.
+    /// Beside this spool. An outage before a restart continues if there are events in the spool.
     pub fn open(spool: &Spool) -> Result<OutageFile, Error> {
         let path = spool.path().with_extension("outage");
         let record = read(&path).ok().flatten();
-        let mut file =
-            OutageFile { path, record, written_at: None, unwritable: Default::default() };
+        let mut unwritable = Condition::default();
+        let file = match open_in(&path, 0o640) {
+            Ok(file) => Some(file),
+            Err(Error::Failed(why)) => {
+                unwritable.begins(format_args!("{why}: --health reports no outage"));
+                None
+            }
+            Err(closed) => return Err(closed),
+        };
+        let length = file.as_ref().and_then(|file| file.metadata().ok());
+        let length = length.map_or(0, |file| file.len().min(MAX_STATE) as usize);
+        let mut file = OutageFile { path, file, record, length, written_at: None, unwritable };
         if spool.is_empty()? {
             file.end();
         }
@@ -69,36 +88,39 @@ impl OutageFile {
         let bytes = [spool.path(), &wal].map(|file| file.metadata().map_or(0, |file| file.len()));
         (record.events, record.bytes) = (spool.events(), bytes.iter().sum());
         self.written_at = Some(Instant::now());
-        let text = serde_json::to_vec(record).unwrap_or_default();
-        match replace(&self.path, &self.path.with_extension("outage-new"), 0o640, &text) {
-            Ok(()) => {
-                self.unwritable.ends(format_args!("{} can be written again", self.path.display()))
-            }
-            Err(Error::Failed(why)) => {
-                self.unwritable.begins(format_args!("{why}: --health does not report the outage"));
-            }
-            Err(Error::Closed) => {}
-        }
+        let mut text = serde_json::to_vec(record).unwrap_or_default();
+        // In one call, over all of the old text: a reader finds one or the other.
+        self.length = self.length.max(text.len());
+        text.resize(self.length, b' ');
+        self.write(|file| file.write_all_at(&text, 0));
     }
 
     /// The destination is back.
     pub fn end(&mut self) {
         self.record = None;
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                self.unwritable.begins(format_args!(
-                    "remove {}: {}: --health reports an outage that is over",
-                    self.path.display(),
-                    aw_service::cause(&error)
-                ))
-            }
-            _ => self.unwritable = Condition::default(),
+        if self.length > 0 {
+            self.length = 0;
+            self.write(|file| file.set_len(0));
+        }
+    }
+
+    fn write(&mut self, write: impl FnOnce(&File) -> io::Result<()>) {
+        let Some(file) = &self.file else { return };
+        let path = self.path.display();
+        match write(file) {
+            Ok(()) => self.unwritable.ends(format_args!("{path} can be written again")),
+            Err(error) => self.unwritable.begins(format_args!(
+                "write {path}: {}: --health reports the last state of the destination that it has",
+                aw_service::cause(&error)
+            )),
         }
     }
 }
 
 fn read(path: &Path) -> Result<Option<OutageRecord>, String> {
-    let Some(bytes) = read_another(path)? else { return Ok(None) };
+    let Some(bytes) = read_another(path)?.filter(|bytes| !bytes.is_empty()) else {
+        return Ok(None);
+    };
     let record = serde_json::from_slice(&bytes);
     record.map(Some).map_err(|error| {
         format!("read {}: {error} (does the program have the same release?)", path.display())

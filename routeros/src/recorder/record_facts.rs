@@ -66,27 +66,25 @@ impl Recorder {
             text = format!("{}: {}", change.who(), change.facts.join("; "));
         }
         self.note(&router.name, &text);
+        let is_about_security = change.is_about_security();
         let is_mailed = match self.config.mail_noted {
             MailNoted::None => false,
-            MailNoted::Security => change.is_about_security(),
+            MailNoted::Security => is_about_security,
             MailNoted::All => true,
         };
-        if is_mailed {
-            let when = self.local_time(change.time);
-            let shown = change.text(&when, self.config.mail_secrets);
-            let notice = Notice {
-                router: router.name.clone(),
-                who: change.who(),
-                when,
-                summary: self.masked(&summary),
-                text: shown,
-                command: None,
-                to: router.mail_to.clone(),
-            };
-            // Nobody may hide a new user or key behind a rule.
-            let only_user = change.only_user().filter(|_| !change.is_about_security());
-            self.notice(&notice, only_user);
+        if !is_mailed {
+            return;
         }
+        let when = self.local_time(change.time);
+        let (summary, text) = (self.masked(&summary), change.text(&when, self.config.mail_secrets));
+        if is_about_security {
+            // Neither a rule nor a burst of other changes delays a new user or key.
+            return self.mail.send(router.mail_to.as_deref(), &summary, &text);
+        }
+        let (who, to) = (change.who(), router.mail_to.clone());
+        let router = router.name.clone();
+        let notice = Notice { router, who, when, summary, text, command: None, to };
+        self.notice(&notice, change.only_user());
     }
 
     /// The users that the router's history names since the last export, in place of log lines.
