@@ -149,7 +149,7 @@ fn another_version_and_another_router() {
         .stderr
         .wait_for("system model: RB750Gr3 -> RB5009UG+S+; system serial number: AAAA0 -> ZZZZ9");
     let archive = watching.archive("core1");
-    assert!(read(archive.join("log.txt")).contains("ZZZZ9"));
+    wait_until("the log has it", || read(archive.join("log.txt")).contains("ZZZZ9"));
     assert_eq!(read(archive.join("changes.jsonl")).lines().count(), 1);
     wait_until("the facts are stored", || read(archive.join("facts.json")).contains("ZZZZ9"));
     // A router that refuses the commands keeps its facts.
