@@ -184,12 +184,47 @@ fn answers(add: Add) {
         b"220 a ESMTP\r\n250-a\r\n250-8BITMIME\r\n250 SIZE 9\r\n250 ok\r\n250 ok\r\n550 5.1.1 no\r\n354 go\r\n250 2.0.0 ok\r\n221 bye\r\n",
     );
     add("smtp", "refused", b"220 a\r\n504 5.5.2 <a>: Helo command rejected\r\n221 bye\r\n");
+    add("mysql_answer", "rows", &mysql_answer(b"mysql_native_password", &[]));
+    let key = b"\x01-----BEGIN PUBLIC KEY-----\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAK\n-----END PUBLIC KEY-----\n";
+    add("mysql_answer", "key", &mysql_answer(b"caching_sha2_password", &[&[1, 4], key]));
+    add("mysql_answer", "refused", &packets(0, &[b"\xff\x10\x04Too many connections"]));
     add(
         "http_head",
         "get",
         b"GET /page.html?x HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAccept: */*\r\n\r\n",
     );
     add("http_head", "host", b"HEAD / HTTP/1.0\r\nhost: [::1]:80\r\n\r\n");
+}
+
+/// What a MySQL server says to a login and to two statements.
+fn mysql_answer(plugin: &[u8], login: &[&[u8]]) -> Vec<u8> {
+    let capabilities = 0x000a_a201_u32.to_le_bytes();
+    let greeting = [
+        &b"\x0a8.0.36\0\x07\0\0\0challeng\0"[..],
+        &capabilities[..2],
+        &[45, 2, 0],
+        &capabilities[2..],
+        &[21; 1],
+        &[0; 10],
+        b"e of 20 byte\0",
+        plugin,
+        &[0],
+    ];
+    let (ok, end) = (&b"\0\0\0\x02\0\0\0"[..], &b"\xfe\0\0\x02\0"[..]);
+    let rows = [&b"\x02"[..], b"\x03def\0\0\0\x01a", b"\x03def\0\0\0\x01b", end, b"\x011\xfb", end];
+    let mut answer = packets(0, &[&greeting.concat()]);
+    answer.extend(packets(2, &[login, &[ok]].concat()));
+    answer.extend([packets(1, &rows), packets(1, &rows)].concat());
+    answer
+}
+
+/// Packets of MySQL's protocol, numbered from `first` on.
+fn packets(first: u8, payloads: &[&[u8]]) -> Vec<u8> {
+    let packet = |(number, payload): (u8, &&[u8])| {
+        let length = (payload.len() as u32).to_le_bytes();
+        [&length[..3], &[number], payload].concat()
+    };
+    (first..).zip(payloads).flat_map(packet).collect()
 }
 
 fn states(add: Add) {
