@@ -145,14 +145,16 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
         let facts = change.facts.join("; ");
         let message = if facts.is_empty() { message } else { facts.as_str() };
         let message = if options.output.secrets { message.to_owned() } else { mask(message) };
-        let mut lines = match change.noted {
-            true => "-".to_owned(), // not part of an export
-            false => format!("+{} -{}", change.added, change.removed),
+        let message = match change.ignored {
+            0 => message,
+            ignored => format!("({ignored} ignored) {message}"),
         };
-        if change.ignored > 0 {
-            lines += &format!(" ({} ignored)", change.ignored);
-        }
-        let snapshot = change.snapshot.trim_end_matches(".rsc").to_owned();
+        let lines = format!("+{} -{}", change.added, change.removed);
+        // A cell that is never empty: scripts split lines at blanks.
+        let snapshot = match change.noted {
+            true => "-".to_owned(),
+            false => change.snapshot.trim_end_matches(".rsc").to_owned(),
+        };
         let (time, router) = (local(change.time), change.router.clone());
         rows.push(vec![time, router, change.who(), lines, snapshot, message]);
     }

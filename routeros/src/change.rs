@@ -178,7 +178,7 @@ impl Change {
             && self.further_claims == 0
             && !self.claims.iter().any(LogClaim::is_doubtful);
         match &*self.users {
-            [user] if is_certain => Some(user),
+            [user] if is_certain && user != UNKNOWN => Some(user),
             _ => None,
         }
     }

@@ -9,7 +9,7 @@ use std::{
     fs,
     io::ErrorKind,
     os::unix::{
-        fs::{FileTypeExt, PermissionsExt, chown},
+        fs::{FileTypeExt, lchown},
         net::UnixListener,
     },
     path::{Path, PathBuf},
@@ -18,7 +18,10 @@ use std::{
 };
 
 use aw_service::{Condition, Identity, explain};
-use rustix::process::geteuid;
+use rustix::{
+    fs::Mode,
+    process::{geteuid, umask},
+};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -62,11 +65,13 @@ pub fn listen(archive: &Path, identity: Option<&Identity>) -> Result<UnixListene
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(failure(error)),
     }
-    // The directory has mode 0700: no other user connects before the next line.
-    let listener = UnixListener::bind(&path).map_err(failure)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failure)?;
+    // Nothing follows a link here: the directory belongs to the user that the daemon becomes, which root does not trust.
+    let mask = umask(Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(&path);
+    umask(mask);
+    let listener = bound.map_err(failure)?;
     if let Some(Identity { user, group, .. }) = identity {
-        chown(&path, Some(user.as_raw()), Some(group.as_raw())).map_err(failure)?;
+        lchown(&path, Some(user.as_raw()), Some(group.as_raw())).map_err(failure)?;
     }
     listener.set_nonblocking(true).map_err(failure)?;
     Ok(listener)

@@ -183,7 +183,6 @@ fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
     let without_routers = |config: &Config| Config {
         routers: Vec::new(),
         jump_hosts: Vec::new(),
-        include: None,
         groups: Default::default(),
         ..config.clone()
     };

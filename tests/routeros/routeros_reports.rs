@@ -30,6 +30,11 @@ fn archive() -> (Watching, [Router; 2], Ring) {
     daemon.stderr.wait_for("core1: configuration changed by alice");
     two.add("<b>eve</b>", "/system note set note=\"</pre><script>x</script>\u{1b}[2J\"");
     daemon.stderr.wait_for("core2: configuration changed by <b>eve</b>");
+    one.log(
+        "system,info",
+        "user ops added by ssh:bob@192.0.2.7 (/user add name=ops password=geheim)",
+    );
+    daemon.stderr.wait_for("core1: bob: not part of an export");
     daemon.stop().ok();
     (watching, routers, ring)
 }
@@ -98,12 +103,16 @@ fn what_the_archive_prints() {
         .refused("aw-routeros", &["no snapshot begins with this"]);
     // report.
     let text = ok(&["report", "--since", "7d"]);
-    assert!(text.starts_with("2 changes of 2 routers, of 2 that are configured, from "), "{text}");
+    assert!(text.starts_with("3 changes of 2 routers, of 2 that are configured, from "), "{text}");
     assert!(
         text.contains("alice       1        +1 -0  core1") && text.contains("/ppp secret"),
         "{text}"
     );
+    // What no export shows, too.
+    let noted = text.lines().find(|line| line.contains("user ops added")).unwrap();
+    assert!(noted.contains("core1") && noted.contains("bob") && noted.contains("password=***"));
     let html = ok(&["report", "--format", "html"]);
+    assert!(html.contains("user ops added"), "{html}");
     for text in ["<script", "<b>", "geheim", "http://", "https://"] {
         assert!(!html.contains(text), "{text}: {html}");
     }
@@ -112,7 +121,7 @@ fn what_the_archive_prints() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
         (json["users"]["alice"]["changes"].as_u64(), json["changes"].as_array().unwrap().len()),
-        (Some(1), 1)
+        (Some(1), 2)
     );
     assert_eq!(json["changes"][0]["menus"][0], "/ppp secret");
     assert!(json["changes"][0]["diff"].as_str().unwrap().contains("password=***"));

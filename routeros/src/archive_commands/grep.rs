@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aw_service::{Error, failed, info, plain};
+use aw_service::{Error, failed, info, plain, warn};
 use clap::Args;
 use regex::bytes::{Regex, RegexBuilder};
 use serde_json::json;
@@ -11,7 +11,7 @@ use super::{Format, OutputOptions, find_router, read};
 use crate::{
     archive::Archive,
     config::{Config, RouterName},
-    config_export::validate,
+    config_export::parse_stored,
     mask::mask,
     terminal::print,
 };
@@ -45,11 +45,16 @@ pub fn grep(path: &Path, options: &GrepOptions) -> Result<(), Error> {
         [] => config.routers.iter().map(|router| router.name.clone()).collect(),
         names => names.iter().map(|name| find_router(&config, name)).collect::<Result<_, _>>()?,
     };
-    let (mut found, mut without) = (false, Vec::new());
+    let (mut found, mut without, mut unread) = (false, Vec::new(), 0);
     for name in names {
-        match lines(&config, &name)? {
-            Some(lines) => found |= print_matches(&name, &lines, &pattern, options)?,
-            None => without.push(name.to_string()),
+        match lines(&config, &name) {
+            Ok(Some(lines)) => found |= print_matches(&name, &lines, &pattern, options)?,
+            Ok(None) => without.push(name.to_string()),
+            Err(Error::Failed(why)) => {
+                warn(why);
+                unread += 1;
+            }
+            Err(closed) => return Err(closed),
         }
     }
     if !without.is_empty() {
@@ -58,14 +63,17 @@ pub fn grep(path: &Path, options: &GrepOptions) -> Result<(), Error> {
     if !found {
         info(format_args!("no line matches {:?}", options.pattern));
     }
-    Ok(())
+    match unread {
+        0 => Ok(()),
+        _ => Err(failed(format_args!("routers that were not searched: {unread}"))),
+    }
 }
 
 /// The lines of the last complete export; `None` if there is none.
 pub fn lines(config: &Config, name: &RouterName) -> Result<Option<Vec<String>>, Error> {
     let base = read(name, Archive::of(&config.archive, name).base())?;
     let Some(bytes) = base else { return Ok(None) };
-    let export = validate(&bytes, None)
+    let export = parse_stored(&bytes)
         .map_err(|fault| failed(format_args!("{name}: latest.rsc: {fault}")))?;
     Ok(Some(export.lines))
 }

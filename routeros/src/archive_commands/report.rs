@@ -82,6 +82,10 @@ struct ReportedChange {
     ambiguous: bool,
     added: u32,
     removed: u32,
+    /// Changed lines that rules ignore.
+    ignored: u32,
+    /// It is not part of an export: a user, a key, a version.
+    noted: bool,
     /// The menus that its lines are in.
     menus: Vec<String>,
     /// The log lines about it.
@@ -105,9 +109,11 @@ pub fn report(path: &Path, options: &ReportOptions) -> Result<(), Error> {
     let mut report =
         Report { since, until, routers: names.len(), users: BTreeMap::new(), changes: Vec::new() };
     for name in &names {
-        for change in read(name, Archive::of(&config.archive, name).changes())? {
+        let archive = Archive::of(&config.archive, name);
+        let noted = read(name, archive.noted())?;
+        for change in read(name, archive.changes())?.iter().chain(&noted) {
             if change.time >= since {
-                report.add(&change, options.secrets);
+                report.add(change, options.secrets);
             }
         }
     }
@@ -134,6 +140,8 @@ impl Report {
         let mut lines = diff.split_inclusive('\n');
         let kept: String = lines.by_ref().take(MAX_LINES).collect();
         let claims = change.claims.iter().chain(&change.candidates);
+        let claims = claims.map(|claim| shown(&claim.message));
+        let facts = change.facts.iter().map(|fact| shown(fact));
         self.changes.push(ReportedChange {
             time: change.time,
             router: change.router.clone(),
@@ -143,8 +151,10 @@ impl Report {
             ambiguous: change.ambiguous,
             added: change.added,
             removed: change.removed,
+            ignored: change.ignored,
+            noted: change.noted,
             menus: menus(&change.diff),
-            log: claims.take(MAX_LOG).map(|claim| shown(&claim.message)).collect(),
+            log: facts.chain(claims).take(MAX_LOG).collect(),
             snapshot: change.snapshot.clone(),
             diff: kept,
             further_lines: lines.count(),
@@ -179,10 +189,14 @@ impl Report {
             let lines = format!("+{} -{}", change.added, change.removed);
             let snapshot = change.snapshot.trim_end_matches(".rsc").to_owned();
             let (time, who) = (local(change.time), change.who.clone());
-            vec![time, change.router.clone(), who, lines, snapshot, change.menus.join(", ")]
+            let (snapshot, about) = match change.noted {
+                true => ("-".to_owned(), change.log.join("; ")),
+                false => (snapshot, change.menus.join(", ")),
+            };
+            vec![time, change.router.clone(), who, lines, snapshot, about]
         });
         let rows: Vec<_> = rows.collect();
-        let head = ["TIME", "ROUTER", "USER", "LINES", "SNAPSHOT", "MENUS"];
+        let head = ["TIME", "ROUTER", "USER", "LINES", "SNAPSHOT", "ABOUT"];
         text + &format!("\n{}", table(&head, &rows))
     }
 }

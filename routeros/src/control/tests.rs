@@ -1,3 +1,5 @@
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 use std::{
     io::{BufRead, BufReader, Read, Write},

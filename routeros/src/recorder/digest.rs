@@ -1,5 +1,5 @@
 //! When mails about a router's changes are sent: the first one of a burst at once, those that follow together. A burst is
-//! what the same users change in a row, so that a change by somebody else is mailed at once.
+//! what one user changes in a row, so that a change by somebody else is mailed at once, and so is one whose user is in doubt.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::config::RouterName;
 
-/// A router, and the users in one text.
+/// A router, and a user.
 pub type BurstKey = (RouterName, String);
 
 /// A burst that lasts is mailed at longer and longer intervals, up to this.
@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// Reports that wait for one mail, and their bytes: the mail is sent when there are more.
 const MAX_WAITING: usize = 200;
 const MAX_BYTES: usize = 1 << 20;
-/// Bursts of one router at a time. Users choose their names: beyond this, all others are one burst.
+/// Bursts of one router at a time: beyond this, reports are mailed at once.
 const MAX_BURSTS: usize = 32;
 
 /// The bursts of all routers.
@@ -53,18 +53,20 @@ impl Digests {
         Digests { window, bursts: BTreeMap::new(), next: 0 }
     }
 
-    /// A report of this size.
-    pub fn add(&mut self, router: &RouterName, users: &str, bytes: usize, now: Instant) -> Step {
-        if self.window.is_zero() {
-            return Step::Send;
-        }
-        let mut key = (router.clone(), users.to_owned());
-        if !self.bursts.contains_key(&key)
-            && self.bursts.keys().filter(|(name, _)| name == router).count() >= MAX_BURSTS
-        {
-            key.1.clear();
-        }
+    /// A report of this size about what only this user did; None: others may have had a part.
+    pub fn add(
+        &mut self,
+        router: &RouterName,
+        only_user: Option<&str>,
+        bytes: usize,
+        now: Instant,
+    ) -> Step {
+        let Some(user) = only_user.filter(|_| !self.window.is_zero()) else { return Step::Send };
+        let key = (router.clone(), user.to_owned());
         let Some(burst) = self.bursts.get_mut(&key) else {
+            if self.bursts.keys().filter(|(name, _)| name == router).count() >= MAX_BURSTS {
+                return Step::Send;
+            }
             let (window, number) = (self.window, self.next);
             self.next += 1;
             let burst = Burst { until: now + window, window, waiting: 0, bytes: 0, number };
@@ -123,7 +125,7 @@ mod tests {
                 waits.extend(since.take().map(|since| second - since));
             }
             if second % 180 == 0 {
-                match digests.add(&core1(), "scheduler:cnt", 100, now) {
+                match digests.add(&core1(), Some("scheduler:cnt"), 100, now) {
                     Step::Send => mails += 1,
                     Step::Gather(0) => {
                         gathered += 1;
@@ -141,37 +143,38 @@ mod tests {
     fn another_user_or_router_is_mailed_at_once() {
         let (now, mut digests) = (Instant::now(), Digests::new(WINDOW));
         let core2 = RouterName::try_from("core2".to_owned()).unwrap();
-        assert_eq!(digests.add(&core1(), "alice", 1, now), Step::Send);
-        assert_eq!(digests.add(&core1(), "alice", 1, now), Step::Gather(0));
-        assert_eq!(digests.add(&core1(), "eve", 1, now), Step::Send);
-        assert_eq!(digests.add(&core1(), "alice, eve", 1, now), Step::Send);
-        assert_eq!(digests.add(&core2, "alice", 1, now), Step::Send);
+        assert_eq!(digests.add(&core1(), Some("alice"), 1, now), Step::Send);
+        assert_eq!(digests.add(&core1(), Some("alice"), 1, now), Step::Gather(0));
+        assert_eq!(digests.add(&core1(), Some("eve"), 1, now), Step::Send);
+        (0..2).for_each(|_| assert_eq!(digests.add(&core1(), None, 1, now), Step::Send));
+        assert_eq!(digests.add(&core2, Some("alice"), 1, now), Step::Send);
         assert!(digests.due(now).is_empty());
         assert_eq!(digests.due(now + WINDOW), [0]);
         assert!(digests.due(now + WINDOW * 3).is_empty(), "the others are over");
-        assert_eq!(digests.add(&core1(), "alice", 1, now + WINDOW * 3), Step::Send);
+        assert_eq!(digests.add(&core1(), Some("alice"), 1, now + WINDOW * 3), Step::Send);
     }
 
     #[test]
     fn what_waits_is_bounded() {
         let (now, mut digests) = (Instant::now(), Digests::new(WINDOW));
-        digests.add(&core1(), "alice", 1, now);
+        digests.add(&core1(), Some("alice"), 1, now);
         for n in 1..MAX_WAITING {
-            assert_eq!(digests.add(&core1(), "alice", 1, now), Step::Gather(0), "{n}");
+            assert_eq!(digests.add(&core1(), Some("alice"), 1, now), Step::Gather(0), "{n}");
         }
-        assert_eq!(digests.add(&core1(), "alice", 1, now), Step::SendGathered(0));
-        assert_eq!(digests.add(&core1(), "alice", MAX_BYTES, now), Step::SendGathered(0));
+        assert_eq!(digests.add(&core1(), Some("alice"), 1, now), Step::SendGathered(0));
+        assert_eq!(digests.add(&core1(), Some("alice"), MAX_BYTES, now), Step::SendGathered(0));
         for n in 0..1000 {
-            digests.add(&core1(), &n.to_string(), 1, now);
+            let user = n.to_string();
+            assert_eq!(digests.add(&core1(), Some(&user), 1, now), Step::Send);
         }
-        assert!(digests.bursts.len() <= MAX_BURSTS + 1, "{}", digests.bursts.len());
+        assert!(digests.bursts.len() <= MAX_BURSTS, "{}", digests.bursts.len());
     }
 
     #[test]
     fn without_a_window() {
         let mut digests = Digests::new(Duration::ZERO);
         for _ in 0..3 {
-            assert_eq!(digests.add(&core1(), "alice", 1, Instant::now()), Step::Send);
+            assert_eq!(digests.add(&core1(), Some("alice"), 1, Instant::now()), Step::Send);
         }
     }
 }

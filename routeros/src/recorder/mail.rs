@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     digest::{Digests, Step},
     lock,
+    report::MAX_CLAIMS,
 };
 use crate::config::RouterName;
 
@@ -33,8 +34,11 @@ const GATHERED: &str = ".gathered";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
     pub router: RouterName,
-    /// Who is credited, in a few words; reports with the same users in a row are one mail.
+    /// Who is credited, in a few words.
     pub who: String,
+    /// The user, if it is one beyond doubt: reports about the same one in a row are one mail.
+    #[serde(default)]
+    pub only_user: Option<String>,
     /// The time, as it is printed.
     pub when: String,
     /// One line, the subject of the mail.
@@ -104,7 +108,7 @@ impl ChangeMail {
         // Held while the file is written, so that it is not sent meanwhile.
         let (digests, unsent) = &mut *lock(&self.digests);
         let bytes = notice.summary.len() + notice.text.len();
-        match digests.add(&notice.router, &notice.who, bytes, Instant::now()) {
+        match digests.add(&notice.router, notice.only_user.as_deref(), bytes, Instant::now()) {
             Step::Send => self.send(notice.to.as_deref(), &notice.summary, &notice.text),
             Step::Gather(number) => self.gather(number, notice),
             Step::SendGathered(number) => {
@@ -144,10 +148,10 @@ impl ChangeMail {
     /// Adds a report to a file, where it survives a kill and a power cut. Without such a file it is mailed alone.
     fn gather(&self, number: u64, notice: &Notice) {
         let write = || {
-            let mut line = serde_json::to_vec(notice)?;
-            line.push(b'\n');
+            // On a line of its own, also behind one that was not written to its end.
+            let line = format!("\n{}\n", serde_json::to_string(notice)?);
             let mut file = open_append(&self.path(number), 0o600)?;
-            file.write_all(&line)?;
+            file.write_all(line.as_bytes())?;
             file.sync_data()
         };
         if let Err(error) = write() {
@@ -163,11 +167,22 @@ impl ChangeMail {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
             Err(error) => {
-                return warn(format_args!("read reports in {}: {}", path.display(), cause(&error)));
+                let (path, cause) = (path.display(), cause(&error));
+                return warn(format_args!(
+                    "read reports in {path}: {cause} (tried again at the next start)"
+                ));
             }
         };
+        let lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
         let notices: Vec<Notice> =
-            text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        if notices.len() < lines.len() {
+            let lost = lines.len() - notices.len();
+            warn(format_args!(
+                "reports in {} that are not whole: {lost}: not mailed",
+                path.display()
+            ));
+        }
         let is_queued = match &*notices {
             [] => true,
             [one] => self.queue(one.to.as_deref(), &one.summary, &one.text),
@@ -177,7 +192,7 @@ impl ChangeMail {
                 self.queue(
                     first.to.as_deref(),
                     &subject,
-                    &digest_text(&notices, DIGEST_LINES * self.lines),
+                    &digest_text(&notices, DIGEST_LINES * (self.lines + MAX_CLAIMS)),
                 )
             }
         };
@@ -206,7 +221,7 @@ impl ChangeMail {
     }
 }
 
-/// A mail about several reports: a list of all, then the text of each as long as it has no more lines than this.
+/// A mail about several reports: a list of all, then the texts that fit into so many lines.
 fn digest_text(notices: &[Notice], lines: usize) -> String {
     let mut text = format!("{} changes since the last mail about this:\n\n", notices.len());
     for notice in notices {
@@ -215,7 +230,7 @@ fn digest_text(notices: &[Notice], lines: usize) -> String {
     }
     let (mut left, mut shown) = (lines, 0);
     for notice in notices {
-        let Some(rest) = left.checked_sub(notice.text.lines().count()) else { break };
+        let Some(rest) = left.checked_sub(notice.text.lines().count()) else { continue };
         (left, shown) = (rest, shown + 1);
         text += &format!("\n{}", notice.text);
     }
@@ -233,6 +248,7 @@ mod tests {
     fn several_reports_in_one_mail() {
         let notice = |n: usize| Notice {
             to: None,
+            only_user: Some("alice".into()),
             router: RouterName::try_from("core1".to_owned()).unwrap(),
             who: "alice".into(),
             when: format!("time{n}"),
@@ -248,5 +264,9 @@ mod tests {
              time3 summary3\n\na1\nb1\n\na2\nb2\n\n[the texts of 1 more are left out]\n"
         );
         assert!(digest_text(&notices, 6).ends_with("\na3\nb3\n"));
+        // A long text hides no short one behind it.
+        let mut long = notices.clone();
+        long[1].text = "x\n".repeat(9);
+        assert!(digest_text(&long, 5).contains("\na3\nb3\n"));
     }
 }

@@ -82,9 +82,9 @@ impl Recorder {
             return self.mail.send(router.mail_to.as_deref(), &summary, &text);
         }
         let (who, to) = (change.who(), router.mail_to.clone());
+        let only_user = change.only_user().map(str::to_owned);
         let router = router.name.clone();
-        let notice = Notice { router, who, when, summary, text, command: None, to };
-        self.notice(&notice, change.only_user());
+        self.notice(&Notice { router, who, only_user, when, summary, text, command: None, to });
     }
 
     /// The users that the router's history names since the last export, in place of log lines.

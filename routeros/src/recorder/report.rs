@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Log lines about a change in a mail, at most.
-const MAX_CLAIMS: usize = 100;
+pub const MAX_CLAIMS: usize = 100;
 /// Bytes of a line in a mail, at most.
 const MAX_LINE: usize = 2000;
 
@@ -37,13 +37,14 @@ impl Recorder {
         let notice = Notice {
             router: router.name.clone(),
             who: shown.who(),
+            only_user: change.only_user().map(str::to_owned),
             summary: shown.summary(),
             text: mail_text(&shown, &when, self.config.mail_secrets, self.config.mail_lines),
             command: Some(diff_command(&shown)),
             when: when.clone(),
             to: router.mail_to.clone(),
         };
-        self.notice(&notice, None);
+        self.notice(&notice);
         self.journal.append_change(&router.name, &shown.text(&when, self.config.mail_secrets));
         self.ring.iter().for_each(|ring| ring.publish(&router.name, address, &shown));
         Some(shown)
@@ -73,9 +74,9 @@ impl Recorder {
         hooks.run(&HookEvent { variables, text: mail_text(change, &when, secrets, lines) });
     }
 
-    /// Mails an event that is no change of the configuration, unless a rule ignores what its only user does.
-    pub fn notice(&self, notice: &Notice, only_user: Option<&str>) {
-        if !ignores_user(&self.config.ignore, &notice.router, only_user) {
+    /// Mails a report, unless a rule ignores what its only user does.
+    pub fn notice(&self, notice: &Notice) {
+        if !ignores_user(&self.config.ignore, &notice.router, notice.only_user.as_deref()) {
             self.mail.notice(notice);
         }
     }

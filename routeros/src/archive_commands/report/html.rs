@@ -49,11 +49,21 @@ impl Report {
 
 fn section(change: &ReportedChange) -> String {
     let ReportedChange { router, address, who, added, removed, snapshot, .. } = change;
-    let head = format!("{} {router}: {who} (+{added} -{removed})", local(change.time));
-    let menus = change.menus.join(", ");
+    let time = local(change.time);
+    let (head, about, from) = match change.noted {
+        true => (
+            format!("{time} {router}: {who}"),
+            change.log.first().cloned().unwrap_or_default(),
+            format!("Router {router} ({address}), not part of an export"),
+        ),
+        false => (
+            format!("{time} {router}: {who} (+{added} -{removed})"),
+            change.menus.join(", "),
+            format!("Router {router} ({address}), snapshot {snapshot}"),
+        ),
+    };
     let mut text =
-        format!("<details>\n<summary>{} {}</summary>\n", escaped(&head), escaped(&menus));
-    let from = format!("Router {router} ({address}), snapshot {snapshot}");
+        format!("<details>\n<summary>{} {}</summary>\n", escaped(&head), escaped(&about));
     let _ = writeln!(text, "<p>{}</p>", escaped(&from));
     if !change.log.is_empty() {
         let _ = writeln!(text, "<pre>{}</pre>", escaped(&change.log.join("\n")));
