@@ -2,7 +2,8 @@
 //! the messages that count for none of these periods.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -10,12 +11,13 @@ use aw_service::Error;
 use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
-    clocks::with_clock,
-    history_reader::{HistoryReader, NearestSightings, TimeRange},
+    clocks::{Clocks, with_clock},
+    history_reader::{AddressOfMac, HistoryReader, NearestSightings, TimeRange},
     left_out::{LeftOut, Why},
     omitted::Omitted,
     periods::{Period, PeriodBuilder},
     queries::{columns, macs, network, row, shown_if_any},
+    read_limit::{ReadLimit, held, windows},
     result_table::{Cell, ResultTable},
 };
 
@@ -38,20 +40,21 @@ pub struct Found {
     uncounted: Vec<DatedPeriod>,
 }
 
+/// The periods in a time range, by the clocks of the question.
 pub fn periods(
     history: &mut dyn HistoryReader,
     ip: IpAddr,
     range: TimeRange,
+    clocks: &Clocks,
     nearest: &[NearestSightings],
 ) -> Result<Found, Error> {
-    let clocks = history.clocks().asked(range);
     let mut builder = PeriodBuilder::new(nearest, clocks.clone());
     history.sightings(ip, range, &mut |sighting| builder.add(sighting))?;
     let periods = builder.finish();
     let left_out: Vec<LeftOut> = builder.left_out.all().copied().collect();
     let has_date = |one: &Period| clocks.is_set(one.network, one.last);
     let networks = periods.iter().map(|period| (period.network, has_date(period)));
-    let set = with_clock(history, &clocks, networks)?;
+    let set = with_clock(history, clocks, networks)?;
     let is_right = |one: &Period| has_date(one) || !set.contains_key(&one.network);
     let frame_sources = |one: &Period| builder.frame_sources(one.network, one.mac).to_vec();
     let with_date: HashSet<_> =
@@ -108,7 +111,8 @@ pub fn address(
     all: bool,
 ) -> Result<ResultTable, Error> {
     let nearest = history.nearest(ip, just_before(range))?;
-    let found = periods(history, ip, range, &nearest)?;
+    let clocks = history.clocks().asked(range);
+    let found = periods(history, ip, range, &clocks, &nearest)?;
     let (mut periods, mut omitted) = (found.periods, Omitted::default());
     omitted.undated = found.undated.iter().map(|period| period.count).sum();
     if all {
@@ -134,25 +138,41 @@ pub fn addresses(
     all: bool,
 ) -> Result<ResultTable, Error> {
     let (mut rows, mut omitted) = (Vec::new(), Omitted::default());
-    // Whether the MAC did more than probe the address; None: it only sent frames of others about it.
-    let of_mac = history.addresses_of(mac, range)?.into_iter();
-    let mut addresses: BTreeMap<IpAddr, Option<bool>> =
-        of_mac.map(|(ip, is_more_than_probed)| (ip, Some(is_more_than_probed))).collect();
-    let mut sent_to = HashSet::new();
-    if all || !addresses.values().any(|is_more_than_probed| *is_more_than_probed == Some(true)) {
-        sent_to.extend(history.addresses_sent_by(mac)?);
-        for ip in &sent_to {
-            addresses.entry(*ip).or_default();
-        }
+    let clocks = history.clocks().asked(range);
+    let mut limit = ReadLimit::default();
+    let mut of_mac = history.addresses_of(mac, range)?;
+    if !all && !of_mac.iter().any(|one| one.is_more_than_probed) {
+        omitted.has_sent = !history.addresses_sent_by(mac, range)?.is_empty();
     }
-    for (ip, is_more_than_probed) in addresses {
-        omitted.probed += u64::from(!all && is_more_than_probed == Some(false));
-        if !all && is_more_than_probed == Some(false) && !sent_to.contains(&ip) {
+    // What only others claimed in its name is read last: the longest first.
+    of_mac.sort_by_key(|one| (!one.is_own, Reverse(held(one.first, one.last)), one.ip));
+    let mut to_read: Vec<(IpAddr, TimeRange)> = Vec::new();
+    for one in of_mac {
+        let AddressOfMac { ip, first, last, is_more_than_probed, is_own } = one;
+        if all {
+            to_read.push((ip, range));
+            continue;
+        }
+        omitted.probed += u64::from(!is_more_than_probed);
+        if !is_more_than_probed {
             continue; // a scanner probes many: their sightings need not be read
         }
-        let nearest = history.nearest(ip, just_before(range))?;
+        for window in windows(vec![(first, last)], range) {
+            match is_own || limit.allows(history, ip, &[window])? {
+                true => to_read.push((ip, window)),
+                false => omitted.unread += 1,
+            }
+        }
+    }
+    if all {
+        let mut known: HashSet<IpAddr> = to_read.iter().map(|(ip, _)| *ip).collect();
+        let sent_to = history.addresses_sent_by(mac, range)?.into_iter();
+        to_read.extend(sent_to.filter(|ip| known.insert(*ip)).map(|ip| (ip, range)));
+    }
+    for (ip, window) in to_read {
+        let nearest = history.nearest(ip, just_before(window))?;
         let Found { periods, left_out, undated, uncounted } =
-            periods(history, ip, range, &nearest)?;
+            periods(history, ip, window, &clocks, &nearest)?;
         let undated = undated.iter().filter(|period| period.mac == mac);
         omitted.undated += undated.map(|period| period.count).sum::<u64>();
         let is_of_mac = |one: &DatedPeriod| one.period.mac == mac;
@@ -162,8 +182,7 @@ pub fn addresses(
         let has_period = periods.iter().any(is_of_mac);
         if !all {
             omitted.has_sent |= periods.iter().chain(&uncounted).any(is_sent);
-            let is_asked = is_more_than_probed == Some(true) && !has_period && !has_claims;
-            omitted.asked += u64::from(is_asked);
+            omitted.asked += u64::from(!has_period && !has_claims);
             left_out.iter().for_each(|one| omitted.add(one));
         }
         let wanted = |one: &DatedPeriod| is_of_mac(one) || all && is_sent(one);

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -17,15 +17,12 @@ use crate::{
     omitted::Omitted,
     periods::KEPT_WITHIN,
     queries::{columns, macs, network, row, shown_if_any},
+    read_limit::{ReadLimit, Span, held, merge, windows},
     result_table::{Cell, ResultTable},
 };
 
-/// Addresses whose sightings are read to find the claims that count for no MAC. Of further ones, which only a host that
-/// invents addresses makes, all claims in frames of other MACs count for none while another MAC has the address.
-const READ: usize = 4096;
-
 /// When the MACs that claimed an address in a network were seen with it: from, to. Sorted, and none overlap.
-type Claims = HashMap<(usize, IpAddr), Vec<(UnixTime, UnixTime)>>;
+type Claims = HashMap<(usize, IpAddr), Vec<Span>>;
 
 /// Every MAC: its addresses, the latest first, and when it was seen. A MAC that was seen by its probes only has no
 /// address.
@@ -70,7 +67,7 @@ pub fn devices(history: &mut dyn HistoryReader, range: TimeRange) -> Result<Resu
 }
 
 /// Leaves out the claims that `mac` leaves out, too: those in frames of another MAC, while a MAC claimed the address itself. A
-/// MAC that has no other sightings keeps them.
+/// MAC that has no other sightings keeps them. What is too much to read is not left out.
 fn leave_out_forged(
     history: &mut dyn HistoryReader,
     range: TimeRange,
@@ -79,33 +76,46 @@ fn leave_out_forged(
 ) -> Result<Omitted, Error> {
     let is_disputed =
         |one: &PairingSummary| one.source.is_some() && one.is_answered && !has_address(one, claims);
-    let disputed: BTreeSet<IpAddr> =
-        all.iter().filter(|one| is_disputed(one)).map(|one| one.ip).collect();
-    if disputed.is_empty() {
-        return Ok(Omitted::default());
+    let mut disputed: HashMap<IpAddr, Vec<Span>> = HashMap::new();
+    for one in all.iter().filter(|one| is_disputed(one)) {
+        disputed.entry(one.ip).or_default().push((one.first, one.last));
     }
+    // The most important first: addresses that a MAC had for long, and claimed often.
+    let mut importance: HashMap<IpAddr, (i64, u64)> = HashMap::new();
+    for one in all.iter().filter(|one| one.is_claimed && disputed.contains_key(&one.ip)) {
+        let known = importance.entry(one.ip).or_default();
+        *known = (*known).max((held(one.first, one.last), one.count));
+    }
+    let mut disputed: Vec<(IpAddr, Vec<Span>)> = disputed.into_iter().collect();
+    disputed.sort_by_key(|(ip, _)| (Reverse(importance.get(ip).copied()), *ip));
     let (mut omitted, mut left) = (Omitted::default(), HashMap::new());
-    let mut times: HashMap<(IpAddr, usize, MacAddr), Vec<(UnixTime, UnixTime)>> = HashMap::new();
-    for ip in disputed.iter().copied().take(READ) {
-        let nearest = history.nearest(ip, just_before(range))?;
-        let Found { periods, left_out, .. } = periods(history, ip, range, &nearest)?;
-        for one in left_out.iter().filter(|one| one.why == Why::OtherFrame) {
-            omitted.add(one);
-            left.insert((ip, one.network, one.mac, one.source), one.count);
+    let mut times: HashMap<(IpAddr, usize, MacAddr), Vec<Span>> = HashMap::new();
+    let (mut limit, mut unchecked) = (ReadLimit::default(), HashSet::new());
+    let clocks = history.clocks().asked(range);
+    for (ip, spans) in disputed {
+        let windows = windows(spans, range);
+        if !limit.allows(history, ip, &windows)? {
+            unchecked.insert(ip);
+            continue;
         }
-        for one in &periods {
-            let key = (ip, one.period.network, one.period.mac);
-            times.entry(key).or_default().extend(one.times);
+        for window in windows {
+            let nearest = history.nearest(ip, just_before(window))?;
+            let Found { periods, left_out, .. } = periods(history, ip, window, &clocks, &nearest)?;
+            for one in left_out.iter().filter(|one| one.why == Why::OtherFrame) {
+                omitted.add(one);
+                *left.entry((ip, one.network, one.mac, one.source)).or_default() += one.count;
+            }
+            for one in &periods {
+                let key = (ip, one.period.network, one.period.mac);
+                times.entry(key).or_default().extend(one.times);
+            }
         }
     }
-    let last_read = disputed.iter().take(READ).next_back();
     let mut counted: Vec<PairingSummary> = Vec::with_capacity(all.len());
     for mut one in all.iter().copied() {
         let PairingSummary { ip, network, mac, source, .. } = one;
-        if is_disputed(&one) && last_read < Some(&ip) {
-            omitted.forged += one.count;
-            omitted.forgers.extend(source);
-            continue;
+        if unchecked.contains(&ip) && is_disputed(&one) {
+            omitted.unchecked += one.count;
         }
         if let Some(left) = left.get_mut(&(ip, network, mac, source)) {
             let taken = one.count.min(*left);
@@ -136,14 +146,7 @@ fn claims(all: &[PairingSummary]) -> Claims {
         claims.entry((*network, *ip)).or_default().push((*first, *last));
     }
     for spans in claims.values_mut() {
-        spans.sort_unstable();
-        spans.dedup_by(|next, span| {
-            let overlaps = next.0 <= span.1;
-            if overlaps {
-                span.1 = span.1.max(next.1);
-            }
-            overlaps
-        });
+        merge(spans);
     }
     claims
 }
@@ -165,7 +168,7 @@ fn has_address(pairing: &PairingSummary, claims: &Claims) -> bool {
     let is_after = |one: UnixTime, other: UnixTime| {
         one.as_nanos().saturating_sub(other.as_nanos()) > KEPT_WITHIN
     };
-    let is_at_that_time = |spans: &Vec<(UnixTime, UnixTime)>| {
+    let is_at_that_time = |spans: &Vec<Span>| {
         let next = spans.partition_point(|(_, to)| is_after(*first, *to));
         spans.get(next).is_some_and(|(from, _)| !is_after(*from, *last))
     };

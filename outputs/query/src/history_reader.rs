@@ -203,6 +203,18 @@ pub struct PairingSummary {
     pub is_answered: bool,
 }
 
+/// An address of a MAC in a time range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressOfMac {
+    pub ip: IpAddr,
+    pub first: UnixTime,
+    pub last: UnixTime,
+    /// The MAC did more than probe it.
+    pub is_more_than_probed: bool,
+    /// It did so in frames of its own.
+    pub is_own: bool,
+}
+
 /// A change of a router's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouterChange {
@@ -240,15 +252,15 @@ pub trait HistoryReader {
     /// The addresses that were seen in this time range, each once.
     fn addresses(&mut self, range: TimeRange) -> Result<Vec<IpAddr>, Error>;
 
-    /// Those of one MAC, also of messages that are no pairing; false for an address that it only probed.
-    fn addresses_of(
-        &mut self,
-        mac: MacAddr,
-        range: TimeRange,
-    ) -> Result<Vec<(IpAddr, bool)>, Error>;
+    /// Those of one MAC, also of messages that are no pairing.
+    fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error>;
 
-    /// Those of messages with other MACs that this MAC sent, at any time, each once.
-    fn addresses_sent_by(&mut self, mac: MacAddr) -> Result<Vec<IpAddr>, Error>;
+    /// Those of messages with other MACs that this MAC sent. One may come several times.
+    fn addresses_sent_by(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<IpAddr>, Error>;
+
+    /// The number of sightings of an address in this time range, and for each of its pairings at any time 10 more: or more than
+    /// `limit`, if there are more. It reads no more than that.
+    fn weight(&mut self, ip: IpAddr, range: TimeRange, limit: u64) -> Result<u64, Error>;
 
     /// All sightings of an address in this time range, oldest first.
     fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error>;

@@ -21,6 +21,7 @@ mod passed_over;
 mod periods;
 mod places;
 mod queries;
+mod read_limit;
 mod result_table;
 mod sqlite_reader;
 mod time_expression;

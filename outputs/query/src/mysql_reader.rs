@@ -5,11 +5,7 @@
 
 mod columns;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use aw_mysql::{
     Conn, FRAME_SOURCE_COLUMN, MysqlError, NO_SUCH_TABLE, Row, ServerConfig, TableNames,
@@ -22,9 +18,9 @@ use shm_layout::{Evidence, MacAddr, UnixTime};
 use self::columns::{bytes, mac_address, number, origin, text, time, times};
 use crate::clocks::Clocks;
 use crate::history_reader::{
-    AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_PAIRING, Nearer,
-    NearestSightings, Network, NetworkIndex, PROBE, PairingSummary, RouterChange, TimeRange,
-    parse_ip,
+    AddressOfMac, AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_PAIRING,
+    Nearer, NearestSightings, Network, NetworkIndex, PROBE, PairingSummary, RouterChange,
+    TimeRange, parse_ip,
 };
 
 /// Times in UTC: in another zone an hour may come twice.
@@ -167,39 +163,51 @@ impl HistoryReader for MysqlReader {
         Ok(found)
     }
 
-    fn addresses_of(
-        &mut self,
-        mac: MacAddr,
-        range: TimeRange,
-    ) -> Result<Vec<(IpAddr, bool)>, Error> {
-        let (log, mac, times) = (&self.log, mac.number(), times(range));
+    fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error> {
+        let (log, mac, times, source) = (&self.log, mac.number(), times(range), self.source);
         let select = format!(
-            "SELECT ip_address, max(origin_id NOT IN ({PROBE})) FROM {log}
-            WHERE mac_address = 0x{mac:012x}{times} GROUP BY ip_address"
+            "SELECT ip_address, unix_timestamp(min(tstamp)), unix_timestamp(max(tstamp)),
+                max((coalesce(origin_id, 0) NOT IN ({PROBE})) * (1 + ({source} IS NULL)))
+            FROM {log} WHERE mac_address = 0x{mac:012x}{times} GROUP BY ip_address"
         );
         let mut found = Vec::new();
         self.query(&select, &mut |_, row| {
-            found.extend(parse_ip(bytes(row, 0)).map(|ip| (ip, number(row, 1) != Some(0))));
+            let (ip, number) = (parse_ip(bytes(row, 0)), number(row, 3));
+            let (is_more_than_probed, is_own) = (number > Some(0), number == Some(2));
+            let first = time(row, 1).unwrap_or(TimeRange::ALL.from);
+            let last = time(row, 2).unwrap_or(TimeRange::ALL.to);
+            let of = |ip| AddressOfMac { ip, first, last, is_more_than_probed, is_own };
+            found.extend(ip.map(of));
         })?;
         Ok(found)
     }
 
-    /// Grouped, so that the server can take one step in an index for each pairing; with a condition on the source it reads each
-    /// row.
-    fn addresses_sent_by(&mut self, mac: MacAddr) -> Result<Vec<IpAddr>, Error> {
-        let (log, source) = (&self.log, self.source);
+    /// Grouped, so that the server can take one step in an index for each pairing and origin; with a condition on the source it
+    /// reads each row.
+    fn addresses_sent_by(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
+        let (log, source, mac, times) = (&self.log, self.source, mac.number(), times(range));
         if source == "NULL" {
             return Ok(Vec::new());
         }
         let select = format!(
-            "SELECT ip_address, {source} FROM {log}
-            GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, {source}"
+            "SELECT ip_address, {source}, max(tstamp) FROM {log} WHERE TRUE{times}
+            GROUP BY ip_address, mac_address, vlan_tag, interface, hostname, {source}, origin_id HAVING {source} = 0x{mac:012x}"
         );
-        let mut found = BTreeSet::new();
-        self.query(&select, &mut |_, row| {
-            found.extend(parse_ip(bytes(row, 0)).filter(|_| mac_address(row, 1) == Some(mac)));
-        })?;
-        Ok(found.into_iter().collect())
+        let mut found = Vec::new();
+        self.query(&select, &mut |_, row| found.extend(parse_ip(bytes(row, 0))))?;
+        Ok(found)
+    }
+
+    fn weight(&mut self, ip: IpAddr, range: TimeRange, limit: u64) -> Result<u64, Error> {
+        let (log, address, times, limit) = (&self.log, hex_ip(ip), times(range), limit + 1);
+        let of = format!("FROM {log} WHERE ip_address = {address}");
+        let select = format!(
+            "SELECT 10 * (SELECT count(*) FROM (SELECT {PAIRING} {of} GROUP BY ip_address, mac_address, vlan_tag, interface, hostname LIMIT {limit}) AS a) +
+                (SELECT count(*) FROM (SELECT 1 {of}{times} LIMIT {limit}) AS b)"
+        );
+        let mut weight = 0;
+        self.query(&select, &mut |_, row| weight = number(row, 0).unwrap_or(0) as u64)?;
+        Ok(weight)
     }
 
     fn sightings(&mut self, ip: IpAddr, range: TimeRange, each: EachSighting) -> Result<(), Error> {
@@ -307,9 +315,9 @@ impl HistoryReader for MysqlReader {
             "SELECT 1 FROM {log} WHERE mac_address = x'{:012x}' AND coalesce(origin_id, 0) NOT IN ({NO_CLAIM}){own} LIMIT 1",
             mac.number()
         );
-        self.conn.begin(self.budget);
-        let found = self.conn.query_first(select);
-        found.map(|found| found.is_some()).map_err(|error| failure(&self.name, log, &error))
+        let mut found = false;
+        self.query(&select, &mut |_, _| found = true)?;
+        Ok(found)
     }
 
     fn is_clock_set(&mut self, network: usize) -> Result<bool, Error> {
@@ -322,9 +330,9 @@ impl HistoryReader for MysqlReader {
             quoted(host),
             quoted(interface)
         );
-        self.conn.begin(self.budget);
-        let found = self.conn.query_first(select);
-        found.map(|found| found.is_some()).map_err(|error| failure(&self.name, log, &error))
+        let mut found = false;
+        self.query(&select, &mut |_, _| found = true)?;
+        Ok(found)
     }
 
     /// The table exists since the first change was stored.

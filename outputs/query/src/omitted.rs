@@ -1,5 +1,7 @@
 //! What an answer does not show, and the remark about it.
 
+use std::{cmp::Reverse, collections::BTreeMap};
+
 use aw_service::count_of;
 use shm_layout::MacAddr;
 
@@ -15,12 +17,16 @@ pub struct Omitted {
     pub asked: u64,
     /// Sightings that are left out, because the clock was not set.
     pub undated: u64,
-    /// Claims in frames of another MAC, while a MAC claimed the address in frames of its own; and which MACs sent them.
+    /// Claims in frames of another MAC, while a MAC claimed the address in frames of its own; and how many each MAC sent.
     pub forged: u64,
-    pub forgers: Vec<MacAddr>,
-    /// Messages with a MAC that no host has, or in a form that hosts ignore; and which MACs sent them.
+    pub forgers: BTreeMap<MacAddr, u64>,
+    /// Messages with a MAC that no host has, or in a form that hosts ignore; and how many each MAC sent.
     pub no_pairing: u64,
-    pub senders: Vec<MacAddr>,
+    pub senders: BTreeMap<MacAddr, u64>,
+    /// Sightings that count although other MACs sent the frames, because it would take too long to check them.
+    pub unchecked: u64,
+    /// Addresses that only other MACs claimed in the name of this one, and that would take too long to read.
+    pub unread: u64,
     /// The MAC in question sent frames with claims of other MACs.
     pub has_sent: bool,
 }
@@ -36,12 +42,13 @@ impl Omitted {
             }
         };
         *count += one.count;
-        senders.push(one.source.unwrap_or(one.mac));
+        *senders.entry(one.source.unwrap_or(one.mac)).or_default() += one.count;
     }
 
     /// What the user may not expect of the answer.
     pub fn remark(&self) -> Option<String> {
-        let Omitted { undated, forged, forgers, no_pairing, senders, has_sent, .. } = self;
+        let Omitted { undated, forged, forgers, no_pairing, senders, .. } = self;
+        let Omitted { unchecked, unread, has_sent, .. } = self;
         const LISTED: &str = "`ip` and `mac` with --all list them";
         let mut remarks = Vec::new();
         if *undated > 0 {
@@ -58,7 +65,7 @@ impl Omitted {
             remarks.push(format!(
                 "{} while the owner claimed the address itself: {} ({LISTED})",
                 count_of(*forged, one, many),
-                listed(forgers)
+                most(forgers)
             ));
         }
         if *no_pairing > 0 {
@@ -67,7 +74,21 @@ impl Omitted {
             remarks.push(format!(
                 "{} a form that hosts ignore: sent by {} ({LISTED})",
                 count_of(*no_pairing, one, many),
-                listed(senders)
+                most(senders)
+            ));
+        }
+        if *unchecked > 0 {
+            let (one, many) = ("sighting counts", "sightings count");
+            remarks.push(format!(
+                "{}, although other MACs sent the frames: too many to check (ask for a shorter time with --from and --to)",
+                count_of(*unchecked, one, many)
+            ));
+        }
+        if *unread > 0 {
+            let (one, many) = ("address is not searched", "addresses are not searched");
+            remarks.push(format!(
+                "{}, because only other MACs sent claims of it for this MAC, and there are too many sightings (ask for a shorter time with --from and --to)",
+                count_of(*unread, one, many)
             ));
         }
         if *has_sent {
@@ -77,14 +98,34 @@ impl Omitted {
     }
 }
 
-/// The first MACs of a list, each once.
+/// The MACs with the most messages: anybody can send a few with any number.
+fn most(counts: &BTreeMap<MacAddr, u64>) -> String {
+    let mut all: Vec<MacAddr> = counts.keys().copied().collect();
+    all.sort_by_key(|mac| Reverse(counts.get(mac)));
+    listed(&all)
+}
+
+/// The first MACs of a list.
 pub fn listed(all: &[MacAddr]) -> String {
     const SHOWN: usize = 3;
-    let mut all = all.to_vec();
-    all.sort_unstable();
-    all.dedup();
     let shown: Vec<String> = all.iter().take(SHOWN).map(MacAddr::to_string).collect();
     let more = all.len().saturating_sub(SHOWN);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{}{more}", shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A few frames with low numbers do not hide who sent most.
+    #[test]
+    fn who_sent_most() {
+        let mac = |last| MacAddr::new([0, 0, 0, 0, 0, last]);
+        let mut omitted = Omitted { forged: 10_003, ..Omitted::default() };
+        omitted.forgers.extend([(mac(1), 1), (mac(2), 1), (mac(3), 1), (mac(9), 10_000)]);
+        let remark = omitted.remark().unwrap();
+        let named = "00:00:00:00:00:09, 00:00:00:00:00:01, 00:00:00:00:00:02 and 1 more (";
+        assert!(remark.contains(named), "{remark}");
+    }
 }

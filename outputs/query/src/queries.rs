@@ -60,8 +60,8 @@ impl Query {
     /// The message if nothing matches: what was searched, and in which times. What was omitted proves no use of an
     /// address.
     pub fn no_match(&self, zone: &TimeZone, omitted: &Omitted) -> String {
-        let Omitted { ignored, probed, asked, forged, no_pairing, has_sent, .. } = omitted;
-        let has_claims = forged + no_pairing > 0;
+        let Omitted { ignored, probed, asked, forged, no_pairing, unread, has_sent, .. } = omitted;
+        let has_claims = forged + no_pairing + unread > 0;
         let no_claims = |ip| match ignored {
             0 => format!("no claims of {ip} that count"),
             _ => {
@@ -183,7 +183,8 @@ fn new_periods(
         if is_unchanged(&nearest, range, &clocks) {
             continue;
         }
-        let Found { periods, left_out, undated, .. } = periods(history, ip, range, &nearest)?;
+        let Found { periods, left_out, undated, .. } =
+            periods(history, ip, range, &clocks, &nearest)?;
         // Those that name a MAC of no host are in no change, and most of them are not read here.
         left_out.iter().filter(|one| one.why == Why::OtherFrame).for_each(|one| omitted.add(one));
         omitted.undated += undated.iter().map(|period| period.count).sum::<u64>();

@@ -13,8 +13,8 @@ use shm_layout::{Evidence, MacAddr, UnixTime};
 use self::failure::failure;
 use crate::clocks::Clocks;
 use crate::history_reader::{
-    AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_PAIRING, Nearer,
-    Nearest, NearestSightings, Network, PROBE, PairingSummary, RouterChange, TimeRange,
+    AddressOfMac, AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_PAIRING,
+    Nearer, Nearest, NearestSightings, Network, PROBE, PairingSummary, RouterChange, TimeRange,
     evidence_in_frame, parse_ip, parse_mac,
 };
 use crate::places::Places;
@@ -189,34 +189,51 @@ impl HistoryReader for SqliteReader {
         })
     }
 
-    fn addresses_of(
-        &mut self,
-        mac: MacAddr,
-        range: TimeRange,
-    ) -> Result<Vec<(IpAddr, bool)>, Error> {
+    fn addresses_of(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<AddressOfMac>, Error> {
         self.read(|history| {
-            let in_range = "SELECT 1 FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3";
+            let SqliteReader { snapshot: Snapshot { database, .. }, source, .. } = history;
+            let in_range = "FROM sighting WHERE pairing = id AND time >= ?2 AND time < ?3";
             let select = format!(
-                "SELECT address, max(EXISTS ({in_range} AND origin NOT IN ({PROBE}))) FROM pairing
-                WHERE mac = ?1 AND EXISTS ({in_range}) GROUP BY address"
+                "SELECT address, min((SELECT min(time) {in_range})), max((SELECT max(time) {in_range})),
+                    max(EXISTS (SELECT 1 {in_range} AND origin NOT IN ({PROBE})) * (1 + ({source} < 0)))
+                FROM pairing WHERE mac = ?1 AND EXISTS (SELECT 1 {in_range}) GROUP BY address"
             );
-            let mut statement = history.snapshot.database.prepare_cached(&select)?;
+            let mut statement = database.prepare_cached(&select)?;
             let (mac, from, to) = (mac.number() as i64, range.from.as_nanos(), range.to.as_nanos());
             let rows = statement.query_map([mac, from, to], |row| {
-                let ip = ip(row, 0)?;
-                Ok(ip.zip(Some(row.get(1)?)))
+                let [first, last] = [row.get(1)?, row.get(2)?].map(UnixTime::from_nanos);
+                let number: u8 = row.get(3)?;
+                let (is_more_than_probed, is_own) = (number > 0, number == 2);
+                let of = |ip| AddressOfMac { ip, first, last, is_more_than_probed, is_own };
+                Ok(ip(row, 0)?.map(of))
             })?;
             rows.filter_map(rusqlite::Result::transpose).collect()
         })
     }
 
-    fn addresses_sent_by(&mut self, mac: MacAddr) -> Result<Vec<IpAddr>, Error> {
+    fn addresses_sent_by(&mut self, mac: MacAddr, range: TimeRange) -> Result<Vec<IpAddr>, Error> {
         self.read(|history| {
             let SqliteReader { snapshot: Snapshot { database, .. }, source, .. } = history;
-            let select = format!("SELECT DISTINCT address FROM pairing WHERE {source} = ?");
+            let select = format!(
+                "SELECT DISTINCT address FROM pairing WHERE {source} = ? AND EXISTS (
+                SELECT 1 FROM sighting WHERE pairing = id AND time >= ? AND time < ?)"
+            );
             let mut statement = database.prepare_cached(&select)?;
-            let rows = statement.query_map([mac.number() as i64], |row| ip(row, 0))?;
+            let (mac, from, to) = (mac.number() as i64, range.from.as_nanos(), range.to.as_nanos());
+            let rows = statement.query_map([mac, from, to], |row| ip(row, 0))?;
             rows.filter_map(rusqlite::Result::transpose).collect()
+        })
+    }
+
+    fn weight(&mut self, ip: IpAddr, range: TimeRange, limit: u64) -> Result<u64, Error> {
+        self.read(|history| {
+            let select = "WITH known AS (SELECT id FROM pairing WHERE address = ?1 LIMIT ?4)
+                SELECT 10 * (SELECT count(*) FROM known) + (SELECT count(*) FROM (SELECT 1 FROM sighting
+                WHERE pairing IN (SELECT id FROM known) AND time >= ?2 AND time < ?3 LIMIT ?4))";
+            let mut statement = history.snapshot.database.prepare_cached(select)?;
+            let (from, to) = (range.from.as_nanos(), range.to.as_nanos());
+            let parameters = params![bytes(&ip), from, to, limit as i64 + 1];
+            statement.query_row(parameters, |row| Ok(row.get::<_, i64>(0)? as u64))
         })
     }
 
