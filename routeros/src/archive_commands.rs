@@ -263,7 +263,10 @@ fn show_configuration(config: &Config, router: &str, options: &ShowOptions) -> R
         return options.output.print_json(&line);
     }
     // Not to standard output, which has the configuration as the router exported it.
-    facts.iter().for_each(|fact| info(format_args!("{name}: {fact}")));
+    for fact in facts {
+        let shown = if options.output.secrets { fact } else { mask(&fact) };
+        info(format_args!("{name}: {shown}"));
+    }
     options.output.print(&text)
 }
 

@@ -17,6 +17,7 @@ use crate::{
     archive_commands::{Format, find_router},
     config::Config,
     control::{self, ANSWER_TIME, MAX_LINE, Request},
+    mask::mask,
     session::{ExportAnswer, ExportResult},
     terminal::print,
 };
@@ -36,7 +37,11 @@ const CLOSED: &str = "the daemon closed the connection: it ended, has too many r
 pub fn run(path: &Path, options: &ExportOptions) -> Result<(), Error> {
     let config = Config::read(path).map_err(failed)?;
     let name = find_router(&config, &options.router)?;
-    let answer = request(&config.archive, name.as_str()).map_err(failed)?;
+    let mut answer = request(&config.archive, name.as_str()).map_err(failed)?;
+    // A fault may repeat what the router said, and names in its log are chosen by users.
+    for text in [&mut answer.why, &mut answer.who].into_iter().chain(&mut answer.users) {
+        *text = mask(text);
+    }
     if options.format == Format::Json {
         let mut value = serde_json::to_value(&answer).unwrap_or_default();
         value["router"] = name.as_str().into();

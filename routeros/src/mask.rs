@@ -4,6 +4,7 @@
 //! a header (`Authorization: Bearer x`), a URL (`https://user:x@host/?key=x`), an option (`--password x`). All of them may be
 //! inside of quoted texts, at any depth. What looks like a secret and is none is masked too, if in doubt.
 
+mod layer;
 mod names;
 mod places;
 mod value;

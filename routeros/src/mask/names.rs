@@ -1,9 +1,10 @@
 //! Which names are those of secrets: a list of what RouterOS has, and of what scripts and programs call their secrets.
 
 /// Parts of names of secrets.
-const PARTS: [&str; 11] = [
-    "password",
-    "passwd",
+const PARTS: [&str; 12] = [
+    "passw",
+    "kennwort",
+    "creds",
     "passphrase",
     "secret",
     "token",
@@ -16,9 +17,9 @@ const PARTS: [&str; 11] = [
 ];
 /// Ends of such names.
 const ENDS: [&str; 10] =
-    ["key", "pass", "pwd", "-pw", "-pin", "-cak", "community", "identity", "signature", "-otp"];
+    ["key", "pass", "pwd", "pw", "-pin", "-cak", "community", "identity", "signature", "-otp"];
 /// Whole names.
-const WHOLE: [&str; 4] = ["pin", "cak", "pw", "otp"];
+const WHOLE: [&str; 3] = ["pin", "cak", "otp"];
 /// Ends of names that are about a secret, and are none: its size, its place, how it is used.
 const ABOUT: [&str; 20] = [
     "-size",
@@ -57,8 +58,8 @@ const PUBLIC: [&str; 10] = [
 ];
 /// In JSON, headers and messages, where a name is followed by a colon, only these; there are words such as `key: ` in prose.
 const CERTAIN: [&str; 9] = [
-    "password",
-    "passwd",
+    "passw",
+    "kennwort",
     "passphrase",
     "secret",
     "token",
@@ -82,7 +83,8 @@ pub fn is_secret(name: &str) -> bool {
     let ends = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
     let names =
         WHOLE.contains(&&*name) || ends(&ENDS) || PARTS.iter().any(|part| name.contains(part));
-    names && !ends(&ABOUT) && !ends(&PUBLIC)
+    // The `secret-id` of Vault is a secret.
+    names && (name.ends_with("secret-id") || !ends(&ABOUT)) && !ends(&PUBLIC)
 }
 
 /// Whether this is the name of a secret where a colon follows.
@@ -101,5 +103,6 @@ pub fn is_secret_header(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     lower.ends_with("authorization")
         || lower.ends_with("cookie")
+        || lower.ends_with("-auth")
         || name.contains('-') && (is_certain(name) || lower.ends_with("-key") && is_secret(name))
 }

@@ -100,6 +100,49 @@ fn only_secrets_are_masked() {
             "mac-address=00:11:22:33:44:55 a=2001:db8::1",
             "mac-address=00:11:22:33:44:55 a=2001:db8::1",
         ),
+        // What quotes end or hold.
+        (
+            r#"add comment="password=" dst-port=22 src=x"#,
+            r#"add comment="password=" dst-port=22 src=x"#,
+        ),
+        (
+            r#"/user add comment="see password: " group=full name=eve"#,
+            r#"/user add comment="see password: " group=full name=eve"#,
+        ),
+        (
+            r#"/ppp secret add comment="token=" name=eve password="a b" profile=admin"#,
+            r#"/ppp secret add comment="token=" name=eve password=*** profile=admin"#,
+        ),
+        (
+            "/user add comment=/snmp/community comment=Cookie: name=eve group=full",
+            "/user add comment=/snmp/community comment=Cookie: name=eve group=full",
+        ),
+        // Code is shown, texts in it that are not values of properties are not.
+        (
+            r#"on-event=":local token [/user add name=\"eve\" group=full]""#,
+            r#"on-event=":local token [/user add name=\"eve\" group=full]""#,
+        ),
+        (
+            r#"source=":local token \"\$[/user add name=eve]\"; :put 1""#,
+            r#"source=":local token \"\$[/user add name=eve]\"; :put 1""#,
+        ),
+        (":local token [:pick \"geheim\" 0 3]; x", ":local token [:pick *** 0 3]; x"),
+        (
+            r##"source="# \" password=\"\r\n/user add name=eve""##,
+            r##"source="# \" password=***\r\n/user add name=eve""##,
+        ),
+        // Further names.
+        (":local adminPw \"geheim\"; x", ":local adminPw ***; x"),
+        (":global smtpPw x", ":global smtpPw ***"),
+        (":local passwort \"geheim\"", ":local passwort ***"),
+        (":local creds {\"admin\";\"geheim\"}", ":local creds ***"),
+        (":local secret_id \"geheim\"", ":local secret_id ***"),
+        ("envs=\"SECRET_ID=geheim\"", "envs=\"SECRET_ID=***\""),
+        (":local\tpass geheim", ":local\tpass ***"),
+        ("http-header-field=\"X-Auth: geheim\"", "http-header-field=\"X-Auth: ***\""),
+        ("cmd=\"curl --user root:geheim x\"", "cmd=\"curl --user root:*** x\""),
+        ("https://hooks.slack.com/triggers/T0/1/xyz", "https://hooks.slack.com/triggers/***"),
+        ("https://outlook.office.com/webhook/xyz", "https://outlook.office.com/webhook/***"),
         // URLs.
         ("url=\"https://bob:geheim@example.org/x\"", "url=\"https://bob:***@example.org/x\""),
         (
@@ -266,5 +309,38 @@ proptest! {
             let wrapped = format!("{}\\\n    {}", &text[..at], &text[at..]);
             prop_assert!(!shows(&mask(&wrapped), &secret[..4]), "{wrapped}\n{}", mask(&wrapped));
         }
+    }
+
+    /// Values that look like secrets hide nothing outside of them: masking a line is masking each of its values.
+    #[test]
+    fn properties_are_masked_each_by_itself(
+        properties in prop::collection::vec(
+            (
+                "(comment|name|source|dst-port|password|on-event|private-key|list|url)",
+                prop::collection::vec("(password|token|key|=|:|\"|\\\\| |é|;|#|\n|:local |--|Cookie: |://|@|\\?|&|\\$\\[|\\]|\\{|/snmp community |name|[ -~]{0,4})", 0..8),
+                any::<bool>(),
+            ),
+            1..6,
+        ),
+    ) {
+        let written = |name: &str, parts: &[String], is_bare: bool| {
+            let value = parts.concat();
+            let is_word = value.chars().all(|c| c.is_ascii_alphanumeric() || "=:/@-._".contains(c));
+            let value = if is_bare && is_word && !value.is_empty() { value } else { quoted(&value) };
+            format!("{name}={value}")
+        };
+        let begin = "/ip firewall filter add";
+        let (mut line, mut expected) = (begin.to_owned(), begin.to_owned());
+        for (name, parts, is_bare) in &properties {
+            let property = written(name, parts, *is_bare);
+            line += &format!(" {property}");
+            let is_secret = matches!(&**name, "password" | "private-key");
+            let masked = if is_secret { format!("{name}=***") } else { mask(&property) };
+            prop_assert!(masked.starts_with(&format!("{name}=")), "{} {}", property, masked);
+            expected += &format!(" {masked}");
+        }
+        let masked = mask(&line);
+        prop_assert_eq!(&masked, &expected, "{}", line);
+        prop_assert_eq!(mask(&masked), masked);
     }
 }

@@ -9,9 +9,20 @@ pub fn length(value: &str, ends: &str) -> usize {
     quoted + bare_length(&value[quoted..], ends)
 }
 
-fn bare_length(value: &str, ends: &str) -> usize {
-    let is_end = |c: char| matches!(c, ' ' | '\n' | '"' | ';' | ')' | '\\') || ends.contains(c);
-    value.find(is_end).unwrap_or(value.len())
+pub fn bare_length(value: &str, ends: &str) -> usize {
+    let mut rest = value.char_indices();
+    while let Some((at, c)) = rest.next() {
+        match c {
+            ' ' | '\t' | '\r' | '\n' | '"' | ';' | ')' => return at,
+            '\\' if value[at + 1..].starts_with('"') => return at,
+            '\\' if !value[at + 1..].starts_with(|c: char| c.is_ascii_whitespace()) => {
+                rest.next();
+            }
+            c if ends.contains(c) => return at,
+            _ => {}
+        }
+    }
+    value.len()
 }
 
 /// The length of a quoted value with its quotes, if it is one.
@@ -37,36 +48,36 @@ fn quoted_length(value: &str) -> Option<usize> {
     Some(value.len())
 }
 
-/// The length of the value of a variable: a text, a word, or an expression in brackets.
-pub fn expression_length(value: &str) -> usize {
-    if !value.starts_with(['[', '(', '{']) {
-        return length(value, "]}");
-    }
-    let (mut depth, mut at) = (0_usize, 0);
-    while let Some(c) = value[at..].chars().next() {
-        let rest = &value[at..];
-        match c {
-            '\n' => break,
-            '[' | '(' | '{' => depth += 1,
-            ']' | ')' | '}' => depth = depth.saturating_sub(1),
-            '"' | '\\' => {
-                let backslashes = rest.bytes().take_while(|byte| *byte == b'\\').count();
-                at += quoted_length(rest).unwrap_or(backslashes);
-                continue;
-            }
-            _ => {}
-        }
-        at += c.len_utf8();
-        if depth == 0 {
-            return at + bare_length(&value[at..], "]}");
-        }
-    }
-    at
+/// Whether a value is a command, `[/...]`, `[:...]`, which gives the value.
+pub fn is_code(value: &str) -> bool {
+    let inside = value.strip_prefix('[').map(str::trim_start);
+    inside.is_some_and(|inside| inside.starts_with(['/', ':', '$']))
+        && bracket_length(value).is_some()
 }
 
-/// The length of the value of a header: up to a quote, the end of the line, or the comma before the next header.
+/// The length of an expression in brackets, if its last one is there.
+pub fn bracket_length(value: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, byte) in value.bytes().enumerate() {
+        match byte {
+            b'[' | b'(' | b'{' => depth += 1,
+            b']' | b')' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(at + 1);
+        }
+    }
+    None
+}
+
+/// The length of the value of a header: up to a quote, a bracket of a script, the end of the line or command, or the comma
+/// before the next header.
 pub fn header_length(value: &str) -> usize {
-    let end = value.find(['"', '\n', '\\']).unwrap_or(value.len());
+    let end = value.find(['"', '\r', '\n', '\\', '[', ']', '{', '}']).unwrap_or(value.len());
+    let is_command = |at: &usize| value[at + 1..end].trim_start().starts_with(['/', ':']);
+    let commands = value[..end].match_indices(';').map(|(at, _)| at).find(is_command);
+    let end = commands.unwrap_or(end);
     let is_next = |at: usize| {
         let rest = value[at + 1..end].trim_start();
         let name =

@@ -36,9 +36,9 @@ impl Recorder {
         let when = self.local_time(shown.time);
         let notice = Notice {
             router: router.name.clone(),
-            who: shown.who(),
+            who: self.masked(&shown.who()),
             only_user: change.only_user().map(str::to_owned),
-            summary: shown.summary(),
+            summary: self.masked(&shown.summary()),
             text: mail_text(&shown, &when, self.config.mail_secrets, self.config.mail_lines),
             command: Some(diff_command(&shown)),
             when: when.clone(),
@@ -59,10 +59,10 @@ impl Recorder {
         let variables = [
             ("ROUTER", change.router.clone()),
             ("ADDRESS", change.address.clone()),
-            ("USERS", change.users.join(", ")),
+            ("USERS", self.masked(&change.users.join(", "))),
             ("AMBIGUOUS", u8::from(change.ambiguous).to_string()),
             ("TIME", when.clone()),
-            ("SUMMARY", change.summary()),
+            ("SUMMARY", self.masked(&change.summary())),
             ("ADDED", change.added.to_string()),
             ("REMOVED", change.removed.to_string()),
             ("IGNORED", change.ignored.to_string()),
