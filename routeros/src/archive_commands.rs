@@ -144,7 +144,8 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
         let message = claim.map_or("", |claim| claim.message.as_str());
         let facts = change.facts.join("; ");
         let message = if facts.is_empty() { message } else { facts.as_str() };
-        let message = if options.output.secrets { message.to_owned() } else { mask(message) };
+        let shown = |text: &str| if options.output.secrets { text.to_owned() } else { mask(text) };
+        let message = shown(message);
         let message = match change.ignored {
             0 => message,
             ignored => format!("({ignored} ignored) {message}"),
@@ -156,7 +157,7 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
             false => change.snapshot.trim_end_matches(".rsc").to_owned(),
         };
         let (time, router) = (local(change.time), change.router.clone());
-        rows.push(vec![time, router, change.who(), lines, snapshot, message]);
+        rows.push(vec![time, router, shown(&change.who()), lines, snapshot, message]);
     }
     print(&table(&["TIME", "ROUTER", "USER", "LINES", "SNAPSHOT", "LOG"], &rows))
 }

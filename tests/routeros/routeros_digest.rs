@@ -177,7 +177,10 @@ fn secrets_stay_in_the_archive() {
     let received = received.path().join("received");
     let watching = Watching::new(&ring)
         .mail(sink.port)
-        .global(&format!("hooks = [[\"/bin/sh\", \"-c\", 'cat > {}']]", received.display()))
+        .global(&format!(
+            "hooks = [[\"/bin/sh\", \"-c\", '(cat; echo $SUMMARY by $USERS) >> {}']]",
+            received.display()
+        ))
         .router("core1", &router, Version::V7)
         .option("show_sensitive = true");
     let daemon = watching.start();
@@ -189,14 +192,20 @@ fn secrets_stay_in_the_archive() {
     router.add("alice", "/container envs add key=DB_ROOT_PASSWORD name=e value=Hush2Hush");
     let mail = sink.wait_for(&["configuration changed by alice (+3 -0)"]);
     assert!(mail.contains("key=DB_ROOT_PASSWORD name=e value=***"), "{mail}");
-    wait_until("the hook", || fs::read_to_string(&received).is_ok_and(|text| text.contains("+++")));
+    // Users choose their names, too; and what looks like a secret hides nothing behind it.
+    router.add("token=Hush7", "/user add comment=\"password=\" name=eve group=full");
+    let second = sink.wait_for(&["configuration changed by token=*** (+1 -0)"]);
+    assert!(second.contains("comment=\"password=\" name=eve group=full"), "{second}");
+    wait_until("the hooks", || {
+        fs::read_to_string(&received).is_ok_and(|text| text.contains("(+1 -0) by token=***"))
+    });
     let input = fs::read_to_string(&received).unwrap();
     let stderr = daemon.stderr.text();
     daemon.stop().ok();
     let printed =
         [&["log"][..], &["log", "--format", "json"], &["diff", "core1"], &["show", "core1"]]
             .map(|arguments| query(&watching, arguments));
-    for text in [mail, input, stderr].iter().chain(&printed) {
+    for text in [mail, second, input, stderr].iter().chain(&printed) {
         assert!(!text.contains("Hush"), "{text}");
     }
     assert!(query(&watching, &["diff", "core1", "--secrets"]).contains("Hush5Hush"));
