@@ -2,6 +2,7 @@
 //! the users. Nothing here has a clock: each time is the time since the connection began.
 
 mod claim;
+mod facts_claims;
 mod schedule;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 
 pub use self::{
     claim::{Claims, LogClaim, is_same_time, users},
+    facts_claims::FactsClaims,
     schedule::{ExportSchedule, ExportTiming},
 };
 use crate::log_record::LogRecord;
@@ -25,6 +27,11 @@ const REPETITION: Duration = Duration::from_secs(60);
 /// Several logging actions write the same entry at the same moment. Later, or once an export has begun since, it is
 /// another change: a clock that was set back shows the same second again.
 const COPY: Duration = Duration::from_secs(3);
+
+/// A line that the log had may come by syslog so much later: over TCP, by a relay, from a queue.
+const LATE_COPY: Duration = Duration::from_secs(600);
+/// Bytes of a message that say whether a message by syslog is its copy: the rest of a long one may be cut off.
+const COMPARED: usize = 1 << 10;
 
 /// A record that may be repeated.
 #[derive(Debug)]
@@ -46,6 +53,8 @@ pub struct Attribution {
     exporting: Claims,
     /// Records received.
     received: VecDeque<Received>,
+    /// The hashes of the messages of the log, and when they were received.
+    logged: VecDeque<(u64, Duration)>,
     /// The number of exports that began.
     exports: u64,
     /// Time and message of the newest line about a change in the router's log.
@@ -69,6 +78,7 @@ impl Attribution {
             claims,
             exporting: Claims::default(),
             received: VecDeque::new(),
+            logged: VecDeque::new(),
             exports: 0,
             newest,
             newest_exported: None,
@@ -110,16 +120,31 @@ impl Attribution {
             return false;
         }
         self.received(record, now + COPY, Some(exports));
+        if self.logged.len() >= REMEMBERED {
+            self.logged.pop_front();
+        }
+        self.logged.push_back((self.hash_message(record), now));
         self.claims.push(claim);
         self.schedule.line_received(now);
         true
     }
 
     /// Takes a record that came by syslog. It triggers exports less often, and is not a line of the log to continue at.
-    pub fn observe_syslog(&mut self, now: Duration, record: &LogRecord) {
-        let Some(claim) = LogClaim::of(record) else { return };
-        self.claims.push(LogClaim { syslog: true, ..claim });
+    /// Returns its claim, unless it is the copy of a line that the log had.
+    pub fn observe_syslog(&mut self, now: Duration, record: &LogRecord) -> Option<LogClaim> {
+        let claim = LogClaim { syslog: true, ..LogClaim::of(record)? };
+        let hash = self.hash_message(record);
+        if self.logged.iter().any(|(known, at)| *known == hash && now <= *at + LATE_COPY) {
+            return None;
+        }
+        self.claims.push(claim.clone());
         self.schedule.syslog_line_received(now);
+        Some(claim)
+    }
+
+    fn hash_message(&self, record: &LogRecord) -> u64 {
+        let message = &record.message;
+        self.hasher.hash_one(&message[..message.floor_char_boundary(COMPARED)])
     }
 
     fn hash(&self, record: &LogRecord) -> u64 {
@@ -150,6 +175,13 @@ impl Attribution {
     pub fn set_recorded(&mut self) {
         self.claims.kept.iter_mut().for_each(|claim| claim.recorded = true);
         self.claims.further = 0;
+    }
+
+    /// These claims are in a record: they are not noted again.
+    pub fn set_recorded_claims(&mut self, recorded: &[LogClaim]) {
+        for claim in self.claims.kept.iter_mut().chain(&mut self.exporting.kept) {
+            claim.recorded |= recorded.iter().any(|known| known.is_same_line(claim));
+        }
     }
 
     /// The export that began at `began` is complete: the claims from before it are settled.

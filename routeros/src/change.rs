@@ -1,13 +1,14 @@
 //! A change of a router's configuration: who is credited with it, and its text in messages, mail and diff.txt.
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use aw_service::{plain, plain_lines};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    attribution::{LogClaim, users},
+    attribution::{Claims, LogClaim, is_same_time, users},
+    config_export::{recovered, touches},
     diff::Difference,
     mask::mask,
 };
@@ -51,6 +52,9 @@ pub struct Change {
     /// Whether the export shows no difference.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub noted: bool,
+    /// Whether the exports were incomplete, so that they may lack what the log lines are about.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
 }
 
 /// The log lines to credit a change to.
@@ -62,9 +66,64 @@ pub struct Credit {
     pub further: u64,
     /// Claims from a time when the log was not followed. If this is set, an unknown user may have taken part.
     pub candidates: Option<Vec<LogClaim>>,
+    /// Sections that no export had since claims were settled, and these claims. A change in these sections may be theirs.
+    pub missed: Missed,
+}
+
+/// See [`Credit::missed`].
+#[derive(Clone, Debug, Default)]
+pub struct Missed {
+    pub sections: BTreeSet<String>,
+    pub claims: Claims,
+}
+
+impl Missed {
+    /// An export lacks the sections `failed`, and others that it lacked before are complete again.
+    pub fn exported(&mut self, failed: &BTreeSet<String>) {
+        let recovered = recovered(&self.sections, failed);
+        self.sections.retain(|section| !recovered.contains(section));
+        if self.sections.is_empty() {
+            self.claims = Claims::default();
+        }
+    }
+
+    /// The claims of an export without these sections are settled.
+    pub fn settled(&mut self, failed: &BTreeSet<String>, claims: Claims) {
+        if !failed.is_empty() {
+            self.sections.extend(failed.iter().cloned());
+            self.claims.append(claims);
+        }
+    }
 }
 
 impl Credit {
+    /// Adds the users that the router's history names where the log names none. If it names others too, or names of
+    /// before may be among them, they are in doubt.
+    pub fn add_history(&mut self, history: Vec<LogClaim>, is_current: bool) {
+        if self.claims.is_empty() && is_current {
+            self.claims = history;
+            return;
+        }
+        let named = users(&self.claims);
+        let is_other = |claim: &LogClaim| {
+            users(std::slice::from_ref(claim)).iter().any(|user| !named.contains(user))
+        };
+        let others: Vec<_> = history.into_iter().filter(is_other).collect();
+        if !others.is_empty() {
+            self.candidates.get_or_insert_default().extend(others);
+        }
+    }
+
+    /// Takes the settled claims into account if the difference is in a section that no export had since.
+    pub fn with_missed(mut self, difference: &Difference) -> Credit {
+        let Missed { sections, claims } = std::mem::take(&mut self.missed);
+        if touches(&difference.text, &sections) {
+            self.further += claims.further;
+            self.candidates.get_or_insert_default().extend(claims.kept);
+        }
+        self
+    }
+
     /// Without secrets in the commands.
     pub fn masked(mut self) -> Credit {
         for claim in self.claims.iter_mut().chain(self.candidates.iter_mut().flatten()) {
@@ -95,7 +154,7 @@ impl Change {
         difference: Difference,
         (before, snapshot): (String, String),
     ) -> Change {
-        let Credit { claims, further, candidates } = credit;
+        let Credit { claims, further, candidates, .. } = credit;
         let (claims, unconfirmed) = without_forged(claims);
         let mut named: Vec<String> = users(&claims).into_iter().map(str::to_owned).collect();
         let is_unknown = named.is_empty() || candidates.is_some();
@@ -121,6 +180,7 @@ impl Change {
             diff: difference.text,
             facts: Vec::new(),
             noted: false,
+            incomplete: false,
         }
     }
 
@@ -148,6 +208,14 @@ impl Change {
         change
     }
 
+    /// Whether this line is in it, which may be stored without its secrets.
+    pub fn has_line(&self, line: &LogClaim) -> bool {
+        self.claims.iter().chain(&self.candidates).any(|claim| {
+            is_same_time(&claim.time, &line.time)
+                && (claim.message == line.message || claim.message == mask(&line.message))
+        })
+    }
+
     /// What was noted, in a few words.
     fn noted_words(&self) -> String {
         if let Some(first) = self.facts.first() {
@@ -159,7 +227,9 @@ impl Change {
         let more = claims().count().saturating_sub(1) as u64 + self.further_claims;
         let more = if more == 0 { String::new() } else { format!(" (and {more} more lines)") };
         let message = claim.map_or("", |claim| claim.message.as_str());
-        format!("not part of an export: {message}{more}")
+        let what =
+            if self.incomplete { "not in an incomplete export" } else { "not part of an export" };
+        format!("{what}: {message}{more}")
     }
 
     /// Whether a fact changed, or a line is about users, keys, certificates, packages and the like.
@@ -257,7 +327,10 @@ impl Change {
             let _ = writeln!(text, "  and {} more log lines", self.further_claims);
         }
         if self.noted {
-            text.push_str("  The export of the configuration shows no difference for this.\n\n");
+            text.push_str(match self.incomplete {
+                true => "  The export of the configuration is incomplete: it may lack this.\n\n",
+                false => "  The export of the configuration shows no difference for this.\n\n",
+            });
             return text;
         }
         let _ = writeln!(text, "--- {}\n+++ {}", self.before, self.snapshot);
@@ -352,7 +425,8 @@ mod tests {
     fn unknown_users() {
         assert_eq!(change(Credit::default()).users, [UNKNOWN]);
         let candidates = Some(vec![claim("item added by eve")]);
-        let credit = Credit { claims: vec![claim("item added by bob")], further: 0, candidates };
+        let credit =
+            Credit { claims: vec![claim("item added by bob")], candidates, ..Credit::default() };
         let change = change(credit);
         assert_eq!(
             (change.users.as_slice(), change.claims.len()),

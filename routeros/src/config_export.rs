@@ -13,7 +13,7 @@ use aw_service::plain;
 use self::lines::{Kind, Quotes, is_foreign_start, kind, wrapped};
 pub use self::{
     loss::{Loss, confirms},
-    sections::{Completed, complete},
+    sections::{Completed, complete, difference as recovered, touches},
 };
 use crate::lossless::lossless;
 

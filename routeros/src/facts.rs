@@ -82,11 +82,12 @@ impl Facts {
         }
     }
 
-    /// The differences of `newer`, one line each. A section that only one of both has is not compared.
-    pub fn differences(&self, newer: &Facts) -> Vec<String> {
-        let mut lines = Vec::new();
+    /// The differences of `newer`, one line each, by section. A section that only one of both has is not compared.
+    pub fn differences(&self, newer: &Facts) -> BTreeMap<String, Vec<String>> {
+        let mut differences = BTreeMap::new();
         for (section, new) in &newer.sections {
             let Some(old) = self.sections.get(section) else { continue };
+            let mut lines = Vec::new();
             for (name, value) in new {
                 match old.get(name) {
                     Some(before) if before == value => {}
@@ -96,8 +97,11 @@ impl Facts {
             }
             let gone = old.iter().filter(|(name, _)| !new.contains_key(*name));
             lines.extend(gone.map(|(name, value)| format!("{section} {name} removed: {value}")));
+            if !lines.is_empty() {
+                differences.insert(section.clone(), lines);
+            }
         }
-        lines
+        differences
     }
 
     /// A line for each fact, without the history.

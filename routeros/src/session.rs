@@ -27,8 +27,8 @@ use self::{
     ssh_session::Session,
 };
 use crate::{
-    attribution::Claims,
-    change::{Change, Credit},
+    attribution::{Claims, FactsClaims, LogClaim},
+    change::{Change, Credit, Missed},
     config::Router,
     config_export::list,
     facts::Facts,
@@ -120,6 +120,16 @@ struct RouterTask {
     down_since: Option<Instant>,
     /// Claims of earlier connections that no export has shown.
     claims: Claims,
+    /// Claims that a change of the facts may be credited to.
+    facts_claims: FactsClaims,
+    /// Claims that were settled by exports without some sections.
+    missed: Missed,
+    /// The last line of the log that is settled; the stored one is older while something is not.
+    last_line: Option<(String, String)>,
+    /// The stored history is not older than the claims that were credited.
+    is_history_current: bool,
+    /// Exports in a row that failed.
+    failed_exports: u32,
     /// Exports that the user requested.
     requests: ExportRequests,
     /// Whether to request only log lines about the system.
@@ -144,6 +154,11 @@ impl RouterTask {
             earlier_export: None,
             down_since: None,
             claims: Claims::default(),
+            facts_claims: FactsClaims::default(),
+            missed: Missed::default(),
+            last_line: None,
+            is_history_current: false,
+            failed_exports: 0,
             requests: ExportRequests::default(),
             filter,
         }
@@ -236,14 +251,23 @@ impl RouterTask {
     }
 
     /// Records what no export shows. A failure is reported as one of the archive.
-    async fn record_facts(&self, facts: Facts, aftermath: Aftermath) {
+    /// Returns the lines that a difference was credited to.
+    async fn record_facts(&self, facts: Facts, aftermath: Aftermath) -> Option<Vec<LogClaim>> {
         let (recorder, router) = (Arc::clone(&self.recorder), Arc::clone(&self.router));
+        let claims = self.facts_claims.clone();
         let recorded =
-            spawn_blocking(move || recorder.record_facts(&router, facts, aftermath)).await;
-        if let Ok(Err(error)) = recorded {
-            let text = format!("write facts to the archive: {}", explain(&error));
-            self.recorder.note(&self.router.name, &text);
+            spawn_blocking(move || recorder.record_facts(&router, facts, aftermath, &claims)).await;
+        match recorded {
+            Ok(Ok(credited)) => return Some(credited),
+            Ok(Err(error)) => {
+                let text = format!("write facts to the archive: {}", explain(&error));
+                self.recorder.note(&self.router.name, &text);
+            }
+            Err(_) => {
+                self.recorder.note(&self.router.name, "the facts could not be recorded");
+            }
         }
+        None
     }
 
     fn report_change(&self, change: &Change) {

@@ -83,6 +83,10 @@ pub struct State {
     pub header: Vec<String>,
     /// Answers to other commands, such as `/user print detail`.
     pub prints: HashMap<String, String>,
+    /// Answers in place of those, once.
+    pub prints_once: HashMap<String, String>,
+    /// This command is answered once it is removed from here.
+    pub held: Option<String>,
     /// Commands that were run.
     pub commands: Vec<String>,
     /// Logins that succeeded.
@@ -162,6 +166,8 @@ impl Router {
             version: String::new(),
             header: Vec::new(),
             prints: HashMap::new(),
+            prints_once: HashMap::new(),
+            held: None,
             commands: Vec::new(),
             logins: 0,
             login: String::new(),
@@ -552,6 +558,9 @@ impl Shared {
                 () = tokio::time::sleep(time) => {}
             }
         }
+        while self.state.lock().unwrap().held.as_deref() == Some(command) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let mut answer = self.answer(command, &faults).into_bytes();
         if command.starts_with("/export") {
             answer.truncate(faults.cut.unwrap_or(usize::MAX));
@@ -578,8 +587,11 @@ impl Shared {
     }
 
     fn answer(&self, command: &str, faults: &Faults) -> String {
-        let state = self.state.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
         let end = "\r\n";
+        if let Some(text) = state.prints_once.remove(command) {
+            return text.replace('\n', end);
+        }
         if let Some(text) = state.prints.get(command) {
             return text.replace('\n', end);
         }

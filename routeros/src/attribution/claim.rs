@@ -33,6 +33,16 @@ impl LogClaim {
         self.ambiguous || self.syslog
     }
 
+    /// Its size. The command and the names are parts of the message.
+    pub fn bytes(&self) -> usize {
+        2 * (self.time.len() + self.message.len())
+    }
+
+    /// Whether both are of the same line of the log, or of two that cannot be told apart.
+    pub fn is_same_line(&self, other: &LogClaim) -> bool {
+        self.message == other.message && is_same_time(&self.time, &other.time)
+    }
+
     /// The claim of a record that is about a change and names an actor.
     pub fn of(record: &LogRecord) -> Option<LogClaim> {
         let named = record.may_be_change().then(|| actors_in(&record.message))??;
@@ -77,7 +87,7 @@ pub const MAX_CLAIMS: usize = 500;
 pub const MAX_CLAIMS_BYTES: usize = 256 << 10;
 
 /// Claims by syslog among them, at most: forged ones must not leave those of the log no room.
-const MAX_SYSLOG_CLAIMS: usize = 30;
+pub const MAX_SYSLOG_CLAIMS: usize = 30;
 
 /// Claims in the order of the log, bounded in number and size.
 #[derive(Clone, Debug, Default)]
@@ -90,8 +100,7 @@ pub struct Claims {
 
 impl Claims {
     pub fn push(&mut self, claim: LogClaim) {
-        // The command and the names are parts of the message.
-        let bytes = 2 * (claim.time.len() + claim.message.len());
+        let bytes = claim.bytes();
         if claim.syslog {
             let known = self.kept.iter().filter(|kept| kept.syslog);
             let (same, number) = known.fold((false, 0), |(same, number), kept| {

@@ -60,3 +60,20 @@ fn claims_by_syslog_are_few() {
     );
     assert_eq!(later.newest().unwrap().1, "item added by bob");
 }
+
+/// A line that the log had names its user once, however late its copy comes; the copy causes no export.
+#[test]
+fn copies_by_syslog() {
+    let (mut attribution, at) = (attribution(), Duration::from_secs);
+    attribution.observe(at(100), &record("alice"));
+    attribution.export_began();
+    attribution.export_complete(at(102), at(103));
+    let due = attribution.schedule.due();
+    let copy = LogRecord { time: "2026-11-28 10:02:00".into(), doubtful: true, ..record("alice") };
+    assert_eq!(attribution.observe_syslog(at(220), &copy), None);
+    assert!(attribution.pending().kept.is_empty());
+    assert_eq!(attribution.schedule.due(), due);
+    // Another line, and the same long after, are claims.
+    assert!(attribution.observe_syslog(at(221), &record("bob")).is_some());
+    assert!(attribution.observe_syslog(at(1000), &copy).is_some());
+}

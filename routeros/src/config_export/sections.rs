@@ -41,9 +41,21 @@ pub fn complete(bytes: &[u8], export: Export, base: Export) -> Completed {
 }
 
 /// Sections by their menus: the reason of a failure may differ.
-fn difference(these: &BTreeSet<String>, known: &BTreeSet<String>) -> BTreeSet<String> {
+pub fn difference(these: &BTreeSet<String>, known: &BTreeSet<String>) -> BTreeSet<String> {
     let known: HashSet<_> = known.iter().map(|section| menu_of_section(section)).collect();
     these.iter().filter(|section| !known.contains(&menu_of_section(section))).cloned().collect()
+}
+
+/// Whether a line of a unified diff is in one of these sections or in a submenu of one.
+pub fn touches(diff: &str, sections: &BTreeSet<String>) -> bool {
+    if sections.is_empty() {
+        return false;
+    }
+    let menus: HashSet<_> = sections.iter().map(|section| menu_of_section(section)).collect();
+    diff.lines().filter_map(|line| line.strip_prefix(['+', '-'])).any(|line| {
+        let menu = menu_of(line);
+        ancestors(&menu).any(|parent| menus.contains(parent))
+    })
 }
 
 /// The menus whose lines are taken from another export.

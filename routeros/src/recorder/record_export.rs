@@ -188,6 +188,7 @@ impl Recorder {
             }
             return Ok(Outcome::Unchanged);
         }
+        let credit = credit.with_missed(&difference);
         let old = archive.newest_snapshot()?.unwrap_or_default();
         let between = |old: &[String], new: &[String]| Difference::between(old, new, deadline);
         let lines = (&*base.lines, &*export.lines);

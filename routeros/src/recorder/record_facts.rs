@@ -1,50 +1,84 @@
 //! Records what no export shows: log lines that name a user and left no difference, and changed facts about the router.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Recorder, lock, mail::Notice};
 use crate::{
-    attribution::{Claims, LogClaim},
+    attribution::{Claims, FactsClaims, LogClaim},
     change::{Change, Credit},
     config::{MailNoted, Router, RouterName},
     facts::{Facts, HistoryEntry, history_claims},
     session::Aftermath,
 };
 
+/// Before that, a line without a date is another one.
+const RECENT: SignedDuration = SignedDuration::from_hours(24);
+
 impl Recorder {
-    /// Compares the facts with the stored ones and records both. Waits for disks: not for the thread of the event loop.
+    /// Compares the facts with the stored ones and records both. `claims` are those that a difference is credited to, and
+    /// the result is those that it was credited to. Waits for disks: not for the thread of the event loop.
     pub fn record_facts(
         &self,
         router: &Router,
         facts: Facts,
-        aftermath: Aftermath,
-    ) -> io::Result<()> {
+        mut aftermath: Aftermath,
+        claims: &FactsClaims,
+    ) -> io::Result<Vec<LogClaim>> {
         let recording = self.export_lock(&router.name);
         let _lock = lock(&recording);
         let archive = self.archive(&router.name);
         archive.create()?;
-        let Aftermath { mut header, credit, unshown, unshown_candidates } = aftermath;
-        header.update(facts);
+        let mut new = std::mem::take(&mut aftermath.header);
+        new.update(facts);
         let known = archive.facts()?;
-        let differences = known.as_ref().map_or(Vec::new(), |known| known.differences(&header));
-        let credit = if differences.is_empty() {
-            let Claims { kept: claims, further, .. } = unshown;
-            if claims.is_empty() && unshown_candidates.is_empty() {
-                return self.store_facts(router, known, header);
+        let differences = known.as_ref().map_or(BTreeMap::new(), |known| known.differences(&new));
+        let mut credited = Vec::new();
+        if !differences.is_empty() {
+            let sections = differences.keys().cloned().collect();
+            let mut credit = claims.credit(&sections);
+            credit.add_history(std::mem::take(&mut aftermath.history), true);
+            credited = credit.claims.clone();
+            credited.extend(credit.candidates.iter().flatten().cloned());
+            let differences = differences.into_values().flatten().collect();
+            // Before the facts: if the process is killed in between, the difference is found again.
+            self.record_noted(router, credit, differences, false)?;
+        }
+        aftermath.set_recorded(&credited);
+        if !aftermath.unshown_candidates.is_empty() {
+            // An earlier process may have recorded them and ended before it stored the last line.
+            let recorded = archive.changes()?.into_iter().chain(archive.noted()?);
+            let since = Timestamp::now() - RECENT;
+            for change in recorded.filter(|change| change.time > since) {
+                aftermath.unshown_candidates.retain(|claim| !change.has_line(claim));
             }
+        }
+        if aftermath.has_lines() {
+            let Aftermath { unshown, unshown_candidates, is_incomplete, .. } = aftermath;
+            let Claims { kept: claims, further, .. } = unshown;
             let candidates = Some(unshown_candidates).filter(|lines| !lines.is_empty());
-            Credit { claims, further, candidates }
-        } else {
-            credit
-        };
+            let credit = Credit { claims, further, candidates, ..Credit::default() };
+            self.record_noted(router, credit, Vec::new(), is_incomplete)?;
+        }
+        self.store_facts(router, known, new)?;
+        Ok(credited)
+    }
+
+    fn record_noted(
+        &self,
+        router: &Router,
+        credit: Credit,
+        facts: Vec<String>,
+        is_incomplete: bool,
+    ) -> io::Result<()> {
         let names = (router.name.as_str(), &*router.address.to_string());
-        let change = Change::noted(Timestamp::now(), names, credit, differences);
-        // Before the facts: if the process is killed in between, the difference is found again.
-        archive.add_noted(&change)?;
+        let credit = if self.encrypts(router) { credit.masked() } else { credit };
+        let mut change = Change::noted(Timestamp::now(), names, credit, facts);
+        change.incomplete = is_incomplete;
+        self.archive(&router.name).add_noted(&change)?;
         self.report_noted(router, &change);
-        self.store_facts(router, known, header)
+        Ok(())
     }
 
     fn store_facts(&self, router: &Router, known: Option<Facts>, new: Facts) -> io::Result<()> {

@@ -1,5 +1,7 @@
 //! One connection to a router: follows its log, and fetches an export when the log or the interval requires one.
 
+mod after_export;
+
 use std::{
     collections::BTreeSet,
     convert::Infallible,
@@ -18,7 +20,7 @@ use super::{
     follow_log::{LogEvent, LogFollower},
     log_check::{LogCheck, check_log, next_check},
     random_byte,
-    read_facts::{Aftermath, PendingFacts, read_facts, read_history},
+    read_facts::{Aftermath, Reading, read_history},
     spread,
 };
 use crate::{
@@ -39,6 +41,8 @@ const QUIET: Duration = Duration::from_millis(300);
 const LATEST_EXPORT: Duration = Duration::from_secs(30);
 /// The first and the longest pause after a failed export.
 const EXPORT_PAUSES: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(600)];
+/// After so many failed exports in a row, what the log says is recorded without one.
+const FAILED_EXPORTS: u32 = 5;
 /// Parts of the log that are read before an export is judged, at most.
 const MAX_WAITING: usize = 256;
 /// Candidates, at most: the last ones of the log.
@@ -57,11 +61,15 @@ pub struct Session<'a> {
     candidates: Option<Vec<LogClaim>>,
     /// The export that is being fetched, and when it began.
     export: Option<(PendingExport, Duration)>,
+    /// The number of the next claim when the last export began, see [`FactsClaims`](crate::attribution::FactsClaims).
+    export_began: u64,
     /// Asks whether the log shows changes.
     log_check: Option<LogCheck>,
     export_backoff: Backoff,
     /// What is read and recorded after an export.
-    aftermath: Option<(PendingFacts, Aftermath)>,
+    reading: Option<Reading>,
+    /// What is recorded with the facts that are read next.
+    aftermath: Option<Aftermath>,
     /// Nothing arrived for [`QUIET`].
     is_quiet: bool,
 }
@@ -93,8 +101,10 @@ impl Session<'_> {
             assembler: LogAssembler::default(),
             candidates: None,
             export: None,
+            export_began: 0,
             log_check: None,
             export_backoff: Backoff::new(EXPORT_PAUSES[0], EXPORT_PAUSES[1]),
+            reading: None,
             aftermath: None,
             is_quiet: false,
         }
@@ -104,8 +114,8 @@ impl Session<'_> {
     pub async fn run(mut self) -> SshFault {
         let Err(fault) = self.follow().await;
         self.flush_log();
+        self.record_rest().await;
         self.task.claims = self.attribution.pending();
-        self.record_facts(Facts::default()).await;
         fault
     }
 
@@ -123,27 +133,43 @@ impl Session<'_> {
                 SessionEvent::ExportDue => {
                     self.attribution.export_began();
                     self.task.requests.export_began();
+                    self.export_began = self.task.facts_claims.next();
                     self.export = Some((self.fetch(None), self.start.elapsed()));
                 }
                 SessionEvent::Exported(result) => {
-                    // Lines that came before the end of the export name who made the changes in it.
-                    for _ in 0..MAX_WAITING {
-                        let Some(event) = log.received().await else { break };
-                        self.log_received(&mut log, event?).await?;
-                    }
+                    self.read_waiting(&mut log).await?;
                     self.export_fetched(result).await?;
                 }
                 SessionEvent::ExportRequested => {}
-                SessionEvent::Syslog(record) => {
-                    self.attribution.observe_syslog(self.start.elapsed(), &record);
-                }
+                SessionEvent::Syslog(record) => self.observe_syslog(&record),
                 SessionEvent::LogChecked(place) => {
                     self.log_check = None;
                     self.task.report_change_log(place);
                 }
-                SessionEvent::FactsRead(facts) => self.record_facts(facts).await,
+                SessionEvent::FactsRead(facts) => {
+                    self.read_waiting(&mut log).await?;
+                    self.flush_log();
+                    let is_recorded = self.record_facts(facts).await;
+                    if is_recorded && let Some(aftermath) = self.aftermath.take() {
+                        self.read_facts(aftermath);
+                    }
+                }
             }
         }
+    }
+
+    /// Takes the lines that came before the end of an answer: they name who made the changes in it.
+    async fn read_waiting(&mut self, log: &mut LogFollower) -> Result<(), SshFault> {
+        for _ in 0..MAX_WAITING {
+            let Some(event) = log.received().await else { break };
+            self.log_received(log, event?).await?;
+        }
+        // Behind those of the log, of which they may be copies.
+        self.flush_log();
+        while let Some(record) = self.task.syslog.waiting() {
+            self.observe_syslog(&record);
+        }
+        Ok(())
     }
 
     async fn next_event(&mut self, log: &mut LogFollower) -> Result<SessionEvent, SshFault> {
@@ -153,7 +179,7 @@ impl Session<'_> {
         let due = self.start + self.attribution.schedule.due();
         let (export, log_check, syslog) =
             (&mut self.export, &mut self.log_check, &mut self.task.syslog);
-        let aftermath = &mut self.aftermath;
+        let reading = &mut self.reading;
         let next_export = async {
             match export {
                 Some((export, _)) => SessionEvent::Exported(export.await),
@@ -164,8 +190,8 @@ impl Session<'_> {
             }
         };
         let facts = async {
-            match aftermath {
-                Some((facts, _)) => SessionEvent::FactsRead(facts.await),
+            match reading {
+                Some(reading) => SessionEvent::FactsRead((&mut reading.facts).await),
                 None => pending().await,
             }
         };
@@ -199,8 +225,18 @@ impl Session<'_> {
         Ok(())
     }
 
+    fn observe_syslog(&mut self, record: &LogRecord) {
+        if let Some(claim) = self.attribution.observe_syslog(self.start.elapsed(), record) {
+            self.task.facts_claims.push(claim);
+        }
+    }
+
     fn observe(&mut self, record: &LogRecord) {
-        self.attribution.observe(self.start.elapsed(), record);
+        if self.attribution.observe(self.start.elapsed(), record)
+            && let Some(claim) = LogClaim::of(record)
+        {
+            self.task.facts_claims.push(claim);
+        }
     }
 
     fn flush_log(&mut self) {
@@ -232,11 +268,12 @@ impl Session<'_> {
             stored.iter().filter_map(|record| Some((record, LogClaim::of(record)?))).collect();
         let (now, last) = (self.start.elapsed(), self.attribution.newest().cloned());
         stored.iter().for_each(|(record, _)| self.attribution.remember(now, record));
+        let last = last.or_else(|| self.task.last_line.clone());
         let last = last.or_else(|| self.task.recorder.last_line(&self.task.router.name));
         let known = last.and_then(|(time, message)| {
             stored.iter().rposition(|(_, claim)| {
-                (claim.message == message || mask(&claim.message) == message)
-                    && is_same_time(&claim.time, &time)
+                is_same_time(&claim.time, &time)
+                    && (claim.message == message || mask(&claim.message) == message)
             })
         });
         let new = stored.into_iter().skip(known.map_or(0, |at| at + 1));
@@ -248,6 +285,7 @@ impl Session<'_> {
             self.attribution.schedule.delay_first(now);
         }
         if known.is_none() || !candidates.kept.is_empty() {
+            self.task.facts_claims.not_followed(candidates.kept.clone());
             self.candidates.get_or_insert_default().extend(candidates.kept);
         }
     }
@@ -285,13 +323,23 @@ impl Session<'_> {
         };
         // A line that is held back may be about what the export shows.
         self.flush_log();
-        let Claims { kept: mut claims, further, .. } = self.attribution.pending();
-        if claims.is_empty() {
-            claims = self.task.recorder.history_claims(&self.task.router.name, &fetched.history);
+        let Claims { kept: claims, further, .. } = self.attribution.pending();
+        let (is_named, missed) = (!claims.is_empty(), self.task.missed.clone());
+        let mut credit = Credit { claims, further, candidates: self.candidates.clone(), missed };
+        let history = self.task.recorder.history_claims(&self.task.router.name, &fetched.history);
+        credit.add_history(history.clone(), self.task.is_history_current);
+        let mut aftermath = Aftermath {
+            header: Facts::of_header(&fetched.bytes),
+            header_began: self.export_began,
+            unshown: self.attribution.settled().without_recorded(),
+            unshown_candidates: self.candidates.clone().unwrap_or_default(),
+            last_line: self.attribution.newest_exported().cloned(),
+            ..Aftermath::default()
+        };
+        if !is_named && self.task.is_history_current {
+            aftermath.history = history;
         }
-        let newest = self.attribution.newest_exported().cloned();
-        let credit = Credit { claims, further, candidates: self.candidates.clone() };
-        let mut aftermath = Aftermath::new(&fetched.bytes, &credit, self.attribution.settled());
+        aftermath.header.history.clone_from(&fetched.history);
         let recorded = self.task.record(fetched, credit).await;
         self.task.requests.export_ended(recorded.as_ref());
         let (outcome, failed) = match recorded {
@@ -312,6 +360,7 @@ impl Session<'_> {
                 let text = format!("export rejected: {fault} (stored in refused/)");
                 self.task.export_failed(fault.kind(), "incomplete export", &text);
                 self.retry_export();
+                self.read_facts(Aftermath::default());
                 return Ok(());
             }
             Some(Outcome::Incomplete { .. }) | None => {
@@ -321,15 +370,18 @@ impl Session<'_> {
             Some(Outcome::First) => {
                 let text = "first contact: configuration stored";
                 self.task.recorder.note(&self.task.router.name, text);
-                aftermath.is_first();
+                aftermath.unshown_candidates.clear(); // lines of the time before are not news
             }
             Some(Outcome::Changed(change)) => {
                 self.task.report_change(&change);
                 self.attribution.set_recorded();
-                aftermath.is_recorded();
+                aftermath.unshown = Claims::default();
+                aftermath.unshown_candidates.clear();
             }
             Some(Outcome::Unchanged) => {}
         }
+        self.task.failed_exports = 0;
+        self.task.missed.exported(&failed);
         self.task.exports_work();
         // A change of the logging rules is in an export too: the answer is that of now.
         self.log_check = Some(check_log(Arc::clone(&self.connection)));
@@ -337,10 +389,13 @@ impl Session<'_> {
             // What the log claims may be about a section that failed. Not for ever: others would be credited later.
             self.attribution.export_incomplete(began, self.start.elapsed());
         } else {
-            self.candidates = None;
-            self.read_facts(aftermath);
+            let mut settled = self.attribution.settled();
+            self.candidates.take().into_iter().flatten().for_each(|claim| settled.push(claim));
+            self.task.missed.settled(&failed, settled);
+            self.task.is_history_current &= !is_named;
             self.attribution.export_complete(began, self.start.elapsed());
-            self.task.recorder.set_last_line(&self.task.router.name, newest);
+            aftermath.is_incomplete = !failed.is_empty();
+            self.read_facts(aftermath);
         }
         if self.task.sections_failed(&failed) {
             if failed.is_empty() {
@@ -353,24 +408,6 @@ impl Session<'_> {
             self.export_backoff.reset();
         }
         Ok(())
-    }
-
-    /// Reads facts about the router after an export, and records them once they are read.
-    fn read_facts(&mut self, mut aftermath: Aftermath) {
-        let facts = match self.aftermath.take() {
-            Some((facts, earlier)) => {
-                aftermath = earlier.followed_by(aftermath);
-                facts
-            }
-            None => read_facts(Arc::clone(&self.connection)),
-        };
-        self.aftermath = Some((facts, aftermath));
-    }
-
-    async fn record_facts(&mut self, facts: Facts) {
-        if let Some((_, aftermath)) = self.aftermath.take() {
-            self.task.record_facts(facts, aftermath).await;
-        }
     }
 
     fn fetch_failed(&mut self, fault: SshFault) -> Result<(), SshFault> {
@@ -392,5 +429,11 @@ impl Session<'_> {
 
     fn retry_export(&mut self) {
         self.attribution.export_failed(self.start.elapsed(), self.export_backoff.pause());
+        self.task.failed_exports = self.task.failed_exports.saturating_add(1);
+        let unshown = self.attribution.pending().without_recorded();
+        if self.task.failed_exports >= FAILED_EXPORTS && !unshown.kept.is_empty() {
+            self.attribution.set_recorded_claims(&unshown.kept);
+            self.read_facts(Aftermath { unshown, is_incomplete: true, ..Aftermath::default() });
+        }
     }
 }
