@@ -1,10 +1,12 @@
 //! Where a message ends in a TCP stream (RFC 6587): with octet counting, or with LF, CR or NUL. RouterOS marks the end in
-//! its format `cef` only.
+//! its format `cef` only; in its format `syslog` the priority and the time of the next message mark it.
 
 /// Bytes of a message, at most; the rest is dropped.
 const MAX_MESSAGE: usize = 16 << 10;
 /// Digits of an octet count, at most.
 const MAX_DIGITS: usize = 6;
+/// Bytes that show where a message begins, at most: `<191>2026-`.
+const BEGINNING: usize = 10;
 
 #[derive(Default)]
 pub struct Framer {
@@ -43,14 +45,16 @@ impl Framer {
                     at += digits + 1 + whole;
                 }
                 Count::None => {
-                    let end = rest.iter().position(|byte| b"\n\r\0".contains(byte));
-                    let Some(length) = end else {
+                    let is_mark = |at: &usize| b"\n\r\0".contains(&rest[*at]);
+                    let is_end = |at: &usize| is_mark(at) || *at > 0 && begins(&rest[*at..]);
+                    let Some(length) = (0..rest.len()).find(is_end) else {
                         if rest.len() >= MAX_MESSAGE {
                             if !self.discards {
-                                messages.extend(split(&rest[..MAX_MESSAGE]));
+                                messages.push(rest[..MAX_MESSAGE].to_vec());
                             }
                             self.discards = true;
-                            at = self.buffer.len();
+                            // The next message may have begun in the last bytes.
+                            at = self.buffer.len() - BEGINNING;
                         }
                         break;
                     };
@@ -58,7 +62,7 @@ impl Framer {
                         messages.push(rest[..length.min(MAX_MESSAGE)].to_vec());
                     }
                     self.discards = false;
-                    at += length + 1;
+                    at += length + usize::from(is_mark(&length));
                 }
             }
         }
@@ -70,7 +74,8 @@ impl Framer {
     pub fn flush(&mut self) -> Vec<Vec<u8>> {
         let rest = std::mem::take(&mut self.buffer);
         let is_counted = matches!(count(&rest), Count::Of { .. } | Count::Unknown);
-        if std::mem::take(&mut self.discards) || is_counted { Vec::new() } else { split(&rest) }
+        let is_complete = !std::mem::take(&mut self.discards) && !is_counted && !rest.is_empty();
+        is_complete.then_some(rest).into_iter().collect()
     }
 }
 
@@ -100,27 +105,15 @@ fn count(bytes: &[u8]) -> Count {
     }
 }
 
-/// Messages of the format `syslog` that follow each other without an end: each begins with its priority and its time.
-fn split(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let begins = |at: usize| {
-        let rest = &bytes[at..];
-        let Some(close) = rest.iter().take(5).position(|byte| *byte == b'>') else { return false };
-        let is_priority =
-            rest[0] == b'<' && close > 1 && rest[1..close].iter().all(u8::is_ascii_digit);
-        let time = &rest[close + 1..];
-        let is_month =
-            time.len() > 4 && time[..3].iter().all(u8::is_ascii_alphabetic) && time[3] == b' ';
-        let is_year = time.len() > 4 && time[..4].iter().all(u8::is_ascii_digit) && time[4] == b'-';
-        is_priority && (is_month || is_year)
-    };
-    let (mut messages, mut start) = (Vec::new(), 0);
-    for at in 1..=bytes.len() {
-        if at == bytes.len() || begins(at) {
-            messages.push(bytes[start..at].to_vec());
-            start = at;
-        }
-    }
-    messages
+/// Whether a message of the format `syslog` begins here, with its priority and its time.
+fn begins(rest: &[u8]) -> bool {
+    let Some(close) = rest.iter().take(5).position(|byte| *byte == b'>') else { return false };
+    let is_priority = rest[0] == b'<' && close > 1 && rest[1..close].iter().all(u8::is_ascii_digit);
+    let time = &rest[close + 1..];
+    let is_month =
+        time.len() > 4 && time[..3].iter().all(u8::is_ascii_alphabetic) && time[3] == b' ';
+    let is_year = time.len() > 4 && time[..4].iter().all(u8::is_ascii_digit) && time[4] == b'-';
+    is_priority && (is_month || is_year)
 }
 
 #[cfg(test)]
@@ -148,9 +141,33 @@ mod tests {
         let glued = b"<30>Oct  2 17:36:35 r one<30>2026-10-02T17:36:35 r two<30>three";
         assert_eq!(all(&[glued]).len(), 2);
         let mut framer = Framer::default();
-        assert!(framer.feed(glued).is_empty() && !framer.is_empty());
-        assert_eq!(framer.flush().len(), 2);
+        // The next message ends the one before it, without silence.
+        assert_eq!(framer.feed(glued).len(), 1);
+        assert!(!framer.is_empty());
+        assert_eq!(framer.flush().len(), 1);
         assert!(framer.is_empty());
+    }
+
+    /// A router that is never silent loses no message, wherever its packets end; one that is too long costs itself only.
+    #[test]
+    fn busy_without_an_end() {
+        let one = |n: usize| format!("<30>Oct  2 17:36:35 r system,info message {n}");
+        let glued: String = (0..2000).map(one).collect();
+        for size in [1, 7, 999] {
+            let mut framer = Framer::default();
+            let mut messages: Vec<_> =
+                glued.as_bytes().chunks(size).flat_map(|part| framer.feed(part)).collect();
+            assert_eq!(messages.len(), 1999);
+            messages.extend(framer.flush());
+            assert!(messages.iter().enumerate().all(|(n, text)| text == one(n).as_bytes()));
+        }
+        let long =
+            [&vec![b'x'; MAX_MESSAGE + 500][..], one(1).as_bytes(), one(2).as_bytes()].concat();
+        for size in 1..100 {
+            let mut framer = Framer::default();
+            let messages: Vec<_> = long.chunks(size).flat_map(|part| framer.feed(part)).collect();
+            assert_eq!(messages[1..], [one(1).into_bytes()], "{size}");
+        }
     }
 
     #[test]

@@ -37,6 +37,17 @@ pub fn parse(bytes: &[u8]) -> Option<LogRecord> {
     })
 }
 
+/// The host that a message with a time names; RouterOS sends its identity.
+pub fn host(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let rest = without_priority(text.trim());
+    let host = match rest.strip_prefix("1 ") {
+        Some(rest) => rest.split(' ').nth(1),
+        None => without_time(rest)?.split(' ').next(),
+    };
+    host.map(str::to_owned)
+}
+
 /// The topics, if there are any, and the text.
 fn content(message: &str) -> (Option<&str>, String) {
     let rest = without_priority(message);

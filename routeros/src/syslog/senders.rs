@@ -43,10 +43,16 @@ impl SyslogLines {
             None => std::future::pending().await, // it has a sender itself
         }
     }
+
+    /// The next line that arrived already.
+    pub fn waiting(&mut self) -> Option<LogRecord> {
+        self.lines.try_recv().ok()
+    }
 }
 
 impl SyslogSenders {
-    /// From now on lines from this address belong to this router. Routers behind one address all get them.
+    /// From now on lines from this address belong to this router. Of routers behind one address that gets a line which it
+    /// names as its host; without such a name all get it.
     pub fn add(&self, address: IpAddr, router: &RouterName, lines: &SyslogLines) {
         let mut senders = lock(&self.0);
         // Of tasks that ended too.
@@ -91,7 +97,11 @@ impl SyslogSenders {
             return; // not about a change
         }
         let senders = lock(&self.0);
-        for (_, sender) in senders.routers.get(&from.to_canonical()).into_iter().flatten() {
+        let Some(routers) = senders.routers.get(&from.to_canonical()) else { return };
+        let host = message::host(message).unwrap_or_default();
+        let is_named = |name: &RouterName| name.as_str().eq_ignore_ascii_case(&host);
+        let names_one = routers.iter().any(|(name, _)| is_named(name));
+        for (_, sender) in routers.iter().filter(|(name, _)| !names_one || is_named(name)) {
             // Those that do not fit are repeated by no one; the periodic export finds their change.
             let _ = sender.try_send(record.clone());
         }
@@ -103,5 +113,35 @@ impl SyslogSenders {
         if foreign > 0 {
             info(format_args!("syslog messages and connections from other addresses: {foreign}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routers_behind_one_address() {
+        let (senders, from) = (SyslogSenders::default(), IpAddr::from([192, 0, 2, 1]));
+        let mut routers = ["core1", "core2"].map(|name| (name, SyslogLines::default()));
+        for (name, lines) in &routers {
+            senders.add(from, &RouterName::try_from((*name).to_owned()).unwrap(), lines);
+        }
+        let mut received = |message: &str| {
+            senders.received(from, message.as_bytes());
+            let of = routers.iter_mut().filter_map(|(name, lines)| lines.waiting().map(|_| *name));
+            of.collect::<Vec<_>>()
+        };
+        let text = "system,info item added by alice";
+        assert_eq!(received(&format!("<30>Oct  2 17:36:35 Core1 {text}")), ["core1"]);
+        assert_eq!(
+            received(&format!("<30>1 2026-10-02T17:36:35Z core2 - - - - {text}")),
+            ["core2"]
+        );
+        let cef = "CEF:0|MikroTik|B|7.18|10|system,info|Low|dvchost=core2 msg=item added by alice";
+        assert_eq!(received(&format!("Oct  2 17:36:35 core2 {cef}")), ["core2"]);
+        // Another name, or none.
+        assert_eq!(received(&format!("<30>Oct  2 17:36:35 relay {text}")), ["core1", "core2"]);
+        assert_eq!(received(text), ["core1", "core2"]);
     }
 }
