@@ -33,14 +33,14 @@ const LATE_COPY: Duration = Duration::from_secs(600);
 /// Bytes of a message that say whether a message by syslog is its copy: the rest of a long one may be cut off.
 const COMPARED: usize = 1 << 10;
 
-/// A record that may be repeated.
+/// A record that was received while the log is followed, and may be repeated.
 #[derive(Debug)]
 struct Received {
     hash: u64,
     /// No later record repeats it after this time.
     until: Duration,
-    /// [`Attribution::exports`] at the time of receipt, if it was not in the stored log.
-    exports: Option<u64>,
+    /// [`Attribution::exports`] at the time of receipt.
+    exports: u64,
 }
 
 /// The claims of one connection that no complete export has shown yet.
@@ -51,7 +51,11 @@ pub struct Attribution {
     claims: Claims,
     /// Received before the export that is being fetched began.
     exporting: Claims,
-    /// Records received.
+    /// Hashes of the records of the stored log: many, and remembered for a minute only.
+    stored: VecDeque<u64>,
+    /// No later record repeats them after this time.
+    stored_until: Duration,
+    /// Records received since then.
     received: VecDeque<Received>,
     /// The hashes of the messages of the log, and when they were received.
     logged: VecDeque<(u64, Duration)>,
@@ -77,6 +81,8 @@ impl Attribution {
             schedule: ExportSchedule::new(timing),
             claims,
             exporting: Claims::default(),
+            stored: VecDeque::new(),
+            stored_until: Duration::ZERO,
             received: VecDeque::new(),
             logged: VecDeque::new(),
             exports: 0,
@@ -88,15 +94,20 @@ impl Attribution {
 
     /// Remembers a record that the log already had at connection: when the log repeats it, it is not new.
     pub fn remember(&mut self, now: Duration, record: &LogRecord) {
-        self.received(record, now + REPETITION, None);
+        self.forget_stored(now);
+        if self.stored.len() >= REMEMBERED {
+            self.stored.pop_front();
+        }
+        self.stored.push_back(self.hash(record));
+        self.stored_until = now + REPETITION;
+        self.newest = Some((record.time.clone(), record.message.clone()));
     }
 
-    fn received(&mut self, record: &LogRecord, until: Duration, exports: Option<u64>) {
-        if self.received.len() >= REMEMBERED {
-            self.received.pop_front();
+    /// Frees the memory of what can no longer be repeated.
+    fn forget_stored(&mut self, now: Duration) {
+        if now > self.stored_until {
+            self.stored = VecDeque::new();
         }
-        self.received.push_back(Received { hash: self.hash(record), until, exports });
-        self.newest = Some((record.time.clone(), record.message.clone()));
     }
 
     pub fn newest(&self) -> Option<&(String, String)> {
@@ -113,17 +124,20 @@ impl Attribution {
     pub fn observe(&mut self, now: Duration, record: &LogRecord) -> bool {
         let Some(claim) = LogClaim::of(record) else { return false };
         let (hash, exports) = (self.hash(record), self.exports);
-        self.received.retain(|known| {
-            known.until >= now && known.exports.is_none_or(|began| began == exports)
-        });
-        if self.received.iter().any(|known| known.hash == hash) {
+        self.forget_stored(now);
+        self.received.retain(|known| known.until >= now && known.exports == exports);
+        if self.stored.contains(&hash) || self.received.iter().any(|known| known.hash == hash) {
             return false;
         }
-        self.received(record, now + COPY, Some(exports));
+        if self.received.len() >= REMEMBERED {
+            self.received.pop_front();
+        }
+        self.received.push_back(Received { hash, until: now + COPY, exports });
         if self.logged.len() >= REMEMBERED {
             self.logged.pop_front();
         }
         self.logged.push_back((self.hash_message(record), now));
+        self.newest = Some((record.time.clone(), record.message.clone()));
         self.claims.push(claim);
         self.schedule.line_received(now);
         true
@@ -188,6 +202,8 @@ impl Attribution {
     pub fn export_complete(&mut self, began: Duration, now: Duration) {
         self.exporting = Claims::default();
         self.schedule.export_complete(began, now);
+        self.forget_stored(now);
+        self.received.shrink_to(2 * self.received.len());
     }
 
     /// The export that began at `began` is complete but for some sections: its claims stay pending.

@@ -195,7 +195,7 @@ fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
 
 /// The task of a router, and where it receives requests.
 struct RunningTask {
-    router: Router,
+    router: Arc<Router>,
     task: JoinHandle<()>,
     requests: mpsc::Sender<AnswerTo>,
 }
@@ -211,7 +211,7 @@ impl RouterTasks {
     /// Stops the tasks of routers that are gone or changed, and starts the missing ones.
     fn set(&mut self, routers: &[Router]) {
         self.running.retain(|name, RunningTask { router: old, task, .. }| {
-            let stays = routers.iter().any(|new| &new.name == name && new == old);
+            let stays = routers.iter().any(|new| &new.name == name && new == &**old);
             if !stays {
                 task.abort();
                 self.recorder.set_status(name, "stopped", "");
@@ -220,16 +220,16 @@ impl RouterTasks {
         });
         for router in routers {
             if !self.running.contains_key(&router.name) {
-                self.start(router.clone());
+                self.start(Arc::new(router.clone()));
             }
         }
     }
 
-    fn start(&mut self, router: Router) {
+    fn start(&mut self, router: Arc<Router>) {
         let (recorder, turns) = (Arc::clone(&self.recorder), self.turns.clone());
         let (requests, received) = mpsc::channel(MAX_REQUESTS);
         let (received, reloaded) = (ExportRequests::new(received), self.reloaded.clone());
-        let task = session::run(Arc::new(router.clone()), recorder, turns, reloaded, received);
+        let task = session::run(Arc::clone(&router), recorder, turns, reloaded, received);
         let (name, task) = (router.name.clone(), tokio::spawn(task));
         self.running.insert(name, RunningTask { router, task, requests });
     }
@@ -253,7 +253,7 @@ impl RouterTasks {
             .running
             .values()
             .filter(|running| running.task.is_finished())
-            .map(|running| running.router.clone())
+            .map(|running| Arc::clone(&running.router))
             .collect();
         for router in ended {
             let text = "its task ended because of an internal error: restarted";

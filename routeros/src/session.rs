@@ -62,7 +62,8 @@ pub async fn run(
         // An earlier reload is in effect already: a refused login is not tried twice.
         reload.borrow_and_update();
         let began = Instant::now();
-        let fault = match SshConnection::open(&task.router).await {
+        // Boxed, and freed once it is connected: what opens a connection is large.
+        let fault = match Box::pin(SshConnection::open(&task.router)).await {
             Ok(connection) => Session::new(&mut task, connection).run().await,
             Err(fault) => fault,
         };
@@ -139,6 +140,7 @@ struct RouterTask {
 impl RouterTask {
     fn new(router: Arc<Router>, recorder: Arc<Recorder>, turns: FetchTurns) -> RouterTask {
         let (filter, retry) = (router.log_filter, Duration::from_secs(router.login_retry));
+        let syslog = SyslogLines::new(recorder.config.syslog.is_some());
         RouterTask {
             router,
             recorder,
@@ -148,7 +150,7 @@ impl RouterTask {
             is_refused: false,
             connection_fault: Condition::default(),
             log_fault: Condition::default(),
-            syslog: SyslogLines::default(),
+            syslog,
             export_faults: BTreeSet::new(),
             sections: FailingSections::default(),
             earlier_export: None,

@@ -79,6 +79,21 @@ fn repeated_lines_schedule_no_export() {
     assert!(!attribution.observe(s(1), &login) && !attribution.observe(s(1), &system));
 }
 
+/// A full log is a thousand records, and there may be hundreds of routers: 8 bytes each, and nothing after a minute.
+#[test]
+fn a_full_log_takes_little_memory() {
+    let mut attribution = attribution();
+    for n in 0..2 * REMEMBERED {
+        let message = format!("{n}");
+        attribution.remember(s(0), &LogRecord { message, ..record(1) });
+    }
+    assert!(attribution.stored.len() == REMEMBERED && attribution.stored.capacity() <= 1_024);
+    attribution.export_complete(s(0), s(60));
+    assert_eq!(attribution.stored.len(), REMEMBERED);
+    attribution.export_complete(s(0), s(61));
+    assert_eq!(attribution.stored.capacity(), 0);
+}
+
 /// RouterOS 6 prints no date: the same line a day later is new.
 #[test]
 fn a_daily_change_is_no_repetition() {

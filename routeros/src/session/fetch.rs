@@ -103,7 +103,7 @@ fn export_commands(router: &Router) -> &'static [&'static str] {
 async fn run_beside(connection: &SshConnection, router: &Router, commands: &[&str]) -> Output {
     match run_supported(connection, router, commands).await {
         Err(SshFault::NoChannel(_)) => {
-            let second = SshConnection::open(router).await?;
+            let second = Box::pin(SshConnection::open(router)).await?; // rare, and large
             let output = run_supported(&second, router, commands).await;
             second.close().await;
             output

@@ -22,26 +22,24 @@ struct Senders {
     foreign: u64,
 }
 
-/// The lines of one router that its task has not taken yet.
-pub struct SyslogLines {
-    lines: mpsc::Receiver<LogRecord>,
-    sender: mpsc::Sender<LogRecord>,
-}
-
-impl Default for SyslogLines {
-    fn default() -> SyslogLines {
-        let (sender, lines) = mpsc::channel(WAITING);
-        SyslogLines { lines, sender }
-    }
-}
+/// The lines of one router that its task has not taken yet. Without a listener there are none, and no channel: it takes
+/// memory for each router.
+#[derive(Default)]
+pub struct SyslogLines(Option<(mpsc::Sender<LogRecord>, mpsc::Receiver<LogRecord>)>);
 
 impl SyslogLines {
+    pub fn new(listens: bool) -> SyslogLines {
+        SyslogLines(listens.then(|| mpsc::channel(WAITING)))
+    }
+
     /// Waits for the next line, forever if there is none.
     pub async fn next(&mut self) -> LogRecord {
-        match self.lines.recv().await {
-            Some(line) => line,
-            None => std::future::pending().await, // it has a sender itself
+        if let Some((_, lines)) = &mut self.0
+            && let Some(line) = lines.recv().await
+        {
+            return line;
         }
+        std::future::pending().await // it has a sender itself
     }
 
     /// The next line that arrived already.
@@ -54,6 +52,7 @@ impl SyslogSenders {
     /// From now on lines from this address belong to this router. Of routers behind one address that gets a line which it
     /// names as its host; without such a name all get it.
     pub fn add(&self, address: IpAddr, router: &RouterName, lines: &SyslogLines) {
+        let Some((own, _)) = &lines.0 else { return };
         let mut senders = lock(&self.0);
         // Of tasks that ended too.
         senders.routers.retain(|_, routers| {
@@ -61,8 +60,8 @@ impl SyslogSenders {
             !routers.is_empty()
         });
         let routers = senders.routers.entry(address.to_canonical()).or_default();
-        if !routers.iter().any(|(_, sender)| sender.same_channel(&lines.sender)) {
-            routers.push((router.clone(), lines.sender.clone()));
+        if !routers.iter().any(|(_, sender)| sender.same_channel(own)) {
+            routers.push((router.clone(), own.clone()));
         }
     }
 
