@@ -2,6 +2,7 @@
 //! the users. Nothing here has a clock: each time is the time since the connection began.
 
 mod claim;
+mod own_lines;
 mod schedule;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 
 pub use self::{
     claim::{Claims, LogClaim, is_same_time, users},
+    own_lines::{OwnLines, is_own_entry},
     schedule::{ExportSchedule, ExportTiming},
 };
 use crate::log_record::LogRecord;

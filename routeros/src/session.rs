@@ -1,5 +1,6 @@
 //! One router, as long as it is configured: connects, follows, and connects again after a pause.
 
+mod backup;
 mod export_requests;
 mod failing_sections;
 mod fetch;
@@ -17,17 +18,19 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use self::{
+    backup::Backups,
+    failing_sections::{FailingSections, Sections},
+    ssh_session::Session,
+};
 pub use self::{
+    backup::POLICIES,
     export_requests::{AnswerTo, ExportAnswer, ExportRequests, ExportResult},
     fetch::{FetchTurns, FetchedExport, Turn, export, records},
     read_facts::Aftermath,
 };
-use self::{
-    failing_sections::{FailingSections, Sections},
-    ssh_session::Session,
-};
 use crate::{
-    attribution::Claims,
+    attribution::{Claims, OwnLines},
     change::{Change, Credit},
     config::Router,
     config_export::list,
@@ -119,6 +122,9 @@ struct RouterTask {
     down_since: Option<Instant>,
     /// Claims of earlier connections that no export has shown.
     claims: Claims,
+    /// When backups are due, and the log lines that they cause.
+    backups: Backups,
+    own_lines: OwnLines,
     /// Exports that the user requested.
     requests: ExportRequests,
     /// Whether to request only log lines about the system.
@@ -143,6 +149,8 @@ impl RouterTask {
             earlier_export: None,
             down_since: None,
             claims: Claims::default(),
+            backups: Backups::default(),
+            own_lines: OwnLines::default(),
             requests: ExportRequests::default(),
             filter,
         }

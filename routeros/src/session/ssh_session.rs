@@ -1,5 +1,7 @@
 //! One connection to a router: follows its log, and fetches an export when the log or the interval requires one.
 
+mod candidates;
+
 use std::{
     collections::BTreeSet,
     convert::Infallible,
@@ -14,6 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     FetchedExport, RouterTask, Turn,
+    backup::{BackupRun, PendingBackup},
     fetch::{fetch_export, stored_log},
     follow_log::{LogEvent, LogFollower},
     log_check::{LogCheck, check_log, next_check},
@@ -22,13 +25,12 @@ use super::{
     spread,
 };
 use crate::{
-    attribution::{Attribution, Claims, ExportTiming, LogClaim, is_same_time},
+    attribution::{Attribution, Claims, ExportTiming, LogClaim, is_own_entry},
     change::Credit,
     config_export::Export,
     facts::Facts,
     log_record::{LogAssembler, LogRecord},
     log_rule::ChangeLog,
-    mask::mask,
     recorder::Outcome,
     ssh::{SshConnection, SshFault},
 };
@@ -39,8 +41,6 @@ const QUIET: Duration = Duration::from_millis(300);
 const LATEST_EXPORT: Duration = Duration::from_secs(30);
 /// The first and the longest pause after a failed export.
 const EXPORT_PAUSES: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(600)];
-/// Candidates, at most: the last ones of the log.
-const MAX_CANDIDATES: usize = 20;
 
 type PendingExport = Pin<Box<dyn Future<Output = Result<FetchedExport, SshFault>> + Send>>;
 
@@ -58,6 +58,8 @@ pub struct Session<'a> {
     /// Asks whether the log shows changes.
     log_check: Option<LogCheck>,
     export_backoff: Backoff,
+    /// The backup that is taken. No export begins meanwhile.
+    backup: Option<PendingBackup>,
     /// What is read and recorded after an export.
     aftermath: Option<(PendingFacts, Aftermath)>,
     /// Nothing arrived for [`QUIET`].
@@ -73,6 +75,8 @@ enum SessionEvent {
     Syslog(LogRecord),
     LogChecked(Option<ChangeLog>),
     FactsRead(Facts),
+    BackupDue,
+    BackedUp(BackupRun),
 }
 
 impl Session<'_> {
@@ -93,6 +97,7 @@ impl Session<'_> {
             export: None,
             log_check: None,
             export_backoff: Backoff::new(EXPORT_PAUSES[0], EXPORT_PAUSES[1]),
+            backup: None,
             aftermath: None,
             is_quiet: false,
         }
@@ -102,6 +107,9 @@ impl Session<'_> {
     pub async fn run(mut self) -> SshFault {
         let Err(fault) = self.follow().await;
         self.flush_log();
+        if self.backup.take().is_some() {
+            self.task.backup_lost();
+        }
         self.task.claims = self.attribution.pending();
         self.record_facts(Facts::default()).await;
         fault
@@ -133,6 +141,7 @@ impl Session<'_> {
                 }
                 SessionEvent::Exported(result) => self.export_fetched(result).await?,
                 SessionEvent::ExportRequested => {}
+                SessionEvent::Syslog(record) if self.task.is_own_syslog(&record) => {}
                 SessionEvent::Syslog(record) => {
                     self.attribution.observe_syslog(self.start.elapsed(), &record);
                 }
@@ -141,6 +150,14 @@ impl Session<'_> {
                     self.task.report_change_log(place);
                 }
                 SessionEvent::FactsRead(facts) => self.record_facts(facts).await,
+                SessionEvent::BackupDue => self.backup = self.task.begin_backup(&self.connection),
+                SessionEvent::BackedUp(run) => {
+                    self.backup = None;
+                    match self.connection.is_closed() && !run.is_complete() {
+                        true => self.task.backup_lost(),
+                        false => self.task.end_backup(run).await,
+                    }
+                }
             }
         }
     }
@@ -152,10 +169,13 @@ impl Session<'_> {
         let due = self.start + self.attribution.schedule.due();
         let (export, log_check, syslog) =
             (&mut self.export, &mut self.log_check, &mut self.task.syslog);
-        let aftermath = &mut self.aftermath;
+        let (aftermath, backup) = (&mut self.aftermath, &mut self.backup);
+        let next_backup = self.task.backups.next().filter(|_| export.is_none());
+        let is_backing_up = backup.is_some();
         let next_export = async {
             match export {
                 Some((export, _)) => SessionEvent::Exported(export.await),
+                None if is_backing_up => pending().await,
                 None => {
                     sleep_until(due).await;
                     SessionEvent::ExportDue
@@ -168,6 +188,16 @@ impl Session<'_> {
                 None => pending().await,
             }
         };
+        let backed_up = async {
+            match (backup, next_backup) {
+                (Some(backup), _) => SessionEvent::BackedUp(backup.await),
+                (None, Some(due)) => {
+                    sleep_until(due).await;
+                    SessionEvent::BackupDue
+                }
+                (None, None) => pending().await,
+            }
+        };
         tokio::select! {
             event = log.next() => event.map(SessionEvent::Log),
             () = sleep(QUIET), if !self.is_quiet => Ok(SessionEvent::Quiet),
@@ -176,10 +206,21 @@ impl Session<'_> {
             record = syslog.next() => Ok(SessionEvent::Syslog(record)),
             place = next_check(log_check) => Ok(SessionEvent::LogChecked(place)),
             event = facts => Ok(event),
+            event = backed_up => Ok(event),
         }
     }
 
     fn observe(&mut self, record: &LogRecord) {
+        if self.task.is_own_line(record) {
+            self.attribution.remember(self.start.elapsed(), record);
+            // After a restart it is known too, unless an export is to come anyway.
+            let is_settled = self.export.is_none() && self.candidates.is_none();
+            if is_settled && self.attribution.pending().kept.is_empty() {
+                let newest = self.attribution.newest().cloned();
+                self.task.recorder.set_last_line(&self.task.router.name, newest);
+            }
+            return;
+        }
         self.attribution.observe(self.start.elapsed(), record);
     }
 
@@ -205,31 +246,6 @@ impl Session<'_> {
         };
         self.find_candidates(&stored);
         Ok(log)
-    }
-
-    fn find_candidates(&mut self, stored: &[LogRecord]) {
-        let stored: Vec<_> =
-            stored.iter().filter_map(|record| Some((record, LogClaim::of(record)?))).collect();
-        let (now, last) = (self.start.elapsed(), self.attribution.newest().cloned());
-        stored.iter().for_each(|(record, _)| self.attribution.remember(now, record));
-        let last = last.or_else(|| self.task.recorder.last_line(&self.task.router.name));
-        let known = last.and_then(|(time, message)| {
-            stored.iter().rposition(|(_, claim)| {
-                (claim.message == message || mask(&claim.message) == message)
-                    && is_same_time(&claim.time, &time)
-            })
-        });
-        let new = stored.into_iter().skip(known.map_or(0, |at| at + 1));
-        let mut new: Vec<_> = new.map(|(_, claim)| claim).collect();
-        new.drain(..new.len().saturating_sub(MAX_CANDIDATES));
-        let mut candidates = Claims::default(); // bounded in size
-        new.into_iter().for_each(|claim| candidates.push(claim));
-        if !candidates.kept.is_empty() || !self.attribution.pending().kept.is_empty() {
-            self.attribution.schedule.delay_first(now);
-        }
-        if known.is_none() || !candidates.kept.is_empty() {
-            self.candidates.get_or_insert_default().extend(candidates.kept);
-        }
     }
 
     /// Fetches an export when the router has its turn, or a second one in the same turn to confirm the first.
@@ -259,7 +275,7 @@ impl Session<'_> {
         result: Result<FetchedExport, SshFault>,
     ) -> Result<(), SshFault> {
         let began = self.export.take().map_or(Duration::ZERO, |(_, began)| began);
-        let fetched = match result {
+        let mut fetched = match result {
             Ok(fetched) => fetched,
             Err(fault) => return self.fetch_failed(fault),
         };
@@ -267,6 +283,8 @@ impl Session<'_> {
         self.flush_log();
         let Claims { kept: mut claims, further, .. } = self.attribution.pending();
         if claims.is_empty() {
+            let router = &self.task.router;
+            fetched.history.retain(|entry| !(router.backup && is_own_entry(entry, &router.user)));
             claims = self.task.recorder.history_claims(&self.task.router.name, &fetched.history);
         }
         let newest = self.attribution.newest_exported().cloned();
@@ -321,6 +339,7 @@ impl Session<'_> {
             self.read_facts(aftermath);
             self.attribution.export_complete(began, self.start.elapsed());
             self.task.recorder.set_last_line(&self.task.router.name, newest);
+            self.task.plan_backup().await;
         }
         if self.task.sections_failed(&failed) {
             if failed.is_empty() {
