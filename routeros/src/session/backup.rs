@@ -31,7 +31,7 @@ pub const POLICIES: [&str; 7] = ["ssh", "read", "write", "policy", "sensitive", 
 const MAX_BACKUP: u64 = 64 << 20;
 /// From one backup to the next, at least: a save takes a router seconds, and each backup has the size of all before it.
 const SHORTEST: Duration = Duration::from_secs(3600);
-/// At most: passwords of users, certificates and whatever no export shows are in a backup only.
+/// At most: passwords of users, and what else no export shows, are in a backup only.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// The pause after a file could not be removed, and while others take their turn.
 const REMOVAL_PAUSE: Duration = Duration::from_secs(600);
