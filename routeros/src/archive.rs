@@ -12,6 +12,7 @@
 //! NAME/log.txt             a line for each message
 //! NAME/refused/*.rsc       incomplete exports
 //! NAME/sensitive/*.age     exports with secrets, encrypted
+//! NAME/backups/*.age       binary backups, encrypted
 //! NAME/state.json          the state of the router
 //! ```
 
@@ -56,6 +57,8 @@ pub struct RouterState {
     pub changed: Option<Timestamp>,
     pub version: String,
     pub lines: usize,
+    /// The file of a backup may still be on the router.
+    pub backup_left: bool,
     /// Changed lines that rules ignored so far.
     pub ignored: u64,
     /// Time and message of the last log line about a change, to find later ones after the next connection.

@@ -3,6 +3,7 @@
 
 mod claim;
 mod facts_claims;
+mod own_lines;
 mod schedule;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 pub use self::{
     claim::{Claims, LogClaim, is_same_time, users},
     facts_claims::FactsClaims,
+    own_lines::{OwnLines, is_own_entry},
     schedule::{ExportSchedule, ExportTiming},
 };
 use crate::log_record::LogRecord;

@@ -142,6 +142,9 @@ pub struct Router {
     /// Export secrets too.
     #[serde(default)]
     pub show_sensitive: bool,
+    /// Store binary backups, encrypted.
+    #[serde(default)]
+    pub backup: bool,
     /// Request only log lines with the topic `system`.
     #[serde(default = "yes")]
     pub log_filter: bool,
@@ -233,6 +236,11 @@ impl Config {
                 return Err(fault("the name is used twice"));
             }
             router.check().map_err(|why| fault(&why))?;
+            if router.backup && self.encrypt_to.is_empty() {
+                return Err(fault(
+                    "backup: a backup has all secrets and is stored encrypted only (set encrypt_to)",
+                ));
+            }
             if router.mail_to.is_some() && self.mail.is_none() {
                 return Err(fault(
                     "mail_to: there is no table [mail] (its server and from are needed)",

@@ -38,6 +38,7 @@ mod mask;
 mod recorder;
 mod seal;
 mod session;
+mod sftp;
 mod ssh;
 mod syslog;
 mod terminal;

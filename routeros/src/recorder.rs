@@ -7,6 +7,7 @@ mod digest;
 mod journal;
 mod judge;
 mod mail;
+mod record_backup;
 mod record_export;
 mod record_facts;
 mod report;
@@ -25,11 +26,11 @@ use aw_service::{explain, info, warn};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use shm_layout::Writer;
 
-pub use self::record_export::Outcome;
 use self::{
     clock::RetentionClock, commits::Commits, journal::Journal, judge::Judge, mail::ChangeMail,
     ring::ChangeRing, sensitive::SensitiveHashes,
 };
+pub use self::{record_backup::BackupTimes, record_export::Outcome};
 use crate::{
     archive::Archive,
     config::{Config, Router, RouterName},

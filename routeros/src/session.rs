@@ -1,5 +1,6 @@
 //! One router, as long as it is configured: connects, follows, and connects again after a pause.
 
+mod backup;
 mod export_requests;
 mod failing_sections;
 mod fetch;
@@ -17,17 +18,19 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use self::{
+    backup::Backups,
+    failing_sections::{FailingSections, Sections},
+    ssh_session::Session,
+};
 pub use self::{
+    backup::POLICIES,
     export_requests::{AnswerTo, ExportAnswer, ExportRequests, ExportResult},
     fetch::{FetchTurns, FetchedExport, Turn, export, records},
     read_facts::Aftermath,
 };
-use self::{
-    failing_sections::{FailingSections, Sections},
-    ssh_session::Session,
-};
 use crate::{
-    attribution::{Claims, FactsClaims, LogClaim},
+    attribution::{Claims, FactsClaims, LogClaim, OwnLines},
     change::{Change, Credit, Missed},
     config::Router,
     config_export::list,
@@ -131,6 +134,9 @@ struct RouterTask {
     is_history_current: bool,
     /// Exports in a row that failed.
     failed_exports: u32,
+    /// When backups are due, and the log lines that they cause.
+    backups: Backups,
+    own_lines: OwnLines,
     /// Exports that the user requested.
     requests: ExportRequests,
     /// Whether to request only log lines about the system.
@@ -161,6 +167,8 @@ impl RouterTask {
             last_line: None,
             is_history_current: false,
             failed_exports: 0,
+            backups: Backups::default(),
+            own_lines: OwnLines::default(),
             requests: ExportRequests::default(),
             filter,
         }

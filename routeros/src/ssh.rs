@@ -34,6 +34,7 @@ use crate::{
     config::Router,
     host_key::{self, HostKey},
     recorder::lock,
+    sftp::{self, SftpFault},
 };
 
 /// Bytes of an answer, at most.
@@ -160,6 +161,26 @@ impl SshConnection {
         };
         let late = || SshFault::Unreachable(format!("the router did not start {command}"));
         timeout(STEP_TIMEOUT, start).await.map_err(|_| late())?.map_err(|error| fault(error, None))
+    }
+
+    /// Downloads a file of at most this size. After `limit` its channel is closed.
+    pub async fn download(
+        &self,
+        path: &str,
+        most: u64,
+        limit: Duration,
+    ) -> Result<Result<Vec<u8>, SftpFault>, SshFault> {
+        let start = async {
+            let channel = self.handle.channel_open_session().await?;
+            channel.request_subsystem(true, "sftp").await?;
+            Ok(channel)
+        };
+        let late = || SshFault::Unreachable("the router did not start sftp".into());
+        let started = timeout(STEP_TIMEOUT, start).await.map_err(|_| late())?;
+        let mut channel = started.map_err(|error| fault(error, None))?;
+        let downloaded = timeout(limit, sftp::download(&mut channel, path, most)).await;
+        self.end(channel).await;
+        Ok(downloaded.unwrap_or(Err(SftpFault::Late(limit))))
     }
 
     /// The router's address, if it is an IPv4 address.

@@ -5,12 +5,14 @@
 use aw_tests::rig::{Run, run, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::routeros::{Router, Version, fingerprint, new_key};
-use aw_tests::server::{Server, ServerProcess, free_port, listens};
+use aw_tests::server::{Server, ServerProcess, free_port, installed, listens};
 use aw_tests::watching::Watching;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+
+const SFTP_SERVER: &str = "/usr/lib/openssh/sftp-server";
 
 /// The server, which runs as the user of the test.
 struct Sshd {
@@ -242,6 +244,50 @@ fn a_jump_host_that_does_not_forward() {
         "{found:?}"
     );
 }
+
+/// A backup is fetched from OpenSSH's SFTP server, and stored as it was.
+#[test]
+fn a_backup() {
+    if !installed(&["/usr/bin/age", "/usr/bin/age-keygen", SFTP_SERVER], "age") {
+        return;
+    }
+    let (server, ring) = (Sshd::with(&format!("Subsystem sftp {SFTP_SERVER}")), Ring::new());
+    let mut command = Command::new("age-keygen");
+    command.arg("-o").arg(server.path("age"));
+    let made = run(command).ok();
+    let text = made.stderr + &made.stdout;
+    let key = text.split_whitespace().find(|word| word.starts_with("age1")).unwrap();
+    // Of several parts.
+    let file: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
+    fs::write(server.path("binary"), &file).unwrap();
+    let script = fs::read_to_string(server.path("script")).unwrap();
+    let more = format!(
+        "'/system backup save name=addrwatch-backup dont-encrypt=yes') cp binary addrwatch-backup.backup; echo 'Configuration backup saved' ;;\n\
+         '/file remove addrwatch-backup.backup') rm addrwatch-backup.backup && : >removed ;;\n{SFTP_SERVER}) exec {SFTP_SERVER} ;;\nesac"
+    );
+    fs::write(server.path("script.new"), script.replace("esac", &more)).unwrap();
+    fs::set_permissions(server.path("script.new"), Permissions::from_mode(0o700)).unwrap();
+    fs::rename(server.path("script.new"), server.path("script")).unwrap();
+    let watching = server
+        .watching(&ring, "host_rsa")
+        .global(&format!("encrypt_to = [{key:?}]"))
+        .option(&format!("key_file = {:?}", server.path("rsa")))
+        .option("backup = true");
+    let daemon = watching.start();
+    wait_until("it was removed", || server.path("removed").exists());
+    let directory = watching.archive("core1").join("backups");
+    let backups = || fs::read_dir(&directory).into_iter().flatten().count();
+    wait_until("it is stored", || backups() == 1);
+    daemon.stop().ok();
+    let stored = fs::read_dir(directory).unwrap().next().unwrap().unwrap().path();
+    let mut command = Command::new("age");
+    command.arg("-d").arg("-i").arg(server.path("age")).arg("-o").arg(server.path("clear"));
+    command.arg(stored);
+    run(command).ok();
+    assert!(fs::read(server.path("clear")).unwrap() == file);
+    assert!(!server.path("addrwatch-backup.backup").exists());
+}
+
 /// The message names the kind of algorithm that is missing, what the server offers, and the key that allows it.
 #[test]
 fn old_algorithms() {

@@ -42,6 +42,7 @@ pub mod scenarios;
 pub mod seeds;
 
 pub mod server;
+pub mod sftp_server;
 pub mod sightings;
 pub mod tracker;
 pub mod watching;

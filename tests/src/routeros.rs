@@ -1,6 +1,7 @@
 //! A RouterOS to log in to, in this process: the SSH server of russh, with RouterOS's banner, its algorithms, its two
 //! log forms, its exports, and what goes wrong with them.
 
+use crate::sftp_server::SftpServer;
 use russh::keys::{Algorithm, PrivateKey, PublicKey};
 use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, Session, VerifiedPublicKey};
 use russh::{
@@ -67,6 +68,17 @@ pub struct Faults {
     pub logging: Option<String>,
     /// The user may not see secrets.
     pub no_secrets: bool,
+    /// The user's group has the policies that a backup needs.
+    pub may_write: bool,
+    /// The same, and `ftp`, without which RouterOS accepts the session and closes the channel on the request of the
+    /// subsystem `sftp` (jeff-nasseri/mikrotik-mcp #113, #131).
+    pub may_transfer: bool,
+    /// The connection breaks in the middle of the next transfer.
+    pub cut_transfer: bool,
+    /// Files have this many bytes less than their size says.
+    pub lost: usize,
+    /// Files are not removed.
+    pub keep_files: bool,
 }
 
 /// State that tests can read and change while it runs.
@@ -87,6 +99,8 @@ pub struct State {
     pub prints_once: HashMap<String, String>,
     /// This command is answered once it is removed from here.
     pub held: Option<String>,
+    /// The files of `/file`, by name.
+    pub files: HashMap<String, Vec<u8>>,
     /// Commands that were run.
     pub commands: Vec<String>,
     /// Logins that succeeded.
@@ -168,6 +182,7 @@ impl Router {
             prints: HashMap::new(),
             prints_once: HashMap::new(),
             held: None,
+            files: HashMap::new(),
             commands: Vec::new(),
             logins: 0,
             login: String::new(),
@@ -328,6 +343,7 @@ fn listen(shared: &Arc<Shared>, key: PrivateKey, address: SocketAddr) -> (Socket
                     shared: Arc::clone(&shared),
                     channels: HashMap::new(),
                     running: HashMap::new(),
+                    transfers: HashMap::new(),
                 };
                 let Ok(running) = server::run_stream(config, stream, client).await else { return };
                 let handle = running.handle();
@@ -348,6 +364,7 @@ struct Client {
     channels: HashMap<ChannelId, Arc<ChannelWriteHalf<Msg>>>,
     /// Commands that run end when these are dropped.
     running: HashMap<ChannelId, watch::Sender<()>>,
+    transfers: HashMap<ChannelId, SftpServer>,
 }
 
 impl Client {
@@ -443,6 +460,40 @@ impl server::Handler for Client {
     ) -> Result<(), russh::Error> {
         self.running.remove(&channel);
         Ok(())
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let may = self.shared.state.lock().unwrap().faults.may_transfer;
+        if name == "sftp" && may {
+            self.transfers.insert(channel, SftpServer::default());
+            session.channel_success(channel)?;
+        } else {
+            session.close(channel)?;
+        }
+        Ok(())
+    }
+
+    async fn data(
+        &mut self,
+        channel: ChannelId,
+        data: &[u8],
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let Some(transfer) = self.transfers.get_mut(&channel) else { return Ok(()) };
+        let answers = {
+            let mut state = self.shared.state.lock().unwrap();
+            let answers = transfer.feed(data, &state.files, state.faults.lost);
+            if answers.has_read && std::mem::take(&mut state.faults.cut_transfer) {
+                return Err(russh::Error::Disconnect);
+            }
+            answers
+        };
+        session.data(channel, answers.bytes)
     }
 
     async fn exec_request(
@@ -561,7 +612,8 @@ impl Shared {
         while self.state.lock().unwrap().held.as_deref() == Some(command) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let mut answer = self.answer(command, &faults).into_bytes();
+        let files = self.change_files(command, &faults);
+        let mut answer = files.unwrap_or_else(|| self.answer(command, &faults)).into_bytes();
         if command.starts_with("/export") {
             answer.truncate(faults.cut.unwrap_or(usize::MAX));
         }
@@ -584,6 +636,46 @@ impl Shared {
         let _ = handle.data(channel, answer).await;
         let _ = handle.exit_status_request(channel, 0).await;
         let _ = handle.close(channel).await;
+    }
+
+    /// The answer to a command that changes files. Each is logged, as RouterOS logs what an SSH command does; whether it
+    /// logs these is not published, so this is the worse case.
+    fn change_files(&self, command: &str, faults: &Faults) -> Option<String> {
+        const DENIED: &str = "not enough permissions (9)\r\n";
+        let (action, answer) = if let Some(options) = command.strip_prefix("/system backup save ") {
+            if !faults.may_write {
+                return Some(DENIED.into());
+            }
+            let name = options.split(' ').find_map(|word| word.strip_prefix("name="))?;
+            let mut state = self.state.lock().unwrap();
+            // Binary: the magic number of a backup that is not encrypted, and all of the configuration.
+            let mut file = vec![0x88, 0xac, 0xa1, 0xb1];
+            file.extend((0..200_000_u32).flat_map(u32::to_le_bytes));
+            file.extend(state.lines.join("\n").into_bytes());
+            state.files.insert(format!("{name}.backup"), file);
+            ("backup saved", "Configuration backup saved\r\n")
+        } else if let Some(name) = command.strip_prefix("/file remove ") {
+            if !faults.may_write {
+                return Some(DENIED.into());
+            }
+            let mut state = self.state.lock().unwrap();
+            if faults.keep_files {
+                return Some("failure: the file is in use\r\n".into());
+            }
+            if state.files.remove(name).is_none() {
+                return Some("no such item (4)\r\n".into());
+            }
+            ("file removed", "")
+        } else {
+            return None;
+        };
+        let message = match self.version {
+            Version::V6 => format!("{action} by admin"),
+            Version::V7 => format!("{action} by ssh-cmd:admin@127.0.0.1/action:1 ({command})"),
+        };
+        let line = self.write("system,info", &message);
+        self.send(format!("{line}\r\n").as_bytes());
+        Some(answer.into())
     }
 
     fn answer(&self, command: &str, faults: &Faults) -> String {
@@ -675,8 +767,13 @@ impl Shared {
                 "Flags: X - disabled{end} 0   ;;; system default user{end}     name=\"admin\" group=audit address=\"\"{end}"
             ),
             ("/user group print detail", _) => format!(
-                " 0 name=\"audit\" policy=ssh,read,{}!local,!telnet,!ftp,!reboot,!write,{end}      !policy,!test skin=default{end}",
-                if faults.no_secrets { "!sensitive," } else { "sensitive," }
+                " 0 name=\"audit\" policy=ssh,read,{}!local,!telnet,!reboot,{end}      {} skin=default{end}",
+                if faults.no_secrets { "!sensitive," } else { "sensitive," },
+                match (faults.may_write, faults.may_transfer) {
+                    (true, true) => "ftp,write,policy,test",
+                    (true, false) => "!ftp,write,policy,test",
+                    (false, _) => "!ftp,!write,!policy,!test",
+                }
             ),
             ("/system clock print", _) => {
                 format!("  time: 00:00:00{end}  date: 2001-01-01{end}  gmt-offset: +00:00{end}")

@@ -168,3 +168,31 @@ fn a_first_line_without_a_usable_time() {
     archive.remove_log_lines(time(10)).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "no date\nat all\n");
 }
+
+/// Backups have the retention of snapshots, and the newest one stays.
+#[test]
+fn encrypted_files_are_removed() {
+    let root = tempfile::tempdir().unwrap();
+    let archive = Archive::of(root.path(), &"core1".to_owned().try_into().unwrap());
+    archive.create().unwrap();
+    let time = |second: i64| Timestamp::from_second(1_700_000_000 + second).unwrap();
+    assert_eq!(archive.newest_backup().unwrap(), None);
+    for second in [0, 0, 10, 20, 30] {
+        archive.add_backup(time(second), b"x").unwrap();
+        archive.add_sensitive(time(second), b"x").unwrap();
+    }
+    let names = |directory: &str| {
+        let entries = fs::read_dir(archive.path(directory)).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("backups").len(), 5);
+    assert_eq!(archive.newest_backup().unwrap(), Some(time(30)));
+    archive.remove_sensitive(2, None).unwrap();
+    assert_eq!(names("backups"), ["20231114T221340Z.backup.age", "20231114T221350Z.backup.age"]);
+    assert_eq!(names("sensitive"), ["20231114T221340Z.rsc.age", "20231114T221350Z.rsc.age"]);
+    archive.remove_sensitive(2, Some(Timestamp::MAX)).unwrap();
+    assert_eq!(names("backups"), ["20231114T221350Z.backup.age"]);
+}

@@ -2,9 +2,10 @@
 
 use jiff::{Timestamp, civil::DateTime, tz::Offset};
 
-use crate::config::Router;
+use crate::{config::Router, session::POLICIES};
 
-/// Whether the user's group has the policies that are needed: `ssh`, `read`, and `sensitive` if secrets are exported. A
+/// Whether the user's group has the policies that are needed: `ssh`, `read`, `sensitive` if secrets are exported, and those
+/// that `backup` needs. A
 /// user without permission to list users may have these policies too.
 pub fn rights(router: &Router, users: &str, groups: &str) -> String {
     let entry = |text, name: &str| {
@@ -17,10 +18,14 @@ pub fn rights(router: &Router, users: &str, groups: &str) -> String {
         return "unknown: the router does not print the user's group".into();
     };
     let has = |policy: &str| policies.split(',').any(|one| one == policy);
-    let needed =
-        ["ssh", "read", "sensitive"].into_iter().take(2 + usize::from(router.show_sensitive));
-    let missing: Vec<_> = needed.filter(|policy| !has(policy)).collect();
-    let more: Vec<_> = ["write", "policy", "reboot"].into_iter().filter(|it| has(it)).collect();
+    let needed: &[&str] = match (router.backup, router.show_sensitive) {
+        (true, _) => &POLICIES,
+        (false, true) => &["ssh", "read", "sensitive"],
+        (false, false) => &["ssh", "read"],
+    };
+    let missing: Vec<_> = needed.iter().copied().filter(|policy| !has(policy)).collect();
+    let more = ["write", "policy", "reboot"].into_iter();
+    let more: Vec<_> = more.filter(|it| has(it) && !needed.contains(it)).collect();
     match (&*missing, &*more) {
         ([], []) => "ok".into(),
         ([], more) => format!("ok, {} not needed", more.join(", ")),
@@ -102,6 +107,12 @@ mod tests {
         assert_eq!(of("look", "show_sensitive = true"), "sensitive missing");
         assert_eq!(of("admin", "show_sensitive = true"), "ok, write, policy, reboot not needed");
         assert_eq!(of("web", ""), "ssh missing");
+        let text = "archive = \"/\"\nencrypt_to = [\"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\"]\n\
+            [[router]]\nname = \"x\"\naddress = \"192.0.2.1\"\nuser = \"admin\"\nagent = true\nbackup = true\n";
+        let router = &Config::parse(text).unwrap().routers[0];
+        assert_eq!(rights(router, users, groups), "test missing");
+        let groups = groups.replace("write,policy", "write,test,policy");
+        assert_eq!(rights(router, users, &groups), "ok, reboot not needed");
         for user in ["nobody", "audit", "full", ""] {
             assert!(of(user, "").starts_with("unknown"), "{user}");
         }

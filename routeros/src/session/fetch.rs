@@ -100,7 +100,7 @@ fn export_commands(router: &Router) -> &'static [&'static str] {
 }
 
 /// Runs a command beside the log in this connection, or in a second one if the router allows only one command in each.
-async fn run_beside(connection: &SshConnection, router: &Router, commands: &[&str]) -> Output {
+pub async fn run_beside(connection: &SshConnection, router: &Router, commands: &[&str]) -> Output {
     match run_supported(connection, router, commands).await {
         Err(SshFault::NoChannel(_)) => {
             let second = Box::pin(SshConnection::open(router)).await?; // rare, and large

@@ -1,6 +1,7 @@
 //! One connection to a router: follows its log, and fetches an export when the log or the interval requires one.
 
 mod after_export;
+mod candidates;
 
 use std::{
     collections::BTreeSet,
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     FetchedExport, RouterTask, Turn,
+    backup::{BackupRun, PendingBackup},
     fetch::{fetch_export, stored_log},
     follow_log::{LogEvent, LogFollower},
     log_check::{LogCheck, check_log, next_check},
@@ -24,13 +26,12 @@ use super::{
     spread,
 };
 use crate::{
-    attribution::{Attribution, Claims, ExportTiming, LogClaim, is_same_time},
+    attribution::{Attribution, Claims, ExportTiming, LogClaim, is_own_entry},
     change::Credit,
     config_export::Export,
     facts::Facts,
     log_record::{LogAssembler, LogRecord},
     log_rule::ChangeLog,
-    mask::mask,
     recorder::Outcome,
     ssh::{SshConnection, SshFault},
 };
@@ -45,8 +46,6 @@ const EXPORT_PAUSES: [Duration; 2] = [Duration::from_secs(10), Duration::from_se
 const FAILED_EXPORTS: u32 = 5;
 /// Parts of the log that are read before an export is judged, at most.
 const MAX_WAITING: usize = 256;
-/// Candidates, at most: the last ones of the log.
-const MAX_CANDIDATES: usize = 20;
 
 type PendingExport = Pin<Box<dyn Future<Output = Result<FetchedExport, SshFault>> + Send>>;
 
@@ -66,6 +65,8 @@ pub struct Session<'a> {
     /// Asks whether the log shows changes.
     log_check: Option<LogCheck>,
     export_backoff: Backoff,
+    /// The backup that is taken. No export begins meanwhile.
+    backup: Option<PendingBackup>,
     /// What is read and recorded after an export.
     reading: Option<Reading>,
     /// What is recorded with the facts that are read next.
@@ -83,6 +84,8 @@ enum SessionEvent {
     Syslog(LogRecord),
     LogChecked(Option<ChangeLog>),
     FactsRead(Facts),
+    BackupDue,
+    BackedUp(BackupRun),
 }
 
 impl Session<'_> {
@@ -105,6 +108,7 @@ impl Session<'_> {
             log_check: None,
             export_backoff: Backoff::new(EXPORT_PAUSES[0], EXPORT_PAUSES[1]),
             reading: None,
+            backup: None,
             aftermath: None,
             is_quiet: false,
         }
@@ -115,6 +119,9 @@ impl Session<'_> {
         let Err(fault) = self.follow().await;
         self.flush_log();
         self.record_rest().await;
+        if self.backup.take().is_some() {
+            self.task.backup_lost();
+        }
         self.task.claims = self.attribution.pending();
         fault
     }
@@ -141,6 +148,14 @@ impl Session<'_> {
                     self.export_fetched(result).await?;
                 }
                 SessionEvent::ExportRequested => {}
+                SessionEvent::BackupDue => self.backup = self.task.begin_backup(&self.connection),
+                SessionEvent::BackedUp(run) => {
+                    self.backup = None;
+                    match self.connection.is_closed() && !run.is_complete() {
+                        true => self.task.backup_lost(),
+                        false => self.task.end_backup(run).await,
+                    }
+                }
                 SessionEvent::Syslog(record) => self.observe_syslog(&record),
                 SessionEvent::LogChecked(place) => {
                     self.log_check = None;
@@ -179,10 +194,13 @@ impl Session<'_> {
         let due = self.start + self.attribution.schedule.due();
         let (export, log_check, syslog) =
             (&mut self.export, &mut self.log_check, &mut self.task.syslog);
-        let reading = &mut self.reading;
+        let (reading, backup) = (&mut self.reading, &mut self.backup);
+        let next_backup = self.task.backups.next().filter(|_| export.is_none());
+        let is_backing_up = backup.is_some();
         let next_export = async {
             match export {
                 Some((export, _)) => SessionEvent::Exported(export.await),
+                None if is_backing_up => pending().await,
                 None => {
                     sleep_until(due).await;
                     SessionEvent::ExportDue
@@ -195,6 +213,16 @@ impl Session<'_> {
                 None => pending().await,
             }
         };
+        let backed_up = async {
+            match (backup, next_backup) {
+                (Some(backup), _) => SessionEvent::BackedUp(backup.await),
+                (None, Some(due)) => {
+                    sleep_until(due).await;
+                    SessionEvent::BackupDue
+                }
+                (None, None) => pending().await,
+            }
+        };
         tokio::select! {
             event = log.next() => event.map(SessionEvent::Log),
             () = sleep(QUIET), if !self.is_quiet => Ok(SessionEvent::Quiet),
@@ -203,6 +231,7 @@ impl Session<'_> {
             record = syslog.next() => Ok(SessionEvent::Syslog(record)),
             place = next_check(log_check) => Ok(SessionEvent::LogChecked(place)),
             event = facts => Ok(event),
+            event = backed_up => Ok(event),
         }
     }
 
@@ -226,12 +255,27 @@ impl Session<'_> {
     }
 
     fn observe_syslog(&mut self, record: &LogRecord) {
+        if self.task.is_own_syslog(record) {
+            return;
+        }
         if let Some(claim) = self.attribution.observe_syslog(self.start.elapsed(), record) {
             self.task.facts_claims.push(claim);
         }
     }
 
     fn observe(&mut self, record: &LogRecord) {
+        if self.task.is_own_line(record) {
+            self.attribution.remember(self.start.elapsed(), record);
+            // After a restart it is known too, unless an export or a record is to come anyway.
+            let is_settled = self.export.is_none()
+                && self.candidates.is_none()
+                && self.reading.is_none()
+                && self.aftermath.is_none();
+            if is_settled && self.attribution.pending().kept.is_empty() {
+                self.set_last_line(self.attribution.newest().cloned());
+            }
+            return;
+        }
         if self.attribution.observe(self.start.elapsed(), record)
             && let Some(claim) = LogClaim::of(record)
         {
@@ -263,33 +307,6 @@ impl Session<'_> {
         Ok(log)
     }
 
-    fn find_candidates(&mut self, stored: &[LogRecord]) {
-        let stored: Vec<_> =
-            stored.iter().filter_map(|record| Some((record, LogClaim::of(record)?))).collect();
-        let (now, last) = (self.start.elapsed(), self.attribution.newest().cloned());
-        stored.iter().for_each(|(record, _)| self.attribution.remember(now, record));
-        let last = last.or_else(|| self.task.last_line.clone());
-        let last = last.or_else(|| self.task.recorder.last_line(&self.task.router.name));
-        let known = last.and_then(|(time, message)| {
-            stored.iter().rposition(|(_, claim)| {
-                is_same_time(&claim.time, &time)
-                    && (claim.message == message || mask(&claim.message) == message)
-            })
-        });
-        let new = stored.into_iter().skip(known.map_or(0, |at| at + 1));
-        let mut new: Vec<_> = new.map(|(_, claim)| claim).collect();
-        new.drain(..new.len().saturating_sub(MAX_CANDIDATES));
-        let mut candidates = Claims::default(); // bounded in size
-        new.into_iter().for_each(|claim| candidates.push(claim));
-        if !candidates.kept.is_empty() || !self.attribution.pending().kept.is_empty() {
-            self.attribution.schedule.delay_first(now);
-        }
-        if known.is_none() || !candidates.kept.is_empty() {
-            self.task.facts_claims.not_followed(candidates.kept.clone());
-            self.candidates.get_or_insert_default().extend(candidates.kept);
-        }
-    }
-
     /// Fetches an export when the router has its turn, or a second one in the same turn to confirm the first.
     fn fetch(&self, unconfirmed: Option<(Export, Turn)>) -> PendingExport {
         let (connection, router) = (Arc::clone(&self.connection), Arc::clone(&self.task.router));
@@ -317,7 +334,7 @@ impl Session<'_> {
         result: Result<FetchedExport, SshFault>,
     ) -> Result<(), SshFault> {
         let began = self.export.take().map_or(Duration::ZERO, |(_, began)| began);
-        let fetched = match result {
+        let mut fetched = match result {
             Ok(fetched) => fetched,
             Err(fault) => return self.fetch_failed(fault),
         };
@@ -326,6 +343,8 @@ impl Session<'_> {
         let Claims { kept: claims, further, .. } = self.attribution.pending();
         let (is_named, missed) = (!claims.is_empty(), self.task.missed.clone());
         let mut credit = Credit { claims, further, candidates: self.candidates.clone(), missed };
+        let router = &self.task.router;
+        fetched.history.retain(|entry| !(router.backup && is_own_entry(entry, &router.user)));
         let history = self.task.recorder.history_claims(&self.task.router.name, &fetched.history);
         credit.add_history(history.clone(), self.task.is_history_current);
         let mut aftermath = Aftermath {
@@ -396,6 +415,7 @@ impl Session<'_> {
             self.attribution.export_complete(began, self.start.elapsed());
             aftermath.is_incomplete = !failed.is_empty();
             self.read_facts(aftermath);
+            self.task.plan_backup().await;
         }
         if self.task.sections_failed(&failed) {
             if failed.is_empty() {

@@ -44,7 +44,7 @@ impl SyslogLines {
 
     /// The next line that arrived already.
     pub fn waiting(&mut self) -> Option<LogRecord> {
-        self.lines.try_recv().ok()
+        self.0.as_mut()?.1.try_recv().ok()
     }
 }
 

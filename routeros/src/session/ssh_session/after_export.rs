@@ -59,7 +59,7 @@ impl Session<'_> {
 
     /// The lines up to this one are settled and recorded. While claims are remembered for sections that failed, they are
     /// candidates again after a restart.
-    fn set_last_line(&mut self, line: Option<(String, String)>) {
+    pub(super) fn set_last_line(&mut self, line: Option<(String, String)>) {
         let Some(line) = line else { return };
         self.task.last_line = Some(line.clone());
         if self.task.missed.sections.is_empty() {

@@ -1,0 +1,42 @@
+//! The lines of the stored log that came while the log was not followed.
+
+use super::Session;
+use crate::{
+    attribution::{Claims, LogClaim, is_same_time},
+    log_record::LogRecord,
+    mask::mask,
+};
+
+/// Candidates, at most: the last ones of the log.
+const MAX_CANDIDATES: usize = 20;
+
+impl Session<'_> {
+    pub(super) fn find_candidates(&mut self, stored: &[LogRecord]) {
+        let stored: Vec<_> =
+            stored.iter().filter_map(|record| Some((record, LogClaim::of(record)?))).collect();
+        let (now, last) = (self.start.elapsed(), self.attribution.newest().cloned());
+        stored.iter().for_each(|(record, _)| self.attribution.remember(now, record));
+        let last = last.or_else(|| self.task.last_line.clone());
+        let last = last.or_else(|| self.task.recorder.last_line(&self.task.router.name));
+        let known = last.and_then(|(time, message)| {
+            stored.iter().rposition(|(_, claim)| {
+                is_same_time(&claim.time, &time)
+                    && (claim.message == message || mask(&claim.message) == message)
+            })
+        });
+        let new = stored.into_iter().skip(known.map_or(0, |at| at + 1));
+        let own_lines = &self.task.own_lines;
+        let new = new.filter(|(_, claim)| !own_lines.is_known(&claim.time, &claim.message));
+        let mut new: Vec<_> = new.map(|(_, claim)| claim).collect();
+        new.drain(..new.len().saturating_sub(MAX_CANDIDATES));
+        let mut candidates = Claims::default(); // bounded in size
+        new.into_iter().for_each(|claim| candidates.push(claim));
+        if !candidates.kept.is_empty() || !self.attribution.pending().kept.is_empty() {
+            self.attribution.schedule.delay_first(now);
+        }
+        if known.is_none() || !candidates.kept.is_empty() {
+            self.task.facts_claims.not_followed(candidates.kept.clone());
+            self.candidates.get_or_insert_default().extend(candidates.kept);
+        }
+    }
+}
