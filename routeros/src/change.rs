@@ -146,6 +146,14 @@ fn without_forged(claims: Vec<LogClaim>) -> (Vec<LogClaim>, Vec<LogClaim>) {
     (by_log, unconfirmed)
 }
 
+impl Credit {
+    /// The users that the log names, or [`UNKNOWN`].
+    pub fn names(&self) -> String {
+        let named = users(&self.claims).join(", ");
+        if named.is_empty() { UNKNOWN.into() } else { named }
+    }
+}
+
 impl Change {
     pub fn new(
         time: Timestamp,

@@ -57,7 +57,11 @@ pub fn run(path: &Path, options: &ExportOptions) -> Result<(), Error> {
             format!("changed by {who} (+{added} -{removed}), snapshot {snapshot}")
         }
     };
-    if options.format == Format::Table { print(&format!("{name}: {text}\n")) } else { Ok(()) }
+    let incomplete = if why.is_empty() { String::new() } else { format!("; {why}") };
+    match options.format {
+        Format::Table => print(&format!("{name}: {text}{incomplete}\n")),
+        Format::Json => Ok(()),
+    }
 }
 
 /// Sends a request to the daemon that uses this archive.

@@ -26,10 +26,10 @@ impl TryFrom<String> for Recipient {
     fn try_from(text: String) -> Result<Recipient, String> {
         let fault =
             || format!("recipient {text:?}: must be age1... (age-keygen prints it as public key)");
-        bech32("age", text.trim())
-            .and_then(|key| key.try_into().ok())
-            .map(Recipient)
-            .ok_or_else(fault)
+        let key = bech32("age", text.trim()).and_then(|key| key.try_into().ok());
+        // Some keys take part in no agreement: better an error here than at each export.
+        let is_usable = |key: &Recipient| wrap(key, &[0; 16], &SystemRandom::new()).is_ok();
+        key.map(Recipient).filter(is_usable).ok_or_else(fault)
     }
 }
 

@@ -75,8 +75,13 @@ fn secrets_are_encrypted() {
     // Only a secret.
     let at = router.state().lines.iter().position(|line| line == SECRET).unwrap();
     router.state().lines[at] = SECRET.replace("geheim", "geheimer");
-    router.log("system,info", "ppp secret <x> changed by ssh:alice@192.0.2.7 (/ppp secret set x)");
-    daemon.stderr.wait_for("a secret was changed");
+    let command = "(/ppp secret set x password=geheimer)";
+    router.log("system,info", &format!("ppp secret <x> changed by ssh:alice@192.0.2.7 {command}"));
+    daemon.stderr.wait_for("alice: a secret was changed");
+    // What no export shows.
+    let command = "(/user add name=ops password=geheim)";
+    router.log("system,info", &format!("user ops added by ssh:bob@192.0.2.7 {command}"));
+    daemon.stderr.wait_for("bob: not part of an export");
     let newest = files(&sensitive).pop().unwrap();
     assert!(decrypted(&keyring.path().join("one"), &newest).contains("password=geheimer"));
     daemon.stop().ok();

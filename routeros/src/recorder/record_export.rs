@@ -86,15 +86,17 @@ impl Recorder {
                 return Ok(Outcome::Rejected(fault));
             }
         };
+        let named = credit.names();
         let outcome = if is_first {
             self.store_first(router, &fetched, &completed, now)?
         } else {
             self.store(router, &fetched, credit, &completed, now)?
         };
-        if let Some(sensitive) = sensitive {
-            self.store_sensitive(router, &sensitive, matches!(outcome, Outcome::Unchanged), now)?;
-        }
         // From here on a failure must not cause the same change to be recorded again.
+        if let Some(sensitive) = sensitive.filter(|_| completed.failed.is_empty()) {
+            let is_same = matches!(outcome, Outcome::Unchanged) && completed.new.is_empty();
+            self.store_sensitive(router, &sensitive, is_same.then_some(&named), now);
+        }
         if !is_confirmed {
             self.alarm(router, "configuration not confirmed", UNCONFIRMED);
         }

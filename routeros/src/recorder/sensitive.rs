@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, io};
 
+use aw_service::explain;
 use jiff::Timestamp;
 use ring::digest::{Digest, SHA256, digest};
 
@@ -13,8 +14,9 @@ use crate::{
     seal::seal,
 };
 
-/// Hashes of the newest exports with secrets, in memory only: on disk they would help to guess a secret.
-pub type SensitiveHashes = BTreeMap<RouterName, Digest>;
+/// Hashes of the newest exports with secrets, in memory only: on disk they would help to guess a secret. None: the newest
+/// one could not be stored.
+pub type SensitiveHashes = BTreeMap<RouterName, Option<Digest>>;
 
 impl Recorder {
     /// Whether the exports of this router are stored encrypted.
@@ -30,29 +32,60 @@ impl Recorder {
         }
     }
 
-    /// Stores a complete export with its secrets if it differs from the one before. Only secrets differ if `known` is set.
+    /// Stores a complete export with its secrets if it differs from the one before. `only_secrets`: who is named for it, if
+    /// nothing else differs. A failure is reported once, and the next export is stored again.
     pub fn store_sensitive(
         &self,
         router: &Router,
         export: &[u8],
-        known: bool,
+        only_secrets: Option<&String>,
         now: Timestamp,
-    ) -> io::Result<()> {
+    ) {
+        let known = lock(&self.sensitive).get(&router.name).copied();
+        match self.seal_sensitive(router, export, known.flatten(), now) {
+            Ok(None) => {}
+            Ok(Some(hash)) => {
+                lock(&self.sensitive).insert(router.name.clone(), Some(hash));
+                if matches!(known, Some(None)) {
+                    self.recovered(router, "encrypted export", "exports are encrypted again");
+                }
+                if let (Some(Some(_)), Some(named)) = (known, only_secrets) {
+                    let text =
+                        format!("{named}: a secret was changed (its export is in sensitive/)");
+                    self.alarm(router, "a secret was changed", &text);
+                }
+            }
+            Err(error) => {
+                lock(&self.sensitive).insert(router.name.clone(), None);
+                if !matches!(known, Some(None)) {
+                    let cause = explain(&error);
+                    let text = format!(
+                        "store an encrypted export: {cause} (tried again with the next one)"
+                    );
+                    self.alarm(router, "encrypted export", &text);
+                }
+            }
+        }
+    }
+
+    /// The hash of the export, if it is not the one that is known: then it is stored.
+    fn seal_sensitive(
+        &self,
+        router: &Router,
+        export: &[u8],
+        known: Option<Digest>,
+        now: Timestamp,
+    ) -> io::Result<Option<Digest>> {
         // Without the comments, which have the time.
         let lines = export.split(|byte| *byte == b'\n').filter(|line| !line.starts_with(b"#"));
         let hash = digest(&SHA256, &lines.collect::<Vec<_>>().join(&b'\n'));
-        let before = lock(&self.sensitive).get(&router.name).copied();
-        if before.is_some_and(|before| before.as_ref() == hash.as_ref()) {
-            return Ok(());
+        if known.is_some_and(|known| known.as_ref() == hash.as_ref()) {
+            return Ok(None);
         }
         let sealed = seal(&self.config.encrypt_to, export).map_err(|_| {
             io::Error::other("encrypt an export: no random numbers, or a recipient is no key")
         })?;
         self.archive(&router.name).add_sensitive(now, &sealed)?;
-        lock(&self.sensitive).insert(router.name.clone(), hash);
-        if known && before.is_some() {
-            self.note(&router.name, "a secret was changed (its export is in sensitive/)");
-        }
-        Ok(())
+        Ok(Some(hash))
     }
 }

@@ -5,7 +5,7 @@ use std::future::pending;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{change::Change, recorder::Outcome};
+use crate::{change::Change, config_export::list, recorder::Outcome};
 
 /// Where the result of a requested export goes.
 pub type AnswerTo = oneshot::Sender<ExportAnswer>;
@@ -49,7 +49,10 @@ impl ExportAnswer {
             Outcome::First => plain(ExportResult::First),
             Outcome::Unchanged => plain(ExportResult::Unchanged),
             Outcome::Changed(change) => Some(ExportAnswer::changed(change)),
-            Outcome::Incomplete { outcome, .. } => ExportAnswer::of(outcome),
+            Outcome::Incomplete { outcome, failed } => ExportAnswer::of(outcome).map(|answer| {
+                let why = format!("sections that the router did not export: {}", list(failed));
+                ExportAnswer { why, ..answer }
+            }),
             Outcome::Unconfirmed { .. } => None,
             Outcome::Rejected(fault) => {
                 Some(ExportAnswer::failed(format!("export rejected: {fault} (stored in refused/)")))

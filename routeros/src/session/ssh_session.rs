@@ -403,7 +403,7 @@ impl Session<'_> {
         self.task.missed.exported(&failed);
         self.task.exports_work();
         // A change of the logging rules is in an export too: the answer is that of now.
-        self.log_check = Some(check_log(Arc::clone(&self.connection)));
+        self.log_check.get_or_insert_with(|| check_log(Arc::clone(&self.connection)));
         if !failed.is_empty() && is_unchanged && self.task.sections.may_pass() {
             // What the log claims may be about a section that failed. Not for ever: others would be credited later.
             self.attribution.export_incomplete(began, self.start.elapsed());
