@@ -187,9 +187,9 @@ impl Attribution {
         self.exporting.clone()
     }
 
-    /// All pending claims are in the record of a change.
-    pub fn set_recorded(&mut self) {
-        self.claims.kept.iter_mut().for_each(|claim| claim.recorded = true);
+    /// These of the pending claims are in the record of a change.
+    pub fn set_recorded(&mut self, is_recorded: impl Fn(&LogClaim) -> bool) {
+        self.claims.kept.iter_mut().for_each(|claim| claim.recorded |= is_recorded(claim));
         self.claims.further = 0;
     }
 

@@ -348,7 +348,7 @@ impl Change {
 
 /// Whether a line is about what exports leave out and decides who has access: users, groups, keys, certificates, packages,
 /// licences, firmware, backups.
-fn is_about_security(claim: &LogClaim) -> bool {
+pub fn is_about_security(claim: &LogClaim) -> bool {
     const WORDS: [&str; 13] = [
         "user",
         "users",

@@ -131,17 +131,24 @@ fn ignored_changes() {
     assert_eq!(sink.count(), 1, "{:?}", sink.messages());
     let events = run(program("aw-stdout", &["--once", "--ring", ring.name()])).ok().stdout;
     assert!(events.lines().count() == 1 && events.contains("CONFIG:+2-1:eve"), "{events}");
+    // Nor does it hide what no export shows.
+    router.state().lines.push("/ip firewall address-list add address=192.0.2.68 list=bad".into());
+    router.log(
+        "system,info",
+        "user admin changed by ssh:mallory@192.0.2.7 (/user set admin password=x)",
+    );
+    sink.wait_for(&["core1: mallory: not part of an export: user admin changed"]);
     daemon.stop().ok();
     let stored = fs::read_to_string(watching.archive("core1/diff.txt")).unwrap();
     for text in ["192.0.2.66", "192.0.2.67", "# 1", "# 2"] {
         assert!(stored.contains(text), "{text}: {stored}");
     }
     let log = query(&watching, &["log"]);
-    assert_eq!(log.matches("(1 ignored)").count(), 3, "{log}");
+    assert_eq!(log.matches("(1 ignored)").count(), 4, "{log}");
     let state = query(&watching, &["show", "--format", "json"]);
-    assert!(state.contains("\"ignored\":3"), "{state}");
+    assert!(state.contains("\"ignored\":4"), "{state}");
     let notes = fs::read_to_string(watching.archive("core1/log.txt")).unwrap();
-    assert_eq!(notes.matches("all lines are ignored by rules").count(), 2, "{notes}");
+    assert_eq!(notes.matches("all lines are ignored by rules").count(), 3, "{notes}");
 }
 
 /// A mail has a part of a long difference, and names the command for the rest.

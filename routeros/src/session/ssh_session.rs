@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     attribution::{Attribution, Claims, ExportTiming, LogClaim, is_own_entry},
-    change::Credit,
+    change::{Credit, is_about_security},
     config_export::Export,
     facts::Facts,
     log_record::{LogAssembler, LogRecord},
@@ -393,9 +393,13 @@ impl Session<'_> {
             }
             Some(Outcome::Changed(change)) => {
                 self.task.report_change(&change);
-                self.attribution.set_recorded();
-                aftermath.unshown = Claims::default();
-                aftermath.unshown_candidates.clear();
+                // Nobody hides a line about access behind a change that rules ignore.
+                let is_unshown =
+                    |claim: &LogClaim| change.is_ignored() && is_about_security(claim);
+                self.attribution.set_recorded(|claim| !is_unshown(claim));
+                aftermath.unshown.kept.retain(is_unshown);
+                aftermath.unshown.further = 0;
+                aftermath.unshown_candidates.retain(is_unshown);
             }
             Some(Outcome::Unchanged) => {}
         }
