@@ -110,6 +110,8 @@ struct RouterTask {
     connection_fault: Condition,
     /// The log shows no changes.
     log_fault: Condition,
+    /// Facts cannot be stored.
+    facts_fault: Condition,
     /// Lines that came by syslog.
     syslog: SyslogLines,
     /// The login was refused, and no export worked since then.
@@ -156,6 +158,7 @@ impl RouterTask {
             is_refused: false,
             connection_fault: Condition::default(),
             log_fault: Condition::default(),
+            facts_fault: Condition::default(),
             syslog,
             export_faults: BTreeSet::new(),
             sections: FailingSections::default(),
@@ -262,16 +265,24 @@ impl RouterTask {
 
     /// Records what no export shows. A failure is reported as one of the archive.
     /// Returns the lines that a difference was credited to.
-    async fn record_facts(&self, facts: Facts, aftermath: Aftermath) -> Option<Vec<LogClaim>> {
+    async fn record_facts(&mut self, facts: Facts, aftermath: Aftermath) -> Option<Vec<LogClaim>> {
         let (recorder, router) = (Arc::clone(&self.recorder), Arc::clone(&self.router));
         let claims = self.facts_claims.clone();
         let recorded =
             spawn_blocking(move || recorder.record_facts(&router, facts, aftermath, &claims)).await;
         match recorded {
-            Ok(Ok(credited)) => return Some(credited),
+            Ok(Ok(credited)) => {
+                if self.facts_fault.clear() {
+                    self.recorder
+                        .note(&self.router.name, "write facts to the archive: works again");
+                }
+                return Some(credited);
+            }
             Ok(Err(error)) => {
                 let text = format!("write facts to the archive: {}", explain(&error));
-                self.recorder.note(&self.router.name, &text);
+                if self.facts_fault.set(&text) {
+                    self.recorder.note(&self.router.name, &text);
+                }
             }
             Err(_) => {
                 self.recorder.note(&self.router.name, "the facts could not be recorded");

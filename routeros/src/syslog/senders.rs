@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn routers_behind_one_address() {
         let (senders, from) = (SyslogSenders::default(), IpAddr::from([192, 0, 2, 1]));
-        let mut routers = ["core1", "core2"].map(|name| (name, SyslogLines::default()));
+        let mut routers = ["core1", "core2"].map(|name| (name, SyslogLines::new(true)));
         for (name, lines) in &routers {
             senders.add(from, &RouterName::try_from((*name).to_owned()).unwrap(), lines);
         }
