@@ -204,7 +204,7 @@ impl Change {
         let mut change = Change::new(time, names, credit, difference, Default::default());
         (change.facts, change.noted) = (facts, true);
         if change.facts.is_empty() {
-            // Somebody was named by a line, before or after the connection: nobody else is sought.
+            // A line names a user, before or after the connection: no other is sought.
             change.users.retain(|user| user != UNKNOWN);
             for user in users(&candidates) {
                 if !change.users.iter().any(|known| known == user) {

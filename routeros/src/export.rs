@@ -2,7 +2,7 @@
 //!
 //! Only the daemon does it: it alone knows which log lines the change may be credited to, holds the archive's lock, and has
 //! the mail, git and ring of a change. A second process that exported on its own would take the change from the daemon and
-//! credit it to nobody.
+//! credit it to no user.
 
 use std::{
     io::{BufRead, BufReader, ErrorKind, Read, Write},

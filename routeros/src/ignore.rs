@@ -1,7 +1,7 @@
 //! Rules for changes that are not reported. What a rule ignores is archived and counted, and is neither mailed nor
 //! published, and starts no hook.
 //!
-//! Nobody may hide behind a rule: a `line` applies to one menu only, because users choose comments and names in every
+//! No user may hide behind a rule: a `line` applies to one menu only, because users choose comments and names in every
 //! line; and a `user` applies only to a change that is credited to this user alone, by log lines that are all known.
 
 use serde::Deserialize;

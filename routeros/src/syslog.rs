@@ -1,6 +1,6 @@
 //! Receives log lines that routers send to a syslog server, by UDP and TCP, for routers whose own log does not have them.
 //!
-//! Nobody who sends them is authenticated: a line can at most trigger an export and name a candidate. Only the addresses
+//! Their senders are not authenticated: a line can at most trigger an export and name a candidate. Only the addresses
 //! of the routers may send; memory, connections, lengths and rates are bounded.
 
 mod framing;

@@ -106,7 +106,7 @@ fn backups_are_encrypted_and_no_change() {
         }
 
         // An hour later, after a restart: the changes since are in the next one. What the first one left in the stored log
-        // is nobody's.
+        // is no user's.
         let old = watching.archive("core1").join("backups/20200101T000000Z.backup.age");
         fs::rename(&backups(&watching)[0], &old).unwrap();
         let daemon = watching.start();
@@ -123,7 +123,7 @@ fn backups_are_encrypted_and_no_change() {
 
 /// A line of this program's user that is not about its backup triggers an export and is noted, also while one runs.
 #[test]
-fn nobody_hides_behind_its_user() {
+fn no_user_hides_behind_its_user() {
     let (sink, ring) = (MailSink::start(), Ring::new());
     let (router, watching) = with_backups(Version::V7, KEY, sink.port, &ring);
     let daemon = watching.start();
@@ -186,7 +186,7 @@ fn what_was_left_is_removed() {
     router.add("alice", "/ip dns set servers=192.0.2.53");
     daemon.stderr.wait_for("changed by alice");
     daemon.kill();
-    // A restart tries again: here after a kill in the middle, which the state in the archive tells.
+    // A restart tries again: here after a kill in the middle, which the state in the archive shows.
     router.state().files.insert(FILE.into(), b"left".to_vec());
     let state = watching.archive("core1").join("state.json");
     let text = fs::read_to_string(&state).unwrap();

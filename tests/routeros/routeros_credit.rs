@@ -1,4 +1,4 @@
-//! Nobody is credited by `aw-routeros` with what another did: lines that come while facts are read, sections that fail, old
+//! No user is credited by `aw-routeros` with what another did: lines that come while facts are read, sections that fail, old
 //! history, a daemon that is killed, answers that are cut, exports that are always rejected.
 #![forbid(unsafe_code)]
 
@@ -93,7 +93,7 @@ fn facts_that_were_not_read() {
     daemon.stop().ok();
 }
 
-/// An answer that is cut at the end of a line removes nobody.
+/// An answer that is cut at the end of a line removes no user.
 #[test]
 fn an_answer_that_is_cut() {
     let (router, ring) = (Router::start(Version::V7), Ring::new());

@@ -41,7 +41,7 @@ fn query(watching: &Watching, arguments: &[&str]) -> String {
     run(command).ok().stdout
 }
 
-/// The first change of a burst is mailed at once, the others in one mail, also after a kill; a change by somebody else is
+/// The first change of a burst is mailed at once, the others in one mail, also after a kill; a change by another user is
 /// mailed at once.
 #[test]
 fn a_burst_is_one_mail() {

@@ -81,7 +81,7 @@ fn a_change_in_a_section_that_fails() {
 }
 
 /// At the first contact there is no base to take lines from: a section that fails in one of the two exports is in the
-/// other one. One that failed in both is stored when it is exported for the first time, which is nobody's change.
+/// other one. One that failed in both is stored when it is exported for the first time, which is no user's change.
 #[test]
 fn sections_that_fail_at_the_first_contact() {
     for failing in
@@ -113,7 +113,7 @@ fn sections_that_fail_at_the_first_contact() {
     daemon.stop().ok();
 }
 
-/// The end of an export is missing, without a mark: nobody removed it.
+/// The end of an export is missing, without a mark: no user removed it.
 #[test]
 fn a_silent_cut() {
     let (router, ring) = (Router::start(Version::V7), Ring::new());

@@ -230,7 +230,7 @@ fn a_log_without_changes() {
     sink.wait_for(&["core1: its log shows no changes", "action remote (a syslog server)"]);
     let exports = router.exports();
     wait_until("further exports", || router.exports() > exports + 2);
-    // Somebody adds a rule whose action is of the type memory.
+    // A user adds a rule whose action is of the type memory.
     router.state().faults.logging = Some(format!(
         "{REMOTE} 1    topics=system,info,!debug prefix=\"\" \n      action=audit \n"
     ));

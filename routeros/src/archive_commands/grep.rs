@@ -101,7 +101,7 @@ fn print_matches(
 ) -> Result<bool, Error> {
     let mut text = String::new();
     for line in lines {
-        // Else a search would tell what a secret is.
+        // Else a search would show what a secret is.
         let line = if options.output.secrets { line.clone() } else { mask(line) };
         if !pattern.is_match(line.as_bytes()) {
             continue;

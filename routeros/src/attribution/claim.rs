@@ -38,7 +38,7 @@ impl LogClaim {
         2 * (self.time.len() + self.message.len())
     }
 
-    /// Whether both are of the same line of the log, or of two that cannot be told apart.
+    /// Whether both are of the same line of the log, or of two that cannot be distinguished.
     pub fn is_same_line(&self, other: &LogClaim) -> bool {
         self.message == other.message && is_same_time(&self.time, &other.time)
     }

@@ -79,7 +79,7 @@ impl FactsClaims {
         Some(entry.number)
     }
 
-    /// Whom a difference in these sections is credited to. It is doubtful where a section was not printed in between, for
+    /// Which users a difference in these sections is credited to. It is doubtful where a section was not printed in between, for
     /// the first time of this process, and where a claim has its difference already.
     pub fn credit(&self, sections: &BTreeSet<String>) -> Credit {
         let (mut claims, mut candidates) = (Claims::default(), Claims::default());

@@ -1,6 +1,6 @@
 //! The lines that the backups of this program cause in a router's log: no change by anybody.
 //!
-//! Nobody may hide behind them. A line is one of them only if it names the user of this program and nobody else, by an SSH
+//! No user may hide behind them. A line is one of them only if it names the user of this program and no other, by an SSH
 //! command and without a step in between; if its command is one of ours; while a backup runs or shortly after; and once for
 //! each command. Whatever else this user does counts, also meanwhile.
 
@@ -112,7 +112,7 @@ fn of_action(action: &str) -> Option<Own> {
     }
 }
 
-/// Whether an entry of the history is what a backup does. It names nobody then, but hides nothing: the change of the
+/// Whether an entry of the history is what a backup does. It names no user then, but hides nothing: the change of the
 /// export remains.
 pub fn is_own_entry(entry: &HistoryEntry, user: &str) -> bool {
     entry.by == user && of_action(&entry.action).is_some()

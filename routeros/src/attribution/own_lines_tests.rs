@@ -53,7 +53,7 @@ fn lines_of_a_backup() {
     assert!(lines.take(now, &record(SAVED), "aw") && lines.take(now, &record(REMOVED), "aw"));
 }
 
-/// Nobody hides behind the user of this program, also with its own password.
+/// No user hides behind the user of this program, also with its own password.
 #[test]
 fn lines_that_count() {
     let now = Instant::now();

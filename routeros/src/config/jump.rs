@@ -68,8 +68,8 @@ mod tests {
         for config in loops {
             assert!(config.unwrap_err().contains("a loop"));
         }
-        let why = parse(&[("router", "r1", Some("nobody"))]).unwrap_err();
-        assert!(why.contains("router r1: via: nobody: no [[router]]"), "{why}");
+        let why = parse(&[("router", "r1", Some("nowhere"))]).unwrap_err();
+        assert!(why.contains("router r1: via: nowhere: no [[router]]"), "{why}");
         let why = parse(&[("router", "x", None), ("jump_host", "x", None)]).unwrap_err();
         assert!(why.contains("used twice"), "{why}");
     }

@@ -1,4 +1,4 @@
-//! `/system history print detail`: what was done, by whom, and when. Users choose the commands in it, so that an entry can
+//! `/system history print detail`: what was done, by which user, and when. Users choose the commands in it, so that an entry can
 //! be forged: it only names a user where the log names none.
 
 use serde::{Deserialize, Serialize};

@@ -349,7 +349,7 @@ fn bearers(line: &str, add: &mut impl FnMut(Range<usize>)) {
     }
 }
 
-/// Tokens that can be told by their form: of Telegram's bots, of GitHub, GitLab and Slack, and JSON web tokens.
+/// Tokens that have a known form: of Telegram's bots, of GitHub, GitLab and Slack, and JSON web tokens.
 fn tokens(line: &str, add: &mut impl FnMut(Range<usize>)) {
     let is_end = |c: char| !c.is_ascii_alphanumeric() && !"_.:-".contains(c);
     let mut from = 0;

@@ -201,7 +201,7 @@ fn each_secret_property_of_the_list() {
             assert!(mask(&line).ends_with(" disabled=no"), "{line}");
             for at in (1..line.len()).filter(|at| line.is_char_boundary(*at)) {
                 let wrapped = format!("{}\\\n    {}", &line[..at], &line[at..]);
-                // Not where a wrapped line could not be told from an escape.
+                // Not where a wrapped line could not be distinguished from an escape.
                 if !line[..at].ends_with('\\') && !line[at..].starts_with(' ') {
                     let masked = mask(&wrapped);
                     assert!(!shows(&masked, secret), "{wrapped}\n{masked}");

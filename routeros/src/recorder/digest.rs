@@ -1,5 +1,5 @@
 //! When mails about a router's changes are sent: the first one of a burst at once, those that follow together. A burst is
-//! what one user changes in a row, so that a change by somebody else is mailed at once, and so is one whose user is in doubt.
+//! what one user changes in a row, so that a change by another user is mailed at once, and so is one whose user is in doubt.
 
 use std::{
     collections::BTreeMap,

@@ -119,7 +119,7 @@ impl ExportRequests {
         answer_all(self.running.drain(..), &ExportAnswer::failed(why));
     }
 
-    /// There is no connection: nobody waits for the next one.
+    /// There is no connection: no request waits for the next one.
     pub fn disconnected(&mut self, why: &str) {
         self.receive_all();
         let all = self.running.drain(..).chain(self.waiting.drain(..));

@@ -81,7 +81,7 @@ pub struct Reading {
 }
 
 /// Reads what the router prints. What it does not print in time, or refuses, is left out. What differs from the facts in
-/// `archive` is read again until two answers are equal: an answer may be cut, and then somebody seems to be removed.
+/// `archive` is read again until two answers are equal: an answer may be cut, and then a user seems to be removed.
 pub fn read_facts(connection: Arc<SshConnection>, archive: Archive) -> PendingFacts {
     Box::pin(async move {
         let mut facts = Facts::default();

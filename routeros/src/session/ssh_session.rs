@@ -393,7 +393,7 @@ impl Session<'_> {
             }
             Some(Outcome::Changed(change)) => {
                 self.task.report_change(&change);
-                // Nobody hides a line about access behind a change that rules ignore.
+                // No user hides a line about access behind a change that rules ignore.
                 let is_unshown = |claim: &LogClaim| change.is_ignored() && is_about_security(claim);
                 self.attribution.set_recorded(|claim| !is_unshown(claim));
                 aftermath.unshown.kept.retain(is_unshown);

@@ -31,7 +31,7 @@ pub fn parse(bytes: &[u8]) -> Option<LogRecord> {
     let line = format!("{time} {} {text}\n", topics.unwrap_or("system,info"));
     let record = assembler.feed(line.as_bytes()).pop().or_else(|| assembler.flush());
     record.map(|mut record| {
-        // Without topics a line of a script cannot be told from one of the system.
+        // Without topics a line of a script cannot be distinguished from one of the system.
         record.doubtful |= topics.is_none();
         record
     })
