@@ -195,7 +195,7 @@ fn vendors_of_all_lists() {
         alert.import(name, list).ok();
         let alerts = alert.alerts(&[device(1), long], &[]);
         let vendor = |alert: &Value| alert["vendor"].as_str().unwrap_or("-").to_owned();
-        assert_eq!(alerts.iter().map(vendor).collect::<Vec<_>>(), expected, "{name}");
+        assert_eq!(alerts.iter().map(vendor).collect::<Vec<_>>(), expected, "{name}: {alerts:?}");
     }
 }
 
