@@ -255,6 +255,9 @@ fn routers(add: Add) {
           12:00:00 system,info cd\")\r\n\x1b[K\x1b[1;32m12:00:01\x1b[m system,info b changed by admin\r\n\
           2025-08-15 00:47:51 system,info item added by scheduler:x/script:y (*1 = /user add password=z)\r\n",
     );
+    let latin =
+        [b"\x50 P t s=\r\n12:00:00 system,info script d=z] ", &[0xdf; 90][..], b"\r\n"].concat();
+    add("routeros_log", "latin", &latin);
     let header = "# 2024-06-06 15:22:31 by RouterOS 7.14.2\r\n# software id = SSXB-J5Q7\r\n#\r\n";
     let menus = "/ip firewall filter\r\nadd action=accept comment=\"a \\\r\n    b\" \\\r\n    protocol=tcp\r\n\
         #error exporting /ip socks\r\n/snmp community\r\nset [ find default=yes ] name=\"x\\\\\"\r\n";
