@@ -82,7 +82,7 @@ impl std::error::Error for CreateError {}
 pub enum NameChange {
     /// Its file was deleted, and was created again.
     Recreated(RingName),
-    /// Its file was truncated, and was created again without events: readers count what they had not read.
+    /// Its file was truncated, and was created again, or filled again: readers count what they had not read.
     Cut(RingName),
     /// Its file was deleted, and cannot be created now. The writer and the readers that it has go on, because
     /// neither a user who puts a file there nor one who fills /dev/shm may end the writer.
@@ -97,7 +97,7 @@ impl fmt::Display for NameChange {
             Self::Recreated(name) => write!(f, "ring {name} was deleted: re-created it"),
             Self::Cut(name) => write!(
                 f,
-                "ring {name} was truncated by a process of this user or of root: re-created it without its events and counters; outputs count what they had not read as lost (find that process)"
+                "ring {name} was truncated by a process of this user or of root: re-created it without the events that are gone, and all counters begin again; outputs count what they had not read as lost (find that process)"
             ),
             Self::Unreachable(name, error) => {
                 write!(

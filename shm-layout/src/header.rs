@@ -17,9 +17,9 @@
 //!   272  i64  when the last frame was seen, to a heartbeat; 0 = none yet
 //!   280  i64  when the kernel last dropped frames, to a heartbeat; 0 = never
 //!   320  2 × u64  a bit for each block of counters: 1 = its interface is down or gone, to a heartbeat
-//!   336  u64  how often the file was truncated in this generation, and created again
-//!   344  i64  when it was last created again for that: its counters begin there; 0 = never
-//!   352  u64  the first event after that: earlier ones are gone
+//!   336  u64  how often the file was truncated in this generation
+//!   344  i64  when the last of that was noticed: the counters begin there; 0 = never
+//!   352  u64  the first event after that: earlier ones may be gone
 //!  4096  128 blocks of counters, 512 bytes each: 16 bytes interface name (zero = free), 61 u64 counters,
 //!        u64 header that hides ARP or ND (0 = none): kind << 16 | number, see outer_header.rs
 //! 69632  slots of 64 bytes: u64 sequence, 56 bytes event
@@ -42,7 +42,7 @@ pub const MAX_INTERFACES: usize = 128;
 pub(crate) const MAGIC: u64 = u64::from_ne_bytes(*b"ADDRWTCH");
 
 /// Counters of an interface, including room for new ones.
-const COUNTERS: usize = 61;
+pub(crate) const COUNTERS: usize = 61;
 
 /// Name of the last block, once the others are taken.
 const SHARED_NAME: &str = "(others)";
@@ -146,13 +146,23 @@ impl Header {
 
     /// Stores the name of an interface's counters. The shared ones have a name of their own.
     pub fn set_name(&self, index: usize, name: InterfaceName) {
-        let shared = (index == MAX_INTERFACES - 1).then(|| SHARED_NAME.parse().ok()).flatten();
-        self.counters[index].set_name(shared.unwrap_or(name).to_words());
+        self.counters[index].set_name(stored_name(index, name).to_words());
     }
 
-    /// Whether these counters have a name.
-    pub fn is_used(&self, index: usize) -> bool {
-        self.counters[index].name[0].load(Relaxed) != 0
+    /// Whether the counters have this name.
+    pub fn has_name(&self, index: usize, name: InterfaceName) -> bool {
+        let words = self.counters[index].name.each_ref().map(|word| word.load(Relaxed));
+        words == stored_name(index, name).to_words()
+    }
+
+    /// After a truncation that left the first page: counts it, and all counters begin again, without names.
+    pub fn begin_again(&self, cuts: u64, next: u64) {
+        for counters in &self.counters {
+            counters.clear();
+        }
+        self.cuts.last.store(UnixTime::now().as_nanos() as u64, Relaxed);
+        self.cuts.next.store(next, Relaxed);
+        self.cuts.number.store(cuts, Release);
     }
 
     /// Stores whether the interface of these counters is down. For the writer only.
@@ -172,6 +182,13 @@ impl Header {
     /// The sum of one counter over all interfaces.
     pub fn sum(&self, counter: Counter) -> u64 {
         total(self.counters.iter().map(|counters| counters.get(counter)))
+    }
+
+    /// The sums of all counters.
+    pub fn sums(&self) -> [u64; COUNTERS] {
+        let sum =
+            |index: usize| total(self.counters.iter().map(|one| one.counters[index].load(Relaxed)));
+        std::array::from_fn(sum)
     }
 
     /// All counters in use.
@@ -197,6 +214,12 @@ impl Header {
             counters.add(Counter::Interrupted, missing - published);
         }
     }
+}
+
+/// The name that an interface's counters have.
+fn stored_name(index: usize, name: InterfaceName) -> InterfaceName {
+    let shared = (index == MAX_INTERFACES - 1).then(|| SHARED_NAME.parse().ok()).flatten();
+    shared.unwrap_or(name)
 }
 
 /// The counters of one interface in the segment.
@@ -237,6 +260,11 @@ impl Counters {
             counters: self.counters.each_ref().map(|counter| counter.load(Relaxed)),
             hidden_by: OuterHeader::from_word(self.hidden_by.load(Relaxed)),
         }
+    }
+
+    fn clear(&self) {
+        let words = self.name.iter().chain(&self.counters).chain([&self.hidden_by]);
+        words.for_each(|word| word.store(0, Relaxed));
     }
 
     /// Takes over the counters of another segment.

@@ -191,6 +191,21 @@ impl Map {
         self.is_cut() || self.file.metadata().is_ok_and(|file| file.len() < self.bytes as u64)
     }
 
+    /// Blocks of 512 bytes that the file has. All are reserved when it is created; only a truncation takes some away.
+    pub fn blocks(&self) -> u64 {
+        self.file.metadata().map_or(u64::MAX, |file| file.blocks())
+    }
+
+    /// Whether the file has fewer blocks than bytes, because it was truncated and has grown again, or was given a hole.
+    pub fn has_holes(&self) -> bool {
+        self.blocks().saturating_mul(512) < self.bytes as u64
+    }
+
+    /// Reserves the memory that is missing.
+    pub fn fill_holes(&self) -> io::Result<()> {
+        Ok(fallocate(&self.file, FallocateFlags::empty(), 0, self.bytes as u64)?)
+    }
+
     pub fn header(&self) -> &Header {
         // SAFETY: the mapping is at least a header long (checked by `open`, given by `create`), is
         // page-aligned as Header asks, lives as long as self, and Header is made of atomics, for

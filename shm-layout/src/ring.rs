@@ -80,6 +80,10 @@ impl<'a> Ring<'a> {
         Ring { slots, head, first }
     }
 
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+
     pub(crate) fn capacity(&self) -> u64 {
         self.slots.len() as u64
     }
@@ -162,6 +166,11 @@ impl<'a> Ring<'a> {
         // An event that the writer is overwriting at this moment is already gone; a future one is not.
         let gone = oldest < head && self.slot(oldest).sequence.load(Relaxed) > complete(oldest);
         self.held_from(oldest + u64::from(gone))
+    }
+
+    /// Whether the slot of the newest event, which has this number, was emptied.
+    pub(crate) fn is_emptied(&self, newest: u64) -> bool {
+        self.slot(newest).sequence.load(Relaxed) < complete(newest)
     }
 
     /// The first event from `n` on whose slot was not emptied, which only a truncation of the file does.

@@ -5,6 +5,7 @@ use std::{fs::File, sync::atomic::Ordering::*};
 use crate::{
     Counter, CreateError, Event, InterfaceCounters, InterfaceName, NameChange, OuterHeader,
     RingName, UnixTime,
+    header::COUNTERS,
     map::{MAX_SLOTS, Map, Stream},
     segment::{Old, is_at, lock, open_own, replace, set_permissions, unlink, wake},
 };
@@ -44,16 +45,15 @@ pub struct Writer {
     cuts: u64,
     /// The interfaces that have counters.
     names: Vec<(InterfaceId, InterfaceName)>,
-    /// The sums of [`TIMED`] at the last heartbeat.
-    counted: [u64; 2],
+    /// The sums of all counters at the last heartbeat.
+    counted: [u64; COUNTERS],
     /// Locked until the process ends, also if it is killed.
     lock: File,
+    /// Blocks of the file, or more if some were missing at the start.
+    blocks: u64,
     /// New readers cannot find the segment, and [`Writer::maintain`] reported it.
     unreachable: bool,
 }
-
-/// Counters for which a heartbeat stores when they last changed.
-const TIMED: [Counter; 2] = [Counter::Seen, Counter::KernelDropped];
 
 impl Writer {
     /// Continues the segment of this name, or creates it.
@@ -89,7 +89,7 @@ impl Writer {
             }
         };
         let next = map.ring().head();
-        let counted = TIMED.map(|counter| map.header().sum(counter));
+        let counted = map.header().sums();
         let options = options.clone();
         let header = map.header();
         let (generation, created) = (header.generation.load(Relaxed), header.created.load(Relaxed));
@@ -98,6 +98,7 @@ impl Writer {
             return Err(CreateError::NotARing(name.clone())); // truncated meanwhile
         }
         let (names, unreachable) = (Vec::new(), false);
+        let blocks = if map.has_holes() { u64::MAX } else { map.blocks() };
         let mut writer = Writer {
             map,
             options,
@@ -108,6 +109,7 @@ impl Writer {
             names,
             counted,
             lock,
+            blocks,
             unreachable,
         };
         writer.announce();
@@ -129,11 +131,12 @@ impl Writer {
 
     /// Stores the heartbeat, and creates the segment again: with its contents if its file was deleted,
     /// because new readers would find none (systemd-logind deletes the segments of ordinary users when they
-    /// log out, logind.conf(5), RemoveIPC); without events and counts if its file was truncated. Returns each change
-    /// once, for the log. Calls the file system; about once a second is enough.
+    /// log out, logind.conf(5), RemoveIPC); without events and counts if its file was truncated. If it has grown again
+    /// behind its first page, what is left of the events stays. Returns each change once, for the log. Calls the file
+    /// system; about once a second is enough.
     pub fn maintain(&mut self, now: UnixTime) -> Option<NameChange> {
-        self.beat(now);
-        let kept = self.keep_name();
+        let are_counts_gone = self.beat(now);
+        let kept = self.keep_name(are_counts_gone);
         let name = || self.options.name.clone();
         let (unreachable, change) = match kept {
             Ok(Some(change)) => (false, Some(change)),
@@ -148,15 +151,23 @@ impl Writer {
 
     /// Returns what it created the segment for, if it did. A file of the same name that is not this writer's is
     /// an error.
-    fn keep_name(&mut self) -> Result<Option<NameChange>, CreateError> {
+    fn keep_name(&mut self, are_counts_gone: bool) -> Result<Option<NameChange>, CreateError> {
         let name = &self.options.name;
         if !is_at(&self.lock, &name.lock())? {
             self.lock = lock(name, false)?;
         }
-        let cut = self.map.is_cut_anywhere() || !self.has_names();
+        let mut cut = self.map.is_cut_anywhere() || !self.has_numbers() || !self.has_names();
         let named = is_at(self.map.file(), name)?;
         if named && !cut {
-            return Ok(None);
+            if !are_counts_gone && !self.has_lost_events() {
+                return Ok(None);
+            }
+            if self.map.fill_holes().is_ok() {
+                let change = NameChange::Cut(name.clone());
+                self.begin_again();
+                return Ok(Some(change));
+            }
+            cut = true;
         }
         if !named && let (Some(other), _) = open_own(name)? {
             let pid = other.header().writer.0.pid.load(Relaxed);
@@ -173,8 +184,9 @@ impl Writer {
             false => Old::Segment(&self.map),
         };
         self.map = replace(old, slots, &self.options)?;
+        self.blocks = self.map.blocks();
         self.cuts = self.map.header().cuts.number.load(Relaxed);
-        self.counted = TIMED.map(|counter| self.map.header().sum(counter));
+        self.counted = self.map.header().sums();
         self.restore_names();
         self.announce();
         Ok(Some(change))
@@ -193,7 +205,32 @@ impl Writer {
 
     /// Whether the names are there that this writer stored. They are not if the file was truncated and has grown again.
     fn has_names(&self) -> bool {
-        self.names.iter().all(|(id, _)| self.map.header().is_used(id.0))
+        self.names.iter().all(|(id, name)| self.map.header().has_name(id.0, *name))
+    }
+
+    /// The same of the numbers in the first page.
+    fn has_numbers(&self) -> bool {
+        let header = self.map.header();
+        let generation = header.generation.load(Relaxed);
+        (generation, header.head.0.load(Relaxed)) == (self.generation, self.next)
+    }
+
+    /// Whether slots were emptied since the last truncation that was noticed: the file has lost blocks, or the newest event
+    /// is gone. Where new events fill the blocks again at once, readers meet what is lost.
+    fn has_lost_events(&self) -> bool {
+        let last = self.map.header().cuts.next.load(Relaxed).max(self.map.ring().first());
+        (self.map.has_holes() && self.map.blocks() < self.blocks)
+            || (self.next > last && self.map.ring().is_emptied(self.next - 1))
+    }
+
+    /// After a truncation that left the first page, and of which the file has grown again.
+    fn begin_again(&mut self) {
+        self.cuts = self.cuts.saturating_add(1);
+        self.map.header().begin_again(self.cuts, self.next);
+        self.restore_names();
+        self.counted = [0; COUNTERS];
+        self.blocks = self.map.blocks();
+        self.announce();
     }
 
     /// Stores the names of interfaces that a truncated segment has lost.
@@ -236,20 +273,21 @@ impl Writer {
         wake(&self.map);
     }
 
-    /// Stores the heartbeat, and whether frames were seen or dropped since the last one.
-    fn beat(&mut self, now: UnixTime) {
+    /// Stores the heartbeat, and whether frames were seen or dropped since the last one. Returns whether counts are gone.
+    fn beat(&mut self, now: UnixTime) -> bool {
         let header = self.map.header();
         let beat = &header.writer.0;
         let now = now.as_nanos() as u64;
-        for ((counter, counted), when) in
-            TIMED.into_iter().zip(&mut self.counted).zip([&beat.last_frame, &beat.last_drop])
-        {
-            let sum = header.sum(counter);
-            if sum != std::mem::replace(counted, sum) {
+        let sums = header.sums();
+        let before = std::mem::replace(&mut self.counted, sums);
+        let timed = [(Counter::Seen, &beat.last_frame), (Counter::KernelDropped, &beat.last_drop)];
+        for (counter, when) in timed {
+            if sums[counter as usize] > before[counter as usize] {
                 when.store(now, Relaxed);
             }
         }
         beat.time.store(now, Relaxed);
+        sums.iter().zip(&before).any(|(sum, before)| sum < before)
     }
 
     /// Events published in this generation, and so the next event's number.

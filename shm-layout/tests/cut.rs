@@ -6,6 +6,7 @@ mod common;
 use std::{
     fs::{File, OpenOptions},
     net::{Ipv4Addr, Ipv6Addr},
+    os::unix::fs::MetadataExt,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     thread,
     time::Duration,
@@ -103,13 +104,8 @@ fn a_truncated_ring_is_created_again_with_the_same_numbers() {
             let generation = reader.generation();
 
             let change = writer.maintain(UnixTime::now());
-            let header_is_left = grows && length > 4096; // its first page, and the counters in use
-            match header_is_left {
-                true => assert!(change.is_none(), "it is as long as before: {change:?}"),
-                false => {
-                    assert!(matches!(change, Some(NameChange::Cut(_))), "{length}: {change:?}")
-                }
-            }
+            assert!(matches!(change, Some(NameChange::Cut(_))), "{length}: {change:?}");
+            let header_is_left = grows && length > 4096; // its first page, and the names in use
             assert!(writer.maintain(UnixTime::now()).is_none());
             if header_is_left {
                 let (more, missed) = read(&mut reader);
@@ -130,21 +126,71 @@ fn a_truncated_ring_is_created_again_with_the_same_numbers() {
             assert_eq!((more, position.sequence + missed), (0, 750), "{length}");
             assert_eq!(reader.take_cut_events(), missed, "none was overwritten");
             let cuts = reader.cuts();
-            assert_eq!(cuts.map(|(number, _)| number), (!header_is_left).then_some(1), "{length}");
-            // The counters of a ring that was created again begin again, whatever was left of them.
+            assert_eq!(cuts.map(|(number, _)| number), Some(1), "{length}");
+            // All counters begin again, whatever was left of them.
             let counters = |reader: &Reader| {
                 let counters = reader.counters();
                 let counters = counters.iter().find(|one| one.name.as_str() == "cut0").unwrap();
                 [Counter::Seen, Counter::Published].map(|counter| counters.get(counter))
             };
-            if !header_is_left {
-                assert_eq!(counters(&reader), [0, 0], "{length} {grows}");
-            }
+            assert_eq!(counters(&reader), [0, 0], "{length} {grows}");
             publish(&mut writer, 30);
             assert_eq!(read(&mut reader), (30, 0));
             assert!(counters(&reader)[1] >= 30);
         }
     }
+}
+
+/// A ring that has its old length again behind its first page is reported once, also if new events fill it at once or if it
+/// lost less than a page. What is left of it can be read.
+#[test]
+fn a_ring_that_was_truncated_and_has_grown_again() {
+    const PAGE: u64 = 4096;
+    let end = HEADER + SLOTS * 64;
+    for length in [PAGE + 1, PAGE + 16, PAGE + 24, HEADER, end - PAGE, end - 640, end - 64] {
+        // Quiet, busy, and so busy that all slots are written again.
+        for more in [0, 5, 2 * SLOTS] {
+            let ring = Ring::new();
+            let mut writer = create(&ring);
+            publish(&mut writer, 20 * SLOTS);
+            assert!(writer.maintain(UnixTime::now()).is_none());
+            let whole = file(&ring).metadata().unwrap().len();
+            file(&ring).set_len(length).unwrap();
+            file(&ring).set_len(whole).unwrap();
+            publish(&mut writer, more);
+            let change = writer.maintain(UnixTime::now());
+            // Less than a page that is full again has lost nothing but what readers count.
+            let is_seen = length < HEADER || more < SLOTS && (length <= end - PAGE || more == 0);
+            assert_eq!(change.is_some(), is_seen, "{length} {more}: {change:?}");
+            assert!(writer.maintain(UnixTime::now()).is_none(), "{length} {more}: once");
+            let mut reader = Reader::attach(&ring, Start::Oldest).unwrap();
+            let cuts = reader.cuts().map(|(number, _)| number);
+            assert_eq!(cuts, is_seen.then_some(1), "{length} {more}");
+            let names: Vec<_> = reader.counters().iter().map(|one| one.name).collect();
+            assert_eq!(names, ["cut0".parse().unwrap()], "{length} {more}");
+            let (found, _) = read(&mut reader);
+            assert!(
+                found >= if length < PAGE + 16 { 0 } else { more.min(SLOTS) },
+                "{length} {more}"
+            );
+            // All memory is reserved again.
+            assert!(file(&ring).metadata().unwrap().blocks() * 512 >= whole, "{length} {more}");
+            publish(&mut writer, 3);
+            assert_eq!(read(&mut reader), (3, 0), "{length} {more}");
+        }
+    }
+    // Without a writer: the next one reports it.
+    let ring = Ring::new();
+    let mut writer = create(&ring);
+    publish(&mut writer, 700);
+    drop(writer);
+    let whole = file(&ring).metadata().unwrap().len();
+    file(&ring).set_len(HEADER + 640).unwrap();
+    file(&ring).set_len(whole).unwrap();
+    let mut writer = create(&ring);
+    assert!(matches!(writer.maintain(UnixTime::now()), Some(NameChange::Cut(_))));
+    assert!(writer.maintain(UnixTime::now()).is_none());
+    assert_eq!(read(&mut Reader::attach(&ring, Start::First).unwrap()), (10, 690));
 }
 
 /// The next writer continues the numbers where the header is left, and begins a new generation otherwise.
