@@ -261,17 +261,28 @@ impl<'a> Source<'a> {
     /// The state of the ring for the sink.
     pub fn state(&self, checkpoint: Option<Checkpoint>, spool_full: Option<String>) -> RingState {
         let (reader, blind) = (self.reader.as_ref(), self.blind());
-        let running = reader.filter(|reader| blind.is_none() && reader.writer().is_some());
+        let counts = |reader: &Reader| {
+            let cuts = reader.cuts().map_or(0, |(number, _)| number);
+            let counts =
+                (reader.generation(), reader.counters(), cuts, reader.host(), reader.down());
+            // Loaded before: a truncation may have made zeros of them.
+            (!reader.is_cut()).then_some(counts)
+        };
+        let counts = reader.and_then(counts);
+        let generation = counts.as_ref().map(|(generation, ..)| *generation);
+        let (_, counters, cuts, host, down) =
+            counts.unwrap_or_else(|| (0, Vec::new(), 0, this_host(), Vec::new()));
+        let is_running = blind.is_none() && reader.is_some_and(|reader| reader.writer().is_some());
         RingState {
             ring: self.ring.clone(),
-            host: reader.map_or_else(this_host, Reader::host),
-            generation: reader.map(Reader::generation),
-            counters: reader.map(Reader::counters).unwrap_or_default(),
-            down: running.map(Reader::down).unwrap_or_default(),
+            host,
+            generation,
+            counters,
+            down: if is_running { down } else { Vec::new() },
             blind,
             checkpoint,
             loss: self.loss,
-            cuts: reader.and_then(Reader::cuts).map_or(0, |(number, _)| number),
+            cuts,
             spool_full,
         }
     }
@@ -341,4 +352,42 @@ fn no_heartbeat(reader: &Reader) -> String {
         format!("no heartbeat from the collector, process {process}, for {seconds} s")
     });
     format!("{why}: no new events arrive (start it again)")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use shm_layout::{Writer, WriterOptions};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        rings: RingOptions,
+    }
+
+    /// Zeros that a truncation made are no counts.
+    #[test]
+    fn the_state_of_a_ring_that_was_cut() {
+        let name: RingName = format!("/aw-test-state-{}", std::process::id()).parse().unwrap();
+        let options = WriterOptions { name: name.clone(), slots: 64, group: None, host: None };
+        let mut writer = Writer::create(&options).unwrap();
+        let Options { rings } = Options::parse_from(["aw-test", "-m", name.as_str()]);
+        let mut source = Source::new(&name, &[], &rings, StartFrom::Oldest, None);
+        source.attach().unwrap();
+        let cut = || std::fs::File::options().write(true).open(name.path()).unwrap().set_len(0);
+        cut().unwrap();
+        assert!(writer.maintain(UnixTime::now()).is_some());
+        source.reader = None;
+        source.attach().unwrap();
+        let state = source.state(None, None);
+        assert_eq!((state.generation.is_some(), state.cuts), (true, 1));
+        cut().unwrap();
+        let state = source.state(None, None);
+        assert_eq!((state.generation, state.cuts, state.counters.len()), (None, 0, 0));
+        drop(writer);
+        std::fs::remove_file(name.path()).unwrap();
+        let _ = std::fs::remove_file(format!("{}.lock", name.path().display()));
+    }
 }
