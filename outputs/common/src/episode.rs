@@ -50,9 +50,16 @@ impl Episode {
         Episode { count, reported: count, count_before: count, ..Episode::default() }
     }
 
-    /// The counts begin again with 0.
-    pub fn restart(&mut self) {
-        (self.count, self.reported, self.count_before) = (0, 0, 0);
+    /// The counts begin again with this one, and what it includes is not reported.
+    pub fn restart(&mut self, count: u64) {
+        (self.count, self.reported, self.count_before) = (count, count, count);
+    }
+
+    /// What was counted is reported by now: if more is counted, that is reported at once.
+    pub(crate) fn report_next(&mut self) {
+        if self.count > 0 {
+            self.reported_at = 0;
+        }
     }
 
     /// The count at the last observation.
@@ -129,7 +136,7 @@ mod tests {
         let over = EpisodeChange::Over { number: 7396, since: 101 };
         assert_eq!(lost.observe(7411, 7401, false), Some(over));
         assert_eq!(lost.observe(7500, 7401, false), None);
-        lost.restart();
+        lost.restart(0);
         assert_eq!(
             lost.observe(99_000, 2, false),
             Some(EpisodeChange::Begins(2)),

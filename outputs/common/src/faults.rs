@@ -70,12 +70,30 @@ struct FaultCount {
     number: u64,
     /// What was counted before the first observation, which is not reported.
     before: u64,
+    /// Whether a truncation of the ring resets it. A saved position only becomes smaller if an older one is restored.
+    resets: bool,
 }
 
 impl Faults {
     /// Faults whose states were stored.
     pub fn new(faults: BTreeMap<String, FaultState>) -> Faults {
         Faults { faults, changed: Vec::new() }
+    }
+
+    /// The same; of each fault that is counted, more is reported at once and not an hour after the last report: for a log that
+    /// programs write which run now and then.
+    pub(crate) fn resume(mut faults: BTreeMap<String, FaultState>) -> Faults {
+        faults.values_mut().for_each(|fault| fault.episode.report_next());
+        Faults::new(faults)
+    }
+
+    /// Whether there are states to be stored.
+    pub(crate) fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    pub(crate) fn all(&self) -> &BTreeMap<String, FaultState> {
+        &self.faults
     }
 
     /// The faults whose states are to be stored.
@@ -89,7 +107,7 @@ impl Faults {
         let (ring, mut reports) = (&state.ring, Vec::new());
         if let Some(checkpoint) = &state.checkpoint {
             let (generation, number) = (checkpoint.generation, checkpoint.lost);
-            let count = FaultCount { generation, number, before: 0 };
+            let count = FaultCount { generation, number, before: 0, resets: false };
             let (what, remedy) = match state.loss {
                 LossCause::Overwritten => (
                     "overwritten before",
@@ -108,7 +126,7 @@ impl Faults {
             reports.push(self.counted(name, FaultKind::Lost, count, (&what, remedy), now));
         }
         if let Some(generation) = state.generation {
-            let of = |number| FaultCount { generation, number, before: number };
+            let of = |number| FaultCount { generation, number, before: number, resets: true };
             let what = ["truncation", "truncations"].map(|what| {
                 format!(
                     "{what} of the ring by a process of the collector's user or of root: events that {output} had not read are lost, and the counters begin again"
@@ -170,8 +188,8 @@ impl Faults {
     pub fn of_memory(&mut self, output: &str, forgotten: u64, now: i64) -> Option<FaultReport> {
         let name = format!("forgot by {output}");
         let before = self.faults.get(&name).map_or(0, |fault| fault.episode.count());
-        let count =
-            FaultCount { generation: 0, number: before.saturating_add(forgotten), before: 0 };
+        let number = before.saturating_add(forgotten);
+        let count = FaultCount { generation: 0, number, before: 0, resets: false };
         let what = ["address or device was", "addresses and devices were"]
             .map(|what| format!("{what} forgotten by {output}: its memory is full"));
         let words = (&what, "look for a host that invents addresses");
@@ -183,18 +201,17 @@ impl Faults {
         &mut self,
         name: String,
         kind: FaultKind,
-        FaultCount { generation, number, before }: FaultCount,
+        FaultCount { generation, number, before, resets }: FaultCount,
         ([one, many], remedy): (&[String; 2], &str),
         now: i64,
     ) -> Option<FaultReport> {
         let is_new = !self.faults.contains_key(&name);
         let new = || FaultState { generation, episode: Episode::new(before) };
         let fault = self.faults.entry(name.clone()).or_insert_with(new);
-        // The counters of the same generation begin again after a truncation.
-        let is_restarted = std::mem::replace(&mut fault.generation, generation) != generation
-            || number < fault.episode.count();
+        let is_other = std::mem::replace(&mut fault.generation, generation) != generation;
+        let is_restarted = is_other || number < fault.episode.count();
         if is_restarted {
-            fault.episode.restart();
+            fault.episode.restart(if is_other || resets { 0 } else { number });
         }
         let change = fault.episode.observe(now, number, false);
         if is_new || is_restarted || change.is_some() {
@@ -254,116 +271,4 @@ impl Faults {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Checkpoint;
-
-    fn state(generation: u64, lost: u64, blind: Option<&str>) -> RingState {
-        RingState {
-            ring: "/site".parse().unwrap(),
-            host: "sensor1".into(),
-            generation: Some(generation),
-            counters: Vec::new(),
-            down: Vec::new(),
-            blind: blind.map(str::to_owned),
-            checkpoint: Some(Checkpoint { generation, began: 0, delivered: 7, lost, skipped: 0 }),
-            loss: LossCause::Overwritten,
-            cuts: 0,
-            spool_full: None,
-        }
-    }
-
-    fn texts(reports: Vec<FaultReport>) -> Vec<String> {
-        reports.into_iter().map(|report| report.text).collect()
-    }
-
-    #[test]
-    fn losses_have_numbers_and_a_remedy() {
-        let mut faults = Faults::default();
-        let mut observe = |state: &RingState, now| texts(faults.of_ring(state, "aw-alert", now));
-        assert_eq!(observe(&state(1, 0, None), 1000), [""; 0]);
-        let begins = "12 events were overwritten before aw-alert read them (give the collector a larger ring with -L, or this machine more time)";
-        assert_eq!(observe(&state(1, 12, None), 1001), [begins]);
-        assert_eq!(observe(&state(1, 50, None), 1002), [""; 0]);
-        let over = "over: 50 events were overwritten before aw-alert read them, within 11 s";
-        assert_eq!(observe(&state(1, 50, None), 1012), [over]);
-        // A restart repeats nothing, and another generation counts from 0.
-        let stored: BTreeMap<_, _> = faults.take_changed().into_iter().collect();
-        let stored = serde_json::to_string(&stored).unwrap();
-        let mut faults = Faults::new(serde_json::from_str(&stored).unwrap());
-        assert_eq!(faults.of_ring(&state(1, 50, None), "aw-alert", 2000), []);
-        let again = texts(faults.of_ring(&state(u64::MAX, 3, None), "aw-alert", 9000));
-        assert!(again[0].starts_with("3 events were overwritten "), "{again:?}");
-    }
-
-    /// Nothing is blamed on a slow reader, and a truncation is reported even if no event was lost.
-    #[test]
-    fn a_truncated_ring() {
-        let mut faults = Faults::default();
-        let mut observe = |lost, cuts, now| {
-            let state = RingState { loss: LossCause::Cut, cuts, ..state(1, lost, None) };
-            texts(faults.of_ring(&state, "aw-alert", now))
-        };
-        assert_eq!(observe(0, 2, 1000), [""; 0], "before the first start");
-        let cut = "1 truncation of the ring by a process of the collector's user or of root: events that aw-alert had not read are lost, and the counters begin again (find that process)";
-        let lost = "3000 events were lost because the ring was truncated before aw-alert read them (find the process of the collector's user, or of root, that did it)";
-        assert_eq!(observe(3000, 3, 1001), [lost, cut]);
-        let over = "over: 3000 events were lost because the ring was truncated before aw-alert read them, within 10 s";
-        assert_eq!(observe(3000, 3, 1011), [over]);
-        assert_eq!(observe(3000, 4, 5000), [cut], "a quiet ring");
-        let lost = "1 event was lost because the ring was truncated before aw-alert read it";
-        assert!(observe(3001, 4, 5030)[0].starts_with(lost));
-    }
-
-    /// A truncation resets the counters of the collector.
-    #[test]
-    fn counters_that_begin_again() {
-        let mut faults = Faults::default();
-        let mut observe = |number, now| {
-            let (name, count) =
-                ("forgot /a".into(), FaultCount { generation: 1, number, before: number });
-            let what = ["one is", "are"].map(String::from);
-            faults.counted(name, FaultKind::Forgot, count, (&what, "x"), now)
-        };
-        assert_eq!(observe(100, 1000), None);
-        assert_eq!(observe(3, 2000).unwrap().text, "3 are (x)");
-        assert_eq!(observe(3, 3000).unwrap().text, "over: 3 are, within 1000 s");
-    }
-
-    #[test]
-    fn blindness() {
-        let mut faults = Faults::default();
-        let dead = "its collector has ended (start it again)";
-        let mut observe = |why, now| texts(faults.of_ring(&state(1, 0, why), "aw-alert", now));
-        assert_eq!(observe(None, 999), [""; 0]);
-        assert_eq!(observe(Some(dead), 1000), [dead]);
-        assert_eq!(observe(Some(dead), 4599), [""; 0]);
-        assert_eq!(observe(Some(dead), 4600), [format!("still: {dead}")]);
-        assert_eq!(observe(None, 4610), ["over: events arrive again, after 3610 s"]);
-        let mut state = state(1, 0, None);
-        state.down.push("eth1".parse().unwrap());
-        let down = "interface eth1 is down or gone: no frames of it arrive (ip link set eth1 up)";
-        assert_eq!(texts(faults.of_ring(&state, "aw-alert", 5000)), [down]);
-        // A port without a cable is no message each hour.
-        let day = (5001..5001 + DAY).flat_map(|now| faults.of_ring(&state, "aw-alert", now));
-        let day: Vec<_> = day.collect();
-        assert_eq!(day[0].interface, state.down.first().copied());
-        assert_eq!(texts(day), [format!("still: {down}")]);
-    }
-
-    #[test]
-    fn drops_name_the_interface_that_drops() {
-        let mut faults = Faults::default();
-        let mut observe = |name: &str, number, now| {
-            let (ring, count) =
-                ("/site".parse().unwrap(), FaultCount { generation: 1, number, before: number });
-            faults.of_drops(&ring, name.parse().unwrap(), count, now)
-        };
-        assert_eq!(observe("eth0", 7, 1000), None, "before the start");
-        assert_eq!(observe("eth1", 0, 1000), None);
-        assert_eq!(observe("eth0", 7, 1001), None);
-        let report = observe("eth1", 5, 1001).unwrap();
-        let dropped = "5 frames were dropped by the kernel on eth1: the collector was too slow (give it more time, or look for a flood on that interface)";
-        assert_eq!((&*report.text, report.interface), (dropped, "eth1".parse().ok()));
-    }
-}
+mod tests;

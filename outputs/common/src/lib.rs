@@ -9,6 +9,7 @@ mod checkpoint;
 mod delivery;
 mod episode;
 mod event_json;
+mod fault_file;
 mod faults;
 mod follow;
 #[cfg(any(test, fuzzing))]
@@ -37,6 +38,7 @@ pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn
 pub use checkpoint::Checkpoint;
 pub use episode::{Episode, EpisodeChange};
 pub use event_json::{EventJson, TimeFormat};
+pub use fault_file::FaultFile;
 pub use faults::{FaultKind, FaultReport, FaultState, Faults};
 pub use health::HEARTBEAT_TIMEOUT;
 pub use host::{host_of, this_host};

@@ -14,7 +14,7 @@ use aw_service::{
     Error, FileError, FileKind, Identity, explain_or, failed, open_file, read_file, sync_directory,
     try_open_own,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use shm_layout::RingName;
 
 use crate::{Checkpoint, CheckpointStore, Fault};
@@ -130,32 +130,39 @@ impl StateFile {
 
     pub fn open(directory: &Path, name: &str) -> Result<StateFile, Error> {
         let path = StateFile::path(directory, name);
-        let checkpoints = match read_file(&path, FileKind::State, MAX_STATE) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                failed(format_args!(
-                    "read {}: {error} (remove it to begin with the oldest event)",
-                    path.display()
-                ))
-            })?,
-            Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(state_error("read", &path, error)),
-        };
-        Ok(StateFile { path, checkpoints })
+        let checkpoints = load(&path, "remove it to begin with the oldest event")?;
+        Ok(StateFile { path, checkpoints: checkpoints.unwrap_or_default() })
     }
 
-    /// Saves it: writes a temporary file, syncs it, and renames it.
+    /// Saves it.
     pub fn save(&self) -> Result<(), Error> {
-        let new = self.path.with_extension("new");
-        let mut file = open_in(&new, 0o640)?;
-        let mut text = serde_json::to_vec_pretty(&self.checkpoints).unwrap_or_default();
-        text.push(b'\n');
-        let directory = self.path.parent().unwrap_or(Path::new("."));
-        file.set_len(0)
-            .and_then(|()| file.write_all(&text))
-            .and_then(|()| file.sync_all())
-            .and_then(|()| fs::rename(&new, &self.path))
-            .and_then(|()| sync_directory(directory))
-            .map_err(|error| state_error("write to", &self.path, error))
+        replace(&self.path, &self.checkpoints)
+    }
+}
+
+/// Writes a value to a file of the state directory in JSON: to a temporary file, which is synced and renamed.
+pub(crate) fn replace(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let new = path.with_extension("new");
+    let mut file = open_in(&new, 0o640)?;
+    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
+    text.push(b'\n');
+    let directory = path.parent().unwrap_or(Path::new("."));
+    file.set_len(0)
+        .and_then(|()| file.write_all(&text))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&new, path))
+        .and_then(|()| sync_directory(directory))
+        .map_err(|error| state_error("write to", path, error))
+}
+
+/// A value that `replace` wrote; none if there is no such file. `remedy`: what to do if it is invalid.
+pub(crate) fn load<T: DeserializeOwned>(path: &Path, remedy: &str) -> Result<Option<T>, Error> {
+    match read_file(path, FileKind::State, MAX_STATE) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| failed(format_args!("read {}: {error} ({remedy})", path.display()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(state_error("read", path, error)),
     }
 }
 

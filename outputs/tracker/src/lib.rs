@@ -27,7 +27,7 @@ use std::{
     process::ExitCode,
 };
 
-use aw_output::{Error, Plan, parse, run};
+use aw_output::{Error, FaultFile, Plan, parse, run};
 use aw_service::ServiceOptions;
 
 use crate::{
@@ -58,7 +58,8 @@ fn track(mut options: Options) -> ExitCode {
     let Options { rings, tracking, .. } = &options;
     run(NAME, rings, &plan, || {
         tracking.report_ignored_keys()?;
-        TrackerSink::open(tracking, &rings.rings, listener)
+        let faults = FaultFile::open(&rings.state_path(), NAME)?;
+        TrackerSink::open(tracking, &rings.rings, listener, faults)
     })
 }
 

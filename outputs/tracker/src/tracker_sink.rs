@@ -3,7 +3,7 @@
 use std::{collections::HashSet, net::TcpListener, time::Instant};
 
 use aw_output::{
-    Entry, Error, Fault, FaultKind, Faults, RingState, Sink, SinkResult, info, serve::AllowedHosts,
+    Entry, Error, Fault, FaultFile, Faults, RingState, Sink, SinkResult, info, serve::AllowedHosts,
     warn,
 };
 use aw_service::Condition;
@@ -41,8 +41,7 @@ pub struct TrackerSink<'a> {
     unreadable: Vec<Date>,
     write_failure: Condition,
     faults: Faults,
-    /// Rings whose state was observed in this run.
-    observed: HashSet<RingName>,
+    fault_file: FaultFile,
 }
 
 impl<'a> TrackerSink<'a> {
@@ -51,6 +50,7 @@ impl<'a> TrackerSink<'a> {
         options: &'a TrackOptions,
         rings: &[RingName],
         listener: Option<TcpListener>,
+        (fault_file, faults): (FaultFile, Faults),
     ) -> Result<Self, Error> {
         let config = options.effective_config()?;
         let log_dir = LogDir::open(&config.log_dir)?;
@@ -79,8 +79,8 @@ impl<'a> TrackerSink<'a> {
             checked: clocks.system.seconds(),
             unreadable: Vec::new(),
             write_failure: Condition::default(),
-            faults: Faults::default(),
-            observed: HashSet::new(),
+            faults,
+            fault_file,
         };
         sink.open_day(sink.logs.today())?;
         sink.tick();
@@ -223,15 +223,14 @@ impl<'a> TrackerSink<'a> {
         });
     }
 
-    /// Whether an error log has this message.
-    fn is_logged(&self, message: &str) -> bool {
-        let directory = self.log_dir.path();
-        let logs = list_logs(directory).unwrap_or_default().into_iter();
-        let mut errors = logs.rev().filter(|(kind, _)| *kind == LogKind::Error);
-        errors.any(|(kind, day)| {
-            let log = read_log(directory, kind, day).unwrap_or_default();
-            String::from_utf8_lossy(&log).lines().any(|line| line.ends_with(message))
-        })
+    /// Carries out what writes all to the files; then stores which faults the error log has, so that after a restart none is
+    /// missing there. If that fails, they are repeated there; the positions are in the same directory, and report why.
+    fn write_all(&mut self, actions: Vec<LogAction>) -> SinkResult {
+        if !self.carry_out(actions) {
+            return Err(self.unwritten());
+        }
+        let _ = self.fault_file.store(&mut self.faults);
+        Ok(())
     }
 
     fn unwritten(&self) -> Fault {
@@ -278,13 +277,8 @@ impl Sink for TrackerSink<'_> {
     /// The error log has what is missing among the events: the report shows it, and it has no columns that programs read.
     fn observe(&mut self, state: &RingState) -> SinkResult {
         let now = UnixTime::now().seconds();
-        let is_first = self.observed.insert(state.ring.clone());
         for report in self.faults.of_ring(state, "aw-tracker", now) {
-            let message = format!("ring {}: {}", state.ring, report.text);
-            // The saved position has the losses of earlier runs, too: after a restart, they are in an error log already.
-            if !(is_first && report.kind == FaultKind::Lost && self.is_logged(&message)) {
-                self.logs.log_error(&message);
-            }
+            self.logs.log_error(&format!("ring {}: {}", state.ring, report.text));
         }
         Ok(())
     }
@@ -302,7 +296,7 @@ impl Sink for TrackerSink<'_> {
 
     fn sync(&mut self) -> SinkResult {
         let actions = self.logs.sync();
-        if self.carry_out(actions) { Ok(()) } else { Err(self.unwritten()) }
+        self.write_all(actions)
     }
 
     /// Reads the configuration file again. If it has an error, the old settings stay.
@@ -328,10 +322,10 @@ impl Sink for TrackerSink<'_> {
 
     fn close(&mut self) -> SinkResult {
         let actions = self.logs.flush();
-        let succeeded = self.carry_out(actions);
+        let written = self.write_all(actions);
         if !self.reports.finish() {
             info("the last report is not written: it takes too long");
         }
-        if succeeded { Ok(()) } else { Err(self.unwritten()) }
+        written
     }
 }

@@ -1,0 +1,141 @@
+use super::*;
+use crate::Checkpoint;
+
+fn state(generation: u64, lost: u64, blind: Option<&str>) -> RingState {
+    RingState {
+        ring: "/site".parse().unwrap(),
+        host: "sensor1".into(),
+        generation: Some(generation),
+        counters: Vec::new(),
+        down: Vec::new(),
+        blind: blind.map(str::to_owned),
+        checkpoint: Some(Checkpoint { generation, began: 0, delivered: 7, lost, skipped: 0 }),
+        loss: LossCause::Overwritten,
+        cuts: 0,
+        spool_full: None,
+    }
+}
+
+fn texts(reports: Vec<FaultReport>) -> Vec<String> {
+    reports.into_iter().map(|report| report.text).collect()
+}
+
+#[test]
+fn losses_have_numbers_and_a_remedy() {
+    let mut faults = Faults::default();
+    let mut observe = |state: &RingState, now| texts(faults.of_ring(state, "aw-alert", now));
+    assert_eq!(observe(&state(1, 0, None), 1000), [""; 0]);
+    let begins = "12 events were overwritten before aw-alert read them (give the collector a larger ring with -L, or this machine more time)";
+    assert_eq!(observe(&state(1, 12, None), 1001), [begins]);
+    assert_eq!(observe(&state(1, 50, None), 1002), [""; 0]);
+    let over = "over: 50 events were overwritten before aw-alert read them, within 11 s";
+    assert_eq!(observe(&state(1, 50, None), 1012), [over]);
+    // A restart repeats nothing, and another generation counts from 0.
+    let stored: BTreeMap<_, _> = faults.take_changed().into_iter().collect();
+    let stored = serde_json::to_string(&stored).unwrap();
+    let mut faults = Faults::new(serde_json::from_str(&stored).unwrap());
+    assert_eq!(faults.of_ring(&state(1, 50, None), "aw-alert", 2000), []);
+    let again = texts(faults.of_ring(&state(u64::MAX, 3, None), "aw-alert", 9000));
+    assert!(again[0].starts_with("3 events were overwritten "), "{again:?}");
+}
+
+/// Nothing is blamed on a slow reader, and a truncation is reported even if no event was lost.
+#[test]
+fn a_truncated_ring() {
+    let mut faults = Faults::default();
+    let mut observe = |lost, cuts, now| {
+        let state = RingState { loss: LossCause::Cut, cuts, ..state(1, lost, None) };
+        texts(faults.of_ring(&state, "aw-alert", now))
+    };
+    assert_eq!(observe(0, 2, 1000), [""; 0], "before the first start");
+    let cut = "1 truncation of the ring by a process of the collector's user or of root: events that aw-alert had not read are lost, and the counters begin again (find that process)";
+    let lost = "3000 events were lost because the ring was truncated before aw-alert read them (find the process of the collector's user, or of root, that did it)";
+    assert_eq!(observe(3000, 3, 1001), [lost, cut]);
+    let over = "over: 3000 events were lost because the ring was truncated before aw-alert read them, within 10 s";
+    assert_eq!(observe(3000, 3, 1011), [over]);
+    assert_eq!(observe(3000, 4, 5000), [cut], "a quiet ring");
+    let lost = "1 event was lost because the ring was truncated before aw-alert read it";
+    assert!(observe(3001, 4, 5030)[0].starts_with(lost));
+}
+
+/// A truncation resets the counters of the collector.
+#[test]
+fn counters_that_begin_again() {
+    let mut faults = Faults::default();
+    let mut observe = |number, now| {
+        let (name, count) = (
+            "forgot /a".into(),
+            FaultCount { generation: 1, number, before: number, resets: true },
+        );
+        let what = ["one is", "are"].map(String::from);
+        faults.counted(name, FaultKind::Forgot, count, (&what, "x"), now)
+    };
+    assert_eq!(observe(100, 1000), None);
+    assert_eq!(observe(3, 2000).unwrap().text, "3 are (x)");
+    assert_eq!(observe(3, 3000).unwrap().text, "over: 3 are, within 1000 s");
+}
+
+/// The state of faults is newer than the saved position: a backup was restored.
+#[test]
+fn an_older_position_repeats_no_loss() {
+    let mut faults = Faults::default();
+    let mut observe = |lost, now| texts(faults.of_ring(&state(1, lost, None), "aw-mqtt", now));
+    assert!(observe(100, 1000)[0].starts_with("100 events were overwritten "));
+    assert!(observe(100, 1010)[0].starts_with("over: 100 events "));
+    assert_eq!(observe(60, 9000), [""; 0]);
+    assert!(observe(63, 9001)[0].starts_with("3 events were overwritten "));
+}
+
+/// While a truncated ring is not created again, nothing is known of its counts, and none begins again.
+#[test]
+fn between_two_rings() {
+    let mut faults = Faults::default();
+    let mut observe = |generation, cuts, now| {
+        let state = RingState { generation, cuts, checkpoint: None, ..state(1, 0, None) };
+        texts(faults.of_ring(&state, "aw-alert", now))
+    };
+    assert_eq!(observe(Some(1), 2, 1000), [""; 0]);
+    assert!(observe(Some(1), 3, 1001)[0].starts_with("1 truncation of the ring "));
+    assert_eq!(observe(Some(1), 3, 1020), [""; 0], "over");
+    assert_eq!(observe(None, 0, 2000), [""; 0]);
+    assert!(observe(Some(1), 4, 2001)[0].starts_with("1 truncation of the ring "));
+}
+
+#[test]
+fn blindness() {
+    let mut faults = Faults::default();
+    let dead = "its collector has ended (start it again)";
+    let mut observe = |why, now| texts(faults.of_ring(&state(1, 0, why), "aw-alert", now));
+    assert_eq!(observe(None, 999), [""; 0]);
+    assert_eq!(observe(Some(dead), 1000), [dead]);
+    assert_eq!(observe(Some(dead), 4599), [""; 0]);
+    assert_eq!(observe(Some(dead), 4600), [format!("still: {dead}")]);
+    assert_eq!(observe(None, 4610), ["over: events arrive again, after 3610 s"]);
+    let mut state = state(1, 0, None);
+    state.down.push("eth1".parse().unwrap());
+    let down = "interface eth1 is down or gone: no frames of it arrive (ip link set eth1 up)";
+    assert_eq!(texts(faults.of_ring(&state, "aw-alert", 5000)), [down]);
+    // A port without a cable is no message each hour.
+    let day = (5001..5001 + DAY).flat_map(|now| faults.of_ring(&state, "aw-alert", now));
+    let day: Vec<_> = day.collect();
+    assert_eq!(day[0].interface, state.down.first().copied());
+    assert_eq!(texts(day), [format!("still: {down}")]);
+}
+
+#[test]
+fn drops_name_the_interface_that_drops() {
+    let mut faults = Faults::default();
+    let mut observe = |name: &str, number, now| {
+        let (ring, count) = (
+            "/site".parse().unwrap(),
+            FaultCount { generation: 1, number, before: number, resets: true },
+        );
+        faults.of_drops(&ring, name.parse().unwrap(), count, now)
+    };
+    assert_eq!(observe("eth0", 7, 1000), None, "before the start");
+    assert_eq!(observe("eth1", 0, 1000), None);
+    assert_eq!(observe("eth0", 7, 1001), None);
+    let report = observe("eth1", 5, 1001).unwrap();
+    let dropped = "5 frames were dropped by the kernel on eth1: the collector was too slow (give it more time, or look for a flood on that interface)";
+    assert_eq!((&*report.text, report.interface), (dropped, "eth1".parse().ok()));
+}
