@@ -5,6 +5,7 @@ use aw_tests::clock::library;
 use aw_tests::collect::stdout_of;
 use aw_tests::feed::{numbered_capture, publish, reading_collector};
 use aw_tests::history::History;
+use aw_tests::mount::Mount;
 use aw_tests::rig::{Finished, Run, TIMEOUT, program, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use rustix::fs::{CWD, Mode, mkfifoat};
@@ -276,7 +277,47 @@ fn a_destination_that_is_down_is_reported() {
     fs::rename(&moved, history.database()).unwrap();
     output.stderr.wait_for("the destination is back");
     soon(check, is_healthy).ok();
-    assert_eq!(history.path().join("state/aw-sqlite.outage").metadata().unwrap().len(), 0);
+    let outage = history.path().join("state/aw-sqlite.outage");
+    assert!(fs::read(&outage).unwrap().trim_ascii().is_empty());
+    // A backup is restored while it runs, or a user removes the file: the next outage is reported all the same.
+    fs::remove_file(&outage).unwrap();
+    fs::rename(history.database(), &moved).unwrap();
+    mkfifoat(CWD, history.database(), Mode::RWXU).unwrap();
+    soon(check, is_queueing).unhealthy_of("aw-sqlite", &["aw-sqlite is queueing since 20"]);
+    fs::remove_file(&outage).unwrap();
+    soon(check, is_queueing).unhealthy_of("aw-sqlite", &["aw-sqlite is queueing since 20"]);
+    output.stop().ok();
+    collector.kill();
+}
+
+/// The usual fault: database, spool and the file of the outage are on one disk, and that is full.
+#[test]
+fn a_full_disk_is_reported() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("it needs root, to mount a small file system");
+    }
+    let ring = Ring::new();
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    let mount = Mount::new(&state, "size=24m");
+    let command = |options: &[&str]| {
+        let mut command = program("aw-sqlite", &["--ring", ring.name()]);
+        command.arg("--state-dir").arg(&state).args(options);
+        command
+    };
+    let check = || run(command(&["--health"]));
+    let (collector, _stdin) = beating(&ring, "65536");
+    let output = Run::start(command(&[]));
+    soon(check, is_healthy).ok();
+    mount.fill();
+    let full = soon(check, reports("aw-sqlite is queueing since 20"));
+    full.unhealthy_of(
+        "aw-sqlite",
+        &["aw-sqlite is queueing since 20", "is full (free space on its disk)"],
+    );
+    mount.make_room();
+    output.stderr.wait_for("the destination is back");
+    soon(check, is_healthy).ok();
     output.stop().ok();
     collector.kill();
 }

@@ -296,9 +296,15 @@ impl Finished {
     /// texts, and nothing on standard error: what monitoring programs expect.
     #[track_caller]
     pub fn unhealthy(self, texts: &[&str]) -> Self {
+        self.unhealthy_of("aw-stdout", texts)
+    }
+
+    /// The same of another program.
+    #[track_caller]
+    pub fn unhealthy_of(self, program: &str, texts: &[&str]) -> Self {
         let streams = (self.status.code(), self.stdout.lines().count(), self.stderr.as_str());
         assert_eq!(streams, (Some(1), 1, ""), "{self:#?}");
-        assert!(self.stdout.starts_with("aw-stdout: "), "{self:#?}");
+        assert!(self.stdout.starts_with(&format!("{program}: ")), "{self:#?}");
         for text in texts {
             assert!(self.stdout.contains(text), "{text:?} is not in: {}", self.stdout);
         }

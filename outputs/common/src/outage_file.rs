@@ -1,15 +1,15 @@
-//! `NAME.outage`: not empty while the destination is down, for `--health`, which cannot open the spool: since when, why,
-//! and how much is queued.
+//! `NAME.outage`: blank, or since when the destination is down, why, and how much is queued; for `--health`, which cannot
+//! open the spool.
 
 use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt,
+    fs::{self, File},
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
-    time::Instant,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
-use aw_service::{Condition, Error, count_of};
+use aw_service::{Condition, Error, count_of, plain};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use shm_layout::UnixTime;
@@ -17,8 +17,15 @@ use shm_layout::UnixTime;
 use crate::{
     delivery::SAVE_INTERVAL,
     spool::Spool,
-    state::{MAX_STATE, open_in, read_another},
+    state::{open_in, read_another, state_error},
 };
+
+/// Bytes of the file, which it has from the start on: an outage because the disk is full needs no further block.
+const SIZE: usize = 4096;
+/// Bytes of `why`, at most: in JSON, where some need two, it fits into the file.
+const MAX_WHY: usize = 1500;
+/// How often a record is read that is being written at this moment.
+const TRIES: u32 = 3;
 
 #[derive(Default, Deserialize, Serialize)]
 struct OutageRecord {
@@ -34,8 +41,6 @@ pub(crate) struct OutageFile {
     /// Open from the start on, so that an outage needs no further descriptor. None if it cannot be written.
     file: Option<File>,
     record: Option<OutageRecord>,
-    /// Bytes of the file.
-    length: usize,
     written_at: Option<Instant>,
     unwritable: Condition,
 }
@@ -48,27 +53,17 @@ impl OutageFile {
     /// Beside this spool. An outage before a restart continues if there are events in the spool.
     pub fn open(spool: &Spool) -> Result<OutageFile, Error> {
         let path = spool.path().with_extension("outage");
-        let record = read(&path).ok().flatten();
-        let mut unwritable = Condition::default();
-        let file = match open_in(&path, 0o640) {
-            Ok(file) => Some(file),
-            Err(Error::Failed(why)) => {
-                unwritable.begins(format_args!("{why}: --health reports no outage"));
-                None
-            }
-            Err(closed) => return Err(closed),
-        };
-        let length = file.as_ref().and_then(|file| file.metadata().ok());
-        let length = length.map_or(0, |file| file.len().min(MAX_STATE) as usize);
-        let mut file = OutageFile { path, file, record, length, written_at: None, unwritable };
-        if spool.is_empty()? {
-            file.end();
-        }
+        let record = if spool.is_empty()? { None } else { read(&path).ok().flatten() };
+        let (written_at, unwritable) = Default::default();
+        let mut file = OutageFile { path, file: None, record, written_at, unwritable };
+        file.write();
         Ok(file)
     }
 
     /// The destination is down.
     pub fn begin(&mut self, why: &str, spool: &Spool) {
+        let why = plain(why);
+        let why = &why[..why.floor_char_boundary(MAX_WHY)];
         let record = self.record.get_or_insert_default();
         if record.since == 0 {
             record.since = UnixTime::now().seconds();
@@ -88,43 +83,71 @@ impl OutageFile {
         let bytes = [spool.path(), &wal].map(|file| file.metadata().map_or(0, |file| file.len()));
         (record.events, record.bytes) = (spool.events(), bytes.iter().sum());
         self.written_at = Some(Instant::now());
-        let mut text = serde_json::to_vec(record).unwrap_or_default();
-        // In one call, over all of the old text: a reader finds one or the other.
-        self.length = self.length.max(text.len());
-        text.resize(self.length, b' ');
-        self.write(|file| file.write_all_at(&text, 0));
+        self.write();
     }
 
     /// The destination is back.
     pub fn end(&mut self) {
         self.record = None;
-        if self.length > 0 {
-            self.length = 0;
-            self.write(|file| file.set_len(0));
+        self.write();
+    }
+
+    fn write(&mut self) {
+        let written = self.try_write();
+        let path = self.path.display();
+        match written {
+            Ok(()) => self.unwritable.ends(format_args!("{path} can be written again")),
+            Err(Error::Failed(why)) => self.unwritable.begins(format_args!(
+                "{why}: --health reports the last state of the destination that it has"
+            )),
+            Err(Error::Closed) => {}
         }
     }
 
-    fn write(&mut self, write: impl FnOnce(&File) -> io::Result<()>) {
-        let Some(file) = &self.file else { return };
-        let path = self.path.display();
-        match write(file) {
-            Ok(()) => self.unwritable.ends(format_args!("{path} can be written again")),
-            Err(error) => self.unwritable.begins(format_args!(
-                "write {path}: {}: --health reports the last state of the destination that it has",
-                aw_service::cause(&error)
-            )),
-        }
+    fn try_write(&mut self) -> Result<(), Error> {
+        let mut text = self.record.as_ref().and_then(|record| serde_json::to_vec(record).ok());
+        let text = text.get_or_insert_default();
+        text.resize(SIZE, b' ');
+        let file = match self.file.take().filter(|file| is_at(file, &self.path)) {
+            Some(file) => file,
+            None => open_in(&self.path, 0o640)?,
+        };
+        let written = file.write_all_at(text, 0).and_then(|()| match file.metadata()?.len() {
+            length if length == SIZE as u64 => Ok(()),
+            _ => file.set_len(SIZE as u64), // of an earlier release
+        });
+        self.file = Some(file);
+        written.map_err(|error| state_error("write", &self.path, error))
     }
 }
 
+/// Whether an open file still has this name: `--health` reads what is there now.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |file: fs::Metadata| (file.dev(), file.ino());
+    let at = fs::symlink_metadata(path).map(identity);
+    file.metadata().map(identity).is_ok_and(|opened| at.is_ok_and(|at| at == opened))
+}
+
 fn read(path: &Path) -> Result<Option<OutageRecord>, String> {
-    let Some(bytes) = read_another(path)?.filter(|bytes| !bytes.is_empty()) else {
-        return Ok(None);
-    };
-    let record = serde_json::from_slice(&bytes);
-    record.map(Some).map_err(|error| {
-        format!("read {}: {error} (does the program have the same release?)", path.display())
-    })
+    let mut tries = 0;
+    loop {
+        let Some(bytes) = read_another(path)? else { return Ok(None) };
+        if bytes.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        tries += 1;
+        match serde_json::from_slice(&bytes) {
+            Ok(record) => return Ok(Some(record)),
+            // The file system may return a part of the old record and a part of the new one.
+            Err(_) if tries < TRIES => sleep(Duration::from_millis(20)),
+            Err(error) => {
+                let path = path.display();
+                return Err(format!(
+                    "read {path}: {error} (does the program have the same release?)"
+                ));
+            }
+        }
+    }
 }
 
 /// What the output of this name reports about its destination, if that is down.
@@ -137,6 +160,36 @@ pub(crate) fn outage_of(directory: &Path, name: &str) -> Result<Option<String>, 
     let since = since.strftime("%Y-%m-%d %H:%M:%S");
     let events = count_of(events, "event", "events");
     Ok(Some(format!(
-        "{name} is queueing since {since}, {seconds} s ago: {events}, {bytes} bytes: {why}"
+        "{name} is queueing since {since}, {seconds} s ago: {events}, {bytes} bytes: {}",
+        plain(&why)
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a server says is foreign: it is one line, and the record fits, however long it is.
+    #[test]
+    fn a_long_cause() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool::open(directory.path(), "aw-test", 1 << 20).unwrap();
+        let mut file = OutageFile::open(&spool).unwrap();
+        let outage = || outage_of(directory.path(), "aw-test").unwrap();
+        assert_eq!(outage(), None);
+        for why in ["\"".repeat(1 << 20), "\u{1b}]0;x\n\u{fc}".repeat(1 << 16)] {
+            file.begin(&why, &spool);
+            let text = outage().unwrap();
+            assert!(text.len() < SIZE && !text.contains(char::is_control), "{text}");
+            assert_eq!(file.path.metadata().unwrap().len(), SIZE as u64);
+        }
+        file.end();
+        assert_eq!(outage(), None);
+        // Of an earlier release: empty, or longer.
+        for old in [Vec::new(), vec![b' '; 3 * SIZE]] {
+            fs::write(&file.path, old).unwrap();
+            drop(OutageFile::open(&spool).unwrap());
+            assert_eq!(fs::read(&file.path).unwrap(), [b' '; SIZE]);
+        }
+    }
 }
