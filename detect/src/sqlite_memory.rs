@@ -204,7 +204,8 @@ impl SqliteMemory {
     pub fn store_checkpoint(&mut self, ring: &RingName, checkpoint: &Checkpoint) -> SinkResult {
         let [generation, began, delivered, lost, skipped] = checkpoint.columns();
         let row = params![ring.as_str(), generation, began, delivered, lost, skipped];
-        let replace = "REPLACE INTO account VALUES (?, ?, ?, ?, ?, ?)";
+        let replace = "REPLACE INTO account (ring, generation, began, delivered, lost, skipped)
+            VALUES (?, ?, ?, ?, ?, ?)";
         self.with(|database| database.execute(replace, row).map(drop))
     }
 

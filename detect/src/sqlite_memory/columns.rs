@@ -73,28 +73,28 @@ impl Cached for Device {
 }
 
 pub fn station_from(row: &Row) -> rusqlite::Result<Station> {
-    let bytes = |column| row.get::<_, Option<Vec<u8>>>(column).map(Option::unwrap_or_default);
+    let bytes = |column: &str| row.get::<_, Option<Vec<u8>>>(column).map(Option::unwrap_or_default);
     let macs = |bytes: Vec<u8>| bytes.as_chunks().0.iter().copied().map(MacAddr::new).collect();
     let one = |bytes: Vec<u8>| bytes.as_chunks().0.first().map(claim_from);
     let claims = |bytes: Vec<u8>| bytes.as_chunks().0.iter().map(claim_from).collect();
     let answer = |MacClaim { mac, time }| Answer { mac, time: UnixTime::from_nanos(time) };
     Ok(Station {
-        claims: claims(bytes(3)?),
-        probe: one(bytes(4)?),
-        last_alert: row.get(5)?,
-        suppressed: row.get(6)?,
-        last_duplicate: row.get(7)?,
-        answer: one(bytes(8)?).map(answer),
-        askers: macs(bytes(9)?),
-        sharers: macs(bytes(10)?),
-        last_conflict: row.get(11)?,
-        first: one(bytes(12)?),
-        named: row.get(13)?,
-        learned: macs(bytes(14)?),
-        no_hosts: claims(bytes(15)?),
-        no_hosts_suppressed: row.get(16)?,
-        last_ignored: row.get(17)?,
-        forwarded: claims(bytes(18)?),
+        claims: claims(bytes("claims")?),
+        probe: one(bytes("probe")?),
+        last_alert: row.get("told")?,
+        suppressed: row.get("untold")?,
+        last_duplicate: row.get("told_duplicate")?,
+        answer: one(bytes("answer")?).map(answer),
+        askers: macs(bytes("askers")?),
+        sharers: macs(bytes("sharers")?),
+        last_conflict: row.get("conflict")?,
+        first: one(bytes("first")?),
+        named: row.get("named")?,
+        learned: macs(bytes("learned")?),
+        no_hosts: claims(bytes("no_hosts")?),
+        no_hosts_suppressed: row.get("no_hosts_untold")?,
+        last_ignored: row.get("ignored")?,
+        forwarded: claims(bytes("forwarded")?),
     })
 }
 
@@ -134,28 +134,29 @@ pub fn replace_station(
         state.last_ignored,
         claims(&state.forwarded),
     ];
-    let replace =
-        "REPLACE INTO station VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    // With names, so that a release that does not know a column of a later one can still write.
+    let replace = "REPLACE INTO station (network, ip, last, claims, probe, told, untold, told_duplicate, answer, askers,
+            sharers, conflict, first, named, learned, no_hosts, no_hosts_untold, ignored, forwarded)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     database.prepare_cached(replace)?.execute(row).map(drop)
 }
 
 pub fn device_from(row: &Row) -> rusqlite::Result<Device> {
     Ok(Device {
-        first: row.get(1)?,
-        last: row.get(2)?,
-        addresses: row.get(3)?,
-        unknown_day: row.get(4)?,
-        silent: row.get(5)?,
-        addresses_day: row.get(6)?,
-        probed: row.get(7)?,
-        denied: row.get(8)?,
-        denied_day: row.get(9)?,
-        // Column 10 was of an earlier release.
-        proxy: row.get(11)?,
-        probed_since: row.get(12)?,
-        learned: row.get(13)?,
-        named: row.get(14)?,
-        scanner: row.get(15)?,
+        first: row.get("first")?,
+        last: row.get("last")?,
+        addresses: row.get("addresses")?,
+        unknown_day: row.get("unknown_day")?,
+        silent: row.get("silent")?,
+        addresses_day: row.get("addresses_day")?,
+        probed: row.get("probed")?,
+        denied: row.get("denied")?,
+        denied_day: row.get("denied_day")?,
+        proxy: row.get("proxy")?,
+        probed_since: row.get("probed_since")?,
+        learned: row.get("learned")?,
+        named: row.get("named")?,
+        scanner: row.get("scanner")?,
     })
 }
 
@@ -171,14 +172,16 @@ pub fn replace_device(database: &Connection, mac: MacAddr, state: &Device) -> ru
         state.probed,
         state.denied,
         state.denied_day,
-        0,
         state.proxy,
         state.probed_since,
         state.learned,
         state.named,
         state.scanner,
     ];
-    let replace = "REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    // `taken` is of an earlier release.
+    let replace = "REPLACE INTO device (mac, first, last, addresses, unknown_day, silent, addresses_day, probed, denied,
+            denied_day, proxy, probed_since, learned, named, scanner)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     database.prepare_cached(replace)?.execute(row).map(drop)
 }
 
@@ -188,10 +191,10 @@ pub fn select_network(
 ) -> rusqlite::Result<Option<NetworkState>> {
     let state = |row: &Row| {
         Ok(NetworkState {
-            first: row.get(1)?,
-            denied: row.get(2)?,
-            denied_since: row.get(3)?,
-            reported: row.get(4)?,
+            first: row.get("first")?,
+            denied: row.get("denied")?,
+            denied_since: row.get("denied_since")?,
+            reported: row.get("reported")?,
         })
     };
     let mut select = database.prepare_cached("SELECT * FROM network WHERE network = ?")?;
@@ -205,7 +208,7 @@ pub fn replace_network(
 ) -> rusqlite::Result<()> {
     let NetworkState { first, denied, denied_since, reported } = state;
     let row = params![network, first, denied, denied_since, reported];
-    let replace = "REPLACE INTO network VALUES (?, ?, ?, ?, ?)";
+    let replace = "REPLACE INTO network (network, first, denied, denied_since, reported) VALUES (?, ?, ?, ?, ?)";
     database.prepare_cached(replace)?.execute(row).map(drop)
 }
 

@@ -180,6 +180,42 @@ fn a_database_of_an_earlier_release() {
     assert_eq!(memory.station("sensor/addrwatch/eth0", ip).unwrap(), station);
 }
 
+/// A column that a later release added hinders neither reads nor writes.
+#[test]
+fn a_database_of_a_later_release() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(directory.path()).unwrap());
+    let later = Connection::open(SqliteMemory::path(directory.path(), "aw-test")).unwrap();
+    for table in ["station", "device", "network", "account"] {
+        later
+            .execute_batch(&format!("ALTER TABLE {table} ADD COLUMN later INTEGER DEFAULT 7"))
+            .unwrap();
+    }
+    drop(later);
+    let mac = MacAddr::new([0, 8, 0xe1, 0, 0, 1]);
+    let (network, ip) = ("sensor/addrwatch/eth0", "10.0.0.1".parse().unwrap());
+    let claims = vec![MacClaim { mac, time: 7 }];
+    let station = Station { claims: claims.clone(), forwarded: claims, ..Station::default() };
+    let device = Device { scanner: true, ..Device::new(1) };
+    let state = NetworkState { first: 1, denied: 2, denied_since: 3, reported: 4 };
+    let (ring, checkpoint) = (
+        "/a".parse().unwrap(),
+        Checkpoint { generation: 1, began: 2, delivered: 3, lost: 4, skipped: 5 },
+    );
+    let mut memory = open(directory.path()).unwrap();
+    memory.store_station(network, ip, &station).unwrap();
+    memory.store_device(mac, &device).unwrap();
+    memory.store_network(network, &state).unwrap();
+    memory.store_checkpoint(&ring, &checkpoint).unwrap();
+    memory.commit(Instant::now()).unwrap();
+    drop(memory);
+    let mut memory = open(directory.path()).unwrap();
+    assert_eq!(memory.station(network, ip).unwrap(), station);
+    assert_eq!(memory.device(mac).unwrap(), Some(device));
+    assert_eq!(memory.network(network).unwrap(), Some(state));
+    assert_eq!(memory.checkpoint(&ring).unwrap(), Some(checkpoint));
+}
+
 /// A name protects what is stored already; a name that is gone protects nothing.
 #[test]
 fn names_protect_what_is_known() {
