@@ -225,16 +225,16 @@ fn frames_that_other_macs_sent() {
     run(command).ok();
     let name = ring.name().to_owned();
     let tracking = Tracking { run: Run::start(Command::new("true")), directory, ring: name };
-    let sent = "sent by 02:00:00:00:00:07";
+    let (sent, mark) = ("sent by 02:00:00:00:00:07", "sent-by-02:00:00:00:00:07");
     assert_eq!(
         rows(&tracking.log("tracker")),
         [
-            format!("02:00:00:00:00:01 unknown (partly {sent}) 10.0.0.1 eth0"),
-            format!("02:00:00:00:00:02 unknown (only {sent}) 10.0.0.2 eth0"),
+            format!("02:00:00:00:00:01 unknown(partly-{mark}) 10.0.0.1 eth0"),
+            format!("02:00:00:00:00:02 unknown(only-{mark}) 10.0.0.2 eth0"),
             "02:00:00:00:00:03 unknown 10.0.0.3 eth0".to_owned(),
         ]
     );
-    assert_eq!(tracking.log("alert").matches(&format!("(only {sent})")).count(), 1);
+    assert_eq!(tracking.log("alert").matches(&format!("(only-{mark})")).count(), 1);
     let page = tracking.page();
     assert_eq!(page.matches(">sent by others<").count(), 1, "{page}");
     assert!(page.contains(&format!("<bdi>eth0</bdi> partly {sent}</span>")), "{page}");

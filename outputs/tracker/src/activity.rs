@@ -96,11 +96,26 @@ impl Sender {
         }
     }
 
-    /// The mark behind a name, and the name: `phone (only sent by 02:00:00:00:00:09)`.
+    /// The mark behind a name in a log: one word with the end of the name, so that a row has as many words as without it.
+    pub fn mark(self) -> String {
+        match self {
+            Sender::Own => String::new(),
+            Sender::Partly(mac) => format!("(partly-sent-by-{mac})"),
+            Sender::Only(mac) => format!("(only-sent-by-{mac})"),
+        }
+    }
+
+    /// A name with its mark, apart: `phone(only-sent-by-02:00:00:00:00:09)`, or as builds of 28 November 2026 wrote it,
+    /// `phone (only sent by 02:00:00:00:00:09)`.
     pub fn strip_mark(name: &str) -> (&str, Sender) {
-        let mark = name.strip_suffix(')').and_then(|text| text.rsplit_once(" ("));
+        let mark = name.strip_suffix(')').and_then(|text| text.rsplit_once('('));
+        let mark = mark.filter(|(name, _)| !name.is_empty());
         let sender = mark.and_then(|(name, mark)| {
-            let (how, mac) = mark.split_once(" sent by ")?;
+            let (name, (how, mac)) = match (mark.split_once("-sent-by-"), name.strip_suffix(' ')) {
+                (Some(parts), _) => (name, parts),
+                (None, Some(name)) => (name, mark.split_once(" sent by ")?),
+                (None, None) => return None,
+            };
             let mac = mac.parse().ok()?;
             match how {
                 "only" => Some((name, Sender::Only(mac))),
@@ -204,6 +219,9 @@ mod tests {
             assert_eq!(partly, Sender::Partly(mac(9)));
         }
         for sender in [only, Sender::Partly(mac(9))] {
+            let marked = format!("K\u{fc}che{}", sender.mark());
+            assert_eq!(Sender::strip_mark(&marked), ("K\u{fc}che", sender));
+            assert!(!marked.contains(' '));
             assert_eq!(
                 Sender::strip_mark(&format!("K\u{fc}che ({sender})")),
                 ("K\u{fc}che", sender)
@@ -215,6 +233,9 @@ mod tests {
             "phone (old)",
             "x (only sent by me)",
             "(only sent by 02:00:00:00:00:09)",
+            "(only-sent-by-02:00:00:00:00:09)",
+            "x(only-sent-by-me)",
+            "x(only sent by 02:00:00:00:00:09)",
         ] {
             assert_eq!(Sender::strip_mark(name), (name, own), "{name}");
         }

@@ -2,7 +2,7 @@
 //! macupd_tracker's README shows; macupd_tracker itself wrote another order, which is read too. A name may contain spaces:
 //! it is what is left between the other seven columns.
 
-use std::{borrow::Cow, fmt::Write, net::IpAddr};
+use std::{fmt::Write, net::IpAddr};
 
 use jiff::civil::Date;
 use shm_layout::MacAddr;
@@ -101,13 +101,10 @@ fn parse_row<'a>(text: &'a str, order: &Columns) -> Result<Option<ParsedRow<'a>>
 /// A row with the name of its device.
 pub type NamedRow<'a> = (&'a RowKey, &'a Activity, &'a str);
 
-/// The column of the name: with a mark, if other MACs sent frames of the row. A name may have spaces, so programs that read
-/// the columns of macupd_tracker read the row.
-fn marked<'a>(name: &'a str, activity: &Activity) -> Cow<'a, str> {
-    match activity.sender {
-        Sender::Own => name.into(),
-        sender => format!("{name} ({sender})").into(),
-    }
+/// The column of the name: with a mark, if other MACs sent frames of the row. The mark adds no word, and widens no column of
+/// other rows, because programs read the columns of macupd_tracker, and any host can cause a mark.
+fn marked(name: &str, activity: &Activity) -> String {
+    format!("{name}{}", activity.sender.mark())
 }
 
 /// Formats the tracker log of a day.
@@ -128,7 +125,7 @@ pub fn format_row(date: Date, row: &NamedRow) -> String {
     text
 }
 
-/// The widths of columns: those of the longest entry, and at least those in macupd_tracker's README.
+/// The widths of columns: those of the longest entry without marks, and at least those in macupd_tracker's README.
 struct Widths {
     name: usize,
     ip: usize,
@@ -142,9 +139,9 @@ impl Default for Widths {
 }
 
 impl Widths {
-    fn with(self, (key, activity, name): &NamedRow) -> Self {
+    fn with(self, (key, _, name): &NamedRow) -> Self {
         Widths {
-            name: self.name.max(marked(name, activity).chars().count()),
+            name: self.name.max(name.chars().count()),
             ip: if key.ip.is_ipv4() { self.ip } else { self.ip.max(key.ip.to_string().len()) },
             interface: self.interface.max(key.interface.chars().count()),
         }

@@ -638,13 +638,26 @@ fn rows_of_frames_that_other_macs_sent_are_marked() {
         "4 - ".to_owned(),
     ];
     assert_eq!(rows(&log), expected);
-    assert!(
-        log.contains(&format!("02:00:00:00:00:02 unknown (only sent by {attacker}) ")),
-        "{log}"
-    );
+    assert!(log.contains(&format!("02:00:00:00:00:02 unknown(only-sent-by-{attacker}) ")), "{log}");
     let alerts: Vec<_> =
-        simulation.alerts.lines().map(|line| line.contains("(only sent by")).collect();
+        simulation.alerts.lines().map(|line| line.contains("(only-sent-by-")).collect();
     assert_eq!(alerts, [true, true, false]);
+    // A program that splits the rows, as awk does, finds the same eight columns; and rows without a mark are as wide as ever.
+    for line in log.lines().chain(simulation.alerts.lines()) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        assert_eq!((words.len(), words[7].len() >= 12), (8, true), "{line}");
+        assert!(words[2] == "ip" || words[2].parse::<std::net::IpAddr>().is_ok(), "{line}");
+    }
+    let mut plain = Simulation::new("UTC", "2026-11-22T08:10:00Z");
+    (1..5).for_each(|mac| plain.see(mac));
+    plain.wait(1);
+    let rows_of = |log: &str| [0, 4].map(|row| log.lines().nth(row).unwrap().to_owned());
+    assert_eq!(rows_of(&log), rows_of(&plain.files[&day]));
+    // Builds of the day on which marks began wrote them with spaces.
+    let old = log
+        .replace("(only-sent-by-", " (only sent by ")
+        .replace("(partly-sent-by-", " (partly sent by ");
+    assert_eq!(rows(&old), expected);
     // After a restart, the marks are those of the log.
     let mut again = Simulation::new("UTC", "2026-11-22T09:10:00Z");
     again.files.insert(day, log);
