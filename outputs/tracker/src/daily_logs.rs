@@ -23,8 +23,10 @@ use crate::{
 
 /// Time between a first sighting and the write of its log: further sightings in that time need no write of their own.
 const WRITE_DELAY: Duration = Duration::from_millis(400);
-/// Of the time, writes may take this share: while a flood changes a large log all the time, the ring must be read, too.
-const WRITE_SHARE: u32 = 10;
+/// While a flood changes a large log all the time, the ring must be read, too: after a write it is read for so many times as
+/// long as the write took, up to RETRY. So writes that take a second take a tenth of the time; of a disk so slow that one
+/// takes longer than RETRY, they take more than half, and what the ring overwrites meanwhile is counted as lost.
+const REST: u32 = 9;
 /// Time between a failed write and the next try.
 const RETRY: Duration = Duration::from_secs(10);
 /// Days in memory: today, and the days of late or replayed sightings.
@@ -394,9 +396,9 @@ impl DailyLogs {
         actions
     }
 
-    /// A write began at `began` and took `took`: the next one waits for a multiple of that, up to RETRY.
+    /// A write, or a removal of old logs, began at `began` and took `took`: the next write waits.
     pub fn rest(&mut self, began: Duration, took: Duration) {
-        self.rest_until = began + (took * WRITE_SHARE).min(RETRY);
+        self.rest_until = began + took + (took * REST).min(RETRY);
     }
 
     /// Takes back an action that failed; it is returned again after RETRY.
