@@ -40,7 +40,13 @@ fn an_advisory_fails_unless_a_dated_exception_names_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
     database(&path("database"));
-    let check = |reachable: bool, copies: &str, exceptions: &str, arguments: &[&str]| -> Finished {
+    type Environment<'a> = &'a [(&'a str, &'a str)];
+    let check_with = |environment: Environment,
+                      reachable: bool,
+                      copies: &str,
+                      exceptions: &str,
+                      arguments: &[&str]|
+     -> Finished {
         let rules = format!(
             "[graph]\ntargets = [\"x86_64-unknown-linux-gnu\"]\n[advisories]\ndb-path = {:?}\nignore = [{exceptions}]\n",
             path(copies)
@@ -51,7 +57,11 @@ fn an_advisory_fails_unless_a_dated_exception_names_it() {
         command.env("DENY_TOML", path("deny.toml")).env("GIT_CONFIG_COUNT", "1");
         command.env("GIT_CONFIG_KEY_0", format!("url.{}.insteadOf", source.display()));
         command.env("GIT_CONFIG_VALUE_0", "https://github.com/RustSec/advisory-db");
+        command.env_remove("CI").envs(environment.iter().copied());
         run(command)
+    };
+    let check = |reachable: bool, copies: &str, exceptions: &str, arguments: &[&str]| {
+        check_with(&[], reachable, copies, exceptions, arguments)
     };
     let exception = |until: &str| {
         format!("{{ id = \"RUSTSEC-2026-9999\", reason = \"until {until}: made up\" }}")
@@ -64,6 +74,13 @@ fn an_advisory_fails_unless_a_dated_exception_names_it() {
     let text = check(false, "none", &good, &[]).ok().stdout;
     assert!(text.contains("NOT CHECKED"), "{text}");
     check(false, "none", &good, &["--release"]).refused("advisories", &["NOT CHECKED"]);
+    // In continuous integration, which may have no network, it stands out.
+    let is_loud =
+        |found: &Finished| found.stderr.contains("=\n=== WARNING: advisories: NOT CHECKED");
+    let in_ci = |ci: &str| check_with(&[("CI", ci)], false, "none", &good, &[]).ok();
+    assert!(is_loud(&in_ci("true")) && !is_loud(&in_ci("")));
+    // Rules that cannot be read are no missing database.
+    check(false, "none", "]\nmisspelt = [", &[]).refused("advisories", &["deny.toml"]);
 
     check(true, "copies", "", &[]).refused("advisories", &["a crate has an advisory"]);
     check(true, "copies", &good, &["--release"]).ok();
