@@ -53,7 +53,8 @@ pub struct Station {
     pub named: bool,
     /// The MACs that claimed the address in the learning period.
     pub learned: Vec<MacAddr>,
-    /// The MACs that claimed the address in frames of other MACs only, each with the first time: forged, or forwarded.
+    /// The MACs that claimed the address in frames of other MACs only, forged or forwarded; each with the first time, or a later
+    /// one at which another MAC claimed the address itself.
     pub forwarded: Vec<MacClaim>,
     /// The MACs that no host has and that were claimed for the address, with the time when that was last reported.
     pub no_hosts: Vec<MacClaim>,
@@ -146,25 +147,34 @@ impl Station {
 
     /// Records whether a claim is in a frame of the MAC itself; call it before [`Station::duplicate`] and [`Station::claim`].
     /// Such a claim takes the address from the last MAC that claimed it in a frame of its own: claims in the frames of others,
-    /// which that sender may have forged, come after that one.
-    pub fn sent_by(&mut self, mac: MacAddr, source: MacAddr, time: i64) {
+    /// which that sender may have forged, come after that one. Returns the MAC of the last one of these.
+    pub fn sent_by(&mut self, mac: MacAddr, source: MacAddr, time: i64) -> Option<MacAddr> {
         if source != mac {
             if !self.has(mac) {
                 self.forwarded.push(MacClaim { mac, time });
             }
-            return;
+            return None;
         }
         self.forwarded.retain(|claim| claim.mac != mac);
-        let Some(owner) = self.claims.iter().position(|claim| !self.is_weak(claim)) else { return };
-        if self.claims[owner].mac != mac {
-            self.answer = self
-                .answer
-                .filter(|answer| !self.claims[..owner].iter().any(|claim| claim.mac == answer.mac));
-            self.claims[..=owner].rotate_right(1);
+        let weak = self.claims.iter().filter(|claim| self.is_weak(claim));
+        let weak: Vec<_> = weak.map(|claim| claim.mac).collect();
+        for forwarded in self.forwarded.iter_mut().filter(|claim| weak.contains(&claim.mac)) {
+            forwarded.time = forwarded.time.max(time);
         }
+        let owner = self.claims.iter().position(|claim| !weak.contains(&claim.mac))?;
+        if self.claims[owner].mac == mac {
+            return None;
+        }
+        let passed_over = &self.claims[..owner];
+        let last = passed_over.first().map(|claim| claim.mac);
+        self.answer =
+            self.answer.filter(|answer| !passed_over.iter().any(|claim| claim.mac == answer.mac));
+        self.claims[..=owner].rotate_right(1);
+        last
     }
 
-    /// Whether a MAC claimed the address in the frames of other MACs only, and neither before others nor for a day.
+    /// Whether a MAC claimed the address in the frames of other MACs only, and neither before others nor for a day in which no
+    /// other one claimed it itself: so waiting does not make an owner of a forged one.
     fn is_weak(&self, claim: &MacClaim) -> bool {
         let is_first = self.first.is_some_and(|first| first.mac == claim.mac);
         let since = self.forwarded.iter().find(|known| known.mac == claim.mac);

@@ -92,7 +92,7 @@ impl Rules {
         let Entry { event, .. } = *message.entry;
         let (mac, within) = (event.mac, self.duplicate_within);
         let mut alerts: Vec<_> = self.denial_alert(message, memory)?.into_iter().collect();
-        message.station.sent_by(mac, event.source, event.time.seconds());
+        let passed_over = message.station.sent_by(mac, event.source, event.time.seconds());
         let conflict = message.station.duplicate(mac, event.time, within, is_answer(&event));
         let conflict = conflict.filter(|_| message.is_timed);
         let unused = self.unused_seconds(message);
@@ -124,12 +124,14 @@ impl Rules {
         let lease = unused.map(|unused| format!("it was not used for {} h", unused / 3600));
         let lease = lease.filter(|_| conflict.is_none() && old.is_some());
         let proxy_digest = proxy.is_some() && self.proxy_arp == MacPolicy::Digest;
+        let forwarded = passed_over.filter(|last| other.is_some_and(|other| other.mac != *last));
+        let forwarded = forwarded.map(|last| format!("frames of other MACs named {last}"));
         let old_mac = alert.as_ref().and_then(|alert| alert.old_mac.as_ref()?.parse().ok());
         let held = old_mac.map_or(0, |old| message.station.held(old, event.time.seconds()));
         alerts.extend(alert.map(|alert| Alert {
             held,
             digest: proxy_digest || lease.is_some() || virtual_macs == MacPolicy::Digest,
-            note: joined(alert.note, joined(lease, proxy)),
+            note: joined(alert.note, joined(joined(lease, proxy), forwarded)),
             ..alert
         }));
         Ok(alerts)

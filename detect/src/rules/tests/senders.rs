@@ -45,7 +45,9 @@ fn a_forged_claim_hides_no_owner() {
             }
             let taken = event(10_011, B, ip, of_owner);
             let alerts = observe(&rules, &mut memory, &taken);
-            let line = format!("changed ethernet address {ip} {B} ({A}) eth0");
+            let line = format!(
+                "changed ethernet address {ip} {B} ({A}) eth0: frames of other MACs named {D}"
+            );
             assert_eq!((alerts.len(), alerts[0].to_string()), (1, line), "{origin}");
             assert_eq!(alerts[0].held, 10_011, "what ranks it in a storm");
             let back = lines(&rules, &mut memory, &event(returns, A, ip, of_owner));
@@ -72,6 +74,7 @@ fn a_forged_claim_hides_no_owner_from_an_ignored_one() {
 #[test]
 fn what_is_forwarded_for_long_is_an_owner() {
     let day = 86_400;
+    let named = format!(": frames of other MACs named {C}");
     for (before, learned, until, forwards_always, expected) in [
         (None, false, 0, true, C),
         (Some(A), false, 0, true, A),
@@ -89,8 +92,27 @@ fn what_is_forwarded_for_long_is_an_owner() {
         let last = if forwards_always { forwarded(until) } else { reply(1010, C, GATEWAY) };
         observe(&rules, &mut memory, &last);
         let taken = lines(&rules, &mut memory, &reply(200_000, B, GATEWAY));
-        let line = format!("changed ethernet address {GATEWAY} {B} ({expected}) eth0");
+        // Who it was before, and what cannot be known: whether that is forged, or a host behind a repeater.
+        let named = if expected == A { &*named } else { "" };
+        let line = format!("changed ethernet address {GATEWAY} {B} ({expected}) eth0{named}");
         assert_eq!(taken.last(), Some(&line), "{before:?} {learned} {until}");
+    }
+}
+
+/// An attacker that names a host for days makes no owner of it, as long as the owner claims the address at times.
+#[test]
+fn a_forged_claim_becomes_no_owner_by_waiting() {
+    for (interval, expected) in [(43_200, A), (10_000_000, C)] {
+        let (rules, mut memory) = (Rules::default(), TestMemory::default());
+        for time in (0..864_000).step_by(3600) {
+            if time % interval == 0 {
+                observe(&rules, &mut memory, &reply(time, A, GATEWAY));
+            }
+            observe(&rules, &mut memory, &sent_by(B, reply(time + 1800, C, GATEWAY)));
+        }
+        let taken = observe(&rules, &mut memory, &reply(864_000, B, GATEWAY));
+        let change = taken.iter().find(|alert| alert.kind == AlertKind::Changed).unwrap();
+        assert_eq!(change.old_mac.as_deref(), Some(expected), "{interval}");
     }
 }
 
