@@ -2,9 +2,9 @@
 //! two networks.
 
 use aw_output::Entry;
-use shm_layout::{Event, Kind, RingName};
+use shm_layout::{Event, Kind, MacAddr, RingName};
 
-use crate::station::forget_after;
+use crate::{device::MacClass, station::forget_after};
 
 /// Seconds in which answers to probes are counted.
 const DENIAL_SECONDS: i64 = 600;
@@ -20,6 +20,10 @@ pub struct NetworkState {
     pub denied_since: i64,
     /// When that was last reported as an attack; 0 = never.
     pub reported: i64,
+    /// Whether the learning period saw it.
+    pub learned: bool,
+    /// Whether the learning period saw a locally administered MAC in it.
+    pub learned_random: bool,
 }
 
 impl NetworkState {
@@ -30,6 +34,15 @@ impl NetworkState {
         }
         self.denied = self.denied.saturating_add(1);
         self.denied
+    }
+
+    /// Records that the learning period saw a device here. Returns whether that is new.
+    pub(crate) fn learn(&mut self, mac: MacAddr) -> bool {
+        let is_random = MacClass::of(mac) == MacClass::Random;
+        let learned = (true, self.learned_random || is_random);
+        let before = (self.learned, self.learned_random);
+        (self.learned, self.learned_random) = learned;
+        learned != before
     }
 
     /// Forgets times after `latest`, which an event of a clock that was ahead has left.

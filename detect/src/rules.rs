@@ -2,6 +2,7 @@
 //! the caller.
 
 mod claims;
+mod class_policy;
 mod denials;
 mod frames;
 mod past;
@@ -15,7 +16,7 @@ use shm_layout::{Event, Evidence, Kind as EventKind, MacAddr, Origin, UnixTime};
 
 use crate::{
     alert::{Alert, AlertKind},
-    device::{Device, MacClass, MacPolicy, span},
+    device::{Device, MacPolicy, span},
     mac_pattern::MacPattern,
     names::Names,
     network::{NetworkState, full_network, network_of},
@@ -80,8 +81,9 @@ pub struct Rules {
     pub quiet: i64,
     /// For MACs of VRRP, CARP, HSRP and GLBP that the learning period saw.
     pub virtual_macs: MacPolicy,
-    /// For locally administered MACs.
-    pub random_macs: MacPolicy,
+    /// For locally administered MACs. None: in a digest, except where the learning period saw devices and none of them had such a
+    /// MAC; there, each is reported.
+    pub random_macs: Option<MacPolicy>,
     /// Groups of MACs that take each other's addresses over by design.
     pub failovers: Vec<Vec<MacPattern>>,
     /// The local address blocks by network, or of [`ALL_NETWORKS`]; a network without an entry has no bogons. A longer
@@ -109,7 +111,7 @@ impl Default for Rules {
             duplicate_within: 60,
             quiet: 3600,
             virtual_macs: MacPolicy::Ignore,
-            random_macs: MacPolicy::Digest,
+            random_macs: None,
             failovers: Vec::new(),
             local: BTreeMap::new(),
             proxy_arp_addresses: 32,
@@ -125,7 +127,13 @@ impl Rules {
     /// Rules that report MACs of every class, for receivers that filter themselves.
     pub fn for_all_macs(known: Names) -> Rules {
         let all = MacPolicy::Report;
-        Rules { known, virtual_macs: all, random_macs: all, proxy_arp: all, ..Rules::default() }
+        Rules {
+            known,
+            virtual_macs: all,
+            random_macs: Some(all),
+            proxy_arp: all,
+            ..Rules::default()
+        }
     }
 
     /// Records an event in the memory and returns the alerts that it causes. A time after `now` counts as now. `learning`:
@@ -220,7 +228,8 @@ impl Rules {
         if !is_named_by_other {
             memory.store_device(event.mac, device)?;
         }
-        self.apply_class_policy(event.mac, device, &mut alerts);
+        let policy = self.class_policy(event.mac, device, network, memory)?;
+        class_policy::apply(policy, device, &mut alerts);
         alerts.iter_mut().for_each(name_sender);
         Ok(alerts)
     }
@@ -267,25 +276,6 @@ impl Rules {
     fn is_in_group(&self, mac: MacAddr, old: MacAddr) -> bool {
         let includes = |macs: &[MacPattern], mac| macs.iter().any(|one| one.matches(mac));
         self.failovers.iter().any(|macs| includes(macs, mac) && includes(macs, old))
-    }
-
-    /// Applies the policy of a MAC's class to the alerts about its device. What touches an address that another MAC holds is
-    /// reported whatever the MAC: an attacker chooses it. So is what the learning period did not see, if it has a virtual MAC
-    /// or is not in the list of known devices; and a MAC with a name is treated like a vendor's.
-    fn apply_class_policy(&self, mac: MacAddr, device: &Device, alerts: &mut Vec<Alert>) {
-        let policy = match MacClass::of(mac) {
-            _ if self.known.contains_key(&mac) => MacPolicy::Report,
-            MacClass::Virtual if device.learned => self.virtual_macs,
-            MacClass::Random => self.random_macs,
-            MacClass::Virtual | MacClass::Global => MacPolicy::Report,
-        };
-        alerts.retain_mut(|alert| {
-            // No class of MACs is on the list of known devices.
-            let is_unlisted = alert.kind == AlertKind::UnknownDevice && !device.learned;
-            let is_of_device = alert.kind.is_of_device() && !is_unlisted;
-            alert.digest |= is_of_device && policy == MacPolicy::Digest;
-            !is_of_device || policy != MacPolicy::Ignore
-        });
     }
 
     /// Whether the configuration names this MAC itself, and not only a pattern that includes it.

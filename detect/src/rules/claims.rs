@@ -189,7 +189,7 @@ impl Rules {
         let begin = match station.probe.filter(is_recent) {
             Some(probe) => probe.time,
             None if station.learned.contains(&event.mac) => time,
-            None if self.random_macs != MacPolicy::Report
+            None if self.random_macs != Some(MacPolicy::Report)
                 && station.claims.iter().all(is_random)
                 && !is_held(station) =>
             {

@@ -37,7 +37,8 @@ pub(super) fn record_probe(message: &mut Message) {
 }
 
 impl Rules {
-    /// Records that a network was seen. Its first time counts from the moment when the clock was set.
+    /// Records that a network was seen, and what the learning period saw in it. Its first time counts from the moment when the
+    /// clock was set.
     pub(super) fn see_network<M: Memory>(
         &self,
         message: &Message,
@@ -45,11 +46,15 @@ impl Rules {
     ) -> Result<(), M::Error> {
         let time = message.entry.event.time.seconds();
         let known = memory.network(message.network)?;
-        let state = match known {
-            Some(state) if span(state.first, time).is_some() || time < state.first => return Ok(()),
-            known => NetworkState { first: time, ..known.unwrap_or_default() },
-        };
-        memory.store_network(message.network, &state)
+        let is_timed =
+            |state: NetworkState| span(state.first, time).is_some() || time < state.first;
+        let is_new = !known.is_some_and(is_timed);
+        let mut state = known.unwrap_or_default();
+        if is_new {
+            state.first = time;
+        }
+        let is_learned = message.learning && state.learn(message.entry.event.mac);
+        if is_new || is_learned { memory.store_network(message.network, &state) } else { Ok(()) }
     }
 
     /// The alert about an attack; call it before the claim is recorded. Each answer counts that another host's probe causes,

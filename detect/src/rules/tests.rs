@@ -5,6 +5,7 @@ use shm_layout::{Position, RingName, UnixTime, VlanId};
 use super::*;
 
 mod attacks;
+mod class_policy;
 mod conflicts;
 mod evidence;
 mod senders;
@@ -206,7 +207,8 @@ fn policies_of_mac_classes() {
     };
     assert_eq!(takes(MacPolicy::Digest, &mut memory), [(AlertKind::FlipFlop, true)]);
     assert_eq!(takes(MacPolicy::Ignore, &mut memory), []);
-    // A phone's random MAC goes into the digest; one that has a name does not.
+    // Where it says so, a phone's random MAC goes into the digest; one that has a name does not.
+    let rules = Rules { random_macs: Some(MacPolicy::Digest), ..rules };
     let phone = event(2, RANDOM, "10.0.0.7", Origin::ArpReply);
     assert!(observe(&rules, &mut memory, &phone).iter().all(|alert| alert.digest));
     let known = BTreeMap::from([(RANDOM.parse().unwrap(), "laptop".to_owned())]);

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Columns that a later release added, at the end of their tables.
-const ADDED: [(&str, &str); 21] = [
+const ADDED: [(&str, &str); 23] = [
     ("station", "answer BLOB"),
     ("station", "askers BLOB"),
     ("station", "sharers BLOB"),
@@ -36,10 +36,25 @@ const ADDED: [(&str, &str); 21] = [
     ("station", "no_hosts_untold INTEGER NOT NULL DEFAULT 0"),
     ("station", "ignored INTEGER NOT NULL DEFAULT 0"),
     ("station", "forwarded BLOB"),
+    ("network", "learned INTEGER NOT NULL DEFAULT 0"),
+    ("network", "learned_random INTEGER NOT NULL DEFAULT 0"),
 ];
 /// What a new column changes. Before devices were learned, a MAC that took many addresses from others became a proxy: an
-/// attacker could do that. Of those, `taken` has the number.
-const ON_ADDED: [(&str, &str); 1] = [("learned", "UPDATE device SET proxy = 0 WHERE taken > 0")];
+/// attacker could do that. Of those, `taken` has the number. Before networks were learned, it was not stored in which one there
+/// are locally administered MACs: in all of them, if any is known.
+const ON_ADDED: [(&str, &str, &str); 3] = [
+    ("device", "learned", "UPDATE device SET proxy = 0 WHERE taken > 0"),
+    (
+        "network",
+        "learned",
+        "UPDATE network SET learned = EXISTS (SELECT 1 FROM device WHERE learned)",
+    ),
+    (
+        "network",
+        "learned_random",
+        "UPDATE network SET learned_random = EXISTS (SELECT 1 FROM device WHERE learned AND (mac >> 41) & 1)",
+    ),
+];
 
 /// Adds the columns that a database of an earlier release does not have.
 pub fn add_missing(database: &Connection) -> rusqlite::Result<()> {
@@ -47,8 +62,8 @@ pub fn add_missing(database: &Connection) -> rusqlite::Result<()> {
         let (name, _) = column.split_once(' ').unwrap_or_default();
         let exists = "SELECT EXISTS (SELECT 1 FROM pragma_table_info(?) WHERE name = ?)";
         if !database.query_row(exists, [table, name], |row| row.get(0))? {
-            let update = ON_ADDED.iter().find(|(added, _)| (table, *added) == ("device", name));
-            let update = update.map(|(_, update)| *update).unwrap_or_default();
+            let update = ON_ADDED.iter().find(|(of, added, _)| (*of, *added) == (table, name));
+            let update = update.map(|(.., update)| *update).unwrap_or_default();
             let alter = format!("ALTER TABLE {table} ADD COLUMN {column}");
             database.execute_batch(&format!("BEGIN; {alter}; {update}; COMMIT"))?;
         }
@@ -195,6 +210,8 @@ pub fn select_network(
             denied: row.get("denied")?,
             denied_since: row.get("denied_since")?,
             reported: row.get("reported")?,
+            learned: row.get("learned")?,
+            learned_random: row.get("learned_random")?,
         })
     };
     let mut select = database.prepare_cached("SELECT * FROM network WHERE network = ?")?;
@@ -206,9 +223,10 @@ pub fn replace_network(
     network: &str,
     state: &NetworkState,
 ) -> rusqlite::Result<()> {
-    let NetworkState { first, denied, denied_since, reported } = state;
-    let row = params![network, first, denied, denied_since, reported];
-    let replace = "REPLACE INTO network (network, first, denied, denied_since, reported) VALUES (?, ?, ?, ?, ?)";
+    let NetworkState { first, denied, denied_since, reported, learned, learned_random } = state;
+    let row = params![network, first, denied, denied_since, reported, learned, learned_random];
+    let replace = "REPLACE INTO network (network, first, denied, denied_since, reported, learned, learned_random)
+        VALUES (?, ?, ?, ?, ?, ?, ?)";
     database.prepare_cached(replace)?.execute(row).map(drop)
 }
 

@@ -171,13 +171,45 @@ fn a_database_of_an_earlier_release() {
     let device = Device { first: 5, last: 7, addresses: 4, unknown_day: 1, ..Device::default() };
     assert_eq!(memory.device(mac).unwrap(), Some(device));
     assert_eq!(memory.network("eth0").unwrap(), None);
-    let state = NetworkState { first: 1, denied: 2, denied_since: 3, reported: 4 };
+    let state = NetworkState {
+        first: 1,
+        denied: 2,
+        denied_since: 3,
+        reported: 4,
+        learned: true,
+        learned_random: true,
+    };
     memory.store_network("eth0", &state).unwrap();
     memory.commit(Instant::now()).unwrap();
     drop(memory);
     let mut memory = open(directory.path()).unwrap();
     assert_eq!(memory.network("eth0").unwrap(), Some(state));
     assert_eq!(memory.station("sensor/addrwatch/eth0", ip).unwrap(), station);
+}
+
+/// Networks of an earlier release: whether devices were learned, and such with locally administered MACs.
+#[test]
+fn learned_networks_of_an_earlier_release() {
+    // MACs 00:08:e1:00:00:01, 02:00:00:00:00:01 and whether they were learned.
+    for (devices, expected) in [
+        ("(38134611969, 1)", (true, false)),
+        ("(38134611969, 1), (2199023255553, 0)", (true, false)),
+        ("(38134611969, 1), (2199023255553, 1)", (true, true)),
+        ("(2199023255553, 0)", (false, false)),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        drop(open(directory.path()).unwrap());
+        let old = Connection::open(SqliteMemory::path(directory.path(), "aw-test")).unwrap();
+        old.execute_batch(&format!(
+            "ALTER TABLE network DROP COLUMN learned; ALTER TABLE network DROP COLUMN learned_random;
+            INSERT INTO network VALUES ('s/r/eth0', 1, 0, 0, 0);
+            INSERT INTO device (mac, learned) VALUES {devices}"
+        ))
+        .unwrap();
+        drop(old);
+        let network = open(directory.path()).unwrap().network("s/r/eth0").unwrap().unwrap();
+        assert_eq!((network.learned, network.learned_random), expected, "{devices}");
+    }
 }
 
 /// A column that a later release added hinders neither reads nor writes.
@@ -197,7 +229,14 @@ fn a_database_of_a_later_release() {
     let claims = vec![MacClaim { mac, time: 7 }];
     let station = Station { claims: claims.clone(), forwarded: claims, ..Station::default() };
     let device = Device { scanner: true, ..Device::new(1) };
-    let state = NetworkState { first: 1, denied: 2, denied_since: 3, reported: 4 };
+    let state = NetworkState {
+        first: 1,
+        denied: 2,
+        denied_since: 3,
+        reported: 4,
+        learned: true,
+        learned_random: true,
+    };
     let (ring, checkpoint) = (
         "/a".parse().unwrap(),
         Checkpoint { generation: 1, began: 2, delivered: 3, lost: 4, skipped: 5 },

@@ -180,7 +180,7 @@ impl Config {
             duplicate_within: self.duplicate_within.map_or(default.duplicate_within, Into::into),
             quiet: self.quiet.map_or(default.quiet, Into::into),
             virtual_macs: self.virtual_macs.unwrap_or(default.virtual_macs),
-            random_macs: self.random_macs.unwrap_or(default.random_macs),
+            random_macs: self.random_macs.or(default.random_macs),
             proxy_arp: self.proxy_arp.unwrap_or(default.proxy_arp),
             proxies: self.proxies.iter().map(|mac| mac.0).collect(),
             scanners: self.scanners.iter().map(|mac| mac.0).collect(),

@@ -15,7 +15,7 @@ pub(super) fn all() -> Vec<Scenario> {
         takeover_with("takeover-virtual", "the same with the MAC of a VRRP router", VIRTUAL)
             .reports([Expected::new("new_device", ip(1), VIRTUAL)]),
         takeover_with("takeover-random", "the same with a random MAC", RANDOM)
-            .reports([Expected::new("new_device", ip(1), RANDOM).in_digest()]),
+            .reports([Expected::new("new_device", ip(1), RANDOM)]),
         takeover_after_forgeries(),
         arpspoof_after_forgeries(),
         virtual_gateway_taken(),

@@ -8,6 +8,7 @@ pub(super) fn all() -> Vec<Scenario> {
         new_device(),
         new_prober(),
         new_private_device(),
+        another_private_device(),
         returned(),
         gateway_replaced(),
         watched(),
@@ -43,8 +44,21 @@ fn new_private_device() -> Scenario {
     let phone = Host { mac: [0xda, 0x11, 0x22, 0x33, 0x44, 0x55], ip: ip(121) };
     story.join(DAY + 3 * HOUR, phone, gateway());
     story.works(DAY + 3 * HOUR + MINUTE..3 * DAY, phone, gateway());
-    let expected = Expected::new("new_device", "-", phone.mac).in_digest();
-    Scenario::new("new-private", "a new phone with a private MAC", story).reports([expected])
+    let expected = Expected::new("new_device", "-", phone.mac);
+    Scenario::new("new-private", "the first phone with a private MAC", story).reports([expected])
+}
+
+/// Where such phones are learned, they are nothing special.
+fn another_private_device() -> Scenario {
+    let mut story = Story::office(3);
+    let [known, new] = [1, 2]
+        .map(|number| Host { mac: [0xda, 0x11, 0x22, 0x33, 0x44, number], ip: ip(120 + number) });
+    story.works(0..3 * DAY, known, gateway());
+    story.join(DAY + 3 * HOUR, new, gateway());
+    story.works(DAY + 3 * HOUR + MINUTE..3 * DAY, new, gateway());
+    let expected = Expected::new("new_device", "-", new.mac).in_digest();
+    Scenario::new("another-private", "the same where such a phone was learned", story)
+        .reports([expected])
 }
 
 /// Seen on the first day, and again 60 days later.

@@ -257,19 +257,6 @@ fn what_linux_ignores_is_no_claim() {
     assert_eq!(observe(&arpwatch, &mut memory, &ignored), []);
 }
 
-/// The list of known devices has no class of MACs: an intruder chooses its own.
-#[test]
-fn a_random_mac_is_unknown_at_once() {
-    let known = BTreeMap::from([(A.parse().unwrap(), "nas".to_owned())]);
-    for (random_macs, new_devices) in [(MacPolicy::Ignore, 0), (MacPolicy::Digest, 1)] {
-        let rules = Rules { known: known.clone(), random_macs, ..Rules::default() };
-        let alerts = found(&rules, &mut TestMemory::default(), &reply(86_400, RANDOM, "10.0.0.9"));
-        let new = alerts.iter().filter(|alert| **alert == (AlertKind::NewDevice, true));
-        assert_eq!(new.count(), new_devices);
-        assert!(alerts.contains(&(AlertKind::UnknownDevice, false)), "{alerts:?}");
-    }
-}
-
 /// Any number of MACs that no host has, at any number of addresses: a few at once for each address that a host has, with the
 /// number of the others; what no host has is in the digest.
 #[test]
