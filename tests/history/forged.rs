@@ -93,9 +93,12 @@ fn a_forged_claim_is_no_period() {
     assert_eq!(history.answers(&["ip", "10.1.2.3"], &ip), [guest]);
     let table = run(history.query(&["ip", "10.1.2.3"])).ok().stdout;
     assert!(table.contains("FRAME SOURCES") && table.contains(&mac(REPEATER)), "{table}");
-    let changes = history.answers(&["changes"], &["change", "address", "mac"]);
-    let new = |ip: u8, owner| format!("new 10.1.2.{ip} {}", mac(owner));
-    assert_eq!(changes, [new(1, OWNER), new(2, VICTIM), new(3, GUEST)]);
+    // A row with its mark and its sender, as `who` has.
+    let changes = history.answers(&["changes"], &["change", "address", "mac", "frame_sources"]);
+    let new = |ip: u8, owner| format!("new 10.1.2.{ip} {} []", mac(owner));
+    let forged = format!("forged or forwarded 10.1.2.1 {} [\"{}\"]", mac(VICTIM), mac(ATTACKER));
+    let repeated = format!("new 10.1.2.3 {} [\"{}\"]", mac(GUEST), mac(REPEATER));
+    assert_eq!(changes, [new(1, OWNER), new(2, VICTIM), forged, repeated]);
     let devices = history.answers(&["devices"], &["mac", "addresses", "frame_sources"]);
     let victim = format!("{} [\"10.1.2.2\"] [\"{}\"]", mac(VICTIM), mac(ATTACKER));
     assert!(devices.contains(&victim), "{devices:?}");
@@ -269,9 +272,11 @@ fn what_is_left_out_is_listed() {
     let left_out = format!(
         "24 claims are left out, because another MAC sent their frames while the owner claimed the address itself: {attacker} (`ip` and `mac` with --all list them)"
     );
-    for question in [&["mac", &mac(VICTIM)][..], &["changes"], &["devices"]] {
+    for question in [&["mac", &mac(VICTIM)][..], &["devices"]] {
         assert!(remark(question).contains(&left_out), "{}", remark(question));
     }
+    // `changes` lists them, so it has no remark.
+    assert_eq!(remark(&["changes"]), "");
     let no_claims = remark(&["mac", none]);
     assert!(
         no_claims.contains(&format!("no claims of {none} that count in the whole history")),
@@ -311,6 +316,29 @@ fn no_sightings_is_not_said_of_what_was_sent() {
         attacker.stderr.contains("it sent frames with claims of other MACs (--all lists them)"),
         "{}",
         attacker.stderr
+    );
+}
+
+/// An attacker that names many MACs makes no answer longer than that, and does not hide the one that it names most often.
+#[test]
+fn many_forged_claims_are_counted() {
+    let (ring, history) = (Ring::new(), History::new());
+    let many = (0..40).map(|number| claim(10 + number, 100 + number, 1, ATTACKER));
+    let most = (60..63).map(|second| claim(second, VICTIM, 1, ATTACKER));
+    let owner = [0, 70].map(|second| claim(second, OWNER, 1, OWNER));
+    capture_frames(
+        &ring,
+        owner[..1].iter().cloned().chain(many).chain(most).chain(owner[1..].to_vec()),
+    );
+    run(history.command(&ring, &["--once"])).ok();
+    let rows = history.answers(&["changes"], &["change", "mac"]);
+    let forged = |row: &&String| row.starts_with("forged or forwarded ");
+    assert_eq!(rows.iter().filter(forged).count(), 16, "{rows:?}");
+    assert!(rows.contains(&format!("forged or forwarded {}", mac(VICTIM))), "{rows:?}");
+    let remark = run(history.query(&["changes"])).ok().stderr;
+    assert!(
+        remark.contains("25 claims are left out, because another MAC sent their frames"),
+        "{remark}"
     );
 }
 

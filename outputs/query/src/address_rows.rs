@@ -26,7 +26,7 @@ pub struct DatedPeriod {
     pub times: Option<(UnixTime, UnixTime)>,
     pub period: Period,
     pub frame_sources: Vec<MacAddr>,
-    left_out: Option<Why>,
+    pub left_out: Option<Why>,
 }
 
 /// The periods of an address.
@@ -37,7 +37,7 @@ pub struct Found {
     /// Periods that are left out, because the clock was not set and there are others of the MAC.
     pub undated: Vec<Period>,
     /// The same messages as `left_out`, as rows.
-    uncounted: Vec<DatedPeriod>,
+    pub uncounted: Vec<DatedPeriod>,
 }
 
 /// The periods in a time range, by the clocks of the question.

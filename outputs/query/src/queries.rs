@@ -1,6 +1,6 @@
 //! The queries: each reads the history and makes a table.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{cmp::Reverse, net::IpAddr, path::PathBuf};
 
 use aw_service::{Error, count_of};
 use jiff::tz::TimeZone;
@@ -141,14 +141,18 @@ pub fn row(history: &dyn HistoryReader, index: usize, mut cells: Vec<Cell>) -> V
 fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTable, Error> {
     let mut rows: Vec<(Option<UnixTime>, Vec<Cell>)> = Vec::new();
     let mut omitted = Omitted::default();
-    for (ip, DatedPeriod { times, period, frame_sources, .. }) in
+    for (ip, DatedPeriod { times, period, frame_sources, left_out }) in
         new_periods(history, range, &mut omitted)?
     {
         let Period { network, mac, previous, .. } = period;
         let first = times.map(|(first, _)| first);
         let before = previous.map(|(mac, _)| Cell::text(mac));
         let before_last_seen = previous.map(|(_, time)| time);
-        let change = Cell::text(if before.is_some() { "changed" } else { "new" });
+        let change = Cell::text(match (left_out, &before) {
+            (Some(_), _) => "forged or forwarded",
+            (None, Some(_)) => "changed",
+            (None, None) => "new",
+        });
         let (address, mac) = (Cell::text(ip), Cell::text(mac));
         let (before, sources) = (before.into(), macs(&frame_sources));
         let cells =
@@ -169,7 +173,11 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
     Ok(shown_if_any(ResultTable { rows, columns, omitted }))
 }
 
-/// The periods of all addresses that begin in this time range, in order.
+/// Of each address, so many claims in frames of other MACs are listed: of each MAC that they name, those that were sent most.
+const FORGED: usize = 16;
+
+/// The periods of all addresses that begin in this time range, and the claims in frames of other MACs that are left out, in
+/// order.
 fn new_periods(
     history: &mut dyn HistoryReader,
     range: TimeRange,
@@ -183,16 +191,21 @@ fn new_periods(
         if is_unchanged(&nearest, range, &clocks) {
             continue;
         }
-        let Found { periods, left_out, undated, .. } =
+        let Found { periods, left_out, undated, uncounted } =
             periods(history, ip, range, &clocks, &nearest)?;
-        // Those that name a MAC of no host are in no change, and most of them are not read here.
-        left_out.iter().filter(|one| one.why == Why::OtherFrame).for_each(|one| omitted.add(one));
         omitted.undated += undated.iter().map(|period| period.count).sum::<u64>();
         let new = periods.into_iter().filter(|period| !period.period.is_older);
-        found.extend(new.map(|period| (ip, period)));
+        // Those that name a MAC of no host are in no change, and most of them are not read here.
+        let forged = left_out.iter().zip(uncounted).filter(|(one, _)| one.why == Why::OtherFrame);
+        let mut forged: Vec<_> = forged.collect();
+        forged.sort_by_key(|(one, _)| (Reverse(one.count), one.network, one.mac, one.source));
+        forged.iter().skip(FORGED).for_each(|(one, _)| omitted.add(one));
+        let forged = forged.into_iter().take(FORGED).map(|(_, period)| period);
+        found.extend(new.chain(forged).map(|period| (ip, period)));
     }
     found.sort_by_cached_key(|(ip, DatedPeriod { times, period, .. })| {
-        (times.map(|(first, _)| first), *ip, network(history, period.network), period.mac)
+        let first = times.map(|(first, _)| first);
+        (first, *ip, network(history, period.network), period.mac)
     });
     Ok(found)
 }
