@@ -25,7 +25,7 @@ help:
 	@echo 'make lint                 check formatting, clippy warnings, wording, licences, crates and their advisories'
 	@echo 'make bench                measure the speed'
 	@echo 'make chaos                end programs at random for ten minutes; SECONDS=60 SEED=7 choose another run'
-	@echo 'make fuzz                 fuzz each reader of foreign bytes, SECONDS=240 for each of some twenty; FUZZ=text: only this one'
+	@echo 'make fuzz                 fuzz each reader of foreign bytes, SECONDS=240 each of some twenty; FUZZ=text: only this; UNTIL=3600: up to an hour in all'
 
 build:
 	@contrib/setup.sh build
@@ -73,18 +73,15 @@ bench:
 	cargo run --release --package aw-tests --bin latency
 	cargo run --release --package aw-tests --bin bench-history
 
-# What it finds that is new goes to target/, not to the seeds. FUZZ='text time': only these targets.
+# What it finds that is new goes to target/, not to the seeds. FUZZ='text time': only these targets. UNTIL=3600: only those that
+# ran for less than an hour in all.
 SECONDS ?= 240
-FUZZ ?= $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ ?=
 
 fuzz:
 	@contrib/setup.sh build fuzz
 	cargo +nightly fuzz build
-	for target in $(FUZZ); do \
-	  mkdir -p "target/fuzz-$$target" && \
-	  cargo +nightly fuzz run "$$target" "target/fuzz-$$target" "fuzz/corpus/$$target" -- \
-	    -max_total_time=$(SECONDS) -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=512 -print_final_stats=1 || exit 1; \
-	done
+	fuzz/run.sh $(SECONDS) $(FUZZ)
 
 lint:
 	@contrib/setup.sh build lint
