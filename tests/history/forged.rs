@@ -293,6 +293,16 @@ fn what_is_left_out_is_listed() {
     }
 }
 
+/// Any number of pairings may be in the database: which of them a MAC sent is not searched in all of them.
+#[test]
+fn what_a_mac_sent_has_an_index() {
+    let history = history();
+    let plan =
+        "EXPLAIN QUERY PLAN SELECT DISTINCT address FROM pairing WHERE source = 1 AND source >= 0";
+    let plan = history.open().unwrap().query_row(plan, [], |row| row.get::<_, String>(3)).unwrap();
+    assert!(plan.contains("USING COVERING INDEX pairing_of_source"), "{plan}");
+}
+
 /// What only others sent in the name of a MAC, and a MAC that only sends in other names.
 #[test]
 fn no_sightings_is_not_said_of_what_was_sent() {

@@ -215,7 +215,7 @@ impl HistoryReader for SqliteReader {
         self.read(|history| {
             let SqliteReader { snapshot: Snapshot { database, .. }, source, .. } = history;
             let select = format!(
-                "SELECT DISTINCT address FROM pairing WHERE {source} = ? AND EXISTS (
+                "SELECT DISTINCT address FROM pairing WHERE {source} = ? AND {source} >= 0 AND EXISTS (
                 SELECT 1 FROM sighting WHERE pairing = id AND time >= ? AND time < ?)"
             );
             let mut statement = database.prepare_cached(&select)?;

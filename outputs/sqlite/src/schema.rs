@@ -56,6 +56,7 @@ const TABLES: &str = "
 const ADDITIONS: &str = "
     CREATE INDEX IF NOT EXISTS pairing_of_mac ON pairing (mac, ip);
     CREATE INDEX IF NOT EXISTS pairing_of_place ON pairing (place);
+    CREATE INDEX IF NOT EXISTS pairing_of_source ON pairing (source, address) WHERE source >= 0;
     CREATE TABLE IF NOT EXISTS config_change (
         time INTEGER NOT NULL,     -- nanoseconds since 1970
         place INTEGER NOT NULL REFERENCES place, -- its interface is the router's name
@@ -99,7 +100,7 @@ pub const LEGACY_COLUMNS: [&str; 6] =
     ["timestamp", "interface", "vlan_tag", "mac_address", "ip_address", "origin"];
 
 /// Names of our tables and indexes, which the view cannot have.
-const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_new sighting account config_change config_change_time undated";
+const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_of_source pairing_new sighting account config_change config_change_time undated";
 
 /// What the view reads; it identifies a view of aw-sqlite.
 const VIEW_SOURCE: &str =
