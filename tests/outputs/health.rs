@@ -149,8 +149,7 @@ fn unreadable_positions_are_reported() {
     let directory = tempfile::tempdir().unwrap();
     let state = directory.path().to_str().unwrap();
     let (collector, _stdin) = beating(&ring, "64");
-    wait_until("the ring", || ring.path().exists());
-    health(&ring, &["--state-dir", state]).ok();
+    soon(|| health(&ring, &["--state-dir", state]), is_healthy).ok();
     let positions = directory.path().join("aw-stdout.positions");
     fs::write(&positions, "rubbish").unwrap();
     health(&ring, &["--state-dir", state]).unhealthy(&["read ", "aw-stdout.positions: "]);

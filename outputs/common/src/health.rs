@@ -62,6 +62,9 @@ fn check_ring(
     let attach = || Reader::attach_to(ring, owners, Start::Oldest);
     let reader = attach().map_err(|error: AttachError| error.to_string())?;
     let heartbeat = Age::of(reader.heartbeat());
+    if reader.heartbeat().as_nanos() == 0 {
+        return Err("no heartbeat yet: the collector begins (start it if this stays)".into());
+    }
     let Some(pid) = reader.writer() else {
         return Err(format!("no heartbeat: the collector ended {heartbeat} (start it again)"));
     };
