@@ -7,8 +7,9 @@ use russh::server::{self, Auth, ChannelOpenHandle, Handle, Msg, Session, Verifie
 use russh::{
     Channel, ChannelId, ChannelWriteHalf, MethodKind, MethodSet, Preferred, SshId, cipher, kex, mac,
 };
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -79,6 +80,10 @@ pub struct Faults {
     pub lost: usize,
     /// Files are not removed.
     pub keep_files: bool,
+    /// Commands with this text are refused, and their channels stay open.
+    pub refused: Option<String>,
+    /// So long it does nothing else once a client has closed a channel: it confirms nothing.
+    pub slow_close: Option<Duration>,
 }
 
 /// State that tests can read and change while it runs.
@@ -97,8 +102,10 @@ pub struct State {
     pub prints: HashMap<String, String>,
     /// Answers in place of those, once.
     pub prints_once: HashMap<String, String>,
-    /// This command is answered once it is removed from here.
+    /// This command is answered once it is removed from here, or never if its channel is closed before.
     pub held: Option<String>,
+    /// How many of these run.
+    pub holding: usize,
     /// The files of `/file`, by name.
     pub files: HashMap<String, Vec<u8>>,
     /// Commands that were run.
@@ -107,6 +114,10 @@ pub struct State {
     pub logins: usize,
     /// The user of the last login by password.
     pub login: String,
+    /// The user who may log in.
+    pub user: String,
+    /// Its password.
+    pub password: String,
     /// Logins that were refused.
     pub refused: usize,
     /// `/ip ssh forwarding-enabled`, which is off by default.
@@ -121,9 +132,18 @@ pub struct State {
     pub at_once: usize,
     /// How often a client had to enlarge a window: RouterOS drops data beyond it.
     pub enlarged: usize,
+    /// Channels of commands that neither side has closed, of all connections, and the most there were.
+    open: HashSet<(u64, ChannelId)>,
+    most_open: usize,
     clock: u64,
-    password: String,
     key: Option<PublicKey>,
+}
+
+impl State {
+    fn opened(&mut self, client: u64, channel: ChannelId) {
+        self.open.insert((client, channel));
+        self.most_open = self.most_open.max(self.open.len());
+    }
 }
 
 /// The router; it ends with the test.
@@ -154,7 +174,7 @@ fn runtime() -> &'static Runtime {
 }
 
 impl Router {
-    /// A router with a small configuration; `admin` logs in with `secret`.
+    /// A router with a small configuration; `admin` logs in with `secret`, see [`State::user`].
     pub fn start(version: Version) -> Router {
         Router::start_at(version, Ipv4Addr::LOCALHOST.into())
     }
@@ -182,10 +202,13 @@ impl Router {
             prints: HashMap::new(),
             prints_once: HashMap::new(),
             held: None,
+            holding: 0,
             files: HashMap::new(),
             commands: Vec::new(),
             logins: 0,
             login: String::new(),
+            user: "admin".into(),
+            password: "secret".into(),
             refused: 0,
             forwards: false,
             forwarded: 0,
@@ -193,8 +216,9 @@ impl Router {
             running: 0,
             at_once: 0,
             enlarged: 0,
+            open: HashSet::new(),
+            most_open: 0,
             clock: 0,
-            password: "secret".into(),
             key: None,
         };
         let (log, drop) = (broadcast::channel(10_000).0, broadcast::channel(1).0);
@@ -250,6 +274,18 @@ impl Router {
     /// The number of requested exports.
     pub fn exports(&self) -> usize {
         self.state().commands.iter().filter(|command| command.starts_with("/export")).count()
+    }
+
+    /// The most channels of commands that were open at the same time; from now on counted again.
+    pub fn most_open(&self) -> usize {
+        let mut state = self.state();
+        let open = state.open.len();
+        std::mem::replace(&mut state.most_open, open)
+    }
+
+    /// Channels of commands that are open.
+    pub fn open(&self) -> usize {
+        self.state().open.len()
     }
 
     /// Interrupts all connections without closing them, like a pulled cable.
@@ -341,6 +377,7 @@ fn listen(shared: &Arc<Shared>, key: PrivateKey, address: SocketAddr) -> (Socket
                 }
                 let client = Client {
                     shared: Arc::clone(&shared),
+                    number: CLIENTS.fetch_add(1, Ordering::Relaxed),
                     channels: HashMap::new(),
                     running: HashMap::new(),
                     transfers: HashMap::new(),
@@ -359,8 +396,12 @@ fn listen(shared: &Arc<Shared>, key: PrivateKey, address: SocketAddr) -> (Socket
     (address, task.abort_handle())
 }
 
+/// Clients so far.
+static CLIENTS: AtomicU64 = AtomicU64::new(0);
+
 struct Client {
     shared: Arc<Shared>,
+    number: u64,
     channels: HashMap<ChannelId, Arc<ChannelWriteHalf<Msg>>>,
     /// Commands that run end when these are dropped.
     running: HashMap<ChannelId, watch::Sender<()>>,
@@ -380,6 +421,12 @@ impl Client {
     }
 }
 
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.shared.state.lock().unwrap().open.retain(|(client, _)| *client != self.number);
+    }
+}
+
 impl server::Handler for Client {
     type Error = russh::Error;
 
@@ -387,9 +434,9 @@ impl server::Handler for Client {
         let right = {
             let mut state = self.shared.state.lock().unwrap();
             state.login = user.into();
-            password == state.password
+            password == state.password && user.split('+').next() == Some(&state.user)
         };
-        Ok(self.judge(right && user.split('+').next() == Some("admin")))
+        Ok(self.judge(right))
     }
 
     async fn auth_publickey(
@@ -399,9 +446,11 @@ impl server::Handler for Client {
     ) -> Result<Auth, russh::Error> {
         let right = {
             let state = self.shared.state.lock().unwrap();
-            state.key.as_ref().is_some_and(|known| known.key_data() == key.public_key.key_data())
+            let known = state.key.as_ref();
+            user == state.user
+                && known.is_some_and(|known| known.key_data() == key.public_key.key_data())
         };
-        Ok(self.judge(right && user == "admin"))
+        Ok(self.judge(right))
     }
 
     async fn channel_open_session(
@@ -412,6 +461,7 @@ impl server::Handler for Client {
     ) -> Result<(), russh::Error> {
         let most = self.shared.state.lock().unwrap().faults.channels.unwrap_or(usize::MAX);
         if self.channels.len() < most {
+            self.shared.state.lock().unwrap().opened(self.number, channel.id());
             self.channels.insert(channel.id(), Arc::new(channel.split().1));
             reply.accept().await;
         }
@@ -459,6 +509,12 @@ impl server::Handler for Client {
         _: &mut Session,
     ) -> Result<(), russh::Error> {
         self.running.remove(&channel);
+        let slow = {
+            let mut state = self.shared.state.lock().unwrap();
+            state.open.remove(&(self.number, channel));
+            state.faults.slow_close
+        };
+        tokio::time::sleep(slow.unwrap_or_default()).await;
         Ok(())
     }
 
@@ -474,6 +530,7 @@ impl server::Handler for Client {
             session.channel_success(channel)?;
         } else {
             session.close(channel)?;
+            self.shared.state.lock().unwrap().open.remove(&(self.number, channel));
         }
         Ok(())
     }
@@ -503,34 +560,43 @@ impl server::Handler for Client {
         session: &mut Session,
     ) -> Result<(), russh::Error> {
         let command = String::from_utf8_lossy(data).into_owned();
+        {
+            let mut state = self.shared.state.lock().unwrap();
+            if state.faults.refused.as_ref().is_some_and(|text| command.contains(text)) {
+                state.commands.push(command);
+                return session.channel_failure(channel);
+            }
+        }
         session.channel_success(channel)?;
         let handle = session.handle();
         let shared = Arc::clone(&self.shared);
         let (followed, writer) = (shared.log.subscribe(), self.channels.get(&channel).cloned());
         let (running, closed) = watch::channel(());
         self.running.insert(channel, running);
+        let number = self.number;
         tokio::spawn(async move {
             shared.run(&command, channel, writer, followed, closed, &handle).await;
+            shared.state.lock().unwrap().open.remove(&(number, channel));
         });
         Ok(())
     }
 }
 
-/// Counts an export that runs.
-struct RunningExport<'a>(&'a Shared);
+/// Counts a command that runs.
+struct Counted<'a>(&'a Shared, fn(&mut State) -> &mut usize);
 
-impl RunningExport<'_> {
-    fn new(shared: &Shared) -> RunningExport<'_> {
+impl Counted<'_> {
+    fn new(shared: &Shared, count: fn(&mut State) -> &mut usize) -> Counted<'_> {
         let mut state = shared.state.lock().unwrap();
-        state.running += 1;
+        *count(&mut state) += 1;
         state.at_once = state.at_once.max(state.running);
-        RunningExport(shared)
+        Counted(shared, count)
     }
 }
 
-impl Drop for RunningExport<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().unwrap().running -= 1;
+        *(self.1)(&mut self.0.state.lock().unwrap()) -= 1;
     }
 }
 
@@ -592,15 +658,20 @@ impl Shared {
         if command.starts_with("/log print follow-only")
             && !(faults.no_where && command.contains("where"))
         {
-            while let Ok(bytes) = followed.recv().await {
+            loop {
+                let bytes = tokio::select! {
+                    _ = closed.changed() => return,
+                    bytes = followed.recv() => bytes,
+                };
+                let Ok(bytes) = bytes else { return };
                 if handle.data(channel, bytes).await.is_err() {
                     return;
                 }
             }
-            return;
         }
         drop(followed);
-        let running = command.starts_with("/export").then(|| RunningExport::new(self));
+        let running =
+            command.starts_with("/export").then(|| Counted::new(self, |state| &mut state.running));
         if running.is_some() {
             let forever = Duration::from_secs(u32::MAX.into());
             let time = if faults.hang { forever } else { faults.delay.unwrap_or_default() };
@@ -609,8 +680,15 @@ impl Shared {
                 () = tokio::time::sleep(time) => {}
             }
         }
-        while self.state.lock().unwrap().held.as_deref() == Some(command) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        let is_held = || self.state.lock().unwrap().held.as_deref() == Some(command);
+        if is_held() {
+            let _holding = Counted::new(self, |state| &mut state.holding);
+            while is_held() {
+                tokio::select! {
+                    _ = closed.changed() => return,
+                    () = tokio::time::sleep(Duration::from_millis(10)) => {}
+                }
+            }
         }
         let files = self.change_files(command, &faults);
         let mut answer = files.unwrap_or_else(|| self.answer(command, &faults)).into_bytes();
@@ -669,9 +747,10 @@ impl Shared {
         } else {
             return None;
         };
+        let user = self.state.lock().unwrap().user.clone();
         let message = match self.version {
-            Version::V6 => format!("{action} by admin"),
-            Version::V7 => format!("{action} by ssh-cmd:admin@127.0.0.1/action:1 ({command})"),
+            Version::V6 => format!("{action} by {user}"),
+            Version::V7 => format!("{action} by ssh-cmd:{user}@127.0.0.1/action:1 ({command})"),
         };
         let line = self.write("system,info", &message);
         self.send(format!("{line}\r\n").as_bytes());
@@ -764,7 +843,8 @@ impl Shared {
             ]
             .join(end),
             ("/user print detail", _) => format!(
-                "Flags: X - disabled{end} 0   ;;; system default user{end}     name=\"admin\" group=audit address=\"\"{end}"
+                "Flags: X - disabled{end} 0   ;;; system default user{end}     name=\"{}\" group=audit address=\"\"{end}",
+                state.user
             ),
             ("/user group print detail", _) => format!(
                 " 0 name=\"audit\" policy=ssh,read,{}!local,!telnet,!reboot,{end}      {} skin=default{end}",
