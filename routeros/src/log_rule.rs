@@ -63,7 +63,7 @@ pub async fn change_log(connection: &SshConnection) -> Result<Option<ChangeLog>,
         // `print` alone may print columns, with one topic in each line.
         let mut empty = None;
         for command in [format!("{menu} print detail"), format!("{menu} print")] {
-            let answer = connection.run(&command, COMMAND_TIME).await?;
+            let answer = connection.ask(&command, COMMAND_TIME).await?;
             match entries(&answer.text()) {
                 Some(entries) if entries.is_empty() => empty = Some(entries),
                 Some(entries) => return Ok(Some(entries)),

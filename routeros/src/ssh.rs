@@ -2,6 +2,7 @@
 //! time.
 
 mod algorithms;
+mod channel;
 mod fault;
 mod login;
 mod transport;
@@ -24,12 +25,12 @@ use russh::{
 };
 use tokio::{
     net::TcpStream,
-    sync::{Semaphore, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
     time::timeout,
 };
 
-pub use self::fault::SshFault;
-use self::{fault::fault, login::Credentials, transport::Transport};
+use self::{channel::Closer, fault::fault, login::Credentials, transport::Transport};
+pub use self::{channel::OpenChannel, fault::SshFault};
 use crate::{
     config::Router,
     host_key::{self, HostKey},
@@ -51,9 +52,14 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// The number of threads that resolve names. They are separate from the threads that write to the archive, which a name
 /// server without an answer must not block.
 static RESOLVERS: Semaphore = Semaphore::const_new(4);
+/// Commands of [`SshConnection::ask`] in a connection that run, or that the router has not closed, at most.
+const MAX_QUESTIONS: usize = 4;
 
 pub struct SshConnection {
-    handle: Handle<HostKeyCheck>,
+    handle: Arc<Handle<HostKeyCheck>>,
+    /// Ends with this connection.
+    lives: watch::Sender<()>,
+    questions: Arc<Semaphore>,
     /// Unknown behind a jump host, unless the configuration has an address.
     peer: Option<IpAddr>,
     /// The connection that carries this one.
@@ -106,7 +112,13 @@ impl SshConnection {
             let login = credentials.log_in(&mut handle, router);
             let ended = timeout(STEP_TIMEOUT, login).await;
             ended.map_err(|_| SshFault::Unreachable("no answer to the login".into()))??;
-            Ok(SshConnection { handle, peer, _jump: jump })
+            Ok(SshConnection {
+                handle: Arc::new(handle),
+                lives: watch::Sender::new(()),
+                questions: Arc::new(Semaphore::new(MAX_QUESTIONS)),
+                peer,
+                _jump: jump,
+            })
         };
         timeout(OPEN_TIMEOUT, open).await.map_err(|_| no_answer())?
     }
@@ -119,48 +131,72 @@ impl SshConnection {
         }
     }
 
-    /// Runs a command. After `limit` its channel is closed, so that the router ends it.
+    /// Runs a command. After `limit` its channel is closed, so that the router ends it. A router that does not confirm that
+    /// loses the connection.
     pub async fn run(&self, command: &str, limit: Duration) -> Result<Answer, SshFault> {
-        let mut channel = self.start(command).await?;
-        let mut answer = Answer::default();
-        let received = timeout(limit, receive(&mut channel, &mut answer, command)).await;
-        if received.is_err() || answer.is_cut {
-            let is_ended = self.end(channel).await;
-            if received.is_err() {
-                let text = format!("{command} took longer than {limit:?}");
-                return Err(SshFault::Late { text, is_ended });
-            }
-            return Ok(answer);
-        }
-        received.unwrap_or(Ok(()))?;
-        Ok(answer)
-    }
-
-    /// Closes the channel of a command that runs, so that the router ends it: a channel that is only dropped stays open, and
-    /// its command runs. The reply to a later request shows that the router closed it, because it takes them in order. A
-    /// router without a reply loses the connection. Returns whether the command ended.
-    async fn end(&self, channel: Channel<Msg>) -> bool {
-        let end = async {
-            channel.close().await.ok()?;
-            self.handle.send_ping().await.ok()
-        };
-        let replied = matches!(timeout(STEP_TIMEOUT, end).await, Ok(Some(())));
-        let is_ended = replied && !self.handle.is_closed();
-        if !is_ended {
+        let answer = finish(self.start(command).await?, command, limit).await;
+        if let Err(SshFault::Late { is_ended: false, .. }) = answer {
             self.disconnect().await;
         }
-        is_ended
+        answer
+    }
+
+    /// The same for an answer that is worth less than the connection, which stays. None is asked for while the router has
+    /// not closed [`MAX_QUESTIONS`] earlier ones.
+    pub async fn ask(&self, command: &str, limit: Duration) -> Result<Answer, SshFault> {
+        let permit = Arc::clone(&self.questions).try_acquire_owned().map_err(|_| {
+            SshFault::NoChannel("the router has not closed the channels of earlier commands".into())
+        })?;
+        finish(self.start_with(Some(permit), command).await?, command, limit).await
     }
 
     /// Starts a command without a terminal: with one, RouterOS wraps lines, adds colours and prompts.
-    pub async fn start(&self, command: &str) -> Result<Channel<Msg>, SshFault> {
+    pub async fn start(&self, command: &str) -> Result<OpenChannel, SshFault> {
+        self.start_with(None, command).await
+    }
+
+    async fn start_with(
+        &self,
+        permit: Option<OwnedSemaphorePermit>,
+        command: &str,
+    ) -> Result<OpenChannel, SshFault> {
         let start = async {
-            let channel = self.handle.channel_open_session().await?;
-            channel.exec(true, command).await?;
+            let mut channel = self.open_session(permit).await?;
+            if let Some(channel) = channel.get() {
+                channel.exec(true, command).await?;
+            }
             Ok(channel)
         };
         let late = || SshFault::Unreachable(format!("the router did not start {command}"));
         timeout(STEP_TIMEOUT, start).await.map_err(|_| late())?.map_err(|error| fault(error, None))
+    }
+
+    async fn open_session(
+        &self,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<OpenChannel, russh::Error> {
+        self.open_channel(permit, |handle| async move { handle.channel_open_session().await }).await
+    }
+
+    /// Opens a channel. If that is given up, the channel is closed as soon as the router has opened it.
+    async fn open_channel<F>(
+        &self,
+        permit: Option<OwnedSemaphorePermit>,
+        open: impl FnOnce(Arc<Handle<HostKeyCheck>>) -> F,
+    ) -> Result<OpenChannel, russh::Error>
+    where
+        F: Future<Output = Result<Channel<Msg>, russh::Error>> + Send + 'static,
+    {
+        let (handle, mut connection) = (Arc::clone(&self.handle), self.lives.subscribe());
+        let opening = open(Arc::clone(&handle));
+        let opened = tokio::spawn(async move {
+            let channel = tokio::select! {
+                channel = opening => channel?,
+                _ = connection.changed() => return Err(russh::Error::Disconnect),
+            };
+            Ok(OpenChannel::new(channel, Closer { handle, connection, permit }))
+        });
+        opened.await.unwrap_or(Err(russh::Error::Disconnect))
     }
 
     /// Downloads a file of at most this size. After `limit` its channel is closed.
@@ -171,15 +207,20 @@ impl SshConnection {
         limit: Duration,
     ) -> Result<Result<Vec<u8>, SftpFault>, SshFault> {
         let start = async {
-            let channel = self.handle.channel_open_session().await?;
-            channel.request_subsystem(true, "sftp").await?;
+            let mut channel = self.open_session(None).await?;
+            if let Some(channel) = channel.get() {
+                channel.request_subsystem(true, "sftp").await?;
+            }
             Ok(channel)
         };
         let late = || SshFault::Unreachable("the router did not start sftp".into());
         let started = timeout(STEP_TIMEOUT, start).await.map_err(|_| late())?;
         let mut channel = started.map_err(|error| fault(error, None))?;
-        let downloaded = timeout(limit, sftp::download(&mut channel, path, most)).await;
-        self.end(channel).await;
+        let Some(open) = channel.get() else { return Err(late()) };
+        let downloaded = timeout(limit, sftp::download(open, path, most)).await;
+        if !channel.end().await {
+            self.disconnect().await;
+        }
         Ok(downloaded.unwrap_or(Err(SftpFault::Late(limit))))
     }
 
@@ -210,9 +251,28 @@ impl SshConnection {
     }
 }
 
+/// Receives the answer to a command, which is ended after `limit`, or if the answer is too long.
+async fn finish(
+    mut channel: OpenChannel,
+    command: &str,
+    limit: Duration,
+) -> Result<Answer, SshFault> {
+    let mut answer = Answer::default();
+    let received = timeout(limit, receive(&mut channel, &mut answer, command)).await;
+    let text = match received {
+        Ok(received) if !answer.is_cut => return received.map(|()| answer),
+        Ok(_) => format!("{command}: the answer is longer than {MAX_ANSWER} bytes"),
+        Err(_) => format!("{command} took longer than {limit:?}"),
+    };
+    match channel.end().await {
+        true if answer.is_cut => Ok(answer),
+        is_ended => Err(SshFault::Late { text, is_ended }),
+    }
+}
+
 /// Receives the output of a command until its channel is closed, or the output is too long.
 async fn receive(
-    channel: &mut Channel<Msg>,
+    channel: &mut OpenChannel,
     answer: &mut Answer,
     command: &str,
 ) -> Result<(), SshFault> {

@@ -376,6 +376,33 @@ fn a_late_export() {
     daemon.stop().ok();
 }
 
+/// The same for one that never writes: its pipes are closed, and no second one begins while it runs.
+#[test]
+fn an_export_that_hangs() {
+    let (server, ring) = (Sshd::start(), Ring::new());
+    let script = fs::read_to_string(server.path("script")).unwrap();
+    let slow = "'/export terse'*) if [ -e slow ]; then [ -e running ] && : >both; : >running; cat >/dev/null; rm running; exit; fi; cat export ;;";
+    fs::write(server.path("script.new"), script.replace("'/export terse'*) cat export ;;", slow))
+        .unwrap();
+    fs::set_permissions(server.path("script.new"), Permissions::from_mode(0o700)).unwrap();
+    fs::write(server.path("slow"), "").unwrap();
+    fs::rename(server.path("script.new"), server.path("script")).unwrap();
+    let watching = server
+        .watching(&ring, "host_rsa")
+        .option(&format!("key_file = {:?}", server.path("rsa")))
+        .option("timeout = 2");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("took longer than 2s (if the router needs longer, raise timeout)");
+    wait_until("the export was ended", || !server.path("running").exists());
+    wait_until("the next export", || server.path("running").exists());
+    fs::remove_file(server.path("slow")).unwrap();
+    daemon.stderr.wait_for("first contact");
+    assert!(!server.path("both").exists(), "one at a time");
+    let logins = fs::read_to_string(server.path("messages")).unwrap();
+    assert_eq!(logins.matches("Accepted publickey").count(), 1, "the log is followed on");
+    daemon.stop().ok();
+}
+
 /// A router as a jump host, which is followed itself.
 #[test]
 fn a_router_as_a_jump_host() {

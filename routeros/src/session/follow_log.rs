@@ -7,12 +7,12 @@ use tokio::task::unconstrained;
 
 use crate::{
     log_line::LogLine,
-    ssh::{SshConnection, SshFault},
+    ssh::{OpenChannel, SshConnection, SshFault},
 };
 
 /// The log of a router from now on.
 pub struct LogFollower {
-    channel: russh::Channel<russh::client::Msg>,
+    channel: OpenChannel,
     filtered: bool,
     /// The beginning of the output, which is an error message if the command fails.
     beginning: Vec<u8>,

@@ -1,8 +1,10 @@
 //! Whether the log that is followed shows changes at all, asked after each complete export and reported once.
 
-use std::{net::IpAddr, pin::Pin, sync::Arc};
+use std::{net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
-use super::RouterTask;
+use tokio::time::timeout;
+
+use super::{RouterTask, read_facts::TURNS};
 use crate::{
     log_rule::{ChangeLog, change_log},
     ssh::SshConnection,
@@ -10,9 +12,15 @@ use crate::{
 
 pub type LogCheck = Pin<Box<dyn Future<Output = Option<ChangeLog>> + Send>>;
 
+/// The time limit of all commands together; the wait for a turn is no part of it.
+const ALL_TIME: Duration = Duration::from_secs(40);
+
 /// Asks the router. A router that does not answer is judged after the next export.
 pub fn check_log(connection: Arc<SshConnection>) -> LogCheck {
-    Box::pin(async move { change_log(&connection).await.ok().flatten() })
+    Box::pin(async move {
+        let _turn = TURNS.acquire().await;
+        timeout(ALL_TIME, change_log(&connection)).await.ok()?.ok().flatten()
+    })
 }
 
 /// Waits for the answer, forever if nothing was asked.

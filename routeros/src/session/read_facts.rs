@@ -19,8 +19,8 @@ const ALL_TIME: Duration = Duration::from_secs(40);
 const MAX_ANSWER: usize = 512 << 10;
 /// Answers to a command, at most, until two in a row are equal.
 const MAX_ANSWERS: usize = 4;
-/// Routers whose facts are read at the same time; exports do not wait for them.
-static TURNS: Semaphore = Semaphore::const_new(8);
+/// Routers whose facts are read at the same time, or whose logging rules are checked; exports do not wait for them.
+pub static TURNS: Semaphore = Semaphore::const_new(8);
 
 pub type PendingFacts = Pin<Box<dyn Future<Output = Facts> + Send>>;
 
@@ -122,7 +122,7 @@ pub async fn read_history(connection: &SshConnection) -> Vec<HistoryEntry> {
 /// The complete answer to a command, or nothing. After a fault of the connection no further command is tried, but after one
 /// that took too long and was ended.
 async fn answer(connection: &SshConnection, command: &str) -> Option<Option<String>> {
-    let answer = match connection.run(command, COMMAND_TIME).await {
+    let answer = match connection.ask(command, COMMAND_TIME).await {
         Ok(answer) => answer,
         Err(SshFault::Late { is_ended: true, .. }) => return Some(None),
         Err(_) => return None,

@@ -45,8 +45,9 @@ impl Transport {
         };
         let connection = shared(jump).await.map_err(|fault| through(jump, fault))?;
         let (host, port) = (router.address.host.clone(), router.address.port);
-        let channel =
-            connection.handle.channel_open_direct_tcpip(host, port.into(), "127.0.0.1", 0);
+        let channel = connection.open_channel(None, |handle| async move {
+            handle.channel_open_direct_tcpip(host, port.into(), "127.0.0.1", 0).await
+        });
         let failed = |error: russh::Error| {
             let why = match fault(error, None) {
                 SshFault::NoChannel(why) => format!(
@@ -60,7 +61,7 @@ impl Transport {
         let late =
             || through(jump, SshFault::Unreachable(format!("no answer from {}", router.address)));
         let channel = timeout(STEP_TIMEOUT, channel).await.map_err(|_| late())?.map_err(failed)?;
-        let stream = Box::new(channel.into_stream());
+        let stream = Box::new(channel.take().ok_or_else(late)?.into_stream());
         let peer = router.address.host.parse().ok();
         Ok(Transport { stream, peer, jump: Some(connection) })
     }
