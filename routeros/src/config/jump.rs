@@ -13,8 +13,23 @@ pub fn link_jumps(config: &mut Config) -> Result<(), String> {
     for router in config.routers.iter_mut().chain(&mut config.jump_hosts) {
         router.jump = jump_of(router, &all, MAX_JUMPS)
             .map_err(|why| format!("router {}: via: {why}", router.name))?;
+        check_source(router).map_err(|why| format!("router {}: source: {why}", router.name))?;
     }
     Ok(())
+}
+
+/// Only the connection to the first jump host comes from this machine.
+fn check_source(router: &Router) -> Result<(), String> {
+    let (Some(source), Some(jump)) = (router.source, &router.jump) else { return Ok(()) };
+    let mut first = jump;
+    while let Some(before) = &first.jump {
+        first = before;
+    }
+    if first.source == Some(source) {
+        return Ok(());
+    }
+    let name = &first.name;
+    Err(format!("it has no effect with via: set it in the entry of {name}, and not in this one"))
 }
 
 fn jump_of(router: &Router, all: &[Router], left: usize) -> Result<Option<Arc<Router>>, String> {
@@ -56,6 +71,28 @@ mod tests {
         assert_eq!(jump.name.as_str(), "r2");
         assert_eq!(jump.jump.as_ref().unwrap().name.as_str(), "bastion");
         assert!(config.jump_hosts[0].jump.is_none());
+    }
+
+    /// The address that a connection comes from is one of the first jump host, which the router's key must not contradict.
+    #[test]
+    fn source_behind_a_jump_host() {
+        let parse = |source: &str, of_host: &str| {
+            Config::parse(&format!(
+                "archive = \"/x\"\n[defaults]\nuser = \"a\"\nkey_file = \"/k\"\n\
+                 [[router]]\nname = \"r1\"\naddress = \"192.0.2.1\"\nvia = \"r2\"\n{source}\n\
+                 [[router]]\nname = \"r2\"\naddress = \"192.0.2.2\"\nvia = \"bastion\"\n\
+                 [[jump_host]]\nname = \"bastion\"\naddress = \"192.0.2.3\"\nuser = \"a\"\nkey_file = \"/k\"\n{of_host}\n"
+            ))
+        };
+        let source = "source = \"192.0.2.9\"";
+        for of_host in ["", "source = \"192.0.2.8\""] {
+            let why = parse(source, of_host).unwrap_err();
+            let remedy =
+                "router r1: source: it has no effect with via: set it in the entry of bastion";
+            assert!(why.contains(remedy), "{why}");
+        }
+        assert!(parse(source, source).is_ok());
+        assert!(parse("", source).is_ok());
     }
 
     #[test]
