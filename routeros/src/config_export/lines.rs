@@ -31,7 +31,7 @@ pub fn kind(line: &str) -> Kind {
         return Kind::Comment;
     }
     if !first.starts_with('/') {
-        return if is_verb(first) { Kind::Command } else { Kind::Foreign };
+        return if is_command(first, &line[first.len()..]) { Kind::Command } else { Kind::Foreign };
     }
     for word in line.split(' ').filter(|word| !word.is_empty()) {
         if is_verb(word) {
@@ -47,8 +47,44 @@ pub fn kind(line: &str) -> Kind {
 
 /// Whether a line cannot be the beginning of a line of an export, wherever it is wrapped.
 pub fn is_foreign_start(line: &str) -> bool {
-    let line = line.trim_start();
-    !line.starts_with('/') && kind(line) == Kind::Foreign
+    let first = line.trim().split(' ').next().unwrap_or_default();
+    !first.is_empty() && !first.starts_with(['/', '#']) && !is_verb(first)
+}
+
+/// Whether a line that begins with this word is a command, and not a sentence such as `reset by peer`: a command has
+/// properties, and names at most one item, but `add` none.
+fn is_command(verb: &str, rest: &str) -> bool {
+    let most = match verb {
+        "add" => 0,
+        "move" => 2,
+        _ => 1,
+    };
+    is_verb(verb) && items(rest) <= most
+}
+
+/// The words of a command that are no property: names, numbers and `[ find ... ]`.
+fn items(words: &str) -> usize {
+    let (mut quotes, mut depth, mut items) = (Quotes::default(), 0_usize, 0);
+    // Whether the word is a property; `None` between two words.
+    let mut word: Option<bool> = None;
+    for byte in words.bytes() {
+        let is_quoted = quotes.is_open();
+        quotes.scan_byte(byte);
+        match byte {
+            b' ' if !is_quoted && depth == 0 => {
+                items += usize::from(word.take() == Some(false));
+                continue;
+            }
+            b'[' if !is_quoted => depth += 1,
+            b']' if !is_quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        let is_property = byte == b'!' && word.is_none()
+            || byte == b'=' && !is_quoted && depth == 0
+            || word == Some(true);
+        word = Some(is_property);
+    }
+    items + usize::from(word == Some(false))
 }
 
 fn is_verb(word: &str) -> bool {
@@ -70,13 +106,15 @@ pub struct Quotes {
 
 impl Quotes {
     pub fn scan(&mut self, text: &str) {
-        for byte in text.bytes() {
-            match byte {
-                _ if self.is_escaped => self.is_escaped = false,
-                b'\\' => self.is_escaped = true,
-                b'"' => self.is_open = !self.is_open,
-                _ => {}
-            }
+        text.bytes().for_each(|byte| self.scan_byte(byte));
+    }
+
+    fn scan_byte(&mut self, byte: u8) {
+        match byte {
+            _ if self.is_escaped => self.is_escaped = false,
+            b'\\' => self.is_escaped = true,
+            b'"' => self.is_open = !self.is_open,
+            _ => {}
         }
     }
 
@@ -129,6 +167,21 @@ mod tests {
             ("/tool user-manager customer set admin access=own-users", Kind::Terse),
             ("set wlan1 comment=\"a | b\"", Kind::Command),
             ("add !keepalive local-address=192.0.2.1 name=gre1", Kind::Command),
+            (
+                "add comment=\"a \\\" b = c\" source=\"set up by = x\" name=[ find x=1 ]",
+                Kind::Command,
+            ),
+            ("set [ find default-name=ether1 ] comment=x", Kind::Command),
+            ("set \"two words\" disabled=yes", Kind::Command),
+            ("set", Kind::Command),
+            ("remove [ find comment=\"a ] b\" ]", Kind::Command),
+            ("move 3 destination=1", Kind::Command),
+            // Of banners and errors.
+            ("reset by peer", Kind::Foreign),
+            ("set the clock before you log in", Kind::Foreign),
+            ("add your name to the list", Kind::Foreign),
+            ("disable telnet, please", Kind::Foreign),
+            ("remove \"old\" cables = first", Kind::Foreign),
             ("interrupted", Kind::Foreign),
             ("Authorized use only!", Kind::Foreign),
             ("added by admin", Kind::Foreign),

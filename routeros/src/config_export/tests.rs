@@ -63,6 +63,11 @@ fn foreign_lines() {
     assert_eq!(fault(&banner), foreign("Authorized use only!"));
     let before = format!("Authorized use only!\r\n{TERSE}");
     assert_eq!(fault(&before), ExportFault::Refused("Authorized use only!".into()));
+    // A sentence of a banner that begins like a command, behind a menu.
+    for line in ["reset by peer", "set up by the NOC on Monday", "add no \"rules\" here"] {
+        let text = format!("{TERSE}/ip dns\r\nset servers=192.0.2.53\r\n{line}\r\n");
+        assert_eq!(fault(&text), foreign(line));
+    }
     // A command without a menu, and a quote that never ends.
     assert_eq!(fault(&format!("{TERSE}add name=x\r\n")), foreign("add name=x"));
     assert_eq!(fault(&format!("{TERSE}/x add a=\"\r\nbye\r\n")), ExportFault::CutLine);
