@@ -20,6 +20,7 @@ mod files;
 mod sensitive;
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, BufRead, BufReader, ErrorKind, Read, Write},
     path::{Path, PathBuf},
@@ -63,6 +64,8 @@ pub struct RouterState {
     pub ignored: u64,
     /// Time and message of the last log line about a change, to find later ones after the next connection.
     pub last_line: Option<(String, String)>,
+    /// Sections that the router fails to export since that was reported.
+    pub failing_sections: BTreeSet<String>,
     /// Why the configuration in the archive may be incomplete; empty if it is confirmed.
     pub unconfirmed: String,
     /// When old files were last removed.

@@ -15,7 +15,7 @@ mod ring;
 mod sensitive;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -169,6 +169,16 @@ impl Recorder {
     /// See [`Recorder::set_last_line`].
     pub fn last_line(&self, router: &RouterName) -> Option<(String, String)> {
         self.archive(router).state().ok()?.last_line
+    }
+
+    /// Stores the sections that the router fails to export, as it was reported.
+    pub fn set_failing_sections(&self, router: &RouterName, sections: &BTreeSet<String>) {
+        self.journal.update_state(router, |state| state.failing_sections.clone_from(sections));
+    }
+
+    /// See [`Recorder::set_failing_sections`].
+    pub fn failing_sections(&self, router: &RouterName) -> BTreeSet<String> {
+        self.archive(router).state().unwrap_or_default().failing_sections
     }
 
     /// Commits at the start what the archive has and git does not, because a commit failed or a file was edited. The next

@@ -114,7 +114,7 @@ struct RouterTask {
     facts_fault: Condition,
     /// Lines that came by syslog.
     syslog: SyslogLines,
-    /// The login was refused, and no export worked since then.
+    /// The login was refused, and no command of an export was run since then.
     is_refused: bool,
     /// The kinds of faults of the exports that were reported since the last one that worked. Separate: one fault does not
     /// hide the other.
@@ -149,6 +149,7 @@ impl RouterTask {
     fn new(router: Arc<Router>, recorder: Arc<Recorder>, turns: FetchTurns) -> RouterTask {
         let (filter, retry) = (router.log_filter, Duration::from_secs(router.login_retry));
         let syslog = SyslogLines::new(recorder.config.syslog.is_some());
+        let sections = FailingSections::of(recorder.failing_sections(&router.name));
         RouterTask {
             router,
             recorder,
@@ -161,7 +162,7 @@ impl RouterTask {
             facts_fault: Condition::default(),
             syslog,
             export_faults: BTreeSet::new(),
-            sections: FailingSections::default(),
+            sections,
             earlier_export: None,
             down_since: None,
             claims: Claims::default(),
@@ -238,7 +239,7 @@ impl RouterTask {
     fn connected(&mut self) {
         self.down_since = None;
         self.recorder.set_status(&self.router.name, "connected", "");
-        // A refused login is over when an export works: that may need a second login.
+        // A refused login is over when an export is fetched: that may need a second login.
         let again = self.is_refused || self.connection_fault.clear();
         let again = if again { " again" } else { "" };
         self.recorder.note(&self.router.name, &format!("connected{again}"));
@@ -322,22 +323,34 @@ impl RouterTask {
         !self.export_faults.is_empty()
     }
 
-    /// An export was recorded.
-    fn exports_work(&mut self) {
+    /// The router ran the command of an export: it accepted each login that this needs, whatever its answer is.
+    fn login_works(&mut self) {
         if std::mem::take(&mut self.is_refused) {
             self.connection_fault.clear();
             self.login_backoff.reset();
             let text = "the router accepts the login again";
             self.recorder.recovered(&self.router, "login accepted again", text);
         }
+    }
+
+    /// An export was recorded, without these sections.
+    fn exports_work(&mut self, failed: &BTreeSet<String>) {
         if !std::mem::take(&mut self.export_faults).is_empty() {
-            self.recorder.note(&self.router.name, "exports are complete again");
+            let text = match failed.is_empty() {
+                true => "exports are complete again",
+                false => "exports are recorded again, without some sections",
+            };
+            self.recorder.note(&self.router.name, text);
         }
     }
 
     /// An export was recorded without these sections, or with all of them. Returns true if it is to be repeated soon.
     fn sections_failed(&mut self, failed: &BTreeSet<String>) -> bool {
-        match self.sections.observe(failed) {
+        let observed = self.sections.observe(failed);
+        if observed != Sections::Same {
+            self.recorder.set_failing_sections(&self.router.name, self.sections.seen());
+        }
+        match observed {
             Sections::Begin => {
                 let text = format!(
                     "the router failed to export {}: the rest is recorded, and the export repeated until it is complete",
@@ -450,7 +463,7 @@ mod tests {
         assert_eq!(log.matches("unreachable for 0 s").count(), 1, "{log}");
         task.connected();
         task.export_failed("cut", "incomplete export", "the export is cut");
-        task.exports_work();
+        task.exports_work(&BTreeSet::new());
         let log = std::fs::read_to_string(root.path().join("core1/log.txt")).unwrap();
         assert_eq!(log.matches("the export is cut").count(), 1, "{log}");
         assert!(

@@ -65,6 +65,45 @@ fn sections_that_fail_in_turn() {
     }
 }
 
+/// A restart during the condition neither begins nor forgets it: one mail, and one when it is over. `export` names the
+/// sections.
+#[test]
+fn sections_that_fail_across_a_restart() {
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    long(&router, 20);
+    let watching = Watching::new(&ring)
+        .mail(sink.port)
+        .router("core1", &router, Version::V7)
+        .option("interval = 100000");
+    let export = || {
+        let mut command = watching.command();
+        command.args(["export", "core1"]);
+        run(command).ok().stdout
+    };
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    router.state().faults.failing = vec!["/ip route".to_owned(); 1_000].into();
+    assert_eq!(
+        export(),
+        "core1: unchanged; sections that the router did not export: \"/ip/route\" (timeout)\n"
+    );
+    sink.wait_for(&["core1: incomplete export"]);
+    daemon.stop().ok();
+    let daemon = watching.start();
+    daemon.stderr.wait_for("core1: connected");
+    assert!(export().contains("did not export"));
+    daemon.stop().ok();
+    router.state().faults.failing.clear();
+    let daemon = watching.start();
+    daemon.stderr.wait_for("core1: connected");
+    for _ in 0..3 {
+        assert_eq!(export(), "core1: unchanged\n");
+    }
+    sink.wait_for(&["core1: export complete again"]);
+    assert_eq!(sink.count(), 2, "{:?}", sink.messages());
+    daemon.stop().ok();
+}
+
 /// A user who changes a section that fails is credited when it is exported again.
 #[test]
 fn a_change_in_a_section_that_fails() {
@@ -241,6 +280,30 @@ fn a_login_that_is_refused_for_some_time() {
     daemon.stderr.wait_for("the router accepts the login again");
     sink.wait_for(&["core1: login accepted again"]);
     assert_eq!(sink.count(), 2);
+    daemon.stop().ok();
+}
+
+/// A login is accepted again once the router runs the command of an export, also if it refuses what the export is.
+#[test]
+fn a_login_that_works_without_an_export() {
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    router.state().faults.refuse = true;
+    let watching = Watching::new(&ring)
+        .mail(sink.port)
+        .router("core1", &router, Version::V7)
+        .option("login_retry = 1");
+    let daemon = watching.start();
+    sink.wait_for(&["core1: login refused"]);
+    router.state().faults = Faults { odd: Some("failure: not now".into()), ..Faults::default() };
+    sink.wait_for(&["core1: login accepted again"]);
+    daemon.stderr.wait_for("export rejected: the router answered: failure: not now");
+    // The next refusal is a new one.
+    router.state().faults.refuse = true;
+    router.cut();
+    let refused = "core1: login refused";
+    let mails = || sink.messages().iter().filter(|mail| mail.contains(refused)).count();
+    wait_until("it is reported", || mails() == 2);
+    assert!(daemon.stderr.text().matches("next try: in 1 s").count() == 2);
     daemon.stop().ok();
 }
 

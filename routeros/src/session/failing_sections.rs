@@ -1,5 +1,5 @@
 //! Sections that a router fails to export, as one condition: on a busy router another one runs into its time limit each
-//! time.
+//! time. The state of the router has those that failed, so that a restart does not begin it again.
 
 use std::collections::BTreeSet;
 
@@ -32,6 +32,16 @@ pub enum Sections {
 }
 
 impl FailingSections {
+    /// The condition that an earlier process found.
+    pub fn of(seen: BTreeSet<String>) -> FailingSections {
+        FailingSections { seen, ..FailingSections::default() }
+    }
+
+    /// Those that failed since the condition began.
+    pub fn seen(&self) -> &BTreeSet<String> {
+        &self.seen
+    }
+
     /// Takes the sections that failed in an export.
     pub fn observe(&mut self, failed: &BTreeSet<String>) -> Sections {
         if failed.is_empty() {

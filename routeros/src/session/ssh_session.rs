@@ -73,6 +73,8 @@ pub struct Session<'a> {
     aftermath: Option<Aftermath>,
     /// Nothing arrived for [`QUIET`].
     is_quiet: bool,
+    /// The router does not support the filter: its log is to be followed without.
+    follows_again: bool,
 }
 
 enum SessionEvent {
@@ -111,6 +113,7 @@ impl Session<'_> {
             backup: None,
             aftermath: None,
             is_quiet: false,
+            follows_again: false,
         }
     }
 
@@ -131,8 +134,12 @@ impl Session<'_> {
         self.task.connected();
         self.task.allow_syslog(self.connection.peer());
         loop {
+            // Not while an export holds its turn: others that wait for one would stop each other.
+            if std::mem::take(&mut self.follows_again) {
+                log = self.start_log().await?;
+            }
             match self.next_event(&mut log).await? {
-                SessionEvent::Log(event) => self.log_received(&mut log, event).await?,
+                SessionEvent::Log(event) => self.log_received(event),
                 SessionEvent::Quiet => {
                     self.is_quiet = true;
                     self.flush_log();
@@ -177,7 +184,10 @@ impl Session<'_> {
     async fn read_waiting(&mut self, log: &mut LogFollower) -> Result<(), SshFault> {
         for _ in 0..MAX_WAITING {
             let Some(event) = log.received().await else { break };
-            self.log_received(log, event?).await?;
+            self.log_received(event?);
+            if self.follows_again {
+                break;
+            }
         }
         // Behind those of the log, of which they may be copies.
         self.flush_log();
@@ -235,11 +245,7 @@ impl Session<'_> {
         }
     }
 
-    async fn log_received(
-        &mut self,
-        log: &mut LogFollower,
-        event: LogEvent,
-    ) -> Result<(), SshFault> {
+    fn log_received(&mut self, event: LogEvent) {
         match event {
             LogEvent::Bytes(bytes) => {
                 let records = self.assembler.feed(&bytes);
@@ -248,10 +254,9 @@ impl Session<'_> {
             }
             LogEvent::FilterUnsupported => {
                 self.task.filter = false;
-                *log = self.start_log().await?;
+                self.follows_again = true;
             }
         }
-        Ok(())
     }
 
     fn observe_syslog(&mut self, record: &LogRecord) {
@@ -334,6 +339,9 @@ impl Session<'_> {
         result: Result<FetchedExport, SshFault>,
     ) -> Result<(), SshFault> {
         let began = self.export.take().map_or(Duration::ZERO, |(_, began)| began);
+        if matches!(result, Ok(_) | Err(SshFault::Late { .. })) {
+            self.task.login_works();
+        }
         let mut fetched = match result {
             Ok(fetched) => fetched,
             Err(fault) => return self.fetch_failed(fault),
@@ -404,7 +412,7 @@ impl Session<'_> {
         }
         self.task.failed_exports = 0;
         self.task.missed.exported(&failed);
-        self.task.exports_work();
+        self.task.exports_work(&failed);
         // A change of the logging rules is in an export too: the answer is that of now.
         self.log_check.get_or_insert_with(|| check_log(Arc::clone(&self.connection)));
         if !failed.is_empty() && is_unchanged && self.task.sections.may_pass() {
