@@ -15,7 +15,7 @@ use std::{
 use aw_notify::PreparedMailer;
 use aw_service::{
     Access, CapabilitySet, Error, Identity, Signals, Startup, SystemCalls, failed, group_id, info,
-    open_own, warn,
+    open_own, raise_open_files, warn,
 };
 use rustix::net::AddressFamily;
 use shm_layout::{Writer, WriterOptions};
@@ -33,6 +33,7 @@ use crate::{
     control::{self, ExportRequest},
     git::Repository,
     hooks::{self, Hooks},
+    open_files::shortage,
     recorder::Recorder,
     session::{self, AnswerTo, ExportAnswer, ExportRequests, FetchTurns},
     syslog::{self, SyslogSockets},
@@ -72,6 +73,8 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let prepared = prepared.transpose()?;
     let syslog = config.syslog.as_ref().map(SyslogSockets::open).transpose()?;
     let hooks = hooks::start(&config, identity.as_ref(), options.service.daemon)?;
+    let open_files = raise_open_files(); // not for the programs of hooks
+    shortage(&config.routers, open_files).iter().for_each(warn);
     let mut calls = SystemCalls::basic();
     calls.allow_event_loop();
     calls.allow_serving();
@@ -108,8 +111,15 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let socket = control::path(&config.archive);
     let (send, requests) = mpsc::channel(MAX_REQUESTS);
     control.map(|control| runtime.spawn(control::serve(control, send)));
-    let following =
-        follow(config, syslog, &path, Arc::clone(&recorder), requests, &signals, startup);
+    let following = follow(
+        (config, &path),
+        syslog,
+        Arc::clone(&recorder),
+        requests,
+        open_files,
+        &signals,
+        startup,
+    );
     let ended = runtime.block_on(following);
     let _ = fs::remove_file(socket);
     runtime.shutdown_timeout(Duration::from_secs(5));
@@ -120,11 +130,11 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
 }
 
 async fn follow(
-    config: Config,
+    (config, path): (Config, &Path),
     syslog: Option<SyslogSockets>,
-    path: &Path,
     recorder: Arc<Recorder>,
     mut requests: mpsc::Receiver<ExportRequest>,
+    open_files: u64,
     signals: &Signals,
     startup: &mut Startup,
 ) -> Result<(), Error> {
@@ -167,6 +177,7 @@ async fn follow(
             match Config::read(path) {
                 Ok(new) => {
                     reload_routers(&mut tasks, &current, &new);
+                    shortage(&new.routers, open_files).iter().for_each(warn);
                     reload.send_modify(|times| *times += 1);
                     current = new;
                 }

@@ -35,6 +35,7 @@ mod log_record;
 mod log_rule;
 mod lossless;
 mod mask;
+mod open_files;
 mod recorder;
 mod seal;
 mod session;

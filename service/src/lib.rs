@@ -14,6 +14,7 @@ mod file;
 pub mod fuzzed;
 mod log;
 pub mod manual;
+mod open_files;
 mod pid_file;
 mod plain_text;
 mod privileges;
@@ -34,6 +35,7 @@ pub use {
     error::{Error, advice, cause, explain, explain_or, failed},
     file::{FileError, is_at, open_own, replace, try_open_own},
     log::{info, name, send_to_syslog, warn},
+    open_files::raise_open_files,
     plain_text::{count_of, csv_cell, is_hidden, plain, plain_lines},
     privileges::{CapabilitySet, Identity, drop_capabilities},
     read_file::{

@@ -109,7 +109,13 @@ fn few_files_from_the_start() {
             log = daemon.stderr.text();
             log.contains('\n')
         });
-        let clear = ["first contact", "connected", "too many open files", "shared libraries"];
+        let clear = [
+            "first contact",
+            "connected",
+            "too many open files",
+            "shared libraries",
+            "LimitNOFILE=",
+        ];
         assert!(clear.iter().any(|text| log.contains(text)), "{limit}: {log}");
         daemon.signal(rustix::process::Signal::TERM);
         match daemon.finish().status.code() {
