@@ -7,6 +7,7 @@
 mod background;
 mod backoff;
 mod condition;
+mod config_words;
 mod error;
 mod file;
 #[cfg(any(test, fuzzing))]
@@ -32,12 +33,13 @@ mod values;
 pub use {
     backoff::Backoff,
     condition::Condition,
+    config_words::{nearest, plain_fault, unknown, unknown_key},
     error::{Error, advice, cause, explain, explain_or, failed},
     file::{FileError, is_at, open_own, replace, try_open_own},
     log::{info, name, send_to_syslog, warn},
     open_files::raise_open_files,
     plain_text::{count_of, csv_cell, is_hidden, plain, plain_lines},
-    privileges::{CapabilitySet, Identity, drop_capabilities},
+    privileges::{CapabilitySet, Identity, drop_capabilities, run_as},
     read_file::{
         FileKind, open_append, open_file, read_file, read_file_text, read_opened, sync_directory,
     },

@@ -1,5 +1,7 @@
 //! Drops privileges permanently, and verifies with the kernel that they are gone.
 
+use std::thread;
+
 use rustix::{
     fs::{Gid, Uid},
     io::Errno,
@@ -85,6 +87,19 @@ pub(crate) fn drop_all_but(keep: CapabilitySet, identity: Option<&Identity>) -> 
     verify(keep, identity, bounded).map_err(|what| {
         failed(format_args!("drop privileges: the kernel reports: {what} (please report this bug)"))
     })
+}
+
+/// Does `work` as this user, without capabilities, in a thread of its own; the rest of the process keeps its identity. So a
+/// program that root runs tries what a service will be able to do.
+pub fn run_as<T: Send>(
+    identity: Option<&Identity>,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, Error> {
+    let ended = thread::scope(|scope| {
+        let run = || drop_all_but(CapabilitySet::empty(), identity).map(|()| work());
+        scope.spawn(run).join()
+    });
+    ended.unwrap_or_else(|_| Err(failed("a thread ended early (please report this bug)")))
 }
 
 type Failure = (&'static str, Errno);

@@ -52,7 +52,12 @@ pub fn parse<P: Parser>(name: &'static str) -> P {
         let text = error.to_string();
         let lines = text.trim_start_matches("error: ").lines().map(str::trim);
         let fault: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-        log::error(format_args!("{} ({name} --help lists the options)", fault.join(" ")));
+        let command = P::command();
+        let commands = || command.get_subcommands().map(clap::Command::get_name);
+        let mut arguments = std::env::args().skip(1);
+        let used = arguments.find(|argument| commands().any(|one| one == argument));
+        let of = used.map_or(name.to_owned(), |used| format!("{name} {used}"));
+        log::error(format_args!("{} ({of} --help lists the options)", fault.join(" ")));
         std::process::exit(2);
     })
 }

@@ -106,7 +106,8 @@ impl Config {
         let fault = |error: toml::de::Error| {
             let place = error.span().map(|span| format!("line {}: ", line(span.start)));
             // Without the line itself, which may contain a secret.
-            place.unwrap_or_default() + &plain_words(error.message())
+            let at = error.span().map(|span| span.start);
+            place.unwrap_or_default() + &aw_service::plain_fault(error.message(), text, at)
         };
         let mut config: Config = toml::from_str(text).map_err(fault)?;
         for mute in &config.mute {
@@ -202,23 +203,6 @@ impl Config {
     }
 }
 
-/// The parser's message in the words of the manual.
-fn plain_words(message: &str) -> String {
-    let value = message.strip_prefix("invalid type: ");
-    let value = value.or_else(|| message.strip_prefix("invalid value: "));
-    let (found, expected) =
-        value.and_then(|why| why.rsplit_once(", expected ")).unwrap_or((message, ""));
-    let expected = match expected {
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
-        "a sequence" => "a list in square brackets",
-        _ => {
-            let key = message.replacen("unknown field", "unknown key", 1);
-            return key.replacen("unknown variant", "unknown value", 1);
-        }
-    };
-    format!("{found}: must be {expected}")
-}
-
 /// The networks of an interface's IPv4 addresses; without one, any address is local, as in arpwatch.
 fn interface_networks(interface: &str) -> Result<Vec<IpNet>, String> {
     let all = if_addrs::get_if_addrs().map_err(|error| {
@@ -261,8 +245,11 @@ mod tests {
     fn errors_name_their_cause() {
         for (text, why) in [
             ("nonsense = 1", "unknown key"),
-            ("quiet = -1", "line 1: integer `-1`: must be a whole number, 0 or more"),
-            ("quiet = \"1h\"", "line 1: string \"1h\": must be a whole number, 0 or more"),
+            ("quiet = -1", "line 1: quiet: must be a whole number, 0 or more, not the number -1"),
+            (
+                "quiet = \"1h\"",
+                "line 1: quiet: must be a whole number, 0 or more, not the text \"1h\"",
+            ),
             ("[[channel]]\nname = \"a\"\nkinds = \"back\"", "must be a list in square brackets"),
             ("[[channel]]\nname = \"a\"", "needs exactly one of"),
             ("[[channel]]\nname = \"a\"\ncommand = [\"mail\"]", "absolute path"),
