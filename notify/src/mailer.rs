@@ -35,11 +35,16 @@ pub struct PreparedMailer {
 impl PreparedMailer {
     /// Checks the options, reads the files that they name, and opens the spool.
     pub fn new(options: &MailOptions, spool: &Path) -> Result<PreparedMailer, String> {
-        let token_file = TokenFile { path: spool.join("refresh-token"), earlier: None };
-        let client = SmtpClient::new(options, &options.secrets()?, token_file, TIMEOUT)?;
+        let client = PreparedMailer::client(options, spool)?;
         let spool = Spool::open(spool, MAX_SPOOL)
             .map_err(|error| format!("open mail spool {}: {}", spool.display(), cause(&error)))?;
         Ok(PreparedMailer { client, spool })
+    }
+
+    /// The client that it sends with. Creates nothing.
+    pub fn client(options: &MailOptions, spool: &Path) -> Result<SmtpClient, String> {
+        let token_file = TokenFile { path: spool.join("refresh-token"), earlier: None };
+        SmtpClient::new(options, &options.secrets()?, token_file, TIMEOUT)
     }
 
     /// Starts the thread, which logs the faults of mail.

@@ -6,7 +6,7 @@ use aw_peer::is_local_host;
 use aw_service::{HostPort, Secret};
 use serde::Deserialize;
 
-use crate::{MailSecrets, OauthOptions, hello};
+use crate::{MailSecrets, OauthOptions, check_addresses, hello};
 
 /// The server, the addresses and the protection of mail.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -70,6 +70,8 @@ impl MailOptions {
                 return Err("mail: oauth and a password exclude each other (remove password_file and password_env)".into());
             }
         }
+        check_addresses("mail: to", &self.to)?;
+        check_addresses("mail: from", std::slice::from_ref(&self.from))?;
         self.host_port().map(drop)
     }
 
@@ -143,6 +145,18 @@ mod tests {
         for server in ["", ":25", "a:b", "a:0", "a:70000", "[::1", "[::1]25"] {
             assert!(options(server, "").check().is_err(), "{server}");
         }
+    }
+
+    /// They are refused before anything is sent.
+    #[test]
+    fn addresses() {
+        let mut wrong = options("localhost", "");
+        wrong.to = vec!["noc".into()];
+        let why = wrong.check().unwrap_err();
+        assert!(why.starts_with("mail: to: mail address \"noc\": "), "{why}");
+        assert!(why.ends_with("(write NAME@DOMAIN)"), "{why}");
+        let sender = MailOptions { from: "router".into(), ..options("localhost", "") };
+        assert!(sender.check().unwrap_err().starts_with("mail: from: mail address \"router\""));
     }
 
     #[test]

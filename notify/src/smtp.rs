@@ -78,7 +78,10 @@ impl Undelivered {
 }
 
 fn mailbox(text: &str) -> Result<Mailbox, String> {
-    text.parse().map_err(|error| format!("mail address {text:?}: {error}"))
+    text.parse().map_err(|error| {
+        let error = format!("{error}").to_lowercase();
+        format!("mail address {text:?}: {error} (write NAME@DOMAIN)")
+    })
 }
 
 fn mailboxes(texts: &[String]) -> Result<Vec<Mailbox>, String> {
