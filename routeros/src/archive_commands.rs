@@ -4,7 +4,7 @@ mod all_messages;
 mod grep;
 mod report;
 
-use std::path::Path;
+use std::{fs, io::ErrorKind, path::Path};
 
 use aw_service::{Error, TimeSpan, failed, info};
 use clap::{Args, ValueEnum};
@@ -17,13 +17,14 @@ pub use self::{
     report::{ReportOptions, report},
 };
 use crate::{
+    access::remedy_for_a_person,
     archive::{Archive, RouterState},
     change::Change,
     config::{Config, RouterName},
     config_export::parse_stored,
     diff::Difference,
     mask::mask,
-    terminal::{print, table},
+    terminal::{print, table, table_with_notes},
 };
 
 /// Output format.
@@ -111,9 +112,24 @@ pub struct ShowOptions {
     output: OutputOptions,
 }
 
+/// The configuration, if this user may read the archive.
+fn read_config(path: &Path) -> Result<Config, Error> {
+    let config = Config::read(path).map_err(failed)?;
+    if config.routers.is_empty() {
+        info(format_args!("no routers in {} (aw-routeros add HOST adds one)", path.display()));
+    }
+    if let Err(error) = fs::read_dir(&config.archive)
+        && error.kind() == ErrorKind::PermissionDenied
+    {
+        let (archive, remedy) = (config.archive.display(), remedy_for_a_person(&config.archive));
+        return Err(failed(format_args!("read the archive {archive}: permission denied{remedy}")));
+    }
+    Ok(config)
+}
+
 /// Lists changes.
 pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
-    let config = Config::read(path).map_err(failed)?;
+    let config = read_config(path)?;
     let mut changes: Vec<Change> = Vec::new();
     let names = match &options.router {
         Some(name) => vec![find_router(&config, name)?],
@@ -172,7 +188,7 @@ fn searched(LogOptions { router, user, since, .. }: &LogOptions) -> String {
 
 /// Prints the last change, or the difference between two snapshots, or that between two routers.
 pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
-    let config = Config::read(path).map_err(failed)?;
+    let config = read_config(path)?;
     let name = find_router(&config, &options.router)?;
     let archive = Archive::of(&config.archive, &name);
     let Some(from) = &options.from else {
@@ -238,7 +254,7 @@ fn diff_routers(
 
 /// Prints the state of the routers, or a configuration.
 pub fn show(path: &Path, options: &ShowOptions) -> Result<(), Error> {
-    let config = Config::read(path).map_err(failed)?;
+    let config = read_config(path)?;
     match &options.router {
         Some(router) => show_configuration(&config, router, options),
         None => show_routers(&config, options),
@@ -305,7 +321,7 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
     }
     let head =
         ["ROUTER", "ADDRESS", "STATUS", "SINCE", "EXPORTED", "CHANGED", "VERSION", "LINES", "WHY"];
-    print(&table(&head, &rows))
+    print(&table_with_notes(&head, rows))
 }
 
 #[derive(Serialize)]

@@ -1,10 +1,13 @@
-//! `check`: tries each router once and reports what prevents it from being followed.
+//! `check`: tries each router once, and what else the service needs, as its user, and reports what prevents it from being
+//! followed.
 
 mod answers;
+mod service;
 
 use std::{path::Path, time::Duration};
 
-use aw_service::{Error, failed};
+use aw_notify::{Mail, SmtpClient};
+use aw_service::{Error, Identity, failed, info, run_as, warn};
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -12,15 +15,17 @@ use tokio::task::JoinSet;
 
 use self::answers::{clock, rights};
 use crate::{
-    add::block_on,
+    access::{note_of_another_user, remedy_for_the_service},
+    add::{block_on, list::same_router},
     archive::Archive,
     archive_commands::Format,
     config::{Config, Router},
     config_export::{parse_stored, validate},
+    daemon::DEFAULT_USERS,
     log_rule::change_log,
     session::{export, records},
-    ssh::SshConnection,
-    terminal::{print, table},
+    ssh::{SshConnection, SshFault},
+    terminal::{print, table_with_notes},
 };
 
 /// Options of `check`.
@@ -28,6 +33,9 @@ use crate::{
 pub struct CheckOptions {
     /// Check only this router
     router: Option<String>,
+    /// Also send a test mail to all recipients
+    #[arg(long)]
+    send: bool,
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -38,7 +46,9 @@ pub struct CheckOptions {
 struct Finding {
     router: String,
     address: String,
-    /// Address, host key and login.
+    /// Whether its host key is the pinned one.
+    host_key: String,
+    /// Address and login.
     login: String,
     /// The policies of the user's group.
     rights: String,
@@ -61,41 +71,94 @@ const AT_ONCE: usize = 32;
 /// The time limit of a command.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
 
-pub fn run(path: &Path, options: &CheckOptions) -> Result<(), Error> {
-    let config = Config::read(path).map_err(failed)?;
-    let routers: Vec<_> = config
-        .routers
-        .into_iter()
-        .filter(|router| options.router.as_ref().is_none_or(|name| router.name.as_str() == name))
-        .collect();
+/// `user` is the user that the service runs as, instead of the default one.
+pub fn run(path: &Path, options: &CheckOptions, user: Option<&str>) -> Result<(), Error> {
+    let identity = Identity::choose(user, DEFAULT_USERS, None)?;
+    if user.is_none()
+        && let Some(note) = note_of_another_user(DEFAULT_USERS)
+    {
+        info(note);
+    }
+    run_as(identity.as_ref(), || check(path, options))?
+}
+
+fn check(path: &Path, options: &CheckOptions) -> Result<(), Error> {
+    let config = service::read_config(path)?;
+    let mut faults = service::faults(&config, path);
+    let mail = service::mail(&config).unwrap_or_else(|why| {
+        faults.push(why);
+        None
+    });
+    if options.send {
+        faults.extend(send(&config, mail));
+    }
+    let is_chosen =
+        |router: &&Router| options.router.as_ref().is_none_or(|name| router.name.as_str() == name);
+    let routers: Vec<_> = config.routers.iter().filter(is_chosen).cloned().collect();
     if let Some(name) = &options.router
         && routers.is_empty()
     {
         return Err(failed(format_args!("{name}: no router of this name in {}", path.display())));
     }
-    let mut findings: Vec<_> = block_on(async {
-        let (mut running, mut findings) = (JoinSet::new(), Vec::new());
-        for router in routers {
-            if running.len() >= AT_ONCE {
-                findings.extend(running.join_next().await);
-            }
-            let (archive, listens) =
-                (Archive::of(&config.archive, &router.name), config.syslog.is_some());
-            running.spawn(async move { check_router(&router, &archive, listens).await });
-        }
-        while let Some(finding) = running.join_next().await {
-            findings.push(finding);
-        }
-        findings.into_iter().flatten().collect()
-    })?;
-    findings.sort_by(|a, b| a.router.cmp(&b.router));
-    print_findings(&findings, options.format)?;
-    match findings.iter().filter(|finding| !finding.ok).count() {
-        0 => Ok(()),
-        failing => {
-            Err(failed(format_args!("{failing} of {} routers cannot be followed", findings.len())))
-        }
+    for twice in same_router(&[], &config.routers, &Vec::new()) {
+        warn(twice);
     }
+    let findings = block_on(check_routers(&config, routers))?;
+    if !findings.is_empty() {
+        print_findings(&findings, options.format)?;
+    }
+    for fault in &faults {
+        warn(fault);
+    }
+    let failing = findings.iter().filter(|finding| !finding.ok).count();
+    let mut results = Vec::new();
+    if findings.is_empty() {
+        results.push(format!("no routers in {} (aw-routeros add HOST adds one)", path.display()));
+    }
+    if failing > 0 {
+        results.push(format!("{failing} of {} routers cannot be followed", findings.len()));
+    }
+    if !faults.is_empty() {
+        results.push("the service has the faults above".into());
+    }
+    if results.is_empty() { Ok(()) } else { Err(failed(results.join("; "))) }
+}
+
+/// Sends a test mail to all recipients. Returns the faults.
+fn send(config: &Config, mail: Option<SmtpClient>) -> Vec<String> {
+    let Some(client) = mail else {
+        let none = || vec!["--send: no mail is configured (add the table [mail])".to_owned()];
+        return if config.mail.is_none() { none() } else { Vec::new() };
+    };
+    let text = "This is a test mail of aw-routeros check --send.\n";
+    let mail = Mail { subject: "[addrwatch] test", text, id: None, comment: None };
+    match client.send(&mail) {
+        Ok(refused) if refused.is_empty() => {
+            info("the mail server has accepted the test mail");
+            Vec::new()
+        }
+        Ok(refused) => refused.into_iter().map(|why| format!("test mail: {why}")).collect(),
+        Err(why) => vec![format!("test mail: {why}")],
+    }
+}
+
+/// The findings in the order of the configuration.
+async fn check_routers(config: &Config, routers: Vec<Router>) -> Vec<Finding> {
+    let (mut running, mut findings) = (JoinSet::new(), Vec::new());
+    for (number, router) in routers.into_iter().enumerate() {
+        if running.len() >= AT_ONCE {
+            findings.extend(running.join_next().await);
+        }
+        let (archive, listens) =
+            (Archive::of(&config.archive, &router.name), config.syslog.is_some());
+        running.spawn(async move { (number, check_router(&router, &archive, listens).await) });
+    }
+    while let Some(finding) = running.join_next().await {
+        findings.push(finding);
+    }
+    let mut findings: Vec<_> = findings.into_iter().flatten().collect();
+    findings.sort_by_key(|(number, _)| *number);
+    findings.into_iter().map(|(_, finding)| finding).collect()
 }
 
 fn print_findings(findings: &[Finding], format: Format) -> Result<(), Error> {
@@ -106,13 +169,17 @@ fn print_findings(findings: &[Finding], format: Format) -> Result<(), Error> {
         }
         return Ok(());
     }
-    let head = ["ROUTER", "ADDRESS", "LOGIN", "RIGHTS", "LOG", "RULE", "EXPORT", "CLOCK"];
+    let head =
+        ["ROUTER", "ADDRESS", "HOST KEY", "LOGIN", "RIGHTS", "LOG", "RULE", "EXPORT", "CLOCK"];
     let mut rows = Vec::new();
-    for Finding { router, address, login, rights, log, rule, export, clock, .. } in findings {
-        let cells = [router, address, login, rights, log, rule, export, clock];
-        rows.push(cells.map(Clone::clone).to_vec());
+    for Finding { router, address, host_key, login, rights, log, rule, export, clock, .. } in
+        findings
+    {
+        let cells = [router, address, host_key, login, rights, log, rule, export, clock];
+        let cell = |text: &String| if text.is_empty() { "-".to_owned() } else { text.clone() };
+        rows.push(cells.map(cell).to_vec());
     }
-    print(&table(&head, &rows))
+    print(&table_with_notes(&head, rows))
 }
 
 /// `listens` is set if the daemon listens for syslog.
@@ -125,11 +192,19 @@ async fn check_router(router: &Router, archive: &Archive, listens: bool) -> Find
     let connection = match SshConnection::open(router).await {
         Ok(connection) => connection,
         Err(fault) => {
-            finding.login = fault.to_string();
+            match &fault {
+                SshFault::ChangedKey(_) | SshFault::UnknownKey(_) => {
+                    finding.host_key = fault.to_string();
+                }
+                SshFault::Refused(_) => {
+                    (finding.host_key, finding.login) = ("ok".into(), fault.to_string());
+                }
+                _ => finding.login = fault.to_string(),
+            }
             return finding;
         }
     };
-    finding.login = "ok".into();
+    (finding.host_key, finding.login) = ("ok".into(), "ok".into());
     let users = answer(&connection, "/user print detail").await;
     let groups = answer(&connection, "/user group print detail").await;
     finding.rights = match (users, groups) {

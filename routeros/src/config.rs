@@ -3,9 +3,11 @@
 mod jump;
 mod router_values;
 mod tables;
+mod words;
 
 use std::{
     collections::{BTreeSet, HashSet},
+    io::ErrorKind,
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -17,9 +19,15 @@ use aw_service::{FileKind, HostPort, read_file_text};
 use serde::{Deserialize, de::IgnoredAny};
 use shm_layout::RingName;
 
-pub use self::router_values::{HostKeys, MailNoted, RouterName, router_address};
 use self::{jump::link_jumps, router_values::deserialize_address};
-use crate::{hooks::HookCommand, ignore::IgnoreRule, seal::Recipient, syslog::ListenAddress};
+pub use self::{
+    router_values::{HostKeys, MailNoted, RouterName, router_address},
+    tables::unknown_group,
+};
+use crate::{
+    access::remedy_for_a_person, hooks::HookCommand, ignore::IgnoreRule, seal::Recipient,
+    syslog::ListenAddress,
+};
 
 /// The default of `-c`.
 pub const DEFAULT_PATH: &str = "/etc/addrwatch/routeros.toml";
@@ -180,8 +188,16 @@ fn yes() -> bool {
 
 impl Config {
     pub fn read(path: &Path) -> Result<Config, String> {
-        let text = read_file_text(path, FileKind::Settings, MAX_CONFIG)
-            .map_err(|error| format!("read {}: {}", path.display(), aw_service::cause(&error)))?;
+        let text = read_file_text(path, FileKind::Settings, MAX_CONFIG).map_err(|error| {
+            let remedy = match error.kind() {
+                ErrorKind::NotFound => {
+                    " (aw-routeros add HOST creates it; -c names another)".into()
+                }
+                ErrorKind::PermissionDenied => remedy_for_a_person(path),
+                _ => String::new(),
+            };
+            format!("read {}: {}{remedy}", path.display(), aw_service::cause(&error))
+        })?;
         Config::parse_file(path, text)
     }
 

@@ -14,6 +14,7 @@ use aw_service::{Error, cause, failed};
 use clap::Args;
 
 use crate::{
+    access::remedy_for_a_person,
     archive_commands::{Format, find_router},
     config::Config,
     control::{self, ANSWER_TIME, MAX_LINE, Request},
@@ -71,10 +72,12 @@ fn request(archive: &Path, router: &str) -> Result<ExportAnswer, String> {
         let why = cause(&error);
         let remedy = match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                "no aw-routeros runs with this archive (systemctl start aw-routeros, or aw-routeros -d; aw-routeros check tries a router without it)"
+                "no aw-routeros runs with this archive (systemctl start aw-routeros, or aw-routeros -d; aw-routeros check tries a router without it)".into()
             }
-            ErrorKind::PermissionDenied => "run this as root or as the user of aw-routeros",
-            _ => "restart aw-routeros",
+            ErrorKind::PermissionDenied => {
+                remedy_for_a_person(&socket).trim_matches([' ', '(', ')']).to_owned()
+            }
+            _ => "restart aw-routeros".into(),
         };
         format!("connect to {}: {why}: {remedy}", socket.display())
     })?;

@@ -17,10 +17,11 @@ use clap::Args;
 use self::oxidized::{Device, Mapping, Settings};
 use crate::{
     add::{
+        ConfigFile,
         list::{NewRouter, add},
         quoted,
     },
-    config::{Config, MAX_CONFIG, RouterName, router_address},
+    config::{MAX_CONFIG, RouterName, router_address},
 };
 
 /// Options of `import`.
@@ -35,6 +36,9 @@ pub struct ImportOptions {
     /// Columns, counted from 0, instead of those of --oxidized-config: name=0,ip=1,model=2,group=3,username=4,password=5,ssh_port=6
     #[arg(long, value_name = "NAME=N,...")]
     map: Option<String>,
+    /// Also offer the algorithms of RouterOS 6 to the routers that are added
+    #[arg(long)]
+    legacy: bool,
     /// Trust the host keys of all routers without asking
     #[arg(long)]
     yes: bool,
@@ -54,11 +58,11 @@ pub fn run(path: &Path, options: &ImportOptions) -> Result<(), Error> {
         settings.map = Mapping::parse(map).map_err(|why| failed(format_args!("--map: {why}")))?;
     }
     let devices = settings.devices(&read(&options.file, FileKind::Settings)?);
-    let defaults = match path.exists() {
-        true => Config::read(path).map_err(failed)?.groups,
-        false => BTreeSet::new(),
-    };
-    let plan = plan(path, &settings, devices, &defaults);
+    let config = ConfigFile::read(path)?;
+    let mut plan = plan(path, &settings, devices, &config.config.groups);
+    if options.legacy {
+        plan.routers.iter_mut().for_each(|router| router.entry += "legacy = true\n");
+    }
     for (reason, names) in &plan.left_out {
         let shown: Vec<_> = names.iter().take(20).map(|name| plain(name)).collect();
         let more = names.len() - shown.len();
@@ -68,7 +72,7 @@ pub fn run(path: &Path, options: &ImportOptions) -> Result<(), Error> {
     if plan.routers.is_empty() {
         return Err(failed(format_args!("{}: no router to import", options.file.display())));
     }
-    add(path, plan.routers, &plan.tables, options.yes)
+    add(config, plan.routers, &plan.tables, options.yes)
 }
 
 /// What is added, and what is not.

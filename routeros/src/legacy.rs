@@ -49,7 +49,7 @@ pub fn run(host: &str, login: &str, options: &Options) -> Result<(), Error> {
     let address = router_address(host).map_err(failed)?;
     let legacy = options.legacy_mode.legacy;
     let key = confirm_host_key(&address, legacy, options.legacy_mode.host_key.as_ref())?;
-    let password = ask_secret("Password: ")?;
+    let password = ask_secret("Password: ", "the password there")?;
     let directory = TemporaryDirectory::new()?;
     let password_file = directory.0.join("password");
     replace(&password_file, password.as_bytes())

@@ -6,6 +6,7 @@
 //! trusted: its users choose most of it.
 #![forbid(unsafe_code)]
 
+mod access;
 mod actor;
 mod add;
 mod archive;
@@ -105,7 +106,7 @@ enum RouterosCommand {
     Show(archive_commands::ShowOptions),
     /// Have the running daemon take an export of a router now, and print whether the configuration changed, and who changed it
     Export(export::ExportOptions),
-    /// Test each router once: its host key, the login, the user's rights, the log, the logging rule, the export and the clock
+    /// Test each router once, as the user of the service: its host key, the login, the user's rights, the log, the logging rule, the export and the clock; and the archive and mail
     Check(check::CheckOptions),
 }
 
@@ -114,7 +115,7 @@ Examples:
   aw-routeros -d                     follow all routers of the configuration file, in the background
   aw-routeros add 192.0.2.1          add a router
   aw-routeros add --from list.txt    add the routers of a list
-  aw-routeros check                  try each router once
+  aw-routeros check                  try each router once; with --send a test mail, too
   aw-routeros log core1 --since 7d   changes of the last 7 days
   aw-routeros log core1 --all        everything that happened to core1
   aw-routeros diff core1             the last change of core1
@@ -134,6 +135,12 @@ pub fn main() -> ExitCode {
         return hooks::run_process();
     }
     aw_service::run("aw-routeros", &options.service, |startup| match &options.command {
+        Some(_) if options.host.is_some() => {
+            let host = options.host.as_deref().unwrap_or_default();
+            Err(aw_service::failed(format_args!(
+                "{host}: a command stands before its router, and HOST has none (such as aw-routeros log NAME)"
+            )))
+        }
         Some(RouterosCommand::Add(add)) => add::run(&options.config, add),
         Some(RouterosCommand::Import(import)) => import::run(&options.config, import),
         Some(RouterosCommand::Log(log)) => archive_commands::log(&options.config, log),
@@ -142,7 +149,9 @@ pub fn main() -> ExitCode {
         Some(RouterosCommand::Report(report)) => archive_commands::report(&options.config, report),
         Some(RouterosCommand::Show(show)) => archive_commands::show(&options.config, show),
         Some(RouterosCommand::Export(export)) => export::run(&options.config, export),
-        Some(RouterosCommand::Check(check)) => check::run(&options.config, check),
+        Some(RouterosCommand::Check(check)) => {
+            check::run(&options.config, check, options.service.user.as_deref())
+        }
         None => match (&options.host, &options.login) {
             (Some(host), Some(login)) => legacy::run(host, login, &options),
             (Some(host), None) => Err(aw_service::failed(format_args!(

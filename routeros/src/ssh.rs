@@ -314,7 +314,7 @@ async fn connect(router: &Router) -> Result<Connected, SshFault> {
             return SshFault::Algorithms(algorithms::missing(kind, theirs, router));
         }
         let key = lock(&untrusted).take();
-        fault(error, key.map(|key| (key, pinned.is_empty())))
+        fault(error, key.map(|key| (key, pinned.as_slice())))
     })?;
     Ok((handle, peer, jump))
 }

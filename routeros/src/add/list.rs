@@ -1,32 +1,32 @@
-//! Adds many routers at once: fetches the host key of each, shows them, asks once, and writes the entries of those that
-//! answered. The others are listed at the end; a second run adds them, because routers that are there already are left out.
+//! Adds many routers at once: fetches the host key of each, shows them, asks once, logs in to each, and writes the entries of
+//! those that the service can follow. The others are listed at the end; a second run adds them, because routers that are
+//! there already are left out.
 
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+};
 
-use aw_service::{Error, FileKind, failed, info, plain, read_file_text};
+use aw_service::{Error, FileKind, count_of, failed, info, plain, read_file_text, warn};
 use tokio::task::JoinSet;
 
-use super::{append, block_on, quoted, write_new};
+pub use super::entries::NewRouter;
+use super::{
+    COMPARE, block_on,
+    entries::{ConfigFile, check_name, quoted},
+    remedy,
+};
 use crate::{
-    config::{Config, MAX_CONFIG, Router, RouterName, router_address},
+    config::{MAX_CONFIG, Router, RouterName, router_address},
     host_key::HostKey,
     ssh::{SshConnection, SshFault},
-    terminal::{ask, print},
+    terminal::{confirm, print},
 };
 
 /// Routers that are connected to at the same time.
 const AT_ONCE: usize = 16;
-/// Causes in the error at the end, at most; all stand in the output before it.
+/// Names for each reason in the error at the end, at most.
 const MAX_LISTED: usize = 20;
-
-/// A router to add.
-pub struct NewRouter {
-    pub name: RouterName,
-    /// `name`, `address` and what else its entry has, as lines of TOML.
-    pub entry: String,
-    /// A file that is created with its entry, with its content.
-    pub password: Option<(std::path::PathBuf, String)>,
-}
 
 /// The lines of a list: ADDRESS or NAME ADDRESS. `common` are lines for each entry.
 pub fn read(list: &Path, common: &str) -> Result<Vec<NewRouter>, Error> {
@@ -49,6 +49,7 @@ fn parse(text: &str, common: &str) -> Result<Vec<NewRouter>, String> {
         let fault = |why: String| format!("line {}: {why}", number + 1);
         let address = router_address(address).map_err(fault)?;
         let name = name.map_or_else(|| address.host.replace(':', "-"), str::to_owned);
+        check_name(&name, &address).map_err(fault)?;
         let name = RouterName::try_from(name).map_err(fault)?;
         if !names.insert(name.clone()) {
             return Err(fault(format!("{name}: the name is used twice")));
@@ -63,102 +64,134 @@ fn parse(text: &str, common: &str) -> Result<Vec<NewRouter>, String> {
 
 /// Adds the routers to the configuration file; `tables` stand before them. Fails at the end if some could not be added.
 pub fn add(
-    path: &Path,
+    file: ConfigFile,
     mut routers: Vec<NewRouter>,
     tables: &str,
     trust_all: bool,
 ) -> Result<(), Error> {
-    let exists = path.exists();
-    let failure = |error| Error::io(format_args!("read {}", path.display()), error);
-    let mut text = match exists {
-        true => read_file_text(path, FileKind::Settings, MAX_CONFIG).map_err(failure)?,
-        false => "archive = \"/var/lib/addrwatch/routeros\"\n".to_owned(),
-    };
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    let before = Config::parse_file(path, text.clone()).map_err(failed)?;
-    let known: HashSet<_> = before.routers.iter().map(|router| &router.name).collect();
+    let known: HashSet<_> = file.config.routers.iter().map(|router| &router.name).collect();
     let listed = routers.len();
     routers.retain(|router| !known.contains(&router.name));
     if routers.len() < listed {
-        let there = listed - routers.len();
-        info(format_args!("{there} routers are left out: the configuration has them already"));
+        let there = count_of((listed - routers.len()) as u64, "router is", "routers are");
+        info(format_args!("{there} left out: the configuration has them already"));
     }
     // With all entries, so that each router has what its group and the defaults set.
-    let entries = |routers: &[NewRouter]| -> String {
-        let entry = |router: &NewRouter| format!("\n[[router]]\n{}", router.entry);
-        routers.iter().map(entry).collect()
-    };
-    let all = format!("{text}{tables}{}", entries(&routers));
-    let merged = Config::parse_file(path, all)
-        .map_err(|why| failed(format_args!("with the new entries at its end: {why}")))?;
-    let names: HashSet<_> = routers.iter().map(|router| router.name.clone()).collect();
-    let found = merged.routers.into_iter().filter(|router| names.contains(&router.name));
-    let (keys, faults) = fetch_keys(found.collect())?;
+    let new = file.with(tables, &routers)?;
+    let addresses: BTreeMap<_, _> =
+        new.iter().map(|router| (router.name.clone(), router.address.to_string())).collect();
+    let (keys, mut faults) = fetch_keys(new.clone())?;
+    for twice in same_router(&file.config.routers, &new, &keys) {
+        warn(twice);
+    }
     if !keys.is_empty() && !trust_all {
         let question = format!(
-            "Compare them with the routers' own (there: /ip ssh export-host-key; then ssh-keygen -lf FILE). Are all {} the same? (yes/no): ",
+            "Compare them with the routers' own {COMPARE}. Are all {} the same?",
             keys.len()
         );
-        if ask(&question)? != "yes" {
-            return Err(failed("the host keys are not confirmed: nothing was changed"));
+        if !confirm(&question, "--yes")? {
+            return Err(failed(
+                "the host keys are not confirmed: nothing was changed (answer yes if they are the same)",
+            ));
         }
     }
-    let mut added = Vec::new();
+    let mut confirmed = Vec::new();
     for mut router in routers {
         if let Some((_, key)) = keys.iter().find(|(name, _)| *name == router.name) {
             router.entry += &format!("host_key = {}\n", quoted(&key.to_string()));
-            added.push(router);
+            confirmed.push(router);
         }
     }
-    if !added.is_empty() {
-        let new = format!("{}{}", tables, entries(&added));
-        write(path, exists, &text, &new, &added)?;
-    }
-    let count = added.len();
-    let path = path.display();
-    print(&format!(
-        "{count} routers are added to {path} (next: aw-routeros check; SIGHUP makes a running aw-routeros read the file)\n"
-    ))?;
-    if faults.is_empty() {
-        return Ok(());
-    }
-    let mut causes: Vec<_> = faults.iter().take(MAX_LISTED).cloned().collect();
-    if faults.len() > MAX_LISTED {
-        causes.push(format!("and {} more", faults.len() - MAX_LISTED));
-    }
-    let (failing, causes) = (faults.len(), causes.join("; "));
-    Err(failed(format_args!("{failing} routers are not added (try again later): {causes}")))
+    let (added, refused) = match confirmed.is_empty() {
+        true => Default::default(),
+        false => file.add(tables, confirmed)?,
+    };
+    faults.extend(refused);
+    let next = match added.len() {
+        0 => "",
+        _ => " (next: aw-routeros check; SIGHUP makes a running aw-routeros read the file)",
+    };
+    let count = count_of(added.len() as u64, "router is", "routers are");
+    print(&format!("{count} added to {}{next}\n", file.path().display()))?;
+    if faults.is_empty() { Ok(()) } else { Err(failed(not_added(&faults, &addresses))) }
 }
 
-type Keys = Vec<(RouterName, HostKey)>;
+type Faults = Vec<(RouterName, String)>;
+
+/// Each reason once, with the names of its routers.
+fn not_added(faults: &Faults, addresses: &BTreeMap<RouterName, String>) -> String {
+    let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (name, why) in faults {
+        let address = addresses.get(name).map_or("", String::as_str);
+        by_reason.entry(why).or_default().push(format!("{name} ({address})"));
+    }
+    let mut reasons = Vec::new();
+    for (why, mut names) in by_reason {
+        names.sort();
+        if names.len() > MAX_LISTED {
+            let more = names.len() - MAX_LISTED;
+            names.truncate(MAX_LISTED);
+            names.push(format!("and {more} more"));
+        }
+        reasons.push(plain(&format!("{}: {why}", names.join(", "))));
+    }
+    let count = count_of(faults.len() as u64, "router is", "routers are");
+    format!("{count} not added: {}", reasons.join("; "))
+}
+
+/// New routers that are there already, or twice in the list, by address or host key.
+pub fn same_router(known: &[Router], new: &[Router], keys: &Keys) -> Vec<String> {
+    let key = |router: &Router| keys.iter().find(|(name, _)| *name == router.name).map(|it| &it.1);
+    let mut found = Vec::new();
+    for (number, router) in new.iter().enumerate() {
+        for other in known.iter().chain(&new[..number]) {
+            let (name, other_name) = (&router.name, &other.name);
+            let has_key = |key: &HostKey| {
+                let pinned = other
+                    .host_key
+                    .0
+                    .iter()
+                    .chain(keys.iter().filter(|(name, _)| name == other_name).map(|it| &it.1));
+                pinned.into_iter().any(|pin| pin.fingerprint == key.fingerprint)
+            };
+            if router.address == other.address && router.via == other.via {
+                found.push(format!(
+                    "{name} has the address of {other_name}, {}: one router, followed twice",
+                    router.address
+                ));
+            } else if key(router).is_some_and(has_key) {
+                found.push(format!("{name} has the host key of {other_name}: one router, followed twice, or copies of one machine"));
+            }
+        }
+    }
+    found
+}
+
+pub type Keys = Vec<(RouterName, HostKey)>;
 
 /// Fetches and prints the host keys of all routers. Returns them, and the faults of the routers that sent none.
-fn fetch_keys(routers: Vec<Router>) -> Result<(Keys, Vec<String>), Error> {
+fn fetch_keys(routers: Vec<Router>) -> Result<(Keys, Faults), Error> {
     let count = routers.len();
     let (mut keys, mut faults) = (Vec::new(), Vec::new());
     let mut report = |(router, key): (Router, Result<HostKey, SshFault>)| {
         let number = keys.len() + faults.len() + 1;
         let (name, address) = (&router.name, &router.address);
-        let line = match key {
+        let shown = match key {
             Ok(key) => {
-                let line = format!("[{number}/{count}] {name} {address}: {key}\n");
+                let shown = key.to_string();
                 keys.push((name.clone(), key));
-                line
+                shown
             }
             Err(fault) => {
-                let hint = match &fault {
-                    SshFault::Algorithms(_) if !router.legacy => " (RouterOS 6: legacy)",
+                let later = match fault {
+                    SshFault::Unreachable(_) => " (try again later)",
                     _ => "",
                 };
-                let fault = plain(&format!("{name} ({address}): {fault}{hint}"));
-                let line = format!("[{number}/{count}] {fault}\n");
-                faults.push(fault);
-                line
+                faults.push((name.clone(), remedy(fault, router.legacy) + later));
+                "no host key".into() // why: at the end
             }
         };
-        print(&line)
+        print(&format!("[{number}/{count}] {name} {address}: {shown}\n"))
     };
     block_on(async {
         let mut running = JoinSet::new();
@@ -179,51 +212,25 @@ fn fetch_keys(routers: Vec<Router>) -> Result<(Keys, Vec<String>), Error> {
             }
         }
     })??;
-    faults.sort();
     Ok((keys, faults))
-}
-
-/// Writes the entries and the password files, or none of them.
-fn write(
-    path: &Path,
-    exists: bool,
-    text: &str,
-    new: &str,
-    added: &[NewRouter],
-) -> Result<(), Error> {
-    let failure = |error| Error::io(format_args!("write {}", path.display()), error);
-    if (text.len() + new.len()) as u64 > MAX_CONFIG {
-        let most = MAX_CONFIG >> 20;
-        return Err(failed(format_args!(
-            "write {}: it would be larger than {most} MiB (move routers to files of include)",
-            path.display()
-        )));
-    }
-    let mut created = Vec::new();
-    let passwords = added.iter().filter_map(|router| router.password.as_ref());
-    let mut written = Ok(());
-    for (file, password) in passwords {
-        written = write_new(file, password);
-        if written.is_err() {
-            break;
-        }
-        created.push(file);
-    }
-    let written = written.and_then(|()| match exists {
-        true => append(path, new).map_err(failure),
-        false => write_new(path, &format!("{text}{new}")),
-    });
-    if written.is_err() {
-        for file in created {
-            let _ = std::fs::remove_file(file);
-        }
-    }
-    written
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_reason_once() {
+        let name = |n: usize| RouterName::try_from(format!("r{n:02}")).unwrap();
+        let faults: Faults = (0..23)
+            .map(|n| (name(n), if n == 22 { "b".into() } else { "a (do it)".to_owned() }))
+            .collect();
+        let addresses = (0..23).map(|n| (name(n), format!("192.0.2.{n}:22"))).collect();
+        let text = not_added(&faults, &addresses);
+        assert!(text.starts_with("23 routers are not added: r00 (192.0.2.0:22), r01 "), "{text}");
+        assert!(text.ends_with(", and 2 more: a (do it); r22 (192.0.2.22:22): b"), "{text}");
+        assert_eq!(text.matches("do it").count(), 1);
+    }
 
     #[test]
     fn a_list() {
@@ -239,6 +246,11 @@ mod tests {
             ("\n../x 192.0.2.1", "line 2: router name"),
             ("core1 a:0", "line 1: address"),
             ("a 192.0.2.1\na 192.0.2.2", "line 2: a: the name is used twice"),
+            (
+                "192.0.2.1 core1",
+                "line 1: the name 192.0.2.1 is an address, of core1:22 (the order is NAME ADDRESS)",
+            ),
+            ("192.0.2.1:2222 core1", "line 1: the name 192.0.2.1:2222 is an address, of core1:22"),
         ] {
             let fault = parse(text, "").map(|_| ()).unwrap_err();
             assert!(fault.starts_with(why), "{fault}");

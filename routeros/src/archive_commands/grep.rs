@@ -7,7 +7,7 @@ use clap::Args;
 use regex::bytes::{Regex, RegexBuilder};
 use serde_json::json;
 
-use super::{Format, OutputOptions, find_router, read};
+use super::{Format, OutputOptions, find_router, read, read_config};
 use crate::{
     archive::Archive,
     config::{Config, RouterName},
@@ -39,7 +39,7 @@ pub struct GrepOptions {
 }
 
 pub fn grep(path: &Path, options: &GrepOptions) -> Result<(), Error> {
-    let config = Config::read(path).map_err(failed)?;
+    let config = read_config(path)?;
     let pattern = pattern(options).map_err(failed)?;
     let names: Vec<_> = match options.routers.as_slice() {
         [] => config.routers.iter().map(|router| router.name.clone()).collect(),

@@ -7,16 +7,15 @@ use std::{
     path::Path,
 };
 
-use aw_service::{Error, failed};
+use aw_service::Error;
 use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{find_router, local, read, since};
+use super::{find_router, local, read, read_config, since};
 use crate::{
     archive::Archive,
     change::Change,
-    config::Config,
     mask::mask,
     terminal::{print, table},
 };
@@ -98,7 +97,7 @@ struct ReportedChange {
 }
 
 pub fn report(path: &Path, options: &ReportOptions) -> Result<(), Error> {
-    let config = Config::read(path).map_err(failed)?;
+    let config = read_config(path)?;
     let until = Timestamp::now();
     let week = || until.checked_sub(SignedDuration::from_hours(7 * 24)).unwrap_or(until);
     let since = options.since.unwrap_or_else(week);

@@ -16,14 +16,14 @@ use toml::{
     de::{DeTable, DeValue, Deserializer, Error, ValueDeserializer},
 };
 
-use super::{Config, MAX_CONFIG, Router};
+use super::{Config, MAX_CONFIG, Router, words};
 
 /// Files of the directory, at most.
 const MAX_FILES: usize = 1_000;
 /// A router has one of these. The one that stands nearest to it replaces the others.
 const LOGINS: [&str; 3] = ["password_file", "key_file", "agent"];
 /// Keys that only a router has.
-const OF_ROUTER: [&str; 3] = ["name", "address", "group"];
+pub const OF_ROUTER: [&str; 3] = ["name", "address", "group"];
 
 /// The text of a file.
 pub struct Source {
@@ -61,9 +61,10 @@ impl Fault {
             let before = &text.as_bytes()[..(at - start).min(text.len())];
             format!("line {}: ", before.iter().filter(|byte| **byte == b'\n').count() + 1)
         });
+        let why = words::plain(&self.why, text, self.at.map(|at| (at - start).min(text.len())));
         match path.as_os_str().is_empty() {
-            true => format!("{line}{}", self.why),
-            false => format!("{}: {line}{}", path.display(), self.why),
+            true => format!("{line}{why}"),
+            false => format!("{}: {line}{why}", path.display()),
         }
     }
 }
@@ -170,11 +171,7 @@ pub fn merge(sources: &[Source]) -> Result<(Config, Vec<usize>), Fault> {
             && let Some(name) = group.get_ref().as_str()
         {
             let Some(group) = groups.get(name) else {
-                let known: Vec<_> = groups.keys().map(String::as_str).collect();
-                let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-                let why =
-                    format!("group {name:?}: there is no [group.{name}] (there are: {known})");
-                return Err(Fault::at(group.span(), why));
+                return Err(Fault::at(group.span(), unknown_group(name, groups.keys())));
             };
             inherit(router.get_mut(), group.get_ref());
         }
@@ -185,6 +182,16 @@ pub fn merge(sources: &[Source]) -> Result<(Config, Vec<usize>), Fault> {
         places.push(at.start);
     }
     Ok((config, places))
+}
+
+/// The message that a group does not exist.
+pub fn unknown_group<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
+    let known: Vec<_> = known.map(String::as_str).collect();
+    let known = match known.as_slice() {
+        [] => format!("there are no groups: add [group.{name}] with the keys of its routers"),
+        known => format!("there are: {}", known.join(", ")),
+    };
+    format!("group {name:?}: there is no [group.{name}] ({known})")
 }
 
 impl Config {

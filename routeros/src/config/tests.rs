@@ -105,8 +105,8 @@ fn the_manual_page_agrees_with_the_parser() {
 fn errors_name_the_key_or_line() {
     let router = "archive = \"/a\"\n[[router]]\nname = \"a\"\naddress = \"b\"\nuser = \"c\"\n";
     for (text, why) in [
-        ("", "missing field `archive`"),
-        ("archive = \"/a\"\nkeepp = 3\n", "line 2: unknown field `keepp`"),
+        ("", "missing key `archive`"),
+        ("archive = \"/a\"\nkeepp = 3\n", "line 2: unknown key `keepp` (did you mean `keep`?)"),
         ("archive = \"/a\"\nkeep = 0", "keep"),
         ("archive = \"/a\"\nring = \"a/b\"", "ring \"a/b\""),
         (router, "router a: no login: set password_file"),

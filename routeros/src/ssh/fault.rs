@@ -19,8 +19,8 @@ pub enum SshFault {
     Algorithms(String),
     /// No host key is pinned for the router; this is its key.
     UnknownKey(HostKey),
-    /// The host key is none of the pinned ones; this is the key of the router.
-    ChangedKey(HostKey),
+    /// The host key is none of the pinned ones; these, and the key of the router.
+    ChangedKey(String),
     /// The router refused the login.
     Refused(String),
     /// A password, key or agent of this machine is missing, or the router lacks a function.
@@ -46,23 +46,23 @@ impl std::fmt::Display for SshFault {
             SshFault::UnknownKey(key) => {
                 write!(f, "its host key is not trusted: {key} (if it is right, set host_key)")
             }
-            SshFault::ChangedKey(key) => write!(
+            SshFault::ChangedKey(keys) => write!(
                 f,
-                "ITS HOST KEY HAS CHANGED, possibly an attack: {key} (if it is right, set host_key)"
+                "ITS HOST KEY HAS CHANGED, possibly an attack: {keys} (if the new one is right, set host_key)"
             ),
-            SshFault::Refused(why) => write!(
-                f,
-                "login refused{why} (check user and password; RouterOS refuses the password of a user who has an SSH key)"
-            ),
+            SshFault::Refused(why) => write!(f, "login refused{why}"),
         }
     }
 }
 
-/// The fault of an error of russh. `untrusted` is the host key that was not trusted, and whether none is pinned.
-pub fn fault(error: russh::Error, untrusted: Option<(HostKey, bool)>) -> SshFault {
+/// The fault of an error of russh. `untrusted` is the host key that was not trusted, and those that are.
+pub fn fault(error: russh::Error, untrusted: Option<(HostKey, &[HostKey])>) -> SshFault {
     match (error, untrusted) {
-        (_, Some((key, true))) => SshFault::UnknownKey(key),
-        (_, Some((key, false))) => SshFault::ChangedKey(key),
+        (_, Some((key, []))) => SshFault::UnknownKey(key),
+        (_, Some((key, pinned))) => {
+            let pinned: Vec<_> = pinned.iter().map(HostKey::to_string).collect();
+            SshFault::ChangedKey(format!("expected {}, got {key}", pinned.join(" or ")))
+        }
         (russh::Error::IO(error), None) => SshFault::Unreachable(aw_service::explain(&error)),
         (russh::Error::ChannelOpenFailure(why), None) => {
             SshFault::NoChannel(format!("the router opens no channel: {why:?}"))

@@ -13,7 +13,7 @@ use russh::{
 };
 
 use super::fault::{SshFault, fault};
-use crate::config::Router;
+use crate::{access::remedy_for_the_service, config::Router};
 
 /// The means to log in, read from their files.
 pub enum Credentials {
@@ -26,7 +26,14 @@ impl Credentials {
     /// Reads the files that the configuration names.
     pub fn read(router: &Router) -> Result<Credentials, SshFault> {
         if let Some(path) = &router.password_file {
-            return Ok(Credentials::Password(read_secret(path)?));
+            let password = read_secret(path)?;
+            if std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0) {
+                let path = path.display();
+                return Err(SshFault::Local(format!(
+                    "read {path}: it is empty (write the password into it)"
+                )));
+            }
+            return Ok(Credentials::Password(password));
         }
         let Some(path) = &router.key_file else { return Ok(Credentials::Agent) };
         let passphrase = router.passphrase_file.as_deref().map(read_secret).transpose()?;
@@ -39,6 +46,17 @@ impl Credentials {
     }
 
     pub async fn log_in<H: Handler>(
+        self,
+        handle: &mut Handle<H>,
+        router: &Router,
+    ) -> Result<(), SshFault> {
+        self.try_to_log_in(handle, router).await.map_err(|fault| match fault {
+            SshFault::Refused(why) => SshFault::Refused(format!("{why} ({})", remedy(router))),
+            fault => fault,
+        })
+    }
+
+    async fn try_to_log_in<H: Handler>(
         self,
         handle: &mut Handle<H>,
         router: &Router,
@@ -65,6 +83,23 @@ impl Credentials {
             }
             Credentials::Agent => log_in_with_agent(handle, &user, router.legacy).await,
         }
+    }
+}
+
+/// What to check after a refused login. The same text for routers with the same login.
+fn remedy(Router { user, password_file, key_file, .. }: &Router) -> String {
+    match (password_file, key_file) {
+        (Some(file), _) => format!(
+            "check user and password: {user}, {}; RouterOS refuses the password of a user who has an SSH key",
+            file.display()
+        ),
+        (_, Some(file)) => format!(
+            "check user and key: {user} needs the public key of {} on the router, /user ssh-keys import",
+            file.display()
+        ),
+        _ => format!(
+            "check user and keys: {user} needs one of the SSH agent's keys on the router, /user ssh-keys import; ssh-add -l lists them"
+        ),
     }
 }
 
@@ -136,10 +171,8 @@ fn unreadable(path: &Path, error: &std::io::Error) -> SshFault {
         return SshFault::Unreachable(format!("read {}: {why}", path.display()));
     }
     let help = match error.kind() {
-        ErrorKind::PermissionDenied => {
-            " (the user that aw-routeros runs as must be able to read it)"
-        }
-        _ => "",
+        ErrorKind::PermissionDenied => remedy_for_the_service(path),
+        _ => String::new(),
     };
     SshFault::Local(format!("read {}: {}{help}", path.display(), aw_service::cause(error)))
 }
