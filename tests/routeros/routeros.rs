@@ -284,7 +284,10 @@ fn add_and_the_legacy_command_line() {
     let six = Router::start(Version::V6);
     let mut command = program("aw-routeros", &["add", "--name", "six", &six.address.to_string()]);
     command.arg("-c").arg(directory.path().join("new.toml"));
-    run(command).refused("aw-routeros", &["no common", "(RouterOS 6: --legacy)"]);
+    run(command).refused(
+        "aw-routeros",
+        &["no common", "(RouterOS 6: the same command again with --legacy)"],
+    );
     let entry = fs::read_to_string(directory.path().join("new.toml")).unwrap();
     for line in [
         "name = \"core1\"",

@@ -143,11 +143,14 @@ fn a_list_is_added() {
         no.stdout
     );
     assert_eq!(fs::read_to_string(&path).unwrap(), before);
+    assert!(!no.stderr.contains("are not added") && no.stderr.contains("answer yes"), "{no:?}");
     let some = add(&["--group", "nowhere"], "yes\n");
     some.refused("aw-routeros", &["group \"nowhere\": there is no [group.nowhere]"]);
     let some = add(&[], "yes\n");
-    let some = some
-        .refused("aw-routeros", &["1 routers are not added", &format!("away ({})", away.address)]);
+    let some = some.refused(
+        "aw-routeros",
+        &["1 router is not added", &format!("away ({})", away.address), "(try again later)"],
+    );
     assert!(some.stdout.contains("2 routers are added to "), "{}", some.stdout);
     let written = fs::read_to_string(&path).unwrap();
     let added = written.strip_prefix(&before).expect("the rest is unchanged");
@@ -168,6 +171,9 @@ fn a_list_is_added() {
     assert!(fs::read_to_string(&path).unwrap().ends_with(&expected("away", &away)));
     let none = add(&["--yes"], "").ok();
     assert!(none.stdout.contains("0 routers are added"), "{}", none.stdout);
+    assert!(!none.stdout.contains("next:"), "{}", none.stdout);
+    add(&["--group", "nope"], "")
+        .refused("aw-routeros", &["there are no groups: add [group.nope]"]);
     // They can be followed with what the defaults set.
     let checked = ok(&path, &["check"]);
     assert_eq!(checked.lines().count(), 4, "{checked}");
@@ -219,7 +225,7 @@ fn the_list_of_oxidized() {
     // Again: those that are there are left out, the group is not defined twice.
     fs::remove_file(file("three.pass")).unwrap();
     let again = import("yes\n").ok();
-    assert!(again.stdout.contains("1 routers are added"), "{}", again.stdout);
+    assert!(again.stdout.contains("1 router is added"), "{}", again.stdout);
     assert_eq!(ok(&path, &["check"]).lines().count(), 4);
     let none = run(command(&path, &["import", db.to_str().unwrap()]));
     assert!(none.stderr.contains("no router to import"), "{}", none.stderr);

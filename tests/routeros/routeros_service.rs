@@ -191,7 +191,7 @@ fn root_adds_for_the_daemons_user() {
     let daemon = Run::start(with_user(&[]));
     daemon
         .stderr
-        .wait_for("permission denied (the user that aw-routeros runs as must be able to read it)");
+        .wait_for("permission denied (addrwatch must be able to read it: chown addrwatch /");
     daemon.stop().ok();
 }
 
@@ -251,7 +251,10 @@ fn check_in_json() {
         }
     }
     assert!(field(0, "export").contains("in the middle of a line"), "{found:?}");
-    assert!(field(1, "login").contains("ITS HOST KEY HAS CHANGED"), "{found:?}");
+    assert!(field(1, "host_key").contains("ITS HOST KEY HAS CHANGED"), "{found:?}");
+    for key in [&wrong, &pinned] {
+        assert!(field(1, "host_key").contains(key.as_str()), "expected, and got: {found:?}");
+    }
     assert_eq!(other.counts(), (0, 0), "no password is sent to a machine with a wrong key");
     assert_eq!((field(2, "rights"), field(3, "rights")), ("ok".into(), "ok".into()));
     assert_eq!(

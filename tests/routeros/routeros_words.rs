@@ -1,0 +1,320 @@
+//! Commands tell a person what is wrong and what to do, and `add` and `check` try what the service will do, as its user.
+#![forbid(unsafe_code)]
+
+use aw_tests::mail_sink::MailSink;
+use aw_tests::rig::{Finished, binary, program, run, run_with, skip};
+use aw_tests::ring::Ring;
+use aw_tests::routeros::{Router, Version};
+use aw_tests::watching::Watching;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// A directory that other users may enter, and the path of a configuration there.
+fn directory() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let path = directory.path().join("routeros.toml");
+    (directory, path)
+}
+
+fn command(path: &Path, arguments: &[&str]) -> Command {
+    let mut command = program("aw-routeros", arguments);
+    command.arg("-c").arg(path);
+    command
+}
+
+fn files(directory: &TempDir) -> Vec<String> {
+    let entries = fs::read_dir(directory.path()).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn secret(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A router is added only with a login that works; each message names what to check for this way of login.
+#[test]
+fn a_wrong_login_adds_nothing() {
+    let router = Router::start(Version::V7);
+    let (directory, path) = directory();
+    let address = router.address.to_string();
+    let add = |more: &[&str], input: &[u8]| {
+        let mut add =
+            command(&path, &["add", &address, "--name", "core1", "--host-key", &router.host_key]);
+        add.args(more);
+        run_with(add, input)
+    };
+    let wrong = add(&["--login", "admin"], b"wrong\n");
+    let why = format!("core1 ({address}): login refused (check user and password: admin, ");
+    wrong.refused("aw-routeros", &[&why, "core1.pass; ", ": nothing was changed"]);
+    assert_eq!((files(&directory), router.counts()), (vec![], (0, 1)));
+    let file = directory.path().join("empty");
+    secret(&file, "");
+    let empty = add(&["--login", "admin", "--password-file", file.to_str().unwrap()], b"");
+    empty.refused("aw-routeros", &["empty: it is empty (write the password into it)"]);
+    assert_eq!(router.counts(), (0, 1), "not by the network");
+    let key = directory.path().join("key");
+    let made = aw_tests::routeros::new_key();
+    secret(&key, &made.to_openssh(Default::default()).unwrap());
+    let refused = add(&["--login", "admin", "--key-file", key.to_str().unwrap()], b"");
+    refused.refused("aw-routeros", &["check user and key: admin needs the public key of /"]);
+    assert!(!path.exists());
+    // The question that has no answer is named, with its option.
+    let none = run(command(&path, &["add", &address, "--login", "admin"]));
+    none.refused("aw-routeros", &["Name: no answer on standard input (set --name)"]);
+    add(&[], b"").refused("aw-routeros", &["Login: no answer on standard input (set --login)"]);
+    let none = add(&["--login", "admin"], b"");
+    none.refused("aw-routeros", &["Password: no answer", "--password-file, --key-file or --agent"]);
+    let swapped = command(&path, &["add", &address, "--name", "192.0.2.1"]);
+    run(swapped).refused("aw-routeros", &["the name 192.0.2.1 is an address, of 127.0.0.1:"]);
+    // y is yes.
+    let mut yes = command(&path, &["add", &address, "--name", "core1", "--login", "admin"]);
+    yes.arg("--group").arg("x");
+    run(yes).refused("aw-routeros", &["group \"x\": there is no [group.x] (there are no groups: "]);
+    let yes = command(&path, &["add", &address, "--name", "core1", "--login", "admin"]);
+    run_with(yes, b"y\nsecret\n").ok();
+    // The same router again is pointed out.
+    let list = directory.path().join("list");
+    fs::write(&list, format!("again {address}\n")).unwrap();
+    let file = directory.path().join("core1.pass");
+    let mut again = command(&path, &["add", "--yes", "--login", "admin", "--from"]);
+    again.arg(&list).arg("--password-file").arg(&file);
+    let again = run(again).ok();
+    assert!(again.stdout.contains("\n1 router is added to "), "{}", again.stdout);
+    let twice = format!("again has the address of core1, {address}: one router, followed twice");
+    assert!(again.stderr.contains(&twice), "{}", again.stderr);
+    assert!(run(command(&path, &["check"])).ok().stderr.contains(&twice));
+}
+
+/// A wrong password that all routers of a list share is tried at two of them. What RouterOS 6 needs is an option of the
+/// command, and each reason is printed once.
+#[test]
+fn lists() {
+    let routers: Vec<_> = (0..4).map(|_| Router::start(Version::V7)).collect();
+    let old: Vec<_> = (0..2).map(|_| Router::start(Version::V6)).collect();
+    let (directory, path) = directory();
+    let (list, password) = (directory.path().join("list"), directory.path().join("password"));
+    let line = |(n, router): (usize, &Router)| format!("r{n} {}\n", router.address);
+    fs::write(&list, routers.iter().chain(&old).enumerate().map(line).collect::<String>()).unwrap();
+    let add = |more: &[&str]| -> Finished {
+        let mut add = command(&path, &["add", "--yes", "--login", "admin", "--from"]);
+        run({
+            add.arg(&list).arg("--password-file").arg(&password).args(more);
+            add
+        })
+    };
+    secret(&password, "wrong\n");
+    let refused = add(&[]).refused("aw-routeros", &["6 routers are not added: ", "r5 ("]);
+    let tried = routers.iter().map(|router| router.counts().1).sum::<usize>();
+    assert!((1..=2).contains(&tried), "{tried} logins with the same wrong password");
+    for once in ["check user and password: ", "no common key exchange", "r0 (", "r3 (", "r5 ("] {
+        assert_eq!(refused.stderr.matches(once).count(), 1, "{once}: {}", refused.stderr);
+    }
+    assert!(!path.exists() && refused.stdout.contains("0 routers are added"));
+    secret(&password, "secret\n");
+    let some = add(&[]).refused("aw-routeros", &["2 routers are not added: r4 (", "), r5 ("]);
+    let remedy = "(RouterOS 6: the same command again with --legacy)";
+    assert_eq!(some.stderr.matches("legacy").count(), 1, "{}", some.stderr);
+    assert!(some.stderr.contains(remedy) && !some.stderr.contains("later"), "{}", some.stderr);
+    assert!(some.stdout.contains("4 routers are added to "), "{}", some.stdout);
+    // One of them has a key exchange of 1024 bits only.
+    old[1].state().faults.group1 = true;
+    old[1].shut_down();
+    old[1].plug();
+    let rest = add(&["--legacy"]).ok();
+    assert!(rest.stdout.contains("2 routers are added to "), "{}", rest.stdout);
+    let written = fs::read_to_string(&path).unwrap();
+    assert_eq!(written.matches("legacy = true\n").count(), 2, "{written}");
+    let checked = run(command(&path, &["check"])).ok().stdout;
+    let rows: Vec<_> = checked.lines().filter(|line| line.starts_with('r')).collect();
+    assert_eq!(rows.len(), 6, "{checked}");
+}
+
+/// `check` reads the files and tries the archive as the user of the service, and names `chown`.
+#[test]
+fn check_is_the_user_of_the_service() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root can give files away");
+    }
+    let (router, sink) = (Router::start(Version::V7), MailSink::start());
+    let (directory, path) = directory();
+    let at = |name: &str| directory.path().join(name);
+    let known = fs::read_to_string("/etc/passwd").unwrap();
+    let others = known.lines().filter(|line| !line.starts_with("aw-routeros:"));
+    let all = others.chain(["aw-routeros:x:64322:64322::/nonexistent:/bin/false", ""]);
+    fs::write(at("passwd"), all.collect::<Vec<_>>().join("\n")).unwrap();
+    let text = format!(
+        "archive = \"archive\"\nring = \"\"\n[mail]\nserver = \"127.0.0.1:{}\"\nfrom = \"a@example.org\"\nto = [\"noc@example.org\"]\n[[router]]\nname = \"core1\"\naddress = \"{}\"\nuser = \"admin\"\npassword_file = \"password\"\nhost_key = \"{}\"\n",
+        sink.port, router.address, router.host_key
+    );
+    secret(&path, &text);
+    secret(&at("password"), "secret\n");
+    fs::create_dir(at("archive")).unwrap();
+    let check = |more: &[&str]| {
+        let script = "mount --bind \"$1\" /etc/passwd; shift; exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-ec", script, "sh"]).arg(at("passwd"));
+        command.arg(binary("aw-routeros")).arg("check").args(more).arg("-c").arg(&path);
+        run(command)
+    };
+    let give = |name: &str| chown(at(name), Some(64322), Some(64322)).unwrap();
+    let chown = |name: &str| format!("chown aw-routeros {})", at(name).display());
+    check(&[]).refused(
+        "aw-routeros",
+        &["routeros.toml: permission denied (aw-routeros must", &chown("routeros.toml")],
+    );
+    give("routeros.toml");
+    let refused = check(&[]);
+    let why = format!(
+        "use {0}: it does not belong to aw-routeros (chown -R aw-routeros {0})",
+        at("archive").display()
+    );
+    assert!(refused.stderr.contains(&why), "{}", refused.stderr);
+    assert!(refused.stdout.contains(&chown("password")), "{}", refused.stdout);
+    let last = refused.stderr.lines().last().unwrap();
+    assert!(last.contains("1 of 1 routers cannot be followed; the service has the faults above"));
+    give("password");
+    give("archive");
+    check(&[]).ok();
+    assert_eq!(sink.count(), 0);
+    assert!(fs::read_dir(at("archive")).unwrap().next().is_none(), "nothing is left there");
+    // The user may be another one.
+    let mut other = program("aw-routeros", &["-u", "nobody", "check", "-c"]); // plain-words: ok
+    other.arg(&path);
+    run(other).refused("aw-routeros", &["(nobody must be able to read it"]); // plain-words: ok
+}
+
+/// One test mail to all recipients, those of routers too; a refusal is a failure of `check`.
+#[test]
+fn a_test_mail() {
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    let watching = Watching::new(&ring)
+        .mail(sink.port)
+        .router("core1", &router, Version::V7)
+        .option("mail_to = [\"core@example.org\"]");
+    let check = || {
+        let mut command = watching.command();
+        command.args(["check", "--send"]);
+        run(command)
+    };
+    assert!(check().ok().stderr.contains("the mail server has accepted the test mail"));
+    for to in ["noc", "core"] {
+        sink.wait_for(&["Subject: [addrwatch] test", &format!("TO {to}@example.org\n")]);
+    }
+    sink.answer_for("core@example.org", "550 no such user");
+    let refused = check();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("test mail: "), "{}", refused.stderr);
+    assert!(refused.stderr.contains("(to core@example.org)"), "{}", refused.stderr);
+    let mut watching = watching;
+    watching.replace_mail("noc@example.org", "noc");
+    let why = "mail: to: mail address \"noc\": ";
+    let mut command = watching.command();
+    command.arg("check");
+    run(command).refused("aw-routeros", &[why, "(write NAME@DOMAIN)"]);
+    let without = Watching::new(&ring).router("core1", &router, Version::V7);
+    let mut command = without.command();
+    command.args(["check", "--send"]);
+    let none = run(command);
+    assert!(none.stderr.contains("no mail is configured (add the table [mail])"), "{none:?}");
+    assert_eq!(none.status.code(), Some(1));
+}
+
+/// What has no router says so, with the command that adds one.
+#[test]
+fn no_routers() {
+    let (_directory, path) = directory();
+    let missing = "no such file or directory (aw-routeros add HOST creates it; -c names another)";
+    run(command(&path, &["show"])).refused("aw-routeros", &[missing]);
+    fs::write(&path, "archive = \"archive\"\nring = \"\"\n").unwrap();
+    let none = run(command(&path, &["check"])).refused("aw-routeros", &["no routers in "]);
+    assert!(none.stderr.contains("(aw-routeros add HOST adds one)"), "{}", none.stderr);
+    let shown = run(command(&path, &["show"])).ok();
+    assert!(shown.stderr.contains("(aw-routeros add HOST adds one)"), "{}", shown.stderr);
+}
+
+/// A long reason stands once, below the table; both tables have the order of the file.
+#[test]
+fn narrow_tables() {
+    let ring = Ring::new();
+    let away = Router::start(Version::V7);
+    away.shut_down();
+    let mut watching = Watching::new(&ring);
+    for name in ["r1", "r2", "r10"] {
+        watching = watching
+            .entry(name, &away.address.to_string())
+            .option("user = \"admin\"\nkey_file = \"/nowhere/with/a/name/that/is/long\"")
+            .option(&format!("source = \"127.0.0.{}\"", name.len()));
+    }
+    let mut command = watching.command();
+    command.arg("check");
+    let found = run(command);
+    let lines: Vec<_> = found.stdout.lines().collect();
+    assert!(lines[0].starts_with("ROUTER") && lines[0].contains("HOST KEY"), "{found:?}");
+    for (line, name) in lines[1..4].iter().zip(["r1 ", "r2 ", "r10 "]) {
+        assert!(line.starts_with(name) && line.contains("  (1)  ") && line.len() < 100, "{line}");
+    }
+    assert!(lines.len() == 5 && lines[4].starts_with("(1) read /nowhere/with"), "{found:?}");
+}
+
+/// A person who may not read the archive is named, and the group that would help.
+#[test]
+fn a_person_without_the_group() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root can become another user");
+    }
+    let (directory, path) = directory();
+    let (archive, program) = (directory.path().join("archive"), directory.path().join("aw"));
+    fs::copy(binary("aw-routeros"), &program).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    fs::write(&path, "archive = \"archive\"\nring = \"\"\n").unwrap();
+    fs::create_dir(&archive).unwrap();
+    let log = |what: &str| {
+        let mut command = Command::new(&program);
+        command.arg("-c").arg(&path).arg(what).uid(65534).gid(65534).groups(&[]);
+        run(command)
+    };
+    fs::set_permissions(&archive, Permissions::from_mode(0o700)).unwrap();
+    let last = |finished: Finished| finished.stderr.lines().last().unwrap().to_owned();
+    let refused = last(log("log"));
+    assert!(
+        refused.contains("permission denied (you are nobody, and it belongs to root: use sudo)"),
+        "{refused}"
+    ); // plain-words: ok
+    let group = fs::read_to_string("/etc/group").unwrap();
+    if let Some(adm) = group.lines().find_map(|line| line.strip_prefix("adm:x:")) {
+        chown(&archive, None, adm.split(':').next().and_then(|id| id.parse().ok())).unwrap();
+        fs::set_permissions(&archive, Permissions::from_mode(0o750)).unwrap();
+        for what in ["log", "show"] {
+            let refused = last(log(what));
+            let remedy = "(you are nobody: adduser nobody adm, then log in again; or use sudo)"; // plain-words: ok
+            assert!(refused.contains(remedy), "{refused}");
+        }
+    }
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    assert!(last(log("log")).contains("routeros.toml: permission denied (you are "));
+}
+
+/// A mistake names the help of the command that was meant.
+#[test]
+fn the_help_of_the_command() {
+    for (arguments, help) in [
+        (&["log", "r1", "r2"][..], "(aw-routeros log --help lists the options)"),
+        (&["--since", "7d", "log"], "(aw-routeros log --help lists the options)"),
+        (&["--sinc"], "(aw-routeros --help lists the options)"),
+    ] {
+        let finished = run(program("aw-routeros", arguments));
+        assert_eq!(finished.status.code(), Some(2));
+        assert!(finished.stderr.contains(help), "{}", finished.stderr);
+    }
+    let order = run(program("aw-routeros", &["192.0.2.1", "log"]));
+    order.refused("aw-routeros", &["192.0.2.1: a command stands before its router"]);
+}
