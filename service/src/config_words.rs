@@ -1,5 +1,7 @@
 //! Faults of a configuration in TOML, in the words of its users: the parser's messages speak of Rust's types.
 
+use crate::plain;
+
 /// The parser's message about the byte `at` of `text`, in the words of the manual. Other messages stay as they are.
 pub fn plain_fault(message: &str, text: &str, at: Option<usize>) -> String {
     if let Some((key, known)) = unknown_key(message) {
@@ -65,6 +67,7 @@ fn names(message: &str) -> Vec<&str> {
 
 /// The message that a key or value is unknown, with the nearest one, or else all; `place` is ` in [TABLE]` or empty.
 pub fn unknown(what: &str, name: &str, known: &[&str], place: &str) -> String {
+    let name = &plain(name);
     match nearest(name, known) {
         Some(near) => format!("unknown {what} `{name}`{place} (did you mean `{near}`?)"),
         None => {
@@ -74,9 +77,15 @@ pub fn unknown(what: &str, name: &str, known: &[&str], place: &str) -> String {
     }
 }
 
+/// Bytes of a mistyped name that is compared with others.
+const MAX_NAME: usize = 64;
+
 /// The name that differs least from a mistyped one, if few letters differ.
 pub fn nearest<'a>(typed: &str, names: &[&'a str]) -> Option<&'a str> {
-    let few = (typed.len() / 3).min(3);
+    let few = if typed.len() <= MAX_NAME { (typed.len() / 3).min(3) } else { 0 };
+    if few == 0 {
+        return None;
+    }
     let near = names.iter().map(|name| (distance(typed.as_bytes(), name.as_bytes()), *name));
     near.filter(|(letters, _)| *letters <= few).min_by_key(|(letters, _)| *letters).map(|it| it.1)
 }
@@ -105,9 +114,9 @@ fn key_of(text: &str, at: usize) -> Option<&str> {
     let (before, _) = text.get(..at)?.rsplit('\n').next()?.rsplit_once('=')?;
     let before = before.trim_end();
     let is_of_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let start = before.rfind(|c: char| !is_of_key(c)).map_or(0, |at| at + 1);
-    let is_key = start < before.len() && !before[..start].ends_with(['"', '\'']);
-    is_key.then(|| &before[start..])
+    let key = before.rsplit(|c| !is_of_key(c)).next().unwrap_or_default();
+    let is_key = !key.is_empty() && !before.trim_end_matches(key).ends_with(['"', '\'']);
+    is_key.then_some(key)
 }
 
 #[cfg(test)]
@@ -125,9 +134,9 @@ mod tests {
                 "unknown key `x`, expected one of `a`, `b`",
             ),
             (
-                "unknown variant `al`, expected one of `all`, `none`",
+                "unknown variant `alll`, expected one of `all`, `none`",
                 "",
-                "unknown value `al` (did you mean `all`?)",
+                "unknown value `alll` (did you mean `all`?)",
             ),
             (
                 "invalid type: string \"600\", expected u64",
@@ -173,6 +182,7 @@ mod tests {
         assert_eq!(key_of("to = [\"a\", 5]", 11), Some("to"));
         assert_eq!(key_of("x = [\"a=b\", 5]", 12), None);
         assert_eq!(key_of("é = 5", 1), None);
+        assert_eq!(key_of("m\u{fffd}ail = 5", 10), Some("ail"));
     }
 
     #[test]

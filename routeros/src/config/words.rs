@@ -164,8 +164,8 @@ mod tests {
                 "line 7: mail_to: must be a list in square brackets, not the text \"x\"",
             ),
             (
-                format!("{head}mail_noted = \"al\"\n"),
-                "line 2: unknown value `al` (did you mean `all`?)",
+                format!("{head}mail_noted = \"securty\"\n"),
+                "line 2: unknown value `securty` (did you mean `security`?)",
             ),
         ] {
             assert_eq!(Config::parse(&text).unwrap_err(), why, "{text}");
