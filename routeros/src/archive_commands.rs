@@ -112,19 +112,19 @@ pub struct ShowOptions {
     output: OutputOptions,
 }
 
-/// The configuration, if this user may read the archive.
+/// The configuration, if the archive may be read.
 fn read_config(path: &Path) -> Result<Config, Error> {
     let config = Config::read(path).map_err(failed)?;
     if config.routers.is_empty() {
         info(format_args!("no routers in {} (aw-routeros add HOST adds one)", path.display()));
     }
-    if let Err(error) = fs::read_dir(&config.archive)
-        && error.kind() == ErrorKind::PermissionDenied
-    {
-        let (archive, remedy) = (config.archive.display(), remedy_for_a_person(&config.archive));
-        return Err(failed(format_args!("read the archive {archive}: permission denied{remedy}")));
+    match fs::read_dir(&config.archive).map_err(|error| error.kind()) {
+        Err(ErrorKind::PermissionDenied) => {
+            let (shown, remedy) = (config.archive.display(), remedy_for_a_person(&config.archive));
+            Err(failed(format_args!("read the archive {shown}: permission denied{remedy}")))
+        }
+        _ => Ok(config),
     }
-    Ok(config)
 }
 
 /// Lists changes.

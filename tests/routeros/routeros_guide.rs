@@ -62,9 +62,11 @@ fn from_nothing_to_the_first_mail() {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     let at = |name: &str| directory.path().join(name);
-    for name in ["bin", "etc", "var", "home", "run"] {
+    for name in ["bin", "etc", "var", "home", "run", "shm"] {
         fs::create_dir(at(name)).unwrap();
     }
+    fs::set_permissions(at("shm"), Permissions::from_mode(0o1777)).unwrap();
+    std::os::unix::fs::chown(at("run"), Some(64323), None).unwrap();
     fs::copy(binary("aw-routeros"), at("bin/aw-routeros")).unwrap();
     script(&at("bin/sudo"), "exec \"$@\"");
     script(&at("bin/ssh"), &format!("printf '%s\\n' \"$*\" >> {}", at("ssh.log").display()));
@@ -84,7 +86,7 @@ fn from_nothing_to_the_first_mail() {
     // A machine of its own as far as files go, at each command.
     let shell = |command: &str, input: &str| {
         let mounts = "cd \"$1\"; mount --bind passwd /etc/passwd; mkdir -p /etc/addrwatch /var/lib/addrwatch; \
-            mount --bind etc /etc/addrwatch; mount --bind var /var/lib/addrwatch; export PATH=\"$1/bin:$PATH\"; cd home; exec sh -ec \"$2\"";
+            mount --bind etc /etc/addrwatch; mount --bind var /var/lib/addrwatch; mount --bind shm /dev/shm; export PATH=\"$1/bin:$PATH\"; cd home; exec sh -ec \"$2\"";
         let mut shell = Command::new("unshare");
         shell.args(["-m", "sh", "-ec", mounts, "sh"]).arg(directory.path()).arg(command);
         run_with(shell, input.as_bytes())
@@ -139,5 +141,4 @@ fn from_nothing_to_the_first_mail() {
     )
     .unwrap();
     wait_until("its end", || !Path::new(&format!("/proc/{id}")).exists());
-    let _ = fs::remove_file("/dev/shm/addrwatch-routeros");
 }
