@@ -2,13 +2,16 @@
 
 use std::{
     fs::{self, Metadata},
+    io::ErrorKind,
     os::unix::fs::MetadataExt,
     path::Path,
 };
 
-use aw_service::UserAccount;
+use aw_service::{Error, UserAccount, failed, info};
 use rustix::process::{geteuid, getuid};
 use uzers::{get_group_by_gid, get_user_by_uid};
+
+use crate::config::Config;
 
 /// The name of the user that this thread runs as.
 pub fn own_name() -> String {
@@ -37,6 +40,21 @@ pub fn remedy_for_a_person(path: &Path) -> String {
             format!(" (you are {me}: adduser {me} {group}, then log in again; or use sudo)")
         }
         _ => format!(" (you are {me}, and it belongs to {}: use sudo)", user_name(found.uid())),
+    }
+}
+
+/// The configuration, if the archive may be read.
+pub fn read_config(path: &Path) -> Result<Config, Error> {
+    let config = Config::read(path).map_err(failed)?;
+    if config.routers.is_empty() {
+        info(format_args!("no routers in {} (aw-routeros add HOST adds one)", path.display()));
+    }
+    match fs::read_dir(&config.archive).map_err(|error| error.kind()) {
+        Err(ErrorKind::PermissionDenied) => {
+            let (shown, remedy) = (config.archive.display(), remedy_for_a_person(&config.archive));
+            Err(failed(format_args!("read the archive {shown}: permission denied{remedy}")))
+        }
+        _ => Ok(config),
     }
 }
 

@@ -4,7 +4,7 @@ mod all_messages;
 mod grep;
 mod report;
 
-use std::{fs, io::ErrorKind, path::Path};
+use std::path::Path;
 
 use aw_service::{Error, TimeSpan, failed, info};
 use clap::{Args, ValueEnum};
@@ -17,7 +17,7 @@ pub use self::{
     report::{ReportOptions, report},
 };
 use crate::{
-    access::remedy_for_a_person,
+    access::read_config,
     archive::{Archive, RouterState},
     change::Change,
     config::{Config, RouterName},
@@ -110,21 +110,6 @@ pub struct ShowOptions {
     snapshot: Option<String>,
     #[command(flatten)]
     output: OutputOptions,
-}
-
-/// The configuration, if the archive may be read.
-fn read_config(path: &Path) -> Result<Config, Error> {
-    let config = Config::read(path).map_err(failed)?;
-    if config.routers.is_empty() {
-        info(format_args!("no routers in {} (aw-routeros add HOST adds one)", path.display()));
-    }
-    match fs::read_dir(&config.archive).map_err(|error| error.kind()) {
-        Err(ErrorKind::PermissionDenied) => {
-            let (shown, remedy) = (config.archive.display(), remedy_for_a_person(&config.archive));
-            Err(failed(format_args!("read the archive {shown}: permission denied{remedy}")))
-        }
-        _ => Ok(config),
-    }
 }
 
 /// Lists changes.

@@ -7,8 +7,9 @@ use clap::Args;
 use regex::bytes::{Regex, RegexBuilder};
 use serde_json::json;
 
-use super::{Format, OutputOptions, find_router, read, read_config};
+use super::{Format, OutputOptions, find_router, read};
 use crate::{
+    access::read_config,
     archive::Archive,
     config::{Config, RouterName},
     config_export::parse_stored,

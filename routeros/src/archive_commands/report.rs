@@ -12,8 +12,9 @@ use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{find_router, local, read, read_config, since};
+use super::{find_router, local, read, since};
 use crate::{
+    access::read_config,
     archive::Archive,
     change::Change,
     mask::mask,
