@@ -78,7 +78,7 @@ pub fn run(
         Ok(Some(Process::Parent(status))) => return status,
         Err(error) => return end(Err(error)),
     };
-    let mut startup = Startup { detaching, pid_file: None, watchdog: None };
+    let mut startup = Startup { detaching, pid_file: None, watchdog: None, status: String::new() };
     let pid_file = options.pid_file.as_deref().map(PidFile::take).transpose();
     let result = pid_file.and_then(|file| {
         startup.pid_file = file;
@@ -113,6 +113,7 @@ pub struct Startup {
     detaching: Option<Detaching>,
     pid_file: Option<PidFile>,
     watchdog: Option<Watchdog>,
+    status: String,
 }
 
 struct Watchdog {
@@ -196,6 +197,14 @@ impl Startup {
         {
             watchdog.notified = Instant::now();
             notify_systemd(&[NotifyState::Watchdog]);
+        }
+    }
+
+    /// The line that `systemctl status` shows, sent if it changed.
+    pub fn status(&mut self, text: &str) {
+        if self.status != text {
+            self.status = text.into();
+            notify_systemd(&[NotifyState::Status(text)]);
         }
     }
 }
