@@ -33,9 +33,13 @@ use crate::{
     control::{self, ExportRequest},
     git::Repository,
     hooks::{self, Hooks},
+    login_gate,
     open_files::shortage,
     recorder::Recorder,
+    reload,
     session::{self, AnswerTo, ExportAnswer, ExportRequests, FetchTurns},
+    ssh::retry_jumps,
+    start_access,
     syslog::{self, SyslogSockets},
 };
 
@@ -83,6 +87,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         calls.allow_sockets(family.as_raw().into());
     }
     let files = files(&config, &path);
+    start_access::set(files.clone());
     let none = CapabilitySet::empty();
     startup.confine(identity.as_ref(), none, &files, calls, options.verbose)?;
 
@@ -108,6 +113,10 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         .build()
         .map_err(|error| Error::io("start the event loop", error))?;
     startup.ready()?;
+    info(start_line(&config));
+    if config.routers.is_empty() {
+        warn("no router is configured (aw-routeros add HOST)");
+    }
     let socket = control::path(&config.archive);
     let (send, requests) = mpsc::channel(MAX_REQUESTS);
     control.map(|control| runtime.spawn(control::serve(control, send)));
@@ -138,13 +147,14 @@ async fn follow(
     signals: &Signals,
     startup: &mut Startup,
 ) -> Result<(), Error> {
-    let (reload, reloaded) = watch::channel(0);
+    let (reloads, reloaded) = watch::channel(0);
     let mut tasks = RouterTasks {
         recorder: Arc::clone(&recorder),
         turns: FetchTurns::default(),
         reloaded,
         running: BTreeMap::new(),
     };
+    recorder.set_routers(&config.routers);
     tasks.set(&config.routers);
     if let Some(sockets) = syslog {
         tokio::spawn(syslog::listen(sockets, Arc::clone(&recorder.syslog_senders)));
@@ -164,7 +174,9 @@ async fn follow(
             Some((name, to)) = requests.recv() => tasks.export(&name, to),
             _ = second.tick() => {
                 startup.alive();
+                startup.status(&recorder.summary());
                 recorder.maintain_ring();
+                recorder.report_shared();
                 // One at a time: a disk may need long.
                 if reports.as_ref().is_none_or(JoinHandle::is_finished) {
                     let recorder = Arc::clone(&recorder);
@@ -176,9 +188,11 @@ async fn follow(
         if signals.take_hangup() {
             match Config::read(path) {
                 Ok(new) => {
+                    login_gate::reload();
+                    retry_jumps();
                     reload_routers(&mut tasks, &current, &new);
                     shortage(&new.routers, open_files).iter().for_each(warn);
-                    reload.send_modify(|times| *times += 1);
+                    reloads.send_modify(|times| *times += 1);
                     current = new;
                 }
                 Err(cause) => warn(format_args!("{cause}: the old configuration stays in effect")),
@@ -190,16 +204,26 @@ async fn follow(
     Ok(())
 }
 
+/// The line that the start prints.
+fn start_line(config: &Config) -> String {
+    let count = config.routers.len();
+    let noun = if count == 1 { "router" } else { "routers" };
+    let mail = config.mail.as_ref().map_or("no mail ([mail] is not set)".into(), |mail| {
+        format!("mail to {} by {}", mail.to.join(", "), mail.server)
+    });
+    format!("{count} {noun}, archive {}, {mail}", config.archive.display())
+}
+
 fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
-    let without_routers = |config: &Config| Config {
-        routers: Vec::new(),
-        jump_hosts: Vec::new(),
-        groups: Default::default(),
-        ..config.clone()
-    };
-    if without_routers(old) != without_routers(new) {
-        warn("settings outside [[router]] changed; restart aw-routeros to apply them");
+    let keys = reload::keys_for_a_restart(old, new);
+    if !keys.is_empty() {
+        warn(format_args!(
+            "changed in the configuration, and not in effect: {}: {}",
+            keys.join(", "),
+            start_access::RESTART
+        ));
     }
+    tasks.recorder.set_routers(&new.routers);
     tasks.set(&new.routers);
     info(format_args!("configuration loaded: {} routers", new.routers.len()));
 }
@@ -325,10 +349,14 @@ fn own_directory(path: &Path, identity: Option<&Identity>) -> Result<(), Error> 
     Ok(())
 }
 
+pub fn lock_path(archive: &Path) -> PathBuf {
+    archive.join(".lock")
+}
+
 /// Locks the archive: only one daemon writes to it.
 fn lock(archive: &Path, identity: Option<&Identity>) -> Result<File, Error> {
     let user = identity.map(|identity| identity.user);
-    let file = open_own(&archive.join(".lock"), 0o600, user)?;
+    let file = open_own(&lock_path(archive), 0o600, user)?;
     match file.try_lock() {
         Ok(()) => {
             if let Some(Identity { user, group, .. }) = identity {

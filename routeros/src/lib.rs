@@ -26,6 +26,7 @@ mod file_names;
 #[path = "../../fuzz/bodies/routeros.rs"]
 pub mod fuzzed;
 mod git;
+mod health;
 mod hooks;
 mod host_key;
 mod ignore;
@@ -34,14 +35,18 @@ mod legacy;
 mod log_line;
 mod log_record;
 mod log_rule;
+mod login_gate;
 mod lossless;
 mod mask;
 mod open_files;
 mod recorder;
+mod reload;
 mod seal;
 mod session;
 mod sftp;
+mod shared_faults;
 mod ssh;
+mod start_access;
 mod syslog;
 mod terminal;
 
@@ -65,6 +70,10 @@ struct Options {
     /// Log which sandbox features the kernel does not support
     #[arg(short, long)]
     verbose: bool,
+
+    /// Print whether the daemon runs and follows all routers, for a monitoring system, and exit: 0 if it does, else 1
+    #[arg(long, conflicts_with = "host")]
+    health: bool,
 
     /// Follow only this router, HOST or HOST:PORT, and print its changes; nothing is archived
     host: Option<String>,
@@ -116,6 +125,7 @@ Examples:
   aw-routeros add 192.0.2.1          add a router
   aw-routeros add --from list.txt    add the routers of a list
   aw-routeros check                  try each router once; with --send a test mail, too
+  aw-routeros --health               check the health, for a monitoring system
   aw-routeros log core1 --since 7d   changes of the last 7 days
   aw-routeros log core1 --all        everything that happened to core1
   aw-routeros diff core1             the last change of core1
@@ -126,13 +136,17 @@ Examples:
   aw-routeros 192.0.2.1 admin        follow one router without an archive
 
 SIGHUP loads the configuration file again, and tries refused logins once more.
-Exit status: 0 after SIGINT or SIGTERM, 1 for a failure (check: if a router cannot be followed), 2 for wrong options.";
+Exit status: 0 after SIGINT or SIGTERM, and if healthy with --health; 1 for a failure (check: if a router cannot be
+followed), or if not healthy; 2 for wrong options.";
 
 /// The program.
 pub fn main() -> ExitCode {
     let options: Options = aw_service::parse("aw-routeros");
     if options.hook_process {
         return hooks::run_process();
+    }
+    if options.health && options.command.is_none() {
+        return health::run(&options.config);
     }
     aw_service::run("aw-routeros", &options.service, |startup| match &options.command {
         Some(_) if options.host.is_some() => {

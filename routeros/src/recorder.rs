@@ -13,6 +13,7 @@ mod record_facts;
 mod report;
 mod ring;
 mod sensitive;
+mod shared;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,13 +31,14 @@ use self::{
     clock::RetentionClock, commits::Commits, journal::Journal, judge::Judge, mail::ChangeMail,
     ring::ChangeRing, sensitive::SensitiveHashes,
 };
-pub use self::{record_backup::BackupTimes, record_export::Outcome};
+pub use self::{record_backup::BackupTimes, record_export::Outcome, shared::is_followed};
 use crate::{
     archive::Archive,
     config::{Config, Router, RouterName},
     git::Repository,
     hooks::Hooks,
     mask::mask,
+    shared_faults::SharedFaults,
     syslog::SyslogSenders,
 };
 
@@ -58,6 +60,10 @@ pub struct Recorder {
     /// For each router a lock that is held while an export is recorded.
     recording: Mutex<BTreeMap<RouterName, Arc<Mutex<()>>>>,
     sensitive: Mutex<SensitiveHashes>,
+    /// Faults that routers share.
+    shared: Mutex<SharedFaults>,
+    /// The status of each router that is followed.
+    statuses: Mutex<BTreeMap<RouterName, String>>,
 }
 
 impl Recorder {
@@ -86,6 +92,8 @@ impl Recorder {
             judge: Judge::default(),
             recording: Mutex::default(),
             sensitive: Mutex::default(),
+            shared: Mutex::default(),
+            statuses: Mutex::default(),
             syslog_senders: Arc::default(),
             config: config.clone(),
             print,
@@ -148,6 +156,7 @@ impl Recorder {
     }
 
     pub fn set_status(&self, router: &RouterName, status: &str, cause: &str) {
+        lock(&self.statuses).insert(router.clone(), status.into());
         self.journal.update_state(router, |state| {
             if (state.status.as_str(), state.why.as_str()) != (status, cause) {
                 state.since = Some(Timestamp::now());

@@ -9,14 +9,10 @@ mod log_check;
 mod read_facts;
 mod ssh_session;
 
-use std::{collections::BTreeSet, future::pending, pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 
 use aw_service::{Backoff, Condition, explain, warn};
-use tokio::{
-    sync::watch,
-    task::spawn_blocking,
-    time::{Instant, sleep},
-};
+use tokio::{sync::watch, task::spawn_blocking, time::Instant};
 
 use self::{
     backup::Backups,
@@ -32,10 +28,12 @@ pub use self::{
 use crate::{
     attribution::{Claims, FactsClaims, LogClaim, OwnLines},
     change::{Change, Credit, Missed},
-    config::Router,
+    config::{Router, RouterName},
     config_export::list,
     facts::Facts,
+    login_gate::{self, Credential},
     recorder::{Outcome, Recorder},
+    shared_faults::{SharedCause, SharedFault},
     ssh::{SshConnection, SshFault},
     syslog::SyslogLines,
     terminal::print,
@@ -73,14 +71,10 @@ pub async fn run(
         task.down_since.get_or_insert_with(Instant::now);
         let why = fault.to_string();
         task.requests.disconnected(&why);
-        let is_refused = matches!(fault, SshFault::Refused(_));
+        let is_refused = matches!(fault, SshFault::Refused(_) | SshFault::Held(_));
         let pause = task.report_fault(fault, began.elapsed());
-        let mut paused = pin!(async {
-            match pause {
-                Some(pause) => sleep(pause).await,
-                None => pending().await,
-            }
-        });
+        let router = Arc::clone(&task.router);
+        let mut paused = pin!(login_gate::next_try(&router, pause));
         loop {
             tokio::select! {
                 () = &mut paused => break,
@@ -116,6 +110,8 @@ struct RouterTask {
     syslog: SyslogLines,
     /// The login was refused, and no command of an export was run since then.
     is_refused: bool,
+    /// The last fault is one that other routers may share.
+    is_shared: bool,
     /// The kinds of faults of the exports that were reported since the last one that worked. Separate: one fault does not
     /// hide the other.
     export_faults: BTreeSet<&'static str>,
@@ -157,6 +153,7 @@ impl RouterTask {
             backoff: Backoff::default(),
             login_backoff: Backoff::new(retry, LONGEST_LOGIN_PAUSE.max(retry)),
             is_refused: false,
+            is_shared: false,
             connection_fault: Condition::default(),
             log_fault: Condition::default(),
             facts_fault: Condition::default(),
@@ -181,21 +178,48 @@ impl RouterTask {
     /// Reports a new fault once, and returns the pause before the next connection, or `None` if it waits for a reload.
     fn report_fault(&mut self, fault: SshFault, lasted: Duration) -> Option<Duration> {
         let cause = fault.to_string();
-        let (status, subject, pause) = match &fault {
+        let (status, subject) = match fault {
             SshFault::Unreachable(_) | SshFault::NoChannel(_) | SshFault::Late { .. } => {
                 return Some(self.report_unreachable(&cause, lasted));
             }
+            SshFault::Jump { jump, fault } => {
+                return Some(self.report_jump(jump, &fault, &cause, lasted));
+            }
             SshFault::Refused(_) => return self.report_refused(&cause),
-            SshFault::ChangedKey(_) => ("host key", "HOST KEY CHANGED", Some(LONG_PAUSE)),
-            SshFault::UnknownKey(_) => ("host key", "host key unknown", Some(LONG_PAUSE)),
-            SshFault::Algorithms(_) => ("algorithms", "no common algorithm", Some(LONG_PAUSE)),
-            SshFault::Local(_) => ("failing", "not followed", Some(LONG_PAUSE)),
+            SshFault::Held(_) => {
+                let login = SharedCause::Login(Credential::of(&self.router));
+                self.report_shared("refused", SharedFault::new(login, "login refused", cause));
+                return Some(Duration::ZERO);
+            }
+            SshFault::Credentials(_) => {
+                let login = SharedCause::Login(Credential::of(&self.router));
+                let text = with_next_try(&cause, Some(LONG_PAUSE));
+                self.report_shared("failing", SharedFault::new(login, "not followed", text));
+                return Some(LONG_PAUSE);
+            }
+            SshFault::Restart(_) => {
+                let restart = SharedCause::Restart(cause.clone());
+                self.report_shared("failing", SharedFault::new(restart, "not followed", cause));
+                return Some(LONG_PAUSE);
+            }
+            SshFault::ChangedKey(_) => ("host key", "HOST KEY CHANGED"),
+            SshFault::UnknownKey(_) => ("host key", "host key unknown"),
+            SshFault::Algorithms(_) => ("algorithms", "no common algorithm"),
+            SshFault::Local(_) => ("failing", "not followed"),
         };
-        self.recorder.set_status(&self.router.name, status, &cause);
+        let text = with_next_try(&cause, Some(LONG_PAUSE));
+        self.recorder.set_status(&self.router.name, status, &text);
         if self.connection_fault.set(&cause) {
-            self.recorder.alarm(&self.router, subject, &cause);
+            self.recorder.alarm(&self.router, subject, &text);
         }
-        pause
+        Some(LONG_PAUSE)
+    }
+
+    /// Reports a fault together with other routers that have it.
+    fn report_shared(&mut self, status: &str, fault: SharedFault) {
+        self.is_shared = true;
+        self.recorder.set_status(&self.router.name, status, &fault.why);
+        self.recorder.shared_fault(&self.router, fault);
     }
 
     /// Reports a refused login, and returns the pause before the next try. A login may be refused while the server that
@@ -204,15 +228,29 @@ impl RouterTask {
         self.is_refused = true;
         let pause = (self.router.login_retry > 0)
             .then(|| login_pause(&mut self.login_backoff, random_byte()));
-        let next = pause.map_or("after a reload".into(), |pause| {
-            format!("in {} s, or after a reload", pause.as_secs())
-        });
-        let text = format!("{cause}; next try: {next}");
-        self.recorder.set_status(&self.router.name, "refused", &text);
-        if self.connection_fault.set(cause) {
-            self.recorder.alarm(&self.router, "login refused", &text);
-        }
+        let login = SharedCause::Login(Credential::of(&self.router));
+        let fault = SharedFault::new(login, "login refused", with_next_try(cause, pause));
+        self.report_shared("refused", SharedFault { is_refused: true, ..fault });
         pause
+    }
+
+    /// Reports a fault of a jump host, which is none of the router.
+    fn report_jump(
+        &mut self,
+        jump: RouterName,
+        fault: &SshFault,
+        cause: &str,
+        lasted: Duration,
+    ) -> Duration {
+        self.down_since = None;
+        let may_pass = matches!(fault, SshFault::Unreachable(_) | SshFault::NoChannel(_));
+        let after = if may_pass { self.recorder.config.alarm_after } else { 0 };
+        let cause = format!("not followed: {cause}");
+        let fault = SharedFault::new(SharedCause::Jump(jump), "jump host fails", cause);
+        let fault = SharedFault { after: Duration::from_secs(after), ..fault };
+        self.report_shared("jump host", fault);
+        // Only one of these tries reaches the jump host.
+        reconnect_pause(&mut self.backoff, lasted, random_byte())
     }
 
     /// Reports a router that is unreachable for `alarm_after`.
@@ -220,6 +258,7 @@ impl RouterTask {
         let name = &self.router.name;
         let alarm_after = Duration::from_secs(self.recorder.config.alarm_after);
         self.recorder.set_status(name, "unreachable", cause);
+        self.recorder.shared_fault_ends(name, |by| matches!(by, SharedCause::Jump(_)));
         let pause = reconnect_pause(&mut self.backoff, lasted, random_byte());
         let down = self.down_since.map_or(Duration::ZERO, |since| since.elapsed());
         if !self.connection_fault.is_present() && down >= alarm_after {
@@ -240,9 +279,13 @@ impl RouterTask {
         self.down_since = None;
         self.recorder.set_status(&self.router.name, "connected", "");
         // A refused login is over when an export is fetched: that may need a second login.
-        let again = self.is_refused || self.connection_fault.clear();
+        let is_refused = self.is_refused;
+        let was_shared = std::mem::take(&mut self.is_shared);
+        let again = is_refused || was_shared || self.connection_fault.clear();
         let again = if again { " again" } else { "" };
         self.recorder.note(&self.router.name, &format!("connected{again}"));
+        let is_over = |by: &SharedCause| !is_refused || matches!(by, SharedCause::Jump(_));
+        self.recorder.shared_fault_ends(&self.router.name, is_over);
     }
 
     /// Records an export. Returns `None` after a failure, which is reported.
@@ -328,8 +371,8 @@ impl RouterTask {
         if std::mem::take(&mut self.is_refused) {
             self.connection_fault.clear();
             self.login_backoff.reset();
-            let text = "the router accepts the login again";
-            self.recorder.recovered(&self.router, "login accepted again", text);
+            self.recorder.note(&self.router.name, "the router accepts the login again");
+            self.recorder.shared_fault_ends(&self.router.name, |_| true);
         }
     }
 
@@ -381,6 +424,14 @@ impl RouterTask {
     fn export_may_run(&mut self) {
         self.earlier_export = Some(Instant::now() + self.router.export_timeout());
     }
+}
+
+/// A fault with the time of the next try.
+fn with_next_try(cause: &str, pause: Option<Duration>) -> String {
+    let reload = "after a reload (systemctl reload aw-routeros)";
+    let next =
+        pause.map_or(reload.into(), |pause| format!("in {} s, or {reload}", pause.as_secs()));
+    format!("{cause}; next try: {next}")
 }
 
 /// The pause after a failure or after a connection that lasted this long. `random` spreads the tries of many routers over

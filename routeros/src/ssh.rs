@@ -30,10 +30,11 @@ use tokio::{
 };
 
 use self::{channel::Closer, fault::fault, login::Credentials, transport::Transport};
-pub use self::{channel::OpenChannel, fault::SshFault};
+pub use self::{channel::OpenChannel, fault::SshFault, transport::retry_jumps};
 use crate::{
     config::Router,
     host_key::{self, HostKey},
+    login_gate,
     recorder::lock,
     sftp::{self, SftpFault},
 };
@@ -47,7 +48,7 @@ const WINDOW: u32 = 16 << 20;
 const MAX_PACKET: u32 = 16 << 10;
 /// The time limit for each step: resolve the name, connect to one address, exchange keys, log in.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
-/// The time limit for all of them.
+/// The time limit for all of them but the login.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// The number of threads that resolve names. They are separate from the threads that write to the archive, which a name
 /// server without an answer must not block.
@@ -106,21 +107,29 @@ impl client::Handler for HostKeyCheck {
 
 impl SshConnection {
     pub async fn open(router: &Router) -> Result<SshConnection, SshFault> {
+        let entered = login_gate::enter(router)?;
         let open = async {
             let credentials = Credentials::read(router)?;
-            let (mut handle, peer, jump) = connect(router).await?;
-            let login = credentials.log_in(&mut handle, router);
-            let ended = timeout(STEP_TIMEOUT, login).await;
-            ended.map_err(|_| SshFault::Unreachable("no answer to the login".into()))??;
-            Ok(SshConnection {
-                handle: Arc::new(handle),
-                lives: watch::Sender::new(()),
-                questions: Arc::new(Semaphore::new(MAX_QUESTIONS)),
-                peer,
-                _jump: jump,
-            })
+            Ok((credentials, connect(router).await?))
         };
-        timeout(OPEN_TIMEOUT, open).await.map_err(|_| no_answer())?
+        let opened = timeout(OPEN_TIMEOUT, open).await.map_err(|_| no_answer())?;
+        let (credentials, (mut handle, peer, jump)) = opened?;
+        let login_try = match entered {
+            Some(login_try) => login_try,
+            None => login_gate::begin(router).await?,
+        };
+        let login = credentials.log_in(&mut handle, router);
+        let late = |_| Err(SshFault::Unreachable("no answer to the login".into()));
+        let result = timeout(STEP_TIMEOUT, login).await.unwrap_or_else(late);
+        login_try.end(&result);
+        result?;
+        Ok(SshConnection {
+            handle: Arc::new(handle),
+            lives: watch::Sender::new(()),
+            questions: Arc::new(Semaphore::new(MAX_QUESTIONS)),
+            peer,
+            _jump: jump,
+        })
     }
 
     pub async fn host_key(router: &Router) -> Result<HostKey, SshFault> {
@@ -351,7 +360,7 @@ async fn connect_first(
     for address in addresses {
         fault = match timeout(limit, transport::connect_from(source, *address)).await {
             Ok(Ok(stream)) => return Ok((stream, address.ip())),
-            Ok(Err(error)) => SshFault::Unreachable(transport::cause(source, &error)),
+            Ok(Err(error)) => transport::connect_fault(source, *address, &error),
             Err(_) => no_answer(),
         };
     }

@@ -17,6 +17,7 @@ use toml::{
 };
 
 use super::{Config, MAX_CONFIG, Router, words};
+use crate::start_access;
 
 /// Files of the directory, at most.
 const MAX_FILES: usize = 1_000;
@@ -101,8 +102,10 @@ pub fn sources(path: &Path, text: String) -> Result<Vec<Source>, String> {
 
 fn listed(directory: &Path) -> Result<Vec<PathBuf>, String> {
     let shown = directory.display();
-    let failure =
-        |error: std::io::Error| format!("read include {shown}: {}", aw_service::cause(&error));
+    let failure = |error: std::io::Error| {
+        let cause = start_access::denied_path(directory, &error);
+        format!("read include {shown}: {}", cause.unwrap_or_else(|| aw_service::cause(&error)))
+    };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(failure)? {
         let path = entry.map_err(failure)?.path();

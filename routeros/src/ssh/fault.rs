@@ -1,6 +1,6 @@
 //! Why a router is not connected.
 
-use crate::host_key::HostKey;
+use crate::{config::RouterName, host_key::HostKey};
 
 /// Why there is no connection, or why it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,15 @@ pub enum SshFault {
     ChangedKey(String),
     /// The router refused the login.
     Refused(String),
-    /// A password, key or agent of this machine is missing, or the router lacks a function.
+    /// Other routers refused the same credential: the login is not tried.
+    Held(String),
+    /// The password, key or agent of this machine cannot be used.
+    Credentials(String),
+    /// The sandbox, which is fixed at the start, does not allow this.
+    Restart(String),
+    /// The jump host on the way cannot be used.
+    Jump { jump: RouterName, fault: Box<SshFault> },
+    /// The router lacks a function.
     Local(String),
 }
 
@@ -31,7 +39,13 @@ impl SshFault {
     /// Whether the connection must not be tried again soon: each refused login is a line in the router's log, and a
     /// machine with a wrong key must not receive the password.
     pub fn is_final(&self) -> bool {
-        matches!(self, SshFault::Refused(_) | SshFault::ChangedKey(_) | SshFault::UnknownKey(_))
+        matches!(
+            self,
+            SshFault::Refused(_)
+                | SshFault::Held(_)
+                | SshFault::ChangedKey(_)
+                | SshFault::UnknownKey(_)
+        )
     }
 }
 
@@ -40,9 +54,18 @@ impl std::fmt::Display for SshFault {
         match self {
             SshFault::Unreachable(why)
             | SshFault::NoChannel(why)
+            | SshFault::Held(why)
+            | SshFault::Credentials(why)
+            | SshFault::Restart(why)
             | SshFault::Local(why)
             | SshFault::Algorithms(why) => f.write_str(why),
             SshFault::Late { text, .. } => f.write_str(text),
+            SshFault::Jump { jump, fault } => match **fault {
+                SshFault::Unreachable(_) | SshFault::NoChannel(_) => {
+                    write!(f, "jump host {jump} is down: {fault}")
+                }
+                _ => write!(f, "jump host {jump}: {fault}"),
+            },
             SshFault::UnknownKey(key) => {
                 write!(f, "its host key is not trusted: {key} (if it is right, set host_key)")
             }

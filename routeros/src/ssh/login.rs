@@ -13,7 +13,7 @@ use russh::{
 };
 
 use super::fault::{SshFault, fault};
-use crate::{access::remedy_for_the_service, config::Router};
+use crate::{access::remedy_for_the_service, config::Router, start_access};
 
 /// The means to log in, read from their files.
 pub enum Credentials {
@@ -29,7 +29,7 @@ impl Credentials {
             let password = read_secret(path)?;
             if std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0) {
                 let path = path.display();
-                return Err(SshFault::Local(format!(
+                return Err(SshFault::Credentials(format!(
                     "read {path}: it is empty (write the password into it)"
                 )));
             }
@@ -41,7 +41,7 @@ impl Credentials {
         let text = read_file_text(path, FileKind::Settings, MAX_KEY);
         let text = text.map_err(|error| unreadable(path, &error))?;
         let key = decode_secret_key(&text, passphrase)
-            .map_err(|error| SshFault::Local(format!("read {}: {error}", path.display())))?;
+            .map_err(|error| SshFault::Credentials(format!("read {}: {error}", path.display())))?;
         Ok(Credentials::Key(Arc::new(key)))
     }
 
@@ -108,7 +108,7 @@ async fn log_in_with_agent<H: Handler>(
     user: &str,
     legacy: bool,
 ) -> Result<(), SshFault> {
-    let failure = |error| SshFault::Local(format!("ask the SSH agent: {error}"));
+    let failure = |error| SshFault::Credentials(format!("ask the SSH agent: {error}"));
     let mut agent = AgentClient::connect_env().await.map_err(failure)?;
     let identities = agent.request_identities().await.map_err(failure)?;
     let mut result = Err(SshFault::Refused(": the SSH agent has no keys".into()));
@@ -117,8 +117,9 @@ async fn log_in_with_agent<H: Handler>(
         for hash in hashes(handle, &key, legacy).await {
             let signed =
                 handle.authenticate_publickey_with(user, key.clone(), hash, &mut agent).await;
-            let signed = signed
-                .map_err(|error| SshFault::Local(format!("sign with the SSH agent: {error}")))?;
+            let signed = signed.map_err(|error| {
+                SshFault::Credentials(format!("sign with the SSH agent: {error}"))
+            })?;
             result = accepted(&signed);
             if result.is_ok() {
                 return result;
@@ -170,9 +171,12 @@ fn unreadable(path: &Path, error: &std::io::Error) -> SshFault {
         let why = aw_service::explain(error);
         return SshFault::Unreachable(format!("read {}: {why}", path.display()));
     }
+    if let Some(why) = start_access::denied_path(path, error) {
+        return SshFault::Restart(why);
+    }
     let help = match error.kind() {
         ErrorKind::PermissionDenied => remedy_for_the_service(path),
         _ => String::new(),
     };
-    SshFault::Local(format!("read {}: {}{help}", path.display(), aw_service::cause(error)))
+    SshFault::Credentials(format!("read {}: {}{help}", path.display(), aw_service::cause(error)))
 }

@@ -6,10 +6,15 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::{Arc, Mutex, Weak},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
+use aw_service::Backoff;
+use russh::ChannelOpenFailure;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpSocket, TcpStream},
@@ -20,10 +25,20 @@ use super::{STEP_TIMEOUT, SshConnection, SshFault, addresses, connect_first, fau
 use crate::{
     config::{Router, RouterName},
     recorder::lock,
+    start_access,
 };
 
-/// Routers that are reached through the same host, at the same time, learn of its fault from one try.
-const FAULT_LASTS: Duration = Duration::from_secs(5);
+/// Routers that are reached through the same host learn of its fault from one try. The next one comes after these pauses,
+const PAUSES: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
+/// and after these if only an administrator can mend it, or as `login_retry` of the jump host says.
+const LONG_PAUSES: [Duration; 2] = [Duration::from_secs(600), Duration::from_secs(3600)];
+/// The number of reloads: after each, jump hosts are tried again at once.
+static RELOADS: AtomicU64 = AtomicU64::new(0);
+
+/// Jump hosts that failed are tried again at once.
+pub fn retry_jumps() {
+    RELOADS.fetch_add(1, Relaxed);
+}
 
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
@@ -49,6 +64,10 @@ impl Transport {
             handle.channel_open_direct_tcpip(host, port.into(), "127.0.0.1", 0).await
         });
         let failed = |error: russh::Error| {
+            let is_prohibited = matches!(
+                error,
+                russh::Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited)
+            );
             let why = match fault(error, None) {
                 SshFault::NoChannel(why) => format!(
                     "it does not forward to {} ({why}; OpenSSH: AllowTcpForwarding; RouterOS: /ip ssh set forwarding-enabled=both)",
@@ -56,10 +75,16 @@ impl Transport {
                 ),
                 other => other.to_string(),
             };
-            through(jump, SshFault::Unreachable(why))
+            match is_prohibited {
+                // For all routers, or for those behind it that it does not name.
+                true => through(jump, SshFault::Local(why)),
+                false => SshFault::Unreachable(format!("through {}: {why}", jump.name)),
+            }
         };
-        let late =
-            || through(jump, SshFault::Unreachable(format!("no answer from {}", router.address)));
+        let late = || {
+            let (name, address) = (&jump.name, &router.address);
+            SshFault::Unreachable(format!("through {name}: no answer from {address}"))
+        };
         let channel = timeout(STEP_TIMEOUT, channel).await.map_err(|_| late())?.map_err(failed)?;
         let stream = Box::new(channel.take().ok_or_else(late)?.into_stream());
         let peer = router.address.host.parse().ok();
@@ -67,16 +92,11 @@ impl Transport {
     }
 }
 
-/// A fault of a jump host is not one of the router behind it.
+/// A fault of a jump host is not one of the router behind it. Of several in a row the first that fails is named.
 fn through(jump: &Router, fault: SshFault) -> SshFault {
-    let name = &jump.name;
     match fault {
-        SshFault::Unreachable(why) => SshFault::Unreachable(format!("through {name}: {why}")),
-        SshFault::NoChannel(why) => SshFault::Unreachable(format!("through {name}: {why}")),
-        SshFault::Algorithms(why) => SshFault::Algorithms(format!("through {name}: {why}")),
-        SshFault::Local(why) => SshFault::Local(format!("through {name}: {why}")),
-        // Only an administrator can mend these, at the jump host.
-        other => SshFault::Local(format!("through {name}: {other}")),
+        SshFault::Jump { .. } => fault,
+        fault => SshFault::Jump { jump: jump.name.clone(), fault: Box::new(fault) },
     }
 }
 
@@ -84,7 +104,39 @@ fn through(jump: &Router, fault: SshFault) -> SshFault {
 #[derive(Default)]
 struct Shared {
     connection: Weak<SshConnection>,
-    fault: Option<(Instant, SshFault)>,
+    fault: Option<JumpFault>,
+    /// The number of reloads when it was last tried.
+    reloads: u64,
+}
+
+struct JumpFault {
+    fault: SshFault,
+    /// When it is tried again; `None`: after a reload.
+    until: Option<Instant>,
+    /// Whether only an administrator can mend it, and the pauses.
+    is_lasting: bool,
+    pauses: Backoff,
+}
+
+impl JumpFault {
+    fn new(jump: &Router, fault: SshFault, earlier: Option<JumpFault>) -> JumpFault {
+        let is_lasting =
+            !matches!(fault, SshFault::Unreachable(_) | SshFault::NoChannel(_) | SshFault::Held(_));
+        let is_refused = matches!(fault, SshFault::Refused(_));
+        let retry = Duration::from_secs(jump.login_retry);
+        let pauses = earlier.filter(|earlier| earlier.is_lasting == is_lasting);
+        let mut pauses = pauses.map_or_else(
+            || match (is_lasting, is_refused) {
+                (true, true) => Backoff::new(retry, LONG_PAUSES[1].max(retry)),
+                (true, false) => Backoff::new(LONG_PAUSES[0], LONG_PAUSES[1]),
+                (false, _) => Backoff::new(PAUSES[0], PAUSES[1]),
+            },
+            |earlier| earlier.pauses,
+        );
+        let is_final = is_refused && retry.is_zero();
+        let until = (!is_final).then(|| Instant::now() + pauses.pause());
+        JumpFault { fault, until, is_lasting, pauses }
+    }
 }
 
 type Slot = Arc<tokio::sync::Mutex<(Option<Router>, Shared)>>;
@@ -108,18 +160,24 @@ fn shared(jump: &Arc<Router>) -> Opening<'_> {
         if let Some(connection) = shared.connection.upgrade().filter(|open| !open.is_closed()) {
             return Ok(connection);
         }
-        shared.fault.take_if(|(since, _)| since.elapsed() >= FAULT_LASTS);
-        if let Some((_, fault)) = &shared.fault {
+        let reloads = RELOADS.load(Relaxed);
+        if shared.reloads != reloads {
+            (shared.reloads, shared.fault) = (reloads, None);
+        }
+        if let Some(JumpFault { fault, until, .. }) = &shared.fault
+            && until.is_none_or(|until| until > Instant::now())
+        {
             return Err(fault.clone());
         }
         match SshConnection::open(jump).await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
-                shared.connection = Arc::downgrade(&connection);
+                (shared.connection, shared.fault) = (Arc::downgrade(&connection), None);
                 Ok(connection)
             }
             Err(fault) => {
-                shared.fault = Some((Instant::now(), fault.clone()));
+                let earlier = shared.fault.take();
+                shared.fault = Some(JumpFault::new(jump, fault.clone(), earlier));
                 Err(fault)
             }
         }
@@ -143,15 +201,16 @@ pub async fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> io::Re
 }
 
 /// Why a connection from this address failed.
-pub fn cause(source: Option<IpAddr>, error: &io::Error) -> String {
+pub fn connect_fault(source: Option<IpAddr>, to: SocketAddr, error: &io::Error) -> SshFault {
+    if let Some(why) = start_access::denied_port(to.port(), source.is_some(), error) {
+        return SshFault::Restart(why);
+    }
     let cause = aw_service::cause(error);
-    match (source, error.kind()) {
+    SshFault::Unreachable(match (source, error.kind()) {
         (Some(source), io::ErrorKind::AddrNotAvailable) => {
             format!("source {source}: no interface of this machine has this address")
         }
-        (Some(source), io::ErrorKind::PermissionDenied) => {
-            format!("source {source}: {cause} (restart aw-routeros after a first source is set)")
-        }
+        (Some(source), io::ErrorKind::PermissionDenied) => format!("source {source}: {cause}"),
         _ => cause,
-    }
+    })
 }

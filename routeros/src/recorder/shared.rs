@@ -1,0 +1,104 @@
+//! Faults that several routers share, and the state of all routers in one line.
+
+use std::{sync::Arc, time::Instant};
+
+use aw_service::{info, warn};
+use jiff::Timestamp;
+
+use super::{Recorder, lock};
+use crate::{
+    config::{Router, RouterName},
+    shared_faults::{Joined, SharedCause, SharedFault, SharedReport},
+};
+
+/// Routers that the line names.
+const NAMED: usize = 3;
+
+impl Recorder {
+    /// The routers that are followed from now on.
+    pub fn set_routers(&self, routers: &[Router]) {
+        lock(&self.shared).set_routers(routers);
+        let waiting = |router: &Router| (router.name.clone(), String::new());
+        let statuses = &mut *lock(&self.statuses);
+        statuses.retain(|name, _| routers.iter().any(|router| &router.name == name));
+        for (name, status) in routers.iter().map(waiting) {
+            statuses.entry(name).or_insert(status);
+        }
+    }
+
+    /// A router has a fault that others may have too: mailed with them, and logged for the first one.
+    pub fn shared_fault(&self, router: &Arc<Router>, fault: SharedFault) {
+        let (name, text, is_refused) = (&router.name, fault.why.clone(), fault.is_refused);
+        let is_of_jump = matches!(fault.by, SharedCause::Jump(_));
+        let joined = lock(&self.shared).begin(router, fault, Instant::now());
+        if is_refused && joined != Joined::Known || joined == Joined::First && !is_of_jump {
+            warn(format_args!("{name}: {}", self.masked(&text)));
+        }
+        if joined != Joined::Known {
+            self.log(name, &text);
+        }
+        self.report_shared();
+    }
+
+    /// A router does not have these faults any more.
+    pub fn shared_fault_ends(&self, router: &RouterName, is_over: impl Fn(&SharedCause) -> bool) {
+        let reports = lock(&self.shared).end(router, is_over);
+        for report in reports {
+            let text = self.mail_shared(&report);
+            if report.is_of_several {
+                info(text);
+            }
+        }
+    }
+
+    /// Mails the shared faults that are due; to be called about once a second.
+    pub fn report_shared(&self) {
+        let reports = lock(&self.shared).due(Instant::now());
+        for report in reports {
+            let text = self.mail_shared(&report);
+            if report.is_of_several {
+                warn(text);
+            }
+        }
+    }
+
+    /// Returns its text in a line.
+    fn mail_shared(&self, report: &SharedReport) -> String {
+        let (when, text) = (self.local_time(Timestamp::now()), self.masked(&report.text));
+        self.mail.send(report.to.as_deref(), &report.subject, &format!("{when} {text}"));
+        let lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
+        format!("{}: {}", report.subject, lines.join(" "))
+    }
+
+    /// How many routers are followed, for the service manager.
+    pub fn summary(&self) -> String {
+        let statuses = lock(&self.statuses);
+        if statuses.is_empty() {
+            return "no router is configured (aw-routeros add HOST)".into();
+        }
+        let connecting = statuses.values().filter(|status| status.is_empty()).count();
+        let failing: Vec<_> = statuses.iter().filter(|(_, status)| !is_followed(status)).collect();
+        let count = statuses.len();
+        let noun = if count == 1 { "router" } else { "routers" };
+        let mut text = format!("{count} {noun}: {} followed", count - failing.len() - connecting);
+        if connecting > 0 {
+            text += &format!(", {connecting} not connected yet");
+        }
+        if !failing.is_empty() {
+            let named =
+                failing.iter().take(NAMED).map(|(name, status)| format!("{name}: {status}"));
+            let more = if failing.len() > NAMED { ", ..." } else { "" };
+            text += &format!(
+                ", {} not ({}{more})",
+                failing.len(),
+                named.collect::<Vec<_>>().join(", ")
+            );
+        }
+        text
+    }
+}
+
+/// Whether a router of this status is followed; one that is not connected to yet has none.
+pub fn is_followed(status: &str) -> bool {
+    matches!(status, "" | "connected" | "incomplete")
+}

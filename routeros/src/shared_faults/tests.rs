@@ -1,0 +1,146 @@
+use super::*;
+use crate::config::Config;
+
+/// Routers `r0`, `r1` and so on, with one password, behind a jump host.
+fn routers(count: usize) -> Vec<Router> {
+    let entry = |n| {
+        format!(
+            "[[router]]\nname = \"r{n:02}\"\naddress = \"192.0.2.1\"\nuser = \"a\"\npassword_file = \"/p\"\nvia = \"bastion\"\n"
+        )
+    };
+    let text: String = (0..count).map(entry).collect();
+    let jump =
+        "[[jump_host]]\nname = \"bastion\"\naddress = \"192.0.2.2\"\nuser = \"b\"\nagent = true\n";
+    Config::parse(&format!("archive = \"/x\"\n{text}{jump}")).unwrap().routers
+}
+
+fn login(router: &Router, is_refused: bool) -> SharedFault {
+    let by = SharedCause::Login(Credential::of(router));
+    SharedFault { is_refused, ..SharedFault::new(by, "login refused", "login refused".into()) }
+}
+
+struct Fixture {
+    faults: SharedFaults,
+    routers: Vec<Arc<Router>>,
+    now: Instant,
+}
+
+impl Fixture {
+    fn new(count: usize) -> Fixture {
+        let routers = routers(count);
+        let mut faults = SharedFaults::default();
+        faults.set_routers(&routers);
+        Fixture {
+            faults,
+            routers: routers.into_iter().map(Arc::new).collect(),
+            now: Instant::now(),
+        }
+    }
+
+    fn refuse(&mut self, numbers: std::ops::Range<usize>) {
+        for router in &self.routers[numbers] {
+            self.faults.begin(router, login(router, true), self.now);
+        }
+    }
+
+    fn due_after(&mut self, seconds: u64) -> Vec<SharedReport> {
+        self.now += Duration::from_secs(seconds);
+        self.faults.due(self.now)
+    }
+
+    fn end(&mut self, number: usize) -> Vec<SharedReport> {
+        self.faults.end(&self.routers[number].name, |_| true)
+    }
+}
+
+#[test]
+fn one_report_for_all_and_one_when_it_is_over() {
+    let mut one = Fixture::new(20);
+    one.refuse(0..3);
+    assert_eq!(one.due_after(1), []);
+    for router in &one.routers[3..] {
+        let joined = one.faults.begin(router, login(router, false), one.now);
+        assert_eq!(joined, Joined::Further);
+    }
+    let reports = one.due_after(5);
+    assert_eq!(reports.len(), 1);
+    assert_eq!(reports[0].subject, "20 routers: login refused");
+    assert_eq!(
+        reports[0].text,
+        "user a, password_file /p\n\nlogin refused\n\
+         Not followed: 20 routers: r00, r01, r02, r03, r04, r05, r06, r07, r08, r09 and 10 more.\n\
+         The login was refused by 3 routers: r00, r01, r02. It is not tried on the others, because servers lock accounts.\n"
+    );
+    assert_eq!(one.due_after(100_000), []);
+    for n in 0..19 {
+        assert_eq!(one.end(n), []);
+    }
+    let over = one.end(19);
+    assert_eq!(over.len(), 1);
+    assert_eq!(over[0].subject, "20 routers: login accepted again");
+}
+
+/// Further ones are reported at once if they are many, and after an hour if they are few.
+#[test]
+fn further_routers() {
+    let mut one = Fixture::new(20);
+    one.refuse(0..2);
+    assert_eq!(one.due_after(5).len(), 1);
+    one.refuse(2..3);
+    assert_eq!(one.due_after(60), []);
+    assert_eq!(one.due_after(3600)[0].subject, "3 routers: login refused");
+    one.refuse(3..6);
+    assert_eq!(one.due_after(5)[0].subject, "6 routers: login refused");
+    // One that was accepted in between is news again.
+    assert_eq!(one.end(5), []);
+    one.refuse(5..6);
+    assert_eq!(one.due_after(3600).len(), 1);
+}
+
+#[test]
+fn a_router_alone_has_its_own_report() {
+    let mut one = Fixture::new(1);
+    one.refuse(0..1);
+    let reports = one.due_after(0);
+    assert_eq!(
+        (reports[0].subject.as_str(), reports[0].text.as_str()),
+        ("r00: login refused", "r00 (192.0.2.1:22)\n\nlogin refused\n")
+    );
+    assert_eq!(one.end(0)[0].subject, "r00: login accepted again");
+}
+
+#[test]
+fn receivers_get_their_routers() {
+    let mut one = Fixture::new(3);
+    let mut special = (*one.routers[2]).clone();
+    special.mail_to = Some(vec!["x@example.org".into()]);
+    one.routers[2] = Arc::new(special);
+    one.refuse(0..3);
+    let reports = one.due_after(5);
+    let subjects: Vec<_> = reports.iter().map(|one| (one.to.is_some(), &*one.subject)).collect();
+    assert_eq!(subjects, [(false, "2 routers: login refused"), (true, "r02: login refused")]);
+}
+
+/// A router that fails by another cause leaves the first one, which is not reported as over; one that is gone, too.
+#[test]
+fn another_cause() {
+    let mut one = Fixture::new(2);
+    one.refuse(0..2);
+    assert_eq!(one.due_after(5).len(), 1);
+    let by = SharedCause::Jump(one.routers[0].jump.as_ref().unwrap().name.clone());
+    for router in &one.routers {
+        let fault = SharedFault::new(by.clone(), "jump host fails", "jump host bastion".into());
+        let after = Duration::from_secs(120);
+        one.faults.begin(router, SharedFault { after, ..fault }, one.now);
+    }
+    assert_eq!(one.faults.states.len(), 1);
+    assert_eq!(one.due_after(119), []);
+    let reports = one.due_after(1);
+    assert_eq!(reports[0].subject, "bastion: jump host fails");
+    assert_eq!(reports[0].text, "jump host bastion\nNot followed: 2 routers: r00, r01.\n");
+    let left = one.routers[..1].iter().map(|router| (**router).clone()).collect::<Vec<_>>();
+    one.faults.set_routers(&left);
+    assert_eq!(one.end(1), []);
+    assert_eq!(one.end(0)[0].subject, "bastion: jump host works again");
+    assert!(one.faults.states.is_empty());
+}
