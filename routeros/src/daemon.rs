@@ -35,7 +35,7 @@ use crate::{
     hooks::{self, Hooks},
     login_gate,
     open_files::shortage,
-    recorder::Recorder,
+    recorder::{CONNECTING, Recorder},
     reload,
     session::{self, AnswerTo, ExportAnswer, ExportRequests, FetchTurns},
     ssh::retry_jumps,
@@ -154,7 +154,6 @@ async fn follow(
         reloaded,
         running: BTreeMap::new(),
     };
-    recorder.set_routers(&config.routers);
     tasks.set(&config.routers);
     if let Some(sockets) = syslog {
         tokio::spawn(syslog::listen(sockets, Arc::clone(&recorder.syslog_senders)));
@@ -223,7 +222,6 @@ fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
             start_access::RESTART
         ));
     }
-    tasks.recorder.set_routers(&new.routers);
     tasks.set(&new.routers);
     info(format_args!("configuration loaded: {} routers", new.routers.len()));
 }
@@ -258,9 +256,12 @@ impl RouterTasks {
                 self.start(Arc::new(router.clone()));
             }
         }
+        self.recorder.set_routers(routers);
     }
 
     fn start(&mut self, router: Arc<Router>) {
+        // The stored one may be that of a process that was killed.
+        self.recorder.set_status(&router.name, CONNECTING, "");
         let (recorder, turns) = (Arc::clone(&self.recorder), self.turns.clone());
         let (requests, received) = mpsc::channel(MAX_REQUESTS);
         let (received, reloaded) = (ExportRequests::new(received), self.reloaded.clone());

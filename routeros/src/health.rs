@@ -6,18 +6,23 @@ use std::{
     io::{self, ErrorKind, Write},
     path::Path,
     process::ExitCode,
+    time::Duration,
 };
 
 use aw_service::{FileKind, explain, open_file, plain};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     archive::{Archive, RouterState},
     config::Config,
     daemon::lock_path,
     mask::mask,
-    recorder::is_followed,
+    recorder::{CONNECTING, is_followed},
 };
 
+/// A router may be connected to for the first time for so long: half a minute for a name or an address without an answer,
+/// with some tries.
+const CONNECT_TIME: Duration = Duration::from_secs(120);
 /// Routers that the line names.
 const NAMED: usize = 10;
 
@@ -67,6 +72,7 @@ fn fault(state: &RouterState) -> Option<String> {
     let since = state.since.map_or(String::new(), |since| format!(" since {since:.0}"));
     match state.status.as_str() {
         "connected" => None,
+        CONNECTING if is_recent(state) => None,
         // The daemon does not know it, or did not connect yet.
         "" | "stopped" => Some(format!(
             "is not followed{since} (after it was added: systemctl reload aw-routeros)"
@@ -76,6 +82,11 @@ fn fault(state: &RouterState) -> Option<String> {
         }
         status => Some(format!("is not followed{since}: {status}: {}", mask(&state.why))),
     }
+}
+
+fn is_recent(state: &RouterState) -> bool {
+    let limit = SignedDuration::try_from(CONNECT_TIME).unwrap_or(SignedDuration::MAX);
+    state.since.is_some_and(|since| Timestamp::now().duration_since(since) < limit)
 }
 
 /// Whether a daemon holds the lock of the archive.

@@ -156,14 +156,8 @@ impl GroupState {
         let first = Backoff::new(retry, LONGEST_HOLD.max(retry));
         let pause = (!retry.is_zero()).then(|| self.backoff.get_or_insert(first).pause());
         let names: Vec<_> = self.known.iter().take(MAX_REFUSED).map(RouterName::as_str).collect();
-        let next = pause.map_or("all try after a reload".into(), |pause| {
-            format!("one router tries every {} s, all after a reload", pause.as_secs())
-        });
-        let why = format!(
-            "login not tried: {} refused {} ({next}: systemctl reload aw-routeros)",
-            names.join(", "),
-            Credential::of(router)
-        );
+        let why =
+            format!("login not tried: {} refused {}", names.join(", "), Credential::of(router));
         self.hold = Some(Hold { until: pause.map(|pause| now + pause), is_probed: false, why });
     }
 }

@@ -31,7 +31,11 @@ use self::{
     clock::RetentionClock, commits::Commits, journal::Journal, judge::Judge, mail::ChangeMail,
     ring::ChangeRing, sensitive::SensitiveHashes,
 };
-pub use self::{record_backup::BackupTimes, record_export::Outcome, shared::is_followed};
+pub use self::{
+    record_backup::BackupTimes,
+    record_export::Outcome,
+    shared::{CONNECTING, is_followed},
+};
 use crate::{
     archive::Archive,
     config::{Config, Router, RouterName},

@@ -178,6 +178,9 @@ impl RouterTask {
     /// Reports a new fault once, and returns the pause before the next connection, or `None` if it waits for a reload.
     fn report_fault(&mut self, fault: SshFault, lasted: Duration) -> Option<Duration> {
         let cause = fault.to_string();
+        if fault.is_behind_jump() {
+            self.jump_host_works();
+        }
         let (status, subject) = match fault {
             SshFault::Unreachable(_) | SshFault::NoChannel(_) | SshFault::Late { .. } => {
                 return Some(self.report_unreachable(&cause, lasted));
@@ -188,7 +191,10 @@ impl RouterTask {
             SshFault::Refused(_) => return self.report_refused(&cause),
             SshFault::Held(_) => {
                 let login = SharedCause::Login(Credential::of(&self.router));
-                self.report_shared("refused", SharedFault::new(login, "login refused", cause));
+                let text = format!(
+                    "{cause}; next try: after one router tried for all, or after a reload (systemctl reload aw-routeros)"
+                );
+                self.report_shared("refused", SharedFault::new(login, "login refused", text));
                 return Some(Duration::ZERO);
             }
             SshFault::Credentials(_) => {
@@ -213,6 +219,12 @@ impl RouterTask {
             self.recorder.alarm(&self.router, subject, &text);
         }
         Some(LONG_PAUSE)
+    }
+
+    /// The jump host is not the cause, or not any more.
+    fn jump_host_works(&self) {
+        let is_jump = |by: &SharedCause| matches!(by, SharedCause::Jump(_));
+        self.recorder.shared_fault_ends(&self.router.name, is_jump);
     }
 
     /// Reports a fault together with other routers that have it.
@@ -258,7 +270,6 @@ impl RouterTask {
         let name = &self.router.name;
         let alarm_after = Duration::from_secs(self.recorder.config.alarm_after);
         self.recorder.set_status(name, "unreachable", cause);
-        self.recorder.shared_fault_ends(name, |by| matches!(by, SharedCause::Jump(_)));
         let pause = reconnect_pause(&mut self.backoff, lasted, random_byte());
         let down = self.down_since.map_or(Duration::ZERO, |since| since.elapsed());
         if !self.connection_fault.is_present() && down >= alarm_after {
@@ -284,8 +295,10 @@ impl RouterTask {
         let again = is_refused || was_shared || self.connection_fault.clear();
         let again = if again { " again" } else { "" };
         self.recorder.note(&self.router.name, &format!("connected{again}"));
-        let is_over = |by: &SharedCause| !is_refused || matches!(by, SharedCause::Jump(_));
-        self.recorder.shared_fault_ends(&self.router.name, is_over);
+        match is_refused {
+            true => self.jump_host_works(),
+            false => self.recorder.shared_fault_ends(&self.router.name, |_| true),
+        }
     }
 
     /// Records an export. Returns `None` after a failure, which is reported.

@@ -177,7 +177,7 @@ impl SharedFaults {
         for (cause, state) in &mut self.states {
             let further = state.affected.len() - state.reported.len();
             let again = |since| now >= since + REPORT_AGAIN || further >= state.reported.len();
-            let is_single = self.members.get(cause).is_none_or(|count| *count == 1);
+            let is_single = self.members.is_empty() || self.members.get(cause) == Some(&1);
             let is_gathered =
                 is_single || now >= state.last + QUIET || now >= state.first + LONGEST_GATHERING;
             let is_late = now >= state.first + state.fault.after;

@@ -18,12 +18,7 @@ impl Recorder {
     /// The routers that are followed from now on.
     pub fn set_routers(&self, routers: &[Router]) {
         lock(&self.shared).set_routers(routers);
-        let waiting = |router: &Router| (router.name.clone(), String::new());
-        let statuses = &mut *lock(&self.statuses);
-        statuses.retain(|name, _| routers.iter().any(|router| &router.name == name));
-        for (name, status) in routers.iter().map(waiting) {
-            statuses.entry(name).or_insert(status);
-        }
+        lock(&self.statuses).retain(|name, _| routers.iter().any(|router| &router.name == name));
     }
 
     /// A router has a fault that others may have too: mailed with them, and logged for the first one.
@@ -76,8 +71,9 @@ impl Recorder {
         if statuses.is_empty() {
             return "no router is configured (aw-routeros add HOST)".into();
         }
-        let connecting = statuses.values().filter(|status| status.is_empty()).count();
-        let failing: Vec<_> = statuses.iter().filter(|(_, status)| !is_followed(status)).collect();
+        let connecting = statuses.values().filter(|status| *status == CONNECTING).count();
+        let is_failing = |status: &str| status != CONNECTING && !is_followed(status);
+        let failing: Vec<_> = statuses.iter().filter(|(_, status)| is_failing(status)).collect();
         let count = statuses.len();
         let noun = if count == 1 { "router" } else { "routers" };
         let mut text = format!("{count} {noun}: {} followed", count - failing.len() - connecting);
@@ -98,7 +94,10 @@ impl Recorder {
     }
 }
 
-/// Whether a router of this status is followed; one that is not connected to yet has none.
+/// The status of a router before the first connection.
+pub const CONNECTING: &str = "connecting";
+
+/// Whether a router of this status is followed.
 pub fn is_followed(status: &str) -> bool {
-    matches!(status, "" | "connected" | "incomplete")
+    matches!(status, "connected" | "incomplete")
 }

@@ -36,6 +36,17 @@ pub enum SshFault {
 }
 
 impl SshFault {
+    /// Whether the router itself has this fault, which a jump host let through.
+    pub fn is_behind_jump(&self) -> bool {
+        !matches!(
+            self,
+            SshFault::Jump { .. }
+                | SshFault::Held(_)
+                | SshFault::Credentials(_)
+                | SshFault::Restart(_)
+        )
+    }
+
     /// Whether the connection must not be tried again soon: each refused login is a line in the router's log, and a
     /// machine with a wrong key must not receive the password.
     pub fn is_final(&self) -> bool {
