@@ -200,8 +200,7 @@ fn a_jump_host() {
     bastion.stop();
     let daemon = watching.start();
     // There is no other way.
-    daemon.stderr.wait_for("one: unreachable for");
-    daemon.stderr.wait_for("through bastion: connection refused");
+    daemon.stderr.wait_for("not followed: jump host bastion is down: connection refused");
     bastion.start_again();
     for name in ["one", "two"] {
         daemon.stderr.wait_for(&format!("{name}: first contact"));
@@ -237,7 +236,7 @@ fn a_jump_host_that_does_not_forward() {
     let watching = bastion.as_jump_host(watching);
     let mut command = watching.command();
     command.arg("check");
-    let why = format!("through bastion: it does not forward to {}", router.address);
+    let why = format!("jump host bastion: it does not forward to {}", router.address);
     let found = run(command).refused("aw-routeros", &["1 of 1 routers cannot be followed"]);
     assert!(
         found.stdout.contains(&why) && found.stdout.contains("AllowTcpForwarding"),
