@@ -32,6 +32,7 @@ for purpose in "$@"; do
       ;;
     test)
       # By what it does, where another package has a command of this name: busybox, mandoc, a stub that asks for a snap.
+      need age test -x /usr/bin/age -a -x /usr/bin/age-keygen
       need busybox command_exists busybox
       need chromium command_exists chromium
       need chromium-driver chromedriver --version

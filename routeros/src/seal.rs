@@ -24,6 +24,11 @@ impl TryFrom<String> for Recipient {
     type Error = String;
 
     fn try_from(text: String) -> Result<Recipient, String> {
+        if text.trim().starts_with("age1pq1") {
+            return Err(format!(
+                "recipient {text:?}: post-quantum keys are not supported yet: use an X25519 key (age-keygen without -pq prints it as public key, age1... of 62 letters)"
+            ));
+        }
         let fault =
             || format!("recipient {text:?}: must be age1... (age-keygen prints it as public key)");
         let key = bech32("age", text.trim()).and_then(|key| key.try_into().ok());
@@ -38,13 +43,20 @@ const CHUNK: usize = 64 << 10;
 
 /// Encrypts to all recipients: each can decrypt. Fails only without random numbers or with a recipient that is no key.
 pub fn seal(recipients: &[Recipient], text: &[u8]) -> Result<Vec<u8>, Unspecified> {
-    let random = SystemRandom::new();
+    seal_with(recipients, text, &SystemRandom::new())
+}
+
+fn seal_with(
+    recipients: &[Recipient],
+    text: &[u8],
+    random: &dyn SecureRandom,
+) -> Result<Vec<u8>, Unspecified> {
     let (mut file_key, mut nonce) = ([0; 16], [0; 16]);
     random.fill(&mut file_key)?;
     random.fill(&mut nonce)?;
     let mut header = "age-encryption.org/v1\n".to_owned();
     for recipient in recipients {
-        let (share, wrapped) = wrap(recipient, &file_key, &random)?;
+        let (share, wrapped) = wrap(recipient, &file_key, random)?;
         header += &format!("-> X25519 {}\n{}\n", BASE64.encode(share), BASE64.encode(wrapped));
     }
     header += "---";
@@ -75,7 +87,7 @@ pub fn seal(recipients: &[Recipient], text: &[u8]) -> Result<Vec<u8>, Unspecifie
 fn wrap(
     Recipient(recipient): &Recipient,
     file_key: &[u8],
-    random: &SystemRandom,
+    random: &dyn SecureRandom,
 ) -> Result<(Vec<u8>, Vec<u8>), Unspecified> {
     let own = EphemeralPrivateKey::generate(&X25519, random)?;
     let share = own.compute_public_key()?.as_ref().to_vec();
@@ -147,6 +159,37 @@ mod tests {
         {
             assert!(Recipient::try_from(text.to_owned()).is_err(), "{text}");
         }
+    }
+
+    /// A file that was computed by another implementation (Python's cryptography, from the specification) with these random
+    /// numbers, and that `age -d` 1.1.1 opens with AGE-SECRET-KEY-1QF0UE5SX4GH26P4EX88LH7QJ2K8N3CDHPWNFNCV8NK0PM6VUNNASNKE2XZ.
+    #[test]
+    #[expect(deprecated, reason = "the only fixed numbers that ring takes")]
+    fn known_answer() {
+        let key = "age1qnq84rnm5netgwp8tmde22fle64a5dlsjtht9snktcskt46sky4qxuyxkt";
+        let recipient = Recipient::try_from(key.to_owned()).unwrap();
+        let bytes: Vec<u8> = (0..64).collect();
+        // The key of the file, the nonce, the ephemeral key.
+        let random = ring::test::rand::FixedSliceSequenceRandom {
+            bytes: &[&bytes[..16], &bytes[16..32], &bytes[32..]],
+            current: 0.into(),
+        };
+        let text = b"/ppp secret add name=x password=geheim\n";
+        let sealed = seal_with(&[recipient], text, &random).unwrap();
+        let header = "age-encryption.org/v1
+-> X25519 NYBy1jZYgNGu6jKa35EhODhR7SGijjt16WXQ0s0WYlQ
+sATkill4vrIfdoxhSeic+mpE0eRyLTRAvhyLCTQz6M8
+--- qI9moNzy9eYbO7JPrfPKB+oUJDrpoZXfjllT+Nt57gs
+";
+        let payload = "EBESExQVFhcYGRobHB0eH6rJT64SrXCT7vNuDxXBVUzwRywJEBRaWyXzjHUCSQN9Wp2Hgq7KnyLR30k2yO1sAowW1Qx14N8";
+        let expected = [header.as_bytes(), &BASE64.decode(payload).unwrap()].concat();
+        assert_eq!(sealed.escape_ascii().to_string(), expected.escape_ascii().to_string());
+    }
+
+    #[test]
+    fn a_post_quantum_key_is_named() {
+        let fault = Recipient::try_from("age1pq1qqqq".to_owned()).unwrap_err();
+        assert!(fault.contains("not supported yet: use an X25519 key"), "{fault}");
     }
 
     /// The test with the program `age` decrypts it.
