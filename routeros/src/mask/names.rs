@@ -16,8 +16,19 @@ const PARTS: [&str; 12] = [
     "apikey",
 ];
 /// Ends of such names.
-const ENDS: [&str; 10] =
-    ["key", "pass", "pwd", "pw", "-pin", "-cak", "community", "identity", "signature", "-otp"];
+const ENDS: [&str; 11] = [
+    "key",
+    "key-val",
+    "pass",
+    "pwd",
+    "pw",
+    "-pin",
+    "-cak",
+    "community",
+    "identity",
+    "signature",
+    "-otp",
+];
 /// Whole names.
 const WHOLE: [&str; 3] = ["pin", "cak", "otp"];
 /// Ends of names that are about a secret, and are none: its size, its place, how it is used.
