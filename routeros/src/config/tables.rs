@@ -26,6 +26,9 @@ const LOGINS: [&str; 3] = ["password_file", "key_file", "agent"];
 /// Keys that only a router has.
 pub const OF_ROUTER: [&str; 3] = ["name", "address", "group"];
 
+/// Keys that an empty text unsets, so that the router does not have that of its group or of the defaults.
+const UNSET: [&str; 4] = ["via", "source", "mail_to", "passphrase_file"];
+
 /// The text of a file.
 pub struct Source {
     /// Its path in messages; empty: none.
@@ -205,7 +208,13 @@ impl Config {
     }
 }
 
-fn router_of(table: Table) -> Result<Router, Fault> {
+fn router_of(mut table: Table) -> Result<Router, Fault> {
+    for key in UNSET {
+        let value = table.get_ref().get(key).map(Spanned::get_ref);
+        if matches!(value, Some(DeValue::String(text)) if text.is_empty()) {
+            table.get_mut().remove(key);
+        }
+    }
     let (at, value) = (table.span(), DeValue::Table(table.into_inner()));
     Router::deserialize(ValueDeserializer::from(Spanned::new(at.clone(), value)))
         .map_err(|error| Fault::of(&error, at.start))

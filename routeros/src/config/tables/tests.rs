@@ -153,3 +153,35 @@ fn a_file_that_all_users_can_write_to() {
     let fault = Config::read(&path).unwrap_err();
     assert!(fault.contains("not a regular file"), "{fault}");
 }
+
+/// An empty text is no value, and not that of the defaults: `via = "r1"` for all but r1.
+#[test]
+fn an_empty_text_unsets_a_key() {
+    let text = r#"archive = "/a"
+[mail]
+server = "127.0.0.1"
+from = "a@example.org"
+to = ["noc@example.org"]
+[defaults]
+user = "a"
+key_file = "/k"
+via = "r1"
+source = "192.0.2.9"
+mail_to = ["all@example.org"]
+[group.near]
+source = ""
+[[router]]
+name = "r1"
+address = "192.0.2.1"
+group = "near"
+via = ""
+mail_to = ""
+[[router]]
+name = "r2"
+address = "192.0.2.2"
+"#;
+    let config = Config::parse(text).unwrap();
+    let [r1, r2] = &*config.routers else { panic!("{config:?}") };
+    assert_eq!((&r1.via, r1.source, &r1.mail_to), (&None, None, &None));
+    assert!(r2.via.is_some() && r2.source.is_some() && r2.mail_to.is_some());
+}
