@@ -61,11 +61,9 @@ pub fn grep(path: &Path, options: &GrepOptions) -> Result<(), Error> {
     if !without.is_empty() {
         info(format_args!("no configuration in the archive yet: {}", without.join(", ")));
     }
-    if !found {
-        info(format_args!("no line matches {:?}", options.pattern));
-    }
     match unread {
-        0 => Ok(()),
+        0 if found => Ok(()),
+        0 => Err(failed(format_args!("no line matches {:?}", options.pattern))), // exit 1, as grep(1)
         _ => Err(failed(format_args!("routers that were not searched: {unread}"))),
     }
 }

@@ -64,6 +64,10 @@ fn section(change: &ReportedChange) -> String {
     };
     let mut text =
         format!("<details>\n<summary>{} {}</summary>\n", escaped(&head), escaped(&about));
+    let from = match change.ignored {
+        0 => from,
+        ignored => format!("{from}; ignored lines: {ignored}"),
+    };
     let _ = writeln!(text, "<p>{}</p>", escaped(&from));
     if !change.log.is_empty() {
         let _ = writeln!(text, "<pre>{}</pre>", escaped(&change.log.join("\n")));
