@@ -12,10 +12,12 @@
 //! NAME/log.txt             a line for each message
 //! NAME/refused/*.rsc       incomplete exports
 //! NAME/sensitive/*.age     exports with secrets, encrypted
+//! NAME/secrets.json        with these, what changes of secrets are found with
 //! NAME/backups/*.age       binary backups, encrypted
 //! NAME/state.json          the state of the router
 //! ```
 
+mod clear;
 mod files;
 mod sensitive;
 
@@ -70,6 +72,8 @@ pub struct RouterState {
     pub unconfirmed: String,
     /// When old files were last removed.
     pub tidied: Option<Timestamp>,
+    /// Whether files with secrets in clear, from before `encrypt_to`, were reported.
+    pub clear_reported: bool,
 }
 
 const MAX_REFUSED: usize = 20;

@@ -23,7 +23,7 @@ use crate::{
     config::{Config, RouterName},
     config_export::parse_stored,
     diff::Difference,
-    mask::mask,
+    mask::{mask, mask_json},
     terminal::{print, table, table_with_notes},
 };
 
@@ -55,17 +55,9 @@ impl OutputOptions {
 
     /// Prints a line of JSON, with secrets masked in each text, unless they are requested.
     fn print_json(&self, value: &impl Serialize) -> Result<(), Error> {
-        fn masked(value: &mut serde_json::Value) {
-            match value {
-                serde_json::Value::String(text) => *text = mask(text),
-                serde_json::Value::Array(values) => values.iter_mut().for_each(masked),
-                serde_json::Value::Object(values) => values.values_mut().for_each(masked),
-                _ => {}
-            }
-        }
         let mut value = serde_json::to_value(value).unwrap_or_default();
         if !self.secrets {
-            masked(&mut value);
+            mask_json(&mut value);
         }
         print(&format!("{value}\n"))
     }
@@ -325,6 +317,10 @@ pub fn find_router(config: &Config, name: &str) -> Result<RouterName, Error> {
 
 /// The only snapshot whose name begins with `start`.
 fn find_snapshot<'a>(snapshots: &'a [String], start: &str) -> Result<&'a String, Error> {
+    if start.is_empty() {
+        // As log prints it for what is not part of an export.
+        return Err(failed("the name of a snapshot is empty (log has none for what is noted)"));
+    }
     let mut found = snapshots.iter().filter(|name| name.starts_with(start));
     match (found.next(), found.next()) {
         (Some(name), None) => Ok(name),

@@ -39,6 +39,9 @@ pub struct Change {
     /// How many of these lines are ignored by rules: archived, and not reported.
     #[serde(default)]
     pub ignored: u32,
+    /// How many lines have another secret only: each is `***` before and after.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub secrets: u32,
     /// The name of the snapshot before.
     #[serde(default)]
     pub before: String,
@@ -55,6 +58,10 @@ pub struct Change {
     /// Whether the exports were incomplete, so that they may lack what the log lines are about.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The log lines to credit a change to.
@@ -129,6 +136,10 @@ impl Credit {
         for claim in self.claims.iter_mut().chain(self.candidates.iter_mut().flatten()) {
             claim.message = mask(&claim.message);
             claim.command = claim.command.as_deref().map(mask);
+            for actor in &mut claim.actors {
+                actor.user = mask(&actor.user);
+                actor.via = actor.via.as_deref().map(mask);
+            }
         }
         self
     }
@@ -144,14 +155,6 @@ fn without_forged(claims: Vec<LogClaim>) -> (Vec<LogClaim>, Vec<LogClaim>) {
     let is_new = |claim: &LogClaim| by_log.iter().all(|known| known.message != claim.message);
     let unconfirmed = by_syslog.into_iter().filter(is_new).collect();
     (by_log, unconfirmed)
-}
-
-impl Credit {
-    /// The users that the log names, or [`UNKNOWN`].
-    pub fn names(&self) -> String {
-        let named = users(&self.claims).join(", ");
-        if named.is_empty() { UNKNOWN.into() } else { named }
-    }
 }
 
 impl Change {
@@ -183,6 +186,7 @@ impl Change {
             added: difference.added,
             removed: difference.removed,
             ignored: 0,
+            secrets: 0,
             before,
             snapshot,
             diff: difference.text,
@@ -327,6 +331,13 @@ impl Change {
                     let _ = writeln!(text, "    command: {}", shown(command));
                 }
             }
+        }
+        if self.secrets > 0 {
+            let _ = writeln!(
+                text,
+                "  Lines of which only a secret changed, which is ***: {}",
+                self.secrets
+            );
         }
         for fact in &self.facts {
             let _ = writeln!(text, "  {}", shown(fact));

@@ -75,6 +75,9 @@ pub struct Config {
     /// Programs that are started after a change.
     #[serde(default)]
     pub hooks: Vec<HookCommand>,
+    /// Programs that are started after each commit.
+    #[serde(default)]
+    pub commit_hooks: Vec<HookCommand>,
     /// Seconds after which a hook is killed.
     #[serde(default = "seconds::<60>")]
     pub hook_timeout: u64,
@@ -281,6 +284,9 @@ impl Config {
         }
         if self.mail_digest > MAX_SECONDS {
             return Err(format!("mail_digest: must be at most {MAX_SECONDS}").into());
+        }
+        if !self.commit_hooks.is_empty() && self.git.is_none() {
+            return Err("commit_hooks: nothing is committed (set git)".to_owned().into());
         }
         if self.hook_timeout == 0 || self.hook_timeout > MAX_SECONDS {
             return Err(format!("hook_timeout: must be 1 to {MAX_SECONDS}").into());

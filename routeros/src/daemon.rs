@@ -101,9 +101,10 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         |path: &PathBuf| Repository::open(path).map_err(|error| Error::io(path.display(), error));
     let git = config.git.as_ref().map(repository).transpose()?;
     let mailer = prepared.map(PreparedMailer::start).transpose()?;
-    let hooks = hooks.map(|pipes| Hooks::new(pipes, &config.hooks)).transpose()?;
+    let hooks = hooks.map(|pipes| Hooks::new(pipes, &config)).transpose()?;
     let recorder = Recorder::new(&config, false, mailer, ring, git).with_hooks(hooks);
     let recorder = Arc::new(recorder);
+    recorder.mask_bases();
     recorder.commit_archive();
     recorder.send_earlier_mail();
     let runtime = runtime::Builder::new_current_thread()
@@ -158,6 +159,8 @@ async fn follow(
     if let Some(sockets) = syslog {
         tokio::spawn(syslog::listen(sockets, Arc::clone(&recorder.syslog_senders)));
     }
+    let reporter = Arc::clone(&recorder);
+    spawn_blocking(move || reporter.report_clear_files());
     let mut current = config;
     let failure = |error| Error::io("wait for signals", error);
     let fd = signals.as_fd().try_clone_to_owned().map_err(failure)?;
@@ -355,7 +358,8 @@ pub fn lock_path(archive: &Path) -> PathBuf {
 }
 
 /// Locks the archive: only one daemon writes to it.
-fn lock(archive: &Path, identity: Option<&Identity>) -> Result<File, Error> {
+/// Locks the archive against a second process.
+pub fn lock(archive: &Path, identity: Option<&Identity>) -> Result<File, Error> {
     let user = identity.map(|identity| identity.user);
     let file = open_own(&lock_path(archive), 0o600, user)?;
     match file.try_lock() {

@@ -1,4 +1,4 @@
-//! Hooks: programs that are started after a change, such as `git push`.
+//! Hooks: programs that are started after a change or after a commit, such as `git push`.
 //!
 //! The daemon itself can start no program: its sandbox forbids it. So it starts a second process of this program before it
 //! gives up its privileges, with the same user, which starts the hooks, and nothing but them: see `process.rs`. The daemon
@@ -66,16 +66,20 @@ impl TryFrom<TextOrWords> for HookCommand {
 /// What the process that starts hooks is given first.
 #[derive(Debug, Deserialize, Serialize)]
 struct HookSetup {
+    /// First those that are started after changes, then those after commits.
     hooks: Vec<Vec<String>>,
+    /// The number of the first ones.
+    of_changes: usize,
     /// Seconds after which a hook is killed.
     timeout: u64,
     /// Environment variables of all hooks.
     variables: Vec<(String, String)>,
 }
 
-/// A change, for the hooks.
+/// A change or a commit, for its hooks.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct HookEvent {
+    pub is_commit: bool,
     /// Environment variables.
     pub variables: Vec<(String, String)>,
     /// The standard input, with secrets masked.
@@ -100,7 +104,7 @@ pub fn start(
     identity: Option<&Identity>,
     background: bool,
 ) -> Result<Option<HookPipes>, Error> {
-    if config.hooks.is_empty() {
+    if config.hooks.is_empty() && config.commit_hooks.is_empty() {
         return Ok(None);
     }
     let failure = |error| Error::io("start the process that starts hooks", error);
@@ -124,7 +128,8 @@ pub fn start(
     };
     let git = config.git.as_ref().map(|path| ("GIT_DIR".into(), path.display().to_string()));
     let setup = HookSetup {
-        hooks: config.hooks.iter().map(|hook| hook.0.clone()).collect(),
+        hooks: config.hooks.iter().chain(&config.commit_hooks).map(|hook| hook.0.clone()).collect(),
+        of_changes: config.hooks.len(),
         timeout: config.hook_timeout,
         variables: git.into_iter().collect(),
     };
@@ -156,7 +161,7 @@ struct Faults {
 
 impl Hooks {
     /// Call it after privileges are dropped, because it starts threads.
-    pub fn new(pipes: HookPipes, commands: &[HookCommand]) -> Result<Hooks, Error> {
+    pub fn new(pipes: HookPipes, config: &Config) -> Result<Hooks, Error> {
         let failure = |error| Error::io("start a thread for hooks", error);
         let waiting = Arc::new(AtomicUsize::new(0));
         let (to, events) = sync_channel::<(usize, Vec<u8>)>(MAX_WAITING);
@@ -179,12 +184,12 @@ impl Hooks {
         };
         thread::Builder::new().name("hook results".into()).spawn(read).map_err(failure)?;
         let name = |command: &HookCommand| command.0.first().cloned().unwrap_or_default();
-        let names = commands.iter().map(name).collect();
+        let names = config.hooks.iter().chain(&config.commit_hooks).map(name).collect();
         let (results, faults) = (Mutex::new(results), Mutex::default());
         Ok(Hooks { to, waiting, results, names, faults })
     }
 
-    /// Starts the hooks of a change, without waiting for them.
+    /// Starts the hooks of a change or of a commit, without waiting for them.
     pub fn run(&self, event: &HookEvent) {
         let mut line = serde_json::to_vec(event).unwrap_or_default();
         line.push(b'\n');

@@ -11,6 +11,7 @@ use crate::{
     change::{Credit, UNKNOWN},
     config::RouterName,
     diff::Difference,
+    recorder::untagged,
 };
 
 /// A changed line is ignored if all that the rule names applies to it.
@@ -94,7 +95,7 @@ pub fn reported(
         return Reported { difference: difference.clone(), ignored: 0 };
     }
     let keep = |lines: &[String]| -> Vec<String> {
-        let is_kept = |line: &&String| !rules.iter().any(|rule| rule.ignores(line));
+        let is_kept = |line: &&String| !rules.iter().any(|rule| rule.ignores(untagged(line)));
         lines.iter().filter(is_kept).cloned().collect()
     };
     let shown = between(&keep(old), &keep(new));

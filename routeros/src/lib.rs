@@ -22,6 +22,7 @@ mod diff;
 mod export;
 mod facts;
 mod file_names;
+mod forget_secrets;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/bodies/routeros.rs"]
 pub mod fuzzed;
@@ -115,6 +116,8 @@ enum RouterosCommand {
     Show(archive_commands::ShowOptions),
     /// Have the running daemon take an export of a router now, and print whether the configuration changed, and who changed it
     Export(export::ExportOptions),
+    /// Replace secrets by *** in files of the archive from before encrypt_to, while the daemon is stopped
+    ForgetSecrets,
     /// Test each router once, as the user of the service: its host key, the login, the user's rights, the log, the logging rule, the export and the clock; and the archive and mail
     Check(check::CheckOptions),
 }
@@ -163,6 +166,7 @@ pub fn main() -> ExitCode {
         Some(RouterosCommand::Report(report)) => archive_commands::report(&options.config, report),
         Some(RouterosCommand::Show(show)) => archive_commands::show(&options.config, show),
         Some(RouterosCommand::Export(export)) => export::run(&options.config, export),
+        Some(RouterosCommand::ForgetSecrets) => forget_secrets::run(&options.config),
         Some(RouterosCommand::Check(check)) => {
             check::run(&options.config, check, options.service.user.as_deref())
         }

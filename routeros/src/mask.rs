@@ -11,6 +11,8 @@ mod value;
 
 use std::{borrow::Cow, ops::Range};
 
+use serde_json::Value;
+
 const MASK: &str = "***";
 /// The text is masked again until that changes nothing, so that masking twice is the same as masking once.
 const PASSES: usize = 5;
@@ -26,6 +28,16 @@ pub fn mask(text: &str) -> String {
         masked = again;
     }
     masked
+}
+
+/// Masks each text in JSON.
+pub fn mask_json(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = mask(text),
+        Value::Array(values) => values.iter_mut().for_each(mask_json),
+        Value::Object(values) => values.values_mut().for_each(mask_json),
+        _ => {}
+    }
 }
 
 fn mask_once(text: &str) -> String {

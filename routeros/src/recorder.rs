@@ -1,6 +1,7 @@
 //! Records what happens to routers: messages and `log.txt`, `state.json`, the archive, mail, git and the ring. Each part
 //! has a file of its own here, and its own lock.
 
+mod clear_secrets;
 mod clock;
 mod commits;
 mod digest;
@@ -12,6 +13,7 @@ mod record_export;
 mod record_facts;
 mod report;
 mod ring;
+mod secret_tags;
 mod sensitive;
 mod shared;
 
@@ -23,24 +25,31 @@ use std::{
 };
 
 use aw_notify::Mailer;
-use aw_service::{explain, info, warn};
+use aw_service::{explain, info, plain, warn};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use shm_layout::Writer;
 
 use self::{
-    clock::RetentionClock, commits::Commits, journal::Journal, judge::Judge, mail::ChangeMail,
-    ring::ChangeRing, sensitive::SensitiveHashes,
+    clock::RetentionClock,
+    commits::{AT_START, Commits},
+    journal::Journal,
+    judge::Judge,
+    mail::ChangeMail,
+    ring::ChangeRing,
+    secret_tags::SecretTags,
+    sensitive::SensitiveHashes,
 };
 pub use self::{
     record_backup::BackupTimes,
     record_export::Outcome,
+    secret_tags::{StoredTags, untagged},
     shared::{CONNECTING, is_followed},
 };
 use crate::{
     archive::Archive,
     config::{Config, Router, RouterName},
     git::Repository,
-    hooks::Hooks,
+    hooks::{HookEvent, Hooks},
     mask::mask,
     shared_faults::SharedFaults,
     syslog::SyslogSenders,
@@ -68,6 +77,7 @@ pub struct Recorder {
     shared: Mutex<SharedFaults>,
     /// The status of each router that is followed.
     statuses: Mutex<BTreeMap<RouterName, String>>,
+    secret_tags: Mutex<SecretTags>,
 }
 
 impl Recorder {
@@ -98,6 +108,7 @@ impl Recorder {
             sensitive: Mutex::default(),
             shared: Mutex::default(),
             statuses: Mutex::default(),
+            secret_tags: Mutex::default(),
             syslog_senders: Arc::default(),
             config: config.clone(),
             print,
@@ -125,13 +136,20 @@ impl Recorder {
         Zoned::new(time, self.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
     }
 
+    /// Text that leaves the archive: messages, mail with its subject, hooks, the ring, authors and subjects of commits. What
+    /// has a diff is masked as a whole before it is cut, by `Change::text`.
     fn masked(&self, text: &str) -> String {
         if self.config.mail_secrets { text.to_owned() } else { mask(text) }
     }
 
+    /// Text of a message as it is stored.
+    fn stored(&self, text: &str) -> String {
+        if self.config.encrypt_to.is_empty() { text.to_owned() } else { mask(text) }
+    }
+
     /// Writes a line to a router's `log.txt` only.
     pub fn log(&self, router: &RouterName, text: &str) {
-        self.journal.log(router, &self.local_time(Timestamp::now()), text);
+        self.journal.log(router, &self.local_time(Timestamp::now()), &self.stored(text));
     }
 
     /// Logs a message about a router, also to its `log.txt`.
@@ -142,29 +160,32 @@ impl Recorder {
 
     /// Logs a warning about a router, also to its `log.txt`, and sends it by mail.
     pub fn alarm(&self, router: &Router, subject: &str, text: &str) {
-        let (name, address, shown) = (&router.name, &router.address, self.masked(text));
-        warn(format_args!("{name}: {shown}"));
-        self.log(name, text);
-        let when = self.local_time(Timestamp::now());
-        let text = format!("{when} {name} ({address})\n\n{shown}\n");
-        self.mail.send(router.mail_to.as_deref(), &format!("{name}: {subject}"), &text);
+        warn(format_args!("{}: {}", router.name, self.masked(text)));
+        self.log(&router.name, text);
+        self.mail_message(router, subject, text);
     }
 
     /// Logs the end of a fault, also to `log.txt`, and sends it by mail.
     pub fn recovered(&self, router: &Router, subject: &str, text: &str) {
+        self.note(&router.name, text);
+        self.mail_message(router, subject, text);
+    }
+
+    fn mail_message(&self, router: &Router, subject: &str, text: &str) {
         let (name, address, shown) = (&router.name, &router.address, self.masked(text));
-        self.note(name, text);
         let when = self.local_time(Timestamp::now());
         let text = format!("{when} {name} ({address})\n\n{shown}\n");
-        self.mail.send(router.mail_to.as_deref(), &format!("{name}: {subject}"), &text);
+        let subject = format!("{name}: {}", self.masked(subject));
+        self.mail.send(router.mail_to.as_deref(), &subject, &text);
     }
 
     pub fn set_status(&self, router: &RouterName, status: &str, cause: &str) {
         lock(&self.statuses).insert(router.clone(), status.into());
+        let cause = self.stored(cause);
         self.journal.update_state(router, |state| {
-            if (state.status.as_str(), state.why.as_str()) != (status, cause) {
+            if (state.status.as_str(), state.why.as_str()) != (status, cause.as_str()) {
                 state.since = Some(Timestamp::now());
-                (state.status, state.why) = (status.into(), cause.into());
+                (state.status, state.why) = (status.into(), cause.clone());
             }
         });
     }
@@ -173,8 +194,7 @@ impl Recorder {
     pub fn set_last_line(&self, router: &RouterName, line: Option<(String, String)>) {
         if line.is_some() {
             // Compared with masked messages too, see `Session::find_candidates`.
-            let masks = !self.config.encrypt_to.is_empty();
-            let line = line.map(|(time, text)| (time, if masks { mask(&text) } else { text }));
+            let line = line.map(|(time, text)| (time, self.stored(&text)));
             self.journal.update_state(router, |state| state.last_line = line);
         }
     }
@@ -198,20 +218,36 @@ impl Recorder {
     /// change is not credited with it.
     pub fn commit_archive(&self) {
         let Some(commits) = &self.commits else { return };
-        if let Err(error) = commits.commit_archive() {
-            let text = format!("commit to the git repository: {}", explain(&error));
-            warn(&text);
-            let when = self.local_time(Timestamp::now());
-            self.mail.send(None, "git", &format!("{when}\n\n{text}\n"));
+        match commits.commit_archive() {
+            Ok(false) => {}
+            Ok(true) => self.start_commit_hooks("", AT_START, "aw-routeros"),
+            Err(error) => {
+                let text = format!("commit to the git repository: {}", explain(&error));
+                self.warn_of_all("git", &text);
+            }
         }
     }
 
     fn commit(&self, router: &Router, bytes: &[u8], message: &str, author: &str, now: Timestamp) {
         let Some(commits) = &self.commits else { return };
-        if let Err(error) = commits.commit(&router.name, bytes, message, author, now) {
-            let text = format!("commit to the git repository: {}", explain(&error));
-            self.alarm(router, "git", &text);
+        let (message, author) = (self.masked(message), self.masked(author));
+        match commits.commit(&router.name, bytes, &message, &author, now) {
+            Ok(()) => self.start_commit_hooks(router.name.as_str(), &message, &author),
+            Err(error) => {
+                let text = format!("commit to the git repository: {}", explain(&error));
+                self.alarm(router, "git", &text);
+            }
         }
+    }
+
+    fn start_commit_hooks(&self, router: &str, message: &str, author: &str) {
+        let Some(hooks) = self.hooks.as_ref().filter(|_| !self.config.commit_hooks.is_empty())
+        else {
+            return;
+        };
+        let variables = [("ROUTER", router), ("SUMMARY", message), ("USERS", author)];
+        let variables = variables.map(|(name, value)| (name.to_owned(), plain(value))).to_vec();
+        hooks.run(&HookEvent { is_commit: true, variables, text: String::new() });
     }
 
     /// Updates the ring's heartbeat and re-creates the ring if it was deleted; to be called about once a second.
@@ -228,11 +264,15 @@ impl Recorder {
     /// event loop.
     pub fn maintain_reports(&self) {
         self.mail.maintain();
-        for fault in self.hooks.iter().flat_map(Hooks::faults) {
-            let (when, shown) = (self.local_time(Timestamp::now()), self.masked(&fault));
-            warn(&shown);
-            self.mail.send(None, "hook", &format!("{when}\n\n{shown}\n"));
-        }
+        let faults = self.hooks.iter().flat_map(Hooks::faults);
+        faults.for_each(|fault| self.warn_of_all("hook", &fault));
+    }
+
+    /// Logs a warning that is about no router, and sends it by mail.
+    fn warn_of_all(&self, subject: &str, text: &str) {
+        let (when, shown) = (self.local_time(Timestamp::now()), self.masked(text));
+        warn(&shown);
+        self.mail.send(None, subject, &format!("{when}\n\n{shown}\n"));
     }
 
     pub fn finish(self) {

@@ -31,6 +31,7 @@ pub fn keys_for_a_restart(old: &Config, new: &Config) -> Vec<&'static str> {
             mail_lines,
             ignore,
             hooks,
+            commit_hooks,
             hook_timeout,
             mail_noted,
             syslog,

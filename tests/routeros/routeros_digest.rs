@@ -355,6 +355,33 @@ fn git_push_is_a_hook() {
     daemon.stop().ok();
 }
 
+/// `git push` after each commit, also of a first configuration and of a change that rules ignore.
+#[test]
+fn a_mirror_is_pushed_after_each_commit() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let watching = Watching::new(&ring)
+        .git()
+        .global("commit_hooks = [\"git push\"]")
+        .global("ignore = [{ menu = \"/ip dns\" }]")
+        .router("core1", &router, Version::V7);
+    let (repository, remote) = (watching.git_path(), watching.file("remote.git"));
+    for directory in [&repository, &remote] {
+        git(directory, &["init", "--quiet", "--bare", "--initial-branch=main"]);
+    }
+    git(&repository, &["remote", "add", "--mirror=push", "origin", remote.to_str().unwrap()]);
+    let daemon = watching.start();
+    let log = || {
+        let mut command = Command::new("git");
+        command.arg("--git-dir").arg(&remote).args(["log", "--format=%an %s", "main"]);
+        run(command).stdout
+    };
+    wait_until("the first push", || log().contains("first configuration"));
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    wait_until("the second push", || log().contains("alice core1: configuration changed"));
+    assert!(git(&remote, &["show", "main:core1.rsc"]).contains("192.0.2.53"));
+    daemon.stop().ok();
+}
+
 /// Many changes whose hooks do not end: the daemon does not wait for them, and reports them.
 #[test]
 fn hooks_that_hang() {

@@ -1,6 +1,7 @@
 //! With `encrypt_to`, secrets of exports are stored encrypted only; the program `age` decrypts them.
 #![forbid(unsafe_code)]
 
+use aw_tests::mail_sink::MailSink;
 use aw_tests::rig::{run, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::routeros::{Router, Version};
@@ -10,6 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Of the age documentation.
+const KEY: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 const SECRET: &str = "/ppp secret add name=x password=geheim profile=default";
 
 /// A pair of keys of age-keygen in this directory; the public one.
@@ -72,12 +75,13 @@ fn secrets_are_encrypted() {
     router.add("alice", "/ppp secret add name=y password=ganzgeheim");
     daemon.stderr.wait_for("changed by alice (+1 -0)");
     wait_until("a second one", || files(&sensitive).len() == 2);
-    // Only a secret.
+    // Only a secret: a change like any other.
     let at = router.state().lines.iter().position(|line| line == SECRET).unwrap();
     router.state().lines[at] = SECRET.replace("geheim", "geheimer");
     let command = "(/ppp secret set x password=geheimer)";
     router.log("system,info", &format!("ppp secret <x> changed by ssh:alice@192.0.2.7 {command}"));
-    daemon.stderr.wait_for("alice: a secret was changed");
+    daemon.stderr.wait_for("changed by alice (+1 -1)");
+    wait_until("a third one", || files(&sensitive).len() == 3);
     // What no export shows.
     let command = "(/user add name=ops password=geheim)";
     router.log("system,info", &format!("user ops added by ssh:bob@192.0.2.7 {command}"));
@@ -86,6 +90,67 @@ fn secrets_are_encrypted() {
     assert!(decrypted(&keyring.path().join("one"), &newest).contains("password=geheimer"));
     daemon.stop().ok();
     assert!(!has_in_clear(&watching.root(), "geheim"));
+}
+
+/// A change of secrets only is credited, mailed and archived, also if it was made while the program did not run.
+#[test]
+fn a_changed_secret_is_a_change() {
+    let (router, ring, sink) = (Router::start(Version::V7), Ring::new(), MailSink::start());
+    let secret = |n: u32, text: &str| format!("/ppp secret add name=n{n} password={text}{n}");
+    let set = |text: &str, numbers: std::ops::Range<u32>| {
+        let mut state = router.state();
+        for n in numbers {
+            let begin = format!("/ppp secret add name=n{n} ");
+            let at = state.lines.iter().position(|line| line.starts_with(&begin)).unwrap();
+            state.lines[at] = secret(n, text);
+        }
+    };
+    router.state().lines.extend((0..6).map(|n| secret(n, "geheim")));
+    let watching = Watching::new(&ring)
+        .mail(sink.port)
+        .git()
+        .global(&format!("encrypt_to = [{KEY:?}]\nmail_digest = 0"))
+        .router("core1", &router, Version::V7)
+        .option("show_sensitive = true");
+    let by = |user: &str| {
+        let text = format!("ppp secret <n0> changed by ssh:{user}@192.0.2.7 (/ppp secret set n0)");
+        router.log("system,info", &text);
+    };
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    set("neuheim", 0..1);
+    by("alice");
+    let mail = sink.wait_for(&["configuration changed by alice (+1 -1)"]);
+    for text in [
+        "\n-/ppp secret add name=n0 password=***",
+        "\n+/ppp secret add name=n0 password=***",
+        "Lines of which only a secret changed, which is ***: 1",
+    ] {
+        assert!(mail.contains(text), "{text} is not in {mail}");
+    }
+    // With a change of another line.
+    set("nochneuer", 0..1);
+    router.add("bob", "/ip dns set servers=192.0.2.53");
+    sink.wait_for(&["configuration changed by bob (+2 -1)"]);
+    daemon.stop().ok();
+    // A restart alone is no change; the tags in the archive have 12 bits, so six secrets change.
+    let daemon = watching.start();
+    wait_until("exports go on", || daemon.stderr.text().contains("connected"));
+    router.add("carol", "/ip dns set servers=192.0.2.54");
+    sink.wait_for(&["configuration changed by carol", "(+1 -0)"]);
+    daemon.stop().ok();
+    set("zuhause", 0..6);
+    by("dave");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("configuration changed by UNKNOWN");
+    daemon.stop().ok();
+    let changes = fs::read_to_string(watching.archive("core1").join("changes.jsonl")).unwrap();
+    assert_eq!(changes.lines().count(), 4, "{changes}");
+    let last = changes.lines().last().unwrap();
+    assert!(last.contains("dave") && last.contains("-/ppp secret add name=n"), "{last}");
+    for text in ["geheim", "neuheim", "nochneuer", "zuhause"] {
+        assert!(!has_in_clear(&watching.root(), text), "{text}");
+    }
 }
 
 /// An archive of before: its base is compared without the secrets, so that `encrypt_to` is no change.
@@ -97,21 +162,50 @@ fn an_archive_with_secrets_in_clear() {
         Watching::new(&ring).router("core1", &router, Version::V7).option("show_sensitive = true");
     let daemon = watching.start();
     daemon.stderr.wait_for("first contact");
+    router.add("alice", "/ppp secret add name=y password=geheim2");
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
     daemon.stop().ok();
     let latest = || fs::read_to_string(watching.archive("core1").join("latest.rsc")).unwrap();
     assert!(latest().contains("password=geheim"), "as before without encrypt_to");
-    let key = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
     let path = watching.file("routeros.toml");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, format!("encrypt_to = [{key:?}]\n{text}")).unwrap();
+    fs::write(&path, format!("encrypt_to = [{KEY:?}]\n{text}")).unwrap();
     let mut command = aw_tests::rig::program("aw-routeros", &["-c"]);
     command.arg(&path);
     let daemon = aw_tests::rig::Run::start(command);
+    let report = daemon.stderr.wait_for("files from before encrypt_to have secrets in clear");
+    assert!(report.contains("aw-routeros forget-secrets"), "{report}");
+    assert!(latest().contains("password=***"), "at once: {}", latest());
     wait_until("an encrypted export", || {
         files(&watching.archive("core1").join("sensitive")).len() == 1
     });
     router.add("alice", "/ip dns set servers=192.0.2.53");
     daemon.stderr.wait_for("changed by alice (+1 -0)");
     assert!(latest().contains("password=***"), "{}", latest());
+    let forget = |path: &Path| {
+        let mut command = aw_tests::rig::program("aw-routeros", &["forget-secrets", "-c"]);
+        command.arg(path);
+        run(command)
+    };
+    forget(&path).refused("aw-routeros", &["another aw-routeros uses this archive"]);
+    daemon.stop().ok();
+    assert!(has_in_clear(&watching.root(), "geheim"), "files from before are left alone");
+    let forgotten = forget(&path).ok();
+    for name in ["snapshots/", "changes.jsonl", "diff.txt", "users/alice.diff"] {
+        assert!(forgotten.stdout.contains(name), "{name}: {}", forgotten.stdout);
+    }
+    assert!(!has_in_clear(&watching.root(), "geheim"));
+    // All of it is as it was otherwise, and the report is not repeated.
+    let mut command = aw_tests::rig::program("aw-routeros", &["log", "-c"]);
+    command.arg(&path);
+    let log = run(command).ok().stdout;
+    assert_eq!(log.lines().count(), 3, "{log}");
+    assert_eq!(forget(&path).ok().stdout, "");
+    let mut command = aw_tests::rig::program("aw-routeros", &["-c"]);
+    command.arg(&path);
+    let daemon = aw_tests::rig::Run::start(command);
+    router.add("bob", "/ip dns set servers=192.0.2.54");
+    daemon.stderr.wait_for("(+1 -0)");
+    assert!(!daemon.stderr.text().contains("in clear"), "{}", daemon.stderr.text());
     daemon.stop().ok();
 }

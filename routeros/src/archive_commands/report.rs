@@ -84,6 +84,8 @@ struct ReportedChange {
     removed: u32,
     /// Changed lines that rules ignore.
     ignored: u32,
+    /// Lines of which only a secret changed.
+    secrets: u32,
     /// It is not part of an export: a user, a key, a version.
     noted: bool,
     /// The menus that its lines are in.
@@ -152,6 +154,7 @@ impl Report {
             added: change.added,
             removed: change.removed,
             ignored: change.ignored,
+            secrets: change.secrets,
             noted: change.noted,
             menus: menus(&change.diff),
             log: facts.chain(claims).take(MAX_LOG).collect(),
@@ -192,6 +195,10 @@ impl Report {
             let (snapshot, about) = match change.noted {
                 true => ("-".to_owned(), change.log.join("; ")),
                 false => (snapshot, change.menus.join(", ")),
+            };
+            let about = match change.ignored {
+                0 => about,
+                ignored => format!("({ignored} ignored) {about}"),
             };
             vec![time, change.router.clone(), who, lines, snapshot, about]
         });

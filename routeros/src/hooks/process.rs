@@ -34,10 +34,10 @@ pub fn run_process() -> ExitCode {
     }
     // While all workers are busy, nothing is read: the daemon bounds what waits.
     let (send, events) = sync_channel::<HookEvent>(0);
-    let events = Mutex::new(events);
+    let (events, commits) = (Mutex::new(events), Mutex::new(()));
     thread::scope(|scope| {
         for _ in 0..WORKERS {
-            scope.spawn(|| work(&setup, &events));
+            scope.spawn(|| work(&setup, &events, &commits));
         }
         for line in lines {
             let Ok(event) = serde_json::from_str(&line) else { continue };
@@ -50,12 +50,17 @@ pub fn run_process() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn work(setup: &HookSetup, events: &Mutex<Receiver<HookEvent>>) {
+fn work(setup: &HookSetup, events: &Mutex<Receiver<HookEvent>>, commits: &Mutex<()>) {
     let limit = Duration::from_secs(setup.timeout);
     loop {
         let Ok(event) = lock(events).recv() else { return };
+        // One after the other: two pushes to a repository at the same time refuse each other.
+        let _turn = event.is_commit.then(|| lock(commits));
         let variables = || setup.variables.iter().chain(&event.variables);
         for (hook, command) in setup.hooks.iter().enumerate() {
+            if event.is_commit != (hook >= setup.of_changes) {
+                continue;
+            }
             let failure = run_hook(command, variables(), &event.text, limit).err();
             let mut line = serde_json::to_vec(&HookResult { hook, failure }).unwrap_or_default();
             line.push(b'\n');

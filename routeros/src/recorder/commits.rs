@@ -11,6 +11,9 @@ use jiff::Timestamp;
 use super::lock;
 use crate::{archive::Archive, config::RouterName, git::Repository};
 
+/// The subject of a commit at the start.
+pub const AT_START: &str = "as found at the start";
+
 pub struct Commits {
     archive: PathBuf,
     git: Mutex<Repository>,
@@ -21,14 +24,14 @@ impl Commits {
         Commits { archive: archive.into(), git: Mutex::new(git) }
     }
 
-    /// Commits the archive if the last commit differs from it.
-    pub fn commit_archive(&self) -> io::Result<()> {
+    /// Commits the archive if the last commit differs from it, and returns whether it did.
+    pub fn commit_archive(&self) -> io::Result<bool> {
         let mut git = lock(&self.git);
         self.fill(&mut git)?;
         if git.is_empty() || git.is_committed()? {
-            return Ok(());
+            return Ok(false);
         }
-        git.commit("aw-routeros", Timestamp::now().as_second(), "as found at the start")
+        git.commit("aw-routeros", Timestamp::now().as_second(), AT_START).map(|()| true)
     }
 
     /// Commits the configuration of one router. The files of the others stay as they were.

@@ -84,7 +84,8 @@ impl Journal {
         lock(&self.failing).keys().cloned().collect()
     }
 
-    fn report(&self, router: &RouterName, file: &str, written: io::Result<()>) {
+    /// Reports that a file cannot be written, once, and that it can be again.
+    pub fn report(&self, router: &RouterName, file: &str, written: io::Result<()>) {
         let operation = format!("{router}: write {file}");
         let mut failing = lock(&self.failing);
         if let Err(error) = written {

@@ -8,12 +8,17 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Recorder, judge::Judgement, lock};
+use super::{
+    Recorder,
+    judge::Judgement,
+    lock,
+    secret_tags::{NewTags, untagged_difference},
+};
 use crate::{
     archive::Archive,
     change::{Change, Credit},
     config::Router,
-    config_export::{Completed, Export, ExportFault, list, parse_stored},
+    config_export::{Completed, Export, ExportFault, list, parse, parse_stored},
     diff::Difference,
     file_names::snapshot_time,
     ignore::reported,
@@ -69,9 +74,10 @@ impl Recorder {
         let newest = archive.newest_snapshot()?.and_then(|name| snapshot_time(&name));
         let base = self.base(router, &archive)?;
         let is_first = base.is_none();
-        let judged = match &fetched.fault {
-            Some(fault) => Err(fault.clone()),
-            None => {
+        let clear = sensitive.as_deref().map(parse).transpose();
+        let judged = match (&fetched.fault, &clear) {
+            (Some(fault), _) | (None, Err(fault)) => Err(fault.clone()),
+            (None, Ok(_)) => {
                 self.judge.judge(&router.name, &fetched.bytes, base, fetched.unconfirmed.take())
             }
         };
@@ -86,16 +92,24 @@ impl Recorder {
                 return Ok(Outcome::Rejected(fault));
             }
         };
-        let named = credit.names();
+        let tags = if let Ok(Some(clear)) = clear
+            && let Ok(masked) = parse(&fetched.bytes)
+        {
+            Some(self.secret_tags(&router.name, &clear, &masked, &completed)?)
+        } else {
+            None
+        };
         let outcome = if is_first {
             self.store_first(router, &fetched, &completed, now)?
         } else {
-            self.store(router, &fetched, credit, &completed, now)?
+            self.store(router, &fetched, credit, &completed, tags.as_ref(), now)?
         };
         // From here on a failure must not cause the same change to be recorded again.
+        if let Some(tags) = tags {
+            self.set_secret_tags(&router.name, tags);
+        }
         if let Some(sensitive) = sensitive.filter(|_| completed.failed.is_empty()) {
-            let is_same = matches!(outcome, Outcome::Unchanged) && completed.new.is_empty();
-            self.store_sensitive(router, &sensitive, is_same.then_some(&named), now);
+            self.store_sensitive(router, &sensitive, now);
         }
         if !is_confirmed {
             self.alarm(router, "configuration not confirmed", UNCONFIRMED);
@@ -116,7 +130,7 @@ impl Recorder {
             Err(fault) => fault,
         };
         for name in archive.snapshots()?.iter().rev() {
-            let bytes = archive.snapshot(name)?;
+            let bytes = self.comparable(router, archive.snapshot(name)?);
             if let Ok(base) = parse_stored(&bytes) {
                 let text = format!("latest.rsc is damaged ({fault}): using {name} instead");
                 self.alarm(router, "archive", &text);
@@ -177,13 +191,22 @@ impl Recorder {
         fetched: &FetchedExport,
         credit: Credit,
         completed: &Completed,
+        tags: Option<&NewTags>,
         now: Timestamp,
     ) -> io::Result<Outcome> {
         let archive = self.archive(&router.name);
         let Completed { base, export, new, .. } = completed;
         let bytes = completed.bytes.as_ref().unwrap_or(&fetched.bytes);
         let deadline = Some(Instant::now() + DIFF_TIME);
-        let difference = Difference::between(&base.lines, &export.lines, deadline);
+        let tags = tags.filter(|tags| tags.changed() > 0);
+        let tagged = tags.map(|tags| tags.tagged(&base.lines, &export.lines));
+        let lines =
+            tagged.as_ref().map_or((&*base.lines, &*export.lines), |(old, new)| (&**old, &**new));
+        let between = |old: &[String], new: &[String]| {
+            let difference = Difference::between(old, new, deadline);
+            if tags.is_some() { untagged_difference(difference) } else { difference }
+        };
+        let difference = between(lines.0, lines.1);
         if difference.is_empty() {
             if !new.is_empty() {
                 self.store_new_sections(router, bytes, new, now)?;
@@ -192,8 +215,6 @@ impl Recorder {
         }
         let credit = credit.with_missed(&difference);
         let old = archive.newest_snapshot()?.unwrap_or_default();
-        let between = |old: &[String], new: &[String]| Difference::between(old, new, deadline);
-        let lines = (&*base.lines, &*export.lines);
         let rules = &self.config.ignore;
         let reported = reported(rules, &router.name, &credit, lines, &difference, between);
         let snapshots = (old, archive.add_snapshot(now, bytes)?);
@@ -201,6 +222,7 @@ impl Recorder {
         let names = (router.name.as_str(), &*router.address.to_string());
         let mut change = Change::new(now, names, credit, difference, snapshots);
         change.ignored = reported.ignored;
+        change.secrets = tags.map_or(0, NewTags::changed);
         archive.add_change(&change, &change.text(&self.local_time(now), true))?;
         let shown = self.report(router, fetched.address, &change, reported);
         // After the above: if the process is killed before this, the next export shows the change again.

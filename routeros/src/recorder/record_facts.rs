@@ -115,7 +115,7 @@ impl Recorder {
             // Neither a rule nor a burst of other changes delays a new user or key.
             return self.mail.send(router.mail_to.as_deref(), &summary, &text);
         }
-        let (who, to) = (change.who(), router.mail_to.clone());
+        let (who, to) = (self.masked(&change.who()), router.mail_to.clone());
         let only_user = change.only_user().map(str::to_owned);
         let router = router.name.clone();
         self.notice(&Notice { router, who, only_user, when, summary, text, command: None, to });

@@ -31,6 +31,9 @@ impl Recorder {
             return None;
         }
         let mut shown = change.clone();
+        for user in &mut shown.users {
+            *user = self.masked(user); // users choose the names of scripts
+        }
         (shown.added, shown.removed) = (reported.difference.added, reported.difference.removed);
         shown.diff = reported.difference.text;
         let when = self.local_time(shown.time);
@@ -71,7 +74,11 @@ impl Recorder {
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), plain(&value))).to_vec();
         let (secrets, lines) = (self.config.mail_secrets, self.config.mail_lines);
-        hooks.run(&HookEvent { variables, text: mail_text(change, &when, secrets, lines) });
+        hooks.run(&HookEvent {
+            is_commit: false,
+            variables,
+            text: mail_text(change, &when, secrets, lines),
+        });
     }
 
     /// Mails a report, unless a rule ignores what its only user does.

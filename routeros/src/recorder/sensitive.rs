@@ -32,15 +32,9 @@ impl Recorder {
         }
     }
 
-    /// Stores a complete export with its secrets if it differs from the one before. `only_secrets`: who is named for it, if
-    /// nothing else differs. A failure is reported once, and the next export is stored again.
-    pub fn store_sensitive(
-        &self,
-        router: &Router,
-        export: &[u8],
-        only_secrets: Option<&String>,
-        now: Timestamp,
-    ) {
+    /// Stores a complete export with its secrets if it differs from the one before. A failure is reported once, and the next
+    /// export is stored again.
+    pub fn store_sensitive(&self, router: &Router, export: &[u8], now: Timestamp) {
         let known = lock(&self.sensitive).get(&router.name).copied();
         match self.seal_sensitive(router, export, known.flatten(), now) {
             Ok(None) => {}
@@ -48,11 +42,6 @@ impl Recorder {
                 lock(&self.sensitive).insert(router.name.clone(), Some(hash));
                 if matches!(known, Some(None)) {
                     self.recovered(router, "encrypted export", "exports are encrypted again");
-                }
-                if let (Some(Some(_)), Some(named)) = (known, only_secrets) {
-                    let text =
-                        format!("{named}: a secret was changed (its export is in sensitive/)");
-                    self.alarm(router, "a secret was changed", &text);
                 }
             }
             Err(error) => {

@@ -1,0 +1,46 @@
+//! `forget-secrets`: replaces secrets in the archive that are from before `encrypt_to`.
+
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
+
+use aw_service::{Error, failed, info};
+use rustix::process::geteuid;
+
+use crate::{archive::Archive, config::Config, daemon, terminal::print};
+
+pub fn run(path: &Path) -> Result<(), Error> {
+    let config = Config::read(path).map_err(failed)?;
+    if config.encrypt_to.is_empty() {
+        return Err(failed(
+            "forget secrets: encrypt_to is not set, so the next export would have them again (set it, or remove show_sensitive)",
+        ));
+    }
+    let archive = &config.archive;
+    let read = |error| Error::io(archive.display(), error);
+    let owner = fs::metadata(archive).map_err(read)?.uid();
+    if owner != geteuid().as_raw() {
+        return Err(failed(format_args!(
+            "forget secrets: {} belongs to user {owner}, and so must its files: sudo -u '#{owner}' aw-routeros forget-secrets",
+            archive.display()
+        )));
+    }
+    let _lock = daemon::lock(archive, None)?;
+    let mut count = 0;
+    for router in config.routers.iter().filter(|router| router.show_sensitive) {
+        let files = Archive::of(archive, &router.name);
+        for name in files.text_files().map_err(read)? {
+            let path = archive.join(router.name.as_str()).join(&name);
+            if files.mask_file(&name, true).map_err(|error| Error::io(path.display(), error))? {
+                print(&format!("{}\n", path.display()))?;
+                count += 1;
+            }
+        }
+    }
+    info(format_args!("files whose secrets are *** now: {count}"));
+    if let Some(git) = &config.git {
+        info(format_args!(
+            "{} has the old commits, which cannot be changed: remove it, and its copies; aw-routeros begins it again",
+            git.display()
+        ));
+    }
+    Ok(())
+}
