@@ -1,0 +1,117 @@
+//! The text of a change in messages, mail and diff.txt.
+
+use std::fmt::Write;
+
+use aw_service::{plain, plain_lines};
+
+use super::{Change, is_about_security};
+use crate::mask::mask;
+
+impl Change {
+    /// What was noted, in a few words.
+    fn noted_words(&self) -> String {
+        if let Some(first) = self.facts.first() {
+            let more = self.facts.len() - 1;
+            return if more == 0 { first.clone() } else { format!("{first} and {more} more") };
+        }
+        let claims = || self.claims.iter().chain(&self.candidates);
+        let claim = claims().find(|claim| is_about_security(claim)).or(claims().next_back());
+        let more = claims().count().saturating_sub(1) as u64 + self.further_claims;
+        let more = if more == 0 { String::new() } else { format!(" (and {more} more lines)") };
+        let message = claim.map_or("", |claim| claim.message.as_str());
+        let what =
+            if self.incomplete { "not in an incomplete export" } else { "not part of an export" };
+        format!("{what}: {message}{more}")
+    }
+
+    /// The users in a few words.
+    pub fn who(&self) -> String {
+        let mut who = self.users.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        if self.users.len() > 3 {
+            let _ = write!(who, " and {} more", self.users.len() - 3);
+        }
+        if self.ambiguous {
+            who.push_str(" (ambiguous)");
+        }
+        if self.claims.iter().any(|claim| claim.syslog) {
+            who.push_str(" (by syslog)");
+        }
+        plain(&who)
+    }
+
+    /// One line, for messages, subjects of mail and commits.
+    pub fn summary(&self) -> String {
+        if self.noted {
+            let words: String = self.noted_words().chars().take(150).collect();
+            return format!("{}: {}: {}", self.router, self.who(), plain(&words));
+        }
+        format!(
+            "{}: configuration changed by {} (+{} -{})",
+            self.router,
+            self.who(),
+            self.added,
+            self.removed
+        )
+    }
+
+    /// The full text with its diff; `when` is its time as it is printed.
+    pub fn text(&self, when: &str, secrets: bool) -> String {
+        let shown = |text: &str| {
+            let text = plain_lines(text);
+            if secrets { text } else { mask(&text) }
+        };
+        let mut text = String::new();
+        let _ = writeln!(text, "{when} {} ({})", shown(&self.summary()), self.address);
+        if self.ambiguous {
+            text.push_str(
+                "  The log names several users, and one of them may be forged: all are credited.\n",
+            );
+        }
+        if self.claims.iter().chain(&self.candidates).any(|claim| claim.syslog) {
+            text.push_str(
+                "  Lines by syslog are not authenticated, so that their names may be forged.\n",
+            );
+        }
+        for (what, claims) in [("", &self.claims), ("candidate: ", &self.candidates)] {
+            for claim in claims {
+                for actor in &claim.actors {
+                    let _ = write!(text, "  {what}{}", shown(&actor.user));
+                    for (word, value) in
+                        [("by", &actor.channel), ("from", &actor.address), ("through", &actor.via)]
+                    {
+                        let Some(value) = value else { continue };
+                        let _ = write!(text, " {word} {}", shown(value));
+                    }
+                    text.push('\n');
+                }
+                let source = if claim.syslog { "syslog" } else { "log" };
+                let _ = writeln!(text, "    {source} {}: {}", claim.time, shown(&claim.message));
+                if let Some(command) = &claim.command {
+                    let _ = writeln!(text, "    command: {}", shown(command));
+                }
+            }
+        }
+        if self.secrets > 0 {
+            let _ = writeln!(
+                text,
+                "  Lines of which only a secret changed, which is ***: {}",
+                self.secrets
+            );
+        }
+        for fact in &self.facts {
+            let _ = writeln!(text, "  {}", shown(fact));
+        }
+        if self.further_claims > 0 {
+            let _ = writeln!(text, "  and {} more log lines", self.further_claims);
+        }
+        if self.noted {
+            text.push_str(match self.incomplete {
+                true => "  The export of the configuration is incomplete: it may lack this.\n\n",
+                false => "  The export of the configuration shows no difference for this.\n\n",
+            });
+            return text;
+        }
+        let _ = writeln!(text, "--- {}\n+++ {}", self.before, self.snapshot);
+        text + &shown(&self.diff) + "\n"
+    }
+}
