@@ -106,6 +106,8 @@ struct RouterTask {
     log_fault: Condition,
     /// Facts cannot be stored.
     facts_fault: Condition,
+    /// The router was not asked for all facts.
+    facts_missing: Condition,
     /// Lines that came by syslog.
     syslog: SyslogLines,
     /// The login was refused, and no command of an export was run since then.
@@ -157,6 +159,7 @@ impl RouterTask {
             connection_fault: Condition::default(),
             log_fault: Condition::default(),
             facts_fault: Condition::default(),
+            facts_missing: Condition::default(),
             syslog,
             export_faults: BTreeSet::new(),
             sections,
@@ -346,6 +349,19 @@ impl RouterTask {
             }
         }
         None
+    }
+
+    /// Notes once that facts are not read, and once that they are again.
+    fn report_facts(&mut self, is_complete: bool) {
+        let name = &self.router.name;
+        if is_complete {
+            if self.facts_missing.clear() {
+                self.recorder.note(name, "users, keys and other facts are all read again");
+            }
+        } else if self.facts_missing.set("missing") {
+            let text = "users, keys and other facts are not all read: the router is too slow, or refuses a command (those that are missing stay as they were)";
+            self.recorder.note(name, text);
+        }
     }
 
     fn report_change(&self, change: &Change) {

@@ -43,6 +43,11 @@ fn failing_commands() {
         export().ok();
     }
     wait_until("all are closed", || router.open() == 1);
+    let missing = "core1: users, keys and other facts are not all read";
+    assert_eq!(daemon.stderr.text().matches(missing).count(), 1);
+    router.state().faults.refused = None;
+    export().ok();
+    daemon.stderr.wait_for("core1: users, keys and other facts are all read again");
     // The log, an export, a fact, a logging rule, and one that is being closed for each.
     assert!(router.most_open() <= 7);
     assert_eq!(router.counts(), (1, 0), "one connection");

@@ -22,7 +22,8 @@ const MAX_ANSWERS: usize = 4;
 /// Routers whose facts are read at the same time, or whose logging rules are checked; exports do not wait for them.
 pub static TURNS: Semaphore = Semaphore::const_new(8);
 
-pub type PendingFacts = Pin<Box<dyn Future<Output = Facts> + Send>>;
+/// The facts, and whether the router was asked for all of them.
+pub type PendingFacts = Pin<Box<dyn Future<Output = (Facts, bool)> + Send>>;
 
 /// What is recorded after an export, once the facts are read.
 #[derive(Clone, Debug, Default)]
@@ -109,8 +110,8 @@ pub fn read_facts(connection: Arc<SshConnection>, archive: Archive) -> PendingFa
         };
         // The turn is no part of the time: otherwise most facts are not read while many routers wait.
         let _turn = TURNS.acquire().await;
-        let _ = timeout(ALL_TIME, read).await;
-        facts
+        let is_complete = matches!(timeout(ALL_TIME, read).await, Ok(Some(())));
+        (facts, is_complete)
     })
 }
 

@@ -85,7 +85,7 @@ enum SessionEvent {
     ExportRequested,
     Syslog(LogRecord),
     LogChecked(Option<ChangeLog>),
-    FactsRead(Facts),
+    FactsRead(Facts, bool),
     BackupDue,
     BackedUp(BackupRun),
 }
@@ -168,7 +168,10 @@ impl Session<'_> {
                     self.log_check = None;
                     self.task.report_change_log(place);
                 }
-                SessionEvent::FactsRead(facts) => {
+                SessionEvent::FactsRead(facts, is_complete) => {
+                    if is_complete || !self.connection.is_closed() {
+                        self.task.report_facts(is_complete);
+                    }
                     self.read_waiting(&mut log).await?;
                     self.flush_log();
                     let is_recorded = self.record_facts(facts).await;
@@ -219,7 +222,10 @@ impl Session<'_> {
         };
         let facts = async {
             match reading {
-                Some(reading) => SessionEvent::FactsRead((&mut reading.facts).await),
+                Some(reading) => {
+                    let (facts, is_complete) = (&mut reading.facts).await;
+                    SessionEvent::FactsRead(facts, is_complete)
+                }
                 None => pending().await,
             }
         };
