@@ -98,6 +98,10 @@ impl Archive {
         Ok(())
     }
 
+    pub fn has_base(&self) -> bool {
+        self.path("latest.rsc").exists()
+    }
+
     pub fn base(&self) -> io::Result<Option<Vec<u8>>> {
         found(read_file(&self.path("latest.rsc"), FileKind::State, MAX_EXPORT))
     }

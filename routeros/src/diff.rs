@@ -19,15 +19,13 @@ impl Difference {
         if old == new {
             return Difference::default();
         }
-        let text =
-            |lines: &[String]| lines.iter().fold(String::new(), |text, line| text + line + "\n");
-        let (old, new) = (text(old), text(new));
+        let (old, new) = (texts(old), texts(new));
         let mut config = TextDiff::configure();
         config.algorithm(Algorithm::Myers);
         if let Some(deadline) = deadline {
             config.deadline(deadline);
         }
-        let diff = config.diff_lines(&old, &new);
+        let diff = config.diff_slices(&old, &new);
         let count = |tag| {
             let lines = diff.iter_all_changes().filter(|change| change.tag() == tag).count();
             u32::try_from(lines).unwrap_or(u32::MAX)
@@ -42,6 +40,10 @@ impl Difference {
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
     }
+}
+
+fn texts(lines: &[String]) -> Vec<&str> {
+    lines.iter().map(String::as_str).collect()
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ impl Session<'_> {
     pub async fn run(mut self) -> SshFault {
         let Err(fault) = self.follow().await;
         self.flush_log();
-        self.record_rest().await;
+        Box::pin(self.record_rest()).await;
         if self.backup.take().is_some() {
             self.task.backup_lost();
         }
@@ -129,8 +129,9 @@ impl Session<'_> {
         fault
     }
 
+    // What is large and rare is boxed: it takes memory while it runs, and not in the task of each router.
     async fn follow(&mut self) -> Result<Infallible, SshFault> {
-        let mut log = self.start_log().await?;
+        let mut log = Box::pin(self.start_log()).await?;
         self.task.connected();
         self.task.allow_syslog(self.connection.peer());
         loop {
@@ -152,7 +153,7 @@ impl Session<'_> {
                 }
                 SessionEvent::Exported(result) => {
                     self.read_waiting(&mut log).await?;
-                    self.export_fetched(result).await?;
+                    Box::pin(self.export_fetched(result)).await?;
                 }
                 SessionEvent::ExportRequested => {}
                 SessionEvent::BackupDue => self.backup = self.task.begin_backup(&self.connection),
@@ -160,7 +161,7 @@ impl Session<'_> {
                     self.backup = None;
                     match self.connection.is_closed() && !run.is_complete() {
                         true => self.task.backup_lost(),
-                        false => self.task.end_backup(run).await,
+                        false => Box::pin(self.task.end_backup(run)).await,
                     }
                 }
                 SessionEvent::Syslog(record) => self.observe_syslog(&record),
@@ -174,7 +175,7 @@ impl Session<'_> {
                     }
                     self.read_waiting(&mut log).await?;
                     self.flush_log();
-                    let is_recorded = self.record_facts(facts).await;
+                    let is_recorded = Box::pin(self.record_facts(facts)).await;
                     if is_recorded && let Some(aftermath) = self.aftermath.take() {
                         self.read_facts(aftermath);
                     }

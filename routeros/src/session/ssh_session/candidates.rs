@@ -14,33 +14,36 @@ const MAX_MASKED: usize = 1_000;
 
 impl Session<'_> {
     pub(super) fn find_candidates(&mut self, stored: &[LogRecord]) {
-        let stored: Vec<_> =
-            stored.iter().filter_map(|record| Some((record, LogClaim::of(record)?))).collect();
+        let is_claim = |record: &&LogRecord| LogClaim::of(record).is_some();
+        let stored: Vec<_> = stored.iter().filter(is_claim).collect();
         let (now, last) = (self.start.elapsed(), self.attribution.newest().cloned());
-        stored.iter().for_each(|(record, _)| self.attribution.remember(now, record));
+        stored.iter().for_each(|record| self.attribution.remember(now, record));
         let last = last.or_else(|| self.task.last_line.clone());
         let last = last.or_else(|| self.task.recorder.last_line(&self.task.router.name));
         let known = last.and_then(|(time, message)| {
             // What stands before the first secret is as it was.
             let masked = message.split_once("***").map(|(beginning, _)| beginning);
             let mut left = MAX_MASKED;
-            stored.iter().rposition(|(_, claim)| {
-                let is_like = || masked.is_some_and(|start| claim.message.starts_with(start));
+            stored.iter().rposition(|record| {
+                let is_like = || masked.is_some_and(|start| record.message.starts_with(start));
                 let mut is_masked = || {
                     left = left.saturating_sub(1);
-                    left > 0 && mask(&claim.message) == message
+                    left > 0 && mask(&record.message) == message
                 };
-                is_same_time(&claim.time, &time)
-                    && (claim.message == message || is_like() && is_masked())
+                is_same_time(&record.time, &time)
+                    && (record.message == message || is_like() && is_masked())
             })
         });
-        let new = stored.into_iter().skip(known.map_or(0, |at| at + 1));
+        // Before the first configuration is stored, lines are not news, and there is no difference to credit to them.
+        let archive = self.task.recorder.archive(&self.task.router.name);
+        let most = if archive.has_base() { MAX_CANDIDATES } else { 0 };
         let own_lines = &self.task.own_lines;
-        let new = new.filter(|(_, claim)| !own_lines.is_known(&claim.time, &claim.message));
-        let mut new: Vec<_> = new.map(|(_, claim)| claim).collect();
-        new.drain(..new.len().saturating_sub(MAX_CANDIDATES));
+        let new = stored.into_iter().skip(known.map_or(0, |at| at + 1));
+        let new = new.filter(|record| !own_lines.is_known(&record.time, &record.message));
+        let new: Vec<_> = new.collect();
+        let newest = new[new.len().saturating_sub(most)..].iter();
         let mut candidates = Claims::default(); // bounded in size
-        new.into_iter().for_each(|claim| candidates.push(claim));
+        newest.filter_map(|record| LogClaim::of(record)).for_each(|claim| candidates.push(claim));
         if !candidates.kept.is_empty() || !self.attribution.pending().kept.is_empty() {
             self.attribution.schedule.delay_first(now);
         }
