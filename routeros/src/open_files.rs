@@ -27,3 +27,28 @@ pub fn shortage(routers: &[Router], allowed: u64) -> Option<String> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn routers_and_open_files() {
+        let router = |n: usize| {
+            format!(
+                "[[router]]\nname = \"core{n}\"\naddress = \"192.0.2.{n}\"\nuser = \"a\"\nagent = true\n"
+            )
+        };
+        let via: String = (10..20).map(|n| router(n) + "via = \"core1\"\n").collect();
+        let text = format!("archive = \"/x\"\n{}{}{via}", router(1), router(2));
+        let config = Config::parse(&text).unwrap();
+        assert_eq!(config.routers.len(), 12);
+        let shortage = |allowed| shortage(&config.routers, allowed);
+        assert_eq!(shortage(67), None);
+        let text = shortage(65).unwrap();
+        assert!(text.starts_with("3 connections to routers need about 67 open files, and 65 are allowed: about 1 of them fit"), "{text}");
+        assert!(text.contains("LimitNOFILE=128"), "{text}");
+        assert!(shortage(3).unwrap().contains("about 0 of them fit"));
+    }
+}
