@@ -176,7 +176,7 @@ async fn follow(
             Some((name, to)) = requests.recv() => tasks.export(&name, to),
             _ = second.tick() => {
                 startup.alive();
-                startup.status(&recorder.summary());
+                startup.status(|| recorder.summary());
                 recorder.maintain_ring();
                 recorder.report_shared();
                 // One at a time: a disk may need long.

@@ -7,6 +7,8 @@ use std::{
 
 use rustix::io::Errno;
 
+use crate::access::of_unit;
+
 /// Why a program ends.
 #[derive(Debug)]
 pub enum Error {
@@ -48,7 +50,10 @@ pub fn cause(error: &io::Error) -> String {
 /// An error's text, and the remedy where a resource limit was reached.
 pub fn explain(error: &io::Error) -> String {
     let text = cause(error);
-    advice(error).map_or(text.clone(), |advice| format!("{text} {advice}"))
+    match advice(error) {
+        Some(advice) if !text.ends_with(')') => format!("{text} {advice}"),
+        _ => text,
+    }
 }
 
 /// An error's text with a remedy: its own, as [`crate::open_file`] gives it, that of a resource limit, or else this one.
@@ -56,19 +61,20 @@ pub fn explain_or(error: &io::Error, remedy: &str) -> String {
     let text = cause(error);
     match advice(error) {
         _ if text.ends_with(')') => text,
-        advice => format!("{text} {}", advice.unwrap_or(remedy)),
+        advice => format!("{text} {}", advice.as_deref().unwrap_or(remedy)),
     }
 }
 
-/// The remedy for an error, in brackets, where a resource limit was reached.
-pub fn advice(error: &io::Error) -> Option<&'static str> {
-    match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
+/// The remedy for an error, in brackets, where a resource limit was reached, or a systemd unit forbids it.
+pub fn advice(error: &io::Error) -> Option<String> {
+    let limit = match (error.kind(), error.raw_os_error().map(Errno::from_raw_os_error)) {
         (ErrorKind::StorageFull | ErrorKind::QuotaExceeded, _) => Some("(free space on its disk)"),
         (_, Some(Errno::MFILE | Errno::NFILE)) => {
             Some("(raise its limit of open files: ulimit -n, LimitNOFILE=)")
         }
         _ => None,
-    }
+    };
+    limit.map(String::from).or_else(|| of_unit(error))
 }
 
 /// A failure whose text is complete: operation, object, cause, and what to do.

@@ -13,7 +13,12 @@ use rustix::{
     process::geteuid,
 };
 
-use crate::{Error, explain, failed, read_file::not_regular};
+use crate::{
+    Error,
+    access::{Wanted, explained},
+    explain, failed,
+    read_file::not_regular,
+};
 
 /// Why [`try_open_own`] failed.
 #[derive(Debug)]
@@ -50,7 +55,7 @@ pub fn try_open_own(path: &Path, mode: u32, owner: Option<Uid>) -> Result<File, 
         // The kernel opens no socket, and no directory for writing, and says that in other words.
         _ => match path.symlink_metadata().map(|file| not_regular(file.file_type())) {
             Ok(Some(why)) => FileError::Untrusted(why),
-            _ => FileError::Io(error.into()),
+            _ => FileError::Io(explained(error.into(), path, Wanted::Write)),
         },
     };
     let flags =

@@ -4,6 +4,7 @@
 //! A program passes its main function to [`run`]. That function opens what it needs, calls
 //! [`Startup::confine`], then [`Startup::ready`], and only then reads untrusted input.
 
+mod access;
 mod background;
 mod backoff;
 mod condition;
@@ -31,6 +32,7 @@ mod users;
 mod values;
 
 pub use {
+    access::{Wanted, denied, drops_clients, ignored_options, join_group, unit, user_name},
     backoff::Backoff,
     condition::Condition,
     config_words::{nearest, plain_fault, unknown, unknown_key},

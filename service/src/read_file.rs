@@ -16,7 +16,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::info;
+use crate::{
+    access::{Wanted, explained},
+    info,
+};
 use rustix::{
     fs::{Mode, OFlags, fcntl_setfl, open},
     io::Errno,
@@ -48,11 +51,12 @@ const DEV_NULL: u64 = 0x103;
 
 /// Opens a file for reading.
 pub fn open_file(path: &Path, kind: FileKind) -> io::Result<File> {
-    let (path, is_shared) = match kind {
-        FileKind::State => (path.to_owned(), is_shared(directory(path))?),
-        FileKind::Capture => (resolve(path, true)?.0, false),
-        _ => resolve(path, false)?,
+    let found = || match kind {
+        FileKind::State => Ok((path.to_owned(), is_shared(directory(path))?)),
+        FileKind::Capture => Ok((resolve(path, true)?.0, false)),
+        _ => resolve(path, false),
     };
+    let (path, is_shared) = found().map_err(|error| explained(error, path, Wanted::Read))?;
     let is_inherited = path.starts_with("/proc");
     let mut flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
     flags.set(OFlags::NOFOLLOW, !is_inherited);
@@ -62,7 +66,7 @@ pub fn open_file(path: &Path, kind: FileKind) -> io::Result<File> {
         Errno::LOOP => refused("it is a link, and links are not followed (replace it by a file)"),
         error => match path.symlink_metadata().map(|file| file.file_type().is_socket()) {
             Ok(true) => refused(format!("it is a socket, not a regular file ({remedy})")),
-            _ => error.into(),
+            _ => explained(error.into(), &path, Wanted::Read),
         },
     })?;
     let metadata = file.metadata()?;

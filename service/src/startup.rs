@@ -2,7 +2,7 @@
 
 use std::{
     panic,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -11,12 +11,13 @@ use clap::{Args, Parser};
 use sd_notify::NotifyState;
 
 use crate::{
-    Error, Identity,
+    Error, Identity, access,
     background::{self, Detaching, Process},
     failed,
     log::{self, info, warn},
     manual,
     pid_file::PidFile,
+    plain_text::plain,
     privileges::{CapabilitySet, drop_all_but},
     sandbox::{Access, restrict_calls, restrict_files, time_zone},
     system_calls::SystemCalls,
@@ -36,16 +37,20 @@ pub struct ServiceOptions {
 
     /// Switch to USER (name or number) after the start [default if root: the user with the
     /// program's name or `addrwatch`, if it exists]
-    // Given again, the last one counts: the unit of the collector names it before the user's options.
-    #[arg(short, long, value_name = "USER", overrides_with = "user")]
+    #[arg(short, long, value_name = "USER")]
     pub user: Option<String>,
 }
 
-/// Reads the command line. A mistake in it is reported in one line and exits with status 2.
+/// Reads the command line. Of an option that is given twice and takes one value, the last counts: units name options before
+/// those of the user. A mistake is reported in one line and exits with status 2.
 pub fn parse<P: Parser>(name: &'static str) -> P {
     log::set_name(name);
     manual::print_if_asked(name, P::command());
-    P::try_parse().unwrap_or_else(|error| {
+    let mut command = P::command().args_override_self(true);
+    let parsed = command.try_get_matches_from_mut(std::env::args_os());
+    let parsed = parsed
+        .and_then(|found| P::from_arg_matches(&found).map_err(|error| error.format(&mut command)));
+    parsed.unwrap_or_else(|error| {
         if !error.use_stderr() {
             error.exit(); // --help, --version
         }
@@ -70,6 +75,10 @@ pub fn run(
     program: impl FnOnce(&mut Startup) -> Result<(), Error>,
 ) -> ExitCode {
     log::set_name(name);
+    if access::unit() == Some(name) && std::env::var("OPTIONS").is_ok_and(|it| it.is_empty()) {
+        let file = Path::new("/etc/default").join(name);
+        access::ignored_options(&file).into_iter().for_each(warn);
+    }
     // In the background standard error is not visible.
     panic::set_hook(Box::new(|panic| log::error(format_args!("please report this bug: {panic}"))));
     let detaching = match options.daemon.then(background::detach).transpose() {
@@ -78,7 +87,7 @@ pub fn run(
         Ok(Some(Process::Parent(status))) => return status,
         Err(error) => return end(Err(error)),
     };
-    let mut startup = Startup { detaching, pid_file: None, watchdog: None, status: String::new() };
+    let mut startup = Startup { detaching, ..Startup::default() };
     let pid_file = options.pid_file.as_deref().map(PidFile::take).transpose();
     let result = pid_file.and_then(|file| {
         startup.pid_file = file;
@@ -113,6 +122,7 @@ pub struct Startup {
     detaching: Option<Detaching>,
     pid_file: Option<PidFile>,
     watchdog: Option<Watchdog>,
+    /// As last sent to systemd.
     status: String,
 }
 
@@ -133,6 +143,7 @@ impl Startup {
         verbose: bool,
     ) -> Result<(), Error> {
         drop_all_but(keep, identity)?;
+        access::remember();
         let mut files = files.to_vec();
         files.extend(time_zone());
         if let Some(pid_file) = &self.pid_file {
@@ -184,10 +195,31 @@ impl Startup {
         } else {
             log::start(false);
         }
+        self.notify_ready();
+        Ok(())
+    }
+
+    /// The program is ready and waits until it can do its work, before privileges are dropped.
+    pub fn waits(&mut self, status: &str) {
+        self.notify_ready();
+        self.status(|| status.into());
+    }
+
+    fn notify_ready(&mut self) {
         notify_systemd(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
         self.watchdog = sd_notify::watchdog_enabled()
             .map(|limit| Watchdog { interval: limit / 3, notified: Instant::now() });
-        Ok(())
+    }
+
+    /// Sets the line that `systemctl status` shows: what the program does, or what it lacks.
+    pub fn status(&mut self, status: impl FnOnce() -> String) {
+        if std::env::var_os("NOTIFY_SOCKET").is_some() {
+            let status = plain(&status());
+            if status != self.status {
+                notify_systemd(&[NotifyState::Status(&status)]);
+                self.status = status;
+            }
+        }
     }
 
     /// Notifies the watchdog of systemd: call it about once a second.
@@ -197,14 +229,6 @@ impl Startup {
         {
             watchdog.notified = Instant::now();
             notify_systemd(&[NotifyState::Watchdog]);
-        }
-    }
-
-    /// The line that `systemctl status` shows, sent if it changed.
-    pub fn status(&mut self, text: &str) {
-        if self.status != text {
-            self.status = text.into();
-            notify_systemd(&[NotifyState::Status(text)]);
         }
     }
 }

@@ -5,6 +5,8 @@ use std::{
     io::{self, ErrorKind},
 };
 
+use rustix::process::geteuid;
+
 use crate::{RingName, map::MAX_SLOTS};
 
 /// Why a segment cannot be created, opened for writing, or removed.
@@ -34,7 +36,10 @@ impl fmt::Display for CreateError {
             Self::Busy(pid) => {
                 write!(f, "in use by another collector")?;
                 pid.map_or(Ok(()), |pid| write!(f, ", process {pid}"))?;
-                write!(f, " (stop it, {CHOOSE})")
+                write!(
+                    f,
+                    " (stop it; for several interfaces name all in one collector, collector eth0 eth1, or enable addrwatch-collector@eth0 and addrwatch-collector@eth1)"
+                )
             }
             Self::ForeignOwner(name, uid) => {
                 let owner = if *uid == 0 { "root".into() } else { format!("user id {uid}") };
@@ -121,8 +126,17 @@ pub(crate) fn cause(error: &io::Error) -> String {
 
 /// A group's name, or its number if /etc/group does not list it.
 fn group_name(id: u32) -> String {
-    let (id, groups) = (id.to_string(), fs::read_to_string("/etc/group").unwrap_or_default());
-    let line = groups.lines().find(|line| line.split(':').nth(2) == Some(&id));
+    name_in(&fs::read_to_string("/etc/group").unwrap_or_default(), id)
+}
+
+/// A user's name, or its number if /etc/passwd does not list it.
+fn user_name(id: u32) -> String {
+    name_in(&fs::read_to_string("/etc/passwd").unwrap_or_default(), id)
+}
+
+fn name_in(lines: &str, id: u32) -> String {
+    let id = id.to_string();
+    let line = lines.lines().find(|line| line.split(':').nth(2) == Some(&id));
     line.and_then(|line| line.split(':').next()).unwrap_or(&id).into()
 }
 
@@ -154,7 +168,11 @@ impl fmt::Display for AttachError {
                 write!(f, "no such ring (start the collector, or name its ring with -m)")
             }
             Self::Denied(Some(group @ 1..)) => {
-                write!(f, "permission denied (run as a member of group {})", group_name(*group))
+                let (user, group) = (user_name(geteuid().as_raw()), group_name(*group));
+                write!(
+                    f,
+                    "permission denied (you are {user}; adduser {user} {group}, then log in again)"
+                )
             }
             Self::Denied(_) => write!(
                 f,

@@ -161,12 +161,19 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let Options { rings, spool, print, learn, .. } = options;
+    let Options { rings, spool, print, learn, config: config_file, .. } = options;
     rules.show_ring = rings.rings.len() > 1;
     // Alerts of a second are one commit, which spares the disk.
     // A batch is so small that the ring does not fill while it is decided and committed.
     let linger = Duration::from_secs(1);
-    let plan = Plan { linger, batch: 1024, spool: Some(spool), ..Plan::default() };
+    let lacks = (config.channel.is_empty() && !print).then(|| {
+        let file = config_file.as_deref().unwrap_or(Path::new("the file of --config"));
+        format!(
+            "no channel: devices are remembered, and no alert is sent (add a [[channel]] to {}, or use --print)",
+            file.display()
+        )
+    });
+    let plan = Plan { linger, batch: 1024, lacks, spool: Some(spool), ..Plan::default() };
     run("aw-alert", &rings, &plan, || {
         let sender = pipes.map(SenderProcess::new).transpose()?;
         let store = AlertStore::open(&state)?;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::{Error, Signals, Startup};
+use aw_service::{Error, Signals, Startup, warn};
 use shm_layout::{Reader, wait_any};
 
 use crate::{
@@ -29,6 +29,7 @@ pub(crate) fn follow<S: Sink>(
     from: StartFrom,
     owners: &[u32],
     mut delivery: Delivery<S>,
+    lacks: Option<&str>,
     signals: &Signals,
     startup: &mut Startup,
 ) -> Result<(), Error> {
@@ -43,7 +44,10 @@ pub(crate) fn follow<S: Sink>(
         source.attach()?;
     }
     startup.ready()?;
-    let end = run_loop(&mut sources, options, &mut delivery, signals, startup);
+    if let Some(lacks) = lacks {
+        warn(lacks);
+    }
+    let end = run_loop(&mut sources, options, &mut delivery, lacks, signals, startup);
     let end = end.and_then(|()| delivery.close());
     if end.is_err() {
         delivery.save_after_failure();
@@ -61,9 +65,15 @@ fn run_loop<S: Sink>(
     sources: &mut [Source],
     options: &RingOptions,
     delivery: &mut Delivery<S>,
+    lacks: Option<&str>,
     signals: &Signals,
     startup: &mut Startup,
 ) -> Result<(), Error> {
+    let status = |sources: &[Source]| -> String {
+        let rings: Vec<_> = sources.iter().map(Source::status).collect();
+        lacks.into_iter().map(String::from).chain(rings).collect::<Vec<_>>().join("; ")
+    };
+    startup.status(|| status(sources));
     let mut observed = Instant::now();
     while !signals.stopped() {
         if signals.take_hangup() {
@@ -83,6 +93,7 @@ fn run_loop<S: Sink>(
         if observed.elapsed() >= OBSERVE_INTERVAL {
             observed = Instant::now();
             observe(sources, delivery)?;
+            startup.status(|| status(sources));
         }
         startup.alive();
         if busy || !all_read && delivery.has_room() {

@@ -233,7 +233,8 @@ pub fn run<S: Sink>(
         let schedule = Default::default();
         let files = delivery::CheckpointFiles { spool, file, live_checkpoint, in_sink, schedule };
         let delivery = delivery::Delivery::new(&mut sink, plan, files)?;
-        follow::follow(options, from, &owners, delivery, &signals, startup)
+        let lacks = plan.lacks.as_deref();
+        follow::follow(options, from, &owners, delivery, lacks, &signals, startup)
     })
 }
 
@@ -249,7 +250,9 @@ fn confine(
     let identity = options.identity(owners)?;
     let mut files = vec![
         Access::Read("/dev/shm".into()),
-        Access::Read("/etc/group".into()), // to print the name of the group that may read a ring
+        // To print which user this is, and the group that may read a ring.
+        Access::Read("/etc/group".into()),
+        Access::Read("/etc/passwd".into()),
     ];
     if resumes || plan.spool.is_some() {
         state::make_directory(&options.state_dir, identity.as_ref())?;

@@ -23,6 +23,8 @@ pub struct Plan {
     pub linger: Duration,
     /// Number of events after which `flush` is called in any case.
     pub batch: usize,
+    /// What the program has not, and so does not do, with the remedy: for the log and `systemctl status`.
+    pub lacks: Option<String>,
     /// The queue for events while the destination is down; without it, [`crate::Fault::Down`] ends the output.
     pub spool: Option<SpoolOptions>,
 }
@@ -38,6 +40,7 @@ impl Default for Plan {
             from: StartFrom::Resume,
             linger: Duration::ZERO,
             batch: 4096,
+            lacks: None,
             spool: None,
         }
     }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::{Error, explain, warn};
+use aw_service::{Error, drops_clients, explain, warn};
 
 use crate::this_host;
 
@@ -39,6 +39,11 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {
 
 /// Listens. Call it before [`crate::run`], which forbids it.
 pub fn listen(address: &SocketAddr) -> Result<TcpListener, Error> {
+    if !address.ip().to_canonical().is_loopback()
+        && let Some(why) = drops_clients()
+    {
+        warn(format_args!("listen on {address}: {why}"));
+    }
     TcpListener::bind(address).map_err(|error| {
         let remedy = match error.kind() {
             ErrorKind::AddrInUse => " (choose another port; ss -ltnp shows which process uses it)",

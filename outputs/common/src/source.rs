@@ -287,6 +287,19 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// One line for `systemctl status`.
+    pub fn status(&self) -> String {
+        let ring = self.ring;
+        match (&self.reader, self.blind()) {
+            (_, Some(why)) => format!("ring {ring}: {why}"),
+            (None, _) => format!("waiting for ring {ring} (start the collector)"),
+            (Some(reader), _) if reader.writer().is_none() => {
+                format!("ring {ring}: its collector has ended")
+            }
+            _ => format!("reading ring {ring}"),
+        }
+    }
+
     /// Why no events arrive. With `--once`, the collector may have ended as it should.
     fn blind(&self) -> Option<String> {
         let timeout = if self.existed { HEARTBEAT_TIMEOUT } else { START_TIMEOUT };

@@ -2,12 +2,13 @@
 
 use std::{
     fs::{self, File},
+    io::ErrorKind,
     path::PathBuf,
     time::Duration,
 };
 
 use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Fault, Sink, SinkResult, failed};
-use aw_service::Condition;
+use aw_service::{Condition, Wanted, denied};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use shm_layout::RingName;
 
@@ -61,6 +62,15 @@ impl SqliteSink {
     /// Opens the database. A failure that may be temporary is not an error here: the run loop tries again.
     pub fn new(settings: DatabaseSettings) -> Result<SqliteSink, Error> {
         if let Some(directory) = settings.path.parent().filter(|directory| !directory.is_dir()) {
+            let error = directory.metadata().err();
+            if error.is_some_and(|error| error.kind() == ErrorKind::PermissionDenied) {
+                let why = denied(&settings.path, Wanted::Write).unwrap_or_else(|| {
+                    "let this program's user reach it, or choose another file with --database"
+                        .into()
+                });
+                let path = settings.path.display();
+                return Err(failed(format_args!("open {path}: permission denied ({why})")));
+            }
             let (path, directory) = (settings.path.display(), directory.display());
             return Err(failed(format_args!(
                 "open {path}: there is no directory {directory} (create it, or choose another file with --database)"

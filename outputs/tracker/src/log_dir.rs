@@ -12,7 +12,7 @@ use std::{
 use aw_output::Error;
 use aw_service::{
     FileError, FileKind, advice, cause, failed, is_at, open_own, read_file, sync_directory,
-    try_open_own,
+    try_open_own, user_name,
 };
 use jiff::civil::Date;
 
@@ -121,21 +121,30 @@ impl LogDir {
     pub fn open(path: &Path) -> Result<LogDir, Error> {
         let shown = path.display();
         let fault = |error| Error::io(format_args!("open directory {shown}"), error);
-        let with_remedy = |what: String, error: io::Error, remedy: &str| match advice(&error) {
-            Some(_) => Error::io(what, error),
-            None => {
+        let user = user_name();
+        let with_remedy = |what: String, error: io::Error| match (advice(&error), error.kind()) {
+            (Some(_), _) => Error::io(what, error),
+            (None, kind) => {
                 let why = cause(&error);
-                failed(format_args!("{what}: {why} ({remedy}, or set another LOGDIR)"))
+                let why = why.strip_suffix(')').unwrap_or(&why).replacen(" (", ": ", 1);
+                let remedy = match kind {
+                    ErrorKind::NotFound => format!("sudo install -d -o {user} {shown}"),
+                    ErrorKind::PermissionDenied => format!("sudo chown {user} {shown}"),
+                    _ => "create it".into(),
+                };
+                failed(format_args!(
+                    "{what}: {why} ({remedy}, or choose another directory with --log-dir or LOGDIR)"
+                ))
             }
         };
         fs::read_dir(path)
-            .map_err(|error| with_remedy(format!("open directory {shown}"), error, "create it"))?;
+            .map_err(|error| with_remedy(format!("open directory {shown}"), error))?;
         // The lock is a file of mode 0600: a lock on the directory could be taken by every user who can read it.
         let file = path.join(".macupd_tracker.lock");
         let lock = try_open_own(&file, 0o600, None).map_err(|error| match error {
             FileError::Io(error) => {
                 let what = format!("open {}", file.display());
-                with_remedy(what, error, "allow this user to write to the directory")
+                with_remedy(what, error)
             }
             untrusted => untrusted.of(&file),
         })?;

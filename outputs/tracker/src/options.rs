@@ -60,7 +60,7 @@ pub struct TrackOptions {
     #[command(flatten)]
     pub common: CommonOptions,
 
-    /// Directory of the logs; must exist; overrides LOGDIR of the configuration file
+    /// Directory of the logs; must exist (the unit creates /var/log/addrwatch/aw-tracker); overrides LOGDIR of the configuration file
     #[arg(long, value_name = "DIR")]
     pub log_dir: Option<PathBuf>,
 
@@ -123,7 +123,7 @@ pub enum SightingSource {
 pub const EXAMPLES: &str = "\
 Examples:
   aw-tracker -c macupd_tracker.conf
-  aw-tracker --log-dir /var/log/addrwatch --serve 8080
+  aw-tracker --log-dir /var/log/addrwatch/aw-tracker --serve 8080
                                                  report at http://127.0.0.1:8080/
   aw-tracker -d -p /run/aw-tracker.pid           in the background
   aw-tracker --log-dir logs --name '02:00:00:00:00:01 Kitchen radio'

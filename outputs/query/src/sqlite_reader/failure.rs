@@ -2,7 +2,7 @@
 
 use std::{fs, io::ErrorKind, os::unix::fs::MetadataExt, path::Path};
 
-use aw_service::{Error, FileKind, cause, failed, open_file};
+use aw_service::{Error, FileKind, cause, failed, join_group, open_file};
 use rusqlite::ErrorCode;
 
 pub fn failure(path: &str, error: rusqlite::Error) -> Error {
@@ -36,7 +36,7 @@ fn access_remedy(path: &str) -> String {
         Some(group) if group.gid() == 0 => {
             "run as root, or give the file to a group that you are in".into()
         }
-        Some(group) => format!("join group {}", group.name().display()),
+        Some(group) => join_group(group.gid()),
         None => "run aw-query as a user who can read it".into(),
     }
 }
