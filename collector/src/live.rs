@@ -1,14 +1,14 @@
 //! Live capture: any number of interfaces, the reports of routers and mirrored frames, in one thread that waits with epoll(7).
 
 use std::{
-    collections::BTreeSet,
     mem::take,
     os::fd::{AsFd, OwnedFd},
+    path::Path,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use aw_service::{CapabilitySet, Signals, Startup};
+use aw_service::{CapabilitySet, Signals, Startup, ignored_options};
 use rustix::{
     event::{Timespec, epoll},
     io::Errno,
@@ -26,14 +26,17 @@ use crate::{
     failed, info,
     interface::{self, CaptureOptions},
     link::LinkType,
+    members::Members,
     monitored_interface::MonitoredInterface,
-    options::Options,
+    options::{Options, Sources},
     pipeline::Pipeline,
     related::Devices,
     udp_source::{self, UdpSource},
     warn,
 };
 
+/// Where the files of units are: collector-NAME.conf.
+const CONFIGURED: &str = "/etc/addrwatch";
 /// Most frames read from one interface before the next one is read.
 const READ_LIMIT: usize = 1024;
 /// Interval of the heartbeat and of counting the kernel's drops.
@@ -44,6 +47,10 @@ const DROPS_INTERVAL: Duration = Duration::from_secs(60);
 /// The open interfaces and sockets.
 pub struct LiveCapture {
     interfaces: Vec<MonitoredInterface>,
+    /// How interfaces that are added later are opened.
+    capture: CaptureOptions,
+    /// `--join`.
+    members: Option<Members>,
     /// `--as`.
     names: Vec<EventName>,
     devices: Devices,
@@ -65,25 +72,36 @@ const SOCKETS: u64 = 1 << 32;
 impl LiveCapture {
     /// Opens what the options name. An interface that is not there is an error, unless another source is,
     /// or `--wait` is set: then it is opened later.
-    pub fn open(options: &Options) -> Result<LiveCapture, Error> {
-        let mut names = options.interfaces.clone();
+    pub fn open(options: &Options, members: Option<Members>) -> Result<LiveCapture, Error> {
+        let Sources { mut names, label } = options.sources()?;
         if names.is_empty() && !options.has_sockets() {
             names.push(interface::first()?);
         }
-        let mut once = BTreeSet::new();
-        names.retain(|name| once.insert(*name)); // frames of an interface named twice would be counted twice
-        check_event_names(options, &names)?;
+        // With --join, another collector may have the interface of a name.
+        if members.is_none() {
+            check_event_names(options, &names)?;
+        }
         let (promiscuous, filter) = (!options.no_promisc, options.filter.clone());
         let (decapsulate, interfaces) = (options.decapsulate, names.len());
         let capture = CaptureOptions { promiscuous, filter, decapsulate, interfaces };
-        let interfaces = names.into_iter().map(|name| MonitoredInterface::open(name, &capture));
+        let open = |name| MonitoredInterface::open(name, label != Some(name), &capture);
+        let interfaces = names.into_iter().map(open);
         let interfaces: Vec<MonitoredInterface> = interfaces.collect::<Result<_, _>>()?;
+        // The file of the unit may name them, and systemd ignore it.
+        if let (Some(instance), [only]) = (&options.instance, &interfaces[..])
+            && only.missing().is_some()
+            && options.interfaces.is_empty()
+            && let Some(why) =
+                ignored_options(&Path::new(CONFIGURED).join(format!("collector-{instance}.conf")))
+        {
+            return Err(failed(format_args!("no interface to listen on: {why}")));
+        }
         let all_missing = interfaces.iter().all(|interface| interface.missing().is_some());
         if let Some(first) = interfaces.first()
             && let Some(why) = first.missing()
             && all_missing
             && !options.has_sockets()
-            && !options.wait
+            && !options.waits()
         {
             return Err(failed(format_args!(
                 "listen on {}: {why}; use --wait to wait for it",
@@ -96,6 +114,8 @@ impl LiveCapture {
         let link_changes = subscribe_link_changes().ok();
         Ok(LiveCapture {
             interfaces,
+            capture,
+            members,
             names: options.names.clone(),
             devices: Devices::of_this_machine(options.filter.is_some()),
             related: Vec::new(),
@@ -108,7 +128,7 @@ impl LiveCapture {
 
     /// The capabilities that it needs while it runs, to open an interface that comes back.
     pub fn capabilities(&self) -> CapabilitySet {
-        match self.interfaces.is_empty() {
+        match self.interfaces.is_empty() && self.members.is_none() {
             true => CapabilitySet::empty(),
             false => CapabilitySet::NET_RAW,
         }
@@ -163,7 +183,9 @@ impl LiveCapture {
                 heartbeat = Instant::now();
                 pipeline.heartbeat()?;
                 startup.alive();
+                self.follow_members(pipeline);
                 self.maintain(pipeline)?;
+                startup.status(|| self.status());
             }
             if stopped {
                 return Ok(());
@@ -209,11 +231,46 @@ impl LiveCapture {
         opened.try_for_each(|(fd, index)| add(fd, index))
     }
 
+    /// Adds the interfaces of collectors that joined, and drops those of collectors that have ended.
+    fn follow_members(&mut self, pipeline: &mut Pipeline) {
+        let Some(members) = &self.members else { return };
+        let wanted = members.interfaces();
+        for interface in &mut self.interfaces {
+            interface.set_joined(wanted.contains(&interface.name), pipeline);
+        }
+        for name in wanted {
+            if self.interfaces.iter().all(|interface| interface.name != name) {
+                let interfaces = self.interfaces.len() + 1;
+                let capture = CaptureOptions { interfaces, ..self.capture.clone() };
+                self.interfaces.push(MonitoredInterface::of_another(name, &capture));
+            }
+        }
+    }
+
+    /// The sources that are open.
+    fn sources(&self) -> Vec<String> {
+        let names = open_interfaces(&self.interfaces).map(|name| name.to_string());
+        names.chain(self.sockets.iter().map(UdpSource::describe)).collect()
+    }
+
+    /// One line for `systemctl status`.
+    fn status(&self) -> String {
+        let sources = self.sources();
+        let mut text = match sources.is_empty() {
+            true => "listening on nothing yet".into(),
+            false => format!("listening on {}", sources.join(", ")),
+        };
+        for interface in &self.interfaces {
+            if let Some(trouble) = interface.trouble() {
+                text += &format!("; {}: {trouble}", interface.name);
+            }
+        }
+        text
+    }
+
     /// Logs which sources are open, and which are not.
     fn log_sources(&self) {
-        let names = open_interfaces(&self.interfaces).map(|name| name.to_string());
-        let sockets = self.sockets.iter().map(UdpSource::describe);
-        let sources: Vec<_> = names.chain(sockets).collect();
+        let sources = self.sources();
         let user = match rustix::process::geteuid().is_root() && !self.interfaces.is_empty() {
             true => ", as root (safer: create a user addrwatch, or name one with -u)",
             false => "",
@@ -223,8 +280,15 @@ impl LiveCapture {
             false => info(format_args!("listening on {}{user}", sources.join(", "))),
         }
         for interface in &self.interfaces {
-            if let Some(why) = interface.missing() {
-                warn(format_args!("not listening on {}: {why}; retrying", interface.name));
+            match interface.missing() {
+                Some(_) if !interface.is_expected() => info(format_args!(
+                    "{0}, the name of this unit, is no interface now: if it is one, it is added when it appears",
+                    interface.name
+                )),
+                Some(why) => {
+                    warn(format_args!("not listening on {}: {why}; retrying", interface.name));
+                }
+                None => {}
             }
         }
     }

@@ -21,6 +21,7 @@ mod layer;
 mod link;
 mod live;
 mod macupd;
+mod members;
 mod monitored_interface;
 mod options;
 mod parse;
@@ -44,7 +45,7 @@ mod unknown_header;
 use std::process::ExitCode;
 
 use aw_service::{
-    CapabilitySet, Error, Signals, Startup, SystemCalls, UserAccount, failed, info, warn,
+    Access, CapabilitySet, Error, Signals, Startup, SystemCalls, UserAccount, failed, info, warn,
 };
 use rustix::net::AddressFamily;
 use shm_layout::{Writer, WriterOptions, claim, remove};
@@ -52,6 +53,7 @@ use shm_layout::{Writer, WriterOptions, claim, remove};
 use crate::{
     link::LinkType,
     live::LiveCapture,
+    members::Members,
     options::{Options, TRUSTED_USERS},
     pipeline::Pipeline,
     sample_file::SampleFile,
@@ -87,7 +89,7 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         Some(file) => {
             let mut samples = None;
             let confine = || {
-                samples = confine(options, CapabilitySet::empty(), startup)?;
+                samples = confine(options, CapabilitySet::empty(), None, startup)?;
                 Ok(())
             };
             let Some(replay) = replay::open(file, options, confine)? else { return Ok(()) };
@@ -98,8 +100,15 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         }
         None => {
             let signals = Signals::register()?;
-            let mut live = LiveCapture::open(options)?;
-            let samples = confine(options, live.capabilities(), startup)?;
+            let mut members = Members::join(options)?;
+            if let Some(members) = &mut members
+                && !members.wait(options, &signals, startup)?
+            {
+                return Ok(());
+            }
+            let access = members.as_ref().map(Members::access);
+            let mut live = LiveCapture::open(options, members)?;
+            let samples = confine(options, live.capabilities(), access, startup)?;
             let mut pipeline = open_ring(options, &ring, samples, || live.link())?;
             startup.ready()?;
             let end = live.run(&signals, &mut pipeline, startup);
@@ -135,6 +144,7 @@ fn claim_name(options: &Options) -> Result<(), Error> {
 fn confine(
     options: &Options,
     keep: CapabilitySet,
+    members: Option<Access>,
     startup: &mut Startup,
 ) -> Result<Option<sample_file::OpenedFile>, Error> {
     let identity = options.identity()?;
@@ -151,7 +161,8 @@ fn confine(
             calls.allow_sockets(family.as_raw().into());
         }
     }
-    let files = options.files()?;
+    let mut files = options.files()?;
+    files.extend(members);
     if rustix::process::geteuid().is_root() {
         claim_name(options)?; // last, so that a start that fails removes nothing
     }

@@ -30,6 +30,14 @@ pub struct MonitoredInterface {
     /// The name of its events, and how it relates to the other interfaces.
     place: Place,
     options: CaptureOptions,
+    /// It is not reported as missing: until it was there once, it may be only the label of a unit.
+    may_be_label: bool,
+    /// An option names it; otherwise it is only that of another collector, with `--join`.
+    is_own: bool,
+    /// It was added, and no attempt to open it was made yet.
+    is_new: bool,
+    /// It is captured: its own, or that of a collector that runs.
+    wanted: bool,
     /// None: it is not there.
     opened: Option<OpenInterface>,
     down: Condition,
@@ -49,7 +57,11 @@ pub struct MonitoredInterface {
 impl MonitoredInterface {
     /// Opens the interface. If it is missing or down, [`MonitoredInterface::missing`] has the reason, and
     /// [`MonitoredInterface::reopen`] opens it later; any other fault is an error.
-    pub fn open(name: InterfaceName, options: &CaptureOptions) -> Result<Self, Error> {
+    pub fn open(
+        name: InterfaceName,
+        is_expected: bool,
+        options: &CaptureOptions,
+    ) -> Result<Self, Error> {
         let (opened, reason) = match interface::open(name, options) {
             Ok(opened) => (Some(opened), String::new()),
             Err(OpenError { temporary: true, why }) => (None, why),
@@ -57,21 +69,75 @@ impl MonitoredInterface {
                 return Err(failed(format_args!("listen on {name}: {why}")));
             }
         };
-        let now = Instant::now();
+        let may_be_label = !is_expected && opened.is_none();
         Ok(MonitoredInterface {
+            may_be_label,
+            opened,
+            reason,
+            ..MonitoredInterface::new(name, options)
+        })
+    }
+
+    /// That of another collector: opened by the next [`MonitoredInterface::reopen`].
+    pub fn of_another(name: InterfaceName, options: &CaptureOptions) -> Self {
+        let added = MonitoredInterface {
+            is_own: false,
+            is_new: true,
+            ..MonitoredInterface::new(name, options)
+        };
+        info(format_args!("adding {name}, of another collector of this ring"));
+        added
+    }
+
+    fn new(name: InterfaceName, options: &CaptureOptions) -> Self {
+        let now = Instant::now();
+        MonitoredInterface {
             name,
+            may_be_label: false,
+            is_own: true,
+            is_new: false,
+            wanted: true,
             place: Place { relation: Relation::Unrelated, name, overlap: Overlap::None },
             options: options.clone(),
-            opened,
+            opened: None,
             down: Condition::default(),
             was_down: false,
             opened_at: now,
             backoff: BACKOFF,
             next_attempt: now,
-            reason,
+            reason: String::new(),
             received: false,
             unlogged_drops: 0,
-        })
+        }
+    }
+
+    /// Whether a collector that runs with `--join` names it: without one, it is closed, unless it is this one's own.
+    pub fn set_joined(&mut self, joined: bool, pipeline: &mut Pipeline) {
+        let wanted = joined || self.is_own;
+        if wanted == self.wanted {
+            return;
+        }
+        if wanted {
+            info(format_args!("adding {}, of another collector of this ring", self.name));
+            (self.backoff, self.next_attempt) = (BACKOFF, Instant::now());
+        } else {
+            info(format_args!("stopped listening on {}: its collector has ended", self.name));
+            self.count_drops(pipeline);
+            (self.opened, self.down) = (None, Condition::default());
+        }
+        self.reason.clear();
+        (self.wanted, self.is_new) = (wanted, wanted);
+    }
+
+    /// Whether it is reported when it is missing.
+    pub fn is_expected(&self) -> bool {
+        self.wanted && !self.may_be_label
+    }
+
+    /// Why no frames come from it, in a few words.
+    pub fn trouble(&self) -> Option<&str> {
+        let is_down = self.down.is_present().then_some("it is down");
+        self.missing().filter(|_| self.is_expected()).or(is_down)
     }
 
     /// Changes the place, and logs what changed for the user.
@@ -108,7 +174,8 @@ impl MonitoredInterface {
 
     /// Stores for the outputs whether no frames can arrive, because it is down or not there.
     pub fn store_state(&mut self, pipeline: &mut Pipeline) {
-        let is_down = self.opened.is_none() || self.down.is_present();
+        let is_missing = self.opened.is_none() && self.is_expected();
+        let is_down = is_missing || self.down.is_present();
         if is_down || self.was_down {
             pipeline.set_down(self.name, is_down);
         }
@@ -188,20 +255,24 @@ impl MonitoredInterface {
     /// Tries to open the interface if it is not there and the pause is over; returns whether it did.
     pub fn reopen(&mut self) -> bool {
         let now = Instant::now();
-        if self.opened.is_some() || now < self.next_attempt {
+        if self.opened.is_some() || !self.wanted || now < self.next_attempt {
             return false;
         }
         match interface::open(self.name, &self.options) {
             Ok(opened) => {
                 self.opened = Some(opened);
                 self.opened_at = now;
-                info(format_args!("listening on {} again", self.name));
+                let is_first = self.may_be_label || self.is_new;
+                (self.may_be_label, self.is_new) = (false, false);
+                let again = if is_first { "" } else { " again" };
+                info(format_args!("listening on {}{again}", self.name));
                 true
             }
             // That it is still missing is not logged again; another reason is, once.
             Err(OpenError { temporary, why }) => {
                 self.next_attempt = now + self.backoff.pause();
-                if !temporary && why != self.reason {
+                let is_new = std::mem::take(&mut self.is_new);
+                if (!temporary || is_new) && why != self.reason {
                     warn(format_args!("cannot listen on {}: {why}; retrying", self.name));
                     self.reason = why;
                 }

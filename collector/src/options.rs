@@ -6,7 +6,7 @@ use std::{
 };
 
 use aw_service::{Access, Identity, ServiceOptions, group_id, parse_network};
-use clap::{Parser, ValueEnum, builder::NonEmptyStringValueParser};
+use clap::{ArgGroup, Parser, ValueEnum, builder::NonEmptyStringValueParser};
 use ipnet::IpNet;
 use shm_layout::{InterfaceName, RingName, WriterOptions};
 
@@ -15,16 +15,24 @@ use crate::{Error, event_name::EventName, failed, rate_limit::Suppression, sampl
 /// Captures ARP and IPv6 Neighbor Discovery, and records which MAC address uses which IP address.
 ///
 /// It also receives mirrored frames (VXLAN, TZSP) and the reports of DD-WRT routers (MACupd). It publishes each pairing of a MAC and an IP address to a ring in shared memory, from which aw-stdout and the other outputs read, and prints it as a line: seconds interface vlan mac ip ORIGIN.
-#[derive(Parser, Debug)]
-#[command(name = "collector", version, after_help = EXAMPLES)]
+#[derive(Parser, Clone, Debug)]
+#[command(name = "collector", version, after_help = EXAMPLES, group = ArgGroup::new("sources").multiple(true))]
 pub struct Options {
     /// Interfaces to listen on; `any` listens on all at once [default: the first that is up, is not loopback and carries Ethernet frames]
-    #[arg(value_name = "INTERFACE", conflicts_with = "read")]
+    #[arg(value_name = "INTERFACE", conflicts_with = "read", group = "sources")]
     pub interfaces: Vec<InterfaceName>,
 
     /// Do not fail if no interface is up at the start: wait, and listen on each one as soon as it is up
-    #[arg(help_heading = "Frames", long, requires = "interfaces")]
+    #[arg(help_heading = "Frames", long, requires = "sources")]
     pub wait: bool,
+
+    /// Name of a unit's instance, as addrwatch-collector@NAME: the interface NAME is added to the others, with --wait. Beside other interfaces, --macupd or --listen-*, NAME may be missing without a warning: then it may be only a label. Not added to `any`
+    #[arg(help_heading = "Frames", long, value_name = "NAME", group = "sources")]
+    pub instance: Option<String>,
+
+    /// Share the ring with the other collectors that have the same DIR: one of them captures the interfaces of all, and another one takes over when it ends. All need the same options beside the interfaces
+    #[arg(help_heading = "Ring", long, value_name = "DIR", conflicts_with_all = ["read", "daemon"])]
+    pub join: Option<PathBuf>,
 
     /// Replay a capture file (pcap or pcapng, also compressed with gzip or zstd; - for standard input) with the times of its packets, then exit; needs no privileges
     #[arg(help_heading = "Frames", long, value_name = "FILE")]
@@ -175,6 +183,14 @@ pub struct Options {
     pub no_promisc: bool,
 }
 
+/// The interfaces that the options name.
+pub struct Sources {
+    /// All of them.
+    pub names: Vec<InterfaceName>,
+    /// The instance's, if it may be only a label.
+    pub label: Option<InterfaceName>,
+}
+
 /// The format of `--stats`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Format {
@@ -197,6 +213,7 @@ Examples:
   collector --listen-tzsp              receive what a MikroTik router streams; no privileges
   collector --macupd                   receive reports of DD-WRT routers only; no privileges
   collector --remove                   delete the ring
+  collector -q --join /run/aw eth1     add eth1 to the collector that runs with --join /run/aw, or be the first
   collector -d -r 60 eth0              run in the background, repeat a report at most once a minute
 
 Listening needs the capability CAP_NET_RAW, which root has. All other privileges are dropped before the first frame is read.
@@ -223,6 +240,40 @@ impl Options {
         } else {
             None
         }
+    }
+
+    /// The interfaces to listen on, each once: frames of one that is named twice would be counted twice.
+    pub fn sources(&self) -> Result<Sources, Error> {
+        let mut names: Vec<InterfaceName> = Vec::new();
+        for name in &self.interfaces {
+            if !names.contains(name) {
+                names.push(*name);
+            }
+        }
+        let mut label = None;
+        if let Some(instance) = &self.instance
+            && names.iter().all(|name| ![instance, "any"].contains(&name.as_str()))
+        {
+            let is_alone = names.is_empty() && !self.has_sockets();
+            match instance.parse() {
+                Ok(name) => {
+                    names.push(name);
+                    label = Some(name).filter(|_| !is_alone);
+                }
+                Err(why) if is_alone => {
+                    return Err(failed(format_args!(
+                        "--instance {instance}: {why} (name the interfaces in /etc/addrwatch/collector-{instance}.conf: OPTIONS=eth0 eth1)"
+                    )));
+                }
+                Err(_) => {} // only a label
+            }
+        }
+        Ok(Sources { names, label })
+    }
+
+    /// Whether to start without an interface, and wait for one.
+    pub fn waits(&self) -> bool {
+        self.wait || self.instance.is_some()
     }
 
     /// Whether it receives datagrams, so that it can do without an interface.

@@ -1,0 +1,338 @@
+//! The units as a new user meets them, in a Debian 12 and a Debian 13 with their own systemd: two collectors that add up,
+//! configurations of older releases, what a unit forbids, and what `systemctl status` and the journal show.
+#![forbid(unsafe_code)]
+
+use aw_tests::debian::{Booted, Debian};
+use aw_tests::feed::FrameSender;
+use aw_tests::rig::{skip, wait_until};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const VERSION: &str = "0.1.0";
+const ALL: [&str; 7] =
+    ["aw-alert", "aw-metrics", "aw-routeros", "aw-sqlite", "aw-stdout", "aw-syslog", "aw-tracker"];
+
+#[test]
+fn debian_12() {
+    let Some(debian) = Debian::new() else { return };
+    first_hour(&debian);
+}
+
+#[test]
+fn debian_13() {
+    let Some(debian) = Debian::new() else { return };
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debian/trixie-systemd.tar");
+    if !archive.exists()
+        && let Err(why) = bootstrap_trixie(&archive)
+    {
+        return skip(&format!("debootstrap could not make a Debian 13: {why}"));
+    }
+    // In place of the other one.
+    let root = debian.path("");
+    let script = "cd \"$1\" && find . -mindepth 1 -delete && exec tar -xpf \"$2\"";
+    let mut command = Command::new("sh");
+    command.args(["-ec", script, "sh"]).arg(root).arg(archive);
+    assert!(command.status().unwrap().success());
+    first_hour(&debian);
+}
+
+fn bootstrap_trixie(archive: &Path) -> Result<(), String> {
+    let made = tempfile::tempdir().unwrap();
+    // debootstrap itself does not order what systemd 257 depends on.
+    let script = "debootstrap --variant=minbase trixie \"$1/root\"
+        export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin
+        chroot \"$1/root\" apt-get -qy --no-install-recommends install systemd libpcap0.8t64 logrotate
+        chroot \"$1/root\" apt-get clean
+        tar -C \"$1/root\" --one-file-system -cf \"$2.new\" .
+        mv \"$2.new\" \"$2\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", script, "sh"]).arg(made.path()).arg(archive);
+    let finished = command.output().map_err(|error| error.to_string())?;
+    let output = String::from_utf8_lossy(&finished.stdout);
+    match finished.status.success() {
+        true => Ok(()),
+        false => Err(output.lines().last().unwrap_or_default().into()),
+    }
+}
+
+fn first_hour(debian: &Debian) {
+    debian.package(VERSION);
+    let booted = match debian.boot() {
+        Ok(booted) => booted,
+        Err(why) => {
+            // As in booted.rs: some machines cannot.
+            eprintln!("NOT BOOTED: {why}");
+            return;
+        }
+    };
+    booted.lan.here.ip("link add two0 type veth peer name two1");
+    booted.lan.here.ip("link set two0 up");
+    booted.lan.here.ip("link set two1 up");
+    booted.ask(&format!("dpkg -i /root/{VERSION}.deb"));
+    let units = Units { booted: &booted };
+    units.two_collectors_add_up();
+    units.options_add_to_the_interface();
+    units.other_options_are_refused();
+    units.old_configurations();
+    units.no_interface();
+    units.outputs();
+    units.what_units_forbid();
+    units.users_outside_the_group();
+    let journal = booted.ask("journalctl --sync; journalctl --no-pager --quiet");
+    assert!(!journal.contains("unset environment variable"), "{journal}");
+}
+
+struct Units<'a> {
+    booted: &'a Booted,
+}
+
+impl Units<'_> {
+    fn two_collectors_add_up(&self) {
+        let both = "addrwatch-collector@veth0 addrwatch-collector@two0";
+        self.booted.ask(&format!("systemctl enable --now addrwatch.target {both}"));
+        self.wait_for_interfaces("/addrwatch", &["veth0", "two0"]);
+        self.assert_captured(["veth0", "two0"]);
+        let statuses = ["veth0", "two0"].map(|name| self.status(&collector(name)));
+        let listens = |status: &String| status.contains("listening on") && status.contains("two0");
+        assert!(statuses.iter().any(listens), "{statuses:?}");
+        assert!(statuses.iter().any(|status| status.contains("captures on")), "{statuses:?}");
+
+        // Whichever ends, the other one captures its own interface, and no longer that of the first.
+        for (ends, stays) in [("veth0", "two0"), ("two0", "veth0")] {
+            self.booted.ask(&format!("systemctl stop {}", collector(ends)));
+            wait_until("only one is captured", || {
+                self.status(&collector(stays)) == format!("listening on {stays}")
+            });
+            self.booted.ask(&format!("systemctl start {}", collector(ends)));
+            self.wait_until_captured("/addrwatch", &["veth0", "two0"]);
+        }
+        // A kill interrupts, and both are back.
+        self.booted.ask(&format!("systemctl kill --signal=KILL {both}"));
+        for name in ["veth0", "two0"] {
+            wait_until("it was restarted", || self.show(&collector(name), "NRestarts") == "1");
+        }
+        self.wait_until_captured("/addrwatch", &["veth0", "two0"]);
+        self.assert_captured(["veth0", "two0"]);
+        self.booted.ask(&format!("systemctl reload {both}"));
+        self.booted.ask(&format!("systemctl stop {both}"));
+    }
+
+    fn options_add_to_the_interface(&self) {
+        self.write("/etc/addrwatch/collector.conf", "OPTIONS=--macupd 127.0.0.1:0");
+        self.booted.ask("systemctl start addrwatch-collector@veth0 addrwatch-collector@two0");
+        self.wait_until_captured("/addrwatch", &["veth0", "two0"]);
+        self.booted.ask("systemctl stop addrwatch-collector@two0");
+        wait_until("the interface and the socket", || {
+            let status = self.status("addrwatch-collector@veth0");
+            status.contains("veth0") && status.contains("127.0.0.1") && !status.contains("two0")
+        });
+        self.booted
+            .ask("systemctl stop addrwatch-collector@veth0; rm /etc/addrwatch/collector.conf");
+    }
+
+    /// One process captures for all, so that other options of one unit would not apply: that is said, and nothing is captured.
+    fn other_options_are_refused(&self) {
+        self.write("/etc/addrwatch/collector-two0.conf", "OPTIONS=--ipv4-only");
+        self.booted.ask("systemctl start addrwatch-collector@veth0");
+        assert!(!self.booted.sh("systemctl start addrwatch-collector@two0").status.success());
+        let said = self.journal("addrwatch-collector@two0");
+        assert!(said.contains("it has other options"), "{said}");
+        assert!(said.contains("/etc/addrwatch/collector.conf"), "{said}");
+        assert_eq!(self.status("addrwatch-collector@veth0"), "listening on veth0");
+        self.booted.ask(
+            "systemctl stop addrwatch-collector@veth0 addrwatch-collector@two0; rm /etc/addrwatch/collector-two0.conf",
+        );
+        // A collector beside the unit is refused as before, with the way to two interfaces.
+        self.booted.ask("systemctl start addrwatch-collector@veth0");
+        let refused = self.booted.sh("collector -q two0").stderr;
+        assert!(refused.contains("in use by another collector"), "{refused}");
+        assert!(refused.contains("addrwatch-collector@eth1"), "{refused}");
+        self.booted.ask("systemctl stop addrwatch-collector@veth0");
+    }
+
+    /// The name of the instance was a mere label, and the file replaced the interface.
+    fn old_configurations(&self) {
+        self.write(
+            "/etc/addrwatch/collector-lan.conf",
+            "OPTIONS=\"--wait veth0 two0 -m /x --user addrwatch\"",
+        );
+        self.write("/etc/addrwatch/collector-two0.conf", "OPTIONS=--wait two0 -q -m /y");
+        let units = ["addrwatch-collector@lan", "addrwatch-collector@two0"];
+        self.booted.ask(&format!("systemctl start {}", units.join(" ")));
+        self.wait_for_interfaces("/x", &["veth0", "two0"]);
+        self.wait_for_interfaces("/y", &["two0"]);
+        wait_until("each once", || {
+            units.map(|unit| self.status(unit)) == ["listening on veth0, two0", "listening on two0"]
+        });
+        let said = self.journal(units[0]);
+        assert!(
+            !said.contains("not listening") && said.contains("lan, the name of this unit"),
+            "{said}"
+        );
+        self.booted.ask(&format!("systemctl stop {}", units.join(" ")));
+        self.booted.ask("collector --remove -m /x; collector --remove -m /y; rm /etc/addrwatch/collector-*.conf");
+    }
+
+    fn no_interface(&self) {
+        self.write("/etc/addrwatch/collector-lan.conf", "# interfaces:\n--wait veth0 two0");
+        assert!(!self.booted.sh("systemctl start addrwatch-collector@lan").status.success());
+        let said = self.journal("addrwatch-collector@lan");
+        assert!(said.contains("write OPTIONS=--wait veth0 two0"), "{said}");
+        self.booted
+            .ask("systemctl stop addrwatch-collector@lan; rm /etc/addrwatch/collector-lan.conf");
+        self.booted.ask("systemctl start addrwatch-collector@late0");
+        wait_until("it waits", || {
+            self.status("addrwatch-collector@late0")
+                .starts_with("listening on nothing yet; late0: ")
+        });
+        self.booted.ask("systemctl stop addrwatch-collector@late0");
+    }
+
+    fn outputs(&self) {
+        self.booted.ask(&format!("systemctl start addrwatch-collector@veth0 {}", ALL.join(" ")));
+        for name in ALL.into_iter().filter(|name| *name != "aw-routeros") {
+            wait_until(&format!("{name} reads"), || {
+                self.status(name).contains("reading ring /addrwatch")
+            });
+        }
+        let status = self.status("aw-alert");
+        assert!(status.starts_with("no channel: "), "{status}");
+        let said = self.journal("aw-alert");
+        assert_eq!(said.matches("no channel: ").count(), 1, "{said}");
+        for (name, reloads) in [
+            ("aw-stdout", true),
+            ("aw-tracker", true),
+            ("aw-routeros", true),
+            ("aw-alert", false),
+            ("aw-sqlite", false),
+        ] {
+            let reloaded = self.booted.sh(&format!("systemctl reload {name}"));
+            assert_eq!(reloaded.status.success(), reloads, "{name}: {}", reloaded.stderr);
+        }
+        self.booted.ask("systemctl stop addrwatch-collector@veth0");
+        wait_until("it is shown", || self.status("aw-sqlite").contains("its collector has ended"));
+    }
+
+    fn what_units_forbid(&self) {
+        self.write(
+            "/etc/default/aw-tracker",
+            "OPTIONS=--log-dir /var/log/addrwatch/aw-tracker --serve 0.0.0.0:8080",
+        );
+        self.write("/etc/default/aw-metrics", "OPTIONS=--listen 0.0.0.0:9714");
+        for name in ["aw-tracker", "aw-metrics"] {
+            self.booted
+                .ask(&format!("rm -rf /var/log/addrwatch/aw-tracker; systemctl restart {name}"));
+            let said = self.journal(name);
+            let advice = format!("systemctl edit {name}, then [Service] IPAddressAllow=");
+            assert!(said.contains(&advice), "{said}");
+        }
+        // With the edit, it is quiet.
+        let directory = "/etc/systemd/system/aw-metrics.service.d";
+        self.booted.ask(&format!("mkdir -p {directory}"));
+        self.write(&format!("{directory}/override.conf"), "[Service]\nIPAddressAllow=10.0.0.0/8");
+        self.booted.ask("systemctl daemon-reload; systemctl restart aw-metrics");
+        assert_eq!(self.journal("aw-metrics").matches("IPAddressAllow=").count(), 1);
+
+        self.write("/etc/default/aw-stdout", "OPTIONS=-o /srv/events.log");
+        self.booted.sh("systemctl restart aw-stdout");
+        wait_until("it names the edit", || {
+            self.journal("aw-stdout").contains(
+                "(the unit aw-stdout may not write there: systemctl edit aw-stdout, then [Service] ReadWritePaths=",
+            )
+        });
+        self.write("/etc/default/aw-sqlite", "OPTIONS=--database /root/old/x.db");
+        self.booted.ask("mkdir -p /root/old; systemctl restart aw-sqlite || true");
+        wait_until("it names what hides it", || {
+            self.journal("aw-sqlite").contains("the unit aw-sqlite sees nothing in /root")
+        });
+        self.write("/etc/default/aw-syslog", "--verbose");
+        self.booted.ask("systemctl restart aw-syslog");
+        let said = self.journal("aw-syslog");
+        assert!(said.contains("write OPTIONS=--verbose"), "{said}");
+        self.booted.ask("rm /etc/default/aw-*; systemctl stop addrwatch.target");
+    }
+
+    fn users_outside_the_group(&self) {
+        self.booted.ask(
+            "useradd --create-home alice; systemctl start addrwatch-collector@veth0 aw-sqlite",
+        );
+        self.wait_for_interfaces("/addrwatch", &["veth0"]);
+        for command in ["collector --stats", "aw-stdout --once", "aw-query devices"] {
+            let refused = self.booted.sh(&format!("runuser -u alice -- {command}"));
+            let said = refused.stderr;
+            let remedy =
+                "permission denied (you are alice; adduser alice addrwatch, then log in again)";
+            assert!(said.contains(remedy), "{command}: {said}");
+        }
+        // As the user of a service; not "no such directory".
+        let refused =
+            self.booted.sh("runuser -u aw-sqlite -- aw-sqlite --database /root/old/x.db --once");
+        assert!(refused.stderr.contains("/root/old/x.db: permission denied"), "{}", refused.stderr);
+        let refused = self
+            .booted
+            .sh("runuser -u alice -- aw-tracker --log-dir /srv/log --state-dir /home/alice");
+        assert!(refused.stderr.contains("sudo install -d -o alice /srv/log"), "{}", refused.stderr);
+        self.booted.ask("systemctl stop addrwatch.target addrwatch-collector@veth0 aw-sqlite");
+    }
+
+    /// Frames that arrive on each interface are in the ring, with its name.
+    fn assert_captured(&self, names: [&str; 2]) {
+        let veth = FrameSender::on(&self.booted.lan.there, "veth1");
+        let two = FrameSender::on(&self.booted.lan.here, "two1");
+        for (first, mut sender) in [(1, veth), (101, two)] {
+            sender.send(first..first + 3);
+        }
+        for name in names {
+            wait_until(&format!("events of {name}"), || {
+                let lines = self.booted.ask("aw-stdout --once");
+                let of = |line: &&str| line.split(' ').nth(1) == Some(name);
+                lines.lines().filter(of).count() >= 3
+            });
+        }
+    }
+
+    fn wait_for_interfaces(&self, ring: &str, names: &[&str]) {
+        wait_until(&format!("{ring} has {names:?}"), || {
+            let stats =
+                self.booted.sh(&format!("collector --stats -m {ring} --format json")).stdout;
+            names.iter().all(|name| stats.contains(&format!("\"{name}\"")))
+        });
+    }
+
+    /// The process that captures says so in its status.
+    fn wait_until_captured(&self, ring: &str, names: &[&str]) {
+        self.wait_for_interfaces(ring, names);
+        wait_until(&format!("{names:?} are captured"), || {
+            ["veth0", "two0"].iter().any(|unit| {
+                let status = self.status(&collector(unit));
+                status.starts_with("listening on") && names.iter().all(|name| status.contains(name))
+            })
+        });
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        self.booted.ask(&format!("cat >{path} <<'END'\n{text}\nEND"));
+    }
+
+    fn show(&self, unit: &str, property: &str) -> String {
+        self.booted
+            .ask(&format!("systemctl show --value --property {property} {unit}"))
+            .trim()
+            .into()
+    }
+
+    fn status(&self, unit: &str) -> String {
+        self.show(unit, "StatusText")
+    }
+
+    fn journal(&self, unit: &str) -> String {
+        self.booted.ask(&format!(
+            "journalctl --sync; journalctl --no-pager --quiet --output cat --unit {unit}"
+        ))
+    }
+}
+
+fn collector(interface: &str) -> String {
+    format!("addrwatch-collector@{interface}")
+}
