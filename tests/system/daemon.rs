@@ -311,10 +311,13 @@ fn it_notifies_systemd() {
     let socket = UnixDatagram::bind(&path).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
     socket.set_read_timeout(Some(TIMEOUT)).unwrap();
-    let next = || {
+    let next = || loop {
         let mut bytes = [0; 256];
         let length = socket.recv(&mut bytes).expect("a message before the timeout");
-        String::from_utf8(bytes[..length].to_vec()).unwrap()
+        let message = String::from_utf8(bytes[..length].to_vec()).unwrap();
+        if message.trim_end() != "STATUS=listening on veth0" {
+            return message;
+        }
     };
     let mut command = lan.here.command(binary("collector"));
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "3000000");

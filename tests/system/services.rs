@@ -204,6 +204,8 @@ impl Machine {
             fs::create_dir(machine.at(name)).unwrap();
             chown(machine.at(name), Some(user), None).unwrap();
         }
+        fs::create_dir(machine.at("run")).unwrap();
+        let _ = chown(machine.at("run"), Some(CAPTURES), Some(CAPTURES)); // only root can, and needs it
         let etc = machine.at("etc");
         let routeros = "deb/routeros.toml";
         for path in ["deb/macupd_tracker.conf", "mysql.cnf", "deb/alert.toml", routeros] {
@@ -236,6 +238,8 @@ impl Machine {
             .replace("/var/log/addrwatch", &format!("{root}/log"))
             .replace("${CREDENTIALS_DIRECTORY}", &format!("{root}/etc"))
             .replace("/etc/addrwatch", &format!("{root}/etc"))
+            .replace("/run/addrwatch", &format!("{root}/run"))
+            .replace("%i", "veth0")
             .replace("$OPTIONS", options);
         line.split_whitespace().map(String::from).collect()
     }
@@ -298,12 +302,16 @@ fn lives(machine: &Machine, name: &str, mut command: Command) {
     socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "3000000");
     let program = Run::start(command);
-    let next = || {
-        let mut bytes = [0; 256];
+    let next = || loop {
+        let mut bytes = [0; 1024];
         let length = socket.recv(&mut bytes).unwrap_or_else(|error| {
             panic!("{name}: {error}: {}", program.stderr.text());
         });
-        String::from_utf8(bytes[..length].to_vec()).unwrap()
+        let message = String::from_utf8(bytes[..length].to_vec()).unwrap();
+        // What `systemctl status` shows may change at any time: units.rs has it.
+        if !message.starts_with("STATUS=") {
+            return message;
+        }
     };
     assert!(next().contains("READY=1"), "{name}");
     assert_eq!(next().trim_end(), "WATCHDOG=1", "{name}");
