@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use shm_layout::InterfaceName;
 
+use crate::{Error, failed, options::Options};
+
 /// One `--as`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventName {
@@ -37,6 +39,27 @@ pub fn chosen(names: &[EventName], interface: Option<&str>) -> Option<InterfaceN
 pub fn own(names: &[EventName], interface: Option<&str>) -> Option<InterfaceName> {
     let own = |one: &&EventName| one.interface.is_some() && one.interface.as_deref() == interface;
     names.iter().rfind(own).map(|one| one.name)
+}
+
+/// `--as` names interfaces that are captured, or sockets that receive frames.
+pub fn check_event_names(options: &Options, interfaces: &[InterfaceName]) -> Result<(), Error> {
+    let names = &options.names;
+    let mut captured: Vec<&str> = options.mirror_names().collect();
+    captured.extend(interfaces.iter().map(InterfaceName::as_str));
+    if captured.is_empty() && !names.is_empty() {
+        return Err(failed(
+            "--as: no interface is captured (name one; events of --macupd keep the names that the routers report)",
+        ));
+    }
+    let named = names.iter().filter_map(|one| Some((one.interface.as_deref()?, one.name)));
+    for (interface, name) in named {
+        if captured.iter().all(|one| *one != interface) {
+            return Err(failed(format_args!(
+                "--as {interface}={name}: {interface} is not captured (add it to the interfaces, or correct the name)"
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use shm_layout::InterfaceName;
 use crate::{
     Error,
     batching::BatchPause,
-    event_name::EventName,
+    event_name::{EventName, check_event_names},
     failed, info,
     interface::{self, CaptureOptions},
     link::LinkType,
@@ -326,7 +326,6 @@ impl LiveCapture {
     fn maintain(&mut self, pipeline: &mut Pipeline) -> Result<(), Error> {
         for (index, interface) in self.interfaces.iter_mut().enumerate() {
             interface.count_drops(pipeline);
-            interface.store_state(pipeline);
             if interface.reopen()
                 && let Some(fd) = interface.fd()
             {
@@ -334,6 +333,7 @@ impl LiveCapture {
                 epoll::add(&self.epoll, fd, data, IN)
                     .map_err(|error| Error::io("register with epoll", error))?;
             }
+            interface.store_state(pipeline); // after the first try, so that a new one is not down for a moment
         }
         if !open_interfaces(&self.interfaces).eq(self.related.iter().copied()) {
             self.relate();
@@ -378,27 +378,6 @@ impl LiveCapture {
 fn open_interfaces(interfaces: &[MonitoredInterface]) -> impl Iterator<Item = InterfaceName> {
     let open = interfaces.iter().filter(|interface| interface.missing().is_none());
     open.map(|interface| interface.name)
-}
-
-/// `--as` names interfaces that are captured, or sockets that receive frames.
-fn check_event_names(options: &Options, interfaces: &[InterfaceName]) -> Result<(), Error> {
-    let names = &options.names;
-    let mut captured: Vec<&str> = options.mirror_names().collect();
-    captured.extend(interfaces.iter().map(InterfaceName::as_str));
-    if captured.is_empty() && !names.is_empty() {
-        return Err(failed(
-            "--as: no interface is captured (name one; events of --macupd keep the names that the routers report)",
-        ));
-    }
-    let named = names.iter().filter_map(|one| Some((one.interface.as_deref()?, one.name)));
-    for (interface, name) in named {
-        if captured.iter().all(|one| *one != interface) {
-            return Err(failed(format_args!(
-                "--as {interface}={name}: {interface} is not captured (add it to the interfaces, or correct the name)"
-            )));
-        }
-    }
-    Ok(())
 }
 
 const IN: epoll::EventFlags = epoll::EventFlags::IN;

@@ -152,7 +152,9 @@ pub fn drops_clients() -> Option<String> {
     let directories = ["/etc/systemd/system", "/run/systemd/system"];
     let edits = directories.map(|directory| format!("{directory}/{base}.service.d"));
     let edits = edits.iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten();
-    let mut texts = edits.flatten().filter_map(|file| fs::read_to_string(file.path()).ok());
+    let mut texts = edits
+        .flatten()
+        .filter_map(|file| read_file_text(&file.path(), FileKind::Settings, MAX_OPTIONS).ok());
     let has = |text: String| {
         text.lines().any(|line| {
             ["IPAddressAllow=", "IPAddressDeny="].iter().any(|key| line.trim().starts_with(key))

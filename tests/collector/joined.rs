@@ -97,5 +97,7 @@ fn an_instance_is_added() {
         "collector",
         &["a-label-that-is-no-interface", "/etc/addrwatch/collector-", "OPTIONS=eth0 eth1"],
     );
-    run(command(&lan, &ring, directory.path(), &["--wait"])).refused("collector", &["INTERFACE"]);
+    let without = run(command(&lan, &ring, directory.path(), &["--wait"]));
+    assert_eq!(without.status.code(), Some(2), "{}", without.stderr);
+    assert!(without.stderr.contains("INTERFACE"), "{}", without.stderr);
 }

@@ -91,7 +91,7 @@ impl Units<'_> {
     fn two_collectors_add_up(&self) {
         let both = "addrwatch-collector@veth0 addrwatch-collector@two0";
         self.booted.ask(&format!("systemctl enable --now addrwatch.target {both}"));
-        self.wait_for_interfaces("/addrwatch", &["veth0", "two0"]);
+        self.wait_until_captured(&["veth0", "two0"]);
         self.assert_captured(["veth0", "two0"]);
         let statuses = ["veth0", "two0"].map(|name| self.status(&collector(name)));
         let listens = |status: &String| status.contains("listening on") && status.contains("two0");
@@ -105,14 +105,14 @@ impl Units<'_> {
                 self.status(&collector(stays)) == format!("listening on {stays}")
             });
             self.booted.ask(&format!("systemctl start {}", collector(ends)));
-            self.wait_until_captured("/addrwatch", &["veth0", "two0"]);
+            self.wait_until_captured(&["veth0", "two0"]);
         }
         // A kill interrupts, and both are back.
         self.booted.ask(&format!("systemctl kill --signal=KILL {both}"));
         for name in ["veth0", "two0"] {
             wait_until("it was restarted", || self.show(&collector(name), "NRestarts") == "1");
         }
-        self.wait_until_captured("/addrwatch", &["veth0", "two0"]);
+        self.wait_until_captured(&["veth0", "two0"]);
         self.assert_captured(["veth0", "two0"]);
         self.booted.ask(&format!("systemctl reload {both}"));
         self.booted.ask(&format!("systemctl stop {both}"));
@@ -121,7 +121,7 @@ impl Units<'_> {
     fn options_add_to_the_interface(&self) {
         self.write("/etc/addrwatch/collector.conf", "OPTIONS=--macupd 127.0.0.1:0");
         self.booted.ask("systemctl start addrwatch-collector@veth0 addrwatch-collector@two0");
-        self.wait_until_captured("/addrwatch", &["veth0", "two0"]);
+        self.wait_until_captured(&["veth0", "two0"]);
         self.booted.ask("systemctl stop addrwatch-collector@two0");
         wait_until("the interface and the socket", || {
             let status = self.status("addrwatch-collector@veth0");
@@ -160,8 +160,6 @@ impl Units<'_> {
         self.write("/etc/addrwatch/collector-two0.conf", "OPTIONS=--wait two0 -q -m /y");
         let units = ["addrwatch-collector@lan", "addrwatch-collector@two0"];
         self.booted.ask(&format!("systemctl start {}", units.join(" ")));
-        self.wait_for_interfaces("/x", &["veth0", "two0"]);
-        self.wait_for_interfaces("/y", &["two0"]);
         wait_until("each once", || {
             units.map(|unit| self.status(unit)) == ["listening on veth0, two0", "listening on two0"]
         });
@@ -257,7 +255,8 @@ impl Units<'_> {
         self.booted.ask(
             "useradd --create-home alice; systemctl start addrwatch-collector@veth0 aw-sqlite",
         );
-        self.wait_for_interfaces("/addrwatch", &["veth0"]);
+        self.wait_until_captured(&["veth0"]);
+        self.wait_for_status("aw-sqlite", "reading ring /addrwatch");
         for command in ["collector --stats", "aw-stdout --once", "aw-query devices"] {
             let refused = self.booted.sh(&format!("runuser -u alice -- {command}"));
             let said = refused.stderr;
@@ -292,17 +291,8 @@ impl Units<'_> {
         }
     }
 
-    fn wait_for_interfaces(&self, ring: &str, names: &[&str]) {
-        wait_until(&format!("{ring} has {names:?}"), || {
-            let stats =
-                self.booted.sh(&format!("collector --stats -m {ring} --format json")).stdout;
-            names.iter().all(|name| stats.contains(&format!("\"{name}\"")))
-        });
-    }
-
     /// The process that captures says so in its status.
-    fn wait_until_captured(&self, ring: &str, names: &[&str]) {
-        self.wait_for_interfaces(ring, names);
+    fn wait_until_captured(&self, names: &[&str]) {
         wait_until(&format!("{names:?} are captured"), || {
             ["veth0", "two0"].iter().any(|unit| {
                 let status = self.status(&collector(unit));
@@ -324,6 +314,10 @@ impl Units<'_> {
 
     fn status(&self, unit: &str) -> String {
         self.show(unit, "StatusText")
+    }
+
+    fn wait_for_status(&self, unit: &str, text: &str) {
+        wait_until(&format!("{unit}: {text}"), || self.status(unit).contains(text));
     }
 
     fn journal(&self, unit: &str) -> String {
