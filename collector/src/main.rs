@@ -156,6 +156,7 @@ fn confine(
         calls.allow_serving(); // the open sockets
     }
     if !keep.is_empty() {
+        calls.allow_captures();
         // The first two to query interfaces.
         for family in [AddressFamily::UNIX, AddressFamily::INET, AddressFamily::PACKET] {
             calls.allow_sockets(family.as_raw().into());

@@ -103,6 +103,11 @@ impl SystemCalls {
         self.allow(&[libc::SYS_dup2]);
     }
 
+    /// Allows what libpcap needs to open an interface, beside sockets: since 1.10.5 an eventfd.
+    pub fn allow_captures(&mut self) {
+        self.allow(&[libc::SYS_eventfd2]);
+    }
+
     /// Allows waiting with epoll.
     pub fn allow_epoll(&mut self) {
         self.allow(&[libc::SYS_epoll_ctl, libc::SYS_epoll_pwait]);

@@ -296,7 +296,9 @@ impl Units<'_> {
         wait_until(&format!("{names:?} are captured"), || {
             ["veth0", "two0"].iter().any(|unit| {
                 let status = self.status(&collector(unit));
-                status.starts_with("listening on") && names.iter().all(|name| status.contains(name))
+                status.starts_with("listening on")
+                    && !status.contains(';')
+                    && names.iter().all(|name| status.contains(name))
             })
         });
     }
