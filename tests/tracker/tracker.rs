@@ -385,7 +385,7 @@ fn errors_at_the_start() {
     };
     start(&[]).refused("aw-tracker", &["LOGDIR", "--log-dir", "/etc/macupd_tracker.conf"]);
     start(&["--log-dir", "/nonexistent"])
-        .refused("aw-tracker", &["/nonexistent", "no such", "(create it"]);
+        .refused("aw-tracker", &["/nonexistent", "no such", "(sudo install -d -o "]);
     start(&["-c", "/nonexistent"]).refused("aw-tracker", &["/nonexistent", "no such"]);
     let config = configured(directory.path(), "22:22:22:22:22:22|\n");
     start(&["-c", &config]).refused("aw-tracker", &[&config, "line 12", "no name"]);
