@@ -1,7 +1,7 @@
 # make run, make test: the whole set-up. make help lists the rest.
 
-# For a shell that does not know them yet: rustup's programs, and those that only root has in its path.
-export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
+# For a shell that does not know them yet: rustup's programs, before those of apt's cargo, and those that only root has in its path.
+export PATH := $(if $(wildcard $(HOME)/.cargo/bin/cargo),$(HOME)/.cargo/bin:)$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 export PCAP INTERFACE DATABASE
 
@@ -11,7 +11,7 @@ WITHOUT_SQLITE = collector aw-stdout aw-tracker aw-metrics aw-routeros
 # What is installed, in this order.
 PROGRAMS = collector aw-stdout aw-sqlite aw-query aw-tracker aw-mysql aw-syslog aw-mqtt aw-alert aw-metrics aw-routeros
 
-.PHONY: help run test chaos bench fuzz lint build install deb
+.PHONY: help run test chaos bench fuzz lint build install deb rpm tar oci
 
 help:
 	@echo 'make run                  listen on the default interface and print what it receives; Ctrl-C ends it'
@@ -19,6 +19,8 @@ help:
 	@echo 'make run PCAP=lan.pcap    print what a capture file holds; needs no privileges'
 	@echo 'make run DATABASE=lan.db  also store it in lan.db; then: target/quick/aw-query --database lan.db devices'
 	@echo 'make deb                  build the Debian package, in target/debian'
+	@echo 'make rpm, make tar        build the RPM package in target/rpm, a tar for other systems in target/tar'
+	@echo 'make oci                  build a container image, in target/oci; see contrib/oci/compose.yaml'
 	@echo 'make build                build optimized programs, in target/release'
 	@echo 'make install              install them with manuals, completions and units, under PREFIX=/usr/local DESTDIR='
 	@echo 'make test                 build everything and run all tests; as root also those with network namespaces'
@@ -42,9 +44,10 @@ install:
 	@for program in $(PROGRAMS); do [ -x "$(BUILT)/$$program" ] || { $(MAKE) build; break; }; done
 	contrib/install.sh '$(BUILT)' '$(DESTDIR)' '$(PREFIX)' $(PROGRAMS)
 
-deb: build
-	@contrib/setup.sh deb
-	contrib/deb/build.sh '$(BUILT)' target/debian $(PROGRAMS)
+# All have the files of contrib/stage.sh. With BUILT= nothing is built.
+deb rpm tar oci: $(if $(filter target/release,$(BUILT)),build)
+	@contrib/setup.sh $@
+	contrib/$@/build.sh '$(BUILT)' target/$(@:deb=debian) $(PROGRAMS)
 
 # Only what it runs, in a profile that compiles fast; aw-query only where there will be a history to ask.
 RUN = collector aw-stdout aw-sqlite $(if $(DATABASE),aw-query)

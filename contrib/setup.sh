@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs missing packages on Debian, or prints what to install. Usage: setup.sh build [test] [deb] [bench] [fuzz] [lint]
+# Installs missing packages on Debian, or prints what to install. Usage: setup.sh build [test] [deb] [rpm] [tar] [oci] [bench] [fuzz] [lint]
 # Does nothing if nothing is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -7,12 +7,22 @@ cd "$(dirname "$0")/.."
 fail() { echo "setup: $*" >&2; exit 1; }
 
 wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-command -v cargo >/dev/null \
-  || fail "no Rust toolchain: install Rust $wanted or newer from https://rustup.rs, then run this again"
+# How to get a Rust toolchain here: rustup is a package since Debian 13 and Ubuntu 24.04; before, and elsewhere, it is rustup.rs.
+install_rust() {
+  local from="install Rust $wanted or newer with rustup, from https://rustup.rs: curl https://sh.rustup.rs -sSf | sh"
+  if apt-cache show rustup 2>/dev/null | grep -q ^Package; then from="run: apt install rustup && rustup default stable"; fi
+  echo "$from; then run this again"
+}
+if ! command -v cargo >/dev/null; then
+  fail "no Rust toolchain: $(install_rust)"
+fi
 found=$(cargo --version | cut -d ' ' -f 2) || fail "cargo does not start (run: rustup default stable)"
 found=${found%%-*}
-[[ $(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1) == "$wanted" ]] \
-  || fail "cargo is version $found, but $wanted or newer is needed: run rustup update, or install Rust from https://rustup.rs"
+if [[ $(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1) != "$wanted" ]]; then
+  command -v rustup >/dev/null && fail "cargo is version $found, but $wanted or newer is needed: run rustup update"
+  # The cargo of apt, and no rustup that could update it.
+  fail "$(command -v cargo) is version $found, but $wanted or newer is needed: $(install_rust)"
+fi
 
 missing=()
 need() { # package, then a command that succeeds where it is there
@@ -78,10 +88,30 @@ for purpose in "$@"; do
       need zstd command_exists zstd
       need binutils command_exists strip
       need dpkg-dev command_exists dpkg-shlibdeps
+      need rpm command_exists rpmbuild
+      need patchelf command_exists patchelf
+      need buildah command_exists buildah
+      need podman command_exists podman
+      need runc test -x /usr/sbin/runc
+      need python3-yaml /usr/bin/python3 -c 'import yaml'
       ;;
     deb)
       need binutils command_exists strip
       need dpkg-dev command_exists dpkg-shlibdeps
+      ;;
+    rpm)
+      need binutils command_exists strip
+      need patchelf command_exists patchelf
+      need rpm command_exists rpmbuild
+      ;;
+    tar)
+      need binutils command_exists strip
+      need patchelf command_exists patchelf
+      ;;
+    oci)
+      need binutils command_exists strip
+      need dpkg-dev command_exists dpkg-shlibdeps
+      need buildah command_exists buildah
       ;;
     bench)
       need iproute2 command_exists ip

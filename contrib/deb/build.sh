@@ -14,22 +14,13 @@ chmod 755 "$root"
 package=$root/package
 umask 022
 
-contrib/install.sh "$built" "$package" /usr "$@" >/dev/null
-strip --strip-unneeded "$package"/usr/bin/*
+contrib/stage.sh "$built" "$package" /usr "$@"
 doc=$package/usr/share/doc/addrwatch-rs
-install -D -m 640 contrib/mysql.cnf "$package/etc/addrwatch/mysql.cnf"
-for name in alert.toml routeros.toml macupd_tracker.conf; do
-  install -D -m 644 "contrib/deb/$name" "$package/etc/addrwatch/$name"
-done
-install -D -m 644 contrib/logrotate/addrwatch "$package/etc/logrotate.d/addrwatch"
 install -D -m 644 contrib/deb/overrides "$package/usr/share/lintian/overrides/addrwatch-rs"
 who=$(sed -n 's/^Maintainer: //p' contrib/deb/control)
 when=$(date -R -d "@${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}")
 printf 'addrwatch-rs (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- %s  %s\n' "$version" "$who" "$when" \
   | gzip -9n >"$doc/changelog.gz"
-find "$package/usr/share/man" -type f -exec gzip -9n {} +
-install -m 644 contrib/deb/copyright "$doc/copyright" # contrib/licences.py writes it, from Cargo.lock
-contrib/sbom.py "$@" >"$doc/sbom.cdx.json"
 # To what a library offers, and so to its version, the programs are bound by what they were linked with.
 mkdir -p "$root/debian" && touch "$root/debian/control"
 libraries=$(cd "$root" && dpkg-shlibdeps -O "$package"/usr/bin/* 2>/dev/null | sed -n 's/^shlibs:Depends=//p')

@@ -1,7 +1,7 @@
-//! A new Debian 12 in a directory: entered by a script, or booted, with Debian's systemd as
+//! A new Debian 12 or 13 in a directory: entered by a script, or booted, with Debian's systemd as
 //! process 1 in new namespaces, so that no mount, process or interface is left behind.
 
-use crate::lan::Lan;
+use crate::lan::{Host, Lan};
 use crate::rig::{Finished, Run, TIMEOUT, binary, program_at, run, skip};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
@@ -13,34 +13,44 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Created once, beside the build, because that takes a minute.
-const CLEAN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/debian/bookworm-systemd.tar");
+const CREATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/debian");
 
-/// Packages beyond debootstrap's minimum: what the package depends on or suggests.
-const INCLUDED: &str = "--include=systemd,libpcap0.8,logrotate";
+/// What the package depends on or suggests, beyond debootstrap's minimum.
+const DEPENDENCIES: &str = "systemd libpcap0.8 procps logrotate";
+
+/// `apt-get`, without questions and translations.
+const APT: &str = "export DEBIAN_FRONTEND=noninteractive; apt() { apt-get -qy -o Acquire::Languages=none --no-install-recommends \"$@\"; }";
 
 /// A root directory, removed with the test.
 pub struct Debian(TempDir);
 
 impl Debian {
-    /// Creates it, or prints why the test is skipped.
+    /// Creates a Debian 12 in which the package's dependencies are installed, or prints why the test is skipped.
     pub fn new() -> Option<Debian> {
+        Debian::created("bookworm-depends")
+    }
+
+    /// Creates a Debian of this name (`bookworm`, `trixie`) as debootstrap leaves it. apt finds the package's dependencies in
+    /// its cache, without a network.
+    pub fn minimal(suite: &str) -> Option<Debian> {
+        Debian::created(&format!("{suite}-minimal"))
+    }
+
+    fn created(name: &str) -> Option<Debian> {
         if !rustix::process::geteuid().is_root()
             || Command::new("debootstrap").arg("--version").output().is_err()
         {
             skip("only root can make a clean Debian, with debootstrap");
             return None;
         }
-        fs::create_dir_all(Path::new(CLEAN).parent().expect("a directory")).expect("our own build");
-        let lock = File::create(format!("{CLEAN}.lock")).expect("our own build");
-        lock.lock().expect("another test makes it now");
-        if !Path::new(CLEAN).exists()
-            && let Err(why) = bootstrap()
-        {
-            skip(&format!("debootstrap could not make a Debian: {why}"));
-            return None;
-        }
         let directory = tempfile::tempdir().expect("a temporary directory");
-        succeed("tar", &["-C", text(directory.path()), "-xpf", CLEAN]);
+        match archive(name) {
+            Ok(archive) => succeed("tar", &["-C", text(directory.path()), "-xpf", text(&archive)]),
+            Err(why) => {
+                skip(&format!("debootstrap could not make a Debian: {why}"));
+                return None;
+            }
+        };
         Some(Debian(directory))
     }
 
@@ -49,16 +59,27 @@ impl Debian {
         self.0.path().join(name)
     }
 
-    /// Runs a script there without booting it, with a new /dev/shm and /proc for the time of the script.
+    /// Runs a script there without booting it, with a new /dev/shm and /proc for the time of the script, and no network.
     pub fn sh(&self, script: &str) -> Finished {
+        let mut command = Command::new("unshare");
+        command.arg("--net");
+        run(self.entered(command, script))
+    }
+
+    /// Runs such a script in this network until it is stopped.
+    pub fn start(&self, host: &Host, script: &str) -> Run {
+        Run::start(self.entered(host.command("unshare"), script))
+    }
+
+    fn entered(&self, mut command: Command, script: &str) -> Command {
         let root = self.0.path().display();
         let mounts = format!(
             "mount -t proc none {root}/proc; mkdir -p {root}/dev/shm; mount -t tmpfs -o mode=1777 none {root}/dev/shm; exec chroot {root} /bin/sh -ec \"$1\""
         );
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--pid", "--fork", "--net", "sh", "-ec", &mounts, "sh", script]);
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", &mounts]);
+        command.args(["sh", script]);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        run(command)
+        command
     }
 
     /// What `find` finds there by these tests, with paths as they are inside.
@@ -204,32 +225,85 @@ impl Drop for Booted {
 
 /// The package of this build's programs, in this version, made in this directory.
 pub fn package(out: &Path, version: &str, compression: &str) -> PathBuf {
-    const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-    let makefile = fs::read_to_string(format!("{ROOT}/Makefile")).expect("our own tree");
-    let line = makefile.lines().find_map(|line| line.strip_prefix("PROGRAMS = "));
-    let mut command = Command::new(format!("{ROOT}/contrib/deb/build.sh"));
-    command.arg(binary("collector").parent().expect("a directory")).arg(out);
-    command.args(line.expect("a line of them").split(' '));
-    command.env("VERSION", version).env("COMPRESSION", compression);
+    packaged("deb", out, version, compression)
+}
+
+/// The same of another kind: a directory in contrib.
+pub fn packaged(kind: &str, out: &Path, version: &str, compression: &str) -> PathBuf {
+    let mut command = packager(kind, out, version);
+    command.env("COMPRESSION", compression);
     run(command).ok().stdout.trim().into()
 }
 
-fn bootstrap() -> Result<(), String> {
-    let made = tempfile::tempdir().expect("a temporary directory");
-    let path = made.path().join("root");
-    // In a process with its own mounts, so that none is left behind.
-    let mut command = Command::new("unshare");
-    command.args(["-m", "debootstrap", "--variant=minbase", INCLUDED, "bookworm", text(&path)]);
-    let finished = command.output().map_err(|error| error.to_string())?;
-    if !finished.status.success() {
-        let output = String::from_utf8_lossy(&finished.stdout);
-        return Err(output.lines().last().unwrap_or_default().into());
+/// The command that makes it and prints its path.
+pub fn packager(kind: &str, out: &Path, version: &str) -> Command {
+    const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let makefile = fs::read_to_string(format!("{ROOT}/Makefile")).expect("our own tree");
+    let line = makefile.lines().find_map(|line| line.strip_prefix("PROGRAMS = "));
+    let mut command = Command::new(format!("{ROOT}/contrib/{kind}/build.sh"));
+    command.arg(binary("collector").parent().expect("a directory")).arg(out);
+    command.args(line.expect("a line of them").split(' ')).env("VERSION", version);
+    command
+}
+
+/// The tar of a Debian, `SUITE-minimal` or `SUITE-depends`: created by the test that needs it first.
+pub fn archive(name: &str) -> Result<PathBuf, String> {
+    let path = Path::new(CREATED).join(format!("{name}.tar"));
+    fs::create_dir_all(CREATED).expect("our own build");
+    let lock = File::create(path.with_added_extension("lock")).expect("our own build");
+    lock.lock().expect("another test makes it now");
+    if !path.exists() {
+        create(name, &path)?;
     }
-    let new = format!("{CLEAN}.new");
-    let without = "--exclude=./var/cache/apt/archives/*.deb";
-    succeed("tar", &["-C", text(&path), "--one-file-system", without, "-cf", &new, "."]);
-    fs::rename(new, CLEAN).expect("our own build");
+    Ok(path)
+}
+
+fn create(name: &str, archive_path: &Path) -> Result<(), String> {
+    let made = tempfile::tempdir().expect("a temporary directory");
+    let root = made.path().join("root");
+    let (suite, kind) = name.split_once('-').expect("a suite and a kind");
+    if kind == "minimal" {
+        let mut debootstrap = unshare();
+        debootstrap.args(["debootstrap", "--variant=minbase", suite, text(&root)]);
+        completed(debootstrap)?;
+        chrooted(
+            &root,
+            &format!("apt clean; apt update; apt install --download-only {DEPENDENCIES}"),
+        )?;
+    } else {
+        fs::create_dir(&root).expect("a temporary directory");
+        succeed("tar", &["-C", text(&root), "-xpf", text(&archive(&format!("{suite}-minimal"))?)]);
+        chrooted(&root, &format!("apt install {DEPENDENCIES}; apt clean"))?;
+    }
+    let new = archive_path.with_added_extension("new");
+    let compiled = "--exclude=./var/cache/apt/*.bin"; // apt writes these again, of its lists
+    succeed("tar", &["-C", text(&root), "--one-file-system", compiled, "-cf", text(&new), "."]);
+    fs::rename(new, archive_path).expect("our own build");
     Ok(())
+}
+
+/// A command in a process with its own mounts, so that none is left behind.
+fn unshare() -> Command {
+    let mut command = Command::new("unshare");
+    command.arg("--mount");
+    command
+}
+
+fn chrooted(root: &Path, script: &str) -> Result<(), String> {
+    let mut command = unshare();
+    command.args(["chroot", text(root), "sh", "-ec", &format!("{APT}; {script}")]);
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    completed(command)
+}
+
+/// Runs it, for as long as it takes; its last line, if it fails.
+fn completed(mut command: Command) -> Result<(), String> {
+    let finished = command.output().map_err(|error| error.to_string())?;
+    if finished.status.success() {
+        return Ok(());
+    }
+    let output = [finished.stdout, finished.stderr].concat();
+    Err(String::from_utf8_lossy(&output).lines().last().unwrap_or_default().into())
 }
 
 fn succeed(name: &str, arguments: &[&str]) -> String {
