@@ -11,7 +11,7 @@ wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 install_rust() {
   local from="install Rust $wanted or newer with rustup, from https://rustup.rs: curl https://sh.rustup.rs -sSf | sh"
   if apt-cache show rustup 2>/dev/null | grep -q ^Package; then from="run: apt install rustup && rustup default stable"; fi
-  echo "$from; then run this again"
+  echo "$from; then run this again in a new shell"
 }
 if ! command -v cargo >/dev/null; then
   fail "no Rust toolchain: $(install_rust)"

@@ -11,6 +11,9 @@ version=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 mv "$(COMPRESSION=none contrib/deb/build.sh "$1" "$context" "${@:3}")" "$context/addrwatch-rs.deb"
+mkdir -p "$context/root/dev/shm"
+chmod 1777 "$context/root/dev/shm"
+tar -C "$context/root" --owner=0 --group=0 -cf "$context/shm.tar" dev/shm
 # With a time of its own, the same files give the same image.
 buildah build --build-arg "BASE=${BASE:-docker.io/library/debian:13-slim}" --timestamp "${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}" \
   --tag "$image:$version" --tag "$image:latest" --file contrib/oci/Containerfile "$context" >"$context/log" 2>&1 \

@@ -27,7 +27,7 @@ files | while read -r file; do
 	mkdir -p "/usr/local/$(dirname "$file")"
 	# Beside the old one, which may run, then in its place.
 	cp -dp "$file" "/usr/local/$file.new"
-	mv -f "/usr/local/$file.new" "/usr/local/$file"
+	mv -fT "/usr/local/$file.new" "/usr/local/$file"
 done
 find etc -type f | while read -r file; do
 	mkdir -p "/$(dirname "$file")"

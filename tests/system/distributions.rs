@@ -52,7 +52,8 @@ fn whole_life(suite: &str, built: &[(&str, PathBuf); 2]) {
     enabled.retain(|path| path.starts_with("/etc/systemd/"));
     assert_eq!(enabled, [""; 0], "nothing is enabled unasked");
     verify_units(&debian, "/usr");
-    hears(&debian);
+    captures(&debian);
+    setup_says_where_rustup_is(&debian, suite);
 
     // Upgraded: what its owner changed stays, and says no longer what comes first.
     let upgraded = debian.sh(&format!(
@@ -64,7 +65,7 @@ fn whole_life(suite: &str, built: &[(&str, PathBuf); 2]) {
     assert!(
         fs::read_to_string(debian.path("etc/addrwatch/alert.toml")).unwrap().ends_with("# mine\n")
     );
-    hears(&debian);
+    captures(&debian);
 
     debian.sh(&format!("{APT} remove addrwatch-rs")).ok();
     assert!(!debian.path("usr/bin/collector").exists());
@@ -74,6 +75,27 @@ fn whole_life(suite: &str, built: &[(&str, PathBuf); 2]) {
     left.retain(|path| !path.starts_with("/var/lib/apt/") && !path.starts_with("/var/log/apt/"));
     assert_eq!(left, [""; 0]);
     assert!(!debian.path("etc/addrwatch").exists());
+}
+
+/// With the cargo of Debian 13, which is too old, and with none.
+fn setup_says_where_rustup_is(debian: &Debian, suite: &str) {
+    const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    fs::create_dir_all(debian.path("opt/source/contrib")).unwrap();
+    for name in ["contrib/setup.sh", "Cargo.toml"] {
+        fs::copy(format!("{ROOT}/{name}"), debian.path(&format!("opt/source/{name}"))).unwrap();
+    }
+    let advice = match suite {
+        "trixie" => "run: apt install rustup && rustup default stable",
+        _ => "with rustup, from https://rustup.rs",
+    };
+    let refused = |script: &str, says: &str| {
+        let refused =
+            debian.sh(&format!("{script}; ! /opt/source/contrib/setup.sh build")).ok().stderr;
+        assert!(refused.contains(says) && refused.contains(advice), "{suite}: {refused}");
+    };
+    refused(":", "no Rust toolchain");
+    let old = "printf '#!/bin/sh\\necho cargo 1.85.0\\n' >/usr/bin/cargo; chmod 755 /usr/bin/cargo";
+    refused(old, "/usr/bin/cargo is version 1.85.0, but 1.");
 }
 
 /// How often the three lines stand there, one after the other.
@@ -96,7 +118,7 @@ fn verify_units(debian: &Debian, prefix: &str) {
 
 /// The installed collector captures from an interface, and the installed aw-stdout prints what it captured, as the users of their
 /// units.
-fn hears(debian: &Debian) {
+fn captures(debian: &Debian) {
     let Some(lan) = Lan::new() else { return };
     let running = debian.start(
         &lan.here,
@@ -161,20 +183,22 @@ fn rpm_package() {
     root.sh("ln -s libpcap.so.0.8 /usr/lib/$(uname -m)-linux-gnu/libpcap.so.1").ok();
     // What it requires is there, but no rpm put it there.
     let rpm = |arguments: &[&str]| {
-        let path = root.path("");
-        let all =
-            [&["--root", text(&path), "--dbpath", "/var/lib/rpm", "--nodeps"], arguments].concat();
-        run(program_at("rpm".into(), &all)).ok().stdout
+        let mut command = Command::new("unshare");
+        let script = "mount -t proc none \"$0/proc\"; exec rpm --root \"$0\" --dbpath /var/lib/rpm --nodeps \"$@\"";
+        command.args(["--mount", "sh", "-ec", script, text(&root.path(""))]).args(arguments);
+        let ran = run(command).ok();
+        assert!(!ran.stderr.contains("scriptlet failed"), "{ran:#?}");
+        ran.stdout
     };
     assert_eq!(last_words(&rpm(&["--install", text(&old)])), 1);
     verify_units(&root, "/usr");
-    hears(&root);
+    captures(&root);
     root.sh("echo '# mine' >>/etc/addrwatch/alert.toml").ok();
     assert_eq!(last_words(&rpm(&["--upgrade", text(&new)])), 0);
     assert!(
         fs::read_to_string(root.path("etc/addrwatch/alert.toml")).unwrap().ends_with("# mine\n")
     );
-    hears(&root);
+    captures(&root);
     rpm(&["--erase", "addrwatch-rs"]);
     let mut left = root.ours();
     left.retain(|path| {
@@ -207,8 +231,9 @@ fn tar() {
     run(program_at("tar".into(), &unpacked)).ok();
     fs::write(debian.path("tmp/some.pcap"), numbered_capture(1..11)).unwrap();
     let ran = debian.sh(
-        "cd /opt/aw/bin; ./collector -q --read /tmp/some.pcap --ring /try; mkdir /tmp/state
-         ./aw-sqlite --ring /try --once --state-dir /tmp/state; ./aw-query --database /tmp/state/addrwatch.db --format csv devices",
+        "cd /opt/aw/bin; install -d -o games /tmp/state; runuser -u games -- sh -ec '
+         ./collector -q --read /tmp/some.pcap --ring /try; ./aw-sqlite --ring /try --once --state-dir /tmp/state
+         ./aw-query --database /tmp/state/addrwatch.db --format csv devices'; rm -r /dev/shm/try* /tmp/state",
     );
     assert_eq!(ran.ok().stdout.lines().count(), 11);
 
@@ -217,7 +242,7 @@ fn tar() {
     verify_units(&debian, "/usr/local");
     let unit = debian.path("usr/local/lib/systemd/system/aw-stdout.service");
     assert!(fs::read_to_string(unit).unwrap().contains("ExecStart=/usr/local/bin/aw-stdout "));
-    hears(&debian);
+    captures(&debian);
     // Again, over a running one; and what its owner changed stays.
     debian
         .sh("aw-stdout & echo '# mine' >>/etc/addrwatch/alert.toml; /opt/aw/install.sh; kill $!")

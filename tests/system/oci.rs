@@ -241,6 +241,9 @@ impl Drop for Engine {
         for arguments in [["rm", "--all"], ["volume", "prune"]] {
             let _ = self.command("podman").args(arguments).arg("--force").output();
         }
+        // podman's control groups; a group in use stays.
+        let groups = ["/sys/fs/cgroup", "-depth", "-path", "*/libpod_parent*", "-type", "d"];
+        let _ = Command::new("find").args(groups).args(["-exec", "rmdir", "{}", "+"]).output();
     }
 }
 
