@@ -10,7 +10,7 @@ wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 # How to get a Rust toolchain here: rustup is a package since Debian 13 and Ubuntu 24.04; before, and elsewhere, it is rustup.rs.
 install_rust() {
   local from="install Rust $wanted or newer with rustup, from https://rustup.rs: curl https://sh.rustup.rs -sSf | sh"
-  if apt-cache show rustup 2>/dev/null | grep -q ^Package; then from="run: apt install rustup && rustup default stable"; fi
+  if [[ -n $(apt-cache show rustup 2>/dev/null) ]]; then from="run: apt install rustup && rustup default stable"; fi
   echo "$from; then run this again in a new shell"
 }
 if ! command -v cargo >/dev/null; then

@@ -78,7 +78,7 @@ impl Debian {
         );
         command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", &mounts]);
         command.args(["sh", script]);
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env_clear().env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command
     }
 
