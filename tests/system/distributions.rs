@@ -252,6 +252,7 @@ fn tar() {
     );
     debian.sh("/opt/aw/install.sh --remove; rm -r /opt/aw").ok();
     let mut left = debian.ours();
+    left.sort();
     left.retain(|path| {
         !path.starts_with("/var/lib/addrwatch") && !path.starts_with("/var/log/addrwatch")
     });
