@@ -45,7 +45,12 @@ install:
 	contrib/install.sh '$(BUILT)' '$(DESTDIR)' '$(PREFIX)' $(PROGRAMS)
 
 # All have the files of contrib/stage.sh. With BUILT= nothing is built.
-deb rpm tar oci: $(if $(filter target/release,$(BUILT)),build)
+PROGRAMS_BUILT = $(if $(filter target/release,$(BUILT)),build)
+deb: $(PROGRAMS_BUILT)
+rpm: $(PROGRAMS_BUILT)
+tar: $(PROGRAMS_BUILT)
+oci: $(PROGRAMS_BUILT)
+deb rpm tar oci:
 	@contrib/setup.sh $@
 	contrib/$@/build.sh '$(BUILT)' target/$(@:deb=debian) $(PROGRAMS)
 
