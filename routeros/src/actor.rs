@@ -100,7 +100,10 @@ fn all_in(message: &str) -> Vec<Named<'_>> {
     while let Some(at) = places.next() {
         let from = at + BY.len();
         let rest = &message[from..];
-        let command = commands[commands.partition_point(|at| *at + 1 < from)..].first();
+        let text = |end: usize| message.get(from..end).unwrap_or_default().trim();
+        let following = &commands[commands.partition_point(|at| *at + 1 < from)..];
+        // A name may begin like a command; none is empty.
+        let command = following.iter().find(|end| !text(**end).is_empty()).or(following.first());
         let named = |end: usize, actor| {
             let command = &message[end.max(from)..];
             Named { actor, command, at_end: false }
@@ -110,7 +113,6 @@ fn all_in(message: &str) -> Vec<Named<'_>> {
         // A name may contain ` (`: the actor ends where the command begins, or at the first bracket.
         let first = rest.find(COMMAND).map_or(message.len(), |end| from + end);
         let ends = [near, Some(first), command.copied()];
-        let text = |end: usize| message.get(from..end).unwrap_or_default().trim();
         let known = ends.iter().flatten().find_map(|end| Some(named(*end, actor(text(*end))?)));
         if let Some(known) = known {
             all.push(known);

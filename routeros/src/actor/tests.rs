@@ -175,6 +175,7 @@ fn forged_actors_make_it_ambiguous() {
 fn brackets_in_a_name_and_by_in_a_command() {
     let office = "ppp secret <Office (main)> changed by alice";
     assert!(named(office).0 == "alice" && !is_unfinished(office));
+    assert_eq!(named("rule changed by (/A (/a)").0, "(/A");
     let comment =
         "rule added by ssh:eve@10.0.0.1 (/ip firewall filter add comment=\"asked by bob\")";
     assert_eq!(named(comment).0, "eve");
