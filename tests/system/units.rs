@@ -5,7 +5,6 @@
 use aw_tests::debian::{Booted, Debian};
 use aw_tests::feed::FrameSender;
 use aw_tests::rig::{skip, wait_until};
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
