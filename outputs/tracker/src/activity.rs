@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    hash::{Hash, Hasher},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
     sync::Arc,
@@ -12,12 +13,27 @@ use shm_layout::MacAddr;
 use crate::local_time::Moment;
 
 /// What identifies a row of a day.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowKey {
     pub mac: MacAddr,
     pub ip: IpAddr,
     /// Contains no space. Shared between rows: there are few interfaces.
     pub interface: Arc<str>,
+}
+
+impl Hash for RowKey {
+    /// MAC and address in one piece: for each further one the hasher takes as long again.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let ip = match self.ip {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&self.mac.number().to_ne_bytes());
+        bytes[8..].copy_from_slice(&ip.octets());
+        state.write(&bytes);
+        self.interface.hash(state);
+    }
 }
 
 impl RowKey {

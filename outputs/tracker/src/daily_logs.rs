@@ -71,6 +71,9 @@ pub enum LogAction {
     Warn(String),
 }
 
+/// The number of a ring, an interface of its collector, the outer VLAN and the VLAN.
+type InterfaceKey = (usize, InterfaceName, VlanId, VlanId);
+
 /// The logs of the open days.
 #[derive(Debug)]
 pub struct DailyLogs {
@@ -83,7 +86,9 @@ pub struct DailyLogs {
     clocks: Clocks,
     today: Moment,
     days: VecDeque<DayLog>,
-    interfaces: HashMap<(usize, InterfaceName, VlanId, VlanId), Arc<str>>,
+    interfaces: HashMap<InterfaceKey, Arc<str>>,
+    /// The one of the last event, which is often that of the next one, too.
+    last_interface: Option<(InterfaceKey, Arc<str>)>,
     /// Lines that are not in their logs yet.
     lines: Vec<(LogKind, Date, String)>,
     /// Error messages beyond MAX_ERRORS.
@@ -118,6 +123,7 @@ impl DailyLogs {
             clocks,
             days: VecDeque::new(),
             interfaces: HashMap::new(),
+            last_interface: None,
             lines: Vec::new(),
             more_errors: 0,
             outside: 0,
@@ -244,6 +250,10 @@ impl DailyLogs {
     fn interface(&mut self, ring: &RingName, event: &Event) -> Arc<str> {
         let Event { interface, vlan, outer_vlan, .. } = *event;
         let index = self.rings.iter().position(|name| name == ring).unwrap_or(0);
+        let key = (index, interface, outer_vlan, vlan);
+        if let Some((_, name)) = self.last_interface.as_ref().filter(|(last, _)| *last == key) {
+            return Arc::clone(name);
+        }
         if self.interfaces.len() >= MAX_INTERFACES {
             self.interfaces.clear();
         }
@@ -256,7 +266,9 @@ impl DailyLogs {
                 _ => format!("{}/{name}", ring.as_str().trim_start_matches('/')).into(),
             }
         };
-        Arc::clone(self.interfaces.entry((index, interface, outer_vlan, vlan)).or_insert_with(name))
+        let name = Arc::clone(self.interfaces.entry(key).or_insert_with(name));
+        self.last_interface = Some((key, Arc::clone(&name)));
+        name
     }
 
     /// Adds a line to today's error log.

@@ -13,7 +13,7 @@ use std::{
 use jiff::civil::Date;
 use shm_layout::Evidence;
 
-use self::reported::Reported;
+use self::{making_room::Victim, reported::Reported};
 use crate::{
     activity::{Activity, RowKey, Sender},
     config_file::{DeviceNames, UNKNOWN},
@@ -38,11 +38,27 @@ pub enum RowChange {
     UnknownProber,
 }
 
+/// A row of the day.
+#[derive(Debug)]
+struct Row {
+    activity: Activity,
+    /// How many rows of the day had come before it: a number that no frame can choose, and that a replay gives again.
+    arrival: u64,
+}
+
+impl Row {
+    fn sightings(&self) -> u32 {
+        self.activity.hours.total()
+    }
+}
+
 /// The rows of one day.
 #[derive(Debug)]
 pub struct DayLog {
     pub date: Date,
-    rows: HashMap<RowKey, Activity>,
+    rows: HashMap<RowKey, Row>,
+    /// Rows that began.
+    arrivals: u64,
     /// Unknown devices with a row.
     reported: Reported,
     /// Unknown devices that had no row when they were first seen.
@@ -50,7 +66,10 @@ pub struct DayLog {
     /// The keys of the newest earlier log.
     earlier: HashSet<RowKey>,
     /// Rows that make room next, the last one first.
-    victims: Vec<RowKey>,
+    victims: Vec<Victim>,
+    /// Rows that the choices of victims looked at.
+    #[cfg(test)]
+    looked_at: usize,
     /// Whether it was reported that the log is full.
     is_full: bool,
     /// Some of the rows are not in the log file yet.
@@ -66,20 +85,24 @@ impl DayLog {
         rows: impl IntoIterator<Item = (RowKey, Activity)>,
         earlier: HashSet<RowKey>,
     ) -> Self {
-        let mut merged: HashMap<RowKey, Activity> = HashMap::new();
-        for (key, activity) in rows {
+        let mut merged: HashMap<RowKey, Row> = HashMap::new();
+        for (arrival, (key, activity)) in (0..).zip(rows) {
             // A log that was edited or concatenated may have a key twice.
             let row = merged.entry(key);
-            row.and_modify(|row| row.merge(&activity)).or_insert(activity);
+            row.and_modify(|row| row.activity.merge(&activity))
+                .or_insert(Row { activity, arrival });
         }
         let reported = Reported::new(merged.keys().map(|key| key.mac).collect());
         DayLog {
             date,
+            arrivals: merged.values().map(|row| row.arrival + 1).max().unwrap_or(0),
             rows: merged,
             reported,
             probers: Reported::default(),
             earlier,
             victims: Vec::new(),
+            #[cfg(test)]
+            looked_at: 0,
             is_full: false,
             is_dirty: false,
             dropped: 0,
@@ -111,26 +134,27 @@ impl DayLog {
         // A device cannot hide by sending only what is no claim.
         let is_unknown = !has_name && !key.mac.is_no_host() && !self.reported.contains(key.mac);
         let is_known = is_unknown && self.earlier.contains(&key);
-        if !may_begin && !self.rows.contains_key(&key) {
+        let row = self.rows.get_mut(&key);
+        if !may_begin && row.is_none() {
             let is_due = is_unknown && self.probers.is_due(&key, at, limit, is_known);
             return if is_due { RowChange::UnknownProber } else { RowChange::NoClaim };
         }
         // Also without a row of its own, and later if there was no room for the alert at its first sighting.
         let is_due = is_unknown && self.reported.is_due(&key, at, limit, is_known);
-        let limit = if has_name { limit } else { limit - limit / 10 };
-        let is_full = self.rows.len() >= limit && !self.rows.contains_key(&key);
-        let is_full = is_full && !self.make_room(names);
-        let change = match self.rows.entry(key) {
-            Entry::Occupied(mut row) => {
-                let is_new_hour = row.get_mut().add(at, sender);
+        let change = match row {
+            Some(row) => {
+                let is_new_hour = row.activity.add(at, sender);
                 if is_new_hour { RowChange::NewHour } else { RowChange::CountOnly }
             }
-            Entry::Vacant(_) if is_full => {
-                self.dropped += 1;
-                return if is_due { RowChange::UnknownDevice } else { RowChange::Full };
-            }
-            Entry::Vacant(row) => {
-                row.insert(Activity::new(at, sender));
+            None => {
+                let limit = if has_name { limit } else { limit - limit / 10 };
+                if self.rows.len() >= limit && !self.make_room(names) {
+                    self.dropped += 1;
+                    return if is_due { RowChange::UnknownDevice } else { RowChange::Full };
+                }
+                let row = Row { activity: Activity::new(at, sender), arrival: self.arrivals };
+                self.arrivals += 1;
+                self.rows.insert(key, row);
                 RowChange::NewHour
             }
         };
@@ -140,13 +164,26 @@ impl DayLog {
 
     /// Removes the row that matters least. Returns false if there is none that may be removed.
     fn make_room(&mut self, names: &DeviceNames) -> bool {
-        if self.victims.is_empty() {
+        let removed = self.remove_victim() || {
+            #[cfg(test)]
+            (self.looked_at += self.rows.len());
             self.victims = making_room::least_important(&self.rows, &self.earlier, names);
-        }
-        let removed =
-            std::iter::from_fn(|| self.victims.pop()).find(|key| self.rows.remove(key).is_some());
-        self.dropped += u64::from(removed.is_some());
-        removed.is_some()
+            self.remove_victim()
+        };
+        self.dropped += u64::from(removed);
+        removed
+    }
+
+    /// Removes the next row that was chosen, unless it was seen again since: then it may matter more than others.
+    fn remove_victim(&mut self) -> bool {
+        let mut victims = std::iter::from_fn(|| self.victims.pop());
+        victims.any(|victim| match self.rows.entry(victim.key) {
+            Entry::Occupied(row) if row.get().sightings() == victim.sightings => {
+                row.remove();
+                true
+            }
+            _ => false,
+        })
     }
 
     /// The message that the log is full, once.
@@ -184,7 +221,8 @@ impl DayLog {
     /// The content of the day's tracker log.
     pub fn to_text(&self, names: &DeviceNames) -> String {
         let name = |key: &RowKey| names.get(&key.mac).map_or(UNKNOWN, String::as_str);
-        let mut rows: Vec<_> = self.rows.iter().map(|(key, at)| (key, at, name(key))).collect();
+        let mut rows: Vec<_> =
+            self.rows.iter().map(|(key, row)| (key, &row.activity, name(key))).collect();
         rows.sort_unstable_by_key(|(key, ..)| *key);
         log_format::format_log(self.date, &rows)
     }

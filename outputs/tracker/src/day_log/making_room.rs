@@ -8,26 +8,39 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
+use shm_layout::MacAddr;
+
 use crate::{
-    activity::{Activity, RowKey},
+    activity::RowKey,
     config_file::DeviceNames,
-    day_log::network_of,
+    day_log::{Row, network_of},
 };
 
 /// Rows of a device with a name that never make room: its MAC can be forged, too.
 const NAMED_ROWS: u32 = 8;
 /// A MAC has a right to so many rows of a network; further ones make room before those of other MACs.
 const ROWS_OF_MAC: u32 = 8;
-/// The share of the rows that is chosen at once, because each choice looks at all of them.
-const SHARE: usize = 10;
+/// The share of the rows that is chosen at once, because each choice looks at all of them: so a flood of new rows looks at
+/// this many for each. It is half of those that may make room.
+const SHARE: usize = 4;
 
-/// A row with what decides about it. Only numbers: with 50,000 rows, of which each choice removes 5,000, a flood of 200,000
-/// addresses a second makes forty choices a second.
+/// A row that makes room.
+#[derive(Debug)]
+pub struct Victim {
+    pub key: RowKey,
+    /// When it was chosen.
+    pub sightings: u32,
+}
+
+/// A row with what decides about it. Only numbers: with 50,000 rows, of which each choice removes a quarter, a flood of
+/// 200,000 addresses a second makes eighteen choices a second.
 struct Candidate<'a> {
     key: &'a RowKey,
+    /// A copy: what sorts reads no other memory.
+    mac: MacAddr,
     /// The number of its network.
     network: u32,
-    first: i64,
+    arrival: u64,
     sightings: u32,
     /// The number of the row within the rows of its MAC.
     of_mac: u32,
@@ -38,40 +51,49 @@ struct Candidate<'a> {
 
 /// The least important rows, the least important one last. `earlier`: rows that the newest earlier log has.
 pub fn least_important(
-    rows: &HashMap<RowKey, Activity>,
+    rows: &HashMap<RowKey, Row>,
     earlier: &HashSet<RowKey>,
     names: &DeviceNames,
-) -> Vec<RowKey> {
-    let (mut networks, mut interfaces) = (HashMap::new(), HashMap::new());
+) -> Vec<Victim> {
+    let (mut networks, mut last_interface) = (HashMap::new(), ("", 0));
     let mut all = Vec::with_capacity(rows.len());
-    for (key, activity) in rows {
-        let network = *interfaces.entry(&*key.interface).or_insert_with(|| {
+    for (key, row) in rows {
+        if *key.interface != *last_interface.0 {
             let number = networks.len() as u32;
-            *networks.entry(network_of(&key.interface)).or_insert(number)
+            let network = networks.entry(network_of(&key.interface)).or_insert(number);
+            last_interface = (&key.interface, *network);
+        }
+        all.push(Candidate {
+            key,
+            mac: key.mac,
+            network: last_interface.1,
+            arrival: row.arrival,
+            sightings: row.sightings(),
+            of_mac: 0,
+            rank: 0,
+            is_protected: !earlier.is_empty() && earlier.contains(key),
         });
-        let (first, sightings) = (activity.first.seconds, activity.hours.total());
-        let is_protected = !earlier.is_empty() && earlier.contains(key);
-        all.push(Candidate { key, network, first, sightings, of_mac: 0, rank: 0, is_protected });
     }
     // Rows of yesterday stay, unless they were invented yesterday.
     let trusts_earlier = all.iter().filter(|row| row.is_protected).count() <= rows.len() / 2;
-    // By key, too: so that a replay gives the same rows, whatever the order of the table.
-    all.sort_unstable_by_key(|row| (row.network, row.key.mac, row.first, row.key));
-    number_within(&mut all, |row| (row.network, row.key.mac), |row| &mut row.of_mac);
+    all.sort_unstable_by_key(|row| (row.network, row.mac, row.arrival));
+    number_within(&mut all, |row| (row.network, row.mac), |row| &mut row.of_mac);
     for row in &mut all {
-        let is_named = row.of_mac < NAMED_ROWS && names.contains_key(&row.key.mac);
+        let is_named = row.of_mac < NAMED_ROWS && names.contains_key(&row.mac);
         row.is_protected = is_named || trusts_earlier && row.is_protected;
     }
     // What stays does not count against the others of its network.
     all.retain(|row| !row.is_protected);
     let excess = |row: &Candidate| row.of_mac.max(ROWS_OF_MAC);
-    all.sort_unstable_by_key(|row| (row.network, excess(row), row.first, row.key));
+    all.sort_unstable_by_key(|row| (row.network, excess(row), row.arrival));
     number_within(&mut all, |row| row.network, |row| &mut row.rank);
-    let last_half = last(all.len().div_ceil(2), &mut all, |row| (row.rank, row.key));
-    let unimportance = |row: &Candidate<'_>| (excess(row), Reverse(row.sightings), row.rank);
-    let chosen = last((rows.len() / SHARE).max(1), last_half, |row| (unimportance(row), row.key));
-    chosen.sort_unstable_by_key(|row| (unimportance(row), row.key));
-    chosen.iter().map(|row| row.key.clone()).collect()
+    let last_half = last(all.len().div_ceil(2), &mut all, |row| (row.rank, row.arrival));
+    let unimportance =
+        |row: &Candidate<'_>| (excess(row), Reverse(row.sightings), row.rank, row.arrival);
+    let chosen = last((rows.len() / SHARE).max(1), last_half, unimportance);
+    chosen.sort_unstable_by_key(unimportance);
+    let victim = |row: &Candidate| Victim { key: row.key.clone(), sightings: row.sightings };
+    chosen.iter().map(victim).collect()
 }
 
 /// The `number` rows with the largest keys.
@@ -106,7 +128,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use jiff::tz::TimeZone;
-    use shm_layout::{Evidence, MacAddr, UnixTime};
+    use shm_layout::{Evidence, UnixTime};
 
     use super::*;
     use crate::{
@@ -231,6 +253,48 @@ mod tests {
         assert_eq!(add(RowKey { mac: group, ..key("eth0", 1, 1) }), RowChange::NoClaim);
         assert_eq!(add(key("eth0", 1, 1)), RowChange::UnknownProber);
         assert!(day.rows.is_empty());
+    }
+
+    /// A flood of invented rows looks at few rows for each of its own, in whichever way they are invented; and a row that was
+    /// chosen, but is seen again before its turn comes, stays.
+    #[test]
+    fn few_rows_are_looked_at() {
+        const EVENTS: usize = 1_000_000;
+        let moment = Calendar::new(TimeZone::UTC).moment(UnixTime::new(1_800_000_000, 0));
+        let names = DeviceNames::default();
+        let invented: [fn(u32) -> RowKey; 3] = [
+            |number| key("eth0", 1_000 + number, number),
+            |number| key("eth0", 999, number),
+            // Each is seen again before the next one: none that was chosen has as many sightings as it had.
+            |number| key("eth0", 1_000 + number / 2 % 60_000, number / 2 % 60_000),
+        ];
+        for invented in invented {
+            let mut day = DayLog::new(moment.date, [], HashSet::new());
+            for number in 0..EVENTS as u32 {
+                let seen = (moment, Evidence::Claim, Sender::Own);
+                day.add(invented(number), seen, &names, LIMIT);
+            }
+            let of_event = day.looked_at as f64 / EVENTS as f64;
+            assert!(of_event > 0.0 && of_event <= 4.0, "{of_event} rows for each event");
+        }
+        let mut day = DayLog::new(moment.date, [], HashSet::new());
+        let mut add = |number: u32| {
+            let seen = (moment, Evidence::Claim, Sender::Own);
+            day.add(key("eth0", number, number), seen, &names, LIMIT)
+        };
+        let full = LIMIT as u32 / 10 * 9;
+        (0..=full).for_each(|number| {
+            add(number);
+        });
+        // The last one before the choice was chosen first, the others after it: all that are seen again stay.
+        let again = full - 1_000..full - 500;
+        again.clone().for_each(|number| {
+            add(number);
+        });
+        (0..5_000).for_each(|number| {
+            add(100_000 + number);
+        });
+        assert!(again.clone().all(|number| day.rows.contains_key(&key("eth0", number, number))));
     }
 
     /// Rows that were invented yesterday, and are seen again today, do not keep a new device out.

@@ -38,11 +38,13 @@ impl Reported {
     /// Whether a device is to be reported now: it is not in the log yet, and there is room for it. `rows`: the largest
     /// number of rows. `is_known`: the newest earlier log has it.
     pub fn is_due(&mut self, key: &RowKey, at: Moment, rows: usize, is_known: bool) -> bool {
+        if is_known || self.macs.len() < rows * ALERTS_PER_ROW {
+            return self.macs.insert(key.mac);
+        }
         if self.contains(key.mac) {
             return false;
         }
-        let is_due = is_known || self.macs.len() < rows * ALERTS_PER_ROW || self.has_rate(key, at);
-        match is_due {
+        match self.has_rate(key, at) {
             true => self.macs.insert(key.mac),
             false => {
                 self.missing += 1;
@@ -53,19 +55,20 @@ impl Reported {
 
     /// Uses up a second of the network, if one is left.
     fn has_rate(&mut self, key: &RowKey, at: Moment) -> bool {
-        let network = network_of(&key.interface);
-        let is_shared = self.used.len() >= MAX_NETWORKS && !self.used.contains_key(network);
-        let network = if is_shared { "" } else { network };
         let now = at.seconds;
-        if !self.used.contains_key(network) {
-            self.used.insert(network.to_owned(), now - SAVED);
+        let take = |used: &mut i64| {
+            // A clock that is set back does not stop the alerts until it is where it was.
+            *used = (*used).clamp(now - SAVED, now);
+            let is_left = *used < now;
+            *used += i64::from(is_left);
+            is_left
+        };
+        let network = network_of(&key.interface);
+        if let Some(used) = self.used.get_mut(network) {
+            return take(used);
         }
-        let Some(used) = self.used.get_mut(network) else { return false };
-        // A clock that is set back does not stop the alerts until it is where it was.
-        *used = (*used).clamp(now - SAVED, now);
-        let is_left = *used < now;
-        *used += i64::from(is_left);
-        is_left
+        let network = if self.used.len() >= MAX_NETWORKS { "" } else { network };
+        take(self.used.entry(network.to_owned()).or_insert(now - SAVED))
     }
 }
 
