@@ -17,7 +17,9 @@ pub struct HourMinute {
 
 impl fmt::Display for HourMinute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{:02}{:02}", self.hour, self.minute))
+        let HourMinute { hour, minute } = *self;
+        let digits = [hour / 10 % 10, hour % 10, minute / 10 % 10, minute % 10];
+        f.pad(str::from_utf8(&digits.map(|digit| b'0' + digit)).unwrap_or_default())
     }
 }
 

@@ -2,7 +2,7 @@
 //! macupd_tracker's README shows; macupd_tracker itself wrote another order, which is read too. A name may contain spaces:
 //! it is what is left between the other seven columns.
 
-use std::{fmt::Write, net::IpAddr};
+use std::{borrow::Cow, fmt::Write, net::IpAddr};
 
 use jiff::civil::Date;
 use shm_layout::MacAddr;
@@ -103,8 +103,11 @@ pub type NamedRow<'a> = (&'a RowKey, &'a Activity, &'a str);
 
 /// The column of the name: with a mark, if other MACs sent frames of the row. The mark adds no word, and widens no column of
 /// other rows, because programs read the columns of macupd_tracker, and any host can cause a mark.
-fn marked(name: &str, activity: &Activity) -> String {
-    format!("{name}{}", activity.sender.mark())
+fn marked<'a>(name: &'a str, activity: &Activity) -> Cow<'a, str> {
+    match activity.sender {
+        Sender::Own => name.into(),
+        sender => format!("{name}{}", sender.mark()).into(),
+    }
 }
 
 /// Formats the tracker log of a day.
@@ -112,8 +115,9 @@ pub fn format_log(date: Date, rows: &[NamedRow]) -> String {
     let widths = rows.iter().fold(Widths::default(), |widths, row| widths.with(row));
     let mut text = String::with_capacity((rows.len() + 1) * (66 + widths.sum()));
     widths.line(&mut text, COLUMNS);
+    let date = compact(date);
     for row in rows {
-        widths.row(&mut text, date, row);
+        widths.row(&mut text, &date, row);
     }
     text
 }
@@ -121,7 +125,7 @@ pub fn format_log(date: Date, rows: &[NamedRow]) -> String {
 /// Formats a row of an alert log, with the smallest widths of columns.
 pub fn format_row(date: Date, row: &NamedRow) -> String {
     let mut text = String::new();
-    Widths::default().row(&mut text, date, row);
+    Widths::default().row(&mut text, &compact(date), row);
     text
 }
 
@@ -151,7 +155,7 @@ impl Widths {
         self.name + self.ip + self.interface
     }
 
-    fn row(&self, text: &mut String, date: Date, (key, activity, name): &NamedRow) {
+    fn row(&self, text: &mut String, date: &str, (key, activity, name): &NamedRow) {
         let Activity { first, last, hours, .. } = activity;
         self.line(
             text,
@@ -160,7 +164,7 @@ impl Widths {
                 &marked(name, activity),
                 &key.ip.to_string(),
                 &key.interface,
-                &compact(date),
+                date,
                 &first.clock.to_string(),
                 &last.clock.to_string(),
                 &hours.to_string(),
