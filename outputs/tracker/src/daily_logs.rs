@@ -1,17 +1,15 @@
 //! The logs of the days that are open, in memory, and when which file must be written. This module does no I/O and reads no
 //! clock: the caller passes the time and carries out the actions that are returned.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    mem,
-    sync::Arc,
-    time::Duration,
-};
+mod interface_names;
+
+use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use aw_service::plain;
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
-use shm_layout::{ConfigChange, Event, Evidence, InterfaceName, RingName, UnixTime, VlanId};
+use shm_layout::{ConfigChange, Event, Evidence, RingName, UnixTime};
 
+use self::interface_names::InterfaceNames;
 use crate::{
     activity::{Activity, RowKey, Sender},
     config_file::{DeviceNames, UNKNOWN},
@@ -34,8 +32,6 @@ const MAX_OPEN_DAYS: usize = 3;
 /// If the clock is set forward by more than this, it may be wrong: no log is removed for REMOVAL_DELAY.
 const CLOCK_STEP: Duration = Duration::from_secs(86_400);
 const REMOVAL_DELAY: Duration = Duration::from_secs(3_600);
-/// Cached names of interfaces.
-const MAX_INTERFACES: usize = 4_096;
 /// Error messages in memory that are not in the log yet.
 const MAX_ERRORS: usize = 100;
 /// Bytes about configuration changes in memory that are not in the log yet.
@@ -71,24 +67,17 @@ pub enum LogAction {
     Warn(String),
 }
 
-/// The number of a ring, an interface of its collector, the outer VLAN and the VLAN.
-type InterfaceKey = (usize, InterfaceName, VlanId, VlanId);
-
 /// The logs of the open days.
 #[derive(Debug)]
 pub struct DailyLogs {
     config: LogConfig,
-    /// The rings that are read. Each may have an interface eth0.
-    rings: Vec<RingName>,
     max_rows: usize,
     calendar: Calendar,
     /// The clocks at the last `tick`.
     clocks: Clocks,
     today: Moment,
     days: VecDeque<DayLog>,
-    interfaces: HashMap<InterfaceKey, Arc<str>>,
-    /// The one of the last event, which is often that of the next one, too.
-    last_interface: Option<(InterfaceKey, Arc<str>)>,
+    interfaces: InterfaceNames,
     /// Lines that are not in their logs yet.
     lines: Vec<(LogKind, Date, String)>,
     /// Error messages beyond MAX_ERRORS.
@@ -116,14 +105,12 @@ impl DailyLogs {
         let mut calendar = Calendar::new(zone);
         DailyLogs {
             config,
-            rings: rings.to_vec(),
             max_rows,
             today: calendar.moment(clocks.system),
             calendar,
             clocks,
             days: VecDeque::new(),
-            interfaces: HashMap::new(),
-            last_interface: None,
+            interfaces: InterfaceNames::new(rings),
             lines: Vec::new(),
             more_errors: 0,
             outside: 0,
@@ -204,7 +191,7 @@ impl DailyLogs {
 
     /// Records a sighting on a day that is open; `monotonic` is the time of its arrival.
     pub fn record(&mut self, ring: &RingName, event: &Event, at: Moment, monotonic: Duration) {
-        let interface = self.interface(ring, event);
+        let interface = self.interfaces.of(ring, event);
         // A MAC that no host has is no device: the one that sent it is.
         let mac = if event.mac.is_no_host() { event.source } else { event.mac };
         let key = RowKey { mac, ip: event.ip(), interface };
@@ -243,32 +230,6 @@ impl DailyLogs {
         }
         self.append(LogKind::Config, at.date, &text);
         self.write_due.get_or_insert(self.clocks.monotonic + WRITE_DELAY);
-    }
-
-    /// The interface column, as Linux names VLAN interfaces: `eth0`, `eth0.9` for VLAN 9, `eth0.100.9` for VLAN 9 in 100.
-    /// Interfaces of another ring than the first one have its name, too: `site-b/eth0`.
-    fn interface(&mut self, ring: &RingName, event: &Event) -> Arc<str> {
-        let Event { interface, vlan, outer_vlan, .. } = *event;
-        let index = self.rings.iter().position(|name| name == ring).unwrap_or(0);
-        let key = (index, interface, outer_vlan, vlan);
-        if let Some((_, name)) = self.last_interface.as_ref().filter(|(last, _)| *last == key) {
-            return Arc::clone(name);
-        }
-        if self.interfaces.len() >= MAX_INTERFACES {
-            self.interfaces.clear();
-        }
-        let name = || {
-            let name = if interface.as_str().is_empty() { "-" } else { interface.as_str() };
-            let tags = [outer_vlan, vlan].into_iter().filter(|vlan| *vlan != VlanId::NONE);
-            let name = tags.fold(name.to_owned(), |name, vlan| format!("{name}.{vlan}"));
-            match index {
-                0 => name.into(),
-                _ => format!("{}/{name}", ring.as_str().trim_start_matches('/')).into(),
-            }
-        };
-        let name = Arc::clone(self.interfaces.entry(key).or_insert_with(name));
-        self.last_interface = Some((key, Arc::clone(&name)));
-        name
     }
 
     /// Adds a line to today's error log.

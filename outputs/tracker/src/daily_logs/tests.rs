@@ -1,7 +1,7 @@
 use super::*;
 use jiff::Timestamp;
-use shm_layout::{Kind, MacAddr, Origin, UserName};
-use std::net::Ipv4Addr;
+use shm_layout::{Kind, MacAddr, Origin, UserName, VlanId};
+use std::{collections::HashMap, net::Ipv4Addr};
 
 /// Logs with simulated clocks and files.
 struct Simulation {
@@ -531,7 +531,7 @@ fn memory_is_limited() {
             ..event(2, simulation.clocks.system)
         });
     }
-    assert!(simulation.logs.interfaces.len() <= MAX_INTERFACES);
+    assert!(simulation.logs.interfaces.names.len() <= interface_names::MAX_INTERFACES);
 }
 
 /// A claim for a MAC that no host has is no device: the one that sent it is reported.
