@@ -20,10 +20,10 @@ pub struct NetworkState {
     pub denied_since: i64,
     /// When that was last reported as an attack; 0 = never.
     pub reported: i64,
-    /// Whether the learning period saw it.
+    /// Of an interface: whether the learning period saw devices there.
     pub learned: bool,
-    /// Whether the learning period saw a locally administered MAC in it.
-    pub learned_random: bool,
+    /// Of an interface: the first locally administered MAC that the learning period saw there.
+    pub learned_random: Option<MacAddr>,
 }
 
 impl NetworkState {
@@ -36,10 +36,10 @@ impl NetworkState {
         self.denied
     }
 
-    /// Records that the learning period saw a device here. Returns whether that is new.
+    /// Records that the learning period saw a device at this interface. Returns whether that is new.
     pub(crate) fn learn(&mut self, mac: MacAddr) -> bool {
-        let is_random = MacClass::of(mac) == MacClass::Random;
-        let learned = (true, self.learned_random || is_random);
+        let random = Some(mac).filter(|mac| MacClass::of(*mac) == MacClass::Random);
+        let learned = (true, self.learned_random.or(random));
         let before = (self.learned, self.learned_random);
         (self.learned, self.learned_random) = learned;
         learned != before

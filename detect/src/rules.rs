@@ -81,8 +81,8 @@ pub struct Rules {
     pub quiet: i64,
     /// For MACs of VRRP, CARP, HSRP and GLBP that the learning period saw.
     pub virtual_macs: MacPolicy,
-    /// For locally administered MACs. None: in a digest, except where the learning period saw devices and none of them had such a
-    /// MAC; there, each is reported.
+    /// For locally administered MACs. None: in a digest, except at interfaces where the learning period saw devices and none of
+    /// them had such a MAC; there, each is reported.
     pub random_macs: Option<MacPolicy>,
     /// Groups of MACs that take each other's addresses over by design.
     pub failovers: Vec<Vec<MacPattern>>,

@@ -182,7 +182,7 @@ impl SqliteMemory {
         self.forget_devices(self.max_rows)?;
         // Of networks, the newest: a host that invents VLANs does not displace the real ones.
         let delete = "DELETE FROM network WHERE network IN
-            (SELECT network FROM network ORDER BY first LIMIT -1 OFFSET ?)";
+            (SELECT network FROM network ORDER BY NOT learned, first LIMIT -1 OFFSET ?)";
         let max_rows = self.max_rows as i64;
         self.forgotten += self.with(|database| database.execute(delete, [max_rows]))? as u64;
         Ok(())

@@ -79,6 +79,7 @@ impl Rules {
         } else if event.kind.evidence() == Evidence::Ignored {
             return Ok(self.ignored_alert(message).into_iter().collect());
         } else if proves_address(event, message.station) {
+            self.learn_interface(message, memory)?;
             return self.claim_alerts(message, memory);
         }
         Ok(Vec::new())

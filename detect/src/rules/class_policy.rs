@@ -6,11 +6,13 @@ use super::{Memory, Rules};
 use crate::{
     alert::{Alert, AlertKind},
     device::{Device, MacClass, MacPolicy},
+    network::interface_of,
 };
 
 impl Rules {
     /// The policy of a MAC's class for the alerts about its device. What the learning period did not see is reported, if it has a
-    /// virtual MAC, or has a random one in a network that had none; and a MAC with a name is treated like a vendor's.
+    /// virtual MAC, or has a random one at an interface that had none, whatever the VLAN: a frame can have any tag. A MAC with a
+    /// name is treated like a vendor's.
     pub(super) fn class_policy<M: Memory>(
         &self,
         mac: MacAddr,
@@ -22,8 +24,8 @@ impl Rules {
             _ if self.known.contains_key(&mac) => MacPolicy::Report,
             (MacClass::Virtual, _) if device.learned => self.virtual_macs,
             (MacClass::Random, Some(policy)) => policy,
-            (MacClass::Random, None) => match memory.network(network)? {
-                Some(network) if network.learned && !network.learned_random => MacPolicy::Report,
+            (MacClass::Random, None) => match memory.network(interface_of(network))? {
+                Some(at) if at.learned && at.learned_random.is_none() => MacPolicy::Report,
                 _ => MacPolicy::Digest,
             },
             (MacClass::Virtual | MacClass::Global, _) => MacPolicy::Report,

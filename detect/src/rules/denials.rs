@@ -12,7 +12,7 @@ use super::{
 use crate::{
     alert::{Alert, AlertKind},
     device::span,
-    network::NetworkState,
+    network::{NetworkState, interface_of},
     station::MacClaim,
 };
 
@@ -37,8 +37,7 @@ pub(super) fn record_probe(message: &mut Message) {
 }
 
 impl Rules {
-    /// Records that a network was seen, and what the learning period saw in it. Its first time counts from the moment when the
-    /// clock was set.
+    /// Records that a network was seen. Its first time counts from the moment when the clock was set.
     pub(super) fn see_network<M: Memory>(
         &self,
         message: &Message,
@@ -48,13 +47,30 @@ impl Rules {
         let known = memory.network(message.network)?;
         let is_timed =
             |state: NetworkState| span(state.first, time).is_some() || time < state.first;
-        let is_new = !known.is_some_and(is_timed);
-        let mut state = known.unwrap_or_default();
-        if is_new {
-            state.first = time;
+        if known.is_some_and(is_timed) {
+            return Ok(());
         }
-        let is_learned = message.learning && state.learn(message.entry.event.mac);
-        if is_new || is_learned { memory.store_network(message.network, &state) } else { Ok(()) }
+        memory.store_network(
+            message.network,
+            &NetworkState { first: time, ..known.unwrap_or_default() },
+        )
+    }
+
+    /// Records what the learning period saw at the interface, whatever the VLAN: a claim in a frame of the device itself. All
+    /// else can name any MAC.
+    pub(super) fn learn_interface<M: Memory>(
+        &self,
+        message: &Message,
+        memory: &mut M,
+    ) -> Result<(), M::Error> {
+        let event = &message.entry.event;
+        let is_own = event.kind.evidence() == Evidence::Claim && event.source == event.mac;
+        if !message.learning || !is_own {
+            return Ok(());
+        }
+        let interface = interface_of(message.network);
+        let mut state = memory.network(interface)?.unwrap_or_default();
+        if state.learn(event.mac) { memory.store_network(interface, &state) } else { Ok(()) }
     }
 
     /// The alert about an attack; call it before the claim is recorded. Each answer counts that another host's probe causes,

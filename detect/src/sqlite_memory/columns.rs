@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::{MacAddr, UnixTime};
 
-use super::mac_number;
+use super::{mac_from, mac_number};
 use crate::{
     cache::Cached,
-    device::Device,
+    device::{Device, MacClass},
     network::NetworkState,
     station::{Answer, MacClaim, Station},
 };
@@ -40,21 +40,10 @@ const ADDED: [(&str, &str); 23] = [
     ("network", "learned_random INTEGER NOT NULL DEFAULT 0"),
 ];
 /// What a new column changes. Before devices were learned, a MAC that took many addresses from others became a proxy: an
-/// attacker could do that. Of those, `taken` has the number. Before networks were learned, it was not stored in which one there
-/// are locally administered MACs: in all of them, if any is known.
-const ON_ADDED: [(&str, &str, &str); 3] = [
-    ("device", "learned", "UPDATE device SET proxy = 0 WHERE taken > 0"),
-    (
-        "network",
-        "learned",
-        "UPDATE network SET learned = EXISTS (SELECT 1 FROM device WHERE learned)",
-    ),
-    (
-        "network",
-        "learned_random",
-        "UPDATE network SET learned_random = EXISTS (SELECT 1 FROM device WHERE learned AND (mac >> 41) & 1)",
-    ),
-];
+/// attacker could do that. Of those, `taken` has the number. What an interface's devices were was not stored: it
+/// remains unlearned, so that no alert that was in the digest becomes a message.
+const ON_ADDED: [(&str, &str, &str); 1] =
+    [("device", "learned", "UPDATE device SET proxy = 0 WHERE taken > 0")];
 
 /// Adds the columns that a database of an earlier release does not have.
 pub fn add_missing(database: &Connection) -> rusqlite::Result<()> {
@@ -211,7 +200,8 @@ pub fn select_network(
             denied_since: row.get("denied_since")?,
             reported: row.get("reported")?,
             learned: row.get("learned")?,
-            learned_random: row.get("learned_random")?,
+            learned_random: Some(mac_from(row.get("learned_random")?))
+                .filter(|mac| MacClass::of(*mac) == MacClass::Random),
         })
     };
     let mut select = database.prepare_cached("SELECT * FROM network WHERE network = ?")?;
@@ -224,7 +214,8 @@ pub fn replace_network(
     state: &NetworkState,
 ) -> rusqlite::Result<()> {
     let NetworkState { first, denied, denied_since, reported, learned, learned_random } = state;
-    let row = params![network, first, denied, denied_since, reported, learned, learned_random];
+    let random = learned_random.map_or(0, mac_number);
+    let row = params![network, first, denied, denied_since, reported, learned, random];
     let replace = "REPLACE INTO network (network, first, denied, denied_since, reported, learned, learned_random)
         VALUES (?, ?, ?, ?, ?, ?, ?)";
     database.prepare_cached(replace)?.execute(row).map(drop)

@@ -59,6 +59,21 @@ impl SqliteMemory {
         })
     }
 
+    /// Interfaces at which new devices with locally administered MACs are in the digest, because the learning period saw this
+    /// one: full names, so many of them, and the number of all.
+    pub fn random_interfaces(&mut self, limit: usize) -> SinkResult<(Vec<(String, MacAddr)>, u64)> {
+        self.with(|database| {
+            let count = "SELECT count(*) FROM network WHERE learned_random != 0";
+            let count = database.query_row(count, [], |row| row.get::<_, i64>(0))?;
+            let select = "SELECT network, learned_random FROM network WHERE learned_random != 0
+                ORDER BY network LIMIT ?";
+            let mut select = database.prepare(select)?;
+            let row = |row: &Row| Ok((row.get(0)?, mac_from(row.get(1)?)));
+            let found = select.query_map([limit as i64], row)?.collect::<rusqlite::Result<_>>()?;
+            Ok((found, count as u64))
+        })
+    }
+
     /// Devices that may answer for others, probe the addresses of others, or have a virtual MAC that takes back what it had: so
     /// many of them, and the number of all, in the same order.
     pub fn learned_devices(&mut self, limit: usize) -> SinkResult<(Vec<LearnedDevice>, u64)> {

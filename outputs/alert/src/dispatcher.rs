@@ -125,7 +125,7 @@ impl Dispatcher {
 
     /// One message to each channel about what is normal from now on.
     fn report_learned(&mut self, time: i64) -> SinkResult {
-        let learned = Learned::load(&mut self.store, &self.rules.known, time)?;
+        let learned = Learned::load(&mut self.store, &self.rules, time)?;
         let Some(Learned { line, notification }) = learned else { return Ok(()) };
         self.printer.lines.extend(self.options.print.then_some(line));
         let mut channels = self.config.channel.iter();

@@ -1,10 +1,10 @@
 //! The message at the end of the learning period: addresses that several MACs shared in it, or that a group's MAC had, and
-//! devices that do proxy ARP, scan, or have a virtual MAC. From then on that is normal, so this is the only message about it,
+//! devices that do proxy ARP, scan, or have a virtual MAC, and interfaces at which locally administered MACs are usual. From then on that is normal, so this is the only message about it,
 //! also if it was a conflict or an attack.
 
 use std::net::IpAddr;
 
-use aw_detect::{LearnedDevice, Names, SharedAddress, split_network};
+use aw_detect::{LearnedDevice, Names, Rules, SharedAddress, split_network};
 use aw_output::{SinkResult, this_host};
 use aw_service::plain;
 use serde_json::json;
@@ -12,7 +12,7 @@ use shm_layout::MacAddr;
 
 use crate::{notification::Notification, store::AlertStore};
 
-/// Addresses and devices in a message, of each, and MACs of an address; of further ones it has the number.
+/// Addresses, devices and interfaces in a message, of each, and MACs of an address; of further ones it has the number.
 const MAX_LISTED: usize = 20;
 const MAX_MACS: usize = 8;
 
@@ -24,24 +24,33 @@ pub struct Learned {
 
 impl Learned {
     /// None if no address was shared, and no device is a special one.
-    pub fn load(store: &mut AlertStore, names: &Names, time: i64) -> SinkResult<Option<Learned>> {
+    pub fn load(store: &mut AlertStore, rules: &Rules, time: i64) -> SinkResult<Option<Learned>> {
         let (shared, count) = store.memory.shared_addresses(MAX_LISTED)?;
         let (devices, of_devices) = store.memory.learned_devices(MAX_LISTED)?;
-        let any = count > 0 || of_devices > 0;
+        // With a policy, no interface decides.
+        let (interfaces, of_interfaces) = match rules.random_macs {
+            None => store.memory.random_interfaces(MAX_LISTED)?,
+            Some(_) => (Vec::new(), 0),
+        };
+        let any = count > 0 || of_devices > 0 || of_interfaces > 0;
         let (addresses, devices) = ((&*shared, count), (&*devices, of_devices));
-        Ok(any.then(|| Learned::of(addresses, devices, names, time, &this_host())))
+        let interfaces = (&*interfaces, of_interfaces);
+        let names = &rules.known;
+        Ok(any.then(|| Learned::of(addresses, devices, interfaces, names, time, &this_host())))
     }
 
     fn of(
         (shared, count): (&[SharedAddress], u64),
         (devices, of_devices): (&[LearnedDevice], u64),
+        (interfaces, of_interfaces): (&[(String, MacAddr)], u64),
         names: &Names,
         time: i64,
         host: &str,
     ) -> Learned {
         let number = if count == 1 { "1 address".into() } else { format!("{count} addresses") };
-        let subject = match count {
-            0 => "learned: devices with proxy ARP, scanners or virtual MACs".into(),
+        let subject = match (count, of_devices) {
+            (0, 0) => "learned: where new locally administered MACs are in the digest".into(),
+            (0, _) => "learned: devices with proxy ARP, scanners or virtual MACs".into(),
             _ => format!("learned: several MACs share {number}"),
         };
         let mut each: Vec<_> = shared.iter().map(|one| described(one, names)).collect();
@@ -52,20 +61,34 @@ impl Learned {
             .collect();
         push_further(&mut of_each, of_devices);
         each.append(&mut of_each);
+        let mut at_each: Vec<_> = interfaces
+            .iter()
+            .map(|(interface, mac)| {
+                format!(
+                    "locally administered MACs are in the digest at {}, because this one was seen:{}",
+                    place(interface),
+                    named(*mac, names)
+                )
+            })
+            .collect();
+        push_further(&mut at_each, of_interfaces);
+        each.append(&mut at_each);
         let text = format!(
             "While aw-alert learned, several MACs or a group's MAC used each of these addresses,\n\
-             and these devices answered or probed for the addresses of others, or had virtual\n\
-             MACs. From now on that is normal, and no alert reports it. If a MAC does not belong\n\
-             there, remove its device, and let aw-alert forget what it learned.\n\n{}\n\n\
+             these devices answered or probed for the addresses of others or had virtual MACs,\n\
+             and these interfaces had locally administered MACs. From now on that is normal: no\n\
+             alert reports it, and new locally administered MACs there are in the digest. If a MAC\n\
+             does not belong there, remove its device, and let aw-alert forget what it learned.\n\n{}\n\n\
              reported by {host}\n",
             each.join("\n")
         );
         let line = format!("{subject}: {}", each.join(", "));
+        let interfaces: Vec<&str> = interfaces.iter().map(|(interface, _)| &**interface).collect();
         let macs: Vec<_> = devices.iter().map(|device| device.mac.to_string()).collect();
         let addresses: Vec<IpAddr> = shared.iter().map(|one| one.ip).collect();
         let fields = json!({
             "kind": "learned", "message": line, "host": host, "seconds": time, "count": count,
-            "addresses": addresses, "devices": macs,
+            "addresses": addresses, "devices": macs, "interfaces": interfaces,
         });
         let line = format!("{time} {line}");
         Learned { line, notification: Notification { subject, text, fields } }
@@ -85,14 +108,19 @@ fn named(mac: MacAddr, names: &Names) -> String {
     format!(" {mac}{}", name.unwrap_or_default())
 }
 
+/// `site-a/eth0`
+fn place(network: &str) -> String {
+    let (_, ring, interface) = split_network(network);
+    match ring.trim_start_matches('/') {
+        "" => interface.into(),
+        ring => format!("{ring}/{interface}"),
+    }
+}
+
 /// `192.0.2.1 site-a/eth0 MAC [name] MAC`
 fn described(shared: &SharedAddress, names: &Names) -> String {
     let SharedAddress { network, ip, macs } = shared;
-    let (_, ring, interface) = split_network(network);
-    let mut text = match ring.trim_start_matches('/') {
-        "" => format!("{ip} {interface}"),
-        ring => format!("{ip} {ring}/{interface}"),
-    };
+    let mut text = format!("{ip} {}", place(network));
     for mac in macs.iter().take(MAX_MACS) {
         text += &named(*mac, names);
     }
@@ -104,7 +132,7 @@ fn described(shared: &SharedAddress, names: &Names) -> String {
 
 #[cfg(test)]
 mod tests {
-    use aw_detect::{Device, Memory, Station};
+    use aw_detect::{Device, MacPolicy, Memory, NetworkState, Station};
 
     use super::*;
 
@@ -118,7 +146,8 @@ mod tests {
         };
         let names = Names::from([(mac(2), "router".to_owned())]);
         let two = [shared("192.0.2.1", 2), shared("2001:db8::1", 10)];
-        let Learned { line, notification } = Learned::of((&two, 7), (&[], 0), &names, 5, "sensor");
+        let Learned { line, notification } =
+            Learned::of((&two, 7), (&[], 0), (&[], 0), &names, 5, "sensor");
         let first = "192.0.2.1 site-a/eth0 00:08:e1:00:00:01 00:08:e1:00:00:02 [router]";
         assert!(line.starts_with("5 learned: several MACs share 7 addresses: "), "{line}");
         assert!(line.contains(&format!(": {first}, 2001:db8::1 site-a/eth0 ")), "{line}");
@@ -130,7 +159,7 @@ mod tests {
         let devices = [(mac(2), "proxy ARP"), (mac(3), "scanner")]
             .map(|(mac, role)| LearnedDevice { mac, role });
         let Learned { line, notification } =
-            Learned::of((&[], 0), (&devices, 3), &names, 5, "sensor");
+            Learned::of((&[], 0), (&devices, 3), (&[], 0), &names, 5, "sensor");
         let expected = "5 learned: devices with proxy ARP, scanners or virtual MACs: \
             proxy ARP 00:08:e1:00:00:02 [router], scanner 00:08:e1:00:00:03, and 1 more";
         assert_eq!(line, expected);
@@ -157,10 +186,30 @@ mod tests {
         for (mac, device) in devices {
             store.memory.store_device(mac.parse().unwrap(), &device).unwrap();
         }
-        let learned = Learned::load(&mut store, &Names::new(), 5).unwrap().unwrap();
+        let learned = Learned::load(&mut store, &Rules::default(), 5).unwrap().unwrap();
         let listed = learned.line.split_once("1 address: ").unwrap().1;
         let expected = "192.0.2.1 eth0 03:bf:c0:00:02:01, virtual MAC 00:00:5e:00:01:07, \
             proxy ARP 00:08:e1:00:00:01, scanner 00:08:e1:00:00:02";
         assert_eq!(listed.replace("r/eth0", "eth0"), expected);
+    }
+
+    /// One forged frame can do that: the message says which MAC it was.
+    #[test]
+    fn why_locally_administered_macs_are_in_the_digest() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = AlertStore::open(directory.path()).unwrap();
+        let learned_random = Some("06:00:00:00:00:01".parse().unwrap());
+        let state = NetworkState { learned: true, learned_random, ..NetworkState::default() };
+        store.memory.store_network("s/r/eth0", &state).unwrap();
+        let wired = NetworkState { learned: true, ..NetworkState::default() };
+        store.memory.store_network("s/r/eth1", &wired).unwrap();
+        let rules = Rules::default();
+        let Learned { line, notification } = Learned::load(&mut store, &rules, 5).unwrap().unwrap();
+        let expected = "5 learned: where new locally administered MACs are in the digest: locally administered MACs \
+            are in the digest at r/eth0, because this one was seen: 06:00:00:00:00:01";
+        assert_eq!(line, expected);
+        assert_eq!(notification.fields["interfaces"], json!(["s/r/eth0"]));
+        let rules = Rules { random_macs: Some(MacPolicy::Digest), ..rules };
+        assert!(Learned::load(&mut store, &rules, 5).unwrap().is_none());
     }
 }
