@@ -12,24 +12,40 @@ use std::{
 use rustix::process::{getegid, geteuid, getgroups};
 use uzers::os::unix::GroupExt;
 
-use crate::{FileKind, name, read_file_text};
+use crate::{FileKind, read_file_text};
 
 /// Bytes of a file of options.
 const MAX_OPTIONS: u64 = 64 << 10;
 
+/// What our units that accept connections say about addresses.
+const OUR_ADDRESSES: [&str; 2] = ["IPAddressDeny=any", "IPAddressAllow=localhost"];
+
 static UNIT: OnceLock<Option<String>> = OnceLock::new();
 static USER: OnceLock<String> = OnceLock::new();
 
-/// The systemd unit that started this process. Known from the start on, because its files are out of reach later.
+/// The systemd unit of the system that this process is a part of: none for what a user's session or own service manager
+/// started, which has an INVOCATION_ID, too. Known from the start on, because its files are out of reach later.
 pub fn unit() -> Option<&'static str> {
     let found = || {
         std::env::var_os("INVOCATION_ID")?;
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let group = groups.lines().find_map(|line| line.strip_prefix("0::"));
-        let own = group.and_then(|path| path.rsplit('/').next()?.strip_suffix(".service"));
-        Some(own.map_or_else(|| name().into(), String::from))
+        unit_of(&groups).map(String::from)
     };
     UNIT.get_or_init(found).as_deref()
+}
+
+/// By the text of /proc/self/cgroup: `0::/system.slice/NAME.service`, or in a slice below that, as units with an instance.
+fn unit_of(groups: &str) -> Option<&str> {
+    let path =
+        groups.lines().find_map(|line| match line.split_once(':')?.1.split_once(':')? {
+            ("" | "name=systemd", path) if path.contains(".slice/") => Some(path),
+            _ => None,
+        })?;
+    let is_of_system =
+        path.split('/').find(|part| part.ends_with(".slice")) == Some("system.slice");
+    // Outside of this namespace.
+    let is_of_system = is_of_system && !path.split('/').any(|part| part == "..");
+    path.rsplit('/').next()?.strip_suffix(".service").filter(|_| is_of_system)
 }
 
 /// Keeps what is out of reach once files are restricted: the unit, and the name of this user.
@@ -109,25 +125,41 @@ fn lacks_group(file: &Metadata, bit: u32) -> Option<String> {
     Some(join_group(group))
 }
 
-/// "you are alice; adduser alice addrwatch, then log in again", for this group.
+/// "you are alice; usermod -aG addrwatch alice, then log in again", for the group of a file that may do what was denied. Only
+/// groups of this system are recommended: others may do more than read its files.
 pub fn join_group(group: u32) -> String {
-    let known = uzers::get_group_by_gid(group);
-    let name = known.as_ref().map(|group| group.name().to_string_lossy().into_owned());
-    let name = name.unwrap_or_else(|| format!("id {group}"));
     let user = user_name();
-    let is_listed = known.is_some_and(|group| group.members().iter().any(|one| one == user));
     let has = getegid().as_raw() == group
         || getgroups().unwrap_or_default().iter().any(|one| one.as_raw() == group);
+    let known = uzers::get_group_by_gid(group);
+    let Some((name, members)) = known
+        .as_ref()
+        .map(|group| (group.name().to_string_lossy(), group.members()))
+        .filter(|(name, _)| is_ours(name) || has)
+    else {
+        return match unit() {
+            Some(unit) => format!("the unit {unit} runs as {user}: let this user read it"),
+            None => format!("you are {user}: let this user read it"),
+        };
+    };
+    let is_listed = members.iter().any(|one| one == user);
     match (unit(), is_listed) {
-        _ if has => format!("you are {user}, in group {name}, which may not"),
+        _ if has => format!(
+            "you are {user}, in group {name}, which may: this process is restricted, restart it; or AppArmor or SELinux denies it"
+        ),
         (Some(unit), _) => format!(
-            "the unit {unit} runs as {user}, who is not in group {name}: adduser {user} {name}, then systemctl restart {unit}"
+            "the unit {unit} runs as {user}, who is not in group {name}: usermod -aG {name} {user}, then systemctl restart {unit}"
         ),
         (None, true) => {
             format!("you are {user}; you joined group {name} after your login: log in again")
         }
-        (None, false) => format!("you are {user}; adduser {user} {name}, then log in again"),
+        (None, false) => format!("you are {user}; usermod -aG {name} {user}, then log in again"),
     }
+}
+
+/// Whether a group is that of the readers, or of an output.
+fn is_ours(name: &str) -> bool {
+    name == "addrwatch" || name.starts_with("aw-")
 }
 
 /// A line of a file of a unit's options that systemd ignores, because no NAME= is before it, with the remedy.
@@ -149,12 +181,21 @@ pub fn ignored_options(file: &Path) -> Option<String> {
 pub fn drops_clients() -> Option<String> {
     let unit = unit()?;
     let base = unit.split_once('@').map_or(unit, |(base, _)| base);
-    let directories = ["/etc/systemd/system", "/run/systemd/system"];
+    let directories = ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system"];
+    // The unit itself may have been edited (`systemctl edit --full`).
+    let read = |path: &Path| read_file_text(path, FileKind::Settings, MAX_OPTIONS).ok();
+    let units = directories.iter().map(|directory| format!("{directory}/{base}.service"));
+    let own = units.into_iter().find_map(|path| read(Path::new(&path)));
+    let is_ours = |line: &str| !line.starts_with("IPAddress") || OUR_ADDRESSES.contains(&line);
+    if own.is_some_and(|text| {
+        let mut lines = text.lines().map(str::trim);
+        !text.contains(OUR_ADDRESSES[0]) || !lines.all(is_ours)
+    }) {
+        return None;
+    }
     let edits = directories.map(|directory| format!("{directory}/{base}.service.d"));
     let edits = edits.iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten();
-    let mut texts = edits
-        .flatten()
-        .filter_map(|file| read_file_text(&file.path(), FileKind::Settings, MAX_OPTIONS).ok());
+    let mut texts = edits.flatten().filter_map(|file| read(&file.path()));
     let has = |text: String| {
         text.lines().any(|line| {
             ["IPAddressAllow=", "IPAddressDeny="].iter().any(|key| line.trim().starts_with(key))
@@ -166,4 +207,46 @@ pub fn drops_clients() -> Option<String> {
     Some(format!(
         "the unit {unit} drops connections from other machines: systemctl edit {unit}, then [Service] IPAddressAllow= with the addresses of the clients, as 192.0.2.0/24"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All that a desktop or a runner of jobs starts inherits its INVOCATION_ID: that is no unit whose edit helps.
+    #[test]
+    fn units_of_the_system() {
+        for (groups, unit) in [
+            ("0::/system.slice/aw-sqlite.service\n", Some("aw-sqlite")),
+            (
+                "0::/system.slice/system-addrwatch\\x2dcollector.slice/addrwatch-collector@eth0.service\n",
+                Some("addrwatch-collector@eth0"),
+            ),
+            ("0::/lxc/sensor/system.slice/aw-alert.service\n", Some("aw-alert")),
+            ("12:pids:/x\n1:name=systemd:/system.slice/aw-alert.service\n0::/\n", Some("aw-alert")),
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/app.slice/app-kitty-7.scope\n",
+                None,
+            ),
+            ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/x.service\n", None),
+            ("0::/user.slice/user-1000.slice/session-3.scope\n", None),
+            ("0::/system.slice/docker-0123.scope\n", None),
+            ("0::/../system.slice/runner.service\n", None),
+            ("0::/\n", None),
+            ("", None),
+        ] {
+            assert_eq!(unit_of(groups), unit, "{groups}");
+        }
+    }
+
+    #[test]
+    fn only_groups_of_this_system_are_recommended() {
+        assert!(is_ours("addrwatch") && is_ours("aw-alert"));
+        for group in ["sudo", "adm", "disk", "shadow", "docker"] {
+            assert!(!is_ours(group));
+            let Some(known) = uzers::get_group_by_name(group) else { continue };
+            let said = join_group(known.gid());
+            assert!(!said.contains("usermod"), "{said}");
+        }
+    }
 }

@@ -171,7 +171,7 @@ impl fmt::Display for AttachError {
                 let (user, group) = (user_name(geteuid().as_raw()), group_name(*group));
                 write!(
                     f,
-                    "permission denied (you are {user}; adduser {user} {group}, then log in again)"
+                    "permission denied (you are {user}; usermod -aG {group} {user}, then log in again)"
                 )
             }
             Self::Denied(_) => write!(

@@ -257,10 +257,11 @@ impl Units<'_> {
         self.wait_until_captured(&["veth0"]);
         self.wait_for_status("aw-sqlite", "reading ring /addrwatch");
         for command in ["collector --stats", "aw-stdout --once", "aw-query devices"] {
-            let refused = self.booted.sh(&format!("runuser -u alice -- {command}"));
+            // A terminal of a desktop has the variable, too.
+            let refused = self.booted.sh(&format!("INVOCATION_ID=0 runuser -u alice -- {command}"));
             let said = refused.stderr;
             let remedy =
-                "permission denied (you are alice; adduser alice addrwatch, then log in again)";
+                "permission denied (you are alice; usermod -aG addrwatch alice, then log in again)";
             assert!(said.contains(remedy), "{command}: {said}");
         }
         // As the user of a service; not "no such directory".
