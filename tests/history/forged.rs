@@ -329,27 +329,47 @@ fn no_sightings_is_not_said_of_what_was_sent() {
     );
 }
 
-/// An attacker that names many MACs makes no answer longer than that, and does not hide the one that it names most often.
+/// An attacker that names many MACs makes no answer longer than that, and does not hide the one that is known, however often it
+/// names the others.
 #[test]
 fn many_forged_claims_are_counted() {
     let (ring, history) = (Ring::new(), History::new());
-    let many = (0..40).map(|number| claim(10 + number, 100 + number, 1, ATTACKER));
-    let most = (60..63).map(|second| claim(second, VICTIM, 1, ATTACKER));
-    let owner = [0, 70].map(|second| claim(second, OWNER, 1, OWNER));
-    capture_frames(
-        &ring,
-        owner[..1].iter().cloned().chain(many).chain(most).chain(owner[1..].to_vec()),
-    );
+    let many = (0..120).map(|number| claim(10 + number, 100 + number % 40, 1, ATTACKER));
+    let own = [claim(0, OWNER, 1, OWNER), claim(1, VICTIM, 2, VICTIM)];
+    let last = [claim(140, VICTIM, 1, ATTACKER), claim(150, OWNER, 1, OWNER)];
+    capture_frames(&ring, own.into_iter().chain(many).chain(last));
     run(history.command(&ring, &["--once"])).ok();
     let rows = history.answers(&["changes"], &["change", "mac"]);
     let forged = |row: &&String| row.starts_with("forged or forwarded ");
     assert_eq!(rows.iter().filter(forged).count(), 16, "{rows:?}");
-    assert!(rows.contains(&format!("forged or forwarded {}", mac(VICTIM))), "{rows:?}");
+    for shown in [VICTIM, 100, 114] {
+        assert!(rows.contains(&format!("forged or forwarded {}", mac(shown))), "{rows:?}");
+    }
     let remark = run(history.query(&["changes"])).ok().stderr;
     assert!(
-        remark.contains("25 claims are left out, because another MAC sent their frames"),
+        remark.contains("75 claims are left out, because another MAC sent their frames"),
         "{remark}"
     );
+}
+
+/// Nor does one that forges claims of many addresses: each has a row, and first of all those that name a known MAC.
+#[test]
+fn forged_claims_of_many_addresses_are_counted() {
+    let (ring, history) = (Ring::new(), History::new());
+    let own = (1..=30).map(|ip| claim(0, ip.into(), ip, ip.into()));
+    let many = (0..480_u32).map(|number| claim(10, 100 + number, 1 + (number % 30) as u8, 99));
+    let known = (1..=30).map(|ip| claim(20, (1 + ip % 30).into(), ip, 99));
+    capture_frames(&ring, own.chain(many).chain(known));
+    run(history.command(&ring, &["--once"])).ok();
+    let rows = history.answers(&["changes"], &["change", "address", "mac"]);
+    let forged: Vec<_> = rows.iter().filter(|row| row.starts_with("forged")).collect();
+    assert_eq!(forged.len(), 256, "{rows:?}");
+    for ip in 1..=30_u32 {
+        let expected = format!("forged or forwarded 10.1.2.{ip} {}", mac(1 + ip % 30));
+        assert!(forged.contains(&&expected), "{expected}: {rows:?}");
+    }
+    let remark = run(history.query(&["changes"])).ok().stderr;
+    assert!(remark.contains("254 claims are left out"), "{remark}");
 }
 
 /// Right after a takeover, in frames of its own, the row of the new MAC names who was seen before; so do forged claims after it.

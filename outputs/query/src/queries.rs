@@ -1,6 +1,10 @@
 //! The queries: each reads the history and makes a table.
 
-use std::{cmp::Reverse, net::IpAddr, path::PathBuf};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    net::IpAddr,
+    path::PathBuf,
+};
 
 use aw_service::{Error, count_of};
 use jiff::tz::TimeZone;
@@ -12,7 +16,7 @@ use crate::{
     counted::{self, Counted},
     devices,
     history_reader::{HistoryReader, NearestSightings, Network, RouterChange, TimeRange},
-    left_out::Why,
+    left_out::{LeftOut, Why},
     omitted::Omitted,
     periods::Period,
     result_table::{Cell, ResultTable, time_text},
@@ -173,8 +177,10 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
     Ok(shown_if_any(ResultTable { rows, columns, omitted }))
 }
 
-/// Of each address, so many claims in frames of other MACs are listed: of each MAC that they name, those that were sent most.
+/// Of each address, so many claims in frames of other MACs are listed, and so many in all: first those that name a MAC which
+/// claims an address itself, then those that came first. Who sends more of them hides none of these.
 const FORGED: usize = 16;
+const ALL_FORGED: usize = 256;
 
 /// The periods of all addresses that begin in this time range, and the claims in frames of other MACs that are left out, in
 /// order.
@@ -183,7 +189,7 @@ fn new_periods(
     range: TimeRange,
     omitted: &mut Omitted,
 ) -> Result<Vec<(IpAddr, DatedPeriod)>, Error> {
-    let mut found = Vec::new();
+    let (mut found, mut forged, mut known) = (Vec::new(), Vec::new(), HashMap::new());
     for ip in history.addresses(range)? {
         let nearest = history.nearest(ip, just_before(range))?;
         let clocks = history.clocks().asked(range);
@@ -196,18 +202,54 @@ fn new_periods(
         omitted.undated += undated.iter().map(|period| period.count).sum::<u64>();
         let new = periods.into_iter().filter(|period| !period.period.is_older);
         // Those that name a MAC of no host are in no change, and most of them are not read here.
-        let forged = left_out.iter().zip(uncounted).filter(|(one, _)| one.why == Why::OtherFrame);
-        let mut forged: Vec<_> = forged.collect();
-        forged.sort_by_key(|(one, _)| (Reverse(one.count), one.network, one.mac, one.source));
-        forged.iter().skip(FORGED).for_each(|(one, _)| omitted.add(one));
-        let forged = forged.into_iter().take(FORGED).map(|(_, period)| period);
-        found.extend(new.chain(forged).map(|period| (ip, period)));
+        let of_address = left_out.into_iter().zip(uncounted);
+        let mut of_address: Vec<_> =
+            of_address.filter(|(one, _)| one.why == Why::OtherFrame).collect();
+        if of_address.len() > FORGED {
+            ask_known(history, of_address.iter().map(|(one, _)| one.mac), &mut known)?;
+        }
+        of_address.sort_by_key(|(one, _)| forged_order(one, &known));
+        of_address.drain(FORGED.min(of_address.len())..).for_each(|(one, _)| omitted.add(&one));
+        let ranked = of_address.into_iter().enumerate();
+        forged.extend(ranked.map(|(rank, (one, period))| (rank, ip, one, period)));
+        found.extend(new.map(|period| (ip, period)));
     }
+    if forged.len() > ALL_FORGED {
+        ask_known(history, forged.iter().map(|(_, _, one, _)| one.mac), &mut known)?;
+        forged.sort_by_key(|(rank, ip, one, _)| {
+            let (is_unknown, order) = forged_order(one, &known);
+            (is_unknown, *rank, order, *ip)
+        });
+        forged.drain(ALL_FORGED..).for_each(|(_, _, one, _)| omitted.add(&one));
+    }
+    found.extend(forged.into_iter().map(|(_, ip, _, period)| (ip, period)));
     found.sort_by_cached_key(|(ip, DatedPeriod { times, period, .. })| {
         let first = times.map(|(first, _)| first);
         (first, *ip, network(history, period.network), period.mac)
     });
     Ok(found)
+}
+
+/// Which of these MACs ever claimed an address in frames of their own.
+fn ask_known(
+    history: &mut dyn HistoryReader,
+    macs: impl Iterator<Item = MacAddr>,
+    known: &mut HashMap<MacAddr, bool>,
+) -> Result<(), Error> {
+    for mac in macs {
+        if let Entry::Vacant(entry) = known.entry(mac) {
+            entry.insert(history.has_own_claims(mac)?);
+        }
+    }
+    Ok(())
+}
+
+type ForgedOrder = (UnixTime, usize, MacAddr, Option<MacAddr>);
+
+/// What cannot be forged comes first: MACs that are known, then the first claims.
+fn forged_order(one: &LeftOut, known: &HashMap<MacAddr, bool>) -> (bool, ForgedOrder) {
+    let LeftOut { network, mac, source, first, .. } = *one;
+    (!known.get(&mac).copied().unwrap_or(false), (first, network, mac, source))
 }
 
 /// Whether each MAC that was seen in the time range was the only one in its network, and the last one before.
