@@ -20,7 +20,8 @@ use crate::{
     state::{open_in, read_another, state_error},
 };
 
-/// Bytes of the file, which it has from the start on: an outage because the disk is full needs no further block.
+/// Bytes of the file, which it has from the start on: where a file system writes in place (ext4, XFS), an outage because the disk
+/// is full needs no further block. Btrfs and ZFS need one.
 const SIZE: usize = 4096;
 /// Bytes of `why`, at most: in JSON, where some need two, it fits into the file.
 const MAX_WHY: usize = 1500;

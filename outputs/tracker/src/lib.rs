@@ -58,7 +58,7 @@ fn track(mut options: Options) -> ExitCode {
     let Options { rings, tracking, .. } = &options;
     run(NAME, rings, &plan, || {
         tracking.report_ignored_keys()?;
-        let faults = FaultFile::open(&rings.state_path(), NAME)?;
+        let faults = FaultFile::open(&rings.state_path(), NAME);
         TrackerSink::open(tracking, &rings.rings, listener, faults)
     })
 }
