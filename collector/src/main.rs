@@ -82,6 +82,7 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     }
     // Before privileges are dropped: looking up a group's name needs files.
     let ring = options.writer()?;
+    shm_layout::examine_file_system(); // before system calls are restricted
     if options.claim {
         return claim_name(options);
     }

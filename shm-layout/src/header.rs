@@ -18,7 +18,7 @@
 //!   280  i64  when the kernel last dropped frames, to a heartbeat; 0 = never
 //!   320  2 × u64  a bit for each block of counters: 1 = its interface is down or gone, to a heartbeat
 //!   336  u64  how often the file was truncated in this generation
-//!   344  i64  when the last of that was noticed: the counters begin there; 0 = never
+//!   344  i64  when the last of that was noticed: the counters begin there; 0 = never, -1 = they begin again at this moment
 //!   352  u64  the first event after that: earlier ones may be gone
 //!  4096  128 blocks of counters, 512 bytes each: 16 bytes interface name (zero = free), 61 u64 counters,
 //!        u64 header that hides ARP or ND (0 = none): kind << 16 | number, see outer_header.rs
@@ -43,6 +43,9 @@ pub(crate) const MAGIC: u64 = u64::from_ne_bytes(*b"ADDRWTCH");
 
 /// Counters of an interface, including room for new ones.
 pub(crate) const COUNTERS: usize = 61;
+
+/// In `cuts.last`, while the counters are cleared.
+const BEGINNING_AGAIN: u64 = u64::MAX;
 
 /// Name of the last block, once the others are taken.
 const SHARED_NAME: &str = "(others)";
@@ -157,12 +160,23 @@ impl Header {
 
     /// After a truncation that left the first page: counts it, and all counters begin again, without names.
     pub fn begin_again(&self, cuts: u64, next: u64) {
+        self.cuts.last.store(BEGINNING_AGAIN, Relaxed);
+        fence(Release); // a reader that sees a cleared counter sees this mark, or the time behind it
         for counters in &self.counters {
             counters.clear();
         }
-        self.cuts.last.store(UnixTime::now().as_nanos() as u64, Relaxed);
         self.cuts.next.store(next, Relaxed);
-        self.cuts.number.store(cuts, Release);
+        self.cuts.number.store(cuts, Relaxed);
+        self.cuts.last.store(UnixTime::now().as_nanos() as u64, Release);
+    }
+
+    /// Since when the counters count: 0 = since the generation began. None while they begin again. What is loaded between two
+    /// calls that return the same is of one time.
+    pub fn counted_since(&self) -> Option<u64> {
+        fence(Acquire);
+        let last = self.cuts.last.load(Relaxed);
+        fence(Acquire);
+        Some(last).filter(|last| *last != BEGINNING_AGAIN)
     }
 
     /// Stores whether the interface of these counters is down. For the writer only.

@@ -56,6 +56,7 @@ pub use {
         UnknownEvent, UserName, VlanId,
     },
     header::{InterfaceCounters, LAYOUT_VERSION, MAX_INTERFACES},
+    map::examine_file_system,
     outer_header::OuterHeader,
     reader::{Next, Position, Reader, Start},
     ring_name::{InvalidRingName, RingName},

@@ -24,7 +24,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FallocateFlags, Mode, OFlags, fallocate},
+    fs::{FallocateFlags, Mode, OFlags, StatFs, fallocate, fstatfs, statfs},
     io::Errno,
     mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
 };
@@ -37,6 +37,18 @@ use crate::{
 
 /// Largest ring: 2^28 slots, 16 GiB.
 pub(crate) const MAX_SLOTS: u64 = 1 << 28;
+
+/// Whether rings are in a tmpfs.
+static IN_MEMORY: OnceLock<bool> = OnceLock::new();
+
+/// Examines which file system rings are in, so that a writer need not call statfs(2) when its system calls are restricted.
+pub fn examine_file_system() {
+    IN_MEMORY.get_or_init(|| is_tmpfs(statfs("/dev/shm")));
+}
+
+fn is_tmpfs(found: Result<StatFs, Errno>) -> bool {
+    found.is_ok_and(|system| i128::from(system.f_type) == i128::from(libc::TMPFS_MAGIC))
+}
 
 /// Why a file cannot be used as a ring.
 #[derive(Debug)]
@@ -194,6 +206,12 @@ impl Map {
     /// Blocks of 512 bytes that the file has. All are reserved when it is created; only a truncation takes some away.
     pub fn blocks(&self) -> u64 {
         self.file.metadata().map_or(u64::MAX, |file| file.blocks())
+    }
+
+    /// Whether the file is in a tmpfs, which gives each page its blocks and takes them only in a truncation. Others compress
+    /// pages, do without those of zeros, or count later.
+    pub fn is_in_memory(&self) -> bool {
+        *IN_MEMORY.get_or_init(|| is_tmpfs(fstatfs(&self.file)))
     }
 
     /// Whether the file has fewer blocks than bytes, because it was truncated and has grown again, or was given a hole.

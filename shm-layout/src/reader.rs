@@ -301,6 +301,12 @@ impl Reader {
             .map(|number| (number, load_time(&cuts.last)))
     }
 
+    /// Counters, names and cuts that are loaded between two calls which return the same are of one time; none while the writer
+    /// clears the counters.
+    pub fn counted_since(&self) -> Option<u64> {
+        self.map.header().counted_since()
+    }
+
     /// The interfaces that are down or gone, to about a second.
     pub fn down(&self) -> Vec<InterfaceName> {
         self.map.header().down()

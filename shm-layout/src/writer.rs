@@ -51,6 +51,8 @@ pub struct Writer {
     lock: File,
     /// Blocks of the file, or more if some were missing at the start.
     blocks: u64,
+    /// The number of blocks shows truncations.
+    are_blocks_exact: bool,
     /// New readers cannot find the segment, and [`Writer::maintain`] reported it.
     unreachable: bool,
 }
@@ -98,6 +100,7 @@ impl Writer {
             return Err(CreateError::NotARing(name.clone())); // truncated meanwhile
         }
         let (names, unreachable) = (Vec::new(), false);
+        let are_blocks_exact = map.is_in_memory();
         let blocks = if map.has_holes() { u64::MAX } else { map.blocks() };
         let mut writer = Writer {
             map,
@@ -110,6 +113,7 @@ impl Writer {
             counted,
             lock,
             blocks,
+            are_blocks_exact,
             unreachable,
         };
         writer.announce();
@@ -219,7 +223,9 @@ impl Writer {
     /// is gone. Where new events fill the blocks again at once, readers meet what is lost.
     fn has_lost_events(&self) -> bool {
         let last = self.map.header().cuts.next.load(Relaxed).max(self.map.ring().first());
-        (self.map.has_holes() && self.map.blocks() < self.blocks)
+        let has_fewer = self.map.has_holes() && self.map.blocks() < self.blocks;
+        (self.are_blocks_exact && has_fewer)
+            || self.map.header().counted_since().is_none() // a writer was killed in `begin_again`
             || (self.next > last && self.map.ring().is_emptied(self.next - 1))
     }
 

@@ -6,7 +6,7 @@ mod common;
 use std::{
     fs::{File, OpenOptions},
     net::{Ipv4Addr, Ipv6Addr},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileExt, MetadataExt},
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     thread,
     time::Duration,
@@ -301,4 +301,24 @@ fn overwritten_events_and_cut_events() {
     assert!(writer.maintain(UnixTime::now()).is_some());
     assert_eq!(Reader::attach(&ring, Start::Now).unwrap().cuts().unwrap().0, 2);
     assert!(matches!(reader.next(), Next::Empty | Next::Lapped { .. }));
+}
+
+/// A writer that is killed while it lets the counters begin again leaves its mark: no reader takes them for counts, and the next
+/// writer begins again.
+#[test]
+fn a_writer_that_was_killed_while_the_counters_began_again() {
+    let ring = Ring::new();
+    let mut writer = create(&ring);
+    publish(&mut writer, 700);
+    let reader = Reader::attach(&ring, Start::Oldest).unwrap();
+    assert_eq!(reader.counted_since(), Some(0));
+    drop(writer);
+    file(&ring).write_all_at(&[0xff; 8], 344).unwrap();
+    assert_eq!(reader.counted_since(), None);
+    let mut writer = create(&ring);
+    assert!(matches!(writer.maintain(UnixTime::now()), Some(NameChange::Cut(_))));
+    let since = reader.counted_since().unwrap();
+    assert_eq!(reader.cuts(), Some((1, UnixTime::from_nanos(since as i64))));
+    assert!(writer.maintain(UnixTime::now()).is_none());
+    assert_eq!(reader.counted_since(), Some(since));
 }

@@ -262,11 +262,12 @@ impl<'a> Source<'a> {
     pub fn state(&self, checkpoint: Option<Checkpoint>, spool_full: Option<String>) -> RingState {
         let (reader, blind) = (self.reader.as_ref(), self.blind());
         let counts = |reader: &Reader| {
+            let since = reader.counted_since()?;
             let cuts = reader.cuts().map_or(0, |(number, _)| number);
             let counts =
                 (reader.generation(), reader.counters(), cuts, reader.host(), reader.down());
-            // Loaded before: a truncation may have made zeros of them.
-            (!reader.is_cut()).then_some(counts)
+            // Loaded before: a truncation may have made zeros of them, or they begin again.
+            (!reader.is_cut() && reader.counted_since() == Some(since)).then_some(counts)
         };
         let counts = reader.and_then(counts);
         let generation = counts.as_ref().map(|(generation, ..)| *generation);
