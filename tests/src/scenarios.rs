@@ -125,13 +125,16 @@ pub fn all() -> Vec<Scenario> {
 }
 
 /// The addresses in the message about the first day: those that several MACs share by design, or that a group's MAC has, the
-/// first 20 of them. None without a message; it has no address where it is about proxies, scanners and virtual MACs only.
+/// first 20 of them. None without a message; it has no address where it is about proxies, scanners, virtual MACs and locally
+/// administered ones only.
 fn learned(scene: &str) -> Option<Vec<String>> {
     let one = |last| vec![story::ip(last).to_string()];
     Some(match scene {
         "vrrp" | "carp" | "hsrp" | "proxy-range" | "arp-scan-zero" | "takeover-of-virtual" => {
             Vec::new()
         }
+        "private-macs" | "docker" | "docker-random" | "docker-recreated" | "nlb-unicast"
+        | "another-private" | "takeover-of-random" => Vec::new(),
         "nlb-multicast" | "nlb-igmp" => one(50),
         "vrrp-physical" | "vrrp-physical-later" | "glbp" => one(1),
         "vrrp-advertised" | "vrrp-advertised-later" => vec!["fe80::7".into()],

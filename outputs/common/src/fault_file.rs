@@ -13,10 +13,10 @@ pub struct FaultFile(PathBuf);
 
 impl FaultFile {
     /// In the state directory of this output. Also returns the faults that it has. One that cannot be read is no reason to
-    /// end: it begins anew, and what was reported is reported once more.
+    /// end: it begins again, and what was reported is reported once more.
     pub fn open(directory: &Path, name: &str) -> (FaultFile, Faults) {
         let path = directory.join(format!("{name}.faults"));
-        let again = "it begins anew, and the last fault of each kind is reported again";
+        let again = "it begins again, and the last fault of each kind is reported again";
         let faults = match state::load(&path, again) {
             Ok(faults) => faults.unwrap_or_default(),
             Err(Error::Failed(why)) => {
