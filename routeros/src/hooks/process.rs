@@ -20,6 +20,8 @@ use crate::recorder::lock;
 
 /// Changes whose hooks run at the same time. The hooks of one change run one after the other.
 const WORKERS: usize = 4;
+/// Commits that wait for the hooks of the one before, while those of changes go on.
+const MAX_COMMITS: usize = 64;
 
 pub fn run_process() -> ExitCode {
     let mut lines = std::io::stdin().lock().lines().map_while(Result::ok);
@@ -34,28 +36,30 @@ pub fn run_process() -> ExitCode {
     }
     // While all workers are busy, nothing is read: the daemon bounds what waits.
     let (send, events) = sync_channel::<HookEvent>(0);
-    let (events, commits) = (Mutex::new(events), Mutex::new(()));
+    let (send_commit, commits) = sync_channel::<HookEvent>(MAX_COMMITS);
+    let (events, commits) = (Mutex::new(events), Mutex::new(commits));
     thread::scope(|scope| {
         for _ in 0..WORKERS {
-            scope.spawn(|| work(&setup, &events, &commits));
+            scope.spawn(|| work(&setup, &events));
         }
+        // One after the other: two pushes to a repository at the same time refuse each other.
+        scope.spawn(|| work(&setup, &commits));
         for line in lines {
-            let Ok(event) = serde_json::from_str(&line) else { continue };
-            if send.send(event).is_err() {
+            let Ok(event) = serde_json::from_str::<HookEvent>(&line) else { continue };
+            let to = if event.is_commit { &send_commit } else { &send };
+            if to.send(event).is_err() {
                 break;
             }
         }
-        drop(send);
+        drop((send, send_commit));
     });
     ExitCode::SUCCESS
 }
 
-fn work(setup: &HookSetup, events: &Mutex<Receiver<HookEvent>>, commits: &Mutex<()>) {
+fn work(setup: &HookSetup, events: &Mutex<Receiver<HookEvent>>) {
     let limit = Duration::from_secs(setup.timeout);
     loop {
         let Ok(event) = lock(events).recv() else { return };
-        // One after the other: two pushes to a repository at the same time refuse each other.
-        let _turn = event.is_commit.then(|| lock(commits));
         let variables = || setup.variables.iter().chain(&event.variables);
         for (hook, command) in setup.hooks.iter().enumerate() {
             if event.is_commit != (hook >= setup.of_changes) {
