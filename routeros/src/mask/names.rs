@@ -30,7 +30,7 @@ const ENDS: [&str; 11] = [
     "-otp",
 ];
 /// Whole names.
-const WHOLE: [&str; 3] = ["pin", "cak", "otp"];
+const WHOLE: [&str; 4] = ["pin", "pin-number", "cak", "otp"];
 /// Ends of names that are about a secret, and are none: its size, its place, how it is used.
 const ABOUT: [&str; 20] = [
     "-size",

@@ -10,6 +10,8 @@ use super::{
 
 /// Menus in which `name` is a password.
 const COMMUNITIES: [&str; 2] = ["/snmp community", "/snmp/community"];
+/// Menus in which `url` is a link with a secret.
+const LINKS: [&str; 2] = ["/ip cloud back-to-home-file", "/ip/cloud/back-to-home-file"];
 /// Menus in which `value` is a secret, and `key` its name.
 const VARIABLES: [&str; 2] = ["/container env", "/container/env"];
 /// Begins of public keys: the `key` of `/user ssh-keys` is made to be shown.
@@ -59,6 +61,7 @@ fn scan(text: &str, depth: usize, add: &mut dyn FnMut(Range<usize>)) {
             add(start + inner.start..start + inner.end);
         });
     }
+    appended(text, &layer.quoted, add);
     for Range { start, end } in layer.quoted {
         let (inner, at) = unescaped(&text[start..end]);
         scan(&inner, depth + 1, &mut |inner| add(start + at[inner.start]..start + at[inner.end]));
@@ -78,6 +81,34 @@ fn look(text: &str, outside: &str, is_inner: bool, add: &mut dyn FnMut(Range<usi
     urls(text, outside, &mut add);
     bearers(outside, &mut add);
     tokens(outside, &mut add);
+    modem_pins(outside, &mut add);
+}
+
+/// `"https://host/?key=" . "SECRET"`: a text that a script appends to the name of a secret.
+fn appended(text: &str, quoted: &[Range<usize>], add: &mut dyn FnMut(Range<usize>)) {
+    for pair in quoted.windows(2) {
+        let [first, second] = pair else { continue };
+        let Some(between) = text.get(first.end..second.start) else { continue };
+        let begun = text[first.clone()].trim_end_matches(['"', '\\']);
+        let is_named = match begun.strip_suffix('=') {
+            Some(begun) => is_secret_parameter(last_word(begun)),
+            None => begun.to_ascii_lowercase().trim_end().ends_with("bearer"),
+        };
+        let is_joined = between.trim_matches([' ', '"', '\\']) == ".";
+        if is_named && is_joined && !second.is_empty() {
+            add(second.clone());
+        }
+    }
+}
+
+/// `AT+CPIN=1234` in commands for a modem.
+fn modem_pins(line: &str, add: &mut impl FnMut(Range<usize>)) {
+    for (at, begin) in line.match_indices("+CPIN=") {
+        let from = at + begin.len();
+        let is_end = |c: char| matches!(c, ';' | ' ' | '\n' | '\r');
+        let pin = &line[from..];
+        add(from..from + pin.find(is_end).unwrap_or(pin.len()));
+    }
 }
 
 /// `NAME=VALUE`, `"NAME":"VALUE"`, `NAME: VALUE`.
@@ -120,7 +151,9 @@ fn named(text: &str, outside: &str, is_inner: bool, add: &mut impl FnMut(Range<u
         } else if is_in(menu, &VARIABLES) && matches!(name, "key" | "value") {
             name == "value"
         } else {
-            is_secret(name) || name == "name" && is_in(menu, &COMMUNITIES)
+            is_secret(name)
+                || name == "name" && is_in(menu, &COMMUNITIES)
+                || name == "url" && is_in(menu, &LINKS)
         };
         let is_public = |value: &str| PUBLIC_KEYS.iter().any(|begin| value.starts_with(begin));
         if secret && !is_public(text[from..].trim_start_matches(['\\', '"'])) {

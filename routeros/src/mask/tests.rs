@@ -43,6 +43,24 @@ fn only_secrets_are_masked() {
         ("Password=x", "Password=***"),
         ("a==b", "a==b"),
         ("/interface lte set sim pin=1234 mtu=1", "/interface lte set sim pin=*** mtu=1"),
+        (
+            "/lcd pin set hide-pin-number=yes pin-number=1234",
+            "/lcd pin set hide-pin-number=yes pin-number=***",
+        ),
+        (r#"modem-init="AT+CPIN=1234" x=y"#, r#"modem-init="AT+CPIN=***" x=y"#),
+        (
+            "/ip cloud back-to-home-file add path=a url=https://x/s/abc\n/tool fetch url=https://x/s/abc",
+            "/ip cloud back-to-home-file add path=a url=***\n/tool fetch url=https://x/s/abc",
+        ),
+        // What a script appends.
+        (
+            r#"on-up="/tool fetch url=(\"https://api.x/\?key=\" . \"Hush\")" x=y"#,
+            r#"on-up="/tool fetch url=(\"https://api.x/\?key=\" . \"***\")" x=y"#,
+        ),
+        (
+            r#"/tool fetch url=("https://api.x/?page=" . "2" . "&token=" . "Hush")"#,
+            r#"/tool fetch url=("https://api.x/?page=" . "2" . "&token=" . "***")"#,
+        ),
         ("static-key-1=abc static-algo-1=40bit-wep", "static-key-1=*** static-algo-1=40bit-wep"),
         ("macsec add cak=0a ckn=1", "macsec add cak=*** ckn=1"),
         ("client identity=bob x=y", "client identity=*** x=y"),
