@@ -14,7 +14,7 @@ use rustix::{
     },
 };
 
-use crate::{Error, UserAccount, failed};
+use crate::{Error, UserAccount, failed, users::supplementary_groups};
 
 pub use rustix::thread::CapabilitySet;
 
@@ -90,13 +90,19 @@ pub(crate) fn drop_all_but(keep: CapabilitySet, identity: Option<&Identity>) -> 
 }
 
 /// Does `work` as this user, without capabilities, in a thread of its own; the rest of the process keeps its identity. So a
-/// program that root runs tries what a service will be able to do.
+/// program that root runs tries what a service will be able to do. It has the supplementary groups of the user too, as
+/// systemd's `User=` gives them.
 pub fn run_as<T: Send>(
     identity: Option<&Identity>,
     work: impl FnOnce() -> T + Send,
 ) -> Result<T, Error> {
+    let with_groups = |identity: &Identity| {
+        let groups = supplementary_groups(identity.user, identity.group);
+        Identity { groups, ..identity.clone() }
+    };
+    let identity = identity.map(with_groups);
     let ended = thread::scope(|scope| {
-        let run = || drop_all_but(CapabilitySet::empty(), identity).map(|()| work());
+        let run = || drop_all_but(CapabilitySet::empty(), identity.as_ref()).map(|()| work());
         scope.spawn(run).join()
     });
     ended.unwrap_or_else(|_| Err(failed("a thread ended early (please report this bug)")))

@@ -41,6 +41,17 @@ impl From<uzers::User> for UserAccount {
     }
 }
 
+/// The groups that a user has besides this one, sorted; none if the user is not in the database.
+pub(crate) fn supplementary_groups(user: Uid, group: Gid) -> Vec<Gid> {
+    let user = uzers::get_user_by_uid(user.as_raw());
+    let groups = user.and_then(|user| uzers::get_user_groups(user.name(), group.as_raw()));
+    let groups = groups.unwrap_or_default();
+    let mut groups: Vec<_> = groups.iter().map(|group| Gid::from_raw(group.gid())).collect();
+    groups.sort_by_key(|group| group.as_raw());
+    groups.dedup();
+    groups
+}
+
 /// The group with this name or number.
 pub fn group_id(group: &str) -> Result<u32, Error> {
     if let Ok(id) = group.parse()
