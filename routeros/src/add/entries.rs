@@ -8,7 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_service::{Error, FileKind, HostPort, Identity, failed, open_append, read_file_text};
+use aw_service::{
+    Error, FileKind, HostPort, Identity, Signals, failed, open_append, read_file_text,
+};
 
 use super::{remedy, try_logins::try_logins};
 use crate::{
@@ -97,12 +99,14 @@ impl ConfigFile {
     pub fn add(&self, tables: &str, mut new: Vec<NewRouter>) -> Result<Added, Error> {
         let routers = self.with(tables, &new)?;
         let identity = Identity::choose(None, DEFAULT_USERS, None)?;
+        // From here on a signal ends the trial of logins in place of the process, so that no file without an entry stays.
+        let signals = Signals::register()?;
         let mut created = CreatedFiles(Vec::new());
         for (file, password) in new.iter().filter_map(|router| router.password.as_ref()) {
             create(file, password, identity.as_ref())?;
             created.0.push(file.clone());
         }
-        let tried = try_logins(routers, identity.as_ref())?;
+        let tried = try_logins(routers, identity.as_ref(), &signals)?;
         let mut faults = Vec::new();
         new.retain_mut(|router| {
             let result = tried.iter().find(|(name, _)| *name == router.name);
@@ -189,7 +193,13 @@ fn append(path: &Path, entry: &str) -> io::Result<()> {
 fn create(path: &Path, text: &str, identity: Option<&Identity>) -> Result<(), Error> {
     let failure = |error| Error::io(format_args!("create {}", path.display()), error);
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let mut file = file.map_err(failure)?;
+    let mut file = file.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => failed(format_args!(
+            "create {}: it exists (remove it, unless an entry has it)",
+            path.display()
+        )),
+        _ => failure(error),
+    })?;
     let mut write = || {
         if let Some(Identity { user, group, .. }) = identity {
             fchown(&file, Some(user.as_raw()), Some(group.as_raw()))?;

@@ -1,10 +1,10 @@
 //! Tries to log in to new routers, as the user of the service. A wrong password that many routers share is tried at two of
 //! them: more refusals could lock the account.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, io, os::fd::AsFd};
 
-use aw_service::{Error, Identity, Secret, run_as};
-use tokio::task::JoinSet;
+use aw_service::{Error, Identity, Secret, Signals, failed, run_as};
+use tokio::{net::UnixStream, task::JoinSet};
 
 use super::{block_on, entries::LoginResult};
 use crate::{
@@ -21,8 +21,28 @@ const MAX_REFUSED: usize = 2;
 pub fn try_logins(
     routers: Vec<Router>,
     identity: Option<&Identity>,
+    signals: &Signals,
 ) -> Result<Vec<(RouterName, LoginResult)>, Error> {
-    run_as(identity, || block_on(try_all(routers)))?
+    let trial = async {
+        tokio::select! {
+            results = try_all(routers) => Ok(results),
+            stopped = stop(signals) => Err(match stopped {
+                Ok(()) => failed("a signal ended the trial of logins: nothing is added"),
+                Err(error) => Error::io("wait for signals", error),
+            }),
+        }
+    };
+    run_as(identity, || block_on(trial))??
+}
+
+/// Waits for a signal that ends the program.
+async fn stop(signals: &Signals) -> io::Result<()> {
+    let wake = UnixStream::from_std(signals.as_fd().try_clone_to_owned()?.into())?;
+    while !signals.stopped() && !signals.take_hangup() {
+        wake.readable().await?;
+        while wake.try_read(&mut [0; 16]).is_ok_and(|read| read > 0) {}
+    }
+    Ok(())
 }
 
 async fn try_all(routers: Vec<Router>) -> Vec<(RouterName, LoginResult)> {
