@@ -104,6 +104,9 @@ pub struct Config {
     pub groups: BTreeSet<String>,
     #[serde(default, rename = "router")]
     pub routers: Vec<Router>,
+    /// What has no effect.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]

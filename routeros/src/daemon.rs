@@ -57,6 +57,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let failure = |error| Error::io("find the configuration file", error);
     let path = std::path::absolute(&options.config).map_err(failure)?;
     let config = Config::read(&path).map_err(failed)?;
+    config.warnings.iter().for_each(warn);
     let ring = config.ring_name().map_err(failed)?;
     let signals = Signals::register()?;
     let group = config.ring_group.as_deref().map(group_id).transpose()?;
@@ -188,11 +189,13 @@ async fn follow(
             }
         }
         if signals.take_hangup() {
-            match Config::read(path) {
+            let refused = |new: &Config| reload::refusal(&recorder.config, &current, new);
+            let read = Config::read(path).and_then(|new| refused(&new).map_or(Ok(new), Err));
+            match read {
                 Ok(new) => {
                     login_gate::reload();
                     retry_jumps();
-                    reload_routers(&mut tasks, &current, &new);
+                    reload_routers(&mut tasks, &new);
                     shortage(&new.routers, open_files).iter().for_each(warn);
                     reloads.send_modify(|times| *times += 1);
                     current = new;
@@ -216,8 +219,9 @@ fn start_line(config: &Config) -> String {
     format!("{count} {noun}, archive {}, {mail}", config.archive.display())
 }
 
-fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
-    let keys = reload::keys_for_a_restart(old, new);
+fn reload_routers(tasks: &mut RouterTasks, new: &Config) {
+    new.warnings.iter().for_each(warn);
+    let keys = reload::keys_for_a_restart(&tasks.recorder.config, new);
     if !keys.is_empty() {
         warn(format_args!(
             "changed in the configuration, and not in effect: {}: {}",

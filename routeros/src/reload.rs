@@ -1,6 +1,10 @@
 //! What a reload of the configuration does not apply.
 
-use crate::config::Config;
+use crate::{config::Config, start_access::RESTART};
+
+/// Keys that decide where the secrets of a router go.
+const OF_SECRETS: [&str; 7] =
+    ["archive", "git", "encrypt_to", "mail_secrets", "hooks", "commit_hooks", "mail"];
 
 /// The keys whose values differ and are in effect after a restart only. Those of routers, groups and defaults are in effect
 /// at once.
@@ -37,8 +41,27 @@ pub fn keys_for_a_restart(old: &Config, new: &Config) -> Vec<&'static str> {
             syslog,
             mail
         ],
-        [jump_hosts, include, _defaults, _groups, groups, routers]
+        [jump_hosts, include, _defaults, _groups, groups, routers, warnings]
     )
+}
+
+/// Why a configuration is not loaded: a router begins to have secrets here, while a key that decides where they go needs a
+/// restart. `started` is the configuration at the start, `current` the one whose routers are followed.
+pub fn refusal(started: &Config, current: &Config, new: &Config) -> Option<String> {
+    let mut keys = keys_for_a_restart(started, new);
+    keys.retain(|key| OF_SECRETS.contains(key));
+    let begins = new.routers.iter().find_map(|router| {
+        let old = current.routers.iter().find(|old| old.name == router.name);
+        let shows = router.show_sensitive && old.is_none_or(|old| !old.show_sensitive);
+        let backs_up = router.backup && old.is_none_or(|old| !old.backup);
+        let key = if shows { "show_sensitive" } else { "backup" };
+        (shows || backs_up).then(|| format!("{}: {key}", router.name))
+    });
+    let begins = begins.filter(|_| !keys.is_empty())?;
+    let keys = keys.join(", ");
+    Some(format!(
+        "{begins} needs {keys} of the same file, which a reload does not apply: {RESTART}"
+    ))
 }
 
 #[cfg(test)]
@@ -54,5 +77,30 @@ mod tests {
         );
         assert_eq!(keys_for_a_restart(&old, &new), ["keep", "mail_lines", "mail"]);
         assert!(keys_for_a_restart(&new, &new).is_empty());
+    }
+    /// What changes together is applied together, or not at all.
+    #[test]
+    fn secrets_wait_for_their_keys() {
+        const KEY: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+        let parse = |text: &str, keys: &str| {
+            let router = "[[router]]\nname = \"r\"\naddress = \"192.0.2.1\"\nuser = \"a\"\nkey_file = \"/k\"\n";
+            Config::parse(&format!("archive = \"/x\"\n{text}{router}{keys}")).unwrap()
+        };
+        let (encrypted, shows) = (format!("encrypt_to = [{KEY:?}]\n"), "show_sensitive = true\n");
+        let plain = parse("", "");
+        for keys in [shows, "backup = true\n"] {
+            let why = refusal(&plain, &plain, &parse(&encrypted, keys)).unwrap();
+            assert!(why.contains(" needs encrypt_to of the same file"), "{why}");
+        }
+        // In two steps: `encrypt_to` is still not in effect.
+        let between = parse(&encrypted, "");
+        assert_eq!(refusal(&plain, &plain, &between), None);
+        assert!(refusal(&plain, &between, &parse(&encrypted, shows)).is_some());
+        assert!(refusal(&plain, &plain, &parse("git = \"/g\"\n", shows)).is_some());
+        // Nothing more is shown than before.
+        assert_eq!(refusal(&plain, &plain, &parse("keep = 3\n", shows)), None);
+        let (old, new) = (parse("", shows), parse(&encrypted, shows));
+        assert_eq!(refusal(&old, &old, &new), None);
+        assert_eq!(refusal(&new, &new, &parse(&encrypted, "backup = true\n")), None);
     }
 }

@@ -2,34 +2,47 @@
 
 use std::sync::Arc;
 
-use super::{Config, Router};
+use super::{Config, Router, RouterName};
 
 /// Jump hosts in a row, at most.
 const MAX_JUMPS: usize = 4;
 
+/// Names in a warning, at most.
+const MAX_NAMES: usize = 5;
+
 /// Gives each router with `via` the entry that it names. A loop is an error.
 pub fn link_jumps(config: &mut Config) -> Result<(), String> {
     let all: Vec<Router> = config.routers.iter().chain(&config.jump_hosts).cloned().collect();
+    let mut without_effect = Vec::new();
     for router in config.routers.iter_mut().chain(&mut config.jump_hosts) {
         router.jump = jump_of(router, &all, MAX_JUMPS)
             .map_err(|why| format!("router {}: via: {why}", router.name))?;
-        check_source(router).map_err(|why| format!("router {}: source: {why}", router.name))?;
+        if let Some(first) = ignores_source(router) {
+            without_effect.push(format!("{} (via {first})", router.name));
+        }
+    }
+    config.warnings.clear();
+    if !without_effect.is_empty() {
+        let more = match without_effect.len().saturating_sub(MAX_NAMES) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        without_effect.truncate(MAX_NAMES);
+        config.warnings.push(format!(
+            "source has no effect with via, at {}{more}: connections come from the source of the jump host (set it there; source = \"\" at the router, or in its group, ends this warning)",
+            without_effect.join(", ")
+        ));
     }
     Ok(())
 }
 
-/// Only the connection to the first jump host comes from this machine.
-fn check_source(router: &Router) -> Result<(), String> {
-    let (Some(source), Some(jump)) = (router.source, &router.jump) else { return Ok(()) };
-    let mut first = jump;
+/// Only the connection to the first jump host comes from this machine: its name, if it has another source.
+fn ignores_source(router: &Router) -> Option<&RouterName> {
+    let (source, mut first) = (router.source?, router.jump.as_ref()?);
     while let Some(before) = &first.jump {
         first = before;
     }
-    if first.source == Some(source) {
-        return Ok(());
-    }
-    let name = &first.name;
-    Err(format!("it has no effect with via: set it in the entry of {name}, and not in this one"))
+    (first.source != Some(source)).then_some(&first.name)
 }
 
 fn jump_of(router: &Router, all: &[Router], left: usize) -> Result<Option<Arc<Router>>, String> {
@@ -86,13 +99,37 @@ mod tests {
         };
         let source = "source = \"192.0.2.9\"";
         for of_host in ["", "source = \"192.0.2.8\""] {
-            let why = parse(source, of_host).unwrap_err();
-            let remedy =
-                "router r1: source: it has no effect with via: set it in the entry of bastion";
-            assert!(why.contains(remedy), "{why}");
+            let config = parse(source, of_host).unwrap();
+            let [warning] = &*config.warnings else { panic!("{:?}", config.warnings) };
+            let begin = "source has no effect with via, at r1 (via bastion): ";
+            assert!(warning.starts_with(begin), "{warning}");
         }
-        assert!(parse(source, source).is_ok());
-        assert!(parse("", source).is_ok());
+        assert_eq!(parse(source, source).unwrap().warnings, [""; 0]);
+        assert_eq!(parse("", source).unwrap().warnings, [""; 0]);
+        assert_eq!(parse("source = \"\"", source).unwrap().warnings, [""; 0]);
+    }
+
+    /// One line, also if it is one of the defaults that many routers have; what it says ends it.
+    #[test]
+    fn an_inherited_source_behind_a_jump_host() {
+        let routers = |own: &str| -> String {
+            let router = |n| {
+                format!(
+                    "[[router]]\nname = \"r{n}\"\naddress = \"192.0.2.1\"\nvia = \"bastion\"\n{own}"
+                )
+            };
+            (0..9).map(router).collect()
+        };
+        let parse = |own: &str| {
+            Config::parse(&format!(
+                "archive = \"/x\"\n[defaults]\nuser = \"a\"\nkey_file = \"/k\"\nsource = \"192.0.2.9\"\n{}\
+                 [[jump_host]]\nname = \"bastion\"\naddress = \"192.0.2.3\"\nuser = \"a\"\nkey_file = \"/k\"\n",
+                routers(own)
+            ))
+        };
+        let warnings = parse("").unwrap().warnings;
+        assert!(warnings.len() == 1 && warnings[0].contains("r4 (via bastion) and 4 more: "));
+        assert_eq!(parse("source = \"\"\n").unwrap().warnings, [""; 0]);
     }
 
     #[test]
