@@ -163,8 +163,18 @@ impl SmtpClient {
     /// the others.
     pub fn send(&self, mail: &Mail) -> Result<Vec<String>, Failure> {
         let message = self.format(mail).map_err(Failure::Refused)?;
+        self.send_message(&self.recipients, &message)
+    }
+
+    /// The same to other addresses.
+    pub fn send_to(&self, to: &[String], mail: &Mail) -> Result<Vec<String>, Failure> {
+        let (message, recipients) = self.format_to(to, mail).map_err(Failure::Refused)?;
+        self.send_message(&recipients, &message)
+    }
+
+    fn send_message(&self, to: &[Address], message: &[u8]) -> Result<Vec<String>, Failure> {
         let mut connection = None;
-        let sent = self.deliver(&mut connection, &self.recipients, &message);
+        let sent = self.deliver(&mut connection, to, message);
         if let Some(connection) = connection {
             connection.quit();
         }

@@ -4,7 +4,7 @@
 mod answers;
 mod service;
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use aw_notify::{Mail, SmtpClient};
 use aw_service::{Error, Identity, failed, info, run_as, warn};
@@ -23,6 +23,7 @@ use crate::{
     config_export::{parse_stored, validate},
     daemon::DEFAULT_USERS,
     log_rule::change_log,
+    mask::mask,
     session::{export, records},
     ssh::{SshConnection, SshFault},
     terminal::{print, table_with_notes},
@@ -103,6 +104,7 @@ fn check(path: &Path, options: &CheckOptions) -> Result<(), Error> {
     for twice in same_router(&[], &config.routers, &Vec::new()) {
         warn(twice);
     }
+    config.warnings.iter().for_each(warn);
     let findings = block_on(check_routers(&config, routers))?;
     if !findings.is_empty() {
         print_findings(&findings, options.format)?;
@@ -125,21 +127,24 @@ fn check(path: &Path, options: &CheckOptions) -> Result<(), Error> {
 }
 
 /// Sends a test mail to all recipients. Returns the faults.
-fn send(config: &Config, mail: Option<SmtpClient>) -> Vec<String> {
-    let Some(client) = mail else {
+fn send(config: &Config, mail: Option<(SmtpClient, BTreeSet<Vec<String>>)>) -> Vec<String> {
+    let Some((client, lists)) = mail else {
         let none = || vec!["--send: no mail is configured (add the table [mail])".to_owned()];
         return if config.mail.is_none() { none() } else { Vec::new() };
     };
     let text = "This is a test mail of aw-routeros check --send.\n";
     let mail = Mail { subject: "[addrwatch] test", text, id: None, comment: None };
-    match client.send(&mail) {
-        Ok(refused) if refused.is_empty() => {
-            info("the mail server has accepted the test mail");
-            Vec::new()
+    let mut faults = Vec::new();
+    for list in lists {
+        match client.send_to(&list, &mail) {
+            Ok(refused) => faults.extend(refused.iter().map(|why| format!("test mail: {why}"))),
+            Err(why) => faults.push(format!("test mail: {why}")),
         }
-        Ok(refused) => refused.into_iter().map(|why| format!("test mail: {why}")).collect(),
-        Err(why) => vec![format!("test mail: {why}")],
     }
+    if faults.is_empty() {
+        info("the mail server has accepted the test mail");
+    }
+    faults
 }
 
 /// The findings in the order of the configuration.
@@ -213,7 +218,7 @@ async fn check_router(router: &Router, archive: &Archive, listens: bool) -> Find
     };
     finding.log = match answer(&connection, "/log print").await {
         Ok(log) if log.trim().is_empty() || !records(log.as_bytes()).is_empty() => "ok".into(),
-        Ok(log) => log.lines().next().unwrap_or_default().to_owned(),
+        Ok(log) => mask(log.lines().next().unwrap_or_default()),
         Err(fault) => fault,
     };
     let mut is_blind = false;

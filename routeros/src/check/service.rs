@@ -2,15 +2,19 @@
 //! as that user.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, OpenOptions},
     io::ErrorKind,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use aw_notify::{MailOptions, PreparedMailer, SmtpClient};
+use aw_notify::{PreparedMailer, SmtpClient};
 use aw_service::{Error, FileKind, cause, failed, group_id, open_file};
-use rustix::process::geteuid;
+use rustix::{
+    fs::{Access, access},
+    process::geteuid,
+};
 
 use super::remedy_for_the_service;
 use crate::{
@@ -20,6 +24,17 @@ use crate::{
 
 /// Directories that the unit hides from the service (`ProtectHome=`, `PrivateTmp=`).
 const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
+
+/// What the unit and its drop-ins stand in.
+const UNITS: [&str; 5] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+/// The unit's `StateDirectory=`, which systemd creates.
+const STATE: &str = "/var/lib/addrwatch/routeros";
 
 pub fn read_config(path: &Path) -> Result<Config, Error> {
     if let Err(error) = open_file(path, FileKind::Settings)
@@ -43,6 +58,9 @@ pub fn faults(config: &Config, path: &Path) -> Vec<String> {
     }
     if path == Path::new(DEFAULT_PATH) {
         faults.extend(hidden(config));
+        if let Some(trees) = writable_trees(&UNITS.map(Path::new)) {
+            faults.extend(forbidden(config, &trees));
+        }
     }
     faults
 }
@@ -81,6 +99,46 @@ fn writable(directory: &Path) -> Result<(), String> {
     })
 }
 
+/// Where the unit lets its service write; none if there is no unit.
+fn writable_trees(units: &[&Path]) -> Option<Vec<PathBuf>> {
+    let mut texts = Vec::new();
+    for directory in units {
+        texts.extend(fs::read_to_string(directory.join("aw-routeros.service")));
+        let drop_ins = fs::read_dir(directory.join("aw-routeros.service.d")).into_iter().flatten();
+        texts.extend(drop_ins.filter_map(|file| fs::read_to_string(file.ok()?.path()).ok()));
+    }
+    let lines = texts.iter().flat_map(|text| text.lines());
+    let values = lines.filter_map(|line| line.trim().strip_prefix("ReadWritePaths="));
+    let paths = values.flat_map(str::split_whitespace);
+    let paths = paths.map(|path| PathBuf::from(path.trim_matches(['-', '+', '"', '\''])));
+    (!texts.is_empty()).then(|| paths.chain([STATE.into()]).collect())
+}
+
+/// Directories that the unit's service cannot write to (`ProtectSystem=strict`), or cannot create.
+fn forbidden(config: &Config, trees: &[PathBuf]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for directory in [Some(&config.archive), config.git.as_ref()].into_iter().flatten() {
+        let (shown, me) = (directory.display(), own_name());
+        if !trees.iter().any(|tree| directory.starts_with(tree)) {
+            faults.push(format!(
+                "write to {shown}: the unit makes it read-only (systemctl edit aw-routeros: [Service] and ReadWritePaths={shown})"
+            ));
+        }
+        let parent = directory.ancestors().skip(1).find(|parent| parent.exists());
+        if !directory.exists()
+            && !directory.starts_with(STATE)
+            && let Some(parent) = parent
+            && access(parent, Access::WRITE_OK | Access::EXEC_OK).is_err()
+        {
+            faults.push(format!(
+                "create {shown}: {me} may not write to {} (install -d -m 700 -o {me} {shown})",
+                parent.display()
+            ));
+        }
+    }
+    faults
+}
+
 /// Files that this process can read and the unit's service cannot.
 fn hidden(config: &Config) -> Vec<String> {
     let routers = config.routers.iter().chain(&config.jump_hosts);
@@ -88,10 +146,13 @@ fn hidden(config: &Config) -> Vec<String> {
         [&router.password_file, &router.key_file, &router.passphrase_file].into_iter().flatten()
     });
     let of_mail = config.mail.iter().flat_map(|mail| [&mail.password_file, &mail.ca_file]);
-    let mut files: Vec<_> = files.chain(of_mail.flatten()).collect();
+    let oauth = config.mail.iter().flat_map(|mail| &mail.oauth);
+    let of_oauth = oauth.flat_map(|o| [&o.client_secret_file, &o.refresh_token_file]);
+    let of_mail = of_mail.chain(of_oauth).flatten();
+    let mut files: Vec<_> = files.chain(of_mail).chain(&config.include).collect();
     files.sort();
     files.dedup();
-    let is_hidden = |file: &&&std::path::PathBuf| HIDDEN.iter().any(|top| file.starts_with(top));
+    let is_hidden = |file: &&&PathBuf| HIDDEN.iter().any(|top| file.starts_with(top));
     let hidden = files.iter().filter(is_hidden).map(|file| {
         let file = file.display();
         format!("read {file}: the unit hides it from the service (move it to /etc/addrwatch)")
@@ -99,16 +160,15 @@ fn hidden(config: &Config) -> Vec<String> {
     hidden.collect()
 }
 
-/// The client for mail to all recipients: of `[mail]`, and of routers and groups.
-pub fn mail(config: &Config) -> Result<Option<SmtpClient>, String> {
+/// The client for mail, and the lists of recipients: of `[mail]`, and of routers and groups. Those of one list do not see the
+/// addresses of another.
+pub fn mail(config: &Config) -> Result<Option<(SmtpClient, BTreeSet<Vec<String>>)>, String> {
     let Some(mail) = &config.mail else { return Ok(None) };
     let spool = config.archive.join(".spool");
-    PreparedMailer::client(mail, &spool)?; // as the service does
-    let mut to = mail.to.clone();
-    to.extend(config.routers.iter().flat_map(|router| router.mail_to.iter().flatten()).cloned());
-    to.sort();
-    to.dedup();
-    PreparedMailer::client(&MailOptions { to, ..mail.clone() }, &spool).map(Some)
+    let client = PreparedMailer::client(mail, &spool)?; // as the service does
+    let of_routers = config.routers.iter().filter_map(|router| router.mail_to.as_ref());
+    let lists = [&mail.to].into_iter().chain(of_routers);
+    Ok(Some((client, lists.filter(|list| !list.is_empty()).cloned().collect())))
 }
 
 #[cfg(test)]
@@ -126,6 +186,31 @@ mod tests {
         );
         config.routers[0].key_file = Some("/etc/addrwatch/id".into());
         assert!(hidden(&config).is_empty());
+    }
+
+    #[test]
+    fn what_the_unit_makes_read_only() {
+        let units = tempfile::tempdir().unwrap();
+        assert_eq!(writable_trees(&[units.path()]), None);
+        let drop_ins = units.path().join("aw-routeros.service.d");
+        fs::create_dir(&drop_ins).unwrap();
+        let drop_in = "[Service]\nReadWritePaths=-/srv/a /srv/b\n";
+        fs::write(drop_ins.join("override.conf"), drop_in).unwrap();
+        let trees = writable_trees(&[units.path()]).unwrap();
+        assert_eq!(trees, ["/srv/a", "/srv/b", STATE].map(PathBuf::from));
+        let parse = |archive: &str| Config::parse(&format!("archive = {archive:?}\n")).unwrap();
+        let mut config = parse(STATE);
+        assert_eq!(forbidden(&config, &trees), [""; 0]);
+        config.git = Some("/srv/none/routeros.git".into());
+        let faults = forbidden(&config, &trees);
+        let fault = "write to /srv/none/routeros.git: the unit makes it read-only (systemctl edit aw-routeros: [Service] and ReadWritePaths=/srv/none/routeros.git)";
+        assert_eq!(faults[0], fault);
+        // Not even root writes there.
+        let faults = forbidden(&parse("/proc/none/archive"), &["/proc".into()]);
+        assert!(
+            geteuid().is_root() || faults[0].contains("create /proc/none/archive: "),
+            "{faults:?}"
+        );
     }
 
     #[test]
