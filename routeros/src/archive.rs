@@ -12,7 +12,6 @@
 //! NAME/log.txt             a line for each message
 //! NAME/refused/*.rsc       incomplete exports
 //! NAME/sensitive/*.age     exports with secrets, encrypted
-//! NAME/secrets.json        with these, what changes of secrets are found with
 //! NAME/backups/*.age       binary backups, encrypted
 //! NAME/state.json          the state of the router
 //! ```
@@ -72,8 +71,8 @@ pub struct RouterState {
     pub unconfirmed: String,
     /// When old files were last removed.
     pub tidied: Option<Timestamp>,
-    /// Whether files with secrets in clear, from before `encrypt_to`, were reported.
-    pub clear_reported: bool,
+    /// The rules of `mask.rs` by which files with secrets in clear, from before `encrypt_to`, were found and reported.
+    pub clear_rules: u32,
 }
 
 const MAX_REFUSED: usize = 20;
@@ -89,6 +88,17 @@ impl Archive {
     /// A router's part of the archive at `root`. Creates nothing.
     pub fn of(root: &Path, router: &RouterName) -> Archive {
         Archive { directory: root.join(router.as_str()) }
+    }
+
+    /// The routers that the archive at `root` has a directory of, also those that are configured no more.
+    pub fn names(root: &Path) -> io::Result<Vec<RouterName>> {
+        let entries =
+            fs::read_dir(root)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut names: Vec<_> =
+            entries.filter_map(|name| RouterName::try_from(name).ok()).collect();
+        names.retain(|name| root.join(name.as_str()).is_dir());
+        names.sort();
+        Ok(names)
     }
 
     pub fn create(&self) -> io::Result<()> {

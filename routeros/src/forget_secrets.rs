@@ -5,13 +5,19 @@ use std::{fs, os::unix::fs::MetadataExt, path::Path};
 use aw_service::{Error, failed, info};
 use rustix::process::geteuid;
 
-use crate::{archive::Archive, config::Config, daemon, terminal::print};
+use crate::{
+    archive::Archive,
+    config::{Config, Router},
+    daemon,
+    terminal::print,
+};
 
 pub fn run(path: &Path) -> Result<(), Error> {
     let config = Config::read(path).map_err(failed)?;
-    if config.encrypt_to.is_empty() {
+    let shows = |router: &&Router| router.show_sensitive;
+    if config.encrypt_to.is_empty() && config.routers.iter().any(|router| shows(&router)) {
         return Err(failed(
-            "forget secrets: encrypt_to is not set, so the next export would have them again (set it, or remove show_sensitive)",
+            "forget secrets: the next export would have them again, because a router has show_sensitive, and encrypt_to is not set (set it, or remove show_sensitive)",
         ));
     }
     let archive = &config.archive;
@@ -25,10 +31,15 @@ pub fn run(path: &Path) -> Result<(), Error> {
     }
     let _lock = daemon::lock(archive, None)?;
     let mut count = 0;
-    for router in config.routers.iter().filter(|router| router.show_sensitive) {
-        let files = Archive::of(archive, &router.name);
+    for router in Archive::names(archive).map_err(read)? {
+        let files = Archive::of(archive, &router);
+        // What a router exports without `show_sensitive`, such as scripts, it exports again: masked, that would be a change.
+        let is_exported = config.routers.iter().any(|it| it.name == router && !shows(&it));
         for name in files.text_files().map_err(read)? {
-            let path = archive.join(router.name.as_str()).join(&name);
+            if is_exported && name == "latest.rsc" {
+                continue;
+            }
+            let path = archive.join(router.as_str()).join(&name);
             if files.mask_file(&name, true).map_err(|error| Error::io(path.display(), error))? {
                 print(&format!("{}\n", path.display()))?;
                 count += 1;

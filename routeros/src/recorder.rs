@@ -42,7 +42,7 @@ use self::{
 pub use self::{
     record_backup::BackupTimes,
     record_export::Outcome,
-    secret_tags::{StoredTags, untagged},
+    secret_tags::untagged,
     shared::{CONNECTING, is_followed},
 };
 use crate::{
@@ -100,7 +100,7 @@ impl Recorder {
                 config.mail_lines,
             ),
             ring: ring.map(ChangeRing::new),
-            commits: git.map(|git| Commits::new(&config.archive, git)),
+            commits: git.map(|git| Commits::new(config, git)),
             hooks: None,
             clock: RetentionClock::new(),
             judge: Judge::default(),

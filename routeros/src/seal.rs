@@ -41,13 +41,16 @@ impl TryFrom<String> for Recipient {
 /// Bytes of a part of the text, which is encrypted and authenticated by itself.
 const CHUNK: usize = 64 << 10;
 
+/// One recipient and any further ones (`split_first` of a list): what is encrypted to none is lost.
+pub type Recipients<'a> = (&'a Recipient, &'a [Recipient]);
+
 /// Encrypts to all recipients: each can decrypt. Fails only without random numbers or with a recipient that is no key.
-pub fn seal(recipients: &[Recipient], text: &[u8]) -> Result<Vec<u8>, Unspecified> {
+pub fn seal(recipients: Recipients, text: &[u8]) -> Result<Vec<u8>, Unspecified> {
     seal_with(recipients, text, &SystemRandom::new())
 }
 
 fn seal_with(
-    recipients: &[Recipient],
+    (first, others): Recipients,
     text: &[u8],
     random: &dyn SecureRandom,
 ) -> Result<Vec<u8>, Unspecified> {
@@ -55,7 +58,7 @@ fn seal_with(
     random.fill(&mut file_key)?;
     random.fill(&mut nonce)?;
     let mut header = "age-encryption.org/v1\n".to_owned();
-    for recipient in recipients {
+    for recipient in [first].into_iter().chain(others) {
         let (share, wrapped) = wrap(recipient, &file_key, random)?;
         header += &format!("-> X25519 {}\n{}\n", BASE64.encode(share), BASE64.encode(wrapped));
     }
@@ -175,7 +178,7 @@ mod tests {
             current: 0.into(),
         };
         let text = b"/ppp secret add name=x password=geheim\n";
-        let sealed = seal_with(&[recipient], text, &random).unwrap();
+        let sealed = seal_with((&recipient, &[]), text, &random).unwrap();
         let header = "age-encryption.org/v1
 -> X25519 NYBy1jZYgNGu6jKa35EhODhR7SGijjt16WXQ0s0WYlQ
 sATkill4vrIfdoxhSeic+mpE0eRyLTRAvhyLCTQz6M8
@@ -197,8 +200,7 @@ sATkill4vrIfdoxhSeic+mpE0eRyLTRAvhyLCTQz6M8
     fn the_text_is_not_in_it() {
         let recipient = Recipient::try_from(KEY.to_owned()).unwrap();
         for length in [0, 1, CHUNK, CHUNK + 1] {
-            let sealed =
-                seal(&[recipient.clone(), recipient.clone()], &vec![b'x'; length]).unwrap();
+            let sealed = seal((&recipient, &[recipient.clone()]), &vec![b'x'; length]).unwrap();
             assert!(sealed.starts_with(b"age-encryption.org/v1\n-> X25519 "));
             assert!(!sealed.windows(8).any(|window| window == b"xxxxxxxx"));
         }

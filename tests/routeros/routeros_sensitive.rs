@@ -7,6 +7,7 @@ use aw_tests::ring::Ring;
 use aw_tests::routeros::{Router, Version};
 use aw_tests::server::installed;
 use aw_tests::watching::Watching;
+use rustix::process::Signal;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -133,24 +134,109 @@ fn a_changed_secret_is_a_change() {
     router.add("bob", "/ip dns set servers=192.0.2.53");
     sink.wait_for(&["configuration changed by bob (+2 -1)"]);
     daemon.stop().ok();
-    // A restart alone is no change; the tags in the archive have 12 bits, so six secrets change.
+    // A restart alone is no change. What an earlier version stored of secrets goes.
+    let stored = watching.archive("core1").join("secrets.json");
+    fs::write(&stored, "{}").unwrap();
     let daemon = watching.start();
     wait_until("exports go on", || daemon.stderr.text().contains("connected"));
+    assert!(!stored.exists());
     router.add("carol", "/ip dns set servers=192.0.2.54");
     sink.wait_for(&["configuration changed by carol", "(+1 -0)"]);
     daemon.stop().ok();
+    // Nothing in the archive shows a changed secret to who guesses it: the log of the router names who changed one meanwhile.
     set("zuhause", 0..6);
     by("dave");
     let daemon = watching.start();
-    daemon.stderr.wait_for("configuration changed by UNKNOWN");
+    daemon.stderr.wait_for("dave: not part of an export");
+    set("auswaerts", 0..1);
+    by("erin");
+    sink.wait_for(&["configuration changed by erin (+1 -1)"]);
     daemon.stop().ok();
     let changes = fs::read_to_string(watching.archive("core1").join("changes.jsonl")).unwrap();
     assert_eq!(changes.lines().count(), 4, "{changes}");
-    let last = changes.lines().last().unwrap();
-    assert!(last.contains("dave") && last.contains("-/ppp secret add name=n"), "{last}");
-    for text in ["geheim", "neuheim", "nochneuer", "zuhause"] {
+    for text in ["geheim", "neuheim", "nochneuer", "zuhause", "auswaerts"] {
         assert!(!has_in_clear(&watching.root(), text), "{text}");
     }
+}
+
+/// `encrypt_to` and `show_sensitive` are in effect together, or not at all: a reload applies the second one only.
+#[test]
+fn a_reload_does_not_write_secrets_in_clear() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().lines.push(SECRET.into());
+    let watching = Watching::new(&ring).git().router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    let mut watching = watching.global(&format!("encrypt_to = [{KEY:?}]"));
+    let reload = |watching: &mut Watching, key: &str| {
+        watching.replace("settle = 1\n", &format!("settle = 1\n{key}"));
+        daemon.signal(Signal::HUP);
+    };
+    // In one step, and in two.
+    reload(&mut watching, "show_sensitive = true\n");
+    const REFUSED: &str = "needs encrypt_to of the same file, which a reload does not apply: restart aw-routeros (systemctl restart aw-routeros): the old configuration stays in effect";
+    daemon.stderr.wait_for(&format!("core1: show_sensitive {REFUSED}"));
+    watching.replace("show_sensitive = true\n", "interval = 1000\n");
+    daemon.signal(Signal::HUP);
+    daemon.stderr.wait_for("and not in effect: encrypt_to: ");
+    daemon.stderr.wait_for("configuration loaded: 1 routers");
+    watching.replace("interval = 1000\n", "interval = 1000\nbackup = true\n");
+    daemon.signal(Signal::HUP);
+    daemon.stderr.wait_for(&format!("core1: backup {REFUSED}"));
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    daemon.stop().ok();
+    assert!(!has_in_clear(&watching.root(), "geheim"));
+    assert!(!watching.archive("core1").join("backups").exists());
+    // The restart applies both.
+    watching.replace("backup = true\n", "show_sensitive = true\n");
+    let daemon = watching.start();
+    let sensitive = watching.archive("core1").join("sensitive");
+    wait_until("an encrypted export", || files(&sensitive).len() == 1);
+    daemon.stop().ok();
+    assert!(!has_in_clear(&watching.root(), "geheim"));
+}
+
+/// Also the files of routers that are configured no more have no secrets in git, and none at all after `forget-secrets`.
+#[test]
+fn directories_of_former_routers() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().lines.push(SECRET.into());
+    let mut watching =
+        Watching::new(&ring).router("gone", &router, Version::V7).option("show_sensitive = true");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    let command = "(/ppp secret add name=y password=geheim2)";
+    router.log("system,info", &format!("ppp secret <y> added by ssh:bob@192.0.2.7 {command}"));
+    let state = watching.archive("gone").join("state.json");
+    wait_until("the last line", || fs::read_to_string(&state).unwrap().contains("geheim2"));
+    daemon.stop().ok();
+    let forget = |watching: &Watching| {
+        let mut command = aw_tests::rig::program("aw-routeros", &["forget-secrets", "-c"]);
+        command.arg(watching.file("routeros.toml"));
+        run(command)
+    };
+    let remedy = "(set it, or remove show_sensitive)";
+    forget(&watching).refused("aw-routeros", &[remedy]);
+    watching.replace("name = \"gone\"", "name = \"core1\"");
+    let watching = watching.git().global(&format!("encrypt_to = [{KEY:?}]"));
+    let daemon = watching.start();
+    let report = daemon.stderr.wait_for("files from before encrypt_to have secrets in clear");
+    assert!(report.contains("those of gone (") && report.contains("state.json"), "{report}");
+    daemon.stderr.wait_for("first contact");
+    daemon.stop().ok();
+    let mut git = Command::new("git");
+    git.arg("--git-dir").arg(watching.git_path()).args(["log", "-p", "main"]);
+    let log = run(git).ok().stdout;
+    assert!(log.contains("gone.rsc") && log.contains("password=***"), "{log}");
+    assert!(!log.contains("geheim"), "{log}");
+    // Its second remedy, without `encrypt_to`.
+    let path = watching.file("routeros.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let text = text.replace("show_sensitive = true\n", "");
+    fs::write(&path, text.replace(&format!("encrypt_to = [{KEY:?}]\n"), "")).unwrap();
+    forget(&watching).ok();
+    assert!(!has_in_clear(&watching.root(), "geheim"));
 }
 
 /// An archive of before: its base is compared without the secrets, so that `encrypt_to` is no change.

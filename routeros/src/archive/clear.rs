@@ -14,7 +14,7 @@ use crate::{
     mask::{mask, mask_json},
 };
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "latest.rsc",
     "latest.rsc.damaged",
     "changes.jsonl",
@@ -23,6 +23,7 @@ const FILES: [&str; 8] = [
     "diff.txt",
     "log.txt.1",
     "log.txt",
+    "state.json",
 ];
 
 impl Archive {
@@ -40,7 +41,7 @@ impl Archive {
     /// Whether a file has secrets in clear. With `replace` they become `***`.
     pub fn mask_file(&self, name: &str, replace: bool) -> io::Result<bool> {
         let path = self.path(name);
-        let masked_part = if name.contains(".jsonl") { masked_json } else { masked_text };
+        let masked_part = if name.contains(".json") { masked_json } else { masked_text };
         // An export as a whole, because a line may be in the menu of one before it.
         let reads_all = name.starts_with("latest.rsc") || name.ends_with(".rsc");
         let mut has_secrets = false;

@@ -1,16 +1,15 @@
 //! What is stored encrypted only: exports with secrets, `sensitive/*.rsc.age`, beside `snapshots/`, which then have none; and
-//! binary backups, `backups/*.backup.age`. `secrets.json` finds changes of secrets.
+//! binary backups, `backups/*.backup.age`.
 
-use std::io::{self, ErrorKind, Write};
+use std::{
+    fs,
+    io::{self, ErrorKind, Write},
+};
 
-use aw_service::{FileKind, read_file};
 use jiff::Timestamp;
 
-use super::{Archive, MAX_FACTS, found, make_directory, replace, write_then_rename};
-use crate::{
-    file_names::{outdated, snapshot, snapshot_time},
-    recorder::StoredTags,
-};
+use super::{Archive, found, make_directory, write_then_rename};
+use crate::file_names::{outdated, snapshot, snapshot_time};
 
 /// A directory, and the end of its files in place of that of a snapshot.
 type Kind = (&'static str, &'static str);
@@ -35,14 +34,9 @@ impl Archive {
         Ok(self.sealed(BACKUPS)?.iter().rev().find_map(|name| snapshot_time(name)))
     }
 
-    /// What changes of secrets are found with; None if the file is missing or damaged.
-    pub fn secret_tags(&self) -> io::Result<Option<StoredTags>> {
-        let bytes = found(read_file(&self.path("secrets.json"), FileKind::State, MAX_FACTS))?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
-    }
-
-    pub fn set_secret_tags(&self, tags: &StoredTags) -> io::Result<()> {
-        replace(&self.path("secrets.json"), &serde_json::to_vec(tags)?)
+    /// Removes hashes of secrets, which an earlier version stored.
+    pub fn remove_secret_tags(&self) -> io::Result<()> {
+        found(fs::remove_file(self.path("secrets.json"))).map(drop)
     }
 
     /// Removes the oldest exports and backups beyond `keep` of each, and all from before `since`, but not the newest.

@@ -1,27 +1,36 @@
 //! Commits changes to a git repository with one file for each router.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Mutex,
-};
+use std::{io, path::PathBuf, sync::Mutex};
 
 use jiff::Timestamp;
 
-use super::lock;
-use crate::{archive::Archive, config::RouterName, git::Repository};
+use super::{
+    clear_secrets::{is_looked_through, is_masked},
+    lock,
+};
+use crate::{
+    archive::Archive,
+    config::{Config, RouterName},
+    git::Repository,
+    lossless::{bytes_of, lossless},
+    mask::mask,
+};
 
 /// The subject of a commit at the start.
 pub const AT_START: &str = "as found at the start";
 
 pub struct Commits {
     archive: PathBuf,
+    /// Whose configurations have secrets in clear, if they are from before `encrypt_to`.
+    masked: Vec<RouterName>,
     git: Mutex<Repository>,
 }
 
 impl Commits {
-    pub fn new(archive: &Path, git: Repository) -> Commits {
-        Commits { archive: archive.into(), git: Mutex::new(git) }
+    pub fn new(config: &Config, git: Repository) -> Commits {
+        let mut masked = Archive::names(&config.archive).unwrap_or_default();
+        masked.retain(|name| is_masked(config, name));
+        Commits { archive: config.archive.clone(), masked, git: Mutex::new(git) }
     }
 
     /// Commits the archive if the last commit differs from it, and returns whether it did.
@@ -53,11 +62,16 @@ impl Commits {
 
     /// Sets the tree of the next commit to the newest configurations in the archive.
     fn fill(&self, git: &mut Repository) -> io::Result<()> {
-        let names = fs::read_dir(&self.archive)?.filter_map(|entry| {
-            RouterName::try_from(entry.ok()?.file_name().into_string().ok()?).ok()
-        });
-        git.fill(names.filter_map(|name| {
-            let bytes = Archive::of(&self.archive, &name).base().transpose()?;
+        let names = Archive::names(&self.archive)?;
+        git.fill(names.into_iter().filter_map(|name| {
+            let archive = Archive::of(&self.archive, &name);
+            let bytes = archive.base().transpose()?;
+            // Also if the start could not mask the file itself.
+            let is_clear = self.masked.contains(&name) && !is_looked_through(&archive);
+            let bytes = bytes.map(|bytes| match is_clear {
+                true => bytes_of(&mask(&lossless(&bytes))),
+                false => bytes,
+            });
             Some(bytes.map(|bytes| (format!("{name}.rsc"), bytes)))
         }))
     }

@@ -8,7 +8,6 @@ use super::{Recorder, lock};
 use crate::{
     config::{Router, RouterName},
     file_names::snapshot_time,
-    seal::seal,
 };
 
 /// What decides when the next backup is due.
@@ -34,9 +33,7 @@ impl Recorder {
 
     /// Encrypts a backup and stores it. Waits for disks: not for the thread of the event loop.
     pub fn store_backup(&self, router: &Router, backup: &[u8], began: Timestamp) -> io::Result<()> {
-        let sealed = seal(&self.config.encrypt_to, backup).map_err(|_| {
-            io::Error::other("encrypt a backup: no random numbers, or a recipient is no key")
-        })?;
+        let sealed = self.sealed("a backup", backup)?;
         let recording = self.export_lock(&router.name);
         let _lock = lock(&recording);
         let archive = self.archive(&router.name);

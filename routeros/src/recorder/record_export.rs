@@ -95,7 +95,7 @@ impl Recorder {
         let tags = if let Ok(Some(clear)) = clear
             && let Ok(masked) = parse(&fetched.bytes)
         {
-            Some(self.secret_tags(&router.name, &clear, &masked, &completed)?)
+            Some(self.secret_tags(&router.name, &clear, &masked, &completed))
         } else {
             None
         };

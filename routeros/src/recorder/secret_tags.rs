@@ -1,61 +1,26 @@
-//! Finds lines whose secrets changed, although with `encrypt_to` no configuration in clear has secrets: a tag of each line with
-//! a secret is compared. The tags of this process are hashes that only it knows. Those in `secrets.json`, for the first
-//! export after a restart, have [`BITS`] bits: they confirm no guess, see docs/dev/routeros.md.
+//! Finds lines whose secrets changed, although with `encrypt_to` no configuration in clear has secrets: a hash of each line with
+//! a secret is compared. The hashes have a key that only this process knows, and none is stored, so the first export after a
+//! restart is compared without secrets: see docs/dev/routeros.md.
 
 use std::{
     collections::{BTreeMap, hash_map::RandomState},
     hash::BuildHasher,
-    io,
 };
-
-use ring::{
-    hmac::{self, HMAC_SHA256},
-    rand::{SecureRandom, SystemRandom},
-};
-use serde::{Deserialize, Serialize};
 
 use super::{Recorder, lock};
 use crate::{
-    archive::Archive,
     config::RouterName,
     config_export::{Completed, Export},
     diff::Difference,
     mask::mask,
 };
 
-/// Of a tag in the archive: of so many guesses one is right by chance, and so is one of so many changes missed that are made
-/// while the program does not run.
-const BITS: u32 = 12;
 /// Stands before the tag at the end of a line.
 const MARK: char = '\u{1}';
 
 /// For each line as it is compared, with *** in place of secrets, the tags of these secrets: more than one if several lines
 /// differ in secrets only.
 type Tags = BTreeMap<String, Vec<u64>>;
-
-/// The content of `secrets.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredTags {
-    /// Random, of this router.
-    key: [u8; 32],
-    lines: Tags,
-}
-
-impl StoredTags {
-    fn new() -> io::Result<StoredTags> {
-        let mut key = [0; 32];
-        let filled = SystemRandom::new().fill(&mut key);
-        filled.map_err(|_| io::Error::other("no random numbers"))?;
-        Ok(StoredTags { key, lines: Tags::new() })
-    }
-
-    fn tag(&self, line: &str) -> u64 {
-        let key = hmac::Key::new(HMAC_SHA256, &self.key);
-        let tag = hmac::sign(&key, line.as_bytes());
-        let [first, second, ..] = tag.as_ref() else { return 0 };
-        u64::from(u16::from_be_bytes([*first, *second]) >> (16 - BITS))
-    }
-}
 
 /// The tags of the bases of all routers that this process recorded.
 #[derive(Default)]
@@ -66,9 +31,7 @@ pub struct SecretTags {
 
 /// The tags of an export, and which of them differ from those of the base.
 pub struct NewTags {
-    exact: Tags,
-    stored: StoredTags,
-    known: Option<StoredTags>,
+    all: Tags,
     /// Lines with another secret than in the base: the tags there and here.
     changed: BTreeMap<String, (Vec<u64>, Vec<u64>)>,
 }
@@ -82,14 +45,6 @@ fn secret_lines<'a>(masked: &'a [String], clear: &'a [String]) -> Vec<(String, &
     pairs.filter(|(masked, line)| masked != line).collect()
 }
 
-fn tags(lines: &[(String, &str)], tag: impl Fn(&str) -> u64) -> Tags {
-    let mut tags = Tags::new();
-    for (masked, line) in lines {
-        tags.entry(masked.clone()).or_default().push(tag(line));
-    }
-    tags
-}
-
 impl Recorder {
     /// Compares the secrets of an export with those of the base. `clear` is the export with its secrets.
     pub fn secret_tags(
@@ -98,58 +53,33 @@ impl Recorder {
         clear: &Export,
         masked: &Export,
         completed: &Completed,
-    ) -> io::Result<NewTags> {
-        let lines = secret_lines(&masked.lines, &clear.lines);
-        let known = self.archive(router).secret_tags()?;
-        let mut stored = known.clone().map_or_else(StoredTags::new, Ok)?;
-        stored.lines = tags(&lines, |line| stored.tag(line));
+    ) -> NewTags {
         let mut memory = lock(&self.secret_tags);
-        let mut exact = tags(&lines, |line| memory.hasher.hash_one(line));
+        let mut all = Tags::new();
+        for (masked, line) in secret_lines(&masked.lines, &clear.lines) {
+            all.entry(masked).or_default().push(memory.hasher.hash_one(line));
+        }
         let of_base = memory.routers.entry(router.clone()).or_default();
         let mut changed = BTreeMap::new();
-        for line in stored.lines.keys() {
-            let on_disk = || Some((known.as_ref()?.lines.get(line)?, &stored.lines[line]));
-            let Some((old, new)) =
-                of_base.get(line).map(|old| (old, &exact[line])).or_else(on_disk)
-            else {
-                continue; // a new line, or one whose secret no earlier export showed
-            };
-            if old != new {
+        for (line, new) in &all {
+            // Without one: a new line, or one whose secret no earlier export of this process showed.
+            let old = of_base.get(line).filter(|old| *old != new);
+            if let Some(old) = old.filter(|old| count(&completed.base, line) == old.len()) {
                 changed.insert(line.clone(), (old.clone(), new.clone()));
             }
         }
-        changed.retain(|line, (old, _)| count(&completed.base, line) == old.len());
         // Lines of sections that failed are those of the base.
         for line in &completed.export.lines {
-            if let Some(tags) = of_base.get(line).filter(|_| !exact.contains_key(line)) {
-                exact.insert(line.clone(), tags.clone());
-            }
-            let tags = known.as_ref().and_then(|known| known.lines.get(line));
-            if let Some(tags) = tags.filter(|_| !stored.lines.contains_key(line)) {
-                stored.lines.insert(line.clone(), tags.clone());
+            if let Some(tags) = of_base.get(line).filter(|_| !all.contains_key(line)) {
+                all.insert(line.clone(), tags.clone());
             }
         }
-        Ok(NewTags { exact, stored, known, changed })
+        NewTags { all, changed }
     }
 
-    /// Stores the tags of what is the base now. A failure is reported: the next export stores them again.
+    /// Remembers the tags of what is the base now.
     pub fn set_secret_tags(&self, router: &RouterName, new: NewTags) {
-        lock(&self.secret_tags).routers.insert(router.clone(), new.exact);
-        if new.known.as_ref() != Some(&new.stored) {
-            let stored = self.archive(router).set_secret_tags(&new.stored);
-            self.journal.report(router, "secrets.json", stored);
-        }
-    }
-
-    /// Stores the tags of a base that had its secrets in clear until now.
-    pub fn set_first_secret_tags(
-        archive: &Archive,
-        clear: &Export,
-        masked: &Export,
-    ) -> io::Result<()> {
-        let mut stored = StoredTags::new()?;
-        stored.lines = tags(&secret_lines(&masked.lines, &clear.lines), |line| stored.tag(line));
-        archive.set_secret_tags(&stored)
+        lock(&self.secret_tags).routers.insert(router.clone(), new.all);
     }
 }
 
@@ -206,20 +136,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_of_the_archive_are_short_and_depend_on_its_key() {
-        let (one, other) = (StoredTags::new().unwrap(), StoredTags::new().unwrap());
-        let lines: Vec<_> = (0..100).map(|n| format!("/user add password={n}")).collect();
-        let all = |tags: &StoredTags| lines.iter().map(|line| tags.tag(line)).collect::<Vec<_>>();
-        assert!(all(&one).iter().all(|tag| *tag < 1 << BITS) && all(&one) == all(&one));
-        assert_ne!(all(&one), all(&other));
-    }
-
-    #[test]
     fn lines_with_tags() {
         let line = "/ppp secret add password=***".to_owned();
         let changed = [(line.clone(), (vec![1, 2], vec![1, 3]))].into();
-        let stored = StoredTags::new().unwrap();
-        let new = NewTags { exact: Tags::new(), stored, known: None, changed };
+        let new = NewTags { all: Tags::new(), changed };
         let lines = [line.clone(), "/x add é".into(), line.clone()];
         let (old, new_lines) = new.tagged(&lines, &lines);
         let difference = untagged_difference(Difference::between(&old, &new_lines, None));

@@ -32,6 +32,18 @@ impl Recorder {
         }
     }
 
+    /// Encrypts to the recipients of the configuration at the start.
+    pub fn sealed(&self, what: &str, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let Some(recipients) = self.config.encrypt_to.split_first() else {
+            let text = format!("encrypt {what}: encrypt_to was not set at the start");
+            return Err(io::Error::other(format!("{text} (systemctl restart aw-routeros)")));
+        };
+        seal(recipients, bytes).map_err(|_| {
+            let text = format!("encrypt {what}: no random numbers, or a recipient is no key");
+            io::Error::other(text)
+        })
+    }
+
     /// Stores a complete export with its secrets if it differs from the one before. A failure is reported once, and the next
     /// export is stored again.
     pub fn store_sensitive(&self, router: &Router, export: &[u8], now: Timestamp) {
@@ -71,9 +83,7 @@ impl Recorder {
         if known.is_some_and(|known| known.as_ref() == hash.as_ref()) {
             return Ok(None);
         }
-        let sealed = seal(&self.config.encrypt_to, export).map_err(|_| {
-            io::Error::other("encrypt an export: no random numbers, or a recipient is no key")
-        })?;
+        let sealed = self.sealed("an export", export)?;
         self.archive(&router.name).add_sensitive(now, &sealed)?;
         Ok(Some(hash))
     }
