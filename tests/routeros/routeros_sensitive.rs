@@ -184,7 +184,7 @@ fn a_reload_does_not_write_secrets_in_clear() {
     daemon.signal(Signal::HUP);
     daemon.stderr.wait_for(&format!("core1: backup {REFUSED}"));
     router.add("alice", "/ip dns set servers=192.0.2.53");
-    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    daemon.stderr.wait_for("(+1 -0)"); // it may connect again just then
     daemon.stop().ok();
     assert!(!has_in_clear(&watching.root(), "geheim"));
     assert!(!watching.archive("core1").join("backups").exists());

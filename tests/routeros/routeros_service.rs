@@ -10,9 +10,11 @@ use aw_tests::watching::Watching;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::{self, Permissions};
-use std::net::{Ipv6Addr, TcpListener};
+use std::io::{self, Write};
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
+use std::thread;
 
 const NOBODY: u32 = 65534;
 
@@ -516,4 +518,68 @@ fn changes_are_removed_with_their_snapshots() {
     assert!(heads.len() == 2 && heads[0].contains("by bob") && heads[1].contains("by carol"));
     assert!(!at("users/alice.diff").exists() && at("users/bob.diff").exists());
     assert!(fs::read_to_string(at("log.txt")).unwrap().starts_with(&log));
+}
+
+/// `check` has the groups of the service's user, as systemd gives them to the service.
+#[test]
+fn check_has_the_groups_of_the_user() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root can change the user");
+    }
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    fs::set_permissions(watching.file(""), Permissions::from_mode(0o755)).unwrap();
+    const KEYS: u32 = 54321;
+    let password = watching.file("password");
+    chown(&password, Some(0), Some(KEYS)).unwrap();
+    fs::set_permissions(&password, Permissions::from_mode(0o640)).unwrap();
+    let groups = fs::read_to_string("/etc/group").unwrap();
+    let group_file = watching.file("group");
+    fs::write(&group_file, format!("{}\nkeys:x:{KEYS}:nobody\n", groups.trim_end())).unwrap();
+    let mut check = Command::new("unshare");
+    let script = "mount --bind \"$1\" /etc/group && shift && exec \"$@\"";
+    check.args(["--mount", "sh", "-c", script, "sh"]).arg(&group_file);
+    let command = watching.command();
+    check.arg(command.get_program()).args(command.get_args()).args(["-u", "nobody", "check"]);
+    let found = run(check);
+    if found.stderr.contains("unshare") || found.stderr.contains("mount:") {
+        return skip("no namespace of mounts");
+    }
+    let found = found.ok();
+    assert!(found.stdout.contains("ok, "), "{}", found.stdout);
+}
+
+/// A signal while a login is tried: no file without an entry stays, so that the next `add` works.
+#[test]
+fn add_that_is_interrupted() {
+    let router = Router::start(Version::V7);
+    let directory = tempfile::tempdir().unwrap();
+    let (config, password) =
+        (directory.path().join("routeros.toml"), directory.path().join("core1.pass"));
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, to) = (proxy.local_addr().unwrap(), router.address);
+    // The first connection gives the host key, the second one hangs.
+    thread::spawn(move || {
+        let (mut client, _) = proxy.accept().unwrap();
+        let mut server = TcpStream::connect(to).unwrap();
+        let (mut from, mut back) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        thread::spawn(move || io::copy(&mut from, &mut back));
+        thread::spawn(move || io::copy(&mut server, &mut client));
+        let _hanging = proxy.accept().unwrap();
+        loop {
+            thread::park();
+        }
+    });
+    let address = address.to_string();
+    let arguments =
+        ["add", &address, "--name", "core1", "--login", "admin", "--host-key", &router.host_key];
+    let mut add = program("aw-routeros", &arguments);
+    add.arg("-c").arg(&config);
+    let mut add = Run::start(add);
+    add.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+    wait_until("the password file", || password.exists());
+    add.signal(Signal::INT);
+    add.stderr.wait_for("a signal ended the trial of logins: nothing is added");
+    wait_until("the end", || !password.exists());
+    assert!(!config.exists());
 }
