@@ -167,6 +167,11 @@ impl fmt::Display for AttachError {
             Self::Missing => {
                 write!(f, "no such ring (start the collector, or name its ring with -m)")
             }
+            Self::Denied(Some(group @ 1..)) if group_name(*group) == group.to_string() => write!(
+                f,
+                "permission denied (you are {}, and group {group} may read it, which has no name here: start the collector with --group GROUP, a group that you are in)",
+                user_name(geteuid().as_raw())
+            ),
             Self::Denied(Some(group @ 1..)) => {
                 let (user, group) = (user_name(geteuid().as_raw()), group_name(*group));
                 write!(
