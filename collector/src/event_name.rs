@@ -41,6 +41,20 @@ pub fn own(names: &[EventName], interface: Option<&str>) -> Option<InterfaceName
     names.iter().rfind(own).map(|one| one.name)
 }
 
+/// The interfaces that `--as` names and that are neither among these nor names of mirrored frames.
+pub fn unknown_names(
+    names: &[EventName],
+    captured: impl Iterator<Item = InterfaceName>,
+) -> Vec<(&str, InterfaceName)> {
+    let captured: Vec<InterfaceName> = captured.collect();
+    let named = names.iter().filter_map(|one| Some((one.interface.as_deref()?, one.name)));
+    let is_unknown = |(interface, _): &(&str, InterfaceName)| {
+        !["vxlan", "tzsp"].contains(interface)
+            && captured.iter().all(|one| one.as_str() != *interface)
+    };
+    named.filter(is_unknown).collect()
+}
+
 /// `--as` names interfaces that are captured, or sockets that receive frames.
 pub fn check_event_names(options: &Options, interfaces: &[InterfaceName]) -> Result<(), Error> {
     let names = &options.names;

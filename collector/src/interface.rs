@@ -122,6 +122,14 @@ fn index(name: &str) -> io::Result<Option<u32>> {
     Ok(name_to_index(socket, name).ok())
 }
 
+/// Why there is nothing to listen on, if an interface does not exist.
+pub fn absent(name: InterfaceName) -> Option<&'static str> {
+    let is_absent = name.as_str() != "any" && matches!(index(name.as_str()), Ok(None));
+    is_absent.then_some(NO_SUCH)
+}
+
+const NO_SUCH: &str = "no such interface (ip link lists them)";
+
 /// Whether IFF_UP is not set (netdevice(7)).
 fn is_down(name: InterfaceName) -> bool {
     let flags = fs::read_to_string(format!("/sys/class/net/{name}/flags")).ok();
@@ -148,7 +156,7 @@ pub fn open(name: InterfaceName, options: &CaptureOptions) -> Result<OpenInterfa
     let any = name.as_str() == "any";
     let index = index(name.as_str()).ok().flatten();
     if !any && index.is_none() {
-        let why = "no such interface (ip link lists them)".into();
+        let why = NO_SUCH.into();
         return Err(OpenError { temporary: true, why });
     }
     let open_error = |error: pcap::Error| {
@@ -175,13 +183,24 @@ pub fn open(name: InterfaceName, options: &CaptureOptions) -> Result<OpenInterfa
     Ok(OpenInterface { link, capture, index, dropped: 0 })
 }
 
+/// The bytes of one of so many interfaces.
+fn share(interfaces: usize) -> i32 {
+    let share = BUFFERS / i32::try_from(interfaces).unwrap_or(i32::MAX).max(1);
+    share.clamp(LEAST_BUFFER, BUFFER)
+}
+
+/// The number of interfaces that gives one more no more than what these, opened as so many each, have left.
+pub fn one_more(opened: impl Iterator<Item = usize>) -> usize {
+    let left = BUFFERS - opened.map(share).sum::<i32>();
+    (BUFFERS / left.max(LEAST_BUFFER)) as usize
+}
+
 /// Buffer size to request from libpcap, which divides it into frames. In the kernel a frame takes half a
 /// page or a power of two of pages; as many frames as fit this interface's share.
 fn buffer(snapshot: i32, interfaces: usize) -> i32 {
-    let share = BUFFERS / i32::try_from(interfaces).unwrap_or(i32::MAX).max(1);
     let frame = snapshot + KERNEL_HEADER;
     let taken = (frame as u32).next_power_of_two().max(2048) as i32;
-    let frames = (share.clamp(LEAST_BUFFER, BUFFER) / taken).min(BUFFERED_FRAMES);
+    let frames = (share(interfaces) / taken).min(BUFFERED_FRAMES);
     frames * frame
 }
 

@@ -1,5 +1,7 @@
 //! Live capture: any number of interfaces, the reports of routers and mirrored frames, in one thread that waits with epoll(7).
 
+mod joined;
+
 use std::{
     mem::take,
     os::fd::{AsFd, OwnedFd},
@@ -51,8 +53,12 @@ pub struct LiveCapture {
     capture: CaptureOptions,
     /// `--join`.
     members: Option<Members>,
+    /// Those of the options.
+    own: Sources,
     /// `--as`.
     names: Vec<EventName>,
+    /// When to look whether a collector has joined for each of them.
+    check_names_at: Option<Instant>,
     devices: Devices,
     /// The interfaces that were open when it was last determined which ones capture the same frames.
     related: Vec<InterfaceName>,
@@ -70,65 +76,56 @@ const LINK_CHANGES: u64 = u64::MAX - 1;
 const SOCKETS: u64 = 1 << 32;
 
 impl LiveCapture {
-    /// Opens what the options name. An interface that is not there is an error, unless another source is,
-    /// or `--wait` is set: then it is opened later.
-    pub fn open(options: &Options, members: Option<Members>) -> Result<LiveCapture, Error> {
-        let Sources { mut names, label } = options.sources()?;
-        if names.is_empty() && !options.has_sockets() {
-            names.push(interface::first()?);
+    /// Checks what the options name, and opens nothing yet.
+    pub fn new(options: &Options, members: Option<Members>) -> Result<LiveCapture, Error> {
+        let mut own = options.sources()?;
+        if own.names.is_empty() && !options.has_sockets() {
+            own.names.push(interface::first()?);
         }
-        // With --join, another collector may have the interface of a name.
-        if members.is_none() {
-            check_event_names(options, &names)?;
+        match members {
+            None => check_event_names(options, &own.names)?,
+            Some(_) => {
+                let absent = own.names.iter().map(|name| (*name, interface::absent(*name)));
+                check_missing(options, &absent.collect::<Vec<_>>())?;
+            }
         }
         let (promiscuous, filter) = (!options.no_promisc, options.filter.clone());
-        let (decapsulate, interfaces) = (options.decapsulate, names.len());
+        let (decapsulate, interfaces) = (options.decapsulate, own.names.len());
         let capture = CaptureOptions { promiscuous, filter, decapsulate, interfaces };
-        let open = |name| MonitoredInterface::open(name, label != Some(name), &capture);
-        let interfaces = names.into_iter().map(open);
-        let interfaces: Vec<MonitoredInterface> = interfaces.collect::<Result<_, _>>()?;
-        // The file of the unit may name them, and systemd ignore it.
-        if let (Some(instance), [only]) = (&options.instance, &interfaces[..])
-            && only.missing().is_some()
-            && options.interfaces.is_empty()
-            && let Some(why) =
-                ignored_options(&Path::new(CONFIGURED).join(format!("collector-{instance}.conf")))
-        {
-            return Err(failed(format_args!("no interface to listen on: {why}")));
-        }
-        let all_missing = interfaces.iter().all(|interface| interface.missing().is_some());
-        if let Some(first) = interfaces.first()
-            && let Some(why) = first.missing()
-            && all_missing
-            && !options.has_sockets()
-            && !options.waits()
-        {
-            return Err(failed(format_args!(
-                "listen on {}: {why}; use --wait to wait for it",
-                first.name
-            )));
-        }
-        let sockets = udp_source::open(options)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(|error| Error::io("create epoll instance", error))?;
         let link_changes = subscribe_link_changes().ok();
         Ok(LiveCapture {
-            interfaces,
+            interfaces: Vec::new(),
             capture,
             members,
+            own,
             names: options.names.clone(),
+            check_names_at: None,
             devices: Devices::of_this_machine(options.filter.is_some()),
             related: Vec::new(),
-            sockets,
+            sockets: Vec::new(),
             link_changes,
             epoll,
             drops_logged: None,
         })
     }
 
+    /// Opens what the options name. An interface that is not there is an error, unless another source is,
+    /// or `--wait` is set: then it is opened later.
+    pub fn open(&mut self, options: &Options) -> Result<(), Error> {
+        let Sources { names, label } = &self.own;
+        let open = |name: &_| MonitoredInterface::open(*name, *label != Some(*name), &self.capture);
+        self.interfaces = names.iter().map(open).collect::<Result<_, _>>()?;
+        let missing = self.interfaces.iter().map(|interface| (interface.name, interface.missing()));
+        check_missing(options, &missing.collect::<Vec<_>>())?;
+        self.sockets = udp_source::open(options)?;
+        Ok(())
+    }
+
     /// The capabilities that it needs while it runs, to open an interface that comes back.
     pub fn capabilities(&self) -> CapabilitySet {
-        match self.interfaces.is_empty() && self.members.is_none() {
+        match self.own.names.is_empty() && self.members.is_none() {
             true => CapabilitySet::empty(),
             false => CapabilitySet::NET_RAW,
         }
@@ -156,6 +153,7 @@ impl LiveCapture {
         self.register(signals).map_err(|error| Error::io("register with epoll", error))?;
         self.log_sources();
         self.relate();
+        self.report()?;
         let mut heartbeat = Instant::now();
         let mut pause = BatchPause::new(heartbeat);
         let mut events = Vec::with_capacity(self.interfaces.len() + self.sockets.len() + 2);
@@ -185,6 +183,7 @@ impl LiveCapture {
                 startup.alive();
                 self.follow_members(pipeline);
                 self.maintain(pipeline)?;
+                self.report()?;
                 startup.status(|| self.status());
             }
             if stopped {
@@ -229,22 +228,6 @@ impl LiveCapture {
         let interfaces = self.interfaces.iter().enumerate();
         let mut opened = interfaces.filter_map(|(index, one)| Some((one.fd()?, index as u64)));
         opened.try_for_each(|(fd, index)| add(fd, index))
-    }
-
-    /// Adds the interfaces of collectors that joined, and drops those of collectors that have ended.
-    fn follow_members(&mut self, pipeline: &mut Pipeline) {
-        let Some(members) = &self.members else { return };
-        let wanted = members.interfaces();
-        for interface in &mut self.interfaces {
-            interface.set_joined(wanted.contains(&interface.name), pipeline);
-        }
-        for name in wanted {
-            if self.interfaces.iter().all(|interface| interface.name != name) {
-                let interfaces = self.interfaces.len() + 1;
-                let capture = CaptureOptions { interfaces, ..self.capture.clone() };
-                self.interfaces.push(MonitoredInterface::of_another(name, &capture));
-            }
-        }
     }
 
     /// The sources that are open.
@@ -373,6 +356,24 @@ impl LiveCapture {
             Err(error) => Err(Error::io("wait for frames", error)),
         }
     }
+}
+
+/// An error if no source is there, and the options do not say to wait for one.
+fn check_missing(options: &Options, found: &[(InterfaceName, Option<&str>)]) -> Result<(), Error> {
+    let Some((first, Some(why))) = found.first() else { return Ok(()) };
+    // The file of the unit may name interfaces, and systemd ignore it.
+    if let (Some(instance), 1) = (&options.instance, found.len())
+        && options.interfaces.is_empty()
+        && let Some(why) =
+            ignored_options(&Path::new(CONFIGURED).join(format!("collector-{instance}.conf")))
+    {
+        return Err(failed(format_args!("no interface to listen on: {why}")));
+    }
+    let all_missing = found.iter().all(|(_, why)| why.is_some());
+    if all_missing && !options.has_sockets() && !options.waits() {
+        return Err(failed(format_args!("listen on {first}: {why}; use --wait to wait for it")));
+    }
+    Ok(())
 }
 
 fn open_interfaces(interfaces: &[MonitoredInterface]) -> impl Iterator<Item = InterfaceName> {

@@ -42,13 +42,13 @@ mod tunnel;
 mod udp_source;
 mod unknown_header;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, thread::sleep, time::Duration};
 
 use aw_service::{
     Access, CapabilitySet, Error, Signals, Startup, SystemCalls, UserAccount, failed, info, warn,
 };
 use rustix::net::AddressFamily;
-use shm_layout::{Writer, WriterOptions, claim, remove};
+use shm_layout::{CreateError, Writer, WriterOptions, claim, remove};
 
 use crate::{
     link::LinkType,
@@ -101,15 +101,17 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
         }
         None => {
             let signals = Signals::register()?;
-            let mut members = Members::join(options)?;
-            if let Some(members) = &mut members
-                && !members.wait(options, &signals, startup)?
-            {
+            let members = Members::join(options)?;
+            let access = members.as_ref().map(Members::access);
+            let mut live = LiveCapture::new(options, members)?;
+            if access.is_none() {
+                live.open(options)?;
+            }
+            let samples = confine(options, live.capabilities(), access.clone(), startup)?;
+            // With all that it drops gone: it may wait for months.
+            if access.is_some() && !live.open_in_turn(options, &signals, startup)? {
                 return Ok(());
             }
-            let access = members.as_ref().map(Members::access);
-            let mut live = LiveCapture::open(options, members)?;
-            let samples = confine(options, live.capabilities(), access, startup)?;
             let mut pipeline = open_ring(options, &ring, samples, || live.link())?;
             startup.ready()?;
             let end = live.run(&signals, &mut pipeline, startup);
@@ -162,6 +164,9 @@ fn confine(
         for family in [AddressFamily::UNIX, AddressFamily::INET, AddressFamily::PACKET] {
             calls.allow_sockets(family.as_raw().into());
         }
+        if members.is_some() && options.has_sockets() {
+            calls.allow_sockets(AddressFamily::INET6.as_raw().into());
+        }
     }
     let mut files = options.files()?;
     files.extend(members);
@@ -180,7 +185,16 @@ fn open_ring(
     link: impl FnOnce() -> Result<LinkType, Error>,
 ) -> Result<Pipeline, Error> {
     let samples = samples.map(|file| SampleFile::begin(file, link()?)).transpose()?;
-    let writer = Writer::create(ring)
-        .map_err(|error| Error::new(format_args!("open ring {}", ring.name), error))?;
+    // With --join: of a process that was killed, the kernel may release the lock of the ring last.
+    let mut tries = if options.join.is_some() { 40 } else { 1 };
+    let writer = loop {
+        tries -= 1;
+        match Writer::create(ring) {
+            Err(CreateError::Busy(_)) if tries > 0 => sleep(Duration::from_millis(50)),
+            result => break result,
+        }
+    };
+    let writer =
+        writer.map_err(|error| Error::new(format_args!("open ring {}", ring.name), error))?;
     Pipeline::new(writer, samples, options)
 }

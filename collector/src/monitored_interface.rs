@@ -24,20 +24,24 @@ use crate::{
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(16));
 /// An interface that was there for this long is stable: the pauses begin with the shortest again.
 const STABLE: Duration = Duration::from_secs(60);
+/// An interface stays open for this long after the end of its collector, which may only be restarted.
+const LINGER: Duration = Duration::from_secs(10);
 
 pub struct MonitoredInterface {
     pub name: InterfaceName,
     /// The name of its events, and how it relates to the other interfaces.
     place: Place,
-    options: CaptureOptions,
+    pub options: CaptureOptions,
     /// It is not reported as missing: until it was there once, it may be only the label of a unit.
     may_be_label: bool,
     /// An option names it; otherwise it is only that of another collector, with `--join`.
     is_own: bool,
     /// It was added, and no attempt to open it was made yet.
     is_new: bool,
-    /// It is captured: its own, or that of a collector that runs.
-    wanted: bool,
+    /// It is captured: its own, or that of a collector that runs or ended a moment ago.
+    pub wanted: bool,
+    /// When a collector that runs last named it.
+    joined_at: Instant,
     /// None: it is not there.
     opened: Option<OpenInterface>,
     down: Condition,
@@ -97,6 +101,7 @@ impl MonitoredInterface {
             is_own: true,
             is_new: false,
             wanted: true,
+            joined_at: now,
             place: Place { relation: Relation::Unrelated, name, overlap: Overlap::None },
             options: options.clone(),
             opened: None,
@@ -113,7 +118,10 @@ impl MonitoredInterface {
 
     /// Whether a collector that runs with `--join` names it: without one, it is closed, unless it is this one's own.
     pub fn set_joined(&mut self, joined: bool, pipeline: &mut Pipeline) {
-        let wanted = joined || self.is_own;
+        if joined {
+            self.joined_at = Instant::now();
+        }
+        let wanted = self.is_own || self.joined_at.elapsed() < LINGER;
         if wanted == self.wanted {
             return;
         }
@@ -122,6 +130,7 @@ impl MonitoredInterface {
             (self.backoff, self.next_attempt) = (BACKOFF, Instant::now());
         } else {
             info(format_args!("stopped listening on {}: its collector has ended", self.name));
+            self.read(2 * interface::BUFFERED_FRAMES as usize, pipeline); // what the kernel has buffered
             self.count_drops(pipeline);
             (self.opened, self.down) = (None, Condition::default());
         }
@@ -143,7 +152,7 @@ impl MonitoredInterface {
     /// Changes the place, and logs what changed for the user.
     pub fn set_place(&mut self, place: Place) {
         let was = std::mem::replace(&mut self.place, place);
-        if was.relation == place.relation {
+        if was.relation == place.relation || !self.wanted {
             return;
         }
         let (name, events) = (self.name, place.name);

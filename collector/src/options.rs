@@ -30,8 +30,8 @@ pub struct Options {
     #[arg(help_heading = "Frames", long, value_name = "NAME", group = "sources")]
     pub instance: Option<String>,
 
-    /// Share the ring with the other collectors that have the same DIR: one of them captures the interfaces of all, and another one takes over when it ends. All need the same options beside the interfaces
-    #[arg(help_heading = "Ring", long, value_name = "DIR", conflicts_with_all = ["read", "daemon"])]
+    /// Share the ring with the other collectors that have the same DIR: one of them captures the interfaces of all, and another one takes over at once when it ends. DIR belongs to the collectors' user, who alone may write there. Of collectors with different options, those with the most apply to all
+    #[arg(help_heading = "Ring", long, value_name = "DIR", conflicts_with_all = ["read", "daemon"], requires = "sources")]
     pub join: Option<PathBuf>,
 
     /// Replay a capture file (pcap or pcapng, also compressed with gzip or zstd; - for standard input) with the times of its packets, then exit; needs no privileges

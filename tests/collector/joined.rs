@@ -7,6 +7,7 @@ use aw_tests::lan::Lan;
 use aw_tests::rig::{Run, binary, run, wait_until};
 use aw_tests::ring::Ring;
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -35,10 +36,14 @@ fn one_captures_for_all() {
     let first = start("veth0");
     first.stderr.wait_for("listening on veth0");
     // Files that no collector has written: of another format, without a lock, and a link.
-    let prefix = ring.name().trim_start_matches('/').to_owned();
-    fs::write(path.join(format!("{prefix}.1")), "two0\n../../etc\n").unwrap();
+    let files = fs::read_dir(path).unwrap().map(|file| file.unwrap().file_name());
+    let lock =
+        files.filter_map(|name| name.into_string().ok()).find(|name| name.ends_with(".lock"));
+    let prefix = lock.unwrap().strip_suffix(".lock").unwrap().to_owned();
+    fs::write(path.join(format!("{prefix}.1")), "collector --join\n\ntwo0\n../../etc\n").unwrap();
+    fs::write(path.join(format!("{prefix}.3")), "precious\n").unwrap();
     fs::write(path.join(format!("{prefix}.x")), vec![b'x'; 1 << 20]).unwrap();
-    std::os::unix::fs::symlink("/dev/zero", path.join(format!("{prefix}.2"))).unwrap();
+    symlink("/dev/zero", path.join(format!("{prefix}.2"))).unwrap();
     let second = start("two0");
     second.stderr.wait_for(&format!("process {} captures on two0", first.id()));
     first.stderr.wait_for("listening on two0");
@@ -48,23 +53,22 @@ fn one_captures_for_all() {
         captured(&ring, "veth0") == 3 && captured(&ring, "two0") == 3
     });
     assert!(!path.join(format!("{prefix}.1")).exists(), "no process has locked it");
+    assert!(path.join(format!("{prefix}.3")).exists(), "it has no mark");
 
     // The second takes over when the first is killed; then it does not capture on the interface of that one.
     first.kill();
-    second.stderr.wait_for("listening on two0");
+    // All interfaces at once: the first may only be restarted.
+    second.stderr.wait_for("listening on two0, veth0");
     two.send(104..107);
     wait_until("it took over", || captured(&ring, "two0") == 6);
-    // The first comes back, beside a collector whose options differ, and whose interface is not added.
+    // The first comes back, and waits.
     let first = start("veth0");
-    second.stderr.wait_for("listening on veth0");
-    let other = run(command(&lan, &ring, path, &["-4", "--instance", "lo"]));
-    other.refused("collector", &["it has other options", "/etc/addrwatch/collector.conf", "-m"]);
+    first.stderr.wait_for(&format!("process {} captures on veth0", second.id()));
     veth.send(4..7);
     wait_until("both are captured", || captured(&ring, "veth0") == 6);
     first.stop().ok();
     second.stderr.wait_for("stopped listening on veth0: its collector has ended");
-    let finished = second.stop().ok();
-    assert!(!finished.stderr.contains("adding lo"), "{}", finished.stderr);
+    second.stop().ok();
 }
 
 /// `--instance` adds to the interfaces, each once; beside others it may be only a label.
@@ -100,4 +104,120 @@ fn an_instance_is_added() {
     let without = run(command(&lan, &ring, directory.path(), &["--wait"]));
     assert_eq!(without.status.code(), Some(2), "{}", without.stderr);
     assert!(without.stderr.contains("INTERFACE"), "{}", without.stderr);
+}
+
+/// Who can open a file can lock it, also for reading.
+#[test]
+fn a_lock_of_another_user_stops_nothing() {
+    let Some(lan) = Lan::new() else { return };
+    let (ring, made) = (Ring::new(), tempfile::tempdir().unwrap());
+    fs::set_permissions(made.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = made.path().join("run/collectors");
+    let words = ["--group", "60123", "--instance", "veth0"];
+    let collector = || Run::start(command(&lan, &ring, &path, &words));
+    let first = collector();
+    first.stderr.wait_for("listening on veth0");
+    let second = collector();
+    second.stderr.wait_for(&format!("process {} captures on veth0", first.id()));
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o700);
+    let mut files = 0;
+    for file in fs::read_dir(&path).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, 0o600, "{file:?}");
+        let mut locks = Command::new("setpriv");
+        locks.args(["--reuid", "65534", "--regid", "60123", "--clear-groups", "flock", "-n", "-s"]);
+        locks.arg(file.path()).args(["sh", "-c", "echo locked"]);
+        let finished = run(locks);
+        assert!(!finished.status.success() && finished.stdout.is_empty(), "{finished:?}");
+        files += 1;
+    }
+    assert!(files >= 3, "{files}");
+    // A file that names a process that is not there: it is not said to capture.
+    first.kill();
+    second.stderr.wait_for("listening on veth0");
+    let third = collector();
+    third.stderr.wait_for(&format!("process {} captures on veth0", second.id()));
+    third.stop().ok();
+    second.stop().ok();
+}
+
+#[test]
+fn a_directory_of_another_user_is_refused() {
+    let Some(lan) = Lan::new() else { return };
+    let (ring, made) = (Ring::new(), tempfile::tempdir().unwrap());
+    let at = |name: &str| made.path().join(name);
+    for name in ["foreign", "writable", "target"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    chown(at("foreign"), Some(65534), Some(65534)).unwrap();
+    fs::set_permissions(at("writable"), fs::Permissions::from_mode(0o770)).unwrap();
+    symlink(at("target"), at("link")).unwrap();
+    for (name, why) in [("foreign", "user id 65534"), ("writable", "mode 770"), ("link", "a link")]
+    {
+        let refused = run(command(&lan, &ring, &at(name), &["--instance", "veth0"]));
+        refused.refused("collector", &["--join", why]);
+        assert_eq!(fs::read_dir(at(name)).unwrap().count(), 0, "{name}");
+    }
+}
+
+/// What the one that captures cannot open is said by the one that waits; what is refused alone is refused beside another.
+#[test]
+fn what_is_not_captured_is_said() {
+    let Some(lan) = Lan::new() else { return };
+    let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+    let path = directory.path();
+    let first =
+        Run::start(command(&lan, &ring, path, &["--instance", "veth0", "--as", "eht0=lan"]));
+    first.stderr.wait_for("listening on veth0");
+    first.stderr.wait_for("--as eht0=lan: no collector of this ring captures on eht0");
+    let second =
+        Run::start(command(&lan, &ring, path, &["--instance", "late0", "--as", "eht0=lan"]));
+    second.stderr.wait_for("captures on no interface of this one");
+    second.stderr.wait_for("; late0: no such interface");
+    let refused = run(command(&lan, &ring, path, &["late0"]));
+    refused.refused("collector", &["listen on late0: no such interface", "--wait"]);
+    let refused = run(command(&lan, &ring, path, &[]));
+    assert_eq!(refused.status.code(), Some(2), "{}", refused.stderr);
+    // In another network, the interface of that name is another one.
+    let mut other = lan.there.command(binary("collector"));
+    other.args(["-q", "-u", "root", "--ring", ring.name(), "--join"]).arg(path).arg("veth1");
+    run(other).refused("collector", &["in use by another collector"]);
+    second.stop().ok();
+    first.stop().ok();
+}
+
+/// Of different options, those of one collector apply, whichever was started first, and all interfaces are captured.
+#[test]
+fn options_that_differ() {
+    let Some(lan) = Lan::new() else { return };
+    lan.here.ip("link add two0 type veth peer name two1");
+    lan.here.ip("link set two0 up");
+    let plain = ["--instance", "veth0"];
+    let more = ["-4", "--instance", "two0"];
+    for order in [[&plain[..], &more], [&more, &plain]] {
+        let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+        let start = |words| Run::start(command(&lan, &ring, directory.path(), words));
+        let first = start(order[0]);
+        first.stderr.wait_for("listening on");
+        let second = start(order[1]);
+        if order[0] == plain {
+            let ended = first.finish().stderr;
+            assert!(ended.contains("which has more options"), "{ended}");
+            second.stderr.wait_for("listening on two0, veth0");
+            let again = start(&plain);
+            again.stderr.wait_for(
+                "it has other options: --ipv4-only --quiet --user root (here: --quiet --user root;",
+            );
+            again.stop().ok();
+            second.stop().ok();
+        } else {
+            let said = second.stderr.wait_for(
+                "it has other options: --ipv4-only --quiet --user root (here: --quiet --user root;",
+            );
+            assert!(said.contains("OPTIONS_ALL= in /etc/addrwatch/collector.conf"), "{said}");
+            first.stderr.wait_for("listening on veth0");
+            second.stop().ok();
+            first.stop().ok();
+        }
+    }
 }

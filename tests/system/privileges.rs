@@ -11,7 +11,7 @@ use aw_tests::ring::Ring;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
 /// The user `nobody` of Debian, and a group without members.
@@ -105,6 +105,31 @@ fn root_becomes_another_user() {
     assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (65534, 60123, 0o640));
     assert_confined(collector.id(), NOBODY, GROUP, NET_RAW);
     assert_eq!(collector.stop().status.code(), Some(0));
+}
+
+/// One that waits for another, for months perhaps, has no more rights than the one that captures.
+#[test]
+fn a_collector_that_waits_is_confined() {
+    let Some(lan) = Lan::new() else { return };
+    let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+    let path = directory.path().join("collectors");
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let start = || {
+        let mut command = lan.here.command(aw_tests::rig::binary("collector"));
+        command.args(["-q", "-u", NOBODY, "--group", GROUP, "--ring", ring.name(), "--join"]);
+        command.arg(&path).args(["--macupd", "127.0.0.1:0", "veth0"]);
+        Run::start(command)
+    };
+    let first = start();
+    first.stderr.wait_for("listening on veth0");
+    let second = start();
+    second.stderr.wait_for(&format!("process {} captures on veth0", first.id()));
+    assert_confined(first.id(), NOBODY, GROUP, NET_RAW);
+    assert_confined(second.id(), NOBODY, GROUP, NET_RAW);
+    first.kill();
+    second.stderr.wait_for("listening on veth0, ");
+    assert_confined(second.id(), NOBODY, GROUP, NET_RAW);
+    assert_eq!(second.stop().status.code(), Some(0));
 }
 
 /// The group of the user by default; with lines printed by a second thread.

@@ -240,6 +240,7 @@ impl Machine {
             .replace("/etc/addrwatch", &format!("{root}/etc"))
             .replace("/run/addrwatch", &format!("{root}/run"))
             .replace("%i", "veth0")
+            .replace("$OPTIONS_ALL ", "")
             .replace("$OPTIONS", options);
         line.split_whitespace().map(String::from).collect()
     }
@@ -277,6 +278,7 @@ fn the_name_is_claimed_with_any_options() {
             .trim_start_matches(['-', '+'])
             .replace("/usr/bin/collector", binary("collector").to_str().unwrap())
             .replace("--user addrwatch", &format!("--user {user}"))
+            .replace("$OPTIONS_ALL ", "")
             .replace("$OPTIONS", &format!("-m {} {options}", ring.name()))
             .replace("PID", pid_file.to_str().unwrap())
             .replace("%i", "eth0");

@@ -1,0 +1,91 @@
+//! Live capture with `--join`: the interfaces of the other collectors of the ring.
+
+use std::time::{Duration, Instant};
+
+use aw_service::{Signals, Startup};
+
+use super::LiveCapture;
+use crate::{
+    Error,
+    event_name::unknown_names,
+    interface::{self, CaptureOptions},
+    monitored_interface::MonitoredInterface,
+    options::Options,
+    pipeline::Pipeline,
+    warn,
+};
+
+/// After this time, all collectors of a ring that start together have joined.
+const NAMES_AFTER: Duration = Duration::from_secs(10);
+
+impl LiveCapture {
+    /// With `--join`: waits until no other collector captures, then opens what all have. Those of the one before are among
+    /// them, which may only be restarted. False: a signal came first.
+    pub fn open_in_turn(
+        &mut self,
+        options: &Options,
+        signals: &Signals,
+        startup: &mut Startup,
+    ) -> Result<bool, Error> {
+        let Some(members) = &mut self.members else { return Ok(true) };
+        let Some(mut others) = members.wait(signals, startup)? else { return Ok(false) };
+        others.extend(members.interfaces());
+        others.retain(|name| !self.own.names.contains(name));
+        others.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        others.dedup();
+        self.capture.interfaces += others.len();
+        self.open(options)?;
+        for name in others {
+            let mut added = MonitoredInterface::of_another(name, &self.capture);
+            added.reopen();
+            self.interfaces.push(added);
+        }
+        self.check_names_at = Some(Instant::now() + NAMES_AFTER);
+        Ok(true)
+    }
+
+    /// Adds the interfaces of collectors that joined, and drops those of collectors that have ended.
+    pub(super) fn follow_members(&mut self, pipeline: &mut Pipeline) {
+        let Some(members) = &self.members else { return };
+        let wanted = members.interfaces();
+        for interface in &mut self.interfaces {
+            interface.set_joined(wanted.contains(&interface.name), pipeline);
+        }
+        for name in wanted {
+            if self.interfaces.iter().any(|interface| interface.name == name) {
+                continue;
+            }
+            let open = self.interfaces.iter().filter(|interface| interface.wanted);
+            let interfaces = interface::one_more(open.map(|one| one.options.interfaces));
+            let capture = CaptureOptions { interfaces, ..self.capture.clone() };
+            let added = MonitoredInterface::of_another(name, &capture);
+            // In the place of one that has left: the number is that of its events.
+            match self.interfaces.iter_mut().find(|interface| !interface.wanted) {
+                Some(place) => *place = added,
+                None => self.interfaces.push(added),
+            }
+        }
+    }
+
+    /// For the collectors that wait, and this one's part of what all have agreed on.
+    pub(super) fn report(&mut self) -> Result<(), Error> {
+        let Some(members) = &mut self.members else { return Ok(()) };
+        members.check_rank()?;
+        let wanted = self.interfaces.iter().filter(|interface| interface.wanted);
+        let line = |one: &&MonitoredInterface| match one.missing() {
+            Some("") => (one.name, "it is not there".into()),
+            Some(why) => (one.name, why.into()),
+            None => (one.name, one.trouble().unwrap_or_default().into()),
+        };
+        members.report(wanted.clone().map(|one| line(&one)));
+        if self.check_names_at.is_some_and(|due| due <= Instant::now()) {
+            self.check_names_at = None;
+            for (interface, name) in unknown_names(&self.names, wanted.map(|one| one.name)) {
+                warn(format_args!(
+                    "--as {interface}={name}: no collector of this ring captures on {interface} (enable one, or correct the name)"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
