@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs built programs with their manuals, completions and units. Usage: install.sh BUILT DESTDIR PREFIX PROGRAM...
-# Creates no users and starts nothing. The units are adapted to PREFIX.
+# Creates no users and starts nothing. Units and examples are adapted to PREFIX.
 set -euo pipefail
 (($# > 3)) || { echo "usage: install.sh BUILT DESTDIR PREFIX PROGRAM..." >&2; exit 2; }
 built=$(realpath -e "$1") root=$2$3 destdir=$2 prefix=$3
@@ -38,7 +38,8 @@ for page in contrib/man/*.[57]; do
   file "$page" "$root/share/man/man${page##*.}/${page##*/}"
 done
 for example in contrib/oci/compose.yaml contrib/{alert,routeros,grafana,prometheus,openrc,procd,supervisor,logrotate}/* contrib/*.sql contrib/macupd_tracker.conf contrib/mysql.cnf; do
-  file "$example" "$root/share/doc/addrwatch-rs/examples/${example#contrib/}"
+  sed "s#\(command[= ]\"\{0,1\}\)/usr/bin/#\1$prefix/bin/#" "$example" >"$made"
+  file "$made" "$root/share/doc/addrwatch-rs/examples/${example#contrib/}"
 done
 # Side by side as here, so that links between them, to pictures and to the examples lead somewhere.
 shopt -s globstar

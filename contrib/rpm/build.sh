@@ -43,6 +43,12 @@ cp -a '$package/.' '%{buildroot}'
 END
   script %post configure 'configure earlier' postinst
   script %preun remove upgrade prerm
+  # rpm has no purge: links of enabled units would remain for ever. disable knows no patterns.
+  cat <<END
+if [ "\$1" = remove ]; then
+  systemctl --quiet disable addrwatch.target ${units[*]} \$(find /etc/systemd/system -name 'addrwatch-collector@?*.service' | sed 's|.*/||' | sort -u) || true
+fi
+END
   script %postun remove upgrade postrm
   printf '%%files\n%%defattr(-,root,root)\n'
   # Directories of its own, and all files.

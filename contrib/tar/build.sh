@@ -2,6 +2,7 @@
 # Makes a tar of built programs for Linux distributions without a package. Usage: build.sh BUILT OUT PROGRAM...
 # The version is the workspace's, or VERSION=; COMPRESSION=none is faster.
 set -euo pipefail
+umask 022
 (($# > 2)) || { echo "usage: build.sh BUILT OUT PROGRAM..." >&2; exit 2; }
 built=$(realpath -e "$1") out=$(realpath -m "$2")
 shift 2
