@@ -6,11 +6,13 @@ cd "$(dirname "$0")/.."
 
 fail() { echo "setup: $*" >&2; exit 1; }
 
+sudo='sudo '
+((EUID != 0)) || sudo=
 wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 # How to get a Rust toolchain here: rustup is a package since Debian 13 and Ubuntu 24.04; before, and elsewhere, it is rustup.rs.
 install_rust() {
   local from="install Rust $wanted or newer with rustup, from https://rustup.rs: curl https://sh.rustup.rs -sSf | sh"
-  if [[ -n $(apt-cache show rustup 2>/dev/null) ]]; then from="run: apt install rustup && rustup default stable"; fi
+  if [[ -n $(apt-cache show rustup 2>/dev/null) ]]; then from="run: ${sudo}apt install rustup && rustup default stable"; fi
   echo "$from; then run this again in a new shell"
 }
 if ! command -v cargo >/dev/null; then
@@ -19,9 +21,14 @@ fi
 found=$(cargo --version | cut -d ' ' -f 2) || fail "cargo does not start (run: rustup default stable)"
 found=${found%%-*}
 if [[ $(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1) != "$wanted" ]]; then
-  command -v rustup >/dev/null && fail "cargo is version $found, but $wanted or newer is needed: run rustup update"
+  cargo=$(command -v cargo)
+  if rustup=$(command -v rustup); then
+    # rustup's cargo is rustup itself by another name.
+    [[ $cargo -ef $rustup ]] && fail "cargo is version $found, but $wanted or newer is needed: run rustup update"
+    fail "$cargo is version $found, but $wanted or newer is needed: remove it, or put ${rustup%/*} before ${cargo%/*} in PATH"
+  fi
   # The cargo of apt, and no rustup that could update it.
-  fail "$(command -v cargo) is version $found, but $wanted or newer is needed: $(install_rust)"
+  fail "$cargo is version $found, but $wanted or newer is needed: $(install_rust)"
 fi
 
 missing=()
@@ -31,6 +38,7 @@ need() { # package, then a command that succeeds where it is there
   "$@" >/dev/null 2>&1 || missing+=("$package")
 }
 command_exists() { command -v "$1"; }
+bill='import json, tomllib, uuid' # contrib/sbom.py; python3-minimal has no json
 linker() { echo 'int main(void) { return 0; }' | cc -x c - -o /dev/null "$@"; }
 
 for purpose in "$@"; do
@@ -97,19 +105,23 @@ for purpose in "$@"; do
       ;;
     deb)
       need binutils command_exists strip
+      need python3 python3 -c "$bill"
       need dpkg-dev command_exists dpkg-shlibdeps
       ;;
     rpm)
       need binutils command_exists strip
+      need python3 python3 -c "$bill"
       need patchelf command_exists patchelf
       need rpm command_exists rpmbuild
       ;;
     tar)
       need binutils command_exists strip
+      need python3 python3 -c "$bill"
       need patchelf command_exists patchelf
       ;;
     oci)
       need binutils command_exists strip
+      need python3 python3 -c "$bill"
       need dpkg-dev command_exists dpkg-shlibdeps
       need buildah command_exists buildah
       ;;
@@ -123,7 +135,7 @@ for purpose in "$@"; do
       need time test -x /usr/bin/time
       ;;
     fuzz) need g++ command_exists c++ ;;
-    lint) need python3-minimal command_exists python3 ;;
+    lint) need python3 python3 -c "$bill" ;;
     *) fail "unknown purpose: $purpose" ;;
   esac
 done
