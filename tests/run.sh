@@ -20,7 +20,7 @@ one() {
   counts=$(sed -n 's/^test result: [a-zA-Z]*\. \(.* failed\);.*/\1/p' "$log")
   if ((status == 0)); then
     [[ $counts == "0 passed"* ]] || echo "$name: $counts, $((SECONDS - start)) s"
-    grep -E '^(SKIPPED|NOT BOOTED)' "$log" || true
+    grep -E '^(SKIPPED|NOT BOOTED|NOT IN CONTAINERS)' "$log" || true
   else
     # In one write, since others print at the same time.
     printf '%s\n' "$(echo "$name: FAILED (${counts:-exit status $status}), $((SECONDS - start)) s"; sed 's/^/  | /' "$log")"

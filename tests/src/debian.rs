@@ -2,7 +2,7 @@
 //! process 1 in new namespaces, so that no mount, process or interface is left behind.
 
 use crate::lan::{Host, Lan};
-use crate::rig::{Finished, Run, TIMEOUT, binary, program_at, run, skip};
+use crate::rig::{Finished, PATIENCE, Run, TIMEOUT, binary, program_at, run, run_patiently, skip};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,8 +15,11 @@ use tempfile::TempDir;
 /// Created once, beside the build, because that takes a minute.
 const CREATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/debian");
 
-/// What the package depends on or suggests, beyond debootstrap's minimum.
+/// What the package depends on or suggests, beyond debootstrap's minimum, and `ps` for the tests.
 const DEPENDENCIES: &str = "systemd libpcap0.8 procps logrotate";
+
+/// What contrib/oci installs, and what the package depends on.
+const OF_THE_IMAGE: &str = "systemd-standalone-sysusers systemd-standalone-tmpfiles libpcap0.8";
 
 /// `apt-get`, without questions and translations.
 const APT: &str = "export DEBIAN_FRONTEND=noninteractive; apt() { apt-get -qy -o Acquire::Languages=none --no-install-recommends \"$@\"; }";
@@ -36,7 +39,13 @@ impl Debian {
         Debian::created(&format!("{suite}-minimal"))
     }
 
-    fn created(name: &str) -> Option<Debian> {
+    /// Creates one of `archive`.
+    pub fn created(name: &str) -> Option<Debian> {
+        Debian::created_or_kept(&[name])
+    }
+
+    /// The same; where that cannot be created now, one of the others that an earlier test created.
+    pub fn created_or_kept(names: &[&str]) -> Option<Debian> {
         if !rustix::process::geteuid().is_root()
             || Command::new("debootstrap").arg("--version").output().is_err()
         {
@@ -44,7 +53,9 @@ impl Debian {
             return None;
         }
         let directory = tempfile::tempdir().expect("a temporary directory");
-        match archive(name) {
+        let kept = |name: &&str| Some(kept(name)).filter(|path| path.exists());
+        let found = archive(names[0]).or_else(|why| names.iter().find_map(kept).ok_or(why));
+        match found {
             Ok(archive) => succeed("tar", &["-C", text(directory.path()), "-xpf", text(&archive)]),
             Err(why) => {
                 skip(&format!("debootstrap could not make a Debian: {why}"));
@@ -63,7 +74,7 @@ impl Debian {
     pub fn sh(&self, script: &str) -> Finished {
         let mut command = Command::new("unshare");
         command.arg("--net");
-        run(self.entered(command, script))
+        run_patiently(self.entered(command, script))
     }
 
     /// Runs such a script in this network until it is stopped.
@@ -232,7 +243,7 @@ pub fn package(out: &Path, version: &str, compression: &str) -> PathBuf {
 pub fn packaged(kind: &str, out: &Path, version: &str, compression: &str) -> PathBuf {
     let mut command = packager(kind, out, version);
     command.env("COMPRESSION", compression);
-    run(command).ok().stdout.trim().into()
+    run_patiently(command).ok().stdout.trim().into()
 }
 
 /// The command that makes it and prints its path.
@@ -246,9 +257,9 @@ pub fn packager(kind: &str, out: &Path, version: &str) -> Command {
     command
 }
 
-/// The tar of a Debian, `SUITE-minimal` or `SUITE-depends`: created by the test that needs it first.
+/// The tar of a Debian, `SUITE-minimal`, `SUITE-depends` or `SUITE-image`: created by the test that needs it first.
 pub fn archive(name: &str) -> Result<PathBuf, String> {
-    let path = Path::new(CREATED).join(format!("{name}.tar"));
+    let path = kept(name);
     fs::create_dir_all(CREATED).expect("our own build");
     let lock = File::create(path.with_added_extension("lock")).expect("our own build");
     lock.lock().expect("another test makes it now");
@@ -256,6 +267,10 @@ pub fn archive(name: &str) -> Result<PathBuf, String> {
         create(name, &path)?;
     }
     Ok(path)
+}
+
+fn kept(name: &str) -> PathBuf {
+    Path::new(CREATED).join(format!("{name}.tar"))
 }
 
 fn create(name: &str, archive_path: &Path) -> Result<(), String> {
@@ -268,12 +283,15 @@ fn create(name: &str, archive_path: &Path) -> Result<(), String> {
         completed(debootstrap)?;
         chrooted(
             &root,
-            &format!("apt clean; apt update; apt install --download-only {DEPENDENCIES}"),
+            &format!(
+                "apt clean; apt update; apt install --download-only {DEPENDENCIES}; apt install --download-only {OF_THE_IMAGE}"
+            ),
         )?;
     } else {
         fs::create_dir(&root).expect("a temporary directory");
         succeed("tar", &["-C", text(&root), "-xpf", text(&archive(&format!("{suite}-minimal"))?)]);
-        chrooted(&root, &format!("apt install {DEPENDENCIES}; apt clean"))?;
+        let packages = if kind == "image" { OF_THE_IMAGE } else { DEPENDENCIES };
+        chrooted(&root, &format!("apt install {packages}; apt clean"))?;
     }
     let new = archive_path.with_added_extension("new");
     let compiled = "--exclude=./var/cache/apt/*.bin"; // apt writes these again, of its lists
@@ -282,10 +300,10 @@ fn create(name: &str, archive_path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// A command in a process with its own mounts, so that none is left behind.
+/// A command in a process with its own mounts, so that none is left behind. A mirror may stall.
 fn unshare() -> Command {
     let mut command = Command::new("unshare");
-    command.arg("--mount");
+    command.args(["--mount", "timeout", "--kill-after=5", &PATIENCE.as_secs().to_string()]);
     command
 }
 
@@ -296,18 +314,20 @@ fn chrooted(root: &Path, script: &str) -> Result<(), String> {
     completed(command)
 }
 
-/// Runs it, for as long as it takes; its last line, if it fails.
+/// Runs it; its last line, if it fails.
 fn completed(mut command: Command) -> Result<(), String> {
     let finished = command.output().map_err(|error| error.to_string())?;
-    if finished.status.success() {
-        return Ok(());
+    match finished.status.code() {
+        Some(0) => return Ok(()),
+        Some(124 | 137) => return Err(format!("no end after {} s", PATIENCE.as_secs())),
+        _ => {}
     }
     let output = [finished.stdout, finished.stderr].concat();
     Err(String::from_utf8_lossy(&output).lines().last().unwrap_or_default().into())
 }
 
 fn succeed(name: &str, arguments: &[&str]) -> String {
-    run(program_at(name.into(), arguments)).ok().stdout
+    run_patiently(program_at(name.into(), arguments)).ok().stdout
 }
 
 fn text(path: &Path) -> &str {

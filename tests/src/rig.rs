@@ -15,6 +15,9 @@ use tempfile::TempDir;
 /// The timeout of every wait: a limit for failures, not a promise of speed.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The limit of what unpacks, installs or moves a whole system.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
 /// The path of a binary of this build: beside this one, or beside the directory of the test executables. Panics if it
 /// has to be built first: a test never runs a program that is older than its sources.
 pub fn binary(name: &str) -> PathBuf {
@@ -214,9 +217,13 @@ impl Run {
     }
 
     /// Waits for its end and for all its output.
-    pub fn finish(mut self) -> Finished {
+    pub fn finish(self) -> Finished {
+        self.finish_within(TIMEOUT)
+    }
+
+    fn finish_within(mut self, limit: Duration) -> Finished {
         drop(self.stdin.take());
-        let give_up = Instant::now() + TIMEOUT;
+        let give_up = Instant::now() + limit;
         let status = loop {
             match self.child.try_wait().expect("our own child can be waited for") {
                 Some(status) => break status,
@@ -327,6 +334,11 @@ pub fn run_with(command: Command, input: &[u8]) -> Finished {
 /// Runs it to its end with no input.
 pub fn run(command: Command) -> Finished {
     run_with(command, &[])
+}
+
+/// The same for what moves a whole system.
+pub fn run_patiently(command: Command) -> Finished {
+    Run::start(command).finish_within(PATIENCE)
 }
 
 /// Waits until `so` returns true; panics after the timeout.

@@ -70,6 +70,10 @@ fn whole_life(suite: &str, built: &[(&str, PathBuf); 2]) {
     debian.sh(&format!("{APT} remove addrwatch-rs")).ok();
     assert!(!debian.path("usr/bin/collector").exists());
     assert!(debian.path("var/lib/addrwatch/aw-stdout").exists(), "removed is not purged");
+    // Installed again, it says again what comes first.
+    let again = debian.sh(&format!("{APT} install /root/0.1.1.deb")).ok().stdout;
+    assert_eq!(last_words(&again), 1, "{again}");
+    fs::create_dir_all(debian.path("run/addrwatch/collectors")).unwrap();
     debian.sh(&format!("{APT} purge addrwatch-rs")).ok();
     let mut left = debian.ours();
     left.retain(|path| !path.starts_with("/var/lib/apt/") && !path.starts_with("/var/log/apt/"));
@@ -85,7 +89,7 @@ fn setup_says_where_rustup_is(debian: &Debian, suite: &str) {
         fs::copy(format!("{ROOT}/{name}"), debian.path(&format!("opt/source/{name}"))).unwrap();
     }
     let advice = match suite {
-        "trixie" => "run: apt install rustup && rustup default stable",
+        "trixie" => "run: apt install rustup && rustup default stable", // as root
         _ => "with rustup, from https://rustup.rs",
     };
     let refused = |script: &str, says: &str| {
@@ -96,6 +100,27 @@ fn setup_says_where_rustup_is(debian: &Debian, suite: &str) {
     refused(":", "no Rust toolchain");
     let old = "printf '#!/bin/sh\\necho cargo 1.85.0\\n' >/usr/bin/cargo; chmod 755 /usr/bin/cargo";
     refused(old, "/usr/bin/cargo is version 1.85.0, but 1.");
+
+    // rustup is there, too, but not this cargo's; then it is, by another name.
+    let rustup =
+        "mkdir -p /opt/rust; cp /usr/bin/cargo /opt/rust/rustup; export PATH=$PATH:/opt/rust";
+    let says = |script: &str, says: &str| {
+        let refused =
+            debian.sh(&format!("{rustup}; {script}; ! /opt/source/contrib/setup.sh build"));
+        let refused = refused.ok().stderr;
+        assert!(refused.contains(says), "{suite}: {refused}");
+    };
+    says(":", "remove it, or put /opt/rust before /usr/bin in PATH");
+    says("ln /opt/rust/rustup /opt/rust/cargo; rm /usr/bin/cargo", "needed: run rustup update");
+
+    // What makes a bill of materials is there before a package is built: python3-minimal has no json.
+    let minimal = "printf '#!/bin/sh\\necho cargo 1.999.0\\n' >/opt/rust/cargo
+        printf '#!/bin/sh\\nexit 1\\n' >/usr/local/bin/apt-get; cp /usr/local/bin/apt-get /usr/local/bin/python3
+        chmod 755 /usr/local/bin/*; export PATH=$PATH:/opt/rust
+        for kind in deb rpm tar oci; do ! /opt/source/contrib/setup.sh $kind 2>&1 | grep '(as root: apt-get install .*python3' || echo $kind needs it; done
+        rm /usr/local/bin/python3 /usr/local/bin/apt-get";
+    let needed = debian.sh(minimal).ok().stdout;
+    assert_eq!(needed.matches(" needs it").count(), 4, "{needed}");
 }
 
 /// How often the three lines stand there, one after the other.
@@ -199,6 +224,7 @@ fn rpm_package() {
         fs::read_to_string(root.path("etc/addrwatch/alert.toml")).unwrap().ends_with("# mine\n")
     );
     captures(&root);
+    root.sh("systemctl --quiet enable addrwatch.target addrwatch-collector@eth0 aw-sqlite").ok();
     rpm(&["--erase", "addrwatch-rs"]);
     let mut left = root.ours();
     left.retain(|path| {
@@ -225,10 +251,11 @@ fn tar() {
     inside.sort();
     assert_eq!(inside, expected);
 
-    fs::create_dir(debian.path("opt/aw")).unwrap();
-    let opt = debian.path("opt/aw");
-    let unpacked = ["-C", text(&opt), "--strip-components=1", "-xf", text(&tar)];
-    run(program_at("tar".into(), &unpacked)).ok();
+    fs::copy(&tar, debian.path("tmp/aw.tar.gz")).unwrap();
+    // By another user, whose files others cannot read.
+    let unpack = "install -d -o games -m 755 /opt/aw; chmod 644 /tmp/aw.tar.gz
+        runuser -u games -- sh -ec 'umask 077; tar -C /opt/aw --strip-components=1 -xf /tmp/aw.tar.gz'";
+    debian.sh(unpack).ok();
     fs::write(debian.path("tmp/some.pcap"), numbered_capture(1..11)).unwrap();
     let ran = debian.sh(
         "cd /opt/aw/bin; install -d -o games /tmp/state; runuser -u games -- sh -ec '
@@ -239,18 +266,48 @@ fn tar() {
 
     let installed = debian.sh("/opt/aw/install.sh").ok().stdout;
     assert_eq!(last_words(&installed), 1, "{installed}");
+    // All is root's, and all users can use it.
+    let found = |tests: &str| debian.sh(&format!("find /usr/local /etc {tests}")).ok().stdout;
+    assert_eq!(found("-user games -o -group games"), "");
+    assert_eq!(found("! -type l -perm /022"), "");
+    assert_eq!(found("-path '/usr/local/*' ! -perm -444"), "");
+    assert_eq!(found("-path '/usr/local/bin/?*' ! -perm 755"), "");
+    assert_eq!(found("-path '/etc/addrwatch/*' -perm -004 -name mysql.cnf"), "");
+    let programs = "/usr/local/share/doc/addrwatch-rs/examples";
+    let elsewhere = format!("! grep -rE '/usr/bin/(collector|aw-|\\$)' {programs}");
+    debian.sh(&elsewhere).ok();
     verify_units(&debian, "/usr/local");
     let unit = debian.path("usr/local/lib/systemd/system/aw-stdout.service");
     assert!(fs::read_to_string(unit).unwrap().contains("ExecStart=/usr/local/bin/aw-stdout "));
     captures(&debian);
-    // Again, over a running one; and what its owner changed stays.
-    debian
-        .sh("aw-stdout & echo '# mine' >>/etc/addrwatch/alert.toml; /opt/aw/install.sh; kill $!")
-        .ok();
+    // Again, over a running one; what its owner changed stays, and what this version dropped goes.
+    let dropped = "/opt/aw/share/dropped/file /opt/aw/lib/systemd/system/aw-dropped.service";
+    debian.sh(&format!(
+        "mkdir /opt/aw/share/dropped; touch /opt/aw/share/dropped/file; cp /opt/aw/lib/systemd/system/aw-sqlite.service /opt/aw/lib/systemd/system/aw-dropped.service
+         /opt/aw/install.sh; systemctl --quiet enable aw-dropped aw-sqlite; rm {dropped}"
+    )).ok();
+    let upgrade = debian
+        .sh("aw-stdout & echo '# mine' >>/etc/addrwatch/alert.toml; /opt/aw/install.sh; kill $!");
+    let upgrade = upgrade.ok().stdout;
+    assert_eq!(
+        upgrade,
+        "addrwatch-rs is upgraded; what runs still runs the old programs: restart it\n"
+    );
+    assert!(!debian.path("usr/local/share/dropped").exists());
+    let wanted = || {
+        let wants = debian.path("etc/systemd/system/addrwatch.target.wants");
+        let names = fs::read_dir(wants).into_iter().flatten();
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(wanted(), ["aw-sqlite.service"]);
     assert!(
         fs::read_to_string(debian.path("etc/addrwatch/alert.toml")).unwrap().ends_with("# mine\n")
     );
-    debian.sh("/opt/aw/install.sh --remove; rm -r /opt/aw").ok();
+    // No link to a unit that is gone remains.
+    debian.sh("systemctl --quiet enable addrwatch.target addrwatch-collector@eth0 addrwatch-collector@br-lan.7").ok();
+    assert_eq!(wanted().len(), 3);
+    debian.sh("/opt/aw/install.sh --remove; rm -r /opt/aw /tmp/aw.tar.gz").ok();
+    assert_eq!(wanted(), [""; 0]);
     let mut left = debian.ours();
     left.sort();
     left.retain(|path| {

@@ -4,9 +4,7 @@
 
 use aw_tests::debian::{Booted, Debian};
 use aw_tests::feed::FrameSender;
-use aw_tests::rig::{skip, wait_until};
-use std::path::Path;
-use std::process::Command;
+use aw_tests::rig::wait_until;
 
 const VERSION: &str = "0.1.0";
 const ALL: [&str; 7] =
@@ -20,39 +18,8 @@ fn debian_12() {
 
 #[test]
 fn debian_13() {
-    let Some(debian) = Debian::new() else { return };
-    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debian/trixie-systemd.tar");
-    if !archive.exists()
-        && let Err(why) = bootstrap_trixie(&archive)
-    {
-        return skip(&format!("debootstrap could not make a Debian 13: {why}"));
-    }
-    // In place of the other one.
-    let root = debian.path("");
-    let script = "cd \"$1\" && find . -mindepth 1 -delete && exec tar -xpf \"$2\"";
-    let mut command = Command::new("sh");
-    command.args(["-ec", script, "sh"]).arg(root).arg(archive);
-    assert!(command.status().unwrap().success());
+    let Some(debian) = Debian::created("trixie-depends") else { return };
     first_hour(&debian);
-}
-
-fn bootstrap_trixie(archive: &Path) -> Result<(), String> {
-    let made = tempfile::tempdir().unwrap();
-    // debootstrap itself does not order what systemd 257 depends on.
-    let script = "debootstrap --variant=minbase trixie \"$1/root\"
-        export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin
-        chroot \"$1/root\" apt-get -qy --no-install-recommends install systemd libpcap0.8t64 logrotate
-        chroot \"$1/root\" apt-get clean
-        tar -C \"$1/root\" --one-file-system -cf \"$2.new\" .
-        mv \"$2.new\" \"$2\"";
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-ec", script, "sh"]).arg(made.path()).arg(archive);
-    let finished = command.output().map_err(|error| error.to_string())?;
-    let output = String::from_utf8_lossy(&finished.stdout);
-    match finished.status.success() {
-        true => Ok(()),
-        false => Err(output.lines().last().unwrap_or_default().into()),
-    }
 }
 
 fn first_hour(debian: &Debian) {
