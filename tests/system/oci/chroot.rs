@@ -69,13 +69,14 @@ impl<'a> Chroot<'a> {
 
     fn command(&self, service: &Service) -> Command {
         assert!(service.image.starts_with("ghcr.io/addrwatch-rs/addrwatch-rs:"));
-        // It ends with the thread that starts it, and all its processes with it.
+        // It ends with the thread that starts it, and all its processes with it: the inner `unshare` is process 1 of the outer
+        // namespace, and stays root. A process that becomes another user loses the signal.
         let mut command = match service.in_network {
             true => self.lan.here.command("setpriv"),
             false => Command::new("setpriv"),
         };
         command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork"]);
-        command.arg("--kill-child");
+        command.args(["--kill-child", "unshare", "--pid", "--fork"]);
         if !service.of_host {
             command.arg("--uts");
         }
@@ -91,6 +92,11 @@ impl<'a> Chroot<'a> {
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command
     }
+}
+
+/// Process 1 of the inner namespace.
+fn first_of(run: &Run) -> Option<u32> {
+    child_of(child_of(run.id())?)
 }
 
 /// The program that gives up what the service does not have.
@@ -118,7 +124,7 @@ impl Place for Chroot<'_> {
 
     fn exec(&self, name: &str, words: &[&str]) -> Finished {
         let (run_, user) = &self.services[name];
-        let first = child_of(run_.id()).unwrap_or_else(|| panic!("{name}: {}", run_.stderr.text()));
+        let first = first_of(run_).unwrap_or_else(|| panic!("{name}: {}", run_.stderr.text()));
         let mut command = Command::new("nsenter");
         command.args(["--target", &first.to_string(), "--mount", "--uts", "--net", "--pid"]);
         command.args(["--root", "--wd"]).args(user).args(words);
@@ -133,14 +139,14 @@ impl Place for Chroot<'_> {
 
     fn end(&mut self, name: &str) {
         let (run, _) = self.services.remove(name).unwrap();
-        let first = child_of(run.id()).map(|first| PathBuf::from(format!("/proc/{first}")));
+        let first = first_of(&run).map(|first| PathBuf::from(format!("/proc/{first}")));
         run.kill();
         // With its locks.
         wait_until("its end", || first.as_ref().is_none_or(|first| !first.exists()));
     }
 
     fn running(&self) -> BTreeSet<String> {
-        let runs = |(_, (run, _)): &(&String, &(Run, Vec<String>))| child_of(run.id()).is_some();
+        let runs = |(_, (run, _)): &(&String, &(Run, Vec<String>))| first_of(run).is_some();
         self.services.iter().filter(runs).map(|(name, _)| name.clone()).collect()
     }
 }
