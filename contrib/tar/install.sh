@@ -71,7 +71,7 @@ if [ -n "$was" ]; then
 	dropped=$(sort $list $list.new $list.new | uniq -u)
 	# shellcheck disable=SC2046 # one word for each unit
 	stop_and_disable $(echo "$dropped" | sed -n 's|^lib/systemd/system/\(.*[^@]\.[a-z]*\)$|\1|p')
-	echo "$dropped" | delete
+	[ -z "$dropped" ] || echo "$dropped" | delete
 fi
 mv $list.new $list
 

@@ -146,7 +146,9 @@ impl Place for Chroot<'_> {
     }
 
     fn running(&self) -> BTreeSet<String> {
-        let runs = |(_, (run, _)): &(&String, &(Run, Vec<String>))| first_of(run).is_some();
+        let runs = |(_, (run, _)): &(&String, &(Run, Vec<String>))| {
+            fs::read_link(format!("/proc/{}/exe", run.id())).is_ok()
+        };
         self.services.iter().filter(runs).map(|(name, _)| name.clone()).collect()
     }
 }
