@@ -27,7 +27,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_service::{FileKind, open_file, plain, read_file};
+use aw_service::{FileKind, open_file, plain, read_file, warn};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,8 @@ pub struct RouterState {
     pub failing_sections: BTreeSet<String>,
     /// Why the configuration in the archive may be incomplete; empty if it is confirmed.
     pub unconfirmed: String,
+    /// What the router does not answer, besides its exports; empty if it answers all.
+    pub unread: String,
     /// When old files were last removed.
     pub tidied: Option<Timestamp>,
     /// The rules of `mask.rs` by which files with secrets in clear, from before `encrypt_to`, were found and reported.
@@ -108,8 +110,9 @@ impl Archive {
         Ok(())
     }
 
-    pub fn has_base(&self) -> bool {
-        self.path("latest.rsc").exists()
+    /// Whether it has a configuration or facts of the router.
+    pub fn is_begun(&self) -> bool {
+        self.path("latest.rsc").exists() || self.path("facts.json").exists()
     }
 
     pub fn base(&self) -> io::Result<Option<Vec<u8>>> {
@@ -251,13 +254,25 @@ impl Archive {
         Ok(())
     }
 
-    /// The state of the router; the default if the file is missing or damaged.
+    /// The state of the router; the default if the file is missing, and with a warning if it is damaged or too large.
     pub fn state(&self) -> io::Result<RouterState> {
-        let Some(bytes) = found(read_file(&self.path("state.json"), FileKind::State, MAX_STATE))?
-        else {
+        let path = self.path("state.json");
+        let Some(file) = found(open_file(&path, FileKind::State))? else {
             return Ok(RouterState::default());
         };
-        Ok(serde_json::from_slice(&bytes).unwrap_or_default())
+        let damaged = |why| {
+            warn(format_args!(
+                "{}: {why}: not used (the running daemon replaces it)",
+                path.display()
+            ));
+            RouterState::default()
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_STATE + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_STATE {
+            return Ok(damaged("it is larger than 1 MiB"));
+        }
+        Ok(serde_json::from_slice(&bytes).unwrap_or_else(|_| damaged("it is damaged")))
     }
 
     pub fn set_state(&self, state: &RouterState) -> io::Result<()> {

@@ -265,9 +265,15 @@ fn show_configuration(config: &Config, router: &str, options: &ShowOptions) -> R
 }
 
 fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
-    let mut rows = Vec::new();
+    let (mut rows, mut fault) = (Vec::new(), None);
     for router in &config.routers {
-        let state = read(&router.name, Archive::of(&config.archive, &router.name).state())?;
+        let state = match read(&router.name, Archive::of(&config.archive, &router.name).state()) {
+            Ok(state) => state,
+            Err(error) => {
+                fault.get_or_insert(error);
+                continue;
+            }
+        };
         let (name, address) = (router.name.as_str(), router.address.to_string());
         if options.output.format == Format::Json {
             let line = RouterWithState { name, address, state: &state };
@@ -276,7 +282,7 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
         }
         let time = |time: Option<Timestamp>| time.map_or("-".into(), local);
         let text = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
-        let why = [state.why.as_str(), &state.unconfirmed];
+        let why = [state.why.as_str(), &state.unconfirmed, &state.unread];
         let why = why.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
         rows.push(vec![
             name.to_owned(),
@@ -293,12 +299,14 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
             if options.output.secrets { why } else { mask(&why) },
         ]);
     }
-    if options.output.format == Format::Json {
-        return Ok(());
+    let ended = fault.map_or(Ok(()), Err);
+    if options.output.format == Format::Json || rows.is_empty() && ended.is_err() {
+        return ended;
     }
     let head =
         ["ROUTER", "ADDRESS", "STATUS", "SINCE", "EXPORTED", "CHANGED", "VERSION", "LINES", "WHY"];
-    print(&table_with_notes(&head, rows))
+    print(&table_with_notes(&head, rows))?;
+    ended
 }
 
 #[derive(Serialize)]

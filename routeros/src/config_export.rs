@@ -90,10 +90,17 @@ impl fmt::Display for ExportFault {
 /// has its menus already.
 const MAX_EXPANDED: usize = 40 << 20;
 const LINE_COST: usize = 64;
+/// Bytes of the name of a section that failed, and of a version: both are stored in the state of the router.
+const MAX_NAME: usize = 200;
 
 const HEADER: &str = " by RouterOS ";
 const ERROR: &str = "#error exporting ";
 const INTERRUPTED: &str = "#interrupted";
+
+/// At most [`MAX_NAME`] bytes.
+fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_NAME)]
+}
 
 /// Sections as a message lists them, ten at most.
 pub fn list(sections: &BTreeSet<String>) -> String {
@@ -165,7 +172,7 @@ fn parse_lines(
         return Err(ExportFault::CutLine);
     }
     let mut export =
-        Export { version: version.trim().into(), lines: Vec::new(), failed: BTreeSet::new() };
+        Export { version: cut(version.trim()).into(), lines: Vec::new(), failed: BTreeSet::new() };
     let mut menu = String::new();
     // The beginning of a line that continues, because it is wrapped or a string has not ended.
     let (mut whole, mut is_wrapped, mut quotes) = (String::new(), false, Quotes::default());
@@ -183,7 +190,7 @@ fn parse_lines(
                 }
                 if let Some(section) = line.strip_prefix(ERROR) {
                     take(section.len())?;
-                    export.failed.insert(section.trim().into());
+                    export.failed.insert(cut(section.trim()).into());
                 }
                 pass(Item::Comment(line));
                 continue;

@@ -9,6 +9,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::Arc,
+    thread::sleep,
     time::Duration,
 };
 
@@ -50,6 +51,8 @@ const SLOTS: u64 = 1024;
 const WRITERS: usize = 4;
 /// Requests of exports that wait, at most.
 const MAX_REQUESTS: usize = 16;
+/// How often the lock of the archive is tried again, each time after 20 ms.
+const LOCK_TRIES: usize = 25;
 
 /// Runs until a signal stops it.
 pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
@@ -361,12 +364,19 @@ pub fn lock_path(archive: &Path) -> PathBuf {
     archive.join(".lock")
 }
 
-/// Locks the archive: only one daemon writes to it.
-/// Locks the archive against a second process.
+/// Locks the archive: only one process writes to it. `--health` holds the lock for a moment, which is waited for.
 pub fn lock(archive: &Path, identity: Option<&Identity>) -> Result<File, Error> {
     let user = identity.map(|identity| identity.user);
     let file = open_own(&lock_path(archive), 0o600, user)?;
-    match file.try_lock() {
+    let mut locked = file.try_lock();
+    for _ in 0..LOCK_TRIES {
+        if !matches!(locked, Err(fs::TryLockError::WouldBlock)) {
+            break;
+        }
+        sleep(Duration::from_millis(20));
+        locked = file.try_lock();
+    }
+    match locked {
         Ok(()) => {
             if let Some(Identity { user, group, .. }) = identity {
                 fchown(&file, Some(user.as_raw()), Some(group.as_raw()))
@@ -379,5 +389,27 @@ pub fn lock(archive: &Path, identity: Option<&Identity>) -> Result<File, Error> 
             archive.display()
         ))),
         Err(fs::TryLockError::Error(error)) => Err(Error::io("lock the archive", error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `--health` holds the lock for a moment.
+    #[test]
+    fn a_lock_that_is_held_for_a_moment() {
+        let root = tempfile::tempdir().unwrap();
+        let first = lock(root.path(), None).unwrap();
+        assert!(lock(root.path(), None).is_err());
+        drop(first);
+        let health = File::open(lock_path(root.path())).unwrap();
+        health.try_lock_shared().unwrap();
+        let release = std::thread::spawn(move || {
+            sleep(Duration::from_millis(50));
+            drop(health);
+        });
+        lock(root.path(), None).unwrap();
+        release.join().unwrap();
     }
 }

@@ -44,17 +44,24 @@ fn check(path: &Path) -> Result<String, String> {
     if !is_running(&config.archive)? {
         return Err("not running (systemctl start aw-routeros)".into());
     }
-    let mut failing = Vec::new();
+    let (mut failing, mut waiting) = (Vec::new(), 0);
     for router in &config.routers {
-        let state = Archive::of(&config.archive, &router.name).state();
-        let state = state
-            .map_err(|error| format!("read the state of {}: {}", router.name, explain(&error)))?;
-        failing.extend(fault(&state).map(|why| format!("{} {why}", router.name)));
+        let why = match Archive::of(&config.archive, &router.name).state() {
+            Ok(state) => {
+                waiting += usize::from(state.exported.is_none() || state.status == CONNECTING);
+                fault(&state)
+            }
+            Err(error) => Some(format!("has a state that cannot be read: {}", explain(&error))),
+        };
+        failing.extend(why.map(|why| format!("{} {why}", router.name)));
     }
     let count = match config.routers.len() {
         1 => "1 router".to_owned(),
         count => format!("{count} routers"),
     };
+    if failing.is_empty() && waiting > 0 {
+        return Ok(format!("{count}, {waiting} of them not yet connected or exported"));
+    }
     if failing.is_empty() {
         return Ok(format!("{count}, followed, and exported completely"));
     }
@@ -71,8 +78,9 @@ fn check(path: &Path) -> Result<String, String> {
 fn fault(state: &RouterState) -> Option<String> {
     let since = state.since.map_or(String::new(), |since| format!(" since {since:.0}"));
     match state.status.as_str() {
-        "connected" => None,
-        CONNECTING if is_recent(state) => None,
+        "connected" if state.exported.is_some() => None,
+        "connected" | CONNECTING if is_recent(state) => None,
+        "connected" => Some(format!("is connected{since}, and has no complete export yet")),
         // The daemon does not know it, or did not connect yet.
         "" | "stopped" => Some(format!(
             "is not followed{since} (after it was added: systemctl reload aw-routeros)"
@@ -107,5 +115,24 @@ fn is_running(archive: &Path) -> Result<bool, String> {
         },
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(failure(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without any complete export a router that is connected is well only for a moment.
+    #[test]
+    fn without_an_export() {
+        let since = |seconds| Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).ok();
+        let mut state = RouterState { status: "connected".into(), ..RouterState::default() };
+        state.since = since(1);
+        assert_eq!(fault(&state), None);
+        state.since = since(3600);
+        let why = fault(&state).unwrap();
+        assert!(why.ends_with("and has no complete export yet"), "{why}");
+        state.exported = since(7200);
+        assert_eq!(fault(&state), None);
     }
 }

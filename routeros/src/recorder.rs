@@ -55,6 +55,9 @@ use crate::{
     syslog::SyslogSenders,
 };
 
+/// Bytes of the reason for a status, at most, in the state of a router.
+const MAX_WHY: usize = 4096;
+
 pub struct Recorder {
     /// The configuration at the start; its routers may have changed since then.
     pub config: Config,
@@ -181,13 +184,19 @@ impl Recorder {
 
     pub fn set_status(&self, router: &RouterName, status: &str, cause: &str) {
         lock(&self.statuses).insert(router.clone(), status.into());
-        let cause = self.stored(cause);
+        let mut cause = self.stored(cause);
+        cause.truncate(cause.floor_char_boundary(MAX_WHY));
         self.journal.update_state(router, |state| {
             if (state.status.as_str(), state.why.as_str()) != (status, cause.as_str()) {
                 state.since = Some(Timestamp::now());
                 (state.status, state.why) = (status.into(), cause.clone());
             }
         });
+    }
+
+    /// Stores what the router does not answer, besides its exports.
+    pub fn set_unread(&self, router: &RouterName, unread: &str) {
+        self.journal.update_state(router, |state| state.unread = unread.into());
     }
 
     /// Stores the last log line about a change. Later lines are new after the next connection.

@@ -108,6 +108,8 @@ struct RouterTask {
     facts_fault: Condition,
     /// The router was not asked for all facts.
     facts_missing: Condition,
+    /// The router does not answer what its logging rules are.
+    rules_missing: Condition,
     /// Lines that came by syslog.
     syslog: SyslogLines,
     /// The login was refused, and no command of an export was run since then.
@@ -160,6 +162,7 @@ impl RouterTask {
             log_fault: Condition::default(),
             facts_fault: Condition::default(),
             facts_missing: Condition::default(),
+            rules_missing: Condition::default(),
             syslog,
             export_faults: BTreeSet::new(),
             sections,
@@ -362,6 +365,18 @@ impl RouterTask {
             let text = "users, keys and other facts are not all read: the router is too slow, or refuses a command (those that are missing stay as they were)";
             self.recorder.note(name, text);
         }
+        self.store_unread();
+    }
+
+    /// Stores what is not read of the router, for `show`.
+    fn store_unread(&self) {
+        let unread = match (self.facts_missing.is_present(), self.rules_missing.is_present()) {
+            (false, false) => "",
+            (true, false) => "users, keys and other facts are not all read",
+            (false, true) => "its logging rules are not read",
+            (true, true) => "its logging rules, users, keys and other facts are not all read",
+        };
+        self.recorder.set_unread(&self.router.name, unread);
     }
 
     fn report_change(&self, change: &Change) {

@@ -53,8 +53,10 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// The number of threads that resolve names. They are separate from the threads that write to the archive, which a name
 /// server without an answer must not block.
 static RESOLVERS: Semaphore = Semaphore::const_new(4);
-/// Commands of [`SshConnection::ask`] in a connection that run, or that the router has not closed, at most.
+/// Commands of [`SshConnection::ask`] in a connection that are waited for, or of which the router has not taken the close,
+/// at most. It is no bound for commands that go on after that, which only OpenSSH lets.
 const MAX_QUESTIONS: usize = 4;
+const STUCK: &str = "the router does not confirm that it closes the channels of commands";
 
 pub struct SshConnection {
     handle: Arc<Handle<HostKeyCheck>>,
@@ -150,13 +152,18 @@ impl SshConnection {
         answer
     }
 
-    /// The same for an answer that is worth less than the connection, which stays. None is asked for while the router has
-    /// not closed [`MAX_QUESTIONS`] earlier ones.
+    /// The same for an answer that is worth less than the connection, which stays. None is asked for while
+    /// [`MAX_QUESTIONS`] earlier ones run, or are not confirmed to be closed: see [`SshConnection::stuck`].
     pub async fn ask(&self, command: &str, limit: Duration) -> Result<Answer, SshFault> {
-        let permit = Arc::clone(&self.questions).try_acquire_owned().map_err(|_| {
-            SshFault::NoChannel("the router has not closed the channels of earlier commands".into())
-        })?;
+        let permit = Arc::clone(&self.questions)
+            .try_acquire_owned()
+            .map_err(|_| SshFault::NoChannel(STUCK.into()))?;
         finish(self.start_with(Some(permit), command).await?, command, limit).await
+    }
+
+    /// The fault if the router takes no further question of [`SshConnection::ask`]. Called while none runs.
+    pub fn stuck(&self) -> Option<SshFault> {
+        (self.questions.available_permits() == 0).then(|| SshFault::NoChannel(STUCK.into()))
     }
 
     /// Starts a command without a terminal: with one, RouterOS wraps lines, adds colours and prompts.
@@ -254,7 +261,7 @@ impl SshConnection {
         self.disconnect().await;
     }
 
-    async fn disconnect(&self) {
+    pub async fn disconnect(&self) {
         let disconnect = self.handle.disconnect(Disconnect::ByApplication, "", "");
         let _ = timeout(Duration::from_secs(1), disconnect).await;
     }

@@ -20,7 +20,7 @@ use super::{
     backup::{BackupRun, PendingBackup},
     fetch::{fetch_export, stored_log},
     follow_log::{LogEvent, LogFollower},
-    log_check::{LogCheck, check_log, next_check},
+    log_check::{LogCheck, LogChecked, check_log, next_check},
     random_byte,
     read_facts::{Aftermath, Reading, read_history},
     spread,
@@ -31,7 +31,6 @@ use crate::{
     config_export::Export,
     facts::Facts,
     log_record::{LogAssembler, LogRecord},
-    log_rule::ChangeLog,
     recorder::Outcome,
     ssh::{SshConnection, SshFault},
 };
@@ -84,7 +83,7 @@ enum SessionEvent {
     Exported(Result<FetchedExport, SshFault>),
     ExportRequested,
     Syslog(LogRecord),
-    LogChecked(Option<ChangeLog>),
+    LogChecked(LogChecked),
     FactsRead(Facts, bool),
     BackupDue,
     BackedUp(BackupRun),
@@ -136,8 +135,17 @@ impl Session<'_> {
         self.task.allow_syslog(self.connection.peer());
         loop {
             // Not while an export holds its turn: others that wait for one would stop each other.
-            if std::mem::take(&mut self.follows_again) {
+            if self.export.is_none() && std::mem::take(&mut self.follows_again) {
                 log = self.start_log().await?;
+            }
+            // Facts and the check of the logging rules need another connection.
+            let is_idle = self.export.is_none()
+                && self.backup.is_none()
+                && self.reading.is_none()
+                && self.log_check.is_none();
+            if is_idle && let Some(fault) = self.connection.stuck() {
+                self.connection.disconnect().await;
+                return Err(fault);
             }
             match self.next_event(&mut log).await? {
                 SessionEvent::Log(event) => self.log_received(event),
@@ -165,9 +173,11 @@ impl Session<'_> {
                     }
                 }
                 SessionEvent::Syslog(record) => self.observe_syslog(&record),
-                SessionEvent::LogChecked(place) => {
+                SessionEvent::LogChecked(checked) => {
                     self.log_check = None;
-                    self.task.report_change_log(place);
+                    if checked.is_ok() || !self.connection.is_closed() {
+                        self.task.report_change_log(checked);
+                    }
                 }
                 SessionEvent::FactsRead(facts, is_complete) => {
                     if is_complete || !self.connection.is_closed() {

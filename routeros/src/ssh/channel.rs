@@ -27,7 +27,7 @@ pub(super) struct Closer {
     pub handle: Arc<Handle<HostKeyCheck>>,
     /// The sender ends with the connection.
     pub connection: watch::Receiver<()>,
-    /// Returned once the router has closed the channel.
+    /// Returned once the router has taken the close.
     pub permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -55,14 +55,15 @@ impl OpenChannel {
         message
     }
 
-    /// Closes the channel. Returns whether the router has done so within [`STEP_TIMEOUT`].
+    /// Closes the channel. Returns whether the router has taken that within [`STEP_TIMEOUT`].
     pub async fn end(mut self) -> bool {
         let Some(closing) = self.close() else { return true };
         matches!(timeout(STEP_TIMEOUT, tokio::spawn(closing)).await, Ok(Ok(true)))
     }
 
-    /// Closes the channel, and waits until the router has done so: the reply to a later request shows it, because a router
-    /// takes them in order.
+    /// Closes the channel, and waits until the router has taken that: the reply to a later request shows it, because a router
+    /// takes them in order. RouterOS then ends the command; a command under OpenSSH goes on until it reads or writes. The
+    /// router's own close would not show that either, and russh drops it.
     fn close(&mut self) -> Option<impl Future<Output = bool> + Send + 'static> {
         // What still arrives is dropped: if it waited here, the connection would wait too.
         let (_, channel) = self.channel.take()?.split();

@@ -68,7 +68,14 @@ impl Transport {
                 error,
                 russh::Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited)
             );
+            let is_down = matches!(
+                error,
+                russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed)
+            );
             let why = match fault(error, None) {
+                SshFault::NoChannel(_) if is_down => {
+                    format!("it cannot connect to {}", router.address)
+                }
                 SshFault::NoChannel(why) => format!(
                     "it does not forward to {} ({why}; OpenSSH: AllowTcpForwarding; RouterOS: /ip ssh set forwarding-enabled=both)",
                     router.address

@@ -34,9 +34,10 @@ impl Session<'_> {
                     && (record.message == message || is_like() && is_masked())
             })
         });
-        // Before the first configuration is stored, lines are not news, and there is no difference to credit to them.
+        // At the first contact lines are not news, and there is no difference to credit to them. Facts are enough: of a router
+        // whose exports are all rejected there is no more.
         let archive = self.task.recorder.archive(&self.task.router.name);
-        let most = if archive.has_base() { MAX_CANDIDATES } else { 0 };
+        let most = if archive.is_begun() { MAX_CANDIDATES } else { 0 };
         let own_lines = &self.task.own_lines;
         let new = stored.into_iter().skip(known.map_or(0, |at| at + 1));
         let new = new.filter(|record| !own_lines.is_known(&record.time, &record.message));
