@@ -196,3 +196,11 @@ fn encrypted_files_are_removed() {
     archive.remove_sensitive(2, Some(Timestamp::MAX)).unwrap();
     assert_eq!(names("backups"), ["20231114T221350Z.backup.age"]);
 }
+
+/// Of a router's own making or not: a state that cannot be used does not stop its router, nor what shows all of them.
+#[test]
+fn a_state_that_is_too_large() {
+    let (_root, archive) = archive();
+    fs::write(archive.path("state.json"), "x".repeat(MAX_STATE as usize + 1)).unwrap();
+    assert_eq!(archive.state().unwrap(), RouterState::default());
+}

@@ -216,3 +216,14 @@ fn bytes_that_are_not_utf_8_are_compared() {
     assert_eq!(export(0xe4), export(0xe4));
     assert_eq!(export(0xe4), ["/interface set 0 comment=\"x\u{fffd}E4\""]);
 }
+
+/// Names and versions are stored in the state of the router, which has a limit.
+#[test]
+fn long_names_are_cut() {
+    let long = "é".repeat(600_000);
+    let text = TERSE.replacen("by RouterOS ", &format!("by RouterOS {long}"), 1);
+    let text = format!("{text}#error exporting /{long}\r\n");
+    let export = validate(text.as_bytes(), None).unwrap();
+    assert_eq!(export.failed, sections(&[&format!("/{}", &long[..198])]));
+    assert_eq!(export.version, long[..200]);
+}

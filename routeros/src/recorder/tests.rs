@@ -117,6 +117,19 @@ fn concurrent_updates_of_the_state() {
     });
 }
 
+/// What a router says is no reason that its state cannot be read again.
+#[test]
+fn the_longest_state() {
+    let fixture = Fixture::new("");
+    let (recorder, name) = (fixture.recorder(), &fixture.router().name);
+    recorder.set_status(name, "incomplete", &"\u{1}é".repeat(1 << 20));
+    let since = recorder.archive(name).state().unwrap().since;
+    recorder.set_status(name, "incomplete", &"\u{1}é".repeat(1 << 20));
+    let state = recorder.archive(name).state().unwrap();
+    assert_eq!((state.status.as_str(), state.since), ("incomplete", since));
+    assert!(state.why.len() <= 4096 && state.why.starts_with("\u{1}é"));
+}
+
 /// The clock may be wrong at the start. It is trusted if the archive has a snapshot of the last day.
 #[test]
 fn a_clock_that_is_ahead_from_the_start_removes_nothing() {
