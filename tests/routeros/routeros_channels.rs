@@ -45,9 +45,21 @@ fn failing_commands() {
     wait_until("all are closed", || router.open() == 1);
     let missing = "core1: users, keys and other facts are not all read";
     assert_eq!(daemon.stderr.text().matches(missing).count(), 1);
+    let blind =
+        "core1: whether its log shows changes is not known: its logging rules cannot be read: ";
+    assert_eq!(daemon.stderr.text().matches(blind).count(), 1);
+    let show = || {
+        let mut command = watching.command();
+        command.arg("show");
+        run(command).ok().stdout
+    };
+    let unread = "its logging rules, users, keys and other facts are not all read";
+    assert!(show().contains(unread), "{}", show());
     router.state().faults.refused = None;
     export().ok();
     daemon.stderr.wait_for("core1: users, keys and other facts are all read again");
+    daemon.stderr.wait_for("core1: its logging rules are read again");
+    wait_until("it is shown", || !show().contains("not all read") && !show().contains("not read"));
     // The log, an export, a fact, a logging rule, and one that is being closed for each.
     assert!(router.most_open() <= 7);
     assert_eq!(router.counts(), (1, 0), "one connection");
@@ -124,5 +136,27 @@ fn turns() {
         state.commands.iter().any(|command| command.starts_with("/system logging action print"))
     };
     wait_until("all are asked", || routers.iter().all(is_judged));
+    daemon.stop().ok();
+}
+
+/// A router that answers exports, but none of the questions after them, gets another connection: otherwise nothing would
+/// notice any more that its log shows no changes.
+#[test]
+fn questions_without_an_answer() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().faults.deaf = true;
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("core1: first contact");
+    daemon.stderr.wait_for("core1: users, keys and other facts are not all read");
+    daemon.stderr.wait_for("core1: whether its log shows changes is not known");
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    daemon.stderr.wait_for("changed by alice (+1 -0)");
+    wait_until("both are asked again", || router.exports() >= 2);
+    daemon.stderr.wait_for("core1: connection lost: the router does not confirm that it closes");
+    router.state().faults.deaf = false;
+    router.add("bob", "/ip dns set servers=192.0.2.54");
+    daemon.stderr.wait_for("changed by bob (+1 -0)");
+    daemon.stderr.wait_for("core1: its logging rules are read again");
     daemon.stop().ok();
 }

@@ -181,3 +181,43 @@ fn reloaded_before_the_facts_are_read() {
     assert_eq!(noted.matches("user ops added").count(), 1, "{noted}");
     daemon.stop().ok();
 }
+
+/// A state that is damaged or too large is named, and the other routers are shown all the same.
+#[test]
+fn a_state_that_cannot_be_used() {
+    let (one, two, ring) = (Router::start(Version::V7), Router::start(Version::V7), Ring::new());
+    let watching =
+        Watching::new(&ring).router("core1", &one, Version::V7).router("core2", &two, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("core1: first contact");
+    daemon.stderr.wait_for("core2: first contact");
+    wait_until("all is well", || health(&watching).status.success());
+    let path = watching.archive("core1").join("state.json");
+    let run = |arguments: &[&str]| {
+        let mut command = watching.command();
+        command.args(arguments);
+        run(command)
+    };
+    for text in ["{\"lines\": \"x\"}".to_owned(), "x".repeat(1 << 21)] {
+        fs::write(&path, text).unwrap();
+        let found = health(&watching);
+        assert!(
+            found.stdout.contains("1 of 2 routers not well: core1 is not followed"),
+            "{found:?}"
+        );
+        assert!(found.stderr.contains("core1/state.json: it is "), "{found:?}");
+        let found = run(&["show"]);
+        assert!(found.status.success() && found.stderr.contains("core1/state.json"), "{found:?}");
+        assert!(found.stdout.contains("core2") && found.stdout.contains("7.14"), "{found:?}");
+        assert_eq!(run(&["export", "core1"]).ok().stdout, "core1: unchanged\n");
+        wait_until("it is replaced", || health(&watching).status.success());
+    }
+    // One that is no file at all: an error, after all others.
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let found = health(&watching);
+    assert!(found.stdout.contains("1 of 2 routers not well: core1 has a state"), "{found:?}");
+    let found = run(&["show"]);
+    assert!(!found.status.success() && found.stdout.contains("core2"), "{found:?}");
+    daemon.stop();
+}

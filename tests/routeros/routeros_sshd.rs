@@ -244,6 +244,24 @@ fn a_jump_host_that_does_not_forward() {
     );
 }
 
+/// A router that is down behind a jump host that works.
+#[test]
+fn a_router_that_is_down_behind_a_jump_host() {
+    let (bastion, ring, router) = (Sshd::start(), Ring::new(), Router::start(Version::V7));
+    let watching =
+        Watching::new(&ring).router("core1", &router, Version::V7).option("via = \"bastion\"");
+    let watching = bastion.as_jump_host(watching);
+    router.shut_down();
+    let mut command = watching.command();
+    command.arg("check");
+    let found = run(command).refused("aw-routeros", &["1 of 1 routers cannot be followed"]);
+    let why = format!("through bastion: it cannot connect to {}", router.address);
+    assert!(
+        found.stdout.contains(&why) && !found.stdout.contains("AllowTcpForwarding"),
+        "{found:?}"
+    );
+}
+
 /// A backup is fetched from OpenSSH's SFTP server, and stored as it was.
 #[test]
 fn a_backup() {
