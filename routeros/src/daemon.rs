@@ -196,7 +196,7 @@ async fn follow(
             let read = Config::read(path).and_then(|new| refused(&new).map_or(Ok(new), Err));
             match read {
                 Ok(new) => {
-                    login_gate::reload();
+                    login_gate::reload(&new.routers);
                     retry_jumps();
                     reload_routers(&mut tasks, &new);
                     shortage(&new.routers, open_files).iter().for_each(warn);

@@ -1,37 +1,36 @@
 //! Logins by credential: a user with a password file, a key or an agent. What is wrong on one router is wrong on all that
 //! share it, and each refused login counts at a server that locks accounts, such as RADIUS. So few logins are tried at the
-//! same time until one is accepted. After some refusals all routers wait; then one of them tries for all.
+//! same time until some are accepted. After three refusals all wait, except those that accepted their last login; one of
+//! them tries for all. See [`Rules`].
+
+mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
+    fmt, iter,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use aw_service::Backoff;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, sleep_until, timeout},
 };
 
+use self::rules::{Answer, MAX_REFUSED, Place, Right, Rules, Step};
 use crate::{
     config::{Router, RouterName},
     recorder::lock,
     ssh::SshFault,
 };
 
-/// After so many routers refused a credential within [`WINDOW`], all wait that have it.
-const MAX_REFUSED: usize = 3;
-/// How long a refusal counts, and how long an accepted login allows any number of others at the same time.
-const WINDOW: Duration = Duration::from_secs(60);
-/// A login waits for those of other routers so long at most: one of them may hang.
+/// A connected router waits so long for its login: then it connects again, because servers limit this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// The longest pause between tries.
-const LONGEST_HOLD: Duration = Duration::from_secs(3600);
 
-static GROUPS: Mutex<BTreeMap<Credential, Arc<Group>>> = Mutex::new(BTreeMap::new());
+static GROUPS: Mutex<BTreeMap<(Credential, Hop), Arc<Group>>> = Mutex::new(BTreeMap::new());
 
 /// What routers log in with.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,183 +68,166 @@ impl fmt::Display for Credential {
     }
 }
 
+/// A login waits only for others of the same kind, so none waits for one that needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hop {
+    /// A router that is followed.
+    Last,
+    /// A jump host, with this number of jump hosts before it.
+    Jump(usize),
+}
+
+impl Hop {
+    pub fn of_jump(jump: &Router) -> Hop {
+        Hop::Jump(jumps(jump).count())
+    }
+}
+
+/// The jump hosts on the way.
+fn jumps(router: &Router) -> impl Iterator<Item = &Arc<Router>> {
+    iter::successors(router.jump.as_ref(), |jump| jump.jump.as_ref())
+}
+
 /// The routers with one credential.
 struct Group {
-    state: Mutex<GroupState>,
+    credential: Credential,
+    rules: Mutex<Rules>,
     /// Changes when a login ended, and at a reload.
     changes: watch::Sender<()>,
 }
 
-#[derive(Default)]
-struct GroupState {
-    /// Routers that refused it within [`WINDOW`], since it was last accepted. One that refused it before does not count.
-    refused: BTreeMap<RouterName, Instant>,
-    /// Routers whose last answer was a refusal.
-    known: BTreeSet<RouterName>,
-    accepted: Option<Instant>,
-    /// Logins that run.
-    trying: usize,
-    hold: Option<Hold>,
-    backoff: Option<Backoff>,
-}
-
-/// All routers wait.
-struct Hold {
-    /// When one tries for all; `None`: after a reload.
-    until: Option<Instant>,
-    /// One tries.
-    is_probed: bool,
-    why: String,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Step {
-    Now,
-    /// Until a login of another router ended.
-    Wait,
-    Held(String),
-}
-
-impl GroupState {
-    /// Whether a router may log in now, which is counted as running then.
-    fn begin(&mut self, router: &RouterName, now: Instant) -> Step {
-        if let Some(hold) = &mut self.hold {
-            let is_due = hold.until.is_some_and(|until| until <= now);
-            if !is_due || hold.is_probed {
-                return Step::Held(hold.why.clone());
-            }
-            hold.is_probed = true;
-            self.trying += 1;
-            return Step::Now;
-        }
-        self.refused.retain(|_, since| *since + WINDOW > now);
-        let others = self.refused.keys().filter(|name| *name != router).count();
-        let is_accepted = self.accepted.is_some_and(|since| since + WINDOW > now);
-        if is_accepted || others + self.trying < MAX_REFUSED {
-            self.trying += 1;
-            return Step::Now;
-        }
-        Step::Wait
+impl Group {
+    fn of(router: &Router, hop: Hop) -> Arc<Group> {
+        let credential = Credential::of(router);
+        let new = |credential| {
+            Arc::new(Group { credential, rules: Mutex::default(), changes: watch::channel(()).0 })
+        };
+        let mut groups = lock(&GROUPS);
+        Arc::clone(groups.entry((credential.clone(), hop)).or_insert_with(|| new(credential)))
     }
 
-    /// A login ended; `None`: without an answer.
-    fn end(&mut self, router: &Router, is_accepted: Option<bool>, now: Instant) {
-        self.trying = self.trying.saturating_sub(1);
-        match is_accepted {
-            Some(true) => {
-                self.known.remove(&router.name);
-                self.refused.clear();
-                (self.hold, self.backoff, self.accepted) = (None, None, Some(now));
-            }
-            Some(false) => {
-                let is_new = self.known.insert(router.name.clone());
-                if is_new {
-                    self.refused.insert(router.name.clone(), now);
-                }
-                self.refused.retain(|_, since| *since + WINDOW > now);
-                if self.hold.is_some() || self.refused.len() >= MAX_REFUSED {
-                    self.hold(router, now);
-                }
-            }
-            None => self.hold.iter_mut().for_each(|hold| hold.is_probed = false),
-        }
+    fn begin(self: &Arc<Group>, router: &Router) -> Result<LoginTry, Step> {
+        let step = lock(&self.rules).begin(&router.name, Instant::now());
+        let Step::Now(right) = step else { return Err(step) };
+        Ok(LoginTry {
+            group: Arc::clone(self),
+            router: router.name.clone(),
+            retry: Duration::from_secs(router.login_retry),
+            right,
+            answer: Answer::NotTried,
+        })
     }
 
-    fn hold(&mut self, router: &Router, now: Instant) {
-        let retry = Duration::from_secs(router.login_retry);
-        let first = Backoff::new(retry, LONGEST_HOLD.max(retry));
-        let pause = (!retry.is_zero()).then(|| self.backoff.get_or_insert(first).pause());
-        let names: Vec<_> = self.known.iter().take(MAX_REFUSED).map(RouterName::as_str).collect();
-        let why =
-            format!("login not tried: {} refused {}", names.join(", "), Credential::of(router));
-        self.hold = Some(Hold { until: pause.map(|pause| now + pause), is_probed: false, why });
+    fn held(&self) -> SshFault {
+        let rules = lock(&self.rules);
+        let names: Vec<_> = rules.refused().take(MAX_REFUSED).map(RouterName::as_str).collect();
+        SshFault::Held(format!("login not tried: {} refused {}", names.join(", "), self.credential))
     }
 }
 
-/// A login that runs.
-pub struct LoginTry<'a> {
-    router: &'a Router,
+/// The right to log in.
+pub struct LoginTry {
     group: Arc<Group>,
-    is_accepted: Option<bool>,
+    router: RouterName,
+    retry: Duration,
+    right: Right,
+    answer: Answer,
 }
 
-impl LoginTry<'_> {
+impl LoginTry {
     pub fn end(mut self, result: &Result<(), SshFault>) {
-        self.is_accepted = match result {
-            Ok(()) => Some(true),
-            Err(SshFault::Refused(_)) => Some(false),
-            Err(_) => None,
+        self.answer = match result {
+            Ok(()) => Answer::Accepted,
+            Err(SshFault::Refused(_)) => Answer::Refused,
+            Err(SshFault::Credentials(_)) => Answer::NotTried,
+            Err(_) => Answer::NoAnswer,
         };
     }
 }
 
-impl Drop for LoginTry<'_> {
+impl Drop for LoginTry {
     fn drop(&mut self) {
-        lock(&self.group.state).end(self.router, self.is_accepted, Instant::now());
+        let login = (&self.router, self.right);
+        lock(&self.group.rules).end(login, self.answer, self.retry, Instant::now());
         self.group.changes.send_replace(());
     }
 }
 
-fn group(router: &Router) -> Arc<Group> {
-    let new = || Arc::new(Group { state: Mutex::default(), changes: watch::channel(()).0 });
-    Arc::clone(lock(&GROUPS).entry(Credential::of(router)).or_insert_with(new))
+/// A router among those that wait, until this is dropped.
+struct Waiting<'a>(&'a Group, Place);
+
+impl<'a> Waiting<'a> {
+    fn new(group: &'a Group, router: &Router) -> Waiting<'a> {
+        let place = lock(&group.rules).queue(&router.name);
+        Waiting(group, place)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.rules).leave(&self.1);
+        self.0.changes.send_replace(());
+    }
 }
 
 /// Before a connection is made: an error while all routers with this credential wait, and the right to log in if this one
-/// is to try for all.
-pub fn enter(router: &Router) -> Result<Option<LoginTry<'_>>, SshFault> {
-    let group = group(router);
-    let mut state = lock(&group.state);
-    if state.hold.is_none() {
+/// does not wait, or is to try for all. `secret` is a hash of the password or key.
+pub fn enter(router: &Router, hop: Hop, secret: u64) -> Result<Option<LoginTry>, SshFault> {
+    let group = Group::of(router, hop);
+    let is_held = {
+        let mut rules = lock(&group.rules);
+        rules.set_secret(secret);
+        rules.held_until().is_some()
+    };
+    if !is_held {
         return Ok(None);
     }
-    match state.begin(&router.name, Instant::now()) {
-        Step::Held(why) => Err(SshFault::Held(why)),
-        _ => {
-            drop(state);
-            Ok(Some(LoginTry { router, group, is_accepted: None }))
-        }
-    }
+    group.begin(router).map(Some).map_err(|_| group.held())
 }
 
 /// Before the login: waits for those of other routers that have the same credential.
-pub async fn begin(router: &Router) -> Result<LoginTry<'_>, SshFault> {
-    let group = group(router);
+pub async fn begin(router: &Router, hop: Hop) -> Result<LoginTry, SshFault> {
+    let group = Group::of(router, hop);
     let mut changes = group.changes.subscribe();
-    let end = Instant::now() + LONGEST_WAIT;
-    loop {
-        changes.borrow_and_update();
-        let step = lock(&group.state).begin(&router.name, Instant::now());
-        match step {
-            Step::Held(why) => return Err(SshFault::Held(why)),
-            Step::Now => break,
-            Step::Wait => {}
+    let _waiting = Waiting::new(&group, router);
+    let turn = async {
+        loop {
+            changes.borrow_and_update();
+            match group.begin(router) {
+                Ok(login_try) => return Ok(login_try),
+                Err(Step::Held) => return Err(group.held()),
+                Err(_) => {}
+            }
+            let _ = changes.changed().await;
         }
-        if timeout_at(end, changes.changed()).await.is_err() {
-            lock(&group.state).trying += 1;
-            break;
-        }
-    }
-    Ok(LoginTry { router, group, is_accepted: None })
+    };
+    timeout(LONGEST_WAIT, turn).await.unwrap_or_else(|_| {
+        let credential = &group.credential;
+        Err(SshFault::Held(format!(
+            "login not tried: it waits for those of other routers with {credential}"
+        )))
+    })
 }
 
-/// Waits for `pause` (`None`: for ever), and as long as all routers with this credential wait. A router for which another
-/// one tried does not wait for its own pause.
-pub async fn next_try(router: &Router, pause: Option<Duration>) {
-    let group = group(router);
+/// Waits after a login that was refused or not tried: for `pause` (`None`: for ever), or, while all routers with this
+/// credential wait, for the turn to try for all. Once another one was accepted, none waits for its own pause.
+pub async fn next_try(router: &Router, pause: Option<Duration>) -> Option<LoginTry> {
+    let group = Group::of(router, Hop::Last);
     let mut changes = group.changes.subscribe();
     let end = pause.map(|pause| Instant::now() + pause);
-    let mut was_held = false;
+    let mut waiting = None;
     loop {
         changes.borrow_and_update();
-        let due = match &lock(&group.state).hold {
-            None if was_held => return,
+        let held = lock(&group.rules).held_until();
+        let due = match held {
+            None if waiting.is_some() => return None,
             None => end,
-            Some(hold) => {
-                was_held = true;
-                match (hold.until, end) {
-                    (Some(until), Some(end)) if !hold.is_probed => Some(until.max(end)),
-                    _ => None,
+            Some(until) => {
+                waiting.get_or_insert_with(|| Waiting::new(&group, router));
+                // Of those that wake up together the first one gets it, and notifies the others.
+                match group.begin(router) {
+                    Ok(login_try) => return Some(login_try),
+                    Err(_) => until.filter(|until| *until > Instant::now()),
                 }
             }
         };
@@ -256,89 +238,19 @@ pub async fn next_try(router: &Router, pause: Option<Duration>) {
             }
         };
         tokio::select! {
-            () = wait => return,
+            () = wait => if held.is_none() { return None },
             _ = changes.changed() => {}
         }
     }
 }
 
-/// All routers try again, because the user asks for it.
-pub fn reload() {
+/// All routers try again, because the user asks for it. Others than these are forgotten.
+pub fn reload(routers: &[Router]) {
+    let on_the_way = routers.iter().flat_map(jumps).map(|jump| &jump.name);
+    let names: BTreeSet<_> = routers.iter().map(|router| &router.name).chain(on_the_way).collect();
     lock(&GROUPS).retain(|_, group| {
-        let state = &mut *lock(&group.state);
-        *state = GroupState { trying: state.trying, ..GroupState::default() };
+        let is_used = lock(&group.rules).reload(&names);
         group.changes.send_replace(());
-        Arc::strong_count(group) > 1
+        is_used || Arc::strong_count(group) > 1
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-
-    fn routers(count: usize) -> Vec<Router> {
-        let entry = |n| {
-            format!(
-                "[[router]]\nname = \"r{n}\"\naddress = \"192.0.2.1\"\nuser = \"a\"\nagent = true\n"
-            )
-        };
-        let text: String = (0..count).map(entry).collect();
-        Config::parse(&format!("archive = \"/x\"\n{text}")).unwrap().routers
-    }
-
-    #[test]
-    fn one_tries_for_all_after_three_refusals() {
-        let (routers, mut state) = (routers(9), GroupState::default());
-        let now = Instant::now();
-        for router in &routers[..3] {
-            assert_eq!(state.begin(&router.name, now), Step::Now);
-        }
-        assert_eq!(state.begin(&routers[3].name, now), Step::Wait);
-        for router in &routers[..3] {
-            state.end(router, Some(false), now);
-        }
-        let held = |state: &mut GroupState, n: usize, at| {
-            matches!(state.begin(&routers[n].name, at), Step::Held(_))
-        };
-        assert!(held(&mut state, 3, now));
-        let Step::Held(why) = state.begin(&routers[3].name, now) else { panic!() };
-        assert!(why.contains("r0, r1, r2 refused user a, keys of the SSH agent"), "{why}");
-        // One after ten minutes; without an answer another one; then after twenty.
-        let later = now + Duration::from_secs(600);
-        assert_eq!(state.begin(&routers[3].name, later), Step::Now);
-        assert!(held(&mut state, 4, later));
-        state.end(&routers[3], None, later);
-        assert_eq!(state.begin(&routers[4].name, later), Step::Now);
-        state.end(&routers[4], Some(false), later);
-        assert!(held(&mut state, 5, later + Duration::from_secs(1199)));
-        let later = later + Duration::from_secs(1200);
-        assert_eq!(state.begin(&routers[5].name, later), Step::Now);
-        state.end(&routers[5], Some(true), later);
-        for router in &routers {
-            assert_eq!(state.begin(&router.name, later), Step::Now);
-        }
-    }
-
-    /// Routers that refuse alone, while others accept, hold up none.
-    #[test]
-    fn some_routers_refuse() {
-        let (routers, mut state) = (routers(9), GroupState::default());
-        let mut now = Instant::now();
-        for round in 0..3 {
-            for (n, router) in routers[..5].iter().enumerate() {
-                assert_eq!(state.begin(&router.name, now), Step::Now, "{round} {n}");
-                // Two of them at the first time, then a third one.
-                let is_refused = n % 2 == 0 && (round > 0 || n < 4);
-                state.end(router, Some(!is_refused), now);
-            }
-            now += Duration::from_secs(601);
-        }
-        // Their tries in a row are no news.
-        for n in [0, 2, 4] {
-            assert_eq!(state.begin(&routers[n].name, now), Step::Now);
-            state.end(&routers[n], Some(false), now);
-        }
-        assert!(state.hold.is_none());
-    }
 }

@@ -12,7 +12,11 @@ mod ssh_session;
 use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 
 use aw_service::{Backoff, Condition, explain, warn};
-use tokio::{sync::watch, task::spawn_blocking, time::Instant};
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
 
 use self::{
     backup::Backups,
@@ -59,12 +63,13 @@ pub async fn run(
     task.requests = requests;
     task.allow_syslog(task.router.address.host.parse().ok());
     task.router.syslog_from.iter().for_each(|address| task.allow_syslog(Some(*address)));
+    let mut login_try = None;
     loop {
         // An earlier reload is in effect already: a refused login is not tried twice.
         reload.borrow_and_update();
         let began = Instant::now();
         // Boxed, and freed once it is connected: what opens a connection is large.
-        let fault = match Box::pin(SshConnection::open(&task.router)).await {
+        let fault = match Box::pin(SshConnection::open_with(&task.router, login_try.take())).await {
             Ok(connection) => Session::new(&mut task, connection).run().await,
             Err(fault) => fault,
         };
@@ -74,10 +79,21 @@ pub async fn run(
         let is_refused = matches!(fault, SshFault::Refused(_) | SshFault::Held(_));
         let pause = task.report_fault(fault, began.elapsed());
         let router = Arc::clone(&task.router);
-        let mut paused = pin!(login_gate::next_try(&router, pause));
+        let mut paused = pin!(async {
+            match (is_refused, pause) {
+                (false, Some(pause)) => {
+                    sleep(pause).await;
+                    None
+                }
+                _ => login_gate::next_try(&router, pause).await,
+            }
+        });
         loop {
             tokio::select! {
-                () = &mut paused => break,
+                turn = &mut paused => {
+                    login_try = turn;
+                    break;
+                }
                 changed = reload.changed() => match changed {
                     Ok(()) => break,
                     Err(_) => return,
@@ -200,8 +216,11 @@ impl RouterTask {
                 let text = format!(
                     "{cause}; next try: after one router tried for all, or after a reload (systemctl reload aw-routeros)"
                 );
-                self.report_shared("refused", SharedFault::new(login, "login refused", text));
-                return Some(Duration::ZERO);
+                let alarm_after = Duration::from_secs(self.recorder.config.alarm_after);
+                let fault = SharedFault::new(login, "login not tried", text);
+                let fault = SharedFault { after: alarm_after, at_the_latest: alarm_after, ..fault };
+                self.report_shared("refused", fault);
+                return Some(reconnect_pause(&mut self.backoff, lasted, random_byte()));
             }
             SshFault::Credentials(_) => {
                 let login = SharedCause::Login(Credential::of(&self.router));
@@ -298,7 +317,9 @@ impl RouterTask {
         // A refused login is over when an export is fetched: that may need a second login.
         let is_refused = self.is_refused;
         let was_shared = std::mem::take(&mut self.is_shared);
-        let again = is_refused || was_shared || self.connection_fault.clear();
+        // Over, whatever else was: its next fault is news.
+        let was_alone = self.connection_fault.clear();
+        let again = is_refused || was_shared || was_alone;
         let again = if again { " again" } else { "" };
         self.recorder.note(&self.router.name, &format!("connected{again}"));
         match is_refused {
@@ -413,7 +434,6 @@ impl RouterTask {
     /// The router ran the command of an export: it accepted each login that this needs, whatever its answer is.
     fn login_works(&mut self) {
         if std::mem::take(&mut self.is_refused) {
-            self.connection_fault.clear();
             self.login_backoff.reset();
             self.recorder.note(&self.router.name, "the router accepts the login again");
             self.recorder.shared_fault_ends(&self.router.name, |_| true);
@@ -534,6 +554,28 @@ mod tests {
         let hour = Duration::from_secs(3600);
         assert_eq!(spread(hour, 0), hour);
         assert_eq!(spread(hour, 255), hour - hour / 8);
+    }
+
+    /// A fault that other routers share does not hide the next one of this router alone.
+    #[tokio::test]
+    async fn a_shared_fault_hides_no_later_one() {
+        let root = tempfile::tempdir().unwrap();
+        let text = format!(
+            "archive = {:?}\nalarm_after = 0\n[[router]]\nname = \"core1\"\naddress = \"192.0.2.1\"\nuser = \"a\"\nagent = true\n",
+            root.path()
+        );
+        let config = Config::parse(&text).unwrap();
+        let recorder = Arc::new(Recorder::new(&config, false, None, None, None));
+        let router = Arc::new(config.routers[0].clone());
+        let mut task = RouterTask::new(router, recorder, FetchTurns::default());
+        for shared in [SshFault::Held("held".into()), SshFault::Refused(String::new())] {
+            task.report_fault(SshFault::ChangedKey("a key".into()), Duration::ZERO);
+            task.report_fault(shared, Duration::ZERO);
+            task.connected();
+        }
+        task.report_fault(SshFault::ChangedKey("a key".into()), Duration::ZERO);
+        let log = std::fs::read_to_string(root.path().join("core1/log.txt")).unwrap();
+        assert_eq!(log.matches("ITS HOST KEY HAS CHANGED").count(), 3, "{log}");
     }
 
     /// A fault of the exports does not hide a fault of the connection, nor the reverse.

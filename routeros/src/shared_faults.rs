@@ -18,6 +18,8 @@ const QUIET: Duration = Duration::from_secs(5);
 const LONGEST_GATHERING: Duration = Duration::from_secs(60);
 /// Further routers are reported after this time, or at once if they are as many as those that were reported.
 const REPORT_AGAIN: Duration = Duration::from_secs(3600);
+/// The end is reported when no other router was followed again for this time, unless it is over for all.
+const QUIET_ENDS: Duration = Duration::from_secs(30);
 /// Routers that a report names.
 const NAMED: usize = 10;
 
@@ -43,11 +45,20 @@ pub struct SharedFault {
     pub is_refused: bool,
     /// The fault is reported after this time.
     pub after: Duration,
+    /// A router that joins later is reported after this time, also if others were a moment ago.
+    pub at_the_latest: Duration,
 }
 
 impl SharedFault {
     pub fn new(by: SharedCause, subject: &'static str, why: String) -> SharedFault {
-        SharedFault { by, subject, why, is_refused: false, after: Duration::ZERO }
+        SharedFault {
+            by,
+            subject,
+            why,
+            is_refused: false,
+            after: Duration::ZERO,
+            at_the_latest: REPORT_AGAIN,
+        }
     }
 }
 
@@ -70,19 +81,33 @@ pub struct SharedReport {
     pub text: String,
     /// It is about several routers, or a jump host: no other message reports it.
     pub is_of_several: bool,
+    /// Routers are followed again.
+    pub is_over: bool,
 }
 
 struct State {
     fault: SharedFault,
-    affected: BTreeMap<RouterName, Arc<Router>>,
-    refused: BTreeSet<RouterName>,
-    reported: BTreeSet<RouterName>,
-    /// Routers that were reported and are followed again.
-    ended: BTreeMap<RouterName, Arc<Router>>,
-    /// When the first and the last router joined that is not reported.
-    first: Instant,
-    last: Instant,
-    reported_at: Option<Instant>,
+    affected: BTreeMap<RouterName, Affected>,
+    /// Routers that were reported and are followed again, which is not reported.
+    ended: BTreeMap<RouterName, Ended>,
+    /// When each list of receivers had its last report.
+    reported_at: BTreeMap<Receivers, Instant>,
+}
+
+type Receivers = Option<Vec<String>>;
+
+struct Affected {
+    router: Arc<Router>,
+    is_refused: bool,
+    is_reported: bool,
+    since: Instant,
+    /// When it is reported, also if it is one of few further ones.
+    at_the_latest: Instant,
+}
+
+struct Ended {
+    router: Arc<Router>,
+    at: Instant,
 }
 
 #[derive(Default)]
@@ -105,10 +130,8 @@ impl SharedFaults {
             }
         }
         self.states.retain(|_, state| {
-            let gone: Vec<_> =
-                state.affected.keys().filter(|name| !configured.contains(name)).cloned().collect();
-            gone.iter().for_each(|name| drop(state.remove(name)));
-            !state.affected.is_empty()
+            state.affected.retain(|name, _| configured.contains(name));
+            !state.is_over()
         });
     }
 
@@ -117,93 +140,117 @@ impl SharedFaults {
         let by = fault.by.clone();
         self.states.retain(|cause, state| {
             // Another cause takes its place: this one is not over.
-            *cause == by || state.remove(&router.name).is_none() || !state.affected.is_empty()
+            *cause == by || state.affected.remove(&router.name).is_none() || !state.is_over()
         });
         let state = self.states.entry(by).or_insert_with(|| State {
             fault: fault.clone(),
             affected: BTreeMap::new(),
-            refused: BTreeSet::new(),
-            reported: BTreeSet::new(),
             ended: BTreeMap::new(),
-            first: now,
-            last: now,
-            reported_at: None,
+            reported_at: BTreeMap::new(),
         });
-        if fault.is_refused {
-            state.refused.insert(router.name.clone());
-        }
-        if fault.is_refused || state.refused.is_empty() {
+        state.ended.remove(&router.name);
+        let is_refused = fault.is_refused;
+        let at_the_latest = now + fault.at_the_latest;
+        if is_refused || !state.affected.values().any(|one| one.is_refused) {
             state.fault = fault;
         }
-        if state.affected.insert(router.name.clone(), Arc::clone(router)).is_some() {
+        if let Some(known) = state.affected.get_mut(&router.name) {
+            known.is_refused |= is_refused;
             return Joined::Known;
         }
-        if state.affected.len() == state.reported.len() + 1 {
-            state.first = now;
-        }
-        state.last = now;
+        let router_now = Affected {
+            router: Arc::clone(router),
+            is_refused,
+            is_reported: false,
+            since: now,
+            at_the_latest,
+        };
+        state.affected.insert(router.name.clone(), router_now);
         if state.affected.len() == 1 { Joined::First } else { Joined::Further }
     }
 
-    /// A router does not have this kind of fault any more. Returns the reports if it was the last one.
+    /// A router does not have this kind of fault any more.
     pub fn end(
         &mut self,
         router: &RouterName,
         is_over: impl Fn(&SharedCause) -> bool,
-    ) -> Vec<SharedReport> {
-        let mut reports = Vec::new();
+        now: Instant,
+    ) {
         self.states.retain(|cause, state| {
-            if !is_over(cause) {
-                return true;
+            if is_over(cause)
+                && let Some(one) = state.affected.remove(router)
+                && one.is_reported
+            {
+                state.ended.insert(router.clone(), Ended { router: one.router, at: now });
             }
-            let is_reported = state.reported.contains(router);
-            let Some(entry) = state.remove(router) else { return true };
-            if is_reported {
-                state.ended.insert(router.clone(), entry);
-            }
-            if state.affected.is_empty() {
-                reports.extend(
-                    by_receiver(&state.ended).map(|(to, routers)| state.over(to, &routers)),
-                );
-            }
-            !state.affected.is_empty()
+            !state.is_over()
         });
-        reports
     }
 
     /// The reports that are due.
     pub fn due(&mut self, now: Instant) -> Vec<SharedReport> {
         let mut reports = Vec::new();
         for (cause, state) in &mut self.states {
-            let further = state.affected.len() - state.reported.len();
-            let again = |since| now >= since + REPORT_AGAIN || further >= state.reported.len();
             let is_single = self.members.is_empty() || self.members.get(cause) == Some(&1);
-            let is_gathered =
-                is_single || now >= state.last + QUIET || now >= state.first + LONGEST_GATHERING;
-            let is_late = now >= state.first + state.fault.after;
-            if further == 0 || !is_gathered || !is_late || !state.reported_at.is_none_or(again) {
-                continue;
-            }
-            let routers = by_receiver(&state.affected);
-            let new: Vec<_> = routers
-                .filter(|(_, routers)| {
-                    routers.iter().any(|one| !state.reported.contains(&one.name))
-                })
-                .map(|(to, routers)| state.report(to, &routers))
-                .collect();
-            reports.extend(new);
-            state.reported = state.affected.keys().cloned().collect();
-            state.reported_at = Some(now);
+            reports.extend(state.due(is_single, now));
+            reports.extend(state.due_ends(now));
         }
+        self.states.retain(|_, state| !state.is_over());
         reports
     }
 }
 
 impl State {
-    fn remove(&mut self, router: &RouterName) -> Option<Arc<Router>> {
-        self.refused.remove(router);
-        self.reported.remove(router);
-        self.affected.remove(router)
+    /// Nothing is left to report.
+    fn is_over(&self) -> bool {
+        self.affected.is_empty() && self.ended.is_empty()
+    }
+
+    /// The lists of receivers whose routers are to be reported.
+    fn due(&mut self, is_single: bool, now: Instant) -> Vec<SharedReport> {
+        let mut reports = Vec::new();
+        for (to, routers) in by_receiver(self.affected.values().map(|one| &one.router)) {
+            let all = || routers.iter().map(|router| &self.affected[&router.name]);
+            let new = || all().filter(|one| !one.is_reported);
+            let (Some(first), Some(last)) =
+                (new().map(|one| one.since).min(), new().map(|one| one.since).max())
+            else {
+                continue;
+            };
+            let further = new().count();
+            let is_gathered = is_single || now >= last + QUIET || now >= first + LONGEST_GATHERING;
+            let is_late = now >= first + self.fault.after;
+            let is_again = self.reported_at.get(&to).is_none_or(|since| {
+                now >= *since + REPORT_AGAIN
+                    || further >= routers.len() - further
+                    || new().any(|one| now >= one.at_the_latest)
+            });
+            if !is_gathered || !is_late || !is_again {
+                continue;
+            }
+            reports.push(self.report(to.clone(), &routers));
+            self.reported_at.insert(to, now);
+            for router in &routers {
+                let one = self.affected.get_mut(&router.name);
+                one.into_iter().for_each(|one| one.is_reported = true);
+            }
+        }
+        reports
+    }
+
+    /// The lists of receivers whose routers are followed again: at once if those are all, or later if some are left.
+    fn due_ends(&mut self, now: Instant) -> Vec<SharedReport> {
+        let mut reports = Vec::new();
+        for (to, routers) in by_receiver(self.ended.values().map(|one| &one.router)) {
+            let is_left = self.affected.values().any(|one| one.router.mail_to == to);
+            let last = routers.iter().map(|router| self.ended[&router.name].at).max();
+            if is_left && last.is_some_and(|last| now < last + QUIET_ENDS) {
+                continue;
+            }
+            reports.push(self.over(to, &routers));
+            routers.iter().for_each(|router| drop(self.ended.remove(&router.name)));
+        }
+        reports
     }
 
     fn report(&self, to: Option<Vec<String>>, routers: &[Arc<Router>]) -> SharedReport {
@@ -225,14 +272,14 @@ impl State {
             text += &format!("Not followed: {}.\n", names(routers));
         }
         let refused: Vec<_> =
-            routers.iter().filter(|one| self.refused.contains(&one.name)).cloned().collect();
+            routers.iter().filter(|one| self.affected[&one.name].is_refused).cloned().collect();
         if !refused.is_empty() && refused.len() < routers.len() {
             text += &format!(
                 "The login was refused by {}. It is not tried on the others, because servers lock accounts.\n",
                 names(&refused)
             );
         }
-        SharedReport { to, subject, text, is_of_several }
+        SharedReport { to, subject, text, is_of_several, is_over: false }
     }
 
     fn over(&self, to: Option<Vec<String>>, routers: &[Arc<Router>]) -> SharedReport {
@@ -247,19 +294,19 @@ impl State {
             _ => format!("{} routers: {what}", routers.len()),
         };
         let (text, is_of_several) = (format!("{what}: {}\n", names(routers)), routers.len() > 1);
-        SharedReport { to, subject, text, is_of_several }
+        SharedReport { to, subject, text, is_of_several, is_over: true }
     }
 }
 
 /// Each list of receivers with its routers.
-fn by_receiver(
-    routers: &BTreeMap<RouterName, Arc<Router>>,
-) -> impl Iterator<Item = (Option<Vec<String>>, Vec<Arc<Router>>)> {
+fn by_receiver<'a>(
+    routers: impl Iterator<Item = &'a Arc<Router>>,
+) -> BTreeMap<Receivers, Vec<Arc<Router>>> {
     let mut receivers: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for router in routers.values() {
+    for router in routers {
         receivers.entry(router.mail_to.clone()).or_default().push(Arc::clone(router));
     }
-    receivers.into_iter()
+    receivers
 }
 
 /// The number of routers, if there are several, and the first names.

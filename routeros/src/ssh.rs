@@ -34,7 +34,7 @@ pub use self::{channel::OpenChannel, fault::SshFault, transport::retry_jumps};
 use crate::{
     config::Router,
     host_key::{self, HostKey},
-    login_gate,
+    login_gate::{self, Hop, LoginTry},
     recorder::lock,
     sftp::{self, SftpFault},
 };
@@ -109,16 +109,31 @@ impl client::Handler for HostKeyCheck {
 
 impl SshConnection {
     pub async fn open(router: &Router) -> Result<SshConnection, SshFault> {
-        let entered = login_gate::enter(router)?;
-        let open = async {
-            let credentials = Credentials::read(router)?;
-            Ok((credentials, connect(router).await?))
-        };
-        let opened = timeout(OPEN_TIMEOUT, open).await.map_err(|_| no_answer())?;
-        let (credentials, (mut handle, peer, jump)) = opened?;
+        SshConnection::open_with(router, None).await
+    }
+
+    /// With the right to log in, if the router waited for it.
+    pub async fn open_with(
+        router: &Router,
+        entered: Option<LoginTry>,
+    ) -> Result<SshConnection, SshFault> {
+        SshConnection::open_hop(router, Hop::Last, entered).await
+    }
+
+    async fn open_hop(
+        router: &Router,
+        hop: Hop,
+        mut entered: Option<LoginTry>,
+    ) -> Result<SshConnection, SshFault> {
+        let credentials = Credentials::read(router)?;
+        if entered.is_none() {
+            entered = login_gate::enter(router, hop, credentials.hash())?;
+        }
+        let opened = timeout(OPEN_TIMEOUT, connect(router)).await.map_err(|_| no_answer())?;
+        let (mut handle, peer, jump) = opened?;
         let login_try = match entered {
             Some(login_try) => login_try,
-            None => login_gate::begin(router).await?,
+            None => login_gate::begin(router, hop).await?,
         };
         let login = credentials.log_in(&mut handle, router);
         let late = |_| Err(SshFault::Unreachable("no answer to the login".into()));

@@ -108,9 +108,9 @@ fn five_hundred_in_ten_lines() {
         daemon.stderr.wait_for(&format!("configuration loaded: {loaded} routers"));
     }
     wait_until("the others are connected again", || count(": connected") == 750);
-    // One login by check, and one by the daemon, or two if the reloads removed it.
+    // One login by add, one by check, and one by the daemon, or two if the reloads removed it.
     for (n, router) in routers.iter().enumerate() {
-        assert_eq!(router.counts(), (if n < 250 { 2 } else { 3 }, 0), "core{n}");
+        assert_eq!(router.counts(), (if n < 250 { 3 } else { 4 }, 0), "core{n}");
     }
     // An export that has begun may show a change whose line has not arrived yet. Three exports were taken before: by check,
     // and two at the first contact.

@@ -29,6 +29,20 @@ fn refused(routers: &[Router]) -> usize {
     routers.iter().map(|router| router.counts().1).sum()
 }
 
+/// The rows of `show` whose cause contains this text. A cause of several routers stands below the table, with its number.
+fn rows(watching: &Watching, text: &str) -> usize {
+    let mut show = watching.command();
+    show.arg("show");
+    let shown = run(show).ok().stdout;
+    let notes = shown.lines().filter(|line| line.starts_with('(') && line.contains(text));
+    let numbers: Vec<_> = notes.filter_map(|note| note.split(' ').next()).collect();
+    let has = |row: &&str| {
+        let number = row.split_whitespace().last().unwrap_or_default();
+        row.starts_with("core") && (row.contains(text) || numbers.contains(&number))
+    };
+    shown.lines().filter(has).count()
+}
+
 /// Twenty routers with one wrong password: three refuse it, and one mail names all. With the right one there is one more.
 #[test]
 fn a_wrong_password() {
@@ -47,10 +61,7 @@ fn a_wrong_password() {
         assert!(mail.contains(text), "{text}: {mail}");
     }
     assert_eq!(refused(&routers), 3, "refused logins");
-    let mut show = watching.command();
-    show.arg("show");
-    let shown = run(show).ok().stdout;
-    assert_eq!(shown.matches("login not tried: ").count(), 17, "{shown}");
+    assert_eq!(rows(&watching, "login not tried: "), 17);
     // A reload asks for three more, and is no news.
     daemon.signal(Signal::HUP);
     wait_until("it is tried again", || refused(&routers) == 6);
@@ -89,6 +100,54 @@ fn one_tries_for_all() {
     }
     sink.wait_for(&["8 routers: login accepted again"]);
     assert_eq!(sink.count(), 2);
+    daemon.stop().ok();
+}
+
+/// A router that refuses does not take the turns of others: they are followed, and their mail does not wait for it.
+#[test]
+fn one_goes_on_refusing() {
+    let (routers, sink, ring) = (start(6), MailSink::start(), Ring::new());
+    routers.iter().for_each(|router| router.state().faults.refuse = true);
+    let watching = watching(&routers, &ring, &sink, "login_retry = 1");
+    let daemon = watching.start();
+    sink.wait_for(&["6 routers: login refused"]);
+    wait_until("one tries for all", || refused(&routers) >= 4);
+    let last = routers.iter().rposition(|router| router.counts().1 > 0).unwrap();
+    for (n, router) in routers.iter().enumerate() {
+        router.state().faults.refuse = n == last;
+    }
+    for n in (0..routers.len()).filter(|n| *n != last) {
+        daemon.stderr.wait_for(&format!("core{n}: first contact"));
+    }
+    sink.wait_for(&["5 routers: login accepted again"]);
+    daemon.stop().ok();
+}
+
+/// The jump host has the same user and password as the routers behind it, and does not wait for them.
+#[test]
+fn a_jump_host_with_the_same_login() {
+    let (routers, bastion) = (start(6), Router::start(Version::V7));
+    let (sink, ring) = (MailSink::start(), Ring::new());
+    bastion.state().forwards = true;
+    routers.iter().for_each(|router| router.state().faults.refuse = true);
+    let watching = watching(&routers, &ring, &sink, "via = \"bastion\"\nlogin_retry = 1");
+    let watching = watching
+        .option("[[jump_host]]")
+        .option("name = \"bastion\"")
+        .option(&format!("address = \"{}\"", bastion.address))
+        .option("user = \"admin\"")
+        .option("password_file = \"password\"")
+        .option(&format!("host_key = {:?}", bastion.host_key));
+    let daemon = watching.start();
+    sink.wait_for(&["6 routers: login refused"]);
+    wait_until("one tries for all", || refused(&routers) >= 4);
+    assert!(refused(&routers) < 6, "not all at once, though the jump host accepts it");
+    routers.iter().for_each(|router| router.state().faults.refuse = false);
+    for n in 0..routers.len() {
+        daemon.stderr.wait_for(&format!("core{n}: first contact"));
+    }
+    sink.wait_for(&["6 routers: login accepted again"]);
+    assert!(!sink.messages().iter().any(|mail| mail.contains("jump host fails")));
     daemon.stop().ok();
 }
 
@@ -158,19 +217,12 @@ fn a_jump_host_that_fails() {
         why,
         "Not followed: 10 routers: core0, core1, core2, core3, core4, core5, core6, core7, core8, core9.",
     ]);
-    let mut show = watching.command();
-    show.arg("show");
-    let shown = run(show).ok().stdout;
-    assert_eq!(shown.matches(why).count(), 10, "{shown}");
+    assert_eq!(rows(&watching, why), 10);
     bastion.state().faults.refuse = true;
     bastion.plug();
     wait_until("it is tried", || bastion.counts().1 > 0);
     let refusal = "not followed: jump host bastion: login refused";
-    wait_until("all know of it", || {
-        let mut show = watching.command();
-        show.arg("show");
-        run(show).ok().stdout.matches(refusal).count() == 10
-    });
+    wait_until("all know of it", || rows(&watching, refusal) == 10);
     assert_eq!((bastion.counts().1, sink.count()), (1, 1), "refused logins, and mails");
     bastion.state().faults.refuse = false;
     daemon.signal(Signal::HUP);

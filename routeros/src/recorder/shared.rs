@@ -37,13 +37,8 @@ impl Recorder {
 
     /// A router does not have these faults any more.
     pub fn shared_fault_ends(&self, router: &RouterName, is_over: impl Fn(&SharedCause) -> bool) {
-        let reports = lock(&self.shared).end(router, is_over);
-        for report in reports {
-            let text = self.mail_shared(&report);
-            if report.is_of_several {
-                info(text);
-            }
-        }
+        lock(&self.shared).end(router, is_over, Instant::now());
+        self.report_shared();
     }
 
     /// Mails the shared faults that are due; to be called about once a second.
@@ -51,8 +46,10 @@ impl Recorder {
         let reports = lock(&self.shared).due(Instant::now());
         for report in reports {
             let text = self.mail_shared(&report);
-            if report.is_of_several {
-                warn(text);
+            match (report.is_of_several, report.is_over) {
+                (true, true) => info(text),
+                (true, false) => warn(text),
+                (false, _) => {}
             }
         }
     }

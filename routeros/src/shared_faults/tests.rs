@@ -49,7 +49,8 @@ impl Fixture {
     }
 
     fn end(&mut self, number: usize) -> Vec<SharedReport> {
-        self.faults.end(&self.routers[number].name, |_| true)
+        self.faults.end(&self.routers[number].name, |_| true, self.now);
+        self.faults.due(self.now)
     }
 }
 
@@ -143,4 +144,54 @@ fn another_cause() {
     assert_eq!(one.end(1), []);
     assert_eq!(one.end(0)[0].subject, "bastion: jump host works again");
     assert!(one.faults.states.is_empty());
+}
+
+/// The end is reported for those that are followed again, also if one is left, or removed.
+#[test]
+fn some_are_left() {
+    let mut one = Fixture::new(6);
+    one.refuse(0..6);
+    assert_eq!(one.due_after(5).len(), 1);
+    for n in 0..4 {
+        assert_eq!(one.end(n), []);
+        assert_eq!(one.due_after(20), []);
+    }
+    assert_eq!(one.due_after(10)[0].subject, "4 routers: login accepted again");
+    assert_eq!(one.due_after(100_000), []);
+    assert_eq!(one.end(4), []);
+    let left: Vec<_> = one.routers[..5].iter().map(|router| (**router).clone()).collect();
+    one.faults.set_routers(&left);
+    assert_eq!(one.due_after(0)[0].subject, "r04: login accepted again");
+    assert!(one.faults.states.is_empty());
+}
+
+/// Each list of receivers has its own reports.
+#[test]
+fn receivers_that_join_later() {
+    let mut one = Fixture::new(6);
+    for router in &mut one.routers[4..] {
+        let mut special = (**router).clone();
+        special.mail_to = Some(vec!["x@example.org".into()]);
+        *router = Arc::new(special);
+    }
+    one.refuse(0..4);
+    assert_eq!(one.due_after(5).len(), 1);
+    one.refuse(4..5);
+    assert_eq!(one.due_after(5)[0].subject, "r04: login refused");
+    // The router that is left is one of the others.
+    let over = one.end(4);
+    assert_eq!((over.len(), &*over[0].subject), (1, "r04: login accepted again"));
+}
+
+/// A router that waits for the others is reported in time, though they were reported before.
+#[test]
+fn one_that_waits_is_reported() {
+    let mut one = Fixture::new(20);
+    one.refuse(0..10);
+    assert_eq!(one.due_after(5).len(), 1);
+    let fault = login(&one.routers[10], false);
+    let fault = SharedFault { at_the_latest: Duration::from_secs(120), ..fault };
+    one.faults.begin(&one.routers[10], fault, one.now);
+    assert_eq!(one.due_after(119), []);
+    assert_eq!(one.due_after(1)[0].subject, "11 routers: login refused");
 }

@@ -1,6 +1,11 @@
 //! Login by password, key or agent.
 
-use std::{io::ErrorKind, path::Path, sync::Arc};
+use std::{
+    hash::{BuildHasher, RandomState},
+    io::ErrorKind,
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 use aw_service::{FileKind, Secret, read_file_text};
 use russh::{
@@ -43,6 +48,16 @@ impl Credentials {
         let key = decode_secret_key(&text, passphrase)
             .map_err(|error| SshFault::Credentials(format!("read {}: {error}", path.display())))?;
         Ok(Credentials::Key(Arc::new(key)))
+    }
+
+    /// Differs if the password or the key is another one. The agent does not say which keys it has.
+    pub fn hash(&self) -> u64 {
+        static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        match self {
+            Credentials::Password(password) => HASHES.hash_one(password.reveal()),
+            Credentials::Key(key) => HASHES.hash_one(key.fingerprint(HashAlg::Sha256).to_string()),
+            Credentials::Agent => 0,
+        }
     }
 
     pub async fn log_in<H: Handler>(

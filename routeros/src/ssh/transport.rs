@@ -24,6 +24,7 @@ use tokio::{
 use super::{STEP_TIMEOUT, SshConnection, SshFault, addresses, connect_first, fault::fault};
 use crate::{
     config::{Router, RouterName},
+    login_gate::Hop,
     recorder::lock,
     start_access,
 };
@@ -176,7 +177,7 @@ fn shared(jump: &Arc<Router>) -> Opening<'_> {
         {
             return Err(fault.clone());
         }
-        match SshConnection::open(jump).await {
+        match SshConnection::open_hop(jump, Hop::of_jump(jump), None).await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 (shared.connection, shared.fault) = (Arc::downgrade(&connection), None);
