@@ -283,8 +283,8 @@ impl State {
     }
 
     fn over(&self, to: Option<Vec<String>>, routers: &[Arc<Router>]) -> SharedReport {
-        let what = match (&self.fault.by, self.fault.is_refused) {
-            (SharedCause::Login(_), true) => "login accepted again",
+        let what = match (&self.fault.by, self.fault.subject) {
+            (SharedCause::Login(_), "login refused" | "login not tried") => "login accepted again",
             (SharedCause::Jump(_), _) => "jump host works again",
             _ => "followed again",
         };

@@ -130,7 +130,7 @@ fn a_jump_host_with_the_same_login() {
     let (sink, ring) = (MailSink::start(), Ring::new());
     bastion.state().forwards = true;
     routers.iter().for_each(|router| router.state().faults.refuse = true);
-    let watching = watching(&routers, &ring, &sink, "via = \"bastion\"\nlogin_retry = 1");
+    let watching = watching(&routers, &ring, &sink, "via = \"bastion\"\nlogin_retry = 10");
     let watching = watching
         .option("[[jump_host]]")
         .option("name = \"bastion\"")
