@@ -133,6 +133,6 @@ fn five_hundred_in_ten_lines() {
     wait_until("all are mailed", || sink.count() == 500);
     let peak = peak_memory(&daemon);
     println!("peak memory with 500 routers: {:.1} MB", peak as f64 / 1e6);
-    assert!(peak < 125_000_000, "{peak}"); // 110 MB here, see docs/sizing.md
+    assert!(peak < 107_000_000, "{peak}"); // 97 MB here, see docs/sizing.md
     daemon.stop().ok();
 }
