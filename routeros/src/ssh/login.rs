@@ -50,7 +50,7 @@ impl Credentials {
         Ok(Credentials::Key(Arc::new(key)))
     }
 
-    /// Differs if the password or the key is another one. The agent does not say which keys it has.
+    /// Differs if the password or the key is another one. The keys of the agent are not known here.
     pub fn hash(&self) -> u64 {
         static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         match self {
