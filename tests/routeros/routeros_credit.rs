@@ -222,22 +222,3 @@ fn exports_that_are_always_rejected() {
     assert!(noted.lines().count() == 3 && !noted.contains("UNKNOWN"), "{noted}");
     daemon.stop().ok();
 }
-
-/// The same for one that never sent a configuration: a user who is added while its log is not followed is credited.
-#[test]
-fn a_line_of_a_router_without_a_configuration() {
-    let (router, ring) = (Router::start(Version::V7), Ring::new());
-    router.state().faults.odd = Some("not enough permissions (9)".into());
-    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
-    print(&router, PRINT_USERS, USERS);
-    router.log("system,info", "user audit added by zoe");
-    let daemon = watching.start();
-    wait_until("the facts are read", || read(&watching, "facts.json").contains("audit"));
-    daemon.stop().ok();
-    print(&router, PRINT_USERS, WITH_EVE);
-    router.log("system,info", "user eve added by bob");
-    let daemon = watching.start();
-    let line = daemon.stderr.wait_for("user eve added: group=full");
-    assert!(line.contains("bob") && !line.contains("UNKNOWN"), "{line}");
-    daemon.stop().ok();
-}
