@@ -138,25 +138,3 @@ fn turns() {
     wait_until("all are asked", || routers.iter().all(is_judged));
     daemon.stop().ok();
 }
-
-/// A router that answers exports, but none of the questions after them, gets another connection: otherwise nothing would
-/// notice any more that its log shows no changes.
-#[test]
-fn questions_without_an_answer() {
-    let (router, ring) = (Router::start(Version::V7), Ring::new());
-    router.state().faults.deaf = true;
-    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
-    let daemon = watching.start();
-    daemon.stderr.wait_for("core1: first contact");
-    daemon.stderr.wait_for("core1: users, keys and other facts are not all read");
-    daemon.stderr.wait_for("core1: whether its log shows changes is not known");
-    router.add("alice", "/ip dns set servers=192.0.2.53");
-    daemon.stderr.wait_for("changed by alice (+1 -0)");
-    wait_until("both are asked again", || router.exports() >= 2);
-    daemon.stderr.wait_for("core1: connection lost: the router does not confirm that it closes");
-    router.state().faults.deaf = false;
-    router.add("bob", "/ip dns set servers=192.0.2.54");
-    daemon.stderr.wait_for("changed by bob (+1 -0)");
-    daemon.stderr.wait_for("core1: its logging rules are read again");
-    daemon.stop().ok();
-}

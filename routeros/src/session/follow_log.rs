@@ -1,6 +1,6 @@
 //! Follows the log of a router.
 
-use std::future::{pending, ready};
+use std::future::ready;
 
 use russh::ChannelMsg;
 use tokio::task::unconstrained;
@@ -16,8 +16,6 @@ pub struct LogFollower {
     filtered: bool,
     /// The beginning of the output, which is an error message if the command fails.
     beginning: Vec<u8>,
-    /// Its command ended: nothing follows.
-    is_over: bool,
     /// Received during [`LogFollower::meanwhile`].
     buffered: Vec<u8>,
 }
@@ -42,8 +40,7 @@ impl LogFollower {
         filtered: bool,
     ) -> Result<LogFollower, SshFault> {
         let channel = connection.start(if filtered { FILTERED } else { ALL }).await?;
-        let (beginning, buffered) = (Vec::new(), Vec::new());
-        Ok(LogFollower { channel, filtered, beginning, is_over: false, buffered })
+        Ok(LogFollower { channel, filtered, beginning: Vec::new(), buffered: Vec::new() })
     }
 
     /// Runs `other` and buffers the log meanwhile. Returns `None` if the router does not support the filter.
@@ -71,9 +68,6 @@ impl LogFollower {
         if !self.buffered.is_empty() {
             return Ok(LogEvent::Bytes(std::mem::take(&mut self.buffered)));
         }
-        if self.is_over {
-            return pending().await;
-        }
         loop {
             match self.channel.wait().await {
                 Some(ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) => {
@@ -99,14 +93,13 @@ impl LogFollower {
     }
 
     /// The command ended: the connection was closed, or the router does not support it.
-    fn ended(&mut self) -> Result<LogEvent, SshFault> {
+    fn ended(&self) -> Result<LogEvent, SshFault> {
         let beginning = String::from_utf8_lossy(&self.beginning);
         let first = beginning.trim().lines().next().unwrap_or_default();
         if first.is_empty() || LogLine::parse(first).is_some() {
             return Err(SshFault::Unreachable("the router ended the log".into()));
         }
         if self.filtered {
-            self.is_over = true;
             return Ok(LogEvent::FilterUnsupported);
         }
         let first: String = first.chars().filter(|c| !c.is_control()).collect();

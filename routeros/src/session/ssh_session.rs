@@ -135,7 +135,7 @@ impl Session<'_> {
         self.task.allow_syslog(self.connection.peer());
         loop {
             // Not while an export holds its turn: others that wait for one would stop each other.
-            if self.export.is_none() && std::mem::take(&mut self.follows_again) {
+            if std::mem::take(&mut self.follows_again) {
                 log = self.start_log().await?;
             }
             // Facts and the check of the logging rules need another connection.
