@@ -84,8 +84,6 @@ pub struct Faults {
     pub refused: Option<String>,
     /// So long it does nothing else once a client has closed a channel: it confirms nothing.
     pub slow_close: Option<Duration>,
-    /// After each export it does not answer the next two requests for a channel.
-    pub deaf: bool,
 }
 
 /// State that tests can read and change while it runs.
@@ -384,8 +382,6 @@ fn listen(shared: &Arc<Shared>, key: PrivateKey, address: SocketAddr) -> (Socket
                     channels: HashMap::new(),
                     running: HashMap::new(),
                     transfers: HashMap::new(),
-                    deaf: 0,
-                    unanswered: Vec::new(),
                 };
                 let Ok(running) = server::run_stream(config, stream, client).await else { return };
                 let handle = running.handle();
@@ -411,9 +407,6 @@ struct Client {
     /// Commands that run end when these are dropped.
     running: HashMap<ChannelId, watch::Sender<()>>,
     transfers: HashMap<ChannelId, SftpServer>,
-    /// How many requests for channels are not answered, see [`Faults::deaf`], and those that were not.
-    deaf: usize,
-    unanswered: Vec<ChannelOpenHandle>,
 }
 
 impl Client {
@@ -468,11 +461,6 @@ impl server::Handler for Client {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), russh::Error> {
-        if self.deaf > 0 {
-            self.deaf -= 1;
-            self.unanswered.push(reply);
-            return Ok(());
-        }
         let most = self.shared.state.lock().unwrap().faults.channels.unwrap_or(usize::MAX);
         if self.channels.len() < most {
             self.shared.state.lock().unwrap().opened(self.number, channel.id());
@@ -576,9 +564,6 @@ impl server::Handler for Client {
         let command = String::from_utf8_lossy(data).into_owned();
         {
             let mut state = self.shared.state.lock().unwrap();
-            if state.faults.deaf && command.starts_with("/export") {
-                self.deaf = 2;
-            }
             if state.faults.refused.as_ref().is_some_and(|text| command.contains(text)) {
                 state.commands.push(command);
                 return session.channel_failure(channel);
