@@ -184,6 +184,14 @@ impl SmtpClient {
         })
     }
 
+    /// Connects as for a mail, with the login, and sends none.
+    pub fn try_connection(&self) -> Result<(), String> {
+        guarded(
+            || self.connect().map(Connection::quit),
+            |why| format!("mail server {}: {why}", self.server),
+        )
+    }
+
     /// The recipients of all mail.
     pub(crate) fn recipients(&self) -> &[Address] {
         &self.recipients

@@ -96,7 +96,7 @@ pub fn run(path: &Path, options: &AddOptions) -> Result<(), Error> {
     if let Some(group) = &options.group {
         entry.push_str(&format!("group = {}\n", quoted(group)));
     }
-    let router = NewRouter { name: name.clone(), entry, password };
+    let router = NewRouter { name: name.clone(), address: address.clone(), entry, password };
     let (_, faults) = file.add("", vec![router])?;
     if let Some((_, fault)) = faults.first() {
         return Err(failed(format_args!("{name} ({address}): {fault}: nothing was changed")));

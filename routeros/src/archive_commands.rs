@@ -6,7 +6,7 @@ mod report;
 
 use std::path::Path;
 
-use aw_service::{Error, TimeSpan, failed, info};
+use aw_service::{Error, TimeSpan, failed, info, warn};
 use clap::{Args, ValueEnum};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use serde::Serialize;
@@ -23,6 +23,7 @@ use crate::{
     config::{Config, RouterName},
     config_export::parse_stored,
     diff::Difference,
+    health::is_running,
     mask::{mask, mask_json},
     terminal::{print, table, table_with_notes},
 };
@@ -264,7 +265,20 @@ fn show_configuration(config: &Config, router: &str, options: &ShowOptions) -> R
     options.output.print(&text)
 }
 
+/// That no daemon runs, and when the last one stored a state.
+fn warn_if_stopped(config: &Config) {
+    if !matches!(is_running(&config.archive), Ok(false)) {
+        return; // or the lock is out of this user's reach
+    }
+    let files = config.routers.iter().map(|router| config.archive.join(router.name.as_str()));
+    let written = files.filter_map(|path| path.join("state.json").metadata().ok()?.modified().ok());
+    let last = written.max().and_then(|time| Timestamp::try_from(time).ok());
+    let as_of = last.map_or(String::new(), |last| format!(": the states are of {}", local(last)));
+    warn(format_args!("aw-routeros does not run (systemctl start aw-routeros){as_of}"));
+}
+
 fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
+    warn_if_stopped(config);
     let (mut rows, mut fault) = (Vec::new(), None);
     for router in &config.routers {
         let state = match read(&router.name, Archive::of(&config.archive, &router.name).state()) {

@@ -4,7 +4,7 @@
 mod answers;
 mod service;
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, sync::atomic::Ordering, time::Duration};
 
 use aw_notify::{Mail, SmtpClient};
 use aw_service::{Error, Identity, failed, info, run_as, warn};
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use self::answers::{clock, rights};
 use crate::{
-    access::{note_of_another_user, remedy_for_the_service},
+    access::{self, note_of_another_user, remedy_for_the_service},
     add::{block_on, list::same_router},
     archive::Archive,
     archive_commands::Format,
@@ -80,6 +80,7 @@ pub fn run(path: &Path, options: &CheckOptions, user: Option<&str>) -> Result<()
     {
         info(note);
     }
+    access::IS_TRIAL.store(identity.is_some(), Ordering::Relaxed);
     run_as(identity.as_ref(), || check(path, options))?
 }
 
@@ -92,6 +93,8 @@ fn check(path: &Path, options: &CheckOptions) -> Result<(), Error> {
     });
     if options.send {
         faults.extend(send(&config, mail));
+    } else if let Some(Err(why)) = mail.map(|(client, _)| client.try_connection()) {
+        faults.push(why);
     }
     let is_chosen =
         |router: &&Router| options.router.as_ref().is_none_or(|name| router.name.as_str() == name);

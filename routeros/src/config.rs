@@ -25,8 +25,7 @@ pub use self::{
     tables::unknown_group,
 };
 use crate::{
-    access::remedy_for_a_person, hooks::HookCommand, ignore::IgnoreRule, seal::Recipient,
-    syslog::ListenAddress,
+    access, hooks::HookCommand, ignore::IgnoreRule, seal::Recipient, syslog::ListenAddress,
 };
 
 /// The default of `-c`.
@@ -192,6 +191,17 @@ fn yes() -> bool {
     true
 }
 
+/// The archive of a configuration that is rejected, if the file can be read.
+pub fn archive_of_rejected(path: &Path) -> Option<PathBuf> {
+    let text = read_file_text(path, FileKind::Settings, MAX_CONFIG).ok()?;
+    let top = text.lines().take_while(|line| !line.trim_start().starts_with('['));
+    let line = top.filter(|line| line.trim_start().starts_with("archive")).last().unwrap_or("");
+    let mut config = Config::parse(line).ok()?;
+    let absolute = std::path::absolute(path).ok()?;
+    config.make_paths_absolute(absolute.parent()?);
+    Some(config.archive)
+}
+
 impl Config {
     pub fn read(path: &Path) -> Result<Config, String> {
         let text = read_file_text(path, FileKind::Settings, MAX_CONFIG).map_err(|error| {
@@ -199,7 +209,7 @@ impl Config {
                 ErrorKind::NotFound => {
                     " (aw-routeros add HOST creates it; -c names another)".into()
                 }
-                ErrorKind::PermissionDenied => remedy_for_a_person(path),
+                ErrorKind::PermissionDenied => access::remedy(path),
                 _ => String::new(),
             };
             format!("read {}: {}{remedy}", path.display(), aw_service::cause(&error))

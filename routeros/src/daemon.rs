@@ -29,7 +29,7 @@ use tokio::{
 };
 
 use crate::{
-    Options,
+    Options, access,
     config::{Config, Router, RouterName},
     control::{self, ExportRequest},
     git::Repository,
@@ -198,7 +198,7 @@ async fn follow(
                 Ok(new) => {
                     login_gate::reload(&new.routers);
                     retry_jumps();
-                    reload_routers(&mut tasks, &new);
+                    reload_routers(&mut tasks, &current, &new);
                     shortage(&new.routers, open_files).iter().for_each(warn);
                     reloads.send_modify(|times| *times += 1);
                     current = new;
@@ -222,7 +222,7 @@ fn start_line(config: &Config) -> String {
     format!("{count} {noun}, archive {}, {mail}", config.archive.display())
 }
 
-fn reload_routers(tasks: &mut RouterTasks, new: &Config) {
+fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
     new.warnings.iter().for_each(warn);
     let keys = reload::keys_for_a_restart(&tasks.recorder.config, new);
     if !keys.is_empty() {
@@ -233,7 +233,8 @@ fn reload_routers(tasks: &mut RouterTasks, new: &Config) {
         ));
     }
     tasks.set(&new.routers);
-    info(format_args!("configuration loaded: {} routers", new.routers.len()));
+    let differ = reload::routers_that_differ(&old.routers, &new.routers);
+    info(format_args!("configuration loaded: {} routers{differ}", new.routers.len()));
 }
 
 /// The task of a router, and where it receives requests.
@@ -350,12 +351,13 @@ fn own_directory(path: &Path, identity: Option<&Identity>) -> Result<(), Error> 
     }
     let metadata = fs::metadata(path).map_err(failure)?;
     let user = identity.map_or(rustix::process::geteuid(), |identity| identity.user);
-    if !metadata.is_dir() || metadata.uid() != user.as_raw() {
-        let path = path.display();
-        return Err(failed(format_args!(
-            "use {path}: it is not a directory that belongs to user id {} (chown or remove it)",
-            user.as_raw()
-        )));
+    let shown = path.display();
+    if !metadata.is_dir() {
+        return Err(failed(format_args!("use {shown}: it is not a directory (remove it)")));
+    }
+    if metadata.uid() != user.as_raw() {
+        let (user, remedy) = access::remedy_for_owner(user.as_raw(), metadata.uid(), path);
+        return Err(failed(format_args!("use {shown}: it does not belong to {user} ({remedy})")));
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use aw_service::{Error, cause, failed};
 use clap::Args;
 
 use crate::{
-    access::remedy_for_a_person,
+    access,
     archive_commands::{Format, find_router},
     config::Config,
     control::{self, ANSWER_TIME, MAX_LINE, Request},
@@ -75,7 +75,7 @@ fn request(archive: &Path, router: &str) -> Result<ExportAnswer, String> {
                 "no aw-routeros runs with this archive (systemctl start aw-routeros, or aw-routeros -d; aw-routeros check tries a router without it)".into()
             }
             ErrorKind::PermissionDenied => {
-                remedy_for_a_person(&socket).trim_matches([' ', '(', ')']).to_owned()
+                access::remedy(&socket).trim_matches([' ', '(', ')']).to_owned()
             }
             _ => "restart aw-routeros".into(),
         };

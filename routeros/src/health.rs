@@ -13,17 +13,20 @@ use aw_service::{FileKind, explain, open_file, plain};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    access::read_or_explain,
     archive::{Archive, RouterState},
-    config::Config,
+    config::RouterName,
     daemon::lock_path,
     mask::mask,
     recorder::{CONNECTING, is_followed},
+    reload::some_of,
+    session::without_next_try,
 };
 
 /// A router may be connected to for the first time for so long: half a minute for a name or an address without an answer,
 /// with some tries.
 const CONNECT_TIME: Duration = Duration::from_secs(120);
-/// Routers that the line names.
+/// Routers for each reason, and reasons, that the line names.
 const NAMED: usize = 10;
 
 /// Prints one line on standard output, where monitoring systems read it, with status 1 if it is not healthy.
@@ -37,59 +40,106 @@ pub fn run(path: &Path) -> ExitCode {
 }
 
 fn check(path: &Path) -> Result<String, String> {
-    let config = Config::read(path)?;
+    let config = read_or_explain(path)?;
     if config.routers.is_empty() {
         return Err("no router is configured (aw-routeros add HOST)".into());
     }
     if !is_running(&config.archive)? {
         return Err("not running (systemctl start aw-routeros)".into());
     }
-    let (mut failing, mut waiting) = (Vec::new(), 0);
+    let (mut failing, mut number, mut waiting) = (Vec::<Failing>::new(), 0, 0);
     for router in &config.routers {
-        let why = match Archive::of(&config.archive, &router.name).state() {
+        let state = Archive::of(&config.archive, &router.name).state();
+        let (since, fault) = match state {
             Ok(state) => {
                 waiting += usize::from(state.exported.is_none() || state.status == CONNECTING);
-                fault(&state)
+                (state.since, fault(&state))
             }
-            Err(error) => Some(format!("has a state that cannot be read: {}", explain(&error))),
+            Err(error) => {
+                let why = format!(": {}", explain(&error));
+                (None, Some(Fault { what: What::Unreadable, why }))
+            }
         };
-        failing.extend(why.map(|why| format!("{} {why}", router.name)));
+        let Some(fault) = fault else { continue };
+        number += 1;
+        match failing.iter_mut().find(|known| known.fault == fault) {
+            Some(known) => known.names.push(&router.name),
+            None => failing.push(Failing { names: vec![&router.name], since, fault }),
+        }
     }
     let count = match config.routers.len() {
         1 => "1 router".to_owned(),
         count => format!("{count} routers"),
     };
-    if failing.is_empty() && waiting > 0 {
-        return Ok(format!("{count}, {waiting} of them not yet connected or exported"));
-    }
     if failing.is_empty() {
-        return Ok(format!("{count}, followed, and exported completely"));
+        return Ok(match waiting {
+            0 => format!("{count}, followed, and exported completely"),
+            _ => format!("{count}, {waiting} of them not yet connected or exported"),
+        });
     }
     let more = match failing.len().saturating_sub(NAMED) {
         0 => String::new(),
-        more => format!("; and {more} more"),
+        more => format!("; and {more} more reasons"),
     };
-    let number = failing.len();
-    failing.truncate(NAMED);
-    Err(format!("{number} of {count} not well: {}{more}", failing.join("; ")))
+    let shown: Vec<_> = failing.iter().take(NAMED).map(Failing::text).collect();
+    Err(format!("{number} of {count} not well: {}{more}", shown.join("; ")))
 }
 
-/// Why the router is not well.
-fn fault(state: &RouterState) -> Option<String> {
-    let since = state.since.map_or(String::new(), |since| format!(" since {since:.0}"));
-    match state.status.as_str() {
-        "connected" if state.exported.is_some() => None,
-        "connected" | CONNECTING if is_recent(state) => None,
-        "connected" => Some(format!("is connected{since}, and has no complete export yet")),
-        // The daemon does not know it, or did not connect yet.
-        "" | "stopped" => Some(format!(
-            "is not followed{since} (after it was added: systemctl reload aw-routeros)"
-        )),
-        status if is_followed(status) => {
-            Some(format!("has no complete export{since}: {}", mask(&state.why)))
-        }
-        status => Some(format!("is not followed{since}: {status}: {}", mask(&state.why))),
+/// Routers with the same fault.
+struct Failing<'a> {
+    names: Vec<&'a RouterName>,
+    /// Of the first of them.
+    since: Option<Timestamp>,
+    fault: Fault,
+}
+
+impl Failing<'_> {
+    fn text(&self) -> String {
+        let Failing { names, since, fault: Fault { what, why } } = self;
+        let verb = match (names.len(), what) {
+            (1, What::NotFollowed) => "is not followed",
+            (_, What::NotFollowed) => "are not followed",
+            (1, What::Incomplete) => "has no complete export",
+            (_, What::Incomplete) => "have no complete export",
+            (1, What::NotExported) => "is connected, without a complete export,",
+            (_, What::NotExported) => "are connected, without a complete export,",
+            (1, What::Unreadable) => "has a state that cannot be read",
+            (_, What::Unreadable) => "have states that cannot be read",
+        };
+        let since = since.map_or(String::new(), |since| format!(" since {since:.0}"));
+        format!("{} {verb}{since}{why}", some_of(names, NAMED))
     }
+}
+
+#[derive(PartialEq, Eq)]
+struct Fault {
+    what: What,
+    why: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum What {
+    NotFollowed,
+    Incomplete,
+    NotExported,
+    Unreadable,
+}
+
+/// Why the router is not well. Each has its own time of the next try: `show` has it.
+fn fault(state: &RouterState) -> Option<Fault> {
+    let cause = mask(without_next_try(&state.why));
+    let (what, why) = match state.status.as_str() {
+        "connected" if state.exported.is_some() => return None,
+        "connected" | CONNECTING if is_recent(state) => return None,
+        "connected" => (What::NotExported, String::new()),
+        // The daemon does not know it, or did not connect yet.
+        "" | "stopped" => {
+            (What::NotFollowed, " (after it was added: systemctl reload aw-routeros)".into())
+        }
+        status if is_followed(status) => (What::Incomplete, format!(": {cause}")),
+        status => (What::NotFollowed, format!(": {status}: {cause}")),
+    };
+    Some(Fault { what, why })
 }
 
 fn is_recent(state: &RouterState) -> bool {
@@ -98,7 +148,7 @@ fn is_recent(state: &RouterState) -> bool {
 }
 
 /// Whether a daemon holds the lock of the archive.
-fn is_running(archive: &Path) -> Result<bool, String> {
+pub fn is_running(archive: &Path) -> Result<bool, String> {
     let path = lock_path(archive);
     let failure = |error: io::Error| {
         let remedy = match error.kind() {
@@ -128,11 +178,33 @@ mod tests {
         let since = |seconds| Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).ok();
         let mut state = RouterState { status: "connected".into(), ..RouterState::default() };
         state.since = since(1);
-        assert_eq!(fault(&state), None);
+        assert!(fault(&state).is_none());
         state.since = since(3600);
-        let why = fault(&state).unwrap();
-        assert!(why.ends_with("and has no complete export yet"), "{why}");
+        assert_eq!(fault(&state).map(|fault| fault.what), Some(What::NotExported));
         state.exported = since(7200);
-        assert_eq!(fault(&state), None);
+        assert!(fault(&state).is_none());
+    }
+
+    #[test]
+    fn one_reason_once() {
+        let names: Vec<_> =
+            (0..12).map(|n| RouterName::try_from(format!("r{n}")).unwrap()).collect();
+        let state = |why: &str| RouterState {
+            status: "refused".into(),
+            why: why.into(),
+            ..RouterState::default()
+        };
+        let one = fault(&state("wrong; next try: at 10:00"));
+        assert!(one == fault(&state("wrong; next try: at 10:01")));
+        let mut failing =
+            Failing { names: names.iter().collect(), since: None, fault: one.unwrap() };
+        let text = failing.text();
+        assert!(
+            text.starts_with("r0, r1, ")
+                && text.ends_with("r9, and 2 more are not followed: refused: wrong"),
+            "{text}"
+        );
+        failing.names.truncate(1);
+        assert_eq!(failing.text(), "r0 is not followed: refused: wrong");
     }
 }

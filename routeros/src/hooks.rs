@@ -8,7 +8,7 @@ mod process;
 mod program;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader, Write},
     os::unix::process::CommandExt,
     process::{ChildStdin, ChildStdout, Command, Stdio},
@@ -30,6 +30,8 @@ use crate::{config::Config, recorder::lock};
 /// Changes that wait for their hooks, and the bytes of their texts. Further ones are counted and start none.
 const MAX_WAITING: usize = 1000;
 const MAX_BYTES: usize = 16 << 20;
+/// Different failures of a hook that are reported until it works again, at most.
+const MAX_FAILURES: usize = 8;
 /// How long the end of the daemon waits for hooks that run.
 const FINISH: Duration = Duration::from_secs(5);
 
@@ -151,8 +153,8 @@ pub struct Hooks {
 
 #[derive(Default)]
 struct Faults {
-    /// Hooks that fail, by number.
-    failing: BTreeMap<usize, Condition>,
+    /// The reported failures of hooks that fail, by number.
+    failing: BTreeMap<usize, BTreeSet<String>>,
     /// There are too many changes, of which so many started no hook.
     full: Condition,
     lost: u64,
@@ -209,14 +211,17 @@ impl Hooks {
             match results.try_recv() {
                 Ok(HookResult { hook, failure }) => {
                     let Some(name) = self.names.get(hook) else { continue };
-                    let condition = faults.failing.entry(hook).or_default();
                     match failure {
-                        Some(why) if !condition.is_present() => {
-                            condition.set("");
-                            reports.push(format!("hook {name}: {why}"));
+                        Some(why) => {
+                            let known = faults.failing.entry(hook).or_default();
+                            if known.len() < MAX_FAILURES && known.insert(kind(&why)) {
+                                reports.push(format!("hook {name}: {why}"));
+                            }
                         }
-                        Some(_) => {}
-                        None => condition.ends(format_args!("hook {name}: works again")),
+                        None if faults.failing.remove(&hook).is_some() => {
+                            info(format_args!("hook {name}: works again"));
+                        }
+                        None => {}
                     }
                 }
                 Err(TryRecvError::Empty) => break false,
@@ -251,9 +256,23 @@ impl Hooks {
     }
 }
 
+/// A failure without the numbers of its message, such as a time, which do not make it another one. The status stays.
+fn kind(why: &str) -> String {
+    let (status, message) = why.split_at(why.floor_char_boundary(16));
+    status.to_owned() + &message.replace(|c: char| c.is_ascii_digit(), "")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kinds_of_failures() {
+        let same = |a, b| kind(a) == kind(b);
+        assert!(same("exit status: 1: 10:00:01 no way", "exit status: 1: 11:30:00 no way"));
+        assert!(!same("exit status: 126: no", "exit status: 127: no"));
+        assert!(!same("no such file or directory", "permission denied"));
+    }
 
     #[test]
     fn commands() {

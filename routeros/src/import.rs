@@ -147,7 +147,7 @@ fn new_router(path: &Path, settings: &Settings, device: &Device) -> Result<NewRo
             write = Some((file, format!("{password}\n")));
         }
     }
-    Ok(NewRouter { name, entry, password: write })
+    Ok(NewRouter { name, address, entry, password: write })
 }
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ use crate::{
     git::Repository,
     hooks::{HookEvent, Hooks},
     mask::mask,
+    session::without_next_try,
     shared_faults::SharedFaults,
     syslog::SyslogSenders,
 };
@@ -187,10 +188,11 @@ impl Recorder {
         let mut cause = self.stored(cause);
         cause.truncate(cause.floor_char_boundary(MAX_WHY));
         self.journal.update_state(router, |state| {
-            if (state.status.as_str(), state.why.as_str()) != (status, cause.as_str()) {
+            let known = (state.status.as_str(), without_next_try(&state.why));
+            if known != (status, without_next_try(&cause)) {
                 state.since = Some(Timestamp::now());
-                (state.status, state.why) = (status.into(), cause.clone());
             }
+            (state.status, state.why) = (status.into(), cause.clone());
         });
     }
 

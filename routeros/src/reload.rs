@@ -1,10 +1,40 @@
-//! What a reload of the configuration does not apply.
+//! What a reload of the configuration changes, and what it does not apply.
 
-use crate::{config::Config, start_access::RESTART};
+use std::{collections::BTreeSet, fmt::Display};
+
+use crate::{
+    config::{Config, Router},
+    start_access::RESTART,
+};
 
 /// Keys that decide where the secrets of a router go.
 const OF_SECRETS: [&str; 7] =
     ["archive", "git", "encrypt_to", "mail_secrets", "hooks", "commit_hooks", "mail"];
+
+/// Names of each kind in a message.
+const NAMED: usize = 10;
+
+/// "; added: a; removed: b": routers that only one of the configurations has.
+pub fn routers_that_differ(old: &[Router], new: &[Router]) -> String {
+    let missing = |kind: &str, these: &[Router], those: &[Router]| {
+        let known: BTreeSet<_> = those.iter().map(|router| &router.name).collect();
+        let names: Vec<_> = these.iter().map(|router| &router.name).collect();
+        let names: Vec<_> = names.into_iter().filter(|name| !known.contains(name)).collect();
+        match some_of(&names, NAMED) {
+            names if names.is_empty() => names,
+            names => format!("; {kind}: {names}"),
+        }
+    };
+    missing("added", new, old) + &missing("removed", old, new)
+}
+
+/// The first `most` names, and the number of the others.
+pub fn some_of(names: &[impl Display], most: usize) -> String {
+    let mut shown: Vec<_> = names.iter().take(most).map(ToString::to_string).collect();
+    let more = names.len().saturating_sub(most);
+    shown.extend((more > 0).then(|| format!("and {more} more")));
+    shown.join(", ")
+}
 
 /// The keys whose values differ and are in effect after a restart only. Those of routers, groups and defaults are in effect
 /// at once.
@@ -67,6 +97,24 @@ pub fn refusal(started: &Config, current: &Config, new: &Config) -> Option<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_routers() {
+        let routers = |names: std::ops::Range<usize>| {
+            let entry = |n| {
+                format!(
+                    "[[router]]\nname = \"r{n}\"\naddress = \"192.0.2.1\"\nuser = \"a\"\nagent = true\n"
+                )
+            };
+            let text: String = names.map(entry).collect();
+            Config::parse(&format!("archive = \"/x\"\n{text}")).unwrap().routers
+        };
+        let differ = routers_that_differ(&routers(1..4), &routers(2..5));
+        assert_eq!(differ, "; added: r4; removed: r1");
+        assert_eq!(routers_that_differ(&routers(1..4), &routers(1..4)), "");
+        let many = routers_that_differ(&routers(0..12), &[]);
+        assert!(many.ends_with(", r9, and 2 more"), "{many}");
+    }
 
     #[test]
     fn names_of_keys() {

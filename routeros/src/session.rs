@@ -12,6 +12,7 @@ mod ssh_session;
 use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 
 use aw_service::{Backoff, Condition, explain, warn};
+use jiff::Timestamp;
 use tokio::{
     sync::watch,
     task::spawn_blocking,
@@ -224,7 +225,7 @@ impl RouterTask {
             }
             SshFault::Credentials(_) => {
                 let login = SharedCause::Login(Credential::of(&self.router));
-                let text = with_next_try(&cause, Some(LONG_PAUSE));
+                let text = self.with_next_try(&cause, Some(LONG_PAUSE));
                 self.report_shared("failing", SharedFault::new(login, "not followed", text));
                 return Some(LONG_PAUSE);
             }
@@ -238,7 +239,7 @@ impl RouterTask {
             SshFault::Algorithms(_) => ("algorithms", "no common algorithm"),
             SshFault::Local(_) => ("failing", "not followed"),
         };
-        let text = with_next_try(&cause, Some(LONG_PAUSE));
+        let text = self.with_next_try(&cause, Some(LONG_PAUSE));
         self.recorder.set_status(&self.router.name, status, &text);
         if self.connection_fault.set(&cause) {
             self.recorder.alarm(&self.router, subject, &text);
@@ -250,6 +251,16 @@ impl RouterTask {
     fn jump_host_works(&self) {
         let is_jump = |by: &SharedCause| matches!(by, SharedCause::Jump(_));
         self.recorder.shared_fault_ends(&self.router.name, is_jump);
+    }
+
+    /// A fault with the time of the next try.
+    fn with_next_try(&self, cause: &str, pause: Option<Duration>) -> String {
+        let reload = "after a reload (systemctl reload aw-routeros)";
+        let at = pause.and_then(|pause| Timestamp::now().checked_add(pause).ok());
+        let next = at.map_or(reload.into(), |at| {
+            format!("at {}, or {reload}", self.recorder.local_time(at))
+        });
+        format!("{cause}{NEXT_TRY}{next}")
     }
 
     /// Reports a fault together with other routers that have it.
@@ -266,7 +277,7 @@ impl RouterTask {
         let pause = (self.router.login_retry > 0)
             .then(|| login_pause(&mut self.login_backoff, random_byte()));
         let login = SharedCause::Login(Credential::of(&self.router));
-        let fault = SharedFault::new(login, "login refused", with_next_try(cause, pause));
+        let fault = SharedFault::new(login, "login refused", self.with_next_try(cause, pause));
         self.report_shared("refused", SharedFault { is_refused: true, ..fault });
         pause
     }
@@ -490,12 +501,12 @@ impl RouterTask {
     }
 }
 
-/// A fault with the time of the next try.
-fn with_next_try(cause: &str, pause: Option<Duration>) -> String {
-    let reload = "after a reload (systemctl reload aw-routeros)";
-    let next =
-        pause.map_or(reload.into(), |pause| format!("in {} s, or {reload}", pause.as_secs()));
-    format!("{cause}; next try: {next}")
+/// Between a fault and the time of the next try.
+const NEXT_TRY: &str = "; next try: ";
+
+/// A fault without the time of its next try, which is another one after each try.
+pub fn without_next_try(why: &str) -> &str {
+    why.split_once(NEXT_TRY).map_or(why, |(why, _)| why)
 }
 
 /// The pause after a failure or after a connection that lasted this long. `random` spreads the tries of many routers over

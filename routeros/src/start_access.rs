@@ -21,6 +21,11 @@ pub fn set(mut allowed: Vec<Access>) {
     let _ = ALLOWED.set(allowed); // once in a process
 }
 
+/// Whether this process is the daemon, after its start.
+pub fn is_set() -> bool {
+    ALLOWED.get().is_some()
+}
+
 fn path_of(access: &Access) -> Option<&Path> {
     match access {
         Access::Read(path) | Access::Write(path) | Access::Create(path) | Access::Tree(path) => {

@@ -38,7 +38,10 @@ fn health_of_the_daemon() {
     daemon.stderr.wait_for("core2: login refused");
     let found = health(&watching);
     assert_unhealthy(&found, "1 of 2 routers not well: core2 is not followed since ");
-    assert!(found.stdout.contains(": refused: login refused (check user"), "{found:?}");
+    assert!(
+        found.stdout.contains(": refused: login refused (check user admin and the password in /"),
+        "{found:?}"
+    );
     two.state().faults.refuse = false;
     daemon.signal(Signal::HUP);
     daemon.stderr.wait_for("core2: first contact");
@@ -123,7 +126,7 @@ fn a_reload_that_needs_a_restart() {
     daemon.stderr.wait_for(
         "changed in the configuration, and not in effect: keep: restart aw-routeros (systemctl restart aw-routeros)",
     );
-    daemon.stderr.wait_for("configuration loaded: 3 routers");
+    daemon.stderr.wait_for("configuration loaded: 3 routers; added: port, directory");
     let line = format!("port: port {} {RESTART}", two.address.port());
     wait_until("the new routers are tried", || {
         let text = daemon.stderr.text();

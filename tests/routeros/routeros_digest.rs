@@ -258,7 +258,11 @@ fn hooks_are_started() {
             out.display()
         ),
     );
-    let bad = script(&watching, "bad", "test -e \"$0.mended\" && exit; echo no luck >&2; exit 4");
+    let bad = script(
+        &watching,
+        "bad",
+        "test -e \"$0.mended\" && exit; test -e \"$0.other\" && echo other >&2 && exit 5; echo no luck >&2; exit 4",
+    );
     let watching =
         watching.global(&format!("hooks = [[{good:?}, \"a b\"], {:?}]", bad.display().to_string()));
     let daemon = watching.start();
@@ -277,6 +281,9 @@ fn hooks_are_started() {
     sink.wait_for(&["Subject: [addrwatch] hook", "no luck"]);
     router.add("bob; touch /tmp/x", "/ip dns set servers=192.0.2.54");
     wait_until("the second hook", || hooked().contains("192.0.2.54"));
+    fs::write(watching.file("bad.other"), "").unwrap();
+    router.add("bob", "/ip dns set servers=192.0.2.56");
+    sink.wait_for(&["Subject: [addrwatch] hook", "exit status: 5: other"]);
     fs::write(watching.file("bad.mended"), "").unwrap();
     router.add("carol", "/ip dns set servers=192.0.2.55");
     daemon.stderr.wait_for("works again");

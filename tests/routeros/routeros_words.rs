@@ -5,6 +5,7 @@ use aw_tests::mail_sink::MailSink;
 use aw_tests::rig::{Finished, binary, program, run, run_with, skip};
 use aw_tests::ring::Ring;
 use aw_tests::routeros::{Router, Version};
+use aw_tests::server::free_port;
 use aw_tests::watching::Watching;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -53,7 +54,7 @@ fn a_wrong_login_adds_nothing() {
         run_with(add, input)
     };
     let wrong = add(&["--login", "admin"], b"wrong\n");
-    let why = format!("core1 ({address}): login refused (check user and password: admin, ");
+    let why = format!("core1 ({address}): login refused (check user admin and the password in ");
     wrong.refused("aw-routeros", &[&why, "core1.pass; ", ": nothing was changed"]);
     assert_eq!((files(&directory), router.counts()), (vec![], (0, 1)));
     let file = directory.path().join("empty");
@@ -113,7 +114,9 @@ fn lists() {
     let refused = add(&[]).refused("aw-routeros", &["6 routers are not added: ", "r5 ("]);
     let tried = routers.iter().map(|router| router.counts().1).sum::<usize>();
     assert!((1..=2).contains(&tried), "{tried} logins with the same wrong password");
-    for once in ["check user and password: ", "no common key exchange", "r0 (", "r3 (", "r5 ("] {
+    for once in
+        ["check user admin and the password", "no common key exchange", "r0 (", "r3 (", "r5 ("]
+    {
         assert_eq!(refused.stderr.matches(once).count(), 1, "{once}: {}", refused.stderr);
     }
     assert!(!path.exists() && refused.stdout.contains("0 routers are added"));
@@ -170,6 +173,13 @@ fn check_is_the_user_of_the_service() {
         &["routeros.toml: permission denied (aw-routeros must", &chown("routeros.toml")],
     );
     give("routeros.toml");
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o700)).unwrap();
+    let enter = format!(
+        "(aw-routeros is not allowed to enter {0}: chmod o+x {0})",
+        directory.path().display()
+    );
+    check(&[]).refused("aw-routeros", &[&enter]);
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     let refused = check(&[]);
     let why = format!(
         "use {0}: it does not belong to aw-routeros (chown -R aw-routeros {0})",
@@ -223,6 +233,80 @@ fn a_test_mail() {
     let none = run(command);
     assert!(none.stderr.contains("no mail is configured (add the table [mail])"), "{none:?}");
     assert_eq!(none.status.code(), Some(1));
+}
+
+/// Without `--send`, `check` connects to the mail server and sends nothing.
+#[test]
+fn check_tries_the_mail_server() {
+    let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
+    let mut watching = Watching::new(&ring).mail(sink.port).router("core1", &router, Version::V7);
+    let check = |watching: &Watching| {
+        let mut command = watching.command();
+        command.arg("check");
+        run(command)
+    };
+    check(&watching).ok();
+    assert_eq!(sink.count(), 0);
+    let down = free_port();
+    watching.replace_mail(&sink.port.to_string(), &down.to_string());
+    let refused = check(&watching);
+    let why = format!("aw-routeros: mail server 127.0.0.1:{down}: ");
+    assert!(refused.stderr.contains(&why), "{}", refused.stderr);
+    assert_eq!(refused.status.code(), Some(1));
+}
+
+/// A line of a list with a known name and another address is another router, which is not left out without a word.
+#[test]
+fn a_known_name_with_another_address() {
+    let (one, two) = (Router::start(Version::V7), Router::start(Version::V7));
+    let (directory, path) = directory();
+    let (list, password) = (directory.path().join("list"), directory.path().join("password"));
+    secret(&password, "secret\n");
+    let add = |lines: &str| {
+        fs::write(&list, lines).unwrap();
+        let mut add = command(&path, &["add", "--yes", "--login", "admin"]);
+        add.arg("--from").arg(&list).arg("--password-file").arg(&password);
+        run(add)
+    };
+    add(&format!("core1 {}\n", one.address)).ok();
+    let text = fs::read_to_string(&path).unwrap();
+    let not_added = format!(
+        "1 router is not added: core1 ({}): the configuration has a router of this name with the address {} (",
+        two.address, one.address
+    );
+    let again = format!("core1 {}\n", two.address);
+    let refused = add(&again).refused("aw-routeros", &[&not_added]);
+    assert!(!refused.stderr.contains("left out"), "{}", refused.stderr);
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    add(&format!("{again}core2 {}\n", two.address)).refused("aw-routeros", &[&not_added]);
+    assert!(fs::read_to_string(&path).unwrap().contains("\"core2\""), "the others are added");
+}
+
+/// `--health` and `show` name a daemon that runs on with the configuration before a mistake; `show` one that was killed.
+#[test]
+fn what_the_daemon_does_meanwhile() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("core1: first contact");
+    let path = watching.file("routeros.toml");
+    let with = |argument: &str| run(command(&path, &[argument]));
+    assert_eq!(with("show").ok().stderr, "");
+    let right = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{right}legacy = yes\n")).unwrap();
+    let old = "legacy: write true or false: the running aw-routeros keeps its old configuration";
+    with("show").refused("aw-routeros", &[old]);
+    let health = with("--health");
+    assert!(health.stdout.contains(old) && health.status.code() == Some(1), "{health:?}");
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.stderr.wait_for("the old configuration stays in effect");
+    daemon.kill();
+    let alone = with("show").refused("aw-routeros", &["legacy: write true or false"]);
+    assert!(!alone.stderr.contains("running"), "{}", alone.stderr);
+    fs::write(&path, right).unwrap();
+    let shown = with("show").ok();
+    let stopped = "does not run (systemctl start aw-routeros): the states are of 20";
+    assert!(shown.stderr.contains(stopped) && shown.stdout.contains("connected"), "{shown:?}");
 }
 
 /// What has no router says so, with the command that adds one.
@@ -284,6 +368,12 @@ fn a_person_without_the_group() {
     let refused = last(log("log"));
     let remedy = "(you are nobody, and it belongs to root: use sudo)"; // plain-words: ok
     assert!(refused.contains(remedy), "{refused}");
+    let checked = run({
+        let mut command = Command::new(&program);
+        command.arg("-c").arg(&path).arg("check").uid(65534).gid(65534);
+        command
+    });
+    assert!(!checked.stderr.contains("chown"), "{}", checked.stderr);
     let group = fs::read_to_string("/etc/group").unwrap();
     if let Some(adm) = group.lines().find_map(|line| line.strip_prefix("adm:x:")) {
         chown(&archive, None, adm.split(':').next().and_then(|id| id.parse().ok())).unwrap();

@@ -28,6 +28,7 @@ archive = \"/var/lib/addrwatch/routeros\"
 /// A router to add.
 pub struct NewRouter {
     pub name: RouterName,
+    pub address: HostPort,
     /// Its entry without the heading, as lines of TOML.
     pub entry: String,
     /// A file that is created with its entry, with its content.

@@ -54,10 +54,12 @@ fn parse(text: &str, common: &str) -> Result<Vec<NewRouter>, String> {
         if !names.insert(name.clone()) {
             return Err(fault(format!("{name}: the name is used twice")));
         }
-        let address = address.to_string();
-        let entry =
-            format!("name = {}\naddress = {}\n{common}", quoted(name.as_str()), quoted(&address));
-        routers.push(NewRouter { name, entry, password: None });
+        let entry = format!(
+            "name = {}\naddress = {}\n{common}",
+            quoted(name.as_str()),
+            quoted(&address.to_string())
+        );
+        routers.push(NewRouter { name, address, entry, password: None });
     }
     Ok(routers)
 }
@@ -69,18 +71,32 @@ pub fn add(
     tables: &str,
     trust_all: bool,
 ) -> Result<(), Error> {
-    let known: HashSet<_> = file.config.routers.iter().map(|router| &router.name).collect();
-    let listed = routers.len();
-    routers.retain(|router| !known.contains(&router.name));
-    if routers.len() < listed {
-        let there = count_of((listed - routers.len()) as u64, "router is", "routers are");
+    let known: BTreeMap<_, _> =
+        file.config.routers.iter().map(|router| (&router.name, &router.address)).collect();
+    let (mut left_out, mut conflicts) = (0, Vec::new());
+    routers.retain(|NewRouter { name, address, .. }| {
+        match known.get(name) {
+            None => return true,
+            Some(other) if *other == address => left_out += 1,
+            Some(other) => conflicts.push((name.clone(), address.to_string(), format!(
+                "the configuration has a router of this name with the address {other} (choose another name, or correct the address there)"
+            ))),
+        }
+        false
+    });
+    if left_out > 0 {
+        let there = count_of(left_out, "router is", "routers are");
         info(format_args!("{there} left out: the configuration has them already"));
     }
     // With all entries, so that each router has what its group and the defaults set.
     let new = file.with(tables, &routers)?;
-    let addresses: BTreeMap<_, _> =
+    let mut addresses: BTreeMap<_, _> =
         new.iter().map(|router| (router.name.clone(), router.address.to_string())).collect();
     let (keys, mut faults) = fetch_keys(new.clone())?;
+    for (name, address, why) in conflicts {
+        addresses.insert(name.clone(), address);
+        faults.push((name, why));
+    }
     for twice in same_router(&file.config.routers, &new, &keys) {
         warn(twice);
     }

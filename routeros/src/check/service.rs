@@ -18,7 +18,7 @@ use rustix::{
 
 use super::remedy_for_the_service;
 use crate::{
-    access::own_name,
+    access::{own_name, remedy_for_this_user},
     config::{Config, DEFAULT_PATH},
 };
 
@@ -83,7 +83,8 @@ fn writable(directory: &Path) -> Result<(), String> {
         return Err(format!("use {shown}: it is not a directory (remove it)"));
     }
     if found.uid() != geteuid().as_raw() {
-        return Err(format!("use {shown}: it does not belong to {me} (chown -R {me} {shown})"));
+        let remedy = remedy_for_this_user(found.uid(), directory);
+        return Err(format!("use {shown}: it does not belong to {me} ({remedy})"));
     }
     let trial = directory.join(format!(".check-{}", std::process::id()));
     let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&trial);

@@ -18,6 +18,10 @@ const SECONDS: [&str; 8] = [
     "timeout",
 ];
 
+/// Keys with true or false.
+const BOOLEANS: [&str; 7] =
+    ["agent", "backup", "legacy", "log_filter", "mail_secrets", "plain_password", "show_sensitive"];
+
 /// A message of the parser about the byte `at` of `text`; other messages stay as they are.
 pub fn plain(message: &str, text: &str, at: Option<usize>) -> String {
     let heading = at.and_then(|at| heading(text, at));
@@ -25,6 +29,11 @@ pub fn plain(message: &str, text: &str, at: Option<usize>) -> String {
         Some((key, known)) => of_key(key, &known, heading, text),
         None => {
             let why = plain_fault(message, text, at);
+            if let Some((key, _)) = why.split_once(": a text must stand in quotes")
+                && BOOLEANS.contains(&key)
+            {
+                return format!("{key}: write true or false");
+            }
             let of_seconds = SECONDS.iter().any(|key| why.starts_with(&format!("{key}: ")));
             match of_seconds {
                 true => why.replace("a whole number, 0 or more", "a whole number of seconds"),
@@ -150,6 +159,7 @@ mod tests {
                 format!("{head}hooks = \"git push\"\n"),
                 "line 2: hooks: must be a list in square brackets, not the text \"git push\"",
             ),
+            (format!("{head}[defaults]\nlegacy = yes\n"), "line 3: legacy: write true or false"),
             (
                 format!("{head}[defaults]\nuser = audit\n"),
                 "line 3: user: a text must stand in quotes (write user = \"...\")",

@@ -101,11 +101,12 @@ impl Credentials {
     }
 }
 
-/// What to check after a refused login. The same text for routers with the same login.
+/// What to check after a refused login. The same text for routers with the same login. Messages are masked: no name stands
+/// behind `password:` or `key:`.
 fn remedy(Router { user, password_file, key_file, .. }: &Router) -> String {
     match (password_file, key_file) {
         (Some(file), _) => format!(
-            "check user and password: {user}, {}; RouterOS refuses the password of a user who has an SSH key",
+            "check user {user} and the password in {}; RouterOS refuses the password of a user who has an SSH key",
             file.display()
         ),
         (_, Some(file)) => format!(
@@ -194,4 +195,25 @@ fn unreadable(path: &Path, error: &std::io::Error) -> SshFault {
         _ => String::new(),
     };
     SshFault::Credentials(format!("read {}: {}{help}", path.display(), aw_service::cause(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Config, mask::mask};
+
+    #[test]
+    fn the_user_is_not_masked() {
+        for login in
+            ["password_file = \"/etc/a.pass\"", "key_file = \"/etc/a.key\"", "agent = true"]
+        {
+            let text = format!(
+                "archive = \"/x\"\n[[router]]\nname = \"r\"\naddress = \"192.0.2.1\"\nuser = \"audit\"\n{login}\n"
+            );
+            let text = remedy(&Config::parse(&text).unwrap().routers[0]);
+            let text = format!("login refused ({text})");
+            assert!(text.contains("audit"));
+            assert_eq!(mask(&text), text);
+        }
+    }
 }
