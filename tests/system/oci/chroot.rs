@@ -124,6 +124,7 @@ impl Place for Chroot<'_> {
 
     fn exec(&self, name: &str, words: &[&str]) -> Finished {
         let (run_, user) = &self.services[name];
+        run_.wait_until(name, || first_of(run_).is_some()); // it may have been started just now
         let first = first_of(run_).unwrap_or_else(|| panic!("{name}: {}", run_.stderr.text()));
         let mut command = Command::new("nsenter");
         command.args(["--target", &first.to_string(), "--mount", "--uts", "--net", "--pid"]);
