@@ -4,9 +4,9 @@
 mod answers;
 mod service;
 
-use std::{collections::BTreeSet, path::Path, sync::atomic::Ordering, time::Duration};
+use std::{path::Path, sync::atomic::Ordering, time::Duration};
 
-use aw_notify::{Mail, SmtpClient};
+use aw_notify::Mail;
 use aw_service::{Error, Identity, failed, info, run_as, warn};
 use clap::Args;
 use jiff::Timestamp;
@@ -130,7 +130,7 @@ fn check(path: &Path, options: &CheckOptions) -> Result<(), Error> {
 }
 
 /// Sends a test mail to all recipients. Returns the faults.
-fn send(config: &Config, mail: Option<(SmtpClient, BTreeSet<Vec<String>>)>) -> Vec<String> {
+fn send(config: &Config, mail: Option<service::MailTo>) -> Vec<String> {
     let Some((client, lists)) = mail else {
         let none = || vec!["--send: no mail is configured (add the table [mail])".to_owned()];
         return if config.mail.is_none() { none() } else { Vec::new() };

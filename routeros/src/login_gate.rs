@@ -140,7 +140,7 @@ impl LoginTry {
             Ok(()) => Answer::Accepted,
             Err(SshFault::Refused(_)) => Answer::Refused,
             Err(SshFault::Credentials(_)) => Answer::NotTried,
-            Err(_) => Answer::NoAnswer,
+            Err(_) => Answer::Nothing,
         };
     }
 }
@@ -238,7 +238,7 @@ pub async fn next_try(router: &Router, pause: Option<Duration>) -> Option<LoginT
             }
         };
         tokio::select! {
-            () = wait => if held.is_none() { return None },
+            () = wait => { held?; }
             _ = changes.changed() => {}
         }
     }

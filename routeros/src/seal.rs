@@ -200,7 +200,8 @@ sATkill4vrIfdoxhSeic+mpE0eRyLTRAvhyLCTQz6M8
     fn the_text_is_not_in_it() {
         let recipient = Recipient::try_from(KEY.to_owned()).unwrap();
         for length in [0, 1, CHUNK, CHUNK + 1] {
-            let sealed = seal((&recipient, &[recipient.clone()]), &vec![b'x'; length]).unwrap();
+            let sealed =
+                seal((&recipient, std::slice::from_ref(&recipient)), &vec![b'x'; length]).unwrap();
             assert!(sealed.starts_with(b"age-encryption.org/v1\n-> X25519 "));
             assert!(!sealed.windows(8).any(|window| window == b"xxxxxxxx"));
         }

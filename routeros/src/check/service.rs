@@ -163,7 +163,10 @@ fn hidden(config: &Config) -> Vec<String> {
 
 /// The client for mail, and the lists of recipients: of `[mail]`, and of routers and groups. Those of one list do not see the
 /// addresses of another.
-pub fn mail(config: &Config) -> Result<Option<(SmtpClient, BTreeSet<Vec<String>>)>, String> {
+pub type MailTo = (SmtpClient, BTreeSet<Vec<String>>);
+
+/// As the service sends it; none if no mail is configured.
+pub fn mail(config: &Config) -> Result<Option<MailTo>, String> {
     let Some(mail) = &config.mail else { return Ok(None) };
     let spool = config.archive.join(".spool");
     let client = PreparedMailer::client(mail, &spool)?; // as the service does

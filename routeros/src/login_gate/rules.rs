@@ -67,7 +67,7 @@ pub enum Answer {
     Accepted,
     Refused,
     /// The login was tried.
-    NoAnswer,
+    Nothing,
     NotTried,
 }
 
@@ -140,10 +140,10 @@ impl Rules {
                 }
             }
             // Its answer may have been too late.
-            Answer::NoAnswer if right == Right::Probe && self.hold.is_some() => {
+            Answer::Nothing if right == Right::Probe && self.hold.is_some() => {
                 self.hold = Some((!retry.is_zero()).then(|| now + retry));
             }
-            Answer::NoAnswer | Answer::NotTried => {}
+            Answer::Nothing | Answer::NotTried => {}
         }
     }
 

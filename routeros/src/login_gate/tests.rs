@@ -56,7 +56,7 @@ fn one_tries_for_all_after_three_refusals() {
     assert_eq!(one.begin(4), Step::Held);
     // It was not reached: the next one at once. It did not answer: later.
     one.end(3, Right::Probe, Answer::NotTried);
-    one.log_in(4, Answer::NoAnswer);
+    one.log_in(4, Answer::Nothing);
     assert_eq!(one.begin(5), Step::Held);
     one.later(600);
     one.log_in(5, Answer::Refused);
@@ -77,7 +77,7 @@ fn accepted_logins_open_more() {
     (3..9).for_each(|n| one.end(n, Right::Turn, Answer::Accepted));
     assert_eq!(one.at_once(9..30), 12);
     one.end(9, Right::Turn, Answer::Refused);
-    (10..20).for_each(|n| one.end(n, Right::Turn, Answer::NoAnswer));
+    (10..20).for_each(|n| one.end(n, Right::Turn, Answer::Nothing));
     // One that runs, and one that refused.
     assert_eq!(one.at_once(21..30), 1);
     one.end(20, Right::Turn, Answer::Refused);
