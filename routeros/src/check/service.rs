@@ -10,7 +10,7 @@ use std::{
 };
 
 use aw_notify::{PreparedMailer, SmtpClient};
-use aw_service::{Error, FileKind, cause, failed, group_id, open_file};
+use aw_service::{Error, FileKind, cause, failed, group_id, open_file, read_file_text};
 use rustix::{
     fs::{Access, access},
     process::geteuid,
@@ -100,13 +100,17 @@ fn writable(directory: &Path) -> Result<(), String> {
     })
 }
 
+/// Bytes of a unit or drop-in, at most.
+const MAX_UNIT: u64 = 64 << 10;
+
 /// Where the unit lets its service write; none if there is no unit.
 fn writable_trees(units: &[&Path]) -> Option<Vec<PathBuf>> {
     let mut texts = Vec::new();
+    let read = |path: PathBuf| read_file_text(&path, FileKind::Settings, MAX_UNIT).ok();
     for directory in units {
-        texts.extend(fs::read_to_string(directory.join("aw-routeros.service")));
+        texts.extend(read(directory.join("aw-routeros.service")));
         let drop_ins = fs::read_dir(directory.join("aw-routeros.service.d")).into_iter().flatten();
-        texts.extend(drop_ins.filter_map(|file| fs::read_to_string(file.ok()?.path()).ok()));
+        texts.extend(drop_ins.filter_map(|file| read(file.ok()?.path())));
     }
     let lines = texts.iter().flat_map(|text| text.lines());
     let values = lines.filter_map(|line| line.trim().strip_prefix("ReadWritePaths="));
