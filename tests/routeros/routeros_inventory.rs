@@ -117,7 +117,8 @@ fn groups_files_and_receivers() {
 #[test]
 fn a_list_is_added() {
     let ring = Ring::new();
-    let (directory, path) = directory(&head(&ring, 25));
+    let sink = MailSink::start();
+    let (directory, path) = directory(&head(&ring, sink.port));
     let [one, two, away] = [(); 3].map(|()| Router::start(Version::V7));
     away.shut_down();
     let list = directory.path().join("list");
@@ -184,7 +185,9 @@ fn a_list_is_added() {
 #[test]
 fn the_list_of_oxidized() {
     let ring = Ring::new();
-    let text = head(&ring, 25).replace("user = \"admin\"\npassword_file = \"password\"\n", "");
+    let sink = MailSink::start();
+    let text =
+        head(&ring, sink.port).replace("user = \"admin\"\npassword_file = \"password\"\n", "");
     let (directory, path) = directory(&text);
     let [one, two, three] = [(); 3].map(|()| Router::start(Version::V7));
     let file = |name: &str| directory.path().join(name);

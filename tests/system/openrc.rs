@@ -108,7 +108,7 @@ fn services_start_and_log() {
     let ring = machine.ring.name();
     machine.configure(
         "addrwatch-collector",
-        &format!("collector_args='--ring {ring} -v --macupd 127.0.0.1:0'"),
+        &format!("collector_args='--ring {ring} -v --macupd 127.0.0.1:0 --wait lo'"),
     );
     for output in &services[1..] {
         machine.configure(output, &format!("output_args='--ring {ring} --verbose'"));
