@@ -132,8 +132,9 @@ impl Members {
     fn enter(&self) -> Result<Files, Error> {
         let failure = |error| Error::io(format_args!("join {}", self.directory.display()), error);
         let lock = open_own(&self.path("lock"), 0o600, None)?;
-        // Complete and locked before the others see it.
-        let (path, new) = (self.path(std::process::id()), self.path("new"));
+        // Complete and locked before the others see it. Several may start at once: each has a name of its own.
+        let process = std::process::id();
+        let (path, new) = (self.path(process), self.path(format_args!("new.{process}")));
         let _ = fs::remove_file(&new); // of a process that was killed here
         let mut own = open_own(&new, 0o600, None)?;
         own.lock().map_err(failure)?;
