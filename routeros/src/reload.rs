@@ -84,8 +84,12 @@ pub fn refusal(started: &Config, current: &Config, new: &Config) -> Option<Strin
         let old = current.routers.iter().find(|old| old.name == router.name);
         let shows = router.show_sensitive && old.is_none_or(|old| !old.show_sensitive);
         let backs_up = router.backup && old.is_none_or(|old| !old.backup);
-        let key = if shows { "show_sensitive" } else { "backup" };
-        (shows || backs_up).then(|| format!("{}: {key}", router.name))
+        // With the secrets of before.
+        let waits = keys.contains(&"mail_secrets");
+        let mails = waits && old.is_none_or(|old| old.mail_to != router.mail_to);
+        let begun = [(shows, "show_sensitive"), (backs_up, "backup"), (mails, "mail_to")];
+        let (_, key) = begun.into_iter().find(|(begins, _)| *begins)?;
+        Some(format!("{}: {key}", router.name))
     });
     let begins = begins.filter(|_| !keys.is_empty())?;
     let keys = keys.join(", ");
@@ -150,5 +154,12 @@ mod tests {
         let (old, new) = (parse("", shows), parse(&encrypted, shows));
         assert_eq!(refusal(&old, &old, &new), None);
         assert_eq!(refusal(&new, &new, &parse(&encrypted, "backup = true\n")), None);
+        // Mails still have secrets, and others would receive them.
+        const MAIL: &str = "[mail]\nserver = \"192.0.2.1\"\nfrom = \"a@example.org\"\nto = []\n";
+        let mails = |secrets: &str, to: &str| parse(&format!("{secrets}{MAIL}"), to);
+        let (old, to) = (mails("mail_secrets = true\n", ""), "mail_to = [\"b@example.org\"]\n");
+        let why = refusal(&old, &old, &mails("", to)).unwrap();
+        assert!(why.contains("r: mail_to needs mail_secrets of the same file"), "{why}");
+        assert_eq!(refusal(&old, &old, &mails("", "")), None);
     }
 }
