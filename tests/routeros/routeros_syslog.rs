@@ -156,6 +156,16 @@ fn other_senders() {
         socket.send_to(line.as_bytes(), ("127.0.0.1", remote.port)).unwrap();
     }
     remote.daemon.stderr.wait_for("syslog from 127.0.0.9, which is no router's address");
+    wait_until("all are read", || {
+        let sockets = std::fs::read_to_string("/proc/net/udp").unwrap();
+        let port = format!(":{:04X}", remote.port);
+        let mut ours = sockets.lines().filter(|line| {
+            line.split_whitespace().nth(1).is_some_and(|local| local.ends_with(&port))
+        });
+        // The bytes that wait to be sent and to be read.
+        let queues = |line: &str| line.split_whitespace().nth(4).map(str::to_owned);
+        ours.all(|line| queues(line).is_some_and(|queues| queues.ends_with(":00000000")))
+    });
     assert_eq!(remote.router.exports(), exports);
     let (watching, archive) = (&remote.watching, remote.watching.archive("core1"));
     assert!(watching.root().exists() && !archive.join("diff.txt").exists());
