@@ -352,6 +352,28 @@ fn many_forged_claims_are_counted() {
     );
 }
 
+/// Nor does one whose made-up MACs claim an address each in frames of their own, and are forged first.
+#[test]
+fn made_up_macs_with_claims_hide_no_forged_one() {
+    let (ring, history) = (Ring::new(), History::new());
+    let own = [claim(0, OWNER, 1, OWNER), claim(1, VICTIM, 2, VICTIM)];
+    let planted = (0..20).map(|n| claim(2, 100 + n, 50 + n as u8, 100 + n));
+    let forged = (0..20).map(|n| claim(10 + n, 100 + n, 1, ATTACKER));
+    let last =
+        [claim(40, VICTIM, 1, ATTACKER), claim(45, VICTIM, 2, VICTIM), claim(50, OWNER, 1, OWNER)];
+    capture_frames(&ring, own.into_iter().chain(planted).chain(forged).chain(last));
+    run(history.command(&ring, &["--once"])).ok();
+    let whole: &[&str] = &["changes"];
+    let since = format!("@{}", BEGIN + 2);
+    for question in [whole, &["changes", "--since", &since]] {
+        let rows = history.answers(question, &["change", "mac"]);
+        let forged = rows.iter().filter(|row| row.starts_with("forged or forwarded "));
+        assert_eq!(forged.count(), 16, "{rows:?}");
+        let victim = format!("forged or forwarded {}", mac(VICTIM));
+        assert!(rows.contains(&victim), "{question:?}: {rows:?}");
+    }
+}
+
 /// Nor does one that forges claims of many addresses: each has a row, and first of all those that name a known MAC.
 #[test]
 fn forged_claims_of_many_addresses_are_counted() {

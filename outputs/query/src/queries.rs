@@ -1,10 +1,6 @@
 //! The queries: each reads the history and makes a table.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    net::IpAddr,
-    path::PathBuf,
-};
+use std::{collections::HashMap, net::IpAddr, path::PathBuf};
 
 use aw_service::{Error, count_of};
 use jiff::tz::TimeZone;
@@ -177,8 +173,8 @@ fn changes(history: &mut dyn HistoryReader, range: TimeRange) -> Result<ResultTa
     Ok(shown_if_any(ResultTable { rows, columns, omitted }))
 }
 
-/// Of each address, so many claims in frames of other MACs are listed, and so many in all: first those that name a MAC which
-/// claims an address itself, then those that came first. Who sends more of them hides none of these.
+/// Of each address, so many claims in frames of other MACs are listed, and so many in all: first those that name the MAC which
+/// claimed an address itself before the others did. Who makes up more MACs hides none that were there before.
 const FORGED: usize = 16;
 const ALL_FORGED: usize = 256;
 
@@ -189,7 +185,7 @@ fn new_periods(
     range: TimeRange,
     omitted: &mut Omitted,
 ) -> Result<Vec<(IpAddr, DatedPeriod)>, Error> {
-    let (mut found, mut forged, mut known) = (Vec::new(), Vec::new(), HashMap::new());
+    let (mut found, mut forged, mut known) = (Vec::new(), Vec::new(), None);
     for ip in history.addresses(range)? {
         let nearest = history.nearest(ip, just_before(range))?;
         let clocks = history.clocks().asked(range);
@@ -201,28 +197,37 @@ fn new_periods(
             periods(history, ip, range, &clocks, &nearest)?;
         omitted.undated += undated.iter().map(|period| period.count).sum::<u64>();
         let new = periods.into_iter().filter(|period| !period.period.is_older);
+        found.extend(new.map(|period| (ip, period)));
         // Those that name a MAC of no host are in no change, and most of them are not read here.
         let of_address = left_out.into_iter().zip(uncounted);
         let mut of_address: Vec<_> =
             of_address.filter(|(one, _)| one.why == Why::OtherFrame).collect();
         if of_address.len() > FORGED {
-            ask_known(history, of_address.iter().map(|(one, _)| one.mac), &mut known)?;
+            let known = first_claims(history, range, &mut known)?;
+            of_address.sort_by_key(|(one, _)| forged_order(one, known));
+            of_address.drain(FORGED..).for_each(|(one, _)| omitted.add(&one));
         }
-        of_address.sort_by_key(|(one, _)| forged_order(one, &known));
-        of_address.drain(FORGED.min(of_address.len())..).for_each(|(one, _)| omitted.add(&one));
-        let ranked = of_address.into_iter().enumerate();
-        forged.extend(ranked.map(|(rank, (one, period))| (rank, ip, one, period)));
-        found.extend(new.map(|period| (ip, period)));
+        forged.extend(of_address.into_iter().map(|(one, period)| (ip, one, period)));
     }
     if forged.len() > ALL_FORGED {
-        ask_known(history, forged.iter().map(|(_, _, one, _)| one.mac), &mut known)?;
-        forged.sort_by_key(|(rank, ip, one, _)| {
-            let (is_unknown, order) = forged_order(one, &known);
+        let known = first_claims(history, range, &mut known)?;
+        forged.sort_by_key(|(ip, one, _)| (*ip, forged_order(one, known)));
+        // The first one of each address stands before the second one of another.
+        let (mut rank, mut before) = (0, None);
+        let rank_of = |forged: (IpAddr, LeftOut, DatedPeriod)| {
+            let is_same = before.replace(forged.0) == Some(forged.0);
+            rank = if is_same { rank + 1 } else { 0 };
+            (rank, forged)
+        };
+        let mut ranked: Vec<_> = forged.into_iter().map(rank_of).collect();
+        ranked.sort_by_key(|(rank, (ip, one, _))| {
+            let order @ (is_unknown, ..) = forged_order(one, known);
             (is_unknown, *rank, order, *ip)
         });
-        forged.drain(ALL_FORGED..).for_each(|(_, _, one, _)| omitted.add(&one));
+        ranked.drain(ALL_FORGED..).for_each(|(_, (_, one, _))| omitted.add(&one));
+        forged = ranked.into_iter().map(|(_, forged)| forged).collect();
     }
-    found.extend(forged.into_iter().map(|(_, ip, _, period)| (ip, period)));
+    found.extend(forged.into_iter().map(|(ip, _, period)| (ip, period)));
     found.sort_by_cached_key(|(ip, DatedPeriod { times, period, .. })| {
         let first = times.map(|(first, _)| first);
         (first, *ip, network(history, period.network), period.mac)
@@ -230,26 +235,39 @@ fn new_periods(
     Ok(found)
 }
 
-/// Which of these MACs ever claimed an address in frames of their own.
-fn ask_known(
+/// When MACs claimed an address in frames of their own, the first time in the range; none: already before it.
+type FirstClaims = HashMap<MacAddr, Option<UnixTime>>;
+
+/// Those of all MACs at addresses of the range, read once, and only where claims must be left out.
+fn first_claims<'a>(
     history: &mut dyn HistoryReader,
-    macs: impl Iterator<Item = MacAddr>,
-    known: &mut HashMap<MacAddr, bool>,
-) -> Result<(), Error> {
-    for mac in macs {
-        if let Entry::Vacant(entry) = known.entry(mac) {
-            entry.insert(history.has_own_claims(mac)?);
+    range: TimeRange,
+    known: &'a mut Option<FirstClaims>,
+) -> Result<&'a FirstClaims, Error> {
+    if known.is_none() {
+        let mut claims = FirstClaims::new();
+        for ip in history.addresses(range)? {
+            for one in history.nearest(ip, just_before(range))? {
+                let is_before = one.before.claim.is_some();
+                if one.source.is_none() && (is_before || one.after.claim.is_some()) {
+                    let time = one.after.claim.filter(|_| !is_before);
+                    let first = claims.entry(one.mac).or_insert(time);
+                    *first = time.min(*first);
+                }
+            }
         }
+        *known = Some(claims);
     }
-    Ok(())
+    Ok(known.get_or_insert_default())
 }
 
-type ForgedOrder = (UnixTime, usize, MacAddr, Option<MacAddr>);
+type ForgedOrder = (bool, Option<UnixTime>, UnixTime, usize, MacAddr, Option<MacAddr>);
 
-/// What cannot be forged comes first: MACs that are known, then the first claims.
-fn forged_order(one: &LeftOut, known: &HashMap<MacAddr, bool>) -> (bool, ForgedOrder) {
+/// MACs that claim no address themselves come last; of the others, those that did so first.
+fn forged_order(one: &LeftOut, known: &FirstClaims) -> ForgedOrder {
     let LeftOut { network, mac, source, first, .. } = *one;
-    (!known.get(&mac).copied().unwrap_or(false), (first, network, mac, source))
+    let claimed = known.get(&mac).copied();
+    (claimed.is_none(), claimed.flatten(), first, network, mac, source)
 }
 
 /// Whether each MAC that was seen in the time range was the only one in its network, and the last one before.
