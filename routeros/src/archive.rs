@@ -73,6 +73,8 @@ pub struct RouterState {
     pub unread: String,
     /// When old files were last removed.
     pub tidied: Option<Timestamp>,
+    /// latest.rsc is an export with `show_sensitive`, in clear.
+    pub shows_secrets: bool,
     /// The rules of `mask.rs` by which files with secrets in clear, from before `encrypt_to`, were found and reported.
     pub clear_rules: u32,
 }

@@ -9,6 +9,7 @@ use crate::{
     archive::Archive,
     config::{Config, Router},
     daemon,
+    recorder::shows_secrets,
     terminal::print,
 };
 
@@ -34,7 +35,7 @@ pub fn run(path: &Path) -> Result<(), Error> {
     for router in Archive::names(archive).map_err(read)? {
         let files = Archive::of(archive, &router);
         // What a router exports without `show_sensitive`, such as scripts, it exports again: masked, that would be a change.
-        let is_exported = config.routers.iter().any(|it| it.name == router && !shows(&it));
+        let is_exported = !shows_secrets(&config, &router);
         for name in files.text_files().map_err(read)? {
             if is_exported && name == "latest.rsc" {
                 continue;

@@ -29,6 +29,13 @@ use aw_service::{explain, info, plain, warn};
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 use shm_layout::Writer;
 
+pub use self::{
+    clear_secrets::shows_secrets,
+    record_backup::BackupTimes,
+    record_export::Outcome,
+    secret_tags::untagged,
+    shared::{CONNECTING, is_followed},
+};
 use self::{
     clock::RetentionClock,
     commits::{AT_START, Commits},
@@ -38,12 +45,6 @@ use self::{
     ring::ChangeRing,
     secret_tags::SecretTags,
     sensitive::SensitiveHashes,
-};
-pub use self::{
-    record_backup::BackupTimes,
-    record_export::Outcome,
-    secret_tags::untagged,
-    shared::{CONNECTING, is_followed},
 };
 use crate::{
     archive::Archive,

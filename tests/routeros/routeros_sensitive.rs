@@ -5,7 +5,7 @@ use aw_tests::mail_sink::MailSink;
 use aw_tests::rig::{run, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::routeros::{Router, Version};
-use aw_tests::server::installed;
+use aw_tests::server::{free_port, installed};
 use aw_tests::watching::Watching;
 use rustix::process::Signal;
 use std::fs;
@@ -294,4 +294,32 @@ fn an_archive_with_secrets_in_clear() {
     daemon.stderr.wait_for("(+1 -0)");
     assert!(!daemon.stderr.text().contains("in clear"), "{}", daemon.stderr.text());
     daemon.stop().ok();
+}
+
+/// One restart sets `encrypt_to` and `git` and removes `show_sensitive`, while the router is away: its last export, with secrets,
+/// is masked before git reads it, and `forget-secrets` leaves no secret.
+#[test]
+fn show_sensitive_is_removed_when_encrypt_to_is_set() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().lines.push(SECRET.into());
+    let mut watching =
+        Watching::new(&ring).router("core1", &router, Version::V7).option("show_sensitive = true");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    daemon.stop().ok();
+    assert!(has_in_clear(&watching.root(), "geheim"), "without encrypt_to");
+    watching.replace("show_sensitive = true\n", "");
+    watching.replace(&router.address.to_string(), &format!("127.0.0.1:{}", free_port()));
+    let watching = watching.git().global(&format!("encrypt_to = [{KEY:?}]"));
+    let daemon = watching.start();
+    daemon.stderr.wait_for("files from before encrypt_to have secrets in clear");
+    daemon.stop().ok();
+    let mut git = Command::new("git");
+    git.arg("--git-dir").arg(watching.git_path()).args(["log", "-p", "main"]);
+    let log = run(git).ok().stdout;
+    assert!(log.contains("password=***") && !log.contains("geheim"), "{log}");
+    let mut forget = aw_tests::rig::program("aw-routeros", &["forget-secrets", "-c"]);
+    forget.arg(watching.file("routeros.toml"));
+    run(forget).ok();
+    assert!(!has_in_clear(&watching.root(), "geheim"));
 }

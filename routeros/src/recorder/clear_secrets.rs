@@ -1,5 +1,6 @@
 //! What an archive has in clear from before `encrypt_to`: bases are masked at once, other files are reported once, and again
-//! when the rules of what is a secret change. A router that is configured no more is one with `show_sensitive`.
+//! when the rules of what is a secret change. A router that is configured no more is one with `show_sensitive`, and so is one
+//! whose last export was.
 
 use std::io;
 
@@ -18,8 +19,14 @@ const MAX_NAMES: usize = 10;
 
 /// Whether the files in clear of this router must have no secrets.
 pub fn is_masked(config: &Config, name: &RouterName) -> bool {
+    !config.encrypt_to.is_empty() && shows_secrets(config, name)
+}
+
+/// Whether files in clear of this router may have secrets: it shows them, or did so until it was removed, or at its last export.
+pub fn shows_secrets(config: &Config, name: &RouterName) -> bool {
     let router = config.routers.iter().find(|router| router.name == *name);
-    !config.encrypt_to.is_empty() && router.is_none_or(|router| router.show_sensitive)
+    let did_show = || Archive::of(&config.archive, name).state().is_ok_and(|it| it.shows_secrets);
+    router.is_none_or(|router| router.show_sensitive) || did_show()
 }
 
 /// Whether these files were looked through by the present rules.

@@ -260,6 +260,7 @@ impl Recorder {
                 state.tidied = Some(now);
             }
             state.exported = Some(now);
+            state.shows_secrets = router.show_sensitive && self.config.encrypt_to.is_empty();
             (state.version, state.lines) = (export.version.clone(), export.lines.len());
             if let Outcome::Changed(change) = outcome {
                 state.ignored += u64::from(change.ignored);
