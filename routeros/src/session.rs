@@ -3,6 +3,7 @@
 mod backup;
 mod export_requests;
 mod failing_sections;
+mod faults;
 mod fetch;
 mod follow_log;
 mod log_check;
@@ -12,45 +13,35 @@ mod ssh_session;
 use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 
 use aw_service::{Backoff, Condition, explain, warn};
-use jiff::Timestamp;
 use tokio::{
     sync::watch,
     task::spawn_blocking,
     time::{Instant, sleep},
 };
 
-use self::{
-    backup::Backups,
-    failing_sections::{FailingSections, Sections},
-    ssh_session::Session,
-};
+use self::{backup::Backups, failing_sections::FailingSections, ssh_session::Session};
 pub use self::{
     backup::POLICIES,
     export_requests::{AnswerTo, ExportAnswer, ExportRequests, ExportResult},
+    faults::without_next_try,
     fetch::{FetchTurns, FetchedExport, Turn, export, records},
     read_facts::Aftermath,
 };
 use crate::{
     attribution::{Claims, FactsClaims, LogClaim, OwnLines},
     change::{Change, Credit, Missed},
-    config::{Router, RouterName},
-    config_export::list,
+    config::Router,
     facts::Facts,
-    login_gate::{self, Credential},
+    login_gate::{self},
     recorder::{Outcome, Recorder},
-    shared_faults::{SharedCause, SharedFault},
     ssh::{SshConnection, SshFault},
     syslog::SyslogLines,
     terminal::print,
 };
 
-/// The pause before a router with a fault that only an administrator can mend is tried again.
-const LONG_PAUSE: Duration = Duration::from_secs(600);
 /// The longest pause before a refused login is tried again. With the default of `login_retry` there are at most three
 /// tries in half an hour, and one in an hour later: servers lock accounts out after five or more tries in that time.
 const LONGEST_LOGIN_PAUSE: Duration = Duration::from_secs(3600);
-/// A connection that lasted this long resets the pauses between connections.
-const GOOD_CONNECTION: Duration = Duration::from_secs(30);
 
 /// Follows a router until the task is aborted. `reload` changes when the user requests a new try.
 pub async fn run(
@@ -198,147 +189,6 @@ impl RouterTask {
         }
     }
 
-    /// Reports a new fault once, and returns the pause before the next connection, or `None` if it waits for a reload.
-    fn report_fault(&mut self, fault: SshFault, lasted: Duration) -> Option<Duration> {
-        let cause = fault.to_string();
-        if fault.is_behind_jump() {
-            self.jump_host_works();
-        }
-        let (status, subject) = match fault {
-            SshFault::Unreachable(_) | SshFault::NoChannel(_) | SshFault::Late { .. } => {
-                return Some(self.report_unreachable(&cause, lasted));
-            }
-            SshFault::Jump { jump, fault } => {
-                return Some(self.report_jump(jump, &fault, &cause, lasted));
-            }
-            SshFault::Refused(_) => return self.report_refused(&cause),
-            SshFault::Held(_) => {
-                let login = SharedCause::Login(Credential::of(&self.router));
-                let text = format!(
-                    "{cause}; next try: after one router tried for all, or after a reload (systemctl reload aw-routeros)"
-                );
-                let alarm_after = Duration::from_secs(self.recorder.config.alarm_after);
-                let fault = SharedFault::new(login, "login not tried", text);
-                let fault = SharedFault { after: alarm_after, at_the_latest: alarm_after, ..fault };
-                self.report_shared("refused", fault);
-                return Some(reconnect_pause(&mut self.backoff, lasted, random_byte()));
-            }
-            SshFault::Credentials(_) => {
-                let login = SharedCause::Login(Credential::of(&self.router));
-                let text = self.with_next_try(&cause, Some(LONG_PAUSE));
-                self.report_shared("failing", SharedFault::new(login, "not followed", text));
-                return Some(LONG_PAUSE);
-            }
-            SshFault::Restart(_) => {
-                let restart = SharedCause::Restart(cause.clone());
-                self.report_shared("failing", SharedFault::new(restart, "not followed", cause));
-                return Some(LONG_PAUSE);
-            }
-            SshFault::ChangedKey(_) => ("host key", "HOST KEY CHANGED"),
-            SshFault::UnknownKey(_) => ("host key", "host key unknown"),
-            SshFault::Algorithms(_) => ("algorithms", "no common algorithm"),
-            SshFault::Local(_) => ("failing", "not followed"),
-        };
-        let text = self.with_next_try(&cause, Some(LONG_PAUSE));
-        self.recorder.set_status(&self.router.name, status, &text);
-        if self.connection_fault.set(&cause) {
-            self.recorder.alarm(&self.router, subject, &text);
-        }
-        Some(LONG_PAUSE)
-    }
-
-    /// The jump host is not the cause, or not any more.
-    fn jump_host_works(&self) {
-        let is_jump = |by: &SharedCause| matches!(by, SharedCause::Jump(_));
-        self.recorder.shared_fault_ends(&self.router.name, is_jump);
-    }
-
-    /// A fault with the time of the next try.
-    fn with_next_try(&self, cause: &str, pause: Option<Duration>) -> String {
-        let reload = "after a reload (systemctl reload aw-routeros)";
-        let at = pause.and_then(|pause| Timestamp::now().checked_add(pause).ok());
-        let next = at.map_or(reload.into(), |at| {
-            format!("at {}, or {reload}", self.recorder.local_time(at))
-        });
-        format!("{cause}{NEXT_TRY}{next}")
-    }
-
-    /// Reports a fault together with other routers that have it.
-    fn report_shared(&mut self, status: &str, fault: SharedFault) {
-        self.is_shared = true;
-        self.recorder.set_status(&self.router.name, status, &fault.why);
-        self.recorder.shared_fault(&self.router, fault);
-    }
-
-    /// Reports a refused login, and returns the pause before the next try. A login may be refused while the server that
-    /// knows the users, such as RADIUS, is down.
-    fn report_refused(&mut self, cause: &str) -> Option<Duration> {
-        self.is_refused = true;
-        let pause = (self.router.login_retry > 0)
-            .then(|| login_pause(&mut self.login_backoff, random_byte()));
-        let login = SharedCause::Login(Credential::of(&self.router));
-        let fault = SharedFault::new(login, "login refused", self.with_next_try(cause, pause));
-        self.report_shared("refused", SharedFault { is_refused: true, ..fault });
-        pause
-    }
-
-    /// Reports a fault of a jump host, which is none of the router.
-    fn report_jump(
-        &mut self,
-        jump: RouterName,
-        fault: &SshFault,
-        cause: &str,
-        lasted: Duration,
-    ) -> Duration {
-        self.down_since = None;
-        let may_pass = matches!(fault, SshFault::Unreachable(_) | SshFault::NoChannel(_));
-        let after = if may_pass { self.recorder.config.alarm_after } else { 0 };
-        let cause = format!("not followed: {cause}");
-        let fault = SharedFault::new(SharedCause::Jump(jump), "jump host fails", cause);
-        let fault = SharedFault { after: Duration::from_secs(after), ..fault };
-        self.report_shared("jump host", fault);
-        // Only one of these tries reaches the jump host.
-        reconnect_pause(&mut self.backoff, lasted, random_byte())
-    }
-
-    /// Reports a router that is unreachable for `alarm_after`.
-    fn report_unreachable(&mut self, cause: &str, lasted: Duration) -> Duration {
-        let name = &self.router.name;
-        let alarm_after = Duration::from_secs(self.recorder.config.alarm_after);
-        self.recorder.set_status(name, "unreachable", cause);
-        let pause = reconnect_pause(&mut self.backoff, lasted, random_byte());
-        let down = self.down_since.map_or(Duration::ZERO, |since| since.elapsed());
-        if !self.connection_fault.is_present() && down >= alarm_after {
-            self.connection_fault.set(cause);
-            let text = format!("unreachable for {} s: {cause}", down.as_secs());
-            self.recorder.alarm(&self.router, "unreachable", &text);
-        } else if lasted > Duration::from_secs(1) && down < Duration::from_secs(1) {
-            self.recorder.note(name, &format!("connection lost: {cause}"));
-        }
-        if self.connection_fault.is_present() {
-            return pause;
-        }
-        // The alarm must not wait for the end of a long pause.
-        pause.min(alarm_after.saturating_sub(down).max(Duration::from_millis(10)))
-    }
-
-    fn connected(&mut self) {
-        self.down_since = None;
-        self.recorder.set_status(&self.router.name, "connected", "");
-        // A refused login is over when an export is fetched: that may need a second login.
-        let is_refused = self.is_refused;
-        let was_shared = std::mem::take(&mut self.is_shared);
-        // Over, whatever else was: its next fault is news.
-        let was_alone = self.connection_fault.clear();
-        let again = is_refused || was_shared || was_alone;
-        let again = if again { " again" } else { "" };
-        self.recorder.note(&self.router.name, &format!("connected{again}"));
-        match is_refused {
-            true => self.jump_host_works(),
-            false => self.recorder.shared_fault_ends(&self.router.name, |_| true),
-        }
-    }
-
     /// Records an export. Returns `None` after a failure, which is reported.
     async fn record(&mut self, fetched: FetchedExport, credit: Credit) -> Option<Outcome> {
         let (recorder, router) = (Arc::clone(&self.recorder), Arc::clone(&self.router));
@@ -429,100 +279,6 @@ impl RouterTask {
         let text = format!("configuration changed by {users} (+{added} -{removed})");
         self.recorder.note(&self.router.name, &text);
     }
-
-    /// Reports a fault of the exports once for each kind, until an export works: its details may differ each time.
-    fn export_failed(&mut self, kind: &'static str, subject: &str, cause: &str) {
-        self.recorder.set_status(&self.router.name, "incomplete", cause);
-        if self.export_faults.insert(kind) {
-            self.recorder.alarm(&self.router, subject, cause);
-        }
-    }
-
-    fn is_export_failing(&self) -> bool {
-        !self.export_faults.is_empty()
-    }
-
-    /// The router ran the command of an export: it accepted each login that this needs, whatever its answer is.
-    fn login_works(&mut self) {
-        if std::mem::take(&mut self.is_refused) {
-            self.login_backoff.reset();
-            self.recorder.note(&self.router.name, "the router accepts the login again");
-            self.recorder.shared_fault_ends(&self.router.name, |_| true);
-        }
-    }
-
-    /// An export was recorded, without these sections.
-    fn exports_work(&mut self, failed: &BTreeSet<String>) {
-        if !std::mem::take(&mut self.export_faults).is_empty() {
-            let text = match failed.is_empty() {
-                true => "exports are complete again",
-                false => "exports are recorded again, without some sections",
-            };
-            self.recorder.note(&self.router.name, text);
-        }
-    }
-
-    /// An export was recorded without these sections, or with all of them. Returns true if it is to be repeated soon.
-    fn sections_failed(&mut self, failed: &BTreeSet<String>) -> bool {
-        let observed = self.sections.observe(failed);
-        if observed != Sections::Same {
-            self.recorder.set_failing_sections(&self.router.name, self.sections.seen());
-        }
-        match observed {
-            Sections::Begin => {
-                let text = format!(
-                    "the router failed to export {}: the rest is recorded, and the export repeated until it is complete",
-                    list(failed)
-                );
-                self.recorder.alarm(&self.router, "incomplete export", &text);
-            }
-            Sections::Others(sections) => {
-                let text = format!("the router failed to export {}", list(&sections));
-                self.recorder.note(&self.router.name, &text);
-            }
-            Sections::End => {
-                let text = "the router exports all sections again";
-                self.recorder.recovered(&self.router, "export complete again", text);
-            }
-            Sections::Same => {}
-        }
-        if failed.is_empty() {
-            self.recorder.set_status(&self.router.name, "connected", "");
-        } else {
-            let cause = format!("the router failed to export {}", list(failed));
-            self.recorder.set_status(&self.router.name, "incomplete", &cause);
-        }
-        self.sections.is_present()
-    }
-
-    /// The channel of an export that took too long could not be closed.
-    fn export_may_run(&mut self) {
-        self.earlier_export = Some(Instant::now() + self.router.export_timeout());
-    }
-}
-
-/// Between a fault and the time of the next try.
-const NEXT_TRY: &str = "; next try: ";
-
-/// A fault without the time of its next try, which is another one after each try.
-pub fn without_next_try(why: &str) -> &str {
-    why.split_once(NEXT_TRY).map_or(why, |(why, _)| why)
-}
-
-/// The pause after a failure or after a connection that lasted this long. `random` spreads the tries of many routers over
-/// the second half of the pause.
-fn reconnect_pause(backoff: &mut Backoff, lasted: Duration, random: u8) -> Duration {
-    if lasted >= GOOD_CONNECTION {
-        backoff.reset();
-    }
-    let pause = backoff.pause();
-    pause / 2 + pause / 2 * u32::from(random) / 255
-}
-
-/// The pause after a refused login, longer by up to a quarter: many routers that share a user must not try together.
-fn login_pause(backoff: &mut Backoff, random: u8) -> Duration {
-    let pause = backoff.pause();
-    pause + pause / 4 * u32::from(random) / 255
 }
 
 /// Shortens an interval by up to an eighth, so that routers that connect together are not exported together every time.
@@ -539,84 +295,11 @@ fn random_byte() -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-
-    #[test]
-    fn pauses_grow_and_are_spread() {
-        let (mut backoff, none) = (Backoff::default(), Duration::ZERO);
-        let pauses: Vec<_> =
-            (0..9).map(|_| reconnect_pause(&mut backoff, none, 255).as_secs()).collect();
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        assert_eq!(reconnect_pause(&mut backoff, none, 0).as_secs(), 30);
-        assert_eq!(reconnect_pause(&mut backoff, GOOD_CONNECTION, 255).as_secs(), 1);
-    }
-
-    #[test]
-    fn refused_logins_are_tried_rarely() {
-        let (first, hour) = (Duration::from_secs(600), LONGEST_LOGIN_PAUSE);
-        let mut backoff = Backoff::new(first, hour);
-        let pauses: Vec<_> = (0..5).map(|_| login_pause(&mut backoff, 0).as_secs() / 60).collect();
-        assert_eq!(pauses, [10, 20, 40, 60, 60]);
-        assert_eq!(login_pause(&mut backoff, 255), hour + hour / 4);
-    }
 
     #[test]
     fn an_interval_is_spread() {
         let hour = Duration::from_secs(3600);
         assert_eq!(spread(hour, 0), hour);
         assert_eq!(spread(hour, 255), hour - hour / 8);
-    }
-
-    /// A fault that other routers share does not hide the next one of this router alone.
-    #[tokio::test]
-    async fn a_shared_fault_hides_no_later_one() {
-        let root = tempfile::tempdir().unwrap();
-        let text = format!(
-            "archive = {:?}\nalarm_after = 0\n[[router]]\nname = \"core1\"\naddress = \"192.0.2.1\"\nuser = \"a\"\nagent = true\n",
-            root.path()
-        );
-        let config = Config::parse(&text).unwrap();
-        let recorder = Arc::new(Recorder::new(&config, false, None, None, None));
-        let router = Arc::new(config.routers[0].clone());
-        let mut task = RouterTask::new(router, recorder, FetchTurns::default());
-        for shared in [SshFault::Held("held".into()), SshFault::Refused(String::new())] {
-            task.report_fault(SshFault::ChangedKey("a key".into()), Duration::ZERO);
-            task.report_fault(shared, Duration::ZERO);
-            task.connected();
-        }
-        task.report_fault(SshFault::ChangedKey("a key".into()), Duration::ZERO);
-        let log = std::fs::read_to_string(root.path().join("core1/log.txt")).unwrap();
-        assert_eq!(log.matches("ITS HOST KEY HAS CHANGED").count(), 3, "{log}");
-    }
-
-    /// A fault of the exports does not hide a fault of the connection, nor the reverse.
-    #[tokio::test]
-    async fn faults_are_reported_independently() {
-        let root = tempfile::tempdir().unwrap();
-        let text = format!(
-            "archive = {:?}\nalarm_after = 0\n[[router]]\nname = \"core1\"\naddress = \"192.0.2.1\"\nuser = \"a\"\nagent = true\n",
-            root.path()
-        );
-        let config = Config::parse(&text).unwrap();
-        let recorder = Arc::new(Recorder::new(&config, false, None, None, None));
-        let mut task =
-            RouterTask::new(Arc::new(config.routers[0].clone()), recorder, FetchTurns::default());
-        for _ in 0..2 {
-            task.export_failed("cut", "incomplete export", "the export is cut");
-            task.down_since = Some(Instant::now());
-            task.report_fault(SshFault::Unreachable("no route".into()), Duration::ZERO);
-        }
-        let log = std::fs::read_to_string(root.path().join("core1/log.txt")).unwrap();
-        assert_eq!(log.matches("the export is cut").count(), 1, "{log}");
-        assert_eq!(log.matches("unreachable for 0 s").count(), 1, "{log}");
-        task.connected();
-        task.export_failed("cut", "incomplete export", "the export is cut");
-        task.exports_work(&BTreeSet::new());
-        let log = std::fs::read_to_string(root.path().join("core1/log.txt")).unwrap();
-        assert_eq!(log.matches("the export is cut").count(), 1, "{log}");
-        assert!(
-            log.contains("connected again") && log.ends_with("exports are complete again\n"),
-            "{log}"
-        );
     }
 }
