@@ -262,15 +262,18 @@ fn an_export_that_takes_too_long() {
     daemon.stop().ok();
 }
 
+/// A router that refuses the login, which is tried again every second.
+fn refused(router: &Router, sink: &MailSink, ring: &Ring) -> Watching {
+    router.state().faults.refuse = true;
+    let watching = Watching::new(ring).mail(sink.port).router("core1", router, Version::V7);
+    watching.option("login_retry = 1")
+}
+
 /// A login that is refused for some time, as while RADIUS is down, is tried again; one mail, and one when it is over.
 #[test]
 fn a_login_that_is_refused_for_some_time() {
     let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
-    router.state().faults.refuse = true;
-    let watching = Watching::new(&ring)
-        .mail(sink.port)
-        .router("core1", &router, Version::V7)
-        .option("login_retry = 1");
+    let watching = refused(&router, &sink, &ring);
     let daemon = watching.start();
     sink.wait_for(&["core1: login refused", "next try: at 20", ", or after a reload"]);
     wait_until("it is tried again", || router.counts().1 >= 3);
@@ -287,11 +290,7 @@ fn a_login_that_is_refused_for_some_time() {
 #[test]
 fn a_login_that_works_without_an_export() {
     let (router, sink, ring) = (Router::start(Version::V7), MailSink::start(), Ring::new());
-    router.state().faults.refuse = true;
-    let watching = Watching::new(&ring)
-        .mail(sink.port)
-        .router("core1", &router, Version::V7)
-        .option("login_retry = 1");
+    let watching = refused(&router, &sink, &ring);
     let daemon = watching.start();
     sink.wait_for(&["core1: login refused"]);
     router.state().faults = Faults { odd: Some("failure: not now".into()), ..Faults::default() };

@@ -366,21 +366,22 @@ fn old_algorithms() {
     }
 }
 
-/// After its time limit an export is ended on the server, which closes the channel, before the next one begins.
-#[test]
-fn a_late_export() {
-    let (server, ring) = (Sshd::start(), Ring::new());
+/// After its time limit an export is ended on the server, which closes the channel, before the next one begins. `slow` is what the
+/// command does; it ends by itself once its channel is closed. Returns the daemon, which has the
+/// configuration then, and its files.
+fn late_exports(server: &Sshd, ring: &Ring, slow: &str) -> (Watching, Run) {
     let script = fs::read_to_string(server.path("script")).unwrap();
-    // sshd closes the pipes of a command whose channel is closed, and the command ends when it writes: as RouterOS.
-    let slow = "'/export terse'*) if [ -e slow ]; then [ -e running ] && : >both; : >running; trap 'rm running; exit' PIPE; \
-                while sleep 0.2; do echo '#' || { rm -f running; exit; }; done; fi; cat export ;;";
-    fs::write(server.path("script.new"), script.replace("'/export terse'*) cat export ;;", slow))
-        .unwrap();
-    fs::set_permissions(server.path("script.new"), Permissions::from_mode(0o700)).unwrap();
-    fs::rename(server.path("script.new"), server.path("script")).unwrap();
+    let slow = format!(
+        "'/export terse'*) if [ -e slow ]; then [ -e running ] && : >both; : >running; {slow} fi; cat export ;;"
+    );
+    let (new, script) =
+        (server.path("script.new"), script.replace("'/export terse'*) cat export ;;", &slow));
+    fs::write(&new, script).unwrap();
+    fs::set_permissions(&new, Permissions::from_mode(0o700)).unwrap();
+    fs::rename(&new, server.path("script")).unwrap();
     fs::write(server.path("slow"), "").unwrap();
     let watching = server
-        .watching(&ring, "host_rsa")
+        .watching(ring, "host_rsa")
         .option(&format!("key_file = {:?}", server.path("rsa")))
         .option("timeout = 2");
     let daemon = watching.start();
@@ -390,6 +391,15 @@ fn a_late_export() {
     fs::remove_file(server.path("slow")).unwrap();
     daemon.stderr.wait_for("first contact");
     assert!(!server.path("both").exists(), "one at a time");
+    (watching, daemon)
+}
+
+/// sshd closes the pipes of a command whose channel is closed, and the command ends when it writes: as RouterOS.
+#[test]
+fn a_late_export() {
+    let (server, ring) = (Sshd::start(), Ring::new());
+    let slow = "trap 'rm running; exit' PIPE; while sleep 0.2; do echo '#' || { rm -f running; exit; }; done;";
+    let (_watching, daemon) = late_exports(&server, &ring, slow);
     daemon.stop().ok();
 }
 
@@ -397,24 +407,7 @@ fn a_late_export() {
 #[test]
 fn an_export_that_hangs() {
     let (server, ring) = (Sshd::start(), Ring::new());
-    let script = fs::read_to_string(server.path("script")).unwrap();
-    let slow = "'/export terse'*) if [ -e slow ]; then [ -e running ] && : >both; : >running; cat >/dev/null; rm running; exit; fi; cat export ;;";
-    fs::write(server.path("script.new"), script.replace("'/export terse'*) cat export ;;", slow))
-        .unwrap();
-    fs::set_permissions(server.path("script.new"), Permissions::from_mode(0o700)).unwrap();
-    fs::write(server.path("slow"), "").unwrap();
-    fs::rename(server.path("script.new"), server.path("script")).unwrap();
-    let watching = server
-        .watching(&ring, "host_rsa")
-        .option(&format!("key_file = {:?}", server.path("rsa")))
-        .option("timeout = 2");
-    let daemon = watching.start();
-    daemon.stderr.wait_for("took longer than 2s (if the router needs longer, raise timeout)");
-    wait_until("the export was ended", || !server.path("running").exists());
-    wait_until("the next export", || server.path("running").exists());
-    fs::remove_file(server.path("slow")).unwrap();
-    daemon.stderr.wait_for("first contact");
-    assert!(!server.path("both").exists(), "one at a time");
+    let (_watching, daemon) = late_exports(&server, &ring, "cat >/dev/null; rm running; exit;");
     let logins = fs::read_to_string(server.path("messages")).unwrap();
     assert_eq!(logins.matches("Accepted publickey").count(), 1, "the log is followed on");
     daemon.stop().ok();

@@ -10,6 +10,18 @@ fn open(directory: &Path) -> SinkResult<SqliteMemory> {
     SqliteMemory::open(directory, "aw-test", "")
 }
 
+/// Of a network, with a value in each field.
+fn network_state() -> NetworkState {
+    NetworkState {
+        first: 1,
+        denied: 2,
+        denied_since: 3,
+        reported: 4,
+        learned: true,
+        learned_random: Some(MacAddr::new([2, 0, 0, 0, 0, 1])),
+    }
+}
+
 #[test]
 fn a_roll_back_discards_what_was_not_committed() {
     let directory = tempfile::tempdir().unwrap();
@@ -171,14 +183,7 @@ fn a_database_of_an_earlier_release() {
     let device = Device { first: 5, last: 7, addresses: 4, unknown_day: 1, ..Device::default() };
     assert_eq!(memory.device(mac).unwrap(), Some(device));
     assert_eq!(memory.network("eth0").unwrap(), None);
-    let state = NetworkState {
-        first: 1,
-        denied: 2,
-        denied_since: 3,
-        reported: 4,
-        learned: true,
-        learned_random: Some(MacAddr::new([2, 0, 0, 0, 0, 1])),
-    };
+    let state = network_state();
     memory.store_network("eth0", &state).unwrap();
     memory.commit(Instant::now()).unwrap();
     drop(memory);
@@ -222,14 +227,7 @@ fn a_database_of_a_later_release() {
     let claims = vec![MacClaim { mac, time: 7 }];
     let station = Station { claims: claims.clone(), forwarded: claims, ..Station::default() };
     let device = Device { scanner: true, ..Device::new(1) };
-    let state = NetworkState {
-        first: 1,
-        denied: 2,
-        denied_since: 3,
-        reported: 4,
-        learned: true,
-        learned_random: Some(MacAddr::new([2, 0, 0, 0, 0, 1])),
-    };
+    let state = network_state();
     let (ring, checkpoint) = (
         "/a".parse().unwrap(),
         Checkpoint { generation: 1, began: 2, delivered: 3, lost: 4, skipped: 5 },
