@@ -39,7 +39,7 @@ fn started(watching: &Watching, router: &Router) -> Run {
 /// Holds the answer about users while the facts are read after a change of alice.
 fn held(router: &Router, daemon: &Run) {
     let before = count(router, PRINT_USERS);
-    router.state().held = Some(PRINT_USERS.into());
+    router.state().held = vec![PRINT_USERS.into()];
     router.add("alice", "/ip dns set servers=192.0.2.53");
     daemon.stderr.wait_for("changed by alice (+1 -0)");
     wait_until("the users are asked for", || count(router, PRINT_USERS) > before);
@@ -60,7 +60,7 @@ fn a_line_between_an_export_and_the_facts() {
         }
         let exports = router.exports();
         wait_until("bob's export", || router.exports() > exports);
-        router.state().held = None;
+        router.state().held.clear();
         let who = if is_printed { "core1: alice, bob:" } else { "core1: bob:" };
         daemon.stderr.wait_for(&format!("{who} user eve added: group=full"));
         router.add("carol", "/ip dns set servers=192.0.2.54");
@@ -179,7 +179,7 @@ fn killed_before_the_facts_are_read() {
     let exports = router.exports();
     wait_until("bob's export", || router.exports() > exports);
     daemon.kill();
-    router.state().held = None;
+    router.state().held.clear();
     let daemon = watching.start();
     daemon.stderr.wait_for("bob: not part of an export: user ops added by bob");
     router.log("system,info", "nothing changed by carol");

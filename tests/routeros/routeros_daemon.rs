@@ -170,13 +170,13 @@ fn reloaded_before_the_facts_are_read() {
     daemon.stderr.wait_for("first contact");
     wait_until("the facts are read", || watching.archive("core1/facts.json").exists());
     let before = asked();
-    router.state().held = Some(PRINT_USERS.into());
+    router.state().held = vec![PRINT_USERS.into()];
     router.log("system,info", "user ops added by bob");
     wait_until("the users are asked for", || asked() > before);
     watching.replace("settle = 1", "settle = 2");
     daemon.signal(Signal::HUP);
     wait_until("it logged in again", || router.counts().0 == 2);
-    router.state().held = None;
+    router.state().held.clear();
     daemon.stderr.wait_for("bob: not part of an export: user ops added by bob");
     router.log("system,info", "nothing changed by carol");
     daemon.stderr.wait_for("carol: not part of an export");

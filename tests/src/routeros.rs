@@ -102,9 +102,9 @@ pub struct State {
     pub prints: HashMap<String, String>,
     /// Answers in place of those, once.
     pub prints_once: HashMap<String, String>,
-    /// This command is answered once it is removed from here, or never if its channel is closed before.
-    pub held: Option<String>,
-    /// How many of these run.
+    /// These commands are answered once they are removed from here, or never if their channel is closed before.
+    pub held: Vec<String>,
+    /// How many of them run.
     pub holding: usize,
     /// The files of `/file`, by name.
     pub files: HashMap<String, Vec<u8>>,
@@ -202,7 +202,7 @@ impl Router {
             header: Vec::new(),
             prints: HashMap::new(),
             prints_once: HashMap::new(),
-            held: None,
+            held: Vec::new(),
             holding: 0,
             files: HashMap::new(),
             commands: Vec::new(),
@@ -682,7 +682,7 @@ impl Shared {
                 () = tokio::time::sleep(time) => {}
             }
         }
-        let is_held = || self.state.lock().unwrap().held.as_deref() == Some(command);
+        let is_held = || self.state.lock().unwrap().held.iter().any(|held| held == command);
         if is_held() {
             let _holding = Counted::new(self, |state| &mut state.holding);
             while is_held() {

@@ -127,7 +127,7 @@ fn hostile_text_stays_in_its_cell() {
             .map(|title| title.starts_with("Device activity: ")),
         Some(true)
     );
-    assert!(!browser.complaints().is_empty(), "the browser reports that it blocked both");
+    wait_until("the browser reports that it blocked both", || !browser.complaints().is_empty());
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn sorting_searching_and_filtering() {
     let without = page.with_extension("without-scripts.html");
     fs::write(&without, source.replacen("<head>", no_scripts, 1)).unwrap();
     browser.go_to_file(&without);
-    assert!(!browser.complaints().is_empty(), "the browser reports that it ran no script");
+    wait_until("the browser reports that it ran no script", || !browser.complaints().is_empty());
     assert_eq!(names(&mut browser).len(), 4);
     assert_eq!(
         browser.run("return document.querySelector('.tools').getBoundingClientRect().height"),
