@@ -394,7 +394,8 @@ fn forged_claims_of_many_addresses_are_counted() {
     assert!(remark.contains("254 claims are left out"), "{remark}");
 }
 
-/// Right after a takeover, in frames of its own, the row of the new MAC names who was seen before; so do forged claims after it.
+/// Right after a takeover, in frames of its own, both MACs have a row, and who was first is first; forged claims after it have a
+/// row of their own.
 #[test]
 fn right_after_a_takeover() {
     let (ring, history) = (Ring::new(), History::new());
@@ -413,9 +414,12 @@ fn right_after_a_takeover() {
         why(&at),
         [
             format!(
-                "{} one-sided 1 seen 4 s before, not since; other MACs near that time: {} 21 s before",
-                mac(ATTACKER),
+                "{} contested 1 seen 21 s before, not since; other MACs at that time: 1; first claimed it 21 s before",
                 mac(OWNER)
+            ),
+            format!(
+                "{} contested 1 seen 4 s before, not since; other MACs at that time: 1; first claimed it 4 s before",
+                mac(ATTACKER)
             ),
             format!(
                 "{} contested 2 seen 2 s before, not since; only sent by {}; another MAC had the address: forged, or forwarded",

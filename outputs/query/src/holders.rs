@@ -7,6 +7,7 @@ use shm_layout::{MacAddr, UnixTime};
 
 use crate::{
     counted::{self, Counted},
+    edge::{self, Frames},
     established::with_established,
     history_reader::NearestSightings,
     passed_over::{NearMac, passed_over},
@@ -28,6 +29,8 @@ pub struct Holder {
     pub frame_sources: Vec<MacAddr>,
     /// It was seen in frames of its own.
     pub has_own_frames: bool,
+    /// Its first claim of the address, where several MACs claimed it and the record ends. It cannot be invented afterwards.
+    pub first: Option<UnixTime>,
     /// Claimed in frames of another MAC only, while a MAC had the address.
     pub is_forged: bool,
     /// Other MACs that claimed the address and were seen with it near the time, but neither last before it nor first after it.
@@ -45,8 +48,9 @@ pub enum Certainty {
     OneSided,
     /// One MAC was the last before, another the first after: it changed at an unknown time in between.
     Changed,
-    /// Several MACs were seen within ten minutes, at least one of them both before and after. Or another MAC had the
-    /// address, and this one was seen in frames that it did not send: a forged claim, most likely.
+    /// Several MACs were seen within ten minutes, at least one of them both before and after, or all of them on one side
+    /// while the record has nothing near on the other one: the question is about now. Or another MAC had the address, and this
+    /// one was seen in frames that it did not send: a forged claim, most likely.
     Contested,
     /// The MAC asked whether the address is free, and no MAC ever used it.
     Probed,
@@ -65,8 +69,8 @@ impl Certainty {
     }
 }
 
-/// The MACs that may have had an address at this time, network by network, in each the nearest first. In networks whose
-/// clock was `set`, an earlier time says nothing.
+/// The MACs that may have had an address at this time, network by network, in each the nearest first; at the edge of the record
+/// the one that claimed it first. In networks whose clock was `set`, an earlier time says nothing.
 pub fn holders(
     nearest: &[NearestSightings],
     at: UnixTime,
@@ -76,6 +80,8 @@ pub fn holders(
     let mut networks: BTreeMap<usize, Vec<&NearestSightings>> = BTreeMap::new();
     let merged = NearestSightings::merged(nearest);
     merged.iter().for_each(|one| networks.entry(one.network).or_default().push(one));
+    let mut frames = Frames::new();
+    nearest.iter().for_each(|one| frames.entry((one.network, one.mac)).or_default().push(one));
     let in_network = |(network, all): (&usize, &Vec<&NearestSightings>)| {
         let mut found = counted::counted(all);
         let given = found.is_empty().then_some(Certainty::Probed);
@@ -94,15 +100,19 @@ pub fn holders(
                 .iter_mut()
                 .for_each(|one| one.before = one.before.filter(|_| has_date(one.before)));
         }
+        if edge::is_edge(&found, at) {
+            edge::remove_forged(&mut found, &frames, at);
+        }
         holders_in_network(&found, at, given)
     };
-    let mut frames: HashMap<(usize, MacAddr), Vec<&NearestSightings>> = HashMap::new();
-    nearest.iter().for_each(|one| frames.entry((one.network, one.mac)).or_default().push(one));
     let with_forged = |network: (&usize, &Vec<&NearestSightings>)| {
         let mut holders: Vec<Holder> = in_network(network);
         for holder in &mut holders {
             let all = frames.get(&(holder.network, holder.mac)).map_or(&[][..], Vec::as_slice);
             holder.add_frames(all, at);
+        }
+        if holders.iter().any(|holder| holder.is_at_edge(at)) {
+            edge::rank(&mut holders, &frames);
         }
         let mut known: HashSet<MacAddr> = holders.iter().map(|holder| holder.mac).collect();
         let forged = network.1.iter().filter(|one| !known.contains(&one.mac));
@@ -128,7 +138,7 @@ impl Holder {
     fn new(seen: Counted, certainty: Certainty, others: usize) -> Holder {
         let Counted { network, mac, before, after } = seen;
         let (frame_sources, passed_over) = (Vec::new(), Vec::new());
-        let (has_own_frames, is_forged) = (false, false);
+        let (has_own_frames, is_forged, first) = (false, false, None);
         Holder {
             network,
             mac,
@@ -138,9 +148,15 @@ impl Holder {
             others,
             frame_sources,
             has_own_frames,
+            first,
             is_forged,
             passed_over,
         }
+    }
+
+    /// Whether it is contested, and the record has nothing on one side.
+    fn is_at_edge(&self, at: UnixTime) -> bool {
+        self.certainty == Certainty::Contested && near(self.before, at) != near(self.after, at)
     }
 
     fn is_near(&self, at: UnixTime) -> bool {
@@ -201,12 +217,11 @@ fn forged_claim(all: &[&NearestSightings], at: UnixTime, others: usize) -> Optio
 fn holders_in_network(all: &[Counted], at: UnixTime, given: Option<Certainty>) -> Vec<Holder> {
     let near = |time| near(time, at);
     let is_near = |one: &Counted| near(one.before) || near(one.after);
-    let last = all.iter().filter(|a| a.before.is_some()).max_by_key(|a| a.before);
-    let next = all.iter().filter(|a| a.after.is_some()).min_by_key(|a| a.after);
-    let (last, next) = (last.map(|a| a.mac), next.map(|a| a.mac));
+    let [last, next] = edge::last_and_next(all).map(|one| one.map(|one| one.mac));
     let nearby = all.iter().filter(|one| is_near(one)).count();
     let on_both_sides = all.iter().any(|one| near(one.before) && near(one.after));
-    let contested = nearby > 1 && on_both_sides;
+    let is_edge = given.is_none() && edge::is_edge(all, at);
+    let contested = nearby > 1 && (on_both_sides || is_edge);
     let mut holders: Vec<Holder> = all
         .iter()
         .filter(|a| [last, next].contains(&Some(a.mac)) || contested && is_near(a))
@@ -240,150 +255,4 @@ pub fn distance(time: Option<UnixTime>, at: UnixTime) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::history_reader::Nearest;
-
-    const AT: i64 = 1_000_000;
-
-    /// The claims of a MAC in a network.
-    fn claimed(
-        (network, mac): (usize, u8),
-        before: Option<UnixTime>,
-        after: Option<UnixTime>,
-    ) -> NearestSightings {
-        let claim = |claim| Nearest { claim, ..Nearest::default() };
-        let (before, after) = (claim(before), claim(after));
-        NearestSightings {
-            before,
-            after,
-            ..NearestSightings::new(network, MacAddr::new([2, 0, 0, 0, 0, mac]), None)
-        }
-    }
-
-    /// MACs with the seconds to their sightings before and after; the MAC, certainty and others of each holder.
-    fn found(seen: &[(u8, Option<i64>, Option<i64>)]) -> Vec<(u8, &'static str, usize)> {
-        let nearest: Vec<NearestSightings> = seen
-            .iter()
-            .map(|(last, before, after)| {
-                claimed(
-                    (0, *last),
-                    before.map(|seconds| UnixTime::new(AT - seconds, 0)),
-                    after.map(|seconds| UnixTime::new(AT + seconds, 0)),
-                )
-            })
-            .collect();
-        let holders = holders(&nearest, UnixTime::new(AT, 0), &HashMap::new());
-        holders.iter().map(|h| (h.mac.octets()[5], h.certainty.name(), h.others)).collect()
-    }
-
-    #[test]
-    fn how_sure() {
-        assert_eq!(found(&[]), []);
-        assert_eq!(found(&[(1, Some(60), Some(600))]), [(1, "sure", 0)]);
-        assert_eq!(found(&[(1, Some(0), Some(1))]), [(1, "sure", 0)]);
-        assert_eq!(found(&[(1, Some(60), Some(601))]), [(1, "likely", 0)]);
-        assert_eq!(found(&[(1, Some(60), None)]), [(1, "one-sided", 0)]);
-        assert_eq!(found(&[(1, None, Some(60))]), [(1, "one-sided", 0)]);
-        // One that had it long ago does not matter.
-        assert_eq!(found(&[(1, Some(60), Some(60)), (2, Some(9000), None)]), [(1, "sure", 0)]);
-        // Another has it next: nearest first.
-        assert_eq!(
-            found(&[(1, Some(300), None), (2, None, Some(100))]),
-            [(2, "changed", 1), (1, "changed", 1)]
-        );
-        assert_eq!(
-            found(&[(1, Some(30_000), Some(90_000)), (2, None, Some(40_000))]),
-            [(1, "changed", 0), (2, "changed", 0)]
-        );
-        // Both are seen.
-        assert_eq!(
-            found(&[(1, Some(5), Some(6)), (2, Some(7), Some(8))]),
-            [(1, "contested", 1), (2, "contested", 1)]
-        );
-        assert_eq!(
-            found(&[(1, Some(5), Some(6)), (2, Some(7), None), (3, Some(5000), Some(5000))]),
-            [(1, "contested", 1), (2, "contested", 1)]
-        );
-    }
-
-    /// A claim in a frame of another MAC lowers no owner that was seen in frames of its own, and is shown.
-    #[test]
-    fn frames_of_another_mac() {
-        let time = |seconds: i64| Some(UnixTime::new(AT + seconds, 0));
-        let mac = |last| MacAddr::new([2, 0, 0, 0, 0, last]);
-        let forwarded = |number, source, before: i64, after: i64| NearestSightings {
-            before: Nearest { frame_source: time(before), ..Nearest::default() },
-            after: Nearest { frame_source: time(after), ..Nearest::default() },
-            ..NearestSightings::new(0, mac(number), Some(mac(source)))
-        };
-        let found = |all: &[NearestSightings]| -> Vec<(u8, &str, Vec<u8>, bool)> {
-            let holders = holders(all, UnixTime::new(AT, 0), &HashMap::new());
-            let last = |mac: &MacAddr| mac.octets()[5];
-            let row = |h: &Holder| {
-                let sources = h.frame_sources.iter().map(last).collect();
-                (last(&h.mac), h.certainty.name(), sources, h.has_own_frames)
-            };
-            holders.iter().map(row).collect()
-        };
-        let owner = claimed((0, 1), time(-60), time(60));
-        let forged = forwarded(2, 9, -5, 5);
-        assert_eq!(
-            found(&[owner, forged, forwarded(2, 8, -6, 700)]),
-            [(1, "sure", vec![], true), (2, "contested", vec![8, 9], false)]
-        );
-        // A claim of another's address in the name of its owner.
-        assert_eq!(found(&[owner, forwarded(1, 9, -5, 5)]), [(1, "sure", vec![9], true)]);
-        // A repeater: no other MAC claims the address.
-        assert_eq!(found(&[forwarded(3, 9, -5, 5)]), [(3, "sure", vec![9], false)]);
-        // A station of a repeater for a day, and then another MAC claims its address in its own frames: neither is sure. It
-        // is not enough that the forged claims are older than a day: the owner's must be younger.
-        let since =
-            |one: NearestSightings, seconds| NearestSightings { first: time(seconds), ..one };
-        let station = since(forwarded(3, 9, -5, 5), -200_000);
-        let newcomer = |first| since(claimed((0, 4), time(-60), time(60)), first);
-        assert_eq!(
-            found(&[station, newcomer(-100_000)]),
-            [(3, "contested", vec![9], false), (4, "contested", vec![], true)]
-        );
-        for owner in [newcomer(-120_000), newcomer(-300_000)] {
-            assert_eq!(
-                found(&[station, owner]),
-                [(4, "sure", vec![], true), (3, "contested", vec![9], false)]
-            );
-        }
-        // The owner was not seen for long.
-        let away = claimed((0, 1), time(-9000), None);
-        assert_eq!(found(&[away, forged]), [(2, "sure", vec![9], false)]);
-    }
-
-    #[test]
-    fn each_network_has_its_own() {
-        let at = UnixTime::new(AT, 0);
-        let of = |network, mac| claimed((network, mac), Some(at), Some(UnixTime::new(AT + 1, 0)));
-        let networks: Vec<_> = holders(&[of(1, 1), of(0, 2)], at, &HashMap::new())
-            .iter()
-            .map(|h| (h.network, h.certainty))
-            .collect();
-        assert_eq!(networks, [(0, Certainty::Sure), (1, Certainty::Sure)]);
-    }
-
-    /// In 1970 the clock of network 1 was not set. That of network 0 never was: it is that of a simulation.
-    #[test]
-    fn sightings_before_the_clock_was_set() {
-        let at = UnixTime::new(1_700_000_000, 0);
-        let [in_1970, in_2023] = [30, 1_699_999_900].map(|time| Some(UnixTime::new(time, 0)));
-        let found = |all: &[NearestSightings]| -> Vec<(u8, &str, bool)> {
-            let holders = holders(all, at, &[(1, UnixTime::CLOCK_SET)].into());
-            let row = |h: &Holder| (h.mac.octets()[5], h.certainty.name(), h.before.is_some());
-            holders.iter().map(row).collect()
-        };
-        let old = claimed((1, 1), in_1970, None);
-        assert_eq!(found(&[old, claimed((1, 2), in_2023, None)]), [(2, "one-sided", true)]);
-        assert_eq!(found(&[claimed((1, 1), in_1970, Some(at))]), [(1, "one-sided", false)]);
-        assert_eq!(found(&[old]), [(1, "one-sided", false)]);
-        assert_eq!(found(&[claimed((0, 1), in_1970, None)]), [(1, "one-sided", true)]);
-        let probe = Nearest { probe: in_1970, ..Nearest::default() };
-        assert_eq!(found(&[NearestSightings { before: probe, ..old }]), [(1, "probed", false)]);
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ mod clocks;
 mod copied_file;
 mod counted;
 mod devices;
+mod edge;
 mod established;
 #[cfg(any(test, fuzzing))]
 #[path = "../../../fuzz/bodies/query.rs"]

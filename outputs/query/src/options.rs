@@ -64,11 +64,11 @@ Examples:
 How sure the answer of `who` is (near: at most 10 minutes before or after the time):
   sure       the MAC was seen near the time, before and after; no other MAC was seen near the time
   likely     the MAC was the last one seen before and the first one after, but not near on both sides
-  one-sided  the MAC was seen only before or only after; no MAC was seen on the other side. WHY names other MACs that claimed
-             the address and were seen near the time
+  one-sided  the MAC was seen only before or only after; no MAC was seen on the other side
   changed    one MAC was the last one seen before, another one was the first one seen after
-  contested  several MACs were seen near the time, at least one of them before and after; or another MAC had the address,
-             and this one was seen in frames that it did not send: WHY shows which MAC sent them
+  contested  several MACs were seen near the time: at least one of them before and after, or all on one side and none on the
+             other one, as is usual about now; or another MAC had the address, and this one was seen in frames that it did
+             not send: WHY shows which MAC sent them
   probed     no MAC ever claimed the address; this one asked whether it is free
 
 A probe (a request from 0.0.0.0, a solicitation from ::) counts as a sighting only if its MAC claims the address

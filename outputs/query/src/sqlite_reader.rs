@@ -267,7 +267,7 @@ impl HistoryReader for SqliteReader {
             type Key = (usize, MacAddr, Option<MacAddr>);
             let mut found: HashMap<Key, NearestSightings> = HashMap::new();
             let pairings = history.pairings_of(ip)?;
-            let with_first = pairings.iter().any(|pairing| pairing.source.is_some());
+            let with_first = pairings.len() > 1;
             for pairing in pairings {
                 let Pairing { network, mac, source, .. } = pairing;
                 let nearest = found

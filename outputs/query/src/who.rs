@@ -47,7 +47,7 @@ pub fn who(
     }
     let rows = holders.iter().map(|holder| {
         let Holder { network, mac, before, after, certainty, others, .. } = *holder;
-        let mut why = why(holder, at);
+        let mut why = why(holder, (at, set.get(&network).copied()));
         if doubted.contains(&(holder.network, mac)) {
             why += ", which has addresses itself: it forwards, or forges";
         }
@@ -75,7 +75,8 @@ fn distance(time: Option<UnixTime>, at: UnixTime) -> Option<i64> {
     Some(holders::distance(time, at)? / 1_000_000_000)
 }
 
-fn why(holder: &Holder, at: UnixTime) -> String {
+/// `set`: from when on the clock of the network counts as set.
+fn why(holder: &Holder, (at, set): (UnixTime, Option<UnixTime>)) -> String {
     let [before, after] =
         [holder.before, holder.after].map(|time| distance(time, at).map(duration));
     let seen = match (before, after) {
@@ -91,7 +92,7 @@ fn why(holder: &Holder, at: UnixTime) -> String {
             format!("{seen}; {only} sent by {}", listed(sources))
         }
     };
-    let why = certainty(holder, seen);
+    let why = certainty(holder, (at, set), seen);
     if holder.passed_over.is_empty() {
         return why;
     }
@@ -114,13 +115,26 @@ fn passed_over(all: &[NearMac], at: UnixTime) -> String {
 }
 
 /// What makes the answer more or less certain.
-fn certainty(holder: &Holder, seen: String) -> String {
+fn certainty(holder: &Holder, (at, set): (UnixTime, Option<UnixTime>), seen: String) -> String {
     match holder.certainty {
         Certainty::Contested if holder.is_forged => {
             format!("{seen}; another MAC had the address: forged, or forwarded")
         }
         Certainty::Changed => format!("{seen}; the MAC changed in between"),
-        Certainty::Contested => format!("{seen}; other MACs at that time: {}", holder.others),
+        Certainty::Contested => {
+            let first = match holder.first {
+                Some(first) if set.is_some_and(|set| first < set) => {
+                    "; first claimed it before the clock was set".into()
+                }
+                Some(first) => {
+                    let side = if first <= at { "before" } else { "after" };
+                    let first = distance(Some(first), at).map_or(String::new(), duration);
+                    format!("; first claimed it {first} {side}")
+                }
+                None => String::new(),
+            };
+            format!("{seen}; other MACs at that time: {}{first}", holder.others)
+        }
         Certainty::Probed => {
             format!("{seen}; a probe asks whether the address is free, it is no claim")
         }

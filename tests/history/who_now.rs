@@ -1,0 +1,148 @@
+//! `aw-query who` about now, and where the record ends: nothing comes after the time of the question.
+#![forbid(unsafe_code)]
+
+use aw_tests::frames::{Arp, Ethernet, station};
+use aw_tests::history::History;
+use aw_tests::lan::Lan;
+use aw_tests::listening::quiet;
+use aw_tests::mariadb::MariaDb;
+use aw_tests::rig::{program, run, wait_until};
+use aw_tests::ring::Ring;
+use aw_tests::sightings::{BEGIN, capture_frames};
+
+const OWNER: u32 = 1;
+const ATTACKER: u32 = 9;
+const VICTIM: u32 = 2;
+
+fn mac(number: u32) -> String {
+    format!("02:00:00:00:00:{number:02x}")
+}
+
+/// A claim of 10.1.2.3 by a MAC, in a frame of a MAC.
+fn claim(second: u32, mac: u32, source: u32) -> (u32, Vec<u8>) {
+    let arp = Arp::request(station(mac), [10, 1, 2, 3].into(), [10, 1, 2, 254].into());
+    (BEGIN + second, arp.on(&Ethernet::from(station(source))))
+}
+
+const FIELDS: [&str; 3] = ["mac", "how_sure", "others"];
+
+fn contested(macs: [u32; 2]) -> Vec<String> {
+    macs.map(|number| format!("{} contested 1", mac(number))).to_vec()
+}
+
+/// Two MACs claim an address in turn, live. The answer about now has both, at once, and the first one of them first; forged
+/// claims in the name of a third one make no difference to them.
+#[test]
+fn a_flip_flop_now() {
+    let Some(lan) = Lan::new() else { return };
+    let (ring, history) = (Ring::new(), History::new());
+    let collector = quiet(&lan.here, &ring, &[], &[]);
+    let output = history.start(&ring, &[]);
+    let send = |number: u32, source: u32| {
+        lan.there.scapy(
+            "veth1",
+            &format!(
+                "send(Ether(src='{}', dst='ff:ff:ff:ff:ff:ff')/ARP(hwsrc='{}', psrc='10.1.2.3', pdst='10.1.2.254'))",
+                mac(source),
+                mac(number)
+            ),
+        );
+    };
+    let who = || history.answers(&["who", "10.1.2.3"], &FIELDS);
+    send(OWNER, OWNER);
+    wait_until("the owner is seen", || who() == [format!("{} one-sided 0", mac(OWNER))]);
+    for number in [ATTACKER, OWNER, ATTACKER] {
+        send(number, number);
+    }
+    wait_until("both are shown", || who() == contested([OWNER, ATTACKER]));
+    wait_until("all are stored", || history.count() == 4);
+    assert_eq!(who(), contested([OWNER, ATTACKER]));
+    let table = run(history.query(&["who", "10.1.2.3"])).ok().stdout;
+    assert_eq!(table.matches("contested").count(), 2, "{table}");
+    assert!(table.contains("; first claimed it "), "{table}");
+    send(VICTIM, ATTACKER);
+    let forged = format!("{} contested 2", mac(VICTIM));
+    let with_forged = || [contested([OWNER, ATTACKER]), vec![forged.clone()]].concat();
+    wait_until("the forged claim is a row of its own", || who() == with_forged());
+    output.stop().ok();
+    collector.stop().ok();
+}
+
+/// The same from SQLite and from a server, in all forms: after the last sighting, before the first one, and within the record.
+#[test]
+fn all_readers_agree() {
+    let (ring, history) = (Ring::new(), History::new());
+    let mut frames = vec![claim(0, ATTACKER, ATTACKER), claim(2, OWNER, OWNER)];
+    frames.extend((0..20).map(|minute| claim(1000 + 60 * minute, OWNER, OWNER)));
+    frames.extend((0..3).map(|turn| claim(2150 + 2 * turn, ATTACKER, ATTACKER)));
+    frames.extend((0..3).map(|turn| claim(2151 + 2 * turn, VICTIM, ATTACKER)));
+    capture_frames(&ring, frames);
+    run(history.command(&ring, &["--once"])).ok();
+    let at = |seconds: i64| format!("@{}", i64::from(BEGIN) + seconds);
+    let who = |seconds| history.answers(&["who", "10.1.2.3", "--at", &at(seconds)], &FIELDS);
+    let with_forged =
+        |rows: Vec<String>| [rows, vec![format!("{} contested 2", mac(VICTIM))]].concat();
+    assert_eq!(who(2160), with_forged(contested([ATTACKER, OWNER])));
+    assert_eq!(who(-5), contested([ATTACKER, OWNER]), "before the first one");
+    assert_eq!(who(300), contested([ATTACKER, OWNER]), "before a gap");
+    assert_eq!(who(1500), [format!("{} sure 0", mac(OWNER))], "within the record");
+    assert_eq!(who(2760), [format!("{} one-sided 0", mac(ATTACKER))], "long after it");
+    let why = history.answers(&["who", "10.1.2.3", "--at", &at(2160)], &["why"]);
+    assert_eq!(
+        why[..2],
+        [
+            "seen 6 s before, not since; other MACs at that time: 1; first claimed it 36 min 0 s before",
+            "seen 20 s before, not since; other MACs at that time: 1; first claimed it 35 min 58 s before",
+        ]
+    );
+    let Some(server) = MariaDb::start(&[]) else { return };
+    run(server.command(&ring, &["--once"])).ok();
+    for seconds in [2160, -5, 300, 1500, 2760] {
+        for format in ["table", "csv", "json"] {
+            let at = at(seconds);
+            let question = ["who", "10.1.2.3", "--at", &at, "--format", format];
+            let ours = run(history.query(&question)).ok().stdout;
+            let mut query = program("aw-query", &["-c", server.config("").to_str().unwrap()]);
+            let theirs = run({
+                query.args(question).env("TZ", "UTC");
+                query
+            });
+            // The server has no ring.
+            let ours =
+                ours.replace(&format!("\"{}\"", ring.name()), "null").replace(ring.name(), "");
+            assert_eq!(ours, theirs.ok().stdout, "{seconds} {format}");
+        }
+    }
+}
+
+/// A device that was there before the clock was set, after a boot: it was the first, and the time since is not known.
+#[test]
+fn first_seen_before_the_clock_was_set() {
+    let (ring, history) = (Ring::new(), History::new());
+    let in_1970 = (30, claim(0, OWNER, OWNER).1);
+    capture_frames(&ring, [in_1970, claim(0, ATTACKER, ATTACKER), claim(5, OWNER, OWNER)]);
+    run(history.command(&ring, &["--once"])).ok();
+    let at = format!("@{}", BEGIN + 10);
+    let why = history.answers(&["who", "10.1.2.3", "--at", &at], &["mac", "why"]);
+    assert!(why[0].starts_with(&mac(OWNER)), "{why:?}");
+    assert!(why[0].ends_with("; first claimed it before the clock was set"), "{why:?}");
+    assert!(why[1].ends_with("; first claimed it 10 s before"), "{why:?}");
+}
+
+/// Made-up MACs can make the answer contested. They cannot remove the owner from it, nor be shown before it.
+#[test]
+fn made_up_macs_now() {
+    let (ring, history) = (Ring::new(), History::new());
+    let owner = [claim(0, OWNER, OWNER), claim(90_000, OWNER, OWNER)];
+    let made_up = (0..1_000).map(|number| claim(90_010, 0x1_0000 + number, 0x1_0000 + number));
+    capture_frames(&ring, owner.into_iter().chain(made_up));
+    run(history.command(&ring, &["--once"])).ok();
+    let at = format!("@{}", BEGIN + 90_020);
+    let rows = history.answers(&["who", "10.1.2.3", "--at", &at], &FIELDS);
+    assert_eq!((&*rows[0], rows.len()), (&*format!("{} contested 1000", mac(OWNER)), 64));
+    let table = run(history.query(&["who", "10.1.2.3", "--at", &at])).ok().stdout;
+    assert!(
+        table.contains("other MACs at that time: 1000; first claimed it 1 d 1 h before"),
+        "{table}"
+    );
+}
