@@ -32,7 +32,7 @@ use std::{process::ExitCode, time::Duration};
 
 use aw_service::{CapabilitySet, Signals, Startup, SystemCalls};
 use rustix::net::AddressFamily;
-use shm_layout::{Event, InterfaceCounters, InterfaceName, Position, RingName};
+use shm_layout::{Event, InterfaceCounters, InterfaceName, Position, RingName, UnixTime};
 
 pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn};
 pub use checkpoint::Checkpoint;
@@ -89,6 +89,12 @@ pub struct RingState {
     pub down: Vec<InterfaceName>,
     /// Why no events arrive.
     pub blind: Option<String>,
+    /// Whether a collector runs, as far as its last heartbeat shows.
+    pub is_running: bool,
+    /// Its last heartbeat; none if there is no ring.
+    pub heartbeat: Option<UnixTime>,
+    /// The time of its last frame, if there was one.
+    pub last_frame: Option<UnixTime>,
     /// The progress of this output, with the events that it lost.
     pub checkpoint: Option<Checkpoint>,
     /// Why it lost the newest of them.

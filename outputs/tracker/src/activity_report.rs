@@ -2,6 +2,7 @@
 //! reads no clock.
 
 pub mod html;
+pub mod now;
 pub mod text;
 
 use std::{collections::HashMap, net::IpAddr};
@@ -9,6 +10,7 @@ use std::{collections::HashMap, net::IpAddr};
 use jiff::{ToSpan, civil::Date};
 use shm_layout::MacAddr;
 
+use self::now::Now;
 use crate::{
     activity::{HourCounts, Sender},
     config_file::DeviceNames,
@@ -19,8 +21,13 @@ use crate::{
 };
 
 /// Limits of what is shown, so that a browser can open the page: the last addresses of a device, and the last devices,
-/// alerts, configuration changes and errors.
-const MAX_ADDRESSES: usize = 8;
+/// alerts, configuration changes and errors. Each device has the first eight addresses; of the others, all devices together have
+/// SPARE_ADDRESSES, because any host can invent them.
+const OWN_ADDRESSES: usize = 8;
+const MAX_ADDRESSES: usize = 256;
+const SPARE_ADDRESSES: usize = 50_000;
+/// Minutes before the last sighting of a device in which its addresses are current: an address that is in use is seen more often.
+const CURRENT: i64 = 60;
 const MAX_DEVICES: usize = 20_000;
 const MAX_ALERTS: usize = 1_000;
 const MAX_CHANGES: usize = 1_000;
@@ -80,6 +87,19 @@ pub struct ActivityReport {
     pub all_changes: usize,
     pub errors: Vec<String>,
     pub all_errors: usize,
+    /// The devices of the alerts.
+    pub alerted: HashMap<MacAddr, AlertedDevice>,
+    /// What holds at the time of creation; none in a file, which is read later.
+    pub now: Option<Now>,
+}
+
+/// A device of an alert.
+#[derive(Debug, Default)]
+pub struct AlertedDevice {
+    pub name: Option<String>,
+    pub vendor: Option<String>,
+    /// Its first row in the logs, if it has one.
+    pub first: Option<LogTime>,
 }
 
 /// Numbers of devices, including those beyond MAX_DEVICES.
@@ -110,8 +130,15 @@ impl DeviceActivity {
         is_private(self.mac)
     }
 
-    /// Adds a row; `index` is the position of its day in `days`.
-    fn add(&mut self, row: &ParsedRow, index: Option<usize>) {
+    /// How many of the addresses, from the first one on, are current; the others were not seen lately.
+    pub fn current_addresses(&self) -> usize {
+        let is_current =
+            |address: &&DeviceAddress| now::minutes(address.last, self.last) <= CURRENT;
+        self.addresses.iter().take(OWN_ADDRESSES).take_while(is_current).count()
+    }
+
+    /// Adds a row; `index` is the position of its day in `days`, `spare` the number of further addresses that all devices may have.
+    fn add(&mut self, row: &ParsedRow, index: Option<usize>, spare: &mut usize) {
         let (first, last) = ((row.date, row.first), (row.date, row.last));
         self.first = self.first.min(first);
         if last >= self.last {
@@ -135,9 +162,12 @@ impl DeviceActivity {
             }
             return;
         }
-        if self.addresses.len() == MAX_ADDRESSES {
+        let number = self.addresses.len();
+        if number >= OWN_ADDRESSES && number < MAX_ADDRESSES && *spare > 0 {
+            *spare -= 1;
+        } else if number >= OWN_ADDRESSES {
             self.has_more_addresses = true;
-            let oldest = (0..MAX_ADDRESSES).min_by_key(|at| self.addresses[*at].last);
+            let oldest = (0..number).min_by_key(|at| self.addresses[*at].last);
             let oldest = oldest.filter(|at| self.addresses[*at].last <= last);
             let Some(oldest) = oldest else { return };
             self.addresses.swap_remove(oldest);
@@ -153,13 +183,15 @@ pub struct ReportBuilder {
     report: ActivityReport,
     /// Positions in `report.devices`.
     positions: HashMap<MacAddr, usize>,
+    /// Further addresses that devices may have.
+    spare: usize,
 }
 
 impl ReportBuilder {
     pub fn new(created: String, day: Date, is_today: bool, span: u16) -> Self {
         let span = usize::from(span.max(1));
         let report = ActivityReport { created, day, is_today, span, ..Default::default() };
-        ReportBuilder { report, positions: HashMap::new() }
+        ReportBuilder { report, positions: HashMap::new(), spare: SPARE_ADDRESSES }
     }
 
     /// Adds a tracker log; `file` is its name in errors.
@@ -193,7 +225,7 @@ impl ReportBuilder {
                 });
                 devices.len() - 1
             });
-            devices[position].add(&row, index);
+            devices[position].add(&row, index, &mut self.spare);
         }
         self.report.all_errors += errors.len();
         self.report.errors.extend(errors.into_iter().take(MAX_ERRORS));
@@ -219,9 +251,9 @@ impl ReportBuilder {
     pub fn finish(
         self,
         names: &DeviceNames,
-        vendors: impl FnOnce(&[DeviceActivity]) -> Vendors,
+        vendors: impl FnOnce(&[MacAddr]) -> Vendors,
     ) -> ActivityReport {
-        let mut report = self.report;
+        let ReportBuilder { mut report, positions, .. } = self;
         for device in &mut report.devices {
             if let Some(name) = names.get(&device.mac) {
                 device.name = Some(name.clone());
@@ -234,9 +266,23 @@ impl ReportBuilder {
             new: active().filter(|device| report.is_new(device)).count(),
             unknown: active().filter(|device| device.name.is_none()).count(),
         };
+        let alerts = report.alerts.iter().filter_map(|line| log_format::parse_alert(line));
+        report.alerted = alerts
+            .map(|row| {
+                let device = positions.get(&row.mac).and_then(|at| report.devices.get(*at));
+                let name = device.and_then(|device| device.name.clone());
+                let first = device.map(|device| device.first);
+                let name = name.or_else(|| names.get(&row.mac).cloned());
+                (row.mac, AlertedDevice { name, vendor: None, first })
+            })
+            .collect();
         report.devices.sort_by(|a, b| b.last.cmp(&a.last).then(a.mac.cmp(&b.mac)));
         report.devices.truncate(MAX_DEVICES);
-        let vendors = vendors(&report.devices);
+        let shown = report.devices.iter().map(|device| device.mac);
+        let vendors = vendors(&shown.chain(report.alerted.keys().copied()).collect::<Vec<_>>());
+        for (mac, device) in &mut report.alerted {
+            device.vendor = vendors.of(*mac).map(str::to_owned);
+        }
         for device in &mut report.devices {
             device.addresses.sort_by(|a, b| b.last.cmp(&a.last).then(a.ip.cmp(&b.ip)));
             device.vendor = vendors.of(device.mac).map(str::to_owned);

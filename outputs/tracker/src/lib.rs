@@ -86,10 +86,11 @@ fn report(log_dir: &Path, common: &CommonOptions) -> Result<(), Error> {
     };
     let logs = log_dir::list_logs(&paths.log_dir)?;
     let days = || logs.iter().filter(|(kind, _)| *kind == LogKind::Tracker).map(|(_, day)| *day);
-    let today = jiff::Zoned::now().date();
+    let now = jiff::Zoned::now();
+    let today = now.date();
     let day = days().max().unwrap_or(today);
     let request = ReportRequest { config: config.logs, day, is_today: day == today };
-    let report = report_thread::build(&paths, &request)?;
+    let report = report_thread::build(&paths, &request, &now)?;
     report_thread::publish(&paths.html_file(), &report)?;
     let logs = days().map(|day| log_dir::read_log(&paths.log_dir, LogKind::Tracker, day));
     let logs = logs.collect::<Result<Vec<_>, _>>()?;

@@ -122,7 +122,13 @@ impl LogDir {
         let shown = path.display();
         let fault = |error| Error::io(format_args!("open directory {shown}"), error);
         let user = user_name();
+        // The directory that packages and the unit create, below the one that was named.
+        let own = path.join("aw-tracker");
         let with_remedy = |what: String, error: io::Error| match (advice(&error), error.kind()) {
+            (_, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) if own.is_dir() => {
+                let (why, own) = (cause(&error), own.display());
+                failed(format_args!("{what}: {why} (aw-tracker has its own: --log-dir {own})"))
+            }
             (Some(_), _) => Error::io(what, error),
             (None, kind) => {
                 let why = cause(&error);

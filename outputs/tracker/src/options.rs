@@ -11,7 +11,7 @@ use std::{
 };
 
 use aw_output::{Access, Error, HostPort, RingOptions, failed, info, serve};
-use aw_service::{FileKind, read_file};
+use aw_service::{FileKind, TimeSpan, read_file};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shm_layout::MacAddr;
 
@@ -72,7 +72,8 @@ pub struct TrackOptions {
     #[arg(long, value_enum, default_value_t = SightingSource::All)]
     pub source: SightingSource,
 
-    /// Serve the report, and nothing else, over HTTP; without ADDR only on 127.0.0.1
+    /// Serve the report, and nothing else, over HTTP; without ADDR only on 127.0.0.1. The page is made when it is requested, shows
+    /// who is online, and says since when no data arrive
     #[arg(long, value_name = "[ADDR:]PORT", value_parser = serve::parse_address)]
     pub serve: Option<SocketAddr>,
 
@@ -80,6 +81,11 @@ pub struct TrackOptions {
     /// host name and, on the loopback, localhost are answered, so that no web page of another site can read the report
     #[arg(long, value_name = "NAME", value_parser = serve::parse_host, requires = "serve")]
     pub allow_host: Vec<String>,
+
+    /// The page of --serve shows a device as online if it was seen in this time: 90s, 10m, 1h. Hosts in use are seen every minute or
+    /// so; a phone that sleeps may be silent for longer. More than -r of the collector
+    #[arg(long, value_name = "TIME", default_value = "10m", requires = "serve")]
+    pub online: TimeSpan,
 }
 
 /// Options of tracking and of the command `report`.
@@ -193,6 +199,11 @@ impl TrackOptions {
     /// The settings, with the configuration file as it is now.
     pub fn effective_config(&self) -> Result<EffectiveConfig, Error> {
         self.common.effective_config(self.log_dir.as_deref(), false)
+    }
+
+    /// `--online`, in the unit of the logs.
+    pub fn online_minutes(&self) -> i64 {
+        i64::try_from(self.online.0.as_secs().div_ceil(60)).unwrap_or(i64::MAX).clamp(1, 1_000_000)
     }
 
     /// What the confined process must access. Directories instead of files, because files are replaced.

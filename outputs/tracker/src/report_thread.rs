@@ -51,9 +51,17 @@ pub struct ReportRequest {
     pub is_today: bool,
 }
 
-/// Reads all logs.
-pub fn build(paths: &ReportPaths, request: &ReportRequest) -> Result<ActivityReport, Error> {
-    let created = Zoned::now().strftime("%Y-%m-%d %H:%M:%S %:z").to_string();
+/// Only one report is created at a time: that limits the memory.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Reads all logs; `now` is the time of creation.
+pub fn build(
+    paths: &ReportPaths,
+    request: &ReportRequest,
+    now: &Zoned,
+) -> Result<ActivityReport, Error> {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let created = now.strftime("%Y-%m-%d %H:%M:%S %:z").to_string();
     let ReportRequest { config, day, is_today } = request;
     let mut builder = ReportBuilder::new(created, *day, *is_today, config.max_logs);
     for (kind, date) in list_logs(&paths.log_dir)? {
@@ -71,9 +79,7 @@ pub fn build(paths: &ReportPaths, request: &ReportRequest) -> Result<ActivityRep
             kind => builder.add_lines(kind, &bytes),
         }
     }
-    Ok(builder.finish(&config.names, |devices| {
-        Vendors::look_up(&paths.vendors, devices.iter().map(|device| device.mac))
-    }))
+    Ok(builder.finish(&config.names, |macs| Vendors::look_up(&paths.vendors, macs.iter().copied())))
 }
 
 pub fn publish(path: &Path, report: &ActivityReport) -> Result<(), Error> {
@@ -153,7 +159,8 @@ fn create_reports(shared: &Shared, paths: &ReportPaths) {
         };
         drop(state);
         let begun = Instant::now();
-        match build(paths, &request).and_then(|report| publish(&paths.html_file(), &report)) {
+        let report = build(paths, &request, &Zoned::now());
+        match report.and_then(|report| publish(&paths.html_file(), &report)) {
             Ok(()) => failure.ends("the report is written again"),
             Err(Error::Failed(why)) => failure.begins(format_args!("{why} (trying again)")),
             Err(Error::Closed) => {}

@@ -1,6 +1,11 @@
 //! Records events in the daily logs and carries out the actions that `daily_logs` returns.
 
-use std::{collections::HashSet, net::TcpListener, time::Instant};
+use std::{
+    collections::HashSet,
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use aw_output::{
     Entry, Error, Fault, FaultFile, Faults, RingState, Sink, SinkResult, info, serve::AllowedHosts,
@@ -12,12 +17,13 @@ use shm_layout::{Kind, RingName, UnixTime};
 
 use crate::{
     activity::{Activity, RowKey},
-    activity_report::OTHER_DAY,
+    activity_report::{OTHER_DAY, now::Live},
     daily_logs::{Clocks, DailyLogs, LogAction},
     day_log::DayLog,
     log_dir::{LogDir, LogKind, file_name, list_logs, read_log},
     log_format,
     options::{EffectiveConfig, SightingSource, TrackOptions},
+    report_server::{self, PageMaker, SharedLive, lock},
     report_thread::{ReportPaths, ReportRequest, ReportThread},
 };
 
@@ -32,6 +38,8 @@ pub struct TrackerSink<'a> {
     logs: DailyLogs,
     log_dir: LogDir,
     reports: ReportThread,
+    /// For the page that is served.
+    live: SharedLive,
     start: Instant,
     events: u32,
     zone: TimeZone,
@@ -59,9 +67,11 @@ impl<'a> TrackerSink<'a> {
             report_dir: config.report_dir.clone(),
             vendors: options.common.vendor_dir(),
         };
+        let live = Arc::new(Mutex::new(Live::new(config.logs.clone())));
         if let Some(listener) = listener {
             let hosts = AllowedHosts::new(&options.allow_host);
-            crate::report_server::start(listener, hosts, paths.html_file())?;
+            let maker = PageMaker::new(paths.clone(), Arc::clone(&live), options.online_minutes());
+            report_server::start(listener, hosts, maker)?;
         }
         let zone = TimeZone::system();
         let start = Instant::now();
@@ -73,6 +83,7 @@ impl<'a> TrackerSink<'a> {
             config,
             log_dir,
             reports: ReportThread::start(paths)?,
+            live,
             start,
             events: 0,
             zone,
@@ -201,6 +212,7 @@ impl<'a> TrackerSink<'a> {
                 Err(error) => {
                     if let Error::Failed(why) = error {
                         self.write_failure.begins(format_args!("{why} (trying again)"));
+                        lock(&self.live).set_unwritten(Some(why));
                     }
                     succeeded = false;
                     self.logs.retry(action);
@@ -209,6 +221,7 @@ impl<'a> TrackerSink<'a> {
         }
         // Only if all writes succeeded: on a full disk there may be room for a line, but not for a log.
         if succeeded && wrote {
+            lock(&self.live).set_unwritten(None);
             self.write_failure
                 .ends(format_args!("{} is written again", self.log_dir.path().display()));
         }
@@ -276,6 +289,7 @@ impl Sink for TrackerSink<'_> {
 
     /// The error log has what is missing among the events: the report shows it, and it has no columns that programs read.
     fn observe(&mut self, state: &RingState) -> SinkResult {
+        lock(&self.live).observe(state);
         let now = UnixTime::now().seconds();
         for report in self.faults.of_ring(state, "aw-tracker", now) {
             self.logs.log_error(&format!("ring {}: {}", state.ring, report.text));
@@ -307,6 +321,7 @@ impl Sink for TrackerSink<'_> {
                 if (log_dir, report_dir) != (&self.config.log_dir, &self.config.report_dir) {
                     info("LOGDIR or REPORTDIR changed; restart aw-tracker to apply that");
                 }
+                lock(&self.live).configure(config.logs.clone());
                 self.logs.reconfigure(config.logs, self.zone.clone());
                 info("configuration read again");
             }

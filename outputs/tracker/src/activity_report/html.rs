@@ -3,20 +3,21 @@
 
 use std::fmt::{self, Display, Write};
 
+mod logs;
+
 use jiff::civil::Date;
 
 use crate::{
     activity::Sender,
-    activity_report::{ActivityReport, DeviceActivity, LogTime},
+    activity_report::{ActivityReport, DeviceActivity, DeviceAddress, LogTime, now::Now},
     local_time::HourMinute,
-    log_format::{self, ParsedRow},
 };
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 /// The SHA-256 of style and script. A browser ignores a style or script with another hash.
-const STYLE_HASH: &str = "sha256-YVXRTljUDxxpc1930ogzeXcRa5zrUazwBe/0m/mbmZQ=";
-const SCRIPT_HASH: &str = "sha256-0F+Zvih4hrClHff7pKfg95a8IRxZ7+MmvwZdqFOqbBM=";
+const STYLE_HASH: &str = "sha256-Cr8LB8eh3m9gHG0ZX4GZHgDLvXDvSAEQEI9XrKjs7iY=";
+const SCRIPT_HASH: &str = "sha256-YYTMPmavYd2LCkgddTrQscSwHXFpLmYklypFgn3RkXU=";
 
 /// The Content-Security-Policy, for the page and for HTTP: it allows the own style and script and nothing else.
 pub fn content_security_policy() -> String {
@@ -79,16 +80,29 @@ fn write(page: &mut String, report: &ActivityReport) -> fmt::Result {
         day.strftime("%A, %-d %B %Y"),
         Escaped(created),
     )?;
-    tiles(page, report)?;
-    page.push_str(TOOLS);
-    devices(page, report)?;
-    log_section(page, "Alerts", "No alerts.", &report.alerts, report.all_alerts, alert)?;
-    let plain = |page: &mut String, line: &str| write!(page, "<bdi>{}</bdi>", Escaped(line));
-    if !report.changes.is_empty() {
-        log_section(page, "Configuration changes", "", &report.changes, report.all_changes, plain)?;
+    if let Some(now) = &report.now {
+        state(page, report, now)?;
     }
-    log_section(page, "Errors", "No errors.", &report.errors, report.all_errors, plain)?;
+    tiles(page, report)?;
+    let online = if report.now.is_some() { ONLINE } else { "" };
+    write!(page, "{TOOLS}{online}{MORE_TOOLS}")?;
+    devices(page, report)?;
+    logs::sections(page, report)?;
     write!(page, "</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n")
+}
+
+/// Who is online, and why devices may be missing.
+fn state(page: &mut String, report: &ActivityReport, now: &Now) -> fmt::Result {
+    let online = report.devices.iter().filter(|device| now.is_online(device.last)).count();
+    let minutes = now.online_minutes;
+    writeln!(
+        page,
+        "<p class=now><b>{online} online</b> <span class=dim>seen in the last {minutes} min</span></p>"
+    )?;
+    for fault in &now.faults {
+        writeln!(page, "<p class=\"now silent\" role=status><bdi>{}</bdi></p>", Escaped(fault))?;
+    }
+    Ok(())
 }
 
 fn tiles(page: &mut String, report: &ActivityReport) -> fmt::Result {
@@ -120,7 +134,9 @@ fn on(report: &ActivityReport) -> &'static str {
 const TOOLS: &str = "<div class=tools hidden>\n\
     <input type=search placeholder=\"Search name, MAC, vendor, address\" aria-label=Search>\n\
     <button type=button value=\"\" aria-pressed=true>All</button>\n\
-    <button type=button value=t aria-pressed=false>Today</button>\n\
+    <button type=button value=t aria-pressed=false>Today</button>\n";
+const ONLINE: &str = "<button type=button value=o aria-pressed=false>Online</button>\n";
+const MORE_TOOLS: &str = "\
     <button type=button value=n aria-pressed=false>New</button>\n\
     <button type=button value=u aria-pressed=false>Unknown</button>\n\
     <button type=button value=p aria-pressed=false>Private MAC</button>\n\
@@ -129,7 +145,12 @@ const TOOLS: &str = "<div class=tools hidden>\n\
 
 fn devices(page: &mut String, report: &ActivityReport) -> fmt::Result {
     let ActivityReport { devices, span, .. } = report;
-    let empty = if devices.is_empty() { "<p class=empty>No devices seen.</p>" } else { "" };
+    let empty = match &report.now {
+        _ if !devices.is_empty() => "",
+        Some(now) if now.is_silent => "<p class=empty>No data from the collector.</p>",
+        Some(_) => "<p class=empty>No devices seen yet.</p>",
+        None => "<p class=empty>No devices seen.</p>",
+    };
     let from = report.days().next().unwrap_or(report.day);
     let axis = |[left, middle, right]: [&str; 3]| {
         let spans = format!("<span>{left}</span><span>{middle}</span><span>{right}</span>");
@@ -163,21 +184,15 @@ fn devices(page: &mut String, report: &ActivityReport) -> fmt::Result {
 fn row(page: &mut String, report: &ActivityReport, device: &DeviceActivity) -> fmt::Result {
     let (active, new) = (device.is_active(report.day), report.is_new(device));
     let (unknown, private) = (device.name.is_none(), device.is_private());
-    let classes = [("t ", active), ("n ", new), ("u ", unknown), ("p ", private)];
+    let online = report.now.as_ref().is_some_and(|now| now.is_online(device.last));
+    let classes = [("t ", active), ("n ", new), ("u ", unknown), ("p ", private), ("o ", online)];
     let classes: String =
         classes.iter().filter(|(_, applies)| *applies).map(|(class, _)| *class).collect();
     write!(page, "<tr class=\"{classes}\"><td data-l=Device>")?;
-    device_cell(page, device, new)?;
-    page.push_str("<td data-l=Addresses><ul class=\"ips mono\">");
-    for address in &device.addresses {
-        let interface = Escaped(&address.interface);
-        let (ip, sender) = (address.ip, spaced(address.sender));
-        write!(page, "<li><bdi>{ip}</bdi> <span><bdi>{interface}</bdi>{sender}</span>")?;
-    }
-    if device.has_more_addresses {
-        page.push_str("<li><span>and earlier addresses</span>");
-    }
-    page.push_str("</ul><td data-l=\"First seen\">");
+    device_cell(page, device, (online, new))?;
+    page.push_str("<td data-l=Addresses>");
+    addresses(page, device)?;
+    page.push_str("<td data-l=\"First seen\">");
     time(page, device.first, None)?;
     page.push_str("<td data-l=\"Last seen\">");
     time(page, device.last, Some(report))?;
@@ -186,10 +201,43 @@ fn row(page: &mut String, report: &ActivityReport, device: &DeviceActivity) -> f
     Ok(())
 }
 
-fn device_cell(page: &mut String, device: &DeviceActivity, is_new: bool) -> fmt::Result {
+/// The current addresses; the earlier ones are folded. A browser searches them as well.
+fn addresses(page: &mut String, device: &DeviceActivity) -> fmt::Result {
+    let list = |page: &mut String, some: &[DeviceAddress], has_dates: bool| {
+        page.push_str("<ul class=\"ips mono\">");
+        for address in some {
+            let interface = Escaped(&address.interface);
+            let (ip, sender) = (address.ip, spaced(address.sender));
+            let last = if has_dates { format!(" {}", address.last.0) } else { String::new() };
+            write!(page, "<li><bdi>{ip}</bdi> <span><bdi>{interface}</bdi>{sender}{last}</span>")?;
+        }
+        Ok(())
+    };
+    let (current, earlier) = device.addresses.split_at(device.current_addresses());
+    list(page, current, false)?;
+    page.push_str("</ul>");
+    if earlier.is_empty() && !device.has_more_addresses {
+        return Ok(());
+    }
+    let number = earlier.len();
+    let more = if device.has_more_addresses { "more than " } else { "" };
+    write!(page, "<details><summary>{more}{number} earlier</summary>")?;
+    list(page, earlier, true)?;
+    page.push_str("</ul></details>");
+    Ok(())
+}
+
+fn device_cell(
+    page: &mut String,
+    device: &DeviceActivity,
+    (is_online, is_new): (bool, bool),
+) -> fmt::Result {
     match &device.name {
         Some(name) => write!(page, "<bdi class=name>{}</bdi>", Escaped(name))?,
         None => page.push_str("<bdi class=\"name none\">unknown</bdi>"),
+    }
+    if is_online {
+        page.push_str("<span class=\"badge online\">online</span>");
     }
     if is_new {
         page.push_str("<span class=\"badge new\">new</span>");
@@ -299,48 +347,6 @@ fn activity_bar(page: &mut String, levels: impl Iterator<Item = u8>, title: &str
     }
     page.push_str("</svg>");
     Ok(())
-}
-
-fn log_section(
-    page: &mut String,
-    title: &str,
-    empty: &str,
-    lines: &[String],
-    all: usize,
-    write_line: impl Fn(&mut String, &str) -> fmt::Result,
-) -> fmt::Result {
-    write!(page, "<section>\n<h2>{title}</h2>\n<div class=card>")?;
-    if lines.is_empty() {
-        write!(page, "<p class=empty>{empty}</p>")?;
-    } else {
-        page.push_str("<ul class=\"log mono\" tabindex=0>\n");
-        for line in lines {
-            page.push_str("<li>");
-            write_line(page, line)?;
-            page.push('\n');
-        }
-        page.push_str("</ul>");
-    }
-    page.push_str("</div>\n");
-    if all > lines.len() {
-        writeln!(page, "<p class=note>Showing the last {} of {all}.</p>", lines.len())?;
-    }
-    page.push_str("</section>\n");
-    Ok(())
-}
-
-/// Writes a line of an alert log: time, device, address and interface.
-fn alert(page: &mut String, line: &str) -> fmt::Result {
-    match log_format::parse_alert(line) {
-        Some(ParsedRow { mac, ip, interface, date, first, sender, .. }) => write!(
-            page,
-            "{date} {} <b>{mac}</b> <bdi>{ip}</bdi> <span class=dim><bdi>{}</bdi>{}</span>",
-            time_of(first),
-            Escaped(interface),
-            spaced(sender)
-        ),
-        None => write!(page, "<bdi>{}</bdi>", Escaped(line)),
-    }
 }
 
 #[cfg(test)]

@@ -15,8 +15,12 @@ let next = 0;
 function indexRow(row) {
   const [device, addresses, first, last, , days] = row.cells;
   const ip = addresses.querySelector("bdi")?.textContent ?? "";
+  const text = items => [...items].map(item => item.textContent).join(" ").toLowerCase();
+  const visible = device.textContent.toLowerCase() + " " + text(addresses.querySelectorAll("td > ul li"));
   index.set(row, {
-    text: (device.textContent + " " + addresses.textContent).toLowerCase(),
+    visible,
+    text: visible + " " + text(addresses.querySelectorAll("details li")),
+    fold: addresses.querySelector("details"),
     name: device.firstElementChild.textContent.toLowerCase(),
     address: ip.includes(":") ? "~" + ip : ip.split(".").map(part => part.padStart(3, "0")).join("."),
     first: first.firstElementChild.dateTime,
@@ -31,14 +35,26 @@ function indexSome(idle) {
 }
 if (window.requestIdleCallback) requestIdleCallback(indexSome);
 
+// Earlier addresses are unfolded while the search finds something in them.
+const opened = new Set();
+function unfold(row, words) {
+  const { fold, visible } = index.get(row);
+  if (!fold || fold.open || words.every(word => visible.includes(word))) return;
+  fold.open = true;
+  opened.add(fold);
+}
+
 function filter() {
   const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
   const wanted = filters.find(button => button.getAttribute("aria-pressed") === "true").value;
   let count = 0;
+  for (const fold of opened) fold.open = false;
+  opened.clear();
   if (words.length) indexAll();
   for (const row of rows) {
     const show = (!wanted || row.classList.contains(wanted)) && words.every(word => index.get(row).text.includes(word));
     if (row.hidden === show) row.hidden = !show;
+    if (show && words.length) unfold(row, words);
     count += show;
   }
   shown.value = `${count} of ${rows.length} devices`;
