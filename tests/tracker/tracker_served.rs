@@ -237,6 +237,15 @@ fn in_a_browser() {
     receiver.run.stop().ok();
 }
 
+/// Ends the threads also if the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Many requests at once, with thousands of devices: each is answered, and the logs do not wait for them.
 #[test]
 fn a_flood_of_requests() {
@@ -247,6 +256,7 @@ fn a_flood_of_requests() {
     let (tracking, port) = serving(directory, &ring, &[]);
     let (stop, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
         for _ in 0..8 {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
@@ -261,7 +271,6 @@ fn a_flood_of_requests() {
             wait_until("it is logged", || tracking.log("tracker").contains(&mac));
         }
         wait_until("all ask", || answers.load(Ordering::Relaxed) >= 32);
-        stop.store(true, Ordering::Relaxed);
     });
     wait_until("the page has the last one", || page(port).contains("66:66:66:66:66:04"));
     let status = fs::read_to_string(format!("/proc/{}/status", tracking.run.id())).unwrap();

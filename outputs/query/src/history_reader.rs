@@ -140,7 +140,7 @@ pub struct NearestSightings {
     pub mac: MacAddr,
     /// The MAC that sent the frames, if it is another one.
     pub source: Option<MacAddr>,
-    /// The first claim of all. A reader may omit it if no other MAC claimed the address.
+    /// The first claim of all. A reader may omit it if nothing is near the time, and no claim was sent by another MAC.
     pub first: Option<UnixTime>,
     pub before: Nearest,
     pub after: Nearest,

@@ -17,6 +17,7 @@ use crate::history_reader::{
     Nearer, Nearest, NearestSightings, Network, PROBE, PairingSummary, RouterChange, TimeRange,
     evidence_in_frame, parse_ip, parse_mac,
 };
+use crate::holders::near;
 use crate::places::Places;
 
 /// The application id of aw-sqlite's files, "AWhi", and the version of its tables.
@@ -267,7 +268,7 @@ impl HistoryReader for SqliteReader {
             type Key = (usize, MacAddr, Option<MacAddr>);
             let mut found: HashMap<Key, NearestSightings> = HashMap::new();
             let pairings = history.pairings_of(ip)?;
-            let with_first = pairings.len() > 1;
+            let with_first = pairings.iter().any(|pairing| pairing.source.is_some());
             for pairing in pairings {
                 let Pairing { network, mac, source, .. } = pairing;
                 let nearest = found
@@ -276,7 +277,9 @@ impl HistoryReader for SqliteReader {
                 let database = &history.snapshot.database;
                 SqliteReader::nearest_of(database, (&pairing, at), before, &mut nearest.before)?;
                 SqliteReader::nearest_of(database, (&pairing, at), after, &mut nearest.after)?;
-                if with_first {
+                let mut times =
+                    [nearest.before, nearest.after].into_iter().flat_map(|side| side.all());
+                if with_first || times.any(|time| near(time, at)) {
                     let first = SqliteReader::first_claim(database, &pairing)?;
                     nearest.first = [nearest.first, first].into_iter().flatten().min();
                 }

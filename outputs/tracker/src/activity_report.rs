@@ -163,7 +163,7 @@ impl DeviceActivity {
             return;
         }
         let number = self.addresses.len();
-        if number >= OWN_ADDRESSES && number < MAX_ADDRESSES && *spare > 0 {
+        if (OWN_ADDRESSES..MAX_ADDRESSES).contains(&number) && *spare > 0 {
             *spare -= 1;
         } else if number >= OWN_ADDRESSES {
             self.has_more_addresses = true;
@@ -312,3 +312,6 @@ impl ActivityReport {
         self.devices.first().map(|device| device.last)
     }
 }
+
+#[cfg(test)]
+mod tests;

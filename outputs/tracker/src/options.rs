@@ -133,7 +133,8 @@ Examples:
                                                  report at http://127.0.0.1:8080/
   aw-tracker -d -p /run/aw-tracker.pid           in the background
   aw-tracker --log-dir logs --name '02:00:00:00:00:01 Kitchen radio'
-  aw-tracker report /var/log/addrwatch           create the report and print it as text
+  aw-tracker report /var/log/addrwatch/aw-tracker
+                                                 create the report and print it as text
 
 SIGHUP reads the configuration file again; if it has an error, the old settings stay.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";

@@ -116,6 +116,9 @@ impl LiveRing {
             let since = self.heartbeat.map(|last| local(last, at)).or(last);
             let since = since.map_or(String::new(), |since| format!(" since {since}"));
             let why = self.why.as_deref().unwrap_or(match self.heartbeat {
+                Some(_) if self.is_running => {
+                    "no heartbeat was seen since (is this machine too busy?)"
+                }
                 Some(_) => "its collector has ended (start it again)",
                 None => "it does not exist (start the collector, or name its ring with -m)",
             });

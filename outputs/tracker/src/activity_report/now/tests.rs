@@ -93,7 +93,8 @@ fn no_data_from_the_collector() {
     let blind = RingState { blind: Some("no heartbeat".into()), ..state(Some(30), None, false) };
     assert!(faults(&blind, &seen).1.ends_with("11:59:30 +00:00: ring /lan: no heartbeat"));
     // The run loop hangs: its last look is long ago.
-    assert!(faults(&state(Some(11), Some(11), true), &seen).0);
+    let expected = "No data from the collector since 2026-11-28 11:59:49 +00:00: ring /lan: no heartbeat was seen since (is this machine too busy?)";
+    assert_eq!(faults(&state(Some(11), Some(11), true), &seen), (true, expected.into()));
     // A collector that captures nothing.
     let expected = "No data from the collector since 2026-11-28 11:49:59 +00:00: ring /lan: it runs, and captures no frames (look at its interfaces)";
     assert_eq!(faults(&state(Some(0), Some(601), true), &seen), (false, expected.into()));

@@ -1,0 +1,60 @@
+use std::fmt::Write;
+
+use super::*;
+use crate::local_time::parse_date;
+
+/// Rows of a MAC, each with another address: last seen in this hour.
+fn rows(mac: u32, addresses: u32, hour: u32) -> String {
+    (0..addresses).fold(String::new(), |mut rows, address| {
+        let [_, a, b, c] = mac.to_be_bytes();
+        let _ = writeln!(
+            rows,
+            "02:00:00:{a:02x}:{b:02x}:{c:02x} unknown 2001:db8::{mac:x}:{address:x} eth0 20261128 {hour:02}{:02} {hour:02}{:02} ...1....................",
+            address % 60,
+            address % 60,
+        );
+        rows
+    })
+}
+
+fn report(logs: &[String]) -> ActivityReport {
+    let day = parse_date("20261128").unwrap();
+    let mut builder = ReportBuilder::new(String::new(), day, true, 1);
+    for log in logs {
+        let log = format!("mac name ip iface date time last active-hours\n{log}");
+        builder.add_tracker_log(day, "log", log.as_bytes());
+    }
+    builder.finish(&DeviceNames::new(), |_| Vendors::default())
+}
+
+fn device(report: &ActivityReport, mac: u32) -> &DeviceActivity {
+    let is_it = |device: &&DeviceActivity| device.mac.number() & 0xff_ffff == u64::from(mac);
+    report.devices.iter().find(is_it).unwrap()
+}
+
+/// A host that was on for a month has all its addresses, the current ones first.
+#[test]
+fn current_and_earlier_addresses() {
+    let report = report(&[rows(1, 60, 3), rows(1, 3, 12), rows(2, 20, 12)]);
+    assert!(report.errors.is_empty(), "{:?}", report.errors);
+    let one = device(&report, 1);
+    assert_eq!((one.addresses.len(), one.has_more_addresses), (60, false));
+    assert_eq!(one.current_addresses(), 3);
+    assert!(one.addresses[..3].iter().all(|address| address.last.1.hour == 12));
+    assert_eq!(device(&report, 2).current_addresses(), OWN_ADDRESSES, "twenty are no list");
+}
+
+/// Made-up addresses fill what devices share, and no more; a device that comes then has its last eight ones.
+#[test]
+fn made_up_addresses() {
+    let mut logs: Vec<String> = (100..320).map(|mac| rows(mac, 300, 3)).collect();
+    logs.push(rows(1, 20, 12));
+    let report = report(&logs);
+    let all: usize = report.devices.iter().map(|device| device.addresses.len()).sum();
+    assert_eq!(all, SPARE_ADDRESSES + 221 * OWN_ADDRESSES);
+    assert!(report.devices.iter().all(|device| device.addresses.len() <= MAX_ADDRESSES));
+    let one = device(&report, 1);
+    assert_eq!((one.addresses.len(), one.has_more_addresses), (OWN_ADDRESSES, true));
+    let minutes = one.addresses.iter().map(|address| address.last.1.minute);
+    assert_eq!(minutes.collect::<Vec<_>>(), [19, 18, 17, 16, 15, 14, 13, 12]);
+}
