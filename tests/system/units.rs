@@ -194,6 +194,18 @@ impl Units<'_> {
             let advice = format!("systemctl edit {name}, then [Service] IPAddressAllow=");
             assert!(said.contains(&advice), "{said}");
         }
+        // The directory of all logs: the one of aw-tracker in it is named; by hand as well, where it works at once.
+        let options = "--log-dir /var/log/addrwatch --serve 8080";
+        self.write("/etc/default/aw-tracker", &format!("OPTIONS={options}"));
+        self.booted.sh("systemctl restart aw-tracker");
+        let own = "(aw-tracker has its own: --log-dir /var/log/addrwatch/aw-tracker)";
+        wait_until("its own is named", || self.journal("aw-tracker").contains(own));
+        self.booted.ask("systemctl stop aw-tracker");
+        let refused = self.booted.sh(&format!("aw-tracker {options}"));
+        assert!(refused.stderr.contains(own), "{}", refused.stderr);
+        let options = options.replace(" --serve", "/aw-tracker --serve");
+        let by_hand = self.booted.sh(&format!("aw-tracker --once {options}")).ok();
+        assert!(by_hand.stderr.contains("http://127.0.0.1:8080/"), "{}", by_hand.stderr);
         // With the edit, it is quiet.
         let directory = "/etc/systemd/system/aw-metrics.service.d";
         self.booted.ask(&format!("mkdir -p {directory}"));
