@@ -3,8 +3,7 @@
 
 use std::{
     collections::HashMap,
-    io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     pin::Pin,
     sync::{
         Arc, Mutex, Weak,
@@ -17,16 +16,18 @@ use aw_service::Backoff;
 use russh::ChannelOpenFailure;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpSocket, TcpStream},
     time::{Instant, timeout},
 };
 
-use super::{STEP_TIMEOUT, SshConnection, SshFault, addresses, connect_first, fault::fault};
+use super::{
+    STEP_TIMEOUT, SshConnection, SshFault,
+    fault::fault,
+    tcp::{addresses, connect_first},
+};
 use crate::{
     config::{Router, RouterName},
     login_gate::Hop,
     recorder::lock,
-    start_access,
 };
 
 /// Routers that are reached through the same host learn of its fault from one try. The next one comes after these pauses,
@@ -189,36 +190,5 @@ fn shared(jump: &Arc<Router>) -> Opening<'_> {
                 Err(fault)
             }
         }
-    })
-}
-
-/// Connects from this address of the machine.
-pub async fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
-    let Some(source) = source else { return TcpStream::connect(address).await };
-    let socket = match (source, address) {
-        (IpAddr::V4(_), SocketAddr::V4(_)) => TcpSocket::new_v4()?,
-        (IpAddr::V6(_), SocketAddr::V6(_)) => TcpSocket::new_v6()?,
-        _ => {
-            let why =
-                format!("source is {source}, and {} is of the other IP version", address.ip());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
-    };
-    socket.bind(SocketAddr::new(source, 0))?;
-    socket.connect(address).await
-}
-
-/// Why a connection from this address failed.
-pub fn connect_fault(source: Option<IpAddr>, to: SocketAddr, error: &io::Error) -> SshFault {
-    if let Some(why) = start_access::denied_port(to.port(), source.is_some(), error) {
-        return SshFault::Restart(why);
-    }
-    let cause = aw_service::cause(error);
-    SshFault::Unreachable(match (source, error.kind()) {
-        (Some(source), io::ErrorKind::AddrNotAvailable) => {
-            format!("source {source}: no interface of this machine has this address")
-        }
-        (Some(source), io::ErrorKind::PermissionDenied) => format!("source {source}: {cause}"),
-        _ => cause,
     })
 }
