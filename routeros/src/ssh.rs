@@ -35,7 +35,7 @@ pub use self::{channel::OpenChannel, fault::SshFault, transport::retry_jumps};
 use crate::{
     config::Router,
     host_key::HostKey,
-    login_gate::{self, Hop, LoginTry},
+    login_gate::{self, Entry, Hop},
     sftp::{self, SftpFault},
 };
 
@@ -82,29 +82,28 @@ impl SshConnection {
         SshConnection::open_with(router, None).await
     }
 
-    /// With the right to log in, if the router waited for it.
+    /// With the right to connect, if the router waited for it.
     pub async fn open_with(
         router: &Router,
-        entered: Option<LoginTry>,
+        entry: Option<Entry>,
     ) -> Result<SshConnection, SshFault> {
-        SshConnection::open_hop(router, Hop::Last, entered).await
+        SshConnection::open_hop(router, Hop::Last, entry).await
     }
 
     async fn open_hop(
         router: &Router,
         hop: Hop,
-        mut entered: Option<LoginTry>,
+        mut entry: Option<Entry>,
     ) -> Result<SshConnection, SshFault> {
         let credentials = Credentials::read(router)?;
-        if entered.is_none() {
-            entered = login_gate::enter(router, hop, credentials.hash())?;
+        if entry.is_none() {
+            entry = login_gate::enter(router, hop, credentials.hash())?;
         }
         let opened = timeout(OPEN_TIMEOUT, connect(router)).await.map_err(|_| no_answer())?;
         let (mut handle, peer, jump) = opened?;
-        let login_try = match entered {
-            Some(login_try) => login_try,
-            None => login_gate::begin(router, hop).await?,
-        };
+        entry.iter_mut().for_each(|entry| entry.was_there = true);
+        let login_try = login_gate::begin(router, hop).await?;
+        drop(entry);
         let login = credentials.log_in(&mut handle, router);
         let late = |_| Err(SshFault::Unreachable("no answer to the login".into()));
         let result = timeout(STEP_TIMEOUT, login).await.unwrap_or_else(late);

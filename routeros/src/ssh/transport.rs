@@ -150,11 +150,17 @@ impl JumpFault {
 
 type Slot = Arc<tokio::sync::Mutex<(Option<Router>, Shared)>>;
 
-type Opening<'a> = Pin<Box<dyn Future<Output = Result<Arc<SshConnection>, SshFault>> + Send + 'a>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Arc<SshConnection>, SshFault>> + Send>>;
 
-/// One connection to a jump host carries those to all routers behind it: it is asked for one login. Boxed, because a jump
-/// host may itself be behind another one.
-fn shared(jump: &Arc<Router>) -> Opening<'_> {
+/// One connection to a jump host carries those to all routers behind it: it is asked for one login. That goes on if the
+/// router that needs it gives up, so that its fault is known to the next one.
+async fn shared(jump: &Arc<Router>) -> Result<Arc<SshConnection>, SshFault> {
+    let opened = tokio::spawn(open_shared(Arc::clone(jump))).await;
+    opened.unwrap_or_else(|_| Err(SshFault::Unreachable("its task ended".into())))
+}
+
+/// Boxed, because a jump host may itself be behind another one.
+fn open_shared(jump: Arc<Router>) -> Opening {
     static SLOTS: Mutex<Option<HashMap<RouterName, Slot>>> = Mutex::new(None);
     Box::pin(async move {
         let slot = {
@@ -163,8 +169,8 @@ fn shared(jump: &Arc<Router>) -> Opening<'_> {
         };
         let mut slot = slot.lock().await;
         let (of, shared) = &mut *slot;
-        if of.as_ref() != Some(&**jump) {
-            (*of, *shared) = (Some((**jump).clone()), Shared::default()); // configured differently
+        if of.as_ref() != Some(&*jump) {
+            (*of, *shared) = (Some((*jump).clone()), Shared::default()); // configured differently
         }
         if let Some(connection) = shared.connection.upgrade().filter(|open| !open.is_closed()) {
             return Ok(connection);
@@ -178,7 +184,7 @@ fn shared(jump: &Arc<Router>) -> Opening<'_> {
         {
             return Err(fault.clone());
         }
-        match SshConnection::open_hop(jump, Hop::of_jump(jump), None).await {
+        match SshConnection::open_hop(&jump, Hop::of_jump(&jump), None).await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 (shared.connection, shared.fault) = (Arc::downgrade(&connection), None);
@@ -186,7 +192,7 @@ fn shared(jump: &Arc<Router>) -> Opening<'_> {
             }
             Err(fault) => {
                 let earlier = shared.fault.take();
-                shared.fault = Some(JumpFault::new(jump, fault.clone(), earlier));
+                shared.fault = Some(JumpFault::new(&jump, fault.clone(), earlier));
                 Err(fault)
             }
         }
