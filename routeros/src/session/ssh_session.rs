@@ -128,9 +128,15 @@ impl Session<'_> {
         self.task.connected();
         self.task.allow_syslog(self.connection.peer());
         loop {
-            // Not while an export holds its turn: others that wait for one would stop each other.
             if std::mem::take(&mut self.follows_again) {
-                log = self.start_log().await?;
+                // The stored log needs a turn, and so does an export: routers with one that wait for another stop each other.
+                if self.export.is_some() {
+                    self.connection.disconnect().await;
+                    let why =
+                        "the router does not support the filter of its log: following it without";
+                    return Err(SshFault::Unreachable(why.into()));
+                }
+                log = Box::pin(self.start_log()).await?;
             }
             // Facts and the check of the logging rules need another connection.
             let is_idle = self.export.is_none()

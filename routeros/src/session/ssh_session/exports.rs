@@ -103,7 +103,10 @@ impl Session<'_> {
                 let text = format!("export rejected: {fault} (stored in refused/)");
                 self.task.export_failed(fault.kind(), "incomplete export", &text);
                 self.retry_export();
-                self.read_facts(Aftermath::default());
+                self.read_facts(Aftermath {
+                    last_line: self.line_of_facts(),
+                    ..Aftermath::default()
+                });
                 return Ok(());
             }
             Some(Outcome::Incomplete { .. }) | None => {
@@ -180,7 +183,13 @@ impl Session<'_> {
         let unshown = self.attribution.pending().without_recorded();
         if self.task.failed_exports >= FAILED_EXPORTS && !unshown.kept.is_empty() {
             self.attribution.set_recorded_claims(&unshown.kept);
-            self.read_facts(Aftermath { unshown, is_incomplete: true, ..Aftermath::default() });
+            let last_line = self.line_of_facts();
+            self.read_facts(Aftermath {
+                unshown,
+                last_line,
+                is_incomplete: true,
+                ..Aftermath::default()
+            });
         }
     }
 }
