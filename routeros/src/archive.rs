@@ -114,7 +114,11 @@ impl Archive {
 
     /// Whether it has a configuration or facts of the router.
     pub fn is_begun(&self) -> bool {
-        self.path("latest.rsc").exists() || self.path("facts.json").exists()
+        self.has_base() || self.path("facts.json").exists()
+    }
+
+    pub fn has_base(&self) -> bool {
+        self.path("latest.rsc").exists()
     }
 
     pub fn base(&self) -> io::Result<Option<Vec<u8>>> {

@@ -1,7 +1,8 @@
 //! The daemon: runs a task for each router of the configuration until a signal stops it.
 
+mod router_tasks;
+
 use std::{
-    collections::BTreeMap,
     fs::{self, DirBuilder, File},
     os::{
         fd::AsFd,
@@ -28,17 +29,17 @@ use tokio::{
     time::interval,
 };
 
+use self::router_tasks::RouterTasks;
 use crate::{
     Options, access,
-    config::{Config, Router, RouterName},
+    config::Config,
     control::{self, ExportRequest},
     git::Repository,
     hooks::{self, Hooks},
     login_gate,
     open_files::shortage,
-    recorder::{CONNECTING, Recorder},
+    recorder::Recorder,
     reload,
-    session::{self, AnswerTo, ExportAnswer, ExportRequests, FetchTurns},
     ssh::retry_jumps,
     start_access,
     syslog::{self, SyslogSockets},
@@ -153,12 +154,7 @@ async fn follow(
     startup: &mut Startup,
 ) -> Result<(), Error> {
     let (reloads, reloaded) = watch::channel(0);
-    let mut tasks = RouterTasks {
-        recorder: Arc::clone(&recorder),
-        turns: FetchTurns::default(),
-        reloaded,
-        running: BTreeMap::new(),
-    };
+    let mut tasks = RouterTasks::new(Arc::clone(&recorder), reloaded);
     tasks.set(&config.routers);
     if let Some(sockets) = syslog {
         tokio::spawn(syslog::listen(sockets, Arc::clone(&recorder.syslog_senders)));
@@ -235,79 +231,6 @@ fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
     tasks.set(&new.routers);
     let differ = reload::routers_that_differ(&old.routers, &new.routers);
     info(format_args!("configuration loaded: {} routers{differ}", new.routers.len()));
-}
-
-/// The task of a router, and where it receives requests.
-struct RunningTask {
-    router: Arc<Router>,
-    task: JoinHandle<()>,
-    requests: mpsc::Sender<AnswerTo>,
-}
-
-struct RouterTasks {
-    recorder: Arc<Recorder>,
-    turns: FetchTurns,
-    reloaded: watch::Receiver<u64>,
-    running: BTreeMap<RouterName, RunningTask>,
-}
-
-impl RouterTasks {
-    /// Stops the tasks of routers that are gone or changed, and starts the missing ones.
-    fn set(&mut self, routers: &[Router]) {
-        self.running.retain(|name, RunningTask { router: old, task, .. }| {
-            let stays = routers.iter().any(|new| &new.name == name && new == &**old);
-            if !stays {
-                task.abort();
-                self.recorder.set_status(name, "stopped", "");
-            }
-            stays
-        });
-        for router in routers {
-            if !self.running.contains_key(&router.name) {
-                self.start(Arc::new(router.clone()));
-            }
-        }
-        self.recorder.set_routers(routers);
-    }
-
-    fn start(&mut self, router: Arc<Router>) {
-        // The stored one may be that of a process that was killed.
-        self.recorder.set_status(&router.name, CONNECTING, "");
-        let (recorder, turns) = (Arc::clone(&self.recorder), self.turns.clone());
-        let (requests, received) = mpsc::channel(MAX_REQUESTS);
-        let (received, reloaded) = (ExportRequests::new(received), self.reloaded.clone());
-        let task = session::run(Arc::clone(&router), recorder, turns, reloaded, received);
-        let (name, task) = (router.name.clone(), tokio::spawn(task));
-        self.running.insert(name, RunningTask { router, task, requests });
-    }
-
-    /// Passes on the request of an export.
-    fn export(&self, name: &str, to: AnswerTo) {
-        let found = self.running.iter().find(|(running, _)| running.as_str() == name);
-        let (to, why) = match found {
-            Some((_, task)) => match task.requests.try_send(to) {
-                Ok(()) => return,
-                Err(error) => (error.into_inner(), "too many requests wait (try again later)"),
-            },
-            None => (to, "the running daemon does not follow it (systemctl reload aw-routeros)"),
-        };
-        let _ = to.send(ExportAnswer::failed(why)); // the client may have ended
-    }
-
-    /// Restarts tasks that panicked, with a warning.
-    fn restart_ended(&mut self) {
-        let ended: Vec<_> = self
-            .running
-            .values()
-            .filter(|running| running.task.is_finished())
-            .map(|running| Arc::clone(&running.router))
-            .collect();
-        for router in ended {
-            let text = "its task ended because of an internal error: restarted";
-            self.recorder.alarm(&router, "internal error", text);
-            self.start(router);
-        }
-    }
 }
 
 /// The files, directories and ports that are accessed later, for the sandbox.

@@ -1,7 +1,7 @@
 //! Logins by credential: a user with a password file, a key or an agent. What is wrong on one router is wrong on all that
 //! share it, and each refused login counts at a server that locks accounts, such as RADIUS. So few logins are tried at the
-//! same time until some are accepted. After three refusals all wait, except those that accepted their last login; one of
-//! them tries for all. See [`Rules`].
+//! same time until some are accepted. After three refusals all wait, and one of them tries for all; those that accepted their
+//! last login wait only for refusals of such ones. See [`Rules`].
 
 mod rules;
 #[cfg(test)]
@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use self::rules::{Answer, MAX_REFUSED, Place, Right, Rules, Step};
+use self::rules::{Answer, MAX_REFUSED, Place, Queue, Right, Rules, Step};
 use crate::{
     config::{Router, RouterName},
     recorder::lock,
@@ -109,13 +109,19 @@ impl Group {
     fn begin(self: &Arc<Group>, router: &Router) -> Result<LoginTry, Step> {
         let step = lock(&self.rules).begin(&router.name, Instant::now());
         let Step::Now(right) = step else { return Err(step) };
+        // A login that is given up may be under way.
         Ok(LoginTry {
             group: Arc::clone(self),
             router: router.name.clone(),
-            retry: Duration::from_secs(router.login_retry),
             right,
-            answer: Answer::NotTried,
+            answer: Answer::Nothing,
         })
+    }
+
+    /// The right to connect, if the router is held and may try for all.
+    fn connect(self: &Arc<Group>, router: &Router) -> Option<Entry> {
+        let place = lock(&self.rules).connect(&router.name, Instant::now())?;
+        Some(Entry { group: Arc::clone(self), place, was_there: false })
     }
 
     fn held(&self) -> SshFault {
@@ -125,11 +131,24 @@ impl Group {
     }
 }
 
+/// The right to connect while others wait for one that tries for all. Held until the login has begun.
+pub struct Entry {
+    group: Arc<Group>,
+    place: Place,
+    pub was_there: bool,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        lock(&self.group.rules).connected(&self.place, self.was_there, Instant::now());
+        self.group.changes.send_replace(());
+    }
+}
+
 /// The right to log in.
 pub struct LoginTry {
     group: Arc<Group>,
     router: RouterName,
-    retry: Duration,
     right: Right,
     answer: Answer,
 }
@@ -147,49 +166,49 @@ impl LoginTry {
 
 impl Drop for LoginTry {
     fn drop(&mut self) {
-        let login = (&self.router, self.right);
-        lock(&self.group.rules).end(login, self.answer, self.retry, Instant::now());
+        lock(&self.group.rules).end((&self.router, self.right), self.answer, Instant::now());
         self.group.changes.send_replace(());
     }
 }
 
 /// A router among those that wait, until this is dropped.
-struct Waiting<'a>(&'a Group, Place);
+struct Waiting<'a>(&'a Group, Queue, Place);
 
 impl<'a> Waiting<'a> {
-    fn new(group: &'a Group, router: &Router) -> Waiting<'a> {
-        let place = lock(&group.rules).queue(&router.name);
-        Waiting(group, place)
+    fn new(group: &'a Group, queue: Queue, router: &Router) -> Waiting<'a> {
+        let place = lock(&group.rules).queue(queue, &router.name);
+        Waiting(group, queue, place)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        lock(&self.0.rules).leave(&self.1);
+        lock(&self.0.rules).leave(self.1, &self.2);
         self.0.changes.send_replace(());
     }
 }
 
-/// Before a connection is made: an error while all routers with this credential wait, and the right to log in if this one
-/// does not wait, or is to try for all. `secret` is a hash of the password or key.
-pub fn enter(router: &Router, hop: Hop, secret: u64) -> Result<Option<LoginTry>, SshFault> {
+/// Before a connection is made: an error while this router waits for one that tries for all, and the right to connect if it
+/// may be that one. `secret` is a hash of the password or key.
+pub fn enter(router: &Router, hop: Hop, secret: u64) -> Result<Option<Entry>, SshFault> {
     let group = Group::of(router, hop);
     let is_held = {
         let mut rules = lock(&group.rules);
         rules.set_secret(secret);
-        rules.held_until().is_some()
+        rules.set_retry(Duration::from_secs(router.login_retry));
+        rules.held_until(&router.name).is_some()
     };
     if !is_held {
         return Ok(None);
     }
-    group.begin(router).map(Some).map_err(|_| group.held())
+    group.connect(router).map(Some).ok_or_else(|| group.held())
 }
 
 /// Before the login: waits for those of other routers that have the same credential.
 pub async fn begin(router: &Router, hop: Hop) -> Result<LoginTry, SshFault> {
     let group = Group::of(router, hop);
     let mut changes = group.changes.subscribe();
-    let _waiting = Waiting::new(&group, router);
+    let _waiting = Waiting::new(&group, Queue::Login, router);
     let turn = async {
         loop {
             changes.borrow_and_update();
@@ -209,25 +228,25 @@ pub async fn begin(router: &Router, hop: Hop) -> Result<LoginTry, SshFault> {
     })
 }
 
-/// Waits after a login that was refused or not tried: for `pause` (`None`: for ever), or, while all routers with this
-/// credential wait, for the turn to try for all. Once another one was accepted, none waits for its own pause.
-pub async fn next_try(router: &Router, pause: Option<Duration>) -> Option<LoginTry> {
+/// Waits after a login that was refused or not tried: for `pause` (`None`: for ever), or, while the router waits for one that
+/// tries for all, for the right to connect. Once another one was accepted, none waits for its own pause.
+pub async fn next_try(router: &Router, pause: Option<Duration>) -> Option<Entry> {
     let group = Group::of(router, Hop::Last);
     let mut changes = group.changes.subscribe();
     let end = pause.map(|pause| Instant::now() + pause);
     let mut waiting = None;
     loop {
         changes.borrow_and_update();
-        let held = lock(&group.rules).held_until();
+        let held = lock(&group.rules).held_until(&router.name);
         let due = match held {
             None if waiting.is_some() => return None,
             None => end,
             Some(until) => {
-                waiting.get_or_insert_with(|| Waiting::new(&group, router));
-                // Of those that wake up together the first one gets it, and notifies the others.
-                match group.begin(router) {
-                    Ok(login_try) => return Some(login_try),
-                    Err(_) => until.filter(|until| *until > Instant::now()),
+                waiting.get_or_insert_with(|| Waiting::new(&group, Queue::Connection, router));
+                // Of those that wake up together the first ones get it, and notify the others.
+                match group.connect(router) {
+                    Some(entry) => return Some(entry),
+                    None => until.filter(|until| *until > Instant::now()),
                 }
             }
         };
@@ -253,4 +272,14 @@ pub fn reload(routers: &[Router]) {
         group.changes.send_replace(());
         is_used || Arc::strong_count(group) > 1
     });
+    let groups = lock(&GROUPS);
+    let all = routers.iter().flat_map(|router| {
+        let on_the_way = jumps(router).map(|jump| (&**jump, Hop::of_jump(jump)));
+        iter::once((router, Hop::Last)).chain(on_the_way)
+    });
+    for (router, hop) in all {
+        if let Some(group) = groups.get(&(Credential::of(router), hop)) {
+            lock(&group.rules).set_retry(Duration::from_secs(router.login_retry));
+        }
+    }
 }

@@ -16,7 +16,7 @@ use aw_service::{Backoff, Condition, explain, warn};
 use tokio::{
     sync::watch,
     task::spawn_blocking,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use self::{backup::Backups, failing_sections::FailingSections, ssh_session::Session};
@@ -55,21 +55,32 @@ pub async fn run(
     task.requests = requests;
     task.allow_syslog(task.router.address.host.parse().ok());
     task.router.syslog_from.iter().for_each(|address| task.allow_syslog(Some(*address)));
-    let mut login_try = None;
+    let mut entry = None;
     loop {
         // An earlier reload is in effect already: a refused login is not tried twice.
         reload.borrow_and_update();
         let began = Instant::now();
         // Boxed, and freed once it is connected: what opens a connection is large.
-        let fault = match Box::pin(SshConnection::open_with(&task.router, login_try.take())).await {
-            Ok(connection) => Session::new(&mut task, connection).run().await,
-            Err(fault) => fault,
+        let fault = match Box::pin(SshConnection::open_with(&task.router, entry.take())).await {
+            Ok(connection) => {
+                task.unreachable = None;
+                Session::new(&mut task, connection).run().await
+            }
+            Err(fault) => {
+                match &fault {
+                    SshFault::Unreachable(why) => task.unreachable = Some(why.clone()),
+                    SshFault::Held(_) => {}
+                    _ => task.unreachable = None,
+                }
+                fault
+            }
         };
         task.down_since.get_or_insert_with(Instant::now);
         let why = fault.to_string();
         task.requests.disconnected(&why);
         let is_refused = matches!(fault, SshFault::Refused(_) | SshFault::Held(_));
         let pause = task.report_fault(fault, began.elapsed());
+        let is_down = task.unreachable.is_some();
         let router = Arc::clone(&task.router);
         let mut paused = pin!(async {
             match (is_refused, pause) {
@@ -77,13 +88,17 @@ pub async fn run(
                     sleep(pause).await;
                     None
                 }
+                // It is reported as unreachable, in time.
+                (true, Some(pause)) if is_down => {
+                    timeout(pause, login_gate::next_try(&router, None)).await.unwrap_or_default()
+                }
                 _ => login_gate::next_try(&router, pause).await,
             }
         });
         loop {
             tokio::select! {
                 turn = &mut paused => {
-                    login_try = turn;
+                    entry = turn;
                     break;
                 }
                 changed = reload.changed() => match changed {
@@ -130,6 +145,8 @@ struct RouterTask {
     sections: FailingSections,
     /// Until then an earlier export may still run on the router.
     earlier_export: Option<Instant>,
+    /// Why the router could not be connected to when that was last tried.
+    unreachable: Option<String>,
     /// Since when the router is not connected.
     down_since: Option<Instant>,
     /// Claims of earlier connections that no export has shown.
@@ -175,6 +192,7 @@ impl RouterTask {
             export_faults: BTreeSet::new(),
             sections,
             earlier_export: None,
+            unreachable: None,
             down_since: None,
             claims: Claims::default(),
             facts_claims: FactsClaims::default(),

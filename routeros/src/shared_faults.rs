@@ -88,6 +88,8 @@ pub struct SharedReport {
 struct State {
     fault: SharedFault,
     affected: BTreeMap<RouterName, Affected>,
+    /// Routers that were reported and have another cause now: this one is not known to be over.
+    left: BTreeMap<RouterName, Arc<Router>>,
     /// Routers that were reported and are followed again, which is not reported.
     ended: BTreeMap<RouterName, Ended>,
     /// When each list of receivers had its last report.
@@ -131,6 +133,7 @@ impl SharedFaults {
         }
         self.states.retain(|_, state| {
             state.affected.retain(|name, _| configured.contains(name));
+            state.left.retain(|name, _| configured.contains(name));
             !state.is_over()
         });
     }
@@ -140,11 +143,18 @@ impl SharedFaults {
         let by = fault.by.clone();
         self.states.retain(|cause, state| {
             // Another cause takes its place: this one is not over.
-            *cause == by || state.affected.remove(&router.name).is_none() || !state.is_over()
+            if *cause != by
+                && let Some(one) = state.affected.remove(&router.name)
+                && one.is_reported
+            {
+                state.left.insert(router.name.clone(), one.router);
+            }
+            !state.is_over()
         });
         let state = self.states.entry(by).or_insert_with(|| State {
             fault: fault.clone(),
             affected: BTreeMap::new(),
+            left: BTreeMap::new(),
             ended: BTreeMap::new(),
             reported_at: BTreeMap::new(),
         });
@@ -158,15 +168,20 @@ impl SharedFaults {
             known.is_refused |= is_refused;
             return Joined::Known;
         }
+        let is_reported = state.left.remove(&router.name).is_some();
         let router_now = Affected {
             router: Arc::clone(router),
             is_refused,
-            is_reported: false,
+            is_reported,
             since: now,
             at_the_latest,
         };
         state.affected.insert(router.name.clone(), router_now);
-        if state.affected.len() == 1 { Joined::First } else { Joined::Further }
+        match state.affected.len() {
+            _ if is_reported => Joined::Known,
+            1 => Joined::First,
+            _ => Joined::Further,
+        }
     }
 
     /// A router does not have this kind of fault any more.
@@ -177,11 +192,12 @@ impl SharedFaults {
         now: Instant,
     ) {
         self.states.retain(|cause, state| {
-            if is_over(cause)
-                && let Some(one) = state.affected.remove(router)
-                && one.is_reported
-            {
-                state.ended.insert(router.clone(), Ended { router: one.router, at: now });
+            if is_over(cause) {
+                let left = state.left.remove(router);
+                let reported = state.affected.remove(router).filter(|one| one.is_reported);
+                if let Some(router) = reported.map(|one| one.router).or(left) {
+                    state.ended.insert(router.name.clone(), Ended { router, at: now });
+                }
             }
             !state.is_over()
         });
@@ -203,7 +219,7 @@ impl SharedFaults {
 impl State {
     /// Nothing is left to report.
     fn is_over(&self) -> bool {
-        self.affected.is_empty() && self.ended.is_empty()
+        self.affected.is_empty() && self.left.is_empty() && self.ended.is_empty()
     }
 
     /// The lists of receivers whose routers are to be reported.
@@ -242,7 +258,9 @@ impl State {
     fn due_ends(&mut self, now: Instant) -> Vec<SharedReport> {
         let mut reports = Vec::new();
         for (to, routers) in by_receiver(self.ended.values().map(|one| &one.router)) {
-            let is_left = self.affected.values().any(|one| one.router.mail_to == to);
+            let mut others =
+                self.affected.values().map(|one| &one.router).chain(self.left.values());
+            let is_left = others.any(|router| router.mail_to == to);
             let last = routers.iter().map(|router| self.ended[&router.name].at).max();
             if is_left && last.is_some_and(|last| now < last + QUIET_ENDS) {
                 continue;

@@ -4,55 +4,47 @@
 mod algorithms;
 mod channel;
 mod fault;
+mod handshake;
 mod login;
+mod tcp;
 mod transport;
 
 use std::{
     borrow::Cow,
-    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
-    sync::{Arc, Mutex},
-    thread::Builder,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
     time::Duration,
 };
 
-use aw_service::HostPort;
 use russh::{
-    Channel, ChannelMsg, Disconnect, Preferred, cipher,
-    client::{self, GexParams, Handle, Msg},
-    kex,
-    keys::PublicKeyOrCertificate,
-    mac,
+    Channel, ChannelMsg, Disconnect,
+    client::{Handle, Msg},
 };
 use tokio::{
-    net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::timeout,
 };
 
-use self::{channel::Closer, fault::fault, login::Credentials, transport::Transport};
+use self::{
+    channel::Closer,
+    fault::fault,
+    handshake::{HostKeyCheck, connect},
+    login::Credentials,
+};
 pub use self::{channel::OpenChannel, fault::SshFault, transport::retry_jumps};
 use crate::{
     config::Router,
-    host_key::{self, HostKey},
-    login_gate::{self, Hop, LoginTry},
-    recorder::lock,
+    host_key::HostKey,
+    login_gate::{self, Entry, Hop},
     sftp::{self, SftpFault},
 };
 
 /// Bytes of an answer, at most.
 pub const MAX_ANSWER: usize = (16 << 20) - (64 << 10);
-/// Larger than any answer: RouterOS drops the part of an answer that does not fit the client's window, and closes the
-/// channel without an error (MikroTik SUP-219800).
-const WINDOW: u32 = 16 << 20;
-/// Bytes of a packet, as PuTTY limits them: each connection keeps buffers of this size.
-const MAX_PACKET: u32 = 16 << 10;
 /// The time limit for each step: resolve the name, connect to one address, exchange keys, log in.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 /// The time limit for all of them but the login.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
-/// The number of threads that resolve names. They are separate from the threads that write to the archive, which a name
-/// server without an answer must not block.
-static RESOLVERS: Semaphore = Semaphore::const_new(4);
 /// Commands of [`SshConnection::ask`] in a connection that are waited for, or of which the router has not taken the close,
 /// at most. It is no bound for commands that go on after that, which only OpenSSH lets.
 const MAX_QUESTIONS: usize = 4;
@@ -85,56 +77,33 @@ impl Answer {
     }
 }
 
-struct HostKeyCheck {
-    pinned: Vec<HostKey>,
-    /// The key of the router if it is not pinned.
-    untrusted: Arc<Mutex<Option<HostKey>>>,
-}
-
-impl client::Handler for HostKeyCheck {
-    type Error = russh::Error;
-
-    async fn check_server_key(
-        &mut self,
-        key: &PublicKeyOrCertificate,
-    ) -> Result<bool, russh::Error> {
-        let PublicKeyOrCertificate::PublicKey { key, .. } = key else { return Ok(false) };
-        if self.pinned.iter().any(|pin| pin.is_of(key)) {
-            return Ok(true);
-        }
-        *lock(&self.untrusted) = Some(HostKey::of(key));
-        Ok(false)
-    }
-}
-
 impl SshConnection {
     pub async fn open(router: &Router) -> Result<SshConnection, SshFault> {
         SshConnection::open_with(router, None).await
     }
 
-    /// With the right to log in, if the router waited for it.
+    /// With the right to connect, if the router waited for it.
     pub async fn open_with(
         router: &Router,
-        entered: Option<LoginTry>,
+        entry: Option<Entry>,
     ) -> Result<SshConnection, SshFault> {
-        SshConnection::open_hop(router, Hop::Last, entered).await
+        SshConnection::open_hop(router, Hop::Last, entry).await
     }
 
     async fn open_hop(
         router: &Router,
         hop: Hop,
-        mut entered: Option<LoginTry>,
+        mut entry: Option<Entry>,
     ) -> Result<SshConnection, SshFault> {
         let credentials = Credentials::read(router)?;
-        if entered.is_none() {
-            entered = login_gate::enter(router, hop, credentials.hash())?;
+        if entry.is_none() {
+            entry = login_gate::enter(router, hop, credentials.hash())?;
         }
         let opened = timeout(OPEN_TIMEOUT, connect(router)).await.map_err(|_| no_answer())?;
         let (mut handle, peer, jump) = opened?;
-        let login_try = match entered {
-            Some(login_try) => login_try,
-            None => login_gate::begin(router, hop).await?,
-        };
+        entry.iter_mut().for_each(|entry| entry.was_there = true);
+        let login_try = login_gate::begin(router, hop).await?;
+        drop(entry);
         let login = credentials.log_in(&mut handle, router);
         let late = |_| Err(SshFault::Unreachable("no answer to the login".into()));
         let result = timeout(STEP_TIMEOUT, login).await.unwrap_or_else(late);
@@ -331,138 +300,6 @@ async fn receive(
     Ok(())
 }
 
-type Connected = (Handle<HostKeyCheck>, Option<IpAddr>, Option<Arc<SshConnection>>);
-
-async fn connect(router: &Router) -> Result<Connected, SshFault> {
-    let pinned = router.host_key.0.clone();
-    let untrusted = Arc::new(Mutex::new(None));
-    let client = HostKeyCheck { pinned: pinned.clone(), untrusted: Arc::clone(&untrusted) };
-    let Transport { stream, peer, jump } = Transport::open(router).await?;
-    let connect = client::connect_stream(Arc::new(options(router)), stream, client);
-    let connected = timeout(STEP_TIMEOUT, connect).await.map_err(|_| no_answer())?;
-    let handle = connected.map_err(|error| {
-        if let russh::Error::NoCommonAlgo { kind, theirs, .. } = &error {
-            return SshFault::Algorithms(algorithms::missing(kind, theirs, router));
-        }
-        let key = lock(&untrusted).take();
-        fault(error, key.map(|key| (key, pinned.as_slice())))
-    })?;
-    Ok((handle, peer, jump))
-}
-
-async fn addresses(HostPort { host, port }: &HostPort) -> Result<Vec<SocketAddr>, SshFault> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, *port)]);
-    }
-    let unresolved = |why: &str| SshFault::Unreachable(format!("resolve {host}: {why}"));
-    let (name, (send, resolved)) = ((host.clone(), *port), oneshot::channel());
-    let resolve = async {
-        let permit = RESOLVERS.acquire().await;
-        // The thread keeps its permit even if the wait below times out.
-        let lookup = move || (send.send(name.to_socket_addrs()), permit);
-        Builder::new()
-            .name("resolver".into())
-            .spawn(lookup)
-            .map_err(|error| unresolved(&error.to_string()))?;
-        resolved.await.map_err(|_| unresolved("its thread ended"))
-    };
-    let found = timeout(STEP_TIMEOUT, resolve)
-        .await
-        .map_err(|_| unresolved("no answer from a name server"))??;
-    found.map(Iterator::collect).map_err(|error| unresolved(&aw_service::cause(&error)))
-}
-
-/// Connects to the first address that accepts, and returns that address too.
-async fn connect_first(
-    addresses: &[SocketAddr],
-    source: Option<IpAddr>,
-    limit: Duration,
-) -> Result<(TcpStream, IpAddr), SshFault> {
-    let mut fault = SshFault::Unreachable("its name has no address".into());
-    for address in addresses {
-        fault = match timeout(limit, transport::connect_from(source, *address)).await {
-            Ok(Ok(stream)) => return Ok((stream, address.ip())),
-            Ok(Err(error)) => transport::connect_fault(source, *address, &error),
-            Err(_) => no_answer(),
-        };
-    }
-    Err(fault)
-}
-
 fn no_answer() -> SshFault {
     SshFault::Unreachable("no answer".into())
-}
-
-fn options(router: &Router) -> client::Config {
-    let mut preferred = Preferred {
-        key: host_key::algorithms(&router.host_key.0, router.legacy).into(),
-        // A few bytes of a router could become any number of bytes.
-        compression: Preferred::DEFAULT
-            .compression
-            .iter()
-            .filter(|name| name.as_ref() == "none")
-            .cloned()
-            .collect(),
-        ..Preferred::DEFAULT
-    };
-    if router.legacy {
-        // The group exchange of old versions uses primes that this client refuses: prefer group 14.
-        let at = preferred.kex.iter().position(|name| *name == kex::DH_GEX_SHA256).unwrap_or(0);
-        let exchanges = preferred.kex.to_mut();
-        exchanges.insert(at, kex::DH_G14_SHA1);
-        if router.legacy_group1 {
-            exchanges.insert(at + 1, kex::DH_G1_SHA1);
-        }
-        let old = [cipher::AES_256_CBC, cipher::AES_192_CBC, cipher::AES_128_CBC];
-        preferred.cipher.to_mut().extend(old);
-        preferred.mac.to_mut().push(mac::HMAC_SHA1);
-    }
-    client::Config {
-        preferred,
-        // RouterOS has a prime of 2048 bits; larger ones take seconds on a small router.
-        gex: GexParams::new(2048, 2048, 8192).unwrap_or_default(),
-        window_size: WINDOW,
-        maximum_packet_size: MAX_PACKET,
-        keepalive_interval: Some(Duration::from_secs(router.keepalive)),
-        keepalive_max: 3,
-        inactivity_timeout: None, // a log may be silent for days
-        nodelay: true,
-        ..client::Config::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::net::TcpSocket;
-
-    /// An address without an answer does not use up the time of the next one.
-    #[tokio::test]
-    async fn each_address_has_its_own_time_limit() {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let full = socket.listen(0).unwrap();
-        let silent = full.local_addr().unwrap();
-        let patience = Duration::from_millis(300);
-        // Connections are not accepted; once the queue is full, Linux does not answer further ones.
-        let mut queue = Vec::new();
-        while let Ok(stream) = connect_first(&[silent], None, patience).await {
-            queue.push(stream);
-        }
-        let alive = tokio::net::TcpListener::bind("127.0.0.2:0").await.unwrap();
-        let address = alive.local_addr().unwrap();
-        let found = connect_first(&[silent, silent, address], None, patience).await.unwrap();
-        assert_eq!(found.1, address.ip());
-        assert_eq!(connect_first(&[silent], None, patience).await.unwrap_err(), super::no_answer());
-    }
-
-    #[tokio::test]
-    async fn names_and_addresses() {
-        let find = async |text: &str| addresses(&HostPort::parse(text, 22).unwrap()).await;
-        assert_eq!(find("192.0.2.1:2222").await.unwrap(), ["192.0.2.1:2222".parse().unwrap()]);
-        assert_eq!(find("[2001:db8::1]").await.unwrap(), ["[2001:db8::1]:22".parse().unwrap()]);
-        assert!(find("localhost:22").await.unwrap().iter().all(|found| found.ip().is_loopback()));
-        let why = find("x..y").await.unwrap_err().to_string();
-        assert!(why.starts_with("resolve x..y: "), "{why}");
-    }
 }

@@ -2,7 +2,7 @@
 //! less than the log does not cost the connection.
 #![forbid(unsafe_code)]
 
-use aw_tests::rig::{run, wait_until};
+use aw_tests::rig::{Run, run, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::routeros::{Router, Version};
 use aw_tests::watching::Watching;
@@ -110,6 +110,79 @@ fn a_fact_does_not_cost_the_log() {
     daemon.stderr.wait_for("changed by bob (+1 -0)");
     assert_eq!(router.counts(), (1, 0), "the same connection");
     assert!(!daemon.stderr.text().contains("connection lost"), "{}", daemon.stderr.text());
+    daemon.stop().ok();
+}
+
+/// The log with a filter ends with an error while exports have all turns: none waits for a turn that another one has.
+#[test]
+fn a_filter_that_fails_late() {
+    let routers: Vec<_> = (0..16).map(|_| Router::start(Version::V7)).collect();
+    let ring = Ring::new();
+    let mut watching = Watching::new(&ring);
+    let filtered = "/log print follow-only where topics~\"system\"";
+    let export = "/export terse hide-sensitive";
+    for (n, router) in routers.iter().enumerate() {
+        router.state().faults.no_where = true;
+        router.state().held = vec![filtered.into(), export.into()];
+        watching = watching.router(&format!("core{n}"), router, Version::V7);
+    }
+    let daemon = watching.start();
+    wait_until("all export", || routers.iter().all(|router| router.state().holding == 2));
+    for router in &routers {
+        router.state().held.retain(|held| held != filtered);
+    }
+    let follows = |router: &Router| {
+        let state = router.state();
+        state.commands.iter().any(|command| command == "/log print follow-only")
+    };
+    wait_until("all are followed without it", || routers.iter().all(follows));
+    routers.iter().for_each(|router| router.state().held.clear());
+    for n in 0..routers.len() {
+        daemon.stderr.wait_for(&format!("core{n}: first contact"));
+    }
+    daemon.stop().ok();
+}
+
+/// A router that confirms none of four closes is connected to again, once nothing runs in its connection.
+#[test]
+fn closes_that_are_not_confirmed() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    let watching = Watching::new(&ring)
+        .router("core1", &router, Version::V7)
+        .option("interval = 100000\nkeepalive = 1000");
+    let daemon = watching.start();
+    daemon.stderr.wait_for("core1: first contact");
+    wait_until("the facts are read", || router.open() == 1);
+    router.state().held =
+        vec!["/system history print detail".into(), "/system logging print detail".into()];
+    router.add("alice", "/ip dns set servers=192.0.2.53");
+    wait_until("history and logging rules are asked for", || router.state().holding == 2);
+    // An export without a line asks for the history, too. Facts are read again after it, which is the fourth question.
+    let mut command = watching.command();
+    command.args(["export", "core1"]);
+    let export = Run::start(command);
+    wait_until("three questions run", || {
+        let mut state = router.state();
+        let is_so = state.holding == 3;
+        if is_so {
+            state.faults.slow_close = Some(Duration::from_secs(100_000));
+        }
+        is_so
+    });
+    daemon.stderr.wait_for("core1: users, keys and other facts are not all read");
+    wait_until("the connection is given up", || router.counts().0 == 2);
+    {
+        let mut state = router.state();
+        state.held.clear();
+        state.faults.slow_close = None;
+    }
+    export.finish();
+    daemon.stderr.wait_for("core1: its logging rules are read again");
+    router.add("bob", "/ip dns set servers=192.0.2.54");
+    daemon.stderr.wait_for("changed by bob (+1 -0)");
+    let text =
+        "connection lost: the router does not confirm that it closes the channels of commands";
+    assert!(daemon.stderr.text().contains(text), "{}", daemon.stderr.text());
     daemon.stop().ok();
 }
 

@@ -222,3 +222,28 @@ fn exports_that_are_always_rejected() {
     assert!(noted.lines().count() == 3 && !noted.contains("UNKNOWN"), "{noted}");
     daemon.stop().ok();
 }
+
+/// A router whose exports are rejected from the first one on: lines from before its facts were read are candidates neither of
+/// what happens in a later connection, nor after a restart.
+#[test]
+fn old_lines_of_a_router_without_a_configuration() {
+    let (router, ring) = (Router::start(Version::V7), Ring::new());
+    router.state().faults.odd = Some("not enough permissions (9)".into());
+    router.log("system,info", "user ops added by alice");
+    print(&router, PRINT_USERS, USERS);
+    let watching = Watching::new(&ring).router("core1", &router, Version::V7);
+    let daemon = watching.start();
+    wait_until("the facts are read", || read(&watching, "facts.json").contains("audit"));
+    router.shut_down();
+    print(&router, PRINT_USERS, WITH_EVE);
+    router.plug();
+    daemon.stderr.wait_for("UNKNOWN: user eve added: group=full");
+    daemon.stop().ok();
+    print(&router, PRINT_USERS, USERS);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("UNKNOWN: user eve removed");
+    daemon.stop().ok();
+    for file in ["noted.jsonl", "log.txt"] {
+        assert!(!read(&watching, file).contains("alice"), "{}", read(&watching, file));
+    }
+}

@@ -123,6 +123,44 @@ fn one_goes_on_refusing() {
     daemon.stop().ok();
 }
 
+/// The password is changed at the server that knows the users, and all routers connect again together: three refuse it, though
+/// all accepted it before.
+#[test]
+fn all_connect_again() {
+    let (routers, sink, ring) = (start(12), MailSink::start(), Ring::new());
+    let watching = watching(&routers, &ring, &sink, "");
+    let daemon = watching.start();
+    for n in 0..routers.len() {
+        daemon.stderr.wait_for(&format!("core{n}: first contact"));
+    }
+    routers.iter().for_each(|router| router.state().faults.refuse = true);
+    routers.iter().for_each(Router::cut);
+    sink.wait_for(&["12 routers: login refused", "The login was refused by 3 routers: "]);
+    assert_eq!(refused(&routers), 3);
+    routers.iter().for_each(|router| router.state().faults.refuse = false);
+    daemon.signal(Signal::HUP);
+    sink.wait_for(&["12 routers: login accepted again"]);
+    assert_eq!((refused(&routers), sink.count()), (3, 2), "refused logins, and mails");
+    daemon.stop().ok();
+}
+
+/// Routers that do not answer hold up the one that tries for all once, and not one after the other.
+#[test]
+fn routers_that_do_not_answer() {
+    let (routers, sink, ring) = (start(13), MailSink::start(), Ring::new());
+    routers.iter().for_each(|router| router.state().faults.refuse = true);
+    let watching = watching(&routers, &ring, &sink, "login_retry = 1");
+    let daemon = watching.start();
+    wait_until("three refuse it", || refused(&routers) >= 3);
+    let mut untried: Vec<_> = (0..routers.len()).filter(|n| routers[*n].counts().1 == 0).collect();
+    untried.sort_by_key(|n| format!("core{n}"));
+    let last = untried.pop().unwrap();
+    untried.iter().for_each(|n| routers[*n].state().faults.silent = true);
+    routers[last].state().faults.refuse = false;
+    daemon.stderr.wait_for(&format!("core{last}: first contact"));
+    daemon.stop().ok();
+}
+
 /// The jump host has the same user and password as the routers behind it, and does not wait for them.
 #[test]
 fn a_jump_host_with_the_same_login() {

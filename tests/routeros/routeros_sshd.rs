@@ -413,6 +413,19 @@ fn an_export_that_hangs() {
     daemon.stop().ok();
 }
 
+/// The same for one that only sleeps, which sshd does not end: its channel is closed, and the next one begins after it here
+/// only because of the pause after a failed export.
+#[test]
+fn an_export_that_sleeps() {
+    let (server, ring) = (Sshd::start(), Ring::new());
+    let slow = "trap '' PIPE; sleep 4; echo '#' || : >closed; rm running; exit;";
+    let (_watching, daemon) = late_exports(&server, &ring, slow);
+    assert!(server.path("closed").exists(), "its output was closed");
+    let logins = fs::read_to_string(server.path("messages")).unwrap();
+    assert_eq!(logins.matches("Accepted publickey").count(), 1, "the log is followed on");
+    daemon.stop().ok();
+}
+
 /// A router as a jump host, which is followed itself.
 #[test]
 fn a_router_as_a_jump_host() {

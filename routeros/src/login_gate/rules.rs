@@ -1,48 +1,77 @@
 //! Which router may log in with a credential now. No I/O and no clock here.
 
+mod lane;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
 use aw_service::Backoff;
 use tokio::time::Instant;
 
+use self::lane::Lane;
 use crate::config::RouterName;
 
-/// Logins at the same time, and after so many routers refused it within [`WINDOW`] all wait.
+/// Logins at the same time, and after so many routers refused it within a minute those of their kind wait.
 pub const MAX_REFUSED: usize = 3;
-/// How long an answer counts.
-const WINDOW: Duration = Duration::from_secs(60);
+/// Routers that are connected to at the same time, so that one of them tries for all.
+pub const MAX_CONNECTING: usize = 16;
 /// The longest pause between tries of one for all.
 const LONGEST_HOLD: Duration = Duration::from_secs(3600);
+/// A try for all without an answer may have been refused too late: this part of the pause after a refusal follows.
+const NO_ANSWER: u32 = 3;
+
+/// What is known of a router and the credential. Routers of a kind wait for one that tries for all, if routers of that kind
+/// or of one before it refused: none waits because of those that refuse always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Its last answer was yes.
+    Trusted,
+    New,
+    /// Its last answer was no.
+    Refused,
+}
 
 /// The routers with one credential.
 #[derive(Default)]
 pub struct Rules {
-    /// Routers whose last answer was yes. They do not wait: a password that they accepted does not lock an account.
     trusted: BTreeSet<RouterName>,
-    /// Routers whose last answer was no. Their next no is no news.
+    /// Their next no is no news.
     refused: BTreeSet<RouterName>,
     /// When each had its last turn.
     turns: BTreeMap<RouterName, Instant>,
-    /// Those that wait, the one whose turn is longest ago first.
-    waiting: BTreeSet<Place>,
-    /// Logins of routers that are not trusted.
-    running: usize,
-    /// Routers that refused it within [`WINDOW`] and not before.
-    fresh: BTreeMap<RouterName, Instant>,
-    /// Logins that were accepted within [`WINDOW`], since the last refusal, by routers that were not trusted.
-    accepted: VecDeque<Instant>,
-    /// All wait that are not trusted. One tries for all at this time; `None`: after a reload.
-    hold: Option<Option<Instant>>,
+    /// Those that wait, the one whose turn is longest ago first: connected ones for their login, others to be connected to.
+    queues: [BTreeSet<Place>; 2],
+    /// Of routers that are trusted, and of others.
+    lanes: [Lane; 2],
+    /// Routers that are connected to while they are held.
+    connecting: usize,
+    hold: Option<Hold>,
     pauses: Option<Backoff>,
+    /// The shortest first pause of these routers, without those that wait for a reload.
+    retry: Option<Duration>,
     /// What the routers are trusted with.
     secret: u64,
 }
 
 /// A place among those that wait.
 pub type Place = (Option<Instant>, RouterName);
+
+/// What a router waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    Login,
+    Connection,
+}
+
+/// All routers of this kind and of those after it wait.
+#[derive(Clone, Copy)]
+struct Hold {
+    kind: Kind,
+    /// One tries for all at this time; `None`: after a reload.
+    until: Option<Instant>,
+}
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
@@ -55,11 +84,10 @@ pub enum Step {
 
 /// Why a router may log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Right {
-    Trusted,
-    Turn,
+pub struct Right {
+    pub kind: Kind,
     /// It tries for all.
-    Probe,
+    pub is_probe: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,106 +100,176 @@ pub enum Answer {
 }
 
 impl Rules {
-    /// Whether a router may log in now, which is counted as running then.
-    pub fn begin(&mut self, router: &RouterName, now: Instant) -> Step {
-        if self.trusted.contains(router) {
-            return Step::Now(Right::Trusted);
+    fn kind(&self, router: &RouterName) -> Kind {
+        match (self.trusted.contains(router), self.refused.contains(router)) {
+            (true, _) => Kind::Trusted,
+            (false, false) => Kind::New,
+            (false, true) => Kind::Refused,
         }
-        self.fresh.retain(|_, since| *since + WINDOW > now);
-        while self.accepted.front().is_some_and(|since| *since + WINDOW <= now) {
-            self.accepted.pop_front();
-        }
-        let is_first = self.waiting.first().is_none_or(|(_, first)| first == router);
-        let right = match self.hold {
-            Some(until) => {
-                let is_due = until.is_some_and(|until| until <= now);
-                if !is_due || !is_first || self.running > 0 {
-                    return Step::Held;
-                }
-                Right::Probe
-            }
-            None => {
-                let most = MAX_REFUSED + self.accepted.len();
-                if !is_first || self.running + self.fresh.len() >= most {
-                    return Step::Wait;
-                }
-                Right::Turn
-            }
-        };
-        self.running += 1;
-        self.turns.insert(router.clone(), now);
-        Step::Now(right)
     }
 
-    /// A login ended. `retry` is the first pause between tries for all, or zero if only a reload ends it.
-    pub fn end(
-        &mut self,
-        (router, right): (&RouterName, Right),
-        answer: Answer,
-        retry: Duration,
-        now: Instant,
-    ) {
-        if right != Right::Trusted {
-            self.running = self.running.saturating_sub(1);
+    fn is_held(&self, kind: Kind) -> bool {
+        self.hold.is_some_and(|hold| kind >= hold.kind)
+    }
+
+    /// The time of the next try for all while this router waits for it, which may run.
+    pub fn held_until(&self, router: &RouterName) -> Option<Option<Instant>> {
+        self.hold.filter(|hold| self.kind(router) >= hold.kind).map(|hold| hold.until)
+    }
+
+    /// Whether no router of these kinds waits that had its turn longer ago.
+    fn is_first(&self, queue: Queue, router: &RouterName, is_of: impl Fn(Kind) -> bool) -> bool {
+        let first = self.queues[queue as usize].iter().find(|(_, name)| is_of(self.kind(name)));
+        first.is_none_or(|first| *first >= self.place(router))
+    }
+
+    fn place(&self, router: &RouterName) -> Place {
+        (self.turns.get(router).copied(), router.clone())
+    }
+
+    /// Whether a router that is held may be connected to now, so that it may try for all. It keeps its place among those that
+    /// wait for their login until [`Rules::connected`]: a fast one that refuses does not take the turn of others.
+    pub fn connect(&mut self, router: &RouterName, now: Instant) -> Option<Place> {
+        let is_due = self.held_until(router).flatten().is_some_and(|until| until <= now);
+        let is_held = |kind| self.is_held(kind);
+        let may = is_due
+            && self.connecting < MAX_CONNECTING
+            && self.is_first(Queue::Connection, router, is_held);
+        may.then(|| {
+            self.connecting += 1;
+            self.queue(Queue::Login, router)
+        })
+    }
+
+    /// The login has begun or is not to be. A router that was not there has had its turn.
+    pub fn connected(&mut self, place: &Place, was_there: bool, now: Instant) {
+        self.connecting = self.connecting.saturating_sub(1);
+        self.leave(Queue::Login, place);
+        if !was_there {
+            self.turns.insert(place.1.clone(), now);
         }
+    }
+
+    /// Whether a connected router may log in now, which is counted as running then.
+    pub fn begin(&mut self, router: &RouterName, now: Instant) -> Step {
+        let kind = self.kind(router);
+        self.lanes.iter_mut().for_each(|lane| lane.forget_old(now));
+        let is_probe = match self.held_until(router) {
+            Some(until) => {
+                if until.is_none_or(|until| until > now) {
+                    return Step::Held;
+                }
+                let is_held = |kind| self.is_held(kind);
+                let first = self.hold.map_or(kind, |hold| hold.kind);
+                let is_running = self.lanes[lane(first)..].iter().any(|lane| lane.running > 0);
+                if is_running || !self.is_first(Queue::Login, router, is_held) {
+                    return Step::Wait;
+                }
+                true
+            }
+            None => {
+                let is_beside = |other| lane(other) == lane(kind) && !self.is_held(other);
+                if !self.is_first(Queue::Login, router, is_beside)
+                    || self.lanes[lane(kind)].is_full()
+                {
+                    return Step::Wait;
+                }
+                false
+            }
+        };
+        self.lanes[lane(kind)].running += 1;
+        self.turns.insert(router.clone(), now);
+        Step::Now(Right { kind, is_probe })
+    }
+
+    /// A login ended.
+    pub fn end(&mut self, (router, right): (&RouterName, Right), answer: Answer, now: Instant) {
+        let lane = lane(right.kind);
+        self.lanes[lane].running = self.lanes[lane].running.saturating_sub(1);
         match answer {
             Answer::Accepted => {
                 self.refused.remove(router);
-                if self.trusted.insert(router.clone()) {
-                    self.accepted.push_back(now);
-                    (self.hold, self.pauses) = (None, None);
+                self.trusted.insert(router.clone());
+                self.lanes[lane].accepted.push_back(now);
+                if self.is_held(right.kind) {
+                    self.end_hold(now);
                 }
             }
             Answer::Refused => {
                 self.trusted.remove(router);
-                self.accepted.clear();
-                let is_fresh = self.refused.insert(router.clone());
+                let is_news = self.refused.insert(router.clone());
+                if is_news {
+                    self.lanes[lane..].iter_mut().for_each(|lane| lane.accepted.clear());
+                }
                 match self.hold {
-                    Some(_) if right == Right::Probe => self.hold(retry, now),
-                    Some(_) => {}
-                    None if is_fresh => {
-                        self.fresh.insert(router.clone(), now);
-                        self.fresh.retain(|_, since| *since + WINDOW > now);
-                        if self.fresh.len() >= MAX_REFUSED {
-                            self.hold(retry, now);
+                    Some(hold) if right.kind >= hold.kind => {
+                        if right.is_probe {
+                            self.hold(hold.kind, now);
                         }
                     }
-                    None => {}
+                    _ if is_news => self.count_refusal(lane, router, now),
+                    _ => {}
                 }
             }
-            // Its answer may have been too late.
-            Answer::Nothing if right == Right::Probe && self.hold.is_some() => {
-                self.hold = Some((!retry.is_zero()).then(|| now + retry));
+            Answer::Nothing if right.is_probe => {
+                let until = self.retry.map(|retry| now + retry / NO_ANSWER);
+                self.hold = self.hold.map(|hold| Hold { until, ..hold });
             }
             Answer::Nothing | Answer::NotTried => {}
         }
     }
 
-    fn hold(&mut self, retry: Duration, now: Instant) {
-        let first = Backoff::new(retry, LONGEST_HOLD.max(retry));
-        let pause = (!retry.is_zero()).then(|| self.pauses.get_or_insert(first).pause());
-        self.hold = Some(pause.map(|pause| now + pause));
-        self.fresh.clear();
+    fn count_refusal(&mut self, lane: usize, router: &RouterName, now: Instant) {
+        for lane in &mut self.lanes[lane..] {
+            lane.forget_old(now);
+            lane.refusals.insert(router.clone(), now);
+        }
+        let many = self.lanes.iter().position(|lane| lane.refusals.len() >= MAX_REFUSED);
+        if let Some(lane) = many {
+            self.hold([Kind::Trusted, Kind::New][lane], now);
+        }
     }
 
-    /// The time of the next try for all, while all wait, unless it runs.
-    pub fn held_until(&self) -> Option<Option<Instant>> {
-        self.hold.map(|until| until.filter(|_| self.running == 0))
+    fn hold(&mut self, kind: Kind, now: Instant) {
+        if self.hold.is_some_and(|hold| hold.kind != kind) {
+            self.pauses = None;
+        }
+        let pause = self.retry.map(|retry| {
+            let first = Backoff::new(retry, LONGEST_HOLD.max(retry));
+            self.pauses.get_or_insert(first).pause()
+        });
+        self.hold = Some(Hold { kind, until: pause.map(|pause| now + pause) });
+        if kind != Kind::Refused {
+            self.lanes[lane(kind)..].iter_mut().for_each(|lane| lane.refusals.clear());
+        }
+    }
+
+    /// One was accepted. Many that refused try one after the other, because their refusals do not count again.
+    fn end_hold(&mut self, now: Instant) {
+        self.pauses = None;
+        let are_many = self.refused.len() > MAX_REFUSED;
+        self.hold = are_many.then_some(Hold { kind: Kind::Refused, until: Some(now) });
     }
 
     /// A router waits.
-    pub fn queue(&mut self, router: &RouterName) -> Place {
-        let place = (self.turns.get(router).copied(), router.clone());
-        self.waiting.insert(place.clone());
+    pub fn queue(&mut self, queue: Queue, router: &RouterName) -> Place {
+        let place = self.place(router);
+        self.queues[queue as usize].insert(place.clone());
         place
     }
 
-    pub fn leave(&mut self, place: &Place) {
-        self.waiting.remove(place);
+    pub fn leave(&mut self, queue: Queue, place: &Place) {
+        self.queues[queue as usize].remove(place);
     }
 
     pub fn refused(&self) -> impl Iterator<Item = &RouterName> {
         self.refused.iter()
+    }
+
+    /// A router has this first pause after a refusal, or zero if it waits for a reload.
+    pub fn set_retry(&mut self, retry: Duration) {
+        let retry = Some(retry).filter(|retry| !retry.is_zero());
+        self.retry = self.retry.into_iter().chain(retry).min();
     }
 
     /// The routers log in with this from now on. They have not accepted another one.
@@ -184,11 +282,15 @@ impl Rules {
     /// All try again. Returns false if none of these routers is known here.
     pub fn reload(&mut self, configured: &BTreeSet<&RouterName>) -> bool {
         self.refused.clear();
-        self.fresh.clear();
-        self.accepted.clear();
-        (self.hold, self.pauses) = (None, None);
+        self.lanes.iter_mut().for_each(Lane::reset);
+        (self.hold, self.pauses, self.retry) = (None, None, None);
         self.trusted.retain(|name| configured.contains(name));
         self.turns.retain(|name, _| configured.contains(name));
         !self.trusted.is_empty() || !self.turns.is_empty()
     }
+}
+
+/// The lane of routers of this kind.
+fn lane(kind: Kind) -> usize {
+    usize::from(kind != Kind::Trusted)
 }

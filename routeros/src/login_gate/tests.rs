@@ -1,4 +1,4 @@
-use super::rules::{Answer, Right, Rules, Step};
+use super::rules::{Answer, Kind, MAX_CONNECTING, Place, Queue, Right, Rules, Step};
 use super::*;
 
 struct Fixture {
@@ -8,11 +8,16 @@ struct Fixture {
 }
 
 const RETRY: Duration = Duration::from_secs(600);
+const TURN: Right = Right { kind: Kind::New, is_probe: false };
+const PROBE: Right = Right { kind: Kind::New, is_probe: true };
+const TRUSTED: Right = Right { kind: Kind::Trusted, is_probe: false };
 
 impl Fixture {
     fn new() -> Fixture {
-        let names = (0..30).map(|n| format!("r{n:02}").try_into().unwrap()).collect();
-        Fixture { rules: Rules::default(), names, now: Instant::now() }
+        let names = (0..500).map(|n| format!("r{n:03}").try_into().unwrap()).collect();
+        let mut rules = Rules::default();
+        rules.set_retry(RETRY);
+        Fixture { rules, names, now: Instant::now() }
     }
 
     fn later(&mut self, seconds: u64) {
@@ -24,7 +29,7 @@ impl Fixture {
     }
 
     fn end(&mut self, n: usize, right: Right, answer: Answer) {
-        self.rules.end((&self.names[n], right), answer, RETRY, self.now);
+        self.rules.end((&self.names[n], right), answer, self.now);
     }
 
     /// A login with this answer.
@@ -49,13 +54,14 @@ impl Fixture {
 fn one_tries_for_all_after_three_refusals() {
     let mut one = Fixture::new();
     assert_eq!(one.at_once(0..9), 3);
-    (0..3).for_each(|n| one.end(n, Right::Turn, Answer::Refused));
+    (0..3).for_each(|n| one.end(n, TURN, Answer::Refused));
     assert_eq!(one.begin(3), Step::Held);
     one.later(600);
-    assert_eq!(one.begin(3), Step::Now(Right::Probe));
-    assert_eq!(one.begin(4), Step::Held);
+    assert_eq!(one.begin(3), Step::Now(PROBE));
+    // It is connected too, and waits for the answer.
+    assert_eq!(one.begin(4), Step::Wait);
     // It was not reached: the next one at once. It did not answer: later.
-    one.end(3, Right::Probe, Answer::NotTried);
+    one.end(3, PROBE, Answer::NotTried);
     one.log_in(4, Answer::Nothing);
     assert_eq!(one.begin(5), Step::Held);
     one.later(600);
@@ -72,43 +78,157 @@ fn one_tries_for_all_after_three_refusals() {
 fn accepted_logins_open_more() {
     let mut one = Fixture::new();
     assert_eq!(one.at_once(0..30), 3);
-    (0..3).for_each(|n| one.end(n, Right::Turn, Answer::Accepted));
+    (0..3).for_each(|n| one.end(n, TURN, Answer::Accepted));
     assert_eq!(one.at_once(3..30), 6);
-    (3..9).for_each(|n| one.end(n, Right::Turn, Answer::Accepted));
+    (3..9).for_each(|n| one.end(n, TURN, Answer::Accepted));
     assert_eq!(one.at_once(9..30), 12);
-    one.end(9, Right::Turn, Answer::Refused);
-    (10..20).for_each(|n| one.end(n, Right::Turn, Answer::Nothing));
+    one.end(9, TURN, Answer::Refused);
+    (10..20).for_each(|n| one.end(n, TURN, Answer::Nothing));
     // One that runs, and one that refused.
     assert_eq!(one.at_once(21..30), 1);
-    one.end(20, Right::Turn, Answer::Refused);
-    one.end(21, Right::Turn, Answer::Refused);
+    one.end(20, TURN, Answer::Refused);
+    one.end(21, TURN, Answer::Refused);
     assert_eq!(one.begin(22), Step::Held);
 }
 
-/// Those that were accepted do not wait for others, once. Their refusals do not lengthen the hold, and do not end it.
+/// Those that were accepted do not wait for others, until three of them refuse.
 #[test]
 fn trusted_routers() {
     let mut one = Fixture::new();
-    (10..14).for_each(|n| one.log_in(n, Answer::Accepted));
+    (10..15).for_each(|n| one.log_in(n, Answer::Accepted));
     one.later(61);
     one.hold();
-    assert_eq!(one.begin(10), Step::Now(Right::Trusted));
-    one.end(10, Right::Trusted, Answer::Accepted);
+    assert_eq!(one.begin(10), Step::Now(TRUSTED));
+    one.end(10, TRUSTED, Answer::Accepted);
     assert_eq!(one.begin(3), Step::Held);
-    for n in 11..14 {
+    for n in 11..13 {
         one.log_in(n, Answer::Refused);
         assert_eq!(one.begin(n), Step::Held);
     }
-    assert_eq!(one.begin(10), Step::Now(Right::Trusted));
+    assert_eq!(one.begin(10), Step::Now(TRUSTED));
+    one.end(10, TRUSTED, Answer::Accepted);
+    one.log_in(13, Answer::Refused);
+    assert_eq!(one.begin(10), Step::Held);
     one.later(600);
     one.log_in(3, Answer::Accepted);
+    assert_eq!(one.begin(10), Step::Now(TRUSTED));
+    one.end(10, TRUSTED, Answer::Accepted);
     // With another password none is trusted.
     one.hold_again();
     one.rules.set_secret(1);
     assert_eq!(one.begin(10), Step::Held);
 }
 
+/// The password of 500 routers was changed at the server that knows the users, and all connect again together.
+#[test]
+fn all_trusted_routers_refuse() {
+    let mut one = Fixture::new();
+    one.log_in_all(Answer::Accepted);
+    one.later(61);
+    assert_eq!(one.at_once(0..500), 3);
+    (0..3).for_each(|n| one.end(n, TRUSTED, Answer::Refused));
+    assert_eq!(one.at_once(0..500), 0, "trusted ones and others wait");
+    // One tries for all, each time another one; the ninth has a user of its own.
+    for n in 3..11 {
+        one.later(3600);
+        one.log_in(n, Answer::Refused);
+        assert_eq!(one.at_once(0..500), 0);
+    }
+    one.later(3600);
+    one.log_in(11, Answer::Accepted);
+    // Three of those that did not refuse, and one that tries for those that did.
+    let next = |one: &mut Fixture| {
+        (0..500).find_map(|n| match one.begin(n) {
+            Step::Now(right) => Some((n, right)),
+            _ => None,
+        })
+    };
+    let mut refused = 0;
+    while let Some((n, right)) = next(&mut one) {
+        one.end(n, right, Answer::Refused);
+        refused += 1;
+    }
+    assert_eq!(refused, 4);
+    assert_eq!(one.at_once(0..500), 0);
+}
+
+/// Many that refused, and one was accepted: they try one after the other, and the first that refuses holds them again.
+#[test]
+fn many_that_refused() {
+    let mut one = Fixture::new();
+    one.hold();
+    for n in 3..8 {
+        one.later(3600);
+        one.log_in(n, Answer::Refused);
+    }
+    one.later(3600);
+    one.log_in(20, Answer::Accepted);
+    assert_eq!(one.at_once(0..8), 1);
+    let refused = Right { kind: Kind::Refused, is_probe: true };
+    one.end(0, refused, Answer::Accepted);
+    one.log_in(1, Answer::Refused);
+    assert_eq!(one.at_once(1..8), 0);
+    // None of the others waits for them.
+    assert_eq!(one.at_once(30..40), 5);
+}
+
+/// The shortest pause counts, and not that of a router that waits for a reload.
+#[test]
+fn pauses_of_several_routers() {
+    let mut one = Fixture::new();
+    one.rules = Rules::default();
+    [0, 1200, 600].into_iter().for_each(|retry| one.rules.set_retry(Duration::from_secs(retry)));
+    one.hold();
+    one.later(599);
+    assert_eq!(one.begin(3), Step::Held);
+    one.later(1);
+    one.log_in(3, Answer::Nothing);
+    one.later(200);
+    one.log_in(4, Answer::Refused);
+    one.rules.reload(&BTreeSet::new());
+    one.rules.set_retry(Duration::ZERO);
+    one.hold();
+    one.later(1_000_000);
+    assert_eq!(one.begin(3), Step::Held, "all wait for a reload");
+}
+
+/// Some are connected to at the same time, so that one of them tries for all: those that are not there hold up few.
+#[test]
+fn routers_that_are_not_there() {
+    let mut one = Fixture::new();
+    one.hold();
+    let places: Vec<_> =
+        (0..200).map(|n| one.rules.queue(Queue::Connection, &one.names[n])).collect();
+    let connect = |one: &mut Fixture| -> Vec<(usize, Place)> {
+        let next = |n| {
+            let place = one.rules.connect(&one.names[n], one.now)?;
+            one.rules.leave(Queue::Connection, &places[n]);
+            Some((n, place))
+        };
+        (0..200).filter_map(next).collect()
+    };
+    assert!(connect(&mut one).is_empty());
+    one.later(600);
+    let first = connect(&mut one);
+    // Longest ago: those that had no turn yet.
+    assert!(first.iter().map(|(n, _)| *n).eq(3..3 + MAX_CONNECTING));
+    first.iter().for_each(|(_, place)| one.rules.connected(place, false, one.now));
+    let next = connect(&mut one);
+    assert_eq!(next.len(), MAX_CONNECTING);
+    // A fast one waits for those whose turn is longer ago.
+    assert_eq!(one.begin(next[1].0), Step::Wait);
+    one.rules.connected(&next[0].1, false, one.now);
+    assert_eq!(one.begin(next[1].0), Step::Now(PROBE));
+    assert_eq!(one.begin(next[2].0), Step::Wait);
+    one.end(next[1].0, PROBE, Answer::Refused);
+    assert_eq!(one.begin(next[2].0), Step::Held);
+}
+
 impl Fixture {
+    fn log_in_all(&mut self, answer: Answer) {
+        (0..500).for_each(|n| self.log_in(n, answer));
+    }
+
     fn hold_again(&mut self) {
         self.later(61);
         (20..23).for_each(|n| self.log_in(n, Answer::Refused));
@@ -121,14 +241,14 @@ impl Fixture {
 fn the_one_that_was_tried_longest_ago() {
     let mut one = Fixture::new();
     one.hold();
-    let mut places: Vec<_> = (0..6).map(|n| one.rules.queue(&one.names[n])).collect();
+    let mut places: Vec<_> = (0..6).map(|n| one.rules.queue(Queue::Login, &one.names[n])).collect();
     let mut order = Vec::new();
     for _ in 0..9 {
         one.later(4000);
         let n = (0..6).find(|n| matches!(one.begin(*n), Step::Now(_))).unwrap();
-        one.rules.leave(&places[n]);
-        one.end(n, Right::Probe, Answer::Refused);
-        places[n] = one.rules.queue(&one.names[n]);
+        one.rules.leave(Queue::Login, &places[n]);
+        one.end(n, PROBE, Answer::Refused);
+        places[n] = one.rules.queue(Queue::Login, &one.names[n]);
         order.push(n);
     }
     assert_eq!(order, [3, 4, 5, 0, 1, 2, 3, 4, 5]);
@@ -140,11 +260,11 @@ fn logins_that_run_when_all_are_held() {
     let mut one = Fixture::new();
     (0..3).for_each(|n| one.log_in(n, Answer::Accepted));
     assert_eq!(one.at_once(3..30), 6);
-    (3..8).for_each(|n| one.end(n, Right::Turn, Answer::Refused));
+    (3..8).for_each(|n| one.end(n, TURN, Answer::Refused));
     one.later(600);
-    assert_eq!(one.begin(9), Step::Held);
-    one.end(8, Right::Turn, Answer::Refused);
-    assert_eq!(one.begin(9), Step::Now(Right::Probe));
+    assert_eq!(one.begin(9), Step::Wait);
+    one.end(8, TURN, Answer::Refused);
+    assert_eq!(one.begin(9), Step::Now(PROBE));
 }
 
 /// Routers that refuse alone hold up none, though they are tried again and again.

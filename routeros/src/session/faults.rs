@@ -33,6 +33,11 @@ impl RouterTask {
             SshFault::Unreachable(_) | SshFault::NoChannel(_) | SshFault::Late { .. } => {
                 return Some(self.report_unreachable(&cause, lasted));
             }
+            // That its login is not tried would hide what is wrong with it.
+            SshFault::Held(_) if self.unreachable.is_some() => {
+                let cause = self.unreachable.clone().unwrap_or_default();
+                return Some(self.report_unreachable(&cause, lasted));
+            }
             SshFault::Jump { jump, fault } => {
                 return Some(self.report_jump(jump, &fault, &cause, lasted));
             }
@@ -311,6 +316,17 @@ mod tests {
         task.report_fault(SshFault::ChangedKey("a key".into()), Duration::ZERO);
         let log = std::fs::read_to_string(root.path().join("core1/log.txt")).unwrap();
         assert_eq!(log.matches("ITS HOST KEY HAS CHANGED").count(), 3, "{log}");
+    }
+
+    /// That its login is not tried does not hide that the router is unreachable.
+    #[tokio::test]
+    async fn unreachable_while_others_are_refused() {
+        let (root, mut task) = task();
+        task.unreachable = Some("no answer".into());
+        task.down_since = Some(Instant::now());
+        task.report_fault(SshFault::Held("held".into()), Duration::ZERO);
+        let log = std::fs::read_to_string(root.path().join("core1/log.txt")).unwrap();
+        assert!(log.contains("unreachable for 0 s: no answer") && !log.contains("held"), "{log}");
     }
 
     /// A fault of the exports does not hide a fault of the connection, nor the reverse.

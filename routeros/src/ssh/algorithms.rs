@@ -3,7 +3,7 @@
 use aw_service::plain;
 use russh::AlgorithmKind;
 
-use super::options;
+use super::handshake::options;
 use crate::config::{HostKeys, Router};
 
 /// Names and characters of the router's offer in a message.

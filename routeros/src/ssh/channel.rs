@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{HostKeyCheck, STEP_TIMEOUT};
+use super::{STEP_TIMEOUT, handshake::HostKeyCheck};
 
 /// A channel that is closed however its use ends, so that the router ends its command: one of russh that is only dropped
 /// stays open, and its command runs.

@@ -3,8 +3,7 @@
 
 use std::{
     collections::HashMap,
-    io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     pin::Pin,
     sync::{
         Arc, Mutex, Weak,
@@ -17,16 +16,18 @@ use aw_service::Backoff;
 use russh::ChannelOpenFailure;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpSocket, TcpStream},
     time::{Instant, timeout},
 };
 
-use super::{STEP_TIMEOUT, SshConnection, SshFault, addresses, connect_first, fault::fault};
+use super::{
+    STEP_TIMEOUT, SshConnection, SshFault,
+    fault::fault,
+    tcp::{addresses, connect_first},
+};
 use crate::{
     config::{Router, RouterName},
     login_gate::Hop,
     recorder::lock,
-    start_access,
 };
 
 /// Routers that are reached through the same host learn of its fault from one try. The next one comes after these pauses,
@@ -149,11 +150,17 @@ impl JumpFault {
 
 type Slot = Arc<tokio::sync::Mutex<(Option<Router>, Shared)>>;
 
-type Opening<'a> = Pin<Box<dyn Future<Output = Result<Arc<SshConnection>, SshFault>> + Send + 'a>>;
+type Opening = Pin<Box<dyn Future<Output = Result<Arc<SshConnection>, SshFault>> + Send>>;
 
-/// One connection to a jump host carries those to all routers behind it: it is asked for one login. Boxed, because a jump
-/// host may itself be behind another one.
-fn shared(jump: &Arc<Router>) -> Opening<'_> {
+/// One connection to a jump host carries those to all routers behind it: it is asked for one login. That goes on if the
+/// router that needs it gives up, so that its fault is known to the next one.
+async fn shared(jump: &Arc<Router>) -> Result<Arc<SshConnection>, SshFault> {
+    let opened = tokio::spawn(open_shared(Arc::clone(jump))).await;
+    opened.unwrap_or_else(|_| Err(SshFault::Unreachable("its task ended".into())))
+}
+
+/// Boxed, because a jump host may itself be behind another one.
+fn open_shared(jump: Arc<Router>) -> Opening {
     static SLOTS: Mutex<Option<HashMap<RouterName, Slot>>> = Mutex::new(None);
     Box::pin(async move {
         let slot = {
@@ -162,8 +169,8 @@ fn shared(jump: &Arc<Router>) -> Opening<'_> {
         };
         let mut slot = slot.lock().await;
         let (of, shared) = &mut *slot;
-        if of.as_ref() != Some(&**jump) {
-            (*of, *shared) = (Some((**jump).clone()), Shared::default()); // configured differently
+        if of.as_ref() != Some(&*jump) {
+            (*of, *shared) = (Some((*jump).clone()), Shared::default()); // configured differently
         }
         if let Some(connection) = shared.connection.upgrade().filter(|open| !open.is_closed()) {
             return Ok(connection);
@@ -177,7 +184,7 @@ fn shared(jump: &Arc<Router>) -> Opening<'_> {
         {
             return Err(fault.clone());
         }
-        match SshConnection::open_hop(jump, Hop::of_jump(jump), None).await {
+        match SshConnection::open_hop(&jump, Hop::of_jump(&jump), None).await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 (shared.connection, shared.fault) = (Arc::downgrade(&connection), None);
@@ -185,40 +192,9 @@ fn shared(jump: &Arc<Router>) -> Opening<'_> {
             }
             Err(fault) => {
                 let earlier = shared.fault.take();
-                shared.fault = Some(JumpFault::new(jump, fault.clone(), earlier));
+                shared.fault = Some(JumpFault::new(&jump, fault.clone(), earlier));
                 Err(fault)
             }
         }
-    })
-}
-
-/// Connects from this address of the machine.
-pub async fn connect_from(source: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
-    let Some(source) = source else { return TcpStream::connect(address).await };
-    let socket = match (source, address) {
-        (IpAddr::V4(_), SocketAddr::V4(_)) => TcpSocket::new_v4()?,
-        (IpAddr::V6(_), SocketAddr::V6(_)) => TcpSocket::new_v6()?,
-        _ => {
-            let why =
-                format!("source is {source}, and {} is of the other IP version", address.ip());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
-    };
-    socket.bind(SocketAddr::new(source, 0))?;
-    socket.connect(address).await
-}
-
-/// Why a connection from this address failed.
-pub fn connect_fault(source: Option<IpAddr>, to: SocketAddr, error: &io::Error) -> SshFault {
-    if let Some(why) = start_access::denied_port(to.port(), source.is_some(), error) {
-        return SshFault::Restart(why);
-    }
-    let cause = aw_service::cause(error);
-    SshFault::Unreachable(match (source, error.kind()) {
-        (Some(source), io::ErrorKind::AddrNotAvailable) => {
-            format!("source {source}: no interface of this machine has this address")
-        }
-        (Some(source), io::ErrorKind::PermissionDenied) => format!("source {source}: {cause}"),
-        _ => cause,
     })
 }

@@ -57,6 +57,15 @@ impl Session<'_> {
         true
     }
 
+    /// The line up to which facts settle all: without a configuration no export will show a difference. `None` if there is one,
+    /// and while lines wait to be noted.
+    pub(super) fn line_of_facts(&self) -> Option<(String, String)> {
+        let archive = self.task.recorder.archive(&self.task.router.name);
+        let is_settled = self.attribution.pending().without_recorded().kept.is_empty();
+        let line = self.attribution.newest_exported().filter(|_| is_settled);
+        line.filter(|_| !archive.has_base()).cloned()
+    }
+
     /// The lines up to this one are settled and recorded. While claims are remembered for sections that failed, they are
     /// candidates again after a restart.
     pub(super) fn set_last_line(&mut self, line: Option<(String, String)>) {
