@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use aw_service::Error;
+use aw_service::{Error, count_of};
 use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -57,7 +57,7 @@ pub struct ReportOptions {
 struct Report {
     since: Timestamp,
     until: Timestamp,
-    /// The number of routers that were searched.
+    /// The number of routers that are configured.
     routers: usize,
     users: BTreeMap<String, OfUser>,
     changes: Vec<ReportedChange>,
@@ -167,11 +167,14 @@ impl Report {
     /// In a few words what it is about.
     fn head(&self) -> String {
         let changed: BTreeSet<_> = self.changes.iter().map(|change| &change.router).collect();
+        let of = match self.routers {
+            1 => String::new(),
+            all => format!(", of {all} that were searched"),
+        };
         format!(
-            "{} changes of {} routers, of {} that are configured, from {} to {}",
-            self.changes.len(),
-            changed.len(),
-            self.routers,
+            "{} of {}{of}, from {} to {}",
+            count_of(self.changes.len() as u64, "change", "changes"),
+            count_of(changed.len() as u64, "router", "routers"),
             local(self.since),
             local(self.until)
         )

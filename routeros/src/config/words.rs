@@ -46,6 +46,10 @@ pub fn plain(message: &str, text: &str, at: Option<usize>) -> String {
 /// The message about a key that its table does not have.
 fn of_key(key: &str, known: &[&str], heading: Option<&str>, text: &str) -> String {
     let has = |keys: &[String]| keys.iter().any(|one| one == key);
+    // The key may be the heading itself.
+    if heading.is_some_and(|heading| heading.trim_matches(['[', ']', ' ']) == key) {
+        return unknown("table", key, known, "");
+    }
     let place = heading.map_or(String::new(), |heading| format!(" in {heading}"));
     let is_template = heading.is_some_and(|heading| !heading.starts_with("[["));
     let is_for_routers = known.contains(&OF_ROUTER[0]);
@@ -67,6 +71,10 @@ fn of_key(key: &str, known: &[&str], heading: Option<&str>, text: &str) -> Strin
         () => {
             let is_valid = |key: &&str| !(is_template && is_for_routers && OF_ROUTER.contains(key));
             let known: Vec<_> = known.iter().copied().filter(is_valid).collect();
+            let begins = format!("{key}_");
+            if let Some(longer) = known.iter().find(|known| known.starts_with(&begins)) {
+                return format!("unknown key `{key}`{place} (did you mean `{longer}`?)");
+            }
             return unknown("key", key, &known, &place);
         }
     };
@@ -142,6 +150,14 @@ mod tests {
             (
                 format!("{head}[defaults]\npasword_file = \"x\"\n"),
                 "line 3: unknown key `pasword_file` in [defaults] (did you mean `password_file`?)",
+            ),
+            (
+                format!("{head}[defaults]\npassword = \"x\"\n"),
+                "line 3: unknown key `password` in [defaults] (did you mean `password_file`?)",
+            ),
+            (
+                format!("{head}[[ruoter]]\nname = \"x\"\n"),
+                "line 2: unknown table `ruoter` (did you mean `router`?)",
             ),
             (
                 format!("{head}{router}adress = \"x\"\n"),
