@@ -17,7 +17,7 @@ pub use self::{
     report::{ReportOptions, report},
 };
 use crate::{
-    access::read_config,
+    access::{NOT_READ, read_config},
     archive::{Archive, RouterState},
     change::Change,
     config::{Config, RouterName},
@@ -25,8 +25,13 @@ use crate::{
     diff::Difference,
     health::is_running,
     mask::{mask, mask_json},
+    reload::some_of,
+    service_state::ServiceState,
     terminal::{print, table, table_with_notes},
 };
+
+/// Routers that a message names.
+const NAMED: usize = 10;
 
 /// Output format.
 #[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
@@ -111,7 +116,7 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
     let mut changes: Vec<Change> = Vec::new();
     let names = match &options.router {
         Some(name) => vec![find_router(&config, name)?],
-        None => config.routers.iter().map(|router| router.name.clone()).collect(),
+        None => configured(&config),
     };
     if options.all {
         return all_messages::print_all(&config, &names, options);
@@ -205,6 +210,9 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
             "added": added, "removed": removed, "diff": text,
         }));
     }
+    if difference.is_empty() {
+        info(format_args!("{name}: {from} and {to} are the same"));
+    }
     options.output.print(&format!("--- {from}\n+++ {to}\n{}", difference.text))
 }
 
@@ -226,6 +234,9 @@ fn diff_routers(
             "router": from.as_str(), "other": to.as_str(),
             "added": added, "removed": removed, "diff": text,
         }));
+    }
+    if difference.is_empty() {
+        info(format_args!("{from} and {to} have the same configuration"));
     }
     output.print(&format!("--- {from}\n+++ {to}\n{}", difference.text))
 }
@@ -265,10 +276,12 @@ fn show_configuration(config: &Config, router: &str, options: &ShowOptions) -> R
     options.output.print(&text)
 }
 
-/// That no daemon runs, and when the last one stored a state.
-fn warn_if_stopped(config: &Config) {
+/// That no daemon runs, and when the last one stored a state; or what is wrong with the one that runs.
+fn warn_of_service(config: &Config) {
     if !matches!(is_running(&config.archive), Ok(false)) {
-        return; // or the lock is out of this user's reach
+        // Or the lock is out of this user's reach.
+        let faults = ServiceState::read(&config.archive).faults(local);
+        return faults.iter().for_each(|why| warn(format_args!("the running aw-routeros: {why}")));
     }
     let files = config.routers.iter().map(|router| config.archive.join(router.name.as_str()));
     let written = files.filter_map(|path| path.join("state.json").metadata().ok()?.modified().ok());
@@ -278,7 +291,7 @@ fn warn_if_stopped(config: &Config) {
 }
 
 fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
-    warn_if_stopped(config);
+    warn_of_service(config);
     let (mut rows, mut fault) = (Vec::new(), None);
     for router in &config.routers {
         let state = match read(&router.name, Archive::of(&config.archive, &router.name).state()) {
@@ -288,7 +301,11 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
                 continue;
             }
         };
-        let (name, address) = (router.name.as_str(), router.address.to_string());
+        let name = router.name.as_str();
+        let address = match router.address.host.as_str() {
+            NOT_READ => "-".into(), // the configuration has a mistake
+            _ => router.address.to_string(),
+        };
         if options.output.format == Format::Json {
             let line = RouterWithState { name, address, state: &state };
             options.output.print_json(&line)?;
@@ -308,7 +325,7 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
             text(&state.version),
             match state.ignored {
                 0 => state.lines.to_string(),
-                ignored => format!("{} ({ignored} changed ones ignored)", state.lines),
+                ignored => format!("{} ({ignored} changes ignored)", state.lines),
             },
             if options.output.secrets { why } else { mask(&why) },
         ]);
@@ -331,10 +348,40 @@ struct RouterWithState<'a> {
     state: &'a RouterState,
 }
 
-pub fn find_router(config: &Config, name: &str) -> Result<RouterName, Error> {
+/// A router of the configuration.
+pub fn find_configured(config: &Config, name: &str) -> Result<RouterName, Error> {
     let found = config.routers.iter().find(|router| router.name.as_str() == name);
     let found = found.map(|router| router.name.clone());
     found.ok_or_else(|| failed(format_args!("{name}: no router of this name in the configuration")))
+}
+
+/// The routers of the configuration. Others of the archive are named, because they are left out.
+fn configured(config: &Config) -> Vec<RouterName> {
+    let names: Vec<_> = config.routers.iter().map(|router| router.name.clone()).collect();
+    let mut others = Archive::names(&config.archive).unwrap_or_default();
+    others.retain(|name| !names.contains(name));
+    if !others.is_empty() {
+        let others = some_of(&others, NAMED);
+        info(format_args!("not in the configuration, and left out: {others} (each by its name)"));
+    }
+    names
+}
+
+/// A router of the configuration or of the archive.
+pub fn find_router(config: &Config, name: &str) -> Result<RouterName, Error> {
+    if let Ok(name) = find_configured(config, name) {
+        return Ok(name);
+    }
+    // One that was removed, or has another name now.
+    match RouterName::try_from(name.to_owned()) {
+        Ok(name) if Archive::of(&config.archive, &name).is_there() => {
+            info(format_args!("{name} is not in the configuration: this is what its archive has"));
+            Ok(name)
+        }
+        _ => Err(failed(format_args!(
+            "{name}: no router of this name in the configuration, nor in the archive (aw-routeros show lists them)"
+        ))),
+    }
 }
 
 /// The only snapshot whose name begins with `start`.
@@ -364,7 +411,7 @@ fn read<T>(name: &RouterName, result: std::io::Result<T>) -> Result<T, Error> {
     result.map_err(|error| Error::io(format_args!("read the archive of {name}"), error))
 }
 
-fn local(time: Timestamp) -> String {
+pub fn local(time: Timestamp) -> String {
     Zoned::new(time, TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 

@@ -44,6 +44,7 @@ mod recorder;
 mod reload;
 mod seal;
 mod session;
+mod service_state;
 mod sftp;
 mod shared_faults;
 mod ssh;

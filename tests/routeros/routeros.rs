@@ -251,7 +251,7 @@ fn check() {
     .ok();
     assert!(
         finished.stdout.contains("ok, 5 lines, RouterOS 7.14.2")
-            && finished.stdout.contains(" s\n"),
+            && finished.stdout.contains(" days behind\n"),
         "{finished:?}"
     );
     let watching = watching.router("bad", &bad, Version::V6);

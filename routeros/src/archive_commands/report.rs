@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{find_router, local, read, since};
+use super::{configured, find_router, local, read, since};
 use crate::{
     access::read_config,
     archive::Archive,
@@ -57,7 +57,7 @@ pub struct ReportOptions {
 struct Report {
     since: Timestamp,
     until: Timestamp,
-    /// The number of routers that are configured.
+    /// The number of routers that were searched.
     routers: usize,
     users: BTreeMap<String, OfUser>,
     changes: Vec<ReportedChange>,
@@ -106,7 +106,7 @@ pub fn report(path: &Path, options: &ReportOptions) -> Result<(), Error> {
     let since = options.since.unwrap_or_else(week);
     let names = match &options.router {
         Some(name) => vec![find_router(&config, name)?],
-        None => config.routers.iter().map(|router| router.name.clone()).collect(),
+        None => configured(&config),
     };
     let mut report =
         Report { since, until, routers: names.len(), users: BTreeMap::new(), changes: Vec::new() };
@@ -169,7 +169,7 @@ impl Report {
         let changed: BTreeSet<_> = self.changes.iter().map(|change| &change.router).collect();
         let of = match self.routers {
             1 => String::new(),
-            all => format!(", of {all} that were searched"),
+            all => format!(", of {all} that are configured"),
         };
         format!(
             "{} of {}{of}, from {} to {}",

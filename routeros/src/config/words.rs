@@ -26,6 +26,10 @@ const BOOLEANS: [&str; 7] =
 pub fn plain(message: &str, text: &str, at: Option<usize>) -> String {
     let heading = at.and_then(|at| heading(text, at));
     match unknown_key(message) {
+        // The key is a heading itself, behind the table of another one.
+        Some((key, known)) if at.is_some_and(|at| is_heading_at(text, at)) => {
+            unknown("table", key, &known, "")
+        }
         Some((key, known)) => of_key(key, &known, heading, text),
         None => {
             let why = plain_fault(message, text, at);
@@ -46,10 +50,6 @@ pub fn plain(message: &str, text: &str, at: Option<usize>) -> String {
 /// The message about a key that its table does not have.
 fn of_key(key: &str, known: &[&str], heading: Option<&str>, text: &str) -> String {
     let has = |keys: &[String]| keys.iter().any(|one| one == key);
-    // The key may be the heading itself.
-    if heading.is_some_and(|heading| heading.trim_matches(['[', ']', ' ']) == key) {
-        return unknown("table", key, known, "");
-    }
     let place = heading.map_or(String::new(), |heading| format!(" in {heading}"));
     let is_template = heading.is_some_and(|heading| !heading.starts_with("[["));
     let is_for_routers = known.contains(&OF_ROUTER[0]);
@@ -106,6 +106,13 @@ fn heading(text: &str, at: usize) -> Option<&str> {
     text.get(..at)?.lines().rev().find_map(as_heading)
 }
 
+fn is_heading_at(text: &str, at: usize) -> bool {
+    let (Some(before), Some(behind)) = (text.get(..at), text.get(at..)) else { return false };
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    let end = behind.find('\n').map_or(text.len(), |end| at + end);
+    as_heading(&text[start..end]).is_some()
+}
+
 fn first_heading(text: &str) -> Option<(usize, &str)> {
     let headings = text.lines().enumerate();
     headings.filter_map(|(number, line)| Some((number + 1, as_heading(line)?))).next()
@@ -156,8 +163,8 @@ mod tests {
                 "line 3: unknown key `password` in [defaults] (did you mean `password_file`?)",
             ),
             (
-                format!("{head}[[ruoter]]\nname = \"x\"\n"),
-                "line 2: unknown table `ruoter` (did you mean `router`?)",
+                format!("{head}{router}[[ruoter]]\nname = \"x\"\n"),
+                "line 7: unknown table `ruoter` (did you mean `router`?)",
             ),
             (
                 format!("{head}{router}adress = \"x\"\n"),
