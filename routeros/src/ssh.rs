@@ -151,9 +151,20 @@ impl SshConnection {
 
     pub async fn host_key(router: &Router) -> Result<HostKey, SshFault> {
         match connect(&Router { host_key: Default::default(), ..router.clone() }).await {
-            Err(SshFault::UnknownKey(key)) => Ok(key),
+            Err(SshFault::UnknownKey(key, _)) => Ok(key),
             Err(fault) => Err(fault),
             Ok(_) => Err(SshFault::Unreachable("the router sent no host key".into())),
+        }
+    }
+
+    /// The host key of a router that shows none of the pinned ones, or none.
+    pub async fn new_host_key(router: &Router) -> Result<Option<HostKey>, SshFault> {
+        match connect(router).await {
+            Ok(_) => Ok(None),
+            Err(SshFault::ChangedKey(_) | SshFault::UnknownKey(..) | SshFault::Algorithms(_)) => {
+                SshConnection::host_key(router).await.map(Some)
+            }
+            Err(fault) => Err(fault),
         }
     }
 
@@ -336,7 +347,7 @@ type Connected = (Handle<HostKeyCheck>, Option<IpAddr>, Option<Arc<SshConnection
 async fn connect(router: &Router) -> Result<Connected, SshFault> {
     let pinned = router.host_key.0.clone();
     let untrusted = Arc::new(Mutex::new(None));
-    let client = HostKeyCheck { pinned: pinned.clone(), untrusted: Arc::clone(&untrusted) };
+    let client = HostKeyCheck { pinned, untrusted: Arc::clone(&untrusted) };
     let Transport { stream, peer, jump } = Transport::open(router).await?;
     let connect = client::connect_stream(Arc::new(options(router)), stream, client);
     let connected = timeout(STEP_TIMEOUT, connect).await.map_err(|_| no_answer())?;
@@ -345,7 +356,7 @@ async fn connect(router: &Router) -> Result<Connected, SshFault> {
             return SshFault::Algorithms(algorithms::missing(kind, theirs, router));
         }
         let key = lock(&untrusted).take();
-        fault(error, key.map(|key| (key, pinned.as_slice())))
+        fault(error, key.map(|key| (key, router)))
     })?;
     Ok((handle, peer, jump))
 }
