@@ -184,6 +184,11 @@ fn print_findings(findings: &[Finding], format: Format) -> Result<(), Error> {
     for Finding { router, address, host_key, login, rights, log, rule, export, clock, .. } in
         findings
     {
+        // In days, if it is far off; a program gets seconds.
+        let clock = &clock
+            .strip_suffix(" s")
+            .and_then(|off| off.parse().ok())
+            .map_or(clock.clone(), difference);
         let cells = [router, address, host_key, login, rights, log, rule, export, clock];
         let cell = |text: &String| if text.is_empty() { "-".to_owned() } else { text.clone() };
         rows.push(cells.map(cell).to_vec());
@@ -243,7 +248,7 @@ async fn check_router(router: &Router, archive: &Archive, listens: bool) -> Find
     finding.clock = match answer(&connection, "/system clock print").await.as_deref().map(clock) {
         Ok(Some(time)) => match time.as_second() - Timestamp::now().as_second() {
             off if off.abs() <= CLOCK_TOLERANCE => "ok".into(),
-            off => difference(off),
+            off => format!("{off:+} s"),
         },
         Ok(None) => "unreadable".into(),
         Err(fault) => fault.to_owned(),

@@ -99,6 +99,9 @@ impl Recorder {
     ) -> Recorder {
         // The ancestor mails each change.
         let window = Duration::from_secs(if print { 0 } else { config.mail_digest });
+        // Of an earlier process: what was not in effect is so now. Hooks are tried again.
+        let mut service = ServiceState::read(&config.archive);
+        service.failing_hooks.clear();
         Recorder {
             zone: TimeZone::system(),
             journal: Journal::new(&config.archive),
@@ -118,7 +121,7 @@ impl Recorder {
             shared: Mutex::default(),
             statuses: Mutex::default(),
             secret_tags: Mutex::default(),
-            service: Mutex::default(),
+            service: Mutex::new(service),
             syslog_senders: Arc::default(),
             config: config.clone(),
             print,

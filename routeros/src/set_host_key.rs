@@ -211,6 +211,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let (new, old) = (PathBuf::from(name), fs::metadata(path)?);
+    let _ = fs::remove_file(&new); // of a process that was killed
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     let mut write = || {
         if (old.uid(), old.gid()) != (file.metadata()?.uid(), file.metadata()?.gid()) {

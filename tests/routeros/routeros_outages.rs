@@ -168,10 +168,13 @@ fn a_configuration_that_is_not_in_effect() {
     let gone = command(&watching, &["log", "core1", "--all"], "").ok();
     assert!(gone.stderr.contains("core1 is not in the configuration"), "{gone:?}");
     assert!(gone.stdout.contains("first contact"), "{gone:?}");
+    let rest = command(&watching, &["log"], "").ok();
+    assert!(rest.stderr.contains("left out: core1 (each by its name)"), "{rest:?}");
     command(&watching, &["log", "core2"], "").refused("aw-routeros", &["core2: no router of this"]);
     daemon.stop().ok();
     let daemon = watching.start();
     daemon.stderr.wait_for("core0: connected");
+    wait_until("the restart is the end", || subjects(&sink, "configuration in effect") == 2);
     wait_until("all is well", || health(&watching).status.success());
     daemon.stop().ok();
 }
@@ -222,5 +225,20 @@ fn a_hook_that_cannot_be_started() {
     sink.wait_for(&[&format!("Subject: [addrwatch] hook {name} works again\n")]);
     assert!(out.exists());
     wait_until("all is well", || health(&watching).status.success());
+    daemon.stop().ok();
+}
+
+/// Exports that the router cuts are mailed once, and once more when they are whole.
+#[test]
+fn exports_that_are_cut_for_a_while() {
+    let (routers, sink, ring) = ([Router::start(Version::V7)], MailSink::start(), Ring::new());
+    let watching = watching(&routers, &ring, &sink);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    routers[0].state().faults.cut = Some(100);
+    routers[0].add("alice", "/ip dns set servers=192.0.2.53");
+    sink.wait_for(&["Subject: [addrwatch] core0: incomplete export\n"]);
+    routers[0].state().faults.cut = None;
+    sink.wait_for(&["Subject: [addrwatch] core0: exports are recorded again\n"]);
     daemon.stop().ok();
 }
