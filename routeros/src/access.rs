@@ -8,11 +8,13 @@ use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use aw_service::{Error, UserAccount, failed, info};
+use aw_service::{Error, UserAccount, failed, info, warn};
 use rustix::process::{geteuid, getuid};
 use uzers::{get_group_by_gid, get_user_by_uid};
 
 use crate::{
+    add::quoted,
+    archive::Archive,
     config::{self, Config},
     daemon::DEFAULT_USERS,
     health::is_running,
@@ -70,9 +72,19 @@ fn of_person(path: &Path) -> String {
     }
 }
 
-/// The configuration, if the archive may be read.
+/// The address of routers whose entries are not read.
+pub const NOT_READ: &str = "-";
+
+/// The configuration, if the archive may be read. With a mistake in it, the archive and the routers that are there.
 pub fn read_config(path: &Path) -> Result<Config, Error> {
-    let config = read_or_explain(path).map_err(failed)?;
+    let config = read_or_explain(path).or_else(|why| {
+        let archive = config::archive_of_rejected(path);
+        let config = archive.and_then(|archive| config_of_archive(&archive));
+        if config.is_some() {
+            warn(format_args!("{why}: the routers of the archive are used"));
+        }
+        config.ok_or(failed(why))
+    })?;
     if config.routers.is_empty() {
         info(format_args!("no routers in {} (aw-routeros add HOST adds one)", path.display()));
     }
@@ -83,6 +95,18 @@ pub fn read_config(path: &Path) -> Result<Config, Error> {
         }
         _ => Ok(config),
     }
+}
+
+/// What commands that only read the archive need of a configuration.
+fn config_of_archive(archive: &Path) -> Option<Config> {
+    let mut text = format!("archive = {}\n", quoted(&archive.to_string_lossy()));
+    for name in Archive::names(archive).ok()? {
+        text += &format!(
+            "[[router]]\nname = {:?}\naddress = {NOT_READ:?}\nuser = \"-\"\nagent = true\n",
+            name.as_str()
+        );
+    }
+    Config::parse(&text).ok()
 }
 
 /// The configuration, or why it is rejected, and that a running daemon still has the one before.

@@ -7,14 +7,15 @@ mod try_logins;
 
 use std::path::{Path, PathBuf};
 
-use aw_service::{Error, HostPort, failed};
+use aw_service::{Error, HostPort, failed, info};
 use clap::Args;
 
 use self::entries::NewRouter;
 pub use self::entries::{ConfigFile, quoted};
 use crate::{
-    config::{Config, Router, RouterName, router_address},
+    config::{Config, DEFAULT_PATH, Router, RouterName, router_address},
     host_key::{self, HostKey},
+    login_gate::Credential,
     ssh::{SshConnection, SshFault},
     terminal::{ask, ask_secret, confirm, print},
 };
@@ -37,10 +38,10 @@ pub struct AddOptions {
     /// Name of the router in the archive, in messages and in mail
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// User that logs in to the router
+    /// User that logs in to the router [default: that of the group or of [defaults], else asked for]
     #[arg(long, value_name = "LOGIN")]
     login: Option<String>,
-    /// Read the password from the first line of FILE; without a login option, ask for it and write it to NAME.pass beside the configuration file
+    /// Read the password from the first line of FILE; without a login option, that of [defaults] or the group is used, or asked for and written to NAME.pass beside the configuration file
     #[arg(long, value_name = "FILE", group = "credentials")]
     password_file: Option<PathBuf>,
     /// Log in with this private key
@@ -58,7 +59,7 @@ pub struct AddOptions {
 }
 
 /// Where a router prints its host key.
-const COMPARE: &str = "(there: /ip ssh export-host-key; then ssh-keygen -lf FILE)";
+pub const COMPARE: &str = "(there: /ip ssh export-host-key; then ssh-keygen -lf FILE)";
 
 pub fn run(path: &Path, options: &AddOptions) -> Result<(), Error> {
     let file = ConfigFile::read(path)?;
@@ -75,36 +76,69 @@ pub fn run(path: &Path, options: &AddOptions) -> Result<(), Error> {
     entries::check_name(&name, &address).map_err(failed)?;
     let name = RouterName::try_from(name).map_err(failed)?;
     if file.config.routers.iter().any(|router| router.name == name) {
-        return Err(failed(format_args!("{name}: a router of this name exists (choose another)")));
+        return Err(failed(format_args!(
+            "{name}: a router of this name exists (choose another; aw-routeros host-key {name} sets a new host key)"
+        )));
     }
     let key = confirm_host_key(&address, options.legacy, options.host_key.as_ref())?;
-    let login = match &options.login {
-        Some(login) => login.clone(),
-        None => ask("Login: ", "--login")?,
+    let mut router = NewRouter {
+        entry: format!(
+            "name = {}\naddress = {}\n",
+            quoted(name.as_str()),
+            quoted(&address.to_string())
+        ),
+        name: name.clone(),
+        address: address.clone(),
+        password: None,
     };
-    let (credentials, password) = credentials(path, options, &name)?;
-    let mut entry = format!(
-        "name = {}\naddress = {}\nuser = {}\n{credentials}host_key = {}\n",
-        quoted(name.as_str()),
-        quoted(&address.to_string()),
-        quoted(&login),
-        quoted(&key.to_string()),
-    );
-    if options.legacy {
-        entry.push_str("legacy = true\n");
-    }
     if let Some(group) = &options.group {
-        entry.push_str(&format!("group = {}\n", quoted(group)));
+        router.entry += &format!("group = {}\n", quoted(group));
     }
-    let router = NewRouter { name: name.clone(), address: address.clone(), entry, password };
+    let (has_user, has_login) = file.defaults(&router);
+    let login = match &options.login {
+        None if has_user => None,
+        None => Some(ask("Login: ", "--login")?),
+        login => login.clone(),
+    };
+    if let Some(login) = &login {
+        if login.trim().is_empty() {
+            return Err(failed("Login: it is empty: nothing was sent (write the name of a user)"));
+        }
+        router.entry += &format!("user = {}\n", quoted(login));
+    }
+    let (credentials, password) = credentials(path, options, &name, has_login)?;
+    router.password = password;
+    router.entry += &credentials;
+    router.entry += &format!("host_key = {}\n", quoted(&key.to_string()));
+    router.entry += if options.legacy { "legacy = true\n" } else { "" };
+    if login.is_none() || credentials.is_empty() {
+        for router in file.with("", std::slice::from_ref(&router))? {
+            let of = Credential::of(&router);
+            info(format_args!("login: {of} (of [defaults] or the group, where no option sets it)"));
+        }
+    }
     let (_, faults) = file.add("", vec![router])?;
     if let Some((_, fault)) = faults.first() {
         return Err(failed(format_args!("{name} ({address}): {fault}: nothing was changed")));
     }
-    print(&format!(
-        "{name} is added to {} (next: aw-routeros check {name}; SIGHUP makes a running aw-routeros read the file)\n",
-        path.display()
-    ))
+    let next = next(&file, &format!(" {name}"));
+    print(&format!("{name} is added to {}{next}\n", path.display()))
+}
+
+/// What to do once a router is added.
+fn next(file: &ConfigFile, name: &str) -> String {
+    let path = file.path();
+    let option = match path == Path::new(DEFAULT_PATH) {
+        true => String::new(),
+        false => format!(" -c {}", path.display()),
+    };
+    let mail = match &file.config.mail {
+        Some(_) => "",
+        None => "; no mail is sent before the file has a table [mail]: man addrwatch-routeros.toml",
+    };
+    format!(
+        " (next: aw-routeros{option} check{name}; systemctl reload aw-routeros makes a running one read the file{mail})"
+    )
 }
 
 /// Adds the routers of a list. What the options do not set, the group or the defaults of the file must have.
@@ -137,16 +171,23 @@ fn credentials(
     config: &Path,
     options: &AddOptions,
     name: &RouterName,
+    has_login: bool,
 ) -> Result<(String, Option<(PathBuf, String)>), Error> {
     let file = |path: &Path| quoted(&absolute(path).to_string_lossy());
     Ok(match (&options.password_file, &options.key_file, options.agent) {
         (Some(path), ..) => (format!("password_file = {}\n", file(path)), None),
         (_, Some(path), _) => (format!("key_file = {}\n", file(path)), None),
         (.., true) => ("agent = true\n".into(), None),
+        _ if has_login => (String::new(), None),
         _ => {
             let path = config.parent().unwrap_or(Path::new(".")).join(format!("{name}.pass"));
             let line = format!("password_file = {}\n", file(&path));
             let password = ask_secret("Password: ", "--password-file, --key-file or --agent")?;
+            if password.is_empty() {
+                return Err(failed(
+                    "Password: it is empty: nothing was sent (set --password-file, --key-file or --agent, or give the user a password)",
+                ));
+            }
             (line, Some((path, format!("{password}\n"))))
         }
     })
@@ -168,7 +209,7 @@ pub fn confirm_host_key(
     };
     let router = Router { legacy_group1: legacy, ..router };
     let key = block_on(SshConnection::host_key(&router))?
-        .map_err(|fault| failed(format_args!("{address}: {}", remedy(fault, legacy))))?;
+        .map_err(|fault| failed(format_args!("connect to {address}: {}", remedy(fault, legacy))))?;
     match expected {
         Some(expected) if expected.fingerprint == key.fingerprint => return Ok(key),
         Some(_) => {

@@ -112,6 +112,11 @@ impl Archive {
         Ok(())
     }
 
+    /// Whether it exists.
+    pub fn is_there(&self) -> bool {
+        self.directory.is_dir()
+    }
+
     /// Whether it has a configuration or facts of the router.
     pub fn is_begun(&self) -> bool {
         self.has_base() || self.path("facts.json").exists()
@@ -262,23 +267,30 @@ impl Archive {
 
     /// The state of the router; the default if the file is missing, and with a warning if it is damaged or too large.
     pub fn state(&self) -> io::Result<RouterState> {
-        let path = self.path("state.json");
-        let Some(file) = found(open_file(&path, FileKind::State))? else {
+        match self.whole_state() {
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                warn(format_args!("{}: {error}", self.path("state.json").display()));
+                Ok(RouterState::default())
+            }
+            state => state,
+        }
+    }
+
+    /// The same; a file that is damaged or too large is an error.
+    pub fn whole_state(&self) -> io::Result<RouterState> {
+        let Some(file) = found(open_file(&self.path("state.json"), FileKind::State))? else {
             return Ok(RouterState::default());
         };
         let damaged = |why| {
-            warn(format_args!(
-                "{}: {why}: not used (the running daemon replaces it)",
-                path.display()
-            ));
-            RouterState::default()
+            let why = format!("{why}: not used (the running daemon replaces it)");
+            io::Error::new(ErrorKind::InvalidData, why)
         };
         let mut bytes = Vec::new();
         file.take(MAX_STATE + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_STATE {
-            return Ok(damaged("it is larger than 1 MiB"));
+            return Err(damaged("it is larger than 1 MiB"));
         }
-        Ok(serde_json::from_slice(&bytes).unwrap_or_else(|_| damaged("it is damaged")))
+        serde_json::from_slice(&bytes).map_err(|_| damaged("it is damaged"))
     }
 
     pub fn set_state(&self, state: &RouterState) -> io::Result<()> {

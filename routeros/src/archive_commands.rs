@@ -26,8 +26,12 @@ use crate::{
     config_export::parse_stored,
     diff::Difference,
     mask::{mask, mask_json},
+    reload::some_of,
     terminal::{print, table},
 };
+
+/// Routers that a message names.
+const NAMED: usize = 10;
 
 /// Output format.
 #[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
@@ -102,7 +106,7 @@ pub fn log(path: &Path, options: &LogOptions) -> Result<(), Error> {
     let mut changes: Vec<Change> = Vec::new();
     let names = match &options.router {
         Some(name) => vec![find_router(&config, name)?],
-        None => config.routers.iter().map(|router| router.name.clone()).collect(),
+        None => configured(&config),
     };
     if options.all {
         return all_messages::print_all(&config, &names, options);
@@ -196,6 +200,9 @@ pub fn diff(path: &Path, options: &DiffOptions) -> Result<(), Error> {
             "added": added, "removed": removed, "diff": text,
         }));
     }
+    if difference.is_empty() {
+        info(format_args!("{name}: {from} and {to} are the same"));
+    }
     options.output.print(&format!("--- {from}\n+++ {to}\n{}", difference.text))
 }
 
@@ -218,13 +225,46 @@ fn diff_routers(
             "added": added, "removed": removed, "diff": text,
         }));
     }
+    if difference.is_empty() {
+        info(format_args!("{from} and {to} have the same configuration"));
+    }
     output.print(&format!("--- {from}\n+++ {to}\n{}", difference.text))
 }
 
-pub fn find_router(config: &Config, name: &str) -> Result<RouterName, Error> {
+/// A router of the configuration.
+pub fn find_configured(config: &Config, name: &str) -> Result<RouterName, Error> {
     let found = config.routers.iter().find(|router| router.name.as_str() == name);
     let found = found.map(|router| router.name.clone());
     found.ok_or_else(|| failed(format_args!("{name}: no router of this name in the configuration")))
+}
+
+/// The routers of the configuration. Others of the archive are named, because they are left out.
+fn configured(config: &Config) -> Vec<RouterName> {
+    let names: Vec<_> = config.routers.iter().map(|router| router.name.clone()).collect();
+    let mut others = Archive::names(&config.archive).unwrap_or_default();
+    others.retain(|name| !names.contains(name));
+    if !others.is_empty() {
+        let others = some_of(&others, NAMED);
+        info(format_args!("not in the configuration, and left out: {others} (each by its name)"));
+    }
+    names
+}
+
+/// A router of the configuration or of the archive.
+pub fn find_router(config: &Config, name: &str) -> Result<RouterName, Error> {
+    if let Ok(name) = find_configured(config, name) {
+        return Ok(name);
+    }
+    // One that was removed, or has another name now.
+    match RouterName::try_from(name.to_owned()) {
+        Ok(name) if Archive::of(&config.archive, &name).is_there() => {
+            info(format_args!("{name} is not in the configuration: this is what its archive has"));
+            Ok(name)
+        }
+        _ => Err(failed(format_args!(
+            "{name}: no router of this name in the configuration, nor in the archive (aw-routeros show lists them)"
+        ))),
+    }
 }
 
 /// The only snapshot whose name begins with `start`.
@@ -254,7 +294,7 @@ fn read<T>(name: &RouterName, result: std::io::Result<T>) -> Result<T, Error> {
     result.map_err(|error| Error::io(format_args!("read the archive of {name}"), error))
 }
 
-fn local(time: Timestamp) -> String {
+pub fn local(time: Timestamp) -> String {
     Zoned::new(time, TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 

@@ -7,7 +7,7 @@ mod service;
 use std::{path::Path, sync::atomic::Ordering, time::Duration};
 
 use aw_notify::Mail;
-use aw_service::{Error, Identity, failed, info, run_as, warn};
+use aw_service::{Error, Identity, count_of, failed, info, run_as, warn};
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -124,7 +124,8 @@ fn check(path: &Path, options: &CheckOptions) -> Result<(), Error> {
         results.push(format!("{failing} of {} routers cannot be followed", findings.len()));
     }
     if !faults.is_empty() {
-        results.push("the service has the faults above".into());
+        let faults = count_of(faults.len() as u64, "fault", "faults");
+        results.push(format!("{faults} of the service (the lines before this one)"));
     }
     if results.is_empty() { Ok(()) } else { Err(failed(results.join("; "))) }
 }
@@ -183,6 +184,11 @@ fn print_findings(findings: &[Finding], format: Format) -> Result<(), Error> {
     for Finding { router, address, host_key, login, rights, log, rule, export, clock, .. } in
         findings
     {
+        // In days, if it is far off; a program gets seconds.
+        let clock = &clock
+            .strip_suffix(" s")
+            .and_then(|off| off.parse().ok())
+            .map_or(clock.clone(), difference);
         let cells = [router, address, host_key, login, rights, log, rule, export, clock];
         let cell = |text: &String| if text.is_empty() { "-".to_owned() } else { text.clone() };
         rows.push(cells.map(cell).to_vec());
@@ -201,7 +207,7 @@ async fn check_router(router: &Router, archive: &Archive, listens: bool) -> Find
         Ok(connection) => connection,
         Err(fault) => {
             match &fault {
-                SshFault::ChangedKey(_) | SshFault::UnknownKey(_) => {
+                SshFault::ChangedKey(_) | SshFault::UnknownKey(..) => {
                     finding.host_key = fault.to_string();
                 }
                 SshFault::Refused(_) => {
@@ -249,6 +255,29 @@ async fn check_router(router: &Router, archive: &Archive, listens: bool) -> Find
     };
     connection.close().await;
     finding
+}
+
+/// By how much a clock is ahead of this machine's, or behind it.
+fn difference(seconds: i64) -> String {
+    const DAY: i64 = 24 * 3600;
+    let word = if seconds > 0 { "ahead" } else { "behind" };
+    match seconds.abs() {
+        off @ ..DAY => format!("{off} s {word}"),
+        off => format!("{} {word}", count_of((off / DAY).cast_unsigned(), "day", "days")),
+    }
+}
+
+#[cfg(test)]
+#[test]
+fn differences_of_clocks() {
+    for (seconds, text) in [
+        (300, "300 s ahead"),
+        (-121, "121 s behind"),
+        (-817_584_486, "9462 days behind"),
+        (90_000, "1 day ahead"),
+    ] {
+        assert_eq!(difference(seconds), text);
+    }
 }
 
 /// The text that a command prints, or the fault.

@@ -22,7 +22,7 @@ use shm_layout::RingName;
 use self::{jump::link_jumps, router_values::deserialize_address};
 pub use self::{
     router_values::{HostKeys, MailNoted, RouterName, router_address},
-    tables::unknown_group,
+    tables::{files_of_include, unknown_group},
 };
 use crate::{
     access, hooks::HookCommand, ignore::IgnoreRule, seal::Recipient, syslog::ListenAddress,
@@ -311,6 +311,11 @@ impl Config {
             return Err(format!("alarm_after: must be at most {MAX_SECONDS}").into());
         }
         Ok(())
+    }
+
+    /// All hooks: first those after changes.
+    pub fn hooks(&self) -> impl Iterator<Item = &HookCommand> {
+        self.hooks.iter().chain(&self.commit_hooks)
     }
 
     /// The ring, if one is configured.

@@ -35,7 +35,7 @@ use crate::{
     config::Config,
     control::{self, ExportRequest},
     git::Repository,
-    hooks::{self, Hooks},
+    hooks::{self, HookCommand, Hooks},
     login_gate,
     open_files::shortage,
     recorder::Recorder,
@@ -81,6 +81,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     });
     let prepared = prepared.transpose()?;
     let syslog = config.syslog.as_ref().map(SyslogSockets::open).transpose()?;
+    config.hooks().filter_map(HookCommand::shell_text).for_each(warn);
     let hooks = hooks::start(&config, identity.as_ref(), options.service.daemon)?;
     let open_files = raise_open_files(); // not for the programs of hooks
     shortage(&config.routers, open_files).iter().for_each(warn);
@@ -109,6 +110,7 @@ pub fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
     let hooks = hooks.map(|pipes| Hooks::new(pipes, &config)).transpose()?;
     let recorder = Recorder::new(&config, false, mailer, ring, git).with_hooks(hooks);
     let recorder = Arc::new(recorder);
+    recorder.configuration_read("");
     recorder.mask_bases();
     recorder.commit_archive();
     recorder.send_earlier_mail();
@@ -199,7 +201,10 @@ async fn follow(
                     reloads.send_modify(|times| *times += 1);
                     current = new;
                 }
-                Err(cause) => warn(format_args!("{cause}: the old configuration stays in effect")),
+                Err(cause) => {
+                    warn(format_args!("{cause}: the old configuration stays in effect"));
+                    recorder.configuration_read(&cause);
+                }
             }
         }
     }
@@ -221,13 +226,16 @@ fn start_line(config: &Config) -> String {
 fn reload_routers(tasks: &mut RouterTasks, old: &Config, new: &Config) {
     new.warnings.iter().for_each(warn);
     let keys = reload::keys_for_a_restart(&tasks.recorder.config, new);
+    let mut why = String::new();
     if !keys.is_empty() {
-        warn(format_args!(
+        why = format!(
             "changed in the configuration, and not in effect: {}: {}",
             keys.join(", "),
             start_access::RESTART
-        ));
+        );
+        warn(&why);
     }
+    tasks.recorder.configuration_read(&why);
     tasks.set(&new.routers);
     let differ = reload::routers_that_differ(&old.routers, &new.routers);
     info(format_args!("configuration loaded: {} routers{differ}", new.routers.len()));

@@ -15,7 +15,7 @@ use clap::Args;
 
 use crate::{
     access,
-    archive_commands::{Format, find_router},
+    archive_commands::{Format, find_configured},
     config::Config,
     control::{self, ANSWER_TIME, MAX_LINE, Request},
     mask::mask,
@@ -37,7 +37,7 @@ const CLOSED: &str = "the daemon closed the connection: it ended, has too many r
 
 pub fn run(path: &Path, options: &ExportOptions) -> Result<(), Error> {
     let config = Config::read(path).map_err(failed)?;
-    let name = find_router(&config, &options.router)?;
+    let name = find_configured(&config, &options.router)?;
     let mut answer = request(&config.archive, name.as_str()).map_err(failed)?;
     // A fault may repeat what the router said, and names in its log are chosen by users.
     for text in [&mut answer.why, &mut answer.who].into_iter().chain(&mut answer.users) {

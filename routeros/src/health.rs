@@ -15,11 +15,13 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     access::read_or_explain,
     archive::{Archive, RouterState},
-    config::RouterName,
+    archive_commands::local,
+    config::{RouterName, archive_of_rejected},
     daemon::lock_path,
     mask::mask,
     recorder::{CONNECTING, is_followed},
     reload::some_of,
+    service_state::ServiceState,
     session::without_next_try,
 };
 
@@ -40,16 +42,21 @@ pub fn run(path: &Path) -> ExitCode {
 }
 
 fn check(path: &Path) -> Result<String, String> {
-    let config = read_or_explain(path)?;
+    let config = read_or_explain(path).map_err(|why| {
+        let archive = archive_of_rejected(path).filter(|archive| is_running(archive) == Ok(true));
+        let service = archive.map(|archive| ServiceState::read(&archive).runs_with(local));
+        service.unwrap_or_default() + &why
+    })?;
     if config.routers.is_empty() {
         return Err("no router is configured (aw-routeros add HOST)".into());
     }
     if !is_running(&config.archive)? {
         return Err("not running (systemctl start aw-routeros)".into());
     }
+    let mut faults = ServiceState::read(&config.archive).faults(local);
     let (mut failing, mut number, mut waiting) = (Vec::<Failing>::new(), 0, 0);
     for router in &config.routers {
-        let state = Archive::of(&config.archive, &router.name).state();
+        let state = Archive::of(&config.archive, &router.name).whole_state();
         let (since, fault) = match state {
             Ok(state) => {
                 waiting += usize::from(state.exported.is_none() || state.status == CONNECTING);
@@ -71,7 +78,7 @@ fn check(path: &Path) -> Result<String, String> {
         1 => "1 router".to_owned(),
         count => format!("{count} routers"),
     };
-    if failing.is_empty() {
+    if failing.is_empty() && faults.is_empty() {
         return Ok(match waiting {
             0 => format!("{count}, followed, and exported completely"),
             _ => format!("{count}, {waiting} of them not yet connected or exported"),
@@ -82,7 +89,10 @@ fn check(path: &Path) -> Result<String, String> {
         more => format!("; and {more} more reasons"),
     };
     let shown: Vec<_> = failing.iter().take(NAMED).map(Failing::text).collect();
-    Err(format!("{number} of {count} not well: {}{more}", shown.join("; ")))
+    if number > 0 {
+        faults.push(format!("{number} of {count} not well: {}{more}", shown.join("; ")));
+    }
+    Err(faults.join("; "))
 }
 
 /// Routers with the same fault.

@@ -21,24 +21,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::{Condition, Error, Identity, failed, info};
+use aw_service::{Condition, Error, Identity, failed};
 use serde::{Deserialize, Serialize};
 
 pub use self::process::run_process;
-use crate::{config::Config, recorder::lock};
+use self::program::unusable;
+use crate::{access::own_name, config::Config, recorder::lock};
 
 /// Changes that wait for their hooks, and the bytes of their texts. Further ones are counted and start none.
 const MAX_WAITING: usize = 1000;
 const MAX_BYTES: usize = 16 << 20;
 /// Different failures of a hook that are reported until it works again, at most.
 const MAX_FAILURES: usize = 8;
+const ENDED: &str =
+    "the process that starts hooks has ended: no hook is started (restart aw-routeros)";
 /// How long the end of the daemon waits for hooks that run.
 const FINISH: Duration = Duration::from_secs(5);
 
 /// A program with its arguments: a list, or a text that is split at blanks.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "TextOrWords")]
-pub struct HookCommand(pub Vec<String>);
+pub struct HookCommand {
+    pub words: Vec<String>,
+    /// It was a text.
+    is_text: bool,
+}
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -51,9 +58,9 @@ impl TryFrom<TextOrWords> for HookCommand {
     type Error = String;
 
     fn try_from(command: TextOrWords) -> Result<HookCommand, String> {
-        let words = match command {
-            TextOrWords::Text(text) => text.split_whitespace().map(str::to_owned).collect(),
-            TextOrWords::Words(words) => words,
+        let (words, is_text): (Vec<_>, _) = match command {
+            TextOrWords::Text(text) => (text.split_whitespace().map(str::to_owned).collect(), true),
+            TextOrWords::Words(words) => (words, false),
         };
         let program = words.first().map_or("", String::as_str);
         if program.is_empty() || program.contains('/') && !program.starts_with('/') {
@@ -61,7 +68,33 @@ impl TryFrom<TextOrWords> for HookCommand {
                 "hook {program:?}: must be a name in PATH or an absolute path (a text is split at blanks)"
             ));
         }
-        Ok(HookCommand(words))
+        Ok(HookCommand { words, is_text })
+    }
+}
+
+impl HookCommand {
+    pub fn program(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
+    }
+
+    /// That a text is one for a shell, which does not run it.
+    pub fn shell_text(&self) -> Option<String> {
+        let is_of_shell = |word: &&String| {
+            word.contains(['|', '>', '<', ';', '`', '"', '\'', '$'])
+                || ["&", "&&"].contains(&&***word)
+        };
+        let word = self.words.iter().find(is_of_shell).filter(|_| self.is_text)?;
+        let text = self.words.join(" ");
+        Some(format!(
+            "hook {}: no shell runs it, so that {word:?} is passed on as it is (write [\"/bin/sh\", \"-c\", {text:?}])",
+            self.program()
+        ))
+    }
+
+    /// Why this user cannot start the program.
+    pub fn unusable(&self) -> Option<String> {
+        let (program, why) = (self.program(), unusable(self.program())?);
+        Some(format!("hook {program}: {why} ({})", remedy(&why, program)))
     }
 }
 
@@ -92,7 +125,23 @@ pub struct HookEvent {
 #[derive(Debug, Deserialize, Serialize)]
 struct HookResult {
     hook: usize,
+    /// The router of the change; empty: the program was looked for at the start.
+    router: String,
     failure: Option<String>,
+}
+
+/// A hook fails, or works again.
+#[derive(Debug)]
+pub struct HookReport {
+    pub subject: String,
+    pub text: String,
+    pub is_over: bool,
+}
+
+impl HookReport {
+    fn fault(subject: String, text: String) -> HookReport {
+        HookReport { subject, text, is_over: false }
+    }
 }
 
 pub struct HookPipes {
@@ -130,7 +179,7 @@ pub fn start(
     };
     let git = config.git.as_ref().map(|path| ("GIT_DIR".into(), path.display().to_string()));
     let setup = HookSetup {
-        hooks: config.hooks.iter().chain(&config.commit_hooks).map(|hook| hook.0.clone()).collect(),
+        hooks: config.hooks().map(|hook| hook.words.clone()).collect(),
         of_changes: config.hooks.len(),
         timeout: config.hook_timeout,
         variables: git.into_iter().collect(),
@@ -155,6 +204,8 @@ pub struct Hooks {
 struct Faults {
     /// The reported failures of hooks that fail, by number.
     failing: BTreeMap<usize, BTreeSet<String>>,
+    /// The last failure of each.
+    last: BTreeMap<usize, String>,
     /// There are too many changes, of which so many started no hook.
     full: Condition,
     lost: u64,
@@ -185,8 +236,7 @@ impl Hooks {
             results.try_for_each(|result| send.send(result)).ok()
         };
         thread::Builder::new().name("hook results".into()).spawn(read).map_err(failure)?;
-        let name = |command: &HookCommand| command.0.first().cloned().unwrap_or_default();
-        let names = config.hooks.iter().chain(&config.commit_hooks).map(name).collect();
+        let names = config.hooks().map(|hook| hook.program().to_owned()).collect();
         let (results, faults) = (Mutex::new(results), Mutex::default());
         Ok(Hooks { to, waiting, results, names, faults })
     }
@@ -203,46 +253,64 @@ impl Hooks {
         }
     }
 
-    /// Faults that were not reported yet; to be called about once a second. The end of each is logged.
-    pub fn faults(&self) -> Vec<String> {
+    /// The hooks that fail, each with its last failure.
+    pub fn failing(&self) -> Vec<String> {
+        let faults = &*lock(&self.faults);
+        let mut failing: Vec<_> = faults.last.values().cloned().collect();
+        failing.extend(faults.ended.is_present().then(|| ENDED.to_owned()));
+        failing
+    }
+
+    /// What was not reported yet; to be called about once a second.
+    pub fn reports(&self) -> Vec<HookReport> {
         let (results, faults) = (lock(&self.results), &mut *lock(&self.faults));
         let mut reports = Vec::new();
         let ended = loop {
             match results.try_recv() {
-                Ok(HookResult { hook, failure }) => {
-                    let Some(name) = self.names.get(hook) else { continue };
-                    match failure {
-                        Some(why) => {
-                            let known = faults.failing.entry(hook).or_default();
-                            if known.len() < MAX_FAILURES && known.insert(kind(&why)) {
-                                reports.push(format!("hook {name}: {why}"));
-                            }
-                        }
-                        None if faults.failing.remove(&hook).is_some() => {
-                            info(format_args!("hook {name}: works again"));
-                        }
-                        None => {}
-                    }
-                }
+                Ok(result) => reports.extend(self.report(result, faults)),
                 Err(TryRecvError::Empty) => break false,
                 Err(TryRecvError::Disconnected) => break true,
             }
         };
         if ended && faults.ended.set("") {
-            reports.push(
-                "the process that starts hooks has ended: no hook is started (restart aw-routeros)"
-                    .into(),
-            );
+            reports.push(HookReport::fault("no hook is started".into(), ENDED.into()));
         } else if !ended && faults.lost > 0 && faults.full.set("") {
-            reports.push(
-                "hooks: they take too long, so that changes start none until others have ended"
-                    .into(),
-            );
+            let text = "hooks: they take too long, so that changes start none until others have ended (hook_timeout limits each)";
+            reports.push(HookReport::fault("hooks take too long".into(), text.into()));
         } else if faults.lost > 0 && self.waiting.load(Relaxed) == 0 && faults.full.clear() {
-            info(format_args!("hooks: changes that started none: {}", faults.lost));
+            let text = format!("hooks: changes that started none: {}", faults.lost);
+            reports.push(HookReport {
+                subject: "hooks are started again".into(),
+                text,
+                is_over: true,
+            });
             faults.lost = 0;
         }
         reports
+    }
+
+    /// What is reported of the end of a hook. Another cause of its failure is reported too.
+    fn report(&self, result: HookResult, faults: &mut Faults) -> Option<HookReport> {
+        let HookResult { hook, router, failure } = result;
+        let name = self.names.get(hook)?;
+        let Some(why) = failure else {
+            faults.last.remove(&hook);
+            faults.failing.remove(&hook)?;
+            let (subject, text) =
+                (format!("hook {name} works again"), format!("hook {name}: works again"));
+            return Some(HookReport { subject, text, is_over: true });
+        };
+        faults.last.insert(hook, format!("hook {name} fails: {why}"));
+        let known = faults.failing.entry(hook).or_default();
+        if known.len() >= MAX_FAILURES || !known.insert(kind(&why)) {
+            return None;
+        }
+        let at = match router.is_empty() {
+            true => "at the start".into(),
+            false => format!("at a change of {router}"),
+        };
+        let text = format!("hook {name}: {why}; {at} ({})", remedy(&why, name));
+        Some(HookReport::fault(format!("hook {name} fails"), text))
     }
 
     /// Waits for hooks that run, for a short time.
@@ -256,6 +324,24 @@ impl Hooks {
     }
 }
 
+/// What to do about the failure of a hook.
+fn remedy(why: &str, program: &str) -> String {
+    let me = own_name();
+    match why {
+        _ if why.starts_with("no such file") => {
+            "create it, or the interpreter in its first line; or correct the key hooks and restart aw-routeros".into()
+        }
+        _ if why.starts_with("permission denied") => {
+            format!("chmod +x {program}; {me} must be allowed to enter its directory")
+        }
+        _ if why.starts_with("exec format error") => {
+            "its first line must be #! and an interpreter, such as #!/bin/sh".into()
+        }
+        _ if why.starts_with("no end after") => "a hook must end by itself in this time".into(),
+        _ => format!("try it: sudo -u {me} {program}"),
+    }
+}
+
 /// A failure without the numbers of its message, such as a time, which do not make it another one. The status stays.
 fn kind(why: &str) -> String {
     let (status, message) = why.split_at(why.floor_char_boundary(16));
@@ -263,27 +349,5 @@ fn kind(why: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kinds_of_failures() {
-        let same = |a, b| kind(a) == kind(b);
-        assert!(same("exit status: 1: 10:00:01 no way", "exit status: 1: 11:30:00 no way"));
-        assert!(!same("exit status: 126: no", "exit status: 127: no"));
-        assert!(!same("no such file or directory", "permission denied"));
-    }
-
-    #[test]
-    fn commands() {
-        let parse = |text: &str| {
-            let value: toml::Value = toml::from_str(&format!("hook = {text}")).unwrap();
-            value["hook"].clone().try_into::<HookCommand>().map(|command| command.0)
-        };
-        assert_eq!(parse("\"git push\"").unwrap(), ["git", "push"]);
-        assert_eq!(parse("[\"/bin/sh\", \"-c\", \"a b\"]").unwrap(), ["/bin/sh", "-c", "a b"]);
-        for text in ["\"\"", "[]", "\"./x\"", "\"bin/x\""] {
-            assert!(parse(text).unwrap_err().to_string().contains("absolute path"), "{text}");
-        }
-    }
-}
+#[path = "hooks/tests.rs"]
+mod tests;

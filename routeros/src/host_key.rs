@@ -15,6 +15,8 @@ pub struct HostKey {
     pub fingerprint: Fingerprint,
 }
 
+/// Characters of a fingerprint: 32 bytes as base64 without padding.
+const DIGEST: usize = 43;
 const KINDS: [&str; 5] =
     ["ssh-rsa", "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"];
 
@@ -22,8 +24,18 @@ impl TryFrom<String> for HostKey {
     type Error = String;
 
     fn try_from(text: String) -> Result<HostKey, String> {
-        let fault =
-            || format!("host key {text:?}: must be SHA256:... (aw-routeros add HOST prints it)");
+        let fault = || {
+            let digest = text.rsplit_once("SHA256:").map(|(_, digest)| digest.trim().len());
+            match digest {
+                Some(length) if length != DIGEST => format!(
+                    "host key {text:?}: {DIGEST} characters stand behind SHA256:, and here {length} (copy it as a whole)"
+                ),
+                _ => format!(
+                    "host key {text:?}: must be SHA256:..., or one of {} before it (aw-routeros host-key NAME sets it)",
+                    KINDS.join(", ")
+                ),
+            }
+        };
         let (kind, print) = match text.trim().split_once(' ') {
             Some((kind, print)) if KINDS.contains(&kind) => (Some(kind.to_owned()), print.trim()),
             Some(_) => return Err(fault()),
@@ -97,6 +109,8 @@ mod tests {
         for text in ["", "SHA256:", "MD5:00", "SHA256:abc", &format!("dss {PRINT}")] {
             assert!(HostKey::try_from(text.to_owned()).is_err(), "{text}");
         }
+        let why = HostKey::try_from(PRINT[..PRINT.len() - 5].to_owned()).unwrap_err();
+        assert!(why.contains("43 characters stand behind SHA256:, and here 38"), "{why}");
     }
 
     #[test]

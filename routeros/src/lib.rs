@@ -43,7 +43,9 @@ mod open_files;
 mod recorder;
 mod reload;
 mod seal;
+mod service_state;
 mod session;
+mod set_host_key;
 mod sftp;
 mod shared_faults;
 mod ssh;
@@ -104,6 +106,8 @@ enum RouterosCommand {
     Add(add::AddOptions),
     /// Add the routers of Oxidized's router.db to the configuration file: prints their host keys, and asks once
     Import(import::ImportOptions),
+    /// Set the host keys of routers that show another one than in the configuration file: prints them, and asks once
+    HostKey(set_host_key::HostKeyOptions),
     /// List changes
     Log(archive_commands::LogOptions),
     /// Print the last change of a router, or the difference between two snapshots or two routers
@@ -127,6 +131,7 @@ Examples:
   aw-routeros -d                     follow all routers of the configuration file, in the background
   aw-routeros add 192.0.2.1          add a router
   aw-routeros add --from list.txt    add the routers of a list
+  aw-routeros host-key core1         set the new host key of core1
   aw-routeros check                  try each router once; with --send a test mail, too
   aw-routeros --health               check the health, for a monitoring system
   aw-routeros log core1 --since 7d   changes of the last 7 days
@@ -160,6 +165,7 @@ pub fn main() -> ExitCode {
         }
         Some(RouterosCommand::Add(add)) => add::run(&options.config, add),
         Some(RouterosCommand::Import(import)) => import::run(&options.config, import),
+        Some(RouterosCommand::HostKey(keys)) => set_host_key::run(&options.config, keys),
         Some(RouterosCommand::Log(log)) => archive_commands::log(&options.config, log),
         Some(RouterosCommand::Diff(diff)) => archive_commands::diff(&options.config, diff),
         Some(RouterosCommand::Grep(grep)) => archive_commands::grep(&options.config, grep),
@@ -172,12 +178,21 @@ pub fn main() -> ExitCode {
         }
         None => match (&options.host, &options.login) {
             (Some(host), Some(login)) => legacy::run(host, login, &options),
-            (Some(host), None) => Err(aw_service::failed(format_args!(
-                "{host}: not a command; HOST needs a LOGIN (aw-routeros --help lists the commands)"
-            ))),
+            (Some(host), None) => Err(aw_service::failed(not_a_command(host))),
             (None, _) => daemon::run(&options, startup),
         },
     })
+}
+
+/// A word that is neither a command nor a host with a login.
+fn not_a_command(word: &str) -> String {
+    let options = <Options as clap::CommandFactory>::command();
+    let commands: Vec<_> = options.get_subcommands().map(clap::Command::get_name).collect();
+    let hint = match aw_service::nearest(word, &commands) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("there are: {}", commands.join(", ")),
+    };
+    format!("{word}: not a command ({hint}); HOST needs a LOGIN")
 }
 
 #[cfg(test)]
@@ -188,6 +203,15 @@ mod tests {
     #[test]
     fn well_formed() {
         Options::command().debug_assert();
+    }
+
+    #[test]
+    fn mistyped_commands() {
+        for (typed, command) in [("chek", "check"), ("logs", "log"), ("host-keys", "host-key")] {
+            let why = not_a_command(typed);
+            assert!(why.contains(&format!("(did you mean {command}?)")), "{why}");
+        }
+        assert!(not_a_command("list").contains("there are: add, import, host-key, log, "));
     }
 
     #[test]

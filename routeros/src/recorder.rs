@@ -15,6 +15,7 @@ mod report;
 mod ring;
 mod secret_tags;
 mod sensitive;
+mod service;
 mod shared;
 
 use std::{
@@ -52,6 +53,7 @@ use crate::{
     git::Repository,
     hooks::{HookEvent, Hooks},
     mask::mask,
+    service_state::ServiceState,
     session::without_next_try,
     shared_faults::SharedFaults,
     syslog::SyslogSenders,
@@ -83,6 +85,8 @@ pub struct Recorder {
     /// The status of each router that is followed.
     statuses: Mutex<BTreeMap<RouterName, String>>,
     secret_tags: Mutex<SecretTags>,
+    /// Stored for `--health` and `show`.
+    service: Mutex<ServiceState>,
 }
 
 impl Recorder {
@@ -95,6 +99,9 @@ impl Recorder {
     ) -> Recorder {
         // The ancestor mails each change.
         let window = Duration::from_secs(if print { 0 } else { config.mail_digest });
+        // Of an earlier process: what was not in effect is so now. Hooks are tried again.
+        let mut service = ServiceState::read(&config.archive);
+        service.failing_hooks.clear();
         Recorder {
             zone: TimeZone::system(),
             journal: Journal::new(&config.archive),
@@ -114,6 +121,7 @@ impl Recorder {
             shared: Mutex::default(),
             statuses: Mutex::default(),
             secret_tags: Mutex::default(),
+            service: Mutex::new(service),
             syslog_senders: Arc::default(),
             config: config.clone(),
             print,
@@ -165,9 +173,14 @@ impl Recorder {
 
     /// Logs a warning about a router, also to its `log.txt`, and sends it by mail.
     pub fn alarm(&self, router: &Router, subject: &str, text: &str) {
-        warn(format_args!("{}: {}", router.name, self.masked(text)));
-        self.log(&router.name, text);
+        self.warn_of(&router.name, text);
         self.mail_message(router, subject, text);
+    }
+
+    /// Logs a warning about a router, also to its `log.txt`.
+    pub fn warn_of(&self, router: &RouterName, text: &str) {
+        warn(format_args!("{router}: {}", self.masked(text)));
+        self.log(router, text);
     }
 
     /// Logs the end of a fault, also to `log.txt`, and sends it by mail.
@@ -270,21 +283,6 @@ impl Recorder {
     /// Mails the reports that an earlier process gathered.
     pub fn send_earlier_mail(&self) {
         self.mail.send_earlier();
-    }
-
-    /// Mails the reports that have waited long enough, and faults of hooks; to be called about once a second, not by the
-    /// event loop.
-    pub fn maintain_reports(&self) {
-        self.mail.maintain();
-        let faults = self.hooks.iter().flat_map(Hooks::faults);
-        faults.for_each(|fault| self.warn_of_all("hook", &fault));
-    }
-
-    /// Logs a warning that is about no router, and sends it by mail.
-    fn warn_of_all(&self, subject: &str, text: &str) {
-        let (when, shown) = (self.local_time(Timestamp::now()), self.masked(text));
-        warn(&shown);
-        self.mail.send(None, subject, &format!("{when}\n\n{shown}\n"));
     }
 
     pub fn finish(self) {

@@ -25,7 +25,9 @@ pub fn routers_that_differ(old: &[Router], new: &[Router]) -> String {
             names => format!("; {kind}: {names}"),
         }
     };
-    missing("added", new, old) + &missing("removed", old, new)
+    let removed = missing("removed", old, new);
+    let stays = if removed.is_empty() { "" } else { " (aw-routeros log NAME reads its archive)" };
+    missing("added", new, old) + &removed + stays
 }
 
 /// The first `most` names, and the number of the others.
@@ -114,10 +116,10 @@ mod tests {
             Config::parse(&format!("archive = \"/x\"\n{text}")).unwrap().routers
         };
         let differ = routers_that_differ(&routers(1..4), &routers(2..5));
-        assert_eq!(differ, "; added: r4; removed: r1");
+        assert_eq!(differ, "; added: r4; removed: r1 (aw-routeros log NAME reads its archive)");
         assert_eq!(routers_that_differ(&routers(1..4), &routers(1..4)), "");
         let many = routers_that_differ(&routers(0..12), &[]);
-        assert!(many.ends_with(", r9, and 2 more"), "{many}");
+        assert!(many.contains(", r9, and 2 more ("), "{many}");
     }
 
     #[test]

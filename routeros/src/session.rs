@@ -110,7 +110,7 @@ pub async fn run(
                         break;
                     }
                     // Each refusal is a line in the router's log, and may ban this machine.
-                    task.requests.disconnected(&format!("{why} (not tried again at once before a reload)"));
+                    task.requests.disconnected(&format!("{why} (a refused login is not tried for an export: systemctl reload aw-routeros tries it at once)"));
                 }
             }
         }
@@ -139,6 +139,8 @@ struct RouterTask {
     is_refused: bool,
     /// The last fault is one that other routers may share.
     is_shared: bool,
+    /// The subject of the fault of the router itself, if it has one.
+    own_fault: Option<&'static str>,
     /// The kinds of faults of the exports that were reported since the last one that worked. Separate: one fault does not
     /// hide the other.
     export_faults: BTreeSet<&'static str>,
@@ -183,6 +185,7 @@ impl RouterTask {
             login_backoff: Backoff::new(retry, LONGEST_LOGIN_PAUSE.max(retry)),
             is_refused: false,
             is_shared: false,
+            own_fault: None,
             connection_fault: Condition::default(),
             log_fault: Condition::default(),
             facts_fault: Condition::default(),

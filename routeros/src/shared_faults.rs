@@ -1,12 +1,16 @@
 //! Faults whose cause several routers share, such as a wrong password or a jump host that is down: one condition for all of
-//! them, and a few mails about it. No I/O and no clock here.
+//! them, and a few mails about it. Faults of each router itself are gathered too: all of them at once are one outage. No
+//! I/O and no clock here.
+
+mod own;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+pub use self::own::{HOST_KEY_CHANGED, UNREACHABLE};
 use crate::{
     config::{Router, RouterName},
     login_gate::Credential,
@@ -31,6 +35,8 @@ pub enum SharedCause {
     Jump(RouterName),
     /// What the sandbox does not allow before a restart.
     Restart(String),
+    /// None: each has its own, of this subject. Many that begin together are one outage.
+    Own(&'static str),
 }
 
 /// A fault of one router by such a cause.
@@ -47,6 +53,8 @@ pub struct SharedFault {
     pub after: Duration,
     /// A router that joins later is reported after this time, also if others were a moment ago.
     pub at_the_latest: Duration,
+    /// It is to be reported, though the router had this fault before: with another cause of its own.
+    pub is_news: bool,
 }
 
 impl SharedFault {
@@ -58,7 +66,14 @@ impl SharedFault {
             is_refused: false,
             after: Duration::ZERO,
             at_the_latest: REPORT_AGAIN,
+            is_news: false,
         }
+    }
+
+    /// A fault of the router itself, which is reported after this time.
+    pub fn own(subject: &'static str, why: String, after: Duration) -> SharedFault {
+        let fault = SharedFault::new(SharedCause::Own(subject), subject, why);
+        SharedFault { at_the_latest: after, ..fault }
     }
 }
 
@@ -79,6 +94,8 @@ pub struct SharedReport {
     pub to: Option<Vec<String>>,
     pub subject: String,
     pub text: String,
+    /// The same in one line, for the log.
+    pub line: String,
     /// It is about several routers, or a jump host: no other message reports it.
     pub is_of_several: bool,
     /// Routers are followed again.
@@ -105,6 +122,8 @@ struct Affected {
     since: Instant,
     /// When it is reported, also if it is one of few further ones.
     at_the_latest: Instant,
+    /// The cause, if it is its own.
+    why: String,
 }
 
 struct Ended {
@@ -117,13 +136,21 @@ pub struct SharedFaults {
     states: BTreeMap<SharedCause, State>,
     /// Routers with a cause, as they are configured.
     members: BTreeMap<SharedCause, usize>,
+    /// Their order in the configuration.
+    places: Places,
+    /// Those that are not behind a jump host.
+    direct: usize,
 }
+
+type Places = BTreeMap<RouterName, usize>;
 
 impl SharedFaults {
     /// The routers that are followed from now on. Those that are gone do not count.
     pub fn set_routers(&mut self, routers: &[Router]) {
         self.members.clear();
-        let configured: BTreeSet<_> = routers.iter().map(|router| &router.name).collect();
+        let names = routers.iter().map(|router| router.name.clone());
+        self.places = names.zip(0..).collect();
+        self.direct = routers.iter().filter(|router| router.jump.is_none()).count();
         for router in routers {
             let jump = router.jump.as_ref().map(|jump| SharedCause::Jump(jump.name.clone()));
             let login = SharedCause::Login(Credential::of(router));
@@ -132,8 +159,8 @@ impl SharedFaults {
             }
         }
         self.states.retain(|_, state| {
-            state.affected.retain(|name, _| configured.contains(name));
-            state.left.retain(|name, _| configured.contains(name));
+            state.affected.retain(|name, _| self.places.contains_key(name));
+            state.left.retain(|name, _| self.places.contains_key(name));
             !state.is_over()
         });
     }
@@ -158,23 +185,32 @@ impl SharedFaults {
             ended: BTreeMap::new(),
             reported_at: BTreeMap::new(),
         });
-        state.ended.remove(&router.name);
-        let is_refused = fault.is_refused;
+        let ended = state.ended.remove(&router.name);
+        let is_own = matches!(fault.by, SharedCause::Own(_));
+        let (is_refused, is_news) = (fault.is_refused, fault.is_news);
+        let why = if is_own { fault.why.clone() } else { String::new() };
         let at_the_latest = now + fault.at_the_latest;
         if is_refused || !state.affected.values().any(|one| one.is_refused) {
             state.fault = fault;
         }
         if let Some(known) = state.affected.get_mut(&router.name) {
             known.is_refused |= is_refused;
+            known.why = why;
+            if is_news {
+                known.is_reported = false;
+                (known.since, known.at_the_latest) = (now, at_the_latest);
+            }
             return Joined::Known;
         }
         let is_reported = state.left.remove(&router.name).is_some();
         let router_now = Affected {
             router: Arc::clone(router),
             is_refused,
-            is_reported,
+            // Its end was not reported.
+            is_reported: is_reported || is_own && ended.is_some() && !is_news,
             since: now,
             at_the_latest,
+            why,
         };
         state.affected.insert(router.name.clone(), router_now);
         match state.affected.len() {
@@ -208,8 +244,11 @@ impl SharedFaults {
         let mut reports = Vec::new();
         for (cause, state) in &mut self.states {
             let is_single = self.members.is_empty() || self.members.get(cause) == Some(&1);
-            reports.extend(state.due(is_single, now));
-            reports.extend(state.due_ends(now));
+            reports.extend(match cause {
+                SharedCause::Own(_) => state.due_own(self.direct, &self.places, now),
+                _ => state.due(is_single, &self.places, now),
+            });
+            reports.extend(state.due_ends(&self.places, now));
         }
         self.states.retain(|_, state| !state.is_over());
         reports
@@ -223,9 +262,9 @@ impl State {
     }
 
     /// The lists of receivers whose routers are to be reported.
-    fn due(&mut self, is_single: bool, now: Instant) -> Vec<SharedReport> {
+    fn due(&mut self, is_single: bool, places: &Places, now: Instant) -> Vec<SharedReport> {
         let mut reports = Vec::new();
-        for (to, routers) in by_receiver(self.affected.values().map(|one| &one.router)) {
+        for (to, routers) in by_receiver(self.affected.values().map(|one| &one.router), places) {
             let all = || routers.iter().map(|router| &self.affected[&router.name]);
             let new = || all().filter(|one| !one.is_reported);
             let (Some(first), Some(last)) =
@@ -255,9 +294,9 @@ impl State {
     }
 
     /// The lists of receivers whose routers are followed again: at once if those are all, or later if some are left.
-    fn due_ends(&mut self, now: Instant) -> Vec<SharedReport> {
+    fn due_ends(&mut self, places: &Places, now: Instant) -> Vec<SharedReport> {
         let mut reports = Vec::new();
-        for (to, routers) in by_receiver(self.ended.values().map(|one| &one.router)) {
+        for (to, routers) in by_receiver(self.ended.values().map(|one| &one.router), places) {
             let mut others =
                 self.affected.values().map(|one| &one.router).chain(self.left.values());
             let is_left = others.any(|router| router.mail_to == to);
@@ -273,6 +312,12 @@ impl State {
 
     fn report(&self, to: Option<Vec<String>>, routers: &[Arc<Router>]) -> SharedReport {
         let SharedFault { by, subject, why, .. } = &self.fault;
+        let has_refused = |router: &&Arc<Router>| self.affected[&router.name].is_refused;
+        let refused: Vec<_> = routers.iter().filter(has_refused).cloned().collect();
+        let is_of_login = matches!(by, SharedCause::Login(_));
+        // Those that refused it may have other receivers.
+        let none_refused = is_of_login && refused.is_empty() && self.fault.is_refused;
+        let subject = if none_refused { "login not tried" } else { subject };
         let subject = match (by, routers) {
             (SharedCause::Jump(jump), _) => format!("{jump}: {subject}"),
             (_, [one]) => format!("{}: {subject}", one.name),
@@ -286,24 +331,28 @@ impl State {
             _ => format!("{why}\n"),
         };
         let is_of_several = routers.len() > 1 || matches!(by, SharedCause::Jump(_));
+        let mut more = Vec::new();
         if is_of_several {
-            text += &format!("Not followed: {}.\n", names(routers));
+            more.push(format!("Not followed: {}.", names(routers)));
         }
-        let refused: Vec<_> =
-            routers.iter().filter(|one| self.affected[&one.name].is_refused).cloned().collect();
-        if !refused.is_empty() && refused.len() < routers.len() {
-            text += &format!(
-                "The login was refused by {}. It is not tried on the others, because servers lock accounts.\n",
+        if none_refused {
+            more.push("The login was refused by other routers. It is not tried here, because servers lock accounts.".into());
+        } else if !refused.is_empty() && refused.len() < routers.len() {
+            more.push(format!(
+                "The login was refused by {}. It is not tried on the others, because servers lock accounts.",
                 names(&refused)
-            );
+            ));
         }
-        SharedReport { to, subject, text, is_of_several, is_over: false }
+        more.iter().for_each(|more| text += &format!("{more}\n"));
+        let line = format!("{subject}: {}", [&[why.clone()], &*more].concat().join("; "));
+        SharedReport { to, subject, text, line, is_of_several, is_over: false }
     }
 
     fn over(&self, to: Option<Vec<String>>, routers: &[Arc<Router>]) -> SharedReport {
         let what = match (&self.fault.by, self.fault.subject) {
             (SharedCause::Login(_), "login refused" | "login not tried") => "login accepted again",
             (SharedCause::Jump(_), _) => "jump host works again",
+            (SharedCause::Own(subject), _) => own::over(subject),
             _ => "followed again",
         };
         let subject = match (&self.fault.by, routers) {
@@ -311,19 +360,23 @@ impl State {
             (_, [one]) => format!("{}: {what}", one.name),
             _ => format!("{} routers: {what}", routers.len()),
         };
-        let (text, is_of_several) = (format!("{what}: {}\n", names(routers)), routers.len() > 1);
-        SharedReport { to, subject, text, is_of_several, is_over: true }
+        let (line, is_of_several) = (format!("{what}: {}", names(routers)), routers.len() > 1);
+        SharedReport { to, subject, text: format!("{line}\n"), line, is_of_several, is_over: true }
     }
 }
 
-/// Each list of receivers with its routers.
+/// Each list of receivers with its routers, in the order of the configuration.
 fn by_receiver<'a>(
     routers: impl Iterator<Item = &'a Arc<Router>>,
+    places: &Places,
 ) -> BTreeMap<Receivers, Vec<Arc<Router>>> {
     let mut receivers: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for router in routers {
         receivers.entry(router.mail_to.clone()).or_default().push(Arc::clone(router));
     }
+    receivers
+        .values_mut()
+        .for_each(|list| list.sort_by_cached_key(|router| places.get(&router.name)));
     receivers
 }
 

@@ -120,9 +120,20 @@ impl SshConnection {
 
     pub async fn host_key(router: &Router) -> Result<HostKey, SshFault> {
         match connect(&Router { host_key: Default::default(), ..router.clone() }).await {
-            Err(SshFault::UnknownKey(key)) => Ok(key),
+            Err(SshFault::UnknownKey(key, _)) => Ok(key),
             Err(fault) => Err(fault),
             Ok(_) => Err(SshFault::Unreachable("the router sent no host key".into())),
+        }
+    }
+
+    /// The host key of a router that shows none of the pinned ones, or none.
+    pub async fn new_host_key(router: &Router) -> Result<Option<HostKey>, SshFault> {
+        match connect(router).await {
+            Ok(_) => Ok(None),
+            Err(SshFault::ChangedKey(_) | SshFault::UnknownKey(..) | SshFault::Algorithms(_)) => {
+                SshConnection::host_key(router).await.map(Some)
+            }
+            Err(fault) => Err(fault),
         }
     }
 

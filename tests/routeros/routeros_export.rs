@@ -83,7 +83,8 @@ fn failures() {
     // The request cuts the pause before the next connection short, or finds the connection that is there again.
     let again = export(&watching, &["gone"]);
     assert!(again.stdout == "gone: unchanged\n" || again.stderr.contains("gone: "), "{again:?}");
-    export(&watching, &["closed"]).refused("aw-routeros", &["closed: ", "not tried again at once"]);
+    export(&watching, &["closed"])
+        .refused("aw-routeros", &["closed: ", "a refused login is not tried for an export"]);
     assert_eq!(closed.counts(), (0, 1), "the login was refused once");
     export(&watching, &["nowhere"]).refused("aw-routeros", &["no router of this name"]);
     let late = watching.entry("late", "192.0.2.77").option("user = \"x\"\nagent = true");

@@ -531,7 +531,7 @@ fn oddities() {
     }
     daemon.stderr.wait_for("changed by alice (+1 -0)");
     let diff = fs::read_to_string(watching.archive("core1").join("diff.txt")).unwrap();
-    assert!(diff.contains("command: /system script set x source=\"abcd by efgh\"\n"), "{diff}");
+    assert!(diff.contains(" (/system script set x source=\"abcd by efgh\")\n"), "{diff}");
     daemon.stop().ok();
 
     let (router, ring) = (Router::start(Version::V7), Ring::new());

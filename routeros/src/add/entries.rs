@@ -72,6 +72,16 @@ impl ConfigFile {
         }
     }
 
+    /// Whether the group of a router, or the defaults, set its user and its means to log in.
+    pub fn defaults(&self, router: &NewRouter) -> (bool, bool) {
+        let is_whole = |more: &str| {
+            let entry = format!("{}{more}", router.entry);
+            let (name, address) = (router.name.clone(), router.address.clone());
+            self.with("", &[NewRouter { name, address, entry, password: None }]).is_ok()
+        };
+        (is_whole("agent = true\n"), is_whole("user = \"x\"\n"))
+    }
+
     /// These routers with what their groups and the defaults set.
     pub fn with(&self, tables: &str, new: &[NewRouter]) -> Result<Vec<Router>, Error> {
         let text = format!("{}{tables}{}", self.text, entries(new.iter()));
@@ -176,9 +186,10 @@ pub fn check_name(name: &str, address: &HostPort) -> Result<(), String> {
     let is_address = HostPort::parse(name, 22)
         .is_ok_and(|found| found.host != address.host && found.host.parse::<IpAddr>().is_ok());
     match is_address {
-        true => {
-            Err(format!("the name {name} is an address, of {address} (the order is NAME ADDRESS)"))
-        }
+        true => Err(format!(
+            "{name} is an address and stands in the place of the name, before {} (the order is NAME ADDRESS)",
+            address.host
+        )),
         false => Ok(()),
     }
 }

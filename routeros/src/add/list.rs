@@ -14,7 +14,7 @@ pub use super::entries::NewRouter;
 use super::{
     COMPARE, block_on,
     entries::{ConfigFile, check_name, quoted},
-    remedy,
+    next, remedy,
 };
 use crate::{
     config::{MAX_CONFIG, Router, RouterName, router_address},
@@ -37,6 +37,7 @@ pub fn read(list: &Path, common: &str) -> Result<Vec<NewRouter>, Error> {
 
 fn parse(text: &str, common: &str) -> Result<Vec<NewRouter>, String> {
     let (mut routers, mut names) = (Vec::new(), HashSet::new());
+    let text = text.trim_start_matches('\u{feff}'); // of editors that mark UTF-8
     for (number, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default();
         let words: Vec<_> = line.split_whitespace().collect();
@@ -44,9 +45,22 @@ fn parse(text: &str, common: &str) -> Result<Vec<NewRouter>, String> {
             [] => continue,
             [address] => (None, *address),
             [name, address] => (Some(*name), *address),
-            _ => return Err(format!("line {}: must be ADDRESS or NAME ADDRESS", number + 1)),
+            _ => {
+                let line = line.trim();
+                return Err(format!(
+                    "line {}: {line:?}: must be ADDRESS or NAME ADDRESS",
+                    number + 1
+                ));
+            }
         };
         let fault = |why: String| format!("line {}: {why}", number + 1);
+        if line.contains([',', ';']) {
+            let line = line.trim();
+            return Err(fault(format!(
+                "{line:?}: a blank separates NAME and ADDRESS, no {:?}",
+                if line.contains(',') { ',' } else { ';' }
+            )));
+        }
         let address = router_address(address).map_err(fault)?;
         let name = name.map_or_else(|| address.host.replace(':', "-"), str::to_owned);
         check_name(&name, &address).map_err(fault)?;
@@ -86,7 +100,8 @@ pub fn add(
     });
     if left_out > 0 {
         let there = count_of(left_out, "router is", "routers are");
-        info(format_args!("{there} left out: the configuration has them already"));
+        let them = if left_out == 1 { "it" } else { "them" };
+        info(format_args!("{there} left out: the configuration has {them} already"));
     }
     // With all entries, so that each router has what its group and the defaults set.
     let new = file.with(tables, &routers)?;
@@ -101,10 +116,11 @@ pub fn add(
         warn(twice);
     }
     if !keys.is_empty() && !trust_all {
-        let question = format!(
-            "Compare them with the routers' own {COMPARE}. Are all {} the same?",
-            keys.len()
-        );
+        let same = match keys.len() {
+            1 => "Is it the same?".into(),
+            count => format!("Are all {count} the same?"),
+        };
+        let question = format!("Compare them with the routers' own {COMPARE}. {same}");
         if !confirm(&question, "--yes")? {
             return Err(failed(
                 "the host keys are not confirmed: nothing was changed (answer yes if they are the same)",
@@ -124,8 +140,8 @@ pub fn add(
     };
     faults.extend(refused);
     let next = match added.len() {
-        0 => "",
-        _ => " (next: aw-routeros check; SIGHUP makes a running aw-routeros read the file)",
+        0 => String::new(),
+        _ => next(&file, ""),
     };
     let count = count_of(added.len() as u64, "router is", "routers are");
     print(&format!("{count} added to {}{next}\n", file.path().display()))?;
@@ -199,12 +215,16 @@ fn fetch_keys(routers: Vec<Router>) -> Result<(Keys, Faults), Error> {
                 shown
             }
             Err(fault) => {
-                let later = match fault {
+                let later = match &fault {
+                    SshFault::Unreachable(why) if why.contains("refused") => {
+                        ": SSH is off, or has another port, /ip service print (try again later)"
+                    }
                     SshFault::Unreachable(_) => " (try again later)",
                     _ => "",
                 };
+                let shown = format!("no host key: {fault}");
                 faults.push((name.clone(), remedy(fault, router.legacy) + later));
-                "no host key".into() // why: at the end
+                shown
             }
         };
         print(&format!("[{number}/{count}] {name} {address}: {shown}\n"))
@@ -250,23 +270,35 @@ mod tests {
 
     #[test]
     fn a_list() {
-        let text =
-            "# routers\n192.0.2.1\ncore2 192.0.2.2:2222 # of the data centre\n\n[2001:db8::1]:22\n";
+        let text = "\u{feff}# routers\n192.0.2.1\ncore2 192.0.2.2:2222 # of the data centre\n\n[2001:db8::1]:22\n";
         let routers = parse(text, "group = \"x\"\n").unwrap();
         let names: Vec<_> = routers.iter().map(|router| router.name.as_str()).collect();
         assert_eq!(names, ["192.0.2.1", "core2", "2001-db8--1"]);
         let expected = "name = \"core2\"\naddress = \"192.0.2.2:2222\"\ngroup = \"x\"\n";
         assert_eq!(routers[1].entry, expected);
         for (text, why) in [
-            ("a b c", "line 1: must be ADDRESS or NAME ADDRESS"),
+            ("a b c", "line 1: \"a b c\": must be ADDRESS or NAME ADDRESS"),
+            (
+                "core1, 192.0.2.1",
+                "line 1: \"core1, 192.0.2.1\": a blank separates NAME and ADDRESS, no ','",
+            ),
+            ("name,address", "line 1: \"name,address\": a blank separates"),
+            (
+                "core1 192.0.2.300",
+                "line 1: address \"192.0.2.300\": no IPv4 address: four numbers from 0 to 255",
+            ),
+            ("core1 192.0.2.1:99999", "line 1: address \"192.0.2.1:99999\": a port is 1 to 65535"),
             ("\n../x 192.0.2.1", "line 2: router name"),
             ("core1 a:0", "line 1: address"),
             ("a 192.0.2.1\na 192.0.2.2", "line 2: a: the name is used twice"),
             (
                 "192.0.2.1 core1",
-                "line 1: the name 192.0.2.1 is an address, of core1:22 (the order is NAME ADDRESS)",
+                "line 1: 192.0.2.1 is an address and stands in the place of the name, before core1 (the order is NAME ADDRESS)",
             ),
-            ("192.0.2.1:2222 core1", "line 1: the name 192.0.2.1:2222 is an address, of core1:22"),
+            (
+                "192.0.2.1:2222 core1",
+                "line 1: 192.0.2.1:2222 is an address and stands in the place",
+            ),
         ] {
             let fault = parse(text, "").map(|_| ()).unwrap_err();
             assert!(fault.starts_with(why), "{fault}");

@@ -7,12 +7,12 @@ use std::{
     path::Path,
 };
 
-use aw_service::Error;
+use aw_service::{Error, count_of};
 use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{find_router, local, read, since};
+use super::{configured, find_router, local, read, since};
 use crate::{
     access::read_config,
     archive::Archive,
@@ -106,7 +106,7 @@ pub fn report(path: &Path, options: &ReportOptions) -> Result<(), Error> {
     let since = options.since.unwrap_or_else(week);
     let names = match &options.router {
         Some(name) => vec![find_router(&config, name)?],
-        None => config.routers.iter().map(|router| router.name.clone()).collect(),
+        None => configured(&config),
     };
     let mut report =
         Report { since, until, routers: names.len(), users: BTreeMap::new(), changes: Vec::new() };
@@ -167,11 +167,14 @@ impl Report {
     /// In a few words what it is about.
     fn head(&self) -> String {
         let changed: BTreeSet<_> = self.changes.iter().map(|change| &change.router).collect();
+        let of = match self.routers {
+            1 => String::new(),
+            all => format!(", of {all} that are configured"),
+        };
         format!(
-            "{} changes of {} routers, of {} that are configured, from {} to {}",
-            self.changes.len(),
-            changed.len(),
-            self.routers,
+            "{} of {}{of}, from {} to {}",
+            count_of(self.changes.len() as u64, "change", "changes"),
+            count_of(changed.len() as u64, "router", "routers"),
             local(self.since),
             local(self.until)
         )

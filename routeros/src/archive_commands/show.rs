@@ -10,11 +10,12 @@ use serde_json::json;
 
 use super::{Format, OutputOptions, find_router, find_snapshot, local, read};
 use crate::{
-    access::read_config,
+    access::{NOT_READ, read_config},
     archive::{Archive, RouterState},
     config::Config,
     health::is_running,
     mask::mask,
+    service_state::ServiceState,
     terminal::{print, table_with_notes},
 };
 
@@ -63,10 +64,12 @@ fn show_configuration(config: &Config, router: &str, options: &ShowOptions) -> R
     options.output.print(&text)
 }
 
-/// That no daemon runs, and when the last one stored a state.
-fn warn_if_stopped(config: &Config) {
+/// That no daemon runs, and when the last one stored a state; or what is wrong with the one that runs.
+fn warn_of_service(config: &Config) {
     if !matches!(is_running(&config.archive), Ok(false)) {
-        return; // or the lock is out of this user's reach
+        // Or the lock is out of this user's reach.
+        let faults = ServiceState::read(&config.archive).faults(local);
+        return faults.iter().for_each(|why| warn(format_args!("the running aw-routeros: {why}")));
     }
     let files = config.routers.iter().map(|router| config.archive.join(router.name.as_str()));
     let written = files.filter_map(|path| path.join("state.json").metadata().ok()?.modified().ok());
@@ -76,7 +79,7 @@ fn warn_if_stopped(config: &Config) {
 }
 
 fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
-    warn_if_stopped(config);
+    warn_of_service(config);
     let (mut rows, mut fault) = (Vec::new(), None);
     for router in &config.routers {
         let state = match read(&router.name, Archive::of(&config.archive, &router.name).state()) {
@@ -86,7 +89,11 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
                 continue;
             }
         };
-        let (name, address) = (router.name.as_str(), router.address.to_string());
+        let name = router.name.as_str();
+        let address = match router.address.host.as_str() {
+            NOT_READ => "-".into(), // the configuration has a mistake
+            _ => router.address.to_string(),
+        };
         if options.output.format == Format::Json {
             let line = RouterWithState { name, address, state: &state };
             options.output.print_json(&line)?;
@@ -106,7 +113,7 @@ fn show_routers(config: &Config, options: &ShowOptions) -> Result<(), Error> {
             text(&state.version),
             match state.ignored {
                 0 => state.lines.to_string(),
-                ignored => format!("{} ({ignored} changed ones ignored)", state.lines),
+                ignored => format!("{} ({ignored} changes ignored)", state.lines),
             },
             if options.output.secrets { why } else { mask(&why) },
         ]);

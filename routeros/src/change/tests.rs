@@ -28,14 +28,33 @@ fn text_and_json() {
         change.text("now", false),
         "now core1: configuration changed by alice, bob (+1 -1) (192.0.2.1:22)\n  \
          alice by ssh from 192.0.2.7 through terminal\n    \
-         log 12:00:00: secret changed by ssh:alice@192.0.2.7/terminal (/ppp secret set x password=***)\n    \
-         command: /ppp secret set x password=***\n  bob\n    \
+         log 12:00:00: secret changed by ssh:alice@192.0.2.7/terminal (/ppp secret set x password=***)\n  bob\n    \
          log 12:00:00: item added by bob\n--- w.rsc\n+++ x.rsc\n@@ -1 +1 @@\n\
          -/ppp secret add password=***\n+/ppp secret add password=***\n\n"
     );
     assert!(change.text("now", true).contains("+/ppp secret add password=new\n"));
     let json = serde_json::to_string(&change).unwrap();
     assert_eq!(serde_json::from_str::<Change>(&json).unwrap(), change);
+}
+
+/// Lines of one user in a row have one heading, and many of them stand behind the difference.
+#[test]
+fn many_log_lines() {
+    let lines = |count| {
+        let line = "item added by ssh:alice@192.0.2.7/terminal (/ip dns set servers=192.0.2.53)";
+        let mut claims = vec![claim(line); count];
+        claims.push(claim("item added by bob"));
+        change(Credit { claims, ..Credit::default() }).text("now", false)
+    };
+    let (few, many) = (lines(3), lines(40));
+    for text in [&few, &many] {
+        assert_eq!(text.matches("  alice by ssh from 192.0.2.7 through terminal\n").count(), 1);
+        assert!(!text.contains("command: "), "the line has it");
+    }
+    let place = |text: &str, of: &str| text.find(of).unwrap();
+    assert!(place(&few, "+++ ") > place(&few, "  bob\n"));
+    assert!(place(&many, "+++ ") < place(&many, "\nLog:\n  alice "));
+    assert!(many.ends_with("    log 12:00:00: item added by bob\n\n"), "{many}");
 }
 
 #[test]

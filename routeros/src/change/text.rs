@@ -7,6 +7,9 @@ use aw_service::{plain, plain_lines};
 use super::{Change, is_about_security};
 use crate::mask::mask;
 
+/// So many log lines stand before the difference.
+const FEW: usize = 5;
+
 impl Change {
     /// What was noted, in a few words.
     fn noted_words(&self) -> String {
@@ -72,24 +75,13 @@ impl Change {
                 "  Lines by syslog are not authenticated, so that their names may be forged.\n",
             );
         }
-        for (what, claims) in [("", &self.claims), ("candidate: ", &self.candidates)] {
-            for claim in claims {
-                for actor in &claim.actors {
-                    let _ = write!(text, "  {what}{}", shown(&actor.user));
-                    for (word, value) in
-                        [("by", &actor.channel), ("from", &actor.address), ("through", &actor.via)]
-                    {
-                        let Some(value) = value else { continue };
-                        let _ = write!(text, " {word} {}", shown(value));
-                    }
-                    text.push('\n');
-                }
-                let source = if claim.syslog { "syslog" } else { "log" };
-                let _ = writeln!(text, "    {source} {}: {}", claim.time, shown(&claim.message));
-                if let Some(command) = &claim.command {
-                    let _ = writeln!(text, "    command: {}", shown(command));
-                }
-            }
+        // Many lines would hide the difference.
+        let log = self.log_text(&shown);
+        let is_long = !self.noted && self.claims.len() + self.candidates.len() > FEW;
+        if is_long {
+            text.push_str("  The log lines about it stand below the difference.\n");
+        } else {
+            text.push_str(&log);
         }
         if self.secrets > 0 {
             let _ = writeln!(
@@ -112,6 +104,43 @@ impl Change {
             return text;
         }
         let _ = writeln!(text, "--- {}\n+++ {}", self.before, self.snapshot);
-        text + &shown(&self.diff) + "\n"
+        text.push_str(&shown(&self.diff));
+        if is_long {
+            text.push_str("Log:\n");
+            text.push_str(&log);
+        }
+        text + "\n"
+    }
+
+    /// The log lines, those of the same user and channel in a row under one heading.
+    fn log_text(&self, shown: &impl Fn(&str) -> String) -> String {
+        let (mut text, mut before) = (String::new(), String::new());
+        for (what, claims) in [("", &self.claims), ("candidate: ", &self.candidates)] {
+            for claim in claims {
+                let mut heading = String::new();
+                for actor in &claim.actors {
+                    let _ = write!(heading, "  {what}{}", shown(&actor.user));
+                    for (word, value) in
+                        [("by", &actor.channel), ("from", &actor.address), ("through", &actor.via)]
+                    {
+                        let Some(value) = value else { continue };
+                        let _ = write!(heading, " {word} {}", shown(value));
+                    }
+                    heading.push('\n');
+                }
+                if heading != before {
+                    text.push_str(&heading);
+                    before = heading;
+                }
+                let source = if claim.syslog { "syslog" } else { "log" };
+                let _ = writeln!(text, "    {source} {}: {}", claim.time, shown(&claim.message));
+                if let Some(command) = &claim.command
+                    && !claim.message.contains(command.as_str())
+                {
+                    let _ = writeln!(text, "    command: {}", shown(command));
+                }
+            }
+        }
+        text
     }
 }

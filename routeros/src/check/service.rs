@@ -20,6 +20,7 @@ use super::remedy_for_the_service;
 use crate::{
     access::{own_name, remedy_for_this_user},
     config::{Config, DEFAULT_PATH},
+    hooks::HookCommand,
 };
 
 /// Directories that the unit hides from the service (`ProtectHome=`, `PrivateTmp=`).
@@ -56,6 +57,8 @@ pub fn faults(config: &Config, path: &Path) -> Vec<String> {
     if let Some(Err(Error::Failed(why))) = config.ring_group.as_deref().map(group_id) {
         faults.push(format!("ring_group: {why}"));
     }
+    faults.extend(config.hooks().filter_map(HookCommand::shell_text));
+    faults.extend(config.hooks().filter_map(HookCommand::unusable));
     if path == Path::new(DEFAULT_PATH) {
         faults.extend(hidden(config));
         if let Some(trees) = writable_trees(&UNITS.map(Path::new)) {
@@ -154,7 +157,9 @@ fn hidden(config: &Config) -> Vec<String> {
     let oauth = config.mail.iter().flat_map(|mail| &mail.oauth);
     let of_oauth = oauth.flat_map(|o| [&o.client_secret_file, &o.refresh_token_file]);
     let of_mail = of_mail.chain(of_oauth).flatten();
-    let mut files: Vec<_> = files.chain(of_mail).chain(&config.include).collect();
+    let programs: Vec<_> = config.hooks().map(|hook| PathBuf::from(hook.program())).collect();
+    let files = files.chain(of_mail).chain(&config.include);
+    let mut files: Vec<_> = files.chain(&programs).collect();
     files.sort();
     files.dedup();
     let is_hidden = |file: &&&PathBuf| HIDDEN.iter().any(|top| file.starts_with(top));

@@ -1,6 +1,6 @@
 //! Types of configuration values.
 
-use std::fmt;
+use std::{fmt, net::Ipv4Addr};
 
 use aw_service::HostPort;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
@@ -78,7 +78,21 @@ impl fmt::Display for RouterName {
 
 /// The address of a router; the default port is SSH's.
 pub fn router_address(text: &str) -> Result<HostPort, String> {
-    HostPort::parse(text, 22).map_err(|fault| format!("address {fault}"))
+    let port = text.rsplit_once(':').map(|(_, port)| port);
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_one = text.matches(':').count() == 1 || text.starts_with('[');
+    if is_one && port.is_some_and(|port| is_number(port) && !port.parse().is_ok_and(|n: u16| n > 0))
+    {
+        return Err(format!("address {text:?}: a port is 1 to 65535"));
+    }
+    let address = HostPort::parse(text, 22).map_err(|fault| format!("address {fault}"))?;
+    // No name of a host: a resolver would be asked for it.
+    let host = &address.host;
+    let is_ipv4 = host.contains('.') && host.split('.').all(is_number);
+    if is_ipv4 && host.parse::<Ipv4Addr>().is_err() {
+        return Err(format!("address {host:?}: no IPv4 address: four numbers from 0 to 255"));
+    }
+    Ok(address)
 }
 
 pub fn deserialize_address<'de, D: Deserializer<'de>>(from: D) -> Result<HostPort, D::Error> {

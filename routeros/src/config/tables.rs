@@ -93,7 +93,7 @@ pub fn sources(path: &Path, text: String) -> Result<Vec<Source>, String> {
     let mut sources = vec![Source { path: path.into(), text, start: 0 }];
     let Some(include) = include else { return Ok(sources) };
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    for path in listed(&absolute.parent().unwrap_or(Path::new("/")).join(include))? {
+    for path in files_of_include(&absolute.parent().unwrap_or(Path::new("/")).join(include))? {
         let text = read_file_text(&path, FileKind::Settings, MAX_CONFIG)
             .map_err(|error| format!("read {}: {}", path.display(), aw_service::cause(&error)))?;
         let length = text.len() + 1;
@@ -103,7 +103,8 @@ pub fn sources(path: &Path, text: String) -> Result<Vec<Source>, String> {
     Ok(sources)
 }
 
-fn listed(directory: &Path) -> Result<Vec<PathBuf>, String> {
+/// The files of `include`.
+pub fn files_of_include(directory: &Path) -> Result<Vec<PathBuf>, String> {
     let shown = directory.display();
     let failure = |error: std::io::Error| {
         let cause = start_access::denied_path(directory, &error);

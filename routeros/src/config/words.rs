@@ -26,6 +26,10 @@ const BOOLEANS: [&str; 7] =
 pub fn plain(message: &str, text: &str, at: Option<usize>) -> String {
     let heading = at.and_then(|at| heading(text, at));
     match unknown_key(message) {
+        // The key is a heading itself, behind the table of another one.
+        Some((key, known)) if at.is_some_and(|at| is_heading_at(text, at)) => {
+            unknown("table", key, &known, "")
+        }
         Some((key, known)) => of_key(key, &known, heading, text),
         None => {
             let why = plain_fault(message, text, at);
@@ -67,6 +71,10 @@ fn of_key(key: &str, known: &[&str], heading: Option<&str>, text: &str) -> Strin
         () => {
             let is_valid = |key: &&str| !(is_template && is_for_routers && OF_ROUTER.contains(key));
             let known: Vec<_> = known.iter().copied().filter(is_valid).collect();
+            let begins = format!("{key}_");
+            if let Some(longer) = known.iter().find(|known| known.starts_with(&begins)) {
+                return format!("unknown key `{key}`{place} (did you mean `{longer}`?)");
+            }
             return unknown("key", key, &known, &place);
         }
     };
@@ -96,6 +104,13 @@ fn as_heading(line: &str) -> Option<&str> {
 /// The heading of the table that has the byte `at`.
 fn heading(text: &str, at: usize) -> Option<&str> {
     text.get(..at)?.lines().rev().find_map(as_heading)
+}
+
+fn is_heading_at(text: &str, at: usize) -> bool {
+    let (Some(before), Some(behind)) = (text.get(..at), text.get(at..)) else { return false };
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    let end = behind.find('\n').map_or(text.len(), |end| at + end);
+    as_heading(&text[start..end]).is_some()
 }
 
 fn first_heading(text: &str) -> Option<(usize, &str)> {
@@ -142,6 +157,14 @@ mod tests {
             (
                 format!("{head}[defaults]\npasword_file = \"x\"\n"),
                 "line 3: unknown key `pasword_file` in [defaults] (did you mean `password_file`?)",
+            ),
+            (
+                format!("{head}[defaults]\npassword = \"x\"\n"),
+                "line 3: unknown key `password` in [defaults] (did you mean `password_file`?)",
+            ),
+            (
+                format!("{head}{router}[[ruoter]]\nname = \"x\"\n"),
+                "line 7: unknown table `ruoter` (did you mean `router`?)",
             ),
             (
                 format!("{head}{router}adress = \"x\"\n"),

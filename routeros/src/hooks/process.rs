@@ -15,7 +15,10 @@ use std::{
 
 use aw_service::{Error, drop_capabilities};
 
-use super::{HookEvent, HookResult, HookSetup, program::run_hook};
+use super::{
+    HookEvent, HookResult, HookSetup,
+    program::{run_hook, unusable},
+};
 use crate::recorder::lock;
 
 /// Changes whose hooks run at the same time. The hooks of one change run one after the other.
@@ -33,6 +36,13 @@ pub fn run_process() -> ExitCode {
     if let Err(Error::Failed(why)) = drop_capabilities() {
         eprintln!("aw-routeros: process that starts hooks: {why}");
         return ExitCode::FAILURE;
+    }
+    // A program that is not there is reported before the first change.
+    for (hook, command) in setup.hooks.iter().enumerate() {
+        let failure = command.first().and_then(|program| unusable(program));
+        if failure.is_some() {
+            answer(&HookResult { hook, router: String::new(), failure });
+        }
     }
     // While all workers are busy, nothing is read: the daemon bounds what waits.
     let (send, events) = sync_channel::<HookEvent>(0);
@@ -66,11 +76,17 @@ fn work(setup: &HookSetup, events: &Mutex<Receiver<HookEvent>>) {
                 continue;
             }
             let failure = run_hook(command, variables(), &event.text, limit).err();
-            let mut line = serde_json::to_vec(&HookResult { hook, failure }).unwrap_or_default();
-            line.push(b'\n');
-            let mut out = std::io::stdout().lock();
-            // The daemon may have ended; the hooks still run.
-            let _ = out.write_all(&line).and_then(|()| out.flush());
+            let router = event.variables.iter().find(|(name, _)| name == "ROUTER");
+            let router = router.map_or(String::new(), |(_, name)| name.clone());
+            answer(&HookResult { hook, router, failure });
         }
     }
+}
+
+fn answer(result: &HookResult) {
+    let mut line = serde_json::to_vec(result).unwrap_or_default();
+    line.push(b'\n');
+    let mut out = std::io::stdout().lock();
+    // The daemon may have ended; the hooks still run.
+    let _ = out.write_all(&line).and_then(|()| out.flush());
 }

@@ -1,8 +1,10 @@
 //! Runs one program for a limited time, without a shell.
 
 use std::{
+    env, fs,
     io::{ErrorKind, Read, Write},
     os::unix::process::CommandExt,
+    path::Path,
     process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -10,7 +12,7 @@ use std::{
 
 use aw_service::{cause, explain, plain};
 use rustix::{
-    fs::{OFlags, fcntl_setfl},
+    fs::{Access, AtFlags, CWD, OFlags, accessat, fcntl_setfl},
     process::{Pid, Signal, kill_process_group},
 };
 
@@ -18,6 +20,26 @@ use rustix::{
 const LOOK: Duration = Duration::from_millis(10);
 /// Bytes of the end of its error messages that are kept.
 const MAX_MESSAGE: usize = 2000;
+
+/// Why this user cannot start a program: a name in PATH, or an absolute path.
+pub fn unusable(program: &str) -> Option<String> {
+    let fault = |path: &Path| {
+        match fs::metadata(path) {
+            Err(error) => return Some(explain(&error)),
+            Ok(found) if found.is_dir() => return Some("it is a directory".into()),
+            Ok(_) => {}
+        }
+        accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
+            .err()
+            .map(|error| explain(&error.into()))
+    };
+    if program.starts_with('/') {
+        return fault(Path::new(program));
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path).any(|directory| fault(&directory.join(program)).is_none());
+    (!found).then(|| "no such file in PATH".into())
+}
 
 /// Runs a program with this input. Its output is discarded. If it fails, the end of its error messages is returned; after
 /// `limit` it is killed, with the processes that it started.

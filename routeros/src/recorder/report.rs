@@ -104,6 +104,10 @@ pub fn mail_text(change: &Change, when: &str, secrets: bool, lines: usize) -> St
         claims.truncate(MAX_CLAIMS);
     }
     brief.diff = change.diff.lines().take(lines).map(|line| format!("{line}\n")).collect();
+    let more = change.diff.lines().count().saturating_sub(lines);
+    if more > 0 {
+        brief.diff += &format!("[{more} more lines: {}]\n", diff_command(change));
+    }
     let mut text = String::new();
     for line in brief.text(when, secrets).lines() {
         let shown = &line[..line.floor_char_boundary(MAX_LINE)];
@@ -118,9 +122,5 @@ pub fn mail_text(change: &Change, when: &str, secrets: bool, lines: usize) -> St
     } else {
         format!("[{} changed lines are ignored by rules: not shown]\n", change.ignored)
     };
-    let further = match change.diff.lines().count().saturating_sub(lines) {
-        0 => String::new(),
-        more => format!("[{more} more lines: {}]\n", diff_command(change)),
-    };
-    text + &further + &ignored
+    text + &ignored
 }

@@ -35,6 +35,12 @@ impl Recorder {
         self.report_shared();
     }
 
+    /// A fault of the router itself, which is logged already: mailed with those of others that began at the same time.
+    pub fn own_fault(&self, router: &Arc<Router>, fault: SharedFault) {
+        lock(&self.shared).begin(router, fault, Instant::now());
+        self.report_shared();
+    }
+
     /// A router does not have these faults any more.
     pub fn shared_fault_ends(&self, router: &RouterName, is_over: impl Fn(&SharedCause) -> bool) {
         lock(&self.shared).end(router, is_over, Instant::now());
@@ -45,21 +51,19 @@ impl Recorder {
     pub fn report_shared(&self) {
         let reports = lock(&self.shared).due(Instant::now());
         for report in reports {
-            let text = self.mail_shared(&report);
+            self.mail_shared(&report);
+            let line = self.masked(&report.line);
             match (report.is_of_several, report.is_over) {
-                (true, true) => info(text),
-                (true, false) => warn(text),
+                (true, true) => info(line),
+                (true, false) => warn(line),
                 (false, _) => {}
             }
         }
     }
 
-    /// Returns its text in a line.
-    fn mail_shared(&self, report: &SharedReport) -> String {
+    fn mail_shared(&self, report: &SharedReport) {
         let (when, text) = (self.local_time(Timestamp::now()), self.masked(&report.text));
         self.mail.send(report.to.as_deref(), &report.subject, &format!("{when} {text}"));
-        let lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
-        format!("{}: {}", report.subject, lines.join(" "))
     }
 
     /// How many routers are followed, for the service manager.

@@ -11,7 +11,7 @@ use crate::{
     config::RouterName,
     config_export::list,
     login_gate::Credential,
-    shared_faults::{SharedCause, SharedFault},
+    shared_faults::{HOST_KEY_CHANGED, SharedCause, SharedFault, UNREACHABLE},
     ssh::SshFault,
 };
 
@@ -64,16 +64,20 @@ impl RouterTask {
                 self.report_shared("failing", SharedFault::new(restart, "not followed", cause));
                 return Some(LONG_PAUSE);
             }
-            SshFault::ChangedKey(_) => ("host key", "HOST KEY CHANGED"),
-            SshFault::UnknownKey(_) => ("host key", "host key unknown"),
+            SshFault::ChangedKey(_) => ("host key", HOST_KEY_CHANGED),
+            SshFault::UnknownKey(..) => ("host key", "host key unknown"),
             SshFault::Algorithms(_) => ("algorithms", "no common algorithm"),
             SshFault::Local(_) => ("failing", "not followed"),
         };
         let text = self.with_next_try(&cause, Some(LONG_PAUSE));
         self.recorder.set_status(&self.router.name, status, &text);
-        if self.connection_fault.set(&cause) {
-            self.recorder.alarm(&self.router, subject, &text);
+        let is_news = self.connection_fault.set(&cause);
+        if is_news {
+            self.recorder.warn_of(&self.router.name, &text);
         }
+        self.own_fault = Some(subject);
+        let fault = SharedFault::own(subject, text, Duration::ZERO);
+        self.recorder.own_fault(&self.router, SharedFault { is_news, ..fault });
         Some(LONG_PAUSE)
     }
 
@@ -95,7 +99,7 @@ impl RouterTask {
 
     /// Reports a fault together with other routers that have it.
     fn report_shared(&mut self, status: &str, fault: SharedFault) {
-        self.is_shared = true;
+        (self.is_shared, self.own_fault) = (true, None);
         self.recorder.set_status(&self.router.name, status, &fault.why);
         self.recorder.shared_fault(&self.router, fault);
     }
@@ -131,18 +135,28 @@ impl RouterTask {
         reconnect_pause(&mut self.backoff, lasted, random_byte())
     }
 
-    /// Reports a router that is unreachable for `alarm_after`.
+    /// Reports a router that is unreachable for `alarm_after`, with the others that are so at that time.
     fn report_unreachable(&mut self, cause: &str, lasted: Duration) -> Duration {
         let name = &self.router.name;
         let alarm_after = Duration::from_secs(self.recorder.config.alarm_after);
-        self.recorder.set_status(name, "unreachable", cause);
+        self.recorder.set_status(name, UNREACHABLE, cause);
         let pause = reconnect_pause(&mut self.backoff, lasted, random_byte());
         let down = self.down_since.map_or(Duration::ZERO, |since| since.elapsed());
-        if !self.connection_fault.is_present() && down >= alarm_after {
-            self.connection_fault.set(cause);
-            let text = format!("unreachable for {} s: {cause}", down.as_secs());
-            self.recorder.alarm(&self.router, "unreachable", &text);
-        } else if lasted > Duration::from_secs(1) && down < Duration::from_secs(1) {
+        let is_late = down >= alarm_after;
+        // A fault that was reported is not replaced by this one for a moment only.
+        let has_other = self.own_fault.is_some_and(|own| own != UNREACHABLE);
+        let has_shared = self.is_shared || self.is_refused;
+        if !has_other && (is_late || !has_shared) {
+            let text =
+                format!("unreachable for {} s: {cause}{}", down.as_secs(), self.remedy(cause));
+            self.own_fault = Some(UNREACHABLE);
+            if is_late && self.connection_fault.set(UNREACHABLE) {
+                self.recorder.warn_of(name, &text);
+            }
+            let fault = SharedFault::own(UNREACHABLE, text, alarm_after.saturating_sub(down));
+            self.recorder.own_fault(&self.router, fault);
+        }
+        if !is_late && lasted > Duration::from_secs(1) && down < Duration::from_secs(1) {
             self.recorder.note(name, &format!("connection lost: {cause}"));
         }
         if self.connection_fault.is_present() {
@@ -152,11 +166,28 @@ impl RouterTask {
         pause.min(alarm_after.saturating_sub(down).max(Duration::from_millis(10)))
     }
 
+    /// What to do about a router that cannot be reached, and when it was last followed.
+    fn remedy(&self, cause: &str) -> String {
+        let host = &self.router.address.host;
+        let remedy = match cause {
+            _ if cause.contains("refused") => {
+                "its SSH service is off or has another port (/ip service print), or a firewall rejects it".into()
+            }
+            _ if cause.starts_with("resolve ") => format!("check the name: getent hosts {host}"),
+            _ => format!("ping {host}; then its power, its cables, and firewalls on the way"),
+        };
+        let exported =
+            self.recorder.archive(&self.router.name).state().ok().and_then(|it| it.exported);
+        let last = exported.map_or("none yet".into(), |time| self.recorder.local_time(time));
+        format!(" ({remedy}); last export: {last}")
+    }
+
     pub(super) fn connected(&mut self) {
         self.down_since = None;
         self.recorder.set_status(&self.router.name, "connected", "");
         // A refused login is over when an export is fetched: that may need a second login.
         let is_refused = self.is_refused;
+        self.own_fault = None;
         let was_shared = std::mem::take(&mut self.is_shared);
         // Over, whatever else was: its next fault is news.
         let was_alone = self.connection_fault.clear();
@@ -164,7 +195,11 @@ impl RouterTask {
         let again = if again { " again" } else { "" };
         self.recorder.note(&self.router.name, &format!("connected{again}"));
         match is_refused {
-            true => self.jump_host_works(),
+            true => {
+                let is_over =
+                    |by: &SharedCause| matches!(by, SharedCause::Jump(_) | SharedCause::Own(_));
+                self.recorder.shared_fault_ends(&self.router.name, is_over);
+            }
             false => self.recorder.shared_fault_ends(&self.router.name, |_| true),
         }
     }
@@ -197,7 +232,7 @@ impl RouterTask {
                 true => "exports are complete again",
                 false => "exports are recorded again, without some sections",
             };
-            self.recorder.note(&self.router.name, text);
+            self.recorder.recovered(&self.router, "exports are recorded again", text);
         }
     }
 

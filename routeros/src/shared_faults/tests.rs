@@ -222,3 +222,124 @@ fn one_that_waits_is_reported() {
     assert_eq!(one.due_after(119), []);
     assert_eq!(one.due_after(1)[0].subject, "11 routers: login refused");
 }
+
+/// Those that did not refuse it themselves are named as not tried to their receivers.
+#[test]
+fn receivers_whose_routers_are_not_tried() {
+    let mut one = Fixture::new(5);
+    for router in &mut one.routers[3..] {
+        let mut special = (**router).clone();
+        special.mail_to = Some(vec!["x@example.org".into()]);
+        *router = Arc::new(special);
+    }
+    one.refuse(0..3);
+    for router in &one.routers[3..] {
+        one.faults.begin(router, login(router, false), one.now);
+    }
+    let reports = one.due_after(5);
+    assert_eq!(reports[0].subject, "3 routers: login refused");
+    assert_eq!(
+        (reports[1].subject.as_str(), reports[1].text.as_str()),
+        (
+            "2 routers: login not tried",
+            "user a, password_file /p\n\nlogin refused\nNot followed: 2 routers: r03, r04.\n\
+             The login was refused by other routers. It is not tried here, because servers lock accounts.\n"
+        )
+    );
+    assert_eq!(
+        reports[0].line,
+        "3 routers: login refused: login refused; Not followed: 3 routers: r00, r01, r02."
+    );
+}
+
+/// Routers without a jump host, whose order is not that of their names.
+fn own(count: usize) -> Fixture {
+    let entry = |n: usize| {
+        format!(
+            "[[router]]\nname = \"r{n}\"\naddress = \"192.0.2.{n}\"\nuser = \"a\"\npassword_file = \"/p\"\n"
+        )
+    };
+    let text: String = (0..count).map(entry).collect();
+    let routers = Config::parse(&format!("archive = \"/x\"\n{text}")).unwrap().routers;
+    let mut faults = SharedFaults::default();
+    faults.set_routers(&routers);
+    Fixture { faults, routers: routers.into_iter().map(Arc::new).collect(), now: Instant::now() }
+}
+
+impl Fixture {
+    fn lose(&mut self, numbers: std::ops::Range<usize>) {
+        for router in &self.routers[numbers] {
+            let (why, after) = (format!("{} is off", router.name), Duration::from_secs(120));
+            self.faults.begin(router, SharedFault::own(UNREACHABLE, why, after), self.now);
+        }
+    }
+}
+
+/// An outage of all is one report with each reason, at the time of the first one, and one when it is over.
+#[test]
+fn all_are_gone() {
+    let mut one = own(12);
+    one.lose(0..7);
+    assert_eq!(one.due_after(30), []);
+    one.lose(7..12);
+    assert_eq!(one.due_after(89), []);
+    let reports = one.due_after(1);
+    assert_eq!(reports.len(), 1);
+    assert_eq!(reports[0].subject, "all 12 routers: unreachable");
+    let text = &reports[0].text;
+    assert!(
+        text.starts_with("at the same time:\n\nr0 (192.0.2.0:22): r0 is off\nr1 (192"),
+        "{text}"
+    );
+    assert!(text.contains("\nr9 (192.0.2.9:22): r9 is off\nand 2 more (aw-routeros show)\n\nno router can be reached: "), "{text}");
+    assert_eq!(one.due_after(100_000), []);
+    for n in 0..11 {
+        assert_eq!(one.end(n), []);
+    }
+    let over = one.end(11);
+    assert_eq!(over[0].subject, "12 routers: connected again");
+    let names = "connected again: 12 routers: r0, r1, r2, r3, r4, r5, r6, r7, r8, r9 and 2 more";
+    assert_eq!(over[0].line, names);
+    assert!(one.faults.states.is_empty());
+}
+
+/// One that is gone for long delays the report of no other, and is not reported with them again. What is over in time is
+/// not reported at all.
+#[test]
+fn one_after_the_other() {
+    let mut one = own(5);
+    one.lose(0..1);
+    assert_eq!(one.due_after(119), []);
+    let reports = one.due_after(1);
+    assert_eq!(
+        (reports[0].subject.as_str(), reports[0].text.as_str()),
+        ("r0: unreachable", "r0 (192.0.2.0:22)\n\nr0 is off\n")
+    );
+    one.lose(1..2);
+    assert_eq!(one.due_after(100), []);
+    one.lose(2..4);
+    assert_eq!(one.due_after(20)[0].subject, "r1: unreachable");
+    assert_eq!(one.end(2), []);
+    assert_eq!(one.due_after(100)[0].subject, "r3: unreachable");
+    // Back for a moment only: no news.
+    assert_eq!(one.end(3), []);
+    one.lose(3..4);
+    assert_eq!(one.due_after(100_000), []);
+    assert_eq!(one.end(0), []);
+    assert_eq!(one.due_after(30)[0].subject, "r0: connected again");
+}
+
+/// Another host key after a changed one is news.
+#[test]
+fn another_host_key() {
+    let mut one = own(2);
+    let mut change = |one: &mut Fixture, why: &str, is_news| {
+        let fault = SharedFault::own(HOST_KEY_CHANGED, why.into(), Duration::ZERO);
+        one.faults.begin(&one.routers[0], SharedFault { is_news, ..fault }, one.now);
+        one.due_after(5)
+    };
+    assert_eq!(change(&mut one, "a", true)[0].subject, "r0: HOST KEY CHANGED");
+    assert_eq!(change(&mut one, "a", false), []);
+    assert!(change(&mut one, "b", true)[0].text.ends_with("\n\nb\n"));
+    assert_eq!(one.end(0)[0].subject, "r0: host key right again");
+}

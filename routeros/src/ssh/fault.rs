@@ -1,6 +1,9 @@
 //! Why a router is not connected.
 
-use crate::{config::RouterName, host_key::HostKey};
+use crate::{
+    config::{HostKeys, Router, RouterName},
+    host_key::HostKey,
+};
 
 /// Why there is no connection, or why it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +21,7 @@ pub enum SshFault {
     /// There is no common algorithm.
     Algorithms(String),
     /// No host key is pinned for the router; this is its key.
-    UnknownKey(HostKey),
+    UnknownKey(HostKey, RouterName),
     /// The host key is none of the pinned ones; these, and the key of the router.
     ChangedKey(String),
     /// The router refused the login.
@@ -55,7 +58,7 @@ impl SshFault {
             SshFault::Refused(_)
                 | SshFault::Held(_)
                 | SshFault::ChangedKey(_)
-                | SshFault::UnknownKey(_)
+                | SshFault::UnknownKey(..)
         )
     }
 }
@@ -77,25 +80,30 @@ impl std::fmt::Display for SshFault {
                 }
                 _ => write!(f, "jump host {jump}: {fault}"),
             },
-            SshFault::UnknownKey(key) => {
-                write!(f, "its host key is not trusted: {key} (if it is right, set host_key)")
-            }
-            SshFault::ChangedKey(keys) => write!(
+            SshFault::UnknownKey(key, name) => write!(
                 f,
-                "ITS HOST KEY HAS CHANGED, possibly an attack: {keys} (if the new one is right, set host_key)"
+                "its host key is not trusted: {key} (to compare and set it: aw-routeros host-key {name})"
             ),
+            SshFault::ChangedKey(keys) => {
+                write!(f, "ITS HOST KEY HAS CHANGED, possibly an attack: {keys}")
+            }
             SshFault::Refused(why) => write!(f, "login refused{why}"),
         }
     }
 }
 
-/// The fault of an error of russh. `untrusted` is the host key that was not trusted, and those that are.
-pub fn fault(error: russh::Error, untrusted: Option<(HostKey, &[HostKey])>) -> SshFault {
+/// The fault of an error of russh. `untrusted` is the host key that was not trusted, and the router with those that are.
+pub fn fault(error: russh::Error, untrusted: Option<(HostKey, &Router)>) -> SshFault {
     match (error, untrusted) {
-        (_, Some((key, []))) => SshFault::UnknownKey(key),
-        (_, Some((key, pinned))) => {
+        (_, Some((key, Router { name, host_key: HostKeys(pinned), .. }))) => {
+            if pinned.is_empty() {
+                return SshFault::UnknownKey(key, name.clone());
+            }
             let pinned: Vec<_> = pinned.iter().map(HostKey::to_string).collect();
-            SshFault::ChangedKey(format!("expected {}, got {key}", pinned.join(" or ")))
+            SshFault::ChangedKey(format!(
+                "expected {}, got {key} (if the new one is right: aw-routeros host-key {name})",
+                pinned.join(" or ")
+            ))
         }
         (russh::Error::IO(error), None) => SshFault::Unreachable(aw_service::explain(&error)),
         (russh::Error::ChannelOpenFailure(why), None) => {

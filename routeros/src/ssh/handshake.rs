@@ -58,7 +58,7 @@ pub type Connected = (Handle<HostKeyCheck>, Option<IpAddr>, Option<Arc<SshConnec
 pub async fn connect(router: &Router) -> Result<Connected, SshFault> {
     let pinned = router.host_key.0.clone();
     let untrusted = Arc::new(Mutex::new(None));
-    let client = HostKeyCheck { pinned: pinned.clone(), untrusted: Arc::clone(&untrusted) };
+    let client = HostKeyCheck { pinned, untrusted: Arc::clone(&untrusted) };
     let Transport { stream, peer, jump } = Transport::open(router).await?;
     let connect = client::connect_stream(Arc::new(options(router)), stream, client);
     let connected = timeout(STEP_TIMEOUT, connect).await.map_err(|_| no_answer())?;
@@ -67,7 +67,7 @@ pub async fn connect(router: &Router) -> Result<Connected, SshFault> {
             return SshFault::Algorithms(algorithms::missing(kind, theirs, router));
         }
         let key = lock(&untrusted).take();
-        fault(error, key.map(|key| (key, pinned.as_slice())))
+        fault(error, key.map(|key| (key, router)))
     })?;
     Ok((handle, peer, jump))
 }

@@ -38,6 +38,12 @@ impl Credentials {
                     "read {path}: it is empty (write the password into it)"
                 )));
             }
+            if password.reveal().is_empty() {
+                return Err(SshFault::Credentials(format!(
+                    "read {}: its first line is empty (the password stands in the first line)",
+                    path.display()
+                )));
+            }
             return Ok(Credentials::Password(password));
         }
         let Some(path) = &router.key_file else { return Ok(Credentials::Agent) };
@@ -65,8 +71,16 @@ impl Credentials {
         handle: &mut Handle<H>,
         router: &Router,
     ) -> Result<(), SshFault> {
+        let blank = match &self {
+            Credentials::Password(secret) if secret.reveal().trim() != secret.reveal() => {
+                "; the first line of the file begins or ends with a blank, which is sent too"
+            }
+            _ => "",
+        };
         self.try_to_log_in(handle, router).await.map_err(|fault| match fault {
-            SshFault::Refused(why) => SshFault::Refused(format!("{why} ({})", remedy(router))),
+            SshFault::Refused(why) => {
+                SshFault::Refused(format!("{why} ({}{blank})", remedy(router)))
+            }
             fault => fault,
         })
     }

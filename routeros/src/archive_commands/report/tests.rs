@@ -61,7 +61,7 @@ fn text() {
     let text = report(diff, "item changed by alice", false).text();
     let lines: Vec<_> = text.lines().collect();
     assert!(
-        lines[0].starts_with("1 changes of 1 routers, of 3 that are configured, from 2023-"),
+        lines[0].starts_with("1 change of 1 router, of 3 that are configured, from 2023-"),
         "{text}"
     );
     assert_eq!(lines[2..4], ["USER   CHANGES  LINES  ROUTERS", "alice  1        +2 -1  core1"]);

@@ -1,0 +1,244 @@
+//! Each fault that is mailed has a mail about its end: of one router, of all at once, of the configuration, of hooks.
+#![forbid(unsafe_code)]
+
+use aw_tests::mail_sink::MailSink;
+use aw_tests::rig::{Finished, run, run_with, wait_until};
+use aw_tests::ring::Ring;
+use aw_tests::routeros::{Router, Version, new_key};
+use aw_tests::watching::Watching;
+use rustix::process::Signal;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+fn watching(routers: &[Router], ring: &Ring, sink: &MailSink) -> Watching {
+    let mut watching = Watching::new(ring).mail(sink.port);
+    for (n, router) in routers.iter().enumerate() {
+        watching = watching.router(&format!("core{n}"), router, Version::V7);
+    }
+    watching
+}
+
+fn command(watching: &Watching, arguments: &[&str], input: &str) -> Finished {
+    let mut command = aw_tests::rig::program("aw-routeros", arguments);
+    command.arg("-c").arg(watching.file("routeros.toml"));
+    run_with(command, input.as_bytes())
+}
+
+fn unhealthy(watching: &Watching, texts: &[&str]) {
+    let found = health(watching);
+    assert_eq!(found.status.code(), Some(1), "{found:?}");
+    for text in texts {
+        assert!(found.stdout.contains(text), "{text}: {found:?}");
+    }
+}
+
+fn health(watching: &Watching) -> Finished {
+    command(watching, &["--health"], "")
+}
+
+fn subjects(sink: &MailSink, text: &str) -> usize {
+    let is_it = |mail: &&String| {
+        mail.lines().any(|line| line.starts_with("Subject: ") && line.contains(text))
+    };
+    sink.messages().iter().filter(is_it).count()
+}
+
+/// All routers are gone at once: this machine, or its uplink. One mail names them, and one is about the end. A router that
+/// is gone alone has its own.
+#[test]
+fn an_outage_is_one_mail() {
+    let routers: Vec<_> = (0..11).map(|_| Router::start(Version::V7)).collect();
+    let (sink, ring) = (MailSink::start(), Ring::new());
+    let watching = watching(&routers, &ring, &sink);
+    let daemon = watching.start();
+    for n in 0..routers.len() {
+        daemon.stderr.wait_for(&format!("core{n}: first contact"));
+    }
+    routers.iter().for_each(Router::shut_down);
+    let mail = sink.wait_for(&["Subject: [addrwatch] all 11 routers: unreachable\n"]);
+    for text in [
+        "at the same time:\n\ncore0 (127.0.0.1:",
+        "connection refused (its SSH service is off or has another port (/ip service print), or a firewall rejects it); last export: 20",
+        "\ncore9 (",
+        "\nand 1 more (aw-routeros show)\n",
+        "\nno router can be reached: the network of this machine or its uplink may have failed",
+    ] {
+        assert!(mail.contains(text), "{text}: {mail}");
+    }
+    daemon.stderr.wait_for("all 11 routers: unreachable: no router can be reached");
+    routers.iter().for_each(Router::plug);
+    sink.wait_for(&[
+        "Subject: [addrwatch] 11 routers: connected again\n",
+        "connected again: 11 routers: core0, core1, core2, core3, core4, core5, core6, core7, core8, core9 and 1 more\n",
+    ]);
+    routers[3].shut_down();
+    sink.wait_for(&["Subject: [addrwatch] core3: unreachable\n", "core3 (127.0.0.1:"]);
+    routers[3].plug();
+    sink.wait_for(&["Subject: [addrwatch] core3: connected again\n"]);
+    assert_eq!((subjects(&sink, "unreachable"), subjects(&sink, "connected again")), (2, 2));
+    daemon.stop().ok();
+}
+
+/// The mail about a changed host key names the command that sets it, which changes nothing else; one is about the end.
+#[test]
+fn a_changed_host_key() {
+    let mut routers = [(); 2].map(|()| Router::start(Version::V7));
+    let (sink, ring) = (MailSink::start(), Ring::new());
+    let watching = watching(&routers, &ring, &sink);
+    let daemon = watching.start();
+    for n in 0..2 {
+        daemon.stderr.wait_for(&format!("core{n}: first contact"));
+    }
+    let old = routers[1].host_key.clone();
+    routers[1].shut_down();
+    routers[1].boot(Some(new_key()));
+    let remedy = "(if the new one is right: aw-routeros host-key core1)";
+    sink.wait_for(&["Subject: [addrwatch] core1: HOST KEY CHANGED\n", remedy]);
+    let path = watching.file("routeros.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let no = command(&watching, &["host-key", "core1"], "no\n");
+    no.refused("aw-routeros", &["the host keys are not confirmed: nothing was changed"]);
+    command(&watching, &["host-key", "core9"], "").refused("aw-routeros", &["core9: no router"]);
+    let other = ["host-key", "core1", "--host-key", &old];
+    command(&watching, &other, "").refused("aw-routeros", &["its host key is not --host-key"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+    let set = command(&watching, &["host-key"], "yes\n").ok();
+    assert!(set.stderr.contains("1 router shows the host key of the configuration"), "{set:?}");
+    let new = format!("ssh-ed25519 {}", routers[1].host_key);
+    let shown = format!("core1 {}: {new} (in the configuration: {old})\n", routers[1].address);
+    assert!(set.stdout.contains(&shown), "{set:?}");
+    assert!(set.stdout.contains("Is it the same? (yes/no): "), "{set:?}");
+    assert!(set.stdout.ends_with("next: systemctl reload aw-routeros\n"), "{set:?}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), text.replace(&old, &new));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+    daemon.signal(Signal::HUP);
+    sink.wait_for(&["Subject: [addrwatch] core1: host key right again\n"]);
+    assert_eq!(sink.count(), 2);
+    let same = command(&watching, &["host-key"], "").ok();
+    assert!(same.stderr.contains("2 routers show the host key of the configuration"), "{same:?}");
+    daemon.stop().ok();
+}
+
+/// What a reload does not apply is mailed once, and again when it is; `--health` and `show` name it. A mistake does not
+/// hinder what only reads the archive.
+#[test]
+fn a_configuration_that_is_not_in_effect() {
+    let routers = [(); 2].map(|()| Router::start(Version::V7));
+    let (sink, ring) = (MailSink::start(), Ring::new());
+    let watching = watching(&routers, &ring, &sink);
+    let daemon = watching.start();
+    for n in 0..2 {
+        daemon.stderr.wait_for(&format!("core{n}: first contact"));
+    }
+    wait_until("all is well", || health(&watching).status.success());
+    let path = watching.file("routeros.toml");
+    let right = fs::read_to_string(&path).unwrap();
+    fs::write(&path, right.clone() + "intervall = 5\n").unwrap();
+    for _ in 0..2 {
+        let lines = daemon.stderr.count();
+        daemon.signal(Signal::HUP);
+        wait_until("it is refused", || daemon.stderr.count() > lines);
+    }
+    const MISTAKE: &str = "unknown key `intervall` in [[router]] (did you mean `interval`?)";
+    sink.wait_for(&["Subject: [addrwatch] configuration not in effect\n", MISTAKE]);
+    unhealthy(&watching, &["runs with the configuration of 20", MISTAKE]);
+    let same = command(&watching, &["diff", "core0", "core1"], "").ok();
+    assert!(same.stderr.contains("core0 and core1 have the same configuration"), "{same:?}");
+    assert!(same.stderr.contains(": the routers of the archive are used"), "{same:?}");
+    // The file is right, and the daemon does not know it yet.
+    fs::write(&path, &right).unwrap();
+    unhealthy(&watching, &["runs with the configuration of 20", MISTAKE]);
+    let shown = command(&watching, &["show"], "").ok();
+    assert!(shown.stderr.contains("the running aw-routeros: runs with the config"), "{shown:?}");
+    daemon.signal(Signal::HUP);
+    sink.wait_for(&["Subject: [addrwatch] configuration in effect\n"]);
+    wait_until("all is well", || health(&watching).status.success());
+    assert_eq!(sink.count(), 2, "the second reload is no news");
+    // A key that needs a restart, and a router that is gone.
+    let (_, rest) = right.split_once("[mail]").unwrap();
+    let text = right.replace(rest, "").replace("[mail]", &format!("keep = 5\n[mail]{rest}"));
+    let (start, _) = text.rsplit_once("[[router]]").unwrap();
+    fs::write(&path, start).unwrap();
+    daemon.signal(Signal::HUP);
+    const KEYS: &str = "not in effect: keep: restart aw-routeros (systemctl restart aw-routeros)";
+    sink.wait_for(&["Subject: [addrwatch] configuration not in effect\n", KEYS]);
+    daemon.stderr.wait_for("; removed: core1 (aw-routeros log NAME reads its archive)");
+    unhealthy(&watching, &["runs with the configuration of 20", KEYS]);
+    let gone = command(&watching, &["log", "core1", "--all"], "").ok();
+    assert!(gone.stderr.contains("core1 is not in the configuration"), "{gone:?}");
+    assert!(gone.stdout.contains("first contact"), "{gone:?}");
+    let rest = command(&watching, &["log"], "").ok();
+    assert!(rest.stderr.contains("left out: core1 (each by its name)"), "{rest:?}");
+    command(&watching, &["log", "core2"], "").refused("aw-routeros", &["core2: no router of this"]);
+    daemon.stop().ok();
+    let daemon = watching.start();
+    daemon.stderr.wait_for("core0: connected");
+    wait_until("the restart is the end", || subjects(&sink, "configuration in effect") == 2);
+    wait_until("all is well", || health(&watching).status.success());
+    daemon.stop().ok();
+}
+
+/// A hook that cannot be started is reported before the first change; another cause, and the end, are reported too. `check`
+/// and `--health` name it.
+#[test]
+fn a_hook_that_cannot_be_started() {
+    let (routers, sink, ring) = ([Router::start(Version::V7)], MailSink::start(), Ring::new());
+    let watching = watching(&routers, &ring, &sink);
+    let (hook, out) = (watching.file("on-change"), watching.file("out"));
+    let name = hook.display().to_string();
+    let watching = watching
+        .global("mail_digest = 0")
+        .global(&format!("hooks = [{name:?}, \"cat - | mail noc\"]"));
+    let mut check = watching.command();
+    check.arg("check");
+    let missing = format!("hook {name}: no such file or directory (create it, ");
+    let no_shell = "hook cat: no shell runs it, so that \"|\" is passed on as it is (write [\"/bin/sh\", \"-c\", \"cat - | mail noc\"])";
+    let found = run(check);
+    assert_eq!(found.status.code(), Some(1), "{found:?}");
+    for text in [&missing, no_shell, "2 faults of the service (the lines before this one)"] {
+        assert!(found.stderr.contains(text), "{text}: {found:?}");
+    }
+    let watching = {
+        let text = fs::read_to_string(watching.file("routeros.toml")).unwrap();
+        fs::write(watching.file("routeros.toml"), text.replace(", \"cat - | mail noc\"", ""))
+            .unwrap();
+        watching
+    };
+    let mut start = aw_tests::rig::program("aw-routeros", &["-c"]);
+    start.arg(watching.file("routeros.toml"));
+    let daemon = aw_tests::rig::Run::start(start);
+    daemon.stderr.wait_for("first contact");
+    let subject = format!("Subject: [addrwatch] hook {name} fails\n");
+    sink.wait_for(&[&subject, "no such file or directory; at the start (create it, "]);
+    let fails = format!("hook {name} fails: no such file or directory");
+    unhealthy(&watching, &[&fails]);
+    let shown = command(&watching, &["show"], "").ok();
+    assert!(shown.stderr.contains(&fails), "{shown:?}");
+    fs::write(&hook, format!("#!/bin/sh\necho x >> {}\n", out.display())).unwrap();
+    fs::set_permissions(&hook, Permissions::from_mode(0o600)).unwrap();
+    routers[0].add("alice", "/ip dns set servers=192.0.2.53");
+    let why = format!("permission denied; at a change of core0 (chmod +x {name}; ");
+    sink.wait_for(&[&subject, &why]);
+    fs::set_permissions(&hook, Permissions::from_mode(0o700)).unwrap();
+    routers[0].add("bob", "/ip dns set servers=192.0.2.54");
+    sink.wait_for(&[&format!("Subject: [addrwatch] hook {name} works again\n")]);
+    assert!(out.exists());
+    wait_until("all is well", || health(&watching).status.success());
+    daemon.stop().ok();
+}
+
+/// Exports that the router cuts are mailed once, and once more when they are whole.
+#[test]
+fn exports_that_are_cut_for_a_while() {
+    let (routers, sink, ring) = ([Router::start(Version::V7)], MailSink::start(), Ring::new());
+    let watching = watching(&routers, &ring, &sink);
+    let daemon = watching.start();
+    daemon.stderr.wait_for("first contact");
+    routers[0].state().faults.cut = Some(100);
+    routers[0].add("alice", "/ip dns set servers=192.0.2.53");
+    sink.wait_for(&["Subject: [addrwatch] core0: incomplete export\n"]);
+    routers[0].state().faults.cut = None;
+    sink.wait_for(&["Subject: [addrwatch] core0: exports are recorded again\n"]);
+    daemon.stop().ok();
+}
