@@ -28,6 +28,8 @@ mod signals;
 mod startup;
 mod system_calls;
 mod text;
+mod trial;
+mod unit_files;
 mod users;
 mod values;
 
@@ -52,6 +54,8 @@ pub use {
     startup::{ServiceOptions, Startup, parse, run},
     system_calls::SystemCalls,
     text::{TextLine, TextLines, csv_fields, decode_text, read_text},
+    trial::{check_directory, check_program, try_writing},
+    unit_files::UnitFiles,
     users::{UserAccount, group_id},
     values::{ByteSize, HostPort, TimeSpan, parse_network, split_name_line},
 };

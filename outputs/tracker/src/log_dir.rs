@@ -110,6 +110,14 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     written.and_then(|()| sync_directory(directory)).map_err(fault)
 }
 
+/// The files in a directory that today's logs are written to, and that this user cannot write, with the reason.
+pub fn check(directory: &Path, today: Date) -> Vec<String> {
+    let logs = LogKind::ALL.map(|kind| file_name(kind, today));
+    let files = [".macupd_tracker.lock".to_owned()].into_iter().chain(logs);
+    let files = files.map(|file| directory.join(file)).filter(|path| path.exists());
+    files.filter_map(|path| open_own(&path, 0o600, None).err()).map(|why| why.to_string()).collect()
+}
+
 /// LOGDIR, locked for this process.
 pub struct LogDir {
     path: PathBuf,
