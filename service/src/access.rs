@@ -12,7 +12,10 @@ use std::{
     },
 };
 
-use rustix::process::{getegid, geteuid, getgroups};
+use rustix::{
+    fs::{Access, access},
+    process::{getegid, geteuid, getgroups},
+};
 use uzers::os::unix::GroupExt;
 
 use crate::{FileKind, read_file_text};
@@ -134,15 +137,26 @@ pub fn denied(path: &Path, wanted: Wanted) -> Option<String> {
 
 /// Which user may not do it, where no group may.
 fn not_allowed(place: &Path, hides: bool, wanted: Wanted) -> String {
+    let asked = match wanted {
+        Wanted::Write => Access::WRITE_OK,
+        Wanted::Read => Access::READ_OK,
+    };
+    let is_restricted = !hides && access(place, asked).is_ok();
     let (user, place) = (user_name(), place.display());
     let who = match (unit(), IS_ANOTHER_USER.load(Relaxed)) {
         (Some(unit), _) => format!("the unit {unit} runs as {user}"),
         (None, true) => format!("it runs as {user}"),
+        (None, false) if is_restricted => format!("you are {user}"),
         (None, false) if hides => {
             return format!("you are {user}, who may not enter {place}: use sudo");
         }
         (None, false) => return format!("you are {user}: use sudo"),
     };
+    if is_restricted {
+        return format!(
+            "{who}, who may: this process is restricted to what it named at its start, restart it; or AppArmor or SELinux denies it"
+        );
+    }
     match (hides, wanted) {
         (true, _) if HOMES.contains(&&*place.to_string()) => {
             format!("{who}, who may not enter {place}: choose another place")

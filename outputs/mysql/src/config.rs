@@ -204,7 +204,7 @@ impl ServerConfig {
         Ok(connection)
     }
 
-    /// The system user whom the server identifies by the socket, for root, who may become that user: the file is that of the
+    /// The system user that the server identifies by the socket, for root, who may become that user: the file is that of the
     /// service, and names no password.
     pub fn socket_user(&self) -> Option<Identity> {
         let by_socket = self.tcp_host().is_none() && self.password.is_none();

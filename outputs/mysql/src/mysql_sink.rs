@@ -123,9 +123,7 @@ impl MysqlSink {
         let statements = [
             format!("SELECT generation FROM {position} WHERE FALSE FOR UPDATE"),
             format!("UPDATE {position} SET began = began WHERE FALSE"),
-            format!(
-                "INSERT INTO {position} (hostname, ring) SELECT hostname, ring FROM {position} WHERE FALSE"
-            ),
+            format!("INSERT INTO {position} SELECT * FROM {position} WHERE FALSE"),
             format!("INSERT INTO {log} ({COLUMNS}) SELECT {COLUMNS} FROM {log} WHERE FALSE"),
         ];
         let tried = self.connect().and_then(|mut connection| {

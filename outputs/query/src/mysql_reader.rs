@@ -396,7 +396,7 @@ fn failure(name: &str, log: &str, error: &MysqlError) -> Error {
         }
         MysqlError::Server(error) if DENIED.contains(&error.code) => {
             format!(
-                " (set user and password in the section [addrwatch] of --config; GRANT SELECT ON {log} TO the user)"
+                " (set user and password in the section [addrwatch] of --config; GRANT SELECT ON {log} TO the user; root can use the file of aw-mysql)"
             )
         }
         error => connection_remedy(&cause(error)).into(),
