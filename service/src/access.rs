@@ -89,7 +89,7 @@ pub(crate) fn of_unit(error: &io::Error) -> Option<String> {
 }
 
 /// An error of opening this file, with who may not do it and the remedy, if that is the cause.
-pub(crate) fn explained(error: io::Error, path: &Path, wanted: Wanted) -> io::Error {
+pub fn explained(error: io::Error, path: &Path, wanted: Wanted) -> io::Error {
     if error.kind() != ErrorKind::PermissionDenied {
         return error;
     }

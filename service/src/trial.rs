@@ -7,11 +7,14 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{Access, access};
+use rustix::{
+    fs::{Access, access},
+    io::Errno,
+};
 
 use crate::{
     Wanted,
-    access::{explained, visible},
+    access::{denied, explained, visible},
     cause, explain_or,
 };
 
@@ -44,6 +47,15 @@ pub fn check_directory(directory: &Path, choose: &str) -> Result<(), String> {
             }
         },
     }
+}
+
+/// Why this process may not write to a file, or create one in its directory, as a database needs both; none if it may.
+pub fn denied_writing(path: &Path) -> Option<String> {
+    let new = path.with_extension("new");
+    let is_denied = |path: &Path| access(path, Access::WRITE_OK) == Err(Errno::ACCESS);
+    [(path, path), (path.parent()?, &new)]
+        .into_iter()
+        .find_map(|(place, file)| denied(file, Wanted::Write).filter(|_| is_denied(place)))
 }
 
 /// Whether this process may run a program.

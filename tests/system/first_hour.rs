@@ -294,7 +294,7 @@ fn directories_of_other_users() {
     let checked = place.check("aw-sqlite", &[]).ok();
     assert!(checked.stdout.contains("addrwatch.db can be written"), "{checked:#?}");
     chown(place.path("state/addrwatch.db"), Some(0), Some(0)).unwrap();
-    place.check("aw-sqlite", &[]).refused("aw-sqlite", &["addrwatch.db: ", "it runs as daemon"]);
+    place.check("aw-sqlite", &[]).refused("aw-sqlite", &["addrwatch.db: ", "user, daemon, write"]);
     // Directories of logs.
     let logs = |directory: &str| place.check("aw-tracker", &["--log-dir", directory]);
     logs(&of_root).refused("aw-tracker", &[&write]);
@@ -339,7 +339,8 @@ fn ports_and_servers() {
 #[test]
 fn permission_denied_names_the_user() {
     let Some(place) = Place::new() else { return };
-    let programs = ["aw-query", "aw-stdout", "collector", "aw-sqlite", "aw-tracker"];
+    let programs =
+        ["aw-query", "aw-stdout", "collector", "aw-sqlite", "aw-tracker", "aw-alert", "aw-mqtt"];
     let programs = public_copy(&programs);
     let as_no_user = |name: &str, options: &[&str]| {
         let mut command = Command::new("setpriv");
@@ -362,6 +363,17 @@ fn permission_denied_names_the_user() {
     let private = place.text("private");
     as_no_user("aw-sqlite", &[&ring[..], &["--once", "--state-dir", &private]].concat())
         .refused("aw-sqlite", &denied);
+    let lines = format!("{private}/events.log");
+    as_no_user("aw-stdout", &[&ring[..], &["--once", "-o", &lines]].concat())
+        .refused("aw-stdout", &denied);
+    as_no_user("aw-query", &["copy", &lines]).refused("aw-query", &denied);
+    as_no_user("aw-tracker", &["report", &private]).refused("aw-tracker", &denied);
+    // Databases of other users, which SQLite is "unable to open".
+    let state = place.text("state");
+    for name in ["aw-alert", "aw-mqtt"] {
+        as_no_user(name, &[&ring[..], &["--once", "--state-dir", &state]].concat())
+            .refused(name, &[&format!("{name}.db: "), denied[0], me]);
+    }
     let config = place.write("tracker.conf", "LOGDIR=/tmp\n");
     as_no_user("aw-tracker", &[&ring[..], &["-c", &config]].concat())
         .refused("aw-tracker", &["tracker.conf: permission denied (", me, "use sudo"]);

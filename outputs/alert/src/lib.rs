@@ -154,9 +154,10 @@ pub fn main() -> ExitCode {
     }
     if options.rings.check {
         let plan = Plan { spool: Some(options.spool.clone()), ..Plan::default() };
+        let loaded = as_service(&options.rings, || load(&options, transports));
         return aw_output::check("aw-alert", &options.rings, &plan, || {
-            let (_, config, rules, secrets) =
-                load(&options, transports).map_err(|error| vec![error.to_string()])?;
+            let loaded = loaded.and_then(|loaded| loaded);
+            let (_, config, rules, secrets) = loaded.map_err(|error| vec![error.to_string()])?;
             check::check(&config, rules.known.len(), &secrets, transports)
         });
     }

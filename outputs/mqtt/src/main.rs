@@ -14,7 +14,8 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use aw_detect::{Names, SqliteMemory, read_names};
 use aw_notify::is_local_host;
 use aw_output::{
-    Access, Error, Fault, Plan, RingOptions, SpoolOptions, check, failed, parse, run, this_host,
+    Access, Error, Fault, Plan, RingOptions, SpoolOptions, as_service, check, failed, parse, run,
+    this_host,
 };
 use aw_service::{Secret, TimeSpan};
 use clap::Parser;

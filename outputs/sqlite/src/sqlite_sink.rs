@@ -8,7 +8,7 @@ use std::{
 };
 
 use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Fault, Sink, SinkResult, failed};
-use aw_service::{Condition, Wanted, denied, try_writing};
+use aw_service::{Condition, Wanted, denied, try_writing, user_name};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use shm_layout::RingName;
 
@@ -180,13 +180,11 @@ impl SqliteSink {
         Fault::Down(format!("write {path}: {error}{remedy}"))
     }
 
-    /// With the user that this is, and what the user lacks.
+    /// With the user that this is.
     fn access_failure(&self, error: &str) -> Fault {
-        let path = &self.settings.path;
-        let why = denied(path, Wanted::Write).map_or(String::new(), |why| format!(": {why}"));
+        let (path, user) = (self.settings.path.display(), user_name());
         Fault::Down(format!(
-            "write {}: {error} (give this program's user write permission for the file and its directory{why})",
-            path.display()
+            "write {path}: {error} (give this program's user, {user}, write permission for the file and its directory)"
         ))
     }
 
