@@ -132,9 +132,10 @@ fn main() -> ExitCode {
         ..Plan::default()
     };
     if options.rings.check {
+        let prepared = as_service(&options.rings, || prepare(&options, *tls));
         return check("aw-mqtt", &options.rings, &plan, || {
-            let (_, _, broker) =
-                prepare(&options, *tls).map_err(|error| vec![error.to_string()])?;
+            let prepared = prepared.and_then(|prepared| prepared);
+            let (_, _, broker) = prepared.map_err(|error| vec![error.to_string()])?;
             broker.check().map_err(|fault| vec![fault.into_error().to_string()])
         });
     }
