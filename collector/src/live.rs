@@ -114,13 +114,17 @@ impl LiveCapture {
     /// Opens what the options name. An interface that is not there is an error, unless another source is,
     /// or `--wait` is set: then it is opened later.
     pub fn open(&mut self, options: &Options) -> Result<(), Error> {
+        self.open_interfaces(options)?;
+        self.sockets = udp_source::open(options)?;
+        Ok(())
+    }
+
+    fn open_interfaces(&mut self, options: &Options) -> Result<(), Error> {
         let Sources { names, label } = &self.own;
         let open = |name: &_| MonitoredInterface::open(*name, *label != Some(*name), &self.capture);
         self.interfaces = names.iter().map(open).collect::<Result<_, _>>()?;
         let missing = self.interfaces.iter().map(|interface| (interface.name, interface.missing()));
-        check_missing(options, &missing.collect::<Vec<_>>())?;
-        self.sockets = udp_source::open(options)?;
-        Ok(())
+        check_missing(options, &missing.collect::<Vec<_>>())
     }
 
     /// The capabilities that it needs while it runs, to open an interface that comes back.

@@ -107,7 +107,11 @@ fn run(options: &Options, startup: &mut Startup) -> Result<(), Error> {
             if access.is_none() {
                 live.open(options)?;
             }
-            let samples = confine(options, live.capabilities(), access.clone(), startup)?;
+            let mut keep = live.capabilities();
+            if access.is_some() && options.has_low_port() {
+                keep |= CapabilitySet::NET_BIND_SERVICE; // the port is opened when its turn comes
+            }
+            let samples = confine(options, keep, access.clone(), startup)?;
             // With all that it drops gone: it may wait for months.
             if access.is_some() && !live.open_in_turn(options, &signals, startup)? {
                 return Ok(());

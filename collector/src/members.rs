@@ -59,6 +59,8 @@ pub struct Members {
     report: String,
     /// How often in turn another one came first.
     outranked: u32,
+    /// The process whose end this one waited for, and when that was.
+    predecessor: Option<(u32, Instant)>,
 }
 
 struct Files {
@@ -120,6 +122,7 @@ impl Members {
             wake: Some(UnixStream::pair().map_err(failure)?),
             report: String::new(),
             outranked: 0,
+            predecessor: None,
         }))
     }
 
@@ -192,7 +195,9 @@ impl Members {
             if locked {
                 let result = waiting.join().unwrap_or_else(|_| Err(ErrorKind::Other.into()));
                 result.map_err(failure)?;
-                let before = self.capturing().map(|(_, lines)| lines).unwrap_or_default();
+                let ended = Instant::now();
+                let (process, before) = self.capturing().unwrap_or_default();
+                self.predecessor = Some((process, ended)).filter(|_| process != 0);
                 let open = before.iter().filter(|(_, trouble)| trouble.is_empty());
                 return Ok(Some(open.map(|(name, _)| *name).take(MAX_INTERFACES).collect()));
             }
@@ -216,6 +221,19 @@ impl Members {
                 said = what;
             }
         }
+    }
+
+    /// The process that this one took over from, and when it had ended; once.
+    pub fn predecessor(&mut self) -> Option<(u32, Instant)> {
+        self.predecessor.take()
+    }
+
+    /// Whether the one that captures has the same socket open, because of the same option.
+    pub fn is_held(&self, option: &str) -> bool {
+        let Some((process, _)) = self.capturing() else { return false };
+        let other = self.others().into_iter().find(|one| one.process == process);
+        let own = word(&self.options, option);
+        own.is_some() && other.is_some_and(|other| word(&other.options, option) == own)
     }
 
     /// What the other one captures of this one's interfaces; none: it has not looked at them yet.
@@ -338,6 +356,13 @@ impl Member {
         let names = lines.lines().filter_map(|line| line.parse().ok()).collect();
         Some(Member { process, options: options.into(), names })
     }
+}
+
+/// The value of an option in such a text.
+fn word<'a>(options: &'a str, option: &str) -> Option<&'a str> {
+    let words = options.split(" --").map(|word| word.trim_start_matches("--"));
+    let option = option.trim_start_matches("--");
+    words.filter_map(|word| word.strip_prefix(option)).find(|rest| !rest.starts_with('-'))
 }
 
 /// The text of one of these files, without its mark.

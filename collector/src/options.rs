@@ -281,6 +281,13 @@ impl Options {
         self.macupd.is_some() || self.listen_vxlan.is_some() || self.listen_tzsp.is_some()
     }
 
+    /// Whether one of its ports is only for privileged processes.
+    pub fn has_low_port(&self) -> bool {
+        let macupd = self.macupd.map(SocketAddr::V4);
+        let sockets = [macupd, self.listen_vxlan, self.listen_tzsp];
+        sockets.iter().flatten().any(|address| (1..1024).contains(&address.port()))
+    }
+
     /// The interface names of mirrored frames that it receives as datagrams.
     pub fn mirror_names(&self) -> impl Iterator<Item = &'static str> {
         let sockets = [("vxlan", self.listen_vxlan), ("tzsp", self.listen_tzsp)];

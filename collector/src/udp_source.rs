@@ -89,8 +89,8 @@ pub struct UdpSource {
     pub unlogged_drops: u64,
 }
 
-/// Opens the sockets that the options name.
-pub fn open(options: &Options) -> Result<Vec<UdpSource>, Error> {
+/// Opens the sockets that the options name, but not those of options that are `held` by another collector.
+pub fn bind(options: &Options, held: impl Fn(&str) -> bool) -> Result<Vec<UdpSource>, Error> {
     if let Some(net) = options.macupd_from.iter().find(|net| net.addr().is_ipv6()) {
         return Err(failed(format_args!(
             "--macupd-from {net}: routers send IPv4 only (name an IPv4 address or network)"
@@ -105,11 +105,17 @@ pub fn open(options: &Options) -> Result<Vec<UdpSource>, Error> {
         (Protocol::Vxlan, options.listen_vxlan, &mirrors),
         (Protocol::Tzsp, options.listen_tzsp, &mirrors),
     ] {
-        if let Some(address) = address {
+        if let Some(address) = address.filter(|_| !held(protocol.option())) {
             let allowed = allowed.clone();
             sources.push(UdpSource::open(protocol, address, allowed, &options.names)?);
         }
     }
+    Ok(sources)
+}
+
+/// Opens the sockets that the options name.
+pub fn open(options: &Options) -> Result<Vec<UdpSource>, Error> {
+    let sources = bind(options, |_| false)?;
     let opened =
         |tunnel| sources.iter().any(|source| (source.protocol != Protocol::Macupd) == tunnel);
     if opened(false) && options.macupd_from.is_empty() {

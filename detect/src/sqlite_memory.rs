@@ -19,7 +19,7 @@ use std::{
 };
 
 use aw_output::{Checkpoint, Error, Fault, SinkResult, failed};
-use aw_service::{FileKind, open_file};
+use aw_service::{FileKind, denied_writing, open_file};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::{MacAddr, RingName};
 
@@ -259,7 +259,12 @@ fn fault(path: &Path, error: &rusqlite::Error) -> Fault {
         }
         _ => "",
     };
-    let why = format!("use {}: {error}{hint}", path.display());
+    use rusqlite::ErrorCode::{CannotOpen, ReadOnly};
+    let may_be_denied = matches!(error.sqlite_error_code(), Some(CannotOpen | ReadOnly));
+    let why = match denied_writing(path).filter(|_| may_be_denied) {
+        Some(denied) => format!("use {}: permission denied ({denied})", path.display()),
+        None => format!("use {}: {error}{hint}", path.display()),
+    };
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DiskFull | rusqlite::ErrorCode::SystemIoFailure) => {
             Fault::Down(why)

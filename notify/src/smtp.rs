@@ -192,6 +192,28 @@ impl SmtpClient {
         )
     }
 
+    /// The same, and names the sender and the recipients. Fails if the server refuses one of them for good; one that defers
+    /// its answer may accept them later.
+    pub fn try_recipients(&self) -> Result<(), String> {
+        guarded(|| self.name_recipients(), |why| format!("mail server {}: {why}", self.server))
+    }
+
+    fn name_recipients(&self) -> Result<(), String> {
+        let mut connection = self.begin(None, &self.recipients)?;
+        let mut refused = Vec::new();
+        for recipient in &self.recipients {
+            let receive = commands::Rcpt::new(recipient.clone(), Vec::new());
+            let Err(error) = connection.command(receive) else { continue };
+            match self.classify(&error, &format!(" (to {recipient})")) {
+                Undelivered::Server(why) => return Err(why),
+                Undelivered::Refused(why) => refused.push(why),
+                Undelivered::Deferred(_) => {}
+            }
+        }
+        connection.quit();
+        if refused.is_empty() { Ok(()) } else { Err(refused.join("; ")) }
+    }
+
     /// The recipients of all mail.
     pub(crate) fn recipients(&self) -> &[Address] {
         &self.recipients

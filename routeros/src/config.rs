@@ -205,14 +205,17 @@ pub fn archive_of_rejected(path: &Path) -> Option<PathBuf> {
 impl Config {
     pub fn read(path: &Path) -> Result<Config, String> {
         let text = read_file_text(path, FileKind::Settings, MAX_CONFIG).map_err(|error| {
-            let remedy = match error.kind() {
+            let mut why = aw_service::cause(&error);
+            match error.kind() {
                 ErrorKind::NotFound => {
-                    " (aw-routeros add HOST creates it; -c names another)".into()
+                    why += " (aw-routeros add HOST creates it; -c names another)"
                 }
-                ErrorKind::PermissionDenied => access::remedy(path),
-                _ => String::new(),
-            };
-            format!("read {}: {}{remedy}", path.display(), aw_service::cause(&error))
+                ErrorKind::PermissionDenied => {
+                    why = format!("permission denied{}", access::remedy(path));
+                }
+                _ => {}
+            }
+            format!("read {}: {why}", path.display())
         })?;
         Config::parse_file(path, text)
     }

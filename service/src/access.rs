@@ -6,14 +6,22 @@ use std::{
     io::{self, ErrorKind},
     os::unix::fs::MetadataExt,
     path::Path,
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
-use rustix::process::{getegid, geteuid, getgroups};
+use rustix::{
+    fs::{Access, access},
+    process::{getegid, geteuid, getgroups},
+};
 use uzers::os::unix::GroupExt;
 
 use crate::{FileKind, read_file_text};
 
+/// Directories that stay closed to services.
+const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
 /// Bytes of a file of options.
 const MAX_OPTIONS: u64 = 64 << 10;
 
@@ -22,6 +30,8 @@ const OUR_ADDRESSES: [&str; 2] = ["IPAddressDeny=any", "IPAddressAllow=localhost
 
 static UNIT: OnceLock<Option<String>> = OnceLock::new();
 static USER: OnceLock<String> = OnceLock::new();
+/// This process, or the thread of a check, became another user.
+static IS_ANOTHER_USER: AtomicBool = AtomicBool::new(false);
 
 /// The systemd unit of the system that this process is a part of: none for what a user's session or own service manager
 /// started, which has an INVOCATION_ID, too. Known from the start on, because its files are out of reach later.
@@ -53,6 +63,11 @@ pub(crate) fn remember() {
     let _ = (unit(), user_name());
 }
 
+/// Root became another user: in messages, this is the user of the service, and not a person.
+pub(crate) fn became_another_user() {
+    IS_ANOTHER_USER.store(true, Relaxed);
+}
+
 /// The user that this process runs as; the first call must come after the change of user.
 pub fn user_name() -> &'static str {
     USER.get_or_init(|| {
@@ -74,7 +89,7 @@ pub(crate) fn of_unit(error: &io::Error) -> Option<String> {
 }
 
 /// An error of opening this file, with who may not do it and the remedy, if that is the cause.
-pub(crate) fn explained(error: io::Error, path: &Path, wanted: Wanted) -> io::Error {
+pub fn explained(error: io::Error, path: &Path, wanted: Wanted) -> io::Error {
     if error.kind() != ErrorKind::PermissionDenied {
         return error;
     }
@@ -93,7 +108,7 @@ pub enum Wanted {
     Write,
 }
 
-/// Why this process may not open the file: which user it is, and the group that may; none if no group may.
+/// Why this process may not open the file: which user it is, and the group that may, or else what to do; none for root.
 pub fn denied(path: &Path, wanted: Wanted) -> Option<String> {
     let path = std::path::absolute(path).ok()?;
     let hidden = |path: &Path| matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::PermissionDenied);
@@ -106,15 +121,59 @@ pub fn denied(path: &Path, wanted: Wanted) -> Option<String> {
         (None, Wanted::Write) => (path.parent()?, 0o020),
     };
     if let Some(unit) = unit()
-        && let Some(home) =
-            ["/home", "/root", "/run/user"].iter().find(|home| path.starts_with(home))
+        && let Some(home) = HOMES.iter().find(|home| path.starts_with(home))
     {
         return Some(format!(
             "the unit {unit} sees nothing in {home}: move the file, or systemctl edit {unit}, then [Service] ProtectHome=read-only; its user is {}",
             user_name()
         ));
     }
-    lacks_group(&place.metadata().ok()?, bit)
+    let found = place.metadata().ok()?;
+    if geteuid().is_root() {
+        return None;
+    }
+    Some(lacks_group(&found, bit).unwrap_or_else(|| not_allowed(place, hiding.is_some(), wanted)))
+}
+
+/// Which user may not do it, where no group may.
+fn not_allowed(place: &Path, hides: bool, wanted: Wanted) -> String {
+    let asked = match wanted {
+        Wanted::Write => Access::WRITE_OK,
+        Wanted::Read => Access::READ_OK,
+    };
+    let is_restricted = !hides && access(place, asked).is_ok();
+    let (user, place) = (user_name(), place.display());
+    let who = match (unit(), IS_ANOTHER_USER.load(Relaxed)) {
+        (Some(unit), _) => format!("the unit {unit} runs as {user}"),
+        (None, true) => format!("it runs as {user}"),
+        (None, false) if is_restricted => format!("you are {user}"),
+        (None, false) if hides => {
+            return format!("you are {user}, who may not enter {place}: use sudo");
+        }
+        (None, false) => return format!("you are {user}: use sudo"),
+    };
+    if is_restricted {
+        return format!(
+            "{who}, who may: this process is restricted to what it named at its start, restart it; or AppArmor or SELinux denies it"
+        );
+    }
+    match (hides, wanted) {
+        (true, _) if HOMES.contains(&&*place.to_string()) => {
+            format!("{who}, who may not enter {place}: choose another place")
+        }
+        (true, _) => format!(
+            "{who}, who may not enter {place}: choose another place, or, if it is for this program only, chown {user} {place}"
+        ),
+        (false, Wanted::Read) => {
+            format!("{who}: let this user read it, as with chown {user} {place}")
+        }
+        (false, Wanted::Write) => format!("{who}: let this user write to {place}"),
+    }
+}
+
+/// The metadata of a file, with an error that names who may not see it.
+pub(crate) fn visible(path: &Path, wanted: Wanted) -> io::Result<Metadata> {
+    path.metadata().map_err(|error| explained(error, path, wanted))
 }
 
 fn lacks_group(file: &Metadata, bit: u32) -> Option<String> {

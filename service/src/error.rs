@@ -1,7 +1,7 @@
 //! Why a program ends before it is stopped, and the texts of errors of the system.
 
 use std::{
-    fmt::Display,
+    fmt::{self, Display},
     io::{self, ErrorKind},
 };
 
@@ -16,6 +16,15 @@ pub enum Error {
     Closed,
     /// A failure, in one line: operation, object, cause, and what to do.
     Failed(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Closed => f.write_str("the pipe is closed"),
+            Error::Failed(why) => f.write_str(why),
+        }
+    }
 }
 
 impl Error {

@@ -28,11 +28,15 @@ mod signals;
 mod startup;
 mod system_calls;
 mod text;
+mod trial;
+mod unit_files;
 mod users;
 mod values;
 
 pub use {
-    access::{Wanted, denied, drops_clients, ignored_options, join_group, unit, user_name},
+    access::{
+        Wanted, denied, drops_clients, explained, ignored_options, join_group, unit, user_name,
+    },
     backoff::Backoff,
     condition::Condition,
     config_words::{nearest, plain_fault, unknown, unknown_key},
@@ -52,6 +56,8 @@ pub use {
     startup::{ServiceOptions, Startup, parse, run},
     system_calls::SystemCalls,
     text::{TextLine, TextLines, csv_fields, decode_text, read_text},
+    trial::{check_directory, check_program, denied_writing, try_writing},
+    unit_files::UnitFiles,
     users::{UserAccount, group_id},
     values::{ByteSize, HostPort, TimeSpan, parse_network, split_name_line},
 };

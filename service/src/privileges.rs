@@ -14,7 +14,7 @@ use rustix::{
     },
 };
 
-use crate::{Error, UserAccount, failed, users::supplementary_groups};
+use crate::{Error, UserAccount, access::became_another_user, failed, users::supplementary_groups};
 
 pub use rustix::thread::CapabilitySet;
 
@@ -81,6 +81,9 @@ pub fn drop_capabilities() -> Result<(), Error> {
 /// calls affect the calling thread only. A capability that the process does not have is not added.
 pub(crate) fn drop_all_but(keep: CapabilitySet, identity: Option<&Identity>) -> Result<(), Error> {
     let bounded = permitted()?.contains(CapabilitySet::SETPCAP);
+    if identity.is_some_and(|identity| identity.user != geteuid()) {
+        became_another_user();
+    }
     drop_privileges(keep, identity).map_err(|(operation, error)| {
         Error::io(format_args!("drop privileges: {operation}"), error)
     })?;

@@ -134,7 +134,7 @@ pub fn read_file_text(path: &Path, kind: FileKind, most: u64) -> io::Result<Stri
 pub fn open_append(path: &Path, mode: u32) -> io::Result<File> {
     let path = match resolve(path, false) {
         Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
-        resolved => resolved?.0,
+        resolved => resolved.map_err(|error| explained(error, path, Wanted::Write))?.0,
     };
     let mut options = fs::OpenOptions::new();
     options.append(true).create(true).mode(mode);
@@ -147,7 +147,7 @@ pub fn open_append(path: &Path, mode: u32) -> io::Result<File> {
             info(format_args!("{path} is a pipe that no process reads: waiting for one that does"));
         }
         opened => {
-            let file = opened?;
+            let file = opened.map_err(|error| explained(error, &path, Wanted::Write))?;
             fcntl_setfl(&file, OFlags::APPEND)?;
             return Ok(file);
         }

@@ -41,7 +41,7 @@ impl Secret {
         let failure = |error: io::Error| {
             let why = match error.kind() {
                 io::ErrorKind::PermissionDenied => {
-                    "permission denied (check its owner and mode)".into()
+                    crate::explain_or(&error, "(check its owner and mode)")
                 }
                 io::ErrorKind::NotFound => "no such file".into(),
                 io::ErrorKind::InvalidData => "not UTF-8 text".into(),

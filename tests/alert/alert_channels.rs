@@ -280,8 +280,9 @@ fn outside_its_hours_a_channel_waits_or_drops_alerts() {
 fn secrets_stay_secret() {
     let mut alert = Alert::new();
     let token = alert.secret("token", "tk_1\n");
-    let hook =
-        |options: &str| webhook("hook", &format!("url = \"http://127.0.0.1:1/\", {options}"));
+    let sink = WebSink::start(None); // --check reaches it
+    let url = format!("http://127.0.0.1:{}/", sink.port);
+    let hook = |options: &str| webhook("hook", &format!("url = {url:?}, {options}"));
     let config = alert.config(&hook(&format!("token_file = {token:?}")));
     fs::set_permissions(&token, Permissions::from_mode(0o644)).expect("our own file");
     for options in [&["--check"][..], &["--once"], &["test", "hook"]] {

@@ -56,9 +56,11 @@ fn one_captures_for_all() {
     assert!(path.join(format!("{prefix}.3")).exists(), "it has no mark");
 
     // The second takes over when the first is killed; then it does not capture on the interface of that one.
+    let process = first.id();
     first.kill();
     // All interfaces at once: the first may only be restarted.
     second.stderr.wait_for("listening on two0, veth0");
+    second.stderr.wait_for(&format!("took over from process {process}: frames of the "));
     two.send(104..107);
     wait_until("it took over", || captured(&ring, "two0") == 6);
     // The first comes back, and waits.
@@ -220,4 +222,59 @@ fn options_that_differ() {
             first.stop().ok();
         }
     }
+}
+
+/// One that has more options and cannot open what it names ends, and the one that works goes on.
+#[test]
+fn one_that_fails_takes_nothing_away() {
+    let Some(lan) = Lan::new() else { return };
+    lan.here.ip("link add two0 type veth peer name two1");
+    lan.here.ip("link set two0 up");
+    let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+    let start = |words: &[&str]| Run::start(command(&lan, &ring, directory.path(), words));
+    let first = start(&["--instance", "veth0"]);
+    first.stderr.wait_for("listening on veth0");
+    let port = "127.0.0.1:5514";
+    let (of_other, elsewhere) = (Ring::new(), tempfile::tempdir().unwrap());
+    let other = Run::start(command(&lan, &of_other, elsewhere.path(), &["--macupd", port, "two0"]));
+    other.stderr.wait_for("(MACupd)");
+    let words = ["--macupd", port, "--instance", "two0"];
+    for (words, why) in [
+        (&words[..], "receive MACupd on 127.0.0.1:5514: address already in use"),
+        (&["--filter", "no such word", "--instance", "two0"], "no such word"),
+    ] {
+        let refused = start(words).finish();
+        assert_eq!(refused.status.code(), Some(1), "{refused:#?}");
+        assert!(refused.stderr.contains(why), "{refused:#?}");
+    }
+    let mut veth = FrameSender::on(&lan.there, "veth1");
+    veth.send(1..4);
+    wait_until("the first captures", || captured(&ring, "veth0") == 3);
+    assert!(!first.stderr.text().contains("more options"), "{}", first.stderr.text());
+    // Once the port is free, the one with more options captures for both; of two with the port, one has it.
+    other.stop().ok();
+    let second = start(&words);
+    assert!(first.finish().stderr.contains("which has more options"));
+    second.stderr.wait_for("listening on two0, veth0");
+    let third = start(&words);
+    third.stderr.wait_for(&format!("process {} captures on two0", second.id()));
+    second.stop().ok();
+    third.stderr.wait_for("127.0.0.1:5514 (MACupd)");
+    third.stop().ok();
+}
+
+/// The port is opened when the turn has come, with privileges dropped.
+#[test]
+fn a_port_for_privileged_processes() {
+    let Some(lan) = Lan::new() else { return };
+    let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+    let words = ["--macupd", "127.0.0.1:514", "--instance", "veth0"];
+    let start = || Run::start(command(&lan, &ring, directory.path(), &words));
+    let first = start();
+    first.stderr.wait_for("127.0.0.1:514 (MACupd)");
+    let second = start();
+    second.stderr.wait_for(&format!("process {} captures on veth0", first.id()));
+    first.kill();
+    second.stderr.wait_for("127.0.0.1:514 (MACupd)");
+    second.stop().ok();
 }

@@ -2,9 +2,14 @@
 //! trial in docs/install.md run.
 #![forbid(unsafe_code)]
 
-use aw_tests::rig::{binary, program, program_at, run};
+use aw_tests::mariadb::MariaDb;
+use aw_tests::rig::{Finished, binary, program, program_at, run, skip};
+use aw_tests::ring::Ring;
+use aw_tests::server::Server;
+use aw_tests::sightings::{ADDRESS, capture, handover};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -285,4 +290,97 @@ fn the_quick_start_runs() {
     assert!(ran.stdout.contains("02:00:00:00:00:01"), "{ran:#?}");
     assert!(ran.stdout.contains("published"), "{ran:#?}");
     assert!(!ring.path().exists() && !own.exists());
+}
+
+/// The system user that stands for aw-mysql, which packages create.
+const SERVICE: (&str, u32) = ("daemon", 1);
+
+/// The code blocks of this kind in a text, without the lines that mark them.
+fn blocks<'a>(text: &'a str, kind: &'a str) -> impl Iterator<Item = &'a str> {
+    let blocks = text.split("```").skip(1).step_by(2);
+    blocks.filter_map(move |block| block.strip_prefix(kind)?.strip_prefix('\n'))
+}
+
+/// The statements and commands for a server in docs/guide/history.md and in mysql.cnf, as shipped except for the server's address:
+/// the service stores with its login, root asks with the same file, and a reader with one of its own.
+#[test]
+fn the_commands_for_a_server_run() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("only root can run aw-mysql as another user");
+    }
+    let Some(server) = MariaDb::start(&[]) else { return };
+    server.sql("DROP DATABASE addrwatch");
+    let shipped = read("contrib/mysql.cnf").replace("aw-mysql'@", "daemon'@");
+    let statements = shipped.lines().filter_map(|line| line.strip_prefix("#   "));
+    let statements = statements.filter(|line| !line.contains("MySQL"));
+    server.sql(&statements.collect::<Vec<_>>().join("\n"));
+    let socket = server.path("socket").display().to_string();
+    let file = server.config_path();
+    let shipped = shipped
+        .replace("/run/mysqld/mysqld.sock", &socket)
+        .replace("user = aw-mysql", &format!("user = {}", SERVICE.0));
+    // As a package installs it: root's, with mode 0640.
+    fs::write(&file, shipped).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    fs::create_dir(server.path("state")).unwrap();
+    chown(server.path("state"), Some(SERVICE.1), Some(SERVICE.1)).unwrap();
+    let guide = read("docs/guide/history.md");
+    let (_, guide) = guide.split_once("\n## One database for several sites").unwrap();
+    let (storing, asking) = guide.split_once("\n### Ask the server").unwrap();
+    // Each command with its file, a ring that has events, and the time of these.
+    let ring = Ring::new();
+    capture(&ring, &handover());
+    chown(ring.path(), None, Some(SERVICE.1)).unwrap();
+    let ran = |line: &str, file: &Path| -> Finished {
+        let words = line.trim_start_matches("sudo ");
+        let (name, rest) = words.split_once(' ').unwrap();
+        let rest = rest
+            .replace("/etc/addrwatch/mysql.cnf", file.to_str().unwrap())
+            .replace("reader.cnf", file.to_str().unwrap())
+            .replace("192.0.2.17", ADDRESS)
+            .replace("'last tuesday 14:05'", "'2026-11-20 14:32'")
+            .replace("--since 1d", "--since 2026-11-01");
+        let more = match name {
+            "aw-mysql" => format!(
+                "-u {} --ring {} --state-dir {}",
+                SERVICE.0,
+                ring.name(),
+                server.path("state").display()
+            ),
+            _ => String::new(),
+        };
+        let program = binary(name).display().to_string();
+        let mut shell = program_at("sh".into(), &["-c", &format!("{program} {rest} {more}")]);
+        shell.env("TZ", "UTC");
+        run(shell)
+    };
+    let check = blocks(storing, "sh").flat_map(str::lines).find(|line| line.contains("--check"));
+    let check = check.unwrap();
+    let checked = ran(check, &file).ok();
+    assert!(checked.stdout.contains("accepts the login and rows"), "{checked:#?}");
+    run(server.command_of("state", SERVICE.1, &ring, &["--once"])).ok();
+    let [question, of_reader] =
+        blocks(asking, "sh").flat_map(str::lines).collect::<Vec<_>>().try_into().unwrap();
+    assert!(question.starts_with("sudo aw-query -c /etc/addrwatch/mysql.cnf who"), "{question}");
+    let answer = ran(question, &file).ok();
+    assert!(answer.stdout.contains("02:00:00:00:00:01"), "{answer:#?}");
+    // Not as a user who may not read the file; the message has what to do.
+    let mut denied = program_at("setpriv".into(), &["--reuid=65534", "--regid=65534"]);
+    let open = aw_tests::rig::public_copy(&["aw-query"]);
+    denied.arg("--clear-groups").arg(open.path().join("aw-query")).arg("-c").arg(&file);
+    denied.arg("devices");
+    run(denied).refused("aw-query", &["permission denied (you are nobody: use sudo)"]); // plain-words: ok
+    // The reader's login, with the address of this server.
+    let statements = asking.split('`').find(|code| code.starts_with("CREATE USER")).unwrap();
+    server.sql(statements);
+    let form = blocks(storing, "ini").next().unwrap();
+    let form = form
+        .replace("db.example.net", &format!("127.0.0.1:{}", server.port))
+        .replace("site1", "reader")
+        .replace("ssl-ca", "#ssl-ca");
+    let reader = file.with_file_name("reader.cnf");
+    fs::write(&reader, form).unwrap();
+    fs::set_permissions(&reader, fs::Permissions::from_mode(0o600)).unwrap();
+    let answer = ran(of_reader, &reader).ok();
+    assert!(answer.stdout.contains("02:00:00:00:00:01"), "{answer:#?}");
 }

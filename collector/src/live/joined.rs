@@ -1,6 +1,9 @@
 //! Live capture with `--join`: the interfaces of the other collectors of the ring.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use aw_service::{Signals, Startup};
 
@@ -8,15 +11,20 @@ use super::LiveCapture;
 use crate::{
     Error,
     event_name::unknown_names,
+    info,
     interface::{self, CaptureOptions},
+    members::Members,
     monitored_interface::MonitoredInterface,
     options::Options,
     pipeline::Pipeline,
-    warn,
+    udp_source, warn,
 };
 
 /// After this time, all collectors of a ring that start together have joined.
 const NAMES_AFTER: Duration = Duration::from_secs(10);
+/// How often sockets are tried, and the time between.
+const TRIES: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(50);
 
 impl LiveCapture {
     /// With `--join`: waits until no other collector captures, then opens what all have. Those of the one before are among
@@ -27,6 +35,7 @@ impl LiveCapture {
         signals: &Signals,
         startup: &mut Startup,
     ) -> Result<bool, Error> {
+        self.try_own(options)?;
         let Some(members) = &mut self.members else { return Ok(true) };
         let Some(mut others) = members.wait(signals, startup)? else { return Ok(false) };
         others.extend(members.interfaces());
@@ -34,7 +43,15 @@ impl LiveCapture {
         others.sort_by(|one, other| one.as_str().cmp(other.as_str()));
         others.dedup();
         self.capture.interfaces += others.len();
-        self.open(options)?;
+        self.open_interfaces(options)?;
+        if let Some((process, ended)) = self.members.as_mut().and_then(Members::predecessor) {
+            info(format_args!(
+                "took over from process {process}: frames of the {} ms in between were not captured",
+                ended.elapsed().as_millis().max(1)
+            ));
+        }
+        // The kernel may close the socket of the one before after it has released its lock.
+        self.sockets = patiently(options, || udp_source::open(options))?;
         for name in others {
             let mut added = MonitoredInterface::of_another(name, &self.capture);
             added.reopen();
@@ -42,6 +59,19 @@ impl LiveCapture {
         }
         self.check_names_at = Some(Instant::now() + NAMES_AFTER);
         Ok(true)
+    }
+
+    /// Opens what this one has, and closes it again, before another one ends for it: if that fails, the other one goes on. Not
+    /// the sockets that the other one has open because of the same option.
+    fn try_own(&mut self, options: &Options) -> Result<(), Error> {
+        // Of several that start at once, each tries the same port.
+        let tried = patiently(options, || {
+            let held = |option: &str| self.members.as_ref().is_some_and(|it| it.is_held(option));
+            udp_source::bind(options, held).map(drop)?;
+            self.open_interfaces(options)
+        });
+        self.interfaces.clear();
+        tried
     }
 
     /// Adds the interfaces of collectors that joined, and drops those of collectors that have ended.
@@ -87,5 +117,17 @@ impl LiveCapture {
             }
         }
         Ok(())
+    }
+}
+
+/// Tries it again if it fails, for some time, where there are sockets: their port may be free soon.
+fn patiently<T>(options: &Options, mut open: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    let mut tries = if options.has_sockets() { TRIES } else { 1 };
+    loop {
+        tries -= 1;
+        match open() {
+            Err(_) if tries > 0 => sleep(PAUSE),
+            result => return result,
+        }
     }
 }

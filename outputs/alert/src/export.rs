@@ -18,6 +18,7 @@ use shm_layout::UnixTime;
 
 use crate::{
     arpdat,
+    channel::Channel,
     config::Config,
     message_id::MessageIds,
     store::AlertStore,
@@ -89,10 +90,10 @@ pub fn export(
     written.map_err(|error| Error::write("standard output", error))
 }
 
-/// Sends a test message to a channel.
+/// Sends a test message to a channel, or to all.
 pub fn test(
     config: &Config,
-    name: &str,
+    name: Option<&str>,
     secrets: &BTreeMap<String, ChannelSecrets>,
     options: TransportOptions,
 ) -> Result<(), Error> {
@@ -101,12 +102,15 @@ pub fn test(
             "no channel is configured (name a configuration with channels: aw-alert -c FILE test CHANNEL)",
         ));
     }
-    let channel = config.channel.iter().find(|channel| channel.name == name);
-    let (channel, secrets) = channel.zip(secrets.get(name)).ok_or_else(|| {
+    let is_chosen = |channel: &&Channel| name.is_none_or(|name| channel.name == name);
+    let chosen: Vec<_> = config.channel.iter().filter(is_chosen).collect();
+    if chosen.is_empty() {
         let names: Vec<_> = config.channel.iter().map(|channel| &*channel.name).collect();
-        let names = names.join(", ");
-        failed(format_args!("no channel {name:?} in the configuration (channels: {names})"))
-    })?;
+        let (name, names) = (name.unwrap_or_default(), names.join(", "));
+        return Err(failed(format_args!(
+            "no channel {name:?} in the configuration (channels: {names})"
+        )));
+    }
     let alert = Alert {
         network: "test".into(),
         ip: "192.0.2.1".into(),
@@ -114,11 +118,17 @@ pub fn test(
         note: Some("a test of this channel".into()),
         ..Alert::new(AlertKind::NewDevice, UnixTime::now().seconds())
     };
-    let notification = channel.notification(&alert, &TimeZone::system());
-    let transport = Transport::new(channel, secrets, options).map_err(Failure::Down);
     let id = MessageIds::without_database().map_err(Fault::into_error)?.id(0, alert.time);
-    let sent = transport.and_then(|transport| transport.send(&notification, &id));
-    sent.map_err(|why| failed(format_args!("channel {name}: {why}")))?;
-    println!("channel {name}: sent");
-    Ok(())
+    let none = ChannelSecrets::default();
+    let mut failures = Vec::new();
+    for channel in chosen {
+        let (name, secrets) = (&channel.name, secrets.get(&channel.name).unwrap_or(&none));
+        let notification = channel.notification(&alert, &TimeZone::system());
+        let transport = Transport::new(channel, secrets, options).map_err(Failure::Down);
+        match transport.and_then(|transport| transport.send(&notification, &id)) {
+            Ok(()) => println!("channel {name}: sent"),
+            Err(why) => failures.push(format!("channel {name}: {why}")),
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(failed(failures.join("; "))) }
 }

@@ -4,6 +4,7 @@
 mod arpdat;
 mod channel;
 mod channel_queue;
+mod check;
 mod command;
 mod config;
 mod dispatcher;
@@ -32,13 +33,14 @@ mod webhook;
 mod webhook_options;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
 use aw_detect::{Dialect, Rules};
-use aw_output::{Error, Fault, Plan, RingOptions, SpoolOptions, failed, parse, run};
+use aw_output::{Error, Fault, Plan, RingOptions, SpoolOptions, as_service, failed, parse, run};
 use aw_service::{Identity, TimeSpan};
 use clap::{Parser, Subcommand};
 
@@ -58,10 +60,6 @@ struct Options {
     /// Configuration file (TOML): rules, and the channels that get the alerts
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-
-    /// Check the configuration and the files that it names, except programs, then exit
-    #[arg(long, requires = "config")]
-    check: bool,
 
     /// Print each alert as a line on standard output: those of the kinds that a channel gets without `kinds`, and of the kinds that a channel of the configuration lists; with --dialect arpwatch, all
     #[arg(long)]
@@ -115,10 +113,10 @@ enum AlertCommand {
         #[arg(long)]
         debian: bool,
     },
-    /// Send a test message to a channel: aw-alert -c FILE test CHANNEL
+    /// Send a test message to a channel, or to all: aw-alert -c FILE test [CHANNEL]
     Test {
-        /// Name of the channel
-        channel: String,
+        /// Name of the channel [default: all channels]
+        channel: Option<String>,
     },
 }
 
@@ -126,7 +124,8 @@ const EXAMPLES: &str = "\
 Examples:
   aw-alert --print --exec /usr/local/bin/notify  run a program for each alert
   aw-alert -c /etc/addrwatch/alert.toml --learn 7d
-  aw-alert -c /etc/addrwatch/alert.toml --check
+  aw-alert -c /etc/addrwatch/alert.toml --check  try each channel, without a message
+  aw-alert -c /etc/addrwatch/alert.toml test     send a test message to each channel
   aw-alert --print --once --dialect arpwatch     print what arpwatch would report for the events in the ring
   aw-alert import --network eth0 /var/lib/arpwatch/arp.dat
   aw-alert import /etc/macupd_tracker.conf       import the names of known devices
@@ -152,6 +151,15 @@ pub fn main() -> ExitCode {
     let transports = TransportOptions { dialect: options.dialect, state: &state };
     if options.sender {
         return sender::run_sender(options.exec.as_deref(), transports);
+    }
+    if options.rings.check {
+        let plan = Plan { spool: Some(options.spool.clone()), ..Plan::default() };
+        let loaded = as_service(&options.rings, || load(&options, transports));
+        return aw_output::check("aw-alert", &options.rings, &plan, || {
+            let loaded = loaded.and_then(|loaded| loaded);
+            let (_, config, rules, secrets) = loaded.map_err(|error| vec![error.to_string()])?;
+            check::check(&config, rules.known.len(), &secrets, transports)
+        });
     }
     let (config, mut rules, pipes) = match prepare(&options, transports) {
         Ok(Some(ready)) => ready,
@@ -189,7 +197,39 @@ fn prepare(
     options: &Options,
     transports: TransportOptions,
 ) -> Result<Option<(Config, Rules, Option<SenderPipes>)>, Error> {
+    if let Some(AlertCommand::Test { channel }) = &options.command {
+        return as_service(&options.rings, || {
+            let (_, config, _, secrets) = load(options, transports)?;
+            export::test(&config, channel.as_deref(), &secrets, transports)
+        })?
+        .map(|()| None);
+    }
     let state = transports.state;
+    let (text, config, rules, secrets) = load(options, transports)?;
+    match &options.command {
+        Some(AlertCommand::Import { network, files }) => {
+            let failure =
+                |error| Error::io(format_args!("create directory {}", state.display()), error);
+            std::fs::create_dir_all(state).map_err(failure)?;
+            let imported = import::import(state, network.as_deref(), files);
+            change_owner(options, state).and(imported).map(|()| None)
+        }
+        Some(AlertCommand::Export { format, debian }) => {
+            export::export(state, *format, *debian, &rules.known).map(|()| None)
+        }
+        _ if options.rings.health || config.channel.is_empty() => Ok(Some((config, rules, None))),
+        _ => {
+            let pipes = sender::start(&options.rings, &config, &text, &secrets)?;
+            Ok(Some((config, rules, Some(pipes))))
+        }
+    }
+}
+
+/// What is loaded: the text of the configuration, the configuration, its rules, and the secrets of its channels.
+type Loaded = (String, Config, Rules, BTreeMap<String, ChannelSecrets>);
+
+/// Reads the configuration and the files that it names.
+fn load(options: &Options, transports: TransportOptions) -> Result<Loaded, Error> {
     let text = options.config.as_deref().map_or(Ok(String::new()), config::text).map_err(failed)?;
     let in_file = |why| match &options.config {
         Some(path) => failed(format_args!("{}: {why}", path.display())),
@@ -203,35 +243,7 @@ fn prepare(
         true => Default::default(),
         false => ChannelSecrets::read_all(&config, transports).map_err(in_file)?,
     };
-    if options.check {
-        let count =
-            |number: usize, noun| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
-        let channels = count(config.channel.len(), "channel");
-        println!("{channels}, {}", count(rules.known.len(), "known device"));
-        return Ok(None);
-    }
-    match &options.command {
-        Some(AlertCommand::Import { network, files }) => {
-            let failure =
-                |error| Error::io(format_args!("create directory {}", state.display()), error);
-            std::fs::create_dir_all(state).map_err(failure)?;
-            let imported = import::import(state, network.as_deref(), files);
-            change_owner(options, state).and(imported).map(|()| None)
-        }
-        Some(AlertCommand::Export { format, debian }) => {
-            export::export(state, *format, *debian, &rules.known).map(|()| None)
-        }
-        Some(AlertCommand::Test { channel }) => {
-            export::test(&config, channel, &secrets, transports).map(|()| None)
-        }
-        None if options.rings.health || config.channel.is_empty() => {
-            Ok(Some((config, rules, None)))
-        }
-        None => {
-            let pipes = sender::start(&options.rings, &config, &text, &secrets)?;
-            Ok(Some((config, rules, Some(pipes))))
-        }
-    }
+    Ok((text, config, rules, secrets))
 }
 
 /// Gives files that root has imported to the user that aw-alert runs as.

@@ -1,13 +1,13 @@
 //! The transports of channels: a program, SMTP, sendmail, a webhook, syslog.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, io, os::unix::net::UnixDatagram, path::Path, time::Duration};
 
 use aw_detect::Dialect;
 use aw_notify::{
     Failure, Mail, MailOptions, MailSecrets, SmtpClient, TokenFile, run_program, sendmail_message,
 };
 use aw_output::this_host;
-use aw_service::{Secret, send_to_syslog};
+use aw_service::{Secret, cause, send_to_syslog};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -120,6 +120,17 @@ impl Transport {
         Ok(Transport { method, limit, comment })
     }
 
+    /// For `--check`: a mail server accepts the login and the recipients, and a syslog daemon listens. No message is sent.
+    pub fn check(&self) -> Result<(), String> {
+        match &self.method {
+            Method::Smtp(client) => client.try_recipients(),
+            Method::Syslog(_) => UnixDatagram::unbound()
+                .and_then(|socket| socket.connect(SYSLOG))
+                .map_err(|error| syslog_fault(&error)),
+            Method::Command(_) | Method::Sendmail(_) | Method::Webhook(_) => Ok(()),
+        }
+    }
+
     /// Sends a message; on success, the server or program has accepted it. `id` is the same at each attempt, and unique.
     pub fn send(&self, notification: &Notification, id: &str) -> Result<(), Failure> {
         let Notification { subject, text, fields } = notification;
@@ -184,7 +195,11 @@ fn log(ident: &str, fields: &Value) -> Result<(), String> {
     let time = jiff::Zoned::now().strftime("%b %e %H:%M:%S").to_string();
     let text = fields["message"].as_str().unwrap_or_default();
     let line = format!("<{}>{time} {ident}: {text}", DAEMON | level);
-    send_to_syslog(&line).map_err(|error| {
-        format!("write to /dev/log: {} (start a syslog daemon)", aw_service::cause(&error))
-    })
+    send_to_syslog(&line).map_err(|error| syslog_fault(&error))
+}
+
+const SYSLOG: &str = "/dev/log";
+
+fn syslog_fault(error: &io::Error) -> String {
+    format!("write to {SYSLOG}: {} (start a syslog daemon)", cause(error))
 }

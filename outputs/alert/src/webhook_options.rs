@@ -120,10 +120,14 @@ impl WebhookOptions {
 
     /// The port that connections are made to; `secret`: the URL that a file or a variable holds.
     pub fn port(&self, secret: Option<&Secret>) -> Option<u16> {
-        let url = self.url.as_deref().or(secret.map(Secret::reveal)).or(self.default_url())?;
-        let (uri, _) = parse_url(url).ok()?;
+        let (uri, _) = parse_url(self.url(secret)?).ok()?;
         let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
         Some(uri.port_u16().unwrap_or(default))
+    }
+
+    /// The URL; `secret` as above.
+    pub fn url<'a>(&'a self, secret: Option<&'a Secret>) -> Option<&'a str> {
+        self.url.as_deref().or(secret.map(Secret::reveal)).or(self.default_url())
     }
 
     /// The URL of the service's public server, if it has one.

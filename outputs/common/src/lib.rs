@@ -5,6 +5,7 @@
 //! It trusts the owner of the ring that it reads, and no other input.
 #![forbid(unsafe_code)]
 
+mod check;
 mod checkpoint;
 mod delivery;
 mod episode;
@@ -35,6 +36,7 @@ use rustix::net::AddressFamily;
 use shm_layout::{Event, InterfaceCounters, InterfaceName, Position, RingName, UnixTime};
 
 pub use aw_service::{Access, Error, HostPort, explain, failed, info, parse, warn};
+pub use check::{as_service, check};
 pub use checkpoint::Checkpoint;
 pub use episode::{Episode, EpisodeChange};
 pub use event_json::{EventJson, TimeFormat};

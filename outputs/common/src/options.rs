@@ -57,6 +57,12 @@ pub struct RingOptions {
     #[arg(long)]
     pub health: bool,
 
+    /// Try what the service will do, as its user (-u, or the default one if root asks): read and write its files, reach its
+    /// server and log in, take its port. Print each fault with its remedy, and exit with status 1 if there is one. No event
+    /// is read, and no message is sent
+    #[arg(long, conflicts_with_all = ["health", "daemon"])]
+    pub check: bool,
+
     /// With --health: fail if no frame was captured for SECONDS; 0 = no limit
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub max_silence: u64,
@@ -79,7 +85,7 @@ fn from_help() -> String {
 pub(crate) const BEGIN_NOW: &[&str] = &["aw-stdout", "aw-metrics"];
 
 /// Packages create a directory and a user for each output.
-fn state_directory() -> PathBuf {
+pub(crate) fn state_directory() -> PathBuf {
     let shared = Path::new("/var/lib/addrwatch");
     Some(shared.join(name())).filter(|own| own.is_dir()).unwrap_or(shared.into())
 }

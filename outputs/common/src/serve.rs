@@ -54,6 +54,42 @@ pub fn listen(address: &SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
+/// Whether the port can be opened, for `--check`. If this program runs already, it has the port: its page, which contains `mark`,
+/// shows that.
+pub fn check_port(address: &SocketAddr, path: &str, mark: &str) -> Result<(), String> {
+    let Err(Error::Failed(why)) = listen(address) else { return Ok(()) };
+    let mut to = *address;
+    if to.ip().is_unspecified() {
+        to.set_ip(if to.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    match is_own_page(&to, path, mark) {
+        Ok(true) => Ok(()),
+        _ => Err(why),
+    }
+}
+
+fn is_own_page(address: &SocketAddr, path: &str, mark: &str) -> io::Result<bool> {
+    let mut stream = TcpStream::connect_timeout(address, REQUEST_TIMEOUT)?;
+    stream.set_read_timeout(Some(REQUEST_TIMEOUT))?;
+    stream.set_write_timeout(Some(REQUEST_TIMEOUT))?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", address.ip())?;
+    let (mut text, mut part, end) = (Vec::new(), [0; 4096], Instant::now() + REQUEST_TIMEOUT);
+    while text.len() < MAX_OWN_PAGE && Instant::now() < end {
+        match stream.read(&mut part)? {
+            0 => break,
+            length => text.extend_from_slice(&part[..length]),
+        }
+    }
+    Ok(String::from_utf8_lossy(&text).contains(mark))
+}
+
+/// Bytes of a page in which the mark of this program is searched.
+const MAX_OWN_PAGE: usize = 64 << 10;
+
 /// The hosts for which this server answers: what a browser has in its address bar, and sends in the header Host.
 ///
 /// A web page of another site can make its own name resolve to this machine after it was loaded (DNS rebinding), and then

@@ -99,7 +99,7 @@ fn main() -> ExitCode {
     let Options { rings, listen, allow_host, file } = aw_output::parse(NAME);
     let listen = listen.or_else(|| file.is_none().then_some(LISTEN)).filter(|_| !rings.health);
     // Before privileges are dropped: after that, the process can open no port and look up no user.
-    let listener = listen.as_ref().map(serve::listen).transpose();
+    let listener = listen.as_ref().filter(|_| !rings.check).map(serve::listen).transpose();
     let (listener, owners) = match listener.and_then(|it| Ok((it, rings.owners()?))) {
         Ok(both) => both,
         Err(error) => return aw_service::run(NAME, &ServiceOptions::default(), |_| Err(error)),
@@ -110,6 +110,14 @@ fn main() -> ExitCode {
     let files = directory.into_iter().chain([Access::Read(state.clone())]).collect();
     let serves = listener.is_some();
     let plan = Plan { files, serves, from: StartFrom::Now, ..Plan::default() };
+    if rings.check {
+        return aw_output::check(NAME, &rings, &plan, || match &listen {
+            Some(address) => serve::check_port(address, "/metrics", "addrwatch_")
+                .map(|()| format!("http://{address}/metrics can be served"))
+                .map_err(|why| vec![why]),
+            None => Ok(String::new()),
+        });
+    }
     aw_output::run(NAME, &rings, &plan, || {
         let sources = Arc::new(Mutex::new(MetricSources::new(&rings.rings, owners, state)));
         let hosts = AllowedHosts::new(&allow_host);

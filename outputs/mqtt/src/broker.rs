@@ -154,6 +154,22 @@ impl Broker {
         self.connection.is_some()
     }
 
+    /// Logs in as another client, whose connection does not end that of the running program, and publishes nothing. Returns a
+    /// line for the user.
+    pub fn check(mut self) -> SinkResult<String> {
+        let name = format!("{}-check-{}", self.options.client_id(), std::process::id());
+        let mut options = MqttOptions::new(name, &self.server.host, self.server.port);
+        options.set_keep_alive(KEEP_ALIVE_INTERVAL).set_connection_timeout(TIMEOUT.as_secs());
+        options.set_transport(self.options.transport());
+        if let Some(login) = self.options.credentials() {
+            options.set_credentials(login.username, login.password);
+        }
+        self.options = options;
+        self.connect()?;
+        self.disconnect()?;
+        Ok(format!("{} accepts the login", self.url))
+    }
+
     pub fn connect(&mut self) -> SinkResult {
         if self.runtime.is_none() {
             // Created after privileges are dropped, because it starts threads to resolve host names.

@@ -14,7 +14,8 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use aw_detect::{Names, SqliteMemory, read_names};
 use aw_notify::is_local_host;
 use aw_output::{
-    Access, Error, Fault, Plan, RingOptions, SpoolOptions, failed, parse, run, this_host,
+    Access, Error, Fault, Plan, RingOptions, SpoolOptions, as_service, check, failed, parse, run,
+    this_host,
 };
 use aw_service::{Secret, TimeSpan};
 use clap::Parser;
@@ -130,6 +131,14 @@ fn main() -> ExitCode {
         spool: Some(options.spool.clone()),
         ..Plan::default()
     };
+    if options.rings.check {
+        let prepared = as_service(&options.rings, || prepare(&options, *tls));
+        return check("aw-mqtt", &options.rings, &plan, || {
+            let prepared = prepared.and_then(|prepared| prepared);
+            let (_, _, broker) = prepared.map_err(|error| vec![error.to_string()])?;
+            broker.check().map_err(|fault| vec![fault.into_error().to_string()])
+        });
+    }
     let state = options.rings.state_path();
     // Before privileges are dropped, because secrets may belong to root. Errors are reported later, when the log is open.
     let prepared = prepare(&options, *tls);

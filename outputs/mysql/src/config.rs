@@ -16,7 +16,8 @@ use std::{
 
 use aw_output::{Access, Error, HostPort, failed};
 use aw_peer::{Budget, TlsCheck, client_config, read_pem};
-use aw_service::{FileKind, Secret, open_file, read_opened};
+use aw_service::{FileKind, Identity, Secret, UserAccount, open_file, read_opened};
+use rustix::process::geteuid;
 use rustls::ClientConfig;
 
 use crate::connection::{Conn, Error as ConnectionError, Server, Target};
@@ -92,12 +93,17 @@ impl ServerConfig {
                 "read {shown}: it contains a password, and all users can read it (chmod o-r)"
             )));
         }
-        for file in config.tls_files() {
-            read_pem(file).map_err(|error| {
-                Error::io(format_args!("read {shown}: find {}", file.display()), error)
-            })?;
-        }
+        let found = config.check_files();
+        found.map_err(|error| failed(format_args!("read {shown}: {error}")))?;
         Ok(config)
+    }
+
+    /// Whether this user can read the files of TLS.
+    pub fn check_files(&self) -> Result<(), Error> {
+        self.tls_files().try_for_each(|file| {
+            let failure = |error| Error::io(format_args!("find {}", file.display()), error);
+            read_pem(file).map(drop).map_err(failure)
+        })
     }
 
     fn tls_files(&self) -> impl Iterator<Item = &PathBuf> {
@@ -196,6 +202,14 @@ impl ServerConfig {
         let mut connection = Conn::open(&target, budget)?;
         connection.query_drop(begin)?;
         Ok(connection)
+    }
+
+    /// The system user that the server identifies by the socket, for root, who may become that user: the file is that of the
+    /// service, and names no password.
+    pub fn socket_user(&self) -> Option<Identity> {
+        let by_socket = self.tcp_host().is_none() && self.password.is_none();
+        let user = UserAccount::named(&self.user).filter(|_| by_socket && geteuid().is_root())?;
+        Some(Identity { user: user.uid, group: user.gid, groups: Vec::new() })
     }
 
     /// Read for each connection, because certificates may have been replaced.

@@ -21,6 +21,7 @@ impl From<Error> for TransactionError {
     }
 }
 
+const NO_SOCKET: &str = "no such file or directory";
 const NO_SUCH_HOST: &str = "no such host";
 
 /// The message of the server, or of the connection.
@@ -58,6 +59,7 @@ pub fn cause_and_remedy(error: &Error, database: &str) -> String {
 pub fn connection_remedy(cause: &str) -> &'static str {
     match cause {
         "connection refused" => " (start the server, or set its host and port in --config)",
+        NO_SOCKET => " (start the server, or set its host or socket in --config)",
         NO_SUCH_HOST => " (set the host in --config)",
         _ => "",
     }

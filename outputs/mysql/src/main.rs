@@ -5,7 +5,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use aw_mysql::{MysqlSink, ServerConfig, TablePrefix};
-use aw_output::{Plan, RingOptions, SpoolOptions, parse, run};
+use aw_output::{Plan, RingOptions, SpoolOptions, check, parse, run};
 use clap::Parser;
 
 /// Stores the events of the collector's rings in a MySQL or MariaDB database.
@@ -64,5 +64,14 @@ fn main() -> ExitCode {
         spool: Some(spool),
         ..Plan::default()
     };
+    if rings.check {
+        return check("aw-mysql", &rings, &plan, || {
+            let checked = config.and_then(|config| {
+                config.check_files()?; // the service's user opens them at each connection
+                MysqlSink::new(&config, &prefix, hostname)?.check()
+            });
+            checked.map_err(|error| vec![error.to_string()])
+        });
+    }
     run("aw-mysql", &rings, &plan, || MysqlSink::new(&config?, &prefix, hostname))
 }

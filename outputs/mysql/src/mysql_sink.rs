@@ -30,6 +30,9 @@ const BEGIN: &str = "SET autocommit = 1, time_zone = '+00:00',
     sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
     lock_wait_timeout = 2, innodb_lock_wait_timeout = 2";
 
+/// The columns of addrwatch's table.
+const COLUMNS: &str = "tstamp, hostname, interface, vlan_tag, mac_address, ip_address, origin_id";
+
 /// Numbers of server errors.
 const DUPLICATE: u16 = 1062;
 const DEADLOCK: u16 = 1213;
@@ -111,6 +114,32 @@ impl MysqlSink {
         })
     }
 
+    /// Logs in and creates the missing tables, as the service does, and tries its statements without a row. Returns a line for
+    /// the user.
+    pub fn check(mut self) -> Result<String, aw_output::Error> {
+        self.end = Instant::now() + TRANSACTION.time;
+        self.column_tried = true; // a new column may stop others for a moment
+        let TableNames { log, position, .. } = &self.tables;
+        let statements = [
+            format!("SELECT generation FROM {position} WHERE FALSE FOR UPDATE"),
+            format!("UPDATE {position} SET began = began WHERE FALSE"),
+            format!("INSERT INTO {position} SELECT * FROM {position} WHERE FALSE"),
+            format!("INSERT INTO {log} ({COLUMNS}) SELECT {COLUMNS} FROM {log} WHERE FALSE"),
+        ];
+        let tried = self.connect().and_then(|mut connection| {
+            for statement in statements {
+                connection.conn.query_drop(statement)?;
+            }
+            Ok(())
+        });
+        match tried {
+            Ok(()) => {
+                Ok(format!("{} at {} accepts the login and rows", self.database, self.server))
+            }
+            Err(failure) => Err(self.fault(failure).into_error()),
+        }
+    }
+
     /// The open connection, or a new one; a new one creates the missing tables.
     fn connect(&mut self) -> Attempt<ServerConnection> {
         if let Some(connection) = self.connection.take() {
@@ -151,14 +180,13 @@ impl MysqlSink {
             self.write_checkpoint(conn, ring, checkpoint)?;
         }
         let TableNames { log, config_change, .. } = &self.tables;
-        let columns = "tstamp, hostname, interface, vlan_tag, mac_address, ip_address, origin_id";
-        self.rows.send(conn, *longest, &format!("INSERT INTO {log} ({columns}) VALUES "))?;
+        self.rows.send(conn, *longest, &format!("INSERT INTO {log} ({COLUMNS}) VALUES "))?;
         // Without the column, only the last value of these rows cannot be stored.
         let (rows, column) = match has_frame_source {
             true => (&self.forwarded, format!(", {FRAME_SOURCE}")),
             false => (&self.forwarded_without, String::new()),
         };
-        rows.send(conn, *longest, &format!("INSERT INTO {log} ({columns}{column}) VALUES "))?;
+        rows.send(conn, *longest, &format!("INSERT INTO {log} ({COLUMNS}{column}) VALUES "))?;
         let columns = "tstamp, hostname, router, ip_address, user, lines_added, lines_removed";
         let insert = format!("INSERT INTO {config_change} ({columns}) VALUES ");
         self.changes.send(conn, *longest, &insert)?;

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aw_service::{Error, cause, failed};
+use aw_service::{Error, Wanted, cause, explain_or, explained, failed};
 
 /// Removed when it is dropped before it is complete.
 pub struct CopiedFile {
@@ -26,13 +26,15 @@ impl CopiedFile {
         let incomplete = PathBuf::from(incomplete);
         let create = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&incomplete);
         let file = create.map_err(|error| {
+            let error = explained(error, &incomplete, Wanted::Write);
             let remedy = match error.kind() {
                 ErrorKind::AlreadyExists => {
-                    "wait for the end of another copy, or remove what an ended one left"
+                    "(wait for the end of another copy, or remove what an ended one left)"
                 }
-                _ => "choose another file",
+                _ => "(choose another file)",
             };
-            failed(format_args!("create {}: {} ({remedy})", incomplete.display(), cause(&error)))
+            let why = explain_or(&error, remedy);
+            failed(format_args!("create {}: {why}", incomplete.display()))
         })?;
         Ok(CopiedFile { name: name.into(), incomplete, file, is_complete: false })
     }

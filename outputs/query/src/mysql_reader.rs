@@ -12,7 +12,7 @@ use aw_mysql::{
     TablePrefix, cause, connection_remedy, hex_ip, quoted,
 };
 use aw_peer::Budget;
-use aw_service::{Error, failed, warn};
+use aw_service::{Error, failed, run_as, warn};
 use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use self::columns::{bytes, mac_address, number, origin, text, time, times};
@@ -367,7 +367,15 @@ impl HistoryReader for MysqlReader {
 
 /// Connects, with the time limit of the whole answer: the server ends a query then, if it can.
 fn connect(config: &ServerConfig, timeout: Duration) -> Result<Conn, MysqlError> {
-    let mut conn = config.connect(BEGIN, LOGIN)?;
+    // The server identifies the user by the process that connects: root becomes the user of the file for that.
+    let as_user = || config.connect(BEGIN, LOGIN);
+    let mut conn = match config.socket_user() {
+        Some(user) => run_as(Some(&user), as_user)
+            .map_err(|error| MysqlError::Protocol(error.to_string()))
+            .and_then(|connected| connected)
+            .or_else(|error| as_user().map_err(|_| error))?,
+        None => as_user()?,
+    };
     conn.query_drop("SET SESSION TRANSACTION READ ONLY")?;
     // MariaDB, or else MySQL; a server without both ends the query when it notices that the connection is closed.
     let mariadb = format!("SET SESSION max_statement_time = {}", timeout.as_secs().max(1));
@@ -388,7 +396,7 @@ fn failure(name: &str, log: &str, error: &MysqlError) -> Error {
         }
         MysqlError::Server(error) if DENIED.contains(&error.code) => {
             format!(
-                " (set user and password in the section [addrwatch] of --config; GRANT SELECT ON {log} TO the user)"
+                " (set user and password in the section [addrwatch] of --config; GRANT SELECT ON {log} TO the user; root can use the file of aw-mysql)"
             )
         }
         error => connection_remedy(&cause(error)).into(),

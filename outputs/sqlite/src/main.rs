@@ -12,7 +12,7 @@ mod sqlite_sink;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use aw_output::{Access, Plan, RingOptions, SpoolOptions, parse, run};
+use aw_output::{Access, Plan, RingOptions, SpoolOptions, check, parse, run};
 use clap::{Parser, value_parser};
 
 use crate::{
@@ -66,5 +66,8 @@ fn main() -> ExitCode {
     let (files, spool) = (directory.into_iter().collect(), Some(spool));
     let plan = Plan { files, linger: LINGER, batch: BATCH, spool, ..Plan::default() };
     let settings = DatabaseSettings { path, view: table, retention };
+    if rings.check {
+        return check("aw-sqlite", &rings, &plan, || SqliteSink::check(settings));
+    }
     run("aw-sqlite", &rings, &plan, || SqliteSink::new(settings))
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use aw_output::{Checkpoint, CheckpointStore, Entry, Error, Fault, Sink, SinkResult, failed};
-use aw_service::{Condition, Wanted, denied};
+use aw_service::{Condition, Wanted, denied, try_writing, user_name};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use shm_layout::RingName;
 
@@ -87,6 +87,25 @@ impl SqliteSink {
         Ok(sink)
     }
 
+    /// Opens a database that exists as the service does, and begins a transaction. Returns a line for the user.
+    pub fn check(settings: DatabaseSettings) -> Result<String, Vec<String>> {
+        let path = settings.path.clone();
+        if path.parent().is_some_and(|directory| try_writing(directory).is_err()) {
+            return Ok(String::new()); // which is reported already
+        }
+        if database_file::file_id(&path).is_none() {
+            return Ok(format!(
+                "{} does not exist yet: it is created at the start",
+                path.display()
+            ));
+        }
+        let mut sink = SqliteSink::new(settings).map_err(|error| vec![error.to_string()])?;
+        match sink.in_transaction(|_| Ok(())) {
+            Ok(()) => Ok(format!("{} can be written", path.display())),
+            Err(fault) => Err(vec![fault.into_error().to_string()]),
+        }
+    }
+
     fn open(&self) -> Result<OpenDatabase, Unusable> {
         let DatabaseSettings { path, view, .. } = &self.settings;
         database_file::create(path, self.failed_file)?;
@@ -147,7 +166,10 @@ impl SqliteSink {
                 " by another program (end its transaction)"
             }
             Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-                " (give this program's user write permission for the file and its directory)"
+                return self.access_failure(&error.to_string());
+            }
+            None if error.to_string().ends_with("permission denied") => {
+                return self.access_failure("permission denied");
             }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 " (move it away with its -wal file, or repair it with sqlite3's .recover)"
@@ -156,6 +178,14 @@ impl SqliteSink {
         };
         let path = self.settings.path.display();
         Fault::Down(format!("write {path}: {error}{remedy}"))
+    }
+
+    /// With the user that this is.
+    fn access_failure(&self, error: &str) -> Fault {
+        let (path, user) = (self.settings.path.display(), user_name());
+        Fault::Down(format!(
+            "write {path}: {error} (give this program's user, {user}, write permission for the file and its directory)"
+        ))
     }
 
     /// Takes one step of the import, or else of the retention. Returns true if there is more to do.

@@ -5,7 +5,7 @@ mod lines;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use aw_output::{Access, Plan, RingOptions, StartFrom, parse, run};
+use aw_output::{Access, Plan, RingOptions, StartFrom, check, parse, run};
 use clap::{Parser, ValueEnum};
 
 use crate::lines::LineSink;
@@ -71,6 +71,9 @@ fn main() -> ExitCode {
     let files = options.output.iter().filter_map(|path| std::path::absolute(path).ok());
     let files = files.filter_map(writable_path).map(Access::Write).collect();
     let plan = Plan { files, from: StartFrom::Now, batch: BATCH, ..Plan::default() };
+    if options.rings.check {
+        return check("aw-stdout", &options.rings, &plan, || Ok(String::new()));
+    }
     run("aw-stdout", &options.rings, &plan, || LineSink::open(&options))
 }
 

@@ -7,7 +7,7 @@ mod syslog_sink;
 
 use std::process::ExitCode;
 
-use aw_output::{Plan, RingOptions, SpoolOptions, failed, parse, run};
+use aw_output::{Plan, RingOptions, SpoolOptions, check, explain, failed, parse, run};
 use clap::{Parser, ValueEnum};
 
 use crate::{destination::Destination, message::MessageFormat, syslog_sink::SyslogSink};
@@ -76,6 +76,12 @@ fn main() -> ExitCode {
     let Options { rings, spool, to, format, structured, framing, hostname } = parse("aw-syslog");
     let plan =
         Plan { files: to.access(), sockets: to.sockets(), spool: Some(spool), ..Plan::default() };
+    if rings.check {
+        return check("aw-syslog", &rings, &plan, || match to.connect() {
+            Ok(_) => Ok(format!("{to} can be reached")),
+            Err(error) => Err(vec![format!("send to {to}: {}", explain(&error))]),
+        });
+    }
     run("aw-syslog", &rings, &plan, || {
         if structured && format != Format::Rfc5424 {
             return Err(failed("--structured needs --format rfc5424"));

@@ -32,7 +32,7 @@ use aw_service::ServiceOptions;
 
 use crate::{
     log_dir::LogKind,
-    options::{CommonOptions, Options, TrackerCommand},
+    options::{CommonOptions, Options, TrackOptions, TrackerCommand},
     report_thread::{ReportPaths, ReportRequest},
     tracker_sink::TrackerSink,
 };
@@ -56,6 +56,9 @@ fn track(mut options: Options) -> ExitCode {
         Err(error) => return aw_service::run(NAME, &ServiceOptions::default(), |_| Err(error)),
     };
     let Options { rings, tracking, .. } = &options;
+    if rings.check {
+        return aw_output::check(NAME, rings, &plan, || check(tracking));
+    }
     run(NAME, rings, &plan, || {
         tracking.report_ignored_keys()?;
         let faults = FaultFile::open(&rings.state_path(), NAME);
@@ -73,7 +76,21 @@ fn prepare(options: &mut Options) -> Result<(Plan, Option<TcpListener>), Error> 
         env::current_dir().map_err(|error| Error::io("find the current directory", error))?;
     let serves = tracking.serve.is_some();
     let plan = Plan { files: tracking.files()?, serves, ..Plan::default() };
-    Ok((plan, tracking.serve.as_ref().map(aw_output::serve::listen).transpose()?))
+    let serve = tracking.serve.as_ref().filter(|_| !rings.check);
+    Ok((plan, serve.map(aw_output::serve::listen).transpose()?))
+}
+
+/// For `--check`: the configuration, as the service's user reads it, the logs of today, and the port.
+fn check(tracking: &TrackOptions) -> Result<String, Vec<String>> {
+    let config = tracking.effective_config().map_err(|error| vec![error.to_string()])?;
+    let mut faults = log_dir::check(&config.log_dir, jiff::Zoned::now().date());
+    if let Some(address) = &tracking.serve {
+        faults.extend(aw_output::serve::check_port(address, "/", "Device activity").err());
+    }
+    match faults.is_empty() {
+        true => Ok(format!("logs go to {}", config.log_dir.display())),
+        false => Err(faults),
+    }
 }
 
 /// The command `report`: writes the HTML file and prints the text.

@@ -11,8 +11,8 @@ use std::{
 
 use aw_output::Error;
 use aw_service::{
-    FileError, FileKind, advice, cause, failed, is_at, open_own, read_file, sync_directory,
-    try_open_own, user_name,
+    FileError, FileKind, Wanted, advice, cause, explained, failed, is_at, open_own, read_file,
+    sync_directory, try_open_own, user_name,
 };
 use jiff::civil::Date;
 
@@ -61,7 +61,10 @@ fn parse_file_name(file: &str) -> Option<(LogKind, Date)> {
 
 /// The logs in a directory, sorted by kind and date.
 pub fn list_logs(directory: &Path) -> Result<Vec<(LogKind, Date)>, Error> {
-    let fault = |error| Error::io(format_args!("list {}", directory.display()), error);
+    let fault = |error| {
+        let error = explained(error, directory, Wanted::Read);
+        Error::io(format_args!("list {}", directory.display()), error)
+    };
     let mut logs = Vec::new();
     for entry in fs::read_dir(directory).map_err(fault)? {
         logs.extend(entry.map_err(fault)?.file_name().to_str().and_then(parse_file_name));
@@ -108,6 +111,14 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
         let _ = fs::remove_file(&temporary);
     }
     written.and_then(|()| sync_directory(directory)).map_err(fault)
+}
+
+/// The files in a directory that today's logs are written to, and that this user cannot write, with the reason.
+pub fn check(directory: &Path, today: Date) -> Vec<String> {
+    let logs = LogKind::ALL.map(|kind| file_name(kind, today));
+    let files = [".macupd_tracker.lock".to_owned()].into_iter().chain(logs);
+    let files = files.map(|file| directory.join(file)).filter(|path| path.exists());
+    files.filter_map(|path| open_own(&path, 0o600, None).err()).map(|why| why.to_string()).collect()
 }
 
 /// LOGDIR, locked for this process.

@@ -204,11 +204,11 @@ fn unreadable(path: &Path, error: &std::io::Error) -> SshFault {
     if let Some(why) = start_access::denied_path(path, error) {
         return SshFault::Restart(why);
     }
-    let help = match error.kind() {
-        ErrorKind::PermissionDenied => remedy_for_the_service(path),
-        _ => String::new(),
+    let why = match error.kind() {
+        ErrorKind::PermissionDenied => format!("permission denied{}", remedy_for_the_service(path)),
+        _ => aw_service::cause(error),
     };
-    SshFault::Credentials(format!("read {}: {}{help}", path.display(), aw_service::cause(error)))
+    SshFault::Credentials(format!("read {}: {why}", path.display()))
 }
 
 #[cfg(test)]
