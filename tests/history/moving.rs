@@ -7,12 +7,14 @@ use aw_tests::forms;
 use aw_tests::frames::{Arp, station};
 use aw_tests::history::History;
 use aw_tests::mariadb::MariaDb;
-use aw_tests::rig::{Finished, Run, program, run, run_with, wait_until};
+use aw_tests::rig::{Finished, Run, program, run, run_with, skip, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::sightings::{self, ADDRESS, capture, capture_frames, evidence};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -391,6 +393,37 @@ fn a_kill_in_the_middle_to_a_server() {
     let distinct =
         "SELECT count(*) FROM (SELECT DISTINCT tstamp, mac_address, ip_address FROM log) AS a";
     assert_eq!(server.sql(distinct).trim(), "25000");
+}
+
+/// Root imports as the user who owns the database: a file of root beside it would stop aw-sqlite.
+#[test]
+fn as_the_owner_of_the_database() {
+    if !rustix::process::geteuid().is_root() {
+        skip("only root becomes another user");
+        return;
+    }
+    const OWNER: u32 = 65_534;
+    let public = tempfile::tempdir_in("/tmp").unwrap();
+    fs::set_permissions(public.path(), Permissions::from_mode(0o755)).unwrap();
+    let directory = public.path().join("history");
+    fs::create_dir(&directory).unwrap();
+    let (history, (part, whole)) = (History::at(directory.join("lan.db")), many());
+    import(&history, &rich()).ok();
+    for path in [history.database(), &directory] {
+        chown(path, Some(OWNER), Some(OWNER)).unwrap();
+    }
+    let mut command = program("aw-sqlite", &["--database", history.database().to_str().unwrap()]);
+    command.args(["import", "-"]);
+    let mut running = Run::start(command);
+    running.stdin.as_mut().unwrap().write_all(&part).unwrap();
+    for name in ["lan.db-wal", "lan.db-shm"] {
+        wait_until(name, || directory.join(name).exists());
+        assert_eq!(directory.join(name).metadata().unwrap().uid(), OWNER, "{name}");
+    }
+    running.kill();
+    import(&history, &whole).ok();
+    assert_eq!(history.database().metadata().unwrap().uid(), OWNER);
+    assert_eq!(history.count(), 25_000 + 17 * 6 + 6);
 }
 
 /// A damaged line ends the import with its number, and nothing of its batch is stored.

@@ -1,5 +1,7 @@
 //! Lines as they are written and read.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn place() -> HistoryPlace {
@@ -72,7 +74,7 @@ fn bad_lines() {
     assert!(HistoryLine::parse(good).is_ok());
     for (from, to, why) in [
         ("}", "", "EOF"),
-        ("\"gw\"", "\"g", "EOF"),
+        ("\"gw\"", "\"g", "expected `,` or `}`"),
         ("\"host\":\"gw\",", "", "no host"),
         ("192.0.2.1", "192.0.2.256", "IP address"),
         ("02:00:00:00:00:01", "02:00", "not a MAC address"),
@@ -93,5 +95,35 @@ fn bad_lines() {
     }
     for bad in ["", "{}", "[]", "null", "{\"addrwatch_history\":2}", "\u{0}"] {
         assert!(HistoryLine::parse(bad).is_err(), "{bad}");
+    }
+}
+
+proptest! {
+    /// Whatever bytes of a line are replaced, it is refused or is a line that is written and read as itself.
+    #[test]
+    fn damaged_lines_are_refused_or_read(
+        at in 0_usize..400,
+        bytes in proptest::collection::vec(any::<u8>(), 0..8),
+    ) {
+        let sighting = HistorySighting {
+            place: place(),
+            time: UnixTime::new(1_795_183_200, 5),
+            mac: "02:00:00:00:00:01".parse().unwrap(),
+            ip: "192.0.2.1".parse().unwrap(),
+            source: Some("02:00:00:00:00:02".parse().unwrap()),
+            origin: 8,
+            times: HistoryCount { count: 3, nth: 2 },
+        };
+        let mut damaged = text(&HistoryLine::Sighting(sighting)).into_bytes();
+        let at = at % damaged.len();
+        let end = (at + bytes.len()).min(damaged.len());
+        damaged.splice(at..end, bytes);
+        if let Ok(line) = HistoryLine::parse(&String::from_utf8_lossy(&damaged)) {
+            let mut again = Vec::new();
+            prop_assert!(line.write(&mut again).is_some(), "{line:?}");
+            let again = String::from_utf8(again).unwrap();
+            prop_assert!(!again.trim_end().contains(is_hidden));
+            prop_assert_eq!(HistoryLine::parse(&again), Ok(line));
+        }
     }
 }
