@@ -18,6 +18,7 @@ pub use {
     kind::{ConfigChange, Evidence, Kind, Origin, UnknownEvent},
     mac_addr::MacAddr,
     names::{InterfaceName, UserName},
+    text::ip_text,
     unix_time::UnixTime,
     vlan_id::VlanId,
 };

@@ -53,7 +53,7 @@ pub use {
     error::{AttachError, CreateError, NameChange},
     event::{
         ConfigChange, Event, Evidence, InterfaceName, Kind, MacAddr, Origin, UnixTime,
-        UnknownEvent, UserName, VlanId,
+        UnknownEvent, UserName, VlanId, ip_text,
     },
     header::{InterfaceCounters, LAYOUT_VERSION, MAX_INTERFACES},
     map::examine_file_system,

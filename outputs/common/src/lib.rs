@@ -17,6 +17,8 @@ mod follow;
 #[path = "../../../fuzz/bodies/output.rs"]
 pub mod fuzzed;
 mod health;
+mod history_file;
+mod history_import;
 mod host;
 mod live_checkpoint;
 mod options;
@@ -43,6 +45,8 @@ pub use event_json::{EventJson, TimeFormat};
 pub use fault_file::FaultFile;
 pub use faults::{FaultKind, FaultReport, FaultState, Faults};
 pub use health::HEARTBEAT_TIMEOUT;
+pub use history_file::{HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting};
+pub use history_import::{HistorySource, HistoryTarget, import_history};
 pub use host::{host_of, this_host};
 pub use options::{RingOptions, StartFrom};
 pub use plan::Plan;
@@ -243,6 +247,25 @@ pub fn run<S: Sink>(
         let delivery = delivery::Delivery::new(&mut sink, plan, files)?;
         let lacks = plan.lacks.as_deref();
         follow::follow(options, from, &owners, delivery, lacks, &signals, startup)
+    })
+}
+
+/// Runs a command of an output that ends by itself: without rings and state, and otherwise with the privileges of the output.
+/// If root starts it, it becomes `user`, unless `-u` names another one.
+pub fn run_once(
+    name: &'static str,
+    options: &RingOptions,
+    user: Option<u32>,
+    plan: &Plan,
+    work: impl FnOnce() -> Result<(), Error>,
+) -> ExitCode {
+    aw_service::run(name, &options.service, |startup| {
+        let mut options = options.clone();
+        if options.service.user.is_none() && rustix::process::geteuid().is_root() {
+            options.service.user = user.map(|user| user.to_string());
+        }
+        confine(&options, &[], plan, false, startup)?;
+        work()
     })
 }
 

@@ -4,7 +4,7 @@
 mod login;
 mod packet;
 
-use std::{io, time::Duration};
+use std::{io, ops::ControlFlow, time::Duration};
 
 use aw_peer::{Budget, PeerStream};
 
@@ -69,6 +69,18 @@ impl Conn {
 
     /// Passes each row of a result to `each`, as it arrives.
     pub fn query_each(&mut self, sql: &str, each: &mut dyn FnMut(&Row)) -> Result<()> {
+        self.query_until(sql, &mut |row| {
+            each(row);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The same until `each` breaks. Then rows are not received that the server sends: only closing the connection is possible.
+    pub fn query_until(
+        &mut self,
+        sql: &str,
+        each: &mut dyn FnMut(&Row) -> ControlFlow<()>,
+    ) -> Result<()> {
         const QUERY: u8 = 3;
         self.packets.restart();
         self.packets.send(&[&[QUERY], sql.as_bytes()].concat())?;
@@ -95,7 +107,9 @@ impl Conn {
             }
             let mut fields = Fields(&packet);
             let row = (0..columns).map(|_| fields.value()).collect::<Option<Row>>();
-            each(&row.ok_or_else(malformed)?);
+            if each(&row.ok_or_else(malformed)?).is_break() {
+                return Ok(());
+            }
         }
     }
 

@@ -8,6 +8,7 @@ mod errors;
 #[cfg(any(test, fuzzing))]
 #[path = "../../../fuzz/bodies/mysql.rs"]
 pub mod fuzzed;
+mod history_target;
 mod mysql_sink;
 mod schema;
 mod sql;
@@ -16,6 +17,7 @@ pub use {
     config::ServerConfig,
     connection::{Conn, Error as MysqlError, Row, ServerError},
     errors::{cause, connection_remedy},
+    history_target::MysqlTarget,
     mysql_sink::MysqlSink,
     schema::{FRAME_SOURCE as FRAME_SOURCE_COLUMN, NO_SUCH_TABLE, TableNames, TablePrefix},
     sql::{hex_ip, quoted},

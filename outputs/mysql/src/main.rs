@@ -4,9 +4,11 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use aw_mysql::{MysqlSink, ServerConfig, TablePrefix};
-use aw_output::{Plan, RingOptions, SpoolOptions, check, parse, run};
-use clap::Parser;
+use aw_mysql::{MysqlSink, MysqlTarget, ServerConfig, TablePrefix};
+use aw_output::{
+    HistorySource, Plan, RingOptions, SpoolOptions, check, import_history, parse, run, run_once,
+};
+use clap::{Parser, Subcommand};
 
 /// Stores the events of the collector's rings in a MySQL or MariaDB database.
 // -p is the prefix, as in addrwatch_mysql, so that its command lines keep working; the pid file is --pid.
@@ -15,11 +17,11 @@ use clap::Parser;
 #[command(mut_arg("pid_file", |pid_file| pid_file.short(None)))]
 struct Options {
     /// Read the server and the login from section [addrwatch] of FILE, in the format of my.cnf; see aw-mysql.cnf(5) [default: the local server's socket, user and database addrwatch]
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 
     /// Begin the names of all tables with PREFIX
-    #[arg(short, long, value_name = "PREFIX", default_value = "")]
+    #[arg(short, long, global = true, value_name = "PREFIX", default_value = "")]
     prefix: TablePrefix,
 
     /// Name of this machine in rows and in saved positions; must be unique among the machines that write to the same tables, and must not change [default: in rows the collector's host name, in saved positions this machine's]
@@ -34,6 +36,22 @@ struct Options {
     spool: SpoolOptions,
     #[command(flatten)]
     rings: RingOptions,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Add a history that `aw-query export` wrote to the tables, and exit
+    ///
+    /// A row that the table has already is not added again. So an import that ended early can be run again, and two
+    /// histories that overlap become one. aw-mysql may write to the tables at the same time. The tables have whole seconds,
+    /// and neither rings, outer VLANs nor routers of sightings.
+    Import {
+        /// The file; - is standard input
+        file: PathBuf,
+    },
 }
 
 const EXAMPLES: &str = "\
@@ -41,6 +59,7 @@ Examples:
   aw-mysql                              user and database addrwatch, server on this machine
   aw-mysql -c /etc/addrwatch/mysql.cnf  server, user, password and database of this file
   aw-mysql -p site1_                    store in tables site1_log, site1_origin, site1_position
+  aw-query export | aw-mysql -c /etc/addrwatch/mysql.cnf import -
 
   [addrwatch]
   host = db.example.net
@@ -53,7 +72,8 @@ are queued in the state directory. They are stored when the server is back.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 
 fn main() -> ExitCode {
-    let Options { rings, spool, config, prefix, hostname, foreground: _ } = parse("aw-mysql");
+    let Options { rings, spool, config, prefix, hostname, foreground: _, command } =
+        parse("aw-mysql");
     // Before privileges are dropped, because the file may be root's. `run` reports the error.
     let config = config.as_deref().map_or_else(|| Ok(ServerConfig::default()), ServerConfig::read);
     let plan = Plan {
@@ -61,9 +81,16 @@ fn main() -> ExitCode {
         sockets: config.as_ref().map_or(Vec::new(), ServerConfig::sockets),
         linger: Duration::from_millis(500), // to commit several events together
         batch: 8192,
-        spool: Some(spool),
+        spool: command.is_none().then_some(spool),
         ..Plan::default()
     };
+    if let Some(Command::Import { file }) = command {
+        let source = HistorySource::open(&file);
+        return run_once("aw-mysql", &rings, None, &plan, || {
+            let mut target = MysqlTarget::open(&config?, &prefix)?;
+            import_history(source?, "aw-mysql import", &mut target)
+        });
+    }
     if rings.check {
         return check("aw-mysql", &rings, &plan, || {
             let checked = config.and_then(|config| {

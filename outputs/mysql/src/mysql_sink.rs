@@ -21,12 +21,12 @@ use crate::{
 /// How often a transaction is sent again because of a deadlock.
 const DEADLOCK_RETRIES: u32 = 3;
 /// What a TIMESTAMP can hold in every server, in seconds.
-const TIMESTAMPS: std::ops::RangeInclusive<i64> = 1..=i32::MAX as i64;
+pub(crate) const TIMESTAMPS: std::ops::RangeInclusive<i64> = 1..=i32::MAX as i64;
 
 /// The first statement of a connection. Times in UTC: in another zone an hour may come twice. A value that
 /// does not fit is an error, so that what is stored is what was seen. The lock timeouts are shorter than
 /// the time limit of an answer.
-const BEGIN: &str = "SET autocommit = 1, time_zone = '+00:00',
+pub(crate) const BEGIN: &str = "SET autocommit = 1, time_zone = '+00:00',
     sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION',
     lock_wait_timeout = 2, innodb_lock_wait_timeout = 2";
 

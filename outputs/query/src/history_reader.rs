@@ -7,6 +7,7 @@ use aw_service::{Error, failed};
 use shm_layout::{Evidence, MacAddr, Origin, UnixTime};
 
 use crate::clocks::Clocks;
+use crate::export::{ExportPosition, Exporter};
 
 /// Where an address is unique, as far as can be seen from outside: one interface and VLAN of one collector, or one
 /// router.
@@ -270,6 +271,12 @@ pub trait HistoryReader {
         Err(failed(
             "copy: only a database of aw-sqlite can be copied (use the server's own tool, such as mariadb-dump)",
         ))
+    }
+
+    /// Exports what follows a position, to which it adds what is printed. Returns false if it has to be called again, of a
+    /// reader that is opened again.
+    fn export(&mut self, _to: &mut Exporter, _from: &mut ExportPosition) -> Result<bool, Error> {
+        Ok(true)
     }
 
     /// Whether all answers so far are of one state of the history. If not, they are to be discarded.

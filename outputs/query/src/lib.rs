@@ -9,6 +9,7 @@ mod counted;
 mod devices;
 mod edge;
 mod established;
+mod export;
 #[cfg(any(test, fuzzing))]
 #[path = "../../../fuzz/bodies/query.rs"]
 pub mod fuzzed;
@@ -71,6 +72,11 @@ pub fn main() -> ExitCode {
     }
     let answered = match &query {
         Query::Copy(file) => copy(&options, file).map(|()| true),
+        Query::Export(range) => {
+            let limited = |time| limit(time, ("complete export", "allow more"), None);
+            let _timer = options.copy_limit().map(limited);
+            export::export(&options, *range).map(|()| true)
+        }
         query => answer(&options, query, &zone),
     };
     match answered {
@@ -160,7 +166,7 @@ fn open(options: &Options) -> Result<Box<dyn HistoryReader>, Error> {
             let config = config.as_deref().map(ServerConfig::read).transpose()?;
             let mut config = config.unwrap_or_default();
             config.set_url(url)?;
-            Ok(Box::new(MysqlReader::open(&config, prefix, options.question_limit())?))
+            Ok(Box::new(MysqlReader::open(&config, prefix, options.server_limit())?))
         }
         ("sqlite", _) if config.is_some() => {
             Err(failed("--config names a server, and --database names a file (choose one of them)"))

@@ -4,6 +4,7 @@
 //! The table has whole seconds, and neither rings, outer VLANs nor routers.
 
 mod columns;
+mod export;
 
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
@@ -17,6 +18,7 @@ use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use self::columns::{bytes, mac_address, number, origin, text, time, times};
 use crate::clocks::Clocks;
+use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
     AddressOfMac, AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_PAIRING,
     Nearer, NearestSightings, Network, NetworkIndex, PROBE, PairingSummary, RouterChange,
@@ -335,18 +337,16 @@ impl HistoryReader for MysqlReader {
         Ok(found)
     }
 
+    fn export(&mut self, to: &mut Exporter, _: &mut ExportPosition) -> Result<bool, Error> {
+        self.export_rows(to).map(|()| true)
+    }
+
     /// The table exists since the first change was stored.
     fn router_changes(&mut self, range: TimeRange) -> Result<Vec<RouterChange>, Error> {
-        let (table, times) = (self.config_change.clone(), times(range));
-        let exists_query = format!(
-            "SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = '{}'",
-            table.trim_matches('`')
-        );
-        let (mut exists, mut changes) = (false, Vec::new());
-        self.query(&exists_query, &mut |_, row| exists = number(row, 0) == Some(1))?;
-        if !exists {
-            return Ok(changes);
+        if !self.has_changes()? {
+            return Ok(Vec::new());
         }
+        let (table, times, mut changes) = (self.config_change.clone(), times(range), Vec::new());
         let select = format!(
             "SELECT hostname, router, ip_address, user, lines_added, lines_removed, unix_timestamp(tstamp)
             FROM {table} WHERE TRUE{times}"

@@ -15,8 +15,10 @@ use crate::{
 /// The history, unless another one is named.
 pub const DEFAULT_DATABASE: &str = "/var/lib/addrwatch/addrwatch.db";
 
-/// The default of `--timeout`, for all but copies.
+/// The default of `--timeout`, for all but copies and exports.
 const QUESTION_LIMIT: Duration = Duration::from_secs(60);
+/// For a server, which wants a limit, in the place of none.
+const EXPORT_LIMIT: Duration = Duration::from_secs(7 * 86_400);
 
 /// Shows which MAC had which address, where and when.
 #[derive(Parser)]
@@ -38,7 +40,7 @@ pub struct Options {
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Table)]
     pub format: OutputFormat,
 
-    /// End with an error if there is no answer after TIME: 90s, 5m or 1h. The time limit also ends questions that a hostile network or file made slow [default: 60s; `copy` has no limit]
+    /// End with an error if there is no answer after TIME: 90s, 5m or 1h. The time limit also ends questions that a hostile network or file made slow [default: 60s; `copy` and `export` have no limit]
     #[arg(long, global = true, value_name = "TIME")]
     timeout: Option<TimeSpan>,
 
@@ -57,6 +59,7 @@ Examples:
   aw-query changes --since 1d
   aw-query devices --format csv
   aw-query -c reader.cnf changes --since 1d
+  aw-query export > lan.jsonl && aw-sqlite --database all.db import lan.jsonl
   aw-query copy lan.db && sqlite3 lan.db 'SELECT * FROM addrwatch'
 
 {}
@@ -131,6 +134,8 @@ enum QueryCommand {
     Changes(RangeOptions),
     /// Show all MACs with their addresses
     Devices(RangeOptions),
+    /// Print the whole history, for `aw-sqlite import` and `aw-mysql import`: a line of JSON for each sighting and configuration change
+    Export(RangeOptions),
     /// Copy the database to FILE, for sqlite3 and other programs: a state of it, also while it is written. Until it is complete, it is FILE.new
     Copy {
         /// The copy, which must not exist
@@ -154,6 +159,14 @@ impl Options {
         self.timeout.map_or(QUESTION_LIMIT, |limit| limit.0)
     }
 
+    /// How long a query of a server may take.
+    pub fn server_limit(&self) -> Duration {
+        match self.command {
+            QueryCommand::Export(_) => self.timeout.map_or(EXPORT_LIMIT, |limit| limit.0),
+            _ => self.question_limit(),
+        }
+    }
+
     /// How long a copy may take: as long as the database is large, unless the user has set a limit.
     pub fn copy_limit(&self) -> Option<Duration> {
         self.timeout.map(|limit| limit.0)
@@ -171,6 +184,7 @@ impl Options {
             QueryCommand::Mac { mac, all, times } => Query::Mac(*mac, times.range(now)?, *all),
             QueryCommand::Changes(times) => Query::Changes(times.range(now)?),
             QueryCommand::Devices(times) => Query::Devices(times.range(now)?),
+            QueryCommand::Export(times) => Query::Export(times.range(now)?),
             QueryCommand::Copy { file } => Query::Copy(file.clone()),
         })
     }

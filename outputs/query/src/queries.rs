@@ -29,6 +29,8 @@ pub enum Query {
     Changes(TimeRange),
     Devices(TimeRange),
     Copy(PathBuf),
+    /// It is printed as it is read, and not as a table.
+    Export(TimeRange),
 }
 
 impl Query {
@@ -36,12 +38,9 @@ impl Query {
         match *self {
             Query::Copy(ref file) => {
                 history.copy(file)?;
-                Ok(ResultTable {
-                    columns: Vec::new(),
-                    rows: vec![Vec::new()],
-                    omitted: Omitted::default(),
-                })
+                Ok(ResultTable::done())
             }
+            Query::Export(_) => Ok(ResultTable::done()),
             Query::Who(ip, at) => who(history, ip, at),
             Query::Ip(ip, range, all) => address(history, ip, range, all),
             Query::Mac(mac, range, all) => addresses(history, mac, range, all),
@@ -89,6 +88,7 @@ impl Query {
             Query::Changes(range) => ("no changes".into(), range),
             Query::Devices(range) => ("no devices".into(), range),
             Query::Copy(_) => ("nothing copied".into(), &TimeRange::ALL),
+            Query::Export(range) => ("nothing exported".into(), range),
         };
         let [from, to] = [range.from, range.to].map(|time| time_text(time, zone));
         match (range.from != TimeRange::ALL.from, range.to != TimeRange::ALL.to) {

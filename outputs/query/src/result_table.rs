@@ -72,6 +72,12 @@ const MARKS: [char; 2] = ['+', '?'];
 const SHOWN_ITEMS: usize = 3;
 
 impl ResultTable {
+    /// Of a query that has no answer to print.
+    pub fn done() -> ResultTable {
+        let (columns, rows) = (Vec::new(), vec![Vec::new()]);
+        ResultTable { columns, rows, omitted: Omitted::default() }
+    }
+
     pub fn print(
         &self,
         to: &mut impl Write,

@@ -1,6 +1,7 @@
 //! Reads a database of `aw-sqlite`. Its content is not trusted: a value that is not an address or a MAC is
 //! skipped, a value that is not a text is an error.
 
+mod export;
 mod failure;
 
 use std::{collections::HashMap, net::IpAddr, path::Path};
@@ -12,6 +13,7 @@ use shm_layout::{Evidence, MacAddr, UnixTime};
 
 use self::failure::failure;
 use crate::clocks::Clocks;
+use crate::export::{ExportPosition, Exporter};
 use crate::history_reader::{
     AddressOfMac, AddressSighting, EachSighting, FRAME_SOURCE, HistoryReader, NO_CLAIM, NO_PAIRING,
     Nearer, Nearest, NearestSightings, Network, PROBE, PairingSummary, RouterChange, TimeRange,
@@ -173,6 +175,10 @@ impl HistoryReader for SqliteReader {
         let copied = self.snapshot.database.execute("VACUUM INTO ?", [to.to_string_lossy()]);
         let (path, to) = (&self.path, to.display());
         copied.map(drop).map_err(|error| failed(format_args!("copy {path} to {to}: {error}")))
+    }
+
+    fn export(&mut self, to: &mut Exporter, from: &mut ExportPosition) -> Result<bool, Error> {
+        self.export_rows(to, from)
     }
 
     fn is_intact(&self) -> Result<bool, Error> {

@@ -66,7 +66,8 @@ fn index_name(table: &str) -> String {
     format!("aw_sqlite_time_of_{table}")
 }
 
-fn has_index(database: &Connection, table: &str) -> rusqlite::Result<bool> {
+/// Whether the import of a table has ended.
+pub fn has_index(database: &Connection, table: &str) -> rusqlite::Result<bool> {
     let index = "SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND name = ?";
     database.query_row(index, [index_name(table)], |row| row.get(0))
 }

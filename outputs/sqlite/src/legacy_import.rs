@@ -1,5 +1,8 @@
 //! Imports the rows of a table that addrwatch created, in steps, while new events arrive. Each step adds
 //! the new rows and deletes the old ones in one transaction. The view shows both.
+//!
+//! A row of a compact table has the first and the last time of a pairing with an origin, and the number of its sightings.
+//! It becomes the two sightings whose times are known. The times of the others are not known, so they are not invented.
 
 use std::{
     net::IpAddr,
@@ -22,11 +25,14 @@ const REPORT_EVERY: Duration = Duration::from_secs(5);
 pub struct LegacyImport {
     host: String,
     pub table: String,
+    is_compact: bool,
     /// The rowid of the last row that was read. Rows before it that are still there cannot be imported.
     last_row: i64,
     total: u64,
     imported: u64,
     unreadable: u64,
+    /// Sightings that compact rows count without their times.
+    undated: u64,
     reported: Instant,
 }
 
@@ -43,8 +49,19 @@ impl LegacyImport {
             info(format_args!("importing {total} rows of addrwatch's table ({table})"));
         }
         let (host, reported) = (this_host(), Instant::now());
-        let (last_row, imported, unreadable) = (i64::MIN, 0, 0);
-        Ok(Some(LegacyImport { host, table, last_row, total, imported, unreadable, reported }))
+        let is_compact = schema::is_compact(database, &table)?;
+        let (last_row, imported, unreadable, undated) = (i64::MIN, 0, 0, 0);
+        Ok(Some(LegacyImport {
+            host,
+            table,
+            is_compact,
+            last_row,
+            total,
+            imported,
+            unreadable,
+            undated,
+            reported,
+        }))
     }
 
     /// Imports at most `limit` rows, in the caller's transaction. Returns true if there may be more.
@@ -55,8 +72,9 @@ impl LegacyImport {
         limit: usize,
     ) -> rusqlite::Result<bool> {
         let table = self.table.clone();
+        let first = if self.is_compact { "timestamp_first, count" } else { "timestamp, 1" };
         let select = format!(
-            "SELECT rowid, timestamp, interface, vlan_tag, mac_address, ip_address, origin
+            "SELECT rowid, timestamp, interface, vlan_tag, mac_address, ip_address, origin, {first}
             FROM \"{table}\" WHERE rowid > ? ORDER BY rowid LIMIT ?"
         );
         let delete = format!("DELETE FROM \"{table}\" WHERE rowid = ?");
@@ -72,8 +90,13 @@ impl LegacyImport {
             };
             let names = [&self.host, "", &row.interface, ""];
             let place = place_id(database, names, [row.vlan, 0])?;
-            let sighting = SightingRow { place, ..row.sighting };
-            writer.add_sighting(database, &sighting, || row.ip)?;
+            let last = SightingRow { place, ..row.sighting };
+            if let Some(time) = row.first {
+                let first = SightingRow { time, ..last };
+                writer.add_sighting(database, &first, || row.ip.clone())?;
+            }
+            writer.add_sighting(database, &last, || row.ip)?;
+            self.undated = self.undated.saturating_add(row.undated);
             database.prepare_cached(&delete)?.execute([self.last_row])?;
             self.imported += 1;
         }
@@ -96,9 +119,14 @@ impl LegacyImport {
     }
 
     fn report_end(&self) {
-        let LegacyImport { table, total, imported, unreadable, .. } = self;
+        let LegacyImport { table, total, imported, unreadable, undated, .. } = self;
         if *total > 0 {
             info(format_args!("import ended: {imported} rows of addrwatch's table are imported"));
+        }
+        if *undated > 0 {
+            info(format_args!(
+                "addrwatch's table was compact: the first and the last sighting of each row are imported; the times of {undated} sightings between them are not in the table"
+            ));
         }
         if *unreadable > 0 {
             warn(format_args!(
@@ -109,7 +137,12 @@ impl LegacyImport {
 }
 
 struct LegacyRow {
+    /// The last one, of a compact row.
     sighting: SightingRow,
+    /// The time of the first one, if there is another.
+    first: Option<i64>,
+    /// The number of those between them.
+    undated: u64,
     interface: String,
     vlan: i64,
     ip: String,
@@ -121,14 +154,21 @@ fn parse_row(row: &Row) -> rusqlite::Result<Option<LegacyRow>> {
     let text = |column| row.get_ref(column).map(|value| value.as_str().ok().map(str::to_owned));
     let (time, interface, vlan) = (number(1)?, text(2)?, number(3)?);
     let (mac, ip, origin) = (text(4)?, text(5)?, number(6)?);
+    let (first, count) = (number(7)?, number(8)?);
     let parse = || {
         let ip = ip?;
-        let time = time?.checked_mul(1_000_000_000)?;
+        let nanos = |seconds: i64| seconds.checked_mul(1_000_000_000);
+        let (first, time) = (nanos(first?)?, nanos(time?)?);
+        let (first, undated) = match count? {
+            1 if first == time => (None, 0),
+            count @ 2.. => (Some(first), count as u64 - 2),
+            _ => return None,
+        };
         let origin = u8::try_from(origin?).ok().filter(|origin| *origin <= 5)?;
         let mac = parse_mac(&mac?)?;
         let address: IpAddr = ip.parse().ok()?;
         let sighting = SightingRow { place: 0, mac, ip: address, source: OWN_FRAME, time, origin };
-        Some(LegacyRow { sighting, interface: interface?, vlan: vlan?, ip })
+        Some(LegacyRow { sighting, first, undated, interface: interface?, vlan: vlan?, ip })
     };
     Ok(parse())
 }

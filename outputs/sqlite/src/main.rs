@@ -4,6 +4,7 @@
 
 mod database_file;
 mod delete_trigger;
+mod history_target;
 mod legacy_import;
 mod retention;
 mod row_writer;
@@ -12,10 +13,14 @@ mod sqlite_sink;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use aw_output::{Access, Plan, RingOptions, SpoolOptions, check, parse, run};
-use clap::{Parser, value_parser};
+use aw_output::{
+    Access, HistorySource, Plan, RingOptions, SpoolOptions, check, import_history, parse, run,
+    run_once,
+};
+use clap::{Parser, Subcommand, value_parser};
 
 use crate::{
+    history_target::{SqliteTarget, owner},
     schema::ViewName,
     sqlite_sink::{DatabaseSettings, SqliteSink},
 };
@@ -25,7 +30,7 @@ use crate::{
 #[command(name = "aw-sqlite", version, after_help = EXAMPLES)]
 struct Options {
     /// Store events in the database FILE; it is created if it does not exist; if the older program addrwatch created it, its rows are imported [default: addrwatch.db in the state directory]
-    #[arg(long, visible_alias = "sqlite3", value_name = "FILE")]
+    #[arg(long, global = true, visible_alias = "sqlite3", value_name = "FILE")]
     database: Option<PathBuf>,
 
     /// Name of the view that shows the sightings, with the columns of the table of the older program addrwatch
@@ -40,6 +45,21 @@ struct Options {
     spool: SpoolOptions,
     #[command(flatten)]
     rings: RingOptions,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Add a history that `aw-query export` wrote to the database, and exit
+    ///
+    /// A row that the database has already is not added again. So an import that ended early can be run again, and two
+    /// histories that overlap become one. aw-sqlite may write to the database at the same time.
+    Import {
+        /// The file; - is standard input
+        file: PathBuf,
+    },
 }
 
 const EXAMPLES: &str = "\
@@ -48,6 +68,7 @@ Examples:
   aw-sqlite --database lan.db --retention 90
   aw-query who 10.1.2.3 --at '2026-11-20 14:05'
   sqlite3 lan.db 'SELECT * FROM addrwatch'   read the sightings as from addrwatch's table
+  aw-query --database other.db export | aw-sqlite --database lan.db import -
 
 While the database cannot be written, events are queued in the state directory. They are stored when
 it can be written again.
@@ -59,11 +80,20 @@ const LINGER: Duration = Duration::from_millis(900);
 const BATCH: usize = 16_384;
 
 fn main() -> ExitCode {
-    let Options { rings, spool, database, table, retention } = parse("aw-sqlite");
+    let Options { rings, spool, database, table, retention, command } = parse("aw-sqlite");
     let path = database.unwrap_or_else(|| rings.state_dir.join("addrwatch.db"));
     let path = std::path::absolute(&path).unwrap_or(path);
     let directory = path.parent().map(|directory| Access::Write(directory.into()));
-    let (files, spool) = (directory.into_iter().collect(), Some(spool));
+    let files = directory.into_iter().collect();
+    if let Some(Command::Import { file }) = command {
+        let plan = Plan { files, ..Plan::default() };
+        let source = HistorySource::open(&file); // it may be root's
+        return run_once("aw-sqlite", &rings, owner(&path), &plan, || {
+            let mut target = SqliteTarget::open(path.clone(), &table)?;
+            import_history(source?, "aw-sqlite import", &mut target)
+        });
+    }
+    let spool = Some(spool);
     let plan = Plan { files, linger: LINGER, batch: BATCH, spool, ..Plan::default() };
     let settings = DatabaseSettings { path, view: table, retention };
     if rings.check {

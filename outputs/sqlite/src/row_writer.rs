@@ -50,6 +50,7 @@ struct RingPlaces {
 }
 
 /// A sighting that is to be written.
+#[derive(Clone, Copy)]
 pub struct SightingRow {
     /// The id of its place.
     pub place: i64,
@@ -226,7 +227,7 @@ fn count_stacks(
 }
 
 /// The id of a place, if it exists.
-fn known_place(
+pub fn known_place(
     database: &Connection,
     [host, ring, interface, router]: [&str; 4],
     [vlan, outer_vlan]: [i64; 2],
@@ -249,13 +250,18 @@ pub fn place_id(database: &Connection, names: [&str; 4], vlans: [i64; 2]) -> rus
     database.prepare_cached(insert)?.insert(row)
 }
 
+/// An address as the table has it.
+pub fn ip_bytes(ip: &IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().into(),
+        IpAddr::V6(ip) => ip.octets().into(),
+    }
+}
+
 /// The id of a pairing, which is created if it does not exist.
 fn pairing_id(database: &Connection, sighting: &SightingRow, text: &str) -> rusqlite::Result<i64> {
     let SightingRow { place, mac, ip, source, .. } = *sighting;
-    let bytes: &[u8] = match &ip {
-        IpAddr::V4(ip) => &ip.octets(),
-        IpAddr::V6(ip) => &ip.octets(),
-    };
+    let bytes = ip_bytes(&ip);
     let mac = mac.number() as i64;
     let select =
         "SELECT id FROM pairing WHERE address = ? AND mac = ? AND place = ? AND source = ?";

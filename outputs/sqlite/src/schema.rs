@@ -98,6 +98,18 @@ pub const SESSION: &str = "
 /// Columns of the table that addrwatch creates.
 pub const LEGACY_COLUMNS: [&str; 6] =
     ["timestamp", "interface", "vlan_tag", "mac_address", "ip_address", "origin"];
+/// Columns of its compact table: a row for each pairing and origin, with its first and its
+/// last time and the number of its sightings.
+pub const COMPACT_COLUMNS: [&str; 8] = [
+    "timestamp_first",
+    "timestamp",
+    "interface",
+    "vlan_tag",
+    "mac_address",
+    "ip_address",
+    "origin",
+    "count",
+];
 
 /// Names of our tables and indexes, which the view cannot have.
 const RESERVED_NAMES: &str = "place pairing pairing_of_mac pairing_of_place pairing_of_source pairing_new sighting account config_change config_change_time undated";
@@ -232,7 +244,7 @@ fn prepare_view(database: &Connection, name: &str) -> Result<(), Unusable> {
         return Err(Unusable::Foreign(why));
     }
     if kind(database, name)?.as_deref() == Some("table") {
-        if columns(database, name)? != LEGACY_COLUMNS {
+        if !is_legacy(&columns(database, name)?) {
             return Err(Unusable::Foreign(format!(
                 "its table {name} does not have the columns of addrwatch (choose another name with --table)"
             )));
@@ -245,6 +257,16 @@ fn prepare_view(database: &Connection, name: &str) -> Result<(), Unusable> {
     }
     update_view(database, name, &[])?;
     Ok(update_views(database)?)
+}
+
+/// Whether a table with these columns is one that addrwatch creates.
+fn is_legacy(columns: &[String]) -> bool {
+    columns == LEGACY_COLUMNS || columns == COMPACT_COLUMNS
+}
+
+/// Whether this table of addrwatch is a compact one.
+pub fn is_compact(database: &Connection, table: &str) -> rusqlite::Result<bool> {
+    Ok(columns(database, table)? == COMPACT_COLUMNS)
 }
 
 /// The beginning of the definition of each of our views, in this release and in earlier ones.
@@ -282,7 +304,7 @@ pub fn legacy_tables(database: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut found = Vec::new();
     for table in views(database)?.iter().map(|view| legacy_name(view)) {
         if kind(database, &table)?.as_deref() == Some("table")
-            && columns(database, &table)? == LEGACY_COLUMNS
+            && is_legacy(&columns(database, &table)?)
         {
             found.push(table);
         }

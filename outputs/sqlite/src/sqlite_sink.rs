@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::ErrorKind,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -61,21 +61,7 @@ struct OpenDatabase {
 impl SqliteSink {
     /// Opens the database. A failure that may be temporary is not an error here: the run loop tries again.
     pub fn new(settings: DatabaseSettings) -> Result<SqliteSink, Error> {
-        if let Some(directory) = settings.path.parent().filter(|directory| !directory.is_dir()) {
-            let error = directory.metadata().err();
-            if error.is_some_and(|error| error.kind() == ErrorKind::PermissionDenied) {
-                let why = denied(&settings.path, Wanted::Write).unwrap_or_else(|| {
-                    "let this program's user reach it, or choose another file with --database"
-                        .into()
-                });
-                let path = settings.path.display();
-                return Err(failed(format_args!("open {path}: permission denied ({why})")));
-            }
-            let (path, directory) = (settings.path.display(), directory.display());
-            return Err(failed(format_args!(
-                "open {path}: there is no directory {directory} (create it, or choose another file with --database)"
-            )));
-        }
+        check_directory(&settings.path)?;
         let retention = Retention::new(settings.retention);
         let (failed_file, moved) = (None, Condition::default());
         let mut sink = SqliteSink { settings, database: None, failed_file, moved, retention };
@@ -108,18 +94,7 @@ impl SqliteSink {
 
     fn open(&self) -> Result<OpenDatabase, Unusable> {
         let DatabaseSettings { path, view, .. } = &self.settings;
-        database_file::create(path, self.failed_file)?;
-        let lock = database_file::open_lock(path)?;
-        let mut connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.set_prepared_statement_cache_capacity(32);
-        aw_database::distrust(&connection)?;
-        let is_new = fs::metadata(path).is_ok_and(|file| file.len() > 0);
-        connection.execute_batch(schema::SESSION)?;
-        if is_new && schema::is_empty(&connection)? {
-            database_file::let_group_read(path, &lock)?;
-        }
-        schema::prepare(&mut connection, view)?;
+        let (connection, lock) = open_connection(path, view, self.failed_file, BUSY_TIMEOUT)?;
         let import = LegacyImport::find(&connection, "")?;
         let file = database_file::file_id(path).unwrap_or_default();
         Ok(OpenDatabase { connection, file, rows: RowWriter::default(), import, lock })
@@ -160,32 +135,7 @@ impl SqliteSink {
     }
 
     fn write_failure(&self, error: rusqlite::Error) -> Fault {
-        let remedy = match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => " (free space on its disk)",
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                " by another program (end its transaction)"
-            }
-            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-                return self.access_failure(&error.to_string());
-            }
-            None if error.to_string().ends_with("permission denied") => {
-                return self.access_failure("permission denied");
-            }
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                " (move it away with its -wal file, or repair it with sqlite3's .recover)"
-            }
-            _ => "",
-        };
-        let path = self.settings.path.display();
-        Fault::Down(format!("write {path}: {error}{remedy}"))
-    }
-
-    /// With the user that this is.
-    fn access_failure(&self, error: &str) -> Fault {
-        let (path, user) = (self.settings.path.display(), user_name());
-        Fault::Down(format!(
-            "write {path}: {error} (give this program's user, {user}, write permission for the file and its directory)"
-        ))
+        Fault::Down(write_failure(&self.settings.path, error))
     }
 
     /// Takes one step of the import, or else of the retention. Returns true if there is more to do.
@@ -256,6 +206,76 @@ impl SqliteSink {
             "{shown} was moved away, and rows still go to the moved file: {why}"
         ));
     }
+}
+
+/// Why a database cannot be written, and what to do.
+pub fn write_failure(path: &Path, error: rusqlite::Error) -> String {
+    let path = path.display();
+    let access = |error: &str| {
+        format!(
+            "write {path}: {error} (give this program's user, {}, write permission for the file and its directory)",
+            user_name()
+        )
+    };
+    let remedy = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => " (free space on its disk)",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            " by another program (end its transaction)"
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            return access(&error.to_string());
+        }
+        None if error.to_string().ends_with("permission denied") => {
+            return access("permission denied");
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            " (move it away with its -wal file, or repair it with sqlite3's .recover)"
+        }
+        _ => "",
+    };
+    format!("write {path}: {error}{remedy}")
+}
+
+/// The directory of a database must exist.
+pub fn check_directory(path: &Path) -> Result<(), Error> {
+    if let Some(directory) = path.parent().filter(|directory| !directory.is_dir()) {
+        let error = directory.metadata().err();
+        if error.is_some_and(|error| error.kind() == ErrorKind::PermissionDenied) {
+            let why = denied(path, Wanted::Write).unwrap_or_else(|| {
+                "let this program's user reach it, or choose another file with --database".into()
+            });
+            let path = path.display();
+            return Err(failed(format_args!("open {path}: permission denied ({why})")));
+        }
+        let (path, directory) = (path.display(), directory.display());
+        return Err(failed(format_args!(
+            "open {path}: there is no directory {directory} (create it, or choose another file with --database)"
+        )));
+    }
+    Ok(())
+}
+
+/// Opens a database, which is created if it does not exist, and waits so long for locks of other programs. The file is to be
+/// closed after the connection, see `database_file::open_lock`.
+pub fn open_connection(
+    path: &Path,
+    view: &ViewName,
+    failed_file: Option<FileId>,
+    busy: Duration,
+) -> Result<(Connection, File), Unusable> {
+    database_file::create(path, failed_file)?;
+    let lock = database_file::open_lock(path)?;
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(busy)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    aw_database::distrust(&connection)?;
+    let is_new = fs::metadata(path).is_ok_and(|file| file.len() > 0);
+    connection.execute_batch(schema::SESSION)?;
+    if is_new && schema::is_empty(&connection)? {
+        database_file::let_group_read(path, &lock)?;
+    }
+    schema::prepare(&mut connection, view)?;
+    Ok((connection, lock))
 }
 
 impl Sink for SqliteSink {

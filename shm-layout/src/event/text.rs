@@ -35,12 +35,16 @@ impl Event {
 
     /// The address as addrwatch writes it.
     pub fn ip_text(&self) -> impl fmt::Display + use<> {
-        let ip = self.ip();
-        fmt::from_fn(move |f| match ip {
-            IpAddr::V4(ip) => write!(f, "{ip}"),
-            IpAddr::V6(ip) => fmt_ipv6(ip, f),
-        })
+        ip_text(self.ip())
     }
+}
+
+/// An address as addrwatch writes it.
+pub fn ip_text(ip: IpAddr) -> impl fmt::Display {
+    fmt::from_fn(move |f| match ip {
+        IpAddr::V4(ip) => write!(f, "{ip}"),
+        IpAddr::V6(ip) => fmt_ipv6(ip, f),
+    })
 }
 
 /// As inet_ntop(3) of glibc, which addrwatch uses. It differs from std in one case: the deprecated

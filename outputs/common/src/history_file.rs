@@ -1,0 +1,319 @@
+//! The format in which a history moves from one database to another: lines of JSON. `aw-query export` writes it, and
+//! `aw-sqlite import` and `aw-mysql import` read it. Each line is complete in itself, so a line can be lost or damaged
+//! without another one meaning something else.
+//!
+//! A reader trusts no line: lengths and numbers are bounded, and an unknown field is an error.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use aw_service::is_hidden;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use shm_layout::{MacAddr, RingName, UnixTime};
+
+/// The number in the first line. A format that this one cannot read has another one.
+const VERSION: u32 = 1;
+
+/// Characters of a name, at most: a host name in MySQL's tables has as many.
+const MAX_NAME: usize = 255;
+/// Sightings that a line stands for, and their number within their second, at most.
+const MAX_COUNT: u64 = 1_000_000;
+const MAX_NTH: u64 = 1_000_000_000;
+
+/// Where something was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct HistoryPlace {
+    /// The host of the collector.
+    pub host: String,
+    /// The collector's ring; empty if the history does not know it.
+    pub ring: String,
+    /// The interface; of a configuration change, the router's name.
+    pub interface: String,
+    /// The VLAN; 0 = none, -1 = one of those for which there was no room.
+    pub vlan: i64,
+    /// The outer one of two.
+    pub outer_vlan: i64,
+    /// The address of the router that reported it; empty if none did.
+    pub router: String,
+}
+
+/// How many rows a line stands for, and which ones of their second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistoryCount {
+    /// Rows that are equal in everything.
+    pub count: u64,
+    /// The number, from 1, of the first one of them among all rows that are the same in tables with whole seconds, without
+    /// rings, outer VLANs and routers: those of MySQL.
+    pub nth: u64,
+}
+
+/// Sightings of a pairing at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistorySighting {
+    /// Where.
+    pub place: HistoryPlace,
+    /// When.
+    pub time: UnixTime,
+    /// The pairing.
+    pub mac: MacAddr,
+    /// Its address.
+    pub ip: IpAddr,
+    /// The MAC that sent the frame, if it is another one.
+    pub source: Option<MacAddr>,
+    /// The number of the message's kind, as the databases have it.
+    pub origin: i64,
+    /// How often.
+    pub times: HistoryCount,
+}
+
+/// A change of a router's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryChange {
+    /// Where.
+    pub place: HistoryPlace,
+    /// When.
+    pub time: UnixTime,
+    /// The user who made it.
+    pub user: String,
+    /// Lines that were added.
+    pub added: u32,
+    /// Lines that were removed.
+    pub removed: u32,
+    /// How often.
+    pub times: HistoryCount,
+}
+
+/// A line of a history file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HistoryLine {
+    /// The first line.
+    Begin,
+    /// Sightings.
+    Sighting(HistorySighting),
+    /// Changes of configurations.
+    Change(HistoryChange),
+    /// The last line, with the number of lines between it and the first one.
+    End(u64),
+}
+
+/// A line as JSON has it. Absent fields are those that most lines do not need.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    addrwatch_history: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_after_lines: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    host: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    ring: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    interface: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vlan: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outer_vlan: Option<i32>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    router: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    mac: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<i32>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    source: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    user: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines_added: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines_removed: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nth: Option<u64>,
+}
+
+impl HistoryLine {
+    /// Appends the line with its end. Characters that a terminal would obey are escaped. None if a value is none that a
+    /// line can have: another program wrote it.
+    pub fn write(&self, to: &mut Vec<u8>) -> Option<()> {
+        let fields = match self {
+            HistoryLine::Begin => Fields { addrwatch_history: Some(VERSION), ..Fields::default() },
+            HistoryLine::End(lines) => {
+                Fields { end_after_lines: Some(*lines), ..Fields::default() }
+            }
+            HistoryLine::Sighting(sighting) => {
+                let HistorySighting { place, time, mac, ip, source, origin, times } = sighting;
+                Fields {
+                    mac: Some(mac.to_string().into()),
+                    ip: Some(*ip),
+                    origin: Some(i32::try_from(*origin).ok()?),
+                    source: source.map(|source| source.to_string().into()),
+                    ..Fields::seen(place, *time, *times)?
+                }
+            }
+            HistoryLine::Change(change) => {
+                let HistoryChange { place, time, user, added, removed, times } = change;
+                Fields {
+                    user: Some(within_limit(user)?.into()),
+                    lines_added: Some(*added),
+                    lines_removed: Some(*removed),
+                    ..Fields::seen(place, *time, *times)?
+                }
+            }
+        };
+        let json = serde_json::to_string(&fields).ok()?;
+        if json.bytes().all(|byte| (b' '..0x7f).contains(&byte)) {
+            to.extend_from_slice(json.as_bytes());
+        } else {
+            let mut units = [0; 2];
+            for c in json.chars() {
+                match is_hidden(c) {
+                    // All of them are within strings.
+                    true => c.encode_utf16(&mut units).iter().for_each(|unit| {
+                        to.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+                    }),
+                    false => to.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+                }
+            }
+        }
+        to.push(b'\n');
+        Some(())
+    }
+
+    /// Reads a line without its end. An error says what is wrong with it.
+    pub fn parse(line: &str) -> Result<HistoryLine, String> {
+        let fields: Fields = serde_json::from_str(line).map_err(|error| {
+            let why = error.to_string();
+            let (what, column) = why.rsplit_once(" at line ").unwrap_or((&why, ""));
+            let column = column.rsplit(' ').next().unwrap_or_default();
+            format!("{what}, at column {column}")
+        })?;
+        match fields {
+            Fields { addrwatch_history: Some(VERSION), .. } => Ok(HistoryLine::Begin),
+            Fields { addrwatch_history: Some(version), .. } => Err(format!(
+                "the file is of version {version}, this release reads {VERSION} (install the newer release)"
+            )),
+            Fields { end_after_lines: Some(lines), .. } => Ok(HistoryLine::End(lines)),
+            Fields { user: Some(_), .. } => fields.change().map(HistoryLine::Change),
+            _ => fields.sighting().map(HistoryLine::Sighting),
+        }
+    }
+}
+
+impl Fields<'_> {
+    fn seen(place: &HistoryPlace, time: UnixTime, times: HistoryCount) -> Option<Fields<'_>> {
+        let HistoryPlace { host, ring, interface, vlan, outer_vlan, router } = place;
+        let number = |vlan: &i64| i32::try_from(*vlan).ok();
+        let tagged = |vlan| Some(vlan).filter(|vlan| *vlan != 0);
+        if [host, ring, interface, router].into_iter().any(|name| within_limit(name).is_none()) {
+            return None;
+        }
+        if !ring.is_empty() && ring.parse::<RingName>().is_err() {
+            return None;
+        }
+        if !(1..=MAX_COUNT).contains(&times.count) || times.nth > MAX_NTH {
+            return None;
+        }
+        Some(Fields {
+            time: Some(Timestamp::from_nanosecond(time.as_nanos().into()).ok()?.to_string()),
+            host: Some(host.into()),
+            ring: Some(ring.into()).filter(|_| !ring.is_empty()),
+            interface: Some(interface.into()),
+            vlan: tagged(number(vlan)?),
+            outer_vlan: tagged(number(outer_vlan)?),
+            router: Some(router.into()).filter(|_| !router.is_empty()),
+            count: Some(times.count).filter(|count| *count > 1),
+            nth: Some(times.nth).filter(|nth| *nth > 1),
+            ..Fields::default()
+        })
+    }
+
+    fn place(&self) -> Result<HistoryPlace, String> {
+        let name = |name: &'static str, value: &Option<Cow<str>>| {
+            let value = value.as_deref().unwrap_or_default();
+            let long = || format!("{name} has more than {MAX_NAME} characters");
+            within_limit(value).map(str::to_owned).ok_or_else(long)
+        };
+        if self.host.is_none() || self.interface.is_none() {
+            return Err("it has no host, or no interface".into());
+        }
+        let ring = name("ring", &self.ring)?;
+        if self.ring.is_some() && ring.parse::<RingName>().is_err() {
+            return Err("its ring is no name of a ring".into());
+        }
+        let vlan = |vlan: Option<i32>| i64::from(vlan.unwrap_or(0));
+        Ok(HistoryPlace {
+            host: name("host", &self.host)?,
+            ring,
+            interface: name("interface", &self.interface)?,
+            vlan: vlan(self.vlan),
+            outer_vlan: vlan(self.outer_vlan),
+            router: name("router", &self.router)?,
+        })
+    }
+
+    fn time(&self) -> Result<UnixTime, String> {
+        let text = self.time.as_deref().ok_or("it has no time")?;
+        let time: Timestamp =
+            text.parse().map_err(|_| "its time is not of the form of RFC 3339")?;
+        let nanos = i64::try_from(time.as_nanosecond()).ok();
+        nanos.map(UnixTime::from_nanos).ok_or_else(|| "its time is out of range".into())
+    }
+
+    fn times(&self) -> Result<HistoryCount, String> {
+        let (count, nth) = (self.count.unwrap_or(1), self.nth.unwrap_or(1));
+        if !(1..=MAX_COUNT).contains(&count) || !(1..=MAX_NTH).contains(&nth) {
+            return Err(format!("count is 1 to {MAX_COUNT}, and nth 1 to {MAX_NTH}"));
+        }
+        Ok(HistoryCount { count, nth })
+    }
+
+    fn sighting(&self) -> Result<HistorySighting, String> {
+        let Fields { mac: Some(mac), ip: Some(ip), origin: Some(origin), .. } = self else {
+            return Err("it has no mac, no ip or no origin".into());
+        };
+        if self.lines_added.is_some() || self.lines_removed.is_some() {
+            return Err("a sighting has no lines_added and no lines_removed".into());
+        }
+        let mac: MacAddr = mac.parse()?;
+        let source: Option<MacAddr> = self.source.as_deref().map(str::parse).transpose()?;
+        Ok(HistorySighting {
+            place: self.place()?,
+            time: self.time()?,
+            mac,
+            ip: *ip,
+            source: source.filter(|source| *source != mac),
+            origin: i64::from(*origin),
+            times: self.times()?,
+        })
+    }
+
+    fn change(&self) -> Result<HistoryChange, String> {
+        let Fields {
+            user: Some(user), lines_added: Some(added), lines_removed: Some(removed), ..
+        } = self
+        else {
+            return Err("it has no lines_added or no lines_removed".into());
+        };
+        if self.mac.is_some() || self.ip.is_some() || self.origin.is_some() {
+            return Err("a configuration change has no mac, no ip and no origin".into());
+        }
+        let user = within_limit(user).ok_or("its user is too long")?.to_owned();
+        let (added, removed) = (*added, *removed);
+        let (place, time, times) = (self.place()?, self.time()?, self.times()?);
+        Ok(HistoryChange { place, time, user, added, removed, times })
+    }
+}
+
+fn within_limit(text: &str) -> Option<&str> {
+    Some(text).filter(|text| text.len() <= MAX_NAME || text.chars().count() <= MAX_NAME)
+}
+
+#[cfg(test)]
+mod tests;

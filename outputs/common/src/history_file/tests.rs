@@ -1,0 +1,129 @@
+//! Lines as they are written and read.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn place() -> HistoryPlace {
+    HistoryPlace {
+        host: "gate\u{9b}\"way\n\u{202e}é".into(),
+        ring: "/lan".into(),
+        interface: "eth0".into(),
+        vlan: 17,
+        outer_vlan: -1,
+        router: "192.0.2.1".into(),
+    }
+}
+
+fn text(line: &HistoryLine) -> String {
+    let mut bytes = Vec::new();
+    line.write(&mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn lines_are_read_as_written() {
+    let sighting = HistorySighting {
+        place: place(),
+        time: UnixTime::new(1_795_183_200, 5),
+        mac: "02:00:00:00:00:01".parse().unwrap(),
+        ip: "2001:db8::1".parse().unwrap(),
+        source: Some("02:00:00:00:00:02".parse().unwrap()),
+        origin: 8,
+        times: HistoryCount { count: 3, nth: 2 },
+    };
+    let plain = HistorySighting {
+        place: HistoryPlace { host: "gw".into(), interface: "eth0".into(), ..Default::default() },
+        time: UnixTime::new(-5, 0),
+        ip: "192.0.2.1".parse().unwrap(),
+        source: None,
+        times: HistoryCount { count: 1, nth: 1 },
+        ..sighting.clone()
+    };
+    let change = HistoryChange {
+        place: place(),
+        time: UnixTime::new(1, 0),
+        user: "admin\u{1b}[2J".into(),
+        added: 3,
+        removed: 0,
+        times: plain.times,
+    };
+    let lines = [
+        HistoryLine::Begin,
+        HistoryLine::Sighting(sighting),
+        HistoryLine::Sighting(plain),
+        HistoryLine::Change(change),
+        HistoryLine::End(3),
+    ];
+    for line in &lines {
+        let written = text(line);
+        let one = written.strip_suffix('\n').unwrap();
+        assert!(!one.contains(is_hidden), "{one}");
+        assert_eq!(HistoryLine::parse(one).as_ref(), Ok(line), "{one}");
+    }
+    assert_eq!(
+        text(&lines[2]),
+        "{\"time\":\"1969-12-31T23:59:55Z\",\"host\":\"gw\",\"interface\":\"eth0\",\"mac\":\"02:00:00:00:00:01\",\"ip\":\"192.0.2.1\",\"origin\":8}\n"
+    );
+    assert_eq!(text(&lines[0]), "{\"addrwatch_history\":1}\n");
+}
+
+#[test]
+fn bad_lines() {
+    let good = "{\"time\":\"2026-11-20T14:00:00Z\",\"host\":\"gw\",\"interface\":\"eth0\",\"mac\":\"02:00:00:00:00:01\",\"ip\":\"192.0.2.1\",\"origin\":0}";
+    assert!(HistoryLine::parse(good).is_ok());
+    for (from, to, why) in [
+        ("}", "", "EOF"),
+        ("\"gw\"", "\"g", "expected `,` or `}`"),
+        ("\"host\":\"gw\",", "", "no host"),
+        ("192.0.2.1", "192.0.2.256", "IP address"),
+        ("02:00:00:00:00:01", "02:00", "not a MAC address"),
+        ("\"origin\":0", "\"origin\":99999999999", "i32"),
+        ("\"origin\":0", "\"origin\":0,\"count\":0", "count is 1"),
+        ("\"origin\":0", "\"origin\":0,\"count\":9999999", "count is 1"),
+        ("\"origin\":0", "\"origin\":0,\"origin\":0", "duplicate field"),
+        ("\"origin\":0", "\"origin\":0,\"note\":0", "unknown field"),
+        ("\"origin\":0", "\"origin\":0,\"ring\":\"../x\"", "ring"),
+        ("\"origin\":0", "\"origin\":0,\"vlan\":-9999999999", "i32"),
+        ("2026-11-20T14:00:00Z", "9999-11-20T14:00:00Z", "out of range"),
+        ("2026-11-20T14:00:00Z", "yesterday", "RFC 3339"),
+        ("\"gw\"", &format!("\"{}\"", "x".repeat(256)), "more than 255"),
+    ] {
+        let bad = good.replacen(from, to, 1);
+        let error = HistoryLine::parse(&bad).unwrap_err();
+        assert!(error.contains(why), "{bad}: {error}");
+    }
+    for bad in ["", "{}", "[]", "null", "{\"addrwatch_history\":2}", "\u{0}"] {
+        assert!(HistoryLine::parse(bad).is_err(), "{bad}");
+    }
+}
+
+proptest! {
+    /// Whatever bytes of a line are replaced, it is refused or is a line that is written and read as itself.
+    #[test]
+    fn damaged_lines_are_refused_or_read(
+        at in 0_usize..400,
+        bytes in proptest::collection::vec(any::<u8>(), 0..8),
+    ) {
+        let sighting = HistorySighting {
+            place: place(),
+            time: UnixTime::new(1_795_183_200, 5),
+            mac: "02:00:00:00:00:01".parse().unwrap(),
+            ip: "192.0.2.1".parse().unwrap(),
+            source: Some("02:00:00:00:00:02".parse().unwrap()),
+            origin: 8,
+            times: HistoryCount { count: 3, nth: 2 },
+        };
+        let mut damaged = text(&HistoryLine::Sighting(sighting)).into_bytes();
+        let at = at % damaged.len();
+        let end = (at + bytes.len()).min(damaged.len());
+        damaged.splice(at..end, bytes);
+        if let Ok(line) = HistoryLine::parse(&String::from_utf8_lossy(&damaged)) {
+            let mut again = Vec::new();
+            prop_assert!(line.write(&mut again).is_some(), "{line:?}");
+            let again = String::from_utf8(again).unwrap();
+            prop_assert!(!again.trim_end().contains(is_hidden));
+            prop_assert_eq!(HistoryLine::parse(&again), Ok(line));
+        }
+    }
+}

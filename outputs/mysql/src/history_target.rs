@@ -1,0 +1,355 @@
+//! `aw-mysql import`: adds a history that `aw-query export` wrote to the tables of a server, also while aw-mysql writes to
+//! them.
+//!
+//! The tables have whole seconds, and neither rings, outer VLANs nor routers of sightings. Lines that are the same there are
+//! rows of one number in their second. A batch adds rows only until the table has as many as its lines demand.
+
+use std::{collections::HashMap, fmt::Write, net::IpAddr, time::Duration};
+
+use aw_output::{
+    Error, HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting, HistoryTarget,
+    failed,
+};
+use aw_peer::Budget;
+use shm_layout::{MacAddr, UnixTime};
+
+use crate::{
+    config::ServerConfig,
+    connection::{Conn, Error as ConnectionError, Row},
+    errors::cause_and_remedy,
+    mysql_sink::{BEGIN, TIMESTAMPS},
+    schema::{FRAME_SOURCE, TableNames, TablePrefix},
+    sql::{RowBatch, hex_ip, quoted},
+};
+
+/// For the statements of a batch together.
+const BATCH: Budget =
+    Budget { time: Duration::from_secs(300), silence: Duration::from_secs(60), bytes: 64 << 20 };
+/// Searches that one statement contains.
+const SEARCHES: usize = 100;
+/// What is within a statement beside a row, in bytes.
+const ROOM: usize = 8 << 10;
+/// Characters of a name of an interface or router, and of the user who changed a router.
+const MAX_NAME: usize = 16;
+
+/// Adds lines to the tables of a server.
+pub struct MysqlTarget {
+    /// The server and the database, for messages.
+    name: String,
+    database: String,
+    tables: TableNames,
+    conn: Conn,
+    /// The longest statement that the server accepts, in bytes.
+    longest: usize,
+    has_frame_source: bool,
+    has_changes: bool,
+}
+
+/// Rows that the table of events does not distinguish but by their second.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Looks {
+    ip: IpAddr,
+    mac: MacAddr,
+    vlan: i64,
+    interface: String,
+    host: String,
+    source: Option<MacAddr>,
+    origin: i64,
+}
+
+/// What lines demand of a second.
+#[derive(Clone, Copy, Default)]
+struct Demand {
+    /// So many rows there should be, of which the lines stand for so many.
+    rows: u64,
+    of_lines: u64,
+    /// So many there are.
+    found: u64,
+}
+
+impl Demand {
+    fn add(&mut self, HistoryCount { count, nth }: HistoryCount) {
+        self.rows = self.rows.max(nth - 1 + count);
+        self.of_lines += count;
+    }
+
+    fn missing(&self) -> u64 {
+        self.rows.saturating_sub(self.found).min(self.of_lines)
+    }
+}
+
+type Seconds = HashMap<i64, Demand>;
+
+impl MysqlTarget {
+    /// Connects, and creates the tables that do not exist.
+    pub fn open(config: &ServerConfig, prefix: &TablePrefix) -> Result<MysqlTarget, Error> {
+        let (tables, database) = (TableNames::new(prefix), config.database());
+        let name = format!("{database} at {}", config.server());
+        let failure = |error: ConnectionError| {
+            failed(format_args!("import into {name}: {}", cause_and_remedy(&error, database)))
+        };
+        let mut conn = config.connect(BEGIN, BATCH).map_err(failure)?;
+        let log = &tables.log;
+        if !tables.create_missing(&mut conn).map_err(failure)? {
+            return Err(failed(format_args!(
+                "import into {name}: table {log} is missing (rename it back, or create it with CREATE TABLE {log} LIKE the old table)"
+            )));
+        }
+        let bare = log.trim_matches('`');
+        let lock =
+            format!("SELECT get_lock(concat('addrwatch ', md5(concat(database(), '.{bare}'))), 0)");
+        if conn.query_first(lock).map_err(failure)?.as_deref() != Some("1") {
+            return Err(failed(format_args!(
+                "import into {name}: another import into {log} is active (wait for its end)"
+            )));
+        }
+        let has_index = format!(
+            "SELECT count(*) FROM information_schema.statistics WHERE table_schema = database()
+            AND table_name = '{bare}' AND column_name = 'ip_address' AND seq_in_index = 1"
+        );
+        if conn.query_first(has_index).map_err(failure)?.as_deref() == Some("0") {
+            return Err(failed(format_args!(
+                "import into {name}: table {log} has no index by address, so each row would cost a search through all (CREATE INDEX ip_address_tstamp ON {log} (ip_address, tstamp))"
+            )));
+        }
+        let has_frame_source = tables.has_frame_source(&mut conn, true).map_err(failure)?;
+        let packet = conn.query_first("SELECT @@max_allowed_packet").map_err(failure)?;
+        let packet = packet.and_then(|bytes| bytes.parse().ok()).unwrap_or(0).max(2 * ROOM);
+        let (longest, database) = (packet - 64, database.into());
+        let has_changes = false;
+        Ok(MysqlTarget { name, database, tables, conn, longest, has_frame_source, has_changes })
+    }
+
+    fn failure(&self, error: &ConnectionError) -> Error {
+        let why = cause_and_remedy(error, &self.database);
+        failed(format_args!(
+            "import into {}: {why}; import again: no row is added twice",
+            self.name
+        ))
+    }
+
+    /// The tables cannot have everything that a line can.
+    fn check(&self, line: &HistoryLine) -> Result<(), Error> {
+        let (place, source, user) = match line {
+            HistoryLine::Sighting(HistorySighting { place, source, .. }) => (place, *source, ""),
+            HistoryLine::Change(HistoryChange { place, user, .. }) => (place, None, &**user),
+            HistoryLine::Begin | HistoryLine::End(_) => return Ok(()),
+        };
+        let TableNames { log, .. } = &self.tables;
+        if source.is_some() && !self.has_frame_source {
+            return Err(failed(format_args!(
+                "import into {}: table {log} has no column {FRAME_SOURCE} for the MAC that sent a frame (ALTER TABLE {log} ADD COLUMN {FRAME_SOURCE} BINARY(6) NULL)",
+                self.name
+            )));
+        }
+        let HistoryPlace { host, interface, .. } = place;
+        for (name, what) in [(&**interface, "interface"), (user, "user")] {
+            if name.chars().count() > MAX_NAME {
+                return Err(failed(format_args!(
+                    "import into {}: host {host:?}: the {what} {name:?} has more than the {MAX_NAME} characters of the table",
+                    self.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_lines(&mut self, batch: &[HistoryLine]) -> Result<u64, ConnectionError> {
+        let mut sightings: HashMap<Looks, Seconds> = HashMap::new();
+        let mut changes: HashMap<String, Demand> = HashMap::new();
+        for line in batch {
+            match line {
+                HistoryLine::Sighting(sighting) => {
+                    let HistorySighting { place, time, mac, ip, source, origin, times } = sighting;
+                    let HistoryPlace { host, interface, vlan, .. } = place.clone();
+                    let (ip, mac, source, origin) = (*ip, *mac, *source, *origin);
+                    let looks = Looks { ip, mac, vlan, interface, host, source, origin };
+                    let seconds = sightings.entry(looks).or_default();
+                    seconds.entry(timestamp(*time)).or_default().add(*times);
+                }
+                HistoryLine::Change(change) => {
+                    changes.entry(change_values(change)).or_default().add(change.times);
+                }
+                HistoryLine::Begin | HistoryLine::End(_) => {}
+            }
+        }
+        let mut sightings: Vec<(Looks, Seconds)> = sightings.into_iter().collect();
+        sightings.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        self.conn.begin(BATCH);
+        if !changes.is_empty() && !self.has_changes {
+            self.tables.create_changes(&mut self.conn)?; // before it begins: CREATE TABLE commits
+            self.has_changes = true;
+        }
+        self.conn.query_drop("START TRANSACTION")?;
+        self.count_sightings(&mut sightings)?;
+        for (values, demand) in &mut changes {
+            let search = format!(
+                "SELECT count(*) FROM {} WHERE {CHANGE} = ({values})",
+                self.tables.config_change
+            );
+            let found = self.conn.query_first(search)?;
+            demand.found = found.and_then(|found| found.parse().ok()).unwrap_or(0);
+        }
+        let added = self.insert_sightings(&sightings)? + self.insert_changes(&changes)?;
+        self.conn.query_drop("COMMIT")?;
+        Ok(added)
+    }
+
+    /// Counts the rows that are there already, by second: each search is a range of the index by pairing.
+    fn count_sightings(
+        &mut self,
+        sightings: &mut [(Looks, Seconds)],
+    ) -> Result<(), ConnectionError> {
+        let MysqlTarget { tables, conn, longest, has_frame_source, .. } = self;
+        let mut from = 0;
+        while from < sightings.len() {
+            let (mut statement, mut to) = (String::new(), from);
+            while to < sightings.len() && to - from < SEARCHES && statement.len() + ROOM <= *longest
+            {
+                let union = if to > from { " UNION ALL " } else { "" };
+                let (looks, seconds) = &sightings[to];
+                let search = search(&tables.log, looks, seconds, *has_frame_source);
+                let _ = write!(statement, "{union}SELECT {to}, {search}");
+                to += 1;
+            }
+            conn.query_each(&statement, &mut |row| {
+                let [Some(index), Some(second), Some(found)] = numbers(row) else { return };
+                let of = usize::try_from(index).ok().and_then(|index| sightings.get_mut(index));
+                if let Some(demand) = of.and_then(|(_, seconds)| seconds.get_mut(&second)) {
+                    demand.found += found as u64;
+                }
+            })?;
+            from = to;
+        }
+        Ok(())
+    }
+
+    fn insert_sightings(&mut self, sightings: &[(Looks, Seconds)]) -> Result<u64, ConnectionError> {
+        let (mut rows, mut added) = (RowBatch::default(), 0);
+        for (looks, seconds) in sightings {
+            let Looks { ip, mac, vlan, interface, host, source, origin } = looks;
+            let (ip, mac, host) = (hex_ip(*ip), mac.number(), quoted(host));
+            let interface = quoted(interface);
+            let source =
+                source.map_or("NULL".into(), |source| format!("0x{:012x}", source.number()));
+            let source = if self.has_frame_source { format!(",{source}") } else { String::new() };
+            let mut seconds: Vec<_> = seconds.iter().collect();
+            seconds.sort_unstable_by_key(|(second, _)| **second);
+            for (second, demand) in seconds {
+                for _ in 0..demand.missing() {
+                    rows.add(format_args!(
+                        ",(from_unixtime({second}),{host},{interface},{vlan},0x{mac:012x},{ip},{origin}{source})"
+                    ));
+                    added += 1;
+                }
+            }
+        }
+        let source =
+            if self.has_frame_source { format!(", {FRAME_SOURCE}") } else { String::new() };
+        let insert = format!(
+            "INSERT INTO {} (tstamp, hostname, interface, vlan_tag, mac_address, ip_address, origin_id{source}) VALUES ",
+            self.tables.log
+        );
+        rows.send(&mut self.conn, self.longest, &insert)?;
+        Ok(added)
+    }
+
+    fn insert_changes(
+        &mut self,
+        changes: &HashMap<String, Demand>,
+    ) -> Result<u64, ConnectionError> {
+        let (mut rows, mut added) = (RowBatch::default(), 0);
+        for (values, demand) in changes {
+            for _ in 0..demand.missing() {
+                rows.add(format_args!(",({values})"));
+                added += 1;
+            }
+        }
+        let insert = format!("INSERT INTO {} {CHANGE} VALUES ", self.tables.config_change);
+        rows.send(&mut self.conn, self.longest, &insert)?;
+        Ok(added)
+    }
+}
+
+impl HistoryTarget for MysqlTarget {
+    fn add(&mut self, batch: &[HistoryLine]) -> Result<u64, Error> {
+        batch.iter().try_for_each(|line| self.check(line))?;
+        self.add_lines(batch).map_err(|error| self.failure(&error))
+    }
+}
+
+/// The columns of a configuration change.
+const CHANGE: &str = "(tstamp, hostname, router, ip_address, user, lines_added, lines_removed)";
+
+/// Their values.
+fn change_values(change: &HistoryChange) -> String {
+    let HistoryChange { place, time, user, added, removed, .. } = change;
+    let HistoryPlace { host, interface, router, .. } = place;
+    let router: IpAddr = router.parse().unwrap_or(IpAddr::from([0; 4]));
+    let (second, host, router) = (timestamp(*time), quoted(host), hex_ip(router));
+    let (interface, user) = (quoted(interface), quoted(user));
+    format!("from_unixtime({second}),{host},{interface},{router},{user},{added},{removed}")
+}
+
+/// The rest of a search for rows, each with its second and how many there are. Names are compared without regard to case
+/// first, by the index, and then as they are.
+fn search(log: &str, looks: &Looks, seconds: &Seconds, has_frame_source: bool) -> String {
+    let Looks { ip, mac, vlan, interface, host, source, origin } = looks;
+    let (ip, mac) = (hex_ip(*ip), mac.number());
+    let source = match source {
+        _ if !has_frame_source => String::new(),
+        Some(source) => format!(" AND {FRAME_SOURCE} = 0x{:012x}", source.number()),
+        None => format!(" AND {FRAME_SOURCE} IS NULL"),
+    };
+    let name = |column: &str, name: &str| {
+        let name = quoted(name);
+        format!(
+            "{column} = {name} AND convert({column} USING utf8mb4) COLLATE utf8mb4_bin = {name}"
+        )
+    };
+    let (interface, host) = (name("interface", interface), name("hostname", host));
+    let (first, last) = (seconds.keys().min().unwrap_or(&0), seconds.keys().max().unwrap_or(&0));
+    format!(
+        "unix_timestamp(tstamp), count(*) FROM {log} WHERE ip_address = {ip} AND mac_address = 0x{mac:012x}
+        AND vlan_tag = {vlan} AND {interface} AND {host}{source} AND origin_id = {origin}
+        AND tstamp BETWEEN from_unixtime({first}) AND from_unixtime({last}) GROUP BY tstamp"
+    )
+}
+
+/// The time as the tables have it.
+fn timestamp(time: UnixTime) -> i64 {
+    time.seconds().clamp(*TIMESTAMPS.start(), *TIMESTAMPS.end())
+}
+
+fn numbers(row: &Row) -> [Option<i64>; 3] {
+    [0, 1, 2].map(|column| {
+        // Seconds may come with a fraction of zeros.
+        let value = str::from_utf8(row.get(column)?.as_deref()?).ok()?;
+        value.split('.').next()?.parse().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn demands() {
+        let count = |count, nth| HistoryCount { count, nth };
+        for (lines, found, missing) in [
+            (&[count(1, 1)][..], 0, 1),
+            (&[count(1, 1)], 1, 0),
+            (&[count(1, 1), count(1, 2), count(2, 3)], 0, 4),
+            (&[count(1, 1), count(1, 2), count(2, 3)], 3, 1),
+            (&[count(1, 3)], 2, 1), // the others are of an earlier batch
+            (&[count(1, 3)], 0, 1),
+            (&[count(1, 3)], 7, 0),
+        ] {
+            let mut demand = Demand::default();
+            lines.iter().for_each(|line| demand.add(*line));
+            demand.found = found;
+            assert_eq!(demand.missing(), missing, "{lines:?} {found}");
+        }
+        assert_eq!(timestamp(UnixTime::new(-5, 0)), 1);
+    }
+}

@@ -1,0 +1,128 @@
+//! The whole content of a server's tables, in the order of the index by pairing, so that the server need not sort.
+
+use std::{ops::ControlFlow, time::Duration};
+
+use aw_mysql::Row;
+use aw_output::{HistoryChange, HistoryCount, HistoryPlace, HistorySighting};
+use aw_service::Error;
+use shm_layout::MacAddr;
+
+use super::{
+    MysqlReader, PAIRING,
+    columns::{bytes, mac_address, number, text, time, times},
+    failure,
+};
+use crate::{export::Exporter, history_reader::parse_ip};
+
+/// How long the server may sort before the first row, and stop between two: the program that reads the lines may be slow.
+const SILENCE: Duration = Duration::from_secs(600);
+
+impl MysqlReader {
+    pub(super) fn export_rows(&mut self, to: &mut Exporter) -> Result<(), Error> {
+        self.budget.silence = SILENCE;
+        // Sessions of servers that do not know it go on without.
+        let _ = self.conn.query_drop("SET SESSION net_write_timeout = 3600");
+        let (log, source, times) = (&self.log, self.source, times(to.range));
+        let by_source = if source == "NULL" { "" } else { ", frame_source" };
+        let select = format!(
+            "SELECT {PAIRING}, ip_address, {source}, origin_id, unix_timestamp(tstamp) FROM {log} WHERE TRUE{times}
+            ORDER BY ip_address, mac_address, vlan_tag, interface, hostname{by_source}, origin_id, tstamp"
+        );
+        let mut last: Option<HistorySighting> = None;
+        self.each_row(&select, to, &mut |to, row| {
+            let Some(sighting) = sighting(row) else {
+                to.skip();
+                return;
+            };
+            match &mut last {
+                Some(last) if is_equal(last, &sighting) => last.times.count += 1,
+                _ => last.replace(sighting).into_iter().for_each(|last| to.sighting(last)),
+            }
+        })?;
+        last.into_iter().for_each(|last| to.sighting(last));
+        if !self.has_changes()? {
+            return Ok(());
+        }
+        let select = format!(
+            "SELECT hostname, router, ip_address, user, lines_added, lines_removed, unix_timestamp(tstamp), count(*)
+            FROM {} WHERE TRUE{times}
+            GROUP BY 7, 1, 2, 3, 4, 5, 6 ORDER BY 7, 1, 2, 3, 4, 5, 6",
+            self.config_change
+        );
+        self.each_row(&select, to, &mut |to, row| match change(row) {
+            Some(change) => to.change(change),
+            None => to.skip(),
+        })
+    }
+
+    /// Whether a configuration change was ever stored.
+    pub(super) fn has_changes(&mut self) -> Result<bool, Error> {
+        let exists_query = format!(
+            "SELECT count(*) FROM information_schema.tables WHERE table_schema = database() AND table_name = '{}'",
+            self.config_change.trim_matches('`')
+        );
+        let mut exists = false;
+        self.query(&exists_query, &mut |_, row| exists = number(row, 0) == Some(1))?;
+        Ok(exists)
+    }
+
+    /// Passes each row of a result on, and prints lines meanwhile. Ends early if they cannot be printed.
+    fn each_row(
+        &mut self,
+        select: &str,
+        to: &mut Exporter,
+        each: &mut dyn FnMut(&mut Exporter, &Row),
+    ) -> Result<(), Error> {
+        let MysqlReader { name, log, conn, budget, .. } = self;
+        let mut printed = Ok(());
+        conn.begin(*budget);
+        conn.query_until(select, &mut |row| {
+            each(to, row);
+            if to.is_full() {
+                printed = to.print();
+            }
+            if printed.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .map_err(|error| failure(name, log, &error))?;
+        printed
+    }
+}
+
+/// A row; None if its values are not valid.
+fn sighting(row: &Row) -> Option<HistorySighting> {
+    let (host, interface, vlan) = (text(row, 0), text(row, 1), number(row, 2)?);
+    let mac = MacAddr::new(bytes(row, 3).try_into().ok()?);
+    let source = mac_address(row, 5).filter(|source| *source != mac);
+    Some(HistorySighting {
+        place: HistoryPlace { host, interface, vlan, ..HistoryPlace::default() },
+        time: time(row, 7)?,
+        mac,
+        ip: parse_ip(bytes(row, 4))?,
+        source,
+        origin: number(row, 6)?,
+        times: HistoryCount { count: 1, nth: 1 },
+    })
+}
+
+fn is_equal(last: &HistorySighting, next: &HistorySighting) -> bool {
+    HistorySighting { times: next.times, ..last.clone() } == *next
+}
+
+fn change(row: &Row) -> Option<HistoryChange> {
+    let router = parse_ip(bytes(row, 2))?;
+    let router = if router.is_unspecified() { String::new() } else { router.to_string() };
+    let lines = |column| number(row, column).and_then(|lines| u32::try_from(lines).ok());
+    Some(HistoryChange {
+        place: HistoryPlace {
+            host: text(row, 0),
+            interface: text(row, 1),
+            router,
+            ..HistoryPlace::default()
+        },
+        time: time(row, 6)?,
+        user: text(row, 3),
+        added: lines(4)?,
+        removed: lines(5)?,
+        times: HistoryCount { count: number(row, 7)? as u64, nth: 1 },
+    })
+}

@@ -1,0 +1,308 @@
+//! `aw-sqlite import`: adds a history that `aw-query export` wrote to a database, also while aw-sqlite writes to it.
+//!
+//! A sighting is identified by what its line has. A line adds a row only if the database has fewer of these rows than the
+//! line stands for. Rows without a ring come from MySQL or addrwatch, and have whole seconds and less of the place. Such a
+//! line is compared by second with all rows that look like it there; and a line with a ring with such rows.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    net::IpAddr,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use aw_output::{
+    Error, HistoryChange, HistoryCount, HistoryLine, HistoryPlace, HistorySighting, HistoryTarget,
+    failed,
+};
+use rusqlite::{Connection, params};
+use shm_layout::{MacAddr, UnixTime, ip_text};
+
+use crate::{
+    database_file, delete_trigger,
+    row_writer::{OWN_FRAME, ip_bytes, known_place, place_id},
+    schema::{self, Unusable, ViewName},
+    sqlite_sink::{check_directory, open_connection, write_failure},
+};
+
+/// How long to wait for another program's transaction: those of aw-sqlite are short.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Cached places and pairings: at most a few MB.
+const CACHED: usize = 1 << 15;
+
+const SECOND: i64 = 1_000_000_000;
+
+/// Adds lines to a database.
+pub struct SqliteTarget {
+    path: PathBuf,
+    connection: Connection,
+    cache: Cache,
+    /// Closed after the connection, see `database_file::open_lock`.
+    lock: File,
+}
+
+/// What is known of the database within a transaction. Afterwards, aw-sqlite may delete or add rows.
+#[derive(Default)]
+struct Cache {
+    places: HashMap<HistoryPlace, i64>,
+    pairings: HashMap<Looks, Vec<Pairing>>,
+}
+
+/// What pairings have in common that are the same one in MySQL's tables.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Looks {
+    ip: IpAddr,
+    mac: MacAddr,
+    source: i64,
+    host: String,
+    interface: String,
+    vlan: i64,
+}
+
+/// One of them.
+struct Pairing {
+    id: i64,
+    place: i64,
+    has_ring: bool,
+}
+
+/// The owner of a database that exists: as this user root imports into it, so that no file beside it becomes root's.
+pub fn owner(path: &Path) -> Option<u32> {
+    path.metadata().ok().map(|file| file.uid())
+}
+
+impl SqliteTarget {
+    pub fn open(path: PathBuf, view: &ViewName) -> Result<SqliteTarget, Error> {
+        check_directory(&path)?;
+        let opened = open_connection(&path, view, None, BUSY_TIMEOUT);
+        let (connection, lock) = opened.map_err(|why| match why {
+            Unusable::Foreign(why) => failed(format_args!("open {}: {why}", path.display())),
+            Unusable::Sqlite(error) => failed(write_failure(&path, error)),
+        })?;
+        let target = SqliteTarget { path, connection, cache: Cache::default(), lock };
+        match target.unfinished_table() {
+            Ok(None) => Ok(target),
+            Ok(Some(table)) => Err(failed(format_args!(
+                "import into {}: rows of addrwatch's table are not imported yet, they are in {table} (run aw-sqlite with this --database until it reports the end of that import, then import again)",
+                target.path.display()
+            ))),
+            Err(error) => Err(failed(write_failure(&target.path, error))),
+        }
+    }
+
+    /// A table of addrwatch with rows that cannot be compared yet.
+    fn unfinished_table(&self) -> rusqlite::Result<Option<String>> {
+        for table in schema::legacy_tables(&self.connection)? {
+            if !delete_trigger::has_index(&self.connection, &table)? {
+                return Ok(Some(table));
+            }
+        }
+        Ok(None)
+    }
+
+    fn add_lines(&mut self, batch: &[HistoryLine]) -> rusqlite::Result<u64> {
+        self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        let mut added = 0;
+        for line in batch {
+            added += match line {
+                HistoryLine::Sighting(sighting) => {
+                    self.cache.add_sighting(&self.connection, sighting)?
+                }
+                HistoryLine::Change(change) => self.cache.add_change(&self.connection, change)?,
+                HistoryLine::Begin | HistoryLine::End(_) => 0,
+            };
+        }
+        self.connection.execute_batch("COMMIT")?;
+        Ok(added)
+    }
+}
+
+impl HistoryTarget for SqliteTarget {
+    fn add(&mut self, batch: &[HistoryLine]) -> Result<u64, Error> {
+        self.cache = Cache::default();
+        let added = self.add_lines(batch).map_err(|error| {
+            let _ = self.connection.execute_batch("ROLLBACK");
+            failed(write_failure(&self.path, error) + "; import again: no row is added twice")
+        })?;
+        let _ = self.connection.busy_timeout(Duration::ZERO); // it is tried again after the next batch
+        let _ = database_file::copy_log(&self.connection, &self.path, &self.lock);
+        let _ = self.connection.busy_timeout(BUSY_TIMEOUT);
+        Ok(added)
+    }
+}
+
+impl Cache {
+    fn add_sighting(
+        &mut self,
+        database: &Connection,
+        sighting: &HistorySighting,
+    ) -> rusqlite::Result<u64> {
+        let HistorySighting { place: named, time, mac, ip, source, origin, times } = sighting;
+        let looks = Looks {
+            ip: *ip,
+            mac: *mac,
+            source: source.map_or(OWN_FRAME, |source| source.number() as i64),
+            host: named.host.clone(),
+            interface: named.interface.clone(),
+            vlan: named.vlan,
+        };
+        if self.pairings.len() >= CACHED {
+            self.pairings.clear();
+        }
+        if !self.pairings.contains_key(&looks) {
+            let found = pairings(database, &looks)?;
+            self.pairings.insert(looks.clone(), found);
+        }
+        let place = self.place(database, named)?;
+        let Some(found) = self.pairings.get_mut(&looks) else { return Ok(0) };
+        let own = found.iter().find(|pairing| Some(pairing.place) == place);
+        let own = own.map(|pairing| pairing.id);
+        let (has_ring, nanos) = (!named.ring.is_empty(), time.as_nanos());
+        let count = "SELECT count(*) FROM sighting WHERE pairing = ? AND time >= ? AND time < ? AND origin = ?";
+        let mut count = database.prepare_cached(count)?;
+        let mut count = |pairing: i64, (from, to): (i64, i64)| -> rusqlite::Result<u64> {
+            count.query_row([pairing, from, to, *origin], |row| Ok(row.get::<_, i64>(0)? as u64))
+        };
+        let exact = own.map_or(Ok(0), |own| count(own, (nanos, nanos.saturating_add(1))))?;
+        if exact >= times.count {
+            return Ok(0);
+        }
+        let mut similar = 0;
+        for pairing in found.iter().filter(|pairing| !(has_ring && pairing.has_ring)) {
+            similar += count(pairing.id, second_of(*time))?;
+        }
+        let missing = missing(*times, exact, similar);
+        if missing == 0 {
+            return Ok(0);
+        }
+        let id = match own {
+            Some(own) => own,
+            None => {
+                let place = place.map_or_else(|| create_place(database, named), Ok)?;
+                let insert =
+                    "INSERT INTO pairing (address, mac, place, ip, source) VALUES (?, ?, ?, ?, ?)";
+                let (bytes, text) = (ip_bytes(ip), ip_text(*ip).to_string());
+                let row = params![bytes, mac.number() as i64, place, text, looks.source];
+                let id = database.prepare_cached(insert)?.insert(row)?;
+                found.push(Pairing { id, place, has_ring });
+                id
+            }
+        };
+        let insert = "INSERT INTO sighting SELECT ?1, ?2, ?3, coalesce(max(again) + 1, 0)
+            FROM sighting WHERE pairing = ?1 AND time = ?2 AND origin = ?3";
+        let mut insert = database.prepare_cached(insert)?;
+        for _ in 0..missing {
+            insert.execute([id, nanos, *origin])?;
+        }
+        Ok(missing)
+    }
+
+    fn add_change(
+        &mut self,
+        database: &Connection,
+        change: &HistoryChange,
+    ) -> rusqlite::Result<u64> {
+        let HistoryChange { place, time, user, added, removed, times } = change;
+        let HistoryPlace { host, ring, interface, router, .. } = place;
+        let (id, nanos) = (self.place(database, place)?, time.as_nanos());
+        let exact = "SELECT count(*) FROM config_change
+            WHERE time = ? AND place = ? AND user = ? AND lines_added = ? AND lines_removed = ?";
+        let number = |row: &rusqlite::Row| Ok(row.get::<_, i64>(0)? as u64);
+        let row = params![nanos, id, user, added, removed]; // without a place, it equals none
+        let exact = database.prepare_cached(exact)?.query_row(row, number)?;
+        let similar = "SELECT count(*) FROM config_change JOIN place ON place.id = place
+            WHERE time >= ? AND time < ? AND user = ? AND lines_added = ? AND lines_removed = ?
+            AND host = ? AND interface = ? AND router = ? AND (ring = '' OR ?)";
+        let ((from, to), no_ring) = (second_of(*time), ring.is_empty());
+        let similar = database.prepare_cached(similar)?.query_row(
+            params![from, to, user, added, removed, host, interface, router, no_ring],
+            number,
+        )?;
+        let missing = missing(*times, exact, similar);
+        if missing == 0 {
+            return Ok(0);
+        }
+        let id = id.map_or_else(|| create_place(database, place), Ok)?;
+        let mut insert =
+            database.prepare_cached("INSERT INTO config_change VALUES (?, ?, ?, ?, ?)")?;
+        for _ in 0..missing {
+            insert.execute(params![nanos, id, user, added, removed])?;
+        }
+        Ok(missing)
+    }
+
+    /// The id of a place, if it exists.
+    fn place(
+        &mut self,
+        database: &Connection,
+        place: &HistoryPlace,
+    ) -> rusqlite::Result<Option<i64>> {
+        if let Some(id) = self.places.get(place) {
+            return Ok(Some(*id));
+        }
+        let HistoryPlace { host, ring, interface, vlan, outer_vlan, router } = place;
+        let id = known_place(database, [host, ring, interface, router], [*vlan, *outer_vlan])?;
+        if self.places.len() >= CACHED {
+            self.places.clear();
+        }
+        if let Some(id) = id {
+            self.places.insert(place.clone(), id);
+        }
+        Ok(id)
+    }
+}
+
+fn create_place(database: &Connection, place: &HistoryPlace) -> rusqlite::Result<i64> {
+    let HistoryPlace { host, ring, interface, vlan, outer_vlan, router } = place;
+    place_id(database, [host, ring, interface, router], [*vlan, *outer_vlan])
+}
+
+fn pairings(database: &Connection, looks: &Looks) -> rusqlite::Result<Vec<Pairing>> {
+    let Looks { ip, mac, source, host, interface, vlan } = looks;
+    let select = "SELECT pairing.id, place, ring <> '' FROM pairing JOIN place ON place.id = place
+        WHERE address = ? AND mac = ? AND source = ? AND host = ? AND interface = ? AND vlan = ?";
+    let row = params![ip_bytes(ip), mac.number() as i64, source, host, interface, vlan];
+    let mut statement = database.prepare_cached(select)?;
+    let found = statement.query_map(row, |row| {
+        Ok(Pairing { id: row.get(0)?, place: row.get(1)?, has_ring: row.get(2)? })
+    })?;
+    found.collect()
+}
+
+/// How many rows of a line the database lacks: it has `exact` ones that are equal, and `similar` ones of the same second that
+/// may be the same where one of the two has whole seconds.
+fn missing(HistoryCount { count, nth }: HistoryCount, exact: u64, similar: u64) -> u64 {
+    count.saturating_sub(exact).min((nth - 1 + count).saturating_sub(similar))
+}
+
+/// The times of its second.
+fn second_of(time: UnixTime) -> (i64, i64) {
+    let from = time.as_nanos() - i64::from(time.subsec_nanos());
+    (from, from.saturating_add(SECOND))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing() {
+        let times = |count, nth| HistoryCount { count, nth };
+        for (times, exact, similar, expected) in [
+            (times(1, 1), 0, 0, 1),
+            (times(1, 1), 1, 1, 0),
+            (times(3, 1), 1, 1, 2),
+            (times(2, 1), 5, 5, 0),
+            (times(1, 2), 0, 1, 1), // the other one is the first of its second
+            (times(1, 2), 0, 2, 0),
+            (times(3, 2), 0, 2, 2),
+            (times(1, 1_000_000), 0, 0, 1), // never more than the line stands for
+        ] {
+            assert_eq!(missing(times, exact, similar), expected, "{times:?} {exact} {similar}");
+        }
+        assert_eq!(second_of(UnixTime::new(-1, 5)), (-SECOND, 0));
+        assert_eq!(second_of(UnixTime::new(7, 0)), (7 * SECOND, 8 * SECOND));
+    }
+}
