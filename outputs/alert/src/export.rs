@@ -114,7 +114,7 @@ pub fn test(
         note: Some("a test of this channel".into()),
         ..Alert::new(AlertKind::NewDevice, UnixTime::now().seconds())
     };
-    let notification = channel.notification(&alert, &TimeZone::system());
+    let notification = channel.notification(&alert, &TimeZone::system(), options.dialect);
     let transport = Transport::new(channel, secrets, options).map_err(Failure::Down);
     let id = MessageIds::without_database().map_err(Fault::into_error)?.id(0, alert.time);
     let sent = transport.and_then(|transport| transport.send(&notification, &id));
