@@ -75,6 +75,17 @@ impl AlertKind {
         AlertKind::Blind,
     ];
 
+    /// The kinds that a channel without `digest_exempt` sends alone although a digest is being gathered: a host takes an address,
+    /// or a message was forged.
+    pub const DIGEST_EXEMPT: &[AlertKind] = &[
+        AlertKind::FlipFlop,
+        AlertKind::ReusedOld,
+        AlertKind::Changed,
+        AlertKind::Mismatch,
+        AlertKind::Broadcast,
+        AlertKind::Duplicate,
+    ];
+
     /// The kind in messages; arpwatch's text where arpwatch has this kind.
     pub fn label(self) -> &'static str {
         match self {
@@ -242,7 +253,7 @@ impl Alert {
     }
 }
 
-/// arpwatch's line with name and note: `<message> <ip> <mac> (<old mac>) <network> [name]: note`; about the sensor itself,
+/// arpwatch's line with name, maker and note: `<message> <ip> <mac> (<old mac>) <network> [name] (maker): note`; about the sensor itself,
 /// `<message> <ring>: note`. Hosts may have chosen names and notes.
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -252,6 +263,9 @@ impl fmt::Display for Alert {
         }
         if let Some(name) = &self.name {
             write!(f, " [{}]", plain(name))?;
+        }
+        if let Some(vendor) = &self.vendor {
+            write!(f, " ({})", plain(vendor))?;
         }
         self.note.as_ref().map_or(Ok(()), |note| write!(f, ": {}", plain_lines(note)))
     }

@@ -25,6 +25,6 @@ pub use {
     names::{Names, read_names},
     network::{NetworkState, network_of, split_network},
     rules::{ALL_NETWORKS, Dialect, Memory, Rules, past_time},
-    sqlite_memory::{LearnedDevice, SharedAddress, SqliteMemory, mac_from, mac_number},
+    sqlite_memory::{LearnedDevice, SeenDevice, SharedAddress, SqliteMemory, mac_from, mac_number},
     station::{MAX_CLAIMS, MacClaim, Station, Transition},
 };

@@ -4,6 +4,8 @@
 mod claims;
 mod class_policy;
 mod denials;
+mod digested;
+mod first_day;
 mod frames;
 mod past;
 mod proxies;

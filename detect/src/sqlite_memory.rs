@@ -4,6 +4,7 @@
 mod adoption;
 mod columns;
 mod faults;
+mod first_day;
 mod forget;
 mod learned;
 mod named;
@@ -24,6 +25,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::{MacAddr, RingName};
 
 use crate::{cache::Cache, device::Device, network::NetworkState, rules::Memory, station::Station};
+pub use first_day::SeenDevice;
 pub use learned::{LearnedDevice, SharedAddress};
 
 use adoption::ShortNames;

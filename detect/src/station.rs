@@ -72,6 +72,8 @@ pub struct Station {
     pub sharers: Vec<MacAddr>,
     /// When a flip flop or duplicate was last reported; 0 = never.
     pub last_alert: i64,
+    /// When one was last reported that belongs in the digest; 0 = never.
+    pub last_digested: i64,
     /// How many were suppressed since.
     pub suppressed: u32,
     /// When a duplicate was last reported; 0 = never.
@@ -111,6 +113,7 @@ impl Station {
         self.first.get_or_insert(self.claims.last().copied().unwrap_or(claim));
         let Some(current) = self.claims.first().copied() else {
             self.claims.push(claim);
+            self.no_hosts.clear(); // reported in the digest, because no host had the address
             return Some((Transition::NewStation, None));
         };
         let index = self.claims.iter().position(|known| known.mac == mac);
@@ -240,6 +243,7 @@ impl Station {
         let claims = claims.map(|claim| &mut claim.time);
         let alerts = [
             &mut self.last_alert,
+            &mut self.last_digested,
             &mut self.last_duplicate,
             &mut self.last_conflict,
             &mut self.last_ignored,
@@ -326,6 +330,25 @@ impl Station {
             self.last_duplicate = time;
         }
         Some(std::mem::take(&mut self.suppressed))
+    }
+
+    /// The same for an alert that belongs in the digest: it delays no other alert.
+    pub fn admit_digested(&mut self, time: i64, quiet: i64) -> Option<u32> {
+        let is_recent = |last: &i64| *last != 0 && (time - last).abs() < quiet;
+        if [self.last_alert, self.last_digested].iter().any(is_recent) {
+            self.suppressed = self.suppressed.saturating_add(1);
+            return None;
+        }
+        self.last_digested = time;
+        Some(std::mem::take(&mut self.suppressed))
+    }
+
+    /// Takes back that an alert of this time was reported: it was in a digest only.
+    pub(crate) fn was_not_sent(&mut self, time: i64) {
+        for last in [&mut self.last_alert, &mut self.last_duplicate] {
+            *last = if *last == time { 0 } else { *last };
+        }
+        self.no_hosts.retain(|claim| claim.time != time);
     }
 }
 

@@ -70,7 +70,7 @@ fn every_service_gets_its_format_at_its_address() {
     }
     let config = alert.config(&text);
     run(alert.command(&["-c", &config, "--check"])).ok();
-    let title = "new device (192.0.2.1) test";
+    let title = "new device: 00:00:5e:00:53:01, 192.0.2.1 (test)";
     for (name, path, places) in [
         ("ntfy", "/", &["/title", "/topic", "/message", "/priority"][..]),
         ("gotify", "/message", &["/title", "/message"]),
@@ -336,7 +336,7 @@ fn mail_with_tls_and_a_password() {
             alert.test("mail")
         };
         with(&ca, &password).ok();
-        let letter = sink.wait_for(&["Subject: new device (192.0.2.1) test\n"]);
+        let letter = sink.wait_for(&["Subject: new device: 00:00:5e:00:53:01, 192.0.2.1 (test)\n"]);
         assert!(letter.contains("AS watch\n"), "{letter}");
         assert!(
             letter.starts_with("FROM arpwatch@example.org TO a@example.org,b@example.org\n"),
@@ -380,10 +380,11 @@ fn a_mail_server_that_fails() {
     sink.kill();
     sink.answer(None);
     sink.start_again();
-    sink.wait_for(&["Subject: new device (10.0.0.2)"]);
+    sink.wait_for(&["Subject: new device: 00:08:e1:00:00:02, 10.0.0.2 (pcap)"]);
     running.stop().ok();
     let subjects: Vec<_> = sink.messages();
-    let order: Vec<_> = subjects.iter().map(|letter| letter.contains("(10.0.0.1)")).collect();
+    let order: Vec<_> =
+        subjects.iter().map(|letter| letter.contains(", 10.0.0.1 (pcap)")).collect();
     assert_eq!(order, [true, false], "{subjects:?}");
     // It rejects one for good: the next one is delivered, and the first one is sent again after a restart.
     sink.answer(Some("554 no such words here"));
@@ -392,11 +393,11 @@ fn a_mail_server_that_fails() {
     running.stderr.wait_for("554");
     sink.answer(None);
     alert.publish(4..5);
-    sink.wait_for(&["Subject: new device (10.0.0.4)"]);
+    sink.wait_for(&["Subject: new device: 00:08:e1:00:00:04, 10.0.0.4 (pcap)"]);
     assert_eq!(sink.messages().len(), 3);
     running.stop().ok();
     alert.once();
-    sink.wait_for(&["Subject: new device (10.0.0.3)"]);
+    sink.wait_for(&["Subject: new device: 00:08:e1:00:00:03, 10.0.0.3 (pcap)"]);
 }
 
 /// Of several recipients those that the server accepts get each mail once; for the others the reason is logged.
@@ -409,12 +410,11 @@ fn a_receiver_that_is_refused_stops_no_other() {
         alert.publish(1..3);
         let ended = alert.once();
         assert!(ended.status.success(), "{ended:?}");
-        for ip in ["10.0.0.1", "10.0.0.2"] {
-            let why = format!(
-                "mail \"new device ({ip}) pcap\": the server refused a recipient: mail server"
-            );
+        for number in [1, 2] {
+            let subject = format!("new device: 00:08:e1:00:00:0{number}, 10.0.0.{number} (pcap)");
+            let why = format!("mail {subject:?}: the server refused a recipient: mail server");
             assert!(ended.stderr.contains(&why), "{}", ended.stderr);
-            let mail = sink.wait_for(&[&format!("Subject: new device ({ip})")]);
+            let mail = sink.wait_for(&[&format!("Subject: {subject}")]);
             assert!(mail.starts_with("FROM arpwatch@example.org TO b@example.org\n"), "{mail}");
         }
         assert!(ended.stderr.contains(&answer[4..]) && ended.stderr.contains("(to a@example.org)"));

@@ -59,7 +59,7 @@ fn a_login_with_a_refresh_token() {
     tokens.mood(&issued("at-1", 3600, ",\"refresh_token\":\"rt-2\""));
     alert.publish(1..3);
     alert.once();
-    let letter = mail.wait_for(&["Subject: new device (10.0.0.2)"]);
+    let letter = mail.wait_for(&["Subject: new device: 00:08:e1:00:00:02, 10.0.0.2 (pcap)"]);
     assert!(
         letter.contains("AS watch@example.org\n") && letter.contains("\nMIME-Version: 1.0\n"),
         "{letter}"
@@ -199,7 +199,7 @@ fn a_token_that_fails_is_a_failure_of_the_channel_with_its_remedy() {
     let running = alert.start();
     running.stderr.wait_for("535");
     tokens.mood(&issued("at-2", 3600, ""));
-    mail.wait_for(&["Subject: new device (10.0.0.2)"]);
+    mail.wait_for(&["Subject: new device: 00:08:e1:00:00:02, 10.0.0.2 (pcap)"]);
     running.stop().ok();
     let again = forms(&tokens).len() - asked;
     assert!((2..5).contains(&again), "{again}");
@@ -224,7 +224,10 @@ fn a_token_of_a_program() {
     ));
     alert.publish(1..2);
     alert.once();
-    assert!(mail.wait_for(&["Subject: new device (10.0.0.1)"]).contains("AS w\n"));
+    assert!(
+        mail.wait_for(&["Subject: new device: 00:08:e1:00:00:01, 10.0.0.1 (pcap)"])
+            .contains("AS w\n")
+    );
     for (text, why) in [
         ("exit 3", format!("run {path}: exit status: 3")),
         ("echo", format!("run {path}: no access token in the answer")),
@@ -276,7 +279,7 @@ fn a_refusal_of_the_content_is_not_about_the_name_in_ehlo() {
     running.stderr.wait_for("HELO_DYNAMIC");
     mail.answer(None);
     alert.publish(2..3);
-    mail.wait_for(&["Subject: new device (10.0.0.2)"]);
+    mail.wait_for(&["Subject: new device: 00:08:e1:00:00:02, 10.0.0.2 (pcap)"]);
     assert_eq!(mail.count(), 1, "the refused one is set aside");
     running.stop();
 }
@@ -326,7 +329,7 @@ fn a_filter_that_names_hello() {
     assert!(!line.contains("set hello"), "{line}");
     mail.answer(None);
     alert.publish(3..4);
-    mail.wait_for(&["Subject: new device (10.0.0.3)"]);
+    mail.wait_for(&["Subject: new device: 00:08:e1:00:00:03, 10.0.0.3 (pcap)"]);
     assert_eq!(mail.count(), 2, "the one that was refused is sent at the next start");
     running.stop().ok();
 }
@@ -341,7 +344,7 @@ fn sendmail_gets_a_complete_mail() {
     fs::set_permissions(&sendmail, Permissions::from_mode(0o755)).expect("our own file");
     let names = alert.secret("known", "00:08:e1:00:00:01|Küche & Flur\n");
     alert.config(&format!(
-        "known = {names:?}\n[[channel]]\nname = \"mail\"\nkinds = [\"new_device\"]\nsendmail = {{ path = {sendmail:?}, \
+        "known = {names:?}\n[[channel]]\nname = \"mail\"\nkinds = [\"new_station\"]\nsendmail = {{ path = {sendmail:?}, \
          from = \"Watch <watch@example.org>\", to = [\"root\", \"noc@example.org\"] }}\n"
     ));
     alert.publish(1..2);
@@ -364,7 +367,7 @@ fn sendmail_gets_a_complete_mail() {
         [
             "Watch <watch@example.org>",
             "root, noc@example.org",
-            "new device (Küche & Flur) pcap",
+            "new station: Küche & Flur, 10.0.0.1 (pcap)",
             "1.0",
             "auto-generated"
         ]

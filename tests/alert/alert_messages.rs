@@ -143,7 +143,7 @@ fn apprise_and_pushover() {
     let body = json(request["body"].as_str().expect("text"));
     assert_eq!(
         (&body["title"], &body["tag"]),
-        (&"new device (192.0.2.1) test".into(), &"net".into())
+        (&"new device: 00:00:5e:00:53:01, 192.0.2.1 (test)".into(), &"net".into())
     );
     assert!(body["body"].as_str().expect("text").contains("ip address: 192.0.2.1"), "{body}");
     assert_eq!((&body["type"], &body["format"]), (&"info".into(), &"text".into()));
@@ -155,7 +155,7 @@ fn apprise_and_pushover() {
     for pair in [
         "token=azGDORePK8gMaC0QOYAMyEEuzJnyUi",
         "user=uQiR%26",
-        "title=new+device+%28192.0.2.1%29+test",
+        "title=new+device%3A+00%3A00%3A5e%3A00%3A53%3A01%2C+192.0.2.1+%28test%29",
         "priority=-1",
     ] {
         assert!(form.split('&').any(|found| found == pair), "{pair}: {form}");
@@ -184,7 +184,7 @@ fn a_body_with_fields() {
     let names = alert.secret("known", "00:08:e1:00:00:01|A \"b\" {mac} & é\n");
     let hook = |body: &str, headers: &str| {
         format!(
-            "known = {names:?}\n[[channel]]\nname = \"hook\"\nkinds = [\"new_device\"]\nwebhook = {{ url = {url:?}, body = '{body}', headers = {{ {headers} }} }}\n"
+            "known = {names:?}\n[[channel]]\nname = \"hook\"\nkinds = [\"new_station\"]\nwebhook = {{ url = {url:?}, body = '{body}', headers = {{ {headers} }} }}\n"
         )
     };
     alert.config(&hook(r#"{"a": {"text": "{name}: {ip}"}, "at": {seconds}, "x": "{}"}"#, ""));
@@ -200,7 +200,7 @@ fn a_body_with_fields() {
     fs::remove_dir_all(alert.path("state")).expect("our own directory");
     alert.once();
     let request = sink.requests().pop().expect("it was sent");
-    assert_eq!(request["body"], "name=A+%22b%22+%7Bmac%7D+%26+%C3%A9&kind=new_device");
+    assert_eq!(request["body"], "name=A+%22b%22+%7Bmac%7D+%26+%C3%A9&kind=new_station");
     assert_eq!(request["headers"]["content-type"], "application/x-www-form-urlencoded");
     for (body, why) in [
         (

@@ -35,7 +35,7 @@ fn a_collector_that_dies_is_an_alert_and_so_is_its_return() {
     let (collector, _stdin) = endless(&alert);
     wait_until("there is a ring", || alert.ring.path().exists());
     let config = alert.path("alert.toml").display().to_string();
-    let running = Run::start(alert.command(&["-v", "-c", &config]));
+    let running = Run::start(alert.command(&["-v", "--learn", "0", "-c", &config]));
     running.stderr.wait_for("reading ring");
     collector.kill();
     wait_until("it is blind", || !notes(&alert, "blind").is_empty());
@@ -67,7 +67,7 @@ fn a_truncated_ring_is_an_alert() {
     let config = alert.config(&alert.appending_channel());
     let (collector, _stdin) = endless(&alert);
     let other = Run::start(stdout_of(&alert.ring, &["--replay"]));
-    let running = Run::start(alert.command(&["--print", "-c", &config]));
+    let running = Run::start(alert.command(&["--print", "--learn", "0", "-c", &config]));
     running.stdout.wait_for_lines(30); // several seconds
     running.signal(Signal::STOP);
     other.stdout.wait_for_lines(other.stdout.count() + 10);

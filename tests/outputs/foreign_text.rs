@@ -31,7 +31,9 @@ fn names_of_alerts() {
     let csv = |name: &str| {
         let known = alert.path("known");
         fs::write(&known, format!("{first}|{name}\n")).unwrap();
-        let config = alert.config(&format!("known = {known:?}\n"));
+        let channel =
+            "[[channel]]\nname = \"a\"\nkinds = [\"new_station\"]\ncommand = [\"/bin/true\"]\n";
+        let config = alert.config(&format!("known = {known:?}\n{channel}"));
         run_with(&["-c", &config, "export", "csv"])
     };
     for (name, cell) in [

@@ -88,10 +88,15 @@ impl Alert {
         run(self.command(&["--once", "-c", &config])).ok()
     }
 
-    /// Starts it in the foreground.
+    /// Starts it in the foreground. Each new device is reported at once, on its first day, too.
     pub fn start(&self) -> Run {
+        self.start_with(&["--learn", "0"])
+    }
+
+    /// Starts it with these options.
+    pub fn start_with(&self, options: &[&str]) -> Run {
         let config = self.path("alert.toml").display().to_string();
-        Run::start(self.command(&["-c", &config]))
+        Run::start(self.command(&[&["-c", &config], options].concat()))
     }
 
     /// Sends a test message to a channel.

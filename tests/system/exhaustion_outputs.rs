@@ -76,9 +76,12 @@ impl Outputs {
         outputs.add("aw-syslog", &["--to", "@/../log"], &change, |at| in_messages(&at));
         let tracker = ["--log-dir", "@", "--source", "all"];
         outputs.add("aw-tracker", &tracker, &change, |at| Box::new(move |_| in_logs(&at)));
-        outputs.add("aw-alert", &["--print", "--exec", "/bin/true"], &change, |_| {
-            Box::new(|run| numbers_in(&run.stdout.text()))
-        });
+        outputs.add(
+            "aw-alert",
+            &["--print", "--learn", "0", "--exec", "/bin/true"],
+            &change,
+            |_| Box::new(|run| numbers_in(&run.stdout.text())),
+        );
         outputs.add("aw-metrics", &["--file", "@/a.prom"], &change, |at| {
             Box::new(move |_| counted(&fs::read_to_string(at.join("a.prom")).unwrap_or_default()))
         });

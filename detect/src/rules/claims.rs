@@ -79,7 +79,9 @@ impl Rules {
         } else if event.kind.evidence() == Evidence::Ignored {
             return Ok(self.ignored_alert(message).into_iter().collect());
         } else if proves_address(event, message.station) {
-            self.learn_interface(message, memory)?;
+            if message.learning {
+                self.learn_interface(message.entry, message.network, memory)?;
+            }
             return self.claim_alerts(message, memory);
         }
         Ok(Vec::new())
@@ -121,17 +123,18 @@ impl Rules {
         // A router with proxy ARP answers beside the owner.
         let conflict = conflict.filter(|(other, _)| proxy.is_none() && !by_design(other));
         let change = change.filter(|_| !old.as_ref().is_some_and(by_design));
-        let alert = self.conflict_alert(message, conflict, change);
         let lease = unused.map(|unused| format!("it was not used for {} h", unused / 3600));
         let lease = lease.filter(|_| conflict.is_none() && old.is_some());
         let proxy_digest = proxy.is_some() && self.proxy_arp == MacPolicy::Digest;
+        let digest = proxy_digest || lease.is_some() || virtual_macs == MacPolicy::Digest;
+        let alert = self.conflict_alert(message, conflict, change, digest);
         let forwarded = passed_over.filter(|last| other.is_some_and(|other| other.mac != *last));
         let forwarded = forwarded.map(|last| format!("frames of other MACs named {last}"));
         let old_mac = alert.as_ref().and_then(|alert| alert.old_mac.as_ref()?.parse().ok());
         let held = old_mac.map_or(0, |old| message.station.held(old, event.time.seconds()));
         alerts.extend(alert.map(|alert| Alert {
             held,
-            digest: proxy_digest || lease.is_some() || virtual_macs == MacPolicy::Digest,
+            digest,
             note: joined(alert.note, joined(joined(lease, proxy), forwarded)),
             ..alert
         }));
@@ -139,12 +142,13 @@ impl Rules {
     }
 
     /// The alert about a conflict, or otherwise about a change of the address's MAC. Conflicts and the returns of earlier MACs
-    /// are limited; a change to another MAC is always reported.
+    /// are limited, those that belong in the digest apart from others; a change to another MAC is always reported.
     fn conflict_alert(
         &self,
         message: &mut Message,
         conflict: Option<(MacClaim, &str)>,
         change: Option<(Transition, Option<MacClaim>)>,
+        digest: bool,
     ) -> Option<Alert> {
         let (time, quiet) = (message.entry.event.time.seconds(), self.quiet);
         let station = &mut *message.station;
@@ -152,7 +156,11 @@ impl Rules {
         let is_part = station.last_conflict != 0 && (time - station.last_conflict).abs() < quiet;
         if let Some((other, evidence)) = conflict {
             station.last_conflict = time;
-            if let Some(suppressed) = station.admit_alert(time, quiet, true) {
+            let admitted = match digest {
+                true => station.admit_digested(time, quiet),
+                false => station.admit_alert(time, quiet, true),
+            };
+            if let Some(suppressed) = admitted {
                 return Some(Alert {
                     old_mac: Some(other.mac.to_string()),
                     previous: span(other.time, time).map(|_| other.time),
@@ -166,6 +174,9 @@ impl Rules {
             Transition::Changed => None,
             _ if conflict.is_some() => return None,
             Transition::FlipFlop if is_part => return None,
+            Transition::FlipFlop | Transition::Reused if digest => {
+                more(station.admit_digested(time, quiet)?)
+            }
             Transition::FlipFlop | Transition::Reused => {
                 more(station.admit_alert(time, quiet, false)?)
             }

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use aw_output::Entry;
 use shm_layout::{Event, Evidence};
 
 use super::{
@@ -60,15 +61,16 @@ impl Rules {
     /// else can name any MAC.
     pub(super) fn learn_interface<M: Memory>(
         &self,
-        message: &Message,
+        entry: &Entry,
+        network: &str,
         memory: &mut M,
     ) -> Result<(), M::Error> {
-        let event = &message.entry.event;
+        let event = &entry.event;
         let is_own = event.kind.evidence() == Evidence::Claim && event.source == event.mac;
-        if !message.learning || !is_own {
+        if !is_own {
             return Ok(());
         }
-        let interface = interface_of(message.network);
+        let interface = interface_of(network);
         let mut state = memory.network(interface)?.unwrap_or_default();
         if state.learn(event.mac) { memory.store_network(interface, &state) } else { Ok(()) }
     }

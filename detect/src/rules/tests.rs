@@ -7,6 +7,7 @@ use super::*;
 mod attacks;
 mod class_policy;
 mod conflicts;
+mod digested;
 mod evidence;
 mod senders;
 

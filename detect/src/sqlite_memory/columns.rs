@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Columns that a later release added, at the end of their tables.
-const ADDED: [(&str, &str); 23] = [
+const ADDED: [(&str, &str); 24] = [
     ("station", "answer BLOB"),
     ("station", "askers BLOB"),
     ("station", "sharers BLOB"),
@@ -38,6 +38,7 @@ const ADDED: [(&str, &str); 23] = [
     ("station", "forwarded BLOB"),
     ("network", "learned INTEGER NOT NULL DEFAULT 0"),
     ("network", "learned_random INTEGER NOT NULL DEFAULT 0"),
+    ("station", "digested INTEGER NOT NULL DEFAULT 0"),
 ];
 /// What a new column changes. Before devices were learned, a MAC that took many addresses from others became a proxy: an
 /// attacker could do that. Of those, `taken` has the number. What an interface's devices were was not stored: it
@@ -99,6 +100,7 @@ pub fn station_from(row: &Row) -> rusqlite::Result<Station> {
         no_hosts_suppressed: row.get("no_hosts_untold")?,
         last_ignored: row.get("ignored")?,
         forwarded: claims(bytes("forwarded")?),
+        last_digested: row.get("digested")?,
     })
 }
 
@@ -137,11 +139,12 @@ pub fn replace_station(
         state.no_hosts_suppressed,
         state.last_ignored,
         claims(&state.forwarded),
+        state.last_digested,
     ];
     // With names, so that a release that does not know a column of a later one can still write.
     let replace = "REPLACE INTO station (network, ip, last, claims, probe, told, untold, told_duplicate, answer, askers,
-            sharers, conflict, first, named, learned, no_hosts, no_hosts_untold, ignored, forwarded)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            sharers, conflict, first, named, learned, no_hosts, no_hosts_untold, ignored, forwarded, digested)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     database.prepare_cached(replace)?.execute(row).map(drop)
 }
 

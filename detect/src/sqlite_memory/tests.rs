@@ -57,6 +57,7 @@ fn committed_rows_are_read_again() {
     station.asked(mac);
     station.share(mac, MacAddr::new([2; 6]));
     station.last_conflict = 8;
+    station.last_digested = 10;
     station.learn(mac);
     station.named = true;
     station.admit_no_host(MacAddr::BROADCAST, 9, 1);

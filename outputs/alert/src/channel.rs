@@ -37,6 +37,8 @@ pub struct Channel {
     burst: u32,
     #[serde(default = "window")]
     window: u32,
+    #[serde(default = "digest_exempt")]
+    digest_exempt: Vec<AlertKind>,
     pub command: Option<Vec<String>>,
     /// Seconds for a program, a webhook, or each response of a mail server.
     #[serde(default = "time_limit")]
@@ -89,6 +91,9 @@ fn burst() -> u32 {
 }
 fn window() -> u32 {
     60
+}
+fn digest_exempt() -> Vec<AlertKind> {
+    AlertKind::DIGEST_EXEMPT.into()
 }
 fn time_limit() -> u32 {
     30
@@ -188,8 +193,14 @@ impl Channel {
     }
 
     /// The notification of an alert in its layout.
-    pub fn notification(&self, alert: &Alert, zone: &TimeZone) -> Notification {
-        Notification::of(alert, zone, self.layout == MailLayout::Arpwatch)
+    pub fn notification(&self, alert: &Alert, zone: &TimeZone, dialect: Dialect) -> Notification {
+        let lines = self.layout == MailLayout::Arpwatch;
+        Notification::in_layout(alert, zone, lines, lines || dialect == Dialect::Arpwatch)
+    }
+
+    /// Whether an alert of this kind is sent alone although a digest is being gathered.
+    pub fn exempts(&self, kind: AlertKind) -> bool {
+        self.digest_exempt.contains(&kind)
     }
 
     pub fn limit(&self) -> ChannelLimit {

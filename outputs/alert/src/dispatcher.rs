@@ -2,22 +2,24 @@
 //! messages to the sender process. One transaction holds an event's checkpoint, the changes of the memory and the messages.
 
 mod faults;
+mod learned;
 
 use std::time::{Duration, Instant};
 
-use aw_detect::{Alert, Dialect, Rules, past_time};
+use aw_detect::{Alert, AlertKind, Dialect, Rules, past_time};
 use aw_output::{
     Checkpoint, CheckpointStore, Entry, Episode, Fault, Faults, RingState, Sink, SinkResult, info,
     this_host, warn,
 };
 use jiff::tz::TimeZone;
-use shm_layout::{MacAddr, RingName, UnixTime};
+use shm_layout::{RingName, UnixTime};
+
+use learned::Learns;
 
 use crate::{
     channel_queue::{ChannelQueue, Disposition},
     config::Config,
     hours::Outside,
-    learned::Learned,
     learning::Learning,
     message_id::MessageIds,
     notification::zoned,
@@ -47,6 +49,9 @@ pub struct Dispatcher {
     options: DispatchOptions,
     started: i64,
     learning: Learning,
+    first_day: Learning,
+    /// The end of the first day that the log has.
+    logged_end: Option<i64>,
     faults: Faults,
     /// The state cannot be written.
     state_full: Episode,
@@ -61,7 +66,7 @@ pub struct Dispatcher {
 pub struct DispatchOptions {
     pub print: bool,
     pub once: bool,
-    /// Seconds from the first event on without alerts.
+    /// Seconds from the first event on without alerts; 0: neither these nor a first day.
     pub learn: Option<i64>,
 }
 
@@ -80,7 +85,10 @@ impl Dispatcher {
         rules.known = store.names()?.into_iter().chain(names).collect();
         store.memory.apply_names(&rules.named_macs())?;
         let message_ids = MessageIds::new(&mut store)?;
-        let learning = Learning::load(options.learn, &mut store)?;
+        let learning = Learning::load(options.learn.filter(|seconds| *seconds > 0), &mut store)?;
+        // arpwatch has none; and one pass over old events has no days.
+        let begins = !options.once && rules.dialect == Dialect::Devices;
+        let first_day = Learning::first_day(options.learn.is_none(), begins, &mut store)?;
         let faults = store.memory.faults()?;
         for (channel, messages) in store.channels()? {
             if !config.channel.iter().any(|other| other.name == channel) {
@@ -99,6 +107,8 @@ impl Dispatcher {
             options,
             started: UnixTime::now().seconds(),
             learning,
+            first_day,
+            logged_end: None,
             faults,
             state_full: Episode::default(),
             queues,
@@ -111,38 +121,22 @@ impl Dispatcher {
     fn observe_event(&mut self, entry: &Entry) -> SinkResult {
         let now = UnixTime::now();
         let time = past_time(entry.event.time, now).seconds();
-        let was_over = self.learning.is_over();
-        let learning = self.learning.includes(time, now.seconds(), &mut self.store)?;
-        if self.learning.is_over() && !was_over {
-            self.report_learned(time)?;
+        let learns = self.learns(time, now.seconds())?;
+        let alerts =
+            self.rules.observe(entry, now, learns == Learns::All, &mut self.store.memory)?;
+        match learns {
+            Learns::All => return Ok(()),
+            Learns::Devices => self.rules.learn_device(entry, now, &mut self.store.memory)?,
+            Learns::Nothing => {}
         }
-        let alerts = self.rules.observe(entry, now, learning, &mut self.store.memory)?;
-        if learning {
-            return Ok(());
-        }
-        alerts.into_iter().try_for_each(|alert| self.dispatch(alert, now.seconds()))
-    }
-
-    /// One message to each channel about what is normal from now on.
-    fn report_learned(&mut self, time: i64) -> SinkResult {
-        let learned = Learned::load(&mut self.store, &self.rules, time)?;
-        let Some(Learned { line, notification }) = learned else { return Ok(()) };
-        self.printer.lines.extend(self.options.print.then_some(line));
-        let mut channels = self.config.channel.iter();
-        channels.try_for_each(|channel| self.store.enqueue(&channel.name, &notification))
-    }
-
-    /// Adds what the database knows of its devices.
-    fn complete(&mut self, alert: &mut Alert) -> SinkResult {
-        if alert.host.is_empty() {
-            alert.host = this_host();
-        }
-        if let (None, Ok(mac)) = (&alert.name, alert.mac.parse()) {
-            alert.name = self.store.host_name(mac)?;
-        }
-        alert.vendor = self.vendor(&alert.mac)?;
-        if let Some(old_mac) = &alert.old_mac {
-            alert.old_vendor = self.vendor(old_mac)?;
+        for alert in alerts {
+            let is_new = alert.kind == AlertKind::NewDevice;
+            // The message of the first day has it, or the operator has listed it.
+            let is_silent =
+                is_new && (learns == Learns::Devices || self.has_name(entry.event.mac)?);
+            if !is_silent {
+                self.dispatch(alert, now.seconds())?;
+            }
         }
         Ok(())
     }
@@ -156,7 +150,11 @@ impl Dispatcher {
         let prints = self.options.print && self.config.prints(alert.kind, self.rules.dialect);
         let priority = Priority::of(&alert, &self.rules.known);
         // In a storm, most alerts are only counted, and that must be fast.
-        if prints || !self.queues.iter().all(|queue| queue.gate.only_counts(priority)) {
+        let mut channels = self.config.channel.iter().zip(&self.queues);
+        let only_counts = channels.all(|(channel, queue)| {
+            queue.gate.only_counts(alert.kind, priority, now, channel.exempts(alert.kind))
+        });
+        if prints || !only_counts {
             self.complete(&mut alert)?;
         }
         if prints {
@@ -166,6 +164,7 @@ impl Dispatcher {
             });
         }
         let local = zoned(now, &self.zone);
+        let (mut is_sent, mut is_digested) = (prints, false);
         for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
             queue.open = channel.is_open(&local);
             let accepts = queue.open || channel.outside == Outside::Digest;
@@ -178,19 +177,23 @@ impl Dispatcher {
                 limit = ChannelLimit { burst: 0, ..limit };
             }
             queue.gate_changed = true;
-            if queue.gate.admit(&alert, priority, now, limit) {
-                let mut notification = channel.notification(&alert, &self.zone);
+            let exempt = channel.exempts(alert.kind);
+            let admitted = queue.gate.admit(&alert, priority, now, limit, exempt);
+            // Who wants digests only gets all there.
+            is_sent |= admitted || channel.limit().burst == 0;
+            is_digested |= !admitted;
+            if admitted {
+                let mut notification = channel.notification(&alert, &self.zone, self.rules.dialect);
                 if arpwatch {
                     notification.fields["message"] = alert.arpwatch_line().into();
                 }
                 self.store.enqueue(&channel.name, &notification)?;
             }
         }
+        if is_digested && !is_sent && !arpwatch {
+            self.rules.was_digested(&alert, &mut self.store.memory)?;
+        }
         Ok(())
-    }
-
-    fn vendor(&mut self, mac: &str) -> SinkResult<Option<String>> {
-        mac.parse::<MacAddr>().map_or(Ok(None), |mac| self.store.vendor(mac))
     }
 
     /// Does what is due: results of the sender process, digests, committing and sending.
@@ -300,28 +303,13 @@ impl Dispatcher {
                 self.announce_full_state(why)?;
             }
             self.learning.reload(&mut self.store)?;
+            self.first_day.reload(&mut self.store)?;
             self.faults = self.store.memory.faults()?;
             for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
                 queue.reset_gate(self.store.gate(&channel.name)?);
             }
         }
         result
-    }
-
-    /// All rings are read to their ends, so a device without a new event is silent.
-    fn report_silent_devices(&mut self) -> SinkResult {
-        let now = UnixTime::now().seconds();
-        if UnixTime::new(now, 0).seconds_since(UnixTime::new(self.started, 0)).is_none() {
-            self.started = now; // the clock was set: what was silent for how long is not known
-        }
-        // With --once the events may be of any time: a device of an old capture is not silent.
-        if !self.options.once && !self.learning.is_running(now) {
-            let memory = &mut self.store.memory;
-            for alert in self.rules.silent_devices(now, self.started, memory)? {
-                self.dispatch(alert, now)?;
-            }
-        }
-        self.deliver()
     }
 
     fn load_checkpoint(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {

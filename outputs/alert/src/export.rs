@@ -123,7 +123,7 @@ pub fn test(
     let mut failures = Vec::new();
     for channel in chosen {
         let (name, secrets) = (&channel.name, secrets.get(&channel.name).unwrap_or(&none));
-        let notification = channel.notification(&alert, &TimeZone::system());
+        let notification = channel.notification(&alert, &TimeZone::system(), options.dialect);
         let transport = Transport::new(channel, secrets, options).map_err(Failure::Down);
         match transport.and_then(|transport| transport.send(&notification, &id)) {
             Ok(()) => println!("channel {name}: sent"),

@@ -13,7 +13,7 @@ use shm_layout::MacAddr;
 use crate::{notification::Notification, store::AlertStore};
 
 /// Addresses, devices and interfaces in a message, of each, and MACs of an address; of further ones it has the number.
-const MAX_LISTED: usize = 20;
+pub const MAX_LISTED: usize = 20;
 const MAX_MACS: usize = 8;
 
 pub struct Learned {
@@ -91,7 +91,7 @@ impl Learned {
             "addresses": addresses, "devices": macs, "interfaces": interfaces,
         });
         let line = format!("{time} {line}");
-        Learned { line, notification: Notification { subject, text, fields } }
+        Learned { line, notification: Notification::new(subject, text, fields) }
     }
 }
 
@@ -103,13 +103,13 @@ fn push_further(each: &mut Vec<String>, count: u64) {
 }
 
 /// ` MAC [name]`
-fn named(mac: MacAddr, names: &Names) -> String {
+pub fn named(mac: MacAddr, names: &Names) -> String {
     let name = names.get(&mac).map(|name| format!(" [{}]", plain(name)));
     format!(" {mac}{}", name.unwrap_or_default())
 }
 
 /// `site-a/eth0`
-fn place(network: &str) -> String {
+pub fn place(network: &str) -> String {
     let (_, ring, interface) = split_network(network);
     match ring.trim_start_matches('/') {
         "" => interface.into(),

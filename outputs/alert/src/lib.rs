@@ -10,6 +10,7 @@ mod config;
 mod dispatcher;
 mod export;
 mod filter;
+mod first_day;
 #[cfg(any(test, fuzzing))]
 #[path = "../../../fuzz/bodies/alert.rs"]
 pub mod fuzzed;
@@ -69,8 +70,8 @@ struct Options {
     #[arg(long, value_enum, default_value_t)]
     dialect: Dialect,
 
-    /// Learn all devices, and send no alerts, for TIME after the next event: 30m, 12h, 7d. Set it on the first start; a learning period that has begun or is over does not begin again
-    #[arg(long, value_name = "TIME")]
+    /// Learn all devices, and send no alerts, for TIME after the next event: 30m, 12h, 7d. Set it on the first start; a learning period that has begun or is over does not begin again. Without this option, an aw-alert that knows no device learns the devices of its first day: they are reported in one message at its end, and all other alerts at once. 0: each new device is reported at once. With --once and with --dialect arpwatch, each is
+    #[arg(long, value_name = "TIME", value_parser = learn_time)]
     learn: Option<TimeSpan>,
 
     /// Run PROGRAM for each alert, with the alert as JSON on standard input and in environment variables (see below)
@@ -120,10 +121,16 @@ enum AlertCommand {
     },
 }
 
+/// A time span, or 0.
+fn learn_time(text: &str) -> Result<TimeSpan, &'static str> {
+    if text.trim() == "0" { Ok(TimeSpan(Duration::ZERO)) } else { text.parse() }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   aw-alert --print --exec /usr/local/bin/notify  run a program for each alert
   aw-alert -c /etc/addrwatch/alert.toml --learn 7d
+  aw-alert -c /etc/addrwatch/alert.toml --learn 0  report each new device at once, from the first one on
   aw-alert -c /etc/addrwatch/alert.toml --check  try each channel, without a message
   aw-alert -c /etc/addrwatch/alert.toml test     send a test message to each channel
   aw-alert --print --once --dialect arpwatch     print what arpwatch would report for the events in the ring

@@ -15,27 +15,24 @@ pub struct Notification {
 }
 
 impl Notification {
-    /// The notification of an alert, with all that is known. `arpwatch`: its text has only arpwatch's lines.
-    pub fn of(alert: &Alert, zone: &TimeZone, arpwatch: bool) -> Notification {
+    /// The subject is among the fields, too, as `summary`.
+    pub fn new(subject: String, text: String, mut fields: Value) -> Notification {
+        fields["summary"] = subject.clone().into();
+        Notification { subject, text, fields }
+    }
+
+    /// The notification of an alert, with all that is known. `lines`: its text has only arpwatch's lines. `dialect`: its subject
+    /// is arpwatch's.
+    pub fn in_layout(alert: &Alert, zone: &TimeZone, lines: bool, dialect: bool) -> Notification {
         let alert = &without_hidden(alert.clone());
-        // Without an address, the MAC, and what it did: `probed 192.0.2.1`.
-        let address = match &alert.note {
-            _ if !alert.ip.is_empty() => alert.ip.clone(),
-            Some(note) => format!("{} {note}", alert.mac),
-            None => alert.mac.clone(),
-        };
-        let name = alert.name.as_ref().unwrap_or(&address);
         if alert.kind.is_sensor() {
             let subject = format!("{} {}", alert.kind.label(), alert.ring).trim_end().to_owned();
             let note = alert.note.as_deref().unwrap_or_default();
             let text = format!("{note}\n\nreported by {}\n", alert.host);
-            return Notification { subject, text, fields: fields(alert, zone) };
+            return Notification::new(subject, text, fields(alert, zone));
         }
-        Notification {
-            subject: format!("{} ({name}) {}", alert.kind.label(), alert.shown_network()),
-            text: mail_text(alert, zone, arpwatch),
-            fields: fields(alert, zone),
-        }
+        let subject = if dialect { arpwatch_subject(alert) } else { subject(alert) };
+        Notification::new(subject, mail_text(alert, zone, lines), fields(alert, zone))
     }
 
     /// The notification that another channel fails, of this host.
@@ -46,8 +43,37 @@ impl Notification {
             "seconds": time,
         });
         let text = format!("{line}\n\nreported by {host}\n");
-        Notification { subject: format!("channel {channel} fails"), text, fields }
+        Notification::new(format!("channel {channel} fails"), text, fields)
     }
+}
+
+/// What users know a device by: its name, or else its maker.
+pub fn shown_name(alert: &Alert) -> Option<&str> {
+    let filled = |text: &&str| !text.is_empty();
+    let name = alert.name.as_deref().filter(filled);
+    name.or(alert.vendor.as_deref().filter(filled))
+}
+
+/// `new device: Raspberry Pi, 192.0.2.17 (eth0.7)`. Without name and maker, it has the MAC; without an address, the MAC, and what
+/// it did: `probed 192.0.2.1`.
+fn subject(alert: &Alert) -> String {
+    let name = shown_name(alert);
+    let mac = Some(&*alert.mac).filter(|_| name.is_none() || alert.ip.is_empty());
+    let deed = alert.note.as_deref().filter(|_| alert.ip.is_empty());
+    let parts = [name, mac, Some(&*alert.ip), deed].into_iter().flatten();
+    let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
+    let network = match alert.shown_network() {
+        network if network.is_empty() => network,
+        network => format!(" ({network})"),
+    };
+    format!("{}: {}{network}", alert.kind.label(), parts.join(", "))
+}
+
+/// `new station (192.0.2.17) eth0`
+fn arpwatch_subject(alert: &Alert) -> String {
+    let address = if alert.ip.is_empty() { &alert.mac } else { &alert.ip };
+    let name = alert.name.as_ref().unwrap_or(address);
+    format!("{} ({name}) {}", alert.kind.label(), alert.shown_network())
 }
 
 /// Names that hosts gave themselves, or that were imported, must not look like others.
@@ -117,6 +143,13 @@ pub fn zoned(seconds: i64, zone: &TimeZone) -> Zoned {
 pub mod tests {
     use super::*;
 
+    impl Notification {
+        /// As arpwatch's, or as this program's.
+        pub fn of(alert: &Alert, zone: &TimeZone, arpwatch: bool) -> Notification {
+            Notification::in_layout(alert, zone, arpwatch, arpwatch)
+        }
+    }
+
     pub fn alert(kind: AlertKind) -> Alert {
         Alert {
             network: "eth0".into(),
@@ -132,12 +165,14 @@ pub mod tests {
     #[test]
     fn line_mail_and_json() {
         let flip = alert(AlertKind::FlipFlop);
-        let line = "flip flop 10.0.0.1 00:08:e1:01:02:0a (00:08:e1:01:02:0b) eth0";
+        let line = "flip flop 10.0.0.1 00:08:e1:01:02:0a (00:08:e1:01:02:0b) eth0 (Maker)";
         assert_eq!(flip.to_string(), line);
         let same = Alert { old_mac: Some(flip.mac.clone()), ..alert(AlertKind::NewActivity) };
-        assert_eq!(same.to_string(), "new activity 10.0.0.1 00:08:e1:01:02:0a eth0");
+        assert_eq!(same.to_string(), "new activity 10.0.0.1 00:08:e1:01:02:0a eth0 (Maker)");
         let Notification { subject, text, fields } = Notification::of(&flip, &TimeZone::UTC, false);
-        assert_eq!(subject, "flip flop (10.0.0.1) eth0");
+        assert_eq!(subject, "flip flop: Maker, 10.0.0.1 (eth0)");
+        let as_arpwatch = Notification::of(&flip, &TimeZone::UTC, true).subject;
+        assert_eq!(as_arpwatch, "flip flop (10.0.0.1) eth0");
         // As Debian's arpwatch -d wrote it.
         let expected = "            hostname: <unknown>
           ip address: 10.0.0.1
@@ -156,7 +191,7 @@ old ethernet address: 00:08:e1:01:02:0b
         let Notification { subject, text: without, .. } =
             Notification::of(&probe, &TimeZone::UTC, false);
         assert!(!without.contains("ip address"), "{without}");
-        assert_eq!(subject, "flip flop (00:08:e1:01:02:0a probed 10.0.0.1) eth0");
+        assert_eq!(subject, "flip flop: Maker, 00:08:e1:01:02:0a, probed 10.0.0.1 (eth0)");
         let noted = Alert { note: Some("a note".into()), host: "sensor1".into(), ..flip.clone() };
         let text = |arpwatch| Notification::of(&noted, &TimeZone::UTC, arpwatch).text;
         assert!(
@@ -173,6 +208,39 @@ old ethernet address: 00:08:e1:01:02:0b
         );
     }
 
+    /// What a receiver that shows one line must show.
+    #[test]
+    fn a_subject_names_the_device() {
+        let new = Alert {
+            network: "eth0.7".into(),
+            ip: "192.0.2.17".into(),
+            mac: "b8:27:eb:00:00:11".into(),
+            ..Alert::new(AlertKind::NewDevice, 0)
+        };
+        let maker = Alert { vendor: Some("Raspberry Pi".into()), ..new.clone() };
+        let named = Alert { name: Some("printer".into()), ..maker.clone() };
+        let unnamed = Alert { name: Some(String::new()), ..maker.clone() };
+        let silent = Alert {
+            name: Some("nas".into()),
+            mac: new.mac.clone(),
+            note: Some("not seen for 600 s".into()),
+            ..Alert::new(AlertKind::Silent, 0)
+        };
+        let router = Alert { mac: String::new(), ..new.clone() };
+        for (alert, expected) in [
+            (maker, "new device: Raspberry Pi, 192.0.2.17 (eth0.7)"),
+            (unnamed, "new device: Raspberry Pi, 192.0.2.17 (eth0.7)"),
+            (named, "new device: printer, 192.0.2.17 (eth0.7)"),
+            (new, "new device: b8:27:eb:00:00:11, 192.0.2.17 (eth0.7)"),
+            (silent, "silent device: nas, b8:27:eb:00:00:11, not seen for 600 s"),
+            (router, "new device: 192.0.2.17 (eth0.7)"),
+        ] {
+            let Notification { subject, fields, .. } =
+                Notification::of(&alert, &TimeZone::UTC, false);
+            assert_eq!((&*subject, &fields["summary"]), (expected, &expected.into()));
+        }
+    }
+
     #[test]
     fn names_that_turn_or_hide_text() {
         let alert = Alert {
@@ -185,7 +253,7 @@ old ethernet address: 00:08:e1:01:02:0b
             Notification::of(&alert, &TimeZone::UTC, false);
         let all = format!("{subject}\n{text}\n{fields}");
         assert!(!all.chars().any(aw_service::is_hidden), "{all:?}");
-        assert!(subject.contains("(?retuor?)") && text.contains("note: a?b"), "{all}");
+        assert!(subject.contains(": ?retuor?, ") && text.contains("note: a?b"), "{all}");
     }
 
     /// What a message calls a kind is found in the guide, in the row of the kind.

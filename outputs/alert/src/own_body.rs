@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::notification::Notification;
 
 /// The fields that a body may have. `subject` and `text` are those of a mail, the others are keys of the JSON object.
-pub const FIELDS: [&str; 24] = [
+pub const FIELDS: [&str; 25] = [
     "subject",
     "text",
     "message",
@@ -32,6 +32,7 @@ pub const FIELDS: [&str; 24] = [
     "first",
     "count",
     "channel",
+    "summary",
 ];
 
 #[derive(Clone, Debug)]
@@ -209,7 +210,7 @@ mod tests {
         }
         let text = body("{subject}: {text}", "text/plain").unwrap();
         assert!(
-            text.starts_with("flip flop (10.0.0.1) eth0: ") && text.lines().count() > 5,
+            text.starts_with("flip flop: Maker, 10.0.0.1 (eth0): ") && text.lines().count() > 5,
             "{text}"
         );
     }

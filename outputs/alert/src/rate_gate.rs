@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use aw_detect::Alert;
+use aw_detect::{Alert, AlertKind};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -19,6 +19,11 @@ const MAX_SAMPLES: usize = 20;
 /// Important alerts of each class that are sent in a window although a storm lasts; above that, those of addresses that a
 /// device had for more than twice as long as all of them.
 const URGENT: usize = 10;
+
+/// Alerts of each exempt kind that are sent alone in an hour although a storm lasts, each about another address: a host can cause
+/// any number of them.
+const EXEMPT: usize = 10;
+const EXEMPT_SECONDS: i64 = 3600;
 
 #[derive(Clone, Copy, Debug)]
 pub struct ChannelLimit {
@@ -44,6 +49,11 @@ pub struct RateGate {
     urgent_sent: Vec<(Priority, String)>,
     #[serde(default)]
     urgent_since: i64,
+    /// Alerts of exempt kinds that were sent alone since `exempt_since`, and what they are about.
+    #[serde(default)]
+    exempt_sent: Vec<(AlertKind, String)>,
+    #[serde(default)]
+    exempt_since: i64,
 }
 
 /// Alerts that are sent together.
@@ -53,22 +63,30 @@ pub struct Digest {
     first: i64,
     last: i64,
     kinds: BTreeMap<String, u64>,
-    /// The most important ones first, one for each address.
+    /// The most important ones first, one for each address and kind; at least one of each kind.
     samples: Vec<Sample>,
 }
 
-/// An alert of a digest: its time and its line, and what it is about, if it is important.
+/// An alert of a digest: its time and its line; what it is about, if it is important; and its kind, which an earlier release did
+/// not store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Sample(i64, String, #[serde(default)] Priority, #[serde(default)] String);
+struct Sample(
+    i64,
+    String,
+    #[serde(default)] Priority,
+    #[serde(default)] String,
+    #[serde(default)] Option<AlertKind>,
+);
 
 impl RateGate {
-    /// Returns whether the alert is to be sent now; if not, it is added to the digest.
+    /// Returns whether the alert is to be sent now; if not, it is added to the digest. `exempt`: its kind is.
     pub fn admit(
         &mut self,
         alert: &Alert,
         priority: Priority,
         now: i64,
         limit: ChannelLimit,
+        exempt: bool,
     ) -> bool {
         if !self.storm && !(self.since..self.since + limit.window).contains(&now) {
             (self.since, self.sent) = (now, 0);
@@ -80,21 +98,29 @@ impl RateGate {
                 self.sent += 1;
                 return true;
             }
-            self.storm = true;
-            if limit.burst > 0 && self.is_urgent(alert, priority, now, limit.window) {
+            let is_sent = self.is_urgent(alert, priority, now, limit)
+                || exempt && limit.burst > 0 && self.is_exempt(alert, now);
+            if is_sent {
                 return true;
             }
+            self.storm = true;
         }
         self.held.get_or_insert_default().add(alert, priority);
         false
     }
 
     /// Whether an alert is so important that it is sent during a storm; a few of them in a window are.
-    fn is_urgent(&mut self, alert: &Alert, priority: Priority, now: i64, window: i64) -> bool {
-        if priority.class == Class::Other {
+    fn is_urgent(
+        &mut self,
+        alert: &Alert,
+        priority: Priority,
+        now: i64,
+        limit: ChannelLimit,
+    ) -> bool {
+        if priority.class == Class::Other || limit.burst == 0 {
             return false;
         }
-        if !(self.urgent_since..self.urgent_since + window).contains(&now) {
+        if !(self.urgent_since..self.urgent_since + limit.window).contains(&now) {
             (self.urgent_since, self.urgent_sent) = (now, Vec::new());
         }
         let subject = subject(alert);
@@ -109,9 +135,34 @@ impl RateGate {
         true
     }
 
-    /// Whether it would only count an alert of this priority: its text is not needed then.
-    pub fn only_counts(&self, priority: Priority) -> bool {
-        let full = |digest: &Digest| digest.place(priority) >= MAX_SAMPLES;
+    /// Whether an alert of an exempt kind is sent although a storm lasts; a few of each kind in an hour are.
+    fn is_exempt(&mut self, alert: &Alert, now: i64) -> bool {
+        if !self.is_exempt_hour(now) {
+            (self.exempt_since, self.exempt_sent) = (now, Vec::new());
+        }
+        let sent = (alert.kind, subject(alert));
+        if self.exempt_number(alert.kind) >= EXEMPT || self.exempt_sent.contains(&sent) {
+            return false;
+        }
+        self.exempt_sent.push(sent);
+        true
+    }
+
+    fn is_exempt_hour(&self, now: i64) -> bool {
+        (self.exempt_since..self.exempt_since + EXEMPT_SECONDS).contains(&now)
+    }
+
+    fn exempt_number(&self, kind: AlertKind) -> usize {
+        self.exempt_sent.iter().filter(|(sent, _)| *sent == kind).count()
+    }
+
+    /// Whether it would only count an alert of this kind and priority: its text is not needed then. `exempt`: its kind is, so that
+    /// it may be sent.
+    pub fn only_counts(&self, kind: AlertKind, priority: Priority, now: i64, exempt: bool) -> bool {
+        if exempt && (!self.is_exempt_hour(now) || self.exempt_number(kind) < EXEMPT) {
+            return false;
+        }
+        let full = |digest: &Digest| digest.has_kind(kind) && digest.place(priority) >= MAX_SAMPLES;
         self.storm && priority.class == Class::Other && self.held.as_ref().is_some_and(full)
     }
 
@@ -131,7 +182,11 @@ impl RateGate {
 impl Digest {
     /// The place of an alert among the samples: behind those that are as important.
     fn place(&self, priority: Priority) -> usize {
-        self.samples.partition_point(|Sample(_, _, other, _)| *other <= priority)
+        self.samples.partition_point(|Sample(_, _, other, ..)| *other <= priority)
+    }
+
+    fn has_kind(&self, kind: AlertKind) -> bool {
+        self.samples.iter().any(|sample| sample.4 == Some(kind))
     }
 
     fn add(&mut self, alert: &Alert, priority: Priority) {
@@ -142,13 +197,15 @@ impl Digest {
         (self.first, self.last) = (self.first.min(alert.time), self.last.max(alert.time));
         *self.kinds.entry(alert.kind.label().into()).or_default() += 1;
         let mut place = self.place(priority);
-        if place >= MAX_SAMPLES {
+        if place >= MAX_SAMPLES && self.has_kind(alert.kind) {
             return;
         }
-        // Of those that rank, one for each address, so that one address does not fill the digest.
+        // Of those that rank, one for each address and kind, so that one address does not fill the digest.
         let ranks = priority != Priority::default();
         let subject = if ranks { subject(alert) } else { String::new() };
-        let same = self.samples.iter().position(|Sample(.., other)| ranks && *other == subject);
+        let kind = Some(alert.kind);
+        let is_same = |sample: &Sample| ranks && sample.3 == subject && sample.4 == kind;
+        let same = self.samples.iter().position(is_same);
         if let Some(same) = same {
             if same < place {
                 return;
@@ -156,40 +213,59 @@ impl Digest {
             self.samples.remove(same);
         }
         place = place.min(self.samples.len());
-        self.samples.insert(place, Sample(alert.time, alert.to_string(), priority, subject));
-        self.samples.truncate(MAX_SAMPLES);
+        self.samples.insert(place, Sample(alert.time, alert.to_string(), priority, subject, kind));
+        if self.samples.len() > MAX_SAMPLES {
+            // The last one whose kind has others; there are no more kinds than samples.
+            let has_others = |sample: &Sample| {
+                self.samples.iter().filter(|other| other.4 == sample.4).count() > 1
+            };
+            let last = self.samples.iter().rposition(has_others).unwrap_or(MAX_SAMPLES);
+            self.samples.remove(last);
+        }
+    }
+
+    /// The important ones first, then those of the rarest kind.
+    fn sorted_samples(&self) -> Vec<&Sample> {
+        let number = |kind: AlertKind| self.kinds.get(kind.label()).copied().unwrap_or_default();
+        let mut samples: Vec<_> = self.samples.iter().collect();
+        samples.sort_by_key(|Sample(_, _, priority, _, kind)| match priority.class {
+            Class::Other => kind.map_or(u64::MAX, number),
+            _ => 0,
+        });
+        samples
     }
 
     /// As this host sends it. `kind` is `digest`.
     pub fn notification(&self, zone: &TimeZone, host: &str) -> Notification {
-        let Digest { count, first, last, kinds, samples } = self;
+        let Digest { count, first, last, kinds, .. } = self;
+        let samples = self.sorted_samples();
         let each: Vec<_> = kinds.iter().map(|(kind, number)| format!("{number} {kind}")).collect();
         let date = |time| zoned(time, zone).strftime("%Y-%m-%d %H:%M:%S %z").to_string();
         let more = count - samples.len() as u64;
         let alerts = if *count == 1 { "alert" } else { "alerts" };
         let mut subject = format!("{count} {alerts}: {}", each.join(", "));
         // Receivers that show only this must show what matters.
-        if let Some(Sample(_, line, priority, _)) = samples.first()
-            && priority.class != Class::Other
+        if let Some(Sample(_, line, priority, _, kind)) = samples.first()
+            && (priority.class != Class::Other || kind.is_some_and(AlertKind::is_takeover))
             && *count > 1
         {
             subject += &format!("; {line}");
         }
         let mut text = format!("{count} {alerts} from {} to {}\n\n", date(*first), date(*last));
-        for Sample(time, line, ..) in samples {
+        for Sample(time, line, ..) in &samples {
             text += &format!("{} {line}\n", date(*time));
         }
         if more > 0 {
             text += &format!("and {more} more\n");
         }
         let line = |Sample(time, line, ..): &Sample| format!("{time} {line}");
-        let lines: Vec<_> = samples.iter().map(line).collect();
+        let lines: Vec<_> = samples.into_iter().map(line).collect();
         text += &format!("\nreported by {host}\n");
         let fields = json!({
             "kind": "digest", "message": subject, "host": host, "count": count,
             "seconds": last, "first": first, "last": last, "kinds": kinds, "samples": lines,
         });
-        Notification { subject, text, fields }
+        Notification::new(subject, text, fields)
     }
 }
 
@@ -204,148 +280,4 @@ fn subject(alert: &Alert) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::notification::tests::alert;
-    use aw_detect::AlertKind;
-
-    const LIMIT: ChannelLimit = ChannelLimit { burst: 3, window: 60 };
-
-    fn admit(gate: &mut RateGate, alert: &Alert, now: i64) -> bool {
-        gate.admit(alert, Priority::default(), now, LIMIT)
-    }
-
-    #[test]
-    fn a_storm_is_one_digest() {
-        let mut gate = RateGate::default();
-        let storm =
-            (0..100_000).map(|number| Alert { time: number, ..alert(AlertKind::NewDevice) });
-        let passed =
-            storm.filter(|alert| admit(&mut gate, alert, 1000 + alert.time / 5000)).count();
-        assert_eq!(passed, 3);
-        assert_eq!(gate.take_digest(1059, LIMIT, false), None);
-        let kept = serde_json::to_vec(&gate).unwrap();
-        assert!(kept.len() < 4096, "{} bytes", kept.len());
-        let mut gate: RateGate = serde_json::from_slice(&kept).unwrap();
-        let digest = gate.take_digest(1060, LIMIT, false).unwrap();
-        assert_eq!((digest.count, digest.first, digest.last), (99_997, 3, 99_999));
-        let Notification { subject, text, fields } = digest.notification(&TimeZone::UTC, "sensor1");
-        assert_eq!(subject, "99997 alerts: 99997 new device");
-        assert!(
-            text.ends_with("and 99977 more\n\nreported by sensor1\n") && fields["count"] == 99_997,
-            "{text}"
-        );
-        assert_eq!(gate.take_digest(2000, LIMIT, false), None, "once");
-    }
-
-    #[test]
-    fn after_a_storm_alerts_are_sent_at_once_again() {
-        let mut gate = RateGate::default();
-        let flip = alert(AlertKind::FlipFlop);
-        assert_eq!([0; 4].map(|now| admit(&mut gate, &flip, now)), [true, true, true, false]);
-        assert_eq!(gate.take_digest(61, LIMIT, false).unwrap().count, 1);
-        assert!(!admit(&mut gate, &flip, 62), "the storm lasts");
-        assert_eq!(gate.take_digest(121, LIMIT, false).unwrap().count, 1);
-        assert!(admit(&mut gate, &flip, 500));
-        let digested = Alert { digest: true, ..flip };
-        assert!(!admit(&mut gate, &digested, 501));
-        assert!(gate.take_digest(501, LIMIT, true).is_some(), "at the end");
-    }
-
-    #[test]
-    fn an_alert_in_the_digest_delays_no_other() {
-        let mut gate = RateGate::default();
-        let changed = alert(AlertKind::Changed);
-        let new = Alert { digest: true, ..alert(AlertKind::NewDevice) };
-        assert!(!admit(&mut gate, &new, 100));
-        assert!(admit(&mut gate, &changed, 100));
-        assert_eq!(gate.take_digest(159, LIMIT, false), None, "in the window");
-        assert_eq!(gate.take_digest(160, LIMIT, false).unwrap().count, 1);
-        assert_eq!([161; 4].map(|now| admit(&mut gate, &changed, now)), [true, true, true, false]);
-        assert!(!admit(&mut gate, &new, 162));
-        assert_eq!(gate.take_digest(220, LIMIT, false).unwrap().count, 2);
-        assert!(!admit(&mut gate, &changed, 221), "after a storm");
-    }
-
-    /// 100,000 alerts that an attacker causes neither hide nor delay the one that matters.
-    #[test]
-    fn a_storm_hides_no_takeover_of_a_known_address() {
-        for (class, number) in [(Class::Named, 20), (Class::Known, 20)] {
-            let mut gate = RateGate::default();
-            let storm = |gate: &mut RateGate| {
-                let new = alert(AlertKind::NewDevice);
-                (0..50_000).filter(|_| admit(gate, &new, 1000)).count()
-            };
-            assert_eq!(storm(&mut gate), 3);
-            let mut taken = |held: i64| {
-                let taken = Alert { ip: format!("192.0.2.{held}"), ..alert(AlertKind::Changed) };
-                gate.admit(&taken, Priority::new(class, held), 1000, LIMIT)
-            };
-            // Who had an address for longest comes last.
-            assert_eq!((0..number).filter(|held| taken(*held)).count(), 10, "during the storm");
-            assert_eq!(storm(&mut gate), 0);
-            assert!(gate.only_counts(Priority::default()));
-            let stored = serde_json::to_string(&gate).unwrap();
-            let mut gate: RateGate = serde_json::from_str(&stored).unwrap();
-            let digest = gate.take_digest(1060, LIMIT, false).unwrap();
-            let Notification { subject, text, .. } = digest.notification(&TimeZone::UTC, "sensor1");
-            assert!(subject.contains("; changed ethernet address 192.0.2.19 "), "{subject}");
-            let lines: Vec<_> = text.lines().filter(|line| line.contains("192.0.2.1")).collect();
-            assert!(lines.len() == 10 && lines[0].contains("192.0.2.19 "), "{text}");
-        }
-    }
-
-    /// Who forges the MAC of a named device, so that it loses addresses which were free, fills neither the places that are
-    /// sent nor the digest; nor does one address that is taken many times.
-    #[test]
-    fn forged_takeovers_hide_no_true_one() {
-        for class in [Class::Named, Class::Known] {
-            let mut gate = RateGate::default();
-            let mut take = |ip: String, held| {
-                let taken = Alert { ip, ..alert(AlertKind::Changed) };
-                gate.admit(&taken, Priority::new(class, held), 1000, LIMIT)
-            };
-            let sent = (0..1000).filter(|number| take(format!("10.1.{number}.1"), 2)).count();
-            assert_eq!(sent, 3 + 10);
-            assert_eq!((0..1000).filter(|held| take("10.2.0.1".into(), 5 + held)).count(), 1);
-            // Also if it prepared them for a day.
-            assert_eq!((0..30).filter(|n| take(format!("10.3.{n}.1"), 86_400)).count(), 1);
-            assert!(take("192.0.2.1".into(), 200_000), "the gateway");
-            let digest = gate.take_digest(1060, LIMIT, false).unwrap();
-            let mut subjects: Vec<_> = digest.samples.iter().map(|sample| &sample.3).collect();
-            subjects.sort();
-            subjects.dedup();
-            assert_eq!(subjects.len(), MAX_SAMPLES);
-            // It is the first line of a digest, too.
-            let mut gate = RateGate { held: Some(digest), storm: true, ..RateGate::default() };
-            let closed = ChannelLimit { burst: 0, ..LIMIT };
-            let taken = Alert { ip: "192.0.2.1".into(), ..alert(AlertKind::Changed) };
-            assert!(!gate.admit(&taken, Priority::new(class, 200_000), 1100, closed));
-            let digest = gate.take_digest(1200, LIMIT, false).unwrap();
-            assert!(digest.samples[0].1.contains(" 192.0.2.1 "), "{:?}", digest.samples);
-        }
-    }
-
-    #[test]
-    fn a_state_of_an_earlier_release() {
-        let old = r#"{"since":5,"sent":2,"held":{"count":3,"first":5,"last":6,"kinds":{"new device":3},
-            "samples":[[5,"new device a"],[6,"new device b"]]},"storm":true}"#;
-        let mut gate: RateGate = serde_json::from_str(old).unwrap();
-        let flip = alert(AlertKind::FlipFlop);
-        let closed = ChannelLimit { burst: 0, ..LIMIT };
-        assert!(!gate.admit(&flip, Priority::new(Class::Named, 1), 7, closed), "outside its hours");
-        let digest = gate.take_digest(90, LIMIT, false).unwrap();
-        let lines = digest.samples.iter().map(|Sample(_, line, ..)| &**line).collect::<Vec<_>>();
-        assert_eq!(digest.count, 4);
-        assert!(
-            lines[0].starts_with("flip flop ") && lines[1..] == ["new device a", "new device b"]
-        );
-    }
-
-    #[test]
-    fn a_clock_that_is_set_back_delays_no_digest() {
-        let mut gate = RateGate::default();
-        admit(&mut gate, &Alert { digest: true, ..alert(AlertKind::NewDevice) }, 5000);
-        assert!(gate.take_digest(10, LIMIT, false).is_some());
-    }
-}
+mod tests;

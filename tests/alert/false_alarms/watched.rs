@@ -28,7 +28,8 @@ pub fn play_by_the_clock() -> Alerts {
     let watch = |host: Host| format!("[[watch]]\nmac = \"{}\"\nsilent_after = 6\n", text(host.mac));
     let config = watch(silent) + &watch(other);
     let config = save(directory.path(), "alert.toml", config.as_bytes());
-    let mut command = program("aw-alert", &["--print", "-c", &config, "--ring", ring.name()]);
+    let mut command =
+        program("aw-alert", &["--print", "--learn", "0", "-c", &config, "--ring", ring.name()]);
     command.arg("--state-dir").arg(directory.path()).env("TZ", "UTC");
     [silent, other].into_iter().for_each(|host| seen(&ring, host));
     let running = Run::start(command);

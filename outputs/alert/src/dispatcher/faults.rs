@@ -1,4 +1,5 @@
-//! Alerts about the sensor itself and about aw-alert: what is lost, forgotten, full or blind.
+//! Alerts that no event causes: about silent devices, and about the sensor itself and aw-alert: what is lost, forgotten, full or
+//! blind.
 
 use aw_detect::{Alert, AlertKind};
 use aw_output::{EpisodeChange, RingState, SinkResult, this_host};
@@ -8,6 +9,25 @@ use super::{Dispatcher, UNSTORED};
 use crate::{hours::Outside, notification::Notification, sender::SendRequest, sensor};
 
 impl Dispatcher {
+    /// All rings are read to their ends, so a device without a new event is silent.
+    pub(super) fn report_silent_devices(&mut self) -> SinkResult {
+        let now = UnixTime::now().seconds();
+        if UnixTime::new(now, 0).seconds_since(UnixTime::new(self.started, 0)).is_none() {
+            self.started = now; // the clock was set: what was silent for how long is not known
+        }
+        if !self.options.once && self.first_day.ends(now, &mut self.store)? {
+            self.report_first_day(now)?;
+        }
+        // With --once the events may be of any time: a device of an old capture is not silent.
+        if !self.options.once && !self.learning.is_running(now) {
+            let memory = &mut self.store.memory;
+            for alert in self.rules.silent_devices(now, self.started, memory)? {
+                self.dispatch(alert, now)?;
+            }
+        }
+        self.deliver()
+    }
+
     /// Notifies the working channels of a failing one.
     pub(super) fn announce_failure(&mut self, failed: usize, why: &str) -> SinkResult {
         let name = &self.config.channel[failed].name;
@@ -34,7 +54,7 @@ impl Dispatcher {
         let alert = Alert { note, host, ..Alert::new(AlertKind::Full, now) };
         for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
             if queue.is_ready() && channel.wants(&alert, self.rules.dialect) {
-                let message = channel.notification(&alert, &self.zone);
+                let message = channel.notification(&alert, &self.zone, self.rules.dialect);
                 let (id, channel) = (UNSTORED, channel.name.clone());
                 let message_id = self.message_ids.id(id, now);
                 sender.request(&SendRequest { id, message_id, channel, message })?;

@@ -1,0 +1,29 @@
+//! What was in a digest only does not start the time in which the same is not reported again.
+
+use super::{Memory, Rules};
+use crate::alert::{Alert, AlertKind};
+use crate::network::full_name;
+
+impl Rules {
+    /// Lets the next alert of this kind about its address through: this one was in a digest, among many others, and in no message
+    /// of its own. Alerts that belong in the digest have an interval of their own.
+    pub fn was_digested<M: Memory>(&self, alert: &Alert, memory: &mut M) -> Result<(), M::Error> {
+        use AlertKind::{Broadcast, Duplicate, FlipFlop, ReusedOld};
+        let is_limited = matches!(alert.kind, FlipFlop | ReusedOld | Duplicate | Broadcast);
+        let Some(ip) = alert.ip.parse().ok().filter(|_| is_limited && !alert.digest) else {
+            return Ok(());
+        };
+        let network = full_name(&alert.host, &alert.ring, &alert.network);
+        let mut station = memory.station(&network, ip)?;
+        station.was_not_sent(alert.time);
+        memory.store_station(&network, ip, &station)?;
+        // An attack on probes is limited in the whole network.
+        match memory.network(&network)? {
+            Some(mut state) if alert.kind == Duplicate && state.reported == alert.time => {
+                state.reported = 0;
+                memory.store_network(&network, &state)
+            }
+            _ => Ok(()),
+        }
+    }
+}
