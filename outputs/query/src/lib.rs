@@ -15,6 +15,7 @@ mod history_reader;
 mod holders;
 mod left_out;
 mod mysql_reader;
+mod names;
 mod omitted;
 mod options;
 mod passed_over;
@@ -44,7 +45,8 @@ use shm_layout::UnixTime;
 
 use crate::{
     copied_file::CopiedFile, history_reader::HistoryReader, mysql_reader::MysqlReader,
-    options::Options, queries::Query, result_table::OutputFormat, sqlite_reader::SqliteReader,
+    names::Labels, options::Options, queries::Query, result_table::OutputFormat,
+    sqlite_reader::SqliteReader,
 };
 
 /// Exit status if nothing matches.
@@ -70,6 +72,9 @@ pub fn main() -> ExitCode {
     }
     let answered = match &query {
         Query::Copy(file) => copy(&options, file).map(|()| true),
+        Query::Name(mac, change) => {
+            names::run(&options, (*mac, change), &mut io::stdout().lock(), &zone)
+        }
         query => answer(&options, query, &zone),
     };
     match answered {
@@ -105,9 +110,10 @@ fn limit(
 
 /// Prints the answer. Returns false if there is none.
 fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Error> {
+    let labels = Labels::read(options)?;
     let remedy = "ask for a shorter time with --from and --to, or allow more";
     let timer = limit(options.question_limit(), ("answer", remedy), None);
-    let table = loop {
+    let mut table = loop {
         let mut history = open(options)?;
         let table = query.run(&mut *history);
         // While it was read, its writer changed what was read already.
@@ -115,6 +121,7 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
             break table?;
         }
     };
+    labels.add_to(&mut table, options.format);
     drop(timer);
     let mut out = BufWriter::new(io::stdout().lock());
     if !table.rows.is_empty() || options.format == OutputFormat::Csv {

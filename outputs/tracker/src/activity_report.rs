@@ -6,6 +6,7 @@ pub mod text;
 
 use std::{collections::HashMap, net::IpAddr};
 
+use aw_output::makers::{Makers, is_local};
 use jiff::{ToSpan, civil::Date};
 use shm_layout::MacAddr;
 
@@ -15,7 +16,6 @@ use crate::{
     local_time::HourMinute,
     log_dir::LogKind,
     log_format::{self, ParsedRow},
-    vendors::{Vendors, is_private},
 };
 
 /// Limits of what is shown, so that a browser can open the page: the last addresses of a device, and the last devices,
@@ -107,7 +107,7 @@ impl DeviceActivity {
     }
 
     pub fn is_private(&self) -> bool {
-        is_private(self.mac)
+        is_local(self.mac)
     }
 
     /// Adds a row; `index` is the position of its day in `days`.
@@ -215,12 +215,8 @@ impl ReportBuilder {
         lines.drain(..lines.len().saturating_sub(limit));
     }
 
-    /// Returns the report with names and vendors; `vendors` looks them up.
-    pub fn finish(
-        self,
-        names: &DeviceNames,
-        vendors: impl FnOnce(&[DeviceActivity]) -> Vendors,
-    ) -> ActivityReport {
+    /// Returns the report with names and makers.
+    pub fn finish(self, names: &DeviceNames, makers: &Makers) -> ActivityReport {
         let mut report = self.report;
         for device in &mut report.devices {
             if let Some(name) = names.get(&device.mac) {
@@ -236,10 +232,9 @@ impl ReportBuilder {
         };
         report.devices.sort_by(|a, b| b.last.cmp(&a.last).then(a.mac.cmp(&b.mac)));
         report.devices.truncate(MAX_DEVICES);
-        let vendors = vendors(&report.devices);
         for device in &mut report.devices {
             device.addresses.sort_by(|a, b| b.last.cmp(&a.last).then(a.ip.cmp(&b.ip)));
-            device.vendor = vendors.of(device.mac).map(str::to_owned);
+            device.vendor = makers.of(device.mac);
         }
         report.errors.drain(..report.errors.len().saturating_sub(MAX_ERRORS));
         report.alerts.reverse();

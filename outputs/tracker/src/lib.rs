@@ -17,7 +17,6 @@ mod options;
 mod report_server;
 mod report_thread;
 mod tracker_sink;
-mod vendors;
 
 use std::{
     env,
@@ -72,17 +71,19 @@ fn prepare(options: &mut Options) -> Result<(Plan, Option<TcpListener>), Error> 
     tracking.common.start_dir =
         env::current_dir().map_err(|error| Error::io("find the current directory", error))?;
     let serves = tracking.serve.is_some();
-    let plan = Plan { files: tracking.files()?, serves, ..Plan::default() };
+    tracking.common.read_names()?;
+    let plan = Plan { files: tracking.files()?, serves, watches: true, ..Plan::default() };
     Ok((plan, tracking.serve.as_ref().map(aw_output::serve::listen).transpose()?))
 }
 
 /// The command `report`: writes the HTML file and prints the text.
 fn report(log_dir: &Path, common: &CommonOptions) -> Result<(), Error> {
+    common.read_names()?;
     let config = common.effective_config(Some(log_dir), true)?;
     let paths = ReportPaths {
         log_dir: config.log_dir,
         report_dir: config.report_dir,
-        vendors: common.vendor_dir(),
+        makers: common.makers(),
     };
     let logs = log_dir::list_logs(&paths.log_dir)?;
     let days = || logs.iter().filter(|(kind, _)| *kind == LogKind::Tracker).map(|(_, day)| *day);

@@ -1,13 +1,22 @@
 //! Alerts about the sensor itself and about aw-alert: what is lost, forgotten, full or blind.
 
 use aw_detect::{Alert, AlertKind};
-use aw_output::{EpisodeChange, RingState, SinkResult, this_host};
-use shm_layout::UnixTime;
+use aw_output::{Checkpoint, EpisodeChange, RingState, SinkResult, this_host};
+use shm_layout::{RingName, UnixTime};
 
 use super::{Dispatcher, UNSTORED};
 use crate::{hours::Outside, notification::Notification, sender::SendRequest, sensor};
 
 impl Dispatcher {
+    pub(super) fn load_checkpoint(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {
+        if self.failed {
+            // After a failure, shows whether the database can be written again.
+            self.store.store_note("tried", UnixTime::now().seconds())?;
+        }
+        let checkpoint = self.store.memory.checkpoint(ring)?;
+        self.store.commit().map(|()| checkpoint)
+    }
+
     /// Notifies the working channels of a failing one.
     pub(super) fn announce_failure(&mut self, failed: usize, why: &str) -> SinkResult {
         let name = &self.config.channel[failed].name;
