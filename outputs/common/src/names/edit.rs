@@ -219,7 +219,7 @@ fn is_denied(error: &io::Error) -> bool {
 /// With the group that this user lacks.
 fn explained(error: io::Error, path: &Path) -> io::Error {
     let why = denied(path, Wanted::Write).filter(|_| error.kind() == ErrorKind::PermissionDenied);
-    why.map_or(error, io::Error::other)
+    why.map_or(error, |why| io::Error::other(format!("permission denied ({why})")))
 }
 
 /// The text with another name for a MAC, or without one. All other bytes stay.
