@@ -12,17 +12,16 @@ mod device;
 #[path = "../../fuzz/bodies/detect.rs"]
 pub mod fuzzed;
 mod mac_pattern;
-mod names;
 mod network;
 mod rules;
 mod sqlite_memory;
 mod station;
 
+pub use aw_output::names::Names;
 pub use {
     alert::{Alert, AlertKind},
     device::{Device, MacClass, MacPolicy},
     mac_pattern::MacPattern,
-    names::{Names, read_names},
     network::{NetworkState, network_of, split_network},
     rules::{ALL_NETWORKS, Dialect, Memory, Rules, past_time},
     sqlite_memory::{LearnedDevice, SeenDevice, SharedAddress, SqliteMemory, mac_from, mac_number},

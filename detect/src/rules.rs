@@ -12,7 +12,7 @@ mod proxies;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use aw_output::Entry;
+use aw_output::{Entry, names::Names};
 use ipnet::IpNet;
 use shm_layout::{Event, Evidence, Kind as EventKind, MacAddr, Origin, UnixTime};
 
@@ -20,7 +20,6 @@ use crate::{
     alert::{Alert, AlertKind},
     device::{Device, MacPolicy, span},
     mac_pattern::MacPattern,
-    names::Names,
     network::{NetworkState, full_network, network_of},
     station::{MacClaim, Station, Transition},
 };
@@ -71,8 +70,10 @@ pub const ALL_NETWORKS: &str = "*";
 pub struct Rules {
     /// The rule set.
     pub dialect: Dialect,
-    /// Known devices; if there are any, all others are unknown devices.
+    /// Known devices; if there are any, all others are unknown devices, unless `allows_unnamed`.
     pub known: Names,
+    /// `known` has names only: a device without one is no unknown device.
+    pub allows_unnamed: bool,
     /// Devices whose silence is reported, after so many seconds.
     pub watched: BTreeMap<MacAddr, i64>,
     /// Days of absence after which a device has returned; 0 = never.
@@ -108,6 +109,7 @@ impl Default for Rules {
         Rules {
             dialect: Dialect::Devices,
             known: BTreeMap::new(),
+            allows_unnamed: false,
             watched: BTreeMap::new(),
             returned_after_days: 30,
             duplicate_within: 60,
@@ -267,7 +269,8 @@ impl Rules {
             let note = joined(Some(format!("after {days} days")), alert.note);
             alerts.push(Alert { note, ..alert });
         }
-        let unknown = !self.known.is_empty() && !self.known.contains_key(&event.mac);
+        let has_list = !self.allows_unnamed && !self.known.is_empty();
+        let unknown = has_list && !self.known.contains_key(&event.mac);
         if unknown && device.unknown_is_due(time) {
             alerts.push(Alert { previous: None, ..alert(AlertKind::UnknownDevice) });
         }

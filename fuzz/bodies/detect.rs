@@ -1,16 +1,17 @@
 //! What operators write about devices and networks.
 
+use aw_output::names::NameList;
 use shm_layout::{InterfaceName, MacAddr, RingName};
 
-use crate::{mac_pattern::MacPattern, names::parse_names, network::split_network};
+use crate::{mac_pattern::MacPattern, network::split_network};
 
 /// Any text: as a list of names, and each line of it as an address, a pattern or a name of a network, which are read again
 /// as they are printed.
 pub fn names(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    if let Ok(names) = parse_names(&text) {
-        assert!(names.values().all(|name| !name.contains('\n') && name.trim() == name));
-    }
+    let list = NameList::parse(input).expect("any bytes are lines");
+    assert!(list.names.values().all(|name| !name.contains(['\n', '\t']) && name.trim() == name));
+    assert!(list.damaged.len() <= list.damaged_number);
     for line in text.lines() {
         if let Ok(mac) = line.parse::<MacAddr>() {
             assert_eq!(mac.to_string().parse(), Ok(mac), "{line:?}");

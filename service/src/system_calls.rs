@@ -108,6 +108,11 @@ impl SystemCalls {
         self.allow(&[libc::SYS_eventfd2]);
     }
 
+    /// Allows waiting for changes of files.
+    pub fn allow_watching(&mut self) {
+        self.allow(&[libc::SYS_inotify_init1, libc::SYS_inotify_add_watch]);
+    }
+
     /// Allows waiting with epoll.
     pub fn allow_epoll(&mut self) {
         self.allow(&[libc::SYS_epoll_ctl, libc::SYS_epoll_pwait]);
@@ -320,6 +325,7 @@ mod tests {
             ("serving", group(&SystemCalls::allow_serving)),
             ("local messages", group(&SystemCalls::allow_local_messages)),
             ("leaving the terminal", group(&SystemCalls::allow_leaving_the_terminal)),
+            ("watching files", group(&SystemCalls::allow_watching)),
             ("epoll", group(&SystemCalls::allow_epoll)),
             ("event loop", group(&SystemCalls::allow_event_loop)),
         ];

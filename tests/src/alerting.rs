@@ -72,6 +72,9 @@ impl Alert {
     /// The program with these options.
     pub fn command(&self, options: &[&str]) -> Command {
         let mut command = program("aw-alert", &["--ring", self.ring.name()]);
+        if !options.contains(&"--vendors") {
+            command.args(["--vendors", "/nonexistent"]); // not those of this machine
+        }
         command.arg("--state-dir").arg(self.path("state")).args(options).env("TZ", "UTC");
         for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
             command.env_remove(proxy).env_remove(proxy.to_uppercase());

@@ -6,8 +6,7 @@ use std::{
 };
 
 use aw_detect::{
-    ALL_NETWORKS, Alert, AlertKind, Dialect, MacPattern, MacPolicy, Names, Rules, read_names,
-    split_network,
+    ALL_NETWORKS, Alert, AlertKind, Dialect, MacPattern, MacPolicy, Rules, split_network,
 };
 use aw_service::{FileKind, parse_network, read_file_text};
 use ipnet::IpNet;
@@ -147,10 +146,14 @@ impl Config {
         Ok(())
     }
 
-    /// The rules; reads the file of known devices and the addresses of interfaces.
+    /// The file of known devices.
+    pub fn known(&self) -> Option<&Path> {
+        self.known.as_deref()
+    }
+
+    /// The rules, without the known devices; reads the addresses of interfaces.
     pub fn rules(&self, dialect: Dialect) -> Result<Rules, String> {
         let default = Rules::default();
-        let known = self.known.as_deref().map_or(Ok(Names::new()), read_names)?;
         let mut local = BTreeMap::new();
         for (network, blocks) in &self.local {
             let mut all = Vec::new();
@@ -173,7 +176,8 @@ impl Config {
         let watched = self.watch.iter().map(|watch| (watch.mac.0, watch.silent_after.into()));
         Ok(Rules {
             dialect,
-            known,
+            known: default.known,
+            allows_unnamed: default.allows_unnamed,
             watched: watched.collect(),
             failovers: self.failover.iter().map(|group| group.macs.clone()).collect(),
             local,

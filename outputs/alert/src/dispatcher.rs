@@ -3,6 +3,7 @@
 
 mod faults;
 mod learned;
+mod names;
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use crate::{
     hours::Outside,
     learning::Learning,
     message_id::MessageIds,
+    name_lists::NameLists,
     notification::zoned,
     printer::Printer,
     priority::{Class, Priority},
@@ -68,22 +70,19 @@ pub struct DispatchOptions {
     pub once: bool,
     /// Seconds from the first event on without alerts; 0: neither these nor a first day.
     pub learn: Option<i64>,
+    pub names: NameLists,
 }
 
 impl Dispatcher {
     pub fn new(
         config: Config,
-        mut rules: Rules,
+        rules: Rules,
         mut store: AlertStore,
         sender: Option<SenderProcess>,
         options: DispatchOptions,
     ) -> SinkResult<Dispatcher> {
         let gates = config.channel.iter().map(|channel| store.gate(&channel.name));
         let queues = gates.map(|gate| Ok(ChannelQueue::new(gate?))).collect::<SinkResult<_>>()?;
-        // Names of the configuration replace imported ones.
-        let names = std::mem::take(&mut rules.known);
-        rules.known = store.names()?.into_iter().chain(names).collect();
-        store.memory.apply_names(&rules.named_macs())?;
         let message_ids = MessageIds::new(&mut store)?;
         let learning = Learning::load(options.learn.filter(|seconds| *seconds > 0), &mut store)?;
         // arpwatch has none; and one pass over old events has no days.
@@ -98,7 +97,7 @@ impl Dispatcher {
             }
         }
         store.commit()?;
-        Ok(Dispatcher {
+        let mut dispatcher = Dispatcher {
             config,
             rules,
             store,
@@ -115,7 +114,10 @@ impl Dispatcher {
             printer: Printer::default(),
             failed: false,
             zone: TimeZone::system(),
-        })
+        };
+        dispatcher.apply_names()?;
+        dispatcher.options.names.follow();
+        Ok(dispatcher)
     }
 
     fn observe_event(&mut self, entry: &Entry) -> SinkResult {
@@ -311,15 +313,6 @@ impl Dispatcher {
         }
         result
     }
-
-    fn load_checkpoint(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {
-        if self.failed {
-            // After a failure, shows whether the database can be written again.
-            self.store.store_note("tried", UnixTime::now().seconds())?;
-        }
-        let checkpoint = self.store.memory.checkpoint(ring)?;
-        self.store.commit().map(|()| checkpoint)
-    }
 }
 
 impl Sink for Dispatcher {
@@ -339,8 +332,14 @@ impl Sink for Dispatcher {
     }
 
     fn maintain(&mut self) -> SinkResult<bool> {
-        let result = self.report_silent_devices();
+        let result = self.apply_changed_names().and_then(|()| self.report_silent_devices());
         self.or_roll_back(result).map(|()| false)
+    }
+
+    fn reopen(&mut self) -> SinkResult {
+        self.options.names.reload();
+        let result = self.apply_changed_names();
+        self.or_roll_back(result)
     }
 
     fn close(&mut self) -> SinkResult {

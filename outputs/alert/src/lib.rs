@@ -20,6 +20,7 @@ mod learned;
 mod learning;
 mod message_id;
 mod mute;
+mod name_lists;
 mod notification;
 mod own_body;
 mod printer;
@@ -41,7 +42,11 @@ use std::{
 };
 
 use aw_detect::{Dialect, Rules};
-use aw_output::{Error, Fault, Plan, RingOptions, SpoolOptions, as_service, failed, parse, run};
+use aw_output::{
+    Error, Fault, Plan, RingOptions, SpoolOptions, as_service, failed,
+    makers::{IEEE_DATA, Makers},
+    parse, run,
+};
 use aw_service::{Identity, TimeSpan};
 use clap::{Parser, Subcommand};
 
@@ -49,6 +54,7 @@ use crate::{
     config::Config,
     dispatcher::{DispatchOptions, Dispatcher},
     export::ExportFormat,
+    name_lists::NameLists,
     sender::{SenderPipes, SenderProcess},
     store::AlertStore,
     transport::{ChannelSecrets, TransportOptions},
@@ -78,6 +84,14 @@ struct Options {
     #[arg(long, value_name = "PROGRAM")]
     exec: Option<PathBuf>,
 
+    /// Read the names of devices from FILE, a line `MAC NAME` or `MAC|NAME` for each [default: /etc/addrwatch/names, if it exists]
+    #[arg(long, value_name = "FILE")]
+    names: Option<PathBuf>,
+
+    /// Directory with the IEEE's lists of makers: oui, mam, oui36 and iab, each .csv or .txt, as Debian's package ieee-data has them
+    #[arg(long, value_name = "DIR", default_value = IEEE_DATA)]
+    vendors: PathBuf,
+
     /// Run as the sender process; for aw-alert itself
     #[arg(long, hide = true)]
     sender: bool,
@@ -95,8 +109,8 @@ struct Options {
 #[derive(Subcommand)]
 enum AlertCommand {
     /// Import data of other programs: arp.dat of arpwatch, lines of addrwatch, /proc/net/arp, SQLite databases of
-    /// addrwatch and hostwatch, names (macupd_tracker.conf, ethers), vendors (ethercodes.dat, manuf, nmap-mac-prefixes,
-    /// oui.csv, oui.txt)
+    /// addrwatch and hostwatch, names (macupd_tracker.conf, ethers), vendors (ethercodes.dat and ethercodes.db of
+    /// arpwatch, manuf, nmap-mac-prefixes, oui.csv, oui.txt; those of the package ieee-data need no import)
     Import {
         /// Network of lines that name no interface
         #[arg(long, value_name = "INTERFACE")]
@@ -164,11 +178,12 @@ pub fn main() -> ExitCode {
         let loaded = as_service(&options.rings, || load(&options, transports));
         return aw_output::check("aw-alert", &options.rings, &plan, || {
             let loaded = loaded.and_then(|loaded| loaded);
-            let (_, config, rules, secrets) = loaded.map_err(|error| vec![error.to_string()])?;
-            check::check(&config, rules.known.len(), &secrets, transports)
+            let Loaded { config, names, secrets, .. } =
+                loaded.map_err(|error| vec![error.to_string()])?;
+            check::check(&config, names.known().len(), &secrets, transports)
         });
     }
-    let (config, mut rules, pipes) = match prepare(&options, transports) {
+    let (config, mut rules, names, pipes) = match prepare(&options, transports) {
         Ok(Some(ready)) => ready,
         Ok(None) | Err(Error::Closed) => return ExitCode::SUCCESS,
         Err(Error::Failed(why)) => {
@@ -176,6 +191,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let makers = Makers::new(&options.vendors);
     let Options { rings, spool, print, learn, config: config_file, .. } = options;
     rules.show_ring = rings.rings.len() > 1;
     // Alerts of a second are one commit, which spares the disk.
@@ -188,31 +204,34 @@ pub fn main() -> ExitCode {
             file.display()
         )
     });
-    let plan = Plan { linger, batch: 1024, lacks, spool: Some(spool), ..Plan::default() };
+    let files = [names.access(), makers.access()].concat();
+    let spool = Some(spool);
+    let plan = Plan { files, watches: true, linger, batch: 1024, lacks, spool, ..Plan::default() };
     run("aw-alert", &rings, &plan, || {
         let sender = pipes.map(SenderProcess::new).transpose()?;
-        let store = AlertStore::open(&state)?;
+        let mut store = AlertStore::open(&state)?;
+        store.makers = makers;
         let learn = learn.map(|TimeSpan(time)| time.as_secs() as i64);
-        let options = DispatchOptions { print, once: rings.once, learn };
+        let options = DispatchOptions { print, once: rings.once, learn, names };
         Dispatcher::new(config, rules, store, sender, options).map_err(Fault::into_error)
     })
 }
 
+/// What is read and started before privileges are dropped.
+type Prepared = (Config, Rules, NameLists, Option<SenderPipes>);
+
 /// Reads files, runs a command, or starts the sender process: all before privileges are dropped. Returns `None` if there is
 /// nothing more to do.
-fn prepare(
-    options: &Options,
-    transports: TransportOptions,
-) -> Result<Option<(Config, Rules, Option<SenderPipes>)>, Error> {
+fn prepare(options: &Options, transports: TransportOptions) -> Result<Option<Prepared>, Error> {
     if let Some(AlertCommand::Test { channel }) = &options.command {
         return as_service(&options.rings, || {
-            let (_, config, _, secrets) = load(options, transports)?;
+            let Loaded { config, secrets, .. } = load(options, transports)?;
             export::test(&config, channel.as_deref(), &secrets, transports)
         })?
         .map(|()| None);
     }
     let state = transports.state;
-    let (text, config, rules, secrets) = load(options, transports)?;
+    let Loaded { text, config, rules, names, secrets } = load(options, transports)?;
     match &options.command {
         Some(AlertCommand::Import { network, files }) => {
             let failure =
@@ -222,18 +241,27 @@ fn prepare(
             change_owner(options, state).and(imported).map(|()| None)
         }
         Some(AlertCommand::Export { format, debian }) => {
-            export::export(state, *format, *debian, &rules.known).map(|()| None)
+            export::export(state, *format, *debian, &names.all(Default::default()).0).map(|()| None)
         }
-        _ if options.rings.health || config.channel.is_empty() => Ok(Some((config, rules, None))),
+        _ if options.rings.health || config.channel.is_empty() => {
+            Ok(Some((config, rules, names, None)))
+        }
         _ => {
             let pipes = sender::start(&options.rings, &config, &text, &secrets)?;
-            Ok(Some((config, rules, Some(pipes))))
+            Ok(Some((config, rules, names, Some(pipes))))
         }
     }
 }
 
-/// What is loaded: the text of the configuration, the configuration, its rules, and the secrets of its channels.
-type Loaded = (String, Config, Rules, BTreeMap<String, ChannelSecrets>);
+struct Loaded {
+    /// The text of the configuration.
+    text: String,
+    config: Config,
+    rules: Rules,
+    names: NameLists,
+    /// Those of the channels.
+    secrets: BTreeMap<String, ChannelSecrets>,
+}
 
 /// Reads the configuration and the files that it names.
 fn load(options: &Options, transports: TransportOptions) -> Result<Loaded, Error> {
@@ -245,12 +273,13 @@ fn load(options: &Options, transports: TransportOptions) -> Result<Loaded, Error
     let mut config = Config::parse(&text).map_err(in_file)?;
     config.add_command(options.exec.as_deref()).map_err(in_file)?;
     let rules = config.rules(options.dialect).map_err(in_file)?;
+    let names = NameLists::read(options.names.as_deref(), config.known())?;
     // --health needs no secrets, and its user may not be allowed to read them.
     let secrets = match options.rings.health {
         true => Default::default(),
         false => ChannelSecrets::read_all(&config, transports).map_err(in_file)?,
     };
-    Ok((text, config, rules, secrets))
+    Ok(Loaded { text, config, rules, names, secrets })
 }
 
 /// Gives files that root has imported to the user that aw-alert runs as.

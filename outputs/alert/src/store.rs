@@ -1,10 +1,14 @@
 //! The database of aw-alert: the memory of the rules, imported names and vendors, and for each channel its queue and its
 //! rate gate. All is one transaction, so that an event and the messages that it causes are stored together or not at all.
 
-use std::{fmt, path::Path, time::Instant};
+use std::{path::Path, time::Instant};
 
 use aw_detect::{Names, SqliteMemory, mac_from, mac_number};
-use aw_output::{Error, SinkResult, warn};
+use aw_output::{
+    Error, SinkResult,
+    makers::{MacBlock, Makers, is_local},
+    warn,
+};
 use rusqlite::{Connection, OptionalExtension, Params, Row, ToSql, params, types::FromSql};
 use shm_layout::MacAddr;
 
@@ -29,6 +33,8 @@ const SCHEMA: &str = "
 
 pub struct AlertStore {
     pub memory: SqliteMemory,
+    /// The makers that the IEEE lists.
+    pub makers: Makers,
 }
 
 impl AlertStore {
@@ -39,7 +45,7 @@ impl AlertStore {
     pub fn open(directory: &Path) -> Result<AlertStore, Error> {
         let memory =
             SqliteMemory::open(directory, PROGRAM, SCHEMA).map_err(aw_output::Fault::into_error)?;
-        Ok(AlertStore { memory })
+        Ok(AlertStore { memory, makers: Makers::default() })
     }
 
     pub fn commit(&mut self) -> SinkResult {
@@ -108,17 +114,27 @@ impl AlertStore {
     }
 
     pub fn store_vendor(&mut self, block: MacBlock, name: &str) -> SinkResult {
-        self.execute("REPLACE INTO vendor VALUES (?, ?)", params![block.0, name])
+        self.execute("REPLACE INTO vendor VALUES (?, ?)", params![block.key(), name])
     }
 
-    /// The vendor of the smallest block that has this MAC.
+    /// The maker of the smallest block that has this MAC: an imported one, unless the IEEE lists a smaller block.
     pub fn vendor(&mut self, mac: MacAddr) -> SinkResult<Option<String>> {
-        let [small, medium, large] = MacBlock::of(mac).map(|block| block.0);
-        let select = "SELECT name FROM vendor WHERE oui IN (?, ?, ?) ORDER BY oui DESC LIMIT 1";
-        self.memory.with(|database| {
+        if is_local(mac) {
+            return Ok(None);
+        }
+        let [small, medium, large] = MacBlock::of(mac).map(MacBlock::key);
+        let select =
+            "SELECT name, oui FROM vendor WHERE oui IN (?, ?, ?) ORDER BY oui DESC LIMIT 1";
+        let imported: Option<(String, i64)> = self.memory.with(|database| {
             let mut select = database.prepare_cached(select)?;
-            select.query_row([small, medium, large], |row| row.get(0)).optional()
-        })
+            let row = |row: &Row| Ok((row.get(0)?, row.get(1)?));
+            select.query_row([small, medium, large], row).optional()
+        })?;
+        let imported = imported.map(|(name, key)| (name, MacBlock::from_key(key).bits()));
+        let listed = self.makers.find(mac);
+        let is_smaller =
+            |(_, bits): &(String, u8)| imported.as_ref().is_none_or(|one| *bits > one.1);
+        Ok(listed.filter(is_smaller).or(imported).map(|(maker, _)| maker))
     }
 
     pub fn gate(&mut self, channel: &str) -> SinkResult<RateGate> {
@@ -193,40 +209,6 @@ impl AlertStore {
     }
 }
 
-/// A block of MACs that the IEEE assigns, by its key in the database: the first 24 bits, or how many bits the block has
-/// (28 or 36) and these bits. A smaller block has a larger key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MacBlock(i64);
-
-impl MacBlock {
-    /// None for a block of another size.
-    pub fn new(prefix: u64, bits: u8) -> Option<MacBlock> {
-        match bits {
-            24 => Some(MacBlock(prefix as i64)),
-            28 | 36 => Some(MacBlock((u64::from(bits) << 40 | prefix) as i64)),
-            _ => None,
-        }
-    }
-
-    /// The blocks of a MAC, the smallest one first.
-    fn of(mac: MacAddr) -> [MacBlock; 3] {
-        let key =
-            |bits: u64, size: u64| MacBlock((size << 40 | mac.number() >> (48 - bits)) as i64);
-        [key(36, 36), key(28, 28), key(24, 0)]
-    }
-}
-
-impl fmt::Debug for MacBlock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 >> 40 {
-            0 => write!(f, "24:{:06x}", self.0),
-            bits => {
-                write!(f, "{bits}:{:0width$x}", self.0 & 0xf_ffff_ffff, width = bits as usize / 4)
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,6 +217,7 @@ mod tests {
     fn the_smallest_block_has_the_vendor() {
         let directory = tempfile::tempdir().unwrap();
         let mut store = AlertStore::open(directory.path()).unwrap();
+        store.makers = Makers::new(directory.path());
         for (prefix, bits, name) in
             [(0x0055da, 24, "large"), (0x0055da1, 28, "medium"), (0x0055da123, 36, "small")]
         {
@@ -249,6 +232,21 @@ mod tests {
             assert_eq!(store.vendor(mac.parse().unwrap()).unwrap().as_deref(), name, "{mac}");
         }
         assert_eq!(MacBlock::new(0x0055_da12, 32), None);
+        std::fs::write(
+            directory.path().join("oui.csv"),
+            "MA-L,0055DA,of the IEEE,\nMA-L,0055DB,new,\n",
+        )
+        .unwrap();
+        std::fs::write(directory.path().join("oui36.csv"), "MA-S,0055DA456,smaller,\n").unwrap();
+        store.makers = Makers::new(directory.path());
+        for (mac, name) in [
+            ("00:55:da:00:00:00", Some("large")),
+            ("00:55:da:45:6f:ff", Some("smaller")),
+            ("00:55:db:12:3f:ff", Some("new")),
+            ("02:55:da:00:00:00", None),
+        ] {
+            assert_eq!(store.vendor(mac.parse().unwrap()).unwrap().as_deref(), name, "{mac}");
+        }
     }
 
     #[test]

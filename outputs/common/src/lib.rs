@@ -21,6 +21,8 @@ mod history_file;
 mod history_import;
 mod host;
 mod live_checkpoint;
+pub mod makers;
+pub mod names;
 mod options;
 mod outage_file;
 mod plan;
@@ -291,6 +293,9 @@ fn confine(
     }
     files.extend_from_slice(&plan.files);
     let mut calls = SystemCalls::basic();
+    if plan.watches {
+        calls.allow_watching();
+    }
     plan.sockets.iter().for_each(|family| calls.allow_sockets(*family));
     if !plan.sockets.is_empty() {
         calls.allow_sockets(AddressFamily::UNIX.as_raw().into()); // systemd-resolved and nscd, which resolve names

@@ -17,6 +17,8 @@ pub struct Plan {
     pub serves: bool,
     /// The output uses an event loop (epoll).
     pub event_loop: bool,
+    /// The output follows files that change (inotify).
+    pub watches: bool,
     /// The default of `--from`.
     pub from: StartFrom,
     /// How long an event may wait to be delivered in one batch with others.
@@ -37,6 +39,7 @@ impl Default for Plan {
             sockets: Vec::new(),
             serves: false,
             event_loop: false,
+            watches: false,
             from: StartFrom::Resume,
             linger: Duration::ZERO,
             batch: 4096,

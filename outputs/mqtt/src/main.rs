@@ -9,20 +9,24 @@ mod presence;
 mod tls;
 mod topics;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
-use aw_detect::{Names, SqliteMemory, read_names};
+use aw_detect::SqliteMemory;
 use aw_notify::is_local_host;
 use aw_output::{
-    Access, Error, Fault, Plan, RingOptions, SpoolOptions, as_service, check, failed, parse, run,
-    this_host,
+    Access, Error, Fault, Plan, RingOptions, SpoolOptions, as_service, check, failed,
+    names::LiveNames, parse, run, this_host,
 };
 use aw_service::{Secret, TimeSpan};
 use clap::Parser;
 
 use crate::{
     broker::{Broker, BrokerUrl},
-    mqtt_sink::{MqttSink, SCHEMA},
+    mqtt_sink::{DeviceFile, MqttSink, SCHEMA},
     presence::NamedDevices,
     topics::Topics,
 };
@@ -82,7 +86,7 @@ struct Options {
     #[arg(help_heading = "Topics", long, value_name = "NAME")]
     hostname: Option<String>,
 
-    /// File with the names of devices, a line MAC NAME or MAC|NAME for each; Home Assistant tracks these devices, and has an event entity for new devices and other alerts
+    /// File with the names of devices, a line MAC NAME or MAC|NAME for each; Home Assistant tracks these devices, and has an event entity for new devices and other alerts [default: /etc/addrwatch/names, if it has a name; /dev/null: none]
     #[arg(help_heading = "Home Assistant", long, value_name = "FILE")]
     names: Option<PathBuf>,
 
@@ -99,7 +103,7 @@ const EXAMPLES: &str = "\
 Examples:
   aw-mqtt                                 publish to the broker of this machine
   aw-mqtt --broker mqtts://mqtt.example.net --login addrwatch --password-file /etc/addrwatch/mqtt.password
-  aw-mqtt --names /etc/addrwatch/names    publish the presence of devices and alerts to Home Assistant, too
+  aw-mqtt --names /etc/addrwatch/phones   publish the presence of these devices and alerts to Home Assistant, too
 
 Topics, all with QoS 1:
   addrwatch/HOST/events/NETWORK/WHAT      an event that is new or a change, as JSON; WHAT: new_device, new_station,
@@ -108,11 +112,11 @@ Topics, all with QoS 1:
   addrwatch/HOST/devices/MAC              home or not_home, retained
   addrwatch/HOST/status                   online or offline, retained; offline is also the last will
   homeassistant/device_tracker/addrwatch_HOST/MAC/config
-                                          discovery of a named device, retained; aw-mqtt clears it when it starts
-                                          and the device is no longer in the file of names
+                                          discovery of a named device, retained; aw-mqtt clears it when the device
+                                          is no longer in the file of names
   homeassistant/event/addrwatch_HOST/alerts/config
-                                          with --names: discovery of the event entity of this host, retained
-  addrwatch/HOST/alerts                   with --names: what that entity reports, with event_type
+                                          with names: discovery of the event entity of this host, retained
+  addrwatch/HOST/alerts                   with names: what that entity reports, with event_type
 
 While the broker does not accept messages, events are queued in the state directory.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
@@ -122,8 +126,18 @@ fn main() -> ExitCode {
     let BrokerUrl { tls, server } = &options.broker;
     let mut files = Access::host_names();
     files.push(Access::Connect(server.port));
+    // Before privileges are dropped, because secrets may belong to root. Errors are reported later, when the log is open.
+    // --check does it as the service's user.
+    let prepared = match options.rings.check {
+        true => as_service(&options.rings, || prepare(&options, *tls)).and_then(|ready| ready),
+        false => prepare(&options, *tls),
+    };
+    if let Ok((names, ..)) = &prepared {
+        files.extend(names.access());
+    }
     let plan = Plan {
         files,
+        watches: true,
         sockets: vec![libc::AF_INET, libc::AF_INET6],
         event_loop: true,
         linger: Duration::from_millis(500), // one commit for many events
@@ -132,32 +146,29 @@ fn main() -> ExitCode {
         ..Plan::default()
     };
     if options.rings.check {
-        let prepared = as_service(&options.rings, || prepare(&options, *tls));
         return check("aw-mqtt", &options.rings, &plan, || {
-            let prepared = prepared.and_then(|prepared| prepared);
             let (_, _, broker) = prepared.map_err(|error| vec![error.to_string()])?;
             broker.check().map_err(|fault| vec![fault.into_error().to_string()])
         });
     }
     let state = options.rings.state_path();
-    // Before privileges are dropped, because secrets may belong to root. Errors are reported later, when the log is open.
-    let prepared = prepare(&options, *tls);
     run("aw-mqtt", &options.rings, &plan, || {
         let (names, topics, broker) = prepared?;
         let memory = SqliteMemory::open(&state, "aw-mqtt", SCHEMA).map_err(Fault::into_error)?;
-        let devices = NamedDevices::new(names, options.away.0.as_secs() as i64);
-        let has_event_entity = options.names.is_some();
+        let devices = NamedDevices::new(&names.names(), options.away.0.as_secs() as i64);
+        names.follow();
         let show_ring = options.rings.rings.len() > 1;
-        MqttSink::new(broker, memory, devices, topics, has_event_entity, show_ring)
-            .map_err(Fault::into_error)
+        let is_named = options.names.as_deref().is_some_and(|path| path != Path::new("/dev/null"));
+        let names = DeviceFile { names, is_named };
+        MqttSink::new(broker, memory, devices, topics, names, show_ring).map_err(Fault::into_error)
     })
 }
 
-fn prepare(options: &Options, tls: bool) -> Result<(Names, Topics, Broker), Error> {
+fn prepare(options: &Options, tls: bool) -> Result<(LiveNames, Topics, Broker), Error> {
     if options.away.0.is_zero() {
         return Err(failed("--away 0s: must be at least 1s"));
     }
-    let names = options.names.as_deref().map_or(Ok(Names::new()), read_names).map_err(failed)?;
+    let names = LiveNames::read(options.names.as_deref())?;
     let (file, variable) = (options.password_file.as_deref(), options.password_env.as_deref());
     let password = Secret::read("password", file, variable).map_err(failed)?;
     let server = &options.broker.server;

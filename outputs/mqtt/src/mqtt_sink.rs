@@ -2,6 +2,8 @@
 //! when the broker has acknowledged all messages, and rolled back if it does not: nothing is lost, and after a kill the
 //! messages of the last batch are published again.
 
+mod names;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -23,6 +25,8 @@ use crate::{
     topics::Topics,
 };
 
+pub use names::DeviceFile;
+
 /// Not published: nothing is new or has changed, and a device can cause one with each packet.
 const NOT_PUBLISHED: [AlertKind; 3] =
     [AlertKind::Mismatch, AlertKind::Bogon, AlertKind::UnknownDevice];
@@ -37,6 +41,7 @@ pub struct MqttSink {
     rules: Rules,
     devices: NamedDevices,
     topics: Topics,
+    names: DeviceFile,
     /// Whether Home Assistant gets an event entity.
     has_event_entity: bool,
     messages: Vec<Publication>,
@@ -81,7 +86,7 @@ impl MqttSink {
         mut memory: SqliteMemory,
         mut devices: NamedDevices,
         topics: Topics,
-        has_event_entity: bool,
+        names: DeviceFile,
         show_ring: bool,
     ) -> SinkResult<MqttSink> {
         let faults = memory.faults()?;
@@ -102,7 +107,8 @@ impl MqttSink {
             rules,
             devices,
             topics,
-            has_event_entity,
+            has_event_entity: names.has_event_entity(),
+            names,
             messages: Vec::new(),
             faults,
             fault_messages: Vec::new(),
@@ -115,6 +121,11 @@ impl MqttSink {
             return Ok(());
         }
         self.broker.connect()?;
+        self.publish_retained()
+    }
+
+    /// Publishes all retained messages, and removes those of other devices.
+    fn publish_retained(&mut self) -> SinkResult {
         let mut wanted = self.devices.retained(&self.topics);
         if self.has_event_entity {
             wanted.push((self.topics.alerts_discovery(), alert_event(&self.topics).to_string()));
@@ -315,6 +326,12 @@ impl Sink for MqttSink {
         self.or_roll_back(delivered)
     }
 
+    /// `maintain` applies the names that are read here.
+    fn reopen(&mut self) -> SinkResult {
+        self.names.names.reload();
+        Ok(())
+    }
+
     fn observe(&mut self, state: &RingState) -> SinkResult {
         let published = self.publish_faults(state);
         self.or_roll_back(published)
@@ -325,6 +342,7 @@ impl Sink for MqttSink {
         let done = self
             .ensure_connected()
             .and_then(|()| self.broker.keep_alive())
+            .and_then(|()| self.apply_changed_names())
             .and_then(|()| self.publish_presence())
             .and_then(|()| self.store_faults())
             .and_then(|()| self.commit());

@@ -26,6 +26,7 @@ pub struct NamedDevices {
     away: i64,
 }
 
+#[derive(Default)]
 struct NamedDevice {
     name: String,
     /// Since when it counts as silent; 0 = never seen.
@@ -92,16 +93,23 @@ struct Attributes {
 }
 
 impl NamedDevices {
-    pub fn new(names: Names, away: i64) -> NamedDevices {
-        let device = |(mac, name): (MacAddr, String)| {
-            let name = if name.is_empty() { mac.to_string() } else { name };
+    pub fn new(names: &Names, away: i64) -> NamedDevices {
+        let mut devices = NamedDevices { all: BTreeMap::new(), away };
+        devices.rename(names);
+        devices
+    }
+
+    /// Replaces the names: devices that had one keep their state, and those without a name are forgotten.
+    pub fn rename(&mut self, names: &Names) {
+        let mut before = std::mem::take(&mut self.all);
+        let device = |(mac, name): (&MacAddr, &String)| {
+            let name = if name.is_empty() { mac.to_string() } else { name.clone() };
             let name =
                 name.chars().filter(|c| !c.is_control() && !is_hidden(*c)).take(MAX_NAME).collect();
-            let sighting = Sighting::default();
-            let published = (sighting.clone(), 0);
-            (mac, NamedDevice { name, last: 0, home: false, sighting, published })
+            let device = before.remove(mac).unwrap_or_default();
+            (*mac, NamedDevice { name, ..device })
         };
-        NamedDevices { all: names.into_iter().map(device).collect(), away }
+        self.all = names.iter().map(device).collect();
     }
 
     pub fn names(&self) -> Names {
@@ -237,7 +245,7 @@ mod tests {
     #[test]
     fn addresses() {
         let (one, topics) = (MacAddr::new([2; 6]), Topics::new("a", "here", "ha"));
-        let mut devices = NamedDevices::new([(one, "one".into())].into(), 600);
+        let mut devices = NamedDevices::new(&[(one, "one".into())].into(), 600);
         let attributes = |devices: &NamedDevices| {
             let [_, (_, json)] = devices.messages(one, true, &topics);
             let Attributes { ip, last_seen, network, .. } = serde_json::from_str(&json).unwrap();
@@ -268,7 +276,7 @@ mod tests {
         }
         // After a restart.
         let [_, (_, json)] = devices.messages(one, true, &topics);
-        let mut later = NamedDevices::new([(one, "one".into())].into(), 600);
+        let mut later = NamedDevices::new(&[(one, "one".into())].into(), 600);
         later.had_attributes(one, &json);
         assert_eq!(attributes(&later), attributes(&devices));
         for old in ["{\"in_zones\":[],\"mac\":\"02:02:02:02:02:02\"}", "rubbish", ""] {
@@ -281,7 +289,7 @@ mod tests {
     #[test]
     fn attributes_are_published_seldom() {
         let one = MacAddr::new([2; 6]);
-        let mut devices = NamedDevices::new([(one, "one".into())].into(), 600);
+        let mut devices = NamedDevices::new(&[(one, "one".into())].into(), 600);
         devices.all_published(1000);
         devices.seen(one, claim(1000, "10.0.0.1", "eth0"), 1000);
         assert_eq!(devices.changes(1000), [(one, true)]);
@@ -298,7 +306,7 @@ mod tests {
     fn coming_and_going() {
         let (one, two) = (MacAddr::new([2; 6]), MacAddr::new([4; 6]));
         let mut devices =
-            NamedDevices::new([(one, "a\x07b".into()), (two, String::new())].into(), 600);
+            NamedDevices::new(&[(one, "a\x07b".into()), (two, String::new())].into(), 600);
         assert_eq!(devices.names().into_values().collect::<Vec<_>>(), ["ab", "04:04:04:04:04:04"]);
         assert_eq!(devices.changes(1000), []);
         devices.seen(one, at(100), 1000);
@@ -319,7 +327,8 @@ mod tests {
     #[test]
     fn a_clock_that_was_ahead() {
         let (one, two) = (MacAddr::new([2; 6]), MacAddr::new([4; 6]));
-        let mut devices = NamedDevices::new([(one, "one".into()), (two, "two".into())].into(), 600);
+        let mut devices =
+            NamedDevices::new(&[(one, "one".into()), (two, "two".into())].into(), 600);
         for mac in [one, two] {
             devices.seen(mac, at(9000), 9000);
             devices.published(mac, true, 9000);
@@ -334,7 +343,8 @@ mod tests {
     #[test]
     fn a_clock_that_is_set() {
         let (one, two) = (MacAddr::new([2; 6]), MacAddr::new([4; 6]));
-        let mut devices = NamedDevices::new([(one, "one".into()), (two, "two".into())].into(), 600);
+        let mut devices =
+            NamedDevices::new(&[(one, "one".into()), (two, "two".into())].into(), 600);
         devices.seen(one, at(30), 31);
         assert_eq!(devices.changes(31), [(one, true)]);
         devices.published(one, true, 31);

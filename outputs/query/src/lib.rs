@@ -17,6 +17,7 @@ mod history_reader;
 mod holders;
 mod left_out;
 mod mysql_reader;
+mod names;
 mod omitted;
 mod options;
 mod passed_over;
@@ -46,7 +47,8 @@ use shm_layout::UnixTime;
 
 use crate::{
     copied_file::CopiedFile, history_reader::HistoryReader, mysql_reader::MysqlReader,
-    options::Options, queries::Query, result_table::OutputFormat, sqlite_reader::SqliteReader,
+    names::Labels, options::Options, queries::Query, result_table::OutputFormat,
+    sqlite_reader::SqliteReader,
 };
 
 /// Exit status if nothing matches.
@@ -76,6 +78,9 @@ pub fn main() -> ExitCode {
             let limited = |time| limit(time, ("complete export", "allow more"), None);
             let _timer = options.copy_limit().map(limited);
             export::export(&options, *range).map(|()| true)
+        }
+        Query::Name(mac, change) => {
+            names::run(&options, (*mac, change), &mut io::stdout().lock(), &zone)
         }
         query => answer(&options, query, &zone),
     };
@@ -112,9 +117,10 @@ fn limit(
 
 /// Prints the answer. Returns false if there is none.
 fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Error> {
+    let labels = Labels::read(options)?;
     let remedy = "ask for a shorter time with --from and --to, or allow more";
     let timer = limit(options.question_limit(), ("answer", remedy), None);
-    let table = loop {
+    let mut table = loop {
         let mut history = open(options)?;
         let table = query.run(&mut *history);
         // While it was read, its writer changed what was read already.
@@ -122,6 +128,7 @@ fn answer(options: &Options, query: &Query, zone: &TimeZone) -> Result<bool, Err
             break table?;
         }
     };
+    labels.add_to(&mut table, options.format);
     drop(timer);
     let mut out = BufWriter::new(io::stdout().lock());
     if !table.rows.is_empty() || options.format == OutputFormat::Csv {

@@ -3,13 +3,15 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use aw_mysql::TablePrefix;
+use aw_output::{makers::IEEE_DATA, names::is_name};
 use aw_service::{Error, TimeSpan, failed};
 use clap::{Args, Parser, Subcommand};
 use jiff::Zoned;
 use shm_layout::MacAddr;
 
 use crate::{
-    history_reader::TimeRange, queries::Query, result_table::OutputFormat, time_expression,
+    history_reader::TimeRange, names::NameChange, queries::Query, result_table::OutputFormat,
+    time_expression,
 };
 
 /// The history, unless another one is named.
@@ -44,6 +46,14 @@ pub struct Options {
     #[arg(long, global = true, value_name = "TIME")]
     timeout: Option<TimeSpan>,
 
+    /// File with the names of devices, a line `MAC NAME` or `MAC|NAME` for each: answers show them, and `name` changes them [default: /etc/addrwatch/names]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub names: Option<PathBuf>,
+
+    /// Directory with the IEEE's lists of makers: oui, mam, oui36 and iab, each .csv or .txt, as Debian's package ieee-data has them
+    #[arg(long, global = true, value_name = "DIR", default_value = IEEE_DATA)]
+    pub vendors: PathBuf,
+
     #[command(subcommand)]
     command: QueryCommand,
 }
@@ -60,6 +70,7 @@ Examples:
   aw-query devices --format csv
   aw-query -c reader.cnf changes --since 1d
   aw-query export > lan.jsonl && aw-sqlite --database all.db import lan.jsonl
+  aw-query name 02:00:00:00:00:01 Kitchen radio
   aw-query copy lan.db && sqlite3 lan.db 'SELECT * FROM addrwatch'
 
 {}
@@ -136,6 +147,20 @@ enum QueryCommand {
     Devices(RangeOptions),
     /// Print the whole history, for `aw-sqlite import` and `aw-mysql import`: a line of JSON for each sighting and configuration change
     Export(RangeOptions),
+    /// Print, set or remove the name of a MAC in the file of names, which all programs read, without a restart
+    ///
+    /// Every user who may write the file may set names. A file in a directory that is not writable is written in place; else it
+    /// is replaced, so that no program reads a part of it. All other lines stay.
+    Name {
+        /// MAC address, as for `mac`
+        #[arg(value_parser = parse_mac)]
+        mac: MacAddr,
+        /// The name: one or more words; an empty one removes the name. Without it, the name is printed
+        name: Vec<String>,
+        /// Remove the name
+        #[arg(long, conflicts_with = "name")]
+        remove: bool,
+    },
     /// Copy the database to FILE, for sqlite3 and other programs: a state of it, also while it is written. Until it is complete, it is FILE.new
     Copy {
         /// The copy, which must not exist
@@ -186,6 +211,18 @@ impl Options {
             QueryCommand::Devices(times) => Query::Devices(times.range(now)?),
             QueryCommand::Export(times) => Query::Export(times.range(now)?),
             QueryCommand::Copy { file } => Query::Copy(file.clone()),
+            QueryCommand::Name { mac, name, remove } => {
+                let words = name.join(" ");
+                let change = match words.trim() {
+                    "" if name.is_empty() && !remove => NameChange::Show,
+                    "" => NameChange::Remove,
+                    name => {
+                        is_name(name).map_err(failed)?;
+                        NameChange::Set(name.into())
+                    }
+                };
+                Query::Name(*mac, change)
+            }
         })
     }
 }

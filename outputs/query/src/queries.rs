@@ -13,6 +13,7 @@ use crate::{
     devices,
     history_reader::{HistoryReader, NearestSightings, Network, RouterChange, TimeRange},
     left_out::{LeftOut, Why},
+    names::NameChange,
     omitted::Omitted,
     periods::Period,
     result_table::{Cell, ResultTable, time_text},
@@ -31,6 +32,8 @@ pub enum Query {
     Copy(PathBuf),
     /// It is printed as it is read, and not as a table.
     Export(TimeRange),
+    /// Reads no history.
+    Name(MacAddr, NameChange),
 }
 
 impl Query {
@@ -41,6 +44,7 @@ impl Query {
                 Ok(ResultTable::done())
             }
             Query::Export(_) => Ok(ResultTable::done()),
+            Query::Name(..) => Ok(ResultTable::default()),
             Query::Who(ip, at) => who(history, ip, at),
             Query::Ip(ip, range, all) => address(history, ip, range, all),
             Query::Mac(mac, range, all) => addresses(history, mac, range, all),
@@ -89,6 +93,7 @@ impl Query {
             Query::Devices(range) => ("no devices".into(), range),
             Query::Copy(_) => ("nothing copied".into(), &TimeRange::ALL),
             Query::Export(range) => ("nothing exported".into(), range),
+            Query::Name(mac, _) => (format!("no name of {mac}"), &TimeRange::ALL),
         };
         let [from, to] = [range.from, range.to].map(|time| time_text(time, zone));
         match (range.from != TimeRange::ALL.from, range.to != TimeRange::ALL.to) {

@@ -59,6 +59,7 @@ impl From<i64> for Cell {
 
 /// Columns and rows. A column whose name begins with `+` is in JSON and CSV only; one with `?` is also in a table if its
 /// cells differ.
+#[derive(Default)]
 pub struct ResultTable {
     pub columns: Vec<&'static str>,
     pub rows: Vec<Vec<Cell>>,

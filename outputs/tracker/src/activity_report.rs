@@ -7,6 +7,7 @@ pub mod text;
 
 use std::{collections::HashMap, net::IpAddr};
 
+use aw_output::makers::{Makers, is_local};
 use jiff::{ToSpan, civil::Date};
 use shm_layout::MacAddr;
 
@@ -17,7 +18,6 @@ use crate::{
     local_time::HourMinute,
     log_dir::LogKind,
     log_format::{self, ParsedRow},
-    vendors::{Vendors, is_private},
 };
 
 /// Limits of what is shown, so that a browser can open the page: the last addresses of a device, and the last devices,
@@ -127,7 +127,7 @@ impl DeviceActivity {
     }
 
     pub fn is_private(&self) -> bool {
-        is_private(self.mac)
+        is_local(self.mac)
     }
 
     /// How many of the addresses, from the first one on, are current; the others were not seen lately.
@@ -247,12 +247,8 @@ impl ReportBuilder {
         lines.drain(..lines.len().saturating_sub(limit));
     }
 
-    /// Returns the report with names and vendors; `vendors` looks them up.
-    pub fn finish(
-        self,
-        names: &DeviceNames,
-        vendors: impl FnOnce(&[MacAddr]) -> Vendors,
-    ) -> ActivityReport {
+    /// Returns the report with names and makers.
+    pub fn finish(self, names: &DeviceNames, makers: &Makers) -> ActivityReport {
         let ReportBuilder { mut report, positions, .. } = self;
         for device in &mut report.devices {
             if let Some(name) = names.get(&device.mac) {
@@ -278,14 +274,12 @@ impl ReportBuilder {
             .collect();
         report.devices.sort_by(|a, b| b.last.cmp(&a.last).then(a.mac.cmp(&b.mac)));
         report.devices.truncate(MAX_DEVICES);
-        let shown = report.devices.iter().map(|device| device.mac);
-        let vendors = vendors(&shown.chain(report.alerted.keys().copied()).collect::<Vec<_>>());
         for (mac, device) in &mut report.alerted {
-            device.vendor = vendors.of(*mac).map(str::to_owned);
+            device.vendor = makers.of(*mac);
         }
         for device in &mut report.devices {
             device.addresses.sort_by(|a, b| b.last.cmp(&a.last).then(a.ip.cmp(&b.ip)));
-            device.vendor = vendors.of(device.mac).map(str::to_owned);
+            device.vendor = makers.of(device.mac);
         }
         report.errors.drain(..report.errors.len().saturating_sub(MAX_ERRORS));
         report.alerts.reverse();

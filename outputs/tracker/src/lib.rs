@@ -17,7 +17,6 @@ mod options;
 mod report_server;
 mod report_thread;
 mod tracker_sink;
-mod vendors;
 
 use std::{
     env,
@@ -75,14 +74,18 @@ fn prepare(options: &mut Options) -> Result<(Plan, Option<TcpListener>), Error> 
     tracking.common.start_dir =
         env::current_dir().map_err(|error| Error::io("find the current directory", error))?;
     let serves = tracking.serve.is_some();
-    let plan = Plan { files: tracking.files()?, serves, ..Plan::default() };
+    if !rings.check {
+        tracking.common.read_names()?;
+    }
+    let plan = Plan { files: tracking.files()?, serves, watches: true, ..Plan::default() };
     let serve = tracking.serve.as_ref().filter(|_| !rings.check);
     Ok((plan, serve.map(aw_output::serve::listen).transpose()?))
 }
 
 /// For `--check`: the configuration, as the service's user reads it, the logs of today, and the port.
 fn check(tracking: &TrackOptions) -> Result<String, Vec<String>> {
-    let config = tracking.effective_config().map_err(|error| vec![error.to_string()])?;
+    let read = tracking.common.read_names().and_then(|()| tracking.effective_config());
+    let config = read.map_err(|error| vec![error.to_string()])?;
     let mut faults = log_dir::check(&config.log_dir, jiff::Zoned::now().date());
     if let Some(address) = &tracking.serve {
         faults.extend(aw_output::serve::check_port(address, "/", "Device activity").err());
@@ -95,11 +98,12 @@ fn check(tracking: &TrackOptions) -> Result<String, Vec<String>> {
 
 /// The command `report`: writes the HTML file and prints the text.
 fn report(log_dir: &Path, common: &CommonOptions) -> Result<(), Error> {
+    common.read_names()?;
     let config = common.effective_config(Some(log_dir), true)?;
     let paths = ReportPaths {
         log_dir: config.log_dir,
         report_dir: config.report_dir,
-        vendors: common.vendor_dir(),
+        makers: common.makers(),
     };
     let logs = log_dir::list_logs(&paths.log_dir)?;
     let days = || logs.iter().filter(|(kind, _)| *kind == LogKind::Tracker).map(|(_, day)| *day);

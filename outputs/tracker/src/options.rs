@@ -1,17 +1,21 @@
 //! The command line, and how it is combined with the configuration file.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    fs,
+    collections::BTreeSet,
     io::ErrorKind,
     net::SocketAddr,
     num::{NonZeroU16, NonZeroU32},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
-use aw_output::{Access, Error, HostPort, RingOptions, failed, info, serve};
-use aw_service::{FileKind, TimeSpan, read_file};
+use aw_output::{
+    Access, Error, HostPort, RingOptions, failed, info,
+    makers::{IEEE_DATA, Makers},
+    names::LiveNames,
+    serve,
+};
+use aw_service::{FileKind, TimeSpan, plain, read_file};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shm_layout::MacAddr;
 
@@ -25,8 +29,6 @@ const CONFIG: &str = "/etc/macupd_tracker.conf";
 const MAX_LOGS: u16 = 31;
 /// Bytes of the configuration file, which lists the names of devices.
 const MAX_CONFIG: u64 = 16 << 20;
-/// Where Debian's package ieee-data has the IEEE's files.
-const VENDORS: &str = "/usr/share/ieee-data";
 
 /// Writes a daily log of devices with the hours in which they were seen, alerts for unknown devices, and an HTML report
 #[derive(Parser)]
@@ -107,13 +109,21 @@ pub struct CommonOptions {
     #[arg(long = "name", value_name = "MAC|NAME", value_parser = parse_name)]
     pub names: Vec<(MacAddr, String)>,
 
-    /// Directory with the IEEE's vendor files oui.csv, mam.csv, oui36.csv and iab.csv
-    #[arg(long, value_name = "DIR", default_value = VENDORS)]
+    /// Read the names of known devices from FILE, a line `MAC NAME` or `MAC|NAME` for each; those of --name and the configuration file override them [default: /etc/addrwatch/names, if it exists]
+    #[arg(long = "names", value_name = "FILE")]
+    pub name_file: Option<PathBuf>,
+
+    /// Directory with the IEEE's lists of makers: oui, mam, oui36 and iab, each .csv or .txt, as Debian's package ieee-data has them
+    #[arg(long, value_name = "DIR", default_value = IEEE_DATA)]
     pub vendors: PathBuf,
 
     /// The current directory at the start: a daemon changes it
     #[arg(skip)]
     pub start_dir: PathBuf,
+
+    /// The names of the common file, as it is now
+    #[arg(skip)]
+    pub live_names: OnceLock<LiveNames>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -136,7 +146,8 @@ Examples:
   aw-tracker report /var/log/addrwatch/aw-tracker
                                                  create the report and print it as text
 
-SIGHUP reads the configuration file again; if it has an error, the old settings stay.
+Names are read again when their file changes. SIGHUP reads the configuration file again; if it has an error, the old settings
+stay.
 Exit status: 0 when stopped by a signal, 1 on failure, 2 for wrong options.";
 
 /// The settings that result from command line, configuration file and defaults.
@@ -153,8 +164,22 @@ impl CommonOptions {
         self.start_dir.join(self.config.as_deref().unwrap_or(Path::new(CONFIG)))
     }
 
-    pub fn vendor_dir(&self) -> PathBuf {
-        self.start_dir.join(&self.vendors)
+    pub fn makers(&self) -> Makers {
+        Makers::new(&self.start_dir.join(&self.vendors))
+    }
+
+    /// Reads the file of names: before the configuration is combined.
+    pub fn read_names(&self) -> Result<(), Error> {
+        let file = self.name_file.as_deref().map(|path| self.start_dir.join(path));
+        let _ = self.live_names.set(LiveNames::read(file.as_deref())?);
+        Ok(())
+    }
+
+    /// The names of that file. In a log, `|` separates columns.
+    fn common_names(&self) -> DeviceNames {
+        let names = self.live_names.get().map(LiveNames::names).unwrap_or_default();
+        let named = names.iter().filter(|(_, name)| !name.is_empty());
+        named.map(|(mac, name)| (*mac, plain(name).replace('|', "/"))).collect()
     }
 
     fn read_config(&self) -> Result<ConfigFile, Error> {
@@ -185,7 +210,8 @@ impl CommonOptions {
         // The command `report` writes next to the logs, unless --config names a file with another directory.
         let report_dir = file.report_dir.clone().filter(|_| !is_report || self.config.is_some());
         let report_dir = self.report_dir.clone().or(report_dir).unwrap_or_else(|| log_dir.clone());
-        let mut names: DeviceNames = HashMap::clone(&file.names);
+        let mut names = self.common_names();
+        names.extend(file.names.clone());
         names.extend(self.names.iter().cloned());
         let max_logs = self.max_logs.map(NonZeroU16::get).or(file.max_logs).unwrap_or(MAX_LOGS);
         Ok(EffectiveConfig {
@@ -216,13 +242,13 @@ impl TrackOptions {
             let target = path.canonicalize().ok();
             [parent(&path), target.as_deref().and_then(parent)].into_iter().flatten()
         };
-        let vendors = self.common.vendor_dir();
-        let vendor_files = fs::read_dir(&vendors).into_iter().flatten().flatten();
-        let vendor_files = vendor_files.flat_map(|file| directories(file.path()));
-        let read = directories(self.common.config_path()).chain([vendors]).chain(vendor_files);
-        let read: BTreeSet<PathBuf> = read.collect();
-        let read = read.into_iter().map(Access::Read);
-        Ok(read.chain([config.log_dir, config.report_dir].map(Access::Write)).collect())
+        let read: BTreeSet<PathBuf> = directories(self.common.config_path()).collect();
+        let read = read.into_iter().map(Access::Read).chain(self.common.makers().access());
+        let names = self.common.live_names.get().map(LiveNames::access).unwrap_or_default();
+        Ok(read
+            .chain(names)
+            .chain([config.log_dir, config.report_dir].map(Access::Write))
+            .collect())
     }
 
     /// Reports keys of macupd_tracker that have no effect here, and what replaces them.
@@ -245,6 +271,8 @@ impl TrackOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
     use aw_service::manual::documented_keys;
 
     fn parse(text: &str) -> Result<String, String> {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_output::Error;
+use aw_output::{Error, makers::Makers};
 use aw_service::Condition;
 use jiff::{Zoned, civil::Date};
 
@@ -15,7 +15,6 @@ use crate::{
     activity_report::{ActivityReport, ReportBuilder, html},
     daily_logs::LogConfig,
     log_dir::{LogKind, REPORT_MODE, file_name, list_logs, read_log, replace_file},
-    vendors::Vendors,
 };
 
 /// The shortest pause after a report.
@@ -33,7 +32,7 @@ pub const REPORT_FILE: &str = "macupd_report.html";
 pub struct ReportPaths {
     pub log_dir: PathBuf,
     pub report_dir: PathBuf,
-    pub vendors: PathBuf,
+    pub makers: Makers,
 }
 
 impl ReportPaths {
@@ -79,7 +78,7 @@ pub fn build(
             kind => builder.add_lines(kind, &bytes),
         }
     }
-    Ok(builder.finish(&config.names, |macs| Vendors::look_up(&paths.vendors, macs.iter().copied())))
+    Ok(builder.finish(&config.names, &paths.makers))
 }
 
 pub fn publish(path: &Path, report: &ActivityReport) -> Result<(), Error> {

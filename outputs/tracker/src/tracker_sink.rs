@@ -8,8 +8,8 @@ use std::{
 };
 
 use aw_output::{
-    Entry, Error, Fault, FaultFile, Faults, RingState, Sink, SinkResult, info, serve::AllowedHosts,
-    warn,
+    Entry, Error, Fault, FaultFile, Faults, RingState, Sink, SinkResult, info, names::LiveNames,
+    serve::AllowedHosts, warn,
 };
 use aw_service::Condition;
 use jiff::{civil::Date, tz::TimeZone};
@@ -65,7 +65,7 @@ impl<'a> TrackerSink<'a> {
         let paths = ReportPaths {
             log_dir: config.log_dir.clone(),
             report_dir: config.report_dir.clone(),
-            vendors: options.common.vendor_dir(),
+            makers: options.common.makers(),
         };
         let live = Arc::new(Mutex::new(Live::new(config.logs.clone())));
         if let Some(listener) = listener {
@@ -93,6 +93,9 @@ impl<'a> TrackerSink<'a> {
             faults,
             fault_file,
         };
+        if let Some(names) = options.common.live_names.get() {
+            names.follow();
+        }
         sink.open_day(sink.logs.today())?;
         sink.tick();
         Ok(sink)
@@ -168,8 +171,20 @@ impl<'a> TrackerSink<'a> {
         Ok(!self.unreadable.contains(&date))
     }
 
+    /// Applies a file of names that changed.
+    fn apply_changed_names(&mut self) {
+        let names = self.options.common.live_names.get();
+        if names.is_some_and(LiveNames::take_changed)
+            && let Ok(config) = self.options.effective_config()
+        // an error is reported at SIGHUP
+        {
+            self.logs.reconfigure(config.logs, self.zone.clone());
+        }
+    }
+
     /// Carries out what is due.
     fn tick(&mut self) {
+        self.apply_changed_names();
         let clocks = Clocks { system: UnixTime::now(), monotonic: self.start.elapsed() };
         if (clocks.system.seconds() - self.checked).abs() >= CHECK_INTERVAL {
             self.checked = clocks.system.seconds();
@@ -315,6 +330,9 @@ impl Sink for TrackerSink<'_> {
 
     /// Reads the configuration file again. If it has an error, the old settings stay.
     fn reopen(&mut self) -> SinkResult {
+        if let Some(names) = self.options.common.live_names.get() {
+            names.reload();
+        }
         match self.options.effective_config() {
             Ok(config) => {
                 let EffectiveConfig { log_dir, report_dir, .. } = &config;

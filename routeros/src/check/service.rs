@@ -1,7 +1,13 @@
 //! What the service needs besides its routers: files that its user can read, directories that it can write to, mail. This runs
 //! as that user.
 
-use std::{collections::BTreeSet, fs, io::ErrorKind, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::ErrorKind,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use aw_notify::{PreparedMailer, SmtpClient};
 use aw_service::{Error, FileKind, UnitFiles, cause, failed, group_id, open_file, try_writing};

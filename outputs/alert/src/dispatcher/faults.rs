@@ -2,13 +2,22 @@
 //! blind.
 
 use aw_detect::{Alert, AlertKind};
-use aw_output::{EpisodeChange, RingState, SinkResult, this_host};
-use shm_layout::UnixTime;
+use aw_output::{Checkpoint, EpisodeChange, RingState, SinkResult, this_host};
+use shm_layout::{RingName, UnixTime};
 
 use super::{Dispatcher, UNSTORED};
 use crate::{hours::Outside, notification::Notification, sender::SendRequest, sensor};
 
 impl Dispatcher {
+    pub(super) fn load_checkpoint(&mut self, ring: &RingName) -> SinkResult<Option<Checkpoint>> {
+        if self.failed {
+            // After a failure, shows whether the database can be written again.
+            self.store.store_note("tried", UnixTime::now().seconds())?;
+        }
+        let checkpoint = self.store.memory.checkpoint(ring)?;
+        self.store.commit().map(|()| checkpoint)
+    }
+
     /// All rings are read to their ends, so a device without a new event is silent.
     pub(super) fn report_silent_devices(&mut self) -> SinkResult {
         let now = UnixTime::now().seconds();

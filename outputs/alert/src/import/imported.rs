@@ -6,13 +6,10 @@ use std::{
 };
 
 use aw_detect::{Device, MAX_CLAIMS, MacClaim, MacClass, Memory};
-use aw_output::SinkResult;
+use aw_output::{SinkResult, makers::MacBlock};
 use shm_layout::MacAddr;
 
-use crate::{
-    arpdat,
-    store::{AlertStore, MacBlock},
-};
+use crate::{arpdat, store::AlertStore};
 
 /// Entries after which they are stored. At most 100 MB, and usually less than a tenth of it.
 const MAX_ENTRIES: usize = 100_000;

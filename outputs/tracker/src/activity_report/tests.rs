@@ -1,4 +1,4 @@
-use std::fmt::Write;
+use std::{fmt::Write, path::Path};
 
 use super::*;
 use crate::local_time::parse_date;
@@ -24,7 +24,7 @@ fn report(logs: &[String]) -> ActivityReport {
         let log = format!("mac name ip iface date time last active-hours\n{log}");
         builder.add_tracker_log(day, "log", log.as_bytes());
     }
-    builder.finish(&DeviceNames::new(), |_| Vendors::default())
+    builder.finish(&DeviceNames::new(), &Makers::new(Path::new("/nonexistent")))
 }
 
 fn device(report: &ActivityReport, mac: u32) -> &DeviceActivity {

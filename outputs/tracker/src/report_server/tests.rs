@@ -9,7 +9,7 @@ fn maker(directory: &Path) -> PageMaker {
     let paths = ReportPaths {
         log_dir: directory.into(),
         report_dir: directory.into(),
-        vendors: directory.into(),
+        makers: aw_output::makers::Makers::new(directory),
     };
     let config = LogConfig { names: Arc::default(), max_logs: 31 };
     PageMaker::new(paths, Arc::new(Mutex::new(Live::new(config))), 10)

@@ -2,11 +2,12 @@
 
 use std::fmt::{self, Write};
 
+use aw_output::makers::is_local;
+
 use super::{Escaped, spaced, time_of};
 use crate::{
     activity_report::{ActivityReport, AlertedDevice},
     log_format::{self, ParsedRow},
-    vendors::is_private,
 };
 
 pub fn sections(page: &mut String, report: &ActivityReport) -> fmt::Result {
@@ -62,7 +63,7 @@ fn alert(page: &mut String, report: &ActivityReport, line: &str) -> fmt::Result 
     }
     match &device.vendor {
         Some(vendor) => write!(page, " <bdi class=vendor>{}</bdi>", Escaped(vendor))?,
-        None if is_private(*mac) => page.push_str(" <span class=vendor>private MAC</span>"),
+        None if is_local(*mac) => page.push_str(" <span class=vendor>private MAC</span>"),
         None => page.push_str(" <span class=vendor>unknown maker</span>"),
     }
     write!(

@@ -1,0 +1,63 @@
+//! The names of devices: of the common file, which are only names, and those of known devices, which make all others unknown.
+
+use std::path::Path;
+
+use aw_output::{
+    Access, Error,
+    names::{LiveNames, Names},
+};
+
+#[derive(Debug)]
+pub struct NameLists {
+    /// The file of all programs.
+    common: LiveNames,
+    /// The file of the key `known`.
+    known: Option<LiveNames>,
+}
+
+impl NameLists {
+    /// `common`: instead of the default file.
+    pub fn read(common: Option<&Path>, known: Option<&Path>) -> Result<NameLists, Error> {
+        let known = known.map(|path| LiveNames::read(Some(path))).transpose()?;
+        Ok(NameLists { common: LiveNames::read(common)?, known })
+    }
+
+    fn each(&self) -> impl Iterator<Item = &LiveNames> {
+        [&self.common].into_iter().chain(&self.known)
+    }
+
+    pub fn access(&self) -> Vec<Access> {
+        self.each().flat_map(LiveNames::access).collect()
+    }
+
+    pub fn follow(&self) {
+        self.each().for_each(LiveNames::follow);
+    }
+
+    pub fn reload(&self) {
+        self.each().for_each(LiveNames::reload);
+    }
+
+    /// Whether one of them changed since the last call.
+    pub fn take_changed(&self) -> bool {
+        self.each().filter(|names| names.take_changed()).count() > 0 // of each, also after the first
+    }
+
+    pub fn set_changed(&self) {
+        self.common.set_changed();
+    }
+
+    /// Devices of the key `known`.
+    pub fn known(&self) -> Names {
+        self.known.as_ref().map(|names| Names::clone(&names.names())).unwrap_or_default()
+    }
+
+    /// All names, with those of known devices that were imported, and whether a device without a name is no unknown one. Names of
+    /// the configuration replace those of the common file, and these replace imported ones.
+    pub fn all(&self, imported: Names) -> (Names, bool) {
+        let known = self.known();
+        let allows_unnamed = imported.is_empty() && known.is_empty();
+        let common = Names::clone(&self.common.names());
+        (imported.into_iter().chain(common).chain(known).collect(), allows_unnamed)
+    }
+}

@@ -1,0 +1,263 @@
+//! Names that follow their file: a thread waits for changes in its directory (inotify), because editors replace files. It
+//! wakes up for nothing else.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    io::{self, ErrorKind},
+    mem::MaybeUninit,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use aw_service::{Access, Error, cause, count_of, info, warn};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags},
+    io::Errno,
+};
+
+use super::{NAMES_FILE, NameList, Names};
+
+/// Changes within so long are read together; at least so many times as long as reading took.
+const SETTLE: Duration = Duration::from_millis(50);
+const PAUSE_FACTOR: u32 = 8;
+
+/// The names of a file, now. Its copies are the same names.
+#[derive(Clone, Debug, Default)]
+pub struct LiveNames {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    path: PathBuf,
+    /// The file was named: it must exist.
+    is_named: bool,
+    state: Mutex<State>,
+    changed: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    names: Arc<Names>,
+    /// Damaged lines that are reported, without their numbers.
+    reported: BTreeSet<String>,
+    /// Why the file cannot be read, if that is reported.
+    failure: Option<String>,
+    exists: bool,
+    inotify: Option<OwnedFd>,
+}
+
+impl LiveNames {
+    /// Reads the file of an option, which must be readable; without it the common file, if it exists.
+    pub fn read(option: Option<&Path>) -> Result<LiveNames, Error> {
+        let path = option.unwrap_or(Path::new(NAMES_FILE));
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let live = LiveNames {
+            shared: Arc::new(Shared { path, is_named: option.is_some(), ..Shared::default() }),
+        };
+        match live.shared.load() {
+            Err(error) if option.is_some() => {
+                Err(Error::io(format_args!("read {}", live.shared.path.display()), error))
+            }
+            Err(error) => {
+                live.shared.fails(&error);
+                Ok(live)
+            }
+            Ok(_) => Ok(live),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// What a confined process needs to read the file again: its directory, because the file is replaced, and that of its target
+    /// if it is a link.
+    pub fn access(&self) -> Vec<Access> {
+        let watched = self.shared.watched().into_iter();
+        watched.map(|(directory, _)| Access::Read(directory)).collect()
+    }
+
+    /// The names as they are now.
+    pub fn names(&self) -> Arc<Names> {
+        Arc::clone(&self.shared.lock().names)
+    }
+
+    /// Whether the names changed since the last call.
+    pub fn take_changed(&self) -> bool {
+        self.shared.changed.load(Relaxed) && self.shared.changed.swap(false, Relaxed)
+    }
+
+    /// Makes the next [`Self::take_changed`] true.
+    pub fn set_changed(&self) {
+        self.shared.changed.store(true, Relaxed);
+    }
+
+    /// Begins to follow the file: call it when privileges are dropped. If the system cannot, names are read again at SIGHUP only.
+    pub fn follow(&self) {
+        if !self.shared.is_followed() {
+            return;
+        }
+        let started = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+            .and_then(|inotify| {
+                let thread = rustix::io::fcntl_dupfd_cloexec(&inotify, 0)?;
+                self.shared.lock().inotify = Some(inotify);
+                self.shared.watch()?;
+                Ok(thread)
+            })
+            .map_err(io::Error::from)
+            .and_then(|inotify| {
+                let shared = Arc::clone(&self.shared);
+                let thread = thread::Builder::new().name("names".into()).stack_size(256 << 10);
+                thread.spawn(move || shared.follow(&inotify)).map(drop)
+            });
+        match started {
+            Ok(()) => self.reload(), // it may have changed since it was read, or other users may not read it
+            // Without a directory there is no file.
+            Err(error) if error.kind() == ErrorKind::NotFound && !self.shared.is_named => {}
+            Err(error) => {
+                let remedy = match Errno::from_io_error(&error) {
+                    Some(Errno::MFILE | Errno::NOSPC) => {
+                        "; raise fs.inotify.max_user_instances and max_user_watches"
+                    }
+                    _ => "",
+                };
+                warn(format_args!(
+                    "watch {}: {} (names are read again at SIGHUP only{remedy})",
+                    self.shared.path.display(),
+                    cause(&error)
+                ));
+            }
+        }
+    }
+
+    /// Reads the file again (SIGHUP).
+    pub fn reload(&self) {
+        if !self.shared.is_followed() {
+            return;
+        }
+        let _ = self.shared.watch(); // its directory may have been replaced
+        self.shared.reload();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// /dev/null, a pipe of a shell and such stay as they are.
+    fn is_followed(&self) -> bool {
+        !["/dev", "/proc"].iter().any(|directory| self.path.starts_with(directory))
+    }
+
+    /// The directories and names that lead to the file.
+    fn watched(&self) -> BTreeSet<(PathBuf, OsString)> {
+        if !self.is_followed() {
+            return BTreeSet::new();
+        }
+        let target = self.path.canonicalize().ok();
+        let paths = [Some(self.path.clone()), target].into_iter().flatten();
+        paths
+            .filter_map(|path| Some((path.parent()?.to_owned(), path.file_name()?.to_owned())))
+            .collect()
+    }
+
+    /// Watches these directories; again is the same.
+    fn watch(&self) -> rustix::io::Result<()> {
+        let flags = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO | WatchFlags::ATTRIB;
+        let flags = flags | WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::ONLYDIR;
+        let state = self.lock();
+        let Some(inotify) = &state.inotify else { return Ok(()) };
+        let mut directories = self.watched().into_iter();
+        directories.try_for_each(|(path, _)| inotify::add_watch(inotify, path, flags).map(drop))
+    }
+
+    fn follow(&self, inotify: &OwnedFd) {
+        let mut pause = SETTLE;
+        loop {
+            let _ = poll(&mut [PollFd::new(inotify, PollFlags::IN)], None); // an error leads to the same read
+            thread::sleep(pause);
+            let names: Vec<_> = self.watched().into_iter().map(|(_, name)| name).collect();
+            let mut buffer = [MaybeUninit::uninit(); 4096];
+            let mut reader = inotify::Reader::new(inotify, &mut buffer);
+            let mut is_due = false;
+            while let Ok(event) = reader.next() {
+                let name = event.file_name().map(|name| name.to_bytes());
+                is_due |= event.events().contains(ReadFlags::QUEUE_OVERFLOW)
+                    || name.is_some_and(|name| {
+                        names.iter().any(|wanted| wanted.as_encoded_bytes() == name)
+                    });
+            }
+            if is_due {
+                let begun = Instant::now();
+                let _ = self.watch(); // a link may lead elsewhere now
+                self.reload();
+                pause = SETTLE.max(begun.elapsed() * PAUSE_FACTOR);
+            }
+        }
+    }
+
+    fn reload(&self) {
+        match self.load() {
+            Ok(true) => {
+                self.changed.store(true, Relaxed);
+                let count = count_of(self.lock().names.len() as u64, "name", "names");
+                info(format_args!("{} is read again: {count}", self.path.display()));
+            }
+            Ok(false) => {}
+            Err(error) => self.fails(&error),
+        }
+    }
+
+    /// Reads the file. Returns whether the names are others than before. Reports damaged lines once.
+    fn load(&self) -> io::Result<bool> {
+        let list = match NameList::read(&self.path) {
+            Err(error)
+                if error.kind() == ErrorKind::NotFound && !self.is_named && !self.lock().exists =>
+            {
+                return Ok(false);
+            }
+            list => list?,
+        };
+        let faults = list.faults(&self.path);
+        let key = |fault: &String| fault.split(": ").skip(2).collect::<Vec<_>>().join(": ");
+        let mut state = self.lock();
+        for fault in faults.iter().filter(|fault| !state.reported.contains(&key(fault))) {
+            warn(format_args!("{fault}: the line is ignored"));
+        }
+        state.reported = faults.iter().map(key).collect();
+        state.exists = true;
+        if state.failure.take().is_some() {
+            info(format_args!("{} can be read again", self.path.display()));
+        }
+        let is_new = *state.names != list.names;
+        if is_new {
+            state.names = Arc::new(list.names);
+        }
+        Ok(is_new)
+    }
+
+    /// Reports why the file cannot be read, once.
+    fn fails(&self, error: &io::Error) {
+        let why = cause(error);
+        let mut state = self.lock();
+        if state.failure.as_ref() != Some(&why) {
+            let kept = match state.names.len() as u64 {
+                0 => "no device has a name until then".to_owned(),
+                count => format!("the old names stay ({count})"),
+            };
+            warn(format_args!("read {}: {why}: {kept}", self.path.display()));
+            state.failure = Some(why);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Names and makers of devices in answers, and the command `name`, which changes the file of names.
+
+use std::{io::Write, path::Path};
+
+use aw_output::{
+    makers::Makers,
+    names::{LiveNames, NAMES_FILE, Names, Written, write_name},
+};
+use aw_service::{Error, info, plain};
+use jiff::tz::TimeZone;
+use shm_layout::MacAddr;
+
+use crate::{
+    omitted::Omitted,
+    options::Options,
+    result_table::{Cell, OutputFormat, ResultTable},
+};
+
+/// Characters of a name or maker in a table.
+const SHOWN: usize = 30;
+
+/// What the command `name` does with the name of a MAC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameChange {
+    Show,
+    Set(String),
+    Remove,
+}
+
+/// Where names and makers come from.
+pub struct Labels {
+    names: LiveNames,
+    makers: Makers,
+}
+
+impl Labels {
+    pub fn read(options: &Options) -> Result<Labels, Error> {
+        let names = LiveNames::read(options.names.as_deref())?;
+        Ok(Labels { names, makers: Makers::new(&options.vendors) })
+    }
+
+    /// Adds name and maker of each row's MAC: two columns, or in a table one with the name, or else the maker in brackets, if
+    /// a row has one.
+    pub fn add_to(&self, table: &mut ResultTable, format: OutputFormat) {
+        let is_mac = |column: &&str| matches!(*column, "mac" | "+mac");
+        let Some(at) = table.columns.iter().position(|column| is_mac(column)) else { return };
+        let names: &Names = &self.names.names();
+        let labels = table.rows.iter().map(|row| {
+            let mac = match &row[at] {
+                Cell::Text(text) => text.parse::<MacAddr>().ok(),
+                _ => None,
+            };
+            let name = mac.and_then(|mac| names.get(&mac).cloned());
+            (name.filter(|name| !name.is_empty()), mac.and_then(|mac| self.makers.of(mac)))
+        });
+        let labels: Vec<(Option<String>, Option<String>)> = labels.collect();
+        if format != OutputFormat::Table {
+            for (row, (name, maker)) in table.rows.iter_mut().zip(labels) {
+                row.extend([name, maker].map(|text| text.map(Cell::Text).into()));
+            }
+            return table.columns.extend(["name", "maker"]);
+        }
+        let label = |(name, maker): (Option<String>, Option<String>)| {
+            let maker = || Some(format!("({})", shortened(&maker?, SHOWN - 2)));
+            name.map(|name| shortened(&name, SHOWN)).or_else(maker)
+        };
+        let labels: Vec<_> = labels.into_iter().map(label).collect();
+        if labels.iter().all(Option::is_none) {
+            return;
+        }
+        // Beside the MAC, or at the end if the table does not show it.
+        let beside = if table.columns[at] == "mac" { at + 1 } else { table.columns.len() };
+        table.columns.insert(beside, "name");
+        for (row, label) in table.rows.iter_mut().zip(labels) {
+            row.insert(beside, label.map(Cell::Text).into());
+        }
+    }
+}
+
+fn shortened(text: &str, most: usize) -> String {
+    match text.chars().count() > most {
+        true => text.chars().take(most - 3).chain("...".chars()).collect(),
+        false => text.into(),
+    }
+}
+
+/// Carries out the command `name`. Returns false if the MAC has no name to show.
+pub fn run(
+    options: &Options,
+    (mac, change): (MacAddr, &NameChange),
+    out: &mut impl Write,
+    zone: &TimeZone,
+) -> Result<bool, Error> {
+    let path = options.names.as_deref().unwrap_or(Path::new(NAMES_FILE));
+    let name = match change {
+        NameChange::Show => {
+            return show(&Labels::read(options)?, mac, options.format, out, zone);
+        }
+        NameChange::Set(name) => Some(&**name),
+        NameChange::Remove => None,
+    };
+    match write_name(path, mac, name)? {
+        Written::InPlace(why) => {
+            info(format_args!("{} is written in place: {why}", path.display()))
+        }
+        Written::Unchanged if name.is_none() => {
+            info(format_args!("{mac} has no name in {}", path.display()))
+        }
+        Written::Replaced | Written::Unchanged => {}
+    }
+    Ok(true)
+}
+
+fn show(
+    labels: &Labels,
+    mac: MacAddr,
+    format: OutputFormat,
+    out: &mut impl Write,
+    zone: &TimeZone,
+) -> Result<bool, Error> {
+    let names = labels.names.names();
+    let Some(name) = names.get(&mac).filter(|name| !name.is_empty()) else {
+        let maker = labels.makers.of(mac).map(|maker| format!(" (its maker is {})", plain(&maker)));
+        let path = labels.names.path().display();
+        info(format_args!("{mac} has no name in {path}{}", maker.unwrap_or_default()));
+        return Ok(false);
+    };
+    let printed = match format {
+        OutputFormat::Table => writeln!(out, "{}", plain(name)),
+        OutputFormat::Json | OutputFormat::Csv => {
+            let (columns, rows) = (vec!["mac"], vec![vec![Cell::text(mac)]]);
+            let mut table = ResultTable { columns, rows, omitted: Omitted::default() };
+            labels.add_to(&mut table, format);
+            table.print(out, format, zone)
+        }
+    };
+    printed.and_then(|()| out.flush()).map_err(|error| Error::write("standard output", error))?;
+    Ok(true)
+}
