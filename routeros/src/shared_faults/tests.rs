@@ -333,7 +333,7 @@ fn one_after_the_other() {
 #[test]
 fn another_host_key() {
     let mut one = own(2);
-    let mut change = |one: &mut Fixture, why: &str, is_news| {
+    let change = |one: &mut Fixture, why: &str, is_news| {
         let fault = SharedFault::own(HOST_KEY_CHANGED, why.into(), Duration::ZERO);
         one.faults.begin(&one.routers[0], SharedFault { is_news, ..fault }, one.now);
         one.due_after(5)
