@@ -100,7 +100,7 @@ fn assert_same(questions: &[&[&str]], (history, ring): (&History, &Ring), server
             let (mut ours, theirs) = (of(&["--database", file]), of(&["-c", config]));
             let (rings, none) = match format {
                 "json" => (format!("\"ring\":\"{}\"", ring.name()), "\"ring\":null"),
-                _ => (format!(",{}\r\n", ring.name()), ",\r\n"),
+                _ => (format!(",{},,\r\n", ring.name()), ",,,\r\n"),
             };
             ours.1 = ours.1.replace(&rings, none);
             assert_eq!(ours, theirs, "{question:?} {format}");
