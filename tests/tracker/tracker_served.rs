@@ -96,6 +96,24 @@ fn the_collector_comes_and_goes() {
     tracking.run.stop().ok();
 }
 
+/// A name that is written into the file of names is on the page, without a signal.
+#[test]
+fn a_name_that_is_given_now() {
+    let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+    let names = directory.path().join("names");
+    fs::write(&names, "").unwrap();
+    let receiver = Receiver::listening(&ring, &[]);
+    let option = names.to_str().unwrap().to_owned();
+    let (tracking, port) = serving(directory, &ring, &["--names", &option]);
+    receiver.send("127.0.0.2", &[&line(1, "192.0.2.7", 2, "66:66:66:66:66:66", "br0")]);
+    let name = || row(&page(port), "66:66:66:66:66:66");
+    wait_until("the device has no name", || name().contains(">unknown</bdi>"));
+    fs::write(&names, "66:66:66:66:66:66 Kitchen radio\n").unwrap();
+    wait_until("it has one", || name().contains(">Kitchen radio</bdi>"));
+    tracking.run.stop().ok();
+    receiver.run.stop().ok();
+}
+
 const MAC: &str = "00:00:5e:00:00:01";
 const HOSTILE: [&str; 3] = [
     "<script>document.title='owned'</script>",

@@ -18,7 +18,7 @@ use shm_layout::{Kind, RingName, UnixTime};
 use crate::{
     activity::{Activity, RowKey},
     activity_report::{OTHER_DAY, now::Live},
-    daily_logs::{Clocks, DailyLogs, LogAction},
+    daily_logs::{Clocks, DailyLogs, LogAction, LogConfig},
     day_log::DayLog,
     log_dir::{LogDir, LogKind, file_name, list_logs, read_log},
     log_format,
@@ -178,8 +178,14 @@ impl<'a> TrackerSink<'a> {
             && let Ok(config) = self.options.effective_config()
         // an error is reported at SIGHUP
         {
-            self.logs.reconfigure(config.logs, self.zone.clone());
+            self.configure(config.logs);
         }
+    }
+
+    /// Applies other settings, to the logs and to the page.
+    fn configure(&mut self, config: LogConfig) {
+        lock(&self.live).configure(config.clone());
+        self.logs.reconfigure(config, self.zone.clone());
     }
 
     /// Carries out what is due.
@@ -339,8 +345,7 @@ impl Sink for TrackerSink<'_> {
                 if (log_dir, report_dir) != (&self.config.log_dir, &self.config.report_dir) {
                     info("LOGDIR or REPORTDIR changed; restart aw-tracker to apply that");
                 }
-                lock(&self.live).configure(config.logs.clone());
-                self.logs.reconfigure(config.logs, self.zone.clone());
+                self.configure(config.logs);
                 info("configuration read again");
             }
             Err(Error::Failed(why)) => {
