@@ -166,9 +166,14 @@ impl<'a> TrackerSink<'a> {
                 "{why} (sightings of that day are not recorded; trying again every minute)"
             ));
             self.logs.log_error(&why);
+            lock(&self.live).set_unread(date, &why);
             self.unreadable.push(date);
         }
-        Ok(!self.unreadable.contains(&date))
+        let is_open = !self.unreadable.contains(&date);
+        if is_open {
+            lock(&self.live).set_read(date);
+        }
+        Ok(is_open)
     }
 
     /// Applies a file of names that changed.
