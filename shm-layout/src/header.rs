@@ -20,6 +20,7 @@
 //!   336  u64  how often the file was truncated in this generation
 //!   344  i64  when the last of that was noticed: the counters begin there; 0 = never, -1 = they begin again at this moment
 //!   352  u64  the first event after that: earlier ones may be gone
+//!   360  u64  1 = the writer captures no frames (aw-routeros): that none comes is no fault
 //!  4096  128 blocks of counters, 512 bytes each: 16 bytes interface name (zero = free), 61 u64 counters,
 //!        u64 header that hides ARP or ND (0 = none): kind << 16 | number, see outer_header.rs
 //! 69632  slots of 64 bytes: u64 sequence, 56 bytes event
@@ -68,7 +69,8 @@ pub(crate) struct Header {
     pub writer: CacheAligned<Heartbeat>,
     pub down: [AtomicU64; MAX_INTERFACES / 64],
     pub cuts: Cuts,
-    _reserved: [u64; 467],
+    pub no_frames: AtomicU64,
+    _reserved: [u64; 466],
     pub counters: [Counters; MAX_INTERFACES],
 }
 
@@ -105,6 +107,7 @@ const _: () = {
     assert!(offset_of!(Header, writer) == 256);
     assert!(offset_of!(Header, down) == 320);
     assert!(offset_of!(Header, cuts) == 336);
+    assert!(offset_of!(Header, no_frames) == 360);
     assert!(offset_of!(Header, counters) == 4096);
     assert!(size_of::<Counters>() == 512);
     assert!(size_of::<Header>() == 69_632);

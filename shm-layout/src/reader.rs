@@ -312,6 +312,12 @@ impl Reader {
         self.map.header().down()
     }
 
+    /// Since when no frame was seen: the last one, or when the ring was created. None if its writer captures none.
+    pub fn silent_since(&self) -> Option<UnixTime> {
+        let has_frames = self.map.header().no_frames.load(Relaxed) == 0;
+        has_frames.then(|| self.last_frame().unwrap_or(self.created()))
+    }
+
     /// All interfaces' counters.
     pub fn counters(&self) -> Vec<InterfaceCounters> {
         self.map.header().counters()

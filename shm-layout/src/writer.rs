@@ -45,6 +45,7 @@ pub struct Writer {
     cuts: u64,
     /// The interfaces that have counters.
     names: Vec<(InterfaceId, InterfaceName)>,
+    captures_no_frames: bool,
     /// The sums of all counters at the last heartbeat.
     counted: [u64; COUNTERS],
     /// Locked until the process ends, also if it is killed.
@@ -110,6 +111,7 @@ impl Writer {
             next,
             cuts,
             names,
+            captures_no_frames: false,
             counted,
             lock,
             blocks,
@@ -128,6 +130,7 @@ impl Writer {
             None => header.set_host(&rustix::system::uname().nodename().to_string_lossy()),
         }
         header.down.iter().for_each(|word| word.store(0, Relaxed)); // of an earlier writer
+        header.no_frames.store(self.captures_no_frames.into(), Relaxed);
         header.writer.0.pid.store(std::process::id().into(), Relaxed);
         self.beat(UnixTime::now());
         self.wake();
@@ -254,6 +257,12 @@ impl Writer {
     #[inline]
     pub fn add(&mut self, interface: InterfaceId, counter: Counter, number: u64) {
         self.map.header().counters[interface.0].add(counter, number);
+    }
+
+    /// Stores that this writer captures no frames: readers do not take it for a fault that none comes.
+    pub fn set_no_frames(&mut self) {
+        self.captures_no_frames = true;
+        self.announce();
     }
 
     /// Stores whether an interface is down or gone, so that no frames of it arrive.

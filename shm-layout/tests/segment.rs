@@ -127,6 +127,27 @@ fn last_frame_and_last_drop() {
     assert_eq!(reader.heartbeat(), at(5));
 }
 
+/// Since when no frame came; nothing of the kind in a ring whose writer captures none, also after its file was deleted.
+#[test]
+fn a_writer_without_frames() {
+    let ring = Ring::new();
+    let silent_since = || Reader::attach(&ring, Start::Now).unwrap().silent_since();
+    let mut writer = create(&ring, 8);
+    let created = Reader::attach(&ring, Start::Now).unwrap().created();
+    assert_eq!(silent_since(), Some(created));
+    writer.set_no_frames();
+    assert_eq!(silent_since(), None);
+    std::fs::remove_file(ring.path()).unwrap();
+    writer.maintain(UnixTime::from_nanos(1));
+    let interface = writer.interface("router".parse().unwrap());
+    writer.count(interface, Counter::Seen);
+    writer.maintain(UnixTime::from_nanos(2));
+    assert_eq!(silent_since(), None);
+    drop(writer);
+    let _collector = create(&ring, 8);
+    assert_eq!(silent_since(), Some(UnixTime::from_nanos(2)));
+}
+
 #[test]
 fn slots_are_rounded_up_and_bounded() {
     for (asked, given) in [(0, 2), (1, 2), (2, 2), (3, 4), (100, 128), (65_536, 65_536)] {

@@ -6,6 +6,7 @@ use aw_tests::receiver::{Receiver, line};
 use aw_tests::rig::{program, run, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::tracker::{Tracking, dates, make_logs};
+use shm_layout::{Counter, RingName, UnixTime, Writer, WriterOptions};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -69,7 +70,9 @@ fn the_collector_comes_and_goes() {
     assert!(page(port).contains("<p class=empty>No data from the collector.</p>"));
     let receiver = Receiver::listening(&ring, &[]);
     wait_until("a collector runs", || {
-        page(port).contains("<p class=empty>No devices seen yet.</p>")
+        page(port).contains(
+            "<p class=empty>No devices seen yet: the collector has captured no frame.</p>",
+        )
     });
     assert!(!page(port).contains("No data from the collector"), "{}", page(port));
     receiver.send("127.0.0.2", &[&line(1, "192.0.2.7", 2, "66:66:66:66:66:66", "br0")]);
@@ -94,6 +97,76 @@ fn the_collector_comes_and_goes() {
     receiver.run.kill();
     wait_until("it was killed", || page(port).contains("no heartbeat from the collector, process"));
     tracking.run.stop().ok();
+}
+
+/// A writer of a ring, of which a frame was counted a quarter of an hour ago.
+fn writer(ring: &Ring, captures: bool) -> Writer {
+    let name: RingName = ring.name().parse().unwrap();
+    let options = WriterOptions { name, slots: 64, group: None, host: None };
+    let mut writer = Writer::create(&options).unwrap();
+    if !captures {
+        writer.set_no_frames();
+    }
+    let interface = writer.interface("eth0".parse().unwrap());
+    writer.count(interface, Counter::Seen);
+    let now = UnixTime::now();
+    writer.maintain(UnixTime::new(now.seconds() - 900, 0));
+    writer.maintain(now);
+    writer
+}
+
+/// A collector that captures nothing is silent, however long a device counts as online; the ring of aw-routeros, whose writer
+/// captures nothing by design, is not.
+#[test]
+fn silent_rings() {
+    let (lan, routers, directory) = (Ring::new(), Ring::new(), tempfile::tempdir().unwrap());
+    let [mut collector, mut changes] = [writer(&lan, true), writer(&routers, false)];
+    let state = directory.path().join(".state");
+    let (tracking, port) = serving(directory, &lan, &["--ring", routers.name(), "--online", "2h"]);
+    let silent = "it runs, and captures no frames (look at its interfaces)";
+    let mut page_of = |collector: &mut Writer| {
+        for writer in [collector, &mut changes] {
+            writer.maintain(UnixTime::now());
+        }
+        page(port)
+    };
+    wait_until("the collector is silent", || page_of(&mut collector).contains(silent));
+    let shown = page_of(&mut collector);
+    assert_eq!(shown.matches("class=\"now silent\"").count(), 1, "{shown}");
+    assert!(shown.contains(&format!("ring {}: {silent}", lan.name())), "{shown}");
+    let interface = collector.interface("eth0".parse().unwrap());
+    collector.count(interface, Counter::Seen);
+    wait_until("it captures", || !page_of(&mut collector).contains("class=\"now silent\""));
+    let mut health = program("aw-tracker", &["--health", "--ring", routers.name()]);
+    health.arg("--state-dir").arg(&state);
+    let health = run(health).ok();
+    assert!(health.stdout.contains("its writer runs"), "{health:?}");
+    drop(changes);
+    let ended = format!("ring {}: no aw-routeros runs (start it again)", routers.name());
+    wait_until("aw-routeros has ended", || {
+        collector.maintain(UnixTime::now());
+        page(port).contains(&ended)
+    });
+    assert!(!page(port).contains("<p class=empty>No data from the collector.</p>"));
+    tracking.run.stop().ok();
+}
+
+/// A name that is written into the file of names is on the page, without a signal.
+#[test]
+fn a_name_that_is_given_now() {
+    let (ring, directory) = (Ring::new(), tempfile::tempdir().unwrap());
+    let names = directory.path().join("names");
+    fs::write(&names, "").unwrap();
+    let receiver = Receiver::listening(&ring, &[]);
+    let option = names.to_str().unwrap().to_owned();
+    let (tracking, port) = serving(directory, &ring, &["--names", &option]);
+    receiver.send("127.0.0.2", &[&line(1, "192.0.2.7", 2, "66:66:66:66:66:66", "br0")]);
+    let name = || row(&page(port), "66:66:66:66:66:66");
+    wait_until("the device has no name", || name().contains(">unknown</bdi>"));
+    fs::write(&names, "66:66:66:66:66:66 Kitchen radio\n").unwrap();
+    wait_until("it has one", || name().contains(">Kitchen radio</bdi>"));
+    tracking.run.stop().ok();
+    receiver.run.stop().ok();
 }
 
 const MAC: &str = "00:00:5e:00:00:01";

@@ -73,9 +73,9 @@ fn check_ring(
             "no heartbeat from the collector, process {pid}: the last one was {heartbeat} (restart it)"
         ));
     }
-    let frame = Age::of(reader.last_frame().unwrap_or(reader.created()));
+    let frame = reader.silent_since().map(Age::of);
     if options.max_silence > 0
-        && let Age::Known(silence) = frame
+        && let Some(Age::Known(silence)) = frame
         && silence.as_secs() >= options.max_silence
     {
         return Err(format!(
@@ -112,7 +112,7 @@ fn check_ring(
     if let Some(behind) = events_behind(name, &reader, options, resumes)? {
         return Err(format!("{name} is {} behind", count_of(behind, "event", "events")));
     }
-    Ok(format!("last frame {frame}"))
+    Ok(frame.map_or("its writer runs".into(), |frame| format!("last frame {frame}")))
 }
 
 /// How long ago something was, by the system clock, which may have been set since.

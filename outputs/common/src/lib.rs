@@ -101,8 +101,10 @@ pub struct RingState {
     pub is_running: bool,
     /// Its last heartbeat; none if there is no ring.
     pub heartbeat: Option<UnixTime>,
-    /// The time of its last frame, if there was one.
-    pub last_frame: Option<UnixTime>,
+    /// Since when it captured no frame; none if there is no ring, or if its writer captures none.
+    pub silent_since: Option<UnixTime>,
+    /// Whether it captured a frame since there is this ring.
+    pub has_captured: bool,
     /// The progress of this output, with the events that it lost.
     pub checkpoint: Option<Checkpoint>,
     /// Why it lost the newest of them.

@@ -141,7 +141,7 @@ pub struct NearestSightings {
     pub mac: MacAddr,
     /// The MAC that sent the frames, if it is another one.
     pub source: Option<MacAddr>,
-    /// The first claim of all. A reader may omit it if nothing is near the time, and no claim was sent by another MAC.
+    /// The first claim of all, of those with a date if there are some. A reader may omit it if nothing is near the time, and no claim was sent by another MAC.
     pub first: Option<UnixTime>,
     pub before: Nearest,
     pub after: Nearest,
@@ -151,6 +151,15 @@ impl NearestSightings {
     pub fn new(network: usize, mac: MacAddr, source: Option<MacAddr>) -> NearestSightings {
         let (before, after) = (Nearest::default(), Nearest::default());
         NearestSightings { network, mac, source, first: None, before, after }
+    }
+
+    /// The earlier of two first claims. One since the clock was `set` comes before one that has no date.
+    pub fn first_of(
+        one: Option<UnixTime>,
+        other: Option<UnixTime>,
+        set: UnixTime,
+    ) -> Option<UnixTime> {
+        [one, other].into_iter().flatten().min_by_key(|time| (*time < set, *time))
     }
 
     /// Those of each MAC in a network together, from any sender of frames.

@@ -82,42 +82,49 @@ pub fn holders(
     merged.iter().for_each(|one| networks.entry(one.network).or_default().push(one));
     let mut frames = Frames::new();
     nearest.iter().for_each(|one| frames.entry((one.network, one.mac)).or_default().push(one));
+    // Also returns whether the record ends at this time.
     let in_network = |(network, all): (&usize, &Vec<&NearestSightings>)| {
         let mut found = counted::counted(all);
         let given = found.is_empty().then_some(Certainty::Probed);
         if found.is_empty() {
             found = counted::probes(all);
+        } else if edge::is_edge(&found, at) {
+            edge::add_owners(&mut found, all, at);
         }
         if let Some(set) = set.get(network) {
             let has_date = |time: Option<UnixTime>| time.is_some_and(|time| time >= *set);
             let is_dated = |one: &Counted| has_date(one.before) || has_date(one.after);
             if !found.iter().any(is_dated) {
                 let undated = holders_in_network(&found, at, given).into_iter();
-                return undated.map(|holder| Holder { before: None, ..holder }).collect();
+                let undated = undated.map(|holder| Holder { before: None, ..holder });
+                return (undated.collect(), false);
             }
             found.retain(is_dated);
             found
                 .iter_mut()
                 .for_each(|one| one.before = one.before.filter(|_| has_date(one.before)));
         }
-        if edge::is_edge(&found, at) {
+        let is_edge = given.is_none() && edge::is_edge(&found, at);
+        if is_edge {
             edge::remove_forged(&mut found, &frames, at);
         }
-        holders_in_network(&found, at, given)
+        (holders_in_network(&found, at, given), is_edge)
     };
     let with_forged = |network: (&usize, &Vec<&NearestSightings>)| {
-        let mut holders: Vec<Holder> = in_network(network);
+        let (mut holders, is_edge): (Vec<Holder>, bool) = in_network(network);
         for holder in &mut holders {
             let all = frames.get(&(holder.network, holder.mac)).map_or(&[][..], Vec::as_slice);
             holder.add_frames(all, at);
         }
-        if holders.iter().any(|holder| holder.is_at_edge(at)) {
-            edge::rank(&mut holders, &frames);
-        }
+        // Those that get no row for want of room are no forged claims.
         let mut known: HashSet<MacAddr> = holders.iter().map(|holder| holder.mac).collect();
+        let number = holders.len();
+        if is_edge && holders.iter().any(|holder| holder.certainty == Certainty::Contested) {
+            edge::rank(&mut holders, &frames, set.get(network.0).copied());
+        }
         let forged = network.1.iter().filter(|one| !known.contains(&one.mac));
         let mut forged: Vec<Holder> = forged
-            .filter_map(|one| forged_claim(frames.get(&(one.network, one.mac))?, at, holders.len()))
+            .filter_map(|one| forged_claim(frames.get(&(one.network, one.mac))?, at, number))
             .collect();
         known.extend(forged.iter().map(|holder| holder.mac));
         let passed_over = passed_over(network.1, at, &known);
@@ -152,11 +159,6 @@ impl Holder {
             is_forged,
             passed_over,
         }
-    }
-
-    /// Whether it is contested, and the record has nothing on one side.
-    fn is_at_edge(&self, at: UnixTime) -> bool {
-        self.certainty == Certainty::Contested && near(self.before, at) != near(self.after, at)
     }
 
     fn is_near(&self, at: UnixTime) -> bool {
@@ -228,7 +230,7 @@ fn holders_in_network(all: &[Counted], at: UnixTime, given: Option<Certainty>) -
         .map(|one| {
             let Counted { before, after, .. } = *one;
             let certainty = given.unwrap_or(match (before, after) {
-                _ if contested => Certainty::Contested,
+                _ if contested && is_near(one) => Certainty::Contested,
                 _ if last.is_some() && next.is_some() && last != next => Certainty::Changed,
                 (Some(_), Some(_)) if near(before) && near(after) => Certainty::Sure,
                 (Some(_), Some(_)) => Certainty::Likely,

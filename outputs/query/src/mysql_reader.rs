@@ -227,7 +227,7 @@ impl HistoryReader for MysqlReader {
         })
     }
 
-    /// Two queries, because the server can answer each of them from an index alone, in one step for each
+    /// Three queries, because the server can answer each of them from an index alone, in one step for each
     /// pairing and origin. All rows have the same address, but MariaDB uses the index only if it is grouped by it, too.
     fn nearest(&mut self, ip: IpAddr, at: UnixTime) -> Result<Vec<NearestSightings>, Error> {
         let (log, address) = (self.log.clone(), hex_ip(ip));
@@ -238,9 +238,14 @@ impl HistoryReader for MysqlReader {
         let mut found: HashMap<Key, NearestSightings> = HashMap::new();
         let source = self.source;
         let by_source = if source == "NULL" { String::new() } else { format!("{source}, ") };
-        for (end, nearer, range) in
-            [("max", UnixTime::max as Nearer, until), ("min", UnixTime::min, since)]
-        {
+        // The first claim since the clock was set; an earlier one where there is no other.
+        let [_, set] = self.clocks.asked(TimeRange { from: at, to: at }).limits();
+        let [undated, dated] = [TimeRange { to: set, ..until }, TimeRange { from: set, ..until }];
+        for (end, nearer, range) in [
+            ("max", UnixTime::max as Nearer, dated),
+            ("min", UnixTime::min, since),
+            ("max", UnixTime::max, undated),
+        ] {
             let times = times(range);
             let select = format!(
                 "SELECT {PAIRING}, unix_timestamp({end}(tstamp)), origin_id, {source}, unix_timestamp(min(tstamp)) FROM {log} WHERE ip_address = {address}{times}
@@ -259,10 +264,8 @@ impl HistoryReader for MysqlReader {
                 let side = if end == "max" { &mut nearest.before } else { &mut nearest.after };
                 let evidence = origin(row, 5, source);
                 side.add(evidence, time, nearer);
-                let is_claim = evidence == Evidence::Claim
-                    || evidence == Evidence::FrameSource && source.is_some();
-                let first = first.filter(|_| is_claim);
-                nearest.first = [nearest.first, first].into_iter().flatten().min();
+                let first = first.filter(|_| origin(row, 5, None) == Evidence::Claim);
+                nearest.first = NearestSightings::first_of(nearest.first, first, set);
             })?;
         }
         Ok(found.into_values().collect())

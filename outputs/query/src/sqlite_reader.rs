@@ -131,13 +131,20 @@ impl SqliteReader {
         Ok(())
     }
 
-    /// The first claim of a pairing.
-    fn first_claim(database: &Connection, pairing: &Pairing) -> rusqlite::Result<Option<UnixTime>> {
+    /// The first claim of a pairing since the clock was `set`; an earlier one if there is no other.
+    fn first_claim(
+        database: &Connection,
+        (pairing, set): (&Pairing, UnixTime),
+    ) -> rusqlite::Result<Option<UnixTime>> {
         let select = format!(
-            "SELECT time FROM sighting WHERE pairing = ? AND origin NOT IN ({NO_CLAIM}) ORDER BY time LIMIT 1"
+            "SELECT time FROM sighting WHERE pairing = ? AND time >= ? AND origin NOT IN ({NO_CLAIM}) ORDER BY time LIMIT 1"
         );
-        let first = database.prepare_cached(&select)?.query_row([pairing.id], |row| row.get(0));
-        Ok(first.optional()?.map(UnixTime::from_nanos))
+        let mut statement = database.prepare_cached(&select)?;
+        let mut since =
+            |time: i64| statement.query_row([pairing.id, time], |row| row.get(0)).optional();
+        let first =
+            since(set.as_nanos())?.map_or_else(|| since(i64::MIN), |first| Ok(Some(first)))?;
+        Ok(first.map(UnixTime::from_nanos))
     }
 
     /// The pairings of an address, without those that are not valid.
@@ -274,6 +281,7 @@ impl HistoryReader for SqliteReader {
             type Key = (usize, MacAddr, Option<MacAddr>);
             let mut found: HashMap<Key, NearestSightings> = HashMap::new();
             let pairings = history.pairings_of(ip)?;
+            let clocks = history.places.clocks().asked(TimeRange { from: at, to: at });
             let with_first = pairings.iter().any(|pairing| pairing.source.is_some());
             for pairing in pairings {
                 let Pairing { network, mac, source, .. } = pairing;
@@ -286,8 +294,9 @@ impl HistoryReader for SqliteReader {
                 let mut times =
                     [nearest.before, nearest.after].into_iter().flat_map(|side| side.all());
                 if with_first || times.any(|time| near(time, at)) {
-                    let first = SqliteReader::first_claim(database, &pairing)?;
-                    nearest.first = [nearest.first, first].into_iter().flatten().min();
+                    let set = clocks.set_at(network);
+                    let first = SqliteReader::first_claim(database, (&pairing, set))?;
+                    nearest.first = NearestSightings::first_of(nearest.first, first, set);
                 }
             }
             Ok(found.into_values().collect())

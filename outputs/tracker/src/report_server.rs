@@ -20,7 +20,10 @@ use jiff::{Zoned, civil::Date};
 
 use self::page_bytes::{PageBytes, SentPages};
 use crate::{
-    activity_report::{html, now::Live},
+    activity_report::{
+        html,
+        now::{Live, RingStatus},
+    },
     local_time::is_dated,
     log_dir::{LogKind, file_name, list_logs},
     report_thread::{REPORT_FILE, ReportPaths, ReportRequest, build},
@@ -85,6 +88,7 @@ struct Made {
 #[derive(PartialEq)]
 struct Origin {
     live: u64,
+    rings: Vec<RingStatus>,
     /// Who is online depends on it.
     minute: (Date, i8, i8),
     /// Kind and day of each log; inode, size and time of its last change.
@@ -152,7 +156,8 @@ impl PageMaker {
             (kind, date, state.unwrap_or_default())
         };
         let logs = list_logs(directory)?.into_iter().map(state).collect();
-        Ok(Origin { live: live.version, minute: (at.date(), at.hour(), at.minute()), logs })
+        let (rings, minute) = (live.statuses(at), (at.date(), at.hour(), at.minute()));
+        Ok(Origin { live: live.version, rings, minute, logs })
     }
 }
 

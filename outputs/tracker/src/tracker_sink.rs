@@ -18,7 +18,7 @@ use shm_layout::{Kind, RingName, UnixTime};
 use crate::{
     activity::{Activity, RowKey},
     activity_report::{OTHER_DAY, now::Live},
-    daily_logs::{Clocks, DailyLogs, LogAction},
+    daily_logs::{Clocks, DailyLogs, LogAction, LogConfig},
     day_log::DayLog,
     log_dir::{LogDir, LogKind, file_name, list_logs, read_log},
     log_format,
@@ -166,9 +166,14 @@ impl<'a> TrackerSink<'a> {
                 "{why} (sightings of that day are not recorded; trying again every minute)"
             ));
             self.logs.log_error(&why);
+            lock(&self.live).set_unread(date, &why);
             self.unreadable.push(date);
         }
-        Ok(!self.unreadable.contains(&date))
+        let is_open = !self.unreadable.contains(&date);
+        if is_open {
+            lock(&self.live).set_read(date);
+        }
+        Ok(is_open)
     }
 
     /// Applies a file of names that changed.
@@ -178,8 +183,14 @@ impl<'a> TrackerSink<'a> {
             && let Ok(config) = self.options.effective_config()
         // an error is reported at SIGHUP
         {
-            self.logs.reconfigure(config.logs, self.zone.clone());
+            self.configure(config.logs);
         }
+    }
+
+    /// Applies other settings, to the logs and to the page.
+    fn configure(&mut self, config: LogConfig) {
+        lock(&self.live).configure(config.clone());
+        self.logs.reconfigure(config, self.zone.clone());
     }
 
     /// Carries out what is due.
@@ -339,8 +350,7 @@ impl Sink for TrackerSink<'_> {
                 if (log_dir, report_dir) != (&self.config.log_dir, &self.config.report_dir) {
                     info("LOGDIR or REPORTDIR changed; restart aw-tracker to apply that");
                 }
-                lock(&self.live).configure(config.logs.clone());
-                self.logs.reconfigure(config.logs, self.zone.clone());
+                self.configure(config.logs);
                 info("configuration read again");
             }
             Err(Error::Failed(why)) => {

@@ -14,7 +14,8 @@ use crate::{change::Change, config::RouterName};
 pub struct ChangeRing(Mutex<Writer>);
 
 impl ChangeRing {
-    pub fn new(writer: Writer) -> ChangeRing {
+    pub fn new(mut writer: Writer) -> ChangeRing {
+        writer.set_no_frames();
         ChangeRing(Mutex::new(writer))
     }
 
@@ -42,5 +43,26 @@ impl ChangeRing {
         if let Some(change) = change {
             warn(change);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shm_layout::{Reader, RingName, Start, WriterOptions};
+
+    use super::*;
+
+    /// Outputs must not take it for a collector that captures nothing.
+    #[test]
+    fn no_frames_are_expected() {
+        let name: RingName = format!("/aw-test-changes-{}", std::process::id()).parse().unwrap();
+        let options = WriterOptions { name: name.clone(), slots: 64, group: None, host: None };
+        let ring = ChangeRing::new(Writer::create(&options).unwrap());
+        ring.maintain();
+        let reader = Reader::attach(&name, Start::Now).unwrap();
+        assert_eq!(reader.silent_since(), None);
+        drop(ring);
+        std::fs::remove_file(name.path()).unwrap();
+        let _ = std::fs::remove_file(format!("{}.lock", name.path().display()));
     }
 }

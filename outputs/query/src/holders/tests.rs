@@ -69,10 +69,14 @@ fn how_sure() {
     );
     assert_eq!(found(&[(1, Some(5), None), (2, Some(601), None)]), [(1, "one-sided", 0)]);
     assert_eq!(found(&[(1, Some(700), None), (2, Some(800), None)]), [(1, "one-sided", 0)]);
-    // Another MAC comes after the gap.
+    // Another MAC comes after the gap: both stay.
     assert_eq!(
         found(&[(1, Some(5), None), (2, Some(7), None), (3, None, Some(9000))]),
-        [(1, "changed", 1), (3, "changed", 2)]
+        [(1, "contested", 1), (2, "contested", 1), (3, "changed", 2)]
+    );
+    assert_eq!(
+        found(&[(1, Some(5), None), (3, None, Some(9000))]),
+        [(1, "changed", 0), (3, "changed", 1)]
     );
     // Both are seen.
     assert_eq!(

@@ -148,6 +148,9 @@ fn devices(page: &mut String, report: &ActivityReport) -> fmt::Result {
     let empty = match &report.now {
         _ if !devices.is_empty() => "",
         Some(now) if now.is_silent => "<p class=empty>No data from the collector.</p>",
+        Some(now) if now.is_new => {
+            "<p class=empty>No devices seen yet: the collector has captured no frame.</p>"
+        }
         Some(_) => "<p class=empty>No devices seen yet.</p>",
         None => "<p class=empty>No devices seen.</p>",
     };

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use jiff::{ToSpan, civil::date, tz::TimeZone};
+use shm_layout::UnixTime;
 
 use super::*;
 use crate::daily_logs::LogConfig;
@@ -58,6 +59,31 @@ fn pages_are_made_when_something_changed() {
     let later = at.checked_add(20.minutes()).unwrap();
     assert!(text(&maker.page(begun + hour * 10, &later).unwrap()).contains("<b>0 online</b>"));
     assert_eq!(number(), 4);
+}
+
+/// A page of the same minute says that the collector went silent, and that it is back.
+#[test]
+fn a_change_of_the_collector_makes_a_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let maker = maker(directory.path());
+    let (begun, at) = (Instant::now(), noon());
+    let second = |second: i64| at.checked_add(second.seconds()).unwrap();
+    let heartbeat = |at: &Zoned| {
+        let time = UnixTime::new(at.timestamp().as_second(), 0);
+        let mut state = crate::activity_report::now::tests::state(Some(0), Some(0), true);
+        (state.heartbeat, state.silent_since) = (Some(time), Some(time));
+        lock(&maker.live).observe(&state);
+    };
+    let has_data = |number: u64, at: &Zoned| {
+        let page = maker.page(begun + Duration::from_secs(3_600 * number), at).unwrap();
+        !text(&page).contains("No data from the collector since 2026-11-28 12:00:00")
+    };
+    heartbeat(&at);
+    assert!(has_data(0, &at) && has_data(1, &second(10)));
+    assert!(!has_data(2, &second(11)));
+    heartbeat(&second(12));
+    assert!(has_data(3, &second(12)));
+    assert_eq!(lock(&maker.made).number, 3);
 }
 
 /// Errors are no page of before: after them, a page is made again.
