@@ -28,6 +28,7 @@ pub mod mariadb;
 pub mod mirrored;
 pub mod mosquitto;
 pub mod mount;
+pub mod moving;
 pub mod mysql_login;
 pub mod neighbor;
 pub mod receiver;

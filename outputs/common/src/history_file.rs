@@ -4,7 +4,7 @@
 //!
 //! A reader trusts no line: lengths and numbers are bounded, and an unknown field is an error.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{borrow::Cow, net::IpAddr, ops::RangeInclusive};
 
 use aw_service::is_hidden;
 use jiff::Timestamp;
@@ -16,9 +16,14 @@ const VERSION: u32 = 1;
 
 /// Characters of a name, at most: a host name in MySQL's tables has as many.
 const MAX_NAME: usize = 255;
-/// Sightings that a line stands for, and their number within their second, at most.
-const MAX_COUNT: u64 = 1_000_000;
+/// Rows that a line stands for, at most, so that a damaged line adds no more. More of them have several lines.
+const MAX_COUNT: u64 = 10_000;
+/// Their number within their second, at most.
 const MAX_NTH: u64 = 1_000_000_000;
+/// Bytes of a user's name, at most, as in events.
+const MAX_USER: usize = 16;
+const VLANS: RangeInclusive<i64> = -1..=4095;
+const ORIGINS: RangeInclusive<i64> = 0..=255;
 
 /// Where something was seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -45,6 +50,30 @@ pub struct HistoryCount {
     /// The number, from 1, of the first one of them among all rows that are the same in tables with whole seconds, without
     /// rings, outer VLANs and routers: those of MySQL.
     pub nth: u64,
+    /// Rows that are equal in everything, too, and have lines of their own.
+    pub before: u64,
+}
+
+impl HistoryCount {
+    /// The counts of the lines that these rows need.
+    pub fn parts(self) -> impl Iterator<Item = HistoryCount> {
+        let HistoryCount { count, nth, before } = self;
+        (0..count).step_by(MAX_COUNT as usize).map(move |done| HistoryCount {
+            count: (count - done).min(MAX_COUNT),
+            nth: nth.saturating_add(done),
+            before: before.saturating_add(done),
+        })
+    }
+
+    fn check(self) -> Result<HistoryCount, String> {
+        let HistoryCount { count, nth, before } = self;
+        match (1..=MAX_COUNT).contains(&count) && (1..=MAX_NTH).contains(&nth) && before < nth {
+            true => Ok(self),
+            false => Err(format!(
+                "count is 1 to {MAX_COUNT}, nth is 1 to {MAX_NTH}, and before is less than nth"
+            )),
+        }
+    }
 }
 
 /// Sightings of a pairing at a time.
@@ -136,9 +165,29 @@ struct Fields<'a> {
     count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nth: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<u64>,
 }
 
 impl HistoryLine {
+    /// The rows that it stands for; none of the first and of the last line.
+    pub fn times(&self) -> Option<HistoryCount> {
+        match self {
+            HistoryLine::Sighting(HistorySighting { times, .. })
+            | HistoryLine::Change(HistoryChange { times, .. }) => Some(*times),
+            HistoryLine::Begin | HistoryLine::End(_) => None,
+        }
+    }
+
+    /// The same for other ones of the rows that are equal.
+    pub fn set_times(&mut self, new: HistoryCount) {
+        match self {
+            HistoryLine::Sighting(HistorySighting { times, .. })
+            | HistoryLine::Change(HistoryChange { times, .. }) => *times = new,
+            HistoryLine::Begin | HistoryLine::End(_) => {}
+        }
+    }
+
     /// Appends the line with its end. Characters that a terminal would obey are escaped. None if a value is none that a
     /// line can have: another program wrote it.
     pub fn write(&self, to: &mut Vec<u8>) -> Option<()> {
@@ -152,15 +201,18 @@ impl HistoryLine {
                 Fields {
                     mac: Some(mac.to_string().into()),
                     ip: Some(*ip),
-                    origin: Some(i32::try_from(*origin).ok()?),
+                    origin: Some(within(&ORIGINS, *origin)?),
                     source: source.map(|source| source.to_string().into()),
                     ..Fields::seen(place, *time, *times)?
                 }
             }
             HistoryLine::Change(change) => {
                 let HistoryChange { place, time, user, added, removed, times } = change;
+                if user.len() > MAX_USER {
+                    return None;
+                }
                 Fields {
-                    user: Some(within_limit(user)?.into()),
+                    user: Some(user.into()),
                     lines_added: Some(*added),
                     lines_removed: Some(*removed),
                     ..Fields::seen(place, *time, *times)?
@@ -206,56 +258,64 @@ impl HistoryLine {
     }
 }
 
+impl HistoryPlace {
+    /// What every place has that a collector saw. An error says what is wrong.
+    fn check(&self) -> Result<(), String> {
+        let HistoryPlace { host, ring, interface, vlan, outer_vlan, router } = self;
+        for (what, name) in [("host", host), ("interface", interface)] {
+            if name.len() > MAX_NAME && name.chars().count() > MAX_NAME {
+                return Err(format!("{what} has more than {MAX_NAME} characters"));
+            }
+        }
+        if !ring.is_empty() && ring.parse::<RingName>().is_err() {
+            return Err("its ring is no name of a ring".into());
+        }
+        if !router.is_empty() && router.parse::<IpAddr>().is_err() {
+            return Err("its router is no IP address".into());
+        }
+        match VLANS.contains(vlan) && VLANS.contains(outer_vlan) {
+            true => Ok(()),
+            false => Err(format!("a VLAN is {} to {}", VLANS.start(), VLANS.end())),
+        }
+    }
+}
+
 impl Fields<'_> {
     fn seen(place: &HistoryPlace, time: UnixTime, times: HistoryCount) -> Option<Fields<'_>> {
         let HistoryPlace { host, ring, interface, vlan, outer_vlan, router } = place;
-        let number = |vlan: &i64| i32::try_from(*vlan).ok();
         let tagged = |vlan| Some(vlan).filter(|vlan| *vlan != 0);
-        if [host, ring, interface, router].into_iter().any(|name| within_limit(name).is_none()) {
-            return None;
-        }
-        if !ring.is_empty() && ring.parse::<RingName>().is_err() {
-            return None;
-        }
-        if !(1..=MAX_COUNT).contains(&times.count) || times.nth > MAX_NTH {
-            return None;
-        }
+        place.check().ok()?;
+        times.check().ok()?;
         Some(Fields {
             time: Some(Timestamp::from_nanosecond(time.as_nanos().into()).ok()?.to_string()),
             host: Some(host.into()),
             ring: Some(ring.into()).filter(|_| !ring.is_empty()),
             interface: Some(interface.into()),
-            vlan: tagged(number(vlan)?),
-            outer_vlan: tagged(number(outer_vlan)?),
+            vlan: tagged(within(&VLANS, *vlan)?),
+            outer_vlan: tagged(within(&VLANS, *outer_vlan)?),
             router: Some(router.into()).filter(|_| !router.is_empty()),
             count: Some(times.count).filter(|count| *count > 1),
             nth: Some(times.nth).filter(|nth| *nth > 1),
+            before: Some(times.before).filter(|before| *before > 0),
             ..Fields::default()
         })
     }
 
     fn place(&self) -> Result<HistoryPlace, String> {
-        let name = |name: &'static str, value: &Option<Cow<str>>| {
-            let value = value.as_deref().unwrap_or_default();
-            let long = || format!("{name} has more than {MAX_NAME} characters");
-            within_limit(value).map(str::to_owned).ok_or_else(long)
-        };
+        let name = |value: &Option<Cow<str>>| value.as_deref().unwrap_or_default().to_owned();
         if self.host.is_none() || self.interface.is_none() {
             return Err("it has no host, or no interface".into());
         }
-        let ring = name("ring", &self.ring)?;
-        if self.ring.is_some() && ring.parse::<RingName>().is_err() {
-            return Err("its ring is no name of a ring".into());
-        }
         let vlan = |vlan: Option<i32>| i64::from(vlan.unwrap_or(0));
-        Ok(HistoryPlace {
-            host: name("host", &self.host)?,
-            ring,
-            interface: name("interface", &self.interface)?,
+        let place = HistoryPlace {
+            host: name(&self.host),
+            ring: name(&self.ring),
+            interface: name(&self.interface),
             vlan: vlan(self.vlan),
             outer_vlan: vlan(self.outer_vlan),
-            router: name("router", &self.router)?,
-        })
+            router: name(&self.router),
+        };
+        place.check().map(|()| place)
     }
 
     fn time(&self) -> Result<UnixTime, String> {
@@ -268,10 +328,7 @@ impl Fields<'_> {
 
     fn times(&self) -> Result<HistoryCount, String> {
         let (count, nth) = (self.count.unwrap_or(1), self.nth.unwrap_or(1));
-        if !(1..=MAX_COUNT).contains(&count) || !(1..=MAX_NTH).contains(&nth) {
-            return Err(format!("count is 1 to {MAX_COUNT}, and nth 1 to {MAX_NTH}"));
-        }
-        Ok(HistoryCount { count, nth })
+        HistoryCount { count, nth, before: self.before.unwrap_or(0) }.check()
     }
 
     fn sighting(&self) -> Result<HistorySighting, String> {
@@ -280,6 +337,9 @@ impl Fields<'_> {
         };
         if self.lines_added.is_some() || self.lines_removed.is_some() {
             return Err("a sighting has no lines_added and no lines_removed".into());
+        }
+        if !ORIGINS.contains(&i64::from(*origin)) {
+            return Err(format!("origin is 0 to {}", ORIGINS.end()));
         }
         let mac: MacAddr = mac.parse()?;
         let source: Option<MacAddr> = self.source.as_deref().map(str::parse).transpose()?;
@@ -304,15 +364,18 @@ impl Fields<'_> {
         if self.mac.is_some() || self.ip.is_some() || self.origin.is_some() {
             return Err("a configuration change has no mac, no ip and no origin".into());
         }
-        let user = within_limit(user).ok_or("its user is too long")?.to_owned();
+        if user.len() > MAX_USER {
+            return Err(format!("its user has more than {MAX_USER} bytes"));
+        }
+        let user = user.clone().into_owned();
         let (added, removed) = (*added, *removed);
         let (place, time, times) = (self.place()?, self.time()?, self.times()?);
         Ok(HistoryChange { place, time, user, added, removed, times })
     }
 }
 
-fn within_limit(text: &str) -> Option<&str> {
-    Some(text).filter(|text| text.len() <= MAX_NAME || text.chars().count() <= MAX_NAME)
+fn within(range: &RangeInclusive<i64>, number: i64) -> Option<i32> {
+    i32::try_from(number).ok().filter(|_| range.contains(&number))
 }
 
 #[cfg(test)]

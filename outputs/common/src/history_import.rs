@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aw_service::{Error, FileKind, failed, info, open_file};
+use aw_service::{Error, FileKind, count_of, failed, info, open_file};
 
 use crate::HistoryLine;
 
-/// Lines of a batch.
-const BATCH: usize = 10_000;
+/// Rows of a batch: so many, and those of the line that reaches it. That bounds how long others wait, and the memory.
+const BATCH: u64 = 10_000;
 /// Bytes of a line, at most: four names of 255 characters, each escaped, and the rest.
 const MAX_LINE: u64 = 16 << 10;
 /// How often progress is reported.
@@ -22,6 +22,11 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// A database into which a history is imported.
 pub trait HistoryTarget {
+    /// Whether the database can have the rows of a line; why not.
+    fn check(&self, _line: &HistoryLine) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Adds the rows of these lines that are missing, all or none. Returns how many it added.
     fn add(&mut self, batch: &[HistoryLine]) -> Result<u64, Error>;
 }
@@ -60,6 +65,9 @@ struct Progress {
     added: u64,
     /// The number of the last line that is in the database.
     last: u64,
+    /// Rows that the database cannot have, and the first one: its line and the reason.
+    left_out: u64,
+    first_left_out: String,
 }
 
 impl Progress {
@@ -78,7 +86,7 @@ pub fn import_history(
     let HistorySource { name, reader, size } = source;
     let mut reader = BufReader::with_capacity(256 << 10, reader);
     let (mut bytes, mut number, mut read) = (Vec::new(), 0_u64, 0_u64);
-    let mut batch = Vec::with_capacity(BATCH);
+    let (mut batch, mut rows) = (Vec::new(), 0);
     let (mut done, mut reported) = (Progress::default(), Instant::now());
     // Lines since the first line of the file, or of one that was appended to it; None before and after.
     let mut open: Option<u64> = None;
@@ -92,7 +100,10 @@ pub fn import_history(
         }
         let line = parse(&bytes, number, program).and_then(|line| {
             match (&line, open) {
-                (HistoryLine::Begin, _) => open = Some(0),
+                (HistoryLine::Begin, None) => open = Some(0),
+                (HistoryLine::Begin, Some(_)) => {
+                    return Err("the file before it has no last line: its export ended early, or it is cut (export it again)".into());
+                }
                 (_, None) => return Err("it is not of a file that aw-query export wrote".into()),
                 (HistoryLine::End(lines), Some(count)) if *lines == count => open = None,
                 (HistoryLine::End(lines), Some(count)) => {
@@ -103,8 +114,19 @@ pub fn import_history(
             Ok(line)
         });
         match line {
-            Ok(HistoryLine::Begin | HistoryLine::End(_)) => {}
-            Ok(line) => batch.push(line),
+            Ok(line) => match (line.times(), target.check(&line)) {
+                (None, _) => {}
+                (Some(times), Ok(())) => {
+                    rows += times.count;
+                    batch.push(line);
+                }
+                (Some(times), Err(why)) => {
+                    if done.left_out == 0 {
+                        done.first_left_out = format!("line {number}: {why}");
+                    }
+                    done.left_out += times.count;
+                }
+            },
             Err(why) => {
                 let before = match done.last {
                     0 => "nothing is imported".into(),
@@ -115,8 +137,9 @@ pub fn import_history(
                 )));
             }
         }
-        if batch.len() == BATCH {
+        if rows >= BATCH {
             add(&mut batch, number, target, &mut done)?;
+            rows = 0;
             if reported.elapsed() >= REPORT_EVERY {
                 reported = Instant::now();
                 let part =
@@ -130,6 +153,11 @@ pub fn import_history(
     add(&mut batch, number, target, &mut done)?;
     info(done.text());
     match open {
+        None if done.left_out > 0 => Err(failed(format_args!(
+            "import {name}: {} not imported, the first of {}; all others are imported",
+            count_of(done.left_out, "row is", "rows are"),
+            done.first_left_out
+        ))),
         None if done.last > 0 || number > 1 => Ok(()),
         None => Err(failed(format_args!("import {name}: it is empty"))),
         Some(_) => Err(failed(format_args!(
@@ -147,12 +175,8 @@ fn add(
     if batch.is_empty() {
         return Ok(());
     }
-    let rows = batch.iter().map(|line| match line {
-        HistoryLine::Sighting(sighting) => sighting.times.count,
-        HistoryLine::Change(change) => change.times.count,
-        HistoryLine::Begin | HistoryLine::End(_) => 0,
-    });
-    done.rows += rows.sum::<u64>();
+    let times = batch.iter().filter_map(HistoryLine::times);
+    done.rows += times.map(|times| times.count).sum::<u64>();
     done.added += target.add(batch)?;
     done.lines += batch.len() as u64;
     done.last = number;
@@ -186,6 +210,15 @@ mod tests {
     struct Batches(Vec<usize>);
 
     impl HistoryTarget for Batches {
+        fn check(&self, line: &HistoryLine) -> Result<(), String> {
+            match line {
+                HistoryLine::Sighting(sighting) if sighting.place.host == "odd" => {
+                    Err("no place for it".into())
+                }
+                _ => Ok(()),
+            }
+        }
+
         fn add(&mut self, batch: &[HistoryLine]) -> Result<u64, Error> {
             self.0.push(batch.len());
             Ok(1)
@@ -214,10 +247,32 @@ mod tests {
         assert_eq!(imported(file(0)), (Ok(()), vec![]));
         assert_eq!(imported(file(3)), (Ok(()), vec![3]));
         assert_eq!(imported(file(2) + &file(1)), (Ok(()), vec![3]), "one after the other");
-        assert_eq!(imported(file(25_000)), (Ok(()), vec![BATCH, BATCH, 5000]));
+        assert_eq!(imported(file(25_000)), (Ok(()), vec![10_000, 10_000, 5000]));
         let (done, batches) = imported(BEGIN.to_owned() + LINE + &end(2));
         assert!(done.unwrap_err().contains("line 3: 1 lines precede it, not 2"));
         assert_eq!(batches, [] as [usize; 0]);
+    }
+
+    /// A batch has a number of rows, and not of lines.
+    #[test]
+    fn batches_of_rows() {
+        let many = LINE.replace("\"origin\":0", "\"origin\":0,\"count\":9000");
+        let text = BEGIN.to_owned() + &many.repeat(5) + "{\"end_after_lines\":5}\n";
+        assert_eq!(imported(text), (Ok(()), vec![2, 2, 1]));
+    }
+
+    /// Rows that the database cannot have do not stop the others, and are reported at the end.
+    #[test]
+    fn rows_that_the_database_cannot_have() {
+        let odd = LINE.replace("\"gw\"", "\"odd\"");
+        let twice = odd.replace("\"origin\":0", "\"origin\":0,\"count\":2");
+        let text = [BEGIN, LINE, &odd, LINE, &twice, "{\"end_after_lines\":4}\n"].concat();
+        let (done, batches) = imported(text);
+        let why = done.unwrap_err();
+        for part in ["3 rows are not imported", "the first of line 3: no place for it"] {
+            assert!(why.contains(part), "{why}");
+        }
+        assert_eq!(batches, [2]);
     }
 
     /// A damaged line ends the import before its batch; what is cut between lines is imported, and reported.
@@ -228,14 +283,22 @@ mod tests {
         let why = done.unwrap_err();
         assert!(why.contains("line 10502: "), "{why}");
         assert!(why.contains("lines up to 10001 are imported"), "{why}");
-        assert_eq!(batches, [BATCH]);
+        assert_eq!(batches, [10_000]);
         let (done, batches) = imported(&many);
         assert!(done.unwrap_err().contains("it has no last line"));
-        assert_eq!(batches, [BATCH, 500]);
+        assert_eq!(batches, [10_000, 500]);
+        // Another file after it does not hide that, and one may be cut before any row.
+        for cut in [BEGIN.to_owned() + LINE, BEGIN.to_owned()] {
+            let whole = BEGIN.to_owned() + LINE + "{\"end_after_lines\":1}\n";
+            let (done, batches) = imported(cut + &whole);
+            let why = done.unwrap_err();
+            assert!(why.contains("the file before it has no last line"), "{why}");
+            assert_eq!(batches, [] as [usize; 0]);
+        }
         let half = &many[..many.len() - 20];
         let (done, batches) = imported(half);
         assert!(done.unwrap_err().contains("line 10501: it is not complete"));
-        assert_eq!(batches, [BATCH]);
+        assert_eq!(batches, [10_000]);
         for (bad, why) in [
             (b"".to_vec(), "it is empty"),
             (LINE.into(), "line 1: it is not of a file that aw-query export wrote"),

@@ -254,8 +254,9 @@ pub fn run<S: Sink>(
     })
 }
 
-/// Runs a command of an output that ends by itself: without rings and state, and otherwise with the privileges of the output.
-/// If root starts it, it becomes `user`, unless `-u` names another one.
+/// Runs a command of an output that adds to its destination and ends by itself: without rings, and otherwise with the privileges
+/// of the output. If root starts it, it becomes `user`, unless `-u` names another one. It is refused while the output of this
+/// state directory, or of the service's one in it, has a queue: what is queued would be stored in addition.
 pub fn run_once(
     name: &'static str,
     options: &RingOptions,
@@ -264,6 +265,14 @@ pub fn run_once(
     work: impl FnOnce() -> Result<(), Error>,
 ) -> ExitCode {
     aw_service::run(name, &options.service, |startup| {
+        let directory = options.state_path();
+        for directory in [&directory, &directory.join(name)] {
+            if let Ok(Some(outage)) = outage_file::outage_of(directory, name) {
+                return Err(failed(format_args!(
+                    "import: {outage}; such events are added without a comparison with what is imported (wait until --health reports no queue; if the queue is for another database, name another directory with --state-dir)"
+                )));
+            }
+        }
         let mut options = options.clone();
         if options.service.user.is_none() && rustix::process::geteuid().is_root() {
             options.service.user = user.map(|user| user.to_string());

@@ -29,8 +29,12 @@ const BATCH: Budget =
 const SEARCHES: usize = 100;
 /// What is within a statement beside a row, in bytes.
 const ROOM: usize = 8 << 10;
-/// Characters of a name of an interface or router, and of the user who changed a router.
+/// Characters of a name of an interface or router.
 const MAX_NAME: usize = 16;
+/// Numbers of server errors: a lock that others had for too long, and a deadlock.
+const LOCKED: [u16; 2] = [1205, 1213];
+/// How often a batch is tried: each waits 2 s for a lock.
+const LOCK_TRIES: u32 = 15;
 
 /// Adds lines to the tables of a server.
 pub struct MysqlTarget {
@@ -68,7 +72,7 @@ struct Demand {
 }
 
 impl Demand {
-    fn add(&mut self, HistoryCount { count, nth }: HistoryCount) {
+    fn add(&mut self, HistoryCount { count, nth, .. }: HistoryCount) {
         self.rows = self.rows.max(nth - 1 + count);
         self.of_lines += count;
     }
@@ -128,35 +132,9 @@ impl MysqlTarget {
         ))
     }
 
-    /// The tables cannot have everything that a line can.
-    fn check(&self, line: &HistoryLine) -> Result<(), Error> {
-        let (place, source, user) = match line {
-            HistoryLine::Sighting(HistorySighting { place, source, .. }) => (place, *source, ""),
-            HistoryLine::Change(HistoryChange { place, user, .. }) => (place, None, &**user),
-            HistoryLine::Begin | HistoryLine::End(_) => return Ok(()),
-        };
-        let TableNames { log, .. } = &self.tables;
-        if source.is_some() && !self.has_frame_source {
-            return Err(failed(format_args!(
-                "import into {}: table {log} has no column {FRAME_SOURCE} for the MAC that sent a frame (ALTER TABLE {log} ADD COLUMN {FRAME_SOURCE} BINARY(6) NULL)",
-                self.name
-            )));
-        }
-        let HistoryPlace { host, interface, .. } = place;
-        for (name, what) in [(&**interface, "interface"), (user, "user")] {
-            if name.chars().count() > MAX_NAME {
-                return Err(failed(format_args!(
-                    "import into {}: host {host:?}: the {what} {name:?} has more than the {MAX_NAME} characters of the table",
-                    self.name
-                )));
-            }
-        }
-        Ok(())
-    }
-
     fn add_lines(&mut self, batch: &[HistoryLine]) -> Result<u64, ConnectionError> {
         let mut sightings: HashMap<Looks, Seconds> = HashMap::new();
-        let mut changes: HashMap<String, Demand> = HashMap::new();
+        let mut changes: HashMap<String, (String, Demand)> = HashMap::new();
         for line in batch {
             match line {
                 HistoryLine::Sighting(sighting) => {
@@ -168,7 +146,9 @@ impl MysqlTarget {
                     seconds.entry(timestamp(*time)).or_default().add(*times);
                 }
                 HistoryLine::Change(change) => {
-                    changes.entry(change_values(change)).or_default().add(change.times);
+                    let search = || (change_search(change), Demand::default());
+                    let entry = changes.entry(change_values(change));
+                    entry.or_insert_with(search).1.add(change.times);
                 }
                 HistoryLine::Begin | HistoryLine::End(_) => {}
             }
@@ -182,11 +162,9 @@ impl MysqlTarget {
         }
         self.conn.query_drop("START TRANSACTION")?;
         self.count_sightings(&mut sightings)?;
-        for (values, demand) in &mut changes {
-            let search = format!(
-                "SELECT count(*) FROM {} WHERE {CHANGE} = ({values})",
-                self.tables.config_change
-            );
+        for (search, demand) in changes.values_mut() {
+            let search =
+                format!("SELECT count(*) FROM {} WHERE {search}", self.tables.config_change);
             let found = self.conn.query_first(search)?;
             demand.found = found.and_then(|found| found.parse().ok()).unwrap_or(0);
         }
@@ -226,6 +204,12 @@ impl MysqlTarget {
 
     fn insert_sightings(&mut self, sightings: &[(Looks, Seconds)]) -> Result<u64, ConnectionError> {
         let (mut rows, mut added) = (RowBatch::default(), 0);
+        let source =
+            if self.has_frame_source { format!(", {FRAME_SOURCE}") } else { String::new() };
+        let insert = format!(
+            "INSERT INTO {} (tstamp, hostname, interface, vlan_tag, mac_address, ip_address, origin_id{source}) VALUES ",
+            self.tables.log
+        );
         for (looks, seconds) in sightings {
             let Looks { ip, mac, vlan, interface, host, source, origin } = looks;
             let (ip, mac, host) = (hex_ip(*ip), mac.number(), quoted(host));
@@ -241,25 +225,23 @@ impl MysqlTarget {
                         ",(from_unixtime({second}),{host},{interface},{vlan},0x{mac:012x},{ip},{origin}{source})"
                     ));
                     added += 1;
+                    if rows.is_long(self.longest) {
+                        rows.send(&mut self.conn, self.longest, &insert)?;
+                        rows.clear();
+                    }
                 }
             }
         }
-        let source =
-            if self.has_frame_source { format!(", {FRAME_SOURCE}") } else { String::new() };
-        let insert = format!(
-            "INSERT INTO {} (tstamp, hostname, interface, vlan_tag, mac_address, ip_address, origin_id{source}) VALUES ",
-            self.tables.log
-        );
         rows.send(&mut self.conn, self.longest, &insert)?;
         Ok(added)
     }
 
     fn insert_changes(
         &mut self,
-        changes: &HashMap<String, Demand>,
+        changes: &HashMap<String, (String, Demand)>,
     ) -> Result<u64, ConnectionError> {
         let (mut rows, mut added) = (RowBatch::default(), 0);
-        for (values, demand) in changes {
+        for (values, (_, demand)) in changes {
             for _ in 0..demand.missing() {
                 rows.add(format_args!(",({values})"));
                 added += 1;
@@ -272,9 +254,43 @@ impl MysqlTarget {
 }
 
 impl HistoryTarget for MysqlTarget {
+    /// The tables cannot have everything that a line can.
+    fn check(&self, line: &HistoryLine) -> Result<(), String> {
+        let (place, source) = match line {
+            HistoryLine::Sighting(HistorySighting { place, source, .. }) => (place, *source),
+            HistoryLine::Change(HistoryChange { place, .. }) => (place, None),
+            HistoryLine::Begin | HistoryLine::End(_) => return Ok(()),
+        };
+        let (HistoryPlace { host, interface, .. }, log) = (place, &self.tables.log);
+        if source.is_some() && !self.has_frame_source {
+            return Err(format!(
+                "table {log} has no column {FRAME_SOURCE} for the MAC that sent a frame (ALTER TABLE {log} ADD COLUMN {FRAME_SOURCE} BINARY(6) NULL, and import again)"
+            ));
+        }
+        match interface.chars().count() > MAX_NAME {
+            true => Err(format!(
+                "host {host:?}: the interface {interface:?} has more than the {MAX_NAME} characters of the table"
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Again if others have locked the tables: nothing waits for an import.
     fn add(&mut self, batch: &[HistoryLine]) -> Result<u64, Error> {
-        batch.iter().try_for_each(|line| self.check(line))?;
-        self.add_lines(batch).map_err(|error| self.failure(&error))
+        let mut tries = 1;
+        loop {
+            match self.add_lines(batch) {
+                Ok(added) => return Ok(added),
+                Err(ConnectionError::Server(error))
+                    if LOCKED.contains(&error.code) && tries < LOCK_TRIES =>
+                {
+                    tries += 1;
+                    let undone = self.conn.query_drop("ROLLBACK");
+                    undone.map_err(|error| self.failure(&error))?;
+                }
+                Err(error) => return Err(self.failure(&error)),
+            }
+        }
     }
 }
 
@@ -291,8 +307,29 @@ fn change_values(change: &HistoryChange) -> String {
     format!("from_unixtime({second}),{host},{interface},{router},{user},{added},{removed}")
 }
 
-/// The rest of a search for rows, each with its second and how many there are. Names are compared without regard to case
-/// first, by the index, and then as they are.
+/// The condition for a change that is in the table already.
+fn change_search(change: &HistoryChange) -> String {
+    let HistoryChange { place, time, user, added, removed, .. } = change;
+    let HistoryPlace { host, interface, router, .. } = place;
+    let router: IpAddr = router.parse().unwrap_or(IpAddr::from([0; 4]));
+    let (second, router) = (timestamp(*time), hex_ip(router));
+    let names = [("hostname", host), ("router", interface), ("user", user)];
+    let [host, interface, user] = names.map(|(column, name)| is_name(column, name));
+    format!(
+        "tstamp = from_unixtime({second}) AND {host} AND {interface} AND ip_address = {router} AND {user}
+        AND lines_added = {added} AND lines_removed = {removed}"
+    )
+}
+
+/// The condition that a column has this name: by the index, which may be without regard to case and to blanks at the end, and
+/// then byte by byte.
+fn is_name(column: &str, name: &str) -> String {
+    let bytes: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let name = quoted(name);
+    format!("{column} = {name} AND cast(convert({column} USING utf8mb4) AS BINARY) = x'{bytes}'")
+}
+
+/// The rest of a search for rows, each with its second and how many there are.
 fn search(log: &str, looks: &Looks, seconds: &Seconds, has_frame_source: bool) -> String {
     let Looks { ip, mac, vlan, interface, host, source, origin } = looks;
     let (ip, mac) = (hex_ip(*ip), mac.number());
@@ -301,13 +338,7 @@ fn search(log: &str, looks: &Looks, seconds: &Seconds, has_frame_source: bool) -
         Some(source) => format!(" AND {FRAME_SOURCE} = 0x{:012x}", source.number()),
         None => format!(" AND {FRAME_SOURCE} IS NULL"),
     };
-    let name = |column: &str, name: &str| {
-        let name = quoted(name);
-        format!(
-            "{column} = {name} AND convert({column} USING utf8mb4) COLLATE utf8mb4_bin = {name}"
-        )
-    };
-    let (interface, host) = (name("interface", interface), name("hostname", host));
+    let (interface, host) = (is_name("interface", interface), is_name("hostname", host));
     let (first, last) = (seconds.keys().min().unwrap_or(&0), seconds.keys().max().unwrap_or(&0));
     format!(
         "unix_timestamp(tstamp), count(*) FROM {log} WHERE ip_address = {ip} AND mac_address = 0x{mac:012x}
@@ -335,7 +366,7 @@ mod tests {
 
     #[test]
     fn demands() {
-        let count = |count, nth| HistoryCount { count, nth };
+        let count = |count, nth| HistoryCount { count, nth, before: 0 };
         for (lines, found, missing) in [
             (&[count(1, 1)][..], 0, 1),
             (&[count(1, 1)], 1, 0),

@@ -25,6 +25,11 @@ impl RowBatch {
         self.ends.clear();
     }
 
+    /// Whether the rows are longer than a statement.
+    pub fn is_long(&self, longest: usize) -> bool {
+        self.text.len() > longest
+    }
+
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }

@@ -19,8 +19,8 @@ pub const DEFAULT_DATABASE: &str = "/var/lib/addrwatch/addrwatch.db";
 
 /// The default of `--timeout`, for all but copies and exports.
 const QUESTION_LIMIT: Duration = Duration::from_secs(60);
-/// For a server, which wants a limit, in the place of none.
-const EXPORT_LIMIT: Duration = Duration::from_secs(7 * 86_400);
+/// In the place of none, for a server, which wants a limit: the longest that MariaDB accepts.
+const EXPORT_LIMIT: Duration = Duration::from_secs(365 * 86_400);
 
 /// Shows which MAC had which address, where and when.
 #[derive(Parser)]
@@ -146,6 +146,8 @@ enum QueryCommand {
     /// Show all MACs with their addresses
     Devices(RangeOptions),
     /// Print the whole history, for `aw-sqlite import` and `aw-mysql import`: a line of JSON for each sighting and configuration change
+    ///
+    /// A part of it has whole seconds: the first and the last one completely.
     Export(RangeOptions),
     /// Print, set or remove the name of a MAC in the file of names, which all programs read, without a restart
     ///

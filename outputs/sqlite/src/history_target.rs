@@ -166,7 +166,7 @@ impl Cache {
             count.query_row([pairing, from, to, *origin], |row| Ok(row.get::<_, i64>(0)? as u64))
         };
         let exact = own.map_or(Ok(0), |own| count(own, (nanos, nanos.saturating_add(1))))?;
-        if exact >= times.count {
+        if exact >= times.before + times.count {
             return Ok(0);
         }
         let mut similar = 0;
@@ -272,9 +272,12 @@ fn pairings(database: &Connection, looks: &Looks) -> rusqlite::Result<Vec<Pairin
 }
 
 /// How many rows of a line the database lacks: it has `exact` ones that are equal, and `similar` ones of the same second that
-/// may be the same where one of the two has whole seconds.
-fn missing(HistoryCount { count, nth }: HistoryCount, exact: u64, similar: u64) -> u64 {
-    count.saturating_sub(exact).min((nth - 1 + count).saturating_sub(similar))
+/// may be the same where one of the two has whole seconds. Never more than the line stands for.
+fn missing(times: HistoryCount, exact: u64, similar: u64) -> u64 {
+    let HistoryCount { count, nth, before } = times;
+    let of_equal = (before + count).saturating_sub(exact);
+    let of_second = (nth - 1 + count).saturating_sub(similar);
+    count.min(of_equal).min(of_second)
 }
 
 /// The times of its second.
@@ -289,16 +292,20 @@ mod tests {
 
     #[test]
     fn what_is_missing() {
-        let times = |count, nth| HistoryCount { count, nth };
+        let times = |count, nth, before| HistoryCount { count, nth, before };
         for (times, exact, similar, expected) in [
-            (times(1, 1), 0, 0, 1),
-            (times(1, 1), 1, 1, 0),
-            (times(3, 1), 1, 1, 2),
-            (times(2, 1), 5, 5, 0),
-            (times(1, 2), 0, 1, 1), // the other one is the first of its second
-            (times(1, 2), 0, 2, 0),
-            (times(3, 2), 0, 2, 2),
-            (times(1, 1_000_000), 0, 0, 1), // never more than the line stands for
+            (times(1, 1, 0), 0, 0, 1),
+            (times(1, 1, 0), 1, 1, 0),
+            (times(3, 1, 0), 1, 1, 2),
+            (times(2, 1, 0), 5, 5, 0),
+            (times(1, 2, 0), 0, 1, 1), // the other one is the first of its second
+            (times(1, 2, 0), 0, 2, 0),
+            (times(3, 2, 0), 0, 2, 2),
+            (times(1, 1_000_000, 0), 0, 0, 1), // never more than the line stands for
+            (times(5, 11, 10), 10, 10, 5),     // the second line of fifteen equal rows
+            (times(5, 11, 10), 13, 13, 2),
+            (times(5, 11, 10), 15, 15, 0),
+            (times(5, 11, 10), 0, 0, 5),
         ] {
             assert_eq!(missing(times, exact, similar), expected, "{times:?} {exact} {similar}");
         }

@@ -30,14 +30,14 @@ fn lines_are_read_as_written() {
         ip: "2001:db8::1".parse().unwrap(),
         source: Some("02:00:00:00:00:02".parse().unwrap()),
         origin: 8,
-        times: HistoryCount { count: 3, nth: 2 },
+        times: HistoryCount { count: 3, nth: 2, before: 1 },
     };
     let plain = HistorySighting {
         place: HistoryPlace { host: "gw".into(), interface: "eth0".into(), ..Default::default() },
         time: UnixTime::new(-5, 0),
         ip: "192.0.2.1".parse().unwrap(),
         source: None,
-        times: HistoryCount { count: 1, nth: 1 },
+        times: HistoryCount { count: 1, nth: 1, before: 0 },
         ..sighting.clone()
     };
     let change = HistoryChange {
@@ -80,7 +80,18 @@ fn bad_lines() {
         ("02:00:00:00:00:01", "02:00", "not a MAC address"),
         ("\"origin\":0", "\"origin\":99999999999", "i32"),
         ("\"origin\":0", "\"origin\":0,\"count\":0", "count is 1"),
-        ("\"origin\":0", "\"origin\":0,\"count\":9999999", "count is 1"),
+        ("\"origin\":0", "\"origin\":0,\"count\":10001", "count is 1"),
+        ("\"origin\":0", "\"origin\":0,\"nth\":3,\"before\":3", "before is less"),
+        ("\"origin\":0", "\"origin\":-5", "origin is 0 to 255"),
+        ("\"origin\":0", "\"origin\":256", "origin is 0 to 255"),
+        ("\"origin\":0", "\"origin\":0,\"vlan\":4096", "a VLAN is -1 to 4095"),
+        ("\"origin\":0", "\"origin\":0,\"outer_vlan\":-2", "a VLAN is -1 to 4095"),
+        ("\"origin\":0", "\"origin\":0,\"router\":\"not an address\"", "router"),
+        (
+            "\"mac\":\"02:00:00:00:00:01\",\"ip\":\"192.0.2.1\",\"origin\":0",
+            "\"user\":\"seventeen letters\",\"lines_added\":1,\"lines_removed\":0",
+            "more than 16 bytes",
+        ),
         ("\"origin\":0", "\"origin\":0,\"origin\":0", "duplicate field"),
         ("\"origin\":0", "\"origin\":0,\"note\":0", "unknown field"),
         ("\"origin\":0", "\"origin\":0,\"ring\":\"../x\"", "ring"),
@@ -98,6 +109,16 @@ fn bad_lines() {
     }
 }
 
+/// More rows than a line can have are in several ones.
+#[test]
+fn many_rows() {
+    let all = HistoryCount { count: 25_000, nth: 3, before: 1 };
+    let parts: Vec<_> = all.parts().map(|part| (part.count, part.nth, part.before)).collect();
+    assert_eq!(parts, [(10_000, 3, 1), (10_000, 10_003, 10_001), (5000, 20_003, 20_001)]);
+    assert_eq!(HistoryCount { count: 2, ..all }.parts().count(), 1);
+    assert_eq!(HistoryCount { count: 10_000, ..all }.parts().count(), 1);
+}
+
 proptest! {
     /// Whatever bytes of a line are replaced, it is refused or is a line that is written and read as itself.
     #[test]
@@ -112,7 +133,7 @@ proptest! {
             ip: "192.0.2.1".parse().unwrap(),
             source: Some("02:00:00:00:00:02".parse().unwrap()),
             origin: 8,
-            times: HistoryCount { count: 3, nth: 2 },
+            times: HistoryCount { count: 3, nth: 2, before: 1 },
         };
         let mut damaged = text(&HistoryLine::Sighting(sighting)).into_bytes();
         let at = at % damaged.len();

@@ -1,6 +1,10 @@
 //! The whole content of a server's tables, in the order of the index by pairing, so that the server need not sort.
 
-use std::{ops::ControlFlow, time::Duration};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ops::ControlFlow,
+    time::Duration,
+};
 
 use aw_mysql::Row;
 use aw_output::{HistoryChange, HistoryCount, HistoryPlace, HistorySighting};
@@ -12,14 +16,17 @@ use super::{
     columns::{bytes, mac_address, number, text, time, times},
     failure,
 };
-use crate::{export::Exporter, history_reader::parse_ip};
+use crate::{
+    export::{Exporter, start_of},
+    history_reader::parse_ip,
+};
 
 /// How long the server may sort before the first row, and stop between two: the program that reads the lines may be slow.
 const SILENCE: Duration = Duration::from_secs(600);
 
 impl MysqlReader {
     pub(super) fn export_rows(&mut self, to: &mut Exporter) -> Result<(), Error> {
-        self.budget.silence = SILENCE;
+        (self.budget.silence, self.budget.bytes) = (SILENCE, u64::MAX);
         // Sessions of servers that do not know it go on without.
         let _ = self.conn.query_drop("SET SESSION net_write_timeout = 3600");
         let (log, source, times) = (&self.log, self.source, times(to.range));
@@ -28,30 +35,30 @@ impl MysqlReader {
             "SELECT {PAIRING}, ip_address, {source}, origin_id, unix_timestamp(tstamp) FROM {log} WHERE TRUE{times}
             ORDER BY ip_address, mac_address, vlan_tag, interface, hostname{by_source}, origin_id, tstamp"
         );
-        let mut last: Option<HistorySighting> = None;
-        self.each_row(&select, to, &mut |to, row| {
-            let Some(sighting) = sighting(row) else {
-                to.skip();
-                return;
-            };
-            match &mut last {
-                Some(last) if is_equal(last, &sighting) => last.times.count += 1,
-                _ => last.replace(sighting).into_iter().for_each(|last| to.sighting(last)),
-            }
+        let mut equal = EqualRows::default();
+        self.each_row(&select, to, &mut |to, row| match sighting(row) {
+            Some(sighting) => equal.add(sighting, to),
+            None => to.leave_out(1, || left_out(row, 7)),
         })?;
-        last.into_iter().for_each(|last| to.sighting(last));
+        equal.pass_on(to);
         if !self.has_changes()? {
             return Ok(());
         }
+        // Byte by byte: the columns' own comparison may be without regard to case and to blanks at the end.
+        let [host, router, user] = ["hostname", "router", "user"]
+            .map(|name| format!("cast(convert({name} USING utf8mb4) AS BINARY)"));
         let select = format!(
-            "SELECT hostname, router, ip_address, user, lines_added, lines_removed, unix_timestamp(tstamp), count(*)
+            "SELECT {host}, {router}, ip_address, {user}, lines_added, lines_removed, unix_timestamp(tstamp), count(*)
             FROM {} WHERE TRUE{times}
             GROUP BY 7, 1, 2, 3, 4, 5, 6 ORDER BY 7, 1, 2, 3, 4, 5, 6",
             self.config_change
         );
         self.each_row(&select, to, &mut |to, row| match change(row) {
             Some(change) => to.change(change),
-            None => to.skip(),
+            None => {
+                let rows = number(row, 7).and_then(|rows| u64::try_from(rows).ok());
+                to.leave_out(rows.unwrap_or(1), || left_out(row, 6));
+            }
         })
     }
 
@@ -100,12 +107,40 @@ fn sighting(row: &Row) -> Option<HistorySighting> {
         ip: parse_ip(bytes(row, 4))?,
         source,
         origin: number(row, 6)?,
-        times: HistoryCount { count: 1, nth: 1 },
+        times: HistoryCount { count: 1, nth: 1, before: 0 },
     })
 }
 
-fn is_equal(last: &HistorySighting, next: &HistorySighting) -> bool {
-    HistorySighting { times: next.times, ..last.clone() } == *next
+/// Rows that the server's order does not distinguish: names that differ in case only may come in turns.
+#[derive(Default)]
+struct EqualRows(BTreeMap<[String; 2], HistorySighting>);
+
+impl EqualRows {
+    fn add(&mut self, sighting: HistorySighting, to: &mut Exporter) {
+        fn looks(sighting: &HistorySighting) -> impl PartialEq {
+            let HistorySighting { place, time, mac, ip, source, origin, .. } = sighting;
+            (*ip, *mac, place.vlan, *source, *origin, *time)
+        }
+        if self.0.values().next().is_some_and(|first| looks(first) != looks(&sighting)) {
+            self.pass_on(to);
+        }
+        let HistoryPlace { host, interface, .. } = &sighting.place;
+        match self.0.entry([interface.clone(), host.clone()]) {
+            Entry::Occupied(mut equal) => equal.get_mut().times.count += 1,
+            Entry::Vacant(new) => _ = new.insert(sighting),
+        }
+    }
+
+    fn pass_on(&mut self, to: &mut Exporter) {
+        std::mem::take(&mut self.0).into_values().for_each(|sighting| to.sighting(sighting));
+    }
+}
+
+/// A row that is not valid, for a message.
+fn left_out(row: &Row, time: usize) -> String {
+    let [host, name] = [0, 1].map(|column| text(row, column));
+    let time = number(row, time).unwrap_or(0);
+    format!("that of host {:?}, {:?} at @{time}", start_of(&host), start_of(&name))
 }
 
 fn change(row: &Row) -> Option<HistoryChange> {
@@ -123,6 +158,6 @@ fn change(row: &Row) -> Option<HistoryChange> {
         user: text(row, 3),
         added: lines(4)?,
         removed: lines(5)?,
-        times: HistoryCount { count: number(row, 7)? as u64, nth: 1 },
+        times: HistoryCount { count: number(row, 7)? as u64, nth: 1, before: 0 },
     })
 }

@@ -1,7 +1,7 @@
 //! The whole content of a database, in the order of its pairings.
 
 use aw_database::Snapshot;
-use aw_output::{HistoryChange, HistoryPlace, HistorySighting};
+use aw_output::{HistoryChange, HistoryCount, HistoryPlace, HistorySighting};
 use aw_service::Error;
 use rusqlite::{Row, Rows, types::ValueRef};
 use shm_layout::UnixTime;
@@ -37,6 +37,7 @@ impl SqliteReader {
         position: &mut ExportPosition,
     ) -> Result<bool, Error> {
         if position.changes_from.is_none() {
+            to.begin_pairings();
             let select = format!(
                 "SELECT address, mac, vlan, interface, host, {}, pairing.id, ring, outer_vlan, router
                 FROM pairing JOIN place ON place.id = place
@@ -88,9 +89,9 @@ impl SqliteReader {
         to: &mut Exporter,
     ) -> Result<Option<(ExportGroup, Member)>, Error> {
         while let Some(row) = self.sql(rows.next())? {
-            match self.sql(pairing(row))? {
+            match pairing(row) {
                 Some(pairing) => return Ok(Some(pairing)),
-                None => to.skip(),
+                None => to.leave_out_pairing(self.sql(row.get(6))?),
             }
         }
         Ok(None)
@@ -179,9 +180,11 @@ impl SqliteReader {
         let mut nth = NthOfSecond::default();
         let mut second = None;
         while let Some(row) = self.sql(rows.next())? {
-            let (change, count) = self.sql(change(row))?;
-            let Some(mut change) = change else {
-                to.skip();
+            let count = self.sql(row.get::<_, i64>(10))? as u64;
+            let Some(mut change) = change(row) else {
+                to.leave_out(count, || {
+                    "a configuration change with a value of a wrong type".into()
+                });
                 continue;
             };
             let seconds = change.time.seconds();
@@ -201,44 +204,53 @@ impl SqliteReader {
 }
 
 /// A row of `pairing` and `place`; None if its values are not valid.
-fn pairing(row: &Row) -> rusqlite::Result<Option<(ExportGroup, Member)>> {
-    let address = match row.get_ref(0)? {
+fn pairing(row: &Row) -> Option<(ExportGroup, Member)> {
+    let address = match row.get_ref(0).ok()? {
         ValueRef::Blob(bytes) if parse_ip(bytes).is_some() => bytes.to_vec(),
-        _ => return Ok(None),
+        _ => return None,
     };
-    let (mac, vlan, source) = (row.get(1)?, row.get(2)?, row.get(5)?);
-    if parse_mac(mac).is_none() {
-        return Ok(None);
-    }
-    let (interface, host) = (row.get(3)?, row.get(4)?);
-    let (id, ring, outer_vlan, router) = (row.get(6)?, row.get(7)?, row.get(8)?, row.get(9)?);
+    let (mac, vlan, source) = (number(row, 1)?, number(row, 2)?, number(row, 5)?);
+    parse_mac(mac)?;
+    let (interface, host) = (text(row, 3)?, text(row, 4)?);
     let group = ExportGroup { address, mac, vlan, interface, host, source };
-    Ok(Some((group, Member { id, ring, outer_vlan, router })))
+    let (id, outer_vlan) = (number(row, 6)?, number(row, 8)?);
+    Some((group, Member { id, ring: text(row, 7)?, outer_vlan, router: text(row, 9)? }))
+}
+
+/// Another program may have written values of another type than the column's.
+fn number(row: &Row, column: usize) -> Option<i64> {
+    row.get_ref(column).ok()?.as_i64().ok()
+}
+
+fn text(row: &Row, column: usize) -> Option<String> {
+    row.get_ref(column).ok()?.as_str().ok().map(str::to_owned)
 }
 
 fn found(row: &Row, members: &[Member]) -> rusqlite::Result<Found> {
     let id: i64 = row.get(0)?;
     let member = members.iter().position(|member| member.id == id).unwrap_or(0);
     let time = UnixTime::from_nanos(row.get(1)?);
-    Ok(Found { member, time, origin: row.get(2)?, count: row.get::<_, i64>(3)? as u64 })
+    let origin = number(row, 2).unwrap_or(-1); // which no line has
+    Ok(Found { member, time, origin, count: row.get::<_, i64>(3)? as u64 })
 }
 
-/// A configuration change, without its counts, and how often it is there; None if its values are not valid.
-fn change(row: &Row) -> rusqlite::Result<(Option<HistoryChange>, u64)> {
-    let lines = |column| row.get::<_, i64>(column).map(|lines| u32::try_from(lines).ok());
+/// A configuration change, without its counts; None if its values are not valid.
+fn change(row: &Row) -> Option<HistoryChange> {
+    let lines = |column| number(row, column).and_then(|lines| u32::try_from(lines).ok());
     let place = HistoryPlace {
-        host: row.get(1)?,
-        ring: row.get(7)?,
-        interface: row.get(2)?,
-        vlan: row.get(8)?,
-        outer_vlan: row.get(9)?,
-        router: row.get(3)?,
+        host: text(row, 1)?,
+        ring: text(row, 7)?,
+        interface: text(row, 2)?,
+        vlan: number(row, 8)?,
+        outer_vlan: number(row, 9)?,
+        router: text(row, 3)?,
     };
-    let (time, user) = (UnixTime::from_nanos(row.get(0)?), row.get(4)?);
-    let count = row.get::<_, i64>(10)? as u64;
-    let change = lines(5)?.zip(lines(6)?).map(|(added, removed)| {
-        let times = Default::default();
-        HistoryChange { place, time, user, added, removed, times }
-    });
-    Ok((change, count))
+    Some(HistoryChange {
+        place,
+        time: UnixTime::from_nanos(number(row, 0)?),
+        user: text(row, 4)?,
+        added: lines(5)?,
+        removed: lines(6)?,
+        times: HistoryCount::default(),
+    })
 }
