@@ -157,7 +157,7 @@ impl From<FaultKind> for AlertKind {
 }
 
 /// A finding of the rules about one address or device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
     /// What it reports.
     pub kind: AlertKind,
@@ -185,6 +185,8 @@ pub struct Alert {
     pub old_vendor: Option<String>,
     /// The MAC that had the address before.
     pub old_mac: Option<String>,
+    /// The name of `old_mac`.
+    pub old_name: Option<String>,
     /// The MAC that sent the frame, if the message names another one: it may be a forgery in that one's name.
     pub frame_source: Option<String>,
     /// When the device, or `old_mac` at this address, was last seen.
@@ -214,6 +216,7 @@ impl Alert {
             vendor: None,
             old_vendor: None,
             old_mac: None,
+            old_name: None,
             frame_source: None,
             previous: None,
             held: 0,
@@ -246,19 +249,28 @@ impl Alert {
     }
 
     fn line(&self, network: &str) -> String {
+        self.line_with(network, None)
+    }
+
+    /// With the name of the MAC that had the address before.
+    fn line_with(&self, network: &str, old_name: Option<&str>) -> String {
         let Alert { kind, ip, mac, old_mac, .. } = self;
         let old = old_mac.as_ref().filter(|old| *old != mac);
-        let old = old.map(|old| format!(" ({old})")).unwrap_or_default();
+        let name = old_name.map(|name| format!(" [{}]", plain(name))).unwrap_or_default();
+        let old = old.map(|old| format!(" ({old}{name})")).unwrap_or_default();
         format!("{} {ip} {mac}{old} {network}", kind.label())
     }
 }
 
-/// arpwatch's line with name, maker and note: `<message> <ip> <mac> (<old mac>) <network> [name] (maker): note`; about the sensor itself,
-/// `<message> <ring>: note`. Hosts may have chosen names and notes.
+/// arpwatch's line with names, maker and note: `<message> <ip> <mac> (<old mac> [old name]) <network> [name] (maker): note`; about the
+/// sensor itself, `<message> <ring>: note`. Hosts may have chosen names and notes.
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind.is_sensor() {
-            false => f.write_str(&self.line(&self.shown_network()))?,
+            false => {
+                let old_name = self.old_name.as_deref();
+                f.write_str(&self.line_with(&self.shown_network(), old_name))?
+            }
             true => f.write_str(format!("{} {}", self.kind.label(), self.ring).trim_end())?,
         }
         if let Some(name) = &self.name {

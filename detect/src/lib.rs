@@ -24,6 +24,6 @@ pub use {
     mac_pattern::MacPattern,
     network::{NetworkState, network_of, split_network},
     rules::{ALL_NETWORKS, Dialect, Memory, Rules, past_time},
-    sqlite_memory::{LearnedDevice, SeenDevice, SharedAddress, SqliteMemory, mac_from, mac_number},
+    sqlite_memory::{LearnedDevice, Place, SharedAddress, SqliteMemory, mac_from, mac_number},
     station::{MAX_CLAIMS, MacClaim, Station, Transition},
 };

@@ -5,7 +5,6 @@ mod claims;
 mod class_policy;
 mod denials;
 mod digested;
-mod first_day;
 mod frames;
 mod past;
 mod proxies;
@@ -70,10 +69,10 @@ pub const ALL_NETWORKS: &str = "*";
 pub struct Rules {
     /// The rule set.
     pub dialect: Dialect,
-    /// Known devices; if there are any, all others are unknown devices, unless `allows_unnamed`.
+    /// The devices that the operator has listed; if there are any, all others are unknown devices.
     pub known: Names,
-    /// `known` has names only: a device without one is no unknown device.
-    pub allows_unnamed: bool,
+    /// Names of devices, for messages and for what is important: a name lowers no alert.
+    pub names: Names,
     /// Devices whose silence is reported, after so many seconds.
     pub watched: BTreeMap<MacAddr, i64>,
     /// Days of absence after which a device has returned; 0 = never.
@@ -109,7 +108,7 @@ impl Default for Rules {
         Rules {
             dialect: Dialect::Devices,
             known: BTreeMap::new(),
-            allows_unnamed: false,
+            names: BTreeMap::new(),
             watched: BTreeMap::new(),
             returned_after_days: 30,
             duplicate_within: 60,
@@ -269,8 +268,7 @@ impl Rules {
             let note = joined(Some(format!("after {days} days")), alert.note);
             alerts.push(Alert { note, ..alert });
         }
-        let has_list = !self.allows_unnamed && !self.known.is_empty();
-        let unknown = has_list && !self.known.contains_key(&event.mac);
+        let unknown = !self.known.is_empty() && !self.known.contains_key(&event.mac);
         if unknown && device.unknown_is_due(time) {
             alerts.push(Alert { previous: None, ..alert(AlertKind::UnknownDevice) });
         }
@@ -283,10 +281,15 @@ impl Rules {
         self.failovers.iter().any(|macs| includes(macs, mac) && includes(macs, old))
     }
 
+    /// The name of a device.
+    pub fn name(&self, mac: MacAddr) -> Option<&String> {
+        self.names.get(&mac).or_else(|| self.known.get(&mac))
+    }
+
     /// Whether the configuration names this MAC itself, and not only a pattern that includes it.
     fn is_named(&self, mac: MacAddr) -> bool {
         let mut failovers = self.failovers.iter().flatten();
-        self.known.contains_key(&mac)
+        self.name(mac).is_some()
             || self.watched.contains_key(&mac)
             || self.proxies.contains(&mac)
             || self.scanners.contains(&mac)
@@ -295,7 +298,7 @@ impl Rules {
 
     /// All MACs that the configuration names itself.
     pub fn named_macs(&self) -> Vec<MacAddr> {
-        let named = self.known.keys().chain(self.watched.keys());
+        let named = self.names.keys().chain(self.known.keys()).chain(self.watched.keys());
         let named = named.chain(&self.proxies).chain(&self.scanners).copied();
         named.chain(self.failovers.iter().flatten().filter_map(MacPattern::single)).collect()
     }
@@ -323,7 +326,7 @@ impl Rules {
             memory.store_device(*mac, &device)?;
             alerts.push(Alert {
                 mac: mac.to_string(),
-                name: self.known.get(mac).cloned(),
+                name: self.name(*mac).cloned(),
                 previous: last,
                 note: Some(format!("not seen for {} s", now - last.unwrap_or(since))),
                 ..Alert::new(AlertKind::Silent, now)
@@ -358,7 +361,7 @@ impl Rules {
             network: network_of(event),
             ip: event.ip().to_string(),
             mac: event.mac.to_string(),
-            name: self.known.get(&event.mac).cloned(),
+            name: self.name(event.mac).cloned(),
             frame_source: (event.source != event.mac).then(|| event.source.to_string()),
             ..Alert::new(kind, event.time.seconds())
         }

@@ -25,7 +25,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use shm_layout::{MacAddr, RingName};
 
 use crate::{cache::Cache, device::Device, network::NetworkState, rules::Memory, station::Station};
-pub use first_day::SeenDevice;
+pub use first_day::Place;
 pub use learned::{LearnedDevice, SharedAddress};
 
 use adoption::ShortNames;

@@ -78,7 +78,8 @@ pub struct Station {
     pub suppressed: u32,
     /// When a duplicate was last reported; 0 = never.
     pub last_duplicate: i64,
-    /// When two MACs last used the address at the same time, reported or not; 0 = never.
+    /// When two MACs last used the address at the same time, if that was reported in a message of its own within `quiet` seconds
+    /// before; 0 = never.
     pub last_conflict: i64,
 }
 
@@ -345,7 +346,7 @@ impl Station {
 
     /// Takes back that an alert of this time was reported: it was in a digest only.
     pub(crate) fn was_not_sent(&mut self, time: i64) {
-        for last in [&mut self.last_alert, &mut self.last_duplicate] {
+        for last in [&mut self.last_alert, &mut self.last_duplicate, &mut self.last_conflict] {
             *last = if *last == time { 0 } else { *last };
         }
         self.no_hosts.retain(|claim| claim.time != time);

@@ -368,6 +368,7 @@ fn moving_in_and_out() {
         format!("unknown_device {a} - Maker One -"),
         format!("unknown_device {c} - Maker One -"),
         format!("flip_flop {c} - Maker One Maker One"),
+        format!("new_device {d} the, NAS Maker One -"),
         format!("new_device {} - Maker One -", text(device(5))),
         format!("unknown_device {} - Maker One -", text(device(5))),
     ];

@@ -344,7 +344,7 @@ fn sendmail_gets_a_complete_mail() {
     fs::set_permissions(&sendmail, Permissions::from_mode(0o755)).expect("our own file");
     let names = alert.secret("known", "00:08:e1:00:00:01|Küche & Flur\n");
     alert.config(&format!(
-        "known = {names:?}\n[[channel]]\nname = \"mail\"\nkinds = [\"new_station\"]\nsendmail = {{ path = {sendmail:?}, \
+        "known = {names:?}\n[[channel]]\nname = \"mail\"\nkinds = [\"new_device\"]\nsendmail = {{ path = {sendmail:?}, \
          from = \"Watch <watch@example.org>\", to = [\"root\", \"noc@example.org\"] }}\n"
     ));
     alert.publish(1..2);
@@ -367,7 +367,7 @@ fn sendmail_gets_a_complete_mail() {
         [
             "Watch <watch@example.org>",
             "root, noc@example.org",
-            "new station: Küche & Flur, 10.0.0.1 (pcap)",
+            "new device: Küche & Flur, 10.0.0.1 (pcap)",
             "1.0",
             "auto-generated"
         ]

@@ -184,7 +184,7 @@ fn a_body_with_fields() {
     let names = alert.secret("known", "00:08:e1:00:00:01|A \"b\" {mac} & é\n");
     let hook = |body: &str, headers: &str| {
         format!(
-            "known = {names:?}\n[[channel]]\nname = \"hook\"\nkinds = [\"new_station\"]\nwebhook = {{ url = {url:?}, body = '{body}', headers = {{ {headers} }} }}\n"
+            "known = {names:?}\n[[channel]]\nname = \"hook\"\nkinds = [\"new_device\"]\nwebhook = {{ url = {url:?}, body = '{body}', headers = {{ {headers} }} }}\n"
         )
     };
     alert.config(&hook(r#"{"a": {"text": "{name}: {ip}"}, "at": {seconds}, "x": "{}"}"#, ""));
@@ -200,7 +200,7 @@ fn a_body_with_fields() {
     fs::remove_dir_all(alert.path("state")).expect("our own directory");
     alert.once();
     let request = sink.requests().pop().expect("it was sent");
-    assert_eq!(request["body"], "name=A+%22b%22+%7Bmac%7D+%26+%C3%A9&kind=new_station");
+    assert_eq!(request["body"], "name=A+%22b%22+%7Bmac%7D+%26+%C3%A9&kind=new_device");
     assert_eq!(request["headers"]["content-type"], "application/x-www-form-urlencoded");
     for (body, why) in [
         (

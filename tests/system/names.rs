@@ -39,7 +39,8 @@ fn running_programs_follow_the_file() {
     let option = ["--names", names.to_str().unwrap()];
     let config = alert.path("alert.toml").display().to_string();
     alert.publish(1..2);
-    let alerting = Run::start(alert.command(&[&option[..], &["-c", &config]].concat()));
+    let alerting =
+        Run::start(alert.command(&[&option[..], &["--learn", "0", "-c", &config]].concat()));
     wait_until("an alert without a name", || !alert.alerts().is_empty());
     let tracking = Tracking::start(&alert.ring, &[&option[..], &["--source", "all"]].concat());
     let listener = broker.listen();
@@ -363,8 +364,8 @@ fn alerts_have_makers() {
     alert.config(&alert.appending_channel());
     let makers = alert.path("makers");
     let config = alert.path("alert.toml").display().to_string();
-    let running =
-        Run::start(alert.command(&["--vendors", makers.to_str().unwrap(), "-c", &config]));
+    let options = ["--learn", "0", "--vendors", makers.to_str().unwrap(), "-c", &config];
+    let running = Run::start(alert.command(&options));
     wait_until("it runs", || alert.path("state/aw-alert.db").exists());
     fs::create_dir(&makers).unwrap();
     fs::write(makers.join("oui.csv"), "MA-L,0008E1,large,x\n").unwrap();

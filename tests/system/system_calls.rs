@@ -342,7 +342,7 @@ fn aw_alert_and_its_sender_process() {
     alert.publish(1..4);
     alert.config(&(webhook("web", "url = \"http://127.0.0.1:9/\"")));
     let config = alert.path("alert.toml");
-    let mut command = alert.command(&["-u", "root", "--print", "-c"]);
+    let mut command = alert.command(&["-u", "root", "--learn", "0", "--print", "-c"]);
     command.arg(config);
     let mut traced = Traced::new(&command);
     let run = traced.start();

@@ -80,7 +80,7 @@ impl Rules {
             return Ok(self.ignored_alert(message).into_iter().collect());
         } else if proves_address(event, message.station) {
             if message.learning {
-                self.learn_interface(message.entry, message.network, memory)?;
+                self.learn_interface(message.entry, memory)?;
             }
             return self.claim_alerts(message, memory);
         }
@@ -155,10 +155,12 @@ impl Rules {
         // Half of a conflict that is reported as such.
         let is_part = station.last_conflict != 0 && (time - station.last_conflict).abs() < quiet;
         if let Some((other, evidence)) = conflict {
-            station.last_conflict = time;
             let admitted = match digest {
                 true => station.admit_digested(time, quiet),
-                false => station.admit_alert(time, quiet, true),
+                false => {
+                    station.last_conflict = time;
+                    station.admit_alert(time, quiet, true)
+                }
             };
             if let Some(suppressed) = admitted {
                 return Some(Alert {

@@ -21,7 +21,7 @@ impl Rules {
         memory: &mut M,
     ) -> Result<MacPolicy, M::Error> {
         Ok(match (MacClass::of(mac), self.random_macs) {
-            _ if self.known.contains_key(&mac) => MacPolicy::Report,
+            _ if self.name(mac).is_some() => MacPolicy::Report,
             (MacClass::Virtual, _) if device.learned => self.virtual_macs,
             (MacClass::Random, Some(policy)) => policy,
             (MacClass::Random, None) => match memory.network(interface_of(network))? {

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     alert::{Alert, AlertKind},
     device::span,
-    network::{NetworkState, interface_of},
+    network::{NetworkState, full_network, interface_of},
     station::MacClaim,
 };
 
@@ -57,12 +57,11 @@ impl Rules {
         )
     }
 
-    /// Records what the learning period saw at the interface, whatever the VLAN: a claim in a frame of the device itself. All
-    /// else can name any MAC.
-    pub(super) fn learn_interface<M: Memory>(
+    /// Records what the learning period, or the first day, saw at the interface, whatever the VLAN: a claim in a frame of the
+    /// device itself. All else can name any MAC.
+    pub fn learn_interface<M: Memory>(
         &self,
         entry: &Entry,
-        network: &str,
         memory: &mut M,
     ) -> Result<(), M::Error> {
         let event = &entry.event;
@@ -70,7 +69,8 @@ impl Rules {
         if !is_own {
             return Ok(());
         }
-        let interface = interface_of(network);
+        let network = full_network(entry);
+        let interface = interface_of(&network);
         let mut state = memory.network(interface)?.unwrap_or_default();
         if state.learn(event.mac) { memory.store_network(interface, &state) } else { Ok(()) }
     }

@@ -49,7 +49,7 @@ impl Rules {
 
     /// The alert about a MAC that no host has: once in `quiet` seconds for each address and MAC, of a few MACs. In the digest,
     /// if no host was seen at the address: anyone can name any number of those. Not about the MAC of a cluster, which the
-    /// configuration names or the learning period saw at this address; all hosts and none are no cluster.
+    /// operator has listed or the learning period saw at this address; all hosts and none are no cluster.
     pub(super) fn no_host_alert(
         &self,
         entry: &Entry,
@@ -61,8 +61,7 @@ impl Rules {
         if learning && is_cluster {
             station.learn_cluster(mac);
         }
-        let is_learned = is_cluster && station.learned.contains(&mac);
-        if is_learned || self.known.contains_key(&mac) {
+        if is_cluster && (station.learned.contains(&mac) || self.known.contains_key(&mac)) {
             return None;
         }
         let suppressed = station.admit_no_host(mac, time, self.quiet)?;

@@ -1,23 +1,14 @@
-//! What the first day saw: all devices, each with one address.
+//! What the first day asks: whether it may begin, and at which address each of its devices is.
 
 use std::{collections::HashMap, net::IpAddr};
 
 use aw_output::SinkResult;
-use rusqlite::Row;
 use shm_layout::MacAddr;
 
-use super::{SqliteMemory, ip_from, mac_from};
+use super::{SqliteMemory, ip_from};
 
-/// A device that was learned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeenDevice {
-    /// Its MAC.
-    pub mac: MacAddr,
-    /// When it was first seen.
-    pub first: i64,
-    /// The full name of a network, and its address there. None of a device that only probed.
-    pub place: Option<(String, IpAddr)>,
-}
+/// The full name of a network, and an address there.
+pub type Place = (String, IpAddr);
 
 impl SqliteMemory {
     /// Whether no device and no address is known.
@@ -27,88 +18,82 @@ impl SqliteMemory {
         self.read(|database| database.query_row(select, [], |row| row.get(0)))
     }
 
-    /// The devices that were learned, those that were seen first: so many of them, and the number of all. Each with an address that
-    /// it was the last to claim: an IPv4 address, if it has one, and no link-local one, if it has another.
-    pub fn seen_devices(&mut self, limit: usize) -> SinkResult<(Vec<SeenDevice>, u64)> {
+    /// The address of each of these devices: one that it claimed first, or else one that it was the last to claim. An IPv4 address,
+    /// if it has one, and no link-local one, if it has another.
+    pub fn places(&mut self, devices: &[MacAddr]) -> SinkResult<HashMap<MacAddr, Place>> {
         self.write_times()?;
+        let mut places: HashMap<MacAddr, Option<(Rank, Place)>> =
+            devices.iter().map(|mac| (*mac, None)).collect();
         self.with(|database| {
-            let count = "SELECT count(*) FROM device WHERE learned";
-            let count = database.query_row(count, [], |row| row.get::<_, i64>(0))?;
-            let select = "SELECT mac, first FROM device WHERE learned ORDER BY first, mac LIMIT ?";
-            let row = |row: &Row| {
-                Ok(SeenDevice { mac: mac_from(row.get(0)?), first: row.get(1)?, place: None })
-            };
-            let mut select = database.prepare(select)?;
-            let found = select.query_map([limit as i64], row)?;
-            let mut devices = found.collect::<rusqlite::Result<Vec<_>>>()?;
-            let index: HashMap<_, _> = (0..).zip(&devices).map(|(at, one)| (one.mac, at)).collect();
-            // The first six bytes are the MAC of the last claim.
-            let select = "SELECT substr(claims, 1, 6), network, ip FROM station
+            // The first six bytes of each are a MAC.
+            let select =
+                "SELECT substr(claims, 1, 6), substr(first, 1, 6), network, ip FROM station
                 WHERE length(claims) > 0 ORDER BY network, ip";
             let mut select = database.prepare(select)?;
             let mut rows = select.query([])?;
             while let Some(row) = rows.next()? {
-                let mac = row.get::<_, Vec<u8>>(0)?.try_into().map(MacAddr::new);
-                let ip = ip_from(&row.get::<_, Vec<u8>>(2)?);
-                let (Ok(mac), Some(ip)) = (mac, ip) else { continue };
-                let Some(device) = index.get(&mac).map(|at: &usize| &mut devices[*at]) else {
-                    continue;
-                };
-                if device.place.as_ref().is_none_or(|(_, other)| rank(ip) < rank(*other)) {
-                    device.place = Some((row.get(1)?, ip));
+                let Some(ip) = ip_from(row.get_ref(3)?.as_blob()?) else { continue };
+                for (column, is_first) in [(1, true), (0, false)] {
+                    let mac = row.get::<_, Option<Vec<u8>>>(column)?.unwrap_or_default();
+                    let Ok(mac) = mac.try_into().map(MacAddr::new) else { continue };
+                    let Some(place) = places.get_mut(&mac) else { continue };
+                    let rank = rank(ip, is_first);
+                    if place.as_ref().is_none_or(|(other, _)| rank < *other) {
+                        *place = Some((rank, (row.get(2)?, ip)));
+                    }
                 }
             }
-            Ok((devices, count as u64))
-        })
+            Ok(())
+        })?;
+        Ok(places.into_iter().filter_map(|(mac, place)| Some((mac, place?.1))).collect())
     }
 }
 
 /// Smaller is what an administrator knows a device by.
-fn rank(ip: IpAddr) -> (bool, bool) {
-    match ip {
+type Rank = (bool, bool, bool);
+
+fn rank(ip: IpAddr, is_first: bool) -> Rank {
+    let (is_ipv6, is_link_local) = match ip {
         IpAddr::V4(ip) => (false, ip.is_link_local()),
         IpAddr::V6(ip) => (true, ip.is_unicast_link_local()),
-    }
+    };
+    (is_ipv6, is_link_local, !is_first)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{device::Device, rules::Memory, station::Station};
+    use crate::{rules::Memory, station::Station};
 
-    /// The address by which users know a device; who came first is first, so that invented devices displace none.
+    /// The address by which users know a device, also after another one took it.
     #[test]
     fn each_device_with_one_address() {
         let directory = tempfile::tempdir().unwrap();
         let mut memory = SqliteMemory::open(directory.path(), "aw-test", "").unwrap();
         assert!(memory.is_empty().unwrap());
         let mac = |last| MacAddr::new([0, 8, 0xe1, 0, 0, last]);
-        for (last, first) in [(1, 30), (2, 20), (3, 10), (4, 40)] {
-            let device = Device { learned: last != 4, ..Device::new(first) };
-            memory.store_device(mac(last), &device).unwrap();
-        }
-        for (last, ip) in [
-            (1, "169.254.0.1"),
-            (1, "192.0.2.1"),
-            (1, "192.0.2.9"),
-            (1, "fe80::1"),
-            (2, "fe80::2"),
-            (2, "2001:db8::2"),
-            (4, "192.0.2.4"),
+        for (claims, ip) in [
+            (&[1][..], "169.254.0.1"),
+            (&[1], "192.0.2.1"),
+            (&[1], "192.0.2.9"),
+            (&[1], "fe80::1"),
+            (&[2], "fe80::2"),
+            (&[2], "2001:db8::2"),
+            (&[3, 4], "192.0.2.3"), // 4 takes it from 3
+            (&[4], "192.0.2.4"),
+            (&[4, 5], "192.0.2.5"), // and has lost this one
         ] {
             let mut station = Station::default();
-            station.claim(mac(3), 1, |_| false); // it had the address before
-            station.claim(mac(last), 2, |_| false);
+            for (time, last) in (0..).zip(claims) {
+                station.claim(mac(*last), time, |_| false);
+            }
             memory.store_station("s/r/eth0", ip.parse().unwrap(), &station).unwrap();
         }
         assert!(!memory.is_empty().unwrap());
-        let (devices, count) = memory.seen_devices(10).unwrap();
-        let place = |ip: &str| Some(("s/r/eth0".to_owned(), ip.parse().unwrap()));
-        let of = |last, first, place| SeenDevice { mac: mac(last), first, place };
-        let expected =
-            [of(3, 10, None), of(2, 20, place("2001:db8::2")), of(1, 30, place("192.0.2.1"))];
-        assert_eq!((&*devices, count), (&expected[..], 3));
-        let (devices, count) = memory.seen_devices(1).unwrap();
-        assert_eq!((&*devices, count), (&expected[..1], 3));
+        let places = memory.places(&[1, 2, 3, 4, 5, 6].map(mac)).unwrap();
+        let place = |last| places.get(&mac(last)).map(|(_, ip)| ip.to_string()).unwrap_or_default();
+        let expected = ["192.0.2.1", "2001:db8::2", "192.0.2.3", "192.0.2.4", "192.0.2.5", ""];
+        assert_eq!([1, 2, 3, 4, 5, 6].map(place), expected);
+        assert!(places.values().all(|(network, _)| network == "s/r/eth0"));
     }
 }

@@ -10,8 +10,14 @@ use super::{SqliteMemory, mac_number};
 
 impl SqliteMemory {
     /// Marks the devices that the configuration names now, and the addresses that they had first, and no others: at the start,
-    /// because a row is else marked only when its device is seen again.
+    /// because a row is else marked only when its device is seen again. Commits.
     pub fn apply_names(&mut self, macs: &[MacAddr]) -> SinkResult {
+        self.mark_named(macs)?;
+        self.commit(Instant::now())
+    }
+
+    /// The same as a part of the transaction.
+    pub fn mark_named(&mut self, macs: &[MacAddr]) -> SinkResult {
         self.write_times()?;
         self.with(|database| {
             database.execute_batch(
@@ -29,7 +35,6 @@ impl SqliteMemory {
                     (ifnull(substr(ifnull(first, substr(claims, -14)), 1, 6), '') IN
                         (SELECT octets FROM named))",
             )
-        })?;
-        self.commit(Instant::now())
+        })
     }
 }

@@ -212,24 +212,27 @@ impl Channel {
         self.kinds.as_ref().is_some_and(|kinds| kinds.contains(&kind))
     }
 
-    pub fn wants(&self, alert: &Alert, dialect: Dialect) -> bool {
-        let kind = match (&self.kinds, dialect) {
+    /// Whether it gets alerts of this kind.
+    pub fn gets(&self, kind: AlertKind, dialect: Dialect) -> bool {
+        match (&self.kinds, dialect) {
             // Who lists kinds of devices must learn nevertheless that they are not seen. With a list of these, it is complete.
-            (Some(kinds), _)
-                if alert.kind.is_sensor() && !kinds.iter().any(|kind| kind.is_sensor()) =>
-            {
+            (Some(kinds), _) if kind.is_sensor() && !kinds.iter().any(|kind| kind.is_sensor()) => {
                 self.sensor
             }
-            (Some(kinds), _) => kinds.contains(&alert.kind),
+            (Some(kinds), _) => kinds.contains(&kind),
             // arpwatch sends mail for four kinds and logs all.
-            (None, Dialect::Arpwatch) => self.syslog || !alert.kind.is_log_only(),
-            (None, Dialect::Devices) => AlertKind::DEFAULT.contains(&alert.kind),
-        };
+            (None, Dialect::Arpwatch) => self.syslog || !kind.is_log_only(),
+            (None, Dialect::Devices) => AlertKind::DEFAULT.contains(&kind),
+        }
+    }
+
+    pub fn wants(&self, alert: &Alert, dialect: Dialect) -> bool {
         // A silent device has no network and no address: it passes these filters, and the sensor itself has no MAC either.
         // One that only probed has the probed one.
         let ip = alert.filtered_address();
         let (no_network, no_ip) = (alert.network.is_empty(), ip.is_none());
-        kind && within(&self.networks, |network| no_network || alert.is_of_network(network))
+        self.gets(alert.kind, dialect)
+            && within(&self.networks, |network| no_network || alert.is_of_network(network))
             && (alert.kind.is_sensor()
                 || within(&self.macs, |one| any_mac(alert, |mac| one.matches(mac))))
             && within(&self.addresses, |block| no_ip || ip.is_some_and(|ip| block.0.contains(&ip)))

@@ -177,7 +177,7 @@ impl Config {
         Ok(Rules {
             dialect,
             known: default.known,
-            allows_unnamed: default.allows_unnamed,
+            names: default.names,
             watched: watched.collect(),
             failovers: self.failover.iter().map(|group| group.macs.clone()).collect(),
             local,

@@ -15,11 +15,10 @@ use aw_output::{
 use jiff::tz::TimeZone;
 use shm_layout::{RingName, UnixTime};
 
-use learned::Learns;
-
 use crate::{
     channel_queue::{ChannelQueue, Disposition},
     config::Config,
+    first_day::FirstDay,
     hours::Outside,
     learning::Learning,
     message_id::MessageIds,
@@ -51,9 +50,9 @@ pub struct Dispatcher {
     options: DispatchOptions,
     started: i64,
     learning: Learning,
-    first_day: Learning,
-    /// The end of the first day that the log has.
-    logged_end: Option<i64>,
+    first_day: FirstDay,
+    /// When it was last looked for what is due without an event.
+    last_due: Option<Instant>,
     faults: Faults,
     /// The state cannot be written.
     state_full: Episode,
@@ -87,7 +86,8 @@ impl Dispatcher {
         let learning = Learning::load(options.learn.filter(|seconds| *seconds > 0), &mut store)?;
         // arpwatch has none; and one pass over old events has no days.
         let begins = !options.once && rules.dialect == Dialect::Devices;
-        let first_day = Learning::first_day(options.learn.is_none(), begins, &mut store)?;
+        let first_day =
+            FirstDay::load(options.learn.is_none(), begins, Instant::now(), &mut store)?;
         let faults = store.memory.faults()?;
         for (channel, messages) in store.channels()? {
             if !config.channel.iter().any(|other| other.name == channel) {
@@ -107,7 +107,7 @@ impl Dispatcher {
             started: UnixTime::now().seconds(),
             learning,
             first_day,
-            logged_end: None,
+            last_due: None,
             faults,
             state_full: Episode::default(),
             queues,
@@ -116,6 +116,8 @@ impl Dispatcher {
             zone: TimeZone::system(),
         };
         dispatcher.apply_names()?;
+        dispatcher.store.commit()?;
+        dispatcher.log_first_day();
         dispatcher.options.names.follow();
         Ok(dispatcher)
     }
@@ -123,21 +125,20 @@ impl Dispatcher {
     fn observe_event(&mut self, entry: &Entry) -> SinkResult {
         let now = UnixTime::now();
         let time = past_time(entry.event.time, now).seconds();
-        let learns = self.learns(time, now.seconds())?;
-        let alerts =
-            self.rules.observe(entry, now, learns == Learns::All, &mut self.store.memory)?;
-        match learns {
-            Learns::All => return Ok(()),
-            Learns::Devices => self.rules.learn_device(entry, now, &mut self.store.memory)?,
-            Learns::Nothing => {}
+        self.do_what_is_due()?;
+        let learning = self.is_learning(time, now.seconds())?;
+        let alerts = self.rules.observe(entry, now, learning, &mut self.store.memory)?;
+        if learning {
+            return Ok(());
+        }
+        let is_first_day = self.is_first_day(&alerts)?;
+        if is_first_day {
+            self.rules.learn_interface(entry, &mut self.store.memory)?;
         }
         for alert in alerts {
-            let is_new = alert.kind == AlertKind::NewDevice;
-            // The message of the first day has it, or the operator has listed it.
-            let is_silent =
-                is_new && (learns == Learns::Devices || self.has_name(entry.event.mac)?);
-            if !is_silent {
-                self.dispatch(alert, now.seconds())?;
+            match is_first_day && alert.kind == AlertKind::NewDevice {
+                true => self.first_day.hold(&alert, Instant::now(), &mut self.store)?,
+                false => self.dispatch(alert, now.seconds())?,
             }
         }
         Ok(())
@@ -150,7 +151,7 @@ impl Dispatcher {
         }
         let arpwatch = self.rules.dialect == Dialect::Arpwatch;
         let prints = self.options.print && self.config.prints(alert.kind, self.rules.dialect);
-        let priority = Priority::of(&alert, &self.rules.known);
+        let priority = Priority::of(&alert, &self.rules.names);
         // In a storm, most alerts are only counted, and that must be fast.
         let mut channels = self.config.channel.iter().zip(&self.queues);
         let only_counts = channels.all(|(channel, queue)| {
@@ -166,7 +167,8 @@ impl Dispatcher {
             });
         }
         let local = zoned(now, &self.zone);
-        let (mut is_sent, mut is_digested) = (prints, false);
+        // A line of --print is no message.
+        let (mut is_sent, mut is_digested, mut is_held_back) = (false, false, false);
         for (channel, queue) in self.config.channel.iter().zip(&mut self.queues) {
             queue.open = channel.is_open(&local);
             let accepts = queue.open || channel.outside == Outside::Digest;
@@ -182,8 +184,11 @@ impl Dispatcher {
             let exempt = channel.exempts(alert.kind);
             let admitted = queue.gate.admit(&alert, priority, now, limit, exempt);
             // Who wants digests only gets all there.
-            is_sent |= admitted || channel.limit().burst == 0;
+            let is_wanted = channel.limit().burst == 0;
+            is_sent |= admitted || is_wanted;
             is_digested |= !admitted;
+            // Outside its hours, and with a full queue, a channel gets digests for long: the others need `quiet`.
+            is_held_back |= !admitted && !is_wanted && has_room && queue.open;
             if admitted {
                 let mut notification = channel.notification(&alert, &self.zone, self.rules.dialect);
                 if arpwatch {
@@ -192,7 +197,7 @@ impl Dispatcher {
                 self.store.enqueue(&channel.name, &notification)?;
             }
         }
-        if is_digested && !is_sent && !arpwatch {
+        if (is_held_back || is_digested && !is_sent) && !arpwatch {
             self.rules.was_digested(&alert, &mut self.store.memory)?;
         }
         Ok(())
@@ -332,13 +337,13 @@ impl Sink for Dispatcher {
     }
 
     fn maintain(&mut self) -> SinkResult<bool> {
-        let result = self.apply_changed_names().and_then(|()| self.report_silent_devices());
+        let result = self.do_what_is_due().and_then(|()| self.report_silent_devices());
         self.or_roll_back(result).map(|()| false)
     }
 
     fn reopen(&mut self) -> SinkResult {
         self.options.names.reload();
-        let result = self.apply_changed_names();
+        let result = self.apply_changed_names().and_then(|()| self.store.commit());
         self.or_roll_back(result)
     }
 
@@ -357,6 +362,7 @@ impl Sink for Dispatcher {
         for channel in &self.config.channel {
             unsent += self.store.unsent(&channel.name)?;
         }
+        self.first_day.store_left(&mut self.store)?;
         self.store.memory.write_times()?;
         self.store.commit()?;
         if let Some(sender) = self.sender.take() {

@@ -1,207 +1,239 @@
-//! The message at the end of the first day: the devices that are known from then on.
+//! The first day of an aw-alert that knows no device: alerts about new devices are held, and sent at its end as one list; nothing
+//! else differs. It begins with the first device and lasts for a day in which aw-alert runs, whatever the clocks and the times of
+//! events are.
 
-use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use aw_detect::Alert;
-use aw_service::plain;
-use jiff::tz::TimeZone;
-use serde_json::json;
-use shm_layout::MacAddr;
+use aw_output::SinkResult;
 
-use crate::{
-    learned::place,
-    notification::{Notification, shown_name, zoned},
-};
+use crate::store::AlertStore;
 
-/// Devices in a message, at most; of further ones it has the number.
-const MAX_LISTED: usize = 50;
-/// Networks, and names of devices, in the subject.
-const MAX_NETWORKS: usize = 4;
-const MAX_NAMES: usize = 5;
-/// Networks that are counted: a host can invent VLANs.
-const MAX_COUNTED: usize = 1000;
+const DAY: Duration = Duration::from_secs(86_400);
+/// How long it still lasts is stored at this interval: after a kill, it lasts longer by so much, at most.
+const STORE_INTERVAL: Duration = Duration::from_secs(300);
+/// Alerts that are held in any case. Of further ones only so many in a minute, as a channel would have sent alone: who invents
+/// devices, before another one comes or after it, keeps it out of the list only in the minutes of the flood.
+const HELD: u64 = 1000;
+const HELD_IN_MINUTE: u32 = 10;
+const MINUTE: Duration = Duration::from_secs(60);
 
-#[derive(Default)]
+/// The notes with the seconds that are left of it, with the fact that it is over, and with the number of devices beyond the list.
+const LEFT: &str = "first day is left";
+const OVER: &str = "first day is over";
+const FURTHER: &str = "first day has further";
+
 pub struct FirstDay {
-    pub count: u64,
-    /// Devices that were not read, because there are too many.
-    further: u64,
-    /// The interfaces at which new devices with locally administered MACs are in the digest from now on, and the MACs because of
-    /// which they are.
-    interfaces: Vec<(String, MacAddr)>,
-    networks: BTreeMap<String, u64>,
-    listed: Vec<Alert>,
+    /// Whether no option ends it.
+    wanted: bool,
+    /// Whether it may begin.
+    begins: bool,
+    /// How long it still lasts, if it has begun.
+    left: Option<Duration>,
+    /// The same, as it was stored.
+    stored: Duration,
+    over: bool,
+    /// When `left` was counted.
+    counted: Instant,
+    held: u64,
+    /// The begin of a minute, and how many alerts were held in it.
+    minute: (Instant, u32),
 }
 
 impl FirstDay {
-    pub fn new(further: u64, interfaces: &[(String, MacAddr)]) -> FirstDay {
-        FirstDay { further, interfaces: interfaces.to_vec(), ..FirstDay::default() }
+    /// It begins if no device is known. `wanted`: `--learn` is not set. If it is, the day is over. `begins`: not with `--once`.
+    pub fn load(
+        wanted: bool,
+        begins: bool,
+        now: Instant,
+        store: &mut AlertStore,
+    ) -> SinkResult<FirstDay> {
+        let begins = wanted && begins && store.memory.is_empty()?;
+        let left = store.note(LEFT)?.map(|left| Duration::from_secs(left.max(0) as u64));
+        let (over, held) = (store.note(OVER)?.is_some(), store.held_number()?);
+        let stored = left.unwrap_or_default();
+        Ok(FirstDay { wanted, begins, left, stored, over, counted: now, held, minute: (now, 0) })
     }
 
-    /// Whether the next device is listed.
-    pub fn has_room(&self) -> bool {
-        self.listed.len() < MAX_LISTED
+    /// Reads its notes again, after a rollback.
+    pub fn reload(&mut self, store: &mut AlertStore) -> SinkResult {
+        self.over = store.note(OVER)?.is_some();
+        if store.note(LEFT)?.is_none() {
+            self.left = None;
+        }
+        self.held = store.held_number()?;
+        Ok(())
     }
 
-    pub fn add(&mut self, device: Alert) {
-        self.count += 1;
-        let network = device.shown_network();
-        if self.networks.len() < MAX_COUNTED || self.networks.contains_key(&network) {
-            *self.networks.entry(network).or_default() += 1;
+    /// Lets it begin with a new device, if it may. Returns whether it begins.
+    pub fn begin(&mut self, now: Instant, store: &mut AlertStore) -> SinkResult<bool> {
+        if !self.begins || self.over || self.left.is_some() {
+            return Ok(false);
         }
-        if self.has_room() {
-            self.listed.push(device);
-        }
+        (self.left, self.counted) = (Some(DAY), now);
+        self.store_left(store).map(|()| true)
     }
 
-    /// `31 devices on eth0, 4 on eth0.7`
-    fn numbers(&self) -> String {
-        let mut networks: Vec<_> = self.networks.iter().collect();
-        networks.sort_by_key(|(name, number)| (name.is_empty(), std::cmp::Reverse(**number)));
-        let on = |(name, number): &(&String, &u64)| match name.is_empty() {
-            true => format!("{number} without an address"),
-            false => format!("{number} on {}", plain(name)),
-        };
-        let devices = if self.count == 1 { "device" } else { "devices" };
-        let mut each: Vec<_> = networks.iter().take(MAX_NETWORKS).map(on).collect();
-        let has_others = networks.len() > MAX_NETWORKS;
-        each.extend(has_others.then(|| "others on further networks".to_owned()));
-        let all = each.join(", ");
-        match networks.len() {
-            1 => all.replacen(' ', &format!(" {devices} "), 1),
-            _ => format!("{} {devices}: {all}", self.count),
-        }
+    /// How long it still lasts, if it has begun and is not over.
+    pub fn left(&self) -> Option<Duration> {
+        self.left.filter(|_| !self.over)
     }
 
-    /// `31 devices on eth0: nas, Raspberry Pi, ...`
-    fn subject(&self) -> String {
-        let mut names: Vec<&str> = Vec::new();
-        for name in self.listed.iter().filter_map(shown_name) {
-            if !names.contains(&name) {
-                names.push(name);
-            }
+    /// Holds an alert about a new device. Of a device that was forgotten on this day, the first one.
+    pub fn hold(&mut self, alert: &Alert, now: Instant, store: &mut AlertStore) -> SinkResult {
+        if now.saturating_duration_since(self.minute.0) >= MINUTE {
+            self.minute = (now, 0);
         }
-        let etc = if names.len() > MAX_NAMES { ", ..." } else { "" };
-        names.truncate(MAX_NAMES);
-        match names.is_empty() {
-            true => self.numbers(),
-            false => format!("{}: {}{etc}", self.numbers(), plain(&names.join(", "))),
+        if self.held >= HELD && self.minute.1 >= HELD_IN_MINUTE {
+            let further = store.note(FURTHER)?.unwrap_or_default();
+            return store.store_note(FURTHER, further + 1);
         }
+        (self.held, self.minute.1) = (self.held + 1, self.minute.1 + 1);
+        store.hold(alert)
     }
 
-    /// The devices that are not listed.
-    fn rest(&self) -> Option<String> {
-        let rest = self.count - self.listed.len() as u64;
-        let number = match (rest, self.further) {
-            (0, 0) => return None,
-            (rest, 0) => format!("{rest}"),
-            (rest, further) => format!("{}", rest + further),
-        };
-        Some(format!("and {number} more"))
+    /// Counts the time. Returns whether it ends now: its time is over, or an option ends it.
+    pub fn ends(&mut self, now: Instant, store: &mut AlertStore) -> SinkResult<bool> {
+        let Some(left) = self.left() else { return Ok(false) };
+        let left = left.saturating_sub(now.saturating_duration_since(self.counted));
+        (self.left, self.counted) = (Some(left), now);
+        if left > Duration::ZERO && self.wanted {
+            let is_due = left + STORE_INTERVAL <= self.stored;
+            return if is_due { self.store_left(store).map(|()| false) } else { Ok(false) };
+        }
+        store.store_note(OVER, 1)?;
+        self.over = true;
+        Ok(true)
     }
 
-    /// `31 devices on eth0: 192.0.2.17 b8:27:eb:00:00:11 eth0 [nas] (Raspberry Pi), and 30 more`
-    pub fn line(&self) -> String {
-        let each = self.listed.iter().map(described).chain(self.rest());
-        format!("{}: {}", self.numbers(), each.collect::<Vec<_>>().join(", "))
+    /// Stores how long it still lasts.
+    pub fn store_left(&mut self, store: &mut AlertStore) -> SinkResult {
+        let Some(left) = self.left() else { return Ok(()) };
+        self.stored = left;
+        store.store_note(LEFT, left.as_secs() as i64)
     }
 
-    pub fn notification(&self, time: i64, zone: &TimeZone, host: &str) -> Notification {
-        let date = |time| zoned(time, zone).strftime("%Y-%m-%d %H:%M:%S %z").to_string();
-        let mut text = format!(
-            "{}\n\nThese devices were seen on the first day of aw-alert. They are known from now on: a device\n\
-             that does not belong there causes no alert later. Each with the time when it was first seen.\n\n",
-            self.numbers()
-        );
-        for device in &self.listed {
-            text += &format!("{} {}\n", date(device.time), described(device));
-        }
-        text += &self.rest().map(|rest| rest + "\n").unwrap_or_default();
-        for (interface, mac) in &self.interfaces {
-            text += &format!(
-                "\nnew devices with locally administered MACs are in the digest at {}, because this one was seen: {mac}\n",
-                plain(&place(interface))
-            );
-        }
-        text += &format!("\nreported by {host}\n");
-        let macs: Vec<_> = self.listed.iter().map(|device| &device.mac).collect();
-        let addresses: Vec<_> = self.listed.iter().map(|device| &device.ip).collect();
-        let interfaces: Vec<_> = self.interfaces.iter().map(|(interface, _)| interface).collect();
-        let fields = json!({
-            "kind": "learned", "message": self.line(), "host": host, "seconds": time,
-            "count": self.count + self.further, "devices": macs, "addresses": addresses,
-            "interfaces": interfaces,
-        });
-        Notification::new(self.subject(), text, fields)
+    /// The alerts that were held, in their order, and how many further ones there were; they are held no longer.
+    pub fn take(&mut self, store: &mut AlertStore) -> SinkResult<(Vec<Alert>, u64)> {
+        let further = store.note(FURTHER)?.unwrap_or_default() as u64;
+        let (alerts, unread) = store.take_held()?;
+        Ok((alerts, further + unread))
     }
 }
 
-/// `192.0.2.17 b8:27:eb:00:00:11 eth0.7 [nas] (Raspberry Pi)`
-fn described(device: &Alert) -> String {
-    let line = device.to_string();
-    let line = line.strip_prefix(device.kind.label()).unwrap_or(&line);
-    line.split_whitespace().collect::<Vec<_>>().join(" ")
+/// `24 h`, `5 min`: rounded up.
+pub fn shown(left: Duration) -> String {
+    match left.as_secs() {
+        seconds if seconds > 5400 => format!("{} h", seconds.div_ceil(3600)),
+        seconds => format!("{} min", seconds.div_ceil(60)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use aw_detect::{AlertKind, Device, Memory};
+    use shm_layout::MacAddr;
+
     use super::*;
-    use aw_detect::AlertKind;
 
-    fn device(number: u32, network: &str) -> Alert {
-        Alert {
-            network: network.into(),
-            ip: format!("10.0.{}.{}", number >> 8, number & 255),
-            mac: format!("00:08:e1:00:{:02x}:{:02x}", number >> 8, number & 255),
-            ..Alert::new(AlertKind::NewDevice, 1_700_000_000)
-        }
+    fn store() -> (tempfile::TempDir, AlertStore) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = AlertStore::open(directory.path()).unwrap();
+        (directory, store)
     }
 
-    #[test]
-    fn a_message_names_devices_and_networks() {
-        let random = "06:00:00:00:00:01".parse().unwrap();
-        let mut day = FirstDay::new(0, &[("sensor/r/eth0".into(), random)]);
-        let vendor = Some("Raspberry Pi".to_owned());
-        day.add(Alert { vendor: vendor.clone(), ..device(1, "eth0.7") });
-        day.add(Alert { vendor, name: Some("nas".into()), ..device(2, "eth0") });
-        day.add(Alert { name: Some("\u{202e}x".into()), ..device(3, "eth0") });
-        day.add(Alert { ip: String::new(), ..device(4, "") });
-        let message = day.notification(1_700_086_400, &TimeZone::UTC, "sensor1");
-        let numbers = "4 devices: 2 on eth0, 1 on eth0.7, 1 without an address";
-        assert_eq!(message.subject, format!("{numbers}: Raspberry Pi, nas, ?x"));
-        let list = "10.0.0.1 00:08:e1:00:00:01 eth0.7 (Raspberry Pi), \
-                    10.0.0.2 00:08:e1:00:00:02 eth0 [nas] (Raspberry Pi), \
-                    10.0.0.3 00:08:e1:00:00:03 eth0 [?x], 00:08:e1:00:00:04";
-        assert_eq!(day.line(), format!("{numbers}: {list}"));
-        let Notification { text, fields, .. } = &message;
-        let first = "2023-11-14 22:13:20 +0000 10.0.0.1 00:08:e1:00:00:01 eth0.7 (Raspberry Pi)\n";
-        assert!(text.starts_with(numbers) && text.contains(first), "{text}");
-        assert!(
-            text.contains(" in the digest at r/eth0, because this one was seen: 06:"),
-            "{text}"
-        );
-        assert_eq!((&fields["kind"], &fields["count"]), (&"learned".into(), &4.into()));
-        assert!(!format!("{message:?}").contains('\u{202e}'));
+    fn mac(number: u32) -> MacAddr {
+        let [.., a, b, c] = number.to_be_bytes();
+        MacAddr::new([0, 8, 0xe1, a, b, c])
     }
 
-    /// A host invents devices and VLANs.
+    fn new(number: u32) -> Alert {
+        Alert { mac: mac(number).to_string(), ..Alert::new(AlertKind::NewDevice, 5) }
+    }
+
+    /// It begins with an empty memory only, survives restarts and times in which it does not run, and ends once: by its time, or by
+    /// an option. No time of an event and of a clock counts.
     #[test]
-    fn a_message_is_bounded() {
-        let mut day = FirstDay::new(90_000, &[]);
-        for number in 0..10_000 {
-            let network = format!("eth0.{number}");
-            day.add(device(number, if number < 20 { "eth0" } else { &network }));
+    fn a_day_of_running() {
+        let (_directory, mut store) = store();
+        let store = &mut store;
+        let now = Instant::now();
+        let hour = Duration::from_secs(3600);
+        for (wanted, begins) in [(false, true), (true, false)] {
+            let mut day = FirstDay::load(wanted, begins, now, store).unwrap();
+            assert!(!day.begin(now, store).unwrap() && day.left().is_none());
         }
-        let message = day.notification(0, &TimeZone::UTC, "sensor1");
-        assert!(
-            message.subject.starts_with("10000 devices: 20 on eth0, 1 on eth0."),
-            "{message:?}"
-        );
-        assert!(message.subject.ends_with(", others on further networks"), "{message:?}");
-        assert!(message.text.contains("\nand 99950 more\n"), "{message:?}");
-        assert!(message.text.len() < 6000 && message.subject.len() < 200, "{message:?}");
-        let mut one = FirstDay::new(0, &[]);
-        one.add(device(1, "eth0"));
-        assert_eq!(one.numbers(), "1 device on eth0");
+        let mut day = FirstDay::load(true, true, now, store).unwrap();
+        assert!(!day.ends(now + 30 * hour, store).unwrap(), "it begins with a device");
+        let now = now + 30 * hour;
+        assert!(day.begin(now, store).unwrap() && !day.begin(now, store).unwrap());
+        store.memory.store_device(mac(1), &Device::new(5)).unwrap();
+        assert!(!day.ends(now + 20 * hour, store).unwrap());
+        // A restart a week later.
+        let now = now + 200 * hour;
+        let mut day = FirstDay::load(true, true, now, store).unwrap();
+        assert_eq!(day.left().map(shown).as_deref(), Some("4 h"));
+        assert!(!day.ends(now + 3 * hour, store).unwrap());
+        day.reload(store).unwrap();
+        assert!(day.ends(now + 4 * hour, store).unwrap());
+        assert!(!day.ends(now + 9 * hour, store).unwrap() && day.left().is_none());
+        day.reload(store).unwrap();
+        let again = FirstDay::load(true, true, now, store).unwrap();
+        assert!(day.left().is_none() && again.left().is_none());
+
+        let (_directory, mut store) = self::store();
+        let mut day = FirstDay::load(true, true, now, &mut store).unwrap();
+        assert!(day.begin(now, &mut store).unwrap());
+        let mut day = FirstDay::load(false, true, now, &mut store).unwrap();
+        assert!(day.ends(now, &mut store).unwrap(), "an option ends it");
+        let (_directory, mut store) = self::store();
+        store.memory.store_device(mac(1), &Device::new(5)).unwrap();
+        let mut day = FirstDay::load(true, true, now, &mut store).unwrap();
+        assert!(!day.begin(now, &mut store).unwrap(), "it knows devices");
+    }
+
+    /// A begin that is rolled back begins again.
+    #[test]
+    fn a_rollback() {
+        let (_directory, mut store) = store();
+        let now = Instant::now();
+        let mut day = FirstDay::load(true, true, now, &mut store).unwrap();
+        store.commit().unwrap();
+        assert!(day.begin(now, &mut store).unwrap());
+        day.hold(&new(1), now, &mut store).unwrap();
+        store.memory.roll_back();
+        day.reload(&mut store).unwrap();
+        assert_eq!((day.left(), day.held), (None, 0));
+        assert!(day.begin(now, &mut store).unwrap());
+    }
+
+    /// A flood of invented devices, before the one that matters or after it, keeps it out of the list in its minute only.
+    #[test]
+    fn a_flood_hides_no_device() {
+        for before in [true, false] {
+            let (_directory, mut store) = store();
+            let mut now = Instant::now();
+            let mut day = FirstDay::load(true, true, now, &mut store).unwrap();
+            day.begin(now, &mut store).unwrap();
+            let intruder = new(1_000_000);
+            let flood = |day: &mut FirstDay, now, store: &mut AlertStore| {
+                (0..20_000).for_each(|number| day.hold(&new(number), now, store).unwrap());
+                now + MINUTE
+            };
+            if before {
+                now = flood(&mut day, now, &mut store);
+            }
+            day.hold(&intruder, now, &mut store).unwrap();
+            if !before {
+                flood(&mut day, now, &mut store);
+            }
+            let (held, further) = day.take(&mut store).unwrap();
+            assert!(held.contains(&intruder), "{before}");
+            assert_eq!(
+                (held.len() as u64 + further, held.len()),
+                (20_001, 1000 + usize::from(before))
+            );
+            assert_eq!(store.held_number().unwrap(), 0);
+        }
     }
 }

@@ -35,7 +35,7 @@ impl Learned {
         let any = count > 0 || of_devices > 0 || of_interfaces > 0;
         let (addresses, devices) = ((&*shared, count), (&*devices, of_devices));
         let interfaces = (&*interfaces, of_interfaces);
-        let names = &rules.known;
+        let names = &rules.names;
         Ok(any.then(|| Learned::of(addresses, devices, interfaces, names, time, &this_host())))
     }
 

@@ -1,88 +1,48 @@
-//! The learning period, which begins with the first event: that of `--learn`, in which all is learned and no alert is sent, or the
-//! first day of a program that knows no device, in which devices are learned. A time from before the clock was set neither ends it
-//! nor lies in it: when the clock is set, the period begins again, and after its end it is over for good.
+//! The learning period, which begins with the first event. A time from before the clock was set neither ends it nor lies in
+//! it: when the clock is set, the period begins again, and after its end it is over for good.
 
 use aw_output::SinkResult;
 use shm_layout::UnixTime;
 
 use crate::store::AlertStore;
 
-/// The note that what the period of `--learn` saw is marked as learned. An earlier release marked nothing.
+/// The notes with its end, and with the fact that it is over.
+const UNTIL: &str = "learns until";
+const OVER: &str = "has learned";
+/// The note that what it saw is marked as learned. An earlier release marked nothing.
 const MARKED: &str = "learned is marked";
 /// Seconds that clocks differ.
 const TOLERANCE: i64 = 60;
-/// The length of the first day.
-const DAY: i64 = 86_400;
-
-/// Which period it is: the notes with its end, and with the fact that it is over.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Period {
-    /// That of `--learn`.
-    All,
-    /// The first day.
-    Devices,
-}
-
-impl Period {
-    fn notes(self) -> (&'static str, &'static str) {
-        match self {
-            Period::All => ("learns until", "has learned"),
-            Period::Devices => ("learns devices until", "has learned devices"),
-        }
-    }
-}
 
 pub struct Learning {
-    period: Period,
-    /// Its length in seconds: of the option `--learn`, or of the first day unless an option ends it.
+    /// The option `--learn`, in seconds.
     seconds: Option<i64>,
-    /// Whether it may begin.
-    begins: bool,
     until: Option<i64>,
     over: bool,
 }
 
 impl Learning {
-    /// The period of `--learn`.
     pub fn load(seconds: Option<i64>, store: &mut AlertStore) -> SinkResult<Learning> {
-        let learning = Learning::read(Period::All, seconds, seconds.is_some(), store)?;
-        if let Some(until) = learning.until
+        let (until, over) = (store.note(UNTIL)?, store.note(OVER)?.is_some());
+        if let Some(until) = until
             && store.note(MARKED)?.is_none()
         {
             store.memory.learn_until(until)?;
             store.store_note(MARKED, 1)?;
         }
-        Ok(learning)
-    }
-
-    /// The first day, which begins if no device is known. `wanted`: `--learn` is not set. If it is, the day is over. `begins`: not
-    /// with `--once`.
-    pub fn first_day(wanted: bool, begins: bool, store: &mut AlertStore) -> SinkResult<Learning> {
-        let begins = wanted && begins && store.memory.is_empty()?;
-        Learning::read(Period::Devices, wanted.then_some(DAY), begins, store)
-    }
-
-    fn read(
-        period: Period,
-        seconds: Option<i64>,
-        begins: bool,
-        store: &mut AlertStore,
-    ) -> SinkResult<Learning> {
-        let (until, over) = period.notes();
-        let (until, over) = (store.note(until)?, store.note(over)?.is_some());
-        Ok(Learning { period, seconds, begins, until, over })
+        Ok(Learning { seconds, until, over })
     }
 
     /// Reads its notes again, after a rollback.
     pub fn reload(&mut self, store: &mut AlertStore) -> SinkResult {
-        *self = Learning::read(self.period, self.seconds, self.begins, store)?;
+        *self = Learning::load(self.seconds, store)?;
         Ok(())
     }
 
     /// Whether an event is in the learning period, which begins with the first one. `now`: an earlier release let it begin
     /// with an event of a clock that was ahead; then it begins again.
     pub fn includes(&mut self, time: i64, now: i64, store: &mut AlertStore) -> SinkResult<bool> {
-        if self.over || self.until.is_none() && !self.begins {
+        if self.over {
             return Ok(false);
         }
         let is_ahead = |until: &i64| {
@@ -91,20 +51,14 @@ impl Learning {
         };
         self.until = self.until.filter(|until| !is_ahead(until));
         let until = match (self.until, self.seconds) {
-            (_, None) if self.period == Period::Devices => {
-                self.end(store)?;
-                return Ok(false);
-            }
             (Some(until), _) if is_set(time) == is_set(until) => until,
             (Some(until), None) => until,
             // The clock of a period that has begun is not set for a while.
             (Some(until), Some(_)) if is_set(until) => return Ok(true),
             (_, Some(seconds)) => {
                 let until = time.saturating_add(seconds);
-                store.store_note(self.period.notes().0, until)?;
-                if self.period == Period::All {
-                    store.store_note(MARKED, 1)?;
-                }
+                store.store_note(UNTIL, until)?;
+                store.store_note(MARKED, 1)?;
                 *self.until.insert(until)
             }
             (None, None) => return Ok(false),
@@ -114,29 +68,10 @@ impl Learning {
         }
         // Later, events can be of an earlier time: the clock of a sensor that boots is not set.
         if is_set(until) {
-            self.end(store)?;
+            store.store_note(OVER, 1)?;
+            self.over = true;
         }
         Ok(false)
-    }
-
-    /// Ends it if it has begun and its time is over, or an option ends it. Returns whether that is so.
-    pub fn ends(&mut self, now: i64, store: &mut AlertStore) -> SinkResult<bool> {
-        let is_past = |until: i64| is_set(until) && now >= until || self.seconds.is_none();
-        if self.over || !self.until.is_some_and(is_past) {
-            return Ok(false);
-        }
-        self.end(store).map(|()| true)
-    }
-
-    fn end(&mut self, store: &mut AlertStore) -> SinkResult {
-        store.store_note(self.period.notes().1, 1)?;
-        self.over = true;
-        Ok(())
-    }
-
-    /// Its end, if it has begun and is not over.
-    pub fn until(&self) -> Option<i64> {
-        self.until.filter(|_| !self.over)
     }
 
     /// Whether the period has ended.
@@ -163,6 +98,7 @@ mod tests {
 
     use super::*;
 
+    const DAY: i64 = 86_400;
     const NOW: i64 = 1_700_000_000;
 
     /// Whether each of the times is in a learning period of a day.
@@ -205,8 +141,8 @@ mod tests {
             let station = Station { claims, ..Station::default() };
             store.memory.store_station("s/r/eth0", ip(last), &station).unwrap();
         }
-        store.store_note("learns until", NOW + DAY).unwrap();
-        store.store_note("has learned", 1).unwrap();
+        store.store_note(UNTIL, NOW + DAY).unwrap();
+        store.store_note(OVER, 1).unwrap();
         for _ in 0..2 {
             Learning::load(Some(DAY), &mut store).unwrap();
             store.commit().unwrap();
@@ -231,48 +167,5 @@ mod tests {
         assert_eq!(includes(&again), [true, true, false, false, false], "it ends for good");
         let ahead = [NOW + 99 * DAY, NOW, NOW + DAY - 1, NOW + DAY];
         assert_eq!(includes_at(NOW, &ahead), [true, true, true, false], "a clock that was ahead");
-    }
-
-    /// It begins with an empty memory only, survives restarts, and ends once: by its time, by the clock, or by an option.
-    #[test]
-    fn the_first_day() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut store = AlertStore::open(directory.path()).unwrap();
-        let load = |store: &mut AlertStore, wanted, begins| {
-            Learning::first_day(wanted, begins, store).unwrap()
-        };
-        for (wanted, begins) in [(false, true), (true, false)] {
-            assert!(!load(&mut store, wanted, begins).includes(NOW, NOW, &mut store).unwrap());
-        }
-        let mut day = load(&mut store, true, true);
-        assert!(day.includes(NOW, NOW, &mut store).unwrap());
-        assert_eq!(day.until(), Some(NOW + DAY));
-        store.memory.store_device(MacAddr::new([0, 8, 0xe1, 0, 0, 1]), &Device::new(NOW)).unwrap();
-        let mut day = load(&mut store, true, true);
-        assert!(day.includes(NOW + DAY - 1, NOW + DAY - 1, &mut store).unwrap());
-        assert!(!day.ends(NOW + DAY - 1, &mut store).unwrap());
-        assert!(day.ends(NOW + DAY, &mut store).unwrap());
-        assert!(
-            !day.ends(NOW + DAY, &mut store).unwrap() && day.is_over() && day.until().is_none()
-        );
-        assert!(!load(&mut store, true, true).includes(NOW, NOW, &mut store).unwrap());
-        // With --learn 0, or --learn TIME.
-        store.store_note("learns devices until", NOW + DAY).unwrap();
-        store
-            .memory
-            .with(|database| {
-                database.execute("DELETE FROM note WHERE key = 'has learned devices'", [])
-            })
-            .unwrap();
-        let mut day = load(&mut store, false, true);
-        assert!(!day.includes(NOW, NOW, &mut store).unwrap() && day.is_over());
-        // That of `--learn` is another one.
-        let mut learning = Learning::load(Some(DAY), &mut store).unwrap();
-        assert!(learning.includes(NOW, NOW, &mut store).unwrap());
-        // An existing memory.
-        let directory = tempfile::tempdir().unwrap();
-        let mut store = AlertStore::open(directory.path()).unwrap();
-        store.memory.store_device(MacAddr::new([0, 8, 0xe1, 0, 0, 1]), &Device::new(NOW)).unwrap();
-        assert!(!load(&mut store, true, true).includes(NOW, NOW, &mut store).unwrap());
     }
 }

@@ -7,6 +7,7 @@ mod channel_queue;
 mod check;
 mod command;
 mod config;
+mod device_list;
 mod dispatcher;
 mod export;
 mod filter;
@@ -76,7 +77,7 @@ struct Options {
     #[arg(long, value_enum, default_value_t)]
     dialect: Dialect,
 
-    /// Learn all devices, and send no alerts, for TIME after the next event: 30m, 12h, 7d. Set it on the first start; a learning period that has begun or is over does not begin again. Without this option, an aw-alert that knows no device learns the devices of its first day: they are reported in one message at its end, and all other alerts at once. 0: each new device is reported at once. With --once and with --dialect arpwatch, each is
+    /// Learn all devices, and send no alerts, for TIME after the next event: 30m, 12h, 7d. Set it on the first start; a learning period that has begun or is over does not begin again. Without this option, an aw-alert that knows no device holds alerts about new devices until it has run for a day, and reports them then in one list; all other alerts are sent at once. 0: each new device is reported at once. With --once and with --dialect arpwatch, each is
     #[arg(long, value_name = "TIME", value_parser = learn_time)]
     learn: Option<TimeSpan>,
 
@@ -241,7 +242,7 @@ fn prepare(options: &Options, transports: TransportOptions) -> Result<Option<Pre
             change_owner(options, state).and(imported).map(|()| None)
         }
         Some(AlertCommand::Export { format, debian }) => {
-            export::export(state, *format, *debian, &names.all(Default::default()).0).map(|()| None)
+            export::export(state, *format, *debian, &names.all(Default::default())).map(|()| None)
         }
         _ if options.rings.health || config.channel.is_empty() => {
             Ok(Some((config, rules, names, None)))

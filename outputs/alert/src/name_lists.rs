@@ -1,4 +1,4 @@
-//! The names of devices: of the common file, which are only names, and those of known devices, which make all others unknown.
+//! The names of devices: of the common file, which are only names, and the list of known devices, which makes all others unknown.
 
 use std::path::Path;
 
@@ -52,12 +52,14 @@ impl NameLists {
         self.known.as_ref().map(|names| Names::clone(&names.names())).unwrap_or_default()
     }
 
-    /// All names, with those of known devices that were imported, and whether a device without a name is no unknown one. Names of
-    /// the configuration replace those of the common file, and these replace imported ones.
-    pub fn all(&self, imported: Names) -> (Names, bool) {
-        let known = self.known();
-        let allows_unnamed = imported.is_empty() && known.is_empty();
+    /// The known devices, with those that were imported.
+    pub fn all_known(&self, imported: Names) -> Names {
+        imported.into_iter().chain(self.known()).collect()
+    }
+
+    /// All names. Those of the configuration replace those of the common file, and these replace imported ones.
+    pub fn all(&self, imported: Names) -> Names {
         let common = Names::clone(&self.common.names());
-        (imported.into_iter().chain(common).chain(known).collect(), allows_unnamed)
+        imported.into_iter().chain(common).chain(self.known()).collect()
     }
 }

@@ -35,6 +35,14 @@ impl Notification {
         Notification::new(subject, mail_text(alert, zone, lines), fields(alert, zone))
     }
 
+    /// The notification that the first day begins.
+    pub fn of_first_day(line: &str, time: i64, host: &str) -> Notification {
+        let fields = json!({ "kind": "learning", "message": line, "host": host, "seconds": time });
+        let text = format!("{line}\n\nreported by {host}\n");
+        let subject = line.split(" (").next().unwrap_or(line);
+        Notification::new(subject.into(), text, fields)
+    }
+
     /// The notification that another channel fails, of this host.
     pub fn of_failure(channel: &str, why: &str, time: i64, host: &str) -> Notification {
         let line = format!("channel {channel} fails: {why}");
@@ -49,15 +57,27 @@ impl Notification {
 
 /// What users know a device by: its name, or else its maker.
 pub fn shown_name(alert: &Alert) -> Option<&str> {
-    let filled = |text: &&str| !text.is_empty();
-    let name = alert.name.as_deref().filter(filled);
-    name.or(alert.vendor.as_deref().filter(filled))
+    name_or_maker(&alert.name, &alert.vendor)
+}
+
+fn name_or_maker<'a>(name: &'a Option<String>, maker: &'a Option<String>) -> Option<&'a str> {
+    [name, maker].into_iter().filter_map(|text| text.as_deref()).find(|text| !text.is_empty())
+}
+
+/// `printer to Raspberry Pi`: who loses an address, which no attacker chooses, and who takes it.
+fn of_takeover(alert: &Alert) -> Option<String> {
+    let old_mac = alert.old_mac.as_ref().filter(|_| alert.kind.is_takeover())?;
+    let old = name_or_maker(&alert.old_name, &alert.old_vendor).unwrap_or(old_mac);
+    let new = shown_name(alert).unwrap_or(&alert.mac);
+    let link = if alert.kind == AlertKind::Duplicate { "and" } else { "to" };
+    Some(format!("{old} {link} {new}"))
 }
 
 /// `new device: Raspberry Pi, 192.0.2.17 (eth0.7)`. Without name and maker, it has the MAC; without an address, the MAC, and what
-/// it did: `probed 192.0.2.1`.
+/// it did: `probed 192.0.2.1`. Of a takeover, both devices: `flip flop: printer to Raspberry Pi, 192.0.2.17 (eth0.7)`.
 fn subject(alert: &Alert) -> String {
-    let name = shown_name(alert);
+    let takeover = of_takeover(alert);
+    let name = takeover.as_deref().or(shown_name(alert));
     let mac = Some(&*alert.mac).filter(|_| name.is_none() || alert.ip.is_empty());
     let deed = alert.note.as_deref().filter(|_| alert.ip.is_empty());
     let parts = [name, mac, Some(&*alert.ip), deed].into_iter().flatten();
@@ -78,8 +98,8 @@ fn arpwatch_subject(alert: &Alert) -> String {
 
 /// Names that hosts gave themselves, or that were imported, must not look like others.
 fn without_hidden(mut alert: Alert) -> Alert {
-    let texts = [&mut alert.name, &mut alert.note, &mut alert.vendor, &mut alert.old_vendor];
-    for text in texts.into_iter().flatten() {
+    let Alert { name, note, vendor, old_name, old_vendor, .. } = &mut alert;
+    for text in [name, note, vendor, old_name, old_vendor].into_iter().flatten() {
         *text = plain_lines(text);
     }
     alert
@@ -97,6 +117,7 @@ fn fields(alert: &Alert, zone: &TimeZone) -> Value {
         "date": time.strftime("%Y%m%d").to_string(), "time": time.strftime("%H%M").to_string(),
         "active-hours": hours, "last": last,
         "vendor": alert.vendor, "old_vendor": alert.old_vendor, "old_mac": alert.old_mac,
+        "old_name": alert.old_name,
         "previous": alert.previous, "note": alert.note, "frame_source": alert.frame_source,
     })
 }
@@ -114,6 +135,7 @@ fn mail_text(alert: &Alert, zone: &TimeZone, arpwatch: bool) -> String {
         ("interface", filled(&alert.network)),
         ("ethernet address", has_mac.then(|| alert.mac.clone())),
         ("ethernet vendor", has_mac.then(|| known(&alert.vendor))),
+        ("old hostname", alert.old_name.clone().filter(|_| !arpwatch)),
         ("old ethernet address", alert.old_mac.clone()),
         ("old ethernet vendor", alert.old_mac.as_ref().map(|_| known(&alert.old_vendor))),
         ("timestamp", Some(date(alert.time))),
@@ -170,7 +192,7 @@ pub mod tests {
         let same = Alert { old_mac: Some(flip.mac.clone()), ..alert(AlertKind::NewActivity) };
         assert_eq!(same.to_string(), "new activity 10.0.0.1 00:08:e1:01:02:0a eth0 (Maker)");
         let Notification { subject, text, fields } = Notification::of(&flip, &TimeZone::UTC, false);
-        assert_eq!(subject, "flip flop: Maker, 10.0.0.1 (eth0)");
+        assert_eq!(subject, "flip flop: 00:08:e1:01:02:0b to Maker, 10.0.0.1 (eth0)");
         let as_arpwatch = Notification::of(&flip, &TimeZone::UTC, true).subject;
         assert_eq!(as_arpwatch, "flip flop (10.0.0.1) eth0");
         // As Debian's arpwatch -d wrote it.
@@ -191,7 +213,11 @@ old ethernet address: 00:08:e1:01:02:0b
         let Notification { subject, text: without, .. } =
             Notification::of(&probe, &TimeZone::UTC, false);
         assert!(!without.contains("ip address"), "{without}");
-        assert_eq!(subject, "flip flop: Maker, 00:08:e1:01:02:0a, probed 10.0.0.1 (eth0)");
+        let both = "00:08:e1:01:02:0b to Maker";
+        assert_eq!(
+            subject,
+            format!("flip flop: {both}, 00:08:e1:01:02:0a, probed 10.0.0.1 (eth0)")
+        );
         let noted = Alert { note: Some("a note".into()), host: "sensor1".into(), ..flip.clone() };
         let text = |arpwatch| Notification::of(&noted, &TimeZone::UTC, arpwatch).text;
         assert!(
@@ -227,7 +253,24 @@ old ethernet address: 00:08:e1:01:02:0b
             ..Alert::new(AlertKind::Silent, 0)
         };
         let router = Alert { mac: String::new(), ..new.clone() };
+        // The maker of the one that takes an address is the choice of an attacker.
+        let taken = Alert {
+            kind: AlertKind::Changed,
+            old_mac: Some("00:08:e1:01:02:0b".into()),
+            old_name: Some("gateway\u{202e}".into()),
+            old_vendor: Some("Maker".into()),
+            ..maker.clone()
+        };
+        let both = Alert { kind: AlertKind::Duplicate, old_name: None, ..taken.clone() };
+        let line = "changed ethernet address 192.0.2.17 b8:27:eb:00:00:11 (00:08:e1:01:02:0b [gateway?]) eth0.7 (Raspberry Pi)";
+        assert_eq!(taken.to_string(), line);
+        assert!(!taken.arpwatch_line().contains("gateway"));
+        let text = |arpwatch| Notification::in_layout(&taken, &TimeZone::UTC, arpwatch, false).text;
+        assert!(text(false).contains("        old hostname: gateway?\nold ethernet address: 00:"));
+        assert!(!text(true).contains("old hostname"));
         for (alert, expected) in [
+            (taken, "changed ethernet address: gateway? to Raspberry Pi, 192.0.2.17 (eth0.7)"),
+            (both, "duplicate address: Maker and Raspberry Pi, 192.0.2.17 (eth0.7)"),
             (maker, "new device: Raspberry Pi, 192.0.2.17 (eth0.7)"),
             (unnamed, "new device: Raspberry Pi, 192.0.2.17 (eth0.7)"),
             (named, "new device: printer, 192.0.2.17 (eth0.7)"),

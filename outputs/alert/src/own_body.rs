@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::notification::Notification;
 
 /// The fields that a body may have. `subject` and `text` are those of a mail, the others are keys of the JSON object.
-pub const FIELDS: [&str; 25] = [
+pub const FIELDS: [&str; 26] = [
     "subject",
     "text",
     "message",
@@ -26,6 +26,7 @@ pub const FIELDS: [&str; 25] = [
     "vendor",
     "old_vendor",
     "old_mac",
+    "old_name",
     "frame_source",
     "previous",
     "note",
@@ -210,7 +211,8 @@ mod tests {
         }
         let text = body("{subject}: {text}", "text/plain").unwrap();
         assert!(
-            text.starts_with("flip flop: Maker, 10.0.0.1 (eth0): ") && text.lines().count() > 5,
+            text.starts_with("flip flop: 00:08:e1:01:02:0b to Maker, 10.0.0.1 (eth0): ")
+                && text.lines().count() > 5,
             "{text}"
         );
     }

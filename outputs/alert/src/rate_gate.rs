@@ -21,7 +21,7 @@ const MAX_SAMPLES: usize = 20;
 const URGENT: usize = 10;
 
 /// Alerts of each exempt kind that are sent alone in an hour although a storm lasts, each about another address: a host can cause
-/// any number of them.
+/// any number of them. Above that, as of important ones, those of addresses that were held for more than twice as long.
 const EXEMPT: usize = 10;
 const EXEMPT_SECONDS: i64 = 3600;
 
@@ -49,12 +49,16 @@ pub struct RateGate {
     urgent_sent: Vec<(Priority, String)>,
     #[serde(default)]
     urgent_since: i64,
-    /// Alerts of exempt kinds that were sent alone since `exempt_since`, and what they are about.
+    /// Alerts of exempt kinds that were sent alone since `exempt_since`.
     #[serde(default)]
-    exempt_sent: Vec<(AlertKind, String)>,
+    exempt_sent: Vec<Exempt>,
     #[serde(default)]
     exempt_since: i64,
 }
+
+/// An alert that was sent alone: its kind, what it is about, and for how many seconds the address was held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Exempt(AlertKind, String, #[serde(default)] i64);
 
 /// Alerts that are sent together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -99,7 +103,7 @@ impl RateGate {
                 return true;
             }
             let is_sent = self.is_urgent(alert, priority, now, limit)
-                || exempt && limit.burst > 0 && self.is_exempt(alert, now);
+                || exempt && limit.burst > 0 && self.is_exempt(alert, priority, now);
             if is_sent {
                 return true;
             }
@@ -125,10 +129,9 @@ impl RateGate {
         }
         let subject = subject(alert);
         let of_class = self.urgent_sent.iter().filter(|(other, _)| other.class == priority.class);
-        let (number, longest) = of_class
-            .fold((0, 0), |(number, held), (other, _)| (number + 1, held.max(other.held())));
+        let held = of_class.map(|(other, _)| other.held());
         let is_repeated = self.urgent_sent.iter().any(|(_, other)| *other == subject);
-        if is_repeated || number >= URGENT && priority.held() / 2 <= longest {
+        if is_repeated || !is_among(URGENT, priority, held) {
             return false;
         }
         self.urgent_sent.push((priority, subject));
@@ -136,15 +139,16 @@ impl RateGate {
     }
 
     /// Whether an alert of an exempt kind is sent although a storm lasts; a few of each kind in an hour are.
-    fn is_exempt(&mut self, alert: &Alert, now: i64) -> bool {
+    fn is_exempt(&mut self, alert: &Alert, priority: Priority, now: i64) -> bool {
         if !self.is_exempt_hour(now) {
             (self.exempt_since, self.exempt_sent) = (now, Vec::new());
         }
-        let sent = (alert.kind, subject(alert));
-        if self.exempt_number(alert.kind) >= EXEMPT || self.exempt_sent.contains(&sent) {
+        let (kind, subject) = (alert.kind, subject(alert));
+        let is_same = |Exempt(of, other, _): &Exempt| *of == kind && *other == subject;
+        if self.exempt_sent.iter().any(is_same) || !self.has_exempt(kind, priority) {
             return false;
         }
-        self.exempt_sent.push(sent);
+        self.exempt_sent.push(Exempt(kind, subject, priority.held()));
         true
     }
 
@@ -152,14 +156,16 @@ impl RateGate {
         (self.exempt_since..self.exempt_since + EXEMPT_SECONDS).contains(&now)
     }
 
-    fn exempt_number(&self, kind: AlertKind) -> usize {
-        self.exempt_sent.iter().filter(|(sent, _)| *sent == kind).count()
+    /// Whether another alert of this kind is sent alone in this hour.
+    fn has_exempt(&self, kind: AlertKind, priority: Priority) -> bool {
+        let of_kind = self.exempt_sent.iter().filter(|Exempt(of, ..)| *of == kind);
+        is_among(EXEMPT, priority, of_kind.map(|Exempt(.., held)| *held))
     }
 
     /// Whether it would only count an alert of this kind and priority: its text is not needed then. `exempt`: its kind is, so that
     /// it may be sent.
     pub fn only_counts(&self, kind: AlertKind, priority: Priority, now: i64, exempt: bool) -> bool {
-        if exempt && (!self.is_exempt_hour(now) || self.exempt_number(kind) < EXEMPT) {
+        if exempt && (!self.is_exempt_hour(now) || self.has_exempt(kind, priority)) {
             return false;
         }
         let full = |digest: &Digest| digest.has_kind(kind) && digest.place(priority) >= MAX_SAMPLES;
@@ -224,13 +230,17 @@ impl Digest {
         }
     }
 
-    /// The important ones first, then those of the rarest kind.
+    /// The important ones first, then takeovers, of these by how long the address was held; then those of the rarest kind. Which
+    /// kind is rare, a host chooses that causes the others.
     fn sorted_samples(&self) -> Vec<&Sample> {
         let number = |kind: AlertKind| self.kinds.get(kind.label()).copied().unwrap_or_default();
         let mut samples: Vec<_> = self.samples.iter().collect();
-        samples.sort_by_key(|Sample(_, _, priority, _, kind)| match priority.class {
-            Class::Other => kind.map_or(u64::MAX, number),
-            _ => 0,
+        samples.sort_by_key(|Sample(_, _, priority, _, kind)| {
+            let is_takeover = kind.is_some_and(AlertKind::is_takeover);
+            let is_other = priority.class == Class::Other;
+            let rarity = if is_other { kind.map_or(u64::MAX, number) } else { 0 };
+            let held = if is_takeover { priority.held() } else { 0 };
+            (priority.class, is_other && !is_takeover, std::cmp::Reverse(held), rarity)
         });
         samples
     }
@@ -267,6 +277,14 @@ impl Digest {
         });
         Notification::new(subject, text, fields)
     }
+}
+
+/// Whether another alert is sent during a storm, after those that lost addresses which were held so long: so many are; then those
+/// of addresses that were held for more than twice as long as all of them, and so a few more.
+fn is_among(number: usize, priority: Priority, sent: impl Iterator<Item = i64>) -> bool {
+    let (count, longest) =
+        sent.fold((0, 0), |(count, longest), held| (count + 1, held.max(longest)));
+    count < number || priority.held() / 2 > longest
 }
 
 /// What an alert is about: an address in its network, or else a device or a fault.

@@ -3,7 +3,7 @@
 
 use std::{path::Path, time::Instant};
 
-use aw_detect::{Names, SqliteMemory, mac_from, mac_number};
+use aw_detect::{Alert, Names, SqliteMemory, mac_from, mac_number};
 use aw_output::{
     Error, SinkResult,
     makers::{MacBlock, Makers, is_local},
@@ -28,6 +28,7 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS vendor (oui INTEGER PRIMARY KEY, name TEXT);
     CREATE TABLE IF NOT EXISTS fault (name TEXT PRIMARY KEY, state TEXT);
     CREATE TABLE IF NOT EXISTS note (key TEXT PRIMARY KEY, value INTEGER);
+    CREATE TABLE IF NOT EXISTS held (place INTEGER PRIMARY KEY, mac TEXT UNIQUE, alert TEXT);
     INSERT INTO outbox SELECT id, channel, message FROM refused;
     DELETE FROM refused";
 
@@ -72,6 +73,34 @@ impl AlertStore {
         self.execute("REPLACE INTO note VALUES (?, ?)", params![key, value])
     }
 
+    /// Stores an alert about a new device that is sent later, unless there is one about this device.
+    pub fn hold(&mut self, alert: &Alert) -> SinkResult {
+        let text = serde_json::to_string(alert).unwrap_or_default();
+        self.execute("INSERT OR IGNORE INTO held (mac, alert) VALUES (?, ?)", [&alert.mac, &text])
+    }
+
+    /// The number of alerts that are held.
+    pub fn held_number(&mut self) -> SinkResult<u64> {
+        let count = |database: &Connection| {
+            database.query_row("SELECT count(*) FROM held", [], |row| row.get::<_, i64>(0))
+        };
+        self.memory.read(count).map(|count| count as u64)
+    }
+
+    /// The alerts that are held, in the order in which they came, and how many another release wrote in another form; they are no
+    /// longer held.
+    pub fn take_held(&mut self) -> SinkResult<(Vec<Alert>, u64)> {
+        let texts: Vec<String> = self.memory.with(|database| {
+            let mut select = database.prepare("SELECT alert FROM held ORDER BY place")?;
+            let texts = select.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            database.execute("DELETE FROM held", []).map(|_| texts)
+        })?;
+        let alerts: Vec<_> =
+            texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
+        let unread = (texts.len() - alerts.len()) as u64;
+        Ok((alerts, unread))
+    }
+
     pub fn store_name(&mut self, mac: MacAddr, name: &str) -> SinkResult {
         self.execute("REPLACE INTO name VALUES (?, ?)", params![mac_number(mac), name])
     }
@@ -105,12 +134,11 @@ impl AlertStore {
     }
 
     fn names_of(&mut self, select: &str) -> SinkResult<Names> {
-        let names = self.memory.with(|database| {
+        self.memory.read(|database| {
             let mut select = database.prepare(select)?;
             let name = |row: &Row| Ok((mac_from(row.get(0)?), row.get(1)?));
             select.query_map([], name)?.collect::<rusqlite::Result<Names>>()
-        });
-        self.commit().and(names)
+        })
     }
 
     pub fn store_vendor(&mut self, block: MacBlock, name: &str) -> SinkResult {

@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn bodies() {
         let flip = Notification::of(&alert(AlertKind::FlipFlop), &TimeZone::UTC, false);
-        let title = "flip flop: Maker, 10.0.0.1 (eth0)";
+        let title = "flip flop: 00:08:e1:01:02:0b to Maker, 10.0.0.1 (eth0)";
         let text = "ip address: 10.0.0.1\ninterface: eth0\nethernet address: 00:08:e1:01:02:0a\nethernet vendor: Maker\n\
                     old ethernet address: 00:08:e1:01:02:0b\n\
                     timestamp: Tuesday, November 14, 2023 22:13:23 +0000\n\

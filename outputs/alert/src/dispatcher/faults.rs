@@ -24,9 +24,6 @@ impl Dispatcher {
         if UnixTime::new(now, 0).seconds_since(UnixTime::new(self.started, 0)).is_none() {
             self.started = now; // the clock was set: what was silent for how long is not known
         }
-        if !self.options.once && self.first_day.ends(now, &mut self.store)? {
-            self.report_first_day(now)?;
-        }
         // With --once the events may be of any time: a device of an old capture is not silent.
         if !self.options.once && !self.learning.is_running(now) {
             let memory = &mut self.store.memory;

@@ -1,56 +1,32 @@
-//! What the learning period and the first day change, and the message at the end of each; and what the database knows of a device.
+//! What the learning period changes, and the message at its end; the first day, and its messages; and what the database knows of a
+//! device.
 
-use aw_detect::{Alert, AlertKind, MacClass, MacPolicy, SeenDevice, split_network};
+use std::time::{Duration, Instant};
+
+use aw_detect::{Alert, AlertKind, Place, split_network};
 use aw_output::{SinkResult, info, this_host};
-use shm_layout::MacAddr;
+use shm_layout::{MacAddr, UnixTime};
 
 use super::Dispatcher;
-use crate::{first_day::FirstDay, learned::Learned, notification::zoned};
+use crate::{
+    device_list::DeviceList,
+    first_day::shown,
+    learned::{Learned, MAX_LISTED},
+    notification::Notification,
+};
 
-/// Devices of the first day that are read, at most; of further ones the message has the number.
-const MAX_DEVICES: usize = 10_000;
-
-/// What an event is learned for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Learns {
-    Nothing,
-    /// On the first day: its device.
-    Devices,
-    /// In the period of `--learn`: whatever happens is normal from then on.
-    All,
-}
+/// What is due without an event is looked for at this interval, also while events come without a pause.
+const DUE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
-    /// What an event of this time is learned for. Reports what ends with it.
-    pub(super) fn learns(&mut self, time: i64, now: i64) -> SinkResult<Learns> {
+    /// Whether an event of this time is of the learning period. Reports what ends with it.
+    pub(super) fn is_learning(&mut self, time: i64, now: i64) -> SinkResult<bool> {
         let was_over = self.learning.is_over();
-        let learns_all = self.learning.includes(time, now, &mut self.store)?;
+        let is_learning = self.learning.includes(time, now, &mut self.store)?;
         if self.learning.is_over() && !was_over {
             self.report_learned(time)?;
         }
-        let was_over = self.first_day.is_over();
-        let is_first_day = self.first_day.includes(time, now, &mut self.store)?;
-        if self.first_day.is_over() && !was_over {
-            self.report_first_day(now.max(time))?;
-        }
-        self.log_first_day();
-        Ok(match (learns_all, is_first_day) {
-            (true, _) => Learns::All,
-            (false, true) => Learns::Devices,
-            (false, false) => Learns::Nothing,
-        })
-    }
-
-    /// Logs until when new devices are not reported.
-    fn log_first_day(&mut self) {
-        let until = self.first_day.until();
-        if let Some(until) = until.filter(|_| until != self.logged_end) {
-            let until = zoned(until, &self.zone).strftime("%Y-%m-%d %H:%M %Z");
-            info(format_args!(
-                "learning until {until}: new devices are reported then in one message (--learn 0 reports each)"
-            ));
-        }
-        self.logged_end = until;
+        Ok(is_learning)
     }
 
     /// One message to each channel about what is normal from now on.
@@ -62,81 +38,85 @@ impl Dispatcher {
         channels.try_for_each(|channel| self.store.enqueue(&channel.name, &notification))
     }
 
-    /// One message to each channel about the devices of the first day that it gets alerts about.
-    pub(super) fn report_first_day(&mut self, time: i64) -> SinkResult {
-        let (devices, count) = self.store.memory.seen_devices(MAX_DEVICES)?;
-        let further = count - devices.len() as u64;
-        let alerts = devices.into_iter().filter(|device| self.is_reported(device.mac));
-        let alerts: Vec<_> = alerts.map(|device| self.new_device(device)).collect();
-        let alerts: Vec<_> =
-            alerts.into_iter().filter(|alert| !self.config.mutes(alert, &self.zone)).collect();
-        let mut interfaces = Vec::new();
-        if self.rules.random_macs.is_none() {
-            interfaces = self.store.memory.random_interfaces(crate::learned::MAX_LISTED)?.0;
+    /// Applies names that changed, and ends the first day when it is over.
+    pub(super) fn do_what_is_due(&mut self) -> SinkResult {
+        let now = Instant::now();
+        if self.last_due.is_some_and(|last| now.saturating_duration_since(last) < DUE_INTERVAL) {
+            return Ok(());
         }
-        let dialect = self.rules.dialect;
-        if self.options.print && self.config.prints(AlertKind::NewDevice, dialect) {
-            let day = self.first_day(alerts.iter(), further, &interfaces)?;
-            let line = day.map(|day| format!("{time} {}", day.line()));
-            self.printer.lines.extend(line);
+        self.last_due = Some(now);
+        self.apply_changed_names()?;
+        if self.first_day.ends(now, &mut self.store)? {
+            self.report_first_day()?;
         }
-        for index in 0..self.config.channel.len() {
-            let channel = &self.config.channel[index];
-            let wanted: Vec<_> =
-                alerts.iter().filter(|alert| channel.wants(alert, dialect)).collect();
-            let name = channel.name.clone();
-            let day = self.first_day(wanted.into_iter(), further, &interfaces)?;
-            if let Some(day) = day {
-                let notification = day.notification(time, &self.zone, &this_host());
-                self.store.enqueue(&name, &notification)?;
+        Ok(())
+    }
+
+    /// Whether it is the first day, which begins with an alert about a new device.
+    pub(super) fn is_first_day(&mut self, alerts: &[Alert]) -> SinkResult<bool> {
+        let has_new = alerts.iter().any(|alert| alert.kind == AlertKind::NewDevice);
+        if has_new && self.first_day.begin(Instant::now(), &mut self.store)? {
+            self.announce_first_day()?;
+        }
+        Ok(self.first_day.left().is_some())
+    }
+
+    /// Logs for how long new devices are not reported.
+    pub(super) fn log_first_day(&mut self) {
+        if let Some(left) = self.first_day.left() {
+            info(format_args!("{}", first_day_line(left)));
+        }
+    }
+
+    /// Who gets no message for a day must learn why: a new user, and the operator of an aw-alert whose state was lost.
+    fn announce_first_day(&mut self) -> SinkResult {
+        self.log_first_day();
+        let now = UnixTime::now().seconds();
+        let line = first_day_line(self.first_day.left().unwrap_or_default());
+        let notification = Notification::of_first_day(&line, now, &this_host());
+        for channel in &self.config.channel {
+            if channel.gets(AlertKind::NewDevice, self.rules.dialect) {
+                self.store.enqueue(&channel.name, &notification)?;
             }
         }
         Ok(())
     }
 
-    /// The message about these devices; completes those that it lists.
-    fn first_day<'a>(
-        &mut self,
-        alerts: impl Iterator<Item = &'a Alert>,
-        further: u64,
-        interfaces: &[(String, MacAddr)],
-    ) -> SinkResult<Option<FirstDay>> {
-        let mut day = FirstDay::new(further, interfaces);
-        for alert in alerts {
-            let mut alert = alert.clone();
-            if day.has_room() {
-                self.complete(&mut alert)?;
+    /// The list of the devices of the first day, to each channel that gets alerts about them.
+    fn report_first_day(&mut self) -> SinkResult {
+        let now = UnixTime::now().seconds();
+        let (mut alerts, further) = self.first_day.take(&mut self.store)?;
+        let macs: Vec<MacAddr> = alerts.iter().filter_map(|alert| alert.mac.parse().ok()).collect();
+        let mut places = self.store.memory.places(&macs)?;
+        for alert in &mut alerts {
+            let mac = alert.mac.parse::<MacAddr>().ok();
+            alert.name = mac.and_then(|mac| self.rules.name(mac).cloned());
+            alert.show_ring = self.rules.show_ring;
+            if let Some(place) = mac.and_then(|mac| places.remove(&mac)) {
+                settle(alert, place);
             }
-            day.add(alert);
+            self.complete(alert)?;
         }
-        Ok(Some(day).filter(|day| day.count > 0))
-    }
-
-    /// Whether a device has a name, of the configuration or imported.
-    pub(super) fn has_name(&mut self, mac: MacAddr) -> SinkResult<bool> {
-        Ok(self.rules.known.contains_key(&mac) || self.store.host_name(mac)?.is_some())
-    }
-
-    /// Whether a new device with this MAC is reported at all.
-    fn is_reported(&self, mac: MacAddr) -> bool {
-        let is_ignored = self.rules.random_macs == Some(MacPolicy::Ignore);
-        !is_ignored || MacClass::of(mac) != MacClass::Random || self.rules.known.contains_key(&mac)
-    }
-
-    /// The alert that was not sent about a device.
-    fn new_device(&self, SeenDevice { mac, first, place }: SeenDevice) -> Alert {
-        let mut alert = Alert {
-            mac: mac.to_string(),
-            name: self.rules.known.get(&mac).cloned(),
-            show_ring: self.rules.show_ring,
-            ..Alert::new(AlertKind::NewDevice, first)
-        };
-        if let Some((network, ip)) = place {
-            let (host, ring, network) = split_network(&network);
-            (alert.host, alert.ring) = (host.into(), ring);
-            (alert.network, alert.ip) = (network.into(), ip.to_string());
+        alerts.retain(|alert| !self.config.mutes(alert, &self.zone));
+        let mut interfaces = Vec::new();
+        if self.rules.random_macs.is_none() {
+            interfaces = self.store.memory.random_interfaces(MAX_LISTED)?.0;
         }
-        alert
+        let dialect = self.rules.dialect;
+        let list = |devices| DeviceList { devices, further, interfaces: &interfaces };
+        if self.options.print && self.config.prints(AlertKind::NewDevice, dialect) {
+            let lines = list(alerts.iter().collect()).lines();
+            self.printer.lines.extend(lines.iter().map(|line| format!("{now} {line}")));
+        }
+        for channel in &self.config.channel {
+            if channel.gets(AlertKind::NewDevice, dialect) {
+                let wanted = alerts.iter().filter(|alert| channel.wants(alert, dialect)).collect();
+                for message in list(wanted).notifications(now, &self.zone, &this_host()) {
+                    self.store.enqueue(&channel.name, &message)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Adds what the database knows of its devices.
@@ -150,6 +130,11 @@ impl Dispatcher {
         alert.vendor = self.vendor(&alert.mac)?;
         if let Some(old_mac) = &alert.old_mac {
             alert.old_vendor = self.vendor(old_mac)?;
+            if let Ok(mac) = old_mac.parse() {
+                let name = self.rules.name(mac).cloned();
+                alert.old_name =
+                    name.map_or_else(|| self.store.host_name(mac), |name| Ok(Some(name)))?;
+            }
         }
         Ok(())
     }
@@ -157,4 +142,19 @@ impl Dispatcher {
     fn vendor(&mut self, mac: &str) -> SinkResult<Option<String>> {
         mac.parse::<MacAddr>().map_or(Ok(None), |mac| self.store.vendor(mac))
     }
+}
+
+fn first_day_line(left: Duration) -> String {
+    format!(
+        "learning for {}: new devices are reported then in one list, all other alerts at once (--learn 0 reports each)",
+        shown(left)
+    )
+}
+
+/// Gives an alert the address that its device has now. Its note says only who sent its first frame.
+fn settle(alert: &mut Alert, (network, ip): Place) {
+    let (host, ring, network) = split_network(&network);
+    (alert.host, alert.ring) = (host.into(), ring);
+    (alert.network, alert.ip) = (network.into(), ip.to_string());
+    alert.note = alert.frame_source.as_ref().map(|source| format!("sent by {source}"));
 }

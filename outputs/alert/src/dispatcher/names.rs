@@ -5,11 +5,12 @@ use aw_output::SinkResult;
 use super::Dispatcher;
 
 impl Dispatcher {
-    /// Gives the rules the names as they are now.
+    /// Gives the rules the names and the known devices as they are now.
     pub(super) fn apply_names(&mut self) -> SinkResult {
         let imported = self.store.names()?;
-        (self.rules.known, self.rules.allows_unnamed) = self.options.names.all(imported);
-        self.store.memory.apply_names(&self.rules.named_macs())
+        self.rules.known = self.options.names.all_known(imported.clone());
+        self.rules.names = self.options.names.all(imported);
+        self.store.memory.mark_named(&self.rules.named_macs())
     }
 
     /// The same if a file of names changed.
@@ -18,5 +19,62 @@ impl Dispatcher {
             return Ok(());
         }
         self.apply_names().inspect_err(|_| self.options.names.set_changed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, net::Ipv4Addr};
+
+    use aw_detect::Rules;
+    use aw_output::{Entry, Sink};
+    use shm_layout::{Event, Kind, MacAddr, Origin, Position, RingName, UnixTime, VlanId};
+
+    use crate::{
+        config::Config,
+        dispatcher::{DispatchOptions, Dispatcher},
+        name_lists::NameLists,
+        store::AlertStore,
+    };
+
+    /// A name applies in a storm, too, and within a transaction: nothing is committed without the position in the ring.
+    #[test]
+    fn names_apply_while_events_come() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("names");
+        let mac: MacAddr = "02:00:00:00:00:01".parse().unwrap();
+        let lists = |text: &str| {
+            fs::write(&path, text).unwrap();
+            NameLists::read(Some(&path), None).unwrap()
+        };
+        let names = lists("");
+        let options = DispatchOptions { print: false, once: false, learn: Some(0), names };
+        let store = AlertStore::open(directory.path()).unwrap();
+        let config = Config::parse("").unwrap();
+        let mut dispatcher =
+            Dispatcher::new(config, Rules::default(), store, None, options).unwrap();
+        let ring: RingName = "/r".parse().unwrap();
+        let event = Event {
+            time: UnixTime::new(1_700_000_000, 0),
+            address: Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped(),
+            interface: "eth0".parse().unwrap(),
+            mac,
+            source: mac,
+            vlan: VlanId::NONE,
+            outer_vlan: VlanId::NONE,
+            kind: Kind::Pairing(Origin::ArpRequest),
+            router: Ipv4Addr::UNSPECIFIED,
+        };
+        let position = Position { generation: 1, sequence: 0 };
+        let entry = Entry { ring: &ring, host: "sensor", position, event };
+        for (text, name) in [("02:00:00:00:00:01 one", Some("one")), ("", None)] {
+            dispatcher.options.names = lists(text);
+            dispatcher.options.names.set_changed();
+            dispatcher.last_due = None; // a second later
+            dispatcher.write(&entry).unwrap();
+            assert_eq!(dispatcher.rules.name(mac).map(String::as_str), name);
+        }
+        dispatcher.store.memory.roll_back();
+        assert!(dispatcher.store.memory.is_empty().unwrap(), "it was not committed");
     }
 }

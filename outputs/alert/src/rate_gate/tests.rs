@@ -221,3 +221,45 @@ fn exempt_alerts_are_sent_alone_within_a_bound() {
     let closed = ChannelLimit { burst: 0, ..LIMIT };
     assert!(!gate.admit(&later, Priority::default(), now, closed, true));
 }
+
+/// On the first day no address is held for long: an attacker that moves addresses of its own, in all ways and with a rarer kind beside
+/// them, pushes the takeover of the gateway neither into the digest nor out of its first line and subject.
+#[test]
+fn moved_addresses_hide_no_takeover() {
+    let kinds = [AlertKind::Changed, AlertKind::FlipFlop];
+    let take = |gate: &mut RateGate, kind, ip: &str, held, limit| {
+        let taken = Alert { ip: ip.into(), ..alert(kind) };
+        let priority = Priority::new(Class::Other, held);
+        let counts = gate.only_counts(kind, priority, 6000, true);
+        let sent = gate.admit(&taken, priority, 6000, limit, true);
+        assert!(!(sent && counts), "it needs its text");
+        sent
+    };
+    let mut gate = RateGate::default();
+    let own = |gate: &mut RateGate, limit| {
+        let mut one = |(number, kind): (usize, AlertKind)| {
+            take(gate, kind, &format!("10.9.0.{number}"), number as i64, limit)
+        };
+        (0..100).zip(kinds.into_iter().cycle()).filter_map(|pair| one(pair).then_some(())).count()
+    };
+    assert!(own(&mut gate, LIMIT) < 40, "a few");
+    for kind in kinds {
+        assert!(take(&mut gate, kind, "10.0.0.1", 5000, LIMIT), "{kind:?} of the gateway");
+        assert!(!take(&mut gate, kind, "10.0.0.2", 9000, LIMIT), "not twice as long");
+    }
+    let stored = serde_json::to_string(&gate).unwrap();
+    assert!(stored.len() < 16_384, "{} bytes", stored.len());
+    assert_eq!(serde_json::from_str::<RateGate>(&stored).unwrap(), gate);
+
+    // Also for a channel of digests.
+    let mut gate = RateGate::default();
+    let closed = ChannelLimit { burst: 0, ..LIMIT };
+    assert!(!admit(&mut gate, &Alert { digest: true, ..alert(AlertKind::NewDevice) }, 6000));
+    own(&mut gate, closed);
+    assert!(!take(&mut gate, AlertKind::Changed, "10.0.0.1", 5000, closed));
+    own(&mut gate, closed);
+    let digest = gate.take_digest(6060, LIMIT, true).unwrap();
+    let Notification { subject, text, .. } = digest.notification(&TimeZone::UTC, "sensor1");
+    assert!(subject.contains("; changed ethernet address 10.0.0.1 "), "{subject}");
+    assert!(text.lines().nth(2).unwrap().contains(" 10.0.0.1 "), "{text}");
+}
