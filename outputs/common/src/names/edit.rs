@@ -10,11 +10,11 @@ use std::{
 };
 
 use aw_service::{
-    Error, FileKind, Wanted, denied, failed, is_at, is_hidden, open_file, read_opened,
-    split_name_line, sync_directory,
+    Error, FileKind, Wanted, decode_line, denied, failed, is_at, is_hidden, open_existing,
+    open_file, read_opened, split_name_line, sync_directory,
 };
 use rustix::{
-    fs::{FlockOperation, OFlags, fgetxattr, flock},
+    fs::{FlockOperation, fgetxattr, flock},
     io::Errno,
 };
 use shm_layout::MacAddr;
@@ -121,8 +121,8 @@ fn target(path: &Path) -> io::Result<(PathBuf, bool)> {
 
 /// Creates an empty file, unless another process does.
 fn create(path: &Path) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    match options.write(true).create_new(true).mode(NEW_MODE).open(path) {
+    let created = OpenOptions::new().write(true).create_new(true).mode(NEW_MODE).open(path);
+    match created {
         Ok(file) => file.set_permissions(PermissionsExt::from_mode(NEW_MODE)), // whatever the umask
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(explained(error, path)),
@@ -198,9 +198,7 @@ fn replace(path: &Path, old: &File, bytes: &[u8]) -> io::Result<Option<&'static 
 
 /// Writes the bytes over the old ones, so that no reader finds an empty file. If that fails, the old ones come back.
 fn write_in_place(path: &Path, locked: &File, old: &[u8], new: &[u8]) -> io::Result<()> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    let file = OpenOptions::new().write(true).custom_flags(flags).open(path);
-    let file = file.map_err(|error| explained(error, path))?;
+    let file = open_existing(path)?;
     let same = |file: &File| file.metadata().map(|file| (file.dev(), file.ino()));
     if same(&file)? != same(locked)? {
         return Err(io::Error::other("another process has replaced it (try again)"));
@@ -227,46 +225,73 @@ fn edited(text: &[u8], mac: MacAddr, name: Option<&str>) -> Vec<u8> {
     let mut edited = Vec::with_capacity(text.len() + 64);
     let mut name = name;
     let mut end: &[u8] = b"\n";
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
-        let length = line.trim_suffix_newline();
-        let (body, line_end) = line.split_at(length);
+    let (mark, lines) = text.split_at(if text.starts_with(MARKS[0]) { MARKS[0].len() } else { 0 });
+    edited.extend_from_slice(mark);
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        let (body, line_end) = line.split_at(line.len() - end_of_line(line));
         if !line_end.is_empty() {
             end = line_end;
         }
-        let (mark, body) = body.split_at(if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 });
-        let shown = String::from_utf8_lossy(body); // the MAC and what separates it are ASCII
-        let own = split_name_line(&shown).filter(|(own, _)| own.parse() == Ok(mac));
-        let Some((own, _)) = own else {
+        let Some((own, rest)) = own_line(body, mac) else {
             edited.extend_from_slice(line);
             continue;
         };
-        edited.extend_from_slice(mark);
         if let Some(name) = name.take() {
-            let blanks = body.len() - body.trim_ascii_start().len();
-            let (own, rest) = body.split_at(blanks + own.len());
-            let rest = rest.trim_ascii();
             let has_bar = rest.starts_with(b"|");
             let comment = rest.iter().position(|byte| *byte == b'#').filter(|_| !has_bar);
             let comment = comment.map(|at| &rest[at..]);
             let bar = has_bar || needs_bar(name);
-            if let Some(comment) = comment.filter(|_| bar) {
-                edited.extend([comment, end].concat()); // after a bar, all is the name
+            // After a bar, all is the name; and a line has one encoding.
+            let is_apart =
+                |comment: &&[u8]| bar || !name.is_ascii() && str::from_utf8(comment).is_err();
+            let apart = comment.filter(is_apart);
+            if let Some(comment) = apart {
+                edited.extend([comment, end].concat());
             }
             edited.extend([own, if bar { b"|" } else { b" " }, name.as_bytes()].concat());
-            if let Some(comment) = comment.filter(|_| !bar) {
+            if let Some(comment) = comment.filter(|_| apart.is_none()) {
                 edited.extend([b"  ", comment].concat());
             }
             edited.extend_from_slice(line_end);
         }
     }
     if let Some(name) = name {
-        if !edited.is_empty() && !edited.ends_with(b"\n") {
+        if edited.len() > mark.len() && !edited.ends_with(b"\n") {
             edited.extend_from_slice(end);
         }
         let separator = if needs_bar(name) { '|' } else { ' ' };
         edited.extend(format!("{mac}{separator}{name}").bytes().chain(end.iter().copied()));
     }
+    let is_marked = |text: &[u8]| MARKS.iter().any(|mark| text.starts_with(mark));
+    if is_marked(&edited) && !is_marked(text) {
+        edited.insert(0, b'\n'); // the next line has become the first one
+    }
     edited
+}
+
+/// Byte order marks: of UTF-8, and of UTF-16.
+const MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+
+/// The length of the end of a line. A carriage return without a line feed is none.
+fn end_of_line(line: &[u8]) -> usize {
+    match line {
+        [.., b'\r', b'\n'] => 2,
+        [.., b'\n'] => 1,
+        _ => 0,
+    }
+}
+
+/// A line of this MAC, up to the end of the MAC, and what follows, without blanks. Read as [`NameList::parse`] does.
+fn own_line(line: &[u8], mac: MacAddr) -> Option<(&[u8], &[u8])> {
+    let text = decode_line(line)?;
+    let (own, _) = split_name_line(&text).filter(|(own, _)| own.parse() == Ok(mac))?;
+    // Only blanks stand before it, and it is ASCII in all encodings.
+    let at = line.windows(own.len()).position(|part| part == own.as_bytes())?;
+    let (own, rest) = line.split_at(at + own.len());
+    let own = if own.is_ascii() { own } else { &own[at..] }; // blanks in the encoding of the line
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace();
+    let from = rest.iter().position(|byte| !is_blank(byte)).unwrap_or(rest.len());
+    Some((own, rest[from..].trim_ascii_end()))
 }
 
 /// Whether a name is another one after a space: see [`split_name_line`].
@@ -274,23 +299,11 @@ fn needs_bar(name: &str) -> bool {
     name.contains('#') || name.starts_with([',', '='])
 }
 
-trait Line {
-    /// The length without the end of the line.
-    fn trim_suffix_newline(&self) -> usize;
-}
-
-impl Line for [u8] {
-    fn trim_suffix_newline(&self) -> usize {
-        let line = self.strip_suffix(b"\n").unwrap_or(self);
-        line.strip_suffix(b"\r").unwrap_or(line).len()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::names::{NameList, Names};
-    use proptest::prelude::*;
+    use proptest::{prelude::*, test_runner::TestCaseError};
     use std::os::unix::fs::symlink;
 
     const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
@@ -335,17 +348,59 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is in a file: a name is written, and the others stay.
+        /// A name is written to a file of any content, and the others stay. `E`, `N`: bytes of Windows-1252, of which the last is a
+        /// blank.
         #[test]
-        fn any_file(text in "([ #|,=\\n\\r\t\u{feff}é]|02:00:00:00:00:0[12]|a|x ){0,20}", name in "[a#|=,é]{0,5}") {
-            let read = |text: &[u8]| NameList::parse(text).unwrap();
-            let name = Some(&*name).filter(|name| is_name(name).is_ok());
-            let (before, new) = (read(text.as_bytes()), edited(text.as_bytes(), MAC, name));
-            let after = read(&new);
-            prop_assert_eq!(after.names.get(&MAC).map(String::as_str), name, "{:?}", new);
-            let others = |list: &NameList| list.names.iter().filter(|(mac, _)| **mac != MAC).map(|(mac, name)| (*mac, name.clone())).collect::<Names>();
-            prop_assert_eq!((others(&before), before.damaged_number), (others(&after), after.damaged_number));
+        fn any_file(
+            text in "\u{feff}?([ #|,=\\n\\r\t\u{b}\u{feff}éEN]|\r\n|\n\u{feff}|02:00:00:00:00:0[12]|a|x ){0,20}",
+            name in "[a#|=,é]{0,5}",
+        ) {
+            check_edit(&text, &name)?;
         }
+    }
+
+    fn check_edit(text: &str, name: &str) -> Result<(), TestCaseError> {
+        let read = |text: &[u8]| NameList::parse(text).unwrap();
+        let byte = |byte: u8| match byte {
+            b'E' => 0xe9,
+            b'N' => 0xa0,
+            byte => byte,
+        };
+        let text: Vec<u8> = text.bytes().map(byte).collect();
+        let name = Some(name).filter(|name| is_name(name).is_ok());
+        let (before, new) = (read(&text), edited(&text, MAC, name));
+        let after = read(&new);
+        let shown = format!("{:?}: {:?}", text.escape_ascii().to_string(), new.escape_ascii());
+        prop_assert_eq!(after.names.get(&MAC).map(String::as_str), name, "{}", shown);
+        let others = |list: &NameList| {
+            let others = list.names.iter().filter(|(mac, _)| **mac != MAC);
+            others.map(|(mac, name)| (*mac, name.clone())).collect::<Names>()
+        };
+        let counts = [before.damaged_number, after.damaged_number];
+        prop_assert_eq!((others(&before), counts[0]), (others(&after), counts[1]), "{}", shown);
+        Ok(())
+    }
+
+    /// What [`any_file`] found.
+    #[test]
+    fn ends_blanks_and_marks() {
+        for (text, name) in [
+            ("a\r", "é"),
+            ("a\n\u{feff}02:00:00:00:00:01 x", "a"),
+            ("02:00:00:00:00:01 x\n\u{feff}a", ""),
+            ("02:00:00:00:00:01 x\n\u{feff}02:00:00:00:00:02 y", ""),
+            ("\u{b}02:00:00:00:00:01 x", "a"),
+            ("N02:00:00:00:00:01 x", ""),
+            ("N02:00:00:00:00:01 x", "é"),
+            ("\u{a0}02:00:00:00:00:01 x", "a"),
+            ("02:00:00:00:00:01 x # E", "é"),
+            ("\u{feff}", "a"),
+        ] {
+            check_edit(text, name).unwrap();
+        }
+        let long = format!("02:00:00:00:00:01 x # {}\n", "x".repeat(70_000));
+        let edited = after(&long, Some("a"));
+        assert_eq!(edited, long + "02:00:00:00:00:01 a\n", "a line that is too long has no name");
     }
 
     #[test]
