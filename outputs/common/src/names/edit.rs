@@ -5,24 +5,28 @@ use std::{
     io::{self, ErrorKind, Write},
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
-    process, thread,
+    thread,
     time::{Duration, Instant},
 };
 
 use aw_service::{
-    Error, FileKind, Wanted, decode_line, denied, failed, is_at, is_hidden, open_existing,
-    open_file, read_opened, split_name_line, sync_directory,
+    Error, FileError, FileKind, Wanted, decode_line, denied, failed, info, is_at, is_hidden,
+    open_existing, open_file, read_file, read_opened, split_name_line, sync_directory,
+    try_open_own,
 };
 use rustix::{
-    fs::{FlockOperation, fgetxattr, flock},
+    fs::{Access, FlockOperation, access, fgetxattr, flock},
     io::Errno,
 };
 use shm_layout::MacAddr;
 
-use super::{MAX_FILE, MAX_NAME};
+use super::{MAX_FILE, MAX_NAME, is_config_directory};
 
-/// How long another writer is waited for.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long another writer is waited for, and one that replaces the file.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+const NEW_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the file is read again, because another process has changed it.
+const MAX_TRIES: usize = 20;
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 const NEW_MODE: u32 = 0o644;
 
@@ -66,28 +70,28 @@ pub fn write_name(path: &Path, mac: MacAddr, name: Option<&str>) -> Result<Writt
             path
         }
     };
-    let file = lock(&path).map_err(failure)?;
-    let old = read_opened(&file, MAX_FILE).map_err(failure)?;
-    if old.starts_with(b"\xff\xfe") || old.starts_with(b"\xfe\xff") {
-        return Err(failed(format_args!(
-            "write {}: it is in UTF-16 (convert it: iconv -f UTF-16 -t UTF-8)",
-            path.display()
-        )));
-    }
-    let new = edited(&old, mac, name.as_deref());
-    if new == old {
-        return Ok(Written::Unchanged);
-    }
-    if new.len() as u64 > MAX_FILE {
-        return Err(failure(io::Error::other("it would be larger than 16 MiB, the maximum")));
-    }
-    match replace(&path, &file, &new).map_err(failure)? {
-        None => Ok(Written::Replaced),
-        Some(why) => {
-            write_in_place(&path, &file, &old, &new).map_err(failure)?;
-            Ok(Written::InPlace(why))
+    for _ in 0..MAX_TRIES {
+        let file = lock(&path).map_err(failure)?;
+        let old = read_opened(&file, MAX_FILE).map_err(failure)?;
+        if MARKS[1..].iter().any(|mark| old.starts_with(mark)) {
+            return Err(failed(format_args!(
+                "write {}: it is in UTF-16 (convert it: iconv -f UTF-16 -t UTF-8)",
+                path.display()
+            )));
+        }
+        let new = edited(&old, mac, name.as_deref());
+        if new == old {
+            return Ok(Written::Unchanged);
+        }
+        if new.len() as u64 > MAX_FILE {
+            return Err(failure(io::Error::other("it would be larger than 16 MiB, the maximum")));
+        }
+        let file = OldFile { path: &path, file, bytes: &old };
+        if let Some(written) = file.change(&new).map_err(failure)? {
+            return Ok(written);
         }
     }
+    Err(failure(io::Error::other("another process changes it again and again (try again)")))
 }
 
 /// The file itself, without links, and whether it exists.
@@ -130,6 +134,7 @@ fn create(path: &Path) -> io::Result<()> {
 }
 
 /// Opens the file, and keeps other writers out until it is closed. They may replace it meanwhile: then the new one is locked.
+/// Any user who can read a file can lock it: so nothing depends on this lock, which only spares writers their second try.
 fn lock(path: &Path) -> io::Result<File> {
     let end = Instant::now() + LOCK_TIMEOUT;
     loop {
@@ -139,10 +144,34 @@ fn lock(path: &Path) -> io::Result<File> {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) if Instant::now() < end => thread::sleep(LOCK_INTERVAL),
             Err(Errno::WOULDBLOCK) => {
-                let why = format!(
-                    "another process has locked it for 10 s (find it: fuser {})",
-                    path.display()
-                );
+                let path = path.display();
+                info(format_args!(
+                    "{path} is written although another process has locked it for 2 s (find it: fuser {path})"
+                ));
+                return Ok(file);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Opens the file that is to replace another one, which only this user and root may open, and keeps them out.
+fn lock_new(path: &Path) -> io::Result<File> {
+    let end = Instant::now() + NEW_TIMEOUT;
+    loop {
+        let file = try_open_own(path, 0o600, None).map_err(|error| match error {
+            FileError::Untrusted(why) => {
+                io::Error::other(format!("{}: {why} (remove it)", path.display()))
+            }
+            FileError::Io(error) => error,
+        })?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if is_at(&file, path) => return Ok(file),
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) if Instant::now() < end => thread::sleep(LOCK_INTERVAL),
+            Err(Errno::WOULDBLOCK) => {
+                let path = path.display();
+                let why = format!("another process writes {path} for 10 s (find it: fuser {path})");
                 return Err(io::Error::other(why));
             }
             Err(error) => return Err(error.into()),
@@ -150,64 +179,100 @@ fn lock(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Replaces the file if owner, group, mode and access list can stay; returns why not.
-fn replace(path: &Path, old: &File, bytes: &[u8]) -> io::Result<Option<&'static str>> {
-    let metadata = old.metadata()?;
-    if metadata.nlink() > 1 {
-        return Ok(Some("it has several names"));
-    }
-    if fgetxattr(old, "system.posix_acl_access", &mut [0u8; 0]).is_ok_and(|size| size > 0) {
-        return Ok(Some("it has an access list"));
-    }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let new = path.with_file_name(format!(".{name}.{}.new", process::id()));
-    let create = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
-    let created = create().or_else(|error| match error.kind() {
-        // Of an earlier process with this number, which was killed.
-        ErrorKind::AlreadyExists => fs::remove_file(&new).and_then(|()| create()),
-        _ => Err(error),
-    });
-    let mut file = match created {
-        Ok(file) => file,
-        Err(error) if is_denied(&error) => return Ok(Some("its directory is not writable")),
-        Err(error) => return Err(error),
-    };
-    let written = (|| -> io::Result<Option<&'static str>> {
-        let made = file.metadata()?;
-        let owner = (metadata.uid(), metadata.gid());
-        if (made.uid(), made.gid()) != owner
-            && let Err(error) = fchown(&file, Some(owner.0), Some(owner.1))
-        {
-            return if is_denied(&error) {
-                Ok(Some("its owner could not stay"))
-            } else {
-                Err(error)
-            };
-        }
-        file.set_permissions(metadata.permissions())?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        sync_directory(path.parent().unwrap_or(Path::new("/"))).map(|()| None)
-    })();
-    if !matches!(written, Ok(None)) {
-        let _ = fs::remove_file(&new);
-    }
-    written
+/// The file as it was read.
+struct OldFile<'a> {
+    path: &'a Path,
+    file: File,
+    bytes: &'a [u8],
 }
 
-/// Writes the bytes over the old ones, so that no reader finds an empty file. If that fails, the old ones come back.
-fn write_in_place(path: &Path, locked: &File, old: &[u8], new: &[u8]) -> io::Result<()> {
-    let file = open_existing(path)?;
-    let same = |file: &File| file.metadata().map(|file| (file.dev(), file.ino()));
-    if same(&file)? != same(locked)? {
-        return Err(io::Error::other("another process has replaced it (try again)"));
+impl OldFile<'_> {
+    /// Replaces it, or else writes in place. Returns None if another process has changed it meanwhile.
+    fn change(&self, new: &[u8]) -> io::Result<Option<Written>> {
+        match self.replace(new)? {
+            Some(Written::InPlace(why)) => {
+                let is_written = self.write_in_place(new)?;
+                Ok(is_written.then_some(Written::InPlace(why)))
+            }
+            written => Ok(written),
+        }
     }
-    let write = |bytes: &[u8]| {
-        file.write_all_at(bytes, 0)?;
-        file.set_len(bytes.len() as u64)
-    };
-    write(new).and_then(|()| file.sync_all()).inspect_err(|_| drop(write(old)))
+
+    /// Whether the name leads to it still, with the same content.
+    fn is_current(&self) -> io::Result<bool> {
+        let is_same = || Ok(read_file(self.path, FileKind::Settings, MAX_FILE)? == self.bytes);
+        if is_at(&self.file, self.path) { is_same() } else { Ok(false) }
+    }
+
+    /// Replaces the file if owner, group, mode and access list can stay, or returns why it must be written in place.
+    fn replace(&self, bytes: &[u8]) -> io::Result<Option<Written>> {
+        let in_place = |why| Ok(Some(Written::InPlace(why)));
+        let metadata = self.file.metadata()?;
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        if metadata.nlink() > 1 {
+            return in_place("it has several names");
+        }
+        if fgetxattr(&self.file, "system.posix_acl_access", &mut [0u8; 0])
+            .is_ok_and(|size| size > 0)
+        {
+            return in_place("it has an access list");
+        }
+        if is_config_directory(directory) {
+            return in_place("aw-alert, if it runs, may open no new file of this directory");
+        }
+        const NOT_WRITABLE: &str = "its directory is not writable";
+        if access(directory, Access::WRITE_OK).is_err() {
+            return in_place(NOT_WRITABLE);
+        }
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let new = self.path.with_file_name(format!(".{name}.new"));
+        let mut file = match lock_new(&new) {
+            Ok(file) => file,
+            Err(error) if is_denied(&error) => return in_place(NOT_WRITABLE),
+            Err(error) => return Err(error),
+        };
+        let written = (|| {
+            file.set_len(0)?; // of a process that was killed
+            let made = file.metadata()?;
+            let owner = (metadata.uid(), metadata.gid());
+            if (made.uid(), made.gid()) != owner
+                && let Err(error) = fchown(&file, Some(owner.0), Some(owner.1))
+            {
+                return match is_denied(&error) {
+                    true => in_place("its owner could not stay"),
+                    false => Err(error),
+                };
+            }
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            if !self.is_current()? {
+                return Ok(None);
+            }
+            file.set_permissions(metadata.permissions())?;
+            fs::rename(&new, self.path)?;
+            sync_directory(directory)?;
+            Ok(Some(Written::Replaced))
+        })();
+        if !matches!(written, Ok(Some(Written::Replaced))) {
+            let _ = fs::remove_file(&new);
+        }
+        written
+    }
+
+    /// Writes the bytes over the old ones, so that no reader finds an empty file. If that fails, the old ones come back.
+    fn write_in_place(&self, new: &[u8]) -> io::Result<bool> {
+        let file = open_existing(self.path)?;
+        let same = |file: &File| file.metadata().map(|file| (file.dev(), file.ino()));
+        if same(&file)? != same(&self.file)? || !self.is_current()? {
+            return Ok(false);
+        }
+        let write = |bytes: &[u8]| {
+            file.write_all_at(bytes, 0)?;
+            file.set_len(bytes.len() as u64)
+        };
+        let written = write(new).and_then(|()| file.sync_all());
+        written.map(|()| true).inspect_err(|_| drop(write(self.bytes)))
+    }
 }
 
 fn is_denied(error: &io::Error) -> bool {

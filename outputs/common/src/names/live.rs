@@ -23,7 +23,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{NAMES_FILE, NameList, Names};
+use super::{NAMES_FILE, NameList, Names, is_config_directory};
 
 /// Changes within so long are read together; at least so many times as long as reading took.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -87,6 +87,16 @@ impl LiveNames {
         watched.map(|(directory, _)| Access::Read(directory)).collect()
     }
 
+    /// The same for a process that must not read secrets: of the directory of configurations, only the file that is there now.
+    pub fn narrow_access(&self) -> Vec<Access> {
+        let watched = self.shared.watched().into_iter();
+        let access = watched.map(|(directory, name)| match is_config_directory(&directory) {
+            true => directory.join(name),
+            false => directory,
+        });
+        access.map(Access::Read).collect()
+    }
+
     /// The names as they are now.
     pub fn names(&self) -> Arc<Names> {
         Arc::clone(&self.shared.lock().names)
@@ -122,8 +132,12 @@ impl LiveNames {
             });
         match started {
             Ok(()) => self.reload(), // it may have changed since it was read, or other users may not read it
-            // Without a directory there is no file.
-            Err(error) if error.kind() == ErrorKind::NotFound && !self.shared.is_named => {}
+            Err(error) if error.kind() == ErrorKind::NotFound && !self.shared.is_named => {
+                let path = self.shared.path.display();
+                info(format_args!(
+                    "no device has a name: there is no {path} and no such directory (create both, then restart this program)"
+                ));
+            }
             Err(error) => {
                 let remedy = match Errno::from_io_error(&error) {
                     Some(Errno::MFILE | Errno::NOSPC) => {
@@ -165,7 +179,9 @@ impl Shared {
         if !self.is_followed() {
             return BTreeSet::new();
         }
-        let target = self.path.canonicalize().ok();
+        // Of a link to a file that does not exist yet, too.
+        let missing = || Some(self.path.parent()?.join(self.path.read_link().ok()?));
+        let target = self.path.canonicalize().ok().or_else(missing);
         let paths = [Some(self.path.clone()), target].into_iter().flatten();
         paths
             .filter_map(|path| Some((path.parent()?.to_owned(), path.file_name()?.to_owned())))
@@ -176,6 +192,7 @@ impl Shared {
     fn watch(&self) -> rustix::io::Result<()> {
         let flags = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO | WatchFlags::ATTRIB;
         let flags = flags | WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::ONLYDIR;
+        let flags = flags | WatchFlags::MOVE_SELF; // the system reports that a directory was removed
         let state = self.lock();
         let Some(inotify) = &state.inotify else { return Ok(()) };
         let mut directories = self.watched().into_iter();
@@ -193,7 +210,8 @@ impl Shared {
             let mut is_due = false;
             while let Ok(event) = reader.next() {
                 let name = event.file_name().map(|name| name.to_bytes());
-                is_due |= event.events().contains(ReadFlags::QUEUE_OVERFLOW)
+                let all = ReadFlags::QUEUE_OVERFLOW | ReadFlags::MOVE_SELF | ReadFlags::IGNORED;
+                is_due |= event.events().intersects(all)
                     || name.is_some_and(|name| {
                         names.iter().any(|wanted| wanted.as_encoded_bytes() == name)
                     });
@@ -249,11 +267,17 @@ impl Shared {
 
     /// Reports why the file cannot be read, once.
     fn fails(&self, error: &io::Error) {
-        let why = cause(error);
+        let mut why = cause(error);
         let mut state = self.lock();
+        if error.kind() == ErrorKind::PermissionDenied && state.inotify.is_some() {
+            why += " (if the file was replaced: this program opens no new one in its directory; keep it in /etc/addrwatch/lists, or restart)";
+        }
         if state.failure.as_ref() != Some(&why) {
             let kept = match state.names.len() as u64 {
                 0 => "no device has a name until then".to_owned(),
+                count if error.kind() == ErrorKind::NotFound => {
+                    format!("the old names stay ({count}; an empty file removes them)")
+                }
                 count => format!("the old names stay ({count})"),
             };
             warn(format_args!("read {}: {why}: {kept}", self.path.display()));
