@@ -285,3 +285,25 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::CONFIG_DIRECTORY;
+
+    /// A process that reads rings opens no secret beside the file of names.
+    #[test]
+    fn narrow_access_has_no_secrets() {
+        let config = PathBuf::from(CONFIG_DIRECTORY);
+        let live = LiveNames::read(None).unwrap();
+        assert!(live.access().contains(&Access::Read(config.clone())));
+        let narrow = live.narrow_access();
+        assert!(narrow.contains(&Access::Read(NAMES_FILE.into())), "{narrow:?}");
+        assert!(!narrow.contains(&Access::Read(config)), "{narrow:?}");
+        let directory = tempfile::tempdir().unwrap();
+        let list = directory.path().join("list");
+        std::fs::write(&list, "").unwrap();
+        let narrow = LiveNames::read(Some(&list)).unwrap().narrow_access();
+        assert_eq!(narrow, [Access::Read(directory.path().into())]);
+    }
+}
