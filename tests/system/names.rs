@@ -232,7 +232,7 @@ fn writers_at_once_lose_nothing() {
     }
 }
 
-/// Whoever may write the file may set names: also where its directory is not writable. Owner, group, mode and links stay.
+/// Every user who may write the file may set names: also where its directory is not writable. Owner, group, mode and links stay.
 #[test]
 fn members_of_a_group_write_names() {
     if !rustix::process::geteuid().is_root() {
@@ -376,7 +376,7 @@ fn a_reader_stops_no_writer() {
         let reader = fs::File::open(&names).unwrap();
         flock(&reader, FlockOperation::NonBlockingLockExclusive).unwrap();
         let written = run(query(&names, &["name", &mac(number), "radio"])).ok();
-        let why = format!("locked it for 2 s (find it: fuser {})", names.display());
+        let why = format!("locked it for 5 s (find it: fuser {})", names.display());
         assert!(written.stderr.contains(&why), "{written:?}");
         assert_eq!(written.stderr.contains("in place"), number == 2, "{written:?}");
         let text = fs::read_to_string(&names).unwrap();

@@ -141,9 +141,7 @@ impl Table {
                 Ok(file) => file,
                 Err(error) => {
                     let (path, why) = (path.display(), cause(&error));
-                    warn(format_args!(
-                        "read {path}: {why}: its makers are not shown (if it is new: restart this program, which opens only files that it knew at its start)"
-                    ));
+                    warn(format_args!("read {path}: {why}: its makers are not shown"));
                     continue;
                 }
             };

@@ -23,7 +23,7 @@ use shm_layout::MacAddr;
 use super::{MAX_FILE, MAX_NAME, is_config_directory};
 
 /// How long another writer is waited for, and one that replaces the file.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const NEW_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the file is read again, because another process has changed it.
 const MAX_TRIES: usize = 20;
@@ -136,9 +136,14 @@ fn create(path: &Path) -> io::Result<()> {
 /// Opens the file, and keeps other writers out until it is closed. They may replace it meanwhile: then the new one is locked.
 /// Any user who can read a file can lock it: so nothing depends on this lock, which only spares writers their second try.
 fn lock(path: &Path) -> io::Result<File> {
-    let end = Instant::now() + LOCK_TIMEOUT;
+    let (mut end, mut seen) = (Instant::now(), None);
     loop {
         let file = open_file(path, FileKind::Settings)?;
+        let metadata = file.metadata()?;
+        let state = Some((metadata.ino(), metadata.len(), metadata.modified().ok()));
+        if state != seen {
+            (end, seen) = (Instant::now() + LOCK_TIMEOUT, state); // the next one of several writers
+        }
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) if is_at(&file, path) => return Ok(file),
             Ok(()) => {}
@@ -146,7 +151,7 @@ fn lock(path: &Path) -> io::Result<File> {
             Err(Errno::WOULDBLOCK) => {
                 let path = path.display();
                 info(format_args!(
-                    "{path} is written although another process has locked it for 2 s (find it: fuser {path})"
+                    "{path} is written although another process has locked it for 5 s (find it: fuser {path})"
                 ));
                 return Ok(file);
             }

@@ -269,8 +269,9 @@ impl Shared {
     fn fails(&self, error: &io::Error) {
         let mut why = cause(error);
         let mut state = self.lock();
-        if error.kind() == ErrorKind::PermissionDenied && state.inotify.is_some() {
-            why += " (if the file was replaced: this program opens no new one in its directory; keep it in /etc/addrwatch/lists, or restart)";
+        let is_beside_secrets = self.path.parent().is_some_and(is_config_directory);
+        if error.kind() == ErrorKind::PermissionDenied && is_beside_secrets {
+            why += "; a list in /etc/addrwatch/lists can be replaced at any time";
         }
         if state.failure.as_ref() != Some(&why) {
             let kept = match state.names.len() as u64 {
@@ -290,6 +291,8 @@ impl Shared {
 mod tests {
     use super::*;
     use crate::names::CONFIG_DIRECTORY;
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use std::fs;
 
     /// A process that reads rings opens no secret beside the file of names.
     #[test]
@@ -302,8 +305,30 @@ mod tests {
         assert!(!narrow.contains(&Access::Read(config)), "{narrow:?}");
         let directory = tempfile::tempdir().unwrap();
         let list = directory.path().join("list");
-        std::fs::write(&list, "").unwrap();
+        fs::write(&list, "").unwrap();
         let narrow = LiveNames::read(Some(&list)).unwrap().narrow_access();
         assert_eq!(narrow, [Access::Read(directory.path().into())]);
+    }
+
+    #[test]
+    fn a_directory_that_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for (name, list) in [("one", "2:0:0:0:0:1 a\n"), ("two", "2:0:0:0:0:1 b\n")] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join("names"), list).unwrap();
+        }
+        let live = LiveNames::read(Some(&at("one/names"))).unwrap();
+        live.follow();
+        let wait_for = |name: &str| {
+            let has = |names: &Names| names.values().any(|one| one == name);
+            let waits = (0..1000).take_while(|_| !has(&live.names()));
+            waits.for_each(|_| thread::sleep(SETTLE));
+            assert!(has(&live.names()), "{name}");
+        };
+        renameat_with(CWD, at("one"), CWD, at("two"), RenameFlags::EXCHANGE).unwrap();
+        wait_for("b");
+        fs::write(at("one/names"), "2:0:0:0:0:1 c\n").unwrap();
+        wait_for("c");
     }
 }
