@@ -434,7 +434,9 @@ fn the_command_name() {
         );
     }
     for no_host in ["ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "00:00:00:00:00:00"] {
-        run(query(&names, &["name", no_host, "x"])).refused("aw-query", &["is no device: "]);
+        let refused = run(query(&names, &["name", no_host, "x"]));
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(refused.stderr.contains("is no device: "), "{refused:?}");
     }
     run(query(&names, &["name", one, ""])).ok();
     let none = run(query(&names, &["name", one]));
