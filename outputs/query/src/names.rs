@@ -43,7 +43,7 @@ impl Labels {
     /// a row has one.
     pub fn add_to(&self, table: &mut ResultTable, format: OutputFormat) {
         let is_mac = |column: &&str| matches!(*column, "mac" | "+mac");
-        let Some(at) = table.columns.iter().position(|column| is_mac(column)) else { return };
+        let Some(at) = table.columns.iter().position(is_mac) else { return };
         let names: &Names = &self.names.names();
         let labels = table.rows.iter().map(|row| {
             let mac = match &row[at] {
