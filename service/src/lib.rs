@@ -47,7 +47,8 @@ pub use {
     plain_text::{count_of, csv_cell, is_hidden, plain, plain_lines},
     privileges::{CapabilitySet, Identity, drop_capabilities, run_as},
     read_file::{
-        FileKind, open_append, open_file, read_file, read_file_text, read_opened, sync_directory,
+        FileKind, open_append, open_existing, open_file, read_file, read_file_text, read_opened,
+        sync_directory,
     },
     resolve::resolve,
     sandbox::Access,
@@ -55,7 +56,7 @@ pub use {
     signals::Signals,
     startup::{ServiceOptions, Startup, parse, run},
     system_calls::SystemCalls,
-    text::{TextLine, TextLines, csv_fields, decode_text, read_text},
+    text::{TextLine, TextLines, csv_fields, decode_line, decode_text, read_text},
     trial::{check_directory, check_program, denied_writing, try_writing},
     unit_files::UnitFiles,
     users::{UserAccount, group_id},

@@ -155,6 +155,21 @@ pub fn open_append(path: &Path, mode: u32) -> io::Result<File> {
     options.open(path)
 }
 
+/// Opens a regular file that exists, to write over what it has. A link is not followed: the path is that of the file itself.
+pub fn open_existing(path: &Path) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = open(path, flags, Mode::empty()).map(File::from).map_err(|error| match error {
+        Errno::LOOP => refused("it is a link, and links are not followed (name its target)"),
+        error => explained(error.into(), path, Wanted::Write),
+    })?;
+    let metadata = file.metadata()?;
+    if is_shared(directory(path))? {
+        check_owner(path, &metadata)?;
+    }
+    not_regular(metadata.file_type()).map_or(Ok(file), |why| Err(refused(why)))
+}
+
 /// Writes the entries of a directory to the disk, after a file in it was renamed.
 pub fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

@@ -98,8 +98,7 @@ impl<R: BufRead> TextLines<R> {
             return None;
         }
         let Encoding::Utf16(order) = self.encoding else {
-            let latin = |bytes: &[u8]| bytes.iter().map(|byte| windows_1252(*byte)).collect();
-            return Some(String::from_utf8(line).unwrap_or_else(|error| latin(error.as_bytes())));
+            return decode_line(&line);
         };
         let (units, rest) = line.as_chunks();
         let text = char::decode_utf16(units.iter().map(|unit| order(*unit)))
@@ -128,6 +127,13 @@ impl<R: BufRead> Iterator for TextLines<R> {
             TextLine { number: self.number, text }
         }))
     }
+}
+
+/// The text of a line that is not in UTF-16; None if it is longer than [`TextLines`] reads.
+pub fn decode_line(line: &[u8]) -> Option<String> {
+    let latin = || line.iter().map(|byte| windows_1252(*byte)).collect();
+    let text = || str::from_utf8(line).map_or_else(|_| latin(), str::to_owned);
+    (line.len() <= MAX_LINE).then(text)
 }
 
 /// Reads until the buffer is full or the file ends. Returns the number of bytes.

@@ -168,6 +168,7 @@ fn vendors_of_all_lists() {
     let long = [0x00, 0x55, 0xda, 0x12, 0x34, 0x56];
     for (name, list, expected) in [
         ("ethercodes.dat", "0:1b:21\tIntel  Corporate\n0:0:6c\t \n", ["Intel Corporate", "-"]),
+        ("ethercodes.db", "0:0:c\tCisco\n0:1b:21\tIntel Corporate\n", ["Intel Corporate", "-"]),
         (
             "manuf",
             "00:1B:21\tIntel\tIntel Corporate\n00:55:DA:10:00:00/28\tKoolPOS\tKoolPOS Inc.\n",

@@ -75,6 +75,9 @@ impl Alert {
         if !options.contains(&"--vendors") {
             command.args(["--vendors", "/nonexistent"]); // not those of this machine
         }
+        if !options.contains(&"--names") {
+            command.args(["--names", "/dev/null"]);
+        }
         command.arg("--state-dir").arg(self.path("state")).args(options).env("TZ", "UTC");
         for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
             command.env_remove(proxy).env_remove(proxy.to_uppercase());

@@ -71,8 +71,9 @@ impl History {
 
     /// `aw-query` on this database, with its times in UTC.
     pub fn query(&self, arguments: &[&str]) -> Command {
-        // Without the makers of this machine.
+        // Without the makers and names of this machine.
         let mut command = program("aw-query", &["--vendors", "/nonexistent"]);
+        command.args(["--names", "/dev/null"]);
         command.arg("--database").arg(&self.database).args(arguments).env("TZ", "UTC");
         command
     }

@@ -92,10 +92,14 @@ pub fn make_logs(directory: &Path, devices: u32, days: u32) {
     }
 }
 
-/// The command of a tracker with its state in `.state` of this directory.
+/// The command of a tracker with its state in `.state` of this directory, and without the names of this machine.
 pub fn tracker(ring: &str, directory: &Path) -> Command {
+    tracker_with(ring, directory, &["--names", "/dev/null"])
+}
+
+fn tracker_with(ring: &str, directory: &Path, options: &[&str]) -> Command {
     let mut command = program("aw-tracker", &["--ring", ring, "--state-dir"]);
-    command.arg(directory.join(".state"));
+    command.arg(directory.join(".state")).args(options);
     command
 }
 
@@ -121,7 +125,10 @@ impl Tracking {
 
     /// Starts a tracker with this directory for logs and state.
     pub fn start_in(directory: TempDir, ring: &str, options: &[&str]) -> Tracking {
-        let mut command = tracker(ring, directory.path());
+        let mut command = match options.contains(&"--names") {
+            true => tracker_with(ring, directory.path(), &[]),
+            false => tracker(ring, directory.path()),
+        };
         command.arg("--log-dir").arg(directory.path()).args(options);
         Tracking { run: Run::start(command), directory, ring: ring.to_owned() }
     }

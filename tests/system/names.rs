@@ -14,6 +14,7 @@ use aw_tests::mosquitto::Mosquitto;
 use aw_tests::rig::{Run, program, public_copy, run, skip, wait_until};
 use aw_tests::ring::Ring;
 use aw_tests::tracker::Tracking;
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 
 /// `aw-query` with this file of names.
@@ -184,7 +185,11 @@ fn no_wake_up_at_rest() {
         wait_until("the main thread woke up", || switches(&main) > before + times);
     };
     woke_up(4);
-    let before = others();
+    let mut before = others();
+    wait_until("they are at rest", || {
+        woke_up(4);
+        std::mem::replace(&mut before, others()) == before
+    });
     woke_up(4);
     assert_eq!(others(), before);
     fs::write(&names, "02:00:00:00:00:01 two\n").unwrap();
@@ -228,7 +233,7 @@ fn writers_at_once_lose_nothing() {
     }
 }
 
-/// Whoever may write the file may set names: also where its directory is not writable. Owner, group, mode and links stay.
+/// Every user who may write the file may set names: also where its directory is not writable. Owner, group, mode and links stay.
 #[test]
 fn members_of_a_group_write_names() {
     if !rustix::process::geteuid().is_root() {
@@ -271,6 +276,141 @@ fn members_of_a_group_write_names() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "nothing is left over");
 }
 
+/// A command with another /etc, in a mount namespace of its own.
+fn with_etc(etc: &Path, command: &Command) -> Command {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["-m", "sh", "-c", "mount --bind \"$0\" /etc && exec \"$@\""]).arg(etc);
+    unshare.arg(command.get_program()).args(command.get_args());
+    unshare
+}
+
+/// As the packages have it: the file of the default path, which the group may write and a confined aw-alert follows, which cannot
+/// read the secrets beside it.
+#[test]
+fn the_file_of_the_packages() {
+    let has_tmpfiles = Command::new("systemd-tmpfiles").arg("--version").output().is_ok();
+    if !rustix::process::geteuid().is_root() || !has_tmpfiles {
+        return skip("it needs root and systemd-tmpfiles");
+    }
+    let (directory, ring) = (tempfile::tempdir().unwrap(), Ring::new());
+    let open = |path: &Path| fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    open(directory.path());
+    let (etc, state) = (directory.path().join("etc"), directory.path().join("state"));
+    run({
+        let mut copy = Command::new("cp");
+        copy.arg("-a").args(["/etc"]).arg(&etc);
+        copy
+    })
+    .ok();
+    let own = etc.join("addrwatch");
+    let _ = fs::remove_dir_all(&own);
+    let groups = fs::read_to_string(etc.join("group")).unwrap();
+    let others = groups.lines().filter(|line| !line.starts_with("addrwatch:"));
+    let groups: String =
+        others.chain(["addrwatch:x:12345:"]).map(|line| format!("{line}\n")).collect();
+    fs::write(etc.join("group"), groups).unwrap();
+    let settings = concat!(env!("CARGO_MANIFEST_DIR"), "/../contrib/tmpfiles.d/addrwatch.conf");
+    let mut create = Command::new("systemd-tmpfiles");
+    create.args(["--create", "--prefix=/etc/addrwatch", settings]);
+    run(with_etc(&etc, &create)).ok();
+    let (link, names) = (own.join("names"), own.join("lists/names"));
+    let file = names.metadata().unwrap();
+    assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (0, 12_345, 0o664));
+    assert_eq!(fs::read_link(&link).unwrap(), Path::new("lists/names"));
+    let secret = own.join("mail.pass");
+    fs::write(&secret, "secret\n").unwrap();
+    fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
+    fs::create_dir(&state).unwrap();
+    for path in [&secret, &state] {
+        std::os::unix::fs::chown(path, Some(65534), None).unwrap();
+    }
+
+    let mut alert = program("aw-alert", &["--ring", ring.name(), "-u", "nobody", "--print"]);
+    alert.args(["--vendors", "/nonexistent", "--state-dir"]).arg(&state);
+    let alert = Run::start(with_etc(&etc, &alert));
+    let public = public_copy(&["aw-query"]);
+    let name = |member: bool, mac: u8| {
+        let mut command = Command::new("env");
+        if member {
+            command = Command::new("setpriv");
+            command.args(["--reuid", "65534", "--regid", "12345", "--clear-groups"]);
+        }
+        command.arg(public.path().join("aw-query"));
+        command.args(["name", &format!("02:00:00:00:00:0{mac}"), "radio"]);
+        run(with_etc(&etc, &command)).ok().stderr
+    };
+    assert_eq!(name(false, 1), "", "replaced");
+    alert.stderr.wait_for("/etc/addrwatch/names is read again: 1 name");
+    let written = name(true, 2);
+    assert!(written.contains("is written in place: its directory is not writable"), "{written}");
+    alert.stderr.wait_for("is read again: 2 names");
+    let file = names.metadata().unwrap();
+    assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (0, 12_345, 0o664));
+
+    let lead_to = |target: &str| {
+        symlink(target, own.join("new")).unwrap();
+        fs::rename(own.join("new"), &link).unwrap();
+    };
+    lead_to("mail.pass");
+    alert.stderr.wait_for("read /etc/addrwatch/names: permission denied");
+    assert!(!alert.stderr.text().contains("secret"), "{}", alert.stderr.text());
+    lead_to("lists/names");
+    alert.stderr.wait_for("can be read again");
+    alert.stop().ok();
+
+    // Without the directory of lists, a new file would be out of reach of aw-alert.
+    fs::remove_file(&link).unwrap();
+    fs::write(&link, "").unwrap();
+    assert!(name(false, 3).contains("is written in place: aw-alert"));
+    assert_eq!(fs::read_to_string(&link).unwrap(), "02:00:00:00:00:03 radio\n");
+}
+
+/// Any user who can read the file can lock it.
+#[test]
+fn a_reader_stops_no_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let names = directory.path().join("names");
+    fs::write(&names, "# kept\n").unwrap();
+    fs::write(directory.path().join(".names.new"), "of a writer that was killed\n".repeat(9))
+        .unwrap();
+    for number in [1, 2] {
+        let reader = fs::File::open(&names).unwrap();
+        flock(&reader, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let written = run(query(&names, &["name", &mac(number), "radio"])).ok();
+        let why = format!("locked it for 5 s (find it: fuser {})", names.display());
+        assert!(written.stderr.contains(&why), "{written:?}");
+        assert_eq!(written.stderr.contains("in place"), number == 2, "{written:?}");
+        let text = fs::read_to_string(&names).unwrap();
+        assert!(
+            text.starts_with("# kept\n") && text.ends_with(&format!("{} radio\n", mac(number)))
+        );
+        assert!(!directory.path().join(".names.new").exists());
+        fs::hard_link(&names, directory.path().join("second")).unwrap_or_default();
+    }
+}
+
+/// The longest prefix counts.
+#[test]
+fn makers_of_all_blocks() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |file: &str, text: &str| fs::write(directory.path().join(file), text).unwrap();
+    write("oui.csv", "MA-L,0055DA,IEEE REGISTRATION AUTHORITY,x\nMA-L,001B21,Large,x\n");
+    write("mam.csv", "MA-M,0055DA1,Medium,x\n");
+    write("oui36.csv", "MA-S,0055DA123,Small,x\n");
+    for (mac, maker) in [
+        ("00:1b:21:00:00:01", " (its maker is Large)"),
+        ("00:55:da:11:00:01", " (its maker is Medium)"),
+        ("00:55:da:12:34:56", " (its maker is Small)"),
+        ("00:55:da:20:00:01", ""),
+    ] {
+        let mut command = program("aw-query", &["--names", "/dev/null", "--vendors"]);
+        command.arg(directory.path()).args(["name", mac]);
+        let asked = run(command);
+        assert_eq!(asked.status.code(), Some(3), "{asked:?}");
+        assert!(asked.stderr.ends_with(&format!("has no name in /dev/null{maker}\n")), "{asked:?}");
+    }
+}
+
 #[test]
 fn the_command_name() {
     let directory = tempfile::tempdir().unwrap();
@@ -293,6 +433,11 @@ fn the_command_name() {
             refused.stderr.contains("not a name: it ") && !refused.stderr.contains(is_hidden),
             "{refused:?}"
         );
+    }
+    for no_host in ["ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "00:00:00:00:00:00"] {
+        let refused = run(query(&names, &["name", no_host, "x"]));
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(refused.stderr.contains("is no device: "), "{refused:?}");
     }
     run(query(&names, &["name", one, ""])).ok();
     let none = run(query(&names, &["name", one]));

@@ -171,7 +171,8 @@ impl Units<'_> {
             ("aw-stdout", true),
             ("aw-tracker", true),
             ("aw-routeros", true),
-            ("aw-alert", false),
+            ("aw-alert", true),
+            ("aw-mqtt", true),
             ("aw-sqlite", false),
         ] {
             let reloaded = self.booted.sh(&format!("systemctl reload {name}"));

@@ -26,8 +26,9 @@ impl NameLists {
         [&self.common].into_iter().chain(&self.known)
     }
 
+    /// Without the secrets beside the files, which only the sender process is to read.
     pub fn access(&self) -> Vec<Access> {
-        self.each().flat_map(LiveNames::access).collect()
+        self.each().flat_map(LiveNames::narrow_access).collect()
     }
 
     pub fn follow(&self) {

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use aw_service::{Access, FileKind, TextLines, open_file};
+use aw_service::{Access, FileKind, TextLines, cause, open_file, warn};
 use shm_layout::MacAddr;
 
 pub use lists::{MakerLine, csv_line, prefix_line};
@@ -132,12 +132,19 @@ pub fn is_local(mac: MacAddr) -> bool {
 }
 
 impl Table {
-    /// Files that cannot be read, and lines without a block, are skipped.
+    /// Files that cannot be read, which is reported, and lines without a block are skipped.
     fn read<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Table {
         let (mut blocks, mut pool) = (Vec::new(), String::new());
         let mut places: HashMap<String, u32> = HashMap::new(); // many blocks have the same maker
         for path in files {
-            let Ok(file) = open_file(path, FileKind::Settings) else { continue };
+            let file = match open_file(path, FileKind::Settings) {
+                Ok(file) => file,
+                Err(error) => {
+                    let (path, why) = (path.display(), cause(&error));
+                    warn(format_args!("read {path}: {why}: its makers are not shown"));
+                    continue;
+                }
+            };
             let Ok(lines) = TextLines::new(BufReader::new(file.take(MAX_FILE))) else { continue };
             let mut lists =
                 lists::Registry::new(path.extension().is_some_and(|kind| kind == "csv"));

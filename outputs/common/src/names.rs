@@ -19,10 +19,15 @@ pub use live::LiveNames;
 /// The file that is read unless an option gives another one.
 pub const NAMES_FILE: &str = "/etc/addrwatch/names";
 
+/// The directory of configurations, which has secrets, too. The packages have the names in a directory of its own, to which
+/// [`NAMES_FILE`] is a link.
+const CONFIG_DIRECTORY: &str = "/etc/addrwatch";
+
 /// Names of devices by MAC address.
 pub type Names = BTreeMap<MacAddr, String>;
 
-/// Bytes of the file, names in it, and characters of a name, at most: 100,000 names need 20 MB.
+/// Bytes of the file, names in it, and characters of a name, at most. 100,000 names need 20 MB, and aw-alert, which has
+/// them in its rules and its memory, too, 59 MB.
 const MAX_FILE: u64 = 16 << 20;
 const MAX_NAMES: usize = 100_000;
 pub(crate) const MAX_NAME: usize = 200;
@@ -100,6 +105,11 @@ impl NameList {
         }
         faults
     }
+}
+
+fn is_config_directory(directory: &Path) -> bool {
+    let config = Path::new(CONFIG_DIRECTORY);
+    directory == config || config.canonicalize().is_ok_and(|config| directory == config)
 }
 
 /// Reads a file of names whose damaged lines are no fault. Errors name the file.

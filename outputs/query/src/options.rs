@@ -220,6 +220,11 @@ impl Options {
                     "" => NameChange::Remove,
                     name => {
                         is_name(name).map_err(failed)?;
+                        if mac.is_no_host() {
+                            return Err(failed(format_args!(
+                                "{mac} is no device: it is the address of a group, or zero (name the MAC of a device)"
+                            )));
+                        }
                         NameChange::Set(name.into())
                     }
                 };

@@ -134,3 +134,31 @@ fn names_of_other_users() {
         assert_eq!(open_append(&at("link"), 0o600).is_ok(), good, "{shared:o}");
     }
 }
+
+#[test]
+fn what_exists_is_written_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("file"), "old").unwrap();
+    open_existing(&at("file")).unwrap().write_all(b"new").unwrap();
+    assert_eq!(fs::read_to_string(at("file")).unwrap(), "new");
+    symlink("file", at("link")).unwrap();
+    mkfifoat(CWD, at("pipe"), Mode::RWXU).unwrap();
+    let _reader = open(at("pipe"), OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
+    for (name, why) in [
+        ("link", "it is a link"),
+        ("none", "No such file"),
+        ("pipe", "it is a pipe, not a regular file"),
+        ("/dev/null", "it is a device"),
+    ] {
+        let error = open_existing(&at(name)).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    assert!(!at("none").exists());
+    if geteuid().is_root() {
+        fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        chown(at("file"), Some(65534), None).unwrap();
+        let error = open_existing(&at("file")).unwrap_err().to_string();
+        assert!(error.contains("belongs to user id 65534"), "{error}");
+    }
+}

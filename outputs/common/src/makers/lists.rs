@@ -66,11 +66,13 @@ fn maker_line(prefix: u64, bits: u8, maker: &str) -> MakerLine {
     let maker = maker.split_whitespace().collect::<Vec<_>>().join(" ");
     // `manuf` also has single addresses and blocks of protocols.
     match MacBlock::new(prefix, bits) {
-        Some(block) if !NO_MAKERS.contains(&&*maker) && !maker.is_empty() => {
-            MakerLine::Maker(block, maker)
-        }
+        Some(block) if !is_no_maker(&maker) && !maker.is_empty() => MakerLine::Maker(block, maker),
         _ => MakerLine::Nothing,
     }
+}
+
+fn is_no_maker(maker: &str) -> bool {
+    NO_MAKERS.iter().any(|name| name.eq_ignore_ascii_case(maker))
 }
 
 /// The beginning of a MAC as its first bits of 48, and how many these are: groups with colons or dashes, or digits.
@@ -200,9 +202,9 @@ mod tests {
             "OUI/MA-L  Organization\n00-00-0C   (hex)\t\tCisco\n00000C     (base 16)\t\tCisco\n";
         assert_eq!(makers(oui_txt, prefix_line), (vec!["24:00000c Cisco".into()], vec![1]));
         let oui_csv = "Registry,Assignment,Organization Name,Organization Address\nMA-L,001B21,Intel Corporate,\"Lot 8, Jalan\"\n\
-            MA-L,00000C,\"Cisco Systems, Inc\",San Jose\nMA-S,70B3D5000,\"A \"\"B\"\"\",x\nMA-L,70B3D5,IEEE Registration Authority,\"x\ny,z\"\nMA-L,xyz,x,y\n";
+            MA-L,00000C,\"Cisco Systems, Inc\",San Jose\nMA-S,70B3D5000,\"A \"\"B\"\"\",x\nMA-L,70B3D5,IEEE Registration Authority,\"x\ny,z\"\nMA-L,70B3D6,IEEE  REGISTRATION AUTHORITY,x\nMA-L,70B3D7,PRIVATE,x\nMA-L,xyz,x,y\n";
         let expected =
             ["24:00000c Cisco Systems, Inc", "24:001b21 Intel Corporate", "36:70b3d5000 A \"B\""];
-        assert_eq!(makers(oui_csv, csv_line), (expected.map(String::from).to_vec(), vec![7]));
+        assert_eq!(makers(oui_csv, csv_line), (expected.map(String::from).to_vec(), vec![9]));
     }
 }

@@ -5,24 +5,28 @@ use std::{
     io::{self, ErrorKind, Write},
     os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
-    process, thread,
+    thread,
     time::{Duration, Instant},
 };
 
 use aw_service::{
-    Error, FileKind, Wanted, denied, failed, is_at, is_hidden, open_file, read_opened,
-    split_name_line, sync_directory,
+    Error, FileError, FileKind, Wanted, decode_line, denied, failed, info, is_at, is_hidden,
+    open_existing, open_file, read_file, read_opened, split_name_line, sync_directory,
+    try_open_own,
 };
 use rustix::{
-    fs::{FlockOperation, OFlags, fgetxattr, flock},
+    fs::{Access, FlockOperation, access, fgetxattr, flock},
     io::Errno,
 };
 use shm_layout::MacAddr;
 
-use super::{MAX_FILE, MAX_NAME};
+use super::{MAX_FILE, MAX_NAME, is_config_directory};
 
-/// How long another writer is waited for.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long another writer is waited for, and one that replaces the file.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+const NEW_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the file is read again, because another process has changed it.
+const MAX_TRIES: usize = 20;
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 const NEW_MODE: u32 = 0o644;
 
@@ -66,28 +70,28 @@ pub fn write_name(path: &Path, mac: MacAddr, name: Option<&str>) -> Result<Writt
             path
         }
     };
-    let file = lock(&path).map_err(failure)?;
-    let old = read_opened(&file, MAX_FILE).map_err(failure)?;
-    if old.starts_with(b"\xff\xfe") || old.starts_with(b"\xfe\xff") {
-        return Err(failed(format_args!(
-            "write {}: it is in UTF-16 (convert it: iconv -f UTF-16 -t UTF-8)",
-            path.display()
-        )));
-    }
-    let new = edited(&old, mac, name.as_deref());
-    if new == old {
-        return Ok(Written::Unchanged);
-    }
-    if new.len() as u64 > MAX_FILE {
-        return Err(failure(io::Error::other("it would be larger than 16 MiB, the maximum")));
-    }
-    match replace(&path, &file, &new).map_err(failure)? {
-        None => Ok(Written::Replaced),
-        Some(why) => {
-            write_in_place(&path, &file, &old, &new).map_err(failure)?;
-            Ok(Written::InPlace(why))
+    for _ in 0..MAX_TRIES {
+        let file = lock(&path).map_err(failure)?;
+        let old = read_opened(&file, MAX_FILE).map_err(failure)?;
+        if MARKS[1..].iter().any(|mark| old.starts_with(mark)) {
+            return Err(failed(format_args!(
+                "write {}: it is in UTF-16 (convert it: iconv -f UTF-16 -t UTF-8)",
+                path.display()
+            )));
+        }
+        let new = edited(&old, mac, name.as_deref());
+        if new == old {
+            return Ok(Written::Unchanged);
+        }
+        if new.len() as u64 > MAX_FILE {
+            return Err(failure(io::Error::other("it would be larger than 16 MiB, the maximum")));
+        }
+        let file = OldFile { path: &path, file, bytes: &old };
+        if let Some(written) = file.change(&new).map_err(failure)? {
+            return Ok(written);
         }
     }
+    Err(failure(io::Error::other("another process changes it again and again (try again)")))
 }
 
 /// The file itself, without links, and whether it exists.
@@ -121,8 +125,8 @@ fn target(path: &Path) -> io::Result<(PathBuf, bool)> {
 
 /// Creates an empty file, unless another process does.
 fn create(path: &Path) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    match options.write(true).create_new(true).mode(NEW_MODE).open(path) {
+    let created = OpenOptions::new().write(true).create_new(true).mode(NEW_MODE).open(path);
+    match created {
         Ok(file) => file.set_permissions(PermissionsExt::from_mode(NEW_MODE)), // whatever the umask
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(explained(error, path)),
@@ -130,19 +134,49 @@ fn create(path: &Path) -> io::Result<()> {
 }
 
 /// Opens the file, and keeps other writers out until it is closed. They may replace it meanwhile: then the new one is locked.
+/// Any user who can read a file can lock it: so nothing depends on this lock, which only spares writers their second try.
 fn lock(path: &Path) -> io::Result<File> {
-    let end = Instant::now() + LOCK_TIMEOUT;
+    let (mut end, mut seen) = (Instant::now(), None);
     loop {
         let file = open_file(path, FileKind::Settings)?;
+        let metadata = file.metadata()?;
+        let state = Some((metadata.ino(), metadata.len(), metadata.modified().ok()));
+        if state != seen {
+            (end, seen) = (Instant::now() + LOCK_TIMEOUT, state); // the next one of several writers
+        }
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) if is_at(&file, path) => return Ok(file),
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) if Instant::now() < end => thread::sleep(LOCK_INTERVAL),
             Err(Errno::WOULDBLOCK) => {
-                let why = format!(
-                    "another process has locked it for 10 s (find it: fuser {})",
-                    path.display()
-                );
+                let path = path.display();
+                info(format_args!(
+                    "{path} is written although another process has locked it for 5 s (find it: fuser {path})"
+                ));
+                return Ok(file);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Opens the file that is to replace another one, which only this user and root may open, and keeps them out.
+fn lock_new(path: &Path) -> io::Result<File> {
+    let end = Instant::now() + NEW_TIMEOUT;
+    loop {
+        let file = try_open_own(path, 0o600, None).map_err(|error| match error {
+            FileError::Untrusted(why) => {
+                io::Error::other(format!("{}: {why} (remove it)", path.display()))
+            }
+            FileError::Io(error) => error,
+        })?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if is_at(&file, path) => return Ok(file),
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) if Instant::now() < end => thread::sleep(LOCK_INTERVAL),
+            Err(Errno::WOULDBLOCK) => {
+                let path = path.display();
+                let why = format!("another process writes {path} for 10 s (find it: fuser {path})");
                 return Err(io::Error::other(why));
             }
             Err(error) => return Err(error.into()),
@@ -150,66 +184,100 @@ fn lock(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Replaces the file if owner, group, mode and access list can stay; returns why not.
-fn replace(path: &Path, old: &File, bytes: &[u8]) -> io::Result<Option<&'static str>> {
-    let metadata = old.metadata()?;
-    if metadata.nlink() > 1 {
-        return Ok(Some("it has several names"));
-    }
-    if fgetxattr(old, "system.posix_acl_access", &mut [0u8; 0]).is_ok_and(|size| size > 0) {
-        return Ok(Some("it has an access list"));
-    }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let new = path.with_file_name(format!(".{name}.{}.new", process::id()));
-    let create = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
-    let created = create().or_else(|error| match error.kind() {
-        // Of an earlier process with this number, which was killed.
-        ErrorKind::AlreadyExists => fs::remove_file(&new).and_then(|()| create()),
-        _ => Err(error),
-    });
-    let mut file = match created {
-        Ok(file) => file,
-        Err(error) if is_denied(&error) => return Ok(Some("its directory is not writable")),
-        Err(error) => return Err(error),
-    };
-    let written = (|| -> io::Result<Option<&'static str>> {
-        let made = file.metadata()?;
-        let owner = (metadata.uid(), metadata.gid());
-        if (made.uid(), made.gid()) != owner
-            && let Err(error) = fchown(&file, Some(owner.0), Some(owner.1))
-        {
-            return if is_denied(&error) {
-                Ok(Some("its owner could not stay"))
-            } else {
-                Err(error)
-            };
-        }
-        file.set_permissions(metadata.permissions())?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        sync_directory(path.parent().unwrap_or(Path::new("/"))).map(|()| None)
-    })();
-    if !matches!(written, Ok(None)) {
-        let _ = fs::remove_file(&new);
-    }
-    written
+/// The file as it was read.
+struct OldFile<'a> {
+    path: &'a Path,
+    file: File,
+    bytes: &'a [u8],
 }
 
-/// Writes the bytes over the old ones, so that no reader finds an empty file. If that fails, the old ones come back.
-fn write_in_place(path: &Path, locked: &File, old: &[u8], new: &[u8]) -> io::Result<()> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    let file = OpenOptions::new().write(true).custom_flags(flags).open(path);
-    let file = file.map_err(|error| explained(error, path))?;
-    let same = |file: &File| file.metadata().map(|file| (file.dev(), file.ino()));
-    if same(&file)? != same(locked)? {
-        return Err(io::Error::other("another process has replaced it (try again)"));
+impl OldFile<'_> {
+    /// Replaces it, or else writes in place. Returns None if another process has changed it meanwhile.
+    fn change(&self, new: &[u8]) -> io::Result<Option<Written>> {
+        match self.replace(new)? {
+            Some(Written::InPlace(why)) => {
+                let is_written = self.write_in_place(new)?;
+                Ok(is_written.then_some(Written::InPlace(why)))
+            }
+            written => Ok(written),
+        }
     }
-    let write = |bytes: &[u8]| {
-        file.write_all_at(bytes, 0)?;
-        file.set_len(bytes.len() as u64)
-    };
-    write(new).and_then(|()| file.sync_all()).inspect_err(|_| drop(write(old)))
+
+    /// Whether the name leads to it still, with the same content.
+    fn is_current(&self) -> io::Result<bool> {
+        let is_same = || Ok(read_file(self.path, FileKind::Settings, MAX_FILE)? == self.bytes);
+        if is_at(&self.file, self.path) { is_same() } else { Ok(false) }
+    }
+
+    /// Replaces the file if owner, group, mode and access list can stay, or returns why it must be written in place.
+    fn replace(&self, bytes: &[u8]) -> io::Result<Option<Written>> {
+        let in_place = |why| Ok(Some(Written::InPlace(why)));
+        let metadata = self.file.metadata()?;
+        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        if metadata.nlink() > 1 {
+            return in_place("it has several names");
+        }
+        if fgetxattr(&self.file, "system.posix_acl_access", &mut [0u8; 0])
+            .is_ok_and(|size| size > 0)
+        {
+            return in_place("it has an access list");
+        }
+        if is_config_directory(directory) {
+            return in_place("aw-alert, if it runs, may open no new file of this directory");
+        }
+        const NOT_WRITABLE: &str = "its directory is not writable";
+        if access(directory, Access::WRITE_OK).is_err() {
+            return in_place(NOT_WRITABLE);
+        }
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let new = self.path.with_file_name(format!(".{name}.new"));
+        let mut file = match lock_new(&new) {
+            Ok(file) => file,
+            Err(error) if is_denied(&error) => return in_place(NOT_WRITABLE),
+            Err(error) => return Err(error),
+        };
+        let written = (|| {
+            file.set_len(0)?; // of a process that was killed
+            let made = file.metadata()?;
+            let owner = (metadata.uid(), metadata.gid());
+            if (made.uid(), made.gid()) != owner
+                && let Err(error) = fchown(&file, Some(owner.0), Some(owner.1))
+            {
+                return match is_denied(&error) {
+                    true => in_place("its owner could not stay"),
+                    false => Err(error),
+                };
+            }
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            if !self.is_current()? {
+                return Ok(None);
+            }
+            file.set_permissions(metadata.permissions())?;
+            fs::rename(&new, self.path)?;
+            sync_directory(directory)?;
+            Ok(Some(Written::Replaced))
+        })();
+        if !matches!(written, Ok(Some(Written::Replaced))) {
+            let _ = fs::remove_file(&new);
+        }
+        written
+    }
+
+    /// Writes the bytes over the old ones, so that no reader finds an empty file. If that fails, the old ones come back.
+    fn write_in_place(&self, new: &[u8]) -> io::Result<bool> {
+        let file = open_existing(self.path)?;
+        let same = |file: &File| file.metadata().map(|file| (file.dev(), file.ino()));
+        if same(&file)? != same(&self.file)? || !self.is_current()? {
+            return Ok(false);
+        }
+        let write = |bytes: &[u8]| {
+            file.write_all_at(bytes, 0)?;
+            file.set_len(bytes.len() as u64)
+        };
+        let written = write(new).and_then(|()| file.sync_all());
+        written.map(|()| true).inspect_err(|_| drop(write(self.bytes)))
+    }
 }
 
 fn is_denied(error: &io::Error) -> bool {
@@ -227,46 +295,73 @@ fn edited(text: &[u8], mac: MacAddr, name: Option<&str>) -> Vec<u8> {
     let mut edited = Vec::with_capacity(text.len() + 64);
     let mut name = name;
     let mut end: &[u8] = b"\n";
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
-        let length = line.trim_suffix_newline();
-        let (body, line_end) = line.split_at(length);
+    let (mark, lines) = text.split_at(if text.starts_with(MARKS[0]) { MARKS[0].len() } else { 0 });
+    edited.extend_from_slice(mark);
+    for line in lines.split_inclusive(|byte| *byte == b'\n') {
+        let (body, line_end) = line.split_at(line.len() - end_of_line(line));
         if !line_end.is_empty() {
             end = line_end;
         }
-        let (mark, body) = body.split_at(if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 });
-        let shown = String::from_utf8_lossy(body); // the MAC and what separates it are ASCII
-        let own = split_name_line(&shown).filter(|(own, _)| own.parse() == Ok(mac));
-        let Some((own, _)) = own else {
+        let Some((own, rest)) = own_line(body, mac) else {
             edited.extend_from_slice(line);
             continue;
         };
-        edited.extend_from_slice(mark);
         if let Some(name) = name.take() {
-            let blanks = body.len() - body.trim_ascii_start().len();
-            let (own, rest) = body.split_at(blanks + own.len());
-            let rest = rest.trim_ascii();
             let has_bar = rest.starts_with(b"|");
             let comment = rest.iter().position(|byte| *byte == b'#').filter(|_| !has_bar);
             let comment = comment.map(|at| &rest[at..]);
             let bar = has_bar || needs_bar(name);
-            if let Some(comment) = comment.filter(|_| bar) {
-                edited.extend([comment, end].concat()); // after a bar, all is the name
+            // After a bar, all is the name; and a line has one encoding.
+            let is_apart =
+                |comment: &&[u8]| bar || !name.is_ascii() && str::from_utf8(comment).is_err();
+            let apart = comment.filter(is_apart);
+            if let Some(comment) = apart {
+                edited.extend([comment, end].concat());
             }
             edited.extend([own, if bar { b"|" } else { b" " }, name.as_bytes()].concat());
-            if let Some(comment) = comment.filter(|_| !bar) {
+            if let Some(comment) = comment.filter(|_| apart.is_none()) {
                 edited.extend([b"  ", comment].concat());
             }
             edited.extend_from_slice(line_end);
         }
     }
     if let Some(name) = name {
-        if !edited.is_empty() && !edited.ends_with(b"\n") {
+        if edited.len() > mark.len() && !edited.ends_with(b"\n") {
             edited.extend_from_slice(end);
         }
         let separator = if needs_bar(name) { '|' } else { ' ' };
         edited.extend(format!("{mac}{separator}{name}").bytes().chain(end.iter().copied()));
     }
+    let is_marked = |text: &[u8]| MARKS.iter().any(|mark| text.starts_with(mark));
+    if is_marked(&edited) && !is_marked(text) {
+        edited.insert(0, b'\n'); // the next line has become the first one
+    }
     edited
+}
+
+/// Byte order marks: of UTF-8, and of UTF-16.
+const MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+
+/// The length of the end of a line. A carriage return without a line feed is none.
+fn end_of_line(line: &[u8]) -> usize {
+    match line {
+        [.., b'\r', b'\n'] => 2,
+        [.., b'\n'] => 1,
+        _ => 0,
+    }
+}
+
+/// A line of this MAC, up to the end of the MAC, and what follows, without blanks. Read as [`NameList::parse`] does.
+fn own_line(line: &[u8], mac: MacAddr) -> Option<(&[u8], &[u8])> {
+    let text = decode_line(line)?;
+    let (own, _) = split_name_line(&text).filter(|(own, _)| own.parse() == Ok(mac))?;
+    // Only blanks stand before it, and it is ASCII in all encodings.
+    let at = line.windows(own.len()).position(|part| part == own.as_bytes())?;
+    let (own, rest) = line.split_at(at + own.len());
+    let own = if own.is_ascii() { own } else { &own[at..] }; // blanks in the encoding of the line
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace();
+    let from = rest.iter().position(|byte| !is_blank(byte)).unwrap_or(rest.len());
+    Some((own, rest[from..].trim_ascii_end()))
 }
 
 /// Whether a name is another one after a space: see [`split_name_line`].
@@ -274,23 +369,11 @@ fn needs_bar(name: &str) -> bool {
     name.contains('#') || name.starts_with([',', '='])
 }
 
-trait Line {
-    /// The length without the end of the line.
-    fn trim_suffix_newline(&self) -> usize;
-}
-
-impl Line for [u8] {
-    fn trim_suffix_newline(&self) -> usize {
-        let line = self.strip_suffix(b"\n").unwrap_or(self);
-        line.strip_suffix(b"\r").unwrap_or(line).len()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::names::{NameList, Names};
-    use proptest::prelude::*;
+    use proptest::{prelude::*, test_runner::TestCaseError};
     use std::os::unix::fs::symlink;
 
     const MAC: MacAddr = MacAddr::new([2, 0, 0, 0, 0, 1]);
@@ -335,17 +418,59 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is in a file: a name is written, and the others stay.
+        /// A name is written to a file of any content, and the others stay. `E`, `N`: bytes of Windows-1252, of which the last is a
+        /// blank.
         #[test]
-        fn any_file(text in "([ #|,=\\n\\r\t\u{feff}é]|02:00:00:00:00:0[12]|a|x ){0,20}", name in "[a#|=,é]{0,5}") {
-            let read = |text: &[u8]| NameList::parse(text).unwrap();
-            let name = Some(&*name).filter(|name| is_name(name).is_ok());
-            let (before, new) = (read(text.as_bytes()), edited(text.as_bytes(), MAC, name));
-            let after = read(&new);
-            prop_assert_eq!(after.names.get(&MAC).map(String::as_str), name, "{:?}", new);
-            let others = |list: &NameList| list.names.iter().filter(|(mac, _)| **mac != MAC).map(|(mac, name)| (*mac, name.clone())).collect::<Names>();
-            prop_assert_eq!((others(&before), before.damaged_number), (others(&after), after.damaged_number));
+        fn any_file(
+            text in "\u{feff}?([ #|,=\\n\\r\t\u{b}\u{feff}éEN]|\r\n|\n\u{feff}|02:00:00:00:00:0[12]|a|x ){0,20}",
+            name in "[a#|=,é]{0,5}",
+        ) {
+            check_edit(&text, &name)?;
         }
+    }
+
+    fn check_edit(text: &str, name: &str) -> Result<(), TestCaseError> {
+        let read = |text: &[u8]| NameList::parse(text).unwrap();
+        let byte = |byte: u8| match byte {
+            b'E' => 0xe9,
+            b'N' => 0xa0,
+            byte => byte,
+        };
+        let text: Vec<u8> = text.bytes().map(byte).collect();
+        let name = Some(name).filter(|name| is_name(name).is_ok());
+        let (before, new) = (read(&text), edited(&text, MAC, name));
+        let after = read(&new);
+        let shown = format!("{:?}: {:?}", text.escape_ascii().to_string(), new.escape_ascii());
+        prop_assert_eq!(after.names.get(&MAC).map(String::as_str), name, "{}", shown);
+        let others = |list: &NameList| {
+            let others = list.names.iter().filter(|(mac, _)| **mac != MAC);
+            others.map(|(mac, name)| (*mac, name.clone())).collect::<Names>()
+        };
+        let counts = [before.damaged_number, after.damaged_number];
+        prop_assert_eq!((others(&before), counts[0]), (others(&after), counts[1]), "{}", shown);
+        Ok(())
+    }
+
+    /// What [`any_file`] found.
+    #[test]
+    fn ends_blanks_and_marks() {
+        for (text, name) in [
+            ("a\r", "é"),
+            ("a\n\u{feff}02:00:00:00:00:01 x", "a"),
+            ("02:00:00:00:00:01 x\n\u{feff}a", ""),
+            ("02:00:00:00:00:01 x\n\u{feff}02:00:00:00:00:02 y", ""),
+            ("\u{b}02:00:00:00:00:01 x", "a"),
+            ("N02:00:00:00:00:01 x", ""),
+            ("N02:00:00:00:00:01 x", "é"),
+            ("\u{a0}02:00:00:00:00:01 x", "a"),
+            ("02:00:00:00:00:01 x # E", "é"),
+            ("\u{feff}", "a"),
+        ] {
+            check_edit(text, name).unwrap();
+        }
+        let long = format!("02:00:00:00:00:01 x # {}\n", "x".repeat(70_000));
+        let edited = after(&long, Some("a"));
+        assert_eq!(edited, long + "02:00:00:00:00:01 a\n", "a line that is too long has no name");
     }
 
     #[test]

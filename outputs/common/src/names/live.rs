@@ -23,7 +23,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{NAMES_FILE, NameList, Names};
+use super::{NAMES_FILE, NameList, Names, is_config_directory};
 
 /// Changes within so long are read together; at least so many times as long as reading took.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -87,6 +87,16 @@ impl LiveNames {
         watched.map(|(directory, _)| Access::Read(directory)).collect()
     }
 
+    /// The same for a process that must not read secrets: of the directory of configurations, only the file that is there now.
+    pub fn narrow_access(&self) -> Vec<Access> {
+        let watched = self.shared.watched().into_iter();
+        let access = watched.map(|(directory, name)| match is_config_directory(&directory) {
+            true => directory.join(name),
+            false => directory,
+        });
+        access.map(Access::Read).collect()
+    }
+
     /// The names as they are now.
     pub fn names(&self) -> Arc<Names> {
         Arc::clone(&self.shared.lock().names)
@@ -122,8 +132,12 @@ impl LiveNames {
             });
         match started {
             Ok(()) => self.reload(), // it may have changed since it was read, or other users may not read it
-            // Without a directory there is no file.
-            Err(error) if error.kind() == ErrorKind::NotFound && !self.shared.is_named => {}
+            Err(error) if error.kind() == ErrorKind::NotFound && !self.shared.is_named => {
+                let path = self.shared.path.display();
+                info(format_args!(
+                    "no device has a name: there is no {path} and no such directory (create both, then restart this program)"
+                ));
+            }
             Err(error) => {
                 let remedy = match Errno::from_io_error(&error) {
                     Some(Errno::MFILE | Errno::NOSPC) => {
@@ -165,7 +179,9 @@ impl Shared {
         if !self.is_followed() {
             return BTreeSet::new();
         }
-        let target = self.path.canonicalize().ok();
+        // Of a link to a file that does not exist yet, too.
+        let missing = || Some(self.path.parent()?.join(self.path.read_link().ok()?));
+        let target = self.path.canonicalize().ok().or_else(missing);
         let paths = [Some(self.path.clone()), target].into_iter().flatten();
         paths
             .filter_map(|path| Some((path.parent()?.to_owned(), path.file_name()?.to_owned())))
@@ -176,6 +192,7 @@ impl Shared {
     fn watch(&self) -> rustix::io::Result<()> {
         let flags = WatchFlags::CLOSE_WRITE | WatchFlags::MOVED_TO | WatchFlags::ATTRIB;
         let flags = flags | WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::ONLYDIR;
+        let flags = flags | WatchFlags::MOVE_SELF; // the system reports that a directory was removed
         let state = self.lock();
         let Some(inotify) = &state.inotify else { return Ok(()) };
         let mut directories = self.watched().into_iter();
@@ -193,7 +210,8 @@ impl Shared {
             let mut is_due = false;
             while let Ok(event) = reader.next() {
                 let name = event.file_name().map(|name| name.to_bytes());
-                is_due |= event.events().contains(ReadFlags::QUEUE_OVERFLOW)
+                let all = ReadFlags::QUEUE_OVERFLOW | ReadFlags::MOVE_SELF | ReadFlags::IGNORED;
+                is_due |= event.events().intersects(all)
                     || name.is_some_and(|name| {
                         names.iter().any(|wanted| wanted.as_encoded_bytes() == name)
                     });
@@ -249,15 +267,68 @@ impl Shared {
 
     /// Reports why the file cannot be read, once.
     fn fails(&self, error: &io::Error) {
-        let why = cause(error);
+        let mut why = cause(error);
         let mut state = self.lock();
+        let is_beside_secrets = self.path.parent().is_some_and(is_config_directory);
+        if error.kind() == ErrorKind::PermissionDenied && is_beside_secrets {
+            why += "; a list in /etc/addrwatch/lists can be replaced at any time";
+        }
         if state.failure.as_ref() != Some(&why) {
             let kept = match state.names.len() as u64 {
                 0 => "no device has a name until then".to_owned(),
+                count if error.kind() == ErrorKind::NotFound => {
+                    format!("the old names stay ({count}; an empty file removes them)")
+                }
                 count => format!("the old names stay ({count})"),
             };
             warn(format_args!("read {}: {why}: {kept}", self.path.display()));
             state.failure = Some(why);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::CONFIG_DIRECTORY;
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use std::fs;
+
+    /// A process that reads rings opens no secret beside the file of names.
+    #[test]
+    fn narrow_access_has_no_secrets() {
+        let config = PathBuf::from(CONFIG_DIRECTORY);
+        let live = LiveNames::read(None).unwrap();
+        assert!(live.access().contains(&Access::Read(config.clone())));
+        let narrow = live.narrow_access();
+        assert!(narrow.contains(&Access::Read(NAMES_FILE.into())), "{narrow:?}");
+        assert!(!narrow.contains(&Access::Read(config)), "{narrow:?}");
+        let directory = tempfile::tempdir().unwrap();
+        let list = directory.path().join("list");
+        fs::write(&list, "").unwrap();
+        let narrow = LiveNames::read(Some(&list)).unwrap().narrow_access();
+        assert_eq!(narrow, [Access::Read(directory.path().into())]);
+    }
+
+    #[test]
+    fn a_directory_that_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for (name, list) in [("one", "2:0:0:0:0:1 a\n"), ("two", "2:0:0:0:0:1 b\n")] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join("names"), list).unwrap();
+        }
+        let live = LiveNames::read(Some(&at("one/names"))).unwrap();
+        live.follow();
+        let wait_for = |name: &str| {
+            let has = |names: &Names| names.values().any(|one| one == name);
+            let waits = (0..1000).take_while(|_| !has(&live.names()));
+            waits.for_each(|_| thread::sleep(SETTLE));
+            assert!(has(&live.names()), "{name}");
+        };
+        renameat_with(CWD, at("one"), CWD, at("two"), RenameFlags::EXCHANGE).unwrap();
+        wait_for("b");
+        fs::write(at("one/names"), "2:0:0:0:0:1 c\n").unwrap();
+        wait_for("c");
     }
 }
